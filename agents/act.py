@@ -20,8 +20,8 @@ from typing import Any, ClassVar, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from ccenv.agents.base import Agent, LayerScores
-from ccenv.agents.straight_through_ops import descend, soft_masked_logits
+from ccenv.agents.base import Agent, LayerScores, descend
+from ccenv.agents.straight_through_ops import loss_under
 from ccenv.networks.learning.training import check_at_least_zero
 from ccenv.simulator.rollout import Rollout
 
@@ -64,24 +64,17 @@ class Act(Agent):
             learning_rate: Adam's.
             hidden_units: of the halting units' hidden layer; 0 for affine ones, the paper's. As the
                 cell does not learn to be read by them, they read more with some.
-
-        Raises:
-            ValueError: if a number is out of range.
         """
         super().__init__(env, seed=seed)
         check_at_least_zero(time_weight=time_weight)
         if not 0 < epsilon < 1:
             raise ValueError(f"expected epsilon in (0, 1), got {epsilon}")
-        gates = self.simulator.network.gates
-        self.exits = [i for i, gate in enumerate(gates) if gate.skipped == "stop"]
         self.time_weight, self.epsilon = time_weight, epsilon
         self.units = LayerScores(self.simulator, seed, hidden_units)
         for exit_gate in self.exits:
-            _, bias = self.units.maps(exit_gate)[-1]
-            assert bias is not None
-            nn.init.constant_(bias, halting_bias)
+            nn.init.constant_(self.units.last(exit_gate).bias, halting_bias)
         macs = self.units.macs
-        self.policy_macs = [macs[i] if i in self.exits else 0 for i in range(len(gates))]
+        self.policy_macs = [macs[i] if i in self.exits else 0 for i in range(len(macs))]
         self.optimizer = torch.optim.Adam(self.units.parameters(), lr=learning_rate)
         self.halted: list[Tensor] = []
 
@@ -102,10 +95,8 @@ class Act(Agent):
 
     def update(self, rollout: Rollout) -> dict[str, float]:
         """One step down the loss of the weighed answer, with the cost of pondering."""
-        state = self.simulator.state
         if not self.exits:
             return {}
-        assert state is not None
         seen = rollout.observations
         values = torch.cat([self.units(seen[i], i).sigmoid() for i in self.exits], dim=1)
         shares, halting = going_on(values, self.epsilon), halt(values, self.epsilon)
@@ -113,9 +104,8 @@ class Act(Agent):
         for place, layer in enumerate(self.exits):
             gates[layer] = shares[:, place : place + 1]
         masks = [gate > 0 for gate in rollout.actions]
-        logits = soft_masked_logits(self.simulator.network, state.images_by_row, gates, masks)
-        loss = torch.nn.functional.cross_entropy(logits, state.labels)
-        descend(self.optimizer, self.units, loss + self.time_weight * halting.cost.mean())
+        loss = loss_under(self.simulator, gates, masks)
+        descend(self.optimizer, loss + self.time_weight * halting.cost.mean())
         steps = halting.steps.double().mean().item()
         return {"loss": loss.item(), "steps": steps, "ponder_cost": halting.cost.mean().item()}
 

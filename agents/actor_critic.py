@@ -5,6 +5,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from ccenv.agents.base import descend
 from ccenv.agents.independent import IndependentPolicy
 from ccenv.agents.symbol_embeddings import EmbeddingSize
 from ccenv.simulator.rollout import Rollout
@@ -39,8 +40,7 @@ class ActorCritic(IndependentPolicy):
             critic_units: of the critic's hidden layer.
             entropy_weight: of the bonus on the masks' entropy, in nats; fades to 0 linearly.
             hidden_units: of the policy's hidden layer; 0 for an affine policy.
-            embedding_size: of its own embeddings of an observation of symbols; 0 for none, see
-                `ccenv.agents.symbol_embeddings`.
+            embedding_size: of embeddings of symbols, see `ccenv.agents.symbol_embeddings`.
         """
         super().__init__(env, seed=seed, hidden_units=hidden_units, embedding_size=embedding_size)
         self.entropy_weight = entropy_weight
@@ -57,16 +57,10 @@ class ActorCritic(IndependentPolicy):
         """One step of both: the policy up its gradient, the critic towards the returns."""
         values = self.critic(rollout.observations).squeeze(-1)
         advantages = (rollout.returns - values).detach()
-        policy_loss, entropy = torch.zeros(()), torch.zeros(())
-        for layer, mask in enumerate(rollout.actions):
-            blocks = self.distribution(rollout.observations[layer], layer)
-            policy_loss = policy_loss - (blocks.log_prob(mask) * advantages[layer]).mean()
-            entropy = entropy + blocks.entropy().mean()
+        policy_loss, entropy = self.surrogate(rollout, advantages)
         value_loss = (rollout.returns - values).square().mean()
         weight = self.entropy_weight * (1 - self.progress)
-        self.optimizer.zero_grad()
-        (policy_loss + value_loss - weight * entropy).backward()
-        self.optimizer.step()
+        descend(self.optimizer, policy_loss + value_loss - weight * entropy)
         return {
             "loss": policy_loss.item(),
             "value_loss": value_loss.item(),

@@ -3,8 +3,21 @@
 Baseline: Kool, van Hoof, Welling 2019, "Buy 4 REINFORCE samples, get a baseline for free!".
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor
+
+from ccenv.simulator.rollout import walk
+
+
+def above_mean(returns: Tensor) -> Tensor:
+    """Each return minus its gate's mean over the batch: [num_layers, batch] -> the same.
+
+    >>> above_mean(torch.tensor([[1.0, 3.0]]))
+    tensor([[-1.,  1.]])
+    """
+    return torch.stack([of_gate - of_gate.mean() for of_gate in returns])
 
 
 def leave_one_out(returns: Tensor, group_size: int) -> Tensor:
@@ -37,6 +50,15 @@ def leave_twins_out(returns: Tensor, group_size: int, twins: int) -> Tensor:
     groups = returns.view(-1, group_size // twins, twins)
     others = groups.sum(dim=(1, 2), keepdim=True) - groups.sum(dim=2, keepdim=True)
     return (groups - others / (group_size - twins)).flatten()
+
+
+def greedy_rewards(agent: Any) -> Tensor:
+    """Rewards of the batch's images under their most probable masks: [num_layers, batch]."""
+    simulator = agent.simulator
+    images = simulator.indices[:: simulator.group_size].cpu()
+    _, _, steps = walk(simulator.on_split(simulator.split, 1), agent, None, images)
+    rewards = torch.stack([step.reward for step in steps])
+    return rewards.repeat_interleave(simulator.group_size, dim=1)
 
 
 def slope_sums(returns: Tensor, costs: Tensor, group_size: int) -> tuple[float, float]:

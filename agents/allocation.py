@@ -18,12 +18,12 @@ never from those that the network has learned.
 """
 
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from ccenv.agents.base import Agent, version_of
+from ccenv.agents.calibrated import BATCH, Calibrated
 from ccenv.base.allocation import allocate
 from ccenv.base.memory import check_fits
 from ccenv.base.registry import check_names
@@ -34,8 +34,6 @@ from ccenv.simulator.menus import flat_menu, judged
 from ccenv.simulator.simulator import Simulator
 
 MENUS = ("auto", "exits", "densities")
-BATCH = 1000
-"""Validation inputs at a time."""
 PENALTY = 1e-3
 """Of the classifier's squared weights: there may be fewer inputs than features."""
 ITERATIONS = 100
@@ -45,10 +43,8 @@ PAID = 1e4
 """Beforehand for a unit of cost: more than log-probabilities differ by."""
 
 
-class ConstrainedAllocation(Agent):
+class ConstrainedAllocation(Calibrated):
     """Takes offers at random in training; else those that its classifier names at its price."""
-
-    learns: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -83,17 +79,15 @@ class ConstrainedAllocation(Agent):
             )
         # Learning looks at every pair of offers, in float64.
         check_fits(2 * num_offers**2, "pairs of num_offers offers", "choose fewer")
-        gates = self.simulator.network.gates
-        exits = [i for i, gate in enumerate(gates) if gate.skipped == "stop"]
-        if menu == "exits" and not exits:
+        if menu == "exits" and not self.exits:
             raise ValueError("expected a network with exits for menu='exits', got none")
         self.cost_limit = cost_limit
-        by_exit = menu == "exits" or (menu == "auto" and bool(exits))
-        offers = exit_menu(self.num_blocks, exits) if by_exit else None
+        by_exit = menu == "exits" or (menu == "auto" and bool(self.exits))
+        offers = exit_menu(self.num_blocks, self.exits) if by_exit else None
         self.menu = offers or density_menu(self.num_blocks, num_offers)
         self.num_offers = len(self.menu[0])
         self.size = self.simulator.observe.lengths[0]
-        self.policy_macs = [self.size * self.num_offers, *[0] * (len(gates) - 1)]
+        self.policy_macs = [self.size * self.num_offers, *[0] * (len(self.num_blocks) - 1)]
         self.learned = {
             "weight": torch.zeros(self.num_offers, self.size),
             "bias": torch.zeros(self.num_offers),
@@ -101,23 +95,14 @@ class ConstrainedAllocation(Agent):
             # Price of cheap offers, of dear ones, and the share of inputs that take these.
             "prices": torch.zeros(3, dtype=torch.float64),
         }
-        self.chosen_for: tuple[int, int] | None = None
         self.offers = torch.zeros(0, dtype=torch.int64)
 
-    def begin_episode(self, simulator: Simulator) -> None:
-        """Solves and learns anew where the network has changed; not for the training's rollouts."""
-        if simulator is not self.simulator:
-            self.choose()
-
-    def choose(self) -> None:
-        """Values of offers, the oracle, the classifier and its price, of the network as it is now.
+    def calibrated(self) -> dict[str, Tensor]:
+        """Values of offers, the oracle, then the classifier and its price.
 
         Raises:
             ValueError: if the budget is below the cheapest offer.
         """
-        version = version_of(self.simulator)
-        if version in (None, self.chosen_for):
-            return
         seen, values, costs = offer_table(self.simulator.on_split("validation", BATCH), self.menu)
         oracle = allocate(values.numpy(), costs.numpy(), self.cost_limit)
         one_hot = torch.eye(self.num_offers, dtype=torch.float64)
@@ -126,8 +111,7 @@ class ConstrainedAllocation(Agent):
         weight, bias = fit(seen[:, : self.size].double(), targets)
         learned = {"weight": weight.float(), "bias": bias.float(), "costs": costs.mean(dim=0)}
         self.learned |= learned
-        self.learned["prices"] = self.own_prices(seen, oracle.mean_cost(costs.numpy()))
-        self.chosen_for = version
+        return {"prices": self.own_prices(seen, oracle.mean_cost(costs.numpy()))}
 
     def own_prices(self, seen: Tensor, budget: float) -> Tensor:
         """Prices at which the classifier spends what the oracle does: float64 [3]."""
@@ -166,16 +150,6 @@ class ConstrainedAllocation(Agent):
             return dear if share > 0.5 else cheap
         coins = torch.rand(rows, generator=generator).to(observation.device) < share
         return torch.where(coins, dear, cheap)
-
-    def parameters(self) -> dict[str, Tensor]:
-        """Classifier, costs of offers and prices, of the network as it is now."""
-        self.choose()
-        return {name: tensor.clone() for name, tensor in self.learned.items()}
-
-    def load_parameters(self, tensors: Any) -> None:
-        """What `parameters` gave, for the network as it is now."""
-        self.learned = {name: tensors[name].clone() for name in self.learned}
-        self.chosen_for = version_of(self.simulator)
 
 
 def exit_menu(num_blocks: Sequence[int], exits: Sequence[int]) -> list[Tensor]:

@@ -61,6 +61,8 @@ class Agent(Policy):
         self.seed = seed
         self.generator = stream(seed, "agent draws")
         self.policy_macs: Sequence[int] = [0] * len(self.num_blocks)
+        gates = enumerate(self.simulator.network.gates)
+        self.exits = [gate for gate, one in gates if one.skipped == "stop"]
         self.progress = 0.0
 
     def distribution(self, observation: Tensor, layer: int) -> Any:
@@ -162,17 +164,19 @@ class Agent(Policy):
         torch.set_rng_state(state["global_stream"])
 
 
+def descend(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
+    """One step on the optimiser's parameters alone: the network learns in `update_network`."""
+    parameters = [one for group in optimizer.param_groups for one in group["params"]]
+    gradients = torch.autograd.grad(loss, parameters, allow_unused=True)
+    for parameter, gradient in zip(parameters, gradients, strict=True):
+        parameter.grad = gradient
+    optimizer.step()
+
+
 def is_surrounding(value: Any) -> bool:
     """Whether an attribute is no state of the agent: the environment, a function or a class."""
     kinds = (Simulator, gym.Env, gym.vector.VectorEnv, type)
     return isinstance(value, kinds) or inspect.isroutine(value)
-
-
-def version_of(simulator: Any) -> tuple[int, int] | None:
-    """Which network a simulator has now; None without a seed, and in an exported classifier."""
-    if not isinstance(simulator, Simulator) or simulator.images_seed is None:
-        return None
-    return (simulator.images_seed, simulator.network_version)
 
 
 LOOK_UPS = (SymbolEmbeddings, SymbolRows)
@@ -250,11 +254,20 @@ class LayerScores(nn.Module):
         linears = [m for m in self.layers[layer].modules() if isinstance(m, nn.Linear)]
         return [(linear.weight, linear.bias) for linear in linears]
 
+    def last(self, layer: int) -> nn.Linear:
+        """The map that gives a layer's scores."""
+        stack = self.layers[layer]
+        assert isinstance(stack, nn.Sequential)
+        linear = stack[-1]
+        assert isinstance(linear, nn.Linear)
+        return linear
+
     def choosers(
-        self, rule: str, num_kept: Sequence[int] | None = None, low: float = 0.0
+        self, drawn: bool, num_kept: Sequence[int] | None = None, low: float = 0.0
     ) -> list[Chooser]:
-        """One chooser a layer, all of one rule, see `ccenv.deploy.fused.choosers.Chooser`."""
-        kept = enumerate(num_kept or [1] * len(self.layers))
+        """One chooser a layer, of k blocks each or of coins; see `Chooser` and `Agent.choosers`."""
+        rules = ("likely", "drawn") if num_kept is None else ("top_k", "drawn_k")
+        rule, kept = rules[drawn], enumerate(num_kept or [1] * len(self.layers))
         return [
             Chooser(self.maps(layer), rule, k, low, embeddings=self.embeddings(layer))
             for layer, k in kept

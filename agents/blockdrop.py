@@ -19,10 +19,11 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from ccenv.agents.base import Agent, LayerScores
+from ccenv.agents.advantages import greedy_rewards
+from ccenv.agents.base import Agent, LayerScores, descend
 from ccenv.agents.distributions import IndependentBlocks
 from ccenv.networks.learning.training import check_at_least_zero
-from ccenv.simulator.rollout import Rollout, walk
+from ccenv.simulator.rollout import Rollout
 
 
 class BlockDrop(Agent):
@@ -119,9 +120,7 @@ class BlockDrop(Agent):
         mask = torch.cat(list(rollout.actions[first:]), dim=1)
         entropy = blocks.entropy().mean()
         loss = -(blocks.log_prob(mask) * advantage).mean()
-        self.optimizer.zero_grad()
-        (loss - self.entropy_weight * entropy).backward()
-        self.optimizer.step()
+        descend(self.optimizer, loss - self.entropy_weight * entropy)
         # Whoever is asked between two rollouts is asked for every gate.
         self.first_learned = 0
         learned_gates = float(len(self.num_blocks) - first)
@@ -129,10 +128,7 @@ class BlockDrop(Agent):
 
     def most_probable_returns(self) -> Tensor:
         """Returns of the rollout's inputs under their most probable masks: [batch]."""
-        group = self.simulator.group_size
-        greedy = self.simulator.on_split(self.simulator.split, 1)
-        _, _, steps = walk(greedy, self, None, self.simulator.indices[::group].cpu())
-        return torch.stack([s.reward for s in steps]).sum(dim=0).repeat_interleave(group)
+        return greedy_rewards(self).sum(dim=0)
 
 
 class FirstLook:

@@ -20,6 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ccenv.agents.base import descend
 from ccenv.agents.distributions import IndependentBlocks
 from ccenv.agents.independent import IndependentPolicy
 from ccenv.base.registry import check_names
@@ -59,9 +60,6 @@ class Condnet(IndependentPolicy):
             l2_weight: lambda_L2 of the policy's parameters.
             learning_rate: of plain gradient descent; one number or one for each gated layer.
             reinforce_learning_rate: of the REINFORCE part, variant "text" only.
-
-        Raises:
-            ValueError: if the variant is unknown or a tuple's length is not the number of layers.
         """
         super().__init__(env, seed=seed)
         check_names([variant], VARIANTS, "variant")
@@ -115,9 +113,7 @@ class Condnet(IndependentPolicy):
                 f"l_v_{layer}": l_v.item(),
             }
         squares = torch.stack([p.square().sum() for p in self.scores.parameters()]).sum()
-        self.optimizer.zero_grad()
-        (total + self.l2_weight * squares).backward()
-        self.optimizer.step()
+        descend(self.optimizer, total + self.l2_weight * squares)
         return scalars | {"loss": total.item()}
 
     def reinforce_loss(self, log_prob: Tensor, nll: Tensor, layer: int) -> Tensor:

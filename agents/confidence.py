@@ -4,33 +4,27 @@ Thresholds are quantiles of validation inputs, as in cascades and in Teerapittay
 "BranchyNet: fast inference via early exiting from deep neural networks" (arXiv 1709.01686).
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from ccenv.agents.base import Agent, version_of
+from ccenv.agents.calibrated import Calibrated
 from ccenv.base.masks import full_mask
 from ccenv.base.registry import check_names
-from ccenv.mdp.dynamics import initial, look, transition
-from ccenv.simulator.simulator import Simulator
 
 MEASURES = ("margin", "probability", "entropy")
-BATCH = 1000
-"""Validation inputs at a time, as many as `ccenv.evaluate` takes."""
 NEVER, ALWAYS = -1.0, torch.finfo(torch.float32).max
 """Thresholds that no doubt is below, and that every doubt is."""
 
 
-class Confidence(Agent):
+class Confidence(Calibrated):
     """Keeps everything in training; else inputs stop where an exit's answer is sure enough.
 
     Choosing costs comparisons and no product. Gates that are no exits keep all their blocks, and
     without exits it is the agent `dense`.
     """
-
-    learns: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -49,59 +43,34 @@ class Confidence(Agent):
                 there, in [0, 1]; one number, or one for each exit.
             measure: of doubt: "margin" (1 less the difference of the two largest probabilities),
                 "probability" (1 less the largest one) or "entropy".
-
-        Raises:
-            ValueError: if a share is outside [0, 1] or there is not one for each exit, the measure
-                is unknown, or the observation does not show what exits answer.
         """
         super().__init__(env, seed=seed)
         check_names([measure], MEASURES, "measure of doubt")
-        gates = self.simulator.network.gates
         self.measure = measure
-        self.exits = [i for i, gate in enumerate(gates) if gate.skipped == "stop"]
         self.stop_shares = shares_of(stop_shares, len(self.exits))
         if self.exits and self.simulator.observe.kind != "layer_input":
             raise ValueError(
                 "expected observation='layer_input' for confidence, which shows what an exit would "
                 f"answer, got {self.simulator.observe.kind!r}"
             )
-        self.thresholds = torch.full((len(gates),), NEVER, dtype=torch.float64)
-        self.chosen_for: tuple[int, int] | None = None
+        never = torch.full((len(self.num_blocks),), NEVER, dtype=torch.float64)
+        self.learned = {"thresholds": never}
 
-    def begin_episode(self, simulator: Simulator) -> None:
-        """Chooses thresholds anew where the network has changed; not for the training's rollouts.
-
-        Verdicts on all splits are those of thresholds that validation inputs have set.
-        """
-        if simulator is not self.simulator:
-            self.choose()
-
-    def choose(self) -> None:
-        """Sets the thresholds on validation inputs, unless they are those of this network."""
-        version = version_of(self.simulator)
-        if not self.exits or version in (None, self.chosen_for):
-            return
-        doubts = self.validation_doubts()
+    def calibrated(self) -> dict[str, Tensor]:
+        """Thresholds at which the shares of validation inputs stop."""
+        if not self.exits:
+            return {}
+        looks = self.validation_looks(kept=True)
+        doubts = torch.cat(
+            [torch.stack([self.doubt(seen[gate]).cpu() for gate in self.exits]) for seen in looks],
+            dim=1,
+        )
         going = torch.ones(doubts.shape[1], dtype=torch.bool)
+        thresholds = self.learned["thresholds"].clone()
         for place, share, doubt in zip(self.exits, self.stop_shares, doubts, strict=True):
-            self.thresholds[place] = threshold_of(doubt[going], share)
-            going &= doubt > self.thresholds[place]
-        self.chosen_for = version
-
-    @torch.no_grad()
-    def validation_doubts(self) -> Tensor:
-        """Doubt of every exit about every validation input, where none stops: [exits, inputs]."""
-        judged = self.simulator.on_split("validation", BATCH)
-        network, parts = judged.network, []
-        for indices in torch.arange(len(judged.data)).split(BATCH):
-            state, found = initial(network, *judged.data.batch(indices.to(judged.device))), []
-            for gate, blocks in enumerate(self.num_blocks):
-                if gate in self.exits:
-                    found.append(self.doubt(look(network, state)).cpu())
-                everything = full_mask(len(indices), blocks, judged.device)
-                state, _ = transition(network, state, everything)
-            parts.append(torch.stack(found))
-        return torch.cat(parts, dim=1)
+            thresholds[place] = threshold_of(doubt[going], share)
+            going &= doubt > thresholds[place]
+        return {"thresholds": thresholds}
 
     def doubt(self, seen: Tensor) -> Tensor:
         """How unsure an exit is: [batch, num_classes or more], probabilities first -> [batch]."""
@@ -123,25 +92,11 @@ class Confidence(Agent):
         # Prices and budgets stand before what the network shows.
         before = self.simulator.observe.lengths[layer] - size
         doubt = self.doubt(observation[:, before : before + size])
-        return (doubt > float(self.thresholds[layer])).unsqueeze(1)
-
-    def parameters(self) -> dict[str, Tensor]:
-        """The thresholds, of the network as it is now."""
-        self.choose()
-        return {"thresholds": self.thresholds.clone()}
-
-    def load_parameters(self, tensors: Mapping[str, Tensor]) -> None:
-        """The thresholds that `parameters` gave, for the network as it is now."""
-        self.thresholds = tensors["thresholds"].clone()
-        self.chosen_for = version_of(self.simulator)
+        return (doubt > float(self.learned["thresholds"][layer])).unsqueeze(1)
 
 
 def shares_of(given: float | Sequence[float], num_exits: int) -> list[float]:
-    """A share for each exit.
-
-    Raises:
-        ValueError: if one is outside [0, 1], or there is not one, or one for each exit.
-    """
+    """A share for each exit."""
     found = [given] * num_exits if isinstance(given, int | float) else list(given)
     if len(found) != num_exits or not all(0 <= share <= 1 for share in found):
         raise ValueError(

@@ -52,11 +52,8 @@ class Numbers(nn.Module):
         """
         super().__init__()
         self.scores, self.ranges, self.starts = scores, ranges, starts
-        for stack in scores.layers:
-            assert isinstance(stack, nn.Sequential)
-            last = stack[-1]
-            assert isinstance(last, nn.Linear)
-            nn.init.zeros_(last.weight)
+        for gate in range(len(ranges)):
+            nn.init.zeros_(scores.last(gate).weight)
         self.register_buffer("shift", torch.zeros(()))
         self.register_buffer("spread", torch.tensor(spread))
         size = max(scores.lengths)
@@ -109,12 +106,6 @@ class CountedBlocks:
         """Largest number."""
         return self.least + self.number_logits.shape[1] - 1
 
-    @property
-    def mean_number(self) -> Tensor:
-        """Blocks kept on average: [batch] float32."""
-        numbers = torch.arange(self.most - self.least + 1, device=self.scores.device)
-        return self.least + (self.number_logits.softmax(dim=1) * numbers).sum(dim=1)
-
     def sample(self, generator: torch.Generator, twins: int = 1) -> Tensor:
         """Draws orders and numbers: int64 [batch, most], `NO_BLOCK` behind a row's number.
 
@@ -160,11 +151,6 @@ class CountedBlocks:
             left = scores.scatter(1, block, -torch.inf)
             scores = torch.where(is_drawn[:, None], left, scores)
         return total
-
-    def number_entropy(self) -> Tensor:
-        """Entropy of the number in nats: [batch]."""
-        log_prob = self.number_logits.log_softmax(dim=1)
-        return -(log_prob.exp() * log_prob).sum(dim=1)
 
     def first_draw(self) -> Tensor:
         """Probability of each block to be first in the order: [batch, num_blocks]."""

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from ccenv.agents.advantages import leave_twins_out
+from ccenv.agents.base import descend
 from ccenv.agents.distributions import IndependentBlocks, keep_probability, start_at
 from ccenv.agents.independent import IndependentPolicy
 from ccenv.agents.symbol_embeddings import EmbeddingSize
@@ -53,8 +54,7 @@ class Disarm(IndependentPolicy):
             entropy_weight: of the bonus on the masks' entropy, in nats; fades to 0 linearly.
             start_density: keep probability of every block before any learning, in (0, 1).
             hidden_units: of the policy's hidden layer; 0 for an affine policy.
-            embedding_size: of its own embeddings of an observation of symbols; 0 for none, see
-                `ccenv.agents.symbol_embeddings`.
+            embedding_size: of embeddings of symbols, see `ccenv.agents.symbol_embeddings`.
 
         Raises:
             ValueError: if masks of an image do not come in pairs, or the density is impossible.
@@ -94,10 +94,7 @@ class Disarm(IndependentPolicy):
             worth = against_others(rollout.returns[layer], self.group_size)
             loss = loss - blocks.climb(mask, worth)
             entropy = entropy + blocks.entropy().mean()
-        weight = self.entropy_weight * (1 - self.progress)
-        self.optimizer.zero_grad()
-        (loss - weight * entropy).backward()
-        self.optimizer.step()
+        descend(self.optimizer, loss - self.entropy_weight * (1 - self.progress) * entropy)
         return {"loss": loss.item(), "entropy": entropy.item()}
 
 

@@ -43,21 +43,14 @@ def start_at(scores: LayerScores, shares: Sequence[float]) -> None:
         scores: what `keep_probability` makes probabilities of.
         shares: one for each gated layer.
     """
-    for stack, share in zip(scores.layers, shares, strict=True):
-        assert isinstance(stack, nn.Sequential)
-        linear = stack[-1]
-        assert isinstance(linear, nn.Linear)
-        nn.init.constant_(linear.bias, score_of(share))
+    for layer, share in enumerate(shares):
+        nn.init.constant_(scores.last(layer).bias, score_of(share))
 
 
 def check_kept(
     num_kept: int | Sequence[int], num_blocks: Sequence[int], shared_blocks: int = 0
 ) -> list[int]:
-    """One k for each gated layer.
-
-    Raises:
-        ValueError: if one is not in 1..num_blocks, or `shared_blocks` leave nothing to draw.
-    """
+    """One k for each gated layer."""
     kept = [num_kept] * len(num_blocks) if isinstance(num_kept, int) else list(num_kept)
     fits = len(kept) == len(num_blocks) and all(
         1 <= k <= n for k, n in zip(kept, num_blocks, strict=True)
@@ -75,11 +68,7 @@ def check_kept(
 
 
 def check_densities(density: float | Sequence[float], layers: int) -> list[float]:
-    """One wanted density for each gated layer.
-
-    Raises:
-        ValueError: if one is not in (0, 1], or there are too many or too few.
-    """
+    """One wanted density for each gated layer."""
     targets = list(density) if isinstance(density, Sequence) else [density] * layers
     if len(targets) != layers or not all(0 < target <= 1 for target in targets):
         raise ValueError(

@@ -21,11 +21,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ccenv.agents.base import Agent, LayerScores
+from ccenv.agents.base import Agent, LayerScores, descend
 from ccenv.agents.distributions import check_kept
 from ccenv.agents.straight_through_ops import (
-    descend,
-    soft_masked_logits,
+    loss_under,
     straight_through,
 )
 from ccenv.base.masks import mask_of_indices
@@ -61,9 +60,6 @@ class DynamicGate(Agent):
             usage_weight: beta, in nats for all blocks on.
             learning_rate: Adam's.
             hidden_units: of a gate's hidden layer; 0 for an affine map.
-
-        Raises:
-            ValueError: if k is not in 1..num_blocks, or the weight is negative.
         """
         super().__init__(env, seed=seed)
         check_at_least_zero(usage_weight=usage_weight)
@@ -89,19 +85,15 @@ class DynamicGate(Agent):
 
     def choosers(self, *, drawn: bool) -> list[Chooser]:
         """See `Agent.choosers`."""
-        rule = "likely" if self.num_kept is None else "top_k"
-        return self.scores.choosers(rule, self.num_kept)
+        return self.scores.choosers(False, self.num_kept)
 
     def update(self, rollout: Rollout) -> dict[str, float]:
         """One step down the loss under the rollout's masks, with the price of usage."""
-        state = self.simulator.state
-        assert state is not None
         gates = [
             self.scores(seen, layer).sigmoid() for layer, seen in enumerate(rollout.observations)
         ]
         hard = [straight_through(*pair) for pair in zip(rollout.actions, gates, strict=True)]
-        logits = soft_masked_logits(self.simulator.network, state.images_by_row, hard)
-        loss = torch.nn.functional.cross_entropy(logits, state.labels)
+        loss = loss_under(self.simulator, hard)
         usage = torch.cat(gates, dim=1).mean()
         self.descend(loss + self.usage_weight * usage)
         return {"loss": loss.item(), "usage": usage.item()}
@@ -109,7 +101,7 @@ class DynamicGate(Agent):
     def descend(self, loss: Tensor) -> None:
         """A step at once; where requests are under way, one that lands between their gates."""
         if not self.is_concurrent:
-            descend(self.optimizer, self.scores, loss)
+            descend(self.optimizer, loss)
             return
         self.land(0)
         parameters = list(self.scores.parameters())

@@ -12,32 +12,25 @@ Beside it stand the agents `dense` (always), `block_dropout` (by chance, at the 
 `fixed_mask` (at the best fixed places).
 """
 
-from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from ccenv.agents.base import Agent, version_of
+from ccenv.agents.calibrated import Calibrated, version_of
 from ccenv.base.masks import full_mask, random_mask
-from ccenv.mdp.dynamics import initial, look, transition
-from ccenv.simulator.simulator import Simulator
 
-BATCH = 1000
-"""Validation inputs at a time, as many as `ccenv.evaluate` takes."""
 NEVER, ALWAYS = torch.finfo(torch.float32).max, -1.0
 """Thresholds that no entropy is above, and that every entropy is."""
 TOLERANCE = 0.01
 """How far from the wanted rate the nearest one that a threshold reaches may lie."""
 
 
-class EntropyThreshold(Agent):
+class EntropyThreshold(Calibrated):
     """Keeps everything on networks that are no streams, as the agent `dense`.
 
     Choosing costs comparisons and no product: the guess whose entropy it is belongs to the network.
     """
-
-    learns: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -54,10 +47,6 @@ class EntropyThreshold(Agent):
             seed: see `Agent`.
             target_rate: wanted share of the gates that refresh, in [0, 1].
             threshold: in nats, in place of a rate; negative refreshes always.
-
-        Raises:
-            ValueError: if the rate is outside [0, 1], the threshold is no number, or the
-                observation does not show the entropy.
         """
         super().__init__(env, seed=seed)
         check_rate(target_rate)
@@ -66,26 +55,25 @@ class EntropyThreshold(Agent):
         ):
             raise ValueError(f"expected a threshold in nats, got {threshold!r}")
         self.target_rate, self.is_fixed = target_rate, threshold is not None
-        self.threshold = torch.tensor(NEVER if threshold is None else threshold).double()
+        self.learned = {"threshold": in_nats(NEVER if threshold is None else threshold)}
         self.is_stream = self.simulator.network.defines("every_answer")
-        self.chosen_for: tuple[int, int] | None = None
         if self.is_stream and self.simulator.observe.kind != "layer_input":
             raise ValueError(
                 "expected observation='layer_input' for entropy_threshold, which shows the entropy "
                 f"of a stream's guess, got {self.simulator.observe.kind!r}"
             )
 
-    def begin_episode(self, simulator: Simulator) -> None:
-        """Chooses the threshold anew where the network has changed; not for training's rollouts."""
-        if simulator is not self.simulator:
-            self.choose()
+    @property
+    def threshold(self) -> float:
+        """Above it a gate refreshes, in nats."""
+        return float(self.learned["threshold"])
 
-    def choose(self) -> None:
-        """Calibrates, unless the threshold is given or that of this network."""
-        version = version_of(self.simulator)
-        if self.is_stream and not self.is_fixed and version not in (None, self.chosen_for):
-            # A run goes on with the nearest rate; its density says which it is.
-            self.calibrate(self.target_rate, tolerance=1.0)
+    def calibrated(self) -> dict[str, Tensor]:
+        """The threshold of the wanted rate, unless it is given."""
+        if not self.is_stream or self.is_fixed:
+            return {}
+        # A run goes on with the nearest rate; its density says which it is.
+        return {"threshold": self.threshold_for(self.target_rate, tolerance=1.0)}
 
     def calibrate(self, target_rate: float, tolerance: float = TOLERANCE) -> float:
         """Sets the threshold at which a share of the validation inputs' gates refresh.
@@ -108,24 +96,16 @@ class EntropyThreshold(Agent):
                 "expected network='streaming' to calibrate on, got "
                 f"{type(self.simulator.network).__name__}, which shows no entropies"
             )
-        found = threshold_of(self.validation_entropies().flatten(), target_rate, tolerance)
-        self.target_rate, self.threshold = target_rate, torch.tensor(found).double()
-        self.chosen_for = version_of(self.simulator)
-        return found
+        self.learned = {"threshold": self.threshold_for(target_rate, tolerance)}
+        self.target_rate, self.chosen_for = target_rate, version_of(self.simulator)
+        return self.threshold
 
-    @torch.no_grad()
-    def validation_entropies(self) -> Tensor:
-        """Entropy at every gate of every validation input: float32 [gates, inputs]."""
-        judged = self.simulator.on_split("validation", BATCH)
-        network, parts = judged.network, []
-        for indices in torch.arange(len(judged.data)).split(BATCH):
-            state, found = initial(network, *judged.data.batch(indices.to(judged.device))), []
-            for _ in self.num_blocks:
-                found.append(look(network, state)[:, 0].cpu())
-                # Entropies do not depend on refreshes, so none is computed.
-                state, _ = transition(network, state, ~full_mask(len(indices), 1, judged.device))
-            parts.append(torch.stack(found))
-        return torch.cat(parts, dim=1)
+    def threshold_for(self, target_rate: float, tolerance: float) -> Tensor:
+        """Between the validation inputs' entropies at all gates: a float64 number."""
+        # Entropies do not depend on refreshes, so none is computed.
+        looks = self.validation_looks(kept=False)
+        entropies = torch.cat([at_gate[:, 0].cpu() for seen in looks for at_gate in seen])
+        return in_nats(threshold_of(entropies, target_rate, tolerance))
 
     def act(
         self, observation: Tensor, layer: int, generator: torch.Generator | None = None
@@ -141,25 +121,16 @@ class EntropyThreshold(Agent):
         # Prices and budgets stand before what the network shows.
         size = self.simulator.network.gates[layer].look_size
         doubt = observation[:, self.simulator.observe.lengths[layer] - size]
-        return (doubt.double() > float(self.threshold)).unsqueeze(1)
+        return (doubt.double() > self.threshold).unsqueeze(1)
 
-    def parameters(self) -> dict[str, Tensor]:
-        """The threshold, for the network as it is now."""
-        self.choose()
-        return {"threshold": self.threshold.clone()}
 
-    def load_parameters(self, tensors: Mapping[str, Tensor]) -> None:
-        """The threshold that `parameters` gave, for the network as it is now."""
-        self.threshold = tensors["threshold"].clone()
-        self.chosen_for = version_of(self.simulator)
+def in_nats(threshold: float) -> Tensor:
+    """A threshold as files hold it: a float64 number."""
+    return torch.tensor(threshold, dtype=torch.float64)
 
 
 def check_rate(rate: float) -> None:
-    """Refuses what is no share.
-
-    Raises:
-        ValueError: if it is outside [0, 1].
-    """
+    """Refuses what is no share."""
     if not 0 <= rate <= 1:
         raise ValueError(f"expected target_rate in [0, 1], got {rate}")
 

@@ -20,7 +20,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from ccenv.agents.base import Agent, LayerScores
+from ccenv.agents.base import Agent, LayerScores, descend
 from ccenv.agents.distributions import (
     IndependentBlocks,
     OrderedBlocks,
@@ -29,7 +29,7 @@ from ccenv.agents.distributions import (
     gumbel_like,
     start_at,
 )
-from ccenv.agents.straight_through_ops import descend, load_balance, soft_masked_logits
+from ccenv.agents.straight_through_ops import load_balance, loss_under, straight_through
 from ccenv.agents.symbol_embeddings import EmbeddingSize
 from ccenv.base.masks import as_mask
 from ccenv.base.registry import check_names
@@ -81,12 +81,7 @@ class Gumbel(Agent):
             last_temperature: in the end; it falls by equal factors.
             learning_rate: Adam's.
             hidden_units: of the policy's hidden layer; 0 for an affine policy.
-            embedding_size: of its own embeddings of an observation of symbols; 0 for none, see
-                `ccenv.agents.symbol_embeddings`.
-
-        Raises:
-            ValueError: if the draw is unknown, a density is not in (0, 1], k is not in
-                1..num_blocks, or a temperature is not above 0.
+            embedding_size: of embeddings of symbols, see `ccenv.agents.symbol_embeddings`.
         """
         super().__init__(env, seed=seed)
         check_names([draw], DRAWS, "draw")
@@ -137,23 +132,20 @@ class Gumbel(Agent):
     def choosers(self, *, drawn: bool) -> list[Chooser] | None:
         """See `Agent.choosers`; of k of n nothing is drawn in use."""
         if self.draw == "independent":
-            return self.scores.choosers("drawn" if drawn else "likely")
-        return self.scores.choosers("top_k", self.num_kept)
+            return self.scores.choosers(drawn)
+        return self.scores.choosers(False, self.num_kept)
 
     def update(self, rollout: Rollout) -> dict[str, float]:
         """One step down the loss under the rollout's masks."""
-        state = self.simulator.state
-        assert state is not None
         soft_masks, held = [], torch.zeros(())
         for layer, action in enumerate(rollout.actions):
             mask = as_mask(action, self.num_blocks[layer])
             scores = self.scores(rollout.observations[layer], layer)
             relaxed = self.relaxed(scores + self.noise.pop(layer), layer)
-            soft_masks.append(mask.float() + (relaxed - relaxed.detach()))
+            soft_masks.append(straight_through(mask, relaxed))
             held = held + self.held(soft_masks[-1], scores, mask, layer)
-        logits = soft_masked_logits(self.simulator.network, state.images_by_row, soft_masks)
-        loss = torch.nn.functional.cross_entropy(logits, state.labels)
-        descend(self.optimizer, self.scores, loss + held)
+        loss = loss_under(self.simulator, soft_masks)
+        descend(self.optimizer, loss + held)
         return {"loss": loss.item(), "held": held.item(), "temperature": self.temperature}
 
     @property

@@ -14,7 +14,7 @@ from torch import Tensor
 from ccenv.agents.base import Agent
 from ccenv.agents.distributions import check_kept
 from ccenv.base.seeding import stream
-from ccenv.deploy.fused.choosers import ListChooser
+from ccenv.deploy.fused.choosers import ListChooser, key_of
 from ccenv.mdp.observations import LAST_SYMBOLS, num_seen, num_symbols_of
 from ccenv.simulator.simulator import Simulator
 
@@ -80,10 +80,7 @@ class Hash(Agent):
     def keys(self, observation: Tensor, layer: int) -> Tensor:
         """Entry of each input's last symbols: [batch, obs_size] -> int64 [batch]."""
         end = self.lengths[layer]
-        keys = torch.zeros(len(observation), dtype=torch.int64, device=observation.device)
-        for column in range(end - self.num_hashed, end):
-            keys = keys * self.num_symbols + observation[:, column].long()
-        return keys
+        return key_of(observation[:, end - self.num_hashed : end].long(), self.num_symbols)
 
     def act(
         self, observation: Tensor, layer: int, generator: torch.Generator | None = None
@@ -105,11 +102,7 @@ class Hash(Agent):
 
 
 def check_hashed(num_hashed: int, shown: int, num_symbols: int) -> int:
-    """Entries of a table.
-
-    Raises:
-        ValueError: if more symbols are hashed than shown, or the table too large.
-    """
+    """Entries of a table."""
     if not 1 <= num_hashed <= shown or num_symbols**num_hashed > MOST_ENTRIES:
         raise ValueError(
             f"expected num_hashed of 1 to {shown} and a table of at most {MOST_ENTRIES:,} "

@@ -17,7 +17,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from ccenv.agents.base import Agent, LayerScores
+from ccenv.agents.base import Agent, LayerScores, descend
 from ccenv.agents.distributions import (
     MIN_PROBABILITY,
     IndependentBlocks,
@@ -68,8 +68,7 @@ class Imitation(Agent):
             step_size: remembered inputs of a step.
             learning_rate: Adam's.
             hidden_units: of the policy's hidden layer; 0 for an affine policy.
-            embedding_size: of its own embeddings of an observation of symbols; 0 for none, see
-                `ccenv.agents.symbol_embeddings`.
+            embedding_size: of embeddings of symbols, see `ccenv.agents.symbol_embeddings`.
 
         Raises:
             ValueError: if the network learns along, inputs come with prices of their own, or k or
@@ -113,9 +112,7 @@ class Imitation(Agent):
 
     def choosers(self, *, drawn: bool) -> list[Chooser] | None:
         """See `Agent.choosers`."""
-        if self.num_kept is None:
-            return self.scores.choosers("drawn" if drawn else "likely", low=MIN_PROBABILITY)
-        return self.scores.choosers("drawn_k" if drawn else "top_k", self.num_kept)
+        return self.scores.choosers(drawn, self.num_kept, MIN_PROBABILITY)
 
     def search(self) -> list[Tensor]:
         """The best masks of the inputs that start now: bool [batch, num_blocks] for each gate."""
@@ -136,9 +133,7 @@ class Imitation(Agent):
         for _ in range(self.num_steps):
             draws = torch.randint(len(self.seen[0]), (self.step_size,), generator=self.generator)
             loss = self.loss([part[draws.to(part.device)] for part in self.seen])
-            self.optimizer.zero_grad()
-            loss.backward()
-            self.optimizer.step()
+            descend(self.optimizer, loss)
             total += loss.item() / self.num_steps
         price = {"price": self.price} if self.cost_limit is not None else {}
         return {"loss": total, **price}

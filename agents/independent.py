@@ -2,12 +2,14 @@
 
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from ccenv.agents.base import Agent, LayerScores
 from ccenv.agents.distributions import MIN_PROBABILITY, IndependentBlocks, keep_probability
 from ccenv.agents.symbol_embeddings import EmbeddingSize
 from ccenv.deploy.fused.choosers import Chooser
+from ccenv.simulator.rollout import Rollout
 
 
 class IndependentPolicy(Agent):
@@ -25,8 +27,7 @@ class IndependentPolicy(Agent):
             env: see `Agent`.
             seed: see `Agent`.
             hidden_units: of the policy's hidden layer; 0 for the paper's affine policy.
-            embedding_size: of its own embeddings of an observation of symbols; 0 for none, see
-                `ccenv.agents.symbol_embeddings`.
+            embedding_size: of embeddings of symbols, see `ccenv.agents.symbol_embeddings`.
         """
         super().__init__(env, seed=seed)
         self.scores = LayerScores(self.simulator, seed, hidden_units, embedding_size)
@@ -38,4 +39,18 @@ class IndependentPolicy(Agent):
 
     def choosers(self, *, drawn: bool) -> list[Chooser] | None:
         """See `Agent.choosers`."""
-        return self.scores.choosers("drawn" if drawn else "likely", low=self.min_probability)
+        return self.scores.choosers(drawn, low=self.min_probability)
+
+    def surrogate(self, rollout: Rollout, advantages: Tensor) -> tuple[Tensor, Tensor]:
+        """The policy gradient's loss, and the masks' entropy in nats: sums over gates of means.
+
+        Args:
+            rollout: masks and what was seen.
+            advantages: [num_layers, batch]; what each mask was worth.
+        """
+        loss, entropy = torch.zeros(()), torch.zeros(())
+        for layer, mask in enumerate(rollout.actions):
+            blocks = self.distribution(rollout.observations[layer], layer)
+            loss = loss - (blocks.log_prob(mask) * advantages[layer]).mean()
+            entropy = entropy + blocks.entropy().mean()
+        return loss, entropy

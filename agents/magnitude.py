@@ -27,9 +27,6 @@ class Magnitude(Agent):
             env: see `Agent`.
             seed: see `Agent`.
             target_density: share of blocks kept in every layer, in (0, 1]; at least one block.
-
-        Raises:
-            ValueError: if the density is outside (0, 1].
         """
         super().__init__(env, seed=seed)
         if not 0 < target_density <= 1:

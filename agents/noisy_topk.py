@@ -25,9 +25,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
-from ccenv.agents.base import Agent, LayerScores
+from ccenv.agents.base import Agent, LayerScores, descend
 from ccenv.agents.distributions import check_kept
-from ccenv.agents.straight_through_ops import descend, soft_masked_logits
+from ccenv.agents.straight_through_ops import loss_under, move_bias
 from ccenv.base.masks import mask_of_indices
 from ccenv.networks.learning.training import check_at_least_zero
 from ccenv.simulator.rollout import Rollout
@@ -86,9 +86,6 @@ class NoisyTopK(Agent):
             load_weight: of that of the smooth load.
             bias_rate: a step of the biases against the load of a batch; 0 for none.
             learning_rate: Adam's.
-
-        Raises:
-            ValueError: if k is not in 1..num_blocks, or a weight or rate is negative.
         """
         super().__init__(env, seed=seed)
         check_at_least_zero(
@@ -116,8 +113,6 @@ class NoisyTopK(Agent):
 
     def update(self, rollout: Rollout) -> dict[str, float]:
         """One step down the loss of the rollout's gates, with both balance losses."""
-        state = self.simulator.state
-        assert state is not None
         gates, loads = [], []
         for layer, k in enumerate(self.num_kept):
             seen, bias = rollout.observations[layer], self.router.bias(layer)
@@ -126,12 +121,11 @@ class NoisyTopK(Agent):
             gates.append(top_gates(noisy, k, bias))
             loads.append(smooth_load(scores + bias, noisy + bias, spread, k).sum(dim=0))
         masks = [gate > 0 for gate in gates]
-        logits = soft_masked_logits(self.simulator.network, state.images_by_row, gates, masks)
-        loss = torch.nn.functional.cross_entropy(logits, state.labels)
+        loss = loss_under(self.simulator, gates, masks)
         importance = torch.stack([squared_variation(gate.sum(dim=0)) for gate in gates]).sum()
         load = torch.stack([squared_variation(load) for load in loads]).sum()
         balance = self.importance_weight * importance + self.load_weight * load
-        descend(self.optimizer, self.router, loss + balance)
+        descend(self.optimizer, loss + balance)
         busiest = max(
             move_bias(self.router.bias(i), m, self.bias_rate) for i, m in enumerate(masks)
         )
@@ -187,15 +181,3 @@ def squared_variation(values: Tensor) -> Tensor:
     3.0
     """
     return values.var(correction=0) / values.mean().square()
-
-
-@torch.no_grad()
-def move_bias(bias: Tensor, mask: Tensor, rate: float) -> float:
-    """Moves a bias in place, up of blocks kept less than the mean, down of the others.
-
-    Returns:
-        Largest load over the mean load: 1 where blocks are used alike.
-    """
-    load = mask.float().mean(dim=0)
-    bias += rate * (load.mean() - load).sign()
-    return float(load.max() / load.mean())

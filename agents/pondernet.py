@@ -22,7 +22,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ccenv.agents.base import Agent, LayerScores
+from ccenv.agents.base import Agent, LayerScores, descend
 from ccenv.agents.distributions import IndependentBlocks
 from ccenv.base.masks import full_mask
 from ccenv.mdp.dynamics import initial, transition
@@ -52,9 +52,6 @@ class PonderNet(Agent):
             prior_weight: the paper's beta, at least 0.
             learning_rate: Adam's.
             hidden_units: of the halting units' hidden layer; 0 for affine ones.
-
-        Raises:
-            ValueError: if a number is out of range, or prices change from input to input.
         """
         super().__init__(env, seed=seed)
         check_at_least_zero(prior_weight=prior_weight)
@@ -62,17 +59,14 @@ class PonderNet(Agent):
             raise ValueError(f"expected prior_rate in (0, 1), got {prior_rate}")
         if self.simulator.context is not None:
             raise ValueError("expected no context for pondernet, which knows no price or budget")
-        gates = self.simulator.network.gates
-        self.exits = [i for i, gate in enumerate(gates) if gate.skipped == "stop"]
         self.prior_rate, self.prior_weight = prior_rate, prior_weight
         self.units = LayerScores(self.simulator, seed, hidden_units)
         for gate in self.exits:
-            _, bias = self.units.maps(gate)[-1]
-            assert bias is not None
             # At the prior, wherever a row is.
+            bias = self.units.last(gate).bias
             nn.init.constant_(bias, torch.logit(torch.tensor(prior_rate)).item())
         macs = self.units.macs
-        self.policy_macs = [macs[i] if i in self.exits else 0 for i in range(len(gates))]
+        self.policy_macs = [macs[i] if i in self.exits else 0 for i in range(len(macs))]
         self.optimizer = torch.optim.Adam(self.units.parameters(), lr=learning_rate)
 
     def distribution(self, observation: Tensor, layer: int) -> IndependentBlocks:
@@ -102,10 +96,7 @@ class PonderNet(Agent):
         prior = halting(torch.full((1, n), self.prior_rate, device=values.device))
         loss = (p * losses).sum(dim=1).mean()
         away = divergence(p, prior).mean()
-        parameters = list(self.units.parameters())
-        self.optimizer.zero_grad()
-        (loss + self.prior_weight * away).backward(inputs=parameters)
-        self.optimizer.step()
+        descend(self.optimizer, loss + self.prior_weight * away)
         steps = (p.detach() * torch.arange(1, n + 2, device=p.device)).sum(dim=1).mean().item()
         return {"loss": loss.item(), "divergence": away.item(), "steps": steps}
 

@@ -41,9 +41,6 @@ class BlockDropout(Agent):
             env: see `Agent`.
             seed: see `Agent`.
             keep_probability: of every block, in [0, 1].
-
-        Raises:
-            ValueError: if the probability is outside [0, 1].
         """
         super().__init__(env, seed=seed)
         if not 0 <= keep_probability <= 1:

@@ -4,6 +4,8 @@ from typing import Any
 
 import torch
 
+from ccenv.agents.advantages import above_mean
+from ccenv.agents.base import descend
 from ccenv.agents.independent import IndependentPolicy
 from ccenv.agents.symbol_embeddings import EmbeddingSize
 from ccenv.simulator.rollout import Rollout
@@ -32,8 +34,7 @@ class Reinforce(IndependentPolicy):
             entropy_weight: of the bonus on the masks' entropy, in nats; fades to 0 linearly.
             hidden_units: of the policy's hidden layer; 0 for the paper's affine policy.
             anneal: let the learning rate fall to 0 linearly, so that the last policy is no swing.
-            embedding_size: of its own embeddings of an observation of symbols; 0 for none, see
-                `ccenv.agents.symbol_embeddings`.
+            embedding_size: of embeddings of symbols, see `ccenv.agents.symbol_embeddings`.
         """
         super().__init__(env, seed=seed, hidden_units=hidden_units, embedding_size=embedding_size)
         self.entropy_weight = entropy_weight
@@ -42,16 +43,8 @@ class Reinforce(IndependentPolicy):
 
     def update(self, rollout: Rollout) -> dict[str, float]:
         """One step up the policy gradient."""
-        loss, entropy = torch.zeros(()), torch.zeros(())
-        for layer, mask in enumerate(rollout.actions):
-            blocks = self.distribution(rollout.observations[layer], layer)
-            advantage = rollout.returns[layer] - rollout.returns[layer].mean()
-            loss = loss - (blocks.log_prob(mask) * advantage).mean()
-            entropy = entropy + blocks.entropy().mean()
-        weight = self.entropy_weight * (1 - self.progress)
+        loss, entropy = self.surrogate(rollout, above_mean(rollout.returns))
         if self.anneal:
             self.optimizer.param_groups[0]["lr"] = self.learning_rate * (1 - self.progress)
-        self.optimizer.zero_grad()
-        (loss - weight * entropy).backward()
-        self.optimizer.step()
+        descend(self.optimizer, loss - self.entropy_weight * (1 - self.progress) * entropy)
         return {"loss": loss.item(), "entropy": entropy.item()}

@@ -6,6 +6,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from ccenv.agents.advantages import above_mean
+from ccenv.agents.base import descend
 from ccenv.agents.independent import IndependentPolicy
 from ccenv.agents.symbol_embeddings import EmbeddingSize
 from ccenv.rewards import check_cost_limit
@@ -55,8 +57,7 @@ class ReinforceLagrangian(IndependentPolicy):
             learning_rate: Adam's at the start; falls to 0 linearly.
             entropy_weight: of the bonus on the masks' entropy, in nats; fades to 0 linearly.
             hidden_units: of the policy's hidden layer; 0 for the paper's affine policy.
-            embedding_size: of its own embeddings of an observation of symbols; 0 for none, see
-                `ccenv.agents.symbol_embeddings`.
+            embedding_size: of embeddings of symbols, see `ccenv.agents.symbol_embeddings`.
         """
         super().__init__(env, seed=seed, hidden_units=hidden_units, embedding_size=embedding_size)
         check_cost_limit(cost_limit)
@@ -75,18 +76,10 @@ class ReinforceLagrangian(IndependentPolicy):
         """One step up the policy gradient of the Lagrangian, one step of the multiplier."""
         costs_to_go = rollout.costs.flip(0).cumsum(0).flip(0)
         worth = rollout.returns - self.multiplier * costs_to_go
-        loss, entropy = torch.zeros(()), torch.zeros(())
-        for layer, mask in enumerate(rollout.actions):
-            blocks = self.distribution(rollout.observations[layer], layer)
-            advantage = worth[layer] - worth[layer].mean()
-            loss = loss - (blocks.log_prob(mask) * advantage).mean()
-            entropy = entropy + blocks.entropy().mean()
-        weight = self.entropy_weight * (1 - self.progress)
+        loss, entropy = self.surrogate(rollout, above_mean(worth))
         # Steps that end at 0 let the last policy be one that meets the limit, not a swing about it.
         self.optimizer.param_groups[0]["lr"] = self.learning_rate * (1 - self.progress)
-        self.optimizer.zero_grad()
-        (loss - weight * entropy).backward()
-        self.optimizer.step()
+        descend(self.optimizer, loss - self.entropy_weight * (1 - self.progress) * entropy)
         paid = self.multiplier
         excess = relative_excess(rollout.compute_cost.mean().item(), self.cost_limit)
         self.level = max(0.0, self.level + self.multiplier_lr * excess)

@@ -9,8 +9,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from ccenv.agents.advantages import leave_one_out
-from ccenv.agents.base import Agent, LayerScores
+from ccenv.agents.advantages import greedy_rewards, leave_one_out
+from ccenv.agents.base import Agent, LayerScores, descend
 from ccenv.agents.distributions import (
     MIN_PROBABILITY,
     AlwaysOn,
@@ -23,7 +23,7 @@ from ccenv.agents.distributions import (
 from ccenv.agents.symbol_embeddings import EmbeddingSize
 from ccenv.base.registry import check_names
 from ccenv.deploy.fused.choosers import Chooser
-from ccenv.simulator.rollout import Rollout, walk
+from ccenv.simulator.rollout import Rollout
 
 DRAWS = ("ordered", "independent")
 ADVANTAGES = ("leave_one_out", "normalised", "self_critical")
@@ -76,12 +76,7 @@ class Rloo(Agent):
             dense_share: of the training, at the start, in which every block is kept: a dense
                 network is trained first.
             anneal_share: of the training, after that, in which k falls from all to `num_kept`.
-            embedding_size: of its own embeddings of an observation of symbols; 0 for none, see
-                `ccenv.agents.symbol_embeddings`.
-
-        Raises:
-            ValueError: if there is one mask an image, k is not in 1..num_blocks, a name is unknown,
-                or settings do not go together.
+            embedding_size: of embeddings of symbols, see `ccenv.agents.symbol_embeddings`.
         """
         super().__init__(env, seed=seed)
         check_names([draw], DRAWS, "draw")
@@ -144,9 +139,8 @@ class Rloo(Agent):
         """See `Agent.choosers`."""
         if self.shared_blocks:
             return None
-        if self.draw == "independent":
-            return self.scores.choosers("drawn" if drawn else "likely", low=MIN_PROBABILITY)
-        return self.scores.choosers("drawn_k" if drawn else "top_k", self.num_kept)
+        kept = None if self.draw == "independent" else self.num_kept
+        return self.scores.choosers(drawn, kept, MIN_PROBABILITY)
 
     def update(self, rollout: Rollout) -> dict[str, float]:
         """One step up the policy gradient, with the bonus."""
@@ -160,9 +154,7 @@ class Rloo(Agent):
             use = block_use(blocks.rest)
             diversity = diversity - (use * use.clamp(min=1e-12).log()).sum()
         weight = self.diversity_weight * (1 - self.progress)
-        self.optimizer.zero_grad()
-        (loss - weight * diversity).backward()
-        self.optimizer.step()
+        descend(self.optimizer, loss - weight * diversity)
         return {"loss": loss.item(), "diversity": diversity.item()}
 
     def advantages(self, rollout: Rollout) -> list[Tensor]:
@@ -174,11 +166,7 @@ class Rloo(Agent):
 
     def most_probable_returns(self) -> Tensor:
         """Returns of the batch's images under their most probable masks: [num_layers, batch]."""
-        greedy = self.simulator.on_split(self.simulator.split, 1)
-        images = self.simulator.indices[:: self.group_size].cpu()
-        _, _, steps = walk(greedy, self, None, images)
-        returns = torch.stack([step.reward for step in steps]).flip(0).cumsum(0).flip(0)
-        return returns.repeat_interleave(self.group_size, dim=1)
+        return greedy_rewards(self).flip(0).cumsum(0).flip(0)
 
 
 def normalised(returns: Tensor, group_size: int) -> Tensor:
@@ -202,11 +190,7 @@ def block_use(blocks: IndependentBlocks | OrderedBlocks) -> Tensor:
 
 
 def check_shares(dense: float, anneal: float, draw: str) -> tuple[float, float]:
-    """Shares of the training.
-
-    Raises:
-        ValueError: if they are not in [0, 1], or given with independent draws.
-    """
+    """Shares of the training."""
     if min(dense, anneal) < 0 or dense + anneal > 1:
         raise ValueError(
             "expected dense_share and anneal_share of at least 0 and together at most 1, "

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from ccenv.agents.advantages import leave_one_out, leave_twins_out, slope_sums
-from ccenv.agents.base import Agent, LayerScores
+from ccenv.agents.base import Agent, LayerScores, descend
 from ccenv.agents.count_policy import CountedBlocks, Numbers
 from ccenv.agents.distributions import check_kept
 from ccenv.agents.symbol_embeddings import EmbeddingSize
@@ -106,8 +106,7 @@ class RlooBudget(Agent):
             spread: standard deviation of the number at the start, in blocks.
             last_spread: the same in the end; it falls linearly once numbers are learned.
             spread_share: of the training, after which it has fallen.
-            embedding_size: of its own embeddings of an observation of symbols, of scores and of
-                numbers; 0 for none, see `ccenv.agents.symbol_embeddings`.
+            embedding_size: of embeddings of symbols, see `ccenv.agents.symbol_embeddings`.
 
         Raises:
             ValueError: if a number is out of range, or the group is no multiple of `paired_masks`.
@@ -209,9 +208,7 @@ class RlooBudget(Agent):
             use = blocks.first_draw().mean(dim=0)
             diversity = diversity - (use * use.clamp(min=1e-12).log()).sum()
         weight = self.diversity_weight * (1 - self.progress)
-        self.optimizer.zero_grad()
-        (loss - weight * diversity).backward()
-        self.optimizer.step()
+        descend(self.optimizer, loss - weight * diversity)
         return {"loss": loss.item(), "diversity": diversity.item()} | self.hold(rollout)
 
     def climb(self, blocks: CountedBlocks, action: Tensor, worth: Tensor) -> Tensor:

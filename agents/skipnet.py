@@ -22,9 +22,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ccenv.agents.advantages import above_mean
+from ccenv.agents.base import descend
 from ccenv.agents.distributions import start_at
 from ccenv.agents.independent import IndependentPolicy
-from ccenv.agents.straight_through_ops import descend, soft_masked_logits
+from ccenv.agents.straight_through_ops import loss_under, straight_through
 from ccenv.networks.learning.training import check_at_least_zero
 from ccenv.simulator.rollout import Rollout
 
@@ -55,9 +57,6 @@ class SkipNet(IndependentPolicy):
             learning_rate: Adam's in the second.
             entropy_weight: of the bonus on the masks' entropy in the second, in nats.
             hidden_units: of the policy's hidden layer; 0 for affine gates.
-
-        Raises:
-            ValueError: if a number is out of range.
         """
         super().__init__(env, seed=seed, hidden_units=hidden_units)
         check_at_least_zero(entropy_weight=entropy_weight)
@@ -91,27 +90,17 @@ class SkipNet(IndependentPolicy):
 
     def down_the_loss(self, rollout: Rollout) -> Tensor:
         """Back-propagates through hard gates; skipped blocks are computed here too."""
-        state = self.simulator.state
-        assert state is not None
         soft_masks = []
         for layer, mask in enumerate(rollout.actions):
             p = self.distribution(rollout.observations[layer], layer).probability
             # Forward the mask, backward the probability; the other way round nothing is learned.
-            soft_masks.append(mask.float() + (p - p.detach()))
-        logits = soft_masked_logits(self.simulator.network, state.images_by_row, soft_masks)
-        loss = torch.nn.functional.cross_entropy(logits, state.labels)
-        descend(self.by_loss, self.scores, loss)
+            soft_masks.append(straight_through(mask, p))
+        loss = loss_under(self.simulator, soft_masks)
+        descend(self.by_loss, loss)
         return loss.detach()
 
     def up_the_return(self, rollout: Rollout) -> Tensor:
         """REINFORCE on the returns from each gate to the end."""
-        loss, entropy = torch.zeros(()), torch.zeros(())
-        for layer, mask in enumerate(rollout.actions):
-            blocks = self.distribution(rollout.observations[layer], layer)
-            advantage = rollout.returns[layer] - rollout.returns[layer].mean()
-            loss = loss - (blocks.log_prob(mask) * advantage).mean()
-            entropy = entropy + blocks.entropy().mean()
-        self.by_return.zero_grad()
-        (loss - self.entropy_weight * entropy).backward()
-        self.by_return.step()
+        loss, entropy = self.surrogate(rollout, above_mean(rollout.returns))
+        descend(self.by_return, loss - self.entropy_weight * entropy)
         return loss.detach()

@@ -12,11 +12,11 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from ccenv.agents.base import descend
 from ccenv.agents.distributions import check_densities, start_at
 from ccenv.agents.independent import IndependentPolicy
 from ccenv.agents.straight_through_ops import (
-    descend,
-    soft_masked_logits,
+    loss_under,
     straight_through,
 )
 from ccenv.agents.symbol_embeddings import EmbeddingSize
@@ -58,11 +58,7 @@ class StraightThrough(IndependentPolicy):
             density_weight: of the squared distance from it, in nats.
             learning_rate: Adam's.
             hidden_units: of the policy's hidden layer; 0 for an affine policy.
-            embedding_size: of its own embeddings of an observation of symbols; 0 for none, see
-                `ccenv.agents.symbol_embeddings`.
-
-        Raises:
-            ValueError: if the draw is unknown or a density is not in (0, 1].
+            embedding_size: of embeddings of symbols, see `ccenv.agents.symbol_embeddings`.
         """
         super().__init__(env, seed=seed, hidden_units=hidden_units, embedding_size=embedding_size)
         check_names([draw], DRAWS, "draw")
@@ -83,14 +79,11 @@ class StraightThrough(IndependentPolicy):
 
     def update(self, rollout: Rollout) -> dict[str, float]:
         """One step down the loss under the rollout's masks."""
-        state = self.simulator.state
-        assert state is not None
         soft_masks, excess = [], torch.zeros(())
         for layer, mask in enumerate(rollout.actions):
             probability = self.distribution(rollout.observations[layer], layer).probability
             soft_masks.append(straight_through(mask, probability))
             excess = excess + (soft_masks[-1].mean() - self.targets[layer]).square()
-        logits = soft_masked_logits(self.simulator.network, state.images_by_row, soft_masks)
-        loss = torch.nn.functional.cross_entropy(logits, state.labels)
-        descend(self.optimizer, self.scores, loss + self.density_weight * excess)
+        loss = loss_under(self.simulator, soft_masks)
+        descend(self.optimizer, loss + self.density_weight * excess)
         return {"loss": loss.item(), "excess": excess.item()}

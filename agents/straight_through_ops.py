@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ccenv.networks.core.protocol import GatedNetwork, walk
+from ccenv.simulator.simulator import Simulator
 
 
 def soft_masked_logits(
@@ -39,14 +40,14 @@ def soft_masked_logits(
     return walk(network, images, choose, backend, soft_masks)
 
 
-def descend(optimizer: torch.optim.Optimizer, policy: nn.Module, loss: Tensor) -> None:
-    """One step on the policy's parameters alone: the network learns in `update_network`."""
-    parameters = list(policy.parameters())
-    for parameter, gradient in zip(
-        parameters, torch.autograd.grad(loss, parameters, allow_unused=True), strict=True
-    ):
-        parameter.grad = gradient
-    optimizer.step()
+def loss_under(
+    simulator: Simulator, soft_masks: Sequence[Tensor], masks: Sequence[Tensor] | None = None
+) -> Tensor:
+    """Cross-entropy in nats of the batch under way; arguments as those of `soft_masked_logits`."""
+    state = simulator.state
+    assert state is not None
+    logits = soft_masked_logits(simulator.network, state.images_by_row, soft_masks, masks)
+    return torch.nn.functional.cross_entropy(logits, state.labels)
 
 
 def straight_through(mask: Tensor, probability: Tensor) -> Tensor:
@@ -71,3 +72,15 @@ def load_balance(scores: Tensor, mask: Tensor) -> Tensor:
     share = mask.float().mean(dim=0)
     share = share / share.sum()
     return mask.shape[1] * (share * scores.softmax(dim=1).mean(dim=0)).sum()
+
+
+@torch.no_grad()
+def move_bias(bias: Tensor, mask: Tensor, rate: float) -> float:
+    """Moves a selection bias in place, up of blocks kept less than the mean, down of the others.
+
+    Returns:
+        Largest load over the mean load: 1 where blocks are used alike.
+    """
+    load = mask.float().mean(dim=0)
+    bias += rate * (load.mean() - load).sign()
+    return float(load.max() / load.mean())

@@ -18,9 +18,9 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from ccenv.agents.base import Agent, LayerScores
+from ccenv.agents.base import Agent, LayerScores, descend
 from ccenv.agents.distributions import check_kept, highest
-from ccenv.agents.straight_through_ops import descend, load_balance, soft_masked_logits
+from ccenv.agents.straight_through_ops import load_balance, loss_under, move_bias
 from ccenv.agents.symbol_embeddings import EmbeddingSize
 from ccenv.base.masks import as_mask
 from ccenv.base.registry import check_names
@@ -84,13 +84,8 @@ class TopK(Agent):
             balance_weight: of the load balance loss, 1 where blocks are used alike.
             learning_rate: Adam's.
             hidden_units: of the policy's hidden layer; 0 for an affine policy.
-            embedding_size: of its own embeddings of an observation of symbols; 0 for none, see
-                `ccenv.agents.symbol_embeddings`.
+            embedding_size: of embeddings of symbols, see `ccenv.agents.symbol_embeddings`.
             bias_rate: what an update moves a block's selection bias by; 0 for no such bias.
-
-        Raises:
-            ValueError: if the softmax is unknown, k is not in 1..num_blocks, no time is left to
-                the noise, or the bias's rate is below 0.
         """
         super().__init__(env, seed=seed)
         check_names([softmax], SOFTMAX, "softmax")
@@ -128,15 +123,13 @@ class TopK(Agent):
 
     def choosers(self, *, drawn: bool) -> list[Chooser] | None:
         """See `Agent.choosers`; noise is only drawn in training."""
-        found = self.scores.choosers("top_k", self.num_kept)
+        found = self.scores.choosers(False, self.num_kept)
         if found is None or not self.bias_rate:
             return found
         return [biased(chooser, bias) for chooser, bias in zip(found, self.bias, strict=True)]
 
     def update(self, rollout: Rollout) -> dict[str, float]:
         """One step down the loss under the rollout's masks, with the load balance."""
-        state = self.simulator.state
-        assert state is not None
         balance = torch.zeros(())
         soft_masks, masks = [], []
         for layer, kept in enumerate(rollout.actions):
@@ -145,22 +138,11 @@ class TopK(Agent):
             soft_masks.append(weighted_masks(scores, mask, self.softmax))
             masks.append(mask)
             if self.bias_rate:
-                self.bias[layer].add_(self.bias_rate * underused(mask))
+                move_bias(self.bias[layer], mask, self.bias_rate)
             balance = balance + load_balance(scores, mask)
-        logits = soft_masked_logits(self.simulator.network, state.images_by_row, soft_masks, masks)
-        loss = torch.nn.functional.cross_entropy(logits, state.labels)
-        descend(self.optimizer, self.scores, loss + self.balance_weight * balance)
+        loss = loss_under(self.simulator, soft_masks, masks)
+        descend(self.optimizer, loss + self.balance_weight * balance)
         return {"loss": loss.item(), "balance": balance.item()}
-
-
-def underused(mask: Tensor) -> Tensor:
-    """1 for blocks kept less often than the mean, -1 for those kept more often: [num_blocks].
-
-    >>> underused(torch.tensor([[True, False, False], [True, True, False]])).tolist()
-    [-1.0, 0.0, 1.0]
-    """
-    load = mask.float().mean(dim=0)
-    return (load.mean() - load).sign()
 
 
 def biased(chooser: Chooser, bias: Tensor) -> Chooser:

@@ -28,11 +28,7 @@ def draw_windows(features: int, sizes: tuple[int, int, int], generator: torch.Ge
 
 
 def check_probes(hashes: int, window: int, probes: int) -> None:
-    """Refuses addresses that no int64 holds, and more probes than buckets.
-
-    Raises:
-        ValueError: naming what is too large.
-    """
+    """Refuses addresses that no int64 holds, and more probes than buckets."""
     if hashes * math.log2(window) >= 62 or probes > window**hashes:
         raise ValueError(
             "expected window ** hashes below 2 ** 62 and at most so many probes, got "

@@ -1,6 +1,7 @@
 """The layout: what may import what, and what stays light."""
 
 import ast
+import functools
 import graphlib
 import os
 import subprocess
@@ -26,7 +27,7 @@ FLOORS = {
     ),
     "ccenv.runs.studies": "paper ablation systems text",
     "ccenv.runs.report": "dense inputs",
-    "ccenv.runs.lab": "benchmarks budget estimators systems robustness docs_build",
+    "ccenv.runs.lab": "benchmarks mask_tables budget estimators robustness docs_build",
 }
 ROOF = "__init__"
 
@@ -34,8 +35,19 @@ FOLDERS = {"ccenv": "ccenv", "agents": "ccenv.agents", "runs": "ccenv.runs"}
 """Folder of a checkout -> its import name."""
 FILES = [path for folder in FOLDERS for path in sorted((ROOT / folder).rglob("*.py"))]
 HEAVY = [
-    *("stable_baselines3", "torchvision", "matplotlib", "triton", "sklearn", "tensorboard"),
-    *("jinja2", "scipy", "pandas", "numba", "llvmlite", "filelock", "PIL"),
+    "stable_baselines3",
+    "torchvision",
+    "matplotlib",
+    "triton",
+    "sklearn",
+    "tensorboard",
+    "jinja2",
+    "scipy",
+    "pandas",
+    "numba",
+    "llvmlite",
+    "filelock",
+    "PIL",
 ]
 
 
@@ -51,10 +63,16 @@ MODULES = {module_name(path): path for path in FILES}
 PACKAGES = {name for name, path in MODULES.items() if path.stem == ROOF}
 
 
+@functools.cache
+def tree_of(path):
+    return ast.parse(path.read_text())
+
+
+@functools.cache
 def imported_modules(path):
     """Modules of the project that a file imports, anywhere in it: `from a import b` may be a.b."""
     found = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(tree_of(path)):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
@@ -167,7 +185,7 @@ def test_nothing_draws_from_streams_that_all_share():
     for name in set(MODULES) - set(in_package("ccenv.runs")):
         calls = [
             ast.unparse(node.func)
-            for node in ast.walk(ast.parse(MODULES[name].read_text()))
+            for node in ast.walk(tree_of(MODULES[name]))
             if isinstance(node, ast.Call)
         ]
         assert not [call for call in calls if call.startswith(shared)], name

@@ -11,6 +11,7 @@ from ccenv import agents
 from ccenv.networks import registry as networks
 from ccenv.runs import studies
 from ccenv.runs.commands import cli
+from ccenv.runs.engine import run
 from ccenv.runs.sweeps import SWEEPS
 
 ROOT = Path(__file__).parent.parent
@@ -156,11 +157,14 @@ def test_what_is_added_is_listed_with_its_settings(kind, name, shown, added, cap
     assert shown in json.dumps(json.loads(said(capsys, "list", kind, name, "--json"))[name])
 
 
-def test_what_is_added_is_trained_exported_validated_and_compared_by_name(added, capsys):
+def test_what_is_added_is_trained_exported_validated_and_compared_by_name(
+    added, capsys, monkeypatch
+):
     words = [f"{name}={value}" for name, value in SETTINGS.items()]
+    monkeypatch.setattr(run, "latencies", lambda env, agent: [])
     place = [f"--{kind}-dir={added / kind}" for kind in ("log", "report", "results")]
-    run = [*words, "added_rate=0.2", f"log_dir={added / 'log'}", "--export"]
-    said(capsys, "train", "added", *run)
+    given = [*words, "added_rate=0.2", f"log_dir={added / 'log'}", "--export"]
+    said(capsys, "train", "added", *given)
     assert "✅" in said(capsys, "validate", added / "log")
     assert "| added " in said(capsys, "compare", "added_study", "--no-run", *place)
     [table] = (added / "report").rglob("added.md")

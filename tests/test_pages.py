@@ -14,6 +14,7 @@ from ccenv.data import load_split
 from ccenv.envs.infos import INFO_KEYS
 from ccenv.runs.commands import cli
 from ccenv.runs.commands.registry import COMMANDS
+from ccenv.runs.engine import run
 from ccenv.runs.lab.docs_build.links import absolute, project_address
 from ccenv.runs.lab.docs_build.notebook import NOTEBOOKS
 from ccenv.runs.lab.docs_build.program import main as docs
@@ -24,13 +25,27 @@ DOCS, RESULTS = ROOT / "runs" / "docs", ROOT / "runs" / "results" / "README.md"
 PAGES = [ROOT / "README.md", RESULTS, *sorted(DOCS.rglob("*.md"))]
 FILE = re.compile(r"# (\w+\.(?:py|toml))\n")
 # What these need (the network, minutes, or a person who looks) no test has; they are run by hand,
-# and the sweeps by their miniatures in test_sweeps.py.
+# and the sweeps by their miniatures in test_compare.py.
 BY_HAND = (
-    *("pip install", "git clone", "git worktree", "tensorboard", "ccenv compare"),
-    *("ccenv benchmark", "ccenv analyze", "ccenv validate", "ccenv table"),
-    *("ccenv inspect", "ccenv eval", "ccenv plot", "ccenv search", "ccenv export", "ccenv serve"),
+    "pip install",
+    "git clone",
+    "git worktree",
+    "tensorboard",
+    "ccenv compare",
+    "ccenv benchmark",
+    "ccenv analyze",
+    "ccenv validate",
+    "ccenv table",
+    "ccenv inspect",
+    "ccenv eval",
+    "ccenv plot",
+    "ccenv search",
+    "ccenv export",
+    "ccenv serve",
     # On tables of masks that are built beforehand, and on a server that runs.
-    *("V=", "python -m ccenv.runs.lab", "curl"),
+    "V=",
+    "python -m ccenv.runs.lab",
+    "curl",
     "torchrun",
 )
 SMALL = {"images": "256", "batch_size": "128"}
@@ -62,6 +77,8 @@ def name_of(page):
 def folder(tmp_path, monkeypatch):
     """An empty folder, as a reader's; modules that its files define are forgotten afterwards."""
     monkeypatch.chdir(tmp_path)
+    # Times are no law's.
+    monkeypatch.setattr(run, "latencies", lambda env, agent: [])
     monkeypatch.syspath_prepend(str(tmp_path))
     # A page sets it; what it is now comes back.
     was = os.environ.get("CCENV_DATA")

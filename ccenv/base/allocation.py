@@ -3,9 +3,8 @@
 The largest total value whose mean cost is at most a budget falls apart into one choice an input:
 the offer of largest value - price * cost, at one price for all (Everett 1963, "Generalized Lagrange
 multiplier method for solving problems of optimum allocation of resources"). The mean cost does not
-rise with the price, so that bisection finds it. At the price itself some inputs have two best
-offers; where all of them take the cheap one a part of the budget is left, where all take the dear
-one it is exceeded, and a coin for each meets it on average.
+rise with the price, so that bisection finds it. Where inputs have two best offers at that price, a
+coin for each meets the budget on average.
 """
 
 from dataclasses import dataclass
@@ -36,23 +35,9 @@ class Allocation:
     """of inputs that take the dear offer, so that the mean cost is the budget."""
 
     def mean_cost(self, costs: Floats) -> float:
-        """What is spent on average over inputs and coins."""
+        """What is spent on average over inputs and coins (gained, by a table of values)."""
         cheap, dear = (taken(costs, offers).mean() for offers in (self.cheap, self.dear))
         return float((1 - self.share) * cheap + self.share * dear)
-
-    def mean_value(self, values: Floats) -> float:
-        """What is gained on average over inputs and coins."""
-        return self.mean_cost(values)
-
-    def without_coins(self, costs: Floats, budget: float) -> Ints:
-        """Dear offers for as many of the inputs, in order, as the budget pays: int64 [inputs].
-
-        What is left of it is less than what one input's dear offer costs more.
-        """
-        cheap, dear = taken(costs, self.cheap), taken(costs, self.dear)
-        left = budget * len(cheap) - cheap.sum()
-        paid = np.cumsum(dear - cheap) <= left
-        return np.where(paid, self.dear, self.cheap)
 
 
 def taken(table: Floats, offers: Ints) -> Floats:
@@ -63,10 +48,7 @@ def taken(table: Floats, offers: Ints) -> Floats:
 def best_offers(values: Floats, costs: Floats, price: float) -> Ints:
     """The offer of largest value - price * cost, of several the cheapest: int64 [inputs].
 
-    Args:
-        values: [inputs, offers].
-        costs: [inputs, offers], or [offers] where they are the same for every input.
-        price: of a unit of cost.
+    Values are [inputs, offers], costs likewise, or [offers] where they are the same for all inputs.
 
     >>> best_offers(np.array([[0.5, 0.9], [0.8, 0.9]]), np.array([1.0, 2.0]), 0.2).tolist()
     [1, 0]
@@ -110,11 +92,7 @@ def allocate(values: Floats, costs: Floats, budget: float) -> Allocation:
 
 
 def check_tables(values: Floats, costs: Floats, budget: float) -> tuple[Floats, Floats]:
-    """Tables as float64.
-
-    Raises:
-        ValueError: see `allocate`.
-    """
+    """Tables as float64; see `allocate` for errors."""
     values, costs = np.asarray(values, np.float64), np.asarray(costs, np.float64)
     if values.ndim != 2 or 0 in values.shape or costs.shape not in (values.shape, values.shape[1:]):
         raise ValueError(

@@ -1,12 +1,12 @@
-"""Files whose content is checked, without torch: arrays and texts <-> safetensors with SHA-256.
+"""Files whose content is checked: arrays or tensors, and texts <-> safetensors with SHA-256.
 
-The same files as those of `ccenv.base.checked_file`, the same checksum.
+Torch is imported for tensors only.
 """
 
 import contextlib
 import hashlib
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,42 +15,57 @@ from numpy.typing import NDArray
 
 CHECKSUM = "sha256"
 """under which name the checksum stands in the file's metadata."""
-Arrays = dict[str, NDArray[Any]]
 
 
 class DamagedFileError(ValueError):
     """A file that is not as it was written, or of another kind."""
 
 
-def arrays_digest(arrays: Mapping[str, NDArray[Any]], texts: Mapping[str, str]) -> str:
-    """SHA-256 of texts and arrays: of their names, types, shapes and bytes, in hexadecimal."""
+def arrays_digest(parts: Mapping[str, Any], texts: Mapping[str, str]) -> str:
+    """SHA-256 of texts and parts: of their names, types, shapes and bytes, in hexadecimal."""
     digest = hashlib.sha256(repr(sorted(texts.items())).encode())
-    for name, array in sorted(arrays.items()):
-        # Types are called as torch calls them, so that either reader may check either's files.
-        digest.update(repr((name, f"torch.{array.dtype.name}", list(array.shape))).encode())
-        digest.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
+    for name, part in sorted(parts.items()):
+        if isinstance(part, np.ndarray):
+            # Types are called as torch calls them, so that either reader may check either's files.
+            kind, content = f"torch.{part.dtype.name}", np.ascontiguousarray(part).reshape(-1)
+            seen = content.view(np.uint8)
+        else:
+            import torch
+
+            kind, seen = str(part.dtype), part.contiguous().reshape(-1).view(torch.uint8).numpy()
+        digest.update(repr((name, kind, list(part.shape))).encode())
+        digest.update(seen.data)
     return digest.hexdigest()
 
 
 def write_arrays(path: Path, arrays: Mapping[str, NDArray[Any]], texts: Mapping[str, str]) -> None:
+    """Writes arrays and texts by name, see `write_parts`."""
+    from safetensors.numpy import save_file
+
+    plain = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+    write_parts(path, plain, texts, save_file)
+
+
+def write_parts(
+    path: Path, parts: Mapping[str, Any], texts: Mapping[str, str], save: Callable[..., None]
+) -> None:
     """Writes a file so that a reader sees all of it or none, even if the process is killed.
 
     Args:
         path: the file; its folder exists.
-        arrays: by name.
+        parts: arrays or tensors by name, contiguous.
         texts: by name; the name "sha256" is taken.
+        save: of safetensors, for parts of their kind.
 
     Raises:
         OSError: if it cannot be written: a full disk, a folder without permission.
     """
     from safetensors import SafetensorError
-    from safetensors.numpy import save_file
 
-    plain = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
-    metadata = {**texts, CHECKSUM: arrays_digest(plain, texts)}
+    metadata = {**texts, CHECKSUM: arrays_digest(parts, texts)}
     with replaced_when_whole(path) as partial:
         try:
-            save_file(plain, partial, metadata=metadata)
+            save(parts, partial, metadata=metadata)
         except SafetensorError as error:
             raise OSError(f"cannot write {partial}: {error}") from error
 
@@ -71,11 +86,15 @@ def replaced_when_whole(path: Path) -> Iterator[Path]:
         raise
 
 
-def read_arrays(path: Path) -> tuple[Arrays, dict[str, str], bool]:
+def read_arrays(path: Path, framework: str = "np") -> tuple[dict[str, Any], dict[str, str], bool]:
     """Reads a checked file, and compares it with its checksum.
 
+    Args:
+        path: the file.
+        framework: "np" for arrays, "pt" for tensors.
+
     Returns:
-        Arrays, texts, and whether there was a checksum.
+        Arrays, texts, and whether there was a checksum: the oldest files have none.
 
     Raises:
         FileNotFoundError: if there is no such file.
@@ -85,9 +104,9 @@ def read_arrays(path: Path) -> tuple[Arrays, dict[str, str], bool]:
     from safetensors import SafetensorError, safe_open
 
     try:
-        with safe_open(path, framework="np") as file:
+        with safe_open(path, framework=framework) as file:
             texts: dict[str, str] = file.metadata() or {}
-            arrays: Arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            parts = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except FileNotFoundError:
         raise
     except (OSError, SafetensorError, ValueError, TypeError, AttributeError) as error:
@@ -96,16 +115,12 @@ def read_arrays(path: Path) -> tuple[Arrays, dict[str, str], bool]:
         ) from error
     expected = texts.pop(CHECKSUM, None)
     if expected is not None:
-        check_digest(path, expected, arrays_digest(arrays, texts))
-    return arrays, texts, expected is not None
+        check_digest(path, expected, arrays_digest(parts, texts))
+    return parts, texts, expected is not None
 
 
 def check_digest(path: str | Path, expected: str, found: str) -> None:
-    """Refuses a file whose content is not what it was written with.
-
-    Raises:
-        DamagedFileError: if it is not.
-    """
+    """Refuses a file whose content is not what it was written with (DamagedFileError)."""
     if found != expected:
         raise DamagedFileError(
             f"expected the content of {path} to have the SHA-256 {expected[:12]}... that it was "

@@ -1,13 +1,10 @@
-"""Files whose content is checked: tensors and texts <-> a safetensors file with its SHA-256.
+"""Trees and weights on disk without pickle: dicts, lists, numbers, tensors <-> a safetensors file.
 
-Trees on disk without pickle: nested dicts, lists, numbers and tensors <-> one safetensors file.
-
-The tensors are stored as such, everything else as JSON in the file's metadata, with a checksum that
+Tensors are stored as such, everything else as JSON in the file's metadata, with a checksum that
 is compared when the file is read. Floats, tuples, keys that are no strings and the order of a
 tensor in memory come back as they were.
 """
 
-import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,79 +12,28 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from ccenv.base.checked_arrays import CHECKSUM, DamagedFileError, check_digest, replaced_when_whole
+from ccenv.base.checked_arrays import DamagedFileError as DamagedFileError
+from ccenv.base.checked_arrays import arrays_digest, read_arrays, write_parts
 
-
-def content_digest(tensors: Mapping[str, Tensor], texts: Mapping[str, str]) -> str:
-    """SHA-256 of texts and tensors: of their names, types, shapes and bytes, in hexadecimal."""
-    digest = hashlib.sha256(repr(sorted(texts.items())).encode())
-    for name, tensor in sorted(tensors.items()):
-        digest.update(repr((name, str(tensor.dtype), list(tensor.shape))).encode())
-        digest.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().data)
-    return digest.hexdigest()
+content_digest = arrays_digest
 
 
 def write_checked(path: Path, tensors: Mapping[str, Tensor], texts: Mapping[str, str]) -> None:
-    """Writes a file so that a reader sees all of it or none, even if the process is killed.
-
-    Args:
-        path: the file; its folder exists.
-        tensors: by name.
-        texts: by name; the name "sha256" is taken.
-
-    Raises:
-        OSError: if it cannot be written: a full disk, a folder without permission.
-    """
+    """Writes tensors and texts by name, see `write_parts`."""
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    metadata = {**texts, CHECKSUM: content_digest(plain, texts)}
-    with replaced_when_whole(path) as partial:
-        try:
-            save_file(plain, partial, metadata=metadata)
-        except SafetensorError as error:
-            raise OSError(f"cannot write {partial}: {error}") from error
+    write_parts(path, plain, texts, save_file)
 
 
 def read_checked(path: Path) -> tuple[dict[str, Tensor], dict[str, str], bool]:
-    """Reads what `write_checked` wrote, and compares it with its checksum.
-
-    Returns:
-        Tensors, texts, and whether there was a checksum: files that were written before there were
-        checksums have none.
-
-    Raises:
-        FileNotFoundError: if there is no such file.
-        DamagedFileError: if it is not as it was written, or another kind of file.
-    """
-    try:
-        with safe_open(path, framework="pt") as file:
-            texts: dict[str, str] = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except FileNotFoundError:
-        raise
-    except (OSError, SafetensorError, ValueError, TypeError) as error:
-        raise DamagedFileError(
-            f"expected a safetensors file in {path}, got {type(error).__name__}: {error}"
-        ) from error
-    expected = texts.pop(CHECKSUM, None)
-    if expected is not None:
-        check_digest(path, expected, content_digest(tensors, texts))
-    return tensors, texts, expected is not None
+    """Tensors, texts and whether there was a checksum, see `read_arrays`."""
+    return read_arrays(path, "pt")
 
 
 def check_finite(tensors: Mapping[str, Tensor], what: str) -> None:
-    """Refuses weights that are not numbers.
-
-    Args:
-        tensors: by name.
-        what: whose they are, for the message.
-
-    Raises:
-        ValueError: naming the first tensor with a value that is infinite or not a number.
-    """
+    """Refuses tensors with values that are not finite (ValueError); `what` says whose they are."""
     for name, tensor in tensors.items():
         if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
             count = int((~tensor.isfinite()).sum())
@@ -110,8 +56,7 @@ def save_tree(path: Path, tree: Any) -> None:
         tree: dicts, lists, tuples, None, bool, int, float, str, tensors and numpy arrays.
 
     Raises:
-        TypeError: if there is anything else in it.
-        OSError: if the file cannot be written.
+        TypeError, OSError: if there is anything else in it, or the file cannot be written.
     """
     tensors: dict[str, Tensor] = {}
     text = json.dumps(encode(tree, tensors))
@@ -119,12 +64,7 @@ def save_tree(path: Path, tree: Any) -> None:
 
 
 def load_tree(path: Path) -> Any:
-    """Reads what `save_tree` wrote; what was written before there were checksums is not compared.
-
-    Raises:
-        FileNotFoundError: if there is no such file.
-        ValueError: if it is damaged or another kind of file.
-    """
+    """Reads what `save_tree` wrote; FileNotFoundError, or ValueError if it is damaged."""
     tensors, texts, _ = read_checked(path)
     try:
         # Nothing else stands beside a tree: another name is that of the checksum, damaged.

@@ -1,7 +1,4 @@
-"""Clock: functions -> mean seconds of a call, over as many calls as the clock needs, in turns.
-
-The processor's name, as the system reports it.
-"""
+"""Clock: functions -> mean seconds of a call, in turns; and the processor's name."""
 
 import functools
 import platform
@@ -26,20 +23,14 @@ def wait_for(device: torch.device) -> None:
 
 
 def work_clock() -> Clock:
-    """The processor's time of this thread where torch has no other one, else the wall's.
-
-    Work that waits for the processor while other programs have it is then not counted.
-    """
+    """The processor's time of this thread where torch has no other one, else the wall's."""
     return time.thread_time if torch.get_num_threads() == 1 else time.perf_counter
 
 
 def calls_for(
     function: Callable[[], object], seconds: float = 0.01, clock: Clock = time.perf_counter
 ) -> int:
-    """How many calls fill the given time, by the least of a few after a first one.
-
-    The least, for what else the machine does would leave a fast function with too few calls.
-    """
+    """How many calls fill the given time, by the least of a few: a fast function needs enough."""
     function()
     least = min(time_calls(function, 1, clock) for _ in range(3))
     return max(1, round(seconds / max(least, 1e-9)))
@@ -61,18 +52,10 @@ def seconds_in_turns(
     seconds: float = 0.01,
     clock: Clock = time.perf_counter,
 ) -> dict[Name, list[float]]:
-    """Times every function once a round; each round begins with another one.
+    """Times every function once a round, for `seconds`; each round begins with another one.
 
     A ratio compares timings of the same round: a machine that is busy for a while slows all. Each
-    function is called once before its turn, so that what others have pushed out of the cache is
-    back.
-
-    Args:
-        functions: what is timed, by name.
-        rounds: how often.
-        seconds: length of one timing; faster functions are called several times, and the mean
-            counts.
-        clock: what tells the time; see `work_clock`.
+    function is called once before its turn, so that its memory is back in the cache.
 
     Returns:
         For each name the seconds of a call, one number a round.

@@ -8,15 +8,12 @@ from typing import Any
 def in_todays_names(
     settings: Mapping[str, Any], earlier: Mapping[str, str], *, warns: bool = True
 ) -> dict[str, Any]:
-    """Settings with today's names in the place of earlier ones.
+    """Settings with today's names in the place of earlier ones; ValueError of one by both names.
 
     Args:
         settings: by name.
         earlier: name of an earlier version -> name of today.
         warns: whether a `FutureWarning` names the new one; stored runs cannot follow it.
-
-    Raises:
-        ValueError: if a setting comes by both names.
 
     >>> in_todays_names({"width": 2, "rate": 1}, {"width": "units"}, warns=False)
     {'units': 2, 'rate': 1}

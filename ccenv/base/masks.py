@@ -101,14 +101,7 @@ def full_mask(batch_size: int, num_blocks: int, device: str | torch.device = "cp
 def random_mask(
     batch_size: int, num_blocks: int, density: float | Tensor, generator: torch.Generator
 ) -> Tensor:
-    """Keeps each block independently with probability `density`: bool [batch_size, num_blocks].
-
-    Args:
-        batch_size: number of rows.
-        num_blocks: number of blocks in a row.
-        density: one probability in [0, 1], or a tensor [batch_size, 1] with one for each row.
-        generator: source of randomness.
-    """
+    """Keeps each block with probability `density` ([batch_size, 1], or one for all): bool."""
     return torch.rand(batch_size, num_blocks, generator=generator) < density
 
 
@@ -118,12 +111,7 @@ def density(mask: Tensor) -> Tensor:
 
 
 def check_mask(mask: Tensor, batch_size: int, name: str) -> None:
-    """Refuses what is not a bool mask of that many rows.
-
-    Raises:
-        TypeError: if the mask is not a bool tensor.
-        ValueError: if it is not two-dimensional with `batch_size` rows and at least one block.
-    """
+    """Refuses what is no bool tensor (TypeError) [batch_size, at least one block] (ValueError)."""
     if not isinstance(mask, Tensor) or mask.dtype != torch.bool:
         got = f"dtype {mask.dtype}" if isinstance(mask, Tensor) else type(mask).__name__
         raise TypeError(

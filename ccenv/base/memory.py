@@ -14,16 +14,7 @@ def memory_bytes() -> int:
 
 
 def check_fits(num_floats: int, what: str, advice: str) -> None:
-    """Refuses what this machine's memory cannot hold.
-
-    Args:
-        num_floats: float32 numbers that are wanted at once.
-        what: what they are, for the message.
-        advice: what to do.
-
-    Raises:
-        ValueError: if they are too many.
-    """
+    """Refuses more float32 numbers than this machine's memory holds (ValueError, with advice)."""
     wanted, limit = num_floats * FLOAT_BYTES, memory_bytes()
     if wanted > limit:
         raise ValueError(

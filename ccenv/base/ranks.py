@@ -3,10 +3,6 @@
 `ALONE` is one process and does nothing. `Ranks` are the processes that torchrun started: gloo
 between CPUs, NCCL between GPUs. All hold the same parameters and draw the same numbers; what costs
 time is done by each for its own rows: neighbours, whole groups, the first rows on rank 0.
-
-Processes that torchrun started: (variables of the environment) -> ranks that are joined.
-
-A policy shared by ranks: (modules, optimisers) -> each computes its rows, all learn alike.
 """
 
 import contextlib
@@ -61,11 +57,7 @@ class Ranks(OneProcess):
         self.is_apart = False
 
     def share(self, rows: Tensor) -> Tensor:
-        """See `OneProcess.share`.
-
-        Raises:
-            ValueError: if the rows cannot be shared equally.
-        """
+        """See `OneProcess.share`; ValueError where the rows cannot be shared equally."""
         each, left = divmod(len(rows), self.size)
         if left or not each:
             raise ValueError(
@@ -124,15 +116,7 @@ class Ranks(OneProcess):
         return box or []
 
     def check_same(self, digest: bytes, what: str) -> None:
-        """Refuses to go on with ranks that differ.
-
-        Args:
-            digest: a hash, of one length on all ranks.
-            what: of what it is, for the message.
-
-        Raises:
-            RanksError: on every rank, naming those that differ from rank 0.
-        """
+        """Refuses to go on with ranks whose hashes differ (RanksError, naming those)."""
         own = torch.frombuffer(bytearray(digest), dtype=torch.uint8)[None]
         (found,) = self.gathered(own)
         others = [number for number in range(self.size) if not torch.equal(found[number], found[0])]
@@ -144,11 +128,7 @@ class Ranks(OneProcess):
 
     @contextlib.contextmanager
     def others(self) -> Iterator[None]:
-        """Says in words that another rank does not answer.
-
-        Raises:
-            RanksError: in place of what torch raises.
-        """
+        """RanksError in place of what torch raises where another rank does not answer."""
         try:
             yield
         except RanksError:
@@ -176,12 +156,7 @@ PATIENCE = datetime.timedelta(hours=2)
 
 @contextlib.contextmanager
 def joined() -> Iterator[OneProcess]:
-    """The ranks that torchrun started, `ALONE` in any other process.
-
-    Raises:
-        RanksError: where another rank does not come, or torchrun ends this one because another
-            has failed.
-    """
+    """The ranks that torchrun started (RanksError if one does not come); else `ALONE`."""
     is_one_of_several = dist.is_available() and dist.is_torchelastic_launched()
     if not is_one_of_several or os.environ.get("WORLD_SIZE") == "1":
         yield ALONE
@@ -237,9 +212,8 @@ class _Gathered(torch.autograd.Function):
 def rows_shared(modules: Iterable[nn.Module], ranks: Ranks) -> Iterator[None]:
     """Lets each rank run modules for its own rows; what goes in and comes out is of all rows.
 
-    Args:
-        modules: their first argument and their result are [..., rows, columns], row by row.
-        ranks: all call the modules at the same moments, but for what they do `apart`.
+    First arguments and results are [..., rows, columns]; all ranks call the modules at the same
+    moments, but for what they do `apart`.
     """
 
     def take(module: nn.Module, given: tuple[Any, ...]) -> tuple[Any, ...]:

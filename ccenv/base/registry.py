@@ -1,6 +1,6 @@
 """Names to objects: (name or "module:attribute", table) -> the object, or an error that helps.
 
-Old names of modules: import ccenv.runs.train -> the module of today, with a warning.
+Modules of earlier versions are imported by their old names, with a warning, see `MOVED`.
 """
 
 import difflib
@@ -18,10 +18,9 @@ from ccenv.base.values import shown
 
 
 class UnexpectedKeywordError(ValueError, TypeError):
-    """A keyword argument that is unknown.
+    """A keyword argument that is unknown: a `ValueError` that names the nearest right one.
 
-    A `ValueError` that names the nearest right one; and a `TypeError` with the text of Python's own
-    calls, from which libraries such as TorchRL learn which keywords are accepted.
+    Also a `TypeError` with the text of Python's own, from which TorchRL learns what is accepted.
     """
 
 
@@ -39,11 +38,7 @@ def nearest(name: str, known: Iterable[str]) -> str:
 
 
 def check_names(given: Iterable[str], known: Iterable[str], kind: str) -> None:
-    """Refuses a name that is not known, with the nearest right one.
-
-    Raises:
-        ValueError: if one of the names given is unknown.
-    """
+    """Refuses a name that is not known with a ValueError that suggests the nearest right one."""
     known = set(known)
     for name in given:
         if not isinstance(name, str) or name not in known:
@@ -51,11 +46,7 @@ def check_names(given: Iterable[str], known: Iterable[str], kind: str) -> None:
 
 
 def check_keywords(given: Iterable[str], known: Iterable[str], kind: str) -> None:
-    """Refuses a keyword argument that is not known, with the nearest right one.
-
-    Raises:
-        UnexpectedKeywordError: if one of the names given is unknown.
-    """
+    """As `check_names` does, with an `UnexpectedKeywordError`."""
     for name in given:
         try:
             check_names([name], known, kind)
@@ -65,11 +56,7 @@ def check_keywords(given: Iterable[str], known: Iterable[str], kind: str) -> Non
 
 
 def import_object(path: str, kind: str) -> Any:
-    """Imports `module:attribute`.
-
-    Raises:
-        ValueError: if there is no such module, or it has no such attribute.
-    """
+    """Imports `module:attribute`; ValueError where there is no such module or attribute."""
     module_name, _, attribute = today(path).partition(":")
     if not module_name or module_name.startswith(".") or not attribute:
         raise ValueError(f"expected {kind} as module:name, got {shown(path)}")
@@ -104,11 +91,8 @@ COMMANDS_MOVED = (
     "completion",
     "eval",
     "export",
-    "gates",
-    "leaks",
     "list",
     "plot",
-    "retrieval",
     "search",
     "serve",
     "settings_help",
@@ -127,6 +111,9 @@ MOVED = {
     "ccenv.runs.share": "ccenv.runs.commands.export",
     "ccenv.runs.write": "ccenv.runs.commands.generate",
     **{f"ccenv.runs.{name}": f"ccenv.runs.commands.{name}" for name in COMMANDS_MOVED},
+    "ccenv.runs.gates": "ccenv.runs.commands.analyze",
+    "ccenv.runs.leaks": "ccenv.runs.commands.analyze",
+    "ccenv.runs.retrieval": "ccenv.runs.commands.analyze",
     "ccenv.agents.counted_blocks": "ccenv.agents.count_policy",
     "ccenv.agents.groups": "ccenv.agents.advantages",
     "ccenv.agents.menus": "ccenv.agents.mask_menu",
@@ -134,7 +121,9 @@ MOVED = {
     "ccenv.agents.sb3_actor": "ccenv.agents.sb3_settings",
     "ccenv.agents.soft_masks": "ccenv.agents.straight_through_ops",
     "ccenv.data.bundled": "ccenv.data.toy",
-    "ccenv.data.fitted": "ccenv.data.fitted_transforms",
+    "ccenv.data.checked": "ccenv.data.split",
+    "ccenv.data.fitted": "ccenv.data.transforms",
+    "ccenv.data.fitted_transforms": "ccenv.data.transforms",
     "ccenv.data.given": "ccenv.data.user_data",
     "ccenv.data.map_style": "ccenv.data.user_data",
     "ccenv.data.mixed": "ccenv.data.real",
@@ -170,17 +159,17 @@ MOVED = {
     "ccenv.networks.memory": "ccenv.networks.core.parameters",
     "ccenv.networks.mlp": "ccenv.networks.core.mlp",
     "ccenv.networks.models": "ccenv.networks",
-    "ccenv.networks.models.chunks": "ccenv.networks.stages.patches",
+    "ccenv.networks.models.chunks": "ccenv.networks.stages.streaming",
     "ccenv.networks.models.conv": "ccenv.networks.vision.conv",
     "ccenv.networks.models.early": "ccenv.networks.vision.early_exit",
     "ccenv.networks.models.embedding": "ccenv.networks.text.embedding",
     "ccenv.networks.models.experts": "ccenv.networks.vision.experts",
-    "ccenv.networks.models.hashed_rows": "ccenv.networks.text.hashed_rows",
+    "ccenv.networks.models.hashed_rows": "ccenv.networks.text.tokens",
     "ccenv.networks.models.linear_stage": "ccenv.networks.stages.linear",
     "ccenv.networks.models.look_ups": "ccenv.networks.text.embedding",
     "ccenv.networks.models.ngram": "ccenv.networks.text.ngram",
     "ccenv.networks.models.ngram_counts": "ccenv.networks.text.ngram",
-    "ccenv.networks.models.patch_trunk": "ccenv.networks.stages.patches",
+    "ccenv.networks.models.patch_trunk": "ccenv.networks.stages.streaming",
     "ccenv.networks.models.pondering": "ccenv.networks.vision.early_exit",
     "ccenv.networks.models.probe_units": "ccenv.networks.probe",
     "ccenv.networks.models.pruned": "ccenv.networks.baselines.pruned",
@@ -202,6 +191,7 @@ MOVED = {
     "ccenv.networks.packed": "ccenv.networks.core.inference_copy",
     "ccenv.networks.pretrained.llama": "ccenv.networks.pretrained.smollm",
     "ccenv.networks.pretrained.mobile_blocks": "ccenv.networks.pretrained.efficientnet",
+    "ccenv.networks.pretrained.smollm_file": "ccenv.networks.pretrained.smollm",
     "ccenv.networks.pretrained.smollm_text": "ccenv.networks.pretrained.smollm",
     "ccenv.networks.protocol": "ccenv.networks.core.protocol",
     "ccenv.networks.recipe": "ccenv.networks.learning.recipe",
@@ -211,6 +201,14 @@ MOVED = {
     "ccenv.networks.table": "ccenv.networks.registry",
     "ccenv.networks.teacher": "ccenv.networks.learning.distillation",
     "ccenv.networks.training": "ccenv.networks.learning.training",
+    "ccenv.networks.stages.patches": "ccenv.networks.stages.streaming",
+    "ccenv.networks.text.hashed_rows": "ccenv.networks.text.tokens",
+    "ccenv.networks.models.embedding:next_byte": "ccenv.networks.text.embedding:TokenMLP",
+    "ccenv.networks.text.embedding:next_byte": "ccenv.networks.text.embedding:TokenMLP",
+    "ccenv.networks.models.ngram:ngram": "ccenv.networks.text.ngram:Ngram",
+    "ccenv.networks.text.ngram:ngram": "ccenv.networks.text.ngram:Ngram",
+    "ccenv.networks.models.streaming:streaming": "ccenv.networks.stages.streaming:Streaming",
+    "ccenv.networks.stages.streaming:streaming": "ccenv.networks.stages.streaming:Streaming",
     "ccenv.rewards.balance": "ccenv.rewards.block_use",
     "ccenv.rewards.description": "ccenv.rewards.bind",
     "ccenv.rewards.stateful": "ccenv.rewards.bind",
@@ -219,8 +217,9 @@ MOVED = {
     "ccenv.simulator.sb3_policy": "ccenv.simulator.policy",
     "ccenv.simulator.ranges": "ccenv.simulator.context",
     "ccenv.simulator.spending": "ccenv.simulator.context",
-    "ccenv.simulator.published": "ccenv.simulator.snapshots",
-    "ccenv.simulator.versions": "ccenv.simulator.snapshots",
+    "ccenv.simulator.published": "ccenv.simulator.concurrent",
+    "ccenv.simulator.snapshots": "ccenv.simulator.concurrent",
+    "ccenv.simulator.versions": "ccenv.simulator.concurrent",
     "ccenv.simulator.weights": "ccenv.simulator.network_source",
     "ccenv.simulator.image_order": "ccenv.simulator.simulator",
     "ccenv.simulator.cotraining": "ccenv.simulator.simulator",
@@ -289,10 +288,7 @@ def resolve(name: Any, table: Mapping[str, Any], kind: str) -> Any:
 
 
 class MovedModules(importlib.abc.MetaPathFinder, importlib.abc.Loader):
-    """Finds and loads modules of `ccenv.base.registry.MOVED` by their old names.
-
-    It is asked after all others, so that a name that leads to a file is never looked up here.
-    """
+    """Finds and loads modules of `MOVED` by their old names; asked after all other finders."""
 
     def find_spec(
         self, name: str, path: Sequence[str] | None = None, target: types.ModuleType | None = None

@@ -24,15 +24,7 @@ class CannotStoreError(TypeError):
 
 
 def state_of(value: Any, name: str = "value") -> Any:
-    """A tree for `ccenv.base.checked_file.save_tree`.
-
-    Args:
-        value: the object.
-        name: what an error calls it.
-
-    Raises:
-        CannotStoreError: if it, or something in it, is of another kind.
-    """
+    """A tree for `ccenv.base.checked_file.save_tree`; else CannotStoreError, by `name`."""
     if value is None or type(value) in PLAIN or isinstance(value, Tensor | np.ndarray):
         return value
     if isinstance(value, np.generic):
@@ -62,10 +54,7 @@ def restore(value: Any, tree: Any, name: str = "value") -> Any:
     Args:
         value: an object built like the one that was stored, or None.
         tree: from `state_of`.
-        name: what an error calls it.
-
-    Raises:
-        ValueError: if object and state do not fit each other.
+        name: what an error calls it; ValueError if object and state do not fit.
     """
     if isinstance(tree, Tensor):
         return restore_tensor(value, tree)

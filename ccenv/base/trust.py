@@ -90,16 +90,7 @@ def path_of(entry: Any) -> str:
 
 
 def import_trusted(path: str, kind: str, trusted: Sequence[str]) -> Any:
-    """Imports `module:attribute` that a file names: only from modules that the reader trusts.
-
-    Args:
-        path: as the file gives it; nothing is imported if its module is not trusted.
-        kind: what the file says it is, for the message.
-        trusted: packages or modules, each with all that lies below it.
-
-    Raises:
-        ValueError: if the module is not trusted, or what it calls by that name is another's.
-    """
+    """Imports `module:attribute` that a file names, if its module is trusted (else ValueError)."""
     # Whether a name is one of an earlier layout is found by importing packages above it.
     ways = [path, f"{OWN_PACKAGE}.{path}"]
     may_look = any(is_below(way.partition(":")[0], trusted) for way in ways)
@@ -129,11 +120,7 @@ def is_below(module: str, packages: Sequence[str]) -> bool:
 
 
 def texts(node: Any, place: str = "", depth: int = 0) -> Iterator[tuple[str, str]]:
-    """All texts in nested content with the dotted places where they stand.
-
-    Raises:
-        ValueError: if it is nested deeper than content is.
-    """
+    """All texts in nested content with their dotted places; ValueError beyond `MOST_DEEP`."""
     if depth > MOST_DEEP:
         raise ValueError(f"expected content nested at most {MOST_DEEP} deep, got more at {place}")
     if isinstance(node, str):

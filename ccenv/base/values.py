@@ -32,11 +32,7 @@ def lacking(found: Any, *names: str) -> list[str]:
 
 
 def positive_int(value: Any, name: str) -> int:
-    """One whole number of at least 1.
-
-    Raises:
-        ValueError: if it is something else, such as an array.
-    """
+    """One whole number of at least 1; ValueError of anything else, such as an array."""
     if not isinstance(value, Integral) or isinstance(value, bool) or int(value) < 1:
         raise ValueError(
             f"expected {name} to be a whole number of at least 1, got {shown(value)} "
@@ -46,11 +42,7 @@ def positive_int(value: Any, name: str) -> int:
 
 
 def as_settings(given: Any, name: str) -> dict[str, Any]:
-    """Keyword arguments as a dict; None is none.
-
-    Raises:
-        ValueError: if they are no mapping of names.
-    """
+    """Keyword arguments as a dict, None as an empty one; ValueError of what maps no names."""
     if given is None:
         return {}
     if not isinstance(given, Mapping) or not all(isinstance(key, str) for key in given):

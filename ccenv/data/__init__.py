@@ -1,11 +1,11 @@
 """Data sets: name and split -> images and labels; nothing is downloaded unless asked.
 
-A root folder (`CCENV_DATA`, else the user's cache) holds what torchvision reads and downloads,
-or `<name>.npz` with plain arrays `x_train, y_train, x_test, y_test`: x is [n, height, width],
-[n, height, width, channels] or [n, features], uint8 in 0..255 or float; y is an integer in
-0..num_classes-1. An own data set is such a file, its name the file's, or a path that ends in
-`.npz` (`./x.npz` is seen from the working folder); a checksum file `<name>.npz.sha256` beside it is
-checked where it exists.
+A root folder (`CCENV_DATA`, else the user's cache) holds what torchvision reads and downloads, and
+data sets of yours: files `<name>.npz` (`ccenv.data.npz`), folders of images (`ccenv.data.folder`),
+files and folders of text (`ccenv.data.text`). A path that ends in `.npz` names a file elsewhere
+(`./x.npz` is seen from the working folder). A data set can be an object too, in Python: a mapping
+or a function of splits (`ccenv.data.user_data`). What is larger than memory is read when it is
+drawn (`ccenv.data.rows`).
 
 | name | train | validation | test |
 |---|---|---|---|
@@ -23,12 +23,6 @@ checked where it exists.
 | python_bundled | 6,957,917 | every 8th of 458,244 windows | every 8th of 408,370 |
 | enwik8, text8 | first 90 million bytes | next 5 million | last 5 million |
 | other .npz | all but the last tenth of `train` | last tenth | `test` |
-| folder of images | see `ccenv.data.folder` | | |
-| file or folder of text | see `ccenv.data.text` | | |
-
-A data set can be an object too, in Python: a mapping {"train": ..., "validation": ..., "test": ...}
-or a function of a split's name, of data sets of torch, arrays or `Split`s; see
-`ccenv.data.user_data`. What is larger than memory is read when it is drawn: see `ccenv.data.rows`.
 
 What images go through before anybody sees them is named too, see `ccenv.data.transforms`; their
 halves and copies are no data sets of their own.
@@ -44,14 +38,20 @@ from typing import Any
 
 from ccenv.base.registry import check_names, nearest, resolve
 from ccenv.base.values import shortened, shown
-from ccenv.data.checked import check_alike, check_split, check_transformed
-from ccenv.data.fitted_transforms import Fitted, fit, fixed
 from ccenv.data.folder import folder_split, has_folders
 from ccenv.data.npz import ENDING, npz_file, npz_split
 from ccenv.data.rows import Rows
-from ccenv.data.split import SPLITS, Split, data_root, transformed
+from ccenv.data.split import (
+    SPLITS,
+    Split,
+    check_alike,
+    check_split,
+    check_transformed,
+    data_root,
+    transformed,
+)
 from ccenv.data.text import place_of, text_split, texts_of
-from ccenv.data.transforms import TRANSFORMS, transform_names
+from ccenv.data.transforms import TRANSFORMS, Fitted, fit, fixed, transform_names
 from ccenv.data.user_data import Given, Same, check_given, given_split
 
 DATASETS: dict[str, Any] = {
@@ -98,11 +98,7 @@ def load_split(dataset: Dataset, split: str, transforms: Sequence[str] | str = (
 
 
 def preprocessing(dataset: Dataset, transforms: Sequence[str] | str) -> tuple[Fitted, ...]:
-    """What images of every split go through: transforms without chance, fitted to a data set.
-
-    Raises:
-        As `load_split` does.
-    """
+    """What images of every split go through: transforms without chance, fitted to the data."""
     return fixed(_fitted(_key(dataset), transform_names(transforms), data_root()))
 
 
@@ -141,21 +137,22 @@ def _fitted(key: Key, names: tuple[str, ...], root: Path) -> tuple[Fitted, ...]:
 def _load(key: Key, split: str, root: Path) -> Split:
     # A thousand environments share one copy of the images: the loaded tensors are never changed.
     name = _name(key)
-    if not isinstance(key, str):
-        given = key.found if isinstance(key, Same) else key
-        return check_split(given_split(given, split, name), name)
-    if key in DATASETS or ":" in key:
-        found = resolve(key, DATASETS, "dataset")
-        check_given(found)
-        return check_split(given_split(found, split, name), name)
-    return check_split(_stored(key, split, root), name)
+    if isinstance(key, str) and key not in DATASETS and ":" not in key:
+        return check_split(_stored(key, split, root), name)
+    given = resolve(key.found if isinstance(key, Same) else key, DATASETS, "dataset")
+    check_given(given)
+    return check_split(given_split(given, split, name), name)
 
 
 def _stored(name: str, split: str, root: Path) -> Split:
     """A file or folder of the user's."""
     folder = root / name.partition("@")[0]
-    if is_too_long(folder):
-        raise unknown_dataset(name, root)
+    try:
+        folder.stat()
+    except OSError as error:
+        # Which pathlib's questions do not catch.
+        if error.errno == errno.ENAMETOOLONG:
+            raise unknown_dataset(name, root) from error
     path = npz_file(root, name)
     if path is not None:
         return npz_split(path, name, split)
@@ -170,15 +167,6 @@ def _stored(name: str, split: str, root: Path) -> Split:
             f"working folder {Path.cwd()}, got none"
         )
     raise unknown_dataset(name, root)
-
-
-def is_too_long(path: Path) -> bool:
-    """Whether a name is longer than the system lets a file's be, which pathlib does not catch."""
-    try:
-        path.stat()
-    except OSError as error:
-        return error.errno == errno.ENAMETOOLONG
-    return False
 
 
 def unknown_dataset(name: str, root: Path) -> ValueError:

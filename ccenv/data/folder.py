@@ -26,16 +26,7 @@ def has_folders(path: Path) -> bool:
 
 
 def folder_split(path: Path, name: str, split: str) -> Split:
-    """One split of a folder.
-
-    Args:
-        path: the folder.
-        name: of the data set, with `@side` where its images are made of one size.
-        split: "train", "validation" or "test".
-
-    Raises:
-        ValueError: if images do not lie in folders of classes, or splits have other classes.
-    """
+    """One split of a folder; ValueError if its images do not lie in folders of the same classes."""
     return given_split(splits_of(path, name), split, name)
 
 
@@ -68,11 +59,7 @@ def splits_of(path: Path, name: str) -> dict[str, Any]:
 
 
 def images_in(folder: Path, name: str) -> Any:
-    """The images in folders of classes, as torchvision finds them.
-
-    Raises:
-        ValueError: if there are none.
-    """
+    """The images in folders of classes, as torchvision finds them; ValueError if there are none."""
     from torchvision.datasets import ImageFolder
 
     try:
@@ -84,11 +71,7 @@ def images_in(folder: Path, name: str) -> Any:
 
 
 def resizer(name: str) -> Any:
-    """What images go through so that they have the size in a data set's name; None for nothing.
-
-    Raises:
-        ValueError: if the size is no whole number.
-    """
+    """Makes images of the size in a data set's name, None without one; ValueError if it is odd."""
     _, has_side, side = name.partition("@")
     if not has_side:
         return None

@@ -3,9 +3,8 @@
 The file holds `x_train, y_train, x_test, y_test`: x is [n, height, width], [n, height, width,
 channels] or [n, features], uint8 in 0..255 or float (used as it is); y is an integer in
 0..num_classes-1. The SHA-256 in a file `<name>.npz.sha256` beside it is checked where it exists.
-Arrays that unpack to more than 32 GiB (or `CCENV_MAX_UNPACKED_GIB`) are refused.
-
-What an .npz file unpacks to, before any memory is taken: (file, arrays) -> bytes.
+Arrays that unpack to more than 32 GiB (or `CCENV_MAX_UNPACKED_GIB`) are refused before any memory
+is taken.
 """
 
 import hashlib
@@ -34,11 +33,7 @@ HEADERS = {
 
 
 def max_unpacked() -> int:
-    """Bytes that the arrays of a file may unpack to: `CCENV_MAX_UNPACKED_GIB`, else 32 GiB.
-
-    Raises:
-        ValueError: if the variable is no positive number.
-    """
+    """Bytes that arrays may unpack to: `CCENV_MAX_UNPACKED_GIB` (ValueError if odd) or 32 GiB."""
     text = os.environ.get("CCENV_MAX_UNPACKED_GIB", "")
     if not text:
         return MAX_UNPACKED
@@ -52,12 +47,7 @@ def max_unpacked() -> int:
 
 
 def unpacked_size(path: Path, wanted: Iterable[str]) -> int:
-    """Bytes of some arrays once they are unpacked, by the file's directory and their headers.
-
-    Raises:
-        ValueError: if a header promises more than the directory does, or is none.
-        OSError, zipfile.BadZipFile: if the file is no archive.
-    """
+    """Bytes of some arrays once unpacked, by directory and headers; raises where they are odd."""
     total = 0
     with zipfile.ZipFile(path) as archive:
         for member in {f"{array}.npy" for array in wanted} & set(archive.namelist()):
@@ -72,11 +62,7 @@ def unpacked_size(path: Path, wanted: Iterable[str]) -> int:
 
 
 def promised_size(head: bytes) -> int:
-    """Bytes of an array, header included, by the beginning of its file.
-
-    Raises:
-        ValueError: if it is no header.
-    """
+    """Bytes of an array, header included, by its file's beginning; ValueError if it is none."""
     file = io.BytesIO(head)
     version = np.lib.format.read_magic(file)
     if version not in HEADERS:
@@ -90,13 +76,7 @@ ARRAYS = ("x_train", "y_train", "x_test", "y_test")
 
 
 def npz_file(root: Path, name: str) -> Path | None:
-    """The file of a data set, None where there is none.
-
-    Args:
-        root: folder of the data sets.
-        name: of a file in it, without its ending; or a path with it, of a file in that folder or,
-            as `./x.npz` always is, seen from the working folder.
-    """
+    """The file of a name in `root`, or of a path seen from there or from here, or None."""
     places = [root / f"{name}{ENDING}"]
     if name.endswith(ENDING):
         here = Path.cwd() / name
@@ -147,12 +127,7 @@ def npz_split(
 
 
 def read_arrays(path: Path, name: str, wanted: list[str]) -> dict[str, np.ndarray]:
-    """Reads some arrays of a file; the others are not decompressed.
-
-    Raises:
-        ValueError: if the file cannot be read, lacks one of the four arrays, or unpacks to more
-            than `max_unpacked`.
-    """
+    """Reads some arrays of a file; ValueError if it cannot be read, lacks one, or is too large."""
     limit = max_unpacked()
     missing: list[str] = []
     arrays: dict[str, np.ndarray] = {}
@@ -181,11 +156,7 @@ def read_arrays(path: Path, name: str, wanted: list[str]) -> dict[str, np.ndarra
 
 
 def check_checksum(path: Path) -> None:
-    """Compares a file with the SHA-256 in `<file>.sha256` beside it, where that exists.
-
-    Raises:
-        ValueError: if the checksum differs.
-    """
+    """Compares a file with the SHA-256 in `<file>.sha256`, if any; ValueError if it differs."""
     note = path.with_name(path.name + ".sha256")
     if not note.exists():
         return
@@ -204,11 +175,7 @@ def file_sha256(path: Path) -> str:
 
 
 def image_tensor(images: np.ndarray, name: str) -> Tensor:
-    """Brings images to [n, channels, height, width]: rows of features become 1 x features.
-
-    Raises:
-        ValueError: if type or shape are not an image's.
-    """
+    """Images as [n, channels, height, width], rows of features as 1 x features, or ValueError."""
     if images.dtype != np.uint8 and not np.issubdtype(images.dtype, np.floating):
         raise ValueError(
             f"dataset {name!r}: expected pixels as uint8 in 0..255 or as float, "
@@ -235,11 +202,7 @@ def image_tensor(images: np.ndarray, name: str) -> Tensor:
 
 
 def label_tensor(labels: np.ndarray, name: str) -> Tensor:
-    """Brings labels to int64 [n].
-
-    Raises:
-        ValueError: if they are not whole numbers in one row.
-    """
+    """Labels as int64 [n]; ValueError if they are not whole numbers in one row."""
     if not np.issubdtype(labels.dtype, np.integer) or labels.ndim != 1 or not len(labels):
         raise ValueError(
             f"dataset {name!r}: expected labels as whole numbers [n], n > 0, "
@@ -249,11 +212,7 @@ def label_tensor(labels: np.ndarray, name: str) -> Tensor:
 
 
 def count_classes(labels: Tensor, name: str) -> int:
-    """Number of classes of all labels of a data set, int64 [n].
-
-    Raises:
-        ValueError: if the smallest label is not 0: a class that never occurs would take part.
-    """
+    """Number of classes of labels int64 [n]; ValueError unless they start at 0: each one occurs."""
     low, high = int(labels.min()), int(labels.max())
     if low != 0:
         raise ValueError(

@@ -1,9 +1,7 @@
-"""MNIST, CIFAR-10 and SVHN: files that torchvision reads, or <name>.npz, -> images and labels.
+"""MNIST, CIFAR-10, SVHN and their mixture: torchvision's files or <name>.npz -> images and labels.
 
-MNIST, CIFAR-10 and SVHN as one task: the name of a split -> 32 x 32 colour, 30 classes.
-
-The case that conditional computation is for: a small dense network has to share its units between
-the three domains.
+The mixture is the case that conditional computation is for: a small dense network has to share its
+units between three domains.
 """
 
 from collections.abc import Callable
@@ -50,12 +48,7 @@ def svhn(split: str) -> Split:
 
 
 def real_dataset(name: str, split: str) -> Split:
-    """Reads `<name>.npz` where it is, else torchvision's files, else says how to get them.
-
-    Raises:
-        ValueError: if the files are there but damaged.
-        FileNotFoundError: if they are not there.
-    """
+    """Reads `<name>.npz` where it is, else torchvision's files; says how to get them."""
     root, num_train = data_root(), NUM_TRAIN[name]
     npz = root / f"{name}.npz"
     if npz.exists():
@@ -120,11 +113,7 @@ def _svhn_parts(root: Path, test: bool, download: bool) -> Parts:
 
 
 def download_images(name: str) -> None:
-    """Downloads one of `PARTS` through torchvision to the root folder (SVHN with `extra`: 1.6 GB).
-
-    Raises:
-        OSError, RuntimeError: if it cannot be fetched, or is damaged.
-    """
+    """Downloads through torchvision to the root folder (SVHN with `extra`: 1.6 GB)."""
     for test in (False, True):
         PARTS[name](data_root(), test, True)
 
@@ -144,12 +133,10 @@ SOURCES: dict[str, Callable[[str], Split]] = {"mnist": mnist, "cifar10": cifar10
 def mixed(split: str) -> Split:
     """Equal shares of the three data sets, as many images of each as the smallest has.
 
-    Which images, and their order, depend on the split's name alone. A part comes from the same
-    part of each source, so no image is in two.
+    Which images, and their order, depend on the split's name alone; no image is in two splits.
 
     Raises:
-        FileNotFoundError: if one of the three is not there.
-        ValueError: if one of them is damaged or no 8-bit image.
+        FileNotFoundError, ValueError: if one of the three is not there, damaged or no 8-bit image.
     """
     parts = {name: source(split, name) for name in SOURCES}
     share = min(len(part) for part in parts.values())
@@ -175,11 +162,7 @@ def source(split: str, name: str) -> Split:
 
 
 def as_colour(images: Tensor, name: str) -> Tensor:
-    """Brings uint8 [n, 1 or 3, height, width] to [n, 3, 32, 32]: a black border, grey as colour.
-
-    Raises:
-        ValueError: if the pixels are no bytes or the images too large.
-    """
+    """uint8 [n, 1 or 3, height, width] -> [n, 3, 32, 32], bordered with black (else ValueError)."""
     channels, height, width = images.shape[1:]
     if images.dtype != torch.uint8 or channels not in (1, CHANNELS) or max(height, width) > SIDE:
         raise ValueError(

@@ -67,11 +67,7 @@ class ArrayRows(Rows):
     """of its data set, for messages."""
 
     def read(self, rows: np.ndarray) -> Tensor:
-        """See `Rows`.
-
-        Raises:
-            ValueError: if a number that is read is not finite.
-        """
+        """See `Rows`; ValueError if a number that is read is not finite."""
         # In the order of the file, and none twice: some libraries read rows in no other way.
         found, places = np.unique(rows, return_inverse=True)
         read = torch.from_numpy(np.asarray(self.array[found])[places]).to(self.dtype)
@@ -101,11 +97,7 @@ def chosen_rows(inputs: "Tensor | Rows", numbers: np.ndarray) -> "Tensor | Rows"
 
 
 def check_finite(rows: Tensor, name: str) -> Tensor:
-    """Refuses NaN and infinity among what was read.
-
-    Raises:
-        ValueError: naming the data set.
-    """
+    """Refuses NaN and infinity among what was read (ValueError, naming the data set)."""
     if rows.is_floating_point() and not bool(rows.isfinite().all()):
         raise ValueError(
             f"dataset {name!r}: expected finite pixels, got NaN or infinity; clean the images"
@@ -114,11 +106,7 @@ def check_finite(rows: Tensor, name: str) -> Tensor:
 
 
 def stored_dtype(dtype: torch.dtype, name: str) -> torch.dtype:
-    """What values are kept as: bytes as they are, whole numbers as int64, others as float32.
-
-    Raises:
-        ValueError: if they are neither.
-    """
+    """Bytes stay, whole numbers are int64, others float32; ValueError of what is no number."""
     if dtype == torch.uint8:
         return dtype
     if dtype.is_floating_point:

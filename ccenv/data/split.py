@@ -4,20 +4,25 @@ import math
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from numbers import Integral
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from ccenv.base.user_cache import user_cache
-from ccenv.data.fitted_transforms import PART, Fitted, all_through, through
-from ccenv.data.rows import Rows
-from ccenv.data.transforms import Halve, as_floats
+from ccenv.base.values import lacking, shown
+from ccenv.data.rows import Rows, check_finite
+from ccenv.data.transforms import PART, Fitted, Halve, all_through, as_floats, through
 from ccenv.sparse.cpu.buffers import kept_memory
 
 SPLITS = ("train", "validation", "test")
 NUM_SHOWN = 16
 """Images by which transforms are judged."""
+INPUT_TYPES = (torch.uint8, torch.float32, torch.int64)
+MOST_CLASSES = 1_000_000
+"""Labels are numbers of classes, each of which a network answers for."""
+LABEL_TYPES = (torch.int64, torch.int16)
 KEPT_BYTES = 2**29
 """Moved copies that take no more memory than this are made once instead of at each draw."""
 
@@ -50,12 +55,9 @@ class Split:
         return tuple(through(self.transforms, self.images[:1], first).shape[1:])
 
     def batch(self, indices: Tensor) -> tuple[Tensor, Tensor]:
-        """Draws inputs [batch, ...] and labels int64 [batch].
+        """Draws inputs [batch, ...] and labels int64 [batch] by their rows, int64 [batch].
 
         Bytes become float32 as shares of 255; float32 and symbols (int64) stay as they are.
-
-        Args:
-            indices: int64 [batch], which rows.
 
         Raises:
             ValueError: if inputs that are read when they are drawn are no such inputs.
@@ -72,10 +74,7 @@ class Split:
         return Split(self.images.to(device), self.labels.to(device), self.num_classes, transforms)
 
     def tensors(self) -> Iterator[Tensor]:
-        """All that a batch depends on; of transforms also what they make of the first images.
-
-        Inputs that are read when they are drawn come part by part, and only once.
-        """
+        """All that a batch depends on; of transforms also what they make of some images."""
         if isinstance(self.images, Rows):
             yield from self.images.parts()
         else:
@@ -98,12 +97,7 @@ def floats_of(images: Tensor) -> Tensor:
 
 
 def transformed(split: Split, transforms: Sequence[Fitted]) -> Split:
-    """A split whose images go through transforms, and whose rows are images and moved copies.
-
-    Args:
-        split: without transforms.
-        transforms: fitted to its data set; those of chance to its images.
-    """
+    """A split whose images go through fitted transforms, a row for each image and moved copy."""
     images, rest = split.images, list(transforms)
     while rest and isinstance(rest[0].function, Halve) and isinstance(images, Tensor):
         # Once for all draws: halves take a quarter of the memory, floats would take four times.
@@ -120,13 +114,7 @@ def transformed(split: Split, transforms: Sequence[Fitted]) -> Split:
 def moved_once(
     images: Tensor, transforms: list[Fitted], num_rows: int
 ) -> tuple[Tensor, list[Fitted]]:
-    """Images after the leading transforms that leave bytes bytes, where all rows of them are small.
-
-    Drawing a batch of small images takes less time than moving and halving it.
-
-    Returns:
-        Images, one a row where they were moved, and the transforms that are left.
-    """
+    """Images that are moved and halved once, where they stay small bytes; the transforms left."""
     first, bytes_to = images[:1], 0
     for number, transform in enumerate(transforms, start=1):
         first = transform(first, torch.zeros(1, dtype=torch.int64))
@@ -153,3 +141,86 @@ def cut(split: str, images: Tensor, labels: Tensor, num_classes: int, num_train:
     """Cuts a training set in its first `num_train` images and the rest, which validates."""
     piece = slice(None, num_train) if split == "train" else slice(num_train, None)
     return Split(images[piece], labels[piece], num_classes)
+
+
+def check_split(split: Split, name: str) -> Split:
+    """Refuses what is no `Split` (TypeError), and what does not fit in it (ValueError)."""
+    if lacking(split, "images", "labels", "num_classes"):
+        raise TypeError(
+            f"dataset {name!r}: expected a ccenv.data.Split, got {type(split).__name__}; return "
+            "Split(images, labels, num_classes)"
+        )
+    if getattr(split, "transforms", ()):
+        raise ValueError(
+            f"dataset {name!r}: expected images as they are stored, got some with transforms; "
+            "name those in the setting transforms"
+        )
+    check_form(split, name)
+    check_classes(split, name)
+    images, labels = split.images, split.labels
+    # Of inputs that are read when they are drawn the first are looked at, and each as it is drawn.
+    seen = images if isinstance(images, Tensor) else images[:NUM_SHOWN]
+    check_finite(seen, name)
+    if seen.dtype == torch.int64 and int(seen.min()) < 0:
+        raise ValueError(
+            f"dataset {name!r}: expected symbols of at least 0, got {int(seen.min())}; "
+            "renumber them"
+        )
+    if int(labels.min()) < 0 or int(labels.max()) >= split.num_classes:
+        raise ValueError(
+            f"dataset {name!r}: expected labels in 0..{split.num_classes - 1}, "
+            f"got {int(labels.min())}..{int(labels.max())}"
+        )
+    return split
+
+
+def check_classes(split: Split, name: str) -> None:
+    """Refuses a number of classes that is none, or that no network answers for (ValueError)."""
+    number = split.num_classes
+    is_whole = isinstance(number, Integral) and not isinstance(number, bool)
+    if not is_whole or not 1 <= number <= MOST_CLASSES:
+        raise ValueError(
+            f"dataset {name!r}: expected 1 to {MOST_CLASSES:,} classes, got {shown(number)}, and "
+            f"labels {int(split.labels.min())}..{int(split.labels.max())}; renumber them, for "
+            "instance with numpy.unique(y, return_inverse=True)"
+        )
+
+
+def check_form(split: Split, name: str) -> None:
+    """Refuses shapes and types that are no inputs with a label each (ValueError)."""
+    images, labels = split.images, split.labels
+    sizes = tuple(images.shape)
+    if len(sizes) < 2 or tuple(labels.shape) != sizes[:1] or not math.prod(sizes):
+        raise ValueError(
+            f"dataset {name!r}: expected images [n, channels, height, width] (or other inputs "
+            f"[n, ...]) and labels [n], n > 0, got {list(sizes)} and {list(labels.shape)}"
+        )
+    if images.dtype not in INPUT_TYPES or labels.dtype not in LABEL_TYPES:
+        raise ValueError(
+            f"dataset {name!r}: expected images uint8 or float32 (symbols: int64) and labels "
+            f"int64, got {images.dtype} and {labels.dtype}"
+        )
+
+
+def check_alike(first: Split, second: Split, name: str) -> None:
+    """Refuses two splits whose input shapes or numbers of classes differ (ValueError)."""
+    forms = [(split.image_shape, split.num_classes) for split in (first, second)]
+    if forms[0] != forms[1]:
+        raise ValueError(
+            f"dataset {name!r}: expected the same image shape and number of classes in every "
+            f"split, got {forms[0][0]}, {forms[0][1]} and {forms[1][0]}, {forms[1][1]}"
+        )
+
+
+def check_transformed(split: Split, name: str) -> Split:
+    """Refuses transforms that make no images of images (ValueError)."""
+    rows = torch.arange(min(NUM_SHOWN, len(split)))
+    images, _ = split.batch(rows)
+    is_right = images.ndim == 4 and images.dtype == torch.float32 and len(images) == len(rows)
+    if not is_right or not images.numel() or not bool(images.isfinite().all()):
+        names = ", ".join(transform.name for transform in split.transforms)
+        raise ValueError(
+            f"dataset {name!r}: expected transforms ({names}) to make finite float32 images "
+            f"[{len(rows)}, channels, height, width], got {images.dtype} {list(images.shape)}"
+        )
+    return split

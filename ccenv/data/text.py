@@ -3,11 +3,7 @@
 The 127 most frequent bytes of the training text are a symbol each, by how often they occur, and all
 others are one, "other": 128. An input is the 24 symbols before a place, its label the symbol there.
 A bit here is one of a symbol of 128: which byte "other" was is not told, so that texts of more than
-127 different bytes have fewer bits than bits per byte in the strict sense. Which files are
-a split says `ccenv.data.text`. Windows are cut when they are drawn: a byte takes three bytes
-of memory here.
-
-Files of a text: (a file or a folder, the name of a split) -> its bytes, by a fixed rule.
+127 different bytes have fewer bits than bits per byte in the strict sense.
 
 | what lies there | train | validation | test |
 |---|---|---|---|
@@ -21,11 +17,8 @@ other; those whose name or folder begins with a dot are left out. Bytes are byte
 encoding, but a file with NUL bytes at its beginning in a folder is refused by name: pictures and
 programs are no text. `name@text` leaves such files out.
 
-Texts that others measure on: a name -> its file, fetched where asked and checked before use.
-
 `enwik8` is the first 10^8 bytes of a Wikipedia of 2006 as XML, `text8` so many letters and spaces
 of its cleaned text (Mahoney, "Large text compression benchmark", mattmahoney.net/dc/text.html).
-Cut as one file they are split as others split them: 90, 5 and 5 million bytes.
 """
 
 import functools
@@ -80,11 +73,7 @@ class Texts:
         return len(self.files) == 1
 
     def read(self, split: str) -> np.ndarray:
-        """All bytes of a split: uint8 [n].
-
-        Raises:
-            ValueError: if there is no file of it.
-        """
+        """All bytes of a split: uint8 [n]; ValueError if there is no file of it."""
         found = self.files[0 if self.is_cut else SPLITS.index(split)]
         if not found:
             raise ValueError(
@@ -96,11 +85,7 @@ class Texts:
 
 
 def bytes_of(file: Path) -> np.ndarray:
-    """Bytes of a file, of a packed one (`.xz`) those inside: uint8 [n].
-
-    Raises:
-        ValueError: if a packed file is damaged.
-    """
+    """Bytes of a file, of a packed one (`.xz`) those inside: uint8 [n]; ValueError if damaged."""
     if file.suffix != PACKED:
         return np.fromfile(file, np.uint8)
     try:
@@ -121,11 +106,7 @@ def cut_of(length: int, split: str) -> slice:
 
 
 def place_of(root: Path, name: str) -> Path | None:
-    """The file or folder of a text by a data set's name; None where there is none.
-
-    That is `<root>/<name>`, or `<root>/<name>.txt`; a folder that holds images is none, nor is a
-    file of arrays.
-    """
+    """File or folder of a text by a data set's name; None where there is none, or no text."""
     base = name.removesuffix(f"@{TEXT_ONLY}")
     if not base or "@" in base or base.endswith(ENDING):
         return None
@@ -142,15 +123,7 @@ def place_of(root: Path, name: str) -> Path | None:
 
 
 def texts_of(path: Path, name: str) -> Texts:
-    """The files of a text.
-
-    Args:
-        path: a file or a folder that holds some.
-        name: of the data set, with `@text` where files that are no text are left out.
-
-    Raises:
-        ValueError: if a folder holds a file that is no text and is not left out, or nothing else.
-    """
+    """The files of a text at a path; ValueError of one that is no text and is not left out."""
     if path.is_file():
         return Texts(name, path, ((path,),))
     if of_split(path, "train"):
@@ -239,12 +212,7 @@ ARCHIVES = {
 
 
 def archived_texts(name: str) -> Texts:
-    """The file of one of `ARCHIVES` in the root folder.
-
-    Raises:
-        FileNotFoundError: if it is not there.
-        ValueError: if it is another text of that name, or damaged.
-    """
+    """The file of one of `ARCHIVES`; FileNotFoundError, or ValueError if it is another text."""
     path, command = data_root() / name, f"ccenv data {name} --download"
     if not path.is_file():
         raise FileNotFoundError(
@@ -266,13 +234,7 @@ def md5_of(path: Path) -> str:
 
 
 def download_text(name: str) -> None:
-    """Fetches one of `ARCHIVES` into the root folder; what is no such text is not kept.
-
-    Raises:
-        OSError: if it cannot be fetched.
-        RuntimeError: if what comes is not the archive.
-        ValueError: if the archive does not hold the text.
-    """
+    """Fetches one of `ARCHIVES` into the root folder, or raises and keeps nothing."""
     archive, root = ARCHIVES[name], data_root()
     root.mkdir(parents=True, exist_ok=True)
     # Beside its place, so that it gets there whole or not at all.
@@ -326,23 +288,14 @@ def python_text(split: str) -> Split:
     """Source text of Python's library: 24 symbols, and which of 128 comes next.
 
     The texts in the folder `python_text` of the data sets, where they are; else the library of the
-    Python that runs this, split by file (`ccenv.data.text`). Versions differ in it: a
-    result's checksum says which it was.
-
-    Raises:
-        FileNotFoundError: if there is neither.
+    Python that runs this (FileNotFoundError where it has none). Versions differ in it: a result's
+    checksum says which it was.
     """
     return text_split(python_texts(), split)
 
 
 def python_sample(split: str) -> Split:
-    """`python_text`, of whose validation and test texts every 32nd window is taken.
-
-    For minutes: some 50,000 windows of each, beside which every place of the text to learn from.
-
-    Raises:
-        FileNotFoundError: as `python_text` does.
-    """
+    """`python_text`, but every 32nd window of its validation and test texts: some 50,000 each."""
     return text_split(python_texts(), split, 1 if split == "train" else SAMPLED_STEP)
 
 
@@ -357,20 +310,12 @@ def python_bundled(split: str) -> Split:
 
 
 def enwik8(split: str) -> Split:
-    """The first 10^8 bytes of a Wikipedia: 24 symbols, and which of 128 comes next.
-
-    Raises:
-        As `ccenv.data.text.archived_texts`.
-    """
+    """The first 10^8 bytes of a Wikipedia; see `archived_texts` for errors."""
     return text_split(archived_texts("enwik8"), split)
 
 
 def text8(split: str) -> Split:
-    """10^8 letters and spaces of a Wikipedia, 27 different symbols.
-
-    Raises:
-        As `ccenv.data.text.archived_texts`.
-    """
+    """10^8 letters and spaces of a Wikipedia, 27 symbols; see `archived_texts` for errors."""
     return text_split(archived_texts("text8"), split)
 
 
@@ -380,11 +325,7 @@ def is_of_this_machine(name: str) -> bool:
 
 
 def python_texts() -> Texts:
-    """The files of `python_text`.
-
-    Raises:
-        FileNotFoundError: if there are none.
-    """
+    """The files of `python_text`; FileNotFoundError if there are none."""
     path = data_root() / "python_text"
     if of_split(path, "train"):
         return texts_of(path, "python_text")
@@ -404,16 +345,7 @@ def bundled_texts() -> Texts:
 
 
 def text_split(texts: Texts, split: str, step: int = 1) -> Split:
-    """Windows of one split of a text.
-
-    Args:
-        texts: its files.
-        split: "train", "validation" or "test".
-        step: symbols from one window's beginning to the next one's.
-
-    Raises:
-        ValueError: if there is no file of a split, or the text is shorter than one window.
-    """
+    """Windows of one split of a text, `step` symbols apart; ValueError if it is too short."""
     symbols = torch.from_numpy(symbol_table(texts)[texts.read(split)])
     num_rows = len(symbols) - CONTEXT
     if num_rows < 1:
@@ -428,18 +360,9 @@ def text_split(texts: Texts, split: str, step: int = 1) -> Split:
 
 
 def coding(name: str) -> tuple[np.ndarray, np.ndarray]:
-    """How a text's bytes became symbols, and back.
+    """Symbol of each byte of a named text, uint8 [256], and byte of each symbol, uint8 [128].
 
-    Args:
-        name: of a data set of text.
-
-    Returns:
-        uint8 [256], the symbol of each byte; uint8 [128], the byte of each symbol: "?" of "other"
-        and of symbols that no byte has.
-
-    Raises:
-        ValueError: if there is no text of that name.
-        FileNotFoundError: as `python_text` does.
+    Symbols of no byte, and "other", are "?"; ValueError, FileNotFoundError without such a text.
     """
     if name in LIBRARY:
         texts = python_texts()

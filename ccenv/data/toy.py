@@ -1,26 +1,4 @@
-"""Data sets that need no files: digits, noise, parity, the probe, surprises.
-
-Data sets that need no files: the name of a split -> scikit-learn's digits, noise, the probe.
-
-Parity: vectors with k of n entries -1 or 1 and the rest 0 -> whether the number of 1s is odd.
-
-The first task of Graves 2016 (arXiv 1603.08983, section 3.1), where k is drawn from 1..n: how many
-entries there are is how hard an input is.
-
-The probe: a tiny task with masks known to be optimal, to tell whether agents learn.
-
-An image carries one of `NUM_DOMAINS` domains and one of two labels. Only block d of the first
-gated layer reads domain d, and only block d + 1 (cyclic) of the second layer passes it on; every
-other block adds nothing. A classifier that sees nothing answers with a third class, which is
-always wrong. So one known block a layer is right for each image, and the others are waste.
-
-Surprises: calm texts in which, now and then, a key comes, two symbols of waiting, and it again.
-
-Nothing tells when a key comes or which; what follows is certain for whoever remembers it. So a
-reader in patches is in doubt at one place only: behind the second symbol of waiting, where the key
-lies in the patch that is not read yet. Made for the trial of refreshes by entropy against refreshes
-by chance; not from a paper.
-"""
+"""Data sets that need no files: scikit-learn's digits, noise, parity, the probe, surprises."""
 
 from typing import Any
 
@@ -37,7 +15,11 @@ NUM_ENTRIES = 6
 
 
 def parity(split: str, num_entries: int = NUM_ENTRIES) -> Split:
-    """One split: float32 [inputs, num_entries] of -1, 0 and 1; labels 0 and 1."""
+    """Float32 [inputs, num_entries], k of them -1 or 1 -> whether the number of 1s is odd.
+
+    The first task of Graves 2016 (arXiv 1603.08983, section 3.1), where k is drawn from 1..n: how
+    many entries there are is how hard an input is.
+    """
     generator = stream(SPLITS.index(split), "parity")
     shape = (SIZES[split], num_entries)
     signs = 2.0 * torch.randint(2, shape, generator=generator) - 1
@@ -61,11 +43,7 @@ PROBE_SETTINGS: dict[str, Any] = {
 
 
 def probe_images(num_images: int, seed: int) -> tuple[Tensor, Tensor]:
-    """Draws noisy one-hot (domain, label) pairs.
-
-    Returns:
-        images [num_images, 1, 1, 8] float32 in [0, 1] and labels [num_images] int64 in {0, 1}.
-    """
+    """Noisy one-hot (domain, label) pairs: [num_images, 1, 1, 8] in [0, 1], labels 0 and 1."""
     generator = stream(seed, "probe")
     domains = torch.randint(NUM_DOMAINS, (num_images,), generator=generator)
     labels = torch.randint(NUM_LABELS, (num_images,), generator=generator)
@@ -75,10 +53,7 @@ def probe_images(num_images: int, seed: int) -> tuple[Tensor, Tensor]:
 
 
 def probe_optimal_masks(images: Tensor, num_layers: int) -> list[Tensor]:
-    """The one block a layer that each image needs: a list of bool [batch, 4], one for each layer.
-
-    A test proves these optimal by enumerating all masks.
-    """
+    """The one block a layer that each image needs: bool [batch, 4] each, proved best by a test."""
     domain = images.flatten(1).argmax(dim=1) // NUM_LABELS
     return [
         torch.nn.functional.one_hot((domain + layer) % NUM_DOMAINS, NUM_DOMAINS).bool()
@@ -87,20 +62,13 @@ def probe_optimal_masks(images: Tensor, num_layers: int) -> list[Tensor]:
 
 
 def probe_unit_masks(images: Tensor) -> list[Tensor]:
-    """The one unit of four that each image needs of `probe-residual`: four bool [batch, 1].
-
-    A test proves these optimal by enumerating all masks.
-    """
+    """The one unit of four that each image needs of `probe-residual`: four bool [batch, 1]."""
     domain = images.flatten(1).argmax(dim=1) // NUM_LABELS
     return [(domain == unit)[:, None] for unit in range(NUM_DOMAINS)]
 
 
 def probe_exit_masks(images: Tensor) -> list[Tensor]:
-    """Where each image should stop in `probe-exit`: three bool [batch, 1], True = go on.
-
-    An image of domain d stops at exit d, one of the last domain nowhere. A test proves these
-    optimal by enumerating all masks.
-    """
+    """Where each image should stop in `probe-exit`: three bool [batch, 1], True = go on."""
     domain = images.flatten(1).argmax(dim=1) // NUM_LABELS
     return [(domain > number)[:, None] for number in range(NUM_DOMAINS - 1)]
 
@@ -128,7 +96,13 @@ def synthetic(split: str) -> Split:
 
 
 def probe(split: str) -> Split:
-    """The probe's task, whose optimal masks are known."""
+    """A tiny task with masks known to be optimal, to tell whether agents learn.
+
+    An image carries one of `NUM_DOMAINS` domains and one of two labels. Only block d of the first
+    gated layer reads domain d, and only block d + 1 (cyclic) of the second layer passes it on;
+    every other block adds nothing. A classifier that sees nothing answers with a third class, which
+    is always wrong. So one known block a layer is right for each image, and the others are waste.
+    """
     size = {"train": 1024}.get(split, 256)
     return Split(*probe_images(size, seed=SPLITS.index(split)), num_classes=NUM_LABELS + 1)
 
@@ -143,12 +117,19 @@ BURST = 4
 
 
 def surprise(split: str, probability: float = 0.1, length: int = LENGTH) -> Split:
-    """One split: windows int64 [inputs, length] of 11 symbols, and the symbol behind.
+    """Calm texts in which, now and then, a key comes, two symbols of waiting, and the key again.
+
+    Nothing tells when a key comes or which; what follows is certain for whoever remembers it. So
+    a reader in patches is in doubt at one place only: behind the second symbol of waiting, where
+    the key lies in the patch that is not read yet. Not from a paper.
 
     Args:
         split: "train", "validation" or "test".
         probability: of a key behind a calm symbol, or behind a surprise.
         length: symbols of a window.
+
+    Returns:
+        Windows int64 [inputs, length] of 11 symbols, and the symbol behind.
     """
     generator = stream(SPLITS.index(split), "surprises")
     rows, long = SIZES[split], length + 1

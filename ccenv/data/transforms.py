@@ -1,4 +1,4 @@
-"""Image transforms: names in the settings -> functions of images.
+"""Image transforms: names in the settings -> functions of images, fitted to a data set.
 
     transforms=["copies=7", "shift=2", "mirror", "halve", "standardise"]
 
@@ -16,21 +16,21 @@ images alone: every line of their tables is drawn once, so that a row shows the 
 whoever looks at it. An own one is `module:name` or `module:name=number`: a function of images
 [batch, channels, height, width] (and the number) that answers with as many, or a class like those
 here: `fit` learns from the training images, and `draw` makes it one of chance.
-
-Transforms of chance: a table of moves, one line an image -> moved copies of training images.
 """
 
 import functools
 import inspect
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from ccenv.base.registry import resolve
+from ccenv.base.seeding import stream
+from ccenv.data.rows import Rows
 
 
 @dataclass(frozen=True)
@@ -40,20 +40,12 @@ class Counted:
     number: int
 
     def __post_init__(self) -> None:
-        """Checks.
-
-        Raises:
-            ValueError: if the number is no whole one of at least 1.
-        """
+        """Refuses what is no whole number of at least 1 (ValueError)."""
         if not isinstance(self.number, int) or self.number < 1:
             raise ValueError(f"expected a whole number of at least 1, got {self.number}")
 
     def check_fits(self, size: Sequence[int]) -> None:
-        """Refuses a number that images of this height and width are too small for.
-
-        Raises:
-            ValueError: naming both.
-        """
+        """Refuses a number that images of this height and width are too small for (ValueError)."""
         if self.number >= min(size):
             name = type(self).__name__.lower()
             raise ValueError(
@@ -240,11 +232,7 @@ def transform_names(given: Sequence[str] | str) -> tuple[str, ...]:
 
 @functools.lru_cache(maxsize=64)
 def make_transform(name: str) -> Any:
-    """What a name of the settings stands for, with its number.
-
-    Raises:
-        ValueError: if the name is unknown, or the number is impossible.
-    """
+    """What a name of the settings stands for, with its number; ValueError if it is impossible."""
     if not isinstance(name, str):
         raise ValueError(f"expected transforms by name, got {name!r}")
     bare, equals, text = name.partition("=")
@@ -258,11 +246,7 @@ def make_transform(name: str) -> Any:
 
 
 def number_of(name: str, text: str) -> float:
-    """The number behind a transform's name.
-
-    Raises:
-        ValueError: if it is none.
-    """
+    """The number behind a transform's name; ValueError if it is none."""
     for kind in (int, float):
         try:
             number = kind(text)
@@ -271,3 +255,110 @@ def number_of(name: str, text: str) -> float:
         if math.isfinite(number):
             return number
     raise ValueError(f"expected a transform as name or name=number, got {name!r}")
+
+
+PART = 4096
+"""Images transformed at a time: as float32 all of a training split are gigabytes."""
+LEARNED_FROM = 10_000
+"""Images that a transform learns from where they are read when they are drawn."""
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """One transform with what it learned or drew, all on one device."""
+
+    name: str
+    """as the settings have it."""
+    function: Callable[..., Tensor]
+    """of images, and of `tensors`."""
+    tensors: tuple[Tensor, ...] = ()
+    """what was learned; of a transform of chance the table of its moves, a line for each row:
+    first of the images as they are, then of copy after copy of all of them."""
+    is_random: bool = False
+    """whether it moves copies of training images."""
+
+    def __call__(self, images: Tensor, rows: Tensor) -> Tensor:
+        """Transforms images [batch, channels, height, width], which are `rows` [batch] of all."""
+        parts = self.tensors
+        if self.is_random:
+            parts = tuple(table.index_select(0, rows) for table in parts)
+        return self.function(images, *parts)
+
+    def to(self, device: str | torch.device) -> "Fitted":
+        """Copies the tensors to a device; on their own device nothing is copied."""
+        return replace(self, tensors=tuple(tensor.to(device) for tensor in self.tensors))
+
+
+def through(transforms: Iterable[Fitted], images: Tensor, rows: Tensor | None = None) -> Tensor:
+    """Takes images through transforms; those of chance need `rows`, int64 [batch], of all."""
+    rows = torch.arange(0) if rows is None else rows
+    for transform in transforms:
+        images = transform(images, rows)
+    return images
+
+
+def all_through(transforms: Sequence[Fitted], images: Tensor) -> Tensor:
+    """Takes many images through transforms without chance, some at a time."""
+    if not transforms:
+        return images
+    return torch.cat([through(transforms, part) for part in images.split(PART)])
+
+
+def fixed(transforms: Iterable[Fitted]) -> tuple[Fitted, ...]:
+    """Those without chance: what images go through that are not moved."""
+    return tuple(transform for transform in transforms if not transform.is_random)
+
+
+def learned_from(images: Tensor | Rows) -> Tensor:
+    """All images of a tensor; of `Rows` a part, the same every time, drawn without repetition."""
+    if isinstance(images, Tensor):
+        return images
+    order = torch.randperm(len(images), generator=stream(0, "images to learn from"))
+    return images.index_select(0, order[:LEARNED_FROM].sort().values)
+
+
+def fit(
+    names: Sequence[str], images: Callable[[], Tensor | Rows], dataset: str
+) -> tuple[Fitted, ...]:
+    """Learns what transforms need and draws the moves of the copies.
+
+    Args:
+        names: see `ccenv.data.transforms.transform_names`.
+        images: loads the training images as they are stored, where they are needed.
+        dataset: names the stream of the draws.
+
+    Raises:
+        ValueError: if the images are too small for a transform.
+    """
+    num_copies, found = Copies().number, list[Fitted]()
+    for name in names:
+        one = make_transform(name)
+        if isinstance(one, Copies):
+            num_copies = one.number
+            continue
+        is_random = is_of_chance(one)
+        learned: Sequence[Tensor] = ()
+        if hasattr(one, "fit"):
+            learned = one.fit(all_through(fixed(found), learned_from(images())))
+        found.append(Fitted(name, one, tuple(learned), is_random))
+    is_moved = any(one.is_random for one in found)
+    return with_moves(found, images(), num_copies, dataset) if is_moved else tuple(found)
+
+
+def with_moves(
+    transforms: Sequence[Fitted], images: Tensor | Rows, num_copies: int, dataset: str
+) -> tuple[Fitted, ...]:
+    """Gives those of chance their tables; arguments as those of `fit`."""
+    # The name of the stream, and its order, are those of the results recorded so far.
+    generator = stream(0, f"shifted {dataset}")
+    seen = [through(fixed(transforms[:n]), images[:1]) for n in range(len(transforms))]
+    tables: dict[int, list[Tensor]] = {n: [] for n, t in enumerate(transforms) if t.is_random}
+    for _ in range(num_copies):
+        for n, table in tables.items():
+            draw = transforms[n].function.draw  # type: ignore[attr-defined]
+            table.append(draw(len(images), seen[n].shape[2:], generator))
+    found = list(transforms)
+    for n, table in tables.items():
+        still = torch.full_like(table[0], found[n].function.still)  # type: ignore[attr-defined]
+        found[n] = replace(found[n], tensors=(torch.cat([still, *table]),))
+    return tuple(found)

@@ -6,13 +6,9 @@
 
 Inputs are used as they are: [n, channels, height, width] or any other [n, ...], bytes in 0..255,
 floats, or symbols as wider whole numbers. A validation split that a mapping lacks is a tenth of the
-training one, drawn the same way every time. Arrays on disk (`numpy.memmap`) and data sets of torch
+training one, drawn the same way every time. Arrays on disk (`numpy.memmap`) and anything with a
+length and pairs (input, label) in brackets (data sets of torch and torchvision, a class of yours)
 are read when rows are drawn.
-
-Data sets of torch: (a `torch.utils.data.Dataset`) -> inputs read when drawn, and labels.
-
-Anything with a length and pairs (input, label) in brackets will do: torchvision's data sets,
-`TensorDataset`, `Subset`, an `ImageFolder`, a class of your own.
 """
 
 import functools
@@ -44,11 +40,7 @@ class DatasetRows(Rows):
     """for messages."""
 
     def read(self, rows: np.ndarray) -> Tensor:
-        """See `Rows`.
-
-        Raises:
-            ValueError: if an input has another shape or type than the first, or is not finite.
-        """
+        """See `Rows`; ValueError if an input is not finite or not of the first one's form."""
         found = [input_of(self.dataset, int(row), self.name) for row in rows]
         for row, one in zip(rows, found, strict=True):
             if tuple(one.shape) != self.shape[1:] or one.dtype != self.dtype:
@@ -68,11 +60,7 @@ def is_map_style(found: Any) -> bool:
 
 
 def dataset_rows(dataset: Any, name: str) -> DatasetRows:
-    """Inputs of a data set, by its length and its first one.
-
-    Raises:
-        ValueError: if it is empty, or its first item is no pair (input, label).
-    """
+    """Inputs of a data set, by its length and its first pair (ValueError if there is none)."""
     if not len(dataset):
         raise ValueError(f"dataset {name!r}: expected at least one pair (input, label), got none")
     first = input_of(dataset, 0, name)
@@ -81,11 +69,7 @@ def dataset_rows(dataset: Any, name: str) -> DatasetRows:
 
 
 def pair_of(dataset: Any, row: int, name: str) -> tuple[Any, Any]:
-    """One item of a data set.
-
-    Raises:
-        ValueError: if it is no pair.
-    """
+    """One item of a data set; ValueError if it is no pair."""
     item = dataset[row]
     if not isinstance(item, tuple | list) or len(item) != 2:
         raise ValueError(
@@ -96,11 +80,7 @@ def pair_of(dataset: Any, row: int, name: str) -> tuple[Any, Any]:
 
 
 def input_of(dataset: Any, row: int, name: str) -> Tensor:
-    """One input as a tensor: an image of PIL as bytes [channels, height, width], others as are.
-
-    Raises:
-        ValueError: if it is nothing of this kind.
-    """
+    """One input: an image of PIL as bytes [channels, height, width]; ValueError of no array."""
     found, _ = pair_of(dataset, row, name)
     if hasattr(found, "getbands"):
         pixels = np.array(found)
@@ -117,11 +97,7 @@ def input_of(dataset: Any, row: int, name: str) -> Tensor:
 
 
 def labels_of(dataset: Any, name: str) -> np.ndarray:
-    """Labels of a data set, whole numbers [n]; read once, from a list of them where it has one.
-
-    Raises:
-        ValueError: if a label is no whole number.
-    """
+    """Labels of a data set [n], from a list where it has one, else by one pass over its pairs."""
     listed = listed_labels(dataset)
     if listed is None:
         listed = [pair_of(dataset, row, name)[1] for row in range(len(dataset))]
@@ -200,12 +176,7 @@ class Parts:
 
 
 def check_given(dataset: Any) -> None:
-    """Refuses what is neither a mapping of splits nor a function of their names.
-
-    Raises:
-        TypeError: if it is something else.
-        ValueError: if a split of a mapping is unknown, or it lacks one that is needed.
-    """
+    """Refuses what is no mapping of splits and no function of names (TypeError, ValueError)."""
     if isinstance(dataset, Mapping):
         check_names(dataset, SPLITS, "split")
         if missing := sorted({"train", "test"} - set(dataset)):
@@ -230,8 +201,7 @@ def given_split(dataset: Given, split: str, name: str) -> Split:
         name: for messages.
 
     Raises:
-        TypeError: if the data are nothing of this kind.
-        ValueError: if labels are no whole numbers, or not one for each input.
+        TypeError, ValueError: if the data are nothing of this kind, or labels do not fit.
     """
     key = Same(dataset, data_root())
     if not is_cut(dataset, split) and not lacking(found := found_of(key, split), *OF_SPLIT):
@@ -294,12 +264,7 @@ def whole_parts(dataset: Same, split: str, name: str) -> Parts:
 
 
 def array_inputs(found: Any, name: str) -> Tensor | Rows:
-    """An array as a tensor that shares its memory, or as rows that are read when drawn.
-
-    Raises:
-        TypeError: if it is no array.
-        ValueError: if its type or shape is no input's.
-    """
+    """An array as a tensor that shares its memory, or rows read when drawn (or an error)."""
     if isinstance(found, Tensor):
         return found.detach().to(stored_dtype(found.dtype, name)).cpu()
     if lacking(found, "shape", "dtype", "__getitem__"):
@@ -323,11 +288,7 @@ def array_inputs(found: Any, name: str) -> Tensor | Rows:
 
 
 def torch_dtype(dtype: Any, name: str) -> torch.dtype:
-    """The type of a tensor that holds an array's numbers.
-
-    Raises:
-        ValueError: if there is none.
-    """
+    """The type of a tensor that holds an array's numbers; ValueError if there is none."""
     try:
         return torch.from_numpy(np.empty(0, dtype)).dtype
     except TypeError as error:
@@ -338,11 +299,7 @@ def torch_dtype(dtype: Any, name: str) -> torch.dtype:
 
 
 def checked_labels(labels: np.ndarray, count: int, name: str) -> Tensor:
-    """Labels int64 [n], one for each input.
-
-    Raises:
-        ValueError: if they are no whole numbers, or not as many.
-    """
+    """Labels int64 [n], whole numbers, one for each input (else ValueError)."""
     found = label_tensor(labels, name)
     if len(found) != count:
         raise ValueError(

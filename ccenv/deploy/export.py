@@ -17,7 +17,6 @@ import torch
 from torch import Tensor, nn
 
 from ccenv.base.checked_file import load_tree, save_tree
-from ccenv.base.masks import as_mask, gate_values_of
 from ccenv.base.seeding import stream
 from ccenv.data import load_split
 from ccenv.deploy.export_content import (
@@ -36,13 +35,10 @@ from ccenv.deploy.export_content import (
     stream_of,
 )
 from ccenv.deploy.export_images import Preparation, older_images
-from ccenv.deploy.faster import fuse_policy
-from ccenv.deploy.fused.call import CompiledCall
-from ccenv.deploy.short_walk import ShortWalk
-from ccenv.mdp.dynamics import initial, transition
+from ccenv.deploy.fused.classifier import FusedClassifier
+from ccenv.deploy.short_walk import ShortWalk, fuse_policy, look_and_compute
 from ccenv.mdp.observations import Observer, make_observer
-from ccenv.simulator.context import Range, affordable, observe_context
-from ccenv.simulator.policy import Policy, as_policy
+from ccenv.simulator.context import Range, observe_context
 
 NUM_CHECK_IMAGES = 64
 UNFIT = (TypeError, AttributeError, LookupError, ArithmeticError, RuntimeError)
@@ -190,7 +186,7 @@ class SkippingClassifier(nn.Module):
             surface = dataclasses.replace(surface, observe=self._observer(values))
         return look_and_compute(self.policy, surface, images, generator, values.get("budget"))
 
-    def fuse(self, *, draw: str | None = None) -> CompiledCall | ShortWalk:
+    def fuse(self, *, draw: str | None = None) -> FusedClassifier | ShortWalk:
         """The same with little between the layers, to rounding: faster for one image.
 
         A fully connected network, of symbols too, runs in one compiled call, many times faster; a
@@ -263,40 +259,3 @@ class SkippingClassifier(nn.Module):
                     "built anew it chooses other masks; give the settings that it was built with, "
                     "and see that its parameters() hold all it has learned",
                 )
-
-
-@torch.no_grad()
-def look_and_compute(
-    policy: Policy,
-    surface: Surface,
-    images: Tensor,
-    generator: torch.Generator | None,
-    budget: Tensor | None,
-) -> tuple[Tensor, list[Tensor]]:
-    """Walks images through the layers as a rollout does, without rewards and bills.
-
-    Args:
-        policy: chooses the masks.
-        surface: network and observer.
-        images: [batch, channels, height, width] float32.
-        generator: of the draws, None for the most probable masks.
-        budget: float32 [batch], or None.
-
-    Returns:
-        Logits [batch, num_classes], and bool [batch, num_blocks] for each gated layer.
-    """
-    network, masks = surface.network, []
-    labels = torch.zeros(len(images), dtype=torch.int64, device=images.device)
-    state = initial(network, images, labels)
-    surface.state = state
-    as_policy(policy).begin_episode(surface)
-    for layer, num_blocks in enumerate(surface.num_blocks):
-        surface.state = state
-        action = policy.act(surface.observe(state), layer, generator)
-        mask = as_mask(action, num_blocks)
-        if budget is not None:
-            mask = affordable(network, state, mask, budget)
-        state, outcome = transition(network, state, mask, weights=gate_values_of(action))
-        masks.append(mask)
-    assert outcome.logits is not None
-    return outcome.logits, masks

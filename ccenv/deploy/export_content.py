@@ -1,11 +1,8 @@
 """Content of an exported classifier: (agent, its settings) <-> names, numbers and tensors.
 
 Agents and networks are stored as `module:name` with settings, and rebuilt from these. A file's
-names are followed only after `check_content`.
-
-How an exported classifier chooses masks: (agent) -> drawn or most probable, whichever errs less.
-
-A young policy keeps no block with a probability above one half, so that its most probable masks
+names are followed only after `check_content`. Masks are chosen as errs less on validation images: a
+young policy keeps no block with a probability above one half, so that its most probable masks
 keep nothing where drawn ones answer well; an old one may do better with the most probable masks.
 """
 
@@ -171,9 +168,6 @@ def check_content(content: Mapping[str, Any], trust: Sequence[str]) -> None:
     Args:
         content: as read; nothing in it was followed yet.
         trust: modules of the reader's own, see `ccenv.base.trust.check_named`.
-
-    Raises:
-        ValueError: naming the part, or the name, of which nothing was imported.
     """
     check_named(content, PLACES, trust)
     parts = PARTS if content["format"] == OLD_FORMAT else PARTS | PARTS_OF_IMAGES
@@ -260,11 +254,7 @@ def better_draw(agent: Any) -> dict[str, Any]:
 
 
 def is_drawn(draw: str) -> bool:
-    """Whether masks are drawn.
-
-    Raises:
-        ValueError: if it is neither "mode" nor "sampled".
-    """
+    """Whether masks are drawn."""
     check_names([draw], DRAWS, "way of choosing masks")
     return draw == "sampled"
 

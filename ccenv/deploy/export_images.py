@@ -9,8 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ccenv.data import Fitted, load_split, preprocessing
-from ccenv.data.fitted_transforms import through
-from ccenv.data.transforms import Standardise, as_floats, is_of_chance, make_transform
+from ccenv.data.transforms import Standardise, as_floats, is_of_chance, make_transform, through
 
 
 def images_of(simulator: Any) -> dict[str, Any]:
@@ -100,11 +99,7 @@ class Preparation(nn.Module):
 
 
 def fitted_of(content: Mapping[str, Any]) -> Fitted:
-    """A transform as a file describes it.
-
-    Raises:
-        ValueError: if its name is unknown, or one of chance.
-    """
+    """A transform as a file describes it."""
     function = make_transform(content["name"])
     if is_of_chance(function):
         raise ValueError(f"expected a transform without chance, got {content['name']!r}")

@@ -70,11 +70,7 @@ def drawn(logits: Tensor, generator: torch.Generator, temperature: float) -> int
 def check_written(
     classifier: SkippingClassifier, start: Sequence[int], length: int, temperature: float
 ) -> None:
-    """Refuses what cannot be written.
-
-    Raises:
-        ValueError: saying why.
-    """
+    """Refuses what cannot be written."""
     network = classifier.network
     if not classifier.prepare.are_symbols or network.num_symbols != network.num_classes:
         raise ValueError(

@@ -10,11 +10,9 @@ import torch
 from torch import Tensor
 
 from ccenv.base.clock import quartiles_of_ratio, seconds_in_turns, wait_for
-from ccenv.base.masks import as_mask, gate_values_of
 from ccenv.base.seeding import stream
-from ccenv.deploy.faster import fuse_policy
 from ccenv.deploy.fused.classifier import FusedClassifier, reads_symbols, why_not_fused
-from ccenv.mdp import dynamics
+from ccenv.deploy.short_walk import fuse_policy, look_and_compute
 from ccenv.networks.core.lowering import Affine, Embed, lowered
 from ccenv.networks.core.one_row import OneRow, why_not_one_row
 from ccenv.networks.core.protocol import dense_forward
@@ -69,14 +67,7 @@ def measure_latency(
             fused(images, generator=generator)
             return
         # Neither drawing images nor rewards: what a user of the trained network would run.
-        state = simulator.state = dynamics.initial(simulator.network, images, labels)
-        policy.begin_episode(simulator)
-        for layer, blocks in enumerate(simulator.num_blocks):
-            action = policy.act(simulator.observe(state), layer, generator)
-            mask, values = as_mask(action, blocks), gate_values_of(action)
-            state, _ = dynamics.transition(simulator.network, state, mask, weights=values)
-            # Some policies look there themselves.
-            simulator.state = state
+        look_and_compute(policy, simulator, images, generator, None)
         wait_for(simulator.device)
 
     def dense(plain: Callable[[Tensor], object]) -> None:
@@ -86,7 +77,7 @@ def measure_latency(
     plain = plain_passes(simulator.network, batch_size)
     ways = {way: functools.partial(dense, one) for way, one in plain.items()}
     indices = torch.arange(batch_size) % len(simulator.data)
-    images, labels = simulator.data.batch(indices)
+    images, _ = simulator.data.batch(indices)
     with torch.no_grad():
         times = seconds_in_turns(ways | {"sparse": sparse}, repeats)
     dense_ways = {way: 1e3 * statistics.median(times[way]) for way in ways}

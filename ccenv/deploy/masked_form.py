@@ -14,8 +14,7 @@ import torch
 import torch._dynamo
 from torch import Tensor, nn
 
-from ccenv.data.fitted_transforms import through
-from ccenv.data.transforms import Standardise, as_floats
+from ccenv.data.transforms import Standardise, as_floats, through
 from ccenv.deploy.export_content import build_network, is_drawn
 from ccenv.deploy.export_images import Preparation
 from ccenv.deploy.fused.choosers import AnyChooser, draws, key_of, mask_of
@@ -308,11 +307,7 @@ def form_of(classifier: Any, draw: str | None = None, *, skips: bool = False) ->
 
 
 def refuse(network: Any, *, skips: bool) -> None:
-    """Refuses a network that has no such form.
-
-    Raises:
-        ValueError: saying why.
-    """
+    """Refuses a network that has no such form."""
     reason, name = why_not_lowered(network), type(network).__name__
     if reason is not None and any(gate.skipped == "stop" for gate in network.gates):
         raise ValueError(f"cannot write exits of {name} as a graph: {reason}")

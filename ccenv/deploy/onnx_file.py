@@ -7,8 +7,6 @@ Inputs are `images`, float32 [batch, ...] as the data set stores them (bytes as 
 symbols int64, and, where masks are drawn, `uniforms`, float32 [batch, blocks of all gates] in
 [0, 1): who calls it draws. Outputs are `logits` and `masks`, bool [batch, blocks of all gates],
 what was executed.
-
-An ONNX file beside its classifier: (file, inputs) -> how far apart answers and masks are.
 """
 
 import importlib.util
@@ -32,11 +30,7 @@ ROWS = 3
 
 
 def check_installed() -> None:
-    """Refuses to go on without the libraries.
-
-    Raises:
-        ValueError: naming what is missing.
-    """
+    """Refuses to go on without the libraries."""
     missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
     if missing:
         raise ValueError(f'expected {", ".join(missing)}; run pip install "ccenv[onnx]"')

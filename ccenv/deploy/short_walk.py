@@ -1,4 +1,6 @@
-"""A policy and a network of stages with little between them: (images) -> logits and masks.
+"""A policy and a network with little between them: (images) -> logits and masks.
+
+A network of affine maps runs in one compiled call (`ccenv.deploy.fused`), one of stages here.
 
 One image goes through modules and decisions alone (`ccenv.networks.core.one_row`): of a ResNet-20
 half of whose units are skipped, walking layer by layer takes a fifth of the time. Many images walk
@@ -13,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ccenv.base.masks import as_mask, gate_values_of
 from ccenv.deploy.fused.choosers import (
     Chooser,
     check_maps,
@@ -23,9 +26,54 @@ from ccenv.deploy.fused.choosers import (
     mask_of,
     scores_of,
 )
-from ccenv.networks.core.one_row import OneRow
+from ccenv.deploy.fused.classifier import FusedClassifier, reads_symbols, why_not_fused
+from ccenv.mdp.dynamics import initial, transition
+from ccenv.mdp.observations import LAST_SYMBOLS, Observer
+from ccenv.networks.core.one_row import OneRow, why_not_one_row
 from ccenv.networks.core.protocol import num_blocks_of, walk
 from ccenv.networks.core.stage import LAST, LOOK_SIDE, Stage, is_channels_last, is_even
+from ccenv.simulator.context import affordable
+from ccenv.simulator.policy import Policy, as_policy
+
+IMAGES = 3
+"""Dimensions of an image."""
+
+
+@torch.no_grad()
+def look_and_compute(
+    policy: Policy,
+    surface: Any,
+    images: Tensor,
+    generator: torch.Generator | None,
+    budget: Tensor | None,
+) -> tuple[Tensor, list[Tensor]]:
+    """Walks images through the layers as a rollout does, without rewards and bills.
+
+    Args:
+        policy: chooses the masks.
+        surface: what policies read of an environment: a simulator, or a classifier's `Surface`.
+        images: [batch, channels, height, width] float32.
+        generator: of the draws, None for the most probable masks.
+        budget: float32 [batch], or None.
+
+    Returns:
+        Logits [batch, num_classes], and bool [batch, num_blocks] for each gated layer.
+    """
+    network, masks = surface.network, []
+    labels = torch.zeros(len(images), dtype=torch.int64, device=images.device)
+    state = initial(network, images, labels)
+    surface.state = state
+    as_policy(policy).begin_episode(surface)
+    for layer, num_blocks in enumerate(surface.num_blocks):
+        surface.state = state
+        action = policy.act(surface.observe(state), layer, generator)
+        mask = as_mask(action, num_blocks)
+        if budget is not None:
+            mask = affordable(network, state, mask, budget)
+        state, outcome = transition(network, state, mask, weights=gate_values_of(action))
+        masks.append(mask)
+    assert outcome.logits is not None
+    return outcome.logits, masks
 
 
 class ShortWalk:
@@ -198,3 +246,43 @@ def least_score(chooser: Chooser, uniform: float) -> float:
     if not 0 < share < 1:
         return -math.inf if share <= 0 else math.inf
     return math.log(share / (1 - share))
+
+
+def fuse_policy(
+    network: Any,
+    policy: Any,
+    observe: Observer,
+    image_shape: tuple[int, ...],
+    *,
+    drawn: bool,
+) -> FusedClassifier | ShortWalk | None:
+    """A policy and its network with little between them, None where that cannot be.
+
+    Args:
+        network: of affine maps, which run in one compiled call, or a `GatedSequential`.
+        policy: says how it chooses by a method `choosers(drawn=...)`, as agents do.
+        observe: how the policy looks at states; one with a context is not fused.
+        image_shape: of one input, such as channels, height and width.
+        drawn: whether masks are drawn, instead of the most probable ones.
+    """
+    choosers = as_policy(policy).choosers(drawn=drawn)
+    if choosers is None or type(observe) is not Observer:
+        return None
+    if why_not_fused(network) is None:
+        look = LAST_SYMBOLS if reads_symbols(network) else "summary"
+        if observe.kind not in ("layer_input", look):
+            return None
+        return FusedClassifier(network, choosers, observation=observe.kind, image_shape=image_shape)
+    if observe.kind != "layer_input" or why_not_short(network, image_shape) is not None:
+        return None
+    return ShortWalk(network, choosers, torch.zeros(1, *image_shape))
+
+
+def why_not_short(network: Any, image_shape: tuple[int, ...]) -> str | None:
+    """Why a network does not run in a `ShortWalk`, None where it does."""
+    if len(image_shape) != IMAGES:
+        return "its inputs are no images"
+    kinds = {(p.device.type, p.dtype) for p in network.parameters()}
+    if kinds != {("cpu", torch.float32)}:
+        return "it is not float32 on the CPU"
+    return why_not_one_row(network)

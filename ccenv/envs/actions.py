@@ -1,14 +1,11 @@
-"""What an action says: (an array of the caller's) -> blocks that are computed, and gate values.
-
-Action views: an environment whose actions are bits -> one with MultiDiscrete, Box or Discrete.
+"""Actions: (an array of the caller's) -> blocks that are computed, and gate values; action views.
 
     gym.make(...)       -> ActionView(env, "menu", menu="single")
     gym.make_vec(...)   -> VectorActionView(envs, "multi_discrete")
     BlockSelectionVecEnv -> envs.stable_baselines.ActionViewVecEnv(vec_env, "box", sample=True)
 
-Observations, rewards and infos stay as they are: `info["mask"]` says which blocks were computed.
-The codes are in `ccenv.mdp.action_codes`; budgets and prices are settings of the environment, see
-`ccenv.simulator.context`.
+A view's actions are MultiDiscrete, Box or Discrete instead of bits, see `ccenv.mdp.action_codes`;
+observations, rewards and infos stay: `info["mask"]` says which blocks were computed.
 """
 
 from typing import Any
@@ -23,7 +20,7 @@ from torch import Tensor
 from ccenv.base.registry import check_names
 from ccenv.base.seeding import stream_seed
 from ccenv.envs.rows import checked_bits
-from ccenv.mdp.action_codes import MaskMenu, make_code
+from ccenv.mdp.action_codes import ActionCode, MaskMenu, make_code
 from ccenv.simulator.simulator import Simulator
 
 ACTIONS = ("mask", "weight")
@@ -39,15 +36,7 @@ class Actions:
     """
 
     def __init__(self, simulator: Simulator, kind: str = "mask") -> None:
-        """Takes the simulator that is acted on.
-
-        Args:
-            simulator: says how many blocks there are.
-            kind: one of `ACTIONS`.
-
-        Raises:
-            ValueError: if the kind is unknown.
-        """
+        """Takes the simulator that is acted on, and one of `ACTIONS` (else ValueError)."""
         check_names([kind], ACTIONS, "action")
         self.simulator, self.kind = simulator, kind
 
@@ -59,19 +48,14 @@ class Actions:
         return gym.spaces.Box(0.0, 1.0, (width,), np.float32)
 
     def read(self, action: Any, *rows: int) -> tuple[Tensor, Tensor | None]:
-        """Reads what a caller gave.
-
-        Args:
-            action: [*rows, max_blocks].
-            *rows: number of images, nothing for one.
+        """Reads an action [*rows, max_blocks] of a caller; `rows` is nothing for one image.
 
         Returns:
             A mask bool [images, max_blocks], and gate values float32 [images, num_blocks of the
             gate] or None.
 
         Raises:
-            TypeError: if it is no array of numbers.
-            ValueError: if its shape or a value is wrong.
+            TypeError, ValueError: if it is no array of numbers, or its shape or a value is wrong.
         """
         shape = (*rows, self.simulator.max_blocks)
         if self.kind == "mask":
@@ -82,12 +66,7 @@ class Actions:
 
 
 def checked_values(action: Any, shape: tuple[int, ...]) -> np.ndarray:
-    """Reads gate values given by a user: a fresh float32 array of that shape.
-
-    Raises:
-        TypeError: if it is no array of numbers.
-        ValueError: if the shape differs, or a value is NaN or outside of [0, 1].
-    """
+    """Gate values of a user as a fresh float32 array; TypeError, ValueError of others."""
     array = np.asarray(action)
     if array.dtype.kind not in "biuf":
         raise TypeError(
@@ -106,18 +85,8 @@ def checked_values(action: Any, shape: tuple[int, ...]) -> np.ndarray:
     return np.array(array, dtype=np.float32)
 
 
-def mask_stream(seed: int | None, root: np.random.Generator) -> np.random.Generator:
-    """The stream of sampled masks: from the seed of a reset, or drawn where none was given."""
-    root_seed = int(root.integers(2**31)) if seed is None else seed
-    return np.random.default_rng(stream_seed(root_seed, "sampled masks"))
-
-
 def check_bits(env: Any, space: gym.Space[Any]) -> int:
-    """Refuses environments whose actions are not bits; the number of bits.
-
-    Raises:
-        TypeError: if the action space is no `MultiBinary` of one axis.
-    """
+    """Number of bits of an environment's actions; TypeError if they are not bits."""
     if not isinstance(space, gym.spaces.MultiBinary) or not isinstance(space.n, int | np.integer):
         raise TypeError(
             f"expected an environment with MultiBinary actions, got {space}; "
@@ -126,54 +95,76 @@ def check_bits(env: Any, space: gym.Space[Any]) -> int:
     return int(space.n)
 
 
-class ActionView(gym.Wrapper[np.ndarray, Any, np.ndarray, np.ndarray], RecordConstructorArgs):
+class Coded:
+    """What action views share: a code, and the stream of the masks that it draws."""
+
+    code: ActionCode
+    _rng: np.random.Generator | None = None
+
+    def restart(self, seed: int | None, root: np.random.Generator) -> None:
+        """Starts the stream with a reset's seed; without one it goes on, or gets a drawn one."""
+        if seed is not None or self._rng is None:
+            root_seed = int(root.integers(2**31)) if seed is None else seed
+            self._rng = np.random.default_rng(stream_seed(root_seed, "sampled masks"))
+
+    def masks_of(self, actions: np.ndarray) -> np.ndarray:
+        """Turns actions [batch, ...] into bits [batch, num_blocks].
+
+        Raises:
+            RuntimeError: if no reset has started the stream.
+            TypeError, ValueError: if an action is not in the action space.
+        """
+        if self._rng is None:
+            raise RuntimeError("expected a running episode, got none; call reset() first")
+        shape = self.code.space.shape
+        if actions.shape[1:] != shape:
+            raise ValueError(
+                f"expected actions of shape {list(shape or ())} each, got {list(actions.shape[1:])}"
+            )
+        return self.code.masks(actions, self._rng)
+
+    def whole_menu(self) -> np.ndarray | None:
+        """What MaskablePPO may choose of a menu, everything: bool [size]; None of other codes."""
+        return np.ones(len(self.code.menu), bool) if isinstance(self.code, MaskMenu) else None
+
+
+class ActionView(
+    Coded, gym.Wrapper[np.ndarray, Any, np.ndarray, np.ndarray], RecordConstructorArgs
+):
     """Lets an algorithm act on the scalar environment in another action space."""
 
     def __init__(self, env: gym.Env[Any, Any], code: Any = "multi_discrete", **settings: Any):
         """Wraps.
 
         Args:
-            env: with `MultiBinary` actions.
-            code: "multi_discrete", "box", "menu", or `module:name`.
+            env: with `MultiBinary` actions (else TypeError).
+            code: "multi_discrete", "box", "menu", or `module:name` (else ValueError).
             **settings: of the code; they survive JSON.
-
-        Raises:
-            TypeError: if the environment's actions are not bits.
-            ValueError: if the code or a setting is unknown or impossible.
         """
         RecordConstructorArgs.__init__(self, code=code, **settings)
         gym.Wrapper.__init__(self, env)
         self.code = make_code(code, check_bits(env, env.action_space), settings)
         self.action_space = self.code.space
-        self._rng: np.random.Generator | None = None
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[np.ndarray, dict[str, Any]]:
         """Starts the next image's episode; a seed starts the stream of sampled masks anew too."""
         result = self.env.reset(seed=seed, options=options)
-        if seed is not None or self._rng is None:
-            self._rng = mask_stream(seed, self.np_random)
+        self.restart(seed, self.np_random)
         return result
 
     def step(self, action: Any) -> tuple[np.ndarray, Any, bool, bool, dict[str, Any]]:
-        """Computes one gated layer under the mask that the action stands for.
-
-        Raises:
-            RuntimeError: before the first reset.
-            TypeError, ValueError: if the action is not in the action space.
-        """
-        return self.env.step(read_masks(self.code, np.asarray(action)[None], self._rng)[0])
+        """Computes one gated layer under the mask that the action stands for; see `masks_of`."""
+        return self.env.step(self.masks_of(np.asarray(action)[None])[0])
 
     def action_masks(self) -> np.ndarray:
         """What MaskablePPO may choose: see `infos.action_masks`; on a menu, everything."""
-        if isinstance(self.code, MaskMenu):
-            return np.ones(len(self.code.menu), dtype=bool)
-        allowed: np.ndarray = self.env.get_wrapper_attr("action_masks")()
-        return allowed
+        allowed = self.whole_menu()
+        return self.env.get_wrapper_attr("action_masks")() if allowed is None else allowed
 
 
-class VectorActionView(gym.vector.VectorWrapper, RecordConstructorArgs):
+class VectorActionView(Coded, gym.vector.VectorWrapper, RecordConstructorArgs):
     """Lets an algorithm act on a vector environment in another action space."""
 
     def __init__(
@@ -188,48 +179,22 @@ class VectorActionView(gym.vector.VectorWrapper, RecordConstructorArgs):
         self.code = make_code(code, check_bits(env, env.single_action_space), settings)
         self.single_action_space = self.code.space
         self.action_space = batch_space(self.code.space, self.num_envs)
-        self._rng: np.random.Generator | None = None
 
     def reset(
         self, *, seed: Any = None, options: dict[str, Any] | None = None
     ) -> tuple[Any, dict[str, Any]]:
         """Starts an episode for every row; a seed starts the stream of sampled masks anew too."""
         result = self.env.reset(seed=seed, options=options)
-        root = seed[0] if isinstance(seed, list) else seed
-        if root is not None or self._rng is None:
-            self._rng = mask_stream(root, self.np_random)
+        self.restart(seed[0] if isinstance(seed, list) else seed, self.np_random)
         return result
 
     def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
-        """Computes one gated layer of every image under the masks that the actions stand for.
-
-        Raises:
-            RuntimeError: before the first reset.
-            TypeError, ValueError: if the actions are not in the action space.
-        """
-        return self.env.step(read_masks(self.code, np.asarray(actions), self._rng))
+        """Computes one gated layer of every image under the masks of the actions."""
+        return self.env.step(self.masks_of(np.asarray(actions)))
 
     def action_masks(self) -> np.ndarray:
         """What MaskablePPO may choose, row by row; on a menu, everything."""
-        if isinstance(self.code, MaskMenu):
-            return np.ones((self.num_envs, len(self.code.menu)), dtype=bool)
-        allowed: np.ndarray = self.env.unwrapped.action_masks()  # type: ignore[attr-defined]
-        return allowed
-
-
-def read_masks(code: Any, actions: np.ndarray, rng: np.random.Generator | None) -> np.ndarray:
-    """Turns actions [batch, ...] into bits, and refuses actions of another shape.
-
-    Raises:
-        RuntimeError: if no reset has started the stream.
-        ValueError: if an action has not the shape of the space's.
-    """
-    if rng is None:
-        raise RuntimeError("expected a running episode, got none; call reset() first")
-    if actions.shape[1:] != code.space.shape:
-        raise ValueError(
-            f"expected actions of shape {list(code.space.shape)} each, "
-            f"got {list(actions.shape[1:])}"
-        )
-    bits: np.ndarray = code.masks(actions, rng)
-    return bits
+        allowed = self.whole_menu()
+        if allowed is not None:
+            return np.tile(allowed, (self.num_envs, 1))
+        return self.env.unwrapped.action_masks()  # type: ignore[attr-defined]

@@ -1,10 +1,4 @@
-"""Checker of vector environments, which Gymnasium lacks: a `VectorEnv` -> silence, or an error.
-
-`check_vector_env` plays two trajectories with the same seed and judges every result by what
-Gymnasium's documentation promises of a `VectorEnv`.
-
-Calls of a vector environment, judged one by one: (environment, call) -> a `Result`.
-"""
+"""Checker of vector environments, which Gymnasium lacks: a `VectorEnv` -> silence, or an error."""
 
 import itertools
 from collections.abc import Iterator, Sequence
@@ -129,36 +123,28 @@ def parts(value: Any, space: gym.Space) -> Iterator[tuple[Any, gym.Space]]:
         yield value, space
 
 
-def check_info(info: Any, count: int, name: str) -> None:
-    """Every key has a boolean twin that says which rows have it, and one entry for each row."""
+def check_info(info: Any, count: int, name: str, *, is_nested: bool = False) -> None:
+    """Every key has a boolean twin that says which rows have it, and one entry for each row.
+
+    Twins within a nested info are optional, for the key above has one.
+    """
     require(isinstance(info, dict), f"{name}: expected a dict, got {value_in_words(info)}")
     for key, value in info.items():
+        place = f"{name}[{key!r}]"
         if key.startswith("_"):
-            require(key[1:] in info, f"{name}: expected {key[1:]!r} beside {key!r}, got none")
-            check_column(value, count, np.bool_, f"{name}[{key!r}]")
+            known = is_nested or key[1:] in info
+            require(known, f"{name}: expected {key[1:]!r} beside {key!r}, got none")
+            check_column(value, count, np.bool_, place)
             continue
         require(
-            f"_{key}" in info,
+            is_nested or f"_{key}" in info,
             f"{name}: expected a boolean twin '_{key}' of {key!r}, got none; "
             "it says which rows have the key",
         )
-        if key == "final_obs":
-            continue
-        if isinstance(value, dict):
-            check_entries(value, count, f"{name}[{key!r}]")
-        else:
-            check_rows(value, count, f"{name}[{key!r}]")
-
-
-def check_entries(info: dict[str, Any], count: int, name: str) -> None:
-    """Entries of a nested info; their twins are optional, for the key above has one."""
-    for key, value in info.items():
-        if isinstance(value, dict):
-            check_entries(value, count, f"{name}[{key!r}]")
-        elif key.startswith("_"):
-            check_column(value, count, np.bool_, f"{name}[{key!r}]")
-        else:
-            check_rows(value, count, f"{name}[{key!r}]")
+        if isinstance(value, dict) and key != "final_obs":
+            check_info(value, count, place, is_nested=True)
+        elif key != "final_obs":
+            check_rows(value, count, place)
 
 
 def check_rows(value: Any, count: int, name: str) -> None:

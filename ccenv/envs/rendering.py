@@ -1,9 +1,7 @@
-"""Pictures of an episode: the input and the masks so far -> text, or an RGB image.
+"""Pictures of an episode: the input and the masks so far -> text, an RGB image, or a window.
 
 `render_image` is a map of blocks alone, small enough for a tile of many; `render_episode` shows the
 input beside the gates, with what was spent and answered, at a size that a person reads.
-
-What `render_mode="human"` opens: pictures of an episode -> a window on the screen.
 """
 
 import base64
@@ -50,6 +48,19 @@ def render_image(masks: Sequence[np.ndarray], num_blocks: Sequence[int]) -> np.n
             top, left = i * CELL, j * CELL
             image[top + 1 : top + CELL - 1, left + 1 : left + CELL - 1] = COLORS[block]
     return image
+
+
+def render_rows(
+    masks: Sequence[np.ndarray], num_blocks: Sequence[int], rows: int, mode: str | None
+) -> list[Any]:
+    """Block map of each of `rows` images: text with mode "ansi", else uint8 [height, width, 3].
+
+    Masks are bool [rows, num_blocks], of each gate that is decided.
+    """
+    by_row = [[mask[row] for mask in masks] for row in range(rows)]
+    if mode == "ansi":
+        return [render_text(one, num_blocks, f"image {i}") for i, one in enumerate(by_row)]
+    return [render_image(one, num_blocks) for one in by_row]
 
 
 def as_picture(values: np.ndarray) -> np.ndarray:
@@ -185,7 +196,7 @@ SCALE = 2
 
 
 class Window:
-    """Shows one picture after another.
+    """Shows one picture after another, each for some seconds at least.
 
     Where there is no display matplotlib opens none: pictures go into a figure that nobody sees, as
     those of other environments do, so that the same program runs on a server.

@@ -1,24 +1,11 @@
-"""What environments share in numpy: rows of actions and infos, options, recycled arrays, trees.
+"""What environments share in numpy: rows of actions and infos, options of resets, trees."""
 
-Rows that go in and out of environments: actions checked, infos with their twins; numpy.
-
-What callers may ask of an environment: autoreset modes, images of the next episode; numpy.
-
-Arrays that are handed out anew once nobody else holds them: (shape, dtype) -> an array; numpy.
-
-Fresh memory is mapped page by page when it is first written, which for a megabyte takes longer than
-filling it. Whoever keeps an array, or a view of it, keeps its content: it is not handed out again.
-
-Values of any structure, as of spaces and infos: (dicts, tuples, arrays) -> their parts.
-"""
-
-import sys
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 from gymnasium.vector import AutoresetMode
-from numpy.typing import DTypeLike, NDArray
+from numpy.typing import NDArray
 
 from ccenv.base.registry import check_names
 
@@ -44,8 +31,7 @@ def checked_bits(action: Any, shape: tuple[int, ...]) -> NDArray[np.bool_]:
     Integers and floats that are 0 or 1 pass, because Stable-Baselines3 samples bits as floats.
 
     Raises:
-        TypeError: if it is no array of numbers.
-        ValueError: if the shape differs or a value is neither 0 nor 1.
+        TypeError, ValueError: if it is no array of numbers, of another shape, or not of bits.
     """
     array = np.asarray(action)
     if array.dtype.kind not in "biuf":
@@ -75,15 +61,17 @@ def are_bits(array: np.ndarray) -> bool:
     return bool(((array == 0) | (array == 1)).all())
 
 
+def check_open(is_closed: bool) -> None:
+    """Refuses steps and resets of an environment after its `close` (RuntimeError)."""
+    if is_closed:
+        raise RuntimeError("expected an open environment, got a closed one; make a new one")
+
+
 AUTORESET_MODES = {mode.name: mode for mode in AutoresetMode}
 
 
 def read_autoreset_mode(mode: Any) -> AutoresetMode:
-    """Gymnasium's enum from itself, its name or its value.
-
-    Raises:
-        ValueError: if there is no such mode.
-    """
+    """Gymnasium's enum from itself, its name or its value; ValueError if there is no such mode."""
     if isinstance(mode, AutoresetMode):
         return mode
     known = AUTORESET_MODES | {found.value: found for found in AutoresetMode}
@@ -92,11 +80,7 @@ def read_autoreset_mode(mode: Any) -> AutoresetMode:
 
 
 def without_reset_mask(options: Mapping[str, Any] | None, num_envs: int) -> dict[str, Any] | None:
-    """Takes Gymnasium's `reset_mask` out of the options: it may only name all rows.
-
-    Raises:
-        ValueError: if the mask names some rows only.
-    """
+    """Takes Gymnasium's `reset_mask` out of options; ValueError if it names some rows only."""
     rest = dict(options or {})
     mask = np.asarray(rest.pop("reset_mask", np.ones(num_envs, dtype=bool)))
     if mask.dtype != np.bool_ or mask.shape != (num_envs,) or not mask.all():
@@ -108,11 +92,7 @@ def without_reset_mask(options: Mapping[str, Any] | None, num_envs: int) -> dict
 
 
 def image_indices(options: Mapping[str, Any] | None) -> np.ndarray | None:
-    """Reads `options={"indices": ...}`, which chooses the images of the next episode.
-
-    Raises:
-        ValueError: if there is another option, or the indices are not integers.
-    """
+    """Reads `options={"indices": ...}`, the images of the next episode (else ValueError)."""
     if not options:
         return None
     check_names(options, ["indices"], "reset option")
@@ -122,35 +102,6 @@ def image_indices(options: Mapping[str, Any] | None) -> np.ndarray | None:
             f"expected options['indices'] to be whole numbers [num_images], got {indices!r}"
         )
     return indices.astype(np.int64)
-
-
-MOST = 4
-"""Arrays that are kept; where a caller stores more, others are made and forgotten."""
-
-
-class Recycled:
-    """Arrays of one shape, with any content."""
-
-    def __init__(self, shape: tuple[int, ...], dtype: DTypeLike) -> None:
-        """Makes the first one, and counts the references to an array that nobody else holds."""
-        self.shape, self.dtype = shape, np.dtype(dtype)
-        self.kept: list[NDArray[Any]] = [np.empty(shape, dtype)]
-        # Interpreters differ in what they count, so that it is counted and not known.
-        self.unused = self.references(0)
-
-    def references(self, place: int) -> int:
-        """To one of the arrays; views refer to the array that owns their memory."""
-        return sys.getrefcount(self.kept[place])
-
-    def take(self) -> NDArray[Any]:
-        """One that nobody else holds, else a fresh one."""
-        for place in range(len(self.kept)):
-            if self.references(place) == self.unused:
-                return self.kept[place]
-        fresh = np.empty(self.shape, self.dtype)
-        if len(self.kept) < MOST:
-            self.kept.append(fresh)
-        return fresh
 
 
 def leaves(value: Any, name: str) -> Iterator[tuple[str, np.ndarray]]:

@@ -4,13 +4,12 @@ from typing import Any, ClassVar
 
 import gymnasium as gym
 import numpy as np
-import torch
 
 from ccenv.data.text import letters_of
 from ccenv.envs.actions import Actions
-from ccenv.envs.infos import action_masks, step_info
+from ccenv.envs.infos import View, action_masks, step_info
 from ccenv.envs.rendering import Window, as_html, render_episode, render_text
-from ccenv.envs.rows import image_indices, row_of
+from ccenv.envs.rows import check_open, image_indices, row_of
 from ccenv.envs.vector import (
     RENDER_MODES,
     check_render_mode,
@@ -25,7 +24,7 @@ FRAMES = 4
 """A second."""
 
 
-class BlockSelectionEnv(gym.Env[np.ndarray, np.ndarray]):
+class BlockSelectionEnv(View, gym.Env[np.ndarray, np.ndarray]):
     """Decide for one image which blocks of each hidden layer are computed.
 
     ## Description
@@ -87,12 +86,7 @@ class BlockSelectionEnv(gym.Env[np.ndarray, np.ndarray]):
     def __init__(
         self, *, action: str = "mask", render_mode: str | None = None, **settings: Any
     ) -> None:
-        """Builds the environment; see the class.
-
-        Raises:
-            ValueError: if a setting is unknown or impossible.
-            FileNotFoundError: if the data set is not there.
-        """
+        """Builds the environment; see the class, and `Simulator` for errors."""
         self.render_mode = check_render_mode(render_mode, MODES)
         self._window = Window(1 / FRAMES)
         if settings.get("group_size", 1) != 1:
@@ -105,9 +99,7 @@ class BlockSelectionEnv(gym.Env[np.ndarray, np.ndarray]):
         self.observation_space = observation_space(self.simulator)
         self.action_space = self.actions.space()
         self.reward_space = make_reward_space(self.simulator)
-        self._masks: list[np.ndarray] = []
         self._status = "not started"
-        self._is_seeded = False
         self._is_closed = False
 
     def reset(
@@ -122,19 +114,16 @@ class BlockSelectionEnv(gym.Env[np.ndarray, np.ndarray]):
         Returns:
             The observation [obs_size] float32 and `{"network_version": int}`.
         """
-        self._check_open()
+        check_open(self._is_closed)
         indices = image_indices(options)
         if indices is not None and len(indices) != 1:
             raise ValueError(f"expected one index, got {len(indices)}")
         super().reset(seed=seed)
-        if seed is not None or not self._is_seeded:
-            self.simulator.seed(int(self.np_random.integers(2**31)))
-            self._is_seeded = True
-        chosen = None if indices is None else torch.from_numpy(indices)
-        observation = self.simulator.begin(chosen)
-        self._masks, self._status = [], "started"
+        self.start(seed, self.np_random)
+        observation = self._begin(indices)[0]
+        self._status = "started"
         self._show()
-        return observation[0].cpu().numpy(), {"network_version": self.simulator.network_version}
+        return observation, {"network_version": self.simulator.network_version}
 
     def step(self, action: Any) -> tuple[np.ndarray, Any, bool, bool, dict[str, Any]]:
         """Computes one gated layer under a mask.
@@ -150,10 +139,9 @@ class BlockSelectionEnv(gym.Env[np.ndarray, np.ndarray]):
             RuntimeError: before reset, after the end of the episode, or after close.
             TypeError, ValueError: if the action is neither a mask nor gate values, as set.
         """
-        self._check_open()
+        check_open(self._is_closed)
         step = self.simulator.step(*self.actions.read(action))
         info = row_of(step_info(step, self.simulator.max_blocks, self.simulator.network_version), 0)
-        self._masks.append(info["mask"])
         self._status = f"cost {info['compute_cost']:.3f}"
         if step.outcome.is_last:
             self._status += f", answer {info['prediction']}, label {info['label']}"
@@ -163,12 +151,8 @@ class BlockSelectionEnv(gym.Env[np.ndarray, np.ndarray]):
         return step.observation[0].cpu().numpy(), reward, step.outcome.is_last, False, info
 
     def action_masks(self) -> np.ndarray:
-        """What MaskablePPO may choose: see `ccenv.envs.rows.action_masks`."""
+        """What MaskablePPO may choose: see `ccenv.envs.infos.action_masks`."""
         return action_masks(self.simulator)
-
-    def update_network(self) -> dict[str, float]:
-        """Co-training: see `Simulator.update_network`; call it between episodes."""
-        return self.simulator.update_network()
 
     def render(self) -> Any:
         """The episode so far: a map of blocks as str with "ansi"; with "rgb_array" the input too.
@@ -177,30 +161,31 @@ class BlockSelectionEnv(gym.Env[np.ndarray, np.ndarray]):
         every reset and step shows that picture in a window, and this is None.
         """
         if self.render_mode == "ansi":
-            return render_text(self._masks, self.simulator.num_blocks, self._status)
+            return self._text()
         return self._picture() if self.render_mode == "rgb_array" else None
 
     def _show(self) -> None:
         if self.render_mode == "human":
             self._window.show(self._picture())
 
+    def _text(self) -> str:
+        return render_text(
+            [mask[0] for mask in self._decided()], self.simulator.num_blocks, self._status
+        )
+
     def _picture(self) -> np.ndarray:
         state, network = self.simulator.state, self.simulator.network
         values = None if state is None else state.images[0].cpu().numpy()
         names, blocks = [gate.name for gate in network.gates], self.simulator.num_blocks
         letters = letters_of(self.simulator.dataset)
-        return render_episode(values, self._masks, names, blocks, self._status, letters)
+        masks = [mask[0] for mask in self._decided()]
+        return render_episode(values, masks, names, blocks, self._status, letters)
 
     def _repr_html_(self) -> str:
         """The picture of `render`, for the cell of a notebook."""
-        words = render_text(self._masks, self.simulator.num_blocks, self._status)
-        return as_html(self._picture(), words)
+        return as_html(self._picture(), self._text())
 
     def close(self) -> None:
         """Ends the environment's life; steps are refused afterwards."""
         self._window.close()
         self._is_closed = True
-
-    def _check_open(self) -> None:
-        if self._is_closed:
-            raise RuntimeError("expected an open environment, got a closed one; make a new one")

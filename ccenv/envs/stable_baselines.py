@@ -1,10 +1,4 @@
-"""Stable-Baselines3's view: numpy block masks -> observations, rewards, dones, info dicts.
-
-Action views for Stable-Baselines3: a VecEnv of bits -> one with MultiDiscrete, Box or Discrete.
-
-The whole batch keeps walking in lockstep, so SAC, TD3 and DQN learn from as many images at once as
-the environment has rows.
-"""
+"""Stable-Baselines3's view: numpy block masks -> observations, rewards, dones, info dicts."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -17,12 +11,12 @@ from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices, VecEnvObs, VecEnvStepReturn
 
-from ccenv.envs.actions import Actions, check_bits, mask_stream, read_masks
-from ccenv.envs.infos import action_masks, numpy_copy, step_info
-from ccenv.envs.rendering import render_image, render_text
-from ccenv.envs.rows import image_indices
+from ccenv.envs.actions import Actions, Coded, check_bits
+from ccenv.envs.infos import View, action_masks, numpy_copy, step_info
+from ccenv.envs.rendering import render_rows
+from ccenv.envs.rows import check_open, image_indices
 from ccenv.envs.vector import check_render_mode, observation_space
-from ccenv.mdp.action_codes import MaskMenu, make_code
+from ccenv.mdp.action_codes import make_code
 from ccenv.simulator.settings import make_simulator
 from ccenv.simulator.simulator import Simulator
 from ccenv.simulator.step import Step
@@ -30,7 +24,83 @@ from ccenv.simulator.step import Step
 LOCKSTEP_METHODS = ("reset", "step", "step_async", "step_wait", "close")
 
 
-class BlockSelectionVecEnv(VecEnv):
+class LockstepVecEnv(VecEnv):
+    """Rows that share one state: attributes and methods are those of all of them."""
+
+    def __init__(self, num_envs: int, inner: Any, *spaces: Any) -> None:
+        """Takes what has the attributes that the view itself lacks."""
+        # Its constructor asks for an attribute.
+        self._inner, self._actions = inner, np.empty(0)
+        self._built_at = time.perf_counter()
+        super().__init__(num_envs, *spaces)
+
+    def step_async(self, actions: np.ndarray) -> None:
+        """Takes the masks of the next `step_wait`: [num_envs, bits] of 0 and 1."""
+        self._actions = actions
+
+    def _final_infos(
+        self,
+        info: dict[str, np.ndarray],
+        observation: np.ndarray,
+        returns: np.ndarray,
+        length: int,
+    ) -> list[dict[str, Any]]:
+        """One dict for each row: what the ended episodes' last `info` says, and SB3's own keys."""
+        columns = {k: list(v) if v.ndim > 1 else v.tolist() for k, v in info.items()}
+        seconds = round(time.perf_counter() - self._built_at, 6)
+        columns["episode"] = [{"r": r, "l": length, "t": seconds} for r in returns.tolist()]
+        columns["terminal_observation"] = list(observation)
+        return rows_of_columns(columns, {"TimeLimit.truncated": False})
+
+    def get_attr(self, attr_name: str, indices: VecEnvIndices = None) -> list[Any]:
+        """Gives an attribute of this view or what it shows, once for each row asked for."""
+        owner = self if hasattr(self, attr_name) else self._inner
+        value = getattr(owner, attr_name)
+        return [value for _ in self._get_indices(indices)]
+
+    def set_attr(self, attr_name: str, value: Any, indices: VecEnvIndices = None) -> None:
+        """Sets an attribute of this view, for all rows (else ValueError), which share one state."""
+        if len(set(self._get_indices(indices))) != self.num_envs:
+            raise ValueError(
+                f"expected set_attr for all {self.num_envs} rows, got indices {indices!r}; "
+                "the rows share one simulator: leave indices out"
+            )
+        setattr(self, attr_name, value)
+
+    def env_method(
+        self,
+        method_name: str,
+        *method_args: Any,
+        indices: VecEnvIndices = None,
+        **method_kwargs: Any,
+    ) -> list[Any]:
+        """Calls a method once and answers for each row asked for; those of `by_row` by rows.
+
+        Raises:
+            ValueError: for methods that would move single rows; they go in lockstep.
+            AttributeError: if there is no such method.
+        """
+        if method_name in LOCKSTEP_METHODS:
+            raise ValueError(
+                f"expected a method that leaves the rows where they are, got {method_name!r}; "
+                f"all rows go together: call {method_name}() of the environment"
+            )
+        if method_name in (by_row := self.by_row()):
+            rows = by_row[method_name](*method_args, **method_kwargs)
+            return [rows[i] for i in self._get_indices(indices)]
+        result = self.get_attr(method_name, 0)[0](*method_args, **method_kwargs)
+        return [result for _ in self._get_indices(indices)]
+
+    def by_row(self) -> dict[str, Callable[..., Any]]:
+        """Methods that answer for each row."""
+        return {}
+
+    def env_is_wrapped(self, wrapper_class: type, indices: VecEnvIndices = None) -> list[bool]:
+        """True for `Monitor`, whose `episode` entries this view gives itself; else False."""
+        return [wrapper_class is Monitor for _ in self._get_indices(indices)]
+
+
+class BlockSelectionVecEnv(View, LockstepVecEnv):
     """A batch of images for Stable-Baselines3; the MDP is specified in `BlockSelectionEnv`.
 
     All rows are at the same layer and end together; the step that ends them returns the first
@@ -52,7 +122,7 @@ class BlockSelectionVecEnv(VecEnv):
         render_mode: str | None = None,
         **settings: Any,
     ) -> None:
-        """Builds the environment.
+        """Builds the environment; see `Simulator` for errors.
 
         Args:
             num_envs: images in a batch; a multiple of `group_size`.
@@ -60,10 +130,6 @@ class BlockSelectionVecEnv(VecEnv):
                 own random streams go on. Then `num_envs` and `settings` stay at their defaults.
             render_mode: None, "ansi" or "rgb_array".
             **settings: see `ccenv.simulator.simulator.Simulator`.
-
-        Raises:
-            ValueError: if a setting is unknown or impossible, or stands beside a simulator.
-            FileNotFoundError: if the data set is not there.
         """
         self.render_mode = check_render_mode(render_mode)
         if simulator is not None and (settings or num_envs not in (1, simulator.num_images)):
@@ -75,14 +141,14 @@ class BlockSelectionVecEnv(VecEnv):
         self.simulator = simulator or make_simulator(num_envs, settings)
         self.simulator.reward.check_is_one_number("Stable-Baselines3")
         self.masks = Actions(self.simulator)
-        spaces = observation_space(self.simulator), self.masks.space()
-        super().__init__(self.simulator.num_images, *spaces)
+        super().__init__(
+            self.simulator.num_images,
+            self.simulator,
+            observation_space(self.simulator),
+            self.masks.space(),
+        )
         self.steps: list[Step] = []
-        self._is_seeded = simulator is not None
-        self._is_over = True
         self._is_closed = False
-        self._actions: Any = None
-        self._built_at = time.perf_counter()
 
     def reset(self) -> np.ndarray:
         """Starts an episode for every row: observations [num_envs, obs_size] float32.
@@ -92,40 +158,26 @@ class BlockSelectionVecEnv(VecEnv):
         Raises:
             ValueError: if the options do not choose one image for each group of rows.
         """
-        self._check_open()
+        check_open(self._is_closed)
         indices = chosen_images(self._options, self.simulator.group_size)
-        if self._seeds[0] is not None or not self._is_seeded:
-            rng, _ = seeding.np_random(self._seeds[0])
-            self.simulator.seed(int(rng.integers(2**31)))
-            self._is_seeded = True
+        self.start(self._seeds[0], seeding.np_random(self._seeds[0])[0])
         self._reset_seeds()
         self._reset_options()
-        return self._begin(None if indices is None else torch.from_numpy(indices))
+        return self._begin(indices)
 
-    def _begin(self, indices: torch.Tensor | None = None) -> np.ndarray:
-        observation = self.simulator.begin(indices)
-        self._is_over = False
+    def _begin(self, indices: np.ndarray | None = None) -> np.ndarray:
+        observation = super()._begin(indices)
         version = self.simulator.network_version
         self.reset_infos = [{"network_version": version} for _ in range(self.num_envs)]
-        return observation.cpu().numpy()
-
-    def step_async(self, actions: np.ndarray) -> None:
-        """Takes the masks of the next `step_wait`: [num_envs, max(num_blocks)] of 0 and 1."""
-        self._actions = actions
+        return observation
 
     def step_wait(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[dict[str, Any]]]:
-        """Computes one gated layer of every image under its mask.
+        """Computes one gated layer of every image under its mask; errors as of `BlockSelectionEnv`.
 
         Returns:
             Observations, float32 rewards, dones and info dicts, one for each row.
-
-        Raises:
-            RuntimeError: before `reset` or after `close`.
-            TypeError, ValueError: if the actions are not masks.
         """
-        self._check_open()
-        if self._is_over:
-            raise RuntimeError("expected a running episode, got none; call reset() first")
+        check_open(self._is_closed)
         mask, _ = self.masks.read(self._actions, self.num_envs)
         if self.simulator.layer == 0:
             self.steps = []
@@ -136,92 +188,24 @@ class BlockSelectionVecEnv(VecEnv):
         dones = np.full(self.num_envs, is_last)
         if not is_last:
             return observation, reward, dones, [{} for _ in range(self.num_envs)]
-        infos = self._final_infos(observation)
+        info = step_info(step, self.simulator.max_blocks, self.simulator.network_version)
+        returns = torch.stack([one.reward for one in self.steps]).sum(dim=0).numpy()
+        infos = self._final_infos(info, observation, returns, len(self.steps))
         return self._begin(), reward, dones, infos
 
-    def _final_infos(self, observation: np.ndarray) -> list[dict[str, Any]]:
-        """One dict for each row: what the ended episodes' last `info` says, and SB3's own keys."""
-        simulator, last = self.simulator, self.steps[-1]
-        info = step_info(last, simulator.max_blocks, simulator.network_version)
-        columns = {k: list(v) if v.ndim > 1 else v.tolist() for k, v in info.items()}
-        returns = torch.stack([step.reward for step in self.steps]).sum(dim=0).tolist()
-        length, seconds = len(self.steps), round(time.perf_counter() - self._built_at, 6)
-        columns["episode"] = [{"r": r, "l": length, "t": seconds} for r in returns]
-        columns["terminal_observation"] = list(observation)
-        return rows_of_columns(columns, {"TimeLimit.truncated": False})
-
     def action_masks(self) -> np.ndarray:
-        """What MaskablePPO may choose: bool [num_envs, 2 * max(num_blocks)], two entries a bit.
-
-        Entry 2i allows skipping block i, entry 2i + 1 computing it; blocks beyond the present
-        layer's own may only be skipped.
-        """
+        """What MaskablePPO may choose, row by row: see `ccenv.envs.infos.action_masks`."""
         return np.tile(action_masks(self.simulator), (self.num_envs, 1))
 
-    def update_network(self) -> dict[str, float]:
-        """Co-training: see `Simulator.update_network`; call it between rollouts."""
-        return self.simulator.update_network()
-
-    def get_attr(self, attr_name: str, indices: VecEnvIndices = None) -> list[Any]:
-        """Gives an attribute of this view or its simulator, once for each row asked for."""
-        owner = self if hasattr(self, attr_name) else self.simulator
-        value = getattr(owner, attr_name)
-        return [value for _ in self._get_indices(indices)]
-
-    def set_attr(self, attr_name: str, value: Any, indices: VecEnvIndices = None) -> None:
-        """Sets an attribute of this view.
-
-        Raises:
-            ValueError: if only some rows are meant; all rows share one state.
-        """
-        if len(set(self._get_indices(indices))) != self.num_envs:
-            raise ValueError(
-                f"expected set_attr for all {self.num_envs} rows, got indices {indices!r}; "
-                "the rows share one simulator: leave indices out"
-            )
-        setattr(self, attr_name, value)
-
-    def env_method(
-        self,
-        method_name: str,
-        *method_args: Any,
-        indices: VecEnvIndices = None,
-        **method_kwargs: Any,
-    ) -> list[Any]:
-        """Calls a method once and answers for each row asked for; `action_masks` by rows.
-
-        Raises:
-            ValueError: for methods that would move single rows; they go in lockstep.
-            AttributeError: if there is no such method.
-        """
-        if method_name in LOCKSTEP_METHODS:
-            raise ValueError(
-                f"expected a method that leaves the rows where they are, got {method_name!r}; "
-                f"all rows go together: call {method_name}() of the environment"
-            )
-        by_row: dict[str, Callable[..., Any]] = {
-            "action_masks": self.action_masks,
-            "render": self.render_rows,
-        }
-        if method_name in by_row:
-            rows = by_row[method_name](*method_args, **method_kwargs)
-            return [rows[i] for i in self._get_indices(indices)]
-        result = self.get_attr(method_name, 0)[0](*method_args, **method_kwargs)
-        return [result for _ in self._get_indices(indices)]
-
-    def env_is_wrapped(self, wrapper_class: type, indices: VecEnvIndices = None) -> list[bool]:
-        """True for `Monitor`, whose `episode` entries this view gives itself; else False."""
-        return [wrapper_class is Monitor for _ in self._get_indices(indices)]
+    def by_row(self) -> dict[str, Callable[..., Any]]:
+        """See `LockstepVecEnv.by_row`."""
+        return {"action_masks": self.action_masks, "render": self.render_rows}
 
     def render_rows(self) -> Sequence[Any]:
         """Block map of each row: strings with "ansi", uint8 [height, width, 3] else."""
-        blocks = self.simulator.num_blocks
-        steps = self.steps if self.simulator.layer else []
-        masks = [step.outcome.mask.cpu().numpy() for step in steps]
-        rows = [[mask[i] for mask in masks] for i in range(self.num_envs)]
-        if self.render_mode == "ansi":
-            return [render_text(row, blocks, f"image {i}") for i, row in enumerate(rows)]
-        return [render_image(row, blocks) for row in rows]
+        return render_rows(
+            self._decided(), self.simulator.num_blocks, self.num_envs, self.render_mode
+        )
 
     def get_images(self) -> Sequence[np.ndarray | None]:
         """Block map of each row as uint8 [height, width, 3]; None without "rgb_array"."""
@@ -232,10 +216,6 @@ class BlockSelectionVecEnv(VecEnv):
     def close(self) -> None:
         """Ends the environment's life; steps are refused afterwards."""
         self._is_closed = True
-
-    def _check_open(self) -> None:
-        if self._is_closed:
-            raise RuntimeError("expected an open environment, got a closed one; make a new one")
 
 
 def rows_of_columns(
@@ -256,11 +236,7 @@ def rows_of_columns(
 
 
 def chosen_images(options: Sequence[dict[str, Any]], group_size: int) -> np.ndarray | None:
-    """Reads SB3's options: one dict for the batch, or a list with one image for each row.
-
-    Raises:
-        ValueError: if they do not choose one image for each group of rows.
-    """
+    """Reads SB3's options, a dict for the batch or one a row; ValueError if they do not fit."""
     # SB3 repeats a dict that is meant for all rows, by reference.
     rows = 1 if all(option is options[0] for option in options) else len(options)
     found = [image_indices(option) for option in options[:rows]]
@@ -283,7 +259,7 @@ def chosen_images(options: Sequence[dict[str, Any]], group_size: int) -> np.ndar
     return indices
 
 
-class ActionViewVecEnv(VecEnvWrapper):
+class ActionViewVecEnv(Coded, VecEnvWrapper):
     """Lets an algorithm of Stable-Baselines3 act in another space; see `ActionView`.
 
     The stream of sampled masks starts with the seed given to `seed`, which every algorithm calls
@@ -294,23 +270,21 @@ class ActionViewVecEnv(VecEnvWrapper):
         """Wraps; see `ccenv.envs.actions.ActionView`."""
         self.code = make_code(code, check_bits(venv, venv.action_space), settings)
         super().__init__(venv, action_space=self.code.space)
-        self._rng: np.random.Generator | None = None
 
     def seed(self, seed: int | None = None) -> Any:
         """Seeds images and masks; applies at the next reset."""
         if seed is not None:
-            self._rng = mask_stream(seed, np.random.default_rng(seed))
+            self.restart(seed, np.random.default_rng(seed))
         return self.venv.seed(seed)
 
     def reset(self) -> VecEnvObs:
         """Starts an episode for every row."""
-        if self._rng is None:
-            self._rng = mask_stream(None, np.random.default_rng())
+        self.restart(None, np.random.default_rng())
         return self.venv.reset()
 
     def step_async(self, actions: np.ndarray) -> None:
         """Takes the actions of the next `step_wait`."""
-        self.venv.step_async(read_masks(self.code, actions, self._rng))
+        self.venv.step_async(self.masks_of(actions))
 
     def step_wait(self) -> VecEnvStepReturn:
         """Computes one gated layer of every image; see `BlockSelectionVecEnv.step_wait`."""
@@ -320,7 +294,6 @@ class ActionViewVecEnv(VecEnvWrapper):
         self, method_name: str, *method_args: Any, indices: Any = None, **method_kwargs: Any
     ) -> list[Any]:
         """Calls a method of the rows; `action_masks` of a menu allows everything."""
-        if method_name == "action_masks" and isinstance(self.code, MaskMenu):
-            rows = len(self._get_indices(indices))
-            return [np.ones(len(self.code.menu), dtype=bool) for _ in range(rows)]
+        if method_name == "action_masks" and (allowed := self.whole_menu()) is not None:
+            return [allowed.copy() for _ in self._get_indices(indices)]
         return self.venv.env_method(method_name, *method_args, indices=indices, **method_kwargs)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from ccenv.base.values import positive_int
 from ccenv.envs.rows import (
+    check_open,
     checked_bits,
     image_indices,
     read_autoreset_mode,
@@ -20,7 +21,6 @@ from ccenv.envs.rows import (
 )
 from ccenv.envs.table_episodes import INFO, TableEpisodes
 from ccenv.mask_table.table import MaskTable
-from ccenv.rewards import RewardFunction
 
 
 class BlockSelectionTableEnv(gym.Env[np.ndarray, np.ndarray]):
@@ -44,24 +44,12 @@ class BlockSelectionTableEnv(gym.Env[np.ndarray, np.ndarray]):
     def __init__(
         self,
         table: str | Path | MaskTable = "resnet20",
-        cost_weight: float = 1.0,
-        score: str = "right",
-        by_gate: bool = False,
-        reward: str | RewardFunction | None = None,
-        reward_kwargs: dict[str, Any] | None = None,
-        times: str | Path | None = None,
+        *,
         render_mode: None = None,
+        **settings: Any,
     ) -> None:
         """Reads the table; see `TableEpisodes`."""
-        self.episodes = TableEpisodes(
-            table=table,
-            cost_weight=cost_weight,
-            score=score,
-            by_gate=by_gate,
-            reward=reward,
-            reward_kwargs=reward_kwargs,
-            times=times,
-        )
+        self.episodes = TableEpisodes(table, **settings)
         self.observation_space, self.action_space = self.episodes.spaces()
         self.render_mode = render_mode
         self._is_over = True
@@ -75,19 +63,15 @@ class BlockSelectionTableEnv(gym.Env[np.ndarray, np.ndarray]):
         if seed is not None or self.episodes.generator is None:
             self.episodes.seed(int(self.np_random.integers(2**31)))
         self._is_over = False
-        return self.episodes.begin(1, indices)[0].copy(), {}
+        return self.episodes.begin(1, indices)[0], {}
 
     def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool, INFO]:
-        """Looks a mask up: bits [num_units], by gate [max(num_blocks)].
-
-        Returns:
-            Observation, reward, terminated, truncated (always False) and info.
-        """
+        """Looks a mask up: bits [num_units], by gate [max(num_blocks)]; never truncated."""
         if self._is_over:
             raise RuntimeError("expected a running episode, got none; call reset() first")
         masks = checked_bits(action, (self.episodes.num_bits,))[None]
         reward, self._is_over, info = self.episodes.step(masks)
-        seen = self.episodes.seen()[0].copy()
+        seen = self.episodes.seen()[0]
         return seen, float(reward[0]), self._is_over, False, row_of(info, 0)
 
 
@@ -103,25 +87,13 @@ class BlockSelectionTableVectorEnv(gym.vector.VectorEnv):
         self,
         num_envs: int,
         table: str | Path | MaskTable = "resnet20",
-        cost_weight: float = 1.0,
-        score: str = "right",
-        by_gate: bool = False,
-        reward: str | RewardFunction | None = None,
-        reward_kwargs: dict[str, Any] | None = None,
-        times: str | Path | None = None,
+        *,
         autoreset_mode: str | AutoresetMode = AutoresetMode.SAME_STEP,
         render_mode: None = None,
+        **settings: Any,
     ) -> None:
         """Reads the table; see `TableEpisodes` and, for `autoreset_mode`, Gymnasium."""
-        self.episodes = TableEpisodes(
-            table=table,
-            cost_weight=cost_weight,
-            score=score,
-            by_gate=by_gate,
-            reward=reward,
-            reward_kwargs=reward_kwargs,
-            times=times,
-        )
+        self.episodes = TableEpisodes(table, **settings)
         self.num_envs = num_envs = positive_int(num_envs, "num_envs")
         self.autoreset_mode = read_autoreset_mode(autoreset_mode)
         self.metadata = self.metadata | {"autoreset_mode": self.autoreset_mode}  # type: ignore[misc]
@@ -135,7 +107,7 @@ class BlockSelectionTableVectorEnv(gym.vector.VectorEnv):
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[np.ndarray, INFO]:
         """Starts an episode for every row; see `BlockSelectionTableEnv.reset`."""
-        self._check_open()
+        check_open(self.closed)
         indices = image_indices(without_reset_mask(options, self.num_envs))
         if seed is not None or self.episodes.generator is None:
             super().reset(seed=seed)
@@ -148,7 +120,7 @@ class BlockSelectionTableVectorEnv(gym.vector.VectorEnv):
 
     def step(self, actions: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, INFO]:
         """Looks masks up: bits [num_envs, num_units], by gate [num_envs, max(num_blocks)]."""
-        self._check_open()
+        check_open(self.closed)
         no = np.zeros(self.num_envs, dtype=bool)
         if self._is_over:
             if self.episodes.generator is None or self.autoreset_mode != AutoresetMode.NEXT_STEP:
@@ -164,7 +136,3 @@ class BlockSelectionTableVectorEnv(gym.vector.VectorEnv):
             info |= {"final_info": final, "_final_info": ~no}
             seen = self._begin()
         return seen, reward, ends, no, info
-
-    def _check_open(self) -> None:
-        if self.closed:
-            raise RuntimeError("expected an open environment, got a closed one; make a new one")

@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from ccenv.base.registry import check_names
 from ccenv.base.values import shown
-from ccenv.envs.rows import Recycled
 from ccenv.mask_table.menus import NUMBERS, number_of
 from ccenv.mask_table.shipped import table_of
 from ccenv.mask_table.table import SCORES, MaskTable
@@ -35,10 +34,6 @@ def shares(macs: NUMBERS, dense_macs: int) -> F32:
     return macs.astype(np.float32) / np.float32(dense_macs)
 
 
-class LogitsNotStored:
-    """Stands for the logits of an ended episode, which no table holds: they are there, unseen."""
-
-
 @dataclass(frozen=True)
 class TableOutcome(Outcome["NDArray[Any]"]):
     """What one gate's mask did, looked up: a `StepOutcome` of arrays, without a network."""
@@ -55,11 +50,7 @@ class TableOutcome(Outcome["NDArray[Any]"]):
 
     @property
     def log_likelihood(self) -> F32:
-        """See `Outcome.log_likelihood`.
-
-        Raises:
-            ValueError: if the table holds bits alone.
-        """
+        """See `Outcome.log_likelihood`; ValueError if the table holds bits alone."""
         if self.nll is None:
             raise ValueError(
                 "expected a table with nll, got one of bits alone; choose another reward, or build "
@@ -68,9 +59,9 @@ class TableOutcome(Outcome["NDArray[Any]"]):
         return -self.nll
 
     @property
-    def logits(self) -> LogitsNotStored | None:
-        """None before the end, as in a `StepOutcome`."""
-        return LogitsNotStored() if self.is_last else None
+    def logits(self) -> object | None:
+        """None before the end, as in a `StepOutcome`; behind it something, which no table holds."""
+        return object() if self.is_last else None
 
     def as_float32(self, values: "NDArray[Any]") -> F32:
         """See `Outcome.as_float32`."""
@@ -138,7 +129,6 @@ class TableEpisodes:
         self.generator: np.random.Generator | None = None
         self.order = self.images = np.empty(0, dtype=np.int64)
         self.gate = 0
-        self.arrays: Recycled | None = None
         if reward is not None and (cost_weight, score) != (1.0, "right"):
             raise ValueError("expected reward_kwargs beside a reward, got cost_weight or score")
         if reward is None and reward_kwargs:
@@ -152,11 +142,7 @@ class TableEpisodes:
             self.rule = self.playable(make_reward(reward, reward_kwargs))
 
     def playable(self, reward: Reward) -> Reward:
-        """Tries a reward on the first image, with all blocks kept.
-
-        Raises:
-            ValueError: if it needs more than this table holds; says why.
-        """
+        """Tries a reward on the first image; ValueError if it needs more than this table holds."""
         if not isinstance(reward.rule, PlainReward):
             raise ValueError(
                 f"expected a reward without a memory or a network, got {shown(reward.name)}; it "
@@ -212,15 +198,11 @@ class TableEpisodes:
         """The look, and by gate what was decided so far and the next gate: [rows, obs_size]."""
         count, width = len(self.images), self.look.shape[1]
         size = width + (self.num_units + self.num_gates if self.by_gate else 0)
-        if self.arrays is None or self.arrays.shape != (count, size):
-            self.arrays = Recycled((count, size), np.float32)
-        found: F32 = self.arrays.take()
         if not self.by_gate:
-            # Images are inside: with "raise", numpy would fill a buffer and copy it.
-            return self.look.take(self.images, axis=0, out=found, mode="clip")
+            return self.look.take(self.images, axis=0)
+        found = np.zeros((count, size), np.float32)
         found[:, :width] = self.look[self.images]
         found[:, width : width + self.num_units] = self.executed
-        found[:, width + self.num_units :] = 0
         if self.gate < self.num_gates:
             found[:, width + self.num_units + self.gate] = 1
         return found

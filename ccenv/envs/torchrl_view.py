@@ -21,11 +21,7 @@ except ImportError as error:
 
 
 def mask_of_action(action: Tensor) -> Tensor:
-    """Reads an action as a mask: bool as it is, numbers of which each is 0 or 1.
-
-    Raises:
-        ValueError: if a number is neither.
-    """
+    """Reads an action as a mask: bool as it is, or numbers of 0 and 1 (else ValueError)."""
     if action.dtype == torch.bool:
         return action
     # Distributions of bits sample floats. Only these are looked at, which waits for a GPU.
@@ -59,11 +55,7 @@ class BlockSelectionEnv(EnvBase):
         Args:
             num_envs: rows; a multiple of `group_size`.
             seed: see `set_seed`; None: the operating system's randomness.
-            **settings: see `ccenv.simulator.simulator.Simulator`.
-
-        Raises:
-            ValueError: if a setting is unknown or impossible.
-            FileNotFoundError: if the data set is not there.
+            **settings: see `ccenv.simulator.simulator.Simulator`, for errors too.
         """
         simulator = make_simulator(num_envs, settings)
         super().__init__(device=simulator.device, batch_size=torch.Size([num_envs]))

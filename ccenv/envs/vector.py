@@ -4,15 +4,20 @@ from typing import Any, ClassVar
 
 import gymnasium as gym
 import numpy as np
-import torch
 from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
 
 from ccenv.base.registry import check_names
 from ccenv.envs.actions import Actions
-from ccenv.envs.infos import action_masks, numpy_copy, numpy_rows, step_info
-from ccenv.envs.rendering import render_image, render_text
-from ccenv.envs.rows import image_indices, read_autoreset_mode, with_presence, without_reset_mask
+from ccenv.envs.infos import View, action_masks, numpy_copy, numpy_rows, step_info
+from ccenv.envs.rendering import render_rows
+from ccenv.envs.rows import (
+    check_open,
+    image_indices,
+    read_autoreset_mode,
+    with_presence,
+    without_reset_mask,
+)
 from ccenv.simulator.settings import make_simulator
 from ccenv.simulator.simulator import Simulator
 from ccenv.simulator.step import Step
@@ -50,7 +55,7 @@ def check_render_mode(render_mode: str | None, modes: tuple[str, ...] = RENDER_M
     return render_mode
 
 
-class BlockSelectionVectorEnv(gym.vector.VectorEnv):
+class BlockSelectionVectorEnv(View, gym.vector.VectorEnv):
     """A batch of images that walk through the gated layers side by side.
 
     The specification of the MDP is in `BlockSelectionEnv`'s docstring; here every signal has one
@@ -79,7 +84,7 @@ class BlockSelectionVectorEnv(gym.vector.VectorEnv):
         render_mode: str | None = None,
         **settings: Any,
     ) -> None:
-        """Builds the environment.
+        """Builds the environment; see `Simulator` for errors.
 
         Args:
             num_envs: images in a batch; a multiple of `group_size`.
@@ -87,10 +92,6 @@ class BlockSelectionVectorEnv(gym.vector.VectorEnv):
             autoreset_mode: "SAME_STEP", "NEXT_STEP" or "DISABLED", or Gymnasium's enum.
             render_mode: None, "ansi" or "rgb_array".
             **settings: see `ccenv.simulator.simulator.Simulator`.
-
-        Raises:
-            ValueError: if a setting is unknown or impossible.
-            FileNotFoundError: if the data set is not there.
         """
         self.autoreset_mode = autoreset_mode = read_autoreset_mode(autoreset_mode)
         self.render_mode = check_render_mode(render_mode)
@@ -103,9 +104,6 @@ class BlockSelectionVectorEnv(gym.vector.VectorEnv):
         self.reward_space = make_reward_space(self.simulator)
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
-        self._masks: list[np.ndarray] = []
-        self._is_over = True
-        self._is_seeded = False
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -121,22 +119,14 @@ class BlockSelectionVectorEnv(gym.vector.VectorEnv):
         Returns:
             Observations [num_envs, obs_size] float32 and an info dict.
         """
-        self._check_open()
+        check_open(self.closed)
         indices = image_indices(without_reset_mask(options, self.num_envs))
         images = self.num_envs // self.simulator.group_size
         if indices is not None and len(indices) != images:
             raise ValueError(f"expected {images} indices, one for each image, got {len(indices)}")
-        if seed is not None or not self._is_seeded:
-            super().reset(seed=seed)
-            self.simulator.seed(int(self.np_random.integers(2**31)))
-            self._is_seeded = True
-        chosen = None if indices is None else torch.from_numpy(indices)
-        return self._begin(chosen), self._reset_info()
-
-    def _begin(self, indices: Any = None) -> np.ndarray:
-        observation = self.simulator.begin(indices)
-        self._masks, self._is_over = [], False
-        return observation.cpu().numpy()
+        super().reset(seed=seed)
+        self.start(seed, self.np_random)
+        return self._begin(indices), self._reset_info()
 
     def _reset_info(self) -> dict[str, Any]:
         version = np.full(self.num_envs, self.simulator.network_version, dtype=np.int64)
@@ -154,55 +144,35 @@ class BlockSelectionVectorEnv(gym.vector.VectorEnv):
         Returns:
             Observations float32 [num_envs, obs_size], rewards float32 [num_envs] (of a reward of
             several numbers [num_envs, reward_space.shape[0]]), terminated and truncated bool
-            [num_envs], and infos.
-
-        Raises:
-            RuntimeError: before the first reset, after close, or after the end without autoreset.
-            TypeError, ValueError: if the actions are neither masks nor gate values, as set.
+            [num_envs], and infos; errors as of `BlockSelectionEnv.step`.
         """
-        self._check_open()
-        truncated = np.zeros(self.num_envs, dtype=bool)
-        if self._is_over:
-            if not self._is_seeded or self.autoreset_mode != AutoresetMode.NEXT_STEP:
+        check_open(self.closed)
+        simulator, truncated = self.simulator, np.zeros(self.num_envs, dtype=bool)
+        if simulator.is_over:
+            if simulator.state is None or self.autoreset_mode != AutoresetMode.NEXT_STEP:
                 raise RuntimeError("expected a running episode, got none; call reset() first")
             shape = (self.num_envs, *(self.reward_space.shape if self.reward_space else ()))
             reward = np.zeros(shape, dtype=np.float32)
             return self._begin(), reward, truncated.copy(), truncated, self._reset_info()
-        simulator = self.simulator
         step = simulator.step(*self.actions.read(actions, self.num_envs))
         info = step_info(step, simulator.max_blocks, simulator.network_version)
-        self._is_over = step.outcome.is_last
-        self._masks.append(info["mask"])
         everybody = np.ones(self.num_envs, dtype=bool)
         observation, info = step.observation.cpu().numpy(), with_presence(info, everybody)
         reward = paid(simulator, step)
-        terminated = np.full(self.num_envs, self._is_over)
-        if self._is_over and self.autoreset_mode == AutoresetMode.SAME_STEP:
-            final = dict(info)
-            info |= {"final_obs": observation, "_final_obs": everybody.copy()}
-            held: dict[str, Any] = {"final_info": final, "_final_info": everybody.copy()}
-            info |= held
+        terminated = np.full(self.num_envs, step.outcome.is_last)
+        if step.outcome.is_last and self.autoreset_mode == AutoresetMode.SAME_STEP:
+            final: dict[str, Any] = {"final_obs": observation, "final_info": dict(info)}
+            info |= final | {f"_{key}": everybody.copy() for key in final}
             observation = self._begin()
         return observation, reward, terminated, truncated, info
 
     def action_masks(self) -> np.ndarray:
-        """What MaskablePPO may choose, row by row: see `ccenv.envs.rows.action_masks`."""
+        """What MaskablePPO may choose, row by row: see `ccenv.envs.infos.action_masks`."""
         return np.tile(action_masks(self.simulator), (self.num_envs, 1))
-
-    def update_network(self) -> dict[str, float]:
-        """Co-training: see `Simulator.update_network`; call it between rollouts."""
-        return self.simulator.update_network()
 
     def render(self) -> tuple[Any, ...] | None:
         """One block map for each row: strings with "ansi", uint8 [height, width, 3] else."""
         if self.render_mode is None:
             return None
         blocks = self.simulator.num_blocks
-        rows = [[mask[i] for mask in self._masks] for i in range(self.num_envs)]
-        if self.render_mode == "ansi":
-            return tuple(render_text(r, blocks, f"image {i}") for i, r in enumerate(rows))
-        return tuple(render_image(row, blocks) for row in rows)
-
-    def _check_open(self) -> None:
-        if self.closed:
-            raise RuntimeError("expected an open environment, got a closed one; make a new one")
+        return tuple(render_rows(self._decided(), blocks, self.num_envs, self.render_mode))

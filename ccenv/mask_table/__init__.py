@@ -39,8 +39,7 @@ from ccenv.mask_table.shipped import shipped_table, small
 from ccenv.mask_table.table import MaskTable, read_table, write_table
 
 if TYPE_CHECKING:
-    from ccenv.mask_table.building.builder import Plan, build
-    from ccenv.mask_table.random_menu import drawn_menu
+    from ccenv.mask_table.building.builder import Plan, build, drawn_menu
 
 __all__ = [
     "PRICES",
@@ -82,12 +81,8 @@ __all__ = [
 ]
 
 
-ON_USE = {"Plan": "building.builder", "build": "building.builder", "drawn_menu": "random_menu"}
-"""What needs torch -> its file."""
-
-
 def __getattr__(name: str) -> Any:
     """Imports on use what needs torch."""
-    if name not in ON_USE:
+    if name not in ("Plan", "build", "drawn_menu"):
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{ON_USE[name]}"), name)
+    return getattr(importlib.import_module(f"{__name__}.building.builder"), name)

@@ -217,11 +217,7 @@ def nll_of(tables: Sequence[MaskTable], right: NDArray[np.bool_], score: str) ->
 
 
 def check_tables(tables: Sequence[MaskTable], score: str) -> None:
-    """Refuses tables that are not of one network, or lack what is needed.
-
-    Raises:
-        ValueError: saying what to do.
-    """
+    """Refuses tables that are not of one network, or lack what is needed."""
     first = tables[0].header
     for table in tables:
         table.check_has(score)
@@ -240,11 +236,7 @@ def check_tables(tables: Sequence[MaskTable], score: str) -> None:
 
 
 def check_later(later: Sequence[NDArray[Any]], shapes: Sequence[tuple[int, int]]) -> None:
-    """Refuses looks of later gates that are not one an input and prefix.
-
-    Raises:
-        ValueError: with the shapes.
-    """
+    """Refuses looks of later gates that are not one an input and prefix."""
     got = [part.shape[:2] for part in later]
     if got != list(shapes):
         raise ValueError(

@@ -36,11 +36,7 @@ def single_menu(num_blocks: int) -> np.ndarray:
 
 
 def full_menu(num_blocks: int) -> np.ndarray:
-    """Every mask in binary order, block 0 the highest digit: bool [2 ** num_blocks, num_blocks].
-
-    Raises:
-        ValueError: if there are more than `MAX_MENU`.
-    """
+    """Every mask in binary order, block 0 the highest digit; ValueError of more than `MAX_MENU`."""
     if 2**num_blocks > MAX_MENU:
         raise ValueError(
             f"expected at most {MAX_MENU} masks on a menu, got 2 ** {num_blocks}; "
@@ -50,11 +46,7 @@ def full_menu(num_blocks: int) -> np.ndarray:
 
 
 def random_menu(num_blocks: int, size: int | None, seed: int) -> np.ndarray:
-    """None, all, and different masks whose densities are uniform: bool [size, num_blocks].
-
-    Raises:
-        ValueError: if there are not so many masks, or fewer than two are asked for.
-    """
+    """None, all, and different masks of uniform density: bool [size, num_blocks]."""
     most = min(MAX_MENU, 2**num_blocks)
     size = min(64, most) if size is None else size
     if not 2 <= size <= most:
@@ -67,11 +59,7 @@ def random_menu(num_blocks: int, size: int | None, seed: int) -> np.ndarray:
 
 
 def given_menu(menu: Sequence[Sequence[int]], num_blocks: int) -> np.ndarray:
-    """Reads a menu that a user wrote: rows of 0 and 1.
-
-    Raises:
-        ValueError: if the rows are no masks of that many blocks, or too many.
-    """
+    """Reads a user's menu, rows of 0 and 1; ValueError if they are no masks of those blocks."""
     lengths = {len(row) for row in menu}
     if lengths != {num_blocks} or not 1 <= len(menu) <= MAX_MENU:
         raise ValueError(
@@ -124,27 +112,14 @@ class BoxProbabilities:
     """
 
     def __init__(self, num_blocks: int, low: float = -1.0, sample: bool = False) -> None:
-        """Prepares for masks of so many blocks.
-
-        Args:
-            num_blocks: entries of an action.
-            low: lower end of the range: -1, which Stable-Baselines3 recommends, or 0.
-            sample: draw the masks instead of comparing with the middle.
-
-        Raises:
-            ValueError: if `low` is neither -1 nor 0.
-        """
+        """Prepares for so many blocks; `low` is -1, which Stable-Baselines3 recommends, or 0."""
         if low not in (-1, 0):
             raise ValueError(f"expected low to be -1 or 0, got {low!r}")
         self.low, self.sample = float(low), sample
         self.space = gym.spaces.Box(self.low, 1.0, (num_blocks,), np.float32)
 
     def masks(self, actions: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """Compares with the middle, or tosses coins.
-
-        Raises:
-            ValueError: if a number is NaN or outside of the range.
-        """
+        """Compares with the middle, or tosses coins; ValueError of a number out of range."""
         if not bool(((actions >= self.low) & (actions <= 1)).all()):
             odd = actions[~((actions >= self.low) & (actions <= 1))].flat[0]
             raise ValueError(
@@ -197,12 +172,7 @@ class MaskMenu:
         self.space = gym.spaces.Discrete(len(self.menu))
 
     def masks(self, actions: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """Looks the masks up.
-
-        Raises:
-            TypeError: if an action is no whole number.
-            ValueError: if it is not on the menu.
-        """
+        """Looks the masks up; TypeError, ValueError of what is no whole number on the menu."""
         if not np.issubdtype(actions.dtype, np.integer):
             raise TypeError(f"expected whole numbers of the menu, got dtype {actions.dtype}")
         if bool(((actions < 0) | (actions >= len(self.menu))).any()):
@@ -222,15 +192,6 @@ CODES: dict[str, Any] = {
 
 
 def make_code(code: Any, num_blocks: int, settings: dict[str, Any]) -> ActionCode:
-    """Builds a code for masks of so many blocks.
-
-    Args:
-        code: a name in `CODES`, `module:name`, or a class.
-        num_blocks: bits of a mask.
-        settings: keyword arguments of the class.
-
-    Raises:
-        ValueError: if the name or a setting is unknown or impossible.
-    """
+    """Builds a code, a name in `CODES`, `module:name` or a class; ValueError if it cannot be."""
     built: ActionCode = resolve(code, CODES, "action code")(num_blocks, **settings)
     return built

@@ -112,11 +112,7 @@ def log_likelihood_of(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def judged(logits: Tensor, labels: Tensor) -> Answers:
-    """Compares logits [batch, num_classes] with labels int64 [batch]; on the CPU in one call.
-
-    Raises:
-        IndexError, RuntimeError: if a label is no class.
-    """
+    """Compares logits [batch, num_classes] with labels int64 [batch] (else IndexError)."""
     is_usual = logits.dtype == torch.float32 and not logits.requires_grad
     if not (is_usual and is_plain(logits) and is_plain(labels)):
         prediction = logits.argmax(dim=1)

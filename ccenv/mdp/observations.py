@@ -8,18 +8,10 @@ are informative, so that a policy of one gate reads, and is billed for, no more.
 connected one the image's features, or the activations of the layer before; of others features that
 are averaged over their places. `summary` shows the image average-pooled to at most 8 x 8 per
 channel, then the root mean square activation of each block of the gate before, where the network
-tells it. `symbols` shows what the input ends with, and `certainty` how sure the next exit is.
-`module:name` is a function of yours: (network, state) -> float32 [batch, size of yours], which may
-differ from gate to gate.
-
-How sure an exit is, as an observation: (network, state) -> float32 [batch, size].
-
-What an input ends with: (network, state of the episode) -> its last symbols as numbers.
-
-    observation="symbols"
-
-A look for policies that look symbols up themselves, in embeddings (`embedding_size`) or in a table
-(agent `hash`): a look-up costs no product. Of bytes and other whole numbers; pixels count as bytes.
+tells it. `symbols` shows what the input ends with, for policies that look symbols up in embeddings
+or in a table (agent `hash`): a look-up costs no product. `certainty` shows how sure the next exit
+is. `module:name` is a function of yours: (network, state) -> float32 [batch, size of yours], which
+may differ from gate to gate.
 """
 
 import functools
@@ -41,15 +33,8 @@ from ccenv.sparse.cpu.buffers import kept_memory
 def certainty(network: Any, state: EpisodeState) -> Tensor:
     """How sure the next exit is, before an exit; the network's own look before any other gate.
 
-    Two numbers: the log-probability of the likeliest class and the entropy in nats, 0 of rows that
-    have stopped. An affine policy on them is a threshold on confidence.
-
-    Args:
-        network: a `GatedSequential`.
-        state: before a gate.
-
-    Returns:
-        float32 [batch, 2], or as `GatedNetwork.look`.
+    Two numbers, float32 [batch, 2]: the log-probability of the likeliest class and the entropy in
+    nats, 0 of rows that have stopped. An affine policy on them is a threshold on confidence.
     """
     if network.gates[state.layer].skipped != "stop":
         return look(network, state)
@@ -66,16 +51,7 @@ NUM_BYTES = 256
 
 
 def last_symbols(network: GatedNetwork, state: EpisodeState) -> Tensor:
-    """The last `look_tokens` symbols of each input, the same at every gate.
-
-    Args:
-        network: says how many are shown (`look_tokens`) and, of symbols, `num_symbols`.
-        state: where the inputs are.
-
-    Returns:
-        Whole numbers as float32 [batch, look_tokens], the last symbol in the last column; of an
-        image its last pixels in 0..255.
-    """
+    """The last `look_tokens` symbols of each input (pixels in 0..255) as float32."""
     shown = state.images.flatten(1)[:, -network.look_tokens :]
     if shown.is_floating_point():
         shown = (shown * (NUM_BYTES - 1)).round().clamp(0, NUM_BYTES - 1)
@@ -88,11 +64,7 @@ def num_symbols_of(network: GatedNetwork) -> int:
 
 
 def num_seen(observe: Any) -> int:
-    """How many symbols an observer shows, as the last of its informative columns.
-
-    Raises:
-        ValueError: if it does not show symbols.
-    """
+    """How many symbols an observer shows as its last informative columns (else ValueError)."""
     if observe.kind != LAST_SYMBOLS:
         raise ValueError(
             f"expected observation={LAST_SYMBOLS!r} for a policy that looks symbols up, got "
@@ -182,15 +154,7 @@ def is_plain_look(found: Tensor, rows: int, columns: int) -> bool:
 
 
 def compiled_show(looks: Tensor, columns: int, gate: int) -> Tensor:
-    """An observation of one kind of looks, in one call: float32 [batch, width] on the CPU.
-
-    Large ones lie in memory of earlier ones that nobody holds any more.
-
-    Args:
-        looks: what is seen.
-        columns: of the observation.
-        gate: column of the one; -1 for none.
-    """
+    """An observation in one call, a one at column `gate`, in memory of earlier ones if free."""
     looks = looks if looks.stride(1) == 1 else looks.contiguous()
     rows, width = looks.shape
     found = kept_memory(rows, columns)
@@ -217,11 +181,7 @@ def pool_window(side: int) -> int:
 
 
 def check_pixels(kind: str | OwnLook, image_shape: Sequence[int]) -> None:
-    """That there are pixels where a kind of observation averages them.
-
-    Raises:
-        ValueError: if there are none.
-    """
+    """Refuses a kind of observation that averages pixels where there are none (ValueError)."""
     if kind == "summary" and len(image_shape) != 3:
         raise ValueError(
             f"expected images for observation='summary', got inputs {list(image_shape)}; "
@@ -260,11 +220,7 @@ def make_observer(
 
 @torch.no_grad()
 def own_observer(kind: str | OwnLook, network: GatedNetwork, example: Tensor) -> Observer:
-    """Prepares a function, such as the user's, whose sizes are found on an example.
-
-    Raises:
-        ValueError: if it takes other arguments, or answers with anything but float32 [batch, n].
-    """
+    """Prepares a function that is tried on an example; ValueError if it does not fit."""
     own = resolve(kind, FUNCTIONS, "observation")
     try:
         inspect.signature(own).bind(network, None)

@@ -46,23 +46,10 @@ def bill(
 ) -> None:
     """Writes MACs so far, and as shares of all MACs what the layer costs and the costs so far.
 
-    Args:
-        mask: bool [rows, blocks], rows `ld` bytes apart.
-        blocks: of the layer.
-        ld: see above.
-        size: units of a block.
-        before: the mask of the layer before, or 0: all `before_size` inputs are read.
-        before_blocks: of the layer before.
-        before_ld: bytes between rows of that mask.
-        before_size: units of a block of the layer before.
-        head: units that read each unit which is kept, beside the layer.
-        fixed: MACs that are always executed.
-        total: of the dense network.
-        spent: int64 [rows], MACs before.
-        rows: number of rows.
-        macs: int64 [rows], written.
-        layer_cost: float32 [rows], written.
-        compute_cost: float32 [rows], written.
+    `mask` is bool [rows, blocks], rows `ld` bytes apart, blocks of `size` units; `before` is that
+    of the layer before, or 0 where all `before_size` inputs are read. `head` units more read each
+    unit that is kept; `fixed` MACs are always executed, of the dense network's `total`. `spent` and
+    `macs` (written) are int64 [rows], both costs (written) float32 [rows].
     """
     old = carray(as_pointer(spent), (rows,), np.int64)
     new = carray(as_pointer(macs), (rows,), np.int64)
@@ -84,18 +71,11 @@ def bill(
 def judge(
     logits: int, labels: int, rows: int, classes: int, prediction: int, right: int, chosen: int
 ) -> int:
-    """Writes answers, whether they are right, and logits of labels.
+    """Judges logits float32 [rows, classes] by labels int64 [rows].
 
-    Returns 1 where all logits are finite, 0 where one is not, and -1 where a label is no class.
-
-    Args:
-        logits: float32 [rows, classes].
-        labels: int64 [rows].
-        rows: number of rows.
-        classes: of an answer.
-        prediction: int64 [rows], written: the first of the largest.
-        right: float32 [rows], written: 1 where that is the label, else 0.
-        chosen: float32 [rows], written: the label's logit.
+    Writes `prediction` int64 [rows], the first of the largest, `right` float32 [rows], 1 where that
+    is the label, and `chosen` float32 [rows], the label's logit. Returns 1 where all logits are
+    finite, 0 where one is not, and -1 where a label is no class.
     """
     scores = carray(as_pointer(logits), (rows, classes), np.float32)
     true = carray(as_pointer(labels), (rows,), np.int64)
@@ -122,16 +102,9 @@ def judge(
 def show(
     looks: int, ld: int, width: int, rows: int, columns: int, shown: int, observation: int
 ) -> None:
-    """Writes observations float32 [rows, columns]: looks, then zeros, and a one at `shown`.
+    """Writes observations: looks, rows `ld` floats apart, then zeros, and a one at `shown`.
 
-    Args:
-        looks: float32 [rows, width], rows `ld` floats apart.
-        ld: see above.
-        width: columns of the looks.
-        rows: number of rows.
-        columns: of an observation.
-        shown: column of the one; -1 for none.
-        observation: written.
+    Looks are float32 [rows, width], observations float32 [rows, columns]; -1 shows no one.
     """
     for row in range(rows):
         target = observation + 4 * row * columns

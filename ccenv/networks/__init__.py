@@ -6,8 +6,7 @@ from ccenv.networks.core.mlp import GatedMLP
 from ccenv.networks.core.protocol import Gate, GatedNetwork
 from ccenv.networks.core.sequential import GatedSequential
 from ccenv.networks.core.stage import Stage
-from ccenv.networks.gating.gate import gate
-from ccenv.networks.gating.gateable import gateable
+from ccenv.networks.gating.gate import gate, gateable
 from ccenv.networks.registry import NETWORKS
 
 __all__ = [

@@ -1,9 +1,8 @@
-"""The network that solves the probe (`ccenv.data.toy`): one block a layer does all the work.
+"""Networks that solve the probe (`ccenv.data.toy`): weights set, the best masks known.
 
-Probes made of residual units and of exits (`ccenv.data.toy`): weights set, optimum known.
-
-Features are the image's, with room for one sum a label behind them. Unit d reads domain d, adds to
-the sum of its label, and adds nothing for images of other domains.
+In fully connected layers one block does all the work. In networks of units and exits features are
+the image's, with room for one sum a label behind them: unit d reads domain d, adds to the sum of
+its label, and adds nothing for images of other domains.
 """
 
 from collections.abc import Mapping
@@ -28,11 +27,8 @@ def probe_network(
 ) -> GatedMLP:
     """Builds the network that solves the probe, with one or two gated layers of 4 blocks of 2.
 
-    Arguments are the environment's settings; only the probe's own are accepted. With tanh the
+    Arguments are the environment's settings; others than the probe's own are refused. With tanh the
     noise would not stay under the bias.
-
-    Raises:
-        ValueError: if the settings are not the probe's.
     """
     blocks, sizes = positive_ints(num_blocks, "num_blocks"), positive_ints(block_size, "block_size")
     fits = blocks in ((4,), (4, 4)) and set(sizes) == {NUM_LABELS} and activation == "relu"
@@ -71,9 +67,6 @@ def probe_residual(
     """Four units, a gate each: an image of domain d needs unit d and no other.
 
     The unit kept, a step costs 100 of 430 MACs; the best masks are `probe_unit_masks`.
-
-    Raises:
-        ValueError: if the data set is another one.
     """
     check_is_probe(input_shape, num_classes)
     units = {f"unit{domain}": ResidualUnit(reader(domain)) for domain in range(NUM_DOMAINS)}
@@ -87,9 +80,6 @@ def probe_exit(
 
     An image of domain d can be answered from exit d on: stopping there costs 130 (d + 1) of 520
     MACs, stopping before it gives the class that is always wrong. See `probe_exit_masks`.
-
-    Raises:
-        ValueError: if the data set is another one.
     """
     check_is_probe(input_shape, num_classes)
     parts: dict[str, nn.Module] = {}

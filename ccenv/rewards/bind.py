@@ -1,14 +1,11 @@
 """Rewards in use: (function or class, its arguments) -> a `Reward` that checks what it gives.
 
-What a table says of a reward: a function or class -> its formula, range and what holds of it.
-
-Rewards with a memory: which methods are called when, and when the memory may change.
-
-The order of calls: the constructor with the reward's arguments; `prepare` once the network is built
-(in co-training after every seeded reset, with the restored weights); `reset` at every seeded reset;
-then, for each step, `__call__`, which changes nothing, and `update`, which changes the memory.
-Copies of the environment for evaluation and search read the memory and never change it. The memory
-changes only between episodes: all steps of an episode are paid by the same rule.
+Rewards with a memory are `StatefulReward`s. The order of calls: the constructor with the reward's
+arguments; `prepare` once the network is built (in co-training after every seeded reset, with the
+restored weights); `reset` at every seeded reset; then, for each step, `__call__`, which changes
+nothing, and `update`, which changes the memory. Copies of the environment for evaluation and search
+read the memory and never change it. The memory changes only between episodes: all steps of an
+episode are paid by the same rule.
 """
 
 import dataclasses
@@ -56,19 +53,10 @@ class RewardDescription:
 
 
 def describe(
-    formula: str,
-    low: float,
-    high: float,
-    *,
-    deterministic: bool = True,
-    depends_on_machine: bool = False,
-    keeps_optimum: bool = False,
-    components: Mapping[str, tuple[float, float]] | None = None,
+    formula: str, low: float, high: float, **more: Any
 ) -> Callable[[Described], Described]:
     """Attaches a `RewardDescription` to a reward, as its attribute `description`."""
-    description = RewardDescription(
-        formula, low, high, deterministic, depends_on_machine, keeps_optimum, components or {}
-    )
+    description = RewardDescription(formula, low, high, **more)
 
     def attach(reward: Described) -> Described:
         reward.description = description  # type: ignore[attr-defined]
@@ -93,11 +81,7 @@ class StatefulReward:
     """A reward that remembers; subclasses override what they need."""
 
     def __init_subclass__(cls, **settings: Any) -> None:
-        """Refuses the earlier name of `update`, which nothing calls.
-
-        Raises:
-            TypeError: if a subclass defines `observe`.
-        """
+        """Refuses the earlier name of `update`, `observe`, which nothing calls (TypeError)."""
         super().__init_subclass__(**settings)
         if "observe" in vars(cls):
             raise TypeError(
@@ -165,11 +149,7 @@ class Reward:
         return self.description is not None and bool(self.description.components)
 
     def check_is_one_number(self, who: str) -> None:
-        """Refuses a reward of several numbers where one is needed.
-
-        Raises:
-            ValueError: naming who needs it.
-        """
+        """Refuses a reward of several numbers where one is needed (ValueError, naming by whom)."""
         if self.is_vector:
             parts = ", ".join(self.description.components) if self.description else ""
             raise ValueError(
@@ -212,11 +192,7 @@ class Reward:
 
 
 def bind_reward(found: Any, name: str, arguments: Mapping[str, Any]) -> Reward:
-    """Binds a function's or a class's keyword arguments.
-
-    Raises:
-        ValueError: if it is neither, or an argument is unknown, missing or impossible.
-    """
+    """Binds keyword arguments of a function or class; ValueError if they do not fit."""
     if not callable(found):
         raise ValueError(f"expected reward to be a name, a function or a class, got {found!r}")
     known = reward_parameters(found)
@@ -236,11 +212,7 @@ def bind_reward(found: Any, name: str, arguments: Mapping[str, Any]) -> Reward:
 
 
 def priced(terms: Any, prices: Any) -> dict[str, Any]:
-    """Multiplies the term `cost` with each episode's price.
-
-    Raises:
-        ValueError: if there is no such term.
-    """
+    """Multiplies the term `cost` with each episode's price; ValueError if there is no such term."""
     if not isinstance(terms, dict) or "cost" not in terms:
         raise ValueError(
             "expected a reward with a term 'cost' beside context cost_weight, got none; "
@@ -250,12 +222,7 @@ def priced(terms: Any, prices: Any) -> dict[str, Any]:
 
 
 def check_takes_outcome(found: Any, name: str) -> None:
-    """Refuses what a name leads to and is no reward, by its signature: it is never called for that.
-
-    Raises:
-        ValueError: if it is neither a `StatefulReward` class nor a function whose first parameter
-            is called `outcome` or annotated with `StepOutcome` or `Outcome`.
-    """
+    """Refuses, by its signature, what takes no outcome and is no `StatefulReward` (ValueError)."""
     if is_class(found):
         return
     try:
@@ -304,11 +271,7 @@ def check_number(name: str, value: Any) -> None:
 
 
 def check_cost_limit(value: Any) -> None:
-    """Refuses what is no compute cost to aim at.
-
-    Raises:
-        ValueError: if it is not a number in (0, 1].
-    """
+    """Refuses what is no compute cost to aim at, a number in (0, 1] (ValueError)."""
     if isinstance(value, bool) or not isinstance(value, Real) or not 0 < float(value) <= 1:
         raise ValueError(
             "expected cost_limit in (0, 1], the share of the dense network's MACs that an image "
@@ -319,11 +282,7 @@ def check_cost_limit(value: Any) -> None:
 def checked_terms(
     result: Any, outcome: Outcome[Values], name: str
 ) -> tuple[dict[str, Values], Values]:
-    """Makes terms of what a rule gives, and their sum.
-
-    Raises:
-        ValueError: if a term is not one finite number for each image; names reward and step.
-    """
+    """Terms of what a rule gives, and their sum; ValueError if one is no number an image."""
     terms = result if isinstance(result, dict) else {"total": result}
     kind, shape = type(outcome.layer_cost), outcome.layer_cost.shape
     for term_name, term in terms.items():
@@ -340,10 +299,7 @@ def checked_terms(
 
 
 def finite_sum(terms: Mapping[str, Values], outcome: Outcome[Values], name: str) -> Values:
-    """The sum of terms, float32 [batch]; refuses NaN and infinity.
-
-    One number is checked, the sum over all rows, because this runs at every step.
-    """
+    """The sum of terms, float32 [batch]; refuses NaN and infinity by one number over all."""
     total: Values = functools.reduce(operator.add, terms.values())
     if math.isfinite(total.sum()) or math.isfinite(abs(total).max()):
         return total

@@ -1,13 +1,7 @@
 """Rewards that look at many images' masks at once: balance, and the paper's target density.
 
-A memory of which blocks are in use: masks of recent episodes -> share of images that kept each.
-
-For rewards that ask something of many images at once: each image is charged the tangent of what is
-asked at the use so far, whose mean over images and whose slope are those of the whole.
-
-Balance of blocks, as a reward: masks -> what mixtures of experts charge for an uneven load.
-
-The paper's wish for a target density, as a reward: masks -> what L_b and L_e charge for them.
+Each image is charged the tangent of what is asked at the use so far, whose mean over images and
+whose slope are those of the whole.
 """
 
 import math
@@ -25,16 +19,7 @@ class BlockUse(StatefulReward):
     """Remembers the use of each layer's blocks; it moves after every `update_every` episodes."""
 
     def __init__(self, start: float | None, update_rate: float, update_every: int) -> None:
-        """Sets how it moves.
-
-        Args:
-            start: use of every block at first; None: that of the first episodes.
-            update_rate: weight of the newest episodes, in (0, 1].
-            update_every: finished episodes between two moves.
-
-        Raises:
-            ValueError: if a number is out of range.
-        """
+        """Starts at a use, or the first episodes'; `update_rate` in (0, 1] weighs the newest."""
         check_at_least_zero(update_rate=update_rate)
         positive_ints([update_every], "update_every")
         if not 0 < update_rate <= 1:
@@ -80,11 +65,11 @@ class Balance(BlockUse):
     """Pays the log-likelihood of the label, charges compute, and masks that add to uneven use.
 
     The balance losses of Shazeer et al. 2017 (arXiv 1701.06538, section 4), of which the agent
-    `noisy_topk` goes down the gradient, for agents that learn from rewards: the squared coefficient
-    of variation, variance over squared mean, of how often recent images kept each block. A mask has
-    no gate values, so that importance and load are the same. It is a property of many images: each
-    is charged its tangent at the use so far, whose mean over images and whose slope are the loss's.
-    A block in more than its share of use has a price, one in less a premium.
+    `noisy_topk` goes down the gradient, for agents that learn from rewards: `balance_weight` times
+    the squared coefficient of variation, variance over squared mean, of how often recent images
+    kept each block, summed over layers. A mask has no gate values, so that importance and load are
+    the same. Each image is charged the tangent at the use so far: a block in more than its share of
+    use has a price, one in less a premium.
     """
 
     def __init__(
@@ -94,14 +79,7 @@ class Balance(BlockUse):
         update_rate: float = 0.1,
         update_every: int = 256,
     ) -> None:
-        """Sets the weights.
-
-        Args:
-            balance_weight: of the squared coefficient of variation, summed over layers.
-            cost_weight: of the compute cost.
-            update_rate: weight of the newest episodes in the running use, in (0, 1].
-            update_every: finished episodes between two moves of the use.
-        """
+        """Sets the weights; the last two as in `BlockUse`."""
         check_at_least_zero(balance_weight=balance_weight, cost_weight=cost_weight)
         self.balance_weight, self.cost_weight = balance_weight, cost_weight
         super().__init__(None, update_rate, update_every)
@@ -133,12 +111,7 @@ def squared_variation(use: Tensor) -> Tensor:
 
 
 def tangent(use: Tensor, mask: Tensor) -> Tensor:
-    """`squared_variation` at a use, and its slope times what each mask differs from it: [batch].
-
-    Args:
-        use: [num_blocks] in [0, 1].
-        mask: [batch, num_blocks] of 0 and 1.
-    """
+    """`squared_variation` of a use [num_blocks], and its slope times masks - use: [batch]."""
     mean = use.mean()
     if not mean:
         return torch.zeros_like(mask[:, 0])
@@ -173,14 +146,7 @@ class TargetDensity(BlockUse):
         update_rate: float = 0.1,
         update_every: int = 256,
     ) -> None:
-        """Sets the target.
-
-        Args:
-            target_density: the paper's tau, in [0, 1].
-            sparsity_weight: lambda_s of L_b and L_e.
-            update_rate: weight of the newest episodes in the running use, in (0, 1].
-            update_every: finished episodes between two moves of the use.
-        """
+        """Sets tau in [0, 1] and lambda_s, `sparsity_weight`; the others as in `BlockUse`."""
         check_at_least_zero(target_density=target_density, update_rate=update_rate)
         check_at_least_zero(sparsity_weight=sparsity_weight)
         if target_density > 1 or not 0 < update_rate <= 1:

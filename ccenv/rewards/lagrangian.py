@@ -50,11 +50,7 @@ def relative_excess(mean_cost: float, cost_limit: float) -> float:
 
 
 def check_smoothing(smoothing: float) -> None:
-    """Refuses what is no weight of the past.
-
-    Raises:
-        ValueError: if it is not in [0, 1).
-    """
+    """Refuses what is no weight of the past, in [0, 1) (ValueError)."""
     check_at_least_zero(smoothing=smoothing)
     if smoothing >= 1:
         raise ValueError(f"expected smoothing below 1, got {smoothing}")
@@ -131,12 +127,12 @@ class Lagrangian(PricedReward):
 
     Dual ascent on the Lagrangian of a constrained MDP (Altman 1999; Tessler, Mankowitz, Mannor
     2018, arXiv 1805.11074), on the price's level. Such a price lags behind a policy that needs an
-    ever lower one, and swings about its mark where it moves fast enough not to: where prices are
-    small they hardly hold a policy that chance moves. `quadratic_weight` adds the excess itself to
-    the price: the augmented Lagrangian, or method of multipliers (Hestenes 1969; Rockafellar 1973
-    for inequalities), whose optimum is the same, for at the limit it adds nothing. It sees a
-    running mean: prices are cut off at 0, and a noisy excess would be a price on average. Let the
-    policy's learning rate fall to 0 (`anneal=true`), so that the last policy is no swing.
+    ever lower one, and swings about its mark where it moves fast enough not to. `quadratic_weight`
+    adds the excess itself to the price: the augmented Lagrangian, or method of multipliers
+    (Hestenes 1969; Rockafellar 1973 for inequalities), whose optimum is the same, for at the limit
+    it adds nothing. It sees a running mean: prices are cut off at 0, and a noisy excess would be a
+    price on average. Let the policy's learning rate fall to 0 (`anneal=true`), so that the last
+    policy is no swing.
     """
 
     def __init__(
@@ -150,18 +146,11 @@ class Lagrangian(PricedReward):
         quadratic_weight: float = 0.0,
         smoothing: float = 0.9,
     ) -> None:
-        """Sets the limit and how fast the price's level follows; see `PricedReward`.
+        """Sets the limit and how fast the price's level follows; for the others see `PricedReward`.
 
-        Args:
-            cost_limit: mean compute cost to reach, in (0, 1].
-            price_learning_rate: what the price's level rises by for an excess of one limit.
-            objective: what is paid.
-            initial_price: at the start.
-            price_scale: a price that matters.
-            update_every: finished episodes between two moves of the price.
-            quadratic_weight: what is added to the price for an excess of one limit, in units of the
-                objective; 0 for plain dual ascent.
-            smoothing: weight of the past in the running mean of the excess that it sees, in [0, 1).
+        `price_learning_rate` is what the level rises by for an excess of one limit,
+        `quadratic_weight` what is added to the price for it, in units of the objective (0: plain
+        dual ascent), by a running mean in which the past has the weight `smoothing`, in [0, 1).
         """
         check_at_least_zero(
             price_learning_rate=price_learning_rate, quadratic_weight=quadratic_weight
@@ -209,18 +198,12 @@ class PidLagrangian(PricedReward):
         price_scale: float = 0.01,
         update_every: int = 256,
     ) -> None:
-        """Sets the limit and the controller; for the other arguments see `PricedReward`.
+        """Sets the limit and the controller; for the others see `PricedReward`.
 
-        Args:
-            cost_limit: mean compute cost to reach, in (0, 1].
-            proportional_gain: share of the price that is added for an excess of one limit now.
-            integral_gain: what the price's level rises by in an update with such an excess.
-            derivative_gain: share of the price for such a rise of the excess since the last update.
-            smoothing: weight of the past in the running mean of the excess, in [0, 1).
-            objective: what is paid.
-            initial_price: where the integral starts.
-            price_scale: a price that matters.
-            update_every: finished episodes between two moves of the price.
+        `proportional_gain` is the share of the price that is added for an excess of one limit now,
+        in a running mean in which the past has the weight `smoothing`, in [0, 1); `integral_gain`
+        what the price's level rises by in an update with it; `derivative_gain` the share for such a
+        rise of it.
         """
         check_at_least_zero(
             proportional_gain=proportional_gain,

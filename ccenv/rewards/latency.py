@@ -1,7 +1,5 @@
 """Time as a price: blocks kept in a layer and before it -> seconds over the dense network's.
 
-Table of measured times: (network, inputs) -> seconds of a gate by blocks kept.
-
 A layer is timed on random masks for a grid of numbers of blocks kept before and in it, and the
 table is read with linear interpolation between them. The last layer's time includes the head's.
 The table is kept in the cache folder, under a name made of all that it depends on.
@@ -82,10 +80,8 @@ def position(points: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
 def time_table(network: GatedNetwork, inputs: Tensor) -> TimeTable:
     """Reads the table of this machine, or measures it once; a second process waits for the first.
 
-    Args:
-        network: whose sizes decide; its weights do not.
-        inputs: [batch, ...] of a pass, where the network lives; times are shares, so they hold for
-            one input too.
+    The network's sizes decide, not its weights; of `inputs` [batch, ...], where it lives, their
+    number.
     """
     device = inputs.device
     name = times_fingerprint(network, inputs)
@@ -196,10 +192,7 @@ def masks_of(batch: int, blocks: int, kept: int, generator: torch.Generator) -> 
 
 
 def seconds_of(function: Callable[[], object]) -> float:
-    """Least mean seconds of a call over some repeats, after a warm-up.
-
-    The least, for what else the machine does can only add to it, and it will be paid by for long.
-    """
+    """Least mean seconds of a call after a warm-up: other work of the machine only adds to it."""
     calls = calls_for(function, SECONDS_PER_REPEAT)
     return min(time_calls(function, calls) for _ in range(REPEATS))
 
@@ -214,10 +207,8 @@ def seconds_of(function: Callable[[], object]) -> float:
 class LatencyReward(StatefulReward):
     """Pays one for a right answer and charges each layer its time on this machine.
 
-    The time comes from a table measured once on this machine and kept in the cache folder, so that
-    one machine always charges the same; see `ccenv.rewards.latency`. Choosing the masks is not
-    in it. A batch of masks may take longer than the dense network: the charge may exceed
-    `cost_weight`.
+    The time comes from a table measured once on this machine. Choosing the masks is not in it. A
+    batch of masks may take longer than the dense network: the charge may exceed `cost_weight`.
     """
 
     def __init__(self, cost_weight: float = 1.0, batch_size: int = 256) -> None:

@@ -14,18 +14,12 @@ off in the network, may land at any moment: each answer is that of some snapshot
 | "unsafe" | the network's next update, wherever it goes |
 | "policy" | nothing of the network's |
 
-Requests are the rows of a batch. A finished batch teaches the network, as everywhere, but not at
-the end: its update waits and lands behind a gate of later ones. Whoever learns the policy puts
-functions of the gate into `between_gates`, which are called at the same moments; with `watch` the
-policy's versions are told too. `info["versions"]`, int64 [gates + 1], says which version of each
-gated layer and, last, of the head a request has read, -1 for not yet; `info["policy_versions"]`
-likewise of a watched policy; `info["writable_share"]` the share of all blocks that are off for
-every request under way, as far as decided.
-
-Three laws: (1) an answer is, bit for bit, that of the network and the policy put together from what
-was read (`composite`), in general of none that ever was as a whole; (2) an update of what is off
-changes no answer under way, not even by rounding; (3) the more requests are under way, the less is
-off for all of them: with 200 rows and 30 % of the blocks kept at random, nothing.
+Requests are the rows of a batch. A finished batch teaches the network, but its update waits and
+lands behind a gate of later ones. Whoever learns the policy puts functions of the gate into
+`between_gates`; with `watch` the policy's versions are told too. `info["versions"]`, int64
+[gates + 1], says which version of each gated layer and, last, of the head a request has read, -1
+for not yet; `info["policy_versions"]` likewise; `info["writable_share"]` the share of all blocks
+that are off for every request under way, as far as decided.
 
 Faithful: the two groups, what may land, and the snapshots. Ours: off means off for every single
 request, with biases, outgoing weights and the optimiser's moments, and biases of the answer are
@@ -36,7 +30,9 @@ inputs (`transforms` of another environment have that), hardware, and guarantees
 """
 
 import contextlib
+import copy
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -46,16 +42,51 @@ from ccenv.base.registry import check_names
 from ccenv.mdp.dynamics import StepOutcome
 from ccenv.networks.core.mlp import GatedMLP
 from ccenv.networks.core.parameters import inactive_entries, only_entries, share_off
-from ccenv.simulator.snapshots import (
-    Reading,
-    VersionedPart,
-    composite,
-    network_parts,
-    policy_parts,
-)
 from ccenv.simulator.step import Extension
 
 KINDS = ("inactive", "unsafe", "policy")
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A part of the parameters as it was at a moment."""
+
+    version: int
+    """how often it had changed before, as far as was seen."""
+    tensors: Mapping[str, Tensor]
+    """name -> a copy."""
+
+
+class VersionedPart:
+    """Parameters that are read together; a change is seen at the next reading, whoever made it."""
+
+    def __init__(self, tensors: Mapping[str, Tensor]) -> None:
+        """Starts with version 0; the tensors are looked at and never changed."""
+        self.live = dict(tensors)
+        self.last = Reading(0, self._copies())
+
+    def read(self) -> Reading:
+        """What is there now; copied only where something has changed."""
+        kept = self.last.tensors
+        if not all(torch.equal(live, kept[name]) for name, live in self.live.items()):
+            self.last = Reading(self.last.version + 1, self._copies())
+        return self.last
+
+    def restart(self, version: int) -> None:
+        """Takes what is there now for this version."""
+        self.last = Reading(version, self._copies())
+
+    def _copies(self) -> dict[str, Tensor]:
+        return {name: live.detach().clone() for name, live in self.live.items()}
+
+
+def network_parts(network: GatedMLP) -> list[VersionedPart]:
+    """A part for each gated layer, and last one for the head, by their names in the network."""
+    layers: list[dict[str, Tensor]] = [{} for _ in range(len(network.num_blocks) + 1)]
+    for name, parameter in network.named_parameters():
+        stack, number, _ = name.split(".", 2)
+        layers[int(number) if stack == "layers" else -1][name] = parameter
+    return [VersionedPart(tensors) for tensors in layers]
 
 
 class Concurrent(Extension):
@@ -65,14 +96,7 @@ class Concurrent(Extension):
     lands_between_gates = True
 
     def __init__(self, kind: str) -> None:
-        """Takes the setting.
-
-        Args:
-            kind: one of `KINDS`.
-
-        Raises:
-            ValueError: if it is unknown.
-        """
+        """Takes the setting, one of `KINDS` (else ValueError)."""
         check_names([kind], KINDS, "kind of concurrent updates")
         self.kind = kind
         self.between_gates: list[Callable[[int], None]] = []
@@ -87,11 +111,7 @@ class Concurrent(Extension):
         return "updates where every request is off" if self.kind == "inactive" else None
 
     def check_settings(self, weights: str, reward_kwargs: Mapping[str, Any]) -> None:
-        """Refuses weights that do not learn.
-
-        Raises:
-            ValueError: saying which would.
-        """
+        """Refuses weights that do not learn (ValueError)."""
         if weights != "cotrain":
             raise ValueError(
                 f"expected weights='cotrain' beside concurrent, got {weights!r}: frozen weights "
@@ -99,12 +119,7 @@ class Concurrent(Extension):
             )
 
     def attach(self, simulator: Any) -> None:
-        """Cuts the network at its gates.
-
-        Raises:
-            ValueError: if it has not two, between which something could land, or is of a kind that
-                is not cut.
-        """
+        """Cuts the network at its gates; ValueError if it has not two, or is of another kind."""
         network, num_gates = simulator.network, simulator.num_layers
         if not isinstance(network, GatedMLP) or num_gates < 2:
             raise ValueError(
@@ -115,17 +130,10 @@ class Concurrent(Extension):
         self.network_parts = network_parts(network)
 
     def watch(self, layers: Sequence[nn.Module] | nn.ModuleList) -> None:
-        """Tells the versions of a policy too.
-
-        Args:
-            layers: what decides at each gate.
-
-        Raises:
-            ValueError: if there is not one for each gate.
-        """
+        """Tells the versions of a policy too: of the layers that decide, one for each gate."""
         if len(layers) != self.num_gates:
             raise ValueError(f"expected {self.num_gates} layers of a policy, got {len(layers)}")
-        self.policy_parts = policy_parts(layers)
+        self.policy_parts = [VersionedPart(layer.state_dict(keep_vars=True)) for layer in layers]
 
     @property
     def parts(self) -> list[VersionedPart]:
@@ -168,11 +176,7 @@ class Concurrent(Extension):
         return told
 
     def land(self, simulator: Any, gate: int) -> None:
-        """Lets the network's oldest waiting update land, then whatever else waits.
-
-        Raises:
-            ValueError: if the trainer updates another network.
-        """
+        """Lets the network's oldest waiting update land, then whatever else waits."""
         if simulator.trainer.network is not self.network:
             raise ValueError(
                 "expected a trainer of the network that answers, got one of another network"
@@ -193,14 +197,18 @@ class Concurrent(Extension):
         """The network that the last requests have read: every part as it was when they did.
 
         Called with the same inputs and masks, it gives their answers bit for bit, with gradients on
-        or off. Its parameters do not learn.
+        or off. Its parameters do not learn: those that do take another kernel, which rounds
+        otherwise.
 
         Raises:
             RuntimeError: if no request is finished.
         """
         if len(self.read["network"]) <= self.num_gates:
             raise RuntimeError("expected a finished episode, got none; step to its end first")
-        return composite(self.network, [reading.tensors for reading in self.read["network"]])
+        found = copy.deepcopy(self.network).requires_grad_(False)
+        for reading in self.read["network"]:
+            found.load_state_dict(reading.tensors, strict=False)
+        return found
 
     def state(self, *, begun: bool) -> list[int]:
         """Numbers of the parts' versions."""

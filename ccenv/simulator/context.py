@@ -69,11 +69,7 @@ class Range:
 
 
 def read_context(context: Mapping[str, Any]) -> dict[str, Range]:
-    """Reads the setting `context`: names -> ranges, in the order of `NAMES`.
-
-    Raises:
-        ValueError: if a name is unknown, there is none, or a number is out of range.
-    """
+    """Reads the setting `context`: names -> ranges, in the order of `NAMES` (else ValueError)."""
     if not isinstance(context, Mapping):
         raise ValueError(
             f"expected context to be a dict, got {context!r}; see ccenv.simulator.context"
@@ -88,11 +84,7 @@ def read_context(context: Mapping[str, Any]) -> dict[str, Range]:
 
 
 def read_range(name: str, value: Any, distribution: str) -> Range:
-    """Reads one number or a pair.
-
-    Raises:
-        ValueError: if it is neither, or out of range.
-    """
+    """Reads one number or a pair; ValueError if it is neither, or out of range."""
     pair = (
         list(value) if isinstance(value, Sequence) and not isinstance(value, str) else [value] * 2
     )
@@ -156,15 +148,7 @@ class Context(Extension):
     name = "context"
 
     def __init__(self, context: Mapping[str, Any]) -> None:
-        """Reads the setting.
-
-        Args:
-            context: `cost_weight` and `budget`, each a number or (low, high); `distribution`,
-                "log_uniform" or "uniform".
-
-        Raises:
-            ValueError: if a name is unknown, there is none, or a number is out of range.
-        """
+        """Reads the setting, see the module; ValueError if it is odd."""
         self.ranges = read_context(context)
         self.values: dict[str, Tensor] = {}
         """name -> float32 [batch], of the episodes under way."""
@@ -175,38 +159,26 @@ class Context(Extension):
         return "a budget of each input" if "budget" in self.ranges else None
 
     def check_settings(self, weights: str, reward_kwargs: Mapping[str, Any]) -> None:
-        """Refuses two prices.
-
-        Raises:
-            ValueError: if the reward's own `cost_weight` is not 1 beside that of the context.
-        """
+        """Refuses a reward's own `cost_weight` beside that of the context (ValueError)."""
         if "cost_weight" in self.ranges and reward_kwargs.get("cost_weight", 1) != 1:
             raise ValueError(
                 "expected cost_weight in context or in reward_kwargs, got both; leave one out"
             )
 
     def attach(self, simulator: Any) -> None:
-        """Puts its columns before the simulator's observations.
-
-        Raises:
-            ValueError: if a budget is less than what is computed whatever the masks say.
-        """
+        """Puts its columns before the observations; ValueError of a budget that cannot be kept."""
         self.check_budget(simulator)
         dense_macs = simulator.dense_macs
         simulator.observe = observe_context(simulator.observe, self.ranges, {}, dense_macs)
 
     def fix(self, simulator: Any, values: Mapping[str, float]) -> None:
-        """Narrows ranges to single values, which are shown as before.
-
-        Raises:
-            ValueError: if a name is not in the context, or a value impossible.
-        """
+        """Narrows ranges to single values, shown as before; ValueError of impossible ones."""
         check_names(values, self.ranges, "name of this environment's context")
         self.ranges = self.ranges | read_context(values)
         self.check_budget(simulator)
 
     def check_budget(self, simulator: Any) -> None:
-        """See `attach`."""
+        """Refuses a budget below what is computed whatever the masks say (ValueError)."""
         if "budget" not in self.ranges:
             return
         least = least_macs(simulator.network, 0) / simulator.dense_macs

@@ -10,7 +10,6 @@ from torch import Tensor
 from ccenv.base.seeding import stream
 from ccenv.simulator.policy import ModelPolicy, Policy, as_policy, is_model
 from ccenv.simulator.rollout import simulator_of, walk
-from ccenv.simulator.step import Step
 
 PART = 100_000
 """Images that are summed up at a time."""
@@ -107,9 +106,6 @@ def evaluate(
         batch_size: images at a time; another number draws other masks when sampling, and changes
             nothing else but speed and memory.
 
-    Returns:
-        Error, cost and density, see `Evaluation`.
-
     Raises:
         TypeError: if `env` is no view of the environment, or a model's actions are no masks.
         ValueError: if a model learned on observations of another size.
@@ -135,7 +131,9 @@ def evaluate(
             gates[layer].append(values)
         for layer, step in enumerate(steps):
             masks[layer].append(step.outcome.mask)
-            keep[layer].append(keep_probability_of(policy, observations[layer], layer, step))
+            with torch.no_grad():
+                kept = policy.keep_probability(observations[layer], layer)
+            keep[layer].append(step.outcome.mask.float() if kept is None else kept)
     means = {name: torch.cat(values).double().mean().item() for name, values in seen.items()}
     probabilities = tuple(torch.cat(values) for values in keep)
     classes = torch.cat(labels)
@@ -164,28 +162,14 @@ def evaluate_context(
     """Judges one policy at each of several prices or budgets.
 
     Args:
-        env: any view of an environment with a context.
+        env: any view of an environment with a context (else TypeError).
         policy: learned under the context.
-        name: "cost_weight" or "budget".
+        name: "cost_weight" or "budget"; ValueError if it is not in the context.
         values: at which it is judged.
         **settings: of `ccenv.evaluate`.
-
-    Returns:
-        One verdict for each value.
-
-    Raises:
-        TypeError: if the environment has no context.
-        ValueError: if the name is not in its context.
     """
     simulator = simulator_of(env)
     return [evaluate(simulator.at(**{name: value}), policy, **settings) for value in values]
-
-
-def keep_probability_of(policy: Policy, observation: Tensor, layer: int, step: Step) -> Tensor:
-    """The policy's keep probabilities [batch, num_blocks], or its masks where it has none."""
-    with torch.no_grad():
-        found = policy.keep_probability(observation, layer)
-    return step.outcome.mask.float() if found is None else found
 
 
 def by_class(values: Tensor, labels: Tensor, num_classes: int) -> Tensor:

@@ -44,9 +44,6 @@ def evaluate_menu(
         split: "train", "validation" or "test".
         batch_size: inputs at a time; changes speed and memory alone.
 
-    Returns:
-        Error, nll and cost of each, see `MenuTable`.
-
     Raises:
         TypeError: if `env` is no view of the environment.
         ValueError: if the menu is not one row of bits a mask and gate, of the gates' own widths.
@@ -62,11 +59,7 @@ def evaluate_menu(
 
 
 def flat_menu(menu: Sequence[Any], num_blocks: Sequence[int]) -> Tensor:
-    """Checks a menu and lays the gates' bits side by side: bool [masks, sum(num_blocks)].
-
-    Raises:
-        ValueError: if a gate's rows are missing, of another gate's width, or no bits.
-    """
+    """A menu's bits, gates side by side: bool [masks, sum(num_blocks)] (else ValueError)."""
     parts = [torch.as_tensor(part) for part in menu]
     shapes = [list(part.shape) for part in parts]
     count = shapes[0][0] if shapes and shapes[0] else 0
@@ -84,13 +77,10 @@ def flat_menu(menu: Sequence[Any], num_blocks: Sequence[int]) -> Tensor:
 def ends(
     network: GatedNetwork, state: EpisodeState, masks: Tensor, numbers: Tensor
 ) -> Iterator[tuple[int, StepOutcome]]:
-    """Walks a batch through some masks; what they have in common at the start is computed once.
+    """Walks a batch through those masks of `numbers` that lead through a state.
 
-    Args:
-        network: frozen.
-        state: where the batch is.
-        masks: bool [masks, num_units], of all gates side by side.
-        numbers: int64 [n], which of them lead through this state.
+    What they have in common at the start is computed once; `masks` are bool [masks, num_units], of
+    all gates side by side.
     """
     blocks = num_blocks_of(network)
     first = sum(blocks[: state.layer])
@@ -110,7 +100,7 @@ def ends(
 def judged(
     network: GatedNetwork, batch: Batch, masks: Tensor, score: Scores | None = None
 ) -> Tensor:
-    """Error, nll and cost of every mask for every input: float64 [3, batch, masks].
+    """Error, nll and cost of every mask for every input of a batch: float64 [3, batch, masks].
 
     Args:
         network: frozen, in evaluation mode.

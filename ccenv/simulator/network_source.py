@@ -51,17 +51,10 @@ def source_of(
     defaults: Mapping[str, Any],
     like: Split,
 ) -> NetworkSource:
-    """What the settings name.
-
-    Args:
-        network: a name in `NETWORKS`, `module:name`, a builder or a module.
-        kwargs: `network_kwargs`.
-        sizes: values of `MLP_SIZES`.
-        defaults: those where nothing is said.
-        like: images that the network will see.
+    """What the settings name, a name in `NETWORKS`, `module:name`, a builder or a module.
 
     Raises:
-        ValueError: if the name is unknown, or sizes stand beside a network that has none.
+        ValueError: if a name is unknown, or sizes differ from `defaults` where a network has none.
     """
     builder = resolve(network, NETWORKS, "network")
     refuse_mlp_sizes(builder, sizes, defaults)
@@ -72,11 +65,7 @@ def source_of(
 def checked_sizes(
     num_blocks: Sizes, block_size: Sizes, head_units: Sizes, activation: Any
 ) -> dict[str, Any]:
-    """Values of `MLP_SIZES` as they are stored: tuples, and one number of a block_size for all.
-
-    Raises:
-        ValueError: if one is no whole number of at least 1.
-    """
+    """Values of `MLP_SIZES` as they are stored; ValueError of what is no whole number above 0."""
     sizes = positive_ints(block_size, "block_size")
     return {
         "num_blocks": positive_ints(num_blocks, "num_blocks"),
@@ -87,11 +76,7 @@ def checked_sizes(
 
 
 def check_weights(weights: str, kwargs: Mapping[str, Any]) -> None:
-    """Refuses what weights cannot be, before anything is built.
-
-    Raises:
-        ValueError: if there is no such way, or settings of co-training are wrong or beside another.
-    """
+    """Refuses an unknown way of weights, and settings that do not belong to it (ValueError)."""
     check_names([weights], WEIGHTS, "weights")
     if kwargs and weights != "cotrain":
         raise ValueError(f"expected weights='cotrain' beside weights_kwargs, got {weights!r}")
@@ -103,12 +88,7 @@ def freeze(
 ) -> None:
     """Learns a network's weights or reads them from the cache, if it has none; they stay.
 
-    Args:
-        network: changed in place.
-        source: what built it.
-        data: images that it will see.
-        dataset: what messages call them.
-        load: split -> its images.
+    `dataset` is what messages call the images `data`; `load` gives those of another split.
     """
     if not source.gives_weights(network):
         train = load("train")

@@ -44,26 +44,14 @@ class Oblivious(Extension):
     by_ranks = True
 
     def __init__(self, oblivious: str | int | Sequence[int] = ALL) -> None:
-        """Takes the setting.
-
-        Args:
-            oblivious: "all" blocks are touched, or the slots: blocks that run at each gate, one
-                number or one for each gate, at most as many as it has.
-
-        Raises:
-            ValueError: if it is anything else.
-        """
+        """Takes the setting, "all" or blocks in slots, one number or one for each gate."""
         self.asked = read_oblivious(oblivious)
         self.trace: list[Tensor] = []
         """What is seen of each gate of an episode: int64 [batch, touched], numbers of blocks, and
         behind them of slots."""
 
     def check_beside(self, others: Sequence[Extension]) -> None:
-        """Refuses what tells inputs apart.
-
-        Raises:
-            ValueError: naming it.
-        """
+        """Refuses what tells inputs apart (ValueError, naming it)."""
         for other in others:
             if other.tells is not None:
                 raise ValueError(
@@ -72,11 +60,7 @@ class Oblivious(Extension):
                 )
 
     def attach(self, simulator: Any) -> None:
-        """Counts the slots of each gate.
-
-        Raises:
-            ValueError: if there are more slots than blocks, or not one number for each gate.
-        """
+        """Counts the slots of each gate; see `check_slots` for errors."""
         self.num_blocks = simulator.num_blocks
         self.slots = check_slots(self.asked, self.num_blocks)
 
@@ -106,11 +90,7 @@ class Oblivious(Extension):
 
 
 def read_oblivious(oblivious: Any) -> Slots:
-    """Reads the setting: "all" -> None, whole numbers as they are.
-
-    Raises:
-        ValueError: if it is anything else.
-    """
+    """Reads the setting: "all" -> None, whole numbers as they are; ValueError of anything else."""
     if oblivious == ALL:
         return None
     numbers = [oblivious] if isinstance(oblivious, int) else oblivious
@@ -126,11 +106,7 @@ def read_oblivious(oblivious: Any) -> Slots:
 
 
 def check_slots(slots: Slots, num_blocks: Sequence[int]) -> list[int]:
-    """One number for each gate.
-
-    Raises:
-        ValueError: if one is not in 1..num_blocks, or there is not one for each gate.
-    """
+    """A number in 1..num_blocks for each gate (else ValueError)."""
     found = [slots] * len(num_blocks) if isinstance(slots, int) else list(slots or num_blocks)
     fits = len(found) == len(num_blocks) and all(
         1 <= k <= n for k, n in zip(found, num_blocks, strict=True)

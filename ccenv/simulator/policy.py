@@ -1,8 +1,6 @@
 """What chooses masks: observations and a gate -> masks, as a rollout and an evaluation want it.
 
-Stable-Baselines3's models as policies: (a model, an environment) -> masks, and what they cost.
-
-Nothing of Stable-Baselines3 is imported: a model brings all that is needed.
+Models of Stable-Baselines3 are policies too; nothing of it is imported, a model brings it along.
 """
 
 from collections.abc import Sequence
@@ -62,10 +60,8 @@ class Policy:
     def choosers(self, *, drawn: bool) -> Sequence[Any] | None:
         """How masks are chosen in one compiled call, one `Chooser` a layer; None: it cannot be.
 
-        Must agree with `act`; see `ccenv.deploy.fused.choosers`.
-
-        Args:
-            drawn: whether masks are drawn, instead of the most probable ones.
+        Must agree with `act`; `drawn` instead of the most probable ones. See
+        `ccenv.deploy.fused.choosers`.
         """
         return None
 
@@ -108,8 +104,8 @@ class ModelPolicy(Policy):
             env: in which the model is judged; its action view is used, else that of the model's.
 
         Raises:
-            TypeError: if its actions cannot be read as masks, or it has a memory.
-            ValueError: if it learned on observations of another size.
+            TypeError, ValueError: if its actions are no masks, it has a memory, or learned on
+                observations of another size.
         """
         shape = (simulator.observe.obs_size,)
         if model.observation_space.shape != shape:
@@ -169,11 +165,7 @@ class ModelPolicy(Policy):
 
 
 def action_code(model: Any, simulator: Simulator, env: Any) -> ActionCode | None:
-    """The action view that a model acts through; None of one that acts with bits.
-
-    Raises:
-        TypeError: if there is none for its actions.
-    """
+    """The action view that a model acts through, None of bits; TypeError if there is none."""
     space = model.action_space
     if type(space).__name__ == "MultiBinary" and space.shape == (simulator.max_blocks,):
         return None
@@ -192,10 +184,5 @@ def action_code(model: Any, simulator: Simulator, env: Any) -> ActionCode | None
 
 
 def actor_macs(policy: Any, observation: Tensor) -> int:
-    """MACs of choosing one image's mask at one layer, whatever the actor's network is.
-
-    Args:
-        policy: of a model: an actor and its critic, of which only the actor counts, or values.
-        observation: [1, obs_size] float32.
-    """
+    """MACs of choosing one image's mask at one layer by the actor; observation [1, obs_size]."""
     return counted(lambda: policy._predict(observation, deterministic=True))[0]

@@ -12,6 +12,9 @@ from ccenv.base.snapshot import restore, state_of
 from ccenv.rewards import StatefulReward
 from ccenv.simulator.simulator import Simulator
 
+OF_TRAINER = ("optimizer", "schedule", "num_updates")
+"""What of a trainer goes on: the network's optimiser, its schedule and how far it is."""
+
 
 def simulator_state(simulator: Simulator) -> dict[str, Any]:
     """Data order, streams, weights, optimiser and the reward's memory.
@@ -29,11 +32,11 @@ def simulator_state(simulator: Simulator) -> dict[str, Any]:
         )
     begun = simulator.state is not None and simulator.layer == 0
     rule = remembering_rule(simulator)
-    learned = (
-        {"network": state_of(simulator.network), "trainer": trainer_state(simulator)}
-        if simulator.weights == "cotrain"
-        else {"digest": weights_digest(simulator.network)}
-    )
+    if simulator.weights == "cotrain":
+        trainer = {name: state_of(getattr(simulator.trainer, name)) for name in OF_TRAINER}
+        learned = {"network": state_of(simulator.network), "trainer": trainer}
+    else:
+        learned = {"digest": weights_digest(simulator.network)}
     return learned | {
         "seed": simulator.images_seed,
         "order_stream": simulator.order.stream.get_state(),
@@ -47,18 +50,16 @@ def simulator_state(simulator: Simulator) -> dict[str, Any]:
 
 
 def restore_simulator(simulator: Simulator, tree: dict[str, Any]) -> None:
-    """Puts a state back, so that all that follows is as it would have been.
-
-    Raises:
-        ValueError: if the state is of a simulator with other settings, seed or frozen weights.
-    """
+    """Puts a state back; ValueError if it is of other settings, another seed or frozen weights."""
     if simulator.images_seed != tree["seed"]:
         raise ValueError(f"expected seed {simulator.images_seed}, got a state of {tree['seed']}")
     if ("trainer" in tree) != (simulator.weights == "cotrain"):
         raise ValueError(f"expected a state with weights={simulator.weights!r}, got another")
     if "trainer" in tree:
         restore(simulator.network, tree["network"], "the network")
-        restore_trainer(simulator, tree["trainer"])
+        for name in OF_TRAINER:
+            own = getattr(simulator.trainer, name)
+            setattr(simulator.trainer, name, restore(own, tree["trainer"][name], name))
     elif weights_digest(simulator.network) != tree["digest"]:
         raise ValueError("expected the same frozen weights as before, got others")
     simulator.order.stream.set_state(tree["order_stream"])
@@ -84,24 +85,6 @@ def remembering_rule(simulator: Simulator) -> StatefulReward | None:
     """The reward that learns from steps, None of one that does not."""
     rule = simulator.reward.rule
     return None if type(rule).update is StatefulReward.update else rule
-
-
-def trainer_state(simulator: Simulator) -> dict[str, Any]:
-    """The optimiser of the network, its schedule and how far it is."""
-    trainer = simulator.trainer
-    return {
-        "optimizer": state_of(trainer.optimizer),
-        "schedule": state_of(trainer.schedule),
-        "num_updates": trainer.num_updates,
-    }
-
-
-def restore_trainer(simulator: Simulator, tree: dict[str, Any]) -> None:
-    """See `trainer_state`."""
-    trainer = simulator.trainer
-    restore(trainer.optimizer, tree["optimizer"], "the network's optimiser")
-    restore(trainer.schedule, tree["schedule"], "the schedule")
-    trainer.num_updates = tree["num_updates"]
 
 
 def weights_digest(network: Any) -> str:

@@ -26,8 +26,7 @@ def make_simulator(num_images: int, settings: Mapping[str, Any]) -> Simulator:
     """Builds a simulator from a view's keyword arguments.
 
     Raises:
-        UnexpectedKeywordError: if a setting is unknown; the nearest right one is suggested.
-        ValueError: if a value is impossible, or two settings do not go together.
+        UnexpectedKeywordError, ValueError: if a setting is unknown, or a value impossible.
     """
     check_keywords(settings, [*setting_defaults(), *EXTENSIONS], "environment setting")
     return Simulator(num_images, **settings)

@@ -19,8 +19,7 @@ def of_all_rows(
 ) -> tuple[StepOutcome, dict[str, Tensor], Tensor]:
     """Outcome, terms of the reward and their sum for the rows of all ranks.
 
-    Rewards are paid by row, on the rank that has it; `before` and `after` of an outcome stay those
-    of the rank's own rows.
+    Rewards are paid on the rank that has a row; `before` and `after` stay those of the own rows.
     """
     if ranks.size == 1:
         return outcome, terms, total
@@ -32,11 +31,7 @@ def of_all_rows(
 
 
 def check_shareable(simulator: Any, ranks: OneProcess) -> None:
-    """Refuses what ranks cannot do as one process would.
-
-    Raises:
-        ValueError: saying what to give instead.
-    """
+    """Refuses what ranks cannot do as one process would (ValueError, saying what to give)."""
     alone = [extension.name for extension in simulator.extensions if not extension.by_ranks]
     if alone:
         raise ValueError(
@@ -60,14 +55,10 @@ def check_shareable(simulator: Any, ranks: OneProcess) -> None:
 
 @contextlib.contextmanager
 def batch_shared(simulator: Any, ranks: Ranks) -> Iterator[None]:
-    """Shares the rows of every batch between ranks, for a while.
+    """Shares the rows of every batch between ranks, for a while; see `check_shareable` for errors.
 
-    Args:
-        simulator: the same on every rank, between two episodes.
-        ranks: all of them walk and update it at the same moments.
-
-    Raises:
-        ValueError: see `check_shareable`.
+    The simulator is the same on every rank, between two episodes; all walk and update it at the
+    same moments.
     """
     check_shareable(simulator, ranks)
     learning = [simulator.trainer.optimizer] if simulator.weights == "cotrain" else []

@@ -38,7 +38,6 @@ from ccenv.networks.core.mlp import Sizes
 from ccenv.networks.core.parameters import FiniteWeights
 from ccenv.networks.core.protocol import num_blocks_of
 from ccenv.networks.learning.distillation import make_trainer
-from ccenv.networks.learning.training import weighted
 from ccenv.rewards import RewardFunction, Surroundings, make_reward
 from ccenv.simulator.concurrent import Concurrent
 from ccenv.simulator.context import Context
@@ -321,11 +320,8 @@ class Simulator:
     def obliviously(self, oblivious: str | int | Sequence[int] = "all") -> "Simulator":
         """The same network, data and streams in steps of constant trace; use either, not both.
 
-        Args:
-            oblivious: see `ccenv.simulator.oblivious`.
-
         Raises:
-            ValueError: if that is impossible, or tells inputs apart beside another extension.
+            ValueError: if the setting is impossible, or another one tells inputs apart.
         """
         other = copy.copy(self)
         other.extensions = (*map(copy.copy, self.extensions), Oblivious(oblivious))
@@ -346,6 +342,11 @@ class Simulator:
     def layer(self) -> int:
         """Number of the gated layer that is decided next; num_layers when the episode is over."""
         return 0 if self.state is None else self.state.layer
+
+    @property
+    def is_over(self) -> bool:
+        """Whether no episode is under way: none has begun, or the last gate is decided."""
+        return self.state is None or self.state.layer >= self.num_layers
 
     @property
     def gate_values(self) -> Sequence[Tensor]:
@@ -404,11 +405,7 @@ class Simulator:
         return Step(after, self.observe, total, terms, outcome, numbers, told, self.ranks)
 
     def check_weights(self) -> None:
-        """Refuses a network whose weights are not finite, before a reward is paid for its masks.
-
-        Raises:
-            ValueError: naming the tensor.
-        """
+        """Refuses a network whose weights are not finite (ValueError, naming the tensor)."""
         if self._finite_weights.network is not self.network:
             self._finite_weights = FiniteWeights(self.network)
         self._finite_weights.check()
@@ -439,8 +436,7 @@ class Simulator:
             own = self.ranks.share(indices)
             images, _ = self.data.batch(own[:: self.group_size])
             labels = self.data.labels.index_select(0, own).long()
-        with weighted(self.trainer, *values):
-            loss = self.trainer.update(images, labels, masks)
+        loss = self.trainer.update(images, labels, masks, "auto", *values)
         if self.trainer.schedule_updates:
             self.network.after_update(self.trainer.num_updates / self.trainer.schedule_updates)
         self.network_version += 1
@@ -450,11 +446,7 @@ class Simulator:
 
 
 def read_extensions(settings: Mapping[str, Any]) -> tuple[Extension, ...]:
-    """Reads the settings in `EXTENSIONS`; None asks for nothing.
-
-    Raises:
-        ValueError: if a value is impossible, or two of them do not go together.
-    """
+    """Reads the settings in `EXTENSIONS`; ValueError of impossible ones and combinations."""
     found = [
         kind(settings[name]) for name, kind in EXTENSIONS.items() if settings.get(name) is not None
     ]
@@ -463,10 +455,6 @@ def read_extensions(settings: Mapping[str, Any]) -> tuple[Extension, ...]:
 
 
 def check_combination(extensions: Sequence[Extension]) -> None:
-    """Refuses extensions that do not go together.
-
-    Raises:
-        ValueError: saying why.
-    """
+    """Refuses extensions that do not go together (ValueError)."""
     for one in extensions:
         one.check_beside([other for other in extensions if other is not one])

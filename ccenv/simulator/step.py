@@ -46,9 +46,9 @@ class Step:
 class Extension:
     """What one setting adds to a simulator's walk; each method does nothing unless overridden.
 
-    A simulator calls the methods of all its extensions in the order of `EXTENSIONS` (see
-    `ccenv.simulator.settings`). An extension belongs to one simulator, which is passed to its
-    methods; copies of the simulator have copies of it.
+    A simulator calls the methods of all its extensions in the order of `EXTENSIONS`. An extension
+    belongs to one simulator, which is passed to its methods; copies of the simulator have copies of
+    it.
     """
 
     name: ClassVar[str]

@@ -5,18 +5,32 @@ of all blocks, and with nothing kept. What stands before a gate is the same with
 everything kept, and is computed once, so that all gates take half the time of as many passes.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
+from tqdm import tqdm
 
+from ccenv.base.checked_file import content_digest
 from ccenv.base.masks import full_mask, random_mask
+from ccenv.base.registry import check_names
 from ccenv.base.seeding import stream
-from ccenv.data import Split
+from ccenv.data import SPLITS, Split
 from ccenv.mdp.dynamics import EpisodeState, StepOutcome, initial, transition
 from ccenv.networks.core.protocol import GatedNetwork, num_blocks_of
+from ccenv.runs.config.values import annotations_of, checked, is_plain
+from ccenv.runs.store import folder as run_folder
+from ccenv.runs.store import json_file
+from ccenv.runs.store.identity import canonical, same
+from ccenv.runs.store.provenance import data_of, machine, most_threads, versions
+from ccenv.runs.store.seal import sealed
 from ccenv.simulator.menus import scores
+from ccenv.simulator.settings import setting_defaults
+from ccenv.simulator.simulator import Simulator
 
 WHOLE, WITHOUT, HALF, NOTHING = "everything", "without", "random half", "nothing"
 """What is kept."""
@@ -105,14 +119,7 @@ def in_order(keys: Sequence[Key] | dict[Key, Any]) -> list[Key]:
 
 
 def row(network: GatedNetwork, key: Key, of_inputs: Tensor, whole: Tensor) -> Row:
-    """Means over inputs, beside everything kept.
-
-    Args:
-        network: whose gates have names.
-        key: what is kept.
-        of_inputs: float64 [3, n], see `ccenv.simulator.menus.scores`.
-        whole: the same with everything kept.
-    """
+    """Means over inputs, beside everything kept."""
     kept, gate = key
     error, nll, cost = of_inputs.mean(dim=1).tolist()
     more = of_inputs[1] - whole[1]
@@ -127,4 +134,114 @@ def row(network: GatedNetwork, key: Key, of_inputs: Tensor, whole: Tensor) -> Ro
         "nll_more": float(more.mean()),
         "nll_more_error": spread,
         "compute_cost": cost,
+    }
+
+
+UNUSED = ("reward", "reward_kwargs", "observation", "group_size", "weights_kwargs", "split")
+"""Settings of the environment that no frozen network depends on, and `split`, the program's own."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What is judged, and how."""
+
+    split: str = field(default="test", metadata={"help": "train, validation or test"})
+    images: int = field(default=2000, metadata={"help": "inputs, drawn once from the split"})
+    batch_size: int = field(default=32, metadata={"help": "inputs at a time; for speed alone"})
+    seed: int = field(default=0, metadata={"help": "of the inputs and the random half"})
+    threads: int = field(default=1, metadata={"help": "torch's threads"})
+    out: str | None = field(default=None, metadata={"help": "a JSON file to record the result in"})
+
+    def __post_init__(self) -> None:
+        """Refuses impossible numbers and an unknown split."""
+        check_names([self.split], SPLITS, "split")
+        for name in ("images", "batch_size", "threads"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"expected {name} of at least 1, got {getattr(self, name)}")
+        if self.threads > most_threads() or self.seed < 0:
+            raise ValueError(
+                f"expected threads of at most {most_threads()} and seed of at least 0, got "
+                f"{self.threads} and {self.seed}"
+            )
+
+
+def judged(settings: Mapping[str, Any], progress: bool) -> dict[str, Any]:
+    """Judges a frozen or shipped network without each of its gates, and records it in `out`.
+
+    Args:
+        settings: fields of `Settings`, and settings of the environment, of its network and data.
+        progress: show a bar.
+
+    Returns:
+        What `out` holds: rows (see `judge_gates`), the settings that differ from the defaults, how
+        many inputs and answers, checksums, versions and machine.
+
+    Raises:
+        ValueError: if a setting is wrong.
+        OSError: if `out` cannot be written.
+    """
+    own, environment = read_settings(settings)
+    if own.out is not None:
+        run_folder.check_writable(Path(own.out).parent)
+    torch.set_num_threads(own.threads)
+    simulator = Simulator(1, split=own.split, **environment)
+    indices = chosen_inputs(simulator.data, own.images, own.seed)
+    with tqdm(total=len(indices), unit="input", disable=not progress) as bar:
+        rows = judge_gates(
+            simulator.network,
+            simulator.data,
+            indices.to(simulator.device),
+            batch_size=own.batch_size,
+            seed=own.seed,
+            progress=lambda done: bar.update(done - bar.n),
+        )
+    found = json_file.finite(described(own, environment, simulator, len(indices)) | {"rows": rows})
+    result: dict[str, Any] = sealed(found)
+    if own.out is not None:
+        json_file.write_json(Path(own.out), result)
+    return result
+
+
+def read_settings(given: Mapping[str, Any]) -> tuple[Settings, dict[str, Any]]:
+    """Parts and checks settings: the program's own, and those of a network that does not learn."""
+    own = {one.name: one.default for one in dataclasses.fields(Settings)}
+    defaults = {name: v for name, v in setting_defaults().items() if name not in UNUSED}
+    check_names(given, [*own, *defaults], "setting")
+    mine = {name: value for name, value in given.items() if name in own}
+    environment = {name: value for name, value in given.items() if name in defaults}
+    settings = Settings(**checked(mine, annotations_of(Settings), own))
+    environment = checked(environment, annotations_of(Simulator.__init__), defaults)
+    if environment["weights"] == "cotrain":
+        raise ValueError(
+            "expected weights that are there, got weights='cotrain'; choose frozen or shipped"
+        )
+    return settings, environment
+
+
+def described(
+    own: Settings, environment: Mapping[str, Any], simulator: Simulator, num_inputs: int
+) -> dict[str, Any]:
+    """All of a result but its rows."""
+    network, defaults = simulator.network, setting_defaults()
+    chosen = {
+        name: canonical(value) if is_plain(value) else str(value)
+        for name, value in environment.items()
+        if not same(value, defaults[name])
+    }
+    everywhere = network.defines("logits_everywhere")
+    weights = {name: value.cpu().contiguous() for name, value in network.state_dict().items()}
+    dataset = environment["dataset"]
+    return {
+        "kind": "gates",
+        "name": Path(own.out).stem if own.out else "gates",
+        "settings": chosen,
+        "split": own.split,
+        "seed": own.seed,
+        "inputs": num_inputs,
+        "answers": num_inputs * (simulator.image_shape[0] if everywhere else 1),
+        "dense_macs": network.dense_macs,
+        "weights": content_digest(weights, {})[:24],
+        "data": data_of(dataset) if isinstance(dataset, str) else {},
+        "versions": versions(),
+        "machine": machine(),
     }

@@ -1,19 +1,186 @@
-"""Analyses of networks and finished runs: ccenv analyze leaks, gates or retrieval."""
+"""Analyses of networks and finished runs: ccenv analyze leaks, gates or retrieval.
+
+What each finds, and how: `ccenv.runs.analysis`. `ccenv.simulator.oblivious` closes what `leaks`
+finds, and says at which price.
+"""
 
 import argparse
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from itertools import product
+from pathlib import Path
+from typing import Any
 
-from ccenv.runs.commands import gates, leaks, retrieval
-from ccenv.runs.commands.frame import program
+import torch
+from tqdm import tqdm
+
+from ccenv.runs.analysis.gate_sweep import UNUSED, Settings, judged, read_settings
+from ccenv.runs.analysis.leaks import LeakOfRun, leaks_of_run
+from ccenv.runs.analysis.recalls import Recall, recalls
+from ccenv.runs.commands.frame import print_json, program, takes_trust
+from ccenv.runs.commands.settings_help import environment_help, fields_help
+from ccenv.runs.config.values import parse_pairs
+from ccenv.runs.replay.verdict import NAMED
+from ccenv.runs.store import folder as run_folder
+from ccenv.runs.tables import gate_table
+from ccenv.runs.tables.recall_figure import recall_figure
+from ccenv.runs.tables.sweep_table import markdown
+from ccenv.runs.tensorboard.tracking import compact
+from ccenv.simulator.simulator import Simulator
+
+LEAK_COLUMNS = {
+    "agent": "left",
+    "run": "left",
+    "masks": "left",
+    "error %": "right .2f",
+    "total cost": "right .3f",
+    "label guessed %": "right",
+    "chance %": "right .1f",
+    "tells": "left",
+}
+LEAK_NOTES = """\
+Label guessed: by an affine map on which blocks were touched, learned on half of the test inputs,
+tried on the other half; with Wilson's 95 % interval. Chance: always the commonest label of that
+half. What such a map does not find may be there all the same; nothing here claims security."""
+RECALL_COLUMNS = {
+    "gate": "left",
+    "tables": "right",
+    "probes": "right",
+    "numbers in tables": "right ,.0f",
+    "recall": "right .3f",
+    "retrieved": "right .3f",
+}
+RECALL_NOTES = """\
+Recall: share of the quarter of blocks whose keys have the largest product with an input. Retrieved:
+share of all blocks that are found; whoever takes that share by chance has the same recall."""
+TABLES, PROBES = (1, 2, 4, 8, 16, 32), (1, 4, 16)
+
+
+def leak_cells(row: LeakOfRun) -> list[object]:
+    """One line of the table of leaks."""
+    leak = row.leak
+    return [
+        row.agent,
+        "/".join(Path(row.folder).parts[-NAMED:]),
+        row.draw,
+        100 * row.error,
+        row.total_cost,
+        f"{100 * leak.accuracy:.1f} [{100 * leak.low:.1f}, {100 * leak.high:.1f}]",
+        100 * leak.chance,
+        "the label" if leak.tells else "nothing found",
+    ]
+
+
+def analyze_leaks(options: argparse.Namespace) -> int:
+    """Guesses labels from the blocks that runs touched; 1 where a run cannot be read."""
+    rows, refused = [], 0
+    for folder in tqdm(run_folder.run_folders(options.folder), unit="run", disable=options.json):
+        try:
+            rows += leaks_of_run(folder, options.trust, oblivious=options.oblivious)
+        except ValueError as error:
+            refused += 1
+            print(f"ccenv analyze: not read: {folder}: {error}", file=sys.stderr)
+    if options.json:
+        print_json([asdict(row) | {"tells": row.leak.tells} for row in rows])
+    else:
+        print(f"{markdown(LEAK_COLUMNS, [leak_cells(row) for row in rows])}\n\n{LEAK_NOTES}")
+    return 1 if refused else 0
+
+
+def analyze_gates(options: argparse.Namespace) -> int:
+    """Leaves out each gate in turn."""
+    result = judged(parse_pairs(options.settings), progress=not options.json)
+    if options.json:
+        print_json(result)
+    else:
+        print(gates_text(result))
+    return 0
+
+
+def gates_text(result: Mapping[str, Any]) -> str:
+    """What was judged, the table and how to read it."""
+    settings = ", ".join(f"{k}={compact(v)}" for k, v in result["settings"].items()) or "defaults"
+    head = (
+        f"{settings}: {result['answers']:,} answers for {result['inputs']:,} inputs "
+        f"({result['split']}), dense {result['dense_macs']:,} MACs"
+    )
+    return f"{head}\n\n{gate_table.table(result['rows'])}\n\n{gate_table.NOTES}"
+
+
+def measured_recalls(words: Sequence[str]) -> list[Recall]:
+    """Recall of all sizes of tables on the network that settings name."""
+    settings, environment = read_settings(parse_pairs(words))
+    torch.set_num_threads(settings.threads)
+    simulator = Simulator(1, split=settings.split, **environment)
+    sizes = list(product(TABLES, PROBES))
+    return recalls(simulator, sizes, images=settings.images, seed=settings.seed)
+
+
+def analyze_retrieval(options: argparse.Namespace) -> int:
+    """Measures recall over memory, and draws it where asked."""
+    if options.figure is not None:
+        run_folder.check_writable(options.figure.parent)
+    rows = [asdict(row) for row in measured_recalls(options.settings)]
+    if options.figure is not None:
+        options.figure.parent.mkdir(parents=True, exist_ok=True)
+        first = [row for row in rows if row["gate"] == rows[0]["gate"]]
+        options.figure.write_bytes(recall_figure(first).png)
+    if options.json:
+        print_json(rows)
+    else:
+        lines = [list(row.values()) for row in rows]
+        print(f"{markdown(RECALL_COLUMNS, lines)}\n\n{RECALL_NOTES}")
+    return 0
 
 
 def make_parser() -> argparse.ArgumentParser:
     """The command line: a word for each analysis."""
     parser = argparse.ArgumentParser(prog="ccenv analyze", description=__doc__, allow_abbrev=False)
     analyses = parser.add_subparsers(required=True, metavar="ANALYSIS")
-    for module in (leaks, gates, retrieval):
-        module.add_to(analyses)
+
+    def add(
+        name: str, about: str, run: Callable[[argparse.Namespace], int], takes_settings: bool
+    ) -> argparse.ArgumentParser:
+        inner = analyses.add_parser(
+            name,
+            help=about,
+            description=f"{about[0].upper()}{about[1:]}.",
+            epilog="\n".join(settings_help()) if takes_settings else None,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+        )
+        inner.add_argument("--json", action="store_true", help="print the rows as JSON only")
+        if takes_settings:
+            inner.add_argument("settings", nargs="*", metavar="key=value", help="see below")
+        inner.set_defaults(analyze=run)
+        return inner
+
+    about = "labels of test inputs, guessed from the blocks that finished runs touched"
+    leaks = add("leaks", about, analyze_leaks, takes_settings=False)
+    leaks.add_argument("folder", type=Path, help="a run's folder, or one with runs below it")
+    leaks.add_argument(
+        "--oblivious",
+        action="store_true",
+        help="also rebuild each policy and judge it where all inputs leave one trace",
+    )
+    takes_trust(leaks, "runs name")
+    about = "error, nll and cost of a frozen network without each of its gates"
+    add("gates", about, analyze_gates, takes_settings=True)
+    about = "recall of winner-take-all tables on a frozen network, over their memory"
+    retrieval = add("retrieval", about, analyze_retrieval, takes_settings=True)
+    retrieval.add_argument("--figure", type=Path, help="a PNG file for the first gate's curves")
     return parser
+
+
+def settings_help() -> list[str]:
+    """Every setting of a frozen network's analysis, with its default and its meaning."""
+    return [
+        "settings of the program:",
+        *fields_help(Settings),
+        "settings of the environment (see ccenv.simulator.simulator.Simulator):",
+        *environment_help(UNUSED),
+    ]
 
 
 @program("ccenv analyze", (ValueError, ImportError))

@@ -14,7 +14,6 @@ from ccenv.runs.commands.registry import (
     RENAMED,
     module_of,
 )
-from ccenv.runs.store.provenance import versions
 
 COMPLETION = "--completion"
 EXAMPLES = """\
@@ -41,20 +40,16 @@ def help_lines() -> Iterator[str]:
 
 @program("ccenv")
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the program that the first word names; the other words are the program's.
-
-    Args:
-        arguments: words of the command line, the process's own by default.
-
-    Returns:
-        The exit status.
-    """
+    """Runs the program that the first word names; the other words are the program's."""
     command, *rest = [*(sys.argv[1:] if arguments is None else arguments)] or ["--help"]
     if command in ("--help", "-h"):
         print("\n".join(help_lines()))
         return 0
     if command == "--version":
-        print(", ".join(f"{name} {found}" for name, found in versions().items()))
+        # Brings torch: help and what is told of a wrong word do not wait for it.
+        from ccenv.runs.store.provenance import versions
+
+        print(", ".join(f"{name} {number}" for name, number in versions().items()))
         return 0
     if command in OF_THE_LAB:
         raise ValueError(

@@ -2,12 +2,10 @@
 
 import argparse
 import dataclasses
-import json
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
 from pathlib import Path
 
-from ccenv.runs.commands.frame import program, takes_trust
+from ccenv.runs.commands.frame import positive, print_json, program, takes_trust
 from ccenv.runs.config.plan import safe_name
 from ccenv.runs.config.sweep import Sweep, check_number
 from ccenv.runs.config.sweep_file import MOST_RUNS
@@ -24,16 +22,15 @@ from ccenv.runs.engine.jobs import (
     record,
     source_of,
 )
-from ccenv.runs.engine.machines.engines import ENGINES, LOCAL, Engine, open_engine
+from ccenv.runs.engine.machines.engines import ENGINES, LOCAL, open_engine
 from ccenv.runs.engine.machines.pool import Outcome
 from ccenv.runs.engine.run import OLDER
-from ccenv.runs.engine.run_jobs import run_todo, say
+from ccenv.runs.engine.run_jobs import run_missing, say
 from ccenv.runs.engine.study import Study
 from ccenv.runs.report.over_seeds import write_sweep
 from ccenv.runs.report.publish import PAGE, answer, publish
 from ccenv.runs.stats.measures import MODES
 from ccenv.runs.store import recorded
-from ccenv.runs.store.provenance import num_cores
 from ccenv.runs.studies import STUDIES, find_study
 
 STOPPED = "stopped; the same command goes on with what is missing"
@@ -54,7 +51,7 @@ def compare(options: argparse.Namespace) -> int:
     # Read even where it is not used: what cannot be recorded later is refused before hours of runs.
     is_read = options.record or not options.no_recorded
     # On the library of another Python the rows are run here, unless they are to be recorded.
-    known = recorded.load_from_all(source, other_texts=options.record) if is_read else {}
+    known = recorded.load(source, other_texts=options.record) if is_read else {}
     known = {} if options.no_recorded else known
     found = gather(sweep, jobs, known, options.draw)
     todo = [*found.missing, *(outdated(found, jobs) if options.rerun else [])]
@@ -68,9 +65,10 @@ def compare(options: argparse.Namespace) -> int:
             record(sweep, jobs, source, options.draw)
 
     if todo and not options.no_run:
-        with engine_of(options) as engine:
-            workers = options.jobs or num_cores()
-            failures = run_todo(found, todo, workers, not options.rerun, keep, engine)
+        of_engine = parse_pairs(options.engine_option)
+        log_dir = Path(options.log_dir)
+        with open_engine(options.engine, options.jobs, log_dir, of_engine) as engine:
+            failures = run_missing(found, todo, engine, not options.rerun, keep)
         found = gather(sweep, jobs, known, options.draw)
     if found.finished:
         keep()
@@ -82,18 +80,8 @@ def compare(options: argparse.Namespace) -> int:
     return 1 if failures or not (found.finished or options.shard) else 0
 
 
-def engine_of(options: argparse.Namespace) -> AbstractContextManager[Engine | None]:
-    """Where the runs go; see `ccenv.runs.engine.machines.engines.open_engine`."""
-    given = parse_pairs(options.engine_option)
-    return open_engine(options.engine, options.jobs, Path(options.log_dir), given)
-
-
 def with_first_seeds(sweep: Sweep, number: int, record: bool) -> Sweep:
-    """The sweep with every row run for seeds 0 to number - 1.
-
-    Raises:
-        ValueError: if it were to be recorded: a recorded sweep's seeds stand in its study.
-    """
+    """The sweep with every row run for seeds 0 to number - 1."""
     if record:
         raise ValueError(
             "expected --seeds without --record, got both: recorded runs are those of the study; "
@@ -105,11 +93,7 @@ def with_first_seeds(sweep: Sweep, number: int, record: bool) -> Sweep:
 
 
 def miniature_of(sweep: Sweep, record: bool) -> Sweep:
-    """The sweep in a minute, under a name and so in folders of its own.
-
-    Raises:
-        ValueError: if it were to be recorded; its figures say nothing.
-    """
+    """The sweep in a minute, under a name and so in folders of its own."""
     if record:
         raise ValueError(
             "expected --miniature without --record, got both: a miniature shows that a sweep runs, "
@@ -126,7 +110,10 @@ def show(found: Comparison, jobs: Sequence[Job], study: Study, options: argparse
     if not found.finished:
         return
     # First the answer: a hundred figures take longer than all runs take to be read.
-    print(json.dumps(found.rows, indent=2) if options.json else answer(found), flush=True)
+    if options.json:
+        print_json(found.rows)
+    else:
+        print(answer(found), flush=True)
     publish(found, report, Path(options.results_dir), study.sections)
     for line in origins(found):
         say(line)
@@ -209,13 +196,6 @@ def add_machines(parser: argparse.ArgumentParser) -> None:
         metavar="key=value",
         help="of ray: address; of slurm: those of submitit; of both: results=sent or shared",
     )
-
-
-def positive(text: str) -> int:
-    """Reads a number of at least 1."""
-    if not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"expected a whole number of at least 1, got {text!r}")
-    return int(text)
 
 
 @program("ccenv compare", (ValueError, TypeError), STOPPED)

@@ -19,14 +19,7 @@ HOW = {
 
 
 def script(shell: str) -> str:
-    """The shell's program, made once: completing starts no Python.
-
-    Args:
-        shell: one of `SHELLS`.
-
-    Raises:
-        ValueError: if shtab is not installed.
-    """
+    """The shell's program, made once: completing starts no Python."""
     try:
         import shtab
     except ImportError as error:

@@ -11,32 +11,23 @@ from ccenv.runs.commands.frame import program
 
 
 def download(name: str) -> None:
-    """Fetches a data set into the root folder.
-
-    Raises:
-        OSError, RuntimeError: if it cannot be fetched, or is damaged.
-        ValueError: if there is no place to fetch it from, or it is not what it should be.
-    """
+    """Fetches a data set into the root folder."""
     check_names([name], {**PARTS, **ARCHIVES}, "dataset to download")
     (download_text if name in ARCHIVES else download_images)(name)
 
 
-@program("ccenv data")
+@program("ccenv data", (ValueError, RuntimeError))
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Prints the size of each split, or says what is wrong and exits with 1."""
+    """Prints the size of each split; see --help."""
     parser = argparse.ArgumentParser(prog="ccenv data", description=__doc__, allow_abbrev=False)
     parser.add_argument(
         "name", help=f"one of {', '.join(DATASETS)}, or an .npz file's name or its path"
     )
     parser.add_argument("--download", action="store_true", help="fetch it first (svhn: 2 GB)")
     options = parser.parse_args(arguments)
-    try:
-        if options.download:
-            download(options.name)
-        splits = {name: load_split(options.name, name) for name in SPLITS}
-    except (ValueError, OSError, RuntimeError) as error:
-        parser.exit(1, f"{error}\n")
-    for name, split in splits.items():
+    if options.download:
+        download(options.name)
+    for name, split in {name: load_split(options.name, name) for name in SPLITS}.items():
         shape = " x ".join(str(size) for size in split.image_shape)
         print(f"{name:10} {len(split):7,} inputs of {shape}, {split.num_classes} classes")
     return 0

@@ -1,16 +1,14 @@
 """A finished run judged again, on any split: ccenv eval RUN."""
 
 import argparse
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ccenv.runs.commands.frame import program, takes_trust
+from ccenv.runs.commands.frame import print_json, program, takes_trust
 from ccenv.runs.replay.rebuilt import open_run
 from ccenv.runs.replay.replay import ask
 from ccenv.runs.stats.measures import MODES
-from ccenv.runs.store import json_file
 from ccenv.runs.tables.sweep_table import markdown
 
 COLUMNS = {"masks": "left", "split": "left", "images": "right ,d", "error %": "right .2f"}
@@ -55,9 +53,9 @@ def make_parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Judges a finished run again; see --help."""
     options = make_parser().parse_args(arguments)
-    found = judge(options)
+    verdicts = judge(options)
     if options.json:
-        print(json.dumps(json_file.finite(found), indent=2))
+        print_json(verdicts)
     else:
-        print(markdown(COLUMNS, [cells(verdict) for verdict in found]))
+        print(markdown(COLUMNS, [cells(verdict) for verdict in verdicts]))
     return 0

@@ -1,6 +1,6 @@
-"""An exported run for others: ccenv export FOLDER_OR_FILE --onnx -> a file; --share -> a folder.
+"""An exported run for others: ccenv export FOLDER_OR_FILE --onnx -> a file.
 
-A run to give away: ccenv export RUN --share -> a folder with a card, or on a hub.
+With --share: a folder with a card to give away, also on a hub.
 """
 
 import argparse
@@ -57,15 +57,7 @@ Made by `{{command}}`; `{run_folder.CONFIG}` holds every setting.
 
 
 def card(result: Mapping[str, Any], command: str) -> str:
-    """What a hub shows of a run: its settings in a sentence, its figures as a table, its use.
-
-    Args:
-        result: of its `result.json`, as `check_result` passes it.
-        command: that makes it again.
-
-    Raises:
-        ValueError: if the network's name or the number of training images is missing.
-    """
+    """What a hub shows of a run: its settings in a sentence, its figures as a table, its use."""
     environment = result["settings"]["environment"]
     network, images = environment.get("network"), result.get("images_seen")
     if not isinstance(network, str) or not isinstance(images, int):
@@ -111,11 +103,7 @@ def gather(run: Path, out: Path) -> None:
 
 
 def check_own(out: Path) -> None:
-    """Refuses a folder that holds, or is, something else than plain files of `SHARED`.
-
-    Raises:
-        ValueError: naming what lies there.
-    """
+    """Refuses a folder that holds, or is, something else than plain files of `SHARED`."""
     if out.is_symlink() or (out.exists() and not out.is_dir()):
         raise ValueError(f"expected {out} to be a folder, or nothing yet, got something else")
     inside = sorted(out.iterdir()) if out.is_dir() else []
@@ -126,15 +114,7 @@ def check_own(out: Path) -> None:
 
 
 def push(folder: Path, name: str) -> str:
-    """Uploads a folder to the Hugging Face Hub, as whoever has logged in there, and says where.
-
-    Args:
-        folder: of `gather`.
-        name: "owner/name"; made where there is none.
-
-    Raises:
-        ValueError: if the library is missing.
-    """
+    """Uploads a folder to the Hugging Face Hub, as whoever has logged in there, and says where."""
     try:
         from huggingface_hub import HfApi
     except ImportError as error:
@@ -149,16 +129,7 @@ def push(folder: Path, name: str) -> str:
 
 
 def share_run(run: Path, out: Path | None, hub_name: str | None) -> None:
-    """Gathers a run's files and prints where; uploads them where a name is given.
-
-    Args:
-        run: see `gather`.
-        out: the folder; `shared` in the run's if None.
-        hub_name: see `push`.
-
-    Raises:
-        ValueError: see `gather` and `push`.
-    """
+    """Gathers a run's files and prints where; uploads them where a name is given."""
     out = out or run / "shared"
     gather(run, out)
     print(out)
@@ -217,11 +188,7 @@ def written(
     classifier: SkippingClassifier, path: Path, options: argparse.Namespace, images: Tensor,
     *, skips: bool,
 ) -> tuple[Session, int]:  # fmt: skip
-    """Writes a form, compares and reports it: its session and number of blocks.
-
-    Raises:
-        ValueError: if the file answers otherwise than the classifier.
-    """
+    """Writes a form, compares and reports it: its session and number of blocks."""
     form = write_onnx(classifier, path, options.draw, skips=skips)
     session = Session(path)
     found = compare(classifier, form, session, images)
@@ -275,11 +242,7 @@ def read(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 def export_onnx(options: argparse.Namespace) -> None:
-    """Writes a classifier as ONNX, in one form or two, and reports how each compares.
-
-    Raises:
-        ValueError: if ONNX is not installed, or the classifier cannot be written or differs.
-    """
+    """Writes a classifier as ONNX, in one form or two, and reports how each compares."""
     check_installed()
     torch.set_num_threads(1)
     path = exported_file(options.place)

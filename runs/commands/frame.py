@@ -5,14 +5,17 @@ import contextlib
 import errno
 import functools
 import io
+import json
 import os
 import re
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from typing import Protocol, cast
+from typing import Any, Protocol, cast
 
 from safetensors import SafetensorError
+
+from ccenv.runs.store import json_file
 
 
 class Main(Protocol):
@@ -24,6 +27,8 @@ class Main(Protocol):
 
 REFUSED, INTERRUPTED, BROKEN_PIPE = 2, 130, 141
 """Exit statuses: a wrong input or a full disk; Ctrl-C; a closed output pipe."""
+DIGITS = 18
+"""A whole number of so many digits fits in 64 bits."""
 FULL = (errno.ENOSPC, errno.EDQUOT)
 TOO_LARGE = (errno.EFBIG,)
 CLOSED = (errno.EACCES, errno.EPERM, errno.EROFS)
@@ -46,18 +51,18 @@ def program(
         @functools.wraps(main)
         def framed(arguments: Sequence[str] | None = None) -> int:
             say_what_can_be_said()
-            try:
-                with open_outputs(), quiet_threads():
+            with open_outputs(), quiet_threads():
+                try:
                     return flushed(main, arguments)
-            except BrokenPipeError:
-                forget_output()
-                return BROKEN_PIPE
-            except KeyboardInterrupt:
-                return end_with(stopped, INTERRUPTED)
-            except (OSError, SafetensorError) as error:
-                return end_with(f"{name}: {of_the_system(error)}", REFUSED)
-            except refused as error:
-                return end_with(f"{name}: {error}", REFUSED)
+                except BrokenPipeError:
+                    forget_output()
+                    return BROKEN_PIPE
+                except KeyboardInterrupt:
+                    return end_with(stopped, INTERRUPTED)
+                except (OSError, SafetensorError) as error:
+                    return end_with(f"{name}: {of_the_system(error)}", REFUSED)
+                except refused as error:
+                    return end_with(f"{name}: {error}", REFUSED)
 
         return framed
 
@@ -78,6 +83,25 @@ def takes_trust(parser: argparse.ArgumentParser, who: str = "the run names") -> 
         default=[],
         help=f"import what {who} of this module of yours; may be given again",
     )
+
+
+def whole_number(text: str) -> int:
+    """Reads an option's whole number of at least 0, of so many digits as 64 bits hold."""
+    if not text.isdecimal() or len(text) > DIGITS:
+        raise argparse.ArgumentTypeError(f"expected a whole number of at least 0, got {text!r}")
+    return int(text)
+
+
+def positive(text: str) -> int:
+    """Reads an option's whole number of at least 1."""
+    if not whole_number(text):
+        raise argparse.ArgumentTypeError(f"expected a whole number of at least 1, got {text!r}")
+    return int(text)
+
+
+def print_json(value: Any) -> None:
+    """Prints what `--json` asks for: null for numbers that are not finite."""
+    print(json.dumps(json_file.finite(value), indent=2), flush=True)
 
 
 def say_what_can_be_said() -> None:

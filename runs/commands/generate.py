@@ -22,16 +22,7 @@ def paragraph(
     seed: int,
     temperature: float,
 ) -> tuple[str, float]:
-    """What is written behind a start, and the share of blocks that were computed.
-
-    Args:
-        classifier: that predicts symbols.
-        dataset: of text, whose symbols it learned.
-        start: text before the first new byte; line breaks are put before a short one.
-        length: bytes to write.
-        seed: of the draws.
-        temperature: see `ccenv.deploy.generate.write`.
-    """
+    """What is written behind a start, and the share of blocks that were computed."""
     symbols, back = coding(dataset)
     given = symbols[np.frombuffer(start.encode(), np.uint8)].tolist()
     padded = [int(symbols[ord("\n")])] * (classifier.image_shape[0] - len(given)) + given

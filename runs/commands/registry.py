@@ -48,9 +48,5 @@ OF_THE_LAB = ("docs", "tables", "weights")
 
 
 def module_of(command: str) -> ModuleType:
-    """Imports a command's module; its `main` runs the command.
-
-    Args:
-        command: a name in `COMMANDS`.
-    """
+    """Imports a command's module; its `main` runs the command."""
     return importlib.import_module(f"{__package__}.{command}")

@@ -11,8 +11,7 @@ from typing import Any
 from tqdm import tqdm
 
 from ccenv.agents import AGENTS
-from ccenv.runs.commands.compare import positive
-from ccenv.runs.commands.frame import program
+from ccenv.runs.commands.frame import positive, print_json, program
 from ccenv.runs.config.plan import safe_name
 from ccenv.runs.config.settings import make_plan
 from ccenv.runs.config.space import check_space, read_space, usual_space
@@ -40,11 +39,7 @@ OWN = ("seed", "log_dir", "progress")
 
 
 def search_of(options: argparse.Namespace) -> Search:
-    """What the command line asks for.
-
-    Raises:
-        ValueError: if a name or a value is wrong.
-    """
+    """What the command line asks for."""
     kept, space = read_space(parse_pairs(options.settings))
     if refused := [name for name in OWN if name in {**kept, **space}]:
         raise ValueError(f"expected no {refused[0]}: a search gives it itself; leave it out")
@@ -172,7 +167,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.record:
         json_file.write_json(options.record, recorded(search, found, options.again))
     if options.json:
-        print(json.dumps([dataclasses.asdict(o) | {"on_front": o in front} for o in found]))
+        print_json([dataclasses.asdict(one) | {"on_front": one in front} for one in found])
     else:
         print("\n".join(lines(found, front)))
     for failure in failures:

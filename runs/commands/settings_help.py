@@ -1,9 +1,10 @@
-"""What `ccenv train --help` tells below its options: an agent -> lines on every setting."""
+"""What `--help` tells of settings: an agent, the environment, a class with fields -> lines."""
 
 import dataclasses
 import shutil
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+from typing import Any
 
 from ccenv.runs.config.agent_settings import (
     agent_parameters,
@@ -22,6 +23,13 @@ EXAMPLES = """examples:
   ccenv train sb3_ppo dataset=mnist reward=nll_minus_cost weights=cotrain
   ccenv train my_module:MyAgent learning_rate=0.1
 ccenv train AGENT --help tells an agent's settings too; ccenv list tells all names"""
+BEYOND_DEFAULTS = """\
+  reward_kwargs.cost_weight=0.5 and the like (ccenv list rewards);
+  network_kwargs.depth=20 and the like (ccenv list networks);
+  context.cost_weight=[0.05,5] or context.budget=[0.1,0.5] drawn anew for each image;
+  concurrent=inactive, unsafe or policy: updates land between gates (weights=cotrain);
+  oblivious=all, or oblivious=3 blocks in slots: one trace for all inputs;
+  weights_kwargs.schedule_updates=run ends a cosine schedule with the run"""
 
 
 def in_lines(name: str, value: str, meaning: str) -> str:
@@ -31,29 +39,35 @@ def in_lines(name: str, value: str, meaning: str) -> str:
     return textwrap.fill(text, width, subsequent_indent=" " * 6, break_on_hyphens=False)
 
 
-def settings_help(agent: str | None) -> Iterator[str]:
-    """Examples, and every setting with its default and its meaning."""
-    yield from EXAMPLES.splitlines()
-    yield "settings of the run:"
-    for option in dataclasses.fields(Program):
-        yield in_lines(option.name, compact(option.default), option.metadata["help"])
-    yield "settings of the environment (see ccenv.simulator.simulator.Simulator):"
+def fields_help(kind: Any) -> Iterator[str]:
+    """The fields of a dataclass whose metadata say what they mean."""
+    for field in dataclasses.fields(kind):
+        yield in_lines(field.name, compact(field.default), field.metadata["help"])
+
+
+def environment_help(left_out: Collection[str] = ()) -> Iterator[str]:
+    """Settings of the environment."""
     meaning = explained(Simulator.__init__)
     for name, value in setting_defaults().items():
-        yield in_lines(name, compact(value), meaning.get(name, ""))
-    yield "  reward_kwargs.cost_weight=0.5 and the like (ccenv list rewards);"
-    yield "  network_kwargs.depth=20 and the like (ccenv list networks);"
-    yield "  context.cost_weight=[0.05,5] or context.budget=[0.1,0.5] drawn anew for each image;"
-    yield "  concurrent=inactive, unsafe or policy: updates land between gates (weights=cotrain);"
-    yield "  oblivious=all, or oblivious=3 blocks in slots: one trace for all inputs;"
-    yield "  weights_kwargs.schedule_updates=run ends a cosine schedule with the run"
+        if name not in left_out:
+            yield in_lines(name, compact(value), meaning.get(name, ""))
+
+
+def settings_help(agent: str | None) -> Iterator[str]:
+    """Examples, and every setting of `ccenv train` with its default and its meaning."""
+    yield EXAMPLES
+    yield "settings of the run:"
+    yield from fields_help(Program)
+    yield "settings of the environment (see ccenv.simulator.simulator.Simulator):"
+    yield from environment_help()
+    yield BEYOND_DEFAULTS
     if agent is None:
         return
     yield f"settings of {agent}:"
-    found = find_agent(agent)
-    own, takes_more = agent_parameters(found)
-    meaning = explained_of_class(found)
-    for name, value in own.items():
+    agent_class = find_agent(agent)
+    defaults, takes_more = agent_parameters(agent_class)
+    meaning = explained_of_class(agent_class)
+    for name, value in defaults.items():
         yield in_lines(name, repr(value), meaning.get(name, ""))
     if takes_more:
         yield f"  others are {meaning.get('settings', 'handed on')}"

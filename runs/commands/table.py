@@ -114,11 +114,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def settings_of(options: argparse.Namespace) -> dict[str, Any]:
-    """Settings of the environment from `key=value` pairs.
-
-    Raises:
-        ValueError: if one is unknown, or an argument or option of the command; says how to give it.
-    """
+    """Settings of the environment from `key=value` pairs."""
     given = parse_pairs(options.settings)
     for name, value in given.items():
         if name in ("network", "dataset"):

@@ -1,7 +1,6 @@
 """An agent, an environment, a seed or several -> a folder each: ccenv train AGENT key=value ..."""
 
 import argparse
-import json
 import sys
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
@@ -9,7 +8,14 @@ from typing import Any
 
 from ccenv.agents import AGENTS
 from ccenv.base.ranks import OneProcess, RanksError, joined
-from ccenv.runs.commands.frame import REFUSED, program, takes_trust
+from ccenv.runs.commands.frame import (
+    REFUSED,
+    positive,
+    print_json,
+    program,
+    takes_trust,
+    whole_number,
+)
 from ccenv.runs.commands.settings_help import settings_help
 from ccenv.runs.config.agent_settings import agent_parameters, find_agent
 from ccenv.runs.config.command import AGENT, as_text, read_config
@@ -21,9 +27,8 @@ from ccenv.runs.config.sweep_file import MOST_RUNS
 from ccenv.runs.config.values import parse_pairs
 from ccenv.runs.engine.checkpoint import warn
 from ccenv.runs.engine.errors import CannotStartError, StoppedError
-from ccenv.runs.engine.evaluate_contexts import context_lines
-from ccenv.runs.engine.ranked import LeaderStoppedError, run_by
-from ccenv.runs.engine.run import Options, export, run
+from ccenv.runs.engine.metadata import context_lines
+from ccenv.runs.engine.run import LeaderStoppedError, Options, export, run, run_by
 from ccenv.runs.engine.run_jobs import say
 from ccenv.runs.replay.rebuilt import rebuild
 from ccenv.runs.stats.intervals import mean_interval, told
@@ -37,8 +42,6 @@ STOPPED = (
     "stopped; the same command goes on from the run's last checkpoint, "
     "or starts anew where there is none yet"
 )
-DIGITS = 18
-"""A whole number of so many digits fits in 64 bits."""
 
 
 def train(agent: str, **settings: Any) -> dict[str, Any]:
@@ -136,7 +139,7 @@ def make_parser(agent: str | None = None) -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--seeds",
-        type=at_least_one,
+        type=positive,
         default=1,
         metavar="N",
         help="train N seeds from seed= on",
@@ -201,10 +204,6 @@ def agent_named(arguments: Sequence[str]) -> str | None:
 def options_as_pairs(arguments: Sequence[str], settings: Collection[str]) -> list[str]:
     """Words with `--seed 3` and `--seed=3` as the setting `seed=3` that they mean.
 
-    Args:
-        arguments: words of the command line.
-        settings: names of settings; no other option is changed.
-
     >>> options_as_pairs(["rloo", "--seed", "3", "--num-kept=2", "--json"], ["seed", "num_kept"])
     ['rloo', 'seed=3', 'num_kept=2', '--json']
     """
@@ -223,29 +222,6 @@ def options_as_pairs(arguments: Sequence[str], settings: Collection[str]) -> lis
     return found
 
 
-def whole_number(text: str) -> int:
-    """Reads a number of images.
-
-    Raises:
-        ArgumentTypeError: if it is no whole number of at least 0.
-    """
-    if not text.isdecimal() or len(text) > DIGITS:
-        raise argparse.ArgumentTypeError(f"expected a whole number of at least 0, got {text!r}")
-    return int(text)
-
-
-def at_least_one(text: str) -> int:
-    """Reads a number of seeds.
-
-    Raises:
-        ArgumentTypeError: if it is no whole number of at least 1.
-    """
-    number = whole_number(text)
-    if not number:
-        raise argparse.ArgumentTypeError(f"expected a whole number of at least 1, got {text!r}")
-    return number
-
-
 @program("ccenv train", (CannotStartError, NoServiceError, StoppedError, RanksError), STOPPED)
 def main(arguments: Sequence[str] | None = None) -> int:
     """Trains one agent; see --help. By torchrun, several processes train it together."""
@@ -259,7 +235,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     several = len(plans) > 1
     if options.json:
-        print(json.dumps(results if several else results[0], indent=2))
+        print_json(results if several else results[0])
     elif several:
         for line in in_short(plans, results):
             print(line)
@@ -289,11 +265,7 @@ def train_all(
 
 
 def export_finished(plan: Plan) -> None:
-    """Leaves policy and network of a finished run as one file, if it has none yet.
-
-    Raises:
-        CannotStartError: if its policy cannot be put back.
-    """
+    """Leaves policy and network of a finished run as one file, if it has none yet."""
     folder = plan.folder()
     if (folder / run_folder.CHECKPOINT / EXPORTED).exists():
         return
@@ -310,16 +282,7 @@ def export_finished(plan: Plan) -> None:
 
 
 def plans_of(agent: str, given: Mapping[str, Any], options: argparse.Namespace) -> list[Plan]:
-    """A plan for each seed, and of a grid for each combination.
-
-    Args:
-        agent: its name.
-        given: settings of a file, by name.
-        options: the command line, whose settings lie over them.
-
-    Raises:
-        ValueError: if a name or a value is wrong, or two runs of a grid are the same.
-    """
+    """A plan for each seed, and of a grid for each combination."""
     most_runs = None if options.yes else MOST_RUNS
     points = [parse_pairs(options.settings)]
     if options.grid:
@@ -337,11 +300,7 @@ def plans_of(agent: str, given: Mapping[str, Any], options: argparse.Namespace) 
 
 
 def read(arguments: list[str]) -> tuple[argparse.Namespace, list[Plan]]:
-    """Reads the command line: its options, and a plan a seed.
-
-    Raises:
-        CannotStartError: if a name or a value is wrong.
-    """
+    """Reads the command line: its options, and a plan a seed."""
     try:
         named = agent_named(arguments)
         own = agent_parameters(find_agent(named))[0] if named else {}

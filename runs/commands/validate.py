@@ -5,7 +5,6 @@ because a file names it: see `ccenv.runs.store.untrusted_files`.
 """
 
 import argparse
-import json
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -13,23 +12,18 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from ccenv.runs.commands.frame import program, takes_trust
+from ccenv.runs.commands.frame import print_json, program, takes_trust
 from ccenv.runs.replay.claims import CHECKED, RECOMPUTED, WORD
 from ccenv.runs.replay.same_training import refuse_copies
 from ccenv.runs.replay.verdict import NAMED, Verdict
-from ccenv.runs.replay.verdicts import run_folders, validate
-from ccenv.runs.store import json_file
+from ccenv.runs.replay.verdicts import validate
+from ccenv.runs.store.folder import run_folders
 from ccenv.runs.tables.sweep_table import markdown
 
 BASES = (RECOMPUTED, CHECKED, WORD)
 COLUMNS = {"run": "left", "masks": "left", "test error %": "right", "MACs": "right"}
 COLUMNS |= {"total cost": "right", "density": "left", "mean return": "right", "policy": "left"}
 COLUMNS |= dict.fromkeys((*BASES, "verdict"), "left")
-
-
-def table(verdicts: Sequence[Verdict]) -> str:
-    """Verdicts in Markdown."""
-    return markdown(COLUMNS, [cells(verdict) for verdict in verdicts])
 
 
 def cells(verdict: Verdict) -> list[str]:
@@ -78,8 +72,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     verdicts = refuse_copies(rows)
     valid = sum(verdict.is_valid for verdict in verdicts)
     if options.json:
-        shown = [asdict(verdict) | {"valid": verdict.is_valid} for verdict in verdicts]
-        print(json.dumps(json_file.finite(shown), indent=2))
+        print_json([asdict(verdict) | {"valid": verdict.is_valid} for verdict in verdicts])
     else:
-        print(f"{table(verdicts)}\n\n{valid} of {len(verdicts)} rows stand")
+        shown = markdown(COLUMNS, [cells(verdict) for verdict in verdicts])
+        print(f"{shown}\n\n{valid} of {len(verdicts)} rows stand")
     return 0 if valid == len(verdicts) else 1

@@ -1,7 +1,4 @@
-"""What an agent can be told: its name -> the class, its settings with defaults and annotations.
-
-Meaning of settings: the Args section of a docstring -> name -> one line, for --help.
-"""
+"""What an agent can be told: its name -> the class, its settings, what each means."""
 
 import functools
 import inspect
@@ -96,11 +93,7 @@ def explained(function: Any) -> dict[str, str]:
 
 
 def explained_of_class(found: type) -> dict[str, str]:
-    """What the constructors of a class and of those above it say of each argument.
-
-    Args:
-        found: the class.
-    """
+    """What the constructors of a class and of those above it say of each argument."""
     texts: dict[str, str] = {}
     for owner in found.__mro__:
         for name, text in explained(vars(owner).get("__init__")).items():

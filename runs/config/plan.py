@@ -92,11 +92,7 @@ class Plan:
         return WithoutSeed(chosen, text, Path(self.program.log_dir).joinpath(*parts))
 
     def with_seed(self, seed: int) -> "Plan":
-        """The same run from another seed, as `make_plan` would make it, in a twentieth of the time.
-
-        Raises:
-            ValueError: if the seed is impossible.
-        """
+        """The same run from another seed, as `make_plan` makes it, in a twentieth of the time."""
         program = dataclasses.replace(self.program, seed=checked_seed(seed))
         other = dataclasses.replace(self, program=program)
         # Not a field: two plans are equal by what was given.
@@ -145,11 +141,7 @@ def code_digests(plan: Plan) -> dict[str, str]:
 
 
 def checked_seed(seed: Any) -> int:
-    """A seed as a plan holds it.
-
-    Raises:
-        ValueError: if it is no whole number of at least 0.
-    """
+    """A seed as a plan holds it."""
     found: int = coerce("seed", seed, int)
     if found < 0:
         raise ValueError(f"expected seed of at least 0, got {found}")

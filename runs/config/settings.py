@@ -67,11 +67,7 @@ def setting_names(own: Iterable[str] = ()) -> list[str]:
 
 
 def check_rates(settings: Mapping[str, Any]) -> None:
-    """Refuses learning rates below 0; of schedules and other objects nothing is known.
-
-    Raises:
-        ValueError: naming the setting.
-    """
+    """Refuses learning rates below 0; of schedules and other objects nothing is known."""
     for name, value in settings.items():
         if name.endswith(("learning_rate", "_lr")):
             for rate in value if isinstance(value, tuple | list) else (value,):
@@ -82,11 +78,7 @@ def check_rates(settings: Mapping[str, Any]) -> None:
 def pass_limit_on(
     limit: float, agent: str, own: Mapping[str, Any], environment: dict[str, Any]
 ) -> dict[str, float]:
-    """Gives the cost limit to the reward, if it takes one, and returns what the agent takes of it.
-
-    Raises:
-        ValueError: if neither takes it, or the reward was given another one.
-    """
+    """Gives the cost limit to a reward that takes one; returns what the agent takes of it."""
     reward, kwargs = environment["reward"], environment["reward_kwargs"]
     reward_takes = takes_limit(resolve(reward, REWARDS, "reward"))
     if kwargs.get("cost_limit", limit) != limit:
@@ -111,11 +103,7 @@ def takes_limit(reward: Any) -> bool:
 
 
 def make_program(given: dict[str, Any]) -> Program:
-    """Checks the program's settings.
-
-    Raises:
-        ValueError: if one is out of range.
-    """
+    """Checks the program's settings."""
     defaults = dataclasses.asdict(Program())
     program = Program(**checked(given, annotations_of(Program), defaults))
     check_env(program.env)
@@ -141,11 +129,7 @@ def make_program(given: dict[str, Any]) -> Program:
 
 
 def check_env(name: str) -> None:
-    """Refuses what is no preset to train in.
-
-    Raises:
-        ValueError: with what to do instead.
-    """
+    """Refuses what is no preset to train in."""
     expected = f"expected env of {', '.join(PRESETS)}, got {name}"
     if name in SYSTEMS:
         own = " ".join(f"{setting}={value}" for setting, value in SYSTEMS[name].items())
@@ -156,11 +140,7 @@ def check_env(name: str) -> None:
 
 
 def make_environment(program: Program, agent_class: Any, given: dict[str, Any]) -> dict[str, Any]:
-    """Lays the user's settings over the agent's wishes, the preset and the defaults.
-
-    Raises:
-        ValueError: if a setting has another type, or the reward or the context is impossible.
-    """
+    """Lays the user's settings over the agent's wishes, the preset and the defaults."""
     defaults = environment_defaults()
     wishes = dict(agent_class.env_defaults)
     if "reward" in given:

@@ -1,8 +1,7 @@
-"""What a search varies: settings as ("0.001..0.1", "a|b") -> ranges and choices, and the rest.
+"""What the command line varies: ranges and choices of a search, combinations of a grid.
 
-`key=low..high` is a range, `key=a|b` a choice, and any other value is kept as it is.
-
-Grids of the command line: `num_kept=1,2 seed=0..4` -> the settings of each combination.
+Of a search `key=low..high` is a range and `key=a|b` a choice; of a grid `num_kept=1,2` and
+`seed=0..4` are values. Any other value is kept as it is.
 """
 
 import itertools
@@ -88,11 +87,7 @@ def read_space(settings: Mapping[str, Any]) -> tuple[dict[str, Any], Space]:
 
 
 def read_varied(name: str, value: Any) -> Span | Choice | None:
-    """A range or a choice; None of any other value.
-
-    Raises:
-        ValueError: if it is empty.
-    """
+    """A range or a choice; None of any other value."""
     if not isinstance(value, str):
         return None
     if found := RANGE.fullmatch(value):
@@ -123,11 +118,7 @@ def with_values(kept: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str,
 
 
 def usual_space(plan: Plan) -> Space:
-    """A tenth to ten times of learning rate and price, of what agent and reward have of them.
-
-    Raises:
-        ValueError: if they have neither.
-    """
+    """A tenth to ten times of learning rate and price, of what agent and reward have of them."""
     rate = agent_parameters(plan.agent_class)[0].get(RATE)
     price = usual_value(plan, f"reward_kwargs.{PRICE}")
     usual = {RATE: rate, f"reward_kwargs.{PRICE}": price}
@@ -158,11 +149,7 @@ def usual_value(plan: Plan, name: str) -> Any:
 
 
 def check_space(agent: str, kept: Mapping[str, Any], space: Space) -> None:
-    """Tries both ends of every range and every choice as settings, before anything is run.
-
-    Raises:
-        ValueError: if a name is unknown or a value impossible.
-    """
+    """Tries both ends of every range and every choice as settings, before anything is run."""
     first = {name: ends(found)[0] for name, found in space.items()}
     for name, found in space.items():
         for value in ends(found):
@@ -205,9 +192,6 @@ def read_grid(pairs: Iterable[str], most_runs: int | None) -> Iterator[dict[str,
 
 def values_of(pair: str) -> Sequence[Any]:
     """The values of a setting, as texts or whole numbers.
-
-    Raises:
-        ValueError: if one is missing.
 
     >>> values_of("num_blocks=(10,10),(16,16)"), values_of("seed=0..2")
     (['(10,10)', '(16,16)'], range(0, 3))

@@ -1,12 +1,10 @@
-"""What a sweep is made of: labels, agents and settings -> runs, and the same runs in miniature.
-
-Tables whose values are made when they are asked for: names and a function -> a mapping.
-"""
+"""What a sweep is made of: labels, agents and settings -> runs, and the same in miniature."""
 
 import dataclasses
-from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
+from collections import UserDict
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any
 
 MINIATURE: Mapping[str, Any] = {
     "dataset": "synthetic",
@@ -88,15 +86,7 @@ class Sweep:
 
 
 def check_number(runs: int, most: int | None) -> None:
-    """Refuses more runs than somebody has confirmed.
-
-    Args:
-        runs: how many there are, as far as they were counted.
-        most: allowed; None for any number.
-
-    Raises:
-        ValueError: if there are more.
-    """
+    """Refuses more runs than somebody has confirmed."""
     if most is not None and runs > most:
         raise ValueError(f"expected at most {most:,} runs, got more; --yes runs them all")
 
@@ -118,10 +108,7 @@ def in_words(name: str, value: Any) -> str:
     return f"{name}={value!r}" if isinstance(value, str) else name
 
 
-Value = TypeVar("Value")
-
-
-class OnUse(MutableMapping[str, Value]):
+class OnUse(UserDict[str, Any]):
     """A mapping that knows its names at once, and makes each value once, on use.
 
     >>> lengths = OnUse(["one", "three"], len)
@@ -129,28 +116,12 @@ class OnUse(MutableMapping[str, Value]):
     (['one', 'three'], 5)
     """
 
-    def __init__(self, names: Iterable[str], make: Callable[[str], Value]) -> None:
+    def __init__(self, names: Iterable[str], make: Callable[[str], Any]) -> None:
         """Takes names and what makes a value of one."""
-        self._values: dict[str, Value | None] = dict.fromkeys(names)
-        self._make = make
+        super().__init__(dict.fromkeys(names))
+        self.make = make
 
-    def __getitem__(self, name: str) -> Value:
-        value = self._values[name]
-        if value is None:
-            value = self._values[name] = self._make(name)
-        return value
-
-    def __setitem__(self, name: str, value: Value) -> None:
-        self._values[name] = value
-
-    def __delitem__(self, name: str) -> None:
-        del self._values[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._values)
-
-    def __len__(self) -> int:
-        return len(self._values)
-
-    def __contains__(self, name: object) -> bool:
-        return name in self._values
+    def __getitem__(self, name: str) -> Any:
+        if self.data[name] is None:
+            self.data[name] = self.make(name)
+        return self.data[name]

@@ -95,11 +95,7 @@ def sweep_of(
     trusted: Sequence[str] = (),
     most_runs: int | None = MOST_RUNS,
 ) -> Sweep:
-    """A sweep of what a file holds; arguments as those of `read_sweep`.
-
-    Raises:
-        ValueError: naming what was expected and what came.
-    """
+    """A sweep of what a file holds; arguments as those of `read_sweep`."""
     check_names(content, OF_SWEEP, "key of a sweep")
     settings, shared = (expected(content, name, dict, {}) for name in ("settings", "shared"))
     groups = expected(content, "rows", list, [])
@@ -132,17 +128,7 @@ def cells_of(
     shared: Mapping[str, Mapping[str, Any]],
     most_runs: int | None,
 ) -> Iterator[Cell]:
-    """The rows of a group: one for every combination of its entries of `each` and of its grid.
-
-    Args:
-        group: as the file gives it.
-        common: settings of every row of the sweep.
-        shared: name -> settings of groups that ask for them.
-        most_runs: that there may be; None for any number.
-
-    Raises:
-        ValueError: naming what was expected and what came.
-    """
+    """The rows of a group: one for every combination of its entries of `each` and of its grid."""
     if not isinstance(group, Mapping):
         raise ValueError(f"expected [[rows]] to be tables, got {group!r}")
     check_names(group, OF_ROWS, "key of rows")
@@ -164,16 +150,7 @@ def cells_of(
 
 
 def cell_of(row: Mapping[str, Any], settings: Mapping[str, Any], common: Mapping[str, Any]) -> Cell:
-    """One row.
-
-    Args:
-        row: its agent, label and seeds.
-        settings: its own.
-        common: those of the sweep, over which its tables are laid.
-
-    Raises:
-        ValueError: naming what was expected and what came.
-    """
+    """One row."""
     agent = expected(row, "agent", str, None)
     if ":" not in agent:
         check_names([agent], AGENTS, "agent")
@@ -184,11 +161,7 @@ def cell_of(row: Mapping[str, Any], settings: Mapping[str, Any], common: Mapping
 
 
 def entries_of(group: Mapping[str, Any]) -> list[list[Mapping[str, Any]]]:
-    """The lists of entries of a group's `each`.
-
-    Raises:
-        ValueError: if they are something else.
-    """
+    """The lists of entries of a group's `each`."""
     if "each" not in group:
         return []
     each = filled(group, "each")
@@ -206,9 +179,6 @@ def settings_in(entry: Mapping[str, Any]) -> dict[str, Any]:
 
 def axes_of(grid: Mapping[str, Any], place: str = "") -> list[list[dict[str, Any]]]:
     """The values of each setting of a grid, as settings.
-
-    Raises:
-        ValueError: if a setting has no values.
 
     >>> axes_of({"a": [1, 2], "b": {"c": [3]}})
     [[{'a': 1}, {'a': 2}], [{'b': {'c': 3}}]]
@@ -253,9 +223,6 @@ def frozen(value: Any) -> Any:
 def labelled(label: Any, settings: Mapping[str, Any]) -> str:
     """A label with the values of the settings that it names.
 
-    Raises:
-        ValueError: if it names one that the row does not have.
-
     >>> labelled("rloo, {num_kept} of {sizes}, {macs:,} MACs", {"num_kept": 2, "sizes": [8, 16],
     ...     "macs": 7168})
     'rloo, 2 of 8, 16, 7,168 MACs'
@@ -292,11 +259,7 @@ def written(value: Any, spec: str) -> str:
 
 
 def seeds_of(content: Mapping[str, Any], usual: Any) -> Any:
-    """Seeds as a file gives them: a list of whole numbers.
-
-    Raises:
-        ValueError: if they are something else.
-    """
+    """Seeds as a file gives them: a list of whole numbers."""
     if "seeds" not in content:
         return usual
     seeds = filled(content, "seeds")
@@ -307,11 +270,7 @@ def seeds_of(content: Mapping[str, Any], usual: Any) -> Any:
 
 
 def numbers_of(content: Mapping[str, Any], name: str) -> tuple[int, ...]:
-    """Budgets as a file gives them: ascending whole numbers.
-
-    Raises:
-        ValueError: if they are something else.
-    """
+    """Budgets as a file gives them: ascending whole numbers."""
     numbers = filled(content, name) if name in content else []
     if not all(type(number) is int for number in numbers) or numbers != sorted(set(numbers)):
         raise ValueError(f"expected {name} as ascending whole numbers, got {numbers}")
@@ -319,11 +278,7 @@ def numbers_of(content: Mapping[str, Any], name: str) -> tuple[int, ...]:
 
 
 def filled(content: Mapping[str, Any], name: str) -> list[Any]:
-    """A list that is not empty.
-
-    Raises:
-        ValueError: if it is empty or something else.
-    """
+    """A list that is not empty."""
     found: list[Any] = expected(content, name, list, None)
     if not found:
         raise ValueError(f"expected {name} to hold something, got an empty list")
@@ -331,11 +286,7 @@ def filled(content: Mapping[str, Any], name: str) -> list[Any]:
 
 
 def expected(content: Mapping[str, Any], name: str, kind: Any, usual: Any) -> Any:
-    """A value of a file, of the right kind.
-
-    Raises:
-        ValueError: if it is missing and has no usual value, or is of another kind.
-    """
+    """A value of a file, of the right kind."""
     if name not in content and usual is not None:
         return usual
     value = content.get(name)

@@ -1,13 +1,4 @@
-"""Values of settings: read from text, checked against types, made fit for JSON.
-
-Values of settings: text of the command line -> Python values -> checked against annotations.
-
-Settings by their types: (given, annotations, defaults) -> whole and fit for JSON, or refused.
-
-Settings of the environment's extensions: values as given -> checked, for a plan.
-
-They are `context`, `concurrent` and `oblivious`; only runs have them which use them.
-"""
+"""Values of settings: read from text, checked against types, made fit for JSON."""
 
 import ast
 import contextlib
@@ -67,11 +58,7 @@ def parse_pairs(pairs: Iterable[str]) -> dict[str, Any]:
 
 
 def annotations_of(function: Any) -> dict[str, Any]:
-    """Annotations by name; those that only a type checker can read are left out.
-
-    Args:
-        function: a function, or a class with annotated fields.
-    """
+    """Annotations by name; those that only a type checker can read are left out."""
     # A callable object of a user's may have no hash.
     hashable = isinstance(function, Hashable)
     read = read_annotations if hashable else read_annotations.__wrapped__
@@ -120,11 +107,7 @@ def coerce(name: str, value: Any, hint: Any) -> Any:
 
 
 def check_sizes(name: str, value: Any) -> None:
-    """Refuses integers that 64 bits cannot hold, however deep they lie.
-
-    Raises:
-        ValueError: if there is one.
-    """
+    """Refuses integers that 64 bits cannot hold, however deep they lie."""
     items = value if isinstance(value, list | tuple | set | frozenset) else ()
     if isinstance(value, Mapping):
         items = [*value, *value.values()]
@@ -180,11 +163,7 @@ def hint_in_words(hint: Any) -> str:
 def checked(
     given: Mapping[str, Any], hints: Mapping[str, Any], defaults: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Fills defaults in and checks the types of what is given against annotations.
-
-    Raises:
-        ValueError: if a value has another type, or one without a default is missing.
-    """
+    """Fills defaults in and checks the types of what is given against annotations."""
     values = {name: coerce(name, v, hints.get(name, Any)) for name, v in given.items()}
     missing = [n for n, v in defaults.items() if v is inspect.Parameter.empty and n not in values]
     if missing:
@@ -193,11 +172,7 @@ def checked(
 
 
 def check_plain(config: dict[str, Any]) -> None:
-    """Refuses what JSON cannot hold: a run is names and numbers, so that it can be repeated.
-
-    Raises:
-        ValueError: if a setting is an object.
-    """
+    """Refuses what JSON cannot hold: a run is names and numbers, so that it can be repeated."""
     for group in (config, config["agent_settings"], config["environment"]):
         for name, value in group.items():
             if not is_plain(value):
@@ -217,11 +192,7 @@ def is_plain(value: Any) -> bool:
 
 
 def checked_kinds(kinds: Mapping[str, Any]) -> dict[str, Any]:
-    """Checks what is given; the network is asked when it is built.
-
-    Raises:
-        ValueError: if one is impossible, or two do not go together.
-    """
+    """Checks what is given; the network is asked when it is built."""
     for name, value in kinds.items():
         check_sizes(name, value)
     read_extensions(kinds)

@@ -35,10 +35,6 @@ def build(
 ) -> tuple[BlockSelectionVectorEnv, Agent, Evaluation]:
     """Environment, agent and its evaluation before training: an agent that cannot act fails here.
 
-    Args:
-        plan: what to build.
-        lead: of several ranks, which cannot share everything.
-
     Raises:
         CannotStartError: if data or a library is missing, or a setting impossible.
     """
@@ -53,11 +49,7 @@ def build(
 
 
 def build_agent(plan: Plan) -> tuple[BlockSelectionVectorEnv, Agent]:
-    """Environment and agent before training.
-
-    Raises:
-        CannotStartError: see `build`.
-    """
+    """Environment and agent before training."""
     seed = plan.program.seed
     with told_as(CannotStartError, plan, (ValueError, TypeError, FileNotFoundError)):
         check_own_network(plan)

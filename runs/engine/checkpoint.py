@@ -121,11 +121,7 @@ class Keeper:
         fresh.replace(self.path)
 
     def resume(self, found: dict[str, Any]) -> None:
-        """Puts a checkpoint back into agent and simulator.
-
-        Raises:
-            ValueError: if it does not fit them.
-        """
+        """Puts a checkpoint back into agent and simulator."""
         self.agent.load_state(found["agent"])
         restore_simulator(self.agent.simulator, found["simulator"])
         self.agent.images_done = self.kept_at = found["images_seen"]

@@ -57,11 +57,7 @@ class Lead:
         self.ranks, self.has_told = ranks, False
 
     def check_plan(self, plan: Plan) -> None:
-        """Refuses an agent or a device that ranks cannot share, before anything is built.
-
-        Raises:
-            ValueError: saying what to do instead.
-        """
+        """Refuses an agent or a device that ranks cannot share, before anything is built."""
         size, device = self.ranks.size, plan.environment["device"]
         if plan.agent not in BY_RANKS and not vars(plan.agent_class).get("by_ranks", False):
             raise ValueError(
@@ -82,11 +78,7 @@ class Lead:
             )
 
     def check_agent(self, agent: Agent) -> None:
-        """Refuses an environment whose batches ranks cannot share.
-
-        Raises:
-            ValueError: saying what to do instead.
-        """
+        """Refuses an environment whose batches ranks cannot share."""
         check_shareable(agent.simulator, self.ranks)
 
     def learner(self, agent: Agent, keeper: Keeper) -> Callable[[int, OnRollout], int]:
@@ -156,11 +148,7 @@ class Watch:
             self.sound_at = images_seen
 
     def check(self, images_seen: int) -> None:
-        """Refuses to go on if parameters or random streams differ between ranks.
-
-        Raises:
-            RanksError: on every rank.
-        """
+        """Refuses to go on if parameters or random streams differ between ranks."""
         what = f"what was learned from {images_seen:,} images"
         self.ranks.check_same(digest(self.agent), what)
 

@@ -56,11 +56,7 @@ def in_a_line(error: Exception) -> str:
 
 
 def check_learned_finite(plan: Plan, agent: Agent) -> None:
-    """Refuses what was learned where it left the finite numbers: NaN compares as a choice does.
-
-    Raises:
-        StoppedError: naming whose numbers they are; no result is written.
-    """
+    """Refuses what was learned where it left the finite numbers: NaN compares as a choice does."""
     learned = {plan.agent: agent.parameters()} if agent.learns else {}
     if plan.environment["weights"] == "cotrain":
         learned["the network"] = agent.simulator.network.state_dict()

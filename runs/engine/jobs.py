@@ -1,10 +1,4 @@
-"""A sweep's runs: which are there, which are missing, and how long those will take.
-
-Shards: (runs of a sweep, "2/5") -> those that one of five machines is to run.
-
-A run's shard follows from its place in the sweep alone, not from what is missing: machines that
-look at different times never share a run, and together they run all.
-"""
+"""A sweep's runs: which are there, which are missing, how long those take, who runs which."""
 
 import argparse
 import functools
@@ -137,11 +131,7 @@ def recorded_path(sweep: Sweep, results_dir: Path) -> Path:
 
 
 def own_result(job: Job) -> dict[str, Any] | None:
-    """The result in a run's folder, with that folder; None where there is none.
-
-    Raises:
-        ValueError: if it was edited by hand.
-    """
+    """The result in a run's folder, with that folder; None where there is none."""
     folder = job.plan.folder()
     path = folder / run_folder.RESULT
     if not path.exists():
@@ -218,7 +208,7 @@ def record(sweep: Sweep, jobs: Sequence[Job], source: recorded.Source, draw: str
     Runs of the sweep that the file already holds are kept, so that several machines can share one.
     """
     with run_folder.claim(source.path, wait=True):
-        whole = gather(sweep, jobs, recorded.load_from_all(source), draw)
+        whole = gather(sweep, jobs, recorded.load(source), draw)
         settings = {cell.label: {**sweep.settings, **cell.settings} for cell in sweep.cells}
         head = {
             "kind": "comparison",
@@ -279,7 +269,11 @@ def remaining_seconds(comparison: Comparison, jobs: Sequence[Job]) -> tuple[floa
 
 @dataclass(frozen=True)
 class Shard:
-    """One of several equal shares of a sweep."""
+    """One of several equal shares of a sweep.
+
+    A run's shard follows from its place in the sweep alone, not from what is missing: machines that
+    look at different times never share a run, and together they run all.
+    """
 
     number: int
     """from 1 on."""
@@ -291,10 +285,6 @@ class Shard:
 
         Neighbouring runs go to different shards: seeds of a row take equally long. Rows that are
         the same run under two names go to one shard.
-
-        Args:
-            jobs: all runs of the sweep, in its order.
-            todo: some of them.
         """
         keys = dict.fromkeys(job.plan.key() for job in jobs)
         own = {key for n, key in enumerate(keys) if n % self.of == self.number - 1}
@@ -306,9 +296,6 @@ class Shard:
 
 def read_shard(text: str) -> Shard:
     """Reads a shard of the command line.
-
-    Raises:
-        ArgumentTypeError: if it is none, or out of range.
 
     >>> read_shard("2/5")
     Shard(number=2, of=5)

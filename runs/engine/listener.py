@@ -1,7 +1,4 @@
-"""Listener of a run: (images seen, scalars of an update) -> curves, validations, checkpoints.
-
-Early stopping: (validations of a run) -> its agent and network as they were at the best one.
-"""
+"""Listens to a run: (images seen, scalars of an update) -> curves, validations, checkpoints."""
 
 import copy
 import time
@@ -31,11 +28,7 @@ class Best:
     """
 
     def __init__(self, agent: Agent) -> None:
-        """Prepares.
-
-        Raises:
-            CannotStartError: if the agent's state cannot be kept.
-        """
+        """Prepares."""
         self.agent, self.at = agent, 0
         self.error = float("inf")
         self.tree: dict[str, Any] | None = None

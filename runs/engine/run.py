@@ -1,5 +1,6 @@
-"""One run: a plan -> its folder with curves, checkpoint and result."""
+"""One run, by one process or several: a plan -> its folder with curves, checkpoint and result."""
 
+import dataclasses
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,23 +10,22 @@ from typing import Any
 import torch
 
 from ccenv.agents.base import Agent
-from ccenv.base.ranks import RanksError
+from ccenv.base.ranks import OneProcess, Ranks, RanksError
 from ccenv.deploy.export import SkippingClassifier
 from ccenv.envs.vector import BlockSelectionVectorEnv
 from ccenv.runs.config.command import command_line
 from ccenv.runs.config.plan import Plan, code_digests
-from ccenv.runs.engine.building import build, torch_settings
+from ccenv.runs.engine.building import build, build_agent, torch_settings
 from ccenv.runs.engine.checkpoint import Keeper, read_checkpoint, warn
-from ccenv.runs.engine.distributed import Lead
+from ccenv.runs.engine.distributed import Lead, Order, Watch, take
 from ccenv.runs.engine.errors import (
     CannotStartError,
     StoppedError,
     check_learned_finite,
     told_as,
 )
-from ccenv.runs.engine.evaluate_contexts import verdicts_of_context
 from ccenv.runs.engine.listener import Listener, progress_bar
-from ccenv.runs.engine.metadata import description_of, latencies
+from ccenv.runs.engine.metadata import description_of, latencies, verdicts_of_context
 from ccenv.runs.store import folder as run_folder
 from ccenv.runs.store import json_file, masks_file
 from ccenv.runs.store.seal import check_result_of
@@ -93,11 +93,7 @@ def run(
 
 
 def result_here(plan: Plan, target: Path) -> dict[str, Any] | None:
-    """The result in a run's folder, None where there is none or other code has made it.
-
-    Raises:
-        CannotStartError: if it was edited.
-    """
+    """The result in a run's folder, None where there is none or other code has made it."""
     where = str(target / run_folder.RESULT)
     try:
         found = run_folder.read_result(target)
@@ -239,3 +235,52 @@ def export(plan: Plan, agent: Agent, target: Path) -> None:
         classifier.save(target / run_folder.CHECKPOINT / EXPORTED)
     except ValueError as error:
         warn(f"no classifier exported: {error}")
+
+
+class LeaderStoppedError(RuntimeError):
+    """Rank 0 has ended before the run began, and has said why."""
+
+
+def run_by(ranks: OneProcess, plan: Plan, *, options: Options, **how: Any) -> dict[str, Any] | None:
+    """Carries a plan out, by all ranks if there are several.
+
+    Args:
+        ranks: `ALONE`, or what torchrun started; every one of them is given the same plans.
+        plan: what to do.
+        options: see `ccenv.runs.engine.run.run`.
+        **how: see there.
+
+    Returns:
+        The result on rank 0, None on the others.
+
+    Raises:
+        CannotStartError: see there; on rank 0.
+        LeaderStoppedError: on the others then.
+        StoppedError: if another rank ends, or they come to differ; says from where they can go on.
+    """
+    if not isinstance(ranks, Ranks):
+        return run(plan, options=options, **how)
+    try:
+        if not ranks.leads:
+            follow(ranks, plan)
+            return None
+        lead = Lead(ranks)
+        with lead.at_the_end():
+            return run(plan, options=dataclasses.replace(options, lead=lead), **how)
+    except RanksError as error:
+        raise StoppedError(str(error)) from error
+
+
+def follow(ranks: Ranks, plan: Plan) -> None:
+    """Does what rank 0 tells: learns along with it, and neither judges nor writes anything."""
+    with torch_settings(plan.program):
+        order: Order | str | None = ranks.tell()
+        if isinstance(order, str):
+            raise LeaderStoppedError(order)
+        if order is None:
+            return
+        env, agent = build_agent(plan)
+        with told_as(StoppedError, plan, (RanksError,), agent):
+            take(order, agent)
+            Watch(agent, ranks, order.images_done, order.check_every).learn(plan.program.images)
+        env.close()

@@ -2,7 +2,6 @@
 
 import json
 import sys
-import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
 
@@ -10,11 +9,11 @@ from tqdm import tqdm
 
 from ccenv.runs.engine.jobs import Comparison, Job, remaining_seconds
 from ccenv.runs.engine.machines.engines import Engine
-from ccenv.runs.engine.machines.pool import Outcome, Task, run_all
+from ccenv.runs.engine.machines.pool import Outcome, Task
 from ccenv.runs.store import folder as run_folder
 
-BAR = "{n_fmt} of {total_fmt} runs |{bar}| {elapsed}{postfix}"
-"""Without the bar's own forecast: it takes the first run of many workers for the pace of all."""
+BAR = "{desc} |{bar}| {elapsed}<{remaining}{postfix}"
+"""It counts the seconds that runs were forecast to take, so that long runs weigh more."""
 
 
 def say(text: str) -> None:
@@ -65,79 +64,34 @@ def prepare(jobs: Sequence[Job]) -> None:
             make_simulator(1, environment).seed(0)
 
 
-def seconds_left(
-    expected: Sequence[float], ended: Sequence[tuple[float, float]], workers: int
-) -> float | None:
-    """Time until all runs have ended, in seconds; None while nothing is known of their pace.
-
-    The first run of each worker also loads and compiles: the pace is that of those after them.
-
-    Args:
-        expected: seconds of one core that each run was forecast to take.
-        ended: of each run that has ended, what it was forecast to take, and when it ended.
-        workers: runs at once.
-    """
-    after = ended[workers:]
-    weight = sum(forecast for forecast, _ in after)
-    if not weight:
-        return None
-    pace = (after[-1][1] - ended[workers - 1][1]) / weight
-    return pace * (sum(expected) - sum(forecast for forecast, _ in ended))
-
-
 def run_missing(
     found: Comparison,
     jobs: Sequence[Job],
-    workers: int,
+    engine: Engine,
     reuse: bool,
     on_end: Callable[[], None],
-    engine: Engine | None = None,
 ) -> list[Outcome]:
-    """Runs jobs in parallel, with a bar, and returns the failures.
-
-    Args:
-        found: what is there already: it says how long runs take.
-        jobs: what to run.
-        workers: runs at once.
-        reuse: take a result that another process wrote meanwhile.
-        on_end: called after each run that went well.
-        engine: where they run; None for processes of this machine.
-    """
+    """Says how long it will take, then runs jobs with a bar, and returns the failures."""
+    say(forecast(found, jobs, min(engine.workers, len(jobs))))
+    if engine.about:
+        say(engine.about)
+    prepare(jobs)
     tasks = [Task(job.label, job.agent, job.settings, reuse) for job in jobs]
     expected = [remaining_seconds(found, [job])[0] for job in jobs]
     failures: list[Outcome] = []
-    ended: list[tuple[float, float]] = []
-    outcomes = run_all(tasks, workers) if engine is None else engine.run(tasks)
-    with tqdm(total=len(tasks), bar_format=BAR) as bar, closing(outcomes):
-        for outcome in outcomes:
-            ended.append((expected[tasks.index(outcome.task)], time.monotonic()))
-            left = seconds_left(expected, ended, workers)
-            seed = outcome.task.settings["seed"]
-            still = "" if left is None else f"about {in_words(left)} left; "
-            bar.set_postfix_str(f"{still}{outcome.task.label}, seed {seed}", refresh=False)
-            bar.update()
+    outcomes = engine.run(tasks)
+    bar = tqdm(desc=f"0 of {len(tasks)} runs", total=sum(expected), bar_format=BAR)
+    with bar, closing(outcomes):
+        for ended, outcome in enumerate(outcomes, start=1):
+            label, seed = outcome.task.label, outcome.task.settings["seed"]
+            bar.set_description_str(f"{ended} of {len(tasks)} runs", refresh=False)
+            bar.set_postfix_str(f"{label}, seed {seed}", refresh=False)
+            bar.update(expected[tasks.index(outcome.task)])
             if outcome.error is not None:
                 failures.append(outcome)
                 # At once, too: a sweep may go on for hours.
                 why = outcome.error.strip().splitlines()[-1]
-                bar.write(f"failed: {outcome.task.label}, seed {seed}: {why}", file=sys.stderr)
+                bar.write(f"failed: {label}, seed {seed}: {why}", file=sys.stderr)
             else:
                 on_end()
     return failures
-
-
-def run_todo(
-    found: Comparison,
-    jobs: Sequence[Job],
-    workers: int,
-    reuse: bool,
-    on_end: Callable[[], None],
-    engine: Engine | None = None,
-) -> list[Outcome]:
-    """Says how long it will take, then runs jobs; see `run_missing`."""
-    workers = min(workers if engine is None else engine.workers, len(jobs))
-    say(forecast(found, jobs, workers))
-    if engine is not None:
-        say(engine.about)
-    prepare(jobs)
-    return run_missing(found, jobs, workers, reuse, on_end, engine)

@@ -61,9 +61,6 @@ class Search:
         Args:
             values: of what is varied, as the journal has them.
             seed: of the run.
-
-        Raises:
-            ValueError: if a value is none that is searched: names come from the command line alone.
         """
         if wrong := [n for n in {**self.space, **values} if not self._is_searched(n, values)]:
             got = {name: values.get(name) for name in wrong}
@@ -98,11 +95,7 @@ class Tried:
 
 
 def open_study(search: Search) -> Any:
-    """Makes or reads a search's journal.
-
-    Raises:
-        ValueError: if Optuna is missing, or the journal is of another search.
-    """
+    """Makes or reads a search's journal."""
     optuna = library("optuna", "optuna")
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     search.folder.mkdir(parents=True, exist_ok=True)
@@ -155,11 +148,7 @@ def usual_values(search: Search) -> dict[str, Any] | None:
 
 
 def to_do(search: Search) -> tuple[int, int]:
-    """How many trials lost their process, and how many have not begun.
-
-    Raises:
-        ValueError: if Optuna is missing, or the journal is of another search.
-    """
+    """How many trials lost their process, and how many have not begun."""
     study = open_study(search)
     with asking(search.folder):
         return len(lost(search, study)), num_missing(search, study)

@@ -21,10 +21,6 @@ PROGRAMS = {
         "ccenv.runs.lab.weights:main",
         "train weights that come with the package, by their recipe",
     ),
-    "estimator-files": (
-        "ccenv.runs.lab.estimators.experiments:main",
-        "write what experiments on estimators read",
-    ),
 }
 """Name -> a program that records no rows, imported on use, and what it does."""
 RENAMED = {"table": "circumstances", "size": "many-runs"}
@@ -43,9 +39,6 @@ def help_text() -> str:
 @program("lab", (ValueError, OSError, ImportError))
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs what the first word names; the other words are its own.
-
-    Args:
-        arguments: words of the command line, the process's own by default.
 
     Returns:
         The exit status.

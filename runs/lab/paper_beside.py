@@ -46,10 +46,6 @@ def beside_table(dataset: str, results_dir: Path) -> str:
     """Paper, ours faithful, ours improved, in Markdown; rows without a result say so.
 
     Below it stands in how many rows the paper's single run lies within our interval.
-
-    Args:
-        dataset: a key of `ccenv.runs.studies.paper.numbers.PAPER_TABLES`.
-        results_dir: folder of recorded results.
     """
     table = PAPER_TABLES[dataset]
     faithful = rows_in(results_dir / f"{table.sweep}.json")

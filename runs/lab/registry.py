@@ -13,11 +13,7 @@ from ccenv.runs.experiment import Experiment
 
 @functools.cache
 def experiments() -> dict[str, Experiment]:
-    """All experiments by name: a module of the lab that defines one has entered it.
-
-    Raises:
-        ValueError: if two have one name.
-    """
+    """All experiments by name: a module of the lab that defines one has entered it."""
     found = dict(EXPERIMENTS)
     for module in modules():
         for experiment in defined_in(module):

@@ -13,7 +13,6 @@ as `kernel-speed--fig5.2`.
 import argparse
 import functools
 import itertools
-import json
 import re
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -23,7 +22,6 @@ from typing import Any
 from ccenv.base.registry import check_names
 from ccenv.runs.commands.frame import program
 from ccenv.runs.engine.jobs import recorded_comparison
-from ccenv.runs.engine.study import Study
 from ccenv.runs.lab.budget import show as budget
 from ccenv.runs.lab.paper_beside import BESIDE
 from ccenv.runs.lab.registry import experiments
@@ -60,11 +58,7 @@ FIGURES = {
 
 
 def render(text: str, results_dir: Path) -> str:
-    """A text with every marked table made anew.
-
-    Raises:
-        ValueError: if a result is not recorded or of a kind without a table.
-    """
+    """A text with every marked table made anew."""
     # A page shows several tables of a sweep, whose report is made once.
     tables_of = functools.cache(of_report)
 
@@ -100,11 +94,7 @@ def place_of(content: Mapping[str, Any]) -> str:
 
 
 def of_report(sweep_name: str, results_dir: Path) -> dict[str, report.Table]:
-    """The tables of a sweep's report by name, from recorded runs alone.
-
-    Raises:
-        ValueError: if there is no such sweep or result.
-    """
+    """The tables of a sweep's report by name, from recorded runs alone."""
     study = find_study(sweep_name)
     comparison = recorded_comparison(study.sweep, results_dir)
     parts = made(comparison, results_dir, study.sections)
@@ -122,40 +112,29 @@ def links(text: str) -> list[Link]:
 
 
 def figures_of(wanted: Iterable[Link], results_dir: Path) -> dict[Link, Drawn]:
-    """Figures from recorded results alone; each result is read once.
-
-    Args:
-        wanted: a sweep or the name of recorded speeds, and which of its figures.
-        results_dir: folder of recorded results.
-
-    Raises:
-        ValueError: if there is no such sweep, result or figure.
-    """
+    """Figures from recorded results alone; each result is read once."""
     by_result: dict[str, list[str]] = {}
     for result, name in wanted:
         by_result.setdefault(result, []).append(name)
-    contents = {
-        path.stem: json.loads(path.read_text(encoding="utf-8"))
-        for path in results_dir.glob("*.json")
-    }
-    speeds = {k: c for k, c in contents.items() if c.get("kind") in FIGURES}
     drawn: dict[Link, Drawn] = {}
     for result, names in by_result.items():
-        check_names([result], [*STUDIES, *speeds], "sweep or recorded speed")
+        recorded_names = [path.stem for path in results_dir.glob("*.json")]
+        check_names([result], [*STUDIES, *recorded_names], "sweep or recorded result")
         with drawn_in_style():
-            figures = (
-                [FIGURES[speeds[result]["kind"]](speeds[result]["rows"])]
-                if result in speeds
-                else sweep_figures(STUDIES[result], results_dir)
-            )
+            figures = figures_from(result, results_dir)
         by_name = {figure.name: figure for figure in figures}
         check_names(names, by_name, f"figure of {result}")
         drawn |= {(result, name): by_name[name] for name in names}
     return drawn
 
 
-def sweep_figures(study: Study, results_dir: Path) -> list[Drawn]:
-    """What a study's report adds to that of any sweep: the paper, a base, dense networks."""
+def figures_from(result: str, results_dir: Path) -> list[Drawn]:
+    """The figure of a recorded result, or what a study's report adds to that of any sweep."""
+    if result not in STUDIES:
+        content = recorded.read_table(results_dir / f"{result}.json")
+        check_names([content["kind"]], FIGURES, f"kind of figure in {result}")
+        return [FIGURES[content["kind"]](content["rows"])]
+    study = STUDIES[result]
     comparison = recorded_comparison(study.sweep, results_dir)
     parts = made(comparison, results_dir, study.sections)
     return [figure for part in parts.values() for figure in part.figures]

@@ -1,9 +1,4 @@
-"""A network's table, built here or with other processes: (network, data set, file) -> written.
-
-Times of a network's units: (network, data set, file) -> seconds on this machine, written.
-
-Settings of tables: (network, data set, settings) -> the environment's, checked; what is said.
-"""
+"""A network's table of all masks, built with other processes, and times of its units."""
 
 import sys
 from collections.abc import Mapping
@@ -18,11 +13,7 @@ from ccenv.base.ranks import ALONE, OneProcess, Ranks
 from ccenv.base.registry import check_names
 from ccenv.base.seeding import stream
 from ccenv.data import SPLITS
-from ccenv.mask_table import (
-    MaskTable,
-    build,
-    drawn_menu,
-)
+from ccenv.mask_table import MaskTable, build, drawn_menu
 from ccenv.mask_table.building.builder import help_build
 from ccenv.mask_table.building.checks import MOST_BYTES
 from ccenv.mask_table.building.timing import measured
@@ -130,12 +121,10 @@ def build_table(
         ValueError: if a setting is wrong or the table too large.
         OSError: if the file cannot be written.
     """
-    check_names([split], SPLITS, "split")
     if not 1 <= processes <= most_threads():
         raise ValueError(f"expected processes in 1..{most_threads()}, got {processes}")
     environment = read_settings(network, dataset, settings)
-    torch.set_num_threads(1)
-    simulator = Simulator(1, split=split, **environment)
+    simulator = opened(environment, split)
     with tqdm(unit="input", disable=not progress) as bar:
         bar.total = len(simulator.data) if limit is None else limit
         return build(
@@ -173,11 +162,16 @@ def help_table(
         ValueError: if a setting is wrong.
         RanksError: if another rank ends.
     """
-    check_names([split], SPLITS, "split")
-    torch.set_num_threads(1)
-    simulator = Simulator(1, split=split, **read_settings(network, dataset, settings))
+    simulator = opened(read_settings(network, dataset, settings), split)
     chosen = menus_drawn(simulator, menu, seed)
     help_build(simulator.network, simulator.data, ranks, menus=chosen, batch_size=batch_size)
+
+
+def opened(environment: Mapping[str, Any], split: str) -> Simulator:
+    """The network on a split, with one thread."""
+    check_names([split], SPLITS, "split")
+    torch.set_num_threads(1)
+    return Simulator(1, split=split, **environment)
 
 
 def menus_drawn(simulator: Simulator, menu: int | None, seed: int) -> list[Any] | None:

@@ -1,9 +1,4 @@
-"""Tables judged: what one reaches at costs, and the leaderboard of entries.
-
-The leaderboard of tables of all masks: (entries' files, tables) -> standings.
-
-What a table reaches: (its file, who chooses, prices) -> errors at costs, a result to keep.
-"""
+"""Tables judged: what one reaches at costs, and the leaderboard of entries."""
 
 import dataclasses
 from collections.abc import Sequence

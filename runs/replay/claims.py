@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ccenv.base.registry import OWN_PACKAGE
 from ccenv.base.trust import is_below
-from ccenv.runs.engine.evaluate_contexts import verdicts_of_context
+from ccenv.runs.engine.metadata import verdicts_of_context
 from ccenv.runs.replay.rebuilt import Rebuilt, pays_again, test_images
 from ccenv.runs.replay.replay import ask
 from ccenv.runs.stats.measures import OF_SYMBOLS
@@ -89,13 +89,7 @@ def agrees(name: str, claimed: Any, found: Any, room: Room) -> bool:
 
 
 def check_run(result: Mapping[str, Any], rebuilt: Rebuilt, span: float) -> list[str]:
-    """Differences between a result and its replay, apart from its evaluations on test images.
-
-    Args:
-        result: as stored.
-        rebuilt: its network and agent.
-        span: see `Room`.
-    """
+    """Differences between a result and its replay, apart from its evaluations on test images."""
     found = facts(rebuilt)
     problems = [
         f"{name}: claimed {result.get(name)}, found {value}"

@@ -1,9 +1,4 @@
-"""A stored run's folder and plan -> network, data and agent as they were when it ended.
-
-A finished run, opened again: its folder -> network and agent as they were when it ended.
-
-What a run does with single test inputs: masks, MACs gate by gate, logits.
-"""
+"""A finished run, opened again: its folder -> network and agent as they were when it ended."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -138,11 +133,7 @@ def copied(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def check_sizes(plan: Plan, weights: Mapping[str, Tensor]) -> None:
-    """Refuses settings of another size than the stored weights before anything so large is built.
-
-    Raises:
-        ValueError: naming what is too large, or does not fit.
-    """
+    """Refuses settings of another size than the stored weights before anything is built."""
     settings, data = plan.environment, test_images(plan)
     features = math.prod(data.image_shape)
     if plan.num_envs * features * 4 > MOST_BYTES:
@@ -191,11 +182,7 @@ def pays_again(plan: Plan) -> bool:
 
 
 def restore(agent: Any, stored: Mapping[str, Tensor]) -> bool:
-    """Copies stored parameters into an agent and says whether it then has all it learned.
-
-    Raises:
-        ValueError: if the stored tensors are another agent's.
-    """
+    """Copies stored parameters into an agent and says whether it then has all it learned."""
     try:
         check_alike(stored, agent.parameters(), "agent")
         agent.load_parameters(stored)
@@ -229,11 +216,7 @@ def open_run(folder: Path, trusted: Sequence[str] = ()) -> Rebuilt:
 
 
 def check_finished(folder: Path) -> None:
-    """Refuses a folder without a finished run and its weights, saying which of them is missing.
-
-    Raises:
-        ValueError: with what to do.
-    """
+    """Refuses a folder without a finished run and its weights, saying which of them is missing."""
     needed = [run_folder.CONFIG, run_folder.RESULT]
     needed += [f"{run_folder.CHECKPOINT}/{n}" for n in (run_folder.AGENT, run_folder.NETWORK)]
     missing = [name for name in needed if not (folder / name).is_file()]

@@ -115,9 +115,6 @@ def answers(
     """Logits [images, n, num_classes] under masks by the reference, what is right, all MACs.
 
     n is 1 but for networks that answer several times on the way.
-
-    Raises:
-        ValueError: if gate values say otherwise than the masks what was computed.
     """
     bills: list[Tensor] = []
 
@@ -135,11 +132,7 @@ def answers(
 
 
 def check_same_blocks(network: Any, gate: int, hidden: Any, mask: Tensor, values: Tensor) -> None:
-    """Refuses gate values of blocks that were not computed; a computed one may count nothing.
-
-    Raises:
-        ValueError: if they are.
-    """
+    """Refuses gate values of blocks that were not computed; a computed one may count nothing."""
     asked = network.executed(gate, hidden, values > 0)
     if (others := asked & ~mask).any():
         share = others.double().mean().item()

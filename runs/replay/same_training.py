@@ -91,14 +91,7 @@ def share_alike(
     moved: Mapping[str, float],
     other_moved: Mapping[str, float],
 ) -> float:
-    """Share of the numbers in two runs' matrices that are within `SAME` of each other.
-
-    Args:
-        one: tensors of a run.
-        other: of another run of the same plan.
-        moved: how far training moved each matrix of the one, see `moved_by_training`.
-        other_moved: of the other.
-    """
+    """Share of the numbers in two runs' matrices that are within `SAME` of each other."""
     names = moved.keys() & other_moved.keys()
     near = {
         name

@@ -49,11 +49,7 @@ class Families:
 
 
 def make_families(results: Results) -> Families:
-    """Families of all rows with a result; learners get the first colours.
-
-    Args:
-        results: label -> one result a seed.
-    """
+    """Families of all rows with a result; learners get the first colours."""
     first = {label: found[0] for label, found in results.items() if found}
     of = {label: kind_of(result) for label, result in first.items()}
     learn = {of[label] for label, result in first.items() if result["learns"]}

@@ -1,7 +1,4 @@
-"""A comparison to the report's figures: front, learning curves, profile, blocks by class.
-
-Results to learning curves: validation error and total cost over training images.
-"""
+"""A comparison to the report's figures: front, learning curves, profile, blocks by class."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

@@ -1,7 +1,4 @@
-"""A comparison in a few sentences: verdict, Pareto front, random masks, cost limits.
-
-Cost limits kept: results of runs under one -> mean cost at the end of training against it.
-"""
+"""What a comparison shows, in sentences, and which runs kept their cost limit."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence

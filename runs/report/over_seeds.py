@@ -45,10 +45,6 @@ class Curve:
 def write_sweep(comparison: Comparison, log_dir: str) -> Path:
     """Writes what is finished of a sweep, unless it is there already.
 
-    Args:
-        comparison: with at least one finished run.
-        log_dir: folder of the runs.
-
     Returns:
         The folder, for `tensorboard --logdir`.
     """

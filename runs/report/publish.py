@@ -1,6 +1,4 @@
-"""A comparison to a folder: one page, the same tables as Markdown and CSV, plots as PNG and SVG.
-
-Tables and figures to one page that needs nothing else: no network, no server.
+"""A comparison to a folder: one page that needs nothing else, tables, plots as PNG and SVG.
 
 Jinja2 fills `page.html.jinja` and escapes every text (labels and module names are the user's). What
 moves (sorting, charts) is script inside the page; without it all numbers and pictures are there.
@@ -41,16 +39,7 @@ def page(
     parts: Mapping[Section, Part],
     view: Mapping[str, Any] | None = None,
 ) -> str:
-    """Fills the template.
-
-    Args:
-        comparison: what is shown.
-        findings: sentences for the top of the page.
-        tables: by section, see `ccenv.runs.report.tables.all_tables`.
-        figures: by section, see `ccenv.runs.report.figures.all_figures`.
-        parts: of the study, and dense networks.
-        view: single inputs, see `ccenv.runs.report.inputs.view`; None where no weights are here.
-    """
+    """Fills the template."""
     charts = charts_of(comparison)
     template = environment_of_pages().get_template(TEMPLATE)
     return template.render(
@@ -159,14 +148,7 @@ def publish(
     results_dir: Path = RESULTS,
     sections: Sequence[Section] = (),
 ) -> str:
-    """Writes a report and returns its main table, with notes, as text.
-
-    Args:
-        comparison: with at least one finished run.
-        folder: made where it is missing; files of the same names are replaced.
-        results_dir: where dense networks of the equal-cost sweeps are recorded.
-        sections: the study's own.
-    """
+    """Writes a report and returns its main table, with notes, as text."""
     folder.mkdir(parents=True, exist_ok=True)
     rows, sentences, text = comparison.rows, findings(comparison), answer(comparison)
     (folder / "table.md").write_text(text, encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Reward shapings against each other: rows and fronts -> two tables."""
+"""Reward shapings against each other: rows and fronts -> a table."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from typing import Any
 from ccenv.runs.stats.degenerate import RULE, runs_fallen
 from ccenv.runs.stats.fronts import Front
 from ccenv.runs.stats.intervals import Interval, mean_interval
-from ccenv.runs.tables.sweep_table import Row, Table, by_dataset, interval
+from ccenv.runs.tables.sweep_table import Row, Table, by_dataset
 
 SUMMARY_NOTE = (
     "Front area: mean over the agents that learned under every shaping of the table, then over "
@@ -81,19 +81,21 @@ def make_shapings(rows: Sequence[Row], fronts: Sequence[Front]) -> list[Shaping]
 
 
 def shaping_tables(rows: Sequence[Row], fronts: Sequence[Front]) -> list[Table]:
-    """A line for each shaping, then rows agents and columns shapings.
+    """A line for each shaping, where an agent learned under several.
 
-    Only where an agent learned under several: else rewards differ with agents, and say nothing.
+    Else rewards differ with agents, and say nothing.
     """
-    tables = []
     groups = by_dataset(rows)
-    for dataset, found in groups.items():
-        if not is_compared(found):
-            continue
-        ending = "" if len(groups) == 1 else f"-{dataset}"
-        tables.append(summary(found, fronts, f"shapings-summary{ending}", dataset))
-        tables.append(matrix(found, f"shapings{ending}", dataset))
-    return tables
+    return [
+        summary(
+            found,
+            fronts,
+            "shapings-summary" if len(groups) == 1 else f"shapings-summary-{dataset}",
+            dataset,
+        )
+        for dataset, found in groups.items()
+        if is_compared(found)
+    ]
 
 
 def summary(rows: Sequence[Row], fronts: Sequence[Front], file_name: str, dataset: str) -> Table:
@@ -122,30 +124,3 @@ def summary_line(shaping: Shaping) -> list[Any]:
         " / ".join(map(str, counts)),
         "\n".join(f"{word}: {number} of {num_runs}" for word, number in fallen.items()),
     ]
-
-
-def matrix(rows: Sequence[Row], file_name: str, dataset: str) -> Table:
-    """Rows agents, columns shapings: error, cost, total cost."""
-    shapings = list(learned(rows))
-    agents = list(dict.fromkeys(row["agent"] for row in rows if row["learns"]))
-    lines = [[a, *(shaping_cell(rows, a, s) for s in shapings)] for a in agents]
-    note = (
-        "In each cell: test error in % (mean ± standard deviation over seeds), compute cost, total "
-        f"cost with the policy's own; below it, what the policy fell into. {RULE}"
-    )
-    columns = {"agent": "left"} | dict.fromkeys(shapings, "left")
-    return Table(file_name, f"Reward shapings side by side, {dataset}", columns, lines, note)
-
-
-def shaping_cell(rows: Sequence[Row], agent: str, shaping: str) -> str:
-    """What an agent reaches under a shaping; a line for each setting tried."""
-    found = [
-        row for row in rows if (row["agent"], row["shaping"]) == (agent, shaping) and row["learns"]
-    ]
-    lines = []
-    for row in found:
-        cost, total = row["compute_cost"]["mean"], row["total_cost"]["mean"]
-        text = f"{interval(row, 'error'):±.2%} · {cost:.3f} · {total:.3f}"
-        text = f"{row['label']}: {text}" if len(found) > 1 else text
-        lines += [text, row["habit"]] if row["habit"] else [text]
-    return "\n".join(lines)

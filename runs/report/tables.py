@@ -1,7 +1,4 @@
-"""A comparison to the report's tables: overview, fronts, shapings, densities.
-
-Finished runs to the tables of how they were made: speed, settings, machines and versions.
-"""
+"""A comparison to the report's tables: overview, fronts, shapings, densities, speed, settings."""
 
 import json
 from collections.abc import Mapping, Sequence

@@ -1,13 +1,7 @@
-"""Points over cost: of a sweep's rows, of recorded dense networks and of recorded times.
-
-Rows of a sweep as points over cost: (label, its runs) -> cost, error by seed, times.
-
-Dense networks that the equal-cost sweeps recorded: (data sets, folder of results) -> points.
-
-Times that were measured in turns, as they were recorded: (folder of results, sweep) -> times.
-"""
+"""Points over cost: a sweep's rows, dense networks of other sweeps, times recorded apart."""
 
 import dataclasses
+import functools
 import json
 import math
 import statistics
@@ -65,12 +59,12 @@ class Point:
     memory: float | None = None
     """bytes of network and policy, None where a run does not say them."""
 
-    @property
+    @functools.cached_property
     def interval(self) -> Interval:
         """Test error over seeds."""
         return mean_interval(list(self.error.values()))
 
-    @property
+    @functools.cached_property
     def validation_mean(self) -> float:
         """Mean validation error; what is not known is never chosen."""
         return float(np.mean(list(self.validation.values()))) if self.validation else math.inf
@@ -82,6 +76,11 @@ class Point:
         """
         found = self.milliseconds.get(images)
         return min(found.values()) if found else None
+
+
+def in_kilobytes(point: Point) -> float | None:
+    """Memory of network and policy in kB, None where it is not known."""
+    return None if point.memory is None else point.memory / 1000
 
 
 def in_turns(point: Point, times: Times | None) -> Point:
@@ -149,11 +148,6 @@ def sizes_of(run: Result) -> str:
 def borrowed(datasets: Iterable[str], results_dir: Path, own: str) -> dict[str, list[Point]]:
     """Data set -> dense rows of its equal-cost sweep, as far as that has come.
 
-    Args:
-        datasets: names by `rows.dataset_of`; transforms are left out of a sweep's name.
-        results_dir: folder of recorded results.
-        own: name of the sweep that is reported, whose dense rows are no other's.
-
     Raises:
         ValueError: if a file was edited by hand.
     """
@@ -186,10 +180,6 @@ def recorded_times(path: Path, draw: str) -> dict[str, dict[int, dict[int, float
 
     Rows that were timed with fresh weights have seed 0. Rounds are shared by all rows: what else
     the machine did then slowed all of them.
-
-    Args:
-        path: see `times_path`.
-        draw: "sampled" or "mode".
 
     Raises:
         ValueError: if the file was edited by hand.

@@ -47,12 +47,7 @@ def habit(results: Sequence[Mapping[str, Any]], densities: Sequence[Sequence[flo
 
 
 def habit_of(result: Mapping[str, Any], density: Sequence[float]) -> str:
-    """Degenerate behaviour of one policy, "" if there is none.
-
-    Args:
-        result: its run's.
-        density: share of blocks kept in each gated layer.
-    """
+    """Degenerate behaviour of one policy, "" if there is none."""
     if all(value >= 1 - NEARLY for value in density):
         return "always on"
     if all(value <= NEARLY for value in density):
@@ -69,11 +64,7 @@ def habit_of(result: Mapping[str, Any], density: Sequence[float]) -> str:
 
 
 def runs_fallen(rows: Sequence[Mapping[str, Any]]) -> dict[str, int]:
-    """Word of `HABITS` -> number of runs, over all rows and their seeds.
-
-    Args:
-        rows: of a table, with their `habit` and `seeds`.
-    """
+    """Word of `HABITS` -> number of runs, over all rows and their seeds."""
     counts: dict[str, int] = {}
     for word in HABITS:
         for row in rows:

@@ -1,9 +1,7 @@
-"""Conditional against dense networks: results -> dense front, conditional rows, the lower error.
+"""Conditional and dense networks compared: results -> contests -> pairs at equal MACs or error.
 
 Where several rows cost the same (a width with and without dropout, a network trained in several
 ways), validation error chooses one of them; only that one's test error is compared.
-
-Dense and conditional networks at equal MACs or equal error: a contest -> pairs, verdicts.
 """
 
 import dataclasses
@@ -11,7 +9,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from ccenv.runs.stats.cost_points import RIVALS, BySeed, Point, Times, in_turns, make_point
+from ccenv.runs.stats.cost_points import RIVALS, Point, Times, in_turns, make_point
 from ccenv.runs.stats.intervals import Interval, mean_interval, paired_difference
 from ccenv.runs.stats.measures import ERROR, Measure, Result, dataset_of
 from ccenv.runs.stats.random_baseline import judge
@@ -67,24 +65,26 @@ def make_contests(
         times: measured in turns, in place of the runs' own: label -> as `Point.milliseconds`.
         measure: what they are compared by.
     """
-    known = {name: tuple(chosen(points)) for name, points in (elsewhere or {}).items()}
-    found: dict[str, list[Point]] = {}
+    by_dataset: dict[str, list[Point]] = {}
     for label, runs in results.items():
         if runs and not runs[0]["uses_labels"]:
             point = in_turns(make_point(label, runs, draw, measure), times)
-            found.setdefault(dataset_of(runs[0]), []).append(point)
+            by_dataset.setdefault(dataset_of(runs[0]), []).append(point)
     contests = []
-    for dataset, points in found.items():
+    for dataset, points in by_dataset.items():
         picked = chosen(points, by_memory=bool(measure.name))
         best = [with_times_of(point, points) for point in picked]
-        dense = tuple(point for point in best if point.agent == "dense")
-        rest = tuple(point for point in best if point.agent != "dense")
         labels = {point.label for point in best}
-        others = tuple(point for point in points if point.label not in labels)
-        batches = sorted({size for point in points for size in point.milliseconds})
-        borrowed = known.get(dataset, ())
-        contest = Contest(dataset, dense, rest, others, tuple(batches), borrowed, measure)
-        if len(contest.compared) > 1 and rest:
+        contest = Contest(
+            dataset=dataset,
+            dense=tuple(point for point in best if point.agent == "dense"),
+            conditional=tuple(point for point in best if point.agent != "dense"),
+            others=tuple(point for point in points if point.label not in labels),
+            batches=tuple(sorted({size for point in points for size in point.milliseconds})),
+            elsewhere=tuple(chosen((elsewhere or {}).get(dataset, ()))),
+            measure=measure,
+        )
+        if len(contest.compared) > 1 and contest.conditional:
             contests.append(contest)
     return contests
 
@@ -109,14 +109,9 @@ def chosen(points: Sequence[Point], *, by_memory: bool = False) -> list[Point]:
     """The variant with the least validation error of each agent and cost, by MACs.
 
     A variant that fewer seeds have finished than another does not take part yet.
-
-    Args:
-        points: rows.
-        by_memory: see `groups_of_one_cost`.
     """
-    best = []
-    for group in groups_of_one_cost(points, by_memory=by_memory):
-        best.append(best_on_validation(group))
+    groups = groups_of_one_cost(points, by_memory=by_memory)
+    best = [best_on_validation(group) for group in groups]
     return sorted(best, key=lambda point: (point.macs, point.memory or 0))
 
 
@@ -130,21 +125,22 @@ def best_on_validation(points: Sequence[Point]) -> Point:
 def groups_of_one_cost(points: Sequence[Point], *, by_memory: bool = False) -> list[list[Point]]:
     """Rows of one agent that cost the same, whatever their training.
 
-    Args:
-        points: rows.
-        by_memory: whether they must need the same memory, too. Tables of rows cost no MACs.
+    By memory they need the same memory, too: tables of rows cost no MACs.
     """
-    agents: dict[str, list[Point]] = {}
-    for point in points:
-        agents.setdefault(point.agent, []).append(point)
     groups = [
         group
-        for agent in sorted(agents)
-        for group in runs_of_alike(agents[agent], total_macs, SAME)
+        for agent in sorted({point.agent for point in points})
+        for group in runs_of_alike(
+            [point for point in points if point.agent == agent], lambda point: point.macs, SAME
+        )
     ]
     if not by_memory:
         return groups
-    return [part for group in groups for part in runs_of_alike(group, memory, SAME_MEMORY)]
+    return [
+        part
+        for group in groups
+        for part in runs_of_alike(group, lambda point: point.memory or 0.0, SAME_MEMORY)
+    ]
 
 
 def runs_of_alike(
@@ -160,26 +156,12 @@ def runs_of_alike(
     return groups
 
 
-def memory(point: Point) -> float:
-    """A point's memory in bytes, 0 where it is not known."""
-    return point.memory or 0.0
-
-
-def total_macs(point: Point) -> float:
-    """A point's total MACs."""
-    return point.macs
-
-
 def undominated(
-    points: Iterable[Point], place: Callable[[Point], float] = total_macs
+    points: Iterable[Point], place: Callable[[Point], float] = lambda point: point.macs
 ) -> list[Point]:
     """The front: points with less validation error than all cheaper ones, by their cost.
 
     A point that fewer seeds have finished drives out none of more seeds.
-
-    Args:
-        points: of one kind.
-        place: what a point costs.
     """
     front: list[Point] = []
     for point in sorted(points, key=place):
@@ -193,44 +175,24 @@ def undominated(
     return front
 
 
-def test_error(point: Point) -> BySeed:
-    """A point's test error for each seed."""
-    return point.error
-
-
-def validation_error(point: Point) -> BySeed:
-    """A point's validation error for each seed."""
-    return point.validation
-
-
 def front_error(
-    points: Sequence[Point], macs: float, error: Callable[[Point], BySeed] = test_error
+    points: Sequence[Point], macs: float, *, validation: bool = False
 ) -> dict[int, float] | None:
     """Error at so many MACs by the dense networks that no cheaper one beats: see `interpolated`.
 
     Between the most expensive of them and the most expensive network that was run, the error of the
     former is used: no network in that range is better.
-
-    Args:
-        points: dense networks.
-        macs: of an image.
-        error: `test_error` or `validation_error`.
     """
     front = undominated(points)
     if not front or macs > max(point.macs for point in points):
         return None
-    return interpolated(front, min(macs, front[-1].macs), error)
+    return interpolated(front, min(macs, front[-1].macs), validation=validation)
 
 
 def interpolated(
-    dense: Sequence[Point], macs: float, error: Callable[[Point], BySeed] = test_error
+    dense: Sequence[Point], macs: float, *, validation: bool = False
 ) -> dict[int, float] | None:
-    """Error of a dense network of given MACs for each seed, linear in their logarithm.
-
-    Args:
-        dense: dense networks by MACs.
-        macs: of an image.
-        error: `test_error` or `validation_error`.
+    """Test or validation error of a dense network for each seed, linear in the logarithm of MACs.
 
     Returns:
         None outside the widths that were run; only seeds that both neighbours have.
@@ -238,13 +200,13 @@ def interpolated(
     if not dense or not dense[0].macs <= macs <= dense[-1].macs:
         return None
     upper = next(index for index, point in enumerate(dense) if point.macs >= macs)
+    errors = [point.validation if validation else point.error for point in dense]
     if dense[upper].macs == macs:
-        return dict(error(dense[upper]))
-    below, above = dense[upper - 1], dense[upper]
-    share = math.log(macs / below.macs) / math.log(above.macs / below.macs)
-    low, high = error(below), error(above)
-    shared = sorted(set(low) & set(high))
-    return {seed: (1 - share) * low[seed] + share * high[seed] for seed in shared}
+        return dict(errors[upper])
+    low, high = errors[upper - 1 : upper + 1]
+    below, above = dense[upper - 1].macs, dense[upper].macs
+    share = math.log(macs / below) / math.log(above / below)
+    return {seed: (1 - share) * low[seed] + share * high[seed] for seed in sorted({*low} & {*high})}
 
 
 @dataclass(frozen=True)
@@ -302,11 +264,8 @@ def at_equal_error(contest: Contest, among: Iterable[Point] | None = None) -> li
     """For each dense width the cheapest conditional row with no more validation error.
 
     A row of one seed has no interval: it is not compared with rows of several seeds. Fixed networks
-    that are rivals themselves, as pruned ones, choose nothing and are not looked for.
-
-    Args:
-        contest: dense and conditional rows.
-        among: dense networks to look at; None for all that rows are compared with.
+    that are rivals themselves, as pruned ones, choose nothing and are not looked for. `among`:
+    dense networks to look at; None for all that rows are compared with.
     """
     found = []
     for dense in contest.compared if among is None else among:

@@ -1,13 +1,7 @@
-"""What a result says, and the numbers by which networks are compared.
+"""What a stored result says, and the numbers by which networks are compared.
 
-What networks are compared by: (a verdict of a run) -> a number, the less the better.
-
-Bits of a text: (mean negative log-likelihood in nats) -> bits a symbol.
-
-A symbol is a byte, but for those that `ccenv.data.text` takes together as "other": there a bit says
-that it is one of them, not which.
-
-What a stored result says of itself: (result) -> verdict, data set, transforms and network.
+A symbol of a text is a byte, but for those that `ccenv.data.text` takes together as "other": there
+a bit says that it is one of them, not which.
 """
 
 import math

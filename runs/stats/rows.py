@@ -68,12 +68,7 @@ class Row:
 
 
 def make_rows(results: Mapping[str, Sequence[Result]], draw: str = "sampled") -> list[Row]:
-    """Summarises the results of each label.
-
-    Args:
-        results: label -> one result a seed; labels without any are left out.
-        draw: "sampled" or "mode" (the most probable masks).
-    """
+    """Summarises the results of each label."""
     present = {label: found for label, found in results.items() if found}
     datasets = {dataset_of(found[0]) for found in present.values()}
     rows = {row.label: row for name in datasets for row in _rows_of(present, name, draw)}

@@ -115,13 +115,7 @@ def verdict(contenders: Sequence[Contender], score: Score, among: str = "") -> V
 
 
 def objection(first: Contender, others: Sequence[Contender], score: Score) -> str:
-    """Why the first may not be called best; "" where nothing speaks against it.
-
-    Args:
-        first: the method with the best mean.
-        others: all others, best mean first; all have an interval.
-        score: what they are compared by.
-    """
+    """Why the first may not be called best; "" where nothing speaks against it."""
     better = "worse" if score.more_is_better else "better"
     close = [one for one in others if judge(first.interval, one.interval) != better]
     if close:

@@ -69,10 +69,6 @@ def lock_path(folder: Path) -> Path:
 def claim(folder: Path, wait: bool) -> Iterator[None]:
     """Locks a run's folder against other processes of this user; freed when the process dies.
 
-    Args:
-        folder: the run's.
-        wait: wait until it is free, or raise an error.
-
     Raises:
         BlockingIOError: if another process holds it and `wait` is False.
     """
@@ -81,6 +77,21 @@ def claim(folder: Path, wait: bool) -> Iterator[None]:
             yield
     except Timeout as error:
         raise BlockingIOError(f"expected {folder} to be free; another process runs it") from error
+
+
+def run_folders(root: Path) -> list[Path]:
+    """Folders of finished runs at or below a folder, by path.
+
+    Raises:
+        ValueError: if there is none.
+    """
+    folders = sorted({path.parent for path in root.rglob(RESULT)})
+    if not folders:
+        raise ValueError(
+            f"expected {root} to hold finished runs ({RESULT}), got none; "
+            "name a folder that ccenv train or ccenv compare wrote into"
+        )
+    return folders
 
 
 def start(folder: Path, config: Mapping[str, Any]) -> None:
@@ -99,11 +110,7 @@ def write_result(folder: Path, result: Mapping[str, Any]) -> None:
 
 
 def read_result(folder: Path) -> dict[str, Any] | None:
-    """The result of a finished run, None of any other.
-
-    Raises:
-        ValueError: if it is not as it was written.
-    """
+    """The result of a finished run, None of any other."""
     path = folder / RESULT
     try:
         result: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))

@@ -3,8 +3,6 @@
 A setting that a stored run does not name was at its default, so a new setting, at its default,
 changes no run's identity. Changing the default of a setting changes what stored runs mean: write
 the old value into them first.
-
-Settings of a run that are the program's own, beside the environment's and the agent's.
 """
 
 import hashlib
@@ -78,12 +76,7 @@ def environment_defaults() -> dict[str, Any]:
 
 
 def chosen_settings(config: Mapping[str, Any], agent_defaults: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings of a run that differ from the defaults, by name, as JSON holds them.
-
-    Args:
-        config: see `ccenv.runs.config.plan.Plan.config`.
-        agent_defaults: of the agent's own settings.
-    """
+    """Settings of a run that differ from the defaults, by name, as JSON holds them."""
     program = {k: v for k, v in config.items() if k not in (*AROUND, *GROUPS, "agent")}
     if program.get("eval_every") == validations_every(program["images"]):
         del program["eval_every"]

@@ -1,7 +1,4 @@
-"""JSON and texts on disk: (path, content) <-> a file that a reader sees whole or not at all.
-
-No search for cycles for a while: a block that makes millions of objects -> less time.
-"""
+"""JSON and texts on disk: (path, content) <-> a file that a reader sees whole or not at all."""
 
 import gc
 import json
@@ -42,11 +39,7 @@ def write_sealed(path: Path, content: Mapping[str, Any]) -> None:
 
 
 def check_json(path: Path) -> Any:
-    """Reads a file that only this package writes.
-
-    Raises:
-        ValueError: if it is no JSON any more.
-    """
+    """Reads a file that only this package writes."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:

@@ -1,11 +1,4 @@
-"""Where a result comes from: versions, machine, commit, checksums of data.
-
-What a result was measured with: the versions of the libraries, and the machine.
-
-The code behind a result: the checkout that this package lies in -> its git commit.
-
-Checksums of data sets: a name -> a hash of all images and labels, as they are here.
-"""
+"""Where a result comes from: versions of libraries, machine, git commit, checksums of data."""
 
 import functools
 import hashlib

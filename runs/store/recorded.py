@@ -44,13 +44,7 @@ def read_cells(path: Path) -> list[Result]:
 
 
 def cells_of(content: Any, path: Path, plans: Mapping[Key, Run]) -> list[Result]:
-    """The same of a file that was parsed.
-
-    Args:
-        content: parsed JSON.
-        path: where it is from, for messages.
-        plans: results of these get the settings that the plan has here.
-    """
+    """The same of a file that was parsed."""
     cells = content.get("cells", []) if isinstance(content, dict) else None
     if not isinstance(cells, list):
         raise ValueError(f"expected a comparison in {path}, got something else")
@@ -78,11 +72,7 @@ def read_table(path: Path) -> dict[str, Any]:
 
 
 def head_of(content: Mapping[str, Any], path: Path) -> dict[str, Any]:
-    """All of a recorded file but its cells, which have seals of their own.
-
-    Raises:
-        ValueError: if it is not as it was sealed.
-    """
+    """All of a recorded file but its cells, which have seals of their own."""
     head = {name: value for name, value in content.items() if name != "cells"}
     return dict(check_seal(head, str(path)))
 
@@ -95,11 +85,7 @@ def by_key(results: Iterable[Result]) -> dict[Key, Result]:
 def read_cell(
     cell: Any, where: str, content: Mapping[str, Any], plans: Mapping[Key, Run]
 ) -> Result:
-    """A result as its run wrote it, with the settings that differ from the defaults as `chosen`.
-
-    Raises:
-        ValueError: if something is missing or cannot be.
-    """
+    """A result as its run wrote it, with the settings that differ from the defaults as `chosen`."""
     check_seal(cell, where)
     try:
         shared = {part: content[name][cell[part]] for part, name in SHARED.items()}
@@ -114,13 +100,8 @@ def read_cell(
     )
 
 
-def is_comparison(path: Path) -> bool:
-    """Whether a file of the results' folder holds recorded runs in today's form."""
-    return holds_runs(json_file.check_json(path))
-
-
 def holds_runs(content: Any) -> bool:
-    """The same of a file that was parsed."""
+    """Whether parsed JSON of the results' folder holds recorded runs in today's form."""
     return isinstance(content, dict) and "cells" in content and content.get("format") == FORMAT
 
 
@@ -186,38 +167,34 @@ class Source:
 
 
 @uncollected()
-def load(
-    source: Source, *, beside_runs: bool = True, other_texts: bool = True
-) -> dict[Key, Result]:
-    """Recorded results of a sweep's plans.
+def load(source: Source, *, other_texts: bool = True) -> dict[Key, Result]:
+    """Recorded results of a sweep's plans, also those that other sweeps of the folder recorded.
+
+    Rows of two sweeps that agree in agent, settings and seed are one run.
 
     Args:
-        source: the file, and the plans.
-        beside_runs: they will stand beside runs on the data that are here, so these must be the
-            same; False for what is made of recorded results alone.
+        source: the sweep's file, which goes before the others of its folder, and the plans.
         other_texts: False to leave out, instead of refusing, what was recorded on the library of
             another Python than the one that runs.
 
     Raises:
-        ValueError: if the file was edited by hand, or recorded on other data than those here.
+        ValueError: if a file was edited by hand, or recorded on other data than those here.
     """
-    content = json_file.check_json(source.path) if source.path.exists() else {}
-    asked = asked_of(content, source.path, source.by_key(), other_texts)
-    if beside_runs:
-        check_data(source.path, asked.values())
-    return asked
-
-
-def asked_of(
-    content: Any, path: Path, plans: Mapping[Key, Run], other_texts: bool
-) -> dict[Key, Result]:
-    """Results of plans in a file that was parsed; see `load`."""
-    found = by_key(cells_of(content, path, plans))
-    return {
-        key: result
-        for key, result in found.items()
-        if key in plans and (other_texts or not is_of_another_library(result))
-    }
+    found: dict[Key, Result] = {}
+    plans = source.by_key()
+    others = sorted({*source.path.parent.glob("*.json")} - {source.path})
+    for path in (*others, *([source.path] if source.path.exists() else [])):
+        content = json_file.check_json(path)
+        if path != source.path and not holds_runs(content):
+            continue
+        asked = {
+            key: result
+            for key, result in by_key(cells_of(content, path, plans)).items()
+            if key in plans and (other_texts or not is_of_another_library(result))
+        }
+        check_data(path, asked.values())
+        found |= asked
+    return found
 
 
 def is_of_another_library(result: Mapping[str, Any]) -> bool:
@@ -226,30 +203,6 @@ def is_of_another_library(result: Mapping[str, Any]) -> bool:
         is_of_this_machine(name) and data_checksum(name) != recorded
         for name, recorded in result.get("data", {}).items()
     )
-
-
-@uncollected()
-def load_from_all(source: Source, *, other_texts: bool = True) -> dict[Key, Result]:
-    """Recorded results of a sweep's plans, also those that other sweeps of the folder recorded.
-
-    Rows of two sweeps that agree in agent, settings and seed are one run.
-
-    Args:
-        source: see `load`.
-        other_texts: see `load`.
-
-    Raises:
-        ValueError: as in `load`, for any of the files.
-    """
-    found: dict[Key, Result] = {}
-    plans = source.by_key()
-    for path in sorted(source.path.parent.glob("*.json")):
-        content = json_file.check_json(path) if path != source.path else None
-        if holds_runs(content):
-            others = asked_of(content, path, plans, other_texts)
-            check_data(path, others.values())
-            found |= others
-    return found | load(source, other_texts=other_texts)
 
 
 def unasked(source: Source) -> list[Result]:
@@ -265,9 +218,6 @@ def check_data(path: Path, results: Iterable[Mapping[str, Any]]) -> None:
         path: of the file, for messages.
         results: of plans, whose settings they have: what a file calls data is followed only where
             the plan names the same data set.
-
-    Raises:
-        ValueError: naming the data set.
     """
     pairs = set()
     for result in results:

@@ -2,8 +2,6 @@
 
 A seal tells damage and careless edits. It is no signature: who forges a result can make another;
 `ccenv validate` recomputes what it says.
-
-A result as read from a file -> the same result, or an error that names what was edited.
 """
 
 import hashlib
@@ -110,11 +108,7 @@ LENGTH = 24
 
 
 def sealed(content: Mapping[str, Any]) -> dict[str, Any]:
-    """The content with its seal.
-
-    Args:
-        content: what JSON holds; see `ccenv.runs.store.json_file.finite`.
-    """
+    """The content with its seal."""
     plain = without(content, SEAL)
     return {**plain, SEAL: digest(plain)}
 
@@ -129,10 +123,6 @@ def check_seal(content: Any, where: str) -> Any:
     """Refuses content that is not as it was sealed; what has no seal is older than seals are.
 
     Unless another name holds the checksum of all the rest: then the seal's own name was damaged.
-
-    Args:
-        content: parsed JSON.
-        where: the file, for the message.
 
     Raises:
         ValueError: if the seal is another.

@@ -1,9 +1,5 @@
 """Files of a stored run, read as untrusted input: limited sizes, plain files, no links.
 
-What a run trained with --export left: (folder or file) -> its file, and its data set.
-
-What settings in a file may name: (settings) -> nothing, or an error before any import.
-
 A folder from another person is data. Of the names in it only those of the project's own tables are
 followed, and the reader's own modules if the reader allows it (`--trust my_module`).
 """
@@ -19,7 +15,7 @@ from ccenv.base.checked_file import read_checked
 from ccenv.base.trust import check_named
 from ccenv.runs.store import folder as run_folder
 from ccenv.runs.store import json_file
-from ccenv.runs.store.seal import check_seal, edited
+from ccenv.runs.store.seal import check_result, check_seal, edited
 
 OF_ENVIRONMENT = {
     "dataset": "dataset",
@@ -46,9 +42,6 @@ def check_trusted(settings: Any, trusted: Sequence[str] = ()) -> None:
     Args:
         settings: a run's `config.json`, or settings by name; nothing in it has been followed yet.
         trusted: modules of the reader's own, with all that lies below them.
-
-    Raises:
-        ValueError: naming the setting and what it holds.
     """
     check_named(settings, PLACES, trusted)
 
@@ -78,23 +71,25 @@ def stored_file(folder: Path, *names: str) -> Path:
 
 
 def stored_object(folder: Path, name: str) -> dict[str, Any]:
-    """A JSON file of a run.
-
-    Raises:
-        ValueError: if it is missing, damaged, or holds something else than an object.
-    """
+    """A JSON file of a run."""
     found = json_file.check_json(stored_file(folder, name))
     if not isinstance(found, dict):
         raise ValueError(f"expected an object in {folder / name}, got {type(found).__name__}")
     return found
 
 
-def stored_text(folder: Path, name: str) -> str:
-    """A text of a run.
+def stored_result(folder: Path) -> dict[str, Any]:
+    """The result of a finished run, as it was sealed.
 
     Raises:
-        ValueError: if it is missing or no text.
+        ValueError: if it is missing, damaged, edited, or holds what cannot be.
     """
+    where = str(folder / run_folder.RESULT)
+    return check_result(check_seal(stored_object(folder, run_folder.RESULT), where), where)
+
+
+def stored_text(folder: Path, name: str) -> str:
+    """A text of a run."""
     path = stored_file(folder, name)
     try:
         return path.read_text(encoding="utf-8")
@@ -134,11 +129,7 @@ def stored_tensors(folder: Path, name: str) -> dict[str, Tensor]:
 
 
 def check_alike(stored: Mapping[str, Tensor], own: Mapping[str, Tensor], what: str) -> None:
-    """Refuses tensors of other names, shapes or types than those of what was built.
-
-    Raises:
-        ValueError: naming what differs.
-    """
+    """Refuses tensors of other names, shapes or types than those of what was built."""
     kinds = [{n: (list(t.shape), t.dtype) for n, t in found.items()} for found in (own, stored)]
     names = sorted(kinds[0].keys() | kinds[1].keys())
     other = [name for name in names if kinds[0].get(name) != kinds[1].get(name)]

@@ -16,11 +16,7 @@ Row = Mapping[str, Any]
 
 
 def recall_figure(rows: Sequence[Row]) -> Drawn:
-    """Two axes side by side: recall over memory, and over the share of blocks that are retrieved.
-
-    Args:
-        rows: of one gate, see `ccenv.runs.analysis.recalls.Recall`.
-    """
+    """Two axes side by side: recall over memory, and over the share of retrieved blocks."""
     probes = sorted({row["probes"] for row in rows})
     names = ["1 probe" if number == 1 else f"{number} probes" for number in probes]
     figure = new_figure(2.4 + legend_height([*names, ""]))

@@ -1,11 +1,7 @@
 """What TensorBoard shows beside curves: custom charts, and masks in the projector.
 
-The charts of TensorBoard's Custom Scalars tab, the same in every event file that holds them.
-
 TensorBoard merges the layouts of all runs and leaves out what is there twice. Tags of lines are
 regular expressions; those of bands are names: mean, lower and upper end.
-
-Masks of some hundred images for TensorBoard's projector: a verdict -> points with labels.
 """
 
 import shutil
@@ -85,12 +81,6 @@ def write_points(
     """Places evenly spread images of a verdict by their masks, beside the event file.
 
     Nothing is written for rules that keep the same blocks for every image.
-
-    Args:
-        writer: of the run.
-        simulator: whose split was judged.
-        evaluation: of the whole split, in its order.
-        images_seen: in training.
     """
     clear(Path(writer.log_dir))
     masks = torch.cat([mask.cpu() for mask in evaluation.masks], dim=1)

@@ -38,11 +38,7 @@ def columns() -> tuple[str, ...]:
 
 
 def hyperparameters(config: Mapping[str, Any]) -> dict[str, str | float]:
-    """A run's values of the columns that it has; numbers as floats, all else as short text.
-
-    Args:
-        config: see `ccenv.runs.config.plan.Plan.config`.
-    """
+    """A run's values of the columns that it has; numbers as floats, all else as short text."""
     program = {k: v for k, v in config.items() if not isinstance(v, Mapping)}
     flat = {**config["agent_settings"], **config["environment"], **program}
     known = {name: flat[name] for name in columns() if name in flat}

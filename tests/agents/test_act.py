@@ -7,7 +7,6 @@ from hypothesis import strategies as st
 
 from ccenv.agents.act import Act, going_on, halt
 from ccenv.data.toy import parity
-from ccenv.deploy.export import SkippingClassifier
 from ccenv.simulator.rollout import collect_rollout, walk
 from ccenv.simulator.simulator import Simulator
 
@@ -84,13 +83,6 @@ def test_products_of_the_shares_that_go_on_are_the_weights(values):
     assert int((shares > 0).sum()) + 1 == found.steps.item()
 
 
-def test_interpolation_by_the_values_themselves_would_lose_mass():
-    values = [0.3, 0.3, 0.4]
-    kept = [p * (1 - q) * (1 - r) for p, q, r in ((0.3, 0.3, 0.4), (0.3, 0.4, 0), (0.4, 0, 0))]
-    assert sum(kept) == pytest.approx(0.706)
-    assert halt(torch.tensor([values])).weights.sum().item() == pytest.approx(1)
-
-
 def test_the_answer_is_the_mean_of_all_steps_answers_that_the_weights_say():
     simulator, agent = pondering()
     observations, _, steps = walk(simulator, agent, None, torch.arange(32))
@@ -162,24 +154,6 @@ def test_without_exits_it_keeps_everything_and_learns_nothing():
     assert rollout.masks.all()
     assert agent.update(rollout) == {}
     assert agent.policy_macs == [0] * simulator.num_layers
-
-
-def test_it_is_exported_with_its_shares(tmp_path):
-    simulator, agent = pondering()
-    classifier = SkippingClassifier.from_agent(agent, halting_bias=-1.0)
-    classifier.save(tmp_path / "classifier.safetensors")
-    loaded = SkippingClassifier.load(tmp_path / "classifier.safetensors")
-    _, _, steps = walk(simulator, agent, None, torch.arange(32))
-    images, _ = simulator.data.batch(torch.arange(32))
-    torch.testing.assert_close(loaded(images, draw="mode"), steps[-1].outcome.logits)
-
-
-@pytest.mark.parametrize("epsilon", [0.0, 1.0])
-def test_an_epsilon_that_stops_nothing_or_everything_is_refused(epsilon):
-    with pytest.raises(ValueError, match=r"epsilon in \(0, 1\)"):
-        Act(simulator_of(2), epsilon=epsilon)
-    with pytest.raises(ValueError, match="num_steps of at least 2"):
-        simulator_of(2, network_kwargs={"num_steps": 1})
 
 
 @pytest.mark.slow

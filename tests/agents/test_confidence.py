@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 import ccenv
 from ccenv.agents.confidence import MEASURES, Confidence, threshold_of
 from ccenv.agents.reference_policies import Dense
-from ccenv.deploy.export import SkippingClassifier
 from ccenv.networks.core.protocol import dense_forward
 from ccenv.simulator.resume import restore_simulator, simulator_state
 from ccenv.simulator.settings import make_simulator
@@ -117,18 +116,6 @@ def test_thresholds_follow_a_network_that_learns_and_only_validation_inputs(trai
     assert torch.equal(fresh.parameters()["thresholds"], second)
 
 
-@pytest.mark.parametrize("name", NETWORKS)
-def test_an_exported_one_stops_where_it_stops(name, trained, tmp_path):
-    simulator = trained[name]
-    agent = Confidence(simulator, stop_shares=0.6)
-    SkippingClassifier.from_agent(agent, stop_shares=0.6).save(tmp_path / "file")
-    loaded = SkippingClassifier.load(tmp_path / "file")
-    found = ccenv.evaluate(simulator, agent, split="test", batch_size=1000)
-    images, _ = simulator.on_split("test", 1).data.batch(torch.arange(found.num_images))
-    _, masks = loaded.classify(images)
-    assert all(torch.equal(a, b) for a, b in zip(masks, found.masks, strict=True))
-
-
 def test_going_on_from_a_stored_state_is_never_having_stopped():
     simulators = [make(), make()]
     first, second = (Confidence(simulator, stop_shares=0.5) for simulator in simulators)
@@ -166,18 +153,3 @@ def test_a_threshold_parts_different_doubts_by_the_share(doubts, share):
     values = torch.tensor(doubts, dtype=torch.float64)
     stopped = int((values <= threshold_of(values, share)).sum())
     assert stopped == round(share * len(doubts))
-
-
-@pytest.mark.parametrize(
-    ("own", "message"),
-    [
-        ({"stop_shares": 1.5}, r"stop_shares in \[0, 1\]"),
-        ({"stop_shares": [0.5, 0.5]}, "one for each of 1 exits"),
-        ({"measure": "margins"}, "did you mean 'margin'"),
-    ],
-)
-def test_a_setting_that_does_not_fit_is_refused(own, message):
-    with pytest.raises(ValueError, match=message):
-        Confidence(make(), **own)
-    with pytest.raises(ValueError, match="expected observation='layer_input'"):
-        Confidence(make(observation="summary"))

@@ -177,19 +177,3 @@ def test_pondernets_gradient_is_that_of_the_expected_loss_and_the_divergence():
     agent.update(rollout)
     found = agent.units.layers[0][0].bias.grad
     torch.testing.assert_close(found, expected[None].detach(), rtol=1e-4, atol=1e-6)
-
-
-@pytest.mark.parametrize(
-    ("make", "given", "message"),
-    [
-        (BlockDrop, {"alpha": 0.5}, r"alpha in \(0.5, 1\]"),
-        (BlockDrop, {"curriculum_share": 1.5}, r"curriculum_share in \[0, 1\]"),
-        (SkipNet, {"supervised_share": -0.1}, r"supervised_share in \[0, 1\]"),
-        (SkipNet, {"start_density": 1.0}, r"start_density in \(0, 1\)"),
-        (PonderNet, {"prior_rate": 0.0}, r"prior_rate in \(0, 1\)"),
-        (PonderNet, {"prior_weight": -1.0}, "prior_weight to be a finite number of at least 0"),
-    ],
-)
-def test_settings_that_do_not_fit_are_refused(make, given, message):
-    with pytest.raises(ValueError, match=message):
-        make(simulator_of(2), **given)

@@ -2,11 +2,10 @@
 
 import itertools
 
-import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_agents import make_agent
+from probes import make_agent
 
 from ccenv.agents.advantages import leave_one_out
 from ccenv.agents.disarm import AntitheticBlocks, against_others, antithetic_weight
@@ -185,15 +184,3 @@ def test_several_pairs_of_an_image_learn_too():
     agent = make_agent("disarm", batch_size=16, env_settings={"group_size": 6})
     found = agent.update(collect_rollout(agent.simulator, agent, agent.generator))
     assert torch.tensor(list(found.values())).isfinite().all()
-
-
-@pytest.mark.parametrize(
-    ("given", "message"),
-    [
-        ({"env_settings": {"group_size": 3}}, "even group_size"),
-        ({"start_density": 1.0}, r"start_density in \(0, 1\)"),
-    ],
-)
-def test_a_setting_that_does_not_fit_is_refused_with_what_to_do(given, message):
-    with pytest.raises(ValueError, match=message):
-        make_agent("disarm", **given)

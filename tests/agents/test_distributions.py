@@ -7,6 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ccenv.agents.condnet import regularizers
 from ccenv.agents.distributions import IndependentBlocks, OrderedBlocks, keep_probability
 from ccenv.base.masks import mask_of_indices
 
@@ -74,3 +75,13 @@ def test_independent_blocks_are_kept_as_often_as_their_probability_says(probabil
     blocks = IndependentBlocks(torch.full((5000, 4), probability))
     share = blocks.sample(torch.Generator().manual_seed(seed)).float().mean().item()
     assert share == pytest.approx(probability, abs=0.02)
+
+
+def test_the_papers_regularizers_of_a_probability_table_are_the_numbers_worked_out_by_hand():
+    table = torch.tensor([[0.2, 0.8], [0.4, 0.0]])
+    # Means over images .3, .4; over blocks .5, .2; variances over images .01, .16, within .09, .04.
+    text = [0.05 + 0.15, (0.25 + 0.05) / 2, -(0.01 + 0.16)]
+    code = [0.05**2 + 0.15**2, 0.001 * (0.25**2 + 0.05**2), -(0.17 + 0.1 * 0.13)]
+    for variant, expected in (("text", text), ("code", code)):
+        found = [value.item() for value in regularizers(table, 0.25, variant)]
+        assert found == pytest.approx(expected, abs=1e-6)

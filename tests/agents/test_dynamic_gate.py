@@ -2,13 +2,11 @@
 
 import pytest
 import torch
-from test_agents import make_agent
+from probes import make_agent
 
-from ccenv.agents.dynamic_gate import DynamicGate
 from ccenv.agents.straight_through_ops import soft_masked_logits, straight_through
-from ccenv.deploy.export import SkippingClassifier
 from ccenv.simulator.evaluate import evaluate
-from ccenv.simulator.rollout import collect_rollout, walk
+from ccenv.simulator.rollout import collect_rollout
 
 COTRAIN = {
     "dataset": "digits",
@@ -66,25 +64,3 @@ def test_a_price_of_usage_closes_gates_and_without_one_the_task_opens_some():
         density[weight], error[weight] = sum(found.density) / 2, found.error
     assert density[20.0] < 0.1 < 0.5 < density[0.0]
     assert error[0.0] < 0.25 < error[20.0]
-
-
-def test_exported_it_gates_as_before(tmp_path):
-    agent = make_agent("dynamic_gate", 16, env_settings=COTRAIN, num_kept=(2, 1))
-    SkippingClassifier.from_agent(agent, num_kept=(2, 1)).save(tmp_path / "file")
-    images, _ = agent.simulator.data.batch(torch.arange(30))
-    loaded = SkippingClassifier.load(tmp_path / "file")
-    _, actions, _ = walk(agent.simulator, agent, None, torch.arange(30))
-    assert all(map(torch.equal, loaded.classify(images, None, draw="mode")[1], actions))
-
-
-@pytest.mark.parametrize(
-    ("given", "message"),
-    [
-        ({"num_kept": 7}, r"num_kept in 1\.\.num_blocks"),
-        ({"usage_weight": -1.0}, "usage_weight to be a finite number of at least 0"),
-    ],
-)
-def test_settings_that_do_not_fit_are_refused(given, message):
-    agent = make_agent("dynamic_gate", 2, env_settings=COTRAIN)
-    with pytest.raises(ValueError, match=message):
-        DynamicGate(agent.simulator, **given)

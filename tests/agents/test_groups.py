@@ -11,6 +11,12 @@ returns_of_twelve = st.lists(st.floats(-5, 5), min_size=12, max_size=12)
 
 
 @given(returns=returns_of_twelve)
+def test_leave_one_out_advantages_sum_to_zero_in_each_group(returns):
+    advantages = leave_one_out(torch.tensor(returns), group_size=4)
+    torch.testing.assert_close(advantages.view(3, 4).sum(dim=1), torch.zeros(3), atol=1e-4, rtol=0)
+
+
+@given(returns=returns_of_twelve)
 def test_with_no_twins_but_itself_leaving_twins_out_leaves_one_out(returns):
     values = torch.tensor(returns)
     torch.testing.assert_close(leave_twins_out(values, 4, 1), leave_one_out(values, 4))

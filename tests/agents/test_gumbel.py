@@ -4,15 +4,13 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_agents import make_agent
+from probes import make_agent
 
 from ccenv.agents.gumbel import relaxed_top_k
-from ccenv.agents.topk import underused
 from ccenv.base.masks import as_mask
 from ccenv.base.seeding import stream
-from ccenv.deploy.export import SkippingClassifier
 from ccenv.simulator.evaluate import evaluate
-from ccenv.simulator.rollout import collect_rollout, walk
+from ccenv.simulator.rollout import collect_rollout
 
 COTRAIN = {
     "dataset": "synthetic",
@@ -90,12 +88,6 @@ def test_independent_gates_come_to_their_rate():
     assert evaluate(agent.env, agent).density[0] == pytest.approx(0.25, abs=0.08)
 
 
-def test_a_block_kept_less_than_the_mean_rises_and_the_bias_sums_to_what_is_even():
-    mask = torch.tensor([[True, True, False], [True, False, False]])
-    assert underused(mask).tolist() == [-1.0, 0.0, 1.0]
-    assert underused(torch.eye(3, dtype=torch.bool)).tolist() == [0.0] * 3
-
-
 def shares(bias_rate):
     """Share of inputs that keep each of 8 blocks, where one's score is far ahead at first."""
     agent = make_agent(
@@ -110,13 +102,13 @@ def shares(bias_rate):
     )
     with torch.no_grad():
         agent.scores.layers[0][-1].bias[0] = 3.0
-    agent.learn(128 * 200)
+    agent.learn(128 * 90)
     return evaluate(agent.env, agent).masks[0].float().mean(dim=0)
 
 
 def test_the_bias_alone_comes_to_even_use_from_a_start_that_keeps_one_block():
     assert shares(0.0).max() > 0.95
-    assert shares(0.02).max() < 0.35
+    assert shares(0.05).max() < 0.35
 
 
 def test_the_bias_changes_which_blocks_are_kept_and_not_the_gradient_of_kept_ones():
@@ -142,29 +134,3 @@ def test_the_bias_is_in_files_and_states_and_without_a_rate_there_is_none():
         assert all(torch.equal(a, b) for a, b in zip(agent.bias, other.bias, strict=True))
     plain = make_agent("topk", batch_size=16)
     assert not [name for name in plain.parameters() if "bias." in name and "scores" not in name]
-
-
-def test_an_exported_policy_keeps_its_bias(tmp_path):
-    agent = make_agent("topk", batch_size=16, bias_rate=0.5, num_kept=1)
-    agent.learn(64)
-    classifier = SkippingClassifier.from_agent(agent, bias_rate=0.5, num_kept=1)
-    classifier.save(tmp_path / "file")
-    images, _ = agent.simulator.data.batch(torch.arange(50))
-    _, masks = SkippingClassifier.load(tmp_path / "file").classify(images, None, draw="mode")
-    _, actions, _ = walk(agent.simulator.on_split("train", 50), agent, None, torch.arange(50))
-    assert torch.equal(masks[0], as_mask(actions[0], 4))
-
-
-@pytest.mark.parametrize(
-    ("name", "given", "message"),
-    [
-        ("gumbel", {"draw": "orderd"}, "did you mean 'ordered'"),
-        ("gumbel", {"draw": "ordered", "num_kept": 5}, "num_kept in 1..num_blocks"),
-        ("gumbel", {"target_density": 0.0}, r"target_density in \(0, 1\]"),
-        ("gumbel", {"last_temperature": 0.0}, "temperatures above 0"),
-        ("topk", {"bias_rate": -0.1}, "bias_rate to be a finite number of at least 0"),
-    ],
-)
-def test_a_setting_that_does_not_fit_is_refused_with_what_to_do(name, given, message):
-    with pytest.raises(ValueError, match=message):
-        make_agent(name, **given)

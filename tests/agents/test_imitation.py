@@ -6,18 +6,14 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_agents import PROBE, make_agent
-from test_unit_and_exit_probes import OPTIMA
-from test_unit_and_exit_probes import make_agent as make_on
+from probes import OPTIMA, make_agent
 
-from ccenv.agents.imitation import Imitation
 from ccenv.agents.mask_menu import best_entries, make_menu, menu_returns, price_for
 from ccenv.base.masks import as_mask
 from ccenv.base.seeding import stream
 from ccenv.data.toy import probe_optimal_masks
 from ccenv.simulator.evaluate import evaluate
 from ccenv.simulator.rollout import collect_rollout
-from ccenv.simulator.simulator import Simulator
 
 sizes = st.lists(st.integers(1, 3), min_size=1, max_size=3)
 
@@ -61,18 +57,11 @@ def test_returns_and_costs_of_a_menu_are_those_of_walking_each_entry():
         torch.testing.assert_close(steps[-1].outcome.compute_cost[::2], costs[:, entry])
 
 
-def test_on_the_probe_what_is_found_is_the_optimum():
-    agent = make_agent("imitation", batch_size=64)
+@pytest.mark.parametrize("probe", OPTIMA)
+def test_what_is_found_is_the_optimum_as_executed(probe):
+    agent = make_agent("imitation", probe=probe)
     agent.simulator.begin()
-    best = probe_optimal_masks(agent.simulator.state.images, 2)
-    assert all(torch.equal(a, b) for a, b in zip(agent.search(), best, strict=True))
-
-
-@pytest.mark.parametrize("network", OPTIMA)
-def test_on_units_and_exits_what_is_found_is_the_optimum_as_executed(network):
-    agent = make_on("imitation", network)
-    agent.simulator.begin()
-    best = OPTIMA[network](agent.simulator.state.images)
+    best = OPTIMA[probe][1](agent.simulator.state.images)
     found = agent.search()
     executed = [agent.simulator.step(part).outcome.mask for part in found]
     assert all(torch.equal(a, b) for a, b in zip(executed, best, strict=True))
@@ -129,7 +118,7 @@ def test_what_is_remembered_is_the_newest_and_no_more_than_asked():
 
 
 def test_inputs_that_have_stopped_teach_later_exits_nothing():
-    agent = make_on("imitation", "probe-exit")
+    agent = make_agent("imitation", probe="exits")
     rollout = collect_rollout(agent.simulator, agent, agent.generator)
     agent.remember(rollout)
     parts = [part[-len(rollout.labels) :] for part in agent.seen]
@@ -151,31 +140,3 @@ def test_the_classifier_sees_no_label_once_it_has_learned():
     first = agent.act(observation, 0, stream(0, "x"))
     agent.simulator.state.labels.zero_()
     assert torch.equal(agent.act(observation, 0, stream(0, "x")), first)
-
-
-@pytest.mark.parametrize(
-    ("given", "message"),
-    [
-        ({"num_kept": 5}, "num_kept in 1..num_blocks"),
-        ({"cost_limit": 0.0}, "cost_limit"),
-        ({"menu_size": 0}, "menu_size of at least 1"),
-        (
-            {"env_settings": {"network": "mlp", "dataset": "synthetic", "weights": "cotrain"}},
-            "expected a frozen network",
-        ),
-    ],
-)
-def test_a_setting_that_does_not_fit_is_refused_with_what_to_do(given, message):
-    with pytest.raises(ValueError, match=message):
-        make_agent("imitation", **given)
-
-
-def test_inputs_with_prices_of_their_own_are_refused():
-    priced = PROBE | {"reward_kwargs": {}, "context": {"cost_weight": [0.1, 1.0]}}
-    simulator = Simulator(4, **priced)
-    simulator.seed(0)
-    with pytest.raises(ValueError, match="no context"):
-        Imitation(simulator)
-    plain = Simulator(4, **PROBE)
-    plain.seed(0)
-    assert Imitation(plain).menu[0].shape == (256, 4)

@@ -16,7 +16,6 @@ from ccenv.agents.straight_through_ops import soft_masked_logits
 from ccenv.base.masks import as_mask, gate_values_of
 from ccenv.base.seeding import stream
 from ccenv.networks.core.protocol import walk as walk_network
-from ccenv.networks.learning.training import weighted
 from ccenv.rewards.block_use import Balance, tangent
 from ccenv.simulator.evaluate import evaluate
 from ccenv.simulator.resume import restore_simulator, simulator_state
@@ -189,10 +188,10 @@ def test_gates_outside_of_zero_and_one_are_refused(values):
 
 def test_gates_at_some_layers_only_are_refused():
     simulator = simulator_of(4)
-    with pytest.raises(ValueError, match="every one of 1 gates"), weighted(simulator.trainer, []):
-        pass
-    with pytest.raises(ValueError, match=r"num_kept in 1\.\.num_blocks"):
-        NoisyTopK(simulator, num_kept=9)
+    images, labels = simulator.data.batch(torch.arange(4))
+    kept = [torch.ones(4, n, dtype=torch.bool) for n in simulator.num_blocks]
+    with pytest.raises(ValueError, match="every one of 1 gates"):
+        simulator.trainer.update(images, labels, kept, values=[])
 
 
 @given(

@@ -11,11 +11,7 @@ from ccenv.data import Split
 from ccenv.data.toy import (
     NUM_DOMAINS,
     NUM_LABELS,
-    PROBE_SETTINGS,
-    probe_exit_masks,
     probe_images,
-    probe_optimal_masks,
-    probe_unit_masks,
 )
 from ccenv.envs.vector import BlockSelectionVectorEnv
 from ccenv.mdp import dynamics
@@ -87,14 +83,6 @@ PROBES = {
     "numbers": ({"network": stepwise}, step_masks, 64 / 88, NUMBERS),
     "symbols": (TOLD, step_masks, 64 / 88, {**NUMBERS, "embedding_size": ONE_HOT}),
     "embeddings": (TOLD, step_masks, 64 / 88, {**NUMBERS, "embedding_size": 2}),
-    "blocks": (
-        {k: v for k, v in PROBE_SETTINGS.items() if k != "dataset"},
-        lambda images: probe_optimal_masks(images, 2),
-        26 / 152,
-        {"num_kept": 1},
-    ),
-    "units": ({"network": "probe-residual"}, probe_unit_masks, 130 / 430, {}),
-    "exits": ({"network": "probe-exit"}, probe_exit_masks, 0.625, {}),
 }
 """The environment's settings, the best masks, and what they cost on average."""
 
@@ -116,7 +104,7 @@ def judged(agent, best_masks):
     return share, steps[-1].outcome.compute_cost.mean().item()
 
 
-FAST, SLOW = ("numbers", "symbols", "exits"), pytest.mark.slow
+FAST, SLOW = ("numbers", "symbols"), pytest.mark.slow
 SMALL_EXITS = {"network": "probe-exit", "observation": "certainty"}
 
 
@@ -205,22 +193,6 @@ def test_a_checkpoint_holds_shift_and_spread():
     assert torch.equal(fresh.act(observation, 0), trained.act(observation, 0))
     assert trained.numbers.shift != 0
     assert fresh.numbers.shift == trained.numbers.shift
-
-
-@pytest.mark.parametrize(
-    ("settings", "message"),
-    [
-        ({"paired_masks": 3}, "paired_masks that divide it"),
-        ({"cost_limit": 0.0}, "cost_limit"),
-        ({"num_kept": 5}, "num_kept in 1..num_blocks"),
-        ({"num_kept": 2, "max_kept": 1}, "min_kept <= num_kept <= max_kept"),
-        ({"num_kept": 2, "min_kept": 3}, "min_kept <= num_kept <= max_kept"),
-        ({"spread": 0.0}, "spread"),
-    ],
-)
-def test_a_setting_that_does_not_fit_is_refused_with_what_to_do(settings, message):
-    with pytest.raises(ValueError, match=message):
-        make_agent({"network": stepwise}, 8, **settings)
 
 
 def test_certainty_before_an_exit_is_the_answers_and_elsewhere_the_networks_own():

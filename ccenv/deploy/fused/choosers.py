@@ -85,11 +85,7 @@ def draws(choosers: Sequence[AnyChooser] | None) -> bool:
 
 
 def check_number(choosers: Sequence[AnyChooser] | None, num_gates: int) -> None:
-    """Refuses choosers of which there is not one for each gate.
-
-    Raises:
-        ValueError: saying how many there are.
-    """
+    """Refuses choosers of which there is not one for each gate."""
     if choosers is not None and len(choosers) != num_gates:
         raise ValueError(
             f"expected a chooser for each of {num_gates} gated layers, got {len(choosers)}"
@@ -97,11 +93,7 @@ def check_number(choosers: Sequence[AnyChooser] | None, num_gates: int) -> None:
 
 
 def check_rule(chooser: Chooser, blocks: int) -> None:
-    """Refuses a rule that does not fit a gate of so many blocks.
-
-    Raises:
-        ValueError: if a name or number is impossible.
-    """
+    """Refuses a rule that does not fit a gate of so many blocks."""
     check_names([chooser.rule], RULES, "rule")
     check_names([chooser.activation], ("tanh", "relu"), "activation")
     if not 1 <= chooser.num_kept <= blocks:
@@ -109,11 +101,7 @@ def check_rule(chooser: Chooser, blocks: int) -> None:
 
 
 def check_maps(chooser: Chooser, look_size: int, blocks: int) -> None:
-    """Refuses maps that do not lead from a look to the blocks.
-
-    Raises:
-        ValueError: saying what they lead from and to.
-    """
+    """Refuses maps that do not lead from a look to the blocks."""
     if isinstance(chooser.maps, Tensor):
         if chooser.maps.shape != (blocks,):
             raise ValueError(f"expected {blocks} scores, got {list(chooser.maps.shape)}")

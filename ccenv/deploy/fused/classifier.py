@@ -1,21 +1,26 @@
 """A network and its policy in one compiled call: (network, choosers) -> inputs to logits and masks.
 
 It computes what a network of affine maps and an affine policy compute, to rounding; of equal scores
-the first one counts.
+the first one counts. For one input the calls between layers take longer than the layers themselves.
 """
 
-from collections.abc import Sequence
+from array import array
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from ccenv.base.registry import check_names
-from ccenv.deploy.fused.call import CompiledCall
-from ccenv.deploy.fused.choosers import AnyChooser, Chooser, check_number
+from ccenv.deploy.fused.choosers import AnyChooser, Chooser, check_number, draws
 from ccenv.deploy.fused.network import NetworkWriter, why_not_written
+from ccenv.deploy.fused.program import header, run_program
 from ccenv.mdp.observations import LAST_SYMBOLS
 from ccenv.networks.core.lowering import Affine, Blocks, Embed, lowered, why_not_lowered
+from ccenv.sparse.cpu.addresses import MIN_SHARED_ROWS, share_rows
+
+# Rows at once: enough to share weights, few enough that what lies between layers stays in cache.
+CHUNK_BYTES, MIN_CHUNK = 1 << 19, 64
 
 
 def why_not_fused(network: Any) -> str | None:
@@ -28,8 +33,11 @@ def reads_symbols(network: Any) -> bool:
     return why_not_fused(network) is None and isinstance(lowered(network).operations[0], Embed)
 
 
-class FusedClassifier(CompiledCall):
-    """Images, float32 [batch, ...], or windows of symbols, int64, to logits in one call."""
+class FusedClassifier:
+    """Images, float32 [batch, ...], or windows of symbols, int64, to logits in one call.
+
+    The weights are copies, as they are now.
+    """
 
     def __init__(
         self,
@@ -71,18 +79,91 @@ class FusedClassifier(CompiledCall):
         if observation == "summary" and choosers is not None and image_shape is None:
             raise ValueError("expected image_shape (channels, height, width) for 'summary'")
         self.in_features = maps[0].weight.shape[1]
-        super().__init__(
-            NetworkWriter(operations, choosers, observation, image_shape, keep_all).write(),
-            choosers,
-            num_blocks=() if keep_all else num_blocks,
+        num_classes, macs = len(maps[-1].weight), sum(found.weight.numel() for found in maps)
+        writer = NetworkWriter(operations, choosers, observation, image_shape, keep_all).write()
+        self.num_blocks = () if keep_all else tuple(num_blocks)
+        self.num_classes, self._macs, self._writer = num_classes, macs, writer
+        self.prepare: Callable[[Tensor], Tensor] | None = None
+        """makes what the network sees of the inputs that a call is given; None: they are it."""
+        self.stream: Callable[[Tensor], torch.Generator] | None = None
+        """what draws the masks of inputs where a call is given no generator."""
+        self.draws = draws(choosers)
+        # Where there is no gated layer there is nothing to choose.
+        self.chooses = choosers is not None or not self.num_blocks
+        first = header(
+            len(writer.codes),
+            len(self.num_blocks),
             # A symbol takes the place of two floats.
-            in_floats=2 * self.stem.window if self.stem else self.in_features,
-            num_classes=len(maps[-1].weight),
-            macs=sum(found.weight.numel() for found in maps),
+            2 * self.stem.window if self.stem else self.in_features,
+            num_classes,
+            max(MIN_CHUNK, CHUNK_BYTES // (4 * writer.floats)),
+            writer.floats,
         )
+        self._program = torch.tensor([first, *writer.codes], dtype=torch.int64)
+        self._at_program = self._program.data_ptr()
+        # They make masks and logits faster than torch.empty does.
+        self._no_bits, self._no_floats = torch.empty(0, dtype=torch.bool), torch.empty(0)
+
+    def __call__(
+        self,
+        inputs: Tensor,
+        masks: Sequence[Tensor] | None = None,
+        generator: torch.Generator | None = None,
+    ) -> tuple[Tensor, list[Tensor]]:
+        """Classifies inputs.
+
+        Args:
+            inputs: [batch, ...] on the CPU, or what `prepare` wants.
+            masks: bool [batch, num_blocks] by layer, where there are no choosers.
+            generator: of the uniform numbers of the rules "drawn" and "drawn_k".
+
+        Returns:
+            Logits [batch, num_classes] and the masks.
+
+        Raises:
+            TypeError: if inputs or masks have the wrong type.
+            ValueError: if shapes do not fit, masks are missing or not wanted, or there is no
+                generator to draw from.
+        """
+        if self.prepare is not None:
+            inputs = self.prepare(inputs)
+        inputs = self.checked(inputs)
+        batch = inputs.shape[0]
+        if self.draws and generator is None and self.stream is not None:
+            generator = self.stream(inputs)
+        if not self.chooses:
+            masks = self._checked_masks(masks, batch)
+        elif masks is not None:
+            raise ValueError("expected no masks: choosers choose them")
+        else:
+            masks = [self._no_bits.new_empty(batch, n) for n in self.num_blocks]
+        logits = self._no_floats.new_empty(batch, self.num_classes)
+        uniforms = self._uniforms(batch, generator) if self.draws else ()
+        used = (inputs, logits, *masks, *uniforms)
+        job = array("q", [self._at_program, *[tensor.data_ptr() for tensor in used]])
+        at_job = job.buffer_info()[0]
+        if batch < MIN_SHARED_ROWS:
+            # A call takes as long as a small network.
+            wrong = run_program(at_job, 0, batch)
+        else:
+            found: list[int] = []
+            share_rows(lambda *part: found.append(run_program(at_job, *part)), batch, self._macs)
+            wrong = sum(found)
+        if wrong:
+            assert self.stem is not None
+            raise ValueError(
+                f"expected symbols in 0..{self.stem.num_symbols - 1}, got {int(inputs.min())} to "
+                f"{int(inputs.max())}"
+            )
+        return logits, masks
 
     def checked(self, inputs: Tensor) -> Tensor:
-        """See `CompiledCall.checked`; whether there are such symbols, the program finds."""
+        """Inputs as the program reads them, one after the other in memory.
+
+        Raises:
+            TypeError: if they have the wrong type.
+            ValueError: if they do not fit; whether there are such symbols, the program finds.
+        """
         if self.stem is not None:
             length, shape = self.stem.window, inputs.shape
             if inputs.dtype is not torch.int64 or not inputs.is_cpu:
@@ -101,13 +182,19 @@ class FusedClassifier(CompiledCall):
             )
         return inputs.contiguous()
 
-    def refused(self, inputs: Tensor) -> Exception:
-        """The error of symbols that there are not: nothing is looked up of them."""
-        assert self.stem is not None
-        return ValueError(
-            f"expected symbols in 0..{self.stem.num_symbols - 1}, got {int(inputs.min())} to "
-            f"{int(inputs.max())}"
-        )
+    def _uniforms(self, batch: int, generator: torch.Generator | None) -> list[Tensor]:
+        if generator is None:
+            raise ValueError("expected a generator: masks are drawn")
+        return [torch.rand(batch, n, generator=generator) for n in self.num_blocks]
+
+    def _checked_masks(self, masks: Sequence[Tensor] | None, batch: int) -> list[Tensor]:
+        shapes = [(batch, n) for n in self.num_blocks]
+        if masks is None or [tuple(mask.shape) for mask in masks] != shapes:
+            got = "none" if masks is None else [list(mask.shape) for mask in masks]
+            raise ValueError(f"expected masks of shapes {shapes}, got {got}")
+        if any(mask.dtype is not torch.bool or not mask.is_cpu for mask in masks):
+            raise TypeError("expected bool masks on the CPU")
+        return [mask.contiguous() for mask in masks]
 
 
 __all__ = ["Chooser", "FusedClassifier", "why_not_fused"]

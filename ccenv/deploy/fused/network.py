@@ -82,11 +82,7 @@ class NetworkWriter:
 
     @property
     def stem(self) -> Embed:
-        """What reads the symbols.
-
-        Raises:
-            ValueError: if there are none.
-        """
+        """What reads the symbols."""
         first = self.operations[0]
         if not isinstance(first, Embed):
             raise ValueError("expected a chooser without embeddings for a network without symbols")

@@ -1,9 +1,4 @@
-"""What a policy's cheap look is made of: images -> averages of pixels, activations -> norms.
-
-Addresses are int64, as everywhere in the CPU kernels.
-
-Gumbel noise in vectors: (uniform numbers, scores) -> scores with noise, in place.
-"""
+"""What a policy's cheap look is made of, and Gumbel noise; addresses are int64."""
 
 from typing import Any
 

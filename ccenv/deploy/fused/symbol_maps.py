@@ -105,11 +105,7 @@ def write_rows(
 
 
 def check_embeddings(embeddings: Tensor, columns: int, stem: Embed) -> None:
-    """Refuses a map that does not read the embeddings of a window's last symbols.
-
-    Raises:
-        ValueError: saying what it reads.
-    """
+    """Refuses a map that does not read the embeddings of a window's last symbols."""
     symbols, size = embeddings.shape
     if symbols != stem.num_symbols or columns % size or not 1 <= columns // size <= stem.window:
         raise ValueError(
@@ -119,11 +115,7 @@ def check_embeddings(embeddings: Tensor, columns: int, stem: Embed) -> None:
 
 
 def write_lists(writer: Writer, stem: Embed, chooser: ListChooser, gate: int, blocks: int) -> None:
-    """Adds the instruction that looks a mask up.
-
-    Raises:
-        ValueError: if the lists do not fit symbols and blocks.
-    """
+    """Adds the instruction that looks a mask up."""
     lists, keys = chooser.lists, chooser.num_keys
     entries, kept = lists.shape
     fits = (

@@ -2,13 +2,12 @@
 
 Time: each block once a prefix and input, so 2 ** units - 1 blocks for each input of a network with
 one block a gate; it is estimated from one path through all gates and told before any chunk starts.
-
-Chunks of a table by several processes: rank 0 gives them out, all do one each, rank 0 keeps.
 """
 
 import contextlib
 import copy
 import dataclasses
+import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import as_completed
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ccenv.base.masks import random_mask
 from ccenv.base.ranks import ALONE, OneProcess, Ranks
 from ccenv.data import Split
 from ccenv.mask_table.building.checks import (
@@ -36,7 +36,6 @@ from ccenv.mask_table.building.checks import (
 from ccenv.mask_table.building.chunks import (
     Answers,
     Job,
-    forget,
     joined,
     read_chunk,
     work,
@@ -48,6 +47,24 @@ from ccenv.mask_table.header import Header
 from ccenv.mask_table.menus import Menus, menus_of
 from ccenv.mask_table.table import MaskTable, write_table
 from ccenv.networks.core.protocol import as_gated
+
+
+def drawn_menu(num_blocks: int, count: int, generator: torch.Generator) -> tuple[str, ...] | None:
+    """A menu of about so many masks: nothing, everything, and masks drawn at all densities.
+
+    Args:
+        num_blocks: of the gate.
+        count: most masks, at least 2; None is answered where all masks are no more.
+        generator: of the draws; masks that are drawn twice are kept once.
+    """
+    if count < 2:
+        raise ValueError(f"expected a menu of at least 2 masks a gate, got {count}")
+    if num_blocks < 63 and 1 << num_blocks <= count:
+        return None
+    rows = [torch.zeros(num_blocks, dtype=torch.bool), torch.ones(num_blocks, dtype=torch.bool)]
+    for place in range(count - 2):
+        rows.append(random_mask(1, num_blocks, (place + 0.5) / (count - 2), generator)[0])
+    return tuple(sorted({"".join("01"[int(bit)] for bit in row) for row in rows}))
 
 
 def given_out(
@@ -166,12 +183,13 @@ def build(
     with held(folder):
         found = all_chunks(job, split, header, folder, processes, ranks, tell, progress)
         look = looks(job.network, split, rows, batch_size)
-        early = earlier_bills(job.network, split.batch(first_row(split))[0], chosen)
+        one, _ = split.batch(torch.zeros_like(split.labels[:1]))
+        early = earlier_bills(job.network, one, chosen)
         bills = np.concatenate([early, found.macs])
         right = np.packbits(found.right, axis=1)
         table = MaskTable(header, right, found.nll, found.macs, look, bills)
         write_table(path, table)
-        forget(folder)
+        shutil.rmtree(folder, ignore_errors=True)
     return table
 
 
@@ -232,11 +250,6 @@ def all_chunks(
     for number, result in work or done(job, split, left, processes):
         keep(number, result)
     return joined([found[number] for number, _ in chunks])
-
-
-def first_row(split: Split) -> Tensor:
-    """Place of the first input: int64 [1]."""
-    return torch.zeros(1, dtype=torch.int64, device=split.labels.device)
 
 
 def looks(network: Any, split: Split, rows: int, size: int) -> NDArray[np.float32]:

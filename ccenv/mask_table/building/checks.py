@@ -1,9 +1,4 @@
-"""Before a table is built or used: whether a network can have one, and whether it is its own.
-
-What can have a table: (network, menus, number of inputs) -> nothing, or a refusal.
-
-Whether a table is of a network and a split: (header, network, split) -> nothing, or refused.
-"""
+"""Before a table is built or used: whether a network can have one, and whether it is its own."""
 
 import hashlib
 from collections.abc import Iterator, Mapping
@@ -24,11 +19,7 @@ MOST_BYTES = 2**29
 
 
 def check_frozen(network: Any) -> None:
-    """Refuses a network that learns: its table would be wrong after the next update.
-
-    Raises:
-        ValueError: saying what to do.
-    """
+    """Refuses a network that learns: its table would be wrong after the next update."""
     if network.defines("every_answer"):
         raise ValueError(
             "expected a network that answers once, got a stream: a table would hold its last answer"
@@ -44,11 +35,7 @@ def check_frozen(network: Any) -> None:
 
 
 def rows_of(split: Split, limit: int | None) -> int:
-    """How many inputs a table has.
-
-    Raises:
-        ValueError: if there are not so many.
-    """
+    """How many inputs a table has."""
     rows = len(split) if limit is None else limit
     if not 1 <= rows <= len(split):
         raise ValueError(f"expected a limit of 1..{len(split):,} inputs, got {rows:,}")
@@ -62,11 +49,7 @@ def table_bytes(menus: Menus, num_images: int) -> int:
 
 
 def check_size(menus: Menus, num_images: int, most_bytes: int) -> None:
-    """Refuses a table that is too large, and says how large it would be.
-
-    Raises:
-        ValueError: with what to do.
-    """
+    """Refuses a table that is too large, and says how large it would be."""
     size = table_bytes(menus, num_images)
     masks, units = num_masks_of(menus), sum(menu.num_blocks for menu in menus)
     what = f"a table of {masks:,} masks ({units} blocks) of {num_images:,} inputs"
@@ -120,9 +103,6 @@ def check_is_of(
         network: that it should be of; None: not compared.
         split: whose first inputs it should be of; None: not compared.
         said: fields of the header and what they should be, such as `dataset`.
-
-    Raises:
-        ValueError: saying what differs.
     """
     wanted = dict(said)
     if network is not None:

@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import shutil
 import signal
 import threading
 from collections.abc import Iterator
@@ -48,11 +47,7 @@ class Job:
 
 
 def joined(parts: list[Answers]) -> Answers:
-    """Answers of neighbouring inputs as one.
-
-    Raises:
-        ValueError: if their bills differ.
-    """
+    """Answers of neighbouring inputs as one."""
     macs = parts[0].macs
     if any(not np.array_equal(macs, part.macs) for part in parts):
         raise ValueError("expected a bill that masks alone decide, got different ones for inputs")
@@ -123,8 +118,3 @@ def die_with_parent() -> None:
 def work(inputs: Tensor, labels: Tensor) -> Answers:
     """One chunk, in a worker."""
     return _JOB[0](inputs, labels)
-
-
-def forget(folder: Path) -> None:
-    """Removes chunks that a table holds."""
-    shutil.rmtree(folder, ignore_errors=True)

@@ -8,13 +8,8 @@ A policy is one of four forms; the last three are those of `ccenv.mask_table.eva
 - masks: [num_masks] or [n, num_masks], probabilities of all masks;
 - numbers: int64 [1] or [n], a mask's number.
 
-Where a form has a row for each input, `images` (int64 [n], rising) says which inputs these are.
-
-Checks names of entries: (a name) -> nothing, or an error that says why it is refused.
-
-A name is shown beside the names of baselines, to readers in a terminal and on pages.
-
-A policy for a table as a file without code: one of three forms <-> safetensors, checked.
+Where a form has a row for each input, `images` (int64 [n], rising) says which inputs these are. A
+name is shown beside the names of baselines, to readers in a terminal and on pages.
 """
 
 import unicodedata
@@ -27,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ccenv.base.checked_arrays import DamagedFileError, read_arrays, write_arrays
-from ccenv.mask_table.evaluation.exact import Outcomes, checked_keep, checked_masks, checked_numbers
+from ccenv.mask_table.evaluation.exact import Outcomes
 
 MOST_LETTERS = 60
 RESERVED = (
@@ -50,11 +45,7 @@ LOOK_ALIKE = str.maketrans("013457@$", "oleastas")
 
 
 def check_name(name: str) -> None:
-    """Refuses names that cannot be shown, or that pass for another's.
-
-    Raises:
-        ValueError: if it is empty, too long or not printable, mixes alphabets, or is reserved.
-    """
+    """Refuses names that cannot be shown, or that pass for another's."""
     if not name.strip() or not name.isprintable() or len(name) > MOST_LETTERS:
         raise ValueError(f"expected a name of 1..{MOST_LETTERS} printed letters, got {name[:80]!r}")
     alphabets = {alphabet_of(c) for c in name if c.isalpha()}
@@ -207,11 +198,7 @@ def key_of(form: str, price: float) -> str:
 
 
 def check_keys(names: Mapping[str, Any]) -> dict[float, str]:
-    """Finds the form of each price: {price: form}.
-
-    Raises:
-        ValueError: if there is not one of each, or another array beside them.
-    """
+    """Finds the form of each price: {price: form}."""
     left, forms = set(names), {}
     for price in PRICES:
         found = [form for form in ENTRY_FORMS if key_of(form, price) in left]
@@ -253,11 +240,7 @@ def read_entry(path: Path) -> Entry:
 
 
 def check_images(images: NDArray[Any], num_images: int) -> None:
-    """Refuses all but every input once, in order.
-
-    Raises:
-        ValueError: saying what is wrong.
-    """
+    """Refuses all but every input once, in order."""
     if images.dtype != np.int64 or images.ndim != 1:
         raise ValueError(f"expected images int64 [n], got {images.dtype} {list(images.shape)}")
     if (np.diff(images) <= 0).any():
@@ -272,7 +255,7 @@ def check_images(images: NDArray[Any], num_images: int) -> None:
 def as_policy(
     policy: Policy, entry: Entry, outcomes: Outcomes, looks: NDArray[np.float32]
 ) -> dict[str, Any]:
-    """A policy as `value` takes it, with a row for each input, or one for all.
+    """A policy as `value` takes it, which checks the rest; a row for each input, or one for all.
 
     Args:
         policy: form and array.
@@ -291,7 +274,7 @@ def as_policy(
         )
     if array.dtype.kind == "f" and not np.isfinite(array).all():
         raise ValueError(f"expected finite numbers in {form}, got NaN or infinity")
-    n, units = len(outcomes.scores), outcomes.num_units
+    units = outcomes.num_units
     if form == "linear":
         if units is None or array.shape != (looks.shape[1] + 1, units):
             raise ValueError(
@@ -302,9 +285,4 @@ def as_policy(
     rows = len(array) if array.ndim > (0 if form == "numbers" else 1) else 1
     if rows > 1 and entry.images is None:
         raise ValueError(f"expected images beside {form} with {rows:,} rows, got none")
-    # Checked here, so that what is refused is refused before anything is looked up.
-    shape = n, len(outcomes.costs)
-    if form == "numbers":
-        return {form: checked_numbers(array, shape)}
-    wide = array.astype(np.float64)
-    return {form: checked_masks(wide, shape) if form == "masks" else checked_keep(wide, n, units)}
+    return {form: array}

@@ -9,8 +9,6 @@ three forms, by keyword:
 
 Each may have one row instead of n: the same for all inputs. Answers are of each input, so that
 their mean is the policy's and their spread tells how sure it is.
-
-Forms of policies: what somebody gives -> numbers or probabilities of every input, or refused.
 """
 
 from collections.abc import Callable, Iterator

@@ -1,15 +1,10 @@
 """Dense baselines: a small convolutional network, and networks with dropout of units.
 
-A small convolutional network with nothing to choose: the rival that policies on images have.
-
-Strided 3 x 3 convolutions with batch norm (Ioffe and Szegedy 2015, arXiv 1502.03167), which costs
-nothing: with fixed statistics it is folded into the weights before it.
-
-Dense networks with dropout of units as it should be: rescaled in training, off at test.
-
-Srivastava et al. 2014, "Dropout: A Simple Way to Prevent Neural Networks from Overfitting": the
-networks `mlp-dropout-0.2` and `mlp-dropout-0.5`. The paper's authors left dropout on at test and
-rescaled nothing: that is the agent `block_dropout` with blocks of one unit.
+Batch norms (Ioffe and Szegedy 2015, arXiv 1502.03167) cost nothing: with fixed statistics they are
+folded into the weights before them. Dropout is as it should be, rescaled in training, off at test:
+Srivastava et al. 2014, "Dropout: A Simple Way to Prevent Neural Networks from Overfitting". The
+paper's authors left it on at test and rescaled nothing: that is the agent `block_dropout` with
+blocks of one unit.
 """
 
 import itertools
@@ -46,9 +41,6 @@ def small_conv(
         units: of hidden layers behind the flattened maps.
         strides: pixels from place to place of each convolution; none: 2 each.
         padded: whether edges are padded by half a kernel; without, there are fewer places.
-
-    Raises:
-        ValueError: if a size is impossible, or there is not one stride and kernel a convolution.
     """
     maps = positive_ints(channels, "channels")
     widths = positive_ints(units, "units", allow_none=True)
@@ -88,16 +80,7 @@ class DropoutMLP(GatedMLP):
     """
 
     def __init__(self, *sizes: Any, dropout: float, **settings: Any) -> None:
-        """Builds the layers.
-
-        Args:
-            *sizes: see `GatedMLP`.
-            dropout: share of units dropped, in [0, 1).
-            **settings: see `GatedMLP`.
-
-        Raises:
-            ValueError: if the share is out of range, or as in `GatedMLP`.
-        """
+        """Takes the share of units dropped, in [0, 1), beside what `GatedMLP` takes."""
         if not 0 <= dropout < 1:
             raise ValueError(f"expected dropout in [0, 1), got {dropout}")
         super().__init__(*sizes, **settings)

@@ -2,16 +2,8 @@
 
 Zhu and Gupta 2017, "To prune, or not to prune: exploring the efficacy of pruning for model
 compression" (arXiv 1710.01878): while the network learns, its smallest weights become zero for
-good, many at first and few at the end. It is one network for all inputs: a policy must gain more.
-
-Weights that become fewer while they learn: (layers, MACs to leave) -> which weights are kept.
-
-Zhu and Gupta 2017, "To prune, or not to prune: exploring the efficacy of pruning for model
-compression" (arXiv 1710.01878).
-
-Pruning and choosing together: blocks of a hidden layer whose weights are pruned as well.
-
-What is left of choosing where a fixed network has already given up the weights that nobody needs.
+good, many at first and few at the end. It is one network for all inputs: a policy must gain more;
+or a hidden layer in blocks, to see what is left of choosing where weights are pruned as well.
 """
 
 import itertools
@@ -25,7 +17,12 @@ from torch import Tensor, nn
 from ccenv.networks.core.mlp import Sizes, positive_ints
 from ccenv.networks.core.sequential import GatedSequential
 from ccenv.networks.core.stage import Rows, Stage
-from ccenv.networks.stages.linear import Whole, in_major_linear, scale_blocks
+from ccenv.networks.stages.linear import (
+    Whole,
+    fully_connected,
+    in_major_linear,
+    scale_blocks,
+)
 from ccenv.networks.vision.experts import strided
 from ccenv.networks.vision.residual import Centred
 from ccenv.sparse.linear import block_sparse_linear
@@ -107,12 +104,7 @@ class PrunedLayers(PrunedWeights, Whole):
     body: nn.Sequential
 
     def __init__(self, body: nn.Sequential, outputs: int) -> None:
-        """Takes the layers.
-
-        Args:
-            body: [rows, ...] -> [rows, outputs]; linear layers and convolutions are pruned.
-            outputs: columns of its answers.
-        """
+        """Takes [rows, ...] -> [rows, outputs]; linear layers and convolutions are pruned."""
         super().__init__(body, outputs)
         self.watch([m for m in body if isinstance(m, nn.Linear | nn.Conv2d)])
 
@@ -156,10 +148,7 @@ class PrunedNetwork(GatedSequential):
         span: Any,
         stem: nn.Module | None = None,
     ) -> None:
-        """See `pruned`; `span` is when pruning begins and ends, as shares of the training.
-
-        A stem is not pruned.
-        """
+        """See `pruned`; `span` is when pruning begins and ends. A stem is not pruned."""
         start = nn.Identity() if stem is None else stem
         super().__init__(start, {"layers": layers}, Shift(outputs), example)
         first, last = span
@@ -203,11 +192,7 @@ class PrunedNetwork(GatedSequential):
         return self.layers.memory_bytes() + whole * FLOAT_BYTES
 
     def learn_beforehand(self, split: Any) -> None:
-        """Refuses: it is pruned while it learns.
-
-        Raises:
-            ValueError: always.
-        """
+        """Refuses: it is pruned while it learns."""
         raise ValueError(
             "expected weights='cotrain' of a network that is pruned while it learns, got 'frozen'"
         )
@@ -237,9 +222,6 @@ def pruned(
         begin: share of the training at which pruning begins.
         end: share of the training at which it ends.
         norms: whether convolutions have batch norms, which learn along and cost nothing.
-
-    Raises:
-        ValueError: if a size, a share or the number of MACs is impossible.
     """
     widths = positive_ints(units, "units", allow_none=True)
     maps = positive_ints(channels, "channels", allow_none=True)
@@ -251,9 +233,7 @@ def pruned(
     example = torch.zeros(1, *input_shape)
     with torch.no_grad():
         features = body.eval()(example).shape[1]
-    for inputs, outputs in itertools.pairwise([features, *widths]):
-        body.extend([in_major_linear(inputs, outputs), nn.ReLU()])
-    body.append(in_major_linear([features, *widths][-1], num_classes, bias=False))
+    body.extend(fully_connected([features, *widths, num_classes], last_bias=False))
     layers = PrunedLayers(body, num_classes)
     network = PrunedNetwork(layers, num_classes, example, macs, (begin, end))
     network.norms_learn = norms
@@ -269,14 +249,7 @@ class PrunedBlocks(PrunedWeights, Stage):
     tells_norms = False
 
     def __init__(self, in_features: int, num_blocks: int, block_size: int, outputs: int) -> None:
-        """Builds both layers, all weights kept.
-
-        Args:
-            in_features: columns of its input, maps flattened.
-            num_blocks: bits of its mask.
-            block_size: hidden units of a block.
-            outputs: columns of the answers.
-        """
+        """Builds both layers, all weights kept."""
         super().__init__()
         self.num_blocks = num_blocks
         self.hidden = in_major_linear(in_features, num_blocks * block_size)
@@ -323,9 +296,6 @@ def pruned_blocks(
         macs: weights that are left in the end, of all blocks together; None: a fifth.
         begin: share of the training at which pruning begins.
         end: share of the training at which it ends.
-
-    Raises:
-        ValueError: if a size, a share or the number of MACs is impossible.
     """
     (blocks,), (size,) = (
         positive_ints(num_blocks, "num_blocks"),

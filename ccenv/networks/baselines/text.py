@@ -1,11 +1,8 @@
-"""Rivals of choosing on texts: (windows of symbols) -> predictors of the next symbol.
+"""Baselines on texts: (windows of symbols) -> predictors of the next symbol.
 
 `pruned_bytes` is one fixed network with fewer weights, `cascade_bytes` a small one with a larger
-one where it is unsure. Both read the embeddings of the last symbols, which are looked up.
-`hashed_ngrams` adds up rows of the last n-grams, and is memory before all else.
+one where it is unsure. `hashed_ngrams` adds up rows of the last n-grams.
 """
-
-import itertools
 
 import torch
 from torch import Tensor, nn
@@ -14,26 +11,15 @@ from ccenv.networks.baselines.pruned import PrunedLayers, PrunedNetwork, Shift
 from ccenv.networks.core.exit_state import Exit
 from ccenv.networks.core.mlp import Sizes, positive_ints
 from ccenv.networks.core.sequential import GatedSequential
-from ccenv.networks.stages.linear import Whole, in_major_linear
-from ccenv.networks.text.hashed_rows import HashedRows
-from ccenv.networks.text.tokens import check_context, window_length
-from ccenv.networks.vision.early_exit import fully_connected
+from ccenv.networks.stages.linear import Whole, fully_connected, in_major_linear
+from ccenv.networks.text.tokens import HashedRows, check_context, window_length
 
 
 class LastEmbeddings(nn.Module):
     """Embeddings side by side of a window's last symbols; a look-up costs no product."""
 
     def __init__(self, num_symbols: int, embedding_size: int, context: int) -> None:
-        """Draws the embeddings.
-
-        Args:
-            num_symbols: different symbols.
-            embedding_size: numbers that stand for a symbol.
-            context: how many of the last symbols are read.
-
-        Raises:
-            ValueError: if a size is impossible.
-        """
+        """Draws embeddings of so many numbers; the last `context` symbols are read."""
         super().__init__()
         names = "num_symbols, embedding_size and context"
         positive_ints((num_symbols, embedding_size, context), names)
@@ -52,11 +38,7 @@ class LastEmbeddings(nn.Module):
 
 
 def a_window(input_shape: tuple[int, ...], context: int, network: str) -> Tensor:
-    """One window of symbols, as an example: int64 [1, symbols].
-
-    Raises:
-        ValueError: if inputs are no windows of symbols, or shorter than what is to be read.
-    """
+    """One window of symbols, as an example: int64 [1, symbols]; other inputs are refused."""
     num_tokens = window_length(input_shape, network)
     check_context(context, num_tokens)
     return torch.zeros(1, num_tokens, dtype=torch.int64)
@@ -85,19 +67,11 @@ def pruned_bytes(
         macs: weights of the layers that are left in the end; None: a fifth.
         begin: share of the training at which pruning begins.
         end: share of the training at which it ends.
-
-    Raises:
-        ValueError: if inputs are no windows of symbols, or a size, a share or the number of MACs is
-            impossible.
     """
     example = a_window(input_shape, context, "pruned_bytes")
     stem = LastEmbeddings(num_classes, embedding_size, context)
     widths = [stem.out_features, *positive_ints(units, "units", allow_none=True)]
-    body = nn.Sequential()
-    for inputs, outputs in itertools.pairwise(widths):
-        body.extend([in_major_linear(inputs, outputs), nn.ReLU()])
-    body.append(in_major_linear(widths[-1], num_classes, bias=False))
-    layers = PrunedLayers(body, num_classes)
+    layers = PrunedLayers(fully_connected([*widths, num_classes], last_bias=False), num_classes)
     return PrunedNetwork(layers, num_classes, example, macs, (begin, end), stem)
 
 
@@ -120,9 +94,6 @@ def cascade_bytes(
         first: units of the hidden layers of the small network, which always runs.
         then: those of the network that runs where the first does not stop.
         context: how many of the last symbols are read.
-
-    Raises:
-        ValueError: if inputs are no windows of symbols, or a size is impossible.
     """
     example = a_window(input_shape, context, "cascade_bytes")
     stem = LastEmbeddings(num_classes, embedding_size, context)
@@ -152,9 +123,6 @@ def hashed_ngrams(
         num_rows: rows that n-grams of 2 to `order` symbols share.
         context: how many of the last symbols have a row of their own at their place.
         order: the longest n-gram.
-
-    Raises:
-        ValueError: if inputs are no windows of symbols, or a size is impossible.
     """
     example = a_window(input_shape, context, "hashed_ngrams")
     stem = HashedRows(num_classes, units, context, order, num_rows)

@@ -1,6 +1,6 @@
 """What users give a simulator: networks, rows, devices and numbers of images -> built, or refused.
 
-Networks are built with initial weights from a seed; `network="module:name"` comes from users too.
+A network has initial weights from a seed; `network="module:name"` comes from users too.
 """
 
 import copy
@@ -40,18 +40,7 @@ def arguments_of(
     sizes: Mapping[str, Any],
     own: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """Keyword arguments of a builder.
-
-    Args:
-        builder: of networks.
-        input_shape: of one input.
-        num_classes: of the data set.
-        sizes: values of `MLP_SIZES`.
-        own: `network_kwargs`.
-
-    Raises:
-        ValueError: if `own` has a name that the builder does not take.
-    """
+    """Keyword arguments of a builder: inputs, classes, sizes if it takes them, `network_kwargs`."""
     if takes_features(builder):
         found = {"in_features": math.prod(input_shape), "num_classes": num_classes, **sizes}
     else:
@@ -67,11 +56,7 @@ def arguments_of(
 
 
 def refuse_mlp_sizes(builder: Any, sizes: Mapping[str, Any], defaults: Mapping[str, Any]) -> None:
-    """Refuses sizes of a fully connected network beside a network that has none.
-
-    Raises:
-        ValueError: naming them, and what the network takes.
-    """
+    """Refuses sizes of a fully connected network beside a network that has none."""
     if isinstance(builder, nn.Module) or takes_features(builder):
         return
     given = {n: v for n, v in sizes.items() if comparable(v) != comparable(defaults[n])}
@@ -115,7 +100,7 @@ def make_network(
         num_classes: of the data set.
         seed: of the initial weights.
         sizes: values of `MLP_SIZES`, for builders of fully connected networks.
-        own: `network_kwargs`: the builder's own arguments.
+        own: `network_kwargs`.
 
     Raises:
         TypeError: if the network lacks a part of `ccenv.GatedNetwork`, its bill for example.
@@ -153,9 +138,6 @@ def check_reads(network: Any, inputs: Tensor, called: str) -> None:
         network: as it is built, before anything is trained.
         inputs: [n, ...] of the data set; int64 where they are symbols, others pass.
         called: the data set's name.
-
-    Raises:
-        ValueError: if the network cannot compute with them.
     """
     if inputs.is_floating_point():
         return
@@ -209,14 +191,7 @@ def check_indices(indices: Tensor, num_images: int) -> None:
 
 
 def check_answers(logits: Tensor | None) -> None:
-    """Refuses answers that are no numbers: the largest of them would still be paid as right.
-
-    Args:
-        logits: [batch, num_classes], None before the last layer.
-
-    Raises:
-        ValueError: if one is infinite or not a number.
-    """
+    """Refuses answers [batch, num_classes] that are no numbers: they would be paid as right."""
     # A sum is the fastest look at all of them; only where it is odd they are looked at one by one.
     if logits is None or math.isfinite(float(logits.sum())):
         return

@@ -1,8 +1,6 @@
 """Checker of networks: (network, example inputs) -> nothing, or an error: which law it broke.
 
 To networks what `gymnasium.utils.env_checker.check_env` is to environments.
-
-Law 4 tried on a network: weights that only skipped blocks use are not read.
 """
 
 import copy
@@ -111,8 +109,7 @@ def check_network(network: Any, example: Tensor, *, seed: int = 0) -> None:
     """Tries the laws of a gated network: its answers, its bill, its look.
 
     Runs a copy in float64 on random masks, from nothing kept to everything kept. The bill is held
-    against `torch.utils.flop_counter`, one row at a time, where blocks are computed alone; what is
-    counted and what is free: `ccenv.networks.core.count_macs`.
+    against `torch.utils.flop_counter`, one row at a time, where blocks are computed alone.
 
     Args:
         network: a `GatedNetwork`; not changed.
@@ -151,12 +148,7 @@ def check_network(network: Any, example: Tensor, *, seed: int = 0) -> None:
 
 
 def check_parts(network: Any) -> None:
-    """Refuses what is no gated network, by its parts.
-
-    Raises:
-        TypeError: if it is no module, or lacks a part.
-        ValueError: if its gates or numbers are impossible.
-    """
+    """Refuses what is no gated network, by its parts and numbers."""
     missing = undefined(network)
     if not isinstance(network, nn.Module) or missing:
         lacks = f" without {', '.join(missing)}" if missing else ", which is no torch.nn.Module"
@@ -175,25 +167,20 @@ def check_parts(network: Any) -> None:
 
 
 def check_norms(network: nn.Module) -> None:
-    """Refuses norms whose statistics masks would spoil, or that mix rows.
-
-    Raises:
-        ValueError: naming the module.
-    """
+    """Refuses norms that average over a batch: its rows keep different blocks."""
+    if not isinstance(network, nn.Module):
+        raise TypeError(f"expected the model to be a torch.nn.Module, got {type(network).__name__}")
     for name, module in network.named_modules():
         if isinstance(module, NORMS) and (module.training or module.running_mean is None):
             raise ValueError(
-                f"expected batch norm {name!r} to use its running statistics, got one that "
-                "averages over the batch: rows would depend on their neighbours; call eval() first"
+                f"expected batch norm {name!r} to use its running statistics, got one in training "
+                "mode or without any, where rows depend on their neighbours: call model.eval() "
+                "first"
             )
 
 
 def check_dense(network: Any, inputs: Tensor, everything: list[Tensor]) -> Count:
-    """Everything kept is the plain module, at the plain module's cost (laws 1 and 14).
-
-    Returns:
-        What it does for one input.
-    """
+    """Everything kept is the plain module, at its cost (laws 1, 14); returns what it does."""
     found = count(dense_forward, network, inputs[:1])
     macs, dense = found.macs, found.result
     if tuple(dense.shape) != (1, network.num_classes):
@@ -216,11 +203,7 @@ def check_dense(network: Any, inputs: Tensor, everything: list[Tensor]) -> Count
 
 
 def bill_of(network: Any, inputs: Tensor, masks: Sequence[Tensor]) -> list[Tensor]:
-    """MACs of each gate: int64 [rows] each.
-
-    Raises:
-        ValueError: if a bill is no int64 [rows].
-    """
+    """MACs of each gate: int64 [rows] each; a bill of another shape is refused."""
     bill: list[Tensor] = []
 
     def choose(gate: int, hidden: Any) -> Tensor:

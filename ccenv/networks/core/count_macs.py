@@ -1,7 +1,5 @@
 """What a call costs: (function, inputs) -> multiply-accumulates by torch's own counter.
 
-Kinds of torch's operations: (operation) -> an elementwise product, free, or unknown.
-
 An operation that no formula and no list knows is not taken for free: it is refused. Free are views,
 copies, sums, comparisons, reductions, norms, activations and pooling.
 """
@@ -36,7 +34,7 @@ PRODUCTS = names(
 )
 """Elementwise products and interpolation: by convention not billed, but named in a warning."""
 
-COPIES = names(
+FREE = names(
     """
     _to_copy copy clone cat stack _stack _chunk_cat _unsafe_view constant_pad_nd
     reflection_pad1d reflection_pad2d reflection_pad3d replication_pad1d replication_pad2d
@@ -45,22 +43,12 @@ COPIES = names(
     slice_scatter diagonal_scatter as_strided_scatter unsafe_split unsafe_split_with_sizes
     resize resize_as fill zero set lift _lazy_clone _pin_memory narrow_copy complex dequantize
     _local_scalar_dense _pack_padded_sequence _conj_physical bitwise_not
-    """
-)
-"""What moves, fills or converts numbers."""
-LOOK_UPS = names(
-    """
     embedding _embedding_bag _embedding_bag_forward_only index _unsafe_index
     _unsafe_masked_index index_select index_put _index_put_impl index_copy _unsafe_index_put
     index_add index_fill index_reduce gather scatter scatter_add scatter_reduce take put
     masked_fill masked_scatter masked_select where max_unpool2d max_unpool3d upsample_nearest1d
     upsample_nearest2d upsample_nearest3d _upsample_nearest_exact1d _upsample_nearest_exact2d
     _upsample_nearest_exact3d searchsorted bucketize
-    """
-)
-"""What reads or writes at places."""
-REDUCTIONS = names(
-    """
     sum nansum mean amax amin aminmax _aminmax max min argmax argmin any all _is_all_true
     _is_any_true cumsum _cummax_helper _cummin_helper cummax cummin logsumexp logcumsumexp
     _logcumsumexp var var_mean std std_mean median nanmedian mode kthvalue sort topk _unique
@@ -68,46 +56,25 @@ REDUCTIONS = names(
     nonzero_static bincount histc isin trace segment_reduce dist linalg_vector_norm norm
     is_same_size equal _assert_async _assert_tensor_metadata isnan isinf
     _functional_assert_async _fused_sdp_choice allclose
-    """
-)
-"""Sums, extremes, orders, counts and comparisons."""
-NORMS = names(
-    """
     native_layer_norm native_group_norm native_batch_norm _fused_rms_norm
     _native_batch_norm_legit _native_batch_norm_legit_no_training
     _native_batch_norm_legit_functional _batch_norm_with_update _batch_norm_no_update
     cudnn_batch_norm miopen_batch_norm batch_norm_elemt batch_norm_stats batch_norm_update_stats
     _weight_norm_interface renorm embedding_renorm
-    """
-)
-"""Norms, with the scale that they learn."""
-ACTIVATIONS = names(
-    """
     _softmax _log_softmax _safe_softmax _masked_softmax softmax log_softmax glu _prelu_kernel
     hardswish hardsigmoid log_sigmoid_forward rrelu_with_noise gelu elu celu leaky_relu hardtanh
     mish softplus native_dropout _fused_dropout polar floor_divide _thnn_fused_lstm_cell
     _thnn_fused_gru_cell
-    """
-)
-"""Functions of single numbers, softmax and the gates of recurrent cells among them."""
-POOLING = names(
-    """
     avg_pool1d avg_pool2d avg_pool3d adaptive_avg_pool1d adaptive_avg_pool2d
     _adaptive_avg_pool2d adaptive_avg_pool3d _adaptive_avg_pool3d max_pool2d_with_indices
     max_pool3d_with_indices adaptive_max_pool2d adaptive_max_pool3d fractional_max_pool2d
     fractional_max_pool3d
-    """
-)
-"""Averages and extremes of neighbours."""
-MADE = names(
-    """
     arange zeros ones full eye linspace logspace rand randn randint randperm empty bernoulli
     multinomial normal uniform exponential random poisson geometric cauchy log_normal binomial
     _standard_gamma _sample_dirichlet
     """
 )
-"""What comes from no operand: constants and random numbers."""
-FREE = COPIES | LOOK_UPS | REDUCTIONS | NORMS | ACTIVATIONS | POOLING | MADE
+"""Copies, look-ups, reductions, norms with their scale, activations, pooling and constants."""
 
 
 def name_of(operation: OpOverload) -> str:
@@ -191,8 +158,7 @@ def count(function: Callable[..., Any], *inputs: Any) -> Count:
     go through torch's operations (NumPy, kernels of one's own) is not seen.
 
     Raises:
-        UncountedError: if an operation is neither known to be free nor has a formula; it names the
-            operation, where it was called, and how to give a formula.
+        UncountedError: if an operation is neither known to be free nor has a formula.
     """
     # Imported on use: torch's counter brings Triton where that is installed.
     from torch.utils.flop_counter import FlopCounterMode
@@ -254,12 +220,7 @@ def is_scaling(func: Any, args: tuple[Any, ...]) -> bool:
 
 
 def warn_of_products(found: Count, stacklevel: int) -> None:
-    """Names elementwise products that a bill leaves out, where they are many.
-
-    Args:
-        found: of the whole network with everything kept, for one input.
-        stacklevel: as of `warnings.warn`, of the caller.
-    """
+    """Names elementwise products of a network's count that its bill leaves out, where many."""
     total = sum(found.products.values())
     if total > MOST_PRODUCTS * found.macs:
         named = ", ".join(f"{name}: {number:,}" for name, number in found.products.items())

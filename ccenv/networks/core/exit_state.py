@@ -1,13 +1,8 @@
 """Early exits: rows on their way to them, and their answers trained together.
 
-Inputs on their way to exits: (rows that run, an exit's answers, a mask) -> rows that go on.
-
 A row that an exit's gate skips answers there and stops; what it would cost later is not computed.
-
-Early answers trained together: (network with exits, inputs, labels) -> one loss.
-
-Teerapittayanon et al. 2016, "BranchyNet: fast inference via early exiting from deep neural
-networks" (arXiv 1709.01686): the weighted sum of the exits' losses.
+Early answers learn by the weighed sum of the exits' losses: Teerapittayanon et al. 2016,
+"BranchyNet: fast inference via early exiting from deep neural networks" (arXiv 1709.01686).
 """
 
 import dataclasses
@@ -20,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from ccenv.networks.core.inference_copy import hold_norms
-from ccenv.networks.core.protocol import GatedNetwork, through
+from ccenv.networks.core.protocol import Gate, GatedNetwork, repeat_rows, rows_each, through
 from ccenv.networks.core.stage import pooled
 
 
@@ -31,12 +26,7 @@ class Exit(nn.Module):
     """
 
     def __init__(self, head: nn.Module, loss_weight: float = 0.3) -> None:
-        """Takes the head.
-
-        Args:
-            head: features [rows, ...] -> logits [rows, num_classes].
-            loss_weight: of its loss where exits are trained together.
-        """
+        """Takes a head, features [rows, ...] -> logits, and the weight of its loss in training."""
         super().__init__()
         self.head, self.loss_weight = head, loss_weight
 
@@ -74,12 +64,12 @@ class Flow:
         """Each row for so many neighbours."""
         if group == 1:
             return self
-        wide = {
-            name: value.repeat_interleave(group, 0)
-            for name, value in vars(self).items()
-            if isinstance(value, Tensor)
-        }
-        return dataclasses.replace(self, num_rows=self.num_rows * group, **wide)
+        return dataclasses.replace(repeat_rows(self, group), num_rows=self.num_rows * group)
+
+    def answered(self, logits: Tensor) -> Tensor:
+        """Answers of all rows, from the logits [running, num_classes] of those that went on."""
+        logits = self.of_all(logits if self.share is None else logits * self.share)
+        return logits if self.answers is None else logits + self.answers
 
 
 def leave(flow: Flow, mask: Tensor | None, weights: Tensor | None) -> Flow:
@@ -129,7 +119,25 @@ def exit_size(part: Exit) -> int | None:
 
 
 class FlowNetwork(GatedNetwork):
-    """A network of parts, some of them exits, at which rows stop."""
+    """A network of parts, some of them exits, at which rows stop.
+
+    A subclass says what its parts are, what their blocks cost and how large they are.
+    """
+
+    start_macs: int
+    """of what runs before the first gate."""
+    own_macs: tuple[int, ...]
+    """of each gate's blocks with everything kept, 0 of an exit."""
+    fixed_macs: tuple[int, ...]
+    """of what always runs behind each gate, up to the next."""
+
+    def set_costs(
+        self, gates: Sequence[Gate], start: int, own: Sequence[int], fixed: Sequence[int]
+    ) -> None:
+        """Writes down gates and costs."""
+        self.gates, self.start_macs = tuple(gates), start
+        self.own_macs, self.fixed_macs = tuple(own), tuple(fixed)
+        self.dense_macs = start + sum(own) + sum(fixed)
 
     def part(self, gate: int) -> nn.Module:
         """What a gate decides: a stage, a gated child or an exit."""
@@ -138,6 +146,55 @@ class FlowNetwork(GatedNetwork):
     def flow_of(self, hidden: Any) -> Flow:
         """Which rows of its state have stopped, and what they answer."""
         raise NotImplementedError
+
+    def spent(self, gate: int, kept: Tensor, flow: Flow) -> Tensor:
+        """MACs of a gate's own blocks: bool [running, num_blocks] -> int64 [running]."""
+        raise NotImplementedError
+
+    def least_spent(self, gate: int) -> int:
+        """MACs of a gate itself with everything skipped."""
+        return 0
+
+    def norms(self, gate: int, hidden: Any) -> Tensor:
+        """`block_norms` of the running rows of a gate that is no exit: [running, num_blocks]."""
+        raise NotImplementedError
+
+    def is_exit(self, gate: int) -> bool:
+        """Whether a gate is one."""
+        return self.gates[gate].skipped == "stop"
+
+    def macs(self, gate: int, hidden: Any, mask: Tensor) -> Tensor:
+        """See `GatedNetwork.macs`."""
+        flow = self.flow_of(hidden)
+        if flow.num_rows != len(mask):
+            # Before the first mask nothing of the state matters to the bill but the rows.
+            rows_each(flow.num_rows, len(mask))
+            flow = dataclasses.replace(flow, num_rows=len(mask))
+        kept, fixed = flow.of_running(mask), self.fixed_macs[gate]
+        is_exit = self.is_exit(gate)
+        spent = kept[:, 0] * fixed if is_exit else self.spent(gate, kept, flow) + fixed
+        return flow.of_all(spent + self.start_macs if gate == 0 else spent)
+
+    def least_macs(self, gate: int) -> int:
+        """See `GatedNetwork`: nothing behind an exit."""
+        least = self.start_macs if gate == 0 else 0
+        for number in range(gate, len(self.gates)):
+            if self.is_exit(number):
+                break
+            least += self.least_spent(number) + self.fixed_macs[number]
+        return least
+
+    def block_macs(self, gate: int) -> int:
+        """See `GatedNetwork`; none of an exit, whose head runs anyway."""
+        return self.own_macs[gate]
+
+    def block_norms(self, gate: int, hidden: Any) -> Tensor:
+        """See `GatedNetwork`; of an exit whether the row has gone on."""
+        flow = self.flow_of(hidden)
+        if self.is_exit(gate) or not len(flow.x):
+            ones = torch.ones(len(flow.x), self.gates[gate].num_blocks, device=flow.x.device)
+            return flow.of_all(ones)
+        return flow.of_all(self.norms(gate, hidden))
 
     def gate_parameters(self, gate: int) -> list[nn.Parameter]:
         """See `GatedNetwork`."""
@@ -174,11 +231,12 @@ def exit_losses(
     labels: Tensor,
     masks: Sequence[Tensor] | None = None,
     label_smoothing: float = 0.0,
+    weights: Sequence[Tensor] | None = None,
 ) -> Tensor:
     """The last answer's cross-entropy, and each exit's times its `loss_weight`, in nats.
 
-    No input stops, so that every exit learns from all of them. Without exits it is the loss of the
-    network's answers; a network that has an `own_loss` learns by that.
+    No input stops, so that every exit learns from all of them. A network that has an `own_loss`
+    learns by that.
 
     Args:
         network: one with exits has the method `early_answer`.
@@ -186,9 +244,7 @@ def exit_losses(
         labels: int64 [rows].
         masks: bool [rows, num_blocks] for each gate, those of exits ignored; None keeps everything.
         label_smoothing: share of the target that all classes have alike.
-
-    Returns:
-        A number to be differentiated: means over the rows, summed over the answers.
+        weights: float [rows, num_blocks] for each gate; see `GatedNetwork.step`.
     """
     backend = "reference" if masks is None else "auto"
     losses: list[Tensor] = []
@@ -203,7 +259,7 @@ def exit_losses(
         losses.append(weight * loss_of(logits, of_rows, label_smoothing))
         return None if mask is None else mask.new_ones(mask.shape)
 
-    hidden = through(network, inputs, choose, backend)
+    hidden = through(network, inputs, choose, backend, weights)
     own = network.own_loss(hidden, labels, label_smoothing)
     if own is not None:
         return own

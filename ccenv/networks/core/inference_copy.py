@@ -1,10 +1,8 @@
-"""Modules made ready to run only: (a module with batch norms) -> a faster copy without them.
+"""Modules made ready to run only, without batch norms; and norms that stay or learn for a while.
 
 A batch norm with fixed statistics is a scale and a shift of each channel: behind a convolution both
 go into its weights (Jacob et al. 2018, arXiv 1712.05877, section 3.2). On the CPU weights are laid
 out channels last, which oneDNN reads as they are.
-
-Norms that average over a batch: (a network) -> statistics that stay, or learn for a while.
 """
 
 import contextlib

@@ -1,14 +1,9 @@
 """Lowered networks: (network) -> one list of operations with tensors, for back ends to read.
 
-A network says by `lower()` what it computes, one operation after the other. Back ends read that
-list and nothing else: the compiled call (`ccenv.deploy.fused`), graphs
-(`ccenv.deploy.masked_form`), single rows (`ccenv.networks.core.one_row`), the page of single
-inputs.
-
-A network that cannot lower has no `lower()`, or one that raises `ValueError` with the reason.
-
-Each operation reads what the one before it gives; the first one reads the inputs. `Blocks`, `Part`,
-`Leave` and `Own` are the gates, in their order.
+A network says by `lower()` what it computes, or raises `ValueError` with the reason why it cannot.
+Back ends read that list and nothing else: the compiled call (`ccenv.deploy.fused`), graphs
+(`ccenv.deploy.masked_form`), single rows (`ccenv.networks.core.one_row`), the page of inputs. Each
+operation reads what the one before it gives; the first one reads the inputs.
 """
 
 from collections.abc import Callable
@@ -117,16 +112,12 @@ class Lowered:
     exit that is decided next would answer or None) -> the network's own state there, for looks."""
 
 
-WALK = ("start", "step", "logits", "look", "gated_layer", "head", "units", "embedded", "running")
+WALK = ("start", "step", "logits", "look", "gated_layer", "head", "units", "running")
 """Methods whose work `lower` describes."""
 
 
 def lowered(network: Any) -> Lowered:
-    """What a network computes.
-
-    Raises:
-        ValueError: if it does not lower; says why.
-    """
+    """What a network computes."""
     kinds = type(network).__mro__
     first = {name: n for n, kind in reversed([*enumerate(kinds)]) for name in vars(kind)}
     if "lower" not in first:

@@ -23,14 +23,7 @@ class OneRow:
     """A network, as it is packed now, for one input at a time; without gradients."""
 
     def __init__(self, network: Any) -> None:
-        """Takes the modules that run now: pack the network first.
-
-        Args:
-            network: a `GatedSequential` in evaluation mode.
-
-        Raises:
-            ValueError: if it is another network, in training mode, or walks in a way of its own.
-        """
+        """Takes the modules of a network that run now: pack it first."""
         reason = why_not_one_row(network)
         if reason is not None:
             raise ValueError(f"cannot run single rows of {type(network).__name__}: {reason}")

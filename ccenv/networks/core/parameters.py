@@ -1,18 +1,13 @@
 """Parameters of a network: which of them nobody reads, and whether all are finite.
 
-What nobody reads: (a network, masks of requests under way) -> weights that may be written.
-
 A block that is off for a request is not computed for it: neither its weights and biases, nor the
 weights by which the next layer reads it, reach the answer. Choi 2026, "Learning inference
 concurrency in DynamicGate MLP" (arXiv 2604.13546), updates such weights while requests are being
 answered. Off means off for every single request, not on average; and an optimiser with a momentum
 moves weights whose gradient is zero, so that masked gradients are not enough.
 
-Refuses weights that are not finite: (a network, before an episode) -> an error.
-
-All weights are read only after they have changed, which torch counts (`Tensor._version`); else a
-look takes a few microseconds. Values written through `tensor.data` are not counted: the answers at
-the end of the episode tell of those.
+All weights are checked only after they have changed, which torch counts (`Tensor._version`). Values
+written through `tensor.data` are not counted: the answers at the end of the episode tell of those.
 """
 
 import contextlib
@@ -44,14 +39,7 @@ def inactive_entries(network: GatedMLP, masks: Sequence[Tensor]) -> dict[str, Te
     """Which entries of the parameters belong to blocks that are off for every row.
 
     These are a block's incoming weights and biases, and the columns by which the next layer reads
-    it. The biases of the answer belong to no block.
-
-    Args:
-        network: fully connected, with gates.
-        masks: bool [rows, num_blocks[l]] of the gates that are decided, from the first on.
-
-    Returns:
-        name -> bool tensor of the parameter's shape.
+    it. Masks are bool [rows, num_blocks[l]] of the gates that are decided, from the first on.
     """
     entries = {
         name: torch.zeros_like(parameter, dtype=torch.bool)
@@ -77,9 +65,6 @@ def only_entries(trainer: Any, entries: Mapping[str, Tensor]) -> Iterator[None]:
     Args:
         trainer: has a `network` and a torch `optimizer` of its parameters.
         entries: name -> bool tensor of each parameter's shape.
-
-    Raises:
-        ValueError: if they are those of another network.
     """
     parameters = dict(trainer.network.named_parameters())
     expected = {name: list(parameter.shape) for name, parameter in parameters.items()}
@@ -120,11 +105,7 @@ class FiniteWeights:
     """Remembers in which state the weights of a network were found finite."""
 
     def __init__(self, network: nn.Module) -> None:
-        """Reads no weights yet.
-
-        Args:
-            network: whose parameters and buffers are read, also those that replace them.
-        """
+        """Takes a network, whose parameters and buffers are read, also those that replace them."""
         self.network = network
         self._checked: list[Place] | None = None
 

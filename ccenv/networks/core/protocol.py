@@ -6,10 +6,11 @@ A network owns its state, its look and its bill: nobody else knows what lies bet
 """
 
 import copy
+import dataclasses
 import functools
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 from torch import Tensor, nn
 
@@ -35,11 +36,7 @@ class Gate:
     network answers here, and later gates are ignored and free)."""
 
     def __post_init__(self) -> None:
-        """Checks.
-
-        Raises:
-            ValueError: if a number or the kind is impossible.
-        """
+        """Refuses an impossible number or kind."""
         check_names([self.skipped], SKIPPED, "kind of skipped block")
         if self.num_blocks < 1 or self.look_size < 0:
             raise ValueError(
@@ -288,19 +285,15 @@ def num_blocks_of(network: GatedNetwork) -> tuple[int, ...]:
 
 
 def forward(
-    network: GatedNetwork, inputs: Tensor, masks: Sequence[Tensor], backend: str = "auto"
+    network: GatedNetwork,
+    inputs: Tensor,
+    masks: Sequence[Tensor],
+    backend: str = "auto",
+    weights: Sequence[Tensor] | None = None,
 ) -> Tensor:
-    """Walks any gated network from inputs to logits.
+    """Walks any gated network from inputs to logits; see `GatedNetwork.forward` and `through`.
 
-    Args:
-        network: the classifier.
-        inputs: [batch, ...]; or a part of so many rows, each for as many neighbouring rows of the
-            masks: several masks of one input.
-        masks: one bool tensor [batch, num_blocks] for each gate.
-        backend: see `ccenv.block_sparse_linear`.
-
-    Returns:
-        Logits [batch, num_classes].
+    There may be fewer inputs than rows of the masks: several neighbouring masks of each.
 
     Raises:
         TypeError: if a mask is not a bool tensor.
@@ -315,7 +308,7 @@ def forward(
             f"expected one mask for each gated layer with {blocks} blocks, "
             f"got {len(masks)} with {shapes}"
         )
-    return walk(network, inputs, lambda gate, _: masks[gate], backend)
+    return walk(network, inputs, lambda gate, _: masks[gate], backend, weights)
 
 
 def walk(
@@ -346,10 +339,12 @@ def through(
         backend: see `ccenv.block_sparse_linear`.
         weights: float [batch, num_blocks[gate]] for each gate; see `GatedNetwork.step`.
         num_gates: how many; None for all.
-
-    Returns:
-        The hidden state after them.
     """
+    if weights is not None and len(weights) != len(network.gates):
+        raise ValueError(
+            f"expected gate values at every one of {len(network.gates)} gates, or at none, got "
+            f"{len(weights)}"
+        )
     hidden = network.start(inputs)
     for gate in range(len(network.gates) if num_gates is None else num_gates):
         scale = None if weights is None else weights[gate]
@@ -363,11 +358,7 @@ def dense_forward(network: GatedNetwork, inputs: Tensor, backend: str = "referen
 
 
 def rows_each(num_inputs: int, num_rows: int) -> int:
-    """Neighbouring rows of a mask that belong to each input.
-
-    Raises:
-        ValueError: if the rows are no multiple of the inputs.
-    """
+    """Neighbouring rows of a mask that belong to each input; other numbers are refused."""
     if num_inputs == num_rows:
         return 1
     group, rest = divmod(num_rows, max(1, num_inputs))
@@ -376,3 +367,18 @@ def rows_each(num_inputs: int, num_rows: int) -> int:
             f"expected masks for a multiple of {num_inputs} images, got {num_rows} rows"
         )
     return group
+
+
+State = TypeVar("State")
+
+
+def repeat_rows(state: State, group: int) -> State:
+    """A dataclass of tensors [rows, ...] with each row for so many neighbours."""
+    if group == 1:
+        return state
+    repeated: dict[str, Any] = {
+        name: value.repeat_interleave(group, 0)
+        for name, value in vars(state).items()
+        if isinstance(value, Tensor)
+    }
+    return dataclasses.replace(cast(Any, state), **repeated)

@@ -74,9 +74,10 @@ class GatedSequential(FlowNetwork):
     def _measure(self, example: Tensor) -> None:
         """Runs one example through everything and writes down sizes and costs."""
         with torch.no_grad():
-            macs, x = counted(self.stem, example)
-            self.start_macs, fixed = macs, [0] * (len(self._places) - 1)
+            start, x = counted(self.stem, example)
             gates: list[Gate] = []
+            own: list[int] = []
+            fixed: list[int] = []
             for name, part in zip(self.part_names, self.parts, strict=True):
                 early: Tensor | None = None
                 try:
@@ -94,38 +95,41 @@ class GatedSequential(FlowNetwork):
                     ) from error
                 # An exit answers before its gate decides, so its head belongs to the gate before.
                 if gates:
-                    fixed[len(gates) - 1] += spent
+                    fixed[-1] += spent
                 else:
-                    self.start_macs += spent
-                if isinstance(part, Stage | Exit):
-                    skipped = part.skipped if isinstance(part, Stage) else "stop"
-                    blocks = part.num_blocks if isinstance(part, Stage) else 1
-                    gates.append(Gate(name, blocks, look.shape[1], skipped))
+                    start += spent
+                if isinstance(part, Stage):
+                    gates.append(Gate(name, part.num_blocks, look.shape[1], part.skipped))
+                    own.append(part.full_macs)
+                    fixed.append(0)
+                elif isinstance(part, Exit):
+                    gates.append(Gate(name, 1, look.shape[1], "stop"))
+                    own.append(0)
+                    fixed.append(0)
                 x = y
             macs, logits = counted(self.head, x)
             fixed[-1] += macs
-        self.fixed_macs, self.gates = tuple(fixed), tuple(gates)
+        self.set_costs(gates, start, own, fixed)
         self.num_classes = logits.shape[1]
         for name, part in zip(self.part_names, self.parts, strict=True):
             if isinstance(part, Exit) and (wide := exit_size(part)) not in (None, self.num_classes):
                 raise ValueError(
                     f"expected exit {name!r} to answer for {self.num_classes} classes, got {wide}"
                 )
-        own = sum(part.full_macs for part in self.parts if isinstance(part, Stage))
-        self.dense_macs = self.start_macs + own + sum(fixed)
 
     def part(self, gate: int) -> nn.Module:
         """The stage or exit of a gate."""
         return self.parts[self._places[gate]]
 
+    def stage(self, gate: int) -> Stage:
+        """The stage of a gate that is no exit."""
+        part = self.part(gate)
+        assert isinstance(part, Stage)
+        return part
+
     def flow_of(self, hidden: Flow) -> Flow:
         """See `FlowNetwork`."""
         return hidden
-
-    def block_macs(self, gate: int) -> int:
-        """See `GatedNetwork`; none of an exit, whose head runs anyway."""
-        part = self.part(gate)
-        return part.full_macs if isinstance(part, Stage) else 0
 
     def train(self, mode: bool = True) -> Self:
         """See `FlowNetwork.train`; what was packed is forgotten."""
@@ -137,9 +141,6 @@ class GatedSequential(FlowNetwork):
 
         Norms go into convolutions, so that logits change by rounding. Loading weights, moving the
         network and `train()` or `eval()` end it; writing to weights in another way is not noticed.
-
-        Raises:
-            ValueError: if the network is in training mode.
         """
         if self.training:
             raise ValueError("expected a network in evaluation mode to pack, call eval() first")
@@ -156,11 +157,7 @@ class GatedSequential(FlowNetwork):
         return self._packed
 
     def lower(self) -> Lowered:
-        """See `ccenv.networks.core.lowering`; of the modules that run now.
-
-        Raises:
-            ValueError: if the network is in training mode.
-        """
+        """See `ccenv.networks.core.lowering`; of the modules that run now, in evaluation mode."""
         if self.training:
             raise ValueError("it is in training mode, call eval() first")
         stem, parts, head = self.running()
@@ -193,7 +190,7 @@ class GatedSequential(FlowNetwork):
         parts = self.running()[1]
         for place in range(self._places[gate - 1] + 1 if gate else 0, self._places[gate]):
             flow = dataclasses.replace(flow, x=parts[place](flow.x), before=None)
-        if gate < len(self.gates) and self.gates[gate].skipped == "stop":
+        if gate < len(self.gates) and self.is_exit(gate):
             part = parts[self._places[gate]]
             assert isinstance(part, Exit)
             flow = dataclasses.replace(flow, early=part.head(flow.x))
@@ -227,57 +224,28 @@ class GatedSequential(FlowNetwork):
 
     def logits(self, hidden: Flow, backend: str = "auto") -> Tensor:
         """See `GatedNetwork.logits`."""
-        found: Tensor = self.running()[2](hidden.x)
-        if hidden.share is not None:
-            found = found * hidden.share
-        found = hidden.of_all(found)
-        return found if hidden.answers is None else found + hidden.answers
+        logits: Tensor = self.running()[2](hidden.x)
+        return hidden.answered(logits)
 
     def look(self, gate: int, hidden: Flow) -> Tensor:
         """See `GatedNetwork.look`; zero of rows that have stopped."""
-        part = self.part(gate)
-        if isinstance(part, Exit):
+        if self.is_exit(gate):
             assert hidden.early is not None
             return hidden.of_all(exit_look(hidden.early, hidden.x))
-        assert isinstance(part, Stage)
-        return hidden.of_all(part.look(hidden.x))
+        return hidden.of_all(self.stage(gate).look(hidden.x))
 
-    def macs(self, gate: int, hidden: Flow, mask: Tensor) -> Tensor:
-        """See `GatedNetwork.macs`."""
-        if hidden.num_rows != len(mask):
-            # Before the first mask nothing of the state matters to the bill but the rows.
-            rows_each(hidden.num_rows, len(mask))
-            hidden = dataclasses.replace(hidden, num_rows=len(mask))
-        part, kept = self.part(gate), hidden.of_running(mask)
-        fixed = self.fixed_macs[gate]
-        if isinstance(part, Exit):
-            spent = kept[:, 0] * fixed
-        else:
-            assert isinstance(part, Stage)
-            spent = part.macs(kept, hidden.before) + fixed
-        if gate == 0:
-            spent = spent + self.start_macs
-        return hidden.of_all(spent)
+    def spent(self, gate: int, kept: Tensor, flow: Flow) -> Tensor:
+        """See `FlowNetwork`."""
+        return self.stage(gate).macs(kept, flow.before)
 
-    def least_macs(self, gate: int) -> int:
-        """See `GatedNetwork`: nothing behind an exit."""
-        least = self.start_macs if gate == 0 else 0
-        for number in range(gate, len(self.gates)):
-            part = self.part(number)
-            if isinstance(part, Exit):
-                break
-            assert isinstance(part, Stage)
-            least += part.least_macs() + self.fixed_macs[number]
-        return least
+    def least_spent(self, gate: int) -> int:
+        """See `FlowNetwork`."""
+        return self.stage(gate).least_macs()
 
     def tells_norms(self, gate: int) -> bool:
         """See `GatedNetwork`."""
-        part = self.part(gate)
-        return not isinstance(part, Stage) or part.tells_norms
+        return self.is_exit(gate) or self.stage(gate).tells_norms
 
-    def block_norms(self, gate: int, hidden: Flow) -> Tensor:
-        """See `GatedNetwork`; of an exit whether the row has gone on."""
-        part = self.part(gate)
-        if isinstance(part, Stage):
-            return hidden.of_all(part.block_norms(hidden.x))
-        return hidden.of_all(torch.ones(len(hidden.x), 1, device=hidden.x.device))
+    def norms(self, gate: int, hidden: Flow) -> Tensor:
+        """See `FlowNetwork`."""
+        return self.stage(gate).block_norms(hidden.x)

@@ -7,11 +7,19 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ccenv.networks.gating.gate_fits import call_of, inputs_of
-from ccenv.networks.gating.gate_units import Unit
+from ccenv.networks.gating.gate_units import Unit, call_of, inputs_of
 from ccenv.networks.gating.gated_calls import ChannelsCall, UnitCall
-from ccenv.networks.gating.trace import Instruction, Trace, answer_here
-from ccenv.networks.gating.traced_values import Layout, Lost, Rows, by_rows, layout_of, leaves_of
+from ccenv.networks.gating.trace import (
+    Instruction,
+    Layout,
+    Lost,
+    Rows,
+    Trace,
+    answer_here,
+    by_rows,
+    layout_of,
+    leaves_of,
+)
 
 
 @dataclass(frozen=True)
@@ -52,11 +60,7 @@ class Plan:
 
 
 def make_plan(model: nn.Module, found: Trace, units: Mapping[str, Unit]) -> Plan:
-    """Cuts the code at the gated calls.
-
-    Raises:
-        ValueError: if a child is not called exactly once, or cannot be gated so.
-    """
+    """Cuts the code at the gated calls, each of which must be there exactly once."""
     layouts = {name: layout_of(*values) for name, values in found.values.items()}
     places: list[Place] = []
     segments: list[list[Instruction]] = [[]]
@@ -149,10 +153,7 @@ def lost(layout: Layout) -> str | None:
 
 
 def check_changes(found: Trace, places: Sequence[Place]) -> None:
-    """Refuses children that change an input in place which is needed later.
-
-    What the code behind them sees would depend on whether they run.
-    """
+    """Refuses children that change an input in place which is needed behind them."""
     for place in places:
         behind = found.instructions[found.instructions.index(place.node) + 1 :]
         needed = {name for node in behind for name in node.needs()} | {found.answer}

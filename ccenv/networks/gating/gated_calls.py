@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from ccenv.networks.gating.traced_values import Layout, along, mapped, placed, taken
+from ccenv.networks.gating.trace import Layout, along, mapped, placed, taken
 
 MOST_SHARE = 0.6
 """Share of kept channel groups above which `auto` computes all of them in one product."""

@@ -1,7 +1,4 @@
-"""A model walked through call by call: (its plan, masks) -> logits, some of its children gated.
-
-Inputs on their way through a gated model: (running rows) -> values that later code needs.
-"""
+"""A model walked through call by call: (its plan, masks) -> logits, some of its children gated."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -17,8 +14,7 @@ from ccenv.networks.core.protocol import Gate, rows_each
 from ccenv.networks.core.stage import pooled
 from ccenv.networks.gating.gate_plan import Place, Plan, PooledHead, make_plan, run_on
 from ccenv.networks.gating.gate_units import Unit
-from ccenv.networks.gating.trace import Instruction, Trace, filled, part_of
-from ccenv.networks.gating.traced_values import by_rows, mapped, taken
+from ccenv.networks.gating.trace import Instruction, Trace, by_rows, filled, mapped, part_of, taken
 
 
 @dataclass(frozen=True)
@@ -44,16 +40,7 @@ class GatedModule(FlowNetwork):
     has_own_weights = True
 
     def __init__(self, model: nn.Module, found: Trace, units: Mapping[str, Unit]) -> None:
-        """Cuts the model at the gated calls and measures what they cost.
-
-        Args:
-            model: in eval mode; not copied.
-            found: its code and an example's values.
-            units: path -> what is gated.
-
-        Raises:
-            ValueError: if a child cannot be gated so.
-        """
+        """Cuts a model in eval mode at the gated calls, and measures what they cost."""
         super().__init__()
         self.model = model
         for name, constant in found.constants.items():
@@ -82,7 +69,7 @@ class GatedModule(FlowNetwork):
 
     def _measure(self, example: Tensor) -> None:
         """Walks with one example and writes down what is seen and what is spent."""
-        self.start_macs, walk = counted(self.start, example)
+        start, walk = counted(self.start, example)
         gates, own, fixed = [], [], []
         for number, place in enumerate(self.plan.places):
             columns = self.look_of(number, walk).shape[1]
@@ -97,8 +84,7 @@ class GatedModule(FlowNetwork):
             own.append(child)
             fixed.append(spent)
         fixed[-1] += counted(self.logits, walk)[0]
-        self.gates, self.own_macs, self.fixed_macs = tuple(gates), tuple(own), tuple(fixed)
-        self.dense_macs: int = self.start_macs + sum(own) + sum(fixed)
+        self.set_costs(gates, start, own, fixed)
 
     def part(self, gate: int) -> nn.Module:
         """The gated child, or the exit, of a gate."""
@@ -208,14 +194,11 @@ class GatedModule(FlowNetwork):
 
     def logits(self, hidden: Walk, backend: str = "auto") -> Tensor:
         """See `GatedNetwork.logits`."""
-        flow = hidden.flow
         if hidden.is_over:
-            assert flow.answers is not None
-            return flow.answers
+            assert hidden.flow.answers is not None
+            return hidden.flow.answers
         values = self._run(self.plan.segments[-1], hidden.values)
-        found: Tensor = values[self.plan.answer]
-        found = flow.of_all(found if flow.share is None else found * flow.share)
-        return found if flow.answers is None else found + flow.answers
+        return hidden.flow.answered(values[self.plan.answer])
 
     def look(self, gate: int, hidden: Walk) -> Tensor:
         """See `GatedNetwork.look`; zero of rows that have stopped."""
@@ -232,31 +215,14 @@ class GatedModule(FlowNetwork):
             seen = torch.cat([hidden.flow.early.softmax(dim=1), seen], dim=1)
         return hidden.flow.of_all(seen.float())
 
-    def macs(self, gate: int, hidden: Walk, mask: Tensor) -> Tensor:
-        """See `GatedNetwork.macs`."""
-        flow = hidden.flow.repeated(rows_each(hidden.flow.num_rows, len(mask)))
-        kept, call = flow.of_running(mask), self.plan.places[gate].call
-        fixed = self.fixed_macs[gate]
-        own = self.own_macs[gate]
-        spent = kept[:, 0] * fixed if call is None else call.macs(kept, own) + fixed
-        return flow.of_all(spent + self.start_macs if gate == 0 else spent)
+    def spent(self, gate: int, kept: Tensor, flow: Flow) -> Tensor:
+        """See `FlowNetwork`."""
+        call = self.plan.places[gate].call
+        assert call is not None
+        return call.macs(kept, self.own_macs[gate])
 
-    def least_macs(self, gate: int) -> int:
-        """See `GatedNetwork`: nothing behind an exit."""
-        least = self.start_macs if gate == 0 else 0
-        for number in range(gate, len(self.gates)):
-            if self.plan.places[number].call is None:
-                break
-            least += self.fixed_macs[number]
-        return least
-
-    def block_macs(self, gate: int) -> int:
-        """See `GatedNetwork`; none of an exit, whose head runs anyway."""
-        return 0 if self.plan.places[gate].call is None else self.own_macs[gate]
-
-    def block_norms(self, gate: int, hidden: Walk) -> Tensor:
-        """See `GatedNetwork`; of an exit whether the row has gone on."""
-        flow, call = hidden.flow, self.plan.places[gate].call
-        if call is None or hidden.is_over:
-            return flow.of_all(torch.ones(len(flow.x), 1, device=flow.x.device))
-        return flow.of_all(call.norms(hidden.made))
+    def norms(self, gate: int, hidden: Walk) -> Tensor:
+        """See `FlowNetwork`."""
+        call = self.plan.places[gate].call
+        assert call is not None
+        return call.norms(hidden.made)

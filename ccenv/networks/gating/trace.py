@@ -1,6 +1,7 @@
-"""A model's code as a list of instructions: (instructions, values of names) -> values of names.
+"""A model's code as a list of instructions, and where the rows of its values are.
 
-What traced code holds: values whose example is known, and names of its file that notice them.
+What is alive at a gate must follow the batch when rows are repeated, leave at an exit, or are
+gathered. Where the rows of a value are is learned by running everything for one row and for two.
 """
 
 import operator
@@ -13,7 +14,122 @@ import torch
 from torch import Tensor, nn
 from torch.fx.proxy import Attribute, Proxy, TraceError
 
-from ccenv.networks.gating.traced_values import leaves_of, mapped
+
+@dataclass(frozen=True)
+class Rows:
+    """A tensor with one entry for each row of the batch along a dimension."""
+
+    dim: int
+
+
+@dataclass(frozen=True)
+class Count:
+    """A whole number that is a multiple of the number of rows."""
+
+    each: int
+
+
+@dataclass(frozen=True)
+class Fixed:
+    """The same for any batch."""
+
+
+@dataclass(frozen=True)
+class Lost:
+    """What cannot be moved along with rows."""
+
+    why: str
+
+
+Layout = Any
+"""`Rows`, `Count`, `Fixed` or `Lost`; or a tuple, list or dict of these."""
+
+
+def mapped(function: Callable[..., Any], tree: Any, *others: Any) -> Any:
+    """Applies a function to each leaf of nested tuples, lists, dicts and slices."""
+    if isinstance(tree, tuple | list):
+        inside = (mapped(function, *leaves) for leaves in zip(tree, *others, strict=True))
+        return list(inside) if isinstance(tree, list) else tuple(inside)
+    if isinstance(tree, dict):
+        return {k: mapped(function, v, *[other[k] for other in others]) for k, v in tree.items()}
+    if isinstance(tree, slice) and not others:
+        ends = (tree.start, tree.stop, tree.step)
+        return slice(*(mapped(function, end) for end in ends))
+    return function(tree, *others)
+
+
+def leaves_of(tree: Any) -> list[Any]:
+    """Leaves of nested tuples, lists, dicts and slices: (1, [2, {"a": 3}]) -> [1, 2, 3]."""
+    found: list[Any] = []
+    mapped(found.append, tree)
+    return found
+
+
+def layout_of(one: Any, two: Any) -> Layout:
+    """Where rows are in a value, from the value for one row and the one for two.
+
+    >>> layout_of(torch.zeros(5, 1, 3), torch.zeros(5, 2, 3)), layout_of(4, 8), layout_of("a", "a")
+    (Rows(dim=1), Count(each=4), Fixed())
+    """
+    try:
+        return mapped(leaf_layout, one, two)
+    except (ValueError, KeyError, TypeError):
+        return Lost("has another structure for two rows than for one")
+
+
+def leaf_layout(one: Any, two: Any) -> Layout:
+    """`layout_of` for what is no tuple, list or dict."""
+    if isinstance(one, Tensor) and isinstance(two, Tensor):
+        if one.ndim != two.ndim:
+            return Lost("has another number of dimensions for two rows than for one")
+        differ = [i for i, (a, b) in enumerate(zip(one.shape, two.shape, strict=True)) if a != b]
+        if not differ:
+            return Fixed()
+        if len(differ) == 1 and (one.shape[differ[0]], two.shape[differ[0]]) == (1, 2):
+            return Rows(differ[0])
+        return Lost(f"mixes rows with something else: {list(one.shape)}, {list(two.shape)} for two")
+    if type(one) is type(two) is int and one != two:
+        return Count(one) if two == 2 * one else Lost("is no multiple of the number of rows")
+    try:
+        return Fixed() if bool(one == two) else Lost("depends on the number of rows")
+    except (RuntimeError, TypeError, ValueError):
+        return Lost("depends on the number of rows")
+
+
+def taken(value: Any, layout: Layout, rows: Tensor) -> Any:
+    """Some rows of a value, or repeated ones: (value, layout, int64 [n]) -> value of n rows."""
+
+    def leaf(item: Any, where: Layout) -> Any:
+        if isinstance(where, Rows):
+            return item.index_select(where.dim, rows)
+        return where.each * len(rows) if isinstance(where, Count) else item
+
+    return mapped(leaf, value, layout)
+
+
+def placed(base: Tensor, rows: Tensor, some: Tensor, dim: int) -> Tensor:
+    """A copy of a base whose rows along a dimension are replaced."""
+    # Under autocast a child gives another precision than it gets.
+    kind = torch.promote_types(base.dtype, some.dtype)
+    return base.to(kind).index_copy(dim, rows, some.to(kind))
+
+
+def along(values: Tensor, ndim: int, dim: int) -> Tensor:
+    """Views [rows] as a tensor of `ndim` dimensions that has its rows along `dim`."""
+    return values.reshape([-1 if i == dim else 1 for i in range(ndim)])
+
+
+def by_rows(x: Tensor, dim: int) -> Tensor:
+    """Features with the rows first, as floats that may be averaged: [rows, ...].
+
+    Maps [rows, side, side, channels] become [rows, channels, side, side], known by their sides.
+    """
+    x = x.movedim(dim, 0)
+    x = x if x.is_floating_point() else x.to(torch.get_default_dtype())
+    if x.ndim == 4 and x.shape[1] == x.shape[2] != x.shape[3]:
+        return x.movedim(3, 1)
+    return x.flatten(2).mean(2) if x.ndim > 4 else x
+
 
 METHODS_OF_SHAPE = frozenset(
     [
@@ -53,12 +169,7 @@ class Instruction:
     kwargs: Mapping[str, Any] = field(default_factory=dict)
 
     def run(self, part: Callable[[str], Any], values: Mapping[str, Any]) -> Any:
-        """Executes it.
-
-        Args:
-            part: path -> module, parameter or buffer.
-            values: of all names that it needs.
-        """
+        """Executes it with values of all names it needs; `part` finds modules and parameters."""
         if self.kind == "get_attr":
             return part(self.target)
         args = filled(self.args, values)

@@ -25,11 +25,11 @@ from ccenv.networks.gating.trace import (
     SeenProxy,
     Trace,
     answer_here,
+    mapped,
     part_of,
     traced_names,
     without_unused,
 )
-from ccenv.networks.gating.traced_values import mapped
 
 FUNCTIONS_OF_SHAPE = (torch.is_floating_point, torch.is_complex, torch.numel, torch.is_tensor)
 PLAIN = (bool, int, float, str, type(None))

@@ -13,12 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from torch import nn
-
-from ccenv.base.checked_file import DamagedFileError, check_finite, read_checked, write_checked
+from ccenv.base.checked_file import check_finite, write_checked
 from ccenv.base.registry import check_names, resolve
 from ccenv.data.transforms import is_of_chance, make_transform
-from ccenv.networks.learning.frozen_cache import kind_of
+from ccenv.networks.core.protocol import GatedNetwork
+from ccenv.networks.learning.frozen_cache import PACKAGED, fitting_weights
 from ccenv.networks.learning.recipe import Recipe
 from ccenv.networks.registry import NETWORKS
 
@@ -43,9 +42,6 @@ SHIPPED: dict[str, Recipe] = {
     ),
 }
 """Name of a file -> how its weights were learned."""
-FOLDER = Path(__file__).parents[1] / "weights"
-MOST_BYTES = 2_000_000
-"""Of a file; more does not belong into a package."""
 
 
 @dataclass(frozen=True)
@@ -66,14 +62,11 @@ def fingerprint(recipe: Recipe) -> str:
 
 
 def as_text(recipe: Recipe) -> str:
-    """What a recipe says, as JSON: fields at their default are left out.
-
-    So a new field, at its default, changes no file's fingerprint.
-    """
+    """What a recipe says, as JSON; fields at their default are left out, so that more may come."""
     plain = Recipe(recipe.network, recipe.dataset)
-    said = {name: value for name, value in vars(recipe).items() if value != vars(plain)[name]}
-    said |= {"network": recipe.network, "dataset": recipe.dataset}
-    return json.dumps(said, sort_keys=True)
+    fields = {name: value for name, value in vars(recipe).items() if value != vars(plain)[name]}
+    fields |= {"network": recipe.network, "dataset": recipe.dataset}
+    return json.dumps(fields, sort_keys=True)
 
 
 def shipped_name(
@@ -93,20 +86,20 @@ def shipped_name(
     Raises:
         ValueError: if there is none; lists what there is.
     """
-    wanted = told(network, network_kwargs, dataset, transforms)
-    for name, r in SHIPPED.items():
-        if told(r.network, r.network_kwargs, r.dataset, r.transforms) == wanted:
-            return name
-    there = "; ".join(
-        told(r.network, r.network_kwargs, r.dataset, r.transforms) for r in SHIPPED.values()
-    )
-    raise ValueError(
-        f"expected a network whose weights are shipped ({there}), got {wanted}; "
-        "use weights='frozen' to train"
-    )
+    wanted = purpose_of(network, network_kwargs, dataset, transforms)
+    names = {
+        purpose_of(r.network, r.network_kwargs, r.dataset, r.transforms): name
+        for name, r in SHIPPED.items()
+    }
+    if wanted not in names:
+        raise ValueError(
+            f"expected a network whose weights are shipped ({'; '.join(names)}), got {wanted}; "
+            "use weights='frozen' to train"
+        )
+    return names[wanted]
 
 
-def told(
+def purpose_of(
     network: str, network_kwargs: Mapping[str, Any], dataset: str, transforms: Sequence[str]
 ) -> str:
     """What weights are for, as settings of the environment; sizes at their default are left out."""
@@ -119,16 +112,12 @@ def told(
 
 
 def shipped_path(name: str) -> Path:
-    """Where a file lies.
-
-    Raises:
-        ValueError: if the name is unknown; says the nearest.
-    """
+    """Where a file lies; an unknown name is refused, and the nearest named."""
     check_names([name], SHIPPED, "shipped weights")
-    return FOLDER / f"{name}.safetensors"
+    return PACKAGED / f"{name}.safetensors"
 
 
-def load_shipped(network: nn.Module, name: str, path: Path | None = None) -> Measured:
+def load_shipped(network: GatedNetwork, name: str, path: Path | None = None) -> Measured:
     """Gives a network the weights that are shipped for it.
 
     Args:
@@ -141,8 +130,7 @@ def load_shipped(network: nn.Module, name: str, path: Path | None = None) -> Mea
 
     Raises:
         FileNotFoundError: if the file is not there.
-        ccenv.base.checked_file.DamagedFileError: if it is not as it was written.
-        ValueError: if it was made by another recipe, or is another network's.
+        ValueError: if it is damaged, or was made by another recipe or for another network.
     """
     path = shipped_path(name) if path is None else path
     if not path.exists():
@@ -150,19 +138,8 @@ def load_shipped(network: nn.Module, name: str, path: Path | None = None) -> Mea
             f"expected shipped weights in {path}, got no file; train them: "
             f"python -m ccenv.runs.lab weights {name}"
         )
-    tensors, texts, is_checked = read_checked(path)
-    if not is_checked:
-        raise DamagedFileError(f"expected a checksum in {path}, got none; train it anew")
+    tensors, texts = fitting_weights(network, path)
     check_recipe(name, texts, path)
-    wanted = network.state_dict()
-    for key in sorted({*tensors, *wanted}):
-        expected, got = kind_of(wanted, key), kind_of(tensors, key)
-        if expected != got:
-            raise ValueError(
-                f"expected weights of this network in {path}, got those of another: {key!r} is "
-                f"{got} there and {expected} here"
-            )
-    check_finite(tensors, str(path))
     network.load_state_dict(tensors)
     return Measured(**json.loads(texts["measured"]))
 
@@ -179,27 +156,16 @@ def check_recipe(name: str, texts: Mapping[str, str], path: Path) -> None:
 
 
 def write_shipped(
-    network: nn.Module,
+    network: GatedNetwork,
     name: str,
     measured: Measured,
     versions: Mapping[str, str],
     path: Path | None = None,
 ) -> Path:
-    """Writes a file that `load_shipped` reads; returns where.
-
-    Raises:
-        ValueError: if a weight is not finite, or the file would be larger than a package should be.
-        OSError: if it cannot be written.
-    """
+    """Writes a file that `load_shipped` reads, if its weights are finite; returns where."""
     path = shipped_path(name) if path is None else path
     tensors = network.state_dict()
     check_finite(tensors, name)
-    num_bytes = sum(tensor.nbytes for tensor in tensors.values())
-    if num_bytes > MOST_BYTES:
-        raise ValueError(
-            f"expected at most {MOST_BYTES:,} bytes of weights, got {num_bytes:,} of {name!r}; "
-            "ship a smaller network"
-        )
     recipe = SHIPPED[name]
     texts = {
         "name": name,

@@ -6,7 +6,6 @@ the teacher alone, so that the loss stays a cross-entropy.
 """
 
 import functools
-import hashlib
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -26,7 +25,6 @@ from ccenv.networks.learning.training import (
     Pretraining,
     Teaching,
     fingerprint,
-    source,
     teaching_of,
 )
 
@@ -38,10 +36,6 @@ def make_trainer(network: Any, split: Split, settings: Mapping[str, Any]) -> CoT
         network: a `GatedNetwork`; a warm start puts the teacher's weights into it.
         split: images that it learns from; the teacher learns from the same.
         settings: of `CoTrainer` and `Teaching`, checked before.
-
-    Raises:
-        ValueError: if a warm start asks for layers of other widths than the network's, or the
-            network cannot learn so.
     """
     own, teaching = teaching_of(settings)
     check_learns(network, own.get("schedule_updates"))
@@ -57,11 +51,7 @@ def make_trainer(network: Any, split: Split, settings: Mapping[str, Any]) -> CoT
 
 
 def check_learns(network: Any, schedule_updates: int | None) -> None:
-    """Refuses networks that an optimiser cannot teach, or not without the end of its schedule.
-
-    Raises:
-        ValueError: saying what to give instead.
-    """
+    """Refuses networks that an optimiser cannot teach, or not without the end of its schedule."""
     kind = type(network).__name__
     if not any(True for _ in network.parameters()):
         raise ValueError(
@@ -79,22 +69,20 @@ class DistillingTrainer(CoTrainer):
     """A `CoTrainer` whose targets are partly a teacher's answers."""
 
     def __init__(self, network: Any, teacher: Any, teaching: Teaching, **settings: Any) -> None:
-        """Prepares the optimiser.
-
-        Args:
-            network: see `CoTrainer`.
-            teacher: a trained `GatedNetwork`, used with every block kept; not changed.
-            teaching: share and temperature of its answers.
-            **settings: see `CoTrainer`.
-        """
+        """Prepares the optimiser; the teacher is used with every block kept, and not changed."""
         super().__init__(network, **settings)
         self.teacher, self.teaching = teacher, teaching
 
     def update(
-        self, images: Tensor, labels: Tensor, masks: Sequence[Tensor], backend: str = "auto"
+        self,
+        images: Tensor,
+        labels: Tensor,
+        masks: Sequence[Tensor],
+        backend: str = "auto",
+        values: Sequence[Tensor] | None = None,
     ) -> float:
         """Takes one step down the mean cross-entropy to `targets` and returns it, in nats."""
-        return super().update(images, self.targets(images, labels), masks, backend)
+        return super().update(images, self.targets(images, labels), masks, backend, values)
 
     def targets(self, images: Tensor, labels: Tensor) -> Tensor:
         """Labels mixed with the teacher's answers: -> probabilities [batch, num_classes].
@@ -110,13 +98,7 @@ class DistillingTrainer(CoTrainer):
 
 
 def dense_teacher(units: Sequence[int], split: Split, activation: Any) -> GatedMLP:
-    """A dense network that has learned a split's images; trained once, then read from a cache.
-
-    Args:
-        units: of each hidden layer.
-        split: images and labels.
-        activation: of its hidden layers.
-    """
+    """A dense network of these hidden units that has learned a split; trained once, then cached."""
     teacher: GatedMLP = build_network(
         GatedMLP,
         0,
@@ -127,8 +109,7 @@ def dense_teacher(units: Sequence[int], split: Split, activation: Any) -> GatedM
         activation=activation,
     )
     recipe = Pretraining()
-    code = hashlib.sha256(source(train_dense).encode()).hexdigest()[:8]
-    name = f"teacher-{code}-{fingerprint(teacher, split, recipe)}"
+    name = f"teacher-{fingerprint(teacher, split, recipe)}"
     teacher.to(split.images.device)
     learned_once(teacher, name, functools.partial(train_dense, teacher, split, recipe))
     return teacher.eval().requires_grad_(False)
@@ -157,11 +138,7 @@ def train_dense(network: Any, split: Split, recipe: Pretraining) -> None:
 
 
 def copy_weights(teacher: GatedMLP, network: Any) -> None:
-    """Gives a network the teacher's weights, layer by layer, whatever its blocks.
-
-    Raises:
-        ValueError: if their layers are not of the same widths.
-    """
+    """Gives a network the weights of a teacher of equal widths, whatever its blocks."""
     theirs = [*teacher.layers, *teacher.head_layers]
     ours = [*network.layers, *network.head_layers]
     shapes = [[tuple(layer.weight.shape) for layer in layers] for layers in (ours, theirs)]

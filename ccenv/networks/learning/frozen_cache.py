@@ -23,8 +23,7 @@ def learned_once(network: GatedNetwork, name: str, learn: Callable[[], None]) ->
     stream; a cache that cannot be written to gives a warning too.
 
     Args:
-        network: changed in place. Tensors that it names in `open_lengths` (one-dimensional ones)
-            are as long as what was learned makes them; its `load_state_dict` takes them so.
+        network: changed in place.
         name: of the file, different for all that the weights depend on.
         learn: trains the network.
 
@@ -34,64 +33,49 @@ def learned_once(network: GatedNetwork, name: str, learn: Callable[[], None]) ->
     path = user_cache() / "weights" / f"{name}.safetensors"
     for there in (*PACKAGED.glob(f"*-{name}.safetensors"), path):
         with contextlib.suppress(OSError, ValueError):
-            tensors, is_checked = fitting_weights(network, there)
-            if is_checked:
-                network.load_state_dict(tensors)
-                return
+            network.load_state_dict(fitting_weights(network, there)[0])
+            return
     with held(path):
-        # Another process may have learned them meanwhile.
-        if not take_weights(network, path):
-            learn()
-            check_finite(network.state_dict(), "the network that was pre-trained")
-            store(lambda: write_checked(path, network.state_dict(), {}), "weights")
-
-
-def take_weights(network: GatedNetwork, path: Path) -> bool:
-    """Loads a network's weights from a file; returns whether it could, and warns if it could not.
-
-    Files that were written before there were checksums are adopted where they fit and are finite:
-    recorded results were made with these very numbers, which another number of threads would not
-    learn to the bit. They are written anew with a checksum.
-    """
-    try:
-        tensors, is_checked = fitting_weights(network, path)
-    except (FileNotFoundError, NotADirectoryError):
-        return False
-    except (OSError, ValueError) as error:
-        tell(f"cached weights cannot be used and are learned anew: {error}")
-        return False
-    network.load_state_dict(tensors)
-    if not is_checked:
-        tell(f"cached weights had no checksum yet and are adopted with one: {path}")
+        try:
+            # Another process may have learned them meanwhile.
+            network.load_state_dict(fitting_weights(network, path)[0])
+            return
+        except (FileNotFoundError, NotADirectoryError):
+            pass
+        except (OSError, ValueError) as error:
+            tell(f"cached weights cannot be used and are learned anew: {error}")
+        learn()
+        check_finite(network.state_dict(), "the network that was pre-trained")
         store(lambda: write_checked(path, network.state_dict(), {}), "weights")
-    return True
 
 
-def fitting_weights(network: GatedNetwork, path: Path) -> tuple[dict[str, Tensor], bool]:
-    """Reads weights of a network, and whether they were compared with a checksum.
+def fitting_weights(network: GatedNetwork, path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Reads weights of a network and the texts beside them.
+
+    Tensors that the network names in `open_lengths` may have any length.
 
     Raises:
         OSError: if there is no such file, or it cannot be read.
-        ValueError: if it is damaged, of another network, or not finite.
+        ValueError: if it is damaged or without a checksum, of another network, or not finite.
     """
     tensors, texts, is_checked = read_checked(path)
-    if texts:
-        raise DamagedFileError(f"expected {path} to hold weights, got {sorted(texts)} beside them")
-    wanted, open_lengths = network.state_dict(), network.open_lengths
+    if not is_checked:
+        raise DamagedFileError(f"expected a checksum in {path}, got none; learn it anew")
+    wanted = network.state_dict()
     for name in sorted({*tensors, *wanted}):
-        expected, got = (kind_of(found, name, name in open_lengths) for found in (wanted, tensors))
+        any_length = name in network.open_lengths
+        expected, got = (kind_of(found, name, any_length) for found in (wanted, tensors))
         if expected != got:
-            raise ValueError(f"expected {expected} as {name!r} in {path}, got {got}")
+            raise ValueError(
+                f"expected weights of this network in {path}, got those of another: {name!r} is "
+                f"{got} there and {expected} here"
+            )
     check_finite(tensors, str(path))
-    return tensors, is_checked
+    return tensors, texts
 
 
-def kind_of(tensors: Mapping[str, Tensor], name: str, any_length: bool = False) -> str:
-    """Type and shape of a tensor, for messages; of one that may have any length only its type.
-
-    >>> kind_of({}, "weight")
-    'no tensor'
-    """
+def kind_of(tensors: Mapping[str, Tensor], name: str, any_length: bool) -> str:
+    """Type and shape of a tensor, for messages; of one that may have any length only its type."""
     if name not in tensors:
         return "no tensor"
     shape = ["any length"] if any_length else list(tensors[name].shape)

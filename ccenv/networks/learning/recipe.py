@@ -5,7 +5,6 @@ is skipped is not rescaled here: a policy's masks are not either. Exits learn fr
 second cycle: Loshchilov and Hutter 2017, "SGDR" (arXiv 1608.03983).
 """
 
-import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -77,80 +76,56 @@ def drawn_masks(
     ]
 
 
-@dataclass(frozen=True)
-class Cycle:
-    """Updates whose learning rate rises once and falls to nothing."""
-
-    name: str
-    """of its random stream."""
-    num_updates: int
-    """how many."""
-    learning_rate: float
-    """the highest."""
-    share_whole: float
-    """of the batches in which everything is kept."""
-
-
-def cycles_of(recipe: Recipe, num_images: int) -> list[Cycle]:
-    """The one or two cycles of a recipe, for so many training images."""
-    per_cycle = {
-        "recipe": (recipe.num_epochs, recipe.learning_rate, recipe.share_whole),
-        "recipe, second cycle": (recipe.restart_epochs, recipe.restart_rate, recipe.restart_whole),
-    }
-    return [
-        Cycle(name, epochs * num_images // recipe.batch_size, rate, share)
-        for name, (epochs, rate, share) in per_cycle.items()
-        if epochs
-    ]
-
-
 def train(network: Any, recipe: Recipe, on_update: OnUpdate) -> None:
-    """Trains a network with initial weights in place; its norms learn too, and are then frozen.
-
-    Args:
-        network: a `GatedNetwork`.
-        recipe: how.
-        on_update: told after each update.
-    """
+    """Trains a network with initial weights in place; its norms learn too, and are then frozen."""
     # Copies may be stored beside the images: an epoch has as many rows as there are images.
-    cycles = cycles_of(recipe, len(load_split(recipe.dataset, "train")))
-    done, total = 0, sum(cycle.num_updates for cycle in cycles)
+    num_images, r = len(load_split(recipe.dataset, "train")), recipe
+    cycles = [
+        ("recipe", r.num_epochs * num_images // r.batch_size, r.learning_rate, r.share_whole),
+        (
+            "recipe, second cycle",
+            r.restart_epochs * num_images // r.batch_size,
+            r.restart_rate,
+            r.restart_whole,
+        ),
+    ]
+    done, total = 0, sum(num_updates for _, num_updates, *_ in cycles)
     with learning_norms(network):
         network.train()
-        for cycle in cycles:
-            for loss in updates(network, recipe, cycle):
+        for name, num_updates, rate, share_whole in cycles:
+            for loss in updates(network, recipe, name, num_updates, rate, share_whole):
                 done += 1
                 on_update(done, total, loss)
     network.eval()
 
 
-def updates(network: Any, recipe: Recipe, cycle: Cycle) -> Iterator[float]:
-    """Carries one cycle out; gives each update's loss in nats."""
+def updates(
+    network: Any, recipe: Recipe, name: str, num_updates: int, rate: float, share_whole: float
+) -> Iterator[float]:
+    """Carries out a cycle, whose rate rises once and falls to nothing; gives losses in nats."""
+    if not num_updates:
+        return
     split = load_split(recipe.dataset, "train", recipe.transforms)
-    generator = stream(recipe.seed, cycle.name)
+    generator = stream(recipe.seed, name)
     optimizer = torch.optim.SGD(
         network.parameters(),
-        lr=cycle.learning_rate,
+        lr=rate,
         momentum=recipe.momentum,
         weight_decay=recipe.weight_decay,
         nesterov=recipe.momentum > 0,
     )
     schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer,
-        cycle.learning_rate,
-        total_steps=cycle.num_updates,
-        pct_start=recipe.warm_up,
-        cycle_momentum=False,
+        optimizer, rate, total_steps=num_updates, pct_start=recipe.warm_up, cycle_momentum=False
     )
     blocks, order = num_blocks_of(network), torch.empty(0, dtype=torch.int64)
-    for _ in range(cycle.num_updates):
+    for _ in range(num_updates):
         if len(order) < recipe.batch_size:
             order = torch.randperm(len(split), generator=generator)
         chosen, order = order[: recipe.batch_size], order[recipe.batch_size :]
         images, labels = split.batch(chosen)
-        is_whole = float(torch.rand((), generator=generator)) < cycle.share_whole
+        is_whole = float(torch.rand((), generator=generator)) < share_whole
         masks = drawn_masks(blocks, len(labels), recipe.most_skipped, generator)
-        with products(recipe):
+        with torch.autocast("cpu", torch.bfloat16, enabled=recipe.bfloat16):
             kept = None if is_whole else masks
             loss = exit_losses(network, images, labels, kept, recipe.label_smoothing)
         optimizer.zero_grad(set_to_none=True)
@@ -158,11 +133,6 @@ def updates(network: Any, recipe: Recipe, cycle: Cycle) -> Iterator[float]:
         optimizer.step()
         schedule.step()
         yield float(loss.detach())
-
-
-def products(recipe: Recipe) -> contextlib.AbstractContextManager[Any]:
-    """Where products are computed in bfloat16, if the recipe wants it."""
-    return torch.autocast("cpu", torch.bfloat16, enabled=recipe.bfloat16)
 
 
 @torch.no_grad()
@@ -174,10 +144,10 @@ def error_of(
     density: float | None = None,
     num_images: int | None = None,
 ) -> float:
-    """Share of wrong answers.
+    """Share of wrong answers of a network in evaluation mode.
 
     Args:
-        network: a `GatedNetwork` in evaluation mode.
+        network: a `GatedNetwork`.
         recipe: whose data set and transforms; those of chance are for training images alone.
         split: whose images.
         batch_size: images at a time.

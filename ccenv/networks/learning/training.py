@@ -1,20 +1,12 @@
-"""Learning a network's weights: once under random masks (frozen), or along with an agent.
+"""Learning a network's weights: once under random masks (frozen), or along with an agent."""
 
-Gate values in co-training: (trainer, values chosen in the episode) -> blocks multiplied by them.
-
-A mixture of experts weighs what its experts answer, and a network that ponders shares its answer
-between exits: a network that learns under bare masks would learn for another sum. The values are
-numbers here; what chose them learns from its own gradient.
-"""
-
-import contextlib
 import functools
 import hashlib
 import inspect
 import json
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from numbers import Real
 from typing import Any
@@ -67,8 +59,8 @@ def frozen_weights(network: GatedNetwork, split: Split, recipe: Pretraining | No
     Two processes that ask at once build it once: the second waits for the first.
 
     Args:
-        network: a `GatedNetwork` with the initial weights; changed in place. One that has a method
-            `learn_beforehand(split)` learns by it instead, as a head on weights of others does.
+        network: with the initial weights; changed in place. One that defines `learn_beforehand`
+            learns by it instead, as a head on weights of others does.
         split: images to learn from.
         recipe: how to learn.
     """
@@ -80,22 +72,26 @@ def frozen_weights(network: GatedNetwork, split: Split, recipe: Pretraining | No
     learned_once(network, name, learn)
 
 
+LEARNED_BY = 1
+"""Version of what ccenv's own code learns: raise it where a change of a network or of its training
+changes its weights. All cached weights are then learned anew, and those of the package too."""
+
+
 def fingerprint(network: nn.Module, split: Split, recipe: Pretraining) -> str:
     """Hash of all that the learned weights depend on.
 
-    That is the network's code, sizes, activation and initial weights, the images and labels, and
-    the recipe with the code that follows it.
+    That is the recipe, the images and labels, and of every part of the network its class, settings
+    and initial weights. A class of ccenv counts by its name and `LEARNED_BY`, so that old weights
+    stay where its code is written anew; a class of the user's counts by its source.
     """
-    digest = hashlib.sha256(json.dumps(asdict(recipe), sort_keys=True).encode())
-    kinds = {type(module): None for module in network.modules() if module is not network}
-    parts = {base: None for kind in kinds for base in kind.__mro__}
-    # The base class says what networks are asked; nothing that is learned depends on its text.
-    own = [kind for kind in type(network).__mro__ if kind is not GatedNetwork]
-    code = [*own, *parts, CoTrainer, pretrain]
-    for text in (*map(source, code), plain_attributes(network), repr(network)):
+    digest = hashlib.sha256(json.dumps([LEARNED_BY, asdict(recipe)], sort_keys=True).encode())
+    kinds = {base: None for module in network.modules() for base in type(module).__mro__}
+    settings = {name: plain_attributes(module) for name, module in network.named_modules()}
+    for text in (*map(source, kinds), json.dumps(settings, sort_keys=True), repr(network)):
         digest.update(text.encode())
     for name, value in network.state_dict().items():
-        digest.update(name.encode() + value.cpu().contiguous().numpy().tobytes())
+        digest.update(f"{name} {value.dtype} {list(value.shape)}".encode())
+        digest.update(value.cpu().contiguous().numpy().tobytes())
     for tensor in split.tensors():
         digest.update(f"{tensor.dtype} {list(tensor.shape)}".encode())
         digest.update(tensor.cpu().contiguous().numpy().data)
@@ -103,8 +99,8 @@ def fingerprint(network: nn.Module, split: Split, recipe: Pretraining) -> str:
 
 
 def source(code: Any) -> str:
-    """Source text of a class or function, its name where it is torch's own or has no source."""
-    if (code.__module__ or "").split(".")[0] in ("torch", "builtins"):
+    """Source text of a user's class or function; the name of one of ccenv, torch or Python."""
+    if (code.__module__ or "").split(".")[0] in ("ccenv", "torch", "builtins"):
         return str(code.__qualname__)
     try:
         return inspect.getsource(code)
@@ -112,17 +108,17 @@ def source(code: Any) -> str:
         return str(code.__qualname__)
 
 
-def plain_attributes(network: nn.Module) -> str:
-    """A network's own settings as text: what is neither a tensor nor a module nor torch's.
+def plain_attributes(module: nn.Module) -> dict[str, str]:
+    """A module's own settings as text: what is neither a tensor nor a module nor torch's.
 
     Two networks of the same weights may differ in their blocks or their activation alone.
     """
     settings = {}
-    for name, value in vars(network).items():
+    for name, value in vars(module).items():
         if not name.startswith("_") and name != "training":
             spelled = source(value) if inspect.isroutine(value) else repr(value)
             settings[name] = re.sub(r" at 0x[0-9a-fA-F]+", "", spelled)
-    return json.dumps(settings, sort_keys=True)
+    return settings
 
 
 def pretrain(network: Any, split: Split, recipe: Pretraining) -> None:
@@ -178,9 +174,6 @@ class CoTrainer:
             momentum: of "sgd".
             schedule_updates: after so many updates the rate has fallen to zero along a cosine;
                 None keeps it constant.
-
-        Raises:
-            ValueError: if the optimiser is unknown or a number is out of range.
         """
         check_names([optimizer], OPTIMIZERS, "optimizer")
         check_at_least_zero(
@@ -206,17 +199,31 @@ class CoTrainer:
         self.num_updates = 0
 
     def update(
-        self, images: Tensor, labels: Tensor, masks: Sequence[Tensor], backend: str = "auto"
+        self,
+        images: Tensor,
+        labels: Tensor,
+        masks: Sequence[Tensor],
+        backend: str = "auto",
+        values: Sequence[Tensor] | None = None,
     ) -> float:
         """Takes one step down the mean negative log-likelihood and returns it, in nats.
 
         Of networks with exits it is that of all answers, see `ccenv.networks.core.exit_state`.
+
+        Args:
+            images: [batch, ...].
+            labels: int64 [rows], or probabilities [rows, num_classes].
+            masks: bool [rows, num_blocks] for each gate.
+            backend: see `ccenv.block_sparse_linear`.
+            values: float [rows, num_blocks] for each gate, chosen in the episode, with which blocks
+                are multiplied: a mixture of experts would learn for another sum under bare masks.
+                What chose them learns from its own gradient.
         """
         self.network.train()
         if has_exits(self.network):
-            loss = exit_losses(self.network, images, labels, masks)
+            loss = exit_losses(self.network, images, labels, masks, weights=values)
         else:
-            logits = forward(self.network, images, masks, backend)
+            logits = forward(self.network, images, masks, backend, values)
             loss = nn.functional.cross_entropy(logits, labels)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
@@ -230,11 +237,7 @@ class CoTrainer:
 
 
 def check_at_least_zero(**numbers: Any) -> None:
-    """Refuses what is no finite number of at least 0.
-
-    Raises:
-        ValueError: naming the number.
-    """
+    """Refuses what is no finite number of at least 0, by its name."""
     for name, value in numbers.items():
         if not isinstance(value, Real) or not math.isfinite(value) or value < 0:
             raise ValueError(f"expected {name} to be a finite number of at least 0, got {value!r}")
@@ -259,11 +262,7 @@ class Teaching:
     """"shipped": from the weights that come with the package; "fresh": from random ones."""
 
     def __post_init__(self) -> None:
-        """Checks.
-
-        Raises:
-            ValueError: if a number is out of range, or there is no teacher for what is asked of it.
-        """
+        """Refuses numbers out of range, and a lesson without a teacher."""
         units = positive_ints(self.teacher_units, "teacher_units", allow_none=True)
         check_at_least_zero(
             distill_weight=self.distill_weight, teacher_temperature=self.teacher_temperature
@@ -286,61 +285,9 @@ def teaching_of(settings: Mapping[str, Any]) -> tuple[dict[str, Any], Teaching]:
 
 
 def check_cotraining_settings(settings: dict[str, Any]) -> None:
-    """Refuses unknown or impossible settings before anything is built.
-
-    Raises:
-        ValueError: if a name is unknown (the nearest right one is suggested) or a value impossible.
-    """
+    """Refuses unknown or impossible settings before anything is built."""
     known = [name for name in inspect.signature(CoTrainer).parameters if name != "network"]
     taught = [field.name for field in fields(Teaching)]
     check_names(settings, [*known, *taught], "setting in weights_kwargs")
     own, _ = teaching_of(settings)
     CoTrainer(nn.ParameterList([nn.Parameter(torch.zeros(1))]), **own)
-
-
-class WithGateValues:
-    """A network whose steps take gate values that were chosen before; all else is the network's."""
-
-    def __init__(self, network: Any, values: Sequence[Tensor]) -> None:
-        """Takes both.
-
-        Args:
-            network: a `GatedNetwork`.
-            values: float [rows, num_blocks] for each gate.
-
-        Raises:
-            ValueError: if there is not one for each gate.
-        """
-        if len(values) != len(network.gates):
-            raise ValueError(
-                f"expected gate values at every one of {len(network.gates)} gates, or at none, got "
-                f"{len(values)}"
-            )
-        self._network, self._values = network, values
-
-    def __getattr__(self, name: str) -> Any:
-        """What the network has."""
-        return getattr(self._network, name)
-
-    def step(
-        self,
-        gate: int,
-        hidden: Any,
-        mask: Tensor | None,
-        weights: Tensor | None = None,
-        backend: str = "auto",
-    ) -> Any:
-        """See `GatedNetwork.step`; the weights are the values."""
-        return self._network.step(gate, hidden, mask, self._values[gate], backend)
-
-
-@contextlib.contextmanager
-def weighted(trainer: Any, values: Sequence[Tensor] | None = None) -> Iterator[None]:
-    """Lets a `CoTrainer` update its network with gate values for a while; None changes nothing."""
-    network = trainer.network
-    try:
-        if values is not None:
-            trainer.network = WithGateValues(network, values)
-        yield
-    finally:
-        trainer.network = network

@@ -1,12 +1,8 @@
 """EfficientNet-Lite0 with ImageNet's weights: images in [0, 1] -> logits, 9 residual gates.
 
 Tan and Le 2019, "EfficientNet" (arXiv 1905.11946), in the Lite version for small processors: no
-squeeze and excitation, ReLU6, stem and head of a fixed width. It was trained in TensorFlow.
-
-Blocks of mobile networks: (rows of the paper's table) -> modules, residual ones as gates.
-
-Sandler et al. 2018, "MobileNetV2" (arXiv 1801.04381), as EfficientNet-Lite has them: ReLU6, and
-TensorFlow's paddings and batch norms.
+squeeze and excitation, ReLU6, stem and head of a fixed width, blocks as in Sandler et al. 2018,
+"MobileNetV2" (arXiv 1801.04381), TensorFlow's paddings and batch norms.
 """
 
 from collections import OrderedDict
@@ -142,12 +138,7 @@ def norm(channels: int) -> nn.BatchNorm2d:
 
 
 def mobile_blocks(groups: Sequence[BlockGroup], channels: int) -> dict[str, nn.Module]:
-    """All blocks by name; those that keep the shape are residual units.
-
-    Args:
-        groups: see `BlockGroup`.
-        channels: of the stem's output.
-    """
+    """All blocks by name, on so many channels; those that keep the shape are residual units."""
     blocks: dict[str, nn.Module] = {}
     for group in groups:
         for number in range(group.repeats):
@@ -250,15 +241,10 @@ class WithLinearHead(GatedSequential):
 
 
 def load_lite0(network: GatedSequential, tensors: Mapping[str, Tensor], is_own: bool) -> None:
-    """Copies the package's weights; each of them has its place.
+    """Copies the package's weights, by its names such as "_blocks.7._expand_conv.weight".
 
-    Args:
-        network: of `efficientnet_lite0`.
-        tensors: by the package's names, such as "_blocks.7._expand_conv.weight".
-        is_own: whether the linear layer is theirs too.
-
-    Raises:
-        ValueError: if names or shapes are not the network's.
+    Each has its place; `is_own` says whether the linear layer is theirs too. Names or shapes that
+    are not the network's are refused.
     """
     named = {our_name(name, network): tensor for name, tensor in tensors.items()}
     if not is_own:

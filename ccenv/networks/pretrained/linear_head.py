@@ -16,13 +16,7 @@ BATCH = 32
 def pooled_features(
     network: GatedSequential, images: Tensor, masks: list[Tensor] | None = None
 ) -> Tensor:
-    """What the last linear layer sees: images [batch, ...] -> [batch, width].
-
-    Args:
-        network: whose head has `pooled` and `fc`.
-        images: as the data set gives them.
-        masks: bool [batch, num_blocks] for each gate; None keeps everything.
-    """
+    """What the layer `fc` of a head with `pooled` sees: images -> [batch, width]."""
     hidden = through(network, images, lambda gate, _: None if masks is None else masks[gate])
     found: Tensor = network.head.pooled(hidden.x)  # type: ignore[operator]
     return found
@@ -78,14 +72,7 @@ def fit_head(
 def logistic_regression(
     features: Tensor, labels: Tensor, num_classes: int, l2: float = 3e-3, num_iterations: int = 100
 ) -> tuple[Tensor, Tensor, float]:
-    """Multinomial logistic regression by L-BFGS.
-
-    Args:
-        features: float [rows, width].
-        labels: int64 [rows].
-        num_classes: of the labels.
-        l2: price of squared weights, of features scaled to variance 1.
-        num_iterations: at most.
+    """Multinomial logistic regression by L-BFGS, of features float [rows, width]; see `fit_head`.
 
     Returns:
         Weights [num_classes, width] and bias [num_classes] for features as they are, and the mean

@@ -35,11 +35,7 @@ class PackagedFile:
 
 
 def packaged_path(file: PackagedFile) -> Path:
-    """Finds a file by the package's records; nothing of the package is imported.
-
-    Raises:
-        ImportError: if the package is not installed, or without the file.
-    """
+    """Finds a file by the package's records; nothing of the package is imported."""
     try:
         found = importlib.metadata.distribution(file.package).locate_file(file.path)
     except importlib.metadata.PackageNotFoundError:
@@ -59,11 +55,7 @@ def missing(package: str, install: str = INSTALL) -> str:
 
 
 def needed(module: str) -> Any:
-    """Imports a library of the extra `pretrained`.
-
-    Raises:
-        ImportError: if it is not installed, with the command that brings it.
-    """
+    """Imports a library of the extra `pretrained`; says how to install it where it is missing."""
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
@@ -71,11 +63,7 @@ def needed(module: str) -> Any:
 
 
 def check_digest(found: str, file: PackagedFile) -> None:
-    """Refuses a file that is not the one that was measured.
-
-    Raises:
-        DamagedFileError: if its SHA-256 is another.
-    """
+    """Refuses a file that is not the one that was measured."""
     if found != file.sha256:
         raise DamagedFileError(
             f"expected {file.path} of {file.package} with SHA-256 {file.sha256[:12]}..., got "
@@ -85,12 +73,7 @@ def check_digest(found: str, file: PackagedFile) -> None:
 
 
 def checked_path(file: PackagedFile) -> Path:
-    """A packaged file after its SHA-256 was compared; for libraries that read by path.
-
-    Raises:
-        ImportError: if the package is not installed.
-        DamagedFileError: if its SHA-256 is another.
-    """
+    """A packaged file after its SHA-256 was compared; for libraries that read by path."""
     path = packaged_path(file)
     with path.open("rb") as opened:
         check_digest(hashlib.file_digest(opened, "sha256").hexdigest(), file)
@@ -114,10 +97,6 @@ def packaged_tensors(file: PackagedFile) -> dict[str, Tensor]:
 
 
 def has_package_weights(weights: str) -> bool:
-    """Whether a builder shall load the package's weights.
-
-    Raises:
-        ValueError: if it is neither "package" nor "random".
-    """
+    """Whether a builder shall load the package's weights, by its setting `weights`."""
     check_names([weights], WEIGHTS, "source of weights")
     return weights == "package"

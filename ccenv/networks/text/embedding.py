@@ -1,10 +1,6 @@
-"""The network `bytes`, a predictor of the next symbol, with look-up tables beside it.
+"""The network `bytes`: windows of symbols -> the next one, by gated layers and look-up tables.
 
-The network `bytes`: (length of a window, number of symbols) -> a predictor of the next symbol.
-
-Of what was tried, the task where choosing blocks pays most.
-
-Look-up tables beside a network of tokens: (last symbols) -> biases of hidden units, and logits.
+Of what was tried, the task where choosing blocks pays most. Tables beside the layers:
 
 | table | from | to | numbers, of 128 symbols and 512 units |
 |---|---|---|---|
@@ -18,88 +14,135 @@ too, so both stand side by side wherever one does.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
 from ccenv.base.memory import check_fits
 from ccenv.base.registry import check_names
-from ccenv.networks.core.lowering import Affine, Lowered, Operation, Table
-from ccenv.networks.core.mlp import Sizes, linear_at
-from ccenv.networks.core.protocol import rows_each
-from ccenv.networks.text.hashed_rows import HashedRows
-from ccenv.networks.text.tokens import TokenMLP, Units, check_context, window_length
+from ccenv.networks.core.lowering import Affine, Embed, Lowered, Table
+from ccenv.networks.core.mlp import (
+    LayeredNetwork,
+    MLPHidden,
+    Sizes,
+    linear_at,
+    linear_stack,
+    positive_ints,
+)
+from ccenv.networks.core.protocol import repeat_rows, rows_each
+from ccenv.networks.text.tokens import HashedRows, check_context, check_windows, window_length
 from ccenv.sparse.linear import block_sparse_linear
 from ccenv.sparse.reference import zero_where_skipped
 
 TABLES = ("hidden", "logits", "pairs")
+STEMS = ("embeddings", "hashed")
 
 
 def table_names(tables: Sequence[str] | str) -> tuple[str, ...]:
-    """Names of tables, each once and in their order, from a list or from a text with commas.
-
-    Raises:
-        ValueError: if a name is unknown.
-
-    >>> table_names("pairs,hidden")
-    ('hidden', 'pairs')
-    """
-    given = [name.strip() for name in tables.split(",")] if isinstance(tables, str) else tables
-    found = [name for name in given if name]
-    check_names(found, TABLES, "table")
-    return tuple(name for name in TABLES if name in found)
+    """Names of tables, each once and in their order, from a list or from a text with commas."""
+    listed = [name.strip() for name in tables.split(",")] if isinstance(tables, str) else tables
+    wanted = [name for name in listed if name]
+    check_names(wanted, TABLES, "table")
+    return tuple(name for name in TABLES if name in wanted)
 
 
 @dataclass(frozen=True)
-class EndedUnits(Units):
+class EndedHidden(MLPHidden):
     """Windows on their way, with what they end with."""
 
-    last: Tensor | None = None
+    last: Tensor
     """int64 [rows]; the last symbol."""
-    pair: Tensor | None = None
+    pair: Tensor | None
     """int64 [rows]; the last two symbols as one number."""
 
 
-class TabledMLP(TokenMLP):
-    """A `TokenMLP` with tables, which are zero at first: then it is the network without them."""
+class TokenMLP(LayeredNetwork):
+    """Predicts the next symbol of a text: embeddings, gated hidden layers, logits."""
 
-    def __init__(self, *sizes: Any, tables: Sequence[str] = TABLES) -> None:
-        """Builds the layers and the tables.
+    activation = "relu"
+    num_symbols: int
+
+    def __init__(
+        self,
+        input_shape: tuple[int, ...] = (24,),
+        num_classes: int = 128,
+        num_symbols: int | None = None,
+        embedding_size: int = 8,
+        num_blocks: Sizes = (32,),
+        block_size: Sizes = 16,
+        look_tokens: int = 4,
+        tables: Sequence[str] | str = (),
+        context: int | None = None,
+        stem: str = "embeddings",
+        num_rows: int = 14_100,
+        order: int = 6,
+    ) -> None:
+        """Builds the layers.
 
         Args:
-            *sizes: of the `TokenMLP`.
-            tables: names in `TABLES`.
-
-        Raises:
-            ValueError: if a size or a name is impossible, a table does not fit in memory, or pairs
-                are wanted of windows of one symbol.
+            input_shape: (symbols of a window,).
+            num_classes: columns of the logits.
+            num_symbols: different symbols; None for as many as there are classes.
+            embedding_size: numbers that stand for a symbol.
+            num_blocks: blocks of each gated layer.
+            block_size: units of a block, one for all gated layers or one for each.
+            look_tokens: how many of the last symbols the first gate's look shows.
+            tables: what is looked up beside, see the module: "hidden", "logits" and
+                "pairs"; none by default.
+            context: how many of the last symbols the layers read; None for the whole window.
+            stem: what the layers read: "embeddings" side by side, or "hashed": rows of
+                `embedding_size` numbers of the last n-grams, added up, see `HashedRows`.
+            num_rows: rows that n-grams share, of a hashed stem.
+            order: the longest n-gram, of a hashed stem.
         """
-        super().__init__(*sizes)
+        super().__init__()
+        check_names([stem], STEMS, "stem")
+        num_tokens = window_length(input_shape, "bytes")
+        context = num_tokens if context is None else context
+        num_symbols = num_classes if num_symbols is None else num_symbols
+        numbers = [num_tokens, num_symbols, num_classes, embedding_size, look_tokens, context]
+        names = "num_tokens, num_symbols, num_classes, embedding_size, look_tokens and context"
+        positive_ints(numbers, names)
+        check_context(context, num_tokens)
+        if look_tokens > context:
+            raise ValueError(
+                f"expected look_tokens to be at most the {context} symbols that are read, got "
+                f"{look_tokens}"
+            )
+        self.num_tokens, self.num_symbols = num_tokens, num_symbols
+        self.look_tokens, self.context = look_tokens, context
+        read, look = context * embedding_size, look_tokens * embedding_size
+        if stem == "hashed":
+            read = look = embedding_size
+        self.set_sizes(read, look, num_blocks, block_size, num_classes)
+        self.embedding: nn.Module = (
+            nn.Embedding(num_symbols, embedding_size)
+            if stem == "embeddings"
+            else HashedRows(num_symbols, embedding_size, context, order, num_rows)
+        )
+        self.layers = linear_stack(self.widths)
         self.table_names = table_names(tables)
-        symbols = self.num_symbols
-        widths = [linear_at(self.layers, gate).out_features for gate in range(len(self.gates))]
+        self.add_tables(num_symbols, num_classes)
+
+    def add_tables(self, symbols: int, classes: int) -> None:
+        """Adds the tables of `table_names`."""
         if "pairs" in self.table_names and self.num_tokens < 2:
-            raise ValueError(f"expected windows of 2 symbols or more for pairs, got {sizes[0]}")
-        wanted = {"hidden": symbols * sum(widths), "logits": symbols * self.num_classes}
-        wanted["pairs"] = symbols**2 * self.num_classes
+            raise ValueError("expected windows of 2 symbols or more for pairs, got 1")
+        gated = self.widths[1:-1]
+        sizes = {"hidden": symbols * sum(gated), "logits": symbols * classes}
+        sizes["pairs"] = symbols**2 * classes
         # The optimiser keeps two more numbers for each, and a gradient.
-        num_floats = 4 * sum(wanted[name] for name in self.table_names)
+        num_floats = 4 * sum(sizes[name] for name in self.table_names)
         check_fits(
             num_floats, "look-up tables in training", "leave pairs out, or take fewer symbols"
         )
         if "hidden" in self.table_names:
-            self.hidden_tables = nn.ModuleList([zeros(symbols, width) for width in widths])
+            self.hidden_tables = nn.ModuleList([zeros(symbols, width) for width in gated])
         if "logits" in self.table_names:
-            self.logit_table = zeros(symbols, self.num_classes)
+            self.logit_table = zeros(symbols, classes)
         if "pairs" in self.table_names:
-            self.pair_table = zeros(symbols**2, self.num_classes)
-
-    def gate_parameters(self, gate: int) -> list[nn.Parameter]:
-        """See `TokenMLP`: a block's biases of each symbol are its own too."""
-        own = super().gate_parameters(gate)
-        more = self.biases(gate).parameters() if "hidden" in self.table_names else []
-        return [*own, *more]
+            self.pair_table = zeros(symbols**2, classes)
 
     def biases(self, gate: int) -> nn.Embedding:
         """The table from the last symbol to biases of a gate's units."""
@@ -107,11 +150,69 @@ class TabledMLP(TokenMLP):
         assert isinstance(table, nn.Embedding)
         return table
 
+    def gate_parameters(self, gate: int) -> list[nn.Parameter]:
+        """See `GatedNetwork`: a block's biases of each symbol are its own too."""
+        more = self.biases(gate).parameters() if "hidden" in self.table_names else []
+        return [*super().gate_parameters(gate), *more]
+
+    def dense_layers(self) -> list[nn.Linear]:
+        """See `LayeredNetwork`."""
+        return [linear_at(self.layers, len(self.gates))]
+
+    def start(self, inputs: Tensor) -> MLPHidden:
+        """Looks the symbols up: int64 [rows, num_tokens]."""
+        check_windows(inputs, self.num_tokens)
+        x = self.embedding(inputs[:, -self.context :]).flatten(1)
+        if not self.table_names:
+            return MLPHidden(x, None)
+        last = inputs[:, -1]
+        pair = inputs[:, -2] * self.num_symbols + last if "pairs" in self.table_names else None
+        return EndedHidden(x, None, last, pair)
+
+    def step(
+        self,
+        gate: int,
+        hidden: MLPHidden,
+        mask: Tensor | None,
+        weights: Tensor | None = None,
+        backend: str = "auto",
+    ) -> MLPHidden:
+        """See `GatedNetwork.step`."""
+        after = super().step(gate, hidden, mask, weights, backend)
+        if not isinstance(hidden, EndedHidden):
+            return after
+        ended = repeat_rows(hidden, rows_each(len(hidden.last), len(after.x)))
+        return replace(ended, x=after.x, mask=after.mask)
+
+    def units(self, gate: int, hidden: MLPHidden, mask: Tensor | None, backend: str) -> Tensor:
+        """See `LayeredNetwork`: what the last symbol says is added before the activation."""
+        if "hidden" not in self.table_names:
+            return super().units(gate, hidden, mask, backend)
+        assert isinstance(hidden, EndedHidden)
+        layer = linear_at(self.layers, gate)
+        y = block_sparse_linear(
+            hidden.x, layer.weight, layer.bias, hidden.mask, mask, backend=backend
+        )
+        return zero_where_skipped((y + self.biases(gate)(hidden.last)).relu(), mask)
+
+    def logits(self, hidden: MLPHidden, backend: str = "auto") -> Tensor:
+        """See `GatedNetwork.logits`."""
+        logits = super().logits(hidden, backend)
+        if isinstance(hidden, EndedHidden):
+            if "logits" in self.table_names:
+                logits = logits + self.logit_table(hidden.last)
+            if "pairs" in self.table_names:
+                logits = logits + self.pair_table(hidden.pair)
+        return logits
+
+    def look(self, gate: int, hidden: MLPHidden) -> Tensor:
+        """The last symbols' embeddings before the first gate, then what its layer reads."""
+        return hidden.x[:, -self.gates[0].look_size :] if gate == 0 else hidden.x
+
     def lower(self) -> Lowered:
         """See `ccenv.networks.core.lowering`."""
         plain, symbols = super().lower(), self.num_symbols
-        stem, *layers = plain.operations
-        tables: list[list[Table]] = [[] for _ in layers]
+        tables: list[list[Table]] = [[] for _ in plain.operations]
         if "hidden" in self.table_names:
             for gate in range(len(self.gates)):
                 tables[gate].append(Table(self.biases(gate).weight, 1, symbols))
@@ -119,56 +220,12 @@ class TabledMLP(TokenMLP):
             tables[-1].append(Table(self.logit_table.weight, 1, symbols))
         if "pairs" in self.table_names:
             tables[-1].append(Table(self.pair_table.weight, 2, symbols))
-        found: list[Operation] = [stem]
-        for layer, own in zip(layers, tables, strict=True):
-            assert isinstance(layer, Affine)
-            found.append(replace(layer, tables=tuple(own)))
-        return replace(plain, operations=tuple(found))
-
-    def start(self, inputs: Tensor) -> EndedUnits:
-        """See `TokenMLP.start`; remembers what windows end with."""
-        x, last = super().start(inputs).x, inputs[:, -1]
-        pair = inputs[:, -2] * self.num_symbols + last if "pairs" in self.table_names else None
-        return EndedUnits(x, None, last, pair)
-
-    def step(
-        self,
-        gate: int,
-        hidden: Units,
-        mask: Tensor | None,
-        weights: Tensor | None = None,
-        backend: str = "auto",
-    ) -> Units:
-        """See `TokenMLP.step`."""
-        found = super().step(gate, hidden, mask, weights, backend)
-        assert isinstance(found, EndedUnits)
-        assert found.last is not None
-        group = rows_each(len(found.last), len(found.x))
-        if group == 1:
-            return found
-        pair = None if found.pair is None else found.pair.repeat_interleave(group)
-        return replace(found, last=found.last.repeat_interleave(group), pair=pair)
-
-    def units(self, gate: int, hidden: Units, mask: Tensor | None, backend: str) -> Tensor:
-        """See `TokenMLP.units`: what the last symbol says is added before the activation."""
-        assert isinstance(hidden, EndedUnits)
-        if "hidden" not in self.table_names:
-            return super().units(gate, hidden, mask, backend)
-        layer = linear_at(self.layers, gate)
-        y = block_sparse_linear(
-            hidden.x, layer.weight, layer.bias, hidden.before, mask, backend=backend
-        )
-        return zero_where_skipped((y + self.biases(gate)(hidden.last)).relu(), mask)
-
-    def logits(self, hidden: Units, backend: str = "auto") -> Tensor:
-        """See `GatedNetwork.logits`."""
-        assert isinstance(hidden, EndedUnits)
-        found = super().logits(hidden, backend)
-        if "logits" in self.table_names:
-            found = found + self.logit_table(hidden.last)
-        if "pairs" in self.table_names:
-            found = found + self.pair_table(hidden.pair)
-        return found
+        layers = [
+            replace(cast(Affine, layer), tables=tuple(added))
+            for layer, added in zip(plain.operations, tables, strict=True)
+        ]
+        stem = Embed(self.embedding, self.context, self.num_tokens, symbols)
+        return Lowered((stem, *layers), plain.hidden)
 
 
 def zeros(rows: int, width: int) -> nn.Embedding:
@@ -176,62 +233,4 @@ def zeros(rows: int, width: int) -> nn.Embedding:
     return nn.Embedding.from_pretrained(torch.zeros(rows, width), freeze=False)
 
 
-STEMS = ("embeddings", "hashed")
-
-
-def next_byte(
-    input_shape: tuple[int, ...] = (24,),
-    num_classes: int = 128,
-    num_symbols: int | None = None,
-    embedding_size: int = 8,
-    num_blocks: Sizes = (32,),
-    block_size: Sizes = 16,
-    look_tokens: int = 4,
-    tables: Sequence[str] | str = (),
-    context: int | None = None,
-    stem: str = "embeddings",
-    num_rows: int = 14_100,
-    order: int = 6,
-) -> TokenMLP:
-    """Predicts the next symbol of a text: embeddings, gated hidden layers, logits.
-
-    Args:
-        input_shape: (symbols of a window,).
-        num_classes: columns of the logits.
-        num_symbols: different symbols; None for as many as there are classes.
-        embedding_size: numbers that stand for a symbol.
-        num_blocks: blocks of each gated layer.
-        block_size: units of a block, one for all gated layers or one for each.
-        look_tokens: how many of the last symbols the first gate's look shows.
-        tables: what is looked up beside, see `ccenv.networks.text.embedding`: "hidden",
-            "logits" and "pairs"; none by default.
-        context: how many of the last symbols the layers read; None for the whole window.
-        stem: what the layers read: "embeddings" side by side, or "hashed": rows of `embedding_size`
-            numbers of the last n-grams, added up, see `ccenv.networks.text.hashed_rows`.
-        num_rows: rows that n-grams share, of a hashed stem.
-        order: the longest n-gram, of a hashed stem.
-
-    Raises:
-        ValueError: if inputs are no windows of symbols, or a size is impossible.
-    """
-    num_tokens = window_length(input_shape, "bytes")
-    symbols = num_classes if num_symbols is None else num_symbols
-    check_names([stem], STEMS, "stem")
-    hashed = None
-    if stem == "hashed":
-        read = num_tokens if context is None else context
-        check_context(read, num_tokens)
-        hashed = HashedRows(symbols, embedding_size, read, order, num_rows)
-    sizes = (
-        num_tokens,
-        symbols,
-        num_classes,
-        embedding_size,
-        num_blocks,
-        block_size,
-        look_tokens,
-        context,
-        hashed,
-    )
-    names = table_names(tables)
-    return TabledMLP(*sizes, tables=names) if names else TokenMLP(*sizes)
+next_byte = TokenMLP

@@ -1,13 +1,9 @@
 """Counts of a text as a network: (window of symbols) -> log-probabilities of what comes next.
 
-Contexts of every length are interpolated, as `ccenv.networks.text.ngram` says; nothing is
-trained, next to nothing is multiplied, and all of it is memory.
-
-Counted text: (windows and what follows them) -> shares of successors after each context.
-
-Witten and Bell 1991, "The zero-frequency problem" (method C), interpolated as in Chen and Goodman
-1998, "An empirical study of smoothing techniques for language modeling", section 2.5: after a
-context seen N times with T different successors, a successor seen c times has c / (N + e T), and
+Nothing is trained, next to nothing is multiplied, and all of it is memory. Contexts of every length
+are interpolated: Witten and Bell 1991, "The zero-frequency problem" (method C), as in Chen and
+Goodman 1998, "An empirical study of smoothing techniques for language modeling", section 2.5: after
+a context seen N times with T different successors, a successor seen c times has c / (N + e T), and
 the rest goes to the context that is one symbol shorter; e is 1 there. Which pairs are stored:
 Seymore and Rosenfeld 1996, "Scalable backoff language models": those whose loss would cost the text
 most, c times the difference of the logarithms with and without them.
@@ -24,8 +20,8 @@ from torch import Tensor
 
 from ccenv.data.split import Split
 from ccenv.networks.core.mlp import positive_ints
-from ccenv.networks.core.protocol import Gate, GatedNetwork, rows_each
-from ccenv.networks.text.tokens import window_length
+from ccenv.networks.core.protocol import Gate, GatedNetwork, repeat_rows, rows_each
+from ccenv.networks.text.tokens import check_windows, window_length
 
 KEY_BITS = 63
 """Of a context and its successor, which are one whole number."""
@@ -52,13 +48,9 @@ class Pairs:
 
 
 def keys_of(split: Split, length: int, bits: int, positions: int | None) -> np.ndarray:
-    """Last symbols of windows and what follows, as whole numbers: int64 [positions].
+    """The last `length` symbols of windows and what follows, as whole numbers: int64 [positions].
 
-    Args:
-        split: windows int64 [n, tokens] and their successors.
-        length: symbols of the context.
-        bits: of a symbol.
-        positions: how many windows, evenly spaced; None or more than there are: all.
+    So many windows, evenly spaced; None or more than there are: all.
     """
     count = len(split) if positions is None else min(positions, len(split))
     keys = np.empty(count, np.int64)
@@ -70,11 +62,7 @@ def keys_of(split: Split, length: int, bits: int, positions: int | None) -> np.n
 
 
 def context_keys(windows: torch.Tensor, length: int, bits: int) -> torch.Tensor:
-    """The last symbols as whole numbers, the last one in the lowest bits: int64 [rows].
-
-    >>> context_keys(torch.tensor([[9, 1, 2]]), length=2, bits=4)
-    tensor([18])
-    """
+    """The last symbols as whole numbers, the last one in the lowest bits: int64 [rows]."""
     last = windows[:, -length:]
     shifts = bits * torch.arange(length - 1, -1, -1, device=windows.device)
     return (last << shifts).sum(dim=1)
@@ -83,10 +71,10 @@ def context_keys(windows: torch.Tensor, length: int, bits: int) -> torch.Tensor:
 def counted(
     keys: np.ndarray, bits: int, length: int, shorter: Pairs | None, escape: float = 1.0
 ) -> Pairs:
-    """Counts pairs of one length.
+    """Counts pairs of one length, from keys of this length or a longer one.
 
     Args:
-        keys: from `keys_of`, of this length or a longer one.
+        keys: from `keys_of`.
         bits: of a symbol.
         length: symbols of the context.
         shorter: pairs of the length before, all of them; None of single symbols.
@@ -108,26 +96,14 @@ def counted(
 
 
 def low_bits(count: int) -> int:
-    """A whole number whose lowest bits are set.
-
-    >>> low_bits(3)
-    7
-    """
+    """A whole number whose lowest bits are set: 3 -> 7."""
     return (1 << count) - 1
 
 
 def best_pairs(
     keys: np.ndarray, bits: int, order: int, most: int, escape: float = 1.0
 ) -> list[Pairs]:
-    """The pairs that a text needs most, of every length from 1 to `order`.
-
-    Args:
-        keys: from `keys_of` of the longest length.
-        bits: of a symbol.
-        order: longest context.
-        most: pairs of all lengths together.
-        escape: see `counted`.
-    """
+    """The `most` pairs that a text needs most, of every length from 1 to `order` together."""
     levels = list(candidates(keys, bits, order, most, escape))
     worth = np.concatenate([pairs.worth for pairs in levels])
     chosen = np.zeros(len(worth), bool)
@@ -166,15 +142,9 @@ class Mixture:
     left: Tensor
     """float [rows, 1]; what they leave to shorter ones."""
 
-    def repeated(self, group: int) -> "Mixture":
-        """Each row for so many neighbours."""
-        if group == 1:
-            return self
-        return Mixture(*(value.repeat_interleave(group, 0) for value in vars(self).values()))
-
 
 class Ngram(GatedNetwork):
-    """Predicts the next symbol from tables of what followed the last ones.
+    """Predicts the next symbol of a text from counts of what followed the last symbols.
 
     A gate is a length of the context, the longest first; its one block looks it up. What is skipped
     leaves everything to shorter contexts; without any, symbols are as frequent as in the text.
@@ -182,27 +152,30 @@ class Ngram(GatedNetwork):
 
     often: Tensor
     """float32 [num_classes]; how frequent single symbols are."""
-    counted_by = 1
-    """Version of `ngram_counts`: cached tables are told by the code of this class alone."""
 
     def __init__(
         self,
-        num_tokens: int,
-        num_classes: int,
-        order: int,
-        max_pairs: int,
-        positions: int | None,
+        input_shape: tuple[int, ...] = (24,),
+        num_classes: int = 128,
+        order: int = 6,
+        max_pairs: int = 400_000,
+        positions: int | None = None,
         escape: float = 1.0,
     ) -> None:
-        """Builds empty tables; see `ngram`."""
+        """Builds empty tables.
+
+        Args:
+            input_shape: (symbols of a window,).
+            num_classes: different symbols.
+            order: longest context, in symbols.
+            max_pairs: of a context and a successor, stored of all lengths together.
+            positions: how many places of the training text are counted, evenly spaced; None: all.
+            escape: how much a context leaves to shorter ones; 1 is Witten and Bell's, and with
+                fewer pairs than the text has more is better: to be chosen on validation text.
+        """
         super().__init__()
-        numbers = [
-            num_tokens,
-            num_classes,
-            order,
-            max_pairs,
-            *([] if positions is None else [positions]),
-        ]
+        num_tokens = window_length(input_shape, "ngram")
+        numbers = [num_tokens, num_classes, order, max_pairs, 1 if positions is None else positions]
         positive_ints(numbers, "num_tokens, num_classes, order, max_pairs and positions")
         if not 0 < escape < math.inf:
             raise ValueError(f"expected escape to be a finite number above 0, got {escape}")
@@ -236,11 +209,7 @@ class Ngram(GatedNetwork):
         return [self.get_buffer(f"{name}_{length}") for name in TABLES]
 
     def learn_beforehand(self, split: Split) -> None:
-        """Counts the windows of a split.
-
-        Raises:
-            ValueError: if they are no windows of these symbols.
-        """
+        """Counts the windows of a split."""
         keys = keys_of(split, self.order, self.bits, self.positions)
         counts = np.bincount(keys & low_bits(self.bits), minlength=self.num_classes) + 1
         self.often.copy_(torch.from_numpy(counts / counts.sum()))
@@ -258,16 +227,8 @@ class Ngram(GatedNetwork):
         super()._load_from_state_dict(state_dict, prefix, *rest)
 
     def start(self, inputs: Tensor) -> Mixture:
-        """Reads the last symbols: int64 [rows, num_tokens].
-
-        Raises:
-            ValueError: if they are no windows of that length, or of other symbols.
-        """
-        if inputs.dtype != torch.int64 or inputs.shape[1:] != (self.num_tokens,):
-            raise ValueError(
-                f"expected symbols as int64 [rows, {self.num_tokens}], got {inputs.dtype} "
-                f"{list(inputs.shape)}"
-            )
+        """Reads the last symbols: int64 [rows, num_tokens]."""
+        check_windows(inputs, self.num_tokens)
         keys = context_keys(inputs, self.order, self.bits)
         left = self.often.new_ones(len(keys), 1)
         return Mixture(keys, left.new_zeros(len(keys), self.num_classes), left)
@@ -282,7 +243,8 @@ class Ngram(GatedNetwork):
     ) -> Mixture:
         """See `GatedNetwork.step`; only rows that keep a length are looked up."""
         given = mask if mask is not None else weights
-        hidden = hidden.repeated(1 if given is None else rows_each(len(hidden.keys), len(given)))
+        group = 1 if given is None else rows_each(len(hidden.keys), len(given))
+        hidden = repeat_rows(hidden, group)
         everything = torch.ones(len(hidden.keys), 1, dtype=torch.bool, device=hidden.keys.device)
         rows = (everything if mask is None else mask)[:, 0].nonzero()[:, 0]
         keys, found, left = (value.index_select(0, rows) for value in vars(hidden).values())
@@ -337,27 +299,4 @@ def added(found: Tensor, left: Tensor, shares: Tensor) -> Tensor:
     return torch.baddbmm(found.unsqueeze(1), left.unsqueeze(1), shares.unsqueeze(1)).squeeze(1)
 
 
-def ngram(
-    input_shape: tuple[int, ...] = (24,),
-    num_classes: int = 128,
-    order: int = 6,
-    max_pairs: int = 400_000,
-    positions: int | None = None,
-    escape: float = 1.0,
-) -> Ngram:
-    """Predicts the next symbol of a text from counts of what followed the last symbols.
-
-    Args:
-        input_shape: (symbols of a window,).
-        num_classes: different symbols.
-        order: longest context, in symbols.
-        max_pairs: of a context and a successor, stored of all lengths together.
-        positions: how many places of the training text are counted, evenly spaced; None: all.
-        escape: how much a context leaves to shorter ones; 1 is Witten and Bell's, and with fewer
-            pairs than the text has more is better: to be chosen on validation text.
-
-    Raises:
-        ValueError: if inputs are no windows of symbols, or a number is impossible.
-    """
-    num_tokens = window_length(input_shape, "ngram")
-    return Ngram(num_tokens, num_classes, order, max_pairs, positions, escape)
+ngram = Ngram

@@ -10,10 +10,9 @@ from ccenv.networks.core.sequential import GatedSequential
 from ccenv.networks.core.stage import Rows, Stage
 from ccenv.networks.stages.linear import kept_of, scale_blocks
 from ccenv.networks.vision.residual import Centred
-from ccenv.sparse.conv2d import block_sparse_conv2d, explain_conv
+from ccenv.sparse.conv2d import block_sparse_conv2d
 from ccenv.sparse.linear import resolve_activation
 from ccenv.sparse.operands import check_divides
-from ccenv.sparse.routes import Choice
 
 
 class BlockConv2d(Stage):
@@ -47,9 +46,6 @@ class BlockConv2d(Stage):
             padding: zero pixels around the map; None: half of the kernel.
             activation: "relu", "tanh", None, or a function that maps 0 to 0.
             after: maps -> maps, each channel by itself and zero to zero, such as max-pooling.
-
-        Raises:
-            ValueError: if groups do not divide the channels, or the activation does not fit.
         """
         super().__init__()
         check_divides(outputs, num_blocks, "the convolution's mask")
@@ -65,11 +61,7 @@ class BlockConv2d(Stage):
         self.pixels = 0
 
     def measure(self, x: Tensor) -> Tensor:
-        """See `Stage.measure`.
-
-        Raises:
-            ValueError: if what comes after mixes channels or moves zero.
-        """
+        """See `Stage.measure`; what comes after must keep channels apart, and zero at zero."""
         y = super().measure(x)
         self.pixels = self.full_macs // self.weight.numel()
         at_zero = y if self.after is None else self.after(torch.zeros_like(self.convolved(x)))
@@ -113,12 +105,6 @@ class BlockConv2d(Stage):
         found: Tensor = places * self.pixels * outputs * inputs  # type: ignore[assignment]
         return found
 
-    def route(
-        self, x: Tensor, mask: Tensor | None, before: Tensor | None = None, backend: str = "auto"
-    ) -> Choice:
-        """See `Stage.route` and `ccenv.sparse.conv2d.explain_conv`."""
-        return explain_conv(x, self.weight, before, mask, backend=backend)
-
 
 def conv(
     input_shape: tuple[int, ...] = (3, 32, 32),
@@ -137,9 +123,6 @@ def conv(
         num_blocks: groups of each layer.
         strides: pixels from place to place, of each layer.
         pool: the last maps are averaged to so many pixels a side before the linear head.
-
-    Raises:
-        ValueError: if there is not one stride a layer, or groups do not divide channels.
     """
     if len(channels) != len(strides):
         raise ValueError(

@@ -2,26 +2,19 @@
 
 `cascade` asks a small network first and a larger one where it is not sure (Viola and Jones 2001,
 "Rapid object detection using a boosted cascade of simple features"); `early_exit` has an answer
-behind each layer (Teerapittayanon et al. 2016, "BranchyNet", arXiv 1709.01686). Beside them stands
-the agent `confidence`, which has no policy to learn.
+behind each layer (Teerapittayanon et al. 2016, "BranchyNet", arXiv 1709.01686).
 
-Pondering: one recurrent cell on the same input, up to N times, with an exit behind each step.
-
-The network of Graves 2016, "Adaptive computation time for recurrent neural networks" (arXiv
-1603.08983), for one input: s_n = tanh(W x + U s_(n-1) + b), answers y_n = V s_n, one cell and one
-readout for all steps. The first step has a bias of its own, in place of the paper's input that
-marks it. Beside the agent `act` the answer is the mean of the y_n that the halting values weigh
-(readout is affine, so that it is the answer of the mean state too); under masks it is the last
-one's. The input's part W x is computed once, before the first step. Left out: states that go on to
-a next input of a sequence.
-
-`loss_weight` 0 is the paper's training, by the weighed answer alone; above 0 every step learns to
-answer by itself, which agents without halting values need.
+`pondering` is the network of Graves 2016, "Adaptive computation time for recurrent neural networks"
+(arXiv 1603.08983), for one input: s_n = tanh(W x + U s_(n-1) + b), answers y_n = V s_n, one cell
+and one readout for all steps. The first step has a bias of its own, in place of the paper's input
+that marks it. Beside the agent `act` the answer is the mean of the y_n that the halting values
+weigh (readout is affine, so that it is the answer of the mean state too); under masks it is the
+last one's. Left out: states that go on to a next input of a sequence. `loss_weight` 0 is the
+paper's training, by the weighed answer alone; above 0 every step learns to answer by itself, which
+agents without halting values need.
 """
 
-import itertools
 import math
-from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -29,24 +22,12 @@ from torch import Tensor, nn
 from ccenv.networks.core.exit_state import Exit
 from ccenv.networks.core.mlp import Sizes, positive_ints
 from ccenv.networks.core.sequential import GatedSequential
-from ccenv.networks.stages.linear import in_major_linear
+from ccenv.networks.stages.linear import fully_connected, in_major_linear
 from ccenv.networks.vision.experts import strided
 from ccenv.networks.vision.residual import Centred
 
 POOL = 2
 """Maps are averaged to so many pixels a side before an exit behind a convolution answers."""
-
-
-def fully_connected(sizes: Sequence[int]) -> nn.Sequential:
-    """Linear layers between neighbouring sizes with ReLU between them.
-
-    >>> len(fully_connected([4, 3, 2]))
-    3
-    """
-    body: list[nn.Module] = []
-    for inputs, outputs in itertools.pairwise(sizes):
-        body += [in_major_linear(inputs, outputs), nn.ReLU()]
-    return nn.Sequential(*body[:-1])
 
 
 def cascade(
@@ -62,9 +43,6 @@ def cascade(
         num_classes: columns of the logits.
         first: units of the hidden layers of the small network, which always runs.
         then: those of the network that runs where the first does not stop.
-
-    Raises:
-        ValueError: if a size is impossible.
     """
     example = torch.zeros(1, *input_shape)
     features = example.numel()
@@ -92,9 +70,6 @@ def early_exit(
         units: of each hidden layer.
         channels: of 3 x 3 convolutions of stride 2 before them.
         loss_weight: of each exit's loss beside the last answer's.
-
-    Raises:
-        ValueError: if a size is impossible, or there are not two layers for an exit between them.
     """
     widths = positive_ints(units, "units", allow_none=True)
     maps = positive_ints(channels, "channels", allow_none=True)
@@ -199,9 +174,6 @@ def pondering(
         units: of the state.
         num_steps: N, at least 2.
         loss_weight: of each exit's own loss; 0 for the agent `act`, see the module.
-
-    Raises:
-        ValueError: if a size is impossible.
     """
     (width,) = positive_ints(units, "units")
     if num_steps < 2:

@@ -19,7 +19,6 @@ from ccenv.networks.stages.linear import in_major_linear, kept_of, scale_blocks
 from ccenv.networks.vision.residual import Centred
 from ccenv.sparse.expand_masks import repeat_for_masks
 from ccenv.sparse.linear import block_sparse_linear, resolve_activation
-from ccenv.sparse.routes import Choice, explain_backend
 
 
 class Experts(Stage):
@@ -48,9 +47,6 @@ class Experts(Stage):
             expert_size: hidden units of one.
             outputs: columns of what they contribute.
             activation: "relu", "tanh", or a function that maps 0 to 0.
-
-        Raises:
-            ValueError: if the activation does not fit.
         """
         super().__init__()
         resolve_activation(activation)
@@ -81,12 +77,6 @@ class Experts(Stage):
         inputs = kept_of(before, self.hidden.in_features) + self.output.out_features
         return mask.sum(dim=1) * self.expert_size * inputs
 
-    def route(
-        self, x: Tensor, mask: Tensor | None, before: Tensor | None = None, backend: str = "auto"
-    ) -> Choice:
-        """Of the hidden layers; see `Stage.route` and `ccenv.explain_backend`."""
-        return explain_backend(x.flatten(1), self.hidden.weight, before, mask, backend=backend)
-
 
 class ExpertsOnAnswer(Experts):
     """Experts that add to first answers: [rows, features + outputs] -> answers [rows, outputs].
@@ -103,15 +93,7 @@ class ExpertsOnAnswer(Experts):
         outputs: int,
         activation: Any = "relu",
     ) -> None:
-        """Builds the experts.
-
-        Args:
-            map_shape: of the features without rows: (channels, height, width).
-            num_experts: see `Experts`.
-            expert_size: see `Experts`.
-            outputs: columns of the answers.
-            activation: see `Experts`.
-        """
+        """Builds the experts on features of shape (channels, height, width); see `Experts`."""
         features = math.prod(map_shape)
         super().__init__(features + outputs, num_experts, expert_size, outputs, activation)
         self.map_shape, self.num_features = map_shape, features

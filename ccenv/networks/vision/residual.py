@@ -34,9 +34,6 @@ class ResidualUnit(Stage):
             activation: after the sum; None for none.
             settled: whether what arrives has been through the activation already and a second time
                 changes nothing, as with ReLU behind ReLU: a skipped unit then costs nothing.
-
-        Raises:
-            ValueError: if the activation works in place on what another part still reads.
         """
         super().__init__()
         if getattr(activation, "inplace", False) and not settled:
@@ -50,11 +47,7 @@ class ResidualUnit(Stage):
         self.activation = nn.Identity() if activation is None else activation
 
     def measure(self, x: Tensor) -> Tensor:
-        """See `Stage.measure`.
-
-        Raises:
-            ValueError: if it is said to be settled, and is not.
-        """
+        """See `Stage.measure`; refuses a unit that is said to be settled, and is not."""
         # Without an activation there is nothing to settle; meta tensors have shapes and no values.
         if self.settled and not isinstance(self.activation, nn.Identity) and not x.is_meta:
             self._check_settled(x)
@@ -150,9 +143,6 @@ def resnet(
         num_classes: columns of the logits.
         depth: 6 n + 2 layers: 8, 14, 20, 32, 44, 56, 110.
         width: channels of the first third; doubled twice.
-
-    Raises:
-        ValueError: if the depth is not 6 n + 2.
     """
     if depth < 8 or (depth - 2) % 6:
         raise ValueError(f"expected depth to be 6 n + 2 (8, 14, 20, 32, 110), got {depth}")

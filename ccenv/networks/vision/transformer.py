@@ -18,15 +18,9 @@ class HeadAttention(Summed):
     """x + attention(norm(x)); a block is a head, and what it adds needs its weights alone."""
 
     def __init__(self, dim: int, num_heads: int = 4, norm: nn.Module | None = None) -> None:
-        """Makes the weights.
+        """Makes `num_heads` heads, which divide the features of a token.
 
-        Args:
-            dim: features of a token.
-            num_heads: heads, of dim / num_heads features each.
-            norm: before it; None for a `torch.nn.LayerNorm`.
-
-        Raises:
-            ValueError: if heads do not divide the features.
+        `norm` is before them, a `torch.nn.LayerNorm` by default.
         """
         super().__init__()
         check_divides(num_heads, dim, "num_heads", "features of a token")
@@ -64,17 +58,9 @@ class GroupedFFN(Summed):
         norm: nn.Module | None = None,
         activation: nn.Module | None = None,
     ) -> None:
-        """Makes the weights.
+        """Cuts `num_units` hidden units in `num_groups` blocks.
 
-        Args:
-            dim: features of a token.
-            num_units: hidden units.
-            num_groups: blocks that they are cut in.
-            norm: before it; None for a `torch.nn.LayerNorm`.
-            activation: between the two layers; None for GELU.
-
-        Raises:
-            ValueError: if groups do not divide the units.
+        `norm` before them is a layer norm by default, `activation` between the two layers GELU.
         """
         super().__init__()
         check_divides(num_groups, num_units, "num_groups", "hidden units")
@@ -109,11 +95,7 @@ def matrix(num_blocks: int, units: int, dim: int, fan_in: int) -> nn.Parameter:
 
 
 def check_divides(parts: int, whole: int, name: str, what: str) -> None:
-    """Refuses a number of parts that leaves a rest.
-
-    Raises:
-        ValueError: naming both.
-    """
+    """Refuses a number of parts that leaves a rest."""
     if parts < 1 or whole < 1 or whole % parts:
         raise ValueError(f"expected {name} to divide {whole} {what}, got {parts}")
 
@@ -162,9 +144,6 @@ def vit(
         num_heads: blocks of each attention.
         num_groups: blocks of each feed-forward layer.
         patch_size: side of a patch in pixels.
-
-    Raises:
-        ValueError: if a number does not divide what it cuts.
     """
     if len(input_shape) != 3:
         raise ValueError(

@@ -1,7 +1,4 @@
-"""Engines by name: ("ray", its options) -> what runs many tasks at once, on many machines.
-
-The local pool (`ccenv.runs.engine.machines.pool`) is the default and needs none of this.
-"""
+"""Engines by name: ("ray", its options) -> what runs many tasks at once, here or elsewhere."""
 
 import importlib
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
@@ -11,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from ccenv.base.registry import check_names, import_object
-from ccenv.runs.engine.machines.pool import Outcome, Task
+from ccenv.runs.engine.machines.pool import Outcome, Task, run_all
 from ccenv.runs.engine.machines.remote import Terms, terms
+from ccenv.runs.store.provenance import num_cores
 
 LOCAL = "local"
 ENGINES = {
@@ -47,7 +45,7 @@ class Engine:
     workers: int
     """runs at once, for the forecast."""
     about: str
-    """where, in words."""
+    """where, in words; nothing of this machine."""
     run: Callable[[Sequence[Task]], Generator[Outcome]]
     """yields outcomes as they come; closing it cancels what is left."""
 
@@ -58,8 +56,8 @@ Opened = Callable[[Setup], AbstractContextManager[Engine]]
 @contextmanager
 def open_engine(
     name: str, num_jobs: int | None, log_dir: Path, options: Mapping[str, Any]
-) -> Iterator[Engine | None]:
-    """Opens an engine for a while; None for the local pool.
+) -> Iterator[Engine]:
+    """Opens an engine for a while.
 
     Args:
         name: "local" or one of `ENGINES`.
@@ -74,7 +72,8 @@ def open_engine(
     if name == LOCAL:
         if options:
             raise ValueError(f"expected no --engine-option of the local pool, got {[*options]}")
-        yield None
+        workers = num_jobs or num_cores()
+        yield Engine(workers, "", lambda tasks: run_all(tasks, min(workers, len(tasks))))
         return
     results = options.get(RESULTS, USUAL[name])
     check_names([results], [SENT, SHARED], "way of results")
@@ -88,11 +87,7 @@ def open_engine(
 
 
 def library(name: str, extra: str) -> Any:
-    """A library that not everybody needs.
-
-    Raises:
-        ValueError: if it is not installed, with what to install.
-    """
+    """A library that not everybody needs."""
     try:
         return importlib.import_module(name)
     except ImportError as error:

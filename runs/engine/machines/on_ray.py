@@ -58,11 +58,7 @@ def connected(ray: Any, address: str, setup: Setup) -> Iterator[Engine]:
 
 
 def connect(ray: Any, address: str, num_jobs: int | None) -> None:
-    """Joins a cluster or starts one; nothing of Ray's is printed.
-
-    Raises:
-        ValueError: if none answers.
-    """
+    """Joins a cluster or starts one; nothing of Ray's is printed."""
     # A cluster that is started here reports its use to Ray's makers unless it is told not to.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     quiet = {"log_to_driver": False, "logging_level": "ERROR"}
@@ -93,11 +89,7 @@ def knock(address: str) -> None:
 
 
 def check_nodes(ray: Any, nodes: Sequence[Any], setup: Setup) -> None:
-    """Asks every node whether it may take part, before any run is handed out.
-
-    Raises:
-        ValueError: if there is none, or one must not.
-    """
+    """Asks every node whether it may take part, before any run is handed out."""
     if not nodes:
         raise ValueError("expected a Ray cluster with cores, got no node that has any")
     place = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy
@@ -128,11 +120,7 @@ def last_line(error: Exception) -> str:
 def run_all(
     ray: Any, tasks: Sequence[Task], nodes: Sequence[Any], setup: Setup
 ) -> Generator[Outcome]:
-    """Hands tasks out and yields outcomes as they come; cancels the others when it is closed.
-
-    Raises:
-        ValueError: if no node has room for a run, or a worker must not take part.
-    """
+    """Hands tasks out and yields outcomes as they come; cancels the others when it is closed."""
     check_room(tasks, nodes)
     remote = ray.remote(max_retries=RETRIES)(carry_out)
     waiting = list(reversed(tasks))
@@ -162,11 +150,7 @@ def delivered(ray: Any, done: Any) -> Delivery:
 
 
 def check_room(tasks: Sequence[Task], nodes: Sequence[Any]) -> None:
-    """Refuses runs that would wait for ever.
-
-    Raises:
-        ValueError: if a run needs more cores or GPUs than any node has.
-    """
+    """Refuses runs that would wait for ever."""
     for task in tasks:
         cores, gpus = needs([task])
         room = [n["Resources"] for n in nodes if n["Resources"]["CPU"] >= cores]

@@ -143,11 +143,7 @@ def needs(tasks: Sequence[Task]) -> tuple[int, int]:
 
 
 def accept(task: Task, delivery: Delivery) -> Outcome:
-    """Stores what was sent back, as a run here would have; not if another one was faster.
-
-    Raises:
-        ValueError: if the worker must not take part.
-    """
+    """Stores what was sent back, as a run here would have; not if another one was faster."""
     if delivery.refused:
         raise ValueError(delivery.refused)
     if delivery.files is not None:

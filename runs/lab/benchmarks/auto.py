@@ -7,24 +7,32 @@ block is kept by no row the kernels are the only way that does not read it: such
 blocks have no choice and are left out of its mean.
 """
 
+import functools
 import itertools
 import statistics
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 from unittest import mock
 
 import torch
+from torch import Tensor, nn
 
 from ccenv.base.clock import seconds_in_turns, work_clock
 from ccenv.base.seeding import stream
-from ccenv.runs.lab.benchmarks.laid import LAYOUTS, Cell, Laid, side_masks
 from ccenv.runs.speed.benchmark import benchmark
-from ccenv.runs.speed.kernels import Row
+from ccenv.runs.speed.kernels import Pass, Row
+from ccenv.runs.speed.masks import draw_pool, make_layer, plain_layers
 from ccenv.runs.tables.sweep_table import formatted
 from ccenv.sparse import routes
+from ccenv.sparse.cpu.buffers import keep_panels
+from ccenv.sparse.linear import block_sparse_linear
+from ccenv.sparse.masked_dense import masked_dense_linear
 from ccenv.sparse.operands import Sizes
 from ccenv.sparse.routes import kept_pairs, most_pairs
 
+LAYOUTS = ("as networks keep them", "as nn.Linear holds them")
+"""of weights: frozen ones of the package lie panel by panel, trained ones input by input."""
 BATCHES = (1, 8, 24, 96, 192, 768, 1536, 4096)
 SHAPES = ((384, 384), (768, 768), (1536, 384), (192, 1152), (480, 960))
 SIZES = (12, 24, 48, 96)
@@ -36,6 +44,7 @@ DENSITIES = (0.07, 0.15, 0.35, 0.6, 0.8, 0.95)
 SIDES = ("both", "both", "both", "out", "in")
 MOST_MACS = 8e8
 """of a dense pass; more take too long."""
+PASSES = {False: "forward", True: "training"}
 FEW, ROWS = 8, {True: "to 8", False: "from 24"}
 """Up to so many rows a call takes as long as the product, and some block is kept by nobody."""
 NEAR = 0.95
@@ -54,8 +63,8 @@ COLUMNS = {
     "rows": "<{rows}",
     "auto": "<{way}",
     "cells": ">{cells}",
-    "below %": ">{below_percent:.1f}",
-    "none can %": ">{none_percent:.1f}",
+    "below %": ">{below!p:.1f}",
+    "none can %": ">{none_can!p:.1f}",
     "worst": ">{worst:.2f}",
     "median": ">{median:.2f}",
     "over the best": ">{regret:.3f}",
@@ -63,15 +72,39 @@ COLUMNS = {
 }
 
 
-def grid(draws: int = 1) -> Iterator[Cell]:
+@dataclass(frozen=True)
+class Cell:
+    """Where in a grid of layers."""
+
+    batch: int
+    """rows."""
+    in_features: int
+    """width of the input."""
+    out_features: int
+    """width of the output."""
+    block_size: int
+    """units of a block, on both sides."""
+    density: float
+    """keep probability of every block on each masked side."""
+    sides: str
+    """which sides have masks: "in", "out" or "both"."""
+    training: bool
+    """forward and backward instead of forward alone."""
+    layout: str = LAYOUTS[0]
+    """of the weights."""
+
+
+def chooser(purpose: str) -> Callable[[Sequence[Any]], Any]:
+    """Draws one of some values, the same ones for a purpose each time."""
+    chance = stream(0, purpose)
+    return lambda values: values[int(torch.randint(len(values), (1,), generator=chance))]
+
+
+def grid() -> Iterator[Cell]:
     """Batches, densities, passes and layouts in full; widths, blocks and sides drawn for each."""
-    chance = stream(0, "grid of auto")
-
-    def drawn(choices: Sequence[Any]) -> Any:
-        return choices[int(torch.randint(len(choices), (1,), generator=chance))]
-
-    for batch, density, training, layout, _ in itertools.product(
-        BATCHES, DENSITIES, (False, True), LAYOUTS, range(draws)
+    drawn = chooser("grid of auto")
+    for batch, density, training, layout in itertools.product(
+        BATCHES, DENSITIES, (False, True), LAYOUTS
     ):
         (n, m), size, sides = drawn(SHAPES), drawn(SIZES), drawn(SIDES)
         if batch * n * m * (3 if training else 1) <= MOST_MACS:
@@ -80,11 +113,7 @@ def grid(draws: int = 1) -> Iterator[Cell]:
 
 def small_grid() -> Iterator[Cell]:
     """Cells of blocks of less than 8 units; widths, sides and layouts drawn for each."""
-    chance = stream(0, "small blocks of auto")
-
-    def drawn(choices: Sequence[Any]) -> Any:
-        return choices[int(torch.randint(len(choices), (1,), generator=chance))]
-
+    drawn = chooser("small blocks of auto")
     for batch, density, training, size in itertools.product(
         BATCHES, SMALL_DENSITIES, (False, True), SMALL_SIZES
     ):
@@ -101,6 +130,57 @@ def quick_grid() -> Iterator[Cell]:
     yield Cell(8, 96, 48, 2, 0.5, "both", False, LAYOUTS[0])
 
 
+Masks = tuple[Tensor | None, Tensor | None]
+"""of the input and of the output side."""
+
+
+def side_masks(cell: Cell) -> list[Masks]:
+    """Input and output masks of several passes, None on a side without."""
+    blocks = [width // cell.block_size for width in (cell.in_features, cell.out_features)]
+    has_in, has_out = (cell.sides in (side, "both") for side in ("in", "out"))
+    pool = draw_pool(cell.batch, blocks, cell.density, passes=MASKS)
+    return [(ins if has_in else None, outs if has_out else None) for ins, outs in pool]
+
+
+def passes_of(cell: Cell, pool: Sequence[Masks]) -> dict[str, Pass]:
+    """A layer by torch, a dense product times masks, the kernels, and what `auto` takes.
+
+    Every pass takes other masks; of a cell that trains its gradients are part of it.
+    """
+    sizes, training, turns = (
+        (cell.in_features, cell.out_features),
+        cell.training,
+        itertools.cycle(pool),
+    )
+    layer = make_layer(*sizes).requires_grad_(training)
+    plain = plain_layers(sizes)[0].requires_grad_(training)
+    if cell.layout == LAYOUTS[1]:
+        layer.weight = nn.Parameter(layer.weight.detach().contiguous(), training)
+    elif not training:
+        keep_panels(layer)
+    x = torch.randn(cell.batch, cell.in_features, generator=stream(0, "inputs"))
+    x.requires_grad_(training)
+    slopes = torch.ones(cell.batch, cell.out_features)
+
+    def gated(backend: str) -> Tensor:
+        return block_sparse_linear(x, layer.weight, layer.bias, *next(turns), backend=backend)
+
+    def masked_dense() -> Tensor:
+        return masked_dense_linear(x, layer.weight, layer.bias, *next(turns), is_training=training)
+
+    def as_pass(product: Callable[[], Tensor], model: nn.Module) -> Pass:
+        if not training:
+            return product
+        return lambda: torch.autograd.grad(product(), [x, *model.parameters()], slopes)
+
+    return {
+        "dense": as_pass(functools.partial(plain, x), plain),
+        "masked_dense": as_pass(masked_dense, layer),
+        "kernels": as_pass(functools.partial(gated, "cpu"), layer),
+        "auto": as_pass(functools.partial(gated, "auto"), layer),
+    }
+
+
 def measured(*, quick: bool, rounds: int) -> Iterator[Row]:
     """Every cell in turn."""
     cells = quick_grid() if quick else itertools.chain(grid(), small_grid())
@@ -108,14 +188,9 @@ def measured(*, quick: bool, rounds: int) -> Iterator[Row]:
 
 
 def time_cell(cell: Cell, rounds: int) -> Row:
-    """Times all ways of a cell in turns: the cell, seconds of each, and kept pairs of each mask.
-
-    Args:
-        cell: what.
-        rounds: how often each way has its turn.
-    """
-    pool = side_masks(cell, MASKS)
-    seconds = seconds_in_turns(Laid(cell, pool).passes(), rounds, SECONDS, work_clock())
+    """Times all ways of a cell in turns: the cell, seconds of each, and kept pairs of each mask."""
+    pool = side_masks(cell)
+    seconds = seconds_in_turns(passes_of(cell, pool), rounds, SECONDS, work_clock())
     sizes = sizes_of(vars(cell))
     return {
         **vars(cell),
@@ -170,24 +245,21 @@ def is_small(row: Row) -> bool:
 def groups(rows: Sequence[Row]) -> dict[tuple[str, str, str], list[Row]]:
     """Cells of each kind: of the grid by passes, weights and rows, and those of small blocks."""
     usual = [row for row in rows if not is_small(row)]
+    small = [row for row in rows if is_small(row) and has_choice(row)]
     found: dict[tuple[str, str, str], list[Row]] = {}
     for training, layout, is_few in itertools.product((False, True), LAYOUTS, (True, False)):
-        found["training" if training else "forward", layout, ROWS[is_few]] = [
+        found[PASSES[training], layout, ROWS[is_few]] = [
             row
             for row in usual
-            if row["training"] is training
-            and row["layout"] == layout
-            and (row["batch"] <= FEW) is is_few
+            if (row["training"], row["layout"], row["batch"] <= FEW) == (training, layout, is_few)
         ]
-    for training in (False, True):
-        name = "training" if training else "forward"
+    for training, name in PASSES.items():
         found[name, "all", "all"] = [row for row in usual if row["training"] is training]
     found["all", "all", "all"] = usual
-    for training in (False, True):
-        name = "training" if training else "forward"
-        asked = [row for row in rows if is_small(row) and has_choice(row)]
-        small = [row for row in asked if row["training"] is training]
-        found[f"{name}, blocks of less than 8 units", "all", "all"] = small
+    for training, name in PASSES.items():
+        found[f"{name}, blocks of less than 8 units", "all", "all"] = [
+            row for row in small if row["training"] is training
+        ]
     return {name: group for name, group in found.items() if group}
 
 
@@ -221,14 +293,9 @@ def standing(rows: Sequence[Row], seconds: Callable[[Row], float]) -> Row:
     }
 
 
-def table(rows: Sequence[Mapping[str, Any]]) -> str:
+def table(rows: Sequence[Row]) -> str:
     """How `auto` stands, in Markdown."""
-    shown = summary([dict(row) for row in rows])
-    percents = [
-        {"below_percent": 100 * row["below"], "none_percent": 100 * row["none_can"]}
-        for row in shown
-    ]
-    return formatted(COLUMNS, [{**row, **more} for row, more in zip(shown, percents, strict=True)])
+    return formatted(COLUMNS, summary(rows))
 
 
 AUTO = benchmark(

@@ -43,11 +43,7 @@ class Worker:
     """A process that times cases by one checkout's ccenv."""
 
     def __init__(self, folder: Path) -> None:
-        """Starts it.
-
-        Args:
-            folder: of the checkout.
-        """
+        """Starts it."""
         settings = os.environ | {"PYTHONPATH": str(folder)}
         self._folder = folder
         self._process = subprocess.Popen(
@@ -69,11 +65,7 @@ class Worker:
         self._process.communicate()
 
     def ask(self, **request: Any) -> list[Any]:
-        """An answer of the process.
-
-        Raises:
-            ValueError: if it has ended.
-        """
+        """An answer of the process."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         try:
@@ -126,11 +118,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def measured(options: Options) -> Iterator[Row]:
-    """Every case that was asked for.
-
-    Raises:
-        ValueError: if there is no such case, or no checkout.
-    """
+    """Every case that was asked for."""
     names = [
         name
         for name in (*LAYERS, *PASSES)

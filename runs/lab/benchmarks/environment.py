@@ -1,13 +1,12 @@
 """Speed of views of the environment: (view, rows) -> rates beside others', in turns.
 
 Gymnasium's and Stable-Baselines3's views beside the bare network (`environment`), TorchRL's beside
-the vector environment (`torchrl`), the table of all masks beside the simulated one (`table`).
+the vector environment (`torchrl`).
 """
 
 import itertools
 import statistics
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import partial
 from typing import Any
 
 import gymnasium as gym
@@ -19,11 +18,9 @@ from ccenv.base.clock import quartiles_of_ratio, seconds_in_turns, work_clock
 from ccenv.base.seeding import stream
 from ccenv.data import Split
 from ccenv.envs.scalar import BlockSelectionEnv
-from ccenv.envs.table import BlockSelectionTableVectorEnv
 from ccenv.envs.vector import BlockSelectionVectorEnv
 from ccenv.networks.core.arguments import build_network
 from ccenv.networks.core.mlp import GatedMLP
-from ccenv.networks.vision.residual import resnet
 from ccenv.runs.speed.benchmark import benchmark
 from ccenv.runs.speed.kernels import Pass, Row, ratio
 from ccenv.simulator.simulator import Simulator
@@ -54,11 +51,11 @@ COLUMNS = {
 }
 
 
-def noise(split: str, shape: Sequence[int] = (10_000, 1, 28, 28)) -> Split:
-    """Random images, stored as MNIST's or CIFAR's are, and random labels of ten classes."""
+def noise(split: str) -> Split:
+    """Random images, stored as MNIST's are, and random labels of ten classes."""
     generator = stream(0, f"noise {split}")
-    images = torch.randint(256, shape, generator=generator, dtype=torch.uint8)
-    return Split(images, torch.randint(10, shape[:1], generator=generator), 10)
+    images = torch.randint(256, (10_000, 1, 28, 28), generator=generator, dtype=torch.uint8)
+    return Split(images, torch.randint(10, (10_000,), generator=generator), 10)
 
 
 def make_network() -> GatedMLP:
@@ -78,12 +75,7 @@ def draw_masks(num_images: int) -> list[Tensor]:
 
 
 def make_episodes(num_images: int, *, single: bool) -> dict[str, Pass]:
-    """For each view a function that walks one batch from the images to the logits.
-
-    Args:
-        num_images: images of a batch.
-        single: whether to build batches of single environments too.
-    """
+    """For each view a function that walks one batch from the images to the logits."""
     from gymnasium.vector import AutoresetMode, SyncVectorEnv
     from stable_baselines3.common.vec_env import DummyVecEnv
 
@@ -218,11 +210,7 @@ def torchrl_rollout(env: Any, masks: Sequence[Tensor]) -> Pass:
 
 
 def torchrl_measured(*, quick: bool, rounds: int) -> Iterator[Row]:
-    """All ways at all sizes; quick: the fewest rows.
-
-    Raises:
-        ValueError: if TorchRL is not installed.
-    """
+    """All ways at all sizes; quick: the fewest rows."""
     try:
         from ccenv.envs.torchrl_view import BlockSelectionEnv as TorchRLEnv
     except ImportError as error:
@@ -259,84 +247,4 @@ TORCHRL = benchmark(
 medians, one thread, seconds of the processor; ratios to the vector environment in the same round:
 median [quartiles]. A step is `step_and_maybe_reset`.""",
     names_machine=False,
-)
-
-NUM_GATES = 9
-TABLE_SIZES = (64, 1024, 4096)
-SIMULATED_ROWS = 64
-"""Of the simulated environment, which takes about a millisecond a row."""
-PPO_ROWS, PPO_STEPS = 1024, 4
-
-
-def stepped(env: Any, bits: int, rows: int) -> Pass:
-    """A step of a vector environment under masks that were drawn beforehand."""
-    generator = np.random.default_rng(0)
-    masks = [(generator.random((rows, bits)) < 0.5).astype(np.int8) for _ in range(4)]
-    actions = itertools.cycle(masks)
-    env.reset(seed=0)
-    return lambda: env.step(next(actions))
-
-
-def simulated() -> Pass:
-    """A step of the environment with ResNet-20 as it begins, on noise."""
-    network: Any = resnet(depth=20).eval().requires_grad_(False)
-    dataset = partial(noise, shape=(256, 3, 32, 32))
-    env = BlockSelectionVectorEnv(SIMULATED_ROWS, dataset=dataset, network=network)
-    return stepped(env, 1, SIMULATED_ROWS)
-
-
-def ppo() -> Pass:
-    """Collects `PPO_STEPS` steps of every row and learns from them."""
-    from stable_baselines3 import PPO
-
-    from ccenv.envs.table_sb3 import BlockSelectionTableVecEnv
-
-    settings: dict[str, Any] = {"gamma": 1.0, "n_epochs": 4, "seed": 0, "device": "cpu"}
-    settings |= {"stats_window_size": PPO_ROWS, "batch_size": PPO_ROWS, "n_steps": PPO_STEPS}
-    model = PPO("MlpPolicy", BlockSelectionTableVecEnv(PPO_ROWS), **settings)
-    count = PPO_ROWS * PPO_STEPS
-    return lambda: model.learn(count, reset_num_timesteps=False)
-
-
-def table_measured(*, quick: bool, rounds: int) -> Iterator[Row]:
-    """All views; quick: the fewest rows and no PPO."""
-    seconds = 0.02 if quick else 0.2
-    functions: dict[tuple[str, int, int, int], Pass] = {}
-    for rows in TABLE_SIZES[:1] if quick else TABLE_SIZES:
-        at_once = BlockSelectionTableVectorEnv(rows)
-        functions["table, all at once", rows, rows, 1] = stepped(at_once, NUM_GATES, rows)
-        by_gate = BlockSelectionTableVectorEnv(rows, by_gate=True)
-        functions["table, gate by gate", rows, rows, NUM_GATES] = stepped(by_gate, 1, rows)
-    functions["simulated, gate by gate", SIMULATED_ROWS, SIMULATED_ROWS, NUM_GATES] = simulated()
-    if not quick:
-        functions["PPO on the table", PPO_ROWS, PPO_ROWS * PPO_STEPS, 1] = ppo()
-    times = seconds_in_turns(functions, rounds, seconds, work_clock())
-    for (view, rows, decided, gates), own in times.items():
-        middle = statistics.median(own)
-        yield {
-            "view": view,
-            "rows": rows,
-            "masks_per_second": decided / gates / middle,
-            "steps_per_second": decided / middle,
-            "milliseconds": 1000 * middle,
-        }
-
-
-TABLE_RATES = benchmark(
-    "table",
-    "look-ups in the table of all masks beside the simulated environment",
-    table_measured,
-    {
-        "view": "<{view}",
-        "rows": ">{rows:,}",
-        "masks/s": ">{masks_per_second:,.0f}",
-        "steps/s": ">{steps_per_second:,.0f}",
-        "ms of a step": ">{milliseconds:,.3f}",
-    },
-    recorded_as="table-rates",
-    notes="""\
-ResNet-20 on CIFAR-10, 512 masks of each input, half of the units kept; masks (whole episodes) a
-second and steps a second, medians, one thread, seconds of the processor. Simulated: the same
-network, untrained, on noise, a step a unit. PPO: Stable-Baselines3's, end to end, two layers of 64,
-4 epochs over 4 steps of every row.""",
 )

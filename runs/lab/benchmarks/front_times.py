@@ -21,9 +21,8 @@ from torch import Tensor
 from ccenv.base.clock import seconds_in_turns
 from ccenv.base.seeding import stream
 from ccenv.data import load_split, preprocessing
-from ccenv.data.fitted_transforms import through
-from ccenv.data.transforms import as_floats
-from ccenv.deploy.faster import fuse_policy
+from ccenv.data.transforms import as_floats, through
+from ccenv.deploy.short_walk import fuse_policy
 from ccenv.runs.config.plan import Plan
 from ccenv.runs.config.settings import make_plan
 from ccenv.runs.config.sweep import Sweep
@@ -39,9 +38,25 @@ from ccenv.simulator.simulator import EXTENSIONS, Simulator
 SET_NUMBER = ("dense", "block_dropout", "rloo", "topk", "hash")
 """Agents that keep a number of blocks that is set, k of n at least where draws are ordered."""
 SIZED_BY = (
-    *("dataset", "transforms", "num_blocks", "block_size", "head_units"),
-    *("observation", "activation", "network", "network_kwargs"),
+    "dataset",
+    "transforms",
+    "num_blocks",
+    "block_size",
+    "head_units",
+    "observation",
+    "activation",
+    "network",
+    "network_kwargs",
 )
+CHOSEN_BY = (
+    "num_kept",
+    "shared_blocks",
+    "hidden_units",
+    "embedding_size",
+    "num_hashed",
+    "keep_probability",
+)
+"""Settings of the environment and of the agent on which a time depends."""
 PLAIN = "mlp"
 """Begins the names of networks that are timed as the plain one of their sizes."""
 AS_THEY_ARE = ("bytes",)
@@ -81,21 +96,15 @@ def by_size(sweep: Sweep) -> list[Timed]:
         plan = make_plan(cell.agent, settings)
         if not is_set(plan):
             continue
-        own = plan.agent_settings
-        choice = ("num_kept", "shared_blocks", "hidden_units", "embedding_size", "num_hashed")
-        kept = [own.get(name) for name in choice]
-        sizes = [cell.agent, *kept, own.get("keep_probability")]
-        key = json.dumps([*sizes, *(plan.environment[name] for name in SIZED_BY)])
+        choice = [plan.agent_settings.get(name) for name in CHOSEN_BY]
+        sizes = [plan.environment[name] for name in SIZED_BY]
+        key = json.dumps([cell.agent, choice, sizes])
         found.setdefault(key, Timed([], plan)).labels.append(cell.label)
     return list(found.values())
 
 
 def as_trained(sweep: Sweep, log_dir: Path) -> list[Timed]:
-    """Finished runs of rows that training changes.
-
-    Raises:
-        ValueError: if there is none.
-    """
+    """Finished runs of rows that training changes."""
     jobs = [job for job in make_jobs(sweep, str(log_dir)) if not is_set(job.plan)]
     finished = [job for job in jobs if own_result(job) is not None]
     if not finished:
@@ -107,11 +116,7 @@ def as_trained(sweep: Sweep, log_dir: Path) -> list[Timed]:
 
 
 def make_agent(plan: Plan, folder: Path | None) -> Any:
-    """An agent with its network: as trained, or with fresh weights.
-
-    Raises:
-        ValueError: if what was trained cannot be put back.
-    """
+    """An agent with its network: as trained, or with fresh weights."""
     if folder is not None:
         rebuilt = rebuild(plan, folder)
         if not rebuilt.is_restored:
@@ -126,16 +131,7 @@ def make_agent(plan: Plan, folder: Path | None) -> Any:
 
 
 def make_pass(timed: Timed, batch_size: int, draw: str) -> Callable[[], Any] | None:
-    """One compiled call of policy and network, None where there is no such call for them.
-
-    Args:
-        timed: agent and network.
-        batch_size: images of a pass.
-        draw: "sampled" or "mode".
-
-    Raises:
-        ValueError: if what was trained cannot be put back.
-    """
+    """One compiled call of policy and network, None where there is no such call for them."""
     drawn = draw == "sampled"
     agent = make_agent(timed.plan, timed.folder)
     simulator = agent.simulator
@@ -152,10 +148,6 @@ def images_of(plan: Plan, count: int) -> Callable[[], Tensor]:
     """Makes what the network sees of the first test images, anew whenever it is called.
 
     Images that are stored as floats are made once.
-
-    Args:
-        plan: names the data set and the transforms.
-        count: of images; small test splits are gone through again.
     """
     names = plan.environment["dataset"], plan.environment["transforms"]
     stored = load_split(names[0], "test").images
@@ -174,17 +166,7 @@ def images_of(plan: Plan, count: int) -> Callable[[], Tensor]:
 def time_front(
     found: Sequence[Timed], batches: Sequence[int], rounds: int, seconds: float
 ) -> list[dict[str, Any]]:
-    """Milliseconds of a pass of every row, round by round.
-
-    Args:
-        found: what is timed.
-        batches: images of a pass.
-        rounds: of which each times every row once.
-        seconds: length of one timing.
-
-    Raises:
-        ValueError: if what was trained cannot be put back.
-    """
+    """Milliseconds of a pass of every row, round by round."""
     rows: list[dict[str, Any]] = []
     for images in batches:
         passes = {
@@ -236,11 +218,7 @@ def asked_sweep(options: Options) -> Sweep:
 
 
 def measured(options: Options) -> list[dict[str, Any]]:
-    """Times of a sweep's rows.
-
-    Raises:
-        ValueError: if training changes all of them.
-    """
+    """Times of a sweep's rows."""
     sweep = asked_sweep(options)
     found = by_size(sweep)
     if options.log_dir is not None:

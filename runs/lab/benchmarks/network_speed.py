@@ -18,7 +18,6 @@ from ccenv.base.clock import quartiles_of_ratio, seconds_in_turns, work_clock
 from ccenv.base.seeding import stream
 from ccenv.deploy.fused.choosers import Chooser, kept_by
 from ccenv.deploy.short_walk import GateScores, least_score
-from ccenv.networks.core.count_macs import counted
 from ccenv.networks.core.one_row import OneRow, why_not_one_row
 from ccenv.networks.core.protocol import dense_forward, walk
 from ccenv.runs.lab.benchmarks.subjects import Network, Subject, chosen
@@ -129,13 +128,7 @@ def one_row_passes(
 
 
 def make_passes(subject: Subject, batch: int, *, training: bool = False) -> Passes:
-    """Builds a subject's network, packed for forward passes, and what it is compared with.
-
-    Args:
-        subject: which network and masks.
-        batch: inputs of a pass.
-        training: forward and backward, masks given.
-    """
+    """Builds a subject's network, packed for forward passes, and what it is compared with."""
     generator = stream(0, "kernel operands")
     network, inputs = subject.build(), subject.inputs(batch, generator)
     labels = torch.randint(subject.num_classes, (batch,), generator=generator)
@@ -151,7 +144,8 @@ def make_passes(subject: Subject, batch: int, *, training: bool = False) -> Pass
     macs, policies = executed(network, inputs, pool), make_policies(network, generator)
 
     def timed(model: nn.Module, logits: Callable[[], Tensor]) -> Pass:
-        return in_mode(as_pass(model, logits, labels if training else None), training)
+        run = as_pass(model, logits, labels if training else None)
+        return torch.set_grad_enabled(training)(run)
 
     def gated(policies: Sequence[Tensor]) -> Pass:
         turns = itertools.cycle(pool)
@@ -169,21 +163,6 @@ def make_passes(subject: Subject, batch: int, *, training: bool = False) -> Pass
         passes[name] = timed(module, functools.partial(module, inputs))
     policy_macs = 0 if training else sum(policy.numel() for policy in policies)
     return Passes(macs, policy_macs, network.dense_macs, passes)
-
-
-def in_mode(function: Pass, training: bool) -> Pass:
-    """A function with gradients or without."""
-
-    def run() -> object:
-        with torch.set_grad_enabled(training):
-            return function()
-
-    return run
-
-
-def macs_of(module: nn.Module, inputs: Tensor) -> int:
-    """Multiply-accumulates of a plain module for one input."""
-    return counted(module, inputs[:1])[0]
 
 
 FORWARD, TRAINED = "pass", "training step"

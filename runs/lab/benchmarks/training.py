@@ -148,13 +148,7 @@ def measured(*, quick: bool, rounds: int) -> Iterator[Row]:
 
 
 def time_training(training: Training, rounds: int, seconds: float) -> list[Row]:
-    """Times all routes of a training in turns.
-
-    Args:
-        training: what to train.
-        rounds: at least two.
-        seconds: length of one timing.
-    """
+    """Times all routes of a training in turns."""
     agents = make_agents(training)
     # One image asked for is one batch: a whole batch is always finished.
     loops = {route: partial(agent.learn, 1) for route, agent in agents.items()}

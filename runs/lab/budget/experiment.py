@@ -2,8 +2,8 @@
 
 A menu of masks is made, judged on inputs that fit, choose and judge (see `parts`), and policies
 choose from it (see `policies`); the result is `budget-NETWORK`. With `--table` the menu is the best
-mask of each size on that table's inputs, with `--judge` all inputs are a table's. Times are added
-to a recorded result by the experiment `budget-times`.
+mask of each size on that table's inputs, with `--judge` all inputs are a table's. Recorded results
+hold rows of times (`timed`), too, which a program of earlier versions added.
 """
 
 import argparse
@@ -15,14 +15,14 @@ from typing import Any
 
 from ccenv.base.registry import check_names
 from ccenv.mask_table.building.checks import weights_digest
-from ccenv.mask_table.evaluation.at_cost import AtCost
 from ccenv.mask_table.table import MaskTable, read_table
 from ccenv.runs.config.values import parse_pairs
 from ccenv.runs.experiment import Experiment, Options, Row
 from ccenv.runs.lab.budget import show
 from ccenv.runs.lab.budget.parts import Parts, Sizes, by_chains, by_table, by_tables
 from ccenv.runs.lab.budget.policies import Data, Learning, placed_rows
-from ccenv.runs.lab.table_studies import main_parts, said_of
+from ccenv.runs.lab.mask_tables.at_cost import AtCost
+from ccenv.runs.lab.mask_tables.learning import main_parts, said_of
 from ccenv.runs.store.provenance import data_of
 from ccenv.simulator.settings import setting_defaults
 from ccenv.simulator.simulator import Simulator
@@ -78,11 +78,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def asked_environment(options: Options) -> dict[str, Any]:
-    """Settings of the simulator that options give.
-
-    Raises:
-        ValueError: if one is unknown.
-    """
+    """Settings of the simulator that options give."""
     given = parse_pairs(options.settings)
     check_names(given, setting_defaults(), "setting")
     return {"network": options.network, "dataset": options.dataset, **given}
@@ -97,22 +93,14 @@ def asked_sizes(options: Options) -> Sizes:
 
 
 def asked_tables(options: Options) -> list[MaskTable]:
-    """The tables that options name.
-
-    Raises:
-        ValueError: if a table judges and none chooses the menu.
-    """
+    """The tables that options name."""
     if options.judge is not None and options.table is None:
         raise ValueError("expected --table beside --judge: inputs that choose the menu and fit")
     return [read_table(path) for path in (options.table, options.judge) if path is not None]
 
 
 def run(options: Options) -> Iterator[Row]:
-    """The menu's rows and those of policies, of the network that options name.
-
-    Raises:
-        ValueError: if tables are of something else, or too small.
-    """
+    """The menu's rows and those of policies, of the network that options name."""
     environment, sizes = asked_environment(options), asked_sizes(options)
     tables, seed = asked_tables(options), options.seed
 

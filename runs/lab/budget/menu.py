@@ -32,18 +32,8 @@ def chain(
 ) -> tuple[Tensor, Tensor]:
     """Greedy removal of units, until a mask costs so much or less.
 
-    Args:
-        network: frozen.
-        batch: inputs that judge.
-        least_cost: share of the dense MACs at which it ends, in (0, 1).
-        most_tried: units that are tried at each step: those that cost least alone.
-        progress: told the cost of each mask.
-
     Returns:
         Masks bool [steps + 1, num_units], everything kept first, and their costs float64.
-
-    Raises:
-        ValueError: if no unit is left that may go.
     """
     units = sum(num_blocks_of(network))
     mask = torch.ones(units, dtype=torch.bool)
@@ -102,14 +92,7 @@ class Sized:
 
 
 def of_sizes(outcomes: Outcomes) -> list[Sized]:
-    """The best mask of each size and the greedy one, from nothing kept to everything.
-
-    Args:
-        outcomes: of a whole table, of the inputs that choose.
-
-    Raises:
-        ValueError: if not all masks are there.
-    """
+    """The best mask of each size and the greedy one, from nothing kept to everything."""
     ways: dict[int, tuple[str, ...]] = {}
     for way, numbers in ((EXACT, exact(outcomes)), (GREEDY, greedy(outcomes))):
         for number in numbers:
@@ -129,11 +112,7 @@ def exact(outcomes: Outcomes) -> list[int]:
 
 
 def greedy(outcomes: Outcomes) -> list[int]:
-    """Everything, then always without the unit that costs the least score for what it saves.
-
-    Raises:
-        ValueError: if not all masks are there.
-    """
+    """Everything, then always without the unit that costs the least score for what it saves."""
     if outcomes.num_units is None:
         raise ValueError("expected a table of all masks to remove units from, got a menu")
     means = outcomes.scores.mean(axis=0, dtype=np.float64)

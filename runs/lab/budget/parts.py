@@ -17,7 +17,6 @@ from tqdm import tqdm
 from ccenv.base.masks import random_mask
 from ccenv.base.seeding import stream
 from ccenv.mask_table.building.checks import check_is_of
-from ccenv.mask_table.evaluation.at_cost import AtCost, tossed
 from ccenv.mask_table.evaluation.exact import FLOATS, Outcomes
 from ccenv.mask_table.menus import all_masks
 from ccenv.mask_table.table import MaskTable
@@ -25,6 +24,7 @@ from ccenv.mdp.dynamics import initial, look, transition
 from ccenv.networks.core.protocol import num_blocks_of
 from ccenv.runs.analysis.gate_sweep import chosen_inputs
 from ccenv.runs.lab.budget.menu import Sized, at_budgets, chain, of_sizes
+from ccenv.runs.lab.mask_tables.at_cost import AtCost, tossed
 from ccenv.simulator.menus import judged
 from ccenv.simulator.simulator import Simulator
 
@@ -88,15 +88,7 @@ def seen_of(simulator: Simulator, indices: Tensor, gate: int, size: int) -> FLOA
 
 
 def looked_up(table: MaskTable, numbers: Sequence[int]) -> Measured:
-    """The same from a table; its look is that before the first gate.
-
-    Args:
-        table: with nll and looks.
-        numbers: of the menu's masks.
-
-    Raises:
-        ValueError: if it has no nll or no looks.
-    """
+    """The same from a table; its look is that before the first gate."""
     table.check_has("log_likelihood")
     if table.nll is None or table.look is None:
         raise ValueError("expected a table with looks, got none; build it: ccenv table build")
@@ -172,11 +164,7 @@ def by_chains(split: Split, sizes: Sizes, seed: int, *, progress: bool) -> Parts
 
 
 def by_table(split: Split, table: MaskTable, sizes: Sizes, seed: int, *, progress: bool) -> Parts:
-    """A table's inputs choose the menu; others of its split fit, test inputs judge, all walked.
-
-    Raises:
-        ValueError: if the table is of another network or data, or of test inputs.
-    """
+    """A table's inputs choose the menu; others of its split fit, test inputs judge, all walked."""
     beside, test = split(table.header.split), split("test")
     check_is_of(table.header, beside.network, beside.data)
     if table.header.split == "test":
@@ -198,11 +186,7 @@ def by_table(split: Split, table: MaskTable, sizes: Sizes, seed: int, *, progres
 
 
 def by_tables(table: MaskTable, judging: MaskTable, sizes: Sizes) -> Parts:
-    """All from two tables: the first one's inputs choose the menu, fit and choose rates.
-
-    Raises:
-        ValueError: if they are of two networks, or have too few inputs.
-    """
+    """All from two tables: the first one's inputs choose the menu, fit and choose rates."""
     said = {name: getattr(table.header, name) for name in ("weights", "gates", "dataset")}
     check_is_of(judging.header, said=said)
     fit, choose, judge = sizes.inputs

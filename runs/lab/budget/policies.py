@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import softmax
 
 from ccenv.base.seeding import stream_seed
-from ccenv.mask_table.evaluation.at_cost import AtCost, best_at
 from ccenv.mask_table.evaluation.exact import FLOATS, Outcomes
-from ccenv.mask_table.evaluation.learning import Adam, Policies, softmax
-from ccenv.runs.lab.table_studies import interval_of_each
+from ccenv.runs.lab.mask_tables.at_cost import AtCost, best_at
+from ccenv.runs.lab.mask_tables.learning import Adam, Policies, interval_of_each
 
 LEARNERS = ("exact gradient", "rloo", "reinforce", "imitation", "ppo")
 DRAWS = {"rloo": 8, "reinforce": 1, "ppo": 8}
@@ -90,11 +90,11 @@ def placed(
     best: tuple[float, Policies] | None = None
     for policies in fitted(fit, looks, budget, learner, learning, generator):
         for run, logits in enumerate(policies.logits(data.choose_looks[None])):
-            closed = data.choose.place(masks=softmax(logits)).gap_closed
+            closed = data.choose.place(masks=softmax(logits, axis=-1)).gap_closed
             if best is None or closed > best[0]:
                 best = closed, policies.of_runs([run])
     assert best is not None
-    return told(data, softmax(best[1].logits(data.judge_looks[None])[0]))
+    return told(data, softmax(best[1].logits(data.judge_looks[None])[0], axis=-1))
 
 
 def told(data: Data, chances: FLOATS) -> dict[str, float]:
@@ -129,7 +129,7 @@ def fitted(
         is_new = learner != "ppo" or not update % REUSED
         if is_new and learning.batch is not None:
             rows = generator.integers(count, size=learning.batch)
-        chances = softmax(policies.logits(looks[rows][None]))
+        chances = softmax(policies.logits(looks[rows][None]), axis=-1)
         if is_new:
             draw = drawn_from(chances, learner, generator)
         over = (chances @ fit.costs).mean(axis=1) - budget

@@ -261,11 +261,7 @@ MARKED = re.compile(r"(<!-- made: ([\w -]+?) -->\n).*?(<!-- end -->)", re.DOTALL
 
 
 def made_anew(text: str) -> str:
-    """A text whose marked places hold what the code says now.
-
-    Raises:
-        ValueError: if a name between marks is unknown; the nearest right one is suggested.
-    """
+    """A text whose marked places hold what the code says now."""
 
     def replace(match: re.Match[str]) -> str:
         check_names([match[2]], FACTS, "marked place")

@@ -1,5 +1,6 @@
 """Links of a Markdown page: (text, what becomes of each) -> the same text in another place."""
 
+import functools
 import os
 import re
 import tomllib
@@ -57,13 +58,7 @@ def target(link: str, page: PurePosixPath) -> tuple[PurePosixPath, str]:
 
 
 def absolute(text: str, page: PurePosixPath, address: str) -> str:
-    """A page whose links lead to the project's site, so that it can be read anywhere.
-
-    Args:
-        text: of the page.
-        page: its path from the root of the checkout.
-        address: of the project, without a slash at its end.
-    """
+    """A page whose links lead to the project's site, so that it can be read anywhere."""
 
     def move(link: str, is_picture: bool) -> str:
         path, mark = target(link, page)
@@ -72,6 +67,7 @@ def absolute(text: str, page: PurePosixPath, address: str) -> str:
     return moved(text, move)
 
 
+@functools.cache
 def project_address(root: Path) -> str:
     """The project's address as `pyproject.toml` has it: the one place where it is filled in."""
     project = tomllib.loads((root / "pyproject.toml").read_text())["project"]

@@ -46,11 +46,7 @@ def cells(text: str) -> Iterator[tuple[str, str]]:
 
 
 def notebook(text: str) -> str:
-    """A page as a notebook without outputs.
-
-    Args:
-        text: Markdown whose links lead somewhere from everywhere.
-    """
+    """A page as a notebook without outputs."""
     made: list[dict[str, Any]] = []
     for number, (kind, source) in enumerate(cells(text)):
         cell = {"cell_type": kind, "id": f"cell-{number}", "metadata": {}, "source": source}
@@ -76,10 +72,6 @@ def differing_notebooks(root: Path, docs: PurePosixPath) -> dict[Path, str]:
     """Notebooks whose cells are not their tutorial's, with the texts that they should have.
 
     What came out of cells is not compared; new texts have no outputs.
-
-    Args:
-        root: the checkout.
-        docs: folder of the pages in it.
     """
     address, found = project_address(root), {}
     for name in NOTEBOOKS:
@@ -92,15 +84,7 @@ def differing_notebooks(root: Path, docs: PurePosixPath) -> dict[Path, str]:
 
 
 def executed(text: str) -> str:
-    """Runs a notebook; what it wrote is gone afterwards, what it said is kept.
-
-    Args:
-        text: of the file.
-
-    Raises:
-        ValueError: if a library is missing.
-        nbclient.exceptions.CellExecutionError: if a cell fails.
-    """
+    """Runs a notebook; what it wrote is gone afterwards, what it said is kept."""
     try:
         import nbclient
         import nbformat

@@ -14,11 +14,7 @@ from ccenv.runs.lab.docs_build.stage import DOCS, stage
 
 
 def checkout() -> Path:
-    """The folder that holds `runs/docs`.
-
-    Raises:
-        ValueError: if the package was installed without it, as a wheel is.
-    """
+    """The folder that holds `runs/docs`."""
     root = Path(__file__).resolve().parents[3]
     if not (root / DOCS / "index.md").is_file():
         raise ValueError(
@@ -31,15 +27,8 @@ def checkout() -> Path:
 def build(root: Path, out: Path) -> int:
     """Builds HTML of a checkout.
 
-    Args:
-        root: the checkout.
-        out: folder of the HTML.
-
     Returns:
         The exit status.
-
-    Raises:
-        ValueError: if Sphinx or its parts are missing.
     """
     check_tools()
     with tempfile.TemporaryDirectory() as folder:

@@ -32,11 +32,7 @@ SETTINGS: dict[str, Any] = {
 
 
 def check_tools() -> None:
-    """Looks for what the build needs.
-
-    Raises:
-        ValueError: if a library is missing; says how to install it.
-    """
+    """Looks for what the build needs."""
     missing = [shown for name, shown in NEEDED.items() if importlib.util.find_spec(name) is None]
     if missing:
         raise ValueError(
@@ -62,10 +58,6 @@ def as_restructured(lines: MutableSequence[str]) -> None:
 
 def build_site(source: Path, out: Path) -> int:
     """Builds the pages; a warning is an error.
-
-    Args:
-        source: what `stage` wrote.
-        out: where HTML goes.
 
     Returns:
         0, or 1 where something was wrong, which stands on stderr.

@@ -14,18 +14,12 @@ API = "reference/api.md"
 
 
 def stage(root: Path, folder: Path) -> None:
-    """Writes all pages; their links lead to pages, copied pictures, or the project's site.
-
-    Args:
-        root: the checkout.
-        folder: an empty folder.
-    """
-    staged = Stage(root, folder)
+    """Writes all pages; their links lead to pages, copied pictures, or the project's site."""
     for path in sorted((root / DOCS).rglob("*.md")):
         page = PurePosixPath(path.relative_to(root).as_posix())
         text = path.read_text() + (directives() if str(page).endswith(API) else "")
-        staged.write(page.relative_to(DOCS), text, page)
-    staged.write(FIRST_RESULTS, (root / RESULTS).read_text(), RESULTS)
+        write(root, folder, page.relative_to(DOCS), text, page)
+    write(root, folder, FIRST_RESULTS, (root / RESULTS).read_text(), RESULTS)
 
 
 def directives() -> str:
@@ -40,54 +34,32 @@ def directives() -> str:
     return "\n".join(["", "## In full", "", *parts])
 
 
-class Stage:
-    """A folder that fills up with pages."""
+def write(root: Path, folder: Path, place: PurePosixPath, text: str, page: PurePosixPath) -> None:
+    """Writes a page to a place in the folder; its links start from its place in the checkout."""
+    up = "../" * (len(place.parts) - 1)
 
-    def __init__(self, root: Path, folder: Path) -> None:
-        """Remembers where things are.
+    def move(link: str, is_picture: bool) -> str:
+        path, mark = target(link, page)
+        if is_picture:
+            return up + copied(root, folder, path)
+        if path == RESULTS:
+            return f"{up}{FIRST_RESULTS}{mark}"
+        if path.is_relative_to(DOCS) and path.suffix == ".md":
+            return f"{up}{path.relative_to(DOCS)}{mark}"
+        return f"{project_address(root)}/blob/{BRANCH}/{path}{mark}"
 
-        Args:
-            root: the checkout.
-            folder: where pages go.
-        """
-        self.root, self.folder = root, folder
-        self.address = project_address(root)
+    out = folder / place
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(moved(text, move))
 
-    def write(self, place: PurePosixPath, text: str, page: PurePosixPath) -> None:
-        """Writes one page.
 
-        Args:
-            place: in the folder.
-            text: of the page, as the checkout has it.
-            page: path in the checkout that its links start from.
-        """
-        up = "../" * (len(place.parts) - 1)
-
-        def move(link: str, is_picture: bool) -> str:
-            path, mark = target(link, page)
-            if is_picture:
-                return up + self.copied(path)
-            if path == RESULTS:
-                return f"{up}{FIRST_RESULTS}{mark}"
-            if path.is_relative_to(DOCS) and path.suffix == ".md":
-                return f"{up}{path.relative_to(DOCS)}{mark}"
-            return f"{self.address}/blob/{BRANCH}/{path}{mark}"
-
-        out = self.folder / place
-        out.parent.mkdir(parents=True, exist_ok=True)
-        out.write_text(moved(text, move))
-
-    def copied(self, picture: PurePosixPath) -> str:
-        """Copies a picture beside the pages; its place from the folder.
-
-        Raises:
-            ValueError: if a page names a picture that is not there.
-        """
-        if not (self.root / picture).is_file():
-            raise ValueError(
-                f"expected {picture}, which a page shows, got no such file; "
-                "python -m ccenv.runs.lab tables PAGE --figures draws pictures of recorded results"
-            )
-        (self.folder / PICTURES).mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(self.root / picture, self.folder / PICTURES / picture.name)
-        return f"{PICTURES}/{picture.name}"
+def copied(root: Path, folder: Path, picture: PurePosixPath) -> str:
+    """Copies a picture beside the pages; its place from the folder."""
+    if not (root / picture).is_file():
+        raise ValueError(
+            f"expected {picture}, which a page shows, got no such file; "
+            "python -m ccenv.runs.lab tables PAGE --figures draws pictures of recorded results"
+        )
+    (folder / PICTURES).mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(root / picture, folder / PICTURES / picture.name)
+    return f"{PICTURES}/{picture.name}"

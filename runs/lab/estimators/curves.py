@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 
 from ccenv.base.seeding import stream_seed
-from ccenv.mask_table.evaluation.estimators import ESTIMATORS
 from ccenv.mask_table.evaluation.exact import FLOATS
-from ccenv.mask_table.evaluation.learning import Adam, Policies
+from ccenv.runs.lab.estimators.estimates import ESTIMATORS
 from ccenv.runs.lab.estimators.problem import Problem
+from ccenv.runs.lab.mask_tables.learning import Adam, Policies
 from ccenv.runs.stats.intervals import mean_interval
 
 EXACT = "exact gradient"

@@ -13,10 +13,10 @@ import numpy as np
 from scipy import stats
 
 from ccenv.base.seeding import stream_seed
-from ccenv.mask_table.evaluation.estimators import ESTIMATORS, Estimator
 from ccenv.mask_table.evaluation.exact import FLOATS
-from ccenv.mask_table.evaluation.learning import Adam, Policies
+from ccenv.runs.lab.estimators.estimates import ESTIMATORS, Estimator
 from ccenv.runs.lab.estimators.problem import Problem
+from ccenv.runs.lab.mask_tables.learning import Adam, Policies
 from ccenv.runs.stats.intervals import Interval, mean_interval
 
 AT_ONCE = 20

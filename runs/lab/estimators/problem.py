@@ -6,11 +6,10 @@ from pathlib import Path
 import numpy as np
 
 from ccenv.mask_table import MaskTable, Outcomes, gradient, optimum, read_table, rewards, value
-from ccenv.mask_table.building.gate_gradients import read_slopes
-from ccenv.mask_table.evaluation.at_cost import unit_costs
-from ccenv.mask_table.evaluation.estimators import LookUp
 from ccenv.mask_table.evaluation.exact import FLOATS
-from ccenv.runs.lab.table_studies import main_parts
+from ccenv.runs.lab.estimators.estimates import LookUp
+from ccenv.runs.lab.mask_tables.at_cost import unit_costs
+from ccenv.runs.lab.mask_tables.learning import main_parts
 
 MOST = 15
 """Columns of a look that a linear policy sees."""
@@ -54,40 +53,27 @@ class Problem:
         return gradient(self.outcomes, self.price, keep, of="logits")
 
 
-def problem_of(table: MaskTable, slopes: Path | None, num_inputs: int, price: float) -> Problem:
-    """The first inputs of a table.
+def problem_of(table: MaskTable, slopes: FLOATS, price: float) -> Problem:
+    """The first inputs of a table, as many as there are slopes of.
 
     Args:
         table: whole, with looks.
-        slopes: file of slopes of at least so many inputs; None: nothing differentiates gates.
-        num_inputs: of the problem.
+        slopes: [inputs, masks, units]; of nll by the gates.
         price: of the dense network's MACs.
-
-    Raises:
-        ValueError: if there are not so many inputs, or costs are no sum over units.
     """
+    num_inputs = len(slopes)
     if table.look is None or len(table.look) < num_inputs:
         raise ValueError(f"expected a table with looks of at least {num_inputs} inputs")
     outcomes = table.outcomes("log_likelihood").of_images(slice(num_inputs))
     # A policy of few parameters shares them between inputs, and cannot know each by heart.
     looks = main_parts(MOST, table.look.astype(np.float64))[0][:num_inputs]
-    by_gates = None
-    if slopes is not None:
-        by_nll = read_slopes(slopes, table)[:num_inputs]
-        if len(by_nll) < num_inputs:
-            raise ValueError(f"expected slopes of {num_inputs} inputs, got {len(by_nll)}")
-        _, costs = unit_costs(outcomes)
-        by_gates = (-by_nll.astype(np.float64) - price * costs).astype(np.float32)
+    by_gates = (-slopes - price * unit_costs(outcomes)[1]).astype(np.float32)
     seen = {"constant": np.ones((num_inputs, 1)), "linear": looks}
     return Problem(outcomes, price, seen, LookUp(rewards(outcomes, price), by_gates))
 
 
 def read(path: Path) -> MaskTable:
-    """A table for the study.
-
-    Raises:
-        FileNotFoundError, ValueError: see `read_table`, or if it is a menu's.
-    """
+    """A table for the study."""
     table = read_table(path)
     if table.outcomes().num_units is None:
         raise ValueError(f"expected a table of all masks in {path}, got one of a menu")

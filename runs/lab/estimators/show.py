@@ -5,7 +5,6 @@ from typing import Any
 
 from ccenv.runs.stats.intervals import Interval
 from ccenv.runs.tables.drawing import (
-    COLORS,
     INK,
     THEIRS,
     Drawn,
@@ -82,47 +81,6 @@ def by_estimator(rows: Sequence[Row]) -> dict[str, dict[str, Row]]:
     return found
 
 
-REACHED = {
-    "MACs": ">{cost[mean]:.3f}",
-    "nll": ">{score[mean]!n:.3f}",
-    "static": ">{static[mean]!n:.3f}",
-    "random": ">{random[mean]!n:.3f}",
-    "oracle": ">{oracle[mean]!n:.3f}",
-    "gap closed": ">{gap_closed!i:.3f}",
-}
-"""Of a policy: MACs, its nll and those of baselines at the same cost, share of the gap closed."""
-POLICIES = {"budget": ">{budget:.2f}", "policy": "<{policy}", "learner": "<{learner}"} | REACHED
-AGENTS = {
-    "budget": ">{budget:.2f}",
-    "agent": "<{agent}",
-    "seeds": ">{seeds}",
-    **REACHED,
-    "likeliest: MACs": ">{mode_cost[mean]:.3f}",
-    "likeliest: gap": ">{mode_gap!i:.3f}",
-}
-LOOKS = {"look": "<{look}", "inputs": ">{inputs:,}", "run before": ">{beforehand:.3f}"} | REACHED
-
-
-def looks_figure(rows: Sequence[Row]) -> Drawn:
-    """Share of the gap closed with each look, from the least to the most."""
-    ordered = sorted(rows, key=lambda row: row["gap_closed"]["mean"])
-    figure = new_figure(0.8 + 0.22 * len(rows))
-    axes = figure.add_subplot()
-    gaps = [Interval(**row["gap_closed"]) for row in ordered]
-    places = range(len(rows))
-    paid = [row["beforehand"] for row in ordered]
-    axes.barh(places, [gap.mean for gap in gaps], color=[COLORS[int(p > 0)] for p in paid])
-    for place, gap in zip(places, gaps, strict=True):
-        if gap.low is not None and gap.high is not None:
-            axes.plot([gap.low, gap.high], [place, place], color=INK, lw=1.0)
-    axes.axvline(0.0, color=INK, lw=0.8)
-    axes.set_yticks(list(places), [f"{row['look']} ({row['inputs']:,})" for row in ordered])
-    axes.set(xlabel="share of the gap closed")
-    caption = "What better looks, and more inputs (in brackets), are worth."
-    alt = "; ".join(f"{row['look']}: {gap:.3f}" for row, gap in zip(ordered, gaps, strict=True))
-    return Drawn(figure, "gap", caption, alt)
-
-
 def curves_figure(rows: Sequence[Row]) -> Drawn:
     """Regret over looked-up masks, a panel a policy."""
     policies = list(dict.fromkeys(row["policy"] for row in rows))
@@ -152,30 +110,3 @@ def curves_figure(rows: Sequence[Row]) -> Drawn:
         for name in names
     )
     return Drawn(figure, "regret", caption, f"Regret at the end, {policies[-1]}: {ends}")
-
-
-def policies_figure(rows: Sequence[Row]) -> Drawn:
-    """Share of the gap closed at each budget, a line a way."""
-    ways = list(dict.fromkeys((row["policy"], row["learner"]) for row in rows))
-    ways = [way for way in ways if way[0] != "constant"]
-    names = [f"{learner}, {policy}" for policy, learner in ways]
-    figure = new_figure(2.6 + legend_height(names))
-    axes, lines = figure.add_subplot(), []
-    for index, (policy, learner) in enumerate(ways):
-        own = [row for row in rows if (row["policy"], row["learner"]) == (policy, learner)]
-        at = [row["budget"] for row in own]
-        gaps = [Interval(**row["gap_closed"]) for row in own]
-        marks = {"color": COLORS[index % len(COLORS)], "marker": "so"[policy == "hidden"]}
-        style = "-" if policy == "hidden" else ":"
-        lines += axes.plot(at, [gap.mean for gap in gaps], ls=style, lw=1.0, markersize=3, **marks)
-    axes.axhline(0.0, color=INK, lw=0.8)
-    axes.set(xlabel="share of the dense network's MACs", ylabel="share of the gap closed")
-    legend_below(figure, lines, names)
-    caption = "Share of the gap between mixtures of static masks and the oracle, unseen images."
-    alt = "; ".join(
-        f"{row['learner']}, {row['policy']} at {row['budget']:.2f}: "
-        f"{Interval(**row['gap_closed']):.3f}"
-        for row in rows
-        if (row["policy"], row["learner"]) in ways
-    )
-    return Drawn(figure, "gap", caption, alt)

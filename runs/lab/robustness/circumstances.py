@@ -61,15 +61,7 @@ def ccenv(
     python: Sequence[str] = (),
     user: int | None = None,
 ) -> Ended:
-    """Runs `ccenv WORDS` in a folder and waits.
-
-    Args:
-        given: the words.
-        place: its working folder.
-        environment: variables that differ from this process's; None takes one away.
-        python: options of the interpreter.
-        user: number of the user that it runs as; this one's by default.
-    """
+    """Runs `ccenv WORDS` in a folder and waits."""
     path = os.pathsep.join([str(PACKAGES), *filter(None, [os.environ.get("PYTHONPATH")])])
     variables = {**os.environ, "PYTHONPATH": path, **(environment or {})}
     done = subprocess.run(
@@ -117,11 +109,7 @@ def same_end(ended: Ended, place: Path, whole: dict[str, Any]) -> Tried:
 
 @contextmanager
 def small_disk(place: Path, size: str) -> Iterator[Path]:
-    """A disk in memory of a few bytes, mounted below a folder.
-
-    Raises:
-        CannotTryError: if this user may not mount.
-    """
+    """A disk in memory of a few bytes, mounted below a folder."""
     disk = place / "disk"
     disk.mkdir()
     command = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(disk)]
@@ -270,11 +258,7 @@ what is done), and what must come."""
 
 
 def undisturbed(place: Path) -> dict[str, Any]:
-    """What the run leaves by itself.
-
-    Raises:
-        RuntimeError: if it does not end well.
-    """
+    """What the run leaves by itself."""
     ended = ccenv(TRAIN, place)
     if ended.status:
         raise RuntimeError(f"expected a run that ends well, got {ended.said}")

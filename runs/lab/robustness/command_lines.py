@@ -27,14 +27,14 @@ LEARNED = "ccenv.simulator.network_source:frozen_weights"
 """Where a frozen network begins to learn."""
 WORK: dict[str, tuple[str, ...]] = {
     "train": ("ccenv.runs.engine.run:learn", LEARNED),
-    "compare": ("ccenv.runs.commands.compare:run_todo", "ccenv.runs.commands.compare:publish"),
+    "compare": ("ccenv.runs.commands.compare:run_missing", "ccenv.runs.commands.compare:publish"),
     "eval": (),
     "plot": ("ccenv.runs.commands.plot:publish",),
     "inspect": (),
     "analyze": (
         "torch:Tensor.backward",
-        "ccenv.runs.commands.retrieval:recalls",
-        "ccenv.runs.commands.gates:judge_gates",
+        "ccenv.runs.commands.analyze:recalls",
+        "ccenv.runs.analysis.gate_sweep:judge_gates",
         LEARNED,
     ),
     "search": ("ccenv.runs.commands.search:to_do",),
@@ -136,11 +136,7 @@ def crash_of(given: Any, error: BaseException) -> Crash:
 
 @contextlib.contextmanager
 def without_work(command: str) -> Iterator[None]:
-    """Replaces the work of a program by an exception, and real work by another.
-
-    Raises:
-        AttributeError: if a name is gone.
-    """
+    """Replaces the work of a program by an exception, and real work by another."""
     with contextlib.ExitStack() as stack:
         for places, error in ((CANARIES, RealWorkError), (WORK[command], WorkBeginsError)):
             for place in places:
@@ -149,11 +145,7 @@ def without_work(command: str) -> Iterator[None]:
 
 
 def replaced(place: str, error: BaseException) -> Any:
-    """A patch of `module:name` or `module:Class.name`, which raises where it is called.
-
-    Raises:
-        AttributeError: if there is no such name.
-    """
+    """A patch of `module:name` or `module:Class.name`, which raises where it is called."""
     module, name = place.split(":")
     *owners, last = name.split(".")
     owner: Any = functools.reduce(getattr, owners, importlib.import_module(module))

@@ -52,13 +52,7 @@ ACTIONS: list[Any] = [
 
 
 def built(kind: str, name: str, settings: Mapping[str, Any]) -> None:
-    """Constructs something, and lets an environment take a step.
-
-    Args:
-        kind: "environment", "network", "agent", "reward", "data" or "mask".
-        name: in the kind's table; of data a split.
-        settings: of its constructor.
-    """
+    """Constructs something, and lets an environment take a step."""
     if kind == "reward":
         make_reward(name, settings)
     elif kind == "agent":

@@ -63,17 +63,7 @@ def fuzz(
     place: Callable[[], AbstractContextManager[None]] = nullcontext,
     tell: Callable[[Crash], None] = lambda crash: None,
 ) -> Fuzzed:
-    """Gives odd things until there were enough, the time is over, or Ctrl-C.
-
-    Args:
-        strategy: of what is given.
-        came_of: gives one.
-        most: examples.
-        seconds: of the clock.
-        seed: of the examples.
-        place: entered for each batch; see `copied`.
-        tell: is given the first crash of each place at once.
-    """
+    """Gives odd things until there were enough, the time is over, or Ctrl-C."""
     begun, end = time.process_time(), time.monotonic() + seconds
     came: Counter[str] = Counter()
     crashes: dict[str, Crash] = {}

@@ -118,11 +118,7 @@ def strike(victim: Victim, place: Path, span: float, numbers: random.Random) -> 
 
 
 def undisturbed(victim: Victim, place: Path) -> tuple[dict[str, Any], float]:
-    """What the command leaves by itself, and the seconds between first checkpoint and last result.
-
-    Raises:
-        RuntimeError: if no checkpoint was seen before its end.
-    """
+    """What the command leaves by itself; seconds between first checkpoint and last result."""
     running = start(victim.words, place)
     begun = wait_for(lambda: has_checkpoint(place), running)
     done = wait_for(lambda: num_results(place) == victim.runs, running)
@@ -135,21 +131,12 @@ def undisturbed(victim: Victim, place: Path) -> tuple[dict[str, Any], float]:
 def rounds(name: str, kills: int, folder: Path, seed: int) -> Row:
     """Kills one victim so many times.
 
-    Args:
-        name: of `VICTIMS`.
-        kills: how many must come in time.
-        folder: for the runs; cleared of each that ended alike.
-        seed: of the moments.
-
     Returns:
         `kills` that came after the first checkpoint and before the end; how many of them ended as
         the undisturbed command, bit for bit (`same`), and told that they go on from a checkpoint
         (`went_on`); `late` ones, for each of which another moment was drawn; the earliest (`first`)
         and the latest (`last`), in seconds after the first checkpoint; and values (tensors, entries
         of results, curves, printed lines) that each end was `compared` in.
-
-    Raises:
-        RuntimeError: if a command fails, or too many kills come late.
     """
     victim, numbers = VICTIMS[name], random.Random(f"{seed} {name}")
     whole, span = undisturbed(victim, folder / name / "whole")

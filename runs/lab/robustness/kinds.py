@@ -56,9 +56,6 @@ class Kind:
 def kinds(folder: Path) -> dict[str, Kind]:
     """Makes a tiny run, a table and the like below a folder.
 
-    Args:
-        folder: an empty one.
-
     Returns:
         Name of each kind of file -> a sound one and its reader.
     """

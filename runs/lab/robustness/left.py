@@ -19,14 +19,8 @@ EVENTS = "events.out.tfevents.*"
 def left(folder: Path) -> dict[str, Any]:
     """Everything below a folder of runs: results, every tensor, every point of every curve.
 
-    Args:
-        folder: a log folder.
-
     Returns:
         By the file's path in the folder and the entry's name; equal for equal runs.
-
-    Raises:
-        ValueError: if a file is damaged.
     """
     found: dict[str, Any] = {}
     for path in sorted(folder.rglob("*")):

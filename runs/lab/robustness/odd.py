@@ -58,11 +58,7 @@ ODD_VALUES: list[Any] = [
 
 
 def strategies() -> Any:
-    """The library's module of strategies.
-
-    Raises:
-        ValueError: where it is not installed.
-    """
+    """The library's module of strategies."""
     try:
         import hypothesis.strategies
     except ImportError as error:

@@ -50,11 +50,7 @@ class Running:
         return self.status is not None
 
     def wait(self) -> int:
-        """Its exit status, that of a signal negative.
-
-        Raises:
-            TimeoutError: if it does not end.
-        """
+        """Its exit status, that of a signal negative."""
         end = time.monotonic() + PATIENCE
         while not self.ended():
             if time.monotonic() > end:
@@ -91,11 +87,7 @@ def start(words: list[str], place: Path) -> Running:
 
 
 def finished(running: Running) -> Running:
-    """Waits for a command that must end well.
-
-    Raises:
-        RuntimeError: with what it said, if it does not.
-    """
+    """Waits for a command that must end well."""
     if status := running.wait():
         raise RuntimeError(f"expected a command that ends well, got {status}: {running.said()}")
     return running
@@ -122,11 +114,7 @@ def wait_for(condition: Callable[[], bool], running: Running) -> float | None:
 
 
 def workers_of(parent: int) -> list[int]:
-    """Processes of a pool whose parent this is, without Python's own tracker of resources.
-
-    Raises:
-        ValueError: on a system that does not tell.
-    """
+    """Processes of a pool whose parent this is, without Python's own tracker of resources."""
     listed = Path(f"/proc/{parent}/task/{parent}/children")
     if not listed.exists():
         raise ValueError(f"expected {listed}, got none: workers are found on Linux only")

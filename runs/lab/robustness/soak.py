@@ -2,9 +2,9 @@
 
 import argparse
 import os
+import statistics
 import sys
 import time
-from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from scipy import stats
 
 from ccenv.agents.reinforce import Reinforce
 from ccenv.base.seeding import stream
@@ -32,7 +32,6 @@ WARM = 0.2
 """Share of the time that is left out of the fits: caches fill."""
 MOST_GROWTH = 8.0
 """MiB over the time that is fitted; pools of the allocator come and go."""
-Numbers = NDArray[np.float64]
 Work = Callable[[], int]
 """Does a little; how many inputs it took."""
 
@@ -49,6 +48,8 @@ class Sample:
     """of memory that this process holds."""
     rate: float
     """inputs for each second of one core."""
+    inputs: int = 0
+    """in all."""
 
 
 def environment() -> Work:
@@ -103,11 +104,7 @@ SUBJECTS: dict[str, Callable[[], Work]] = {
 
 
 def held() -> float:
-    """Memory that this process holds, in MiB; as Linux tells it.
-
-    Raises:
-        ValueError: on another system.
-    """
+    """Memory that this process holds, in MiB; as Linux tells it."""
     told = Path("/proc/self/statm")
     if not told.exists():
         raise ValueError(f"expected {told}, got none: memory over time is told on Linux only")
@@ -115,13 +112,7 @@ def held() -> float:
 
 
 def soak(works: Mapping[str, Work], seconds: float, turn: float) -> list[Sample]:
-    """Works in turns of some seconds until the time is over.
-
-    Args:
-        works: by name.
-        seconds: of the clock, for all.
-        turn: seconds of a subject's turn.
-    """
+    """Works in turns of some seconds until the time is over."""
     begun, found = time.monotonic(), []
     while time.monotonic() - begun < seconds:
         for name, work in works.items():
@@ -130,7 +121,7 @@ def soak(works: Mapping[str, Work], seconds: float, turn: float) -> list[Sample]
                 inputs += work()
             spent = max(time.process_time() - core, 1e-9)
             minutes = (time.monotonic() - begun) / 60
-            one = Sample(name, minutes, held(), inputs / spent)
+            one = Sample(name, minutes, held(), inputs / spent, inputs)
             found.append(one)
             told = f"{one.mebibytes:.1f} MiB, {one.rate:,.0f} inputs a second of one core"
             print(f"{minutes:6.1f} min {name}: {told}", file=sys.stderr, flush=True)
@@ -144,48 +135,26 @@ def fitted(samples: list[Sample], what: str) -> Row:
         `rate`, inputs a second of one core, on average; `rate_change` over the time that was
         fitted, as a share of it, and two standard errors of that (`rate_error`), for what else the
         machine did moves rates; `mebibytes` of memory at the end, and their `growth` over the time.
-
-    Raises:
-        ValueError: if there are too few.
     """
-    own = [sample for sample in samples if sample.what == what]
-    last = own[-1].minutes if own else 0.0
-    own = [sample for sample in own if sample.minutes >= WARM * last]
-    if len(own) < 3:
-        raise ValueError(f"expected at least 3 looks at {what}, got {len(own)}; take more minutes")
-    minutes = np.array([sample.minutes for sample in own])
-    span = minutes[-1] - minutes[0]
-    rates = np.array([sample.rate for sample in own])
-    memory = np.array([sample.mebibytes for sample in own])
-    (faster, error), (more, _) = (line(minutes, values) for values in (rates, memory))
-    mean = float(rates.mean())
-    change, spread = faster * span / mean, 2 * error * span / mean
+    looks = [sample for sample in samples if sample.what == what]
+    last = looks[-1].minutes if looks else 0.0
+    looks = [sample for sample in looks if sample.minutes >= WARM * last]
+    if len(looks) < 3:
+        raise ValueError(
+            f"expected at least 3 looks at {what}, got {len(looks)}; take more minutes"
+        )
+    minutes, rates, memory = (
+        [getattr(sample, name) for sample in looks] for name in ("minutes", "rate", "mebibytes")
+    )
+    span, mean = minutes[-1] - minutes[0], statistics.mean(rates)
+    rate, growth = stats.linregress(minutes, rates), stats.linregress(minutes, memory)
     return {
         "rate": mean,
-        "rate_change": change,
-        "rate_error": spread,
-        "mebibytes": float(memory[-1]),
-        "growth": more * span,
+        "rate_change": rate.slope * span / mean,
+        "rate_error": 2 * rate.stderr * span / mean,
+        "mebibytes": memory[-1],
+        "growth": growth.slope * span,
     }
-
-
-def line(x: Numbers, y: Numbers) -> tuple[float, float]:
-    """Slope of the straight line through points, and its standard error."""
-    found, covariances = np.polyfit(x, y, 1, cov="unscaled")
-    left = y - np.polyval(found, x)
-    variance = float(left @ left) / max(1, len(x) - 2)
-    return float(found[0]), float(np.sqrt(covariances[0, 0] * variance))
-
-
-def counted(work: Work, name: str, counts: Counter[str]) -> Work:
-    """The same work, whose inputs are counted."""
-
-    def again() -> int:
-        done = work()
-        counts[name] += done
-        return done
-
-    return again
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -197,13 +166,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(options: Options) -> list[Row]:
     """Uses everything in turns, and fits memory and rate."""
-    counts: Counter[str] = Counter()
-    works = {name: counted(SUBJECTS[name](), name, counts) for name in options.what}
+    works = {name: SUBJECTS[name]() for name in options.what}
     samples = soak(works, 60 * options.minutes, options.turn)
     return [
         {
             "what": name,
-            "inputs": counts[name],
+            "inputs": sum(sample.inputs for sample in samples if sample.what == name),
             **fitted(samples, name),
             "minutes": options.minutes,
         }

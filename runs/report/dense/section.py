@@ -1,7 +1,4 @@
-"""Dense against conditional networks: the section of every report whose sweep has both.
-
-Dense and conditional networks at equal MACs or equal error: contests -> tables.
-"""
+"""Dense against conditional networks: the section of every report whose sweep has both."""
 
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,7 +9,7 @@ from ccenv.runs.engine.jobs import Comparison
 from ccenv.runs.engine.study import Part, Section
 from ccenv.runs.report.dense.figures import dense_figures
 from ccenv.runs.report.families import make_families
-from ccenv.runs.stats.cost_points import Point, Times, borrowed, times_in
+from ccenv.runs.stats.cost_points import Point, Times, borrowed, in_kilobytes, times_in
 from ccenv.runs.stats.dense_comparison import (
     Contest,
     EqualError,
@@ -52,13 +49,7 @@ VARIANTS_NOTE = (
 
 
 def dense_tables(contests: Sequence[Contest], draw: str, note: str = "") -> list[Table]:
-    """The tables for each data set.
-
-    Args:
-        contests: one for each data set.
-        draw: "sampled" or "mode"; in the files' names where it is the latter.
-        note: added below.
-    """
+    """The tables for each data set."""
     tables = []
     for contest in contests:
         part = f"-{contest.dataset.replace(':', '.')}" if len(contests) > 1 else ""
@@ -90,11 +81,7 @@ def equal_macs_table(contest: Contest, part: str, note: str) -> Table:
     if measure.name:
         columns |= {"kB": "right ,.0f"}
         note = f"kB: network and policy. {note}"
-        found = [one.point.memory for one in pairs]
-        lines = [
-            [*line, None if memory is None else memory / 1000]
-            for line, memory in zip(lines, found, strict=True)
-        ]
+        lines = [[*line, in_kilobytes(one.point)] for line, one in zip(lines, pairs, strict=True)]
     title = f"At equal total MACs, {contest.dataset}"
     return Table(f"at-equal-macs{part}", title, columns, lines, f"{MACS_NOTE} {note}".strip())
 

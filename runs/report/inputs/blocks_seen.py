@@ -23,10 +23,6 @@ MOST_NAMED = 3
 def blocks_seen(walked: Walked, letters: np.ndarray | None = None) -> list[list[dict[str, Any]]]:
     """For each gate and block its share of inputs, classes, and picture or last symbols.
 
-    Args:
-        walked: a run's masks of many inputs.
-        letters: of symbols, see `ccenv.envs.rendering.as_words`.
-
     Returns:
         Nothing where the network has more blocks than a page holds.
     """

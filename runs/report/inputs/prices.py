@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ccenv.deploy.fused.choosers import Chooser
 from ccenv.networks.core.lowering import Affine
-from ccenv.runs.engine.evaluate_contexts import grid
+from ccenv.runs.engine.metadata import grid
 from ccenv.runs.replay.rebuilt import Rebuilt, Walked, walk_inputs
 from ccenv.runs.report.inputs.layers import View, layer_view
 from ccenv.simulator.context import Range, least_macs
@@ -46,12 +46,7 @@ class Priced:
 
 
 def walk_prices(run: Rebuilt, draw: str) -> Priced | None:
-    """Walks test inputs at prices over a run's range; None where no price or budget is drawn.
-
-    Args:
-        run: whose policy is asked.
-        draw: "sampled" or "mode".
-    """
+    """Walks test inputs at prices over a run's range; None where no price or budget is drawn."""
     context = run.env.simulator.context
     if context is None:
         return None
@@ -67,13 +62,9 @@ def walk_prices(run: Rebuilt, draw: str) -> Priced | None:
 
 
 def price_view(run: Rebuilt, priced: Priced, draw: str, network: View | None) -> View:
-    """What `price.js` needs: the range, the judged prices, and the policy where the page runs it.
+    """What `price.js` needs: the range, judged prices, and the policy where the page runs it.
 
-    Args:
-        run: whose policy it is.
-        priced: what it did.
-        draw: as there; masks that are drawn are shown at the judged prices alone.
-        network: the weights that the page has, None where it cannot run them.
+    Masks that are drawn are shown at the judged prices alone.
     """
     simulator = run.env.simulator
     assert simulator.context is not None

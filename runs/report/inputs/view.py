@@ -33,10 +33,6 @@ LARGEST_SIDE = 96
 def view_of(runs: Mapping[str, Rebuilt], draw: str) -> View:
     """What `inputs.js` draws.
 
-    Args:
-        runs: name -> one run or two, on the same test inputs.
-        draw: "sampled" or "mode".
-
     Raises:
         ValueError: if two runs are on different inputs.
     """

@@ -80,13 +80,7 @@ def factor_of(base: Cell, cell: Cell) -> str:
 def changes_of(
     cells: Sequence[Cell], results: Mapping[str, Sequence[Result]], draw: str
 ) -> list[Change]:
-    """Rows beside the first of them.
-
-    Args:
-        cells: the base first; all of them with results.
-        results: label -> one result a seed.
-        draw: "sampled" or "mode".
-    """
+    """Rows beside the first of them."""
     base = cells[0]
     errors = {cell.label: errors_of(results[cell.label], draw) for cell in cells}
     changes = []

@@ -1,9 +1,7 @@
 """The paper's figures with ours drawn over the digitised ones: a faithful sweep -> its figures.
 
-Fig. 5a, 5b and 3 of the paper, Figs. 5.7 and 5.16 of the author's thesis; see
+Figs. 1, 3, 5a and 5b of the paper, Figs. 5.7 and 5.16 of the author's thesis; see
 `ccenv.runs.studies.paper.numbers`. Seconds are of other machines: they have an axis of their own.
-
-The paper's Fig. 1: how often a condnet keeps each block, by class -> a figure and a table.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,7 +12,7 @@ from numpy.typing import NDArray
 
 from ccenv.runs.config.agent_settings import agent_parameters, find_agent
 from ccenv.runs.stats.cost_points import Point
-from ccenv.runs.stats.dense_comparison import front_error, validation_error
+from ccenv.runs.stats.dense_comparison import front_error
 from ccenv.runs.stats.intervals import mean_interval
 from ccenv.runs.stats.measures import Result
 from ccenv.runs.studies.paper.numbers import Series, digitised, trend
@@ -181,7 +179,7 @@ def draw_dense(
     """Validation errors of dense networks with the MACs of each point; None where not known."""
     pairs = []
     for place, point in zip(places, points, strict=True):
-        errors = front_error(dense, point.macs, validation_error)
+        errors = front_error(dense, point.macs, validation=True)
         if errors:
             pairs.append((place, 100 * float(np.mean(list(errors.values())))))
     if not pairs:

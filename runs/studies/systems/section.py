@@ -1,5 +1,6 @@
 """Systems beside each other: the runs of `systems` -> a table and a figure of each place."""
 
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -92,8 +93,7 @@ def row_of(label: str) -> Row:
 def rows_by_system(sweep: Sweep) -> dict[str, dict[str, list[Row]]]:
     """Place -> system -> its rows, in the sweep's order."""
     places: dict[str, dict[str, list[Row]]] = {}
-    for cell in sweep.cells:
-        row = row_of(cell.label)
+    for row in (row_of(cell.label) for cell in sweep.cells):
         places.setdefault(row.place, {}).setdefault(row.system, []).append(row)
     return places
 
@@ -126,13 +126,7 @@ COMPARED = Section("systems", "Systems at equal cost", systems)
 
 
 def line_of(comparison: Comparison, rows: Sequence[Row], whole: float) -> Line | None:
-    """A system's runs at its chosen setting; None before there are any of the middle budget.
-
-    Args:
-        comparison: the sweep as far as it has come.
-        rows: of the system.
-        whole: MACs of the place's network.
-    """
+    """A system's runs at its chosen setting; None before there are any of the middle budget."""
     chosen = chosen_rows(rows)
     results = [comparison.results[row.label] for row in chosen]
     if not chosen or not results[0]:
@@ -215,28 +209,29 @@ def at_cost(line: Line, cost: float) -> Interval | None:
     return mean_interval(errors) if errors else None
 
 
-def less_than(line: Line, rival: Line | None, cost: float) -> Interval | None:
-    """Errors less a rival's, seed by seed: a seed draws the same weights and images for both."""
-    if rival is None or line is rival:
+def less_than(line: Line, other: Line | None, cost: float) -> Interval | None:
+    """Errors less another's, seed by seed: a seed draws the same weights and images for both."""
+    if other is None or line is other:
         return None
-    pairs = list(zip(errors_at(line, cost), errors_at(rival, cost), strict=False))
-    return mean_interval([own - other for own, other in pairs]) if pairs else None
+    pairs = list(zip(errors_at(line, cost), errors_at(other, cost), strict=False))
+    return mean_interval([ours - theirs for ours, theirs in pairs]) if pairs else None
 
 
 def table_of(place: str, lines: Sequence[Line]) -> Table:
     """By error at the middle cost."""
     costs = reference_costs(place, lines)
+    middle = costs[len(costs) // 2]
     rival = next((line for line in lines if line.name == RIVAL.get(place, "static")), None)
     columns = {"agent": "left", "setting": "left", "masks": "left", "seeds": "left"}
     columns |= {f"at {cost:.3f}": "right .2%" for cost in costs}
-    middle = costs[len(costs) // 2]
     if rival is not None:
         columns |= {f"less {rival.name} at {middle:.3f}": "right .2%"}
     columns |= {"own costs": "left", "seconds": "right .0f"}
+    at_middle = {line.name: at_cost(line, middle) for line in lines}
 
     def rank(line: Line) -> float:
-        found = at_cost(line, middle)
-        return found.mean if found else 1.0
+        error = at_middle[line.name]
+        return error.mean if error else 1.0
 
     body: list[list[Any]] = [
         [
@@ -252,9 +247,9 @@ def table_of(place: str, lines: Sequence[Line]) -> Table:
         for line in sorted(lines, key=rank)
     ]
     compared = [
-        Contender(line.name, found, len(errors_at(line, middle)))
+        Contender(line.name, error, len(errors_at(line, middle)))
         for line in lines
-        if (found := at_cost(line, middle))
+        if (error := at_middle[line.name])
     ]
     note = f"{NOTE} At {middle:.3f}: {verdict(compared, ERROR_SCORE).sentence}."
     return Table(f"{place}-at-equal-cost", TITLES[place], columns, body, note)
@@ -262,32 +257,31 @@ def table_of(place: str, lines: Sequence[Line]) -> Table:
 
 def figure_of(place: str, lines: Sequence[Line]) -> Drawn:
     """Error over total cost, a line a system."""
+    words = [
+        f"{line.name}: "
+        + ", ".join(f"{np.mean(errors):.1%} at {cost:.2f}" for cost, errors in line.points)
+        for line in lines
+    ]
+    caption = f"{TITLES[place]}: error over total cost."
+    return Drawn(functools.partial(drawn_lines, place, lines), place, caption, "; ".join(words))
+
+
+def drawn_lines(place: str, lines: Sequence[Line]) -> Any:
+    """The figure itself."""
     names = [line.name for line in lines]
     figure = new_figure(2.6 + legend_height(names))
     axes = figure.subplots()
     drawn = []
     for index, line in enumerate(lines):
         costs = [cost for cost, _ in line.points]
-        errors = [100 * float(np.mean(errors)) for _, errors in line.points]
-        style: Mapping[str, Any] = look(index) | {"ms": 3, "lw": 1}
-        drawn += axes.plot(costs, errors, **style)
+        means = [100 * float(np.mean(errors)) for _, errors in line.points]
+        drawn += axes.plot(costs, means, **look(index), ms=3, lw=1)
     axes.set(xscale="log", yscale="log", xlabel="total cost", ylabel="test error %")
     ticks = reference_costs(place, lines)
     axes.set_xticks(ticks, [f"{tick:.2f}" for tick in ticks])
     axes.minorticks_off()
-    percents = [tick for tick in (1, 2, 3, 5, 7, 10, 15, 20, 30, 50) if within(tick, axes)]
+    low, high = axes.get_ylim()
+    percents = [tick for tick in (1, 2, 3, 5, 7, 10, 15, 20, 30, 50) if low <= tick <= high]
     axes.set_yticks(percents, [str(tick) for tick in percents])
     legend_below(figure, drawn, names)
-    said = "; ".join(f"{line.name}: {told(line)}" for line in lines)
-    return Drawn(figure, place, f"{TITLES[place]}: error over total cost.", said)
-
-
-def within(tick: float, axes: Any) -> bool:
-    """Whether a tick lies on the axis."""
-    low, high = axes.get_ylim()
-    return bool(low <= tick <= high)
-
-
-def told(line: Line) -> str:
-    """A line's points in words."""
-    return ", ".join(f"{np.mean(errors):.1%} at {cost:.2f}" for cost, errors in line.points)
+    return figure

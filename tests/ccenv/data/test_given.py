@@ -7,14 +7,6 @@ from torch.utils.data import Dataset, Subset, TensorDataset
 
 from ccenv.data import SPLITS, Rows, Split, load_split
 from ccenv.data.text import CONTEXT
-from ccenv.runs.commands import data as program
-
-
-@pytest.fixture
-def root(tmp_path, monkeypatch):
-    """An empty folder of data sets."""
-    monkeypatch.setenv("CCENV_DATA", str(tmp_path))
-    return tmp_path
 
 
 def pixels(count=40, shape=(3, 5, 7), seed=0):
@@ -294,21 +286,9 @@ def test_a_text_gives_windows_of_symbols_and_the_symbol_behind(root, name):
     assert labels.bincount(minlength=128)[127] == 3 * 73
 
 
-def test_windows_of_a_text_take_no_more_memory_than_its_bytes(root):
-    write_text(root / "poems", train=b"ab" * 500, validation=b"ab" * 50, test=b"ab" * 50)
-    found = list(load_split("poems", "train").tensors())
-    assert [(t.dtype, len(t)) for t in found] == [(torch.uint8, 1000), (torch.int16, 976)]
-
-
 def test_a_text_that_is_too_short_or_lacks_a_split_is_refused_by_name(root):
     write_text(root / "poems", train=b"a" * 24, validation=b"a" * 30)
     with pytest.raises(ValueError, match=r"'poems': expected more than 24 bytes of train"):
         load_split("poems", "train")
     with pytest.raises(ValueError, match=r"'poems': expected files named .* got none for test"):
         load_split("poems", "test")
-
-
-def test_the_program_describes_a_text(root, capsys):
-    write_text(root / "poems", train=b"ab" * 50, validation=b"ab" * 50, test=b"ab" * 50)
-    program.main(["poems"])
-    assert "76 inputs of 24, 128 classes" in capsys.readouterr().out

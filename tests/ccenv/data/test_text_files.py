@@ -1,31 +1,32 @@
-"""Texts by any file or folder: which bytes are a split, and what is refused."""
+"""Texts by any file or folder, and published ones: which bytes are a split, and what is refused."""
 
 import hashlib
 import lzma
+import sys
+import urllib.error
+import zipfile
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ccenv.data import SPLITS, load_split, text
 from ccenv.data.text import (
+    ARCHIVES,
     LIBRARY_SIZES,
     ONE_IN,
+    Archive,
     cut_of,
+    download_text,
     library_texts,
     place_of,
     split_files,
     texts_of,
 )
+from ccenv.runs.commands.data import main
 from ccenv.simulator.settings import make_simulator
-
-
-@pytest.fixture
-def root(tmp_path, monkeypatch):
-    monkeypatch.setenv("CCENV_DATA", str(tmp_path))
-    return tmp_path
 
 
 def write(folder, files):
@@ -48,6 +49,7 @@ def test_the_parts_of_one_file_are_all_of_it_and_nothing_twice(length):
 
 
 @given(st.integers(1, 200))
+@settings(max_examples=30)
 def test_each_file_is_of_one_split(count):
     parts = split_files([f"{i}" for i in range(count)])
     assert sorted(sum(parts, ()), key=int) == [f"{i}" for i in range(count)]
@@ -68,12 +70,6 @@ def test_one_file_is_cut_in_nine_tenths_and_two_twentieths(root, name):
         content[1080:1140],
         content[1140:],
     ]
-
-
-def test_a_file_anywhere_is_named_by_its_path(root, tmp_path_factory):
-    path = tmp_path_factory.mktemp("elsewhere") / "enwik"
-    path.write_bytes(b"any bytes \xff\x00" * 100)
-    assert len(load_split(str(path), "train")) == 1080 - 24
 
 
 def test_files_of_a_folder_are_split_in_the_order_of_their_paths(root):
@@ -103,11 +99,6 @@ def test_files_that_are_no_text_are_named_and_refused_or_left_out(root):
     write(root / "only", {"picture": b"\0"})
     with pytest.raises(ValueError, match="'only@text': expected a file of text"):
         load_split("only@text", "train")
-
-
-def test_bytes_are_bytes_where_a_file_was_named(root):
-    write(root, {"utf16.txt": "any text at all".encode("utf-16") * 60})
-    assert load_split("utf16", "train").num_classes == 128
 
 
 def test_what_is_shorter_than_a_window_or_empty_is_refused_by_name(root):
@@ -185,13 +176,6 @@ def test_without_sources_it_says_what_to_put_where(root, monkeypatch):
         text.python_text("train")
 
 
-def test_windows_and_labels_agree_with_the_bytes(root):
-    write(root, {"book.txt": b"abcdefghijklmnopqrstuvwxyz" * 40})
-    train = load_split("book", "train")
-    windows, labels = train.batch(torch.arange(len(train)))
-    assert torch.equal(windows[1:, -1], labels[:-1])
-
-
 def test_a_batch_of_text_is_learned_from_after_the_next_one_has_begun(root):
     words = np.random.default_rng(0).integers(97, 110, 900, dtype=np.uint8).tobytes()
     write(root, {"book.txt": words})
@@ -206,3 +190,80 @@ def test_a_batch_of_text_is_learned_from_after_the_next_one_has_begun(root):
             simulator.begin()
         losses.append(simulator.update_network()["network_loss"])
     assert losses[0] == losses[1]
+
+
+TEXT = bytes(range(97, 123)) * 200
+
+
+@pytest.fixture
+def root(tmp_path, monkeypatch):
+    monkeypatch.setenv("CCENV_DATA", str(tmp_path / "data"))
+    return tmp_path / "data"
+
+
+@pytest.fixture
+def published(tmp_path, monkeypatch):
+    """Publishes a text under a name, where no network is needed."""
+
+    def publish(content=TEXT, member="text8", sha256=None, md5=None):
+        path = tmp_path / "published.zip"
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr(member, content)
+        digest = hashlib.sha256(path.read_bytes()).hexdigest() if sha256 is None else sha256
+        known = hashlib.md5(TEXT).hexdigest() if md5 is None else md5
+        monkeypatch.setitem(ARCHIVES, "text8", Archive(path.as_uri(), digest, known))
+
+    return publish
+
+
+def test_a_published_text_is_fetched_and_cut_as_one_file(root, published, capsys):
+    published()
+    main(["text8", "--download"])
+    assert [file.name for file in root.iterdir()] == ["text8"]
+    assert (root / "text8").read_bytes() == TEXT
+    said = capsys.readouterr().out
+    lengths = [len(TEXT) * 90 // 100 - 24, len(TEXT) // 20 - 24, len(TEXT) // 20 - 24]
+    assert [line.split()[1] for line in said.splitlines()] == [f"{n:,}" for n in lengths]
+    assert len(load_split("text8", "test")) == lengths[2]
+
+
+@pytest.mark.parametrize("name", ["enwik8", "text8"])
+def test_a_missing_one_says_the_command_that_gets_it_and_fetches_nothing(root, name):
+    with pytest.raises(FileNotFoundError, match=f"run: ccenv data {name} --download"):
+        load_split(name, "train")
+    assert not root.exists()
+
+
+def test_another_text_of_that_name_is_refused(root):
+    root.mkdir()
+    (root / "text8").write_bytes(TEXT)
+    with pytest.raises(ValueError, match=r"expected .*text8 with MD5 3bea.* another name"):
+        load_split("text8", "train")
+
+
+@pytest.mark.parametrize(
+    ("other", "error", "message"),
+    [
+        ({"sha256": "0" * 64}, RuntimeError, "invalid hash"),
+        ({"md5": "0" * 32}, ValueError, "expected a text of MD5 0000"),
+        ({"content": TEXT[1:]}, ValueError, "expected a text of MD5"),
+        ({"member": "../text8"}, ValueError, r"expected 'text8' in .*, got \['../text8'\]"),
+    ],
+)
+def test_what_comes_and_is_not_that_text_leaves_nothing(root, published, other, error, message):
+    published(**other)
+    with pytest.raises(error, match=message):
+        download_text("text8")
+    assert not list(root.iterdir())
+    assert not (root.parent / "text8").exists()
+
+
+def test_what_cannot_be_fetched_is_said_and_leaves_nothing(root, monkeypatch, capsys, tmp_path):
+    nowhere = Archive((tmp_path / "nowhere.zip").as_uri(), "0" * 64, "0" * 32)
+    monkeypatch.setitem(ARCHIVES, "text8", nowhere)
+    with pytest.raises(urllib.error.URLError):
+        download_text("text8")
+    monkeypatch.setattr(sys, "argv", ["ccenv.data", "text8", "--download"])
+    assert main() == 2
+    assert "nowhere.zip" in capsys.readouterr().err
+    assert not list(root.iterdir())

@@ -6,14 +6,13 @@ import hypothesis.strategies as st
 import numpy as np
 import pytest
 import torch
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 
 from ccenv.base.seeding import stream
 from ccenv.data import Split, load_split, preprocessing, transform_names
-from ccenv.data.fitted_transforms import PART, all_through, fit, fixed
 from ccenv.data.split import transformed
 from ccenv.data.toy import PROBE_SETTINGS
-from ccenv.data.transforms import TRANSFORMS, Halve, Hole, Mirror, Shift, make_transform
+from ccenv.data.transforms import Hole, fit, fixed
 from ccenv.envs.vector import BlockSelectionVectorEnv
 from ccenv.networks.core.mlp import GatedMLP
 from ccenv.networks.learning.training import Pretraining, fingerprint
@@ -95,7 +94,7 @@ def old_batch(dataset, split, *, moves=True, mirror=False, halve=False, standard
 
 
 @pytest.mark.parametrize("split", SPLITS)
-@pytest.mark.parametrize("dataset", ["digits", stored_bytes, stored_floats])
+@pytest.mark.parametrize("dataset", [stored_bytes, stored_floats])
 @pytest.mark.parametrize(
     ("transforms", "settings"),
     [
@@ -119,26 +118,6 @@ def test_transforms_are_bit_for_bit_the_data_sets_of_the_results_recorded_first(
     assert torch.equal(own, labels[order])
 
 
-@given(st.integers(-3, 3), st.integers(-3, 3), st.sampled_from([torch.uint8, torch.float32]))
-def test_a_shift_moves_every_pixel_as_far_and_leaves_black(up, left, dtype):
-    image = pictures(1, dtype=dtype)
-    found = Shift(3)(image, torch.tensor([[up, left]], dtype=torch.int16)).numpy()[0]
-    source = image.numpy()[0]
-    for y in range(HEIGHT):
-        for x in range(WIDTH):
-            inside = 0 <= y + up < HEIGHT and 0 <= x + left < WIDTH
-            expected = source[:, y + up, x + left] if inside else 0
-            assert np.array_equal(found[:, y, x], np.broadcast_to(expected, 2))
-
-
-@given(st.lists(st.booleans(), min_size=1, max_size=6))
-def test_a_mirror_exchanges_left_and_right_of_those_drawn(drawn):
-    images = pictures(len(drawn))
-    found = Mirror()(images, torch.tensor(drawn))
-    for before, after, is_mirrored in zip(images, found, drawn, strict=True):
-        assert torch.equal(after, before.flip(2) if is_mirrored else before)
-
-
 @given(st.integers(-4, 8), st.integers(-4, 8), st.integers(1, 4))
 def test_a_hole_is_a_square_of_zeros_and_may_reach_over_an_edge(top, left, size):
     image = pictures(1, dtype=torch.float32)
@@ -148,26 +127,8 @@ def test_a_hole_is_a_square_of_zeros_and_may_reach_over_an_edge(top, left, size)
     assert torch.equal(found, image.masked_fill(gone, 0))
 
 
-@given(
-    st.integers(1, 9), st.integers(1, 3), st.integers(2, 7), st.integers(2, 7), st.integers(0, 99)
-)
-def test_a_half_is_the_mean_of_four_and_bytes_are_rounded_as_torch_rounds(
-    count, channels, height, width, seed
-):
-    for dtype in (torch.uint8, torch.float32):
-        images = pictures(count, channels, height, width, dtype, seed)
-        found = Halve()(images)
-        assert found.dtype == dtype
-        assert torch.equal(found, old_halves(images))
-
-
-def test_more_images_than_are_transformed_at_a_time_are_all_there():
-    images = pictures(PART + 3, 1, 2, 2)
-    halves = fit(["halve"], lambda: images, "x")
-    assert torch.equal(all_through(halves, images), Halve()(images))
-
-
 @given(st.permutations(["shift=2", "mirror", "hole=2", "halve", "standardise"]), st.data())
+@settings(max_examples=15)
 def test_a_row_is_the_same_picture_whoever_stands_beside_it_and_in_any_order_of_names(names, data):
     split = load_split(stored_bytes, "train", ["copies=3", *names])
     whole, labels = split.batch(torch.arange(len(split)))
@@ -210,41 +171,10 @@ def test_draws_reach_every_shift_both_mirrors_and_every_middle_and_nothing_else(
     assert middles == {(y, x) for y in range(4) for x in range(6)}
 
 
-def test_copies_are_seven_where_nobody_says():
-    assert len(load_split(stored_bytes, "train", "shift=1")) == 160
-    assert len(load_split(stored_bytes, "train", "halve")) == 20
-
-
-@pytest.mark.parametrize("dataset", [stored_bytes, stored_floats])
-@pytest.mark.parametrize("names", [("standardise",), ("halve", "standardise")])
-def test_channels_are_standardised_by_unmoved_training_images_after_what_stands_before(
-    dataset, names
-):
-    seen = load_split(dataset, "train", names[:-1]).batch(torch.arange(20))[0]
-    mean, sd = seen.mean((0, 2, 3), keepdim=True), seen.std((0, 2, 3), keepdim=True)
-    for split in SPLITS:
-        plain = load_split(dataset, split, names[:-1]).batch(torch.arange(20))[0]
-        for moves in ((), ("shift=2",)):
-            found = load_split(dataset, split, (*moves, *names)).batch(torch.arange(20))[0]
-            torch.testing.assert_close(found, (plain - mean) / sd, rtol=1e-4, atol=1e-4)
-
-
 def test_a_channel_of_one_value_is_divided_by_next_to_nothing():
     black = Split(torch.zeros(4, 1, 2, 2), torch.arange(4) % 2, 2)
     images, _ = load_split(lambda name: black, "test", "standardise").batch(torch.arange(4))
     assert torch.equal(images, torch.zeros(4, 1, 2, 2))
-
-
-def test_holes_are_black_before_standardising_and_the_mean_of_a_channel_after_it():
-    rows = torch.arange(20, 160)
-    before = load_split(stored_bytes, "train", "hole=3,standardise").batch(rows)[0]
-    after = load_split(stored_bytes, "train", "standardise,hole=3").batch(rows)[0]
-    plain = load_split(stored_bytes, "train", "hole=3").batch(rows)[0]
-    gone = plain == 0
-    assert gone.any()
-    assert torch.equal(after == 0, gone)
-    assert torch.equal(before[~gone], after[~gone])
-    assert (before[gone] < 0).all()
 
 
 def test_nothing_large_is_stored_copied_and_halves_are_made_once_where_nothing_moves(monkeypatch):
@@ -267,6 +197,7 @@ def test_a_split_keeps_its_transforms_on_its_way_to_a_device():
 
 
 @given(st.sampled_from([EVERY[:n] for n in range(3, 7)]), st.sampled_from(EVERY[1:]))
+@settings(max_examples=12)
 def test_what_a_batch_depends_on_is_other_where_a_transform_is(names, other):
     assume(other != names[-1])
     changed = (*names[:-1], other)
@@ -376,16 +307,6 @@ def test_the_command_line_spells_transforms_in_every_way_and_a_run_knows_one(tex
     assert plan.environment["transforms"] == SPELLINGS[text]
 
 
-def test_a_wrong_transform_is_refused_before_a_run_begins():
-    with pytest.raises(ValueError, match="did you mean 'halve'"):
-        make_plan("dense", {"transforms": "halv"})
-
-
-def test_every_transform_of_the_table_has_a_default():
-    for name in TRANSFORMS:
-        make_transform(name)
-
-
 SMALL = {"num_blocks": (2,), "block_size": 3, "weights": "cotrain"}
 
 
@@ -404,14 +325,6 @@ def test_an_environment_learns_from_moved_images_and_draws_each_row_once_a_pass(
     assert sorted(torch.cat(seen).tolist()) == list(range(80))
     images, _ = simulator.data.batch(simulator.indices)
     assert torch.equal(simulator.state.images_by_row.view_as(images), images)
-
-
-def test_a_simulator_looks_at_its_other_splits_through_the_same_transforms():
-    simulator = Simulator(4, dataset=stored_bytes, transforms="shift=1,halve,standardise", **SMALL)
-    simulator.seed(0)
-    other = simulator.on_split("test", 4).data
-    same = load_split(stored_bytes, "test", "halve,standardise")
-    assert torch.equal(other.batch(torch.arange(4))[0], same.batch(torch.arange(4))[0])
 
 
 def test_frozen_weights_learn_from_what_the_environment_shows(monkeypatch):
@@ -436,6 +349,7 @@ def test_what_images_go_through_unmoved_is_the_same_for_every_split():
 
 
 @given(st.permutations(["shift=2", "mirror", "hole=2", "halve", "standardise"]))
+@settings(max_examples=15)
 def test_copies_made_once_are_those_that_are_made_when_drawn(names):
     whole = torch.arange(80)
     kept = transformed(load_split(stored_bytes, "train"), fitted_to(names))

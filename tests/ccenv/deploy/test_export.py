@@ -21,6 +21,7 @@ from ccenv.base.seeding import stream
 from ccenv.data import load_split
 from ccenv.data.toy import PROBE_SETTINGS
 from ccenv.deploy.export import SkippingClassifier
+from ccenv.deploy.onnx_file import executed
 from ccenv.networks.core.mlp import GatedMLP
 from ccenv.runs.commands import train
 from ccenv.runs.engine import run
@@ -36,9 +37,27 @@ UNEVEN = {
     "weights": "cotrain",
     "head_units": (6,),
 }
-SETTINGS = {"rloo": {"num_kept": 1}, "sb3_ppo": {"num_minibatches": 2}}
-# One that learns of frozen networks only.
-ENVIRONMENTS = {"imitation": PROBE_SETTINGS}
+SETTINGS = {
+    "rloo": {"num_kept": 1},
+    "sb3_ppo": {"num_minibatches": 2},
+    "topk": {"num_kept": 1, "bias_rate": 0.5},
+    "dynamic_gate": {"num_kept": (2, 1)},
+    "act": {"halting_bias": -1.0},
+    "confidence": {"stop_shares": 0.6},
+    "allocation": {"cost_limit": 0.8},
+}
+EXITS = {
+    "dataset": "digits",
+    "network": "early_exit",
+    "network_kwargs": {"units": [8, 8, 8]},
+    "weights": "cotrain",
+}
+# One learns of frozen networks only; others have nothing to decide but at exits, or in a stream.
+ENVIRONMENTS = {
+    "imitation": PROBE_SETTINGS,
+    **dict.fromkeys(("act", "pondernet", "confidence", "allocation"), EXITS),
+    "entropy_threshold": {"dataset": "digits", "network": "streaming", "weights": "cotrain"},
+}
 EXPORTABLE = [name for name in AGENTS if not resolve(name, AGENTS, "agent").uses_labels]
 
 
@@ -73,17 +92,10 @@ def test_an_exported_agent_answers_as_it_does_in_the_environment_bit_for_bit(nam
             way = "mode" if draw is None else "sampled"
             found, chosen = one.classify(images, draw, draw=way)
             assert torch.equal(found, logits)
-            assert all(torch.equal(a, b) for a, b in zip(chosen, masks, strict=True))
+            gates = agent.simulator.network.gates
+            assert torch.equal(executed(gates, chosen), executed(gates, masks))
     assert torch.equal(loaded(images), classifier(images.flatten(1)))
     assert loaded.policy_macs == list(agent.policy_macs)
-
-
-@pytest.mark.parametrize("settings", [PROBE_SETTINGS, PROBE_SETTINGS | {"observation": "summary"}])
-def test_so_it_does_with_frozen_weights_and_either_observation(settings, tmp_path):
-    agent = make_agent("reinforce", settings, hidden_units=3)
-    classifier = SkippingClassifier.from_agent(agent, hidden_units=3)
-    images, logits, _ = in_environment(agent, None)
-    assert torch.equal(classifier(images, draw="mode"), logits)
 
 
 def stored_bytes(split):
@@ -91,9 +103,14 @@ def stored_bytes(split):
     return dataclasses.replace(part, images=part.images.mul(255).round().to(torch.uint8))
 
 
-@pytest.mark.parametrize("observation", ["layer_input", "summary"])
 @pytest.mark.parametrize(
-    "names", ["", "standardise", "halve", "copies=2,shift=2,mirror,halve,standardise"]
+    ("names", "observation"),
+    [
+        ("", "layer_input"),
+        ("standardise", "summary"),
+        ("halve", "layer_input"),
+        ("copies=2,shift=2,mirror,halve,standardise", "summary"),
+    ],
 )
 @pytest.mark.parametrize("dataset", ["synthetic", stored_bytes])
 def test_an_exported_one_takes_images_as_they_are_stored_and_transforms_them_itself(
@@ -115,20 +132,26 @@ def test_an_exported_one_takes_images_as_they_are_stored_and_transforms_them_its
         torch.testing.assert_close(fused(stored)[0], logits)
 
 
-def test_an_exported_one_refuses_images_that_its_data_set_does_not_store():
-    agents = {
-        kind: make_agent("dense", UNEVEN | {"dataset": dataset, "transforms": "halve"})
-        for kind, dataset in (("floats", "synthetic"), ("bytes", stored_bytes))
-    }
-    found = {kind: SkippingClassifier.from_agent(agent) for kind, agent in agents.items()}
-    with pytest.raises(ValueError, match=r"images \[batch, 1, 16, 16\], as the data set stores"):
-        found["bytes"](torch.rand(3, 1, 8, 8))
-    with pytest.raises(TypeError, match=r"expected float32 images, got torch\.uint8"):
-        found["floats"](torch.zeros(3, 1, 16, 16, dtype=torch.uint8))
-    with pytest.raises(TypeError, match=r"or uint8 ones, got torch\.float64"):
-        found["bytes"](torch.rand(3, 1, 16, 16).double())
-    with pytest.raises(ValueError, match=r"pixels in \[0, 1\], got 0\.0 to 255\.0"):
-        found["bytes"](stored_bytes("test").images.float())
+SHAPE = r"images \[batch, 1, 16, 16\]"
+FLOATS, BYTES = torch.zeros(3, 1, 16, 16), torch.zeros(3, 1, 16, 16, dtype=torch.uint8)
+
+
+@pytest.mark.parametrize(
+    ("stored", "images", "kind", "message"),
+    [
+        ("bytes", torch.zeros(3, 1, 8, 8), ValueError, f"{SHAPE}, as the data set stores"),
+        ("floats", torch.zeros(256), ValueError, SHAPE),
+        ("floats", torch.zeros(2, 100), ValueError, SHAPE),
+        ("floats", BYTES, TypeError, r"expected float32 images, got torch\.uint8"),
+        ("bytes", FLOATS.double(), TypeError, r"or uint8 ones, got torch\.float64"),
+        ("bytes", FLOATS + 255, ValueError, r"pixels in \[0, 1\], got 255\.0 to 255\.0"),
+    ],
+)
+def test_images_that_the_data_set_does_not_store_are_refused(stored, images, kind, message):
+    dataset = {"floats": "synthetic", "bytes": stored_bytes}[stored]
+    agent = make_agent("dense", UNEVEN | {"dataset": dataset, "transforms": "halve"})
+    with pytest.raises(kind, match=message):
+        SkippingClassifier.from_agent(agent)(images)
 
 
 def test_a_file_from_before_transforms_gives_the_same_answers(tmp_path):
@@ -214,70 +237,65 @@ def test_a_file_holds_no_pickle(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["file"]
 
 
-def with_name(path, part, key, name):
+@pytest.fixture(scope="module")
+def plain():
+    """An agent, and the content of its file; not to be changed."""
+    agent = make_agent("reinforce")
+    return agent, SkippingClassifier.from_agent(agent).content
+
+
+def with_name(path, content, place, name):
     """Writes a file that names something else as its agent or its network."""
-    SkippingClassifier.from_agent(make_agent("reinforce")).save(path)
-    content = load_tree(path)
-    content[part][key] = name
-    save_tree(path, content)
+    part, key = place
+    save_tree(path, content | {part: content[part] | {key: name}})
 
 
-@pytest.mark.parametrize(
-    ("part", "key", "name"),
-    [
-        ("agent", "class", "subprocess:Popen"),
-        ("agent", "class", "sentinel_of_a_file:Agent"),
-        ("agent", "class", "agents_of_mine:Agent"),
-        ("agent", "class", "ccenv.agents.reinforce:Reinforse"),
-        ("agent", "class", "ccenv.agents.reinforce:torch"),
-        ("agent", "class", "ccenv.networks.core.mlp:GatedMLP"),
-        ("network", "builder", "os:system"),
-        ("network", "builder", "sentinel_of_a_file:net"),
-        ("network", "builder", "ccenv.base.checked_file:save_tree"),
-        ("network", "builder", "ccenv.agents.reinforce:Reinforce"),
-    ],
-)
+AGENT, NETWORK = ("agent", "class"), ("network", "builder")
+STRANGERS = [
+    (AGENT, "subprocess:Popen"),
+    (AGENT, "sentinel_of_a_file:Agent"),
+    (AGENT, "agents_of_mine:Agent"),
+    (AGENT, "ccenv.agents.reinforce:Reinforse"),
+    (AGENT, "ccenv.networks.core.mlp:GatedMLP"),
+    (NETWORK, "os:system"),
+    (NETWORK, "sentinel_of_a_file:net"),
+    (NETWORK, "ccenv.base.checked_file:save_tree"),
+    (NETWORK, "ccenv.agents.reinforce:Reinforce"),
+]
+MISFITS = [
+    (AGENT, "ccenv.agents.reinforce:Reinforse", "did you mean 'Reinforce'"),
+    (AGENT, "ccenv.agents.reinforce:torch", "to be defined in ccenv.agents"),
+    (AGENT, "ccenv.simulator.evaluate:evaluate", "expected an agent's class"),
+    (NETWORK, "ccenv.base.checked_file:save_file", "to be defined in ccenv.base"),
+    (NETWORK, "ccenv.base.checked_file:save_tree", "expected a builder of networks"),
+]
+
+
+@pytest.mark.parametrize(("place", "name"), STRANGERS)
 def test_of_what_a_file_names_only_entries_of_this_projects_tables_are_imported(
-    part, key, name, tmp_path, monkeypatch
+    plain, place, name, tmp_path, monkeypatch
 ):
     (tmp_path / "sentinel_of_a_file.py").write_text("raise SystemExit('imported')")
     monkeypatch.syspath_prepend(str(tmp_path))
-    with_name(tmp_path / "file", part, key, name)
+    with_name(tmp_path / "file", plain[1], place, name)
     with pytest.raises(ValueError, match="not imported"):
         SkippingClassifier.load(tmp_path / "file")
 
 
-@pytest.mark.parametrize(
-    ("part", "key", "name", "message"),
-    [
-        ("agent", "class", "ccenv.agents.reinforce:Reinforse", "did you mean 'Reinforce'"),
-        ("agent", "class", "ccenv.agents.reinforce:torch", "to be defined in ccenv.agents"),
-        ("agent", "class", "ccenv.simulator.evaluate:evaluate", "expected an agent's class"),
-        ("network", "builder", "ccenv.base.checked_file:save_file", "to be defined in ccenv.base"),
-        (
-            "network",
-            "builder",
-            "ccenv.base.checked_file:save_tree",
-            "expected a builder of networks",
-        ),
-    ],
-)
+@pytest.mark.parametrize(("place", "name", "message"), MISFITS)
 def test_what_a_trusted_module_gives_must_still_be_an_agent_or_a_builder_of_its_own(
-    part, key, name, message, tmp_path
+    plain, place, name, message, tmp_path
 ):
-    with_name(tmp_path / "file", part, key, name)
+    with_name(tmp_path / "file", plain[1], place, name)
     with pytest.raises(ValueError, match=message):
         SkippingClassifier.load(tmp_path / "file", trust=("ccenv",))
 
 
-def test_a_file_that_names_modules_as_they_were_called_before_still_loads(tmp_path):
-    agent, path = make_agent("reinforce"), tmp_path / "file"
-    SkippingClassifier.from_agent(agent).save(path)
-    content = load_tree(path)
+def test_a_file_that_names_modules_as_they_were_called_before_still_loads(plain, tmp_path):
+    (agent, content), path = plain, tmp_path / "file"
     assert content["agent"]["class"] == "ccenv.agents.reinforce:Reinforce"
-    content["agent"]["class"] = "agents.reinforce:Reinforce"
-    content["network"]["builder"] = "ccenv.networks:GatedMLP"
-    save_tree(path, content)
+    with_name(path, content, AGENT, "agents.reinforce:Reinforce")
+    with_name(path, load_tree(path), NETWORK, "ccenv.networks:GatedMLP")
     images, logits, _ = in_environment(agent, None)
     assert torch.equal(SkippingClassifier.load(path)(images, draw="mode"), logits)
 
@@ -310,7 +328,7 @@ def test_a_file_without_a_part_or_with_another_in_its_place_is_refused_in_words(
         spared = contextlib.suppress(ValueError)
         with spared if at[-1] in SPARED else pytest.raises(ValueError, match="expected"):
             SkippingClassifier.load(path)
-        for value in (None, -1, "x", [], {}, 10**30):
+        for value in (None, "x", {}, 10**30):
             save_tree(path, changed(content, at, [value]))
             with contextlib.suppress(ValueError):
                 SkippingClassifier.load(path)
@@ -324,15 +342,6 @@ def test_a_file_of_another_kind_is_refused(tmp_path):
     for name in ("text", "tree"):
         with pytest.raises(ValueError, match=str(tmp_path / name)):
             SkippingClassifier.load(tmp_path / name)
-
-
-def test_images_that_do_not_fit_are_refused_with_what_was_expected():
-    classifier = SkippingClassifier.from_agent(make_agent("dense"))
-    with pytest.raises(TypeError, match="float32"):
-        classifier(torch.zeros(1, 1, 16, 16, dtype=torch.uint8))
-    for shape in ((1, 1, 8, 8), (256,), (2, 100)):
-        with pytest.raises(ValueError, match=r"images \[batch, 1, 16, 16\]"):
-            classifier(torch.zeros(shape))
 
 
 STRANGE = '''
@@ -463,12 +472,10 @@ def test_images_classified_alone_are_not_all_drawn_alike(strange):
     assert len({tuple(mask.tolist()) for mask in masks}) > 5
 
 
-def test_a_file_of_before_takes_the_most_probable_masks_and_needs_no_checksum(tmp_path):
-    agent = make_agent("reinforce")
-    SkippingClassifier.from_agent(agent).save(tmp_path / "file")
-    content = load_tree(tmp_path / "file")
-    del content["draw"], content["validation_error"]
-    save_tree(tmp_path / "file", content)
+def test_a_file_of_before_takes_the_most_probable_masks_and_needs_no_checksum(plain, tmp_path):
+    agent, content = plain
+    newer = ("draw", "validation_error")
+    save_tree(tmp_path / "file", {n: part for n, part in content.items() if n not in newer})
     with safe_open(tmp_path / "file", framework="pt") as file:
         tree = {"tree": file.metadata()["tree"]}
     save_file(load_file(tmp_path / "file"), tmp_path / "old", metadata=tree)
@@ -477,9 +484,9 @@ def test_a_file_of_before_takes_the_most_probable_masks_and_needs_no_checksum(tm
 
 
 @pytest.mark.parametrize("part", ["agent", "network"])
-def test_a_file_that_was_altered_or_is_not_finite_is_refused(part, tmp_path):
+def test_a_file_that_was_altered_or_is_not_finite_is_refused(plain, part, tmp_path):
     path = tmp_path / "file"
-    SkippingClassifier.from_agent(make_agent("reinforce")).save(path)
+    save_tree(path, plain[1])
     content = load_tree(path)
     whole = bytearray(path.read_bytes())
     whole[-10] ^= 1
@@ -490,31 +497,6 @@ def test_a_file_that_was_altered_or_is_not_finite_is_refused(part, tmp_path):
     save_tree(path, content)
     with pytest.raises(ValueError, match=f"finite weights of the {part}"):
         SkippingClassifier.load(path)
-
-
-def test_a_classifier_in_one_call_draws_as_the_file_says_without_a_generator():
-    agent = make_agent("rloo")
-    classifier = SkippingClassifier.from_agent(agent, **SETTINGS["rloo"])
-    images = agent.simulator.on_split("test", 9).data.batch(torch.arange(9))[0]
-    for draw in (None, "mode", "sampled"):
-        logits, masks = classifier.fuse(draw=draw)(images)
-        expected, own = classifier.classify(images, draw=draw)
-        assert all(torch.equal(a, b) for a, b in zip(masks, own, strict=True))
-        torch.testing.assert_close(logits, expected)
-
-
-@pytest.mark.parametrize("name", ["rloo", "condnet", "fixed_mask"])
-@pytest.mark.parametrize("drawn", [False, True])
-def test_an_exported_classifier_in_one_call_answers_alike(name, drawn):
-    agent = make_agent(name)
-    classifier = SkippingClassifier.from_agent(agent, **SETTINGS.get(name, {}))
-    images = agent.simulator.on_split("test", 50).data.batch(torch.arange(50))[0]
-    draws = [stream(0, "masks") if drawn else None for _ in range(2)]
-    draw = "sampled" if drawn else "mode"
-    logits, masks = classifier.fuse(draw=draw)(images, generator=draws[0])
-    expected, own = classifier.classify(images, draws[1], draw=draw)
-    assert all(torch.equal(a, b) for a, b in zip(masks, own, strict=True))
-    torch.testing.assert_close(logits, expected)
 
 
 def test_a_policy_that_is_no_affine_map_is_not_fused():

@@ -1,5 +1,6 @@
 """Every back end of a lowered network chooses and answers as the network does, gate by gate."""
 
+import copy
 import itertools
 
 import pytest
@@ -13,16 +14,17 @@ from ccenv.agents.rloo import Rloo
 from ccenv.base.masks import as_mask, mask_of_indices
 from ccenv.deploy.fused.choosers import RULES, Chooser, ListChooser, mask_of
 from ccenv.deploy.fused.classifier import FusedClassifier, why_not_fused
+from ccenv.deploy.latency import plain_pass
 from ccenv.deploy.masked_form import MaskedForm
 from ccenv.deploy.onnx_file import executed
-from ccenv.deploy.short_walk import ShortWalk
+from ccenv.deploy.short_walk import ShortWalk, why_not_short
 from ccenv.mdp.dynamics import initial, transition
 from ccenv.mdp.observations import LAST_SYMBOLS, make_observer
 from ccenv.networks.core.exit_state import Exit
 from ccenv.networks.core.lowering import why_not_lowered
 from ccenv.networks.core.mlp import GatedMLP
-from ccenv.networks.core.one_row import why_not_one_row
-from ccenv.networks.core.protocol import num_blocks_of
+from ccenv.networks.core.one_row import OneRow, why_not_one_row
+from ccenv.networks.core.protocol import dense_forward, forward, num_blocks_of
 from ccenv.networks.core.sequential import GatedSequential
 from ccenv.networks.text.embedding import next_byte
 from ccenv.networks.vision.conv import conv
@@ -76,7 +78,16 @@ def network_of(name):
     network = build().eval().requires_grad_(False)
     for parameter in network.parameters():
         parameter.add_(0.1 * torch.randn(parameter.shape, generator=generator(1)))
+    for norm in (m for m in network.modules() if isinstance(m, nn.BatchNorm2d)):
+        norm.running_mean.uniform_(-0.1, 0.1)
+        norm.running_var.uniform_(0.5, 2)
     return network, shape
+
+
+def packed(name):
+    network, shape = network_of(name)
+    network.pack()
+    return network, inputs_of(shape, 1)
 
 
 def inputs_of(shape, rows):
@@ -95,7 +106,7 @@ def choosers_of(network, observe, rule, hidden, embeddings):
             for a, b in itertools.pairwise([seen, *hidden, gate.num_blocks])
         ]
         kept = max(1, gate.num_blocks // 2)
-        found.append(Chooser(maps, rule, kept, low=0.01, embeddings=embeddings))
+        found.append(Chooser(maps, rule, kept, low=0.2, embeddings=embeddings))
     return found
 
 
@@ -120,7 +131,7 @@ def chosen(chooser, look, uniform):
     if chooser.rule == "likely":
         return scores > 0
     if chooser.rule == "drawn":
-        return uniform < 0.01 + 0.98 * scores.sigmoid()
+        return uniform < 0.2 + 0.6 * scores.sigmoid()
     if chooser.rule == "drawn_k":
         scores = scores - torch.log(-torch.log(uniform.clamp(1e-20, 1 - 1e-7)))
     return mask_of_indices(scores.topk(chooser.num_kept, dim=1).indices, scores.shape[1])
@@ -141,7 +152,9 @@ def as_graph(network, choosers, observe, inputs, draws):
 
 
 def short(network, choosers, observe, inputs, draws):
-    return ShortWalk(network, choosers, inputs[:1])(inputs, draws)
+    fast = copy.deepcopy(network)
+    fast.pack()
+    return ShortWalk(fast, choosers, inputs[:1])(inputs, draws)
 
 
 BACK_ENDS = {
@@ -197,6 +210,57 @@ def test_lists_of_blocks_are_looked_up_alike(num_keys):
         _, masks = run(network, choosers, observe, windows, None)
         for one, mask in zip(lists, masks, strict=True):
             assert torch.equal(mask, mask_of_indices(one[keys], mask.shape[1]))
+
+
+@pytest.mark.parametrize("name", ["resnet", "experts", "conv", "vit", "exits"])
+def test_one_row_with_everything_kept_is_the_dense_network(name):
+    network, image = packed(name)
+    everything = OneRow(network)(image, lambda *_: True)
+    assert_close(everything, dense_forward(network, image))
+    assert torch.equal(plain_pass(network, 1)(image), everything)
+
+
+def test_of_one_row_what_is_skipped_is_not_computed():
+    network, _ = network_of("resnet")
+    one, image = OneRow(network), inputs_of(SHAPE, 1)
+    clean = one(image, lambda gate, *_: gate != 1)
+    for parameter in network.parts[1].body.parameters():
+        parameter.fill_(torch.nan)
+    assert torch.equal(one(image, lambda gate, *_: gate != 1), clean)
+    assert one(image, lambda *_: True).isnan().all()
+
+
+def test_of_one_row_nothing_is_asked_behind_an_exit():
+    (network, image), asked = packed("exits"), []
+
+    def decide(gate, x, early):
+        asked.append(gate)
+        return gate != 1
+
+    answer = OneRow(network)(image, decide)
+    masks = [torch.tensor([[bit]]) for bit in (True, False, True)]
+    assert_close(answer, forward(network, image, masks))
+    assert asked == [0, 1]
+
+
+def test_networks_and_choosers_of_single_rows_that_do_not_fit_are_refused():
+    network, image = packed("resnet")
+    observe = make_observer("layer_input", network, SHAPE)
+    drawn = choosers_of(network, observe, "drawn", (), None)
+    for choosers, message in (
+        (drawn[:2], "a chooser for each of 3 gated layers, got 2"),
+        (
+            [Chooser([(torch.zeros(1, 3), None)])] * 3,
+            r"expected maps from \d+ features to 1 scores",
+        ),
+        ([Chooser(torch.zeros(1), "top_k", 2)] * 3, "expected num_kept in 1"),
+        (drawn, "expected a generator"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            ShortWalk(network, choosers, image)(image)
+    assert why_not_short(network, (24,)) == "its inputs are no images"
+    assert why_not_short(network.double(), SHAPE) == "it is not float32 on the CPU"
+    assert why_not_one_row(network.train()).endswith("in training mode, call eval() first")
 
 
 class Changed(GatedMLP):

@@ -21,7 +21,6 @@ from ccenv.mask_table import (
     menus_of,
     number_of,
     read_table,
-    table,
     write_table,
 )
 from ccenv.mask_table.building.checks import check_is_of
@@ -58,10 +57,22 @@ def with_exit():
 NETWORKS = {"residual": residual, "layers": layers, "with_exit": with_exit}
 
 
-@pytest.fixture(params=NETWORKS)
-def simulator(request):
-    """The environment with a network of random weights."""
-    return simulator_of(NETWORKS[request.param])
+@pytest.fixture(scope="module", params=NETWORKS)
+def made(request, tmp_path_factory):
+    """The environment with a network of random weights, its table, and the table's file."""
+    return made_of(NETWORKS[request.param], tmp_path_factory)
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory):
+    """The same of two layers."""
+    return made_of(layers, tmp_path_factory)
+
+
+def made_of(make, factory):
+    simulator, folder = simulator_of(make), factory.mktemp("tables")
+    said = {"dataset": "mine", "split": "test", "settings": {"depth": 8}}
+    return simulator, built(simulator, folder, said=said), folder / "t.safetensors"
 
 
 def simulator_of(make):
@@ -89,8 +100,8 @@ def scores(outcome):
     return right, (-log_likelihood(outcome)).half().numpy(), outcome.macs.numpy()
 
 
-def test_entries_are_the_environments_steps_bit_for_bit(simulator, tmp_path):
-    found, generator = built(simulator, tmp_path), np.random.default_rng(0)
+def test_entries_are_the_environments_steps_bit_for_bit(made):
+    (simulator, found, _), generator = made, np.random.default_rng(0)
     masks = all_masks(found.header.menus)
     for number in generator.permutation(len(masks)):
         first = BATCH * int(generator.integers(NUM_IMAGES // BATCH))
@@ -101,8 +112,8 @@ def test_entries_are_the_environments_steps_bit_for_bit(simulator, tmp_path):
             assert np.array_equal(one, other)
 
 
-def test_among_other_images_and_masks_entries_differ_by_rounding_alone(simulator, tmp_path):
-    found, generator = built(simulator, tmp_path), np.random.default_rng(1)
+def test_among_other_images_and_masks_entries_differ_by_rounding_alone(made):
+    (simulator, found, _), generator = made, np.random.default_rng(1)
     masks = all_masks(found.header.menus)
     for _ in range(8):
         images, numbers = (generator.integers(n, size=BATCH) for n in (NUM_IMAGES, len(masks)))
@@ -118,32 +129,38 @@ def test_among_other_images_and_masks_entries_differ_by_rounding_alone(simulator
         assert np.array_equal(macs, entry[2])
 
 
-def test_a_table_holds_what_is_seen_at_the_first_gate(simulator, tmp_path):
-    found = built(simulator, tmp_path)
+def test_a_file_holds_the_table_and_what_is_seen_at_the_first_gate(made):
+    simulator, found, path = made
     simulator.begin(torch.arange(BATCH))
     seen = simulator.network.look(0, simulator.state.hidden).numpy()
     assert np.array_equal(found.look[:BATCH], seen)
-    assert np.array_equal(read_table(tmp_path / "t.safetensors").look, found.look)
+    read = read_table(path)
+    assert read.header == found.header
+    for name in ("right", "nll", "macs", "look", "bills"):
+        assert np.array_equal(getattr(read, name), getattr(found, name))
+    assert [one.name for one in path.parent.iterdir()] == ["t.safetensors"]
+    check_is_of(read.header, simulator.network, simulator.data, {"dataset": "mine"})
 
 
-def test_looking_changes_nothing(simulator, tmp_path):
+def test_building_changes_nothing_and_comes_to_the_same(made, tmp_path):
+    simulator, found, _ = made
+
     def state():
         logits = walked(simulator, np.arange(BATCH), np.ones((BATCH, sum(blocks)), dtype=bool))
         return content_digest(simulator.network.state_dict(), {}), logits.logits
 
     blocks = simulator.num_blocks
     before = state()
-    first, again = (built(simulator, tmp_path) for _ in range(2))
+    again = built(simulator, tmp_path)
     after = state()
     assert before[0] == after[0]
     assert torch.equal(before[1], after[1])
-    assert np.array_equal(first.nll, again.nll)
-    assert np.array_equal(first.right, again.right)
+    assert np.array_equal(found.nll, again.nll)
+    assert np.array_equal(found.right, again.right)
 
 
 def test_what_stands_behind_an_exit_that_is_taken_is_ignored_and_free(tmp_path):
-    simulator = simulator_of(with_exit)
-    found = built(simulator, tmp_path)
+    found = built(simulator_of(with_exit), tmp_path)
     masks = all_masks(found.header.menus)
     stops = number_of(found.header.menus, masks[~masks[:, 1]])
     for first in stops[::2]:
@@ -185,16 +202,6 @@ def test_every_block_is_computed_once_a_prefix(tmp_path):
     assert [body.rows for body in bodies] == [41, 82, NUM_IMAGES << 2, NUM_IMAGES << 3]
 
 
-def test_a_file_holds_the_table(simulator, tmp_path):
-    made = built(simulator, tmp_path, said={"dataset": "mine", "settings": {"depth": 8}})
-    read = read_table(tmp_path / "t.safetensors")
-    assert read.header == made.header
-    for name in ("right", "nll", "macs", "look", "bills"):
-        assert np.array_equal(getattr(read, name), getattr(made, name))
-    assert [path.name for path in tmp_path.iterdir()] == ["t.safetensors"]
-    check_is_of(read.header, simulator.network, simulator.data, {"dataset": "mine"})
-
-
 def test_a_stopped_build_goes_on_from_its_finished_chunks(tmp_path, monkeypatch):
     simulator = simulator_of(residual)
     whole = built(simulator, tmp_path)
@@ -223,16 +230,15 @@ def test_a_stopped_build_goes_on_from_its_finished_chunks(tmp_path, monkeypatch)
 
 
 @pytest.mark.slow
-def test_several_processes_build_the_same_table(simulator, tmp_path):
-    one = built(simulator, tmp_path)
+def test_several_processes_build_the_same_table(made, tmp_path):
+    simulator, one, _ = made
     several = built(simulator, tmp_path, processes=2)
     assert np.array_equal(one.nll, several.nll)
     assert np.array_equal(one.right, several.right)
 
 
-def test_a_menu_has_the_whole_tables_entries(tmp_path):
-    simulator = simulator_of(layers)
-    whole = built(simulator, tmp_path)
+def test_a_menu_has_the_whole_tables_entries(plain, tmp_path):
+    simulator, whole, _ = plain
     menu = built(simulator, tmp_path, menus=[["000", "101", "011"], None])
     numbers = number_of(whole.header.menus, all_masks(menu.header.menus))
     assert np.array_equal(menu.nll, whole.nll[:, numbers])
@@ -286,41 +292,33 @@ def test_more_units_than_fit_are_refused_with_the_size_they_would_have(tmp_path)
         build(simulator_of(layers).network, images_of("test"), tmp_path / "t", limit=41)
 
 
-def test_damaged_files_are_refused(tmp_path):
-    built(simulator_of(layers), tmp_path)
-    path = tmp_path / "t.safetensors"
-    content = path.read_bytes()
+def test_damaged_and_other_files_are_refused(plain, tmp_path):
+    content, path = plain[2].read_bytes(), tmp_path / "t.safetensors"
     for wrong in (content[:-7], content[:-1] + bytes([content[-1] ^ 1]), b"", content[:20]):
         path.write_bytes(wrong)
         with pytest.raises(DamagedFileError):
             read_table(path)
-    path.write_bytes(content)
-    save_file(load_file(path), path)
+    save_file(load_file(plain[2]), path)
     with pytest.raises(DamagedFileError, match="another kind"):
+        read_table(path)
+    other = dataclasses.replace(plain[1].header, version=99)
+    write_table(path, dataclasses.replace(plain[1], header=other))
+    with pytest.raises(ValueError, match="version 1, got 99"):
         read_table(path)
     with pytest.raises(FileNotFoundError):
         read_table(tmp_path / "none.safetensors")
 
 
-def test_arrays_that_are_not_the_headers_are_refused(tmp_path):
-    found = built(simulator_of(layers), tmp_path)
+def test_arrays_that_are_not_the_headers_are_refused(plain, tmp_path):
+    found = plain[1]
     for change in ({"nll": found.nll[:-1]}, {"macs": found.macs[:-1]}, {"right": found.nll}):
         with pytest.raises(DamagedFileError, match=next(iter(change))):
             write_table(tmp_path / "t.safetensors", dataclasses.replace(found, **change))
 
 
-def test_another_version_is_refused(tmp_path, monkeypatch):
-    found = built(simulator_of(layers), tmp_path)
-    other = dataclasses.replace(found, header=dataclasses.replace(found.header, version=99))
-    write_table(tmp_path / "t.safetensors", other)
-    with pytest.raises(ValueError, match="version 1, got 99"):
-        read_table(tmp_path / "t.safetensors")
-
-
-def test_a_table_of_another_network_or_data_set_is_refused(tmp_path):
-    simulator = simulator_of(layers)
-    found = built(simulator, tmp_path, said={"split": "test"}).header
-    check_is_of(found, simulator.network, simulator.data, {"split": "test"})
+def test_a_table_of_another_network_or_data_set_is_refused(plain):
+    simulator, found, _ = plain
+    check_is_of(found.header, simulator.network, simulator.data, {"split": "test"})
     torch.manual_seed(1)
     for network, data, said, name in (
         (layers(), None, {}, "weights"),
@@ -329,28 +327,26 @@ def test_a_table_of_another_network_or_data_set_is_refused(tmp_path):
         (None, None, {"split": "train"}, "split"),
     ):
         with pytest.raises(ValueError, match=f"whose {name}"):
-            check_is_of(found, network, data, said)
+            check_is_of(found.header, network, data, said)
 
 
-def test_numbers_outside_the_table_are_refused(tmp_path):
-    found = built(simulator_of(layers), tmp_path)
+def test_numbers_outside_the_table_are_refused(plain):
     inside, outside = np.array([0]), np.array([-1])
     for images, numbers in ((inside, outside), (outside, inside), (inside, np.array([32]))):
         with pytest.raises(IndexError, match="expected"):
-            found.look_up(images, numbers)
+            plain[1].look_up(images, numbers)
 
 
-def test_a_header_says_what_is_compared_and_not_with_what_it_was_made(tmp_path):
-    found = built(simulator_of(layers), tmp_path, said={"made_with": {"cpu": "one"}}).header
+def test_a_header_says_what_is_compared_and_not_with_what_it_was_made(plain):
+    found = dataclasses.replace(plain[1].header, made_with={"cpu": "one"})
     other = dataclasses.replace(found, made_with={"cpu": "two"})
     assert found == other
     assert found.digest == other.digest
     assert header.from_text(header.as_text(found)) == found
 
 
-def test_scores_are_right_or_wrong_or_log_likelihoods(tmp_path):
-    found = built(simulator_of(layers), tmp_path)
-    assert table.SCORES == ("right", "log_likelihood")
+def test_scores_are_right_or_wrong_or_log_likelihoods(plain):
+    found = plain[1]
     assert found.outcomes().scores.dtype == bool
     np.testing.assert_array_equal(found.outcomes("log_likelihood").scores, -found.nll)
     assert found.outcomes().costs.max() == 1

@@ -13,9 +13,7 @@ from ccenv.agents import AGENTS
 from ccenv.base.registry import resolve
 from ccenv.mask_table import build, value
 from ccenv.mask_table.building.timing import measured
-from ccenv.mask_table.building.walk import looks_behind, read_looks, write_looks
 from ccenv.mask_table.environment import mask_chances, table_simulator
-from ccenv.mask_table.evaluation.learning import LinUCB
 from ccenv.mask_table.network import TableNetwork
 from ccenv.mask_table.times import UnitTimes, read_times, write_times
 from ccenv.simulator.simulator import Simulator
@@ -40,9 +38,16 @@ def table(simulator, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def behind(simulator, table):
-    inputs, _ = simulator.data.batch(torch.arange(NUM))
-    return looks_behind(simulator.network, inputs, table.header.menus)
+def behind(simulator):
+    """What is seen at each gate behind every prefix of masks: [inputs, prefixes, columns]."""
+    network, (inputs, _) = simulator.network, simulator.data.batch(torch.arange(NUM))
+    hidden, seen = [network.start(inputs)], []
+    for gate in range(len(network.gates)):
+        looks = [network.look(gate, one).numpy() for one in hidden]
+        seen.append(np.stack(looks, axis=1).astype(np.float16))
+        bits = [torch.full((NUM, 1), bit) for bit in (False, True)]
+        hidden = [network.step(gate, one, bit) for one in hidden for bit in bits]
+    return seen
 
 
 class FixedCoins:
@@ -61,7 +66,7 @@ class FixedCoins:
 def test_episodes_on_a_table_are_the_networks_own(simulator, table, behind):
     generator = torch.Generator().manual_seed(0)
     looked = table_simulator(
-        table, choosing=16, num_images=16, later=behind.gates[1:], reward="nll_minus_cost"
+        table, choosing=16, num_images=16, later=behind[1:], reward="nll_minus_cost"
     )
     looked.seed(0)
     for _ in range(4):
@@ -120,35 +125,9 @@ def test_bits_alone_and_all_gates_at_once_will_do_and_other_tables_are_refused(t
         TableNetwork([table, dataclasses.replace(table, header=header)])
 
 
-def test_looks_behind_prefixes_are_kept_and_checked(table, behind, tmp_path):
-    labels = behind.logits.astype(np.float32)
-    assert np.array_equal(labels.shape[:2], table.nll.shape)
-    write_looks(tmp_path / "looks", table, behind)
-    again = read_looks(tmp_path / "looks", table)
-    assert all(np.array_equal(a, b) for a, b in zip(again.gates, behind.gates, strict=True))
-    with pytest.raises(ValueError, match="of the table's network"):
-        read_looks(tmp_path / "looks", table.first(8))
+def test_looks_of_another_shape_are_refused(table, behind):
     with pytest.raises(ValueError, match="expected looks"):
-        TableNetwork([table], later=behind.gates)
-
-
-def test_linucb_is_ridge_regression_and_its_price_keeps_a_budget():
-    generator = np.random.default_rng(0)
-    looks, costs = generator.normal(size=(200, 3)), np.array([0.1, 0.5, 1.0])
-    truth = generator.normal(size=(3, 3))
-    bandit = LinUCB.made(costs, 3, ridge=0.1, doubt=0.5)
-    assert (bandit.tried(looks, price=100.0) == 0).all()
-    arms = generator.integers(3, size=200)
-    bandit.learn(looks, arms, (looks * truth[arms]).sum(axis=1))
-    own = looks[arms == 1]
-    ridge = np.linalg.solve(own.T @ own + 0.1 * np.eye(3), own.T @ (own @ truth[1]))
-    np.testing.assert_allclose(bandit.worth(looks)[:, 1], looks @ ridge)
-    assert (bandit.chosen(looks, 0.0) == (looks @ truth.T).argmax(axis=1)).mean() > 0.97
-    for budget in (0.2, 0.4):
-        spent = costs[bandit.chosen(looks, bandit.price_for(looks, budget))].mean()
-        assert budget - 0.02 < spent <= budget
-    with pytest.raises(ValueError, match="ridge above 0"):
-        LinUCB.made(costs, 3, ridge=0.0, doubt=1.0)
+        TableNetwork([table], later=behind)
 
 
 def test_a_machines_time_is_charged_where_asked_and_macs_are_still_told(table, tmp_path):
@@ -184,9 +163,8 @@ def test_a_machines_time_is_charged_where_asked_and_macs_are_still_told(table, t
         read_times(tmp_path / "broken.json")
 
 
-def test_times_that_are_not_as_they_were_written_are_refused(table, tmp_path):
-    path = tmp_path / "times.json"
-    units = (1.0,) * sum(blocks for _, blocks, _ in table.header.gates)
+def test_times_that_are_not_as_they_were_written_are_refused(table, tmp_path, monkeypatch):
+    path, units = tmp_path / "times.json", (1.0, 2.0, 0.0, 3.0)
     times = UnitTimes({"name": "mine"}, table.header.gates, table.header.dense_macs, 1, 4.0, units)
     write_times(path, times)
     whole = path.read_text()
@@ -202,12 +180,6 @@ def test_times_that_are_not_as_they_were_written_are_refused(table, tmp_path):
         path.write_text(text)
         with pytest.raises(ValueError, match="another kind of file"):
             read_times(path)
-
-
-def test_a_write_that_fails_leaves_the_times_before_it(table, tmp_path, monkeypatch):
-    path = tmp_path / "times.json"
-    units = (1.0,) * sum(blocks for _, blocks, _ in table.header.gates)
-    times = UnitTimes({"name": "mine"}, table.header.gates, table.header.dense_macs, 1, 4.0, units)
     write_times(path, times)
 
     def full(self, text, **settings):
@@ -215,6 +187,7 @@ def test_a_write_that_fails_leaves_the_times_before_it(table, tmp_path, monkeypa
             file.write(text[:20])
         raise OSError(28, "No space left on device")
 
+    # A write that fails leaves the times before it.
     monkeypatch.setattr(Path, "write_text", full)
     with pytest.raises(OSError, match="No space"):
         write_times(path, dataclasses.replace(times, always=9.0))

@@ -1,4 +1,4 @@
-"""Episodes: their dynamics, what is observed, the streams of images, rollouts and verdicts."""
+"""Episodes: dynamics, bills, what is observed, the streams of images, rollouts and verdicts."""
 
 import math
 import pickle
@@ -13,17 +13,18 @@ from ccenv.base.masks import full_mask, random_mask
 from ccenv.base.seeding import stream
 from ccenv.data import Split, load_split
 from ccenv.data.toy import PROBE_SETTINGS
-from ccenv.deploy.latency import measure_latency
 from ccenv.mdp import dynamics
-from ccenv.mdp.dynamics import judged
-from ccenv.mdp.observations import OBSERVATIONS, make_observer, pool
+from ccenv.mdp.bills import bill, has_plain_bill
+from ccenv.mdp.dynamics import initial, judged, transition
+from ccenv.mdp.observations import OBSERVATIONS, compiled_show, make_observer, pool
 from ccenv.networks.core.arguments import build_network
 from ccenv.networks.core.mlp import GatedMLP
 from ccenv.rewards import REWARDS
 from ccenv.simulator.evaluate import evaluate
 from ccenv.simulator.rollout import collect_rollout, walk
-from ccenv.simulator.settings import make_simulator, setting_defaults
+from ccenv.simulator.settings import make_simulator
 from ccenv.simulator.simulator import Simulator
+from ccenv.sparse.cpu.buffers import kept_memory
 
 PROBE = PROBE_SETTINGS
 COTRAIN = {"num_blocks": (5, 3), "block_size": 4, "weights": "cotrain"}
@@ -195,17 +196,6 @@ def test_pooling_leaves_at_most_8_by_8_and_averages_the_pixels_that_are_there(he
             torch.testing.assert_close(pooled[:, 0, row, column], patch.mean(dim=(1, 2)))
 
 
-@pytest.mark.parametrize("kind", ["layer_input", "summary"])
-def test_an_observation_is_a_tensor_of_its_own(simulator, network, kind):
-    observe = make_observer(kind, network, (1, 8, 8))
-    simulator.begin()
-    first = observe(simulator.state)
-    kept = first.clone()
-    observe(simulator.state).fill_(7.0)
-    simulator.step(full_mask(12, 5))
-    assert torch.equal(first, kept)
-
-
 @pytest.mark.parametrize("settings_", [COTRAIN, PROBE])
 def test_the_same_seed_gives_the_same_episodes_bit_for_bit(settings_):
     def run(seed):
@@ -221,12 +211,6 @@ def test_the_same_seed_gives_the_same_episodes_bit_for_bit(settings_):
     first, second, other = run(3), run(3), run(4)
     assert all(map(torch.equal, first, second))
     assert not torch.equal(first[0], other[0])
-
-
-def test_seeding_again_starts_anew(simulator):
-    first = [simulator.begin() for _ in range(3)]
-    simulator.seed(0)
-    assert all(torch.equal(observation, simulator.begin()) for observation in first)
 
 
 @pytest.mark.parametrize("rows", [7, 256, 1000])
@@ -280,17 +264,6 @@ def test_weights_learn_from_the_batch_that_was_walked_through_whenever_they_do()
             # Two batches wait, and the first one's images lie here no more.
             left = walked.update_network()["network_loss"]
     assert left == pytest.approx(sum(losses) / 2, abs=1e-6)
-
-
-def test_neighbouring_rows_of_a_group_hold_the_same_image():
-    simulator = Simulator(12, **PROBE, group_size=4)
-    simulator.seed(0)
-    observation = simulator.begin()
-    groups = observation.view(3, 4, -1)
-    assert torch.equal(groups, groups[:, :1].expand_as(groups))
-    assert len(set(simulator.indices.tolist())) == 3
-    rollout = collect_rollout(simulator, RandomPolicy((4, 4)), stream(0, "draws"))
-    assert rollout.num_images == 3
 
 
 def test_bits_beyond_a_layers_own_blocks_change_nothing(network, simulator):
@@ -377,8 +350,7 @@ def test_evaluation_does_not_disturb_the_streams_of_training():
     assert all(map(torch.equal, train(True), train(False)))
 
 
-@pytest.mark.parametrize("sample", [True, False])
-@pytest.mark.parametrize("knows", [True, False])
+@pytest.mark.parametrize(("sample", "knows"), [(True, True), (False, False)])
 def test_an_evaluation_equals_a_loop_by_hand_over_each_image_once(network, sample, knows):
     policy = RandomPolicy((5, 3), knows)
     simulator = Simulator(8, network=network, reward_kwargs={"cost_weight": 0.5})
@@ -417,16 +389,6 @@ def test_an_evaluation_equals_a_loop_by_hand_over_each_image_once(network, sampl
             torch.testing.assert_close(verdict.block_use[layer][label], mean)
 
 
-def test_without_sampling_the_batch_size_changes_nothing(network):
-    simulator = Simulator(8, network=network)
-    numbers = [
-        evaluate(simulator, RandomPolicy((5, 3)), sample=False, batch_size=size).numbers()
-        for size in (33, 1000)
-    ]
-    for key, value in numbers[0].items():
-        assert numbers[1][key] == (value if isinstance(value, str) else pytest.approx(value))
-
-
 def test_an_evaluation_is_repeatable_and_its_numbers_are_json(network):
     import json
 
@@ -462,14 +424,6 @@ def test_a_policy_may_act_with_the_numbers_of_the_blocks(simulator):
     _, actions, steps = walk(simulator, Second((5, 3)), None)
     assert [action.dtype for action in actions] == [torch.int64] * 2
     assert steps[0].outcome.mask.tolist() == [[False, True, False, False, False]] * 12
-
-
-def test_latency_is_measured_beside_the_dense_network(network):
-    simulator = Simulator(8, network=network)
-    found = measure_latency(simulator, RandomPolicy((5, 3)), 16, repeats=3)
-    assert found.milliseconds > 0
-    assert found.dense_milliseconds > 0
-    assert found.speedup_low <= found.speedup <= found.speedup_high
 
 
 def images_of_another_shape(split):
@@ -542,12 +496,6 @@ def test_a_batch_that_memory_cannot_hold_is_refused(network):
         Simulator(10**10, network=network)
 
 
-@pytest.mark.parametrize("num_images", [0, -1, 1.5, True])
-def test_a_batch_is_at_least_one_image(network, num_images):
-    with pytest.raises(ValueError, match="num_envs to be a whole number"):
-        Simulator(num_images, network=network)
-
-
 def test_a_module_that_is_given_is_copied_and_stays_as_it_is(network):
     simulator = Simulator(32, network=network, weights="cotrain")
     before = [p.clone() for p in network.parameters()]
@@ -587,9 +535,13 @@ def test_a_network_of_ones_own_is_used_by_module_and_name(tmp_path, monkeypatch,
     assert simulator.update_network()["network_loss"] > 0
 
 
-@pytest.mark.parametrize("reward", REWARDS)
-@pytest.mark.parametrize("observation", OBSERVATIONS)
-@pytest.mark.parametrize("name", FULLY_CONNECTED)
+@pytest.mark.parametrize(
+    ("name", "observation", "reward"),
+    [
+        *((name, seen, "vector") for name in FULLY_CONNECTED for seen in OBSERVATIONS),
+        *(("mlp", "layer_input", reward) for reward in REWARDS),
+    ],
+)
 def test_every_name_in_the_tables_runs_an_episode(name, observation, reward):
     sizes = PROBE if name == "probe" else COTRAIN
     simulator = Simulator(6, **sizes | {"network": name}, observation=observation, reward=reward)
@@ -597,30 +549,6 @@ def test_every_name_in_the_tables_runs_an_episode(name, observation, reward):
     observations, steps = episode(simulator, masks_for(simulator))
     assert all(seen.shape == (6, simulator.observe.obs_size) for seen in observations)
     assert all(step.reward.isfinite().all() for step in steps)
-
-
-def test_every_setting_of_the_design_has_a_default():
-    assert set(setting_defaults()) == {
-        "dataset", "split", "transforms", "network", "network_kwargs", "num_blocks", "block_size",
-        "head_units", "activation", "weights", "weights_kwargs", "reward", "reward_kwargs",
-        "observation", "group_size", "device",
-    }  # fmt: skip
-
-
-def test_an_image_of_several_masks_is_kept_once_and_read_as_a_row_each(network):
-    images, labels = load_split("digits", "train").batch(torch.arange(3))
-    state = dynamics.initial(network, images, labels, group_size=4)
-    assert state.images is images
-    assert torch.equal(state.images_by_row, images.repeat_interleave(4, 0))
-    assert torch.equal(dynamics.look(network, state), images.repeat_interleave(4, 0).flatten(1))
-    assert torch.equal(state.labels, labels.repeat_interleave(4))
-    mask = random_mask(12, 5, 0.5, stream(0, "test masks"))
-    after, outcome = dynamics.transition(network, state, mask)
-    alone = dynamics.initial(network, state.images_by_row, state.labels)
-    expected, other = dynamics.transition(network, alone, mask)
-    torch.testing.assert_close(after.hidden.x, expected.hidden.x)
-    assert torch.equal(outcome.macs, other.macs)
-    assert len(after.images_by_row) == len(after.labels) == 12
 
 
 @given(rows=st.integers(1, 40), classes=st.integers(1, 12), seed=st.integers(0, 1000))
@@ -639,3 +567,64 @@ def test_answers_judged_in_one_call_are_those_of_torch_and_name_the_first_of_equ
     labels[-1] = classes
     with pytest.raises(IndexError, match="labels in 0"):
         judged(logits, labels)
+
+
+class Doubled(GatedMLP):
+    """Billed twice."""
+
+    def macs(self, gate, hidden, mask):
+        return 2 * super().macs(gate, hidden, mask)
+
+
+@settings(max_examples=20, deadline=None)
+@given(seed=st.integers(0, 999), rows=st.sampled_from((1, 5)), group=st.sampled_from((1, 2)))
+def test_a_compiled_bill_and_look_are_the_networks_own_whatever_lies_in_memory(seed, rows, group):
+    sizes = {"in_features": 9, "num_blocks": (4, 2), "block_size": (3, 5), "head_units": (6,)}
+    network = build_network(GatedMLP, seed, **sizes).requires_grad_(False)
+    generator, observer = stream(seed, "bills"), make_observer("layer_input", network, (1, 3, 3))
+    images = torch.rand(rows, 1, 3, 3, generator=generator)
+    state = initial(network, images, torch.zeros(rows, dtype=torch.int64), group)
+    for gate, blocks in enumerate(network.num_blocks):
+        # Every other column of a wider mask: rows and bits lie apart.
+        wide = torch.rand(rows * group, 2 * blocks, generator=generator) < 0.5
+        mask = wide[:, ::2] if seed % 2 else wide[:, :blocks]
+        step = network.macs(gate, state.hidden, mask)
+        macs, total = state.macs + step, network.dense_macs
+        wanted = macs, (step / total).float(), (macs / total).float()
+        found = bill(network, gate, state.hidden, mask, state.macs)
+        assert all(
+            torch.equal(a, b) and a.dtype == b.dtype for a, b in zip(found, wanted, strict=True)
+        )
+        state, _ = transition(network, state, mask)
+        look = torch.zeros(rows * group, observer.obs_size)
+        look[:, : state.hidden.x.shape[1]] = state.hidden.x
+        if gate == 0:
+            look[:, observer.obs_size - 1] = 1
+        assert torch.equal(observer(state), look)
+        by_column = state.hidden.x.t().contiguous().t()
+        width = by_column.shape[1]
+        assert torch.equal(compiled_show(by_column, width, -1), by_column)
+
+
+def test_a_bill_of_ones_own_is_asked_for():
+    sizes = {"in_features": 9, "num_blocks": (2,), "block_size": 3}
+    network = build_network(Doubled, 0, **sizes)
+    state = initial(network, torch.zeros(2, 9), torch.zeros(2, dtype=torch.int64))
+    everything = torch.ones(2, 2, dtype=torch.bool)
+    assert not has_plain_bill(Doubled)
+    macs, layer_cost, _ = bill(network, 0, state.hidden, everything, state.macs)
+    assert macs.tolist() == [2 * network.dense_macs] * 2
+    assert layer_cost.tolist() == [2.0, 2.0]
+
+
+def test_memory_is_kept_for_later_tensors_where_torch_would_begin_it_and_only_once_it_is_free():
+    first = kept_memory(1024, 300).fill_(1)
+    view, place = first.numpy()[5:], first.data_ptr()
+    del first
+    second = kept_memory(1024, 300).fill_(2)
+    assert second.data_ptr() != place
+    assert (view == 1).all()
+    assert not place % 64
+    assert not second.data_ptr() % 64
+    del view
+    assert kept_memory(1024, 300).data_ptr() == place

@@ -12,8 +12,7 @@ from ccenv.networks.core.check import check_network
 from ccenv.networks.core.count_macs import FURTHER, UncountedError, count, counted
 from ccenv.networks.core.exit_state import Exit
 from ccenv.networks.core.sequential import GatedSequential
-from ccenv.networks.gating.gate import gate
-from ccenv.networks.gating.gateable import gateable
+from ccenv.networks.gating.gate import gate, gateable
 
 rand = torch.rand
 

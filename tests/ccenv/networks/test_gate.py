@@ -8,8 +8,6 @@ from pathlib import Path
 import pytest
 import torch
 import torchvision
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from torch import nn
 from torchvision.models.convnext import CNBlockConfig
 
@@ -17,8 +15,8 @@ from ccenv.networks.core.check import check_network
 from ccenv.networks.core.count_macs import counted
 from ccenv.networks.core.exit_state import Exit
 from ccenv.networks.core.protocol import dense_forward, forward
-from ccenv.networks.gating.gate import gate
-from ccenv.networks.gating.gateable import gateable
+from ccenv.networks.gating.gate import gate, gateable
+from tests.ccenv.networks.tiny import masks_of
 
 ROOT = Path(__file__).resolve().parents[3]
 PAGE = (ROOT / "runs" / "docs" / "gate.md").read_text()
@@ -163,7 +161,12 @@ IMAGES, TOKENS = torch.rand(2, 3, 32, 32), torch.arange(12).reshape(2, 6)
 VECTORS = torch.linspace(-1, 1, 16).reshape(2, 8)
 RESNET = {"layer1.1": "unit", "layer2.0.conv1": "channels:4"}
 CASES = {
-    "resnet": (torchvision.models.resnet18, (), IMAGES, RESNET | {"layer2": "exit"}),
+    "resnet": (
+        torchvision.models.ResNet,
+        (torchvision.models.resnet.BasicBlock, [2, 1, 1, 1], 5),
+        IMAGES[:, :, :16, :16],
+        RESNET | {"layer2": "exit"},
+    ),
     "wired": (
         Wired,
         (),
@@ -249,7 +252,7 @@ def test_torchvisions_models_keep_all_laws_with_every_unit_gated(name):
     check_network(gate(model, {p: "unit" for p in paths if "unit" in can[p]}, images), images)
 
 
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float64])
 def test_models_of_any_precision_are_gated(dtype):
     model = seeded(Wired).to(dtype)
     network = gate(model, CASES["wired"][3], VECTORS.to(dtype))
@@ -280,28 +283,13 @@ def test_block_norms_are_those_of_what_was_computed(case):
             assert torch.equal(norms != 0, mask)
 
 
-@settings(max_examples=20, deadline=None)
-@given(bits=st.lists(st.booleans(), min_size=7, max_size=7))
-def test_the_bill_is_what_runs(bits):
-    make, _, example, units = CASES["wired"]
-    network = gate(seeded(make), units, example)
-    row, sizes = torch.tensor([bits]), list(network.num_blocks)
-    masks = list(row.split(sizes, dim=1))
-    hidden, billed = network.start(example[:1]), 0
-    for index, mask in enumerate(masks):
-        billed += int(network.macs(index, hidden, mask))
-        hidden = network.step(index, hidden, mask, backend="cpu")
-    assert billed == counted(lambda: forward(network, example[:1], masks, "cpu"))[0]
-
-
-@pytest.mark.parametrize("backend", ["reference", "cpu", "auto"])
-def test_every_backend_gives_the_same(case, backend):
+def test_every_backend_gives_the_same(case):
     _, network, example = case
-    generator = torch.Generator().manual_seed(1)
-    masks = [torch.rand(6, n, generator=generator) < 0.5 for n in network.num_blocks]
+    masks = masks_of(network, 6)
     with torch.no_grad():
         want = forward(network, example, masks, "reference")
-        torch.testing.assert_close(forward(network, example, masks, backend), want)
+        for backend in ("cpu", "auto"):
+            torch.testing.assert_close(forward(network, example, masks, backend), want)
 
 
 @pytest.mark.parametrize("backend", ["reference", "cpu"])
@@ -317,20 +305,6 @@ def test_weights_of_one_are_a_plain_mask_and_of_zero_are_skipped(backend):
             hidden = network.step(index, hidden, torch.ones_like(mask), weights, backend)
             plain = network.step(index, plain, mask, None, backend)
         torch.testing.assert_close(network.logits(hidden), network.logits(plain))
-
-
-def test_nan_in_a_skipped_child_changes_nothing(case):
-    _, network, example = case
-    for index, found in enumerate(network.gates):
-        if found.skipped == "stop":
-            continue
-        spoiled = copy.deepcopy(network).requires_grad_(False)
-        masks = [torch.ones(2, blocks, dtype=torch.bool) for blocks in network.num_blocks]
-        masks[index][:] = False
-        want = forward(spoiled, example, masks)
-        for parameter in spoiled.gate_parameters(index):
-            parameter.fill_(torch.nan)
-        assert torch.equal(forward(spoiled, example, masks), want)
 
 
 def test_skipped_children_get_no_gradient():
@@ -360,7 +334,8 @@ def test_a_unit_may_read_other_tensors_beside_the_one_that_goes_on():
 
 def test_a_dense_blocks_layers_are_no_units():
     # Each reads the list of all before it, of which one has the shape of what it appends.
-    model, images = seeded(torchvision.models.densenet121), torch.rand(1, 3, 32, 32)
+    model = seeded(torchvision.models.DenseNet, 4, (2, 3), 8, num_classes=3)
+    images = torch.rand(1, 3, 32, 32)
     for layer in ("features.denseblock1.denselayer2", "features.denseblock2.denselayer3"):
         with pytest.raises(ValueError, match=r"tensor of a list|got 2: it is not clear"):
             gate(model, {layer: "unit"}, images)

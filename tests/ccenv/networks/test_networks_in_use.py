@@ -20,9 +20,9 @@ from ccenv.base.masks import full_mask, random_mask
 from ccenv.base.seeding import stream
 from ccenv.data import Split
 from ccenv.deploy.export import SkippingClassifier
-from ccenv.deploy.faster import why_not_short
 from ccenv.deploy.fused.classifier import reads_symbols
 from ccenv.deploy.latency import measure_latency
+from ccenv.deploy.short_walk import why_not_short
 from ccenv.mdp.observations import OBSERVATIONS
 from ccenv.networks.pretrained.efficientnet import BlockGroup
 from ccenv.networks.pretrained.smollm import LlamaSizes
@@ -103,6 +103,8 @@ SMALL = {
 OF_TEXT = [name for name, settings in SMALL.items() if settings.get("dataset") == TEXT["dataset"]]
 BY_NAME = [name for name in SMALL if name not in ("smollm2", "efficientnet_lite0")]
 """Networks whose small version has settings that JSON holds."""
+KINDS = ("conv", "bytes", "early_exit", "streaming")
+"""One of blocks, of symbols, of exits and of many answers."""
 
 
 def settings_of(name, **more):
@@ -134,7 +136,7 @@ def test_every_network_is_tried_here_or_with_the_environment():
 
 
 @pytest.mark.parametrize("reward", REWARDS)
-@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize("name", KINDS)
 def test_every_reward_pays_for_it(name, reward):
     simulator = make(name, reward=reward)
     _, steps = episode(simulator, masks_for(simulator))
@@ -154,7 +156,7 @@ def test_its_observations_are_padded_looks_with_the_index_of_the_gate(name, obse
         assert seen[:, max(lengths) :].tolist() == [one_hot] * 8
 
 
-@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize("name", KINDS)
 def test_with_everything_kept_it_costs_one_and_skipping_costs_less(name):
     simulator = make(name)
     everything = [full_mask(8, n) for n in simulator.num_blocks]
@@ -165,35 +167,6 @@ def test_with_everything_kept_it_costs_one_and_skipping_costs_less(name):
     assert (fewer[-1].outcome.compute_cost < 1).all()
     total = sum(step.outcome.layer_cost for step in fewer)
     torch.testing.assert_close(total, fewer[-1].outcome.compute_cost)
-
-
-@pytest.mark.parametrize("name", SMALL)
-def test_an_inputs_episode_does_not_depend_on_its_neighbours(name):
-    simulator = make(name)
-    masks = masks_for(simulator)
-    _, steps = episode(simulator, masks, torch.arange(8))
-    for row in (0, 5):
-        _, alone = episode(simulator, [m[row : row + 1] for m in masks], torch.tensor([row]))
-        for one, other in zip(steps, alone, strict=True):
-            assert one.outcome.macs[row] == other.outcome.macs[0]
-        torch.testing.assert_close(
-            alone[-1].outcome.logits[0], steps[-1].outcome.logits[row], rtol=1e-4, atol=1e-5
-        )
-
-
-@pytest.mark.parametrize("name", SMALL)
-def test_masks_of_one_input_cost_and_answer_as_each_alone(name):
-    simulator = make(name, group_size=4)
-    masks = masks_for(simulator)
-    _, steps = episode(simulator, masks, torch.tensor([3, 1]))
-    single = make(name)
-    single.network.load_state_dict(simulator.network.state_dict())
-    _, alone = episode(single, masks, torch.tensor([3, 3, 3, 3, 1, 1, 1, 1]))
-    for one, other in zip(steps, alone, strict=True):
-        assert torch.equal(one.outcome.macs, other.outcome.macs)
-        torch.testing.assert_close(one.observation, other.observation, rtol=1e-4, atol=1e-5)
-    found, expected = (s[-1].outcome.logits for s in (steps, alone))
-    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", SMALL)
@@ -209,9 +182,12 @@ def test_a_budget_is_never_exceeded(name):
 
 
 @pytest.mark.parametrize(
-    "agent_class", [Reinforce, Rloo, Condnet, ActorCritic, StraightThrough, TopK]
+    ("name", "agent_class"),
+    [
+        *((name, agent) for name in SMALL for agent in (Reinforce, StraightThrough)),
+        *((name, agent) for name in KINDS for agent in (Rloo, Condnet, ActorCritic, TopK)),
+    ],
 )
-@pytest.mark.parametrize("name", SMALL)
 def test_agents_act_learn_and_let_it_learn(name, agent_class):
     group = 2 if agent_class is Rloo else 1
     wishes = {**agent_class.env_defaults, "group_size": group}
@@ -246,7 +222,7 @@ def test_the_loudest_blocks_are_billed_as_all_of_them(name):
     assert verdict.policy_cost <= 1
 
 
-@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize("name", KINDS)
 def test_it_passes_the_checkers_of_gymnasium_and_stable_baselines3(name):
     env = gym.make("ccenv:BlockSelection-v0", **settings_of(name))
     check_env(env.unwrapped, warn=True)
@@ -271,7 +247,7 @@ def test_an_agent_on_it_is_exported_and_answers_alike(name, tmp_path):
         loaded.fuse()
 
 
-@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize("name", KINDS)
 def test_its_latency_is_measured_beside_the_plain_network(name):
     simulator = make(name)
     found = measure_latency(simulator, Reinforce(simulator, seed=0), 4, repeats=2)
@@ -294,7 +270,7 @@ def test_going_on_from_a_stored_state_is_never_having_stopped(name):
     assert all(torch.equal(a, b) for a, b in pairs)
 
 
-@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize("name", KINDS)
 def test_a_setting_of_a_fully_connected_network_beside_it_is_refused(name):
     with pytest.raises(ValueError, match="expected no num_blocks beside this network"):
         Simulator(2, **settings_of(name, num_blocks=(3,)))
@@ -313,7 +289,7 @@ def wrong_look(network, state):
 
 
 @pytest.mark.parametrize("kind", [steady_look, f"{__name__}:steady_look"])
-@pytest.mark.parametrize("name", [*SMALL, "mlp"])
+@pytest.mark.parametrize("name", [*KINDS, "mlp"])
 def test_a_look_of_ones_own_is_used_by_name_or_as_a_function(name, kind):
     settings = settings_of(name) if name in SMALL else {"weights": "cotrain"}
     simulator = make_simulator(6, {**settings, "observation": kind, "group_size": 2})

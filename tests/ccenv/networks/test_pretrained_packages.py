@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from ccenv.base.checked_file import DamagedFileError
-from ccenv.networks.pretrained import efficientnet, smollm_file
+from ccenv.networks.pretrained import efficientnet, smollm
 from ccenv.networks.pretrained.efficientnet import efficientnet_lite0
 from ccenv.networks.pretrained.packages import (
     PackagedFile,
@@ -81,7 +81,7 @@ def test_a_package_without_its_file_is_refused(install):
 def test_a_missing_extra_says_what_to_run(monkeypatch):
     command = r'pip install "ccenv\[pretrained\]"'
     monkeypatch.setattr(efficientnet, "FILE", ABSENT)
-    monkeypatch.setattr(smollm_file, "FILE", ABSENT)
+    monkeypatch.setattr(smollm, "FILE", ABSENT)
     for read in (lambda: packaged_tensors(ABSENT), efficientnet_lite0, smollm2):
         with pytest.raises(ImportError, match=f"ccenv-no-such-package, found none; run: {command}"):
             read()

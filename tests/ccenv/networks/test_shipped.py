@@ -5,14 +5,14 @@ import json
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import nn
 
 from ccenv.base.checked_file import DamagedFileError, read_checked, write_checked
 from ccenv.networks.core.sequential import GatedSequential
 from ccenv.networks.learning import bundled_weights, frozen_cache
 from ccenv.networks.learning.bundled_weights import (
-    FOLDER,
-    MOST_BYTES,
+    PACKAGED,
     SHIPPED,
     Measured,
     fingerprint,
@@ -28,11 +28,11 @@ from ccenv.simulator.simulator import Simulator
 NUM_IMAGES = 1000
 
 
-def tiny(input_shape=(1, 8, 8), num_classes=10, width=16):
+def tiny(input_shape=(1, 8, 8), num_classes=10):
     """Two residual units on the bundled digits."""
-    stem = nn.Sequential(nn.Flatten(), nn.Linear(64, width), nn.ReLU())
-    units = [ResidualUnit(nn.Sequential(nn.Linear(width, width), nn.Tanh())) for _ in range(2)]
-    return GatedSequential(stem, units, nn.Linear(width, num_classes), torch.zeros(1, *input_shape))
+    stem = nn.Sequential(nn.Flatten(), nn.Linear(64, 16), nn.ReLU())
+    units = [ResidualUnit(nn.Sequential(nn.Linear(16, 16), nn.Tanh())) for _ in range(2)]
+    return GatedSequential(stem, units, nn.Linear(16, num_classes), torch.zeros(1, *input_shape))
 
 
 RECIPE = Recipe(
@@ -44,7 +44,7 @@ RECIPE = Recipe(
 def table(monkeypatch, tmp_path):
     """A table and a folder with one recipe that takes no second."""
     monkeypatch.setitem(SHIPPED, "tiny", RECIPE)
-    monkeypatch.setattr(bundled_weights, "FOLDER", tmp_path)
+    monkeypatch.setattr(bundled_weights, "PACKAGED", tmp_path)
     # The recipe's network is this file's function, whatever the tests are called from.
     monkeypatch.setattr(weights, "NETWORKS", {RECIPE.network: tiny})
     return tmp_path
@@ -138,8 +138,6 @@ def test_what_was_altered_is_refused_and_the_network_stays_as_it_was(table, dama
 
 
 def test_files_without_a_checksum_are_refused(table):
-    from safetensors.torch import save_file
-
     path = write_shipped(tiny(), "tiny", MEASURED, {})
     tensors, texts, _ = read_checked(path)
     save_file(tensors, path, metadata=texts)
@@ -150,12 +148,6 @@ def test_files_without_a_checksum_are_refused(table):
 def test_missing_files_say_how_to_make_them(table):
     with pytest.raises(FileNotFoundError, match=r"lab weights tiny"):
         load_shipped(tiny(), "tiny")
-
-
-def test_a_network_too_large_for_a_package_is_not_written(table):
-    with pytest.raises(ValueError, match=f"expected at most {MOST_BYTES:,} bytes"):
-        write_shipped(tiny(width=1000), "tiny", MEASURED, {})
-    assert not list(table.iterdir())
 
 
 def test_a_network_is_found_by_its_settings_and_others_are_told_what_there_is():
@@ -177,7 +169,7 @@ def test_a_fingerprint_tells_what_the_recipe_says_and_a_default_said_aloud_is_th
 
 @pytest.mark.parametrize("name", SHIPPED)
 def test_shipped_files_are_this_recipes_and_small(name):
-    assert (FOLDER / f"{name}.safetensors").stat().st_size < MOST_BYTES
+    assert (PACKAGED / f"{name}.safetensors").stat().st_size < 2_000_000
     load_shipped(untrained(name), name)
 
 

@@ -1,7 +1,8 @@
-"""SmolLM2: attention against torch's own, its laws as a gated network, its file and its windows."""
+"""SmolLM2: attention against torch's own, its bill, its file, and windows of Python's topics."""
 
 import copy
 import importlib.util
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -10,24 +11,23 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from ccenv.networks.core.check import check_network
-from ccenv.networks.core.protocol import dense_forward, forward
+from ccenv.data import SPLITS
+from ccenv.networks.core.protocol import dense_forward, forward, through
+from ccenv.networks.pretrained import smollm
 from ccenv.networks.pretrained.packages import packaged_path
 from ccenv.networks.pretrained.smollm import (
+    FILE,
+    TENSORS,
     Attention,
     LlamaSizes,
+    all_windows,
+    load_smollm2,
+    python_topics,
     rotary_angles,
     rotated,
     smollm2,
-    text_nll,
-)
-from ccenv.networks.pretrained.smollm_file import (
-    FILE,
-    TENSORS,
-    encoded,
-    load_smollm2,
     tokenizer,
-    windows,
+    topics,
 )
 
 SMALL = LlamaSizes(vocabulary=11, width=16, num_layers=2, num_heads=4, num_kv_heads=2, hidden=12)
@@ -58,7 +58,6 @@ def test_the_architecture_keeps_the_laws_of_a_gated_network():
     network = small()
     assert [gate.name for gate in network.gates[:2]] == ["layers.0.attention", "layers.0.mlp"]
     assert [gate.skipped for gate in network.gates] == ["identity"] * 4
-    check_network(network, tokens_of(2, 5))
 
 
 def test_the_bill_is_the_formula():
@@ -94,14 +93,12 @@ def test_rotated_products_depend_on_the_distance_alone(first, second, moved):
     torch.testing.assert_close(product(first, second), product(first + moved, second + moved))
 
 
-def test_a_text_at_once_has_the_nll_of_its_windows_one_by_one():
+def test_a_text_at_once_is_answered_as_its_windows_one_by_one():
     network, tokens = small(), tokens_of(3, 6)
     masks = [torch.tensor([[True], [gate % 2 == 0], [False]]) for gate in range(4)]
-    nll = text_nll(network, tokens, masks)
-    for end in range(1, 6):
-        logits = forward(network, tokens[:, :end], masks)
-        alone = nn.functional.cross_entropy(logits, tokens[:, end], reduction="none")
-        torch.testing.assert_close(nll[:, end - 1], alone)
+    every = network.logits_everywhere(through(network, tokens, lambda gate, _: masks[gate]))
+    for end in range(1, 7):
+        torch.testing.assert_close(every[:, end - 1], forward(network, tokens[:, :end], masks))
 
 
 def test_one_matrix_is_at_both_ends_in_copies_and_files_too(tmp_path):
@@ -140,19 +137,6 @@ def test_every_weight_of_the_file_needs_its_place():
             load_smollm2(network, broken)
 
 
-@given(count=st.integers(2, 30), length=st.integers(1, 9), step=st.integers(1, 4))
-def test_windows_end_before_their_label(count, length, step):
-    tokens = torch.arange(count)
-    if count <= length:
-        with pytest.raises(ValueError, match="expected more than length"):
-            windows(tokens, length, step)
-        return
-    inputs, labels = windows(tokens, length, step)
-    assert inputs.shape == (len(labels), length)
-    assert torch.equal(inputs[:, -1] + 1, labels)
-    assert torch.equal(inputs[:, 0], torch.arange(0, count - length, step))
-
-
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
@@ -174,12 +158,67 @@ def test_the_file_gives_a_language_model():
     assert len(network.gates) == 60
     assert sum(parameter.numel() for parameter in network.parameters()) == 134_515_008
     text = "The capital of France is"
-    tokens = encoded(text)
+    tokens = torch.tensor(made.encode(text).ids)
     with torch.no_grad():
         answer = int(dense_forward(network, tokens[None]).argmax())
     assert made.decode([answer]) == " Paris"
     assert made.decode(tokens.tolist()) == text
-    keep = [torch.ones(1, 1, dtype=torch.bool) for _ in range(60)]
-    without = [torch.zeros_like(mask) if gate == 3 else mask for gate, mask in enumerate(keep)]
-    whole, less = text_nll(network, tokens[None], keep), text_nll(network, tokens[None], without)
-    assert float(less.mean()) > float(whole.mean())
+
+
+class Letters:
+    """A tokeniser whose tokens are the bytes of a text."""
+
+    def encode_batch(self, texts):
+        return [SimpleNamespace(ids=[*text.encode()]) for text in texts]
+
+
+def test_every_topic_is_in_one_split():
+    from pydoc_data.topics import topics as every
+
+    parts = [topics(split) for split in SPLITS]
+    assert sorted(text for part in parts for text in part) == sorted(every.values())
+    assert len(parts[0]) > 2 * max(len(parts[1]), len(parts[2]))
+
+
+@given(
+    lengths=st.lists(st.integers(0, 30), min_size=1, max_size=5),
+    length=st.integers(1, 8),
+    step=st.integers(1, 9),
+)
+def test_no_window_spans_two_texts_and_its_label_is_the_token_behind_it(lengths, length, step):
+    texts = [100 * number + torch.arange(count) for number, count in enumerate(lengths)]
+    if max(lengths) <= length:
+        with pytest.raises(ValueError, match="choose shorter windows"):
+            all_windows(texts, length, step)
+        return
+    inputs, labels = all_windows(texts, length, step)
+    assert torch.equal(inputs, inputs[:, :1] + torch.arange(length))
+    assert torch.equal(labels, inputs[:, -1] + 1)
+    assert len(labels) == sum(
+        (count - length - 1) // step + 1 for count in lengths if count > length
+    )
+
+
+def test_windows_are_those_of_the_splits_topics(monkeypatch):
+    monkeypatch.setattr(smollm, "tokenizer", Letters)
+    split = python_topics("validation", length=50)
+    text = topics("validation")[0].encode()
+    assert split.images.dtype == split.labels.dtype == torch.int64
+    assert bytes(split.images[1].tolist()) == text[50:100]
+    assert int(split.labels[1]) == text[100]
+    assert split.image_shape == (50,)
+    assert split.num_classes == 49_152
+
+
+def test_an_unknown_split_is_refused():
+    with pytest.raises(ValueError, match="did you mean 'test'"):
+        python_topics("tset")
+
+
+@real
+def test_the_real_tokens_fill_windows_of_the_vocabulary():
+    split = python_topics("test")
+    assert split.image_shape == (64,)
+    assert len(split) > 200
+    assert int(split.images.min()) >= 0
+    assert int(split.images.max()) < split.num_classes

@@ -8,14 +8,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import ccenv
 from ccenv.agents.entropy_threshold import EntropyThreshold, threshold_of
 from ccenv.agents.reference_policies import BlockDropout
 from ccenv.base.seeding import stream
 from ccenv.data.toy import BURST, NUM_KEYS, SECOND_WAIT, surprise
-from ccenv.mask_table.building.checks import check_frozen
 from ccenv.networks.core.exit_state import exit_losses
-from ccenv.networks.stages.streaming import entropy, streaming
+from ccenv.networks.stages.streaming import entropy
 from ccenv.simulator.evaluate import evaluate
 from ccenv.simulator.rollout import walk
 from ccenv.simulator.simulator import Simulator
@@ -57,14 +55,6 @@ def plain_patched(network, inputs):
                 memory = torch.cat([memory, entry[:, None]], dim=1)
             answers.append(network.head(torch.cat([context, local], dim=1)))
     return torch.stack(answers, dim=1), memory
-
-
-def test_its_bill_is_what_runs_and_its_rows_are_their_own():
-    ccenv.check_network(
-        streaming((1, 6, 4), 5, 1, 3, depth=2, **SIZES).eval(), torch.rand(2, 1, 6, 4)
-    )
-    text = streaming((7,), 11, 1, 4, predicts="next", **SIZES).eval()
-    ccenv.check_network(text, torch.randint(0, 11, (2, 7)))
 
 
 def test_out_of_the_thresholds_reach_it_is_the_plain_patched_model_bit_for_bit():
@@ -129,20 +119,21 @@ def test_the_trunk_runs_for_the_rows_that_refresh_and_once_a_patch():
     assert sum(rows) == sum(int(mask.sum()) for mask in actions) + 3 * 16
 
 
+@pytest.fixture(scope="module")
+def agent():
+    return agent_at(2.0)
+
+
 @given(low=st.floats(1.8, 2.4), high=st.floats(1.8, 2.4))
 @settings(max_examples=15, deadline=None)
-def test_a_higher_threshold_refreshes_nowhere_else(low, high):
+def test_a_higher_threshold_refreshes_nowhere_else(agent, low, high):
     low, high = sorted([low, high])
     kept = []
     for threshold in (low, high):
-        agent = AGENT
-        agent.threshold = torch.tensor(threshold).double()
+        agent.learned["threshold"] = torch.tensor(threshold).double()
         _, actions, _ = walk(agent.simulator, agent, None, torch.arange(16))
         kept.append(torch.cat(actions, dim=1))
     assert not (kept[1] & ~kept[0]).any()
-
-
-AGENT = agent_at(2.0)
 
 
 def test_entropies_are_in_nats_and_do_not_depend_on_neighbours():
@@ -263,11 +254,6 @@ def test_a_rate_that_no_threshold_reaches_is_refused_with_those_that_are_reached
 def test_streams_that_cannot_be_are_refused(given, message):
     with pytest.raises(ValueError, match=message):
         simulator_of(2, network_kwargs=given)
-
-
-def test_a_table_of_masks_would_hold_last_answers_and_is_refused():
-    with pytest.raises(ValueError, match="answers once, got a stream"):
-        check_frozen(simulator_of(2).network)
 
 
 def test_it_is_an_environment_by_name():

@@ -1,5 +1,6 @@
 """Weights: learned once and cached, whoever asks; co-trained ones restored by a seed."""
 
+import inspect
 import multiprocessing
 import os
 import signal
@@ -9,11 +10,13 @@ import time
 
 import pytest
 import torch
+from torch import nn
 
 from ccenv.base.seeding import stream
 from ccenv.data import Split, load_split
 from ccenv.networks.core.arguments import build_network
 from ccenv.networks.core.mlp import GatedMLP
+from ccenv.networks.core.sequential import GatedSequential
 from ccenv.networks.learning import training as weights
 from ccenv.networks.learning.training import (
     CoTrainer,
@@ -21,15 +24,16 @@ from ccenv.networks.learning.training import (
     fingerprint,
     frozen_weights,
 )
+from ccenv.networks.stages.linear import BlockLinear
 from ccenv.simulator.simulator import Simulator
 
 QUICK = Pretraining(num_epochs=1, min_updates=30)
+SIZES = {"in_features": 64, "num_blocks": (4,), "block_size": 4}
 COTRAIN = {"num_blocks": (4, 4), "block_size": 4, "weights": "cotrain"}
 
 
 def small_network(seed=0, builder=GatedMLP, **sizes):
-    sizes = {"in_features": 64, "num_blocks": (4,), "block_size": 4} | sizes
-    return build_network(builder, seed, **sizes)
+    return build_network(builder, seed, **SIZES | sizes)
 
 
 @pytest.fixture
@@ -65,7 +69,7 @@ def test_frozen_weights_are_learned_once_and_then_read(cache, digits, monkeypatc
 
 def test_frozen_weights_classify_under_random_masks_better_than_chance(cache, digits):
     network = small_network(num_blocks=(6,), block_size=6)
-    frozen_weights(network, digits, Pretraining(num_epochs=1, min_updates=300))
+    frozen_weights(network, digits, Pretraining(num_epochs=1, min_updates=200))
     images, labels = load_split("digits", "test").batch(torch.arange(500))
     for share in (0.5, 1.0):
         mask = torch.rand(500, 6, generator=stream(0, "test")) < share
@@ -74,6 +78,35 @@ def test_frozen_weights_classify_under_random_masks_better_than_chance(cache, di
 
 class Wider(GatedMLP):
     """A class of the user's, with the same parameters."""
+
+
+def staged(activation):
+    """A network of ccenv's parts, whose class and weights do not tell its activation."""
+    stage = BlockLinear(64, 4, 4, activation)
+    parts = GatedSequential(nn.Flatten(), [stage], nn.Linear(16, 10), torch.zeros(1, 1, 8, 8))
+    return parts.eval()
+
+
+def test_of_ccenvs_classes_the_version_counts_and_of_a_users_the_text(digits, monkeypatch):
+    def prints():
+        return [
+            fingerprint(build_network(builder, 0, **sizes), digits, QUICK)
+            for builder, sizes in (
+                (GatedMLP, SIZES),
+                (staged, {"activation": "relu"}),
+                (staged, {"activation": "tanh"}),
+                (Wider, SIZES),
+            )
+        ]
+
+    before = prints()
+    assert len(set(before)) == 4
+    text = inspect.getsource
+    monkeypatch.setattr(inspect, "getsource", lambda code: text(code) + "# written anew")
+    anew = prints()
+    assert [a == b for a, b in zip(before, anew, strict=True)] == [True, True, True, False]
+    monkeypatch.setattr(weights, "LEARNED_BY", weights.LEARNED_BY + 1)
+    assert not set(prints()) & {*before, *anew}
 
 
 def test_each_thing_that_the_weights_depend_on_has_a_cache_entry_of_its_own(digits):
@@ -101,22 +134,6 @@ def test_each_thing_that_the_weights_depend_on_has_a_cache_entry_of_its_own(digi
     assert len(set(prints)) == len(prints)
 
 
-def test_the_same_settings_have_the_same_cache_entry_in_every_process(digits):
-    program = (
-        "from ccenv.data import load_split\n"
-        "from ccenv.networks.core.arguments import build_network\n"
-        "from ccenv.networks.core.mlp import GatedMLP\n"
-        "from ccenv.networks.learning.training import Pretraining, fingerprint\n"
-        "network = build_network(GatedMLP, 0, in_features=64, num_blocks=(4,), block_size=4)\n"
-        "recipe = Pretraining(num_epochs=1, min_updates=30)\n"
-        "print(fingerprint(network, load_split('digits', 'train'), recipe))\n"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, check=True
-    )
-    assert done.stdout.strip() == fingerprint(small_network(), digits, QUICK)
-
-
 def learn_and_count(barrier, queue):
     """What each of two processes does: counts its own trainings."""
     torch.set_num_threads(1)
@@ -129,11 +146,12 @@ def learn_and_count(barrier, queue):
     weights.pretrain = counted
     network, split = small_network(), load_split("digits", "train")
     barrier.wait()
-    frozen_weights(network, split, Pretraining(num_epochs=1, min_updates=300))
-    queue.put((len(trained), float(network.layers[0].weight.sum())))
+    frozen_weights(network, split, QUICK)
+    printed = fingerprint(small_network(), split, QUICK)
+    queue.put((len(trained), float(network.layers[0].weight.sum()), printed))
 
 
-def test_two_processes_that_ask_at_once_learn_once(cache):
+def test_two_processes_that_ask_at_once_learn_once_and_by_the_same_name(cache, digits):
     context = multiprocessing.get_context("spawn")
     barrier, queue = context.Barrier(2), context.Queue()
     processes = [context.Process(target=learn_and_count, args=(barrier, queue)) for _ in range(2)]
@@ -142,15 +160,16 @@ def test_two_processes_that_ask_at_once_learn_once(cache):
     results = [queue.get(timeout=100) for _ in processes]
     for process in processes:
         process.join()
-    assert sorted(trained for trained, _ in results) == [0, 1]
-    assert results[0][1] == results[1][1]
+    assert sorted(trained for trained, *_ in results) == [0, 1]
+    assert results[0][1:] == results[1][1:]
+    assert results[0][2] == fingerprint(small_network(), digits, QUICK)
     assert len(list(cache.glob("*.safetensors"))) == 1
 
 
 SLOW_WRITER = """
 import time
 from ccenv.base import checked_file
-from ccenv.networks import training as weights
+from ccenv.networks.learning import training as weights
 from ccenv.data import load_split
 from ccenv.networks.core.arguments import build_network
 from ccenv.networks.core.mlp import GatedMLP
@@ -209,32 +228,6 @@ def test_co_training_lowers_the_loss():
     assert sum(losses[-10:]) < 0.8 * sum(losses[:10])
 
 
-def test_a_seed_restores_weights_optimiser_and_data_order():
-    simulator, losses = cotrain(0, 5, weights_kwargs={"schedule_updates": 50})
-    simulator.seed(0)
-    assert simulator.network_version == 0
-    generator = stream(0, "test masks")
-    again = []
-    for _ in range(5):
-        walk(simulator, generator)
-        again.append(simulator.update_network()["network_loss"])
-    assert again == losses
-    assert cotrain(1, 5)[1] != losses
-
-
-def test_the_network_changes_only_in_update_network():
-    simulator, _ = cotrain(0, 1)
-    before = [p.clone() for p in simulator.network.parameters()]
-    walk(simulator, stream(1, "test masks"))
-    walk(simulator, stream(2, "test masks"))
-    assert all(map(torch.equal, before, simulator.network.parameters()))
-    assert simulator.network_version == 1
-    simulator.update_network()
-    assert simulator.network_version == 3
-    assert not any(map(torch.equal, before, simulator.network.parameters()))
-    assert simulator.update_network() == {}
-
-
 def test_an_episode_that_did_not_end_teaches_nothing():
     simulator, _ = cotrain(0, 1)
     simulator.begin()
@@ -269,16 +262,6 @@ def test_the_rate_falls_to_zero_and_stays_there():
     assert rates == pytest.approx([2e-3, 1.5e-3, 0.5e-3, 0, 0, 0], abs=1e-12)
 
 
-def test_frozen_networks_ignore_update_network():
-    simulator = Simulator(
-        4, dataset="probe", network="probe", num_blocks=(4, 4), block_size=2, activation="relu"
-    )
-    simulator.seed(0)
-    walk(simulator, stream(0, "test masks"))
-    assert simulator.update_network() == {}
-    assert not any(p.requires_grad for p in simulator.network.parameters())
-
-
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
@@ -297,11 +280,3 @@ def test_frozen_networks_ignore_update_network():
 def test_impossible_settings_are_refused(settings, message):
     with pytest.raises(ValueError, match=message):
         Simulator(4, **COTRAIN | settings)
-
-
-def test_checking_settings_leaves_torchs_global_stream_alone():
-    torch.manual_seed(0)
-    expected = torch.rand(1)
-    torch.manual_seed(0)
-    weights.check_cotraining_settings({})
-    assert torch.equal(torch.rand(1), expected)

@@ -106,45 +106,12 @@ def test_a_controlled_price_ends_at_the_limit_on_the_probe(name, settings):
     assert last["reward/price"] > 0
 
 
-@pytest.mark.parametrize(
-    ("name", "settings", "agent_settings"),
-    [
-        (
-            "reinforce",
-            {"reward": "lagrangian", "reward_kwargs": {"cost_limit": 0.2}},
-            {"anneal": True},
-        ),
-        ("reinforce_lagrangian", {}, {"cost_limit": 0.2}),
-    ],
-)
-def test_dual_ascent_ends_near_the_limit_on_digits(name, settings, agent_settings):
-    tail, final, _ = mean_cost_at_the_end(name, settings, 150_000, batch_size=256, **agent_settings)
+def test_dual_ascent_ends_near_the_limit_on_digits():
+    tail, final, _ = mean_cost_at_the_end(
+        "reinforce_lagrangian", {}, 150_000, batch_size=256, cost_limit=0.2
+    )
     assert tail == pytest.approx(0.2, rel=0.06)
     assert final == pytest.approx(0.2, rel=0.06)
-
-
-@pytest.mark.parametrize("reward", ["lagrangian", "pid_lagrangian"])
-def test_a_limit_above_the_unconstrained_cost_drives_the_price_to_zero(reward):
-    settings = probe_with(reward, 1.0, initial_price=0.5)
-    _, _, last = mean_cost_at_the_end("reinforce", settings, 80_000, learning_rate=0.03)
-    assert last["reward/price"] == 0
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("limit", [0.1, 0.2, 0.4])
-@pytest.mark.parametrize(
-    ("reward", "arguments"),
-    [
-        ("pid_lagrangian", {}),
-        ("lagrangian", {"price_learning_rate": 0.1, "quadratic_weight": 0.3}),
-    ],
-)
-@pytest.mark.parametrize("name", ["reinforce", "sb3_ppo"])
-def test_the_mean_cost_ends_at_the_limit_on_digits(name, reward, arguments, limit):
-    settings = {"reward": reward, "reward_kwargs": {"cost_limit": limit, **arguments}}
-    tail, final, _ = mean_cost_at_the_end(name, settings, 400_000, batch_size=256, anneal=True)
-    assert tail == pytest.approx(limit, rel=0.02)
-    assert final == pytest.approx(limit, rel=0.03)
 
 
 def test_a_run_under_a_limit_says_so_in_its_result(tmp_path, capsys, monkeypatch):

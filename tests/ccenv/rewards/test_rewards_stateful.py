@@ -126,6 +126,7 @@ def test_a_price_is_found_again_from_its_level(price, scale):
 
 
 @given(costs=st.lists(st.floats(0, 1), min_size=1, max_size=40), limit=st.floats(0.05, 1))
+@settings(max_examples=30)
 def test_a_pid_controller_with_the_integral_alone_is_dual_ascent(costs, limit):
     plain = Lagrangian(limit, price_learning_rate=0.3, update_every=1)
     integral = PidLagrangian(
@@ -162,7 +163,7 @@ def test_a_quadratic_term_adds_to_the_price_what_is_in_excess_and_nothing_at_the
 
 @pytest.mark.parametrize("kind", [Lagrangian, PidLagrangian])
 @given(limit=st.floats(0.1, 0.9), half=st.floats(0.01, 3.0))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=5, deadline=None)
 def test_the_price_meets_the_limit_where_a_price_lowers_the_cost(kind, limit, half):
     rule, cost = kind(limit, update_every=1), 1.0
     for _ in range(4000):
@@ -175,7 +176,7 @@ def test_the_price_meets_the_limit_where_a_price_lowers_the_cost(kind, limit, ha
 
 @pytest.mark.parametrize("kind", [Lagrangian, PidLagrangian])
 @given(limit=st.floats(0.2, 1), share=st.floats(0, 0.95), initial=st.floats(0, 5))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=5, deadline=None)
 def test_a_limit_above_the_unconstrained_cost_drives_the_price_to_zero(kind, limit, share, initial):
     rule = kind(limit, initial_price=initial, update_every=1)
     for _ in range(3000):
@@ -184,7 +185,7 @@ def test_a_limit_above_the_unconstrained_cost_drives_the_price_to_zero(kind, lim
 
 
 @given(seeds=st.tuples(st.integers(0, 50), st.integers(0, 50)), share=st.floats(0, 1))
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=4, deadline=None)
 def test_the_potential_sums_to_what_the_image_alone_decides(network, seeds, share):
     simulator = seeded(network, "potential", num_fit_images=200)
     images, sums = torch.arange(16), []

@@ -1,15 +1,11 @@
-"""Laws of updates that land while requests are under way: snapshots, what is off, and threads."""
+"""Laws of updates that land while requests are under way: snapshots, and what is off."""
 
 import copy
-import threading
-import time
 
-import gymnasium as gym
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from stable_baselines3.common.env_checker import check_env
 
 import ccenv
 from ccenv.agents.dynamic_gate import DynamicGate
@@ -20,10 +16,8 @@ from ccenv.networks.core.mlp import GatedMLP
 from ccenv.networks.core.parameters import inactive_entries, only_entries, share_off
 from ccenv.networks.learning.training import CoTrainer
 from ccenv.simulator.evaluate import evaluate
-from ccenv.simulator.resume import restore_simulator, simulator_state
-from ccenv.simulator.rollout import collect_rollout, walk
+from ccenv.simulator.rollout import walk
 from ccenv.simulator.settings import make_simulator
-from ccenv.simulator.snapshots import Published, composite_of, serve
 
 BLOCKS = (6, 5, 4)
 SMALL = {"dataset": "digits", "num_blocks": BLOCKS, "block_size": 4, "weights": "cotrain"}
@@ -199,46 +193,6 @@ def test_an_unsafe_update_changes_answers_under_way():
     assert not torch.equal(logits, answer(before, simulator, masks))
 
 
-def is_whole(answers):
-    """Whether each request has read one version only."""
-    return all(len({version.number for version in one.read}) == 1 for one in answers)
-
-
-def test_two_threads_answer_from_whole_versions_only():
-    network = GatedMLP(16, (4, 4), 4, 5)
-    published, inputs = Published(network, 0.0), torch.rand(3, 16)
-    versions, stop = {0: published.read()}, threading.Event()
-
-    def learn():
-        generator, learning = stream(0, "steps"), copy.deepcopy(network)
-        while not stop.is_set():
-            with torch.no_grad():
-                for parameter in learning.parameters():
-                    parameter += 0.1 * torch.randn(parameter.shape, generator=generator)
-            version = published.publish(learning, float(generator.initial_seed() % 7))
-            versions[version.number] = version
-
-    def choose(policy, gate, look):
-        time.sleep(1e-4)
-        return look[:, :4] > look.mean() + 0.01 * policy
-
-    learner = threading.Thread(target=learn, daemon=True)
-    learner.start()
-    served, torn = [], []
-    while len({one.read[0].number for one in served}) < 4 or is_whole(torn):
-        served.append(serve(published, inputs, choose))
-        torn.append(serve(published, inputs, choose, each_gate=True))
-    stop.set()
-    learner.join()
-    with torch.no_grad():
-        assert is_whole(served)
-        for one in served:
-            whole = versions[one.read[0].number].network
-            assert torch.equal(whole(inputs, one.masks), one.logits)
-        for one in torn:
-            assert torch.equal(composite_of(one.read)(inputs, one.masks), one.logits)
-
-
 @pytest.mark.parametrize("kind", ["inactive", "unsafe"])
 def test_agents_learn_in_it_and_evaluation_lets_nothing_land(kind):
     simulator = simulator_of(kind, rows=16)
@@ -255,22 +209,8 @@ def test_agents_learn_in_it_and_evaluation_lets_nothing_land(kind):
     assert simulator.concurrent.state(begun=False) == numbers
 
 
-def test_a_resumed_one_goes_on_as_if_it_had_not_stopped():
-    first, second = simulator_of("inactive"), simulator_of("inactive")
-    warm(first)
-    restore_simulator(second, copy.deepcopy(simulator_state(first)))
-    told = [episode(simulator, masks_of(4))[-1].told for simulator in (first, second)]
-    assert all(torch.equal(told[0][name], told[1][name]) for name in told[0])
-    pairs = (one.network.state_dict().values() for one in (first, second))
-    assert all(map(torch.equal, *pairs))
-
-
-def test_every_view_has_it_and_info_tells_versions_and_what_may_be_written():
-    env = gym.make("ccenv:BlockSelectionConcurrent-v0", num_blocks=BLOCKS, block_size=4)
-    check_env(env.unwrapped, warn=True)
-    wanted = {**SMALL, "concurrent": "inactive"}
-    ccenv.check_vector_env(ccenv.BlockSelectionVectorEnv(4, **wanted))
-    many = ccenv.BlockSelectionVectorEnv(4, **wanted)
+def test_info_tells_versions_and_what_may_be_written():
+    many = ccenv.BlockSelectionVectorEnv(4, **SMALL, concurrent="inactive")
     many.reset(seed=0)
     masks = torch.zeros(4, 6, dtype=torch.bool).numpy()
     *_, info = many.step(masks)
@@ -287,8 +227,6 @@ def test_updates_of_another_network_are_refused():
         only_entries(simulator.trainer, inactive_entries(other, [])),
     ):
         pass
-    with pytest.raises(ValueError, match="got another's"):
-        Published(simulator.network).publish(other)
     simulator.trainer = CoTrainer(other)
     with pytest.raises(ValueError, match="one of another network"):
         episode(simulator, masks_of(4))
@@ -307,8 +245,3 @@ def test_settings_that_cannot_be_are_refused(given, message):
         make_simulator(2, {**SMALL, "concurrent": "inactive", **given})
     with pytest.raises(RuntimeError, match="a finished episode"):
         simulator_of("inactive").concurrent.composite()
-
-
-def test_rollouts_of_it_are_as_others():
-    rollout = collect_rollout(simulator_of("inactive"), Reinforce(CONCURRENT), stream(0, "x"))
-    assert rollout.masks.shape == (3, 4, 6)

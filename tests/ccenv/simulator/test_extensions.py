@@ -1,15 +1,15 @@
-"""Laws of settings that go together: context, concurrent and oblivious on one simulator."""
+"""Laws of one trace for all inputs, and of context, concurrent and oblivious on one simulator."""
 
 import copy
 
-import gymnasium as gym
 import pytest
 import torch
-from gymnasium.utils.env_checker import check_env
 
-import ccenv
 from ccenv.agents.dynamic_gate import DynamicGate
+from ccenv.agents.noisy_topk import NoisyTopK
+from ccenv.agents.reference_policies import BlockDropout
 from ccenv.agents.reinforce import Reinforce
+from ccenv.agents.topk import TopK
 from ccenv.base.masks import full_mask, random_mask
 from ccenv.base.seeding import stream
 from ccenv.simulator.evaluate import evaluate, evaluate_context
@@ -141,13 +141,6 @@ def test_a_policy_that_learns_between_gates_sees_prices():
     assert not simulator.pending
 
 
-@pytest.mark.parametrize("settings", TOGETHER[1:3], ids=str)
-def test_every_view_has_combinations(settings):
-    wanted = SMALL | settings
-    check_env(gym.make("ccenv:BlockSelection-v0", **wanted).unwrapped)
-    ccenv.check_vector_env(ccenv.BlockSelectionVectorEnv(4, **wanted))
-
-
 @pytest.mark.parametrize(("settings", "reason"), APART, ids=str)
 def test_what_would_tell_inputs_apart_is_refused_beside_oblivious_before_anything_is_loaded(
     settings, reason
@@ -180,3 +173,81 @@ def test_a_plain_simulator_has_no_extensions_and_none_of_their_abilities():
     assert [getattr(simulator, name) for name in EXTENSIONS] == [None] * 3
     with pytest.raises(TypeError, match="with a context, got none"):
         simulator.at(cost_weight=1.0)
+
+
+EXPERTS = {"num_experts": 6, "expert_size": 4, "channels": [2, 4], "first_units": 4}
+PLACES = {
+    "mlp": {"num_blocks": (4, 6), "block_size": 4},
+    "experts": {"network": "experts", "network_kwargs": EXPERTS},
+    "resnet": {"network": "resnet", "network_kwargs": {"depth": 8, "width": 4}},
+    "probe-exit": {"network": "probe-exit", "dataset": "probe"},
+}
+
+
+def placed(name, rows=24, **more):
+    simulator = Simulator(rows, **{"dataset": "digits", "weights": "cotrain"} | PLACES[name] | more)
+    simulator.seed(0)
+    return simulator
+
+
+def walked(simulator, masks):
+    simulator.begin(torch.arange(len(masks[0])))
+    return [simulator.step(mask) for mask in masks]
+
+
+@pytest.mark.parametrize("name", PLACES)
+def test_every_input_leaves_the_same_trace_and_has_the_answer_that_its_masks_say(name):
+    plain = placed(name)
+    masks = [random_mask(24, n, 0.5, stream(g, "m")) for g, n in enumerate(plain.num_blocks)]
+    expected = walked(plain, masks)
+    wrapped = placed(name).obliviously()
+    found = walked(wrapped, masks)
+    torch.testing.assert_close(
+        found[-1].outcome.logits, expected[-1].outcome.logits, atol=1e-5, rtol=1e-5
+    )
+    # Unwrapped, inputs are told apart by what they touch.
+    assert any(len(step.outcome.mask.unique(dim=0)) > 1 for step in expected)
+    assert all(len(seen.unique(dim=0)) == 1 for seen in wrapped.oblivious.trace)
+    first = [seen[0].tolist() for seen in wrapped.oblivious.trace]
+    walked(wrapped, [~mask for mask in masks])
+    assert [seen[0].tolist() for seen in wrapped.oblivious.trace] == first
+    assert (found[-1].outcome.macs == plain.dense_macs).all()
+
+
+def test_slots_are_filled_up_billed_and_hide_how_many_blocks_were_asked_for():
+    wrapped = placed("mlp").obliviously(3)
+    masks = [random_mask(24, n, 0.3, stream(n, "masks")) for n in (4, 6)]
+    few = [mask & (mask.int().cumsum(dim=1) <= 3) for mask in masks]
+    found, expected = walked(wrapped, masks), walked(placed("mlp"), few)
+    torch.testing.assert_close(found[-1].outcome.logits, expected[-1].outcome.logits)
+    assert all((step.outcome.mask.sum(dim=1) == 3).all() for step in found)
+    assert [len(seen.unique(dim=0)) for seen in wrapped.oblivious.trace] == [1, 1]
+    assert [seen.shape[1] for seen in wrapped.oblivious.trace] == [4 + 3, 6 + 3]
+    assert wrapped.oblivious.num_reads == [4, 6]
+    # 64 pixels to 3 blocks of 4, these to 3 blocks of 4, these to 10 classes.
+    assert found[-1].outcome.macs.unique().tolist() == [64 * 12 + 12 * 12 + 12 * 10]
+
+
+def test_a_policy_is_judged_under_it_as_it_is_and_pays_more():
+    simulator = placed("mlp")
+    agent = BlockDropout(simulator, keep_probability=0.5)
+    plain, wrapped = evaluate(simulator, agent), evaluate(simulator.obliviously(), agent)
+    assert wrapped.error == pytest.approx(plain.error, abs=3 / plain.num_images)
+    assert (wrapped.compute_cost, wrapped.density) == (pytest.approx(1), (1.0, 1.0))
+    assert plain.compute_cost < 0.6
+
+
+@pytest.mark.parametrize("make", [TopK, NoisyTopK])
+def test_a_network_that_learns_along_learns_from_what_was_chosen(make):
+    plain, wrapped = placed("experts"), placed("experts").obliviously()
+    for simulator in (plain, wrapped):
+        agent = make(simulator, num_kept=2)
+        collect_rollout(simulator, agent, agent.generator)
+        simulator.update_network()
+    pairs = zip(plain.network.parameters(), wrapped.network.parameters(), strict=True)
+    assert all(torch.allclose(a, b, atol=1e-5) for a, b in pairs)
+
+
+def test_what_cannot_be_hidden_is_refused():
+    with pytest.raises(ValueError, match=r"slots in 1\.\.num_blocks"):
+        placed("mlp").obliviously(5)

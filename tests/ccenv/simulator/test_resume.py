@@ -38,6 +38,7 @@ COTRAIN = {
     "batch_size": BATCH,
     "eval_every": 2 * BATCH,
 }
+BEST = {"keep_best": True, "eval_every": BATCH}
 SMALL = {"rloo": {"num_kept": 1}, "magnitude": {"target_density": 0.25}}
 LEARNERS = [name for name in AGENTS if resolve(name, AGENTS, "agent").learns]
 ALONG = [name for name in LEARNERS if name != "imitation"]
@@ -114,13 +115,34 @@ def folder_of(tmp_path):
     return place
 
 
-@pytest.mark.parametrize("agent", LEARNERS)
-def test_a_stopped_run_of_every_learning_agent_ends_as_if_it_had_never_stopped(
-    agent, tmp_path, monkeypatch
+CASES = {
+    **{name: (name, PROBE, 4, 2) for name in LEARNERS},
+    **{f"{name} along": (name, COTRAIN, 4, 2) for name in ("fixed_mask", "reinforce", "sb3_a2c")},
+    "a multiplier": ("reinforce", PROBE | {"reward": "lagrangian"}, 4, 2),
+    "a controller": ("reinforce", PROBE | {"reward": "pid_lagrangian"}, 4, 2),
+    "a potential": ("reinforce", PROBE | {"reward": "potential"}, 4, 2),
+    "the best, lost": ("reinforce", PROBE | BEST | {"learning_rate": 0.3}, 3, 1),
+    "the best, found": ("reinforce", PROBE | BEST | {"learning_rate": 0.3}, 5, 1),
+    "the best, along": ("reinforce", COTRAIN | BEST, 3, 1),
+    "long rollouts": ("sb3_ppo", PROBE | {"images": 12 * BATCH, "n_steps": 4}, 8, 2),
+    "a falling rate": ("sb3_ppo", PROBE | {"anneal": True, "n_epochs": 3}, 4, 2),
+    **{
+        f"{name} along, slowly": pytest.param(name, COTRAIN, 4, 2, marks=pytest.mark.slow)
+        for name in WHILE_THE_NETWORK_LEARNS
+    },
+}
+"""What is stopped -> agent, settings, the batch of the stop, batches between two checkpoints."""
+
+
+@pytest.mark.parametrize(("agent", "settings", "stop", "every"), CASES.values(), ids=CASES)
+def test_a_stopped_run_ends_as_if_it_had_never_stopped(
+    agent, settings, stop, every, tmp_path, monkeypatch
 ):
-    whole, stopped = plans(tmp_path, agent, PROBE)
-    expected = carry_out(whole)
-    assert_same_end(with_stops(monkeypatch, stopped, [4 * BATCH]), expected)
+    whole, stopped = plans(tmp_path, agent, settings)
+    expected = carry_out(whole, every=every * BATCH)
+    found = with_stops(monkeypatch, stopped, [stop * BATCH], every=every * BATCH)
+    assert_same_end(found, expected)
+    assert found.get("kept_at") == expected.get("kept_at")
 
 
 def test_so_does_one_that_is_stopped_again_and_again(tmp_path, monkeypatch):
@@ -135,54 +157,6 @@ def test_so_does_one_that_is_stopped_again_and_again(tmp_path, monkeypatch):
     assert_same_end(found, expected)
     # Those that a checkpoint knew, and the last.
     assert len(list(folder_of(tmp_path).glob("events.*"))) == 4
-
-
-@pytest.mark.parametrize(
-    "agent",
-    [
-        *("fixed_mask", "reinforce", "sb3_a2c"),
-        *(pytest.param(name, marks=pytest.mark.slow) for name in WHILE_THE_NETWORK_LEARNS),
-    ],
-)
-def test_so_it_does_while_the_network_learns_along(agent, tmp_path, monkeypatch):
-    whole, stopped = plans(tmp_path, agent, COTRAIN)
-    expected = carry_out(whole)
-    assert_same_end(with_stops(monkeypatch, stopped, [4 * BATCH]), expected)
-
-
-@pytest.mark.parametrize(
-    ("agent", "reward"),
-    [
-        ("reinforce", "lagrangian"),
-        ("reinforce", "pid_lagrangian"),
-        ("sb3_a2c", "lagrangian"),
-        ("reinforce", "potential"),
-    ],
-)
-def test_so_it_does_with_a_reward_that_remembers(agent, reward, tmp_path, monkeypatch):
-    whole, stopped = plans(tmp_path, agent, PROBE | {"reward": reward})
-    expected = carry_out(whole)
-    assert_same_end(with_stops(monkeypatch, stopped, [4 * BATCH]), expected)
-
-
-@pytest.mark.parametrize("stop", [3, 5])
-@pytest.mark.parametrize("settings", [PROBE | {"learning_rate": 0.3}, COTRAIN])
-def test_so_it_does_where_the_best_is_kept(settings, stop, tmp_path, monkeypatch):
-    given = settings | {"keep_best": True, "eval_every": BATCH}
-    whole, stopped = plans(tmp_path, "reinforce", given)
-    expected = carry_out(whole, every=BATCH)
-    found = with_stops(monkeypatch, stopped, [stop * BATCH], every=BATCH)
-    assert_same_end(found, expected)
-    assert found["kept_at"] == expected["kept_at"]
-
-
-@pytest.mark.parametrize("settings", [{"n_steps": 4}, {"anneal": True, "n_epochs": 3}])
-def test_so_it_does_with_several_episodes_a_rollout_and_a_falling_rate(
-    settings, tmp_path, monkeypatch
-):
-    whole, stopped = plans(tmp_path, "sb3_ppo", PROBE | {"images": 12 * BATCH} | settings)
-    expected = carry_out(whole)
-    assert_same_end(with_stops(monkeypatch, stopped, [8 * BATCH]), expected)
 
 
 def test_a_run_whose_last_checkpoint_is_its_end_is_judged_again_alike(tmp_path, monkeypatch):
@@ -214,25 +188,24 @@ def test_a_process_that_is_killed_leaves_what_another_one_goes_on_from(tmp_path)
     assert_same_end(carry_out(stopped), expected)
 
 
-def test_a_finished_run_leaves_no_checkpoint_and_starts_anew_when_asked_again(tmp_path, capsys):
-    whole, _ = plans(tmp_path, "reinforce", PROBE)
+def stopped_at(monkeypatch, plan, images):
+    """Starts a plan, which stops there."""
+    with monkeypatch.context() as patch:
+        stop_at(patch, images)
+        with pytest.raises(StoppedError):
+            carry_out(plan)
+
+
+def test_a_run_starts_anew_where_it_has_ended_or_is_told_to(tmp_path, monkeypatch, capsys):
+    whole, stopped = plans(tmp_path, "reinforce", PROBE)
     carry_out(whole)
     assert not checkpoint.checkpoint_path(whole.folder()).exists()
-    again = carry_out(whole)
-    assert again["images_seen"] == IMAGES
-    assert "goes on" not in capsys.readouterr().err
-    assert len(list(whole.folder().glob("events.*"))) == 1
-
-
-def test_a_run_that_is_told_to_start_anew_does(tmp_path, monkeypatch, capsys):
-    _, stopped = plans(tmp_path, "reinforce", PROBE)
-    with monkeypatch.context() as patch:
-        stop_at(patch, 4 * BATCH)
-        with pytest.raises(StoppedError):
-            carry_out(stopped)
+    assert carry_out(whole)["images_seen"] == IMAGES
+    stopped_at(monkeypatch, stopped, 4 * BATCH)
     carry_out(stopped, resume=False)
     assert "goes on" not in capsys.readouterr().err
-    assert len(list(stopped.folder().glob("events.*"))) == 1
+    for plan in (whole, stopped):
+        assert len(list(plan.folder().glob("events.*"))) == 1
 
 
 @pytest.mark.parametrize("damage", ["cut", "text", "other code", "other weights", "other agent"])
@@ -241,10 +214,7 @@ def test_a_checkpoint_that_does_not_fit_is_told_of_and_the_run_starts_anew(
 ):
     whole, stopped = plans(tmp_path, "reinforce", PROBE)
     expected = carry_out(whole)
-    with monkeypatch.context() as patch:
-        stop_at(patch, 4 * BATCH)
-        with pytest.raises(StoppedError):
-            carry_out(stopped)
+    stopped_at(monkeypatch, stopped, 4 * BATCH)
     path = checkpoint.checkpoint_path(stopped.folder())
     if damage == "cut":
         path.write_bytes(path.read_bytes()[:-100])
@@ -279,10 +249,7 @@ def test_a_flipped_bit_in_the_last_checkpoint_costs_what_came_after_the_one_befo
 ):
     whole, stopped = plans(tmp_path, "reinforce", PROBE)
     expected = carry_out(whole)
-    with monkeypatch.context() as patch:
-        stop_at(patch, 5 * BATCH)
-        with pytest.raises(StoppedError):
-            carry_out(stopped)
+    stopped_at(monkeypatch, stopped, 5 * BATCH)
     last = checkpoint.checkpoint_path(stopped.folder())
     flip_a_bit(last)
     if both:
@@ -324,41 +291,21 @@ def test_a_cache_that_cannot_be_written_in_is_refused_before_a_run_starts(
 
 
 STRANGE = '''
-from typing import ClassVar
-
 import torch
 
-from ccenv.agents.base import Agent
-from ccenv.agents.distributions import IndependentBlocks, keep_probability
+from ccenv.agents.reinforce import Reinforce
 
 
-class Table(Agent):
-    """Learns one keep probability for each block, kept in a list of tensors."""
+class Table(Reinforce):
+    """Remembers in a list of tensors, and tells that."""
 
     def __init__(self, env, *, seed=0):
         super().__init__(env, seed=seed)
-        self.scores = [torch.zeros(n, requires_grad=True) for n in self.num_blocks]
-        self.optimizer = torch.optim.Adam(self.scores, lr=0.1)
-        self.baseline = None
-
-    def distribution(self, observation, layer):
-        probability = keep_probability(self.scores[layer])
-        return IndependentBlocks(probability.expand(len(observation), -1))
+        self.returns = [torch.zeros(())]
 
     def update(self, rollout):
-        returns = rollout.returns[0].mean() + 0.1 * torch.rand(())
-        self.baseline = returns if self.baseline is None else 0.9 * self.baseline + 0.1 * returns
-        loss = torch.zeros(())
-        for layer, mask in enumerate(rollout.actions):
-            log_prob = self.distribution(rollout.observations[layer], layer).log_prob(mask)
-            loss = loss - (log_prob * (rollout.returns[layer] - self.baseline)).mean()
-        self.optimizer.zero_grad()
-        loss.backward()
-        self.optimizer.step()
-        return {"loss": loss.item()}
-
-    def parameters(self):
-        return {f"scores_{i}": s for i, s in enumerate(self.scores)}
+        self.returns[0] += rollout.returns.mean() + 0.1 * torch.rand(())
+        return super().update(rollout) | {"returns": self.returns[0].item()}
 
 
 class Secretive(Table):

@@ -60,8 +60,8 @@ def test_a_word_that_is_gone_is_answered_with_the_reason(word, capsys):
 
 
 def test_the_words_behind_the_command_reach_the_program(capsys):
-    assert cli.main(["list", "networks", "--json"]) == 0
-    assert "mlp" in json.loads(capsys.readouterr().out)
+    assert cli.main(["list", "views", "--json"]) == 0
+    assert "menu" in json.loads(capsys.readouterr().out)
 
 
 def test_a_programs_exit_status_is_the_commands(monkeypatch):

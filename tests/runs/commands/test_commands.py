@@ -12,7 +12,6 @@ from ccenv.runs.config.command import command_line, read_config
 from ccenv.runs.config.settings import make_plan
 from ccenv.runs.config.values import parse_pairs
 from ccenv.runs.engine import run
-from ccenv.runs.engine.collect_runs import gather_folders
 from ccenv.runs.store import folder as run_folder
 
 PLANS = (
@@ -84,12 +83,15 @@ def test_seeds_are_trained_judged_again_and_drawn(tmp_path, monkeypatch, capsys)
     page = tmp_path / "two.html"
     assert inspect.main([first["folder"], second["folder"], "--out", str(page)]) == 0
     assert "reinforce, seed 1" in page.read_text()
-    comparison = gather_folders([tmp_path / "logs"], "mine", "sampled")
-    assert {label: len(runs) for label, runs in comparison.results.items()} == {"reinforce": 2}
+    drawn = []
+    monkeypatch.setattr(plot, "publish", lambda *given: drawn.append(given) or "the table")
     assert plot.main([str(tmp_path / "logs"), "--out", str(tmp_path), "--name", "mine"]) == 0
-    page = (tmp_path / "mine" / "index.html").read_text()
-    assert "See an input" in page
-    assert (tmp_path / "mine" / "front.svg").exists()
+    ((comparison, report),) = drawn
+    assert {label: len(runs) for label, runs in comparison.results.items()} == {"reinforce": 2}
+    assert report == tmp_path / "mine"
+    said = capsys.readouterr()
+    assert said.out.endswith("\nthe table\n")
+    assert f"report: {report / 'index.html'}" in said.err
 
 
 def test_a_folder_without_finished_runs_is_not_drawn(tmp_path, capsys):

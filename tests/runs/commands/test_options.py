@@ -26,8 +26,6 @@ SHOWN_BY = {
     "ccenv/deploy/masked_form.py": ("export",),
     "runs/tensorboard/tracking.py": ("train",),
     "runs/commands/cli.py": tuple(COMMANDS),
-    "runs/commands/leaks.py": ("analyze",),
-    "runs/commands/retrieval.py": ("analyze",),
     "runs/experiment.py": ("benchmark",),
     "runs/speed/benchmark.py": ("benchmark",),
     "runs/engine/machines/": ("compare",),
@@ -115,15 +113,6 @@ def test_no_parser_takes_an_abbreviated_option(path):
     for call in calls(path, ["ArgumentParser", "add_parser"]):
         given = {keyword.arg: ast.unparse(keyword.value) for keyword in call.keywords}
         assert given.get("allow_abbrev") == "False", ast.unparse(call)
-
-
-@pytest.mark.parametrize("name", COMMANDS)
-def test_a_command_does_not_know_the_beginning_of_an_option(name, capsys):
-    parser = parser_of(program_of(name))
-    for below in (parser, *commands_of(parser).values()):
-        longest = max(below._option_string_actions, key=len)
-        assert below._parse_optional(longest)[0] is not None
-        assert below._parse_optional(longest[:-1])[0] is None
 
 
 @pytest.mark.parametrize(

@@ -15,8 +15,7 @@ from ccenv.base.registry import resolve
 from ccenv.runs.config.settings import make_plan
 from ccenv.runs.engine.distributed import BY_RANKS, Watch, digest
 from ccenv.runs.engine.errors import StoppedError
-from ccenv.runs.engine.ranked import run_by
-from ccenv.runs.engine.run import Options
+from ccenv.runs.engine.run import Options, run_by
 from ccenv.runs.mask_tables.build import build_table, help_table
 from ccenv.simulator.simulator import Simulator
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from ccenv.runs.commands import compare
-from ccenv.runs.engine import run_jobs
+from ccenv.runs.engine import run
 from ccenv.runs.engine.jobs import Shard, make_jobs, read_shard
 from ccenv.runs.engine.machines import engines, remote
 from ccenv.runs.engine.machines.pool import work
@@ -52,8 +52,9 @@ def place(tmp_path, monkeypatch):
     (tmp_path / "toy_engines.py").write_text(TOY)
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.setenv("PYTHONPATH", ":".join([str(tmp_path), str(ROOT), *sys.path]))
-    monkeypatch.setattr(run_jobs, "run_all", lambda tasks, workers: closing(map(work, tasks)))
-    # Figures take longer than the runs.
+    monkeypatch.setattr(engines, "run_all", lambda tasks, workers: closing(map(work, tasks)))
+    # Clocks and figures take longer than the runs.
+    monkeypatch.setattr(run, "latencies", lambda env, agent: [])
     monkeypatch.setattr(compare, "publish", lambda *given: "")
     monkeypatch.setattr(compare, "write_sweep", lambda *given: "")
     yield tmp_path

@@ -1,33 +1,230 @@
-"""Extensions of the environment as settings of runs: trained, judged and validated."""
+"""Laws of runs of every kind: trained, exported where that can be, and found again by a replay."""
 
+import functools
 import json
 from pathlib import Path
 
 import pytest
+import torch
 
+from ccenv.agents.reinforce import Reinforce
+from ccenv.base.checked_file import read_checked, write_checked
+from ccenv.data import load_split
+from ccenv.data.toy import PROBE_SETTINGS
+from ccenv.deploy.export import SkippingClassifier
 from ccenv.runs.analysis.leaks import leaks_of_run
 from ccenv.runs.commands import train
-from ccenv.runs.commands.validate import validate
 from ccenv.runs.config.settings import make_plan
 from ccenv.runs.config.values import parse_pairs
+from ccenv.runs.engine import run
+from ccenv.runs.engine.metadata import NUM_VALUES, grid
+from ccenv.runs.engine.run import Options
+from ccenv.runs.replay.verdicts import validate
+from ccenv.runs.report.tables import memory_tables
+from ccenv.runs.stats.cost_points import RIVALS, make_point
+from ccenv.runs.stats.rows import make_rows
+from ccenv.runs.store.folder import RESULT
 from ccenv.runs.store.identity import whole_config
+from ccenv.runs.store.seal import sealed
+from ccenv.simulator.context import read_context
 
-SHORT = ["dataset=digits", "num_blocks=4,4", "block_size=4"]
-
-
-@pytest.fixture(autouse=True)
-def _no_clock(monkeypatch):
-    monkeypatch.setattr("ccenv.runs.engine.run.latencies", lambda env, agent: ["timed"])
-
-
-def run(tmp_path, capsys, agent, *pairs, images=512, batch_size=64):
-    sizes = [f"images={images}", f"batch_size={batch_size}", f"log_dir={tmp_path}"]
-    code = train.main([agent, *SHORT, *pairs, *sizes, "--json"])
-    shown = capsys.readouterr()
-    return json.loads(shown.out) if code == 0 else shown.err
+SHORT = {"images": 128, "batch_size": 64}
+DIGITS = {"dataset": "digits", "weights": "cotrain"}
+MLP = DIGITS | {"num_blocks": (4, 4), "block_size": 4}
+RIVAL = DIGITS | {"weights_kwargs": {"schedule_updates": "run"}}
+LAYER_INPUT = DIGITS | {"observation": "layer_input"}
+RESNET = DIGITS | {"network": "resnet", "network_kwargs": {"depth": 8, "width": 4}}
+# Probes have weights of their own: frozen, and nobody waits until they are learned.
+PROBE = {"dataset": "probe", "weights": "frozen"}
+PRICES = {"cost_weight": (0.05, 5)}
 
 
-@pytest.mark.parametrize(("name", "value"), [("concurrent", "unsafe"), ("oblivious", [1, 2])])
+def sized(network, **sizes):
+    return {"network": network, "network_kwargs": sizes}
+
+
+KINDS = {
+    "conv": ("reinforce", DIGITS | sized("conv", channels=(8, 8), num_blocks=4, strides=(1, 2))),
+    "experts": ("reinforce", DIGITS | sized("experts", num_experts=4, channels=(4, 8))),
+    "resnet": ("reinforce", RESNET),
+    "vit": ("reinforce", DIGITS | sized("vit", depth=1, dim=16, num_heads=2)),
+    "probe-residual": ("reinforce", PROBE | {"network": "probe-residual"}),
+    "probe-exit": ("reinforce", PROBE | {"network": "probe-exit"}),
+    "a summary": ("reinforce", RESNET | {"observation": "summary"}),
+    "an own observation": ("reinforce", RESNET | {"observation": "own_networks:brightness"}),
+    "an own network": (
+        "reinforce",
+        sized("own_networks:own_resnet", width=2) | {"dataset": "digits", "weights": "frozen"},
+    ),
+    "pruned": ("dense", RIVAL | sized("pruned", units=16, macs=200)),
+    "cascade": ("confidence", RIVAL | sized("cascade", first=4, then=8)),
+    "early_exit": (
+        "confidence",
+        RIVAL | sized("early_exit", units=(8, 8, 8)) | {"stop_shares": (0.5, 0.2)},
+    ),
+    "noisy_topk": ("noisy_topk", LAYER_INPUT | sized("experts", num_experts=4, expert_size=4)),
+    "act": ("act", LAYER_INPUT | sized("pondering", units=8, num_steps=3)),
+    "prices": ("reinforce", PROBE_SETTINGS | {"context": PRICES}),
+    "budgets": ("sb3_ppo", PROBE_SETTINGS | {"context": {"budget": (0.2, 0.8)}}),
+    "prices and one trace": (
+        "actor_critic",
+        MLP | {"oblivious": "all", "context": {"cost_weight": (0.1, 10)}},
+    ),
+    "slots": ("reinforce", MLP | {"oblivious": 3}),
+    "between gates": (
+        "dynamic_gate",
+        MLP | {"num_kept": 2, "concurrent": "unsafe", "images": 2560, "batch_size": 16},
+    ),
+}
+TIMED = [{"batch_size": 1, "milliseconds": 1.0, "speedup": 1.0}]
+HIDDEN = ("prices and one trace", "slots")
+"""Kinds whose blocks tell nothing: neither timed nor exported."""
+
+OWN = '''
+import torch
+
+from ccenv.networks.vision.residual import resnet
+
+
+def brightness(network, state):
+    """The mean of the input, and at later gates its spread too."""
+    pixels = state.images_by_row.flatten(1)
+    columns = [pixels.mean(dim=1), pixels.std(dim=1)][: 1 + (state.layer > 0)]
+    return torch.stack(columns, dim=1)
+
+
+def own_resnet(input_shape, num_classes, width=4):
+    network = resnet(input_shape, num_classes, depth=8, width=width)
+    network.has_own_weights = True
+    return network
+'''
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """Carries a kind out once for all tests: its name -> the run's folder and result."""
+    place = tmp_path_factory.mktemp("kinds")
+    (place / "own_networks.py").write_text(OWN)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(place))
+        patch.setattr(run, "latencies", lambda env, agent: TIMED)
+
+        @functools.cache
+        def carry_out(kind):
+            agent, settings = KINDS[kind]
+            plan = make_plan(agent, SHORT | settings | {"log_dir": str(place / "logs")})
+            result = run.run(plan, options=Options(export=True))
+            return Path(result["folder"]), result
+
+        yield carry_out
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_run_of_every_kind_stands_and_leaves_a_classifier_where_something_is_skipped(
+    kind, trained
+):
+    folder, result = trained(kind)
+    rows = validate(folder, ["own_networks"])
+    assert [row.problems for row in rows] == [(), ()]
+    assert {row.policy for row in rows} == {"replayed"}
+    assert rows[0].basis["memory_bytes"] == "recomputed"
+    assert result["latency"] == ([] if kind in HIDDEN else TIMED)
+    file = folder / "checkpoint" / "classifier.safetensors"
+    if kind in HIDDEN:
+        assert not file.exists()
+        return
+    classifier = SkippingClassifier.load(file, trust=["own_networks"])
+    images, _ = load_split(result["settings"]["environment"]["dataset"], "test").batch(
+        torch.arange(5)
+    )
+    context = {"prices": {"cost_weight": 1.0}, "budgets": {"budget": 0.5}}
+    assert len(classifier(images, **context.get(kind, {}))) == 5
+
+
+def test_what_is_looked_at_and_a_network_are_named_with_their_code_and_cost(trained):
+    _, result = trained("an own observation")
+    assert result["policy_macs"] == [1, 2, 2]
+    assert "own_networks:brightness" in result["code"]
+    assert "own_networks:own_resnet" in trained("an own network")[1]["code"]
+
+
+@pytest.mark.parametrize("kind", ["resnet", "probe-exit"])
+def test_an_interrupted_run_ends_as_if_it_had_never_stopped(kind, trained, monkeypatch, tmp_path):
+    agent, settings = KINDS[kind]
+    four = SHORT | settings | {"images": 256}
+    plans = [make_plan(agent, four | {"log_dir": str(tmp_path / name)}) for name in "ab"]
+    monkeypatch.setattr(run, "latencies", lambda env, agent: [])
+    kept = Options(checkpoint_every=64)
+    whole = run.run(plans[0], options=kept)
+    update, updates = Reinforce.update, []
+
+    def stops(self, rollout):
+        updates.append(rollout)
+        if len(updates) == 3:
+            raise KeyboardInterrupt
+        return update(self, rollout)
+
+    monkeypatch.setattr(Reinforce, "update", stops)
+    with pytest.raises(KeyboardInterrupt):
+        run.run(plans[1], options=kept)
+    found = run.run(plans[1], options=kept)
+    # Two updates were stored, so two are left of four.
+    assert len(updates) == 3 + 2
+    assert found["evaluations"] == whole["evaluations"]
+    assert found["block_use"] == whole["block_use"]
+
+
+WRONG = [
+    (["network=resnet", "network_kwargs.dept=8"], "did you mean 'depth'?"),
+    (["network=resnet", "network_kwargs.depth=9"], "depth to be 6 n + 2"),
+    (["network=resnet", "num_blocks=4"], "expected no num_blocks beside this network"),
+    (["network=resnet", "network_kwargs=8"], "network_kwargs to be"),
+    (["network=resnt"], "did you mean 'resnet'?"),
+    (["network=probe-exit"], "expected dataset='probe'"),
+    (["network=resnet", "weights=shipped"], "shipped"),
+    (["network=resnet", "weights=cotrain", "observation=json:nothing"], "nothing"),
+    (["context.price=[1,2]"], "price"),
+    (["context.cost_weight=[5,0.05]"], "cost_weight in context to be a number or"),
+    (["context.budget=[0.1,1.5]"], "budget in (0, 1]"),
+    (["context=0.5"], "context to be a dict, got 0.5"),
+    (["context.distribution=uniform"], "expected cost_weight or budget in context"),
+    (["contxt.cost_weight=1"], "did you mean 'context'"),
+    (["context.cost_weight=[0.1,1]", "reward=negative_nll"], "a reward with a term 'cost'"),
+    (
+        ["context.cost_weight=[0.1,1]", "reward_kwargs.cost_weight=0.5"],
+        "cost_weight in context or in reward_kwargs, got both",
+    ),
+    (["concurrent=inactiv"], "did you mean 'inactive'"),
+    (["concurrent=2"], "kind of concurrent updates"),
+    (["concurrent=inactive"], "expected weights='cotrain' beside concurrent"),
+    (["oblivious=some"], "oblivious to be 'all', or blocks in slots"),
+    (["oblivious=0"], "got 0"),
+    (["oblivious=2", "concurrent=inactive"], "tells inputs apart, got concurrent"),
+    (["oblivious=2", "context.budget=0.5"], "tells inputs apart, got context"),
+    (["oblivous=2"], "did you mean 'oblivious'"),
+    (["oblivious=5", "weights=cotrain", "num_blocks=4,4"], "expected slots in 1..num_blocks"),
+]
+
+
+@pytest.mark.parametrize(("words", "hint"), WRONG)
+def test_what_a_network_or_a_kind_cannot_do_is_told_in_a_line_and_nothing_is_written(
+    words, hint, tmp_path, capsys
+):
+    assert train.main(["reinforce", *words, f"log_dir={tmp_path / 'logs'}"]) == 2
+    said = capsys.readouterr().err
+    assert hint in said
+    assert said.count("ccenv train:") == 1
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("concurrent", "unsafe"),
+        ("oblivious", [1, 2]),
+        ("context", {"cost_weight": [0.05, 5], "distribution": "uniform"}),
+    ],
+)
 def test_a_kind_is_in_the_plan_and_tells_runs_apart_and_none_is_the_run_of_before(name, value):
     plan, plain = make_plan("reinforce", {name: value}), make_plan("reinforce", {name: None})
     assert plan.environment[name] == value
@@ -36,60 +233,121 @@ def test_a_kind_is_in_the_plan_and_tells_runs_apart_and_none_is_the_run_of_befor
     assert whole_config("reinforce", plan.chosen(), 0)["environment"][name] == value
 
 
-@pytest.mark.parametrize(
-    ("pairs", "message"),
-    [
-        (["concurrent=inactiv"], "did you mean 'inactive'"),
-        (["concurrent=2"], "kind of concurrent updates"),
-        (["oblivious=some"], "oblivious to be 'all', or blocks in slots"),
-        (["oblivious=0"], "got 0"),
-        (["oblivious=2", "concurrent=inactive"], "tells inputs apart, got concurrent"),
-        (["oblivious=2", "context.budget=0.5"], "tells inputs apart, got context"),
-        (["oblivous=2"], "did you mean 'oblivious'"),
-    ],
-)
-def test_a_wrong_kind_is_refused_before_anything_is_built(pairs, message):
-    with pytest.raises(ValueError, match=message):
-        make_plan("reinforce", parse_pairs(pairs))
+def test_prices_of_the_command_line_are_those_of_the_plan():
+    given = parse_pairs(["context.cost_weight=[0.05,5]", "context.distribution=uniform"])
+    assert given == {"context": {"cost_weight": [0.05, 5], "distribution": "uniform"}}
+    other = make_plan("reinforce", {"context": {"cost_weight": [0.05, 4]}})
+    assert make_plan("reinforce", {"context": PRICES}).key() != other.key()
 
 
-def test_what_the_network_cannot_do_is_told_in_a_line_and_nothing_is_written(tmp_path, capsys):
-    for pairs, message in [
-        (["concurrent=inactive"], "expected weights='cotrain' beside concurrent"),
-        (["oblivious=5", "weights=cotrain"], "expected slots in 1..num_blocks"),
-    ]:
-        assert message in run(tmp_path, capsys, "reinforce", *pairs)
-    assert not list(tmp_path.iterdir())
+def test_a_run_is_judged_at_a_grid_of_prices_with_a_line_for_each(trained):
+    _, result = trained("prices")
+    verdicts = result["context"]["cost_weight"]
+    assert [at["value"] for at in verdicts] == grid(read_context(PRICES)["cost_weight"])
+    assert {at["split"] for at in verdicts} == {"test"}
+    lines = train.summary(result).splitlines()
+    assert len(lines) == 3 + NUM_VALUES
+    assert lines[2].startswith("cost_weight 0.05: test error ")
+    assert "context" not in trained("resnet")[1]
+    assert grid(read_context({"budget": 0.3})["budget"]) == [0.3]
 
 
-def test_a_run_in_which_updates_land_between_gates_learns_and_is_validated(tmp_path, capsys):
-    pairs = ["weights=cotrain", "concurrent=unsafe"]
-    sizes = {"images": 2560, "batch_size": 16}
-    result = run(tmp_path, capsys, "dynamic_gate", "num_kept=2", *pairs, **sizes)
-    assert result["settings"]["environment"]["concurrent"] == "unsafe"
-    assert result["latency"] == ["timed"]
-    assert result["evaluations"][0]["error"] < 0.6
-    assert all(not verdict.problems for verdict in validate(Path(result["folder"])))
+def test_the_more_it_costs_the_less_is_spent(tmp_path, monkeypatch):
+    monkeypatch.setattr(run, "latencies", lambda env, agent: [])
+    settings = KINDS["prices"][1] | {"learning_rate": 0.03, "log_dir": str(tmp_path)}
+    plan = make_plan("reinforce", settings | {"images": 40_000, "batch_size": 128})
+    verdicts = run.run(plan)["context"]["cost_weight"]
+    assert verdicts[-1]["compute_cost"] < verdicts[0]["compute_cost"]
+    assert verdicts[0]["error"] < verdicts[-1]["error"]
 
 
-def test_a_run_may_have_prices_and_a_constant_trace_and_is_validated(tmp_path, capsys):
-    pairs = ["weights=cotrain", "oblivious=all", "context.cost_weight=0.1,10"]
-    result = run(tmp_path, capsys, "actor_critic", *pairs)
+def test_a_budget_is_kept_at_every_point_of_the_grid(trained):
+    verdicts = trained("budgets")[1]["context"]["budget"]
+    assert all(at["compute_cost"] <= at["value"] for at in verdicts)
+
+
+def test_a_run_in_which_updates_land_between_gates_learns(trained):
+    assert trained("between gates")[1]["evaluations"][0]["error"] < 0.6
+
+
+def test_oblivious_runs_touch_their_slots_and_give_nothing_away(trained):
+    folder, result = trained("slots")
+    assert result["evaluations"][0]["density"] == [0.75, 0.75]
+    assert all(row.leak.accuracy <= row.leak.chance for row in leaks_of_run(folder, oblivious=True))
+    folder, result = trained("prices and one trace")
+    assert result["evaluations"][0]["compute_cost"] == 1
+    assert all(row.leak.accuracy <= row.leak.chance for row in leaks_of_run(folder))
     returns = [at["mean_return"] for at in result["context"]["cost_weight"]]
     assert returns == sorted(returns, reverse=True)
-    folder = Path(result["folder"])
-    assert all(not verdict.problems for verdict in validate(folder))
-    assert all(row.leak.accuracy <= row.leak.chance for row in leaks_of_run(folder))
 
 
-def test_an_oblivious_run_touches_its_slots_is_not_timed_and_gives_nothing_away(tmp_path, capsys):
-    pairs = ["weights=cotrain", "oblivious=3", "--export"]
-    result = run(tmp_path, capsys, "reinforce", *pairs)
-    assert result["evaluations"][0]["density"] == [0.75, 0.75]
-    assert result["latency"] == []
-    folder = Path(result["folder"])
-    assert not (folder / "checkpoint" / "classifier.safetensors").exists()
-    assert all(not verdict.problems for verdict in validate(folder))
-    assert all(row.leak.accuracy <= row.leak.chance for row in leaks_of_run(folder, oblivious=True))
-    all_blocks = run(tmp_path, capsys, "reinforce", "weights=cotrain", "oblivious=all")
-    assert all_blocks["evaluations"][0]["compute_cost"] == 1
+def test_memory_is_recorded_checked_and_missing_in_older_results(trained):
+    folder, result = trained("pruned")
+    kept = (folder / RESULT).read_text()
+    assert result["memory_bytes"] < 4 * result["network_parameters"]
+    assert make_rows({"pruned": [result]})[0].memory_bytes == result["memory_bytes"]
+    chosen = result | {"num_parameters": 10}
+    assert make_rows({"rloo": [chosen]})[0].memory_bytes == result["memory_bytes"] + 40
+    assert make_point("rloo", [chosen], "sampled").memory == result["memory_bytes"] + 40
+    older = {name: value for name, value in json.loads(kept).items() if name != "memory_bytes"}
+    assert make_rows({"pruned": [older, result]})[0].memory_bytes is None
+    try:
+        (folder / RESULT).write_text(json.dumps(sealed(older)))
+        assert not validate(folder)[0].problems
+        (folder / RESULT).write_text(json.dumps(sealed(older | {"memory_bytes": 3})))
+        assert "memory_bytes: claimed 3" in validate(folder)[0].problems[0]
+    finally:
+        (folder / RESULT).write_text(kept)
+
+
+def test_exits_where_all_stop_at_one_place_are_a_kind_of_their_own(trained):
+    _, result = trained("early_exit")
+    for shares, kind in (([0.5, 0.2], "early_exit"), ([0, 1], "one exit"), ([0, 0], "one exit")):
+        settings = {**result["settings"], "agent_settings": {"stop_shares": shares}}
+        point = make_point("a row", [result | {"settings": settings}], "sampled")
+        assert point.agent == kind
+        assert point.agent in RIVALS
+
+
+def test_a_table_shows_the_memory_of_rows_that_have_it():
+    error = {"mean": 0.1, "sd": 0.0, "low": None, "high": None}
+    row = {"label": "a", "uses_labels": False, "error": error, "macs": {"mean": 5.0}}
+    (table,) = memory_tables([row | {"memory_bytes": 2500.0}, row | {"memory_bytes": None}, row])
+    assert [line[-1] for line in table.texts] == ["2.5"]
+    assert memory_tables([row]) == []
+
+
+def moved(tensors):
+    """Values moved where a block is kept, so that masks stay as they are."""
+    return {
+        name: torch.where(value > 0, 0.9 * value + 0.05, 0) if "values" in name else value
+        for name, value in tensors.items()
+    }
+
+
+def left_out(tensors):
+    return {name: value for name, value in tensors.items() if "values" not in name}
+
+
+def zeroed(tensors):
+    return {name: value * ("values" not in name) for name, value in tensors.items()}
+
+
+@pytest.mark.parametrize("agent", ["noisy_topk", "act"])
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        (moved, "other gate values"),
+        (left_out, "expected gate values of"),
+        (zeroed, "other gate values"),
+    ],
+)
+def test_runs_of_gate_values_fall_without_them(agent, change, problem, trained):
+    folder, _ = trained(agent)
+    path = folder / "checkpoint" / "masks.safetensors"
+    kept = path.read_bytes()
+    try:
+        write_checked(path, change(read_checked(path)[0]), {})
+        assert all(problem in " ".join(row.problems) for row in validate(folder))
+    finally:
+        path.write_bytes(kept)

@@ -7,13 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from scipy.special import softmax
 
-from ccenv.mask_table.evaluation.at_cost import AtCost
 from ccenv.mask_table.evaluation.exact import Outcomes
-from ccenv.mask_table.evaluation.learning import softmax
 from ccenv.mask_table.table import write_table
 from ccenv.mdp.dynamics import initial, transition
-from ccenv.networks.core.protocol import dense_forward, forward
 from ccenv.networks.vision.residual import resnet
 from ccenv.runs.analysis.gate_sweep import scores
 from ccenv.runs.lab.__main__ import main
@@ -30,15 +28,7 @@ from ccenv.runs.lab.budget.policies import (
     placed,
     slope,
 )
-from ccenv.runs.lab.budget.times import (
-    Chooser,
-    Timing,
-    draws,
-    new_times,
-    policy_pass,
-    spread,
-    static_pass,
-)
+from ccenv.runs.lab.mask_tables.at_cost import AtCost
 from ccenv.runs.mask_tables.build import build_table
 from ccenv.runs.store.recorded import read_table
 from ccenv.simulator.menus import judged
@@ -87,7 +77,7 @@ def test_a_chain_leaves_out_one_unit_more_each_time_and_ends_at_its_cost(network
 @pytest.mark.parametrize("learner", DRAWS)
 def test_estimates_have_the_mean_of_the_exact_slope(learner):
     generator = np.random.default_rng(0)
-    chances = softmax(generator.normal(size=(1, 3, 4)))
+    chances = softmax(generator.normal(size=(1, 3, 4)), axis=-1)
     worth, targets = generator.normal(size=(1, 3, 4)), np.eye(4)[[0, 1, 2]]
     exact = slope("exact gradient", chances, worth, targets, None)
     found = np.stack(
@@ -162,35 +152,6 @@ def test_the_best_mask_of_a_size_scores_no_less_than_greedy_removals_on_what_cho
     assert all(small & large == small for small, large in itertools.pairwise(chain))
 
 
-def test_what_is_timed_answers_as_the_network_does(network, batch):
-    masks = torch.tensor([[1, 0, 1], [1, 1, 0], [1, 1, 1]]).bool()
-    costs = judged(network, batch, masks)[2, 0].numpy()
-    chances = spread(costs, 0.8)
-    assert chances @ costs == pytest.approx(0.8)
-    chooser = Chooser.made(network, gate=1, columns=32, hidden=8, masks=len(masks))
-    assert chooser.macs == 64 * 32 + 32 * 8 + 8 * 3
-    with torch.no_grad():
-        for images in (batch[0], batch[0][:1]):
-            rows = len(images)
-            dense = static_pass(network, images, masks[-1])()
-            torch.testing.assert_close(dense, dense_forward(network, images, "auto"))
-            numbers = draws(chances, rows)
-            assert costs[numbers].mean() == pytest.approx(0.8, abs=0.01)
-            call = policy_pass(network, images, masks, numbers, chooser)
-            for turn in (numbers[:rows], numbers[rows : 2 * rows]):
-                own = [part.contiguous() for part in masks[turn].split(1, dim=1)]
-                torch.testing.assert_close(call(), forward(network, images, own))
-            alone = static_pass(network, images, masks[0])()
-            every = masks[:1].expand(rows, -1)
-            own = [part.contiguous() for part in every.split(1, dim=1)]
-            torch.testing.assert_close(alone, forward(network, images, own))
-
-
-def test_a_budget_outside_the_menu_cannot_be_spread():
-    with pytest.raises(ValueError, match="budget between"):
-        spread(np.array([0.2, 0.6]), 0.7)
-
-
 PROBE = {"network": "probe-residual", "dataset": "probe"}
 SMALL = Sizes((30, 20, 40), budgets=(0.5,), columns=4, hidden=4, updates=(8,), seeds=2)
 
@@ -228,38 +189,17 @@ def test_inputs_that_chose_the_menu_do_not_fit(tables):
     assert [len(p.looks) for p in (parts.fit, parts.choose, parts.judge)] == [30, 20, 40]
 
 
-def test_a_recorded_network_shows_masks_policies_and_times(tables, tmp_path, capsys):
+def test_a_recorded_network_shows_masks_and_policies(tables, tmp_path, capsys):
     paths = [str(tmp_path / name) for name in ("choose", "judge")]
     for table, path in zip(tables, paths, strict=True):
         write_table(Path(path), table)
     words = ["--table", paths[0], "--judge", paths[1], "--inputs", "30", "20", "40"]
     words += ["--budgets", "0.5", "--updates", "8", "--record", "--results-dir", str(tmp_path)]
     assert main(["budget", *PROBE.values(), *words]) == 0
-    path = tmp_path / "budget-probe-residual.json"
-    masks = sum("skipped" in row for row in read_table(path)["rows"])
-    quick = ["--rounds", "2", "--seconds", "0.0001", "--record", "--results-dir", str(tmp_path)]
-    for more, num_masks in ((["1", "3"], masks), (["3", "--shown-only"], 2)):
-        assert main(["budget-times", "probe-residual", "--batches", *more, *quick]) == 0
-        content = read_table(path)
-        timed = [row for row in content["rows"] if row.get("batch") == 3]
-        assert len(timed) == num_masks + 1
-        assert all(min(row["milliseconds"]) > 0 for row in timed)
-        # What was timed before, and all that is no time, stays.
-        assert sum(row.get("batch") == 1 for row in content["rows"]) == masks + 1
-        assert sum("skipped" in row for row in content["rows"]) == masks
-        assert (content["kind"], {one["batch"] for one in content["times"]}) == ("budget", {1, 3})
+    content = read_table(tmp_path / "budget-probe-residual.json")
     rows = {"probe": content["rows"]}
+    assert content["kind"] == "budget"
     assert f"gap closed: {LEARNERS[-1]}" in show.table(content["rows"])
-    assert show.policies_table(rows).count("\n") == show.times_table(rows).count("\n") == 2
+    assert show.policies_table(rows).count("\n") == 2
     assert show.masks_table(content["rows"]).count("\n") == 1 + 5
     assert show.published_table(rows).count("| probe") == 2
-    with pytest.raises(ValueError, match="recorded weights"):
-        next(new_times({**content, "weights": "others"}, Timing((1,), rounds=2)))
-    with pytest.raises(ValueError, match="two rounds"):
-        next(new_times(content, Timing((1,), rounds=1)))
-
-
-def test_a_result_that_is_not_recorded_is_not_timed(tmp_path, capsys):
-    assert main(["budget-times", "none", "--results-dir", str(tmp_path)]) == 2
-    assert "record it first" in capsys.readouterr().err
-    assert not list(tmp_path.iterdir())

@@ -72,7 +72,12 @@ def test_a_sweep_that_has_half_come_shows_its_half(tmp_path):
     lines = lines_of(beside_table("mnist", tmp_path))
     (code,) = [line for line in lines if line[1] == "ours, authors' code"]
     assert code[2:] == [
-        *("2", "3.00 [3.00, 3.00]", "0.30", "50,000", "0.250", "2.00 / 3.00"),
+        "2",
+        "3.00 [3.00, 3.00]",
+        "0.30",
+        "50,000",
+        "0.250",
+        "2.00 / 3.00",
         "50.00 [50.00, 50.00]",
     ]
     assert [line[3] for line in lines if line[1] == "ours, text"] == [NOT_YET]

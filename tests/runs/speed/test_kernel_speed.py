@@ -12,7 +12,6 @@ from ccenv.networks.core.mlp import GatedMLP
 from ccenv.runs.commands import benchmark
 from ccenv.runs.lab import tables
 from ccenv.runs.lab.__main__ import main
-from ccenv.runs.lab.benchmarks import layouts
 from ccenv.runs.lab.benchmarks.block_sizes import block_size, mean_speedup
 from ccenv.runs.speed import kernels, masks, networks
 from ccenv.runs.speed.figures import curves, density_figure
@@ -201,18 +200,6 @@ def test_a_quick_benchmark_of_block_sizes_is_drawn_by_size(tmp_path, capsys):
     link = (written.stem, "fig5.3")
     assert tables.figures_of([link], tmp_path)[link].name == "fig5.3"
     assert written.with_suffix(".png").stat().st_size > 1000
-
-
-def test_a_quick_benchmark_of_layouts_is_shown_and_recorded(tmp_path, capsys):
-    arguments = ["layouts", "--quick", "--repeats", "2", "--record", "--results-dir", str(tmp_path)]
-    assert main([*arguments, "--report-dir", str(tmp_path)]) == 0
-    shown = capsys.readouterr().out
-    assert all(name in shown for name in layouts.COLUMNS)
-    (written,) = tmp_path.glob("weight-layouts*.json")
-    rows = json.loads(written.read_text())["rows"]
-    assert [(row["passes"], row["batch"]) for row in rows] == [
-        (passes, batch) for passes in ("forward", "forward and backward") for batch in (1, 32)
-    ]
 
 
 def test_all_densities_together_are_times_summed_and_not_ratios():

@@ -4,45 +4,40 @@ import dataclasses
 import math
 
 import pytest
+from made_results import result, whole_result
 
 from ccenv.runs.commands import train
-from ccenv.runs.engine import run
+from ccenv.runs.engine.jobs import make_jobs
 from ccenv.runs.stats.measures import bits_in, bits_of
 from ccenv.runs.stats.rows import make_rows
+from ccenv.runs.sweeps import Cell, Sweep
 from ccenv.runs.tables.sweep_table import COLUMNS, columns_and_lines, notes, table
-
-SETTINGS = {"images": 64, "batch_size": 16, "weights": "cotrain", "eval_every": 64}
-TEXT = {"dataset": "book", "network": "bytes", "network_kwargs": {"num_blocks": 4, "block_size": 4}}
 
 
 @pytest.fixture(scope="module")
-def results(tmp_path_factory):
+def results():
     """Of a text and of images."""
-    root = tmp_path_factory.mktemp("data")
-    (root / "book.txt").write_bytes(b"the cat sat on the mat. " * 60)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("CCENV_DATA", str(root))
-        patch.setattr(run, "latencies", lambda env, agent: [])
-        given = SETTINGS | {"log_dir": str(root / "logs")}
-        text = [train.train("hash", **given, **TEXT, seed=seed) for seed in (0, 1)]
-        images = train.train("dense", **given, dataset="digits", num_blocks=[4])
-    return {"text": text, "images": [images]}
+    cells = (Cell("text", "hash", {"dataset": "python_sample"}), Cell("images", "dense"))
+    made = {"text": [], "images": []}
+    for job in make_jobs(Sweep("s", "d", cells, 1.0, seeds=(0, 1)), "unused"):
+        own = whole_result(job)
+        own["evaluations"][0]["nll"] = 1.0 + job.plan.program.seed
+        made[job.label].append(own | {"of_symbols": job.label == "text"})
+    return made
 
 
-def test_a_run_on_a_text_says_its_bits_and_one_on_images_does_not(results):
-    result = results["text"][0]
-    sampled, likeliest = (e["nll"] / math.log(2) for e in result["evaluations"][:2])
-    line = f"test bits a symbol (nll / ln 2): {sampled:.4f}, {likeliest:.4f}"
-    assert line in train.summary(result).splitlines()
-    assert "bits" not in train.summary(results["images"][0])
+def test_a_run_on_a_text_says_its_bits_and_one_on_images_does_not():
+    found = result("hash", 0, 100, 0.1, of_symbols=True, folder="folder")
+    line = f"test bits a symbol (nll / ln 2): {1 / math.log(2):.4f}, {1 / math.log(2):.4f}"
+    assert line in train.summary(found).splitlines()
+    assert "bits" not in train.summary(found | {"of_symbols": False})
 
 
 def test_a_table_of_a_text_has_bits_and_says_what_they_are(results):
     text, images = rows = [dataclasses.asdict(row) for row in make_rows(results)]
     columns, lines = columns_and_lines([text])
     place = list(columns).index("test bits")
-    nlls = [r["evaluations"][0]["nll"] for r in results["text"]]
-    assert lines[0][place].mean == pytest.approx(sum(nlls) / 2 / math.log(2))
+    assert lines[0][place].mean == pytest.approx(1.5 / math.log(2))
     assert columns_and_lines([images])[0] == COLUMNS
     assert "Bits: nll over ln 2" in notes([text])
     assert "Bits: nll" not in notes([images])

@@ -1,5 +1,8 @@
 """Rows on images of half size, averages over 2 x 2 pixels, beside rows on whole images."""
 
+import operator
+
+import made_results
 import pytest
 
 from ccenv.runs.config.settings import make_plan
@@ -10,34 +13,24 @@ from ccenv.runs.report.dense.figures import (
     dense_lines,
     has_both_sizes,
 )
-from ccenv.runs.stats.dense_comparison import make_contests, total_macs
+from ccenv.runs.stats.dense_comparison import make_contests
 from ccenv.runs.stats.measures import dataset_of, has_halves
 from ccenv.runs.stats.random_baseline import dropout_curves
 from ccenv.runs.sweeps import SWEEPS, Cell
 
 
-def result(agent, transforms, macs, error, blocks=(4,)):
-    """What a run leaves, as far as a comparison reads it."""
-    environment = {
-        "dataset": "mnist",
-        "transforms": transforms,
-        "num_blocks": blocks,
-        "block_size": 8,
-        "network": "mlp",
-    }
-    environment |= {"head_units": (), "activation": "relu"}
-    shares = {"num_images": 9, "error": error, "macs": macs, "compute_cost": macs / 1e3}
-    evaluations = [
-        {"split": split, "mode": mode, **shares}
-        for split in ("test", "validation")
-        for mode in ("sampled", "mode")
-    ]
-    settings = {"environment": environment, "agent_settings": {}}
-    own = {"agent": agent, "seed": 0, "evaluations": evaluations, "latency": []}
-    return own | {"settings": settings, "uses_labels": False}
+def result(agent, transforms, macs, error):
+    """What a run on images that went through transforms leaves."""
+    sizes = {"num_blocks": (4,), "block_size": 8, "network": "mlp"}
+    sizes |= {"head_units": (), "activation": "relu", "transforms": transforms}
+    found = made_results.result(agent, 0, macs, error, environment=sizes, latency=[])
+    for verdict in found["evaluations"]:
+        verdict["compute_cost"] = macs / 1e3
+    return found
 
 
 WHOLE, HALVES = (), ["halve"]
+MACS = operator.attrgetter("macs")
 
 
 def test_rows_on_halves_stand_in_one_contest_with_rows_on_whole_images():
@@ -99,14 +92,12 @@ def test_figures_tell_whole_images_from_halves_only_where_both_are():
         "rloo": [result("rloo", WHOLE, 150, 0.07)],
     }
     (whole,) = make_contests(results)
-    assert list(dense_lines(whole, total_macs)) == ["dense"]
+    assert list(dense_lines(whole, MACS)) == ["dense"]
     assert list(conditional_groups(whole.conditional, has_both_sizes(whole))) == ["rloo"]
     results["dense, half size"] = [result("dense", HALVES, 50, 0.09)]
     results["rloo, half size"] = [result("rloo", HALVES, 100, 0.05)]
     (both,) = make_contests(results)
-    lines = {
-        name: [p.label for p in line[0]] for name, line in dense_lines(both, total_macs).items()
-    }
+    lines = {name: [p.label for p in line[0]] for name, line in dense_lines(both, MACS).items()}
     assert lines == {
         "dense": ["dense, half size", "dense 16"],
         "dense, whole images": ["dense 8", "dense 16"],

@@ -69,11 +69,11 @@ def test_bootstrap_intervals_of_the_iqm_hold_the_truth_as_often_as_they_say(
     strata, runs, truth, kind
 ):
     generator = np.random.default_rng(1)
-    repetitions, level = 1000, 0.95
+    repetitions, level = 400, 0.95
     hits = 0
     for repetition in range(repetitions):
         scores = draw(generator, kind, strata, runs)
-        found = bootstrap(scores, level=level, num_resamples=500, seed=repetition)
+        found = bootstrap(scores, level=level, num_resamples=300, seed=repetition)
         hits += found.low <= truth <= found.high
     assert hits / repetitions == pytest.approx(level, abs=0.03)
 
@@ -82,13 +82,13 @@ def test_intervals_of_the_probability_of_improvement_hold_the_truth_as_often_as_
     generator = np.random.default_rng(2)
     truth = stats.norm.cdf(0.5 / np.sqrt(2))
     hits = 0
-    for repetition in range(600):
+    for repetition in range(300):
         ours, theirs = generator.normal(0.5, size=(2, 10)), generator.normal(size=(2, 10))
         found = probability_of_improvement(
             list(ours), list(theirs), num_resamples=300, seed=repetition
         )
         hits += found.low <= truth <= found.high
-    assert hits / 600 == pytest.approx(0.95, abs=0.03)
+    assert hits / 300 == pytest.approx(0.95, abs=0.03)
 
 
 def test_the_same_seed_gives_the_same_interval():

@@ -4,13 +4,11 @@ import dataclasses
 from pathlib import Path
 
 import pytest
-from test_against_dense import whole_result
+from made_results import whole_result
 
 from ccenv.runs.engine.jobs import Comparison, Finished, make_jobs
 from ccenv.runs.engine.study import Part
-from ccenv.runs.report.publish import publish
-from ccenv.runs.studies import STUDIES
-from ccenv.runs.studies.ablation.section import ABLATION, FACTORS, ablation, factor_of, in_groups
+from ccenv.runs.studies.ablation.section import FACTORS, ablation, factor_of, in_groups
 from ccenv.runs.sweeps import SWEEPS, Cell, Sweep
 
 WHY = SWEEPS["rloo-why"]
@@ -64,22 +62,9 @@ def test_differences_are_paired_by_seed():
     assert "2 masks: 13.00 %" in figure.alt
 
 
-def test_a_report_has_the_ablation_as_far_as_it_has_come(tmp_path):
-    cells = WHY.cells[:3]
-    publish(compared(cells, seeds=(0,)), tmp_path, tmp_path / "none", [ABLATION])
-    assert (tmp_path / "ablation.png").stat().st_size > 1000
-    assert "2.00" in (tmp_path / "ablation.csv").read_text()
-    assert "One thing changed" in (tmp_path / "index.html").read_text()
-
-
 @pytest.mark.parametrize("cells", [WHY.cells[:1], WHY.cells[1:3]], ids=["base alone", "no base"])
 def test_nothing_to_compare_is_no_ablation(cells):
     whole = compared(WHY.cells)
     kept = {cell.label for cell in cells}
     finished = tuple(one for one in whole.finished if one.label in kept)
     assert ablation(Comparison(whole.sweep, finished, (), "sampled"), NOWHERE) == Part()
-
-
-def test_no_other_study_has_one():
-    has = [name for name, study in STUDIES.items() if ABLATION in study.sections]
-    assert has == ["rloo-why"]

@@ -1,6 +1,5 @@
 """The sweep of cost limits, the end of training that results tell of, and how limits are judged."""
 
-import dataclasses
 import json
 
 import pytest
@@ -8,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ccenv.data.toy import PROBE_SETTINGS
-from ccenv.runs.commands import compare, train
+from ccenv.runs.commands import train
 from ccenv.runs.engine.metadata import Tail
 from ccenv.runs.report.findings import kept_limits, limit_tables
 from ccenv.runs.sweeps import SWEEPS
@@ -61,18 +60,6 @@ def test_a_result_tells_what_training_cost_at_last_and_its_price(
     assert (found["price"] is not None) == price
 
 
-def test_the_sweep_asks_for_every_limit_and_for_one_that_needs_no_price():
-    for reward in ("lagrangian", "pid_lagrangian"):
-        for agent in ("reinforce", "sb3_ppo"):
-            asked = {
-                cell.settings["cost_limit"]
-                for cell in SWEEP.cells
-                if (cell.agent, cell.settings.get("reward")) == (agent, reward)
-            }
-            assert asked == {0.1, 0.2, 0.4, 1.0}
-    assert len(SWEEP.seeds) == 3
-
-
 def result(limit, cost, price, seed=0, agent="reinforce", last=True):
     settings = {"agent_settings": {}, "environment": {"reward_kwargs": {"cost_limit": limit}}}
     found = {"seed": seed, "settings": settings, "agent": agent}
@@ -97,15 +84,3 @@ def test_the_table_counts_who_met_a_limit():
     results = {"a": [result(0.2, 0.2, 1.0), result(0.2, 0.21, 2.0, seed=1)]}
     (table,) = limit_tables(results)
     assert table.texts == [["a", "0.2", "0.2050", "+0.00 to +5.00", "1 of 2", "1 to 2"]]
-
-
-@pytest.mark.slow
-def test_a_miniature_of_the_sweep_runs_and_shows_its_limits(tmp_path, capsys):
-    folders = [f"--{kind}-dir={tmp_path / kind}" for kind in ("log", "report", "results")]
-    options = compare.make_parser().parse_args(["cost-limits", "--jobs", "1", *folders])
-    options.sweep = dataclasses.replace(SWEEP.miniature(), cells=SWEEP.miniature().cells)
-    assert compare.compare(options) == 0
-    shown = capsys.readouterr().out
-    assert all(cell.label in shown for cell in options.sweep.cells)
-    (table,) = (tmp_path / "report").rglob("cost-limits.md")
-    assert all(cell.label in table.read_text() for cell in options.sweep.cells)

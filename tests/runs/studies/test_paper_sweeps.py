@@ -1,41 +1,29 @@
 """The sweeps of the paper and of equal cost: what they hold, and that a miniature of each runs."""
 
 import dataclasses
-import re
+import functools
 
 import pytest
+from made_results import runs, whole_result
 
 from ccenv.runs.commands import compare
 from ccenv.runs.config import sweep as cells
 from ccenv.runs.config.settings import make_plan
-from ccenv.runs.engine.jobs import make_jobs
+from ccenv.runs.engine.jobs import Comparison, Finished, make_jobs
 from ccenv.runs.stats.measures import dataset_of
+from ccenv.runs.studies import STUDIES
+from ccenv.runs.studies.paper.figures import density_of
+from ccenv.runs.studies.paper.numbers import digitised, trend
 from ccenv.runs.sweeps import SWEEPS, Cell, Sweep
 
 PREFIXES = ("paper-", "equal-cost-", "low-density-", "rloo-why")
 OWN = [name for name in SWEEPS if name.startswith(PREFIXES)]
 EQUAL_COST = [name for name in OWN if name.startswith("equal-cost-")]
-FRONTS = [name for name in EQUAL_COST if not name.endswith(("-longer", "-shifted"))]
 CHOSEN = {"learning_rate", "weight_decay", "teacher_units", "distill_weight", "teacher_temperature"}
 """What validation chooses; a warm start is one of conditional networks."""
 
 
-def test_every_table_and_figure_has_its_sweep():
-    paper = {
-        "mnist",
-        "mnist-density",
-        "cifar10",
-        "svhn",
-        "svhn-whole",
-        "lambda-s",
-        "lambda-v",
-        "front",
-    }
-    equal_cost = {"mnist", "cifar10", "svhn", "mixed", "mnist-longer", "mnist-shifted"}
-    expected = {f"paper-{name}" for name in paper} | {f"equal-cost-{name}" for name in equal_cost}
-    assert set(OWN) == expected | {"low-density-mnist", "rloo-why"}
-
-
+@functools.cache
 def in_miniature():
     """Each sweep's miniature, without rows of a kind that an earlier one has; one row at least."""
     seen, found = set(), {}
@@ -51,10 +39,7 @@ def in_miniature():
     return found
 
 
-SMALL = in_miniature()
-
-
-IN_THE_SUITE = ("paper-mnist", "equal-cost-svhn", "text", "front-mnist")
+IN_THE_SUITE = ("paper-mnist",)
 """The others take minutes together, and their rows are of the same kinds."""
 
 
@@ -64,7 +49,7 @@ IN_THE_SUITE = ("paper-mnist", "equal-cost-svhn", "text", "front-mnist")
 def test_a_miniature_of_every_sweep_runs(name, tmp_path, capsys):
     folders = [f"--{kind}-dir={tmp_path / kind}" for kind in ("log", "report", "results")]
     options = compare.make_parser().parse_args([name, "--jobs", "1", *folders])
-    options.sweep = SMALL[name]
+    options.sweep = in_miniature()[name]
     assert compare.compare(options) == 0
     shown = capsys.readouterr().out
     for cell in options.sweep.cells:
@@ -146,39 +131,45 @@ def test_what_is_tried_on_conditional_networks_is_tried_on_dense_ones(name):
     assert not dropped or any("dropout" in way[1] for way in tried[True])
 
 
-@pytest.mark.parametrize("name", FRONTS)
-def test_fronts_have_all_widths_and_every_way_to_learn_masks(name):
+FIGURES = {
+    "paper-lambda-s": ("fig5a",),
+    "paper-lambda-v": ("fig5b",),
+    "paper-mnist-density": ("fig5.7",),
+    "paper-front": ("fig3", "fig5.16"),
+    "paper-mnist": ("fig1",),
+}
+
+
+def test_the_papers_trends_are_those_that_it_describes():
+    errors = [y for _, y in trend(digitised("fig5a-error")["condnet"])]
+    seconds = [y for _, y in trend(digitised("fig5a-seconds")["condnet"])]
+    assert errors == sorted(errors)
+    assert seconds == sorted(seconds, reverse=True)
+    curves = digitised("fig5b")
+    assert all(
+        low[1] > high[1]
+        for low, high in zip(curves["lowest lambda_v"], curves["highest lambda_v"], strict=True)
+    )
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_a_sweep_of_a_figure_leaves_that_figure(name, tmp_path):
     sweep = SWEEPS[name]
-    plans = [make_plan(cell.agent, {**sweep.settings, **cell.settings}) for cell in sweep.cells]
-    widths = {p.environment["block_size"] for p in plans if p.agent == "dense"}
-    assert {8, 256} <= widths
-    others = {"topk", "straight_through", "block_dropout"} if name == "equal-cost-mnist" else set()
-    assert {"dense", "rloo"} | others == {p.agent for p in plans}
+    rows = (dataclasses.replace(sweep.cells[i], seeds=None) for i in (0, -1))
+    small = Sweep(name, "d", tuple(rows), 1.0, sweep.settings, (0,))
+    done = tuple(Finished(job.label, whole_result(job)) for job in make_jobs(small, "unused"))
+    (section,) = (one for one in STUDIES[name].sections if one.name == "paper")
+    part = section.make(Comparison(small, done, (), "sampled"), tmp_path / "none")
+    assert tuple(figure.name for figure in part.figures) == FIGURES[name]
+    assert all(len(figure.png) > 1000 for figure in part.figures)
+    for table in part.tables:
+        assert len(table.texts) == 10
+        assert table.texts[0][2:] == ["0.50"] * 16
 
 
-def test_the_table_of_cifar10_has_the_papers_eight_rows():
-    labels = [cell.label for cell in SWEEPS["paper-cifar10"].cells]
-    for row in (
-        *("condnet 24,24 x 64", "condnet 16,32 x 16", "condnet 10,10 x 64", "bdNN 0.17"),
-        *("bdNN 0.2", "NN 64, 64", "NN 128, 128", "NN 480, 480"),
-    ):
-        assert row in labels
-
-
-def test_the_table_of_svhn_has_the_papers_six_rows():
-    labels = [cell.label for cell in SWEEPS["paper-svhn"].cells]
-    for row in (
-        *("condnet 13,8 x 16", "condnet 27,7 x 16", "condnet 25,22 x 32"),
-        *("NN 288, 928", "NN 800, 736", "NN 1280, 1056"),
-    ):
-        assert row in labels
-
-
-def test_rows_of_the_ablation_change_one_thing_each():
-    base, *others = SWEEPS["rloo-why"].cells
-    sizes = {"num_blocks", "block_size", "num_kept"}
-    for cell in others:
-        changed = {k for k, v in cell.settings.items() if base.settings.get(k) != v}
-        assert changed <= sizes or len(changed) == 1, cell.label
-        units = cell.settings["num_kept"] * cell.settings["block_size"]
-        assert units == 16 or re.fullmatch(r"\d kept", cell.label)
+def test_density_on_the_axis_is_that_of_drawn_masks():
+    found = runs("condnet", 100, 0.1)
+    for run in found:
+        most_probable = {"split": "validation", "mode": "mode", "density": [0.0], "error": 0.9}
+        run["evaluations"].append(most_probable)
+    assert density_of(found) == pytest.approx(0.1)

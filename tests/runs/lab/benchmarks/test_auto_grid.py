@@ -8,8 +8,6 @@ from unittest import mock
 import pytest
 
 from ccenv.runs.commands import benchmark
-from ccenv.runs.lab import tables
-from ccenv.runs.lab.__main__ import main
 from ccenv.runs.lab.benchmarks import auto
 from ccenv.sparse.routes import EDGE
 
@@ -82,20 +80,6 @@ def test_the_choice_alone_is_the_mean_over_masks_of_the_chosen_ways_time():
     row |= {"kernels_seconds": 1.0, "masked_dense_seconds": 2.0, "pairs": [-1, 0, 64 * 8 * 4, 40]}
     assert auto.sizes_of(row) == (64, 8, 12, 4, 12)
     assert auto.chosen_seconds(row) == 1.25
-
-
-@pytest.mark.parametrize("what", ["auto", "machine"])
-def test_a_quick_benchmark_is_shown_recorded_and_names_the_processor_in_its_table(
-    what, tmp_path, capsys
-):
-    folders = ["--results-dir", str(tmp_path), "--report-dir", str(tmp_path)]
-    assert main([what, "--quick", "--repeats", "2", "--record", *folders]) == 0
-    shown = capsys.readouterr().out
-    (path,) = tmp_path.glob("*.json")
-    recorded = json.loads(path.read_text())
-    made = tables.render(f"<!-- table: {path.stem} -->\n<!-- end -->", tmp_path)
-    assert f"Measured on: {recorded['machine']['cpu']}" in made
-    assert made.split("\n")[1] in shown
 
 
 def test_the_first_benchmark_is_the_machine_s_own_figures(monkeypatch, capsys):

@@ -1,22 +1,11 @@
 """Laws of the experiment `environment`: views walk the same images, ratios are read right."""
 
-import json
-
 import numpy as np
-import pytest
 import torch
 
 from ccenv.base.clock import seconds_in_turns
 from ccenv.envs.vector import BlockSelectionVectorEnv
-from ccenv.runs.lab.__main__ import main
 from ccenv.runs.lab.benchmarks import environment
-from ccenv.runs.store.seal import SEAL, check_seal, without
-from ccenv.sparse.cpu.codegen import compiled
-
-VIEWS = [
-    *("network", "dense_network", "simulator", "vector_env", "sb3_vec_env"),
-    *("dummy_vec_env", "sync_vector_env"),
-]
 
 
 def test_the_environment_gives_the_bare_networks_answers():
@@ -58,23 +47,3 @@ def test_no_more_rows_are_advised_than_nearly_the_best_rate_needs():
         "vector_env: num_envs=1024 is enough on this machine (95% of the best rate)"
     ]
     assert environment.advice(rows[:1]) == []
-
-
-@pytest.fixture
-def _small(monkeypatch):
-    monkeypatch.setattr(environment, "SIZES", (16,))
-
-
-@pytest.mark.usefixtures("_small")
-def test_a_quick_benchmark_measures_every_view_and_says_on_what(tmp_path, capsys):
-    arguments = ["environment", "--quick", "--json", "--record", "--results-dir", str(tmp_path)]
-    assert main(arguments) == 0
-    shown = json.loads(capsys.readouterr().out)
-    assert [row["view"] for row in shown["rows"]] == VIEWS
-    assert all(row["images_per_second"] > 0 for row in shown["rows"])
-    assert {"cpu", "cores", "threads", "load_average"} <= set(shown["machine"])
-    # Machines with other vectors than most leave theirs under a name of its own.
-    expected = "environment-speed" if compiled.WIDE else "environment-speed-8-lanes"
-    assert shown["name"] == expected
-    recorded = json.loads((tmp_path / f"{expected}.json").read_text())
-    assert without(check_seal(recorded, expected), SEAL) == shown

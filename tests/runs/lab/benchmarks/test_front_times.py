@@ -4,18 +4,17 @@ import dataclasses
 import json
 import types
 
-import pytest
 import torch
 from safetensors.torch import load_file
 
 from ccenv.data import load_split
-from ccenv.runs.commands import compare
+from ccenv.runs.engine import run
+from ccenv.runs.engine.jobs import make_jobs
 from ccenv.runs.engine.study import Study
 from ccenv.runs.lab import tables
 from ccenv.runs.lab.__main__ import main
 from ccenv.runs.lab.benchmarks import front_times
 from ccenv.runs.stats.cost_points import recorded_times, times_path
-from ccenv.runs.stats.dense_comparison import make_contests
 from ccenv.runs.studies import STUDIES
 from ccenv.runs.sweeps import Cell, Sweep
 
@@ -63,11 +62,12 @@ def test_every_row_has_a_time_of_every_round_under_either_masks(tmp_path, capsys
 
 
 def test_rows_that_training_changes_are_timed_as_they_were_trained(tmp_path, monkeypatch):
-    short = {**SMALL, "images": 128, "batch_size": 64, "eval_every": 128}
+    short = {**SMALL, "images": 64, "batch_size": 32, "eval_every": 64}
     sweep = Sweep("times", "d", CELLS[6:], 1.0, short, (0, 1))
     monkeypatch.setitem(STUDIES, "times", Study(sweep))
-    where = [f"--{kind}-dir={tmp_path / kind}" for kind in ("log", "report", "results")]
-    assert compare.main(["times", "--jobs", "1", *where]) == 0
+    monkeypatch.setattr(run, "latencies", lambda env, agent: [])
+    for job in make_jobs(sweep, str(tmp_path / "log")):
+        run.run(job.plan)
     given = ["times", "--batches", "3", "--rounds", "2", "--seconds", "0.0001"]
     results = ["--results-dir", str(tmp_path)]
     assert (
@@ -99,27 +99,6 @@ def test_what_was_not_timed_is_none_and_a_wrong_name_leaves_nothing(tmp_path, ca
     assert main(["front-times", "equal-cost-mnits", "--results-dir", str(tmp_path)]) == 2
     assert "equal-cost-mnist" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
-
-
-def run(agent, macs):
-    shares = {"macs": macs, "error": 0.1, "density": [1.0], "compute_cost": 1.0, "total_cost": 1.0}
-    splits = (("test", "sampled"), ("test", "mode"), ("validation", "sampled"))
-    evaluations = [{"split": split, "mode": mode, **shares} for split, mode in splits]
-    latency = [{"batch_size": 1, "milliseconds": 7.0}]
-    settings = {"environment": {"dataset": "mnist"}, "agent_settings": {}}
-    one = {"agent": agent, "seed": 0, "uses_labels": False, "settings": settings}
-    return [one | {"evaluations": evaluations, "latency": latency}]
-
-
-def test_times_in_turns_stand_in_place_of_the_runs_own():
-    results = {"a": run("dense", 1), "b": run("dense", 9), "c": run("rloo", 3), "d": run("x", 4)}
-    times = {"a": {128: {0: 1.0, 1: 0.5}}, "b": {128: {0: 2.0}}, "c": {128: {0: 3.0}}}
-    (found,) = make_contests(results, times=times)
-    points = {point.label: point for point in (*found.dense, *found.conditional)}
-    assert found.batches == (128,)
-    assert points["a"].time(128) == pytest.approx(0.5)
-    assert points["a"].time(1) is None
-    assert points["d"].time(128) is None
 
 
 def stored_bytes(split):

@@ -1,16 +1,13 @@
 """Laws of the networks' benchmark: what is compared costs what it should, and is shown whole."""
 
-import json
-
 import pytest
 import torch
 
 from ccenv.base.seeding import stream
+from ccenv.networks.core.count_macs import counted
 from ccenv.networks.core.protocol import dense_forward
-from ccenv.runs.lab import tables
-from ccenv.runs.lab.__main__ import main
-from ccenv.runs.lab.benchmarks import network_rates, network_speed, subjects
-from ccenv.runs.lab.benchmarks.network_speed import executed, macs_of, make_passes
+from ccenv.runs.lab.benchmarks import subjects
+from ccenv.runs.lab.benchmarks.network_speed import executed, make_passes
 from ccenv.runs.lab.benchmarks.subjects import QUICK, SUBJECTS
 
 LIGHT = [name for name, subject in SUBJECTS.items() if not subject.packages]
@@ -20,7 +17,7 @@ LIGHT = [name for name, subject in SUBJECTS.items() if not subject.packages]
 def test_the_plain_module_costs_what_the_network_does_with_everything_kept(name):
     subject = (SUBJECTS | QUICK)[name]
     network, inputs = subject.build(), subject.inputs(1, stream(0, "test"))
-    plain = macs_of(subject.plain(network).eval(), inputs)
+    plain = counted(subject.plain(network).eval(), inputs)[0]
     # Experts also read the first answers, which have a small output layer of their own.
     assert plain == pytest.approx(network.dense_macs, rel=0.02)
 
@@ -51,7 +48,7 @@ def test_the_bare_modules_give_what_the_network_gives_without_masks(name):
 def test_the_equal_head_has_the_executed_macs():
     subject = SUBJECTS["experts"]
     network, inputs = subject.build(), subject.inputs(4, stream(0, "test"))
-    equal = macs_of(subject.equal(network), inputs)
+    equal = counted(subject.equal(network), inputs[:1])[0]
     spent = executed(network, inputs, subject.pool(network, 4, 2))
     assert equal == pytest.approx(spent, rel=0.01)
 
@@ -65,54 +62,3 @@ def test_masks_of_a_number_keep_it_in_every_row(draw, num_blocks, kept):
     assert [mask.shape for mask in masks] == [(33, n) for n in num_blocks]
     assert (torch.cat(masks, dim=1).sum(dim=1) == kept).all()
     assert len(torch.cat(masks, dim=1).unique(dim=0)) > 1
-
-
-def test_networks_that_are_not_installed_are_left_out(monkeypatch):
-    absent = subjects.Subject("resnet", "", subjects.each_block(0.5), packages=("no-such-package",))
-    monkeypatch.setitem(SUBJECTS, "absent", absent)
-    assert "absent" not in subjects.chosen(quick=False)
-    assert set(LIGHT) <= set(subjects.chosen(quick=False))
-
-
-def test_a_quick_benchmark_is_shown_and_recorded_with_the_load_of_every_row(
-    tmp_path, capsys, monkeypatch
-):
-    monkeypatch.setattr(network_speed, "SECONDS", 0.001)
-    given = ["networks", "--quick", "--repeats", "2", "--record", "--results-dir", str(tmp_path)]
-    assert main(given) == 0
-    shown = capsys.readouterr().out
-    (path,) = tmp_path.glob("network-speed*.json")
-    recorded = json.loads(path.read_text())
-    assert len(recorded["rows"]) == 4
-    assert all({"load_average", "gated_milliseconds"} <= set(row) for row in recorded["rows"])
-    assert tables.TABLES[recorded["kind"]](recorded["rows"]) in shown
-
-
-def test_rates_are_measured_for_every_number_of_rows(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(subjects, "QUICK", {"resnet-8": QUICK["resnet-8"]})
-    given = ["network-rates", "--quick", "--repeats", "2", "--record"]
-    assert main([*given, "--results-dir", str(tmp_path)]) == 0
-    shown = capsys.readouterr().out
-    (path,) = tmp_path.glob("network-rates*.json")
-    (row,) = json.loads(path.read_text())["rows"]
-    assert row["steps_per_second"] == pytest.approx(3 * row["inputs_per_second"])
-    assert row["environment_mib"] >= 0
-    assert network_rates.NETWORK_RATES.table([row]) in shown
-
-
-def test_the_environment_walks_through_the_same_masks_as_the_bare_network():
-    subject = QUICK["resnet-8"]
-    network = subject.build().requires_grad_(False)
-    env = network_rates.BlockSelectionVectorEnv(2, dataset=subject.dataset, network=network)
-    *_, info = network_rates.episode_of(env, subject)()[-1]
-    masks = subject.pool(network, 2, network_rates.POOL)[0]
-    assert (info["final_info"]["mask"][:, :1] == masks[-1].numpy()).all()
-
-
-def test_what_takes_seconds_is_timed_a_few_times_and_not_twice_in_a_round(monkeypatch):
-    monkeypatch.setattr(network_rates, "SLOW_SECONDS", 0.0)
-    calls = []
-    passes = {name: lambda name=name: calls.append(name) for name in "ab"}
-    found = network_rates.in_turns(passes, 5)
-    assert {name: len(times) for name, times in found.items()} == {"a": 3, "b": 3}
-    assert "".join(calls) == "ab" + 3 * "ab"

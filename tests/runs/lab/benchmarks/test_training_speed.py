@@ -1,7 +1,5 @@
 """Laws of the benchmark of training loops: the same loop, the route asked for, complete rows."""
 
-import json
-
 import torch
 
 from ccenv.networks.core.arguments import build_network
@@ -79,24 +77,6 @@ def test_rows_compare_each_route_with_the_others_of_the_same_rounds():
     for row in rows:
         assert row["rollout_milliseconds"] > 0
         assert row["network_milliseconds"] > 0
-
-
-def test_a_quick_benchmark_of_training_is_shown_and_recorded(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(training, "all_trainings", lambda quick: [SMALL])
-    arguments = ["training", "--quick", "--record", "--results-dir", str(tmp_path)]
-    assert main(arguments) == 0
-    shown = capsys.readouterr().out
-    assert "condnet on digits" in shown
-    (recorded,) = (json.loads(path.read_text()) for path in tmp_path.glob("training-speed*.json"))
-    assert [row["route"] for row in recorded["rows"]] == [KERNELS, MASKED, DENSE]
-    assert recorded["machine"]["threads"] == 1
-
-
-def test_the_trainings_are_the_recorded_sweeps_and_the_papers_network():
-    mnist, *cifar = training.all_trainings(quick=False)
-    assert mnist.gated == {"num_blocks": (32,), "block_size": 8, "num_kept": 2}
-    assert mnist.settings["batch_size"] == 128
-    assert [one.start_density for one in cifar] == [1 / 16, 0.18]
 
 
 def test_where_data_are_absent_one_line_says_how_to_get_them(tmp_path, monkeypatch, capsys):

@@ -5,19 +5,14 @@ import sys
 import time
 
 import pytest
-import torch
 
-from ccenv.agents.reinforce import Reinforce
 from ccenv.base.user_cache import user_cache
 from ccenv.data.toy import PROBE_SETTINGS
 from ccenv.runs.commands.frame import program
 from ccenv.runs.config.settings import make_plan
-from ccenv.runs.engine import checkpoint, errors, listener, run
+from ccenv.runs.engine import checkpoint, listener, run
 from ccenv.runs.lab.__main__ import main
 from ccenv.runs.lab.robustness.left import apart, left
-from ccenv.runs.store import recorded
-from ccenv.runs.store.json_file import check_json, write_json
-from ccenv.runs.store.seal import sealed
 
 BATCH = 64
 SHORT = PROBE_SETTINGS | {"images": 6 * BATCH, "batch_size": BATCH, "eval_every": 2 * BATCH}
@@ -74,20 +69,6 @@ def test_a_cut_event_file_costs_what_came_after_the_checkpoint_before(
     assert not [name for name in apart(whole, cut) if " curve " not in name]
 
 
-def test_what_left_the_finite_numbers_is_no_result(tmp_path, monkeypatch):
-    def update(self, rollout):
-        with torch.no_grad():
-            for parameter in self.parameters().values():
-                parameter.fill_(float("nan"))
-        return {}
-
-    monkeypatch.setattr(Reinforce, "update", update)
-    plan = make_plan("reinforce", SHORT | {"log_dir": str(tmp_path), "progress": False})
-    with pytest.raises(errors.StoppedError, match="expected finite parameters of reinforce"):
-        run.run(plan)
-    assert not list(tmp_path.rglob("result.json"))
-
-
 def test_a_user_without_a_home_is_told_of_the_cache(monkeypatch):
     for name in ("CCENV_CACHE", "XDG_CACHE_HOME", "HOME"):
         monkeypatch.delenv(name, raising=False)
@@ -110,15 +91,6 @@ def test_a_terminal_of_ascii_gets_a_question_mark(monkeypatch):
     monkeypatch.setattr(sys, "stdout", out)
     assert main([]) == 0
     assert out.buffer.getvalue() == b"mean ? deviation\n"
-
-
-def test_an_edited_row_of_a_recorded_file_is_refused(tmp_path):
-    path = tmp_path / "kills.json"
-    write_json(path, sealed({"kind": "kills", "rows": [{"same": 19}]}))
-    assert recorded.read_table(path)["rows"] == [{"same": 19}]
-    write_json(path, check_json(path) | {"rows": [{"same": 20}]})
-    with pytest.raises(ValueError, match="edited or damaged"):
-        recorded.read_table(path)
 
 
 @pytest.mark.parametrize(("old", "new"), [("table", "circumstances"), ("kills", "kills")])

@@ -1,0 +1,77 @@
+"""Agents that validation inputs set: once, and anew where the network has changed."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from ccenv.agents.base import Agent
+from ccenv.base.masks import full_mask
+from ccenv.mdp.dynamics import initial, look, transition
+from ccenv.simulator.simulator import Simulator
+
+BATCH = 1000
+"""Validation inputs at a time, as many as `ccenv.evaluate` takes."""
+
+
+class Calibrated(Agent):
+    """Keeps what validation inputs say in `learned`; training changes none of it."""
+
+    learns: ClassVar[bool] = False
+
+    def __init__(self, env: Any, *, seed: int = 0) -> None:
+        """See `Agent`."""
+        super().__init__(env, seed=seed)
+        self.learned: dict[str, Tensor] = {}
+        self.chosen_for: tuple[int, int] | None = None
+
+    def calibrated(self) -> dict[str, Tensor]:
+        """What is learned of the network as it is now; nothing changes where it is left out."""
+        raise TypeError(f"{type(self).__name__} must define calibrated()")
+
+    def begin_episode(self, simulator: Simulator) -> None:
+        """Calibrates where the network has changed; not for the training's own rollouts."""
+        if simulator is not self.simulator:
+            self.choose()
+
+    def choose(self) -> None:
+        """Calibrates, unless that was done for the network as it is now."""
+        version = version_of(self.simulator)
+        if version not in (None, self.chosen_for):
+            self.learned |= self.calibrated()
+            self.chosen_for = version
+
+    def parameters(self) -> dict[str, Tensor]:
+        """What was calibrated, for the network as it is now."""
+        self.choose()
+        return {name: tensor.clone() for name, tensor in self.learned.items()}
+
+    def load_parameters(self, tensors: Mapping[str, Tensor]) -> None:
+        """What `parameters` gave, for the network as it is now."""
+        self.learned = {name: tensors[name].clone() for name in self.learned}
+        self.chosen_for = version_of(self.simulator)
+
+    @torch.no_grad()
+    def validation_looks(self, *, kept: bool) -> Iterator[list[Tensor]]:
+        """What validation inputs show at each gate, a batch at a time.
+
+        Args:
+            kept: whether everything is computed on the way, or nothing.
+        """
+        judged = self.simulator.on_split("validation", BATCH)
+        network = judged.network
+        for indices in torch.arange(len(judged.data)).split(BATCH):
+            state, seen = initial(network, *judged.data.batch(indices.to(judged.device))), []
+            for blocks in self.num_blocks:
+                seen.append(look(network, state))
+                mask = full_mask(len(indices), blocks, judged.device)
+                state, _ = transition(network, state, mask if kept else ~mask)
+            yield seen
+
+
+def version_of(simulator: Any) -> tuple[int, int] | None:
+    """Which network a simulator has now; None without a seed, and in an exported classifier."""
+    if not isinstance(simulator, Simulator) or simulator.images_seed is None:
+        return None
+    return (simulator.images_seed, simulator.network_version)

@@ -1,0 +1,1 @@
+"""What studies on tables of all masks share: learners, and what a mean cost reaches."""

@@ -1,1 +1,0 @@
-"""What single systems do that is no sweep: pondering by difficulty, updates under way."""

@@ -1,0 +1,42 @@
+"""Agents on the probes: environments whose best masks enumeration proves."""
+
+import torch
+
+from ccenv.agents import AGENTS
+from ccenv.base.registry import resolve
+from ccenv.data.toy import PROBE_SETTINGS, probe_exit_masks, probe_optimal_masks, probe_unit_masks
+from ccenv.envs.vector import BlockSelectionVectorEnv
+from ccenv.simulator.rollout import walk
+
+OPTIMA = {
+    "blocks": (PROBE_SETTINGS, lambda images: probe_optimal_masks(images, 2)),
+    "units": ({"dataset": "probe", "network": "probe-residual"}, probe_unit_masks),
+    "exits": ({"dataset": "probe", "network": "probe-exit"}, probe_exit_masks),
+}
+"""Probe -> settings of its environment, and the best masks of images."""
+# A right answer is worth two dense networks.
+PRICED = {"reward_kwargs": {"cost_weight": 0.5}}
+
+
+def make_agent(name, batch_size=128, seed=0, env_settings=None, probe="blocks", **settings):
+    """An agent in the environment of a probe."""
+    agent_class = resolve(name, AGENTS, "agent")
+    wishes = OPTIMA[probe][0] | PRICED | agent_class.env_defaults | (env_settings or {})
+    env = BlockSelectionVectorEnv(batch_size * wishes.get("group_size", 1), **wishes)
+    env.reset(seed=seed)
+    return agent_class(env, seed=seed, **settings)
+
+
+def small(name):
+    """Settings with which an agent fits the probe's four blocks."""
+    return {"rloo": {"num_kept": 1}, "magnitude": {"target_density": 0.25}}.get(name, {})
+
+
+def share_of_optimal_masks(agent, probe="blocks"):
+    """Share of test images whose masks, as executed, are the best: of blocks gate by gate."""
+    simulator = agent.simulator.on_split("test", 256)
+    _, _, steps = walk(simulator, agent, None, torch.arange(256))
+    best = OPTIMA[probe][1](simulator.data.batch(torch.arange(256))[0])
+    hits = [(s.outcome.mask == b).all(dim=1) for s, b in zip(steps, best, strict=True)]
+    found = torch.stack(hits)
+    return (found if probe == "blocks" else found.all(dim=0)).float().mean().item()

@@ -1,0 +1,86 @@
+"""The probes of blocks, units and exits: their optima by enumeration of all masks."""
+
+import functools
+import itertools
+
+import pytest
+import torch
+
+from ccenv.data import load_split
+from ccenv.data.toy import probe_exit_masks, probe_optimal_masks, probe_unit_masks
+from ccenv.networks.probe import probe_exit, probe_network, probe_residual
+
+PROBES = {
+    "one layer": (
+        functools.partial(probe_network, num_blocks=(4,)),
+        functools.partial(probe_optimal_masks, num_layers=1),
+    ),
+    "two layers": (probe_network, functools.partial(probe_optimal_masks, num_layers=2)),
+    "units": (probe_residual, probe_unit_masks),
+    "exits": (probe_exit, probe_exit_masks),
+}
+every_probe = pytest.mark.parametrize("name", PROBES)
+
+
+def probe_of(name, split, count):
+    """The network, images, labels, and the best mask of each."""
+    build, optima = PROBES[name]
+    images, labels = load_split("probe", split).batch(torch.arange(count))
+    return build().requires_grad_(False), images, labels, optima(images)
+
+
+def tried(network, images, masks):
+    """Answers [batch] and share of the dense network's MACs [batch]."""
+    hidden, spent = network.start(images), torch.zeros(len(images))
+    for gate, mask in enumerate(masks):
+        spent += network.macs(gate, hidden, mask)
+        hidden = network.step(gate, hidden, mask)
+    return network.logits(hidden).argmax(dim=1), spent / network.dense_macs
+
+
+@every_probe
+def test_the_known_masks_are_the_best_of_all_and_no_others_are_as_good(name):
+    network, images, labels, known = probe_of(name, "test", 32)
+    answers, best_cost = tried(network, images, known)
+    assert torch.equal(answers, labels)
+    blocks = list(network.num_blocks)
+    for bits in itertools.product([False, True], repeat=sum(blocks)):
+        masks = torch.tensor(bits).expand(len(images), -1).split(blocks, dim=1)
+        answers, cost = tried(network, images, masks)
+        # As good are those that are the same up to where they stop.
+        hidden, same = network.start(images), torch.ones(len(images), dtype=torch.bool)
+        for gate, mask in enumerate(masks):
+            executed = network.executed(gate, hidden, mask)
+            hidden = network.step(gate, hidden, mask)
+            same &= (executed == known[gate]).all(dim=1)
+        for cost_weight in (0.1, 0.5, 0.9):
+            gain = (answers == labels).float() - 1 - cost_weight * (cost - best_cost)
+            assert torch.equal(gain > -1e-6, same)
+
+
+@every_probe
+def test_the_best_mask_depends_on_the_image_and_with_everything_all_answers_are_right(name):
+    network, images, labels, known = probe_of(name, "train", 200)
+    assert len(torch.cat(known, dim=1).unique(dim=0)) == 4
+    everything = [torch.ones_like(mask) for mask in known]
+    answers, cost = tried(network, images, everything)
+    assert torch.equal(answers, labels)
+    assert (cost == 1).all()
+    look = network.look(0, network.start(images))
+    seen = look if name.endswith(("layer", "layers")) else look[:, -10:-2]
+    assert torch.equal(seen, images.flatten(1))
+
+
+@pytest.mark.parametrize("build", [probe_exit, probe_residual])
+def test_other_data_is_refused(build):
+    with pytest.raises(ValueError, match="expected dataset='probe' with inputs"):
+        build(input_shape=(1, 8, 8), num_classes=10)
+
+
+@pytest.mark.parametrize(
+    "settings_",
+    [{"num_blocks": (5,)}, {"block_size": 3}, {"activation": "tanh"}, {"head_units": (4,)}],
+)
+def test_the_probe_takes_no_other_sizes(settings_):
+    with pytest.raises(ValueError, match="expected the probe's settings"):
+        probe_network(**settings_)

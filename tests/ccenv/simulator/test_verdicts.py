@@ -1,0 +1,126 @@
+"""Verdicts: menus of masks, parts of a data set, and policies that do not see labels."""
+
+import dataclasses
+
+import pytest
+import torch
+
+import ccenv
+from ccenv.agents import AGENTS
+from ccenv.agents.reinforce import Reinforce
+from ccenv.base.registry import resolve
+from ccenv.data import load_split
+from ccenv.data.toy import PROBE_SETTINGS
+from ccenv.envs.vector import BlockSelectionVectorEnv
+from ccenv.simulator.evaluate import by_class, evaluate
+from ccenv.simulator.menus import judged
+from ccenv.simulator.simulator import Simulator
+
+LAYERS = {"dataset": "digits", "num_blocks": (3, 2), "block_size": 4, "weights": "cotrain"}
+EXITS = {"dataset": "digits", "network": "early_exit", "weights": "cotrain"}
+
+
+def simulator_of(settings):
+    simulator = Simulator(50, **settings)
+    simulator.seed(0)
+    return simulator
+
+
+class Always:
+    """A policy of one mask."""
+
+    def __init__(self, masks):
+        self.masks, self.policy_macs = masks, [0] * len(masks)
+
+    def act(self, observation, layer, generator=None):
+        return self.masks[layer].expand(len(observation), -1).clone()
+
+
+@pytest.mark.parametrize("settings", [LAYERS, EXITS], ids=["layers", "exits"])
+def test_a_mask_of_a_menu_is_judged_as_a_policy_that_always_takes_it(settings):
+    simulator = simulator_of(settings)
+    generator = torch.Generator().manual_seed(1)
+    menu = [
+        torch.randint(2, (4, blocks), generator=generator).bool() for blocks in simulator.num_blocks
+    ]
+    table = ccenv.evaluate_menu(simulator, menu, batch_size=64)
+    assert {part.dtype for part in table} == {torch.float64}
+    for number in range(4):
+        alone = ccenv.evaluate(simulator, Always([part[number] for part in menu]), sample=False)
+        assert table.errors[:, number].mean().item() == pytest.approx(alone.error, abs=1e-9)
+        assert table.nll[:, number].mean().item() == pytest.approx(alone.nll, rel=1e-6)
+        assert table.compute_cost[:, number].mean().item() == pytest.approx(alone.compute_cost)
+
+
+def test_what_masks_have_in_common_up_to_a_gate_is_computed_once():
+    simulator = simulator_of(LAYERS)
+    steps, own = [], simulator.network.step
+
+    def counted(gate, *arguments, **settings):
+        steps.append(gate)
+        return own(gate, *arguments, **settings)
+
+    simulator.network.step = counted
+    batch = simulator.data.batch(torch.arange(10))
+    rows = ([1, 0, 1, 0, 0], [1, 0, 1, 1, 0], [1, 0, 1, 1, 1], [1, 1, 1, 1, 1])
+    masks = torch.tensor(rows).bool()
+    found = judged(simulator.network, batch, masks)
+    assert found.shape == (3, 10, 4)
+    assert (steps.count(0), steps.count(1)) == (2, 4)
+
+
+@pytest.mark.parametrize(
+    ("menu", "message"),
+    [
+        ([[[1, 0]], [[1, 0, 1]]], r"num_blocks=\[3, 2\], got shapes \[\[1, 2\], \[1, 3\]\]"),
+        ([[[1, 0, 1]]], r"got shapes \[\[1, 3\]\]"),
+        ([[[1, 0, 1]] * 2, [[1, 0]]], r"got shapes \[\[2, 3\], \[1, 2\]\]"),
+        ([], r"got shapes \[\]"),
+        ([[[1, 0, 2]], [[1, 0]]], "0 or 1, got"),
+    ],
+)
+def test_a_menu_with_masks_of_another_gate_is_refused(menu, message):
+    with pytest.raises(ValueError, match=message):
+        ccenv.evaluate_menu(simulator_of(LAYERS), menu)
+
+
+def test_a_verdict_does_not_depend_on_how_many_inputs_are_judged_at_a_time():
+    env = BlockSelectionVectorEnv(8, **PROBE_SETTINGS)
+    env.reset(seed=0)
+    agent = Reinforce(env, seed=0)
+    whole, *others = (evaluate(env, agent, sample=False, batch_size=n) for n in (1000, 7, 64))
+    for pieces in others:
+        assert pieces.error == whole.error
+        assert pieces.nll == pytest.approx(whole.nll, rel=1e-6)
+        assert pieces.compute_cost == pytest.approx(whole.compute_cost, rel=1e-12)
+        assert all(torch.equal(a, b) for a, b in zip(pieces.masks, whole.masks, strict=True))
+
+
+def test_means_of_classes_do_not_depend_on_how_many_images_are_summed_up_at_a_time(monkeypatch):
+    draws = torch.Generator().manual_seed(0)
+    values, labels = torch.rand(50, 3, generator=draws), torch.arange(50).remainder(4)
+    expected = torch.stack([*(values[labels == c].mean(dim=0) for c in range(4)), torch.zeros(3)])
+    for part in (7, 50, 1000):
+        monkeypatch.setattr("ccenv.simulator.evaluate.PART", part)
+        torch.testing.assert_close(by_class(values, labels, 5), expected)
+
+
+SETTINGS = {"rloo": {"num_kept": 1}, "sb3_ppo": {"num_minibatches": 2}}
+AGENTS_BY_LABELS = {name: resolve(name, AGENTS, "agent").uses_labels for name in AGENTS}
+
+
+@pytest.mark.parametrize("name", AGENTS)
+def test_masks_depend_on_labels_only_where_an_agent_says_so(name):
+    agent_class = resolve(name, AGENTS, "agent")
+    simulator = Simulator(32, **PROBE_SETTINGS | agent_class.env_defaults)
+    simulator.seed(0)
+    agent = agent_class(simulator, **SETTINGS.get(name, {}))
+    split = load_split(simulator.dataset, "test")
+    moved = dataclasses.replace(split, labels=split.labels.roll(1))
+    masks = []
+    for part in (split, moved):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("ccenv.simulator.simulator.load_split", lambda *_, part=part: part)
+            masks.append(evaluate(simulator, agent, seed=0).masks)
+    same = all(torch.equal(a, b) for a, b in zip(*masks, strict=True))
+    assert same == (not AGENTS_BY_LABELS[name])

@@ -1,0 +1,63 @@
+"""Results as runs leave them, made up: for comparisons, tables and reports."""
+
+import json
+
+SEEDS = (0, 1, 2)
+
+
+def evaluation(split, mode, error, macs=100.0, cost=0.1, density=(0.1,)):
+    verdict = {"split": split, "mode": mode, "num_images": 500, "error": error, "nll": 1.0}
+    verdict |= {"compute_cost": cost, "policy_cost": 0.05, "total_cost": cost + 0.05}
+    return verdict | {"macs": macs, "density": list(density), "mean_return": -1.0}
+
+
+def result(agent, seed, macs, error, validation=None, *, environment=None, **more):
+    """What a comparison reads of a run; each seed has a thousandth more errors."""
+    known = error if validation is None else validation
+    settings = {"environment": {"dataset": "mnist"} | (environment or {}), "agent_settings": {}}
+    one = {
+        "agent": agent,
+        "seed": seed,
+        "evaluations": [
+            evaluation("test", "sampled", error + 0.001 * seed, macs),
+            evaluation("test", "mode", error + 0.001 * seed, macs),
+            evaluation("validation", "sampled", known + 0.001 * seed, macs),
+        ],
+        "latency": [{"batch_size": size, "milliseconds": macs / 1000} for size in (1, 256)],
+        "settings": settings,
+        "uses_labels": agent == "oracle",
+        "learns": agent not in ("dense", "block_dropout", "oracle"),
+    }
+    return one | more
+
+
+def runs(agent, macs, error, validation=None, **more):
+    """A row of three seeds."""
+    return [result(agent, seed, macs, error, validation, **more) for seed in SEEDS]
+
+
+def whole_result(job, error=0.1, cost=0.2):
+    """What a whole report can be made of: the result of a job."""
+    seed, blocks = job.plan.program.seed, job.plan.environment["num_blocks"]
+    found = result(job.agent, seed, 40_000.0, error)
+    for verdict in found["evaluations"]:
+        verdict |= {"compute_cost": cost, "total_cost": cost + 0.05, "macs": 200_000 * cost}
+        verdict |= {"density": [cost] * len(blocks)}
+    for pass_ in found["latency"]:
+        pass_ |= {"dense_milliseconds": 1.0, "speedup": 2.0, "num_threads": 1}
+        pass_ |= {"speedup_low": 1.0, "speedup_high": 3.0}
+    (validation,) = (e for e in found["evaluations"] if e["split"] == "validation")
+    curve = [{"images_seen": n, **validation} for n in (0, 40_000, 80_000, 120_000)]
+    return found | {
+        "env": job.plan.program.env,
+        "reward": job.plan.environment["reward"],
+        "settings": json.loads(json.dumps(job.plan.config())),
+        "code": {},
+        "dense_macs": 200_000,
+        "policy_macs": [25] * len(blocks),
+        "versions": {"python": "3.11", "torch": "2.8"},
+        "machine": {"cpu": "A <fast> CPU", "cores": 2, "threads": 1},
+        "curve": curve,
+        "block_use": [[[50] * n] * 10 for n in blocks],
+        "total_seconds": 2.0,
+    }

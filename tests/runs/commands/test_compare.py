@@ -1,0 +1,547 @@
+"""Laws of `ccenv compare`: what is there is not run again, nothing is ranked by reward."""
+
+import contextlib
+import dataclasses
+import importlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ccenv.runs import studies
+from ccenv.runs.commands import compare, frame
+from ccenv.runs.engine import jobs, run, run_jobs
+from ccenv.runs.engine.jobs import (
+    Comparison,
+    Finished,
+    gather,
+    make_jobs,
+    recorded_comparison,
+    remaining_seconds,
+    source_of,
+)
+from ccenv.runs.engine.machines import engines
+from ccenv.runs.engine.machines.pool import Task, run_all, work
+from ccenv.runs.lab import tables
+from ccenv.runs.report.publish import publish
+from ccenv.runs.store import recorded
+from ccenv.runs.store.seal import sealed
+from ccenv.runs.sweeps import SWEEPS, Cell, Sweep
+from ccenv.runs.tables.sweep_table import COLUMNS
+
+ROOT = Path(__file__).parents[3]
+RESULTS = ROOT / "runs/results"
+
+MODULE = '''
+import os
+from pathlib import Path
+
+from ccenv.agents.base import Agent
+from ccenv.base.masks import full_mask
+from ccenv.runs.engine.machines.pool import Outcome
+from ccenv.runs.sweeps import Cell, Sweep
+
+HERE = Path(__file__).parent
+PROBE = {
+    "dataset": "probe", "network": "probe", "num_blocks": (4, 4), "block_size": 2,
+    "activation": "relu", "images": 128, "batch_size": 64,
+}
+
+
+class Diary(Agent):
+    """Notes every time it learns."""
+
+    def act(self, observation, layer, generator=None):
+        return full_mask(len(observation), self.num_blocks[layer])
+
+    def learn(self, num_images, on_rollout=None):
+        with (HERE / "diary").open("a") as diary:
+            diary.write(f"{self.seed}\\n")
+        return super().learn(num_images, on_rollout)
+
+
+class Fails(Diary):
+    def learn(self, num_images, on_rollout=None):
+        raise RuntimeError("a bug of mine")
+
+
+TOY = Sweep(
+    name="toy",
+    description="Toys.",
+    settings=PROBE,
+    cells=(
+        Cell("diary", "toy_sweep:Diary"),
+        Cell("reinforce", "reinforce", {"learning_rate": 0.001}),
+        Cell("block_dropout 0.1", "block_dropout", {"keep_probability": 0.1}),
+        Cell("block_dropout 0.9", "block_dropout", {"keep_probability": 0.9}),
+    ),
+    minutes=0.1,
+    seeds=(0, 1),
+)
+RULES = Sweep(
+    name="rules",
+    description="Rows of one kind.",
+    settings=PROBE,
+    cells=TOY.cells[2:],
+    minutes=0.1,
+    seeds=(0, 1),
+    mini={"dataset": "probe", "images": 64},
+)
+BROKEN = Sweep(
+    name="broken",
+    description="Toys that break.",
+    settings=PROBE,
+    cells=(
+        Cell("fails", "toy_sweep:Fails"),
+        Cell("dense", "dense"),
+    ),
+    minutes=0.1,
+    seeds=(0,),
+)
+TYPO = Sweep("typo", "A typo.", (Cell("a", "reinforce", {"learning_rat": 1}),), 1.0)
+'''
+TASKS = """
+import os
+import sys
+import time
+from types import SimpleNamespace
+
+from tqdm import tqdm
+
+from ccenv.runs.engine.machines.pool import Outcome, Task, run_all
+from ccenv.sparse.cpu.codegen.compiled import announcement
+
+
+def crash_or_not(task):
+    if task.label == "crash":
+        os._exit(3)
+    return Outcome(task, None)
+
+
+def compiles(task):
+    py_func = SimpleNamespace(__module__="ccenv.sparse.toy")
+    dispatcher = SimpleNamespace(py_func=py_func, _cache=None)
+    announcement.on_start(SimpleNamespace(data={"dispatcher": dispatcher}))
+    list(tqdm(range(3)))
+    time.sleep(0.2)
+    return Outcome(task, None)
+
+
+if __name__ == "__main__":
+    tasks = [Task(str(n), "agent", {}) for n in range(4)]
+    list(run_all(tasks, 2, compiles))
+    outcomes = run_all(tasks, 2, compiles)
+    next(outcomes)
+    outcomes.close()
+"""
+
+
+def here(tasks, workers):
+    """The pool without processes."""
+    yield from map(work, tasks)
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """A folder with toy modules, found by this process and those it starts."""
+    folder = tmp_path_factory.mktemp("sweeps")
+    (folder / "toy_sweep.py").write_text(MODULE)
+    (folder / "toy_tasks.py").write_text(TASKS)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CCENV_CACHE", str(folder / "cache"))
+        patch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), str(folder)]))
+        patch.setenv("OMP_NUM_THREADS", "1")
+        patch.syspath_prepend(str(folder))
+        patch.setattr(engines, "run_all", here)
+        # Clocks and figures take longer than the runs.
+        patch.setattr(run, "latencies", lambda env, agent: [])
+        patch.setattr(compare, "publish", lambda *given: "")
+        patch.setattr(compare, "write_sweep", lambda *given: "")
+        yield folder
+
+
+def options(place):
+    return [
+        *("--log-dir", str(place / "logs")),
+        *("--report-dir", str(place / "reports")),
+        *("--results-dir", str(place / "results")),
+    ]
+
+
+@pytest.fixture(scope="module")
+def two_at_once(place):
+    """Two compares of one sweep in two processes at once: what they show and say."""
+    child, status = os.fork(), 1
+    name = "parent" if child else "child"
+    with (
+        (place / f"{name}.out").open("w") as out,
+        (place / f"{name}.err").open("w") as said,
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(said),
+    ):
+        try:
+            status = compare.main(["toy_sweep:TOY", *options(place)])
+            out.flush()
+        finally:
+            if not child:
+                os._exit(status)
+    _, child_status = os.waitpid(child, 0)
+    assert (status, child_status) == (0, 0)
+    return [
+        ((place / f"{name}.out").read_text(), (place / f"{name}.err").read_text())
+        for name in ("parent", "child")
+    ]
+
+
+def test_two_compares_at_once_agree_and_run_no_cell_twice(two_at_once, place):
+    assert sorted((place / "diary").read_text().split()) == ["0", "1"]
+    assert two_at_once[0][0] == two_at_once[1][0]
+    results = list((place / "logs").rglob("result.json"))
+    assert len(results) == 8
+    assert all(json.loads(path.read_text()) for path in results)
+
+
+def forbid_runs(monkeypatch):
+    monkeypatch.setattr(engines, "run_all", lambda *given: pytest.fail("ran a cell again"))
+
+
+def test_a_compare_says_beforehand_how_much_is_missing_and_last_how_to_see_curves(two_at_once):
+    said = two_at_once[0][1].strip().splitlines()
+    assert re.search(r"'toy': \d+ of 8 runs missing, about \d+ seconds", said[0])
+    assert said[-1].startswith("curves: tensorboard --logdir ")
+
+
+@pytest.mark.usefixtures("two_at_once")
+def test_a_second_compare_runs_nothing_and_shows_mean_and_spread(place, monkeypatch, capsys):
+    forbid_runs(monkeypatch)
+    monkeypatch.setattr(compare, "publish", publish)
+    assert compare.main(["toy_sweep:TOY", *options(place)]) == 0
+    shown = capsys.readouterr().out
+    assert re.search(r"reinforce +\| +2 \| sampled +\| +\d+\.\d\d ± \d+\.\d\d", shown)
+    assert (place / "reports" / "toy" / "table.md").read_text() in shown
+    assert (place / "reports" / "toy" / "front.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.usefixtures("two_at_once")
+def test_rows_say_no_difference_where_intervals_overlap_and_never_show_reward(place, capsys):
+    assert compare.main(["toy_sweep:TOY", "--json", *options(place)]) == 0
+    rows = {row["label"]: row for row in json.loads(capsys.readouterr().out)}
+    assert list(rows) == ["diary", "reinforce", "block_dropout 0.1", "block_dropout 0.9"]
+    assert rows["reinforce"]["verdict"] == "no difference"
+    assert rows["reinforce"]["seeds"] == [0, 1]
+    assert rows["block_dropout 0.1"]["verdict"] == ""
+    names = {name for row in rows.values() for name in row}
+    assert not any("reward" in name or "return" in name for name in names | set(COLUMNS))
+
+
+@pytest.fixture
+def elsewhere(place, two_at_once, tmp_path):
+    """A recording of the toy sweep, and the options of a machine that has nothing else."""
+    assert compare.main(["toy_sweep:TOY", "--record", *options(place)]) == 0
+    shutil.copytree(place / "results", tmp_path / "results")
+    return tmp_path
+
+
+def test_a_recorded_result_makes_the_table_of_a_readme(elsewhere, capsys):
+    capsys.readouterr()
+    assert compare.main(["toy_sweep:TOY", *options(elsewhere)]) == 0
+    text = capsys.readouterr().out
+    content = (elsewhere / "results" / "toy.json").read_text()
+    assert str(elsewhere.parent) not in content
+    assert json.loads(content)["machines"]
+    readme = elsewhere / "README.md"
+    readme.write_text("# Title\n<!-- table: toy -->\nold\n<!-- end -->\nrest\n")
+    arguments = [str(readme), "--results-dir", str(elsewhere / "results")]
+    assert tables.main([*arguments, "--check"]) == 1
+    assert tables.main(arguments) == 0
+    assert tables.main([*arguments, "--check"]) == 0
+    made = readme.read_text()
+    assert made.startswith("# Title\n")
+    assert made.endswith("\nrest\n")
+    assert "\n".join(line for line in made.splitlines() if line.startswith("|")) in text
+
+
+def test_recorded_cells_are_not_run_again_elsewhere_and_say_where_they_come_from(
+    elsewhere, place, monkeypatch, capsys
+):
+    forbid_runs(monkeypatch)
+    capsys.readouterr()
+    assert compare.main(["toy_sweep:TOY", "--json", *options(place)]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert compare.main(["toy_sweep:TOY", "--json", *options(elsewhere)]) == 0
+    said = capsys.readouterr()
+    assert json.loads(said.out) == rows
+    assert re.search(
+        r"8 recorded results, made on .+ cores, vectors of .+: diary \(seeds 0, 1\)", said.err
+    )
+
+
+@pytest.mark.parametrize("images_are_here", [True, False])
+def test_recording_again_from_recorded_cells_changes_nothing(
+    images_are_here, elsewhere, monkeypatch
+):
+    forbid_runs(monkeypatch)
+    if not images_are_here:
+        monkeypatch.setattr(recorded, "data_checksum", lambda dataset: None)
+        monkeypatch.setattr("ccenv.runs.store.provenance.data_checksum", lambda dataset: None)
+    path = elsewhere / "results" / "toy.json"
+    before = path.read_bytes()
+    assert compare.main(["toy_sweep:TOY", "--record", *options(elsewhere)]) == 0
+    assert path.read_bytes() == before
+
+
+def edit_recording(folder, change):
+    path = folder / "results" / "toy.json"
+    content = json.loads(path.read_text())
+    change(content)
+    content["cells"] = [sealed(cell) for cell in content["cells"]]
+    path.write_text(json.dumps(content))
+
+
+def test_a_sweep_goes_on_where_another_machine_stopped_and_keeps_what_it_recorded(
+    elsewhere, capsys
+):
+    def lose_two(content):
+        content["cells"] = [c for c in content["cells"] if c["label"] != "block_dropout 0.1"]
+
+    edit_recording(elsewhere, lose_two)
+    assert compare.main(["toy_sweep:TOY", "--record", *options(elsewhere)]) == 0
+    assert re.search(r"2 of 8 runs missing, about \d+ seconds", capsys.readouterr().err)
+    assert len(list((elsewhere / "logs").rglob("result.json"))) == 2
+    cells = json.loads((elsewhere / "results" / "toy.json").read_text())["cells"]
+    assert [(c["label"], c["seed"]) for c in cells] == [
+        (label, seed)
+        for label in ("diary", "reinforce", "block_dropout 0.1", "block_dropout 0.9")
+        for seed in (0, 1)
+    ]
+
+
+def test_cells_of_other_settings_are_missing_and_no_recorded_runs_all(elsewhere):
+    sweep = importlib.import_module("toy_sweep").TOY
+    changed = dataclasses.replace(sweep, settings={**sweep.settings, "images": 192})
+    for one, missing in ((sweep, 0), (changed, 8)):
+        made = make_jobs(one, str(elsewhere / "logs"))
+        known = recorded.load(source_of(one, made, str(elsewhere / "results")))
+        assert len(gather(one, made, known).missing) == missing
+        assert len(gather(one, made, {}).missing) == 8
+
+
+def test_a_run_that_another_sweep_recorded_is_not_run_again(elsewhere, monkeypatch):
+    forbid_runs(monkeypatch)
+    toy = importlib.import_module("toy_sweep").TOY
+    same = dataclasses.replace(toy, name="same", cells=toy.cells[1:3], seeds=toy.seeds[:1])
+    monkeypatch.setattr(importlib.import_module("toy_sweep"), "SAME", same, raising=False)
+    (elsewhere / "results" / "speed.json").write_text('{"kind": "kernels", "rows": []}')
+    (elsewhere / "results" / "old.json").write_text('{"cells": [{"label": "of an old form"}]}')
+    assert compare.main(["toy_sweep:SAME", "--record", *options(elsewhere)]) == 0
+    first, second = (
+        json.loads((elsewhere / "results" / f"{name}.json").read_text())["cells"]
+        for name in ("toy", "same")
+    )
+    names = ("label", "seed", "settings", "evaluations", "curve")
+    kept = [[cell[name] for name in names] for cell in second]
+    assert [cell[:2] for cell in kept] == [[cell.label, toy.seeds[0]] for cell in same.cells]
+    assert all(cell in [[c[name] for name in names] for c in first] for cell in kept)
+
+
+def change_data(content):
+    content["cells"][0]["data"]["probe"] = "0" * 24
+
+
+def break_cell(content):
+    del content["cells"][0]["settings"]
+
+
+def impossible_error(content):
+    content["cells"][3]["evaluations"][0]["error"] = 1.5
+
+
+@pytest.mark.parametrize(
+    ("change", "hint"),
+    [
+        (change_data, "expected the data set 'probe' with checksum 000000000000000000000000"),
+        (break_cell, "cell 0 of"),
+        (impossible_error, "error of the evaluation test, sampled in 0..1, got 1.5"),
+        (None, "expected JSON in"),
+    ],
+)
+def test_recorded_results_of_other_data_or_edited_by_hand_are_refused(
+    change, hint, elsewhere, capsys
+):
+    if change is None:
+        (elsewhere / "results" / "toy.json").write_text('{"cells": [')
+    else:
+        edit_recording(elsewhere, change)
+    assert compare.main(["toy_sweep:TOY", *options(elsewhere)]) == 2
+    assert hint in capsys.readouterr().err
+    assert not (elsewhere / "logs").exists()
+
+
+def test_what_was_recorded_on_other_data_can_be_shown_by_itself(elsewhere):
+    sweep = importlib.import_module("toy_sweep").TOY
+    before = recorded_comparison(sweep, elsewhere / "results").rows
+    edit_recording(elsewhere, change_data)
+    assert recorded_comparison(sweep, elsewhere / "results").rows == before
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "hint"),
+    [
+        ('"learns":', '"lerns":', "expected content with the checksum"),
+        ('"seed": 0,\n  "set', '"seed": 7,\n  "set', "expected content with the checksum"),
+        ("{", "", "expected JSON in"),
+    ],
+)
+def test_a_result_edited_by_hand_is_refused_by_name(
+    old, new, hint, place, two_at_once, tmp_path, capsys
+):
+    shutil.copytree(place / "logs", tmp_path / "logs")
+    path = sorted((tmp_path / "logs").rglob("result.json"))[0]
+    kept = path.read_text()
+    assert old in kept
+    path.write_text(kept.replace(old, new, 1))
+    assert compare.main(["toy_sweep:TOY", "--no-recorded", *options(tmp_path)]) == 2
+    said = capsys.readouterr().err
+    assert hint in said
+    assert str(path) in said
+
+
+def test_a_report_over_nothing_finished_says_what_is_missing(place, tmp_path, capsys):
+    assert compare.main(["toy_sweep:TOY", "--no-run", *options(tmp_path)]) == 1
+    said = capsys.readouterr()
+    assert "8 runs have no result yet: diary (seeds 0, 1); reinforce (seeds 0, 1)" in said.err
+    assert said.out == ""
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_sweep_stopped_in_between_keeps_what_was_recorded_and_goes_on(
+    place, tmp_path, monkeypatch, capsys
+):
+    def stop_after_one(tasks, workers):
+        yield work(tasks[0])
+        raise KeyboardInterrupt
+
+    arguments = ["toy_sweep:TOY", "--record", *options(tmp_path)]
+    with monkeypatch.context() as patch:
+        patch.setattr(engines, "run_all", stop_after_one)
+        assert compare.main(arguments) == frame.INTERRUPTED
+    assert "goes on with what is missing" in capsys.readouterr().err
+    # Each is recorded as it ends.
+    assert len(json.loads((tmp_path / "results" / "toy.json").read_text())["cells"]) == 1
+    forbid_runs(monkeypatch)
+    assert compare.main([*arguments, "--no-run"]) == 0
+    assert "7 runs have no result yet: diary (seeds 1); reinforce" in capsys.readouterr().err
+
+
+def test_a_failing_cell_loses_no_other(place, tmp_path, capsys):
+    assert compare.main(["toy_sweep:BROKEN", *options(tmp_path)]) == 1
+    captured = capsys.readouterr()
+    assert re.search(r"dense +\| +1 \|", captured.out)
+    at_once, at_the_end = captured.err.split("\nfailed: ", 1)[0], captured.err
+    assert re.search(r"failed: .*, seed 0: .*a bug of mine", at_once)
+    assert "Traceback" not in at_once
+    assert "Traceback" in at_the_end
+    assert "1 of 2 runs failed" in captured.err
+
+
+def test_a_miniature_is_run_by_processes_and_leaves_no_record(place, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(engines, "run_all", run_all)
+    given = ["toy_sweep:RULES", "--miniature", "--jobs", "1", *options(tmp_path)]
+    assert compare.main(given) == 0
+    shown = capsys.readouterr().out
+    assert "block_dropout 0.1" in shown
+    assert "block_dropout 0.9" not in shown
+    assert len(list((tmp_path / "logs").rglob("result.json"))) == 1
+    assert not (tmp_path / "results").exists()
+    assert compare.main([*given, "--record"]) == 2
+    assert "leave one out" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("place")
+def test_a_crashing_process_takes_no_other_task_along():
+    from toy_tasks import crash_or_not
+
+    tasks = [Task(label, "agent", {}) for label in ("crash", "well")]
+    errors = {o.task.label: o.error for o in run_all(tasks, 2, crash_or_not)}
+    assert errors == {"crash": "its process died, twice", "well": None}
+
+
+def test_workers_leave_no_semaphore_behind_and_say_once_that_kernels_are_compiled(place):
+    done = subprocess.run(
+        [sys.executable, "toy_tasks.py"], cwd=place, capture_output=True, text=True, check=True
+    )
+    assert "leaked" not in done.stderr
+    # Once for each pool: the second one is closed before its end.
+    assert done.stderr.count("compiling kernels") == 2
+
+
+def test_a_forecast_takes_a_cells_measured_time_and_else_the_sweeps_own_estimate():
+    sweep = Sweep("s", "d", (Cell("a", "dense"), Cell("b", "reinforce")), minutes=2.0, seeds=(0, 1))
+    made = make_jobs(sweep, "unused")
+    finished = Finished(made[0].label, {"total_seconds": 10.0})
+    found = Comparison(sweep, (finished,), tuple(made[1:]), "sampled")
+    # Two minutes on two cores are 60 seconds of one core for each of the four runs.
+    assert remaining_seconds(found, found.missing) == (10.0 + 60.0 + 60.0, 1)
+    said = run_jobs.forecast(found, found.missing, workers=1)
+    assert "3 of 4 runs missing, about 2 minutes with 1 worker (65 seconds on two cores)" in said
+
+
+def test_help_names_every_sweep_and_reads_no_file_of_one(monkeypatch, capsys):
+    monkeypatch.setattr(studies, "read_sweep", None)
+    with pytest.raises(SystemExit):
+        compare.main(["--help"])
+    shown = "".join(capsys.readouterr().out.split())
+    assert all(name in shown for name in SWEEPS)
+    assert "ccenvlistsweeps" in shown
+
+
+@pytest.mark.parametrize(
+    ("sweep", "hint"),
+    [
+        ("quikstart", "did you mean 'quickstart'?"),
+        ("toy_sweep:TOYS", "did you mean 'TOY'?"),
+        ("toy_sweep:TYPO", "did you mean 'learning_rate'?"),
+        ("toy_sweep:Diary", "to be a Sweep or a Study"),
+    ],
+)
+def test_a_wrong_sweep_gets_the_nearest_right_name_and_leaves_nothing(
+    sweep, hint, place, tmp_path, capsys
+):
+    assert compare.main([sweep, *options(tmp_path)[:4]]) == 2
+    assert hint in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_quickstart_has_six_to_nine_rows_of_three_seeds():
+    quickstart = SWEEPS["quickstart"]
+    assert 6 <= len(quickstart.cells) <= 9
+    assert len(quickstart.seeds) >= 3
+    assert quickstart.minutes <= 5
+
+
+def test_a_cell_overrides_the_sweep():
+    sweep = Sweep("s", "d", (Cell("a", "dense", {"images": 2}),), 1.0, {"images": 1, "env": "e"})
+    assert sweep.runs()[0][1] == {"images": 2, "env": "e", "seed": 0}
+
+
+@pytest.mark.parametrize("option", ["--draw", "--masks"])
+def test_an_evaluation_is_chosen_by_its_draw_and_by_the_option_s_older_name(option):
+    assert compare.make_parser().parse_args(["quickstart", option, "mode"]).draw == "mode"
+
+
+def test_what_is_recorded_is_shown_without_a_plan(monkeypatch):
+    def no_plan(*_):
+        raise AssertionError("a plan was made")
+
+    monkeypatch.setattr(jobs, "make_plan", no_plan)
+    sweep = SWEEPS["paper-mnist"]
+    found = recorded_comparison(sweep, RESULTS)
+    assert {row["label"] for row in found.rows} == {cell.label for cell in sweep.cells}
+    fewer = dataclasses.replace(sweep, cells=sweep.cells[:1], seeds=(0,))
+    (only,) = recorded_comparison(fewer, RESULTS).finished
+    assert only.run == (sweep.cells[0].label, 0)

@@ -1,0 +1,256 @@
+"""Laws of sweeps as files and of small grids: rows as written, bad input refused in one line."""
+
+import json
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ccenv.runs import studies
+from ccenv.runs.commands import compare, train
+from ccenv.runs.config.space import read_grid
+from ccenv.runs.config.sweep_file import MOST_RUNS, read_sweep, sweep_of
+from ccenv.runs.engine.jobs import make_jobs
+from ccenv.runs.studies import FILES, SECTIONS, STUDIES, find_study
+from ccenv.runs.sweeps import SWEEPS
+
+TRUE = """
+description = "A network of my own."
+minutes = 0.1
+seeds = [0, 1]
+budgets = [100, 2_000]
+
+[settings]
+dataset = "probe"
+network = "probe"
+num_blocks = [4, 4]
+block_size = 2
+activation = "relu"
+images = 128
+batch_size = 64
+reward_kwargs = { cost_weight = 1.0 }
+
+[shared.many]
+group_size = 4
+reward_kwargs = { cost_weight = 0.5 }
+
+[[rows]]
+agent = "dense"
+
+[[rows]]
+agent = "rloo"
+label = "rloo {num_kept} of {num_blocks.0}, {learning_rate}, at {reward_kwargs.cost_weight:.1f}"
+shared = "many"
+settings = { num_blocks = [4, 4] }
+each = [{ learning_rate = 0.1 }, { learning_rate = 0.2, seeds = [0] }]
+grid = { num_kept = [1, 2] }
+"""
+
+
+def written(folder, text, name="mine"):
+    path = folder / f"{name}.toml"
+    path.write_text(text)
+    return path
+
+
+def options_in(folder):
+    return [f"--{kind}-dir={folder / kind}" for kind in ("log", "report", "results")]
+
+
+def test_rows_are_every_combination_with_labels_settings_and_seeds_of_their_own(tmp_path):
+    sweep = read_sweep(written(tmp_path, TRUE))
+    assert (sweep.name, sweep.seeds, sweep.budgets) == ("mine", (0, 1), (100, 2000))
+    assert [cell.label for cell in sweep.cells] == [
+        "dense",
+        "rloo 1 of 4, 0.1, at 0.5",
+        "rloo 2 of 4, 0.1, at 0.5",
+        "rloo 1 of 4, 0.2, at 0.5",
+        "rloo 2 of 4, 0.2, at 0.5",
+    ]
+    assert [cell.seeds for cell in sweep.cells] == [None, None, None, (0,), (0,)]
+    assert sweep.num_runs == len(sweep.runs()) == 8
+    last = sweep.cells[-1].settings
+    assert last["num_blocks"] == (4, 4)
+    assert (last["group_size"], last["num_kept"], last["learning_rate"]) == (4, 2, 0.2)
+
+
+def test_tables_lie_over_those_beneath_and_an_empty_one_replaces():
+    below = {"weights_kwargs": {"learning_rate": 0.1, "weight_decay": 0.2}}
+    group = {"agent": "dense", "each": [{"label": "a", "weights_kwargs": {"learning_rate": 0.3}}]}
+    group["each"].append({"label": "b", "weights_kwargs": {}})
+    sweep = sweep_of({"settings": below, "rows": [group]})
+    own = [cell.settings["weights_kwargs"] for cell in sweep.cells]
+    assert own == [{"learning_rate": 0.3, "weight_decay": 0.2}, {}]
+
+
+def test_several_lists_of_entries_are_every_combination_and_may_name_agents():
+    each = [
+        [{"reward": "blockdrop"}, {"reward": "skipnet"}],
+        [{"agent": "rloo"}, {"agent": "topk"}],
+    ]
+    sweep = sweep_of({"rows": [{"label": "{agent}, {reward}", "each": each}]})
+    labels = ["rloo, blockdrop", "topk, blockdrop", "rloo, skipnet", "topk, skipnet"]
+    assert [cell.label for cell in sweep.cells] == labels
+    assert [cell.agent for cell in sweep.cells] == ["rloo", "topk"] * 2
+
+
+def test_a_file_of_mine_is_compared_like_a_sweep_that_ships(tmp_path, capsys):
+    path = written(tmp_path, TRUE)
+    assert [section.title for section in find_study(str(path)).sections] == [
+        "Methods at equal budgets"
+    ]
+    assert compare.main([str(path), "--no-run", *options_in(tmp_path)]) == 1
+    assert "8 runs have no result yet: dense (seeds 0, 1); rloo 1" in capsys.readouterr().err
+
+
+GRID = "grid = { num_kept = [1, 2] }"
+WRONG = {
+    "an unknown key": (TRUE + "\ncolour = 1", "unknown key of rows 'colour'"),
+    "an unknown key of the sweep": ("sed = [0]\n" + TRUE, "did you mean 'seeds'?"),
+    "an unknown agent": (TRUE.replace('"rloo"', '"rlo"'), "did you mean 'rloo'?"),
+    "an unknown setting": (TRUE.replace("num_kept =", "num_kep ="), "num_kept"),
+    "no agent": (TRUE.replace('agent = "dense"', ""), "expected agent as a text, got None"),
+    "an empty grid": (
+        TRUE.replace("[1, 2]", "[]"),
+        "list of values of 'num_kept'",
+    ),
+    "many runs": (TRUE.replace(GRID, f"grid.num_kept = {[1] * 100_000}"), "--yes runs them all"),
+    "one label twice": (
+        TRUE.replace("[1, 2]", "[1, 1]"),
+        "'rloo 1 of 4, 0.1, at 0.5' twice",
+    ),
+    "a label of nothing": (TRUE.replace("{num_kept}", "{kept}"), "to name settings of its row"),
+    "an unknown measure": ('measure = "loss"\n' + TRUE, "unknown measure 'loss'"),
+    "unknown shared settings": (TRUE.replace('= "many"', '= "few"'), "unknown shared settings"),
+    "budgets that fall": (TRUE.replace("[100, 2_000]", "[2, 1]"), "ascending whole numbers"),
+    "a seed that is none": (TRUE.replace("seeds = [0, 1]", "seeds = [-1]"), "whole numbers"),
+    "a seed twice": (TRUE.replace("seeds = [0, 1]", "seeds = [1, 1]"), "different whole numbers"),
+    "nested too deep": (TRUE + f"\n[settings.{'a.' * 40}a]\n", "nested at most 32 deep"),
+    "code of somebody's": (TRUE.replace('"dense"', '"os:system"'), "--trust os"),
+    "no rows": ('description = "Nothing."', "expected rows, got none"),
+    "no TOML": ("rows = [", "expected a sweep as TOML"),
+    "no text": ("\x00", "expected a sweep as TOML"),
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+def test_a_wrong_file_is_refused_in_one_line_and_leaves_nothing(wrong, tmp_path, capsys):
+    text, hint = WRONG[wrong]
+    path = written(tmp_path, text)
+    assert compare.main([str(path), *options_in(tmp_path)]) == 2
+    said = capsys.readouterr().err.strip()
+    assert hint in said
+    assert "\n" not in said
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_file_that_is_not_there_is_refused_in_one_line(tmp_path, capsys):
+    assert compare.main([str(tmp_path / "none.toml"), *options_in(tmp_path)]) == 2
+    said = capsys.readouterr().err.strip()
+    assert "none.toml" in said
+    assert "\n" not in said
+    assert not list(tmp_path.iterdir())
+
+
+def test_many_runs_are_those_of_rows_times_seeds_and_yes_lets_them_pass(tmp_path):
+    seeds = f"seeds = {list(range(MOST_RUNS // 3))}"
+    path = written(tmp_path, TRUE.replace("seeds = [0, 1]", seeds))
+    sweep = read_sweep(path, most_runs=None)
+    assert sweep.num_runs == 3 * (MOST_RUNS // 3) + 2 > MOST_RUNS
+    with pytest.raises(ValueError, match="at most 10,000 runs"):
+        read_sweep(path)
+    with pytest.raises(ValueError, match="at most 10,000 runs"):
+        find_study(str(path))
+    assert find_study(str(path), most_runs=None).sweep == sweep
+
+
+def test_a_grid_larger_than_memory_is_refused_at_once():
+    values = {name: list(range(1000)) for name in "abcdefgh"}
+    with pytest.raises(ValueError, match="at most 10,000 runs"):
+        sweep_of({"rows": [{"agent": "rloo", "label": "{a} {b}", "grid": values}]})
+
+
+def test_a_module_that_is_trusted_may_be_named(tmp_path, monkeypatch):
+    (tmp_path / "mine_of_files.py").write_text(
+        "from ccenv.agents.reinforce import Reinforce\nclass Mine(Reinforce):\n    pass\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    path = written(tmp_path, TRUE.replace('"dense"', '"mine_of_files:Mine"'))
+    assert read_sweep(path, ["mine_of_files"]).cells[0].agent == "mine_of_files:Mine"
+    with pytest.raises(ValueError, match="--trust mine_of_files"):
+        read_sweep(path)
+
+
+def test_sweeps_are_named_as_their_files_and_read_when_they_are_asked_for(monkeypatch):
+    read = []
+    monkeypatch.setattr(studies, "read_sweep", lambda path: read.append(path) or read_sweep(path))
+    table = studies.OnUse(FILES, studies.shipped_study)
+    assert list(table) == list(FILES) == list(STUDIES) == list(SWEEPS)
+    assert "smoke" in table
+    assert not read
+    assert table["smoke"].sweep.name == "smoke"
+    assert table["smoke"].sweep.name == "smoke"
+    assert read == [FILES["smoke"]]
+    assert set(SECTIONS) <= set(FILES)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_every_file_that_ships_says_what_it_compares_and_how_long_it_takes(name):
+    study = STUDIES[name]
+    assert study.sweep.name == name
+    assert study.sweep.description.endswith(".")
+    assert study.sweep.minutes > 0
+    assert all(section.title for section in study.sections)
+
+
+@given(st.lists(st.integers(0, 99), min_size=1, max_size=4, unique=True), st.integers(0, 4))
+def test_a_grid_of_the_command_line_is_every_combination(values, last):
+    pairs = [f"num_kept={','.join(map(str, values))}", f"seed=0..{last}", "images=64"]
+    found = list(read_grid(pairs, most_runs=None))
+    expected = [(value, seed) for value in values for seed in range(last + 1)]
+    assert [(point["num_kept"], point["seed"]) for point in found] == expected
+    assert {point["images"] for point in found} == {64}
+
+
+@pytest.mark.parametrize(
+    ("words", "hint"),
+    [
+        (["num_kept=1,,2"], "expected values of num_kept between commas"),
+        (["seed=4..0"], "as first..last, got '4..0'"),
+        (["num_kept=1..100000"], "at most 10,000 runs, got more; --yes"),
+        (["seed=0..5000", "--seeds", "2"], "at most 10,000 runs"),
+        (["num_kept=1,1"], "expected different runs in the grid"),
+        (["num_kep=1,2"], "did you mean 'num_kept'?"),
+        (["num_kept=1,2", "num_kept=3"], "expected each setting once"),
+    ],
+)
+def test_a_wrong_grid_is_refused_in_one_line_and_leaves_nothing(words, hint, tmp_path, capsys):
+    assert train.main(["rloo", *words, "--grid", f"log_dir={tmp_path / 'logs'}"]) == 2
+    said = capsys.readouterr().err.strip()
+    assert hint in said
+    assert "\n" not in said
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_small_grid_is_trained_and_told_in_a_line_a_combination(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("ccenv.runs.engine.run.latencies", lambda env, agent: [])
+    words = ["dataset=probe", "network=probe", "num_blocks=(4,4)", "block_size=2", "images=64"]
+    words += ["batch_size=64", "activation=relu", "keep_probability=0.25,0.5", "seed=0..1"]
+    command = ["block_dropout", *words, "--grid", f"log_dir={tmp_path}"]
+    assert train.main(command) == 0
+    lines = capsys.readouterr().out.splitlines()[-2:]
+    for line, value in zip(lines, ("0.25", "0.5"), strict=True):
+        assert re.match(rf"keep_probability={value}: over 2 seeds: test error", line)
+    assert train.main([*command, "--json"]) == 0
+    assert len(json.loads(capsys.readouterr().out)) == 4
+
+
+def test_rows_of_a_file_and_of_the_command_line_are_the_same_runs(tmp_path):
+    path = written(tmp_path, TRUE)
+    keys = {job.plan.key() for job in make_jobs(read_sweep(path), "logs") if job.label != "dense"}
+    words = ["dataset=probe", "network=probe", "num_blocks=(4,4)", "block_size=2", "images=128"]
+    words += ["activation=relu", "batch_size=64", "reward_kwargs.cost_weight=0.5", "group_size=4"]
+    grid = ["learning_rate=0.1,0.2", "num_kept=1,2", "seed=0..1", "--grid"]
+    _, plans = train.read(["rloo", *words, *grid])
+    assert keys < {plan.key() for plan in plans}

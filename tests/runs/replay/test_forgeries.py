@@ -1,0 +1,242 @@
+"""Laws of `ccenv validate`: test labels fit into no tolerance, a training counts once."""
+
+import json
+import shutil
+
+import pytest
+import torch
+from stored_runs import one_run, opened
+
+from ccenv.base.checked_file import write_checked
+from ccenv.base.seeding import stream
+from ccenv.data import load_split
+from ccenv.runs.commands import train
+from ccenv.runs.engine import run
+from ccenv.runs.replay.replay import answers, ask, replay
+from ccenv.runs.replay.rounding import num_unexplained
+from ccenv.runs.replay.same_training import (
+    MOST_ALIKE,
+    SAME,
+    moved_by_training,
+    share_alike,
+)
+from ccenv.runs.replay.verdicts import figures
+from ccenv.runs.store import folder as run_folder
+from ccenv.runs.store import masks_file
+from ccenv.runs.store.seal import sealed
+from ccenv.runs.store.untrusted_files import stored_tensors
+from ccenv.simulator.rollout import walk
+
+BLOCKS = (64, 64)
+SETTINGS = {
+    "dataset": "synthetic",
+    "num_blocks": BLOCKS,
+    "block_size": 1,
+    "weights": "cotrain",
+    "images": 256,
+    "batch_size": 64,
+}
+DRAWS = ("sampled", "mode")
+
+
+@pytest.fixture(scope="module")
+def logs(tmp_path_factory):
+    """Short runs of two seeds of a policy of coins and of one that gives gate values."""
+    place = tmp_path_factory.mktemp("forgeries")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CCENV_CACHE", str(place / "cache"))
+        patch.setattr(run, "latencies", lambda env, agent: [])
+        for agent, seed in (("reinforce", 0), ("reinforce", 1), ("noisy_topk", 0)):
+            train.train(agent, log_dir=str(place / "logs"), seed=seed, **SETTINGS)
+        yield place / "logs"
+
+
+@pytest.fixture
+def mine(logs, tmp_path):
+    """A copy of the logs that a test may spoil."""
+    shutil.copytree(logs, tmp_path / "logs")
+    return tmp_path / "logs"
+
+
+def claim(place, rebuilt, draw, masks, values=None):
+    """Writes what masks do into a result as a forger would, who makes its checksum anew."""
+    found, _ = figures(rebuilt, masks, values)
+    content = json.loads((place / "result.json").read_text())
+    (verdict,) = (e for e in content["evaluations"] if (e["split"], e["mode"]) == ("test", draw))
+    verdict |= found
+    (place / "result.json").write_text(json.dumps(sealed(content)))
+
+
+def stored_masks(place):
+    return {draw: masks_file.load_masks(place, draw, BLOCKS, 500) for draw in DRAWS}
+
+
+def with_labels(rebuilt, masks, most):
+    """Masks with at most so many other bits, each of which makes a wrong answer right."""
+    images, labels = load_split("synthetic", "test").batch(torch.arange(500))
+    forged, changed = [mask.clone() for mask in masks], torch.zeros(500, dtype=torch.bool)
+    for block in range(BLOCKS[1]):
+        tried = [forged[0], forged[1].clone()]
+        tried[1][:, block] ^= True
+        right = [
+            answers(rebuilt.network, images, labels, given)[0][:, 0].argmax(dim=1) == labels
+            for given in (forged, tried)
+        ]
+        better = (~right[0] & right[1] & ~changed).nonzero().flatten()
+        better = better[: most - int(changed.sum())]
+        forged[1][better, block] ^= True
+        changed[better] = True
+    return forged, int(changed.sum())
+
+
+def test_test_labels_do_not_fit_into_the_bits_that_rounding_may_flip(mine, rows):
+    place = one_run(mine, seed=0)
+    rebuilt, masks = opened(place), stored_masks(place)
+    honest = replay(rebuilt, masks["sampled"])
+    masks["sampled"], changed = with_labels(rebuilt, masks["sampled"], 500 * 128 // 1000)
+    forged = replay(rebuilt, masks["sampled"])
+    assert changed > 30
+    assert forged.error < honest.error - 0.05
+    masks_file.save_masks(place, masks)
+    claim(place, rebuilt, "sampled", masks["sampled"])
+    (row, other), status = rows(place)
+    assert status == 1
+    assert not row["valid"]
+    assert any("other bits" in text for text in row["problems"])
+    assert any("by the masks that the policy gives here: error" in t for t in row["problems"])
+    assert row["found"]["error"] == pytest.approx(honest.error)
+    assert not any("bits" in text for text in other["problems"])
+
+
+def test_an_error_may_differ_by_the_inputs_whose_classes_tie_and_by_no_more(mine, rows):
+    place = one_run(mine, seed=0)
+    found = replay(opened(place), stored_masks(place)["mode"])
+    assert found.num_ties < 2
+    content = json.loads((place / "result.json").read_text())
+    content["evaluations"][1]["error"] -= (found.num_ties + 1) / 500
+    (place / "result.json").write_text(json.dumps(sealed(content)))
+    (_, row), status = rows(place)
+    assert status == 1
+    assert any(text.startswith("error: claimed") for text in row["problems"])
+
+
+def test_one_bit_that_no_rounding_flips_does_not_stand(mine, rows):
+    place = one_run(mine, seed=0)
+    rebuilt, masks = opened(place), stored_masks(place)
+    masks["mode"], changed = with_labels(rebuilt, masks["mode"], 1)
+    assert changed == 1
+    masks_file.save_masks(place, masks)
+    claim(place, rebuilt, "mode", masks["mode"])
+    (_, row), status = rows(place)
+    assert status == 1
+    assert any("chooses 1 other bits or gate values that no rounding" in t for t in row["problems"])
+
+
+def at_its_draw(rebuilt, image, block):
+    """Sets a bias so that the last gate's probability of a bit is what the evaluation draws."""
+    simulator = rebuilt.env.simulator.on_split("test", 500)
+    generator = stream(rebuilt.plan.program.seed, "evaluation masks")
+    seen, _, _ = walk(simulator, rebuilt.agent, generator, torch.arange(500))
+    again = stream(rebuilt.plan.program.seed, "evaluation masks")
+    drawn = [torch.rand(500, blocks, generator=again) for blocks in BLOCKS][1][image, block]
+    wanted = ((drawn - 0.01) / 0.98).logit()
+    scores = rebuilt.agent.scores
+    with torch.no_grad():
+        scores.layers[1][0].bias[block] += wanted - scores(seen[1], 1)[image, block]
+    rebuilt.stored[run_folder.AGENT] = {
+        name: value.detach().clone() for name, value in rebuilt.agent.parameters().items()
+    }
+
+
+def test_a_bit_may_differ_where_its_probability_is_its_draw_and_nowhere_else(mine):
+    rebuilt = opened(one_run(mine, seed=0))
+    draws = torch.rand(500, 64, generator=stream(0, "evaluation masks"))
+    image = int(((draws > 0.1) & (draws < 0.9))[:, 5].nonzero()[7])
+    at_its_draw(rebuilt, image, 5)
+    masks = [mask.clone() for mask in ask(rebuilt, "sampled").masks]
+    assert num_unexplained(rebuilt, "sampled", masks) == 0
+    masks[1][image, 5] ^= True
+    assert num_unexplained(rebuilt, "sampled", masks) == 0
+    masks[1][image, 6] ^= True
+    assert num_unexplained(rebuilt, "sampled", masks) == 1
+    before = {n: v.clone() for n, v in rebuilt.agent.parameters().items()}
+    assert all(torch.equal(v, rebuilt.stored[run_folder.AGENT][n]) for n, v in before.items())
+
+
+@pytest.mark.parametrize(
+    ("count", "problem"), [(30, "% other gate values"), (5, "chooses 5 other")]
+)
+def test_gate_values_may_differ_by_rounding_alone(count, problem, mine, rows):
+    place = one_run(mine, "noisy_topk", seed=0)
+    rebuilt, masks = opened(place), stored_masks(place)
+    values = {draw: masks_file.load_gate_values(place, draw, BLOCKS, 500) for draw in DRAWS}
+    honest = replay(rebuilt, masks["mode"], gate_values=values["mode"])
+    row, block = values["mode"][1].nonzero()[:count].T
+    values["mode"][1][row, block] = 1e-30
+    masks_file.save_masks(place, masks, values)
+    claim(place, rebuilt, "mode", masks["mode"], values["mode"])
+    (_, found), status = rows(place)
+    assert status == 1
+    assert any(problem in text for text in found["problems"])
+    assert found["found"]["nll"] == pytest.approx(honest.nll)
+
+
+def copied_seed(logs, change):
+    """Passes the training of seed 0 off as that of seed 1, its numbers changed; masks and all."""
+    first, second = one_run(logs, seed=0), one_run(logs, seed=1)
+    generator = torch.Generator().manual_seed(0)
+    for name in (run_folder.AGENT, run_folder.NETWORK):
+        tensors = stored_tensors(first, name)
+        changed = {key: change(value, generator) for key, value in tensors.items()}
+        write_checked(second / run_folder.CHECKPOINT / name, changed, {})
+    rebuilt = opened(second)
+    masks = {draw: ask(rebuilt, draw).masks for draw in DRAWS}
+    masks_file.save_masks(second, masks)
+    for draw in DRAWS:
+        claim(second, rebuilt, draw, masks[draw])
+    return first.parent
+
+
+def one_ulp(value, generator):
+    flat = value.clone().flatten()
+    flat[0] = torch.nextafter(flat[0], torch.tensor(torch.inf))
+    return flat.view_as(value)
+
+
+def moved_by(share):
+    def change(value, generator):
+        return value * (1 + share * torch.randn(value.shape, generator=generator))
+
+    return change
+
+
+def scaled(value, generator):
+    return value * 1.001
+
+
+@pytest.mark.parametrize("change", [one_ulp, moved_by(0.001), moved_by(0.03), scaled])
+def test_one_training_is_no_other_seed_however_its_numbers_were_moved(change, mine, rows):
+    found, status = rows(copied_seed(mine, change))
+    assert status == 1
+    for row in found:
+        told = [text for text in row["problems"] if "one training under several seeds" in text]
+        assert any(f"{run_folder.AGENT} is within 10 %" in text for text in told)
+        assert any(f"{run_folder.NETWORK} is within 10 %" in text for text in told)
+        assert any(f"of seed {1 - row['seed']}, in 100 % of" in text for text in told)
+
+
+def test_a_copy_with_a_matrix_of_its_own_is_a_copy_and_two_trainings_are_two(mine, rows):
+    first, second = opened(one_run(mine, seed=0)), opened(one_run(mine, seed=1))
+    moved = [moved_by_training(run) for run in (first, second)]
+    for name in (run_folder.AGENT, run_folder.NETWORK):
+        one, other = first.stored[name], second.stored[name]
+        assert share_alike(one, other, moved[0][name], moved[1][name]) == 0
+        replaced = min(moved[0][name], key=lambda key: one[key].numel())
+        copy = one | {replaced: other[replaced]}
+        assert share_alike(one, copy, moved[0][name], moved[1][name]) > MOST_ALIKE
+        for key in moved[0][name]:
+            distance = float((one[key] - other[key]).norm())
+            assert distance > 5 * SAME * max(moved[0][name][key], moved[1][name][key])
+    found, status = rows(one_run(mine, seed=0).parent)
+    assert status == 0
+    assert len(found) == 4

@@ -1,0 +1,651 @@
+"""Laws of `ccenv.runs.commands.validate`: what was edited by hand does not stand."""
+
+import copy
+import functools
+import json
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from stored_runs import edit, one_run, opened, rewrite
+
+from ccenv.data import load_split
+from ccenv.data.toy import PROBE_SETTINGS, probe
+from ccenv.networks.learning import training as weights
+from ccenv.runs.commands import train, validate
+from ccenv.runs.config.settings import make_plan
+from ccenv.runs.engine import run
+from ccenv.runs.replay.rebuilt import pays_again, plan_of
+from ccenv.runs.replay.replay import ask, replay, wrong_labels
+from ccenv.runs.stats.measures import evaluation
+from ccenv.runs.store import folder as run_folder
+from ccenv.runs.store import json_file, masks_file
+from ccenv.runs.store.seal import SEAL
+from ccenv.runs.store.untrusted_files import check_trusted
+
+SETTINGS = PROBE_SETTINGS | {"images": 256, "batch_size": 64}
+COTRAINED = {"weights": "cotrain", "weights_kwargs": {"learning_rate": 0.01}}
+
+TOYS = '''
+import sys
+from shutil import rmtree
+
+import torch
+
+from ccenv.agents.reinforce import Reinforce
+from ccenv.data import load_split
+
+
+class Secret(Reinforce):
+    """Learns, but does not tell what."""
+
+    def parameters(self):
+        return {}
+
+
+class Peeking(Reinforce):
+    """Keeps one block: the one of the label, which it finds on the call stack."""
+
+    learns = False
+
+    def act(self, observation, layer, generator=None):
+        frame = sys._getframe()
+        while "simulator" not in frame.f_locals:
+            frame = frame.f_back
+        labels = frame.f_locals["simulator"].state.labels
+        return labels[:, None] % 4
+
+
+class Looking(Peeking):
+    """Loads the test images once more and finds each one's label there."""
+
+    def act(self, observation, layer, generator=None):
+        test = load_split("probe", "test")
+        images = self.watched.state.images_by_row.flatten(1)
+        found = torch.cdist(images, test.images.flatten(1)).argmin(dim=1)
+        return test.labels[found][:, None] % 4
+
+    def begin_episode(self, simulator):
+        self.watched = simulator
+'''
+
+
+@pytest.fixture(scope="module")
+def logs(tmp_path_factory):
+    """Runs of three seeds, frozen and co-trained, of a policy, a rule, a ceiling and a secret."""
+    place = tmp_path_factory.mktemp("validate")
+    (place / "toy_validate.py").write_text(TOYS)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(place))
+        patch.setenv("CCENV_CACHE", str(place / "cache"))
+        patch.setattr(run, "latencies", lambda env, agent: [])
+        for seed in (0, 1, 2):
+            train.train(
+                "reinforce", log_dir=str(place / "logs"), seed=seed, **SETTINGS, **COTRAINED
+            )
+        toys = [f"toy_validate:{name}" for name in ("Secret", "Peeking", "Looking")]
+        for agent in ("block_dropout", "fixed_mask", "oracle", *toys):
+            train.train(agent, log_dir=str(place / "logs"), seed=1, **SETTINGS)
+        yield place / "logs"
+
+
+@pytest.fixture
+def mine(logs, tmp_path):
+    """A copy of the logs that a test may spoil."""
+    shutil.copytree(logs, tmp_path / "logs")
+    return tmp_path / "logs"
+
+
+HONEST = ("reinforce", "block_dropout", "fixed_mask", "oracle", "toy_validate.Secret")
+
+
+def test_what_was_left_as_it_was_stands(logs, tmp_path, capsys):
+    for agent in HONEST:
+        shutil.copytree(logs / "BlockSelection-v0" / agent, tmp_path / "BlockSelection-v0" / agent)
+    assert validate.main([str(tmp_path), "--trust", "toy_validate"]) == 0
+    said = capsys.readouterr()
+    assert "14 of 14 rows stand" in said.out
+    assert "trusted: toy_validate" in said.err
+
+
+def test_a_replay_finds_the_claimed_figures_of_a_cotrained_network(logs):
+    place = one_run(logs)
+    result = json_file.check_json(place / "result.json")
+    rebuilt = opened(place)
+    for mode in ("sampled", "mode"):
+        claimed = evaluation(result, mode)
+        found = replay(rebuilt, masks_file.load_masks(place, mode, (4, 4)))
+        assert found.macs == pytest.approx(claimed["macs"], rel=1e-9)
+        assert found.error == pytest.approx(claimed["error"], abs=1e-9)
+        assert found.nll == pytest.approx(claimed["nll"], rel=1e-5)
+        assert found.density == pytest.approx(claimed["density"], rel=1e-6)
+
+
+def result_with(*changes):
+    """Edits numbers of `result.json`: (where one stands, old -> new) ..."""
+
+    def change(result):
+        for (*outer, last), new in changes:
+            part = result
+            for name in outer:
+                part = part[name]
+            part[last] = new(part[last])
+
+    return lambda place: edit(place / "result.json", change)
+
+
+def half(number):
+    return number / 2
+
+
+def fewer(number):
+    return number - 64
+
+
+def leave_out(place):
+    edit(place / "result.json", lambda result: result["evaluations"][0].pop("mean_return"))
+
+
+def set_seed_everywhere(place):
+    rewrite(place, lambda config: config.update(seed=4))
+    edit(place / "result.json", lambda result: result.update(seed=4))
+    return place.rename(place.with_name("seed-4"))
+
+
+def to_another_folder(place):
+    return place.rename(place.with_name("seed-9"))
+
+
+def better_masks(place):
+    """Masks that no policy chose: every block on, and a result that says so."""
+    masks = [torch.ones(256, 4, dtype=torch.bool)] * 2
+    masks_file.save_masks(place, {"sampled": masks, "mode": masks})
+    figures = vars(replay(opened(place), masks))
+
+    def change(result):
+        for claimed in result["evaluations"][:2]:
+            claimed |= {k: v for k, v in figures.items() if k in claimed}
+
+    edit(place / "result.json", change)
+
+
+def other_weights(place):
+    path = place / "checkpoint" / "network.safetensors"
+    save_file({k: -v for k, v in load_file(path).items()}, path)
+
+
+def setting_that_no_such_run_has(place):
+    rewrite(place, name_it("agent_settings.learning_rate", 0.5))
+    return place.parent.rename(place.parent.with_name("not-a-hash")) / place.name
+
+
+SAMPLED, MODE, BOTH = ["sampled"], ["mode"], ["sampled", "mode"]
+SAMPLED_ERROR, VALIDATION = ("evaluations", 0, "error"), ("evaluations", 2, "error")
+LAST_ERROR, LAST_IMAGES = ("curve", -1, "error"), ("curve", -1, "images_seen")
+FORGED = [
+    (result_with((SAMPLED_ERROR, half)), SAMPLED, "error: claimed"),
+    (result_with((("evaluations", 1, "macs"), lambda n: n - 1)), MODE, "macs: claimed"),
+    (
+        result_with((("evaluations", 0, "density", 1), lambda d: d + 0.01)),
+        SAMPLED,
+        "density: claimed",
+    ),
+    (
+        result_with((("evaluations", 0, "mean_return"), lambda r: r + 0.05)),
+        SAMPLED,
+        "mean_return: claimed",
+    ),
+    (result_with((("evaluations", 1, "policy_cost"), half)), MODE, "policy_cost: claimed"),
+    (leave_out, SAMPLED, "mean_return: claimed None"),
+    (
+        result_with((("block_use", 0, 0, 0), lambda n: n + 5)),
+        SAMPLED,
+        "block_use: claimed otherwise",
+    ),
+    (
+        result_with((VALIDATION, half), (LAST_ERROR, half)),
+        BOTH,
+        "validation, sampled: error: claimed",
+    ),
+    (result_with((LAST_ERROR, half)), BOTH, "curve: its last point"),
+    (
+        result_with((("images_seen",), fewer), (LAST_IMAGES, fewer)),
+        BOTH,
+        "images_seen: claimed 192, found 256",
+    ),
+    (result_with((("num_parameters",), lambda _: 3)), BOTH, "num_parameters: claimed 3"),
+    (
+        result_with((("policy_macs",), lambda _: [0, 0])),
+        BOTH,
+        "policy_macs: claimed [0, 0], found [32, 32]",
+    ),
+    (result_with((("seed",), lambda _: 5)), BOTH, "seed: result.json says 5, config.json 1"),
+    (result_with((("agent",), lambda _: "rloo")), BOTH, "result.json is about"),
+    (result_with((("data",), lambda _: {"probe": "0" * 24})), BOTH, "other images"),
+    (to_another_folder, BOTH, "expected the folder .../BlockSelection-v0/reinforce/"),
+    (setting_that_no_such_run_has, BOTH, "as its settings and seed say"),
+    (better_masks, BOTH, "% other bits"),
+    (other_weights, BOTH, "nll: claimed"),
+]
+
+
+@pytest.mark.parametrize(("change", "fallen", "problem"), FORGED)
+def test_what_was_forged_falls_in_its_row_and_no_other(change, fallen, problem, mine, rows):
+    place = one_run(mine)
+    found, status = rows(change(place) or place)
+    assert status == 1
+    told = [row["draw"] for row in found if any(problem in text for text in row["problems"])]
+    assert told == fallen
+    assert [row["draw"] for row in found if not row["valid"]] == fallen
+
+
+def test_a_seed_changed_everywhere_is_not_the_seed_of_the_masks(mine, rows):
+    place = set_seed_everywhere(one_run(mine, "block_dropout"))
+    found, status = rows(place)
+    assert status == 1
+    assert "the stored policy with this seed chooses" in f"{found[0]['problems']}"
+
+
+def name_it(setting, name):
+    """Puts a name in a setting; a dot opens a dict."""
+
+    def change(config):
+        *outer, last = setting.split(".")
+        for part in outer:
+            config = config.setdefault(part, {})
+        config[last] = name
+
+    return change
+
+
+NAMED = [
+    "agent",
+    "env",
+    "device_of_mine",
+    "environment.dataset",
+    "environment.network",
+    "environment.reward",
+    "environment.activation",
+    "environment.observation",
+    "environment.device",
+    "environment.reward_kwargs.objective",
+    "environment.weights_kwargs.optimizer",
+    "agent_settings.policy_kwargs",
+    "agent_settings.deep.er",
+]
+
+
+@pytest.fixture
+def sentinels(tmp_path, monkeypatch):
+    """Names that leave a mark when they are imported or called."""
+    mark = tmp_path / "imported"
+    text = f"import pathlib\npathlib.Path({str(mark)!r}).touch()\n\ndef run(*given):\n    pass\n"
+    for name in ("sentinel_of_a_run", "sentinel_of_a_run2"):
+        (tmp_path / f"{name}.py").write_text(text)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "train").mkdir()
+    yield mark
+    for name in ("sentinel_of_a_run", "sentinel_of_a_run2"):
+        sys.modules.pop(name, None)
+
+
+@pytest.mark.parametrize(
+    ("setting", "name"),
+    [("agent", "shutil:rmtree"), *((setting, "sentinel_of_a_run:run") for setting in NAMED)],
+)
+def test_what_a_folder_names_is_never_imported_or_called(setting, name, mine, sentinels, rows):
+    place = one_run(mine, "block_dropout")
+    rewrite(place, name_it(setting, name))
+    (row,), status = rows(place)
+    assert status == 1
+    assert f"{name!r}, which was not imported" in row["problems"][0]
+    assert not sentinels.exists()
+    assert (sentinels.parent / "train").is_dir()
+
+
+def test_trust_is_for_one_module_and_for_what_it_defines_itself(mine, sentinels, rows):
+    place = one_run(mine, "block_dropout")
+    rewrite(place, name_it("environment.dataset", "sentinel_of_a_run2:run"))
+    (row,), _ = rows(place, "--trust", "sentinel_of_a_run")
+    assert "not imported" in row["problems"][0]
+    assert not sentinels.exists()
+    rewrite(place, name_it("environment.dataset", "toy_validate:rmtree"))
+    (row,), _ = rows(place, "--trust", "toy_validate")
+    assert "to be defined in toy_validate, got one of shutil" in row["problems"][0]
+    assert (sentinels.parent / "train").is_dir()
+
+
+def test_names_of_the_projects_sweeps_and_files_of_the_readers_are_no_strangers():
+    config = {"agent": "rloo", "log_dir": "C:/logs", "environment": {"device": "cuda:0"}}
+    for dataset in ("my-images", "pets@64", "book@text", "<b> mine", "probe"):
+        check_trusted(config | {"environment": {"dataset": dataset, "device": "cuda:0"}})
+    for dataset in (
+        "../mine",
+        "/etc/passwd",
+        "ccenv.runs.commands.train:main",
+        "ccenv.networks.learning.training:pretrain",
+    ):
+        with pytest.raises(ValueError, match="dataset"):
+            check_trusted(config | {"environment": {"dataset": dataset}})
+
+
+def test_what_cannot_be_asked_again_is_said(logs):
+    told = {
+        agent: validate.validate(one_run(logs, agent), ["toy_validate"])[0].policy
+        for agent in ("oracle", "reinforce", "toy_validate.Secret")
+    }
+    assert told["oracle"] == "not replayed: a ceiling"
+    assert told["reinforce"] == "replayed"
+    assert told["toy_validate.Secret"].startswith("not replayed: parameters()")
+
+
+def test_a_folder_without_runs_says_so(tmp_path, capsys):
+    assert validate.main([str(tmp_path)]) == 2
+    assert "to hold finished runs (result.json), got none" in capsys.readouterr().err
+
+
+def test_validation_of_a_cotrained_run_learns_no_weights(mine, monkeypatch):
+    def fail(*given):
+        pytest.fail("pre-trained a network")
+
+    monkeypatch.setattr(sys.modules["ccenv.simulator.network_source"], "frozen_weights", fail)
+    assert all(verdict.is_valid for verdict in validate.validate(one_run(mine)))
+
+
+RECOMPUTED, CHECKED, WORD = "recomputed", "checked for consistency", "the author's word"
+BASIS = {
+    "error": RECOMPUTED,
+    "masks": RECOMPUTED,
+    "mean_return": RECOMPUTED,
+    "block_use": RECOMPUTED,
+    "validation": RECOMPUTED,
+    "data": RECOMPUTED,
+    "images_seen": CHECKED,
+    "settings": CHECKED,
+    "seed": CHECKED,
+    "settings: images": WORD,
+    "settings: learning_rate": WORD,
+    "training data": WORD,
+    "no test labels by heart": WORD,
+    "latency": WORD,
+    "seconds": WORD,
+    "machine": WORD,
+    "curve: other points": WORD,
+    "network": WORD,
+}
+
+
+def test_it_is_said_of_each_figure_whether_it_was_recomputed_checked_or_believed(logs, rows):
+    place = one_run(logs)
+    (row, _), _ = rows(place)
+    assert {name: row["basis"].get(name) for name in BASIS} == BASIS
+    apart = {"evaluations", "curve", SEAL}
+    assert set(json_file.check_json(place / "result.json")) - apart <= set(row["basis"])
+    (frozen, _), _ = rows(one_run(logs, "block_dropout"))
+    assert frozen["basis"]["network"] == RECOMPUTED
+    assert frozen["basis"]["settings: images"] == CHECKED
+    assert "training data" not in frozen["basis"]
+    (secret, _), _ = rows(one_run(logs, "toy_validate.Secret"), "--trust", "toy_validate")
+    unknown = ("masks", "block_use", "validation", "no test labels by heart")
+    assert {secret["basis"][name] for name in unknown} == {WORD}
+
+
+def test_the_table_shows_what_is_recomputed_checked_and_believed(logs, capsys):
+    validate.main([str(one_run(logs))])
+    shown = capsys.readouterr().out.splitlines()
+    cells = dict(zip(shown[0].split("|"), shown[2].split("|"), strict=True))
+    found = {name.strip(): cell for name, cell in cells.items()}
+    assert "error" in found[RECOMPUTED]
+    assert "seed" in found[CHECKED]
+    assert "training data" in found[WORD]
+
+
+@pytest.mark.parametrize(
+    ("reward", "pays"),
+    [("accuracy_minus_cost", True), ("potential", True), ("latency", False), ("lagrangian", False)],
+)
+def test_a_return_is_recomputed_where_the_reward_pays_the_same_again(reward, pays):
+    limit = {"cost_limit": 0.5} if reward == "lagrangian" else {}
+    assert pays_again(make_plan("dense", PROBE_SETTINGS | {"reward": reward} | limit)) is pays
+
+
+@pytest.mark.parametrize("agent", ["Peeking", "Looking"])
+def test_a_policy_that_finds_the_label_does_not_stand(agent, logs, rows):
+    found, status = rows(one_run(logs, f"toy_validate.{agent}"), "--trust", "toy_validate")
+    assert status == 1
+    for row in found:
+        assert any("the policy looks at the labels" in text for text in row["problems"])
+    labels = load_split("probe", "test").labels
+    assert torch.equal(labels, probe("test").labels)
+
+
+def test_wrong_labels_that_the_environment_does_not_show_are_no_proof(logs, monkeypatch):
+    place = one_run(logs)
+    rebuilt = opened(place)
+    own = copy.deepcopy(load_split("probe", "test"))
+    monkeypatch.setattr(sys.modules["ccenv.simulator.simulator"], "load_split", lambda *given: own)
+    with wrong_labels(rebuilt):
+        assert torch.equal(own.labels, (probe("test").labels + 1) % 3)
+
+    def fresh(*given):
+        return copy.deepcopy(own)
+
+    monkeypatch.setattr(sys.modules["ccenv.simulator.simulator"], "load_split", fresh)
+    with pytest.raises(RuntimeError, match="expected wrong labels"), wrong_labels(rebuilt):
+        pass
+    assert torch.equal(load_split("probe", "test").labels, probe("test").labels)
+
+
+def test_one_training_under_several_seeds_does_not_stand(mine, rows):
+    first, second = one_run(mine, seed=0), one_run(mine, seed=1)
+    for name in ("agent", "network"):
+        shutil.copy(first / "checkpoint" / f"{name}.safetensors", second / "checkpoint")
+    for place in (first, second):
+        # What a forger would write beside it: a verdict of the copy with the other seed.
+        rebuilt = opened(place)
+        masks = {mode: ask(rebuilt, mode).masks for mode in ("sampled", "mode")}
+        masks_file.save_masks(place, masks)
+    found, status = rows(first.parent)
+    assert status == 1
+    told = {row["seed"]: " ".join(row["problems"]) for row in found}
+    for seed in (0, 1):
+        assert "agent.safetensors is the same to the bit in seeds ['0', '1']" in told[seed]
+        assert "network.safetensors is the same" in told[seed]
+    assert told[2] == ""
+    assert "several seeds" not in " ".join(rows(first)[0][0]["problems"])
+
+
+@pytest.fixture
+def few_updates(monkeypatch, tmp_path):
+    """Frozen weights of a real recipe, learned in a second into a cache of the test's own."""
+    recipe = functools.partial(weights.Pretraining, num_epochs=1, min_updates=30)
+    monkeypatch.setattr(weights, "Pretraining", recipe)
+    monkeypatch.setenv("CCENV_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(run, "latencies", lambda env, agent: [])
+
+
+def test_a_frozen_network_that_learned_from_the_test_images_does_not_stand(
+    few_updates, tmp_path, rows
+):
+    small = {"dataset": "synthetic", "num_blocks": (4, 4), "block_size": 4, "images": 64}
+    result = train.train("dense", log_dir=str(tmp_path / "logs"), **small)
+    place = Path(result["folder"])
+    shutil.rmtree(tmp_path / "cache")
+    # Another machine has no cache: the weights are learned anew, and are the same.
+    assert rows(place)[1] == 0
+    rebuilt = opened(place)
+    assert rebuilt.from_recipe == 0
+    images, labels = load_split("synthetic", "test").batch(torch.arange(500))
+    masks = [torch.ones(500, 4, dtype=torch.bool)] * 2
+    trainer = weights.CoTrainer(rebuilt.network.requires_grad_(True))
+    for _ in range(5):
+        trainer.update(images, labels, masks)
+    run_folder.save_checkpoint(place, rebuilt.agent, rebuilt.network)
+    found, status = rows(place)
+    assert status == 1
+    assert all("differ from those that their recipe" in row["problems"][0] for row in found)
+
+
+def tensors_of(name, change):
+    """Changes every tensor of a file; its checksum with them where it has one."""
+
+    def damage(place):
+        path = place / "checkpoint" / f"{name}.safetensors"
+        save_file({key: change(tensor) for key, tensor in load_file(path).items()}, path)
+
+    return damage
+
+
+def settings_with(**changed):
+    """Settings in both files; two underscores open a dict."""
+
+    def damage(place):
+        for name, value in changed.items():
+            rewrite(place, name_it(name.replace("__", "."), value))
+
+    return damage
+
+
+def text_in(name, text):
+    return lambda place: (place / name).write_text(text)
+
+
+def huge(name):
+    def damage(place):
+        with (place / name).open("r+b") as file:
+            file.truncate(2**40)
+
+    return damage
+
+
+def deep_settings(place):
+    text = (place / "config.json").read_text()
+    deep = '{"a":' * 500 + "1" + "}" * 500
+    (place / "config.json").write_text(text.replace("{", f'{{"deep": {deep},', 1))
+
+
+def config_without_groups(place):
+    edit(place / "config.json", lambda config: config.pop("environment"))
+
+
+def link_out(place):
+    outside = place.parents[4] / "outside.json"
+    shutil.move(place / "config.json", outside)
+    (place / "config.json").symlink_to(outside)
+
+
+def link_to_itself(place):
+    (place / "config.json").unlink()
+    (place / "config.json").symlink_to("config.json")
+
+
+def folder_instead(place):
+    (place / "config.json").unlink()
+    (place / "config.json").mkdir()
+
+
+def other_network(place):
+    path = place / "checkpoint" / "network.safetensors"
+    shutil.copy(place / "checkpoint" / "agent.safetensors", path)
+
+
+def no_agent(place):
+    save_file({}, place / "checkpoint" / "agent.safetensors")
+
+
+def missing(name):
+    return lambda place: (place / "checkpoint" / f"{name}.safetensors").unlink()
+
+
+def cut_short(name):
+    def damage(place):
+        path = place / "checkpoint" / f"{name}.safetensors"
+        path.write_bytes(path.read_bytes()[:40])
+
+    return damage
+
+
+def flipped(name):
+    def damage(place):
+        path = place / "checkpoint" / f"{name}.safetensors"
+        content = bytearray(path.read_bytes())
+        content[-1] ^= 1
+        path.write_bytes(content)
+
+    return damage
+
+
+def other_number(place):
+    path = place / "result.json"
+    path.write_text(path.read_text().replace('"images_seen": ', '"images_seen": 1'))
+
+
+DAMAGED = [
+    *((missing(name), f"{name}.safetensors") for name in ("masks", "network", "agent")),
+    *((cut_short(name), f"{name}.safetensors") for name in ("masks", "network", "agent")),
+    *((flipped(name), f"{name}.safetensors") for name in ("masks", "network", "agent")),
+    (other_number, "checksum"),
+    (text_in("result.json", "{"), "expected JSON in"),
+    (text_in("result.json", "[" * 10**5), "expected JSON in"),
+    (text_in("config.json", "[1]"), "expected an object in"),
+    (tensors_of("masks", torch.Tensor.float), "uint8"),
+    (tensors_of("masks", lambda mask: mask[0, 0].clone()), "uint8"),
+    (tensors_of("masks", lambda mask: mask.repeat(2, 1)), "(256, 1)"),
+    (settings_with(environment__num_blocks=[10**9], environment__network="mlp"), "memory"),
+    (
+        settings_with(environment__num_blocks=[1] * 10**5),
+        "expected weights of every gated layer",
+    ),
+    (settings_with(batch_size=10**12), "expected a batch of at most"),
+    (
+        settings_with(agent_settings__hidden_units=10**12),
+        "expected hidden_units of at most",
+    ),
+    (settings_with(agent_settings=3), "agent_settings"),
+    (deep_settings, "nested at most 32 deep"),
+    (config_without_groups, "environment"),
+    (huge("config.json"), "expected at most 67,108,864 bytes"),
+    (huge("checkpoint/agent.safetensors"), "expected at most 1,073,741,824 bytes"),
+    (link_out, "got a link"),
+    (link_to_itself, "got a link"),
+    (folder_instead, "expected a file"),
+    (other_network, "expected tensors of this network"),
+    (tensors_of("network", torch.Tensor.double), "expected tensors of this network"),
+    (tensors_of("network", lambda tensor: tensor > 0), "expected tensors of this network"),
+    (tensors_of("network", lambda tensor: tensor * float("nan")), "expected finite numbers"),
+    (no_agent, "expected tensors of this agent"),
+    (tensors_of("agent", torch.Tensor.half), "expected tensors of this agent"),
+]
+
+
+@pytest.mark.parametrize(("damage", "problem"), DAMAGED)
+def test_whatever_is_wrong_with_a_folder_is_one_row_that_says_so(damage, problem, mine, rows):
+    place = one_run(mine)
+    damage(place)
+    (row,), status = rows(place)
+    assert status == 1
+    (said,) = row["problems"]
+    assert problem in said
+    assert len(said) < 500
+    assert "\n" not in said
+
+
+def test_a_setting_that_was_added_since_the_run_is_no_contradiction(mine, rows):
+    place = one_run(mine)
+    rewrite(place, lambda config: config["agent_settings"].pop("hidden_units"))
+    rewrite(place, lambda config: config["environment"].pop("head_units"))
+    place = place.parent.rename(place.parent.with_name("0123456789ab")) / place.name
+    found, status = rows(place)
+    assert [row["problems"] for row in found] == [[], []]
+    assert status == 0
+
+
+@pytest.mark.parametrize("agent", ["allocation", "reinforce_lagrangian", "rloo_budget"])
+@pytest.mark.parametrize("given", [{}, {"cost_limit": 0.4}])
+def test_an_agents_own_cost_limit_comes_back_as_it_was_given(agent, given):
+    config = json.loads(json.dumps(make_plan(agent, {**SETTINGS, **given}).config()))
+    assert json.loads(json.dumps(plan_of(config).config())) == config

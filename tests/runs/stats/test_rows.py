@@ -1,0 +1,114 @@
+"""Laws of the rows of a table: judged against random masks at their own cost, data sets apart."""
+
+import dataclasses
+
+import pytest
+
+from ccenv.runs.stats.intervals import Interval, mean_interval
+from ccenv.runs.stats.random_baseline import error_at, judge
+from ccenv.runs.stats.rows import make_rows
+from ccenv.runs.tables.sweep_table import table
+
+NETWORK = {"network": "mlp", "num_blocks": [4], "block_size": 8, "head_units": []}
+
+
+def result(agent, seed, cost, error, uses_labels=False, dataset="digits", **network):
+    """The part of a result that tables read."""
+    verdict = {"split": "test", "mode": "sampled", "density": [0.5], "mean_return": 0.0}
+    verdict |= {"error": error, "compute_cost": cost, "total_cost": cost, "macs": 1000 * cost}
+    flags = {"learns": True, "uses_labels": uses_labels}
+    both = [verdict, verdict | {"mode": "mode"}]
+    settings = {"environment": {"dataset": dataset, "activation": "relu", **NETWORK, **network}}
+    return {
+        "agent": agent,
+        "reward": "accuracy_minus_cost",
+        "seed": seed,
+        "settings": settings,
+        "dense_macs": 1000,
+        "evaluations": both,
+        "latency": [],
+        **flags,
+    }
+
+
+def test_random_blocks_of_another_network_are_no_floor():
+    mine = [result("mine", 0, 0.3, 0.2)]
+    wider = [result("block_dropout", 0, cost, 0.5 - cost, block_size=16) for cost in (0.1, 0.9)]
+    finer = {"num_blocks": [16], "block_size": 2}
+    units = [result("block_dropout", 0, cost, 0.5 - cost, **finer) for cost in (0.1, 0.9)]
+    own = [result("block_dropout", 0, 0.1, 0.6)]
+    other_end = [result("dense", 0, 1.0, 0.5, num_blocks=[1], block_size=64)]
+    end = [result("dense", 0, 1.0, 0.15, num_blocks=[1], block_size=[32])]
+    results = {"mine": mine, "wider": wider, "units": units, "other end": other_end}
+    assert make_rows(results)[0].verdict == "no block_dropout"
+    row = make_rows({**results, "own": own, "end": end})[0]
+    assert row.dropout_error.mean == pytest.approx(0.6 - 0.45 * 0.2 / 0.9)
+
+
+def rows_of(error, seeds=(0, 1, 2)):
+    results = {
+        "low": [result("block_dropout", s, 0.1, 0.5 + s / 1000) for s in seeds],
+        "high": [result("block_dropout", s, 0.5, 0.1 + s / 1000) for s in seeds],
+        "mine": [result("mine", s, 0.3, error + s / 1000) for s in seeds],
+        "oracle": [result("oracle", s, 0.05, 0.0, uses_labels=True) for s in seeds],
+    }
+    return {row.label: row for row in make_rows(results)}
+
+
+@pytest.mark.parametrize(
+    ("error", "verdict"), [(0.1, "better"), (0.3, "no difference"), (0.4, "worse")]
+)
+def test_an_agent_is_judged_against_random_masks_at_its_own_compute_cost(error, verdict):
+    row = rows_of(error)["mine"]
+    assert row.dropout_error.mean == pytest.approx(0.301)
+    assert row.verdict == verdict
+
+
+def test_one_seed_gets_no_verdict():
+    assert rows_of(0.1, seeds=(0,))["mine"].verdict == "one seed"
+
+
+def test_beyond_the_rates_there_is_no_verdict():
+    assert error_at([(0.1, 0.5), (0.5, 0.1)], 0.05) is None
+    results = {"low": [result("block_dropout", 0, 0.1, 0.5)], "dear": [result("mine", 0, 0.3, 0.1)]}
+    assert make_rows(results)[1].verdict == "outside its costs"
+
+
+def test_a_ceiling_is_not_judged():
+    assert rows_of(0.1)["oracle"].verdict == ""
+
+
+def test_the_front_leaves_out_ceilings_and_whoever_is_beaten_in_both():
+    rows = rows_of(0.4)
+    assert not rows["oracle"].on_front
+    assert rows["low"].on_front
+    assert rows["high"].on_front
+    assert rows["mine"].on_front
+    assert not rows_of(0.6)["mine"].on_front
+
+
+def test_rows_of_different_data_sets_are_never_held_against_each_other():
+    results = {
+        "easy": [result("mine", s, 0.3, 0.1) for s in (0, 1)],
+        "hard": [result("mine", s, 0.4, 0.5, dataset="cifar10") for s in (0, 1)],
+        "low": [result("block_dropout", s, 0.1, 0.9, dataset="cifar10") for s in (0, 1)],
+    }
+    rows = {row.label: row for row in make_rows(results)}
+    assert list(rows) == ["easy", "hard", "low"]
+    assert all(row.on_front for row in rows.values())
+    assert rows["easy"].verdict == "no block_dropout"
+    shown = table([dataclasses.asdict(row) for row in rows.values()])
+    first, second = shown.split("Data set cifar10:")
+    assert "easy" in first
+    assert "hard" not in first
+    assert "low" in second
+
+
+def test_an_interval_is_students():
+    found = mean_interval([0.1, 0.2, 0.3])
+    assert found.mean == pytest.approx(0.2)
+    assert found.high - found.low == pytest.approx(2 * 4.302653 * 0.1 / 3**0.5, rel=1e-5)
+
+
+def test_intervals_that_touch_make_no_difference():
+    assert judge(Interval(0.1, 0.0, 0.0, 0.2), Interval(0.3, 0.0, 0.2, 0.4)) == "no difference"

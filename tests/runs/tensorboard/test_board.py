@@ -1,0 +1,161 @@
+"""Laws of what a sweep leaves for TensorBoard."""
+
+import json
+
+import numpy as np
+import pytest
+from made_results import whole_result
+from tensorboard.backend.event_processing import data_provider, plugin_event_multiplexer
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.context import RequestContext
+from tensorboard.plugins import base_plugin
+from tensorboard.plugins.custom_scalar.custom_scalars_plugin import CustomScalarsPlugin
+
+from ccenv.runs.config.sweep import Cell, Sweep
+from ccenv.runs.engine import jobs
+from ccenv.runs.report import over_seeds
+from ccenv.runs.stats.intervals import mean_interval
+from ccenv.runs.tensorboard.charts import MEASURES, interval_tags, mean_tag
+
+END = 120_000
+CELLS = (
+    Cell("dense", "dense"),
+    Cell("half of all", "block_dropout", {"keep_probability": 0.5}),
+    Cell("reinforce", "reinforce"),
+)
+SWEEP = Sweep("toy", "Two rules and a learner.", CELLS, 1.0, {"dataset": "probe"}, (0, 1, 2))
+
+
+@pytest.fixture(scope="module")
+def comparison():
+    """The sweep with every run finished; rules are validated once."""
+    finished = []
+    for job in jobs.make_jobs(SWEEP, "unused"):
+        # So few errors that an interval would reach below none.
+        one = whole_result(job, error=0.0005, cost=1.0 if job.label == "dense" else 0.2)
+        if not one["learns"]:
+            one["curve"] = one["curve"][:1]
+        finished.append(jobs.Finished(job.label, one))
+    return jobs.Comparison(SWEEP, tuple(finished), (), "sampled")
+
+
+@pytest.fixture(scope="module")
+def board(comparison, tmp_path_factory):
+    """The folder for TensorBoard, of a log folder that holds no run."""
+    place = over_seeds.write_sweep(comparison, str(tmp_path_factory.mktemp("empty")))
+    assert place.parent.name == "_sweeps"
+    return place
+
+
+def scalars(folder, tag):
+    events = EventAccumulator(str(folder), size_guidance={"scalars": 0}).Reload()
+    return [(point.step, point.value) for point in events.Scalars(tag)]
+
+
+def test_each_label_is_a_run_whose_curves_are_means_over_seeds(comparison, board):
+    assert {p.name for p in board.iterdir() if p.is_dir()} == {
+        "_table",
+        "dense",
+        "half.of.all",
+        "reinforce",
+    }
+    for label, folder in (("reinforce", "reinforce"), ("dense", "dense")):
+        results = comparison.results[label]
+        for images_seen, mean in scalars(board / folder, mean_tag("error"))[:1]:
+            at_once = [r["curve"][0]["error"] for r in results]
+            assert images_seen == 0
+            assert mean == pytest.approx(np.mean(at_once), abs=1e-6)
+    last = [r["evaluations"][2] for r in comparison.results["reinforce"]]
+    for name, field in {
+        "error": "error",
+        "total_cost": "total_cost",
+        "reward": "mean_return",
+    }.items():
+        step, value = scalars(board / "reinforce", mean_tag(name))[-1]
+        assert step == END
+        assert value == pytest.approx(np.mean([v[field] for v in last]), abs=1e-6)
+
+
+def test_intervals_are_those_of_the_table_within_what_is_possible(comparison, board):
+    low, high = interval_tags("error")
+    last = [r["evaluations"][2]["error"] for r in comparison.results["reinforce"]]
+    found = mean_interval(last)
+    assert scalars(board / "reinforce", low)[-1][1] == pytest.approx(max(found.low, 0), abs=1e-6)
+    assert scalars(board / "reinforce", high)[-1][1] == pytest.approx(min(found.high, 1), abs=1e-6)
+    for name in MEASURES:
+        ends = [scalars(board / "reinforce", tag) for tag in interval_tags(name)]
+        means = scalars(board / "reinforce", mean_tag(name))
+        for (_, below), (_, mean), (_, above) in zip(ends[0], means, ends[1], strict=True):
+            assert below <= mean + 1e-6
+            assert mean <= above + 1e-6
+
+
+def test_a_rule_is_a_level_line_to_the_end(board):
+    (begin, first), (end, last) = scalars(board / "dense", mean_tag("density"))
+    assert (begin, end) == (0, END)
+    assert first == last == 1
+
+
+def test_density_counts_blocks_not_layers():
+    point = {"error": 0.1, "total_cost": 0.5, "density": [1.0, 0.0]}
+    assert over_seeds.numbers(point, [3, 1])["density"] == 0.75
+
+
+def test_margin_charts_find_their_three_curves_in_every_label(board):
+    multiplexer = plugin_event_multiplexer.EventMultiplexer()
+    multiplexer.AddRunsFromDirectory(str(board))
+    multiplexer.Reload()
+    provider = data_provider.MultiplexerDataProvider(multiplexer, str(board))
+    plugin = CustomScalarsPlugin(base_plugin.TBContext(data_provider=provider))
+    (category,) = json.loads(plugin.layout_impl(RequestContext(), "0"))["category"]
+    assert [chart["title"] for chart in category["chart"]] == list(MEASURES.values())[::-1]
+    listed = provider.list_scalars(RequestContext(), experiment_id="0", plugin_name="scalars")
+    for chart in category["chart"]:
+        (series,) = chart["margin"]["series"]
+        for label in ("dense", "half.of.all", "reinforce"):
+            assert {series["value"], series["lower"], series["upper"]} <= set(listed[label])
+
+
+def test_the_table_is_there(board):
+    events = EventAccumulator(str(board / "_table")).Reload()
+    (text,) = events.Tensors("table/text_summary")
+    assert b"| half of all" in text.tensor_proto.string_val[0]
+
+
+def test_what_is_written_already_stays_and_what_changed_is_written_anew(comparison, tmp_path):
+    place = over_seeds.write_sweep(comparison, str(tmp_path))
+    first = sorted(path for path in place.rglob("*") if path.is_file())
+    stamps = [path.stat().st_mtime_ns for path in first]
+    over_seeds.write_sweep(comparison, str(tmp_path))
+    assert sorted(path for path in place.rglob("*") if path.is_file()) == first
+    assert [path.stat().st_mtime_ns for path in first] == stamps
+    fewer = jobs.Comparison(SWEEP, comparison.finished[3:], (), "sampled")
+    over_seeds.write_sweep(fewer, str(tmp_path))
+    assert not (place / "dense").exists()
+    assert len(list((place / "reinforce").iterdir())) == 1
+
+
+def test_recorded_results_that_keep_no_reward_still_have_the_other_curves(comparison):
+    results = comparison.results["reinforce"]
+    bare = [
+        r | {"curve": [{k: v for k, v in p.items() if k != "mean_return"} for p in r["curve"]]}
+        for r in results
+    ]
+    assert set(over_seeds.make_curve(bare).measures) == {"error", "total_cost", "density"}
+    assert set(over_seeds.make_curve(results).measures) == set(MEASURES)
+
+
+def test_validations_that_every_seed_has_are_averaged_and_one_seed_has_no_width(comparison):
+    first, second, _ = comparison.results["reinforce"]
+    short = [first, second | {"curve": second["curve"][:3]}]
+    assert len(over_seeds.make_curve(short).images_seen) == 3
+    assert over_seeds.make_curve([first]).measures["error"][0].low is None
+
+
+def test_a_network_of_its_own_sizes_has_a_density_too():
+    point = {"images_seen": 1, "error": 0.5, "total_cost": 1.0, "density": [1.0, 0.5, 0.0]}
+    environment = {"num_blocks": [10, 10], "network_kwargs": {"depth": 8}}
+    recorded = {"seed": 0, "settings": {"environment": environment}, "curve": [point]}
+    assert over_seeds.make_curve([recorded]).measures["density"][0].mean == 0.5
+    used = {"block_use": [[[1]], [[1]], [[1, 1]]]}
+    assert over_seeds.make_curve([recorded | used]).measures["density"][0].mean == 0.375

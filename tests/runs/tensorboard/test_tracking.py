@@ -1,0 +1,286 @@
+"""Laws of the curves: the same tags for every agent, HPARAMS rows whose metrics are filled."""
+
+import contextlib
+import io
+import json
+import re
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from google.protobuf import text_format
+from PIL import Image as image_io
+from safetensors.torch import load_file
+from tensorboard.backend.event_processing import data_provider, plugin_event_multiplexer
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.context import RequestContext
+from tensorboard.plugins import base_plugin
+from tensorboard.plugins.custom_scalar.custom_scalars_plugin import CustomScalarsPlugin
+from tensorboard.plugins.hparams import api_pb2, backend_context, list_session_groups
+from tensorboard.plugins.projector.projector_config_pb2 import ProjectorConfig
+
+from ccenv.data import load_split
+from ccenv.data.toy import PROBE_SETTINGS
+from ccenv.runs.commands import train
+from ccenv.runs.engine import listener, run
+from ccenv.runs.tensorboard import charts
+from ccenv.runs.tensorboard.charts import OF_A_RUN
+from ccenv.runs.tensorboard.hparams import METRICS, columns
+from ccenv.runs.tensorboard.tracking import CELL, Tracker
+
+PROBE = PROBE_SETTINGS | {
+    "images": 512,
+    "batch_size": 64,
+}
+SETTINGS = {"condnet": {"target_density": 0.25}, "rloo": {"num_kept": 1}}
+AGENTS = ("dense", "block_dropout", "reinforce", "rloo", "condnet", "sb3_a2c")
+
+
+@pytest.fixture(scope="module")
+def runs_of_agents(tmp_path_factory):
+    """Log folder and results of a run of each agent."""
+    logs = tmp_path_factory.mktemp("tracking")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CCENV_CACHE", str(logs / "cache"))
+        patch.setattr(run, "latencies", lambda env, agent: [])
+        given = {agent: PROBE | SETTINGS.get(agent, {}) for agent in AGENTS}
+        results = {a: train.train(a, log_dir=str(logs / "logs"), **given[a]) for a in AGENTS}
+    return logs / "logs", results
+
+
+@pytest.fixture(scope="module")
+def events(runs_of_agents):
+    found = {}
+    for agent, result in runs_of_agents[1].items():
+        accumulator = EventAccumulator(result["folder"], size_guidance={"scalars": 0})
+        found[agent] = accumulator.Reload()
+    return found
+
+
+def server_context(logs):
+    """What TensorBoard's server gives its tabs."""
+    multiplexer = plugin_event_multiplexer.EventMultiplexer()
+    multiplexer.AddRunsFromDirectory(str(logs))
+    multiplexer.Reload()
+    provider = data_provider.MultiplexerDataProvider(multiplexer, str(logs))
+    return base_plugin.TBContext(data_provider=provider, logdir=str(logs))
+
+
+def session_groups(logs):
+    """HPARAMS rows as TensorBoard's own backend shows them."""
+    context = backend_context.Context(server_context(logs))
+    request_context = RequestContext()
+    experiment = context.experiment_from_metadata(
+        request_context,
+        "0",
+        include_metrics=True,
+        hparams_run_to_tag_to_content=context.hparams_metadata(request_context, "0"),
+        data_provider_hparams=context.hparams_from_data_provider(request_context, "0", 1000),
+    )
+    request = api_pb2.ListSessionGroupsRequest(
+        start_index=0,
+        slice_size=100,
+        allowed_statuses=[api_pb2.STATUS_SUCCESS],
+        col_params=[api_pb2.ColParams(metric=info.name) for info in experiment.metric_infos],
+    )
+    handler = list_session_groups.Handler(request_context, context, "0", request)
+    return experiment, handler.run().session_groups
+
+
+def test_every_agent_has_the_same_curves_histograms_pictures_and_texts(events):
+    tags = {
+        agent: {
+            kind: {t for t in found.Tags()[kind] if not t.startswith("train/")}
+            for kind in ("scalars", "histograms", "images", "tensors")
+        }
+        for agent, found in events.items()
+    }
+    assert all(found == tags["dense"] for found in tags.values())
+    scores = {"error", "nll", "compute_cost", "total_cost"}
+    densities = {"density_0", "density_1"}
+    judged = scores | {"density"}
+    expected = {f"eval/{name}" for name in judged | densities} | {f"test/{n}" for n in judged}
+    expected |= {f"episode/{n}" for n in {"return", "error", "nll", "compute_cost"} | densities}
+    expected |= {"reward/accuracy", "reward/cost"}
+    assert tags["rloo"]["scalars"] == expected
+    assert tags["rloo"]["histograms"] == {"keep_probability/layer_0", "keep_probability/layer_1"}
+    assert tags["rloo"]["images"] == {"block_use/layer_0", "block_use/layer_1"}
+
+
+def test_curves_run_over_images_seen(events):
+    scalars = events["reinforce"].Scalars("eval/error")
+    assert scalars[0].step == 0
+    assert scalars[-1].step == 512
+    assert events["reinforce"].Scalars("episode/error")[-1].step == 512
+    assert [point.step for point in events["dense"].Scalars("eval/error")] == [0, 0]
+
+
+def test_curves_end_with_what_the_result_says(events, runs_of_agents):
+    for agent, result in runs_of_agents[1].items():
+        test, _, validation, _ = result["evaluations"]
+        for tag, verdict in (("test", test), ("eval", validation)):
+            for name in ("error", "compute_cost", "total_cost"):
+                last = events[agent].Scalars(f"{tag}/{name}")[-1].value
+                assert last == pytest.approx(verdict[name], abs=1e-6)
+
+
+def test_hparams_rows_have_every_metric_filled_and_a_column_a_setting(runs_of_agents):
+    logs, results = runs_of_agents
+    experiment, groups = session_groups(logs)
+    assert {info.name for info in experiment.hparam_infos} == set(columns())
+    assert {info.name.tag for info in experiment.metric_infos} == set(METRICS)
+    assert len(groups) == len(results)
+    for group in groups:
+        assert set(group.hparams) <= set(columns())
+        assert {"agent", "env", "seed", "reward", "num_blocks"} <= set(group.hparams)
+        agent = group.hparams["agent"].string_value
+        values = {value.name.tag: value.value for value in group.metric_values}
+        assert set(values) == set(METRICS)
+        expected = results[agent]["evaluations"][0]["error"]
+        assert values["test/error"] == pytest.approx(expected, abs=1e-6)
+
+
+def test_no_run_hides_in_a_folder_of_its_own(runs_of_agents):
+    logs, results = runs_of_agents
+    assert len(list(logs.rglob("events.out.tfevents.*"))) == len(results)
+
+
+def test_the_layout_of_custom_scalars_is_read_and_its_charts_find_curves(runs_of_agents):
+    logs, results = runs_of_agents
+    context = server_context(logs)
+    plugin = CustomScalarsPlugin(context)
+    layout = plugin.layout_impl(RequestContext(), "0")
+    (category,) = json.loads(layout)["category"]
+    assert [chart["title"] for chart in category["chart"]] == list(*OF_A_RUN.values())
+    listed = context.data_provider.list_scalars(
+        RequestContext(), experiment_id="0", plugin_name="scalars"
+    )
+    tags = set(listed[str(Path(results["reinforce"]["folder"]).relative_to(logs))])
+    for chart in category["chart"]:
+        patterns = [re.compile(pattern) for pattern in chart["multiline"]["tag"]]
+        assert all(any(pattern.match(tag) for tag in tags) for pattern in patterns)
+
+
+@pytest.mark.parametrize("layer", [0, 1])
+def test_every_validation_shows_the_use_of_blocks_by_class_in_a_small_picture(
+    runs_of_agents, events, layer
+):
+    result = runs_of_agents[1]["reinforce"]
+    accumulator = EventAccumulator(result["folder"], size_guidance={"images": 0}).Reload()
+    images = accumulator.Images(f"block_use/layer_{layer}")
+    validations = events["reinforce"].Scalars("eval/error")
+    assert [image.step for image in images] == [point.step for point in validations]
+    assert all(len(image.encoded_image_string) < 2_000 for image in images)
+    first, last = (image_io.open(io.BytesIO(images[i].encoded_image_string)) for i in (0, -1))
+    assert first.size == (4 * CELL, 3 * CELL)
+    assert np.asarray(first).tolist() != np.asarray(last).tolist()
+
+
+def points_of(result):
+    """Rows of the projector, with their metadata, as its configuration leads to them."""
+    folder = Path(result["folder"])
+    config = text_format.Parse((folder / charts.CONFIG).read_text(), ProjectorConfig())
+    (space,) = config.embeddings
+    rows = np.loadtxt(folder / space.tensor_path, delimiter="\t")
+    lines = (folder / space.metadata_path).read_text().splitlines()
+    return rows, [line.split("\t") for line in lines]
+
+
+@pytest.mark.parametrize("agent", ["reinforce", "rloo", "condnet", "sb3_a2c", "block_dropout"])
+def test_the_projector_holds_masks_with_their_label(runs_of_agents, agent):
+    rows, (heading, *lines) = points_of(runs_of_agents[1][agent])
+    assert heading == list(charts.COLUMNS)
+    assert rows.shape == (256, 8)
+    assert set(np.unique(rows)) <= {0, 1}
+    label, kept = np.array(lines, dtype=int).T
+    assert np.array_equal(kept, rows.sum(axis=1))
+    assert np.array_equal(label, load_split("probe", "validation").labels)
+
+
+def test_rules_that_treat_all_images_alike_have_no_points(runs_of_agents):
+    assert not (Path(runs_of_agents[1]["dense"]["folder"]) / charts.CONFIG).exists()
+
+
+def test_a_run_that_is_made_again_leaves_no_points_of_the_first(tmp_path, monkeypatch, capfd):
+    monkeypatch.setattr(run, "latencies", lambda env, agent: [])
+    given = PROBE | {"images": 256, "log_dir": str(tmp_path)}
+    first = train.train("reinforce", **given)
+    (Path(first["folder"]) / "00256" / "masks" / "old.tsv").write_text("old")
+    again = train.train("reinforce", **given)
+    assert len(points_of(again)[0]) == 256
+    assert not list(tmp_path.rglob("old.tsv"))
+    assert "warning" not in capfd.readouterr().out
+
+
+def test_a_run_reads_no_file_of_another_run(tmp_path, monkeypatch):
+    monkeypatch.setattr(run, "latencies", lambda env, agent: [])
+    given = PROBE | {"images": 128, "log_dir": str(tmp_path)}
+    neighbour = Path(train.train("dense", **given)["folder"])
+    assert (neighbour / "result.json").exists()
+    files_read, read_text = [], Path.read_text
+
+    def spy(self, *arguments, **settings):
+        files_read.append(self)
+        return read_text(self, *arguments, **settings)
+
+    monkeypatch.setattr(Path, "read_text", spy)
+    train.train("reinforce", **given)
+    assert files_read
+    assert not [path for path in files_read if path.is_relative_to(neighbour)]
+
+
+def test_a_service_listens_while_the_event_file_is_open_and_its_absence_is_told(
+    tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr(run, "latencies", lambda env, agent: [])
+    words = [f"{name}={value}" for name, value in (PROBE | {"images": 128}).items()]
+    words = ["dense", *words, f"log_dir={tmp_path}", "--track", "wandb", "--json"]
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    assert train.main(words) == 2
+    assert "pip install wandb" in capsys.readouterr().err
+    assert not list(tmp_path.rglob("events*"))
+    files: list[int] = []
+
+    @contextlib.contextmanager
+    def init(**given):
+        assert given["sync_tensorboard"]
+        assert given["config"]["agent"] == "dense"
+        files.append(len(list(tmp_path.rglob("events*"))))
+        yield
+        files.append(len(list(tmp_path.rglob("events*"))))
+
+    service = SimpleNamespace(init=init, tensorboard=SimpleNamespace(unpatch=lambda: None))
+    monkeypatch.setitem(sys.modules, "wandb", service)
+    assert train.main(words) == 0
+    assert files == [0, 1]
+
+
+def learned(agent, log_dir):
+    """Numbers and weights of a short run that trains the network too."""
+    settings = PROBE | SETTINGS.get(agent, {}) | {"images": 256, "weights": "cotrain"}
+    result = train.train(agent, log_dir=str(log_dir), **settings)
+    stored = (Path(result["folder"]) / "checkpoint").glob("*.safetensors")
+    numbers = {name: result[name] for name in ("evaluations", "curve", "block_use", "images_seen")}
+    return numbers, {path.name: load_file(path) for path in stored}
+
+
+@pytest.mark.parametrize("agent", ["rloo", "sb3_a2c"])
+def test_what_is_written_changes_no_number_and_no_weight(agent, tmp_path, monkeypatch):
+    monkeypatch.setattr(run, "latencies", lambda env, agent: [])
+    numbers, weights = learned(agent, tmp_path / "with")
+    for method in ("rollout", "evaluation", "finish", "_write_settings"):
+        monkeypatch.setattr(Tracker, method, lambda *given: None)
+    monkeypatch.setattr(listener, "write_points", lambda *given: None)
+    silent, other = learned(agent, tmp_path / "without")
+    assert numbers == silent
+    assert weights.keys() == other.keys()
+    for name, tensors in weights.items():
+        assert all(torch.equal(value, other[name][key]) for key, value in tensors.items())
+
+
+def test_the_settings_are_there_as_text(events):
+    (text,) = events["rloo"].Tensors("settings/agent_settings/text_summary")
+    assert b"| num_kept | 1 |" in text.tensor_proto.string_val[0]
