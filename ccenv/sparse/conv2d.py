@@ -143,7 +143,7 @@ def block_sparse_conv2d(
     route = choose_conv_route(x, weight, in_mask, out_mask, backend)
     if route == "kernels":
         fused = activation if isinstance(activation, str) else None
-        y: Tensor = on_use("ccenv.sparse.cpu.conv_layer", "kernel_conv2d")(
+        y: Tensor = on_use("ccenv.sparse.cpu.conv_layer:kernel_conv2d")(
             *operands, fused, is_training
         )
         # A function of the user's runs on the result: it maps 0 to 0, so skipped groups stay zero.

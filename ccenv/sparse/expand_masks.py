@@ -70,7 +70,7 @@ def run_repeat(shared: Tensor, rows: Tensor, mask: Tensor, *, backward: bool) ->
     """Runs the kernel on all images, in parts where there are threads and much to write."""
     (images, width), blocks = shared.shape, mask.shape[1]
     group = len(mask) // images
-    repeat = on_use("ccenv.sparse.cpu.elementwise_kernels", "repeat")
+    repeat = on_use("ccenv.sparse.cpu.elementwise_kernels:repeat")
     addresses = shared.data_ptr(), rows.data_ptr(), mask.data_ptr()
 
     def work(first: int, last: int) -> None:

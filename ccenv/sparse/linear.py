@@ -67,14 +67,14 @@ def block_sparse_linear(
     fused = activation if isinstance(activation, str) else None
     y: Tensor
     if route == "kernels":
-        kernels = on_use("ccenv.sparse.cpu.layer", "kernel_linear")
+        kernels = on_use("ccenv.sparse.cpu.layer:kernel_linear")
         y = kernels(*operands, fused, is_training, sizes)
     elif route == "triton":
-        y = on_use("ccenv.sparse.gpu.dispatch", "triton_linear")(*operands, fused)
+        y = on_use("ccenv.sparse.gpu.dispatch:triton_linear")(*operands, fused)
     elif route == "masked_dense" and x.is_cuda:
-        y = on_use("ccenv.sparse.gpu.dispatch", "masked_dense_linear")(*operands, fused)
+        y = on_use("ccenv.sparse.gpu.dispatch:masked_dense_linear")(*operands, fused)
     elif route == "masked_dense":
-        masked, fused = on_use("ccenv.sparse.masked_dense", "masked_dense_linear"), None
+        masked, fused = on_use("ccenv.sparse.masked_dense:masked_dense_linear"), None
         y = masked(*operands, is_training=is_training)
     else:
         y, fused = torch.nn.functional.linear(x, weight, bias), None

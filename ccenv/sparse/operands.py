@@ -16,8 +16,9 @@ Sizes = tuple[int, int, int, int, int]
 
 
 @functools.cache
-def on_use(module: str, name: str) -> Callable[..., Any]:
-    """A function of a module that is imported on use, because numba or Triton takes its time."""
+def on_use(path: str) -> Callable[..., Any]:
+    """A "module:function" that is imported on use, because numba or Triton takes its time."""
+    module, name = path.split(":")
     function: Callable[..., Any] = getattr(importlib.import_module(module), name)
     return function
 

@@ -47,7 +47,5 @@ def merged(base: Tensor, added: Tensor, rows: Tensor, *, relu: bool) -> Tensor:
     arrays = [x.numpy() for x in map(lines, (base, added)) if x is not None]
     out = lines(y)
     assert out is not None
-    on_use("ccenv.sparse.cpu.elementwise_kernels", "merge")(
-        *arrays, rows.numpy(), out.numpy(), relu
-    )
+    on_use("ccenv.sparse.cpu.elementwise_kernels:merge")(*arrays, rows.numpy(), out.numpy(), relu)
     return y

@@ -106,7 +106,7 @@ def kept_pairs(sizes: Sizes, in_mask: Tensor | None, out_mask: Tensor | None) ->
     second = None if out_mask is None else out_mask.contiguous()
     at = 0 if first is None else first.data_ptr()
     by = 0 if second is None else second.data_ptr()
-    count = on_use("ccenv.sparse.cpu.row_lists", "count_pairs")
+    count = on_use("ccenv.sparse.cpu.row_lists:count_pairs")
     pairs: int = count(at, by, sizes[0], sizes[1], sizes[3])
     return pairs
 
