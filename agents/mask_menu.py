@@ -7,14 +7,14 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from ccenv.agents.search import under
+from ccenv.base.allocation import allocate
 from ccenv.base.masks import mask_of_indices, random_mask
-from ccenv.mdp.dynamics import initial, transition
+from ccenv.mdp.dynamics import initial
 from ccenv.simulator.simulator import Simulator
 
 MAX_ROWS = 8192
 """Inputs times masks that are walked through at once."""
-NUM_HALVINGS = 40
-"""Of the interval in which a price is looked for."""
 
 
 def make_menu(
@@ -98,13 +98,10 @@ def menu_returns(simulator: Simulator, menu: Sequence[Tensor]) -> tuple[Tensor, 
     returns, costs = [], []
     for images, of_images in zip(state.images.split(share), labels.split(share), strict=True):
         walked = initial(simulator.network, images, of_images, entries)
-        total = torch.zeros(len(walked.labels), device=walked.labels.device)
-        for part in menu:
-            mask = part.to(total.device).repeat(len(images), 1)
-            walked, outcome = transition(simulator.network, walked, mask)
-            total = total + torch.stack(list(simulator.reward(outcome).values())).sum(dim=0)
+        masks = (part.to(labels.device).repeat(len(images), 1) for part in menu)
+        total, cost = under(simulator, walked, masks)
         returns.append(total.view(-1, entries))
-        costs.append(outcome.compute_cost.view(-1, entries))
+        costs.append(cost.view(-1, entries))
     return torch.cat(returns), torch.cat(costs)
 
 
@@ -118,30 +115,18 @@ def best_entries(returns: Tensor, costs: Tensor, price: float) -> Tensor:
 
 
 ROUNDING = 1e-9
-"""Share by which a mean may be above a limit."""
+"""Share by which a mean of costs may be above a limit: one of equal costs is, by rounding."""
 
 
 def price_for(returns: Tensor, costs: Tensor, cost_limit: float) -> float:
-    """The lowest price at which the best entries cost so much or less on average, by bisection.
+    """The lowest price at which the best entries cost so much or less on average, 0 without need.
 
-    0 if they do without a price; the highest one looked at if they never do.
+    Raises:
+        ValueError: if the cheapest entries cost more.
 
     >>> returns, costs = torch.tensor([[0.0, 1.0], [0.0, 3.0]]), torch.tensor([[0.0, 0.5]] * 2)
     >>> round(price_for(returns, costs, cost_limit=0.25), 3)
     2.0
     """
-
-    def costs_too_much(price: float) -> bool:
-        best = best_entries(returns, costs, price)
-        # A mean of costs that are all the limit is above it by rounding.
-        return costs.gather(1, best[:, None]).mean().item() > cost_limit * (1 + ROUNDING)
-
-    if not costs_too_much(0.0):
-        return 0.0
-    low, high = 0.0, 1.0
-    while costs_too_much(high) and high < 1e6:
-        low, high = high, 2 * high
-    for _ in range(NUM_HALVINGS):
-        middle = (low + high) / 2
-        low, high = (middle, high) if costs_too_much(middle) else (low, middle)
-    return high
+    table = returns.cpu().numpy(), costs.cpu().numpy()
+    return allocate(*table, cost_limit * (1 + ROUNDING)).price

@@ -1,5 +1,7 @@
 """Search over masks with the reward in hand: (images, labels, network) -> the best masks found."""
 
+from collections.abc import Iterable
+
 import torch
 from torch import Tensor
 
@@ -8,13 +10,15 @@ from ccenv.mdp.dynamics import EpisodeState, transition
 from ccenv.simulator.simulator import Simulator
 
 
-def episode_return(simulator: Simulator, state: EpisodeState, masks: list[Tensor]) -> Tensor:
-    """Undiscounted return of each image under given masks of all layers: [batch]."""
+def under(
+    simulator: Simulator, state: EpisodeState, masks: Iterable[Tensor]
+) -> tuple[Tensor, Tensor]:
+    """Undiscounted return and compute cost of each image under masks of all layers: two [batch]."""
     total = torch.zeros(len(state.labels), device=state.labels.device)
     for mask in masks:
         state, outcome = transition(simulator.network, state, mask)
         total = total + torch.stack(list(simulator.reward(outcome).values())).sum(dim=0)
-    return total
+    return total, outcome.compute_cost
 
 
 @torch.no_grad()
@@ -43,7 +47,7 @@ def search_masks(
     batch, device = len(state.labels), state.labels.device
 
     def score(masks: list[Tensor]) -> Tensor:
-        found = episode_return(simulator, state, masks)
+        found, _ = under(simulator, state, masks)
         return found.mean().expand(batch) if shared else found
 
     best = [full_mask(batch, n, device) for n in simulator.num_blocks]

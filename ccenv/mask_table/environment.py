@@ -18,7 +18,7 @@ from torch import Tensor
 from ccenv.data import SPLITS, Split
 from ccenv.mask_table.evaluation.exact import FLOATS
 from ccenv.mask_table.menus import Menu
-from ccenv.mask_table.network import Prefix, TableNetwork
+from ccenv.mask_table.network import TableNetwork
 from ccenv.mask_table.table import MaskTable
 from ccenv.mdp.dynamics import EpisodeState
 from ccenv.simulator.simulator import Simulator
@@ -127,7 +127,9 @@ def chances_of(simulator: Simulator, policy: Any, rows: Tensor) -> Tensor:
     """Of some inputs: int64 [n] -> float64 [n, masks]."""
     network, chances = simulator.network, torch.ones(len(rows), 1, dtype=torch.float64)
     for gate, count in enumerate(simulator.num_blocks):
-        state = state_of(network.prefixes(gate, rows), rows, gate)
+        hidden = network.prefixes(gate, rows)
+        zeros = torch.zeros_like(hidden.rows)
+        state = EpisodeState(rows[:, None], zeros, gate, hidden, None, zeros)
         keep = policy.keep_probability(simulator.observe(state), gate)
         if keep is None:
             raise TypeError(
@@ -139,9 +141,3 @@ def chances_of(simulator: Simulator, policy: Any, rows: Tensor) -> Tensor:
         of_masks = torch.where(bits, keep, 1 - keep).prod(dim=2)
         chances = (chances.view(-1, 1) * of_masks).view(len(rows), -1)
     return chances
-
-
-def state_of(hidden: Prefix, rows: Tensor, gate: int) -> EpisodeState:
-    """An episode that is under way, its inputs under every prefix of masks."""
-    zeros = torch.zeros_like(hidden.rows)
-    return EpisodeState(rows[:, None], zeros, gate, hidden, None, zeros)

@@ -108,10 +108,12 @@ class MaskTable:
         self.check_has(score)
         whole = self.header.num_units if is_whole(self.header.menus) else None
         return Outcomes(
-            scores=self.is_right() if self.nll is None or score == "right" else -wide(self.nll),
+            scores=self.is_right()
+            if self.nll is None or score == "right"
+            else -self.nll.astype(np.float32),
             costs=self.macs / self.header.dense_macs
             if times is None
-            else shares_of_time(self, times),
+            else times.shares(self.header).astype(np.float64),
             kept=self.header.executed().sum(axis=1),
             num_units=whole,
         )
@@ -123,16 +125,6 @@ class MaskTable:
                 "expected a table with nll for the score 'log_likelihood', got one of bits alone; "
                 "use 'right', or build the table: ccenv table build"
             )
-
-
-def shares_of_time(table: MaskTable, times: UnitTimes) -> NDArray[np.float64]:
-    """Costs of all masks by a machine's clock: [num_masks]."""
-    return times.shares(table.header).astype(np.float64)
-
-
-def wide(nll: NDArray[np.float16]) -> NDArray[np.float32]:
-    """With room for sums."""
-    return nll.astype(np.float32)
 
 
 def num_prefixes(header: Header) -> list[int]:

@@ -102,13 +102,13 @@ def shares(bias_rate):
     )
     with torch.no_grad():
         agent.scores.layers[0][-1].bias[0] = 3.0
-    agent.learn(128 * 200)
+    agent.learn(128 * 90)
     return evaluate(agent.env, agent).masks[0].float().mean(dim=0)
 
 
 def test_the_bias_alone_comes_to_even_use_from_a_start_that_keeps_one_block():
     assert shares(0.0).max() > 0.95
-    assert shares(0.02).max() < 0.35
+    assert shares(0.05).max() < 0.35
 
 
 def test_the_bias_changes_which_blocks_are_kept_and_not_the_gradient_of_kept_ones():

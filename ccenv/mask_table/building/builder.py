@@ -7,6 +7,7 @@ one block a gate; it is estimated from one path through all gates and told befor
 import contextlib
 import copy
 import dataclasses
+import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import as_completed
 from dataclasses import dataclass
@@ -35,7 +36,6 @@ from ccenv.mask_table.building.checks import (
 from ccenv.mask_table.building.chunks import (
     Answers,
     Job,
-    forget,
     joined,
     read_chunk,
     work,
@@ -183,12 +183,13 @@ def build(
     with held(folder):
         found = all_chunks(job, split, header, folder, processes, ranks, tell, progress)
         look = looks(job.network, split, rows, batch_size)
-        early = earlier_bills(job.network, split.batch(first_row(split))[0], chosen)
+        one, _ = split.batch(torch.zeros_like(split.labels[:1]))
+        early = earlier_bills(job.network, one, chosen)
         bills = np.concatenate([early, found.macs])
         right = np.packbits(found.right, axis=1)
         table = MaskTable(header, right, found.nll, found.macs, look, bills)
         write_table(path, table)
-        forget(folder)
+        shutil.rmtree(folder, ignore_errors=True)
     return table
 
 
@@ -249,11 +250,6 @@ def all_chunks(
     for number, result in work or done(job, split, left, processes):
         keep(number, result)
     return joined([found[number] for number, _ in chunks])
-
-
-def first_row(split: Split) -> Tensor:
-    """Place of the first input: int64 [1]."""
-    return torch.zeros(1, dtype=torch.int64, device=split.labels.device)
 
 
 def looks(network: Any, split: Split, rows: int, size: int) -> NDArray[np.float32]:

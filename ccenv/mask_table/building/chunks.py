@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import shutil
 import signal
 import threading
 from collections.abc import Iterator
@@ -119,8 +118,3 @@ def die_with_parent() -> None:
 def work(inputs: Tensor, labels: Tensor) -> Answers:
     """One chunk, in a worker."""
     return _JOB[0](inputs, labels)
-
-
-def forget(folder: Path) -> None:
-    """Removes chunks that a table holds."""
-    shutil.rmtree(folder, ignore_errors=True)

@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ccenv.base.checked_arrays import DamagedFileError, read_arrays, write_arrays
-from ccenv.mask_table.evaluation.exact import Outcomes, checked_keep, checked_masks, checked_numbers
+from ccenv.mask_table.evaluation.exact import Outcomes
 
 MOST_LETTERS = 60
 RESERVED = (
@@ -255,7 +255,7 @@ def check_images(images: NDArray[Any], num_images: int) -> None:
 def as_policy(
     policy: Policy, entry: Entry, outcomes: Outcomes, looks: NDArray[np.float32]
 ) -> dict[str, Any]:
-    """A policy as `value` takes it, with a row for each input, or one for all.
+    """A policy as `value` takes it, which checks the rest; a row for each input, or one for all.
 
     Args:
         policy: form and array.
@@ -274,7 +274,7 @@ def as_policy(
         )
     if array.dtype.kind == "f" and not np.isfinite(array).all():
         raise ValueError(f"expected finite numbers in {form}, got NaN or infinity")
-    n, units = len(outcomes.scores), outcomes.num_units
+    units = outcomes.num_units
     if form == "linear":
         if units is None or array.shape != (looks.shape[1] + 1, units):
             raise ValueError(
@@ -285,9 +285,4 @@ def as_policy(
     rows = len(array) if array.ndim > (0 if form == "numbers" else 1) else 1
     if rows > 1 and entry.images is None:
         raise ValueError(f"expected images beside {form} with {rows:,} rows, got none")
-    # Checked here, so that what is refused is refused before anything is looked up.
-    shape = n, len(outcomes.costs)
-    if form == "numbers":
-        return {form: checked_numbers(array, shape)}
-    wide = array.astype(np.float64)
-    return {form: checked_masks(wide, shape) if form == "masks" else checked_keep(wide, n, units)}
+    return {form: array}

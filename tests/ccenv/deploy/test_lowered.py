@@ -106,7 +106,7 @@ def choosers_of(network, observe, rule, hidden, embeddings):
             for a, b in itertools.pairwise([seen, *hidden, gate.num_blocks])
         ]
         kept = max(1, gate.num_blocks // 2)
-        found.append(Chooser(maps, rule, kept, low=0.01, embeddings=embeddings))
+        found.append(Chooser(maps, rule, kept, low=0.2, embeddings=embeddings))
     return found
 
 
@@ -131,7 +131,7 @@ def chosen(chooser, look, uniform):
     if chooser.rule == "likely":
         return scores > 0
     if chooser.rule == "drawn":
-        return uniform < 0.01 + 0.98 * scores.sigmoid()
+        return uniform < 0.2 + 0.6 * scores.sigmoid()
     if chooser.rule == "drawn_k":
         scores = scores - torch.log(-torch.log(uniform.clamp(1e-20, 1 - 1e-7)))
     return mask_of_indices(scores.topk(chooser.num_kept, dim=1).indices, scores.shape[1])
