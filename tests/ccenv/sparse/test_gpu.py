@@ -29,7 +29,7 @@ def interpreter_is_too_old():
 
 
 @needs_triton
-@pytest.mark.parametrize("chosen", ["not float16", pytest.param("float16", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("chosen", ["float32", pytest.param("not float32", marks=pytest.mark.slow)])
 def test_the_kernels_obey_their_laws_in_the_interpreter(chosen):
     if interpreter_is_too_old():
         pytest.skip("Triton before 3.7 cannot interpret kernels with NumPy 2.4 or later")

@@ -141,6 +141,15 @@ def test_nan_weights_of_a_pair_of_blocks_reach_only_the_rows_that_keep_both(way)
         assert torch.equal(y[~hit], healthy[~hit])
 
 
+@ways("kernels", "threads", "groups")
+def test_weights_of_a_pair_of_blocks_that_no_row_keeps_are_not_read(way):
+    mask = torch.eye(2, dtype=torch.bool)
+    layer = replace(draw_layer(2, (2, 4), (2, 4), (1.0, 1.0)), in_mask=mask, out_mask=mask)
+    weight = layer.weight.clone()
+    weight[:4, 4:] = weight[4:, :4] = torch.nan
+    layers.assert_equal(run(replace(layer, weight=weight), way), run(layer, way))
+
+
 @pytest.mark.parametrize("backend", ["cpu", "reference"])
 @pytest.mark.parametrize("out_density", [None, 0.5])
 def test_units_of_skipped_input_blocks_are_ignored_whatever_they_are(backend, out_density):
