@@ -77,10 +77,7 @@ class View:
     simulator: Simulator
 
     def start(self, seed: int | None, generator: np.random.Generator) -> None:
-        """Starts the simulator's streams with a number that a seeded generator draws.
-
-        Without a seed they go on, if they have begun.
-        """
+        """Starts the simulator's streams from a generator; without a seed they go on, if begun."""
         if seed is not None or self.simulator.images_seed is None:
             self.simulator.seed(int(generator.integers(2**31)))
 

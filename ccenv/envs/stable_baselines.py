@@ -74,12 +74,7 @@ class LockstepVecEnv(VecEnv):
         indices: VecEnvIndices = None,
         **method_kwargs: Any,
     ) -> list[Any]:
-        """Calls a method once and answers for each row asked for; those of `by_row` by rows.
-
-        Raises:
-            ValueError: for methods that would move single rows; they go in lockstep.
-            AttributeError: if there is no such method.
-        """
+        """Calls a method once and answers for the rows; ValueError if it would move some."""
         if method_name in LOCKSTEP_METHODS:
             raise ValueError(
                 f"expected a method that leaves the rows where they are, got {method_name!r}; "
@@ -154,9 +149,6 @@ class BlockSelectionVecEnv(View, LockstepVecEnv):
         """Starts an episode for every row: observations [num_envs, obs_size] float32.
 
         Applies, once, what `seed` and `set_options({"indices": [...]})` asked for.
-
-        Raises:
-            ValueError: if the options do not choose one image for each group of rows.
         """
         check_open(self._is_closed)
         indices = chosen_images(self._options, self.simulator.group_size)

@@ -55,10 +55,9 @@ def check_shareable(simulator: Any, ranks: OneProcess) -> None:
 
 @contextlib.contextmanager
 def batch_shared(simulator: Any, ranks: Ranks) -> Iterator[None]:
-    """Shares the rows of every batch between ranks, for a while; see `check_shareable` for errors.
+    """Shares the rows of every batch between ranks, for a while; see `check_shareable`.
 
-    The simulator is the same on every rank, between two episodes; all walk and update it at the
-    same moments.
+    All ranks walk and update the simulator, the same on each, at the same moments.
     """
     check_shareable(simulator, ranks)
     learning = [simulator.trainer.optimizer] if simulator.weights == "cotrain" else []

@@ -466,9 +466,9 @@ def test_a_miniature_is_run_by_processes_and_leaves_no_record(place, tmp_path, m
 def test_a_crashing_process_takes_no_other_task_along():
     from toy_tasks import crash_or_not
 
-    tasks = [Task(label, "agent", {}) for label in ("crash", "well")]
+    tasks = [Task(label, "agent", {}) for label in ("crash", "well", "fine")]
     errors = {o.task.label: o.error for o in run_all(tasks, 2, crash_or_not)}
-    assert errors == {"crash": "its process died, twice", "well": None}
+    assert errors == {"crash": "its process died, twice", "well": None, "fine": None}
 
 
 def test_workers_leave_no_semaphore_behind_and_say_once_that_kernels_are_compiled(place):

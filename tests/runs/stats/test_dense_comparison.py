@@ -262,6 +262,8 @@ def test_one_seed_does_not_stand_beside_several():
 
 def test_a_single_dense_width_makes_no_front():
     assert make_contests({"dense 8": DENSE["dense 8"], "a": runs("rloo", 100, 0.1)}) == []
+    alone = {"mnist": [point("dense 8", "dense")]}
+    assert make_contests({"a": runs("rloo", 100, 0.1)}, elsewhere=alone) == []
 
 
 def test_dense_networks_of_another_sweep_stand_in_where_there_are_none():
