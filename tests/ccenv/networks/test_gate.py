@@ -307,6 +307,15 @@ def test_weights_of_one_are_a_plain_mask_and_of_zero_are_skipped(backend):
         torch.testing.assert_close(network.logits(hidden), network.logits(plain))
 
 
+def test_a_weight_in_between_mixes_a_unit_with_its_input():
+    model = seeded(nn.Sequential, Residual(8), nn.Linear(8, 3))
+    network, weights = gate(model, {"0": "unit"}, VECTORS), torch.tensor([[0.25], [1.0]])
+    want = model[1](torch.lerp(VECTORS, model[0](VECTORS), weights))
+    for mask in (None, torch.ones(2, 1, dtype=torch.bool)):
+        hidden = network.step(0, network.start(VECTORS), mask, weights)
+        torch.testing.assert_close(network.logits(hidden), want)
+
+
 def test_skipped_children_get_no_gradient():
     model = seeded(Wired)
     network = gate(model, {"first": "unit", "left": "zero"}, VECTORS)
@@ -366,9 +375,7 @@ def test_an_exit_takes_a_head_of_the_users_own():
 
 def test_code_that_works_in_place_changes_no_hidden_state():
     def call(child, x):
-        x = child(x)
-        x += 1
-        return x.relu_()
+        return child(x).add_(1).relu_()
 
     network = gate(Around(call), {"child": "unit"}, torch.ones(1, 4))
     inputs, skip = torch.ones(1, 4), torch.zeros(1, 1, dtype=torch.bool)
