@@ -62,14 +62,11 @@ def best_offers(values: Floats, costs: Floats, price: float) -> Ints:
 def allocate(values: Floats, costs: Floats, budget: float) -> Allocation:
     """Chooses an offer for each input so that the mean cost is the budget, or less if that is best.
 
-    Args:
-        values: [inputs, offers], such as the probability of the right answer on held-out inputs.
-        costs: [inputs, offers] or [offers], not negative.
-        budget: of the mean cost.
+    Values are [inputs, offers], such as the probability of the right answer on held-out inputs;
+    costs [inputs, offers] or [offers], not negative.
 
     Raises:
-        ValueError: if the tables do not fit, hold what is not finite, or the budget is below the
-            cheapest offers.
+        ValueError: if tables are odd, or the budget is below the cheapest offers.
     """
     values, costs = check_tables(values, costs, budget)
     free = best_offers(values, costs, 0.0)

@@ -51,14 +51,8 @@ def write_parts(
 ) -> None:
     """Writes a file so that a reader sees all of it or none, even if the process is killed.
 
-    Args:
-        path: the file; its folder exists.
-        parts: arrays or tensors by name, contiguous.
-        texts: by name; the name "sha256" is taken.
-        save: of safetensors, for parts of their kind.
-
-    Raises:
-        OSError: if it cannot be written: a full disk, a folder without permission.
+    Parts are contiguous arrays or tensors by name, `save` is safetensors' for their kind; of texts
+    the name "sha256" is taken. OSError if the file cannot be written.
     """
     from safetensors import SafetensorError
 
@@ -87,19 +81,14 @@ def replaced_when_whole(path: Path) -> Iterator[Path]:
 
 
 def read_arrays(path: Path, framework: str = "np") -> tuple[dict[str, Any], dict[str, str], bool]:
-    """Reads a checked file, and compares it with its checksum.
-
-    Args:
-        path: the file.
-        framework: "np" for arrays, "pt" for tensors.
+    """Reads a checked file of arrays ("np") or tensors ("pt"), and compares it with its checksum.
 
     Returns:
         Arrays, texts, and whether there was a checksum: the oldest files have none.
 
     Raises:
         FileNotFoundError: if there is no such file.
-        DamagedFileError: if it is not as it was written, or another kind of file, or holds numbers
-            that numpy does not know.
+        DamagedFileError: if it is not as it was written, of another kind, or not for numpy.
     """
     from safetensors import SafetensorError, safe_open
 

@@ -51,12 +51,8 @@ PLAIN = (bool, int, float, str)
 def save_tree(path: Path, tree: Any) -> None:
     """Writes a tree so that a reader sees all of it or none, even if the process is killed.
 
-    Args:
-        path: the file; its folder exists.
-        tree: dicts, lists, tuples, None, bool, int, float, str, tensors and numpy arrays.
-
-    Raises:
-        TypeError, OSError: if there is anything else in it, or the file cannot be written.
+    It holds dicts, lists, tuples, None, bool, int, float, str, tensors and numpy arrays (else
+    TypeError); OSError if the file cannot be written.
     """
     tensors: dict[str, Tensor] = {}
     text = json.dumps(encode(tree, tensors))
@@ -64,12 +60,7 @@ def save_tree(path: Path, tree: Any) -> None:
 
 
 def load_tree(path: Path) -> Any:
-    """Reads what `save_tree` wrote; what was written before there were checksums is not compared.
-
-    Raises:
-        FileNotFoundError: if there is no such file.
-        ValueError: if it is damaged or another kind of file.
-    """
+    """Reads what `save_tree` wrote; FileNotFoundError, or ValueError if it is damaged."""
     tensors, texts, _ = read_checked(path)
     try:
         # Nothing else stands beside a tree: another name is that of the checksum, damaged.

@@ -23,10 +23,7 @@ def wait_for(device: torch.device) -> None:
 
 
 def work_clock() -> Clock:
-    """The processor's time of this thread where torch has no other one, else the wall's.
-
-    Work that waits for the processor while other programs have it is then not counted.
-    """
+    """The processor's time of this thread where torch has no other one, else the wall's."""
     return time.thread_time if torch.get_num_threads() == 1 else time.perf_counter
 
 

@@ -111,12 +111,7 @@ def density(mask: Tensor) -> Tensor:
 
 
 def check_mask(mask: Tensor, batch_size: int, name: str) -> None:
-    """Refuses what is not a bool mask of that many rows.
-
-    Raises:
-        TypeError: if the mask is not a bool tensor.
-        ValueError: if it is not two-dimensional with `batch_size` rows and at least one block.
-    """
+    """Refuses what is no bool tensor (TypeError) [batch_size, at least one block] (ValueError)."""
     if not isinstance(mask, Tensor) or mask.dtype != torch.bool:
         got = f"dtype {mask.dtype}" if isinstance(mask, Tensor) else type(mask).__name__
         raise TypeError(

@@ -156,11 +156,7 @@ PATIENCE = datetime.timedelta(hours=2)
 
 @contextlib.contextmanager
 def joined() -> Iterator[OneProcess]:
-    """The ranks that torchrun started, `ALONE` in any other process.
-
-    Raises:
-        RanksError: where another rank does not come, or has failed.
-    """
+    """The ranks that torchrun started (RanksError if one does not come); else `ALONE`."""
     is_one_of_several = dist.is_available() and dist.is_torchelastic_launched()
     if not is_one_of_several or os.environ.get("WORLD_SIZE") == "1":
         yield ALONE
@@ -216,9 +212,8 @@ class _Gathered(torch.autograd.Function):
 def rows_shared(modules: Iterable[nn.Module], ranks: Ranks) -> Iterator[None]:
     """Lets each rank run modules for its own rows; what goes in and comes out is of all rows.
 
-    Args:
-        modules: their first argument and their result are [..., rows, columns], row by row.
-        ranks: all call the modules at the same moments, but for what they do `apart`.
+    First arguments and results are [..., rows, columns]; all ranks call the modules at the same
+    moments, but for what they do `apart`.
     """
 
     def take(module: nn.Module, given: tuple[Any, ...]) -> tuple[Any, ...]:

@@ -18,10 +18,9 @@ from ccenv.base.values import shown
 
 
 class UnexpectedKeywordError(ValueError, TypeError):
-    """A keyword argument that is unknown.
+    """A keyword argument that is unknown: a `ValueError` that names the nearest right one.
 
-    A `ValueError` that names the nearest right one; and a `TypeError` with the text of Python's own
-    calls, from which libraries such as TorchRL learn which keywords are accepted.
+    Also a `TypeError` with the text of Python's own, from which TorchRL learns what is accepted.
     """
 
 

@@ -51,10 +51,8 @@ def state_of(value: Any, name: str = "value") -> Any:
 def restore(value: Any, tree: Any, name: str = "value") -> Any:
     """Puts a state back and returns the object: the same one, unless it cannot change in place.
 
-    Args:
-        value: an object built like the one that was stored, or None.
-        tree: from `state_of`.
-        name: what an error calls it; ValueError if object and state do not fit.
+    The object was built like the one that `state_of` saw, or is None; ValueError, by `name`, if it
+    does not fit.
     """
     if isinstance(tree, Tensor):
         return restore_tensor(value, tree)

@@ -90,11 +90,7 @@ def path_of(entry: Any) -> str:
 
 
 def import_trusted(path: str, kind: str, trusted: Sequence[str]) -> Any:
-    """Imports `module:attribute` that a file names: only from modules that the reader trusts.
-
-    Raises:
-        ValueError: if the module is not trusted, or what it calls by that name is another's.
-    """
+    """Imports `module:attribute` that a file names, if its module is trusted (else ValueError)."""
     # Whether a name is one of an earlier layout is found by importing packages above it.
     ways = [path, f"{OWN_PACKAGE}.{path}"]
     may_look = any(is_below(way.partition(":")[0], trusted) for way in ways)

@@ -137,21 +137,22 @@ def _fitted(key: Key, names: tuple[str, ...], root: Path) -> tuple[Fitted, ...]:
 def _load(key: Key, split: str, root: Path) -> Split:
     # A thousand environments share one copy of the images: the loaded tensors are never changed.
     name = _name(key)
-    if not isinstance(key, str):
-        given = key.found if isinstance(key, Same) else key
-        return check_split(given_split(given, split, name), name)
-    if key in DATASETS or ":" in key:
-        found = resolve(key, DATASETS, "dataset")
-        check_given(found)
-        return check_split(given_split(found, split, name), name)
-    return check_split(_stored(key, split, root), name)
+    if isinstance(key, str) and key not in DATASETS and ":" not in key:
+        return check_split(_stored(key, split, root), name)
+    given = resolve(key.found if isinstance(key, Same) else key, DATASETS, "dataset")
+    check_given(given)
+    return check_split(given_split(given, split, name), name)
 
 
 def _stored(name: str, split: str, root: Path) -> Split:
     """A file or folder of the user's."""
     folder = root / name.partition("@")[0]
-    if is_too_long(folder):
-        raise unknown_dataset(name, root)
+    try:
+        folder.stat()
+    except OSError as error:
+        # Which pathlib's questions do not catch.
+        if error.errno == errno.ENAMETOOLONG:
+            raise unknown_dataset(name, root) from error
     path = npz_file(root, name)
     if path is not None:
         return npz_split(path, name, split)
@@ -166,15 +167,6 @@ def _stored(name: str, split: str, root: Path) -> Split:
             f"working folder {Path.cwd()}, got none"
         )
     raise unknown_dataset(name, root)
-
-
-def is_too_long(path: Path) -> bool:
-    """Whether a name is longer than the system lets a file's be, which pathlib does not catch."""
-    try:
-        path.stat()
-    except OSError as error:
-        return error.errno == errno.ENAMETOOLONG
-    return False
 
 
 def unknown_dataset(name: str, root: Path) -> ValueError:

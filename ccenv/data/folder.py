@@ -26,11 +26,7 @@ def has_folders(path: Path) -> bool:
 
 
 def folder_split(path: Path, name: str, split: str) -> Split:
-    """One split of a folder; its name ends in `@side` where images are made of one size.
-
-    Raises:
-        ValueError: if images do not lie in folders of classes, or splits have other classes.
-    """
+    """One split of a folder; ValueError if its images do not lie in folders of the same classes."""
     return given_split(splits_of(path, name), split, name)
 
 

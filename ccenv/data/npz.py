@@ -47,11 +47,7 @@ def max_unpacked() -> int:
 
 
 def unpacked_size(path: Path, wanted: Iterable[str]) -> int:
-    """Bytes of some arrays once they are unpacked, by the file's directory and their headers.
-
-    Raises:
-        ValueError, OSError, zipfile.BadZipFile: if it is damaged, or promises more than it holds.
-    """
+    """Bytes of some arrays once unpacked, by directory and headers; raises where they are odd."""
     total = 0
     with zipfile.ZipFile(path) as archive:
         for member in {f"{array}.npy" for array in wanted} & set(archive.namelist()):
@@ -80,10 +76,7 @@ ARRAYS = ("x_train", "y_train", "x_test", "y_test")
 
 
 def npz_file(root: Path, name: str) -> Path | None:
-    """The file of a data set's name or path, None where there is none.
-
-    `./x.npz` is seen from the working folder, `x.npz` from `root` first, `x` is in `root`.
-    """
+    """The file of a name in `root`, or of a path seen from there or from here, or None."""
     places = [root / f"{name}{ENDING}"]
     if name.endswith(ENDING):
         here = Path.cwd() / name
@@ -134,11 +127,7 @@ def npz_split(
 
 
 def read_arrays(path: Path, name: str, wanted: list[str]) -> dict[str, np.ndarray]:
-    """Reads some arrays of a file; the others are not decompressed.
-
-    Raises:
-        ValueError: if it cannot be read, lacks an array, or unpacks to more than `max_unpacked`.
-    """
+    """Reads some arrays of a file; ValueError if it cannot be read, lacks one, or is too large."""
     limit = max_unpacked()
     missing: list[str] = []
     arrays: dict[str, np.ndarray] = {}

@@ -48,11 +48,7 @@ def svhn(split: str) -> Split:
 
 
 def real_dataset(name: str, split: str) -> Split:
-    """Reads `<name>.npz` where it is, else torchvision's files.
-
-    Raises:
-        ValueError, FileNotFoundError: if the files are damaged, or not there.
-    """
+    """Reads `<name>.npz` where it is, else torchvision's files; says how to get them."""
     root, num_train = data_root(), NUM_TRAIN[name]
     npz = root / f"{name}.npz"
     if npz.exists():

@@ -74,10 +74,7 @@ class Split:
         return Split(self.images.to(device), self.labels.to(device), self.num_classes, transforms)
 
     def tensors(self) -> Iterator[Tensor]:
-        """All that a batch depends on; of transforms also what they make of the first images.
-
-        Inputs that are read when they are drawn come part by part, and only once.
-        """
+        """All that a batch depends on; of transforms also what they make of some images."""
         if isinstance(self.images, Rows):
             yield from self.images.parts()
         else:
@@ -117,11 +114,7 @@ def transformed(split: Split, transforms: Sequence[Fitted]) -> Split:
 def moved_once(
     images: Tensor, transforms: list[Fitted], num_rows: int
 ) -> tuple[Tensor, list[Fitted]]:
-    """Moves and halves small images once, as long as they stay bytes: draws then take less time.
-
-    Returns:
-        Images, one a row where they were moved, and the transforms that are left.
-    """
+    """Images that are moved and halved once, where they stay small bytes; the transforms left."""
     first, bytes_to = images[:1], 0
     for number, transform in enumerate(transforms, start=1):
         first = transform(first, torch.zeros(1, dtype=torch.int64))
@@ -151,11 +144,7 @@ def cut(split: str, images: Tensor, labels: Tensor, num_classes: int, num_train:
 
 
 def check_split(split: Split, name: str) -> Split:
-    """Refuses images that are not finite, labels out of range, and shapes that do not match.
-
-    Raises:
-        TypeError, ValueError: if it is no `Split`, or one that cannot be used.
-    """
+    """Refuses what is no `Split` (TypeError), and what does not fit in it (ValueError)."""
     if lacking(split, "images", "labels", "num_classes"):
         raise TypeError(
             f"dataset {name!r}: expected a ccenv.data.Split, got {type(split).__name__}; return "

@@ -123,11 +123,7 @@ def place_of(root: Path, name: str) -> Path | None:
 
 
 def texts_of(path: Path, name: str) -> Texts:
-    """The files of a text at a path, a file or a folder that holds some.
-
-    Raises:
-        ValueError: if a folder holds a file that is no text and is not left out, or nothing else.
-    """
+    """The files of a text at a path; ValueError of one that is no text and is not left out."""
     if path.is_file():
         return Texts(name, path, ((path,),))
     if of_split(path, "train"):
@@ -216,11 +212,7 @@ ARCHIVES = {
 
 
 def archived_texts(name: str) -> Texts:
-    """The file of one of `ARCHIVES` in the root folder.
-
-    Raises:
-        FileNotFoundError, ValueError: if it is not there, damaged, or another text of that name.
-    """
+    """The file of one of `ARCHIVES`; FileNotFoundError, or ValueError if it is another text."""
     path, command = data_root() / name, f"ccenv data {name} --download"
     if not path.is_file():
         raise FileNotFoundError(
@@ -242,11 +234,7 @@ def md5_of(path: Path) -> str:
 
 
 def download_text(name: str) -> None:
-    """Fetches one of `ARCHIVES` into the root folder; what is no such text is not kept.
-
-    Raises:
-        OSError, RuntimeError, ValueError: if it cannot be fetched, or holds something else.
-    """
+    """Fetches one of `ARCHIVES` into the root folder, or raises and keeps nothing."""
     archive, root = ARCHIVES[name], data_root()
     root.mkdir(parents=True, exist_ok=True)
     # Beside its place, so that it gets there whole or not at all.
@@ -357,11 +345,7 @@ def bundled_texts() -> Texts:
 
 
 def text_split(texts: Texts, split: str, step: int = 1) -> Split:
-    """Windows of one split of a text, `step` symbols from one's beginning to the next one's.
-
-    Raises:
-        ValueError: if there is no file of a split, or the text is shorter than one window.
-    """
+    """Windows of one split of a text, `step` symbols apart; ValueError if it is too short."""
     symbols = torch.from_numpy(symbol_table(texts)[texts.read(split)])
     num_rows = len(symbols) - CONTEXT
     if num_rows < 1:
@@ -376,14 +360,9 @@ def text_split(texts: Texts, split: str, step: int = 1) -> Split:
 
 
 def coding(name: str) -> tuple[np.ndarray, np.ndarray]:
-    """How a text's bytes became symbols, and back.
+    """Symbol of each byte of a named text, uint8 [256], and byte of each symbol, uint8 [128].
 
-    Returns:
-        uint8 [256], the symbol of each byte; uint8 [128], the byte of each symbol: "?" of "other"
-        and of symbols that no byte has.
-
-    Raises:
-        ValueError, FileNotFoundError: if there is no text of that name.
+    Symbols of no byte, and "other", are "?"; ValueError, FileNotFoundError without such a text.
     """
     if name in LIBRARY:
         texts = python_texts()

@@ -15,13 +15,10 @@ NUM_ENTRIES = 6
 
 
 def parity(split: str, num_entries: int = NUM_ENTRIES) -> Split:
-    """Vectors with k of n entries -1 or 1 and the rest 0 -> whether the number of 1s is odd.
+    """Float32 [inputs, num_entries], k of them -1 or 1 -> whether the number of 1s is odd.
 
     The first task of Graves 2016 (arXiv 1603.08983, section 3.1), where k is drawn from 1..n: how
     many entries there are is how hard an input is.
-
-    Returns:
-        float32 [inputs, num_entries] of -1, 0 and 1; labels 0 and 1.
     """
     generator = stream(SPLITS.index(split), "parity")
     shape = (SIZES[split], num_entries)

@@ -290,10 +290,7 @@ class Fitted:
 
 
 def through(transforms: Iterable[Fitted], images: Tensor, rows: Tensor | None = None) -> Tensor:
-    """Takes images [batch, channels, height, width] through transforms, one after the other.
-
-    `rows` int64 [batch] say which of all they are; transforms of chance need them.
-    """
+    """Takes images through transforms; those of chance need `rows`, int64 [batch], of all."""
     rows = torch.arange(0) if rows is None else rows
     for transform in transforms:
         images = transform(images, rows)

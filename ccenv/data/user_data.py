@@ -13,7 +13,7 @@ are read when rows are drawn.
 
 import functools
 from collections.abc import Callable, Mapping, Sized
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -131,16 +131,18 @@ def attribute(dataset: Any, name: str) -> Any:
     return found if changed is None else None
 
 
-def listed_classes(dataset: Any) -> int | None:
-    """Number of classes, where a data set lists their names."""
+def listed_classes(dataset: Any) -> int:
+    """Number of classes, where a data set lists their names, else `NOT_LISTED`."""
     from torch.utils.data import Subset
 
     if isinstance(dataset, Subset):
         return listed_classes(dataset.dataset)
     found = attribute(dataset, "classes")
-    return len(found) if isinstance(found, list | tuple) and found else None
+    return len(found) if isinstance(found, list | tuple) and found else NOT_LISTED
 
 
+NOT_LISTED = -1
+"""A number of classes that labels must tell."""
 OF_SPLIT = ("images", "labels", "num_classes")
 """What data that are a `Split` have."""
 Given = Mapping[str, Any] | Callable[[str], Any]
@@ -163,24 +165,8 @@ class Same:
         return id(self.found)
 
 
-@dataclass(frozen=True)
-class Parts:
-    """What was found for one split."""
-
-    inputs: Tensor | Rows
-    """[n, ...]."""
-    labels: Tensor
-    """int64 [n]."""
-    num_classes: int | None
-    """where the data set lists its classes."""
-
-
 def check_given(dataset: Any) -> None:
-    """Refuses what is neither a mapping of splits nor a function of their names.
-
-    Raises:
-        TypeError, ValueError: if it is something else, or a mapping of other or too few splits.
-    """
+    """Refuses what is no mapping of splits and no function of names (TypeError, ValueError)."""
     if isinstance(dataset, Mapping):
         check_names(dataset, SPLITS, "split")
         if missing := sorted({"train", "test"} - set(dataset)):
@@ -211,11 +197,10 @@ def given_split(dataset: Given, split: str, name: str) -> Split:
     if not is_cut(dataset, split) and not lacking(found := found_of(key, split), *OF_SPLIT):
         return found
     parts = cut_parts(key, split, name)
-    num_classes = parts.num_classes
-    if num_classes is None:
-        labels = [cut_parts(key, other, name).labels for other in SPLITS]
-        num_classes = count_classes(torch.cat(labels), name)
-    return Split(parts.inputs, parts.labels, num_classes)
+    if parts.num_classes != NOT_LISTED:
+        return parts
+    labels = [cut_parts(key, other, name).labels for other in SPLITS]
+    return replace(parts, num_classes=count_classes(torch.cat(labels), name))
 
 
 def is_cut(dataset: Given, split: str) -> bool:
@@ -231,7 +216,7 @@ def found_of(dataset: Same, split: str) -> Any:
 
 
 @functools.lru_cache(maxsize=12)
-def cut_parts(dataset: Same, split: str, name: str) -> Parts:
+def cut_parts(dataset: Same, split: str, name: str) -> Split:
     """Inputs and labels of a split, of which a tenth of the training data may be one."""
     if not is_cut(dataset.found, split):
         return whole_parts(dataset, split, name)
@@ -240,27 +225,28 @@ def cut_parts(dataset: Same, split: str, name: str) -> Parts:
     num_held = max(1, len(order) // 10)
     chosen = order[:num_held] if split == "validation" else order[num_held:]
     rows = chosen.sort().values
-    inputs = chosen_rows(whole.inputs, rows.numpy())
-    return Parts(inputs, whole.labels.index_select(0, rows), whole.num_classes)
+    inputs = chosen_rows(whole.images, rows.numpy())
+    return Split(inputs, whole.labels.index_select(0, rows), whole.num_classes)
 
 
 @functools.lru_cache(maxsize=12)
-def whole_parts(dataset: Same, split: str, name: str) -> Parts:
+def whole_parts(dataset: Same, split: str, name: str) -> Split:
     """Inputs and labels as they are given; read once: labels may take a pass over the data."""
     found = found_of(dataset, split)
     if not lacking(found, *OF_SPLIT):
-        return Parts(found.images, found.labels, found.num_classes)
+        return Split(found.images, found.labels, found.num_classes)
     if isinstance(found, TensorDataset) and len(found.tensors) == 2:
         found = found.tensors
     if isinstance(found, Mapping) and set(found) == {"x", "y"}:
         found = (found["x"], found["y"])
     if isinstance(found, tuple | list) and len(found) == 2:
         inputs = array_inputs(found[0], name)
-        return Parts(inputs, checked_labels(np.asarray(found[1]), len(inputs), name), None)
+        labels = checked_labels(np.asarray(found[1]), len(inputs), name)
+        return Split(inputs, labels, NOT_LISTED)
     if is_map_style(found):
         rows = dataset_rows(found, name)
         labels = checked_labels(labels_of(found, name), len(rows), name)
-        return Parts(rows, labels, listed_classes(found))
+        return Split(rows, labels, listed_classes(found))
     raise TypeError(
         f"dataset {name!r}: expected a ccenv.data.Split, a map-style data set of torch, or arrays "
         f"(x, y), got {type(found).__name__}; return Split(images, labels, num_classes)"
@@ -268,11 +254,7 @@ def whole_parts(dataset: Same, split: str, name: str) -> Parts:
 
 
 def array_inputs(found: Any, name: str) -> Tensor | Rows:
-    """An array as a tensor that shares its memory, or as rows that are read when drawn.
-
-    Raises:
-        TypeError, ValueError: if it is no array, or its type or shape is no input's.
-    """
+    """An array as a tensor that shares its memory, or rows read when drawn (or an error)."""
     if isinstance(found, Tensor):
         return found.detach().to(stored_dtype(found.dtype, name)).cpu()
     if lacking(found, "shape", "dtype", "__getitem__"):

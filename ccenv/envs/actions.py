@@ -108,12 +108,7 @@ class Coded:
             self._rng = np.random.default_rng(stream_seed(root_seed, "sampled masks"))
 
     def masks_of(self, actions: np.ndarray) -> np.ndarray:
-        """Turns actions [batch, ...] into bits [batch, num_blocks].
-
-        Raises:
-            RuntimeError: if no reset has started the stream.
-            TypeError, ValueError: if an action is not in the action space.
-        """
+        """Turns actions [batch, ...] into bits [batch, num_blocks]; RuntimeError before a reset."""
         if self._rng is None:
             raise RuntimeError("expected a running episode, got none; call reset() first")
         shape = self.code.space.shape

@@ -124,10 +124,7 @@ def parts(value: Any, space: gym.Space) -> Iterator[tuple[Any, gym.Space]]:
 
 
 def check_info(info: Any, count: int, name: str, *, is_nested: bool = False) -> None:
-    """Every key has a boolean twin that says which rows have it, and one entry for each row.
-
-    Twins within a nested info are optional, for the key above has one.
-    """
+    """Every key has an entry for each row, and a boolean twin, which is optional within others."""
     require(isinstance(info, dict), f"{name}: expected a dict, got {value_in_words(info)}")
     for key, value in info.items():
         place = f"{name}[{key!r}]"

@@ -28,10 +28,7 @@ INFO_KEYS: dict[str, str] = {
 
 
 def numpy_copy(tensor: Tensor) -> np.ndarray:
-    """A fresh array: what a caller writes into it does not reach the simulator.
-
-    Gymnasium's checker refuses buffers that a later step would overwrite.
-    """
+    """A fresh array: Gymnasium's checker refuses buffers that a later step would overwrite."""
     array: np.ndarray = tensor.detach().cpu().numpy().copy()
     return array
 
@@ -80,12 +77,18 @@ class View:
     simulator: Simulator
 
     def start(self, seed: int | None, generator: np.random.Generator) -> None:
-        """Starts the simulator's streams with a number that a seeded generator draws.
-
-        Without a seed they go on, if they have begun.
-        """
+        """Starts the simulator's streams from a generator; without a seed they go on, if begun."""
         if seed is not None or self.simulator.images_seed is None:
             self.simulator.seed(int(generator.integers(2**31)))
+
+    def _begin(self, indices: np.ndarray | None = None) -> np.ndarray:
+        """Observations of new episodes, of the images asked for or the next ones."""
+        chosen = None if indices is None else torch.from_numpy(indices)
+        return self.simulator.begin(chosen).cpu().numpy()
+
+    def _decided(self) -> list[np.ndarray]:
+        """Masks of the gates that are decided, bool [batch, num_blocks] each."""
+        return [mask.cpu().numpy() for mask in self.simulator.masks]
 
     def update_network(self) -> dict[str, float]:
         """Co-training: see `Simulator.update_network`; call it between rollouts."""

@@ -53,10 +53,7 @@ def render_image(masks: Sequence[np.ndarray], num_blocks: Sequence[int]) -> np.n
 def render_rows(
     masks: Sequence[np.ndarray], num_blocks: Sequence[int], rows: int, mode: str | None
 ) -> list[Any]:
-    """Block map of each of `rows` images: text with mode "ansi", else uint8 [height, width, 3].
-
-    Masks are bool [rows, num_blocks], of each gate that is decided.
-    """
+    """Block map of each of `rows` images: text with mode "ansi", else uint8 [height, width, 3]."""
     by_row = [[mask[row] for mask in masks] for row in range(rows)]
     if mode == "ansi":
         return [render_text(one, num_blocks, f"image {i}") for i, one in enumerate(by_row)]
@@ -203,11 +200,7 @@ class Window:
     """
 
     def __init__(self, seconds: float) -> None:
-        """Opens nothing yet.
-
-        Args:
-            seconds: that a picture stays at least.
-        """
+        """Opens nothing yet; a picture stays some seconds at least."""
         self.seconds = seconds
         self.picture: np.ndarray | None = None
         self._figure: Any = None

@@ -26,13 +26,7 @@ def row_of(info: dict[str, np.ndarray], row: int) -> dict[str, Any]:
 
 
 def checked_bits(action: Any, shape: tuple[int, ...]) -> NDArray[np.bool_]:
-    """Reads a mask given by a user: bool array of that shape.
-
-    Integers and floats that are 0 or 1 pass, because Stable-Baselines3 samples bits as floats.
-
-    Raises:
-        TypeError, ValueError: if it is no array of numbers, of another shape, or not of bits.
-    """
+    """Reads a mask of a user, bool or 0 and 1 of any type, as SB3 samples it, or raises."""
     array = np.asarray(action)
     if array.dtype.kind not in "biuf":
         raise TypeError(

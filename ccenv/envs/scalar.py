@@ -4,7 +4,6 @@ from typing import Any, ClassVar
 
 import gymnasium as gym
 import numpy as np
-import torch
 
 from ccenv.data.text import letters_of
 from ccenv.envs.actions import Actions
@@ -121,11 +120,10 @@ class BlockSelectionEnv(View, gym.Env[np.ndarray, np.ndarray]):
             raise ValueError(f"expected one index, got {len(indices)}")
         super().reset(seed=seed)
         self.start(seed, self.np_random)
-        chosen = None if indices is None else torch.from_numpy(indices)
-        observation = self.simulator.begin(chosen)
+        observation = self._begin(indices)[0]
         self._status = "started"
         self._show()
-        return observation[0].cpu().numpy(), {"network_version": self.simulator.network_version}
+        return observation, {"network_version": self.simulator.network_version}
 
     def step(self, action: Any) -> tuple[np.ndarray, Any, bool, bool, dict[str, Any]]:
         """Computes one gated layer under a mask.
@@ -170,18 +168,18 @@ class BlockSelectionEnv(View, gym.Env[np.ndarray, np.ndarray]):
         if self.render_mode == "human":
             self._window.show(self._picture())
 
-    def _decided(self) -> list[np.ndarray]:
-        return [mask[0].cpu().numpy() for mask in self.simulator.masks]
-
     def _text(self) -> str:
-        return render_text(self._decided(), self.simulator.num_blocks, self._status)
+        return render_text(
+            [mask[0] for mask in self._decided()], self.simulator.num_blocks, self._status
+        )
 
     def _picture(self) -> np.ndarray:
         state, network = self.simulator.state, self.simulator.network
         values = None if state is None else state.images[0].cpu().numpy()
         names, blocks = [gate.name for gate in network.gates], self.simulator.num_blocks
         letters = letters_of(self.simulator.dataset)
-        return render_episode(values, self._decided(), names, blocks, self._status, letters)
+        masks = [mask[0] for mask in self._decided()]
+        return render_episode(values, masks, names, blocks, self._status, letters)
 
     def _repr_html_(self) -> str:
         """The picture of `render`, for the cell of a notebook."""

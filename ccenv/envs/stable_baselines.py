@@ -74,12 +74,7 @@ class LockstepVecEnv(VecEnv):
         indices: VecEnvIndices = None,
         **method_kwargs: Any,
     ) -> list[Any]:
-        """Calls a method once and answers for each row asked for; those of `by_row` by rows.
-
-        Raises:
-            ValueError: for methods that would move single rows; they go in lockstep.
-            AttributeError: if there is no such method.
-        """
+        """Calls a method once and answers for the rows; ValueError if it would move some."""
         if method_name in LOCKSTEP_METHODS:
             raise ValueError(
                 f"expected a method that leaves the rows where they are, got {method_name!r}; "
@@ -154,22 +149,19 @@ class BlockSelectionVecEnv(View, LockstepVecEnv):
         """Starts an episode for every row: observations [num_envs, obs_size] float32.
 
         Applies, once, what `seed` and `set_options({"indices": [...]})` asked for.
-
-        Raises:
-            ValueError: if the options do not choose one image for each group of rows.
         """
         check_open(self._is_closed)
         indices = chosen_images(self._options, self.simulator.group_size)
         self.start(self._seeds[0], seeding.np_random(self._seeds[0])[0])
         self._reset_seeds()
         self._reset_options()
-        return self._begin(None if indices is None else torch.from_numpy(indices))
+        return self._begin(indices)
 
-    def _begin(self, indices: torch.Tensor | None = None) -> np.ndarray:
-        observation = self.simulator.begin(indices)
+    def _begin(self, indices: np.ndarray | None = None) -> np.ndarray:
+        observation = super()._begin(indices)
         version = self.simulator.network_version
         self.reset_infos = [{"network_version": version} for _ in range(self.num_envs)]
-        return observation.cpu().numpy()
+        return observation
 
     def step_wait(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[dict[str, Any]]]:
         """Computes one gated layer of every image under its mask; errors as of `BlockSelectionEnv`.
@@ -194,11 +186,7 @@ class BlockSelectionVecEnv(View, LockstepVecEnv):
         return self._begin(), reward, dones, infos
 
     def action_masks(self) -> np.ndarray:
-        """What MaskablePPO may choose: bool [num_envs, 2 * max(num_blocks)], two entries a bit.
-
-        Entry 2i allows skipping block i, entry 2i + 1 computing it; blocks beyond the present
-        layer's own may only be skipped.
-        """
+        """What MaskablePPO may choose, row by row: see `ccenv.envs.infos.action_masks`."""
         return np.tile(action_masks(self.simulator), (self.num_envs, 1))
 
     def by_row(self) -> dict[str, Callable[..., Any]]:
@@ -207,8 +195,9 @@ class BlockSelectionVecEnv(View, LockstepVecEnv):
 
     def render_rows(self) -> Sequence[Any]:
         """Block map of each row: strings with "ansi", uint8 [height, width, 3] else."""
-        masks = [mask.cpu().numpy() for mask in self.simulator.masks]
-        return render_rows(masks, self.simulator.num_blocks, self.num_envs, self.render_mode)
+        return render_rows(
+            self._decided(), self.simulator.num_blocks, self.num_envs, self.render_mode
+        )
 
     def get_images(self) -> Sequence[np.ndarray | None]:
         """Block map of each row as uint8 [height, width, 3]; None without "rgb_array"."""

@@ -66,11 +66,7 @@ class BlockSelectionTableEnv(gym.Env[np.ndarray, np.ndarray]):
         return self.episodes.begin(1, indices)[0], {}
 
     def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool, INFO]:
-        """Looks a mask up: bits [num_units], by gate [max(num_blocks)].
-
-        Returns:
-            Observation, reward, terminated, truncated (always False) and info.
-        """
+        """Looks a mask up: bits [num_units], by gate [max(num_blocks)]; never truncated."""
         if self._is_over:
             raise RuntimeError("expected a running episode, got none; call reset() first")
         masks = checked_bits(action, (self.episodes.num_bits,))[None]

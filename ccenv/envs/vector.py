@@ -4,7 +4,6 @@ from typing import Any, ClassVar
 
 import gymnasium as gym
 import numpy as np
-import torch
 from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
 
@@ -127,11 +126,7 @@ class BlockSelectionVectorEnv(View, gym.vector.VectorEnv):
             raise ValueError(f"expected {images} indices, one for each image, got {len(indices)}")
         super().reset(seed=seed)
         self.start(seed, self.np_random)
-        chosen = None if indices is None else torch.from_numpy(indices)
-        return self._begin(chosen), self._reset_info()
-
-    def _begin(self, indices: Any = None) -> np.ndarray:
-        return self.simulator.begin(indices).cpu().numpy()
+        return self._begin(indices), self._reset_info()
 
     def _reset_info(self) -> dict[str, Any]:
         version = np.full(self.num_envs, self.simulator.network_version, dtype=np.int64)
@@ -166,10 +161,8 @@ class BlockSelectionVectorEnv(View, gym.vector.VectorEnv):
         reward = paid(simulator, step)
         terminated = np.full(self.num_envs, step.outcome.is_last)
         if step.outcome.is_last and self.autoreset_mode == AutoresetMode.SAME_STEP:
-            final = dict(info)
-            info |= {"final_obs": observation, "_final_obs": everybody.copy()}
-            held: dict[str, Any] = {"final_info": final, "_final_info": everybody.copy()}
-            info |= held
+            final: dict[str, Any] = {"final_obs": observation, "final_info": dict(info)}
+            info |= final | {f"_{key}": everybody.copy() for key in final}
             observation = self._begin()
         return observation, reward, terminated, truncated, info
 
@@ -181,6 +174,5 @@ class BlockSelectionVectorEnv(View, gym.vector.VectorEnv):
         """One block map for each row: strings with "ansi", uint8 [height, width, 3] else."""
         if self.render_mode is None:
             return None
-        masks = [mask.cpu().numpy() for mask in self.simulator.masks]
         blocks = self.simulator.num_blocks
-        return tuple(render_rows(masks, blocks, self.num_envs, self.render_mode))
+        return tuple(render_rows(self._decided(), blocks, self.num_envs, self.render_mode))

@@ -112,13 +112,7 @@ class BoxProbabilities:
     """
 
     def __init__(self, num_blocks: int, low: float = -1.0, sample: bool = False) -> None:
-        """Prepares for masks of so many blocks.
-
-        Args:
-            num_blocks: entries of an action.
-            low: lower end of the range: -1, which Stable-Baselines3 recommends, or 0.
-            sample: draw the masks instead of comparing with the middle.
-        """
+        """Prepares for so many blocks; `low` is -1, which Stable-Baselines3 recommends, or 0."""
         if low not in (-1, 0):
             raise ValueError(f"expected low to be -1 or 0, got {low!r}")
         self.low, self.sample = float(low), sample
@@ -198,10 +192,6 @@ CODES: dict[str, Any] = {
 
 
 def make_code(code: Any, num_blocks: int, settings: dict[str, Any]) -> ActionCode:
-    """Builds a code, a name in `CODES`, `module:name` or a class, for masks of so many blocks.
-
-    Raises:
-        ValueError: if the name or a setting is unknown or impossible.
-    """
+    """Builds a code, a name in `CODES`, `module:name` or a class; ValueError if it cannot be."""
     built: ActionCode = resolve(code, CODES, "action code")(num_blocks, **settings)
     return built

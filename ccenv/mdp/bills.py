@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ccenv.networks.core.mlp import GatedMLP, dense_tail_macs
+from ccenv.networks.core.mlp import LayeredNetwork, dense_tail_macs
 from ccenv.networks.core.protocol import GatedNetwork
 
 
@@ -32,14 +32,14 @@ def is_plain(tensor: Tensor) -> bool:
 
 
 def has_plain_bill(kind: type[GatedNetwork]) -> bool:
-    """Whether networks of a class are billed as `GatedMLP` is."""
-    return kind.macs is GatedMLP.macs
+    """Whether networks of a class are billed as gated layers are."""
+    return kind.macs is LayeredNetwork.macs
 
 
 def compiled_bill(
     network: Any, gate: int, before: Tensor | None, mask: Tensor, spent: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """The same of a `GatedMLP` in one call, bit for bit."""
+    """The same of gated layers in one call, bit for bit."""
     rows = mask.shape[0]
     macs = torch.empty(rows, dtype=torch.int64)
     layer_cost, compute_cost = torch.empty(rows), torch.empty(rows)
@@ -47,7 +47,7 @@ def compiled_bill(
     mask = mask if mask.stride(1) == 1 else mask.contiguous()
     spent = spent.contiguous()
     if before is None:
-        source = 0, 0, 0, network.in_features
+        source = 0, 0, 0, network.widths[gate]
     else:
         before = before if before.stride(1) == 1 else before.contiguous()
         source = before.data_ptr(), before.shape[1], before.stride(0), network.block_sizes[gate - 1]

@@ -51,10 +51,7 @@ NUM_BYTES = 256
 
 
 def last_symbols(network: GatedNetwork, state: EpisodeState) -> Tensor:
-    """The last `network.look_tokens` symbols of each input as float32, the same at every gate.
-
-    The last symbol is in the last column; of an image its last pixels in 0..255.
-    """
+    """The last `look_tokens` symbols of each input (pixels in 0..255) as float32."""
     shown = state.images.flatten(1)[:, -network.look_tokens :]
     if shown.is_floating_point():
         shown = (shown * (NUM_BYTES - 1)).round().clamp(0, NUM_BYTES - 1)
@@ -157,10 +154,7 @@ def is_plain_look(found: Tensor, rows: int, columns: int) -> bool:
 
 
 def compiled_show(looks: Tensor, columns: int, gate: int) -> Tensor:
-    """An observation of one kind of looks, in one call: float32 [batch, columns], a one at `gate`.
-
-    Large ones lie in memory of earlier ones that nobody holds any more.
-    """
+    """An observation in one call, a one at column `gate`, in memory of earlier ones if free."""
     looks = looks if looks.stride(1) == 1 else looks.contiguous()
     rows, width = looks.shape
     found = kept_memory(rows, columns)
@@ -226,11 +220,7 @@ def make_observer(
 
 @torch.no_grad()
 def own_observer(kind: str | OwnLook, network: GatedNetwork, example: Tensor) -> Observer:
-    """Prepares a function, such as the user's, whose sizes are found on an example.
-
-    Raises:
-        ValueError: if it takes other arguments, or answers with anything but float32 [batch, n].
-    """
+    """Prepares a function that is tried on an example; ValueError if it does not fit."""
     own = resolve(kind, FUNCTIONS, "observation")
     try:
         inspect.signature(own).bind(network, None)

@@ -299,10 +299,7 @@ def checked_terms(
 
 
 def finite_sum(terms: Mapping[str, Values], outcome: Outcome[Values], name: str) -> Values:
-    """The sum of terms, float32 [batch]; refuses NaN and infinity.
-
-    One number is checked, the sum over all rows, because this runs at every step.
-    """
+    """The sum of terms, float32 [batch]; refuses NaN and infinity by one number over all."""
     total: Values = functools.reduce(operator.add, terms.values())
     if math.isfinite(total.sum()) or math.isfinite(abs(total).max()):
         return total

@@ -19,13 +19,7 @@ class BlockUse(StatefulReward):
     """Remembers the use of each layer's blocks; it moves after every `update_every` episodes."""
 
     def __init__(self, start: float | None, update_rate: float, update_every: int) -> None:
-        """Sets how it moves.
-
-        Args:
-            start: use of every block at first; None: that of the first episodes.
-            update_rate: weight of the newest episodes, in (0, 1] (else ValueError).
-            update_every: finished episodes between two moves.
-        """
+        """Starts at a use, or the first episodes'; `update_rate` in (0, 1] weighs the newest."""
         check_at_least_zero(update_rate=update_rate)
         positive_ints([update_every], "update_every")
         if not 0 < update_rate <= 1:

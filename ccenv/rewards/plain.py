@@ -99,17 +99,3 @@ def vector(outcome: Outcome[Values]) -> dict[str, Values]:
     For multi-objective learners, with `reward_space` as in MO-Gymnasium (Felten et al. 2023).
     """
     return {"accuracy": outcome.correct, "cost": -outcome.layer_cost}
-
-
-__all__ = [
-    "accuracy_minus_cost",
-    "blockdrop",
-    "budget_hinge",
-    "correct",
-    "log_likelihood",
-    "negative_nll",
-    "nll_minus_cost",
-    "skipnet",
-    "terminal_cost",
-    "vector",
-]

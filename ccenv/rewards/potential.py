@@ -113,6 +113,3 @@ def fit_probe(features: Tensor, labels: Tensor, num_classes: int) -> nn.Linear:
     with torch.enable_grad():
         optimizer.step(loss)
     return probe.requires_grad_(False)
-
-
-__all__ = ["Potential", "fit_probe", "random_walk"]

@@ -194,14 +194,10 @@ class Concurrent(Extension):
         return only_entries(simulator.trainer, inactive_entries(self.network, simulator.masks))
 
     def composite(self) -> GatedMLP:
-        """The network that the last requests have read: every part as it was when they did.
+        """The network that the last requests have read (RuntimeError if none is finished).
 
-        Called with the same inputs and masks, it gives their answers bit for bit, with gradients on
-        or off. Its parameters do not learn: those that do take another kernel, which rounds
-        otherwise.
-
-        Raises:
-            RuntimeError: if no request is finished.
+        With the same inputs and masks it gives their answers bit for bit, with gradients on or off:
+        its parameters do not learn, as those that do take a kernel that rounds otherwise.
         """
         if len(self.read["network"]) <= self.num_gates:
             raise RuntimeError("expected a finished episode, got none; step to its end first")

@@ -225,14 +225,8 @@ class Context(Extension):
 def affordable(network: GatedNetwork, state: EpisodeState, mask: Tensor, budget: Tensor) -> Tensor:
     """Skips the blocks that a budget cannot pay: those of the highest numbers first.
 
-    Args:
-        network: that is computed.
-        state: of the episodes, before the layer.
-        mask: bool [batch, num_blocks[state.layer]]; what was chosen.
-        budget: float32 [batch]; compute cost of the whole episode.
-
-    Returns:
-        What is executed, bool [batch, num_blocks[state.layer]].
+    Chosen and executed masks are bool [batch, num_blocks[state.layer]]; budgets are float32
+    [batch], the compute cost of whole episodes.
     """
     gate, hidden = state.layer, state.hidden
     # Whole MACs, so that no rounding lets a block slip through.

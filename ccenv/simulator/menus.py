@@ -77,10 +77,9 @@ def flat_menu(menu: Sequence[Any], num_blocks: Sequence[int]) -> Tensor:
 def ends(
     network: GatedNetwork, state: EpisodeState, masks: Tensor, numbers: Tensor
 ) -> Iterator[tuple[int, StepOutcome]]:
-    """Walks a batch through those masks of `numbers` that lead through a state.
+    """Walks a batch through those of `masks`, bool [masks, num_units], that lead through a state.
 
-    What they have in common at the start is computed once; `masks` are bool [masks, num_units], of
-    all gates side by side.
+    What they have in common at the start is computed once.
     """
     blocks = num_blocks_of(network)
     first = sum(blocks[: state.layer])
@@ -102,11 +101,7 @@ def judged(
 ) -> Tensor:
     """Error, nll and cost of every mask for every input of a batch: float64 [3, batch, masks].
 
-    Args:
-        network: frozen, in evaluation mode.
-        batch: inputs and labels.
-        masks: bool [masks, num_units], of all gates side by side.
-        score: other numbers of an outcome than `scores`.
+    Masks are bool [masks, num_units]; `score` gives other numbers of an outcome than `scores`.
     """
     score = score or scores
     found: list[Tensor] = [torch.empty(0)] * len(masks)

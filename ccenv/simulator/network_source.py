@@ -51,11 +51,7 @@ def source_of(
     defaults: Mapping[str, Any],
     like: Split,
 ) -> NetworkSource:
-    """What the settings name, a name in `NETWORKS`, `module:name`, a builder or a module.
-
-    Raises:
-        ValueError: if a name is unknown, or sizes differ from `defaults` where a network has none.
-    """
+    """What the settings name; ValueError of an unknown name, or of sizes where there are none."""
     builder = resolve(network, NETWORKS, "network")
     refuse_mlp_sizes(builder, sizes, defaults)
     name = network if isinstance(network, str) else ""
@@ -86,10 +82,7 @@ def check_weights(weights: str, kwargs: Mapping[str, Any]) -> None:
 def freeze(
     network: Any, source: NetworkSource, data: Split, dataset: str, load: Callable[[str], Split]
 ) -> None:
-    """Learns a network's weights or reads them from the cache, if it has none; they stay.
-
-    `dataset` is what messages call the images `data`; `load` gives those of another split.
-    """
+    """Learns a network's weights or reads them from the cache, if it has none; they stay."""
     if not source.gives_weights(network):
         train = load("train")
         check_alike(data, train, dataset)

@@ -58,11 +58,7 @@ class Policy:
         return None
 
     def choosers(self, *, drawn: bool) -> Sequence[Any] | None:
-        """How masks are chosen in one compiled call, one `Chooser` a layer; None: it cannot be.
-
-        Must agree with `act`; `drawn` instead of the most probable ones. See
-        `ccenv.deploy.fused.choosers`.
-        """
+        """How masks are chosen in one compiled call, a `Chooser` a layer like `act`, or None."""
         return None
 
 

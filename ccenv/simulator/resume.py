@@ -50,11 +50,7 @@ def simulator_state(simulator: Simulator) -> dict[str, Any]:
 
 
 def restore_simulator(simulator: Simulator, tree: dict[str, Any]) -> None:
-    """Puts a state back, so that all that follows is as it would have been.
-
-    Raises:
-        ValueError: if the state is of a simulator with other settings, seed or frozen weights.
-    """
+    """Puts a state back; ValueError if it is of other settings, another seed or frozen weights."""
     if simulator.images_seed != tree["seed"]:
         raise ValueError(f"expected seed {simulator.images_seed}, got a state of {tree['seed']}")
     if ("trainer" in tree) != (simulator.weights == "cotrain"):

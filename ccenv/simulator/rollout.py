@@ -94,8 +94,7 @@ def collect_rollout(
 def episode_means(steps: Sequence[Step]) -> dict[str, float]:
     """Means over a batch whose episodes have ended: return, error, nll, cost, density by layer.
 
-    Also the reward's terms, summed over each episode, as `reward/<term>`, and what the reward
-    remembered while it paid, such as its price, as `reward/<name>`.
+    Also the reward's terms, summed over each episode, and what it remembered, as `reward/<name>`.
     """
     last = steps[-1].outcome
     means = {
@@ -122,11 +121,7 @@ def episode_curves(means: Mapping[str, float]) -> dict[str, float]:
 
 
 def simulator_of(env: Any) -> Simulator:
-    """The simulator behind any view of the environment, wrapped or not.
-
-    Raises:
-        TypeError: if there is none.
-    """
+    """The simulator behind any view of the environment; TypeError if there is none."""
     base = getattr(env, "unwrapped", env)
     simulator = getattr(base, "simulator", base)
     if not isinstance(simulator, Simulator):

@@ -23,10 +23,6 @@ def own_defaults() -> dict[str, Any]:
 
 
 def make_simulator(num_images: int, settings: Mapping[str, Any]) -> Simulator:
-    """Builds a simulator from a view's keyword arguments.
-
-    Raises:
-        UnexpectedKeywordError, ValueError: if a setting is unknown, or a value impossible.
-    """
+    """Builds a simulator from a view's keyword arguments; UnexpectedKeywordError of others."""
     check_keywords(settings, [*setting_defaults(), *EXTENSIONS], "environment setting")
     return Simulator(num_images, **settings)

@@ -19,8 +19,7 @@ def of_all_rows(
 ) -> tuple[StepOutcome, dict[str, Tensor], Tensor]:
     """Outcome, terms of the reward and their sum for the rows of all ranks.
 
-    Rewards are paid by row, on the rank that has it; `before` and `after` of an outcome stay those
-    of the rank's own rows.
+    Rewards are paid on the rank that has a row; `before` and `after` stay those of the own rows.
     """
     if ranks.size == 1:
         return outcome, terms, total
@@ -56,10 +55,9 @@ def check_shareable(simulator: Any, ranks: OneProcess) -> None:
 
 @contextlib.contextmanager
 def batch_shared(simulator: Any, ranks: Ranks) -> Iterator[None]:
-    """Shares the rows of every batch between ranks, for a while; see `check_shareable` for errors.
+    """Shares the rows of every batch between ranks, for a while; see `check_shareable`.
 
-    The simulator is the same on every rank, between two episodes; all walk and update it at the
-    same moments.
+    All ranks walk and update the simulator, the same on each, at the same moments.
     """
     check_shareable(simulator, ranks)
     learning = [simulator.trainer.optimizer] if simulator.weights == "cotrain" else []

@@ -65,12 +65,7 @@ class ImageOrder:
     """Shuffled passes over a split; every image comes once in each."""
 
     def __init__(self, seed: int, num_images: int) -> None:
-        """Starts with nothing drawn.
-
-        Args:
-            seed: of the stream "image order".
-            num_images: of the split.
-        """
+        """Starts the stream "image order" with nothing drawn."""
         self.num_images = num_images
         self.stream = stream(seed, "image order")
         self.rest = torch.empty(0, dtype=torch.int64)
@@ -307,8 +302,7 @@ class Simulator:
             **values: `cost_weight=0.5`, `budget=0.2`.
 
         Raises:
-            TypeError: if this simulator has no context.
-            ValueError: if a name is not in its context, or a value impossible.
+            TypeError, ValueError: if there is no context, or it has not such a name or value.
         """
         other = self._for_judging()
         if other.context is None:

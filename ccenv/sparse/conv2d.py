@@ -1,10 +1,5 @@
-"""Entry point of block-sparse convolutions: (maps, weight, bias, masks) -> kept groups' maps.
+"""Entry point of block-sparse convolutions: (maps, weight, bias, masks) -> kept groups' maps."""
 
-Which way a convolution on channel groups is computed: (operands, masks, backend) -> a route.
-"""
-
-import functools
-from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -12,9 +7,9 @@ from torch import Tensor
 from torch.nn.functional import conv2d
 
 from ccenv.base.masks import check_mask
-from ccenv.sparse.grouped import rows_of_blocks
+from ccenv.sparse.grouped import empty_sum, rows_of_blocks, used_units
 from ccenv.sparse.linear import resolve_activation
-from ccenv.sparse.operands import check_divides
+from ccenv.sparse.operands import check_divides, on_use
 from ccenv.sparse.reference import Activation, zero_where_skipped
 from ccenv.sparse.routes import ROUTES, Choice, choose_backend, kept_pairs
 
@@ -148,7 +143,9 @@ def block_sparse_conv2d(
     route = choose_conv_route(x, weight, in_mask, out_mask, backend)
     if route == "kernels":
         fused = activation if isinstance(activation, str) else None
-        y = compiled_conv2d()(*operands, fused, is_training)
+        y: Tensor = on_use("ccenv.sparse.cpu.conv_layer:kernel_conv2d")(
+            *operands, fused, is_training
+        )
         # A function of the user's runs on the result: it maps 0 to 0, so skipped groups stay zero.
         return y if act is None or fused is not None else act(y)
     if route == "grouped":
@@ -190,14 +187,6 @@ def check_convolution(operands: Convolution) -> None:
         raise ValueError(f"expected all tensors on one device and floats of one dtype, got {found}")
 
 
-@functools.cache
-def compiled_conv2d() -> Callable[..., Tensor]:
-    """The CPU kernels; loaded on use, because numba takes half a second to import."""
-    from ccenv.sparse.cpu.conv_layer import kernel_conv2d
-
-    return kernel_conv2d
-
-
 def zero_maps(x: Tensor, mask: Tensor | None) -> Tensor:
     """Sets the channels of skipped groups to exactly 0: [batch, channels, height, width]."""
     return x if mask is None else zero_where_skipped(x.flatten(1), mask).view_as(x)
@@ -231,11 +220,10 @@ def grouped_conv2d(operands: Convolution, activation: Activation | None) -> Tens
     biases = None if bias is None else bias.unflatten(0, (num_blocks, -1))
     height, width = ((n + 2 * padding - weight.shape[2]) // stride + 1 for n in x.shape[2:])
     nothing = x.new_zeros(len(x), weights.shape[1], height, width)
-    # Sums of nothing: where nothing is kept, gradients are zero and not missing.
-    nothing = nothing + sum(t[:0].sum() for t in (x, weight, bias) if t is not None)
+    nothing = nothing + empty_sum(x, weight, bias)
     parts = [nothing] * num_blocks
     for block, rows in rows_of_blocks(out_mask):
-        channels = None if in_mask is None else kept_channels(in_mask[rows], x.shape[1])
+        channels = None if in_mask is None else used_units(in_mask[rows], x.shape[1])
         if channels is not None and not len(channels):
             y = nothing.index_select(0, rows)
             y = y if biases is None else y + biases[block].reshape(-1, 1, 1)
@@ -247,9 +235,3 @@ def grouped_conv2d(operands: Convolution, activation: Activation | None) -> Tens
         y = y if activation is None else activation(y)
         parts[block] = nothing.index_copy(0, rows, y)
     return torch.cat(parts, dim=1)
-
-
-def kept_channels(in_mask: Tensor, channels: int) -> Tensor:
-    """Channels of the groups that at least one row keeps: int64 [used]."""
-    used = in_mask.any(dim=0)
-    return used.repeat_interleave(channels // in_mask.shape[1]).nonzero().squeeze(1)

@@ -1,11 +1,14 @@
 """A layer's activations for several masks of the same images: (shared, mask) -> a row a mask."""
 
-import functools
-from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
+from ccenv.sparse.cpu.addresses import share
+from ccenv.sparse.cpu.buffers import LARGE, new_result
+from ccenv.sparse.operands import on_use
 from ccenv.sparse.reference import zero_where_skipped
 
 
@@ -36,13 +39,41 @@ def repeat_for_masks(shared: Tensor, mask: Tensor) -> Tensor:
         )
     on_cpu = shared.device.type == mask.device.type == "cpu"
     if shared.dtype == torch.float32 and on_cpu and len(shared) and len(mask):
-        return compiled_repeat()(shared, mask)
+        y: Tensor = KernelRepeat.apply(shared.contiguous(), mask.contiguous())
+        return y
     return zero_where_skipped(shared.repeat_interleave(len(mask) // max(1, len(shared)), 0), mask)
 
 
-@functools.cache
-def compiled_repeat() -> Callable[[Tensor, Tensor], Tensor]:
-    """The CPU kernels; loaded on use, because numba takes half a second to import."""
-    from ccenv.sparse.cpu.expand_masks import kernel_repeat
+class KernelRepeat(torch.autograd.Function):
+    """The kernel with its gradient."""
 
-    return kernel_repeat
+    @staticmethod
+    def forward(ctx: Any, shared: Tensor, mask: Tensor) -> Tensor:
+        """Copies what each mask keeps; the gradient needs the mask only."""
+        ctx.save_for_backward(mask)
+        ctx.images = len(shared)
+        y = new_result(len(mask), shared.shape[1])
+        run_repeat(shared, y, mask, backward=False)
+        return y
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        """Sums over the masks of an image, block by block."""
+        (mask,) = ctx.saved_tensors
+        total = new_result(ctx.images, grad.shape[1])
+        run_repeat(total, grad.contiguous(), mask, backward=True)
+        return total, None
+
+
+def run_repeat(shared: Tensor, rows: Tensor, mask: Tensor, *, backward: bool) -> None:
+    """Runs the kernel on all images, in parts where there are threads and much to write."""
+    (images, width), blocks = shared.shape, mask.shape[1]
+    group = len(mask) // images
+    repeat = on_use("ccenv.sparse.cpu.elementwise_kernels:repeat")
+    addresses = shared.data_ptr(), rows.data_ptr(), mask.data_ptr()
+
+    def work(first: int, last: int) -> None:
+        repeat(*addresses, group, blocks, width // blocks, first, last, backward)
+
+    share(work, images, max(1, LARGE // (group * width)))

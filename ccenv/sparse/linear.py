@@ -1,16 +1,13 @@
 """Entry point of block-sparse layers: (x, weight, bias, masks) -> act(x W + b) on kept blocks."""
 
-import functools
-from collections.abc import Callable
-
 import torch
 from torch import Tensor
 
 from ccenv.base.registry import check_names
 from ccenv.sparse.grouped import grouped_linear
-from ccenv.sparse.operands import check_operands, plainly_fit
+from ccenv.sparse.operands import check_operands, on_use, plainly_fit
 from ccenv.sparse.reference import Activation, reference_linear
-from ccenv.sparse.routes import choose_route, route_on_cpu
+from ccenv.sparse.routes import choose_route
 
 ACTIVATIONS: dict[str, Activation] = {"tanh": torch.tanh, "relu": torch.relu}
 
@@ -55,58 +52,33 @@ def block_sparse_linear(
     is_training = torch.is_grad_enabled() and (
         x.requires_grad or weight.requires_grad or (bias is not None and bias.requires_grad)
     )
-    if sizes is not None and backend in ("auto", "cpu"):
-        route = route_on_cpu(sizes, in_mask, out_mask, backend)
-    else:
-        route = choose_route(x, weight, in_mask, out_mask, backend, is_training=is_training)
-    if route == "kernels":
-        fused = activation if isinstance(activation, str) else None
-        y = compiled_linear()(x, weight, bias, in_mask, out_mask, fused, is_training, sizes)
-        # A function of the user's runs on the result: it maps 0 to 0, so skipped blocks stay zero.
-        return y if act is None or fused is not None else act(y)
-    if route == "reference" or (route == "masked_dense" and not takes_blanks(x)):
-        return reference_linear(x, weight, bias, in_mask, out_mask, act)
-    if route == "masked_dense" and not x.is_cuda:
-        masked = masked_dense_of_cpu()
-        y = masked(x, weight, bias, in_mask, out_mask, is_training=is_training)
-        return y if act is None else act(y)
-    if route == "dense":
-        dense = torch.nn.functional.linear(x, weight, bias)
-        return dense if act is None else act(dense)
+    route = choose_route(
+        x, weight, in_mask, out_mask, backend, is_training=is_training, sizes=sizes
+    )
+    operands = (x, weight, bias, in_mask, out_mask)
+    if route == "masked_dense" and not x.is_cuda and torch.is_autocast_enabled("cpu"):
+        # Where torch chooses other dtypes for products, the definition follows it.
+        route = "reference"
+    if route == "reference":
+        return reference_linear(*operands, act)
+    if route == "grouped":
+        return grouped_linear(*operands, act)
+    # A function of the user's runs on the result: it maps 0 to 0, so skipped blocks stay zero.
     fused = activation if isinstance(activation, str) else None
-    operands = (x, weight, bias, in_mask, out_mask, fused)
-    y = grouped_linear(*operands) if route == "grouped" else gpu_linear(route)(*operands)
+    y: Tensor
+    if route == "kernels":
+        kernels = on_use("ccenv.sparse.cpu.layer:kernel_linear")
+        y = kernels(*operands, fused, is_training, sizes)
+    elif route == "triton":
+        y = on_use("ccenv.sparse.gpu.dispatch:triton_linear")(*operands, fused)
+    elif route == "masked_dense" and x.is_cuda:
+        y = on_use("ccenv.sparse.gpu.dispatch:masked_dense_linear")(*operands, fused)
+    elif route == "masked_dense":
+        masked, fused = on_use("ccenv.sparse.masked_dense:masked_dense_linear"), None
+        y = masked(*operands, is_training=is_training)
+    else:
+        y, fused = torch.nn.functional.linear(x, weight, bias), None
     return y if act is None or fused is not None else act(y)
-
-
-def takes_blanks(x: Tensor) -> bool:
-    """Whether a dense product between masks has an own way, faster than the definition."""
-    # Where torch chooses other dtypes for products, the definition follows it.
-    return x.is_cuda or (x.dtype == torch.float32 and not torch.is_autocast_enabled("cpu"))
-
-
-@functools.cache
-def masked_dense_of_cpu() -> Callable[..., Tensor]:
-    """The dense product between masks; loaded on use, because numba takes half a second."""
-    from ccenv.sparse.few_rows import dense_linear
-
-    return dense_linear
-
-
-@functools.cache
-def compiled_linear() -> Callable[..., Tensor]:
-    """The CPU kernels; loaded on use, because numba takes half a second to import."""
-    from ccenv.sparse.cpu.layer import kernel_linear
-
-    return kernel_linear
-
-
-@functools.cache
-def gpu_linear(route: str) -> Callable[..., Tensor]:
-    """The GPU's kernels, or its dense product between masks; loaded on use, as few need it."""
-    from ccenv.sparse.gpu.dispatch import masked_dense_linear, triton_linear
-
-    return triton_linear if route == "triton" else masked_dense_linear
 
 
 def resolve_activation(

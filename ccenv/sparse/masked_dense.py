@@ -1,8 +1,13 @@
-"""One dense product times masks, the fast way: as `reference_linear`, bit for bit.
+"""One dense product between masks on the CPU: as `reference_linear`, bit for bit.
 
 The masks are applied by a compiled kernel, in place where nobody else holds what the product has
 written: where all weights are read anyway, torch's own masking took a tenth of the product's time,
 and of few rows as much as the product.
+
+Of few rows in training torch's products spend most of their time on calls, and on weights that they
+put in order. The kernels multiply each kept block of inputs with all outputs at once, skipped
+blocks are set to zero afterwards, and backwards the same; the weight's gradient is made for kept
+blocks. So nothing that a row skips reaches it, not even NaN.
 """
 
 from typing import Any
@@ -10,9 +15,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ccenv.sparse.cpu.addresses import once, share_rows
+from ccenv.sparse.cpu.addresses import once, share_rows, weights_of
 from ccenv.sparse.cpu.buffers import new_result
+from ccenv.sparse.cpu.codegen.floats import NONE
 from ccenv.sparse.cpu.elementwise_kernels import blank_copy
+from ccenv.sparse.cpu.layer import gradients_of, run_forward, run_transposed
+from ccenv.sparse.operands import layer_sizes, sizes_of
+
+FEW_ROWS = 32
+"""rows up to which training by the kernels was faster in what `python -m ccenv.runs.lab auto` times
+(AMD EPYC)."""
 
 
 def masked_dense_linear(
@@ -23,21 +35,21 @@ def masked_dense_linear(
     out_mask: Tensor | None,
     *,
     is_training: bool,
+    few_rows: int = FEW_ROWS,
 ) -> Tensor:
     """Computes everything and throws the skipped blocks away; float32 on the CPU.
 
-    Args:
-        x: [batch, in_features].
-        weight: [out_features, in_features].
-        bias: [out_features] or None.
-        in_mask: bool [batch, in_blocks] or None.
-        out_mask: bool [batch, out_blocks] or None.
-        is_training: whether gradients are wanted.
+    Operands as `block_sparse_linear`; `is_training` says whether gradients are wanted. Up to
+    `few_rows` rows train by the kernels, which round otherwise.
     """
-    if is_training:
-        y: Tensor = MaskedDense.apply(x, weight, bias, in_mask, out_mask)
-        return y
-    return blanked_product(blanked(x, in_mask), weight, bias, out_mask)
+    if not is_training:
+        return blanked_product(blanked(x, in_mask), weight, bias, out_mask)
+    y: Tensor
+    if len(x) <= few_rows:
+        y = FewRows.apply(x.contiguous(), weight, bias, in_mask, out_mask)
+    else:
+        y = MaskedDense.apply(x, weight, bias, in_mask, out_mask)
+    return y
 
 
 def blanked_product(
@@ -101,3 +113,43 @@ class MaskedDense(torch.autograd.Function):
             by_input = weight.t().is_contiguous()
             grad_weight = kept.t().mm(grad).t() if by_input else grad.t().mm(kept)
         return grad_x, grad_weight, grad.sum(0) if need_bias else None, None, None
+
+
+class FewRows(torch.autograd.Function):
+    """Kept blocks of inputs by all outputs, and backwards kept blocks of outputs by all inputs."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        in_mask: Tensor | None,
+        out_mask: Tensor | None,
+    ) -> Tensor:
+        """Runs the kernel for all outputs."""
+        in_mask, out_mask = (None if m is None else m.contiguous() for m in (in_mask, out_mask))
+        rows, in_width = x.shape
+        sizes = rows, *sizes_of(in_width, in_mask), 1, len(weight)
+        bias = None if bias is None else bias.contiguous()
+        y = run_forward(x, weight, bias, in_mask, None, NONE, sizes, is_training=True)
+        ctx.save_for_backward(x, weight, in_mask, out_mask)
+        ctx.has_bias = bias is not None
+        return y if out_mask is None else blank(y, out_mask, y)
+
+    @staticmethod
+    @once
+    def backward(ctx: Any, grad_y: Tensor) -> tuple[Tensor | None, ...]:
+        """Gradients of x, weight and bias, those that are wanted."""
+        x, weight, in_mask, out_mask = ctx.saved_tensors
+        need_x, need_weight, need_bias = ctx.needs_input_grad[:3]
+        grad, grad_x = grad_y.contiguous(), None
+        if need_x:
+            grad_x = new_result(*x.shape)
+            run_transposed(grad, weights_of(weight, len(weight)), None, out_mask, grad_x)
+            if in_mask is not None:
+                blank(grad_x, in_mask, grad_x)
+        sizes = layer_sizes(x, weight, in_mask, out_mask)
+        wanted = False, need_weight, need_bias and ctx.has_bias
+        found = gradients_of(x, weight, in_mask, out_mask, grad, grad, NONE, sizes, wanted)
+        return grad_x, *found[1:], None, None

@@ -1,5 +1,10 @@
 """Operands of a layer: x, weight, bias and masks -> nothing, or an error that says what to do."""
 
+import functools
+import importlib
+from collections.abc import Callable
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -8,6 +13,27 @@ from ccenv.base.masks import check_mask
 FLOAT32, BOOL = torch.float32, torch.bool
 Sizes = tuple[int, int, int, int, int]
 """Rows, input blocks, units of one, output blocks, units of one; a side without a mask is one."""
+
+
+@functools.cache
+def on_use(path: str) -> Callable[..., Any]:
+    """A "module:function" that is imported on use, because numba or Triton takes its time."""
+    module, name = path.split(":")
+    function: Callable[..., Any] = getattr(importlib.import_module(module), name)
+    return function
+
+
+def sizes_of(width: int, mask: Tensor | None) -> tuple[int, int]:
+    """Number of blocks and units of a block; a side without a mask is one block."""
+    blocks = 1 if mask is None else mask.shape[1]
+    return blocks, width // blocks
+
+
+def layer_sizes(
+    x: Tensor, weight: Tensor, in_mask: Tensor | None, out_mask: Tensor | None
+) -> Sizes:
+    """Sizes of operands that fit."""
+    return len(x), *sizes_of(x.shape[1], in_mask), *sizes_of(len(weight), out_mask)
 
 
 def plainly_fit(

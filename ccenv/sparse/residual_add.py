@@ -1,12 +1,10 @@
 """Residual sums of the rows that keep a unit: (base, added, rows) -> features of all rows."""
 
-import functools
-from collections.abc import Callable
-
 import torch
 from torch import Tensor
 
-Kernel = Callable[..., None]
+from ccenv.sparse.operands import on_use
+
 LEAST_FLOATS = 1 << 16
 """Fewer are added faster by torch's own operations."""
 
@@ -46,17 +44,8 @@ def merged(base: Tensor, added: Tensor, rows: Tensor, *, relu: bool) -> Tensor:
         relu: of the sums; the other rows stay as they are.
     """
     y = torch.empty_like(base)
-    arrays = [found.numpy() for found in map(lines, (base, added)) if found is not None]
+    arrays = [x.numpy() for x in map(lines, (base, added)) if x is not None]
     out = lines(y)
     assert out is not None
-    merge, merge_relu = kernels()
-    (merge_relu if relu else merge)(*arrays, rows.numpy(), out.numpy())
+    on_use("ccenv.sparse.cpu.elementwise_kernels:merge")(*arrays, rows.numpy(), out.numpy(), relu)
     return y
-
-
-@functools.cache
-def kernels() -> tuple[Kernel, Kernel]:
-    """The CPU kernels; loaded on use, because numba takes half a second to import."""
-    from ccenv.sparse.cpu.elementwise_kernels import merge, merge_relu
-
-    return merge, merge_relu

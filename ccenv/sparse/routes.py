@@ -1,7 +1,5 @@
 """Which way a layer is computed: (operands, masks, backend) -> a route and its reason."""
 
-import functools
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -9,7 +7,7 @@ from torch import Tensor
 
 from ccenv.base.registry import check_names
 from ccenv.sparse.gpu.routes import gpu_figures, gpu_route
-from ccenv.sparse.operands import Sizes
+from ccenv.sparse.operands import Sizes, layer_sizes, on_use
 
 BACKENDS = ("auto", "reference", "cpu", "gpu")
 ROUTES = {
@@ -21,9 +19,6 @@ ROUTES = {
     "triton": "Triton kernels compute the pairs of blocks that each row keeps",
     "grouped": "no kernel takes this device or dtype: torch multiplies the rows of each block",
 }
-# Without a cost model, for the torch route: from so large a share of kept pairs on, and so many
-# rows, one dense product is faster.
-NEARLY_DENSE, MIN_DENSE_ROWS = 0.9, 64
 EDGE = 28
 """Units by which both sides of a kept pair of blocks count as wider than they are."""
 
@@ -46,44 +41,24 @@ def choose_route(
     backend: str = "auto",
     *,
     is_training: bool = False,
+    sizes: Sizes | None = None,
 ) -> str:
-    """Picks a route for operands that were checked; `is_training` says that gradients follow.
+    """Picks a route for operands that were checked; arguments and errors as `explain_backend`.
 
-    Raises:
-        ValueError: if the backend is unknown or does not fit the device.
+    `sizes` are those of operands that `plainly_fit`: float32 on the CPU.
     """
-    if choose_backend(backend, x) == "reference":
-        return "reference"
+    if sizes is None or backend not in ("auto", "cpu"):
+        if choose_backend(backend, x) == "reference":
+            return "reference"
+        if x.dtype == torch.float32 and x.is_cpu:
+            sizes = layer_sizes(x, weight, in_mask, out_mask)
     if in_mask is None and out_mask is None:
         return "dense"
-    if x.dtype == torch.float32 and x.is_cpu:
-        if backend != "auto":
-            return "kernels"
-        return cheapest(sizes_of(x, weight, in_mask, out_mask), in_mask, out_mask)
+    if sizes is not None:
+        return "kernels" if backend != "auto" else cheapest(sizes, in_mask, out_mask)
     if x.is_cuda:
-        return gpu_route(x, weight, in_mask, out_mask, backend, is_training=is_training)
-    return "masked_dense" if backend == "auto" and nearly_dense(in_mask, out_mask) else "grouped"
-
-
-def route_on_cpu(
-    sizes: Sizes,
-    in_mask: Tensor | None,
-    out_mask: Tensor | None,
-    backend: str,
-) -> str:
-    """The same for float32 operands on the CPU whose sizes are known, with less to look at.
-
-    Args:
-        sizes: see `plainly_fit`.
-        in_mask: bool [batch, in_blocks] or None.
-        out_mask: bool [batch, out_blocks] or None.
-        backend: "auto" or "cpu".
-    """
-    if in_mask is None and out_mask is None:
-        return "dense"
-    if backend == "cpu":
-        return "kernels"
-    return cheapest(sizes, in_mask, out_mask)
+        return gpu_route(x, weight, backend, is_training=is_training)
+    return "grouped"
 
 
 def cheapest(sizes: Sizes, in_mask: Tensor | None, out_mask: Tensor | None) -> str:
@@ -124,35 +99,16 @@ def pair_macs(in_size: int, out_size: int) -> int:
     return (in_size + EDGE) * (out_size + EDGE)
 
 
-def sizes_of(x: Tensor, weight: Tensor, in_mask: Tensor | None, out_mask: Tensor | None) -> Sizes:
-    """Sizes of operands that were checked; see `Sizes`."""
-    rows, features = x.shape
-    in_blocks = 1 if in_mask is None else in_mask.shape[1]
-    out_blocks = 1 if out_mask is None else out_mask.shape[1]
-    return rows, in_blocks, features // in_blocks, out_blocks, weight.shape[0] // out_blocks
-
-
 def kept_pairs(sizes: Sizes, in_mask: Tensor | None, out_mask: Tensor | None) -> int:
     """Number of (input block, output block) pairs over rows; -1 if some block is kept in no row."""
     # The names keep copies of masks with gaps alive until they are counted.
-    first = second = None
-    at = by = 0
-    if in_mask is not None:
-        first = in_mask.contiguous()
-        at = first.data_ptr()
-    if out_mask is not None:
-        second = out_mask.contiguous()
-        by = second.data_ptr()
-    return pair_counter()(at, by, sizes[0], sizes[1], sizes[3])
-
-
-@functools.cache
-def pair_counter() -> Callable[..., int]:
-    """Counts pairs; loaded on use, because numba takes half a second to import."""
-    from ccenv.sparse.cpu.row_lists import count_pairs
-
-    counter: Callable[..., int] = count_pairs
-    return counter
+    first = None if in_mask is None else in_mask.contiguous()
+    second = None if out_mask is None else out_mask.contiguous()
+    at = 0 if first is None else first.data_ptr()
+    by = 0 if second is None else second.data_ptr()
+    count = on_use("ccenv.sparse.cpu.row_lists:count_pairs")
+    pairs: int = count(at, by, sizes[0], sizes[1], sizes[3])
+    return pairs
 
 
 def explain_backend(
@@ -187,13 +143,13 @@ def explain_backend(
     if route == "kernels":
         reason += layout_cost(weight)
     if x.is_cuda and route in ("triton", "masked_dense"):
-        reason += gpu_figures(x, weight, in_mask, out_mask, is_training=is_training)
+        reason += gpu_figures(x, weight)
     return Choice(route, reason)
 
 
 def kept_share(x: Tensor, weight: Tensor, in_mask: Tensor | None, out_mask: Tensor | None) -> str:
     """How much the masks keep, and up to where kernels are chosen, for `explain_backend`."""
-    sizes = sizes_of(x, weight, in_mask, out_mask)
+    sizes = layer_sizes(x, weight, in_mask, out_mask)
     all_pairs = sizes[0] * sizes[1] * sizes[3]
     pairs = kept_pairs(sizes, in_mask, out_mask)
     if pairs < 0:
@@ -214,20 +170,6 @@ def layout_cost(weight: Tensor) -> str:
             "rows or more; a backward pass turns weights that lie the other way instead"
         )
     return "; weights lie apart both ways: all of them are copied in every call"
-
-
-def nearly_dense(in_mask: Tensor | None, out_mask: Tensor | None) -> bool:
-    """Whether most pairs of blocks are kept by most rows, and every block is kept by somebody."""
-    masks = [mask for mask in (in_mask, out_mask) if mask is not None]
-    share = 1.0
-    for mask in masks:
-        if len(mask) < MIN_DENSE_ROWS:
-            return False
-        share *= int(mask.sum()) / mask.numel()
-        # Sparse masks are the rule and are told by one sum.
-        if share <= NEARLY_DENSE:
-            return False
-    return all(bool(mask.any(dim=0).all()) for mask in masks)
 
 
 def choose_backend(backend: str, x: Tensor) -> str:

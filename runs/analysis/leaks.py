@@ -19,8 +19,7 @@ from ccenv.runs.replay.rebuilt import plan_of, rebuild, test_images
 from ccenv.runs.stats.measures import MODES
 from ccenv.runs.store import folder as run_folder
 from ccenv.runs.store import masks_file
-from ccenv.runs.store.seal import check_result, check_seal
-from ccenv.runs.store.untrusted_files import stored_config, stored_file, stored_object
+from ccenv.runs.store.untrusted_files import stored_config, stored_file, stored_result
 from ccenv.simulator.evaluate import evaluate
 
 MOST_CLASSES = 256
@@ -123,8 +122,7 @@ def leaks_of_run(
     Raises:
         ValueError: if the run cannot be read, or its inputs are too few or of too many classes.
     """
-    stored = stored_object(folder, run_folder.RESULT)
-    result = check_result(check_seal(stored, run_folder.RESULT), run_folder.RESULT)
+    result = stored_result(folder)
     plan = plan_of(stored_config(folder), trusted)
     labels = test_images(plan).labels
     stored_file(folder, run_folder.CHECKPOINT, run_folder.MASKS)

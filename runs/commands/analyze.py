@@ -22,7 +22,6 @@ from ccenv.runs.commands.frame import print_json, program, takes_trust
 from ccenv.runs.commands.settings_help import environment_help, fields_help
 from ccenv.runs.config.values import parse_pairs
 from ccenv.runs.replay.verdict import NAMED
-from ccenv.runs.replay.verdicts import run_folders
 from ccenv.runs.store import folder as run_folder
 from ccenv.runs.tables import gate_table
 from ccenv.runs.tables.recall_figure import recall_figure
@@ -76,7 +75,7 @@ def leak_cells(row: LeakOfRun) -> list[object]:
 def analyze_leaks(options: argparse.Namespace) -> int:
     """Guesses labels from the blocks that runs touched; 1 where a run cannot be read."""
     rows, refused = [], 0
-    for folder in tqdm(run_folders(options.folder), unit="run", disable=options.json):
+    for folder in tqdm(run_folder.run_folders(options.folder), unit="run", disable=options.json):
         try:
             rows += leaks_of_run(folder, options.trust, oblivious=options.oblivious)
         except ValueError as error:

@@ -15,10 +15,10 @@ from collections.abc import Sequence
 from ccenv.base.registry import check_names
 from ccenv.runs.commands.frame import program
 from ccenv.runs.experiment import run_experiment
-from ccenv.runs.speed import gpu, networks, own_figures
+from ccenv.runs.speed import gpu, networks
 
 PROGRAM = "ccenv benchmark"
-EXPERIMENTS = {one.name: one for one in (own_figures.MACHINE, networks.KERNELS, gpu.GPU)}
+EXPERIMENTS = {one.name: one for one in (networks.MACHINE, networks.KERNELS, gpu.GPU)}
 """What a user measures on a machine of his own, by name; the first is the default."""
 
 

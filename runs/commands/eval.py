@@ -17,13 +17,6 @@ COLUMNS |= {"MACs": "right ,.0f", "density": "left"}
 SPLITS = ("train", "validation", "test")
 
 
-def judge(options: argparse.Namespace) -> list[dict[str, Any]]:
-    """The verdicts that were asked for, as a run's `evaluations` hold them."""
-    rebuilt = open_run(options.run, options.trust)
-    draws = MODES if options.masks == "both" else (options.masks,)
-    return [ask(rebuilt, draw, options.split).numbers() for draw in draws]
-
-
 def cells(verdict: Mapping[str, Any]) -> list[Any]:
     """One line of the table."""
     numbers = [verdict[name] for name in ("nll", "compute_cost", "total_cost", "macs")]
@@ -53,7 +46,9 @@ def make_parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Judges a finished run again; see --help."""
     options = make_parser().parse_args(arguments)
-    verdicts = judge(options)
+    rebuilt = open_run(options.run, options.trust)
+    draws = MODES if options.masks == "both" else (options.masks,)
+    verdicts = [ask(rebuilt, draw, options.split).numbers() for draw in draws]
     if options.json:
         print_json(verdicts)
     else:

@@ -128,15 +128,6 @@ def push(folder: Path, name: str) -> str:
     return str(hub.upload_folder(folder_path=str(folder), repo_id=name, allow_patterns=known))
 
 
-def share_run(run: Path, out: Path | None, hub_name: str | None) -> None:
-    """Gathers a run's files and prints where; uploads them where a name is given."""
-    out = out or run / "shared"
-    gather(run, out)
-    print(out)
-    if hub_name:
-        print(push(out, hub_name))
-
-
 SPLIT, IMAGES = "test", 10_000
 OPTIONS = {"onnx": ("skip", "draw", "dataset", "split", "images", "trust"), "share": ("push",)}
 """Form -> its options; both take --out."""
@@ -265,7 +256,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Writes an exported run as ONNX, or gathers it to be shared; see --help."""
     options = read(arguments)
     if options.share:
-        share_run(options.place, options.out, options.push)
+        out = options.out or options.place / "shared"
+        gather(options.place, out)
+        print(out)
+        if options.push:
+            print(push(out, options.push))
     else:
         export_onnx(options)
     return 0

@@ -149,11 +149,6 @@ def sweep_line(sweep: Any) -> Line:
     }
 
 
-def observation_line(about: str) -> Line:
-    """What a policy sees under a name of the setting `observation`."""
-    return {"about": about}
-
-
 def view_line(code: Any) -> Line:
     """A view of actions: its settings, and what its actions are."""
     parameters = inspect.signature(code).parameters.values()
@@ -182,7 +177,7 @@ KINDS: dict[str, tuple[Mapping[str, Any], Callable[[str], Line]]] = {
     "environments": (ENVIRONMENTS, environment_line),
     "datasets": (DATASETS, dataset_line),
     "networks": (NETWORKS, functools.partial(line_of, NETWORKS, network_line)),
-    "observations": (LOOKS, lambda name: observation_line(LOOKS[name])),
+    "observations": (LOOKS, lambda name: {"about": LOOKS[name]}),
     "views": (CODES, functools.partial(line_of, CODES, view_line)),
     "sweeps": (SWEEPS, functools.partial(line_of, SWEEPS, sweep_line)),
 }

@@ -16,7 +16,8 @@ from ccenv.runs.commands.frame import print_json, program, takes_trust
 from ccenv.runs.replay.claims import CHECKED, RECOMPUTED, WORD
 from ccenv.runs.replay.same_training import refuse_copies
 from ccenv.runs.replay.verdict import NAMED, Verdict
-from ccenv.runs.replay.verdicts import run_folders, validate
+from ccenv.runs.replay.verdicts import validate
+from ccenv.runs.store.folder import run_folders
 from ccenv.runs.tables.sweep_table import markdown
 
 BASES = (RECOMPUTED, CHECKED, WORD)

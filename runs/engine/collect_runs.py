@@ -11,8 +11,7 @@ from typing import Any
 from ccenv.runs.config.sweep import Cell, Sweep
 from ccenv.runs.engine.jobs import Comparison, Finished
 from ccenv.runs.store import folder as run_folder
-from ccenv.runs.store.seal import check_result, check_seal
-from ccenv.runs.store.untrusted_files import stored_object
+from ccenv.runs.store.untrusted_files import stored_result
 from ccenv.runs.tensorboard.hparams import compact
 
 Result = dict[str, Any]
@@ -27,29 +26,14 @@ def gather_folders(roots: Sequence[Path], name: str, draw: str) -> Comparison:
     Raises:
         ValueError: if one of them holds no finished run, or a result was edited by hand.
     """
-    results = [result for root in roots for result in results_below(root)]
+    folders = [folder for root in roots for folder in run_folder.run_folders(root)]
+    results = [stored_result(folder) | {"folder": str(folder)} for folder in folders]
     rows = in_rows(results)
     cells = tuple(Cell(label, found[0]["agent"]) for label, found in rows.items())
     said = f"{len(results)} finished runs below {', '.join(map(str, roots))}."
     sweep = Sweep(name, said, cells, minutes=0.0, seeds=())
     finished = [Finished(label, result) for label, found in rows.items() for result in found]
     return Comparison(sweep, tuple(finished), (), draw)
-
-
-def results_below(root: Path) -> list[Result]:
-    """Results of the finished runs at or below a folder, by path."""
-    folders = sorted({path.parent for path in root.rglob(run_folder.RESULT)})
-    if not folders:
-        raise ValueError(
-            f"expected {root} to hold finished runs ({run_folder.RESULT}), got none; "
-            "name a folder that ccenv train or ccenv compare wrote into"
-        )
-    found = []
-    for folder in folders:
-        where = str(folder / run_folder.RESULT)
-        result = stored_object(folder, run_folder.RESULT)
-        found.append(check_result(check_seal(result, where), where) | {"folder": str(folder)})
-    return found
 
 
 def in_rows(results: Iterable[Result]) -> dict[str, list[Result]]:

@@ -57,10 +57,12 @@ FIGURES = {
 """Kind of a recorded result that is no sweep -> its figure."""
 
 
-def render(text: str, results_dir: Path) -> str:
+Tables = Callable[[str, Path], dict[str, report.Table]]
+
+
+def render(text: str, results_dir: Path, tables_of: Tables | None = None) -> str:
     """A text with every marked table made anew."""
-    # A page shows several tables of a sweep, whose report is made once.
-    tables_of = functools.cache(of_report)
+    tables_of = tables_of or functools.cache(of_report)
 
     def replace(match: re.Match[str]) -> str:
         if match[2] in TOGETHER:
@@ -162,7 +164,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--results-dir", type=Path, default=Path("runs/results"))
     options = parser.parse_args(arguments)
     before = {file: file.read_text(encoding="utf-8") for file in options.files}
-    after = {file: render(text, options.results_dir) for file, text in before.items()}
+    # Pages show several tables of a sweep, whose report is made once.
+    tables_of = functools.cache(of_report)
+    after = {file: render(text, options.results_dir, tables_of) for file, text in before.items()}
     if options.figures and not options.check:
         draw_figures("\n".join(before.values()), options.results_dir)
     changed = [file for file in before if before[file] != after[file]]

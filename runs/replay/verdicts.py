@@ -40,20 +40,11 @@ from ccenv.runs.replay.verdict import Verdict, check_identity
 from ccenv.runs.stats.measures import MODES, evaluation
 from ccenv.runs.store import folder as run_folder
 from ccenv.runs.store import masks_file
-from ccenv.runs.store.seal import check_result, check_seal
-from ccenv.runs.store.untrusted_files import stored_file, stored_object
+from ccenv.runs.store.untrusted_files import stored_file, stored_object, stored_result
 from ccenv.simulator.evaluate import Evaluation
 
 MOST_TEXT = 400
 """Characters of a problem that are shown: it may quote a file."""
-
-
-def run_folders(root: Path) -> list[Path]:
-    """Folders of runs at or below a folder."""
-    found = sorted({path.parent for path in root.rglob(run_folder.RESULT)})
-    if not found:
-        raise ValueError(f"expected {root} to hold runs ({run_folder.RESULT}), got none")
-    return found
 
 
 def validate(folder: Path, trusted: Sequence[str] = ()) -> list[Verdict]:
@@ -72,8 +63,7 @@ def judge_run(folder: Path, trusted: Sequence[str]) -> list[Verdict]:
     Raises:
         Exception: whatever comes of reading files that somebody else wrote.
     """
-    stored = stored_object(folder, run_folder.RESULT)
-    result = check_result(check_seal(stored, run_folder.RESULT), run_folder.RESULT)
+    result = stored_result(folder)
     config = stored_object(folder, run_folder.CONFIG)
     plan = plan_of(config, trusted)
     problems = check_identity(folder, result, config, plan)

@@ -1,12 +1,8 @@
 """What kernels are measured with: pools of fresh masks, and layers beside dense ones.
 
-Masks to measure kernels with: (kind, batch, density) -> a pool of fresh masks for all layers.
-
 Which blocks the rows of a batch share decides how often a block of weights is used again. Masks
 that a policy has learned share more than independent ones: images of a class take the same blocks,
 and some blocks are nearly everybody's.
-
-A square block-sparse layer beside dense ones: (width, blocks, density, batch) -> a case.
 """
 
 import itertools

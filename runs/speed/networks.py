@@ -265,3 +265,60 @@ KERNELS = benchmark(
     notes=NOTES,
     figure=density_figure,
 )
+
+LAYER, NETWORK, STEP = "layer 1,024 wide, 32 blocks", "CIFAR-10 network", "its training step"
+ELSEWHERE = {
+    (LAYER, 32, 0.05): (38.0, 18.7),
+    (LAYER, 32, 0.3): (5.8, 3.2),
+    (LAYER, 32, 0.9): (1.32, 1.32),
+    (LAYER, 1024, 0.05): (56.0, 18.7),
+    (LAYER, 1024, 0.3): (7.0, 3.6),
+    (LAYER, 1024, 0.9): (1.12, 0.62),
+    (NETWORK, 128, 1 / 16): (12.2, 5.2),
+    (NETWORK, 1, 1 / 16): (8.0, 9.4),
+    (STEP, 128, 1 / 16): (5.3, 2.2),
+}
+"""What, rows and density -> speed-up over dense layers on AMD EPYC and Intel Cascade Lake."""
+MACHINE_NOTES = """\
+Speed-up: time of torch's dense layers over time, median [quartiles], one thread, policies of whole
+networks included. Elsewhere: an AMD EPYC as it was recorded, an Intel Cascade Lake Xeon as it was
+measured by hand (2026-11), both with AVX-512. More:
+`ccenv benchmark kernels`."""
+MACHINE_COLUMNS = {
+    "what": "<{what}",
+    "rows": ">{batch:,}",
+    "density": ">{asked:.2f}",
+    "speed-up here": "<{speedup:.2f} [{speedup_low:.2f}, {speedup_high:.2f}]",
+    "AMD EPYC": ">{epyc:.2f}",
+    "Cascade Lake": ">{cascade_lake:.2f}",
+    "ms": ">{milliseconds:.3f}",
+    "dense GFLOP/s": ">{dense_gflops:.0f}",
+    "GFLOP/s": ">{gflops:.0f}",
+}
+
+
+def case_of(what: str, batch: int, density: float, *, quick: bool) -> Case:
+    """What is measured; quick: a smaller layer in place of any."""
+    if quick:
+        return layer_case(256, 8, density, min(batch, 32))
+    if what == LAYER:
+        return layer_case(1024, 32, density, batch)
+    return cifar_case(density, batch, TRAINED if what == STEP else "")
+
+
+def own_figures(*, quick: bool, rounds: int) -> Iterator[Row]:
+    """A few of the cases, beside what other machines took."""
+    for (what, batch, density), (epyc, cascade_lake) in ELSEWHERE.items():
+        row = measure(case_of(what, batch, density, quick=quick), rounds)
+        yield row | {"what": what, "asked": density, "epyc": epyc, "cascade_lake": cascade_lake}
+
+
+MACHINE = benchmark(
+    "machine",
+    "this machine's own figures in half a minute, beside those of others",
+    own_figures,
+    MACHINE_COLUMNS,
+    recorded_as="own-figures",
+    rounds=5,
+    notes=MACHINE_NOTES,
+)

@@ -1,6 +1,7 @@
 """Points over cost: a sweep's rows, dense networks of other sweeps, times recorded apart."""
 
 import dataclasses
+import functools
 import json
 import math
 import statistics
@@ -58,12 +59,12 @@ class Point:
     memory: float | None = None
     """bytes of network and policy, None where a run does not say them."""
 
-    @property
+    @functools.cached_property
     def interval(self) -> Interval:
         """Test error over seeds."""
         return mean_interval(list(self.error.values()))
 
-    @property
+    @functools.cached_property
     def validation_mean(self) -> float:
         """Mean validation error; what is not known is never chosen."""
         return float(np.mean(list(self.validation.values()))) if self.validation else math.inf
@@ -75,6 +76,11 @@ class Point:
         """
         found = self.milliseconds.get(images)
         return min(found.values()) if found else None
+
+
+def in_kilobytes(point: Point) -> float | None:
+    """Memory of network and policy in kB, None where it is not known."""
+    return None if point.memory is None else point.memory / 1000
 
 
 def in_turns(point: Point, times: Times | None) -> Point:

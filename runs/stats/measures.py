@@ -123,13 +123,6 @@ def has_halves(result: Result) -> bool:
     return HALVE in transforms_of(result)
 
 
-def same_network(one: Result, other: Result) -> bool:
-    """Whether two runs gate the same network; with every block kept, blocks make no difference."""
-    blocks, widths = zip(*(shape_of(result) for result in (one, other)), strict=True)
-    is_dense = "dense" in (one["agent"], other["agent"])
-    return widths[0] == widths[1] and (is_dense or blocks[0] == blocks[1])
-
-
 def shape_of(result: Result) -> tuple[Any, Any]:
     """Blocks of each gated layer, and what is left of the network if one does not see them."""
     environment = result["settings"]["environment"]

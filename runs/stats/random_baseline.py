@@ -1,12 +1,13 @@
 """Random masks as the floor: (errors of a row, block_dropout's over cost) -> which is better."""
 
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from ccenv.runs.stats.intervals import Interval, mean_interval
-from ccenv.runs.stats.measures import Result, evaluation, same_network
+from ccenv.runs.stats.measures import Result, evaluation, shape_of
 
 FLOORS = ("block_dropout", "dense")
 """Agents that stand on the curve of random masks."""
@@ -22,13 +23,18 @@ def dropout_curves(
         draw: see `make_rows`.
         like: whose network they must have: random blocks of another are no floor.
     """
+    blocks, rest = shape_of(like)
     curves: dict[int, list[tuple[float, float]]] = {}
-    for found in results.values():
-        for result in found:
-            if result["agent"] in FLOORS and same_network(result, like):
-                verdict = evaluation(result, draw)
-                point = (verdict["compute_cost"], verdict["error"])
-                curves.setdefault(result["seed"], []).append(point)
+    for result in itertools.chain.from_iterable(results.values()):
+        if result["agent"] not in FLOORS:
+            continue
+        own_blocks, own_rest = shape_of(result)
+        # With every block kept, blocks make no difference.
+        is_dense = "dense" in (result["agent"], like["agent"])
+        if own_rest == rest and (is_dense or own_blocks == blocks):
+            verdict = evaluation(result, draw)
+            point = (verdict["compute_cost"], verdict["error"])
+            curves.setdefault(result["seed"], []).append(point)
     return {seed: sorted(points) for seed, points in curves.items()}
 
 

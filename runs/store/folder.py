@@ -79,6 +79,21 @@ def claim(folder: Path, wait: bool) -> Iterator[None]:
         raise BlockingIOError(f"expected {folder} to be free; another process runs it") from error
 
 
+def run_folders(root: Path) -> list[Path]:
+    """Folders of finished runs at or below a folder, by path.
+
+    Raises:
+        ValueError: if there is none.
+    """
+    folders = sorted({path.parent for path in root.rglob(RESULT)})
+    if not folders:
+        raise ValueError(
+            f"expected {root} to hold finished runs ({RESULT}), got none; "
+            "name a folder that ccenv train or ccenv compare wrote into"
+        )
+    return folders
+
+
 def start(folder: Path, config: Mapping[str, Any]) -> None:
     """Makes the folder, or removes what an earlier attempt left there; writes the settings."""
     folder.mkdir(parents=True, exist_ok=True)

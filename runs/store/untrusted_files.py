@@ -15,7 +15,7 @@ from ccenv.base.checked_file import read_checked
 from ccenv.base.trust import check_named
 from ccenv.runs.store import folder as run_folder
 from ccenv.runs.store import json_file
-from ccenv.runs.store.seal import check_seal, edited
+from ccenv.runs.store.seal import check_result, check_seal, edited
 
 OF_ENVIRONMENT = {
     "dataset": "dataset",
@@ -76,6 +76,16 @@ def stored_object(folder: Path, name: str) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise ValueError(f"expected an object in {folder / name}, got {type(found).__name__}")
     return found
+
+
+def stored_result(folder: Path) -> dict[str, Any]:
+    """The result of a finished run, as it was sealed.
+
+    Raises:
+        ValueError: if it is missing, damaged, edited, or holds what cannot be.
+    """
+    where = str(folder / run_folder.RESULT)
+    return check_result(check_seal(stored_object(folder, run_folder.RESULT), where), where)
 
 
 def stored_text(folder: Path, name: str) -> str:

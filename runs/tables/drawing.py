@@ -73,10 +73,10 @@ def drawn_in_style() -> AbstractContextManager[None]:
 
 @dataclass(frozen=True)
 class Drawn:
-    """A finished figure; rendered when its files are first asked for."""
+    """A figure, rendered when its files are first asked for."""
 
     figure: Any
-    """matplotlib's."""
+    """matplotlib's, or a function that draws it then."""
     name: str
     """of its files, without an ending."""
     caption: str
@@ -97,7 +97,7 @@ class Drawn:
     @functools.cached_property
     def _rendered(self) -> tuple[bytes, str]:
         with drawn_in_style():
-            return rendered(self.figure)
+            return rendered(self.figure() if callable(self.figure) else self.figure)
 
     def write(self, folder: Path) -> None:
         """Writes both files."""

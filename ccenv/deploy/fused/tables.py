@@ -14,7 +14,7 @@ from numba.extending import intrinsic
 
 from ccenv.sparse.cpu.codegen.bits import lowest_bit
 from ccenv.sparse.cpu.codegen.compiled import compiled, inlined
-from ccenv.sparse.cpu.codegen.floats import activate, add_floats, copy_8, copy_floats
+from ccenv.sparse.cpu.codegen.floats import activate, add_floats, copy_floats, walk_copy
 from ccenv.sparse.cpu.codegen.micro_kernels import as_pointer
 from ccenv.sparse.cpu.codegen.vectors import (
     BUSY,
@@ -230,7 +230,7 @@ def look_up(
             to = target + 4 * (b * places + place) * size
             row = table + 4 * found[b, first + place] * size
             if size == 8:
-                copy_8(row, to)
+                walk_copy(row, to, 8)
             else:
                 copy_floats(row, to, size)
 

@@ -41,9 +41,6 @@ def small_conv(
         units: of hidden layers behind the flattened maps.
         strides: pixels from place to place of each convolution; none: 2 each.
         padded: whether edges are padded by half a kernel; without, there are fewer places.
-
-    Raises:
-        ValueError: if a size is impossible, or there is not one stride and kernel a convolution.
     """
     maps = positive_ints(channels, "channels")
     widths = positive_ints(units, "units", allow_none=True)

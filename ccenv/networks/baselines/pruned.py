@@ -222,9 +222,6 @@ def pruned(
         begin: share of the training at which pruning begins.
         end: share of the training at which it ends.
         norms: whether convolutions have batch norms, which learn along and cost nothing.
-
-    Raises:
-        ValueError: if a size, a share or the number of MACs is impossible.
     """
     widths = positive_ints(units, "units", allow_none=True)
     maps = positive_ints(channels, "channels", allow_none=True)

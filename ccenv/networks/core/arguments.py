@@ -40,11 +40,7 @@ def arguments_of(
     sizes: Mapping[str, Any],
     own: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """Keyword arguments of a builder: inputs, classes, sizes if it takes them, `network_kwargs`.
-
-    Raises:
-        ValueError: if `own` has a name that the builder does not take.
-    """
+    """Keyword arguments of a builder: inputs, classes, sizes if it takes them, `network_kwargs`."""
     if takes_features(builder):
         found = {"in_features": math.prod(input_shape), "num_classes": num_classes, **sizes}
     else:

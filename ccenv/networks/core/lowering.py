@@ -117,11 +117,7 @@ WALK = ("start", "step", "logits", "look", "gated_layer", "head", "units", "runn
 
 
 def lowered(network: Any) -> Lowered:
-    """What a network computes.
-
-    Raises:
-        ValueError: if it does not lower; says why.
-    """
+    """What a network computes."""
     kinds = type(network).__mro__
     first = {name: n for n, kind in reversed([*enumerate(kinds)]) for name in vars(kind)}
     if "lower" not in first:

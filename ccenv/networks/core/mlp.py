@@ -164,7 +164,7 @@ class LayeredNetwork(GatedNetwork):
         return hidden.x
 
     def macs(self, gate: int, hidden: MLPHidden, mask: Tensor) -> Tensor:
-        """See `GatedNetwork.macs`."""
+        """See `GatedNetwork.macs`; `ccenv.mdp.bills` compiles it."""
         return layer_macs(self, gate, hidden.mask, mask)
 
     def least_macs(self, gate: int) -> int:
@@ -254,10 +254,6 @@ class GatedMLP(LayeredNetwork):
         """See `LayeredNetwork`."""
         return linears(self.head_layers)
 
-    def macs(self, gate: int, hidden: MLPHidden, mask: Tensor) -> Tensor:
-        """See `GatedNetwork.macs`; `ccenv.mdp.bills` compiles it."""
-        return layer_macs(self, gate, hidden.mask, mask)
-
 
 def kept_units(network: LayeredNetwork, index: int, mask: Tensor) -> Tensor:
     """Units that a mask keeps in gated layer `index`: bool [batch, num_blocks] -> int64 [batch]."""
@@ -306,11 +302,7 @@ def linears(stack: nn.ModuleList) -> list[nn.Linear]:
 
 
 def linear_stack(sizes: Sequence[int]) -> nn.ModuleList:
-    """Linear layers between neighbouring sizes, Glorot uniform weights and zero biases.
-
-    Raises:
-        ValueError: if they do not fit in memory.
-    """
+    """Linear layers between neighbouring sizes, Glorot uniform weights and zero biases."""
     # Learning needs the weights, their gradients and the optimiser's two moments.
     num_floats = 4 * sum(a * b for a, b in itertools.pairwise(sizes))
     check_fits(num_floats, f"layers of widths {list(sizes)}", "choose fewer or smaller blocks")

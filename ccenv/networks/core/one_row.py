@@ -23,11 +23,7 @@ class OneRow:
     """A network, as it is packed now, for one input at a time; without gradients."""
 
     def __init__(self, network: Any) -> None:
-        """Takes the modules of a network that run now: pack it first.
-
-        Raises:
-            ValueError: if it is no `GatedSequential` in evaluation mode, or walks in its own way.
-        """
+        """Takes the modules of a network that run now: pack it first."""
         reason = why_not_one_row(network)
         if reason is not None:
             raise ValueError(f"cannot run single rows of {type(network).__name__}: {reason}")

@@ -65,9 +65,6 @@ def only_entries(trainer: Any, entries: Mapping[str, Tensor]) -> Iterator[None]:
     Args:
         trainer: has a `network` and a torch `optimizer` of its parameters.
         entries: name -> bool tensor of each parameter's shape.
-
-    Raises:
-        ValueError: if they are those of another network.
     """
     parameters = dict(trainer.network.named_parameters())
     expected = {name: list(parameter.shape) for name, parameter in parameters.items()}

@@ -141,9 +141,6 @@ class GatedSequential(FlowNetwork):
 
         Norms go into convolutions, so that logits change by rounding. Loading weights, moving the
         network and `train()` or `eval()` end it; writing to weights in another way is not noticed.
-
-        Raises:
-            ValueError: if the network is in training mode.
         """
         if self.training:
             raise ValueError("expected a network in evaluation mode to pack, call eval() first")

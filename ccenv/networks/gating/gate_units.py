@@ -44,13 +44,7 @@ class Unit:
 
 
 def read_units(model: nn.Module, units: Mapping[str, Any]) -> dict[str, Unit]:
-    """Reads what the user asks for.
-
-    Raises:
-        TypeError: if it is no mapping, or a kind is neither a string nor an `Exit`.
-        ValueError: if there is none; a path or a kind is unknown; children lie in each other, are
-            the same module or share weights.
-    """
+    """Reads what the user asks for."""
     if not isinstance(units, Mapping):
         raise TypeError(
             f'expected units as a dict such as {{"layer2.1": "unit"}}, got {type(units).__name__}'
@@ -137,11 +131,7 @@ def check_example(model: nn.Module, example: Tensor) -> Tensor:
 
 
 def call_of(unit: Unit, child: nn.Module, node: Instruction, trace: Trace) -> tuple[Any, str]:
-    """How a child is called, and the name of the input that goes on where it is skipped.
-
-    Raises:
-        ValueError: if the child cannot be gated so; says why and what else to name.
-    """
+    """How a child is called, and the name of the input that goes on where it is skipped."""
     given = (node.args, node.kwargs)
     layout = layout_of(*(filled(given, {k: v[i] for k, v in trace.values.items()}) for i in (0, 1)))
     inputs = inputs_of(node, trace, unit.path)

@@ -14,6 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.fx.proxy import Attribute, Proxy, TraceError
 
+from ccenv.networks.core.count_macs import names
+
 
 @dataclass(frozen=True)
 class Rows:
@@ -131,22 +133,11 @@ def by_rows(x: Tensor, dim: int) -> Tensor:
     return x.flatten(2).mean(2) if x.ndim > 4 else x
 
 
-METHODS_OF_SHAPE = frozenset(
-    [
-        "size",
-        "dim",
-        "ndimension",
-        "numel",
-        "nelement",
-        "element_size",
-        "stride",
-        "type",
-        "is_floating_point",
-        "is_complex",
-        "is_contiguous",
-        "get_device",
-        "is_signed",
-    ]
+METHODS_OF_SHAPE = names(
+    """
+    size dim ndimension numel nelement element_size stride type is_floating_point is_complex
+    is_contiguous get_device is_signed
+    """
 )
 """Methods of a tensor that give something else than a tensor and do not look at its numbers."""
 

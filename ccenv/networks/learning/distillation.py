@@ -36,9 +36,6 @@ def make_trainer(network: Any, split: Split, settings: Mapping[str, Any]) -> CoT
         network: a `GatedNetwork`; a warm start puts the teacher's weights into it.
         split: images that it learns from; the teacher learns from the same.
         settings: of `CoTrainer` and `Teaching`, checked before.
-
-    Raises:
-        ValueError: if a warm start asks for layers of other widths, or the network cannot learn so.
     """
     own, teaching = teaching_of(settings)
     check_learns(network, own.get("schedule_updates"))

@@ -6,6 +6,7 @@ import inspect
 import json
 import math
 import re
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from numbers import Real
@@ -100,7 +101,8 @@ def fingerprint(network: nn.Module, split: Split, recipe: Pretraining) -> str:
 
 def source(code: Any) -> str:
     """Source text of a user's class or function; the name of one of ccenv, torch or Python."""
-    if (code.__module__ or "").split(".")[0] in ("ccenv", "torch", "builtins"):
+    package = (code.__module__ or "").split(".")[0]
+    if package in ("ccenv", "torch") or package in sys.stdlib_module_names:
         return str(code.__qualname__)
     try:
         return inspect.getsource(code)
@@ -174,9 +176,6 @@ class CoTrainer:
             momentum: of "sgd".
             schedule_updates: after so many updates the rate has fallen to zero along a cosine;
                 None keeps it constant.
-
-        Raises:
-            ValueError: if the optimiser is unknown or a number is out of range.
         """
         check_names([optimizer], OPTIMIZERS, "optimizer")
         check_at_least_zero(

@@ -67,11 +67,7 @@ class PatchTrunk(nn.Module):
     def __init__(
         self, width: int, depth: int, num_heads: int, hidden: int, num_patches: int
     ) -> None:
-        """Builds `depth` layers; each of `num_patches` has a place of its own.
-
-        Raises:
-            ValueError: if the width is no multiple of the heads.
-        """
+        """Builds `depth` layers; each of `num_patches` has a place of its own."""
         super().__init__()
         if width % num_heads:
             raise ValueError(
@@ -237,9 +233,6 @@ class Streaming(GatedNetwork):
             depth: layers of the trunk.
             num_heads: of its attention.
             hidden: units of its feed-forward layers.
-
-        Raises:
-            ValueError: if the input cannot be cut so, or a size is impossible.
         """
         super().__init__()
         sizes = (chunk_size, patch_size, width, local_units, head_units, depth, num_heads, hidden)

@@ -95,9 +95,6 @@ class TokenMLP(LayeredNetwork):
                 `embedding_size` numbers of the last n-grams, added up, see `HashedRows`.
             num_rows: rows that n-grams share, of a hashed stem.
             order: the longest n-gram, of a hashed stem.
-
-        Raises:
-            ValueError: if inputs are no windows of symbols, or a size is impossible.
         """
         super().__init__()
         check_names([stem], STEMS, "stem")
@@ -163,11 +160,7 @@ class TokenMLP(LayeredNetwork):
         return [linear_at(self.layers, len(self.gates))]
 
     def start(self, inputs: Tensor) -> MLPHidden:
-        """Looks the symbols up: int64 [rows, num_tokens].
-
-        Raises:
-            ValueError: if they are no windows of that length, or no whole numbers.
-        """
+        """Looks the symbols up: int64 [rows, num_tokens]."""
         check_windows(inputs, self.num_tokens)
         x = self.embedding(inputs[:, -self.context :]).flatten(1)
         if not self.table_names:

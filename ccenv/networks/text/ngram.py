@@ -172,9 +172,6 @@ class Ngram(GatedNetwork):
             positions: how many places of the training text are counted, evenly spaced; None: all.
             escape: how much a context leaves to shorter ones; 1 is Witten and Bell's, and with
                 fewer pairs than the text has more is better: to be chosen on validation text.
-
-        Raises:
-            ValueError: if inputs are no windows of symbols, or a number is impossible.
         """
         super().__init__()
         num_tokens = window_length(input_shape, "ngram")
@@ -212,11 +209,7 @@ class Ngram(GatedNetwork):
         return [self.get_buffer(f"{name}_{length}") for name in TABLES]
 
     def learn_beforehand(self, split: Split) -> None:
-        """Counts the windows of a split.
-
-        Raises:
-            ValueError: if they are no windows of these symbols.
-        """
+        """Counts the windows of a split."""
         keys = keys_of(split, self.order, self.bits, self.positions)
         counts = np.bincount(keys & low_bits(self.bits), minlength=self.num_classes) + 1
         self.often.copy_(torch.from_numpy(counts / counts.sum()))

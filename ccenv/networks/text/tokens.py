@@ -40,10 +40,6 @@ class HashedRows(nn.Module):
             context: how many of the last symbols have a row of their own at their place.
             order: the longest n-gram; 1 for none but the single places.
             num_rows: rows that n-grams share, as many for each length.
-
-        Raises:
-            ValueError: if a size is impossible, n-grams are longer than the context, or the rows do
-                not fit in memory.
         """
         super().__init__()
         sizes = (num_symbols, units, context, order, num_rows)

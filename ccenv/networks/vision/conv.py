@@ -46,9 +46,6 @@ class BlockConv2d(Stage):
             padding: zero pixels around the map; None: half of the kernel.
             activation: "relu", "tanh", None, or a function that maps 0 to 0.
             after: maps -> maps, each channel by itself and zero to zero, such as max-pooling.
-
-        Raises:
-            ValueError: if groups do not divide the channels, or the activation does not fit.
         """
         super().__init__()
         check_divides(outputs, num_blocks, "the convolution's mask")
@@ -126,9 +123,6 @@ def conv(
         num_blocks: groups of each layer.
         strides: pixels from place to place, of each layer.
         pool: the last maps are averaged to so many pixels a side before the linear head.
-
-    Raises:
-        ValueError: if there is not one stride a layer, or groups do not divide channels.
     """
     if len(channels) != len(strides):
         raise ValueError(

@@ -43,9 +43,6 @@ def cascade(
         num_classes: columns of the logits.
         first: units of the hidden layers of the small network, which always runs.
         then: those of the network that runs where the first does not stop.
-
-    Raises:
-        ValueError: if a size is impossible.
     """
     example = torch.zeros(1, *input_shape)
     features = example.numel()
@@ -73,9 +70,6 @@ def early_exit(
         units: of each hidden layer.
         channels: of 3 x 3 convolutions of stride 2 before them.
         loss_weight: of each exit's loss beside the last answer's.
-
-    Raises:
-        ValueError: if a size is impossible, or there are not two layers for an exit between them.
     """
     widths = positive_ints(units, "units", allow_none=True)
     maps = positive_ints(channels, "channels", allow_none=True)
@@ -180,9 +174,6 @@ def pondering(
         units: of the state.
         num_steps: N, at least 2.
         loss_weight: of each exit's own loss; 0 for the agent `act`, see the module.
-
-    Raises:
-        ValueError: if a size is impossible.
     """
     (width,) = positive_ints(units, "units")
     if num_steps < 2:

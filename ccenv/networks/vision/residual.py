@@ -34,9 +34,6 @@ class ResidualUnit(Stage):
             activation: after the sum; None for none.
             settled: whether what arrives has been through the activation already and a second time
                 changes nothing, as with ReLU behind ReLU: a skipped unit then costs nothing.
-
-        Raises:
-            ValueError: if the activation works in place on what another part still reads.
         """
         super().__init__()
         if getattr(activation, "inplace", False) and not settled:
@@ -146,9 +143,6 @@ def resnet(
         num_classes: columns of the logits.
         depth: 6 n + 2 layers: 8, 14, 20, 32, 44, 56, 110.
         width: channels of the first third; doubled twice.
-
-    Raises:
-        ValueError: if the depth is not 6 n + 2.
     """
     if depth < 8 or (depth - 2) % 6:
         raise ValueError(f"expected depth to be 6 n + 2 (8, 14, 20, 32, 110), got {depth}")

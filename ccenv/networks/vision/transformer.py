@@ -144,9 +144,6 @@ def vit(
         num_heads: blocks of each attention.
         num_groups: blocks of each feed-forward layer.
         patch_size: side of a patch in pixels.
-
-    Raises:
-        ValueError: if a number does not divide what it cuts.
     """
     if len(input_shape) != 3:
         raise ValueError(

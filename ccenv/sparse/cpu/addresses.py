@@ -1,11 +1,4 @@
-"""Where a layer's numbers lie for the kernels, and how its work is shared between threads.
-
-Where a layer's numbers lie: tensors -> addresses, distances and sizes for the kernels.
-
-Backward passes that have no own gradient: a function -> one that says so when it is asked.
-
-Layers shared between threads: work on a range of rows or blocks -> the whole, in parts.
-"""
+"""Where a layer's numbers lie for the kernels, and how its work is shared between threads."""
 
 import functools
 import itertools
@@ -17,15 +10,6 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
-
-
-def in_major(weight: Tensor) -> Tensor:
-    """The weight as [in_features, out_features] without gaps; a copy unless it lies so already."""
-    return weight.t().contiguous()
-
-
-Sizes = tuple[int, int, int, int, int]
-"""Rows, input blocks, units of one, output blocks, units of one."""
 
 
 class Weights(NamedTuple):
@@ -48,20 +32,12 @@ def weights_of(weight: Tensor, out_size: int) -> Weights:
         return Weights(weight, out_width, 1, out_size)
     if of_input == 1 and of_output >= in_width:
         return Weights(weight, 1, of_output, out_size * of_output)
-    return Weights(in_major(weight), out_width, 1, out_size)
+    return Weights(weight.t().contiguous(), out_width, 1, out_size)
 
 
 def address(tensor: Tensor | None) -> int:
     """Where a tensor's numbers lie, 0 for None."""
     return 0 if tensor is None else tensor.data_ptr()
-
-
-def sizes_of(width: int, mask: Tensor | None) -> tuple[int, int]:
-    """Number of blocks and units of a block; a side without a mask is one block."""
-    if mask is None:
-        return 1, width
-    blocks = mask.shape[1]
-    return blocks, width // blocks
 
 
 Backward = Callable[[Any, Tensor], Any]

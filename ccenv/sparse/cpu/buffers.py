@@ -1,18 +1,10 @@
 """Memory that the kernels keep: results whose memory is used again, weights laid in panels.
 
-Reused memory of large results: (rows, columns) -> a tensor whose memory returns to a pool.
-
 The system maps fresh memory page by page when it is first written, which for a sparse layer costs
-as much as its products. The memory of a tensor without references is kept for the next one.
+as much as its products. The memory of a large tensor without references is kept for the next one.
 
-Memory of earlier tensors for new ones, as torch aligns it: (rows, columns) -> any content.
-
-As `ccenv.sparse.cpu.buffers`, for what torch's own products read: where memory begins they may take
-other ways through a matrix, and a run would not be the same by bits.
-
-Copies of frozen weights as the kernels read them fastest: one output block after the other.
-
-A layer whose blocks are 32 units wide reads 128 bytes here and 128 bytes a page further on; side
+Frozen weights are copied as the kernels read them fastest, one output block after the other: of a
+layer whose blocks are 32 units wide they read 128 bytes here and 128 bytes a page further on; side
 by side, the processor fetches ahead. Only weights that the caller has declared constant
 (`keep_panels`) are copied: a change through `weight.data` is not counted by torch, and the copy
 would then be out of date.
@@ -72,32 +64,36 @@ def buffer_pool() -> BufferPool:
     return BufferPool()
 
 
-def new_result(rows: int, columns: int) -> Tensor:
-    """A tensor with any content, float32 [rows, columns] on the CPU."""
-    if rows * columns < LARGE:
-        return torch.empty(rows, columns)
-    buffer = buffer_pool().take(rows * columns)
-    # The tensor holds this array and nothing else does: it dies when the last view of it does.
-    array = buffer.reshape(rows, columns)
-    weakref.finalize(array, buffer_pool().give, buffer).atexit = False
-    return torch.from_numpy(array)
-
-
 LINE = 16
 """Floats of 64 bytes, at multiples of which torch's memory begins."""
 
 
-def kept_memory(rows: int, columns: int) -> Tensor:
-    """A tensor float32 [rows, columns] on the CPU; a large one lies where nobody holds one more."""
+def new_result(rows: int, columns: int, line: int = 1) -> Tensor:
+    """A tensor with any content, float32 [rows, columns] on the CPU.
+
+    Args:
+        rows: of the tensor.
+        columns: of the tensor.
+        line: it begins at a multiple of so many floats.
+    """
     size = rows * columns
     if size < LARGE:
-        return torch.empty((rows, columns))
-    buffer = buffer_pool().take(size + LINE)
-    start = -(buffer.ctypes.data // 4) % LINE
+        return torch.empty(rows, columns)
+    buffer = buffer_pool().take(size + line - 1)
+    start = -(buffer.ctypes.data // 4) % line
     # The tensor holds this array and nothing else does: it dies when the last view of it does.
     array = buffer[start : start + size].reshape(rows, columns)
     weakref.finalize(array, buffer_pool().give, buffer).atexit = False
     return torch.from_numpy(array)
+
+
+def kept_memory(rows: int, columns: int) -> Tensor:
+    """`new_result` for what torch's own products read.
+
+    Where memory begins elsewhere than torch's does, they may take other ways through a matrix, and
+    a run would not be the same by bits.
+    """
+    return new_result(rows, columns, LINE)
 
 
 @dataclass

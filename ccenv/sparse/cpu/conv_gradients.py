@@ -11,7 +11,7 @@ import numpy as np
 from numba import carray
 
 from ccenv.sparse.cpu.codegen.compiled import compiled
-from ccenv.sparse.cpu.codegen.floats import RELU, TANH, add_floats, copy_floats
+from ccenv.sparse.cpu.codegen.floats import add_floats, copy_floats
 from ccenv.sparse.cpu.codegen.micro_kernels import as_pointer
 from ccenv.sparse.cpu.conv_kernels import (
     GAP,
@@ -24,6 +24,7 @@ from ccenv.sparse.cpu.conv_kernels import (
     strip_rows,
     unfold,
 )
+from ccenv.sparse.cpu.elementwise_kernels import slope_floats
 from ccenv.sparse.cpu.tiles import TILE_COLUMNS, TILE_K, times_block
 
 
@@ -40,16 +41,9 @@ def slopes(
     for q in range(len(writes)):
         for c in range(s.out_size):
             channel, row = writes[q] * s.out_size + c, q * s.out_size + c
-            value = carray(as_pointer(y + 4 * channel * pixels), (pixels,), np.float32)
-            source = carray(as_pointer(grad_y + 4 * channel * pixels), (pixels,), np.float32)
-            to = carray(as_pointer(z + 4 * row * (pixels + GAP)), (pixels,), np.float32)
-            for p in range(pixels):
-                if activation == TANH:
-                    to[p] = source[p] * (np.float32(1) - value[p] * value[p])
-                elif activation == RELU:
-                    to[p] = source[p] if value[p] > 0 else np.float32(0)
-                else:
-                    to[p] = source[p]
+            shift, at_row = 4 * channel * pixels, z + 4 * row * (pixels + GAP)
+            slope_floats(y + shift, grad_y + shift, at_row, pixels, activation)
+            to = carray(as_pointer(at_row), (pixels,), np.float32)
             at = turned + 4 * (q * s.out_size * pixels + c)
             by_pixel = carray(as_pointer(at), (pixels * s.out_size,), np.float32)
             total = np.float32(0)
@@ -107,7 +101,7 @@ def add_weight_gradient(
     writes: Any,
     padded: int,
     strip: int,
-    pairs: Any,
+    pairs: int,
     tile: Any,
     s: Shape,
 ) -> None:
@@ -151,7 +145,7 @@ def write_map_gradient(
     num: int,
     padded: int,
     strip: int,
-    pairs: Any,
+    pairs: int,
     tile: Any,
     s: Shape,
 ) -> None:
@@ -223,6 +217,7 @@ def backward(
     listed, writes = np.empty(s.in_blocks, np.int64), np.empty(s.out_blocks, np.int64)
     pairs = np.arange(num_k)
     pairs += pairs << 32
+    at_pairs = np.int64(pairs.ctypes.data)
     if grad_w != 0:
         fill(grad_w + 4 * start * num_k * total, (stop - start) * num_k * total, 0)
     bias = grad_b if start == 0 else 0
@@ -241,12 +236,15 @@ def backward(
             at = 4 * (b * s.in_blocks + i) * of_map
             if grad_w != 0:
                 to = grad_w + 4 * i * num_k * total
-                add_weight_gradient(x + at, at_turned, to, own, at_padded, at_strip, pairs, tile, s)
+                add_weight_gradient(
+                    x + at, at_turned, to, own, at_padded, at_strip, at_pairs, tile, s
+                )
             if grad_x != 0:
                 gather_weights(w, at_weights, i, own, s)
                 size = wanted * s.out_size
                 write_map_gradient(
-                    at_weights, at_z, grad_x + at, size, at_padded, at_strip, pairs, tile, s
+                    at_weights, at_z, grad_x + at, size, at_padded, at_strip, at_pairs, tile, s
                 )
     # Numba frees an array after its last use, and an address is none.
     padded[0] = strip[0] = z[0] = turned[0] = weights[0] = 0
+    pairs[:1] = 0

@@ -198,6 +198,7 @@ def forward(
     reads, writes = np.empty(s.in_blocks, np.int64), np.empty(s.out_blocks, np.int64)
     pairs = np.arange(s.out_size)
     pairs += pairs << 32
+    at_pairs = np.int64(pairs.ctypes.data)
     for b in range(start, stop):
         num = list_kept(in_mask, b, s.in_blocks, reads)
         wanted = list_kept(out_mask, b, s.out_blocks, writes)
@@ -219,7 +220,7 @@ def forward(
                 to = own + 4 * (j * s.out_size * pixels + first * s.out_width)
                 for q in range(num):
                     times_block(
-                        pairs,
+                        at_pairs,
                         s.out_size,
                         w + 4 * num_k * (j * s.out_size * s.in_blocks + reads[q]),
                         4 * num_k * s.in_blocks,
@@ -234,3 +235,5 @@ def forward(
                     )
         for j in writes[:wanted]:
             activate(own + 4 * j * s.out_size * pixels, s.out_size * pixels, activation)
+    # Numba frees an array after its last use, and an address is none.
+    pairs[:1] = 0

@@ -12,6 +12,7 @@ from ccenv.sparse.cpu.addresses import address, share, share_rows
 from ccenv.sparse.cpu.buffers import buffer_pool, new_result
 from ccenv.sparse.cpu.conv_kernels import Shape
 from ccenv.sparse.cpu.layer import ACTIVATION_CODES
+from ccenv.sparse.operands import sizes_of
 
 # Input groups of a part of the gradients: below these a second thread costs more than it saves.
 MIN_SHARED_MACS = 1 << 24
@@ -28,15 +29,13 @@ def shape_of(
     """Sizes of a convolution; a side without a mask is one group."""
     _, channels, height, width = x.shape
     kernel = weight.shape[2]
-    in_blocks = 1 if in_mask is None else in_mask.shape[1]
-    out_blocks = 1 if out_mask is None else out_mask.shape[1]
+    in_blocks, in_size = sizes_of(channels, in_mask)
     return Shape(
         in_blocks,
-        channels // in_blocks,
+        in_size,
         height,
         width,
-        out_blocks,
-        weight.shape[0] // out_blocks,
+        *sizes_of(len(weight), out_mask),
         (height + 2 * padding - kernel) // stride + 1,
         (width + 2 * padding - kernel) // stride + 1,
         kernel,

@@ -1,29 +1,24 @@
-"""Small kernels beside the products: zeros, residual sums, copies a mask, pooling, transposes.
-
-Zeros in skipped blocks, compiled: (activations, mask) -> kept blocks as they are, zeros.
+"""Small kernels beside the products: zeros, slopes, residual sums, copies, pooling, transposes.
 
 Addresses are int64, as everywhere in the CPU kernels.
-
-A residual sum of some rows, compiled: (base, added, rows) -> base with sums in these rows.
-
-One image's activations for each of its masks, compiled: (shared, mask) -> kept blocks, zeros.
-
-Addresses are int64, as everywhere in the CPU kernels.
-
-A policy's score of one map, compiled: (its pixels, a weight) -> one number, nothing in between.
-
-Averaging and multiplying with torch's operations takes as long for one map as a convolution of it.
-Addresses are int64, as everywhere in the CPU kernels.
-
-Matrices turned on their side: floats at an address -> their transpose at another.
 """
+
+from typing import Any
 
 import numpy as np
 from numba import carray
 
 from ccenv.sparse.cpu.codegen.compiled import LANES, compiled, compiled_sum
-from ccenv.sparse.cpu.codegen.floats import add_floats, copy_floats, make_transpose, zero_columns
-from ccenv.sparse.cpu.codegen.micro_kernels import as_pointer, make_copy
+from ccenv.sparse.cpu.codegen.floats import (
+    RELU,
+    TANH,
+    add_floats,
+    copy_floats,
+    make_transpose,
+    walk_copy,
+    zero_columns,
+)
+from ccenv.sparse.cpu.codegen.micro_kernels import as_pointer
 
 
 @compiled
@@ -45,28 +40,68 @@ def blank_copy(x: int, mask: int, y: int, blocks: int, size: int, first: int, la
 
 
 @compiled
-def merge(base: np.ndarray, added: np.ndarray, rows: np.ndarray, y: np.ndarray) -> None:
-    """Writes base [n, size], and base + added [kept, size] in the given rows, which rise."""
-    place = 0
-    for row in range(base.shape[0]):
-        if place < rows.shape[0] and rows[place] == row:
-            for i in range(base.shape[1]):
-                y[row, i] = base[row, i] + added[place, i]
-            place += 1
+def slope_floats(y: int, grad_y: int, to: int, width: int, activation: int) -> None:
+    """Writes grad_y times the activation's slope, which follows from its output y."""
+    value = carray(as_pointer(y), (width,), np.float32)
+    source = carray(as_pointer(grad_y), (width,), np.float32)
+    z = carray(as_pointer(to), (width,), np.float32)
+    for c in range(width):
+        if activation == TANH:
+            z[c] = source[c] * (np.float32(1) - value[c] * value[c])
+        elif activation == RELU:
+            z[c] = source[c] if value[c] > 0 else np.float32(0)
         else:
-            for i in range(base.shape[1]):
-                y[row, i] = base[row, i]
+            z[c] = source[c]
 
 
 @compiled
-def merge_relu(base: np.ndarray, added: np.ndarray, rows: np.ndarray, y: np.ndarray) -> None:
-    """The same, and ReLU of the sums; what is no number stays so, as in torch."""
+def slope_blocks(
+    y: int, grad_y: int, to: int, mask: int, batch: int, blocks: int, size: int, activation: int
+) -> None:
+    """The same for the blocks that rows keep of [batch, blocks * size]; others are not written."""
+    kept = carray(as_pointer(mask), (batch * blocks,), np.uint8)
+    for n in range(batch * blocks):
+        if mask == 0 or kept[n]:
+            shift = 4 * n * size
+            slope_floats(y + shift, grad_y + shift, to + shift, size, activation)
+
+
+@compiled
+def slope_rows(
+    rows: Any, n: int, y: int, grad_y: int, to: int, ld: int, width: int, activation: int
+) -> None:
+    """Packs the rows' block of grad_y times the activation's slope, which follows from its output.
+
+    `ld` is the distance in bytes from row to row of y and grad_y.
+    """
+    for r in range(n):
+        offset = np.int64(rows[r]) * ld
+        slope_floats(y + offset, grad_y + offset, to + 4 * r * width, width, activation)
+
+
+@compiled
+def sum_rows(z: int, n: int, width: int, to: int) -> None:
+    """Adds n rows that lie together, in their order: to[:width] = sum over r of z[r, :width]."""
+    total = carray(as_pointer(to), (width,), np.float32)
+    total[:] = 0
+    for r in range(n):
+        part = carray(as_pointer(z + 4 * r * width), (width,), np.float32)
+        for c in range(width):
+            total[c] += part[c]
+
+
+@compiled
+def merge(base: np.ndarray, added: np.ndarray, rows: np.ndarray, y: np.ndarray, relu: bool) -> None:
+    """Writes base [n, size], and base + added [kept, size] in the given rows, which rise.
+
+    With ReLU of the sums; what is no number stays so, as in torch.
+    """
     place = 0
     for row in range(base.shape[0]):
         if place < rows.shape[0] and rows[place] == row:
             for i in range(base.shape[1]):
                 value = base[row, i] + added[place, i]
-                y[row, i] = np.float32(0.0) if value < 0 else value
+                y[row, i] = np.float32(0.0) if relu and value < 0 else value
             place += 1
         else:
             for i in range(base.shape[1]):
@@ -75,34 +110,35 @@ def merge_relu(base: np.ndarray, added: np.ndarray, rows: np.ndarray, y: np.ndar
 
 @compiled
 def repeat(
-    shared: int, mask: int, y: int, group: int, blocks: int, size: int, first: int, last: int
+    shared: int,
+    rows: int,
+    mask: int,
+    group: int,
+    blocks: int,
+    size: int,
+    first: int,
+    last: int,
+    backward: bool,
 ) -> None:
-    """Writes the rows of images first to last: kept blocks of the image's row, zero elsewhere."""
+    """Writes the rows of images first to last: kept blocks of the image's row, zero elsewhere.
+
+    Backwards it writes the images: the sums over their rows of the gradients of kept blocks.
+    """
     width = blocks * size
     keep = carray(as_pointer(mask), (last * group * blocks,), np.uint8)
-    zero_columns(y + 4 * first * group * width, (last - first) * group, width, 0, width)
+    if backward:
+        zero_columns(shared + 4 * first * width, last - first, width, 0, width)
+    else:
+        zero_columns(rows + 4 * first * group * width, (last - first) * group, width, 0, width)
     for row in range(first * group, last * group):
-        source, target = shared + 4 * (row // group) * width, y + 4 * row * width
         for block in range(blocks):
             if keep[row * blocks + block]:
-                at = 4 * block * size
-                copy_floats(source + at, target + at, size)
-
-
-@compiled
-def gather(
-    grad: int, mask: int, y: int, group: int, blocks: int, size: int, first: int, last: int
-) -> None:
-    """Writes the sums over each image's masks of the gradients of kept blocks."""
-    width = blocks * size
-    keep = carray(as_pointer(mask), (last * group * blocks,), np.uint8)
-    zero_columns(y + 4 * first * width, last - first, width, 0, width)
-    for row in range(first * group, last * group):
-        source, target = grad + 4 * row * width, y + 4 * (row // group) * width
-        for block in range(blocks):
-            if keep[row * blocks + block]:
-                at = 4 * block * size
-                add_floats(source + at, target + at, size)
+                at = shared + 4 * (row // group * width + block * size)
+                to = rows + 4 * (row * width + block * size)
+                if backward:
+                    add_floats(to, at, size)
+                else:
+                    copy_floats(at, to, size)
 
 
 @compiled_sum
@@ -129,7 +165,7 @@ def pooled_score(source: int, weight: int, height: int, length: int) -> float:
     return total
 
 
-square, small_square, copy_one = make_transpose(LANES), make_transpose(4), make_copy(1)
+square, small_square = make_transpose(LANES), make_transpose(4)
 
 
 @compiled
@@ -152,6 +188,6 @@ def transpose_floats(
                 k += 4
             else:
                 for down in range(size):
-                    copy_one(at + 4 * down * from_row, target + 4 * down)
+                    walk_copy(at + 4 * down * from_row, target + 4 * down, 1)
                 k += 1
         r += size

@@ -4,24 +4,22 @@ Several callers may share a layer. Each owns a range of input units: these rows 
 gradient. So every sum is made by one caller and in the order of rows, and the gradients are the
 same, bit for bit, however many share.
 
-Weights' gradients without pairs of blocks: one side's blocks by all units of the other side.
-
-A pair of blocks costs as much as hundreds of products, whatever its size. Where blocks are small or
-nearly all are kept, each block of one side, the one along whose units the gradient lies apart, is
-multiplied with whole rows of the other, zero where these skip: more products, no pairs. Zero times
-an infinite number is none, so inputs that are not finite are left to the other way.
+Weights' gradients are made pair by pair of blocks, or, as a pair costs as much as hundreds of
+products, without pairs where blocks are small or nearly all are kept: each block of one side, the
+one along whose units the gradient lies apart, is multiplied with whole rows of the other, zero
+where these skip. Zero times an infinite number is none, so inputs that are not finite are left to
+the pairs.
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numba import carray
 
-from ccenv.sparse.cpu.activation_grad import slope_blocks, slope_rows, sum_rows
 from ccenv.sparse.cpu.codegen.compiled import compiled
 from ccenv.sparse.cpu.codegen.floats import NONE, copy_floats
 from ccenv.sparse.cpu.codegen.micro_kernels import LOWER_HALF, as_pointer
-from ccenv.sparse.cpu.elementwise_kernels import blank_copy
+from ccenv.sparse.cpu.elementwise_kernels import blank_copy, slope_blocks, slope_rows, sum_rows
 from ccenv.sparse.cpu.kernels import forward
 from ccenv.sparse.cpu.row_lists import blocks_of_rows, bucket, count_kept, rows_of_blocks
 from ccenv.sparse.cpu.tiles import outer_tile
@@ -35,6 +33,39 @@ EXPONENT = np.int32(0x7F800000)
 PAIR, PAIR_UNIT, ANY_PAIR, ANY_UNIT = 300, 6, 1100, 25
 # The same of this way: a row's block, and a block, for each set of columns.
 ROW, BLOCK = 32, 600
+
+
+class Operands(NamedTuple):
+    """Where a layer's numbers and its gradients lie, and their sizes; addresses are 0 for none."""
+
+    x: int
+    """address of [batch, in_blocks * in_size]."""
+    across: int
+    """whether grad_w is [out_features, in_features], not [in_features, out_features]; no gaps."""
+    in_mask: int
+    """address of bool [batch, in_blocks]."""
+    out_mask: int
+    """address of bool [batch, out_blocks]."""
+    y: int
+    """address of the results."""
+    grad_y: int
+    """address of their gradients."""
+    grad_w: int
+    """address of the weights' gradient."""
+    grad_b: int
+    """address of the bias' gradient."""
+    batch: int
+    """rows."""
+    in_blocks: int
+    """1 without a mask."""
+    in_size: int
+    """units of an input block."""
+    out_blocks: int
+    """1 without a mask."""
+    out_size: int
+    """units of an output block."""
+    activation: int
+    """a code of `ccenv.sparse.cpu.codegen.floats`."""
 
 
 @compiled
@@ -87,19 +118,14 @@ def add_outer(
 
 
 @compiled
-def is_wide_faster(
-    own: int, all_own: int, size: int, all_others: int, other_size: int, pairs: int
-) -> bool:
-    """Whether this way is expected to be faster.
-
-    Args:
-        own: kept blocks of all rows of the side whose blocks are used.
-        all_own: its blocks.
-        size: their units.
-        all_others: the other side's blocks.
-        other_size: their units.
-        pairs: kept pairs of blocks of all rows.
-    """
+def is_wide(s: Operands) -> bool:
+    """Whether weights' gradients are expected to be made faster without pairs."""
+    ins, outs, pairs, _ = count_kept(s.in_mask, s.out_mask, s.batch, s.in_blocks, s.out_blocks)
+    own, all_own, size = ins, s.in_blocks, s.in_size
+    all_others, other_size = s.out_blocks, s.out_size
+    if s.across != 0:
+        own, all_own, size = outs, s.out_blocks, s.out_size
+        all_others, other_size = s.in_blocks, s.in_size
     sets = -(-all_others * other_size // COLUMNS)
     by_pairs = pairs * (PAIR + size * (PAIR_UNIT + other_size))
     by_pairs += all_own * all_others * (ANY_PAIR + ANY_UNIT * size)
@@ -108,37 +134,24 @@ def is_wide_faster(
 
 
 @compiled
-def wide_gradients(
-    x: int,
-    across: int,
-    in_mask: int,
-    out_mask: int,
-    z: int,
-    grad_w: int,
-    batch: int,
-    in_blocks: int,
-    in_size: int,
-    out_blocks: int,
-    out_size: int,
-    start: int,
-    stop: int,
-) -> None:
-    """As `weight_gradients`; z [batch, out_features], slopes, are zero where blocks are skipped."""
-    in_width, out_width = in_blocks * in_size, out_blocks * out_size
-    if across == 0:
-        rows, counts = np.empty((in_blocks, batch), np.int32), np.empty(in_blocks, np.int64)
-        rows_of_blocks(in_mask, batch, in_blocks, rows, counts)
-        add_outer(x, in_size, rows, counts, start, stop, z, out_width, out_width, grad_w, out_width)
+def wide_gradients(s: Operands, z: int, start: int, stop: int) -> None:
+    """`weight_gradients` without pairs; z [batch, out_features] is zero where it is skipped."""
+    in_width, out_width, to = s.in_blocks * s.in_size, s.out_blocks * s.out_size, s.grad_w
+    blocks, mask = s.in_blocks, s.in_mask
+    if s.across != 0:
+        blocks, mask = s.out_blocks, s.out_mask
+    rows, counts = np.empty((blocks, s.batch), np.int32), np.empty(blocks, np.int64)
+    rows_of_blocks(mask, s.batch, blocks, rows, counts)
+    if s.across == 0:
+        add_outer(s.x, s.in_size, rows, counts, start, stop, z, out_width, out_width, to, out_width)
         return
-    rows, counts = np.empty((out_blocks, batch), np.int32), np.empty(out_blocks, np.int64)
-    rows_of_blocks(out_mask, batch, out_blocks, rows, counts)
-    filled = np.empty(batch * in_width if in_mask != 0 else 0, np.float32)
-    at = x
-    if in_mask != 0:
+    filled = np.empty(s.batch * in_width if s.in_mask != 0 else 0, np.float32)
+    at = s.x
+    if s.in_mask != 0:
         at = np.int64(filled.ctypes.data)
-        blank_copy(x, in_mask, at, in_blocks, in_size, 0, batch)
-    b, g = at + 4 * start, grad_w + 4 * start
-    add_outer(z, out_size, rows, counts, 0, out_width, b, in_width, stop - start, g, in_width)
+        blank_copy(s.x, s.in_mask, at, s.in_blocks, s.in_size, 0, s.batch)
+    b, g = at + 4 * start, to + 4 * start
+    add_outer(z, s.out_size, rows, counts, 0, out_width, b, in_width, stop - start, g, in_width)
     # Numba frees an array after its last use, and an address is none.
     filled[:1] = 0
 
@@ -168,67 +181,50 @@ def pack_rows(pairs: Any, n: int, x: int, ldx: int, packed: int, width: int, ite
 
 
 @compiled
-def pair_gradients(
-    x: int,
-    across: int,
-    in_mask: int,
-    out_mask: int,
-    y: int,
-    grad_y: int,
-    grad_w: int,
-    grad_b: int,
-    batch: int,
-    in_blocks: int,
-    in_size: int,
-    out_blocks: int,
-    out_size: int,
-    activation: int,
-    start: int,
-    stop: int,
-) -> None:
+def pair_gradients(s: Operands, start: int, stop: int) -> None:
     """`weight_gradients` one pair of blocks after the other, for the rows that keep both."""
-    in_width, out_width = in_blocks * in_size, out_blocks * out_size
+    in_size, out_size, x = s.in_size, s.out_size, s.x
+    in_width, out_width = s.in_blocks * in_size, s.out_blocks * out_size
     first, last = start // in_size, -(-stop // in_size)
-    rows = np.empty((out_blocks, batch), np.int32)
-    counts = np.empty(out_blocks, np.int64)
-    rows_of_blocks(out_mask, batch, out_blocks, rows, counts)
-    entries = np.empty((batch, in_blocks), np.int64)
-    kept = np.empty(batch, np.int64)
-    blocks_of_rows(in_mask, batch, in_blocks, entries, kept)
-    if last - first < in_blocks:
+    rows = np.empty((s.out_blocks, s.batch), np.int32)
+    counts = np.empty(s.out_blocks, np.int64)
+    rows_of_blocks(s.out_mask, s.batch, s.out_blocks, rows, counts)
+    entries = np.empty((s.batch, s.in_blocks), np.int64)
+    kept = np.empty(s.batch, np.int64)
+    blocks_of_rows(s.in_mask, s.batch, s.in_blocks, entries, kept)
+    if last - first < s.in_blocks:
         keep_entries(entries, kept, first, last)
     most = counts.max()
-    pairs = np.empty((in_blocks, most), np.int64)
-    sizes = np.empty(in_blocks, np.int64)
+    pairs = np.empty((s.in_blocks, most), np.int64)
+    sizes = np.empty(s.in_blocks, np.int64)
     # Gradients before the activation, of one output block after the other, from a line on.
     block = np.empty(most * out_size + 16, np.float32)
     z = (np.int64(block.ctypes.data) + 63) // 64 * 64
-    packed = np.empty(most * in_size + 16 if across != 0 else 0, np.float32)
+    packed = np.empty(most * in_size + 16 if s.across != 0 else 0, np.float32)
     at_packed = (np.int64(packed.ctypes.data) + 63) // 64 * 64
     items = np.empty(most, np.int64)
     at_items, at_pairs = np.int64(items.ctypes.data), np.int64(pairs.ctypes.data)
-    for j in range(out_blocks):
+    for j in range(s.out_blocks):
         n, shift = counts[j], 4 * j * out_size
-        slope_rows(rows[j], n, y + shift, grad_y + shift, z, 4 * out_width, out_size, activation)
+        y, grad_y = s.y + shift, s.grad_y + shift
+        slope_rows(rows[j], n, y, grad_y, z, 4 * out_width, out_size, s.activation)
         bucket(rows[j], 0, n, entries, kept, pairs, sizes)
-        if grad_b != 0 and start == 0:
-            sum_rows(z, n, out_size, grad_b + shift)
-        for i in range(first, last if grad_w != 0 else first):
+        if s.grad_b != 0 and start == 0:
+            sum_rows(z, n, out_size, s.grad_b + shift)
+        for i in range(first, last if s.grad_w != 0 else first):
             k = max(start, i * in_size)
-            num_k = min(stop, (i + 1) * in_size) - k
-            if across != 0:
-                pack_rows(pairs[i], sizes[i], x + 4 * k, in_width, at_packed, num_k, items)
-                to = grad_w + 4 * (j * out_size * in_width + k)
+            num_k, at = min(stop, (i + 1) * in_size) - k, x + 4 * k
+            if s.across != 0:
+                pack_rows(pairs[i], sizes[i], at, in_width, at_packed, num_k, items)
+                g = s.grad_w + 4 * (j * out_size * in_width + k)
                 outer_tile(
-                    at_items, sizes[i], z, out_size, at_packed, num_k, to, in_width,
-                    out_size, num_k,
-                )  # fmt: skip
+                    at_items, sizes[i], z, out_size, at_packed, num_k, g, in_width, out_size, num_k
+                )
             else:
-                to = grad_w + shift + 4 * k * out_width
+                listed, g = at_pairs + 8 * most * i, s.grad_w + shift + 4 * k * out_width
                 outer_tile(
-                    at_pairs + 8 * most * i, sizes[i], x + 4 * k, in_width, z, out_size, to,
-                    out_width, num_k, out_size,
-                )  # fmt: skip
+                    listed, sizes[i], at, in_width, z, out_size, g, out_width, num_k, out_size
+                )
     # Numba frees an array after its last use, and an address is none.
     block[0] = 0
     packed[:1] = 0
@@ -237,68 +233,27 @@ def pair_gradients(
 
 
 @compiled
-def is_wide(
-    across: int,
-    in_mask: int,
-    out_mask: int,
-    batch: int,
-    in_blocks: int,
-    in_size: int,
-    out_blocks: int,
-    out_size: int,
-) -> bool:
-    """Whether weights' gradients are made without pairs, see `wide_gradients`."""
-    ins, outs, pairs = count_kept(in_mask, out_mask, batch, in_blocks, out_blocks)
-    if across == 0:
-        return is_wide_faster(ins, in_blocks, in_size, out_blocks, out_size, pairs)
-    return is_wide_faster(outs, out_blocks, out_size, in_blocks, in_size, pairs)
+def weight_gradients(s: Operands, start: int, stop: int) -> None:
+    """Gradients of weight and bias for input units start to stop.
 
-
-@compiled
-def weight_gradients(
-    x: int,
-    across: int,
-    in_mask: int,
-    out_mask: int,
-    y: int,
-    grad_y: int,
-    grad_w: int,
-    grad_b: int,
-    batch: int,
-    in_blocks: int,
-    in_size: int,
-    out_blocks: int,
-    out_size: int,
-    activation: int,
-    start: int,
-    stop: int,
-) -> None:
-    """Gradients of weight and bias for input units start to stop; unwanted ones have address 0.
-
-    grad_w, [in_features, out_features] without gaps, or [out_features, in_features] if `across`
-    is not 0, is written whole in these rows or columns; grad_b is written by the call with
-    start = 0.
+    grad_w is written whole in these rows or columns; grad_b by the call with start = 0.
     """
-    sizes = in_blocks, in_size, out_blocks, out_size
-    if grad_w != 0 and is_wide(across, in_mask, out_mask, batch, *sizes):
-        slopes = np.zeros(batch * out_blocks * out_size, np.float32)
+    if s.grad_w != 0 and is_wide(s):
+        slopes = np.zeros(s.batch * s.out_blocks * s.out_size, np.float32)
         z = np.int64(slopes.ctypes.data)
-        slope_blocks(y, grad_y, z, out_mask, batch, out_blocks, out_size, activation)
-        if across == 0:
-            fits = kept_are_finite(x, in_mask, batch, in_blocks, in_size)
+        slope_blocks(s.y, s.grad_y, z, s.out_mask, s.batch, s.out_blocks, s.out_size, s.activation)
+        if s.across == 0:
+            fits = kept_are_finite(s.x, s.in_mask, s.batch, s.in_blocks, s.in_size)
         else:
             fits = is_finite(z, len(slopes))
         if fits:
-            if grad_b != 0 and start == 0:
-                sum_rows(z, batch, out_blocks * out_size, grad_b)
-            wide_gradients(x, across, in_mask, out_mask, z, grad_w, batch, *sizes, start, stop)
+            if s.grad_b != 0 and start == 0:
+                sum_rows(z, s.batch, s.out_blocks * s.out_size, s.grad_b)
+            wide_gradients(s, z, start, stop)
             # Numba frees an array after its last use, and an address is none.
             slopes[:1] = 0
             return
-    pair_gradients(
-        x, across, in_mask, out_mask, y, grad_y, grad_w, grad_b, batch, *sizes, activation,
-        start, stop,
-    )  # fmt: skip
+    pair_gradients(s, start, stop)
 
 
 @compiled
@@ -325,10 +280,10 @@ def all_gradients(
     sizes = in_blocks, in_size, out_blocks, out_size
     if grad_w != 0 or grad_b != 0:
         across = 1 if ldc != 1 else 0
-        weight_gradients(
-            x, across, in_mask, out_mask, y, grad_y, grad_w, grad_b, batch, *sizes, activation,
-            0, in_blocks * in_size,
-        )  # fmt: skip
+        operands = Operands(
+            x, across, in_mask, out_mask, y, grad_y, grad_w, grad_b, batch, *sizes, activation
+        )
+        weight_gradients(operands, 0, in_blocks * in_size)
     if grad_x == 0:
         return
     slopes = np.empty(batch * out_blocks * out_size if activation != NONE else 0, np.float32)

@@ -20,7 +20,7 @@ from ccenv.sparse.cpu.codegen.compiled import compiled
 from ccenv.sparse.cpu.codegen.floats import activate, copy_floats, zero_columns
 from ccenv.sparse.cpu.codegen.micro_kernels import as_pointer, ask_for
 from ccenv.sparse.cpu.elementwise_kernels import transpose_floats
-from ccenv.sparse.cpu.row_kernel import is_read_across, multiply_row, multiply_rows
+from ccenv.sparse.cpu.row_kernel import Inputs, Layer, is_read_across, multiply_row, multiply_rows
 from ccenv.sparse.cpu.row_lists import (
     blocks_of_rows,
     bucket,
@@ -81,35 +81,14 @@ def ask_for_block(w: int, ldc: int, in_size: int, out_size: int) -> None:
 
 
 @compiled
-def multiply_blocks(
-    inputs: Any,
-    x: int,
-    ldx: int,
-    in_size: int,
-    entries: Any,
-    kept: Any,
-    starts: Any,
-    w: int,
-    ldw: int,
-    ldc: int,
-    panel: int,
-    bias: int,
-    rows: Any,
-    counts: Any,
-    y: int,
-    out_size: int,
-    activation: int,
-) -> None:
-    """The products of `forward`, one output block and one chunk of its rows after the other.
-
-    `inputs` is only held, so that the memory x points to lives on while it is read.
-    """
+def multiply_blocks(s: Layer, listed: Inputs, rows: Any, counts: Any) -> None:
+    """The products of `forward`, one output block and one chunk of its rows after the other."""
+    in_size, out_size = s.in_size, s.out_size
     out_blocks, batch = rows.shape
-    in_blocks = len(starts)
     num_chunks = max(1, (batch * out_size + CHUNK_SUMS // 2) // CHUNK_SUMS)
     chunk = max(1, min(batch, 16), -(-batch // num_chunks))
-    pairs = np.empty((in_blocks, chunk), np.int64)
-    sizes = np.empty(in_blocks, np.int64)
+    pairs = np.empty((s.in_blocks, chunk), np.int64)
+    sizes = np.empty(s.in_blocks, np.int64)
     tile = np.empty(TILE_K * TILE_COLUMNS, np.float32)
     sums = np.empty(chunk * out_size, np.float32)
     to, ld = np.int64(sums.ctypes.data), 4 * out_size
@@ -118,84 +97,71 @@ def multiply_blocks(
     at_rows, at_pairs = np.int64(rows.ctypes.data), np.int64(pairs.ctypes.data)
     for j in range(out_blocks):
         own_rows = carray(as_pointer(at_rows + 4 * batch * j), (batch,), np.int32)
-        column, own_bias = w + 4 * j * panel, 0 if bias == 0 else bias + j * ld
+        column, own_bias = s.w + 4 * j * s.panel, 0 if s.bias == 0 else s.bias + j * ld
         for first in range(0, counts[j], chunk):
             last = min(first + chunk, counts[j])
             start_sums(sums, last - first, own_bias, out_size)
-            bucket(own_rows, first, last, entries, kept, pairs, sizes)
-            for i in range(in_blocks):
+            bucket(own_rows, first, last, listed.entries, listed.kept, pairs, sizes)
+            for i in range(s.in_blocks):
                 if sizes[i] > 0:
-                    if ldc != 1:
+                    if s.ldc != 1:
                         following = i + 1
-                        while following < in_blocks and sizes[following] == 0:
+                        while following < s.in_blocks and sizes[following] == 0:
                             following += 1
-                        if following < in_blocks:
-                            ask_for_block(
-                                column + 4 * following * in_size * ldw, ldc, in_size, out_size
-                            )
-                    source = x + 4 * in_size * starts[i]
-                    own_pairs = carray(as_pointer(at_pairs + 8 * chunk * i), (chunk,), np.int64)
+                        if following < s.in_blocks:
+                            at = column + 4 * following * in_size * s.ldw
+                            ask_for_block(at, s.ldc, in_size, out_size)
                     times_block(
-                        own_pairs,
+                        at_pairs + 8 * chunk * i,
                         sizes[i],
-                        source,
-                        ldx,
-                        column + 4 * i * in_size * ldw,
-                        ldw,
-                        ldc,
+                        listed.x + 4 * in_size * listed.starts[i],
+                        listed.ldx,
+                        column + 4 * i * in_size * s.ldw,
+                        s.ldw,
+                        s.ldc,
                         to,
                         ld,
                         in_size,
                         out_size,
                         tile,
                     )
-            at = y + j * ld
-            finish_sums(own_rows, first, last, sums, at, out_blocks * ld, out_size, activation)
+            at = s.y + j * ld
+            finish_sums(own_rows, first, last, sums, at, out_blocks * ld, out_size, s.activation)
 
 
 @compiled
-def multiply_in_place(
-    x: int,
-    in_size: int,
-    w: int,
-    ldw: int,
-    ldc: int,
-    panel: int,
-    bias: int,
-    rows: Any,
-    counts: Any,
-    y: int,
-    out_size: int,
-    activation: int,
-) -> None:
+def multiply_in_place(s: Layer, rows: Any, counts: Any) -> None:
     """The same for an input without blocks and a tile of weights: sums lie where they belong.
 
     Nothing is sorted, and sums are written twice only: that is most of what a small layer costs.
     """
+    in_size, out_size = s.in_size, s.out_size
     out_blocks, batch = rows.shape
     pairs = np.empty(batch, np.int64)
-    tile = np.empty(0 if ldc == 1 else in_size * out_size, np.float32)
-    at_tile, row = np.int64(tile.ctypes.data), ldw if ldc == 1 else out_size
+    tile = np.empty(0 if s.ldc == 1 else in_size * out_size, np.float32)
+    at_tile, row = np.int64(tile.ctypes.data), s.ldw if s.ldc == 1 else out_size
     at_rows, ld = np.int64(rows.ctypes.data), 4 * out_blocks * out_size
+    at_pairs = np.int64(pairs.ctypes.data)
     for j in range(out_blocks):
         own_rows = carray(as_pointer(at_rows + 4 * batch * j), (batch,), np.int32)
-        n, column, to = counts[j], w + 4 * j * panel, y + 4 * j * out_size
-        own_bias = 0 if bias == 0 else bias + 4 * j * out_size
+        n, column, to = counts[j], s.w + 4 * j * s.panel, s.y + 4 * j * out_size
+        own_bias = 0 if s.bias == 0 else s.bias + 4 * j * out_size
         for r in range(n):
             b = np.int64(own_rows[r])
             pairs[r] = b << 32 | b
             start_row(to + b * ld, own_bias, out_size)
-        if ldc != 1 and n > 0:
-            transpose_floats(column, ldc, at_tile, out_size, out_size, in_size)
+        if s.ldc != 1 and n > 0:
+            transpose_floats(column, s.ldc, at_tile, out_size, out_size, in_size)
             column = at_tile
-        times_tile(pairs, n, x, 4 * in_size, column, row, to, ld, in_size, out_size)
+        times_tile(at_pairs, n, s.x, 4 * in_size, column, row, to, ld, in_size, out_size)
         if out_blocks == 1 and n == batch:
-            activate(y, n * out_size, activation)
+            activate(s.y, n * out_size, s.activation)
         else:
             for r in range(n):
-                activate(to + np.int64(own_rows[r]) * ld, out_size, activation)
+                activate(to + np.int64(own_rows[r]) * ld, out_size, s.activation)
     # Numba frees an array after its last use, and an address is none.
     tile[:1] = 0
+    pairs[:1] = 0
 
 
 @compiled
@@ -223,36 +189,19 @@ def forward(
     """Writes activation(x w + bias) on kept blocks; elsewhere zero, or nothing if `clear` is 0.
 
     For rows start to stop and output blocks first to last; a block's result does not depend on
-    which others are asked for. Masks and bias are 0 for none. `panel` is the distance in floats
-    from one output block's weights to the next one's.
+    which others are asked for. Operands as in `Layer`, one by one: a tuple of them would take
+    longer to hand over than a small layer takes.
     """
     batch = stop - start
     x += 4 * start * in_blocks * in_size
     y += 4 * start * out_blocks * out_size
     in_mask = 0 if in_mask == 0 else in_mask + start * in_blocks
     out_mask = 0 if out_mask == 0 else out_mask + start * out_blocks
+    sizes = in_blocks, in_size, out_blocks, out_size
+    layer = Layer(x, w, ldw, ldc, panel, bias, in_mask, out_mask, y, *sizes, activation)
     if batch == 1:
-        multiply_row(
-            x,
-            w,
-            ldw,
-            ldc,
-            panel,
-            bias,
-            in_mask,
-            out_mask,
-            y,
-            in_blocks,
-            in_size,
-            out_blocks,
-            out_size,
-            activation,
-            clear,
-            first,
-            last,
-        )
+        multiply_row(layer, clear, first, last)
         return
-    ldx = 4 * in_blocks * in_size
     rows = np.empty((out_blocks, batch), np.int32)
     counts = np.empty(out_blocks, np.int64)
     rows_of_blocks(out_mask, batch, out_blocks, rows, counts)
@@ -263,25 +212,22 @@ def forward(
     counts[last:] = 0
     is_tile = out_size <= TILE_COLUMNS and in_size <= longest_tile(out_size)
     if in_mask == 0 and is_tile and (out_blocks == 1 or out_size >= 8):
-        multiply_in_place(
-            x, in_size, w, ldw, ldc, panel, bias, rows, counts, y, out_size, activation
-        )
+        multiply_in_place(layer, rows, counts)
         return
     entries = np.empty((batch, in_blocks), np.int64)
     kept = np.empty(batch, np.int64)
     blocks_of_rows(in_mask, batch, in_blocks, entries, kept)
     starts = np.arange(in_blocks)
-    inputs, base = np.empty(0, np.float32), x
+    held, base, ldx = np.empty(0, np.float32), x, 4 * in_blocks * in_size
     # Each block of x is read once for each output block that its row keeps.
     if in_mask != 0 and batch >= GATHER_ROWS and uses >= GATHER_USES * batch:
-        inputs = gather_inputs(x, batch, in_size, ldx, entries, kept, starts)
-        base, ldx = np.int64(inputs.ctypes.data), 4 * in_size
-    ins = (inputs, base, ldx, in_size, entries, kept, starts)
-    operands = (*ins, w, ldw, ldc, panel, bias, rows, counts, y, out_size, activation)
+        held = gather_inputs(x, batch, in_size, ldx, entries, kept, starts)
+        base, ldx = np.int64(held.ctypes.data), 4 * in_size
+    listed = Inputs(held, base, ldx, entries, kept, starts)
     alone = ALONE
     if is_read_across(in_size, ldc):
         alone = ALONE_PAGED if ldc % PAGE == 0 else ALONE_ACROSS
     if in_mask != 0 and kept.sum() * uses <= alone * batch * in_blocks * out_blocks:
-        multiply_rows(*operands)
+        multiply_rows(layer, listed, rows, counts)
     else:
-        multiply_blocks(*operands)
+        multiply_blocks(layer, listed, rows, counts)

@@ -1,7 +1,4 @@
-"""Block-sparse layer on the CPU: float32 tensors -> the compiled kernels, with their gradients.
-
-Gradients of a layer on the CPU: its operands, result and slopes -> those that are wanted.
-"""
+"""Block-sparse layer on the CPU: float32 tensors -> the compiled kernels, with their gradients."""
 
 from functools import partial
 from typing import Any
@@ -9,21 +6,21 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ccenv.sparse.cpu import activation_grad as slope_kernels
 from ccenv.sparse.cpu import addresses, gradients, kernels
 from ccenv.sparse.cpu.addresses import (
-    Sizes,
     Weights,
     address,
     is_worth_sharing,
     once,
     share,
+    share_rows,
     share_units,
-    sizes_of,
     weights_of,
 )
 from ccenv.sparse.cpu.buffers import new_result, panels_of
 from ccenv.sparse.cpu.codegen.floats import NONE, RELU, TANH
+from ccenv.sparse.cpu.elementwise_kernels import slope_blocks
+from ccenv.sparse.operands import Sizes, layer_sizes, sizes_of
 
 Gradients = tuple[Tensor | None, Tensor | None, Tensor | None]
 
@@ -50,7 +47,6 @@ def gradients_of(
         grad_weight = new_result(out_width, in_width) if across else new_result(in_width, out_width)
     grad_bias = torch.empty(out_width) if need_bias else None
     grad_x = new_result(batch, in_width) if need_x else None
-    found = grad_x, grad_weight, grad_bias
     if torch.get_num_threads() == 1:
         held, of_input, of_output, _ = weights
         gradients.all_gradients(
@@ -69,7 +65,8 @@ def gradients_of(
             activation,
         )
     else:
-        shared_gradients(x, weights, in_mask, out_mask, y, grad_y, activation, found)
+        wanted_ones = grad_x, grad_weight, grad_bias
+        shared_gradients(x, weights, in_mask, out_mask, y, grad_y, activation, wanted_ones)
     return grad_x, grad_weight if grad_weight is None or across else grad_weight.t(), grad_bias
 
 
@@ -81,48 +78,30 @@ def shared_gradients(
     y: Tensor,
     grad_y: Tensor,
     activation: int,
-    found: Gradients,
+    wanted: Gradients,
 ) -> None:
-    """Writes the same, bit for bit, in parts that threads may share."""
-    grad_x, grad_weight, grad_bias = found
+    """Writes the wanted ones, bit for bit as `all_gradients`, in parts that threads may share."""
+    grad_x, grad_weight, grad_bias = wanted
     if grad_weight is not None or grad_bias is not None:
-        operands = x, in_mask, out_mask, y, grad_y, grad_weight, grad_bias
-        run_weight_gradients(*operands, activation, across=weights.of_output != 1)
+        (batch, in_width), out_width = x.shape, y.shape[1]
+        operands = gradients.Operands(
+            x.data_ptr(),
+            int(weights.of_output != 1),
+            address(in_mask),
+            address(out_mask),
+            y.data_ptr(),
+            grad_y.data_ptr(),
+            address(grad_weight),
+            address(grad_bias),
+            batch,
+            *sizes_of(in_width, in_mask),
+            *sizes_of(out_width, out_mask),
+            activation,
+        )
+        share_units(partial(gradients.weight_gradients, operands), in_width, batch * out_width)
     if grad_x is not None:
         z = slopes(y, grad_y, out_mask, activation)
         run_transposed(z, weights, in_mask, out_mask, grad_x)
-
-
-def run_weight_gradients(
-    x: Tensor,
-    in_mask: Tensor | None,
-    out_mask: Tensor | None,
-    y: Tensor,
-    grad_y: Tensor,
-    grad_weight: Tensor | None,
-    grad_bias: Tensor | None,
-    activation: int,
-    *,
-    across: bool,
-) -> None:
-    """Writes the gradients of weight and bias; those of the weight output by output if `across`."""
-    (batch, in_width), out_width = x.shape, y.shape[1]
-    work = partial(
-        gradients.weight_gradients,
-        x.data_ptr(),
-        int(across),
-        address(in_mask),
-        address(out_mask),
-        y.data_ptr(),
-        grad_y.data_ptr(),
-        address(grad_weight),
-        address(grad_bias),
-        batch,
-        *sizes_of(in_width, in_mask),
-        *sizes_of(out_width, out_mask),
-        activation,
-    )
-    share_units(work, in_width, batch * out_width)
 
 
 def slopes(y: Tensor, grad_y: Tensor, out_mask: Tensor | None, activation: int) -> Tensor:
@@ -131,7 +110,7 @@ def slopes(y: Tensor, grad_y: Tensor, out_mask: Tensor | None, activation: int) 
         return grad_y
     z, sizes = new_result(*y.shape), sizes_of(y.shape[1], out_mask)
     addresses = y.data_ptr(), grad_y.data_ptr(), z.data_ptr(), address(out_mask)
-    slope_kernels.slope_blocks(*addresses, len(y), *sizes, activation)
+    slope_blocks(*addresses, len(y), *sizes, activation)
     return z
 
 
@@ -219,11 +198,11 @@ def run_forward(
         return y
     work, macs_of_row = partial(kernels.forward, *operands), in_width * out_width
     if out_blocks == 1 or batch >= 2 * addresses.MIN_SHARED_ROWS:
-        addresses.share_rows(lambda *rows: work(*rows, 0, out_blocks), batch, macs_of_row)
+        share_rows(lambda *rows: work(*rows, 0, out_blocks), batch, macs_of_row)
     else:
         # Few rows are not cut: each thread would read all weights.
-        is_large = addresses.is_worth_sharing(batch * macs_of_row, in_mask, out_mask)
-        addresses.share(partial(work, 0, batch), out_blocks, 1 if is_large else out_blocks)
+        is_large = is_worth_sharing(batch * macs_of_row, in_mask, out_mask)
+        share(partial(work, 0, batch), out_blocks, 1 if is_large else out_blocks)
     return y
 
 
@@ -280,7 +259,7 @@ def kernel_linear(
     out_mask = None if out_mask is None else out_mask.contiguous()
     code = ACTIVATION_CODES[activation]
     if sizes is None:
-        sizes = len(x), *sizes_of(x.shape[1], in_mask), *sizes_of(len(weight), out_mask)
+        sizes = layer_sizes(x, weight, in_mask, out_mask)
     if not is_training:
         return run_forward(x, weight, bias, in_mask, out_mask, code, sizes, is_training=False)
     y: Tensor = KernelLinear.apply(x, weight, bias, in_mask, out_mask, code, sizes)

@@ -9,20 +9,67 @@ of a few inputs, which would leave most of a vector empty, are turned on their s
 row needs them.
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numba import carray
 
-from ccenv.sparse.cpu.codegen.compiled import LANES, compiled
+from ccenv.sparse.cpu.codegen.compiled import compiled
 from ccenv.sparse.cpu.codegen.floats import activate, zero_columns
-from ccenv.sparse.cpu.codegen.micro_kernels import LOWER_HALF, as_pointer, make_row, make_row_across
+from ccenv.sparse.cpu.codegen.micro_kernels import LOWER_HALF, as_pointer, sum_blocks, sum_runs
 from ccenv.sparse.cpu.elementwise_kernels import transpose_floats
 
-row_64, row_32, row_16 = make_row(64), make_row(32), make_row(16)
-row_8, row_4, row_1 = make_row(8), make_row(4), make_row(1)
-across_16, across_8 = make_row_across(min(16, LANES)), make_row_across(8)
-across_4, across_1 = make_row_across(4), make_row_across(1)
+
+class Layer(NamedTuple):
+    """Where a layer's numbers lie, and their sizes; see `ccenv.sparse.cpu.kernels`."""
+
+    x: int
+    """address of [batch, in_blocks * in_size]."""
+    w: int
+    """address of the weights."""
+    ldw: int
+    """floats from an input's weights to those of the next one."""
+    ldc: int
+    """floats from an output's weights to those of the next one; this or `ldw` is 1."""
+    panel: int
+    """floats from an output block's weights to those of the next one."""
+    bias: int
+    """address of [out_blocks * out_size]; 0 for none, as of the masks."""
+    in_mask: int
+    """address of bool [batch, in_blocks]."""
+    out_mask: int
+    """address of bool [batch, out_blocks]."""
+    y: int
+    """address of [batch, out_blocks * out_size]."""
+    in_blocks: int
+    """1 without a mask."""
+    in_size: int
+    """units of an input block."""
+    out_blocks: int
+    """1 without a mask."""
+    out_size: int
+    """units of an output block."""
+    activation: int
+    """a code of `ccenv.sparse.cpu.codegen.floats`."""
+
+
+class Inputs(NamedTuple):
+    """The input blocks that rows keep, as `blocks_of_rows` and `gather_inputs` list them."""
+
+    held: Any
+    """memory that x may point to: it lives on while it is read."""
+    x: int
+    """address of the first row."""
+    ldx: int
+    """bytes from row to row."""
+    entries: Any
+    """int64 [batch, in_blocks]; a block in the upper half, its row in the lower half."""
+    kept: Any
+    """int64 [batch]; blocks of a row."""
+    starts: Any
+    """int64 [in_blocks]; units of a block size from x to a block's first row."""
+
+
 # Inputs of a block from which on its weights are read as they lie, output by output.
 LEAST_ACROSS = 8
 
@@ -31,70 +78,19 @@ LEAST_ACROSS = 8
 def sum_row(
     places: int, weights: int, num: int, in_size: int, ldw: int, begin: int, to: int, out_size: int
 ) -> None:
-    """Writes begin + the products of `num` listed blocks; the list of weights is used up.
+    """Writes begin + the products of `num` listed blocks.
 
     Places, weights: addresses of int64 [num], where the blocks of a row and of the weights lie.
     """
-    listed = carray(as_pointer(weights), (num,), np.int64)
-    c = 0
-    while c < out_size:
-        left, shift = out_size - c, 4 * c
-        if left >= 64:
-            row_64(places, weights, num, in_size, ldw, begin + shift, to + shift)
-            step = 64
-        elif left >= 32:
-            row_32(places, weights, num, in_size, ldw, begin + shift, to + shift)
-            step = 32
-        elif left >= 16:
-            row_16(places, weights, num, in_size, ldw, begin + shift, to + shift)
-            step = 16
-        elif left >= 8:
-            row_8(places, weights, num, in_size, ldw, begin + shift, to + shift)
-            step = 8
-        elif left >= 4:
-            row_4(places, weights, num, in_size, ldw, begin + shift, to + shift)
-            step = 4
-        else:
-            row_1(places, weights, num, in_size, ldw, begin + shift, to + shift)
-            step = 1
-        c += step
-        if c < out_size:
-            for q in range(num):
-                listed[q] += 4 * step
+    sum_blocks(places, weights, num, in_size, ldw, begin, to, out_size)
 
 
 @compiled
 def sum_row_across(
-    places: int,
-    weights: int,
-    lengths: int,
-    num: int,
-    ldc: int,
-    begin: int,
-    to: int,
-    out_size: int,
+    places: int, weights: int, lengths: int, num: int, ldc: int, begin: int, to: int, out_size: int
 ) -> None:
     """`sum_row` for weights that lie output by output, and runs of inputs of any lengths."""
-    listed = carray(as_pointer(weights), (num,), np.int64)
-    c = 0
-    while c < out_size:
-        left, at, y = out_size - c, begin + 4 * c, to + 4 * c
-        if left >= LANES:
-            across_16(places, weights, lengths, num, ldc, at, y)
-            step = LANES
-        elif left >= 8:
-            across_8(places, weights, lengths, num, ldc, at, y)
-            step = 8
-        elif left >= 4:
-            across_4(places, weights, lengths, num, ldc, at, y)
-            step = 4
-        else:
-            across_1(places, weights, lengths, num, ldc, at, y)
-            step = 1
-        c += step
-        if c < out_size:
-            for q in range(num):
-                listed[q] += 4 * step * ldc
+    sum_runs(places, weights, lengths, num, ldc, begin, to, out_size)
 
 
 @compiled
@@ -117,48 +113,31 @@ def list_runs(in_mask: int, in_blocks: int, in_size: int, together: bool, runs: 
 
 
 @compiled
-def multiply_row(
-    x: int,
-    w: int,
-    ldw: int,
-    ldc: int,
-    panel: int,
-    bias: int,
-    in_mask: int,
-    out_mask: int,
-    y: int,
-    in_blocks: int,
-    in_size: int,
-    out_blocks: int,
-    out_size: int,
-    activation: int,
-    clear: int,
-    first: int,
-    last: int,
-) -> None:
+def multiply_row(s: Layer, clear: int, first: int, last: int) -> None:
     """`forward` of the kernels for a single row: nothing is sorted, and one list is enough."""
     # First units, lengths, addresses of inputs and of weights.
-    runs = np.empty((4, in_blocks), np.int64)
-    at_lengths = np.int64(runs.ctypes.data) + 8 * in_blocks
-    at_places, at_weights = at_lengths + 8 * in_blocks, at_lengths + 16 * in_blocks
-    zeros = np.zeros(out_size if bias == 0 else 0, np.float32)
-    writes = carray(as_pointer(out_mask), (out_blocks,), np.uint8)
-    num = list_runs(in_mask, in_blocks, in_size, ldc != 1, runs)
+    runs = np.empty((4, s.in_blocks), np.int64)
+    at_lengths = np.int64(runs.ctypes.data) + 8 * s.in_blocks
+    at_places, at_weights = at_lengths + 8 * s.in_blocks, at_lengths + 16 * s.in_blocks
+    size, across = s.out_size, s.ldc != 1
+    zeros = np.zeros(size if s.bias == 0 else 0, np.float32)
+    writes = carray(as_pointer(s.out_mask), (s.out_blocks,), np.uint8)
+    num = list_runs(s.in_mask, s.in_blocks, s.in_size, across, runs)
     for q in range(num):
-        runs[2, q] = x + 4 * runs[0, q]
-    if clear != 0 and out_mask != 0:
-        zero_columns(y, 1, out_blocks * out_size, first * out_size, last * out_size)
+        runs[2, q] = s.x + 4 * runs[0, q]
+    if clear != 0 and s.out_mask != 0:
+        zero_columns(s.y, 1, s.out_blocks * size, first * size, last * size)
     for j in range(first, last):
-        if out_mask == 0 or writes[j]:
-            begin = np.int64(zeros.ctypes.data) if bias == 0 else bias + 4 * j * out_size
-            to = y + 4 * j * out_size
+        if s.out_mask == 0 or writes[j]:
+            begin = np.int64(zeros.ctypes.data) if s.bias == 0 else s.bias + 4 * j * size
+            to = s.y + 4 * j * size
             for q in range(num):
-                runs[3, q] = w + 4 * (j * panel + runs[0, q] * ldw)
-            if ldc != 1:
-                sum_row_across(at_places, at_weights, at_lengths, num, ldc, begin, to, out_size)
+                runs[3, q] = s.w + 4 * (j * s.panel + runs[0, q] * s.ldw)
+            if across:
+                sum_row_across(at_places, at_weights, at_lengths, num, s.ldc, begin, to, size)
             else:
-                sum_row(at_places, at_weights, num, in_size, ldw, begin, to, out_size)
-            activate(to, out_size, activation)
+                sum_row(at_places, at_weights, num, s.in_size, s.ldw, begin, to, size)
+            activate(to, size, s.activation)
     # Numba frees an array after its last use, and an address is none.
     runs[0, :1] = 0
 
@@ -170,50 +149,35 @@ def is_read_across(in_size: int, ldc: int) -> bool:
 
 
 @compiled
-def multiply_rows(
-    inputs: Any,
-    x: int,
-    ldx: int,
-    in_size: int,
-    entries: Any,
-    kept: Any,
-    starts: Any,
-    w: int,
-    ldw: int,
-    ldc: int,
-    panel: int,
-    bias: int,
-    rows: Any,
-    counts: Any,
-    y: int,
-    out_size: int,
-    activation: int,
-) -> None:
+def multiply_rows(s: Layer, listed: Inputs, rows: Any, counts: Any) -> None:
     """As `multiply_blocks` of the kernels, without sorting rows by the blocks they share."""
-    out_blocks, in_blocks = len(rows), len(starts)
+    in_blocks, in_size, out_size = s.in_blocks, s.in_size, s.out_size
     # Addresses of inputs and of weights, lengths.
     runs = np.empty((3, in_blocks), np.int64)
     at_places = np.int64(runs.ctypes.data)
     at_weights, at_lengths = at_places + 8 * in_blocks, at_places + 16 * in_blocks
-    zeros = np.zeros(out_size if bias == 0 else 0, np.float32)
-    across = is_read_across(in_size, ldc)
-    is_turned = ldc != 1 and not across
+    zeros = np.zeros(out_size if s.bias == 0 else 0, np.float32)
+    across = is_read_across(in_size, s.ldc)
+    is_turned = s.ldc != 1 and not across
     column = np.empty(in_blocks * in_size * out_size if is_turned else 0, np.float32)
-    at_column, row = np.int64(column.ctypes.data), out_size if is_turned else ldw
+    at_column, row = np.int64(column.ctypes.data), out_size if is_turned else s.ldw
     # The output block for which a block of weights was turned last.
     turned = np.full(in_blocks * is_turned, -1)
-    for j in range(out_blocks):
-        begin = np.int64(zeros.ctypes.data) if bias == 0 else bias + 4 * j * out_size
+    for j in range(s.out_blocks):
+        begin = np.int64(zeros.ctypes.data) if s.bias == 0 else s.bias + 4 * j * out_size
         for r in range(counts[j]):
             b, num = np.int64(rows[j, r]), 0
-            for q in range(kept[b]):
-                i = entries[b, q] >> 32
-                place = x + 4 * in_size * starts[i] + (entries[b, q] & LOWER_HALF) * ldx
-                weight = w + 4 * (j * panel + i * in_size * ldw)
+            for q in range(listed.kept[b]):
+                entry = listed.entries[b, q]
+                i = entry >> 32
+                place = (
+                    listed.x + 4 * in_size * listed.starts[i] + (entry & LOWER_HALF) * listed.ldx
+                )
+                weight = s.w + 4 * (j * s.panel + i * in_size * s.ldw)
                 if is_turned:
                     at, weight = weight, at_column + 4 * i * in_size * out_size
                     if turned[i] != j:
-                        transpose_floats(at, ldc, weight, out_size, out_size, in_size)
+                        transpose_floats(at, s.ldc, weight, out_size, out_size, in_size)
                         turned[i] = j
                 shift = 4 * runs[2, num - 1] if across and num > 0 else 0
                 if (
@@ -225,12 +189,12 @@ def multiply_rows(
                 else:
                     runs[0, num], runs[1, num], runs[2, num] = place, weight, in_size
                     num += 1
-            to = y + 4 * (b * out_blocks + j) * out_size
+            to = s.y + 4 * (b * s.out_blocks + j) * out_size
             if across:
-                sum_row_across(at_places, at_weights, at_lengths, num, ldc, begin, to, out_size)
+                sum_row_across(at_places, at_weights, at_lengths, num, s.ldc, begin, to, out_size)
             else:
                 sum_row(at_places, at_weights, num, in_size, row, begin, to, out_size)
-            activate(to, out_size, activation)
+            activate(to, out_size, s.activation)
     # Numba frees an array after its last use, and an address is none.
     column[:1] = 0
     runs[0, :1] = 0

@@ -1,11 +1,6 @@
 """Index lists of kept blocks: addresses of block masks -> lists of rows and blocks; packed inputs.
 
 Two numbers that are read together are kept together, in the halves of one int64.
-
-Addresses of listed rows: (pairs of a row and its place, first of them) -> tuples of addresses.
-
-A pair is int64, the row in its lower half, the place of its sums in the upper one. Distances
-between rows are in bytes.
 """
 
 from typing import Any
@@ -153,97 +148,31 @@ def mark_kept(mask: int, row: int, num_blocks: int, used: Any) -> int:
 
 
 @compiled
-def count_pairs(in_mask: int, out_mask: int, batch: int, in_blocks: int, out_blocks: int) -> int:
-    """Counts pairs of an input and an output block that a row keeps, over all rows.
+def count_kept(
+    in_mask: int, out_mask: int, batch: int, in_blocks: int, out_blocks: int
+) -> tuple[int, int, int, int]:
+    """Blocks that rows keep on either side, and pairs of them, of all rows; blocks ever kept.
 
     Arguments are the addresses of bool [batch, blocks], or 0 if all rows keep the one block.
-    Returns -1 if some block is kept in no row.
     """
     used_in = np.zeros(-(-in_blocks // 64), np.uint64)
     used_out = np.zeros(-(-out_blocks // 64), np.uint64)
-    pairs = 0
+    ins, outs, pairs, used = 0, 0, 0, 0
     for b in range(batch):
         kept_in = mark_kept(in_mask, b, in_blocks, used_in)
-        pairs += kept_in * mark_kept(out_mask, b, out_blocks, used_out)
-    used = 0
+        kept_out = mark_kept(out_mask, b, out_blocks, used_out)
+        ins += kept_in
+        outs += kept_out
+        pairs += kept_in * kept_out
     for word in used_in:
         used += count_bits(word)
     for word in used_out:
         used += count_bits(word)
-    return pairs if used == in_blocks + out_blocks else -1
+    return ins, outs, pairs, used
 
 
 @compiled
-def count_kept(
-    in_mask: int, out_mask: int, batch: int, in_blocks: int, out_blocks: int
-) -> tuple[int, int, int]:
-    """Blocks that rows keep on either side, and pairs of them, of all rows together."""
-    used = np.zeros(-(-max(in_blocks, out_blocks) // 64), np.uint64)
-    ins, outs, pairs = 0, 0, 0
-    for b in range(batch):
-        kept_in = mark_kept(in_mask, b, in_blocks, used)
-        kept_out = mark_kept(out_mask, b, out_blocks, used)
-        ins += kept_in
-        outs += kept_out
-        pairs += kept_in * kept_out
-    return ins, outs, pairs
-
-
-@inlined
-def two(pairs: Any, r: int, x: int, ldx: int) -> Any:
-    """Addresses of the inputs of two listed rows."""
-    return (x + (pairs[r] & LOWER_HALF) * ldx, x + (pairs[r + 1] & LOWER_HALF) * ldx)
-
-
-@inlined
-def two_sums(pairs: Any, r: int, y: int, ldy: int) -> Any:
-    """Addresses of the sums of two listed rows."""
-    return (y + (pairs[r] >> 32) * ldy, y + (pairs[r + 1] >> 32) * ldy)
-
-
-@inlined
-def four(pairs: Any, r: int, x: int, ldx: int) -> Any:
-    """Addresses of the inputs of four listed rows."""
-    a, b = two(pairs, r, x, ldx)
-    c, d = two(pairs, r + 2, x, ldx)
-    return (a, b, c, d)
-
-
-@inlined
-def four_sums(pairs: Any, r: int, y: int, ldy: int) -> Any:
-    """Addresses of the sums of four listed rows."""
-    a, b = two_sums(pairs, r, y, ldy)
-    c, d = two_sums(pairs, r + 2, y, ldy)
-    return (a, b, c, d)
-
-
-@inlined
-def six(pairs: Any, r: int, x: int, ldx: int) -> Any:
-    """Addresses of the inputs of six listed rows."""
-    a, b, c, d = four(pairs, r, x, ldx)
-    e, f = two(pairs, r + 4, x, ldx)
-    return (a, b, c, d, e, f)
-
-
-@inlined
-def six_sums(pairs: Any, r: int, y: int, ldy: int) -> Any:
-    """Addresses of the sums of six listed rows."""
-    a, b, c, d = four_sums(pairs, r, y, ldy)
-    e, f = two_sums(pairs, r + 4, y, ldy)
-    return (a, b, c, d, e, f)
-
-
-@inlined
-def eight(pairs: Any, r: int, x: int, ldx: int) -> Any:
-    """Addresses of the inputs of eight listed rows."""
-    a, b, c, d = four(pairs, r, x, ldx)
-    e, f, g, h = four(pairs, r + 4, x, ldx)
-    return (a, b, c, d, e, f, g, h)
-
-
-@inlined
-def eight_sums(pairs: Any, r: int, y: int, ldy: int) -> Any:
-    """Addresses of the sums of eight listed rows."""
-    a, b, c, d = four_sums(pairs, r, y, ldy)
-    e, f, g, h = four_sums(pairs, r + 4, y, ldy)
-    return (a, b, c, d, e, f, g, h)
+def count_pairs(in_mask: int, out_mask: int, batch: int, in_blocks: int, out_blocks: int) -> int:
+    """Counts pairs of blocks that a row keeps, over all rows; -1 if some block is in no row."""
+    _, _, pairs, used = count_kept(in_mask, out_mask, batch, in_blocks, out_blocks)
+    return pairs if used == in_blocks + out_blocks else -1

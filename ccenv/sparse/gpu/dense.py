@@ -12,8 +12,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from ccenv.sparse.gpu.kernels import dense as triton_dense
-from ccenv.sparse.gpu.launch import launch
-from ccenv.sparse.gpu.plan import OUTER_UNITS, cut_blocks, cut_outer, product_precision
+from ccenv.sparse.gpu.plan import OUTER_UNITS, cut_blocks, cut_outer, launch, product_precision
 from ccenv.sparse.gpu.products import blocks_of
 from ccenv.sparse.reference import zero_where_skipped
 

@@ -7,7 +7,6 @@ import torch
 from torch import Tensor
 
 from ccenv.sparse.gpu.kernels import gradients as triton_gradients
-from ccenv.sparse.gpu.launch import launch
 from ccenv.sparse.gpu.lists import LayerLists, MaskLists, list_pairs
 from ccenv.sparse.gpu.plan import (
     OUTER_UNITS,
@@ -15,6 +14,7 @@ from ccenv.sparse.gpu.plan import (
     choose_pair_tile,
     cut_inner,
     cut_outer,
+    launch,
     product_precision,
 )
 
@@ -48,14 +48,9 @@ def gradient_of_outputs(
     *,
     wants_bias: bool,
 ) -> tuple[Tensor, Tensor | None]:
-    """Gradients of pre-activations, written only where kept, and of the bias.
+    """Gradients of pre-activations, written only where kept, and of the bias, if it is wanted.
 
-    Args:
-        grad_y: [batch, out_features], rows without gaps.
-        y: the outputs.
-        outs: lists of the output side, None where all is kept.
-        activation: None, "tanh" or "relu".
-        wants_bias: whether the second result is needed.
+    Of grad_y and y, [batch, out_features] without gaps; `outs` is None where all is kept.
     """
     if activation is None and not wants_bias:
         return grad_y, None
@@ -89,11 +84,7 @@ def gradient_of_outputs(
 def gradient_of_weight(grad_z: Tensor, x: Tensor, weight: Tensor, lists: LayerLists) -> Tensor:
     """Gradient of the weights, laid out as they are; zero for pairs of blocks that no row keeps.
 
-    Args:
-        grad_z: gradients of pre-activations, [batch, out_features] without gaps.
-        x: [batch, in_features] without gaps.
-        weight: [out_features, in_features].
-        lists: of both sides.
+    Of gradients of pre-activations, [batch, out_features], and x, both without gaps.
     """
     grad_weight = torch.empty_like(weight)
     ins, outs = lists.ins, lists.outs

@@ -8,21 +8,8 @@ from torch.autograd.function import once_differentiable
 
 from ccenv.sparse.gpu.gradients import gradient_of_outputs, gradient_of_weight
 from ccenv.sparse.gpu.lists import LayerLists, list_layer
-from ccenv.sparse.gpu.plan import VECTOR_ROWS, cut_inner
+from ccenv.sparse.gpu.plan import VECTOR_ROWS
 from ccenv.sparse.gpu.products import blocks_of, multiply_listed, multiply_rows
-
-
-def list_both(
-    x: Tensor, weight: Tensor, in_mask: Tensor | None, out_mask: Tensor | None
-) -> LayerLists:
-    """Lists both masks of a layer, as its products in both directions read them."""
-    out_features, in_features = weight.shape
-    return list_layer(
-        in_mask,
-        out_mask,
-        cut_inner(in_features, blocks_of(in_mask), x.itemsize),
-        cut_inner(out_features, blocks_of(out_mask), x.itemsize),
-    )
 
 
 def multiply(
@@ -56,7 +43,7 @@ class TritonLinear(torch.autograd.Function):
         """Lists the masks, multiplies, and keeps what the gradients need."""
         with torch.cuda.device_of(x):
             is_small = x.shape[0] <= VECTOR_ROWS
-            lists = None if is_small else list_both(x, weight, in_mask, out_mask)
+            lists = None if is_small else list_layer(x, weight, in_mask, out_mask)
             y = multiply(x, weight, bias, in_mask, out_mask, activation, lists)
         ctx.save_for_backward(x, weight, in_mask, out_mask, y)
         ctx.lists, ctx.activation, ctx.has_bias = lists, activation, bias is not None
@@ -69,7 +56,7 @@ class TritonLinear(torch.autograd.Function):
         x, weight, in_mask, out_mask, y = ctx.saved_tensors
         need_x, need_weight, need_bias = ctx.needs_input_grad[:3]
         with torch.cuda.device_of(x):
-            lists = ctx.lists or list_both(x, weight, in_mask, out_mask)
+            lists = ctx.lists or list_layer(x, weight, in_mask, out_mask)
             grad_z, grad_bias = gradient_of_outputs(
                 grad_y.contiguous(),
                 y,

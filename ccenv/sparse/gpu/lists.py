@@ -7,8 +7,7 @@ import torch
 from torch import Tensor
 
 from ccenv.sparse.gpu.kernels import lists as triton_lists
-from ccenv.sparse.gpu.launch import launch
-from ccenv.sparse.gpu.plan import SORTED_BLOCKS, SORTED_ROWS, Cut, power_of_two
+from ccenv.sparse.gpu.plan import SORTED_BLOCKS, SORTED_ROWS, cut_inner, launch, power_of_two
 
 
 @dataclass(frozen=True)
@@ -34,13 +33,20 @@ class LayerLists:
 
 
 def list_layer(
-    in_mask: Tensor | None, out_mask: Tensor | None, in_cut: Cut, out_cut: Cut
+    x: Tensor, weight: Tensor, in_mask: Tensor | None, out_mask: Tensor | None
 ) -> LayerLists:
-    """Lists both masks: bool [batch, blocks] or None, and how their sides are cut to be summed."""
-    return LayerLists(
-        ins=None if in_mask is None else list_mask(in_mask, in_cut.merged, kept_order(out_mask)),
-        outs=None if out_mask is None else list_mask(out_mask, out_cut.merged, kept_order(in_mask)),
-    )
+    """Lists both masks of a layer, as its products in both directions read them."""
+    sides: list[MaskLists | None] = []
+    for width, mask, other in (
+        (weight.shape[1], in_mask, out_mask),
+        (weight.shape[0], out_mask, in_mask),
+    ):
+        if mask is None:
+            sides.append(None)
+        else:
+            merged = cut_inner(width, mask.shape[1], x.itemsize).merged
+            sides.append(list_mask(mask, merged, kept_order(other)))
+    return LayerLists(*sides)
 
 
 def list_mask(mask: Tensor, merged: int, order: Tensor | None) -> MaskLists:
@@ -114,14 +120,9 @@ def list_blocks(mask: Tensor) -> tuple[Tensor, Tensor]:
 def list_needed(
     ins: MaskLists, outs: MaskLists | None, merged: int, batch: int, rows: int
 ) -> tuple[Tensor, Tensor | None, Tensor]:
-    """Lists, for each tile of listed rows, the groups of input blocks that its rows need.
+    """Lists, for each tile of so many listed rows, the groups of input blocks that they need.
 
-    Args:
-        ins: of the input side.
-        outs: of the output side, None where every row is in every tile's block.
-        merged: input blocks of a group.
-        batch: number of rows.
-        rows: rows of a tile.
+    `outs` is None where every row is in every tile's block; `merged` blocks are a group.
 
     Returns:
         Groups, int32 [out_blocks * tiles, in_groups]; where they have several blocks, the bits of
@@ -153,17 +154,10 @@ def list_needed(
 def list_pairs(
     ins: MaskLists, outs: MaskLists, merged: int, first: int, num_blocks: int
 ) -> tuple[Tensor, Tensor]:
-    """Lists the rows that keep both blocks of a pair, for some output blocks.
-
-    Args:
-        ins: of the input side.
-        outs: of the output side.
-        merged: input blocks of a group.
-        first: the first output block.
-        num_blocks: how many output blocks.
+    """Lists the rows that keep both blocks of a pair, for `num_blocks` output blocks from `first`.
 
     Returns:
-        int32 [num_blocks, in_blocks, batch] and int32 [num_blocks, in_blocks].
+        int32 [num_blocks, in_blocks, batch] and how many, int32 [num_blocks, in_blocks].
     """
     in_blocks, batch = ins.rows.shape
     rows = torch.empty(num_blocks, in_blocks, batch, dtype=torch.int32, device=ins.rows.device)

@@ -1,4 +1,4 @@
-"""Tiles of the GPU kernels, in plain Python: (widths, blocks, batch, dtype) -> how work is cut.
+"""Tiles of the GPU kernels: (widths, blocks, batch, dtype) -> how work is cut; and their start.
 
 Nothing here looks at a mask or at a clock: the same shapes are always cut in the same way.
 """
@@ -6,6 +6,7 @@ Nothing here looks at a mask or at a clock: the same shapes are always cut in th
 import functools
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -188,3 +189,22 @@ def product_precision(dtype: torch.dtype) -> str:
     else:
         is_fast = matmul.allow_tf32
     return "tf32" if is_fast and dtype == torch.float32 else "ieee"
+
+
+def launch(
+    kernel: Any, programs: int, *args: Any, warps: int = 4, stages: int = 1, **constants: Any
+) -> None:
+    """Starts `programs` programs of a kernel; returns before they have run.
+
+    Args:
+        kernel: a function under `triton.jit`.
+        programs: how many.
+        args: tensors, numbers and Nones that the kernel takes.
+        warps: groups of 32 threads of a program.
+        stages: steps of a loop whose loads are under way at once.
+        constants: numbers the kernel is compiled for.
+    """
+    # Fused multiply-adds are named because Triton is about to change its default.
+    kernel[(programs,)](
+        *args, num_warps=warps, num_stages=stages, enable_fp_fusion=True, **constants
+    )

@@ -11,7 +11,6 @@ from torch import Tensor
 
 from ccenv.sparse.gpu.kernels import tiles as triton_tiles
 from ccenv.sparse.gpu.kernels import vectors as triton_vectors
-from ccenv.sparse.gpu.launch import launch
 from ccenv.sparse.gpu.lists import LayerLists, list_blocks, list_needed
 from ccenv.sparse.gpu.plan import (
     OUTER_UNITS,
@@ -20,6 +19,7 @@ from ccenv.sparse.gpu.plan import (
     choose_tile,
     cut_inner,
     cut_outer,
+    launch,
     power_of_two,
     product_precision,
 )
@@ -40,13 +40,7 @@ def multiply_rows(
 ) -> Tensor:
     """Product of few rows, each with the weights of its own pairs of blocks.
 
-    Args:
-        x: [batch, in_features], rows without gaps.
-        weight: [out_features, in_features], any strides.
-        bias: [out_features] without gaps, or None.
-        in_mask: bool [batch, in_blocks] or None.
-        out_mask: bool [batch, out_blocks] or None.
-        activation: None, "tanh" or "relu".
+    Arguments as `block_sparse_linear`; rows of x and the bias lie without gaps.
     """
     batch, (out_features, in_features) = x.shape[0], weight.shape
     # Without a mask the blocks are those that the sum takes at once.

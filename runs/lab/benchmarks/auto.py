@@ -26,8 +26,8 @@ from ccenv.runs.speed.masks import draw_pool, make_layer, plain_layers
 from ccenv.runs.tables.sweep_table import formatted
 from ccenv.sparse import routes
 from ccenv.sparse.cpu.buffers import keep_panels
-from ccenv.sparse.few_rows import dense_linear
 from ccenv.sparse.linear import block_sparse_linear
+from ccenv.sparse.masked_dense import masked_dense_linear
 from ccenv.sparse.operands import Sizes
 from ccenv.sparse.routes import kept_pairs, most_pairs
 
@@ -166,7 +166,7 @@ def passes_of(cell: Cell, pool: Sequence[Masks]) -> dict[str, Pass]:
         return block_sparse_linear(x, layer.weight, layer.bias, *next(turns), backend=backend)
 
     def masked_dense() -> Tensor:
-        return dense_linear(x, layer.weight, layer.bias, *next(turns), is_training=training)
+        return masked_dense_linear(x, layer.weight, layer.bias, *next(turns), is_training=training)
 
     def as_pass(product: Callable[[], Tensor], model: nn.Module) -> Pass:
         if not training:

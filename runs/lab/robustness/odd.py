@@ -10,50 +10,12 @@ TEXTS = ["x", "true", "é", "\ud800", "\x00", "a" * 300, "../x", "%s%n", "{x}", 
 NAMES = ["math:pi", "os:getcwd", "torch:nn", "builtins:int", ":", "x:", "nowhere:x", "ccenv:make"]
 ODD_WORDS = [*NOTHING, *NUMBERS, *NESTED, *NO_VALUES, *TEXTS, *NAMES]
 """Values as they are typed."""
-ODD_VALUES: list[Any] = [
-    None,
-    True,
-    -1,
-    0,
-    1,
-    2,
-    3,
-    0.5,
-    -0.5,
-    1e308,
-    float("nan"),
-    float("inf"),
-    9**30,
-    2**63,
-    "",
-    "x",
-    "é",
-    "\x00",
-    "math:pi",
-    "nowhere:x",
-    ":",
-    b"x",
-    1j,
-    object(),
-    [],
-    [1],
-    [[1]],
-    (4, 4),
-    (0, 0),
-    (-1, 4),
-    (4, 4.0),
-    ("a",),
-    {},
-    {1: 2},
-    {"a": 1},
-    {1},
-    (4,),
-    (8, 8, 8),
-    [0.5],
-    {"cost_weight": 0.1},
-    {"depth": 8},
-    {"units": (2, 2)},
-]
+SCALARS: list[Any] = [None, True, -1, 0, 1, 2, 3, 0.5, -0.5, 1e308, 9**30, 2**63, 1j]
+STRANGE: list[Any] = [float("nan"), float("inf"), object(), b"x", {1}, {1: 2}, [[1]], ("a",)]
+STRINGS = ["", "x", "é", "\x00", "math:pi", "nowhere:x", ":"]
+LISTS: list[Any] = [[], [1], [0.5], (4, 4), (0, 0), (-1, 4), (4, 4.0), (4,), (8, 8, 8)]
+SETTINGS: list[Any] = [{}, {"a": 1}, {"cost_weight": 0.1}, {"depth": 8}, {"units": (2, 2)}]
+ODD_VALUES = [*SCALARS, *STRANGE, *STRINGS, *LISTS, *SETTINGS]
 """Values as a program gives them."""
 
 

@@ -1,10 +1,11 @@
 """Draws the dense front and conditional rows: test error over MACs, memory and measured time."""
 
+import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from ccenv.runs.report.families import OTHERS, Style
-from ccenv.runs.stats.cost_points import RIVALS, Point
+from ccenv.runs.stats.cost_points import RIVALS, Point, in_kilobytes
 from ccenv.runs.stats.dense_comparison import Contest, undominated
 from ccenv.runs.tables.drawing import (
     INK,
@@ -44,30 +45,21 @@ def dense_figures(
         figures.append(dense_figure(contest, lambda point: point.macs, title, name, note, styles))
         if contest.measure.name and any(point.memory for point in contest.dense):
             title, name = "kB of network and policy", f"equal-memory{part}{suffix}"
-            figures.append(dense_figure(contest, kilobytes, title, name, note, styles))
+            figures.append(dense_figure(contest, in_kilobytes, title, name, note, styles))
         timed = [n for n in contest.batches if any(point.time(n) for point in contest.dense)]
         for images in timed:
             noun = judged.split()[-1]
             many = f"one {noun}" if images == 1 else f"{images} {noun}s"
             title = f"milliseconds of a pass of {many}, policy included"
             name = f"equal-time-{images}{part}{suffix}"
-            figures.append(dense_figure(contest, time_of(images), title, name, note, styles))
+            place = functools.partial(Point.time, images=images)
+            figures.append(dense_figure(contest, place, title, name, note, styles))
     return figures
 
 
-def on_axis(place: Place) -> Place:
-    """Only places of rows that compute something: no MACs have no place on a logarithmic axis."""
-    return lambda point: place(point) if point.macs else None
-
-
-def kilobytes(point: Point) -> float | None:
-    """Places points by their memory, in kB."""
-    return None if point.memory is None else point.memory / 1000
-
-
-def time_of(images: int) -> Place:
-    """Places points by their measured time."""
-    return lambda point: point.time(images)
+def on_axis(place: Place, point: Point) -> float | None:
+    """Only places of rows that compute something."""
+    return place(point) if point.macs else None
 
 
 def dense_figure(
@@ -79,7 +71,16 @@ def dense_figure(
     styles: Mapping[str, Style],
 ) -> Drawn:
     """One figure: the dense line, and a colour for each agent."""
-    place, measure, factor = on_axis(place), contest.measure, contest.measure.factor
+    # No MACs have no place on a logarithmic axis.
+    place = functools.partial(on_axis, place)
+    caption = " ".join(part for part in (f"{contest.dataset}.", CHOICE, note) if part)
+    draw = functools.partial(drawn_contest, contest, place, title, styles)
+    return Drawn(draw, name, caption, words(contest, place, title))
+
+
+def drawn_contest(contest: Contest, place: Place, title: str, styles: Mapping[str, Style]) -> Any:
+    """The figure itself."""
+    measure, factor = contest.measure, contest.measure.factor
     placed = [point for point in contest.conditional if place(point) is not None]
     agents = list(dict.fromkeys(point.agent for point in placed))
     lines = {label: line for label, line in dense_lines(contest, place).items() if line[0]}
@@ -112,8 +113,7 @@ def dense_figure(
     for axis in (axes.xaxis, axes.yaxis):
         plain_logarithms(axis)
     legend_below(figure, handles, names)
-    caption = " ".join(part for part in (f"{contest.dataset}.", CHOICE, note) if part)
-    return Drawn(figure, name, caption, words(contest, place, title))
+    return figure
 
 
 def style_of(styles: Mapping[str, Style], agent: str) -> Style:

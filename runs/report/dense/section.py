@@ -9,7 +9,7 @@ from ccenv.runs.engine.jobs import Comparison
 from ccenv.runs.engine.study import Part, Section
 from ccenv.runs.report.dense.figures import dense_figures
 from ccenv.runs.report.families import make_families
-from ccenv.runs.stats.cost_points import Point, Times, borrowed, times_in
+from ccenv.runs.stats.cost_points import Point, Times, borrowed, in_kilobytes, times_in
 from ccenv.runs.stats.dense_comparison import (
     Contest,
     EqualError,
@@ -81,11 +81,7 @@ def equal_macs_table(contest: Contest, part: str, note: str) -> Table:
     if measure.name:
         columns |= {"kB": "right ,.0f"}
         note = f"kB: network and policy. {note}"
-        found = [one.point.memory for one in pairs]
-        lines = [
-            [*line, None if memory is None else memory / 1000]
-            for line, memory in zip(lines, found, strict=True)
-        ]
+        lines = [[*line, in_kilobytes(one.point)] for line, one in zip(lines, pairs, strict=True)]
     title = f"At equal total MACs, {contest.dataset}"
     return Table(f"at-equal-macs{part}", title, columns, lines, f"{MACS_NOTE} {note}".strip())
 

@@ -1,5 +1,6 @@
 """Systems beside each other: the runs of `systems` -> a table and a figure of each place."""
 
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -256,16 +257,25 @@ def table_of(place: str, lines: Sequence[Line]) -> Table:
 
 def figure_of(place: str, lines: Sequence[Line]) -> Drawn:
     """Error over total cost, a line a system."""
+    words = [
+        f"{line.name}: "
+        + ", ".join(f"{np.mean(errors):.1%} at {cost:.2f}" for cost, errors in line.points)
+        for line in lines
+    ]
+    caption = f"{TITLES[place]}: error over total cost."
+    return Drawn(functools.partial(drawn_lines, place, lines), place, caption, "; ".join(words))
+
+
+def drawn_lines(place: str, lines: Sequence[Line]) -> Any:
+    """The figure itself."""
     names = [line.name for line in lines]
     figure = new_figure(2.6 + legend_height(names))
     axes = figure.subplots()
-    drawn, words = [], []
+    drawn = []
     for index, line in enumerate(lines):
-        points = [(cost, float(np.mean(errors))) for cost, errors in line.points]
-        costs, means = zip(*points, strict=True)
-        drawn += axes.plot(costs, [100 * mean for mean in means], **look(index), ms=3, lw=1)
-        places = ", ".join(f"{mean:.1%} at {cost:.2f}" for cost, mean in points)
-        words.append(f"{line.name}: {places}")
+        costs = [cost for cost, _ in line.points]
+        means = [100 * float(np.mean(errors)) for _, errors in line.points]
+        drawn += axes.plot(costs, means, **look(index), ms=3, lw=1)
     axes.set(xscale="log", yscale="log", xlabel="total cost", ylabel="test error %")
     ticks = reference_costs(place, lines)
     axes.set_xticks(ticks, [f"{tick:.2f}" for tick in ticks])
@@ -274,5 +284,4 @@ def figure_of(place: str, lines: Sequence[Line]) -> Drawn:
     percents = [tick for tick in (1, 2, 3, 5, 7, 10, 15, 20, 30, 50) if low <= tick <= high]
     axes.set_yticks(percents, [str(tick) for tick in percents])
     legend_below(figure, drawn, names)
-    caption = f"{TITLES[place]}: error over total cost."
-    return Drawn(figure, place, caption, "; ".join(words))
+    return figure

@@ -13,7 +13,7 @@ import ccenv
 from ccenv.base.registry import resolve
 from ccenv.data import Split
 from ccenv.envs.infos import step_info
-from ccenv.mask_table import build, shipped_table, small
+from ccenv.mask_table import build, small
 from ccenv.networks.core.exit_state import Exit
 from ccenv.networks.vision.residual import ResidualUnit
 from ccenv.rewards import REWARDS, StatefulReward, correct, log_likelihood
@@ -168,31 +168,3 @@ def test_shipped_tables_are_played_and_judge_without_torch():
     done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == "[]"
-
-
-@pytest.mark.slow
-def test_a_thousand_steps_of_the_shipped_table_are_the_networks():
-    settings = {"dataset": "cifar10", "network": "resnet", "split": "validation"}
-    try:
-        simulator = Simulator(ROWS, weights="shipped", network_kwargs={"depth": 20}, **settings)
-    except FileNotFoundError as error:
-        pytest.skip(str(error))  # CIFAR-10 comes with no package.
-    env = gym.make_vec(NAME, num_envs=ROWS, by_gate=True)
-    table, generator = shipped_table("resnet20", "validation"), np.random.default_rng(0)
-    simulator.seed(0)
-    unsure = 0
-    for _ in range(1000 // ROWS):
-        images = generator.integers(table.header.num_images, size=ROWS)
-        env.reset(seed=0, options={"indices": images})
-        simulator.begin(torch.from_numpy(images))
-        for mask in generator.random((9, ROWS, 1)) < generator.random():
-            step = simulator.step(torch.from_numpy(mask))
-            _, reward, _, _, info = env.step(mask)
-            for name in ("mask", "layer_cost", "compute_cost", "macs"):
-                assert np.array_equal(info[name], step_info(step, 1, 0)[name]), name
-        # Among other images and masks logits differ by rounding: two classes may change places.
-        two = step.outcome.logits.topk(2).values
-        is_sure = (two[:, 0] - two[:, 1] > 1e-4).numpy()
-        assert np.array_equal(reward[is_sure], step.reward.numpy()[is_sure])
-        unsure += (~is_sure).sum()
-    assert unsure < 5

@@ -3,12 +3,10 @@
 import re
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 
 import ccenv
-from ccenv.data import load_split
 from ccenv.data.toy import PROBE_SETTINGS
 
 envs = pytest.importorskip("torchrl.envs", reason='needs pip install "ccenv[torchrl]"')
@@ -40,28 +38,6 @@ def test_torchrls_own_checker_passes_and_every_step_is_the_vector_environments()
         if ended.all():
             assert torch.equal(after["correct"][:, 0], torch.from_numpy(info["correct"]))
             assert torch.equal(after["observation"], torch.from_numpy(info["final_obs"]))
-
-
-def test_on_a_whole_test_set_answers_costs_and_rewards_are_the_vector_environments():
-    settings = {"dataset": "digits", "split": "test", "num_blocks": (4, 4), "block_size": 4}
-    rows = len(load_split("digits", "test"))
-    env = BlockSelectionEnv(rows, weights="cotrain", seed=0, **settings)
-    vector = ccenv.BlockSelectionVectorEnv(rows, weights="cotrain", **settings)
-    generator = torch.Generator().manual_seed(0)
-    vector.reset(seed=0, options={"indices": np.arange(rows)})
-    vector.simulator.network.load_state_dict(env.simulator.network.state_dict())
-    now = env.reset(indices=torch.arange(rows))
-    for _ in range(2):
-        mask = torch.rand(env.action_spec.shape, generator=generator) < 0.5
-        after = env.step(now.set("action", mask))["next"]
-        _, reward, _, _, info = vector.step(mask.numpy())
-        now = after
-        assert torch.equal(after["reward"][:, 0], torch.from_numpy(reward))
-        assert torch.equal(after["compute_cost"][:, 0], torch.from_numpy(info["compute_cost"]))
-    assert torch.equal(after["observation"], torch.from_numpy(info["final_obs"]))
-    right = after["correct"][:, 0]
-    assert torch.equal(right, torch.from_numpy(info["correct"]))
-    assert 0 < right.float().mean() < 1
 
 
 def test_what_is_no_mask_and_what_resets_some_rows_is_refused():

@@ -76,18 +76,16 @@ class TwiceMLP(GatedMLP):
         return 2 * super().gated_layer(index, x, in_mask, out_mask, backend)
 
 
-@settings(max_examples=40)
-@given(st.integers(1, 5), st.integers(1, 4), st.floats(0.0, 1.0), st.integers(0, 99), st.data())
-def test_masks_of_one_image_give_what_each_gives_alone(images, group, share, seed, data):
-    kind = data.draw(st.sampled_from([GatedMLP, TwiceMLP]))
-    backend = data.draw(st.sampled_from(["auto", "cpu", "reference"]))
-    network = build_network(kind, seed, in_features=6, num_classes=4, **UNEVEN)
+@settings(max_examples=10)
+@given(st.integers(1, 5), st.integers(1, 4), st.floats(0.0, 1.0), st.integers(0, 99))
+def test_masks_of_one_image_give_what_each_gives_alone(images, group, share, seed):
+    network = build_network(TwiceMLP, seed, in_features=6, num_classes=4, **UNEVEN)
     x = torch.randn(images, 6, generator=stream(seed, "images"))
     masks = masks_of(network, images * group, share, seed)
     found = []
     for rows in (x, x.repeat_interleave(group, 0)):
         network.zero_grad()
-        logits = forward(network, rows, masks, backend)
+        logits = forward(network, rows, masks)
         logits.square().sum().backward()
         found.append([logits.detach(), *(p.grad.clone() for p in network.parameters())])
     for shared, alone in zip(*found, strict=True):

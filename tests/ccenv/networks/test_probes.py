@@ -1,31 +1,32 @@
 """The probes of blocks, units and exits: their optima by enumeration of all masks."""
 
+import functools
 import itertools
 
 import pytest
 import torch
 
-from ccenv.base.registry import resolve
 from ccenv.data import load_split
-from ccenv.data.toy import (
-    NUM_DOMAINS,
-    probe_exit_masks,
-    probe_images,
-    probe_optimal_masks,
-    probe_unit_masks,
-)
-from ccenv.mdp.dynamics import initial, transition
-from ccenv.networks.core.arguments import build_network
-from ccenv.networks.probe import probe_network
-from ccenv.networks.registry import NETWORKS
-from ccenv.rewards import make_reward
+from ccenv.data.toy import probe_exit_masks, probe_optimal_masks, probe_unit_masks
+from ccenv.networks.probe import probe_exit, probe_network, probe_residual
 
-OPTIMA = {"probe-residual": probe_unit_masks, "probe-exit": probe_exit_masks}
+PROBES = {
+    "one layer": (
+        functools.partial(probe_network, num_blocks=(4,)),
+        functools.partial(probe_optimal_masks, num_layers=1),
+    ),
+    "two layers": (probe_network, functools.partial(probe_optimal_masks, num_layers=2)),
+    "units": (probe_residual, probe_unit_masks),
+    "exits": (probe_exit, probe_exit_masks),
+}
+every_probe = pytest.mark.parametrize("name", PROBES)
 
 
-def probe_of(name):
-    builder = resolve(name, NETWORKS, "network")
-    return build_network(builder, 0, input_shape=(1, 1, 8), num_classes=3).requires_grad_(False)
+def probe_of(name, split, count):
+    """The network, images, labels, and the best mask of each."""
+    build, optima = PROBES[name]
+    images, labels = load_split("probe", split).batch(torch.arange(count))
+    return build().requires_grad_(False), images, labels, optima(images)
 
 
 def tried(network, images, masks):
@@ -37,90 +38,43 @@ def tried(network, images, masks):
     return network.logits(hidden).argmax(dim=1), spent / network.dense_macs
 
 
-@pytest.mark.parametrize("name", OPTIMA)
-@pytest.mark.parametrize("cost_weight", [0.1, 0.5, 0.9])
-def test_the_known_masks_are_the_best_of_all_and_no_others_are_as_good(name, cost_weight):
-    network, split = probe_of(name), load_split("probe", "test")
-    images, labels = split.batch(torch.arange(64))
-    known = OPTIMA[name](images)
-    answers, cost = tried(network, images, known)
+@every_probe
+def test_the_known_masks_are_the_best_of_all_and_no_others_are_as_good(name):
+    network, images, labels, known = probe_of(name, "test", 32)
+    answers, best_cost = tried(network, images, known)
     assert torch.equal(answers, labels)
-    best = 1 - cost_weight * cost
-    for bits in itertools.product([False, True], repeat=len(network.gates)):
-        masks = [torch.full((len(images), 1), bit) for bit in bits]
+    blocks = list(network.num_blocks)
+    for bits in itertools.product([False, True], repeat=sum(blocks)):
+        masks = torch.tensor(bits).expand(len(images), -1).split(blocks, dim=1)
         answers, cost = tried(network, images, masks)
-        reward = (answers == labels).float() - cost_weight * cost
-        assert (reward <= best + 1e-6).all()
         # As good are those that are the same up to where they stop.
         hidden, same = network.start(images), torch.ones(len(images), dtype=torch.bool)
         for gate, mask in enumerate(masks):
             executed = network.executed(gate, hidden, mask)
             hidden = network.step(gate, hidden, mask)
-            same &= (executed == known[gate])[:, 0]
-        assert torch.equal(reward > best - 1e-6, same)
+            same &= (executed == known[gate]).all(dim=1)
+        for cost_weight in (0.1, 0.5, 0.9):
+            gain = (answers == labels).float() - 1 - cost_weight * (cost - best_cost)
+            assert torch.equal(gain > -1e-6, same)
 
 
-@pytest.mark.parametrize("name", OPTIMA)
-def test_the_best_mask_depends_on_the_image_and_all_of_them_answer_right_with_everything(name):
-    network, split = probe_of(name), load_split("probe", "train")
-    images, labels = split.batch(torch.arange(len(split)))
-    codes = torch.cat(OPTIMA[name](images), dim=1)
-    assert len(codes.unique(dim=0)) == 4
-    everything = [torch.ones(len(images), 1, dtype=torch.bool)] * len(network.gates)
+@every_probe
+def test_the_best_mask_depends_on_the_image_and_with_everything_all_answers_are_right(name):
+    network, images, labels, known = probe_of(name, "train", 200)
+    assert len(torch.cat(known, dim=1).unique(dim=0)) == 4
+    everything = [torch.ones_like(mask) for mask in known]
     answers, cost = tried(network, images, everything)
     assert torch.equal(answers, labels)
     assert (cost == 1).all()
-
-
-@pytest.mark.parametrize("name", OPTIMA)
-def test_what_is_to_be_seen_before_the_first_gate_tells_the_best_mask(name):
-    network, split = probe_of(name), load_split("probe", "test")
-    images, _ = split.batch(torch.arange(64))
     look = network.look(0, network.start(images))
-    seen = look[:, -10:-2]
+    seen = look if name.endswith(("layer", "layers")) else look[:, -10:-2]
     assert torch.equal(seen, images.flatten(1))
 
 
-@pytest.mark.parametrize("name", OPTIMA)
-def test_other_data_is_refused(name):
-    builder = resolve(name, NETWORKS, "network")
+@pytest.mark.parametrize("build", [probe_exit, probe_residual])
+def test_other_data_is_refused(build):
     with pytest.raises(ValueError, match="expected dataset='probe' with inputs"):
-        builder(input_shape=(1, 8, 8), num_classes=10)
-
-
-def all_masks(num_blocks):
-    return torch.tensor(list(itertools.product([False, True], repeat=num_blocks)))
-
-
-@pytest.mark.parametrize("num_layers", [1, 2])
-def test_the_probes_masks_are_the_only_best_ones_of_all(num_layers):
-    network = probe_network(num_blocks=(NUM_DOMAINS,) * num_layers).requires_grad_(False)
-    reward = make_reward("accuracy_minus_cost", {"cost_weight": 0.5})
-    images, labels = probe_images(40, seed=1)
-    optimal = torch.cat(probe_optimal_masks(images, num_layers), dim=1)
-    assert len({tuple(row) for row in optimal.tolist()}) == NUM_DOMAINS
-    choices = all_masks(NUM_DOMAINS * num_layers)
-    for image, label, best in zip(images, labels, optimal, strict=True):
-        images_, labels_ = image.expand(len(choices), *image.shape), label.expand(len(choices))
-        state = initial(network, images_, labels_)
-        returns = torch.zeros(len(choices))
-        for mask in choices.split(NUM_DOMAINS, dim=1):
-            state, outcome = transition(network, state, mask)
-            returns += sum(reward(outcome).values())
-        assert choices[returns.argmax()].equal(best)
-        assert (returns >= returns.max() - 1e-6).sum() == 1
-
-
-def test_one_wrong_block_makes_the_probes_answer_wrong():
-    network = probe_network().requires_grad_(False)
-    images, labels = probe_images(200, seed=1)
-    optimal = probe_optimal_masks(images, 2)
-    assert (network(images, optimal).argmax(dim=1) == labels).all()
-    for layer in range(2):
-        for shift in range(1, NUM_DOMAINS):
-            wrong = list(optimal)
-            wrong[layer] = optimal[layer].roll(shift, dims=1)
-            assert (network(images, wrong).argmax(dim=1) != labels).all()
+        build(input_shape=(1, 8, 8), num_classes=10)
 
 
 @pytest.mark.parametrize(

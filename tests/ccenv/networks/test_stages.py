@@ -231,3 +231,14 @@ def test_what_cannot_be_gated_is_refused(build, message):
 
 def after(module):
     return BlockConv2d(8, 12, 3, 4, after=module).measure(torch.zeros(1, 8, 9, 9))
+
+
+def test_a_stage_reads_and_is_billed_what_the_one_before_has_kept():
+    network = linear_after_maps().eval()
+    masks = [torch.tensor([bits]) for bits in ([True, False], [True, False, False], [True, True])]
+    hidden, bill = network.start(torch.rand(1, 1, 6, 6)), []
+    for gate, mask in enumerate(masks):
+        bill.append(int(network.macs(gate, hidden, mask)))
+        hidden = network.step(gate, hidden, mask)
+    # 2 of 4 maps of 36 pixels; 5 of 15 units; 8 units, which the head reads whole.
+    assert bill == [9 * 36 * 2, 72 * 5, 5 * 8 + 8 * 3]

@@ -215,7 +215,7 @@ def verdicts(seed, updates):
 
 
 def test_where_surprises_are_rare_entropy_beats_chance_at_the_same_rate():
-    by_entropy, by_chance, never, always = verdicts(0, 70)
+    by_entropy, by_chance, never, always = verdicts(0, 45)
     assert always < by_entropy < by_chance < never
     assert never - by_entropy > 1.5 * (never - by_chance)
 

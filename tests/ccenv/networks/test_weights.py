@@ -80,11 +80,14 @@ class Wider(GatedMLP):
     """A class of the user's, with the same parameters."""
 
 
-def staged(activation):
+class OwnHead(nn.Linear):
+    """A part of the user's."""
+
+
+def staged(activation, head=nn.Linear):
     """A network of ccenv's parts, whose class and weights do not tell its activation."""
     stage = BlockLinear(64, 4, 4, activation)
-    parts = GatedSequential(nn.Flatten(), [stage], nn.Linear(16, 10), torch.zeros(1, 1, 8, 8))
-    return parts.eval()
+    return GatedSequential(nn.Flatten(), [stage], head(16, 10), torch.zeros(1, 1, 8, 8)).eval()
 
 
 def test_of_ccenvs_classes_the_version_counts_and_of_a_users_the_text(digits, monkeypatch):
@@ -96,15 +99,16 @@ def test_of_ccenvs_classes_the_version_counts_and_of_a_users_the_text(digits, mo
                 (staged, {"activation": "relu"}),
                 (staged, {"activation": "tanh"}),
                 (Wider, SIZES),
+                (staged, {"activation": "relu", "head": OwnHead}),
             )
         ]
 
     before = prints()
-    assert len(set(before)) == 4
+    assert len(set(before)) == 5
     text = inspect.getsource
     monkeypatch.setattr(inspect, "getsource", lambda code: text(code) + "# written anew")
     anew = prints()
-    assert [a == b for a, b in zip(before, anew, strict=True)] == [True, True, True, False]
+    assert [a == b for a, b in zip(before, anew, strict=True)] == [True] * 3 + [False] * 2
     monkeypatch.setattr(weights, "LEARNED_BY", weights.LEARNED_BY + 1)
     assert not set(prints()) & {*before, *anew}
 
@@ -151,18 +155,18 @@ def learn_and_count(barrier, queue):
     queue.put((len(trained), float(network.layers[0].weight.sum()), printed))
 
 
-def test_two_processes_that_ask_at_once_learn_once_and_by_the_same_name(cache, digits):
+def test_two_processes_that_ask_at_once_learn_once_and_by_the_same_name(cache, monkeypatch):
+    # Counted in this process too; what counts is put back afterwards.
+    monkeypatch.setattr(weights, "pretrain", weights.pretrain)
     context = multiprocessing.get_context("spawn")
     barrier, queue = context.Barrier(2), context.Queue()
-    processes = [context.Process(target=learn_and_count, args=(barrier, queue)) for _ in range(2)]
-    for process in processes:
-        process.start()
-    results = [queue.get(timeout=100) for _ in processes]
-    for process in processes:
-        process.join()
+    other = context.Process(target=learn_and_count, args=(barrier, queue))
+    other.start()
+    learn_and_count(barrier, queue)
+    results = [queue.get(timeout=100) for _ in range(2)]
+    other.join()
     assert sorted(trained for trained, *_ in results) == [0, 1]
     assert results[0][1:] == results[1][1:]
-    assert results[0][2] == fingerprint(small_network(), digits, QUICK)
     assert len(list(cache.glob("*.safetensors"))) == 1
 
 
@@ -228,32 +232,6 @@ def test_co_training_lowers_the_loss():
     assert sum(losses[-10:]) < 0.8 * sum(losses[:10])
 
 
-def test_a_seed_restores_weights_optimiser_and_data_order():
-    simulator, losses = cotrain(0, 5, weights_kwargs={"schedule_updates": 50})
-    simulator.seed(0)
-    assert simulator.network_version == 0
-    generator = stream(0, "test masks")
-    again = []
-    for _ in range(5):
-        walk(simulator, generator)
-        again.append(simulator.update_network()["network_loss"])
-    assert again == losses
-    assert cotrain(1, 5)[1] != losses
-
-
-def test_the_network_changes_only_in_update_network():
-    simulator, _ = cotrain(0, 1)
-    before = [p.clone() for p in simulator.network.parameters()]
-    walk(simulator, stream(1, "test masks"))
-    walk(simulator, stream(2, "test masks"))
-    assert all(map(torch.equal, before, simulator.network.parameters()))
-    assert simulator.network_version == 1
-    simulator.update_network()
-    assert simulator.network_version == 3
-    assert not any(map(torch.equal, before, simulator.network.parameters()))
-    assert simulator.update_network() == {}
-
-
 def test_an_episode_that_did_not_end_teaches_nothing():
     simulator, _ = cotrain(0, 1)
     simulator.begin()
@@ -286,16 +264,6 @@ def test_the_rate_falls_to_zero_and_stays_there():
         rates.append(trainer.optimizer.param_groups[0]["lr"])
         trainer.update(images, labels, [torch.ones(8, 4, dtype=torch.bool)])
     assert rates == pytest.approx([2e-3, 1.5e-3, 0.5e-3, 0, 0, 0], abs=1e-12)
-
-
-def test_frozen_networks_ignore_update_network():
-    simulator = Simulator(
-        4, dataset="probe", network="probe", num_blocks=(4, 4), block_size=2, activation="relu"
-    )
-    simulator.seed(0)
-    walk(simulator, stream(0, "test masks"))
-    assert simulator.update_network() == {}
-    assert not any(p.requires_grad for p in simulator.network.parameters())
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from ccenv.base.masks import full_mask, random_mask
 from ccenv.base.seeding import stream
 from ccenv.simulator.evaluate import evaluate, evaluate_context
 from ccenv.simulator.resume import restore_simulator, simulator_state
-from ccenv.simulator.rollout import collect_rollout
+from ccenv.simulator.rollout import collect_rollout, walk
 from ccenv.simulator.settings import make_simulator
 from ccenv.simulator.simulator import EXTENSIONS, Simulator
 
@@ -121,10 +121,15 @@ def test_agents_learn_are_judged_and_resume_in_each_combination(settings):
     agent.learn(32)
     verdict = evaluate(whole, agent, split="validation")
     assert len(verdict.masks) == len(BLOCKS)
+    # An episode that has begun is drawn again, with its prices.
+    whole.begin()
     restore_simulator(stopped, copy.deepcopy(simulator_state(whole)))
-    one, other = (collect_rollout(s, agent, stream(1, "draws")) for s in (whole, stopped))
-    assert torch.equal(one.observations, other.observations)
-    assert torch.equal(one.rewards, other.rewards)
+    assert torch.equal(whole.observe(whole.state), stopped.observe(stopped.state))
+    walks = [walk(simulator, agent, stream(1, "draws")) for simulator in (whole, stopped)]
+    assert all(map(torch.equal, *(observations for observations, _, _ in walks)))
+    for one, other in zip(*(steps for _, _, steps in walks), strict=True):
+        assert torch.equal(one.reward, other.reward)
+        assert all(torch.equal(one.told[name], other.told[name]) for name in one.told)
     if "cost_weight" in settings.get("context", {}):
         low, high = evaluate_context(whole, agent, "cost_weight", [0.1, 10.0], sample=False)
         assert high.mean_return < low.mean_return

@@ -291,41 +291,21 @@ def test_a_cache_that_cannot_be_written_in_is_refused_before_a_run_starts(
 
 
 STRANGE = '''
-from typing import ClassVar
-
 import torch
 
-from ccenv.agents.base import Agent
-from ccenv.agents.distributions import IndependentBlocks, keep_probability
+from ccenv.agents.reinforce import Reinforce
 
 
-class Table(Agent):
-    """Learns one keep probability for each block, kept in a list of tensors."""
+class Table(Reinforce):
+    """Remembers in a list of tensors, and tells that."""
 
     def __init__(self, env, *, seed=0):
         super().__init__(env, seed=seed)
-        self.scores = [torch.zeros(n, requires_grad=True) for n in self.num_blocks]
-        self.optimizer = torch.optim.Adam(self.scores, lr=0.1)
-        self.baseline = None
-
-    def distribution(self, observation, layer):
-        probability = keep_probability(self.scores[layer])
-        return IndependentBlocks(probability.expand(len(observation), -1))
+        self.returns = [torch.zeros(())]
 
     def update(self, rollout):
-        returns = rollout.returns[0].mean() + 0.1 * torch.rand(())
-        self.baseline = returns if self.baseline is None else 0.9 * self.baseline + 0.1 * returns
-        loss = torch.zeros(())
-        for layer, mask in enumerate(rollout.actions):
-            log_prob = self.distribution(rollout.observations[layer], layer).log_prob(mask)
-            loss = loss - (log_prob * (rollout.returns[layer] - self.baseline)).mean()
-        self.optimizer.zero_grad()
-        loss.backward()
-        self.optimizer.step()
-        return {"loss": loss.item()}
-
-    def parameters(self):
-        return {f"scores_{i}": s for i, s in enumerate(self.scores)}
+        self.returns[0] += rollout.returns.mean() + 0.1 * torch.rand(())
+        return super().update(rollout) | {"returns": self.returns[0].item()}
 
 
 class Secretive(Table):

@@ -1,123 +1,164 @@
-"""Laws of the Triton kernels in Triton's interpreter; test_gpu.py runs this file with it on."""
+"""Laws of the Triton kernels and of the GPU's dense product between masks, on any device.
 
+test_gpu.py runs this file in a process where Triton interprets kernels, test_gpu_card.py on a card.
+"""
+
+import os
 from dataclasses import replace
 
-import gpu_laws
 import pytest
+import sparse_layers as layers
 import torch
-from gpu_laws import assert_agrees, draw_layer, run
+from sparse_layers import draw_layer, run
 
+from ccenv.sparse import linear
 from ccenv.sparse.gpu import dispatch as gpu
+from ccenv.sparse.gpu import gradients as gpu_gradients
+from ccenv.sparse.gpu import lists as gpu_lists
 
-DTYPES = [torch.float32, torch.float16]
-DENSITIES = [0.0, 1 / 16, 0.5, 1.0]
-# (blocks, units of a block) of both sides: merged, odd, padded, alone and cut in pieces.
+ON_CARD = os.environ.get("TRITON_INTERPRET") != "1"
+WAYS = {"kernels": gpu.triton_linear, "dense": gpu.masked_dense_linear}
+DTYPES = [torch.float32, torch.float16, torch.bfloat16][: 3 if ON_CARD else 2]
+# (blocks, units of a block) of both sides: merged, odd, padded, alone, and cut in pieces.
 SIZES = [((5, 4), (3, 8)), ((3, 5), (2, 12)), ((2, 24), (3, 16)), ((2, 64), (1, 32))]
 LARGE = [((2, 128), (1, 5)), ((1, 48), (2, 128)), ((1, 200), (1, 136))]
+BATCHES = {"kernels": [1, 7, 33], "dense": [20]}
+if ON_CARD:
+    SIZES += [((6, n), (4, n)) for n in (4, 5, 8, 12, 16, 24, 32, 48, 64, 100, 128)]
+    BATCHES = {"kernels": [1, 7, 33, 1000], "dense": [1, 7, 33, 1000]}
+# Few rows go another way than many.
+FEW_AND_MANY = [7, 1000 if ON_CARD else 20]
+
+each_way = pytest.mark.parametrize("way", WAYS)
+each_dtype = pytest.mark.parametrize("dtype", DTYPES, ids=str)
+each_batch = pytest.mark.parametrize("batch", FEW_AND_MANY)
 
 
 @pytest.fixture(autouse=True)
-def memory_without_numbers():
+def memory_without_numbers(monkeypatch):
     """torch.empty is NaN, so that whatever a kernel forgets to write or to skip is seen."""
-    torch.use_deterministic_algorithms(True)
+    # Torch asks for it on a card before it multiplies the references.
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(True, warn_only=ON_CARD)
     yield
     torch.use_deterministic_algorithms(False)
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("density", DENSITIES)
-@pytest.mark.parametrize("batch", [1, 7, 33])
-def test_the_kernels_equal_the_reference_in_outputs_and_all_gradients(dtype, density, batch):
-    cases = list(zip(SIZES, (None, "tanh", "relu", "tanh"), strict=True))
-    # Half precision rounds otherwise, which two sizes show as well as four.
-    for sizes, activation in cases if dtype == torch.float32 else cases[1::2]:
-        assert_agrees(draw_layer(batch, *sizes, (density, density), dtype, activation=activation))
+def draw(batch, sizes, densities=(0.5, 0.5), dtype=torch.float32, **settings):
+    device = "cuda" if ON_CARD else "cpu"
+    return draw_layer(batch, *sizes, densities, dtype, device, **settings)
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("batch", [3, 33])
-def test_blocks_larger_than_a_tile_are_cut_in_pieces(dtype, batch):
-    for sizes in LARGE:
-        assert_agrees(draw_layer(batch, *sizes, (0.5, 0.5), dtype))
+def assert_agrees(layer, way="kernels"):
+    found = layers.assert_agrees(layer, WAYS[way])
+    # The gradient of the weight lies as the weight does, so that no optimizer has to copy it.
+    assert found[2].stride() == layer.weight.stride()
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("batch", [3, 33])
-@pytest.mark.parametrize("densities", [(None, 0.3), (0.3, None), (0.9, 0.1), (0.1, 0.9)])
-def test_masks_may_differ_or_be_missing_on_either_side(dtype, batch, densities):
-    for sizes, in_major in [(((3, 5), (2, 12)), True), (((3, 16), (2, 32)), False)]:
-        assert_agrees(draw_layer(batch, *sizes, densities, dtype, in_major=in_major))
+@each_way
+@each_dtype
+@pytest.mark.parametrize("density", [0.0, 1 / 16, 0.5, 1.0])
+def test_every_way_equals_the_reference_in_outputs_and_all_gradients(density, dtype, way):
+    # Half precision rounds otherwise, which two sizes show as well as all.
+    for number, sizes in enumerate(SIZES if dtype == torch.float32 or ON_CARD else SIZES[1::2]):
+        batches = BATCHES[way]
+        if not ON_CARD:
+            # Interpreted, a third of the cases: all pairs of a size, a density and a batch.
+            batches = batches[(number + int(16 * density)) % len(batches) :][:1]
+        for batch in batches:
+            activation = (None, "tanh", "relu")[number % 3]
+            layer = draw(batch, sizes, (density, density), dtype, activation=activation)
+            assert_agrees(layer, way)
 
 
-def test_a_layer_without_masks_is_dense():
-    assert_agrees(draw_layer(33, (1, 70), (1, 37), (None, None)))
+@each_way
+@each_dtype
+def test_blocks_larger_than_a_tile_are_cut_in_pieces(dtype, way):
+    for batch, sizes in zip((3, 20, 7), LARGE, strict=True):
+        assert_agrees(draw(batch, sizes, dtype=dtype), way)
 
 
-@pytest.mark.parametrize("batch", [3, 33])
-def test_a_layer_may_lack_a_bias_and_want_only_some_gradients(batch):
-    layer = replace(draw_layer(batch, (2, 16), (2, 16), (0.5, 0.5)), bias=None)
-    assert_agrees(layer)
-    y, grad_x, grad_weight = run(layer)
+@each_way
+@each_dtype
+@pytest.mark.parametrize("densities", [(None, 0.3), (0.3, None), (0.9, 0.1), (None, None)])
+def test_masks_may_differ_or_be_missing_on_either_side(dtype, densities, way):
+    for batch in FEW_AND_MANY:
+        assert_agrees(draw(batch, ((3, 5), (2, 12)), densities, dtype), way)
+    layer = draw(20, ((3, 16), (2, 32)), densities, dtype, in_major=False, activation="relu")
+    assert_agrees(layer, way)
+
+
+@each_way
+@each_batch
+def test_a_layer_may_lack_a_bias_and_want_only_some_gradients(batch, way):
+    layer = replace(draw(batch, ((2, 16), (2, 16))), bias=None)
+    assert_agrees(layer, way)
+    y, grad_x, grad_weight = run(layer, WAYS[way])
     for wanted, gradient in (("x", grad_x), ("weight", grad_weight)):
         leaf = getattr(layer, wanted).detach().requires_grad_()
         operands = [leaf if name == wanted else getattr(layer, name) for name in ("x", "weight")]
-        again = gpu.triton_linear(*operands, None, layer.in_mask, layer.out_mask, "tanh")
+        again = WAYS[way](*operands, None, layer.in_mask, layer.out_mask, "tanh")
         assert torch.equal(again, y)
         assert torch.equal(torch.autograd.grad(again, leaf, layer.grad_y)[0], gradient)
 
 
-@pytest.mark.parametrize("batch", [3, 33])
+@each_batch
 def test_operands_and_masks_may_have_any_strides(batch):
-    layer = draw_layer(batch, (3, 16), (2, 16), (0.5, 0.5))
+    layer, multiply = draw(batch, ((3, 16), (2, 16))), gpu.triton_linear
     spread = {
         name: getattr(layer, name).repeat_interleave(2, dim=1)[:, ::2]
         for name in ("x", "weight", "in_mask", "out_mask", "grad_y")
     }
-    for found, wanted in zip(run(replace(layer, **spread)), run(layer), strict=True):
+    for found, wanted in zip(
+        run(replace(layer, **spread), multiply), run(layer, multiply), strict=True
+    ):
         assert torch.equal(found, wanted)
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("batch", [7, 33])
+@each_way
+@each_dtype
 @pytest.mark.parametrize(("poison", "activation"), [(torch.nan, "relu"), (torch.inf, None)])
-def test_rows_that_skip_a_block_do_not_meet_its_weights(dtype, batch, poison, activation):
-    for sizes in [((4, 5), (2, 12)), ((2, 80), (1, 16))]:
-        layer = draw_layer(batch, *sizes, (0.5, 0.8), dtype, activation=activation)
-        gpu_laws.assert_rows_that_skip_a_block_do_not_meet_its_weights(layer, poison)
+def test_rows_that_skip_a_block_do_not_meet_its_weights(dtype, poison, activation, way):
+    for batch, sizes in zip(FEW_AND_MANY, [((2, 80), (1, 16)), ((4, 5), (2, 12))], strict=True):
+        layer = draw(batch, sizes, (0.5, 0.8), dtype, activation=activation)
+        layers.assert_rows_that_skip_a_block_do_not_meet_its_weights(layer, poison, WAYS[way])
 
 
-@pytest.mark.parametrize("batch", [7, 33])
-def test_what_nobody_keeps_changes_nothing(batch):
-    for sizes in [((4, 5), (2, 12)), ((2, 64), (2, 16))]:
-        gpu_laws.assert_what_nobody_keeps_changes_nothing(draw_layer(batch, *sizes, (0.5, 0.5)))
+@each_way
+@each_dtype
+def test_what_nobody_keeps_changes_nothing(dtype, way):
+    for batch, sizes in zip(FEW_AND_MANY, [((4, 5), (2, 12)), ((2, 64), (2, 16))], strict=True):
+        layer = draw(batch, sizes, dtype=dtype)
+        by_bits = way == "kernels"
+        layers.assert_what_nobody_keeps_changes_nothing(layer, WAYS[way], by_bits=by_bits)
 
 
-def test_an_empty_batch_gives_an_empty_result_and_zero_gradients():
-    y, grad_x, grad_weight, grad_bias = run(draw_layer(0, (2, 16), (3, 8), (0.5, 0.5)))
+@each_way
+def test_an_empty_batch_gives_an_empty_result_and_zero_gradients(way):
+    y, grad_x, grad_weight, grad_bias = run(draw(0, ((2, 16), (3, 8))), WAYS[way])
     assert y.shape == (0, 24)
     assert grad_x.shape == (0, 32)
     assert not grad_weight.any()
     assert not grad_bias.any()
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("batch", [7, 33])
-def test_repeats_are_equal_by_bits(dtype, batch):
-    layer = draw_layer(batch, (3, 16), (2, 24), (0.5, 0.5), dtype)
-    gpu_laws.assert_repeats_are_equal_by_bits(layer, times=2)
+@each_way
+@each_dtype
+@each_batch
+def test_repeats_are_equal_by_bits(dtype, batch, way):
+    layer = draw(batch, ((3, 16), (2, 24)), dtype=dtype)
+    layers.assert_repeats_are_equal_by_bits(layer, WAYS[way], times=20 if ON_CARD else 1)
 
 
-@pytest.mark.parametrize("batch", [7, 33])
-def test_a_block_that_was_on_and_is_off_is_zero(batch):
-    layer = draw_layer(batch, (2, 16), (2, 16), (1.0, 1.0))
-    gpu_laws.assert_a_block_that_was_on_and_is_off_is_zero(layer)
+@each_way
+@each_batch
+def test_a_block_that_was_on_and_is_off_is_zero(batch, way):
+    layer = draw(batch, ((2, 16), (2, 16)), (1.0, 1.0))
+    layers.assert_a_block_that_was_on_and_is_off_is_zero(layer, WAYS[way])
 
 
 def test_sorted_rows_and_pairs_in_slabs_change_nothing(monkeypatch):
-    from ccenv.sparse.gpu import gradients as gpu_gradients
-    from ccenv.sparse.gpu import lists as gpu_lists
-
-    layer = draw_layer(33, (3, 16), (5, 16), (0.5, 0.5))
+    layer = draw(33, ((3, 16), (5, 16)))
     assert gpu_lists.kept_order(layer.in_mask) is None
     monkeypatch.setattr(gpu_lists, "SORTED_ROWS", 1)
     monkeypatch.setattr(gpu_gradients, "PAIR_ENTRIES", 2 * 3 * 33)
@@ -125,12 +166,13 @@ def test_sorted_rows_and_pairs_in_slabs_change_nothing(monkeypatch):
     assert_agrees(layer)
 
 
-@pytest.mark.parametrize("batch", [7, 33])
-def test_programs_of_a_launch_may_run_in_any_order(batch, monkeypatch):
+@pytest.mark.skipif(ON_CARD, reason="a card chooses the order itself")
+@each_way
+def test_programs_of_a_launch_may_run_in_any_order(monkeypatch, way):
     from triton.runtime.interpreter import interpreter_builder as builder
 
-    layer = draw_layer(batch, (3, 16), (5, 8), (0.5, 0.5))
-    wanted, choose = run(layer), builder.set_grid_idx
+    drawn = [draw(batch, ((3, 16), (5, 8))) for batch in FEW_AND_MANY]
+    wanted, choose = [run(layer, WAYS[way]) for layer in drawn], builder.set_grid_idx
     backwards = []
 
     def choose_from_the_end(x, y, z):
@@ -138,16 +180,14 @@ def test_programs_of_a_launch_may_run_in_any_order(batch, monkeypatch):
         choose(builder.grid_dim[0] - 1 - x, y, z)
 
     monkeypatch.setattr(builder, "set_grid_idx", choose_from_the_end)
-    for found, expected in zip(run(layer), wanted, strict=True):
-        assert torch.equal(found, expected)
+    for layer, before in zip(drawn, wanted, strict=True):
+        layers.assert_equal(run(layer, WAYS[way]), before)
     assert max(backwards) > 1
 
 
 def test_a_list_holds_each_row_once_and_those_that_keep_the_block_first():
-    from ccenv.sparse.gpu.lists import list_mask
-
-    mask = torch.rand(40, 5, generator=torch.Generator().manual_seed(0)) < 0.4
-    lists = list_mask(mask, merged=3, order=None)
+    mask = draw(40, ((5, 1), (1, 1)), (0.4, None)).in_mask
+    lists = gpu_lists.list_mask(mask, merged=3, order=None)
     for block, rows in enumerate(lists.rows):
         kept, skipped = rows.split([int(lists.counts[block]), 40 - int(lists.counts[block])])
         assert torch.equal(kept, mask[:, block].nonzero().squeeze(1).int())
@@ -156,7 +196,16 @@ def test_a_list_holds_each_row_once_and_those_that_keep_the_block_first():
     assert torch.equal(torch.stack(bits, dim=1).bool(), mask)
 
 
-def test_the_interpreter_takes_all_but_bfloat16():
-    assert gpu.why_not(torch.zeros(1)) is None
-    assert gpu.why_not(torch.zeros(1, dtype=torch.float16)) is None
-    assert "bfloat16" in gpu.why_not(torch.zeros(1, dtype=torch.bfloat16))
+@each_dtype
+def test_triton_takes_every_dtype_but_the_interpreter_no_bfloat16(dtype):
+    assert gpu.why_not(draw(1, ((1, 1), (1, 1)), dtype=dtype).x) is None
+    if not ON_CARD:
+        assert "bfloat16" in gpu.why_not(torch.zeros(1, dtype=torch.bfloat16))
+
+
+def test_the_door_takes_the_kernels_where_they_are_chosen(monkeypatch):
+    layer = draw(20, ((2, 16), (2, 16)))
+    monkeypatch.setattr(linear, "choose_route", lambda *args, **settings: "triton")
+    operands = (layer.x, layer.weight, layer.bias, layer.in_mask, layer.out_mask)
+    found = linear.block_sparse_linear(*operands, activation="tanh")
+    assert torch.equal(found, gpu.triton_linear(*operands, "tanh"))

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from ccenv.sparse.gpu import dispatch as gpu
 from ccenv.sparse.gpu import plan as gpu_plan
+from ccenv.sparse.gpu import routes
 
 HERE = Path(__file__).parent
 needs_triton = pytest.mark.skipif(
@@ -28,22 +29,14 @@ def interpreter_is_too_old():
 
 
 @needs_triton
-@pytest.mark.parametrize(
-    ("laws", "dtypes"),
-    [
-        ("interpreted_laws.py", "dtype0"),
-        pytest.param("interpreted_laws.py", "not dtype0", marks=pytest.mark.slow),
-        ("interpreted_routes.py", "dtype0"),
-        pytest.param("interpreted_routes.py", "not dtype0", marks=pytest.mark.slow),
-    ],
-)
-def test_the_kernels_obey_their_laws_in_the_interpreter(laws, dtypes):
+@pytest.mark.parametrize("chosen", ["not float16", pytest.param("float16", marks=pytest.mark.slow)])
+def test_the_kernels_obey_their_laws_in_the_interpreter(chosen):
     if interpreter_is_too_old():
         pytest.skip("Triton before 3.7 cannot interpret kernels with NumPy 2.4 or later")
     # Triton decides when a kernel is defined whether to interpret it: hence another process.
     program = [sys.executable, "-m", "pytest", "-q", "-n", "0", "-p", "no:cacheprovider"]
     done = subprocess.run(
-        [*program, str(HERE / laws), "-k", dtypes],
+        [*program, str(HERE / "interpreted_laws.py"), "-k", chosen],
         env=os.environ | {"TRITON_INTERPRET": "1", "OMP_NUM_THREADS": "1"},
         cwd=HERE.parent,
         capture_output=True,
@@ -51,6 +44,7 @@ def test_the_kernels_obey_their_laws_in_the_interpreter(laws, dtypes):
     )
     assert done.returncode == 0, done.stdout[-8000:] + done.stderr[-2000:]
     assert " passed" in done.stdout
+    # In the interpreter nothing waits for a card.
     assert "skipped" not in done.stdout
 
 
@@ -64,9 +58,12 @@ def test_tiles_cover_every_unit_once_and_none_covers_two_groups(
     block, num_blocks, itemsize, is_masked
 ):
     width, blocks = block * num_blocks, num_blocks if is_masked else None
+    single = gpu_plan.cut_blocks(width, num_blocks, itemsize)
+    assert (single.merged, single.block) == (1, block)
     for cut in (
         gpu_plan.cut_inner(width, blocks, itemsize),
         gpu_plan.cut_outer(width, blocks, gpu_plan.OUTER_UNITS[itemsize]),
+        single,
     ):
         assert cut.step >= gpu_plan.SMALLEST_TILE
         assert cut.step == gpu_plan.power_of_two(cut.step)
@@ -141,3 +138,63 @@ def test_the_door_does_not_load_triton():
     program = "import sys, ccenv.sparse.gpu.dispatch; print('triton' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert done.stdout.strip() == "False"
+
+
+def route_of(batch, width=4096, dtype=torch.bfloat16, backend="auto", is_training=False):
+    """The route on tensors without numbers: nobody can look at their masks."""
+    x, weight = (torch.empty(rows, width, dtype=dtype, device="meta") for rows in (batch, width))
+    return routes.gpu_route(x, weight, backend, is_training=is_training)
+
+
+@pytest.fixture
+def _takes_all(monkeypatch):
+    monkeypatch.setattr(routes, "triton_takes", lambda device, dtype: True)
+
+
+@pytest.mark.usefixtures("_takes_all")
+@pytest.mark.parametrize("is_training", [False, True])
+def test_a_dense_product_is_chosen_in_the_valley_between_few_rows_and_many(is_training):
+    for batch in (128, 256, 512):
+        assert route_of(batch, is_training=is_training) == "masked_dense"
+    for batch in (1, 2048, 8192):
+        assert route_of(batch, is_training=is_training) == "triton"
+
+
+@pytest.mark.usefixtures("_takes_all")
+def test_a_route_is_chosen_by_shape_and_can_be_forced():
+    assert route_of(256, backend="gpu") == "triton"
+    assert route_of(256, dtype=torch.float32) == "triton"
+    assert route_of(128, 640, torch.float32, is_training=True) == "masked_dense"
+    # Few rows of a small layer: reading its weights costs nothing, starting kernels does.
+    assert route_of(8, 640, is_training=True) == "masked_dense"
+    assert route_of(8, 640) == "triton"
+
+
+@pytest.mark.usefixtures("_takes_all")
+@given(
+    st.integers(gpu_plan.VECTOR_ROWS + 1, 1 << 16), st.sampled_from([64, 640, 4096]), st.booleans()
+)
+def test_more_rows_never_lead_from_kernels_back_to_a_dense_product(batch, width, is_training):
+    found = [route_of(rows, width, is_training=is_training) for rows in (batch, 2 * batch)]
+    assert found != ["triton", "masked_dense"]
+
+
+def test_where_triton_cannot_run_torch_multiplies(monkeypatch):
+    monkeypatch.setattr(routes, "triton_takes", lambda device, dtype: False)
+    for backend in ("auto", "gpu"):
+        assert route_of(256, backend=backend) == "grouped"
+
+
+def test_older_cards_are_slower(monkeypatch):
+    x, device = torch.empty(1, 1, device="meta", dtype=torch.bfloat16), torch.device("cuda")
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: (8, 0))
+    routes.speed_of.cache_clear()
+    assert routes.speed_of(device) < 1 == routes.speed_of(x.device)
+    routes.speed_of.cache_clear()
+
+
+def test_a_choice_says_its_figures_and_that_they_are_not_measured():
+    x, weight = torch.empty(256, 4096, device="meta"), torch.empty(4096, 4096, device="meta")
+    said = routes.gpu_figures(x, weight)
+    assert f"{routes.padded_macs(x, weight):.1e}" in said
+    assert "not measured" in said

@@ -5,10 +5,10 @@ import torch
 
 pytest.importorskip("triton", reason="Triton is not installed")
 
-# A card of 2020 and one of 2022: Ampere and Hopper multiply by different instructions.
-ARCHITECTURES = [80, 90]
-DTYPES = [torch.float32, torch.float16, torch.bfloat16]
-BLOCK_SIZES = [4, 5, 8, 12, 16, 24, 32, 48, 64, 100, 128]
+from ccenv.sparse.gpu import dense, gradients, lists, products
+from ccenv.sparse.gpu.dispatch import masked_dense_linear, triton_linear
+from ccenv.sparse.gpu.kernels.lists import list_items
+
 # What a program may use of shared memory on every card from compute capability 8.0 on.
 SHARED_BYTES = 99 * 1024
 NAMES = {
@@ -57,6 +57,12 @@ class Compiler:
             options={"num_warps": warps, "num_stages": stages, "enable_fp_fusion": True},
         )
 
+    def assert_fits(self):
+        assert {key[0] for key in self.seen} >= {"list_items", "multiply_pairs"}
+        for key, compiled in self.seen.items():
+            assert compiled.asm["cubin"], key
+            assert compiled.metadata.shared <= SHARED_BYTES, (key, compiled.metadata.shared)
+
 
 def kind(value, is_constant, is_fixed):
     """The type that Triton gives an argument: as its own launcher does it."""
@@ -69,19 +75,14 @@ def is_aligned(value):
     return (value.data_ptr() if isinstance(value, torch.Tensor) else value) % 16 == 0
 
 
-@pytest.fixture
+# A card of 2020 and one of 2022: Ampere and Hopper multiply by different instructions.
+@pytest.fixture(params=[pytest.param(80, marks=pytest.mark.slow), 90])
 def compiler(request, monkeypatch, tmp_path):
-    from ccenv.sparse.gpu import dense as gpu_dense
-    from ccenv.sparse.gpu import gradients as gpu_gradients
-    from ccenv.sparse.gpu import lists as gpu_lists
-    from ccenv.sparse.gpu import products as gpu_products
-    from ccenv.sparse.gpu.kernels import lists as triton_lists
-
-    if not hasattr(triton_lists.list_items, "params"):
+    if not hasattr(list_items, "params"):
         pytest.skip("this process interprets kernels")
     monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
     made = Compiler(request.param)
-    for module in (gpu_lists, gpu_products, gpu_gradients, gpu_dense):
+    for module in (lists, products, gradients, dense):
         monkeypatch.setattr(module, "launch", made)
     return made
 
@@ -90,8 +91,6 @@ def start_all(
     batch, block_size, dtype, has_in_mask=True, has_out_mask=True, in_major=True, is_dense=False
 ):
     """One layer forward and backward; the results are whatever was in memory."""
-    from ccenv.sparse.gpu.dispatch import masked_dense_linear, triton_linear
-
     blocks = max(2, 512 // block_size // 16 * 16)
     width = blocks * block_size
     mask = torch.ones(batch, blocks, dtype=torch.bool)
@@ -104,33 +103,24 @@ def start_all(
     y.backward(torch.zeros_like(y))
 
 
-def assert_fits(compiler):
-    assert {key[0] for key in compiler.seen} >= {"list_items", "multiply_pairs"}
-    for key, compiled in compiler.seen.items():
-        assert compiled.asm["cubin"], key
-        assert compiled.metadata.shared <= SHARED_BYTES, (key, compiled.metadata.shared)
-
-
-@pytest.mark.parametrize("compiler", [90], indirect=True)
 def test_the_kernels_of_the_usual_layers_compile(compiler):
     start_all(8192, 64, torch.bfloat16)
     start_all(8, 64, torch.bfloat16)
     start_all(256, 64, torch.bfloat16, is_dense=True)
     names = {key[0] for key in compiler.seen}
-    assert names >= {"list_needed", "list_pairs", "multiply_tiles", "multiply_vectors"}
-    assert "finish_dense" in names
-    assert_fits(compiler)
-    main = [made for key, made in compiler.seen.items() if key[0] == "multiply_tiles"]
-    for made in main:
+    assert names >= {"list_needed", "list_pairs", "multiply_vectors", "finish_dense"}
+    compiler.assert_fits()
+    main = [made.asm["ptx"] for key, made in compiler.seen.items() if key[0] == "multiply_tiles"]
+    assert main
+    for ptx in main:
         # Hopper's own tensor instruction, and operands that are copied while it runs.
-        assert "wgmma.mma_async" in made.asm["ptx"]
-        assert "cp.async.cg.shared.global" in made.asm["ptx"]
+        assert ("wgmma.mma_async" in ptx) == (compiler.architecture == 90)
+        assert "cp.async.cg.shared.global" in ptx
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("compiler", ARCHITECTURES, indirect=True)
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("block_size", BLOCK_SIZES)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("block_size", [4, 5, 8, 12, 16, 24, 32, 48, 64, 100, 128])
 def test_every_kernel_compiles_for_every_block_size_and_dtype(compiler, dtype, block_size):
     for batch in (8, 33, 8192):
         start_all(batch, block_size, dtype)
@@ -139,19 +129,14 @@ def test_every_kernel_compiles_for_every_block_size_and_dtype(compiler, dtype, b
     start_all(256, block_size, dtype, in_major=False, is_dense=True)
     start_all(256, block_size, dtype, has_in_mask=False, is_dense=True)
     start_all(256, block_size, dtype, has_out_mask=False, is_dense=True)
-    assert_fits(compiler)
+    compiler.assert_fits()
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("compiler", ARCHITECTURES, indirect=True)
 def test_every_kernel_compiles_for_tf32(compiler, monkeypatch):
-    from ccenv.sparse.gpu import dense as gpu_dense
-    from ccenv.sparse.gpu import gradients as gpu_gradients
-    from ccenv.sparse.gpu import products as gpu_products
-
-    for module in (gpu_products, gpu_gradients, gpu_dense):
+    for module in (products, gradients, dense):
         monkeypatch.setattr(module, "product_precision", lambda dtype: "tf32")
     for block_size in (16, 64, 128):
         start_all(8192, block_size, torch.float32)
         start_all(256, block_size, torch.float32, is_dense=True)
-    assert_fits(compiler)
+    compiler.assert_fits()

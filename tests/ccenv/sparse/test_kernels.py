@@ -1,112 +1,41 @@
-"""Laws of the compiled CPU kernels beyond those of every route: sizes, NaN, weights that move."""
+"""Laws of the compiled CPU kernels beyond those of every way: layouts, caches, routes."""
 
 import numpy as np
 import pytest
+import sparse_layers as layers
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numba import njit
 from numba.core import event as events
 from numba.core.caching import CacheImpl
+from sparse_layers import draw_layer, run, through
 
 from ccenv import explain_backend
 from ccenv.networks.core.mlp import GatedMLP
+from ccenv.sparse.cpu import gradients
+from ccenv.sparse.cpu.addresses import address
 from ccenv.sparse.cpu.buffers import keep_panels
-from ccenv.sparse.cpu.codegen.compiled import (
-    Announcement,
-    announcement,
-    compiled,
-    forget_stale,
-)
+from ccenv.sparse.cpu.codegen.compiled import Announcement, announcement, compiled, forget_stale
 from ccenv.sparse.gpu import routes as gpu_routes
 from ccenv.sparse.linear import block_sparse_linear
-from ccenv.sparse.routes import kept_pairs, most_pairs, sizes_of
+from ccenv.sparse.operands import layer_sizes, sizes_of
+from ccenv.sparse.routes import kept_pairs, most_pairs
+
+kernels = through("cpu")
+side = st.tuples(st.integers(1, 9), st.sampled_from([1, 3, 4, 12, 20, 33]))
 
 
-def draw(batch, in_blocks, in_size, out_blocks, out_size, in_density, out_density, seed=0):
-    """Operands with weights as `GatedMLP` keeps them, and masks (None for a density of None)."""
-    generator = torch.Generator().manual_seed(seed)
-    in_features, out_features = in_blocks * in_size, out_blocks * out_size
-    x = torch.randn(batch, in_features, generator=generator)
-    weight = torch.randn(in_features, out_features, generator=generator).t() / in_features**0.5
-    bias = torch.randn(out_features, generator=generator)
-    masks = [
-        None if density is None else torch.rand(batch, blocks, generator=generator) < density
-        for density, blocks in ((in_density, in_blocks), (out_density, out_blocks))
-    ]
-    return [x, weight, bias], masks
-
-
-def outputs_and_gradients(operands, masks, activation, backend):
-    leaves = [operand.clone().requires_grad_() for operand in operands]
-    y = block_sparse_linear(*leaves, *masks, activation=activation, backend=backend)
-    incoming = torch.randn(y.shape, generator=torch.Generator().manual_seed(1))
-    return [y.detach(), *torch.autograd.grad(y, leaves, incoming)]
-
-
-def assert_close(found, expected):
-    for a, b in zip(found, expected, strict=True):
-        scale = b.abs().max().clamp(min=1.0).item() if b.numel() else 1.0
-        torch.testing.assert_close(a, b, rtol=0, atol=1e-5 * scale)
-
-
-density = st.one_of(st.none(), st.floats(0, 1))
-
-
-@settings(max_examples=40, deadline=None)
-@given(
-    batch=st.sampled_from([0, 1, 5, 31, 130, 600]),
-    in_blocks=st.integers(1, 17),
-    in_size=st.integers(1, 40),
-    out_blocks=st.integers(1, 17),
-    out_size=st.sampled_from([1, 3, 4, 8, 13, 16, 32, 64, 70]),
-    densities=st.tuples(density, density),
-    activation=st.sampled_from([None, "tanh", "relu"]),
-    seed=st.integers(0, 1000),
+@pytest.mark.parametrize(
+    ("ins", "outs", "densities"),
+    [
+        ((1, 3072), (2, 32), (None, 0.2)),
+        ((10, 64), (1, 10), (0.2, None)),
+        ((32, 32), (32, 32), (0.2, 0.2)),
+    ],
 )
-def test_the_kernels_are_the_reference_for_any_shape_density_and_batch(
-    batch, in_blocks, in_size, out_blocks, out_size, densities, activation, seed
-):
-    operands, masks = draw(batch, in_blocks, in_size, out_blocks, out_size, *densities, seed)
-    kernel = outputs_and_gradients(operands, masks, activation, "cpu")
-    assert_close(kernel, outputs_and_gradients(operands, masks, activation, "reference"))
-
-
-@pytest.mark.parametrize("layers", [(3072, None, 64), (640, 10, 10), (1024, 32, 1024)])
-def test_the_kernels_are_the_reference_at_the_sizes_of_the_papers_networks(layers):
-    in_features, in_blocks, out_features = layers
-    out_density = None if out_features == 10 else 0.2
-    in_density = None if in_blocks is None else 0.2
-    blocks, out_blocks = in_blocks or 1, 1 if out_density is None else out_features // 32
-    operands, masks = draw(
-        300, blocks, in_features // blocks, out_blocks, out_features // out_blocks,
-        in_density, out_density,
-    )  # fmt: skip
-    kernel = outputs_and_gradients(operands, masks, "tanh", "cpu")
-    assert_close(kernel, outputs_and_gradients(operands, masks, "tanh", "reference"))
-
-
-@settings(max_examples=20, deadline=None)
-@given(seed=st.integers(0, 1000), batch=st.sampled_from([3, 40, 200]))
-def test_nan_weights_of_a_pair_of_blocks_reach_only_the_rows_that_keep_both(seed, batch):
-    (x, weight, bias), masks = draw(batch, 4, 8, 4, 8, 0.5, 0.5, seed)
-    healthy = block_sparse_linear(x, weight, bias, *masks, backend="cpu")
-    poisoned = weight.clone()
-    poisoned[8:16, 16:24] = torch.nan
-    y = block_sparse_linear(x, poisoned, bias, *masks, backend="cpu")
-    hit = (masks[0][:, 2] & masks[1][:, 1])[:, None] & (torch.arange(32) // 8 == 1)
-    assert y[hit].isnan().all()
-    assert torch.equal(y[~hit], healthy[~hit])
-
-
-@pytest.mark.parametrize("batch", [1, 40, 300])
-def test_a_block_on_in_one_call_and_off_in_the_next_is_exactly_zero(batch):
-    (x, weight, bias), _ = draw(batch, 4, 8, 4, 8, None, None)
-    everything, nothing = torch.ones(batch, 4).bool(), torch.zeros(batch, 4).bool()
-    for _ in range(3):
-        assert block_sparse_linear(x, weight, bias, everything, everything, backend="cpu").any()
-        y = block_sparse_linear(x, weight, bias, everything, nothing, backend="cpu")
-        assert torch.equal(y, torch.zeros_like(y))
+def test_the_kernels_are_the_reference_at_the_sizes_of_the_papers_networks(ins, outs, densities):
+    layers.assert_agrees(draw_layer(300, ins, outs, densities), kernels)
 
 
 def frozen_layer(weight):
@@ -117,69 +46,52 @@ def frozen_layer(weight):
     return layer
 
 
-def assert_kernels_agree(x, weight, bias, masks):
-    y = block_sparse_linear(x, weight, bias, *masks, backend="cpu")
-    expected = block_sparse_linear(x, weight, bias, *masks, backend="reference")
-    torch.testing.assert_close(y, expected, rtol=0, atol=1e-4)
+def forward(layer, weight, backend="cpu"):
+    operands = layer.x, weight, layer.bias, layer.in_mask, layer.out_mask
+    return block_sparse_linear(*operands, activation=layer.activation, backend=backend)
+
+
+def assert_read_anew(layer, weight):
+    """Of a weight that has just changed."""
+    for _ in range(2):
+        y, wanted = (forward(layer, weight, backend) for backend in ("cpu", "reference"))
+        torch.testing.assert_close(y, wanted, rtol=0, atol=1e-4)
 
 
 @pytest.mark.parametrize("change", ["in place", "through data"])
 def test_a_weight_that_is_changed_between_calls_is_read_anew(change):
-    (x, weight, bias), masks = draw(40, 4, 8, 4, 8, 0.5, 0.5)
+    layer = draw_layer(40, (4, 8), (4, 8), (0.5, 0.5))
     for scale in (1.0, -2.0, 0.5):
-        (weight if change == "in place" else weight.data).mul_(scale)
-        for _ in range(3):
-            assert_kernels_agree(x, weight, bias, masks)
+        (layer.weight if change == "in place" else layer.weight.data).mul_(scale)
+        assert_read_anew(layer, layer.weight)
 
 
 def test_frozen_weights_that_torch_sees_changing_are_read_anew():
-    (x, weight, bias), masks = draw(40, 4, 8, 4, 8, 0.5, 0.5)
-    layer = frozen_layer(weight)
+    layer = draw_layer(40, (4, 8), (4, 8), (0.5, 0.5))
+    frozen = frozen_layer(layer.weight)
     for scale in (1.0, -2.0, 0.5):
-        layer.load_state_dict({"weight": scale * weight, "bias": bias})
-        for _ in range(3):
-            assert_kernels_agree(x, layer.weight, bias, masks)
+        frozen.load_state_dict({"weight": scale * layer.weight, "bias": layer.bias})
+        assert_read_anew(layer, frozen.weight)
 
 
 def test_a_frozen_weight_at_the_address_of_one_that_is_gone_is_not_taken_for_it():
-    (x, weight, bias), masks = draw(40, 4, 8, 4, 8, 0.5, 0.5)
+    layer = draw_layer(40, (4, 8), (4, 8), (0.5, 0.5))
     for seed in range(20):
-        layer = frozen_layer(weight * (seed + 1))
-        for _ in range(2):
-            assert_kernels_agree(x, layer.weight, bias, masks)
-        del layer
+        assert_read_anew(layer, frozen_layer(layer.weight * (seed + 1)).weight)
 
 
 def test_one_weight_cut_into_blocks_in_two_ways_gives_each_its_own():
-    (x, weight, bias), _ = draw(40, 4, 8, 4, 8, None, None)
-    weight = frozen_layer(weight).weight
+    weight = frozen_layer(draw_layer(1, (4, 8), (4, 8), (None, None)).weight).weight
     for blocks in (4, 2, 4, 8, 2):
-        mask = torch.rand(40, blocks, generator=torch.Generator().manual_seed(blocks)) < 0.5
-        y = block_sparse_linear(x, weight, bias, None, mask, backend="cpu")
-        expected = block_sparse_linear(x, weight, bias, None, mask, backend="reference")
-        torch.testing.assert_close(y, expected, rtol=0, atol=1e-5)
-
-
-@pytest.mark.parametrize("out_size", [1, 4, 8, 20])
-def test_a_layer_of_one_block_is_computed_for_the_rows_that_keep_it(out_size):
-    (x, weight, bias), (_, mask) = draw(30, 1, 6, 1, out_size, None, 0.5)
-    assert 0 < mask.sum() < 30
-    y, expected = (
-        block_sparse_linear(x, weight, bias, None, mask, activation="tanh", backend=backend)
-        for backend in ("cpu", "reference")
-    )
-    torch.testing.assert_close(y, expected, rtol=0, atol=1e-5)
+        assert_read_anew(draw_layer(40, (1, 32), (blocks, 32 // blocks), (None, 0.5)), weight)
 
 
 @pytest.mark.parametrize("out_size", [4, 7, 8, 16, 64])
 @pytest.mark.parametrize("batch", [1, 3, 40, 300])
 @pytest.mark.parametrize("in_size", [12, 700])
 def test_where_the_weights_lie_changes_no_bit(out_size, batch, in_size):
-    (x, weight, bias), masks = draw(batch, 5, in_size, 9, out_size, 0.6, 0.4)
-    layer = frozen_layer(weight)
-    y, packed = (
-        block_sparse_linear(x, own, bias, *masks, backend="cpu") for own in (weight, layer.weight)
-    )
+    layer = draw_layer(batch, (5, in_size), (9, out_size), (0.6, 0.4))
+    y, packed = (forward(layer, w) for w in (layer.weight, frozen_layer(layer.weight).weight))
     assert torch.equal(y, packed)
 
 
@@ -187,16 +99,76 @@ def test_where_the_weights_lie_changes_no_bit(out_size, batch, in_size):
 @pytest.mark.parametrize("densities", [(0.1, 0.2), (0.7, 0.6), (None, 0.5), (0.5, None)])
 def test_weights_that_lie_output_by_output_give_what_those_input_by_input_do(sizes, densities):
     for batch in (0, 1, 2, 40, 300):
-        operands, masks = draw(batch, *sizes, *densities)
-        expected = outputs_and_gradients(operands, masks, "tanh", "cpu")
-        x, weight, bias = operands[0], operands[1].contiguous(), operands[2]
-        found = outputs_and_gradients([x, weight, bias], masks, "tanh", "cpu")
-        assert_close(found, expected)
+        layer = draw_layer(batch, sizes[:2], sizes[2:], densities)
+        across = draw_layer(batch, sizes[:2], sizes[2:], densities, in_major=False)
+        wanted, found = run(layer, kernels), run(across, kernels)
+        layers.assert_close(found, wanted, torch.float32)
         # Gradients lie as the weights do: torch would copy them else.
         assert found[2].is_contiguous()
-        part = torch.cat([weight, torch.full_like(weight, torch.nan)], dim=1)[:, : x.shape[1]]
-        y = block_sparse_linear(x, part, bias, *masks, activation="tanh", backend="cpu")
-        assert_close([y], expected[:1])
+        width = across.weight.shape[1]
+        part = torch.cat([across.weight, torch.full_like(across.weight, torch.nan)], dim=1)
+        layers.assert_close([forward(across, part[:, :width])], wanted[:1], torch.float32)
+
+
+@settings(max_examples=40)
+@given(
+    batch=st.sampled_from([1, 2, 9, 40]),
+    ins=side,
+    outs=side,
+    densities=st.tuples(*[st.one_of(st.none(), st.floats(0, 1))] * 2),
+    across=st.booleans(),
+    cut=st.floats(0, 1),
+)
+def test_by_blocks_of_one_side_they_are_those_of_pairs_and_of_a_dense_product(
+    batch, ins, outs, densities, across, cut
+):
+    layer = draw_layer(batch, ins, outs, densities)
+    x, z, masks = layer.x, layer.grad_y, (layer.in_mask, layer.out_mask)
+    keep = [
+        torch.ones_like(t) if mask is None else mask.repeat_interleave(size, 1).float()
+        for mask, (_, size), t in zip(masks, (ins, outs), (x, z), strict=True)
+    ]
+    expected = (z * keep[1]).t() @ (x * keep[0])
+    x[keep[0] == 0], zeroed = torch.nan, z * keep[1]
+    shape = expected.shape if across else expected.shape[::-1]
+    by_pairs, wide = torch.full(shape, torch.nan), torch.full(shape, torch.nan)
+    sizes = *sizes_of(x.shape[1], masks[0]), *sizes_of(z.shape[1], masks[1])
+    operands = gradients.Operands(
+        x.data_ptr(),
+        int(across),
+        address(masks[0]),
+        address(masks[1]),
+        z.data_ptr(),
+        z.data_ptr(),
+        by_pairs.data_ptr(),
+        0,
+        batch,
+        *sizes,
+        0,
+    )
+    gradients.pair_gradients(operands, 0, x.shape[1])
+    middle = int(cut * x.shape[1])
+    for part in ((0, middle), (middle, x.shape[1])):
+        gradients.wide_gradients(
+            operands._replace(grad_w=wide.data_ptr()), zeroed.data_ptr(), *part
+        )
+    for found in (by_pairs, wide):
+        torch.testing.assert_close(found if across else found.t(), expected, rtol=0, atol=1e-4)
+
+
+@settings(max_examples=40)
+@given(ins=side, outs=side, density=st.floats(0, 1), rows=st.sampled_from([1, 3]))
+def test_rows_by_weights_of_outputs_read_no_weight_of_a_skipped_block(ins, outs, density, rows):
+    layer = draw_layer(rows, ins, outs, (density, density), in_major=False)
+    x, weight = layer.x, layer.weight
+    masks = [mask[:1].expand(rows, -1) for mask in (layer.in_mask, layer.out_mask)]
+    keep = [
+        mask[0].repeat_interleave(size) for mask, (_, size) in zip(masks, (ins, outs), strict=True)
+    ]
+    expected = (x * keep[0]) @ weight.t() * keep[1]
+    weight[~keep[1]], weight[:, ~keep[0]] = torch.nan, torch.nan
+    found = block_sparse_linear(x, weight, None, *masks, backend="cpu")
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-4)
 
 
 def test_what_a_weights_layout_costs_is_told():
@@ -265,13 +237,6 @@ def test_a_user_who_may_keep_no_kernels_compiles_them_and_is_told(monkeypatch, c
     assert "(about a minute; in every process: neither" in capfd.readouterr().err
 
 
-def test_repeated_passes_are_equal_bit_for_bit():
-    operands, masks = draw(300, 8, 16, 8, 16, 0.3, 0.3)
-    first = outputs_and_gradients(operands, masks, "tanh", "cpu")
-    again = outputs_and_gradients(operands, masks, "tanh", "cpu")
-    assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
-
-
 def test_tanh_keeps_its_relative_precision_from_the_smallest_numbers_to_saturation():
     near = torch.cat([torch.logspace(-30, 1.3, 4000), torch.linspace(0.01, 12, 40_000)])
     x = torch.cat([near, -near, torch.zeros(1)])[:, None]
@@ -313,7 +278,7 @@ def test_a_networks_weights_lie_as_the_kernels_read_them_through_a_step_and_a_co
         (1.0, 4000, torch.float32, "auto", "dense"),
         (1.0, 4000, torch.float32, "cpu", "kernels"),
         (1.0, 10, torch.float32, "auto", "dense"),
-        (1.0, 100, torch.float64, "auto", "masked_dense"),
+        (1.0, 100, torch.float64, "auto", "grouped"),
         (0.2, 100, torch.float64, "auto", "grouped"),
         (0.2, 100, torch.float32, "reference", "reference"),
     ],
@@ -324,13 +289,6 @@ def test_the_choice_of_a_route_can_be_asked_for(density, batch, dtype, backend, 
     found = explain_backend(x, weight, mask, mask, backend=backend)
     assert found.route == route
     assert found.reason
-
-
-def test_a_dense_product_is_never_chosen_where_a_block_is_kept_by_nobody():
-    mask, weight = torch.ones(4000, 40, dtype=torch.bool), torch.zeros(40, 40)
-    assert explain_backend(torch.zeros(4000, 40), weight, mask).route == "dense"
-    mask[:, 7] = False
-    assert explain_backend(torch.zeros(4000, 40), weight, mask).route == "kernels"
 
 
 @given(st.integers(1, 300), st.integers(1, 30), st.integers(1, 70), st.booleans())
@@ -347,12 +305,6 @@ def test_kernels_are_chosen_up_to_most_pairs_and_explained_by_it(batch, blocks, 
     assert ("chosen up to" in found.reason) == (is_read and found.route != "dense")
 
 
-@given(st.integers(1, 4096), st.integers(1, 64), st.integers(1, 64))
-def test_wider_blocks_are_worth_kernels_at_larger_shares(batch, blocks, size):
-    shares = [most_pairs((batch, blocks, width, blocks, width)) for width in (size, size + 1)]
-    assert shares[0] < shares[1]
-
-
 @given(st.integers(0, 40), st.integers(1, 70), st.integers(1, 9), st.booleans(), st.booleans())
 def test_pairs_of_blocks_are_counted_right(batch, in_blocks, out_blocks, has_in, has_out):
     generator = torch.Generator().manual_seed(batch)
@@ -361,7 +313,7 @@ def test_pairs_of_blocks_are_counted_right(batch, in_blocks, out_blocks, has_in,
         for n, wanted in ((in_blocks, has_in), (out_blocks, has_out))
     ]
     x, weight = torch.zeros(batch, in_blocks), torch.zeros(out_blocks, in_blocks)
-    found = kept_pairs(sizes_of(x, weight, *masks), *masks)
+    found = kept_pairs(layer_sizes(x, weight, *masks), *masks)
     full = [torch.ones(batch, 1, dtype=torch.bool) if mask is None else mask for mask in masks]
     if all(bool(mask.any(dim=0).all()) for mask in full):
         assert found == int((full[0].sum(dim=1) * full[1].sum(dim=1)).sum())

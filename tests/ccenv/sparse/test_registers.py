@@ -40,6 +40,7 @@ def test_the_kernels_laws_hold_with_the_panels_of_the_other_kind_of_machine(tmp_
     other = text.replace("\nWIDE = has_avx512(", "\nWIDE = not has_avx512(")
     assert other != text
     file.write_text(other)
+    shutil.copy(Path(__file__).parent / "sparse_layers.py", tmp_path)
     names = [Path(shutil.copy(root / "tests" / "ccenv" / law, tmp_path)).name for law in LAWS]
     checked = (
         "import ccenv.sparse.cpu.codegen.compiled as r, sys; "

@@ -1,237 +1,271 @@
-"""Block-sparse layers: the kernel is the reference, and a skipped block is not executed."""
+"""Block-sparse layers on the CPU: every way is the reference, and skipped blocks do not count."""
+
+from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
+import sparse_layers as layers
 import torch
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from sparse_layers import draw_layer, reference, run, shared_by, through
 
-from ccenv.sparse.linear import block_sparse_linear
+from ccenv.sparse.grouped import grouped_linear
+from ccenv.sparse.linear import block_sparse_linear, resolve_activation
+from ccenv.sparse.masked_dense import FEW_ROWS, masked_dense_linear
 from ccenv.sparse.operands import check_operands, plainly_fit
+from ccenv.sparse.reference import reference_linear
 
-# (in_features, in_blocks, out_features, out_blocks); the last two are odd.
-SIZES = [(16, 4, 24, 3), (8, 1, 8, 8), (21, 7, 15, 5), (39, 13, 33, 3)]
+# (blocks, units of a block) of both sides; the last two are odd.
+SIZES = [((4, 4), (3, 8)), ((1, 8), (8, 1)), ((7, 3), (5, 3)), ((13, 3), (3, 11))]
 DENSITIES = [0.0, 1 / 16, 0.5, 1.0]
 ACTIVATIONS = [None, "tanh", "relu", torch.sin]
 
 
-def draw(size, batch, seed=0, dtype=torch.float32):
-    """Operands that need gradients: x, weight, bias."""
-    generator = torch.Generator().manual_seed(seed)
-    shapes = [(batch, size[0]), (size[2], size[0]), (size[2],)]
-    return [torch.randn(s, generator=generator, dtype=dtype).requires_grad_() for s in shapes]
+def masked_dense(*operands):
+    """One dense product between masks, of few rows by the kernels."""
+    y = masked_dense_linear(*operands[:5], is_training=True)
+    activation = resolve_activation(operands[5])
+    return y if activation is None else activation(y)
 
 
-def draw_mask(batch, num_blocks, density, seed):
-    generator = torch.Generator().manual_seed(seed)
-    return torch.rand(batch, num_blocks, generator=generator) < density
+def groups(*operands):
+    """By torch, the rows of each block."""
+    if operands[3] is None and operands[4] is None:
+        return reference(*operands)
+    return grouped_linear(*operands[:5], resolve_activation(operands[5]))
 
 
-def run(operands, in_mask, out_mask, activation, backend):
-    """Output and gradients of one pass, with a fixed gradient coming in."""
-    x, weight, bias = operands
-    y = block_sparse_linear(
-        x, weight, bias, in_mask, out_mask, activation=activation, backend=backend
-    )
-    incoming = torch.randn(y.shape, generator=torch.Generator().manual_seed(9), dtype=y.dtype)
-    wanted = [operand for operand in operands if operand is not None]
-    return [y.detach(), *torch.autograd.grad(y, wanted, incoming)]
+@pytest.fixture
+def way(request):
+    """A way to multiply by its name."""
+    if request.param == "threads":
+        with shared_by(3, rows=1):
+            yield through("cpu")
+    else:
+        yield {"kernels": through("cpu"), "masked dense": masked_dense, "groups": groups}[
+            request.param
+        ]
 
 
-def assert_same(left, right, tolerance=1e-5):
-    for a, b in zip(left, right, strict=True):
-        scale = max(1.0, b.abs().max().item()) if b.numel() else 1.0
-        assert a.shape == b.shape
-        torch.testing.assert_close(a, b, rtol=0, atol=tolerance * scale)
+def ways(*names):
+    return pytest.mark.parametrize("way", names, indirect=True)
 
 
-@pytest.mark.parametrize("size", SIZES)
+each_way = ways("kernels", "threads", "masked dense", "groups")
+
+
+@each_way
+@pytest.mark.parametrize("sizes", SIZES)
 @pytest.mark.parametrize("batch", [1, 7, 33])
-@pytest.mark.parametrize("out_density", DENSITIES)
-@pytest.mark.parametrize("in_density", [None, *DENSITIES])
-def test_the_kernel_equals_the_reference_in_outputs_and_all_gradients(
-    size, batch, out_density, in_density
+def test_every_way_equals_the_reference_in_outputs_and_all_gradients(sizes, batch, way):
+    for number, out_density in enumerate([None, *DENSITIES]):
+        for shift, in_density in enumerate([None, *DENSITIES]):
+            layer = draw_layer(batch, *sizes, (in_density, out_density))
+            layer = replace(layer, activation=ACTIVATIONS[(number + shift) % 4])
+            bias = layer.bias if shift % 2 else None
+            layers.assert_agrees(replace(layer, bias=bias), way)
+
+
+side = st.tuples(st.integers(1, 17), st.sampled_from([1, 3, 4, 8, 13, 16, 32, 64, 70]))
+density = st.one_of(st.none(), st.floats(0, 1))
+
+
+@ways("kernels", "threads")
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    batch=st.sampled_from([0, 1, 5, 31, 130, 600]),
+    ins=side,
+    outs=side,
+    densities=st.tuples(density, density),
+    activation=st.sampled_from(ACTIVATIONS),
+    in_major=st.booleans(),
+    seed=st.integers(0, 1000),
+)
+def test_kernels_are_the_reference_for_any_shape_density_and_layout(
+    batch, ins, outs, densities, activation, in_major, seed, way
 ):
-    in_mask = None if in_density is None else draw_mask(batch, size[1], in_density, 1)
-    out_mask = draw_mask(batch, size[3], out_density, 2)
-    for activation in ACTIVATIONS:
-        for has_bias in (True, False):
-            operands = draw(size, batch)
-            operands = operands if has_bias else [*operands[:2], None]
-            kernel = run(operands, in_mask, out_mask, activation, "cpu")
-            assert_same(kernel, run(operands, in_mask, out_mask, activation, "reference"))
-
-
-@pytest.mark.parametrize("size", SIZES)
-@pytest.mark.parametrize("in_density", [None, *DENSITIES])
-@pytest.mark.parametrize("activation", ACTIVATIONS)
-def test_the_kernel_equals_the_reference_when_every_output_is_computed(
-    size, in_density, activation
-):
-    in_mask = None if in_density is None else draw_mask(7, size[1], in_density, 1)
-    for bias in (True, False):
-        operands = draw(size, 7) if bias else [*draw(size, 7)[:2], None]
-        kernel = run(operands, in_mask, None, activation, "cpu")
-        assert_same(kernel, run(operands, in_mask, None, activation, "reference"))
-
-
-@given(data=st.data())
-@settings(max_examples=40, deadline=None)
-def test_the_kernel_equals_the_reference_for_any_masks(data):
-    in_blocks, out_blocks, in_size, out_size, batch = (
-        data.draw(st.integers(1, high)) for high in (5, 5, 4, 4, 6)
+    layer = draw_layer(
+        batch, ins, outs, densities, activation=activation, in_major=in_major, seed=seed
     )
-    bits = st.booleans()
-    in_mask = torch.tensor([[data.draw(bits) for _ in range(in_blocks)] for _ in range(batch)])
-    out_mask = torch.tensor([[data.draw(bits) for _ in range(out_blocks)] for _ in range(batch)])
-    size = (in_blocks * in_size, in_blocks, out_blocks * out_size, out_blocks)
-    kernel = run(draw(size, batch), in_mask, out_mask, "tanh", "cpu")
-    assert_same(kernel, run(draw(size, batch), in_mask, out_mask, "tanh", "reference"))
+    layers.assert_agrees(layer, way)
 
 
 @pytest.mark.parametrize("backend", ["cpu", "reference"])
-@pytest.mark.parametrize("masks", ["both", "out", "in", "none"])
-def test_gradients_are_those_of_finite_differences(backend, masks):
-    size, batch = (6, 3, 8, 4), 3
-    in_mask = draw_mask(batch, 3, 0.5, 1) if masks in ("both", "in") else None
-    out_mask = draw_mask(batch, 4, 0.5, 2) if masks in ("both", "out") else None
-
-    def layer(x, weight, bias):
-        return block_sparse_linear(
-            x, weight, bias, in_mask, out_mask, activation="tanh", backend=backend
-        )
-
-    assert torch.autograd.gradcheck(layer, draw(size, batch, dtype=torch.float64))
+@pytest.mark.parametrize("densities", [(0.5, 0.5), (None, 0.5), (0.5, None), (None, None)])
+def test_gradients_are_those_of_finite_differences(backend, densities):
+    layer = draw_layer(3, (3, 2), (4, 2), densities, torch.float64)
+    masks = layer.in_mask, layer.out_mask, layer.activation
+    leaves = [t.requires_grad_() for t in (layer.x, layer.weight, layer.bias)]
+    assert torch.autograd.gradcheck(lambda *given: through(backend)(*given, *masks), leaves)
 
 
 @pytest.mark.parametrize("backend", ["auto", "cpu", "reference"])
 def test_a_skipped_output_is_exactly_zero_and_a_kept_one_is_the_dense_product(backend):
-    x, weight, bias = (operand.detach() for operand in draw(SIZES[0], 7))
-    out_mask = draw_mask(7, 3, 0.5, 2)
-    y = block_sparse_linear(x, weight, bias, None, out_mask, activation="tanh", backend=backend)
-    units = out_mask.repeat_interleave(8, dim=1)
+    layer = draw_layer(7, (4, 4), (3, 8), (None, 0.5))
+    y, units = run(layer, through(backend))[0], layer.out_mask.repeat_interleave(8, dim=1)
     assert (y[~units] == 0).all()
-    dense = torch.tanh(x @ weight.t() + bias)
-    torch.testing.assert_close(y[units], dense[units])
+    dense = torch.tanh(layer.x @ layer.weight.t() + layer.bias)
+    torch.testing.assert_close(y[units], dense.detach()[units])
 
 
-@pytest.mark.parametrize("activation", ACTIVATIONS)
-def test_weights_of_an_output_block_that_nobody_keeps_are_not_read(activation):
-    x, weight, bias = draw(SIZES[0], 7)
-    out_mask = draw_mask(7, 3, 0.7, 2)
-    out_mask[:, 1] = False
-    healthy = run([x, weight, bias], None, out_mask, activation, "cpu")
-    with torch.no_grad():
-        weight[8:16], bias[8:16] = torch.nan, torch.nan
-    poisoned = run([x, weight, bias], None, out_mask, activation, "cpu")
-    assert all(torch.equal(a, b) for a, b in zip(healthy, poisoned, strict=True))
-    assert (poisoned[2][8:16] == 0).all()
-    assert (poisoned[3][8:16] == 0).all()
+@each_way
+def test_what_nobody_keeps_changes_nothing(way):
+    for activation in ("tanh", None):
+        layer = draw_layer(FEW_ROWS, (5, 20), (4, 12), (0.5, 0.5), activation=activation)
+        layers.assert_what_nobody_keeps_changes_nothing(layer, way)
 
 
-@pytest.mark.parametrize("has_out_mask", [True, False])
-def test_weights_of_an_input_block_that_nobody_keeps_are_not_read(has_out_mask):
-    x, weight, bias = draw(SIZES[0], 7)
-    in_mask = draw_mask(7, 4, 0.7, 1)
-    in_mask[:, 2] = False
-    out_mask = draw_mask(7, 3, 0.5, 2) if has_out_mask else None
-    healthy = run([x, weight, bias], in_mask, out_mask, "tanh", "cpu")
-    with torch.no_grad():
-        weight[:, 8:12] = torch.nan
-    poisoned = run([x, weight, bias], in_mask, out_mask, "tanh", "cpu")
-    assert all(torch.equal(a, b) for a, b in zip(healthy, poisoned, strict=True))
-    assert (poisoned[2][:, 8:12] == 0).all()
+@ways("kernels", "threads", "masked dense")
+@pytest.mark.parametrize("batch", [7, FEW_ROWS])
+@pytest.mark.parametrize("in_major", [True, False])
+def test_rows_that_skip_a_block_do_not_meet_its_weights(batch, in_major, way):
+    for poison, activation in ((torch.nan, "relu"), (torch.inf, None)):
+        layer = draw_layer(
+            batch, (4, 8), (4, 8), (0.5, 0.8), activation=activation, in_major=in_major
+        )
+        layers.assert_rows_that_skip_a_block_do_not_meet_its_weights(layer, poison, way)
+
+
+@ways("kernels", "threads")
+def test_nan_weights_of_a_pair_of_blocks_reach_only_the_rows_that_keep_both(way):
+    for batch in (3, 40, 200):
+        layer = draw_layer(batch, (4, 8), (4, 8), (0.5, 0.5))
+        poisoned = layer.weight.clone()
+        poisoned[8:16, 16:24] = torch.nan
+        y, healthy = (run(replace(layer, weight=w), way)[0] for w in (poisoned, layer.weight))
+        keep_both = layer.in_mask[:, 2] & layer.out_mask[:, 1]
+        hit = keep_both[:, None] & (torch.arange(32) // 8 == 1)
+        assert y[hit].isnan().all()
+        assert torch.equal(y[~hit], healthy[~hit])
 
 
 @pytest.mark.parametrize("backend", ["cpu", "reference"])
-@pytest.mark.parametrize("has_out_mask", [True, False])
-def test_units_of_skipped_input_blocks_are_ignored_whatever_they_are(backend, has_out_mask):
-    x, weight, bias = draw(SIZES[0], 7)
-    in_mask = draw_mask(7, 4, 0.5, 1)
-    out_mask = draw_mask(7, 3, 0.5, 2) if has_out_mask else None
-    healthy = run([x, weight, bias], in_mask, out_mask, "tanh", backend)
-    with torch.no_grad():
-        x[~in_mask.repeat_interleave(4, dim=1)] = torch.nan
-    poisoned = run([x, weight, bias], in_mask, out_mask, "tanh", backend)
-    assert all(torch.equal(a, b) for a, b in zip(healthy, poisoned, strict=True))
+@pytest.mark.parametrize("out_density", [None, 0.5])
+def test_units_of_skipped_input_blocks_are_ignored_whatever_they_are(backend, out_density):
+    layer = draw_layer(7, (4, 4), (3, 8), (0.5, out_density))
+    x = layer.x.masked_fill(~layer.in_mask.repeat_interleave(4, dim=1), torch.nan)
+    layers.assert_equal(run(replace(layer, x=x), through(backend)), run(layer, through(backend)))
+
+
+def test_inputs_that_are_not_finite_reach_no_weight_of_a_block_that_their_row_skips():
+    layer = draw_layer(9, (12, 4), (12, 4), (1.0, 1.0), activation=None)
+    layer.x[2] = torch.inf
+    layer.out_mask[2, :6] = False
+    for weight in (layer.weight, layer.weight.contiguous()):
+        found = run(replace(layer, weight=weight), through("cpu"))[2]
+        assert found[:24].isfinite().all()
+        assert not found[24:].isfinite().any()
 
 
 @pytest.mark.parametrize("backend", ["cpu", "reference"])
 def test_where_no_input_is_kept_the_layer_sees_its_bias_only(backend):
-    x, weight, bias = draw(SIZES[0], 7)
-    nothing, everything = torch.zeros(7, 4, dtype=torch.bool), torch.ones(7, 3, dtype=torch.bool)
-    for out_mask in (everything, None):
-        y = block_sparse_linear(x, weight, bias, nothing, out_mask, backend=backend)
-        assert torch.equal(y, bias.expand(7, -1))
+    for out_density in (None, 1.0):
+        layer = draw_layer(7, (4, 4), (3, 8), (0.0, out_density), activation=None)
+        assert torch.equal(run(layer, through(backend))[0], layer.bias.expand(7, -1))
 
 
-@pytest.mark.parametrize("backend", ["cpu", "reference"])
-@pytest.mark.parametrize("activation", ACTIVATIONS)
-def test_an_empty_batch_gives_an_empty_result_and_zero_gradients(backend, activation):
-    in_mask, out_mask = (torch.zeros(0, n, dtype=torch.bool) for n in (4, 3))
-    for masks in ((in_mask, out_mask), (None, out_mask), (in_mask, None), (None, None)):
-        y, grad_x, grad_weight, grad_bias = run(draw(SIZES[0], 0), *masks, activation, backend)
+@each_way
+def test_an_empty_batch_gives_an_empty_result_and_zero_gradients(way):
+    for densities in ((0.5, 0.5), (None, 0.5), (0.5, None), (None, None)):
+        layer = draw_layer(0, (4, 4), (3, 8), densities)
+        y, grad_x, grad_weight, grad_bias = run(layer, way)
         assert y.shape == (0, 24)
         assert grad_x.shape == (0, 16)
         assert not grad_weight.any()
         assert not grad_bias.any()
 
 
-@pytest.mark.parametrize("in_density", [None, 0.5])
-@pytest.mark.parametrize("out_density", [None, 0.5])
-@pytest.mark.parametrize("activation", [None, "tanh"])
-def test_the_layout_of_tensors_in_memory_changes_nothing(in_density, out_density, activation):
-    in_mask = None if in_density is None else draw_mask(7, 4, in_density, 1)
-    out_mask = None if out_density is None else draw_mask(7, 3, out_density, 2)
-    x, weight, bias = (operand.detach() for operand in draw(SIZES[0], 7))
-    strided = [
-        x.t().contiguous().t().requires_grad_(),
-        weight.t().contiguous().t().requires_grad_(),
-        bias.repeat_interleave(2)[::2].requires_grad_(),
-    ]
-    masks = [m if m is None else m.t().contiguous().t() for m in (in_mask, out_mask)]
-    incoming = torch.randn(24, 7).t()
-
-    def gradients(operands, masks, incoming):
-        y = block_sparse_linear(*operands, *masks, activation=activation, backend="cpu")
-        return [y.detach(), *torch.autograd.grad(y, operands, incoming)]
-
-    plain = [operand.clone().requires_grad_() for operand in (x, weight, bias)]
-    expected = gradients(plain, (in_mask, out_mask), incoming.contiguous())
-    assert_same(gradients(strided, masks, incoming), expected)
+@each_way
+def test_the_layout_of_tensors_in_memory_changes_nothing(way):
+    for densities in ((0.5, 0.5), (None, 0.5), (0.5, None)):
+        layer = draw_layer(7, (4, 4), (3, 8), densities, in_major=False)
+        spread = {
+            name: getattr(layer, name).repeat_interleave(2, dim=-1)[..., ::2]
+            for name in ("x", "weight", "bias", "in_mask", "out_mask", "grad_y")
+            if getattr(layer, name) is not None
+        }
+        layers.assert_close(run(replace(layer, **spread), way), run(layer, way), torch.float32)
 
 
 def test_the_gradient_of_a_sum_flows_although_it_is_one_number_expanded():
-    x, weight, bias = draw(SIZES[0], 7)
-    out_mask = draw_mask(7, 3, 0.5, 2)
-    for backend in ("cpu", "reference"):
-        block_sparse_linear(x, weight, bias, None, out_mask, backend=backend).sum().backward()
-    assert_same([bias.grad / 2], [out_mask.sum(dim=0).repeat_interleave(8).float()])
+    layer = draw_layer(7, (4, 4), (3, 8), (None, 0.5), activation=None)
+    expanded = replace(layer, grad_y=torch.ones(1).expand(7, 24))
+    assert torch.equal(
+        run(expanded, through("cpu"))[3], layer.out_mask.sum(dim=0).repeat_interleave(8).float()
+    )
 
 
-@pytest.mark.parametrize("masks", ["both", "in", "out"])
-def test_repeated_calls_are_equal_bit_for_bit(masks):
-    in_mask = draw_mask(33, 13, 0.5, 1) if masks != "out" else None
-    out_mask = draw_mask(33, 3, 0.5, 2) if masks != "in" else None
-    first, second = (run(draw(SIZES[3], 33), in_mask, out_mask, "tanh", "cpu") for _ in range(2))
-    assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
+@each_way
+def test_repeated_passes_are_equal_bit_for_bit(way):
+    for densities in ((0.5, 0.5), (None, 0.5), (0.5, None)):
+        layers.assert_repeats_are_equal_by_bits(draw_layer(300, (13, 3), (8, 16), densities), way)
 
 
+@ways("kernels", "threads")
+@pytest.mark.parametrize("batch", [1, 40, 600])
+def test_a_block_that_was_on_and_is_off_is_zero(batch, way):
+    # The last is so large that the memory of one call's results is used again by the next.
+    size = 64 if batch == 600 else 8
+    layer = draw_layer(batch, (8, size), (8, size), (1.0, 1.0))
+    for _ in range(2):
+        layers.assert_a_block_that_was_on_and_is_off_is_zero(layer, way)
+
+
+@each_way
 @pytest.mark.parametrize("needed", [0, 1, 2])
-def test_one_operand_alone_may_need_a_gradient(needed):
-    in_mask, out_mask = draw_mask(7, 4, 0.5, 1), draw_mask(7, 3, 0.5, 2)
-    expected = run(draw(SIZES[0], 7), in_mask, out_mask, "relu", "reference")[1 + needed]
-    operands = [operand.detach() for operand in draw(SIZES[0], 7)]
+def test_one_operand_alone_may_need_a_gradient(needed, way):
+    layer = draw_layer(7, (4, 4), (3, 8), (0.5, 0.5), activation="relu")
+    operands = [layer.x, layer.weight, layer.bias]
     operands[needed].requires_grad_()
-    y = block_sparse_linear(*operands, in_mask, out_mask, activation="relu", backend="cpu")
-    incoming = torch.randn(y.shape, generator=torch.Generator().manual_seed(9))
-    assert_same(torch.autograd.grad(y, operands[needed], incoming), [expected])
+    y = way(*operands, layer.in_mask, layer.out_mask, "relu")
+    found = torch.autograd.grad(y, operands[needed], layer.grad_y)
+    layers.assert_close(found, [run(layer, reference)[1 + needed]], torch.float32)
 
 
-def operands_of(**changes):
-    x, weight, bias = (operand.detach() for operand in draw(SIZES[0], 7))
-    given = {"x": x, "weight": weight, "bias": bias, "in_mask": None, "out_mask": None}
-    return given | changes
+@given(
+    batch=st.integers(1, 70),
+    ins=side,
+    outs=side,
+    densities=st.tuples(*[st.sampled_from([None, 0.0, 0.3, 0.9, 1.0])] * 2),
+    in_major=st.booleans(),
+)
+def test_one_dense_product_between_masks_is_the_definition_bit_for_bit(
+    batch, ins, outs, densities, in_major
+):
+    layer = draw_layer(batch, ins, outs, densities, activation=None, in_major=in_major)
+    if layer.in_mask is not None:
+        layer.x[~layer.in_mask.repeat_interleave(ins[1], 1)] = torch.nan
+    operands = layer.x, layer.weight, layer.bias, layer.in_mask, layer.out_mask
+    wanted = reference_linear(*operands, None)
+    assert torch.equal(masked_dense_linear(*operands, is_training=False), wanted)
+    by_torch = partial(masked_dense_linear, is_training=True, few_rows=0)
+    found = run(layer, lambda *operands: by_torch(*operands[:5]))
+    assert torch.equal(found[0], wanted)
+    layers.assert_close(found, run(layer, reference), torch.float32)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_operands_stay_as_they_are(threads):
+    x, weight = torch.randn(2048, 256), torch.randn(64, 256)
+    mask, before = torch.rand(2048, 16) < 0.5, x.clone()
+    with shared_by(threads):
+        y = masked_dense_linear(x, weight, None, mask, mask, is_training=False)
+    assert torch.equal(x, before)
+    assert torch.equal(y, reference_linear(x, weight, None, mask, mask, None))
+
+
+def test_under_autocast_it_is_the_definition():
+    x, weight = torch.randn(64, 32, requires_grad=True), torch.randn(16, 32, requires_grad=True)
+    mask = torch.rand(64, 4) < 0.9
+    with torch.autocast("cpu", torch.bfloat16):
+        found = block_sparse_linear(x, weight, None, mask, mask)
+        expected = reference_linear(x, weight, None, mask, mask, None)
+        assert found.dtype == expected.dtype == torch.bfloat16
+        assert torch.equal(found, expected)
+    found.sum().backward()
+    assert x.grad is not None
 
 
 @pytest.mark.parametrize(
@@ -262,13 +296,15 @@ def operands_of(**changes):
     ],
 )
 def test_operands_that_do_not_fit_are_refused_with_what_was_expected(changes, error, message):
+    operands = {"x": torch.zeros(7, 16), "weight": torch.zeros(24, 16), "bias": torch.zeros(24)}
     with pytest.raises(error, match=message):
-        block_sparse_linear(**operands_of(**changes))
+        block_sparse_linear(**operands | changes)
 
 
 def test_a_second_derivative_through_the_kernel_is_refused():
-    x, weight, bias = draw(SIZES[0], 7)
-    y = block_sparse_linear(x, weight, bias, None, draw_mask(7, 3, 0.5, 2), activation="tanh")
+    layer = draw_layer(7, (4, 4), (3, 8), (None, 0.5))
+    x = layer.x.requires_grad_()
+    y = through("auto")(x, layer.weight, layer.bias, None, layer.out_mask, "tanh")
     (slope,) = torch.autograd.grad(y.square().sum(), x, create_graph=True)
     with pytest.raises(RuntimeError, match="once_differentiable"):
         slope.sum().backward()

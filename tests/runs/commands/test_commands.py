@@ -90,7 +90,7 @@ def test_seeds_are_trained_judged_again_and_drawn(tmp_path, monkeypatch, capsys)
     assert {label: len(runs) for label, runs in comparison.results.items()} == {"reinforce": 2}
     assert report == tmp_path / "mine"
     said = capsys.readouterr()
-    assert said.out == "the table\n"
+    assert said.out.endswith("\nthe table\n")
     assert f"report: {report / 'index.html'}" in said.err
 
 

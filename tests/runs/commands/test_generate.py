@@ -23,10 +23,10 @@ SETTINGS = {
     "network": "bytes",
     "network_kwargs": {"num_blocks": 4, "block_size": 8},
     "weights": "cotrain",
-    "weights_kwargs": {"learning_rate": 0.02},
-    "images": 16_000,
+    "weights_kwargs": {"learning_rate": 0.04},
+    "images": 8_000,
     "batch_size": 64,
-    "eval_every": 16_000,
+    "eval_every": 8_000,
     "observation": "symbols",
     "embedding_size": 4,
 }

@@ -134,7 +134,7 @@ def test_a_limit_of_the_shell_on_sizes_ends_a_run_in_one_line(tmp_path, monkeypa
 @pytest.mark.parametrize(
     ("words", "closed", "status"),
     [
-        (["--version"], ">&-", 0),
+        (["--help"], ">&-", 0),
         (["--help"], ">&- 2>&-", 0),
         # What is wrong is not said on the other output.
         (["lst"], "2>&-", programs.REFUSED),

@@ -103,7 +103,7 @@ def test_what_is_written_never_goes_through_a_link(run, tmp_path):
 
 
 @pytest.mark.parametrize("content", ["{}", "[]", "", '{"settings": {}}', '{"evaluations": [1]}'])
-@pytest.mark.parametrize("name", ["config.json", "result.json", "both"])
+@pytest.mark.parametrize("name", ["config.json", "both"])
 def test_a_run_without_settings_or_result_is_refused_in_a_line(
     content, name, run, tmp_path, capsys
 ):

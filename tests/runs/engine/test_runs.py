@@ -95,15 +95,19 @@ def files_under(path):
     return sorted(p for p in path.rglob("*") if p.is_file())
 
 
-def test_a_run_leaves_exactly_the_listed_files(logs):
-    result = train.train("reinforce", log_dir=str(logs), seed=3, **PROBE)
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """Logs that hold one run, and its result."""
+    logs = tmp_path_factory.mktemp("made") / "logs"
+    return logs, train.train("reinforce", log_dir=str(logs), seed=3, **PROBE)
+
+
+def test_a_run_leaves_exactly_the_listed_files(made):
+    logs, result = made
     (place,) = logs.glob("*/*/*/*/*")
-    assert place.relative_to(logs).parts[:3] == (
-        "BlockSelection-v0",
-        "reinforce",
-        "accuracy_minus_cost",
-    )
-    assert place.name == "seed-3"
+    environment, agent, reward, _, seed = place.relative_to(logs).parts
+    assert (environment, agent) == ("BlockSelection-v0", "reinforce")
+    assert (reward, seed) == ("accuracy_minus_cost", "seed-3")
     names = [str(path.relative_to(place)) for path in files_under(logs)]
     events = [name for name in names if name.startswith("events.out.tfevents.")]
     stored = [f"checkpoint/{name}.safetensors" for name in ("agent", "masks", "network")]
@@ -119,8 +123,8 @@ def test_a_run_leaves_exactly_the_listed_files(logs):
     assert config["environment"]["num_blocks"] == [4, 4]
 
 
-def test_a_result_says_what_was_run_how_well_and_how_fast(logs):
-    result = train.train("reinforce", log_dir=str(logs), **PROBE)
+def test_a_result_says_what_was_run_how_well_and_how_fast(made):
+    _, result = made
     judged = [(e["split"], e["mode"]) for e in result["evaluations"]]
     both = ("sampled", "mode")
     assert judged == [(split, mode) for split in ("test", "validation") for mode in both]
@@ -134,9 +138,8 @@ def test_a_result_says_what_was_run_how_well_and_how_fast(logs):
     assert sum(value.numel() for value in saved.values()) == 72
 
 
-@pytest.mark.usefixtures("_no_clock")
-def test_a_result_holds_the_learning_curve_and_the_use_of_blocks_by_class(logs):
-    result = train.train("reinforce", log_dir=str(logs), **PROBE)
+def test_a_result_holds_the_learning_curve_and_the_use_of_blocks_by_class(made):
+    _, result = made
     images = [point["images_seen"] for point in result["curve"]]
     assert images[0] == 0
     assert images[-1] == 256

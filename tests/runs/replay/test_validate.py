@@ -124,51 +124,29 @@ def test_a_replay_finds_the_claimed_figures_of_a_cotrained_network(logs):
         assert found.density == pytest.approx(claimed["density"], rel=1e-6)
 
 
-def of_result(change):
-    """Edits `result.json`."""
+def result_with(*changes):
+    """Edits numbers of `result.json`: (where one stands, old -> new) ..."""
+
+    def change(result):
+        for (*outer, last), new in changes:
+            part = result
+            for name in outer:
+                part = part[name]
+            part[last] = new(part[last])
+
     return lambda place: edit(place / "result.json", change)
 
 
-def set_error(result):
-    result["evaluations"][0]["error"] -= 0.05
+def half(number):
+    return number / 2
 
 
-def set_macs(result):
-    result["evaluations"][1]["macs"] -= 1.0
+def fewer(number):
+    return number - 64
 
 
-def set_density(result):
-    result["evaluations"][0]["density"][1] += 0.01
-
-
-def set_mean_return(result):
-    result["evaluations"][0]["mean_return"] += 0.05
-
-
-def set_policy_cost(result):
-    result["evaluations"][1]["policy_cost"] /= 2
-
-
-def set_validation(result):
-    result["evaluations"][2]["error"] /= 2
-    result["curve"][-1]["error"] /= 2
-
-
-def set_curve(result):
-    result["curve"][-1]["error"] /= 2
-
-
-def set_block_use(result):
-    result["block_use"][0][0][0] += 5
-
-
-def set_images_seen(result):
-    result["images_seen"] -= 64
-    result["curve"][-1]["images_seen"] -= 64
-
-
-def leave_out(result):
-    del result["evaluations"][0]["mean_return"]
+def leave_out(place):
+    edit(place / "result.json", lambda result: result["evaluations"][0].pop("mean_return"))
 
 
 def set_seed_everywhere(place):
@@ -205,34 +183,48 @@ def setting_that_no_such_run_has(place):
 
 
 SAMPLED, MODE, BOTH = ["sampled"], ["mode"], ["sampled", "mode"]
+SAMPLED_ERROR, VALIDATION = ("evaluations", 0, "error"), ("evaluations", 2, "error")
+LAST_ERROR, LAST_IMAGES = ("curve", -1, "error"), ("curve", -1, "images_seen")
 FORGED = [
-    (of_result(set_error), SAMPLED, "error: claimed"),
-    (of_result(set_macs), MODE, "macs: claimed"),
-    (of_result(set_density), SAMPLED, "density: claimed"),
-    (of_result(set_mean_return), SAMPLED, "mean_return: claimed"),
-    (of_result(set_policy_cost), MODE, "policy_cost: claimed"),
-    (of_result(leave_out), SAMPLED, "mean_return: claimed None"),
-    (of_result(set_block_use), SAMPLED, "block_use: claimed otherwise"),
-    (of_result(set_validation), BOTH, "validation, sampled: error: claimed"),
-    (of_result(set_curve), BOTH, "curve: its last point"),
-    (of_result(set_images_seen), BOTH, "images_seen: claimed 192, found 256"),
+    (result_with((SAMPLED_ERROR, half)), SAMPLED, "error: claimed"),
+    (result_with((("evaluations", 1, "macs"), lambda n: n - 1)), MODE, "macs: claimed"),
     (
-        of_result(lambda result: result.update(num_parameters=3)),
-        BOTH,
-        "num_parameters: claimed 3",
+        result_with((("evaluations", 0, "density", 1), lambda d: d + 0.01)),
+        SAMPLED,
+        "density: claimed",
     ),
     (
-        of_result(lambda result: result.update(policy_macs=[0, 0])),
+        result_with((("evaluations", 0, "mean_return"), lambda r: r + 0.05)),
+        SAMPLED,
+        "mean_return: claimed",
+    ),
+    (result_with((("evaluations", 1, "policy_cost"), half)), MODE, "policy_cost: claimed"),
+    (leave_out, SAMPLED, "mean_return: claimed None"),
+    (
+        result_with((("block_use", 0, 0, 0), lambda n: n + 5)),
+        SAMPLED,
+        "block_use: claimed otherwise",
+    ),
+    (
+        result_with((VALIDATION, half), (LAST_ERROR, half)),
+        BOTH,
+        "validation, sampled: error: claimed",
+    ),
+    (result_with((LAST_ERROR, half)), BOTH, "curve: its last point"),
+    (
+        result_with((("images_seen",), fewer), (LAST_IMAGES, fewer)),
+        BOTH,
+        "images_seen: claimed 192, found 256",
+    ),
+    (result_with((("num_parameters",), lambda _: 3)), BOTH, "num_parameters: claimed 3"),
+    (
+        result_with((("policy_macs",), lambda _: [0, 0])),
         BOTH,
         "policy_macs: claimed [0, 0], found [32, 32]",
     ),
-    (
-        of_result(lambda result: result.update(seed=5)),
-        BOTH,
-        "seed: result.json says 5, config.json 1",
-    ),
-    (of_result(lambda result: result.update(agent="rloo")), BOTH, "result.json is about"),
-    (of_result(lambda result: result.update(data={"probe": "0" * 24})), BOTH, "other images"),
+    (result_with((("seed",), lambda _: 5)), BOTH, "seed: result.json says 5, config.json 1"),
+    (result_with((("agent",), lambda _: "rloo")), BOTH, "result.json is about"),
+    (result_with((("data",), lambda _: {"probe": "0" * 24})), BOTH, "other images"),
     (to_another_folder, BOTH, "expected the folder .../BlockSelection-v0/reinforce/"),
     (setting_that_no_such_run_has, BOTH, "as its settings and seed say"),
     (better_masks, BOTH, "% other bits"),
@@ -353,7 +345,7 @@ def test_what_cannot_be_asked_again_is_said(logs):
 
 def test_a_folder_without_runs_says_so(tmp_path, capsys):
     assert validate.main([str(tmp_path)]) == 2
-    assert "to hold runs (result.json), got none" in capsys.readouterr().err
+    assert "to hold finished runs (result.json), got none" in capsys.readouterr().err
 
 
 def test_validation_of_a_cotrained_run_learns_no_weights(mine, monkeypatch):
@@ -498,44 +490,36 @@ def test_a_frozen_network_that_learned_from_the_test_images_does_not_stand(
     assert all("differ from those that their recipe" in row["problems"][0] for row in found)
 
 
-def damage_masks(place, tensors):
-    save_file(tensors, place / "checkpoint" / "masks.safetensors")
+def tensors_of(name, change):
+    """Changes every tensor of a file; its checksum with them where it has one."""
+
+    def damage(place):
+        path = place / "checkpoint" / f"{name}.safetensors"
+        save_file({key: change(tensor) for key, tensor in load_file(path).items()}, path)
+
+    return damage
 
 
-def float_masks(place):
-    packed = load_file(place / "checkpoint" / "masks.safetensors")
-    damage_masks(place, {name: mask.float() for name, mask in packed.items()})
+def settings_with(**changed):
+    """Settings in both files; two underscores open a dict."""
+
+    def damage(place):
+        for name, value in changed.items():
+            rewrite(place, name_it(name.replace("__", "."), value))
+
+    return damage
 
 
-def scalar_masks(place):
-    packed = load_file(place / "checkpoint" / "masks.safetensors")
-    damage_masks(place, {name: mask[0, 0].clone() for name, mask in packed.items()})
+def text_in(name, text):
+    return lambda place: (place / name).write_text(text)
 
 
-def masks_of_more_images(place):
-    packed = load_file(place / "checkpoint" / "masks.safetensors")
-    damage_masks(place, {name: mask.repeat(2, 1) for name, mask in packed.items()})
+def huge(name):
+    def damage(place):
+        with (place / name).open("r+b") as file:
+            file.truncate(2**40)
 
-
-def huge_network(place):
-    rewrite(place, name_it("environment.num_blocks", [10**9]))
-    rewrite(place, name_it("environment.network", "mlp"))
-
-
-def many_layers(place):
-    rewrite(place, name_it("environment.num_blocks", [1] * 10**5))
-
-
-def huge_batch(place):
-    rewrite(place, name_it("batch_size", 10**12))
-
-
-def huge_policy(place):
-    rewrite(place, name_it("agent_settings.hidden_units", 10**12))
-
-
-def deep_result(place):
-    (place / "result.json").write_text("[" * 10**5)
+    return damage
 
 
 def deep_settings(place):
@@ -544,26 +528,8 @@ def deep_settings(place):
     (place / "config.json").write_text(text.replace("{", f'{{"deep": {deep},', 1))
 
 
-def config_is_a_list(place):
-    (place / "config.json").write_text("[1]")
-
-
 def config_without_groups(place):
     edit(place / "config.json", lambda config: config.pop("environment"))
-
-
-def settings_of_another_kind(place):
-    rewrite(place, name_it("agent_settings", 3))
-
-
-def huge_json(place):
-    with (place / "config.json").open("r+b") as file:
-        file.truncate(2**40)
-
-
-def huge_tensors(place):
-    with (place / "checkpoint" / "agent.safetensors").open("r+b") as file:
-        file.truncate(2**40)
 
 
 def link_out(place):
@@ -587,21 +553,8 @@ def other_network(place):
     shutil.copy(place / "checkpoint" / "agent.safetensors", path)
 
 
-def network_of(change):
-    def damage(place):
-        path = place / "checkpoint" / "network.safetensors"
-        save_file({name: change(tensor) for name, tensor in load_file(path).items()}, path)
-
-    return damage
-
-
 def no_agent(place):
     save_file({}, place / "checkpoint" / "agent.safetensors")
-
-
-def half_agent(place):
-    path = place / "checkpoint" / "agent.safetensors"
-    save_file({name: tensor.half() for name, tensor in load_file(path).items()}, path)
 
 
 def missing(name):
@@ -636,30 +589,36 @@ DAMAGED = [
     *((cut_short(name), f"{name}.safetensors") for name in ("masks", "network", "agent")),
     *((flipped(name), f"{name}.safetensors") for name in ("masks", "network", "agent")),
     (other_number, "checksum"),
-    (lambda place: (place / "result.json").write_text("{"), "expected JSON in"),
-    (float_masks, "uint8"),
-    (scalar_masks, "uint8"),
-    (masks_of_more_images, "(256, 1)"),
-    (huge_network, "memory"),
-    (many_layers, "expected weights of every gated layer"),
-    (huge_batch, "expected a batch of at most"),
-    (huge_policy, "expected hidden_units of at most"),
-    (deep_result, "expected JSON in"),
+    (text_in("result.json", "{"), "expected JSON in"),
+    (text_in("result.json", "[" * 10**5), "expected JSON in"),
+    (text_in("config.json", "[1]"), "expected an object in"),
+    (tensors_of("masks", torch.Tensor.float), "uint8"),
+    (tensors_of("masks", lambda mask: mask[0, 0].clone()), "uint8"),
+    (tensors_of("masks", lambda mask: mask.repeat(2, 1)), "(256, 1)"),
+    (settings_with(environment__num_blocks=[10**9], environment__network="mlp"), "memory"),
+    (
+        settings_with(environment__num_blocks=[1] * 10**5),
+        "expected weights of every gated layer",
+    ),
+    (settings_with(batch_size=10**12), "expected a batch of at most"),
+    (
+        settings_with(agent_settings__hidden_units=10**12),
+        "expected hidden_units of at most",
+    ),
+    (settings_with(agent_settings=3), "agent_settings"),
     (deep_settings, "nested at most 32 deep"),
-    (config_is_a_list, "expected an object in"),
     (config_without_groups, "environment"),
-    (settings_of_another_kind, "agent_settings"),
-    (huge_json, "expected at most 67,108,864 bytes"),
-    (huge_tensors, "expected at most 1,073,741,824 bytes"),
+    (huge("config.json"), "expected at most 67,108,864 bytes"),
+    (huge("checkpoint/agent.safetensors"), "expected at most 1,073,741,824 bytes"),
     (link_out, "got a link"),
     (link_to_itself, "got a link"),
     (folder_instead, "expected a file"),
     (other_network, "expected tensors of this network"),
-    (network_of(torch.Tensor.double), "expected tensors of this network"),
-    (network_of(lambda tensor: tensor > 0), "expected tensors of this network"),
-    (network_of(lambda tensor: tensor * float("nan")), "expected finite numbers"),
+    (tensors_of("network", torch.Tensor.double), "expected tensors of this network"),
+    (tensors_of("network", lambda tensor: tensor > 0), "expected tensors of this network"),
+    (tensors_of("network", lambda tensor: tensor * float("nan")), "expected finite numbers"),
     (no_agent, "expected tensors of this agent"),
-    (half_agent, "expected tensors of this agent"),
+    (tensors_of("agent", torch.Tensor.half), "expected tensors of this agent"),
 ]
 
 

@@ -210,9 +210,8 @@ def test_every_figure_is_a_png_and_an_svg_that_follows_light_and_dark(report):
 
 
 def test_the_same_results_give_the_same_report(tmp_path):
-    cells = [Cell("reinforce", "reinforce"), Cell("dense", "dense")]
     for name in ("one", "other"):
-        publish(comparison_of(cells, seeds=(0, 1)), tmp_path / name)
+        publish(comparison_of([Cell("reinforce", "reinforce")], seeds=(0,)), tmp_path / name)
     for path in (tmp_path / "one").iterdir():
         assert (tmp_path / "other" / path.name).read_bytes() == path.read_bytes()
 

@@ -10,7 +10,7 @@ from made_results import SEEDS, result, runs
 
 from ccenv.runs.report.dense.figures import dense_figures
 from ccenv.runs.report.dense.section import dense_tables
-from ccenv.runs.stats.cost_points import Point
+from ccenv.runs.stats.cost_points import Point, in_kilobytes
 from ccenv.runs.stats.dense_comparison import (
     at_equal_error,
     at_equal_macs,
@@ -21,7 +21,7 @@ from ccenv.runs.stats.dense_comparison import (
     undominated,
 )
 from ccenv.runs.stats.measures import BITS
-from ccenv.runs.studies.at_budgets import cells_of, kilobytes
+from ccenv.runs.studies.at_budgets import cells_of
 
 
 def point(label="a", agent="rloo", macs=100.0, error=0.1, validation=None, seeds=SEEDS):
@@ -137,7 +137,7 @@ def test_a_budget_of_memory_lets_rows_of_any_macs_pass_and_none_of_unknown_memor
         dataclasses.replace(point("large", macs=10.0, error=0.1), memory=2000.0),
         point("unknown", macs=10.0, error=0.01),
     ]
-    within = cells_of(rows, (0.5, 1, 2), kilobytes)
+    within = cells_of(rows, (0.5, 1, 2), in_kilobytes)
     assert within == [None, rows[0].interval, rows[1].interval]
     assert cells_of(rows, (10, 900), lambda row: row.macs) == [rows[2].interval, None]
 
@@ -262,6 +262,8 @@ def test_one_seed_does_not_stand_beside_several():
 
 def test_a_single_dense_width_makes_no_front():
     assert make_contests({"dense 8": DENSE["dense 8"], "a": runs("rloo", 100, 0.1)}) == []
+    alone = {"mnist": [point("dense 8", "dense")]}
+    assert make_contests({"a": runs("rloo", 100, 0.1)}, elsewhere=alone) == []
 
 
 def test_dense_networks_of_another_sweep_stand_in_where_there_are_none():

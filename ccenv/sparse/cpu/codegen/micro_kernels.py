@@ -35,6 +35,7 @@ from ccenv.sparse.cpu.codegen.vectors import (
     counted_loop,
     function,
     halves,
+    in_pieces,
     joined,
     lanes_repeated,
     load,
@@ -49,67 +50,99 @@ from ccenv.sparse.cpu.codegen.vectors import (
 LOWER_HALF = (1 << 32) - 1
 
 
-def make_product(num_rows: int, width: int) -> Any:
-    """Makes y[r, :width] += sum over k of x[r, k] * w[k, :width], for rows anywhere in memory.
+Heights = dict[int, tuple[int, ...]]
+"""Columns of a panel, falling to 1 -> rows of it, falling to 1: as many as fit, then the next."""
+Panel = Callable[[Any, int, list[Any], list[Any], Any, Any, Any], None]
+"""Emits one panel: builder, columns, pointers to rows of x and y, pointer to w, num_k, ldw."""
 
-    The function takes the rows' addresses (xs), the address of w, the rows' addresses (ys), the
-    number of k, and the distance between rows of w in floats.
+
+def over_tile(heights: Heights, panel: Panel) -> Any:
+    """Makes a function that multiplies listed rows with a tile of weights, in panels that fit.
+
+    It takes the address of the list and its length, address and row distance in bytes of x,
+    address and row distance in floats of w, address and row distance in bytes of y, the number of
+    k and that of columns. A listed pair is int64: the row of x in its lower half, that of y in its
+    upper one.
     """
-    vec, offsets = tiles(width)
-    # An addition waits for the one before it: so many independent sums keep the unit busy.
-    unroll = max(1, BUSY // (num_rows * len(offsets)))
 
     @intrinsic
-    def product(typingctx: Any, xs: Any, w: Any, ys: Any, num_k: Any, ldw: Any) -> Any:
-        rows = types.UniTuple(types.int64, num_rows)
-        signature = types.void(rows, types.int64, rows, types.int64, types.int64)
-
+    def product(
+        typingctx: Any, pairs: Any, n: Any, x: Any, ldx: Any, w: Any, ldw: Any, y: Any, ldy: Any,
+        num_k: Any, width: Any,
+    ) -> Any:  # fmt: skip
         def codegen(context: Any, builder: Any, sig: Any, arguments: Any) -> Any:
-            xs, w, ys, num_k, ldw = arguments
-            x = [pointer(builder, builder.extract_value(xs, r)) for r in range(num_rows)]
-            y = [pointer(builder, builder.extract_value(ys, r)) for r in range(num_rows)]
-            places = [(row, offset) for row in y for offset in offsets]
+            pairs, n, x, ldx, w, ldw, y, ldy, num_k, width = arguments
+            pairs, w = pointer(builder, pairs, I64), pointer(builder, w)
 
-            def accumulate(k: Any, at: Any, sums: list[Any]) -> list[Any]:
-                weights = [load(builder, at, offset, vec) for offset in offsets]
-                scales = [builder.load(builder.gep(row, [k])) for row in x]
-                return multiply_add(builder, scales, weights, sums)
+            def columns(column: Any, wide: int) -> None:
+                at, sums = builder.gep(w, [column]), builder.add(y, builder.mul(column, I64(4)))
 
-            def one(k: Any, values: list[Any]) -> list[Any]:
-                *sums, at = values
-                return [*accumulate(k, at, sums), builder.gep(at, [ldw])]
+                def rows(first: Any, count: int) -> None:
+                    xs, ys = [], []
+                    for r in range(count):
+                        pair = builder.load(builder.gep(pairs, [builder.add(first, I64(r))]))
+                        row = builder.and_(pair, I64(LOWER_HALF))
+                        place = builder.lshr(pair, I64(32))
+                        xs.append(pointer(builder, builder.add(x, builder.mul(row, ldx))))
+                        ys.append(pointer(builder, builder.add(sums, builder.mul(place, ldy))))
+                    panel(builder, wide, xs, ys, at, num_k, ldw)
 
-            def several(step: Any, values: list[Any]) -> list[Any]:
-                *sums, at = values
-                new = []
-                for part in range(unroll):
-                    k = builder.add(builder.mul(step, I64(unroll)), I64(part))
-                    own = sums[part * len(places) : (part + 1) * len(places)]
-                    new += accumulate(k, at, own)
-                    at = builder.gep(at, [ldw])
-                return [*new, at]
+                in_pieces(builder, n, heights[wide], rows)
 
-            sums = [load(builder, row, offset, vec) for row, offset in places]
-            at = pointer(builder, w)
-            if unroll > 1:
-                zeros = [ir.Constant(vec, [0.0] * vec.count)] * (len(places) * (unroll - 1))
-                steps = builder.sdiv(num_k, I64(unroll))
-                *sums, at = counted_loop(builder, steps, [*sums, *zeros, at], several)
-                sums = add_up(builder, sums, len(places))
-                done = builder.mul(steps, I64(unroll))
-                x = [builder.gep(row, [done]) for row in x]
-                num_k = builder.sub(num_k, done)
-            *sums, _ = counted_loop(builder, num_k, [*sums, at], one)
-            for (row, offset), value in zip(places, sums, strict=True):
-                store(builder, row, offset, value)
+            in_pieces(builder, width, tuple(heights), columns)
             return context.get_dummy_value()
 
-        return signature, codegen
+        return types.void(*[types.int64] * 10), codegen
 
     return product
 
 
-def make_narrow(num_rows: int, *, together: bool) -> Any:
+def make_product(heights: Heights) -> Any:
+    """Makes y[place, :width] += sum over k of x[row, k] * w[k, :width], see `over_tile`."""
+
+    def panel(
+        builder: Any, width: int, x: list[Any], y: list[Any], w: Any, num_k: Any, ldw: Any
+    ) -> None:
+        vec, offsets = tiles(width)
+        # An addition waits for the one before it: so many independent sums keep the unit busy.
+        unroll = max(1, BUSY // (len(x) * len(offsets)))
+        places = [(row, offset) for row in y for offset in offsets]
+
+        def accumulate(k: Any, at: Any, sums: list[Any]) -> list[Any]:
+            weights = [load(builder, at, offset, vec) for offset in offsets]
+            scales = [builder.load(builder.gep(row, [k])) for row in x]
+            return multiply_add(builder, scales, weights, sums)
+
+        def one(k: Any, values: list[Any]) -> list[Any]:
+            *sums, at = values
+            return [*accumulate(k, at, sums), builder.gep(at, [ldw])]
+
+        def several(step: Any, values: list[Any]) -> list[Any]:
+            *sums, at = values
+            new = []
+            for part in range(unroll):
+                k = builder.add(builder.mul(step, I64(unroll)), I64(part))
+                new += accumulate(k, at, sums[part * len(places) : (part + 1) * len(places)])
+                at = builder.gep(at, [ldw])
+            return [*new, at]
+
+        sums = [load(builder, row, offset, vec) for row, offset in places]
+        if unroll > 1:
+            zeros = [ir.Constant(vec, [0.0] * vec.count)] * (len(places) * (unroll - 1))
+            steps = builder.sdiv(num_k, I64(unroll))
+            *sums, w = counted_loop(builder, steps, [*sums, *zeros, w], several)
+            sums = add_up(builder, sums, len(places))
+            done = builder.mul(steps, I64(unroll))
+            x = [builder.gep(row, [done]) for row in x]
+            num_k = builder.sub(num_k, done)
+        *sums, _ = counted_loop(builder, num_k, [*sums, w], one)
+        for (row, offset), value in zip(places, sums, strict=True):
+            store(builder, row, offset, value)
+
+    return over_tile(heights, panel)
+
+
+def make_narrow(heights: tuple[int, ...], *, together: bool) -> Any:
     """Makes the function of `make_product` for 4 columns; num_k is a multiple of 4.
 
     A vector of weights then holds four k: it is loaded at once where rows of w lie `together`
@@ -121,87 +154,77 @@ def make_narrow(num_rows: int, *, together: bool) -> Any:
     # The same for any number of rows, so that a row's sum does not depend on its neighbours.
     unroll = FOLD
 
-    @intrinsic
-    def product(typingctx: Any, xs: Any, w: Any, ys: Any, num_k: Any, ldw: Any) -> Any:
-        rows = types.UniTuple(types.int64, num_rows)
-        signature = types.void(rows, types.int64, rows, types.int64, types.int64)
+    def panel(
+        builder: Any, width: int, x: list[Any], y: list[Any], w: Any, num_k: Any, ldw: Any
+    ) -> None:
+        def four_k(k: Any) -> Any:
+            if together:
+                return load(builder, builder.gep(w, [builder.mul(k, I64(4))]), 0, vec)
+            first = builder.gep(w, [builder.mul(k, ldw)])
+            parts = []
+            for _ in range(4):
+                parts.append(load(builder, first, 0, few))
+                first = builder.gep(first, [ldw])
+            a, b, c, d = parts
+            return joined(builder, joined(builder, a, b), joined(builder, c, d))
 
-        def codegen(context: Any, builder: Any, sig: Any, arguments: Any) -> Any:
-            xs, w, ys, num_k, ldw = arguments
-            x = [pointer(builder, builder.extract_value(xs, r)) for r in range(num_rows)]
-            y = [pointer(builder, builder.extract_value(ys, r)) for r in range(num_rows)]
-            at = pointer(builder, w)
+        def accumulate(k: Any, sums: list[Any]) -> list[Any]:
+            weights, new = four_k(k), []
+            fma = function(builder, "fma", vec, 3)
+            for row, total in zip(x, sums, strict=True):
+                inputs = load(builder, builder.gep(row, [k]), 0, few)
+                scales = lanes_repeated(builder, inputs, 4)
+                new.append(builder.call(fma, [scales, weights, total]))
+            return new
 
-            def four_k(k: Any) -> Any:
-                if together:
-                    return load(builder, builder.gep(at, [builder.mul(k, I64(4))]), 0, vec)
-                first = builder.gep(at, [builder.mul(k, ldw)])
-                parts = []
-                for _ in range(4):
-                    parts.append(load(builder, first, 0, few))
-                    first = builder.gep(first, [ldw])
-                a, b, c, d = parts
-                return joined(builder, joined(builder, a, b), joined(builder, c, d))
+        def several(step: Any, sums: list[Any]) -> list[Any]:
+            new = []
+            for part in range(unroll):
+                k = builder.add(builder.mul(step, I64(4 * unroll)), I64(4 * part))
+                new += accumulate(k, sums[part * len(x) : (part + 1) * len(x)])
+            return new
 
-            def accumulate(k: Any, sums: list[Any]) -> list[Any]:
-                weights, new = four_k(k), []
-                fma = function(builder, "fma", vec, 3)
-                for row, total in zip(x, sums, strict=True):
-                    inputs = load(builder, builder.gep(row, [k]), 0, few)
-                    scales = lanes_repeated(builder, inputs, 4)
-                    new.append(builder.call(fma, [scales, weights, total]))
-                return new
+        sums = [ir.Constant(vec, [0.0] * vec.count)] * (len(x) * unroll)
+        steps = builder.sdiv(num_k, I64(4 * unroll))
+        sums = add_up(builder, counted_loop(builder, steps, sums, several), len(x))
+        done = builder.mul(steps, I64(4 * unroll))
+        rest = builder.sdiv(builder.sub(num_k, done), I64(4))
+        sums = counted_loop(
+            builder,
+            rest,
+            sums,
+            lambda n, own: accumulate(builder.add(done, builder.mul(n, I64(4))), own),
+        )
+        for row, total in zip(y, sums, strict=True):
+            while total.type.count > 4:
+                total = builder.fadd(*halves(builder, total))
+            old = load(builder, row, 0, total.type)
+            store(builder, row, 0, builder.fadd(old, total))
 
-            def several(step: Any, sums: list[Any]) -> list[Any]:
-                new = []
-                for part in range(unroll):
-                    k = builder.add(builder.mul(step, I64(4 * unroll)), I64(4 * part))
-                    new += accumulate(k, sums[part * num_rows : (part + 1) * num_rows])
-                return new
-
-            sums = [ir.Constant(vec, [0.0] * vec.count)] * (num_rows * unroll)
-            steps = builder.sdiv(num_k, I64(4 * unroll))
-            sums = add_up(builder, counted_loop(builder, steps, sums, several), num_rows)
-            done = builder.mul(steps, I64(4 * unroll))
-            rest = builder.sdiv(builder.sub(num_k, done), I64(4))
-            sums = counted_loop(
-                builder,
-                rest,
-                sums,
-                lambda n, own: accumulate(builder.add(done, builder.mul(n, I64(4))), own),
-            )
-            for row, total in zip(y, sums, strict=True):
-                while total.type.count > 4:
-                    total = builder.fadd(*halves(builder, total))
-                old = load(builder, row, 0, total.type)
-                store(builder, row, 0, builder.fadd(old, total))
-            return context.get_dummy_value()
-
-        return signature, codegen
-
-    return product
+    return over_tile({4: heights}, panel)
 
 
-def make_row(width: int) -> Any:
-    """Makes y[:width] = start[:width] + sum over listed blocks of x block @ w block, for one row.
+@intrinsic
+def sum_blocks(
+    typingctx: Any, xs: Any, ws: Any, num: Any, num_k: Any, ldw: Any, start: Any, y: Any,
+    width: Any,
+) -> Any:  # fmt: skip
+    """y[:width] = start[:width] + sum over listed blocks of x block @ w block, for one row.
 
-    The sums stay in registers from the first block to the last. The function takes the addresses
-    of two int64 lists, where the row's blocks of x lie and where the blocks of w, their length,
-    the number of k in a block, the distance between rows of w in floats, and the addresses of
-    start and y.
+    The sums of up to 64 columns stay in registers from the first block to the last. Takes the
+    addresses of two int64 lists, where the row's blocks of x lie and where the blocks of w, their
+    length, the number of k in a block, the distance between rows of w in floats, the addresses of
+    start and y, and the width.
     """
-    vec, offsets = tiles(width)
-    unroll = max(1, BUSY // len(offsets))
 
-    @intrinsic
-    def row(
-        typingctx: Any, xs: Any, ws: Any, num: Any, num_k: Any, ldw: Any, start: Any, y: Any
-    ) -> Any:
-        signature = types.void(*[types.int64] * 7)
+    def codegen(context: Any, builder: Any, sig: Any, arguments: Any) -> Any:
+        xs, ws, num, num_k, ldw, start, y, width = arguments
+        xs, ws = pointer(builder, xs, I64), pointer(builder, ws, I64)
+        start, y = pointer(builder, start), pointer(builder, y)
 
-        def codegen(context: Any, builder: Any, sig: Any, arguments: Any) -> Any:
-            xs, ws, num, num_k, ldw, start, y = arguments
-            xs, ws = pointer(builder, xs, I64), pointer(builder, ws, I64)
+        def columns(column: Any, wide: int) -> None:
+            vec, offsets = tiles(wide)
+            unroll = max(1, BUSY // len(offsets))
             zero = ir.Constant(vec, [0.0] * vec.count)
             steps = builder.sdiv(num_k, I64(unroll))
             rest = builder.sub(num_k, builder.mul(steps, I64(unroll)))
@@ -220,94 +243,68 @@ def make_row(width: int) -> Any:
             def block(q: Any, sums: list[Any]) -> list[Any]:
                 x = pointer(builder, builder.load(builder.gep(xs, [q])))
                 w = pointer(builder, builder.load(builder.gep(ws, [q])))
-                values = [*sums, x, w]
+                values = [*sums, x, builder.gep(w, [column])]
                 values = counted_loop(builder, steps, values, lambda _, v: accumulate(v, unroll))
                 values = counted_loop(builder, rest, values, lambda _, v: accumulate(v, 1))
                 return values[:-2]
 
             sums = counted_loop(builder, num, [zero] * (unroll * len(offsets)), block)
             totals = add_up(builder, sums, len(offsets))
+            first, to = builder.gep(start, [column]), builder.gep(y, [column])
             for offset, total in zip(offsets, totals, strict=True):
-                first = load(builder, pointer(builder, start), offset, vec)
-                store(builder, pointer(builder, y), offset, builder.fadd(first, total))
-            return context.get_dummy_value()
+                store(builder, to, offset, builder.fadd(load(builder, first, offset, vec), total))
 
-        return signature, codegen
+        in_pieces(builder, width, (64, 32, 16, 8, 4, 1), columns)
+        return context.get_dummy_value()
 
-    return row
-
-
-def make_in_place(of: Callable[[Any, Any], Any], width: int) -> Any:
-    """Makes a function of an address that replaces `width` floats by a function of them."""
-    vec, offsets = tiles(width)
-
-    @intrinsic
-    def in_place(typingctx: Any, y: Any) -> Any:
-        def codegen(context: Any, builder: Any, sig: Any, arguments: Any) -> Any:
-            y = pointer(builder, arguments[0])
-            for offset in offsets:
-                store(builder, y, offset, of(builder, load(builder, y, offset, vec)))
-            return context.get_dummy_value()
-
-        return types.void(types.int64), codegen
-
-    return in_place
+    return types.void(*[types.int64] * 8), codegen
 
 
-def make_copy(width: int) -> Any:
-    """Makes a function of two addresses that copies `width` floats from the first to the second."""
-    vec, offsets = tiles(width)
+def make_walk(
+    of: Callable[[Any, Any, Any], Any], widths: tuple[int, ...] = (64, 16, 8, 4, 1)
+) -> Any:
+    """Makes target[:size] = of(builder, source[:size], target[:size]), in vectors of any of widths.
 
-    @intrinsic
-    def copy(typingctx: Any, source: Any, target: Any) -> Any:
-        def codegen(context: Any, builder: Any, sig: Any, arguments: Any) -> Any:
-            source, target = (pointer(builder, address) for address in arguments)
-            for offset in offsets:
-                store(builder, target, offset, load(builder, source, offset, vec))
-            return context.get_dummy_value()
-
-        return types.void(types.int64, types.int64), codegen
-
-    return copy
-
-
-def make_add(width: int) -> Any:
-    """Makes a function of two addresses that adds `width` floats from the first to the second."""
-    vec, offsets = tiles(width)
-
-    @intrinsic
-    def add(typingctx: Any, source: Any, target: Any) -> Any:
-        def codegen(context: Any, builder: Any, sig: Any, arguments: Any) -> Any:
-            source, target = (pointer(builder, address) for address in arguments)
-            for offset in offsets:
-                new, old = (load(builder, at, offset, vec) for at in (source, target))
-                store(builder, target, offset, builder.fadd(old, new))
-            return context.get_dummy_value()
-
-        return types.void(types.int64, types.int64), codegen
-
-    return add
-
-
-def make_split(width: int) -> Any:
-    """Makes a function of three addresses that splits 2 `width` floats at the first.
-
-    Those at even places go to the second address, the others to the third.
+    The function takes two addresses, which may be the same, and the size.
     """
-    lanes = ir.VectorType(F32, 2 * width)
 
     @intrinsic
-    def split(typingctx: Any, source: Any, even: Any, odd: Any) -> Any:
+    def walk(typingctx: Any, source: Any, target: Any, size: Any) -> Any:
         def codegen(context: Any, builder: Any, sig: Any, arguments: Any) -> Any:
-            source, even, odd = (pointer(builder, address) for address in arguments)
-            parts = alternate(builder, load(builder, source, 0, lanes))
-            for to, part in zip((even, odd), parts, strict=True):
-                store(builder, to, 0, part)
+            source, target = (pointer(builder, address) for address in arguments[:2])
+
+            def several(first: Any, count: int) -> None:
+                vec, offsets = tiles(count)
+                x, y = builder.gep(source, [first]), builder.gep(target, [first])
+                for offset in offsets:
+                    new, old = load(builder, x, offset, vec), load(builder, y, offset, vec)
+                    store(builder, y, offset, of(builder, new, old))
+
+            in_pieces(builder, arguments[2], widths, several)
             return context.get_dummy_value()
 
         return types.void(*[types.int64] * 3), codegen
 
-    return split
+    return walk
+
+
+@intrinsic
+def split(typingctx: Any, source: Any, even: Any, odd: Any, size: Any) -> Any:
+    """Copies floats at even places of 2 `size` to one address and the others to another."""
+
+    def codegen(context: Any, builder: Any, sig: Any, arguments: Any) -> Any:
+        source, even, odd = (pointer(builder, address) for address in arguments[:3])
+
+        def several(first: Any, count: int) -> None:
+            at = builder.gep(source, [builder.mul(first, I64(2))])
+            parts = alternate(builder, load(builder, at, 0, ir.VectorType(F32, 2 * count)))
+            for to, part in zip((even, odd), parts, strict=True):
+                store(builder, builder.gep(to, [first]), 0, part)
+
+        in_pieces(builder, arguments[3], (16, 4, 1), several)
+        return context.get_dummy_value()
+
+    return types.void(*[types.int64] * 4), codegen
 
 
 @intrinsic
@@ -343,47 +340,49 @@ def lane_sums(builder: Any, vectors: list[Any]) -> Any:
     return total
 
 
-def make_row_across(width: int) -> Any:
-    """Makes y[:width] = start[:width] + sum over listed runs of w run @ x run, for one row.
+@intrinsic
+def sum_runs(
+    typingctx: Any, xs: Any, ws: Any, lengths: Any, num: Any, ldc: Any, start: Any, y: Any,
+    width: Any,
+) -> Any:  # fmt: skip
+    """y[:width] = start[:width] + sum over listed runs of w run @ x run, for one row.
 
-    The function takes the addresses of three int64 lists, where the row's runs of x lie, where
-    those of w, and their lengths in floats, the number of runs, the distance in floats from one
-    output's weights to the next one's, and the addresses of start and y. `width` is a power of two
-    up to LANES. Nothing behind the end of a run is read.
+    Takes the addresses of three int64 lists, where the row's runs of x lie, where those of w, and
+    their lengths in floats, the number of runs, the distance in floats from one output's weights to
+    the next one's, the addresses of start and y, and the width. Nothing behind the end of a run is
+    read.
     """
     vec = ir.VectorType(F32, LANES)
+    widths = (16, 8, 4, 1) if LANES == 16 else (8, 4, 1)
 
-    @intrinsic
-    def row(
-        typingctx: Any, xs: Any, ws: Any, lengths: Any, num: Any, ldc: Any, start: Any, y: Any
-    ) -> Any:
-        signature = types.void(*[types.int64] * 7)
+    def codegen(context: Any, builder: Any, sig: Any, arguments: Any) -> Any:
+        xs, ws, lengths, num, ldc, start, y, width = arguments
+        xs, ws, lengths = (pointer(builder, at, I64) for at in (xs, ws, lengths))
+        start, y = pointer(builder, start), pointer(builder, y)
+        fma = function(builder, "fma", vec, 3)
 
-        def codegen(context: Any, builder: Any, sig: Any, arguments: Any) -> Any:
-            xs, ws, lengths, num, ldc, start, y = arguments
-            xs, ws, lengths = (pointer(builder, at, I64) for at in (xs, ws, lengths))
-            fma = function(builder, "fma", vec, 3)
+        def add_products(x: Any, w: Any, sums: list[Any], count: Any | None) -> list[Any]:
+            def read(at: Any) -> Any:
+                if count is None:
+                    return load(builder, at, 0, vec)
+                return load_first(builder, at, count, vec)
 
-            def add_products(x: Any, w: Any, sums: list[Any], count: Any | None) -> list[Any]:
-                def read(at: Any) -> Any:
-                    if count is None:
-                        return load(builder, at, 0, vec)
-                    return load_first(builder, at, count, vec)
+            inputs, new = read(x), []
+            for total in sums:
+                new.append(builder.call(fma, [inputs, read(w), total]))
+                w = builder.gep(w, [ldc])
+            return new
 
-                inputs, new = read(x), []
-                for total in sums:
-                    new.append(builder.call(fma, [inputs, read(w), total]))
-                    w = builder.gep(w, [ldc])
-                return new
+        def step(_: Any, values: list[Any]) -> list[Any]:
+            *sums, x, w = values
+            new = add_products(x, w, sums, None)
+            return [*new, *(builder.gep(end, [I64(LANES)]) for end in (x, w))]
 
-            def step(_: Any, values: list[Any]) -> list[Any]:
-                *sums, x, w = values
-                new = add_products(x, w, sums, None)
-                return [*new, *(builder.gep(end, [I64(LANES)]) for end in (x, w))]
-
+        def outputs(first: Any, count: int) -> None:
             def run(q: Any, sums: list[Any]) -> list[Any]:
                 x = pointer(builder, builder.load(builder.gep(xs, [q])))
                 w = pointer(builder, builder.load(builder.gep(ws, [q])))
+                w = builder.gep(w, [builder.mul(first, ldc)])
                 length = builder.load(builder.gep(lengths, [q]))
                 steps = builder.sdiv(length, I64(LANES))
                 *sums, x, w = counted_loop(builder, steps, [*sums, x, w], step)
@@ -394,54 +393,65 @@ def make_row_across(width: int) -> Any:
                     builder, is_rest, sums, lambda _, own: add_products(x, w, own, rest)
                 )
 
-            zeros = [ir.Constant(vec, [0.0] * LANES)] * width
+            zeros = [ir.Constant(vec, [0.0] * LANES)] * count
             total = lane_sums(builder, counted_loop(builder, num, zeros, run))
-            first = load(builder, pointer(builder, start), 0, total.type)
-            store(builder, pointer(builder, y), 0, builder.fadd(first, total))
-            return context.get_dummy_value()
+            begin = load(builder, builder.gep(start, [first]), 0, total.type)
+            store(builder, builder.gep(y, [first]), 0, builder.fadd(begin, total))
 
-        return signature, codegen
+        in_pieces(builder, width, widths, outputs)
+        return context.get_dummy_value()
 
-    return row
+    return types.void(*[types.int64] * 8), codegen
 
 
-def make_outer(num_rows: int, width: int) -> Any:
-    """Makes g[r, :width] = sum over listed t of x[row, r] * z[place, :width]: a weight gradient.
+def make_outer(heights: Heights) -> Any:
+    """Makes g[k, :width] = sum over listed t of x[row, k] * z[place, :width]: a weight gradient.
 
     The function takes addresses and row distances in floats of x and z, the address of the list
-    and its length, and address and row distance of g. Items are int64: a place in the upper half,
-    a row in the lower. An empty list gives zeros.
+    and its length, address and row distance of g, the number of k, of which as many as `heights`
+    says share what they load, and the width. Items are int64: a place in the upper half, a row in
+    the lower. An empty list gives zeros.
     """
-    vec, offsets = tiles(width)
 
     @intrinsic
     def outer(
-        typingctx: Any, x: Any, ldx: Any, z: Any, ldz: Any, items: Any, num: Any, g: Any, ldg: Any
-    ) -> Any:
-        signature = types.void(*[types.int64] * 8)
-
+        typingctx: Any, x: Any, ldx: Any, z: Any, ldz: Any, items: Any, num: Any, g: Any, ldg: Any,
+        num_k: Any, width: Any,
+    ) -> Any:  # fmt: skip
         def codegen(context: Any, builder: Any, sig: Any, arguments: Any) -> Any:
-            x, ldx, z, ldz, items, num, g, ldg = arguments
+            x, ldx, z, ldz, items, num, g, ldg, num_k, width = arguments
             x, z, g = (pointer(builder, address) for address in (x, z, g))
             items = pointer(builder, items, I64)
 
-            def body(t: Any, sums: list[Any]) -> list[Any]:
-                item = builder.load(builder.gep(items, [t]))
-                row, place = builder.and_(item, I64(LOWER_HALF)), builder.lshr(item, I64(32))
-                from_x = builder.gep(x, [builder.mul(row, ldx)])
-                from_z = builder.gep(z, [builder.mul(place, ldz)])
-                vectors = [load(builder, from_z, offset, vec) for offset in offsets]
-                scales = [builder.load(builder.gep(from_x, [I64(r)])) for r in range(num_rows)]
-                return multiply_add(builder, scales, vectors, sums)
+            def columns(column: Any, wide: int) -> None:
+                vec, offsets = tiles(wide)
+                from_column, to_column = builder.gep(z, [column]), builder.gep(g, [column])
 
-            zeros = [ir.Constant(vec, [0.0] * vec.count)] * (num_rows * len(offsets))
-            sums = iter(counted_loop(builder, num, zeros, body))
-            for r in range(num_rows):
-                to = builder.gep(g, [builder.mul(I64(r), ldg)])
-                for offset in offsets:
-                    store(builder, to, offset, next(sums))
+                def rows(first: Any, count: int) -> None:
+                    inputs = builder.gep(x, [first])
+
+                    def body(t: Any, sums: list[Any]) -> list[Any]:
+                        item = builder.load(builder.gep(items, [t]))
+                        row = builder.and_(item, I64(LOWER_HALF))
+                        place = builder.lshr(item, I64(32))
+                        from_x = builder.gep(inputs, [builder.mul(row, ldx)])
+                        from_z = builder.gep(from_column, [builder.mul(place, ldz)])
+                        vectors = [load(builder, from_z, offset, vec) for offset in offsets]
+                        scales = [builder.load(builder.gep(from_x, [I64(r)])) for r in range(count)]
+                        return multiply_add(builder, scales, vectors, sums)
+
+                    zeros = [ir.Constant(vec, [0.0] * vec.count)] * (count * len(offsets))
+                    sums = iter(counted_loop(builder, num, zeros, body))
+                    for r in range(count):
+                        at = builder.mul(builder.add(first, I64(r)), ldg)
+                        for offset in offsets:
+                            store(builder, builder.gep(to_column, [at]), offset, next(sums))
+
+                in_pieces(builder, num_k, heights[wide], rows)
+
+            in_pieces(builder, width, tuple(heights), columns)
             return context.get_dummy_value()
 
-        return signature, codegen
+        return types.void(*[types.int64] * 10), codegen
 
     return outer

@@ -1,6 +1,6 @@
 """Vector instructions for numba: small pieces of LLVM code that panels are made of."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from llvmlite import ir
@@ -61,53 +61,43 @@ def prefetch(builder: Any, at: Any) -> None:
     builder.call(ask, [builder.bitcast(at, I8.as_pointer()), is_read, keep, is_data])
 
 
+def shuffled(builder: Any, vector: Any, lanes: Iterable[int], second: Any = None) -> Any:
+    """Some lanes of a vector, those of a second one counted on from its own."""
+    chosen = list(lanes)
+    mask = ir.Constant(ir.VectorType(I32, len(chosen)), chosen)
+    second = ir.Constant(vector.type, ir.Undefined) if second is None else second
+    return builder.shuffle_vector(vector, second, mask)
+
+
 def splat(builder: Any, scalar: Any, vec: Any) -> Any:
     """Repeats a scalar in all lanes."""
-    nothing = ir.Constant(vec, ir.Undefined)
-    one = builder.insert_element(nothing, scalar, I32(0))
-    lanes = ir.Constant(ir.VectorType(I32, vec.count), [0] * vec.count)
-    return builder.shuffle_vector(one, nothing, lanes)
+    one = builder.insert_element(ir.Constant(vec, ir.Undefined), scalar, I32(0))
+    return shuffled(builder, one, [0] * vec.count)
 
 
 def lanes_repeated(builder: Any, vector: Any, times: int) -> Any:
     """Each lane of a vector `times` times: a, a, b, b and so on."""
-    lanes = [lane for lane in range(vector.type.count) for _ in range(times)]
-    nothing = ir.Constant(vector.type, ir.Undefined)
-    mask = ir.Constant(ir.VectorType(I32, len(lanes)), lanes)
-    return builder.shuffle_vector(vector, nothing, mask)
+    lanes = range(vector.type.count)
+    return shuffled(builder, vector, [lane for lane in lanes for _ in range(times)])
 
 
 def joined(builder: Any, first: Any, second: Any) -> Any:
     """The lanes of one vector and then those of the other."""
-    lanes = list(range(2 * first.type.count))
-    mask = ir.Constant(ir.VectorType(I32, len(lanes)), lanes)
-    return builder.shuffle_vector(first, second, mask)
+    return shuffled(builder, first, range(2 * first.type.count), second)
 
 
 def halves(builder: Any, vector: Any) -> tuple[Any, Any]:
     """The first half of the lanes and the second one."""
-    half, nothing = vector.type.count // 2, ir.Constant(vector.type, ir.Undefined)
-    lanes = ir.VectorType(I32, half)
-    first, second = (
-        ir.Constant(lanes, [start + lane for lane in range(half)]) for start in (0, half)
-    )
-    return (
-        builder.shuffle_vector(vector, nothing, first),
-        builder.shuffle_vector(vector, nothing, second),
-    )
+    count = vector.type.count
+    lanes = range(count // 2), range(count // 2, count)
+    return shuffled(builder, vector, lanes[0]), shuffled(builder, vector, lanes[1])
 
 
 def alternate(builder: Any, vector: Any) -> tuple[Any, Any]:
     """The lanes 0, 2, 4 and so on, and the lanes 1, 3, 5."""
-    half, nothing = vector.type.count // 2, ir.Constant(vector.type, ir.Undefined)
-    lanes = ir.VectorType(I32, half)
-    first, second = (
-        ir.Constant(lanes, [2 * lane + start for lane in range(half)]) for start in (0, 1)
-    )
-    return (
-        builder.shuffle_vector(vector, nothing, first),
-        builder.shuffle_vector(vector, nothing, second),
-    )
+    count = vector.type.count
+    lanes = range(0, count, 2), range(1, count, 2)
+    return shuffled(builder, vector, lanes[0]), shuffled(builder, vector, lanes[1])
 
 
 def function(builder: Any, name: str, vec: Any, arity: int) -> Any:
@@ -140,6 +130,31 @@ def counted_loop(
         result.add_incoming(first, before)
         result.add_incoming(now, end)
     return results
+
+
+def in_pieces(
+    builder: Any, size: Any, pieces: tuple[int, ...], body: Callable[[Any, int], None]
+) -> None:
+    """Emits body(first, count) for all of a size: as often as the first count fits, then the next.
+
+    The last count divides the size.
+    """
+    done: Any = I64(0)
+    for count in pieces:
+        before = builder.block
+        check, loop, after = (builder.append_basic_block(n) for n in ("check", "piece", "after"))
+        builder.branch(check)
+        builder.position_at_end(check)
+        first = builder.phi(I64)
+        first.add_incoming(done, before)
+        done = builder.add(first, I64(count))
+        builder.cbranch(builder.icmp_signed("<=", done, size), loop, after)
+        builder.position_at_end(loop)
+        body(first, count)
+        first.add_incoming(done, builder.block)
+        builder.branch(check)
+        builder.position_at_end(after)
+        done = first
 
 
 def multiply_add(builder: Any, scales: list[Any], vectors: list[Any], sums: list[Any]) -> list[Any]:

@@ -1,15 +1,23 @@
-"""What the Triton kernels must do, on any device: interpreted on the CPU, compiled on a card."""
+"""What every way to compute a layer must do: drawn layers, and laws as assertions."""
 
+from collections.abc import Callable
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
+import pytest
 import torch
 
-from ccenv.sparse.gpu.dispatch import triton_linear
+from ccenv.sparse.cpu import addresses
+from ccenv.sparse.linear import block_sparse_linear, resolve_activation
 from ccenv.sparse.reference import reference_linear
 
-ACTIVATIONS = {None: None, "tanh": torch.tanh, "relu": torch.relu}
 # Relative to the largest number; half precision is the rounding of operands' own format.
-TOLERANCES = {torch.float32: 1e-5, torch.float16: 2e-3, torch.bfloat16: 1.6e-2}
+TOLERANCES = {
+    torch.float64: 1e-12,
+    torch.float32: 1e-5,
+    torch.float16: 2e-3,
+    torch.bfloat16: 1.6e-2,
+}
 
 
 @dataclass(frozen=True)
@@ -21,7 +29,7 @@ class Layer:
     bias: torch.Tensor | None
     in_mask: torch.Tensor | None
     out_mask: torch.Tensor | None
-    activation: str | None
+    activation: str | Callable | None
     grad_y: torch.Tensor
 
 
@@ -55,12 +63,12 @@ def draw_layer(
     return Layer(x, weight, bias, *masks, activation, grad_y)
 
 
-def run(layer, multiply=triton_linear, activation=None):
+def run(layer, multiply):
     """Output and gradients of x, weight and, where there is one, bias."""
     wanted = [t for t in (layer.x, layer.weight, layer.bias) if t is not None]
     leaves = [t.detach().requires_grad_() for t in wanted]
     x, weight, bias = (*leaves, None)[:3]
-    y = multiply(x, weight, bias, layer.in_mask, layer.out_mask, activation or layer.activation)
+    y = multiply(x, weight, bias, layer.in_mask, layer.out_mask, layer.activation)
     return [y.detach(), *torch.autograd.grad(y, leaves, layer.grad_y)]
 
 
@@ -69,10 +77,42 @@ def expected(layer):
     wide = [t if t is None else t.double() for t in (layer.x, layer.weight, layer.bias)]
     exact = replace(layer, x=wide[0], weight=wide[1], bias=wide[2], grad_y=layer.grad_y.double())
 
-    def reference(x, weight, bias, in_mask, out_mask, activation):
-        return reference_linear(x, weight, bias, in_mask, out_mask, ACTIVATIONS[activation])
-
     return run(exact, reference)
+
+
+def reference(x, weight, bias, in_mask, out_mask, activation):
+    return reference_linear(x, weight, bias, in_mask, out_mask, resolve_activation(activation))
+
+
+@contextmanager
+def shared_by(threads, *, rows=512):
+    """Everything that can be shared is shared between so many threads, rows by at least `rows`."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(addresses, "MIN_SHARED_ROWS", rows)
+            patch.setattr(addresses, "MIN_SHARED_MACS", 0)
+            patch.setattr(addresses, "MIN_SHARED_KEPT_MACS", 0)
+            patch.setattr(addresses, "MIN_SHARED_UNITS", addresses.LINE)
+            patch.setattr(addresses, "MIN_SHARED_GRADIENT_MACS", 0)
+            yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def through(backend):
+    """The front door by a backend."""
+
+    def multiply(*operands):
+        return block_sparse_linear(*operands[:5], activation=operands[5], backend=backend)
+
+    return multiply
+
+
+def assert_equal(found, wanted):
+    """By bits."""
+    assert all(torch.equal(one, other) for one, other in zip(found, wanted, strict=True))
 
 
 def assert_close(found, wanted, dtype):
@@ -81,14 +121,14 @@ def assert_close(found, wanted, dtype):
         assert one.dtype == dtype
         scale = max(1.0, other.abs().max().item()) if other.numel() else 1.0
         atol = TOLERANCES[dtype] * scale
-        torch.testing.assert_close(one.double(), other, rtol=0, atol=atol)
+        torch.testing.assert_close(one.double(), other.double(), rtol=0, atol=atol)
 
 
-def assert_agrees(layer, multiply=triton_linear):
+def assert_agrees(layer, multiply):
     found = run(layer, multiply)
     assert_close(found, expected(layer), layer.x.dtype)
-    assert found[2].stride() == layer.weight.stride()
     assert_exactly_zero_where_skipped(layer, found)
+    return found
 
 
 def assert_exactly_zero_where_skipped(layer, found):
@@ -107,7 +147,7 @@ def pair_blocks(layer, weight):
     return weight.unflatten(1, (ins, -1)).unflatten(0, (outs, -1)).transpose(1, 2)
 
 
-def assert_rows_that_skip_a_block_do_not_meet_its_weights(layer, poison, multiply=triton_linear):
+def assert_rows_that_skip_a_block_do_not_meet_its_weights(layer, poison, multiply):
     """Input block 0 has bad weights: rows that keep it suffer, no other row notices."""
     size = layer.weight.shape[1] // layer.in_mask.shape[1]
     weight = layer.weight.clone()
@@ -126,7 +166,7 @@ def assert_rows_that_skip_a_block_do_not_meet_its_weights(layer, poison, multipl
         torch.testing.assert_close(found[~keeps], wanted[~keeps], **close)
 
 
-def assert_what_nobody_keeps_changes_nothing(layer, multiply=triton_linear, by_bits=True):
+def assert_what_nobody_keeps_changes_nothing(layer, multiply, by_bits=True):
     """Weights, biases and inputs that no row keeps may be anything, and so may their gradients.
 
     Where everything is multiplied, a sum that met them is made anew, and may be rounded otherwise.
@@ -149,14 +189,14 @@ def assert_what_nobody_keeps_changes_nothing(layer, multiply=triton_linear, by_b
         torch.testing.assert_close(found, wanted, rtol=0, atol=atol)
 
 
-def assert_repeats_are_equal_by_bits(layer, times, multiply=triton_linear):
+def assert_repeats_are_equal_by_bits(layer, multiply, times=1):
     first = run(layer, multiply)
     for _ in range(times):
         for one, other in zip(run(layer, multiply), first, strict=True):
             assert torch.equal(one, other)
 
 
-def assert_a_block_that_was_on_and_is_off_is_zero(layer, multiply=triton_linear):
+def assert_a_block_that_was_on_and_is_off_is_zero(layer, multiply):
     """All blocks are kept, then the last input block and the first output block are not."""
     in_mask, out_mask = torch.ones_like(layer.in_mask), torch.ones_like(layer.out_mask)
     assert run(replace(layer, in_mask=in_mask, out_mask=out_mask), multiply)[0].all()
