@@ -134,19 +134,20 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize("drawn", [False, True])
 @pytest.mark.parametrize(("settings", "name", "given"), CASES)
-def test_a_chooser_chooses_what_its_agent_chooses_gate_by_gate(settings, name, given, drawn):
+def test_a_chooser_chooses_what_its_agent_chooses_gate_by_gate(settings, name, given):
     agent = make_agent(settings, name, given)
     network, observe = agent.simulator.network, agent.simulator.observe
-    choosers, draws = agent.choosers(drawn=drawn), [stream(0, "masks") for _ in range(2)]
+    choosers = [agent.choosers(drawn=drawn) for drawn in (False, True)]
+    draws = [stream(0, "masks") for _ in range(2)]
     state = initial(network, *agent.simulator.data.batch(torch.arange(50)))
-    for gate, (chooser, blocks) in enumerate(zip(choosers, agent.num_blocks, strict=True)):
+    for gate, blocks in enumerate(agent.num_blocks):
         seen, uniform = observe(state), torch.rand(50, blocks, generator=draws[0])
         with torch.no_grad():
-            mask = as_mask(agent.act(seen, gate, draws[1] if drawn else None), blocks)
-            found = mask_of(chooser, seen[:, : observe.lengths[gate]], uniform, blocks)
-        assert torch.equal(found, mask)
+            for own, generator in zip(choosers, (None, draws[1]), strict=True):
+                mask = as_mask(agent.act(seen, gate, generator), blocks)
+                found = mask_of(own[gate], seen[:, : observe.lengths[gate]], uniform, blocks)
+                assert torch.equal(found, mask)
         state, _ = transition(network, state, mask)
 
 
