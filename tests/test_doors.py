@@ -52,6 +52,7 @@ DOORS = {
         "MovedModules.exec_module: import_module, sys.modules",
         "MovedModules.get_code: compile",
         "open_engine: import_object",
+        "on_use: getattr, import_module",
         "purpose_of: resolve",
         "check_sizes: resolve",
         "columns: resolve",
