@@ -74,8 +74,14 @@ ELSEWHERE = "see `"
 def explained(function: Any) -> dict[str, str]:
     """What a docstring says of each argument, its lines joined.
 
-    >>> explained(explained_of_class)["found"]
-    'the class.'
+    >>> def train(rate):
+    ...     '''Trains.
+    ...
+    ...     Args:
+    ...         rate: of learning.
+    ...     '''
+    >>> explained(train)
+    {'rate': 'of learning.'}
     """
     lines = itertools.dropwhile(
         lambda line: line != "Args:", (inspect.getdoc(function) or "").splitlines()
@@ -92,10 +98,10 @@ def explained(function: Any) -> dict[str, str]:
     return texts
 
 
-def explained_of_class(found: type) -> dict[str, str]:
+def explained_of_class(agent_class: type) -> dict[str, str]:
     """What the constructors of a class and of those above it say of each argument."""
     texts: dict[str, str] = {}
-    for owner in found.__mro__:
+    for owner in agent_class.__mro__:
         for name, text in explained(vars(owner).get("__init__")).items():
             if texts.get(name, ELSEWHERE).startswith(ELSEWHERE):
                 texts[name] = text
