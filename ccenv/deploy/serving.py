@@ -145,17 +145,38 @@ async def refused(request: Request, error: Exception) -> Response:
     return JSONResponse({"error": said}, status, headers)
 
 
-class Connection(H11Protocol):
-    """A connection that is closed when it asks nothing for a while.
+BUSY = json.dumps({"error": "too many connections; try again later"}).encode()
+REFUSAL = b"""HTTP/1.1 503 Service Unavailable\r
+Content-Type: application/json\r
+Content-Length: %d\r
+Connection: close\r
+Retry-After: 1\r
+\r
+%b""" % (len(BUSY), BUSY)
 
-    Uvicorn waits without end for a first request, and for the rest of headers; such connections
-    would fill the number of those that it listens to.
+
+class Connection(H11Protocol):
+    """A connection that is refused where there are too many, and closed when it asks nothing.
+
+    Uvicorn refuses after it has parsed a request, so that at twice its load it does little else.
+    It waits without end for a first request, and for the rest of headers; such connections would
+    fill the number of those that it listens to.
     """
 
     def connection_made(self, transport: Any) -> None:
         """Begins to wait."""
         super().connection_made(transport)
+        limit = self.limit_concurrency
+        self.is_refused = limit is not None and len(self.connections) > limit
         self.patience = self.loop.call_later(PATIENCE, self.give_up, None)
+
+    def data_received(self, data: bytes) -> None:
+        """Answers what is refused without reading what it asks."""
+        if not self.is_refused:
+            super().data_received(data)
+        elif not self.transport.is_closing():
+            self.transport.write(REFUSAL)
+            self.transport.close()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Ends waiting."""
