@@ -13,12 +13,14 @@ import argparse
 import ast
 import os
 import random
+import re
 import shutil
 import subprocess
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -148,35 +150,56 @@ def near_tests(root: Path, module: Path) -> list[Path]:
     return [path.relative_to(root) for path in dict.fromkeys([*naming, *near])]
 
 
+def run_tests(root: Path, tests: Iterable[str], seconds: float) -> tuple[int, str]:
+    """Runs tests of a checkout until one fails: (exit status, what pytest says).
+
+    Raises:
+        TimeoutExpired: after so many seconds.
+    """
+    variables = {
+        "PYTHONPATH": str(root),
+        "CCENV_CACHE": str(root / "cache"),
+        "OMP_NUM_THREADS": "1",
+    }
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-x", "-q", "-n", "0", "-p", "no:cacheprovider", *tests],
+        cwd=root,
+        env=os.environ | variables,
+        timeout=seconds,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return done.returncode, done.stdout
+
+
 def outcome(root: Path, mutation: Mutation, seconds: float) -> str:
-    """Runs the tests near a change in a copy of a checkout, which is whole again afterwards."""
+    """Runs the tests near a change in a copy of a checkout, which is whole again afterwards.
+
+    A test that fails without the change, too, is no answer.
+    """
     path = root / mutation.module
     whole, times = path.read_bytes(), path.stat()
-    text = whole.decode()
-    lines = text.split("\n")
+    lines = whole.decode().split("\n")
     index = next(i for i, line in enumerate(lines) if line.strip() == mutation.before.strip())
     indent = lines[index][: len(lines[index]) - len(lines[index].lstrip())]
     lines[index] = indent + mutation.after.strip()
     path.write_text("\n".join(lines), encoding="utf-8")
     # Doctests of the module itself are tests, too.
     tests = [str(mutation.module), *map(str, near_tests(root, mutation.module))]
-    command = [sys.executable, "-m", "pytest", "-x", "-q", "-n", "0", "-p", "no:cacheprovider"]
-    variables = os.environ | {"PYTHONPATH": str(root), "CCENV_CACHE": str(root / "cache")}
     try:
-        done = subprocess.run(
-            [*command, *tests],
-            cwd=root,
-            env=variables,
-            timeout=seconds,
-            capture_output=True,
-            check=False,
-        )
+        status, told = run_tests(root, tests, seconds)
     except subprocess.TimeoutExpired:
         return NO_ANSWER
     finally:
         path.write_bytes(whole)
         os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
-    return UNNOTICED if done.returncode in (0, 5) else NOTICED
+    if status in (0, 5):
+        return UNNOTICED
+    failed = re.findall(r"^(?:FAILED|ERROR) (\S+)", told, re.MULTILINE)
+    if failed and run_tests(root, failed[:1], seconds)[0] != 0:
+        return NO_ANSWER
+    return NOTICED
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -188,7 +211,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: Options) -> Iterator[Row]:
-    """Makes changes, one after the other, and runs the tests near each in every checkout."""
+    """Makes one change after the other, in all checkouts at once, and runs the tests near it."""
     originals = {"this one": HERE, **{path.name: path.resolve() for path in options.checkouts}}
     once = {name: where_once(root) for name, root in originals.items()}
     mutations = [
@@ -205,14 +228,20 @@ def run(options: Options) -> Iterator[Row]:
         }
         for mutation in mutations[: options.count]:
             line = mutation.before.strip()
-            for name, copy in copies.items():
+
+            def outcome_in(name: str, line: str = line, mutation: Mutation = mutation) -> str:
                 there = Mutation(once[name][line], mutation.before, mutation.after)
+                return outcome(copies[name], there, options.seconds)
+
+            with ThreadPoolExecutor() as pool:
+                outcomes = list(pool.map(outcome_in, copies))
+            for name, came in zip(copies, outcomes, strict=True):
                 yield {
                     "checkout": name,
                     "module": str(mutation.module),
                     "line": line,
                     "changed": mutation.after.strip(),
-                    "outcome": outcome(copy, there, options.seconds),
+                    "outcome": came,
                 }
 
 

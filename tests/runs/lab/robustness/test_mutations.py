@@ -28,7 +28,7 @@ def checkout(tmp_path):
     near = tmp_path / "tests" / "ccenv" / "near"
     near.mkdir(parents=True)
     law = (
-        "from one import larger\n\ndef test_it():\n    assert larger(3)\n    assert not larger(2)\n"
+        "from one import larger\n\ndef test_it():\n    assert larger(5)\n    assert not larger(2)\n"
     )
     (near / "test_one.py").write_text(f"import sys\nsys.path.insert(0, {str(package)!r})\n" + law)
     return tmp_path
