@@ -133,11 +133,16 @@ def solved(case, seed):
     return share_of_optimal_masks(agent, probe)
 
 
+ON_ALL_PROBES = {"reinforce", "rloo", "sb3_ppo"}
+"""Agents that are quick tests on units and exits, too; others are on the first of their probes."""
+
+
 def parameters(seed):
-    """Cases of a seed; those that take long are slow, and other seeds are."""
+    """Cases of a seed; other seeds are slow, and further probes of most agents."""
+    ones_of_blocks = {name.split()[0] for probe, name, *_ in CASES if probe == "blocks"}
     for case in CASES:
         probe, name, *_ = case
-        heavy = name == "condnet text" and probe != "blocks"
+        heavy = probe != "blocks" and name.split()[0] in ones_of_blocks - ON_ALL_PROBES
         # The paper's text has no baseline, its L_v spreads probabilities along whatever differs
         # most between images (here the label, not the domain), and its L_e holds each image at the
         # density, where a gate of one block can only be 0 or 1: whether it finds the exits depends

@@ -156,6 +156,7 @@ def run_tests(root: Path, tests: Iterable[str], seconds: float) -> tuple[int, st
     Raises:
         TimeoutExpired: after so many seconds.
     """
+    inherited = {name: value for name, value in os.environ.items() if name != "PYTEST_ADDOPTS"}
     variables = {
         "PYTHONPATH": str(root),
         "CCENV_CACHE": str(root / "cache"),
@@ -164,7 +165,7 @@ def run_tests(root: Path, tests: Iterable[str], seconds: float) -> tuple[int, st
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-x", "-q", "-n", "0", "-p", "no:cacheprovider", *tests],
         cwd=root,
-        env=os.environ | variables,
+        env=inherited | variables,
         timeout=seconds,
         capture_output=True,
         text=True,
