@@ -73,8 +73,15 @@ def test_sizes_are_whole_numbers_and_no_array_without_dimensions(name):
 @pytest.mark.parametrize(
     "name",
     [
-        *("dataset", "split", "network", "reward", "observation", "weights", "activation"),
-        *("device", "transforms"),
+        "dataset",
+        "split",
+        "network",
+        "reward",
+        "observation",
+        "weights",
+        "activation",
+        "device",
+        "transforms",
     ],
 )
 def test_a_long_name_is_shortened_in_the_message(name):

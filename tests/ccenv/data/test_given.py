@@ -48,8 +48,15 @@ def forms(inputs, labels, folder):
 
 
 KINDS = (
-    *("arrays", "lists of labels", "named arrays", "tensors", "TensorDataset", "Subset"),
-    *("map-style", "memmap", "Split"),
+    "arrays",
+    "lists of labels",
+    "named arrays",
+    "tensors",
+    "TensorDataset",
+    "Subset",
+    "map-style",
+    "memmap",
+    "Split",
 )
 
 

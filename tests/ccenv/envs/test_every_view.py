@@ -205,7 +205,7 @@ def test_every_id_passes_the_checkers(name):
     try:
         load_split((ccenv.PRESETS | ccenv.SYSTEMS)[name].get("dataset", "digits"), "train")
     except FileNotFoundError as error:
-        pytest.skip(str(error))
+        pytest.skip(str(error))  # The images of some ids come with no package.
     env = gym.make(name, render_mode="ansi", **extra)
     check_env(env.unwrapped)
     sb3_check_env(env.unwrapped, warn=True)

@@ -9,9 +9,7 @@ pytest.importorskip("triton", reason="Triton is not installed")
 
 import interpreted_laws
 import sparse_layers as layers
-
-# All of its laws are this file's, too.
-from interpreted_laws import *  # noqa: F403
+from interpreted_laws import *  # noqa: F403 (a card runs all of the interpreter's laws)
 from interpreted_laws import WAYS, each_dtype, each_way
 from sparse_layers import assert_agrees, draw_layer, run
 
