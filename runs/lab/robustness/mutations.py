@@ -5,8 +5,8 @@
 
 A change is one operator, number or truth value of `ccenv` or `agents`. Every checkout gets the same
 changes: a line is taken only where each checkout has it once. The tests are those that name the
-module, then those of its folder, until one fails or the time is over; so the share is a lower bound
-of what the whole suite notices.
+module, then those of its folder, until one fails or the processor time is over, so that other work
+on the machine changes nothing; so the share is a lower bound of what the whole suite notices.
 """
 
 import argparse
@@ -15,6 +15,7 @@ import os
 import random
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -49,6 +50,8 @@ SWAPPED = {
 }
 """Operator -> its text and the text in its place."""
 NOTICED, UNNOTICED, NO_ANSWER = OUTCOMES = "noticed", "unnoticed", "unanswered"
+LONGEST_WAIT = 20
+"""Times the processor time that tests may take, for tests that wait for what never comes."""
 LEFT_OUT = shutil.ignore_patterns(".git", ".ci", "logs", "reports", ".hypothesis", ".*_cache")
 
 
@@ -150,31 +153,37 @@ def near_tests(root: Path, module: Path) -> list[Path]:
     return [path.relative_to(root) for path in dict.fromkeys([*naming, *near])]
 
 
-def run_tests(root: Path, tests: Iterable[str], seconds: float) -> tuple[int, str]:
+def run_tests(root: Path, tests: Iterable[str], seconds: int) -> tuple[int, str]:
     """Runs tests of a checkout until one fails: (exit status, what pytest says).
 
     Raises:
-        TimeoutExpired: after so many seconds.
+        TimeoutExpired: if they have not ended after so many seconds of processor time.
     """
+    import resource  # Windows has none
+
     inherited = {name: value for name, value in os.environ.items() if name != "PYTEST_ADDOPTS"}
     variables = {
         "PYTHONPATH": str(root),
         "CCENV_CACHE": str(root / "cache"),
         "OMP_NUM_THREADS": "1",
     }
+    command = [sys.executable, "-m", "pytest", "-x", "-q", "-n", "0", "-p", "no:cacheprovider"]
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-x", "-q", "-n", "0", "-p", "no:cacheprovider", *tests],
+        [*command, *tests],
         cwd=root,
         env=inherited | variables,
-        timeout=seconds,
+        timeout=LONGEST_WAIT * seconds,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds)),
         capture_output=True,
         text=True,
         check=False,
     )
+    if done.returncode in (-signal.SIGKILL, -signal.SIGXCPU):
+        raise subprocess.TimeoutExpired(command, seconds)
     return done.returncode, done.stdout
 
 
-def outcome(root: Path, mutation: Mutation, seconds: float) -> str:
+def outcome(root: Path, mutation: Mutation, seconds: int) -> str:
     """Runs the tests near a change in a copy of a checkout, which is whole again afterwards.
 
     A test that fails without the change, too, is no answer.
@@ -208,7 +217,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("checkouts", nargs="*", type=Path, help="others that get the same changes")
     parser.add_argument("--count", type=int, default=200, help="of changes")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--seconds", type=float, default=300.0, help="for the tests of one change")
+    parser.add_argument("--seconds", type=int, default=300, help="of processor time for one change")
 
 
 def run(options: Options) -> Iterator[Row]:

@@ -7,6 +7,7 @@ import pytest
 
 from ccenv.runs.lab.robustness import mutations
 from ccenv.runs.lab.robustness.mutations import (
+    NO_ANSWER,
     NOTICED,
     UNNOTICED,
     Mutation,
@@ -60,6 +61,13 @@ def test_a_change_is_noticed_where_a_test_near_it_fails(checkout, after, came):
     before = LINES.split("\n")[1]
     assert outcome(checkout, Mutation(module, before, after), 60) == came
     assert (checkout / module).read_text() == LINES
+
+
+def test_tests_that_do_not_end_are_no_answer(checkout):
+    module = Path("ccenv/near/one.py")
+    law = checkout / "tests" / "ccenv" / "near" / "test_one.py"
+    law.write_text("def test_it():\n    while True:\n        pass\n")
+    assert outcome(checkout, Mutation(module, LINES.split("\n")[1], "return x"), 2) == NO_ANSWER
 
 
 def test_links_to_other_folders_are_not_followed():
