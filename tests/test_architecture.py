@@ -25,8 +25,6 @@ FLOORS = {
         "store config stats tables tensorboard engine replay analysis mask_tables studies sweeps "
         "report speed commands lab"
     ),
-    "ccenv.runs.studies": "paper ablation systems text",
-    "ccenv.runs.report": "dense inputs",
     "ccenv.runs.lab": "benchmarks mask_tables budget estimators robustness docs_build",
 }
 ROOF = "__init__"

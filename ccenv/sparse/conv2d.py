@@ -7,10 +7,15 @@ from torch import Tensor
 from torch.nn.functional import conv2d
 
 from ccenv.base.masks import check_mask
-from ccenv.sparse.grouped import empty_sum, rows_of_blocks, used_units
 from ccenv.sparse.linear import resolve_activation
 from ccenv.sparse.operands import check_divides, on_use
-from ccenv.sparse.reference import Activation, zero_where_skipped
+from ccenv.sparse.reference import (
+    Activation,
+    empty_sum,
+    rows_of_blocks,
+    used_units,
+    zero_where_skipped,
+)
 from ccenv.sparse.routes import ROUTES, Choice, choose_backend, kept_pairs
 
 # Where the kernels lose to one dense convolution between masks. Measured on one core with AVX-512,

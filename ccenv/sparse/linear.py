@@ -4,9 +4,8 @@ import torch
 from torch import Tensor
 
 from ccenv.base.registry import check_names
-from ccenv.sparse.grouped import grouped_linear
 from ccenv.sparse.operands import check_operands, on_use, plainly_fit
-from ccenv.sparse.reference import Activation, reference_linear
+from ccenv.sparse.reference import Activation, grouped_linear, reference_linear
 from ccenv.sparse.routes import choose_route
 
 ACTIVATIONS: dict[str, Activation] = {"tanh": torch.tanh, "relu": torch.relu}

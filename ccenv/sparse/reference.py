@@ -1,9 +1,10 @@
-"""What a block-sparse layer means: (x, weight, bias, masks) -> dense product times mask."""
+"""Block-sparse layers by torch: the dense product times its mask, and rows grouped by mask."""
 
 from collections.abc import Callable
 
 import torch
 from torch import Tensor
+from torch.nn.functional import linear
 
 Activation = Callable[[Tensor], Tensor]
 
@@ -31,3 +32,59 @@ def reference_linear(
     """Computes everything and throws the skipped blocks away: the definition, and the slow way."""
     y = torch.nn.functional.linear(zero_where_skipped(x, in_mask), weight, bias)
     return zero_where_skipped(y if activation is None else activation(y), out_mask)
+
+
+def rows_of_blocks(mask: Tensor) -> list[tuple[int, Tensor]]:
+    """Lists each block that is kept in some row, with those rows: [(block, rows int64)]."""
+    _, rows = mask.t().nonzero(as_tuple=True)
+    counts = mask.sum(dim=0).tolist()
+    return [(j, r) for j, r in enumerate(rows.split(counts)) if len(r)]
+
+
+def used_units(mask: Tensor, width: int) -> Tensor:
+    """Units of the blocks that at least one row keeps: int64 [used]."""
+    used = mask.any(dim=0)
+    return used.repeat_interleave(width // mask.shape[1]).nonzero().squeeze(1)
+
+
+def empty_sum(*operands: Tensor | None) -> Tensor:
+    """Zero, by sums of nothing: where nothing is kept, gradients are zero and not missing."""
+    return torch.stack([t[:0].sum() for t in operands if t is not None]).sum()
+
+
+def grouped_linear(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    in_mask: Tensor | None,
+    out_mask: Tensor | None,
+    activation: Activation | None,
+) -> Tensor:
+    """Computes only the blocks that somebody keeps; arguments as `block_sparse_linear`, checked."""
+    if out_mask is None:
+        assert in_mask is not None
+        y = by_inputs(x, weight, in_mask) + empty_sum(x, weight)
+        y = y if bias is None else y + bias
+        return y if activation is None else activation(y)
+    num_blocks, x = out_mask.shape[1], zero_where_skipped(x, in_mask)
+    weights = weight.unflatten(0, (num_blocks, -1)).unbind()
+    biases = [None] * num_blocks if bias is None else bias.unflatten(0, (num_blocks, -1)).unbind()
+    nothing = x.new_zeros(len(x), len(weights[0])) + empty_sum(x, weight, bias)
+    parts = [nothing] * num_blocks
+    for block, rows in rows_of_blocks(out_mask):
+        some, own = x.index_select(0, rows), weights[block]
+        if in_mask is not None:
+            units = used_units(in_mask[rows], x.shape[1])
+            some, own = some.index_select(1, units), own.index_select(1, units)
+        z = linear(some, own, biases[block])
+        parts[block] = nothing.index_copy(0, rows, z if activation is None else activation(z))
+    return torch.cat(parts, dim=1)
+
+
+def by_inputs(x: Tensor, weight: Tensor, in_mask: Tensor) -> Tensor:
+    """All outputs: sums over input blocks of the products of the rows that keep them."""
+    inputs, weights = (t.unflatten(1, (in_mask.shape[1], -1)).unbind(1) for t in (x, weight))
+    y = x.new_zeros(len(x), len(weight))
+    for block, rows in rows_of_blocks(in_mask):
+        y = y.index_add(0, rows, linear(inputs[block].index_select(0, rows), weights[block]))
+    return y

@@ -23,8 +23,7 @@ from ccenv.runs.commands.settings_help import environment_help, fields_help
 from ccenv.runs.config.values import parse_pairs
 from ccenv.runs.replay.verdict import NAMED
 from ccenv.runs.store import folder as run_folder
-from ccenv.runs.tables import gate_table
-from ccenv.runs.tables.recall_figure import recall_figure
+from ccenv.runs.tables.analysis import GATE_NOTES, gate_table, recall_figure
 from ccenv.runs.tables.sweep_table import markdown
 from ccenv.runs.tensorboard.tracking import compact
 from ccenv.simulator.simulator import Simulator
@@ -105,7 +104,7 @@ def gates_text(result: Mapping[str, Any]) -> str:
         f"{settings}: {result['answers']:,} answers for {result['inputs']:,} inputs "
         f"({result['split']}), dense {result['dense_macs']:,} MACs"
     )
-    return f"{head}\n\n{gate_table.table(result['rows'])}\n\n{gate_table.NOTES}"
+    return f"{head}\n\n{gate_table(result['rows'])}\n\n{GATE_NOTES}"
 
 
 def measured_recalls(words: Sequence[str]) -> list[Recall]:

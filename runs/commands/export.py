@@ -20,7 +20,7 @@ from ccenv.deploy.export import SkippingClassifier
 from ccenv.deploy.onnx_file import Agreement, Session, check_installed, compare, write_onnx
 from ccenv.runs.commands.frame import program, takes_trust
 from ccenv.runs.engine.checkpoint import warn
-from ccenv.runs.stats.mask_gap import mask_gap
+from ccenv.runs.stats.degenerate import mask_gap
 from ccenv.runs.stats.measures import MODES, evaluation
 from ccenv.runs.store import folder as run_folder
 from ccenv.runs.store.json_file import write_text

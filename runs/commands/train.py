@@ -31,8 +31,8 @@ from ccenv.runs.engine.metadata import context_lines
 from ccenv.runs.engine.run import LeaderStoppedError, Options, export, run, run_by
 from ccenv.runs.engine.run_jobs import say
 from ccenv.runs.replay.rebuilt import rebuild
+from ccenv.runs.stats.degenerate import mask_gap_of
 from ccenv.runs.stats.intervals import mean_interval, told
-from ccenv.runs.stats.mask_gap import mask_gap_of
 from ccenv.runs.stats.measures import bits_lines, evaluation
 from ccenv.runs.store import folder as run_folder
 from ccenv.runs.store.untrusted_files import EXPORTED

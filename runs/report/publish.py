@@ -17,11 +17,11 @@ from markupsafe import Markup, escape
 from ccenv.runs.engine.jobs import Comparison, names_of, origins
 from ccenv.runs.engine.study import Part, Section
 from ccenv.runs.report.chart import chart, embedded, scripts
-from ccenv.runs.report.dense.section import AGAINST_DENSE, IN_BITS
+from ccenv.runs.report.dense import AGAINST_DENSE, IN_BITS
 from ccenv.runs.report.families import make_families
 from ccenv.runs.report.figures import WIDE, all_figures, file_name
 from ccenv.runs.report.findings import findings
-from ccenv.runs.report.inputs.section import section_of
+from ccenv.runs.report.input_page import section_of
 from ccenv.runs.report.tables import all_tables
 from ccenv.runs.tables.drawing import INK, Drawn, drawn_in_style
 from ccenv.runs.tables.sweep_table import Table, by_dataset, notes, rows_csv, table

@@ -19,7 +19,7 @@ from ccenv.runs.studies.at_budgets import at_budgets, at_memory
 
 FILES = {path.stem: path for path in sorted(Path(__file__).parent.glob("*/*.toml"))}
 """Sweep -> its file."""
-PAPER = "ccenv.runs.studies.paper.sections"
+PAPER = "ccenv.runs.studies.paper.figures"
 SECTIONS = {
     "mnist-condnet": f"{PAPER}:FIG_1",
     "paper-mnist": f"{PAPER}:FIG_1",
@@ -27,9 +27,9 @@ SECTIONS = {
     "paper-lambda-s": f"{PAPER}:FIG_5A",
     "paper-lambda-v": f"{PAPER}:FIG_5B",
     "paper-mnist-density": f"{PAPER}:FIG_5_7",
-    "rloo-why": "ccenv.runs.studies.ablation.section:ABLATION",
-    "systems": "ccenv.runs.studies.systems.section:COMPARED",
-    "text-agents": "ccenv.runs.studies.text.section:TUNED",
+    "rloo-why": "ccenv.runs.studies.ablation:ABLATION",
+    "systems": "ccenv.runs.studies.systems:COMPARED",
+    "text-agents": "ccenv.runs.studies.text:TUNED",
 }
 """Sweep -> what its report adds, imported on use."""
 

@@ -1,18 +1,22 @@
-"""The paper's figures with ours drawn over the digitised ones: a faithful sweep -> its figures.
+"""What the reports of the paper's studies add: its figures with ours drawn over them.
 
 Figs. 1, 3, 5a and 5b of the paper, Figs. 5.7 and 5.16 of the author's thesis; see
 `ccenv.runs.studies.paper.numbers`. Seconds are of other machines: they have an axis of their own.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ccenv.runs.config.agent_settings import agent_parameters, find_agent
-from ccenv.runs.stats.cost_points import Point
-from ccenv.runs.stats.dense_comparison import front_error
+from ccenv.runs.engine.jobs import Comparison
+from ccenv.runs.engine.study import Part, Section
+from ccenv.runs.stats.cost_points import Point, borrowed, in_turns, make_point, times_in
+from ccenv.runs.stats.dense_comparison import chosen, front_error
 from ccenv.runs.stats.intervals import mean_interval
 from ccenv.runs.stats.measures import Result
 from ccenv.runs.studies.paper.numbers import Series, digitised, trend
@@ -295,3 +299,37 @@ def fig1_table(label: str, uses: Mapping[int, Use]) -> Table:
     ]
     note = "Share of test images of a class that keep each block. Blocks of two seeds are no pairs."
     return Table("fig1", f"Fig. 1: block use by class, {label}", columns, lines, note, shaded=True)
+
+
+Draw = Callable[[Results, Points, Sequence[Point]], list[Drawn]]
+"""(results by label, the same as points, dense networks of the same images) -> figures."""
+
+
+def drawn_over(draw: Draw, comparison: Comparison, results_dir: Path) -> Part:
+    """A figure of the paper; times measured in turns stand in place of the runs' own."""
+    datasets = (row["dataset"] for row in comparison.rows)
+    elsewhere = borrowed(datasets, results_dir, comparison.name)
+    dense = [point for points in elsewhere.values() for point in chosen(points)]
+    times = times_in(results_dir, comparison.name)["sampled"]
+    results = {label: found for label, found in comparison.results.items() if found}
+    points = [make_point(label, found, "sampled") for label, found in results.items()]
+    by_label = {point.label: in_turns(point, times) for point in points}
+    return Part(figures=draw(results, by_label, dense))
+
+
+def block_use(comparison: Comparison, results_dir: Path) -> Part:
+    """Fig. 1, of the first condnet with a result."""
+    fig1 = fig1_of(comparison.results)
+    return Part() if fig1 is None else Part([fig1_table(*fig1)], [fig1_figure(*fig1)])
+
+
+def section(make: Callable[[Comparison, Path], Part]) -> Section:
+    """A section of this name in any report."""
+    return Section("paper", "Beside the paper", make)
+
+
+FIG_1 = section(block_use)
+FIG_3 = section(partial(drawn_over, front_figures))
+FIG_5A = section(partial(drawn_over, lambda_s_figures))
+FIG_5B = section(partial(drawn_over, lambda_v_figures))
+FIG_5_7 = section(partial(drawn_over, density_figures))

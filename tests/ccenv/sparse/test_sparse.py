@@ -11,11 +11,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sparse_layers import draw_layer, reference, run, shared_by, through
 
-from ccenv.sparse.grouped import grouped_linear
 from ccenv.sparse.linear import block_sparse_linear, resolve_activation
 from ccenv.sparse.masked_dense import FEW_ROWS, masked_dense_linear
 from ccenv.sparse.operands import check_operands, plainly_fit
-from ccenv.sparse.reference import reference_linear
+from ccenv.sparse.reference import grouped_linear, reference_linear
 
 # (blocks, units of a block) of both sides; the last two are odd.
 SIZES = [((4, 4), (3, 8)), ((1, 8), (8, 1)), ((7, 3), (5, 3)), ((13, 3), (3, 11))]

@@ -14,11 +14,10 @@ from ccenv.envs.rendering import small_png_uri
 from ccenv.networks.core.mlp import GatedMLP
 from ccenv.runs.commands import inspect as program
 from ccenv.runs.replay.rebuilt import Walked, check_finished
+from ccenv.runs.report import input_page
 from ccenv.runs.report import publish as pages
-from ccenv.runs.report.inputs import view as input_view
-from ccenv.runs.report.inputs.blocks_seen import blocks_seen
-from ccenv.runs.report.inputs.layers import floats
-from ccenv.runs.report.inputs.view import network_view
+from ccenv.runs.report.input_page import blocks_seen, network_view
+from ccenv.runs.report.input_policy import floats
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 needs_browser = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine")
@@ -158,7 +157,7 @@ def test_a_block_sees_the_mean_of_the_inputs_for_which_it_is_computed():
 
 
 def test_networks_that_a_page_cannot_run_are_shown_still_and_said_so(monkeypatch):
-    monkeypatch.setattr(input_view, "MOST_WEIGHTS", 50)
+    monkeypatch.setattr(input_page, "MOST_WEIGHTS", 50)
     network, why = network_view(network_of("tanh", ()))
     assert network is None
     assert "too many for a page" in why

@@ -14,7 +14,6 @@ from ccenv.runs.lab import tables
 from ccenv.runs.lab.__main__ import main
 from ccenv.runs.lab.benchmarks.block_sizes import block_size, mean_speedup
 from ccenv.runs.speed import kernels, masks, networks
-from ccenv.runs.speed.figures import curves, density_figure
 from ccenv.runs.speed.kernels import measure, width_of_macs
 from ccenv.runs.speed.masks import KINDS, draw_pool, keep_probabilities, layer_case, mean_densities
 from ccenv.runs.speed.networks import (
@@ -22,7 +21,9 @@ from ccenv.runs.speed.networks import (
     STEPPED,
     TRAINED,
     cifar_case,
+    curves,
     dense_macs,
+    density_figure,
     executed_macs,
     mnist_case,
 )

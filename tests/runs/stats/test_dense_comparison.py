@@ -8,8 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from made_results import SEEDS, result, runs
 
-from ccenv.runs.report.dense.figures import dense_figures
-from ccenv.runs.report.dense.section import dense_tables
+from ccenv.runs.report.dense import dense_figures, dense_tables
 from ccenv.runs.stats.cost_points import Point, in_kilobytes
 from ccenv.runs.stats.dense_comparison import (
     at_equal_error,

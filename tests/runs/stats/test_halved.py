@@ -7,7 +7,7 @@ import pytest
 
 from ccenv.runs.config.settings import make_plan
 from ccenv.runs.lab.benchmarks.front_times import by_size
-from ccenv.runs.report.dense.figures import (
+from ccenv.runs.report.dense import (
     conditional_groups,
     dense_figures,
     dense_lines,

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from ccenv.agents.reinforce import Reinforce
 from ccenv.deploy.export import SkippingClassifier
 from ccenv.runs.commands import cli, export, train
-from ccenv.runs.stats.mask_gap import LEAST_GAP, mask_gap
+from ccenv.runs.stats.degenerate import LEAST_GAP, mask_gap
 from ccenv.simulator.simulator import Simulator
 
 SHORT_RUN = (0.06, 0.36)

@@ -8,7 +8,7 @@ from made_results import whole_result
 
 from ccenv.runs.engine.jobs import Comparison, Finished, make_jobs
 from ccenv.runs.engine.study import Part
-from ccenv.runs.studies.ablation.section import FACTORS, ablation, factor_of, in_groups
+from ccenv.runs.studies.ablation import FACTORS, ablation, factor_of, in_groups
 from ccenv.runs.sweeps import SWEEPS, Cell, Sweep
 
 WHY = SWEEPS["rloo-why"]

@@ -15,7 +15,7 @@ from ccenv.networks.stages.streaming import streaming
 from ccenv.networks.vision.early_exit import early_exit
 from ccenv.networks.vision.experts import experts
 from ccenv.networks.vision.residual import resnet
-from ccenv.runs.studies.systems.section import Line, at_cost, chosen_rows, row_of, rows_by_system
+from ccenv.runs.studies.systems import Line, at_cost, chosen_rows, row_of, rows_by_system
 from ccenv.runs.sweeps import SWEEPS
 
 SEEDS = SWEEPS["systems"].seeds

@@ -6,6 +6,7 @@ was computed here, and says why no more.
 """
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,10 +17,10 @@ from ccenv.data.text import letters_of
 from ccenv.envs.rendering import as_words, is_symbols, small_png_uri
 from ccenv.mdp.observations import pool
 from ccenv.networks.core.lowering import Affine, lowered, why_not_lowered
-from ccenv.runs.replay.rebuilt import Rebuilt, Walked, walk_inputs
-from ccenv.runs.report.inputs.blocks_seen import blocks_seen
-from ccenv.runs.report.inputs.layers import View, floats, layer_view
-from ccenv.runs.report.inputs.prices import Priced, price_view, walk_prices
+from ccenv.runs.engine.jobs import Comparison
+from ccenv.runs.replay.rebuilt import Rebuilt, Walked, check_finished, open_run, walk_inputs
+from ccenv.runs.report.input_policy import Priced, View, floats, layer_view, price_view, walk_prices
+from ccenv.runs.tables.sweep_table import Row, by_dataset
 from ccenv.sparse.linear import ACTIVATIONS
 
 MOST_WEIGHTS = 1_000_000
@@ -168,3 +169,114 @@ def outcome_view(walked: Walked, index: int) -> View:
         "macs": walked.macs[index].tolist(),
         "logits": [float(f"{value:.7g}") for value in walked.logits[index].tolist()],
     }
+
+
+MOST_BLOCKS = 160
+"""Blocks of a network whose pictures a page carries."""
+SIDE = 32
+"""Pixels of a picture's longer side."""
+MOST_NAMED = 3
+"""Classes, or last symbols of a text, that are named."""
+
+
+def blocks_seen(walked: Walked, letters: np.ndarray | None = None) -> list[list[dict[str, Any]]]:
+    """For each gate and block its share of inputs, classes, and picture or last symbols.
+
+    Returns:
+        Nothing where the network has more blocks than a page holds.
+    """
+    if sum(mask.shape[1] for mask in walked.masks) > MOST_BLOCKS:
+        return []
+    return [[seen_by(walked, kept, letters) for kept in mask.T] for mask in walked.masks]
+
+
+def seen_by(walked: Walked, kept: Tensor, letters: np.ndarray | None) -> dict[str, Any]:
+    """What one block sees.
+
+    Args:
+        walked: inputs and labels.
+        kept: [n] bool, inputs for which it is computed.
+        letters: of symbols.
+    """
+    share = float(f"{kept.double().mean().item():.3g}")
+    inputs, kept = walked.inputs.cpu(), kept.cpu()
+    if not kept.any():
+        return {"share": share, "classes": []}
+    if is_symbols(inputs[0].numpy()):
+        last = [np.array([symbol]) for symbol in favoured_symbols(inputs[:, -1], kept)]
+        return {"share": share, "classes": [], "text": [as_words(one, letters) for one in last]}
+    chosen = inputs[kept]
+    picture = small_png_uri(chosen.float().mean(dim=0).numpy(), SIDE)
+    return {"share": share, "classes": favoured(walked.labels, kept), "picture": picture}
+
+
+def favoured_symbols(last: Tensor, kept: Tensor) -> list[int]:
+    """Symbols behind which a block is computed more often than by chance, by how many times.
+
+    >>> import torch
+    >>> favoured_symbols(torch.tensor([7, 7, 7, 5, 5, 5]), torch.tensor([1, 1, 1, 1, 0, 0]).bool())
+    [7]
+    """
+    counts, own = last.bincount(), last[kept].bincount(minlength=int(last.max()) + 1)
+    more = own - kept.double().mean() * counts
+    order = more.argsort(descending=True, stable=True)[:MOST_NAMED].tolist()
+    return [symbol for symbol in order if more[symbol] > 0]
+
+
+def favoured(labels: Tensor, kept: Tensor) -> list[int]:
+    """Classes for which a block is computed more often than for others, the most favoured first.
+
+    >>> import torch
+    >>> favoured(torch.tensor([0, 0, 1, 1, 2, 2]), torch.tensor([1, 1, 1, 0, 0, 0]).bool())
+    [0]
+    """
+    labels, kept = labels.cpu(), kept.cpu()
+    counts = labels.bincount()
+    rates = labels[kept].bincount(minlength=len(counts)) / counts.clamp(min=1)
+    mean = kept.double().mean().item()
+    order = rates.argsort(descending=True, stable=True)[:MOST_NAMED].tolist()
+    return [c for c in order if rates[c] > mean + 1e-6 and rates[c] > 0.5]
+
+
+MOST_RUNS = 2
+
+
+def section_of(comparison: Comparison) -> dict[str, Any] | None:
+    """What the page shows of single inputs; None where no learner's weights are here."""
+    for rows in by_dataset(comparison.rows).values():
+        opened: dict[str, Rebuilt] = {}
+        for row in best_learners(rows):
+            run = opened_again(comparison, row["label"])
+            if run is not None:
+                opened[row["label"]] = run
+            if len(opened) == MOST_RUNS:
+                break
+        try:
+            if opened:
+                return view_of(opened, comparison.draw)
+        except (ValueError, RuntimeError):
+            continue
+    return None
+
+
+def best_learners(rows: Sequence[Row]) -> list[Row]:
+    """Rows that learned, one an agent, least error first."""
+    learned = [row for row in rows if row["learns"]]
+    best: dict[str, Row] = {}
+    for row in sorted(learned, key=lambda row: row["error"]["mean"]):
+        best.setdefault(row["agent"], row)
+    return list(best.values())
+
+
+def opened_again(comparison: Comparison, label: str) -> Rebuilt | None:
+    """The first run of a row whose weights are here, with its policy."""
+    for one in comparison.finished:
+        if one.label != label or "folder" not in one.result:
+            continue
+        try:
+            folder = Path(one.result["folder"])
+            check_finished(folder)
+            return open_run(folder)
+        except (ValueError, OSError, RuntimeError):
+            continue
+    return None

@@ -1,4 +1,4 @@
-"""Recall over the memory of tables: measured sizes -> a figure, a line a number of probes."""
+"""Analyses as tables and figures: which gates matter, and how well tables retrieve blocks."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -11,8 +11,41 @@ from ccenv.runs.tables.drawing import (
     look,
     new_figure,
 )
+from ccenv.runs.tables.sweep_table import markdown
 
 Row = Mapping[str, Any]
+GATE_COLUMNS = {
+    "kept": "left",
+    "error %": "right .2f",
+    "nll": "right .3f",
+    "nll more": "right +.3f",
+    "95 %": "right",
+    "compute cost": "right .3f",
+}
+GATE_NOTES = """\
+Error: share of wrong answers; nll in nats; compute cost: executed MACs over the dense network's.
+nll more: than with everything kept, mean over the same inputs, with its 95 % interval. Costs of
+single gates do not add up: see a random half, and nothing kept."""
+TWO_SIDED = 1.96
+"""standard errors of a 95 % interval, of a normal distribution."""
+
+
+def gate_table(rows: Sequence[Row]) -> str:
+    """A line for each variant."""
+    return markdown(GATE_COLUMNS, [gate_cells(row) for row in rows])
+
+
+def gate_cells(row: Row) -> list[Any]:
+    """One line."""
+    is_whole, spread = row["kept"] == "everything", row["nll_more_error"]
+    return [
+        row["kept"] if row["name"] is None else f"{row['kept']} {row['name']}",
+        100 * row["error"],
+        row["nll"],
+        None if is_whole else row["nll_more"],
+        None if is_whole or spread is None else f"±{TWO_SIDED * spread:.3f}",
+        row["compute_cost"],
+    ]
 
 
 def recall_figure(rows: Sequence[Row]) -> Drawn:

@@ -4,18 +4,19 @@ Some prices are judged here; of a policy of affine maps over a network that the 
 maps come along too, so that the page finds the masks at any price between them (`policy.js`).
 """
 
+import base64
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from ccenv.deploy.fused.choosers import Chooser
-from ccenv.networks.core.lowering import Affine
+from ccenv.networks.core.lowering import Affine, Blocks
 from ccenv.runs.engine.metadata import grid
 from ccenv.runs.replay.rebuilt import Rebuilt, Walked, walk_inputs
-from ccenv.runs.report.inputs.layers import View, layer_view
 from ccenv.simulator.context import Range, least_macs
 
 NUM_PRICES = 9
@@ -24,6 +25,8 @@ RULES = ("likely", "top_k")
 """How a policy of the page may choose its most probable masks."""
 LOOKS = ("layer_input", "summary")
 """What it may look at."""
+
+View = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -126,3 +129,26 @@ def gate_view(chooser: Chooser) -> View:
     between = [chooser.activation] * (len(chooser.maps) - 1)
     maps = zip(chooser.maps, [*between, None], strict=True)
     return rule | {"maps": [layer_view(Affine(*one, activation)) for one, activation in maps]}
+
+
+def layer_view(found: Affine) -> View:
+    """An affine map: sizes, float32 weights [out, in] and biases, activation, blocks of its gate.
+
+    Biases are zeros where there are none, blocks are 0 where there is no gate.
+    """
+    weight = found.weight.detach().cpu()
+    bias = weight.new_zeros(len(weight)) if found.bias is None else found.bias.detach().cpu()
+    return {
+        "inputs": weight.shape[1],
+        "outputs": weight.shape[0],
+        "weight": floats(weight),
+        "bias": floats(bias),
+        "activation": found.activation,
+        "blocks": found.num_blocks if isinstance(found, Blocks) else 0,
+    }
+
+
+def floats(tensor: Tensor) -> str:
+    """float32 in the order of rows, little-endian, as base64."""
+    array = np.ascontiguousarray(tensor.numpy(), dtype="<f4")
+    return base64.b64encode(array.tobytes()).decode()

@@ -1,1 +1,0 @@
-"""Dense networks beside conditional ones: contests at equal cost -> tables, figures, a section."""

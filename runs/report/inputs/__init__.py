@@ -1,1 +1,0 @@
-"""Single inputs on a page: opened runs -> pictures, masks, costs, logits, prices, blocks seen."""

@@ -1,1 +1,0 @@
-"""What carries the gain of rloo: one thing changed at a time."""
