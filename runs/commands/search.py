@@ -3,7 +3,7 @@
 import argparse
 import dataclasses
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -29,10 +29,19 @@ from ccenv.runs.engine.search import (
     to_do,
     tried,
 )
+from ccenv.runs.stats.intervals import mean_interval
 from ccenv.runs.store import json_file
 from ccenv.runs.store.provenance import machine, num_cores, versions
-from ccenv.runs.tables import search_table
+from ccenv.runs.tables.sweep_table import markdown
 
+KIND = "search"
+COLUMNS = {
+    "trial": "left",
+    "settings": "left",
+    "total cost": "right .4f",
+    "validation error %": "right .2f",
+    "of new runs": "right",
+}
 STOPPED = "stopped; the same command goes on with what is missing"
 OWN = ("seed", "log_dir", "progress")
 """Settings of a run that a search gives itself."""
@@ -99,7 +108,7 @@ def recorded(search: Search, found: Sequence[Tried], count: int) -> dict[str, An
         rows.append(
             dataclasses.asdict(one) | {"on_front": one in front, "anew": [e for e, _ in anew]}
         )
-    head = {"kind": search_table.KIND, "trials": len(found), "judged_on": "validation"}
+    head = {"kind": KIND, "trials": len(found), "judged_on": "validation"}
     told = {"rows": rows, "search": json.loads(search.about())}
     return head | told | {"machine": machine(), "versions": versions()}
 
@@ -174,3 +183,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         say(f"\nfailed: {failure.error}")
     say(f"presets: ccenv train --config {search.folder / PRESETS}/trial-N.json")
     return 0 if front and len(found) >= search.trials else 1
+
+
+def search_table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """A line for each trial."""
+    return markdown(COLUMNS, [trial_cells(row) for row in rows])
+
+
+def trial_cells(row: Mapping[str, Any]) -> list[Any]:
+    """One line; the last number is a mean over runs with other seeds, with its interval."""
+    values = [
+        f"{name}={value:.3g}" if isinstance(value, float) else f"{name}={value}"
+        for name, value in row["values"].items()
+    ]
+    trial = f"{row['number']}, defaults" if row["is_usual"] else str(row["number"])
+    anew = f"{mean_interval(row['anew']):.2%}"
+    return [trial, " ".join(values), row["total_cost"], 100 * row["error"], anew]

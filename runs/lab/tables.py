@@ -21,6 +21,7 @@ from typing import Any
 
 from ccenv.base.registry import check_names
 from ccenv.runs.commands.frame import program
+from ccenv.runs.commands.search import KIND, search_table
 from ccenv.runs.engine.jobs import recorded_comparison
 from ccenv.runs.lab.budget import show as budget
 from ccenv.runs.lab.paper_beside import BESIDE
@@ -29,7 +30,7 @@ from ccenv.runs.report.publish import made
 from ccenv.runs.report.tables import all_tables
 from ccenv.runs.store import recorded
 from ccenv.runs.studies import STUDIES, find_study
-from ccenv.runs.tables import mask_table, search_table
+from ccenv.runs.tables import mask_table
 from ccenv.runs.tables import sweep_table as report
 from ccenv.runs.tables.analysis import gate_table
 from ccenv.runs.tables.drawing import Drawn, drawn_in_style
@@ -43,7 +44,7 @@ Link = tuple[str, str]
 """Result and figure."""
 TABLES: dict[str, Callable[[Any], str]] = {
     "comparison": report.table,
-    search_table.KIND: search_table.table,
+    KIND: search_table,
     "gates": gate_table,
     "mask-table": mask_table.recorded_table,
 } | {one.recorded_kind: one.table for one in experiments().values()}

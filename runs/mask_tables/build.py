@@ -1,22 +1,23 @@
 """A network's table of all masks, built with other processes, and times of its units."""
 
+import functools
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 from tqdm import tqdm
 
-from ccenv.base.clock import cpu_model
+from ccenv.base.clock import cpu_model, seconds_in_turns, wait_for, work_clock
 from ccenv.base.ranks import ALONE, OneProcess, Ranks
 from ccenv.base.registry import check_names
 from ccenv.base.seeding import stream
 from ccenv.data import SPLITS
 from ccenv.mask_table import MaskTable, build, drawn_menu
 from ccenv.mask_table.building.builder import help_build
-from ccenv.mask_table.building.checks import MOST_BYTES
-from ccenv.mask_table.building.timing import measured
+from ccenv.mask_table.building.checks import MOST_BYTES, gates_of
 from ccenv.mask_table.times import UnitTimes, write_times
 from ccenv.networks.learning.bundled_weights import shipped_name
 from ccenv.runs.config.values import annotations_of, checked, is_plain
@@ -37,6 +38,8 @@ SETTINGS = (
     "device",
 )
 """Settings of the environment that a table depends on, beside network and data set."""
+ROUNDS = 15
+"""In each of which everything is timed once; the least of them counts."""
 
 
 def read_settings(network: str, dataset: str, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -218,3 +221,53 @@ def time_units(
     out.parent.mkdir(parents=True, exist_ok=True)
     write_times(out, times)
     return times
+
+
+@torch.no_grad()
+def measured(
+    network: Any, inputs: Tensor, machine: dict[str, Any], rounds: int = ROUNDS
+) -> UnitTimes:
+    """Times every gate with everything kept, and without each of its blocks.
+
+    The least of some rounds counts, and of one thread its own processor time: other programs can
+    only add to it.
+
+    Args:
+        network: frozen, packed where it can be.
+        inputs: [batch, ...] of a pass.
+        machine: what the times are said to be of.
+        rounds: of measuring.
+    """
+    calls: dict[Any, Callable[[], object]] = {"start": lambda: network.start(inputs)}
+    hidden, rows = network.start(inputs), len(inputs)
+    for gate, one in enumerate(network.gates):
+        whole = torch.ones(rows, one.num_blocks, dtype=torch.bool, device=inputs.device)
+        for block in (None, *range(one.num_blocks)):
+            mask = whole.clone()
+            if block is not None:
+                mask[:, block] = False
+            calls[gate, block] = functools.partial(network.step, gate, hidden, mask)
+        hidden = network.step(gate, hidden, whole)
+    last = hidden
+    calls["head"] = lambda: network.logits(last)
+    timed = {name: awaited(call, inputs.device) for name, call in calls.items()}
+    found = seconds_in_turns(timed, rounds, seconds=0.002, clock=work_clock())
+    least = {name: min(seconds) / rows for name, seconds in found.items()}
+    units, dense = [], least["start"] + least["head"]
+    for gate, one in enumerate(network.gates):
+        dense += least[gate, None]
+        saved = [least[gate, None] - least[gate, block] for block in range(one.num_blocks)]
+        units += [max(0.0, seconds) for seconds in saved]
+    always = max(0.0, dense - sum(units))
+    gates = gates_of(network)
+    return UnitTimes(machine, gates, network.dense_macs, rows, always, tuple(units))
+
+
+def awaited(call: Callable[[], object], device: torch.device) -> Callable[[], object]:
+    """A call that ends when a GPU has done its work."""
+
+    def whole() -> None:
+        call()
+        wait_for(device)
+
+    return whole
