@@ -159,9 +159,11 @@ def arrays(result: Result) -> Iterator[tuple[str, np.ndarray]]:
 
 
 def value_in_words(value: Any) -> str:
-    """Type, and shape and dtype where there are any."""
+    """Type, and shape, dtype or keys where there are any: it is asked for at every check."""
     if isinstance(value, np.ndarray):
         return f"an array of shape {list(value.shape)} and dtype {value.dtype}"
+    if isinstance(value, dict):
+        return f"a dict with the keys {list(value)}"
     if isinstance(value, tuple):
         return f"a tuple of {len(value)}"
     return f"{type(value).__name__} {value!r}"

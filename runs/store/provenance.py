@@ -17,6 +17,12 @@ LIBRARIES = ("ccenv", "torch", "gymnasium", "stable-baselines3", "numpy", "numba
 
 def versions() -> dict[str, str]:
     """Version of Python and of each library that is installed."""
+    return dict(installed())
+
+
+@functools.cache
+def installed() -> dict[str, str]:
+    """The same, read once: to find a package reads files."""
     found = {"python": platform.python_version()}
     for name in LIBRARIES:
         try:

@@ -198,7 +198,7 @@ def test_a_trial_is_judged_by_its_run_on_validation_images(tmp_path, capsys, mon
     told = json.loads(record.read_text())
     (row,) = told["rows"]
     assert (row["anew"], row["is_usual"]) == ([2.25, 3.25, 4.25], True)
-    assert "325.00 [" in search.search_table(told["rows"])
+    assert "325.00 [" in program.search_table(told["rows"])
 
 
 def test_a_search_without_optuna_says_what_to_install(tmp_path, capsys, monkeypatch):
