@@ -3,9 +3,10 @@
 The rest are learning curves, performance profiles and block use by class.
 """
 
+import dataclasses
 import functools
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -114,10 +115,10 @@ class Looks:
         return {"color": color, "ls": DASHES[alike.index(label) % len(DASHES)]}
 
 
-def make_looks(results: Results) -> Looks:
-    """Looks of all rows that have a result."""
+def make_looks(results: Results, own: Collection[str] = ()) -> Looks:
+    """Looks of all rows that have a result; each of `own` is a method of its own."""
     first = {label: found[0] for label, found in results.items() if found}
-    methods = {label: kind_of(result) for label, result in first.items()}
+    methods = {k: k if k in own else kind_of(result) for k, result in first.items()}
     shapings = {label: str(r["reward"]) for label, r in first.items() if r["learns"]}
     several = shapings if len(set(shapings.values())) > 1 else {}
     return Looks(methods, {methods[label]: kind(r) for label, r in first.items()}, several)
@@ -203,7 +204,7 @@ def make_views(comparison: Comparison, results_dir: Path) -> list[View]:
     elsewhere = borrowed(names, results_dir, comparison.name)
     times = times_in(results_dir, comparison.name)
     learned = any(found[0]["learns"] for found in results.values())
-    views = []
+    views, mine = [], comparison.own
     for number, dataset in enumerate(names):
         own = {k: found for k, found in results.items() if dataset_of(found[0]) == dataset}
         of_symbols = all(run.get(OF_SYMBOLS) for found in own.values() for run in found)
@@ -213,6 +214,11 @@ def make_views(comparison: Comparison, results_dir: Path) -> list[View]:
                 made = [
                     make_point(k, runs, MODES[0] if kind(runs[0]) == "random" else draw, measure)
                     for k, runs in own.items()
+                ]
+                # Rows of one agent are variants of each other, the reader's own rows of none.
+                made = [
+                    dataclasses.replace(point, agent=point.label) if point.label in mine else point
+                    for point in made
                 ]
                 timed = [in_turns(point, times[draw]) for point in made]
                 points = tuple(with_times_of(point, timed) for point in timed)

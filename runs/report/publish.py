@@ -101,7 +101,10 @@ def make_report(
     comparison: Comparison, results_dir: Path, sections: Sequence[Section] = ()
 ) -> Report:
     """Makes everything that a report shows; pictures are drawn when they are asked for."""
-    views, looks = make_views(comparison, results_dir), make_looks(comparison.results)
+    views, looks = (
+        make_views(comparison, results_dir),
+        make_looks(comparison.results, comparison.own),
+    )
     tables = all_tables(comparison, views)
     made = {own.title: own.make(comparison, results_dir) for own in (AGAINST_DENSE, *sections)}
     blocks = block_figures(comparison)

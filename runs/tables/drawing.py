@@ -249,8 +249,8 @@ def saved(figure: Any, kind: str, **how: Any) -> bytes:
     return file.getvalue()
 
 
-NEAR, FAR = 5.0, 11.0
-"""Points between a mark and its name."""
+GAPS = (5.0, 11.0, 18.0)
+"""Points between a mark and its name, the first the best."""
 SIDES = ((1, 0), (-1, 0), (0, 1), (0, -1), (1, 1), (-1, 1), (1, -1), (-1, -1))
 """Where a name may stand: right, left, above, below and between these."""
 CROSSED = 0.6
@@ -308,10 +308,10 @@ def along(line: Any) -> Any:
 
 
 def boxes_around(points: Any, width: float, height: float) -> Any:
-    """Boxes [left, bottom, right, top] of a name near and then far from each of its points."""
+    """Boxes [left, bottom, right, top] of a name around each of its points, nearest first."""
     corners = [
         (x + dx * gap - width * (1 - dx) / 2, y + dy * gap - height * (1 - dy) / 2)
-        for gap in (NEAR, FAR)
+        for gap in GAPS
         for dx, dy in SIDES
         for x, y in points
     ]
