@@ -279,19 +279,20 @@ def write_names(
     frame = np.array(axes.bbox.extents)
     marks = np.concatenate([put(found) for found in places.values()])
     taken = np.concatenate([marks - 3, marks + 3], axis=1)
-    crossed = np.concatenate([np.empty((0, 2)), *(along(put(line)) for line in lines)])
+    seen = [np.clip(put(line), frame[:2], frame[2:]) for line in lines]
+    crossed = np.concatenate([np.empty((0, 2)), *map(along, seen)])
     without = []
     for name in sorted(places, key=lambda name: len(places[name])):
         boxes = boxes_around(put(places[name]), *size_of(name))
         is_free = ((boxes[:, :2] >= frame[:2]) & (boxes[:, 2:] <= frame[2:])).all(1)
-        for box in taken:
-            is_free &= ~((boxes[:, :2] < box[2:]) & (box[:2] < boxes[:, 2:])).all(1)
+        low, high = boxes[:, None, :2], boxes[:, None, 2:]
+        is_free &= ~((low < taken[:, 2:]) & (taken[:, :2] < high)).all(2).any(1)
         if not is_free.any():
             without.append(name)
             continue
-        below = [((crossed > box[:2]) & (crossed < box[2:])).all(1).sum() for box in boxes[is_free]]
-        order = np.arange(len(boxes))[is_free] / len(boxes)
-        box = boxes[is_free][np.argmin(CROSSED * np.array(below) + order)]
+        dislike = CROSSED * ((low < crossed) & (crossed < high)).all(2).sum(1)
+        order = np.arange(len(boxes)) / len(boxes)
+        box = boxes[np.argmin(np.where(is_free, dislike + order, np.inf))]
         taken = np.concatenate([taken, box[None]])
         corner = axes.transData.inverted().transform(box[:2])
         axes.text(*corner, name, color=colors[name], fontsize=LABEL_SIZE, va="bottom", zorder=5)

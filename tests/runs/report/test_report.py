@@ -631,6 +631,51 @@ addEventListener("load", () => {
 """
 
 
+SWITCH = """
+<script>
+addEventListener("load", () => {
+  const state = () => ({
+    headings: [...document.querySelectorAll("#results .table:not([hidden]) th[scope=col]")]
+      .filter(h => h.offsetParent).map(h => h.textContent),
+    first: document.querySelector("#results tbody tr").innerText,
+    figure: document.querySelector(".picture svg").getAttribute("aria-label"),
+  });
+  const choose = (name, value) => document.querySelector(
+    `.switches input[name=${name}][value="${value}"]`).click();
+  const before = state();
+  choose("measure", "nll"); choose("cost", "time-256"); choose("masks", "mode");
+  const after = state();
+  document.querySelector(".picture .mark").focus();
+  document.body.dataset.said = JSON.stringify({before, after,
+    pointed: document.querySelector(".pointed").textContent,
+    lit: document.querySelector("tr.lit")?.innerText ?? "",
+    unlabelled: [...document.querySelectorAll("input, button, select")].filter(
+      e => !(e.labels?.length || e.textContent.trim() || e.ariaLabel)).length,
+    open: document.querySelectorAll("details[open]").length});
+});
+</script>
+"""
+
+
+@needs_browser
+def test_switches_choose_the_figure_and_the_columns_of_the_table(report, tmp_path):
+    page, end, rest = (report / "index.html").read_text().rpartition("</body>")
+    (tmp_path / "page.html").write_text(page + SWITCH + end + rest)
+    profile = f"--user-data-dir={tmp_path}/profile"
+    done = browse((tmp_path / "page.html").as_uri(), profile, "--dump-dom")
+    assert "CONSOLE" not in done.stderr
+    said = json.loads(html.unescape(re.search(r'data-said="([^"]*)"', done.stdout)[1]))
+    start, end = ["row"], ["front", "kind", "seeds", "against random masks"]
+    assert said["before"]["headings"] == [*start, "test error %", "MACs", *end]
+    assert said["after"]["headings"] == [*start, "test nll in nats", "ms for 256 inputs", *end]
+    assert "Scatter plot of test error over MACs" in said["before"]["figure"]
+    assert "test nll in nats over ms for 256 inputs" in said["after"]["figure"]
+    # The first mark is the first row's.
+    assert said["pointed"].startswith("block_dropout 0.1: nll in nats 1.000")
+    assert said["lit"].startswith("block_dropout 0.1")
+    assert (said["unlabelled"], said["open"]) == (0, 0)
+
+
 @needs_browser
 def test_a_browser_prints_the_page(report, tmp_path):
     address = (report / "index.html").as_uri()
