@@ -328,7 +328,7 @@ def groups_of(view: View, looks: Looks) -> dict[str, Group]:
         label = pairs[0][1].label
         name = label if len(pairs) == 1 and len(label) <= LONGEST else NAMES.get(method, method)
         groups[f"{name}, {WHOLE_IMAGES}" if is_whole else name] = Group(pairs, style)
-    known = [(cost, point) for point in view.elsewhere if (cost := view.cost.of(point))]
+    known = [(at, point) for point in view.elsewhere if (at := view.cost.of(point))]
     if {point.label for _, point in known} - {point.label for point in view.points}:
         style = {"color": INK, "marker": "s", "mfc": "none", "ls": "--"}
         groups[ELSEWHERE] = Group(on_validation(known), style)
@@ -433,7 +433,8 @@ def write_key(figure: Any, axes: Any, area: tuple[float, float], key: Mapping[st
     rows = -(-len(key) // columns)
     figure.set_size_inches(figure.get_figwidth(), area[1] + 0.55 + 0.16 * rows)
     axes.set_position(box_of(figure, area))
-    handles = [Line2D([], [], **({"ms": 5, "lw": 0.9} | style)) for style in key.values()]
+    usual: Style = {"ms": 5, "lw": 0.9}
+    handles = [Line2D([], [], **(usual | style)) for style in key.values()]
     figure.legend(handles, list(key), loc="lower left", ncols=columns, borderaxespad=0.1)
 
 

@@ -162,8 +162,8 @@ def overview(comparison: Comparison, views: Sequence[View]) -> list[Table]:
                 continue
             title = "against random masks" + (APART + MASKS[draw] if len(draws) > 1 else "")
             sheet.add(title, verdicts, "left", f"masks-{draw}")
-        when = {"": f"data-{index}"} if len(names) > 1 else {}
-        tables.append(sheet.table(file_name, f"Results on {name}", OVERVIEW_NOTE, when))
+        shown = {"": f"data-{index}"} if len(names) > 1 else {}
+        tables.append(sheet.table(file_name, f"Results on {name}", OVERVIEW_NOTE, shown))
     return tables
 
 
