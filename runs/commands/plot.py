@@ -9,8 +9,9 @@ from ccenv.runs.config.plan import safe_name
 from ccenv.runs.engine.collect_runs import among_recorded, gather_folders
 from ccenv.runs.engine.run_jobs import say
 from ccenv.runs.report.over_seeds import write_sweep
-from ccenv.runs.report.publish import PAGE, RESULTS, publish
+from ccenv.runs.report.publish import PAGE, publish
 from ccenv.runs.stats.measures import MODES
+from ccenv.runs.store.recorded import results_folder
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -32,7 +33,7 @@ def make_parser() -> argparse.ArgumentParser:
         action=argparse.BooleanOptionalAction,
         help="show recorded results of the data set, too; by default if the runs are one row",
     )
-    parser.add_argument("--results-dir", type=Path, default=RESULTS, help="of recorded results")
+    parser.add_argument("--results-dir", type=Path, help="of recorded results")
     parser.add_argument(
         "--board", metavar="FOLDER", help="also write means over seeds for TensorBoard below it"
     )
@@ -46,9 +47,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     found = gather_folders(options.folders, options.name, options.masks)
     is_one_row = len(found.results) == 1
     if is_one_row if options.recorded is None else options.recorded:
-        found = among_recorded(found, options.results_dir)
+        found = among_recorded(found, results_folder(options.results_dir))
     report = Path(options.out) / safe_name(options.name)
-    print(publish(found, report))
+    print(publish(found, report, options.results_dir))
     say(f"report: {report / PAGE} (tables and plots beside it)")
     if options.board:
         say(f"means over seeds: tensorboard --logdir {write_sweep(found, options.board)}")

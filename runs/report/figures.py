@@ -31,8 +31,10 @@ from ccenv.runs.tables.drawing import (
     COLORS,
     INK,
     THEIRS,
+    WIDE,
     WIDTH,
     Drawn,
+    drawn_in_style,
     file_part,
     fit_axis,
     legend_below,
@@ -268,6 +270,14 @@ def view_figures(
         draw = functools.partial(drawn_view, view, looks, width)
         figures[view.when] = Drawn(draw, name, CAPTION, alt_of(view), titles)
     return figures
+
+
+def front_figure(comparison: Comparison, results_dir: Path) -> Any:
+    """Error over MACs of the first data set, as a matplotlib figure of a screen's width."""
+    views = make_views(comparison, results_dir)
+    view = next(view for view in views if view.draw == comparison.draw)
+    with drawn_in_style():
+        return drawn_view(view, make_looks(comparison.results, comparison.own), WIDE)
 
 
 def words(view: View, point: Point) -> str:

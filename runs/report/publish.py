@@ -32,11 +32,12 @@ from ccenv.runs.report.figures import (
 from ccenv.runs.report.findings import findings
 from ccenv.runs.report.inputs import section_of
 from ccenv.runs.report.tables import APART, MASKS, all_tables
+from ccenv.runs.stats.verdict import baseline_sentences
+from ccenv.runs.store.recorded import results_folder
 from ccenv.runs.tables.drawing import WIDE, Drawn, drawn_in_style
 from ccenv.runs.tables.sweep_table import Table, notes, rows_csv, table
 
 PAGE = "index.html"
-RESULTS = Path("runs/results")
 TEMPLATE, STYLE, SCRIPTS = "page.html.jinja", "page.css", ("page.js", "inputs.js")
 WORDS = {"data": "data set", "measure": "measure", "cost": "cost", "masks": "masks"}
 """Switch -> what it is called."""
@@ -45,16 +46,23 @@ WORDS = {"data": "data set", "measure": "measure", "cost": "cost", "masks": "mas
 def publish(
     comparison: Comparison,
     folder: Path,
-    results_dir: Path = RESULTS,
+    results_dir: Path | None = None,
     sections: Sequence[Section] = (),
 ) -> str:
-    """Writes a report and returns its main table, with notes, as text."""
+    """Writes a report and returns its main table, with notes, as text.
+
+    Args:
+        comparison: what is shown.
+        folder: of the page, its tables and its figures; it is made.
+        results_dir: of recorded results, as `ccenv.runs.store.recorded.results_folder` takes it.
+        sections: what a study adds.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     text = answer(comparison)
     (folder / "table.md").write_text(text, encoding="utf-8")
     (folder / "table.csv").write_text(rows_csv(comparison.rows), encoding="utf-8")
     with drawn_in_style():
-        report = make_report(comparison, results_dir, sections)
+        report = make_report(comparison, results_folder(results_dir), sections)
     parts = [Part(report.overview), *report.parts.values()]
     for made_table in itertools.chain(*(part.tables for part in parts)):
         (folder / f"{made_table.name}.md").write_text(made_table.markdown(), encoding="utf-8")
@@ -70,15 +78,15 @@ def publish(
 
 
 def answer(comparison: Comparison) -> str:
-    """The main table, with notes and verdicts, as text: what is there before anything is drawn."""
+    """The main table, with notes and verdicts, as text."""
     rows = comparison.rows
-    words = "\n".join(f"- {sentence}" for sentence in verdicts(comparison))
+    words = "\n".join(f"- {one}" for one in [*verdicts(comparison), *findings(comparison)])
     return f"{comparison.sweep.description}\n\n{table(rows)}\n\n{notes(rows)}\n\n{words}\n"
 
 
 def verdicts(comparison: Comparison) -> list[str]:
-    """The sentences about who is best."""
-    return findings(comparison)
+    """The sentences at the head of the page."""
+    return baseline_sentences(comparison.rows)
 
 
 @dataclass(frozen=True)
@@ -142,10 +150,10 @@ def page(comparison: Comparison, report: Report) -> str:
         about=comparison.sweep.description,
         made_by=f"ccenv compare {comparison.sweep.name}",
         comparison=comparison,
-        num_runs=len(comparison.finished) + len(comparison.missing),
         missing=names_of(comparison.missing),
         origins=origins(comparison),
         verdicts=verdicts(comparison),
+        findings=findings(comparison),
         report=report,
         switches=switches_of(report.views),
         first=first_setting(report.views, comparison.draw),

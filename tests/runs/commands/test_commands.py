@@ -87,7 +87,7 @@ def test_seeds_are_trained_judged_again_and_drawn(tmp_path, monkeypatch, capsys)
     monkeypatch.setattr(plot, "publish", lambda *given: drawn.append(given) or "the table")
     words = [str(tmp_path / "logs"), "--out", str(tmp_path), "--name", "mine"]
     assert plot.main([*words, "--no-recorded"]) == 0
-    ((comparison, report),) = drawn
+    ((comparison, report, _),) = drawn
     assert {label: len(runs) for label, runs in comparison.results.items()} == {"reinforce": 2}
     assert report == tmp_path / "mine"
     said = capsys.readouterr()
