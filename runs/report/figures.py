@@ -338,7 +338,8 @@ def groups_of(view: View, looks: Looks) -> dict[str, Group]:
         if looks.kinds[method] not in ("learned", "ceiling"):
             pairs, style = on_validation(pairs), style | {"ls": "-"}
         label = pairs[0][1].label
-        name = label if len(pairs) == 1 and len(label) <= LONGEST else NAMES.get(method, method)
+        name = label if len(pairs) == 1 and len(label) <= LONGEST else method
+        name = NAMES.get(method, name)
         groups[f"{name}, {WHOLE_IMAGES}" if is_whole else name] = Group(pairs, style)
     known = [(at, point) for point in view.elsewhere if (at := view.cost.of(point))]
     if {point.label for _, point in known} - {point.label for point in view.points}:
