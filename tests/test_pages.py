@@ -48,6 +48,8 @@ BY_HAND = (
     "curl",
     "torchrun",
 )
+LONG, SHORT = "model.learn(200_000)", "model.learn(512)"
+"""What takes ten seconds, and what shows that it runs."""
 SMALL = {"images": "256", "batch_size": "128"}
 GATE = DOCS / "gate.md"
 """Its blocks are those of tests/ccenv/networks/test_gate.py."""
@@ -106,6 +108,7 @@ def test_the_code_of_a_page_runs(page, folder, monkeypatch, capsys):
         pytest.importorskip("torchrl", reason="the extra torchrl is not installed")
     names = {"__name__": "__main__"}
     for block in split_files(page, folder, monkeypatch):
+        block = block.replace(LONG, SHORT)
         exec(compile(block, name_of(page), "exec"), names)
 
 
@@ -146,7 +149,7 @@ def test_every_relative_link_leads_somewhere():
 
 
 def test_the_readme_is_short_and_every_page_and_program_can_be_found():
-    assert len((ROOT / "README.md").read_text().splitlines()) <= 150
+    assert len((ROOT / "README.md").read_text().splitlines()) <= 120
     index = (DOCS / "index.md").read_text()
     for page in DOCS.rglob("*.md"):
         name = page.relative_to(DOCS).with_suffix("").as_posix()
