@@ -36,6 +36,7 @@ BY_HAND = (
     "ccenv analyze",
     "ccenv validate",
     "ccenv table",
+    "ccenv challenge",
     "ccenv inspect",
     "ccenv eval",
     "ccenv plot",
@@ -160,6 +161,12 @@ def test_the_readme_is_short_and_every_page_and_program_can_be_found():
 
 def test_tables_of_the_reference_are_those_of_the_code(capsys):
     assert docs(["--check"]) == 0, capsys.readouterr().out
+
+
+def test_every_environment_is_in_the_lists_of_ids():
+    for page in ("howto/gymnasium.md", "reference/settings.md"):
+        text = (DOCS / page).read_text()
+        assert all(name in text for name in ccenv.ENVIRONMENTS), page
 
 
 def test_every_key_of_info_is_explained():
