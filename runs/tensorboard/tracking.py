@@ -35,6 +35,7 @@ from torch.utils.tensorboard.writer import SummaryWriter
 from ccenv.data.text import letters_of
 from ccenv.envs.rendering import as_words
 from ccenv.runs.config.plan import Plan
+from ccenv.runs.store.folder import EVENTS
 from ccenv.runs.tensorboard import charts
 from ccenv.runs.tensorboard.block_map import block_map
 from ccenv.runs.tensorboard.charts import OF_A_RUN
@@ -201,7 +202,7 @@ def class_names_of(simulator: Simulator) -> Sequence[str]:
 
 def event_files(folder: Path) -> list[Path]:
     """A run's event files: one, and one more for each time that it was resumed."""
-    return sorted(folder.glob("events.out.tfevents.*"))
+    return sorted(folder.glob(EVENTS))
 
 
 def too_short(folder: Path, sizes: dict[str, int]) -> list[str]:
