@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         gate,
         gateable,
     )
+    from ccenv.runs.api import compare, load, train
     from ccenv.simulator.evaluate import evaluate
     from ccenv.simulator.menus import evaluate_menu
     from ccenv.sparse.linear import block_sparse_linear
@@ -75,6 +76,9 @@ ON_USE = {
     "evaluate": "simulator.evaluate",
     "evaluate_menu": "simulator.menus",
     "explain_backend": "sparse.routes",
+    "compare": "runs.api",
+    "load": "runs.api",
+    "train": "runs.api",
 }
 """Name -> its file; other names of `__all__` are those of `ccenv.networks`."""
 FOLDERS = (
@@ -106,11 +110,14 @@ __all__ = [
     "block_sparse_linear",
     "check_network",
     "check_vector_env",
+    "compare",
     "evaluate",
     "evaluate_menu",
     "explain_backend",
     "gate",
     "gateable",
+    "load",
+    "train",
 ]
 
 

@@ -353,11 +353,11 @@ def hostile_run(run, place):
 
 def hostile_results(place):
     """Recorded runs of a sweep which say that they were made on the canary's data."""
-    content = json.loads((ROOT / "runs" / "results" / "quickstart.json").read_text())
+    content = json.loads((ROOT / "runs" / "results" / "text-quick.json").read_text())
     cells = [sealed({**cell, "data": {HOSTILE[0]: "0" * 24}}) for cell in content["cells"]]
     head = sealed({name: value for name, value in content.items() if name != "cells"})
     place.mkdir()
-    (place / "quickstart.json").write_text(json.dumps({**head, "cells": cells}))
+    (place / "text-quick.json").write_text(json.dumps({**head, "cells": cells}))
     return place
 
 
@@ -381,7 +381,7 @@ FILE = {
     "train": lambda place, run: (REFUSED, ["--config", toml(place / "mine.toml")]),
     "compare": lambda place, run: (
         REFUSED,
-        ["quickstart", "--no-run", "--results-dir", hostile_results(place / "results")],
+        ["text-quick", "--no-run", "--results-dir", hostile_results(place / "results")],
     ),
     "eval": lambda place, run: (REFUSED, [run]),
     "inspect": lambda place, run: (REFUSED, [run]),

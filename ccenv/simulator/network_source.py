@@ -76,7 +76,9 @@ def check_weights(weights: str, kwargs: Mapping[str, Any]) -> None:
     check_names([weights], WEIGHTS, "weights")
     if kwargs and weights != "cotrain":
         raise ValueError(f"expected weights='cotrain' beside weights_kwargs, got {weights!r}")
-    check_cotraining_settings(dict(kwargs))
+    # Without any there is nothing to check, and torch takes two seconds to import optimisers.
+    if kwargs:
+        check_cotraining_settings(dict(kwargs))
 
 
 def freeze(

@@ -2,82 +2,75 @@
 
 import argparse
 import dataclasses
+import shutil
+import textwrap
 from collections.abc import Sequence
-from pathlib import Path
+from typing import Any
 
+from ccenv.runs.api import LOGS, REPORTS, compare
 from ccenv.runs.commands.frame import positive, print_json, program, takes_trust
-from ccenv.runs.config.plan import safe_name
-from ccenv.runs.config.sweep import Sweep, check_number
+from ccenv.runs.config.sweep import Sweep
 from ccenv.runs.config.sweep_file import MOST_RUNS
 from ccenv.runs.config.values import parse_pairs
-from ccenv.runs.engine.jobs import (
-    Comparison,
-    Job,
-    gather,
-    make_jobs,
-    names_of,
-    origins,
-    outdated,
-    read_shard,
-    record,
-    source_of,
-)
-from ccenv.runs.engine.machines.engines import ENGINES, LOCAL, open_engine
-from ccenv.runs.engine.machines.pool import Outcome
-from ccenv.runs.engine.run import OLDER
-from ccenv.runs.engine.run_jobs import run_missing, say
-from ccenv.runs.engine.study import Study
-from ccenv.runs.report.over_seeds import write_sweep
-from ccenv.runs.report.publish import PAGE, answer, publish
+from ccenv.runs.engine.jobs import read_shard
+from ccenv.runs.engine.machines.engines import ENGINES, LOCAL
+from ccenv.runs.engine.run_jobs import say
 from ccenv.runs.stats.measures import MODES
-from ccenv.runs.store import recorded
-from ccenv.runs.studies import STUDIES, find_study
+from ccenv.runs.studies import STUDIES
+from ccenv.runs.tables.short_table import short_table
 
 STOPPED = "stopped; the same command goes on with what is missing"
+WIDEST = 100
+"""Characters of a line of prose."""
 
 
-def compare(options: argparse.Namespace) -> int:
-    """Runs, collects, shows; returns the exit status."""
-    most_runs = None if options.yes else MOST_RUNS
-    study = find_study(options.sweep, options.trust, most_runs)
-    sweep = study.sweep
-    if options.seeds:
-        sweep = with_first_seeds(sweep, options.seeds, options.record)
-    if options.miniature:
-        sweep = miniature_of(sweep, options.record)
-    check_number(sweep.num_runs, most_runs)
-    jobs = make_jobs(sweep, options.log_dir)
-    source = source_of(sweep, jobs, options.results_dir)
-    # Read even where it is not used: what cannot be recorded later is refused before hours of runs.
-    is_read = options.record or not options.no_recorded
-    # On the library of another Python the rows are run here, unless they are to be recorded.
-    known = recorded.load(source, other_texts=options.record) if is_read else {}
-    known = {} if options.no_recorded else known
-    found = gather(sweep, jobs, known, options.draw)
-    todo = [*found.missing, *(outdated(found, jobs) if options.rerun else [])]
-    if options.shard:
-        missing, todo = len(todo), options.shard.share(jobs, todo)
-        say(f"shard {options.shard}: {len(todo)} of {missing} runs to do are this machine's")
-    failures: list[Outcome] = []
+def compared(options: argparse.Namespace) -> int:
+    """Compares as the options say, and prints the answer; returns the exit status."""
 
-    def keep() -> None:
-        if options.record:
-            record(sweep, jobs, source, options.draw)
+    def change(sweep: Sweep) -> Sweep:
+        if options.seeds:
+            sweep = with_first_seeds(sweep, options.seeds, options.record)
+        return miniature_of(sweep, options.record) if options.miniature else sweep
 
-    if todo and not options.no_run:
-        of_engine = parse_pairs(options.engine_option)
-        log_dir = Path(options.log_dir)
-        with open_engine(options.engine, options.jobs, log_dir, of_engine) as engine:
-            failures = run_missing(found, todo, engine, not options.rerun, keep)
-        found = gather(sweep, jobs, known, options.draw)
-    if found.finished:
-        keep()
-    show(found, jobs, study, options)
+    found = compare(
+        options.sweep,
+        add=[agent_of(words) for words in options.add] or None,
+        masks=options.draw,
+        change=change,
+        jobs=options.jobs,
+        use_recorded=not options.no_recorded,
+        record=options.record,
+        run_missing_ones=not options.no_run,
+        rerun=options.rerun,
+        shard=options.shard,
+        engine=options.engine,
+        engine_options=parse_pairs(options.engine_option),
+        most_runs=None if options.yes else MOST_RUNS,
+        trust=options.trust,
+        log_dir=options.log_dir,
+        report_dir=options.report_dir,
+        results_dir=options.results_dir,
+    )
+    if options.json:
+        print_json(found.rows)
+    elif found.rows:
+        width = shutil.get_terminal_size().columns
+        print(found.results.sweep.description, "", short_table(found.rows, width), "", sep="\n")
+        print(textwrap.fill(found.verdict, min(width, WIDEST)), flush=True)
+    for line in found.lines:
+        say(line)
+    failures, number = found.failures, found.results.num_runs
     for failure in failures:
         say(f"\nfailed: {failure.task.label}, {failure.task.settings}\n{failure.error}")
     if failures:
-        say(f"{len(failures)} of {len(jobs)} runs failed; the same command tries them again")
-    return 1 if failures or not (found.finished or options.shard) else 0
+        say(f"{len(failures)} of {number} runs failed; the same command tries them again")
+    return 1 if failures or not (found.rows or options.shard) else 0
+
+
+def agent_of(words: Sequence[str]) -> tuple[str, dict[str, Any]]:
+    """What `--add` names: an agent and its settings."""
+    agent, *settings = words
+    return agent, parse_pairs(settings)
 
 
 def with_first_seeds(sweep: Sweep, number: int, record: bool) -> Sweep:
@@ -102,32 +95,6 @@ def miniature_of(sweep: Sweep, record: bool) -> Sweep:
     return sweep.miniature()
 
 
-def show(found: Comparison, jobs: Sequence[Job], study: Study, options: argparse.Namespace) -> None:
-    """Prints the table, and writes the report's folder."""
-    report = Path(options.report_dir) / safe_name(found.sweep.name)
-    if found.missing:
-        say(f"{len(found.missing)} runs have no result yet: {names_of(found.missing)}")
-    if not found.finished:
-        return
-    # First the answer: a hundred figures take longer than all runs take to be read.
-    if options.json:
-        print_json(found.rows)
-    else:
-        print(answer(found), flush=True)
-    publish(found, report, Path(options.results_dir), study.sections)
-    for line in origins(found):
-        say(line)
-    if old := outdated(found, jobs):
-        say(
-            f"{len(old)} results come from an older version of their {OLDER}; --rerun makes them "
-            "anew"
-        )
-    say(f"report: {report / PAGE} (tables and plots beside it)")
-    say(f"means over seeds: tensorboard --logdir {write_sweep(found, options.log_dir)}")
-    logs = "runs" if options.log_dir == "runs/logs" else options.log_dir
-    say(f"curves: tensorboard --logdir {logs}")
-
-
 def make_parser() -> argparse.ArgumentParser:
     """The command line."""
     parser = argparse.ArgumentParser(
@@ -144,6 +111,14 @@ def make_parser() -> argparse.ArgumentParser:
         nargs="?",
         default="quickstart",
         help=f"{', '.join(STUDIES)}, a file that ends in .toml, or module:name",
+    )
+    parser.add_argument(
+        "--add",
+        action="append",
+        nargs="+",
+        default=[],
+        metavar=("AGENT", "key=value"),
+        help="compare this agent too: a name or module:Class, and its settings; may be given again",
     )
     parser.add_argument(
         "--seeds", type=positive, metavar="N", help="run every row with seeds 0 to N - 1"
@@ -175,9 +150,12 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--yes", action="store_true", help=f"run more than {MOST_RUNS:,} runs, too")
     takes_trust(parser, "a sweep's file names")
-    parser.add_argument("--log-dir", default="runs/logs", help="folder of the runs")
-    parser.add_argument("--report-dir", default="runs/reports", help="folder of tables and plots")
-    parser.add_argument("--results-dir", default="runs/results", help="folder of recorded results")
+    parser.add_argument("--log-dir", default=LOGS, help="folder of the runs")
+    parser.add_argument("--report-dir", default=REPORTS, help="folder of tables and plots")
+    parser.add_argument(
+        "--results-dir",
+        help="folder of recorded results; runs/results, else those that come with the package",
+    )
     return parser
 
 
@@ -201,4 +179,4 @@ def add_machines(parser: argparse.ArgumentParser) -> None:
 @program("ccenv compare", (ValueError, TypeError), STOPPED)
 def main(arguments: Sequence[str] | None = None) -> int:
     """Compares agents; see --help."""
-    return compare(make_parser().parse_args(arguments))
+    return compared(make_parser().parse_args(arguments))

@@ -78,6 +78,11 @@ class Comparison:
         """Of the sweep."""
         return self.sweep.name
 
+    @property
+    def num_runs(self) -> int:
+        """Finished and missing."""
+        return len(self.finished) + len(self.missing)
+
     @functools.cached_property
     def results(self) -> dict[str, list[dict[str, Any]]]:
         """Label -> results by seed; labels in the sweep's order, those without any are empty."""
@@ -234,13 +239,15 @@ def names_of(runs: Sequence[Job | Finished]) -> str:
 
 def origins(comparison: Comparison) -> list[str]:
     """Which runs were not made here, and on what machine they were."""
-    machines: dict[str, list[Finished]] = {}
+    origin: dict[str, list[Finished]] = {}
     for one in comparison.finished:
         if one.recorded:
-            machines.setdefault(machine_name(one.result["machine"]), []).append(one)
+            version = one.result["versions"].get("ccenv", "of an unknown version")
+            when = one.result.get("date", "before dates were kept")
+            where = f"{when} with ccenv {version} on {machine_name(one.result['machine'])}"
+            origin.setdefault(where, []).append(one)
     return [
-        f"{len(found)} recorded results, made on {machine}: {names_of(found)}"
-        for machine, found in machines.items()
+        f"{len(runs)} results recorded {where}: {names_of(runs)}" for where, runs in origin.items()
     ]
 
 

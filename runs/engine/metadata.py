@@ -5,6 +5,7 @@ cost at the end of training.
 """
 
 import dataclasses
+import datetime
 from collections.abc import Mapping
 from typing import Any
 
@@ -43,6 +44,7 @@ def description_of(plan: Plan, env: Any, agent: Agent) -> dict[str, Any]:
         "versions": versions(),
         "machine": machine(),
         "load": load_average(),
+        "date": datetime.date.today().isoformat(),
     }
 
 

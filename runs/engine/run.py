@@ -183,7 +183,7 @@ def execute(plan: Plan, target: Path, options: Options) -> dict[str, Any]:
         "last_tenth": listener.tail.numbers(),
         **verdicts_of_context(env, agent, plan.program.seed),
         "block_use": [(100 * use).round().int().tolist() for use in learned.test.block_use],
-        "latency": [] if OBLIVIOUS in plan.environment else latencies(env, agent),
+        "latency": latencies(env, agent) if is_timed(plan) else [],
         "total_seconds": time.perf_counter() - begun + listener.seconds_before,
     }
     leave(target, agent, judged[:2])
@@ -193,6 +193,11 @@ def execute(plan: Plan, target: Path, options: Options) -> dict[str, Any]:
     started.keeper.remove()
     env.close()
     return dict(json_file.check_json(target / run_folder.RESULT)) | {"folder": str(target)}
+
+
+def is_timed(plan: Plan) -> bool:
+    """Whether seconds are measured at the end: if they are asked for and something is skipped."""
+    return plan.program.latency and OBLIVIOUS not in plan.environment
 
 
 def learn(plan: Plan, target: Path, lead: Lead | None, started: Started) -> Learned:

@@ -6,8 +6,9 @@ Otherwise the sentence says why there is no verdict, without the words "best", "
 "smallest". Each sentence names all methods that were compared.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from ccenv.runs.stats.intervals import FEWEST, Interval, with_interval
 from ccenv.runs.stats.random_baseline import judge
@@ -15,6 +16,12 @@ from ccenv.runs.stats.rows import dominated
 
 NAMED = 6
 """Most methods that are named as not significantly different from the first."""
+AGAINST_RANDOM = {
+    "better": "less error",
+    "no difference": "not significantly different",
+    "worse": "more error",
+}
+"""Verdict of a row against random masks -> how a sentence says it."""
 
 
 @dataclass(frozen=True)
@@ -160,6 +167,80 @@ def has_less_error(one: Contender, first: Contender) -> bool:
     for place in first.places:
         least[place.dataset] = min(place.error, least.get(place.dataset, place.error))
     return any(place.error < least.get(place.dataset, 0.0) for place in one.places)
+
+
+def baseline_sentences(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Two sentences for each data set: learned policies against random masks, and all baselines.
+
+    A baseline matches a policy if it needs no more MACs and its error (of texts, its bits) is not
+    significantly higher. Ceilings, which know the labels, are left out, and policies of few seeds
+    are named as such. Nothing is called best.
+
+    Args:
+        rows: of `ccenv.runs.engine.jobs.Comparison.rows`.
+    """
+    sentences = []
+    for dataset in dict.fromkeys(row["dataset"] for row in rows):
+        able = [row for row in rows if row["dataset"] == dataset and not row["uses_labels"]]
+        learned = [row for row in able if row["learns"]]
+        judged = [row for row in learned if len(row["seeds"]) >= FEWEST]
+        few = [row["label"] for row in learned if row not in judged]
+        if few:
+            names = first_names(few)
+            sentences.append(f"On {dataset} no verdict: fewer than {FEWEST} seeds of {names}.")
+        if judged:
+            baselines = [row for row in able if not row["learns"]]
+            sentences += [against_random(dataset, judged), against_all(judged, baselines)]
+        if not learned:
+            sentences.append(f"On {dataset} no policy that learns has a result yet.")
+    return sentences
+
+
+def against_random(dataset: str, learned: Sequence[Mapping[str, Any]]) -> str:
+    """Which learned policies have less error than random masks of the same cost."""
+    names = {
+        text: [row["label"] for row in learned if row["verdict"] == verdict]
+        for verdict, text in AGAINST_RANDOM.items()
+    }
+    parts = [f"{text}: {first_names(labels)}" for text, labels in names.items() if labels]
+    left = [row["label"] for row in learned if row["verdict"] not in AGAINST_RANDOM]
+    parts += [f"not comparable: {first_names(left)}"] if left else []
+    number = "1 learned policy" if len(learned) == 1 else f"{len(learned)} learned policies"
+    return (
+        f"On {dataset}, {number} compared with random masks of the same cost: {'; '.join(parts)}."
+    )
+
+
+def against_all(
+    learned: Sequence[Mapping[str, Any]], baselines: Sequence[Mapping[str, Any]]
+) -> str:
+    """Which learned policies are matched by a baseline that needs no more MACs."""
+    if not baselines:
+        return "There is no baseline in this comparison."
+    matched = {
+        one["label"]: [row["label"] for row in learned if matches(one, row)] for one in baselines
+    }
+    parts = [
+        f"{name} needs no more compute than {first_names(policies)}, at an error that is not "
+        "significantly higher"
+        for name, policies in matched.items()
+        if policies
+    ]
+    free = [row["label"] for row in learned if not any(row["label"] in m for m in matched.values())]
+    if free:
+        parts.append(f"none of {first_names([*matched])} does that for {first_names(free)}")
+    return f"Of all baselines: {'; '.join(parts)}."
+
+
+def matches(baseline: Mapping[str, Any], policy: Mapping[str, Any]) -> bool:
+    """Whether a baseline needs no more MACs, and has no significantly higher error (or bits).
+
+    Of a baseline with few seeds, such as counts, its mean is compared with the policy's interval.
+    """
+    name = "bits" if baseline["bits"] and policy["bits"] else "error"
+    ours, theirs = policy[name], baseline[name]
+    lowest = theirs["low"] if len(baseline["seeds"]) >= FEWEST else theirs["mean"]
+    return bool(lowest <= ours["high"] and baseline["macs"]["mean"] <= policy["macs"]["mean"])
 
 
 def first_names(names: Sequence[str]) -> str:

@@ -35,6 +35,9 @@ class Program:
         metadata={"help": "mean compute cost to reach, for rewards and agents that take it"},
     )
     log_dir: str = field(default="runs/logs", metadata={"help": "where the run's folder goes"})
+    latency: bool = field(
+        default=True, metadata={"help": "measure seconds of one input and of a batch at the end"}
+    )
     threads: int = field(default=1, metadata={"help": "torch's threads"})
     progress: bool = field(default=False, metadata={"help": "show a progress bar"})
 

@@ -152,6 +152,23 @@ def one_line_each(content: Mapping[str, Any], cells: Sequence[Mapping[str, Any]]
     return f'{head[:-2]},\n  "cells": [\n    {body}\n  ]\n}}\n'
 
 
+IN_CHECKOUT = Path("runs/results")
+WITH_PACKAGE = Path(__file__).parents[1] / "results"
+"""Of recorded results that are installed with the package."""
+
+
+def results_folder(given: str | Path | None, *, is_written: bool = False) -> Path:
+    """Where recorded results are: the folder given, that of a checkout, or the package's.
+
+    Args:
+        given: by the user; None for one of the others.
+        is_written: whether results are to be recorded, which the package's folder is not for.
+    """
+    if given is not None:
+        return Path(given)
+    return IN_CHECKOUT if is_written or IN_CHECKOUT.is_dir() else WITH_PACKAGE
+
+
 @dataclass(frozen=True)
 class Source:
     """Where recorded results come from and go to."""

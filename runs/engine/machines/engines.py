@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ccenv.base.registry import check_names, import_object
-from ccenv.runs.engine.machines.pool import Outcome, Task, run_all
+from ccenv.runs.engine.machines.pool import Outcome, Task, run_all, work
 from ccenv.runs.engine.machines.remote import Terms, terms
 from ccenv.runs.store.provenance import num_cores
 
@@ -50,6 +50,8 @@ class Engine:
     """yields outcomes as they come; closing it cancels what is left."""
 
 
+HERE = Engine(1, "", lambda tasks: (work(task) for task in tasks))
+"""This process, one run after the other: for agents that no other process can import."""
 Opened = Callable[[Setup], AbstractContextManager[Engine]]
 
 

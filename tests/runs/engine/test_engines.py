@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from ccenv.runs import api
 from ccenv.runs.commands import compare
 from ccenv.runs.engine import run
 from ccenv.runs.engine.jobs import Shard, make_jobs, read_shard
@@ -55,8 +56,8 @@ def place(tmp_path, monkeypatch):
     monkeypatch.setattr(engines, "run_all", lambda tasks, workers: closing(map(work, tasks)))
     # Clocks and figures take longer than the runs.
     monkeypatch.setattr(run, "latencies", lambda env, agent: [])
-    monkeypatch.setattr(compare, "publish", lambda *given: "")
-    monkeypatch.setattr(compare, "write_sweep", lambda *given: "")
+    monkeypatch.setattr(api, "publish", lambda *given: "")
+    monkeypatch.setattr(api, "write_sweep", lambda *given: "")
     yield tmp_path
     sys.modules.pop("toy_engines", None)
 

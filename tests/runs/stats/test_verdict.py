@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from ccenv.runs.report.tables import front_tables
 from ccenv.runs.stats.fronts import front_verdict, make_fronts
 from ccenv.runs.stats.intervals import FEWEST, mean_interval
-from ccenv.runs.stats.verdict import Contender, Place, Score, verdict
+from ccenv.runs.stats.verdict import Contender, Place, Score, baseline_sentences, verdict
 
 AREA = Score("hypervolume", more_is_better=True)
 ERROR = Score("test error", more_is_better=False, spec=".1%")
@@ -187,3 +187,77 @@ def test_who_is_best_lies_apart_from_all_others_and_no_row_of_them_dominates(con
         for place in found.best.places:
             if any(place.is_dominated_by(theirs) for theirs in other.places):
                 assert any(place.is_dominated_by(own) for own in found.best.places)
+
+
+def row_of(label, error, macs, *, learns=True, verdict="better", seeds=3, half=0.01, **more):
+    interval = {"mean": error, "sd": 0.0, "low": error - half, "high": error + half}
+    return {
+        "label": label,
+        "dataset": "digits",
+        "learns": learns,
+        "uses_labels": False,
+        "verdict": verdict if learns else "",
+        "seeds": tuple(range(seeds)),
+        "error": interval,
+        "bits": None,
+        "macs": {"mean": macs},
+        **more,
+    }
+
+
+STATIC = row_of("static", 0.05, 100, learns=False)
+RANDOM = row_of("random", 0.30, 50, learns=False)
+
+
+@pytest.mark.parametrize(
+    ("rows", "sentences"),
+    [
+        (
+            [row_of("a", 0.05, 200), STATIC],
+            "less error: a. Of all baselines: static needs no more compute than a, at an error "
+            "that is not significantly higher.",
+        ),
+        (
+            [row_of("a", 0.01, 200), STATIC, RANDOM],
+            "less error: a. Of all baselines: none of static; random does that for a.",
+        ),
+        (
+            [row_of("a", 0.05, 90), STATIC],
+            "less error: a. Of all baselines: none of static does that for a.",
+        ),
+        (
+            [row_of("a", 0.4, 90, verdict="worse"), row_of("b", 0.01, 90, verdict="no difference")],
+            "not significantly different: b; more error: a. "
+            "There is no baseline in this comparison.",
+        ),
+        (
+            [row_of("a", 0.05, 200), row_of("count", 0.055, 10, learns=False, seeds=1)],
+            "less error: a. Of all baselines: count needs no more compute than a, at an error "
+            "that is not significantly higher.",
+        ),
+    ],
+)
+def test_sentences_name_the_baselines_that_match_a_policy(rows, sentences):
+    assert " ".join(baseline_sentences(rows)).endswith(
+        f"random masks of the same cost: {sentences}"
+    )
+
+
+def test_sentences_leave_out_ceilings_and_say_where_seeds_are_few():
+    oracle = row_of("oracle", 0.0, 1, learns=False, uses_labels=True)
+    learned, few = row_of("a", 0.05, 200), row_of("b", 0.05, 200, seeds=2)
+    assert "oracle" not in " ".join(baseline_sentences([learned, oracle, STATIC]))
+    assert baseline_sentences([few, STATIC]) == ["On digits no verdict: fewer than 3 seeds of b."]
+    assert baseline_sentences([STATIC]) == ["On digits no policy that learns has a result yet."]
+
+
+@given(st.lists(st.tuples(st.floats(0, 1), st.integers(1, 9), st.booleans()), min_size=1))
+def test_no_sentence_says_best_and_every_policy_is_matched_or_not(numbers):
+    rows = [
+        row_of(f"{'p' if learns else 'q'}{n}", error, macs, learns=learns)
+        for n, (error, macs, learns) in enumerate(numbers)
+    ]
+    text = " ".join(baseline_sentences(rows))
+    assert not {"best", "largest", "smallest"} & set(text.split())
+    if not any(row["learns"] for row in rows):
+        assert text == "On digits no policy that learns has a result yet."

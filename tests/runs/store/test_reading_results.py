@@ -137,7 +137,7 @@ def test_a_name_in_any_position_of_a_result_is_never_imported(
             ]
         )
         options.sweep = TOY
-        assert compare.compare(options) == 0
+        assert compare.compared(options) == 0
         assert listing.main(["agents"]) == 0
         assert sentinel() == []
     finally:

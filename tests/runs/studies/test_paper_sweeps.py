@@ -50,7 +50,7 @@ def test_a_miniature_of_every_sweep_runs(name, tmp_path, capsys):
     folders = [f"--{kind}-dir={tmp_path / kind}" for kind in ("log", "report", "results")]
     options = compare.make_parser().parse_args([name, "--jobs", "1", *folders])
     options.sweep = in_miniature()[name]
-    assert compare.compare(options) == 0
+    assert compare.compared(options) == 0
     shown = capsys.readouterr().out
     for cell in options.sweep.cells:
         assert cell.label in shown

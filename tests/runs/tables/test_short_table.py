@@ -1,0 +1,48 @@
+"""Laws of the terminal's table: it fits, keeps the front, and says what it leaves out."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ccenv.runs.tables.short_table import MOST_ROWS, most_telling, short_table
+
+
+def row(label, error, macs, front=False, **more):
+    interval = {"mean": error, "sd": 0.0, "low": error - 0.01, "high": error + 0.01}
+    return {
+        "label": label,
+        "dataset": "digits",
+        "error": interval,
+        "bits": None,
+        "macs": {"mean": macs},
+        "total_cost": {"mean": macs / 1000},
+        "seeds": (0, 1, 2),
+        "verdict": "",
+        "uses_labels": False,
+        "on_front": front,
+        **more,
+    }
+
+
+ROWS = [row(f"row number {n}", 0.5 - n / 50, 100.0 * n, front=n in (0, 1)) for n in range(14)]
+
+
+@given(st.integers(40, 200), st.lists(st.text("abc ", min_size=1, max_size=60), min_size=1))
+def test_no_line_of_the_table_is_wider_than_the_terminal(width, labels):
+    rows = [row(label, 0.1, 10.0, verdict="better") for label in labels]
+    shown = short_table(rows, width).split("\n\n")[0]
+    assert max(map(len, shown.splitlines()[: len(rows) + 2])) <= max(width, 50)
+
+
+def test_the_front_and_the_smallest_errors_are_the_ten_rows_in_their_order():
+    shown = most_telling(ROWS)
+    assert len(shown) == MOST_ROWS
+    assert [one["label"] for one in shown[:2]] == ["row number 0", "row number 1"]
+    assert [one["label"] for one in shown[2:]] == [f"row number {n}" for n in range(6, 14)]
+    assert "4 more rows are on the page." in short_table(ROWS, 80)
+
+
+def test_columns_that_say_nothing_are_left_out_and_texts_have_bits():
+    assert "vs random" not in short_table(ROWS, 120).splitlines()[0]
+    bits = [row("a", 0.5, 10.0, bits={"mean": 2.5, "sd": None, "low": None, "high": None})]
+    assert "2.500" in short_table(bits, 80)
+    assert "error" not in short_table(bits, 80).splitlines()[0]

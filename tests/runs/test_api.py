@@ -1,0 +1,128 @@
+"""Laws of the Python API: it does what the commands do, and takes classes as well as names."""
+
+import contextlib
+import os
+import sys
+
+import pytest
+
+import ccenv
+from ccenv.agents.reinforce import Reinforce
+from ccenv.runs import api
+from ccenv.runs.store import recorded
+
+SMALL = {"dataset": "probe", "images": 256, "batch_size": 64, "latency": False}
+
+
+class Greedy(Reinforce):
+    """An agent of the user's."""
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    """Where runs go; agents of this file can be imported by their module's name."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_a_run_is_trained_once_and_loaded_as_it_was(place):
+    run = ccenv.train("reinforce", **SMALL)
+    again = ccenv.train("reinforce", **SMALL)
+    assert again.result == run.result
+    assert ccenv.load(run.folder).result == run.result
+    assert 0 <= run.error <= 1
+    assert repr(run).startswith("Run(reinforce, seed 0: test error ")
+
+
+def test_seeds_make_runs_with_a_mean_and_its_interval(place):
+    runs = ccenv.train(Greedy, seeds=3, **SMALL)
+    assert [run.seed for run in runs] == [0, 1, 2]
+    assert runs.error.mean == pytest.approx(sum(run.error for run in runs) / 3)
+    assert len(ccenv.load(place)) == 3
+    assert len(runs[1:]) == 2
+    assert "3 runs: test error" in repr(runs)
+    assert runs.table.count("Greedy") == 3
+
+
+def test_rewards_and_networks_may_be_functions_and_classes(place):
+    run = ccenv.train("reinforce", reward=cheap, **SMALL)
+    assert run.result["settings"]["environment"]["reward"] == f"{__name__}:cheap"
+
+
+def cheap(outcome):
+    """A reward of the user's."""
+    return -outcome.layer_cost
+
+
+@pytest.mark.parametrize(
+    ("agent", "settings", "words"),
+    [
+        ("rloo", {"num_keptt": 1}, "did you mean 'num_kept'"),
+        (3, {}, "expected an agent as a name"),
+        (lambda env: None, {}, "expected an agent as a name"),
+        ("dense", {"seeds": []}, "expected one seed at least"),
+        (dict, {}, "to be a subclass of ccenv.agents.base.Agent"),
+    ],
+)
+def test_what_cannot_be_trained_is_refused_and_leaves_nothing(agent, settings, words, place):
+    with pytest.raises(ValueError, match=words):
+        ccenv.train(agent, **SMALL | settings)
+    assert not list(place.iterdir())
+
+
+SWEEP = """
+description = "Two rows."
+minutes = 0.1
+seeds = [0, 1, 2]
+[settings]
+dataset = "probe"
+images = 256
+batch_size = 64
+latency = false
+[[rows]]
+agent = "dense"
+[[rows]]
+agent = "reinforce"
+"""
+
+
+def test_an_agent_of_a_script_is_compared_with_the_rows_of_a_sweep(place, monkeypatch):
+    (place / "two.toml").write_text(SWEEP)
+    monkeypatch.setattr(Greedy, "__module__", "__main__")
+    monkeypatch.setattr(sys.modules["__main__"], "Greedy", Greedy, raising=False)
+    monkeypatch.setattr(api, "open_engine", lambda *_: contextlib.nullcontext(api.HERE))
+    found = ccenv.compare("two.toml", add=[Greedy, ("rloo", {"num_kept": 1})])
+    labels = [row["label"] for row in found.rows]
+    assert labels == ["dense", "reinforce", "Greedy (added)", "rloo (added) num_kept=1"]
+    assert all(len(row["seeds"]) == 3 for row in found.rows)
+    assert found.page.exists()
+    assert "On probe, 3 learned policies" in found.verdict
+    assert found.table in found._repr_html_().replace("&#x27;", "'") or "method" in found.table
+    assert repr(found) == f"Comparison(two: 4 rows, 12 of 12 runs finished; {found.page})"
+    assert found.plot().axes
+
+
+@pytest.mark.parametrize(
+    ("add", "words"),
+    [(dict, "to be a subclass"), ("rlo", "did you mean 'rloo'"), (("rloo", {"k": 1}), "'k'")],
+)
+def test_what_is_no_agent_is_not_added(add, words, place):
+    (place / "two.toml").write_text(SWEEP)
+    with pytest.raises(ValueError, match=words):
+        ccenv.compare("two.toml", add=add)
+    assert [path.name for path in place.iterdir()] == ["two.toml"]
+
+
+def test_recorded_results_are_those_of_the_checkout_or_of_the_package(place):
+    assert recorded.results_folder(None) == recorded.WITH_PACKAGE
+    assert recorded.results_folder(None, is_written=True) == recorded.IN_CHECKOUT
+    assert (recorded.WITH_PACKAGE / "digits.json").exists()
+    os.makedirs(recorded.IN_CHECKOUT)
+    assert recorded.results_folder(None) == recorded.IN_CHECKOUT
+    assert str(recorded.results_folder("elsewhere")) == "elsewhere"
+
+
+def test_without_pandas_it_says_what_to_install(place, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    with pytest.raises(ImportError, match="pip install pandas"):
+        api.frame([])
