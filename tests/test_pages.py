@@ -16,7 +16,7 @@ from ccenv.runs.commands import cli
 from ccenv.runs.commands.registry import COMMANDS
 from ccenv.runs.engine import run
 from ccenv.runs.lab.docs_build.links import absolute, project_address
-from ccenv.runs.lab.docs_build.notebook import NOTEBOOKS
+from ccenv.runs.lab.docs_build.notebook import NOTEBOOKS, with_badge
 from ccenv.runs.lab.docs_build.program import main as docs
 from ccenv.runs.lab.docs_build.stage import stage
 
@@ -28,6 +28,7 @@ FILE = re.compile(r"# (\w+\.(?:py|toml))\n")
 # and the sweeps by their miniatures in test_compare.py.
 BY_HAND = (
     "pip install",
+    "uvx",
     "git clone",
     "git worktree",
     "tensorboard",
@@ -207,6 +208,16 @@ def test_a_notebook_comes_with_what_its_cells_said(name):
     assert all(cell["outputs"] for cell in code)
     said = json.dumps([cell["outputs"] for cell in code]).lower()
     assert not [trace for trace in ("error:", "traceback", "/tmp/") if trace in said]
+
+
+def test_notebooks_of_a_project_on_github_begin_with_a_badge_that_opens_them():
+    place = PurePosixPath("runs/docs/notebooks/train.ipynb")
+    text = with_badge("# Train", "https://github.com/one/project", place)
+    badge, _, heading = text.split("\n\n")
+    opened = f"https://colab.research.google.com/github/one/project/blob/main/{place}"
+    assert badge.endswith(f"({opened})")
+    assert heading == "# Train"
+    assert with_badge("# Train", "https://example.org/project", place) == "# Train"
 
 
 @pytest.mark.slow

@@ -205,7 +205,7 @@ def learn(plan: Plan, target: Path, lead: Lead | None, started: Started) -> Lear
     env, agent, curves = started.env, started.agent, started.curves
     with (
         told_as(StoppedError, plan, (RanksError,), agent),
-        Tracker(target, plan.config(), curves and curves["tracker"]) as tracker,
+        Tracker(target, plan.config(), agent.simulator, curves and curves["tracker"]) as tracker,
         progress_bar(plan) as bar,
     ):
         listener = Listener(plan, env, agent, tracker, bar, started.keeper)
