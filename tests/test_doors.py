@@ -363,7 +363,7 @@ def hostile_results(place):
 
 def hostile_table(place):
     """A table of masks of the canary's network and data."""
-    table = shipped_table("resnet20", "validation").first(4)
+    table = shipped_table("resnet20").first(4)
     names = {"network": HOSTILE[0], "dataset": HOSTILE[1], "transforms": (HOSTILE[0],)}
     settings = {"weights": "frozen", "network_kwargs": {"rate": HOSTILE[0]}}
     header = dataclasses.replace(table.header, settings=settings, **names)
@@ -388,6 +388,10 @@ FILE = {
     "validate": lambda place, run: (1, [run]),
     "analyze": lambda place, run: (1, ["leaks", run]),
     "table": lambda place, run: (SHOWN, ["show", hostile_table(place / "table.safetensors")]),
+    "challenge": lambda place, run: (
+        SHOWN,
+        ["--table", hostile_table(place / "table.safetensors")],
+    ),
     "generate": lambda place, run: (REFUSED, [run]),
     "export": lambda place, run: (REFUSED, [run, "--onnx"]),
     "serve": lambda place, run: (REFUSED, [run]),
@@ -434,7 +438,7 @@ def test_a_run_that_names_the_canary_is_plotted_without_its_weights(exported, ca
 
 
 def test_a_table_of_masks_is_not_built_again_with_what_its_header_names(canary, tmp_path):
-    table = shipped_table("resnet20", "validation").first(4)
+    table = shipped_table("resnet20").first(4)
     for name in ("network", "dataset"):
         header = dataclasses.replace(table.header, **{name: HOSTILE[0]})
         with pytest.raises(ValueError, match="which was not imported"):

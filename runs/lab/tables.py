@@ -20,6 +20,9 @@ from pathlib import Path
 from typing import Any
 
 from ccenv.base.registry import check_names
+from ccenv.mask_table.challenge import shipped_tasks, standings, together
+from ccenv.mask_table.shipped import SHIPPED
+from ccenv.runs.commands.challenge import columns_and_lines
 from ccenv.runs.commands.frame import program
 from ccenv.runs.commands.search import KIND, search_table
 from ccenv.runs.engine.jobs import recorded_comparison
@@ -50,7 +53,15 @@ TABLES: dict[str, Callable[[Any], str]] = {
     "mask-table": mask_table.recorded_table,
 } | {one.recorded_kind: one.table for one in experiments().values()}
 """Kind of a recorded result -> its table: of the product's commands, and of every experiment."""
-TOGETHER = BESIDE | budget.TOGETHER
+
+
+def challenge_standings(results_dir: Path) -> str:
+    """The standings of the challenge, which tables and entries of the package make."""
+    tables = [standings(task) for task in shipped_tasks()]
+    return report.markdown(*columns_and_lines(together(tables), SHIPPED))
+
+
+TOGETHER = BESIDE | budget.TOGETHER | {"challenge": challenge_standings}
 """Name of a table that several results make, or one that is no table of its kind."""
 TIMES = {one.recorded_kind for one in experiments().values() if one.names_machine}
 """Kinds whose figures hold on the processor that they were taken on."""
