@@ -562,8 +562,9 @@ def block_figures(comparison: Comparison, looks: Looks) -> list[Drawn]:
     best: dict[str, Row] = {}
     for row in sorted(comparison.rows, key=lambda row: float(row["error"]["mean"])):
         method = looks.methods[row["label"]]
-        has_use = any(result.get("block_use") for result in comparison.results[row["label"]])
-        if has_use and looks.kinds[method] not in ("dense", "random"):
+        uses = [result.get("block_use") for result in comparison.results[row["label"]]]
+        has_choice = any(len(use[0][0]) > 1 for use in uses if use)
+        if has_choice and looks.kinds[method] not in ("dense", "random"):
             best.setdefault(method, row)
     figures = []
     for row in best.values():
