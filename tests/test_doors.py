@@ -80,6 +80,7 @@ DOORS = {
         "depends_on_machine: resolve",
         "pays_again: resolve",
         "code_digests: import_object",
+        "candidate: import_object",
         "pass_limit_on: resolve, resolve",
         "usual_value: resolve",
         "find_study: resolve",
