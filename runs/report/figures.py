@@ -286,9 +286,8 @@ def words(view: View, point: Point) -> str:
     """A point in words."""
     measure, cost = view.measure, view.cost.of(point)
     number = with_interval(point.interval, len(point.error), measure.spec, measure.ends)
-    unit = " %" if measure.unit == "%" else ""
-    at = "" if cost is None else f"; {view.cost.title}: {cost:{view.cost.spec}}"
-    return f"{point.label}: {measure.title} {number}{unit}{at}"
+    at = "" if cost is None else f"; {view.cost.title} {cost:{view.cost.spec}}"
+    return f"{point.label}: {measure.heading} {number}{at}"
 
 
 def alt_of(view: View) -> str:
@@ -392,8 +391,7 @@ def drawn_view(view: View, looks: Looks, width: float) -> Any:
             chosen_or_pale = faces.get(point.label, {"alpha": 0.3, "ms": 3})
             style = {"ms": 5.5} | looks.style(point.label) | chosen_or_pale
             axes.plot(*place[point.label], **style, zorder=3, gid=f"row-{number}")
-    unit = " in %" if view.measure.unit == "%" else ""
-    axes.set(xlabel=view.cost.title, ylabel=f"test {view.measure.title}{unit}")
+    axes.set(xlabel=view.cost.title, ylabel=view.measure.heading)
     colors = {name: group.style["color"] for name, group in groups.items()}
     places = {name: group.at(factor) for name, group in groups.items()}
     lines = [front, *(group.at(factor) for group in groups.values() if group.style["ls"])]

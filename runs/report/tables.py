@@ -137,10 +137,8 @@ def overview(comparison: Comparison, views: Sequence[View]) -> list[Table]:
                 p.label: with_interval(p.interval, len(p.error), measure.spec, measure.ends)
                 for p in view.points
             }
-            unit = " %" if measure.unit == "%" else ""
-            title = f"test {measure.title}{unit}{masks}"
             when = f"measure-{view.settings['measure']} masks-{view.draw}"
-            sheet.add(title, numbers, "right", when)
+            sheet.add(f"{measure.heading}{masks}", numbers, "right", when)
         for view in own:
             masks, when = "", f"cost-{view.cost.key}"
             if view.cost.key == "macs" and len(draws) > 1:

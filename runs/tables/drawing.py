@@ -296,8 +296,8 @@ def write_names(
             without.append(name)
             continue
         dislike = CROSSED * ((low < crossed) & (crossed < high)).all(2).sum(1)
-        order = np.arange(len(boxes)) / len(boxes)
-        box = boxes[np.argmin(np.where(is_free, dislike + order, np.inf))]
+        distance = 4 * np.arange(len(boxes)) / len(boxes)
+        box = boxes[np.argmin(np.where(is_free, dislike + distance, np.inf))]
         taken = np.concatenate([taken, box[None]])
         corner = axes.transData.inverted().transform(box[:2])
         axes.text(*corner, name, color=colors[name], fontsize=LABEL_SIZE, va="bottom", zorder=5)
