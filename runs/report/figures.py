@@ -558,12 +558,12 @@ TALLEST = 1.8
 def block_figures(comparison: Comparison, looks: Looks) -> list[Drawn]:
     """How often each class keeps each block, of one seed of each method's row of least error."""
     best: dict[str, Row] = {}
-    for row in sorted(comparison.rows, key=lambda row: float(row["error"]["mean"])):
-        method = looks.methods[row["label"]]
-        uses = [result.get("block_use") for result in comparison.results[row["label"]]]
+    for one in sorted(comparison.rows, key=lambda row: float(row["error"]["mean"])):
+        method = looks.methods[one["label"]]
+        uses = [result.get("block_use") for result in comparison.results[one["label"]]]
         has_choice = any(len(use[0][0]) > 1 for use in uses if use)
         if has_choice and looks.kinds[method] not in ("dense", "random"):
-            best.setdefault(method, row)
+            best.setdefault(method, one)
     figures = []
     for row in best.values():
         results = comparison.results[row["label"]]
