@@ -275,6 +275,7 @@ class Judge:
 
     def played(self, one: Candidate, cost_weight: float) -> tuple[F32, F32]:
         """Asks a policy about all inputs, in an order of ours: right and cost of each input."""
+        check_takes_table_and_weight(one.make)
         policy = called(one.make, self.task.learning, cost_weight)
         check_asks_for_looks(policy)
         answer = called(policy.act, self.looks[self.order])
@@ -348,6 +349,16 @@ def mask_chances(keep: F32) -> F32:
     for unit in keep.T[:, :, None]:
         chances = np.stack([chances * (1 - unit), chances * unit], axis=2).reshape(len(keep), -1)
     return chances
+
+
+def check_takes_table_and_weight(make: Maker) -> None:
+    """Refuses what cannot be called with a table and a cost weight."""
+    try:
+        inspect.signature(make).bind(None, None)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"expected a class with __init__(self, table, cost_weight), got {shown(make)}: {error}"
+        ) from error
 
 
 def check_asks_for_looks(policy: Any) -> None:
