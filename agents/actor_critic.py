@@ -3,7 +3,7 @@
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ccenv.agents.base import descend
 from ccenv.agents.independent import IndependentPolicy
@@ -64,8 +64,23 @@ class ActorCritic(IndependentPolicy):
         return {
             "loss": policy_loss.item(),
             "value_loss": value_loss.item(),
+            "explained_variance": explained_variance(values.detach(), rollout.returns),
             "entropy": entropy.item(),
         }
+
+
+def explained_variance(values: Tensor, returns: Tensor) -> float:
+    """Share of the returns' variance that a critic predicts: 1 at best, 0 for a constant.
+
+    Args:
+        values: predictions.
+        returns: of the same shape; where all are equal, the share is 0.
+
+    >>> explained_variance(torch.tensor([1.0, 2.0]), torch.tensor([1.0, 3.0]))
+    0.75
+    """
+    total = returns.var(correction=0).item()
+    return 1 - (returns - values).var(correction=0).item() / total if total > 0 else 0.0
 
 
 def make_critic(obs_size: int, hidden_units: int, seed: int) -> nn.Module:

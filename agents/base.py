@@ -137,6 +137,10 @@ class Agent(Policy):
             for name, tensor in own.items():
                 tensor.copy_(tensors[name])
 
+    def torch_optimizers(self) -> list[torch.optim.Optimizer]:
+        """Optimisers of torch that are attributes: curves show their rate and gradients."""
+        return [one for one in vars(self).values() if isinstance(one, torch.optim.Optimizer)]
+
     def state(self) -> dict[str, Any]:
         """All that learning changes, for `load_state`: attributes, and torch's global stream.
 

@@ -112,6 +112,10 @@ class SB3Agent(Agent):
             )
         return listener.images_seen
 
+    def torch_optimizers(self) -> list[torch.optim.Optimizer]:
+        """See `Agent.torch_optimizers`; the policy's, whose gradients SB3 may have clipped."""
+        return [self.policy.optimizer]
+
     def state(self) -> dict[str, Any]:
         """See `Agent.state`: networks, optimiser, how far it is, and what it looks at next."""
         model = self.model

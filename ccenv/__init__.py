@@ -4,6 +4,7 @@ Everything is imported on use: tables of masks are played without torch.
 """
 
 import importlib
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gymnasium.envs.registration import register
@@ -30,6 +31,11 @@ if TYPE_CHECKING:
     from ccenv.simulator.menus import evaluate_menu
     from ccenv.sparse.linear import block_sparse_linear
     from ccenv.sparse.routes import explain_backend
+
+_FOLDER = Path(__file__).parent
+if not (_FOLDER / "agents").is_dir():
+    # A checkout without symbolic links, as on Windows: the other two folders lie next to this one.
+    __path__.append(str(_FOLDER.parent))
 
 registry.install()
 

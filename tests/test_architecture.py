@@ -4,6 +4,8 @@ import ast
 import functools
 import graphlib
 import os
+import runpy
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -175,6 +177,50 @@ def test_an_installed_package_is_found_beside_a_checkout_of_its_name(tmp_path):
         command, cwd=tmp_path, env=settings, capture_output=True, text=True, check=True
     )
     assert Path(done.stdout.strip()) == ROOT / "ccenv" / "__init__.py"
+
+
+def no_source(place, names):
+    """Names in a folder that a copy of its sources leaves out: links, and files of other kinds."""
+    paths = {name: Path(place, name) for name in names}
+    return [n for n, p in paths.items() if p.is_symlink() or (p.is_file() and p.suffix != ".py")]
+
+
+def test_a_checkout_without_symbolic_links_finds_all_three_folders(tmp_path):
+    for folder in FOLDERS:
+        shutil.copytree(ROOT / folder, tmp_path / folder, ignore=no_source)
+    for link in ("agents", "runs"):
+        # As git writes a link where the system has none.
+        (tmp_path / "ccenv" / link).write_text(f"../{link}")
+    program = "import ccenv, ccenv.agents, ccenv.runs; print(ccenv.agents.__file__)"
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert Path(done.stdout.strip()) == tmp_path / "agents" / "__init__.py"
+
+
+def setup_of(monkeypatch, command):
+    """What setup.py asks of setuptools."""
+    asked = {}
+    monkeypatch.setattr("setuptools.setup", lambda **given: asked.update(given))
+    monkeypatch.setattr(sys, "argv", ["setup.py", command])
+    monkeypatch.chdir(ROOT)
+    runpy.run_path(str(ROOT / "setup.py"))
+    return asked
+
+
+def test_the_wheel_holds_every_package_but_the_lab_from_its_own_folder(monkeypatch):
+    asked = setup_of(monkeypatch, "bdist_wheel")
+    in_lab = {name for name in PACKAGES if f"{name}.".startswith("ccenv.runs.lab.")}
+    assert set(asked["packages"]) == PACKAGES - in_lab
+    assert {folder: asked["package_dir"][name] for folder, name in FOLDERS.items()} == {
+        folder: folder for folder in FOLDERS
+    }
+    assert setup_of(monkeypatch, "editable_wheel")["package_dir"] == {"": "."}
 
 
 def test_no_file_is_a_bag_of_helpers():

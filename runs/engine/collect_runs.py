@@ -11,6 +11,7 @@ from typing import Any
 from ccenv.runs.config.sweep import Cell, Sweep
 from ccenv.runs.engine.jobs import Comparison, Finished
 from ccenv.runs.store import folder as run_folder
+from ccenv.runs.store.identity import validations_every
 from ccenv.runs.store.untrusted_files import stored_result
 from ccenv.runs.tensorboard.hparams import compact
 
@@ -51,11 +52,29 @@ def in_rows(results: Iterable[Result]) -> dict[str, list[Result]]:
 
 
 def settings_of(result: Result) -> dict[str, str]:
-    """A run's settings without levels, as text; seed and places are not among them."""
+    """A run's settings as text, named as on the command line; those that make it another run.
+
+    >>> settings_of({"settings": {"seed": 3, "environment": {"reward_kwargs": {"weight": 2}}}})
+    {'reward_kwargs.weight': '2'}
+    """
+    settings = {k: v for k, v in result["settings"].items() if k not in APART}
+    if settings.get("eval_every") == validations_every(settings.get("images", 0)):
+        del settings["eval_every"]
     flat: dict[str, str] = {}
-    for name, value in result["settings"].items():
+    for name, value in settings.items():
         inner = value if isinstance(value, Mapping) else {name: value}
-        flat |= {key: compact(item) for key, item in inner.items() if key not in APART}
+        flat |= dotted({key: item for key, item in inner.items() if key not in APART})
+    return flat
+
+
+def dotted(settings: Mapping[str, Any]) -> dict[str, str]:
+    """Settings without levels: those of a setting are named behind it and a dot."""
+    flat: dict[str, str] = {}
+    for name, value in settings.items():
+        if isinstance(value, Mapping):
+            flat |= {f"{name}.{key}": text for key, text in dotted(value).items()}
+        else:
+            flat[name] = compact(value)
     return flat
 
 

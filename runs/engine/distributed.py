@@ -172,13 +172,11 @@ def take(order: Order, agent: Agent) -> None:
 @contextlib.contextmanager
 def shared(agent: Agent, ranks: Ranks) -> Iterator[None]:
     """Shares batch, policy and gradients of an agent between ranks, for a while."""
-    own = list(vars(agent).values())
-    modules = [value for value in own if isinstance(value, nn.Module)]
-    optimizers = [value for value in own if isinstance(value, torch.optim.Optimizer)]
+    modules = [value for value in vars(agent).values() if isinstance(value, nn.Module)]
     with (
         batch_shared(agent.simulator, ranks),
         rows_shared(modules, ranks),
-        gradients_averaged(optimizers, ranks),
+        gradients_averaged(agent.torch_optimizers(), ranks),
     ):
         yield
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from torch import nn
 from tqdm import tqdm
 
 from ccenv.agents.base import Agent
@@ -116,6 +117,10 @@ class Listener:
     def __call__(self, images_seen: int, scalars: dict[str, float]) -> None:
         """Takes one update's scalars."""
         self.tail.add(images_seen, scalars)
+        if self.tracker.is_due(images_seen):
+            steps = images_seen * self.tracker.steps_of_image
+            scalars = of_optimizers(self.agent) | scalars
+            scalars["time/fps"] = steps / self.learning_seconds
         self.tracker.rollout(images_seen, scalars)
         if self.bar is not None:
             self.bar.update(images_seen - self.bar.n)
@@ -161,6 +166,19 @@ class Listener:
         last = self.last or self.validation()
         write_points(self.tracker.writer, simulator_of(self.env), last, images_seen)
         return last
+
+
+def of_optimizers(agent: Agent) -> dict[str, float]:
+    """Learning rate and norm of the last gradient: of an agent that learns by torch's optimisers.
+
+    The rate is that of the first optimiser's first group, which is the policy's.
+    """
+    groups = [group for one in agent.torch_optimizers() for group in one.param_groups]
+    gradients = [p.grad for group in groups for p in group["params"] if p.grad is not None]
+    if not gradients:
+        return {}
+    norm = float(nn.utils.get_total_norm(gradients))
+    return {"agent/learning_rate": groups[0]["lr"], "agent/gradient_norm": norm}
 
 
 @contextmanager

@@ -23,6 +23,8 @@ from ccenv.runs.store.seal import check_seal
 CONFIG, RESULT, CHECKPOINT = "config.json", "result.json", "checkpoint"
 COMMAND = "command.txt"
 """What one types to make the run again."""
+EVENTS = "events.out.tfevents.*"
+"""Files of curves, for TensorBoard."""
 AGENT, NETWORK, MASKS = "agent.safetensors", "network.safetensors", "masks.safetensors"
 
 
@@ -98,7 +100,7 @@ def start(folder: Path, config: Mapping[str, Any]) -> None:
     """Makes the folder, or removes what an earlier attempt left there; writes the settings."""
     folder.mkdir(parents=True, exist_ok=True)
     # The result goes first: a process that dies in between must not leave it on other curves.
-    for old in (folder / RESULT, *folder.glob("*.partial"), *folder.glob("events.out.tfevents.*")):
+    for old in (folder / RESULT, *folder.glob("*.partial"), *folder.glob(EVENTS)):
         old.unlink(missing_ok=True)
     shutil.rmtree(folder / CHECKPOINT, ignore_errors=True)
     json_file.write_json(folder / CONFIG, config)

@@ -1,15 +1,19 @@
-"""Curves of a run for TensorBoard: the same tags for every agent, against images seen.
+"""Curves of a run for TensorBoard: the same tags for every agent.
 
 | tag | what |
 |---|---|
 | `episode/*` | training batches as the agent saw them, averaged between two points |
 | `eval/*` | the validation split, masks sampled |
-| `train/*` | the agent's own scalars (its `agent/*`), and the network's loss in co-training |
 | `test/*` | the test split, masks sampled, once at the end |
 | `keep_probability/layer_<l>` | histogram over validation images and blocks |
-| `block_use/layer_<l>` | image: mean keep probability, classes down, blocks across, 1 is white |
+| `block_use/layer_<l>` | map of mean keep probabilities, classes down, blocks across |
+| `rollout/*`, `time/fps` | return and length of episodes, steps a second: tags of SB3 |
+| `train/*` | the agent's scalars (its `agent/*`), norm of its last gradient, loss of the network |
 | `settings/*`, HPARAMS | the settings, as text and as a row whose metrics are the scalars above |
 | Custom Scalars, projector | see `ccenv.runs.tensorboard.charts` |
+
+SB3 is Stable-Baselines3. Its tags run over environment steps, as its own do, so that curves share a
+chart with those of a model that writes to the same folder; all other tags run over images seen.
 
 A run's curves to Weights & Biases, while its event file gets them: ccenv train --track wandb.
 
@@ -20,7 +24,7 @@ import contextlib
 import os
 import time
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -28,15 +32,20 @@ from typing import Any
 import numpy as np
 from torch.utils.tensorboard.writer import SummaryWriter
 
+from ccenv.data.text import letters_of
+from ccenv.envs.rendering import as_words
 from ccenv.runs.config.plan import Plan
+from ccenv.runs.store.folder import EVENTS
 from ccenv.runs.tensorboard import charts
+from ccenv.runs.tensorboard.block_map import block_map
 from ccenv.runs.tensorboard.charts import OF_A_RUN
 from ccenv.runs.tensorboard.hparams import compact, summaries
 from ccenv.simulator.evaluate import Evaluation
+from ccenv.simulator.simulator import Simulator
 
 NUM_POINTS = 400
-CELL = 8
-"""Pixels of one block of one class."""
+OF_STEPS = ("rollout/", "time/", "train/")
+"""Tags of Stable-Baselines3, which run over environment steps."""
 BINS = np.linspace(0, 1, 51)
 """TensorFlow's own bins are a tenth wide near 1."""
 
@@ -57,17 +66,25 @@ class Tracker:
     """Writes one run's event file."""
 
     def __init__(
-        self, folder: Path, config: dict[str, Any], state: dict[str, Any] | None = None
+        self,
+        folder: Path,
+        config: dict[str, Any],
+        simulator: Simulator,
+        state: dict[str, Any] | None = None,
     ) -> None:
         """Opens an event file; writes the settings as text, or goes on with an interrupted run.
 
         Args:
             folder: the run's.
             config: its settings, see `ccenv.runs.config.plan.Plan.config`.
+            simulator: what the agent learns in; gives the number of gates and names of classes.
             state: what `state` gave at the checkpoint; later points are cut off, so that no point
                 is there twice.
         """
         self.config, self.folder = config, folder
+        self.num_gates = simulator.num_layers
+        self.steps_of_image = simulator.num_layers * simulator.group_size
+        self.class_names = class_names_of(simulator)
         self._every = config["images"] / NUM_POINTS
         self._next = 0.0
         self._pending: dict[str, list[float]] = defaultdict(list)
@@ -94,17 +111,24 @@ class Tracker:
         sizes = {path.name: path.stat().st_size for path in event_files(self.folder)}
         return {"sizes": sizes, "next": self._next, "pending": dict(self._pending)}
 
-    def rollout(self, images_seen: int, scalars: dict[str, float]) -> None:
+    def is_due(self, images_seen: int) -> bool:
+        """Whether the next `rollout` writes a point of each curve."""
+        return images_seen >= self._next
+
+    def rollout(self, images_seen: int, scalars: Mapping[str, float]) -> None:
         """Takes what an update gave; writes means, often enough for a smooth curve."""
         for tag, value in scalars.items():
             self._pending[tag].append(value)
-        if images_seen >= self._next:
+        if self.is_due(images_seen):
             self._flush(images_seen)
             self._next = images_seen + self._every
 
     def _flush(self, images_seen: int) -> None:
-        for tag, values in self._pending.items():
-            self.writer.add_scalar(shown_as(tag), float(np.mean(values)), images_seen)
+        means = {tag: float(np.mean(values)) for tag, values in self._pending.items()}
+        for tag, mean in curves_of(means, self.num_gates).items():
+            is_of_steps = tag.startswith(OF_STEPS)
+            step = images_seen * self.steps_of_image if is_of_steps else images_seen
+            self.writer.add_scalar(tag, mean, step)
         self._pending.clear()
 
     def evaluation(self, images_seen: int, evaluation: Evaluation) -> None:
@@ -116,8 +140,8 @@ class Tracker:
             tag = f"keep_probability/layer_{layer}"
             self.writer.add_histogram(tag, values, images_seen, bins=BINS)
             use = evaluation.block_use[layer].float().cpu().numpy()
-            image = np.kron(use, np.ones((CELL, CELL)))
-            self.writer.add_image(f"block_use/layer_{layer}", image, images_seen, dataformats="HW")
+            image = block_map(use, self.class_names)
+            self.writer.add_image(f"block_use/layer_{layer}", image, images_seen, dataformats="HWC")
 
     def _write_scores(self, split: str, images_seen: int, evaluation: Evaluation) -> None:
         for name, value in scores(evaluation).items():
@@ -145,18 +169,40 @@ class Tracker:
         self.writer.close()
 
 
-def shown_as(tag: str) -> str:
-    """A scalar's tag on the board, which sorts by name: error and cost come before details.
+def curves_of(means: Mapping[str, float], num_gates: int) -> dict[str, float]:
+    """Scalars of a listener under the board's tags, with those that Stable-Baselines3 writes.
 
-    >>> shown_as("agent/loss"), shown_as("episode/error")
-    ('train/loss', 'episode/error')
+    Args:
+        means: `episode/*`, `reward/*`, `agent/*` and `time/*`.
+        num_gates: steps of an episode.
+
+    >>> curves_of({"episode/return": 0.5, "agent/entropy": 3.0}, num_gates=2)
+    ... # doctest: +NORMALIZE_WHITESPACE
+    {'episode/return': 0.5, 'rollout/ep_rew_mean': 0.5, 'rollout/ep_len_mean': 2.0,
+     'train/entropy': 3.0, 'train/entropy_loss': -1.5}
     """
-    return f"train/{tag.removeprefix('agent/')}" if tag.startswith("agent/") else tag
+    curves: dict[str, float] = {}
+    for tag, mean in means.items():
+        curves[tag.replace("agent/", "train/", 1) if tag.startswith("agent/") else tag] = mean
+        if tag == "episode/return":
+            curves["rollout/ep_rew_mean"] = mean
+            curves["rollout/ep_len_mean"] = float(num_gates)
+        if tag == "agent/entropy":
+            # Ours is the entropy of an episode's masks, theirs minus that of one step's.
+            curves["train/entropy_loss"] = -mean / num_gates
+    return curves
+
+
+def class_names_of(simulator: Simulator) -> Sequence[str]:
+    """Names of classes: letters of a text's symbols, else numbers."""
+    letters = letters_of(simulator.dataset)
+    numbers = range(simulator.data.num_classes)
+    return [as_words(np.array([number]), letters) for number in numbers]
 
 
 def event_files(folder: Path) -> list[Path]:
     """A run's event files: one, and one more for each time that it was resumed."""
-    return sorted(folder.glob("events.out.tfevents.*"))
+    return sorted(folder.glob(EVENTS))
 
 
 def too_short(folder: Path, sizes: dict[str, int]) -> list[str]:

@@ -66,12 +66,12 @@ class Delivery:
 def own_version() -> str:
     """The package's version and a hash of all of its source, so that checkouts are told apart."""
     found = hashlib.sha256()
-    parts = ("", "agents", "runs")
-    for name in parts:
-        root = Path(ccenv.__path__[0]) / name
+    parts = {"": ccenv, "agents": ccenv.agents, "runs": ccenv.runs}
+    for name, package in parts.items():
+        root = Path(package.__path__[0])
         for path in sorted(root.rglob("*.py")):
             inner = path.relative_to(root).as_posix()
-            # A wheel holds two of them as folders in the first, a checkout as links.
+            # A wheel holds two of them as folders in the first, a checkout as links or beside it.
             if name or inner.split("/")[0] not in parts:
                 found.update(f"{name} {inner} ".encode() + path.read_bytes())
     try:

@@ -12,6 +12,7 @@ FENCE = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
 ATTRIBUTE = re.compile(r'(?P<name>\bsrc|\bsrcset)="(?P<to>[^"\s]+)"')
 """Pictures of HTML in a page, which has one for narrow screens beside that for wide ones."""
 MARK, BRANCH = "#", "main"
+GITHUB, COLAB = "https://github.com/", "https://colab.research.google.com"
 
 Move = Callable[[str, bool], str]
 """(link as it stands, whether it is a picture's) -> link as it shall be."""
@@ -72,3 +73,15 @@ def project_address(root: Path) -> str:
     """The project's address as `pyproject.toml` has it: the one place where it is filled in."""
     project = tomllib.loads((root / "pyproject.toml").read_text())["project"]
     return str(project["urls"]["Repository"]).rstrip("/")
+
+
+def colab(address: str, notebook: PurePosixPath) -> str | None:
+    """Where Google Colab opens a notebook of a project on GitHub; None of a project elsewhere.
+
+    >>> colab("https://github.com/one/project", PurePosixPath("runs/a.ipynb"))
+    'https://colab.research.google.com/github/one/project/blob/main/runs/a.ipynb'
+    >>> colab("https://example.org/project", PurePosixPath("runs/a.ipynb"))
+    """
+    if not address.startswith(GITHUB):
+        return None
+    return f"{COLAB}/github/{address.removeprefix(GITHUB)}/blob/{BRANCH}/{notebook}"

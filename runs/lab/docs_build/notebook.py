@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from ccenv.runs.lab.docs_build.links import absolute, project_address
+from ccenv.runs.lab.docs_build.links import COLAB, absolute, colab, project_address
 
 NOTEBOOKS = ("train", "agent", "reward")
 """Tutorials that are notebooks too, below `notebooks` beside the pages."""
@@ -57,6 +57,15 @@ def notebook(text: str) -> str:
     )
 
 
+def with_badge(text: str, address: str, path: PurePosixPath) -> str:
+    """A page that begins with Colab's badge, where the project lies on GitHub; else as it is."""
+    opened = colab(address, path)
+    if opened is None:
+        return text
+    badge = f"[![Open in Colab]({COLAB}/assets/colab-badge.svg)]({opened})"
+    return f"{badge}\n\nOn Colab, first run `%pip install git+{address}` in a new cell.\n\n{text}"
+
+
 def as_text(whole: Mapping[str, Any]) -> str:
     """A notebook's file."""
     return json.dumps(whole, indent=1, ensure_ascii=False) + "\n"
@@ -76,8 +85,9 @@ def differing_notebooks(root: Path, docs: PurePosixPath) -> dict[Path, str]:
     address, found = project_address(root), {}
     for name in NOTEBOOKS:
         page = docs / "tutorials" / f"{name}.md"
-        text = notebook(absolute((root / page).read_text(), page, address))
-        path = root / docs / "notebooks" / f"{name}.ipynb"
+        place = docs / "notebooks" / f"{name}.ipynb"
+        path, page_text = root / place, absolute((root / page).read_text(), page, address)
+        text = notebook(with_badge(page_text, address, place))
         if not path.is_file() or sources(path.read_text()) != sources(text):
             found[path] = text
     return found

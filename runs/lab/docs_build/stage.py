@@ -4,7 +4,7 @@ import shutil
 from pathlib import Path, PurePosixPath
 
 from ccenv.runs.lab.docs_build.facts import PROMISED, TABLES
-from ccenv.runs.lab.docs_build.links import BRANCH, moved, project_address, target
+from ccenv.runs.lab.docs_build.links import BRANCH, colab, moved, project_address, target
 from ccenv.runs.lab.docs_build.site import PICTURES
 
 DOCS, RESULTS = PurePosixPath("runs/docs"), PurePosixPath("runs/results/README.md")
@@ -46,7 +46,9 @@ def write(root: Path, folder: Path, place: PurePosixPath, text: str, page: PureP
             return f"{up}{FIRST_RESULTS}{mark}"
         if path.is_relative_to(DOCS) and path.suffix == ".md":
             return f"{up}{path.relative_to(DOCS)}{mark}"
-        return f"{project_address(root)}/blob/{BRANCH}/{path}{mark}"
+        address = project_address(root)
+        opened = colab(address, path) if path.suffix == ".ipynb" else None
+        return opened or f"{address}/blob/{BRANCH}/{path}{mark}"
 
     out = folder / place
     out.parent.mkdir(parents=True, exist_ok=True)

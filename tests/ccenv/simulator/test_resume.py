@@ -102,10 +102,11 @@ def tensors(result, name):
 
 
 def points(result):
-    """Every scalar, histogram and picture tag of a run with its steps and values."""
+    """Every scalar, histogram and picture tag of a run with its steps and values; no times."""
     events = EventAccumulator(result["folder"], size_guidance={"scalars": 0, "histograms": 0})
     tags = events.Reload().Tags()
     found = {tag: [(p.step, p.value) for p in events.Scalars(tag)] for tag in tags["scalars"]}
+    del found["time/fps"]
     for tag in tags["histograms"]:
         values = [(p.step, p.histogram_value.sum) for p in events.Histograms(tag)]
         found[tag] = values

@@ -14,6 +14,7 @@ import torch
 from google.protobuf import text_format
 from PIL import Image as image_io
 from safetensors.torch import load_file
+from stable_baselines3 import PPO
 from tensorboard.backend.event_processing import data_provider, plugin_event_multiplexer
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.context import RequestContext
@@ -24,12 +25,14 @@ from tensorboard.plugins.projector.projector_config_pb2 import ProjectorConfig
 
 from ccenv.data import load_split
 from ccenv.data.toy import PROBE_SETTINGS
+from ccenv.envs.stable_baselines import BlockSelectionVecEnv
 from ccenv.runs.commands import train
 from ccenv.runs.engine import listener, run
 from ccenv.runs.tensorboard import charts
+from ccenv.runs.tensorboard.block_map import block_map, frame_of
 from ccenv.runs.tensorboard.charts import OF_A_RUN
 from ccenv.runs.tensorboard.hparams import METRICS, columns
-from ccenv.runs.tensorboard.tracking import CELL, Tracker
+from ccenv.runs.tensorboard.tracking import Tracker
 
 PROBE = PROBE_SETTINGS | {
     "images": 512,
@@ -93,7 +96,7 @@ def session_groups(logs):
 def test_every_agent_has_the_same_curves_histograms_pictures_and_texts(events):
     tags = {
         agent: {
-            kind: {t for t in found.Tags()[kind] if not t.startswith("train/")}
+            kind: {t for t in found.Tags()[kind] if not t.startswith(("train/", "time/"))}
             for kind in ("scalars", "histograms", "images", "tensors")
         }
         for agent, found in events.items()
@@ -104,7 +107,7 @@ def test_every_agent_has_the_same_curves_histograms_pictures_and_texts(events):
     judged = scores | {"density"}
     expected = {f"eval/{name}" for name in judged | densities} | {f"test/{n}" for n in judged}
     expected |= {f"episode/{n}" for n in {"return", "error", "nll", "compute_cost"} | densities}
-    expected |= {"reward/accuracy", "reward/cost"}
+    expected |= {"reward/accuracy", "reward/cost", "rollout/ep_rew_mean", "rollout/ep_len_mean"}
     assert tags["rloo"]["scalars"] == expected
     assert tags["rloo"]["histograms"] == {"keep_probability/layer_0", "keep_probability/layer_1"}
     assert tags["rloo"]["images"] == {"block_use/layer_0", "block_use/layer_1"}
@@ -173,10 +176,61 @@ def test_every_validation_shows_the_use_of_blocks_by_class_in_a_small_picture(
     images = accumulator.Images(f"block_use/layer_{layer}")
     validations = events["reinforce"].Scalars("eval/error")
     assert [image.step for image in images] == [point.step for point in validations]
-    assert all(len(image.encoded_image_string) < 2_000 for image in images)
+    assert all(len(image.encoded_image_string) < 15_000 for image in images)
     first, last = (image_io.open(io.BytesIO(images[i].encoded_image_string)) for i in (0, -1))
-    assert first.size == (4 * CELL, 3 * CELL)
+    drawn = frame_of(("0", "1", "2"), 4).picture
+    assert np.asarray(first).shape == drawn.shape
     assert np.asarray(first).tolist() != np.asarray(last).tolist()
+
+
+def test_a_map_has_the_colour_of_each_probability_in_its_cell_between_labelled_axes():
+    use = np.array([[0.0, 1.0], [0.5, 0.25], [1.0, 0.0]])
+    picture, frame = block_map(use, ("a", "$", "c")), frame_of(("a", "$", "c"), 2)
+    cells = picture[frame.rows, frame.columns]
+    height, width = len(cells) // 3, cells.shape[1] // 2
+    for row, column in np.ndindex(use.shape):
+        cell = cells[row * height : (row + 1) * height, column * width : (column + 1) * width]
+        assert (cell == frame.colors[round(255 * use[row, column])]).all()
+    around = frame.picture.copy()
+    around[frame.rows, frame.columns] = 255
+    labels = around[:, : frame.columns.start], around[frame.rows.stop :]
+    assert all((part < 128).any() for part in labels)
+    scale = around[frame.rows, frame.columns.stop :].reshape(-1, 3)
+    assert len(np.unique(scale, axis=0)) > 100
+    assert (block_map(use, ("x", "$", "c")) != picture).any()
+
+
+SHARED_WITH_SB3 = {
+    *("rollout/ep_rew_mean", "rollout/ep_len_mean", "time/fps", "train/loss"),
+    *("train/learning_rate", "train/entropy_loss", "train/explained_variance"),
+}
+
+
+def test_curves_share_charts_with_a_model_of_stable_baselines_that_writes_to_the_same_folder(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr(run, "latencies", lambda env, agent: [])
+    result = train.train("actor_critic", log_dir=str(tmp_path / "logs"), **PROBE)
+    environment = PROBE_SETTINGS | {"observation": "summary"}
+    env = BlockSelectionVecEnv(64, **environment)
+    model = PPO("MlpPolicy", env, n_steps=2, batch_size=128, tensorboard_log=str(tmp_path / "sb3"))
+    model.learn(2 * 512, log_interval=1)
+    folders = result["folder"], tmp_path / "sb3" / "PPO_1"
+    ours, theirs = (EventAccumulator(str(folder)).Reload() for folder in folders)
+    for tag in SHARED_WITH_SB3:
+        last = ours.Scalars(tag)[-1].step, theirs.Scalars(tag)[-1].step
+        assert last == (2 * 512, 2 * 512)
+    assert ours.Scalars("rollout/ep_rew_mean")[-1].value == pytest.approx(
+        ours.Scalars("episode/return")[-1].value
+    )
+    assert {e.Scalars("rollout/ep_len_mean")[-1].value for e in (ours, theirs)} == {2}
+
+
+def test_agents_with_an_optimiser_show_its_rate_and_their_gradient(events):
+    for agent in ("reinforce", "rloo", "condnet", "sb3_a2c"):
+        assert all(p.value > 0 for p in events[agent].Scalars("train/gradient_norm"))
+        assert events[agent].Scalars("train/learning_rate")[0].value > 0
+    assert "train/gradient_norm" not in events["block_dropout"].Tags()["scalars"]
 
 
 def points_of(result):
