@@ -30,7 +30,7 @@ from ccenv.runs.engine import run as engine
 from ccenv.runs.engine.collect_runs import gather_folders
 from ccenv.runs.lab.estimators.experiments import network_of
 from ccenv.runs.replay.rebuilt import plan_of
-from ccenv.runs.report.input_page import section_of
+from ccenv.runs.report.inputs import section_of
 from ccenv.runs.store.seal import sealed
 
 TABLE = "the name stands in the code, or in a table of it"
@@ -81,6 +81,7 @@ DOORS = {
         "depends_on_machine: resolve",
         "pays_again: resolve",
         "code_digests: import_object",
+        "candidate: import_object",
         "pass_limit_on: resolve, resolve",
         "usual_value: resolve",
         "find_study: resolve",

@@ -29,7 +29,8 @@ from ccenv.runs.engine.jobs import recorded_comparison
 from ccenv.runs.lab.budget import show as budget
 from ccenv.runs.lab.paper_beside import BESIDE
 from ccenv.runs.lab.registry import experiments
-from ccenv.runs.report.publish import made
+from ccenv.runs.report.dense import AGAINST_DENSE
+from ccenv.runs.report.publish import make_report
 from ccenv.runs.report.tables import all_tables
 from ccenv.runs.store import recorded
 from ccenv.runs.studies import STUDIES, find_study
@@ -112,8 +113,8 @@ def of_report(sweep_name: str, results_dir: Path) -> dict[str, report.Table]:
     """The tables of a sweep's report by name, from recorded runs alone."""
     study = find_study(sweep_name)
     comparison = recorded_comparison(study.sweep, results_dir)
-    parts = made(comparison, results_dir, study.sections)
-    groups = [*all_tables(comparison).values(), *(part.tables for part in parts.values())]
+    parts = [own.make(comparison, results_dir) for own in (AGAINST_DENSE, *study.sections)]
+    groups = [*all_tables(comparison).values(), *(part.tables for part in parts)]
     return {table.name: table for table in itertools.chain.from_iterable(groups)}
 
 
@@ -151,8 +152,9 @@ def figures_from(result: str, results_dir: Path) -> list[Drawn]:
         return [FIGURES[content["kind"]](content["rows"])]
     study = STUDIES[result]
     comparison = recorded_comparison(study.sweep, results_dir)
-    parts = made(comparison, results_dir, study.sections)
-    return [figure for part in parts.values() for figure in part.figures]
+    report = make_report(comparison, results_dir, study.sections)
+    folded = (figure for part in report.parts.values() for figure in part.figures)
+    return [*report.narrow.values(), *folded]
 
 
 def draw_figures(text: str, results_dir: Path) -> None:
