@@ -36,7 +36,6 @@ from ccenv.runs.store.seal import sealed
 TABLE = "the name stands in the code, or in a table of it"
 DOOR = "the door itself: only after the name was found in a table or in a trusted module"
 CHECKED = "names of a file come here after `check_named` has passed them; others are the reader's"
-TYPED = "the reader types the name; a file of an entry is read as arrays"
 OBJECT = "no file: an object that is there, asked for its own name or attributes"
 DATA = "arrays, tensors or numbers: pickle is refused by the loader"
 DOORS = {
@@ -86,7 +85,6 @@ DOORS = {
         "usual_value: resolve",
         "find_study: resolve",
     ),
-    TYPED: ("candidate: import_object",),
     OBJECT: (
         "name_of: import_object",
         "aten: getattr",
