@@ -6,6 +6,7 @@ comparison = ccenv.compare("digits", add=MyAgent)
 again = ccenv.load(run.folder)
 """
 
+import dataclasses
 import html
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -33,9 +34,8 @@ from ccenv.runs.store import folder as run_folder
 from ccenv.runs.store import recorded
 from ccenv.runs.store.untrusted_files import stored_result
 from ccenv.runs.studies import find_study
-from ccenv.runs.tables.drawing import drawn_in_style
 from ccenv.runs.tables.short_table import short_table
-from ccenv.runs.tables.sweep_table import by_dataset, markdown
+from ccenv.runs.tables.sweep_table import markdown
 
 LOGS, REPORTS = "runs/logs", "runs/reports"
 ONE_TEXT = 100
@@ -196,14 +196,10 @@ class Comparison:
         return short_table(self.rows)
 
     def plot(self) -> Any:
-        """The Pareto front as a matplotlib figure."""
-        from ccenv.runs.report.families import make_families
+        """Error over MACs as a matplotlib figure, with the Pareto front."""
         from ccenv.runs.report.figures import front_figure
 
-        dataset, rows = next(iter(by_dataset(self.rows).items()))
-        families = make_families(self.results.results)
-        with drawn_in_style():
-            return front_figure(rows, "front", dataset, families).figure
+        return front_figure(self.results, recorded.results_folder(None))
 
     def to_pandas(self) -> Any:
         """A data frame with a line for each row; intervals in columns such as `error.low`."""
@@ -421,6 +417,8 @@ def compare(
         gathered = sweep_jobs.gather(asked, all_jobs, known, masks)
     if gathered.finished:
         keep()
+    added = frozenset(cell.label for cell in asked.cells) - {c.label for c in study.sweep.cells}
+    gathered = dataclasses.replace(gathered, own=added if add is not None else frozenset())
     lines = notes_on(gathered, all_jobs)
     page = Path(report_dir) / safe_name(asked.name) / PAGE
     if gathered.finished:

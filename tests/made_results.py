@@ -1,6 +1,9 @@
 """Results as runs leave them, made up: for comparisons, tables and reports."""
 
 import json
+from types import SimpleNamespace
+
+from ccenv.runs.report.figures import make_looks, make_views, view_figures
 
 SEEDS = (0, 1, 2)
 
@@ -18,6 +21,7 @@ def result(agent, seed, macs, error, validation=None, *, environment=None, **mor
     one = {
         "agent": agent,
         "seed": seed,
+        "reward": "accuracy_minus_cost",
         "evaluations": [
             evaluation("test", "sampled", error + 0.001 * seed, macs),
             evaluation("test", "mode", error + 0.001 * seed, macs),
@@ -34,6 +38,13 @@ def result(agent, seed, macs, error, validation=None, *, environment=None, **mor
 def runs(agent, macs, error, validation=None, **more):
     """A row of three seeds."""
     return [result(agent, seed, macs, error, validation, **more) for seed in SEEDS]
+
+
+def drawn_views(results, folder, draw="sampled"):
+    """Views and figures of results by label, as a report makes them."""
+    comparison = SimpleNamespace(results=results, draw=draw, name="made", own=frozenset())
+    views = make_views(comparison, folder)
+    return views, view_figures(comparison, views, make_looks(results))
 
 
 def whole_result(job, error=0.1, cost=0.2):

@@ -30,7 +30,7 @@ from ccenv.runs.engine import run as engine
 from ccenv.runs.engine.collect_runs import gather_folders
 from ccenv.runs.lab.estimators.experiments import network_of
 from ccenv.runs.replay.rebuilt import plan_of
-from ccenv.runs.report.input_page import section_of
+from ccenv.runs.report.inputs import section_of
 from ccenv.runs.store.seal import sealed
 
 TABLE = "the name stands in the code, or in a table of it"
@@ -80,6 +80,7 @@ DOORS = {
         "depends_on_machine: resolve",
         "pays_again: resolve",
         "code_digests: import_object",
+        "candidate: import_object",
         "pass_limit_on: resolve, resolve",
         "usual_value: resolve",
         "find_study: resolve",
@@ -363,7 +364,7 @@ def hostile_results(place):
 
 def hostile_table(place):
     """A table of masks of the canary's network and data."""
-    table = shipped_table("resnet20", "validation").first(4)
+    table = shipped_table("resnet20").first(4)
     names = {"network": HOSTILE[0], "dataset": HOSTILE[1], "transforms": (HOSTILE[0],)}
     settings = {"weights": "frozen", "network_kwargs": {"rate": HOSTILE[0]}}
     header = dataclasses.replace(table.header, settings=settings, **names)
@@ -388,6 +389,10 @@ FILE = {
     "validate": lambda place, run: (1, [run]),
     "analyze": lambda place, run: (1, ["leaks", run]),
     "table": lambda place, run: (SHOWN, ["show", hostile_table(place / "table.safetensors")]),
+    "challenge": lambda place, run: (
+        SHOWN,
+        ["--table", hostile_table(place / "table.safetensors")],
+    ),
     "generate": lambda place, run: (REFUSED, [run]),
     "export": lambda place, run: (REFUSED, [run, "--onnx"]),
     "serve": lambda place, run: (REFUSED, [run]),
@@ -434,7 +439,7 @@ def test_a_run_that_names_the_canary_is_plotted_without_its_weights(exported, ca
 
 
 def test_a_table_of_masks_is_not_built_again_with_what_its_header_names(canary, tmp_path):
-    table = shipped_table("resnet20", "validation").first(4)
+    table = shipped_table("resnet20").first(4)
     for name in ("network", "dataset"):
         header = dataclasses.replace(table.header, **{name: HOSTILE[0]})
         with pytest.raises(ValueError, match="which was not imported"):

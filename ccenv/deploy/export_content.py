@@ -247,7 +247,9 @@ def better_draw(agent: Any) -> dict[str, Any]:
         `validation_error`, a share for each way.
     """
     errors = {
-        draw: evaluate(agent.simulator, agent, split="validation", sample=is_drawn(draw)).error
+        draw: evaluate(
+            agent.simulator, agent, split="validation", deterministic=not is_drawn(draw)
+        ).error
         for draw in DRAWS
     }
     return {"draw": min(DRAWS, key=lambda draw: errors[draw]), "validation_error": errors}

@@ -6,9 +6,10 @@ Reading, judging and playing tables needs numpy alone; what builds them imports 
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from ccenv.mask_table.challenge import standings
 from ccenv.mask_table.evaluation.entry import (
-    PRICES,
-    Entry,
+    COST_WEIGHTS,
+    EntryFile,
     read_entry,
     read_policy,
     write_entry,
@@ -33,7 +34,6 @@ from ccenv.mask_table.evaluation.fronts import (
     oracle_errors,
 )
 from ccenv.mask_table.header import Header
-from ccenv.mask_table.leaderboard import Refused, Standing, judge
 from ccenv.mask_table.menus import Menu, all_masks, menus_of, number_of
 from ccenv.mask_table.shipped import shipped_table, small
 from ccenv.mask_table.table import MaskTable, read_table, write_table
@@ -42,8 +42,8 @@ if TYPE_CHECKING:
     from ccenv.mask_table.building.builder import Plan, build, drawn_menu
 
 __all__ = [
-    "PRICES",
-    "Entry",
+    "COST_WEIGHTS",
+    "EntryFile",
     "Header",
     "MaskTable",
     "Menu",
@@ -51,8 +51,6 @@ __all__ = [
     "Outcomes",
     "Plan",
     "PolicyPoint",
-    "Refused",
-    "Standing",
     "UnitPoint",
     "all_masks",
     "best_static",
@@ -61,7 +59,6 @@ __all__ = [
     "front",
     "gap_closed",
     "gradient",
-    "judge",
     "judge_policy",
     "menus_of",
     "number_of",
@@ -74,6 +71,7 @@ __all__ = [
     "rewards",
     "shipped_table",
     "small",
+    "standings",
     "value",
     "write_entry",
     "write_policy",

@@ -1,5 +1,6 @@
 """Policies judged on a split: (environment, policy or model) -> error, cost, density, masks."""
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -53,14 +54,14 @@ class Evaluation:
 
     def __repr__(self) -> str:
         """One line: the numbers; of more than `FEW_GATES` gates the mean density."""
-        density = ", ".join(f"{share:.3f}" for share in self.density)
+        density = " ".join(f"{share:.2f}" for share in self.density)
         if len(self.density) > FEW_GATES:
-            density = f"{sum(self.density) / len(self.density):.3f} in {len(self.density)} gates"
+            density = f"{sum(self.density) / len(self.density):.2f} in {len(self.density)} gates"
+        masks = "greedy" if self.draw == "mode" else "sampled"
         return (
-            f"Evaluation(split={self.split!r}, draw={self.draw!r}, num_images={self.num_images}, "
-            f"error={self.error:.4f}, nll={self.nll:.4f}, mean_return={self.mean_return:.4f}, "
-            f"compute_cost={self.compute_cost:.4f}, total_cost={self.total_cost:.4f}, "
-            f"macs={self.macs:.1f}, density=({density}))"
+            f"Evaluation({self.num_images:,} {self.split} inputs, {masks} masks: error "
+            f"{100 * self.error:.2f} %, compute cost {self.compute_cost:.3f}, with the policy "
+            f"{self.total_cost:.3f}, density {density})"
         )
 
     @property
@@ -89,9 +90,10 @@ def evaluate(
     policy: Any,
     *,
     split: str = "test",
-    sample: bool = True,
+    deterministic: bool = False,
     seed: int = 0,
     batch_size: int = 1000,
+    sample: bool | None = None,
 ) -> Evaluation:
     """Classifies every image of a split once under a policy's masks.
 
@@ -101,18 +103,22 @@ def evaluate(
             actor's MACs are counted here. One that acts through an action view is judged in an
             environment in that view.
         split: "train", "validation" or "test".
-        sample: draw the masks (True), or take the most probable ones.
+        deterministic: take greedy masks, the most probable ones, instead of sampled ones.
         seed: of the draws.
         batch_size: images at a time; another number draws other masks when sampling, and changes
             nothing else but speed and memory.
+        sample: the opposite of `deterministic`, its name in earlier versions.
 
     Raises:
         TypeError: if `env` is no view of the environment, or a model's actions are no masks.
         ValueError: if a model learned on observations of another size.
     """
+    if sample is not None:
+        warnings.warn("sample= is now deterministic=, its opposite", FutureWarning, stacklevel=2)
+        deterministic = not sample
     policy = policy_of(policy, env)
     simulator = simulator_of(env).on_split(split, batch_size)
-    generator = stream(seed, "evaluation masks") if sample else None
+    generator = None if deterministic else stream(seed, "evaluation masks")
     seen: dict[str, list[Tensor]] = {"correct": [], "nll": [], "return": [], "cost": [], "macs": []}
     labels: list[Tensor] = []
     masks: list[list[Tensor]] = [[] for _ in simulator.num_blocks]
@@ -140,7 +146,7 @@ def evaluate(
     policy_macs = sum(policy.policy_macs)
     return Evaluation(
         split=split,
-        draw="sampled" if sample else "mode",
+        draw="mode" if deterministic else "sampled",
         num_images=len(classes),
         error=1 - means["correct"],
         nll=means["nll"],

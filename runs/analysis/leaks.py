@@ -147,7 +147,7 @@ def wrapped(folder: Path, trusted: Sequence[str]) -> list[LeakOfRun]:
     found = []
     for draw in MODES:
         judged = evaluate(
-            simulator, rebuilt.agent, sample=draw == "sampled", seed=plan.program.seed
+            simulator, rebuilt.agent, deterministic=draw == "mode", seed=plan.program.seed
         )
         leak = leak_of(judged.masks, test_images(plan).labels)
         numbers = judged.error, judged.total_cost

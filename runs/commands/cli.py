@@ -58,10 +58,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
     if command in GONE:
         raise ValueError(f"expected a command, got {command!r}, which is gone: {GONE[command]}")
-    if command in RENAMED:
-        today = RENAMED[command]
-        print(f"ccenv: `ccenv {command}` is now `ccenv {' '.join(today)}`", file=sys.stderr)
-        command, *rest = [*today, *rest]
+    for count in (1, 2):
+        old = " ".join([command, *rest][:count])
+        if old in RENAMED:
+            today = RENAMED[old]
+            print(f"ccenv: `ccenv {old}` is now `ccenv {' '.join(today)}`", file=sys.stderr)
+            command, *rest = [*today, *[command, *rest][count:]]
+            break
     if command == COMPLETION:
         return int(module_of("completion").main(rest))
     check_names([command], COMMANDS, "command")

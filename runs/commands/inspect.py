@@ -8,7 +8,7 @@ from ccenv.runs.commands.frame import program, takes_trust
 from ccenv.runs.engine.collect_runs import labels_of, settings_of
 from ccenv.runs.engine.run_jobs import say
 from ccenv.runs.replay.rebuilt import Rebuilt, open_run
-from ccenv.runs.report.input_page import view_of
+from ccenv.runs.report.inputs import view_of
 from ccenv.runs.report.publish import input_page
 from ccenv.runs.stats.measures import MODES
 from ccenv.runs.store.json_file import write_text

@@ -1,4 +1,4 @@
-"""Finished runs to their page, with curves, front and tables: ccenv plot FOLDER ..."""
+"""Writes a page of finished runs, a single one among recorded results: ccenv plot FOLDER ..."""
 
 import argparse
 from collections.abc import Sequence
@@ -6,28 +6,35 @@ from pathlib import Path
 
 from ccenv.runs.commands.frame import positive, program
 from ccenv.runs.config.plan import safe_name
-from ccenv.runs.engine.collect_runs import gather_folders
+from ccenv.runs.engine.collect_runs import among_recorded, gather_folders
 from ccenv.runs.engine.run_jobs import say
 from ccenv.runs.report.board import serve_board
 from ccenv.runs.report.over_seeds import write_sweep
 from ccenv.runs.report.publish import PAGE, publish
 from ccenv.runs.stats.measures import MODES
+from ccenv.runs.store.recorded import results_folder
 
 
 def make_parser() -> argparse.ArgumentParser:
     """The command line."""
     parser = argparse.ArgumentParser(
         prog="ccenv plot",
-        description="Draws finished runs: page, curves and front (PNG, SVG), tables (CSV); or "
-        "serves their TensorBoard.",
+        description="Writes a page of finished runs, with figures (PNG, SVG) and tables (CSV), or "
+        "serves their TensorBoard. A single run stands among the recorded results of its data set.",
         allow_abbrev=False,
     )
     parser.add_argument("folders", nargs="+", type=Path, metavar="FOLDER", help="with runs below")
     parser.add_argument("--name", default="plot", help="of the report; plot by default")
     parser.add_argument("--out", default="runs/reports", help="folder of tables and plots")
     parser.add_argument(
-        "--masks", choices=MODES, default="sampled", help="masks drawn, or the most probable ones"
+        "--masks", choices=MODES, default="sampled", help="sampled masks, or greedy ones (mode)"
     )
+    parser.add_argument(
+        "--recorded",
+        action=argparse.BooleanOptionalAction,
+        help="show recorded results of the data set, too; by default if the runs are one row",
+    )
+    parser.add_argument("--results-dir", type=Path, help="of recorded results")
     parser.add_argument(
         "--board", metavar="FOLDER", help="also write means over seeds for TensorBoard below it"
     )
@@ -53,8 +60,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         serve_board(options.folders[0], options.port)
         return 0
     found = gather_folders(options.folders, options.name, options.masks)
+    is_one_row = len(found.results) == 1
+    if is_one_row if options.recorded is None else options.recorded:
+        found = among_recorded(found, results_folder(options.results_dir))
     report = Path(options.out) / safe_name(options.name)
-    print(publish(found, report))
+    print(publish(found, report, options.results_dir))
     say(f"report: {report / PAGE} (tables and plots beside it)")
     if options.board:
         say(f"means over seeds: tensorboard --logdir {write_sweep(found, options.board)}")

@@ -19,7 +19,8 @@ GROUPS = {
     "networks and tables": {
         "list": "show agents, rewards, environments, data sets, networks and sweeps by name",
         "data": "describe a data set, download it where asked",
-        "table": "build, show or pack the table of all masks of a network; rank policies by it",
+        "table": "build, show or pack the table of all masks of a network",
+        "challenge": "beat the oracle: your policy among baselines and recorded policies",
         "benchmark": "measure speeds on this machine",
     },
     "deploy": {
@@ -39,8 +40,9 @@ RENAMED = {
     "write": ("generate",),
     "share": ("export", "--share"),
     "completion": ("--completion",),
+    "table judge": ("challenge",),
 }
-"""Word of an earlier version -> the words that do the same today."""
+"""Words of an earlier version -> the words that do the same today."""
 GONE = {"calibrate": "`auto` chooses by a rule that is the same on every machine"}
 """Word of an earlier version -> why there is nothing in its place."""
 OF_THE_LAB = ("docs", "tables", "weights")

@@ -72,6 +72,8 @@ class Comparison:
     """the others."""
     draw: str
     """"sampled" or "mode": the evaluation that the rows show."""
+    own: frozenset[str] = frozenset()
+    """labels of rows that stand among recorded ones: figures show and name each by itself."""
 
     @property
     def name(self) -> str:

@@ -168,8 +168,8 @@ def execute(plan: Plan, target: Path, options: Options) -> dict[str, Any]:
     env, agent = started.env, started.agent
     learned = learn(plan, target, options.lead, started)
     check_learned_finite(plan, agent)
-    most_probable = evaluate(env, agent, sample=False)
-    chosen_by = evaluate(env, agent, split="validation", sample=False)
+    most_probable = evaluate(env, agent, deterministic=True)
+    chosen_by = evaluate(env, agent, split="validation", deterministic=True)
     judged = (learned.test, most_probable, learned.last, chosen_by)
     listener = learned.listener
     result = {

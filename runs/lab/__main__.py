@@ -17,6 +17,10 @@ PROGRAMS = {
         "ccenv.runs.lab.docs_build.program:main",
         "build the documentation, or its tables, from a checkout",
     ),
+    "entries": (
+        "ccenv.runs.lab.mask_tables.entries:main",
+        "learn the policies that the challenge records",
+    ),
     "weights": (
         "ccenv.runs.lab.weights:main",
         "train weights that come with the package, by their recipe",

@@ -20,13 +20,17 @@ from pathlib import Path
 from typing import Any
 
 from ccenv.base.registry import check_names
+from ccenv.mask_table.challenge import shipped_tasks, standings, together
+from ccenv.mask_table.shipped import SHIPPED
+from ccenv.runs.commands.challenge import columns_and_lines
 from ccenv.runs.commands.frame import program
 from ccenv.runs.commands.search import KIND, search_table
 from ccenv.runs.engine.jobs import recorded_comparison
 from ccenv.runs.lab.budget import show as budget
 from ccenv.runs.lab.paper_beside import BESIDE
 from ccenv.runs.lab.registry import experiments
-from ccenv.runs.report.publish import made
+from ccenv.runs.report.dense import AGAINST_DENSE
+from ccenv.runs.report.publish import make_report
 from ccenv.runs.report.tables import all_tables
 from ccenv.runs.store import recorded
 from ccenv.runs.studies import STUDIES, find_study
@@ -49,7 +53,15 @@ TABLES: dict[str, Callable[[Any], str]] = {
     "mask-table": mask_table.recorded_table,
 } | {one.recorded_kind: one.table for one in experiments().values()}
 """Kind of a recorded result -> its table: of the product's commands, and of every experiment."""
-TOGETHER = BESIDE | budget.TOGETHER
+
+
+def challenge_standings(results_dir: Path) -> str:
+    """The standings of the challenge, which tables and entries of the package make."""
+    tables = [standings(task) for task in shipped_tasks()]
+    return report.markdown(*columns_and_lines(together(tables), SHIPPED))
+
+
+TOGETHER = BESIDE | budget.TOGETHER | {"challenge": challenge_standings}
 """Name of a table that several results make, or one that is no table of its kind."""
 TIMES = {one.recorded_kind for one in experiments().values() if one.names_machine}
 """Kinds whose figures hold on the processor that they were taken on."""
@@ -101,8 +113,8 @@ def of_report(sweep_name: str, results_dir: Path) -> dict[str, report.Table]:
     """The tables of a sweep's report by name, from recorded runs alone."""
     study = find_study(sweep_name)
     comparison = recorded_comparison(study.sweep, results_dir)
-    parts = made(comparison, results_dir, study.sections)
-    groups = [*all_tables(comparison).values(), *(part.tables for part in parts.values())]
+    parts = [own.make(comparison, results_dir) for own in (AGAINST_DENSE, *study.sections)]
+    groups = [*all_tables(comparison).values(), *(part.tables for part in parts)]
     return {table.name: table for table in itertools.chain.from_iterable(groups)}
 
 
@@ -140,8 +152,9 @@ def figures_from(result: str, results_dir: Path) -> list[Drawn]:
         return [FIGURES[content["kind"]](content["rows"])]
     study = STUDIES[result]
     comparison = recorded_comparison(study.sweep, results_dir)
-    parts = made(comparison, results_dir, study.sections)
-    return [figure for part in parts.values() for figure in part.figures]
+    report = make_report(comparison, results_dir, study.sections)
+    folded = (figure for part in report.parts.values() for figure in part.figures)
+    return [*report.narrow.values(), *folded]
 
 
 def draw_figures(text: str, results_dir: Path) -> None:

@@ -15,9 +15,9 @@ from ccenv.base.ranks import ALONE, OneProcess, Ranks
 from ccenv.base.registry import check_names
 from ccenv.base.seeding import stream
 from ccenv.data import SPLITS
-from ccenv.mask_table import MaskTable, build, drawn_menu
+from ccenv.mask_table import MaskTable, build, drawn_menu, menus_of
 from ccenv.mask_table.building.builder import help_build
-from ccenv.mask_table.building.checks import MOST_BYTES, gates_of
+from ccenv.mask_table.building.checks import MOST_BYTES, check_size, gates_of, rows_of
 from ccenv.mask_table.times import UnitTimes, write_times
 from ccenv.networks.learning.bundled_weights import shipped_name
 from ccenv.runs.config.values import annotations_of, checked, is_plain
@@ -127,6 +127,11 @@ def build_table(
     if not 1 <= processes <= most_threads():
         raise ValueError(f"expected processes in 1..{most_threads()}, got {processes}")
     environment = read_settings(network, dataset, settings)
+    if environment["weights"] == "frozen":
+        # Too large a table is refused before its network is trained, which may take minutes.
+        untrained = opened(environment | {"weights": "cotrain"}, split)
+        menus = menus_of(untrained.network.gates, menus_drawn(untrained, menu, seed))
+        check_size(menus, rows_of(untrained.data, limit), most_bytes)
     simulator = opened(environment, split)
     with tqdm(unit="input", disable=not progress) as bar:
         bar.total = len(simulator.data) if limit is None else limit

@@ -1,7 +1,6 @@
-"""Tables judged: what one reaches at costs, and the leaderboard of entries."""
+"""What a table of all masks reaches at costs: static, random and the oracle's masks."""
 
 import dataclasses
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,72 +10,27 @@ from ccenv.mask_table import (
     front,
     judge_policy,
     read_policy,
-    read_table,
 )
 from ccenv.mask_table.evaluation.entry import of_rows
-from ccenv.mask_table.leaderboard import Standing, judge
-from ccenv.mask_table.shipped import SHIPPED, shipped_table
+from ccenv.mask_table.shipped import path_of, table_of
 from ccenv.mask_table.times import read_times
 from ccenv.runs.store import json_file
 from ccenv.runs.store.provenance import machine, versions
 from ccenv.runs.store.seal import sealed
 
 
-def judge_entries(
-    paths: Sequence[Path], table: Path | None = None, choose: Path | None = None
-) -> dict[str, Any]:
-    """Ranks entries by their mean regret at three prices.
-
-    Args:
-        paths: of entries, see `ccenv.mask_table.evaluation.entry`.
-        table: of inputs that no entry was made with; None for the package's test images.
-        choose: of other inputs of the network, which choose the best static mask; None for the
-            package's validation images.
-
-    Raises:
-        FileNotFoundError: if there is no such table.
-        ValueError: if a table is damaged, or the two are not of one network.
-    """
-    judging = read_table(table) if table else shipped_table(SHIPPED[0], "test")
-    choosing = read_table(choose) if choose else shipped_table(SHIPPED[0], "validation")
-    check_apart(judging, choosing)
-    ranked, refused = judge(paths, judging, choosing)
-    return {
-        "header": dataclasses.asdict(judging.header),
-        "num_images": judging.header.num_images,
-        "standings": [plain(one) for one in ranked],
-        "refused": [dataclasses.asdict(one) for one in refused],
-    }
-
-
-def check_apart(judging: MaskTable, choosing: MaskTable) -> None:
-    """Refuses other networks, and to choose by the inputs that judge."""
-    if judging.header.weights != choosing.header.weights:
-        raise ValueError(
-            f"expected two tables of one network, got weights {judging.header.weights} and "
-            f"{choosing.header.weights}; give --choose a table of the same network"
-        )
-    if judging.header.data == choosing.header.data:
-        raise ValueError("expected other inputs to choose by, got those that judge")
-
-
-def plain(standing: Standing) -> dict[str, Any]:
-    """A standing as plain values."""
-    return dataclasses.asdict(standing) | {"regret": standing.regret}
-
-
 def show_table(
-    path: Path,
-    choose: Path | None = None,
+    path: str | Path,
+    choose: str | Path | None = None,
     policy: Path | None = None,
     times: Path | None = None,
 ) -> dict[str, Any]:
     """What a table reaches: the dense network, static, random and the oracle's masks.
 
     Args:
-        path: of the table that judges; without `choose` its odd inputs judge what its even ones
-            choose.
-        choose: of the table whose inputs choose static masks.
+        path: of the table that judges, or a name of the package's; without `choose` its odd inputs
+            judge what its even ones choose.
+        choose: of the table whose inputs choose static masks; a name is taken too.
         policy: of a policy for the inputs of the table, see `ccenv.mask_table.read_policy`.
         times: of `ccenv table times`: costs are then shares of a machine's time, not of MACs.
 
@@ -84,13 +38,13 @@ def show_table(
         ValueError: if a file is damaged, or the tables are not of one network and data set.
         FileNotFoundError: if there is no such file.
     """
-    table = read_table(path)
+    table = table_of(path)
     known = None if times is None else read_times(times)
     outcomes = table.outcomes(times=known)
     chosen_by = outcomes.of_images(slice(0, None, 2))
     judged = slice(1, None, 2) if choose is None else slice(None)
     if choose is not None:
-        other = read_table(choose)
+        other = table_of(choose)
         check_alike(table, other)
         chosen_by = other.outcomes(times=known)
     judge = outcomes.of_images(judged)
@@ -103,7 +57,7 @@ def show_table(
     return {
         "header": dataclasses.asdict(table.header),
         "num_masks": table.header.num_masks,
-        "num_bytes": path.stat().st_size,
+        "num_bytes": path_of(path).stat().st_size,
         "machine": None if known is None else known.machine["name"],
         "choose": len(chosen_by.scores),
         "judge": len(judge.scores),

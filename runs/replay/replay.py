@@ -160,7 +160,7 @@ def returns(
 def ask(rebuilt: Rebuilt, draw: str, split: str = "test") -> Evaluation:
     """Asks the policy for its masks again, with the run's seed."""
     sample, seed = draw == "sampled", rebuilt.plan.program.seed
-    return evaluate(rebuilt.env, rebuilt.agent, split=split, sample=sample, seed=seed)
+    return evaluate(rebuilt.env, rebuilt.agent, split=split, deterministic=not sample, seed=seed)
 
 
 @contextmanager

@@ -1,280 +1,583 @@
-"""A comparison to the report's figures: front, learning curves, profile, blocks by class."""
+"""Draws a comparison: a measure over a cost for each setting of the page's switches, and the rest.
 
-from collections.abc import Mapping, Sequence
+The rest are learning curves, performance profiles and block use by class.
+"""
+
+import dataclasses
+import functools
+import itertools
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ccenv.runs.engine.jobs import Comparison
-from ccenv.runs.report.families import OTHERS, Families, Style, make_families
+from ccenv.runs.stats.cost_points import (
+    Point,
+    borrowed,
+    in_kilobytes,
+    in_turns,
+    kind_of,
+    make_point,
+    times_in,
+)
+from ccenv.runs.stats.dense_comparison import chosen, undominated, with_times_of
 from ccenv.runs.stats.fronts import ALL, Front, front_verdict, make_fronts, name_in
-from ccenv.runs.stats.intervals import FEWEST, performance_profile
+from ccenv.runs.stats.intervals import FEWEST, performance_profile, with_interval
+from ccenv.runs.stats.measures import BITS, ERROR, MODES, NLL, OF_SYMBOLS, Measure, dataset_of
 from ccenv.runs.tables.drawing import (
+    COLORS,
     INK,
+    THEIRS,
+    WIDE,
+    WIDTH,
     Drawn,
     drawn_in_style,
     file_part,
+    fit_axis,
     legend_below,
+    legend_columns,
     legend_height,
     new_figure,
-    plain_logarithms,
     plain_number,
     stacked_axes,
+    write_names,
 )
-from ccenv.runs.tables.sweep_table import Row, by_dataset, name_of
+from ccenv.runs.tables.sweep_table import Row, name_of
 
-MEASURES = {"error": "error in %", "total_cost": "total cost"}
+DENSE, RANDOM = "dense", "block_dropout"
+KINDS = {
+    "learned": ("learned policy", "o^v<>Pp8hH"),
+    "dense": ("dense network", "s"),
+    "random": ("random masks", "x"),
+    "baseline": ("other baseline", "DdX"),
+    "ceiling": ("ceiling: knows label", "*"),
+}
+"""Kind of a method -> in words, and its markers: shapes tell kinds, colours tell methods."""
+DASHES = ("-", "--", ":", "-.")
+WHOLE_IMAGES = "whole images"
+"""Said of rows in sweeps where others see images of half their size."""
+
+Results = Mapping[str, Sequence[Mapping[str, Any]]]
+Style = dict[str, Any]
+Place = Callable[[Point], float | None]
+"""Where a point stands on the axis of costs; None where that is not known."""
 
 
-def curve_figures(
-    results: Mapping[str, Sequence[Mapping[str, Any]]], rows: Sequence[Row], families: Families
-) -> list[Drawn]:
-    """Validation error and total cost over images seen: a figure for each data set and shaping."""
+def kind(result: Mapping[str, Any]) -> str:
+    """A name in `KINDS` for the method of a result."""
+    if result["uses_labels"]:
+        return "ceiling"
+    named = {DENSE: "dense", RANDOM: "random"}
+    return named.get(kind_of(result), "learned" if result["learns"] else "baseline")
+
+
+@dataclass(frozen=True)
+class Looks:
+    """Who looks how in a report: shapes tell kinds of methods, colours tell methods."""
+
+    methods: Mapping[str, str]
+    """label of a row -> its method: an agent, or a network that is a baseline of its own."""
+    kinds: Mapping[str, str]
+    """method -> a name in `KINDS`."""
+    shapings: Mapping[str, str]
+    """label of a learned row -> its reward, where policies learned from several; else empty."""
+
+    @functools.cached_property
+    def colors(self) -> dict[str, str]:
+        """Method -> colour; dense networks are ink and random masks grey."""
+        fixed = {"dense": INK, "random": THEIRS}
+        others = [name for name, found in self.kinds.items() if found not in fixed]
+        others.sort(key=lambda name: self.kinds[name] != "learned")
+        colors = {name: COLORS[index % len(COLORS)] for index, name in enumerate(others)}
+        return {name: fixed.get(self.kinds[name]) or colors[name] for name in self.kinds}
+
+    def shape(self, shaping: str) -> str:
+        """Marker of policies that learned from a reward."""
+        shapes = KINDS["learned"][1]
+        return shapes[list(dict.fromkeys(self.shapings.values())).index(shaping) % len(shapes)]
+
+    def style(self, label: str) -> Style:
+        """Colour and marker of a row; where a colour repeats, the marker is another one."""
+        method = self.methods[label]
+        color, shapes = self.colors[method], KINDS[self.kinds[method]][1]
+        alike = [name for name, found in self.colors.items() if found == color]
+        shape = shapes[alike.index(method) % len(shapes)]
+        if label in self.shapings:
+            shape = self.shape(self.shapings[label])
+        face = {"mfc": "none"} if self.kinds[method] == "ceiling" else {}
+        return {"color": color, "marker": shape, "ls": ""} | face
+
+    def line(self, label: str) -> Style:
+        """Colour and dashes of a row's line; dashes differ between rows of a colour."""
+        color = self.colors[self.methods[label]]
+        alike = [name for name, found in self.methods.items() if self.colors[found] == color]
+        return {"color": color, "ls": DASHES[alike.index(label) % len(DASHES)]}
+
+
+def make_looks(results: Results, own: Collection[str] = ()) -> Looks:
+    """Looks of all rows that have a result; each of `own` is a method of its own."""
+    first = {label: found[0] for label, found in results.items() if found}
+    methods = {k: k if k in own else kind_of(result) for k, result in first.items()}
+    shapings = {label: str(r["reward"]) for label, r in first.items() if r["learns"]}
+    several = shapings if len(set(shapings.values())) > 1 else {}
+    return Looks(methods, {methods[label]: kind(r) for label, r in first.items()}, several)
+
+
+@dataclass(frozen=True)
+class Cost:
+    """An axis of costs."""
+
+    key: str
+    """in the page's switches and in names of files."""
+    short: str
+    """in tables and at the switch."""
+    title: str
+    """on the axis."""
+    of: Place
+    """where a point stands."""
+    spec: str
+    """how it is written."""
+
+
+@dataclass(frozen=True)
+class View:
+    """What the figure and the table show at one setting of the switches."""
+
+    number: int
+    """of the data set in the report."""
+    dataset: str
+    """inputs that all points are judged on."""
+    measure: Measure
+    """on the upright axis; "errors" of points are numbers of it."""
+    cost: Cost
+    """on the other one."""
+    draw: str
+    """"sampled" or "mode" (greedy); random masks are always sampled."""
+    points: tuple[Point, ...]
+    """one for each row."""
+    ceilings: frozenset[str]
+    """labels of rows that know the labels of inputs."""
+    elsewhere: tuple[Point, ...]
+    """dense networks of the equal-cost sweep on the same inputs."""
+
+    @property
+    def settings(self) -> dict[str, str]:
+        """Switch -> its setting."""
+        measure = self.measure.name or "error"
+        found = {"data": str(self.number), "measure": measure}
+        return found | {"cost": self.cost.key, "masks": self.draw}
+
+    @property
+    def when(self) -> str:
+        """The settings as tables and figures are marked with them."""
+        return " ".join(f"{switch}-{setting}" for switch, setting in self.settings.items())
+
+    @functools.cached_property
+    def placed(self) -> list[tuple[float, Point]]:
+        """Points whose cost is known; what computes nothing has no place in logarithms."""
+        found = ((self.cost.of(point), point) for point in self.points if point.macs)
+        return [(cost, point) for cost, point in found if cost]
+
+    @functools.cached_property
+    def front(self) -> list[tuple[float, Point]]:
+        """The Pareto front of means, by cost; ceilings aside."""
+        front: list[tuple[float, Point]] = []
+        for cost, point in sorted(self.placed, key=lambda pair: (pair[0], pair[1].interval.mean)):
+            if point.label in self.ceilings:
+                continue
+            if not front or point.interval.mean < front[-1][1].interval.mean:
+                front.append((cost, point))
+        return front
+
+    @functools.cached_property
+    def chosen(self) -> frozenset[str]:
+        """Labels of rows that validation chose among those of one method and cost."""
+        known = [point for point in self.points if point.label not in self.ceilings]
+        return frozenset(p.label for p in chosen(known, by_memory=self.measure is BITS))
+
+
+def make_views(comparison: Comparison, results_dir: Path) -> list[View]:
+    """Every setting of the switches that there is something to show at."""
+    results = {label: found for label, found in comparison.results.items() if found}
+    names = list(dict.fromkeys(dataset_of(found[0]) for found in results.values()))
+    elsewhere = borrowed(names, results_dir, comparison.name)
+    times = times_in(results_dir, comparison.name)
+    learned = any(found[0]["learns"] for found in results.values())
+    views, mine = [], comparison.own
+    for number, dataset in enumerate(names):
+        own = {k: found for k, found in results.items() if dataset_of(found[0]) == dataset}
+        of_symbols = all(run.get(OF_SYMBOLS) for found in own.values() for run in found)
+        ceilings = frozenset(k for k, found in own.items() if found[0]["uses_labels"])
+        for measure in (ERROR, BITS if of_symbols else NLL):
+            for draw in MODES if learned else (comparison.draw,):
+                made = [
+                    make_point(k, runs, MODES[0] if kind(runs[0]) == "random" else draw, measure)
+                    for k, runs in own.items()
+                ]
+                # Rows of one agent are variants of each other, the reader's own rows of none.
+                made = [
+                    dataclasses.replace(point, agent=point.label) if point.label in mine else point
+                    for point in made
+                ]
+                timed = [in_turns(point, times[draw]) for point in made]
+                points = tuple(with_times_of(point, timed) for point in timed)
+                dense = chosen(elsewhere.get(dataset, ())) if measure is ERROR else ()
+                views += [
+                    View(number, dataset, measure, cost, draw, points, ceilings, tuple(dense))
+                    for cost in costs_of(points)
+                ]
+    return [view for view in views if view.placed]
+
+
+def costs_of(points: Sequence[Point]) -> list[Cost]:
+    """Axes of costs of which something is known."""
+    title = "MACs of one input, policy included"
+    costs = [Cost("macs", "MACs", title, lambda point: point.macs, ",.0f")]
+    for size in sorted({size for point in points for size in point.milliseconds}):
+        short = f"ms for {'one input' if size == 1 else f'{size} inputs'}"
+        place = functools.partial(Point.time, images=size)
+        costs.append(Cost(f"time-{size}", short, f"{short}, policy included", place, ",.3g"))
+    if any(point.memory for point in points):
+        title = "memory of network and policy in kB"
+        costs.append(Cost("memory", "memory in kB", title, in_kilobytes, ",.1f"))
+    return costs
+
+
+CAPTION = (
+    "Bars: 95 % intervals over seeds, from three seeds on. Dotted steps: Pareto front of means. "
+    "Lines: rows of a baseline that no cheaper one beats on validation data. Pale: variants of one "
+    "cost that validation did not choose."
+)
+
+
+def view_figures(
+    comparison: Comparison, views: Sequence[View], looks: Looks, width: float = WIDTH
+) -> dict[str, Drawn]:
+    """Setting of the switches -> figure, narrow for files and phones or wide for screens."""
+    several = len({view.dataset for view in views}) > 1
+    figures = {}
+    for view in views:
+        name = f"equal-{view.cost.key}"
+        if (view.measure, view.cost.key, view.draw) == (ERROR, "macs", comparison.draw):
+            name = "front"
+        name += f"-{file_part(view.dataset)}" if several else ""
+        name += f"-{view.measure.name}" if view.measure.name else ""
+        name += "-mode" if view.draw == "mode" and not name.startswith("front") else ""
+        titles = {f"row-{i}": words(view, point) for i, point in enumerate(view.points)}
+        draw = functools.partial(drawn_view, view, looks, width)
+        figures[view.when] = Drawn(draw, name, CAPTION, alt_of(view), titles)
+    return figures
+
+
+def front_figure(comparison: Comparison, results_dir: Path) -> Any:
+    """Error over MACs of the first data set, as a matplotlib figure of a screen's width."""
+    views = make_views(comparison, results_dir)
+    view = next(view for view in views if view.draw == comparison.draw)
+    with drawn_in_style():
+        return drawn_view(view, make_looks(comparison.results, comparison.own), WIDE)
+
+
+def words(view: View, point: Point) -> str:
+    """A point in words."""
+    measure, cost = view.measure, view.cost.of(point)
+    number = with_interval(point.interval, len(point.error), measure.spec, measure.ends)
+    unit = " %" if measure.unit == "%" else ""
+    at = "" if cost is None else f"; {view.cost.title}: {cost:{view.cost.spec}}"
+    return f"{point.label}: {measure.title} {number}{unit}{at}"
+
+
+def alt_of(view: View) -> str:
+    """What is to be seen."""
+    front = "; ".join(words(view, point) for _, point in view.front)
+    return (
+        f"Scatter plot of test {view.measure.title} over {view.cost.title} for "
+        f"{len(view.placed)} rows on {view.dataset}. Pareto front: {front}."
+    )
+
+
+@dataclass(frozen=True)
+class Group:
+    """Points that share a name and a look."""
+
+    pairs: Sequence[tuple[float, Point]]
+    """cost and point, by cost."""
+    style: Style
+    """as matplotlib names it; "ls" where a line joins them."""
+
+    def at(self, factor: float) -> list[tuple[float, float]]:
+        """Where its points stand."""
+        return [(cost, factor * point.interval.mean) for cost, point in self.pairs]
+
+
+NAMES = {RANDOM: "random masks"}
+"""Method -> what it is called at its points."""
+LONGEST = 28
+"""Letters of a row's label that may stand at its point; else its method's name does."""
+
+
+def groups_of(view: View, looks: Looks) -> dict[str, Group]:
+    """Name at the points -> rows of one method and size of images, as far as validation chose them.
+
+    Of baselines only those are kept that no cheaper row of the same baseline beats on validation
+    data; a line joins them.
+    """
+    both = len({point.halves for _, point in view.placed}) > 1
+    members: dict[tuple[str, bool], list[tuple[float, Point]]] = {}
+    for cost, point in sorted(view.placed, key=lambda pair: pair[0]):
+        if point.label in view.chosen or point.label in view.ceilings:
+            key = looks.methods[point.label], both and not point.halves
+            members.setdefault(key, []).append((cost, point))
+    groups = {}
+    for (method, is_whole), pairs in members.items():
+        style = looks.style(pairs[0][1].label) | ({"mfc": "none"} if is_whole else {})
+        if looks.kinds[method] not in ("learned", "ceiling"):
+            pairs, style = on_validation(pairs), style | {"ls": "-"}
+        label = pairs[0][1].label
+        name = label if len(pairs) == 1 and len(label) <= LONGEST else NAMES.get(method, method)
+        groups[f"{name}, {WHOLE_IMAGES}" if is_whole else name] = Group(pairs, style)
+    known = [(at, point) for point in view.elsewhere if (at := view.cost.of(point))]
+    if {point.label for _, point in known} - {point.label for point in view.points}:
+        style = {"color": INK, "marker": "s", "mfc": "none", "ls": "--"}
+        groups[ELSEWHERE] = Group(on_validation(known), style)
+    return groups
+
+
+def on_validation(pairs: Sequence[tuple[float, Point]]) -> list[tuple[float, Point]]:
+    """Points that no cheaper one beats on validation data."""
+    costs = {point.label: cost for cost, point in pairs}
+    front = undominated([point for _, point in pairs], lambda point: costs[point.label])
+    return [(costs[point.label], point) for point in front]
+
+
+ELSEWHERE = "dense, of the equal-cost sweep"
+"""Name of dense networks that are no rows of the comparison."""
+ASPECT = 0.75, 0.5
+"""Height over width of the axes, of narrow figures and of wide ones."""
+
+
+def drawn_view(view: View, looks: Looks, width: float) -> Any:
+    """The figure itself."""
+    factor, groups = view.measure.factor, groups_of(view, looks)
+    place = {point.label: (cost, factor * point.interval.mean) for cost, point in view.placed}
+    area = width - 0.7, ASPECT[width > WIDTH] * width
+    figure = new_figure(area[1] + 0.5, False, width)
+    axes = figure.add_axes(box_of(figure, area))
+    bars = [bar for cost, point in view.placed for bar in bars_of(cost, point, factor)]
+    shown = [*place.values(), *(at for group in groups.values() for at in group.at(factor))]
+    fit_axis(axes.xaxis, [cost for cost, _ in shown])
+    fit_axis(axes.yaxis, [mean for _, mean in shown], [end for _, *ends in bars for end in ends])
+    front = [place[point.label] for _, point in view.front]
+    front = front[:1] + [at for (_, y), to in itertools.pairwise(front) for at in ((to[0], y), to)]
+    if front:
+        axes.plot(*zip(*front, strict=True), color=INK, lw=0.8, ls=":", zorder=1)
+    if bars:
+        axes.vlines(*zip(*bars, strict=True), color=INK, lw=0.7, alpha=0.4, zorder=1)
+    for name, group in groups.items():
+        style = group.style | ({"ms": 4} if name == ELSEWHERE else {"marker": ""})
+        axes.plot(*zip(*group.at(factor), strict=True), **style, lw=0.9, zorder=2)
+    faces = {
+        point.label: {"mfc": group.style["mfc"]} if "mfc" in group.style else {}
+        for name, group in groups.items()
+        if name != ELSEWHERE
+        for _, point in group.pairs
+    }
+    for number, point in enumerate(view.points):
+        if point.label in place:
+            chosen_or_pale = faces.get(point.label, {"alpha": 0.3, "ms": 3})
+            style = {"ms": 5.5} | looks.style(point.label) | chosen_or_pale
+            axes.plot(*place[point.label], **style, zorder=3, gid=f"row-{number}")
+    unit = " in %" if view.measure.unit == "%" else ""
+    axes.set(xlabel=view.cost.title, ylabel=f"test {view.measure.title}{unit}")
+    colors = {name: group.style["color"] for name, group in groups.items()}
+    places = {name: group.at(factor) for name, group in groups.items()}
+    lines = [front, *(group.at(factor) for group in groups.values() if group.style["ls"])]
+    lines += [[(cost, low), (cost, high)] for cost, low, high in bars]
+    without = write_names(axes, places, colors, [line for line in lines if line])
+    write_key(figure, axes, area, key_of(view, looks) | {n: groups[n].style for n in without})
+    return figure
+
+
+def bars_of(cost: float, point: Point, factor: float) -> list[tuple[float, float, float]]:
+    """Cost and ends of a point's interval; none of too few seeds."""
+    found = point.interval
+    if len(point.error) < FEWEST or found.low is None or found.high is None:
+        return []
+    return [(cost, factor * max(found.low, 0.0), factor * found.high)]
+
+
+def key_of(view: View, looks: Looks) -> dict[str, Style]:
+    """What shapes mean: kinds of methods, and rewards where policies learned from several."""
+    here = {looks.kinds[looks.methods[point.label]] for _, point in view.placed}
+    styles = {KINDS[name][0]: {"marker": KINDS[name][1][0]} for name in KINDS if name in here}
+    learned = [looks.shapings.get(point.label) for _, point in view.placed]
+    shapings = [name for name in dict.fromkeys(learned) if name]
+    if len(shapings) > 1:
+        shapes = {f"policy, {name}": {"marker": looks.shape(name)} for name in shapings}
+        styles = shapes | {k: v for k, v in styles.items() if k != KINDS["learned"][0]}
+    hollow = {"mfc": "none"}
+    return {
+        name: {"color": INK, "ls": ""} | style | (hollow if name == KINDS["ceiling"][0] else {})
+        for name, style in styles.items()
+    }
+
+
+def box_of(figure: Any, area: tuple[float, float]) -> tuple[float, float, float, float]:
+    """Place of the axes, at the upper right of a figure, as shares of it."""
+    width, height = figure.get_size_inches()
+    return (
+        1 - (area[0] + 0.1) / width,
+        1 - (area[1] + 0.05) / height,
+        area[0] / width,
+        area[1] / height,
+    )
+
+
+def write_key(figure: Any, axes: Any, area: tuple[float, float], key: Mapping[str, Style]) -> None:
+    """Writes a legend below the axes, which keep their size."""
+    from matplotlib.lines import Line2D
+
+    columns = legend_columns(list(key)) if figure.get_figwidth() <= WIDTH else 4
+    rows = -(-len(key) // columns)
+    figure.set_size_inches(figure.get_figwidth(), area[1] + 0.55 + 0.16 * rows)
+    axes.set_position(box_of(figure, area))
+    usual: Style = {"ms": 5, "lw": 0.9}
+    handles = [Line2D([], [], **(usual | style)) for style in key.values()]
+    figure.legend(handles, list(key), loc="lower left", ncols=columns, borderaxespad=0.1)
+
+
+CURVES = {"error": "error in %", "total_cost": "total cost"}
+
+
+def curve_figures(comparison: Comparison, looks: Looks) -> list[Drawn]:
+    """Validation error and total cost over inputs seen: a figure for each data set and shaping."""
     groups: dict[tuple[str, str], list[Row]] = {}
-    for row in rows:
-        if any(len(result.get("curve", [])) > 2 for result in results[row["label"]]):
+    for row in comparison.rows:
+        if any(len(result.get("curve", [])) > 2 for result in comparison.results[row["label"]]):
             groups.setdefault((row["dataset"], row["shaping"]), []).append(row)
-    single = len(groups) == 1
-    return [
-        curve_figure(
-            found, results, "curves" if single else f"curves-{file_part(*key)}", key, families
-        )
-        for key, found in groups.items()
-    ]
+    figures = []
+    for key, rows in groups.items():
+        name = "curves" if len(groups) == 1 else f"curves-{file_part(*key)}"
+        draw = functools.partial(drawn_curves, comparison.results, rows, looks)
+        ends = ", ".join(f"{row['label']} {100 * row['error']['mean']:.1f} %" for row in rows)
+        caption = f"Validation data of {key[0]}, reward {key[1]}. Bands: lowest to highest seed."
+        alt = f"Validation error and total cost over training inputs; test error in the end: {ends}"
+        figures.append(Drawn(draw, name, caption, alt))
+    return figures
 
 
-def curve_figure(
-    rows: Sequence[Row],
-    results: Mapping[str, Sequence[Mapping[str, Any]]],
-    name: str,
-    key: tuple[str, str],
-    families: Families,
-) -> Drawn:
+def drawn_curves(results: Results, rows: Sequence[Row], looks: Looks) -> Any:
     """Two panels, one line for each row, its band from the lowest to the highest seed."""
     from matplotlib.ticker import FuncFormatter, MaxNLocator
 
     names = [name_of(row) for row in rows]
     figure = new_figure(3.8 + legend_height(names))
-    panels = figure.subplots(len(MEASURES), sharex=True)
+    panels = figure.subplots(len(CURVES), sharex=True)
     handles: list[Any] = []
-    for axes, (measure, title) in zip(panels, MEASURES.items(), strict=True):
-        factor = 100 if measure == "error" else 1
+    for axes, (number, title) in zip(panels, CURVES.items(), strict=True):
+        factor = 100 if number == "error" else 1
         handles = [
-            draw_curve(axes, results[row["label"]], measure, factor, line_of(row, families))
+            draw_curve(axes, results[row["label"]], number, factor, looks.line(row["label"]))
             for row in rows
         ]
         axes.set(ylabel=title)
         axes.set_ylim(bottom=0)
-    panels[-1].set(xlabel="training images seen")
+    panels[-1].set(xlabel="training inputs seen")
     panels[-1].xaxis.set_major_locator(MaxNLocator(5))
     panels[-1].xaxis.set_major_formatter(FuncFormatter(plain_number))
     legend_below(figure, handles, names)
-    ends = ", ".join(f"{row['label']} {100 * row['error']['mean']:.1f} %" for row in rows)
-    caption = f"Validation images of {key[0]}, reward {key[1]}. Bands: lowest to highest seed."
-    alt = f"Validation error and total cost over training images; test error in the end: {ends}"
-    return Drawn(figure, name, caption, alt)
-
-
-def line_of(row: Row, families: Families) -> dict[str, Any]:
-    """Colour of a row's agent; rows of one agent are dashed differently."""
-    return {"color": families.style(row["label"])["color"], "ls": families.dash(row["label"])}
+    return figure
 
 
 def draw_curve(
-    axes: Any,
-    results: Sequence[Mapping[str, Any]],
-    measure: str,
-    factor: float,
-    style: dict[str, Any],
+    axes: Any, results: Sequence[Mapping[str, Any]], number: str, factor: float, style: Style
 ) -> Any:
     """Mean and range over the seeds that got as far."""
-    by_images: dict[int, list[float]] = {}
+    by_inputs: dict[int, list[float]] = {}
     for result in results:
         for point in result.get("curve", []):
-            by_images.setdefault(point["images_seen"], []).append(factor * point[measure])
-    images = sorted(by_images)
-    (line,) = axes.plot(images, [np.mean(by_images[n]) for n in images], lw=1.2, **style)
-    low, high = [min(by_images[n]) for n in images], [max(by_images[n]) for n in images]
-    axes.fill_between(images, low, high, color=style["color"], alpha=0.12, lw=0)
+            by_inputs.setdefault(point["images_seen"], []).append(factor * point[number])
+    inputs = sorted(by_inputs)
+    (line,) = axes.plot(inputs, [np.mean(by_inputs[n]) for n in inputs], lw=1.2, **style)
+    low, high = ([end(by_inputs[n]) for n in inputs] for end in (min, max))
+    axes.fill_between(inputs, low, high, color=style["color"], alpha=0.12, lw=0)
     return line
 
 
-WIDE = 8
-"""Errors are drawn on a logarithmic axis if the largest is this many times the smallest."""
 FEW = 16
 """Up to this many fronts share one figure; more have one a shaping."""
-FRONT_CAPTION = (
-    "Error over cost. Points: policies that learn, with 95 % intervals over seeds where there are "
-    "three or more. Lines: rivals that do not learn to choose; grey: random masks. Thin steps: the "
-    "front. Hollow: ceilings."
-)
 
 
-def all_figures(comparison: Comparison) -> dict[str, list[Drawn]]:
-    """Every figure of the report, by section."""
-    rows, families = comparison.rows, make_families(comparison.results)
-    with drawn_in_style():
-        return {
-            "front": [
-                front_figure(found, file_name("front", name, rows), name, families)
-                for name, found in by_dataset(rows).items()
-            ],
-            "profile": profile_figures(make_fronts(comparison.results, comparison.draw), families),
-            "curves": curve_figures(comparison.results, rows, families),
-            "blocks": block_figures(comparison.results, rows),
-        }
-
-
-def file_name(kind: str, part: str, rows: Sequence[Row]) -> str:
-    """`front`, or `front-<data set>` where there are several."""
-    return kind if len(by_dataset(rows)) == 1 else f"{kind}-{part}"
-
-
-def front_figure(rows: Sequence[Row], name: str, dataset: str, families: Families) -> Drawn:
-    """Test error over MACs: learners as points, rivals as lines, random masks as a grey curve."""
-    groups: dict[str, list[Row]] = {}
-    for row in rows:
-        groups.setdefault(families.of[row["label"]], []).append(row)
-    markers = shaping_markers(rows)
-    entries = [name_of(own[0]) if len(own) == 1 else family for family, own in groups.items()]
-    entries += list(markers)
-    figure = new_figure(2.7 + legend_height(entries))
-    axes = figure.add_subplot()
-    handles = [
-        draw_family(axes, own, families.styles[family], markers, family in families.learn)
-        for family, own in groups.items()
-    ]
-    handles += [shaping_entry(marker) for marker in markers.values()]
-    line = sorted((r["macs"]["mean"], 100 * r["error"]["mean"]) for r in rows if r["on_front"])
-    if line:
-        axes.step(*zip(*line, strict=True), where="post", color=INK, linewidth=0.8, zorder=0)
-    axes.set(xlabel="MACs of an image, policy included", ylabel="test error in %")
-    set_scales(axes, rows)
-    legend_below(figure, handles, entries)
-    front = "; ".join(f"{mac:,.0f} MACs {error:.1f} %" for mac, error in line)
-    alt = (
-        f"Scatter of test error over MACs for {len(rows)} rows on {dataset}; Pareto front: {front}"
-    )
-    return Drawn(figure, name, FRONT_CAPTION, alt)
-
-
-def shaping_markers(rows: Sequence[Row]) -> dict[str, str]:
-    """Shaping -> marker, where agents learned under several."""
-    names = list(dict.fromkeys(row["shaping"] for row in rows if row["learns"]))
-    return {n: OTHERS[i % len(OTHERS)] for i, n in enumerate(names)} if len(names) > 1 else {}
-
-
-def shaping_entry(marker: str) -> Any:
-    """A legend's entry of a marker without colour."""
-    from matplotlib.lines import Line2D
-
-    return Line2D([], [], color=INK, marker=marker, ls="")
-
-
-def set_scales(axes: Any, rows: Sequence[Row]) -> None:
-    """MACs in logarithms, and errors too where they differ so much that small ones would merge."""
-    scales = [axes.xaxis]
-    axes.set_xscale("log")
-    errors = [row["error"]["mean"] for row in rows]
-    if min(errors) * WIDE < max(errors) and min(errors) > 0:
-        axes.set_yscale("log")
-        scales.append(axes.yaxis)
-    else:
-        axes.set_ylim(bottom=0)
-    for axis in scales:
-        plain_logarithms(axis)
-
-
-def draw_family(
-    axes: Any, rows: Sequence[Row], style: Style, markers: Mapping[str, str], learns: bool
-) -> Any:
-    """Rows of one colour; returns their entry for the legend."""
-    if not learns and len(rows) > 1:
-        places = sorted((row["macs"]["mean"], 100 * row["error"]["mean"]) for row in rows)
-        (line,) = axes.plot(*zip(*places, strict=True), **style, markersize=3, lw=1.0, zorder=1)
-        return line
-    for row in rows:
-        own = style | {"marker": markers.get(row["shaping"], style["marker"])}
-        handle = draw_point(axes, row, own if learns else style)
-    return handle
-
-
-def draw_point(axes: Any, row: Row, style: Style) -> Any:
-    """One row with its interval, where its seeds are enough for one."""
-    error, macs = row["error"], row["macs"]["mean"]
-    is_known = error["high"] is not None and len(row["seeds"]) >= FEWEST
-    half = error["high"] - error["mean"] if is_known else 0.0
-    # In logarithms a bar cannot reach below zero.
-    ends = [[100 * min(half, 0.95 * error["mean"])], [100 * min(half, 1 - error["mean"])]]
-    face = "none" if row["uses_labels"] else style["color"]
-    return axes.errorbar(
-        macs, 100 * error["mean"], yerr=ends, capsize=2, markersize=5, ls="", mfc=face, **style
-    )
-
-
-def profile_figures(fronts: Sequence[Front], families: Families) -> list[Drawn]:
-    """Share of runs whose front area exceeds a threshold; over all data sets where there are some.
+def profile_figures(comparison: Comparison, looks: Looks) -> list[Drawn]:
+    """Share of runs whose hypervolume exceeds a threshold; over all data sets if there are some.
 
     One figure, or one for each shaping where fronts are many; nothing where a single front would
     be compared with itself.
     """
-    finished = [front for front in fronts if front.by_seed]
-    shown = [f for f in finished if f.dataset == ALL] or finished
-    if len(shown) <= FEW:
-        return [profile_figure(shown, "profile", "", families)] if len(shown) > 1 else []
+    fronts = [f for f in make_fronts(comparison.results, comparison.draw) if f.by_seed]
+    shown = [front for front in fronts if front.dataset == ALL] or fronts
     groups: dict[str, list[Front]] = {}
     for front in shown:
-        groups.setdefault(front.shaping, []).append(front)
-    return [
-        profile_figure(found, f"profile-{file_part(shaping)}", f" under {shaping}", families)
-        for shaping, found in groups.items()
-        if len(found) > 1
-    ]
+        groups.setdefault(front.shaping if len(shown) > FEW else "", []).append(front)
+    figures = []
+    for shaping, found in groups.items():
+        if len(found) > 1:
+            where = f" under {shaping}" if shaping else ""
+            caption = f"Performance profile{where}: farther right is better."
+            alt = f"Performance profile of {len(found)} fronts{where}; "
+            name = f"profile-{file_part(shaping)}" if shaping else "profile"
+            draw = functools.partial(drawn_profile, found, looks)
+            figures.append(Drawn(draw, name, caption, alt + front_verdict(found).sentence))
+    return figures
 
 
-def profile_figure(shown: Sequence[Front], name: str, where: str, families: Families) -> Drawn:
+def drawn_profile(shown: Sequence[Front], looks: Looks) -> Any:
     """One performance profile."""
-    areas = np.concatenate([np.concatenate(f.strata) for f in shown])
+    areas = np.concatenate([np.concatenate(front.strata) for front in shown])
     lowest = float(areas[areas > 0].min(initial=1.0))
     thresholds = np.linspace(max(0.0, lowest - 0.05), min(1.0, float(areas.max()) + 0.01), 300)
     names = [name_in(front, shown) for front in shown]
     figure = new_figure(2.2 + legend_height(names))
     axes = figure.add_subplot()
-    handles, shapings = [], list(dict.fromkeys(front.shaping for front in shown))
+    handles = []
     for front in shown:
-        color = families.style(front.labels[0])["color"]
-        style = {
-            "color": color,
-            "ls": families.dashed(front.labels[0], shapings.index(front.shaping)),
-        }
         share = performance_profile(np.concatenate(front.strata), thresholds)
-        handles += axes.step(thresholds, share, lw=1.3, **style)
-    axes.set(xlabel="front area", ylabel="share of runs with more", ylim=(0, 1.02))
+        handles += axes.step(thresholds, share, lw=1.3, **looks.line(front.labels[0]))
+    axes.set(xlabel="hypervolume", ylabel="share of runs with more", ylim=(0, 1.02))
     legend_below(figure, handles, names)
-    alt = f"Performance profile of {len(shown)} fronts{where}; {front_verdict(shown).sentence}"
-    return Drawn(figure, name, f"Performance profile{where}: farther right is better.", alt)
+    return figure
 
 
-def block_figures(
-    results: Mapping[str, Sequence[Mapping[str, Any]]], rows: Sequence[Row]
-) -> list[Drawn]:
+TALLEST = 1.8
+"""Inches of a map of block use."""
+
+
+def block_figures(comparison: Comparison) -> list[Drawn]:
     """How often each class keeps each block, of one seed: blocks of others mean something else."""
     figures = []
-    for row in rows:
-        known = [r for r in results[row["label"]] if r.get("block_use")]
-        if known and row["agent"] not in ("dense", "block_dropout"):
-            figures.append(block_figure(row, known[0]))
+    for row in comparison.rows:
+        known = [r for r in comparison.results[row["label"]] if r.get("block_use")]
+        if known and row["agent"] not in (DENSE, RANDOM):
+            layers = [np.asarray(layer) / 100 for layer in known[0]["block_use"]]
+            means = "; ".join(
+                f"layer {i}: {use.mean():.2f} kept, most used: block {int(use.mean(0).argmax())}"
+                for i, use in enumerate(layers)
+            )
+            name = f"blocks-{file_part(row['label'].replace(' ', '-'))}"
+            caption = f"{name_of(row)}, seed {known[0]['seed']}"
+            alt = f"Map of block use by class for {row['label']}; {means}"
+            figures.append(Drawn(functools.partial(drawn_blocks, layers), name, caption, alt))
     return figures
 
 
-def block_figure(row: Row, result: Mapping[str, Any]) -> Drawn:
+def drawn_blocks(layers: Sequence[Any]) -> Any:
     """A map for each gated layer: rows classes, columns blocks."""
-    layers = [np.asarray(layer) / 100 for layer in result["block_use"]]
-    heights = [max(0.5, 0.09 * len(use)) for use in layers]
+    heights = [min(TALLEST, max(0.5, 0.09 * len(use))) for use in layers]
     figure = new_figure(sum(heights) + 0.45 * len(layers) + 0.06, is_arranged=False)
     panels = stacked_axes(figure, heights, gap=0.45)
-    drawn = None
-    for axes, (index, use) in zip(panels, enumerate(layers), strict=True):
+    for index, (axes, use) in enumerate(zip(panels, layers, strict=True)):
         axes.grid(False)
         drawn = axes.imshow(
             use, vmin=0, vmax=1, cmap="viridis", aspect="auto", interpolation="none"
@@ -282,14 +585,9 @@ def block_figure(row: Row, result: Mapping[str, Any]) -> Drawn:
         axes.set(xlabel=f"block of layer {index}", ylabel="class")
         for axis in (axes.xaxis, axes.yaxis):
             axis.get_major_locator().set_params(integer=True, nbins=6)
-    bar = figure.add_axes(
-        (0.86, panels[-1].get_position().y0, 0.03, heights[-1] / figure.get_figheight())
-    )
+    low = panels[-1].get_position().y0
+    bar = figure.add_axes((0.86, low, 0.03, heights[-1] / figure.get_figheight()))
     bar.grid(False)
     figure.colorbar(drawn, cax=bar)
     bar.set_title("kept", fontsize="medium")
-    means = "; ".join(f"layer {i}: {use.mean():.2f} kept" for i, use in enumerate(layers))
-    busiest = "; ".join(f"layer {i}: block {int(u.mean(0).argmax())}" for i, u in enumerate(layers))
-    alt = f"Map of block use by class for {row['label']}; {means}; most used: {busiest}"
-    caption = f"{name_of(row)}, seed {result['seed']}"
-    return Drawn(figure, f"blocks-{file_part(row['label'].replace(' ', '-'))}", caption, alt)
+    return figure

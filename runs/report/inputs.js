@@ -1,5 +1,210 @@
-// Shows single inputs on their way through one network or two; blocks can be switched by hand.
 "use strict";
+
+// A fully connected network in blocks: its layers, one input and masks -> logits and MACs of each gate.
+const ccenvMLP = (() => {
+  const floats = text => {
+    const bytes = Uint8Array.from(atob(text), c => c.charCodeAt(0));
+    const view = new DataView(bytes.buffer);
+    return Float32Array.from({length: bytes.length / 4}, (_, i) => view.getFloat32(4 * i, true));
+  };
+  const ACTIVATIONS = {tanh: Math.tanh, relu: x => Math.max(0, x)};
+  const unpacked = layer => ({...layer, weight: floats(layer.weight), bias: floats(layer.bias)});
+
+  // Weights as the page holds them -> the same with arrays of numbers, made once.
+  const load = network => ({layers: network.layers.map(unpacked)});
+  const size = layer => layer.outputs / layer.blocks;
+
+  // act(W x + b) of the units that are kept; the others are not computed, and zero.
+  const linear = (layer, x, isKept = () => true) => {
+    const y = new Float64Array(layer.outputs);
+    for (let unit = 0; unit < layer.outputs; unit++) {
+      if (!isKept(unit)) continue;
+      let sum = layer.bias[unit];
+      const row = unit * layer.inputs;
+      for (let i = 0; i < layer.inputs; i++) sum += layer.weight[row + i] * x[i];
+      y[unit] = layer.activation ? ACTIVATIONS[layer.activation](sum) : sum;
+    }
+    return y;
+  };
+
+  const count = (mask, layer) => size(layer) * [...mask].filter(bit => bit === "1").length;
+
+  // Layers with blocks are the gates, and come first. MACs of a gate under a mask; what follows the
+  // last gate pays for the inputs that were kept, with it.
+  const macsOf = (network, gate, inputs, mask) => {
+    const kept = count(mask, network.layers[gate]);
+    const heads = network.layers[gate + 1].blocks ? [] : network.layers.slice(gate + 1);
+    return heads.reduce((macs, layer, index) => macs + (index ? layer.inputs : kept) * layer.outputs,
+      inputs * kept);
+  };
+
+  // masks: one text of 0 and 1 for each gate, or what makes one of (gate, what it reads, inputs
+  // that were kept, MACs so far).
+  const run = (network, values, masks) => {
+    const choose = typeof masks === "function" ? masks : gate => masks[gate];
+    const chosen = [];
+    const macs = [];
+    let x = values;
+    let inputs = network.layers[0].inputs;
+    network.layers.forEach((layer, gate) => {
+      if (!layer.blocks) {
+        x = linear(layer, x);
+        return;
+      }
+      const mask = choose(gate, x, inputs, macs.reduce((a, b) => a + b, 0));
+      x = linear(layer, x, unit => mask[Math.floor(unit / size(layer))] === "1");
+      macs.push(macsOf(network, gate, inputs, mask));
+      chosen.push(mask);
+      inputs = count(mask, layer);
+    });
+    return {logits: [...x], macs, masks: chosen};
+  };
+  return {floats, linear, load, macsOf, run, size, unpacked};
+})();
+
+// A policy of affine maps that sees a price: (what a gate reads, price) -> mask, most probable.
+const ccenvPolicy = (() => {
+  const load = policy => ({...policy, gates: policy.gates.map(gate => ({
+    ...gate, maps: gate.maps?.map(ccenvMLP.unpacked),
+  }))});
+
+  // Shares in [0, 1] of the way from a range's lowest value to its highest, and back to -1 .. 1.
+  const scale = (range, value) => range.is_log ? Math.log(value) : value;
+  const value = (range, share) => {
+    const [low, high] = [range.low, range.high].map(end => scale(range, end));
+    const found = low + share * (high - low);
+    return range.is_log ? Math.exp(found) : found;
+  };
+  const place = (range, found) => {
+    if (range.low === range.high) return 0;
+    const [low, high] = [range.low, range.high].map(end => scale(range, end));
+    return 2 * (scale(range, found) - low) / (high - low) - 1;
+  };
+
+  // What a policy sees of its context: the place of a price, what is left of a budget.
+  const seen = (policy, context, spent) => policy.ranges.map(range => range.name === "budget"
+    ? Math.fround(Math.fround(context.budget) - Math.fround(spent / policy.dense_macs))
+    : place(range, context[range.name]));
+
+  // Beside that: the layer's input, or the image made small and the norm of each block before.
+  const look = (policy, network, gate, x, small) => {
+    if (policy.observation === "layer_input") return x;
+    if (!gate) return small;
+    const size = ccenvMLP.size(network.layers[gate - 1]);
+    const norms = Array.from({length: x.length / size}, (_, block) => Math.sqrt(
+      x.slice(block * size, (block + 1) * size).reduce((sum, value) => sum + value * value, 0) / size));
+    return [...small, ...norms];
+  };
+
+  const scores = (gate, x) =>
+    gate.scores ?? gate.maps.reduce((values, map) => ccenvMLP.linear(map, values), x);
+
+  const mask = (gate, found) => {
+    if (gate.rule === "likely") return Array.from(found, score => score > 0 ? "1" : "0").join("");
+    const order = Array.from(found.keys()).sort((a, b) => found[b] - found[a]);
+    const kept = new Set(order.slice(0, gate.num_kept));
+    return Array.from(found, (_, block) => kept.has(block) ? "1" : "0").join("");
+  };
+
+  // Blocks that a budget cannot pay are skipped, those of the highest numbers first.
+  const affordable = (policy, network, gate, inputs, spent, chosen, budget) => {
+    const limit = Math.floor(Math.fround(budget) * policy.dense_macs);
+    const left = limit - spent - policy.least[gate];
+    const isPaid = bits => ccenvMLP.macsOf(network, gate, inputs, bits) <= left;
+    if (isPaid(chosen)) return chosen;
+    return [...chosen].reduce((kept, bit, block) => {
+      const more = kept.slice(0, block) + bit + kept.slice(block + 1);
+      return isPaid(more) ? more : kept;
+    }, "0".repeat(chosen.length));
+  };
+
+  // What `ccenvMLP.run` takes for masks. context: name -> price or budget; small: a small image.
+  const choose = (policy, network, context, small) => (gate, x, inputs, spent) => {
+    const all = [...seen(policy, context, spent), ...look(policy, network, gate, x, small)];
+    const chosen = mask(policy.gates[gate], scores(policy.gates[gate], Float64Array.from(all)));
+    return context.budget === undefined ? chosen
+      : affordable(policy, network, gate, inputs, spent, chosen, context.budget);
+  };
+  return {choose, load, value};
+})();
+
+// A slider of prices, and the errors and costs that a policy has at them.
+const ccenvPrice = (() => {
+  const WIDTH = 260, HEIGHT = 110, EDGE = 12;
+  const draw = (name, attributes, ...children) => {
+    const made = document.createElementNS("http://www.w3.org/2000/svg", name);
+    for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
+    made.append(...children);
+    return made;
+  };
+  const digits = value => Number(value.toPrecision(3)).toLocaleString("en", {maximumFractionDigits: 6});
+
+  // Errors over costs at the judged prices; the nearest one is marked.
+  const front = (verdicts, marked) => {
+    const most = key => Math.max(...verdicts.map(one => one[key])) || 1;
+    const x = one => EDGE + one.cost / most("cost") * (WIDTH - 2 * EDGE);
+    const y = one => HEIGHT - EDGE - one.error / most("error") * (HEIGHT - 2 * EDGE);
+    const line = verdicts.map(one => `${x(one)},${y(one)}`).join(" ");
+    const dots = verdicts.map((one, i) => draw("circle", {cx: x(one), cy: y(one),
+      r: i === marked ? 6 : 3, class: i === marked ? "marked" : ""},
+    draw("title", {}, `error ${digits(100 * one.error)} %, cost ${digits(one.cost)}`)));
+    return draw("svg", {viewBox: `0 0 ${WIDTH} ${HEIGHT}`, class: "front", role: "img",
+      "aria-label": "test error over compute cost, both from 0"},
+    draw("path", {d: `M${EDGE} ${EDGE}V${HEIGHT - EDGE}H${WIDTH - EDGE}`, class: "axis"}),
+    draw("polyline", {points: line}), ...dots);
+  };
+
+  // A price as it is now: position on the judged ones, which may lie between two of them.
+  const load = price => ({...price, position: (price.values.length - 1) / 2,
+    policy: price.policy && ccenvPolicy.load(price.policy)});
+  const nearest = price => Math.round(price.position);
+  const isJudged = price => Number.isInteger(price.position);
+  const now = price => isJudged(price) ? price.values[price.position]
+    : ccenvPolicy.value(price, price.position / (price.values.length - 1));
+
+  // What a run does with an input at the price: judged by Python, or between two prices here.
+  const outcome = (agent, input, run) => {
+    const price = agent.price;
+    if (isJudged(price)) return run.prices[price.position];
+    const choose = ccenvPolicy.choose(price.policy, agent.loaded,
+      {...price.fixed, [price.name]: now(price)}, input.small && ccenvMLP.floats(input.small));
+    return ccenvMLP.run(agent.loaded, ccenvMLP.floats(input.values), choose);
+  };
+
+  const control = (make, agent, moved) => {
+    const price = agent.price;
+    const last = price.values.length - 1;
+    const slider = make("input", {type: "range", min: 0, max: last, name: price.name,
+      step: price.policy ? last / 200 : 1, value: price.position,
+      ariaLabel: `${price.name} of ${agent.name}`});
+    const said = make("output", {});
+    const picture = make("div", {});
+    const fill = () => {
+      const at = nearest(price);
+      const {error, cost} = price.verdicts[at];
+      said.replaceChildren(make("b", {}, `${price.name} ${digits(now(price))}`),
+        ` · ${price.num_inputs.toLocaleString("en")} test inputs at ${digits(price.values[at])}: ` +
+        `error ${digits(100 * error)} %, cost ${digits(cost)}`);
+      slider.setAttribute("aria-valuetext", `${price.name} ${digits(now(price))}`);
+      picture.replaceChildren(front(price.verdicts, at));
+    };
+    slider.addEventListener("input", () => {
+      price.position = Number(slider.value);
+      fill();
+      moved();
+    });
+    fill();
+    const fixed = Object.entries(price.fixed).map(([name, value]) => `${name} ${digits(value)}`);
+    return make("div", {className: "price"}, make("label", {}, agent.name, slider), said, picture,
+      make("p", {className: "note"}, "Error upwards, cost to the right, both from 0. ",
+        price.policy ? "Between two judged prices the masks are computed in this page."
+          : "Masks are shown at the judged prices.",
+        fixed.length ? ` Fixed: ${fixed.join(", ")}.` : ""));
+  };
+  return {control, load, nearest, now, outcome};
+})();
+
+// Shows single inputs on their way through one network or two; blocks can be switched by hand.
 (() => {
   const make = (tag, properties = {}, ...children) => {
     const {dataset, style, ...own} = properties;
@@ -138,14 +343,15 @@
     const strip = make("div", {className: "strip", role: "group", ariaLabel: "inputs"});
     const stage = make("div", {className: "stage", ariaLive: "polite"});
     const step = by => make("button", {type: "button", className: "plain",
-      onclick: () => show(at + by)}, by < 0 ? "‹ before" : "next ›");
+      onclick: () => show(at + by)}, by < 0 ? "‹ previous" : "next ›");
     let at = 0;
     let masks = [];
 
     const draw = () => {
       const input = view.inputs[view.orders[orders.value][at]];
       const seen = input.picture
-        ? make("img", {src: input.picture, alt: `test input ${input.index}`, className: "input"})
+        ? make("img", {src: input.picture, className: "input",
+          alt: `test input ${input.index}, class ${named(view, input.label)}`})
         : make("pre", {className: "input"}, input.text);
       const focus = document.activeElement?.getAttribute("aria-label");
       stage.replaceChildren(
@@ -168,10 +374,12 @@
       strip.replaceChildren(...view.orders[orders.value].map((number, i) => {
         const input = view.inputs[number];
         const wrong = isWrong(view, input);
-        return make("button", {type: "button", className: "thumb", dataset: {wrong},
-          title: `test input ${input.index}, class ${named(view, input.label)}${wrong ? ", answered wrong" : ""}`,
-          onclick: () => show(i)},
-        input.picture ? make("img", {src: input.picture, alt: ""}) : `…${input.text.slice(-6)}`);
+        const words = `test input ${input.index}, class ${named(view, input.label)}` +
+          (wrong ? ", wrong answer" : "");
+        const own = {type: "button", className: "thumb", dataset: {wrong}, title: words,
+          onclick: () => show(i)};
+        return input.picture ? make("button", own, make("img", {src: input.picture, alt: words}))
+          : make("button", {...own, ariaLabel: words}, `…${input.text.slice(-6)}`);
       }));
       show(0);
     };
@@ -185,6 +393,13 @@
     });
     const prices = view.agents.flatMap((agent, i) => agent.price ? [price(agent, i)] : []);
     orders.addEventListener("change", fill);
+    strip.addEventListener("keydown", event => {
+      const by = {ArrowLeft: -1, ArrowRight: 1}[event.key];
+      if (!by) return;
+      event.preventDefault();
+      show(at + by);
+      strip.children[at].focus();
+    });
     place.append(make("div", {className: "controls"}, make("label", {}, "inputs ", orders),
       step(-1), step(1)), strip, make("div", {className: "prices"}, ...prices), stage, ...seenByAll(view));
     fill();

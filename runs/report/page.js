@@ -1,4 +1,4 @@
-// Sorts tables by a click on a heading, and shows charts that can be pointed at.
+// Shows the figure and the columns of the switches' setting; sorts tables by a press on a heading.
 "use strict";
 (() => {
   const numberIn = text => {
@@ -35,69 +35,59 @@
     });
   }
 
-  const dark = matchMedia("(prefers-color-scheme: dark)");
-  const ink = () => getComputedStyle(document.documentElement).getPropertyValue("--ink").trim();
-  const inInk = (spec, own) => JSON.parse(JSON.stringify(spec).replaceAll(own, ink()));
+  const form = document.querySelector(".switches");
+  if (!form) return;
+  const plot = document.querySelector(".plot");
+  const picture = plot.querySelector(".picture");
+  const templates = [...plot.querySelectorAll("template")];
+  const WIDE = 620;
+  const radios = [...form.elements].filter(input => input.type === "radio");
+  const token = input => `${input.name}-${input.value}`;
+  const setting = () => radios.filter(input => input.checked).map(token);
+  const fits = (element, tokens) =>
+    element.dataset.when.split(" ").filter(Boolean).every(one => tokens.includes(one));
 
-  const look = () => ({
-    background: "transparent", font: "system-ui, sans-serif",
-    view: {stroke: null},
-    axis: {labelColor: ink(), titleColor: ink(), gridColor: ink(), gridOpacity: 0.12,
-      domainColor: ink(), tickColor: ink(), labelFontSize: 12, titleFontSize: 12,
-      titleFontWeight: "normal", format: "~s"},
-    legend: {labelColor: ink(), labelFontSize: 12, symbolSize: 80},
-  });
-
-  const draw = async (place, whole, own) => {
-    const spec = inInk(whole, own);
-    const value = name => place.querySelector(`[name=${name}]`);
-    const words = value("filter").value.toLowerCase().split(/\s+/).filter(Boolean);
-    const fits = row => words.every(w => `${row.label} ${row.family} ${row.shaping}`
-      .toLowerCase().includes(w));
-    const logs = {macs: value("logx").checked, error: value("logy").checked};
-    // Nothing and no error have no place on a logarithmic axis.
-    const placed = row => Object.entries(logs).every(([name, on]) => !on || row[name] > 0);
-    const rows = spec.datasets.rows.filter(row => fits(row) && placed(row));
-    const least = Math.min(...rows.map(row => row.error));
-    spec.datasets.rows = rows.map(row => ({...row, low: logs.error ? Math.max(row.low, least / 2)
-      : row.low}));
-    // On logarithms Vega labels powers of ten and little else: within one all ticks are to be read.
-    const isShort = name => logs[name] &&
-      Math.max(...rows.map(row => row[name])) < 10 * Math.min(...rows.map(row => row[name]));
-    const ticks = name => isShort(name) ? {labelSeparation: 6,
-      labelExpr: "format(datum.value, '~s')"} : {};
-    for (const layer of spec.layer) {
-      const {x, y} = layer.encoding;
-      for (const [name, axis] of [["macs", x], ["error", y]])
-        if (axis && axis.axis !== null) axis.axis = {...axis.axis, ...ticks(name)};
-      if (x) x.scale = logs.macs ? {type: "log", nice: false, padding: 14} :
-        {type: "linear", zero: false, nice: false, padding: 14};
-      if (y) y.scale = logs.error ? {type: "log", nice: false, padding: 14} :
-        {type: "linear", zero: true, nice: true};
-    }
-    const narrow = place.clientWidth < 520;
-    for (const layer of spec.layer)
-      for (const channel of ["color", "shape"])
-        if (layer.encoding[channel]?.legend) layer.encoding[channel].legend.columns = narrow ? 2 : 4;
-    if (narrow) spec.height = 300;
-    place.querySelector(".said").textContent =
-      `${rows.length} of ${whole.datasets.rows.length} rows`;
-    await vegaEmbed(place.querySelector(".view"), spec, {
-      actions: false, renderer: "svg", config: look(), tooltip: {theme: dark.matches ? "dark" : "light"},
-    });
+  // A table's row and the figure's mark of the same number are lit together.
+  const light = (number, on) => {
+    const mark = picture.querySelector(`#row-${number}`);
+    const [shown] = [...document.querySelectorAll("#results .table")].filter(t => !t.hidden);
+    const row = shown?.querySelector(`tr[data-row="${number}"]`);
+    for (const element of [mark, row]) element?.classList.toggle("lit", on);
+    plot.querySelector(".pointed").textContent = on && mark ? mark.getAttribute("aria-label") : "";
+  };
+  const lit = (element, number) => {
+    for (const name of ["mouseenter", "focus"])
+      element.addEventListener(name, () => light(number, true));
+    for (const name of ["mouseleave", "blur"])
+      element.addEventListener(name, () => light(number, false));
   };
 
-  for (const place of document.querySelectorAll(".chart")) {
-    const whole = JSON.parse(place.querySelector("script").textContent);
-    const own = place.dataset.ink;
-    const again = () => draw(place, whole, own).catch(error => {
-      place.hidden = true;
-      console.error(error);
-    });
-    for (const input of place.querySelectorAll("input")) input.addEventListener("input", again);
-    dark.addEventListener("change", again);
-    place.hidden = false;
-    place.nextElementSibling?.classList.add("print-only");
-    again();
-  }
+  const size = () => plot.clientWidth < WIDE ? "narrow" : "wide";
+  let drawn = "";
+  const show = () => {
+    drawn = size();
+    const tokens = [...setting(), drawn];
+    const template = templates.find(one => fits(one, tokens));
+    if (!template) return false;
+    picture.replaceChildren(template.content.cloneNode(true));
+    for (const mark of picture.querySelectorAll(".mark")) lit(mark, mark.id.replace("row-", ""));
+    for (const block of document.querySelectorAll(".table")) block.hidden = !fits(block, tokens);
+    for (const heading of document.querySelectorAll("th[data-when]")) {
+      const hidden = !fits(heading, tokens);
+      for (const row of heading.closest("table").rows) row.cells[heading.cellIndex].hidden = hidden;
+    }
+    return true;
+  };
+  // What a data set lacks (a time, a measure) is set to what it has.
+  const changed = event => {
+    if (show()) return;
+    const nearest = templates.find(one => one.dataset.when.split(" ").includes(token(event.target)));
+    for (const input of radios)
+      input.checked = nearest.dataset.when.split(" ").includes(token(input));
+    show();
+  };
+  for (const input of radios) input.addEventListener("change", changed);
+  for (const row of document.querySelectorAll("#results tbody tr")) lit(row, row.dataset.row);
+  new ResizeObserver(() => drawn !== size() && show()).observe(plot);
+  show();
 })();

@@ -1,13 +1,16 @@
-"""A comparison to a folder: one page that needs nothing else, tables, plots as PNG and SVG.
+"""Writes the report of a comparison: one page that needs nothing else, its tables and pictures.
 
-Jinja2 fills `page.html.jinja` and escapes every text (labels and module names are the user's). What
-moves (sorting, charts) is script inside the page; without it all numbers and pictures are there.
+Jinja2 fills `page.html.jinja` and escapes every text (labels and module names are the user's). The
+page's script shows one of the figures and the columns of the switches' setting, and sorts tables;
+without it the page shows the first setting.
 """
 
-import base64
 import itertools
+import json
 import re
+from base64 import b64encode
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,86 +19,191 @@ from markupsafe import Markup, escape
 
 from ccenv.runs.engine.jobs import Comparison, names_of, origins
 from ccenv.runs.engine.study import Part, Section
-from ccenv.runs.report.chart import chart, embedded, scripts
-from ccenv.runs.report.dense import AGAINST_DENSE, IN_BITS
-from ccenv.runs.report.families import make_families
-from ccenv.runs.report.figures import WIDE, all_figures, file_name
+from ccenv.runs.report.dense import AGAINST_DENSE
+from ccenv.runs.report.figures import (
+    View,
+    block_figures,
+    curve_figures,
+    make_looks,
+    make_views,
+    profile_figures,
+    view_figures,
+)
 from ccenv.runs.report.findings import findings
-from ccenv.runs.report.input_page import section_of
-from ccenv.runs.report.tables import all_tables
-from ccenv.runs.tables.drawing import INK, Drawn, drawn_in_style
-from ccenv.runs.tables.sweep_table import Table, by_dataset, notes, rows_csv, table
+from ccenv.runs.report.inputs import section_of
+from ccenv.runs.report.tables import APART, MASKS, all_tables
+from ccenv.runs.stats.verdict import baseline_sentences
+from ccenv.runs.store.recorded import results_folder
+from ccenv.runs.tables.drawing import WIDE, Drawn, drawn_in_style
+from ccenv.runs.tables.sweep_table import Table, notes, rows_csv, table
 
-TEMPLATE, SCRIPT, STYLE = "page.html.jinja", "page.js", "page.css"
-INPUTS = "inputs.html.jinja"
-INPUT_SCRIPTS = ("mlp.js", "policy.js", "price.js", "inputs.js")
+PAGE = "index.html"
+TEMPLATE, STYLE, SCRIPTS = "page.html.jinja", "page.css", ("page.js", "inputs.js")
+WORDS = {"data": "data set", "measure": "measure", "cost": "cost", "masks": "masks"}
+"""Switch -> what it is called."""
 
 
-def page(
+def publish(
     comparison: Comparison,
-    findings: Sequence[str],
-    tables: Mapping[str, Sequence[Table]],
-    figures: Mapping[str, Sequence[Drawn]],
-    parts: Mapping[Section, Part],
-    view: Mapping[str, Any] | None = None,
+    folder: Path,
+    results_dir: Path | None = None,
+    sections: Sequence[Section] = (),
 ) -> str:
-    """Fills the template."""
-    charts = charts_of(comparison)
-    template = environment_of_pages().get_template(TEMPLATE)
-    return template.render(
-        sweep=comparison.sweep,
-        num_finished=len(comparison.finished),
-        num_runs=len(comparison.finished) + len(comparison.missing),
+    """Writes a report and returns its main table, with notes, as text.
+
+    Args:
+        comparison: what is shown.
+        folder: of the page, its tables and its figures; it is made.
+        results_dir: of recorded results, as `ccenv.runs.store.recorded.results_folder` takes it.
+        sections: what a study adds.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    text = answer(comparison)
+    (folder / "table.md").write_text(text, encoding="utf-8")
+    (folder / "table.csv").write_text(rows_csv(comparison.rows), encoding="utf-8")
+    with drawn_in_style():
+        report = make_report(comparison, results_folder(results_dir), sections)
+    parts = [Part(report.overview), *report.parts.values()]
+    for made_table in itertools.chain(*(part.tables for part in parts)):
+        (folder / f"{made_table.name}.md").write_text(made_table.markdown(), encoding="utf-8")
+        (folder / f"{made_table.name}.csv").write_text(made_table.csv(), encoding="utf-8")
+    for figure in itertools.chain(*(part.figures for part in parts)):
+        figure.write(folder)
+    for view in report.views:
+        figure = report.narrow[view.when]
+        # Of a dozen settings only those that documents show take the time of a PNG.
+        (figure.write if view.cost.key == "macs" else figure.write_svg)(folder)
+    (folder / PAGE).write_text(page(comparison, report), encoding="utf-8")
+    return text
+
+
+def answer(comparison: Comparison) -> str:
+    """The main table, with notes and verdicts, as text."""
+    rows = comparison.rows
+    words = "\n".join(f"- {one}" for one in [*verdicts(comparison), *findings(comparison)])
+    return f"{comparison.sweep.description}\n\n{table(rows)}\n\n{notes(rows)}\n\n{words}\n"
+
+
+def verdicts(comparison: Comparison) -> list[str]:
+    """The sentences at the head of the page."""
+    return baseline_sentences(comparison.rows)
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a report shows."""
+
+    views: Sequence[View]
+    """settings of the switches."""
+    narrow: Mapping[str, Drawn]
+    """setting -> figure, for files and phones."""
+    wide: Mapping[str, Drawn]
+    """the same for screens."""
+    overview: Sequence[Table]
+    """the table behind the figure, one for each data set."""
+    parts: Mapping[str, Part]
+    """title -> what is folded; empty parts are left out."""
+
+
+def make_report(
+    comparison: Comparison, results_dir: Path, sections: Sequence[Section] = ()
+) -> Report:
+    """Makes everything that a report shows; pictures are drawn when they are asked for."""
+    views, looks = (
+        make_views(comparison, results_dir),
+        make_looks(comparison.results, comparison.own),
+    )
+    tables = all_tables(comparison, views)
+    made = {own.title: own.make(comparison, results_dir) for own in (AGAINST_DENSE, *sections)}
+    blocks = block_figures(comparison)
+    made |= {
+        "Reward shapings": Part(tables["shapings"]),
+        "Hypervolumes": Part(tables["fronts"], profile_figures(comparison, looks)),
+        "Learning curves": Part(figures=curve_figures(comparison, looks)),
+        "Compute cost, density and blocks": Part(tables["density"], blocks),
+        "Each seed": Part(tables["seeds"]),
+        "Speed": Part(tables["speed"]),
+        "Settings": Part(tables["settings"]),
+        "Machines and versions": Part(tables["origin"]),
+    }
+    narrow, wide = (view_figures(comparison, views, looks, *width) for width in ((), (WIDE,)))
+    parts = {title: without_repeats(part) for title, part in made.items()}
+    shown = {title: part for title, part in parts.items() if part.tables or part.figures}
+    return Report(views, narrow, wide, tables["overview"], shown)
+
+
+def without_repeats(part: Part) -> Part:
+    """A part without empty tables, and without those all of whose lines an earlier one has."""
+    tables: list[Table] = []
+    for one in part.tables:
+        earlier = [t.texts for t in tables if (t.columns, t.when) == (one.columns, one.when)]
+        if one.lines and not any(all(line in texts for line in one.texts) for texts in earlier):
+            tables.append(one)
+    return Part(tables, part.figures)
+
+
+def page(comparison: Comparison, report: Report) -> str:
+    """Fills the template with a comparison."""
+    inputs = section_of(comparison)
+    return filled(
+        title=comparison.sweep.name,
+        about=comparison.sweep.description,
+        made_by=f"ccenv compare {comparison.sweep.name}",
+        comparison=comparison,
         missing=names_of(comparison.missing),
         origins=origins(comparison),
-        findings=findings,
-        tables=tables,
-        figures=figures,
-        parts=parts,
-        charts=charts,
-        ink=INK,
-        vega=scripts() if charts else "",
-        own_script=own_file(SCRIPT),
-        style=own_file(STYLE),
-        view=view and Markup(embedded(view)),
-        view_script=input_scripts(),
+        verdicts=verdicts(comparison),
+        findings=findings(comparison),
+        report=report,
+        switches=switches_of(report.views),
+        first=first_setting(report.views, comparison.draw),
+        inputs=inputs and Markup(embedded(inputs)),
     )
 
 
 def input_page(view: Mapping[str, Any]) -> str:
     """A page of single inputs alone."""
-    names = [agent["name"] for agent in view["agents"]]
-    kind = "as drawn" if view["masks"] == "sampled" else "most probable"
-    template = environment_of_pages().get_template(INPUTS)
-    return template.render(
-        title=" and ".join(names),
-        about=f"Test inputs of {view['dataset']}, one by one; masks {kind}.",
-        style=own_file(STYLE),
-        view=Markup(embedded(view)),
-        view_script=input_scripts(),
+    return filled(
+        title=" and ".join(agent["name"] for agent in view["agents"]),
+        about=f"Test inputs of {view['dataset']}, one by one; {MASKS[view['masks']]} masks.",
+        made_by="ccenv inspect",
+        comparison=None,
+        inputs=Markup(embedded(view)),
     )
 
 
-def input_scripts() -> str:
-    """What draws single inputs."""
-    return "\n".join(map(own_file, INPUT_SCRIPTS))
+def filled(**content: Any) -> str:
+    """The template with content, style and scripts."""
+    scripts = "\n".join(map(own_file, SCRIPTS))
+    template = environment_of_pages().get_template(TEMPLATE)
+    return template.render(style=own_file(STYLE), scripts=scripts, **content)
 
 
 def own_file(name: str) -> str:
-    """A file beside this one."""
+    """A file of this folder."""
     return Path(__file__).with_name(name).read_text(encoding="utf-8")
 
 
-def charts_of(comparison: Comparison) -> dict[str, dict[str, Any]]:
-    """Name of a figure -> the same as an interactive chart; empty where Altair is not installed."""
-    families, charts = make_families(comparison.results), {}
-    for name, rows in by_dataset(comparison.rows).items():
-        if spec := chart(rows, families):
-            errors = [row["error"]["mean"] for row in rows]
-            wide = 0 < min(errors) * WIDE < max(errors)
-            content = {"spec": Markup(embedded(spec)), "wide": wide}
-            charts[file_name("front", name, comparison.rows)] = content
-    return charts
+def switches_of(views: Sequence[View]) -> dict[str, dict[str, str]]:
+    """What a switch is called -> value of a choice -> its words."""
+    words = [
+        {
+            "data": view.dataset,
+            "measure": view.measure.title,
+            "cost": view.cost.short,
+            "masks": MASKS[view.draw],
+        }
+        for view in views
+    ]
+    return {
+        switch: {view.settings[switch]: one[switch] for view, one in zip(views, words, strict=True)}
+        for switch in WORDS
+    }
+
+
+def first_setting(views: Sequence[View], draw: str) -> str:
+    """What is shown at first: error over MACs with the masks of the report's rows."""
+    return next((view.when for view in views if view.draw == draw), "")
 
 
 def environment_of_pages() -> Environment:
@@ -108,13 +216,32 @@ def environment_of_pages() -> Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters |= {"data_uri": data_uri, "share": share, "breakable": breakable}
+    environment.filters |= {"data_uri": data_uri, "inline": inline}
+    environment.filters |= {"share": share, "breakable": breakable}
+    environment.tests["shown_at"] = shown_at
+    environment.globals |= {"words_of_switches": WORDS, "apart": APART}
     return environment
+
+
+def shown_at(when: str, setting: str) -> bool:
+    """Whether something is shown at a setting of the switches.
+
+    >>> shown_at("cost-macs", "data-0 cost-macs"), shown_at("", "data-0"), shown_at("b", "a")
+    (True, True, False)
+    """
+    return set(when.split()) <= set(setting.split())
+
+
+def inline(figure: Drawn) -> Markup:
+    """A figure as a part of the page, whose marks can be focused and pointed at."""
+    picture = figure.svg[figure.svg.index("<svg") :]
+    label = f'<svg role="group" aria-label="{escape(figure.alt)}"'
+    return Markup(picture.replace("<svg", label, 1))
 
 
 def data_uri(svg: str) -> str:
     """An image inside the page."""
-    return f"data:image/svg+xml;base64,{base64.b64encode(svg.encode()).decode()}"
+    return f"data:image/svg+xml;base64,{b64encode(svg.encode()).decode()}"
 
 
 def share(cell: str) -> str | None:
@@ -138,50 +265,13 @@ def breakable(text: str) -> Markup:
     return Markup(re.sub(r"([_:/])(?=\w)", r"\1<wbr>", str(escape(text))))
 
 
-PAGE = "index.html"
-RESULTS = Path("runs/results")
+def embedded(content: Any) -> str:
+    r"""JSON that may stand in a page's script: no text of it can end the script or open a tag.
 
-
-def publish(
-    comparison: Comparison,
-    folder: Path,
-    results_dir: Path = RESULTS,
-    sections: Sequence[Section] = (),
-) -> str:
-    """Writes a report and returns its main table, with notes, as text."""
-    folder.mkdir(parents=True, exist_ok=True)
-    rows, sentences, text = comparison.rows, findings(comparison), answer(comparison)
-    (folder / "table.md").write_text(text, encoding="utf-8")
-    (folder / "table.csv").write_text(rows_csv(rows), encoding="utf-8")
-    tables, parts = all_tables(comparison), made(comparison, results_dir, sections)
-    with drawn_in_style():
-        figures = all_figures(comparison)
-    own = list(parts.values())
-    for made_table in itertools.chain(*tables.values(), *(part.tables for part in own)):
-        (folder / f"{made_table.name}.md").write_text(made_table.markdown(), encoding="utf-8")
-        (folder / f"{made_table.name}.csv").write_text(made_table.csv(), encoding="utf-8")
-    for figure in itertools.chain(*figures.values(), *(part.figures for part in own)):
-        figure.write(folder)
-    view = section_of(comparison)
-    (folder / PAGE).write_text(
-        page(comparison, sentences, tables, figures, parts, view), encoding="utf-8"
-    )
+    >>> embedded({"a": "</script>"})
+    '{"a":"\\u003c/script\\u003e"}'
+    """
+    text = json.dumps(content, separators=(",", ":"), allow_nan=False)
+    for sign in "<>&\u2028\u2029":
+        text = text.replace(sign, f"\\u{ord(sign):04x}")
     return text
-
-
-def answer(comparison: Comparison) -> str:
-    """The main table, with notes and findings, as text: what is there before anything is drawn."""
-    rows = comparison.rows
-    words = "\n".join(f"- {sentence}" for sentence in findings(comparison))
-    return f"{comparison.sweep.description}\n\n{table(rows)}\n\n{notes(rows)}\n\n{words}\n"
-
-
-def made(
-    comparison: Comparison, results_dir: Path, sections: Sequence[Section]
-) -> dict[Section, Part]:
-    """What a study's sections show, and dense networks beside conditional ones in any report."""
-    with drawn_in_style():
-        return {
-            section: section.make(comparison, results_dir)
-            for section in (*sections, IN_BITS, AGAINST_DENSE)
-        }

@@ -1,13 +1,14 @@
-"""A comparison to the report's tables: overview, fronts, shapings, densities, speed, settings."""
+"""Makes the tables of a report: overview, shapings, fronts, density, seeds, speed, settings."""
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from ccenv.runs.engine.jobs import Comparison, Finished, machine_name
+from ccenv.runs.report.figures import KINDS, View, kind
 from ccenv.runs.report.findings import limit_tables
-from ccenv.runs.report.shapings import shaping_tables
-from ccenv.runs.stats.degenerate import RULE
+from ccenv.runs.stats.degenerate import RULE, runs_fallen
 from ccenv.runs.stats.fronts import (
     ALL,
     Front,
@@ -17,34 +18,28 @@ from ccenv.runs.stats.fronts import (
     make_fronts,
     name_in,
 )
-from ccenv.runs.stats.intervals import FEWEST, Interval, told, with_interval
-from ccenv.runs.tables.sweep_table import (
-    Row,
-    Table,
-    by_dataset,
-    interval,
-    main_tables,
-    name_of,
-)
+from ccenv.runs.stats.intervals import FEWEST, Interval, mean_interval, with_interval
+from ccenv.runs.stats.measures import evaluation
+from ccenv.runs.stats.rows import make_rows
+from ccenv.runs.tables.sweep_table import Row, Table, by_dataset, name_of
 
 
 def speed_table(results: Mapping[str, Sequence[Mapping[str, Any]]]) -> Table:
     """Measured time of a pass, and of the whole run; the first finished seed of each label."""
-    columns = {"agent": "left", "images": "right", "ms": "right .3f", "dense ms": "right .3f"}
+    columns = {"row": "left", "inputs": "right", "ms": "right .3f", "dense ms": "right .3f"}
     columns |= {"speed-up": "right .2f", "trained for s": "right .0f"}
     columns |= {"load": "right .1f", "machine": "left"}
     lines = []
     for label, found in results.items():
         for result in found[:1]:
             place = result.get("load"), machine_name(result["machine"])
-            rest = [result["total_seconds"], *place]
             # Of ceilings nothing is timed.
             for latency in result["latency"] or [None]:
-                lines.append([label, *speed_cells(latency), *rest])
+                lines.append([label, *speed_cells(latency), result["total_seconds"], *place])
     note = (
-        "Median time of one pass, looking and choosing included, beside plain dense products in "
-        "the same process, one thread; speed-up with its quartiles. First seed. Load: "
-        "processes that wanted to run in the minute before it was timed, its own among them."
+        "Median time of one pass, the policy included, compared with plain dense products in the "
+        "same process, one thread; speed-up with its quartiles. First seed. Load: processes that "
+        "wanted to run in the minute before it was timed, its own among them."
     )
     return Table("speed", "Speed", columns, lines, note)
 
@@ -111,49 +106,113 @@ FRONT_NOTE = (
 )
 
 
-def overview(rows: Sequence[Row]) -> list[Table]:
-    """The few columns that a reader looks at first; one table for each data set."""
-    columns = {"agent": "left", "seeds": "right", "test error %": "right ±.2%"}
-    columns |= {"MACs": "right ,.0f", "total cost": "right .3f", "front": "left"}
-    columns |= {"against random": "left", "95 %": "right", "IQM": "right .2%"}
-    groups = by_dataset(rows)
-    return [
-        Table(
-            "overview" if len(groups) == 1 else f"overview-{name}",
-            f"Error and cost on {name}",
-            columns,
-            [overview_line(row) for row in found],
-            "Error: mean ± standard deviation over seeds and Student's 95 % interval, from three "
-            "seeds on; IQM with its bootstrap interval. MACs and total cost include the policy's "
-            "own. Front (*): on the Pareto front of mean error and MACs. Against random: error "
-            "compared with random masks of the same compute cost; better or worse only where the "
-            "95 % intervals do not overlap.",
-        )
-        for name, found in groups.items()
-    ]
+OVERVIEW_NOTE = (
+    "Mean over seeds with Student's 95 % interval, from three seeds on; less is better in each "
+    "column. Costs include the policy's own. Front (*): on the Pareto front of means. Against "
+    "random masks: error compared with random masks of the same compute cost; better or worse only "
+    "where the 95 % intervals do not overlap. Random masks are always sampled."
+)
+MASKS = {"sampled": "sampled", "mode": "greedy"}
+"""Kind of masks -> in words."""
+APART = " · "
+"""Between a heading as the page shows it and the setting of switches that a file needs."""
 
 
-def overview_line(row: Row) -> list[Any]:
-    """One line of the overview."""
-    error, iqm, num_seeds = interval(row, "error"), interval(row, "error_iqm"), len(row["seeds"])
-    says_chance = num_seeds >= FEWEST and bool(error.sd)
-    return [
-        name_of(row),
-        num_seeds,
-        error,
-        row["macs"]["mean"],
-        row["total_cost"]["mean"],
-        "*" if row["on_front"] else None,
-        verdict_of(row),
-        told(error, num_seeds, ".2%"),
-        iqm if says_chance else Interval(iqm.mean),
-    ]
+def overview(comparison: Comparison, views: Sequence[View]) -> list[Table]:
+    """The table behind the figure, one for each data set: a column for each setting of a switch."""
+    names = list(dict.fromkeys(view.dataset for view in views))
+    draws = dict.fromkeys(view.draw for view in views)
+    rows = {
+        draw: {row.label: asdict(row) for row in make_rows(comparison.results, draw)}
+        for draw in draws
+    }
+    tables = []
+    for index, name in enumerate(names):
+        own = [view for view in views if view.dataset == name]
+        file_name = "overview" if len(names) == 1 else f"overview-{name}"
+        sheet = Sheet([point.label for point in own[0].points])
+        first = {label: rows[comparison.draw][label] for label in sheet.labels}
+        results = {label: comparison.results[label][0] for label in sheet.labels}
+        sheet.add("row", {label: name_of(row) for label, row in first.items()}, "left")
+        for view in own:
+            measure, masks = view.measure, APART + MASKS[view.draw] if len(draws) > 1 else ""
+            numbers = {
+                p.label: with_interval(p.interval, len(p.error), measure.spec, measure.ends)
+                for p in view.points
+            }
+            unit = " %" if measure.unit == "%" else ""
+            title = f"test {measure.title}{unit}{masks}"
+            when = f"measure-{view.settings['measure']} masks-{view.draw}"
+            sheet.add(title, numbers, "right", when)
+        for view in own:
+            masks, when = "", f"cost-{view.cost.key}"
+            if view.cost.key == "macs" and len(draws) > 1:
+                masks, when = APART + MASKS[view.draw], f"{when} masks-{view.draw}"
+            costs = {point.label: cost for cost, point in view.placed}
+            sheet.add(f"{view.cost.short}{masks}", costs, f"right {view.cost.spec}", when)
+        for view in own:
+            setting = f"{view.measure.title}, {view.cost.short}, {MASKS[view.draw]}"
+            stars = {point.label: "*" for _, point in view.front}
+            sheet.add(f"front{APART}{setting}", stars, "left", view.when)
+        sheet.add("kind", {k: KINDS[kind(result)][0] for k, result in results.items()}, "left")
+        sheet.add("seeds", {label: len(row["seeds"]) for label, row in first.items()})
+        for draw in draws:
+            verdicts = {label: verdict_of(rows[draw][label]) or None for label in sheet.labels}
+            if not any(rows[draw][label]["verdict"] in VERDICTS for label in sheet.labels):
+                continue
+            title = "against random masks" + (APART + MASKS[draw] if len(draws) > 1 else "")
+            sheet.add(title, verdicts, "left", f"masks-{draw}")
+        shown = {"": f"data-{index}"} if len(names) > 1 else {}
+        tables.append(sheet.table(file_name, f"Results on {name}", OVERVIEW_NOTE, shown))
+    return tables
+
+
+@dataclass
+class Sheet:
+    """A table that is filled column by column."""
+
+    labels: Sequence[str]
+    """of its rows."""
+    columns: dict[str, str] = field(default_factory=dict)
+    """heading -> form, as `Table.columns`."""
+    when: dict[str, str] = field(default_factory=dict)
+    """heading -> settings of switches, as `Table.when`."""
+    cells: list[Mapping[str, Any]] = field(default_factory=list)
+    """of each column: label -> cell."""
+
+    def add(
+        self, heading: str, cells: Mapping[str, Any], form: str = "right", when: str = ""
+    ) -> None:
+        """Adds a column, unless it is there or empty."""
+        if heading not in self.columns and any(cell is not None for cell in cells.values()):
+            self.columns[heading], self.when[heading] = form, when
+            self.cells.append(cells)
+
+    def table(self, name: str, title: str, note: str, when: Mapping[str, str]) -> Table:
+        """What was filled in."""
+        lines = [[cells.get(label) for cells in self.cells] for label in self.labels]
+        return Table(name, title, self.columns, lines, note, when={**self.when, **when})
 
 
 def verdict_of(row: Row) -> str:
     """Whether a row is better than random masks, and by how few seeds."""
     is_few = len(row["seeds"]) < FEWEST and row["verdict"] in ("better", "worse", "no difference")
     return f"{row['verdict']} ({len(row['seeds'])} seeds)" if is_few else str(row["verdict"])
+
+
+def seeds_table(comparison: Comparison) -> Table:
+    """What each run reached, under both kinds of masks."""
+    columns = {"row": "left", "seed": "right"}
+    for masks in MASKS.values():
+        columns |= {f"test error %, {masks}": "right .2f", f"nll, {masks}": "right .3f"}
+        columns |= {f"MACs, {masks}": "right ,.0f"}
+    lines = []
+    for label, results in comparison.results.items():
+        for result in results:
+            verdicts = [evaluation(result, draw) for draw in MASKS]
+            numbers = [x for v in verdicts for x in (100 * v["error"], v["nll"], v["macs"])]
+            lines.append([label, result["seed"], *numbers])
+    return Table("seeds", "Results of each seed", columns, lines, "On test data.")
 
 
 def front_tables(comparison: Comparison) -> list[Table]:
@@ -193,49 +252,160 @@ def front_line(front: Front, first: Front | None, mark: str, name: str) -> list[
     ]
 
 
+SUMMARY_NOTE = (
+    "Front area: mean over the agents that learned under every shaping of the table, then over "
+    "seeds, with Student's 95 % interval; see Fronts for what it is. Lines are in the order of its "
+    "mean, which is no verdict where intervals overlap. Error and total cost (the "
+    "policy's own included): the smallest and the largest of all agents' means. Random: agents "
+    "with less error than random masks of the same compute cost, not significantly different, with "
+    "more, or with no verdict, as in the overview."
+)
+VERDICTS = ("better", "no difference", "worse")
+
+
+@dataclass(frozen=True)
+class Shaping:
+    """What agents reach under one reward on one data set."""
+
+    name: str
+    """the reward's."""
+    areas: Mapping[int, float]
+    """seed -> mean front area of the agents that learned under every shaping."""
+    rows: Sequence[Row]
+    """of all agents that learned under it."""
+
+    @property
+    def area(self) -> Interval:
+        """Over seeds; there is at least one."""
+        return mean_interval(list(self.areas.values()))
+
+    def ends(self, number: str) -> tuple[float, float]:
+        """Smallest and largest mean of a number of the rows."""
+        means = [row[number]["mean"] for row in self.rows]
+        return min(means), max(means)
+
+
+def learned(rows: Sequence[Row]) -> dict[str, list[Row]]:
+    """Rows of agents that learned, by shaping, in the table's order."""
+    found: dict[str, list[Row]] = {}
+    for row in rows:
+        if row["learns"]:
+            found.setdefault(row["shaping"], []).append(row)
+    return found
+
+
+def shared_agents(rows: Sequence[Row]) -> list[str]:
+    """Agents that learned under every shaping."""
+    groups = [{row["agent"] for row in found} for found in learned(rows).values()]
+    shared = set.intersection(*groups) if groups else set()
+    return [a for a in dict.fromkeys(row["agent"] for row in rows) if a in shared]
+
+
+def is_compared(rows: Sequence[Row]) -> bool:
+    """Whether an agent learned under several shapings."""
+    pairs = {(row["agent"], row["shaping"]) for row in rows if row["learns"]}
+    return len({agent for agent, _ in pairs}) < len(pairs)
+
+
+def make_shapings(rows: Sequence[Row], fronts: Sequence[Front]) -> list[Shaping]:
+    """Shapings of one data set, in falling order of their mean area.
+
+    Those without a seed that all shared agents have finished come last.
+    """
+    agents = shared_agents(rows)
+    by_name = {(f.shaping, f.agent): f.by_seed for f in fronts if f.dataset == rows[0]["dataset"]}
+    shapings = []
+    for name, found in learned(rows).items():
+        areas = [by_name.get((name, agent), {}) for agent in agents]
+        seeds = set.intersection(*(set(one) for one in areas)) if areas else set()
+        means = {s: sum(one[s] for one in areas) / len(areas) for s in sorted(seeds)}
+        shapings.append(Shaping(name, means, found))
+    return sorted(shapings, key=lambda one: -one.area.mean if one.areas else 1.0)
+
+
+def shaping_tables(rows: Sequence[Row], fronts: Sequence[Front]) -> list[Table]:
+    """A line for each shaping, where an agent learned under several.
+
+    Else rewards differ with agents, and say nothing.
+    """
+    groups = by_dataset(rows)
+    return [
+        summary(
+            found,
+            fronts,
+            "shapings-summary" if len(groups) == 1 else f"shapings-summary-{dataset}",
+            dataset,
+        )
+        for dataset, found in groups.items()
+        if is_compared(found)
+    ]
+
+
+def summary(rows: Sequence[Row], fronts: Sequence[Front], file_name: str, dataset: str) -> Table:
+    """What each shaping gives, over all agents."""
+    columns = {"shaping": "left", "agents": "right", "front area": "right .3f"}
+    columns |= {"test error %": "right", "total cost": "right"}
+    columns |= {"random: less / same / more / none": "right", "collapsed runs": "left"}
+    lines = [summary_line(shaping) for shaping in make_shapings(rows, fronts)]
+    shared = ", ".join(shared_agents(rows)) or "none"
+    note = f"{SUMMARY_NOTE} Agents under every shaping: {shared}. Collapsed runs: {RULE}"
+    return Table(file_name, f"What each shaping gives, {dataset}", columns, lines, note)
+
+
+def summary_line(shaping: Shaping) -> list[Any]:
+    """One shaping."""
+    counts = [sum(row["verdict"] == verdict for row in shaping.rows) for verdict in VERDICTS]
+    counts.append(len(shaping.rows) - sum(counts))
+    num_runs = sum(len(row["seeds"]) for row in shaping.rows)
+    fallen = runs_fallen(shaping.rows)
+    return [
+        shaping.name,
+        len(shaping.rows),
+        shaping.area if shaping.areas else None,
+        "{:.2f} to {:.2f}".format(*(100 * end for end in shaping.ends("error"))),
+        "{:.3f} to {:.3f}".format(*shaping.ends("total_cost")),
+        " / ".join(map(str, counts)),
+        "\n".join(f"{word}: {number} of {num_runs}" for word, number in fallen.items()),
+    ]
+
+
 def density_table(rows: Sequence[Row]) -> Table:
     """Share of blocks kept in each gated layer."""
     layers = max(len(row["density"]) for row in rows)
-    columns = {"agent": "left"} | {f"layer {i}": "right .3f" for i in range(layers)}
+    columns = {"row": "left", "compute cost": "right .3f", "total cost": "right .3f"}
+    columns |= {f"layer {i}": "right .3f" for i in range(layers)} | {"habit": "left"}
     lines = [
-        [name_of(row), *row["density"], *[None] * (layers - len(row["density"])), row["habit"]]
+        [
+            name_of(row),
+            row["compute_cost"]["mean"],
+            row["total_cost"]["mean"],
+            *row["density"],
+            *[None] * (layers - len(row["density"])),
+            row["habit"],
+        ]
         for row in rows
     ]
-    note = f"Share of blocks kept on test images, mean over seeds. Habit: if any. {RULE}"
-    columns |= {"habit": "left"}
-    return Table("density", "Density of each layer", columns, lines, note, shaded=True)
-
-
-def memory_tables(rows: Sequence[Row]) -> list[Table]:
-    """Bytes of each row's network beside its error and MACs; none where no result says them."""
-    known = [row for row in rows if row.get("memory_bytes") is not None]
-    columns = {"agent": "left", "test error %": "right ±.2%", "MACs": "right ,.0f"}
-    columns |= {"memory kB": "right ,.1f"}
-    lines = [
-        [name_of(row), interval(row, "error"), row["macs"]["mean"], row["memory_bytes"] / 1000]
-        for row in known
-    ]
     note = (
-        "Memory: parameters and buffers of the network as they are stored, of a pruned one the "
-        "values that are left, their indices and its biases, of counts their tables; and four "
-        "bytes for each number of the policy. Tables that cost no MACs cost memory."
+        "Costs: executed MACs over the dense network's, without and with the policy's own. Layers: "
+        f"share of blocks kept on test inputs, mean over seeds. Habit: if any. {RULE}"
     )
-    return [Table("memory", "Memory of each row", columns, lines, note)] if known else []
+    return Table("density", "Compute cost and density", columns, lines, note, shaded=True)
 
 
-def all_tables(comparison: Comparison) -> dict[str, list[Table]]:
-    """Every table of the report, by section."""
+def all_tables(comparison: Comparison, views: Sequence[View] = ()) -> dict[str, list[Table]]:
+    """Every table of the report that has something to say, by section; `views` for the overview."""
     rows = comparison.rows
-    return {
-        "overview": [*overview(rows), *limit_tables(comparison.results)],
-        "columns": main_tables(rows),
-        "fronts": front_tables(comparison),
+    tables = {
+        "overview": overview(comparison, views),
         "shapings": shaping_tables(
             rows,
             make_fronts(comparison.results, comparison.draw, family=lambda run: str(run["agent"])),
         ),
-        "density": [density_table(rows)],
-        "speed": [speed_table(comparison.results), *memory_tables(rows)],
+        "fronts": front_tables(comparison),
+        "density": [density_table(rows), *limit_tables(comparison.results)],
+        "seeds": [seeds_table(comparison)],
+        "speed": [speed_table(comparison.results)],
         "settings": settings_tables(comparison.finished),
         "origin": [origin_table(comparison.finished)],
     }
+    return {name: [table for table in found if table.lines] for name, found in tables.items()}

@@ -59,6 +59,11 @@ class Measure:
         """From the number to what is shown."""
         return 100.0 if self.unit == "%" else 1.0
 
+    @property
+    def ends(self) -> tuple[float, float]:
+        """Least and greatest value possible."""
+        return 0.0, 1.0 if self.unit == "%" else math.inf
+
     def said(self, value: float) -> str:
         """A number as a sentence says it."""
         return f"{format(value, self.spec).rstrip('%')} {self.unit}"
@@ -69,6 +74,8 @@ BITS = Measure(
     "bits", "bits a symbol", "bits", lambda verdict: bits_of(verdict["nll"]), ".3f", "a window"
 )
 """Of texts; see `ccenv.runs.stats.measures`."""
+NLL = Measure("nll", "nll in nats", "nats", lambda verdict: float(verdict["nll"]), ".3f")
+"""Negative log-likelihood of the label."""
 MEASURES = {"error": ERROR, "bits": BITS}
 """Measures by the names that sweeps use."""
 

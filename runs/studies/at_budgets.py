@@ -4,7 +4,6 @@ A cell is the row that validation data selects among a method's rows within the 
 asks for it by `Section`s of its own.
 """
 
-import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -77,7 +76,7 @@ def sentence_at(
         name=f"test {measure.title}",
         more_is_better=False,
         spec=measure.spec,
-        ends=(0.0, 1.0 if measure.unit == "%" else math.inf),
+        ends=measure.ends,
     )
     return verdict(contenders, score).sentence
 

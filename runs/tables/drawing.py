@@ -1,20 +1,25 @@
-"""Figures that read anywhere: a matplotlib figure -> PNG, and SVG that follows light and dark.
+"""Draws figures as PNG and as SVG that follows light and dark; names stand at their points.
 
-They are drawn as wide as a phone, so that their letters are as large as the text around them.
+Figures are as wide as a phone, so that their letters are as large as the text around them; those
+of `WIDE` are for screens.
 """
 
 import functools
 import io
+import itertools
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from html import escape
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 INK = "#101112"
 """Drawn with this colour: whatever is black on white paper and light on a dark screen."""
-WIDTH = 3.6
+WIDTH, WIDE = 3.6, 7.6
 """Inches."""
 MAX_LETTERS = 20
 """Names up to so long fit in a legend of two columns."""
@@ -34,6 +39,8 @@ COLORS = (
 THEIRS = "#7f7f85"
 """What the paper and the thesis show."""
 MARKERS = "os^DvP<>X"
+LABEL_SIZE = 7.5
+"""Points of letters at a point."""
 STYLE: dict[Any, Any] = {
     "font.size": 8,
     "axes.titlesize": 9,
@@ -44,6 +51,8 @@ STYLE: dict[Any, Any] = {
     "grid.alpha": 0.25,
     "axes.spines.top": False,
     "axes.spines.right": False,
+    # Texts stay texts: they are found, read aloud and small.
+    "svg.fonttype": "none",
     "svg.hashsalt": "ccenv",
     "text.parse_math": False,
 } | dict.fromkeys(
@@ -83,25 +92,40 @@ class Drawn:
     """what it shows, one line."""
     alt: str
     """what is to be seen, for those who do not see it."""
-
-    @property
-    def png(self) -> bytes:
-        """The picture on white."""
-        return self._rendered[0]
-
-    @property
-    def svg(self) -> str:
-        """The picture without background; its ink follows the reader's light or dark scheme."""
-        return self._rendered[1]
+    titles: Mapping[str, str] = field(default_factory=dict)
+    """`gid` of a part -> what it is; it can be pointed at, focused and read aloud in the SVG."""
 
     @functools.cached_property
-    def _rendered(self) -> tuple[bytes, str]:
+    def png(self) -> bytes:
+        """The picture on white."""
         with drawn_in_style():
-            return rendered(self.figure() if callable(self.figure) else self.figure)
+            return saved(self._arranged, "png", dpi=200, facecolor="white")
+
+    @functools.cached_property
+    def svg(self) -> str:
+        """The picture without background; its ink follows the reader's light or dark scheme."""
+        with drawn_in_style():
+            svg = saved(self._arranged, "svg", transparent=True, metadata={"Date": None})
+        return titled(themed(svg.decode()), self.titles)
+
+    @functools.cached_property
+    def _arranged(self) -> Any:
+        with drawn_in_style():
+            figure = self.figure() if callable(self.figure) else self.figure
+            figure.set_dpi(200)
+            if figure.get_layout_engine() is not None:
+                # The layout is found once: it takes longer than the drawing.
+                figure.draw_without_rendering()
+                figure.set_layout_engine("none")
+        return figure
 
     def write(self, folder: Path) -> None:
         """Writes both files."""
         (folder / f"{self.name}.png").write_bytes(self.png)
+        self.write_svg(folder)
+
+    def write_svg(self, folder: Path) -> None:
+        """Writes the SVG alone."""
         (folder / f"{self.name}.svg").write_text(self.svg, encoding="utf-8")
 
 
@@ -110,11 +134,11 @@ def file_part(*parts: str) -> str:
     return "-".join(part.replace(":", ".").replace("/", ".") for part in parts)
 
 
-def new_figure(height: float, is_arranged: bool = True) -> Any:
-    """An empty figure of the common width, for `Drawn`; matplotlib arranges its parts or not."""
+def new_figure(height: float, is_arranged: bool = True, width: float = WIDTH) -> Any:
+    """An empty figure for `Drawn`, in inches; matplotlib arranges its parts or not."""
     from matplotlib.figure import Figure
 
-    return Figure(figsize=(WIDTH, height), layout="constrained" if is_arranged else None)
+    return Figure(figsize=(width, height), layout="constrained" if is_arranged else None)
 
 
 def stacked_axes(figure: Any, heights: Sequence[float], gap: float) -> list[Any]:
@@ -165,29 +189,154 @@ def plain_number(value: float, position: int | None = None) -> str:
     return f"{value:g}"
 
 
-def plain_logarithms(axis: Any) -> None:
-    """Ticks of a logarithmic axis at 1, 2 and 5 of every ten, in few letters."""
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+LOGARITHMIC = 5
+"""An axis is logarithmic if its largest value is so many times its smallest."""
+LONG = 300
+"""The same for an axis with ticks at powers of ten only."""
 
-    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+
+def fit_axis(axis: Any, values: Sequence[float], ends: Sequence[float] = ()) -> None:
+    """Fits an axis to values, and to the ends of their intervals as far as values stay apart.
+
+    Args:
+        axis: matplotlib's; logarithmic afterwards where values spread widely and are positive.
+        values: at least one.
+        ends: of intervals; at most half of the values' range is added on each side for them.
+    """
+    from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+    low, high = min(values), max(values)
+    is_log = 0 < low * LOGARITHMIC < high
+    scale, back = (np.log, np.exp) if is_log else (float, float)
+    # Logarithms know no ends at or below zero.
+    shown = [scale(max(end, low / LOGARITHMIC) if is_log else end) for end in ends]
+    low, high = scale(low), scale(high)
+    room = 0.5 * (high - low) or 0.25 * abs(high) or 0.5
+    low = max(low - room, min([low, *shown]))
+    high = min(high + room, max([high, *shown]))
+    edge = 0.08 * (high - low) or room
+    start = low - edge if is_log or low < 0 else max(low - edge, 0.0)
+    axis.axes.set(
+        **{
+            f"{axis.axis_name}scale": "log" if is_log else "linear",
+            f"{axis.axis_name}lim": (float(back(start)), float(back(high + edge))),
+        }
+    )
+    if is_log:
+        plain_logarithms(axis, (1.0,) if high - low > np.log(LONG) else (1.0, 2.0, 5.0))
+    else:
+        axis.set_major_locator(MaxNLocator(5))
+        axis.set_major_formatter(FuncFormatter(plain_number))
+
+
+def plain_logarithms(axis: Any, ticks: Sequence[float] = (1.0, 2.0, 5.0)) -> None:
+    """Ticks of a logarithmic axis at some numbers of every ten, in few letters."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+
+    axis.set_major_locator(LogLocator(subs=ticks))
     axis.set_major_formatter(FuncFormatter(plain_number))
-    axis.set_minor_formatter(NullFormatter())
+    axis.set_minor_locator(NullLocator())
 
 
-def rendered(figure: Any) -> tuple[bytes, str]:
-    """A figure as PNG and as SVG."""
+def saved(figure: Any, kind: str, **how: Any) -> bytes:
+    """A figure as a file of a kind, "png" or "svg"."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.backends.backend_svg import FigureCanvasSVG
 
-    png, svg = io.BytesIO(), io.StringIO()
-    figure.set_dpi(200)
-    FigureCanvasAgg(figure)
-    figure.savefig(png, format="png", dpi=200, facecolor="white")
-    # The layout is found once: it takes longer than the drawing.
-    figure.set_layout_engine("none")
-    FigureCanvasSVG(figure)
-    figure.savefig(svg, format="svg", transparent=True, metadata={"Date": None})
-    return png.getvalue(), themed(svg.getvalue())
+    file = io.BytesIO()
+    (FigureCanvasAgg if kind == "png" else FigureCanvasSVG)(figure)
+    figure.savefig(file, format=kind, **how)
+    return file.getvalue()
+
+
+GAPS = (5.0, 11.0, 18.0)
+"""Points between a mark and its name, the first the best."""
+SIDES = ((1, 0), (-1, 0), (0, 1), (0, -1), (1, 1), (-1, 1), (1, -1), (-1, -1))
+"""Where a name may stand: right, left, above, below and between these."""
+CROSSED = 0.6
+"""How much a name that is crossed by a line is disliked, for each point of the line below it."""
+
+
+def write_names(
+    axes: Any,
+    places: Mapping[str, Sequence[tuple[float, float]]],
+    colors: Mapping[str, str],
+    lines: Sequence[Sequence[tuple[float, float]]] = (),
+) -> list[str]:
+    """Writes names at their points where they cover no mark, no other name and few lines.
+
+    Args:
+        axes: with its limits and its place in the figure.
+        places: name -> its points (x, y); it is written at one of them.
+        colors: name -> colour of its letters.
+        lines: drawn ones, as points (x, y).
+
+    Returns:
+        Names for which there is no room.
+    """
+    axes.figure.set_dpi(72)
+    put = axes.transData.transform
+    frame = np.array(axes.bbox.extents)
+    marks = np.concatenate([put(found) for found in places.values()])
+    taken = np.concatenate([marks - 3, marks + 3], axis=1)
+    seen = [np.clip(put(line), frame[:2], frame[2:]) for line in lines]
+    crossed = np.concatenate([np.empty((0, 2)), *map(along, seen)])
+    without = []
+    for name in sorted(places, key=lambda name: len(places[name])):
+        boxes = boxes_around(put(places[name]), *size_of(name))
+        is_free = ((boxes[:, :2] >= frame[:2]) & (boxes[:, 2:] <= frame[2:])).all(1)
+        low, high = boxes[:, None, :2], boxes[:, None, 2:]
+        is_free &= ~((low < taken[:, 2:]) & (taken[:, :2] < high)).all(2).any(1)
+        if not is_free.any():
+            without.append(name)
+            continue
+        dislike = CROSSED * ((low < crossed) & (crossed < high)).all(2).sum(1)
+        order = np.arange(len(boxes)) / len(boxes)
+        box = boxes[np.argmin(np.where(is_free, dislike + order, np.inf))]
+        taken = np.concatenate([taken, box[None]])
+        corner = axes.transData.inverted().transform(box[:2])
+        axes.text(*corner, name, color=colors[name], fontsize=LABEL_SIZE, va="bottom", zorder=5)
+    return without
+
+
+def along(line: Any) -> Any:
+    """Points along a line, some three points (1/72 inch) apart."""
+    pieces = [line[:1]]
+    for start, end in itertools.pairwise(line):
+        count = 1 + int(np.hypot(*(end - start)) / 3)
+        pieces.append(start + (end - start) * np.linspace(0, 1, count + 1)[1:, None])
+    return np.concatenate(pieces)
+
+
+def boxes_around(points: Any, width: float, height: float) -> Any:
+    """Boxes [left, bottom, right, top] of a name around each of its points, nearest first."""
+    corners = [
+        (x + dx * gap - width * (1 - dx) / 2, y + dy * gap - height * (1 - dy) / 2)
+        for gap in GAPS
+        for dx, dy in SIDES
+        for x, y in points
+    ]
+    low = np.array(corners)
+    return np.concatenate([low, low + np.array([width, height])], axis=1)
+
+
+@functools.cache
+def size_of(text: str) -> tuple[float, float]:
+    """Width and height of a name at a point, in points."""
+    from matplotlib.font_manager import FontProperties
+    from matplotlib.textpath import text_to_path
+
+    found = text_to_path.get_text_width_height_descent(text, FontProperties(size=LABEL_SIZE), False)
+    return float(found[0]), 1.15 * LABEL_SIZE
+
+
+def titled(svg: str, titles: Mapping[str, str]) -> str:
+    """Gives parts of an SVG their words: they can be pointed at, focused and read aloud."""
+    for gid, text in titles.items():
+        words = escape(text)
+        part = f'<g id="{gid}" class="mark" role="img" tabindex="0" aria-label="{words}">'
+        svg = svg.replace(f'<g id="{gid}">', f"{part}<title>{words}</title>", 1)
+    return svg
 
 
 def themed(svg: str) -> str:

@@ -4,7 +4,7 @@ import csv
 import io
 import string
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from ccenv.runs.stats.intervals import Interval
@@ -56,11 +56,19 @@ class Table:
     """below it: how to read it."""
     shaded: bool = False
     """whether cells that are shares of 1 are shaded by them on the page."""
+    when: Mapping[str, str] = field(default_factory=dict)
+    """heading, or "" for the table -> settings of the page's switches at which it is shown, such as
+    "masks-mode cost-macs"; shown at all of them if it has none."""
 
     @property
     def texts(self) -> list[list[str]]:
         """The cells as they are shown."""
         return cell_texts(self.columns, self.lines)
+
+    @property
+    def filled(self) -> list[bool]:
+        """Whether a column has a text in any line."""
+        return [any(column) for column in zip(*self.texts, strict=True)]
 
     def markdown(self) -> str:
         """Title, table and note."""
@@ -229,19 +237,6 @@ def cell_of(form: str, row: Row) -> str | None:
         if form.startswith("?"):
             return None
         raise
-
-
-def main_tables(rows: Sequence[Row]) -> list[Table]:
-    """The main table as pages show it, one for each data set."""
-    return [
-        Table(
-            f"all-columns-{name}" if len(by_dataset(rows)) > 1 else "all-columns",
-            f"All columns, {name}",
-            *columns_and_lines(found),
-            notes(found).replace("\n", " "),
-        )
-        for name, found in by_dataset(rows).items()
-    ]
 
 
 def rows_csv(rows: Sequence[Row]) -> str:

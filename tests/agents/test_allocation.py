@@ -44,7 +44,7 @@ def test_the_table_holds_what_each_offer_alone_would_give():
     _, values, costs = offer_table(simulator.on_split("validation", 100), agent.menu)
     for offer in range(agent.num_offers):
         one = OneOffer(agent.menu, offer)
-        verdict = evaluate(simulator, one, split="validation", sample=False)
+        verdict = evaluate(simulator, one, split="validation", deterministic=True)
         assert verdict.compute_cost == pytest.approx(costs[:, offer].mean().item(), rel=1e-5)
         right = values[:, offer].log().mean().item()
         assert -right == pytest.approx(verdict.nll, rel=1e-4)

@@ -157,7 +157,7 @@ def test_a_policy_of_symbols_learns_which_block_a_symbol_needs(size):
     for rate in (0.05, 1e-9):
         agent = Rloo(make(240, group_size=4), num_kept=1, embedding_size=size, learning_rate=rate)
         agent.learn(6_000)
-        nlls.append(evaluate(agent.simulator, agent, sample=False).nll)
+        nlls.append(evaluate(agent.simulator, agent, deterministic=True).nll)
     assert nlls[0] < 0.8 * nlls[1]
 
 

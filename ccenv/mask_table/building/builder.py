@@ -183,7 +183,7 @@ def build(
     with held(folder):
         found = all_chunks(job, split, header, folder, processes, ranks, tell, progress)
         look = looks(job.network, split, rows, batch_size)
-        one, _ = split.batch(torch.zeros_like(split.labels[:1]))
+        one, _ = split.batch(torch.zeros(1, dtype=torch.int64, device=split.labels.device))
         early = earlier_bills(job.network, one, chosen)
         bills = np.concatenate([early, found.macs])
         right = np.packbits(found.right, axis=1)

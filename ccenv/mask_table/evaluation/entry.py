@@ -1,15 +1,12 @@
-"""An entry for the leaderboard as a file without code: policies for three prices <-> safetensors.
+"""An entry of the challenge as a file without code: policies for cost weights <-> safetensors.
 
-A policy is one of four forms; the last three are those of `ccenv.mask_table.evaluation.exact`:
+A policy is one of two forms:
 
 - linear: [look_size + 1, num_units]; a unit is kept with probability sigmoid(look @ rows + last
-  row), where the look is what is cheap to see before the first gate;
-- keep: [num_units], the same for all inputs, or [n, num_units];
-- masks: [num_masks] or [n, num_masks], probabilities of all masks;
-- numbers: int64 [1] or [n], a mask's number.
+  row), where the look holds the features offered at the first gate;
+- keep: [num_units], keep probabilities that are the same for all inputs.
 
-Where a form has a row for each input, `images` (int64 [n], rising) says which inputs these are. A
-name is shown beside the names of baselines, to readers in a terminal and on pages.
+A name is shown next to the names of baselines, in terminals and on pages.
 """
 
 import unicodedata
@@ -22,7 +19,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ccenv.base.checked_arrays import DamagedFileError, read_arrays, write_arrays
-from ccenv.mask_table.evaluation.exact import Outcomes
 
 MOST_LETTERS = 60
 RESERVED = (
@@ -126,102 +122,121 @@ def of_rows(
 
 
 KIND, VERSION = "ccenv table entry", "1"
-PRICES = (0.1, 0.3, 1.0)
+COST_WEIGHTS = (0.1, 0.3, 1.0)
 """Of the dense network's MACs, in right answers."""
-ENTRY_FORMS = ("linear", *FORMS)
 TEXTS = {"kind", "version", "name", "weights"}
 MOST_BYTES = 100_000_000
-"""Of a file; three tables of all masks' probabilities of 10,000 inputs have room."""
-Policy = tuple[str, NDArray[Any]]
-"""Form and array."""
+"""Of a file."""
 
 
 @dataclass(frozen=True)
-class Entry:
-    """What somebody hands in."""
+class Linear:
+    """Keep probabilities that are a sigmoid of the features offered."""
+
+    rows: NDArray[Any]
+    """float [look_size + 1, num_units]; the last row is added."""
+
+    def act(self, look: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Keep probabilities: float32 [n, look_size] -> [n, num_units]."""
+        if self.rows.ndim != 2 or len(self.rows) != look.shape[1] + 1:
+            raise ValueError(
+                f"expected linear [{look.shape[1] + 1}, num_units], got {list(self.rows.shape)}"
+            )
+        scores = look @ self.rows[:-1].astype(np.float64) + self.rows[-1]
+        kept: NDArray[np.float32] = 1 / (1 + np.exp(-np.clip(scores, -80, 80)))
+        return kept.astype(np.float32)
+
+
+@dataclass(frozen=True)
+class Constant:
+    """The same keep probabilities for all inputs."""
+
+    keep: NDArray[Any]
+    """float [num_units]."""
+
+    def act(self, look: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Keep probabilities: float32 [n, look_size] -> [n, num_units]."""
+        if self.keep.ndim != 1:
+            raise ValueError(
+                f"expected keep [num_units], the same for all inputs, got {list(self.keep.shape)}"
+            )
+        return np.repeat(self.keep[None].astype(np.float32), len(look), axis=0)
+
+
+FORMS_OF_ENTRIES: dict[str, type[Linear] | type[Constant]] = {"linear": Linear, "keep": Constant}
+
+
+@dataclass(frozen=True)
+class EntryFile:
+    """What a file holds."""
 
     name: str
     """that the standings show."""
     weights: str
     """`Header.weights` of the network that it is for."""
-    policies: Mapping[float, Policy]
-    """one for each of `PRICES`."""
-    images: NDArray[np.int64] | None = None
-    """[n]; inputs that rows are for; None where all policies are for any input."""
-
-    @property
-    def is_function(self) -> bool:
-        """Whether it answers for any input, so that it was not made for these."""
-        return self.images is None
+    policies: Mapping[float, Linear | Constant]
+    """one for each of `COST_WEIGHTS`."""
 
 
 def write_entry(
-    path: Path,
-    name: str,
-    weights: str,
-    policies: Mapping[float, Mapping[str, Any]],
-    images: Any = None,
+    path: Path, name: str, weights: str, policies: Mapping[float, Mapping[str, Any]]
 ) -> None:
-    """Writes an entry; what it says is checked where it is judged.
+    """Writes an entry; shapes and probabilities are checked when it is judged.
 
     Args:
         path: the file.
         name: that the standings show, at most 60 letters.
         weights: `table.header.weights` of the table that it was made with.
-        policies: for each of `PRICES` one form and its array, such as `{"keep": array}`.
-        images: int64 [n], which inputs of the test images rows are for.
+        policies: for each of `COST_WEIGHTS` one form and its array, such as `{"keep": array}`.
 
     Raises:
-        ValueError: if there is not one form for each price.
+        ValueError: if there is not one form for each cost weight.
         OSError: if it cannot be written.
     """
-    arrays = {}
-    for price, policy in policies.items():
-        if len(policy) != 1:
-            raise ValueError(f"expected one form at price {price}, got {', '.join(policy)}")
-        ((form, array),) = policy.items()
-        arrays[key_of(form, price)] = np.asarray(array)
+    arrays = {
+        key_of(form, weight): np.asarray(array)
+        for weight, policy in policies.items()
+        for form, array in policy.items()
+    }
     check_keys(arrays)
-    if images is not None:
-        arrays["images"] = np.asarray(images, dtype=np.int64)
     texts = {"kind": KIND, "version": VERSION, "name": name, "weights": weights}
     write_arrays(path, arrays, texts)
 
 
-def key_of(form: str, price: float) -> str:
+def key_of(form: str, cost_weight: float) -> str:
     """Name of a policy in a file.
 
     >>> key_of("keep", 0.1)
     'keep@0.1'
     """
-    return f"{form}@{price:g}"
+    return f"{form}@{cost_weight:g}"
 
 
 def check_keys(names: Mapping[str, Any]) -> dict[float, str]:
-    """Finds the form of each price: {price: form}."""
+    """Finds the form of each cost weight: {cost weight: form}."""
     left, forms = set(names), {}
-    for price in PRICES:
-        found = [form for form in ENTRY_FORMS if key_of(form, price) in left]
-        if len(found) != 1:
+    for weight in COST_WEIGHTS:
+        keys = {key_of(form, weight): form for form in FORMS_OF_ENTRIES}
+        there = left & set(keys)
+        if len(there) != 1:
             raise ValueError(
-                f"expected one of {', '.join(key_of(form, price) for form in ENTRY_FORMS)}, got "
-                f"{', '.join(key_of(form, price) for form in found) or 'none'}"
+                f"expected one of {', '.join(keys)}, got {', '.join(sorted(there)) or 'none'}"
             )
-        forms[price] = found[0]
-        left.remove(key_of(found[0], price))
+        forms[weight] = keys[there.pop()]
+        left -= set(keys)
     if left:
         raise ValueError(f"expected no other arrays, got {', '.join(sorted(left))}")
     return forms
 
 
-def read_entry(path: Path) -> Entry:
+def read_entry(path: Path) -> EntryFile:
     """Reads an entry; runs no code of the file.
 
     Raises:
         FileNotFoundError: if there is no such file.
         ccenv.base.checked_arrays.DamagedFileError: if it is damaged, or another kind of file.
-        ValueError: if it is of another version, does not hold one policy for each price, or has a
-            name that the board does not take.
+        ValueError: if it is of another version, does not hold one policy for each cost weight,
+            holds answers for single inputs, or has a name that standings do not take.
     """
     if (size := path.stat().st_size) > MOST_BYTES:
         raise ValueError(f"expected at most {MOST_BYTES:,} bytes, got {size:,}")
@@ -232,57 +247,19 @@ def read_entry(path: Path) -> Entry:
         raise ValueError(f"expected an entry of version {VERSION}, got {texts['version']!r}")
     if not has_checksum:
         raise DamagedFileError(f"expected a checksum in {path}, got none: it was edited")
-    name = texts["name"]
-    check_name(name)
-    images = arrays.pop("images", None)
-    policies = {p: (form, arrays[key_of(form, p)]) for p, form in check_keys(arrays).items()}
-    return Entry(name, texts["weights"], policies, images)
-
-
-def check_images(images: NDArray[Any], num_images: int) -> None:
-    """Refuses all but every input once, in order."""
-    if images.dtype != np.int64 or images.ndim != 1:
-        raise ValueError(f"expected images int64 [n], got {images.dtype} {list(images.shape)}")
-    if (np.diff(images) <= 0).any():
-        raise ValueError("expected numbers of images that rise, got one twice or out of order")
-    if len(images) != num_images or images[0] != 0 or images[-1] != num_images - 1:
+    check_name(texts["name"])
+    if "images" in arrays:
         raise ValueError(
-            f"expected rows for all images 0..{num_images - 1}, got {len(images):,} of "
-            f"{images.min() if len(images) else 'none'}..{images.max() if len(images) else ''}"
+            f"expected a policy for any input in {path}, got answers for single inputs: they "
+            "cannot be distinguished from labels; give linear or keep"
         )
-
-
-def as_policy(
-    policy: Policy, entry: Entry, outcomes: Outcomes, looks: NDArray[np.float32]
-) -> dict[str, Any]:
-    """A policy as `value` takes it, which checks the rest; a row for each input, or one for all.
-
-    Args:
-        policy: form and array.
-        entry: that it is of.
-        outcomes: of the inputs that judge.
-        looks: [n, look_size], what is seen of them.
-
-    Raises:
-        ValueError: if it does not fit the table, or gives no distribution over its masks.
-    """
-    form, array = policy
-    if array.dtype.kind not in ("iu" if form == "numbers" else "f"):
-        raise ValueError(
-            f"expected {form} of {'int' if form == 'numbers' else 'float'} numbers, "
-            f"got {array.dtype}"
-        )
-    if array.dtype.kind == "f" and not np.isfinite(array).all():
-        raise ValueError(f"expected finite numbers in {form}, got NaN or infinity")
-    units = outcomes.num_units
-    if form == "linear":
-        if units is None or array.shape != (looks.shape[1] + 1, units):
+    policies = {}
+    for weight, form in check_keys(arrays).items():
+        array = arrays[key_of(form, weight)]
+        if array.dtype.kind != "f" or not np.isfinite(array).all():
             raise ValueError(
-                f"expected linear [{looks.shape[1] + 1}, {units}], got {list(array.shape)}"
+                f"expected finite floats in {key_of(form, weight)}, got {array.dtype} with "
+                f"{np.size(array) - int(np.isfinite(array).sum())} that are not finite"
             )
-        scores = looks @ array[:-1].astype(np.float64) + array[-1]
-        return {"keep": 1 / (1 + np.exp(-np.clip(scores, -700, 700)))}
-    rows = len(array) if array.ndim > (0 if form == "numbers" else 1) else 1
-    if rows > 1 and entry.images is None:
-        raise ValueError(f"expected images beside {form} with {rows:,} rows, got none")
-    return {form: array}
+        policies[weight] = FORMS_OF_ENTRIES[form](array)
+    return EntryFile(texts["name"], texts["weights"], policies)

@@ -73,8 +73,8 @@ SOUND: dict[str, list[list[str]]] = {
         ["times", "mlp", "synthetic"],
         ["show", "table.safetensors"],
         ["pack", "table.safetensors", "--out", "small.safetensors"],
-        ["judge", "--table", "table.safetensors", "--choose", "table.safetensors"],
     ],
+    "challenge": [["entry.safetensors"], ["--table", "mlp"]],
     "data": [["mnist", "--download"]],
     "generate": [["run"]],
     "export": [["run", "--onnx"], ["run", "--share"]],
@@ -102,7 +102,7 @@ SAMPLES = [
 ]
 TABLES = [f"{name}.safetensors" for name in ("table", "policy", "entry")]
 PLACES = [*SAMPLES, *TABLES, "deep.json", "no/such", ".", "images.npz"]
-ENOUGH = ["quickstart", "digits", "synthetic", "test", "mlp", "build", "pack", "judge", "sampled"]
+ENOUGH = ["quickstart", "digits", "synthetic", "test", "mlp", "build", "pack", "sampled"]
 
 
 class WorkBeginsError(BaseException):

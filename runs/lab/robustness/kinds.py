@@ -14,7 +14,7 @@ from ccenv.data import SPLITS
 from ccenv.data.npz import npz_split
 from ccenv.deploy.export import SkippingClassifier
 from ccenv.mask_table.evaluation.entry import (
-    PRICES,
+    COST_WEIGHTS,
     read_entry,
     read_policy,
     write_entry,
@@ -119,7 +119,8 @@ def of_a_table(folder: Path) -> dict[str, Kind]:
     table, policy, entry = (folder / f"{name}.safetensors" for name in ("table", "policy", "entry"))
     write_table(table, MaskTable(header, right, nll, np.arange(8) * 10))
     write_policy(policy, numbers=np.arange(5))
-    write_entry(entry, "ours", "0" * 24, {price: {"keep": np.full(3, 0.5)} for price in PRICES})
+    coins = {weight: {"keep": np.full(3, 0.5)} for weight in COST_WEIGHTS}
+    write_entry(entry, "ours", "0" * 24, coins)
     return {
         "table of masks": Kind(table, lambda: repr(read_table(table))),
         "policy for it": Kind(policy, lambda: repr(read_policy(policy))),

@@ -444,7 +444,9 @@ def test_a_classifier_chooses_as_had_fewer_errors_on_validation_images(strange, 
     SkippingClassifier.from_agent(agent, start=start).save(tmp_path / "file")
     classifier = SkippingClassifier.load(tmp_path / "file", trust=(strange,))
     errors = {
-        draw: evaluate(agent.simulator, agent, split="validation", sample=draw == "sampled").error
+        draw: evaluate(
+            agent.simulator, agent, split="validation", deterministic=draw == "mode"
+        ).error
         for draw in ("mode", "sampled")
     }
     assert errors["sampled"] != errors["mode"]

@@ -158,8 +158,8 @@ for settings in ({}, {"by_gate": True}, {"reward": "blockdrop"}, {"reward": thri
     env = gym.make_vec("ccenv:BlockSelectionTable-v0", num_envs=5, **settings)
     env.reset(seed=0)
     env.step(env.action_space.sample())
-from ccenv.mask_table import judge, shipped_table
-judge([], shipped_table("resnet20", "test"), shipped_table("resnet20", "validation"))
+from ccenv.runs.commands import cli
+assert cli.main(["challenge", "--table", "mlp", "--json"]) == 0
 print([name for name in ("torch", "stable_baselines3") if name in sys.modules])
 """
 
@@ -167,4 +167,4 @@ print([name for name in ("torch", "stable_baselines3") if name in sys.modules])
 def test_shipped_tables_are_played_and_judge_without_torch():
     done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.strip() == "[]"
+    assert done.stdout.splitlines()[-1] == "[]"

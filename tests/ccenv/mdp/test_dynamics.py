@@ -355,7 +355,7 @@ def test_an_evaluation_equals_a_loop_by_hand_over_each_image_once(network, sampl
     policy = RandomPolicy((5, 3), knows)
     simulator = Simulator(8, network=network, reward_kwargs={"cost_weight": 0.5})
     simulator.seed(0)
-    verdict = evaluate(simulator, policy, sample=sample, batch_size=150, seed=2)
+    verdict = evaluate(simulator, policy, deterministic=not sample, batch_size=150, seed=2)
     split = load_split("digits", "test")
     generator = stream(2, "evaluation masks") if sample else None
     errors, nll, macs, kept, rewards = [], [], [], [[], []], []

@@ -220,7 +220,7 @@ def test_one_agent_computes_what_is_needed_at_low_prices_and_nothing_at_prices_t
     # A right answer is worth 1 and costs 0.17: above a price of 5.8 it does not pay.
     settings = {"learning_rate": 0.03, "hidden_units": 16}
     env, agent = learned({"cost_weight": (0.2, 20.0)}, 64_000, settings, **PROBE_SETTINGS)
-    low, high = evaluate_context(env, agent, "cost_weight", [1.0, 15.0], sample=False)
+    low, high = evaluate_context(env, agent, "cost_weight", [1.0, 15.0], deterministic=True)
     assert low.error < 0.05
     assert low.compute_cost < 0.25
     assert high.compute_cost < 0.01

@@ -131,7 +131,7 @@ def test_agents_learn_are_judged_and_resume_in_each_combination(settings):
         assert torch.equal(one.reward, other.reward)
         assert all(torch.equal(one.told[name], other.told[name]) for name in one.told)
     if "cost_weight" in settings.get("context", {}):
-        low, high = evaluate_context(whole, agent, "cost_weight", [0.1, 10.0], sample=False)
+        low, high = evaluate_context(whole, agent, "cost_weight", [0.1, 10.0], deterministic=True)
         assert high.mean_return < low.mean_return
     if "oblivious" in settings:
         assert len(set(verdict.masks[0].sum(dim=1).tolist())) == 1

@@ -49,8 +49,10 @@ def test_a_model_is_judged_as_the_agent_that_holds_it(agent_class, sample):
     simulator.seed(0)
     agent = agent_class(simulator)
     agent.learn(64)
-    expected = evaluate(simulator, agent, sample=sample, seed=3)
-    same_verdict(ccenv.evaluate(agent.vec_env, agent.model, sample=sample, seed=3), expected)
+    expected = evaluate(simulator, agent, deterministic=not sample, seed=3)
+    same_verdict(
+        ccenv.evaluate(agent.vec_env, agent.model, deterministic=not sample, seed=3), expected
+    )
 
 
 @pytest.mark.parametrize(
@@ -89,7 +91,7 @@ def test_a_model_that_acts_through_a_view_is_judged_through_it(algorithm, view, 
     masks = env.code.masks(actions, np.random.default_rng(0))
     indices = env.unwrapped.simulator.indices
     assert len(indices) == len(masks)
-    again = evaluate(env, model, split="train", sample=False)
+    again = evaluate(env, model, split="train", deterministic=True)
     for row, index in enumerate(indices.tolist()):
         assert again.masks[0][index].tolist() == masks[row][:3].astype(bool).tolist()
     model.env = None
@@ -124,12 +126,12 @@ def test_a_model_behind_a_normaliser_sees_what_it_learned_from():
     env = VecNormalize(fresh(), norm_reward=False)
     model = A2C("MlpPolicy", env, n_steps=2)
     env.obs_rms.mean += 1.0
-    moved = evaluate(env, model, sample=False)
+    moved = evaluate(env, model, deterministic=True)
     with torch.no_grad():
         seen = torch.as_tensor(env.normalize_obs(env.unwrapped.simulator.begin().numpy()))
         bits = model.policy.get_distribution(seen).distribution.probs[:, :3] > 0.5
     indices = env.unwrapped.simulator.indices
-    train = evaluate(env, model, split="train", sample=False)
+    train = evaluate(env, model, split="train", deterministic=True)
     assert torch.equal(train.masks[0][indices], bits)
     assert moved.num_images == 500
 

@@ -46,7 +46,9 @@ def test_a_mask_of_a_menu_is_judged_as_a_policy_that_always_takes_it(settings):
     table = ccenv.evaluate_menu(simulator, menu, batch_size=64)
     assert {part.dtype for part in table} == {torch.float64}
     for number in range(4):
-        alone = ccenv.evaluate(simulator, Always([part[number] for part in menu]), sample=False)
+        alone = ccenv.evaluate(
+            simulator, Always([part[number] for part in menu]), deterministic=True
+        )
         assert table.errors[:, number].mean().item() == pytest.approx(alone.error, abs=1e-9)
         assert table.nll[:, number].mean().item() == pytest.approx(alone.nll, rel=1e-6)
         assert table.compute_cost[:, number].mean().item() == pytest.approx(alone.compute_cost)
@@ -88,7 +90,7 @@ def test_a_verdict_does_not_depend_on_how_many_inputs_are_judged_at_a_time():
     env = BlockSelectionVectorEnv(8, **PROBE_SETTINGS)
     env.reset(seed=0)
     agent = Reinforce(env, seed=0)
-    whole, *others = (evaluate(env, agent, sample=False, batch_size=n) for n in (1000, 7, 64))
+    whole, *others = (evaluate(env, agent, deterministic=True, batch_size=n) for n in (1000, 7, 64))
     for pieces in others:
         assert pieces.error == whole.error
         assert pieces.nll == pytest.approx(whole.nll, rel=1e-6)

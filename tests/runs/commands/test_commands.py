@@ -85,8 +85,9 @@ def test_seeds_are_trained_judged_again_and_drawn(tmp_path, monkeypatch, capsys)
     assert "reinforce, seed 1" in page.read_text()
     drawn = []
     monkeypatch.setattr(plot, "publish", lambda *given: drawn.append(given) or "the table")
-    assert plot.main([str(tmp_path / "logs"), "--out", str(tmp_path), "--name", "mine"]) == 0
-    ((comparison, report),) = drawn
+    words = [str(tmp_path / "logs"), "--out", str(tmp_path), "--name", "mine"]
+    assert plot.main([*words, "--no-recorded"]) == 0
+    ((comparison, report, _),) = drawn
     assert {label: len(runs) for label, runs in comparison.results.items()} == {"reinforce": 2}
     assert report == tmp_path / "mine"
     said = capsys.readouterr()

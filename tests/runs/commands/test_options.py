@@ -31,6 +31,7 @@ SHOWN_BY = {
     "runs/engine/machines/": ("compare",),
     "runs/engine/search.py": ("search",),
     "runs/mask_tables/": ("table",),
+    "ccenv/mask_table/challenge.py": ("challenge",),
     "runs/config/sweep.py": ("compare", "train"),
     "runs/commands/settings_help.py": ("train",),
     "runs/store/untrusted_files.py": ("export", "generate"),

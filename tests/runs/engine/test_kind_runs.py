@@ -20,7 +20,6 @@ from ccenv.runs.engine import run
 from ccenv.runs.engine.metadata import NUM_VALUES, grid
 from ccenv.runs.engine.run import Options
 from ccenv.runs.replay.verdicts import validate
-from ccenv.runs.report.tables import memory_tables
 from ccenv.runs.stats.cost_points import RIVALS, make_point
 from ccenv.runs.stats.rows import make_rows
 from ccenv.runs.store.folder import RESULT
@@ -307,14 +306,6 @@ def test_exits_where_all_stop_at_one_place_are_a_kind_of_their_own(trained):
         point = make_point("a row", [result | {"settings": settings}], "sampled")
         assert point.agent == kind
         assert point.agent in RIVALS
-
-
-def test_a_table_shows_the_memory_of_rows_that_have_it():
-    error = {"mean": 0.1, "sd": 0.0, "low": None, "high": None}
-    row = {"label": "a", "uses_labels": False, "error": error, "macs": {"mean": 5.0}}
-    (table,) = memory_tables([row | {"memory_bytes": 2500.0}, row | {"memory_bytes": None}, row])
-    assert [line[-1] for line in table.texts] == ["2.5"]
-    assert memory_tables([row]) == []
 
 
 def moved(tensors):

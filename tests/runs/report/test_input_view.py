@@ -14,10 +14,9 @@ from ccenv.envs.rendering import small_png_uri
 from ccenv.networks.core.mlp import GatedMLP
 from ccenv.runs.commands import inspect as program
 from ccenv.runs.replay.rebuilt import Walked, check_finished
-from ccenv.runs.report import input_page
+from ccenv.runs.report import inputs as views
 from ccenv.runs.report import publish as pages
-from ccenv.runs.report.input_page import blocks_seen, network_view
-from ccenv.runs.report.input_policy import floats
+from ccenv.runs.report.inputs import blocks_seen, floats, network_view
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 needs_browser = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine")
@@ -82,7 +81,7 @@ def test_the_page_computes_what_python_does_for_any_input_and_masks(tmp_path):
         }
         for network in networks
     ]
-    script = f"{pages.own_file('mlp.js')}\nconst cases = {json.dumps(cases)};\n{COMPARE}"
+    script = f"{pages.own_file('inputs.js')}\nconst cases = {json.dumps(cases)};\n{COMPARE}"
     found, console = said_by_a_browser(f"<body><script>{script}</script></body>", tmp_path)
     assert "CONSOLE" not in console
     for network, runs in zip(networks, found, strict=True):
@@ -157,7 +156,7 @@ def test_a_block_sees_the_mean_of_the_inputs_for_which_it_is_computed():
 
 
 def test_networks_that_a_page_cannot_run_are_shown_still_and_said_so(monkeypatch):
-    monkeypatch.setattr(input_page, "MOST_WEIGHTS", 50)
+    monkeypatch.setattr(views, "MOST_WEIGHTS", 50)
     network, why = network_view(network_of("tanh", ()))
     assert network is None
     assert "too many for a page" in why

@@ -6,7 +6,7 @@ from test_input_view import needs_browser, said_by_a_browser
 from ccenv.envs.vector import BlockSelectionVectorEnv
 from ccenv.runs.config.settings import make_plan
 from ccenv.runs.replay.rebuilt import Rebuilt, walk_inputs
-from ccenv.runs.report import input_page
+from ccenv.runs.report import inputs
 from ccenv.runs.report import publish as pages
 
 NUM_INPUTS = 100
@@ -66,10 +66,10 @@ addEventListener("load", () => {
 
 @needs_browser
 def test_a_page_chooses_masks_at_any_price_as_python_does(tmp_path, monkeypatch):
-    monkeypatch.setattr(input_page, "NUM_SHOWN", NUM_INPUTS)
+    monkeypatch.setattr(inputs, "NUM_SHOWN", NUM_INPUTS)
     runs = {name: run_of(*case) for name, case in CASES.items()}
     for number, (name, run) in enumerate(runs.items()):
-        view = input_page.view_of({name: run}, "mode")
+        view = inputs.view_of({name: run}, "mode")
         page = pages.input_page(view).replace("</body>", SLIDE + "</body>")
         (folder := tmp_path / str(number)).mkdir()
         said, console = said_by_a_browser(page, folder)
@@ -93,14 +93,14 @@ def test_a_page_chooses_masks_at_any_price_as_python_does(tmp_path, monkeypatch)
 
 def test_where_a_page_cannot_choose_masks_the_slider_has_judged_prices_alone(monkeypatch):
     run = run_of(*CASES["independent blocks"])
-    drawn = input_page.view_of({"a": run}, "sampled")
+    drawn = inputs.view_of({"a": run}, "sampled")
     assert drawn["agents"][0]["price"]["policy"] is None
-    monkeypatch.setattr(input_page, "MOST_WEIGHTS", 50)
-    still = input_page.view_of({"a": run}, "mode")
+    monkeypatch.setattr(inputs, "MOST_WEIGHTS", 50)
+    still = inputs.view_of({"a": run}, "mode")
     assert still["agents"][0]["price"]["policy"] is None
     assert len(still["inputs"][0]["runs"][0]["prices"]) == len(
         still["agents"][0]["price"]["values"]
     )
-    plain = input_page.view_of({"a": run_of("reinforce", {})}, "mode")
+    plain = inputs.view_of({"a": run_of("reinforce", {})}, "mode")
     assert plain["agents"][0]["price"] is None
     assert "prices" not in plain["inputs"][0]["runs"][0]

@@ -8,24 +8,37 @@ import re
 import shutil
 import subprocess
 import xml.etree.ElementTree as ET
+from pathlib import Path
 
 import numpy as np
 import pytest
 from made_results import whole_result
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 
+from ccenv.runs.engine.collect_runs import among_recorded
 from ccenv.runs.engine.jobs import Comparison, Finished, make_jobs
 from ccenv.runs.engine.study import Part, Section, Study
-from ccenv.runs.report import chart, shapings
 from ccenv.runs.report import findings as findings_file
-from ccenv.runs.report.families import make_families, styles_of
-from ccenv.runs.report.figures import all_figures
-from ccenv.runs.report.publish import publish
-from ccenv.runs.report.tables import all_tables
+from ccenv.runs.report.figures import (
+    Looks,
+    drawn_view,
+    groups_of,
+    make_looks,
+    make_views,
+    view_figures,
+)
+from ccenv.runs.report.publish import embedded, make_report, publish, without_repeats
+from ccenv.runs.report.tables import (
+    all_tables,
+    make_shapings,
+    shaping_tables,
+    shared_agents,
+)
 from ccenv.runs.stats import degenerate, fronts
 from ccenv.runs.store import recorded
 from ccenv.runs.studies import find_study
 from ccenv.runs.sweeps import Cell, Sweep
-from ccenv.runs.tables.drawing import INK, Drawn, new_figure
+from ccenv.runs.tables.drawing import INK, WIDTH, Drawn, new_figure
 from ccenv.runs.tables.sweep_table import Table
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -135,13 +148,12 @@ def page(report):
 
 def test_the_page_needs_no_network(page, report):
     assert all(a.startswith(("data:", "#")) for a in page.addresses)
-    # Vega's script could load data; nothing on the page gives it an address.
-    own = re.sub(r"<script>.*?</script>", "", (report / "index.html").read_text(), flags=re.DOTALL)
-    assert "url(" not in own
+    # Parts of a figure are named by url(#...); nothing on the page names another place.
+    assert not re.search(r"url\((?!#)", (report / "index.html").read_text())
 
 
 def test_every_image_says_in_words_what_it_shows(page):
-    assert len(page.images) >= 7
+    assert len(page.images) >= 6
     assert all(len(image["alt"]) > 20 for image in page.images)
 
 
@@ -161,16 +173,59 @@ def test_words_of_the_user_are_escaped(page, report):
 
 def test_the_page_has_every_section_and_says_what_is_missing(page):
     shown = " ".join("".join(page.words).split())
-    for title in ("In words", "Error and cost", "Fronts", "Reward shapings", "Learning curves"):
+    for title in ("Hypervolumes", "Reward shapings", "Learning curves", "Each seed"):
         assert title in shown
-    for title in ("Density of each layer", "Blocks by class", "Speed", "Settings", "Machines"):
+    for title in ("Compute cost, density and blocks", "Speed", "Settings", "Machines"):
         assert title in shown
     assert "24 of 27 runs finished. No result yet: dense (seeds 0, 1, 2)." in shown
+    # The verdict comes before everything else.
+    assert (
+        shown.index("random masks of the same cost: ")
+        < shown.index("MACs")
+        < shown.index("Settings")
+    )
+
+
+class Tables(html.parser.HTMLParser):
+    """Collects the texts of each table's cells."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.tables = []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        if tag == "table":
+            self.tables.append([])
+        elif tag in ("th", "td") and self.tables:
+            self.tables[-1].append("")
+
+    def handle_data(self, data):
+        if self.tables and self.tables[-1]:
+            self.tables[-1][-1] += data.strip()
+
+
+def test_no_table_of_the_page_is_empty_or_there_twice_and_no_column_is_empty(report):
+    tables = Tables((report / "index.html").read_text()).tables
+    assert len(tables) > 6
+    assert len({tuple(cells) for cells in tables}) == len(tables)
+    assert all(len(cells) >= 4 for cells in tables)
+
+
+def test_a_table_all_of_whose_lines_an_earlier_one_has_is_left_out():
+    columns = {"row": "left", "n": "right"}
+    whole = Table("whole", "Whole", columns, [["a", 1], ["b", 2]])
+    some = Table("some", "Some", columns, [["b", 2]])
+    other = Table("other", "Other", columns, [["b", 3]])
+    empty = Table("empty", "Empty", columns, [])
+    assert without_repeats(Part([whole, empty, some, other])).tables == [whole, other]
+    elsewhere = dataclasses.replace(some, when={"": "masks-mode"})
+    assert without_repeats(Part([whole, elsewhere])).tables == [whole, elsewhere]
 
 
 def test_an_agent_and_a_reward_of_the_users_are_in_every_table_and_figure(report):
     tables = {path.stem: path.read_text() for path in report.glob("*.csv")}
-    for name in ("overview", "all-columns", "density", "speed", "settings-cells"):
+    for name in ("overview", "seeds", "density", "speed", "settings-cells"):
         assert "Mine my_reward" in tables[name]
     assert "toy_report:Mine under toy_report:my_reward" in tables["fronts"]
     assert "toy_report:my_reward" in tables["shapings-summary"]
@@ -181,13 +236,14 @@ def test_an_agent_and_a_reward_of_the_users_are_in_every_table_and_figure(report
     assert re.search(r'alt="Validation error[^"]*Mine my_reward', curves)
 
 
-def test_every_table_is_there_as_markdown_and_csv_with_the_same_cells(report):
-    for tables in all_tables(comparison_of(missing=("dense",))).values():
-        for table in tables:
-            written = (report / f"{table.name}.csv").read_text()
-            lines = list(csv.reader(written.splitlines(keepends=True)))
-            assert lines == [list(table.columns), *table.texts]
-            assert (report / f"{table.name}.md").read_text() == table.markdown()
+def test_every_table_is_there_as_markdown_and_csv_with_the_same_cells(report, tmp_path):
+    found = comparison_of(missing=("dense",))
+    shown = make_report(found, tmp_path)
+    for table in (*shown.overview, *(one for p in shown.parts.values() for one in p.tables)):
+        written = (report / f"{table.name}.csv").read_text()
+        lines = list(csv.reader(written.splitlines(keepends=True)))
+        assert lines == [list(table.columns), *table.texts]
+        assert (report / f"{table.name}.md").read_text() == table.markdown()
 
 
 def test_the_rows_are_there_as_numbers(report):
@@ -197,16 +253,22 @@ def test_the_rows_are_there_as_numbers(report):
     assert float(mine["error.low"]) < float(mine["error.mean"]) < float(mine["error.high"])
 
 
-def test_every_figure_is_a_png_and_an_svg_that_follows_light_and_dark(report):
+def test_every_figure_is_an_svg_that_follows_light_and_dark_and_those_of_documents_a_png(report):
     drawn = sorted(path.stem for path in report.glob("*.svg"))
-    assert drawn == sorted(path.stem for path in report.glob("*.png"))
-    assert {"front", "profile"} <= set(drawn)
+    pictures = {path.stem for path in report.glob("*.png")}
+    assert set(drawn) - pictures == {
+        f"equal-time-{size}{measure}{masks}"
+        for size in (1, 256)
+        for measure in ("", "-nll")
+        for masks in ("", "-mode")
+    }
+    assert {"front", "equal-macs-mode", "equal-macs-nll", "profile"} <= pictures
     for name in drawn:
         text = (report / f"{name}.svg").read_text()
         assert ET.fromstring(text).tag.endswith("svg")
         assert "prefers-color-scheme:dark" in text
         assert INK not in text
-        assert (report / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+    assert all((report / f"{name}.png").read_bytes().startswith(b"\x89PNG") for name in pictures)
 
 
 def test_the_same_results_give_the_same_report(tmp_path):
@@ -216,14 +278,64 @@ def test_the_same_results_give_the_same_report(tmp_path):
         assert (tmp_path / "other" / path.name).read_bytes() == path.read_bytes()
 
 
-def test_many_rows_share_looks_by_agent_and_shaping():
-    many = [
-        Cell(f"{agent} {rate}", agent, {"learning_rate": rate})
-        for agent in ("reinforce", "actor_critic")
-        for rate in np.linspace(0.001, 0.01, 10).tolist()
-    ]
-    (front,) = all_figures(without(comparison_of(many, seeds=(0,)), "block_use"))["front"]
-    assert len(front.svg) > 10_000
+def views_of(comparison):
+    return make_views(comparison, Path("none"))
+
+
+def test_every_row_is_a_mark_that_says_its_numbers_and_every_method_has_its_name(report):
+    found = comparison_of(missing=("dense",))
+    svg = (report / "front.svg").read_text()
+    labels = [label for label, results in found.results.items() if results]
+    for number, label in enumerate(labels):
+        start = f'<g id="row-{number}" class="mark" role="img" tabindex="0" aria-label="{label}: '
+        assert start in svg
+    (view, *_) = views_of(found)
+    for name in groups_of(view, make_looks(found.results)):
+        assert f">{name}</text>" in svg
+
+
+def test_axes_hold_every_mark_and_no_name_covers_a_mark_or_another_name():
+    places = {f"method {n}": (100.0 * 1.3**n, 0.05 + 0.01 * (n % 3)) for n in range(8)}
+    cells = [Cell(name, "reinforce", {"learning_rate": 0.01 + n}) for n, name in enumerate(places)]
+    found = comparison_of(cells)
+    for one in found.finished:
+        for verdict in one.result["evaluations"]:
+            macs, error = places[one.label]
+            verdict |= {"macs": macs, "error": error + 0.001 * one.result["seed"]}
+    looks = make_looks(found.results)
+    apart = dataclasses.replace(
+        looks,
+        methods={name: name for name in places},
+        kinds=dict.fromkeys(places, "learned"),
+    )
+    figure = drawn_view(views_of(found)[0], apart, WIDTH)
+    (axes,) = figure.axes
+    marks = axes.transData.transform([line.get_xydata()[0] for line in marks_of(axes)])
+    renderer = FigureCanvasAgg(figure).get_renderer()
+    boxes = [text.get_window_extent(renderer) for text in axes.texts]
+    assert len(marks) == len(places)
+    assert all(axes.bbox.contains(*mark) for mark in marks)
+    assert len(boxes) >= 6
+    for number, box in enumerate(boxes):
+        assert not any(box.contains(*mark) for mark in marks)
+        assert not any(box.overlaps(other) for other in boxes[number + 1 :])
+    keys = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert set(places) <= {text.get_text() for text in axes.texts} | set(keys)
+
+
+def marks_of(axes):
+    return [line for line in axes.lines if str(line.get_gid()).startswith("row-")]
+
+
+def test_baselines_differ_from_policies_by_shape_and_ceilings_are_hollow():
+    found = comparison_of()
+    looks = make_looks(found.results)
+    shapes = {}
+    for label, method in looks.methods.items():
+        shapes.setdefault(looks.kinds[method], set()).add(looks.style(label)["marker"])
+    assert set(shapes) == {"dense", "random", "ceiling", "learned"}
+    assert len(set().union(*shapes.values())) == sum(map(len, shapes.values()))
+    assert looks.style("oracle")["mfc"] == "none"
 
 
 def test_one_seed_of_one_agent_without_curve_and_block_use_makes_a_report_too(tmp_path):
@@ -241,8 +353,11 @@ def test_data_sets_are_separated_in_tables_and_figures_and_joined_only_by_strata
         for data in ("digits", "synthetic")
     ]
     found = comparison_of(cells)
-    tables = {table.name: table for part in all_tables(found).values() for table in part}
-    figures = {figure.name for figure in all_figures(found)["front"]}
+    made = all_tables(found, views_of(found))
+    tables = {table.name: table for part in made.values() for table in part}
+    figures = {
+        f.name for f in view_figures(found, views_of(found), make_looks(found.results)).values()
+    }
     for data in ("digits", "synthetic"):
         assert tables[f"overview-{data}"].csv().count("reinforce") == 1
         assert f"front-{data}" in figures
@@ -253,24 +368,20 @@ def test_data_sets_are_separated_in_tables_and_figures_and_joined_only_by_strata
 
 def test_an_agent_has_one_colour_in_every_figure_and_no_other_has_it_with_its_marker():
     names = ["dense", "block_dropout", *(f"agent {n}" for n in range(16))]
-    styles = styles_of(names)
-    looks = {(style["color"], style["marker"]) for style in styles.values()}
+    kinds = dict.fromkeys(names, "learned") | {"dense": "dense", "block_dropout": "random"}
+    many = Looks(dict(zip(names, names, strict=True)), kinds, {})
+    looks = {(many.style(name)["color"], many.style(name)["marker"]) for name in names}
     assert len(looks) == len(names)
-    assert len({style["color"] for style in styles.values()}) == 10
-    found = make_families(comparison_of().results)
-    assert found.style("Mine my_reward") == found.style("Mine accuracy_minus_cost")
-    assert found.dash("Mine my_reward") != found.dash("Mine accuracy_minus_cost")
+    found = make_looks(comparison_of().results)
+    mine, other = found.style("Mine my_reward"), found.style("Mine accuracy_minus_cost")
+    assert mine["color"] == other["color"]
+    # Rewards are told by shape.
+    assert mine["marker"] != other["marker"]
+    assert found.line("Mine my_reward")["ls"] != found.line("Mine accuracy_minus_cost")["ls"]
 
 
-def test_the_chart_holds_every_row_as_data_and_no_text_of_it_as_markup(monkeypatch):
-    pytest.importorskip("altair")
-    monkeypatch.setattr(chart, "scripts", lambda: "")
-    found = comparison_of()
-    spec = chart.chart(found.rows, make_families(found.results))
-    points = {one["label"]: one for one in spec["datasets"]["rows"]}
-    assert len(points) == len(found.rows)
-    assert points["Mine my_reward"]["error"] == pytest.approx(5, abs=1)
-    text = chart.embedded(spec | {"title": "</script><b>"})
+def test_no_text_of_embedded_data_can_end_the_script():
+    text = embedded({"title": "</script><b>"})
     assert "<" not in text
     assert json.loads(text)["title"] == "</script><b>"
 
@@ -315,8 +426,8 @@ def test_shapings_are_in_the_order_of_the_agents_that_learned_under_all_of_them(
         shaping_front("b", "dear", 0.6, 0.6),
         shaping_front("c", "dear", 0.1, 0.1),
     ]
-    assert shapings.shared_agents(rows) == ["a", "b"]
-    first, second = shapings.make_shapings(rows, found)
+    assert shared_agents(rows) == ["a", "b"]
+    first, second = make_shapings(rows, found)
     assert (first.name, second.name) == ("dear", "fair")
     assert first.areas == pytest.approx({0: 0.7, 1: 0.7})
     assert second.areas == pytest.approx({0: 0.6, 1: 0.7})
@@ -324,13 +435,13 @@ def test_shapings_are_in_the_order_of_the_agents_that_learned_under_all_of_them(
 
 def test_rewards_that_differ_with_agents_are_not_compared():
     rows = [shaping_row("a", "fair"), shaping_row("b", "dear")]
-    assert shapings.shaping_tables(rows, []) == []
+    assert shaping_tables(rows, []) == []
 
 
 def test_the_summary_of_a_shaping_counts_verdicts_and_names_who_collapsed():
     rows = [shaping_row("a", "fair"), shaping_row("b", "fair", verdict="no difference")]
     rows += [shaping_row("a", "dear", error=0.9, habit="always off", verdict="outside its costs")]
-    (summary,) = shapings.shaping_tables(rows, [shaping_front("a", "fair", 0.5, 0.7)])
+    (summary,) = shaping_tables(rows, [shaping_front("a", "fair", 0.5, 0.7)])
     fair, dear = (dict(zip(summary.columns, line, strict=True)) for line in summary.texts)
     assert fair["front area"].startswith("0.600 [")
     counts = "random: less / same / more / none"
@@ -373,7 +484,7 @@ def test_seeds_that_fell_into_different_habits_are_counted():
 
 def test_a_study_of_a_stranger_has_its_own_tables_and_figures_on_the_page(report):
     page = (report / "index.html").read_text()
-    assert '<a href="#mine">What a stranger adds</a>' in page
+    assert "<summary><h2>What a stranger adds</h2></summary>" in page
     assert "Drawn by a stranger." in page
     assert (report / "mine.csv").read_text().startswith("row")
     assert (report / "mine.png").stat().st_size > 500
@@ -401,6 +512,43 @@ def test_what_is_recorded_comes_back_but_for_what_no_plot_shows(tmp_path):
         assert [p["error"] for p in found[key]["curve"]] == pytest.approx(
             [p["error"] for p in result["curve"]], rel=1e-4
         )
+
+
+def record_as(name, comparison, folder):
+    """Writes a made comparison as the recorded results of a sweep."""
+    plans = {}
+    for job in make_jobs(comparison.sweep, "unused"):
+        plans.setdefault(job.label, []).append(job.plan)
+    pairs = zip([p for label in plans for p in plans[label]], comparison.finished, strict=True)
+    results = {
+        plan.key(): one.result | {"data": {plan.environment["dataset"]: "a checksum"}}
+        for plan, one in pairs
+    }
+    source = recorded.Source(folder / f"{name}.json", plans)
+    recorded.save(source, {"kind": "comparison"}, results)
+
+
+def test_a_run_stands_among_the_recorded_ones_of_its_data_set_and_is_told_from_them(tmp_path):
+    both = comparison_of([Cell("dense", "dense"), Cell("reinforce", "reinforce")])
+    alone = comparison_of([Cell("reinforce", "reinforce")], seeds=(7,))
+    assert among_recorded(alone, tmp_path).results == alone.results
+    record_as("few", comparison_of([Cell("rloo", "rloo")]), tmp_path)
+    record_as("many", both, tmp_path)
+    found = among_recorded(alone, tmp_path)
+    assert {label: len(runs) for label, runs in found.results.items()} == {
+        "dense": 3,
+        "reinforce": 3,
+        "reinforce, yours": 1,
+    }
+    looks = make_looks(found.results, found.own)
+    assert looks.style("reinforce, yours") != looks.style("reinforce")
+    (view, *_) = views_of(found)
+    assert {"reinforce", "reinforce, yours"} <= set(groups_of(view, looks))
+    # Another data set has no recorded runs; the sweep of a data set's name goes before others.
+    elsewhere = comparison_of([Cell("reinforce", "reinforce", {"dataset": "synthetic"})])
+    assert set(among_recorded(elsewhere, tmp_path).results) == {"reinforce"}
+    record_as("front-digits", comparison_of([Cell("rloo", "rloo")]), tmp_path)
+    assert set(among_recorded(alone, tmp_path).results) == {"rloo", "reinforce"}
 
 
 def browse(address, *arguments):
@@ -485,6 +633,51 @@ addEventListener("load", () => {
 });
 </script>
 """
+
+
+SWITCH = """
+<script>
+addEventListener("load", () => {
+  const state = () => ({
+    headings: [...document.querySelectorAll("#results .table:not([hidden]) th[scope=col]")]
+      .filter(h => h.offsetParent).map(h => h.textContent),
+    first: document.querySelector("#results tbody tr").innerText,
+    figure: document.querySelector(".picture svg").getAttribute("aria-label"),
+  });
+  const choose = (name, value) => document.querySelector(
+    `.switches input[name=${name}][value="${value}"]`).click();
+  const before = state();
+  choose("measure", "nll"); choose("cost", "time-256"); choose("masks", "mode");
+  const after = state();
+  document.querySelector(".picture .mark").focus();
+  document.body.dataset.said = JSON.stringify({before, after,
+    pointed: document.querySelector(".pointed").textContent,
+    lit: document.querySelector("tr.lit")?.innerText ?? "",
+    unlabelled: [...document.querySelectorAll("input, button, select")].filter(
+      e => !(e.labels?.length || e.textContent.trim() || e.ariaLabel)).length,
+    open: document.querySelectorAll("details[open]").length});
+});
+</script>
+"""
+
+
+@needs_browser
+def test_switches_choose_the_figure_and_the_columns_of_the_table(report, tmp_path):
+    page, end, rest = (report / "index.html").read_text().rpartition("</body>")
+    (tmp_path / "page.html").write_text(page + SWITCH + end + rest)
+    profile = f"--user-data-dir={tmp_path}/profile"
+    done = browse((tmp_path / "page.html").as_uri(), profile, "--dump-dom")
+    assert "CONSOLE" not in done.stderr
+    said = json.loads(html.unescape(re.search(r'data-said="([^"]*)"', done.stdout)[1]))
+    start, end = ["row"], ["front", "kind", "seeds", "against random masks"]
+    assert said["before"]["headings"] == [*start, "test error %", "MACs", *end]
+    assert said["after"]["headings"] == [*start, "test nll in nats", "ms for 256 inputs", *end]
+    assert "Scatter plot of test error over MACs" in said["before"]["figure"]
+    assert "test nll in nats over ms for 256 inputs" in said["after"]["figure"]
+    # The first mark is the first row's.
+    assert said["pointed"].startswith("block_dropout 0.1: nll in nats 1.000")
+    assert said["lit"].startswith("block_dropout 0.1")
+    assert (said["unlabelled"], said["open"]) == (0, 0)
 
 
 @needs_browser

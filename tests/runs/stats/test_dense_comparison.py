@@ -6,9 +6,9 @@ import math
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from made_results import SEEDS, result, runs
+from made_results import SEEDS, drawn_views, result, runs
 
-from ccenv.runs.report.dense import dense_figures, dense_tables
+from ccenv.runs.report.dense import dense_tables
 from ccenv.runs.stats.cost_points import Point, in_kilobytes
 from ccenv.runs.stats.dense_comparison import (
     at_equal_error,
@@ -89,7 +89,7 @@ def test_dense_networks_that_a_cheaper_one_beats_are_not_on_the_front():
     assert tables["at-front-error"].lines == tables["at-equal-error"].lines[:2]
 
 
-def test_texts_are_compared_in_bits():
+def test_texts_are_compared_in_bits(tmp_path):
     def in_bits(agent, macs, bits, error, network="bytes"):
         rows = runs(agent, macs, error)
         for row in rows:
@@ -123,11 +123,21 @@ def test_texts_are_compared_in_bits():
         ("dense 16", "rloo", "0.12"),
     ]
     assert lines[0][2].startswith("3.001 [")
-    drawn, over_memory = dense_figures([found], {}, "mode")[:2]
-    assert "rloo at 50: 2.001 bits" in drawn.alt
-    assert drawn.name == "equal-macs-bits-mode"
-    assert over_memory.name == "equal-memory-bits-mode"
-    assert "kB of network and policy. dense 8 at 100: 3.001 bits" in over_memory.alt
+    for rows in results.values():
+        for row in rows:
+            row["of_symbols"] = True
+    views, figures = drawn_views(results, tmp_path)
+    by_name = {figures[view.when].name: view for view in views}
+    over_macs, over_memory = by_name["equal-macs-bits-mode"], by_name["equal-memory-bits-mode"]
+    texts = figures[over_macs.when].titles.values()
+    assert (
+        "rloo: bits a symbol 2.001 [1.999, 2.003]; MACs of one input, policy included: 50" in texts
+    )
+    # Cheapest and best by MACs; by memory that is all the same here.
+    assert [point.label for _, point in over_macs.front] == ["counts", "rloo"]
+    assert "memory of network and policy in kB: 100.0" in " ".join(
+        figures[over_memory.when].titles.values()
+    )
 
 
 def test_a_budget_of_memory_lets_rows_of_any_macs_pass_and_none_of_unknown_memory():
@@ -281,20 +291,16 @@ def test_variants_of_one_size_share_the_least_of_their_times():
     assert wide.time(256) == pytest.approx(0.2)
 
 
-def test_masks_that_keep_nothing_have_no_place_on_a_logarithmic_axis():
-    nothing = runs("block_dropout", 0, 0.9)
+def test_masks_that_keep_nothing_have_no_place_on_a_logarithmic_axis(tmp_path):
+    nothing = runs("silent", 0, 0.9)
     for row in nothing:
         # A call takes its time, whatever is skipped.
         row["latency"] = [{"batch_size": n, "milliseconds": 0.01} for n in (1, 256)]
-    found = contest(nothing=nothing, a=runs("rloo", 150, 0.05))
-    figures = dense_figures([found], {}, "mode")
-    assert "a at 150" in figures[0].alt
-    assert len(figures) == 3
-    for figure in figures:
-        assert "a at" in figure.alt
-        assert "nothing" not in figure.alt
-        assert "rloo" in figure.svg
-        assert "block_dropout" not in figure.svg
+    views, figures = drawn_views({"nothing": nothing, "a": runs("rloo", 150, 0.05)}, tmp_path)
+    assert {view.cost.key for view in views} == {"macs", "time-1", "time-256"}
+    for view in views:
+        assert [point.label for _, point in view.placed] == ["a"]
+        assert "silent" not in figures[view.when].alt
 
 
 def test_ceilings_are_left_out():

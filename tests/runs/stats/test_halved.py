@@ -1,18 +1,11 @@
 """Rows on images of half size, averages over 2 x 2 pixels, beside rows on whole images."""
 
-import operator
-
 import made_results
 import pytest
 
 from ccenv.runs.config.settings import make_plan
 from ccenv.runs.lab.benchmarks.front_times import by_size
-from ccenv.runs.report.dense import (
-    conditional_groups,
-    dense_figures,
-    dense_lines,
-    has_both_sizes,
-)
+from ccenv.runs.report.figures import groups_of, make_looks
 from ccenv.runs.stats.dense_comparison import make_contests
 from ccenv.runs.stats.measures import dataset_of, has_halves
 from ccenv.runs.stats.random_baseline import dropout_curves
@@ -30,7 +23,6 @@ def result(agent, transforms, macs, error):
 
 
 WHOLE, HALVES = (), ["halve"]
-MACS = operator.attrgetter("macs")
 
 
 def test_rows_on_halves_stand_in_one_contest_with_rows_on_whole_images():
@@ -85,28 +77,32 @@ def test_halves_are_timed_apart_from_whole_images_of_the_same_layers():
     assert [one.labels for one in by_size(sweep)] == [["whole"], ["half"]]
 
 
-def test_figures_tell_whole_images_from_halves_only_where_both_are():
+def shown_groups(results, folder):
+    """Name at the points -> labels of rows, in the first figure."""
+    (view, *_), figures = made_results.drawn_views(results, folder)
+    groups = groups_of(view, make_looks(results))
+    shown = {name: [p.label for _, p in group.pairs] for name, group in groups.items()}
+    return shown, groups, figures[view.when]
+
+
+def test_figures_tell_whole_images_from_halves_only_where_both_are(tmp_path):
     results = {
         "dense 8": [result("dense", WHOLE, 200, 0.1)],
         "dense 16": [result("dense", WHOLE, 300, 0.08)],
         "rloo": [result("rloo", WHOLE, 150, 0.07)],
     }
-    (whole,) = make_contests(results)
-    assert list(dense_lines(whole, MACS)) == ["dense"]
-    assert list(conditional_groups(whole.conditional, has_both_sizes(whole))) == ["rloo"]
+    shown, *_ = shown_groups(results, tmp_path)
+    assert shown == {"rloo": ["rloo"], "dense": ["dense 8", "dense 16"]}
     results["dense, half size"] = [result("dense", HALVES, 50, 0.09)]
     results["rloo, half size"] = [result("rloo", HALVES, 100, 0.05)]
-    (both,) = make_contests(results)
-    lines = {name: [p.label for p in line[0]] for name, line in dense_lines(both, MACS).items()}
-    assert lines == {
-        "dense": ["dense, half size", "dense 16"],
+    shown, groups, drawn = shown_groups(results, tmp_path)
+    assert shown == {
+        "dense, half size": ["dense, half size"],
         "dense, whole images": ["dense 8", "dense 16"],
-    }
-    groups = conditional_groups(both.conditional, has_both_sizes(both))
-    assert {name: [p.label for p in own] for name, own in groups.items()} == {
-        "rloo": ["rloo, half size"],
+        "rloo, half size": ["rloo, half size"],
         "rloo, whole images": ["rloo"],
     }
-    (drawn, *_) = dense_figures([both], {}, "sampled")
+    hollow = {name for name, group in groups.items() if group.style.get("mfc") == "none"}
+    assert hollow == {"dense, whole images", "rloo, whole images"}
     for label in results:
-        assert label in drawn.alt
+        assert label in drawn.svg

@@ -1,0 +1,396 @@
+"""The challenge: (policies, a table that judges) -> shares of the oracle's gap that they close.
+
+The reward of an input under a mask is 1 for a right answer, less cost_weight times the mask's share
+of the dense network's MACs. The best static mask (chosen on other inputs) closes 0 of the gap, the
+best mask of each input closes all of it. A policy sees the features offered at the first gate of
+each input, and nothing else: no label, no answer of any mask, not the order of the inputs.
+"""
+
+import inspect
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ccenv.base.registry import import_object
+from ccenv.base.values import shown
+from ccenv.mask_table.evaluation.entry import COST_WEIGHTS, EntryFile, read_entry
+from ccenv.mask_table.evaluation.exact import Outcomes
+from ccenv.mask_table.menus import number_of
+from ccenv.mask_table.shipped import ENTRIES, SHIPPED, judging_table, shipped_table
+from ccenv.mask_table.table import MaskTable
+
+BOUND, BASELINE, RECORDED, ENTRY = "bound", "baseline", "recorded", "entry"
+F32 = NDArray[np.float32]
+RATES = np.linspace(0, 1, 41)
+"""Keep probabilities among which random masks choose."""
+PART = 2**22
+"""Numbers that are held at once."""
+TIE = 1e-6
+"""Shares that differ by no more have one rank."""
+
+
+class TablePolicy(Protocol):
+    """What the challenge judges."""
+
+    def act(self, look: F32) -> Any:
+        """Chooses masks for some inputs.
+
+        Args:
+            look: float32 [n, look_size]; features offered at the first gate.
+
+        Returns:
+            [n, num_units]: bits (bool, or int 0 and 1), or keep probabilities (float).
+        """
+
+
+Maker = Callable[[MaskTable, float], TablePolicy]
+"""(a table to learn from, cost weight) -> a policy, such as a class with these two arguments."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """A frozen network: inputs to learn from, and held-out inputs that judge."""
+
+    name: str
+    """that the standings show."""
+    learning: MaskTable
+    """what policies are given; it also chooses the static mask."""
+    judging: MaskTable
+    """what they are judged by."""
+
+    def __post_init__(self) -> None:
+        """Checks.
+
+        Raises:
+            ValueError: if the tables are not of one network, share inputs, or lack something.
+        """
+        learning, judging = self.learning.header, self.judging.header
+        if learning.weights != judging.weights or learning.menus != judging.menus:
+            raise ValueError(
+                f"expected two tables of one network, got weights {judging.weights} and "
+                f"{learning.weights}; give --choose a table of the same network"
+            )
+        if learning.data == judging.data:
+            raise ValueError("expected other inputs to choose by, got those that judge")
+        for table in (self.learning, self.judging):
+            if table.outcomes().num_units is None:
+                raise ValueError(
+                    "expected a table of all masks, got one of a menu; build one of all"
+                )
+            if table.look is None:
+                raise ValueError("expected a table that holds a look to judge by; build it anew")
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A policy before it is made: its name, and how it is made for a cost weight."""
+
+    name: str
+    """that the standings show."""
+    make: Maker
+    """called once for each cost weight."""
+    kind: str = ENTRY
+    """"recorded" or "entry"."""
+    weights: str | None = None
+    """`Header.weights` of the one network that it is for; None: for any."""
+
+
+@dataclass(frozen=True)
+class AtWeight:
+    """What a policy reaches at one cost weight; means over the inputs that judge."""
+
+    cost_weight: float
+    """of the dense network's MACs, in right answers."""
+    share: float
+    """of the oracle's gap over the best static mask that is closed; NaN where there is no gap."""
+    standard_error: float
+    """of the share, over inputs."""
+    error: float
+    """expected share of wrong answers."""
+    cost: float
+    """share of the dense network's MACs."""
+
+
+@dataclass(frozen=True)
+class Standing:
+    """One line of the standings."""
+
+    name: str
+    """of the policy."""
+    kind: str
+    """"bound" (it sees labels), "baseline", "recorded" or "entry"."""
+    share: float
+    """of the gap that is closed; mean over cost weights, or over tables."""
+    standard_error: float
+    """of that mean."""
+    parts: tuple[Any, ...]
+    """an `AtWeight` for each cost weight, or a `Standing` for each table."""
+    rank: int | None = None
+    """place, 1 for the largest share; None of bounds."""
+
+
+def shipped_tasks(names: Sequence[str] = SHIPPED) -> list[Task]:
+    """The suite: networks whose tables come with the package."""
+    return [Task(name, shipped_table(name), judging_table(name)) for name in names]
+
+
+def candidate(text: str) -> Candidate:
+    """Reads an entry.
+
+    Args:
+        text: a file of `write_entry`, or `module:name` of a class of yours.
+
+    Raises:
+        ValueError, OSError: if there is no such file, class or module.
+    """
+    if ":" in text and not Path(text).exists():
+        return Candidate(text, import_object(text, "entry"))
+    if not Path(text).exists():
+        raise ValueError(
+            "expected a file of ccenv.mask_table.write_entry, or module:name of a class, got "
+            f"{shown(text)}"
+        )
+    return of_file(read_entry(Path(text)))
+
+
+def of_file(entry: EntryFile, kind: str = ENTRY) -> Candidate:
+    """The policies of a file."""
+    return Candidate(entry.name, lambda _, weight: entry.policies[weight], kind, entry.weights)
+
+
+def recorded() -> list[Candidate]:
+    """Policies that come with the package."""
+    return [of_file(read_entry(path), RECORDED) for path in sorted(ENTRIES.glob("*.safetensors"))]
+
+
+def standings(task: Task, entries: Sequence[Candidate] = ()) -> list[Standing]:
+    """Judges baselines, recorded policies and entries on one network.
+
+    Args:
+        task: the network.
+        entries: policies to judge; those for another network are refused.
+
+    Returns:
+        All with their ranks, the largest share first.
+
+    Raises:
+        ValueError: if an entry fails, sees what it may not see, or answers what is no policy.
+
+    >>> [place.name for place in standings(shipped_tasks(["resnet20"])[0])][0]
+    'oracle'
+    """
+    weights = task.judging.header.weights
+    for one in entries:
+        if one.weights not in (None, weights):
+            names = [name for name in SHIPPED if judging_table(name).header.weights == one.weights]
+            advice = f"--table {names[0]}" if names else "--table with a table of that network"
+            raise ValueError(
+                f"{one.name}: expected an entry for the network {weights} ({task.name}), got one "
+                f"for {str(one.weights)[:24]!r}; give {advice}"
+            )
+    fitting = [one for one in recorded() if one.weights == weights]
+    judge = Judge(task)
+    return ranked([*judge.baselines(), *map(judge.standing, [*fitting, *entries])])
+
+
+def together(tables: Sequence[Sequence[Standing]]) -> list[Standing]:
+    """Standings over several networks: means of the shares of those that stand on all of them."""
+    by_name = [{one.name: one for one in table} for table in tables]
+    found = []
+    for name in by_name[0]:
+        if all(name in table for table in by_name):
+            parts = tuple(table[name] for table in by_name)
+            found.append(mean_of(name, parts[0].kind, parts, spread(parts)))
+    return ranked(found)
+
+
+def spread(parts: Sequence[Standing]) -> float:
+    """Standard error of a mean of independent shares."""
+    return float(np.sqrt(sum(part.standard_error**2 for part in parts)) / len(parts))
+
+
+def mean_of(name: str, kind: str, parts: tuple[Any, ...], standard_error: float) -> Standing:
+    """A line whose share is the mean of its parts'."""
+    share = float(np.mean([part.share for part in parts]))
+    return Standing(name, kind, share, standard_error, parts)
+
+
+def ranked(found: Sequence[Standing]) -> list[Standing]:
+    """Standings in their order, with ranks; equal shares have one rank."""
+    shares = [one.share for one in found if one.kind != BOUND]
+    ranks = {
+        id(one): None if one.kind == BOUND else 1 + sum(s > one.share + TIE for s in shares)
+        for one in found
+    }
+    order = sorted(found, key=lambda one: (one.kind != BOUND, -one.share))
+    return [
+        Standing(one.name, one.kind, one.share, one.standard_error, one.parts, ranks[id(one)])
+        for one in order
+    ]
+
+
+class Judge:
+    """Outcomes of a task's held-out inputs, and what policies earn on them."""
+
+    def __init__(self, task: Task) -> None:
+        """Finds the oracle's and the best static mask's answers at every cost weight."""
+        self.task = task
+        self.outcomes: Outcomes = task.judging.outcomes()
+        self.scores = self.outcomes.scores.astype(np.float32)
+        self.costs = self.outcomes.costs.astype(np.float32)
+        self.learned = task.learning.outcomes().scores.mean(axis=0)
+        assert task.judging.look is not None
+        self.looks = task.judging.look.astype(np.float32)
+        # Whoever remembers answers by their place finds them at another.
+        self.order = np.random.default_rng(0).permutation(len(self.looks))
+
+    @property
+    def num_units(self) -> int:
+        """Blocks of all gates."""
+        return self.task.judging.header.num_units
+
+    def baselines(self) -> list[Standing]:
+        """The oracle, the best static mask, random masks, the dense network."""
+        everything = len(self.costs) - 1
+        answers = {
+            ("oracle", BOUND): [self.best_of_each(weight) for weight in COST_WEIGHTS],
+            ("best static mask", BASELINE): [self.static(weight) for weight in COST_WEIGHTS],
+            ("random masks", BASELINE): [self.random(weight) for weight in COST_WEIGHTS],
+            ("dense network", BASELINE): [self.numbered(everything)] * len(COST_WEIGHTS),
+        }
+        return [self.placed(name, kind, found) for (name, kind), found in answers.items()]
+
+    def standing(self, one: Candidate) -> Standing:
+        """Makes and judges a policy at every cost weight."""
+        try:
+            found = [self.played(one, weight) for weight in COST_WEIGHTS]
+        except ValueError as error:
+            raise ValueError(f"{one.name} on {self.task.name}: {error}") from error
+        return self.placed(one.name, one.kind, found)
+
+    def played(self, one: Candidate, cost_weight: float) -> tuple[F32, F32]:
+        """Asks a policy about all inputs, in an order of ours: right and cost of each input."""
+        policy = called(one.make, self.task.learning, cost_weight)
+        check_asks_for_looks(policy)
+        answer = called(policy.act, self.looks[self.order])
+        action = checked_action(answer, (len(self.looks), self.num_units))
+        back = np.argsort(self.order)
+        return self.earned(action[back])
+
+    def earned(self, action: NDArray[Any]) -> tuple[F32, F32]:
+        """Right answers and costs: bits or keep probabilities [n, units] -> [n] each, exact."""
+        if action.dtype == bool:
+            numbers = number_of(self.task.judging.header.menus, action)
+            return self.scores[np.arange(len(numbers)), numbers], self.costs[numbers]
+        right, cost = np.empty(len(action), np.float32), np.empty(len(action), np.float32)
+        count = max(1, PART // len(self.costs))
+        for first in range(0, len(action), count):
+            rows = slice(first, first + count)
+            chances = mask_chances(action[rows])
+            right[rows] = np.einsum("nm,nm->n", chances, self.scores[rows])
+            cost[rows] = chances @ self.costs
+        return right, cost
+
+    def numbered(self, number: int) -> tuple[F32, F32]:
+        """One mask for all inputs."""
+        return self.scores[:, number], np.full(len(self.scores), self.costs[number])
+
+    def static(self, cost_weight: float) -> tuple[F32, F32]:
+        """The mask that earns most on the inputs to learn from."""
+        return self.numbered(int((self.learned - cost_weight * self.costs).argmax()))
+
+    def random(self, cost_weight: float) -> tuple[F32, F32]:
+        """Independent masks whose one keep probability earns most on the inputs to learn from."""
+        rates = np.repeat(RATES[:, None], self.num_units, axis=1).astype(np.float32)
+        earned = mask_chances(rates) @ (self.learned - cost_weight * self.costs)
+        return self.earned(np.repeat(rates[[earned.argmax()]], len(self.scores), axis=0))
+
+    def best_of_each(self, cost_weight: float) -> tuple[F32, F32]:
+        """The oracle: the best mask of each input."""
+        numbers = (self.scores - np.float32(cost_weight) * self.costs).argmax(axis=1)
+        return self.scores[np.arange(len(numbers)), numbers], self.costs[numbers]
+
+    def placed(self, name: str, kind: str, found: Sequence[tuple[F32, F32]]) -> Standing:
+        """A line of the standings: right and cost of each input at each cost weight."""
+        parts, deviations = [], []
+        for weight, (right, cost) in zip(COST_WEIGHTS, found, strict=True):
+            static, oracle, own = (
+                one[0].astype(np.float64) - weight * one[1]
+                for one in (self.static(weight), self.best_of_each(weight), (right, cost))
+            )
+            gap = float((oracle - static).mean())
+            share = float((own - static).mean()) / gap if gap > 0 else float("nan")
+            # Of a ratio of two means over the same inputs, to first order.
+            each = ((own - static) - share * (oracle - static)) / (gap or 1.0)
+            deviations.append(each)
+            error, paid = 1 - float(right.mean()), float(cost.mean())
+            parts.append(AtWeight(weight, share, error_of_mean(each), error, paid))
+        return mean_of(name, kind, tuple(parts), error_of_mean(np.mean(deviations, axis=0)))
+
+
+def error_of_mean(values: NDArray[np.float64]) -> float:
+    """Standard error of the mean."""
+    return float(values.std() / np.sqrt(len(values)))
+
+
+def mask_chances(keep: F32) -> F32:
+    """Probability of every mask, in counting order: [n, units] -> [n, 2 ** units].
+
+    >>> mask_chances(np.array([[1.0, 0.25]], dtype=np.float32)).tolist()
+    [[0.0, 0.0, 0.75, 0.25]]
+    """
+    chances = np.ones((len(keep), 1), dtype=np.float32)
+    for unit in keep.T[:, :, None]:
+        chances = np.stack([chances * (1 - unit), chances * unit], axis=2).reshape(len(keep), -1)
+    return chances
+
+
+def check_asks_for_looks(policy: Any) -> None:
+    """Refuses a policy whose `act` wants more than the features offered."""
+    act = getattr(policy, "act", None)
+    if not callable(act):
+        raise ValueError(
+            f"expected an object with act(look), got {type(policy).__name__} without; see "
+            "ccenv.mask_table.challenge.TablePolicy"
+        )
+    parameters = inspect.signature(act).parameters.values()
+    several = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    wanted = [p.name for p in parameters if p.default is p.empty and p.kind not in several]
+    if len(wanted) != 1:
+        raise ValueError(
+            f"expected act(look), got act({', '.join(wanted)}): a policy sees the features offered "
+            "at the first gate, never labels, other gates or the answers of masks"
+        )
+
+
+def called(function: Callable[..., Any], *arguments: Any) -> Any:
+    """Calls code of an entry; what it raises becomes one line that says where."""
+    try:
+        return function(*arguments)
+    except Exception as error:
+        last = traceback.extract_tb(error.__traceback__)[-1]
+        raise ValueError(
+            f"{type(error).__name__}: {error} ({Path(last.filename).name}, line {last.lineno})"
+        ) from error
+
+
+def checked_action(answer: Any, shape: tuple[int, int]) -> NDArray[Any]:
+    """Bits (bool) or keep probabilities (float32) of every input; ValueError for anything else."""
+    action = np.asarray(answer)
+    if action.shape != shape or action.dtype.kind not in "biuf":
+        raise ValueError(
+            f"expected act to answer bits or keep probabilities {list(shape)}, got {action.dtype} "
+            f"{list(action.shape)}"
+        )
+    # Written so that NaN is refused too.
+    if not (action.min() >= 0 and action.max() <= 1):
+        raise ValueError(
+            f"expected bits, or keep probabilities in [0, 1], got {action.min():.3g}.."
+            f"{action.max():.3g}"
+        )
+    return action.astype(np.float32) if action.dtype.kind == "f" else action.astype(bool)
