@@ -68,7 +68,7 @@ def main(updates: int = 300, num_envs: int = 256) -> Evaluation:
             loss.backward()
             nn.utils.clip_grad_norm_(agent.parameters(), MAX_NORM)
             optimizer.step()
-    return ccenv.evaluate(envs, agent, sample=False)
+    return ccenv.evaluate(envs, agent, deterministic=True)
 
 
 if __name__ == "__main__":

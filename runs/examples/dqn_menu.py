@@ -30,7 +30,7 @@ def main(steps: int = 100_000, num_envs: int = 64) -> Evaluation:
         seed=0,
     )
     model.learn(steps)
-    return ccenv.evaluate(env, model, sample=False)
+    return ccenv.evaluate(env, model, deterministic=True)
 
 
 if __name__ == "__main__":

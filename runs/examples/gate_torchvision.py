@@ -57,7 +57,7 @@ def main(epochs: int = 4, images: int = 12_000, side: int = 16, most: int = 1797
     env.reset(seed=0)
     agent = Reinforce(env, seed=0, learning_rate=0.02)
     agent.learn(images)
-    return ccenv.evaluate(env, agent, sample=False)
+    return ccenv.evaluate(env, agent, deterministic=True)
 
 
 if __name__ == "__main__":

@@ -54,7 +54,7 @@ def main(updates: int = 400, num_envs: int = 256) -> Evaluation:
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-    return ccenv.evaluate(envs, policy, sample=False)
+    return ccenv.evaluate(envs, policy, deterministic=True)
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ def main(steps: int = 200_000, num_envs: int = 256) -> Evaluation:
         seed=0,
     )
     model.learn(steps)
-    return ccenv.evaluate(env, model, sample=False)
+    return ccenv.evaluate(env, model, deterministic=True)
 
 
 if __name__ == "__main__":
