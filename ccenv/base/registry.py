@@ -24,13 +24,44 @@ class UnexpectedKeywordError(ValueError, TypeError):
     """
 
 
+ELSEWHERE = {
+    "a2c": "sb3_a2c",
+    "ppo": "sb3_ppo",
+    "trpo": "sb3_trpo",
+    "batch": "batch_size",
+    "cost_weight": "reward_kwargs.cost_weight",
+    "data": "dataset",
+    "ent_coef": "entropy_weight",
+    "env_id": "env",
+    "epochs": "images",
+    "lr": "learning_rate",
+    "model": "network",
+    "n_envs": "batch_size",
+    "num_envs": "batch_size",
+    "price": "reward_kwargs.cost_weight",
+    "timesteps": "images",
+    "total_timesteps": "images",
+}
+"""Name that other libraries, or a reward's own settings, have -> the name here."""
+UNDISCOUNTED = (
+    "returns of an episode are not discounted; `gamma` is a setting of sb3_ppo, sb3_a2c and sb3_trpo"
+)
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """Returns a hint that names the closest known name, or all of them where none is close.
 
     >>> nearest("reinforse", ["reinforce", "rloo"])
     "did you mean 'reinforce'?"
+    >>> nearest("PPO", ["dense", "sb3_ppo"]), nearest("MNIST", ["mnist", "svhn"])
+    ("did you mean 'sb3_ppo'?", "did you mean 'mnist'?")
     """
     known = sorted(known)
+    meant = ELSEWHERE.get(name.lower(), name.lower())
+    if meant.partition(".")[0] in known:
+        return f"did you mean {meant!r}?"
+    if name == "gamma" and "learning_rate" in known:
+        return UNDISCOUNTED
     close = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
     if close:
         return f"did you mean {close[0]!r}?"
