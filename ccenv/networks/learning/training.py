@@ -1,5 +1,6 @@
 """Learning a network's weights: once under random masks (frozen), or along with an agent."""
 
+import contextlib
 import functools
 import hashlib
 import inspect
@@ -7,7 +8,7 @@ import json
 import math
 import re
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from numbers import Real
 from typing import Any
@@ -123,6 +124,22 @@ def plain_attributes(module: nn.Module) -> dict[str, str]:
     return settings
 
 
+@contextlib.contextmanager
+def one_thread() -> Iterator[None]:
+    """Keeps torch to one thread.
+
+    Weights are then the same however many threads the caller has set, and small layers do not wait
+    for a second thread, which beside other work took a hundred times as long.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@one_thread()
 def pretrain(network: Any, split: Split, recipe: Pretraining) -> None:
     """Trains a network under masks whose density is uniform in 0..1, anew for every image."""
     generator = stream(recipe.seed, "pretraining")

@@ -284,3 +284,16 @@ def test_the_rate_falls_to_zero_and_stays_there():
 def test_impossible_settings_are_refused(settings, message):
     with pytest.raises(ValueError, match=message):
         Simulator(4, **COTRAIN | settings)
+
+
+def test_weights_do_not_depend_on_the_number_of_threads(digits):
+    learned = []
+    for threads in (1, 2):
+        torch.set_num_threads(threads)
+        network = small_network()
+        weights.pretrain(network, digits, QUICK)
+        assert torch.get_num_threads() == threads
+        torch.set_num_threads(1)
+        learned.append(network.state_dict())
+    one, other = learned
+    assert all(torch.equal(one[name], other[name]) for name in one)
