@@ -11,7 +11,7 @@ import html
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, overload
+from typing import Any, Unpack, overload
 
 from ccenv.base.registry import check_names
 from ccenv.runs.config.agent_settings import find_agent
@@ -19,6 +19,7 @@ from ccenv.runs.config.plan import safe_name
 from ccenv.runs.config.settings import make_plan
 from ccenv.runs.config.sweep import Cell, Sweep, check_number
 from ccenv.runs.config.sweep_file import MOST_RUNS
+from ccenv.runs.config.typed import Settings
 from ccenv.runs.engine import jobs as sweep_jobs
 from ccenv.runs.engine.machines.engines import HERE, LOCAL, open_engine
 from ccenv.runs.engine.machines.pool import Outcome
@@ -29,7 +30,7 @@ from ccenv.runs.report.over_seeds import write_sweep
 from ccenv.runs.report.publish import PAGE, publish
 from ccenv.runs.stats.intervals import Interval, mean_interval, with_interval
 from ccenv.runs.stats.measures import MODES, evaluation
-from ccenv.runs.stats.verdict import baseline_sentences
+from ccenv.runs.stats.verdict import ADDED, baseline_sentences
 from ccenv.runs.store import folder as run_folder
 from ccenv.runs.store import recorded
 from ccenv.runs.store.untrusted_files import stored_result
@@ -242,14 +243,32 @@ def frame(rows: Iterable[Mapping[str, Any]]) -> Any:
     return pandas.DataFrame(list(rows))
 
 
+@overload
+def train(
+    agent: str | type,
+    *,
+    seeds: None = None,
+    anew: bool = False,
+    export: bool = False,
+    **settings: Unpack[Settings],
+) -> Run: ...
+@overload
+def train(
+    agent: str | type,
+    *,
+    seeds: int | Sequence[int],
+    anew: bool = False,
+    export: bool = False,
+    **settings: Unpack[Settings],
+) -> Runs: ...
 def train(
     agent: str | type,
     *,
     seeds: int | Sequence[int] | None = None,
     anew: bool = False,
     export: bool = False,
-    **settings: Any,
-) -> Any:
+    **settings: Unpack[Settings],
+) -> Run | Runs:
     """Trains an agent and judges it on test inputs; a finished run answers from its folder.
 
     Args:
@@ -286,7 +305,7 @@ def train(
     return results[0] if numbers is None else Runs(results)
 
 
-def load(folder: str | Path) -> Any:
+def load(folder: str | Path) -> Run | Runs:
     """Reads finished runs from a folder; runs no code that they name.
 
     Args:
@@ -320,7 +339,7 @@ def added_cell(added: Any) -> Cell:
     name = name_of_code(agent, "an agent")
     find_agent(name)
     words = [f"{key}={value}" for key, value in settings.items()]
-    return Cell(" ".join([f"{name.rpartition(':')[2]} (added)", *words]), name, named(settings))
+    return Cell(" ".join([f"{name.rpartition(':')[2]} {ADDED}", *words]), name, named(settings))
 
 
 def with_added(sweep: Sweep, added: Any) -> Sweep:

@@ -43,7 +43,7 @@ ELSEWHERE = {
     "total_timesteps": "images",
 }
 """Name that other libraries, or a reward's own settings, have -> the name here."""
-UNDISCOUNTED = "returns of an episode are not discounted; `gamma` is a setting of sb3_ppo, sb3_a2c and sb3_trpo"
+UNDISCOUNTED = "returns are not discounted; gamma is a setting of sb3_a2c, sb3_ppo and sb3_trpo"
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

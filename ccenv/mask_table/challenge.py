@@ -248,6 +248,10 @@ class Judge:
         self.looks = task.judging.look.astype(np.float32)
         # Whoever remembers answers by their place finds them at another.
         self.order = np.random.default_rng(0).permutation(len(self.looks))
+        self.ends = [
+            (reward(self.static(weight), weight), reward(self.best_of_each(weight), weight))
+            for weight in COST_WEIGHTS
+        ]
 
     @property
     def num_units(self) -> int:
@@ -275,6 +279,7 @@ class Judge:
 
     def played(self, one: Candidate, cost_weight: float) -> tuple[F32, F32]:
         """Asks a policy about all inputs, in an order of ours: right and cost of each input."""
+        check_takes_table_and_weight(one.make)
         policy = called(one.make, self.task.learning, cost_weight)
         check_asks_for_looks(policy)
         answer = called(policy.act, self.looks[self.order])
@@ -318,19 +323,21 @@ class Judge:
     def placed(self, name: str, kind: str, found: Sequence[tuple[F32, F32]]) -> Standing:
         """A line of the standings: right and cost of each input at each cost weight."""
         parts, deviations = [], []
-        for weight, (right, cost) in zip(COST_WEIGHTS, found, strict=True):
-            static, oracle, own = (
-                one[0].astype(np.float64) - weight * one[1]
-                for one in (self.static(weight), self.best_of_each(weight), (right, cost))
-            )
-            gap = float((oracle - static).mean())
-            share = float((own - static).mean()) / gap if gap > 0 else float("nan")
+        for weight, (static, oracle), own in zip(COST_WEIGHTS, self.ends, found, strict=True):
+            lead, gaps = reward(own, weight) - static, oracle - static
+            gap = float(gaps.mean())
+            share = float(lead.mean()) / gap if gap > 0 else float("nan")
             # Of a ratio of two means over the same inputs, to first order.
-            each = ((own - static) - share * (oracle - static)) / (gap or 1.0)
+            each = (lead - share * gaps) / (gap or 1.0)
             deviations.append(each)
-            error, paid = 1 - float(right.mean()), float(cost.mean())
-            parts.append(AtWeight(weight, share, error_of_mean(each), error, paid))
+            error, cost = 1 - float(own[0].mean()), float(own[1].mean())
+            parts.append(AtWeight(weight, share, error_of_mean(each), error, cost))
         return mean_of(name, kind, tuple(parts), error_of_mean(np.mean(deviations, axis=0)))
+
+
+def reward(found: tuple[F32, F32], cost_weight: float) -> NDArray[np.float64]:
+    """Rewards of right answers and costs, [n] each."""
+    return found[0].astype(np.float64) - cost_weight * found[1]
 
 
 def error_of_mean(values: NDArray[np.float64]) -> float:
@@ -348,6 +355,16 @@ def mask_chances(keep: F32) -> F32:
     for unit in keep.T[:, :, None]:
         chances = np.stack([chances * (1 - unit), chances * unit], axis=2).reshape(len(keep), -1)
     return chances
+
+
+def check_takes_table_and_weight(make: Maker) -> None:
+    """Refuses what cannot be called with a table and a cost weight."""
+    try:
+        inspect.signature(make).bind(None, None)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"expected a class with __init__(self, table, cost_weight), got {shown(make)}: {error}"
+        ) from error
 
 
 def check_asks_for_looks(policy: Any) -> None:

@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,8 @@ examples:
 A policy is a class: __init__(self, table, cost_weight) may learn from the table;
 act(self, look) chooses masks for held-out inputs: look [n, look_size] -> bits or
 keep probabilities [n, num_units]."""
+WIDE = 80
+"""Columns of a terminal in which standard errors have room."""
 NOTES = (
     "Share of the gap between the best static mask (0) and each input's best mask (the oracle, "
     "100) that is closed on held-out inputs, in % ± one standard error; more is better. The reward "
@@ -61,7 +64,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--choose",
         type=Path,
-        help="beside a --table of yours: the table that policies learn from",
+        help="with a --table of yours: the table that policies learn from",
     )
     parser.add_argument("--json", action="store_true", help="print the result as JSON only")
     return parser
@@ -95,7 +98,7 @@ def asked_tasks(
         weights: of the networks that entries are for; None for any.
     """
     if choose is not None and (table is None or table in SHIPPED):
-        raise ValueError("expected --choose beside a --table of yours, got no such table")
+        raise ValueError("expected --choose together with a --table of yours, got no such table")
     if table is None:
         ours = [name for name in SHIPPED if shipped_table(name).header.weights in weights]
         return shipped_tasks(ours or SHIPPED)
@@ -119,28 +122,40 @@ def plain(found: Sequence[Standing]) -> list[dict[str, Any]]:
 
 
 def columns_and_lines(
-    found: Sequence[Standing], names: Sequence[str]
+    found: Sequence[Standing], names: Sequence[str], with_errors: bool = True
 ) -> tuple[dict[str, str], list[list[Any]]]:
     """Standings as a table: a column for each network, or for each cost weight of one.
 
     Args:
         found: in their order.
         names: of the networks.
+        with_errors: whether shares have their standard errors.
     """
     parts = names if len(names) > 1 else [f"weight {weight:g}" for weight in COST_WEIGHTS]
     columns = {"rank": "right", "policy": "left"} | dict.fromkeys([*parts, "mean"], "right")
-    lines = [
-        [one.rank and str(one.rank), one.name, *map(share_text, [*one.parts, one])] for one in found
-    ]
+    lines = []
+    for one in found:
+        shares = [share_text(part, with_errors) for part in (*one.parts, one)]
+        lines.append([one.rank and str(one.rank), one.name, *shares])
     return columns, lines
 
 
-def share_text(part: Any) -> str:
-    """A share in per cent with its standard error; bounds and baselines of 0 are exact."""
-    if part.share != part.share:
+def share_text(part: Any, with_error: bool = True) -> str:
+    """A share in per cent, with its standard error unless it is exact.
+
+    >>> from types import SimpleNamespace as Part
+    >>> share_text(Part(share=0.066, standard_error=0.01))
+    '6.6 ± 1.0'
+    >>> share_text(Part(share=-3.0, standard_error=0.147))
+    '-300 ± 15'
+    """
+    if math.isnan(part.share):
         return "no gap"
-    share = f"{100 * part.share:.1f}"
-    return f"{share} ± {100 * part.standard_error:.1f}" if part.standard_error else share
+    # Far from 0 a tenth of a per cent says nothing.
+    numbers = ".1f" if abs(part.share) < 1 else ".0f"
+    share = format(100 * part.share, numbers)
+    error = format(100 * part.standard_error, numbers)
+    return f"{share} ± {error}" if with_error and part.standard_error else share
 
 
 def show(title: str, found: Sequence[Standing], names: Sequence[str]) -> None:
@@ -151,8 +166,9 @@ def show(title: str, found: Sequence[Standing], names: Sequence[str]) -> None:
         found: in their order.
         names: of the networks.
     """
+    console = Console(highlight=False)
     table = Table(box=None, pad_edge=False)
-    columns, lines = columns_and_lines(found, names)
+    columns, lines = columns_and_lines(found, names, console.width >= WIDE)
     for name, side in columns.items():
         if side == "left":
             table.add_column(name, overflow="ellipsis", no_wrap=True, ratio=1)
@@ -160,7 +176,6 @@ def show(title: str, found: Sequence[Standing], names: Sequence[str]) -> None:
             table.add_column(name, justify="right")
     for line, one in zip(lines, found, strict=True):
         table.add_row(*(Text(cell or "", "bold" if one.kind == ENTRY else "") for cell in line))
-    console = Console(highlight=False)
     ranks = sum(one.kind != BOUND for one in found)
     entries = [
         f"{one.name}: rank {one.rank} of {ranks}, closes {share_text(one)} % of the gap"

@@ -4,19 +4,19 @@ import argparse
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ccenv.base.ranks import OneProcess, Ranks, RanksError, joined
 from ccenv.base.registry import check_names
 from ccenv.mask_table import write_table
-from ccenv.mask_table.building.checks import MOST_BYTES
 from ccenv.mask_table.shipped import SHIPPED, small, table_of
 from ccenv.runs.commands.frame import program
-from ccenv.runs.config.values import parse_pairs
-from ccenv.runs.mask_tables.build import SETTINGS, build_table, help_table, time_units
-from ccenv.runs.mask_tables.judged import recorded, show_table
 from ccenv.runs.store import json_file
-from ccenv.runs.tables import mask_table
+
+if TYPE_CHECKING:
+    # What builds imports torch: help does not wait for it.
+    from ccenv.base.ranks import OneProcess
+
+SETTINGS_HELP = "settings of the environment, such as network_kwargs.depth=20"
 
 
 def parser_of() -> argparse.ArgumentParser:
@@ -28,16 +28,15 @@ def parser_of() -> argparse.ArgumentParser:
     )
     make.add_argument("network", help="name of a network, such as resnet")
     make.add_argument("dataset", help="name of a data set, such as cifar10")
-    text = f"settings of the environment: {', '.join(SETTINGS)}"
-    make.add_argument("settings", nargs="*", metavar="key=value", help=text)
+    make.add_argument("settings", nargs="*", metavar="key=value", help=SETTINGS_HELP)
     make.add_argument("--split", default="test", help="train, validation or test (default)")
     make.add_argument("--limit", type=int, help="the first so many inputs; all by default")
     make.add_argument("--menu", type=int, help="most masks a gate, drawn; all by default")
     make.add_argument("--seed", type=int, default=0, help="of the menus")
     make.add_argument("--processes", type=int, default=1, help="at once, a thread each")
     make.add_argument("--batch", type=int, default=64, help="inputs at a time")
-    text = f"of the file; a larger table is refused, default {MOST_BYTES:,}"
-    make.add_argument("--bytes", type=int, default=MOST_BYTES, help=text)
+    text = "of the file; a larger table is refused; half a GiB by default"
+    make.add_argument("--bytes", type=int, help=text)
     make.add_argument("--out", type=Path, help="default: NETWORK-DATASET-SPLIT.safetensors")
     look = commands.add_parser(
         "show", help="what static, random and the oracle's masks reach", allow_abbrev=False
@@ -53,7 +52,7 @@ def parser_of() -> argparse.ArgumentParser:
     )
     clock.add_argument("network", help="name of a network, such as resnet")
     clock.add_argument("dataset", help="name of a data set, such as cifar10")
-    clock.add_argument("settings", nargs="*", metavar="key=value", help=text)
+    clock.add_argument("settings", nargs="*", metavar="key=value", help=SETTINGS_HELP)
     clock.add_argument("--batch", type=int, default=1, help="inputs of a pass")
     clock.add_argument("--threads", type=int, default=1, help="torch's threads")
     clock.add_argument("--machine", help="its name in the file; default: the processor's")
@@ -71,7 +70,7 @@ def file_name(network: str, dataset: str, last: str) -> str:
     return f"{network}-{dataset}-{last}".replace(":", "-").replace("/", "-")
 
 
-@program("ccenv table", (ValueError, ImportError, IndexError, RanksError))
+@program("ccenv table", (ValueError, ImportError, IndexError))
 def main(arguments: Sequence[str] | None = None) -> int:
     """Builds, shows or packs a table of all masks, or measures times; see --help."""
     options = parser_of().parse_args(arguments)
@@ -80,30 +79,49 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"{options.out}: {options.out.stat().st_size:,} bytes")
         return 0
     if options.command == "show":
+        from ccenv.runs.mask_tables.judged import recorded, show_table
+        from ccenv.runs.tables import mask_table
+
         found = show_table(options.table, options.choose, options.policy, options.times)
         if options.record is not None:
             json_file.write_json(options.record, recorded(found, options.record.stem))
         print(json.dumps(found, indent=2) if options.json else mask_table.text(found))
         return 0
-    names = (options.network, options.dataset)
     if options.command == "times":
-        out = options.out or Path(file_name(*names, "times.json"))
-        times = time_units(
-            *names,
-            out,
-            batch_size=options.batch,
-            machine=options.machine,
-            threads=options.threads,
-            **settings_of(options),
-        )
-        print(f"{out}: {mask_table.times_text(times)}")
-        return 0
-    with joined() as ranks:
-        return build_by(ranks, options)
+        return measure(options)
+    from ccenv.base.ranks import RanksError, joined
+
+    try:
+        with joined() as ranks:
+            return build_by(ranks, options)
+    except RanksError as error:
+        raise ValueError(str(error)) from error
+
+
+def measure(options: argparse.Namespace) -> int:
+    """Measures a network's units and writes their times."""
+    from ccenv.runs.mask_tables.build import time_units
+    from ccenv.runs.tables import mask_table
+
+    names = (options.network, options.dataset)
+    out = options.out or Path(file_name(*names, "times.json"))
+    times = time_units(
+        *names,
+        out,
+        batch_size=options.batch,
+        machine=options.machine,
+        threads=options.threads,
+        **settings_of(options),
+    )
+    print(f"{out}: {mask_table.times_text(times)}")
+    return 0
 
 
 def settings_of(options: argparse.Namespace) -> dict[str, Any]:
     """Settings of the environment from `key=value` pairs."""
+    from ccenv.runs.config.values import parse_pairs
+    from ccenv.runs.mask_tables.build import SETTINGS
+
     given = parse_pairs(options.settings)
     for name, value in given.items():
         if name in ("network", "dataset"):
@@ -114,8 +132,13 @@ def settings_of(options: argparse.Namespace) -> dict[str, Any]:
     return given
 
 
-def build_by(ranks: OneProcess, options: argparse.Namespace) -> int:
+def build_by(ranks: "OneProcess", options: argparse.Namespace) -> int:
     """Builds a table, alone or with other ranks that torchrun started; rank 0 writes it."""
+    from ccenv.base.ranks import Ranks
+    from ccenv.mask_table.building.checks import MOST_BYTES
+    from ccenv.runs.mask_tables.build import build_table, help_table
+    from ccenv.runs.tables import mask_table
+
     network, dataset = options.network, options.dataset
     settings = settings_of(options) | {
         **{name: getattr(options, name) for name in ("split", "menu", "seed")},
@@ -131,7 +154,7 @@ def build_by(ranks: OneProcess, options: argparse.Namespace) -> int:
         out,
         limit=options.limit,
         processes=options.processes,
-        most_bytes=options.bytes,
+        most_bytes=MOST_BYTES if options.bytes is None else options.bytes,
         progress=True,
         ranks=ranks,
         **settings,

@@ -158,7 +158,8 @@ for settings in ({}, {"by_gate": True}, {"reward": "blockdrop"}, {"reward": thri
     env = gym.make_vec("ccenv:BlockSelectionTable-v0", num_envs=5, **settings)
     env.reset(seed=0)
     env.step(env.action_space.sample())
-from ccenv.runs.commands import cli
+from ccenv.runs.commands import cli, table
+table.parser_of()
 assert cli.main(["challenge", "--table", "mlp", "--json"]) == 0
 print([name for name in ("torch", "stable_baselines3") if name in sys.modules])
 """

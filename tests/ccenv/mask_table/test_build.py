@@ -112,6 +112,16 @@ def test_entries_are_the_environments_steps_bit_for_bit(made):
             assert np.array_equal(one, other)
 
 
+def test_labels_may_be_stored_as_bytes_as_those_of_texts_are(tmp_path):
+    split, network = images_of("test"), layers().eval().requires_grad_(False)
+    stored = Split(split.images, split.labels.to(torch.uint8), split.num_classes)
+    one, other = (
+        build(network, s, tmp_path / str(n), limit=4) for n, s in enumerate((split, stored))
+    )
+    assert np.array_equal(one.right, other.right)
+    assert np.array_equal(one.bills, other.bills)
+
+
 def test_among_other_images_and_masks_entries_differ_by_rounding_alone(made):
     (simulator, found, _), generator = made, np.random.default_rng(1)
     masks = all_masks(found.header.menus)

@@ -195,7 +195,8 @@ class WantsNothing:
         ),
         (WantsTestAnswers, "test inputs judge the challenge, and no policy sees them"),
         (WantsNothing, r"expected an object with act\(look\)"),
-        (int, "TypeError"),
+        (dict, r"with __init__\(self, table, cost_weight\)"),
+        (object, r"with __init__\(self, table, cost_weight\)"),
     ],
 )
 def test_a_policy_that_asks_for_more_than_looks_is_refused(kind, said, task):

@@ -3,17 +3,24 @@
 import json
 import re
 import sys
+import tomllib
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from ccenv.mask_table import COST_WEIGHTS, shipped_table, write_entry
-from ccenv.mask_table.shipped import ENTRIES, FOLDER, MOST_BYTES
+from ccenv.mask_table.challenge import Candidate, shipped_tasks, standings, together
+from ccenv.mask_table.shipped import ENTRIES, FOLDER, MOST_BYTES, SHIPPED
 from ccenv.runs.commands import cli
+from ccenv.runs.commands.challenge import show
 
-PAGE = (Path(__file__).parents[3] / "runs" / "docs" / "challenge.md").read_text()
+ROOT = Path(__file__).parents[3]
+PAGE = (ROOT / "runs" / "docs" / "challenge.md").read_text()
 BLOCKS = re.findall(r"^```python\n# (my_\w+)\.py\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
+UNITS = {table.look.shape[1]: table.header.num_units for table in map(shipped_table, SHIPPED)}
+"""Features of a look -> blocks, of the package's tables."""
 RANDOM = """
 import numpy as np
 
@@ -54,14 +61,24 @@ def test_the_pages_policy_takes_part_in_at_most_fifteen_lines(folder, capsys):
     )
 
 
+@pytest.fixture(scope="module")
+def everything():
+    """The standings of all tables, with an entry."""
+    coins = SimpleNamespace(act=lambda look: np.full((len(look), UNITS[look.shape[1]]), 0.5))
+    mine = Candidate("mine:MyPolicy", lambda table, cost_weight: coins)
+    return together([standings(task, [mine]) for task in shipped_tasks()])
+
+
 @pytest.mark.parametrize("width", [60, 80, 200])
-def test_standings_fit_the_terminal(width, folder, monkeypatch, capsys):
+def test_standings_fit_the_terminal(width, everything, monkeypatch, capsys):
     monkeypatch.setenv("COLUMNS", str(width))
-    assert cli.main(["challenge", "mine:MyPolicy"]) == 0
+    show("three tables", everything, SHIPPED)
     shown = capsys.readouterr().out
     assert max(map(len, shown.splitlines())) <= width
     for name in ("oracle", "best static mask", "mine:MyPolicy", "random masks", "dense network"):
         assert name in shown
+    (rank,) = (one.rank for one in everything if one.kind == "entry")
+    assert f"mine:MyPolicy: rank {rank} of {len(everything) - 1}, closes -" in shown
 
 
 def test_json_says_what_every_policy_reaches_everywhere(folder, capsys):
@@ -94,7 +111,7 @@ def test_a_file_is_judged_on_the_network_that_it_is_for(folder, capsys):
         (["nowhere:MyPolicy"], "no module named 'nowhere'"),
         (["mine"], "or module:name of a class, got 'mine'"),
         (["--table", "resnet2"], "did you mean 'resnet20'"),
-        (["--choose", "x"], "beside a --table of yours"),
+        (["--choose", "x"], "together with a --table of yours"),
         (["--table", str(FOLDER / "mlp-validation.safetensors")], "got those that judge"),
     ],
 )
@@ -116,3 +133,13 @@ def test_a_table_of_yours_judges_what_the_packages_table_taught(folder, capsys):
 def test_tables_and_recorded_policies_are_small():
     assert all(path.stat().st_size < MOST_BYTES for path in FOLDER.rglob("*.safetensors"))
     assert all(shipped_table(path.name.split("-")[0]) for path in ENTRIES.iterdir())
+
+
+def test_the_wheel_holds_every_table_and_recorded_policy():
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
+    packed = {
+        path
+        for pattern in settings["package-data"]["ccenv.mask_table"]
+        for path in FOLDER.parent.glob(pattern)
+    }
+    assert packed == set(FOLDER.rglob("*.safetensors"))

@@ -110,6 +110,25 @@ def test_a_table_that_is_too_large_leaves_nothing_and_more_bytes_allow_it(tmp_pa
     assert build_table(*PROBE, out, limit=9, most_bytes=10_000).header.num_masks == 16
 
 
+def test_a_table_that_is_too_large_is_refused_before_its_network_is_trained(tmp_path, monkeypatch):
+    def train(*_):
+        raise AssertionError("trained")
+
+    monkeypatch.setattr("ccenv.simulator.network_source.frozen_weights", train)
+    with pytest.raises(ValueError, match=r"1,048,576 masks \(20 blocks\) of 9 inputs, 28\.4 MB"):
+        build_table("mlp", "digits", tmp_path / "t", limit=9, most_bytes=2**20)
+    with pytest.raises(AssertionError, match="trained"):
+        build_table("mlp", "digits", tmp_path / "t", limit=9, num_blocks=[2, 2])
+
+
+def test_names_of_the_package_are_shown_as_the_environment_takes_them(capsys):
+    assert cli.main(["table", "show", "text", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["header"]["network"], found["num_masks"]) == ("bytes", 1024)
+    assert cli.main(["table", "show", "txet"]) == 2
+    assert "did you mean 'text'" in capsys.readouterr().err
+
+
 def test_a_build_tells_its_size_and_time_before_the_first_chunk(tmp_path, monkeypatch):
     told = []
 
