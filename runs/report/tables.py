@@ -30,8 +30,8 @@ def speed_table(results: Mapping[str, Sequence[Mapping[str, Any]]]) -> Table:
     columns |= {"speed-up": "right .2f", "trained for s": "right .0f"}
     columns |= {"load": "right .1f", "machine": "left"}
     lines = []
-    for label, found in results.items():
-        for result in found[:1]:
+    for label, runs in results.items():
+        for result in runs[:1]:
             place = result.get("load"), machine_name(result["machine"])
             # Of ceilings nothing is timed.
             for latency in result["latency"] or [None]:
@@ -56,15 +56,15 @@ def speed_cells(latency: Mapping[str, Any] | None) -> list[Any]:
 def settings_tables(finished: Sequence[Finished]) -> list[Table]:
     """Settings that all runs share, and those that tell them apart."""
     by_label = {one.label: flat(one.result["settings"]) for one in finished}
-    names = list(dict.fromkeys(name for found in by_label.values() for name in found))
+    names = list(dict.fromkeys(name for settings in by_label.values() for name in settings))
     shared = {
         name: values.pop()
         for name in names
-        if len(values := {found.get(name) for found in by_label.values()}) == 1
+        if len(values := {settings.get(name) for settings in by_label.values()}) == 1
     }
     lines = [
-        [label, "\n".join(f"{n} = {v}" for n, v in found.items() if n not in shared)]
-        for label, found in by_label.items()
+        [label, "\n".join(f"{n} = {v}" for n, v in settings.items() if n not in shared)]
+        for label, settings in by_label.items()
     ]
     both = {"setting": "left", "value": "left"}
     return [
@@ -125,9 +125,9 @@ def overview(comparison: Comparison, views: Sequence[View]) -> list[Table]:
     rows = {draw: {row["label"]: row for row in rows_under(comparison, draw)} for draw in draws}
     tables = []
     for index, name in enumerate(datasets):
-        own = [view for view in views if view.dataset == name]
-        labels = [point.label for point in own[0].points]
-        columns = columns_of(comparison, own, labels, rows)
+        of_dataset = [view for view in views if view.dataset == name]
+        labels = [point.label for point in of_dataset[0].points]
+        columns = columns_of(comparison, of_dataset, labels, rows)
         shown = {k: c for k, c in columns.items() if any(v is not None for v in c.cells.values())}
         when = {heading: column.when for heading, column in shown.items()}
         tables.append(
@@ -193,9 +193,9 @@ def columns_of(
     kinds = {label: KINDS[kind(comparison.results[label][0])][0] for label in labels}
     columns["kind"] = Column("left", kinds)
     columns["seeds"] = Column("right", {label: len(row["seeds"]) for label, row in first.items()})
-    for draw, found in rows.items():
-        verdicts = {label: verdict_of(found[label]) or None for label in labels}
-        if any(found[label]["verdict"] in VERDICTS for label in labels):
+    for draw, by_label in rows.items():
+        verdicts = {label: verdict_of(by_label[label]) or None for label in labels}
+        if any(by_label[label]["verdict"] in VERDICTS for label in labels):
             columns["against random masks" + apart[draw]] = Column(
                 "left", verdicts, f"masks-{draw}"
             )
@@ -239,11 +239,11 @@ def front_tables(comparison: Comparison) -> list[Table]:
     columns |= {"cells": "right", "seeds": "right", "reward shaping": "left"}
     tables = []
     for name in datasets:
-        found = [front for front in fronts if front.dataset == name]
+        compared = [front for front in fronts if front.dataset == name]
         where = "all data sets together" if name == ALL else name
-        first = leader(found)
-        mark = "largest" if front_verdict(found).best else "reference"
-        lines = [front_line(front, first, mark, name_in(front, found)) for front in found]
+        first = leader(compared)
+        mark = "largest" if front_verdict(compared).best else "reference"
+        lines = [front_line(front, first, mark, name_in(front, compared)) for front in compared]
         file_name = "fronts" if len(datasets) == 1 else f"fronts-{name}"
         tables.append(Table(file_name, f"Hypervolumes, {where}", columns, lines, FRONT_NOTE))
     return tables
@@ -302,16 +302,16 @@ class Shaping:
 
 def learned(rows: Sequence[Row]) -> dict[str, list[Row]]:
     """Rows of agents that learned, by shaping, in the table's order."""
-    found: dict[str, list[Row]] = {}
+    groups: dict[str, list[Row]] = {}
     for row in rows:
         if row["learns"]:
-            found.setdefault(row["shaping"], []).append(row)
-    return found
+            groups.setdefault(row["shaping"], []).append(row)
+    return groups
 
 
 def shared_agents(rows: Sequence[Row]) -> list[str]:
     """Agents that learned under every shaping."""
-    groups = [{row["agent"] for row in found} for found in learned(rows).values()]
+    groups = [{row["agent"] for row in rows_of_one} for rows_of_one in learned(rows).values()]
     shared = set.intersection(*groups) if groups else set()
     return [a for a in dict.fromkeys(row["agent"] for row in rows) if a in shared]
 
@@ -330,11 +330,11 @@ def make_shapings(rows: Sequence[Row], fronts: Sequence[Front]) -> list[Shaping]
     agents = shared_agents(rows)
     by_name = {(f.shaping, f.agent): f.by_seed for f in fronts if f.dataset == rows[0]["dataset"]}
     shapings = []
-    for name, found in learned(rows).items():
+    for name, rows_of_one in learned(rows).items():
         areas = [by_name.get((name, agent), {}) for agent in agents]
         seeds = set.intersection(*(set(one) for one in areas)) if areas else set()
         means = {s: sum(one[s] for one in areas) / len(areas) for s in sorted(seeds)}
-        shapings.append(Shaping(name, means, found))
+        shapings.append(Shaping(name, means, rows_of_one))
     return sorted(shapings, key=lambda one: -one.area.mean if one.areas else 1.0)
 
 
@@ -346,13 +346,13 @@ def shaping_tables(rows: Sequence[Row], fronts: Sequence[Front]) -> list[Table]:
     groups = by_dataset(rows)
     return [
         summary(
-            found,
+            rows_of_one,
             fronts,
             "shapings-summary" if len(groups) == 1 else f"shapings-summary-{dataset}",
             dataset,
         )
-        for dataset, found in groups.items()
-        if is_compared(found)
+        for dataset, rows_of_one in groups.items()
+        if is_compared(rows_of_one)
     ]
 
 
@@ -423,4 +423,4 @@ def all_tables(comparison: Comparison, views: Sequence[View] = ()) -> dict[str, 
         "settings": settings_tables(comparison.finished),
         "origin": [origin_table(comparison.finished)],
     }
-    return {name: [table for table in found if table.lines] for name, found in tables.items()}
+    return {name: [one for one in some if one.lines] for name, some in tables.items()}
