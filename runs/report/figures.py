@@ -565,17 +565,17 @@ def block_figures(comparison: Comparison, looks: Looks) -> list[Drawn]:
         if has_choice and looks.kinds[method] not in ("dense", "random"):
             best.setdefault(method, one)
     figures = []
-    for row in best.values():
-        results = comparison.results[row["label"]]
+    for best_row in best.values():
+        results = comparison.results[best_row["label"]]
         first = next(result for result in results if result.get("block_use"))
         layers = [np.asarray(layer) / 100 for layer in first["block_use"]]
         means = "; ".join(
             f"layer {i}: {use.mean():.2f} kept, most used: block {int(use.mean(0).argmax())}"
             for i, use in enumerate(layers)
         )
-        name = f"blocks-{file_part(row['label'].replace(' ', '-'))}"
-        caption = f"{name_of(row)}, seed {first['seed']}: share of inputs that keep a block."
-        alt = f"Map of block use by class for {row['label']}; {means}"
+        name = f"blocks-{file_part(best_row['label'].replace(' ', '-'))}"
+        caption = f"{name_of(best_row)}, seed {first['seed']}: share of inputs that keep a block."
+        alt = f"Map of block use by class for {best_row['label']}; {means}"
         figures.append(Drawn(functools.partial(drawn_blocks, layers), name, caption, alt))
     return figures
 
