@@ -636,6 +636,7 @@ addEventListener("load", () => {
 """
 
 
+DATA = ("digits", "synthetic")
 SWITCH = """
 <script>
 addEventListener("load", () => {
@@ -679,6 +680,43 @@ def test_switches_choose_the_figure_and_the_columns_of_the_table(report, tmp_pat
     assert said["pointed"].startswith("block_dropout 0.1: test nll in nats 1.000")
     assert said["lit"].startswith("block_dropout 0.1")
     assert (said["unlabelled"], said["open"]) == (0, 0)
+
+
+OTHER_DATA = """
+<script>
+addEventListener("load", () => {
+  const choose = (name, value) => document.querySelector(
+    `.switches input[name=${name}][value="${value}"]`).click();
+  const state = () => [document.querySelector(".picture svg").getAttribute("aria-label"),
+    [...document.querySelectorAll("#results .table:not([hidden]) .scroll")].map(e => e.ariaLabel),
+    [...document.querySelectorAll(".switches :checked")].map(e => e.value)];
+  choose("cost", "time-256");
+  const before = state();
+  choose("data", "1");
+  document.body.dataset.said = JSON.stringify([before, state()]);
+});
+</script>
+"""
+
+
+@needs_browser
+def test_a_data_set_without_times_is_shown_over_what_it_has(tmp_path):
+    cells = [Cell(f"reinforce {data}", "reinforce", {"dataset": data}) for data in DATA]
+    found = comparison_of(cells)
+    for one in found.finished:
+        if DATA[1] in one.label:
+            one.result["latency"] = []
+    publish(found, tmp_path)
+    page, end, rest = (tmp_path / "index.html").read_text().rpartition("</body>")
+    (tmp_path / "page.html").write_text(page + OTHER_DATA + end + rest)
+    profile = f"--user-data-dir={tmp_path}/profile"
+    done = browse((tmp_path / "page.html").as_uri(), profile, "--dump-dom")
+    assert "CONSOLE" not in done.stderr
+    before, after = json.loads(html.unescape(re.search(r'data-said="([^"]*)"', done.stdout)[1]))
+    assert "over ms for 256 inputs" in before[0]
+    assert before[1:] == [["Results on digits"], ["0", "error", "time-256", "sampled"]]
+    assert "over MACs of one input" in after[0]
+    assert after[1:] == [["Results on synthetic"], ["1", "error", "macs", "sampled"]]
 
 
 @needs_browser
