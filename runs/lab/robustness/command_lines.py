@@ -46,6 +46,7 @@ WORK: dict[str, tuple[str, ...]] = {
         "ccenv.runs.mask_tables.build:measured",
         LEARNED,
     ),
+    "challenge": (),
     "data": ("ccenv.runs.commands.data:download",),
     "generate": ("ccenv.runs.commands.generate:write",),
     "export": ("ccenv.runs.commands.export:written", "ccenv.runs.commands.export:push"),
@@ -69,7 +70,7 @@ SOUND: dict[str, list[list[str]]] = {
     "validate": [["run"]],
     "benchmark": [["kernels"]],
     "table": [
-        ["build", "mlp", "synthetic"],
+        ["build", "mlp", "synthetic", "num_blocks=2,2"],
         ["times", "mlp", "synthetic"],
         ["show", "table.safetensors"],
         ["pack", "table.safetensors", "--out", "small.safetensors"],
