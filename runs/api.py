@@ -30,7 +30,7 @@ from ccenv.runs.report.over_seeds import write_sweep
 from ccenv.runs.report.publish import PAGE, publish
 from ccenv.runs.stats.intervals import Interval, mean_interval, with_interval
 from ccenv.runs.stats.measures import MODES, evaluation
-from ccenv.runs.stats.verdict import baseline_sentences
+from ccenv.runs.stats.verdict import ADDED, baseline_sentences
 from ccenv.runs.store import folder as run_folder
 from ccenv.runs.store import recorded
 from ccenv.runs.store.untrusted_files import stored_result
@@ -339,7 +339,7 @@ def added_cell(added: Any) -> Cell:
     name = name_of_code(agent, "an agent")
     find_agent(name)
     words = [f"{key}={value}" for key, value in settings.items()]
-    return Cell(" ".join([f"{name.rpartition(':')[2]} (added)", *words]), name, named(settings))
+    return Cell(" ".join([f"{name.rpartition(':')[2]} {ADDED}", *words]), name, named(settings))
 
 
 def with_added(sweep: Sweep, added: Any) -> Sweep:

@@ -22,7 +22,8 @@ PRIVATE = (
     "cheap to see",
     "in one line",
 )
-PLAIN = [ROOT / "README.md", *(DOCS / name for name in ("index.md", "faq.md", "challenge.md"))]
+NAMES = ("index", "install", "examples", "faq", "challenge", "howto/tensorboard")
+PLAIN = [ROOT / "README.md", *(DOCS / f"{name}.md" for name in NAMES)]
 """Pages that are written so; the others follow."""
 
 

@@ -49,7 +49,7 @@ from ccenv.runs.tables.sweep_table import Row, name_of
 
 DENSE, RANDOM = "dense", "block_dropout"
 KINDS = {
-    "learned": ("learned policy", "o^v<>Pp8hH"),
+    "learned": ("learned policy", "o^v<>P"),
     "dense": ("dense network", "s"),
     "random": ("random masks", "x"),
     "baseline": ("other baseline", "DdX"),
@@ -83,7 +83,8 @@ class Looks:
     kinds: Mapping[str, str]
     """method -> a name in `KINDS`."""
     shapings: Mapping[str, str]
-    """label of a learned row -> its reward, where policies learned from several; else empty."""
+    """label of a learned row -> its reward, where policies learned from several, but no more than
+    there are shapes; else empty."""
 
     @functools.cached_property
     def colors(self) -> dict[str, str]:
@@ -122,7 +123,8 @@ def make_looks(results: Results, own: Collection[str] = ()) -> Looks:
     first = {label: found[0] for label, found in results.items() if found}
     methods = {k: k if k in own else kind_of(result) for k, result in first.items()}
     shapings = {label: str(r["reward"]) for label, r in first.items() if r["learns"]}
-    several = shapings if len(set(shapings.values())) > 1 else {}
+    number = len(set(shapings.values()))
+    several = shapings if 1 < number <= len(KINDS["learned"][1]) else {}
     return Looks(methods, {methods[label]: kind(r) for label, r in first.items()}, several)
 
 
@@ -336,7 +338,8 @@ def groups_of(view: View, looks: Looks) -> dict[str, Group]:
         if looks.kinds[method] not in ("learned", "ceiling"):
             pairs, style = on_validation(pairs), style | {"ls": "-"}
         label = pairs[0][1].label
-        name = label if len(pairs) == 1 and len(label) <= LONGEST else NAMES.get(method, method)
+        name = label if len(pairs) == 1 and len(label) <= LONGEST else method
+        name = NAMES.get(method, name)
         groups[f"{name}, {WHOLE_IMAGES}" if is_whole else name] = Group(pairs, style)
     known = [(at, point) for point in view.elsewhere if (at := view.cost.of(point))]
     if {point.label for _, point in known} - {point.label for point in view.points}:
@@ -554,21 +557,28 @@ TALLEST = 1.8
 """Inches of a map of block use."""
 
 
-def block_figures(comparison: Comparison) -> list[Drawn]:
-    """How often each class keeps each block, of one seed: blocks of others mean something else."""
+def block_figures(comparison: Comparison, looks: Looks) -> list[Drawn]:
+    """How often each class keeps each block, of one seed of each method's row of least error."""
+    best: dict[str, Row] = {}
+    for row in sorted(comparison.rows, key=lambda row: float(row["error"]["mean"])):
+        method = looks.methods[row["label"]]
+        uses = [result.get("block_use") for result in comparison.results[row["label"]]]
+        has_choice = any(len(use[0][0]) > 1 for use in uses if use)
+        if has_choice and looks.kinds[method] not in ("dense", "random"):
+            best.setdefault(method, row)
     figures = []
-    for row in comparison.rows:
-        known = [r for r in comparison.results[row["label"]] if r.get("block_use")]
-        if known and row["agent"] not in (DENSE, RANDOM):
-            layers = [np.asarray(layer) / 100 for layer in known[0]["block_use"]]
-            means = "; ".join(
-                f"layer {i}: {use.mean():.2f} kept, most used: block {int(use.mean(0).argmax())}"
-                for i, use in enumerate(layers)
-            )
-            name = f"blocks-{file_part(row['label'].replace(' ', '-'))}"
-            caption = f"{name_of(row)}, seed {known[0]['seed']}"
-            alt = f"Map of block use by class for {row['label']}; {means}"
-            figures.append(Drawn(functools.partial(drawn_blocks, layers), name, caption, alt))
+    for best_row in best.values():
+        results = comparison.results[best_row["label"]]
+        first = next(result for result in results if result.get("block_use"))
+        layers = [np.asarray(layer) / 100 for layer in first["block_use"]]
+        means = "; ".join(
+            f"layer {i}: {use.mean():.2f} kept, most used: block {int(use.mean(0).argmax())}"
+            for i, use in enumerate(layers)
+        )
+        name = f"blocks-{file_part(best_row['label'].replace(' ', '-'))}"
+        caption = f"{name_of(best_row)}, seed {first['seed']}: share of inputs that keep a block."
+        alt = f"Map of block use by class for {best_row['label']}; {means}"
+        figures.append(Drawn(functools.partial(drawn_blocks, layers), name, caption, alt))
     return figures
 
 

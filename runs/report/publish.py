@@ -115,7 +115,7 @@ def make_report(
     )
     tables = all_tables(comparison, views)
     made = {own.title: own.make(comparison, results_dir) for own in (AGAINST_DENSE, *sections)}
-    blocks = block_figures(comparison)
+    blocks = block_figures(comparison, looks)
     made |= {
         "Reward shapings": Part(tables["shapings"]),
         "Hypervolumes": Part(tables["fronts"], profile_figures(comparison, looks)),

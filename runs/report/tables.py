@@ -95,13 +95,13 @@ def origin_table(finished: Sequence[Finished]) -> Table:
 
 
 FRONT_NOTE = (
-    "Front area: hypervolume of (cost, error) against (1, 1), cost being MACs over those of the "
+    "Hypervolume of (cost, error) against (1, 1), cost being MACs over those of the "
     "widest dense network of the table; 1 would be no error at no cost. Who has one cell is judged "
     "by one point, who has more by all. Mean and Student's 95 % "
     "interval over seeds; IQM: interquartile mean with its stratified bootstrap interval (with 3 "
     "seeds that interval holds the truth only 3 times in 4). Paired: difference from the front of "
     "the highest mean over the seeds of both; that front is marked 'largest' if it is best by the "
-    "rule of the verdict at the top, else 'reference'. P(more): how often a run has more area than "
+    "rule of the sentence above, else 'reference'. P(more): how often a run has more area than "
     "one of that front, ties one half."
 )
 
@@ -122,10 +122,7 @@ def overview(comparison: Comparison, views: Sequence[View]) -> list[Table]:
     """The table behind the figure, one for each data set: a column for each setting of a switch."""
     names = list(dict.fromkeys(view.dataset for view in views))
     draws = dict.fromkeys(view.draw for view in views)
-    rows = {
-        draw: {row.label: asdict(row) for row in make_rows(comparison.results, draw)}
-        for draw in draws
-    }
+    rows = {draw: {row["label"]: row for row in rows_under(comparison, draw)} for draw in draws}
     tables = []
     for index, name in enumerate(names):
         own = [view for view in views if view.dataset == name]
@@ -165,6 +162,13 @@ def overview(comparison: Comparison, views: Sequence[View]) -> list[Table]:
         shown = {"": f"data-{index}"} if len(names) > 1 else {}
         tables.append(sheet.table(file_name, f"Results on {name}", OVERVIEW_NOTE, shown))
     return tables
+
+
+def rows_under(comparison: Comparison, draw: str) -> list[Row]:
+    """Rows under one kind of masks."""
+    if draw == comparison.draw:
+        return list(comparison.rows)
+    return [asdict(row) for row in make_rows(comparison.results, draw)]
 
 
 @dataclass
@@ -219,7 +223,7 @@ def front_tables(comparison: Comparison) -> list[Table]:
     """Areas under fronts, one table for each data set and one for all."""
     fronts = [front for front in make_fronts(comparison.results, comparison.draw) if front.by_seed]
     datasets = list(dict.fromkeys(front.dataset for front in fronts))
-    columns = {"agent": "left", "front area": "right .3f", "IQM": "right .3f"}
+    columns = {"agent": "left", "hypervolume": "right .3f", "IQM": "right .3f"}
     columns |= {"paired": "right .3f", "P(more)": "right .2f"}
     columns |= {"cells": "right", "seeds": "right", "reward shaping": "left"}
     tables = []
@@ -230,7 +234,7 @@ def front_tables(comparison: Comparison) -> list[Table]:
         mark = "largest" if front_verdict(found).best else "reference"
         lines = [front_line(front, first, mark, name_in(front, found)) for front in found]
         file_name = "fronts" if len(datasets) == 1 else f"fronts-{name}"
-        tables.append(Table(file_name, f"Front areas, {where}", columns, lines, FRONT_NOTE))
+        tables.append(Table(file_name, f"Hypervolumes, {where}", columns, lines, FRONT_NOTE))
     return tables
 
 
@@ -253,9 +257,9 @@ def front_line(front: Front, first: Front | None, mark: str, name: str) -> list[
 
 
 SUMMARY_NOTE = (
-    "Front area: mean over the agents that learned under every shaping of the table, then over "
-    "seeds, with Student's 95 % interval; see Fronts for what it is. Lines are in the order of its "
-    "mean, which is no verdict where intervals overlap. Error and total cost (the "
+    "Hypervolume: mean over the agents that learned under every shaping of the table, then over "
+    "seeds, with Student's 95 % interval; see Hypervolumes for what it is. Lines are in the order "
+    "of its mean, which is no verdict where intervals overlap. Error and total cost (the "
     "policy's own included): the smallest and the largest of all agents' means. Random: agents "
     "with less error than random masks of the same compute cost, not significantly different, with "
     "more, or with no verdict, as in the overview."
@@ -270,7 +274,7 @@ class Shaping:
     name: str
     """the reward's."""
     areas: Mapping[int, float]
-    """seed -> mean front area of the agents that learned under every shaping."""
+    """seed -> mean hypervolume of the agents that learned under every shaping."""
     rows: Sequence[Row]
     """of all agents that learned under it."""
 
@@ -343,7 +347,7 @@ def shaping_tables(rows: Sequence[Row], fronts: Sequence[Front]) -> list[Table]:
 
 def summary(rows: Sequence[Row], fronts: Sequence[Front], file_name: str, dataset: str) -> Table:
     """What each shaping gives, over all agents."""
-    columns = {"shaping": "left", "agents": "right", "front area": "right .3f"}
+    columns = {"shaping": "left", "agents": "right", "hypervolume": "right .3f"}
     columns |= {"test error %": "right", "total cost": "right"}
     columns |= {"random: less / same / more / none": "right", "collapsed runs": "left"}
     lines = [summary_line(shaping) for shaping in make_shapings(rows, fronts)]

@@ -16,6 +16,8 @@ from ccenv.runs.stats.rows import dominated
 
 NAMED = 6
 """Most methods that are named as not significantly different from the first."""
+ADDED = "(added)"
+"""In the labels of agents that a user adds to a sweep: they are named and shown first."""
 AGAINST_RANDOM = {
     "better": "less error",
     "no difference": "not significantly different",
@@ -183,6 +185,7 @@ def baseline_sentences(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     for dataset in dict.fromkeys(row["dataset"] for row in rows):
         able = [row for row in rows if row["dataset"] == dataset and not row["uses_labels"]]
         learned = [row for row in able if row["learns"]]
+        learned.sort(key=lambda row: ADDED not in row["label"])
         judged = [row for row in learned if len(row["seeds"]) >= FEWEST]
         few = [row["label"] for row in learned if row not in judged]
         if few:

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ccenv.runs.stats.intervals import with_interval
-from ccenv.runs.stats.verdict import AGAINST_RANDOM
+from ccenv.runs.stats.verdict import ADDED, AGAINST_RANDOM
 from ccenv.runs.tables.sweep_table import Row, by_dataset, interval, name_of
 
 MOST_ROWS = 10
@@ -35,8 +35,12 @@ def short_table(rows: Sequence[Row], width: int = 80) -> str:
 
 
 def most_telling(rows: Sequence[Row]) -> list[Row]:
-    """At most ten rows, in their order: the Pareto front first, then the smallest errors."""
-    first = sorted(rows, key=lambda row: (not row["on_front"], score_of(row)["mean"]))[:MOST_ROWS]
+    """At most ten rows, in their order: added ones, the Pareto front, then the smallest errors."""
+
+    def place(row: Row) -> tuple[bool, bool, float]:
+        return ADDED not in row["label"], not row["on_front"], score_of(row)["mean"]
+
+    first = sorted(rows, key=place)[:MOST_ROWS]
     return [row for row in rows if any(row is one for one in first)]
 
 

@@ -1,6 +1,7 @@
 """A sweep's rows to its main table, in Markdown, CSV or as cells of a page."""
 
 import csv
+import functools
 import io
 import string
 from collections.abc import Mapping, Sequence
@@ -60,12 +61,12 @@ class Table:
     """heading, or "" for the table -> settings of the page's switches at which it is shown, such as
     "masks-mode cost-macs"; shown at all of them if it has none."""
 
-    @property
+    @functools.cached_property
     def texts(self) -> list[list[str]]:
         """The cells as they are shown."""
         return cell_texts(self.columns, self.lines)
 
-    @property
+    @functools.cached_property
     def filled(self) -> list[bool]:
         """Whether a column has a text in any line."""
         return [any(column) for column in zip(*self.texts, strict=True)]

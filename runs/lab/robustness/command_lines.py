@@ -27,7 +27,7 @@ LEARNED = "ccenv.simulator.network_source:frozen_weights"
 """Where a frozen network begins to learn."""
 WORK: dict[str, tuple[str, ...]] = {
     "train": ("ccenv.runs.engine.run:learn", LEARNED),
-    "compare": ("ccenv.runs.commands.compare:run_missing", "ccenv.runs.commands.compare:publish"),
+    "compare": ("ccenv.runs.api:run_missing", "ccenv.runs.api:publish"),
     "eval": (),
     "plot": ("ccenv.runs.commands.plot:publish",),
     "inspect": (),
@@ -70,7 +70,7 @@ SOUND: dict[str, list[list[str]]] = {
     "validate": [["run"]],
     "benchmark": [["kernels"]],
     "table": [
-        ["build", "mlp", "synthetic", "num_blocks=2,2"],
+        ["build", "mlp", "synthetic", "num_blocks=[4]"],
         ["times", "mlp", "synthetic"],
         ["show", "table.safetensors"],
         ["pack", "table.safetensors", "--out", "small.safetensors"],

@@ -50,13 +50,15 @@ def without_clock(content: dict[str, Any]) -> dict[str, Any]:
 def curves(folder: Path) -> Iterator[tuple[str, list[Any]]]:
     """Every scalar and histogram of a run's event files: its tag, and (step, value) of each point.
 
-    Of a histogram the value is its sum and its counts.
+    Of a histogram the value is its sum and its counts. Speeds are left out.
     """
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     events = EventAccumulator(str(folder), size_guidance={"scalars": 0, "histograms": 0})
     tags = events.Reload().Tags()
     for tag in tags["scalars"]:
+        if tag.startswith("time/"):
+            continue
         yield tag, [(point.step, point.value) for point in events.Scalars(tag)]
     for tag in tags["histograms"]:
         values = [(point.step, point.histogram_value) for point in events.Histograms(tag)]

@@ -26,6 +26,7 @@ SHOWN_BY = {
     "ccenv/deploy/masked_form.py": ("export",),
     "runs/tensorboard/tracking.py": ("train",),
     "runs/commands/cli.py": tuple(COMMANDS),
+    "runs/api.py": ("compare",),
     "runs/experiment.py": ("benchmark",),
     "runs/speed/benchmark.py": ("benchmark",),
     "runs/engine/machines/": ("compare",),

@@ -230,7 +230,8 @@ def test_an_agent_and_a_reward_of_the_users_are_in_every_table_and_figure(report
     assert "toy_report:Mine under toy_report:my_reward" in tables["fronts"]
     assert "toy_report:my_reward" in tables["shapings-summary"]
     figures = {path.stem for path in report.glob("*.svg")}
-    assert "blocks-Mine-my_reward" in figures
+    # One of each method, the row of least error.
+    assert {"blocks-Mine-accuracy_minus_cost", "blocks-Mine-my_reward"} & figures
     assert "curves-digits-toy_report.my_reward" in figures
     curves = (report / "index.html").read_text()
     assert re.search(r'alt="Validation error[^"]*Mine my_reward', curves)
@@ -443,7 +444,7 @@ def test_the_summary_of_a_shaping_counts_verdicts_and_names_who_collapsed():
     rows += [shaping_row("a", "dear", error=0.9, habit="always off", verdict="outside its costs")]
     (summary,) = shaping_tables(rows, [shaping_front("a", "fair", 0.5, 0.7)])
     fair, dear = (dict(zip(summary.columns, line, strict=True)) for line in summary.texts)
-    assert fair["front area"].startswith("0.600 [")
+    assert fair["hypervolume"].startswith("0.600 [")
     counts = "random: less / same / more / none"
     assert (fair[counts], dear[counts]) == ("1 / 1 / 0 / 0", "0 / 0 / 0 / 1")
     assert dear["collapsed runs"] == "always off: 2 of 2"

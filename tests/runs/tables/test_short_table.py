@@ -39,6 +39,8 @@ def test_the_front_and_the_smallest_errors_are_the_ten_rows_in_their_order():
     assert [one["label"] for one in shown[:2]] == ["row number 0", "row number 1"]
     assert [one["label"] for one in shown[2:]] == [f"row number {n}" for n in range(6, 14)]
     assert "4 more rows are on the page." in short_table(ROWS, 80)
+    added = row("MyAgent (added)", 0.9, 1e9)
+    assert most_telling([*ROWS, added])[-1] is added
 
 
 def test_columns_that_say_nothing_are_left_out_and_texts_have_bits():
