@@ -60,9 +60,9 @@ def among_recorded(comparison: Comparison, results_dir: Path) -> Comparison:
     renamed = {
         label: f"{label}, yours" if label in labels else label for label in comparison.results
     }
-    own = [dataclasses.replace(one, label=renamed[one.label]) for one in comparison.finished]
+    yours = [dataclasses.replace(one, label=renamed[one.label]) for one in comparison.finished]
     agents = {result["label"]: result["agent"] for result in recorded}
-    agents |= {one.label: one.result["agent"] for one in own}
+    agents |= {one.label: one.result["agent"] for one in yours}
     sources = ", ".join(dict.fromkeys(result["sweep"] for result in recorded))
     about = comparison.sweep.description
     if recorded:
@@ -73,7 +73,7 @@ def among_recorded(comparison: Comparison, results_dir: Path) -> Comparison:
         cells=tuple(Cell(label, agent) for label, agent in agents.items()),
     )
     others = [Finished(result["label"], result, recorded=True) for result in recorded]
-    finished = (*others, *own)
+    finished = (*others, *yours)
     return Comparison(sweep, finished, (), comparison.draw, frozenset(renamed.values()))
 
 
@@ -111,7 +111,7 @@ def num_agents(results: Sequence[Result]) -> int:
     seeds: dict[tuple[str, str], set[int]] = {}
     for one in results:
         seeds.setdefault((one["agent"], one["label"]), set()).add(one["seed"])
-    return len({agent for (agent, _), found in seeds.items() if len(found) >= FEWEST})
+    return len({agent for (agent, _), numbers in seeds.items() if len(numbers) >= FEWEST})
 
 
 def in_rows(results: Iterable[Result]) -> dict[str, list[Result]]:

@@ -90,7 +90,7 @@ class Looks:
     def colors(self) -> dict[str, str]:
         """Method -> colour; dense networks are ink and random masks grey."""
         fixed = {"dense": INK, "random": THEIRS}
-        others = [name for name, found in self.kinds.items() if found not in fixed]
+        others = [name for name, word in self.kinds.items() if word not in fixed]
         others.sort(key=lambda name: self.kinds[name] != "learned")
         colors = {name: COLORS[index % len(COLORS)] for index, name in enumerate(others)}
         return {name: fixed.get(self.kinds[name]) or colors[name] for name in self.kinds}
@@ -104,7 +104,7 @@ class Looks:
         """Colour and marker of a row; where a colour repeats, the marker is another one."""
         method = self.methods[label]
         color, shapes = self.colors[method], KINDS[self.kinds[method]][1]
-        alike = [name for name, found in self.colors.items() if found == color]
+        alike = [name for name, other in self.colors.items() if other == color]
         shape = shapes[alike.index(method) % len(shapes)]
         if label in self.shapings:
             shape = self.shape(self.shapings[label])
@@ -114,13 +114,13 @@ class Looks:
     def line(self, label: str) -> Style:
         """Colour and dashes of a row's line; dashes differ between rows of a colour."""
         color = self.colors[self.methods[label]]
-        alike = [name for name, found in self.methods.items() if self.colors[found] == color]
+        alike = [name for name, method in self.methods.items() if self.colors[method] == color]
         return {"color": color, "ls": DASHES[alike.index(label) % len(DASHES)]}
 
 
 def make_looks(results: Results, own: Collection[str] = ()) -> Looks:
     """Looks of all rows that have a result; each of `own` is a method of its own."""
-    first = {label: found[0] for label, found in results.items() if found}
+    first = {label: runs[0] for label, runs in results.items() if runs}
     methods = {k: k if k in own else kind_of(result) for k, result in first.items()}
     shapings = {label: str(r["reward"]) for label, r in first.items() if r["learns"]}
     number = len(set(shapings.values()))
@@ -169,8 +169,8 @@ class View:
     def settings(self) -> dict[str, str]:
         """Switch -> its setting."""
         measure = self.measure.name or "error"
-        found = {"data": str(self.number), "measure": measure}
-        return found | {"cost": self.cost.key, "masks": self.draw}
+        settings = {"data": str(self.number), "measure": measure}
+        return settings | {"cost": self.cost.key, "masks": self.draw}
 
     @property
     def when(self) -> str:
@@ -180,8 +180,8 @@ class View:
     @functools.cached_property
     def placed(self) -> list[tuple[float, Point]]:
         """Points whose cost is known; what computes nothing has no place in logarithms."""
-        found = ((self.cost.of(point), point) for point in self.points if point.macs)
-        return [(cost, point) for cost, point in found if cost]
+        places = ((self.cost.of(point), point) for point in self.points if point.macs)
+        return [(cost, point) for cost, point in places if cost]
 
     @functools.cached_property
     def front(self) -> list[tuple[float, Point]]:
@@ -197,29 +197,29 @@ class View:
     @functools.cached_property
     def chosen(self) -> frozenset[str]:
         """Labels of rows that validation chose among those of one method and cost."""
-        known = [point for point in self.points if point.label not in self.ceilings]
-        return frozenset(p.label for p in chosen(known, by_memory=self.measure is BITS))
+        judged = [point for point in self.points if point.label not in self.ceilings]
+        return frozenset(p.label for p in chosen(judged, by_memory=self.measure is BITS))
 
 
 def make_views(comparison: Comparison, results_dir: Path) -> list[View]:
     """Every setting of the switches that there is something to show at."""
-    results = {label: found for label, found in comparison.results.items() if found}
-    names = list(dict.fromkeys(dataset_of(found[0]) for found in results.values()))
+    results = {label: runs for label, runs in comparison.results.items() if runs}
+    names = list(dict.fromkeys(dataset_of(runs[0]) for runs in results.values()))
     elsewhere = borrowed(names, results_dir, comparison.name)
     times = times_in(results_dir, comparison.name)
-    learned = any(found[0]["learns"] for found in results.values())
+    learned = any(runs[0]["learns"] for runs in results.values())
     views, mine = [], comparison.own
     for number, dataset in enumerate(names):
-        own = {k: found for k, found in results.items() if dataset_of(found[0]) == dataset}
-        of_symbols = all(run.get(OF_SYMBOLS) for found in own.values() for run in found)
-        ceilings = frozenset(k for k, found in own.items() if found[0]["uses_labels"])
+        rows = {k: runs for k, runs in results.items() if dataset_of(runs[0]) == dataset}
+        of_symbols = all(run.get(OF_SYMBOLS) for runs in rows.values() for run in runs)
+        ceilings = frozenset(k for k, runs in rows.items() if runs[0]["uses_labels"])
         for measure in (ERROR, BITS if of_symbols else NLL):
             for draw in MODES if learned else (comparison.draw,):
                 made = [
                     make_point(k, runs, MODES[0] if kind(runs[0]) == "random" else draw, measure)
-                    for k, runs in own.items()
+                    for k, runs in rows.items()
                 ]
-                # Rows of one agent are variants of each other, the reader's own rows of none.
+                # Rows of one agent are variants of each other; those of the reader are variants of none.
                 made = [
                     dataclasses.replace(point, agent=point.label) if point.label in mine else point
                     for point in made
@@ -286,9 +286,8 @@ def words(view: View, point: Point) -> str:
     """A point in words."""
     measure, cost = view.measure, view.cost.of(point)
     number = with_interval(point.interval, len(point.error), measure.spec, measure.ends)
-    unit = " %" if measure.unit == "%" else ""
-    at = "" if cost is None else f"; {view.cost.title}: {cost:{view.cost.spec}}"
-    return f"{point.label}: {measure.title} {number}{unit}{at}"
+    at = "" if cost is None else f"; {view.cost.title} {cost:{view.cost.spec}}"
+    return f"{point.label}: {measure.heading} {number}{at}"
 
 
 def alt_of(view: View) -> str:
@@ -341,10 +340,10 @@ def groups_of(view: View, looks: Looks) -> dict[str, Group]:
         name = label if len(pairs) == 1 and len(label) <= LONGEST else method
         name = NAMES.get(method, name)
         groups[f"{name}, {WHOLE_IMAGES}" if is_whole else name] = Group(pairs, style)
-    known = [(at, point) for point in view.elsewhere if (at := view.cost.of(point))]
-    if {point.label for _, point in known} - {point.label for point in view.points}:
+    placed = [(at, point) for point in view.elsewhere if (at := view.cost.of(point))]
+    if {point.label for _, point in placed} - {point.label for point in view.points}:
         style = {"color": INK, "marker": "s", "mfc": "none", "ls": "--"}
-        groups[ELSEWHERE] = Group(on_validation(known), style)
+        groups[ELSEWHERE] = Group(on_validation(placed), style)
     return groups
 
 
@@ -392,8 +391,7 @@ def drawn_view(view: View, looks: Looks, width: float) -> Any:
             chosen_or_pale = faces.get(point.label, {"alpha": 0.3, "ms": 3})
             style = {"ms": 5.5} | looks.style(point.label) | chosen_or_pale
             axes.plot(*place[point.label], **style, zorder=3, gid=f"row-{number}")
-    unit = " in %" if view.measure.unit == "%" else ""
-    axes.set(xlabel=view.cost.title, ylabel=f"test {view.measure.title}{unit}")
+    axes.set(xlabel=view.cost.title, ylabel=view.measure.heading)
     colors = {name: group.style["color"] for name, group in groups.items()}
     places = {name: group.at(factor) for name, group in groups.items()}
     lines = [front, *(group.at(factor) for group in groups.values() if group.style["ls"])]
@@ -405,10 +403,10 @@ def drawn_view(view: View, looks: Looks, width: float) -> Any:
 
 def bars_of(cost: float, point: Point, factor: float) -> list[tuple[float, float, float]]:
     """Cost and ends of a point's interval; none of too few seeds."""
-    found = point.interval
-    if len(point.error) < FEWEST or found.low is None or found.high is None:
+    interval = point.interval
+    if len(point.error) < FEWEST or interval.low is None or interval.high is None:
         return []
-    return [(cost, factor * max(found.low, 0.0), factor * found.high)]
+    return [(cost, factor * max(interval.low, 0.0), factor * interval.high)]
 
 
 def key_of(view: View, looks: Looks) -> dict[str, Style]:
@@ -525,14 +523,14 @@ def profile_figures(comparison: Comparison, looks: Looks) -> list[Drawn]:
     for front in shown:
         groups.setdefault(front.shaping if len(shown) > FEW else "", []).append(front)
     figures = []
-    for shaping, found in groups.items():
-        if len(found) > 1:
+    for shaping, compared in groups.items():
+        if len(compared) > 1:
             where = f" under {shaping}" if shaping else ""
             caption = f"Performance profile{where}: farther right is better."
-            alt = f"Performance profile of {len(found)} fronts{where}; "
+            alt = f"Performance profile of {len(compared)} fronts{where}; "
             name = f"profile-{file_part(shaping)}" if shaping else "profile"
-            draw = functools.partial(drawn_profile, found, looks)
-            figures.append(Drawn(draw, name, caption, alt + front_verdict(found).sentence))
+            draw = functools.partial(drawn_profile, compared, looks)
+            figures.append(Drawn(draw, name, caption, alt + front_verdict(compared).sentence))
     return figures
 
 
@@ -560,12 +558,12 @@ TALLEST = 1.8
 def block_figures(comparison: Comparison, looks: Looks) -> list[Drawn]:
     """How often each class keeps each block, of one seed of each method's row of least error."""
     best: dict[str, Row] = {}
-    for row in sorted(comparison.rows, key=lambda row: float(row["error"]["mean"])):
-        method = looks.methods[row["label"]]
-        uses = [result.get("block_use") for result in comparison.results[row["label"]]]
+    for one in sorted(comparison.rows, key=lambda row: float(row["error"]["mean"])):
+        method = looks.methods[one["label"]]
+        uses = [result.get("block_use") for result in comparison.results[one["label"]]]
         has_choice = any(len(use[0][0]) > 1 for use in uses if use)
         if has_choice and looks.kinds[method] not in ("dense", "random"):
-            best.setdefault(method, row)
+            best.setdefault(method, one)
     figures = []
     for best_row in best.values():
         results = comparison.results[best_row["label"]]

@@ -114,7 +114,7 @@ def make_report(
         make_looks(comparison.results, comparison.own),
     )
     tables = all_tables(comparison, views)
-    made = {own.title: own.make(comparison, results_dir) for own in (AGAINST_DENSE, *sections)}
+    made = {one.title: one.make(comparison, results_dir) for one in (AGAINST_DENSE, *sections)}
     blocks = block_figures(comparison, looks)
     made |= {
         "Reward shapings": Part(tables["shapings"]),

@@ -2,8 +2,8 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from dataclasses import asdict, dataclass
+from typing import Any, NamedTuple
 
 from ccenv.runs.engine.jobs import Comparison, Finished, machine_name
 from ccenv.runs.report.figures import KINDS, View, kind
@@ -30,8 +30,8 @@ def speed_table(results: Mapping[str, Sequence[Mapping[str, Any]]]) -> Table:
     columns |= {"speed-up": "right .2f", "trained for s": "right .0f"}
     columns |= {"load": "right .1f", "machine": "left"}
     lines = []
-    for label, found in results.items():
-        for result in found[:1]:
+    for label, runs in results.items():
+        for result in runs[:1]:
             place = result.get("load"), machine_name(result["machine"])
             # Of ceilings nothing is timed.
             for latency in result["latency"] or [None]:
@@ -56,15 +56,15 @@ def speed_cells(latency: Mapping[str, Any] | None) -> list[Any]:
 def settings_tables(finished: Sequence[Finished]) -> list[Table]:
     """Settings that all runs share, and those that tell them apart."""
     by_label = {one.label: flat(one.result["settings"]) for one in finished}
-    names = list(dict.fromkeys(name for found in by_label.values() for name in found))
+    names = list(dict.fromkeys(name for settings in by_label.values() for name in settings))
     shared = {
         name: values.pop()
         for name in names
-        if len(values := {found.get(name) for found in by_label.values()}) == 1
+        if len(values := {settings.get(name) for settings in by_label.values()}) == 1
     }
     lines = [
-        [label, "\n".join(f"{n} = {v}" for n, v in found.items() if n not in shared)]
-        for label, found in by_label.items()
+        [label, "\n".join(f"{n} = {v}" for n, v in settings.items() if n not in shared)]
+        for label, settings in by_label.items()
     ]
     both = {"setting": "left", "value": "left"}
     return [
@@ -120,48 +120,86 @@ APART = " · "
 
 def overview(comparison: Comparison, views: Sequence[View]) -> list[Table]:
     """The table behind the figure, one for each data set: a column for each setting of a switch."""
-    names = list(dict.fromkeys(view.dataset for view in views))
+    datasets = dict.fromkeys(view.dataset for view in views)
     draws = dict.fromkeys(view.draw for view in views)
     rows = {draw: {row["label"]: row for row in rows_under(comparison, draw)} for draw in draws}
     tables = []
-    for index, name in enumerate(names):
-        own = [view for view in views if view.dataset == name]
-        file_name = "overview" if len(names) == 1 else f"overview-{name}"
-        sheet = Sheet([point.label for point in own[0].points])
-        first = {label: rows[comparison.draw][label] for label in sheet.labels}
-        results = {label: comparison.results[label][0] for label in sheet.labels}
-        sheet.add("row", {label: name_of(row) for label, row in first.items()}, "left")
-        for view in own:
-            measure, masks = view.measure, APART + MASKS[view.draw] if len(draws) > 1 else ""
-            numbers = {
-                p.label: with_interval(p.interval, len(p.error), measure.spec, measure.ends)
-                for p in view.points
-            }
-            unit = " %" if measure.unit == "%" else ""
-            title = f"test {measure.title}{unit}{masks}"
-            when = f"measure-{view.settings['measure']} masks-{view.draw}"
-            sheet.add(title, numbers, "right", when)
-        for view in own:
-            masks, when = "", f"cost-{view.cost.key}"
-            if view.cost.key == "macs" and len(draws) > 1:
-                masks, when = APART + MASKS[view.draw], f"{when} masks-{view.draw}"
-            costs = {point.label: cost for cost, point in view.placed}
-            sheet.add(f"{view.cost.short}{masks}", costs, f"right {view.cost.spec}", when)
-        for view in own:
-            setting = f"{view.measure.title}, {view.cost.short}, {MASKS[view.draw]}"
-            stars = {point.label: "*" for _, point in view.front}
-            sheet.add(f"front{APART}{setting}", stars, "left", view.when)
-        sheet.add("kind", {k: KINDS[kind(result)][0] for k, result in results.items()}, "left")
-        sheet.add("seeds", {label: len(row["seeds"]) for label, row in first.items()})
-        for draw in draws:
-            verdicts = {label: verdict_of(rows[draw][label]) or None for label in sheet.labels}
-            if not any(rows[draw][label]["verdict"] in VERDICTS for label in sheet.labels):
-                continue
-            title = "against random masks" + (APART + MASKS[draw] if len(draws) > 1 else "")
-            sheet.add(title, verdicts, "left", f"masks-{draw}")
-        shown = {"": f"data-{index}"} if len(names) > 1 else {}
-        tables.append(sheet.table(file_name, f"Results on {name}", OVERVIEW_NOTE, shown))
+    for index, name in enumerate(datasets):
+        of_dataset = [view for view in views if view.dataset == name]
+        labels = [point.label for point in of_dataset[0].points]
+        columns = columns_of(comparison, of_dataset, labels, rows)
+        shown = {k: c for k, c in columns.items() if any(v is not None for v in c.cells.values())}
+        when = {heading: column.when for heading, column in shown.items()}
+        tables.append(
+            Table(
+                "overview" if len(datasets) == 1 else f"overview-{name}",
+                f"Results on {name}",
+                {heading: column.form for heading, column in shown.items()},
+                [[column.cells.get(label) for column in shown.values()] for label in labels],
+                OVERVIEW_NOTE,
+                when=when | ({"": f"data-{index}"} if len(datasets) > 1 else {}),
+            )
+        )
     return tables
+
+
+class Column(NamedTuple):
+    """Of the overview."""
+
+    form: str
+    """as in `Table.columns`."""
+    cells: Mapping[str, Any]
+    """label -> cell."""
+    when: str = ""
+    """as in `Table.when`."""
+
+
+def columns_of(
+    comparison: Comparison,
+    views: Sequence[View],
+    labels: Sequence[str],
+    rows: Mapping[str, Mapping[str, Row]],
+) -> dict[str, Column]:
+    """Heading -> column of one data set; several views share one, such as that of their MACs.
+
+    Args:
+        comparison: with its results.
+        views: of the data set.
+        labels: of its rows.
+        rows: kind of masks -> label -> row.
+    """
+    apart = {draw: APART + MASKS[draw] if len(rows) > 1 else "" for draw in rows}
+    first = {label: rows[comparison.draw][label] for label in labels}
+    columns = {"row": Column("left", {label: name_of(row) for label, row in first.items()})}
+    for view in views:
+        measure = view.measure
+        numbers = {
+            point.label: with_interval(point.interval, len(point.error), measure.spec, measure.ends)
+            for point in view.points
+        }
+        when = f"measure-{view.settings['measure']} masks-{view.draw}"
+        columns[measure.heading + apart[view.draw]] = Column("right", numbers, when)
+    for view in views:
+        costs = {point.label: cost for cost, point in view.placed}
+        # Times and memory are those of any masks.
+        by_masks = view.cost.key == "macs"
+        heading = view.cost.short + (apart[view.draw] if by_masks else "")
+        when = f"cost-{view.cost.key}" + (f" masks-{view.draw}" if by_masks else "")
+        columns[heading] = Column(f"right {view.cost.spec}", costs, when)
+    for view in views:
+        setting = f"{view.measure.title}, {view.cost.short}, {MASKS[view.draw]}"
+        stars = {point.label: "*" for _, point in view.front}
+        columns[f"front{APART}{setting}"] = Column("left", stars, view.when)
+    kinds = {label: KINDS[kind(comparison.results[label][0])][0] for label in labels}
+    columns["kind"] = Column("left", kinds)
+    columns["seeds"] = Column("right", {label: len(row["seeds"]) for label, row in first.items()})
+    for draw, by_label in rows.items():
+        verdicts = {label: verdict_of(by_label[label]) or None for label in labels}
+        if any(by_label[label]["verdict"] in VERDICTS for label in labels):
+            columns["against random masks" + apart[draw]] = Column(
+                "left", verdicts, f"masks-{draw}"
+            )
+    return columns
 
 
 def rows_under(comparison: Comparison, draw: str) -> list[Row]:
@@ -169,33 +207,6 @@ def rows_under(comparison: Comparison, draw: str) -> list[Row]:
     if draw == comparison.draw:
         return list(comparison.rows)
     return [asdict(row) for row in make_rows(comparison.results, draw)]
-
-
-@dataclass
-class Sheet:
-    """A table that is filled column by column."""
-
-    labels: Sequence[str]
-    """of its rows."""
-    columns: dict[str, str] = field(default_factory=dict)
-    """heading -> form, as `Table.columns`."""
-    when: dict[str, str] = field(default_factory=dict)
-    """heading -> settings of switches, as `Table.when`."""
-    cells: list[Mapping[str, Any]] = field(default_factory=list)
-    """of each column: label -> cell."""
-
-    def add(
-        self, heading: str, cells: Mapping[str, Any], form: str = "right", when: str = ""
-    ) -> None:
-        """Adds a column, unless it is there or empty."""
-        if heading not in self.columns and any(cell is not None for cell in cells.values()):
-            self.columns[heading], self.when[heading] = form, when
-            self.cells.append(cells)
-
-    def table(self, name: str, title: str, note: str, when: Mapping[str, str]) -> Table:
-        """What was filled in."""
-        lines = [[cells.get(label) for cells in self.cells] for label in self.labels]
-        return Table(name, title, self.columns, lines, note, when={**self.when, **when})
 
 
 def verdict_of(row: Row) -> str:
@@ -228,11 +239,11 @@ def front_tables(comparison: Comparison) -> list[Table]:
     columns |= {"cells": "right", "seeds": "right", "reward shaping": "left"}
     tables = []
     for name in datasets:
-        found = [front for front in fronts if front.dataset == name]
+        compared = [front for front in fronts if front.dataset == name]
         where = "all data sets together" if name == ALL else name
-        first = leader(found)
-        mark = "largest" if front_verdict(found).best else "reference"
-        lines = [front_line(front, first, mark, name_in(front, found)) for front in found]
+        first = leader(compared)
+        mark = "largest" if front_verdict(compared).best else "reference"
+        lines = [front_line(front, first, mark, name_in(front, compared)) for front in compared]
         file_name = "fronts" if len(datasets) == 1 else f"fronts-{name}"
         tables.append(Table(file_name, f"Hypervolumes, {where}", columns, lines, FRONT_NOTE))
     return tables
@@ -291,16 +302,16 @@ class Shaping:
 
 def learned(rows: Sequence[Row]) -> dict[str, list[Row]]:
     """Rows of agents that learned, by shaping, in the table's order."""
-    found: dict[str, list[Row]] = {}
+    groups: dict[str, list[Row]] = {}
     for row in rows:
         if row["learns"]:
-            found.setdefault(row["shaping"], []).append(row)
-    return found
+            groups.setdefault(row["shaping"], []).append(row)
+    return groups
 
 
 def shared_agents(rows: Sequence[Row]) -> list[str]:
     """Agents that learned under every shaping."""
-    groups = [{row["agent"] for row in found} for found in learned(rows).values()]
+    groups = [{row["agent"] for row in rows_of_one} for rows_of_one in learned(rows).values()]
     shared = set.intersection(*groups) if groups else set()
     return [a for a in dict.fromkeys(row["agent"] for row in rows) if a in shared]
 
@@ -319,11 +330,11 @@ def make_shapings(rows: Sequence[Row], fronts: Sequence[Front]) -> list[Shaping]
     agents = shared_agents(rows)
     by_name = {(f.shaping, f.agent): f.by_seed for f in fronts if f.dataset == rows[0]["dataset"]}
     shapings = []
-    for name, found in learned(rows).items():
+    for name, rows_of_one in learned(rows).items():
         areas = [by_name.get((name, agent), {}) for agent in agents]
         seeds = set.intersection(*(set(one) for one in areas)) if areas else set()
         means = {s: sum(one[s] for one in areas) / len(areas) for s in sorted(seeds)}
-        shapings.append(Shaping(name, means, found))
+        shapings.append(Shaping(name, means, rows_of_one))
     return sorted(shapings, key=lambda one: -one.area.mean if one.areas else 1.0)
 
 
@@ -335,13 +346,13 @@ def shaping_tables(rows: Sequence[Row], fronts: Sequence[Front]) -> list[Table]:
     groups = by_dataset(rows)
     return [
         summary(
-            found,
+            rows_of_one,
             fronts,
             "shapings-summary" if len(groups) == 1 else f"shapings-summary-{dataset}",
             dataset,
         )
-        for dataset, found in groups.items()
-        if is_compared(found)
+        for dataset, rows_of_one in groups.items()
+        if is_compared(rows_of_one)
     ]
 
 
@@ -412,4 +423,4 @@ def all_tables(comparison: Comparison, views: Sequence[View] = ()) -> dict[str, 
         "settings": settings_tables(comparison.finished),
         "origin": [origin_table(comparison.finished)],
     }
-    return {name: [table for table in found if table.lines] for name, found in tables.items()}
+    return {name: [one for one in some if one.lines] for name, some in tables.items()}

@@ -51,13 +51,16 @@ class Measure:
     """(an evaluation as results hold it) -> the number, a share where the unit is "%"."""
     spec: str
     """how it is written in tables, as in `Interval.__format__`."""
-    input: str = "an image"
-    """one of those that it judges, as axes call it."""
 
     @property
     def factor(self) -> float:
         """From the number to what is shown."""
         return 100.0 if self.unit == "%" else 1.0
+
+    @property
+    def heading(self) -> str:
+        """Of a column or an axis of it on test data."""
+        return f"test {self.title}" + (" %" if self.unit == "%" else "")
 
     @property
     def ends(self) -> tuple[float, float]:
@@ -70,9 +73,7 @@ class Measure:
 
 
 ERROR = Measure("", "error", "%", lambda verdict: float(verdict["error"]), ".2%")
-BITS = Measure(
-    "bits", "bits a symbol", "bits", lambda verdict: bits_of(verdict["nll"]), ".3f", "a window"
-)
+BITS = Measure("bits", "bits a symbol", "bits", lambda verdict: bits_of(verdict["nll"]), ".3f")
 """Of texts; see `ccenv.runs.stats.measures`."""
 NLL = Measure("nll", "nll in nats", "nats", lambda verdict: float(verdict["nll"]), ".3f")
 """Negative log-likelihood of the label."""

@@ -281,7 +281,7 @@ def write_names(
     axes.figure.set_dpi(72)
     put = axes.transData.transform
     frame = np.array(axes.bbox.extents)
-    marks = np.concatenate([put(found) for found in places.values()])
+    marks = np.concatenate([put(points) for points in places.values()])
     taken = np.concatenate([marks - 3, marks + 3], axis=1)
     seen = [np.clip(put(line), frame[:2], frame[2:]) for line in lines]
     crossed = np.concatenate([np.empty((0, 2)), *map(along, seen)])
@@ -296,8 +296,8 @@ def write_names(
             without.append(name)
             continue
         dislike = CROSSED * ((low < crossed) & (crossed < high)).all(2).sum(1)
-        order = np.arange(len(boxes)) / len(boxes)
-        box = boxes[np.argmin(np.where(is_free, dislike + order, np.inf))]
+        distance = 4 * np.arange(len(boxes)) / len(boxes)
+        box = boxes[np.argmin(np.where(is_free, dislike + distance, np.inf))]
         taken = np.concatenate([taken, box[None]])
         corner = axes.transData.inverted().transform(box[:2])
         axes.text(*corner, name, color=colors[name], fontsize=LABEL_SIZE, va="bottom", zorder=5)
@@ -331,8 +331,9 @@ def size_of(text: str) -> tuple[float, float]:
     from matplotlib.font_manager import FontProperties
     from matplotlib.textpath import text_to_path
 
-    found = text_to_path.get_text_width_height_descent(text, FontProperties(size=LABEL_SIZE), False)
-    return float(found[0]), 1.15 * LABEL_SIZE
+    font = FontProperties(size=LABEL_SIZE)
+    width, _, _ = text_to_path.get_text_width_height_descent(text, font, False)
+    return float(width), 1.15 * LABEL_SIZE
 
 
 def titled(svg: str, titles: Mapping[str, str]) -> str:

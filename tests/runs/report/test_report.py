@@ -676,7 +676,7 @@ def test_switches_choose_the_figure_and_the_columns_of_the_table(report, tmp_pat
     assert "Scatter plot of test error over MACs" in said["before"]["figure"]
     assert "test nll in nats over ms for 256 inputs" in said["after"]["figure"]
     # The first mark is the first row's.
-    assert said["pointed"].startswith("block_dropout 0.1: nll in nats 1.000")
+    assert said["pointed"].startswith("block_dropout 0.1: test nll in nats 1.000")
     assert said["lit"].startswith("block_dropout 0.1")
     assert (said["unlabelled"], said["open"]) == (0, 0)
 
