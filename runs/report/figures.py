@@ -268,7 +268,8 @@ def view_figures(
         name += f"-{file_part(view.dataset)}" if several else ""
         name += f"-{view.measure.name}" if view.measure.name else ""
         name += "-mode" if view.draw == "mode" and not name.startswith("front") else ""
-        titles = {f"row-{i}": words(view, point) for i, point in enumerate(view.points)}
+        numbers = {point.label: number for number, point in enumerate(view.points)}
+        titles = {f"row-{numbers[p.label]}": words(view, p) for _, p in view.placed}
         draw = functools.partial(drawn_view, view, looks, width)
         figures[view.when] = Drawn(draw, name, CAPTION, alt_of(view), titles)
     return figures

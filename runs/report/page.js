@@ -62,6 +62,18 @@
       element.addEventListener(name, () => light(number, false));
   };
 
+  // The arrow keys go from mark to mark, the Tab key to the first one and on.
+  picture.addEventListener("keydown", event => {
+    const by = {ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1}[event.key];
+    const marks = [...picture.querySelectorAll(".mark")];
+    const at = marks.indexOf(document.activeElement);
+    if (!by || at < 0) return;
+    event.preventDefault();
+    const next = marks[(at + by + marks.length) % marks.length];
+    [marks[at].tabIndex, next.tabIndex] = [-1, 0];
+    next.focus();
+  });
+
   const size = () => plot.clientWidth < WIDE ? "narrow" : "wide";
   let drawn = "";
   const show = () => {

@@ -337,10 +337,13 @@ def size_of(text: str) -> tuple[float, float]:
 
 
 def titled(svg: str, titles: Mapping[str, str]) -> str:
-    """Gives parts of an SVG their words: they can be pointed at, focused and read aloud."""
-    for gid, text in titles.items():
-        words = escape(text)
-        part = f'<g id="{gid}" class="mark" role="img" tabindex="0" aria-label="{words}">'
+    """Gives parts of an SVG their words: they can be pointed at, focused and read aloud.
+
+    The Tab key stops at the first one alone; a page's script moves on with the arrow keys.
+    """
+    for index, (gid, text) in enumerate(titles.items()):
+        words, stop = escape(text), -1 if index else 0
+        part = f'<g id="{gid}" class="mark" role="img" tabindex="{stop}" aria-label="{words}">'
         svg = svg.replace(f'<g id="{gid}">', f"{part}<title>{words}</title>", 1)
     return svg
 

@@ -288,7 +288,9 @@ def test_every_row_is_a_mark_that_says_its_numbers_and_every_method_has_its_name
     svg = (report / "front.svg").read_text()
     labels = [label for label, results in found.results.items() if results]
     for number, label in enumerate(labels):
-        start = f'<g id="row-{number}" class="mark" role="img" tabindex="0" aria-label="{label}: '
+        stop = -1 if number else 0
+        start = f'<g id="row-{number}" class="mark" role="img" tabindex="{stop}" '
+        start += f'aria-label="{label}: '
         assert start in svg
     (view, *_) = views_of(found)
     for name in groups_of(view, make_looks(found.results)):
@@ -651,9 +653,13 @@ addEventListener("load", () => {
   const before = state();
   choose("measure", "nll"); choose("cost", "time-256"); choose("masks", "mode");
   const after = state();
-  document.querySelector(".picture .mark").focus();
+  const [first, second] = document.querySelectorAll(".picture .mark");
+  first.focus();
+  first.dispatchEvent(new KeyboardEvent("keydown", {key: "ArrowRight", bubbles: true}));
+  const moved = document.activeElement === second;
+  first.focus();
   document.body.dataset.said = JSON.stringify({before, after,
-    pointed: document.querySelector(".pointed").textContent,
+    moved, pointed: document.querySelector(".pointed").textContent,
     lit: document.querySelector("tr.lit")?.innerText ?? "",
     unlabelled: [...document.querySelectorAll("input, button, select")].filter(
       e => !(e.labels?.length || e.textContent.trim() || e.ariaLabel)).length,
@@ -679,6 +685,7 @@ def test_switches_choose_the_figure_and_the_columns_of_the_table(report, tmp_pat
     # The first mark is the first row's.
     assert said["pointed"].startswith("block_dropout 0.1: test nll in nats 1.000")
     assert said["lit"].startswith("block_dropout 0.1")
+    assert said["moved"]
     assert (said["unlabelled"], said["open"]) == (0, 0)
 
 
