@@ -67,10 +67,6 @@ class Measure:
         """Least and greatest value possible."""
         return 0.0, 1.0 if self.unit == "%" else math.inf
 
-    def said(self, value: float) -> str:
-        """A number as a sentence says it."""
-        return f"{format(value, self.spec).rstrip('%')} {self.unit}"
-
 
 ERROR = Measure("", "error", "%", lambda verdict: float(verdict["error"]), ".2%")
 BITS = Measure("bits", "bits a symbol", "bits", lambda verdict: bits_of(verdict["nll"]), ".3f")
