@@ -9,7 +9,7 @@ again = ccenv.load(run.folder)
 import dataclasses
 import html
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Unpack, overload
 
@@ -170,16 +170,22 @@ class Runs(Sequence[Run]):
 
 @dataclass(frozen=True, repr=False)
 class Comparison:
-    """A sweep's rows with the verdict on them; its page is written."""
+    """A sweep's rows with the verdict on them."""
 
     results: sweep_jobs.Comparison
     """finished and missing runs."""
     page: Path
     """`index.html` of the report."""
+    sections: Sequence[Section] = ()
+    """what the sweep's study adds to the page."""
+    results_dir: Path = recorded.IN_CHECKOUT
+    """folder of recorded results."""
+    log_dir: str = LOGS
+    """folder of the runs."""
     failures: Sequence[Outcome] = ()
     """runs that failed, with their errors."""
-    lines: Sequence[str] = field(default=())
-    """what else there is to know: where recorded rows come from, where curves are."""
+    lines: Sequence[str] = ()
+    """what else there is to know: what is missing, and where recorded rows come from."""
 
     @property
     def rows(self) -> list[dict[str, Any]]:
@@ -195,6 +201,16 @@ class Comparison:
     def table(self) -> str:
         """At most ten rows, for a terminal."""
         return short_table(self.rows)
+
+    def write_page(self) -> list[str]:
+        """Writes the page, and means over seeds for TensorBoard; says where they are."""
+        publish(self.results, self.page.parent, self.results_dir, self.sections)
+        logs = "runs" if self.log_dir == LOGS else self.log_dir
+        return [
+            f"page: {self.page} (tables and plots in the same folder)",
+            f"means over seeds: tensorboard --logdir {write_sweep(self.results, self.log_dir)}",
+            f"curves: tensorboard --logdir {logs}",
+        ]
 
     def plot(self) -> Any:
         """Error over MACs as a matplotlib figure, with the Pareto front."""
@@ -361,6 +377,7 @@ def compare(
     use_recorded: bool = True,
     record: bool = False,
     run_missing_ones: bool = True,
+    write_page: bool = True,
     rerun: bool = False,
     shard: sweep_jobs.Shard | None = None,
     engine: str = LOCAL,
@@ -383,6 +400,7 @@ def compare(
         use_recorded: False to run here what was recorded elsewhere, too.
         record: write `results_dir/<sweep>.json`, run by run.
         run_missing_ones: False to show what is there.
+        write_page: False to leave the page to `Comparison.write_page`.
         rerun: repeat what comes from older code of its agent, reward or network.
         shard: a share of the runs, for several machines.
         engine: where runs go: "local", "ray" or "slurm".
@@ -438,11 +456,12 @@ def compare(
         keep()
     added = frozenset(cell.label for cell in asked.cells) - {c.label for c in study.sweep.cells}
     gathered = dataclasses.replace(gathered, own=added if add is not None else frozenset())
-    lines = notes_on(gathered, all_jobs)
     page = Path(report_dir) / safe_name(asked.name) / PAGE
-    if gathered.finished:
-        lines += write_pages(gathered, page, results, study.sections, str(log_dir))
-    return Comparison(gathered, page, failures, lines)
+    lines = notes_on(gathered, all_jobs)
+    found = Comparison(gathered, page, study.sections, results, str(log_dir), failures, lines)
+    if gathered.finished and write_page:
+        found.write_page()
+    return found
 
 
 def notes_on(found: sweep_jobs.Comparison, jobs: Sequence[sweep_jobs.Job]) -> list[str]:
@@ -457,20 +476,3 @@ def notes_on(found: sweep_jobs.Comparison, jobs: Sequence[sweep_jobs.Job]) -> li
             f"{len(old)} results were made by older code of their {OLDER}; --rerun repeats them"
         )
     return notes
-
-
-def write_pages(
-    found: sweep_jobs.Comparison,
-    page: Path,
-    results: Path,
-    sections: Sequence[Section],
-    log_dir: str,
-) -> list[str]:
-    """Writes the report and means over seeds for TensorBoard; says where they are."""
-    publish(found, page.parent, results, sections)
-    logs = "runs" if log_dir == LOGS else log_dir
-    return [
-        f"page: {page} (tables and plots beside it)",
-        f"means over seeds: tensorboard --logdir {write_sweep(found, log_dir)}",
-        f"curves: tensorboard --logdir {logs}",
-    ]

@@ -41,6 +41,7 @@ def compared(options: argparse.Namespace) -> int:
         use_recorded=not options.no_recorded,
         record=options.record,
         run_missing_ones=not options.no_run,
+        write_page=False,
         rerun=options.rerun,
         shard=options.shard,
         engine=options.engine,
@@ -57,7 +58,8 @@ def compared(options: argparse.Namespace) -> int:
         width = shutil.get_terminal_size().columns
         print(found.results.sweep.description, "", short_table(found.rows, width), "", sep="\n")
         print(textwrap.fill(found.verdict, min(width, WIDEST)), flush=True)
-    for line in found.lines:
+    # The answer first: figures take seconds.
+    for line in [*found.lines, *(found.write_page() if found.rows else [])]:
         say(line)
     failures, number = found.failures, found.results.num_runs
     for failure in failures:

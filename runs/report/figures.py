@@ -219,7 +219,7 @@ def make_views(comparison: Comparison, results_dir: Path) -> list[View]:
                     make_point(k, runs, MODES[0] if kind(runs[0]) == "random" else draw, measure)
                     for k, runs in rows.items()
                 ]
-                # Rows of one agent are variants of each other; those of the reader are of none.
+                # Rows of one agent are variants of each other; the reader's are variants of none.
                 made = [
                     dataclasses.replace(point, agent=point.label) if point.label in mine else point
                     for point in made

@@ -43,8 +43,10 @@ def read_cells(path: Path) -> list[Result]:
     return cells_of(json_file.check_json(path) if path.exists() else {}, path, {})
 
 
-def cells_of(content: Any, path: Path, plans: Mapping[Key, Run]) -> list[Result]:
-    """The same of a file that was parsed."""
+def cells_of(
+    content: Any, path: Path, plans: Mapping[Key, Run], *, asked_only: bool = False
+) -> list[Result]:
+    """The same of a file that was parsed; only runs of the plans, if these alone are asked for."""
     cells = content.get("cells", []) if isinstance(content, dict) else None
     if not isinstance(cells, list):
         raise ValueError(f"expected a comparison in {path}, got something else")
@@ -54,8 +56,19 @@ def cells_of(content: Any, path: Path, plans: Mapping[Key, Run]) -> list[Result]
             f"expected recorded runs of format {FORMAT} in {path}, got {content.get('format', 1)}; "
             "record them again, or take the file from a later version"
         )
-    places = (f"cell {n} of {path}" for n in range(len(cells)))
-    return [read_cell(*pair, content, plans) for pair in zip(cells, places, strict=True)]
+    return [
+        read_cell(cell, f"cell {number} of {path}", content, plans)
+        for number, cell in enumerate(cells)
+        if not asked_only or may_be_asked(cell, plans)
+    ]
+
+
+def may_be_asked(cell: Any, plans: Mapping[Key, Run]) -> bool:
+    """Whether a cell is a run of the plans; one that does not say which run it is, is looked at."""
+    try:
+        return key_of(cell["agent"], cell["settings"], cell["seed"]) in plans
+    except (KeyError, TypeError, AttributeError, ValueError):
+        return True
 
 
 def read_table(path: Path) -> dict[str, Any]:
@@ -206,7 +219,7 @@ def load(source: Source, *, other_texts: bool = True) -> dict[Key, Result]:
             continue
         asked = {
             key: result
-            for key, result in by_key(cells_of(content, path, plans)).items()
+            for key, result in by_key(cells_of(content, path, plans, asked_only=True)).items()
             if key in plans and (other_texts or not is_of_another_library(result))
         }
         check_data(path, asked.values())
