@@ -32,7 +32,7 @@ RECIPE = 1e-3
 RECOMPUTED, CHECKED, WORD = "recomputed", "checked for consistency", "the author's word"
 """A figure comes out again here; agrees with the rest of the folder; or can only be believed."""
 TIMES = ("last_tenth", "latency", "seconds", "total_seconds")
-PLACES = ("machine", "versions", "code", "commit", "load", "ranks")
+PLACES = ("machine", "versions", "code", "commit", "load", "date", "ranks")
 """Entries of a result that nothing here can tell."""
 NAMES = ("agent", "env", "reward", "seed", "settings")
 """Entries that result, settings and the folder's name must agree about."""

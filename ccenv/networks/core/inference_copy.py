@@ -31,7 +31,7 @@ def packed(module: nn.Module) -> nn.Module:
     # Not every module's own four-dimensional weights are a convolution's.
     for part in found.modules():
         if isinstance(part, nn.Conv2d):
-            part.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            part.to(memory_format=torch.channels_last)  # type: ignore[call-overload, unused-ignore]
     return found
 
 

@@ -227,7 +227,7 @@ def efficientnet_lite0(
     if tensors is not None:
         load_lite0(network, tensors, is_own)
         network.has_own_weights = is_own
-    return network.to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+    return network.to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload, unused-ignore]
 
 
 class WithLinearHead(GatedSequential):

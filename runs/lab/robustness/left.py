@@ -11,7 +11,7 @@ from ccenv.runs.store import folder as run_folder
 from ccenv.runs.store import json_file
 from ccenv.runs.store.seal import SEAL, check_seal
 
-CLOCKED = ("seconds", "total_seconds", "latency", "load", "speedup", "commit", SEAL)
+CLOCKED = ("seconds", "total_seconds", "latency", "load", "date", "speedup", "commit", SEAL)
 """Entries of results and rows that depend on the moment, a commit meanwhile among them."""
 EVENTS = "events.out.tfevents.*"
 

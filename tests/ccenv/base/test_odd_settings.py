@@ -131,7 +131,7 @@ def test_an_evaluation_is_one_line_of_its_numbers():
     assert "\n" not in text
     assert len(text) < 250
     assert "tensor" not in text
-    for part in (f"error={found.error:.4f}", f"density=({found.density[0]:.3f})", "draw='sampled'"):
+    for part in (f"error {100 * found.error:.2f} %", f"density {found.density[0]:.2f}", "sampled"):
         assert part in text
     assert found.masks[0].shape == (found.num_images, 2)
 
