@@ -75,7 +75,7 @@ def parser_of(module):
     # A benchmark's own options stand behind its name.
     words = ["kernels"] if module == program_of("benchmark") else []
     # Python 3.12 and later do not come from the second to the first.
-    ways = {name: ask for name in ("parse_known_args", "parse_known_intermixed_args")}
+    ways = dict.fromkeys(("parse_known_args", "parse_known_intermixed_args"), ask)
     with (
         mock.patch.multiple(argparse.ArgumentParser, **ways),
         pytest.raises(AskedError) as asked,
