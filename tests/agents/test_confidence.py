@@ -153,3 +153,16 @@ def test_a_threshold_parts_different_doubts_by_the_share(doubts, share):
     values = torch.tensor(doubts, dtype=torch.float64)
     stopped = int((values <= threshold_of(values, share)).sum())
     assert stopped == round(share * len(doubts))
+
+
+@pytest.mark.parametrize(
+    ("measure", "doubt"),
+    [("margin", 1 - (0.7 - 0.2)), ("probability", 1 - 0.7), ("entropy", 0.8018185525433373)],
+)
+def test_doubt_is_what_its_measure_says_of_known_probabilities(measure, doubt, trained):
+    seen = torch.zeros(1, 12)
+    seen[0, :3] = torch.tensor([0.1, 0.7, 0.2])
+    # Behind the probabilities of ten classes stands what else an exit shows.
+    seen[0, 10:] = 5.0
+    agent = Confidence(trained["cascade"], measure=measure)
+    assert agent.doubt(seen).item() == pytest.approx(doubt, abs=1e-6)

@@ -80,6 +80,7 @@ def test_without_temperature_the_most_probable_is_taken():
     [
         (["--length", "0"], "expected a length of at least 1"),
         (["--temperature", "-1"], "temperature of at least 0"),
+        (["--temperature", "inf"], "temperature of at least 0"),
         (["--dataset", "bok"], "expected the name of a text"),
     ],
 )
