@@ -1,9 +1,11 @@
 """Trains, compares and loads from Python; the command line is a thin layer over it.
 
-run = ccenv.train("rloo", num_kept=2, images=20_000)
-runs = ccenv.train("reinforce", seeds=3, reward_kwargs={"cost_weight": 0.5})
-comparison = ccenv.compare("digits", add=MyAgent)
-again = ccenv.load(run.folder)
+For example:
+
+    run = ccenv.train("rloo", num_kept=2, images=20_000)
+    runs = ccenv.train("reinforce", seeds=3, reward_kwargs={"cost_weight": 0.5})
+    comparison = ccenv.compare("digits", add=MyAgent)
+    again = ccenv.load(run.folder)
 """
 
 import dataclasses
@@ -23,7 +25,7 @@ from ccenv.runs.config.typed import Settings
 from ccenv.runs.engine import jobs as sweep_jobs
 from ccenv.runs.engine.machines.engines import HERE, LOCAL, open_engine
 from ccenv.runs.engine.machines.pool import Outcome
-from ccenv.runs.engine.run import OLDER, Options, run
+from ccenv.runs.engine.run import OLDER, Options, run, warn_of_masks
 from ccenv.runs.engine.run_jobs import run_missing, say
 from ccenv.runs.engine.study import Section
 from ccenv.runs.report.over_seeds import write_sweep
@@ -39,8 +41,6 @@ from ccenv.runs.tables.short_table import short_table
 from ccenv.runs.tables.sweep_table import markdown
 
 LOGS, REPORTS = "runs/logs", "runs/reports"
-ONE_TEXT = 100
-"""Characters of a description in a line."""
 
 
 def name_of_code(given: Any, kind: str) -> str:
@@ -216,7 +216,7 @@ class Comparison:
         """Error over MACs as a matplotlib figure, with the Pareto front."""
         from ccenv.runs.report.figures import front_figure
 
-        return front_figure(self.results, recorded.results_folder(None))
+        return front_figure(self.results, self.results_dir)
 
     def to_pandas(self) -> Any:
         """A data frame with a line for each row; intervals in columns such as `error.low`."""
@@ -233,10 +233,10 @@ class Comparison:
         return frame(flat)
 
     def __repr__(self) -> str:
-        finished, missing = len(self.results.finished), len(self.results.missing)
+        finished, number = len(self.results.finished), self.results.num_runs
         return (
-            f"Comparison({self.results.name}: {len(self.rows)} rows, {finished} of "
-            f"{finished + missing} runs finished; {self.page})"
+            f"Comparison({self.results.name}: {len(self.rows)} rows, {finished} of {number} runs "
+            f"finished; {self.page})"
         )
 
     def _repr_html_(self) -> str:
@@ -318,6 +318,8 @@ def train(
         Run({"folder": str(one.folder())} | run(one, reuse=not anew, options=options))
         for one in plans
     ]
+    for one in results:
+        warn_of_masks(one.result)
     return results[0] if numbers is None else Runs(results)
 
 
@@ -364,7 +366,7 @@ def with_added(sweep: Sweep, added: Any) -> Sweep:
     cells = tuple(added_cell(one) for one in agents if one is not None)
     per_row = sweep.minutes / max(1, len(sweep.cells))
     minutes = sweep.minutes + per_row * len(cells)
-    return Sweep(**{**vars(sweep), "cells": sweep.cells + cells, "minutes": minutes})
+    return dataclasses.replace(sweep, cells=sweep.cells + cells, minutes=minutes)
 
 
 def compare(

@@ -25,13 +25,18 @@ from ccenv.runs.config.space import read_grid
 from ccenv.runs.config.sweep import check_number
 from ccenv.runs.config.sweep_file import MOST_RUNS
 from ccenv.runs.config.values import parse_pairs
-from ccenv.runs.engine.checkpoint import warn
 from ccenv.runs.engine.errors import CannotStartError, StoppedError
 from ccenv.runs.engine.metadata import context_lines
-from ccenv.runs.engine.run import LeaderStoppedError, Options, export, run, run_by
+from ccenv.runs.engine.run import (
+    LeaderStoppedError,
+    Options,
+    export,
+    run,
+    run_by,
+    warn_of_masks,
+)
 from ccenv.runs.engine.run_jobs import say
 from ccenv.runs.replay.rebuilt import rebuild
-from ccenv.runs.stats.degenerate import mask_gap_of
 from ccenv.runs.stats.intervals import mean_interval, told
 from ccenv.runs.stats.measures import bits_lines, evaluation
 from ccenv.runs.store import folder as run_folder
@@ -60,12 +65,6 @@ def train(agent: str, **settings: Any) -> dict[str, Any]:
     result = run(make_plan(agent, settings))
     warn_of_masks(result)
     return result
-
-
-def warn_of_masks(result: Mapping[str, Any]) -> None:
-    """Says on stderr where greedy and sampled masks have different errors; see `mask_gap`."""
-    if said := mask_gap_of(result):
-        warn(said)
 
 
 def summary(result: dict[str, Any]) -> str:

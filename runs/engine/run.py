@@ -2,7 +2,7 @@
 
 import dataclasses
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from ccenv.runs.engine.errors import (
 )
 from ccenv.runs.engine.listener import Listener, progress_bar
 from ccenv.runs.engine.metadata import description_of, latencies, verdicts_of_context
+from ccenv.runs.stats.degenerate import mask_gap_of
 from ccenv.runs.store import folder as run_folder
 from ccenv.runs.store import json_file, masks_file
 from ccenv.runs.store.seal import check_result_of
@@ -90,6 +91,12 @@ def run(
     with run_folder.claim(target, wait), torch_settings(plan.program):
         found = result_here(plan, target) if reuse else None
         return found or execute(plan, target, options or Options())
+
+
+def warn_of_masks(result: Mapping[str, Any]) -> None:
+    """Says on stderr where greedy and sampled masks have different errors; see `mask_gap`."""
+    if gap := mask_gap_of(result):
+        warn(gap)
 
 
 def result_here(plan: Plan, target: Path) -> dict[str, Any] | None:

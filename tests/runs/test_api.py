@@ -13,6 +13,7 @@ from ccenv.runs import api
 from ccenv.runs.config.agent_settings import agent_parameters, find_agent
 from ccenv.runs.config.settings import setting_names
 from ccenv.runs.config.typed import Settings
+from ccenv.runs.engine import run as engine_run
 from ccenv.runs.store import recorded
 
 SMALL = {"dataset": "probe", "images": 256, "batch_size": 64, "latency": False}
@@ -36,6 +37,12 @@ def test_a_run_is_trained_once_and_loaded_as_it_was(place):
     assert ccenv.load(run.folder).result == run.result
     assert 0 <= run.error <= 1
     assert repr(run).startswith("Run(reinforce, seed 0: test error ")
+
+
+def test_a_run_whose_greedy_masks_are_worse_says_so(place, monkeypatch, capsys):
+    monkeypatch.setattr(engine_run, "mask_gap_of", lambda result: f"warning of {result['agent']}")
+    ccenv.train("reinforce", **SMALL)
+    assert "warning of reinforce" in capsys.readouterr().err
 
 
 def test_seeds_make_runs_with_a_mean_and_its_interval(place):

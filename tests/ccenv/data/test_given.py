@@ -111,9 +111,8 @@ def test_rows_are_read_when_they_are_drawn_and_labels_once():
     assert max(before[20:]) <= len(SPLITS)
     assert load_split(given, "train") is split
     split.batch(torch.tensor([30, 31]))
-    assert [after - one for after, one in zip(data.reads, before, strict=True)][28:34] == [
-        *(0, 0, 1, 1, 0, 0)
-    ]
+    new_reads = [after - one for after, one in zip(data.reads, before, strict=True)]
+    assert new_reads[28:34] == [0, 0, 1, 1, 0, 0]
 
 
 def test_a_data_set_on_disk_is_not_copied_to_memory(tmp_path):
