@@ -16,7 +16,7 @@ from ccenv.runs.commands import cli
 from ccenv.runs.commands.registry import COMMANDS
 from ccenv.runs.engine import run
 from ccenv.runs.lab.docs_build.links import absolute, project_address
-from ccenv.runs.lab.docs_build.notebook import NOTEBOOKS, with_badge
+from ccenv.runs.lab.docs_build.notebook import NOTEBOOKS, notebook, with_badge, with_outputs
 from ccenv.runs.lab.docs_build.program import main as docs
 from ccenv.runs.lab.docs_build.stage import stage
 
@@ -208,6 +208,16 @@ def test_a_notebook_comes_with_what_its_cells_said(name):
     assert all(cell["outputs"] for cell in code)
     said = json.dumps([cell["outputs"] for cell in code]).lower()
     assert not [trace for trace in ("error:", "traceback", "/tmp/") if trace in said]
+
+
+def test_a_notebook_keeps_its_outputs_while_its_code_is_the_same():
+    page = "Old words.\n```python\nprint(1)\n```\n"
+    ran = json.loads(notebook(page))
+    ran["cells"][1] |= {"execution_count": 1, "outputs": [{"output_type": "stream", "text": "1"}]}
+    new_words, new_code = page.replace("Old", "New"), page.replace("print(1)", "print(2)")
+    kept = json.loads(with_outputs(notebook(new_words), json.dumps(ran)))["cells"]
+    assert [kept[0]["source"], kept[1]] == ["New words.", ran["cells"][1]]
+    assert with_outputs(notebook(new_code), json.dumps(ran)) == notebook(new_code)
 
 
 def test_notebooks_of_a_project_on_github_begin_with_a_badge_that_opens_them():
