@@ -24,8 +24,6 @@ NOTE = (
 )
 Cost = Callable[[Point], float | None]
 """What a budget limits; None of a row of which it is not known, which is never within one."""
-DRAWN = ("block_dropout",)
-"""Agents whose most probable masks say nothing."""
 
 
 def at_budgets(budgets: Sequence[int], measure: Measure = ERROR) -> Section:
@@ -84,7 +82,7 @@ def sentence_at(
 def points_of(comparison: Comparison, measure: Measure) -> list[Point]:
     """Rows with results, ceilings left out, under the masks that are shown of them."""
     return [
-        make_point(label, runs, "sampled" if runs[0]["agent"] in DRAWN else "mode", measure)
+        make_point(label, runs, "mode", measure)
         for label, runs in comparison.results.items()
         if runs and not runs[0]["uses_labels"]
     ]
