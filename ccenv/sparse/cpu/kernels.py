@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numba import carray
 
-from ccenv.sparse.cpu.codegen.compiled import compiled
+from ccenv.sparse.cpu.codegen.compiled import called, compiled
 from ccenv.sparse.cpu.codegen.floats import activate, copy_floats, zero_columns
 from ccenv.sparse.cpu.codegen.micro_kernels import as_pointer, ask_for
 from ccenv.sparse.cpu.elementwise_kernels import transpose_floats
@@ -27,7 +27,7 @@ from ccenv.sparse.cpu.row_lists import (
     gather_inputs,
     rows_of_blocks,
 )
-from ccenv.sparse.cpu.tiles import LINE, TILE_COLUMNS, TILE_K, longest_tile, times_block, times_tile
+from ccenv.sparse.cpu.tiles import LINE, TILE_COLUMNS, TILE_K, call_tile, longest_tile, times_block
 
 # Sums of one pass: as many rows of a block as stay in the fast caches, side by side.
 CHUNK_SUMS = 32768
@@ -153,7 +153,7 @@ def multiply_in_place(s: Layer, rows: Any, counts: Any) -> None:
         if s.ldc != 1 and n > 0:
             transpose_floats(column, s.ldc, at_tile, out_size, out_size, in_size)
             column = at_tile
-        times_tile(at_pairs, n, s.x, 4 * in_size, column, row, to, ld, in_size, out_size)
+        call_tile(at_pairs, n, s.x, 4 * in_size, column, row, to, ld, in_size, out_size)
         if out_blocks == 1 and n == batch:
             activate(s.y, n * out_size, s.activation)
         else:
@@ -231,3 +231,6 @@ def forward(
         multiply_rows(layer, listed, rows, counts)
     else:
         multiply_blocks(layer, listed, rows, counts)
+
+
+call_forward = called(forward)

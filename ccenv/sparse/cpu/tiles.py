@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ccenv.sparse.cpu.codegen.compiled import ROWS_OF_32, ROWS_OF_64, WIDE, compiled
+from ccenv.sparse.cpu.codegen.compiled import ROWS_OF_32, ROWS_OF_64, WIDE, called, compiled
 from ccenv.sparse.cpu.codegen.floats import copy_floats
 from ccenv.sparse.cpu.codegen.micro_kernels import make_narrow, make_outer, make_product
 from ccenv.sparse.cpu.elementwise_kernels import transpose_floats
@@ -51,6 +51,9 @@ def times_tile(
         product_16(pairs, n, x, ldx, w, ldw, y, ldy, k, width)
 
 
+call_tile = called(times_tile)
+
+
 @compiled
 def longest_tile(width: int) -> int:
     """Inner length of the tiles that a block is walked in.
@@ -82,7 +85,7 @@ def times_block(
     """
     longest = longest_tile(width)
     if ldc == 1 and num_k <= longest and width <= TILE_COLUMNS and (n < PACK_ROWS or ldw == width):
-        times_tile(pairs, n, x, ldx, w, ldw, y, ldy, num_k, width)
+        call_tile(pairs, n, x, ldx, w, ldw, y, ldy, num_k, width)
         return
     k = 0
     while k < num_k:
@@ -100,7 +103,7 @@ def times_block(
                 for i in range(length):
                     copy_floats(at + 4 * i * ldw, packed + 4 * i * columns, columns)
                 at, row = packed, columns
-            times_tile(pairs, n, x + 4 * k, ldx, at, row, y + 4 * c, ldy, length, columns)
+            call_tile(pairs, n, x + 4 * k, ldx, at, row, y + 4 * c, ldy, length, columns)
             c += columns
         k += length
 
