@@ -15,9 +15,9 @@ import numpy as np
 from numba import carray
 
 from ccenv.sparse.cpu.codegen.compiled import called, compiled
-from ccenv.sparse.cpu.codegen.floats import activate, zero_columns
+from ccenv.sparse.cpu.codegen.floats import call_activate, call_zero_columns
 from ccenv.sparse.cpu.codegen.micro_kernels import LOWER_HALF, as_pointer, sum_blocks, sum_runs
-from ccenv.sparse.cpu.elementwise_kernels import transpose_floats
+from ccenv.sparse.cpu.elementwise_kernels import call_transpose
 
 
 class Layer(NamedTuple):
@@ -129,7 +129,7 @@ def multiply_row(s: Layer, clear: int, first: int, last: int) -> None:
     for q in range(num):
         runs[2, q] = s.x + 4 * runs[0, q]
     if clear != 0 and s.out_mask != 0:
-        zero_columns(s.y, 1, s.out_blocks * size, first * size, last * size)
+        call_zero_columns(s.y, 1, s.out_blocks * size, first * size, last * size)
     for j in range(first, last):
         if s.out_mask == 0 or writes[j]:
             begin = np.int64(zeros.ctypes.data) if s.bias == 0 else s.bias + 4 * j * size
@@ -140,7 +140,7 @@ def multiply_row(s: Layer, clear: int, first: int, last: int) -> None:
                 call_row_across(at_places, at_weights, at_lengths, num, s.ldc, begin, to, size)
             else:
                 call_row(at_places, at_weights, num, s.in_size, s.ldw, begin, to, size)
-            activate(to, size, s.activation)
+            call_activate(to, size, s.activation)
     # Numba frees an array after its last use, and an address is none.
     runs[0, :1] = 0
 
@@ -180,7 +180,7 @@ def multiply_rows(s: Layer, listed: Inputs, rows: Any, counts: Any) -> None:
                 if is_turned:
                     at, weight = weight, at_column + 4 * i * in_size * out_size
                     if turned[i] != j:
-                        transpose_floats(at, s.ldc, weight, out_size, out_size, in_size)
+                        call_transpose(at, s.ldc, weight, out_size, out_size, in_size)
                         turned[i] = j
                 shift = 4 * runs[2, num - 1] if across and num > 0 else 0
                 if (
@@ -197,7 +197,7 @@ def multiply_rows(s: Layer, listed: Inputs, rows: Any, counts: Any) -> None:
                 call_row_across(at_places, at_weights, at_lengths, num, s.ldc, begin, to, out_size)
             else:
                 call_row(at_places, at_weights, num, in_size, row, begin, to, out_size)
-            activate(to, out_size, s.activation)
+            call_activate(to, out_size, s.activation)
     # Numba frees an array after its last use, and an address is none.
     column[:1] = 0
     runs[0, :1] = 0

@@ -11,7 +11,7 @@ import numpy as np
 from ccenv.sparse.cpu.codegen.compiled import ROWS_OF_32, ROWS_OF_64, WIDE, called, compiled
 from ccenv.sparse.cpu.codegen.floats import copy_floats
 from ccenv.sparse.cpu.codegen.micro_kernels import make_narrow, make_outer, make_product
-from ccenv.sparse.cpu.elementwise_kernels import transpose_floats
+from ccenv.sparse.cpu.elementwise_kernels import call_transpose
 
 # Inner length and columns of a weight tile that stays in the first-level cache when it is copied,
 # and floats of a narrow one that leaves room there for the rows.
@@ -96,7 +96,7 @@ def times_block(
             at, row = w + 4 * (k * ldw + c * ldc), ldw
             if ldc != 1:
                 packed = np.int64(tile.ctypes.data)
-                transpose_floats(at, ldc, packed, columns, columns, length)
+                call_transpose(at, ldc, packed, columns, columns, length)
                 at, row = packed, columns
             elif n >= PACK_ROWS and ldw > columns:
                 packed = np.int64(tile.ctypes.data)

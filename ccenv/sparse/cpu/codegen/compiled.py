@@ -120,7 +120,7 @@ inlined = njit(inline="always", error_model="numpy")
 class Announcement(events.Listener):
     """Says once, on the standard error stream, that kernels are compiled and not loaded.
 
-    The first call on a machine would otherwise be a minute without a word. Processes that work for
+    The first call on a machine would otherwise be silent for half a minute. Processes that work for
     one program share a `may_say`, so that only the first of them says it.
     """
 
@@ -136,7 +136,7 @@ class Announcement(events.Listener):
             is_kept = isinstance(event.data["dispatcher"]._cache, FunctionCache)
             if self.may_say():
                 told = "once, then cached" if is_kept else NOT_KEPT
-                tqdm.write(f"ccenv: compiling kernels (about a minute; {told})", file=sys.stderr)
+                tqdm.write(f"ccenv: compiling kernels (about 20 seconds; {told})", file=sys.stderr)
 
     def on_end(self, event: events.Event) -> None:
         """Nothing to say."""
