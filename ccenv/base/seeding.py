@@ -1,9 +1,12 @@
 """Random streams: (root seed, name of the stream) -> a generator of its own."""
 
 import zlib
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
+
+if TYPE_CHECKING:
+    import torch
 
 
 def stream_seed(root_seed: int, name: str) -> int:
@@ -12,6 +15,8 @@ def stream_seed(root_seed: int, name: str) -> int:
     return int(words[0]) << 31 | int(words[1]) >> 1
 
 
-def stream(root_seed: int, name: str) -> torch.Generator:
+def stream(root_seed: int, name: str) -> "torch.Generator":
     """Returns a CPU generator for one purpose (data order, initial weights, masks, ...)."""
+    import torch
+
     return torch.Generator().manual_seed(stream_seed(root_seed, name))

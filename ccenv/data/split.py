@@ -16,7 +16,6 @@ from ccenv.data.rows import Rows, check_finite
 from ccenv.data.transforms import PART, Fitted, Halve, all_through, as_floats, through
 from ccenv.sparse.cpu.buffers import kept_memory
 
-SPLITS = ("train", "validation", "test")
 NUM_SHOWN = 16
 """Images by which transforms are judged."""
 INPUT_TYPES = (torch.uint8, torch.float32, torch.int64)

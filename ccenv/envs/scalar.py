@@ -17,7 +17,7 @@ from ccenv.envs.vector import (
     observation_space,
     paid,
 )
-from ccenv.simulator.settings import make_simulator
+from ccenv.simulator.simulator import Simulator
 
 MODES = (*RENDER_MODES, "human")
 FRAMES = 4
@@ -69,7 +69,7 @@ class BlockSelectionEnv(View, gym.Env[np.ndarray, np.ndarray]):
 
     ## Arguments
     `action` ("mask", "weight"), `render_mode` ("ansi", "rgb_array", "human") and those of
-    `ccenv.simulator.simulator.Simulator`: `dataset`, `split`, `transforms`, `network`,
+    `ccenv.simulator.settings.EnvironmentSettings`: `dataset`, `split`, `transforms`, `network`,
     `num_blocks`, `block_size`, `head_units`, `activation`, `weights`, `weights_kwargs`, `reward`,
     `reward_kwargs`, `observation`, `device`; and `context`, prices or budgets of each episode, see
     `ccenv.simulator.context`.
@@ -94,7 +94,7 @@ class BlockSelectionEnv(View, gym.Env[np.ndarray, np.ndarray]):
                 f"expected group_size=1 for a single image, got {settings['group_size']}; "
                 "groups are the vector environment's: use gym.make_vec"
             )
-        self.simulator = make_simulator(1, settings)
+        self.simulator = Simulator(1, **settings)
         self.actions = Actions(self.simulator, action)
         self.observation_space = observation_space(self.simulator)
         self.action_space = self.actions.space()
