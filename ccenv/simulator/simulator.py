@@ -79,7 +79,15 @@ class ImageOrder:
 
 
 class Simulator:
-    """A batch of images, the network they walk through, and the streams that choose them."""
+    """The environment in tensors: a batch of inputs, one gate per step.
+
+    >>> simulator = Simulator(2, dataset="synthetic", weights="cotrain", num_blocks=[4, 4])
+    >>> simulator.seed(0)
+    >>> observation = simulator.begin()
+    >>> step = simulator.step(torch.ones(2, 4, dtype=torch.bool))
+    >>> step.outcome.layer, simulator.is_over, step.reward.shape
+    (0, False, torch.Size([2]))
+    """
 
     ranks: OneProcess = ALONE
     """processes that share the batch, each with rows of its own, see `ccenv.simulator.sharing`."""
@@ -120,7 +128,7 @@ class Simulator:
         self.transforms = transform_names(asked.transforms)
         self.data = self._load(asked.split).to(self.device)
         self.image_shape = self.data.image_shape
-        # A network may have to be trained first; what cannot be looked at is refused before.
+        # Checked before the network, which may have to be trained first.
         check_pixels(observation, self.image_shape)
         # Images, their activations, and an observation's bounds at least.
         num_floats = 4 * self.num_images * math.prod(self.image_shape)
