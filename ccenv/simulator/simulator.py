@@ -84,7 +84,15 @@ class ImageOrder:
 
 
 class Simulator:
-    """A batch of images, the network they walk through, and the streams that choose them."""
+    """The environment in tensors: a batch of inputs, one gate per step.
+
+    >>> simulator = Simulator(2, dataset="synthetic", weights="cotrain", num_blocks=[4, 4])
+    >>> simulator.seed(0)
+    >>> observation = simulator.begin()
+    >>> step = simulator.step(torch.ones(2, 4, dtype=torch.bool))
+    >>> step.outcome.layer, simulator.is_over, step.reward.shape
+    (0, False, torch.Size([2]))
+    """
 
     ranks: OneProcess = ALONE
     """processes that share the batch, each with rows of its own, see `ccenv.simulator.sharing`."""
@@ -119,26 +127,26 @@ class Simulator:
             num_images: rows of the batch; a multiple of `group_size`.
             dataset: a name in `DATASETS`, a file's name or path, `module:name`, or a function.
             split: "train", "validation" or "test".
-            transforms: names of what images go through when they are drawn, in order, see
-                `ccenv.data.transforms`.
+            transforms: names of transforms of the images, in order; see `ccenv.data.transforms`.
             network: a name in `NETWORKS`, `module:name`, a builder, or a module to use as it is.
-            network_kwargs: the builder's own arguments, such as `depth` of "resnet".
-            num_blocks: of fully connected networks, as the three below: blocks of each gated layer.
-            block_size: units of a block, one number or one for each gated layer.
-            head_units: widths of dense layers after the gated ones.
-            activation: "tanh", "relu" or a function that maps 0 to 0.
-            weights: "frozen" (learned once under random masks, cached), "shipped" (they come with
-                the package, see `ccenv.networks.learning.bundled_weights`), or "cotrain" (learned
-                from the masks that the agent chose, in `update_network`).
+            network_kwargs: arguments of the builder, such as `depth` of "resnet".
+            num_blocks: fully connected networks only: number of blocks of each gated layer.
+            block_size: as above: units of a block, one number or one per gated layer.
+            head_units: as above: widths of dense layers after the gated ones.
+            activation: as above: "tanh", "relu" or a function that maps 0 to 0.
+            weights: "frozen" (trained once under random masks, cached), "shipped" (bundled with the
+                package, see `ccenv.networks.learning.bundled_weights`) or "cotrain" (trained in
+                `update_network` under the masks that the agent chose).
             weights_kwargs: settings of `CoTrainer` and `Teaching`; only with "cotrain".
-            reward: a name in `REWARDS`, `module:name`, a function, or a class with a memory.
+            reward: a name in `REWARDS`, `module:name`, a function, or a subclass of
+                `StatefulReward`.
             reward_kwargs: keyword arguments of the reward.
             observation: "layer_input", "summary", "symbols", "certainty", `module:name` or a
-                function of yours; see `ccenv.mdp.observations`.
-            group_size: neighbouring rows that hold the same image.
-            device: where images and network live: "cpu", "cuda" or "cuda:0".
-            context: prices or budgets of each episode, see `ccenv.simulator.context`.
-            concurrent: updates that land between gates, see `ccenv.simulator.concurrent`.
+                function; see `ccenv.mdp.observations`.
+            group_size: number of neighbouring rows that hold the same image.
+            device: device of images and network: "cpu", "cuda" or "cuda:0".
+            context: cost weights or budgets of each episode, see `ccenv.simulator.context`.
+            concurrent: network updates between gates, see `ccenv.simulator.concurrent`.
             oblivious: steps of constant trace, see `ccenv.simulator.oblivious`.
 
         Raises:
@@ -163,7 +171,7 @@ class Simulator:
         self.transforms = transform_names(transforms)
         self.data = self._load(split).to(self.device)
         self.image_shape = self.data.image_shape
-        # A network may have to be trained first; what cannot be looked at is refused before.
+        # Checked before the network, which may have to be trained first.
         check_pixels(observation, self.image_shape)
         # Images, their activations, and an observation's bounds at least.
         num_floats = 4 * self.num_images * math.prod(self.image_shape)
