@@ -70,7 +70,8 @@ class Split:
     def to(self, device: str | torch.device) -> "Split":
         """Copies images and labels to a device; on their own device nothing is copied."""
         transforms = tuple(transform.to(device) for transform in self.transforms)
-        return Split(self.images.to(device), self.labels.to(device), self.num_classes, transforms)
+        images, labels = (x.to(device, non_blocking=True) for x in (self.images, self.labels))
+        return Split(images, labels, self.num_classes, transforms)
 
     def tensors(self) -> Iterator[Tensor]:
         """All that a batch depends on; of transforms also what they make of some images."""

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
+from ccenv.base.checks import Checks
 from ccenv.base.masks import check_mask
 from ccenv.base.memory import check_fits
 from ccenv.base.ranks import ALONE, OneProcess
@@ -124,6 +125,7 @@ class Simulator:
         self.reward = make_reward(asked.reward, asked.reward_kwargs)
         self.num_images, self.group_size = check_rows(num_images, asked.group_size)
         self.device = check_device(asked.device)
+        self.checks = Checks()
         self.dataset, self.split = asked.dataset, asked.split
         self.transforms = transform_names(asked.transforms)
         self.data = self._load(asked.split).to(self.device)
@@ -236,7 +238,7 @@ class Simulator:
             check_indices(indices, len(self.data))
         for extension in self.extensions:
             extension.begin(self, len(indices))
-        indices = indices.to(self.device)
+        indices = indices.to(self.device, non_blocking=True)
         group = self.group_size
         self.indices = indices if group == 1 else indices.repeat_interleave(group)
         self.masks, self._gate_values = [], []
@@ -345,9 +347,10 @@ class Simulator:
                 share(mask),
                 weights=None if weights is None else share(weights),
             )
-            if outcome.judged is not None and not outcome.judged.are_finite:
-                check_answers(outcome.logits)
-            (terms, total), numbers = self.reward.paid(outcome), self.reward.rule.numbers()
+            if outcome.logits is not None and outcome.judged and not outcome.judged.are_finite:
+                check_answers(outcome.logits, self.checks)
+            terms, total = self.reward.paid(outcome, self.checks)
+            numbers = self.reward.rule.numbers()
             outcome, terms, total = of_all_rows(outcome, terms, total, self.ranks)
             self.reward.update(outcome)
         self.masks.append(outcome.mask)
@@ -366,7 +369,7 @@ class Simulator:
         """Refuses a network whose weights are not finite (ValueError, naming the tensor)."""
         if self._finite_weights.network is not self.network:
             self._finite_weights = FiniteWeights(self.network)
-        self._finite_weights.check()
+        self._finite_weights.check(self.checks)
 
     def update_network(self) -> dict[str, float]:
         """Co-training: one update for every batch finished since the last call, oldest first.

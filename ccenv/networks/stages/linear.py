@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from ccenv.networks.core.stage import Rows, Stage, add_kept_rows
+from ccenv.networks.core.stage import Rows, Stage, add_kept_rows, scaled
 from ccenv.sparse.linear import block_sparse_linear, resolve_activation
 
 
@@ -92,6 +92,7 @@ class Whole(Stage):
     """One block; skipped, its outputs are zero. For baselines that choose nothing."""
 
     skipped: ClassVar[str] = "zero"
+    lists_rows: ClassVar[bool] = True
 
     def __init__(self, body: nn.Sequential, outputs: int) -> None:
         """Takes the layers, [rows, ...] -> [rows, outputs]."""
@@ -103,6 +104,6 @@ class Whole(Stage):
         if mask is None and weights is None:
             found: Tensor = self.body(x)
             return found
-        if backend == "reference" and mask is not None and weights is None:
-            return torch.where(mask, self.body(x), 0.0)
+        if backend == "reference" and mask is not None:
+            return scaled(torch.where(mask, self.body(x), 0.0), weights)
         return add_kept_rows(x.new_zeros(len(x), self.outputs), self.body, x, mask, weights)
