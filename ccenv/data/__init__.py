@@ -21,6 +21,7 @@ drawn (`ccenv.data.rows`).
 | python_sample | as python_text | every 32nd window | every 32nd window |
 | python_text where its folder is missing | about nine tenths of Python's library | 5 % | 5 % |
 | python_bundled | 6,957,917 | every 8th of 458,244 windows | every 8th of 408,370 |
+| python_text@128, any text so | positions of sequences of 128 symbols that do not overlap | | |
 | enwik8, text8 | first 90 million bytes | next 5 million | last 5 million |
 | other .npz | all but the last tenth of `train` | last tenth | `test` |
 
@@ -50,7 +51,7 @@ from ccenv.data.split import (
     data_root,
     transformed,
 )
-from ccenv.data.text import place_of, text_split, texts_of
+from ccenv.data.text import place_of, sequence_split, text_split, texts_of
 from ccenv.data.transforms import TRANSFORMS, Fitted, fit, fixed, transform_names
 from ccenv.data.user_data import Given, Same, check_given, given_split
 
@@ -156,6 +157,9 @@ def _stored(name: str, split: str, root: Path) -> Split:
     path = npz_file(root, name)
     if path is not None:
         return npz_split(path, name, split)
+    sequences = sequence_split(name, split)
+    if sequences is not None:
+        return sequences
     text = place_of(root, name)
     if text is not None:
         return text_split(texts_of(text, name), split)

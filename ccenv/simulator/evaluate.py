@@ -121,6 +121,8 @@ def evaluate(
     generator = None if deterministic else stream(seed, "evaluation masks")
     seen: dict[str, list[Tensor]] = {"correct": [], "nll": [], "return": [], "cost": [], "macs": []}
     labels: list[Tensor] = []
+    # A verdict in between changes nothing of what is learned.
+    rule_before = simulator.network.commit(None)
     masks: list[list[Tensor]] = [[] for _ in simulator.num_blocks]
     keep: list[list[Tensor]] = [[] for _ in simulator.num_blocks]
     gates: list[list[Tensor]] = [[] for _ in simulator.num_blocks]
@@ -140,6 +142,7 @@ def evaluate(
             with torch.no_grad():
                 kept = policy.keep_probability(observations[layer], layer)
             keep[layer].append(step.outcome.mask.float() if kept is None else kept)
+    simulator.network.commit(rule_before)
     means = {name: torch.cat(values).double().mean().item() for name, values in seen.items()}
     probabilities = tuple(torch.cat(values) for values in keep)
     classes = torch.cat(labels)
