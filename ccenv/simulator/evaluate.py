@@ -139,6 +139,8 @@ def evaluate(
     drawn = None if deterministic else stream(seed, "evaluation masks", simulator.device)
     seen: dict[str, list[Tensor]] = {"correct": [], "nll": [], "return": [], "cost": [], "macs": []}
     labels: list[Tensor] = []
+    # A verdict in between changes nothing of what is learned.
+    rule_before = simulator.network.commit(None)
     masks: list[list[Tensor]] = [[] for _ in simulator.num_blocks]
     keep: list[list[Tensor]] = [[] for _ in simulator.num_blocks]
     gates: list[list[Tensor]] = [[] for _ in simulator.num_blocks]
@@ -158,6 +160,7 @@ def evaluate(
             with torch.no_grad():
                 shown = policy.keep_probability(observations[layer], layer)
             keep[layer].append(step.outcome.mask.float() if shown is None else shown)
+    simulator.network.commit(rule_before)
     means = {name: torch.cat(values).double().mean() for name, values in seen.items()}
     kept = {f"density_{i}": torch.cat(parts).float().mean() for i, parts in enumerate(masks)}
     numbers = simulator.checks.read(means | kept)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ccenv.base.checks import Checks
 from ccenv.base.masks import as_mask, gate_values_of, pad_mask
-from ccenv.simulator.policy import Policy, as_policy
+from ccenv.simulator.policy import Policy, as_policy, commit
 from ccenv.simulator.simulator import Simulator
 from ccenv.simulator.step import Step
 
@@ -60,9 +60,10 @@ def walk(
     indices: Tensor | None = None,
 ) -> tuple[list[Tensor], list[Tensor], list[Step]]:
     """Runs one batch from the images to the logits: observations, actions and steps by layer."""
+    policy = as_policy(policy)
+    commit(policy, simulator)
     observation = simulator.begin(indices)
     # Policies that need more than observations (search on the label, norms) look at the episode.
-    policy = as_policy(policy)
     policy.begin_episode(simulator)
     observations: list[Tensor] = []
     actions: list[Tensor] = []

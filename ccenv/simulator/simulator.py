@@ -60,9 +60,9 @@ Kind = TypeVar("Kind", bound=Extension)
 class ImageOrder:
     """Shuffled passes over a split; every image comes once in each."""
 
-    def __init__(self, seed: int, num_images: int) -> None:
+    def __init__(self, seed: int, data: Split) -> None:
         """Starts the stream "image order" with nothing drawn."""
-        self.num_images = num_images
+        self.data = data
         self.stream = stream(seed, "image order")
         self.rest = torch.empty(0, dtype=torch.int64)
         """int64 [n]: shuffled already and not yet drawn."""
@@ -70,8 +70,8 @@ class ImageOrder:
     def draw(self, count: int) -> Tensor:
         """The next indices, int64 [count]."""
         passes = [self.rest]
-        for _ in range(-(-(count - len(self.rest)) // self.num_images)):
-            passes.append(torch.randperm(self.num_images, generator=self.stream))
+        for _ in range(-(-(count - len(self.rest)) // len(self.data))):
+            passes.append(self.data.shuffled(self.stream))
         order = torch.cat(passes) if len(passes) > 1 else self.rest
         drawn, rest = order[:count], order[count:]
         # Copied now and then, so that a long order does not stay in memory behind a short one.
@@ -198,7 +198,7 @@ class Simulator:
     def seed(self, seed: int) -> None:
         """Starts all streams and the reward anew; in co-training also weights and optimiser."""
         self.images_seed = seed
-        self.order = ImageOrder(seed, len(self.data))
+        self.order = ImageOrder(seed, self.data)
         self.masks = []
         self._gate_values: list[Tensor] = []
         self.pending.clear()
