@@ -92,24 +92,25 @@ def train(
     export: bool = False,
     **settings: Unpack[Settings],
 ) -> Run | Runs:
-    """Trains an agent and judges it on test inputs; a finished run answers from its folder.
+    """Trains an agent and evaluates it on test inputs; a finished run is read from its folder.
 
     An interrupted run of the same settings is resumed.
 
     Args:
         agent: a name in `ccenv.agents.AGENTS`, `module:Class`, or a class.
-        seeds: a number N for seeds 0 to N - 1, or the seeds themselves; None for one run of
+        seeds: a number N for seeds 0 to N - 1, or the seeds themselves; None for one run with
             `seed` (0 by default).
-        anew: start anew instead.
-        export: leave policy and network in `checkpoint/classifier.safetensors`.
-        **settings: of program, environment and agent, as `ccenv train AGENT --help` lists them;
-            `reward` and `network` may be functions or classes.
+        anew: train even if the run is already finished.
+        export: write policy and network to `checkpoint/classifier.safetensors`.
+        **settings: settings of the run, the environment and the agent, as
+            `ccenv train AGENT --help` lists them; `reward` and `network` may be functions or
+            classes.
 
     Returns:
-        A `Run`, or `Runs` where `seeds` is given.
+        A `Run`, or `Runs` if `seeds` is given.
 
     Raises:
-        ValueError: if a setting is wrong or the log folder not writable; nothing is written then.
+        ValueError: if a setting is wrong or the log folder not writable; then nothing is written.
         BlockingIOError: if another process trains the same run.
         StoppedError: if training ends without a result, such as by numbers that are not finite.
 
@@ -179,13 +180,13 @@ def export_finished(plan: Plan) -> None:
 
 
 def load(folder: str | Path) -> Run | Runs:
-    """Reads finished runs from a folder; runs no code that they name.
+    """Reads finished runs from a folder; executes no code that they name.
 
     Args:
-        folder: of one run, or above several.
+        folder: a run's folder, or one that contains several.
 
     Returns:
-        A `Run` of one run's own folder, else `Runs`.
+        A `Run` for a run's own folder, else `Runs`.
 
     Raises:
         ValueError: if there is no finished run, or a result was edited by hand.
@@ -245,32 +246,38 @@ def compare(
     report_dir: str | Path = REPORTS,
     results_dir: str | Path | None = None,
 ) -> Comparison:
-    """Runs what is missing of a sweep, and compares its rows; recorded results are not run again.
+    """Runs what is missing of a sweep and compares its rows; recorded results are not repeated.
 
     Args:
         sweep: a name that `ccenv list sweeps` shows, a TOML file, or a `Sweep` or `Study`.
-        add: an agent to compare with the sweep's rows: a name, a class, a pair of one of them and
-            settings, or a list of these.
+        add: an agent to add to the sweep's rows: a name, a class, a pair (name or class,
+            settings), or a list of these.
         masks: "sampled", or "mode" for greedy masks.
-        change: sweep -> the one that is run, for example with fewer seeds.
-        jobs: runs at once; as many as cores by default.
-        use_recorded: False to run here what was recorded elsewhere, too.
+        change: function from the sweep to the one that is run, for example with fewer seeds.
+        jobs: number of parallel runs; by default the number of cores.
+        use_recorded: False to run everything here.
         record: write `results_dir/<sweep>.json`, run by run.
-        run_missing_ones: False to show what is there.
+        run_missing_ones: False to run nothing.
         write_page: False to leave the page to `Comparison.write_page`.
-        rerun: repeat what comes from older code of its agent, reward or network.
+        rerun: repeat results of older code of their agent, reward or network.
         shard: a share of the runs, for several machines.
-        engine: where runs go: "local", "ray" or "slurm".
-        engine_options: of the engine.
-        most_runs: that the sweep may have; None for any number.
-        trust: modules of yours that a sweep's file may name.
+        engine: "local", "ray" or "slurm".
+        engine_options: options of the engine.
+        most_runs: largest number of runs that a sweep may have; None for any number.
+        trust: your modules that a sweep's file may name.
         log_dir: folder of the runs.
         report_dir: folder of pages.
-        results_dir: folder of recorded results; `runs/results` where there is one, else those that
-            come with the package.
+        results_dir: folder of recorded results; by default `runs/results` if it exists, else the
+            package's.
 
     Raises:
         ValueError: if a name or setting is wrong, before anything runs.
+
+    Example:
+        >>> import ccenv
+        >>> comparison = ccenv.compare("digits", run_missing_ones=False, write_page=False)
+        >>> "dense" in [row["label"] for row in comparison.rows]
+        True
     """
     check_names([masks], MODES, "kind of masks")
     study = find_study(sweep, trust, most_runs)

@@ -22,7 +22,12 @@ from ccenv.runs.tables.sweep_table import markdown
 
 @dataclass(frozen=True, repr=False)
 class Run:
-    """One finished run: what was trained, and how it was judged on test inputs."""
+    """One finished run, with its results on test inputs.
+
+    >>> evaluation = {"split": "test", "mode": "sampled", "error": 0.05, "total_cost": 0.2}
+    >>> Run({"agent": "rloo", "seed": 0, "evaluations": [evaluation]})
+    Run(rloo, seed 0: test error 5.00 %, cost 0.200)
+    """
 
     result: Mapping[str, Any]
     """what `result.json` holds."""
@@ -84,9 +89,14 @@ class Run:
 
 
 class Runs(Sequence[Run]):
-    """Finished runs, such as those of several seeds.
+    """Finished runs, such as those of several seeds: a sequence of `Run`, with means.
 
-    A sequence of `Run`, with means over all of them.
+    >>> def finished(seed, error):
+    ...     evaluation = {"split": "test", "mode": "sampled", "error": error, "total_cost": 0.2}
+    ...     return Run({"agent": "rloo", "seed": seed, "evaluations": [evaluation]})
+    >>> runs = Runs([finished(0, 0.04), finished(1, 0.06)])
+    >>> len(runs), round(runs.error.mean, 2)
+    (2, 0.05)
     """
 
     def __init__(self, runs: Iterable[Run]) -> None:
@@ -148,7 +158,13 @@ class Runs(Sequence[Run]):
 
 @dataclass(frozen=True, repr=False)
 class Comparison:
-    """A sweep's rows with the verdict on them."""
+    """Results of a sweep: rows, verdict, table, plot and page.
+
+    >>> import ccenv
+    >>> comparison = ccenv.compare("digits", run_missing_ones=False, write_page=False)
+    >>> comparison.results.name, "fixed_mask" in comparison.table
+    ('digits', True)
+    """
 
     results: sweep_jobs.Comparison
     """finished and missing runs."""

@@ -18,7 +18,7 @@ from ccenv.data.split import (
     data_root,
     transformed,
 )
-from ccenv.data.text import place_of, text_split, texts_of
+from ccenv.data.text import place_of, sequence_split, text_split, texts_of
 from ccenv.data.transforms import Fitted, fit, fixed, transform_names
 from ccenv.data.user_data import Given, Same, check_given, given_split
 
@@ -108,6 +108,9 @@ def _stored(name: str, split: str, root: Path) -> Split:
     path = npz_file(root, name)
     if path is not None:
         return npz_split(path, name, split)
+    sequences = sequence_split(name, split)
+    if sequences is not None:
+        return sequences
     text = place_of(root, name)
     if text is not None:
         return text_split(texts_of(text, name), split)

@@ -95,17 +95,26 @@ class LockstepVecEnv(VecEnv):
 
 
 class BlockSelectionVecEnv(View, LockstepVecEnv):
-    """A batch of images for Stable-Baselines3; the MDP is specified in `BlockSelectionEnv`.
+    """A batch of `BlockSelectionEnv` as a `VecEnv` of Stable-Baselines3.
 
-    All rows are at the same layer and end together; the step that ends them returns the first
-    observations of the next images. On that step each row's info dict holds what the scalar
-    environment's last `info` says, and `terminal_observation`, `TimeLimit.truncated` (False) and
-    `episode` (return `r`, length `l`, seconds `t` since the environment was built), as SB3's
-    `Monitor` gives it; so `env_is_wrapped(Monitor)` is true. On other steps the dicts are empty:
-    filling thousands of dicts costs more than the network.
+    All rows are at the same gate and end together; the step that ends them returns the first
+    observations of the next inputs. On that step each row's info dict holds the scalar
+    environment's last `info`, `terminal_observation`, `TimeLimit.truncated` (False) and `episode`
+    (return `r`, length `l`, seconds `t` since the environment was built), as SB3's `Monitor` gives
+    it; so `env_is_wrapped(Monitor)` is true. On other steps the dicts are empty: filling thousands
+    of dicts costs more than the network.
 
-    With Stable-Baselines3 use `n_steps` a multiple of the number of layers, `gamma=1` and
+    With Stable-Baselines3 use `n_steps` a multiple of the number of gates, `gamma=1` and
     `stats_window_size` of at least `num_envs`; `ccenv.agents.sb3` does.
+
+    >>> from ccenv.sb3 import BlockSelectionVecEnv
+    >>> settings = {"dataset": "synthetic", "weights": "cotrain", "num_blocks": [4, 4]}
+    >>> env = BlockSelectionVecEnv(3, **settings)
+    >>> env.reset().shape[0]
+    3
+    >>> observations, rewards, dones, infos = env.step(np.ones((3, 4)))
+    >>> rewards.shape, dones.tolist()
+    ((3,), [False, False, False])
     """
 
     def __init__(
@@ -119,7 +128,7 @@ class BlockSelectionVecEnv(View, LockstepVecEnv):
         """Builds the environment; see `Simulator` for errors.
 
         Args:
-            num_envs: images in a batch; a multiple of `group_size`.
+            num_envs: inputs in a batch; a multiple of `group_size`.
             simulator: wraps this one instead of building one: same images, same network, and its
                 own random streams go on. Then `num_envs` and `settings` stay at their defaults.
             render_mode: None, "ansi" or "rgb_array".

@@ -17,6 +17,7 @@ NETWORKS: dict[str, str] = {
     "pruned_bytes": "ccenv.networks.baselines.text:pruned_bytes",
     "cascade_bytes": "ccenv.networks.baselines.text:cascade_bytes",
     "bytes": "ccenv.networks.text.embedding:TokenMLP",
+    "lm": "ccenv.networks.text.transformer:LanguageModel",
     "vit": "ccenv.networks.vision.transformer:vit",
     "pondering": "ccenv.networks.vision.early_exit:pondering",
     "probe-exit": "ccenv.networks.probe:probe_exit",

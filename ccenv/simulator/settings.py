@@ -31,8 +31,7 @@ class EnvironmentSettings:
     transforms: Sequence[str] | str = field(
         default=(),
         metadata={
-            "help": "names of what images go through when they are drawn, in order, see "
-            "`ccenv.data.transforms`"
+            "help": "names of transforms of the images, in order; see `ccenv.data.transforms`"
         },
     )
     network: Any = field(
@@ -42,29 +41,29 @@ class EnvironmentSettings:
         },
     )
     network_kwargs: Mapping[str, Any] | None = field(
-        default=None, metadata={"help": 'the builder\'s own arguments, such as `depth` of "resnet"'}
+        default=None, metadata={"help": 'arguments of the builder, such as `depth` of "resnet"'}
     )
     num_blocks: int | Sequence[int] = field(
         default=(10, 10),
-        metadata={
-            "help": "of fully connected networks, as the three below: blocks of each gated layer"
-        },
+        metadata={"help": "fully connected networks only: number of blocks of each gated layer"},
     )
     block_size: int | Sequence[int] = field(
-        default=16, metadata={"help": "units of a block, one number or one for each gated layer"}
+        default=16,
+        metadata={"help": "as above: units of a block, one number or one per gated layer"},
     )
     head_units: int | Sequence[int] = field(
-        default=(), metadata={"help": "widths of dense layers after the gated ones"}
+        default=(), metadata={"help": "as above: widths of dense layers after the gated ones"}
     )
     activation: str | Callable[..., Any] = field(
-        default="tanh", metadata={"help": '"tanh", "relu" or a function that maps 0 to 0'}
+        default="tanh", metadata={"help": 'as above: "tanh", "relu" or a function that maps 0 to 0'}
     )
     weights: str = field(
         default="frozen",
         metadata={
-            "help": '"frozen" (learned once under random masks, cached), "shipped" (they come '
-            "with the package, see `ccenv.networks.learning.bundled_weights`), or "
-            '"cotrain" (learned from the masks that the agent chose, in `update_network`)'
+            "help": '"frozen" (trained once under random masks, cached), "shipped" (bundled'
+            " with the package, see `ccenv.networks.learning.bundled_weights`) or "
+            '"cotrain" (trained in `update_network` under the masks that the agent '
+            "chose)"
         },
     )
     weights_kwargs: Mapping[str, Any] | None = field(
@@ -74,7 +73,8 @@ class EnvironmentSettings:
     reward: str | Callable[..., Any] = field(
         default="accuracy_minus_cost",
         metadata={
-            "help": "a name in `REWARDS`, `module:name`, a function, or a class with a memory"
+            "help": "a name in `REWARDS`, `module:name`, a function, or a subclass of "
+            "`StatefulReward`"
         },
     )
     reward_kwargs: Mapping[str, Any] | None = field(
@@ -84,22 +84,22 @@ class EnvironmentSettings:
         default="layer_input",
         metadata={
             "help": '"layer_input", "summary", "symbols", "certainty", `module:name` or a '
-            "function of yours; see `ccenv.mdp.observations`"
+            "function; see `ccenv.mdp.observations`"
         },
     )
     group_size: int = field(
-        default=1, metadata={"help": "neighbouring rows that hold the same image"}
+        default=1, metadata={"help": "number of neighbouring rows that hold the same image"}
     )
     device: str = field(
-        default="cpu", metadata={"help": 'where images and network live: "cpu", "cuda" or "cuda:0"'}
+        default="cpu", metadata={"help": 'device of images and network: "cpu", "cuda" or "cuda:0"'}
     )
     context: Mapping[str, Any] | None = field(
         default=None,
-        metadata={"help": "prices or budgets of each episode, see `ccenv.simulator.context`"},
+        metadata={"help": "cost weights or budgets of each episode, see `ccenv.simulator.context`"},
     )
     concurrent: str | None = field(
         default=None,
-        metadata={"help": "updates that land between gates, see `ccenv.simulator.concurrent`"},
+        metadata={"help": "network updates between gates, see `ccenv.simulator.concurrent`"},
     )
     oblivious: str | int | Sequence[int] | None = field(
         default=None, metadata={"help": "steps of constant trace, see `ccenv.simulator.oblivious`"}

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
+from ccenv.base.checks import Checks
 from ccenv.base.masks import check_mask
 from ccenv.base.memory import check_fits
 from ccenv.base.ranks import ALONE, OneProcess
@@ -59,9 +60,9 @@ Kind = TypeVar("Kind", bound=Extension)
 class ImageOrder:
     """Shuffled passes over a split; every image comes once in each."""
 
-    def __init__(self, seed: int, num_images: int) -> None:
+    def __init__(self, seed: int, data: Split) -> None:
         """Starts the stream "image order" with nothing drawn."""
-        self.num_images = num_images
+        self.data = data
         self.stream = stream(seed, "image order")
         self.rest = torch.empty(0, dtype=torch.int64)
         """int64 [n]: shuffled already and not yet drawn."""
@@ -69,8 +70,8 @@ class ImageOrder:
     def draw(self, count: int) -> Tensor:
         """The next indices, int64 [count]."""
         passes = [self.rest]
-        for _ in range(-(-(count - len(self.rest)) // self.num_images)):
-            passes.append(torch.randperm(self.num_images, generator=self.stream))
+        for _ in range(-(-(count - len(self.rest)) // len(self.data))):
+            passes.append(self.data.shuffled(self.stream))
         order = torch.cat(passes) if len(passes) > 1 else self.rest
         drawn, rest = order[:count], order[count:]
         # Copied now and then, so that a long order does not stay in memory behind a short one.
@@ -79,7 +80,15 @@ class ImageOrder:
 
 
 class Simulator:
-    """A batch of images, the network they walk through, and the streams that choose them."""
+    """The environment in tensors: a batch of inputs, one gate per step.
+
+    >>> simulator = Simulator(2, dataset="synthetic", weights="cotrain", num_blocks=[4, 4])
+    >>> simulator.seed(0)
+    >>> observation = simulator.begin()
+    >>> step = simulator.step(torch.ones(2, 4, dtype=torch.bool))
+    >>> step.outcome.layer, simulator.is_over, step.reward.shape
+    (0, False, torch.Size([2]))
+    """
 
     ranks: OneProcess = ALONE
     """processes that share the batch, each with rows of its own, see `ccenv.simulator.sharing`."""
@@ -116,11 +125,12 @@ class Simulator:
         self.reward = make_reward(asked.reward, asked.reward_kwargs)
         self.num_images, self.group_size = check_rows(num_images, asked.group_size)
         self.device = check_device(asked.device)
+        self.checks = Checks()
         self.dataset, self.split = asked.dataset, asked.split
         self.transforms = transform_names(asked.transforms)
         self.data = self._load(asked.split).to(self.device)
         self.image_shape = self.data.image_shape
-        # A network may have to be trained first; what cannot be looked at is refused before.
+        # Checked before the network, which may have to be trained first.
         check_pixels(observation, self.image_shape)
         # Images, their activations, and an observation's bounds at least.
         num_floats = 4 * self.num_images * math.prod(self.image_shape)
@@ -188,7 +198,7 @@ class Simulator:
     def seed(self, seed: int) -> None:
         """Starts all streams and the reward anew; in co-training also weights and optimiser."""
         self.images_seed = seed
-        self.order = ImageOrder(seed, len(self.data))
+        self.order = ImageOrder(seed, self.data)
         self.masks = []
         self._gate_values: list[Tensor] = []
         self.pending.clear()
@@ -228,7 +238,7 @@ class Simulator:
             check_indices(indices, len(self.data))
         for extension in self.extensions:
             extension.begin(self, len(indices))
-        indices = indices.to(self.device)
+        indices = indices.to(self.device, non_blocking=True)
         group = self.group_size
         self.indices = indices if group == 1 else indices.repeat_interleave(group)
         self.masks, self._gate_values = [], []
@@ -337,9 +347,10 @@ class Simulator:
                 share(mask),
                 weights=None if weights is None else share(weights),
             )
-            if outcome.judged is not None and not outcome.judged.are_finite:
-                check_answers(outcome.logits)
-            (terms, total), numbers = self.reward.paid(outcome), self.reward.rule.numbers()
+            if outcome.logits is not None and outcome.judged and not outcome.judged.are_finite:
+                check_answers(outcome.logits, self.checks)
+            terms, total = self.reward.paid(outcome, self.checks)
+            numbers = self.reward.rule.numbers()
             outcome, terms, total = of_all_rows(outcome, terms, total, self.ranks)
             self.reward.update(outcome)
         self.masks.append(outcome.mask)
@@ -358,7 +369,7 @@ class Simulator:
         """Refuses a network whose weights are not finite (ValueError, naming the tensor)."""
         if self._finite_weights.network is not self.network:
             self._finite_weights = FiniteWeights(self.network)
-        self._finite_weights.check()
+        self._finite_weights.check(self.checks)
 
     def update_network(self) -> dict[str, float]:
         """Co-training: one update for every batch finished since the last call, oldest first.

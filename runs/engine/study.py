@@ -37,7 +37,14 @@ class Section:
 
 @dataclass(frozen=True)
 class Study:
-    """One question: the runs that answer it, and what its report adds to that of any sweep."""
+    """A sweep, and the sections that it adds to its report.
+
+    >>> from ccenv.runs.config.sweep import Cell
+    >>> sweep = Sweep("mine", "One agent.", (Cell("dense", "dense"),), minutes=1.0)
+    >>> section = Section("notes", "Notes", lambda comparison, results_dir: Part())
+    >>> [one.title for one in Study(sweep, (section,)).sections]
+    ['Notes']
+    """
 
     sweep: Sweep
     """what is run."""

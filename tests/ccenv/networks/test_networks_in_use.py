@@ -55,6 +55,15 @@ SMALL = {
     "resnet": {"network_kwargs": {"depth": 8, "width": 4}},
     "vit": {"network_kwargs": {"depth": 2, "dim": 16, "num_heads": 2, "num_groups": 4}},
     "bytes": TEXT | {"network_kwargs": {"num_blocks": 4, "block_size": 4}},
+    "lm": TEXT
+    | {
+        "network_kwargs": {
+            "width": 8,
+            "num_heads": 2,
+            "ffn_width": 4,
+            "num_experts": 4,
+        }
+    },
     "smollm2": TEXT | {"network_kwargs": {"weights": "random", "sizes": LLAMA}},
     "efficientnet_lite0": {
         "network_kwargs": {
@@ -102,8 +111,8 @@ SMALL = {
 OF_TEXT = [name for name, settings in SMALL.items() if settings.get("dataset") == TEXT["dataset"]]
 BY_NAME = [name for name in SMALL if name not in ("smollm2", "efficientnet_lite0")]
 """Networks whose small version has settings that JSON holds."""
-KINDS = ("conv", "bytes", "early_exit", "streaming")
-"""One of blocks, of symbols, of exits and of many answers."""
+KINDS = ("conv", "bytes", "lm", "early_exit", "streaming")
+"""One of blocks, of symbols, of sequences, of exits and of many answers."""
 
 
 def settings_of(name, **more):
