@@ -69,7 +69,7 @@ class Agent(Policy):
         self.simulator.reward.check_is_one_number("agents")
         self.num_blocks = self.simulator.num_blocks
         self.seed = seed
-        self.generator = stream(seed, "agent draws")
+        self.generator = stream(seed, "agent draws", self.simulator.device)
         self.policy_macs: Sequence[int] = [0] * len(self.num_blocks)
         gates = enumerate(self.simulator.network.gates)
         self.exits = [gate for gate, one in gates if one.skipped == "stop"]
@@ -96,6 +96,10 @@ class Agent(Policy):
     def update(self, rollout: Rollout) -> dict[str, float]:
         """Learns from one rollout and returns scalars to plot."""
         return {}
+
+    def read(self, **scalars: Tensor) -> dict[str, float]:
+        """Numbers of what an update has to say, which a device is waited for once."""
+        return self.simulator.checks.read(scalars)
 
     def learn(self, num_images: int, on_rollout: OnRollout = ignore) -> int:
         """Collects, updates and, in co-training, lets the network learn, until enough images.

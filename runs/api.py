@@ -1,4 +1,4 @@
-"""Trains, compares and loads from Python; the command line is a thin layer over it.
+"""Trains, compares and loads; the command line is a thin layer over it.
 
 For example:
 
@@ -9,38 +9,36 @@ For example:
 """
 
 import dataclasses
-import html
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Unpack, overload
 
+from ccenv.base.ranks import ALONE, OneProcess
 from ccenv.base.registry import check_names
 from ccenv.runs.config.agent_settings import find_agent
-from ccenv.runs.config.plan import safe_name
+from ccenv.runs.config.plan import Plan, safe_name
 from ccenv.runs.config.settings import make_plan
 from ccenv.runs.config.sweep import Cell, Sweep, check_number
 from ccenv.runs.config.sweep_file import MOST_RUNS
 from ccenv.runs.config.typed import Settings
 from ccenv.runs.engine import jobs as sweep_jobs
-from ccenv.runs.engine.machines.engines import HERE, LOCAL, open_engine
+from ccenv.runs.engine.errors import CannotStartError
+from ccenv.runs.engine.machines import LOCAL
+from ccenv.runs.engine.machines.engines import HERE, open_engine
 from ccenv.runs.engine.machines.pool import Outcome
-from ccenv.runs.engine.run import OLDER, Options, run, warn_of_masks
+from ccenv.runs.engine.run import OLDER, Options, run_by, warn_of_masks
+from ccenv.runs.engine.run import export as export_run
 from ccenv.runs.engine.run_jobs import run_missing, say
-from ccenv.runs.engine.study import Section
-from ccenv.runs.report.over_seeds import write_sweep
-from ccenv.runs.report.publish import PAGE, publish
-from ccenv.runs.stats.intervals import Interval, mean_interval, with_interval
-from ccenv.runs.stats.measures import MODES, evaluation
-from ccenv.runs.stats.verdict import ADDED, baseline_sentences
+from ccenv.runs.replay.rebuilt import rebuild
+from ccenv.runs.report.publish import PAGE
+from ccenv.runs.results import Comparison, Run, Runs
+from ccenv.runs.stats.measures import MODES
+from ccenv.runs.stats.verdict import ADDED
+from ccenv.runs.store import LOGS, REPORTS, recorded
 from ccenv.runs.store import folder as run_folder
-from ccenv.runs.store import recorded
-from ccenv.runs.store.untrusted_files import stored_result
+from ccenv.runs.store.untrusted_files import EXPORTED, stored_result
 from ccenv.runs.studies import find_study
-from ccenv.runs.tables.short_table import short_table
-from ccenv.runs.tables.sweep_table import markdown
-
-LOGS, REPORTS = "runs/logs", "runs/reports"
+from ccenv.runs.tensorboard.mirror import mirrored
 
 
 def name_of_code(given: Any, kind: str) -> str:
@@ -66,213 +64,6 @@ def named(settings: Mapping[str, Any]) -> dict[str, Any]:
         name: name_of_code(value, name) if callable(value) else value
         for name, value in settings.items()
     }
-
-
-@dataclass(frozen=True, repr=False)
-class Run:
-    """One finished run, with its results on test inputs.
-
-    >>> evaluation = {"split": "test", "mode": "sampled", "error": 0.05, "total_cost": 0.2}
-    >>> Run({"agent": "rloo", "seed": 0, "evaluations": [evaluation]})
-    Run(rloo, seed 0: test error 5.00 %, cost 0.200)
-    """
-
-    result: Mapping[str, Any]
-    """what `result.json` holds."""
-
-    @property
-    def agent(self) -> str:
-        """A name in `ccenv.agents.AGENTS` or `module:Class`."""
-        return str(self.result["agent"])
-
-    @property
-    def seed(self) -> int:
-        """Of the environment and of the agent."""
-        return int(self.result["seed"])
-
-    @property
-    def folder(self) -> Path:
-        """With settings, result, curves for TensorBoard and weights."""
-        return Path(self.result["folder"])
-
-    def judged(self, *, deterministic: bool = False) -> Mapping[str, Any]:
-        """Error, nll, compute cost, MACs and densities on test inputs.
-
-        Args:
-            deterministic: of greedy masks instead of sampled ones.
-        """
-        return evaluation(self.result, "mode" if deterministic else "sampled")
-
-    @property
-    def error(self) -> float:
-        """Share of wrong answers on test inputs, masks sampled."""
-        return float(self.judged()["error"])
-
-    @property
-    def cost(self) -> float:
-        """Executed MACs, the policy's own included, over the dense network's; masks sampled."""
-        return float(self.judged()["total_cost"])
-
-    def __repr__(self) -> str:
-        return (
-            f"Run({self.agent}, seed {self.seed}: test error {100 * self.error:.2f} %, "
-            f"cost {self.cost:.3f})"
-        )
-
-
-class Runs(Sequence[Run]):
-    """Finished runs, such as those of several seeds: a sequence of `Run`, with means.
-
-    >>> def finished(seed, error):
-    ...     evaluation = {"split": "test", "mode": "sampled", "error": error, "total_cost": 0.2}
-    ...     return Run({"agent": "rloo", "seed": seed, "evaluations": [evaluation]})
-    >>> runs = Runs([finished(0, 0.04), finished(1, 0.06)])
-    >>> len(runs), round(runs.error.mean, 2)
-    (2, 0.05)
-    """
-
-    def __init__(self, runs: Iterable[Run]) -> None:
-        """Takes runs in their order."""
-        self.runs = tuple(runs)
-
-    @overload
-    def __getitem__(self, index: int) -> Run: ...
-    @overload
-    def __getitem__(self, index: slice) -> "Runs": ...
-    def __getitem__(self, index: int | slice) -> "Run | Runs":
-        return Runs(self.runs[index]) if isinstance(index, slice) else self.runs[index]
-
-    def __len__(self) -> int:
-        return len(self.runs)
-
-    @property
-    def error(self) -> Interval:
-        """Test error with its 95 % interval over the runs."""
-        return mean_interval([run.error for run in self.runs])
-
-    @property
-    def cost(self) -> Interval:
-        """Cost, the policy's own included, with its 95 % interval over the runs."""
-        return mean_interval([run.cost for run in self.runs])
-
-    @property
-    def table(self) -> str:
-        """A line for each run, in Markdown."""
-        columns = {"agent": "left", "seed": "right", "test error %": "right", "cost": "right"}
-        lines = [
-            [run.agent, str(run.seed), f"{100 * run.error:.2f}", f"{run.cost:.3f}"]
-            for run in self.runs
-        ]
-        return markdown(columns, lines)
-
-    def to_pandas(self) -> Any:
-        """A data frame with a line for each run."""
-        return frame(
-            {"agent": one.agent, "seed": one.seed, "folder": str(one.folder), **one.judged()}
-            for one in self.runs
-        )
-
-    def __repr__(self) -> str:
-        agents = ", ".join(dict.fromkeys(run.agent for run in self.runs))
-        error = with_interval(self.error, len(self.runs), ".2%")
-        return f"Runs({agents}, {len(self.runs)} runs: test error {error} %)"
-
-
-@dataclass(frozen=True, repr=False)
-class Comparison:
-    """Results of a sweep: rows, verdict, table, plot and page.
-
-    >>> import ccenv
-    >>> comparison = ccenv.compare("digits", run_missing_ones=False, write_page=False)
-    >>> comparison.results.name, "fixed_mask" in comparison.table
-    ('digits', True)
-    """
-
-    results: sweep_jobs.Comparison
-    """finished and missing runs."""
-    page: Path
-    """`index.html` of the report."""
-    sections: Sequence[Section] = ()
-    """what the sweep's study adds to the page."""
-    results_dir: Path = recorded.IN_CHECKOUT
-    """folder of recorded results."""
-    log_dir: str = LOGS
-    """folder of the runs."""
-    failures: Sequence[Outcome] = ()
-    """runs that failed, with their errors."""
-    lines: Sequence[str] = ()
-    """what else there is to know: what is missing, and where recorded rows come from."""
-
-    @property
-    def rows(self) -> list[dict[str, Any]]:
-        """A dict for each row: label, error, MACs and so on, with intervals over seeds."""
-        return self.results.rows
-
-    @property
-    def verdict(self) -> str:
-        """Two sentences for each data set, true whatever the rows are."""
-        return " ".join(baseline_sentences(self.rows))
-
-    @property
-    def table(self) -> str:
-        """At most ten rows, for a terminal."""
-        return short_table(self.rows)
-
-    def write_page(self) -> list[str]:
-        """Writes the page, and means over seeds for TensorBoard; says where they are."""
-        publish(self.results, self.page.parent, self.results_dir, self.sections)
-        logs = "runs" if self.log_dir == LOGS else self.log_dir
-        return [
-            f"page: {self.page} (tables and plots in the same folder)",
-            f"means over seeds: tensorboard --logdir {write_sweep(self.results, self.log_dir)}",
-            f"curves: tensorboard --logdir {logs}",
-        ]
-
-    def plot(self) -> Any:
-        """Error over MACs as a matplotlib figure, with the Pareto front."""
-        from ccenv.runs.report.figures import front_figure
-
-        return front_figure(self.results, self.results_dir)
-
-    def to_pandas(self) -> Any:
-        """A data frame with a line for each row; intervals in columns such as `error.low`."""
-        flat = (
-            {
-                f"{name}.{part}" if part else name: number
-                for name, value in row.items()
-                for part, number in (
-                    value.items() if isinstance(value, Mapping) else {"": value}.items()
-                )
-            }
-            for row in self.rows
-        )
-        return frame(flat)
-
-    def __repr__(self) -> str:
-        finished, number = len(self.results.finished), self.results.num_runs
-        return (
-            f"Comparison({self.results.name}: {len(self.rows)} rows, {finished} of {number} runs "
-            f"finished; {self.page})"
-        )
-
-    def _repr_html_(self) -> str:
-        table = html.escape(short_table(self.rows, width=120))
-        return f"<p>{html.escape(self.verdict)}</p><pre>{table}</pre>"
-
-
-def frame(rows: Iterable[Mapping[str, Any]]) -> Any:
-    """A pandas data frame.
-
-    Raises:
-        ImportError: if pandas is not installed.
-    """
-    try:
-        import pandas
-    except ImportError as error:
-        raise ImportError(
-            f"expected pandas for to_pandas(), got {error}; pip install pandas"
-        ) from error
-    return pandas.DataFrame(list(rows))
 
 
 @overload
@@ -303,6 +94,8 @@ def train(
 ) -> Run | Runs:
     """Trains an agent and evaluates it on test inputs; a finished run is read from its folder.
 
+    An interrupted run of the same settings is resumed.
+
     Args:
         agent: a name in `ccenv.agents.AGENTS`, `module:Class`, or a class.
         seeds: a number N for seeds 0 to N - 1, or the seeds themselves; None for one run with
@@ -318,6 +111,8 @@ def train(
 
     Raises:
         ValueError: if a setting is wrong or the log folder not writable; then nothing is written.
+        BlockingIOError: if another process trains the same run.
+        StoppedError: if training ends without a result, such as by numbers that are not finite.
 
     Example:
         >>> import ccenv
@@ -331,13 +126,57 @@ def train(
         raise ValueError(f"expected one seed at least, got seeds={seeds!r}")
     plans = [plan] if numbers is None else [plan.with_seed(seed) for seed in numbers]
     options = Options(resume=not anew, export=export)
-    results = [
-        Run({"folder": str(one.folder())} | run(one, reuse=not anew, options=options))
-        for one in plans
-    ]
-    for one in results:
-        warn_of_masks(one.result)
-    return results[0] if numbers is None else Runs(results)
+    runs = Runs(run for run in (train_plan(one, options) for one in plans) if run is not None)
+    return runs[0] if numbers is None else runs
+
+
+def train_plan(
+    plan: Plan, options: Options, ranks: OneProcess = ALONE, track: str | None = None
+) -> Run | None:
+    """Trains by a plan, or takes the finished run of its folder and says so.
+
+    Args:
+        plan: agent, settings and seed.
+        options: how; without `resume` a finished run is trained again, too.
+        ranks: processes that train it together.
+        track: a service that gets the curves, too; see `ccenv.runs.tensorboard.mirror`.
+
+    Returns:
+        The run, None on ranks that follow.
+
+    Raises:
+        CannotStartError: before anything is written, if the plan cannot be carried out.
+        BlockingIOError: if another process trains it.
+        StoppedError: if training ends without a result.
+    """
+    with mirrored(track if ranks.leads else None, plan):
+        result = run_by(ranks, plan, wait=False, reuse=options.resume, options=options)
+    if result is None:
+        return None
+    folder = plan.folder()
+    if "folder" not in result:
+        say(f"finished already: the result of {folder}; --anew (anew=True) trains it again")
+        if options.export:
+            export_finished(plan)
+    warn_of_masks(result)
+    return Run({"folder": str(folder)} | result)
+
+
+def export_finished(plan: Plan) -> None:
+    """Leaves policy and network of a finished run as one file, if it has none yet."""
+    folder = plan.folder()
+    if (folder / run_folder.CHECKPOINT / EXPORTED).exists():
+        return
+    try:
+        rebuilt = rebuild(plan, folder)
+    except ValueError as error:
+        raise CannotStartError(str(error)) from error
+    if not rebuilt.is_restored:
+        raise CannotStartError(
+            f"expected a policy that the files of {folder} give back, got {plan.agent}, which "
+            "keeps what it learned elsewhere; --anew (anew=True) trains it again and exports it"
+        )
+    export_run(plan, rebuilt.agent, folder)
 
 
 def load(folder: str | Path) -> Run | Runs:

@@ -17,7 +17,7 @@ from ccenv.envs.vector import (
     observation_space,
     paid,
 )
-from ccenv.simulator.settings import make_simulator
+from ccenv.simulator.simulator import Simulator
 
 MODES = (*RENDER_MODES, "human")
 FRAMES = 4
@@ -68,7 +68,7 @@ class BlockSelectionEnv(View, gym.Env[np.ndarray, np.ndarray]):
 
     ## Arguments
     `action` ("mask" or "weight"), `render_mode` ("ansi", "rgb_array" or "human"), and the settings
-    of `ccenv.simulator.simulator.Simulator`. All settings survive JSON.
+    of `ccenv.simulator.settings.EnvironmentSettings`. All settings survive JSON.
 
     ## Example
 
@@ -99,7 +99,7 @@ class BlockSelectionEnv(View, gym.Env[np.ndarray, np.ndarray]):
                 f"expected group_size=1 for a single image, got {settings['group_size']}; "
                 "groups are the vector environment's: use gym.make_vec"
             )
-        self.simulator = make_simulator(1, settings)
+        self.simulator = Simulator(1, **settings)
         self.actions = Actions(self.simulator, action)
         self.observation_space = observation_space(self.simulator)
         self.action_space = self.actions.space()

@@ -17,7 +17,6 @@ from ccenv.envs.rendering import render_rows
 from ccenv.envs.rows import check_open, image_indices
 from ccenv.envs.vector import check_render_mode, observation_space
 from ccenv.mdp.action_codes import make_code
-from ccenv.simulator.settings import make_simulator
 from ccenv.simulator.simulator import Simulator
 from ccenv.simulator.step import Step
 
@@ -133,7 +132,7 @@ class BlockSelectionVecEnv(View, LockstepVecEnv):
             simulator: wraps this one instead of building one: same images, same network, and its
                 own random streams go on. Then `num_envs` and `settings` stay at their defaults.
             render_mode: None, "ansi" or "rgb_array".
-            **settings: see `ccenv.simulator.simulator.Simulator`.
+            **settings: see `ccenv.simulator.settings.EnvironmentSettings`.
         """
         self.render_mode = check_render_mode(render_mode)
         if simulator is not None and (settings or num_envs not in (1, simulator.num_images)):
@@ -142,7 +141,7 @@ class BlockSelectionVecEnv(View, LockstepVecEnv):
                 f"expected no settings beside simulator=..., got {', '.join(given)}; "
                 "the simulator has settings of its own"
             )
-        self.simulator = simulator or make_simulator(num_envs, settings)
+        self.simulator = simulator or Simulator(num_envs, **settings)
         self.simulator.reward.check_is_one_number("Stable-Baselines3")
         self.masks = Actions(self.simulator)
         super().__init__(

@@ -18,7 +18,6 @@ from ccenv.envs.rows import (
     with_presence,
     without_reset_mask,
 )
-from ccenv.simulator.settings import make_simulator
 from ccenv.simulator.simulator import Simulator
 from ccenv.simulator.step import Step
 
@@ -97,11 +96,11 @@ class BlockSelectionVectorEnv(View, gym.vector.VectorEnv):
             action: "mask" (bits) or "weight" (gate values); see `ccenv.envs.actions`.
             autoreset_mode: "SAME_STEP", "NEXT_STEP" or "DISABLED", or Gymnasium's enum.
             render_mode: None, "ansi" or "rgb_array".
-            **settings: see `ccenv.simulator.simulator.Simulator`.
+            **settings: see `ccenv.simulator.settings.EnvironmentSettings`.
         """
         self.autoreset_mode = autoreset_mode = read_autoreset_mode(autoreset_mode)
         self.render_mode = check_render_mode(render_mode)
-        self.simulator = make_simulator(num_envs, settings)
+        self.simulator = Simulator(num_envs, **settings)
         self.num_envs = num_envs = self.simulator.num_images
         self.metadata = self.metadata | {"autoreset_mode": autoreset_mode}  # type: ignore[misc]
         self.actions = Actions(self.simulator, action)

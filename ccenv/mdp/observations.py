@@ -24,6 +24,7 @@ import torch
 from torch import Tensor
 
 from ccenv.base.registry import check_names, resolve
+from ccenv.mdp import LOOKS
 from ccenv.mdp.bills import is_plain, step_kernels
 from ccenv.mdp.dynamics import EpisodeState, initial, look, transition
 from ccenv.networks.core.protocol import GatedNetwork
@@ -75,13 +76,6 @@ def num_seen(observe: Any) -> int:
     return int(base.lengths[0])
 
 
-LOOKS = {
-    "layer_input": "features that the network offers: a layer's input, or averaged activations",
-    "summary": "the image pooled to at most 8 x 8, and norms of the previous gate's blocks",
-    LAST_SYMBOLS: "the last symbols of a window as numbers, the same at every gate",
-    "certainty": "how certain the next exit is; before other gates as layer_input",
-}
-"""Kind of observation -> what it shows."""
 OBSERVATIONS = tuple(LOOKS)
 SUMMARY_SIDE = 8
 

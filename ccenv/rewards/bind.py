@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from numbers import Real
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from ccenv.base.checks import AT_ONCE, Checks, all_finite
 from ccenv.base.registry import check_names
 from ccenv.mdp.outcome import Outcome, Values
 
@@ -187,12 +188,14 @@ class Reward:
         """
         return self.paid(outcome)[0]
 
-    def paid(self, outcome: Outcome[Values]) -> tuple[dict[str, Values], Values]:
-        """The same, and the sum of the terms, float32 [batch]."""
+    def paid(
+        self, outcome: Outcome[Values], checks: Checks = AT_ONCE
+    ) -> tuple[dict[str, Values], Values]:
+        """The same, and the sum of the terms, float32 [batch]; finite where `checks` look."""
         terms = self.rule(outcome)
         if self.prices is not None:
             terms = priced(terms, self.prices)
-        return checked_terms(terms, outcome, self.name)
+        return checked_terms(terms, outcome, self.name, checks)
 
     def prepare(self, surroundings: Surroundings) -> None:
         """See `StatefulReward.prepare`."""
@@ -302,7 +305,7 @@ def check_cost_limit(value: Any) -> None:
 
 
 def checked_terms(
-    result: Any, outcome: Outcome[Values], name: str
+    result: Any, outcome: Outcome[Values], name: str, checks: Checks
 ) -> tuple[dict[str, Values], Values]:
     """Terms of what a rule gives, and their sum; ValueError if one is no number an image."""
     terms = result if isinstance(result, dict) else {"total": result}
@@ -317,16 +320,15 @@ def checked_terms(
     if not terms:
         raise ValueError(f"expected at least one term of {step_of(outcome, name)}, got none")
     floats = {term_name: outcome.as_float32(term) for term_name, term in terms.items()}
-    return floats, finite_sum(floats, outcome, name)
+    total: Values = functools.reduce(operator.add, floats.values())
+    checks.expect(all_finite(total), functools.partial(infinite_terms, floats, outcome, name))
+    return floats, total
 
 
-def finite_sum(terms: Mapping[str, Values], outcome: Outcome[Values], name: str) -> Values:
-    """The sum of terms, float32 [batch]; refuses NaN and infinity by one number over all."""
-    total: Values = functools.reduce(operator.add, terms.values())
-    if math.isfinite(total.sum()) or math.isfinite(abs(total).max()):
-        return total
+def infinite_terms(terms: Mapping[str, Any], outcome: Outcome[Any], name: str) -> ValueError:
+    """The error of terms of which one is no number, or whose sum is none."""
     names = [word for word, term in terms.items() if not math.isfinite(abs(term).max())] or terms
-    raise ValueError(
+    return ValueError(
         f"expected {step_of(outcome, name)} to give finite numbers, got NaN or infinity in "
         f"{', '.join(names)}; check the reward and the images"
     )

@@ -136,14 +136,16 @@ def evaluate(
         deterministic = not sample
     policy = policy_of(policy, env)
     simulator = simulator_of(env).on_split(split, batch_size)
-    generator = None if deterministic else stream(seed, "evaluation masks")
+    drawn = None if deterministic else stream(seed, "evaluation masks", simulator.device)
     seen: dict[str, list[Tensor]] = {"correct": [], "nll": [], "return": [], "cost": [], "macs": []}
     labels: list[Tensor] = []
+    # A verdict in between changes nothing of what is learned.
+    rule_before = simulator.network.commit(None)
     masks: list[list[Tensor]] = [[] for _ in simulator.num_blocks]
     keep: list[list[Tensor]] = [[] for _ in simulator.num_blocks]
     gates: list[list[Tensor]] = [[] for _ in simulator.num_blocks]
     for indices in torch.arange(len(simulator.data)).split(batch_size):
-        observations, _, steps = walk(simulator, policy, generator, indices)
+        observations, _, steps = walk(simulator, policy, drawn, indices)
         last = steps[-1].outcome
         seen["correct"].append(last.correct)
         seen["nll"].append(-last.log_likelihood)
@@ -156,9 +158,12 @@ def evaluate(
         for layer, step in enumerate(steps):
             masks[layer].append(step.outcome.mask)
             with torch.no_grad():
-                kept = policy.keep_probability(observations[layer], layer)
-            keep[layer].append(step.outcome.mask.float() if kept is None else kept)
-    means = {name: torch.cat(values).double().mean().item() for name, values in seen.items()}
+                shown = policy.keep_probability(observations[layer], layer)
+            keep[layer].append(step.outcome.mask.float() if shown is None else shown)
+    simulator.network.commit(rule_before)
+    means = {name: torch.cat(values).double().mean() for name, values in seen.items()}
+    kept = {f"density_{i}": torch.cat(parts).float().mean() for i, parts in enumerate(masks)}
+    numbers = simulator.checks.read(means | kept)
     probabilities = tuple(torch.cat(values) for values in keep)
     classes = torch.cat(labels)
     policy_macs = sum(policy.policy_macs)
@@ -166,13 +171,13 @@ def evaluate(
         split=split,
         draw="mode" if deterministic else "sampled",
         num_images=len(classes),
-        error=1 - means["correct"],
-        nll=means["nll"],
-        mean_return=means["return"],
-        density=tuple(torch.cat(values).float().mean().item() for values in masks),
-        compute_cost=means["cost"],
+        error=1 - numbers["correct"],
+        nll=numbers["nll"],
+        mean_return=numbers["return"],
+        density=tuple(numbers[name] for name in kept),
+        compute_cost=numbers["cost"],
         policy_cost=policy_macs / simulator.dense_macs,
-        macs=means["macs"] + policy_macs,
+        macs=numbers["macs"] + policy_macs,
         block_use=tuple(by_class(p, classes, simulator.data.num_classes) for p in probabilities),
         keep_probability=probabilities,
         masks=tuple(torch.cat(values) for values in masks),
@@ -209,5 +214,5 @@ def by_class(values: Tensor, labels: Tensor, num_classes: int) -> Tensor:
     # In parts: float64 copies of all images at once would take twice their memory.
     for part, rows in zip(values.split(PART), labels.split(PART), strict=True):
         sums.index_add_(0, rows, part.double())
-    counts = labels.bincount(minlength=num_classes).clamp(min=1)
-    return (sums / counts.unsqueeze(1)).to(values.dtype)
+    counts = sums.new_zeros(num_classes).index_add_(0, labels, sums.new_ones(len(labels)))
+    return (sums / counts.clamp(min=1).unsqueeze(1)).to(values.dtype)

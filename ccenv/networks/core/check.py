@@ -20,6 +20,7 @@ from ccenv.networks.core.protocol import (
     dense_forward,
     forward,
     num_blocks_of,
+    started,
     through,
     undefined,
     walk,
@@ -186,7 +187,11 @@ def check_norms(network: nn.Module) -> None:
 
 def check_dense(network: Any, inputs: Tensor, everything: list[Tensor]) -> Count:
     """Everything kept is the plain module, at its cost (laws 1, 14); returns what it does."""
-    found = count(dense_forward, network, inputs[:1])
+    cache, keep = network.cache(inputs[:1]), (lambda *_: None)
+    found = count(
+        lambda x: network.logits(through(network, x, keep, "reference", cache=cache), "reference"),
+        inputs[:1],
+    )
     macs, dense = found.macs, found.result
     if tuple(dense.shape) != (1, network.num_classes):
         raise ValueError(
@@ -272,7 +277,8 @@ def check_bill(network: Any, inputs: Tensor, tried: Iterable[list[Tensor]]) -> N
         bills = bill_of(network, inputs, masks)
         for row in range(len(inputs)):
             last = len(masks) - 1
-            macs, hidden = counted(network.start, inputs[row : row + 1])
+            one = inputs[row : row + 1]
+            macs, hidden = counted(started, network, one, network.cache(one))
             for gate, mask in enumerate(masks):
                 spent, hidden = counted(
                     network.step, gate, hidden, mask[row : row + 1], None, exact(mask)

@@ -142,6 +142,33 @@ class GatedNetwork(nn.Module):
         """Whether a method below is the network's own, as "block_norms"."""
         return getattr(type(self), ability) is not getattr(GatedNetwork, ability)
 
+    def cache(self, inputs: Tensor) -> Any:
+        """Of networks of sequences what earlier positions of inputs leave; None of others.
+
+        It is computed when those positions are, and billed to them.
+        """
+        return None
+
+    def start_beside(self, inputs: Tensor, cache: Any) -> Any:
+        """Gives what `start` gives of a network that has a cache, for what the inputs are billed.
+
+        Args:
+            inputs: [batch, ...].
+            cache: from `cache`, of the same inputs.
+        """
+        raise NotImplementedError
+
+    def commit(self, rule: Any) -> Any:
+        """Of networks of sequences: earlier positions follow a rule from now on; None: their own.
+
+        Args:
+            rule: (gate, hidden state of positions, their inputs) -> an action for each of them.
+
+        Returns:
+            The rule before.
+        """
+        return None
+
     def pack(self) -> None:
         """Promises that weights stay as they are, so that kernels may keep copies."""
 
@@ -336,6 +363,11 @@ def walk(
     return network.logits(through(network, inputs, choose, backend, weights), backend)
 
 
+def started(network: GatedNetwork, inputs: Tensor, cache: Any) -> Any:
+    """Starts inputs, beside a cache where there is one."""
+    return network.start(inputs) if cache is None else network.start_beside(inputs, cache)
+
+
 def through(
     network: GatedNetwork,
     inputs: Tensor,
@@ -343,6 +375,7 @@ def through(
     backend: str = "auto",
     weights: Sequence[Tensor] | None = None,
     num_gates: int | None = None,
+    cache: Any = None,
 ) -> Any:
     """Walks through gates: the one loop over a network's gates.
 
@@ -353,13 +386,14 @@ def through(
         backend: see `ccenv.block_sparse_linear`.
         weights: float [batch, num_blocks[gate]] for each gate; see `GatedNetwork.step`.
         num_gates: how many; None for all.
+        cache: see `GatedNetwork.cache`.
     """
     if weights is not None and len(weights) != len(network.gates):
         raise ValueError(
             f"expected gate values at every one of {len(network.gates)} gates, or at none, got "
             f"{len(weights)}"
         )
-    hidden = network.start(inputs)
+    hidden = started(network, inputs, cache)
     for gate in range(len(network.gates) if num_gates is None else num_gates):
         scale = None if weights is None else weights[gate]
         hidden = network.step(gate, hidden, choose(gate, hidden), scale, backend)

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from ccenv.networks.core.count_macs import counted
 from ccenv.sparse.residual_add import can_merge, merged
+from ccenv.sparse.routes import hides_skipped
 
 LAST = torch.channels_last
 Rows = Tensor | None
@@ -66,6 +67,9 @@ class Stage(nn.Module):
     """whether the output consists of the blocks, side by side along dimension 1."""
     shares_rows: ClassVar[bool] = False
     """whether x may have a row for several neighbouring rows of the mask: masks of one input."""
+    lists_rows: ClassVar[bool] = False
+    """whether the host lists the rows that keep a block; few on a GPU are computed as by
+    "reference" instead, which it need not wait for."""
     tells_norms: ClassVar[bool] = True
     """whether its output shows how large each block is."""
     num_blocks: int = 1
@@ -87,6 +91,8 @@ class Stage(nn.Module):
         backend: str = "auto",
     ) -> Tensor:
         """Its output, see the class."""
+        if self.lists_rows and mask is not None and hides_skipped(x, self.full_macs, backend):
+            backend = "reference"
         return self.compute(x, mask, before, weights, backend)
 
     def compute(self, x: Tensor, mask: Rows, before: Rows, weights: Rows, backend: str) -> Tensor:

@@ -22,12 +22,9 @@ from ccenv.networks.core.arguments import MLP_SIZES, takes_features
 from ccenv.networks.registry import NETWORKS
 from ccenv.runs.commands.list import first_line, list_kind, show
 from ccenv.runs.commands.registry import GROUPS, RENAMED
-from ccenv.runs.config.agent_settings import explained
-from ccenv.runs.config.values import is_plain
+from ccenv.runs.config.values import compact, is_plain
 from ccenv.runs.store.identity import Program
-from ccenv.runs.tensorboard.tracking import compact
-from ccenv.simulator.settings import setting_defaults
-from ccenv.simulator.simulator import Simulator
+from ccenv.simulator.settings import EXTENSIONS, EnvironmentSettings
 
 PROMISED: dict[str, str] = {
     "ccenv.BlockSelectionEnv": "",
@@ -182,18 +179,12 @@ def observation_sizes() -> str:
     return grid(["network", "observation", "columns that inform", "obs_size"], rows)
 
 
-def run_settings() -> str:
-    """What a run does around its agent."""
-    rows = [[code(f.name), code(compact(f.default)), f.metadata["help"]] for f in fields(Program)]
-    return grid(["setting", "default", "what"], rows)
-
-
-def environment_settings() -> str:
-    """What every view of the environment takes."""
-    meaning = explained(Simulator.__init__)
+def settings_of(kind: Any) -> str:
+    """The fields of a dataclass whose metadata say what they mean, but for the extensions."""
     rows = [
-        [code(name), code(compact(value)), meaning.get(name, "")]
-        for name, value in setting_defaults().items()
+        [code(one.name), code(compact(one.default)), one.metadata["help"]]
+        for one in fields(kind)
+        if one.name not in EXTENSIONS
     ]
     return grid(["setting", "default", "what"], rows)
 
@@ -283,8 +274,8 @@ FACTS: dict[str, Callable[[], str]] = {
     "networks": networks,
     "observations": observation_kinds,
     "observation sizes": observation_sizes,
-    "run settings": run_settings,
-    "environment settings": environment_settings,
+    "run settings": lambda: settings_of(Program),
+    "environment settings": lambda: settings_of(EnvironmentSettings),
     "info": info,
     "api": api,
     "commands": commands,
