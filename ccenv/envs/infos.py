@@ -81,6 +81,10 @@ class View:
         if seed is not None or self.simulator.images_seed is None:
             self.simulator.seed(int(generator.integers(2**31)))
 
+    def _step(self, mask: Tensor, values: Tensor | None = None) -> Step:
+        """One step, its results on the host, for which a device is waited for once."""
+        return self.simulator.step(mask, values).on_host(self.simulator.checks)
+
     def _begin(self, indices: np.ndarray | None = None) -> np.ndarray:
         """Observations of new episodes, of the images asked for or the next ones."""
         chosen = None if indices is None else torch.from_numpy(indices)
