@@ -79,7 +79,29 @@ class Surroundings:
 
 
 class StatefulReward:
-    """A reward that remembers; subclasses override what they need."""
+    """A reward with state; subclasses override what they need.
+
+    >>> class Rising(StatefulReward):
+    ...     def __init__(self):
+    ...         self.cost_weight = 0.0
+    ...     def __call__(self, outcome):
+    ...         cost = -self.cost_weight * outcome.layer_cost
+    ...         return {"cost": cost, "answer": outcome.correct}
+    ...     def update(self, outcome):
+    ...         self.cost_weight += 0.001 if outcome.is_last else 0.0
+    ...     def reset(self):
+    ...         self.cost_weight = 0.0
+    ...     def numbers(self):
+    ...         return {"cost_weight": self.cost_weight}
+    >>> import ccenv
+    >>> settings = {"dataset": "synthetic", "weights": "cotrain", "num_blocks": [4]}
+    >>> env = ccenv.BlockSelectionVectorEnv(2, reward=Rising, **settings)
+    >>> _ = env.reset(seed=0)
+    >>> for _ in range(2):
+    ...     info = env.step(env.action_space.sample())[-1]
+    >>> info["cost_weight"].tolist()
+    [0.001, 0.001]
+    """
 
     def __init_subclass__(cls, **settings: Any) -> None:
         """Refuses the earlier name of `update`, `observe`, which nothing calls (TypeError)."""
@@ -91,20 +113,20 @@ class StatefulReward:
             )
 
     def prepare(self, surroundings: Surroundings) -> None:
-        """Measures or fits what the reward needs of the network."""
+        """Prepares the reward for the network, before the first episode."""
 
     def reset(self) -> None:
-        """Forgets all that `update` has learned."""
+        """Restores the initial state."""
 
     def __call__(self, outcome: Any) -> dict[str, Any]:
         """Terms of one `StepOutcome`, each float32 [batch]; changes nothing."""
         raise TypeError(f"{type(self).__name__} must define __call__(outcome)")
 
     def update(self, outcome: "StepOutcome") -> None:
-        """Learns from a step; called after every step of the environment has been paid."""
+        """Updates the state; called after the reward of each step."""
 
     def numbers(self) -> dict[str, float]:
-        """What it remembers, to plot and to show in `info`."""
+        """The state as numbers, for curves and `info`."""
         return {}
 
 

@@ -13,6 +13,7 @@ from torch import Tensor
 from ccenv.base.seeding import integers, uniform
 from ccenv.base.values import lacking
 from ccenv.mdp.action_codes import ActionCode
+from ccenv.mdp.dynamics import EpisodeState
 from ccenv.networks.core.count_macs import counted
 from ccenv.simulator.simulator import Simulator
 
@@ -76,6 +77,43 @@ class OtherPolicy(Policy):
 def as_policy(policy: Any) -> Policy:
     """A policy as it is; any other object that acts as one."""
     return policy if isinstance(policy, Policy) else OtherPolicy(policy)
+
+
+class CommittedMasks:
+    """A policy's greedy choice at positions that others read, see `GatedNetwork.commit`."""
+
+    def __init__(self, policy: Policy, observe: Any) -> None:
+        """Takes the policy and the observer that shows it states.
+
+        Raises:
+            ValueError: if episodes have prices or budgets of their own.
+        """
+        if hasattr(observe, "ranges"):
+            raise ValueError(
+                "expected no context beside a network whose rows read earlier positions, which "
+                "have no price or budget; leave context out"
+            )
+        self.policy, self.observe = policy, observe
+
+    def __call__(self, gate: int, hidden: Any, inputs: Tensor) -> Tensor:
+        """Action for each position: int64 [positions, window] -> see `Policy.act`."""
+        nothing = torch.zeros(len(inputs), dtype=torch.int64, device=inputs.device)
+        state = EpisodeState(inputs, nothing, gate, hidden, None, nothing)
+        return self.policy.act(self.observe(state), gate, None)
+
+
+def commit(policy: Policy, surface: Any) -> None:
+    """Has a network of sequences read earlier positions under a policy's greedy masks.
+
+    Policies that look at labels have none for them: the network's own rule stands in.
+
+    Args:
+        policy: about to act.
+        surface: a simulator, or what has its network and its observer.
+    """
+    if surface.network.defines("commit"):
+        rule = None if policy.uses_labels else CommittedMasks(policy, surface.observe)
+        surface.network.commit(rule)
 
 
 def is_model(policy: Any) -> bool:

@@ -9,14 +9,22 @@ from torch import Tensor
 
 from ccenv.base.checks import Checks
 from ccenv.base.masks import as_mask, gate_values_of, pad_mask
-from ccenv.simulator.policy import Policy, as_policy
+from ccenv.simulator.policy import Policy, as_policy, commit
 from ccenv.simulator.simulator import Simulator
 from ccenv.simulator.step import Step
 
 
 @dataclass(frozen=True)
 class Rollout:
-    """One episode of every row of a batch, masks padded to the widest layer."""
+    """One episode of every row of a batch; masks are padded to the widest gate.
+
+    >>> from ccenv.agents.reference_policies import BlockDropout
+    >>> simulator = Simulator(8, dataset="synthetic", weights="cotrain", num_blocks=[4, 4])
+    >>> simulator.seed(0)
+    >>> rollout = collect_rollout(simulator, BlockDropout(simulator), None)
+    >>> torch.equal(rollout.returns[0], rollout.rewards.sum(dim=0))
+    True
+    """
 
     observations: Tensor
     """[num_layers, batch, obs_size] float32."""
@@ -52,9 +60,10 @@ def walk(
     indices: Tensor | None = None,
 ) -> tuple[list[Tensor], list[Tensor], list[Step]]:
     """Runs one batch from the images to the logits: observations, actions and steps by layer."""
+    policy = as_policy(policy)
+    commit(policy, simulator)
     observation = simulator.begin(indices)
     # Policies that need more than observations (search on the label, norms) look at the episode.
-    policy = as_policy(policy)
     policy.begin_episode(simulator)
     observations: list[Tensor] = []
     actions: list[Tensor] = []
@@ -73,7 +82,22 @@ def walk(
 def collect_rollout(
     simulator: Simulator, policy: Policy, generator: torch.Generator | None
 ) -> Rollout:
-    """Rolls a policy out on the next batch of images."""
+    """Runs one episode of each row of the next batch.
+
+    Args:
+        simulator: a seeded simulator.
+        policy: chooses the masks.
+        generator: samples the masks; None for greedy masks.
+
+    Example:
+        >>> from ccenv.agents.reference_policies import BlockDropout
+        >>> simulator = Simulator(8, dataset="synthetic", weights="cotrain", num_blocks=[4, 4])
+        >>> simulator.seed(0)
+        >>> agent = BlockDropout(simulator)
+        >>> rollout = collect_rollout(simulator, agent, agent.generator)
+        >>> rollout.masks.shape, rollout.returns.shape
+        (torch.Size([2, 8, 4]), torch.Size([2, 8]))
+    """
     observations, actions, steps = walk(simulator, policy, generator)
     rewards = torch.stack([step.reward for step in steps])
     last = steps[-1].outcome

@@ -36,18 +36,29 @@ MANY_ROWS = 4
 
 
 class Stage(nn.Module):
-    """One gate of a network: what its blocks are, what a skipped one means, what they cost.
+    """One gate of a network: defines its blocks, their output when skipped, and their cost.
 
-    `forward(x, mask=None, before=None, weights=None, backend="auto")` runs it; a stage defines
-    `compute`, with the same arguments and no defaults:
+    `forward(x, mask=None, before=None, weights=None, backend="auto")` runs it. A subclass defines
+    `compute`, with the same arguments and without defaults:
 
     - x: [rows, ...]; never changed in place.
     - mask: bool [rows, num_blocks], True = computed; None keeps everything: the plain module.
     - before: bool [rows, blocks of the stage before]; which blocks of x are not zero, None for all.
-      Only stages whose `marks_output` is True tell the next one.
-    - weights: float [rows, num_blocks]; outputs of kept blocks are multiplied with them.
-    - backend: "reference" computes everything and masks; "cpu" and "gpu" what is kept and nothing
-      else; "auto" whichever is faster. What is skipped reaches no output, NaN included.
+      Only stages whose `marks_output` is True pass it on.
+    - weights: float [rows, num_blocks]; they scale the outputs of kept blocks.
+    - backend: "reference" computes everything and masks; "cpu" and "gpu" compute kept blocks only;
+      "auto" takes the faster one. Skipped blocks reach no output, even if they hold NaN.
+
+    >>> import torch
+    >>> from torch import nn
+    >>> from ccenv.networks.vision.residual import ResidualUnit
+    >>> unit = ResidualUnit(nn.Sequential(nn.Conv2d(4, 4, 3, padding=1), nn.ReLU()))
+    >>> isinstance(unit, Stage), unit.num_blocks, unit.skipped
+    (True, 1, 'identity')
+    >>> x = torch.rand(2, 4, 8, 8)
+    >>> y = unit(x, torch.tensor([[True], [False]]))
+    >>> torch.equal(y[0], x[0]), torch.equal(y[1], x[1])
+    (False, True)
     """
 
     skipped: ClassVar[str] = "zero"

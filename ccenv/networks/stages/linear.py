@@ -1,4 +1,4 @@
-"""Stages of linear layers: in blocks of units, or any layers as one block for all of them."""
+"""Stages of linear layers: blocks of units, experts, or any layers as one block for all of them."""
 
 import itertools
 from collections.abc import Sequence
@@ -7,7 +7,9 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from ccenv.networks.core.protocol import rows_each
 from ccenv.networks.core.stage import Rows, Stage, add_kept_rows, scaled
+from ccenv.sparse.expand_masks import repeat_for_masks
 from ccenv.sparse.linear import block_sparse_linear, resolve_activation
 
 
@@ -54,6 +56,41 @@ class BlockLinear(Stage):
         return mask.sum(dim=1) * self.block_size * inputs
 
 
+class LinearExperts(Stage):
+    """n matrices on the same features; what the kept ones give is added up.
+
+    Experts without a hidden layer. Their matrices lie side by side, so that they are the input
+    blocks of one layer whose inputs are the features, once for each expert.
+    """
+
+    shares_rows: ClassVar[bool] = True
+    tells_norms: ClassVar[bool] = False
+
+    def __init__(self, in_features: int, num_experts: int, outputs: int) -> None:
+        """Draws the matrices, each Glorot uniform by itself; there are no biases.
+
+        Args:
+            in_features: columns of what they read.
+            num_experts: bits of the mask.
+            outputs: columns of what they add.
+        """
+        super().__init__()
+        self.num_blocks = num_experts
+        self.output = in_major_linear(num_experts * in_features, outputs, bias=False)
+        bound = (6 / (in_features + outputs)) ** 0.5
+        nn.init.uniform_(self.output.weight, -bound, bound)
+
+    def compute(self, x: Tensor, mask: Rows, before: Rows, weights: Rows, backend: str) -> Tensor:
+        """[n, in_features] -> sums [rows, outputs]; n divides the rows of the mask."""
+        copies = x.repeat(1, self.num_blocks)
+        if mask is not None:
+            copies = repeat_for_masks(copies, mask)
+        elif weights is not None:
+            copies = copies.repeat_interleave(rows_each(len(x), len(weights)), dim=0)
+        copies = scale_blocks(copies, weights)
+        return block_sparse_linear(copies, self.output.weight, None, mask, backend=backend)
+
+
 def in_major_linear(in_features: int, out_features: int, *, bias: bool = True) -> nn.Linear:
     """A linear layer, Glorot uniform and zero, as the kernels read it: by inputs."""
     linear = nn.Linear(in_features, out_features, bias=bias)
@@ -86,6 +123,69 @@ def scale_blocks(y: Tensor, weights: Tensor | None) -> Tensor:
         return y
     blocks = y.unflatten(1, (weights.shape[1], -1))
     return (blocks * weights.reshape(*weights.shape, *[1] * (blocks.ndim - 2))).flatten(1, 2)
+
+
+class Experts(Stage):
+    """n small networks of one hidden layer on the same features; skipped ones contribute zero.
+
+    The hidden layers lie side by side, so experts are the blocks of one layer, and of the inputs of
+    the next: `block_sparse_linear` twice.
+    """
+
+    shares_rows: ClassVar[bool] = True
+    tells_norms: ClassVar[bool] = False
+
+    def __init__(
+        self,
+        in_features: int,
+        num_experts: int,
+        expert_size: int,
+        outputs: int,
+        activation: Any = "relu",
+    ) -> None:
+        """Builds the experts; Glorot uniform weights, zero biases, none at the output.
+
+        Args:
+            in_features: columns of what they read, maps flattened.
+            num_experts: bits of the mask.
+            expert_size: hidden units of one.
+            outputs: columns of what they contribute.
+            activation: "relu", "tanh", or a function that maps 0 to 0.
+        """
+        super().__init__()
+        resolve_activation(activation)
+        self.num_blocks, self.expert_size, self.activation = num_experts, expert_size, activation
+        self.hidden = in_major_linear(in_features, num_experts * expert_size)
+        self.output = in_major_linear(num_experts * expert_size, outputs, bias=False)
+
+    def compute(self, x: Tensor, mask: Rows, before: Rows, weights: Rows, backend: str) -> Tensor:
+        """[n, ...] -> contributions [rows, outputs]; see `Stage`.
+
+        An expert that several masks of an input keep runs once for it.
+        """
+        first, second = self.hidden, self.output
+        group, some = group_of(x, mask, weights), mask
+        if group > 1 and mask is not None:
+            some = mask.unflatten(0, (len(x), group)).any(dim=1)
+        y = block_sparse_linear(
+            x.flatten(1), first.weight, first.bias, before, some,
+            activation=self.activation, backend=backend,
+        )  # fmt: skip
+        if group > 1:
+            y = y.repeat_interleave(group, 0) if mask is None else repeat_for_masks(y, mask)
+        y = scale_blocks(y, weights)
+        return block_sparse_linear(y, second.weight, None, mask, backend=backend)
+
+    def macs(self, mask: Tensor, before: Tensor | None) -> Tensor:
+        """(Kept inputs + outputs) x kept hidden units: int64 [rows]."""
+        inputs = kept_of(before, self.hidden.in_features) + self.output.out_features
+        return mask.sum(dim=1) * self.expert_size * inputs
+
+
+def group_of(x: Tensor, mask: Tensor | None, weights: Tensor | None) -> int:
+    """Rows of a mask for each row of features."""
+    given = mask if mask is not None else weights
+    return 1 if given is None else rows_each(x.shape[0], given.shape[0])
 
 
 class Whole(Stage):

@@ -21,6 +21,7 @@ from ccenv.networks.stages.linear import BlockLinear
 from ccenv.networks.stages.streaming import streaming
 from ccenv.networks.text.embedding import next_byte
 from ccenv.networks.text.ngram import ngram
+from ccenv.networks.text.transformer import lm
 from ccenv.networks.vision.conv import BlockConv2d, conv
 from ccenv.networks.vision.early_exit import cascade, early_exit, pondering
 from ccenv.networks.vision.experts import experts
@@ -125,9 +126,16 @@ NETWORKS = {
     ),
     "smollm2": texts(smollm2, weights="random", sizes=LLAMA),
     "ngram": texts(ngram, order=3),
+    "lm": texts(lm, depth=2, width=8, num_heads=2, ffn_width=4, num_experts=4),
+    "lm, tied": texts(
+        lm, depth=3, width=6, num_heads=1, ffn_width=3, num_experts=3, num_kept=2, tied=True
+    ),
     "pruned_bytes": texts(pruned_bytes, units=(8, 5), macs=40, context=4),
     "cascade_bytes": texts(cascade_bytes, first=(4,), then=(8, 5), context=4),
     "hashed_ngrams": texts(hashed_ngrams, units=5, num_rows=12, context=4, order=3),
+    "hashed_ngrams of matrices": texts(
+        hashed_ngrams, units=5, num_rows=12, context=4, order=3, num_blocks=3
+    ),
     "hashed_ngrams of places": texts(hashed_ngrams, units=5, num_rows=12, context=4, order=1),
 }  # fmt: skip
 """Name -> a builder, and the shape of an input; None for windows of symbols."""
