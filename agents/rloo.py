@@ -119,9 +119,10 @@ class Rloo(Agent):
 
     def _start_at_hash(self, probability: float) -> None:
         """Gives each layer's scores what hash routing of the same seed keeps."""
-        stacks = [list(stack.children()) for stack in self.scores.layers]
-        is_table = all(len(s) == 1 and isinstance(s[0], SymbolRows) for s in stacks)
-        if not is_table or self.draw != "ordered" or self.shared_blocks:
+        last = map(self.scores.last, range(len(self.num_blocks)))
+        tables = [rows for rows in last if isinstance(rows, SymbolRows)]
+        is_plain = self.draw == "ordered" and not self.shared_blocks
+        if len(tables) < len(self.num_blocks) or not is_plain:
             raise ValueError(
                 "expected embedding_size='one_hot', draw='ordered' and neither hidden_units nor "
                 "shared_blocks beside start='hash'; change them, or take start='random'"
@@ -129,7 +130,7 @@ class Rloo(Agent):
         if not 0 < probability < 1:
             raise ValueError(f"expected start_probability in (0, 1), got {probability}")
         draws = stream(self.seed, "hash table")
-        for (rows,), n, k in zip(stacks, self.num_blocks, self.num_kept, strict=True):
+        for rows, n, k in zip(tables, self.num_blocks, self.num_kept, strict=True):
             table = random_table(rows.num_symbols, n, k, draws)
             if k < n:
                 odds = probability / (1 - probability) * (n - k) / k
@@ -184,7 +185,7 @@ class Rloo(Agent):
             diversity = diversity - (use * use.clamp(min=1e-12).log()).sum()
         weight = self.diversity_weight * (1 - self.progress)
         descend(self.optimizer, loss - weight * diversity)
-        return {"loss": loss.item(), "diversity": diversity.item()}
+        return self.read(loss=loss, diversity=diversity)
 
     def advantages(self, rollout: Rollout) -> list[Tensor]:
         """What each mask was worth, for each layer: [batch]."""

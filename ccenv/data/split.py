@@ -16,7 +16,6 @@ from ccenv.data.rows import Rows, check_finite
 from ccenv.data.transforms import PART, Fitted, Halve, all_through, as_floats, through
 from ccenv.sparse.cpu.buffers import kept_memory
 
-SPLITS = ("train", "validation", "test")
 NUM_SHOWN = 16
 """Images by which transforms are judged."""
 INPUT_TYPES = (torch.uint8, torch.float32, torch.int64)
@@ -81,8 +80,8 @@ class Split:
         """Copies images and labels to a device; on their own device nothing is copied."""
         return replace(
             self,
-            images=self.images.to(device),
-            labels=self.labels.to(device),
+            images=self.images.to(device, non_blocking=True),
+            labels=self.labels.to(device, non_blocking=True),
             transforms=tuple(transform.to(device) for transform in self.transforms),
         )
 

@@ -45,8 +45,9 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from ccenv.data.npz import ENDING
+from ccenv.data.registry import SPLITS
 from ccenv.data.rows import Rows
-from ccenv.data.split import SPLITS, Split, data_root
+from ccenv.data.split import Split, data_root
 
 IMAGES = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
 """Endings of images as torchvision knows them: folders that hold one are no text."""

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from ccenv.base.seeding import stream
-from ccenv.data.split import SPLITS, Split
+from ccenv.data.registry import SPLITS
+from ccenv.data.split import Split
 
 SIZES = {"train": 8000, "validation": 1000, "test": 2000}
 """of parity and of surprises."""

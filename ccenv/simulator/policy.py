@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ccenv.base.seeding import integers, uniform
 from ccenv.base.values import lacking
 from ccenv.mdp.action_codes import ActionCode
 from ccenv.mdp.dynamics import EpisodeState
@@ -164,7 +165,7 @@ class ModelPolicy(Policy):
             return self._predict(observation, layer, generator)
         if generator is None:
             return probability > 0.5
-        return torch.rand(probability.shape, generator=generator).to(probability) < probability
+        return uniform(probability.shape, generator, probability.device) < probability
 
     def keep_probability(self, observation: Tensor, layer: int) -> Tensor | None:
         """Keep probabilities [batch, num_blocks[layer]], None of models without coins."""
@@ -184,7 +185,7 @@ class ModelPolicy(Policy):
     def _predict(
         self, observation: Tensor, layer: int, generator: torch.Generator | None
     ) -> Tensor:
-        seed = 0 if generator is None else int(torch.randint(2**31, (), generator=generator))
+        seed = 0 if generator is None else int(integers(2**31, (), generator, "cpu"))
         device = torch.device(self.policy.device)
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
             torch.manual_seed(seed)

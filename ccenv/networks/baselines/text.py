@@ -11,7 +11,13 @@ from ccenv.networks.baselines.pruned import PrunedLayers, PrunedNetwork, Shift
 from ccenv.networks.core.exit_state import Exit
 from ccenv.networks.core.mlp import Sizes, positive_ints
 from ccenv.networks.core.sequential import GatedSequential
-from ccenv.networks.stages.linear import Whole, fully_connected, in_major_linear
+from ccenv.networks.core.stage import Stage
+from ccenv.networks.stages.linear import (
+    LinearExperts,
+    Whole,
+    fully_connected,
+    in_major_linear,
+)
 from ccenv.networks.text.tokens import HashedRows, check_context, window_length
 
 
@@ -113,8 +119,11 @@ def hashed_ngrams(
     num_rows: int = 14_100,
     context: int = 8,
     order: int = 6,
+    num_blocks: int = 1,
 ) -> GatedSequential:
     """Predicts the next symbol from rows of the last n-grams, added up: one hidden layer, one gate.
+
+    With several blocks it is no baseline any more: an agent chooses among output matrices.
 
     Args:
         input_shape: (symbols of a window,).
@@ -123,8 +132,18 @@ def hashed_ngrams(
         num_rows: rows that n-grams of 2 to `order` symbols share.
         context: how many of the last symbols have a row of their own at their place.
         order: the longest n-gram.
+        num_blocks: output matrices from the hidden layer to the logits, of which those that are
+            kept are added up.
     """
     example = a_window(input_shape, context, "hashed_ngrams")
+    positive_ints([num_blocks], "num_blocks")
     stem = HashedRows(num_classes, units, context, order, num_rows)
-    layer = Whole(nn.Sequential(in_major_linear(units, num_classes, bias=False)), num_classes)
-    return GatedSequential(stem, {"logits": layer}, Shift(num_classes), example)
+    # One matrix is a plain layer, with the weights and the kernels of a baseline.
+    layer: Stage = (
+        Whole(nn.Sequential(in_major_linear(units, num_classes, bias=False)), num_classes)
+        if num_blocks == 1
+        else LinearExperts(units, num_blocks, num_classes)
+    )
+    network = GatedSequential(stem, {"logits": layer}, Shift(num_classes), example)
+    network.num_symbols = num_classes
+    return network

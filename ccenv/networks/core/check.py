@@ -107,23 +107,28 @@ NUM_ROWS = 6
 
 
 def check_network(network: Any, example: Tensor, *, seed: int = 0) -> None:
-    """Tries the laws of a gated network: its answers, its bill, its look.
+    """Checks a gated network: its answers, its MACs and its features at the gates.
 
-    Runs a copy in float64 on random masks, from nothing kept to everything kept. The bill is held
-    against `torch.utils.flop_counter`, one row at a time, where blocks are computed alone.
+    Runs a copy in float64 on random masks, from no block to all blocks. MACs are compared with
+    `torch.utils.flop_counter`, one row at a time.
 
     Args:
         network: a `GatedNetwork`; not changed.
         example: inputs [batch, ...] as its data set gives them; the first two are used.
-        seed: of the masks.
+        seed: seed of the masks.
 
     Raises:
         TypeError: if it is no `torch.nn.Module`, or lacks a part of `ccenv.GatedNetwork`.
-        ValueError: if a law does not hold; says which, at which gate, and what to look at. Also if
-            an operation's multiply-accumulates are not known (`ccenv.networks.core.count_macs`).
+        ValueError: if a law does not hold; names the law and the gate. Also if the MACs of an
+            operation are not known (`ccenv.networks.core.count_macs`).
 
     Warns:
-        UserWarning: if there are many elementwise products, which no bill holds.
+        UserWarning: if there are many elementwise products, which are not counted as MACs.
+
+    Example:
+        >>> import ccenv, torch
+        >>> network = ccenv.GatedMLP(16, num_blocks=(4,), block_size=8)
+        >>> ccenv.check_network(network, torch.rand(2, 16))
     """
     check_parts(network)
     check_norms(network)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ccenv.networks.core.protocol import rows_each
-from ccenv.networks.core.stage import Rows, Stage, add_kept_rows
+from ccenv.networks.core.stage import Rows, Stage, add_kept_rows, scaled
 from ccenv.sparse.expand_masks import repeat_for_masks
 from ccenv.sparse.linear import block_sparse_linear, resolve_activation
 
@@ -54,6 +54,41 @@ class BlockLinear(Stage):
         """Kept inputs times kept units: int64 [rows]."""
         inputs = kept_of(before, self.linear.in_features)
         return mask.sum(dim=1) * self.block_size * inputs
+
+
+class LinearExperts(Stage):
+    """n matrices on the same features; what the kept ones give is added up.
+
+    Experts without a hidden layer. Their matrices lie side by side, so that they are the input
+    blocks of one layer whose inputs are the features, once for each expert.
+    """
+
+    shares_rows: ClassVar[bool] = True
+    tells_norms: ClassVar[bool] = False
+
+    def __init__(self, in_features: int, num_experts: int, outputs: int) -> None:
+        """Draws the matrices, each Glorot uniform by itself; there are no biases.
+
+        Args:
+            in_features: columns of what they read.
+            num_experts: bits of the mask.
+            outputs: columns of what they add.
+        """
+        super().__init__()
+        self.num_blocks = num_experts
+        self.output = in_major_linear(num_experts * in_features, outputs, bias=False)
+        bound = (6 / (in_features + outputs)) ** 0.5
+        nn.init.uniform_(self.output.weight, -bound, bound)
+
+    def compute(self, x: Tensor, mask: Rows, before: Rows, weights: Rows, backend: str) -> Tensor:
+        """[n, in_features] -> sums [rows, outputs]; n divides the rows of the mask."""
+        copies = x.repeat(1, self.num_blocks)
+        if mask is not None:
+            copies = repeat_for_masks(copies, mask)
+        elif weights is not None:
+            copies = copies.repeat_interleave(rows_each(len(x), len(weights)), dim=0)
+        copies = scale_blocks(copies, weights)
+        return block_sparse_linear(copies, self.output.weight, None, mask, backend=backend)
 
 
 def in_major_linear(in_features: int, out_features: int, *, bias: bool = True) -> nn.Linear:
@@ -157,6 +192,7 @@ class Whole(Stage):
     """One block; skipped, its outputs are zero. For baselines that choose nothing."""
 
     skipped: ClassVar[str] = "zero"
+    lists_rows: ClassVar[bool] = True
 
     def __init__(self, body: nn.Sequential, outputs: int) -> None:
         """Takes the layers, [rows, ...] -> [rows, outputs]."""
@@ -168,6 +204,6 @@ class Whole(Stage):
         if mask is None and weights is None:
             found: Tensor = self.body(x)
             return found
-        if backend == "reference" and mask is not None and weights is None:
-            return torch.where(mask, self.body(x), 0.0)
+        if backend == "reference" and mask is not None:
+            return scaled(torch.where(mask, self.body(x), 0.0), weights)
         return add_kept_rows(x.new_zeros(len(x), self.outputs), self.body, x, mask, weights)

@@ -312,6 +312,33 @@ def test_hashed_ngrams_are_the_logits_of_a_sum_of_a_row_a_place_and_a_row_an_ngr
     assert network.memory_bytes() == 4 * (5 * (4 * SYMBOLS + 12) + (5 + 1) * SYMBOLS)
 
 
+@given(bits=st.lists(st.booleans(), min_size=3 * 7, max_size=3 * 7))
+@settings(max_examples=10, deadline=None)
+def test_kept_output_matrices_are_added_up_and_each_costs_the_logits_once(bits):
+    network, mask = filled(hashed(num_blocks=3)), torch.tensor(bits).view(7, 3)
+    tokens, _ = drawn()
+    of_block = network.part(0).output.weight.unflatten(1, (3, 5)).unbind(1)
+    units, nothing = network.stem(tokens), torch.zeros(7, SYMBOLS)
+    added = [units @ weight.t() for weight in of_block]
+    kept = [torch.where(mask[:, n : n + 1], added[n], nothing) for n in range(3)]
+    torch.testing.assert_close(network(tokens, [mask]), sum(kept) + network.head.bias)
+    spent = network.macs(0, network.start(tokens), mask)
+    assert torch.equal(spent, mask.sum(dim=1) * 5 * SYMBOLS)
+    assert network.dense_macs == 3 * 5 * SYMBOLS
+    more = network.memory_bytes() - hashed().memory_bytes()
+    assert more == 4 * 2 * 5 * SYMBOLS
+
+
+def test_one_output_matrix_of_many_is_the_baseline_with_that_matrix():
+    many, one = filled(hashed(num_blocks=3)), hashed().eval()
+    one.stem.load_state_dict(many.stem.state_dict())
+    tokens, kept = drawn()
+    for place, weight in enumerate(many.part(0).output.weight.unflatten(1, (3, 5)).unbind(1)):
+        one.part(0).body[0].weight.data.copy_(weight)
+        mask = torch.arange(3).expand(7, 3) == place
+        torch.testing.assert_close(many(tokens, [mask]), one(tokens, [kept]))
+
+
 @given(st.lists(st.integers(0, SYMBOLS - 1), min_size=6, max_size=6), st.integers(2, 4))
 def test_windows_that_end_alike_share_the_row_of_that_ngram_and_lengths_share_none(one, length):
     stem = HashedRows(SYMBOLS, units=1, context=6, order=4, num_rows=3000)
@@ -344,6 +371,8 @@ def test_a_symbol_that_there_is_not_has_no_row():
         (lambda: hashed(order=5), "order of at most the 4 symbols that are read, got 5"),
         (lambda: hashed(num_rows=1), "num_rows of at least 2, got 1"),
         (lambda: hashed(num_rows=10**12), "hashed rows in training to fit"),
+        (lambda: hashed(num_blocks=0), "num_blocks to be whole numbers of at least 1, got"),
+        (lambda: hashed(num_blocks=[2, 3]), "num_blocks to be whole numbers of at least 1, got"),
         (lambda: hashed(units=0), "units, context, order and num_rows to be whole numbers"),
         (lambda: pruned_bytes((1, 8, 8), SYMBOLS), "windows of symbols"),
         (lambda: cascade_bytes((1, 8, 8), SYMBOLS), "windows of symbols"),

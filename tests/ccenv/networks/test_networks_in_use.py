@@ -29,7 +29,6 @@ from ccenv.networks.pretrained.smollm import LlamaSizes
 from ccenv.networks.registry import NETWORKS
 from ccenv.rewards import REWARDS
 from ccenv.simulator.resume import restore_simulator, simulator_state
-from ccenv.simulator.settings import make_simulator
 from ccenv.simulator.simulator import Simulator
 
 FULLY_CONNECTED = ("mlp", "mlp-dropout-0.2", "mlp-dropout-0.5", "probe")
@@ -121,7 +120,7 @@ def settings_of(name, **more):
 
 
 def make(name, rows=8, **more):
-    simulator = make_simulator(rows, settings_of(name, **more))
+    simulator = Simulator(rows, **settings_of(name, **more))
     simulator.seed(0)
     return simulator
 
@@ -301,7 +300,7 @@ def wrong_look(network, state):
 @pytest.mark.parametrize("name", [*KINDS, "mlp"])
 def test_a_look_of_ones_own_is_used_by_name_or_as_a_function(name, kind):
     settings = settings_of(name) if name in SMALL else {"weights": "cotrain"}
-    simulator = make_simulator(6, {**settings, "observation": kind, "group_size": 2})
+    simulator = Simulator(6, **{**settings, "observation": kind, "group_size": 2})
     simulator.seed(0)
     observations, _ = episode(simulator, masks_for(simulator))
     assert simulator.observe.lengths == (2,) * simulator.num_layers + (0,)

@@ -133,6 +133,9 @@ NETWORKS = {
     "pruned_bytes": texts(pruned_bytes, units=(8, 5), macs=40, context=4),
     "cascade_bytes": texts(cascade_bytes, first=(4,), then=(8, 5), context=4),
     "hashed_ngrams": texts(hashed_ngrams, units=5, num_rows=12, context=4, order=3),
+    "hashed_ngrams of matrices": texts(
+        hashed_ngrams, units=5, num_rows=12, context=4, order=3, num_blocks=3
+    ),
     "hashed_ngrams of places": texts(hashed_ngrams, units=5, num_rows=12, context=4, order=1),
 }  # fmt: skip
 """Name -> a builder, and the shape of an input; None for windows of symbols."""
