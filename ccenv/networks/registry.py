@@ -20,6 +20,7 @@ NETWORKS: dict[str, Any] = {
     "pruned_blocks": "ccenv.networks.baselines.pruned:pruned_blocks",
     "pruned_bytes": "ccenv.networks.baselines.text:pruned_bytes",
     "cascade_bytes": "ccenv.networks.baselines.text:cascade_bytes",
+    "pondering_bytes": "ccenv.networks.baselines.text:pondering_bytes",
     "bytes": "ccenv.networks.text.embedding:TokenMLP",
     "vit": "ccenv.networks.vision.transformer:vit",
     "pondering": "ccenv.networks.vision.early_exit:pondering",
