@@ -27,6 +27,7 @@ from ccenv.agents.calibrated import BATCH, Calibrated
 from ccenv.base.allocation import allocate
 from ccenv.base.memory import check_fits
 from ccenv.base.registry import check_names
+from ccenv.base.seeding import integers, uniform
 from ccenv.mdp.dynamics import StepOutcome, initial
 from ccenv.networks.core.mlp import positive_ints
 from ccenv.networks.core.protocol import GatedNetwork
@@ -140,7 +141,7 @@ class ConstrainedAllocation(Calibrated):
         """Numbers of offers: int64 [batch]."""
         rows = len(observation)
         if generator is self.generator:
-            return torch.randint(self.num_offers, (rows,), generator=generator)
+            return integers(self.num_offers, (rows,), generator, observation.device)
         price, dear_price, share = self.learned["prices"].tolist()
         costs = self.learned["costs"].to(observation.device)
         scores = self.scores(observation)
@@ -148,7 +149,7 @@ class ConstrainedAllocation(Calibrated):
         dear = (scores - dear_price * costs).argmax(dim=1)
         if generator is None:
             return dear if share > 0.5 else cheap
-        coins = torch.rand(rows, generator=generator).to(observation.device) < share
+        coins = uniform((rows,), generator, observation.device) < share
         return torch.where(coins, dear, cheap)
 
 

@@ -1,4 +1,4 @@
-"""Agent: a policy and how it learns; the loop that all agents of this package share."""
+"""Base class of agents: a policy, how it learns, and the training loop."""
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
@@ -26,10 +26,20 @@ def ignore(images_seen: int, scalars: dict[str, float]) -> None:
 
 
 class Agent(Policy):
-    """Acts on observations; learns from rollouts where it overrides `update`.
+    """A policy that may learn from rollouts.
 
-    A new agent needs `distribution` (or `act`), `update` if it learns, and `policy_macs` if
-    choosing costs anything.
+    A subclass defines `distribution` (or `act`), `update` if it learns, and `policy_macs` if
+    choosing costs MACs.
+
+    >>> class FirstBlock(Agent):
+    ...     def act(self, observation, layer, generator=None):
+    ...         mask = torch.zeros(len(observation), self.num_blocks[layer], dtype=torch.bool)
+    ...         mask[:, 0] = True
+    ...         return mask
+    >>> simulator = Simulator(4, dataset="synthetic", weights="cotrain", num_blocks=[4, 2])
+    >>> simulator.seed(0)
+    >>> FirstBlock(simulator).act(simulator.begin(), layer=1).int().tolist()[0]
+    [1, 0]
     """
 
     env_defaults: ClassVar[dict[str, Any]] = {}
@@ -51,7 +61,7 @@ class Agent(Policy):
 
         Args:
             env: a `BlockSelectionVectorEnv` that was reset with a seed, or a `Simulator`.
-            seed: of the agent's own streams: initial weights and draws.
+            seed: seed of the agent's random streams: initial weights and sampled masks.
         """
         base = getattr(env, "unwrapped", env)
         self.env = env
@@ -59,26 +69,26 @@ class Agent(Policy):
         self.simulator.reward.check_is_one_number("agents")
         self.num_blocks = self.simulator.num_blocks
         self.seed = seed
-        self.generator = stream(seed, "agent draws")
+        self.generator = stream(seed, "agent draws", self.simulator.device)
         self.policy_macs: Sequence[int] = [0] * len(self.num_blocks)
         gates = enumerate(self.simulator.network.gates)
         self.exits = [gate for gate, one in gates if one.skipped == "stop"]
         self.progress = 0.0
 
     def distribution(self, observation: Tensor, layer: int) -> Any:
-        """What masks are drawn from: [batch, obs_size] -> see `ccenv.agents.distributions`."""
+        """Distribution of masks: [batch, obs_size] -> see `ccenv.agents.distributions`."""
         raise TypeError(f"{type(self).__name__} must define distribution(...) or act(...)")
 
     def act(
         self, observation: Tensor, layer: int, generator: torch.Generator | None = None
     ) -> Tensor:
-        """Draws masks, or takes the most probable ones; see `Policy.act`."""
+        """Samples masks, or takes the greedy ones; see `Policy.act`."""
         blocks = self.distribution(observation, layer)
         mask: Tensor = blocks.mode() if generator is None else blocks.sample(generator)
         return mask
 
     def keep_probability(self, observation: Tensor, layer: int) -> Tensor | None:
-        """Keep probabilities [batch, num_blocks[layer]], None where masks are not drawn so."""
+        """Keep probabilities [batch, num_blocks[layer]]; None if the policy has none."""
         if type(self).distribution is Agent.distribution:
             return None
         return getattr(self.distribution(observation, layer), "probability", None)
@@ -87,15 +97,19 @@ class Agent(Policy):
         """Learns from one rollout and returns scalars to plot."""
         return {}
 
+    def read(self, **scalars: Tensor) -> dict[str, float]:
+        """Numbers of what an update has to say, which a device is waited for once."""
+        return self.simulator.checks.read(scalars)
+
     def learn(self, num_images: int, on_rollout: OnRollout = ignore) -> int:
         """Collects, updates and, in co-training, lets the network learn, until enough images.
 
         Args:
-            num_images: how many images to see; a whole batch is always finished.
-            on_rollout: told after each update.
+            num_images: number of training images; a batch is always finished.
+            on_rollout: called after each update.
 
         Returns:
-            The number of images seen; 0 where nothing in agent or network would change.
+            The number of images seen; 0 if neither the agent nor the network learns.
         """
         images_seen, self.images_done = self.images_done, 0
         if not self.learns and self.simulator.weights != "cotrain":

@@ -98,7 +98,7 @@ class Condnet(IndependentPolicy):
     def update(self, rollout: Rollout) -> dict[str, float]:
         """One step of gradient descent on the REINFORCE loss and the regularizers."""
         total = torch.zeros(())
-        scalars: dict[str, float] = {}
+        scalars: dict[str, Tensor] = {}
         for layer, mask in enumerate(rollout.actions):
             blocks = self.distribution(rollout.observations[layer], layer)
             log_prob, probability = blocks.log_prob(mask), blocks.probability
@@ -107,14 +107,14 @@ class Condnet(IndependentPolicy):
             total = total + self.sparsity_weight[layer] * (l_b + l_e)
             total = total + self.variance_weight[layer] * l_v
             scalars |= {
-                f"keep_probability_{layer}": probability.mean().item(),
-                f"l_b_{layer}": l_b.item(),
-                f"l_e_{layer}": l_e.item(),
-                f"l_v_{layer}": l_v.item(),
+                f"keep_probability_{layer}": probability.mean(),
+                f"l_b_{layer}": l_b,
+                f"l_e_{layer}": l_e,
+                f"l_v_{layer}": l_v,
             }
         squares = torch.stack([p.square().sum() for p in self.scores.parameters()]).sum()
         descend(self.optimizer, total + self.l2_weight * squares)
-        return scalars | {"loss": total.item()}
+        return self.read(**scalars, loss=total)
 
     def reinforce_loss(self, log_prob: Tensor, nll: Tensor, layer: int) -> Tensor:
         """The loss whose gradient is the paper's estimate, scaled to the optimiser's rate."""

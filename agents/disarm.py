@@ -20,6 +20,7 @@ from ccenv.agents.base import descend
 from ccenv.agents.distributions import IndependentBlocks, keep_probability, start_at
 from ccenv.agents.independent import IndependentPolicy
 from ccenv.agents.symbol_embeddings import EmbeddingSize
+from ccenv.base.seeding import uniform
 from ccenv.simulator.rollout import Rollout
 
 PAIR = 2
@@ -95,7 +96,7 @@ class Disarm(IndependentPolicy):
             loss = loss - blocks.climb(mask, worth)
             entropy = entropy + blocks.entropy().mean()
         descend(self.optimizer, loss - self.entropy_weight * (1 - self.progress) * entropy)
-        return {"loss": loss.item(), "entropy": entropy.item()}
+        return self.read(loss=loss, entropy=entropy)
 
 
 @dataclass(frozen=True)
@@ -109,8 +110,8 @@ class AntitheticBlocks(IndependentBlocks):
         its own.
         """
         shape = (len(self.probability) // PAIR, self.probability.shape[1])
-        uniform = torch.rand(shape, generator=generator).to(self.probability.device)
-        both = torch.stack([uniform, 1 - uniform], dim=1).flatten(0, 1)
+        drawn = uniform(shape, generator, self.probability.device)
+        both = torch.stack([drawn, 1 - drawn], dim=1).flatten(0, 1)
         return both < self.probability
 
     def climb(self, mask: Tensor, worth: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ccenv.agents.base import LayerScores
+from ccenv.base.seeding import uniform
 
 MIN_PROBABILITY = 0.01
 
@@ -90,8 +91,8 @@ def highest(scores: Tensor, count: int) -> Tensor:
 
 def gumbel_like(values: Tensor, generator: torch.Generator) -> Tensor:
     """Draws standard Gumbel noise of a tensor's shape."""
-    uniform = torch.rand(values.shape, generator=generator).to(values.device)
-    return -torch.log(-torch.log(uniform.clamp(1e-20, 1 - 1e-7)))
+    drawn = uniform(values.shape, generator, values.device)
+    return -torch.log(-torch.log(drawn.clamp(1e-20, 1 - 1e-7)))
 
 
 @dataclass(frozen=True)
@@ -103,8 +104,8 @@ class IndependentBlocks:
 
     def sample(self, generator: torch.Generator) -> Tensor:
         """Draws masks: bool [batch, num_blocks]."""
-        draw = torch.rand(self.probability.shape, generator=generator)
-        return draw.to(self.probability.device) < self.probability
+        probability = self.probability
+        return uniform(probability.shape, generator, probability.device) < probability
 
     def mode(self) -> Tensor:
         """The most probable masks, that is thresholded at one half: bool [batch, num_blocks]."""

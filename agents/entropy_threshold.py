@@ -19,6 +19,7 @@ from torch import Tensor
 
 from ccenv.agents.calibrated import Calibrated, version_of
 from ccenv.base.masks import full_mask, random_mask
+from ccenv.base.seeding import uniform
 
 NEVER, ALWAYS = torch.finfo(torch.float32).max, -1.0
 """Thresholds that no entropy is above, and that every entropy is."""
@@ -116,8 +117,8 @@ class EntropyThreshold(Calibrated):
             return full_mask(rows, self.num_blocks[layer], device)
         if generator is self.generator and generator is not None:
             if layer == 0:
-                self.density = torch.rand(rows, 1, generator=generator)
-            return random_mask(rows, 1, self.density, generator).to(device)
+                self.density = uniform((rows, 1), generator, device)
+            return random_mask(rows, 1, self.density, generator)
         # Prices and budgets stand before what the network shows.
         size = self.simulator.network.gates[layer].look_size
         doubt = observation[:, self.simulator.observe.lengths[layer] - size]

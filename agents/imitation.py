@@ -27,7 +27,7 @@ from ccenv.agents.distributions import (
 )
 from ccenv.agents.mask_menu import best_entries, make_menu, menu_returns, price_for
 from ccenv.agents.symbol_embeddings import EmbeddingSize
-from ccenv.base.seeding import stream
+from ccenv.base.seeding import integers, stream
 from ccenv.deploy.fused.choosers import Chooser
 from ccenv.rewards import check_cost_limit
 from ccenv.simulator.rollout import Rollout
@@ -131,8 +131,9 @@ class Imitation(Agent):
         self.remember(rollout)
         total = 0.0
         for _ in range(self.num_steps):
-            draws = torch.randint(len(self.seen[0]), (self.step_size,), generator=self.generator)
-            loss = self.loss([part[draws.to(part.device)] for part in self.seen])
+            place = self.seen[0].device
+            draws = integers(len(self.seen[0]), (self.step_size,), self.generator, place)
+            loss = self.loss([part[draws] for part in self.seen])
             descend(self.optimizer, loss)
             total += loss.item() / self.num_steps
         price = {"price": self.price} if self.cost_limit is not None else {}

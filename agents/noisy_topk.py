@@ -29,6 +29,7 @@ from ccenv.agents.base import Agent, LayerScores, descend
 from ccenv.agents.distributions import check_kept
 from ccenv.agents.straight_through_ops import loss_under, move_bias
 from ccenv.base.masks import mask_of_indices
+from ccenv.base.seeding import normal
 from ccenv.networks.learning.training import check_at_least_zero
 from ccenv.simulator.rollout import Rollout
 
@@ -105,7 +106,7 @@ class NoisyTopK(Agent):
         """Gates [batch, num_blocks[layer]]; only training, on the agent's own stream, is noisy."""
         scores = self.router.scores(observation, layer)
         if generator is self.generator:
-            draw = torch.randn(scores.shape, generator=generator).to(scores.device)
+            draw = normal(scores.shape, generator, scores.device)
             # Kept for the update, where the same scores have a gradient.
             self.draws = [*self.draws[:layer], draw]
             scores = scores + draw * self.router.spread(observation, layer)

@@ -47,4 +47,4 @@ class Reinforce(IndependentPolicy):
         if self.anneal:
             self.optimizer.param_groups[0]["lr"] = self.learning_rate * (1 - self.progress)
         descend(self.optimizer, loss - self.entropy_weight * (1 - self.progress) * entropy)
-        return {"loss": loss.item(), "entropy": entropy.item()}
+        return self.read(loss=loss, entropy=entropy)

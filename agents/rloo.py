@@ -155,7 +155,7 @@ class Rloo(Agent):
             diversity = diversity - (use * use.clamp(min=1e-12).log()).sum()
         weight = self.diversity_weight * (1 - self.progress)
         descend(self.optimizer, loss - weight * diversity)
-        return {"loss": loss.item(), "diversity": diversity.item()}
+        return self.read(loss=loss, diversity=diversity)
 
     def advantages(self, rollout: Rollout) -> list[Tensor]:
         """What each mask was worth, for each layer: [batch]."""

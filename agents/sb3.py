@@ -261,7 +261,7 @@ class RolloutListener(BaseCallback):
     def _on_step(self) -> bool:
         steps = self.agent.vec_env.steps
         if steps[-1].outcome.is_last:
-            self.episodes.append(episode_means(steps))
+            self.episodes.append(episode_means(steps, self.agent.simulator.checks))
         return True
 
     def report(self) -> None:

@@ -24,6 +24,7 @@ from ccenv.agents.straight_through_ops import load_balance, loss_under, move_bia
 from ccenv.agents.symbol_embeddings import EmbeddingSize
 from ccenv.base.masks import as_mask
 from ccenv.base.registry import check_names
+from ccenv.base.seeding import normal
 from ccenv.deploy.fused.choosers import Chooser
 from ccenv.networks.learning.training import check_at_least_zero
 from ccenv.simulator.rollout import Rollout
@@ -44,7 +45,7 @@ class NoisyTopBlocks:
 
     def sample(self, generator: torch.Generator) -> Tensor:
         """Draws noise and takes the highest: int64 [batch, k]."""
-        draw = torch.randn(self.scores.shape, generator=generator).to(self.scores.device)
+        draw = normal(self.scores.shape, generator, self.scores.device)
         return highest(self.scores + self.noise * draw, self.num_kept)
 
     def mode(self) -> Tensor:
@@ -133,7 +134,7 @@ class TopK(Agent):
         balance = torch.zeros(())
         soft_masks, masks = [], []
         for layer, kept in enumerate(rollout.actions):
-            mask = as_mask(kept, self.num_blocks[layer])
+            mask = as_mask(kept, self.num_blocks[layer], self.simulator.checks)
             scores = self.scores(rollout.observations[layer], layer)
             soft_masks.append(weighted_masks(scores, mask, self.softmax))
             masks.append(mask)
@@ -142,7 +143,7 @@ class TopK(Agent):
             balance = balance + load_balance(scores, mask)
         loss = loss_under(self.simulator, soft_masks, masks)
         descend(self.optimizer, loss + self.balance_weight * balance)
-        return {"loss": loss.item(), "balance": balance.item()}
+        return self.read(loss=loss, balance=balance)
 
 
 def biased(chooser: Chooser, bias: Tensor) -> Chooser:

@@ -34,7 +34,7 @@ from ccenv.agents.winner_take_all import (
 )
 from ccenv.base.masks import full_mask
 from ccenv.base.registry import check_names
-from ccenv.base.seeding import stream
+from ccenv.base.seeding import stream, uniform
 from ccenv.mdp.dynamics import EpisodeState
 from ccenv.networks.core.exit_state import Flow
 from ccenv.networks.core.mlp import positive_ints
@@ -142,7 +142,7 @@ class WtaRetrieval(Agent):
         codes, _ = probe_codes(layer_input(state).cpu(), self.windows[layer], self.probes)
         hits = count_hits(self.buckets[layer], codes)
         order = torch.arange(blocks, 0, -1) / (blocks + 1)
-        chance = order if generator is None else torch.rand(hits.shape, generator=generator)
+        chance = order if generator is None else uniform(hits.shape, generator, hits.device)
         return limited(hits, chance, *self.limits).to(observation.device)
 
     def update(self, rollout: Rollout) -> dict[str, float]:

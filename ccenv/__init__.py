@@ -69,18 +69,27 @@ for _name, _settings in ENVIRONMENTS.items():
     )
 
 ON_USE = {
-    "BlockSelectionEnv": "envs.scalar",
-    "BlockSelectionVectorEnv": "envs.vector",
-    "block_sparse_linear": "sparse.linear",
-    "check_vector_env": "envs.checker",
-    "evaluate": "simulator.evaluate",
-    "evaluate_menu": "simulator.menus",
-    "explain_backend": "sparse.routes",
-    "compare": "runs.api",
-    "load": "runs.api",
-    "train": "runs.api",
+    "envs.scalar": ["BlockSelectionEnv"],
+    "envs.vector": ["BlockSelectionVectorEnv"],
+    "envs.checker": ["check_vector_env"],
+    "networks": [
+        "Exit",
+        "Gate",
+        "GatedMLP",
+        "GatedNetwork",
+        "GatedSequential",
+        "Stage",
+        "check_network",
+        "gate",
+        "gateable",
+    ],
+    "runs.api": ["compare", "load", "train"],
+    "simulator.evaluate": ["evaluate"],
+    "simulator.menus": ["evaluate_menu"],
+    "sparse.linear": ["block_sparse_linear"],
+    "sparse.routes": ["explain_backend"],
 }
-"""Name -> its file; other names of `__all__` are those of `ccenv.networks`."""
+"""Module -> names in it that are this package's, too."""
 FOLDERS = (
     "base",
     "sparse",
@@ -125,12 +134,7 @@ def __getattr__(name: str) -> Any:
     """Imports on use what is asked for."""
     if name in FOLDERS:
         return importlib.import_module(f"{__name__}.{name}")
-    if name not in __all__:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    found = getattr(importlib.import_module(f"{__name__}.{ON_USE.get(name, 'networks')}"), name)
-    # Kept, so that it is looked for once.
-    globals()[name] = found
-    return found
+    return registry.names_on_use(__name__, ON_USE)(name)
 
 
 def __dir__() -> list[str]:

@@ -1,4 +1,4 @@
-"""Trains, compares and loads from Python; the command line is a thin layer over it.
+"""Trains, compares and loads; the command line is a thin layer over it.
 
 For example:
 
@@ -9,38 +9,36 @@ For example:
 """
 
 import dataclasses
-import html
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Unpack, overload
 
+from ccenv.base.ranks import ALONE, OneProcess
 from ccenv.base.registry import check_names
 from ccenv.runs.config.agent_settings import find_agent
-from ccenv.runs.config.plan import safe_name
+from ccenv.runs.config.plan import Plan, safe_name
 from ccenv.runs.config.settings import make_plan
 from ccenv.runs.config.sweep import Cell, Sweep, check_number
 from ccenv.runs.config.sweep_file import MOST_RUNS
 from ccenv.runs.config.typed import Settings
 from ccenv.runs.engine import jobs as sweep_jobs
-from ccenv.runs.engine.machines.engines import HERE, LOCAL, open_engine
+from ccenv.runs.engine.errors import CannotStartError
+from ccenv.runs.engine.machines import LOCAL
+from ccenv.runs.engine.machines.engines import HERE, open_engine
 from ccenv.runs.engine.machines.pool import Outcome
-from ccenv.runs.engine.run import OLDER, Options, run, warn_of_masks
+from ccenv.runs.engine.run import OLDER, Options, run_by, warn_of_masks
+from ccenv.runs.engine.run import export as export_run
 from ccenv.runs.engine.run_jobs import run_missing, say
-from ccenv.runs.engine.study import Section
-from ccenv.runs.report.over_seeds import write_sweep
-from ccenv.runs.report.publish import PAGE, publish
-from ccenv.runs.stats.intervals import Interval, mean_interval, with_interval
-from ccenv.runs.stats.measures import MODES, evaluation
-from ccenv.runs.stats.verdict import ADDED, baseline_sentences
+from ccenv.runs.replay.rebuilt import rebuild
+from ccenv.runs.report.publish import PAGE
+from ccenv.runs.results import Comparison, Run, Runs
+from ccenv.runs.stats.measures import MODES
+from ccenv.runs.stats.verdict import ADDED
+from ccenv.runs.store import LOGS, REPORTS, recorded
 from ccenv.runs.store import folder as run_folder
-from ccenv.runs.store import recorded
-from ccenv.runs.store.untrusted_files import stored_result
+from ccenv.runs.store.untrusted_files import EXPORTED, stored_result
 from ccenv.runs.studies import find_study
-from ccenv.runs.tables.short_table import short_table
-from ccenv.runs.tables.sweep_table import markdown
-
-LOGS, REPORTS = "runs/logs", "runs/reports"
+from ccenv.runs.tensorboard.mirror import mirrored
 
 
 def name_of_code(given: Any, kind: str) -> str:
@@ -66,197 +64,6 @@ def named(settings: Mapping[str, Any]) -> dict[str, Any]:
         name: name_of_code(value, name) if callable(value) else value
         for name, value in settings.items()
     }
-
-
-@dataclass(frozen=True, repr=False)
-class Run:
-    """One finished run: what was trained, and how it was judged on test inputs."""
-
-    result: Mapping[str, Any]
-    """what `result.json` holds."""
-
-    @property
-    def agent(self) -> str:
-        """A name in `ccenv.agents.AGENTS` or `module:Class`."""
-        return str(self.result["agent"])
-
-    @property
-    def seed(self) -> int:
-        """Of the environment and of the agent."""
-        return int(self.result["seed"])
-
-    @property
-    def folder(self) -> Path:
-        """With settings, result, curves for TensorBoard and weights."""
-        return Path(self.result["folder"])
-
-    def judged(self, *, deterministic: bool = False) -> Mapping[str, Any]:
-        """Error, nll, compute cost, MACs and densities on test inputs.
-
-        Args:
-            deterministic: of greedy masks instead of sampled ones.
-        """
-        return evaluation(self.result, "mode" if deterministic else "sampled")
-
-    @property
-    def error(self) -> float:
-        """Share of wrong answers on test inputs, masks sampled."""
-        return float(self.judged()["error"])
-
-    @property
-    def cost(self) -> float:
-        """Executed MACs, the policy's own included, over the dense network's; masks sampled."""
-        return float(self.judged()["total_cost"])
-
-    def __repr__(self) -> str:
-        return (
-            f"Run({self.agent}, seed {self.seed}: test error {100 * self.error:.2f} %, "
-            f"cost {self.cost:.3f})"
-        )
-
-
-class Runs(Sequence[Run]):
-    """Finished runs, such as those of several seeds.
-
-    A sequence of `Run`, with means over all of them.
-    """
-
-    def __init__(self, runs: Iterable[Run]) -> None:
-        """Takes runs in their order."""
-        self.runs = tuple(runs)
-
-    @overload
-    def __getitem__(self, index: int) -> Run: ...
-    @overload
-    def __getitem__(self, index: slice) -> "Runs": ...
-    def __getitem__(self, index: int | slice) -> "Run | Runs":
-        return Runs(self.runs[index]) if isinstance(index, slice) else self.runs[index]
-
-    def __len__(self) -> int:
-        return len(self.runs)
-
-    @property
-    def error(self) -> Interval:
-        """Test error with its 95 % interval over the runs."""
-        return mean_interval([run.error for run in self.runs])
-
-    @property
-    def cost(self) -> Interval:
-        """Cost, the policy's own included, with its 95 % interval over the runs."""
-        return mean_interval([run.cost for run in self.runs])
-
-    @property
-    def table(self) -> str:
-        """A line for each run, in Markdown."""
-        columns = {"agent": "left", "seed": "right", "test error %": "right", "cost": "right"}
-        lines = [
-            [run.agent, str(run.seed), f"{100 * run.error:.2f}", f"{run.cost:.3f}"]
-            for run in self.runs
-        ]
-        return markdown(columns, lines)
-
-    def to_pandas(self) -> Any:
-        """A data frame with a line for each run."""
-        return frame(
-            {"agent": one.agent, "seed": one.seed, "folder": str(one.folder), **one.judged()}
-            for one in self.runs
-        )
-
-    def __repr__(self) -> str:
-        agents = ", ".join(dict.fromkeys(run.agent for run in self.runs))
-        error = with_interval(self.error, len(self.runs), ".2%")
-        return f"Runs({agents}, {len(self.runs)} runs: test error {error} %)"
-
-
-@dataclass(frozen=True, repr=False)
-class Comparison:
-    """A sweep's rows with the verdict on them."""
-
-    results: sweep_jobs.Comparison
-    """finished and missing runs."""
-    page: Path
-    """`index.html` of the report."""
-    sections: Sequence[Section] = ()
-    """what the sweep's study adds to the page."""
-    results_dir: Path = recorded.IN_CHECKOUT
-    """folder of recorded results."""
-    log_dir: str = LOGS
-    """folder of the runs."""
-    failures: Sequence[Outcome] = ()
-    """runs that failed, with their errors."""
-    lines: Sequence[str] = ()
-    """what else there is to know: what is missing, and where recorded rows come from."""
-
-    @property
-    def rows(self) -> list[dict[str, Any]]:
-        """A dict for each row: label, error, MACs and so on, with intervals over seeds."""
-        return self.results.rows
-
-    @property
-    def verdict(self) -> str:
-        """Two sentences for each data set, true whatever the rows are."""
-        return " ".join(baseline_sentences(self.rows))
-
-    @property
-    def table(self) -> str:
-        """At most ten rows, for a terminal."""
-        return short_table(self.rows)
-
-    def write_page(self) -> list[str]:
-        """Writes the page, and means over seeds for TensorBoard; says where they are."""
-        publish(self.results, self.page.parent, self.results_dir, self.sections)
-        logs = "runs" if self.log_dir == LOGS else self.log_dir
-        return [
-            f"page: {self.page} (tables and plots in the same folder)",
-            f"means over seeds: tensorboard --logdir {write_sweep(self.results, self.log_dir)}",
-            f"curves: tensorboard --logdir {logs}",
-        ]
-
-    def plot(self) -> Any:
-        """Error over MACs as a matplotlib figure, with the Pareto front."""
-        from ccenv.runs.report.figures import front_figure
-
-        return front_figure(self.results, self.results_dir)
-
-    def to_pandas(self) -> Any:
-        """A data frame with a line for each row; intervals in columns such as `error.low`."""
-        flat = (
-            {
-                f"{name}.{part}" if part else name: number
-                for name, value in row.items()
-                for part, number in (
-                    value.items() if isinstance(value, Mapping) else {"": value}.items()
-                )
-            }
-            for row in self.rows
-        )
-        return frame(flat)
-
-    def __repr__(self) -> str:
-        finished, number = len(self.results.finished), self.results.num_runs
-        return (
-            f"Comparison({self.results.name}: {len(self.rows)} rows, {finished} of {number} runs "
-            f"finished; {self.page})"
-        )
-
-    def _repr_html_(self) -> str:
-        table = html.escape(short_table(self.rows, width=120))
-        return f"<p>{html.escape(self.verdict)}</p><pre>{table}</pre>"
-
-
-def frame(rows: Iterable[Mapping[str, Any]]) -> Any:
-    """A pandas data frame.
-
-    Raises:
-        ImportError: if pandas is not installed.
-    """
-    try:
-        import pandas
-    except ImportError as error:
-        raise ImportError(
-            f"expected pandas for to_pandas(), got {error}; pip install pandas"
-        ) from error
-    return pandas.DataFrame(list(rows))
 
 
 @overload
@@ -285,22 +92,27 @@ def train(
     export: bool = False,
     **settings: Unpack[Settings],
 ) -> Run | Runs:
-    """Trains an agent and judges it on test inputs; a finished run answers from its folder.
+    """Trains an agent and evaluates it on test inputs; a finished run is read from its folder.
+
+    An interrupted run of the same settings is resumed.
 
     Args:
         agent: a name in `ccenv.agents.AGENTS`, `module:Class`, or a class.
-        seeds: a number N for seeds 0 to N - 1, or the seeds themselves; None for one run of
+        seeds: a number N for seeds 0 to N - 1, or the seeds themselves; None for one run with
             `seed` (0 by default).
-        anew: train even where a finished run is there.
-        export: leave policy and network in `checkpoint/classifier.safetensors`.
-        **settings: of program, environment and agent, as `ccenv train AGENT --help` lists them;
-            `reward` and `network` may be functions or classes.
+        anew: train even if the run is already finished.
+        export: write policy and network to `checkpoint/classifier.safetensors`.
+        **settings: settings of the run, the environment and the agent, as
+            `ccenv train AGENT --help` lists them; `reward` and `network` may be functions or
+            classes.
 
     Returns:
-        A `Run`, or `Runs` where `seeds` is given.
+        A `Run`, or `Runs` if `seeds` is given.
 
     Raises:
-        ValueError: if a setting is wrong or the log folder not writable; nothing is written then.
+        ValueError: if a setting is wrong or the log folder not writable; then nothing is written.
+        BlockingIOError: if another process trains the same run.
+        StoppedError: if training ends without a result, such as by numbers that are not finite.
 
     Example:
         >>> import ccenv
@@ -314,23 +126,67 @@ def train(
         raise ValueError(f"expected one seed at least, got seeds={seeds!r}")
     plans = [plan] if numbers is None else [plan.with_seed(seed) for seed in numbers]
     options = Options(resume=not anew, export=export)
-    results = [
-        Run({"folder": str(one.folder())} | run(one, reuse=not anew, options=options))
-        for one in plans
-    ]
-    for one in results:
-        warn_of_masks(one.result)
-    return results[0] if numbers is None else Runs(results)
+    runs = Runs(run for run in (train_plan(one, options) for one in plans) if run is not None)
+    return runs[0] if numbers is None else runs
+
+
+def train_plan(
+    plan: Plan, options: Options, ranks: OneProcess = ALONE, track: str | None = None
+) -> Run | None:
+    """Trains by a plan, or takes the finished run of its folder and says so.
+
+    Args:
+        plan: agent, settings and seed.
+        options: how; without `resume` a finished run is trained again, too.
+        ranks: processes that train it together.
+        track: a service that gets the curves, too; see `ccenv.runs.tensorboard.mirror`.
+
+    Returns:
+        The run, None on ranks that follow.
+
+    Raises:
+        CannotStartError: before anything is written, if the plan cannot be carried out.
+        BlockingIOError: if another process trains it.
+        StoppedError: if training ends without a result.
+    """
+    with mirrored(track if ranks.leads else None, plan):
+        result = run_by(ranks, plan, wait=False, reuse=options.resume, options=options)
+    if result is None:
+        return None
+    folder = plan.folder()
+    if "folder" not in result:
+        say(f"finished already: the result of {folder}; --anew (anew=True) trains it again")
+        if options.export:
+            export_finished(plan)
+    warn_of_masks(result)
+    return Run({"folder": str(folder)} | result)
+
+
+def export_finished(plan: Plan) -> None:
+    """Leaves policy and network of a finished run as one file, if it has none yet."""
+    folder = plan.folder()
+    if (folder / run_folder.CHECKPOINT / EXPORTED).exists():
+        return
+    try:
+        rebuilt = rebuild(plan, folder)
+    except ValueError as error:
+        raise CannotStartError(str(error)) from error
+    if not rebuilt.is_restored:
+        raise CannotStartError(
+            f"expected a policy that the files of {folder} give back, got {plan.agent}, which "
+            "keeps what it learned elsewhere; --anew (anew=True) trains it again and exports it"
+        )
+    export_run(plan, rebuilt.agent, folder)
 
 
 def load(folder: str | Path) -> Run | Runs:
-    """Reads finished runs from a folder; runs no code that they name.
+    """Reads finished runs from a folder; executes no code that they name.
 
     Args:
-        folder: of one run, or above several.
+        folder: a run's folder, or one that contains several.
 
     Returns:
-        A `Run` of one run's own folder, else `Runs`.
+        A `Run` for a run's own folder, else `Runs`.
 
     Raises:
         ValueError: if there is no finished run, or a result was edited by hand.
@@ -390,32 +246,38 @@ def compare(
     report_dir: str | Path = REPORTS,
     results_dir: str | Path | None = None,
 ) -> Comparison:
-    """Runs what is missing of a sweep, and compares its rows; recorded results are not run again.
+    """Runs what is missing of a sweep and compares its rows; recorded results are not repeated.
 
     Args:
         sweep: a name that `ccenv list sweeps` shows, a TOML file, or a `Sweep` or `Study`.
-        add: an agent to compare with the sweep's rows: a name, a class, a pair of one of them and
-            settings, or a list of these.
+        add: an agent to add to the sweep's rows: a name, a class, a pair (name or class,
+            settings), or a list of these.
         masks: "sampled", or "mode" for greedy masks.
-        change: sweep -> the one that is run, for example with fewer seeds.
-        jobs: runs at once; as many as cores by default.
-        use_recorded: False to run here what was recorded elsewhere, too.
+        change: function from the sweep to the one that is run, for example with fewer seeds.
+        jobs: number of parallel runs; by default the number of cores.
+        use_recorded: False to run everything here.
         record: write `results_dir/<sweep>.json`, run by run.
-        run_missing_ones: False to show what is there.
+        run_missing_ones: False to run nothing.
         write_page: False to leave the page to `Comparison.write_page`.
-        rerun: repeat what comes from older code of its agent, reward or network.
+        rerun: repeat results of older code of their agent, reward or network.
         shard: a share of the runs, for several machines.
-        engine: where runs go: "local", "ray" or "slurm".
-        engine_options: of the engine.
-        most_runs: that the sweep may have; None for any number.
-        trust: modules of yours that a sweep's file may name.
+        engine: "local", "ray" or "slurm".
+        engine_options: options of the engine.
+        most_runs: largest number of runs that a sweep may have; None for any number.
+        trust: your modules that a sweep's file may name.
         log_dir: folder of the runs.
         report_dir: folder of pages.
-        results_dir: folder of recorded results; `runs/results` where there is one, else those that
-            come with the package.
+        results_dir: folder of recorded results; by default `runs/results` if it exists, else the
+            package's.
 
     Raises:
         ValueError: if a name or setting is wrong, before anything runs.
+
+    Example:
+        >>> import ccenv
+        >>> comparison = ccenv.compare("digits", run_missing_ones=False, write_page=False)
+        >>> "dense" in [row["label"] for row in comparison.rows]
+        True
     """
     check_names([masks], MODES, "kind of masks")
     study = find_study(sweep, trust, most_runs)

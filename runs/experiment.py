@@ -19,6 +19,7 @@ from ccenv.runs.store import json_file
 from ccenv.runs.store.provenance import load_average, machine, tuned, versions
 from ccenv.runs.store.recorded import read_table
 from ccenv.runs.tables.drawing import Drawn, drawn_in_style
+from ccenv.runs.tables.short_table import print_text
 from ccenv.runs.tables.sweep_table import formatted
 
 Row = Mapping[str, Any]
@@ -127,7 +128,7 @@ def run_experiment(experiment: Experiment, program: str, arguments: Sequence[str
     if options.json:
         print(json.dumps(json_file.finite(result)))
     else:
-        print(shown(experiment, kept, options.report_dir))
+        print_text(shown(experiment, kept, options.report_dir))
     return int(experiment.failed is not None and experiment.failed(kept["rows"]))
 
 

@@ -169,6 +169,25 @@ def test_importing_the_package_stays_light():
     assert done.stdout.strip() == "[]"
 
 
+HELP = f"""
+import contextlib, io, sys
+from ccenv.runs.commands import cli
+for words in (["list"], *([name, "--help"] for name in [*cli.COMMANDS, cli.COMPLETION])):
+    text = io.StringIO()
+    with contextlib.redirect_stdout(text), contextlib.suppress(SystemExit):
+        cli.main(words)
+    assert text.getvalue(), words
+    heavy = [name for name in {["torch", *HEAVY]} if name in sys.modules and name != "filelock"]
+    assert not heavy, (words, heavy)
+"""
+"""Asks for the help of each command, and for the names of `ccenv list`."""
+
+
+def test_help_and_names_wait_for_no_heavy_library():
+    done = subprocess.run([sys.executable, "-c", HELP], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
 def test_an_installed_package_is_found_beside_a_checkout_of_its_name(tmp_path):
     (tmp_path / "ccenv" / "runs").mkdir(parents=True)
     command = [sys.executable, "-c", "import ccenv; print(ccenv.__file__)"]

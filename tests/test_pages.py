@@ -10,14 +10,17 @@ from pathlib import Path, PurePosixPath
 import pytest
 
 import ccenv
+from ccenv.agents import AGENTS
 from ccenv.data import load_split
 from ccenv.envs.infos import INFO_KEYS
 from ccenv.runs.commands import cli
 from ccenv.runs.commands.registry import COMMANDS
 from ccenv.runs.engine import run
+from ccenv.runs.lab.docs_build.facts import SHAPES
 from ccenv.runs.lab.docs_build.links import absolute, project_address
-from ccenv.runs.lab.docs_build.notebook import NOTEBOOKS, with_badge
+from ccenv.runs.lab.docs_build.notebook import NOTEBOOKS, notebook, with_badge, with_outputs
 from ccenv.runs.lab.docs_build.program import main as docs
+from ccenv.runs.lab.docs_build.program import rendered
 from ccenv.runs.lab.docs_build.stage import stage
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -164,10 +167,28 @@ def test_tables_of_the_reference_are_those_of_the_code(capsys):
     assert docs(["--check"]) == 0, capsys.readouterr().out
 
 
-def test_every_environment_is_in_the_lists_of_ids():
-    for page in ("howto/gymnasium.md", "reference/settings.md"):
-        text = (DOCS / page).read_text()
-        assert all(name in text for name in ccenv.ENVIRONMENTS), page
+def test_every_environment_has_a_section_with_a_picture_if_it_renders():
+    text = (DOCS / "reference" / "environments.md").read_text()
+    assert re.findall(r"^## (BlockSelection.*)$", text, re.MULTILINE) == list(ccenv.ENVIRONMENTS)
+    assert rendered()
+    for name in rendered():
+        picture = DOCS / "pictures" / f"{name}.png"
+        assert f"](../pictures/{picture.name})" in text
+        assert picture.read_bytes().startswith(b"\x89PNG")
+        assert picture.stat().st_size < 60_000
+
+
+def test_shapes_of_inputs_in_the_reference_are_those_of_the_data():
+    for name, shape in SHAPES.items():
+        try:
+            assert load_split(name, "test").image_shape == shape
+        except FileNotFoundError as error:
+            pytest.skip(str(error))
+
+
+def test_every_agent_is_described():
+    described = (DOCS / "reference" / "agents.md").read_text().partition("## Settings")[0]
+    assert not [name for name in AGENTS if f"`{name}`" not in described]
 
 
 def test_every_key_of_info_is_explained():
@@ -208,6 +229,16 @@ def test_a_notebook_comes_with_what_its_cells_said(name):
     assert all(cell["outputs"] for cell in code)
     said = json.dumps([cell["outputs"] for cell in code]).lower()
     assert not [trace for trace in ("error:", "traceback", "/tmp/") if trace in said]
+
+
+def test_a_notebook_keeps_its_outputs_while_its_code_is_the_same():
+    page = "Old words.\n```python\nprint(1)\n```\n"
+    ran = json.loads(notebook(page))
+    ran["cells"][1] |= {"execution_count": 1, "outputs": [{"output_type": "stream", "text": "1"}]}
+    new_words, new_code = page.replace("Old", "New"), page.replace("print(1)", "print(2)")
+    kept = json.loads(with_outputs(notebook(new_words), json.dumps(ran)))["cells"]
+    assert [kept[0]["source"], kept[1]] == ["New words.", ran["cells"][1]]
+    assert with_outputs(notebook(new_code), json.dumps(ran)) == notebook(new_code)
 
 
 def test_notebooks_of_a_project_on_github_begin_with_a_badge_that_opens_them():

@@ -5,6 +5,7 @@ is compared when the file is read. Floats, tuples, keys that are no strings and 
 tensor in memory come back as they were.
 """
 
+import functools
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,6 +18,7 @@ from torch import Tensor
 
 from ccenv.base.checked_arrays import DamagedFileError as DamagedFileError
 from ccenv.base.checked_arrays import arrays_digest, read_arrays, write_parts
+from ccenv.base.checks import AT_ONCE, Checks
 
 content_digest = arrays_digest
 
@@ -39,15 +41,21 @@ def read_checked(path: Path) -> tuple[dict[str, Tensor], dict[str, str], bool]:
     return read_arrays(path, "pt")
 
 
-def check_finite(tensors: Mapping[str, Tensor], what: str) -> None:
+def check_finite(tensors: Mapping[str, Tensor], what: str, checks: Checks = AT_ONCE) -> None:
     """Refuses tensors with values that are not finite (ValueError); `what` says whose they are."""
     for name, tensor in tensors.items():
-        if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
-            count = int((~tensor.isfinite()).sum())
-            raise ValueError(
-                f"expected finite weights of {what}, got {count} that are not in {name!r}; "
-                "train it anew or use other weights"
-            )
+        if tensor.is_floating_point():
+            error = functools.partial(infinite_weights, name, tensor, what)
+            checks.expect(tensor.isfinite().all(), error)
+
+
+def infinite_weights(name: str, tensor: Tensor, what: str) -> ValueError:
+    """The error of weights that are no numbers."""
+    count = int((~tensor.isfinite()).sum())
+    return ValueError(
+        f"expected finite weights of {what}, got {count} that are not in {name!r}; "
+        "train it anew or use other weights"
+    )
 
 
 TREE = "tree"

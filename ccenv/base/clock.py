@@ -7,23 +7,28 @@ import time
 from collections import deque
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
-import torch
+if TYPE_CHECKING:
+    import torch
 
 Name = TypeVar("Name", bound=Hashable)
 Clock = Callable[[], float]
 """Seconds since some moment."""
 
 
-def wait_for(device: torch.device) -> None:
+def wait_for(device: "torch.device") -> None:
     """Waits until a GPU has finished what it was given; the CPU always has."""
     if device.type == "cuda":
+        import torch
+
         torch.cuda.synchronize(device)
 
 
 def work_clock() -> Clock:
     """The processor's time of this thread where torch has no other one, else the wall's."""
+    import torch
+
     return time.thread_time if torch.get_num_threads() == 1 else time.perf_counter
 
 

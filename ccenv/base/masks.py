@@ -1,7 +1,12 @@
 """Block masks: which blocks of a layer are computed, bool [batch, num_blocks], True = computed."""
 
+import functools
+
 import torch
 from torch import Tensor
+
+from ccenv.base.checks import AT_ONCE, Checks
+from ccenv.base.seeding import uniform
 
 
 def pad_mask(mask: Tensor, num_blocks: int) -> Tensor:
@@ -9,39 +14,49 @@ def pad_mask(mask: Tensor, num_blocks: int) -> Tensor:
     return torch.nn.functional.pad(mask, (0, num_blocks - mask.shape[-1]))
 
 
-def mask_of_indices(indices: Tensor, num_blocks: int) -> Tensor:
+def mask_of_indices(indices: Tensor, num_blocks: int, checks: Checks = AT_ONCE) -> Tensor:
     """Turns the kept blocks' numbers into a mask: int64 [batch, k] -> bool [batch, num_blocks].
+
+    -1 stands for no block.
 
     Raises:
         TypeError: if the numbers are not int64.
-        ValueError: if a number is out of range or occurs twice in a row.
+        ValueError: if a number is out of range or occurs twice in a row; where `checks` say.
 
-    >>> mask_of_indices(torch.tensor([[2, 0]]), num_blocks=3)
-    tensor([[ True, False,  True]])
+    >>> mask_of_indices(torch.tensor([[2, 0], [1, -1]]), num_blocks=3)
+    tensor([[ True, False,  True],
+            [False,  True, False]])
     """
     if indices.dtype != torch.int64:
         raise TypeError(
             "expected a bool mask, or the kept blocks' numbers as int64, "
             f"got {indices.dtype}; use .bool() for bits"
         )
-    shape = (*indices.shape[:-1], num_blocks)
-    mask = torch.zeros(shape, dtype=torch.bool, device=indices.device)
-    if indices.numel():
-        if int(indices.min()) < 0 or int(indices.max()) >= num_blocks:
-            raise ValueError(
-                f"expected numbers of blocks in 0..{num_blocks - 1}, "
-                f"got {int(indices.min())}..{int(indices.max())}"
-            )
-        mask.scatter_(-1, indices, True)
-    if int(mask.sum()) != indices.numel():
-        raise ValueError(
-            "expected different blocks in each row of numbers, got one twice; "
-            "a mask of 0 and 1 must be bool: use .bool()"
-        )
+    inside = indices.clamp(0, num_blocks - 1)
+    is_block = inside == indices
+    mask = torch.zeros(
+        (*indices.shape[:-1], num_blocks), dtype=torch.bool, device=indices.device
+    ).scatter_add_(-1, inside, is_block)
+    # Every number names a block that no other one of its row does, or is -1.
+    fits = mask.sum() + (indices == -1).sum() == indices.numel()
+    checks.expect(fits, functools.partial(unfit_numbers, indices, num_blocks))
     return mask
 
 
-def as_mask(action: Tensor, num_blocks: int) -> Tensor:
+def unfit_numbers(indices: Tensor, num_blocks: int) -> ValueError:
+    """The error of numbers of which one is no block, or is named twice."""
+    low, high = (int(number) for number in indices.aminmax())
+    if low < -1 or high >= num_blocks:
+        return ValueError(
+            f"expected numbers of blocks in 0..{num_blocks - 1}, or -1 for none, got {low}..{high}"
+        )
+    return ValueError(
+        "expected different blocks in each row of numbers, got one twice; "
+        "a mask of 0 and 1 must be bool: use .bool()"
+    )
+
+
+def as_mask(action: Tensor, num_blocks: int, checks: Checks = AT_ONCE) -> Tensor:
     """Reads an action as a mask: bool stays, int64 is the list of kept blocks in drawn order.
 
     A float action holds gate values, see `gate_values_of`: what is not zero is computed.
@@ -50,47 +65,41 @@ def as_mask(action: Tensor, num_blocks: int) -> Tensor:
     log-probability of its draw depends on the order; the network only sees the set. Where rows keep
     different numbers of blocks, -1 fills the shorter lists.
 
-    >>> as_mask(torch.tensor([[2, 0], [1, -1]]), num_blocks=3)
-    tensor([[ True, False,  True],
-            [False,  True, False]])
+    >>> as_mask(torch.tensor([[0.5, 0.0]]), num_blocks=2)
+    tensor([[ True, False]])
     """
     if action.dtype == torch.bool:
         return action
     if action.is_floating_point():
         return action > 0
-    unused = action == -1
-    if not bool(unused.any()):
-        return mask_of_indices(action, num_blocks)
-    # Each -1 gets a bit of its own behind the blocks, which is then cut off.
-    behind = num_blocks + torch.arange(action.shape[-1], device=action.device)
-    whole = mask_of_indices(torch.where(unused, behind, action), num_blocks + action.shape[-1])
-    if bool(whole[..., num_blocks:].sum() != unused.sum()):
-        raise ValueError(
-            f"expected numbers of blocks in 0..{num_blocks - 1} or -1, got larger ones"
-        )
-    return whole[..., :num_blocks]
+    return mask_of_indices(action, num_blocks, checks)
 
 
-def gate_values_of(action: Tensor) -> Tensor | None:
+def gate_values_of(action: Tensor, checks: Checks = AT_ONCE) -> Tensor | None:
     """What an action multiplies kept blocks' outputs with; None of masks and of lists of blocks.
 
     Returns:
         float [batch, num_blocks] in [0, 1], 0 where a block is not computed.
 
     Raises:
-        ValueError: if a value is outside of [0, 1] or NaN.
+        ValueError: if a value is outside of [0, 1] or NaN; where `checks` say.
 
     >>> gate_values_of(torch.tensor([[0.25, 0.0]])), gate_values_of(torch.tensor([[True]]))
     (tensor([[0.2500, 0.0000]]), None)
     """
     if not action.is_floating_point():
         return None
-    if not bool(((action >= 0) & (action <= 1)).all()):
-        raise ValueError(
-            f"expected gate values in [0, 1], got {float(action.min())}..{float(action.max())}; "
-            "a mask is bool: use .bool()"
-        )
+    fits = ((action >= 0) & (action <= 1)).all()
+    checks.expect(fits, functools.partial(value_outside, action))
     return action
+
+
+def value_outside(values: Tensor) -> ValueError:
+    """The error of numbers that are no gate values."""
+    return ValueError(
+        f"expected gate values in [0, 1], got {float(values.min())}..{float(values.max())}; "
+        "a mask is bool: use .bool()"
+    )
 
 
 def full_mask(batch_size: int, num_blocks: int, device: str | torch.device = "cpu") -> Tensor:
@@ -102,7 +111,7 @@ def random_mask(
     batch_size: int, num_blocks: int, density: float | Tensor, generator: torch.Generator
 ) -> Tensor:
     """Keeps each block with probability `density` ([batch_size, 1], or one for all): bool."""
-    return torch.rand(batch_size, num_blocks, generator=generator) < density
+    return uniform((batch_size, num_blocks), generator, generator.device) < density
 
 
 def density(mask: Tensor) -> Tensor:

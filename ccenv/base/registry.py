@@ -11,7 +11,7 @@ import importlib.util
 import sys
 import types
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from ccenv.base.values import shown
@@ -107,6 +107,26 @@ def import_object(path: str, kind: str) -> Any:
             f"{nearest(attribute, names)}"
         )
     return getattr(module, attribute)
+
+
+def names_on_use(package: str, names: Mapping[str, Sequence[str]]) -> Callable[[str], Any]:
+    """Makes a package's `__getattr__`: a name's module is imported when the name is asked for.
+
+    Args:
+        package: its `__name__`.
+        names: module below the package -> names in it.
+    """
+    places = {name: f"{package}.{module}" for module, own in names.items() for name in own}
+
+    def find(name: str) -> Any:
+        if name not in places:
+            raise AttributeError(f"module {package!r} has no attribute {name!r}")
+        found = getattr(importlib.import_module(places[name]), name)
+        # Kept, so that it is looked for once.
+        setattr(sys.modules[package], name, found)
+        return found
+
+    return find
 
 
 OWN_PACKAGE = "ccenv"

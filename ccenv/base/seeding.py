@@ -1,17 +1,55 @@
 """Random streams: (root seed, name of the stream) -> a generator of its own."""
 
 import zlib
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
 
 
 def stream_seed(root_seed: int, name: str) -> int:
-    """Derives the seed of a named stream, so that adding a stream never shifts another one."""
+    """Mixes a root seed and a stream name into a 63-bit seed; streams are independent."""
     words = np.random.SeedSequence([root_seed, zlib.crc32(name.encode())]).generate_state(2)
     return int(words[0]) << 31 | int(words[1]) >> 1
 
 
-def stream(root_seed: int, name: str) -> torch.Generator:
-    """Returns a CPU generator for one purpose (data order, initial weights, masks, ...)."""
-    return torch.Generator().manual_seed(stream_seed(root_seed, name))
+def stream(root_seed: int, name: str, device: "str | torch.device" = "cpu") -> "torch.Generator":
+    """Returns a generator for one purpose (data order, initial weights, masks, ...).
+
+    A device has draws of its own, equal by seed; where they are made nobody waits for them.
+    """
+    import torch
+
+    return torch.Generator(device).manual_seed(stream_seed(root_seed, name))
+
+
+def uniform(
+    shape: Sequence[int], generator: "torch.Generator", device: "str | torch.device"
+) -> "Tensor":
+    """Draws in [0, 1) of a generator, on a device, which need not be the generator's: float32."""
+    import torch
+
+    return torch.rand(shape, generator=generator, device=generator.device).to(device)
+
+
+def integers(
+    high: int, shape: Sequence[int], generator: "torch.Generator", device: "str | torch.device"
+) -> "Tensor":
+    """Draws in 0..high-1: int64; arguments as of `uniform`."""
+    import torch
+
+    drawn = torch.randint(high, shape, generator=generator, device=generator.device)
+    return drawn.to(device)
+
+
+def normal(
+    shape: Sequence[int], generator: "torch.Generator", device: "str | torch.device"
+) -> "Tensor":
+    """Standard normal draws; arguments as of `uniform`."""
+    import torch
+
+    return torch.randn(shape, generator=generator, device=generator.device).to(device)

@@ -16,7 +16,8 @@ from typing import Any
 import torch
 
 from ccenv.base.seeding import stream
-from ccenv.data.split import SPLITS, Split
+from ccenv.data.registry import SPLITS
+from ccenv.data.split import Split
 from ccenv.data.user_data import given_split
 
 

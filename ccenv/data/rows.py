@@ -37,7 +37,7 @@ class Rows:
 
     def index_select(self, dim: int, rows: Tensor) -> Tensor:
         """As of a tensor along its first dimension: int64 [batch] -> [batch, ...]."""
-        return self.read(rows.cpu().numpy()).to(self.device)
+        return self.read(rows.cpu().numpy()).to(self.device, non_blocking=True)
 
     def __getitem__(self, rows: slice) -> Tensor:
         """Neighbouring rows."""
@@ -52,8 +52,8 @@ class Rows:
         """Dimensions, that of the rows included."""
         return len(self.shape)
 
-    def to(self, device: str | torch.device) -> "Rows":
-        """The same, whose rows are brought to a device."""
+    def to(self, device: str | torch.device, non_blocking: bool = False) -> "Rows":
+        """The same, whose rows are brought to a device, for which nobody ever waits."""
         return replace(self, device=torch.device(device))
 
 

@@ -3,7 +3,7 @@
 import math
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from numbers import Integral
 from pathlib import Path
 
@@ -16,7 +16,6 @@ from ccenv.data.rows import Rows, check_finite
 from ccenv.data.transforms import PART, Fitted, Halve, all_through, as_floats, through
 from ccenv.sparse.cpu.buffers import kept_memory
 
-SPLITS = ("train", "validation", "test")
 NUM_SHOWN = 16
 """Images by which transforms are judged."""
 INPUT_TYPES = (torch.uint8, torch.float32, torch.int64)
@@ -41,6 +40,8 @@ class Split:
     """number of classes of the whole data set."""
     transforms: tuple[Fitted, ...] = ()
     """what images go through when they are drawn, one after the other."""
+    together: int = 1
+    """so many neighbouring rows are drawn together, as positions of one sequence."""
 
     def __len__(self) -> int:
         """Number of rows: of images, and of their moved copies."""
@@ -68,10 +69,21 @@ class Split:
         images = floats_of(through(self.transforms, images, indices))
         return images, self.labels.index_select(0, indices).long()
 
+    def shuffled(self, generator: torch.Generator) -> Tensor:
+        """Numbers of all rows in a random order, int64 [rows]; what belongs together stays so."""
+        if self.together == 1:
+            return torch.randperm(len(self), generator=generator)
+        groups = torch.randperm(len(self) // self.together, generator=generator)
+        return (groups[:, None] * self.together + torch.arange(self.together)).flatten()
+
     def to(self, device: str | torch.device) -> "Split":
         """Copies images and labels to a device; on their own device nothing is copied."""
-        transforms = tuple(transform.to(device) for transform in self.transforms)
-        return Split(self.images.to(device), self.labels.to(device), self.num_classes, transforms)
+        return replace(
+            self,
+            images=self.images.to(device, non_blocking=True),
+            labels=self.labels.to(device, non_blocking=True),
+            transforms=tuple(transform.to(device) for transform in self.transforms),
+        )
 
     def tensors(self) -> Iterator[Tensor]:
         """All that a batch depends on; of transforms also what they make of some images."""

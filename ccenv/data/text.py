@@ -17,6 +17,11 @@ other; those whose name or folder begins with a dot are left out. Bytes are byte
 encoding, but a file with NUL bytes at its beginning in a folder is refused by name: pictures and
 programs are no text. `name@text` leaves such files out.
 
+`name@128` cuts the same text in sequences of 128 symbols that do not overlap, for networks that
+predict at every position (`lm`): a row is one position, its input the symbols of its sequence up to
+there, behind as many `no symbol` (the number behind the last symbol) as are missing, its label the
+next symbol. Rows of a sequence are neighbours and are drawn together.
+
 `enwik8` is the first 10^8 bytes of a Wikipedia of 2006 as XML, `text8` so many letters and spaces
 of its cleaned text (Mahoney, "Large text compression benchmark", mattmahoney.net/dc/text.html).
 """
@@ -24,6 +29,7 @@ of its cleaned text (Mahoney, "Large text compression benchmark", mattmahoney.ne
 import functools
 import hashlib
 import lzma
+import re
 import shutil
 import sysconfig
 import tempfile
@@ -36,10 +42,12 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from ccenv.data.npz import ENDING
+from ccenv.data.registry import SPLITS
 from ccenv.data.rows import Rows
-from ccenv.data.split import SPLITS, Split, data_root
+from ccenv.data.split import Split, data_root
 
 IMAGES = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
 """Endings of images as torchvision knows them: folders that hold one are no text."""
@@ -284,6 +292,33 @@ class Windows(Rows):
         yield self.symbols
 
 
+@dataclass(frozen=True)
+class Positions(Rows):
+    """Every position of sequences that do not overlap: symbols up to it, behind missing ones."""
+
+    symbols: Tensor
+    """uint8 [n]; sequence i begins with symbol i * step * length."""
+    missing: int
+    """stands for symbols before the sequence."""
+    step: int = 1
+    """sequences from one to the next one."""
+
+    def read(self, rows: np.ndarray) -> Tensor:
+        """See `Rows`."""
+        length = self.shape[1]
+        sequences, places = np.divmod(rows, length)
+        starts, which = np.unique(sequences * (self.step * length), return_inverse=True)
+        every = self.symbols.unfold(0, length, 1)[torch.from_numpy(starts)]
+        # A view of all that is seen at all places of a sequence: only what is asked for is copied.
+        seen = pad(every, (length - 1, 0), value=self.missing).unfold(1, length, 1)
+        return seen[torch.from_numpy(which), torch.from_numpy(places)].long()
+
+    def parts(self) -> Iterator[Tensor]:
+        """See `Rows`: the text itself, and how it is cut."""
+        yield self.symbols
+        yield torch.tensor([self.shape[1], self.step])
+
+
 def python_text(split: str) -> Split:
     """Source text of Python's library: 24 symbols, and which of 128 comes next.
 
@@ -321,7 +356,9 @@ def text8(split: str) -> Split:
 
 def is_of_this_machine(name: str) -> bool:
     """Whether a data set is the library of the Python that runs, which differs between versions."""
-    return name in LIBRARY and not of_split(data_root() / LIBRARY[0], "train")
+    parts = LENGTH.fullmatch(name)
+    base = name if parts is None else parts[1]
+    return base in LIBRARY and not of_split(data_root() / LIBRARY[0], "train")
 
 
 def python_texts() -> Texts:
@@ -359,20 +396,59 @@ def text_split(texts: Texts, split: str, step: int = 1) -> Split:
     return Split(windows, symbols[CONTEXT::step].short(), NUM_SYMBOLS)
 
 
+LENGTH = re.compile(r"(.+)@([0-9]+)")
+"""Name of a text that is cut in sequences: the text's, and their length."""
+STEPS = {"python_sample": SAMPLED_STEP, BUNDLED: BUNDLED_STEP}
+"""Texts of which not every sequence validates and tests."""
+
+
+def sequence_split(name: str, split: str) -> Split | None:
+    """Positions of a text's sequences, by a name such as python_text@128; None of no text.
+
+    Raises:
+        ValueError: if the text is too short, or the length is 0.
+        FileNotFoundError: if a text in `ARCHIVES` is not there.
+    """
+    parts = LENGTH.fullmatch(name)
+    if parts is None:
+        return None
+    base, length = parts[1], int(parts[2])
+    texts = archived_texts(base) if base in ARCHIVES else texts_named(base)
+    if texts is None:
+        return None
+    symbols = torch.from_numpy(symbol_table(texts)[texts.read(split)])
+    if not 1 <= length < len(symbols):
+        raise ValueError(
+            f"dataset {name!r}: expected sequences of 1 to {len(symbols) - 1} symbols, fewer than "
+            f"the {split} text in {texts.place} has, got {length}"
+        )
+    step = 1 if split == "train" else STEPS.get(base, 1)
+    starts = torch.arange(0, len(symbols) - length, step * length)
+    labels = symbols[(starts[:, None] + torch.arange(1, length + 1)).flatten()].short()
+    shape = (len(labels), length)
+    rows = Positions(shape, torch.int64, torch.device("cpu"), symbols, NUM_SYMBOLS, step)
+    return Split(rows, labels, NUM_SYMBOLS, together=length)
+
+
+def texts_named(name: str) -> Texts | None:
+    """The files of a text by the name of its data set; None where there are none."""
+    if name in LIBRARY:
+        return python_texts()
+    if name == BUNDLED:
+        return bundled_texts()
+    place = place_of(data_root(), name)
+    return None if place is None else texts_of(place, name)
+
+
 def coding(name: str) -> tuple[np.ndarray, np.ndarray]:
     """Symbol of each byte of a named text, uint8 [256], and byte of each symbol, uint8 [128].
 
     Symbols of no byte, and "other", are "?"; ValueError, FileNotFoundError without such a text.
     """
-    if name in LIBRARY:
-        texts = python_texts()
-    elif name == BUNDLED:
-        texts = bundled_texts()
-    else:
-        place = place_of(data_root(), name)
-        if place is None:
-            raise ValueError(f"expected the name of a text in {data_root()}, got {name!r}")
-        texts = texts_of(place, name)
+    parts = LENGTH.fullmatch(name)
+    texts = texts_named(name if parts is None else parts[1])
+    if texts is None:
+        raise ValueError(f"expected the name of a text in {data_root()}, got {name!r}")
     symbols = symbol_table(texts)
     back = np.full(NUM_SYMBOLS, ord("?"), np.uint8)
     own = np.flatnonzero(symbols < NUM_SYMBOLS - 1)

@@ -16,8 +16,9 @@ import torch
 from torch import Tensor
 
 from ccenv.base.seeding import stream, stream_seed
+from ccenv.data.registry import SPLITS
 from ccenv.data.rows import READ_AT_ONCE, Rows
-from ccenv.data.split import SPLITS, Split
+from ccenv.data.split import Split
 
 SIZES = {"train": 8000, "validation": 1000, "test": 2000}
 """of parity of few entries and of surprises."""

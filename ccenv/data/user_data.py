@@ -26,8 +26,9 @@ from ccenv.base.registry import check_names
 from ccenv.base.seeding import stream
 from ccenv.base.values import lacking
 from ccenv.data.npz import count_classes, label_tensor
+from ccenv.data.registry import SPLITS
 from ccenv.data.rows import ArrayRows, Rows, check_finite, chosen_rows, stored_dtype
-from ccenv.data.split import SPLITS, Split, data_root
+from ccenv.data.split import Split, data_root
 
 
 @dataclass(frozen=True)

@@ -46,9 +46,18 @@ UNFIT = (TypeError, AttributeError, LookupError, ArithmeticError, RuntimeError)
 
 
 class SkippingClassifier(nn.Module):
-    """A network with the policy that chooses its blocks; blocks that are skipped are not computed.
+    """A network with its policy as one module; skipped blocks are not executed.
 
     Its weights are frozen: the kernels keep copies of them.
+
+    >>> from ccenv.agents.reference_policies import BlockDropout
+    >>> from ccenv.simulator.simulator import Simulator
+    >>> simulator = Simulator(4, dataset="synthetic", weights="cotrain", num_blocks=[4])
+    >>> simulator.seed(0)
+    >>> classifier = SkippingClassifier.from_agent(BlockDropout(simulator))
+    >>> logits, masks = classifier.classify(torch.rand(2, *classifier.image_shape))
+    >>> len(logits), masks[0].shape
+    (2, torch.Size([2, 4]))
     """
 
     def __init__(self, content: Mapping[str, Any]) -> None:

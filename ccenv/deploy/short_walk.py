@@ -33,7 +33,7 @@ from ccenv.networks.core.one_row import OneRow, why_not_one_row
 from ccenv.networks.core.protocol import num_blocks_of, walk
 from ccenv.networks.core.stage import LAST, LOOK_SIDE, Stage, is_channels_last, is_even
 from ccenv.simulator.context import affordable
-from ccenv.simulator.policy import Policy, as_policy
+from ccenv.simulator.policy import Policy, as_policy, commit
 
 IMAGES = 3
 """Dimensions of an image."""
@@ -61,6 +61,7 @@ def look_and_compute(
     """
     network, masks = surface.network, []
     labels = torch.zeros(len(images), dtype=torch.int64, device=images.device)
+    commit(as_policy(policy), surface)
     state = initial(network, images, labels)
     surface.state = state
     as_policy(policy).begin_episode(surface)

@@ -175,19 +175,24 @@ MAX_STEPS = 60
 def check_vector_env(env: VectorEnv, *, seed: int = 0, refuses_after_close: bool = True) -> None:
     """Checks a vector environment against Gymnasium's conventions, and closes it.
 
-    Checked are: spaces that fit together; metadata; results of reset and step (types, shapes,
-    dtypes, membership in the spaces); infos with a boolean twin `_key` of each key; the same seed
-    giving the same trajectory; results that later calls do not overwrite; the autoreset mode that
-    `metadata` declares, in every detail that shows within 60 steps; no steps after `close`.
+    It checks that the spaces fit together; metadata; results of reset and step (types, shapes,
+    dtypes, membership in the spaces); the boolean array `_key` of each key of `info`; that the same
+    seed gives the same trajectory; that later calls do not overwrite results; the autoreset mode in
+    `metadata`, for 60 steps; and that `step` raises after `close`.
 
     Args:
-        env: whose infos are a dict (not wrapped in `DictInfoToList`).
-        seed: of the resets and of the actions, which are drawn from the action space.
+        env: an environment whose infos are a dict (not wrapped in `DictInfoToList`).
+        seed: seed of the resets, and of the actions, which are sampled from the action space.
         refuses_after_close: whether `step` must raise after `close`; Gymnasium's own
-            `SyncVectorEnv` leaves that to the environments in it, most of which do not.
+            `SyncVectorEnv` leaves that to the environments in it, most of which do not raise.
 
     Raises:
-        AssertionError: that says what was expected, what came and what to do.
+        AssertionError: with the expected value, the actual one, and what to do.
+
+    Example:
+        >>> import ccenv
+        >>> env = ccenv.BlockSelectionVectorEnv(4, dataset="synthetic", weights="cotrain")
+        >>> ccenv.check_vector_env(env)
     """
     check_spaces(env)
     mode = check_mode(env)

@@ -17,7 +17,7 @@ from ccenv.envs.vector import (
     observation_space,
     paid,
 )
-from ccenv.simulator.settings import make_simulator
+from ccenv.simulator.simulator import Simulator
 
 MODES = (*RENDER_MODES, "human")
 FRAMES = 4
@@ -25,54 +25,59 @@ FRAMES = 4
 
 
 class BlockSelectionEnv(View, gym.Env[np.ndarray, np.ndarray]):
-    """Decide for one image which blocks of each hidden layer are computed.
+    """Chooses, gate by gate, which blocks of a network are computed for one input.
 
     ## Description
-    A classifier's hidden layers are split in blocks of units. An episode is one image; a step is
-    one gated layer, from the input to the output. The action says which blocks of the layer are
-    computed; the others are skipped, not executed, and are zero for the next layer. After the last
-    gated layer the network answers and the episode ends. (Bengio, Bacon, Pineau, Precup 2015,
-    "Conditional Computation in Neural Networks for faster models", arXiv 1511.06297; there each
-    layer is a problem of one step with the same final cost.)
+    The layers of a classifier are split into blocks. An episode is one input. A step is one gate:
+    the action says which blocks are computed there. Skipped blocks are not executed. After the
+    last gate the network answers, and the episode ends. The environment follows Bengio, Bacon,
+    Pineau, Precup 2015, "Conditional Computation in Neural Networks for faster models"
+    (arXiv 1511.06297).
 
     ## Action space
-    `MultiBinary(max(num_blocks))`: 1 computes a block, 0 skips it. A layer with fewer blocks
-    ignores the bits beyond its own; they are free. With `action="weight"`:
-    `Box(0, 1, (max(num_blocks),))`, gate values: 0 skips a block, what others give is multiplied
-    with theirs.
+    `MultiBinary(max(num_blocks))`: 1 computes a block, 0 skips it. At a gate with fewer blocks the
+    bits beyond its own are ignored, and cost nothing. With `action="weight"` the action space is
+    `Box(0, 1, (max(num_blocks),))`: 0 skips a block, other values scale its output.
 
     ## Observation space
-    `Box(obs_size,)` float32. With `observation="layer_input"`: the layer's input padded with zeros
-    to the widest layer, then the one-hot index of the layer. With `"summary"`: the image
-    average-pooled to at most 8 x 8 per channel, the root mean square activation of each block of
-    the previous layer, then the index. After the last layer the index is all zeros.
+    `Box(obs_size,)` float32: the features offered at the gate, zeros, then the one-hot index of the
+    gate. After the last gate the index is all zeros. With `observation="layer_input"` the features
+    of a fully connected network are the layer's input. With `"summary"` they are the image,
+    average-pooled to at most 8 x 8 per channel, and the root mean square activation of each block
+    of the previous gate. `ccenv.mdp.observations` has all kinds.
 
     ## Reward
-    `reward="accuracy_minus_cost"` (default): minus `cost_weight` times the layer's cost on every
-    step, plus 1 for a right answer on the last. Others: `ccenv.rewards.REWARDS`, or a function of
-    yours from `StepOutcome` to one number for each image. `reward="vector"` gives several numbers
-    a step and declares `reward_space`, as in MO-Gymnasium; elsewhere that is None. What a reward
-    remembers (the price of `lagrangian`) changes between episodes only; a seeded reset restores it.
+    `accuracy_minus_cost`, the default, charges `cost_weight` times the cost of each gate, and pays
+    1 for a correct answer at the last step. Set `reward` to another name in
+    `ccenv.rewards.REWARDS`, or to a function from `StepOutcome` to one number per input.
+    `reward="vector"` gives several numbers per step and declares `reward_space`, as in
+    MO-Gymnasium. State of a reward, such as the multiplier of `lagrangian`, changes only between
+    episodes; a seeded reset restores it.
 
-    ## Compute cost
-    Executed MACs over the MACs of the dense network, head included: 1 with every block kept.
+    Cost is executed MACs divided by the MACs of the dense network, head included. Keeping every
+    block costs 1.
 
     ## Start and end
-    Images come in shuffled passes over the split. Episodes end by `terminated` after the last
-    gated layer, never by `truncated`; use a discount of 1.
+    Inputs come in shuffled passes over the split. Episodes end with `terminated` after the last
+    gate, never with `truncated`. Use a discount of 1.
 
     ## Info
-    Every step: `layer`, `mask` (as executed), `layer_cost`, `cost` (the same, for libraries of
-    constrained RL), `compute_cost` and `macs` (so far), `network_version`, `reward/<term>`. The
-    last step also: `correct`, `nll`, `label`, `prediction`. Of rewards that remember something
-    also that, such as `price`.
+    Every step: `layer` (index of the gate), `mask`, `layer_cost`, `cost`, `compute_cost`, `macs`,
+    `network_version`, `reward/<term>`, and state of the reward, such as `price`. The last step
+    also: `correct`, `nll`, `label`, `prediction`.
 
     ## Arguments
-    `action` ("mask", "weight"), `render_mode` ("ansi", "rgb_array", "human") and those of
-    `ccenv.simulator.simulator.Simulator`: `dataset`, `split`, `transforms`, `network`,
-    `num_blocks`, `block_size`, `head_units`, `activation`, `weights`, `weights_kwargs`, `reward`,
-    `reward_kwargs`, `observation`, `device`; and `context`, prices or budgets of each episode, see
-    `ccenv.simulator.context`.
+    `action` ("mask" or "weight"), `render_mode` ("ansi", "rgb_array" or "human"), and the settings
+    of `ccenv.simulator.settings.EnvironmentSettings`. All settings survive JSON.
+
+    ## Example
+
+        >>> import gymnasium as gym
+        >>> env = gym.make("ccenv:BlockSelection-v0", dataset="synthetic", weights="cotrain")
+        >>> observation, info = env.reset(seed=0)
+        >>> observation, reward, terminated, truncated, info = env.step([1] * 5 + [0] * 5)
+        >>> int(info["mask"].sum()), terminated
+        (5, False)
 
     ## Version history
     v0: first version.
@@ -94,7 +99,7 @@ class BlockSelectionEnv(View, gym.Env[np.ndarray, np.ndarray]):
                 f"expected group_size=1 for a single image, got {settings['group_size']}; "
                 "groups are the vector environment's: use gym.make_vec"
             )
-        self.simulator = make_simulator(1, settings)
+        self.simulator = Simulator(1, **settings)
         self.actions = Actions(self.simulator, action)
         self.observation_space = observation_space(self.simulator)
         self.action_space = self.actions.space()

@@ -17,7 +17,6 @@ from ccenv.envs.rendering import render_rows
 from ccenv.envs.rows import check_open, image_indices
 from ccenv.envs.vector import check_render_mode, observation_space
 from ccenv.mdp.action_codes import make_code
-from ccenv.simulator.settings import make_simulator
 from ccenv.simulator.simulator import Simulator
 from ccenv.simulator.step import Step
 
@@ -96,17 +95,26 @@ class LockstepVecEnv(VecEnv):
 
 
 class BlockSelectionVecEnv(View, LockstepVecEnv):
-    """A batch of images for Stable-Baselines3; the MDP is specified in `BlockSelectionEnv`.
+    """A batch of `BlockSelectionEnv` as a `VecEnv` of Stable-Baselines3.
 
-    All rows are at the same layer and end together; the step that ends them returns the first
-    observations of the next images. On that step each row's info dict holds what the scalar
-    environment's last `info` says, and `terminal_observation`, `TimeLimit.truncated` (False) and
-    `episode` (return `r`, length `l`, seconds `t` since the environment was built), as SB3's
-    `Monitor` gives it; so `env_is_wrapped(Monitor)` is true. On other steps the dicts are empty:
-    filling thousands of dicts costs more than the network.
+    All rows are at the same gate and end together; the step that ends them returns the first
+    observations of the next inputs. On that step each row's info dict holds the scalar
+    environment's last `info`, `terminal_observation`, `TimeLimit.truncated` (False) and `episode`
+    (return `r`, length `l`, seconds `t` since the environment was built), as SB3's `Monitor` gives
+    it; so `env_is_wrapped(Monitor)` is true. On other steps the dicts are empty: filling thousands
+    of dicts costs more than the network.
 
-    With Stable-Baselines3 use `n_steps` a multiple of the number of layers, `gamma=1` and
+    With Stable-Baselines3 use `n_steps` a multiple of the number of gates, `gamma=1` and
     `stats_window_size` of at least `num_envs`; `ccenv.agents.sb3` does.
+
+    >>> from ccenv.sb3 import BlockSelectionVecEnv
+    >>> settings = {"dataset": "synthetic", "weights": "cotrain", "num_blocks": [4, 4]}
+    >>> env = BlockSelectionVecEnv(3, **settings)
+    >>> env.reset().shape[0]
+    3
+    >>> observations, rewards, dones, infos = env.step(np.ones((3, 4)))
+    >>> rewards.shape, dones.tolist()
+    ((3,), [False, False, False])
     """
 
     def __init__(
@@ -120,11 +128,11 @@ class BlockSelectionVecEnv(View, LockstepVecEnv):
         """Builds the environment; see `Simulator` for errors.
 
         Args:
-            num_envs: images in a batch; a multiple of `group_size`.
+            num_envs: inputs in a batch; a multiple of `group_size`.
             simulator: wraps this one instead of building one: same images, same network, and its
                 own random streams go on. Then `num_envs` and `settings` stay at their defaults.
             render_mode: None, "ansi" or "rgb_array".
-            **settings: see `ccenv.simulator.simulator.Simulator`.
+            **settings: see `ccenv.simulator.settings.EnvironmentSettings`.
         """
         self.render_mode = check_render_mode(render_mode)
         if simulator is not None and (settings or num_envs not in (1, simulator.num_images)):
@@ -133,7 +141,7 @@ class BlockSelectionVecEnv(View, LockstepVecEnv):
                 f"expected no settings beside simulator=..., got {', '.join(given)}; "
                 "the simulator has settings of its own"
             )
-        self.simulator = simulator or make_simulator(num_envs, settings)
+        self.simulator = simulator or Simulator(num_envs, **settings)
         self.simulator.reward.check_is_one_number("Stable-Baselines3")
         self.masks = Actions(self.simulator)
         super().__init__(

@@ -7,7 +7,7 @@ from gymnasium.utils import seeding
 from torch import Tensor
 
 from ccenv.base.masks import pad_mask
-from ccenv.simulator.settings import make_simulator
+from ccenv.simulator.simulator import Simulator
 from ccenv.simulator.step import Step
 
 try:
@@ -57,7 +57,7 @@ class BlockSelectionEnv(EnvBase):
             seed: see `set_seed`; None: the operating system's randomness.
             **settings: see `ccenv.simulator.simulator.Simulator`, for errors too.
         """
-        simulator = make_simulator(num_envs, settings)
+        simulator = Simulator(num_envs, **settings)
         super().__init__(device=simulator.device, batch_size=torch.Size([num_envs]))
         # TorchRL's base is a module: its registry of parameters is none of the network's business.
         self.__dict__["simulator"] = simulator

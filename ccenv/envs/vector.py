@@ -18,7 +18,6 @@ from ccenv.envs.rows import (
     with_presence,
     without_reset_mask,
 )
-from ccenv.simulator.settings import make_simulator
 from ccenv.simulator.simulator import Simulator
 from ccenv.simulator.step import Step
 
@@ -56,17 +55,23 @@ def check_render_mode(render_mode: str | None, modes: tuple[str, ...] = RENDER_M
 
 
 class BlockSelectionVectorEnv(View, gym.vector.VectorEnv):
-    """A batch of images that walk through the gated layers side by side.
+    """A batch of `BlockSelectionEnv`, stepped together.
 
-    The specification of the MDP is in `BlockSelectionEnv`'s docstring; here every signal has one
-    row for each image, and all rows are always at the same layer, so all episodes end together.
+    Every signal has one row per input. All rows are at the same gate, so all episodes end together.
 
     Autoreset: with `SAME_STEP` (default) the step that ends the episodes returns the first
-    observation of the next ones; the ended episodes' last observations and infos are in
-    `info["final_obs"]` and `info["final_info"]`. `NEXT_STEP` spends one more call, whose action is
-    ignored, on the reset: a share of 1 / (num_layers + 1) of all calls. `DISABLED` waits for
-    `reset`. In all modes the other keys of `info` describe the step that was just executed, so
-    that `info["cost"]` is there on every step.
+    observation of the next ones; the last observations and infos are in `info["final_obs"]` and
+    `info["final_info"]`. With `NEXT_STEP` one more call, whose action is ignored, resets. With
+    `DISABLED` you call `reset`. In all modes the other keys of `info` describe the step that was
+    just executed.
+
+    >>> import gymnasium as gym
+    >>> settings = {"dataset": "synthetic", "weights": "cotrain", "num_blocks": [4, 4]}
+    >>> envs = gym.make_vec("ccenv:BlockSelection-v0", num_envs=3, **settings)
+    >>> observations, infos = envs.reset(seed=0)
+    >>> observations, rewards, terminated, truncated, infos = envs.step(envs.action_space.sample())
+    >>> rewards.shape, infos["mask"].shape
+    ((3,), (3, 4))
     """
 
     metadata: ClassVar[dict[str, Any]] = {  # type: ignore[misc]
@@ -87,15 +92,15 @@ class BlockSelectionVectorEnv(View, gym.vector.VectorEnv):
         """Builds the environment; see `Simulator` for errors.
 
         Args:
-            num_envs: images in a batch; a multiple of `group_size`.
-            action: "mask", bits, or "weight", gate values; see `ccenv.envs.actions`.
+            num_envs: inputs in a batch; a multiple of `group_size`.
+            action: "mask" (bits) or "weight" (gate values); see `ccenv.envs.actions`.
             autoreset_mode: "SAME_STEP", "NEXT_STEP" or "DISABLED", or Gymnasium's enum.
             render_mode: None, "ansi" or "rgb_array".
-            **settings: see `ccenv.simulator.simulator.Simulator`.
+            **settings: see `ccenv.simulator.settings.EnvironmentSettings`.
         """
         self.autoreset_mode = autoreset_mode = read_autoreset_mode(autoreset_mode)
         self.render_mode = check_render_mode(render_mode)
-        self.simulator = make_simulator(num_envs, settings)
+        self.simulator = Simulator(num_envs, **settings)
         self.num_envs = num_envs = self.simulator.num_images
         self.metadata = self.metadata | {"autoreset_mode": autoreset_mode}  # type: ignore[misc]
         self.actions = Actions(self.simulator, action)

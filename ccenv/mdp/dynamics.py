@@ -57,7 +57,16 @@ class Answers(NamedTuple):
 
 @dataclass(frozen=True)
 class StepOutcome(Outcome[Tensor]):
-    """What one mask did to a batch of images."""
+    """Outcome of one step of a batch: what a reward reads.
+
+    >>> from ccenv.simulator.simulator import Simulator
+    >>> simulator = Simulator(2, dataset="synthetic", weights="cotrain", num_blocks=[4])
+    >>> simulator.seed(0)
+    >>> _ = simulator.begin()
+    >>> outcome = simulator.step(torch.tensor([[True] * 4, [False] * 4])).outcome
+    >>> outcome.layer_cost.tolist(), outcome.density.tolist(), outcome.is_last
+    ([1.0, 0.0], [1.0, 0.0], True)
+    """
 
     labels: Tensor
     """[batch] int64; true classes."""

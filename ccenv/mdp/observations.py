@@ -1,17 +1,17 @@
-"""Observations: (state of the episode) -> what a policy looks at, float32 [batch, obs_size].
+"""Observations: (state of the episode) -> what a policy sees, float32 [batch, obs_size].
 
-All kinds start with what is informative at the present gate, then zeros, then the one-hot index of
-the gate (all zeros when the episode is over). `lengths[layer]` says how many of the first columns
-are informative, so that a policy of one gate reads, and is billed for, no more.
+All kinds start with the features offered at the gate, then zeros, then the one-hot index of the
+gate (all zeros after the last gate). `lengths[layer]` is the number of feature columns at a gate: a
+policy of one gate reads only these, and its MACs are counted so.
 
-`layer_input` shows what the network offers to be seen at a gate (`GatedNetwork.look`): of a fully
-connected one the image's features, or the activations of the layer before; of others features that
-are averaged over their places. `summary` shows the image average-pooled to at most 8 x 8 per
-channel, then the root mean square activation of each block of the gate before, where the network
-tells it. `symbols` shows what the input ends with, for policies that look symbols up in embeddings
-or in a table (agent `hash`): a look-up costs no product. `certainty` shows how sure the next exit
-is. `module:name` is a function of yours: (network, state) -> float32 [batch, size of yours], which
-may differ from gate to gate.
+`layer_input`: the features that the network offers at a gate (`GatedNetwork.look`). For a fully
+connected network these are the image's features, or the activations of the layer before; for other
+networks, activations averaged over positions. `summary`: the image, average-pooled to at most 8 x 8
+per channel, then the root mean square activation of each block of the previous gate, if the network
+reports it. `symbols`: the last symbols of the input, for policies that use embeddings or a table
+(agent `hash`); a look-up needs no product. `certainty`: how certain the answer of the next exit is.
+`module:name`: your function (network, state) -> float32 [batch, size]; the size may differ from
+gate to gate.
 """
 
 import functools
@@ -24,6 +24,7 @@ import torch
 from torch import Tensor
 
 from ccenv.base.registry import check_names, resolve
+from ccenv.mdp import LOOKS
 from ccenv.mdp.bills import is_plain, step_kernels
 from ccenv.mdp.dynamics import EpisodeState, initial, look, transition
 from ccenv.networks.core.protocol import GatedNetwork
@@ -31,7 +32,7 @@ from ccenv.sparse.cpu.buffers import kept_memory
 
 
 def certainty(network: Any, state: EpisodeState) -> Tensor:
-    """How sure the next exit is, before an exit; the network's own look before any other gate.
+    """How certain the next exit is, before an exit; the network's own look before any other gate.
 
     Two numbers, float32 [batch, 2]: the log-probability of the likeliest class and the entropy in
     nats, 0 of rows that have stopped. An affine policy on them is a threshold on confidence.
@@ -75,18 +76,11 @@ def num_seen(observe: Any) -> int:
     return int(base.lengths[0])
 
 
-LOOKS = {
-    "layer_input": "what the network offers to be seen: a layer's input, or features averaged",
-    "summary": "the image pooled to at most 8 x 8, and norms of the blocks of the gate before",
-    LAST_SYMBOLS: "the last symbols of a window as numbers, the same at every gate",
-    "certainty": "how sure the next exit is; before other gates what the network offers",
-}
-"""What one may look at, and what that is."""
 OBSERVATIONS = tuple(LOOKS)
 SUMMARY_SIDE = 8
 
 OwnLook = Callable[[GatedNetwork, EpisodeState], Tensor]
-"""What a user's observation is: (network, state before a gate) -> float32 [batch, size]."""
+"""A user's observation: (network, state before a gate) -> float32 [batch, size]."""
 FUNCTIONS: dict[str, OwnLook] = {LAST_SYMBOLS: last_symbols, "certainty": certainty}
 """Those of `OBSERVATIONS` that are made as a user's would be."""
 

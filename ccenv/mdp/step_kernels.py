@@ -110,7 +110,8 @@ def show(
         target = observation + 4 * row * columns
         found = carray(as_pointer(looks + 4 * row * ld), (width,), np.float32)
         to = carray(as_pointer(target), (columns,), np.float32)
-        to[:width] = found
-        to[width:] = np.float32(0)
+        # Slices of arrays: numba would compile a message of their shapes, for seconds.
+        for column in range(columns):
+            to[column] = found[column] if column < width else np.float32(0)
         if shown >= 0:
             to[shown] = np.float32(1)

@@ -1,16 +1,12 @@
 """Networks by name: what the environment's setting `network` may be, beside `module:name`."""
 
-from typing import Any
-
-from ccenv.networks.core.mlp import GatedMLP
-
-NETWORKS: dict[str, Any] = {
+NETWORKS: dict[str, str] = {
     "cascade": "ccenv.networks.vision.early_exit:cascade",
     "conv": "ccenv.networks.vision.conv:conv",
     "early_exit": "ccenv.networks.vision.early_exit:early_exit",
     "experts": "ccenv.networks.vision.experts:experts",
     "efficientnet_lite0": "ccenv.networks.pretrained.efficientnet:efficientnet_lite0",
-    "mlp": GatedMLP,
+    "mlp": "ccenv.networks.core.mlp:GatedMLP",
     "mlp-dropout-0.2": "ccenv.networks.baselines.dense:fifth",
     "mlp-dropout-0.5": "ccenv.networks.baselines.dense:half",
     "probe": "ccenv.networks.probe:probe_network",
@@ -22,6 +18,7 @@ NETWORKS: dict[str, Any] = {
     "cascade_bytes": "ccenv.networks.baselines.text:cascade_bytes",
     "pondering_bytes": "ccenv.networks.baselines.text:pondering_bytes",
     "bytes": "ccenv.networks.text.embedding:TokenMLP",
+    "lm": "ccenv.networks.text.transformer:LanguageModel",
     "vit": "ccenv.networks.vision.transformer:vit",
     "pondering": "ccenv.networks.vision.early_exit:pondering",
     "probe-exit": "ccenv.networks.probe:probe_exit",

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from numbers import Real
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from ccenv.base.checks import AT_ONCE, Checks, all_finite
 from ccenv.base.registry import check_names
 from ccenv.mdp.outcome import Outcome, Values
 
@@ -78,7 +79,29 @@ class Surroundings:
 
 
 class StatefulReward:
-    """A reward that remembers; subclasses override what they need."""
+    """A reward with state; subclasses override what they need.
+
+    >>> class Rising(StatefulReward):
+    ...     def __init__(self):
+    ...         self.cost_weight = 0.0
+    ...     def __call__(self, outcome):
+    ...         cost = -self.cost_weight * outcome.layer_cost
+    ...         return {"cost": cost, "answer": outcome.correct}
+    ...     def update(self, outcome):
+    ...         self.cost_weight += 0.001 if outcome.is_last else 0.0
+    ...     def reset(self):
+    ...         self.cost_weight = 0.0
+    ...     def numbers(self):
+    ...         return {"cost_weight": self.cost_weight}
+    >>> import ccenv
+    >>> settings = {"dataset": "synthetic", "weights": "cotrain", "num_blocks": [4]}
+    >>> env = ccenv.BlockSelectionVectorEnv(2, reward=Rising, **settings)
+    >>> _ = env.reset(seed=0)
+    >>> for _ in range(2):
+    ...     info = env.step(env.action_space.sample())[-1]
+    >>> info["cost_weight"].tolist()
+    [0.001, 0.001]
+    """
 
     def __init_subclass__(cls, **settings: Any) -> None:
         """Refuses the earlier name of `update`, `observe`, which nothing calls (TypeError)."""
@@ -90,20 +113,20 @@ class StatefulReward:
             )
 
     def prepare(self, surroundings: Surroundings) -> None:
-        """Measures or fits what the reward needs of the network."""
+        """Prepares the reward for the network, before the first episode."""
 
     def reset(self) -> None:
-        """Forgets all that `update` has learned."""
+        """Restores the initial state."""
 
     def __call__(self, outcome: Any) -> dict[str, Any]:
         """Terms of one `StepOutcome`, each float32 [batch]; changes nothing."""
         raise TypeError(f"{type(self).__name__} must define __call__(outcome)")
 
     def update(self, outcome: "StepOutcome") -> None:
-        """Learns from a step; called after every step of the environment has been paid."""
+        """Updates the state; called after the reward of each step."""
 
     def numbers(self) -> dict[str, float]:
-        """What it remembers, to plot and to show in `info`."""
+        """The state as numbers, for curves and `info`."""
         return {}
 
 
@@ -165,12 +188,14 @@ class Reward:
         """
         return self.paid(outcome)[0]
 
-    def paid(self, outcome: Outcome[Values]) -> tuple[dict[str, Values], Values]:
-        """The same, and the sum of the terms, float32 [batch]."""
+    def paid(
+        self, outcome: Outcome[Values], checks: Checks = AT_ONCE
+    ) -> tuple[dict[str, Values], Values]:
+        """The same, and the sum of the terms, float32 [batch]; finite where `checks` look."""
         terms = self.rule(outcome)
         if self.prices is not None:
             terms = priced(terms, self.prices)
-        return checked_terms(terms, outcome, self.name)
+        return checked_terms(terms, outcome, self.name, checks)
 
     def prepare(self, surroundings: Surroundings) -> None:
         """See `StatefulReward.prepare`."""
@@ -280,7 +305,7 @@ def check_cost_limit(value: Any) -> None:
 
 
 def checked_terms(
-    result: Any, outcome: Outcome[Values], name: str
+    result: Any, outcome: Outcome[Values], name: str, checks: Checks
 ) -> tuple[dict[str, Values], Values]:
     """Terms of what a rule gives, and their sum; ValueError if one is no number an image."""
     terms = result if isinstance(result, dict) else {"total": result}
@@ -295,16 +320,15 @@ def checked_terms(
     if not terms:
         raise ValueError(f"expected at least one term of {step_of(outcome, name)}, got none")
     floats = {term_name: outcome.as_float32(term) for term_name, term in terms.items()}
-    return floats, finite_sum(floats, outcome, name)
+    total: Values = functools.reduce(operator.add, floats.values())
+    checks.expect(all_finite(total), functools.partial(infinite_terms, floats, outcome, name))
+    return floats, total
 
 
-def finite_sum(terms: Mapping[str, Values], outcome: Outcome[Values], name: str) -> Values:
-    """The sum of terms, float32 [batch]; refuses NaN and infinity by one number over all."""
-    total: Values = functools.reduce(operator.add, terms.values())
-    if math.isfinite(total.sum()) or math.isfinite(abs(total).max()):
-        return total
+def infinite_terms(terms: Mapping[str, Any], outcome: Outcome[Any], name: str) -> ValueError:
+    """The error of terms of which one is no number, or whose sum is none."""
     names = [word for word, term in terms.items() if not math.isfinite(abs(term).max())] or terms
-    raise ValueError(
+    return ValueError(
         f"expected {step_of(outcome, name)} to give finite numbers, got NaN or infinity in "
         f"{', '.join(names)}; check the reward and the images"
     )

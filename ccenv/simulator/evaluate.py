@@ -20,14 +20,23 @@ FEW_GATES = 4
 
 @dataclass(frozen=True, repr=False)
 class Evaluation:
-    """Verdict on a policy over a whole split, each image once."""
+    """Result of `evaluate`: error and cost of a policy on a split, each image once.
+
+    >>> import ccenv
+    >>> from ccenv.agents.reference_policies import Dense
+    >>> env = ccenv.BlockSelectionVectorEnv(4, dataset="synthetic", weights="cotrain")
+    >>> _ = env.reset(seed=0)
+    >>> verdict = ccenv.evaluate(env, Dense(env), deterministic=True)
+    >>> verdict.compute_cost, verdict.policy_cost, verdict.density
+    (1.0, 0.0, (1.0, 1.0))
+    """
 
     split: str
-    """which images."""
+    """"train", "validation" or "test"."""
     draw: str
-    """"sampled" or "mode" (the most probable masks; for independent blocks: thresholded at 1/2)."""
+    """"sampled", or "mode" for greedy masks (of independent blocks: thresholded at 1/2)."""
     num_images: int
-    """how many."""
+    """number of images."""
     error: float
     """share of wrong answers."""
     nll: float
@@ -95,37 +104,48 @@ def evaluate(
     batch_size: int = 1000,
     sample: bool | None = None,
 ) -> Evaluation:
-    """Classifies every image of a split once under a policy's masks.
+    """Evaluates a policy on every input of a split, once.
 
     Args:
-        env: any view of the environment, or a `Simulator`; its network is used as it is now.
-        policy: chooses the masks: a `Policy`, or a model of Stable-Baselines3 as it is, whose
-            actor's MACs are counted here. One that acts through an action view is judged in an
-            environment in that view.
+        env: any environment of ccenv, or a `Simulator`; its network is used as it is now.
+        policy: an agent, another `Policy`, or a model of Stable-Baselines3, whose actor's MACs are
+            counted here. For a model that acts through an action view, pass an environment in that
+            view.
         split: "train", "validation" or "test".
-        deterministic: take greedy masks, the most probable ones, instead of sampled ones.
-        seed: of the draws.
-        batch_size: images at a time; another number draws other masks when sampling, and changes
-            nothing else but speed and memory.
+        deterministic: use greedy masks instead of sampled ones.
+        seed: seed of the sampled masks.
+        batch_size: images at a time; another number samples other masks, and changes speed and
+            memory.
         sample: the opposite of `deterministic`, its name in earlier versions.
 
     Raises:
-        TypeError: if `env` is no view of the environment, or a model's actions are no masks.
+        TypeError: if `env` is no environment of ccenv, or a model's actions are no masks.
         ValueError: if a model learned on observations of another size.
+
+    Example:
+        >>> import ccenv
+        >>> from ccenv.agents.reference_policies import BlockDropout
+        >>> env = ccenv.BlockSelectionVectorEnv(4, dataset="synthetic", weights="cotrain")
+        >>> _ = env.reset(seed=0)
+        >>> verdict = ccenv.evaluate(env, BlockDropout(env, keep_probability=0.5))
+        >>> verdict.num_images, 0 < verdict.compute_cost < 1
+        (500, True)
     """
     if sample is not None:
         warnings.warn("sample= is now deterministic=, its opposite", FutureWarning, stacklevel=2)
         deterministic = not sample
     policy = policy_of(policy, env)
     simulator = simulator_of(env).on_split(split, batch_size)
-    generator = None if deterministic else stream(seed, "evaluation masks")
+    drawn = None if deterministic else stream(seed, "evaluation masks", simulator.device)
     seen: dict[str, list[Tensor]] = {"correct": [], "nll": [], "return": [], "cost": [], "macs": []}
     labels: list[Tensor] = []
+    # A verdict in between changes nothing of what is learned.
+    rule_before = simulator.network.commit(None)
     masks: list[list[Tensor]] = [[] for _ in simulator.num_blocks]
     keep: list[list[Tensor]] = [[] for _ in simulator.num_blocks]
     gates: list[list[Tensor]] = [[] for _ in simulator.num_blocks]
     for indices in torch.arange(len(simulator.data)).split(batch_size):
-        observations, _, steps = walk(simulator, policy, generator, indices)
+        observations, _, steps = walk(simulator, policy, drawn, indices)
         last = steps[-1].outcome
         seen["correct"].append(last.correct)
         seen["nll"].append(-last.log_likelihood)
@@ -138,9 +158,12 @@ def evaluate(
         for layer, step in enumerate(steps):
             masks[layer].append(step.outcome.mask)
             with torch.no_grad():
-                kept = policy.keep_probability(observations[layer], layer)
-            keep[layer].append(step.outcome.mask.float() if kept is None else kept)
-    means = {name: torch.cat(values).double().mean().item() for name, values in seen.items()}
+                shown = policy.keep_probability(observations[layer], layer)
+            keep[layer].append(step.outcome.mask.float() if shown is None else shown)
+    simulator.network.commit(rule_before)
+    means = {name: torch.cat(values).double().mean() for name, values in seen.items()}
+    kept = {f"density_{i}": torch.cat(parts).float().mean() for i, parts in enumerate(masks)}
+    numbers = simulator.checks.read(means | kept)
     probabilities = tuple(torch.cat(values) for values in keep)
     classes = torch.cat(labels)
     policy_macs = sum(policy.policy_macs)
@@ -148,13 +171,13 @@ def evaluate(
         split=split,
         draw="mode" if deterministic else "sampled",
         num_images=len(classes),
-        error=1 - means["correct"],
-        nll=means["nll"],
-        mean_return=means["return"],
-        density=tuple(torch.cat(values).float().mean().item() for values in masks),
-        compute_cost=means["cost"],
+        error=1 - numbers["correct"],
+        nll=numbers["nll"],
+        mean_return=numbers["return"],
+        density=tuple(numbers[name] for name in kept),
+        compute_cost=numbers["cost"],
         policy_cost=policy_macs / simulator.dense_macs,
-        macs=means["macs"] + policy_macs,
+        macs=numbers["macs"] + policy_macs,
         block_use=tuple(by_class(p, classes, simulator.data.num_classes) for p in probabilities),
         keep_probability=probabilities,
         masks=tuple(torch.cat(values) for values in masks),
@@ -191,5 +214,5 @@ def by_class(values: Tensor, labels: Tensor, num_classes: int) -> Tensor:
     # In parts: float64 copies of all images at once would take twice their memory.
     for part, rows in zip(values.split(PART), labels.split(PART), strict=True):
         sums.index_add_(0, rows, part.double())
-    counts = labels.bincount(minlength=num_classes).clamp(min=1)
-    return (sums / counts.unsqueeze(1)).to(values.dtype)
+    counts = sums.new_zeros(num_classes).index_add_(0, labels, sums.new_ones(len(labels)))
+    return (sums / counts.clamp(min=1).unsqueeze(1)).to(values.dtype)

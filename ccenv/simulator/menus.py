@@ -36,17 +36,26 @@ class MenuTable(NamedTuple):
 def evaluate_menu(
     env: Any, menu: Sequence[Any], *, split: str = "test", batch_size: int = 1000
 ) -> MenuTable:
-    """Judges every mask of a menu on every input of a split.
+    """Evaluates every mask of a menu on every input of a split.
 
     Args:
-        env: any view of the environment, or a `Simulator`; its network is used as it is now.
-        menu: for each gate a row of bits for each mask: [masks, num_blocks of the gate].
+        env: any environment of ccenv, or a `Simulator`; its network is used as it is now.
+        menu: for each gate an array of bits [masks, num_blocks of the gate].
         split: "train", "validation" or "test".
-        batch_size: inputs at a time; changes speed and memory alone.
+        batch_size: inputs at a time; changes only speed and memory.
 
     Raises:
-        TypeError: if `env` is no view of the environment.
-        ValueError: if the menu is not one row of bits a mask and gate, of the gates' own widths.
+        TypeError: if `env` is no environment of ccenv.
+        ValueError: if the menu has other shapes.
+
+    Example:
+        >>> import ccenv
+        >>> settings = {"dataset": "synthetic", "weights": "cotrain", "num_blocks": [2]}
+        >>> env = ccenv.BlockSelectionVectorEnv(4, **settings)
+        >>> _ = env.reset(seed=0)
+        >>> table = ccenv.evaluate_menu(env, [[[1, 1], [1, 0], [0, 0]]])
+        >>> table.errors.shape[1], table.compute_cost[0].tolist()
+        (3, [1.0, 0.5, 0.0])
     """
     simulator = simulator_of(env).on_split(split, batch_size)
     network, device = simulator.network, simulator.device

@@ -10,8 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ccenv.base.seeding import integers, uniform
 from ccenv.base.values import lacking
 from ccenv.mdp.action_codes import ActionCode
+from ccenv.mdp.dynamics import EpisodeState
 from ccenv.networks.core.count_macs import counted
 from ccenv.simulator.simulator import Simulator
 
@@ -77,6 +79,43 @@ def as_policy(policy: Any) -> Policy:
     return policy if isinstance(policy, Policy) else OtherPolicy(policy)
 
 
+class CommittedMasks:
+    """A policy's greedy choice at positions that others read, see `GatedNetwork.commit`."""
+
+    def __init__(self, policy: Policy, observe: Any) -> None:
+        """Takes the policy and the observer that shows it states.
+
+        Raises:
+            ValueError: if episodes have prices or budgets of their own.
+        """
+        if hasattr(observe, "ranges"):
+            raise ValueError(
+                "expected no context beside a network whose rows read earlier positions, which "
+                "have no price or budget; leave context out"
+            )
+        self.policy, self.observe = policy, observe
+
+    def __call__(self, gate: int, hidden: Any, inputs: Tensor) -> Tensor:
+        """Action for each position: int64 [positions, window] -> see `Policy.act`."""
+        nothing = torch.zeros(len(inputs), dtype=torch.int64, device=inputs.device)
+        state = EpisodeState(inputs, nothing, gate, hidden, None, nothing)
+        return self.policy.act(self.observe(state), gate, None)
+
+
+def commit(policy: Policy, surface: Any) -> None:
+    """Has a network of sequences read earlier positions under a policy's greedy masks.
+
+    Policies that look at labels have none for them: the network's own rule stands in.
+
+    Args:
+        policy: about to act.
+        surface: a simulator, or what has its network and its observer.
+    """
+    if surface.network.defines("commit"):
+        rule = None if policy.uses_labels else CommittedMasks(policy, surface.observe)
+        surface.network.commit(rule)
+
+
 def is_model(policy: Any) -> bool:
     """Whether an object is an algorithm of Stable-Baselines3, rather than a policy of ours."""
     return not hasattr(policy, "act") and hasattr(policy, "get_vec_normalize_env")
@@ -126,7 +165,7 @@ class ModelPolicy(Policy):
             return self._predict(observation, layer, generator)
         if generator is None:
             return probability > 0.5
-        return torch.rand(probability.shape, generator=generator).to(probability) < probability
+        return uniform(probability.shape, generator, probability.device) < probability
 
     def keep_probability(self, observation: Tensor, layer: int) -> Tensor | None:
         """Keep probabilities [batch, num_blocks[layer]], None of models without coins."""
@@ -146,7 +185,7 @@ class ModelPolicy(Policy):
     def _predict(
         self, observation: Tensor, layer: int, generator: torch.Generator | None
     ) -> Tensor:
-        seed = 0 if generator is None else int(torch.randint(2**31, (), generator=generator))
+        seed = 0 if generator is None else int(integers(2**31, (), generator, "cpu"))
         device = torch.device(self.policy.device)
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
             torch.manual_seed(seed)

@@ -7,15 +7,24 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ccenv.base.checks import Checks
 from ccenv.base.masks import as_mask, gate_values_of, pad_mask
-from ccenv.simulator.policy import Policy, as_policy
+from ccenv.simulator.policy import Policy, as_policy, commit
 from ccenv.simulator.simulator import Simulator
 from ccenv.simulator.step import Step
 
 
 @dataclass(frozen=True)
 class Rollout:
-    """One episode of every row of a batch, masks padded to the widest layer."""
+    """One episode of every row of a batch; masks are padded to the widest gate.
+
+    >>> from ccenv.agents.reference_policies import BlockDropout
+    >>> simulator = Simulator(8, dataset="synthetic", weights="cotrain", num_blocks=[4, 4])
+    >>> simulator.seed(0)
+    >>> rollout = collect_rollout(simulator, BlockDropout(simulator), None)
+    >>> torch.equal(rollout.returns[0], rollout.rewards.sum(dim=0))
+    True
+    """
 
     observations: Tensor
     """[num_layers, batch, obs_size] float32."""
@@ -51,9 +60,10 @@ def walk(
     indices: Tensor | None = None,
 ) -> tuple[list[Tensor], list[Tensor], list[Step]]:
     """Runs one batch from the images to the logits: observations, actions and steps by layer."""
+    policy = as_policy(policy)
+    commit(policy, simulator)
     observation = simulator.begin(indices)
     # Policies that need more than observations (search on the label, norms) look at the episode.
-    policy = as_policy(policy)
     policy.begin_episode(simulator)
     observations: list[Tensor] = []
     actions: list[Tensor] = []
@@ -64,14 +74,30 @@ def walk(
             action = policy.act(observation, layer, generator)
         observations.append(observation)
         actions.append(action)
-        steps.append(simulator.step(as_mask(action, num_blocks), gate_values_of(action)))
+        mask = as_mask(action, num_blocks, simulator.checks)
+        steps.append(simulator.step(mask, gate_values_of(action, simulator.checks)))
     return observations, actions, steps
 
 
 def collect_rollout(
     simulator: Simulator, policy: Policy, generator: torch.Generator | None
 ) -> Rollout:
-    """Rolls a policy out on the next batch of images."""
+    """Runs one episode of each row of the next batch.
+
+    Args:
+        simulator: a seeded simulator.
+        policy: chooses the masks.
+        generator: samples the masks; None for greedy masks.
+
+    Example:
+        >>> from ccenv.agents.reference_policies import BlockDropout
+        >>> simulator = Simulator(8, dataset="synthetic", weights="cotrain", num_blocks=[4, 4])
+        >>> simulator.seed(0)
+        >>> agent = BlockDropout(simulator)
+        >>> rollout = collect_rollout(simulator, agent, agent.generator)
+        >>> rollout.masks.shape, rollout.returns.shape
+        (torch.Size([2, 8, 4]), torch.Size([2, 8]))
+    """
     observations, actions, steps = walk(simulator, policy, generator)
     rewards = torch.stack([step.reward for step in steps])
     last = steps[-1].outcome
@@ -87,28 +113,31 @@ def collect_rollout(
         compute_cost=last.compute_cost,
         labels=last.labels,
         num_images=simulator.num_images // simulator.group_size,
-        means=episode_means(steps),
+        means=episode_means(steps, simulator.checks),
     )
 
 
-def episode_means(steps: Sequence[Step]) -> dict[str, float]:
+def episode_means(steps: Sequence[Step], checks: Checks) -> dict[str, float]:
     """Means over a batch whose episodes have ended: return, error, nll, cost, density by layer.
 
     Also the reward's terms, summed over each episode, and what it remembered, as `reward/<name>`.
+    What `checks` still have to look at is read along with them.
     """
     last = steps[-1].outcome
     means = {
-        "return": torch.stack([step.reward for step in steps]).sum(dim=0).mean().item(),
-        "error": 1 - last.correct.mean().item(),
-        "nll": -last.log_likelihood.mean().item(),
-        "compute_cost": last.compute_cost.mean().item(),
+        "return": torch.stack([step.reward for step in steps]).sum(dim=0).mean(),
+        "error": last.correct.mean(),
+        "nll": -last.log_likelihood.mean(),
+        "compute_cost": last.compute_cost.mean(),
     }
-    kept = {f"density_{i}": s.outcome.mask.float().mean().item() for i, s in enumerate(steps)}
+    kept = {f"density_{i}": s.outcome.mask.float().mean() for i, s in enumerate(steps)}
     terms = {
-        f"reward/{name}": torch.stack([s.terms[name] for s in steps]).sum(dim=0).mean().item()
+        f"reward/{name}": torch.stack([s.terms[name] for s in steps]).sum(dim=0).mean()
         for name in steps[-1].terms
     }
-    return means | kept | terms | {f"reward/{k}": v for k, v in steps[-1].numbers.items()}
+    numbers = checks.read(means | kept | terms)
+    numbers["error"] = 1 - numbers["error"]
+    return numbers | {f"reward/{k}": v for k, v in steps[-1].numbers.items()}
 
 
 def episode_curves(means: Mapping[str, float]) -> dict[str, float]:

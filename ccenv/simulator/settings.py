@@ -1,28 +1,118 @@
-"""Settings of the environment: (their names and values) -> the simulator that they ask for."""
+"""Settings of the environment: their names, defaults and meanings.
 
+Nothing here imports torch: `ccenv train --help` prints them without it.
+"""
+
+import dataclasses
 import functools
-import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
-from ccenv.base.registry import check_keywords
-from ccenv.simulator.simulator import EXTENSIONS, Simulator
+EXTENSIONS = ("context", "concurrent", "oblivious")
+"""Settings that add something to the walk, in the order in which a simulator asks them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EnvironmentSettings:
+    """What every view of the environment takes, as keyword arguments.
+
+    >>> EnvironmentSettings(network="resnet").block_size
+    16
+    """
+
+    dataset: str | Callable[..., Any] = field(
+        default="digits",
+        metadata={
+            "help": "a name in `DATASETS`, a file's name or path, `module:name`, or a function"
+        },
+    )
+    split: str = field(default="train", metadata={"help": '"train", "validation" or "test"'})
+    transforms: Sequence[str] | str = field(
+        default=(),
+        metadata={
+            "help": "names of transforms of the images, in order; see `ccenv.data.transforms`"
+        },
+    )
+    network: Any = field(
+        default="mlp",
+        metadata={
+            "help": "a name in `NETWORKS`, `module:name`, a builder, or a module to use as it is"
+        },
+    )
+    network_kwargs: Mapping[str, Any] | None = field(
+        default=None, metadata={"help": 'arguments of the builder, such as `depth` of "resnet"'}
+    )
+    num_blocks: int | Sequence[int] = field(
+        default=(10, 10),
+        metadata={"help": "fully connected networks only: number of blocks of each gated layer"},
+    )
+    block_size: int | Sequence[int] = field(
+        default=16,
+        metadata={"help": "as above: units of a block, one number or one per gated layer"},
+    )
+    head_units: int | Sequence[int] = field(
+        default=(), metadata={"help": "as above: widths of dense layers after the gated ones"}
+    )
+    activation: str | Callable[..., Any] = field(
+        default="tanh", metadata={"help": 'as above: "tanh", "relu" or a function that maps 0 to 0'}
+    )
+    weights: str = field(
+        default="frozen",
+        metadata={
+            "help": '"frozen" (trained once under random masks, cached), "shipped" (bundled'
+            " with the package, see `ccenv.networks.learning.bundled_weights`) or "
+            '"cotrain" (trained in `update_network` under the masks that the agent '
+            "chose)"
+        },
+    )
+    weights_kwargs: Mapping[str, Any] | None = field(
+        default=None,
+        metadata={"help": 'settings of `CoTrainer` and `Teaching`; only with "cotrain"'},
+    )
+    reward: str | Callable[..., Any] = field(
+        default="accuracy_minus_cost",
+        metadata={
+            "help": "a name in `REWARDS`, `module:name`, a function, or a subclass of "
+            "`StatefulReward`"
+        },
+    )
+    reward_kwargs: Mapping[str, Any] | None = field(
+        default=None, metadata={"help": "keyword arguments of the reward"}
+    )
+    observation: str | Callable[..., Any] = field(
+        default="layer_input",
+        metadata={
+            "help": '"layer_input", "summary", "symbols", "certainty", `module:name` or a '
+            "function; see `ccenv.mdp.observations`"
+        },
+    )
+    group_size: int = field(
+        default=1, metadata={"help": "number of neighbouring rows that hold the same image"}
+    )
+    device: str = field(
+        default="cpu", metadata={"help": 'device of images and network: "cpu", "cuda" or "cuda:0"'}
+    )
+    context: Mapping[str, Any] | None = field(
+        default=None,
+        metadata={"help": "cost weights or budgets of each episode, see `ccenv.simulator.context`"},
+    )
+    concurrent: str | None = field(
+        default=None,
+        metadata={"help": "network updates between gates, see `ccenv.simulator.concurrent`"},
+    )
+    oblivious: str | int | Sequence[int] | None = field(
+        default=None, metadata={"help": "steps of constant trace, see `ccenv.simulator.oblivious`"}
+    )
 
 
 def setting_defaults() -> dict[str, Any]:
-    """Names and defaults of the settings that every view takes; `EXTENSIONS` default to None."""
+    """Names and defaults of the settings; without those in `EXTENSIONS`, which default to None."""
     return dict(own_defaults())
 
 
 @functools.cache
 def own_defaults() -> dict[str, Any]:
     """The same, found once: a study of 10,000 runs asks 70,000 times."""
-    parameters = list(inspect.signature(Simulator).parameters.values())
-    others = ("num_images", *EXTENSIONS)
-    return {p.name: p.default for p in parameters if p.name not in others}
-
-
-def make_simulator(num_images: int, settings: Mapping[str, Any]) -> Simulator:
-    """Builds a simulator from a view's keyword arguments; UnexpectedKeywordError of others."""
-    check_keywords(settings, [*setting_defaults(), *EXTENSIONS], "environment setting")
-    return Simulator(num_images, **settings)
+    fields = dataclasses.fields(EnvironmentSettings)
+    return {one.name: one.default for one in fields if one.name not in EXTENSIONS}

@@ -7,19 +7,19 @@ this one class; agents that work with tensors use it directly. What the settings
 
 import copy
 import functools
-import inspect
 import math
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
+from ccenv.base.checks import Checks
 from ccenv.base.masks import check_mask
 from ccenv.base.memory import check_fits
 from ccenv.base.ranks import ALONE, OneProcess
-from ccenv.base.registry import check_names
+from ccenv.base.registry import check_keywords, check_names
 from ccenv.base.seeding import stream, stream_seed
 from ccenv.base.values import as_settings
 from ccenv.data import Split, check_alike, dataset_name, load_split, transform_names
@@ -34,11 +34,10 @@ from ccenv.networks.core.arguments import (
     check_reads,
     check_rows,
 )
-from ccenv.networks.core.mlp import Sizes
 from ccenv.networks.core.parameters import FiniteWeights
 from ccenv.networks.core.protocol import num_blocks_of
 from ccenv.networks.learning.distillation import make_trainer
-from ccenv.rewards import RewardFunction, Surroundings, make_reward
+from ccenv.rewards import Surroundings, make_reward
 from ccenv.simulator.concurrent import Concurrent
 from ccenv.simulator.context import Context
 from ccenv.simulator.network_source import (
@@ -49,24 +48,21 @@ from ccenv.simulator.network_source import (
     take_shipped,
 )
 from ccenv.simulator.oblivious import Oblivious
+from ccenv.simulator.settings import EXTENSIONS, EnvironmentSettings, setting_defaults
 from ccenv.simulator.sharing import of_all_rows
 from ccenv.simulator.step import Extension, Step
 
 MAX_PENDING = 256
 """Finished batches that wait for `update_network` at most; the newest stay."""
-EXTENSIONS: dict[str, Callable[[Any], Extension]] = {
-    kind.name: kind for kind in (Context, Concurrent, Oblivious)
-}
-"""Setting -> what it adds to the walk, in the order in which a simulator asks them."""
 Kind = TypeVar("Kind", bound=Extension)
 
 
 class ImageOrder:
     """Shuffled passes over a split; every image comes once in each."""
 
-    def __init__(self, seed: int, num_images: int) -> None:
+    def __init__(self, seed: int, data: Split) -> None:
         """Starts the stream "image order" with nothing drawn."""
-        self.num_images = num_images
+        self.data = data
         self.stream = stream(seed, "image order")
         self.rest = torch.empty(0, dtype=torch.int64)
         """int64 [n]: shuffled already and not yet drawn."""
@@ -74,8 +70,8 @@ class ImageOrder:
     def draw(self, count: int) -> Tensor:
         """The next indices, int64 [count]."""
         passes = [self.rest]
-        for _ in range(-(-(count - len(self.rest)) // self.num_images)):
-            passes.append(torch.randperm(self.num_images, generator=self.stream))
+        for _ in range(-(-(count - len(self.rest)) // len(self.data))):
+            passes.append(self.data.shuffled(self.stream))
         order = torch.cat(passes) if len(passes) > 1 else self.rest
         drawn, rest = order[:count], order[count:]
         # Copied now and then, so that a long order does not stay in memory behind a short one.
@@ -84,7 +80,15 @@ class ImageOrder:
 
 
 class Simulator:
-    """A batch of images, the network they walk through, and the streams that choose them."""
+    """The environment in tensors: a batch of inputs, one gate per step.
+
+    >>> simulator = Simulator(2, dataset="synthetic", weights="cotrain", num_blocks=[4, 4])
+    >>> simulator.seed(0)
+    >>> observation = simulator.begin()
+    >>> step = simulator.step(torch.ones(2, 4, dtype=torch.bool))
+    >>> step.outcome.layer, simulator.is_over, step.reward.shape
+    (0, False, torch.Size([2]))
+    """
 
     ranks: OneProcess = ALONE
     """processes that share the batch, each with rows of its own, see `ccenv.simulator.sharing`."""
@@ -92,89 +96,51 @@ class Simulator:
     def __init__(
         self,
         num_images: int = 1,
-        *,
-        dataset: str | Callable[[str], Split] = "digits",
-        split: str = "train",
-        transforms: Sequence[str] | str = (),
-        network: Any = "mlp",
-        network_kwargs: Mapping[str, Any] | None = None,
-        num_blocks: Sizes = (10, 10),
-        block_size: Sizes = 16,
-        head_units: Sizes = (),
-        activation: str | Callable[[Tensor], Tensor] = "tanh",
-        weights: str = "frozen",
-        weights_kwargs: Mapping[str, Any] | None = None,
-        reward: str | RewardFunction = "accuracy_minus_cost",
-        reward_kwargs: Mapping[str, Any] | None = None,
-        observation: str | Callable[..., Tensor] = "layer_input",
-        group_size: int = 1,
-        device: str = "cpu",
-        context: Mapping[str, Any] | None = None,
-        concurrent: str | None = None,
-        oblivious: str | int | Sequence[int] | None = None,
+        /,
+        **settings: Any,
     ) -> None:
         """Loads the data, builds the network and, for frozen weights, learns or reads them.
 
         Args:
             num_images: rows of the batch; a multiple of `group_size`.
-            dataset: a name in `DATASETS`, a file's name or path, `module:name`, or a function.
-            split: "train", "validation" or "test".
-            transforms: names of what images go through when they are drawn, in order, see
-                `ccenv.data.transforms`.
-            network: a name in `NETWORKS`, `module:name`, a builder, or a module to use as it is.
-            network_kwargs: the builder's own arguments, such as `depth` of "resnet".
-            num_blocks: of fully connected networks, as the three below: blocks of each gated layer.
-            block_size: units of a block, one number or one for each gated layer.
-            head_units: widths of dense layers after the gated ones.
-            activation: "tanh", "relu" or a function that maps 0 to 0.
-            weights: "frozen" (learned once under random masks, cached), "shipped" (they come with
-                the package, see `ccenv.networks.learning.bundled_weights`), or "cotrain" (learned
-                from the masks that the agent chose, in `update_network`).
-            weights_kwargs: settings of `CoTrainer` and `Teaching`; only with "cotrain".
-            reward: a name in `REWARDS`, `module:name`, a function, or a class with a memory.
-            reward_kwargs: keyword arguments of the reward.
-            observation: "layer_input", "summary", "symbols", "certainty", `module:name` or a
-                function of yours; see `ccenv.mdp.observations`.
-            group_size: neighbouring rows that hold the same image.
-            device: where images and network live: "cpu", "cuda" or "cuda:0".
-            context: prices or budgets of each episode, see `ccenv.simulator.context`.
-            concurrent: updates that land between gates, see `ccenv.simulator.concurrent`.
-            oblivious: steps of constant trace, see `ccenv.simulator.oblivious`.
+            **settings: see `ccenv.simulator.settings.EnvironmentSettings`.
 
         Raises:
+            UnexpectedKeywordError: if there is no such setting.
             TypeError: if the network lacks a part of `ccenv.GatedNetwork`.
             ValueError: if a setting is unknown or impossible; no weights are learned then.
             FileNotFoundError: if the data set is not there.
         """
-        network_kwargs = as_settings(network_kwargs, "network_kwargs")
-        weights_kwargs = as_settings(weights_kwargs, "weights_kwargs")
+        check_keywords(settings, [*setting_defaults(), *EXTENSIONS], "environment setting")
+        asked = EnvironmentSettings(**settings)
+        network_kwargs = as_settings(asked.network_kwargs, "network_kwargs")
+        weights_kwargs = as_settings(asked.weights_kwargs, "weights_kwargs")
+        weights, observation = asked.weights, asked.observation
         check_weights(weights, weights_kwargs)
         if isinstance(observation, str) and ":" not in observation:
             check_names([observation], OBSERVATIONS, "observation")
-        self.extensions = read_extensions(
-            {"context": context, "concurrent": concurrent, "oblivious": oblivious}
-        )
+        self.extensions = read_extensions({name: getattr(asked, name) for name in EXTENSIONS})
         for extension in self.extensions:
-            extension.check_settings(weights, as_settings(reward_kwargs, "reward_kwargs"))
-        self.reward = make_reward(reward, reward_kwargs)
-        self.num_images, self.group_size = check_rows(num_images, group_size)
-        self.device = check_device(device)
-        self.dataset, self.split = dataset, split
-        self.transforms = transform_names(transforms)
-        self.data = self._load(split).to(self.device)
+            extension.check_settings(weights, as_settings(asked.reward_kwargs, "reward_kwargs"))
+        self.reward = make_reward(asked.reward, asked.reward_kwargs)
+        self.num_images, self.group_size = check_rows(num_images, asked.group_size)
+        self.device = check_device(asked.device)
+        self.checks = Checks()
+        self.dataset, self.split = asked.dataset, asked.split
+        self.transforms = transform_names(asked.transforms)
+        self.data = self._load(asked.split).to(self.device)
         self.image_shape = self.data.image_shape
-        # A network may have to be trained first; what cannot be looked at is refused before.
+        # Checked before the network, which may have to be trained first.
         check_pixels(observation, self.image_shape)
         # Images, their activations, and an observation's bounds at least.
         num_floats = 4 * self.num_images * math.prod(self.image_shape)
         check_fits(num_floats, f"a batch of {self.num_images:,} images", "choose fewer num_envs")
         self.weights, self.weights_kwargs = weights, weights_kwargs
-        sizes = checked_sizes(num_blocks, block_size, head_units, activation)
-        parameters = inspect.signature(Simulator).parameters
-        defaults = {name: parameters[name].default for name in MLP_SIZES}
-        self.source = source_of(network, network_kwargs, sizes, defaults, self.data)
+        sizes = checked_sizes(**{name: getattr(asked, name) for name in MLP_SIZES})
+        defaults = {name: setting_defaults()[name] for name in MLP_SIZES}
+        self.source = source_of(asked.network, network_kwargs, sizes, defaults, self.data)
         self.network = self.source.build(0)
-        called, first = dataset_name(dataset), torch.zeros(1, dtype=torch.int64)
+        called, first = dataset_name(asked.dataset), torch.zeros(1, dtype=torch.int64)
         inputs = self.data.batch(first.to(self.device))[0]
         check_reads(self.network, inputs.cpu(), called)
         if weights == "frozen":
@@ -232,7 +198,7 @@ class Simulator:
     def seed(self, seed: int) -> None:
         """Starts all streams and the reward anew; in co-training also weights and optimiser."""
         self.images_seed = seed
-        self.order = ImageOrder(seed, len(self.data))
+        self.order = ImageOrder(seed, self.data)
         self.masks = []
         self._gate_values: list[Tensor] = []
         self.pending.clear()
@@ -272,7 +238,7 @@ class Simulator:
             check_indices(indices, len(self.data))
         for extension in self.extensions:
             extension.begin(self, len(indices))
-        indices = indices.to(self.device)
+        indices = indices.to(self.device, non_blocking=True)
         group = self.group_size
         self.indices = indices if group == 1 else indices.repeat_interleave(group)
         self.masks, self._gate_values = [], []
@@ -381,9 +347,10 @@ class Simulator:
                 share(mask),
                 weights=None if weights is None else share(weights),
             )
-            if outcome.judged is not None and not outcome.judged.are_finite:
-                check_answers(outcome.logits)
-            (terms, total), numbers = self.reward.paid(outcome), self.reward.rule.numbers()
+            if outcome.logits is not None and outcome.judged and not outcome.judged.are_finite:
+                check_answers(outcome.logits, self.checks)
+            terms, total = self.reward.paid(outcome, self.checks)
+            numbers = self.reward.rule.numbers()
             outcome, terms, total = of_all_rows(outcome, terms, total, self.ranks)
             self.reward.update(outcome)
         self.masks.append(outcome.mask)
@@ -402,7 +369,7 @@ class Simulator:
         """Refuses a network whose weights are not finite (ValueError, naming the tensor)."""
         if self._finite_weights.network is not self.network:
             self._finite_weights = FiniteWeights(self.network)
-        self._finite_weights.check()
+        self._finite_weights.check(self.checks)
 
     def update_network(self) -> dict[str, float]:
         """Co-training: one update for every batch finished since the last call, oldest first.
@@ -441,9 +408,8 @@ class Simulator:
 
 def read_extensions(settings: Mapping[str, Any]) -> tuple[Extension, ...]:
     """Reads the settings in `EXTENSIONS`; ValueError of impossible ones and combinations."""
-    found = [
-        kind(settings[name]) for name, kind in EXTENSIONS.items() if settings.get(name) is not None
-    ]
+    kinds = (Context, Concurrent, Oblivious)
+    found = [kind(settings[kind.name]) for kind in kinds if settings.get(kind.name) is not None]
     check_combination(found)
     return tuple(found)
 

@@ -43,6 +43,13 @@ def block_sparse_linear(
     Raises:
         TypeError: if a tensor or mask has the wrong type.
         ValueError: if shapes, devices, dtypes, backend or activation do not fit.
+
+    Example:
+        >>> import ccenv, torch
+        >>> x, weight = torch.ones(1, 4), torch.ones(4, 4)
+        >>> out_mask = torch.tensor([[True, False]])
+        >>> ccenv.block_sparse_linear(x, weight, None, out_mask=out_mask)
+        tensor([[4., 4., 0., 0.]])
     """
     sizes = plainly_fit(x, weight, bias, in_mask, out_mask)
     if sizes is None:

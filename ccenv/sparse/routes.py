@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from ccenv.base.registry import check_names
-from ccenv.sparse.gpu.routes import gpu_figures, gpu_route
+from ccenv.sparse.gpu.routes import gpu_figures, gpu_route, most_dense_macs
 from ccenv.sparse.operands import Sizes, layer_sizes, on_use
 
 BACKENDS = ("auto", "reference", "cpu", "gpu")
@@ -59,6 +59,20 @@ def choose_route(
     if x.is_cuda:
         return gpu_route(x, weight, backend, is_training=is_training)
     return "grouped"
+
+
+def hides_skipped(x: Tensor, macs: int, backend: str) -> bool:
+    """Whether a unit is computed for all rows of a mask, and hidden in those that skip it.
+
+    To leave rows out, the host has to know which; a GPU is waited for then, and with few MACs that
+    takes longer than the rows. The number is that below which a layer is one dense product.
+
+    Args:
+        x: [rows, ...].
+        macs: of the unit, for one row.
+        backend: as given to `block_sparse_linear`; others than "auto" are what they say.
+    """
+    return x.is_cuda and backend == "auto" and len(x) * macs < most_dense_macs(x)
 
 
 def cheapest(sizes: Sizes, in_mask: Tensor | None, out_mask: Tensor | None) -> str:

@@ -5,9 +5,7 @@ of all blocks, and with nothing kept. What stands before a gate is the same with
 everything kept, and is computed once, so that all gates take half the time of as many passes.
 """
 
-import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,16 +15,16 @@ from tqdm import tqdm
 
 from ccenv.base.checked_file import content_digest
 from ccenv.base.masks import full_mask, random_mask
-from ccenv.base.registry import check_names
 from ccenv.base.seeding import stream
-from ccenv.data import SPLITS, Split
+from ccenv.data import Split
 from ccenv.mdp.dynamics import EpisodeState, StepOutcome, initial, transition
 from ccenv.networks.core.protocol import GatedNetwork, num_blocks_of
-from ccenv.runs.config.values import annotations_of, checked, is_plain
+from ccenv.runs.analysis.settings import Settings, read_settings
+from ccenv.runs.config.values import is_plain
 from ccenv.runs.store import folder as run_folder
 from ccenv.runs.store import json_file
 from ccenv.runs.store.identity import canonical, same
-from ccenv.runs.store.provenance import data_of, machine, most_threads, versions
+from ccenv.runs.store.provenance import data_of, machine, versions
 from ccenv.runs.store.seal import sealed
 from ccenv.simulator.menus import scores
 from ccenv.simulator.settings import setting_defaults
@@ -137,34 +135,6 @@ def row(network: GatedNetwork, key: Key, of_inputs: Tensor, whole: Tensor) -> Ro
     }
 
 
-UNUSED = ("reward", "reward_kwargs", "observation", "group_size", "weights_kwargs", "split")
-"""Settings of the environment that no frozen network depends on, and `split`, the program's own."""
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What is judged, and how."""
-
-    split: str = field(default="test", metadata={"help": "train, validation or test"})
-    images: int = field(default=2000, metadata={"help": "inputs, drawn once from the split"})
-    batch_size: int = field(default=32, metadata={"help": "inputs at a time; for speed alone"})
-    seed: int = field(default=0, metadata={"help": "of the inputs and the random half"})
-    threads: int = field(default=1, metadata={"help": "torch's threads"})
-    out: str | None = field(default=None, metadata={"help": "a JSON file to record the result in"})
-
-    def __post_init__(self) -> None:
-        """Refuses impossible numbers and an unknown split."""
-        check_names([self.split], SPLITS, "split")
-        for name in ("images", "batch_size", "threads"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"expected {name} of at least 1, got {getattr(self, name)}")
-        if self.threads > most_threads() or self.seed < 0:
-            raise ValueError(
-                f"expected threads of at most {most_threads()} and seed of at least 0, got "
-                f"{self.threads} and {self.seed}"
-            )
-
-
 def judged(settings: Mapping[str, Any], progress: bool) -> dict[str, Any]:
     """Judges a frozen or shipped network without each of its gates, and records it in `out`.
 
@@ -200,22 +170,6 @@ def judged(settings: Mapping[str, Any], progress: bool) -> dict[str, Any]:
     if own.out is not None:
         json_file.write_json(Path(own.out), result)
     return result
-
-
-def read_settings(given: Mapping[str, Any]) -> tuple[Settings, dict[str, Any]]:
-    """Parts and checks settings: the program's own, and those of a network that does not learn."""
-    own = {one.name: one.default for one in dataclasses.fields(Settings)}
-    defaults = {name: v for name, v in setting_defaults().items() if name not in UNUSED}
-    check_names(given, [*own, *defaults], "setting")
-    mine = {name: value for name, value in given.items() if name in own}
-    environment = {name: value for name, value in given.items() if name in defaults}
-    settings = Settings(**checked(mine, annotations_of(Settings), own))
-    environment = checked(environment, annotations_of(Simulator.__init__), defaults)
-    if environment["weights"] == "cotrain":
-        raise ValueError(
-            "expected weights that are there, got weights='cotrain'; choose frozen or shipped"
-        )
-    return settings, environment
 
 
 def described(

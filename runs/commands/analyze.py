@@ -10,23 +10,22 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-from tqdm import tqdm
-
-from ccenv.runs.analysis.gate_sweep import UNUSED, Settings, judged, read_settings
-from ccenv.runs.analysis.leaks import LeakOfRun, leaks_of_run
-from ccenv.runs.analysis.recalls import Recall, recalls
+from ccenv.runs.analysis.settings import UNUSED, Settings, read_settings
 from ccenv.runs.commands.frame import print_json, program, takes_trust
-from ccenv.runs.commands.settings_help import environment_help, fields_help
-from ccenv.runs.config.values import parse_pairs
+from ccenv.runs.commands.settings_help import fields_help
+from ccenv.runs.config.values import compact, parse_pairs
 from ccenv.runs.replay.verdict import NAMED
 from ccenv.runs.store import folder as run_folder
 from ccenv.runs.tables.analysis import GATE_NOTES, gate_table, recall_figure
+from ccenv.runs.tables.short_table import print_text
 from ccenv.runs.tables.sweep_table import markdown
-from ccenv.runs.tensorboard.tracking import compact
-from ccenv.simulator.simulator import Simulator
+from ccenv.simulator.settings import EXTENSIONS, EnvironmentSettings
+
+if TYPE_CHECKING:
+    from ccenv.runs.analysis.leaks import LeakOfRun
+    from ccenv.runs.analysis.recalls import Recall
 
 LEAK_COLUMNS = {
     "agent": "left",
@@ -56,7 +55,7 @@ share of all blocks that are found; whoever takes that share by chance has the s
 TABLES, PROBES = (1, 2, 4, 8, 16, 32), (1, 4, 16)
 
 
-def leak_cells(row: LeakOfRun) -> list[object]:
+def leak_cells(row: "LeakOfRun") -> list[object]:
     """One line of the table of leaks."""
     leak = row.leak
     return [
@@ -73,6 +72,10 @@ def leak_cells(row: LeakOfRun) -> list[object]:
 
 def analyze_leaks(options: argparse.Namespace) -> int:
     """Guesses labels from the blocks that runs touched; 1 where a run cannot be read."""
+    from tqdm import tqdm
+
+    from ccenv.runs.analysis.leaks import leaks_of_run
+
     rows, refused = [], 0
     for folder in tqdm(run_folder.run_folders(options.folder), unit="run", disable=options.json):
         try:
@@ -83,17 +86,19 @@ def analyze_leaks(options: argparse.Namespace) -> int:
     if options.json:
         print_json([asdict(row) | {"tells": row.leak.tells} for row in rows])
     else:
-        print(f"{markdown(LEAK_COLUMNS, [leak_cells(row) for row in rows])}\n\n{LEAK_NOTES}")
+        print_text(f"{markdown(LEAK_COLUMNS, [leak_cells(row) for row in rows])}\n\n{LEAK_NOTES}")
     return 1 if refused else 0
 
 
 def analyze_gates(options: argparse.Namespace) -> int:
     """Leaves out each gate in turn."""
+    from ccenv.runs.analysis.gate_sweep import judged
+
     result = judged(parse_pairs(options.settings), progress=not options.json)
     if options.json:
         print_json(result)
     else:
-        print(gates_text(result))
+        print_text(gates_text(result))
     return 0
 
 
@@ -107,8 +112,13 @@ def gates_text(result: Mapping[str, Any]) -> str:
     return f"{head}\n\n{gate_table(result['rows'])}\n\n{GATE_NOTES}"
 
 
-def measured_recalls(words: Sequence[str]) -> list[Recall]:
+def measured_recalls(words: Sequence[str]) -> "list[Recall]":
     """Recall of all sizes of tables on the network that settings name."""
+    import torch
+
+    from ccenv.runs.analysis.recalls import recalls
+    from ccenv.simulator.simulator import Simulator
+
     settings, environment = read_settings(parse_pairs(words))
     torch.set_num_threads(settings.threads)
     simulator = Simulator(1, split=settings.split, **environment)
@@ -129,7 +139,7 @@ def analyze_retrieval(options: argparse.Namespace) -> int:
         print_json(rows)
     else:
         lines = [list(row.values()) for row in rows]
-        print(f"{markdown(RECALL_COLUMNS, lines)}\n\n{RECALL_NOTES}")
+        print_text(f"{markdown(RECALL_COLUMNS, lines)}\n\n{RECALL_NOTES}")
     return 0
 
 
@@ -177,8 +187,8 @@ def settings_help() -> list[str]:
     return [
         "settings of the program:",
         *fields_help(Settings),
-        "settings of the environment (see ccenv.simulator.simulator.Simulator):",
-        *environment_help(UNUSED),
+        "settings of the environment (see ccenv.simulator.settings.EnvironmentSettings):",
+        *fields_help(EnvironmentSettings, (*UNUSED, *EXTENSIONS)),
     ]
 
 

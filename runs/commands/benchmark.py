@@ -12,14 +12,11 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from ccenv.base.registry import check_names
+from ccenv.base.registry import check_names, resolve
 from ccenv.runs.commands.frame import program
-from ccenv.runs.experiment import run_experiment
-from ccenv.runs.speed import gpu, networks
+from ccenv.runs.speed import ABOUT, EXPERIMENTS
 
 PROGRAM = "ccenv benchmark"
-EXPERIMENTS = {one.name: one for one in (networks.MACHINE, networks.KERNELS, gpu.GPU)}
-"""What a user measures on a machine of his own, by name; the first is the default."""
 
 
 @program(PROGRAM)
@@ -34,12 +31,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # The first one is quick anyway: half a minute.
         name, words = next(iter(EXPERIMENTS)), [word for word in words if word != "--quick"]
     check_names([name], EXPERIMENTS, "benchmark")
-    return run_experiment(EXPERIMENTS[name], PROGRAM, words)
+    from ccenv.runs.experiment import run_experiment
+
+    return run_experiment(resolve(name, EXPERIMENTS, "benchmark"), PROGRAM, words)
 
 
 def make_parser() -> argparse.ArgumentParser:
     """Explains the program: what can be measured."""
-    told = "\n".join(f"  {name:8} {one.about}" for name, one in EXPERIMENTS.items())
+    told = "\n".join(f"  {name:8} {about}" for name, about in ABOUT.items())
     return argparse.ArgumentParser(
         prog=PROGRAM,
         usage=f"{PROGRAM} [{'|'.join(EXPERIMENTS)}] [--quick] [--repeats N] [--threads N] ...",

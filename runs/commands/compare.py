@@ -2,30 +2,27 @@
 
 import argparse
 import dataclasses
-import shutil
-import textwrap
 from collections.abc import Sequence
 from typing import Any
 
-from ccenv.runs.api import LOGS, REPORTS, compare
 from ccenv.runs.commands.frame import positive, print_json, program, takes_trust
 from ccenv.runs.config.sweep import Sweep
 from ccenv.runs.config.sweep_file import MOST_RUNS
 from ccenv.runs.config.values import parse_pairs
 from ccenv.runs.engine.jobs import read_shard
-from ccenv.runs.engine.machines.engines import ENGINES, LOCAL
-from ccenv.runs.engine.run_jobs import say
+from ccenv.runs.engine.machines import ENGINES, LOCAL
 from ccenv.runs.stats.measures import MODES
+from ccenv.runs.store import LOGS, REPORTS
 from ccenv.runs.studies import STUDIES
-from ccenv.runs.tables.short_table import short_table
+from ccenv.runs.tables.short_table import answer
 
 STOPPED = "stopped; the same command goes on with what is missing"
-WIDEST = 100
-"""Characters of a line of prose."""
 
 
 def compared(options: argparse.Namespace) -> int:
     """Compares as the options say, and prints the answer; returns the exit status."""
+    from ccenv.runs.api import compare
+    from ccenv.runs.engine.run_jobs import say
 
     def change(sweep: Sweep) -> Sweep:
         if options.seeds:
@@ -55,9 +52,7 @@ def compared(options: argparse.Namespace) -> int:
     if options.json:
         print_json(found.rows)
     elif found.rows:
-        width = shutil.get_terminal_size().columns
-        print(found.results.sweep.description, "", short_table(found.rows, width), "", sep="\n")
-        print(textwrap.fill(found.verdict, min(width, WIDEST)), flush=True)
+        print(answer(found.results.sweep.description, found.rows), flush=True)
     # The answer first: figures take seconds.
     for line in [*found.lines, *(found.write_page() if found.rows else [])]:
         say(line)

@@ -4,14 +4,15 @@ import argparse
 from collections.abc import Sequence
 
 from ccenv.base.registry import check_names
-from ccenv.data import DATASETS, SPLITS, load_split
-from ccenv.data.real import PARTS, download_images
-from ccenv.data.text import ARCHIVES, download_text
+from ccenv.data.registry import DATASETS, SPLITS
 from ccenv.runs.commands.frame import program
 
 
 def download(name: str) -> None:
     """Fetches a data set into the root folder."""
+    from ccenv.data.real import PARTS, download_images
+    from ccenv.data.text import ARCHIVES, download_text
+
     check_names([name], {**PARTS, **ARCHIVES}, "dataset to download")
     (download_text if name in ARCHIVES else download_images)(name)
 
@@ -25,6 +26,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--download", action="store_true", help="fetch it first (svhn: 2 GB)")
     options = parser.parse_args(arguments)
+    from ccenv.data import load_split
+
     if options.download:
         download(options.name)
     for name, split in {name: load_split(options.name, name) for name in SPLITS}.items():

@@ -5,16 +5,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ccenv.data.registry import SPLITS
 from ccenv.runs.commands.frame import print_json, program, takes_trust
-from ccenv.runs.replay.rebuilt import open_run
-from ccenv.runs.replay.replay import ask
 from ccenv.runs.stats.measures import MODES
+from ccenv.runs.tables.short_table import print_text
 from ccenv.runs.tables.sweep_table import markdown
 
 COLUMNS = {"masks": "left", "split": "left", "images": "right ,d", "error %": "right .2f"}
 COLUMNS |= {"nll": "right .3f", "compute cost": "right .4f", "total cost": "right .4f"}
 COLUMNS |= {"MACs": "right ,.0f", "density": "left"}
-SPLITS = ("train", "validation", "test")
 
 
 def cells(verdict: Mapping[str, Any]) -> list[Any]:
@@ -46,11 +45,14 @@ def make_parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Judges a finished run again; see --help."""
     options = make_parser().parse_args(arguments)
+    from ccenv.runs.replay.rebuilt import open_run
+    from ccenv.runs.replay.replay import ask
+
     rebuilt = open_run(options.run, options.trust)
     draws = MODES if options.masks == "both" else (options.masks,)
     verdicts = [ask(rebuilt, draw, options.split).numbers() for draw in draws]
     if options.json:
         print_json(verdicts)
     else:
-        print(markdown(COLUMNS, [cells(verdict) for verdict in verdicts]))
+        print_text(markdown(COLUMNS, [cells(verdict) for verdict in verdicts]))
     return 0

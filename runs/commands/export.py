@@ -5,29 +5,17 @@ With --share: a folder with a card to give away, also on a hub.
 
 import argparse
 import shutil
-import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import Tensor
-
-from ccenv.base.clock import seconds_in_turns
-from ccenv.base.seeding import stream
-from ccenv.data import load_split
-from ccenv.deploy.export import SkippingClassifier
-from ccenv.deploy.onnx_file import Agreement, Session, check_installed, compare, write_onnx
 from ccenv.runs.commands.frame import program, takes_trust
-from ccenv.runs.engine.checkpoint import warn
-from ccenv.runs.stats.degenerate import mask_gap
 from ccenv.runs.stats.measures import MODES, evaluation
 from ccenv.runs.store import folder as run_folder
 from ccenv.runs.store.json_file import write_text
 from ccenv.runs.store.seal import check_result, edited
 from ccenv.runs.store.untrusted_files import (
     EXPORTED,
-    dataset_of,
     exported_file,
     stored_config,
     stored_file,
@@ -131,64 +119,6 @@ def push(folder: Path, name: str) -> str:
 SPLIT, IMAGES = "test", 10_000
 OPTIONS = {"onnx": ("skip", "draw", "dataset", "split", "images", "trust"), "share": ("push",)}
 """Form -> its options; both take --out."""
-MOST_APART = 1e-3
-"""Logits further apart than this are refused, in units of the largest logit or 1."""
-
-
-def stored(dataset: str, split: str, count: int) -> Tensor:
-    """The first inputs of a split as a file takes them: bytes as shares of 255."""
-    data = load_split(dataset, split)
-    images, _ = data.batch(torch.arange(min(count, len(data))))
-    return images
-
-
-def warn_of_masks(classifier: SkippingClassifier, dataset: str) -> None:
-    """Says on stderr where greedy and sampled masks had different errors on validation inputs."""
-    errors = classifier.content.get("validation_error")
-    if errors and classifier.policy.learns:
-        num_inputs = len(load_split(dataset, "validation"))
-        if said := mask_gap(errors["sampled"], errors["mode"], num_inputs, "validation"):
-            warn(f"{said}; this file takes draw={classifier.draw!r} unless --draw says otherwise")
-
-
-def milliseconds(sessions: dict[str, Session], images: Tensor, blocks: int) -> dict[str, float]:
-    """Median time of one input in each form, in turns, over several inputs."""
-    uniforms = torch.rand(len(images), blocks, generator=stream(0, "export times"))
-
-    def all_of(session: Session) -> Any:
-        def run() -> None:
-            for image, numbers in zip(images.split(1), uniforms.split(1), strict=True):
-                session(image, numbers)
-
-        return run
-
-    times = seconds_in_turns({name: all_of(one) for name, one in sessions.items()}, 9)
-    return {n: 1e3 * statistics.median(found) / len(images) for n, found in times.items()}
-
-
-def report(path: Path, found: Agreement) -> str:
-    """What is printed of a file."""
-    return (
-        f"{path}: {found.images:,} inputs, logits at most {found.logits_apart:.1e} apart, "
-        f"{found.same_answers:.2%} the same answers, {found.same_masks:.2%} the same masks, "
-        f"{found.kept:.1%} of the blocks kept"
-    )
-
-
-def written(
-    classifier: SkippingClassifier, path: Path, options: argparse.Namespace, images: Tensor,
-    *, skips: bool,
-) -> tuple[Session, int]:  # fmt: skip
-    """Writes a form, compares and reports it: its session and number of blocks."""
-    form = write_onnx(classifier, path, options.draw, skips=skips)
-    session = Session(path)
-    found = compare(classifier, form, session, images)
-    print(report(path, found))
-    if found.logits_apart > MOST_APART and found.same_masks == 1:
-        raise ValueError(
-            f"expected logits as the classifier's, got {found.logits_apart:.1e} apart in {path}"
-        )
-    return session, sum(form.num_blocks)
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -232,25 +162,6 @@ def read(arguments: Sequence[str] | None) -> argparse.Namespace:
     return options
 
 
-def export_onnx(options: argparse.Namespace) -> None:
-    """Writes a classifier as ONNX, in one form or two, and reports how each compares."""
-    check_installed()
-    torch.set_num_threads(1)
-    path = exported_file(options.place)
-    out = options.out or path.with_suffix(".onnx")
-    classifier = SkippingClassifier.load(path, trust=options.trust)
-    dataset = options.dataset or dataset_of(path, options.trust)
-    count = IMAGES if options.images is None else options.images
-    images = stored(dataset, options.split or SPLIT, count)
-    warn_of_masks(classifier, dataset)
-    masked, blocks = written(classifier, out, options, images, skips=False)
-    if options.skip:
-        beside = out.with_suffix(".skip.onnx")
-        skip, _ = written(classifier, beside, options, images, skips=True)
-        times = milliseconds({"masked": masked, "skip": skip}, images[:32], blocks)
-        print(", ".join(f"{name} {found:.3f} ms" for name, found in times.items()) + " an input")
-
-
 @program("ccenv export")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Writes an exported run as ONNX, or gathers it to be shared; see --help."""
@@ -262,5 +173,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.push:
             print(push(out, options.push))
     else:
-        export_onnx(options)
+        from ccenv.runs.engine.onnx_export import export_onnx
+
+        export_onnx(
+            options.place,
+            options.out,
+            draw=options.draw,
+            dataset=options.dataset,
+            split=options.split or SPLIT,
+            count=IMAGES if options.images is None else options.images,
+            skip=options.skip,
+            trust=options.trust,
+        )
     return 0

@@ -3,19 +3,20 @@
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ccenv.base.seeding import stream
-from ccenv.data.text import coding
-from ccenv.deploy.export import SkippingClassifier
-from ccenv.deploy.generate import write
 from ccenv.runs.commands.frame import program, takes_trust
 from ccenv.runs.store.untrusted_files import dataset_of, exported_file
 
+if TYPE_CHECKING:
+    from ccenv.deploy.export import SkippingClassifier
+
 
 def paragraph(
-    classifier: SkippingClassifier,
+    classifier: "SkippingClassifier",
     dataset: str,
     start: str,
     length: int,
@@ -23,6 +24,9 @@ def paragraph(
     temperature: float,
 ) -> tuple[str, float]:
     """What is written behind a start, and the share of blocks that were computed."""
+    from ccenv.data.text import coding
+    from ccenv.deploy.generate import write
+
     symbols, back = coding(dataset)
     given = symbols[np.frombuffer(start.encode(), np.uint8)].tolist()
     padded = [int(symbols[ord("\n")])] * (classifier.image_shape[0] - len(given)) + given
@@ -44,6 +48,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--temperature", type=float, default=0.7, help="0: the most probable bytes")
     takes_trust(parser, "the file names")
     options = parser.parse_args(arguments)
+    from ccenv.deploy.export import SkippingClassifier
+
     path = exported_file(options.place)
     text, density = paragraph(
         SkippingClassifier.load(path, trust=options.trust),

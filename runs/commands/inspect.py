@@ -3,15 +3,15 @@
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ccenv.runs.commands.frame import program, takes_trust
 from ccenv.runs.engine.collect_runs import labels_of, settings_of
-from ccenv.runs.engine.run_jobs import say
-from ccenv.runs.replay.rebuilt import Rebuilt, open_run
-from ccenv.runs.report.inputs import view_of
-from ccenv.runs.report.publish import input_page
 from ccenv.runs.stats.measures import MODES
 from ccenv.runs.store.json_file import write_text
+
+if TYPE_CHECKING:
+    from ccenv.runs.replay.rebuilt import Rebuilt
 
 PAGE = "inputs.html"
 
@@ -35,7 +35,7 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def names_of(runs: Sequence[Rebuilt]) -> list[str]:
+def names_of(runs: "Sequence[Rebuilt]") -> list[str]:
     """What runs are called: their agents, with what tells two of one agent apart."""
     plans = [run.plan for run in runs]
     names = labels_of([(plan.agent, settings_of({"settings": plan.config()})) for plan in plans])
@@ -53,6 +53,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     folders = [folder.resolve() for folder in options.runs]
     if len(folders) > 2 or len(set(folders)) < len(folders):
         raise ValueError(f"expected one run or two different ones, got {len(folders)}")
+    from ccenv.runs.engine.run_jobs import say
+    from ccenv.runs.replay.rebuilt import open_run
+    from ccenv.runs.report.inputs import view_of
+    from ccenv.runs.report.publish import input_page
+
     opened = [open_run(folder, options.trust) for folder in options.runs]
     view = view_of(dict(zip(names_of(opened), opened, strict=True)), options.masks)
     target = options.out or options.runs[0] / PAGE

@@ -8,25 +8,22 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import torch
-
 from ccenv import ENVIRONMENTS, TABLES
 from ccenv.agents import AGENTS
 from ccenv.base.registry import check_names, resolve
-from ccenv.data import DATASETS, load_split
+from ccenv.data.registry import DATASETS
 from ccenv.mask_table.shipped import table_of
+from ccenv.mdp import LOOKS
 from ccenv.mdp.action_codes import CODES
-from ccenv.mdp.observations import LOOKS
-from ccenv.networks.core.arguments import MLP_SIZES, arguments_of, takes_features
 from ccenv.networks.registry import NETWORKS
 from ccenv.rewards import REWARDS, StatefulReward, reward_parameters
 from ccenv.runs.commands.frame import program
 from ccenv.runs.config.agent_settings import agent_parameters
-from ccenv.runs.config.values import is_plain
+from ccenv.runs.config.values import compact, is_plain
 from ccenv.runs.sweeps import SWEEPS
+from ccenv.runs.tables.short_table import print_text
 from ccenv.runs.tables.sweep_table import markdown
-from ccenv.runs.tensorboard.tracking import compact
-from ccenv.simulator.settings import make_simulator, setting_defaults
+from ccenv.simulator.settings import setting_defaults
 
 Line = dict[str, Any]
 
@@ -70,6 +67,9 @@ def agent_line(agent: Any) -> Line:
 
 def environment_line(name: str) -> Line:
     """An environment: what it is of, its action space, and its other settings."""
+    from ccenv.networks.core.arguments import takes_features
+    from ccenv.simulator.simulator import Simulator
+
     given = ENVIRONMENTS[name]
     settings = setting_defaults() | given
     if name in TABLES:
@@ -81,7 +81,7 @@ def environment_line(name: str) -> Line:
     else:
         settings["block_size"] = None
         # Weights that learn along need not be trained before they are looked at.
-        found = make_simulator(1, {**given, "weights": "cotrain"})
+        found = Simulator(1, **{**given, "weights": "cotrain"})
         blocks, width = list(found.num_blocks), found.max_blocks
     shown = {"dataset": settings["dataset"], "network": settings["network"]}
     shown |= {"num_blocks": blocks, "block_size": settings["block_size"]}
@@ -91,6 +91,8 @@ def environment_line(name: str) -> Line:
 
 def dataset_line(name: str) -> Line:
     """A data set: its test images as they are on this machine, or how to get them."""
+    from ccenv.data import load_split
+
     try:
         test = load_split(name, "test")
     except (OSError, ImportError) as error:
@@ -105,6 +107,8 @@ def network_line(builder: Any) -> Line:
 
     Sizes are those of its defaults on inputs of its default shape; none where it needs more.
     """
+    from ccenv.networks.core.arguments import MLP_SIZES, arguments_of, takes_features
+
     parameters = inspect.signature(builder).parameters
     defaults = {p.name: p.default for p in parameters.values() if p.default is not p.empty}
     shape = tuple(defaults.get("input_shape", (1, defaults.get("in_features", DIGIT))))
@@ -129,6 +133,8 @@ def network_line(builder: Any) -> Line:
 
 def sized(builder: Any, given: Mapping[str, Any], own: Mapping[str, Any]) -> Any:
     """A network that has shapes and no memory; None where it cannot be built so."""
+    import torch
+
     # Weights of others' models need not be here to tell their sizes.
     weights = {"weights": "random"} if "weights" in own else {}
     try:
@@ -249,8 +255,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Shows what can be chosen; see --help."""
     options = make_parser().parse_args(arguments)
     if options.kind is None:
-        lines: dict[str, Any] = {kind: {"names": list(table)} for kind, (table, _) in KINDS.items()}
+        names = {kind: list(table) for kind, (table, _) in KINDS.items()}
+        lines: dict[str, Any] = {
+            kind: {"names": found if options.json else show(found)} for kind, found in names.items()
+        }
     else:
         lines = list_kind(options.kind, options.names)
-    print(json.dumps(lines, indent=2) if options.json else as_table(lines))
+    if options.json:
+        print(json.dumps(lines, indent=2))
+    else:
+        print_text(as_table(lines))
     return 0

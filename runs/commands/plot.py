@@ -7,12 +7,10 @@ from pathlib import Path
 from ccenv.runs.commands.frame import positive, program
 from ccenv.runs.config.plan import safe_name
 from ccenv.runs.engine.collect_runs import among_recorded, gather_folders
-from ccenv.runs.engine.run_jobs import say
-from ccenv.runs.report.board import serve_board
-from ccenv.runs.report.over_seeds import write_sweep
-from ccenv.runs.report.publish import PAGE, publish
 from ccenv.runs.stats.measures import MODES
+from ccenv.runs.store import REPORTS
 from ccenv.runs.store.recorded import results_folder
+from ccenv.runs.tables.short_table import answer
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -25,7 +23,7 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("folders", nargs="+", type=Path, metavar="FOLDER", help="with runs below")
     parser.add_argument("--name", default="plot", help="of the report; plot by default")
-    parser.add_argument("--out", default="runs/reports", help="folder of tables and plots")
+    parser.add_argument("--out", default=REPORTS, help="folder of tables and plots")
     parser.add_argument(
         "--masks", choices=MODES, default="sampled", help="sampled masks, or greedy ones (mode)"
     )
@@ -57,14 +55,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 f"expected one folder with --tensorboard, got {len(options.folders)}; "
                 "name one that holds them all"
             )
+        from ccenv.runs.report.board import serve_board
+
         serve_board(options.folders[0], options.port)
         return 0
+    from ccenv.runs.engine.run_jobs import say
+    from ccenv.runs.report.over_seeds import write_sweep
+    from ccenv.runs.report.publish import PAGE, publish
+
     found = gather_folders(options.folders, options.name, options.masks)
     is_one_row = len(found.results) == 1
     if is_one_row if options.recorded is None else options.recorded:
         found = among_recorded(found, results_folder(options.results_dir))
     report = Path(options.out) / safe_name(options.name)
-    print(publish(found, report, options.results_dir))
+    print(answer(found.sweep.description, found.rows), flush=True)
+    publish(found, report, options.results_dir)
     say(f"report: {report / PAGE} (tables and plots beside it)")
     if options.board:
         say(f"means over seeds: tensorboard --logdir {write_sweep(found, options.board)}")

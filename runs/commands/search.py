@@ -2,13 +2,9 @@
 
 import argparse
 import dataclasses
-import json
 from collections.abc import Mapping, Sequence
-from contextlib import closing
 from pathlib import Path
-from typing import Any
-
-from tqdm import tqdm
+from typing import TYPE_CHECKING, Any
 
 from ccenv.agents import AGENTS
 from ccenv.runs.commands.frame import positive, print_json, program
@@ -16,25 +12,14 @@ from ccenv.runs.config.plan import safe_name
 from ccenv.runs.config.settings import make_plan
 from ccenv.runs.config.space import check_space, read_space, usual_space
 from ccenv.runs.config.values import parse_pairs
-from ccenv.runs.engine.machines.pool import Outcome, Task, run_all
-from ccenv.runs.engine.run_jobs import say
-from ccenv.runs.engine.search import (
-    PRESETS,
-    Search,
-    Tried,
-    again,
-    front_of,
-    one_trial,
-    preset,
-    to_do,
-    tried,
-)
 from ccenv.runs.stats.intervals import mean_interval
 from ccenv.runs.store import json_file
-from ccenv.runs.store.provenance import machine, num_cores, versions
+from ccenv.runs.store.provenance import num_cores
 from ccenv.runs.tables.sweep_table import markdown
 
-KIND = "search"
+if TYPE_CHECKING:
+    from ccenv.runs.engine.search import Search, Tried
+
 COLUMNS = {
     "trial": "left",
     "settings": "left",
@@ -47,8 +32,10 @@ OWN = ("seed", "log_dir", "progress")
 """Settings of a run that a search gives itself."""
 
 
-def search_of(options: argparse.Namespace) -> Search:
+def search_of(options: argparse.Namespace) -> "Search":
     """What the command line asks for."""
+    from ccenv.runs.engine.search import Search
+
     kept, space = read_space(parse_pairs(options.settings))
     if refused := [name for name in OWN if name in {**kept, **space}]:
         raise ValueError(f"expected no {refused[0]}: a search gives it itself; leave it out")
@@ -58,62 +45,7 @@ def search_of(options: argparse.Namespace) -> Search:
     return Search(options.agent, kept, space, options.seeds, folder, options.trials)
 
 
-def run_trials(search: Search, workers: int) -> list[Outcome]:
-    """Runs what is missing, with a bar; returns the failures."""
-    lost, unbegun = to_do(search)
-    if lost:
-        say(f"{lost} trials that were interrupted go on")
-    missing = lost + max(unbegun, 0)
-    if not missing:
-        return []
-    tasks = [
-        Task(f"trial {n + 1} of {missing}", search.agent, {"search": search})
-        for n in range(missing)
-    ]
-    failures = []
-    outcomes = run_all(tasks, min(workers, missing), one_trial)
-    with tqdm(total=missing, unit="trial") as bar, closing(outcomes):
-        for outcome in outcomes:
-            bar.update()
-            if outcome.error is not None:
-                failures.append(outcome)
-    return failures
-
-
-def write_presets(search: Search, front: Sequence[Tried]) -> None:
-    """Writes a file of settings for each trial of the front, and what they come from."""
-    folder = search.folder / PRESETS
-    names = {f"trial-{one.number}.json": one for one in front}
-    for old in folder.glob("trial-*.json"):
-        if old.name not in names:
-            old.unlink()
-    for name, one in names.items():
-        json_file.write_json(folder / name, preset(search, one))
-    told = {
-        "search": json.loads(search.about()),
-        "judged_on": "validation",
-        "front": [dataclasses.asdict(one) for one in front],
-        "versions": versions(),
-    }
-    json_file.write_json(search.folder / "search.json", told)
-
-
-def recorded(search: Search, found: Sequence[Tried], count: int) -> dict[str, Any]:
-    """The front and the defaults, each run anew with other seeds, and what they come from."""
-    front = front_of(list(found))
-    shown = [one for one in found if one.is_usual and one not in front] + front
-    rows = []
-    for one in shown:
-        anew = again(search, one, count)
-        rows.append(
-            dataclasses.asdict(one) | {"on_front": one in front, "anew": [e for e, _ in anew]}
-        )
-    head = {"kind": KIND, "trials": len(found), "judged_on": "validation"}
-    told = {"rows": rows, "search": json.loads(search.about())}
-    return head | told | {"machine": machine(), "versions": versions()}
-
-
-def lines(found: Sequence[Tried], front: Sequence[Tried]) -> list[str]:
+def lines(found: "Sequence[Tried]", front: "Sequence[Tried]") -> list[str]:
     """The front by cost, and the defaults for comparison."""
     shown = [f"{len(found)} trials; front of error and total cost on validation images:"]
     shown += [line(one) for one in front]
@@ -125,7 +57,7 @@ def lines(found: Sequence[Tried], front: Sequence[Tried]) -> list[str]:
     return [*shown, "the defaults, for comparison:", line(usual[0])]
 
 
-def line(one: Tried) -> str:
+def line(one: "Tried") -> str:
     """A trial in a line."""
     values = " ".join(
         f"{name}={value:.4g}" if isinstance(value, float) else f"{name}={value}"
@@ -168,6 +100,16 @@ def make_parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Searches settings of an agent; see --help."""
     options = make_parser().parse_intermixed_args(arguments)
+    from ccenv.runs.engine.run_jobs import say
+    from ccenv.runs.engine.search import (
+        PRESETS,
+        front_of,
+        recorded,
+        run_trials,
+        tried,
+        write_presets,
+    )
+
     search = search_of(options)
     failures = run_trials(search, options.jobs)
     found = tried(search)

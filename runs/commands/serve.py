@@ -8,8 +8,6 @@ import socket
 from collections.abc import Sequence
 from pathlib import Path
 
-from ccenv.deploy.export import SkippingClassifier
-from ccenv.deploy.micro_batches import MicroBatches
 from ccenv.runs.commands.frame import program, takes_trust
 from ccenv.runs.store.untrusted_files import exported_file
 
@@ -31,6 +29,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         import uvicorn
 
+        from ccenv.deploy.export import SkippingClassifier
+        from ccenv.deploy.micro_batches import MicroBatches
         from ccenv.deploy.serving import HttpService
     except ImportError as error:
         raise ValueError(

@@ -8,14 +8,12 @@ from typing import Any
 
 from ccenv.runs.config.agent_settings import (
     agent_parameters,
-    explained,
     explained_of_class,
     find_agent,
 )
+from ccenv.runs.config.values import compact
 from ccenv.runs.store.identity import Program
-from ccenv.runs.tensorboard.tracking import compact
-from ccenv.simulator.settings import setting_defaults
-from ccenv.simulator.simulator import Simulator
+from ccenv.simulator.settings import EXTENSIONS, EnvironmentSettings
 
 EXAMPLES = """examples:
   ccenv train reinforce
@@ -39,18 +37,11 @@ def in_lines(name: str, value: str, meaning: str) -> str:
     return textwrap.fill(text, width, subsequent_indent=" " * 6, break_on_hyphens=False)
 
 
-def fields_help(kind: Any) -> Iterator[str]:
+def fields_help(kind: Any, left_out: Collection[str] = ()) -> Iterator[str]:
     """The fields of a dataclass whose metadata say what they mean."""
     for field in dataclasses.fields(kind):
-        yield in_lines(field.name, compact(field.default), field.metadata["help"])
-
-
-def environment_help(left_out: Collection[str] = ()) -> Iterator[str]:
-    """Settings of the environment."""
-    meaning = explained(Simulator.__init__)
-    for name, value in setting_defaults().items():
-        if name not in left_out:
-            yield in_lines(name, compact(value), meaning.get(name, ""))
+        if field.name not in left_out:
+            yield in_lines(field.name, compact(field.default), field.metadata["help"])
 
 
 def settings_help(agent: str | None) -> Iterator[str]:
@@ -58,8 +49,8 @@ def settings_help(agent: str | None) -> Iterator[str]:
     yield EXAMPLES
     yield "settings of the run:"
     yield from fields_help(Program)
-    yield "settings of the environment (see ccenv.simulator.simulator.Simulator):"
-    yield from environment_help()
+    yield "settings of the environment (see ccenv.simulator.settings.EnvironmentSettings):"
+    yield from fields_help(EnvironmentSettings, EXTENSIONS)
     yield BEYOND_DEFAULTS
     if agent is None:
         return

@@ -81,11 +81,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.command == "show":
         from ccenv.runs.mask_tables.judged import recorded, show_table
         from ccenv.runs.tables import mask_table
+        from ccenv.runs.tables.short_table import print_text
 
         found = show_table(options.table, options.choose, options.policy, options.times)
         if options.record is not None:
             json_file.write_json(options.record, recorded(found, options.record.stem))
-        print(json.dumps(found, indent=2) if options.json else mask_table.text(found))
+        if options.json:
+            print(json.dumps(found, indent=2))
+        else:
+            print_text(mask_table.text(found))
         return 0
     if options.command == "times":
         return measure(options)

@@ -4,10 +4,9 @@ import argparse
 import sys
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ccenv.agents import AGENTS
-from ccenv.base.ranks import OneProcess, RanksError, joined
 from ccenv.runs.commands.frame import (
     REFUSED,
     positive,
@@ -25,23 +24,11 @@ from ccenv.runs.config.space import read_grid
 from ccenv.runs.config.sweep import check_number
 from ccenv.runs.config.sweep_file import MOST_RUNS
 from ccenv.runs.config.values import parse_pairs
-from ccenv.runs.engine.errors import CannotStartError, StoppedError
-from ccenv.runs.engine.metadata import context_lines
-from ccenv.runs.engine.run import (
-    LeaderStoppedError,
-    Options,
-    export,
-    run,
-    run_by,
-    warn_of_masks,
-)
-from ccenv.runs.engine.run_jobs import say
-from ccenv.runs.replay.rebuilt import rebuild
-from ccenv.runs.stats.intervals import mean_interval, told
-from ccenv.runs.stats.measures import bits_lines, evaluation
-from ccenv.runs.store import folder as run_folder
-from ccenv.runs.store.untrusted_files import EXPORTED
-from ccenv.runs.tensorboard.tracking import SERVICES, NoServiceError, mirrored
+from ccenv.runs.engine.errors import CannotStartError, LeaderStoppedError, StoppedError
+from ccenv.runs.tensorboard.mirror import SERVICES, NoServiceError
+
+if TYPE_CHECKING:
+    from ccenv.runs.results import Run
 
 STOPPED = (
     "stopped; the same command goes on from the run's last checkpoint, "
@@ -49,76 +36,31 @@ STOPPED = (
 )
 
 
-def train(agent: str, **settings: Any) -> dict[str, Any]:
-    """Trains and judges an agent, as the command line does; a finished run is trained again.
-
-    Args:
-        agent: a name in `ccenv.agents.AGENTS` or `module:Class`.
-        **settings: see `ccenv.runs.config.settings`.
-
-    Returns:
-        What `result.json` holds.
-
-    Raises:
-        ValueError: if a setting is wrong or the log folder unwritable; nothing is written then.
-    """
-    result = run(make_plan(agent, settings))
-    warn_of_masks(result)
-    return result
-
-
-def summary(result: dict[str, Any]) -> str:
-    """A result in three lines, one more of bits for texts, and one for each value of a context."""
-    test, likeliest = result["evaluations"][:2]
-    density = " ".join(f"{d:.2f}" for d in test["density"])
-    lines = [
-        f"{result['agent']}: test error {100 * test['error']:.2f} % (masks sampled), "
-        f"{100 * likeliest['error']:.2f} % (most probable masks)",
-        f"compute cost {test['compute_cost']:.4f}, with the policy {test['total_cost']:.4f}, "
-        f"density {density}",
-        *bits_lines(result),
-        *context_lines(result),
-        result["folder"],
-    ]
-    return "\n".join(lines)
-
-
-def over_seeds(results: Sequence[Mapping[str, Any]]) -> str:
-    """Mean over several seeds with its interval, in a line."""
-    verdicts = [evaluation(result, "sampled") for result in results]
-    error, cost = (
-        mean_interval([verdict[name] for verdict in verdicts]) for name in ("error", "total_cost")
-    )
-    return (
-        f"over {len(results)} seeds: test error {error:±.2%} % (mean ± standard deviation; "
-        f"Student's 95 % interval: {told(error, len(results), '.2%')}), total cost {cost.mean:.4f}"
-    )
-
-
-def in_short(plans: Sequence[Plan], results: Sequence[Mapping[str, Any]]) -> list[str]:
+def in_short(plans: Sequence[Plan], runs: "Sequence[Run]") -> list[str]:
     """A line over the seeds of each combination of a grid; of one combination that line alone."""
+    from ccenv.runs.results import Runs
+
     settings = [{**p.environment, **p.agent_settings, **vars(p.program)} for p in plans]
     names = [
         name
         for name in settings[0]
         if name != "seed" and any(own[name] != settings[0][name] for own in settings)
     ]
-    groups: dict[str, list[Mapping[str, Any]]] = {}
-    for own, result in zip(settings, results, strict=True):
+    groups: dict[str, list[Run]] = {}
+    for own, run in zip(settings, runs, strict=True):
         label = " ".join(f"{name}={as_text(own[name])}" for name in names)
-        groups.setdefault(label, []).append(result)
+        groups.setdefault(label, []).append(run)
     if not names:
-        return [over_seeds(results)]
+        return [Runs(runs).summary]
     return [
-        f"{label}: {over_seeds(found) if len(found) > 1 else of_one(found[0])}"
+        f"{label}: {Runs(found).summary if len(found) > 1 else of_one(found[0])}"
         for label, found in groups.items()
     ]
 
 
-def of_one(result: Mapping[str, Any]) -> str:
-    """A result in a few words."""
-    test = evaluation(result, "sampled")
-    return f"test error {100 * test['error']:.2f} %, total cost {test['total_cost']:.4f}"
+def of_one(run: "Run") -> str:
+    """A run in a few words."""
+    return f"test error {100 * run.error:.2f} %, total cost {run.cost:.4f}"
 
 
 def make_parser(agent: str | None = None) -> argparse.ArgumentParser:
@@ -221,63 +163,45 @@ def options_as_pairs(arguments: Sequence[str], settings: Collection[str]) -> lis
     return found
 
 
-@program("ccenv train", (CannotStartError, NoServiceError, StoppedError, RanksError), STOPPED)
+@program("ccenv train", (CannotStartError, NoServiceError, StoppedError), STOPPED)
 def main(arguments: Sequence[str] | None = None) -> int:
     """Trains one agent; see --help. By torchrun, several processes train it together."""
     options, plans = read(list(sys.argv[1:] if arguments is None else arguments))
     try:
-        with joined() as ranks:
-            results = train_all(options, plans, ranks)
+        runs = train_all(options, plans)
     except LeaderStoppedError:
         return REFUSED
-    if not results:
+    if not runs:
         return 0
     several = len(plans) > 1
     if options.json:
+        results = [run.result for run in runs]
         print_json(results if several else results[0])
     elif several:
-        for line in in_short(plans, results):
+        for line in in_short(plans, runs):
             print(line)
     return 0
 
 
-def train_all(
-    options: argparse.Namespace, plans: Sequence[Plan], ranks: OneProcess
-) -> list[dict[str, Any]]:
+def train_all(options: argparse.Namespace, plans: Sequence[Plan]) -> "list[Run]":
     """Trains plan after plan, and prints each result; ranks that follow have none."""
+    from ccenv.base.ranks import RanksError, joined
+    from ccenv.runs.api import train_plan
+    from ccenv.runs.engine.run import Options
+
     how = Options(options.checkpoint_every, not options.anew, options.export)
-    results = []
-    for plan in plans:
-        with mirrored(options.track if ranks.leads else None, plan):
-            result = run_by(ranks, plan, wait=False, reuse=not options.anew, options=how)
-        if result is None:
-            continue
-        if "folder" not in result:
-            say(f"finished already: the result of {plan.folder()}; --anew trains it again")
-            if options.export:
-                export_finished(plan)
-        results.append({"folder": str(plan.folder())} | result)
-        if not options.json:
-            print(summary(results[-1]), flush=True)
-        warn_of_masks(result)
-    return results
-
-
-def export_finished(plan: Plan) -> None:
-    """Leaves policy and network of a finished run as one file, if it has none yet."""
-    folder = plan.folder()
-    if (folder / run_folder.CHECKPOINT / EXPORTED).exists():
-        return
+    runs = []
     try:
-        rebuilt = rebuild(plan, folder)
-    except ValueError as error:
-        raise CannotStartError(str(error)) from error
-    if not rebuilt.is_restored:
-        raise CannotStartError(
-            f"expected a policy that the files of {folder} give back, got {plan.agent}, which "
-            "keeps what it learned elsewhere; --anew trains it again and exports it"
-        )
-    export(plan, rebuilt.agent, folder)
+        with joined() as ranks:
+            for plan in plans:
+                run = train_plan(plan, how, ranks, options.track)
+                if run is not None:
+                    runs.append(run)
+                    if not options.json:
+                        print(run.summary, flush=True)
+    except RanksError as error:
+        raise StoppedError(str(error)) from error
+    return runs
 
 
 def plans_of(agent: str, given: Mapping[str, Any], options: argparse.Namespace) -> list[Plan]:

@@ -10,14 +10,10 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from tqdm import tqdm
-
 from ccenv.runs.commands.frame import print_json, program, takes_trust
-from ccenv.runs.replay.claims import CHECKED, RECOMPUTED, WORD
-from ccenv.runs.replay.same_training import refuse_copies
-from ccenv.runs.replay.verdict import NAMED, Verdict
-from ccenv.runs.replay.verdicts import validate
+from ccenv.runs.replay.verdict import CHECKED, NAMED, RECOMPUTED, WORD, Verdict
 from ccenv.runs.store.folder import run_folders
+from ccenv.runs.tables.short_table import print_text
 from ccenv.runs.tables.sweep_table import markdown
 
 BASES = (RECOMPUTED, CHECKED, WORD)
@@ -67,6 +63,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(
             f"trusted: {module} (its code is imported and run if a run names it)", file=sys.stderr
         )
+    from tqdm import tqdm
+
+    from ccenv.runs.replay.same_training import refuse_copies
+    from ccenv.runs.replay.verdicts import validate
+
     folders = run_folders(options.folder)
     rows = [one for folder in tqdm(folders, unit="run") for one in validate(folder, options.trust)]
     verdicts = refuse_copies(rows)
@@ -75,5 +76,5 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print_json([asdict(verdict) | {"valid": verdict.is_valid} for verdict in verdicts])
     else:
         shown = markdown(COLUMNS, [cells(verdict) for verdict in verdicts])
-        print(f"{shown}\n\n{valid} of {len(verdicts)} rows stand")
+        print_text(f"{shown}\n\n{valid} of {len(verdicts)} rows stand")
     return 0 if valid == len(verdicts) else 1

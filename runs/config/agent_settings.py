@@ -4,21 +4,25 @@ import functools
 import inspect
 import itertools
 import re
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ccenv.agents import AGENTS
-from ccenv.agents.base import Agent
 from ccenv.base.registry import resolve
 from ccenv.base.values import shown
 from ccenv.runs.config.values import annotations_of
 
+if TYPE_CHECKING:
+    from ccenv.agents.base import Agent
 
-def find_agent(agent: str) -> type[Agent]:
+
+def find_agent(agent: str) -> "type[Agent]":
     """The class that a name stands for.
 
     Raises:
         ValueError: if the name is unknown, or no subclass of `Agent` that can act.
     """
+    from ccenv.agents.base import Agent
+
     found = resolve(agent, AGENTS, "agent")
     if not (isinstance(found, type) and issubclass(found, Agent)):
         raise ValueError(

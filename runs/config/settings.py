@@ -1,8 +1,8 @@
 """Settings of a run: (agent, given settings) -> a plan, checked before anything is built.
 
-Settings share one flat space of names: the program's own (`Program`), the environment's (those of
-`Simulator`) and the agent's (its constructor's). The environment's start from the defaults, then
-come the preset's, the agent's `env_defaults` and what the user gives.
+Settings share one flat space of names: the program's own (`Program`), the environment's
+(`EnvironmentSettings`) and the agent's (its constructor's). The environment's start from the
+defaults, then come the preset's, the agent's `env_defaults` and what the user gives.
 """
 
 import dataclasses
@@ -13,16 +13,13 @@ from typing import Any
 from ccenv import PRESETS, SYSTEMS, TABLES
 from ccenv.base.earlier_names import in_todays_names
 from ccenv.base.registry import check_names, resolve
-from ccenv.data import transform_names
-from ccenv.networks.learning.training import check_at_least_zero
 from ccenv.rewards import REWARDS, check_cost_limit, make_reward, reward_parameters
 from ccenv.runs.config.agent_settings import agent_parameters, find_agent, hints_of_agent
 from ccenv.runs.config.plan import Plan, checked_seed
-from ccenv.runs.config.values import annotations_of, check_plain, checked, checked_kinds, is_plain
+from ccenv.runs.config.values import annotations_of, check_plain, check_sizes, checked, is_plain
 from ccenv.runs.store.identity import Program, environment_defaults, validations_every
 from ccenv.runs.store.provenance import most_threads
-from ccenv.simulator.settings import setting_defaults
-from ccenv.simulator.simulator import EXTENSIONS, Simulator
+from ccenv.simulator.settings import EXTENSIONS, EnvironmentSettings, setting_defaults
 
 
 def make_plan(agent: str, settings: Mapping[str, Any]) -> Plan:
@@ -68,6 +65,8 @@ def setting_names(own: Iterable[str] = ()) -> list[str]:
 
 def check_rates(settings: Mapping[str, Any]) -> None:
     """Refuses learning rates below 0; of schedules and other objects nothing is known."""
+    from ccenv.networks.learning.training import check_at_least_zero
+
     for name, value in settings.items():
         if name.endswith(("learning_rate", "_lr")):
             for rate in value if isinstance(value, tuple | list) else (value,):
@@ -141,6 +140,8 @@ def check_env(name: str) -> None:
 
 def make_environment(program: Program, agent_class: Any, given: dict[str, Any]) -> dict[str, Any]:
     """Lays the user's settings over the agent's wishes, the preset and the defaults."""
+    from ccenv.data import transform_names
+
     defaults = environment_defaults()
     wishes = dict(agent_class.env_defaults)
     if "reward" in given:
@@ -148,9 +149,19 @@ def make_environment(program: Program, agent_class: Any, given: dict[str, Any]) 
         wishes.pop("reward_kwargs", None)
     kinds = {name: given.pop(name) for name in EXTENSIONS if name in given}
     layers = PRESETS[program.env] | wishes | given
-    settings = checked(layers, annotations_of(Simulator.__init__), defaults)
+    settings = checked(layers, annotations_of(EnvironmentSettings), defaults)
     for name in ("network_kwargs", "weights_kwargs", "reward_kwargs"):
         settings[name] = settings[name] or {}
     settings["transforms"] = transform_names(settings["transforms"])
     make_reward(settings["reward"], settings["reward_kwargs"]).check_is_one_number("agents")
     return settings | checked_kinds({k: v for k, v in kinds.items() if v is not None})
+
+
+def checked_kinds(kinds: Mapping[str, Any]) -> dict[str, Any]:
+    """Checks what is given; the network is asked when it is built."""
+    from ccenv.simulator.simulator import read_extensions
+
+    for name, value in kinds.items():
+        check_sizes(name, value)
+    read_extensions(kinds)
+    return {n: dict(value) if isinstance(value, Mapping) else value for n, value in kinds.items()}

@@ -18,7 +18,11 @@ MINIATURE: Mapping[str, Any] = {
 
 @dataclass(frozen=True)
 class Cell:
-    """One row of the table."""
+    """One row of a sweep: an agent and its settings.
+
+    >>> Cell("reinforce, cost weight 2", "reinforce", {"reward_kwargs.cost_weight": 2.0}).agent
+    'reinforce'
+    """
 
     label: str
     """what the row is called; different in every cell of a sweep."""
@@ -32,7 +36,12 @@ class Cell:
 
 @dataclass(frozen=True)
 class Sweep:
-    """Cells that are compared with each other: every cell is run with every seed."""
+    """Rows that are compared with each other; each is run with every seed.
+
+    >>> rows = (Cell("dense", "dense"), Cell("rloo", "rloo", {"num_kept": 2}))
+    >>> Sweep("mine", "Two agents.", rows, minutes=1.0, seeds=(0, 1)).num_runs
+    4
+    """
 
     name: str
     """also the name of its report and of its recorded result."""

@@ -11,7 +11,6 @@ from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from ccenv.base.values import shown
-from ccenv.simulator.simulator import read_extensions
 
 WORDS = {"true": True, "false": False, "none": None}
 LARGEST_INTEGER = 2**63 - 1
@@ -191,9 +190,12 @@ def is_plain(value: Any) -> bool:
     return True
 
 
-def checked_kinds(kinds: Mapping[str, Any]) -> dict[str, Any]:
-    """Checks what is given; the network is asked when it is built."""
-    for name, value in kinds.items():
-        check_sizes(name, value)
-    read_extensions(kinds)
-    return {n: dict(value) if isinstance(value, Mapping) else value for n, value in kinds.items()}
+def compact(value: Any) -> str:
+    """A value in few characters.
+
+    >>> compact({"rate": 0.1, "sizes": (2, 3)})
+    'rate=0.1 sizes=[2,3]'
+    """
+    if isinstance(value, dict):
+        return " ".join(f"{name}={compact(v)}" for name, v in value.items())
+    return value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))

@@ -1,6 +1,5 @@
 """What a run begins with: a plan -> environment, agent and its verdict before training."""
 
-import inspect
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -67,9 +66,7 @@ def check_own_network(plan: Plan) -> None:
     """
     if not plan.has_own_network:
         return
-    names = inspect.signature(Simulator).parameters
-    settings = {name: value for name, value in plan.environment.items() if name in names}
     # Weights that are frozen would be learned first; those of co-training are drawn.
-    simulator = Simulator(1, **(settings | {"weights": "cotrain", "weights_kwargs": {}}))
+    simulator = Simulator(1, **(plan.environment | {"weights": "cotrain", "weights_kwargs": {}}))
     example, _ = simulator.data.batch(torch.arange(min(2, len(simulator.data))))
     check_network(simulator.network, example)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ccenv.runs.config.sweep import Cell, Sweep
+from ccenv.runs.config.values import compact
 from ccenv.runs.engine.jobs import Comparison, Finished
 from ccenv.runs.stats.intervals import FEWEST
 from ccenv.runs.stats.measures import dataset_of
@@ -18,7 +19,6 @@ from ccenv.runs.store import json_file
 from ccenv.runs.store.identity import validations_every
 from ccenv.runs.store.recorded import holds_runs, read_cells
 from ccenv.runs.store.untrusted_files import stored_result
-from ccenv.runs.tensorboard.hparams import compact
 
 Result = dict[str, Any]
 Settings = Mapping[str, str]

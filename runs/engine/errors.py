@@ -2,11 +2,14 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from safetensors import SafetensorError
 
-from ccenv.agents.base import Agent
 from ccenv.runs.config.plan import Plan
+
+if TYPE_CHECKING:
+    from ccenv.agents.base import Agent
 
 
 class CannotStartError(ValueError):
@@ -17,12 +20,16 @@ class StoppedError(RuntimeError):
     """A run that its settings brought to a stop; its folder holds no result."""
 
 
+class LeaderStoppedError(RuntimeError):
+    """Rank 0 has ended before the run began, and has said why."""
+
+
 @contextmanager
 def told_as(
     kind: type[Exception],
     plan: Plan,
     messages: tuple[type[Exception], ...] = (),
-    agent: Agent | None = None,
+    agent: "Agent | None" = None,
 ) -> Iterator[None]:
     """Turns an error of wrong settings into one that is reported in one line, without a traceback.
 
@@ -55,7 +62,7 @@ def in_a_line(error: Exception) -> str:
     return " ".join(str(error).split())
 
 
-def check_learned_finite(plan: Plan, agent: Agent) -> None:
+def check_learned_finite(plan: Plan, agent: "Agent") -> None:
     """Refuses what was learned where it left the finite numbers: NaN compares as a choice does."""
     learned = {plan.agent: agent.parameters()} if agent.learns else {}
     if plan.environment["weights"] == "cotrain":

@@ -13,6 +13,7 @@ from ccenv.runs.config.plan import OF_CODE, Plan, code_digests, safe_name
 from ccenv.runs.config.settings import make_plan
 from ccenv.runs.config.sweep import Sweep
 from ccenv.runs.stats.rows import make_rows
+from ccenv.runs.stats.verdict import first_names, method_of
 from ccenv.runs.store import folder as run_folder
 from ccenv.runs.store import json_file, recorded
 from ccenv.runs.store.identity import Key
@@ -248,8 +249,10 @@ def origins(comparison: Comparison) -> list[str]:
             when = one.result.get("date", "before dates were kept")
             where = f"{when} with ccenv {version} on {machine_name(one.result['machine'])}"
             origin.setdefault(where, []).append(one)
+    methods = {k: dict.fromkeys(method_of(one.run[0]) for one in v) for k, v in origin.items()}
     return [
-        f"{len(runs)} results recorded {where}: {names_of(runs)}" for where, runs in origin.items()
+        f"{len(runs)} results recorded {where}: {first_names(list(methods[where]))}"
+        for where, runs in origin.items()
     ]
 
 

@@ -142,8 +142,8 @@ def grid(found: Range, count: int = NUM_VALUES) -> list[float]:
     return [found.low, *values[1:-1], found.high]
 
 
-def context_lines(result: dict[str, Any]) -> list[str]:
-    """What `ccenv.runs.commands.train` prints of it: a line for each value."""
+def context_lines(result: Mapping[str, Any]) -> list[str]:
+    """What is printed of it: a line for each value."""
     return [
         f"{name} {at['value']:.3g}: test error {100 * at['error']:.2f} %, "
         f"compute cost {at['compute_cost']:.4f}"

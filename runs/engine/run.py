@@ -20,6 +20,7 @@ from ccenv.runs.engine.checkpoint import Keeper, read_checkpoint, warn
 from ccenv.runs.engine.distributed import Lead, Order, Watch, take
 from ccenv.runs.engine.errors import (
     CannotStartError,
+    LeaderStoppedError,
     StoppedError,
     check_learned_finite,
     told_as,
@@ -247,10 +248,6 @@ def export(plan: Plan, agent: Agent, target: Path) -> None:
         classifier.save(target / run_folder.CHECKPOINT / EXPORTED)
     except ValueError as error:
         warn(f"no classifier exported: {error}")
-
-
-class LeaderStoppedError(RuntimeError):
-    """Rank 0 has ended before the run began, and has said why."""
 
 
 def run_by(ranks: OneProcess, plan: Plan, *, options: Options, **how: Any) -> dict[str, Any] | None:

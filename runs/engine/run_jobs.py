@@ -51,7 +51,7 @@ def prepare(jobs: Sequence[Job]) -> None:
     Raises:
         ValueError, OSError: if data is missing or a setting impossible.
     """
-    from ccenv.simulator.settings import make_simulator
+    from ccenv.simulator.simulator import Simulator
 
     done = set()
     for job in jobs:
@@ -61,7 +61,7 @@ def prepare(jobs: Sequence[Job]) -> None:
         if key not in done:
             done.add(key)
             # A seed starts co-training, and with it a teacher's weights are learned or read.
-            make_simulator(1, environment).seed(0)
+            Simulator(1, **environment).seed(0)
 
 
 def run_missing(

@@ -10,22 +10,28 @@ an undisturbed one tries.
 import dataclasses
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
+from tqdm import tqdm
 
 from ccenv.base.seeding import stream_seed
 from ccenv.runs.config.settings import make_plan
 from ccenv.runs.config.space import Choice, Space, Span, usual_value, with_values
 from ccenv.runs.config.values import parse_value
 from ccenv.runs.engine.machines.engines import library
-from ccenv.runs.engine.machines.pool import Outcome, Task, told_of
+from ccenv.runs.engine.machines.pool import Outcome, Task, run_all, told_of
 from ccenv.runs.engine.run import run
+from ccenv.runs.engine.run_jobs import say
+from ccenv.runs.store import json_file
 from ccenv.runs.store.identity import Program, canonical
+from ccenv.runs.store.provenance import machine, versions
 
+KIND = "search"
+"""Of its recorded results."""
 JOURNAL, RUNS, PRESETS, LOCKS = "journal.log", "runs", "presets", "locks"
 ABOUT, USUAL = "about", "defaults"
 """Names of what is noted beside a study, and beside its trial of the defaults."""
@@ -309,3 +315,58 @@ def preset(search: Search, one: Tried) -> dict[str, Any]:
     """Settings of a trial as `ccenv train` takes them, in the form of a run's `config.json`."""
     settings = search.settings(one.values) | {"log_dir": Program().log_dir, "progress": False}
     return make_plan(search.agent, settings).config()
+
+
+def run_trials(search: Search, workers: int) -> list[Outcome]:
+    """Runs what is missing, with a bar; returns the failures."""
+    lost, unbegun = to_do(search)
+    if lost:
+        say(f"{lost} trials that were interrupted go on")
+    missing = lost + max(unbegun, 0)
+    if not missing:
+        return []
+    tasks = [
+        Task(f"trial {n + 1} of {missing}", search.agent, {"search": search})
+        for n in range(missing)
+    ]
+    failures = []
+    outcomes = run_all(tasks, min(workers, missing), one_trial)
+    with tqdm(total=missing, unit="trial") as bar, closing(outcomes):
+        for outcome in outcomes:
+            bar.update()
+            if outcome.error is not None:
+                failures.append(outcome)
+    return failures
+
+
+def write_presets(search: Search, front: Sequence[Tried]) -> None:
+    """Writes a file of settings for each trial of the front, and what they come from."""
+    folder = search.folder / PRESETS
+    names = {f"trial-{one.number}.json": one for one in front}
+    for old in folder.glob("trial-*.json"):
+        if old.name not in names:
+            old.unlink()
+    for name, one in names.items():
+        json_file.write_json(folder / name, preset(search, one))
+    told = {
+        "search": json.loads(search.about()),
+        "judged_on": "validation",
+        "front": [dataclasses.asdict(one) for one in front],
+        "versions": versions(),
+    }
+    json_file.write_json(search.folder / "search.json", told)
+
+
+def recorded(search: Search, found: Sequence[Tried], count: int) -> dict[str, Any]:
+    """The front and the defaults, each run anew with other seeds, and what they come from."""
+    front = front_of(list(found))
+    shown = [one for one in found if one.is_usual and one not in front] + front
+    rows = []
+    for one in shown:
+        anew = again(search, one, count)
+        rows.append(
+            dataclasses.asdict(one) | {"on_front": one in front, "anew": [e for e, _ in anew]}
+        )
+    head = {"kind": KIND, "trials": len(found), "judged_on": "validation"}
+    told = {"rows": rows, "search": json.loads(search.about())}
+    return head | told | {"machine": machine(), "versions": versions()}

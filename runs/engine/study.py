@@ -3,20 +3,23 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ccenv.runs.config.sweep import Sweep
-from ccenv.runs.engine.jobs import Comparison
-from ccenv.runs.tables.drawing import Drawn
-from ccenv.runs.tables.sweep_table import Table
+
+if TYPE_CHECKING:
+    from ccenv.runs.engine.jobs import Comparison
+    from ccenv.runs.tables.drawing import Drawn
+    from ccenv.runs.tables.sweep_table import Table
 
 
 @dataclass(frozen=True)
 class Part:
     """What a section shows of a comparison; empty where there is nothing to say yet."""
 
-    tables: Sequence[Table] = ()
+    tables: Sequence["Table"] = ()
     """in their order."""
-    figures: Sequence[Drawn] = ()
+    figures: Sequence["Drawn"] = ()
     """in their order, drawn in the report's style."""
 
 
@@ -28,13 +31,20 @@ class Section:
     """its place on the page: letters, digits and hyphens."""
     title: str
     """its heading."""
-    make: Callable[[Comparison, Path], Part]
+    make: Callable[["Comparison", Path], Part]
     """(the sweep as far as it has come, folder of recorded results) -> what is shown."""
 
 
 @dataclass(frozen=True)
 class Study:
-    """One question: the runs that answer it, and what its report adds to that of any sweep."""
+    """A sweep, and the sections that it adds to its report.
+
+    >>> from ccenv.runs.config.sweep import Cell
+    >>> sweep = Sweep("mine", "One agent.", (Cell("dense", "dense"),), minutes=1.0)
+    >>> section = Section("notes", "Notes", lambda comparison, results_dir: Part())
+    >>> [one.title for one in Study(sweep, (section,)).sections]
+    ['Notes']
+    """
 
     sweep: Sweep
     """what is run."""

@@ -24,8 +24,9 @@ from ccenv.mask_table.challenge import shipped_tasks, standings, together
 from ccenv.mask_table.shipped import SHIPPED
 from ccenv.runs.commands.challenge import columns_and_lines
 from ccenv.runs.commands.frame import program
-from ccenv.runs.commands.search import KIND, search_table
+from ccenv.runs.commands.search import search_table
 from ccenv.runs.engine.jobs import recorded_comparison
+from ccenv.runs.engine.search import KIND
 from ccenv.runs.lab.budget import show as budget
 from ccenv.runs.lab.paper_beside import BESIDE
 from ccenv.runs.lab.registry import experiments

@@ -24,7 +24,7 @@ from ccenv.runs.config.values import annotations_of, checked, is_plain
 from ccenv.runs.store.identity import canonical, same
 from ccenv.runs.store.provenance import most_threads, versions
 from ccenv.runs.tables import mask_table
-from ccenv.simulator.settings import setting_defaults
+from ccenv.simulator.settings import EnvironmentSettings, setting_defaults
 from ccenv.simulator.simulator import Simulator
 
 SETTINGS = (
@@ -51,7 +51,7 @@ def read_settings(network: str, dataset: str, given: Mapping[str, Any]) -> dict[
     defaults = {name: v for name, v in setting_defaults().items() if name in SETTINGS}
     check_names(given, defaults, "setting")
     found = {"network": network, "dataset": dataset}
-    found |= checked(dict(given), annotations_of(Simulator.__init__), defaults)
+    found |= checked(dict(given), annotations_of(EnvironmentSettings), defaults)
     if "weights" not in given:
         names: list[Any] = [network, found["network_kwargs"] or {}, dataset, found["transforms"]]
         found["weights"] = "shipped" if is_shipped(*names) else "frozen"

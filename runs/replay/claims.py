@@ -16,6 +16,7 @@ from ccenv.base.trust import is_below
 from ccenv.runs.engine.metadata import verdicts_of_context
 from ccenv.runs.replay.rebuilt import Rebuilt, pays_again, test_images
 from ccenv.runs.replay.replay import ask
+from ccenv.runs.replay.verdict import CHECKED, RECOMPUTED, WORD
 from ccenv.runs.stats.measures import OF_SYMBOLS
 from ccenv.simulator.evaluate import Evaluation, by_class
 
@@ -29,8 +30,6 @@ OTHER_BITS = 1e-4
 """Share of mask bits that another machine's rounding may flip; each must be explained by it."""
 RECIPE = 1e-3
 """Relative. Initial weights changed by 1e-6 end pre-training 1e-5 apart (MNIST, 7,820 updates)."""
-RECOMPUTED, CHECKED, WORD = "recomputed", "checked for consistency", "the author's word"
-"""A figure comes out again here; agrees with the rest of the folder; or can only be believed."""
 TIMES = ("last_tenth", "latency", "seconds", "total_seconds")
 PLACES = ("machine", "versions", "code", "commit", "load", "date", "ranks")
 """Entries of a result that nothing here can tell."""

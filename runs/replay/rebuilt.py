@@ -25,9 +25,7 @@ from ccenv.runs.config.settings import make_plan
 from ccenv.runs.store import folder as run_folder
 from ccenv.runs.store.identity import GROUPS
 from ccenv.runs.store.untrusted_files import (
-    check_alike,
     check_trusted,
-    distance,
     stored_config,
     stored_tensors,
 )
@@ -53,7 +51,7 @@ class Rebuilt:
     """whether they could: an agent that keeps what it learned elsewhere cannot be replayed."""
     from_recipe: float | None
     """how far the stored weights are from those that the recipe of frozen weights gives here, see
-    `ccenv.runs.store.untrusted_files.distance`; None for a co-trained network."""
+    `distance`; None for a co-trained network."""
     stored: dict[str, dict[str, Tensor]]
     """tensors of the files `agent.safetensors` and `network.safetensors`."""
     initial: dict[str, dict[str, Tensor]]
@@ -280,3 +278,20 @@ def walk_inputs(rebuilt: Rebuilt, draw: str, context: Mapping[str, float] | None
         logits=last.logits,
         nll=-last.log_likelihood,
     )
+
+
+def check_alike(stored: Mapping[str, Tensor], own: Mapping[str, Tensor], what: str) -> None:
+    """Refuses tensors of other names, shapes or types than those of what was built."""
+    kinds = [{n: (list(t.shape), t.dtype) for n, t in found.items()} for found in (own, stored)]
+    names = sorted(kinds[0].keys() | kinds[1].keys())
+    other = [name for name in names if kinds[0].get(name) != kinds[1].get(name)]
+    if other:
+        expected, got = ({n: found.get(n) for n in other[:3]} for found in kinds)
+        raise ValueError(f"expected tensors of this {what}, {expected}, got {got}")
+
+
+def distance(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> float:
+    """Largest relative difference of two networks' tensors, by their norms; 0 if they are equal."""
+    pairs = [(one[name].double().cpu(), tensor.double().cpu()) for name, tensor in other.items()]
+    found = [(a - b).norm() / torch.maximum(a.norm(), b.norm()).clamp(min=1e-30) for a, b in pairs]
+    return max((float(value) for value in found), default=0.0)

@@ -14,6 +14,9 @@ from ccenv.base.earlier_names import in_todays_names
 from ccenv.runs.config.plan import Plan, safe_name
 from ccenv.runs.store.provenance import data_of
 
+RECOMPUTED, CHECKED, WORD = "recomputed", "checked for consistency", "the author's word"
+"""A figure comes out again here; agrees with the rest of the folder; or can only be believed."""
+
 
 @dataclass(frozen=True)
 class Verdict:

@@ -215,10 +215,7 @@ def make_views(comparison: Comparison, results_dir: Path) -> list[View]:
         ceilings = frozenset(k for k, runs in rows.items() if runs[0]["uses_labels"])
         for measure in (ERROR, BITS if of_symbols else NLL):
             for draw in MODES if learned else (comparison.draw,):
-                made = [
-                    make_point(k, runs, MODES[0] if kind(runs[0]) == "random" else draw, measure)
-                    for k, runs in rows.items()
-                ]
+                made = [make_point(k, runs, draw, measure) for k, runs in rows.items()]
                 # Rows of one agent are variants of each other; the reader's are variants of none.
                 made = [
                     dataclasses.replace(point, agent=point.label) if point.label in mine else point

@@ -48,8 +48,8 @@ def publish(
     folder: Path,
     results_dir: Path | None = None,
     sections: Sequence[Section] = (),
-) -> str:
-    """Writes a report and returns its main table, with notes, as text.
+) -> None:
+    """Writes a report.
 
     Args:
         comparison: what is shown.
@@ -58,8 +58,7 @@ def publish(
         sections: what a study adds.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    text = answer(comparison)
-    (folder / "table.md").write_text(text, encoding="utf-8")
+    (folder / "table.md").write_text(answer(comparison), encoding="utf-8")
     (folder / "table.csv").write_text(rows_csv(comparison.rows), encoding="utf-8")
     with drawn_in_style():
         report = make_report(comparison, results_folder(results_dir), sections)
@@ -74,7 +73,6 @@ def publish(
         # Of a dozen settings only those that documents show take the time of a PNG.
         (figure.write if view.cost.key == "macs" else figure.write_svg)(folder)
     (folder / PAGE).write_text(page(comparison, report), encoding="utf-8")
-    return text
 
 
 def answer(comparison: Comparison) -> str:

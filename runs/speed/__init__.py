@@ -1,1 +1,14 @@
 """Speed on the user's own machine: block-sparse layers and networks beside dense ones."""
+
+EXPERIMENTS = {
+    "machine": "ccenv.runs.speed.networks:MACHINE",
+    "kernels": "ccenv.runs.speed.networks:KERNELS",
+    "gpu": "ccenv.runs.speed.gpu:GPU",
+}
+"""What a user measures on a machine of his own, imported on use; the first is the default."""
+ABOUT = {
+    "machine": "this machine's own figures in half a minute, beside those of others",
+    "kernels": "block-sparse layers and networks beside dense ones",
+    "gpu": "block-sparse layers beside dense ones on a CUDA device",
+}
+"""What each measures."""

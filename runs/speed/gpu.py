@@ -19,6 +19,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from ccenv.base.seeding import stream
+from ccenv.runs.speed import ABOUT
 from ccenv.runs.speed.benchmark import benchmark
 from ccenv.runs.speed.kernels import COLUMNS, NOTES, Case, Pass, Row, densities, measure
 from ccenv.runs.speed.masks import draw_pool, kept_pairs, mean_densities
@@ -203,7 +204,7 @@ def on_this_card(options: Any, before: Mapping[str, Any]) -> dict[str, Any]:
 
 GPU = benchmark(
     "gpu",
-    "block-sparse layers beside dense ones on a CUDA device",
+    ABOUT["gpu"],
     measured,
     COLUMNS,
     kind="gpu-kernels",

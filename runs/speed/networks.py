@@ -19,6 +19,7 @@ from ccenv.deploy.fused.classifier import Chooser, FusedClassifier
 from ccenv.networks.core.arguments import build_network
 from ccenv.networks.core.mlp import GatedMLP, MLPHidden, kept_units, layer_macs
 from ccenv.networks.core.protocol import forward, walk
+from ccenv.runs.speed import ABOUT
 from ccenv.runs.speed.benchmark import benchmark
 from ccenv.runs.speed.kernels import (
     COLUMNS,
@@ -313,7 +314,7 @@ def own_figures(*, quick: bool, rounds: int) -> Iterator[Row]:
 
 MACHINE = benchmark(
     "machine",
-    "this machine's own figures in half a minute, beside those of others",
+    ABOUT["machine"],
     own_figures,
     MACHINE_COLUMNS,
     recorded_as="own-figures",
@@ -367,7 +368,7 @@ def density_figure(rows: Sequence[Row]) -> Drawn:
 
 KERNELS = benchmark(
     "kernels",
-    "block-sparse layers and networks beside dense ones",
+    ABOUT["kernels"],
     measured,
     COLUMNS,
     kind="kernels",

@@ -18,9 +18,10 @@ from ccenv.runs.stats.measures import (
     MODES,
     Measure,
     Result,
-    evaluation,
     has_halves,
     memory_of,
+    shown,
+    shown_masks,
 )
 from ccenv.runs.store import json_file
 from ccenv.runs.store.recorded import read_cells
@@ -94,7 +95,7 @@ def in_turns(point: Point, times: Times | None) -> Point:
 
 def make_point(label: str, runs: Sequence[Result], draw: str, measure: Measure = ERROR) -> Point:
     """A row's runs as one point."""
-    verdicts = [evaluation(run, draw) for run in runs]
+    verdicts = [shown(run, draw) for run in runs]
     times: dict[int, dict[int, float]] = {}
     validation: dict[str, dict[int, float]] = {}
     for run in runs:
@@ -106,7 +107,7 @@ def make_point(label: str, runs: Sequence[Result], draw: str, measure: Measure =
     errors = {run["seed"]: measure.of(found) for run, found in zip(runs, verdicts, strict=True)}
     macs = float(np.mean([found["macs"] for found in verdicts]))
     # Results of earlier versions know drawn masks' validation error only.
-    judged = validation.get(draw, {})
+    judged = validation.get(shown_masks(runs[0], draw), {})
     known = judged if len(judged) == len(runs) else validation.get("sampled", {})
     sizes, halves = sizes_of(runs[0]), has_halves(runs[0])
     memory = memory_of(runs[0])

@@ -19,7 +19,7 @@ from ccenv.runs.stats.intervals import (
     paired_difference,
     probability_of_improvement,
 )
-from ccenv.runs.stats.measures import Result, dataset_of, evaluation
+from ccenv.runs.stats.measures import Result, dataset_of, shown
 from ccenv.runs.stats.rows import mean_place
 from ccenv.runs.stats.verdict import Contender, Place, Score, Verdict, verdict
 
@@ -123,7 +123,7 @@ def areas_by_seed(
     points: dict[int, list[tuple[float, float]]] = {}
     for found in cells:
         for result in found:
-            verdict = evaluation(result, draw)
+            verdict = shown(result, draw)
             point = (verdict["macs"] / reference_macs, verdict["error"])
             points.setdefault(result["seed"], []).append(point)
     return {

@@ -79,6 +79,8 @@ MEASURES = {"error": ERROR, "bits": BITS}
 
 Result = Mapping[str, Any]
 MODES = ("sampled", "mode")
+RANDOM_MASKS = "block_dropout"
+"""Agent whose masks depend on nothing but a rate."""
 HALVE = "halve"
 """The transform that leaves a result comparable with those on whole images."""
 NUMBER_BYTES = 4
@@ -91,6 +93,19 @@ def evaluation(result: Result, draw: str) -> Mapping[str, Any]:
         e for e in result["evaluations"] if e["split"] == "test" and e["mode"] == draw
     )
     return found
+
+
+def shown(result: Result, draw: str) -> Mapping[str, Any]:
+    """The same for tables and figures, which always sample random masks.
+
+    Greedy random masks keep all blocks or none, so their error says nothing about the rate.
+    """
+    return evaluation(result, shown_masks(result, draw))
+
+
+def shown_masks(result: Result, draw: str) -> str:
+    """Which masks tables show: "sampled" for random masks, else `draw`."""
+    return "sampled" if result["agent"] == RANDOM_MASKS else draw
 
 
 def dataset_of(result: Result) -> str:

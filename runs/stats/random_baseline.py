@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 
 from ccenv.runs.stats.intervals import Interval, mean_interval
-from ccenv.runs.stats.measures import Result, evaluation, shape_of
+from ccenv.runs.stats.measures import RANDOM_MASKS, Result, shape_of, shown
 
-FLOORS = ("block_dropout", "dense")
+FLOORS = (RANDOM_MASKS, "dense")
 """Agents that stand on the curve of random masks."""
 
 
@@ -32,7 +32,7 @@ def dropout_curves(
         # With every block kept, blocks make no difference.
         is_dense = "dense" in (result["agent"], like["agent"])
         if own_rest == rest and (is_dense or own_blocks == blocks):
-            verdict = evaluation(result, draw)
+            verdict = shown(result, draw)
             point = (verdict["compute_cost"], verdict["error"])
             curves.setdefault(result["seed"], []).append(point)
     return {seed: sorted(points) for seed, points in curves.items()}

@@ -11,7 +11,7 @@ import numpy as np
 
 from ccenv.runs.stats.degenerate import habit
 from ccenv.runs.stats.intervals import Interval, bootstrap, mean_interval
-from ccenv.runs.stats.measures import Result, bits_in, dataset_of, evaluation, memory_of
+from ccenv.runs.stats.measures import Result, bits_in, dataset_of, memory_of, shown, shown_masks
 from ccenv.runs.stats.random_baseline import FLOORS, compare_with_dropout, dropout_curves
 
 
@@ -30,7 +30,7 @@ class Row:
     seeds: tuple[int, ...]
     """those with a result."""
     masks: str
-    """how masks were chosen, "sampled" or "mode" (the most probable); a key of recorded files."""
+    """how masks were chosen, "sampled" or "mode" (greedy); random masks are always sampled."""
     learns: bool
     """False for rules."""
     uses_labels: bool
@@ -46,7 +46,7 @@ class Row:
     macs: Interval
     """executed MACs of an image with the policy's own; comparable between networks."""
     mode_error: Interval
-    """share of wrong answers with the most probable masks instead of sampled ones."""
+    """share of wrong answers with greedy masks instead of sampled ones."""
     mode_macs: Interval
     """MACs of an image with those."""
     density: tuple[float, ...]
@@ -90,7 +90,7 @@ def _rows_of(results: Mapping[str, Sequence[Result]], dataset: str, draw: str) -
 
 def mean_place(results: Sequence[Result], draw: str) -> tuple[float, float]:
     """MACs of an input, the policy's own included, and test error: means over seeds."""
-    verdicts = [evaluation(r, draw) for r in results]
+    verdicts = [shown(r, draw) for r in results]
     means = [float(np.mean([v[name] for v in verdicts])) for name in ("macs", "error")]
     return means[0], means[1]
 
@@ -111,8 +111,8 @@ def _row(
     on_front: bool,
     curves: Mapping[int, Sequence[tuple[float, float]]],
 ) -> Row:
-    verdicts = [evaluation(r, draw) for r in results]
-    modes = [evaluation(r, "mode") for r in results]
+    verdicts = [shown(r, draw) for r in results]
+    modes = [shown(r, "mode") for r in results]
     error = mean_interval([v["error"] for v in verdicts])
     density = tuple(np.mean([v["density"] for v in verdicts], axis=0).tolist())
     floor, verdict = None, ""
@@ -126,7 +126,7 @@ def _row(
         dataset=dataset_of(results[0]),
         shaping=results[0]["reward"],
         seeds=tuple(r["seed"] for r in results),
-        masks=draw,
+        masks=shown_masks(results[0], draw),
         learns=results[0]["learns"],
         uses_labels=results[0]["uses_labels"],
         error=error,

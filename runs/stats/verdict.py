@@ -6,6 +6,8 @@ Otherwise the sentence says why there is no verdict, without the words "best", "
 "smallest". Each sentence names all methods that were compared.
 """
 
+import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +16,10 @@ from ccenv.runs.stats.intervals import FEWEST, Interval, with_interval
 from ccenv.runs.stats.random_baseline import judge
 from ccenv.runs.stats.rows import dominated
 
+Row = Mapping[str, Any]
+"""As `Comparison.rows` hold it."""
+SLACK = 1.05
+"""Of a budget that a row may use: rows that are meant for one differ by that."""
 NAMED = 6
 """Most methods that are named as not significantly different from the first."""
 ADDED = "(added)"
@@ -171,12 +177,12 @@ def has_less_error(one: Contender, first: Contender) -> bool:
     return any(place.error < least.get(place.dataset, 0.0) for place in one.places)
 
 
-def baseline_sentences(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+def baseline_sentences(rows: Sequence[Row]) -> list[str]:
     """Two sentences for each data set: learned policies against random masks, and all baselines.
 
-    A baseline matches a policy if it needs no more MACs and its error (of texts, its bits) is not
-    significantly higher. Ceilings, which know the labels, are left out, and policies of few seeds
-    are named as such. Nothing is called best.
+    A baseline matches a policy if it needs no more MACs and memory, and its error (of texts, its
+    bits) is not significantly higher. Rows are named by their methods. Ceilings, which know the
+    labels, are left out, and policies of few seeds are named as such. Nothing is called best.
 
     Args:
         rows: of `ccenv.runs.engine.jobs.Comparison.rows`.
@@ -187,9 +193,9 @@ def baseline_sentences(rows: Sequence[Mapping[str, Any]]) -> list[str]:
         learned = [row for row in able if row["learns"]]
         learned.sort(key=lambda row: ADDED not in row["label"])
         judged = [row for row in learned if len(row["seeds"]) >= FEWEST]
-        few = [row["label"] for row in learned if row not in judged]
+        few = [row for row in learned if row not in judged]
         if few:
-            names = first_names(few)
+            names = methods_of(few, learned)
             sentences.append(f"On {dataset} no verdict: fewer than {FEWEST} seeds of {names}.")
         if judged:
             baselines = [row for row in able if not row["learns"]]
@@ -199,51 +205,95 @@ def baseline_sentences(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     return sentences
 
 
-def against_random(dataset: str, learned: Sequence[Mapping[str, Any]]) -> str:
+def against_random(dataset: str, learned: Sequence[Row]) -> str:
     """Which learned policies have less error than random masks of the same cost."""
-    names = {
-        text: [row["label"] for row in learned if row["verdict"] == verdict]
-        for verdict, text in AGAINST_RANDOM.items()
-    }
-    parts = [f"{text}: {first_names(labels)}" for text, labels in names.items() if labels]
-    left = [row["label"] for row in learned if row["verdict"] not in AGAINST_RANDOM]
-    parts += [f"not comparable: {first_names(left)}"] if left else []
+    groups: dict[str, list[Row]] = {text: [] for text in AGAINST_RANDOM.values()}
+    for row in learned:
+        groups.setdefault(AGAINST_RANDOM.get(row["verdict"], "not comparable"), []).append(row)
+    parts = [f"{text}: {methods_of(rows, learned)}" for text, rows in groups.items() if rows]
     number = "1 learned policy" if len(learned) == 1 else f"{len(learned)} learned policies"
     return (
         f"On {dataset}, {number} compared with random masks of the same cost: {'; '.join(parts)}."
     )
 
 
-def against_all(
-    learned: Sequence[Mapping[str, Any]], baselines: Sequence[Mapping[str, Any]]
-) -> str:
-    """Which learned policies are matched by a baseline that needs no more MACs."""
+def against_all(learned: Sequence[Row], baselines: Sequence[Row]) -> str:
+    """Which learned policies are matched by a baseline of no more compute and memory."""
     if not baselines:
         return "There is no baseline in this comparison."
-    matched = {
-        one["label"]: [row["label"] for row in learned if matches(one, row)] for one in baselines
-    }
+    groups: dict[tuple[str, ...], list[Row]] = {}
+    for policy in learned:
+        matching = [one for one in baselines if matches(one, policy)]
+        groups.setdefault(tuple(distinct_methods(matching)), []).append(policy)
+    every = first_names(distinct_methods(baselines))
     parts = [
-        f"{name} needs no more compute than {first_names(policies)}, at an error that is not "
-        "significantly higher"
-        for name, policies in matched.items()
-        if policies
+        f"For {methods_of(rows, learned)}: {first_names(names) if names else f'none of {every}'}."
+        for names, rows in groups.items()
     ]
-    free = [row["label"] for row in learned if not any(row["label"] in m for m in matched.values())]
-    if free:
-        parts.append(f"none of {first_names([*matched])} does that for {first_names(free)}")
-    return f"Of all baselines: {'; '.join(parts)}."
+    score = score_name(learned[0], baselines[0])
+    return (
+        "These baselines need no more compute and memory, and their "
+        f"{'bits are' if score == 'bits' else 'error is'} not significantly higher. "
+        f"{' '.join(parts)}"
+    )
 
 
-def matches(baseline: Mapping[str, Any], policy: Mapping[str, Any]) -> bool:
-    """Whether a baseline needs no more MACs, and has no significantly higher error (or bits).
+def matches(baseline: Row, policy: Row) -> bool:
+    """Whether a baseline needs no more MACs and memory, and has no significantly higher error.
 
-    Of a baseline with few seeds, such as counts, its mean is compared with the policy's interval.
+    Bits take the place of the error where both rows have them. Memory may be 5 % more, and is
+    compared where both rows know it. Of a baseline with few seeds, such as counts, its mean is
+    compared with the policy's interval.
     """
-    name = "bits" if baseline["bits"] and policy["bits"] else "error"
+    name = score_name(policy, baseline)
     ours, theirs = policy[name], baseline[name]
     lowest = theirs["low"] if len(baseline["seeds"]) >= FEWEST else theirs["mean"]
-    return bool(lowest <= ours["high"] and baseline["macs"]["mean"] <= policy["macs"]["mean"])
+    sizes = policy["memory_bytes"], baseline["memory_bytes"]
+    is_larger = None not in sizes and sizes[1] > SLACK * sizes[0]
+    is_dearer = baseline["macs"]["mean"] > policy["macs"]["mean"]
+    return bool(lowest <= ours["high"]) and not is_larger and not is_dearer
+
+
+def score_name(policy: Row, baseline: Row) -> str:
+    """What two rows are compared by: "bits" where both have them, else "error"."""
+    return "bits" if baseline["bits"] and policy["bits"] else "error"
+
+
+def distinct_methods(rows: Sequence[Row]) -> list[str]:
+    """Methods of some rows, each once."""
+    return list(dict.fromkeys(method_of(row["label"]) for row in rows))
+
+
+def methods_of(rows: Sequence[Row], among: Sequence[Row]) -> str:
+    """Methods of some rows, and how many of a method's rows they are where not all.
+
+    >>> rows = [{"label": f"rloo {size} x 16"} for size in (8, 16, 32)]
+    >>> methods_of(rows[:2], rows), methods_of(rows, rows)
+    ('rloo (2 of 3 rows)', 'rloo')
+    """
+    parts, totals = (Counter(method_of(row["label"]) for row in group) for group in (rows, among))
+    return first_names(
+        [
+            name if count == totals[name] else f"{name} ({count} of {totals[name]} rows)"
+            for name, count in parts.items()
+        ]
+    )
+
+
+def method_of(label: str) -> str:
+    """What a label says before its first number, and that it has look-up tables.
+
+    The label of an agent that a user adds is its method.
+
+    >>> method_of("rloo in pruned 4 x 16, 1 kept"), method_of("confidence, exits in 8, 16 / 64")
+    ('rloo in pruned', 'confidence, exits')
+    >>> method_of("dense 24, tables hidden,logits"), method_of("rloo num_kept=3 (added)")
+    ('dense with tables', 'rloo num_kept=3 (added)')
+    """
+    if ADDED in label:
+        return label
+    words = re.split(r"\d", label, maxsplit=1)[0].strip(" ,")
+    return words.removesuffix(" in") + (" with tables" if ", tables " in label else "")
 
 
 def first_names(names: Sequence[str]) -> str:

@@ -1,1 +1,4 @@
 """Results on disk that explain themselves, and safe reading of other people's."""
+
+LOGS, REPORTS = "runs/logs", "runs/reports"
+"""Folders of runs and of reports, seen from where a command is given."""

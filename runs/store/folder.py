@@ -15,7 +15,6 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from ccenv.base.checked_file import write_checked
 from ccenv.base.user_cache import user_cache
 from ccenv.runs.store import json_file
 from ccenv.runs.store.seal import check_seal
@@ -124,6 +123,8 @@ def read_result(folder: Path) -> dict[str, Any] | None:
 
 def save_checkpoint(folder: Path, agent: Any, network: Any) -> None:
     """Writes the agent's parameters and the network's weights, each with its checksum."""
+    from ccenv.base.checked_file import write_checked
+
     (folder / CHECKPOINT).mkdir(exist_ok=True)
     for name, tensors in ((AGENT, agent.parameters()), (NETWORK, network.state_dict())):
         plain = {k: v.detach().cpu().clone().contiguous() for k, v in tensors.items()}

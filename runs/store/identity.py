@@ -11,13 +11,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from ccenv.simulator.settings import setting_defaults
-from ccenv.simulator.simulator import EXTENSIONS
+from ccenv.runs.store import LOGS
+from ccenv.simulator.settings import EXTENSIONS, setting_defaults
 
 
 @dataclass(frozen=True)
 class Program:
-    """What a run does around its agent; each field is a setting of `ccenv.runs.commands.train`."""
+    """What a run does around its agent; each field is a setting of `ccenv train`."""
 
     env: str = field(default="BlockSelection-v0", metadata={"help": "a name in ccenv.PRESETS"})
     seed: int = field(default=0, metadata={"help": "of the environment and of the agent"})
@@ -34,7 +34,7 @@ class Program:
         default=None,
         metadata={"help": "mean compute cost to reach, for rewards and agents that take it"},
     )
-    log_dir: str = field(default="runs/logs", metadata={"help": "where the run's folder goes"})
+    log_dir: str = field(default=LOGS, metadata={"help": "where the run's folder goes"})
     latency: bool = field(
         default=True, metadata={"help": "measure seconds of one input and of a batch at the end"}
     )

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ccenv.base.clock import cpu_model
-from ccenv.data import SPLITS, load_split
+from ccenv.data.registry import SPLITS
 
 LIBRARIES = ("ccenv", "torch", "gymnasium", "stable-baselines3", "numpy", "numba")
 
@@ -113,6 +113,8 @@ def git(folder: Path, *words: str) -> str:
 @functools.lru_cache(maxsize=16)
 def data_checksum(dataset: str) -> str | None:
     """SHA-256 of all images and labels (its start); None where the data set is not here."""
+    from ccenv.data import load_split
+
     digest = hashlib.sha256()
     try:
         for name in SPLITS:

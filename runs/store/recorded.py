@@ -17,7 +17,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ccenv.data.text import is_of_this_machine
 from ccenv.runs.store import json_file
 from ccenv.runs.store.identity import Key, Run, as_stored, key_of, whole_config
 from ccenv.runs.store.json_file import uncollected
@@ -229,6 +228,8 @@ def load(source: Source, *, other_texts: bool = True) -> dict[Key, Result]:
 
 def is_of_another_library(result: Mapping[str, Any]) -> bool:
     """Whether a run was on Python's library, and that is another one here."""
+    from ccenv.data.text import is_of_this_machine
+
     return any(
         is_of_this_machine(name) and data_checksum(name) != recorded
         for name, recorded in result.get("data", {}).items()

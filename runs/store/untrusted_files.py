@@ -4,18 +4,17 @@ A folder from another person is data. Of the names in it only those of the proje
 followed, and the reader's own modules if the reader allows it (`--trust my_module`).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import Tensor
-
-from ccenv.base.checked_file import read_checked
 from ccenv.base.trust import check_named
 from ccenv.runs.store import folder as run_folder
 from ccenv.runs.store import json_file
 from ccenv.runs.store.seal import check_result, check_seal, edited
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 OF_ENVIRONMENT = {
     "dataset": "dataset",
@@ -111,12 +110,14 @@ def stored_config(folder: Path) -> dict[str, Any]:
     return config
 
 
-def stored_tensors(folder: Path, name: str) -> dict[str, Tensor]:
+def stored_tensors(folder: Path, name: str) -> dict[str, "Tensor"]:
     """Tensors of a checkpoint.
 
     Raises:
         ValueError: if the file is missing or damaged, or a number is not finite.
     """
+    from ccenv.base.checked_file import read_checked
+
     path = stored_file(folder, run_folder.CHECKPOINT, name)
     try:
         found, _, _ = read_checked(path)
@@ -126,23 +127,6 @@ def stored_tensors(folder: Path, name: str) -> dict[str, Tensor]:
     if bad:
         raise ValueError(f"expected finite numbers in {path}, got NaN or infinity in {bad}")
     return found
-
-
-def check_alike(stored: Mapping[str, Tensor], own: Mapping[str, Tensor], what: str) -> None:
-    """Refuses tensors of other names, shapes or types than those of what was built."""
-    kinds = [{n: (list(t.shape), t.dtype) for n, t in found.items()} for found in (own, stored)]
-    names = sorted(kinds[0].keys() | kinds[1].keys())
-    other = [name for name in names if kinds[0].get(name) != kinds[1].get(name)]
-    if other:
-        expected, got = ({n: found.get(n) for n in other[:3]} for found in kinds)
-        raise ValueError(f"expected tensors of this {what}, {expected}, got {got}")
-
-
-def distance(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> float:
-    """Largest relative difference of two networks' tensors, by their norms; 0 if they are equal."""
-    pairs = [(one[name].double().cpu(), tensor.double().cpu()) for name, tensor in other.items()]
-    found = [(a - b).norm() / torch.maximum(a.norm(), b.norm()).clamp(min=1e-30) for a, b in pairs]
-    return max((float(value) for value in found), default=0.0)
 
 
 EXPORTED = "classifier.safetensors"

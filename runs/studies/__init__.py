@@ -15,7 +15,6 @@ from ccenv.runs.config.sweep import OnUse, Sweep
 from ccenv.runs.config.sweep_file import MOST_RUNS, read_sweep
 from ccenv.runs.engine.study import Section, Study
 from ccenv.runs.stats.measures import MEASURES
-from ccenv.runs.studies.at_budgets import at_budgets, at_memory
 
 FILES = {path.stem: path for path in sorted(Path(__file__).parent.glob("*/*.toml"))}
 """Sweep -> its file."""
@@ -40,6 +39,8 @@ def budget_sections(sweep: Sweep) -> tuple[Section, ...]:
     Raises:
         ValueError: if it names an unknown measure.
     """
+    from ccenv.runs.studies.at_budgets import at_budgets, at_memory
+
     check_names([sweep.measure], MEASURES, "measure")
     measure = MEASURES[sweep.measure]
     macs = (at_budgets(sweep.budgets, measure),) if sweep.budgets else ()

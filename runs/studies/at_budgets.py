@@ -4,7 +4,6 @@ A cell is the row that validation data selects among a method's rows within the 
 asks for it by `Section`s of its own.
 """
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -12,11 +11,9 @@ from ccenv.runs.engine.jobs import Comparison
 from ccenv.runs.engine.study import Part, Section
 from ccenv.runs.stats.cost_points import Point, in_kilobytes, make_point
 from ccenv.runs.stats.measures import ERROR, Measure
-from ccenv.runs.stats.verdict import Contender, Score, verdict
+from ccenv.runs.stats.verdict import SLACK, Contender, Score, method_of, verdict
 from ccenv.runs.tables.sweep_table import Table
 
-SLACK = 1.05
-"""Of a budget that a row may cost: rows that are meant for one differ by that."""
 NOTE = (
     "Of each kind the row of least validation error among those {within} (5 % more are let pass), "
     "the policy's own included; its test error with Student's 95 % interval over seeds, without "
@@ -24,8 +21,6 @@ NOTE = (
 )
 Cost = Callable[[Point], float | None]
 """What a budget limits; None of a row of which it is not known, which is never within one."""
-DRAWN = ("block_dropout",)
-"""Agents whose most probable masks say nothing."""
 
 
 def at_budgets(budgets: Sequence[int], measure: Measure = ERROR) -> Section:
@@ -84,7 +79,7 @@ def sentence_at(
 def points_of(comparison: Comparison, measure: Measure) -> list[Point]:
     """Rows with results, ceilings left out, under the masks that are shown of them."""
     return [
-        make_point(label, runs, "sampled" if runs[0]["agent"] in DRAWN else "mode", measure)
+        make_point(label, runs, "mode", measure)
         for label, runs in comparison.results.items()
         if runs and not runs[0]["uses_labels"]
     ]
@@ -94,20 +89,8 @@ def by_kind(points: Sequence[Point]) -> dict[str, list[Point]]:
     """Rows whose labels begin alike."""
     found: dict[str, list[Point]] = {}
     for point in points:
-        found.setdefault(kind_of(point.label), []).append(point)
+        found.setdefault(method_of(point.label), []).append(point)
     return found
-
-
-def kind_of(label: str) -> str:
-    """What a label says before its first number, and that it has look-up tables.
-
-    >>> kind_of("rloo in pruned 4 x 16, 1 kept"), kind_of("confidence, exits in 8, 16 / 64")
-    ('rloo in pruned', 'confidence, exits')
-    >>> kind_of("dense 24, tables hidden,logits")
-    'dense with tables'
-    """
-    words = re.split(r"\d", label, maxsplit=1)[0].strip(" ,")
-    return words.removesuffix(" in") + (" with tables" if ", tables " in label else "")
 
 
 def selected(points: Sequence[Point], budget: int, cost: Cost) -> Point | None:

@@ -8,7 +8,7 @@ from ccenv.runs.config.sweep import Sweep
 from ccenv.runs.engine.jobs import Comparison
 from ccenv.runs.engine.study import Part, Section
 from ccenv.runs.stats.intervals import Interval, mean_interval
-from ccenv.runs.stats.measures import Result, bits_of, evaluation
+from ccenv.runs.stats.measures import Result, bits_of, shown
 from ccenv.runs.stats.verdict import Contender, Score, verdict
 from ccenv.runs.tables.sweep_table import Table
 
@@ -52,8 +52,7 @@ Line = tuple[str, str, int, float, Interval]
 
 def line_of(name: str, setting: str, results: Sequence[Result]) -> Line:
     """Agent, its setting, seeds, MACs and test bits."""
-    draw = "sampled" if name == "block_dropout" else "mode"
-    verdicts: list[Mapping[str, float]] = [evaluation(one, draw) for one in results]
+    verdicts: list[Mapping[str, float]] = [shown(one, "mode") for one in results]
     macs = sum(v["macs"] for v in verdicts) / len(verdicts)
     bits = mean_interval([bits_of(v["nll"]) for v in verdicts])
     return name, setting, len(verdicts), macs, bits

@@ -1,19 +1,43 @@
-"""The table that a terminal shows: at most ten rows, and as many columns as its width holds."""
+"""What a terminal shows: at most ten rows of a comparison, and any text within its width."""
 
-from collections.abc import Mapping, Sequence
+import itertools
+import re
+import shutil
+import sys
+import textwrap
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from ccenv.runs.stats.intervals import with_interval
-from ccenv.runs.stats.verdict import ADDED, AGAINST_RANDOM
+from ccenv.runs.stats.verdict import ADDED, AGAINST_RANDOM, baseline_sentences
 from ccenv.runs.tables.sweep_table import Row, by_dataset, interval, name_of
 
 MOST_ROWS = 10
 SHORTEST_NAME = 12
 """Characters that a row's name keeps however narrow the terminal is."""
-NOTE = """\
-[low, high]: 95 % interval over seeds. MACs: of one input, with the policy's own;
-cost: the same over the dense network's. vs random: random masks of the same cost.
-(ceiling): knows the label."""
+NOTE = (
+    "[low, high]: 95 % interval over seeds. MACs: of one input, with the policy's own; cost: the "
+    "same over the dense network's. vs random: random masks of the same cost. (ceiling): knows the "
+    "label."
+)
+
+
+WIDEST = 100
+"""Characters of a line of prose."""
+
+
+def answer(description: str, rows: Sequence[Row], width: int | None = None) -> str:
+    """What a comparison is about, its table, and the verdict.
+
+    Args:
+        description: a sentence above the table.
+        rows: of `Comparison.rows`.
+        width: in characters; that of the terminal, or 80 where there is none.
+    """
+    width = width or shutil.get_terminal_size().columns
+    sentences = (description, " ".join(baseline_sentences(rows)))
+    above, below = (textwrap.fill(text, min(width, WIDEST)) for text in sentences)
+    return "\n\n".join([above, short_table(rows, width), below])
 
 
 def short_table(rows: Sequence[Row], width: int = 80) -> str:
@@ -31,7 +55,7 @@ def short_table(rows: Sequence[Row], width: int = 80) -> str:
         parts.append(aligned(columns_of(shown), width))
         if len(shown) < len(group):
             parts.append(f"{len(group) - len(shown)} more rows are on the page.")
-    return "\n".join([*parts, "", NOTE])
+    return "\n".join([*parts, "", textwrap.fill(NOTE, min(width, WIDEST))])
 
 
 def most_telling(rows: Sequence[Row]) -> list[Row]:
@@ -106,3 +130,73 @@ def cut(text: str, length: int) -> str:
     'block…'
     """
     return text if len(text) <= length else text[: length - 1] + "…"
+
+
+def print_text(text: str) -> None:
+    """Prints a text with Markdown tables: within a terminal's width, elsewhere as it is."""
+    if sys.stdout.isatty():
+        text = within(text, shutil.get_terminal_size().columns)
+    print(text, flush=True)
+
+
+def within(text: str, width: int) -> str:
+    r"""A text with Markdown tables in lines of at most a width.
+
+    A table that is too wide becomes a few lines for each of its rows; paragraphs are filled.
+
+    >>> print(within("| agent | error % |\n|---|---:|\n| rloo | 2.5 |", width=14))
+    agent: rloo
+      error %: 2.5
+    """
+    lines: list[str] = []
+    for kind, group in itertools.groupby(text.splitlines(), kind_of_line):
+        block = list(group)
+        if max(map(len, block)) <= width:
+            lines += block
+        elif kind == TABLE:
+            lines += rows_of(block, width)
+        else:
+            lines += textwrap.wrap(" ".join(block), width, break_on_hyphens=False)
+    return "\n".join(lines)
+
+
+TABLE = "|"
+
+
+def kind_of_line(line: str) -> object:
+    """What neighbouring lines have in common: a table, a paragraph; a point of a list stands alone.
+
+    >>> [kind_of_line(line) for line in ("| a |", "", "some words", "- a point")]
+    ['|', '', 'words', '- a point']
+    """
+    if line.startswith("- "):
+        return line
+    return TABLE if line.startswith(TABLE) else "words" if line else ""
+
+
+def rows_of(table: Sequence[str], width: int) -> Iterator[str]:
+    """Lines of a Markdown table as a block for each row: the first cell, the others indented."""
+    headings, _, *rows = (cells_of(line) for line in table)
+    for number, (name, *cells) in enumerate(rows):
+        if number:
+            yield ""
+        yield from textwrap.wrap(f"{headings[0]}: {name}", width, break_on_hyphens=False)
+        for heading, cell in zip(headings[1:], cells, strict=True):
+            if cell:
+                yield from textwrap.wrap(
+                    f"{heading}: {cell}",
+                    width,
+                    initial_indent="  ",
+                    subsequent_indent="    ",
+                    break_on_hyphens=False,
+                )
+
+
+def cells_of(line: str) -> list[str]:
+    r"""Cells of a line of a Markdown table.
+
+    >>> cells_of(r"| a | b \| c |")
+    ['a', 'b | c']
+    """
+    parts = re.split(r"(?<!\\)\|", line.strip()[1:-1])
+    return [part.strip().replace("\\|", "|").replace("<br>", " ") for part in parts]

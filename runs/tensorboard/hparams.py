@@ -7,15 +7,15 @@ empty in its row; settings of an agent of yours stand together in `other_setting
 
 import dataclasses
 import functools
-import json
 from collections.abc import Mapping
 from typing import Any
 
 from ccenv.agents import AGENTS
 from ccenv.base.registry import resolve
 from ccenv.runs.config.agent_settings import agent_parameters
+from ccenv.runs.config.values import compact
 from ccenv.runs.store.identity import Program, environment_defaults
-from ccenv.simulator.simulator import EXTENSIONS
+from ccenv.simulator.settings import EXTENSIONS
 
 SCORES = ("error", "nll", "compute_cost", "total_cost", "density")
 METRICS = tuple(f"{split}/{name}" for split in ("test", "eval") for name in SCORES)
@@ -91,14 +91,3 @@ def with_experiment(summary: Any, content: Any) -> Any:
     data = plugin_data_pb2.HParamsPluginData(experiment=content, version=0)
     summary.value[0].metadata.plugin_data.content = data.SerializeToString()
     return summary
-
-
-def compact(value: Any) -> str:
-    """A value in few characters.
-
-    >>> compact({"rate": 0.1, "sizes": (2, 3)})
-    'rate=0.1 sizes=[2,3]'
-    """
-    if isinstance(value, dict):
-        return " ".join(f"{name}={compact(v)}" for name, v in value.items())
-    return value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))

@@ -15,16 +15,11 @@
 SB3 is Stable-Baselines3. Its tags run over environment steps, as its own do, so that curves share a
 chart with those of a model that writes to the same folder; all other tags run over images seen.
 
-A run's curves to Weights & Biases, while its event file gets them: ccenv train --track wandb.
-
-Nothing is logged twice: W&B reads what TensorBoard would. No other part of the package knows of it.
 """
 
-import contextlib
-import os
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -34,12 +29,12 @@ from torch.utils.tensorboard.writer import SummaryWriter
 
 from ccenv.data.text import letters_of
 from ccenv.envs.rendering import as_words
-from ccenv.runs.config.plan import Plan
+from ccenv.runs.config.values import compact
 from ccenv.runs.store.folder import EVENTS
 from ccenv.runs.tensorboard import charts
 from ccenv.runs.tensorboard.block_map import block_map
 from ccenv.runs.tensorboard.charts import OF_A_RUN
-from ccenv.runs.tensorboard.hparams import compact, summaries
+from ccenv.runs.tensorboard.hparams import summaries
 from ccenv.simulator.evaluate import Evaluation
 from ccenv.simulator.simulator import Simulator
 
@@ -236,41 +231,3 @@ def markdown(settings: dict[str, Any]) -> str:
     """A table of two columns."""
     rows = (f"| {name} | {compact(value)} |" for name, value in settings.items())
     return "\n".join(["| setting | value |", "|---|---|", *rows])
-
-
-PROJECT = "ccenv"
-"""Where runs are listed unless W&B's own variable WANDB_PROJECT says otherwise."""
-SERVICES = ("wandb",)
-
-
-class NoServiceError(ValueError):
-    """A service whose library is not installed; nothing was written."""
-
-
-@contextlib.contextmanager
-def mirrored(service: str | None, plan: Plan) -> Iterator[None]:
-    """Sends what is written in this block to a service as well.
-
-    Args:
-        service: "wandb", or None for none.
-        plan: of the run; its settings are the columns of the service's table.
-
-    Raises:
-        NoServiceError: if its library is not installed.
-    """
-    if service is None:
-        yield
-        return
-    try:
-        import wandb
-    except ImportError as error:
-        raise NoServiceError(
-            'expected wandb for --track, got none; pip install wandb, or "ccenv[track]"'
-        ) from error
-    name = str(plan.folder().relative_to(Path(plan.program.log_dir)))
-    project = os.environ.get("WANDB_PROJECT", PROJECT)
-    # The event file is opened inside, after W&B began to listen for it.
-    with wandb.init(project=project, name=name, config=plan.config(), sync_tensorboard=True):
-        yield
-    # Else W&B minds that the next seed's event file is in another folder.
-    wandb.tensorboard.unpatch()

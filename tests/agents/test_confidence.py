@@ -12,7 +12,7 @@ from ccenv.agents.confidence import MEASURES, Confidence, threshold_of
 from ccenv.agents.reference_policies import Dense
 from ccenv.networks.core.protocol import dense_forward
 from ccenv.simulator.resume import restore_simulator, simulator_state
-from ccenv.simulator.settings import make_simulator
+from ccenv.simulator.simulator import Simulator
 
 NETWORKS = {
     "cascade": {"first": [6], "then": [12]},
@@ -21,9 +21,9 @@ NETWORKS = {
 
 
 def make(name="cascade", seed=0, **settings_given):
-    simulator = make_simulator(
+    simulator = Simulator(
         32,
-        {
+        **{
             "dataset": "digits",
             "network": name,
             "network_kwargs": NETWORKS[name],
@@ -140,7 +140,7 @@ def test_a_budget_or_price_before_the_look_changes_nothing_of_its_doubts(trained
 
 
 def test_without_exits_it_keeps_everything():
-    simulator = make_simulator(8, {"dataset": "digits", "weights": "cotrain"})
+    simulator = Simulator(8, dataset="digits", weights="cotrain")
     simulator.seed(0)
     assert judged(simulator, stop_shares=0.9).compute_cost == 1
 

@@ -18,7 +18,7 @@ from ccenv.data import Split
 from ccenv.deploy.export import SkippingClassifier
 from ccenv.mdp.observations import LAST_SYMBOLS
 from ccenv.simulator.evaluate import evaluate
-from ccenv.simulator.settings import make_simulator
+from ccenv.simulator.simulator import Simulator
 
 NUM_SYMBOLS = 7
 WITH_EMBEDDINGS = ["actor_critic", "disarm", "gumbel", "rloo", "straight_through", "topk"]
@@ -43,7 +43,7 @@ def make(rows=12, **more):
         "reward": "negative_nll",
         "observation": LAST_SYMBOLS,
     }
-    simulator = make_simulator(rows, given | more)
+    simulator = Simulator(rows, **(given | more))
     simulator.seed(0)
     return simulator
 
@@ -60,7 +60,7 @@ def test_the_look_is_the_last_symbols_at_every_gate_and_for_every_mask(group_siz
 
 
 def test_of_images_it_is_their_last_pixels_as_bytes():
-    simulator = make_simulator(5, {"dataset": "digits", "observation": LAST_SYMBOLS} | FEW)
+    simulator = Simulator(5, dataset="digits", observation=LAST_SYMBOLS, **FEW)
     simulator.seed(0)
     seen = simulator.begin()[:, :4]
     images, _ = simulator.data.batch(simulator.indices)

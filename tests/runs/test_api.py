@@ -9,7 +9,7 @@ import pytest
 import ccenv
 from ccenv.agents import AGENTS
 from ccenv.agents.reinforce import Reinforce
-from ccenv.runs import api
+from ccenv.runs import api, results
 from ccenv.runs.config.agent_settings import agent_parameters, find_agent
 from ccenv.runs.config.settings import setting_names
 from ccenv.runs.config.typed import Settings
@@ -136,7 +136,7 @@ def test_recorded_results_are_those_of_the_checkout_or_of_the_package(place):
 def test_without_pandas_it_says_what_to_install(place, monkeypatch):
     monkeypatch.setitem(sys.modules, "pandas", None)
     with pytest.raises(ImportError, match="pip install pandas"):
-        api.frame([])
+        results.frame([])
 
 
 def test_typed_settings_are_those_of_the_program_and_of_all_agents():

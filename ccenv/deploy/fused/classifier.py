@@ -34,9 +34,15 @@ def reads_symbols(network: Any) -> bool:
 
 
 class FusedClassifier:
-    """Images, float32 [batch, ...], or windows of symbols, int64, to logits in one call.
+    """A network and its policy in one compiled call.
 
-    The weights are copies, as they are now.
+    Inputs are images, float32 [batch, ...], or windows of symbols, int64. The weights are copied.
+
+    >>> from ccenv.networks import GatedMLP
+    >>> network = GatedMLP(64, num_blocks=(8,), block_size=4, activation="relu")
+    >>> policy = Chooser([(torch.randn(8, 64), None)], "top_k", num_kept=2)
+    >>> fused = FusedClassifier(network, [policy])
+    >>> logits, masks = fused(torch.rand(3, 64))  # doctest: +SKIP
     """
 
     def __init__(

@@ -93,7 +93,7 @@ class NetworkWriter:
         hidden, gate = Hidden(), 0
         for found in self.operations:
             if isinstance(found, Embed):
-                self.writer.write(ops.CHECK, ops.IMAGES, 0, found.num_symbols)
+                self.writer.write(ops.check, ops.IMAGES, 0, found.num_symbols, found.window)
                 (table,) = tensors_of(found)
                 hidden = Hidden(embeddings=table)
             elif isinstance(found, Blocks):
@@ -113,7 +113,7 @@ class NetworkWriter:
             return Hidden(self.layer(found, hidden))
         if hidden.embeddings is None and is_whole(self.operations, gate, self.choosers):
             place = self.layer(found, hidden)
-            self.writer.write(ops.BLANK, place, place, gate, found.num_blocks, found.size)
+            self.writer.write(ops.blank, place, place, gate, found.num_blocks, found.size)
             return Hidden(place)
         wide = replace(
             found,
@@ -131,7 +131,7 @@ class NetworkWriter:
         target = ops.LOGITS if len(wide.weight) == count else None
         place = self.layer(wide, hidden, target=target)
         if target is None:
-            self.writer.write(ops.COPY, place, ops.LOGITS, len(wide.weight), count)
+            self.writer.write(ops.copy, place, ops.LOGITS, len(wide.weight), count)
 
     def layer(
         self,
@@ -198,12 +198,12 @@ class NetworkWriter:
         pooled = channels * math.prod(-(-side // window) for side, window in sides)
         norms = self.gates[gate - 1].num_blocks if gate else 0
         place, size = self.writer.place(pooled + norms), pooled + norms
-        self.writer.write(ops.POOL, ops.IMAGES, place, size, *self.image_shape, *windows)
+        self.writer.write(ops.pool, ops.IMAGES, place, size, *self.image_shape, *windows)
         if gate:
             units = self.gates[gate - 1].size
             apart = filled_size(units) if hidden.filled else units
             numbers = (size, norms, units, pooled, apart, gate - 1)
-            self.writer.write(ops.NORMS, hidden.place, place, *numbers)
+            self.writer.write(ops.norms, hidden.place, place, *numbers)
         return Hidden(place), size
 
 

@@ -13,22 +13,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numba import carray
+from numba import carray, types
 
 from ccenv.deploy.fused.pooling import block_norms, gumbel_1, gumbel_16, pool_images
 from ccenv.deploy.fused.tables import add_rows, keep_listed, look_up, sum_tables, symbols_fit
 from ccenv.sparse.cpu.codegen.bits import highest_below, sort_keys
-from ccenv.sparse.cpu.codegen.compiled import KERNELS, compiled, forget_stale
+from ccenv.sparse.cpu.codegen.compiled import KERNELS, compiled, entry, forget_stale, make_call
 from ccenv.sparse.cpu.codegen.floats import copy_floats
 from ccenv.sparse.cpu.codegen.micro_kernels import LOWER_HALF, as_pointer
-from ccenv.sparse.cpu.kernels import forward
+from ccenv.sparse.cpu.kernels import call_forward
 
 forget_stale(Path(__file__).parent, KERNELS)
-LAYER, COPY, POOL, NORMS, TOP_K, LIKELY, DRAWN, GUMBEL, FILL, BLANK = range(10)
-CHECK, LOOK_UP, SUM_TABLES, ADD_ROWS, LISTED = range(10, 15)
-"""What is done with symbols."""
 FIELDS = 14
-"""op, source, target, and up to eleven numbers more; see `run_instruction`."""
+"""Address of the op, source, target, and up to eleven numbers more."""
 IMAGES, LOGITS, NO_MASK = -1, -2, -1
 JOB = 3
 """Addresses of a job before those of its masks: program, images, logits."""
@@ -97,13 +94,6 @@ def add_gumbel(source: int, uniform: int, rows: int, ld: int, blocks: int) -> No
 
 
 @compiled
-def copy_columns(source: int, target: int, rows: int, ld: int, width: int) -> None:
-    """Copies the first columns of rows that lie `ld` floats apart; the copies lie together."""
-    for b in range(rows):
-        copy_floats(source + 4 * b * ld, target + 4 * b * width, width)
-
-
-@compiled
 def blank_skipped(target: int, mask: int, rows: int, blocks: int, size: int) -> None:
     """Sets the units of skipped blocks to zero, in float32 [rows, blocks * size]."""
     units = carray(as_pointer(target), (rows, blocks, size), np.float32)
@@ -114,94 +104,226 @@ def blank_skipped(target: int, mask: int, rows: int, blocks: int, size: int) -> 
                 units[b, j, c] = units[b, j, c] if bits[b, j] else np.float32(0)
 
 
-@compiled
-def run_symbols(code: Any, symbols: int, target: int, masks: Any, first: int, rows: int) -> None:
-    """One instruction that looks symbols up, at the address of the first of some rows.
+OP = types.int64(*[types.int64] * 7)
+"""A kernel (code, source, target, masks, draws, first, rows) -> 0, or 1 where a symbol is wrong.
 
-    The numbers behind op, source and target are layer of the mask (or NO_MASK), number of blocks
-    and length of a window; then, for LOOK_UP: first place, number of places, address of the table,
-    floats of a row. For SUM_TABLES: first place, number of places, number of symbols, address,
-    floats of a block, activation. For ADD_ROWS: number of keys and of symbols, address, floats of a
-    block, activation. For LISTED: number of keys and of symbols, address, number of blocks kept.
-    """
-    op, length = code[0], code[5]
-    mask = 0 if code[3] == NO_MASK else masks[code[3]] + first * code[4]
-    if op == LOOK_UP:
-        look_up(symbols, length, code[6], code[7], code[8], target, rows, code[9])
-    elif op == SUM_TABLES:
-        where = (symbols, length, code[6], code[7], code[8], code[9], target, mask, rows)
-        sum_tables(*where, code[4], code[10], code[11])
-    elif op == ADD_ROWS:
-        where = (symbols, length, code[6], code[7], code[8], target, mask, rows)
-        add_rows(*where, code[4], code[9], code[10])
-    else:
-        keep_listed(symbols, length, code[6], code[7], code[8], mask, rows, code[4], code[9])
+`code` is the address of the instruction: the op's own address, the places of source and target,
+then its numbers. Source and target are addresses of the first of some rows; masks and draws those
+of lists of addresses, one a gated layer; `first` is the rows' place among all.
+"""
+
+
+call_op = make_call(OP)
+
+
+def address_of(op: Any) -> int:
+    """Where a program finds an op, which is compiled or loaded now."""
+    return entry(op, OP)
 
 
 @compiled
-def run_instruction(
-    code: Any, source: int, target: int, masks: Any, draws: Any, first: int, rows: int
-) -> None:
-    """One instruction on some rows; `first` is their place among all, for masks and draws.
+def numbers_of(code: int) -> Any:
+    """What an instruction holds, int64 [FIELDS]."""
+    return carray(as_pointer(code), (FIELDS,), np.int64)
 
-    The numbers behind op, source and target are, for LAYER: layers of the masks on both sides (or
-    NO_MASK), address, row distance and panel distance of the weights, address of the bias, blocks
-    and size on both sides, activation; skipped blocks are not written, and nothing reads them. For
-    FILL: address of a row, columns. For COPY: row distance, columns. For POOL: row distance,
-    channels, height, width, window down and across. For NORMS: row distance, blocks, size, first
-    column, floats from block to block, layer of the mask. For BLANK: layer of the mask, blocks,
-    size. For the others: layer, blocks, row distance of the scores, and k of TOP_K or the lowest
-    probability of DRAWN in millionths. Those of symbols are `run_symbols`.
+
+@compiled
+def rows_of_mask(masks: int, layer: int, skipped: int) -> int:
+    """Address of a layer's mask behind its first bytes, 0 where there is no mask."""
+    if layer == NO_MASK:
+        return 0
+    return carray(as_pointer(masks + 8 * layer), (1,), np.int64)[0] + skipped
+
+
+@compiled
+def layer(
+    code: int, source: int, target: int, masks: int, draws: int, first: int, rows: int
+) -> int:
+    """A block-sparse layer; skipped blocks are not written, and nothing reads them.
+
+    Numbers: layers of the masks on both sides (or NO_MASK), address, row distance and panel
+    distance of the weights, address of the bias, blocks and size on both sides, activation.
     """
-    op = code[0]
-    if op == LAYER:
-        forward(
-            source,
-            code[5],
-            code[6],
-            1,
-            code[7],
-            code[8],
-            0 if code[3] == NO_MASK else masks[code[3]] + first * code[9],
-            0 if code[4] == NO_MASK else masks[code[4]] + first * code[11],
-            target,
-            code[9],
-            code[10],
-            code[11],
-            code[12],
-            code[13],
-            0,
-            0,
-            rows,
-            0,
-            code[11],
-        )
-    elif op >= LOOK_UP:
-        run_symbols(code, source, target, masks, first, rows)
-    elif op == FILL:
-        for b in range(rows):
-            copy_floats(code[3], target + 4 * b * code[4], code[4])
-    elif op == COPY:
-        copy_columns(source, target, rows, code[3], code[4])
-    elif op == POOL:
-        pool_images(source, target, rows, code[3], code[4], code[5], code[6], code[7], code[8])
-    elif op == NORMS:
-        mask = masks[code[8]] + first * code[4]
-        block_norms(source, mask, target + 4 * code[6], rows, code[3], code[4], code[5], code[7])
-    else:
-        mask = masks[code[3]] + first * code[4]
-        if op == TOP_K:
-            keep_top(source, mask, rows, code[5], code[4], code[6])
-        elif op == LIKELY:
-            keep_likely(source, mask, rows, code[5], code[4])
-        elif op == BLANK:
-            blank_skipped(target, mask, rows, code[4], code[5])
-        else:
-            uniform = draws[code[3]] + 4 * first * code[4]
-            if op == GUMBEL:
-                add_gumbel(source, uniform, rows, code[5], code[4])
-            else:
-                keep_drawn(source, uniform, mask, rows, code[5], code[4], code[6] * 1e-6)
+    c = numbers_of(code)
+    call_forward(
+        source,
+        c[5],
+        c[6],
+        1,
+        c[7],
+        c[8],
+        rows_of_mask(masks, c[3], first * c[9]),
+        rows_of_mask(masks, c[4], first * c[11]),
+        target,
+        c[9],
+        c[10],
+        c[11],
+        c[12],
+        c[13],
+        0,
+        0,
+        rows,
+        0,
+        c[11],
+    )
+    return 0
+
+
+@compiled
+def fill(code: int, source: int, target: int, masks: int, draws: int, first: int, rows: int) -> int:
+    """The same floats in every row. Numbers: address of a row, columns."""
+    c = numbers_of(code)
+    for b in range(rows):
+        copy_floats(c[3], target + 4 * b * c[4], c[4])
+    return 0
+
+
+@compiled
+def copy(code: int, source: int, target: int, masks: int, draws: int, first: int, rows: int) -> int:
+    """The first columns of rows, side by side. Numbers: row distance, columns."""
+    c = numbers_of(code)
+    for b in range(rows):
+        copy_floats(source + 4 * b * c[3], target + 4 * b * c[4], c[4])
+    return 0
+
+
+@compiled
+def pool(code: int, source: int, target: int, masks: int, draws: int, first: int, rows: int) -> int:
+    """Averages of windows. Numbers: row distance, channels, height, width, window down, across."""
+    c = numbers_of(code)
+    pool_images(source, target, rows, c[3], c[4], c[5], c[6], c[7], c[8])
+    return 0
+
+
+@compiled
+def norms(
+    code: int, source: int, target: int, masks: int, draws: int, first: int, rows: int
+) -> int:
+    """Norms of blocks.
+
+    Numbers: row distance, blocks, size, first column, floats from block to block, layer of the
+    mask.
+    """
+    c = numbers_of(code)
+    mask = rows_of_mask(masks, c[8], first * c[4])
+    block_norms(source, mask, target + 4 * c[6], rows, c[3], c[4], c[5], c[7])
+    return 0
+
+
+@compiled
+def blank(
+    code: int, source: int, target: int, masks: int, draws: int, first: int, rows: int
+) -> int:
+    """Zeros in the units of skipped blocks. Numbers: layer of the mask, blocks, size."""
+    c = numbers_of(code)
+    blank_skipped(target, rows_of_mask(masks, c[3], first * c[4]), rows, c[4], c[5])
+    return 0
+
+
+@compiled
+def top_k(
+    code: int, source: int, target: int, masks: int, draws: int, first: int, rows: int
+) -> int:
+    """A mask of the highest scores. Numbers: layer, blocks, row distance of the scores, k."""
+    c = numbers_of(code)
+    keep_top(source, rows_of_mask(masks, c[3], first * c[4]), rows, c[5], c[4], c[6])
+    return 0
+
+
+@compiled
+def likely(
+    code: int, source: int, target: int, masks: int, draws: int, first: int, rows: int
+) -> int:
+    """A mask of the positive scores. Numbers: layer, blocks, row distance of the scores."""
+    c = numbers_of(code)
+    keep_likely(source, rows_of_mask(masks, c[3], first * c[4]), rows, c[5], c[4])
+    return 0
+
+
+@compiled
+def drawn(
+    code: int, source: int, target: int, masks: int, draws: int, first: int, rows: int
+) -> int:
+    """A mask that is drawn. Numbers as `likely`, and the lowest probability in millionths."""
+    c = numbers_of(code)
+    mask = rows_of_mask(masks, c[3], first * c[4])
+    uniform = rows_of_mask(draws, c[3], 4 * first * c[4])
+    keep_drawn(source, uniform, mask, rows, c[5], c[4], c[6] * 1e-6)
+    return 0
+
+
+@compiled
+def gumbel(
+    code: int, source: int, target: int, masks: int, draws: int, first: int, rows: int
+) -> int:
+    """Gumbel noise on scores, in place. Numbers as `likely`."""
+    c = numbers_of(code)
+    add_gumbel(source, rows_of_mask(draws, c[3], 4 * first * c[4]), rows, c[5], c[4])
+    return 0
+
+
+@compiled
+def check(
+    code: int, source: int, target: int, masks: int, draws: int, first: int, rows: int
+) -> int:
+    """Whether all symbols are in the vocabulary. Numbers: symbols of it, of a window."""
+    c = numbers_of(code)
+    return 0 if symbols_fit(source, rows * c[4], c[3]) else 1
+
+
+@compiled
+def look_up_rows(
+    code: int, source: int, target: int, masks: int, draws: int, first: int, rows: int
+) -> int:
+    """Embeddings side by side.
+
+    Numbers of this and the next three: layer of the mask (or NO_MASK), number of blocks, length of
+    a window; then first place, number of places, address of the table, floats of a row.
+    """
+    c = numbers_of(code)
+    look_up(source, c[5], c[6], c[7], c[8], target, rows, c[9])
+    return 0
+
+
+@compiled
+def sum_rows(
+    code: int, source: int, target: int, masks: int, draws: int, first: int, rows: int
+) -> int:
+    """Sums of rows of tables.
+
+    Then: first place, number of places, number of symbols, address, floats of a block, activation.
+    """
+    c = numbers_of(code)
+    mask = rows_of_mask(masks, c[3], first * c[4])
+    where = (source, c[5], c[6], c[7], c[8], c[9], target, mask, rows)
+    sum_tables(*where, c[4], c[10], c[11])
+    return 0
+
+
+@compiled
+def add_entries(
+    code: int, source: int, target: int, masks: int, draws: int, first: int, rows: int
+) -> int:
+    """Adds rows of a table.
+
+    Then: number of keys and of symbols, address, floats of a block, activation.
+    """
+    c = numbers_of(code)
+    mask = rows_of_mask(masks, c[3], first * c[4])
+    where = (source, c[5], c[6], c[7], c[8], target, mask, rows)
+    add_rows(*where, c[4], c[9], c[10])
+    return 0
+
+
+@compiled
+def listed(
+    code: int, source: int, target: int, masks: int, draws: int, first: int, rows: int
+) -> int:
+    """A mask that a table lists. Then: number of keys and of symbols, address, blocks kept."""
+    c = numbers_of(code)
+    mask = rows_of_mask(masks, c[3], first * c[4])
+    keep_listed(source, c[5], c[6], c[7], c[8], mask, rows, c[4], c[9])
+    return 0
 
 
 def header(
@@ -247,9 +369,8 @@ def run_program(job: int, start: int, stop: int) -> int:
     given = carray(as_pointer(job), (JOB,), np.int64)
     program, images, logits = given[0], given[1], given[2]
     length, layers, features, classes, chunk, floats = header_of(program)
-    table = carray(as_pointer(program), (1 + length, FIELDS), np.int64)
-    mask_at = carray(as_pointer(job + 8 * JOB), (layers,), np.int64)
-    draw_at = carray(as_pointer(job + 8 * (JOB + layers)), (layers,), np.int64)
+    masks = job + 8 * JOB
+    draws = masks + 8 * layers
     chunk = max(1, min(chunk, stop - start))
     work = np.empty(chunk * floats + 16, np.float32)
     # Vectors that straddle two cache lines take twice as long.
@@ -258,7 +379,8 @@ def run_program(job: int, start: int, stop: int) -> int:
     for first in range(start, stop, chunk):
         rows = min(chunk, stop - first)
         for n in range(length):
-            code = table[1 + n]
+            at = program + 8 * (1 + n) * FIELDS
+            code = numbers_of(at)
             # Places are multiples of whole cache lines.
             source = base + 4 * chunk * code[1]
             if code[1] == IMAGES:
@@ -266,12 +388,9 @@ def run_program(job: int, start: int, stop: int) -> int:
             target = base + 4 * chunk * code[2]
             if code[2] == LOGITS:
                 target = logits + 4 * first * classes
-            if code[0] == CHECK:
-                if not symbols_fit(source, rows * features // 2, code[3]):
-                    wrong = 1
-                    break
-            else:
-                run_instruction(code, source, target, mask_at, draw_at, first, rows)
+            if call_op(code[0], at, source, target, masks, draws, first, rows) != 0:
+                wrong = 1
+                break
     # Numba frees an array after its last use, and an address is none.
     work[0] = 0
     return wrong

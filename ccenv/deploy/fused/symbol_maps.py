@@ -59,7 +59,7 @@ def write_sum(
     tables = folded(found, embeddings).unflatten(2, (blocks, -1)).permute(2, 0, 1, 3)
     place, places = writer.place(len(found.weight)), tables.shape[1]
     writer.write(
-        ops.SUM_TABLES,
+        ops.sum_rows,
         ops.IMAGES,
         place,
         mask,
@@ -80,7 +80,7 @@ def write_look_up(writer: Writer, stem: Embed, embeddings: Tensor, places: int) 
     size = embeddings.shape[1]
     place, first = writer.place(places * size), stem.window - places
     numbers = (ops.NO_MASK, 1, stem.window, first, places, writer.keep(embeddings), size)
-    writer.write(ops.LOOK_UP, ops.IMAGES, place, *numbers)
+    writer.write(ops.look_up_rows, ops.IMAGES, place, *numbers)
     return place
 
 
@@ -101,7 +101,7 @@ def write_rows(
         at, size = writer.keep(table.rows), table.rows.shape[1] // blocks
         numbers = (mask, blocks, stem.window, table.num_keys, table.num_symbols, at, size)
         activation = found.activation if number == len(found.tables) else None
-        writer.write(ops.ADD_ROWS, ops.IMAGES, place, *numbers, ACTIVATIONS[activation])
+        writer.write(ops.add_entries, ops.IMAGES, place, *numbers, ACTIVATIONS[activation])
 
 
 def check_embeddings(embeddings: Tensor, columns: int, stem: Embed) -> None:
@@ -130,4 +130,4 @@ def write_lists(writer: Writer, stem: Embed, chooser: ListChooser, gate: int, bl
             f"to the power of 1 to {stem.window}, got {entries} lists of {keys} symbols"
         )
     numbers = (keys, stem.num_symbols, writer.keep_integers(lists), kept)
-    writer.write(ops.LISTED, ops.IMAGES, 0, gate, blocks, stem.window, *numbers)
+    writer.write(ops.listed, ops.IMAGES, 0, gate, blocks, stem.window, *numbers)

@@ -14,7 +14,7 @@ from numba.extending import intrinsic
 
 from ccenv.sparse.cpu.codegen.bits import lowest_bit
 from ccenv.sparse.cpu.codegen.compiled import compiled, inlined
-from ccenv.sparse.cpu.codegen.floats import activate, add_floats, copy_floats, walk_copy
+from ccenv.sparse.cpu.codegen.floats import add_floats, call_activate, copy_floats, walk_copy
 from ccenv.sparse.cpu.codegen.micro_kernels import as_pointer
 from ccenv.sparse.cpu.codegen.vectors import (
     BUSY,
@@ -168,7 +168,7 @@ def sum_tables(
                 kept &= kept - np.uint64(1)
                 to = target + 4 * (b * blocks + j) * size
                 sum_row(at, places, table + 4 * j * places * apart, apart, to, size)
-                activate(to, size, activation)
+                call_activate(to, size, activation)
 
 
 @compiled
@@ -209,7 +209,7 @@ def add_rows(
                 kept &= kept - np.uint64(1)
                 to = target + 4 * (b * blocks + j) * size
                 add_floats(table + 4 * (entry * blocks + j) * size, to, size)
-                activate(to, size, activation)
+                call_activate(to, size, activation)
 
 
 @compiled

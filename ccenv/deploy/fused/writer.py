@@ -1,6 +1,7 @@
 """A program of the compiled call under construction: layers, rules, places in the workspace."""
 
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from torch import Tensor, int64
 from torch.nn.functional import pad
@@ -11,7 +12,7 @@ from ccenv.networks.core.lowering import Affine
 from ccenv.sparse.cpu.codegen.floats import NONE, RELU, TANH
 
 ACTIVATIONS = {None: NONE, "tanh": TANH, "relu": RELU}
-RULES = dict.fromkeys(K_RULES, ops.TOP_K) | {"likely": ops.LIKELY, "drawn": ops.DRAWN}
+RULES = dict.fromkeys(K_RULES, ops.top_k) | {"likely": ops.likely, "drawn": ops.drawn}
 LANES = 16
 QUARTER = 4
 """Blocks are padded to a multiple of this many units: others take up to twice as long."""
@@ -34,9 +35,9 @@ class Writer:
         self.floats += -(-floats // LANES) * LANES
         return start
 
-    def write(self, op: int, source: int, target: int, *numbers: int) -> None:
+    def write(self, op: Any, source: int, target: int, *numbers: int) -> None:
         """Adds an instruction."""
-        code = [op, source, target, *numbers]
+        code = [ops.address_of(op), source, target, *numbers]
         self.codes.append(code + [0] * (ops.FIELDS - len(code)))
 
     def keep(self, tensor: Tensor) -> int:
@@ -69,7 +70,7 @@ class Writer:
         target = self.place(units) if target is None else target
         out_size = units // out_blocks
         self.write(
-            ops.LAYER,
+            ops.layer,
             source,
             target,
             *masks,
@@ -89,14 +90,14 @@ class Writer:
         """Adds float32 [n] that are the same for every input; returns their place."""
         width = len(row) + -len(row) % LANES
         place = self.place(width)
-        self.write(ops.FILL, place, place, self.keep(pad(row, (0, width - len(row)))), width)
+        self.write(ops.fill, place, place, self.keep(pad(row, (0, width - len(row)))), width)
         return place
 
     def rule(self, chooser: Chooser, gate: int, blocks: int, scores: int) -> None:
         """Adds what makes a gate's mask of the scores at a place, whole vectors a row."""
         width = blocks + -blocks % LANES
         if chooser.rule == "drawn_k":
-            self.write(ops.GUMBEL, scores, scores, gate, blocks, width)
+            self.write(ops.gumbel, scores, scores, gate, blocks, width)
         extra = round(1e6 * chooser.low) if chooser.rule == "drawn" else chooser.num_kept
         self.write(RULES[chooser.rule], scores, 0, gate, blocks, width, extra)
 

@@ -4,6 +4,7 @@ A network has initial weights from a seed; `network="module:name"` comes from us
 """
 
 import copy
+import functools
 import inspect
 import math
 from collections.abc import Mapping, Sequence
@@ -13,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from ccenv.base.checked_file import check_finite
+from ccenv.base.checks import AT_ONCE, Checks, all_finite
 from ccenv.base.registry import check_names
 from ccenv.base.values import as_settings, positive_int, shortened, shown
 from ccenv.networks.core.check import check_parts
@@ -190,15 +192,16 @@ def check_indices(indices: Tensor, num_images: int) -> None:
         )
 
 
-def check_answers(logits: Tensor | None) -> None:
+def check_answers(logits: Tensor, checks: Checks = AT_ONCE) -> None:
     """Refuses answers [batch, num_classes] that are no numbers: they would be paid as right."""
-    # A sum is the fastest look at all of them; only where it is odd they are looked at one by one.
-    if logits is None or math.isfinite(float(logits.sum())):
-        return
-    if not bool(logits.isfinite().all()):
-        rows = int((~logits.isfinite()).any(dim=1).sum())
-        raise ValueError(
-            f"expected finite logits of the network, got others for {rows} of {len(logits)} rows; "
-            "its weights or the images are too large or no numbers; where it learns, lower its "
-            "learning_rate"
-        )
+    checks.expect(all_finite(logits), functools.partial(infinite_answers, logits))
+
+
+def infinite_answers(logits: Tensor) -> ValueError:
+    """The error of answers that are no numbers."""
+    rows = int((~logits.isfinite()).any(dim=1).sum())
+    return ValueError(
+        f"expected finite logits of the network, got others for {rows} of {len(logits)} rows; "
+        "its weights or the images are too large or no numbers; where it learns, lower its "
+        "learning_rate"
+    )

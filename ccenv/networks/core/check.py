@@ -20,6 +20,7 @@ from ccenv.networks.core.protocol import (
     dense_forward,
     forward,
     num_blocks_of,
+    started,
     through,
     undefined,
     walk,
@@ -106,23 +107,28 @@ NUM_ROWS = 6
 
 
 def check_network(network: Any, example: Tensor, *, seed: int = 0) -> None:
-    """Tries the laws of a gated network: its answers, its bill, its look.
+    """Checks a gated network: its answers, its MACs and its features at the gates.
 
-    Runs a copy in float64 on random masks, from nothing kept to everything kept. The bill is held
-    against `torch.utils.flop_counter`, one row at a time, where blocks are computed alone.
+    Runs a copy in float64 on random masks, from no block to all blocks. MACs are compared with
+    `torch.utils.flop_counter`, one row at a time.
 
     Args:
         network: a `GatedNetwork`; not changed.
         example: inputs [batch, ...] as its data set gives them; the first two are used.
-        seed: of the masks.
+        seed: seed of the masks.
 
     Raises:
         TypeError: if it is no `torch.nn.Module`, or lacks a part of `ccenv.GatedNetwork`.
-        ValueError: if a law does not hold; says which, at which gate, and what to look at. Also if
-            an operation's multiply-accumulates are not known (`ccenv.networks.core.count_macs`).
+        ValueError: if a law does not hold; names the law and the gate. Also if the MACs of an
+            operation are not known (`ccenv.networks.core.count_macs`).
 
     Warns:
-        UserWarning: if there are many elementwise products, which no bill holds.
+        UserWarning: if there are many elementwise products, which are not counted as MACs.
+
+    Example:
+        >>> import ccenv, torch
+        >>> network = ccenv.GatedMLP(16, num_blocks=(4,), block_size=8)
+        >>> ccenv.check_network(network, torch.rand(2, 16))
     """
     check_parts(network)
     check_norms(network)
@@ -181,7 +187,11 @@ def check_norms(network: nn.Module) -> None:
 
 def check_dense(network: Any, inputs: Tensor, everything: list[Tensor]) -> Count:
     """Everything kept is the plain module, at its cost (laws 1, 14); returns what it does."""
-    found = count(dense_forward, network, inputs[:1])
+    cache, keep = network.cache(inputs[:1]), (lambda *_: None)
+    found = count(
+        lambda x: network.logits(through(network, x, keep, "reference", cache=cache), "reference"),
+        inputs[:1],
+    )
     macs, dense = found.macs, found.result
     if tuple(dense.shape) != (1, network.num_classes):
         raise ValueError(
@@ -267,7 +277,8 @@ def check_bill(network: Any, inputs: Tensor, tried: Iterable[list[Tensor]]) -> N
         bills = bill_of(network, inputs, masks)
         for row in range(len(inputs)):
             last = len(masks) - 1
-            macs, hidden = counted(network.start, inputs[row : row + 1])
+            one = inputs[row : row + 1]
+            macs, hidden = counted(started, network, one, network.cache(one))
             for gate, mask in enumerate(masks):
                 spent, hidden = counted(
                     network.step, gate, hidden, mask[row : row + 1], None, exact(mask)

@@ -20,9 +20,15 @@ from ccenv.networks.core.stage import pooled
 
 
 class Exit(nn.Module):
-    """An early answer: keeping its one block means going on, skipping it means stopping here.
+    """An early exit: True goes on, False stops and answers here.
 
-    Its head runs for every input that gets there, so that the policy sees what it would answer.
+    Its head runs for every input that reaches it, so the policy can observe the answer.
+
+    >>> import ccenv
+    >>> parts = [nn.Linear(16, 8), Exit(nn.Linear(8, 10)), nn.Linear(8, 8)]
+    >>> network = ccenv.GatedSequential(nn.Identity(), parts, nn.Linear(8, 10), torch.zeros(1, 16))
+    >>> network.gates[0].skipped
+    'stop'
     """
 
     def __init__(self, head: nn.Module, loss_weight: float = 0.3) -> None:

@@ -210,6 +210,12 @@ class GatedMLP(LayeredNetwork):
     """Fully connected classifier with blocks in its hidden layers (Bengio et al. 2015, section 3).
 
     Weights start Glorot uniform and biases zero, as in the paper (section 5).
+
+    >>> import torch
+    >>> network = GatedMLP(64, num_blocks=(4, 2), block_size=8)
+    >>> masks = [torch.tensor([[True, False, True, False]]), torch.tensor([[True, True]])]
+    >>> network(torch.zeros(1, 64), masks).shape
+    torch.Size([1, 10])
     """
 
     in_features: int

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from ccenv.base.checked_file import check_finite
+from ccenv.base.checks import AT_ONCE, Checks
 from ccenv.networks.core.mlp import GatedMLP
 
 
@@ -109,14 +110,15 @@ class FiniteWeights:
         self.network = network
         self._checked: list[Place] | None = None
 
-    def check(self) -> None:
-        """Reads all weights if they have changed since the last time.
+    def check(self, checks: Checks = AT_ONCE) -> None:
+        """Looks at all weights if they have changed since the last time.
 
         Raises:
-            ValueError: naming the first tensor with a value that is infinite or not a number.
+            ValueError: naming the first tensor with a value that is infinite or not a number; where
+                `checks` say.
         """
         if self._checked is None or self._has_changed():
-            check_finite(self.network.state_dict(), "the network")
+            check_finite(self.network.state_dict(), "the network", checks)
             self.accept()
 
     def accept(self) -> None:

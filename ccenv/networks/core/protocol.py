@@ -23,17 +23,21 @@ SKIPPED = ("zero", "identity", "stop")
 
 @dataclass(frozen=True)
 class Gate:
-    """A place where a mask is chosen: one step of an episode."""
+    """A place where a mask is chosen: one step of an episode.
+
+    >>> Gate("layer1.0.conv2", num_blocks=8, look_size=64)
+    Gate(name='layer1.0.conv2', num_blocks=8, look_size=64, skipped='zero')
+    """
 
     name: str
-    """where in the network, such as "layer1.0.conv2"."""
+    """path in the network, such as "layer1.0.conv2"."""
     num_blocks: int
     """bits of its mask."""
     look_size: int
-    """columns of what is cheap to see there."""
+    """columns of the features offered there."""
     skipped: str = "zero"
-    """what a skipped block is: "zero", "identity" (its input goes on), or "stop" (an exit: the
-    network answers here, and later gates are ignored and free)."""
+    """output of a skipped block: "zero", "identity" (its input), or "stop" (an exit: the network
+    answers here, and later gates are ignored and free)."""
 
     def __post_init__(self) -> None:
         """Refuses an impossible number or kind."""
@@ -46,16 +50,26 @@ class Gate:
 
 
 class GatedNetwork(nn.Module):
-    """What the environment needs of a network, which is a `torch.nn.Module` too.
+    """A `torch.nn.Module` with the parts that the environment needs.
 
     A subclass defines the first eight parts; the others have defaults.
 
-    Hidden states are the network's own: everybody else hands them on and never changes them. After
-    `start` there is one row an input; the first mask may have a multiple of these rows, several
-    neighbouring ones for each input, and from then on the hidden state has as many.
+    A hidden state is opaque: other code passes it on and never changes it. After `start` it has one
+    row per input. The first mask may have several neighbouring rows per input; from then on the
+    hidden state has as many rows as the mask.
 
-    A module that defines the eight parts and is no subclass is as good: where networks come in,
-    `as_gated` gives it the defaults of the others.
+    A module that defines the eight parts need not be a subclass: `as_gated` adds the defaults.
+
+    >>> import ccenv, torch
+    >>> network = ccenv.GatedMLP(64, num_blocks=(4,), block_size=8)
+    >>> isinstance(network, ccenv.GatedNetwork), network.dense_macs
+    (True, 2368)
+    >>> hidden = network.start(torch.zeros(2, 64))
+    >>> mask = torch.tensor([[True, False, False, False], [True, True, True, True]])
+    >>> network.macs(0, hidden, mask).tolist()
+    [592, 2368]
+    >>> network.logits(network.step(0, hidden, mask)).shape
+    torch.Size([2, 10])
     """
 
     gates: tuple[Gate, ...]
@@ -93,7 +107,7 @@ class GatedNetwork(nn.Module):
         raise NotImplementedError
 
     def look(self, gate: int, hidden: Any) -> Tensor:
-        """What is cheap to see before a gate decides: float32 [rows, gates[gate].look_size]."""
+        """Features offered at a gate: float32 [rows, gates[gate].look_size]."""
         raise NotImplementedError
 
     def macs(self, gate: int, hidden: Any, mask: Tensor) -> Tensor:
@@ -127,6 +141,33 @@ class GatedNetwork(nn.Module):
     def defines(self, ability: str) -> bool:
         """Whether a method below is the network's own, as "block_norms"."""
         return getattr(type(self), ability) is not getattr(GatedNetwork, ability)
+
+    def cache(self, inputs: Tensor) -> Any:
+        """Of networks of sequences what earlier positions of inputs leave; None of others.
+
+        It is computed when those positions are, and billed to them.
+        """
+        return None
+
+    def start_beside(self, inputs: Tensor, cache: Any) -> Any:
+        """Gives what `start` gives of a network that has a cache, for what the inputs are billed.
+
+        Args:
+            inputs: [batch, ...].
+            cache: from `cache`, of the same inputs.
+        """
+        raise NotImplementedError
+
+    def commit(self, rule: Any) -> Any:
+        """Of networks of sequences: earlier positions follow a rule from now on; None: their own.
+
+        Args:
+            rule: (gate, hidden state of positions, their inputs) -> an action for each of them.
+
+        Returns:
+            The rule before.
+        """
+        return None
 
     def pack(self) -> None:
         """Promises that weights stay as they are, so that kernels may keep copies."""
@@ -322,6 +363,11 @@ def walk(
     return network.logits(through(network, inputs, choose, backend, weights), backend)
 
 
+def started(network: GatedNetwork, inputs: Tensor, cache: Any) -> Any:
+    """Starts inputs, beside a cache where there is one."""
+    return network.start(inputs) if cache is None else network.start_beside(inputs, cache)
+
+
 def through(
     network: GatedNetwork,
     inputs: Tensor,
@@ -329,6 +375,7 @@ def through(
     backend: str = "auto",
     weights: Sequence[Tensor] | None = None,
     num_gates: int | None = None,
+    cache: Any = None,
 ) -> Any:
     """Walks through gates: the one loop over a network's gates.
 
@@ -339,13 +386,14 @@ def through(
         backend: see `ccenv.block_sparse_linear`.
         weights: float [batch, num_blocks[gate]] for each gate; see `GatedNetwork.step`.
         num_gates: how many; None for all.
+        cache: see `GatedNetwork.cache`.
     """
     if weights is not None and len(weights) != len(network.gates):
         raise ValueError(
             f"expected gate values at every one of {len(network.gates)} gates, or at none, got "
             f"{len(weights)}"
         )
-    hidden = network.start(inputs)
+    hidden = started(network, inputs, cache)
     for gate in range(len(network.gates) if num_gates is None else num_gates):
         scale = None if weights is None else weights[gate]
         hidden = network.step(gate, hidden, choose(gate, hidden), scale, backend)

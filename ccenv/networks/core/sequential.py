@@ -24,11 +24,22 @@ from ccenv.sparse.cpu.buffers import keep_panels
 
 
 class GatedSequential(FlowNetwork):
-    """A classifier made of a stem, parts one after the other, and a head.
+    """A classifier made of a stem, a sequence of parts, and a head.
 
-    Parts are stages (a gate each), exits (a gate each), and other modules, which always run. What
-    always runs is billed with the gate before it, the stem and what follows it with the first gate,
-    the head with the last one.
+    Parts are stages (one gate each), exits (one gate each), and other modules, which always run.
+    The MACs of modules that always run belong to the gate before them. Those of the stem, and of
+    what follows it, belong to the first gate; those of the head to the last one.
+
+    >>> from ccenv.networks.vision.residual import ResidualUnit
+    >>> parts = {f"unit{i}": ResidualUnit(nn.Conv2d(4, 4, 3, padding=1)) for i in range(2)}
+    >>> head = nn.Sequential(nn.Flatten(), nn.Linear(256, 10))
+    >>> stem, example = nn.Conv2d(1, 4, 3, padding=1), torch.zeros(1, 1, 8, 8)
+    >>> network = GatedSequential(stem, parts, head, example)
+    >>> [(gate.name, gate.num_blocks, gate.skipped) for gate in network.gates]
+    [('unit0', 1, 'identity'), ('unit1', 1, 'identity')]
+    >>> masks = [torch.tensor([[True]]), torch.tensor([[False]])]
+    >>> network(example, masks).shape
+    torch.Size([1, 10])
     """
 
     def __init__(

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from ccenv.networks.core.count_macs import counted
 from ccenv.sparse.residual_add import can_merge, merged
+from ccenv.sparse.routes import hides_skipped
 
 LAST = torch.channels_last
 Rows = Tensor | None
@@ -35,18 +36,29 @@ MANY_ROWS = 4
 
 
 class Stage(nn.Module):
-    """One gate of a network: what its blocks are, what a skipped one means, what they cost.
+    """One gate of a network: defines its blocks, their output when skipped, and their cost.
 
-    `forward(x, mask=None, before=None, weights=None, backend="auto")` runs it; a stage defines
-    `compute`, with the same arguments and no defaults:
+    `forward(x, mask=None, before=None, weights=None, backend="auto")` runs it. A subclass defines
+    `compute`, with the same arguments and without defaults:
 
     - x: [rows, ...]; never changed in place.
     - mask: bool [rows, num_blocks], True = computed; None keeps everything: the plain module.
     - before: bool [rows, blocks of the stage before]; which blocks of x are not zero, None for all.
-      Only stages whose `marks_output` is True tell the next one.
-    - weights: float [rows, num_blocks]; outputs of kept blocks are multiplied with them.
-    - backend: "reference" computes everything and masks; "cpu" and "gpu" what is kept and nothing
-      else; "auto" whichever is faster. What is skipped reaches no output, NaN included.
+      Only stages whose `marks_output` is True pass it on.
+    - weights: float [rows, num_blocks]; they scale the outputs of kept blocks.
+    - backend: "reference" computes everything and masks; "cpu" and "gpu" compute kept blocks only;
+      "auto" takes the faster one. Skipped blocks reach no output, even if they hold NaN.
+
+    >>> import torch
+    >>> from torch import nn
+    >>> from ccenv.networks.vision.residual import ResidualUnit
+    >>> unit = ResidualUnit(nn.Sequential(nn.Conv2d(4, 4, 3, padding=1), nn.ReLU()))
+    >>> isinstance(unit, Stage), unit.num_blocks, unit.skipped
+    (True, 1, 'identity')
+    >>> x = torch.rand(2, 4, 8, 8)
+    >>> y = unit(x, torch.tensor([[True], [False]]))
+    >>> torch.equal(y[0], x[0]), torch.equal(y[1], x[1])
+    (False, True)
     """
 
     skipped: ClassVar[str] = "zero"
@@ -55,6 +67,9 @@ class Stage(nn.Module):
     """whether the output consists of the blocks, side by side along dimension 1."""
     shares_rows: ClassVar[bool] = False
     """whether x may have a row for several neighbouring rows of the mask: masks of one input."""
+    lists_rows: ClassVar[bool] = False
+    """whether the host lists the rows that keep a block; few on a GPU are computed as by
+    "reference" instead, which it need not wait for."""
     tells_norms: ClassVar[bool] = True
     """whether its output shows how large each block is."""
     num_blocks: int = 1
@@ -76,6 +91,8 @@ class Stage(nn.Module):
         backend: str = "auto",
     ) -> Tensor:
         """Its output, see the class."""
+        if self.lists_rows and mask is not None and hides_skipped(x, self.full_macs, backend):
+            backend = "reference"
         return self.compute(x, mask, before, weights, backend)
 
     def compute(self, x: Tensor, mask: Rows, before: Rows, weights: Rows, backend: str) -> Tensor:

@@ -28,37 +28,46 @@ from ccenv.networks.gating.tracer import CannotFollowError, trace
 
 
 def gate(model: nn.Module, units: Mapping[str, Any], example: Tensor) -> GatedModule:
-    """Gates children of a model, its weights as they are.
+    """Turns a model into a gated network; its weights stay as they are.
 
-    A child is named by its path and gated as one of:
+    A child is named by its path, and has one of these kinds:
 
     - "unit" (or "identity"): one block; skipped, its output is its first argument, the only one of
       that shape. For a residual unit with its shortcut inside.
     - "zero": one block; skipped, its output is zero. For a branch that is added to something.
     - "channels:8": eight groups of neighbouring output channels of a convolution or linear layer;
-      skipped ones are zero where that layer gives them, so a norm behind it still adds its bias.
-    - "exit", or a `networks.core.sequential.Exit` with a head: the answer may be given behind it.
-      Without a head of yours it is a linear layer on averaged features, zero until it is trained.
+      skipped ones are zero at that layer's output, so a norm after it still adds its bias.
+    - "exit", or a `ccenv.Exit` with a head: the network may answer after the child. Without a head,
+      it is a linear layer on averaged features, zero until it is trained.
 
-    The modules around gated children are followed by torch.fx, all others are called as they are.
-    What followed code decides (by `self.training`, by sizes) is decided once, as in eval mode.
+    torch.fx traces the modules around gated children; all others are called as they are. Branches
+    of traced code (on `self.training`, on sizes) are taken once, as in eval mode.
 
     Args:
-        model: [batch, ...] -> logits [batch, num_classes]; in eval mode where it has batch norm. It
-            is not copied: it learns where the gated network does.
-        units: path -> kind. Gates stand in the order in which the model calls them.
-        example: one input [1, ...], such as the model will get; more rows are ignored.
+        model: [batch, ...] -> logits [batch, num_classes]; in eval mode if it has batch norm. It is
+            not copied: training the gated network trains the model.
+        units: path -> kind. The gates have the order in which the model calls the children.
+        example: one input [1, ...] of the model; more rows are ignored.
 
     Returns:
         A `ccenv.GatedNetwork`.
 
     Raises:
         TypeError: if an argument is of the wrong type.
-        ValueError: if a child cannot be gated so, or the model holds an operation whose
-            multiply-accumulates are not known; it says why, and what else to do.
+        ValueError: if a child cannot be gated so, or the MACs of an operation are not known; the
+            message says why, and what else to do.
 
     Warns:
-        UserWarning: if there are many elementwise products, which no bill holds.
+        UserWarning: if there are many elementwise products, which are not counted as MACs.
+
+    Example:
+        >>> import ccenv, torch
+        >>> from torch import nn
+        >>> conv, head = nn.Conv2d(1, 8, 3, padding=1), nn.Linear(8 * 64, 10)
+        >>> model = nn.Sequential(conv, nn.ReLU(), nn.Flatten(), head)
+        >>> network = ccenv.gate(model, {"0": "channels:4"}, torch.zeros(1, 1, 8, 8))
+        >>> [(gate.name, gate.num_blocks, gate.skipped) for gate in network.gates]
+        [('0', 4, 'zero')]
     """
     check_norms(model)
     read = read_units(model, units)
@@ -108,14 +117,14 @@ GROUPS = 8
 
 
 def gateable(model: nn.Module, example: Tensor) -> dict[str, list[str]]:
-    """Lists children that `ccenv.gate` can gate, and how.
+    """Lists the children that `ccenv.gate` can gate, with their kinds.
 
-    Left out are children that spend no multiply-accumulates, and the inside of modules whose code
-    cannot be followed. That a child can be gated does not say that it should: "zero" fits a branch
-    that is added to something, and ruins a model that goes through it.
+    It leaves out children without MACs, and children of modules that torch.fx cannot trace. A child
+    that can be gated need not be a good choice: "zero" fits a branch that is added to something,
+    but skips all that passes through any other child.
 
     Args:
-        model: [batch, ...] -> logits; in eval mode where it has batch norm.
+        model: [batch, ...] -> logits; in eval mode if it has batch norm.
         example: one input [1, ...].
 
     Returns:
@@ -124,6 +133,13 @@ def gateable(model: nn.Module, example: Tensor) -> dict[str, list[str]]:
     Raises:
         TypeError: if an argument is of the wrong type.
         ValueError: if the model does not run on the example, or has batch norm in training mode.
+
+    Example:
+        >>> import ccenv, torch
+        >>> from torch import nn
+        >>> model = nn.Sequential(nn.Linear(16, 16), nn.ReLU(), nn.Linear(16, 10))
+        >>> ccenv.gateable(model, torch.zeros(1, 16))["0"]
+        ['unit', 'zero', 'channels:8', 'exit']
     """
     check_norms(model)
     with evaluating(model), torch.inference_mode(False), torch.no_grad():

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from ccenv.networks.core.stage import kept_rows
 from ccenv.networks.gating.trace import Layout, along, mapped, placed, taken
 
 MOST_SHARE = 0.6
@@ -64,12 +65,12 @@ class UnitCall:
             weights: float [rows, 1]; 0 is skipped, 1 is the child's output, in between a mixture.
             backend: see `ccenv.networks.core.protocol.GatedNetwork.step`.
         """
-        if mask is None or bool(mask.all()):
-            return self._mixed(child(*given[0], **given[1]), x, weights)
-        if backend == "reference":
+        rows = None if mask is None or backend == "reference" else kept_rows(mask)
+        if rows is None:
             y = self._mixed(child(*given[0], **given[1]), x, weights)
+            if mask is None or backend != "reference":
+                return y
             return self._each(lambda new, old, dim: where_rows(mask, new, old, dim), y, x)
-        rows = mask.flatten().nonzero().squeeze(1)
         if not len(rows):
             return self._each(lambda _, old, dim: old, self.output, x)
         args, kwargs = taken(given, self.layout, rows)
@@ -145,10 +146,12 @@ class ChannelsCall:
         backend: str,
     ) -> Tensor:
         """Computes the channels that are kept; arguments as of `UnitCall`."""
-        if mask is None or bool(mask.all()):
+        if mask is None:
             y: Tensor = child(x)
         elif backend == "reference":
             y = self._masked(child(x), mask)
+        elif bool(mask.all()):
+            y = child(x)
         elif bool((mask == mask[:1]).all()):
             y = self._same(child, x, mask[0])
         elif backend == "auto" and float(mask.float().mean()) > MOST_SHARE:

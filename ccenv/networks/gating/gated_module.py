@@ -15,6 +15,7 @@ from ccenv.networks.core.stage import pooled
 from ccenv.networks.gating.gate_plan import Place, Plan, PooledHead, make_plan, run_on
 from ccenv.networks.gating.gate_units import Unit
 from ccenv.networks.gating.trace import Instruction, Trace, by_rows, filled, mapped, part_of, taken
+from ccenv.sparse.routes import hides_skipped
 
 
 @dataclass(frozen=True)
@@ -184,6 +185,10 @@ class GatedModule(FlowNetwork):
         assert place.call is not None
         values = run_on(walk.values, self.plan.copied[gate + 1])
         given, x = filled((place.node.args, place.node.kwargs), values), values[place.x]
+        if mask is not None:
+            # Rows of channels are listed group by group, and a GPU would be waited for each time.
+            macs = self.own_macs[gate] if place.call.num_blocks == 1 else 0
+            backend = "reference" if hides_skipped(x, macs, backend) else backend
         y = place.call(self.part(gate), given, x, mask, weights, backend)
         if self.plan.changes[gate + 1]:
             # A child that all rows skip gives its input, which the hidden state still holds.

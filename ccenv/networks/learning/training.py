@@ -157,7 +157,7 @@ def pretrain(network: Any, split: Split, recipe: Pretraining) -> None:
     with learning_norms(network):
         for update in tqdm(range(num_updates), desc=title, unit="update", mininterval=0.5):
             if update % per_epoch == 0:
-                order = torch.randperm(len(split), generator=generator)
+                order = split.shuffled(generator)
             start = update % per_epoch * recipe.batch_size
             images, labels = split.batch(order[start : start + recipe.batch_size])
             densities = torch.rand(len(labels), 1, generator=generator)

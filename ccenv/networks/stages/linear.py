@@ -1,4 +1,4 @@
-"""Stages of linear layers: in blocks of units, or any layers as one block for all of them."""
+"""Stages of linear layers: blocks of units, experts, or any layers as one block for all of them."""
 
 import itertools
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ccenv.networks.core.protocol import rows_each
-from ccenv.networks.core.stage import Rows, Stage, add_kept_rows
+from ccenv.networks.core.stage import Rows, Stage, add_kept_rows, scaled
 from ccenv.sparse.expand_masks import repeat_for_masks
 from ccenv.sparse.linear import block_sparse_linear, resolve_activation
 
@@ -125,10 +125,74 @@ def scale_blocks(y: Tensor, weights: Tensor | None) -> Tensor:
     return (blocks * weights.reshape(*weights.shape, *[1] * (blocks.ndim - 2))).flatten(1, 2)
 
 
+class Experts(Stage):
+    """n small networks of one hidden layer on the same features; skipped ones contribute zero.
+
+    The hidden layers lie side by side, so experts are the blocks of one layer, and of the inputs of
+    the next: `block_sparse_linear` twice.
+    """
+
+    shares_rows: ClassVar[bool] = True
+    tells_norms: ClassVar[bool] = False
+
+    def __init__(
+        self,
+        in_features: int,
+        num_experts: int,
+        expert_size: int,
+        outputs: int,
+        activation: Any = "relu",
+    ) -> None:
+        """Builds the experts; Glorot uniform weights, zero biases, none at the output.
+
+        Args:
+            in_features: columns of what they read, maps flattened.
+            num_experts: bits of the mask.
+            expert_size: hidden units of one.
+            outputs: columns of what they contribute.
+            activation: "relu", "tanh", or a function that maps 0 to 0.
+        """
+        super().__init__()
+        resolve_activation(activation)
+        self.num_blocks, self.expert_size, self.activation = num_experts, expert_size, activation
+        self.hidden = in_major_linear(in_features, num_experts * expert_size)
+        self.output = in_major_linear(num_experts * expert_size, outputs, bias=False)
+
+    def compute(self, x: Tensor, mask: Rows, before: Rows, weights: Rows, backend: str) -> Tensor:
+        """[n, ...] -> contributions [rows, outputs]; see `Stage`.
+
+        An expert that several masks of an input keep runs once for it.
+        """
+        first, second = self.hidden, self.output
+        group, some = group_of(x, mask, weights), mask
+        if group > 1 and mask is not None:
+            some = mask.unflatten(0, (len(x), group)).any(dim=1)
+        y = block_sparse_linear(
+            x.flatten(1), first.weight, first.bias, before, some,
+            activation=self.activation, backend=backend,
+        )  # fmt: skip
+        if group > 1:
+            y = y.repeat_interleave(group, 0) if mask is None else repeat_for_masks(y, mask)
+        y = scale_blocks(y, weights)
+        return block_sparse_linear(y, second.weight, None, mask, backend=backend)
+
+    def macs(self, mask: Tensor, before: Tensor | None) -> Tensor:
+        """(Kept inputs + outputs) x kept hidden units: int64 [rows]."""
+        inputs = kept_of(before, self.hidden.in_features) + self.output.out_features
+        return mask.sum(dim=1) * self.expert_size * inputs
+
+
+def group_of(x: Tensor, mask: Tensor | None, weights: Tensor | None) -> int:
+    """Rows of a mask for each row of features."""
+    given = mask if mask is not None else weights
+    return 1 if given is None else rows_each(x.shape[0], given.shape[0])
+
+
 class Whole(Stage):
     """One block; skipped, its outputs are zero. For baselines that choose nothing."""
 
     skipped: ClassVar[str] = "zero"
+    lists_rows: ClassVar[bool] = True
 
     def __init__(self, body: nn.Sequential, outputs: int) -> None:
         """Takes the layers, [rows, ...] -> [rows, outputs]."""
@@ -140,6 +204,6 @@ class Whole(Stage):
         if mask is None and weights is None:
             found: Tensor = self.body(x)
             return found
-        if backend == "reference" and mask is not None and weights is None:
-            return torch.where(mask, self.body(x), 0.0)
+        if backend == "reference" and mask is not None:
+            return scaled(torch.where(mask, self.body(x), 0.0), weights)
         return add_kept_rows(x.new_zeros(len(x), self.outputs), self.body, x, mask, weights)

@@ -21,6 +21,7 @@ class Summed(Stage):
     keeps are computed together.
     """
 
+    lists_rows: ClassVar[bool] = True
     tells_norms: ClassVar[bool] = False
 
     bias: Tensor

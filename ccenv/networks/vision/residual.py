@@ -18,6 +18,7 @@ class ResidualUnit(Stage):
     """activation(shortcut(x) + body(x)); skipped: activation(shortcut(x))."""
 
     skipped: ClassVar[str] = "identity"
+    lists_rows: ClassVar[bool] = True
 
     def __init__(
         self,

@@ -15,7 +15,7 @@ import numpy as np
 from numba import carray
 
 from ccenv.sparse.cpu.codegen.compiled import compiled
-from ccenv.sparse.cpu.codegen.floats import activate, copy_floats, copy_rows, split_floats
+from ccenv.sparse.cpu.codegen.floats import call_activate, copy_floats, copy_rows, split_floats
 from ccenv.sparse.cpu.codegen.micro_kernels import as_pointer
 from ccenv.sparse.cpu.tiles import TILE_COLUMNS, TILE_K, times_block
 
@@ -234,6 +234,6 @@ def forward(
                         tile,
                     )
         for j in writes[:wanted]:
-            activate(own + 4 * j * s.out_size * pixels, s.out_size * pixels, activation)
+            call_activate(own + 4 * j * s.out_size * pixels, s.out_size * pixels, activation)
     # Numba frees an array after its last use, and an address is none.
     pairs[:1] = 0

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numba import carray
 
-from ccenv.sparse.cpu.codegen.compiled import LANES, compiled, compiled_sum
+from ccenv.sparse.cpu.codegen.compiled import LANES, called, compiled, compiled_sum
 from ccenv.sparse.cpu.codegen.floats import (
     RELU,
     TANH,
@@ -191,3 +191,6 @@ def transpose_floats(
                     walk_copy(at + 4 * down * from_row, target + 4 * down, 1)
                 k += 1
         r += size
+
+
+call_transpose = called(transpose_floats)

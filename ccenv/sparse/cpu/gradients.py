@@ -20,7 +20,7 @@ from ccenv.sparse.cpu.codegen.compiled import compiled
 from ccenv.sparse.cpu.codegen.floats import NONE, copy_floats
 from ccenv.sparse.cpu.codegen.micro_kernels import LOWER_HALF, as_pointer
 from ccenv.sparse.cpu.elementwise_kernels import blank_copy, slope_blocks, slope_rows, sum_rows
-from ccenv.sparse.cpu.kernels import forward
+from ccenv.sparse.cpu.kernels import call_forward
 from ccenv.sparse.cpu.row_lists import blocks_of_rows, bucket, count_kept, rows_of_blocks
 from ccenv.sparse.cpu.tiles import outer_tile
 
@@ -291,7 +291,7 @@ def all_gradients(
     if activation != NONE:
         z = np.int64(slopes.ctypes.data)
         slope_blocks(y, grad_y, z, out_mask, batch, out_blocks, out_size, activation)
-    forward(
+    call_forward(
         z, w, ldc, ldw, in_size * ldw, 0, out_mask, in_mask, grad_x, out_blocks, out_size,
         in_blocks, in_size, NONE, 1, 0, batch, 0, in_blocks,
     )  # fmt: skip

@@ -16,10 +16,10 @@ from typing import Any
 import numpy as np
 from numba import carray
 
-from ccenv.sparse.cpu.codegen.compiled import compiled
-from ccenv.sparse.cpu.codegen.floats import activate, copy_floats, zero_columns
+from ccenv.sparse.cpu.codegen.compiled import called, compiled
+from ccenv.sparse.cpu.codegen.floats import call_activate, call_zero_columns, copy_floats
 from ccenv.sparse.cpu.codegen.micro_kernels import as_pointer, ask_for
-from ccenv.sparse.cpu.elementwise_kernels import transpose_floats
+from ccenv.sparse.cpu.elementwise_kernels import call_transpose
 from ccenv.sparse.cpu.row_kernel import Inputs, Layer, is_read_across, multiply_row, multiply_rows
 from ccenv.sparse.cpu.row_lists import (
     blocks_of_rows,
@@ -27,7 +27,7 @@ from ccenv.sparse.cpu.row_lists import (
     gather_inputs,
     rows_of_blocks,
 )
-from ccenv.sparse.cpu.tiles import LINE, TILE_COLUMNS, TILE_K, longest_tile, times_block, times_tile
+from ccenv.sparse.cpu.tiles import LINE, TILE_COLUMNS, TILE_K, call_tile, longest_tile, times_block
 
 # Sums of one pass: as many rows of a block as stay in the fast caches, side by side.
 CHUNK_SUMS = 32768
@@ -67,7 +67,7 @@ def finish_sums(
     """Applies the activation to the sums of rows[first:last] and writes them where they belong."""
     base = np.int64(sums.ctypes.data)
     n = last - first
-    activate(base, n * width, activation)
+    call_activate(base, n * width, activation)
     for r in range(n):
         copy_floats(base + 4 * r * width, y + np.int64(rows[first + r]) * ldy, width)
 
@@ -151,14 +151,14 @@ def multiply_in_place(s: Layer, rows: Any, counts: Any) -> None:
             pairs[r] = b << 32 | b
             start_row(to + b * ld, own_bias, out_size)
         if s.ldc != 1 and n > 0:
-            transpose_floats(column, s.ldc, at_tile, out_size, out_size, in_size)
+            call_transpose(column, s.ldc, at_tile, out_size, out_size, in_size)
             column = at_tile
-        times_tile(at_pairs, n, s.x, 4 * in_size, column, row, to, ld, in_size, out_size)
+        call_tile(at_pairs, n, s.x, 4 * in_size, column, row, to, ld, in_size, out_size)
         if out_blocks == 1 and n == batch:
-            activate(s.y, n * out_size, s.activation)
+            call_activate(s.y, n * out_size, s.activation)
         else:
             for r in range(n):
-                activate(to + np.int64(own_rows[r]) * ld, out_size, s.activation)
+                call_activate(to + np.int64(own_rows[r]) * ld, out_size, s.activation)
     # Numba frees an array after its last use, and an address is none.
     tile[:1] = 0
     pairs[:1] = 0
@@ -206,7 +206,7 @@ def forward(
     counts = np.empty(out_blocks, np.int64)
     rows_of_blocks(out_mask, batch, out_blocks, rows, counts)
     if clear != 0 and out_mask != 0:
-        zero_columns(y, batch, out_blocks * out_size, first * out_size, last * out_size)
+        call_zero_columns(y, batch, out_blocks * out_size, first * out_size, last * out_size)
     uses = counts.sum()
     counts[:first] = 0
     counts[last:] = 0
@@ -231,3 +231,6 @@ def forward(
         multiply_rows(layer, listed, rows, counts)
     else:
         multiply_blocks(layer, listed, rows, counts)
+
+
+call_forward = called(forward)

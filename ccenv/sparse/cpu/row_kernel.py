@@ -14,10 +14,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numba import carray
 
-from ccenv.sparse.cpu.codegen.compiled import compiled
-from ccenv.sparse.cpu.codegen.floats import activate, zero_columns
+from ccenv.sparse.cpu.codegen.compiled import called, compiled
+from ccenv.sparse.cpu.codegen.floats import call_activate, call_zero_columns
 from ccenv.sparse.cpu.codegen.micro_kernels import LOWER_HALF, as_pointer, sum_blocks, sum_runs
-from ccenv.sparse.cpu.elementwise_kernels import transpose_floats
+from ccenv.sparse.cpu.elementwise_kernels import call_transpose
 
 
 class Layer(NamedTuple):
@@ -93,6 +93,9 @@ def sum_row_across(
     sum_runs(places, weights, lengths, num, ldc, begin, to, out_size)
 
 
+call_row, call_row_across = called(sum_row), called(sum_row_across)
+
+
 @compiled
 def list_runs(in_mask: int, in_blocks: int, in_size: int, together: bool, runs: Any) -> int:
     """Lists the kept input blocks, neighbours as one run if `together`; how many there are.
@@ -126,7 +129,7 @@ def multiply_row(s: Layer, clear: int, first: int, last: int) -> None:
     for q in range(num):
         runs[2, q] = s.x + 4 * runs[0, q]
     if clear != 0 and s.out_mask != 0:
-        zero_columns(s.y, 1, s.out_blocks * size, first * size, last * size)
+        call_zero_columns(s.y, 1, s.out_blocks * size, first * size, last * size)
     for j in range(first, last):
         if s.out_mask == 0 or writes[j]:
             begin = np.int64(zeros.ctypes.data) if s.bias == 0 else s.bias + 4 * j * size
@@ -134,10 +137,10 @@ def multiply_row(s: Layer, clear: int, first: int, last: int) -> None:
             for q in range(num):
                 runs[3, q] = s.w + 4 * (j * s.panel + runs[0, q] * s.ldw)
             if across:
-                sum_row_across(at_places, at_weights, at_lengths, num, s.ldc, begin, to, size)
+                call_row_across(at_places, at_weights, at_lengths, num, s.ldc, begin, to, size)
             else:
-                sum_row(at_places, at_weights, num, s.in_size, s.ldw, begin, to, size)
-            activate(to, size, s.activation)
+                call_row(at_places, at_weights, num, s.in_size, s.ldw, begin, to, size)
+            call_activate(to, size, s.activation)
     # Numba frees an array after its last use, and an address is none.
     runs[0, :1] = 0
 
@@ -177,7 +180,7 @@ def multiply_rows(s: Layer, listed: Inputs, rows: Any, counts: Any) -> None:
                 if is_turned:
                     at, weight = weight, at_column + 4 * i * in_size * out_size
                     if turned[i] != j:
-                        transpose_floats(at, s.ldc, weight, out_size, out_size, in_size)
+                        call_transpose(at, s.ldc, weight, out_size, out_size, in_size)
                         turned[i] = j
                 shift = 4 * runs[2, num - 1] if across and num > 0 else 0
                 if (
@@ -191,10 +194,10 @@ def multiply_rows(s: Layer, listed: Inputs, rows: Any, counts: Any) -> None:
                     num += 1
             to = s.y + 4 * (b * s.out_blocks + j) * out_size
             if across:
-                sum_row_across(at_places, at_weights, at_lengths, num, s.ldc, begin, to, out_size)
+                call_row_across(at_places, at_weights, at_lengths, num, s.ldc, begin, to, out_size)
             else:
-                sum_row(at_places, at_weights, num, in_size, row, begin, to, out_size)
-            activate(to, out_size, s.activation)
+                call_row(at_places, at_weights, num, in_size, row, begin, to, out_size)
+            call_activate(to, out_size, s.activation)
     # Numba frees an array after its last use, and an address is none.
     column[:1] = 0
     runs[0, :1] = 0

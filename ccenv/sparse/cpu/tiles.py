@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from ccenv.sparse.cpu.codegen.compiled import ROWS_OF_32, ROWS_OF_64, WIDE, compiled
+from ccenv.sparse.cpu.codegen.compiled import ROWS_OF_32, ROWS_OF_64, WIDE, called, compiled
 from ccenv.sparse.cpu.codegen.floats import copy_floats
 from ccenv.sparse.cpu.codegen.micro_kernels import make_narrow, make_outer, make_product
-from ccenv.sparse.cpu.elementwise_kernels import transpose_floats
+from ccenv.sparse.cpu.elementwise_kernels import call_transpose
 
 # Inner length and columns of a weight tile that stays in the first-level cache when it is copied,
 # and floats of a narrow one that leaves room there for the rows.
@@ -51,6 +51,9 @@ def times_tile(
         product_16(pairs, n, x, ldx, w, ldw, y, ldy, k, width)
 
 
+call_tile = called(times_tile)
+
+
 @compiled
 def longest_tile(width: int) -> int:
     """Inner length of the tiles that a block is walked in.
@@ -82,7 +85,7 @@ def times_block(
     """
     longest = longest_tile(width)
     if ldc == 1 and num_k <= longest and width <= TILE_COLUMNS and (n < PACK_ROWS or ldw == width):
-        times_tile(pairs, n, x, ldx, w, ldw, y, ldy, num_k, width)
+        call_tile(pairs, n, x, ldx, w, ldw, y, ldy, num_k, width)
         return
     k = 0
     while k < num_k:
@@ -93,14 +96,14 @@ def times_block(
             at, row = w + 4 * (k * ldw + c * ldc), ldw
             if ldc != 1:
                 packed = np.int64(tile.ctypes.data)
-                transpose_floats(at, ldc, packed, columns, columns, length)
+                call_transpose(at, ldc, packed, columns, columns, length)
                 at, row = packed, columns
             elif n >= PACK_ROWS and ldw > columns:
                 packed = np.int64(tile.ctypes.data)
                 for i in range(length):
                     copy_floats(at + 4 * i * ldw, packed + 4 * i * columns, columns)
                 at, row = packed, columns
-            times_tile(pairs, n, x + 4 * k, ldx, at, row, y + 4 * c, ldy, length, columns)
+            call_tile(pairs, n, x + 4 * k, ldx, at, row, y + 4 * c, ldy, length, columns)
             c += columns
         k += length
 

@@ -1,1 +1,8 @@
 """Many tasks at once: by processes of this machine, Ray, or an array of Slurm's."""
+
+LOCAL = "local"
+ENGINES = {
+    "ray": "ccenv.runs.engine.machines.on_ray:opened",
+    "slurm": "ccenv.runs.engine.machines.on_slurm:opened",
+}
+"""Name -> what opens it, imported on use: each needs a library of its own."""

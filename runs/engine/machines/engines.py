@@ -8,16 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from ccenv.base.registry import check_names, import_object
+from ccenv.runs.engine.machines import ENGINES, LOCAL
 from ccenv.runs.engine.machines.pool import Outcome, Task, run_all, work
 from ccenv.runs.engine.machines.remote import Terms, terms
 from ccenv.runs.store.provenance import num_cores
 
-LOCAL = "local"
-ENGINES = {
-    "ray": "ccenv.runs.engine.machines.on_ray:opened",
-    "slurm": "ccenv.runs.engine.machines.on_slurm:opened",
-}
-"""Name -> what opens it, imported on use: each needs a library of its own."""
 RESULTS = "results"
 SENT, SHARED = "sent", "shared"
 USUAL = {"ray": SENT, "slurm": SHARED}

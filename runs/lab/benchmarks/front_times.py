@@ -33,7 +33,8 @@ from ccenv.runs.stats.cost_points import times_path
 from ccenv.runs.stats.measures import MODES
 from ccenv.runs.studies import find_study
 from ccenv.runs.tables.sweep_table import markdown
-from ccenv.simulator.simulator import EXTENSIONS, Simulator
+from ccenv.simulator.settings import EXTENSIONS
+from ccenv.simulator.simulator import Simulator
 
 SET_NUMBER = ("dense", "block_dropout", "rloo", "topk", "hash")
 """Agents that keep a number of blocks that is set, k of n at least where draws are ordered."""

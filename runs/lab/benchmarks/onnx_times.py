@@ -25,7 +25,7 @@ from ccenv.deploy.export_content import is_drawn
 from ccenv.deploy.latency import plain_pass
 from ccenv.deploy.onnx_file import Session, check_installed, compare, write_onnx
 from ccenv.runs.speed.benchmark import benchmark
-from ccenv.simulator.settings import make_simulator
+from ccenv.simulator.simulator import Simulator
 
 ROWS = 64
 TIMED, QUICK = 16, 32
@@ -113,7 +113,7 @@ def exported(case: Case) -> SkippingClassifier:
     """What a short training leaves."""
     agent_class = resolve(case.agent, AGENTS, "agent")
     usual = {"weights": "cotrain"} | agent_class.env_defaults
-    simulator = make_simulator(ROWS, usual | case.settings)
+    simulator = Simulator(ROWS, **(usual | case.settings))
     simulator.seed(0)
     agent = agent_class(simulator, seed=0, **case.own)
     agent.learn(case.images)

@@ -14,8 +14,8 @@ from ccenv.base.seeding import stream
 from ccenv.networks.core.arguments import build_network
 from ccenv.networks.core.protocol import num_blocks_of
 from ccenv.networks.registry import NETWORKS
+from ccenv.networks.stages.linear import Experts
 from ccenv.networks.vision.conv import BlockConv2d
-from ccenv.networks.vision.experts import Experts
 
 Network = Any
 """A `ccenv.GatedNetwork` that is a module."""

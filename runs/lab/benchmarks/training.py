@@ -76,7 +76,7 @@ class Training:
     agent: str
     """a name in `ccenv.agents.AGENTS`."""
     settings: Mapping[str, Any]
-    """of `ccenv.runs.commands.train`, for the agent and for the dense network."""
+    """of `ccenv train`, for the agent and for the dense network."""
     gated: Mapping[str, Any]
     """the agent's own."""
     dense: Mapping[str, Any]

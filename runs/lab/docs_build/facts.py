@@ -1,5 +1,6 @@
 """Tables of the reference pages: names, settings, meanings -> Markdown, from the code alone."""
 
+import functools
 import inspect
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -7,8 +8,13 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+import gymnasium as gym
+import torch
+
 import ccenv
+from ccenv import ENVIRONMENTS, TABLES
 from ccenv.base.registry import check_names, resolve
+from ccenv.data import Split
 from ccenv.envs.infos import INFO_KEYS
 from ccenv.mdp import observations
 from ccenv.mdp.observations import make_observer
@@ -16,12 +22,9 @@ from ccenv.networks.core.arguments import MLP_SIZES, takes_features
 from ccenv.networks.registry import NETWORKS
 from ccenv.runs.commands.list import first_line, list_kind, show
 from ccenv.runs.commands.registry import GROUPS, RENAMED
-from ccenv.runs.config.agent_settings import explained
-from ccenv.runs.config.values import is_plain
+from ccenv.runs.config.values import compact, is_plain
 from ccenv.runs.store.identity import Program
-from ccenv.runs.tensorboard.tracking import compact
-from ccenv.simulator.settings import setting_defaults
-from ccenv.simulator.simulator import Simulator
+from ccenv.simulator.settings import EXTENSIONS, EnvironmentSettings
 
 PROMISED: dict[str, str] = {
     "ccenv.BlockSelectionEnv": "",
@@ -68,8 +71,10 @@ PROMISED: dict[str, str] = {
     "ccenv.runs.engine.study.Study": "",
 }
 """Names that do not change; an empty text: the first line of the docstring says what it is."""
-TABLES = tuple(name for name, said in PROMISED.items() if said)
+DICTIONARIES = tuple(name for name, said in PROMISED.items() if said)
 """Plain dictionaries, which have no page of their own."""
+SHAPES = {"mnist": (1, 28, 28), "cifar10": (3, 32, 32), "svhn": (3, 32, 32)}
+"""Shape of an input of data sets that are downloaded."""
 GIVEN = ("input_shape", "in_features", "num_classes")
 """Arguments of a builder that the data set decides."""
 MASK = "mask"
@@ -119,11 +124,10 @@ def agents() -> str:
             "yes" if line["takes cost_limit"] else "no",
             each(line["wants"]),
             each(line["settings"]),
-            line["about"],
         ]
         for name, line in lines
     ]
-    return grid(["agent", "learns", "limit", "wants", "settings", "what it says of itself"], rows)
+    return grid(["agent", "learns", "limit", "wants", "settings"], rows)
 
 
 def rewards() -> str:
@@ -175,30 +179,46 @@ def observation_sizes() -> str:
     return grid(["network", "observation", "columns that inform", "obs_size"], rows)
 
 
-def run_settings() -> str:
-    """What a run does around its agent."""
-    rows = [[code(f.name), code(compact(f.default)), f.metadata["help"]] for f in fields(Program)]
-    return grid(["setting", "default", "what"], rows)
-
-
-def environment_settings() -> str:
-    """What every view of the environment takes."""
-    meaning = explained(Simulator.__init__)
+def settings_of(kind: Any) -> str:
+    """The fields of a dataclass whose metadata say what they mean, but for the extensions."""
     rows = [
-        [code(name), code(compact(value)), meaning.get(name, "")]
-        for name, value in setting_defaults().items()
+        [code(one.name), code(compact(one.default)), one.metadata["help"]]
+        for one in fields(kind)
+        if one.name not in EXTENSIONS
     ]
     return grid(["setting", "default", "what"], rows)
 
 
-def environments() -> str:
-    """Environments by name, and the settings that make them."""
-    lines = list_kind("environments")
-    columns = list(next(iter(lines.values())))
-    return grid(
-        ["id", *columns],
-        [[code(name), *(show(line[c]) for c in columns)] for name, line in lines.items()],
-    )
+def environment(name: str) -> str:
+    """Spaces, size and settings of an environment, as the environment itself has them."""
+    settings = ENVIRONMENTS[name]
+    env = gym.make(name, **without_downloads(name)).unwrapped
+    rows = [
+        ["Action space", code(str(env.action_space))],
+        ["Observation space", code(str(env.observation_space))],
+    ]
+    if isinstance(env, ccenv.BlockSelectionEnv):
+        network = env.simulator.network
+        rows += [
+            ["Gates (steps of an episode)", str(len(network.gates))],
+            ["MACs of the dense network", f"{network.dense_macs:,}"],
+        ]
+    rows += [
+        ["Create", code(f'gymnasium.make("ccenv:{name}")')],
+        ["Settings that differ from the defaults", each(settings) or "none"],
+    ]
+    return grid(["", ""], rows)
+
+
+def without_downloads(name: str) -> dict[str, Any]:
+    """Settings that make an environment's spaces without its data and its trained weights."""
+    if name in TABLES:
+        return {}
+    dataset, settings = ENVIRONMENTS[name].get("dataset"), {"weights": "cotrain"}
+    if dataset not in SHAPES:
+        return settings
+    one_input = Split(torch.zeros(1, *SHAPES[dataset]), torch.zeros(1, dtype=torch.int64), 10)
+    return settings | {"dataset": lambda split: one_input}
 
 
 def info() -> str:
@@ -254,13 +274,13 @@ FACTS: dict[str, Callable[[], str]] = {
     "networks": networks,
     "observations": observation_kinds,
     "observation sizes": observation_sizes,
-    "run settings": run_settings,
-    "environment settings": environment_settings,
-    "environments": environments,
+    "run settings": lambda: settings_of(Program),
+    "environment settings": lambda: settings_of(EnvironmentSettings),
     "info": info,
     "api": api,
     "commands": commands,
     "earlier commands": earlier_commands,
+    **{name: functools.partial(environment, name) for name in ENVIRONMENTS},
 }
 """Name between the marks of a page -> what is made for it."""
 MARKED = re.compile(r"(<!-- made: ([\w -]+?) -->\n).*?(<!-- end -->)", re.DOTALL)

@@ -80,17 +80,34 @@ def sources(text: str) -> list[tuple[str, str]]:
 def differing_notebooks(root: Path, docs: PurePosixPath) -> dict[Path, str]:
     """Notebooks whose cells are not their tutorial's, with the texts that they should have.
 
-    What came out of cells is not compared; new texts have no outputs.
+    Outputs are not compared; a new text keeps them while its code is the same, prose may differ.
     """
-    address, found = project_address(root), {}
+    address, changed = project_address(root), {}
     for name in NOTEBOOKS:
         page = docs / "tutorials" / f"{name}.md"
         place = docs / "notebooks" / f"{name}.ipynb"
         path, page_text = root / place, absolute((root / page).read_text(), page, address)
         text = notebook(with_badge(page_text, address, place))
-        if not path.is_file() or sources(path.read_text()) != sources(text):
-            found[path] = text
-    return found
+        before = path.read_text() if path.is_file() else None
+        if before is None or sources(before) != sources(text):
+            changed[path] = text if before is None else with_outputs(text, before)
+    return changed
+
+
+def with_outputs(text: str, before: str) -> str:
+    """A notebook with the outputs of an earlier one, if their code cells are the same."""
+    code_before, document = code_cells(json.loads(before)), json.loads(text)
+    code = code_cells(document)
+    if ["".join(c["source"]) for c in code_before] != ["".join(c["source"]) for c in code]:
+        return text
+    for cell, earlier in zip(code, code_before, strict=True):
+        cell |= {key: earlier[key] for key in ("execution_count", "outputs")}
+    return as_text(document)
+
+
+def code_cells(document: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The cells of a notebook that run."""
+    return [cell for cell in document["cells"] if cell["cell_type"] == "code"]
 
 
 def executed(text: str) -> str:

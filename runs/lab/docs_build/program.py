@@ -1,4 +1,4 @@
-"""The documentation: lab docs -> HTML of a checkout; --write, --check: what is made of code."""
+"""Builds the documentation: lab docs -> HTML; --write, --check, --execute, --pictures."""
 
 import argparse
 import sys
@@ -6,10 +6,15 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+import gymnasium as gym
+from gymnasium.envs.registration import load_env_creator
+
+from ccenv import ENVIRONMENTS
+from ccenv.envs.rendering import png
 from ccenv.runs.commands.frame import program
 from ccenv.runs.lab.docs_build.facts import differing
 from ccenv.runs.lab.docs_build.notebook import NOTEBOOKS, differing_notebooks, executed
-from ccenv.runs.lab.docs_build.site import build_site, check_tools
+from ccenv.runs.lab.docs_build.site import PICTURES, build_site, check_tools
 from ccenv.runs.lab.docs_build.stage import DOCS, stage
 
 
@@ -49,24 +54,50 @@ def execute(root: Path) -> int:
     return 0
 
 
+def draw(root: Path) -> int:
+    """Draws an episode of random actions of every environment that renders pictures."""
+    for name in rendered():
+        env = gym.make(name, render_mode="rgb_array")
+        env.action_space.seed(0)
+        env.reset(seed=0)
+        is_over = False
+        while not is_over:
+            is_over = env.step(env.action_space.sample())[2]
+        path = root / DOCS / PICTURES / f"{name}.png"
+        path.write_bytes(png(env.render()))
+        print(path.relative_to(root))
+    return 0
+
+
+def rendered() -> list[str]:
+    """Environments that render pictures."""
+    classes = {name: load_env_creator(gym.spec(name).entry_point) for name in ENVIRONMENTS}
+    return [name for name, one in classes.items() if "rgb_array" in one.metadata["render_modes"]]
+
+
 @program("lab docs")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Builds the documentation as HTML; see --help."""
     parser = argparse.ArgumentParser(prog="lab docs", description=main.__doc__, allow_abbrev=False)
     parser.add_argument("--out", type=Path, default=Path("build/docs"), help="folder of the HTML")
+    parser.add_argument("--write", action="store_true", help="write generated tables and notebooks")
     parser.add_argument(
-        "--write", action="store_true", help="make tables of pages and notebooks anew"
+        "--check", action="store_true", help="fail if generated tables or notebooks differ"
     )
     parser.add_argument(
-        "--check", action="store_true", help="build nothing; fail where those differ"
+        "--execute", action="store_true", help="run the notebooks and store their outputs (minutes)"
     )
     parser.add_argument(
-        "--execute", action="store_true", help="run the notebooks and keep what they say (minutes)"
+        "--pictures",
+        action="store_true",
+        help="draw an episode of each environment (needs MNIST, CIFAR-10 and SVHN; minutes)",
     )
     options = parser.parse_args(arguments)
     root = checkout()
     if options.execute:
         return execute(root)
+    if options.pictures:
+        return draw(root)
     if not (options.write or options.check):
         return build(root, options.out)
     changed = differing(root / DOCS) | differing_notebooks(root, DOCS)

@@ -3,7 +3,7 @@
 import shutil
 from pathlib import Path, PurePosixPath
 
-from ccenv.runs.lab.docs_build.facts import PROMISED, TABLES
+from ccenv.runs.lab.docs_build.facts import DICTIONARIES, PROMISED
 from ccenv.runs.lab.docs_build.links import BRANCH, colab, moved, project_address, target
 from ccenv.runs.lab.docs_build.site import PICTURES
 
@@ -26,7 +26,7 @@ def directives() -> str:
     """What Sphinx's autodoc shows of every promised name."""
     parts = []
     for name in PROMISED:
-        if name in TABLES:
+        if name in DICTIONARIES:
             continue
         is_class = name.rpartition(".")[2][0].isupper()
         kind, more = ("autoclass", "\n   :members:") if is_class else ("autofunction", "")

@@ -27,17 +27,17 @@ LEARNED = "ccenv.simulator.network_source:frozen_weights"
 """Where a frozen network begins to learn."""
 WORK: dict[str, tuple[str, ...]] = {
     "train": ("ccenv.runs.engine.run:learn", LEARNED),
-    "compare": ("ccenv.runs.api:run_missing", "ccenv.runs.api:publish"),
+    "compare": ("ccenv.runs.api:run_missing", "ccenv.runs.results:publish"),
     "eval": (),
-    "plot": ("ccenv.runs.commands.plot:publish",),
+    "plot": ("ccenv.runs.report.publish:publish",),
     "inspect": (),
     "analyze": (
         "torch:Tensor.backward",
-        "ccenv.runs.commands.analyze:recalls",
+        "ccenv.runs.analysis.recalls:recalls",
         "ccenv.runs.analysis.gate_sweep:judge_gates",
         LEARNED,
     ),
-    "search": ("ccenv.runs.commands.search:to_do",),
+    "search": ("ccenv.runs.engine.search:to_do",),
     "list": (),
     "validate": (),
     "benchmark": ("ccenv.runs.experiment:measure",),
@@ -48,9 +48,9 @@ WORK: dict[str, tuple[str, ...]] = {
     ),
     "challenge": (),
     "data": ("ccenv.runs.commands.data:download",),
-    "generate": ("ccenv.runs.commands.generate:write",),
-    "export": ("ccenv.runs.commands.export:written", "ccenv.runs.commands.export:push"),
-    "serve": ("ccenv.runs.commands.serve:MicroBatches",),
+    "generate": ("ccenv.deploy.generate:write",),
+    "export": ("ccenv.runs.engine.onnx_export:written", "ccenv.runs.commands.export:push"),
+    "serve": ("ccenv.deploy.micro_batches:MicroBatches",),
 }
 """Command -> where its work begins; of the others the work is small, and is done."""
 SHORT = words(SETTINGS | {"images": 128, "eval_every": 64})

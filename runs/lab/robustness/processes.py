@@ -22,8 +22,7 @@ TICK = 0.005
 PROGRAM = "ccenv.runs.commands.cli"
 LOADED = (
     PROGRAM,
-    "ccenv.runs.commands.train",
-    "ccenv.runs.commands.compare",
+    "ccenv.runs.api",
     "torch.utils.tensorboard.writer",
 )
 """Modules that every command needs."""

@@ -26,7 +26,7 @@ from ccenv.data.text import (
     texts_of,
 )
 from ccenv.runs.commands.data import main
-from ccenv.simulator.settings import make_simulator
+from ccenv.simulator.simulator import Simulator
 
 
 def write(folder, files):
@@ -182,7 +182,7 @@ def test_a_batch_of_text_is_learned_from_after_the_next_one_has_begun(root):
     settings = {"dataset": "book", "network": "bytes", "weights": "cotrain"}
     losses = []
     for begins_next in (False, True):
-        simulator = make_simulator(8, settings)
+        simulator = Simulator(8, **settings)
         simulator.seed(0)
         simulator.begin()
         simulator.step(torch.ones(8, 32, dtype=torch.bool))

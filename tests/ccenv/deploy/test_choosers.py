@@ -23,7 +23,7 @@ from ccenv.mdp.dynamics import initial, transition
 from ccenv.mdp.observations import LAST_SYMBOLS
 from ccenv.runs.config.sweep import Cell, Sweep
 from ccenv.runs.lab.benchmarks import front_times
-from ccenv.simulator.settings import make_simulator
+from ccenv.simulator.simulator import Simulator
 
 NUM_SYMBOLS = 7
 PIXELS = {"num_blocks": (6, 4)}
@@ -213,14 +213,7 @@ def test_every_agent_that_says_how_it_chooses_is_tested():
 
 
 def test_agents_of_a_context_are_not_fused():
-    simulator = make_simulator(
-        12,
-        {
-            **TEXT,
-            "group_size": 3,
-            "context": {"budget": [0.1, 0.5]},
-        },
-    )
+    simulator = Simulator(12, group_size=3, context={"budget": [0.1, 0.5]}, **TEXT)
     simulator.seed(0)
     agent = Rloo(simulator, embedding_size=2)
     assert fuse_policy(simulator.network, agent, simulator.observe, (6,), drawn=True) is None

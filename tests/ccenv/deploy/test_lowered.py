@@ -31,7 +31,7 @@ from ccenv.networks.vision.conv import conv
 from ccenv.networks.vision.experts import experts
 from ccenv.networks.vision.residual import resnet
 from ccenv.networks.vision.transformer import vit
-from ccenv.simulator.settings import make_simulator
+from ccenv.simulator.simulator import Simulator
 
 SHAPE, WINDOW, NUM_SYMBOLS = (3, 16, 16), (6,), 7
 
@@ -300,7 +300,7 @@ PRICED = {"context": {"cost_weight": [0.1, 0.5]}, "reward": "accuracy_minus_cost
 
 def agent_of(size, hidden, more):
     own = {"num_blocks": (6,), "block_size": 2, "observation": LAST_SYMBOLS, "group_size": 2}
-    simulator = make_simulator(40, {"dataset": "digits", "weights": "cotrain"} | own | more)
+    simulator = Simulator(40, **({"dataset": "digits", "weights": "cotrain"} | own | more))
     simulator.seed(0)
     agent = Rloo(simulator, num_kept=2, hidden_units=hidden, embedding_size=size)
     with torch.no_grad():

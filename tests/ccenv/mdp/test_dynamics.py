@@ -22,7 +22,6 @@ from ccenv.networks.core.mlp import GatedMLP
 from ccenv.rewards import REWARDS
 from ccenv.simulator.evaluate import evaluate
 from ccenv.simulator.rollout import collect_rollout, walk
-from ccenv.simulator.settings import make_simulator
 from ccenv.simulator.simulator import Simulator
 from ccenv.sparse.cpu.buffers import kept_memory
 
@@ -488,7 +487,7 @@ def test_impossible_settings_are_refused_before_any_weights_are_learned(
 
     monkeypatch.setattr("ccenv.simulator.network_source.frozen_weights", refuse)
     with pytest.raises(error, match=message):
-        make_simulator(12, settings_)
+        Simulator(12, **settings_)
 
 
 def test_a_batch_that_memory_cannot_hold_is_refused(network):

@@ -221,9 +221,9 @@ def test_a_mask_is_the_set_of_its_blocks_whatever_their_order(bits):
     ("action", "error", "message"),
     [
         (torch.tensor([[0, 1, 1, 0]]), ValueError, "got one twice; a mask of 0 and 1 must be bool"),
-        (torch.tensor([[4]]), ValueError, r"in 0\.\.3, got 4\.\.4"),
-        (torch.tensor([[-2]]), ValueError, r"in 0\.\.3, got -2\.\.-2"),
-        (torch.tensor([[4, -1]]), ValueError, r"in 0\.\.3 or -1, got larger ones"),
+        (torch.tensor([[4]]), ValueError, r"in 0\.\.3, or -1 for none, got 4\.\.4"),
+        (torch.tensor([[-2]]), ValueError, r"in 0\.\.3, or -1 for none, got -2\.\.-2"),
+        (torch.tensor([[4, -1]]), ValueError, r"in 0\.\.3, or -1 for none, got -1\.\.4"),
         (torch.tensor([[0, 1]], dtype=torch.int32), TypeError, "got torch.int32"),
     ],
 )

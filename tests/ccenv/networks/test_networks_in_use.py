@@ -29,7 +29,6 @@ from ccenv.networks.pretrained.smollm import LlamaSizes
 from ccenv.networks.registry import NETWORKS
 from ccenv.rewards import REWARDS
 from ccenv.simulator.resume import restore_simulator, simulator_state
-from ccenv.simulator.settings import make_simulator
 from ccenv.simulator.simulator import Simulator
 
 FULLY_CONNECTED = ("mlp", "mlp-dropout-0.2", "mlp-dropout-0.5", "probe")
@@ -56,6 +55,15 @@ SMALL = {
     "resnet": {"network_kwargs": {"depth": 8, "width": 4}},
     "vit": {"network_kwargs": {"depth": 2, "dim": 16, "num_heads": 2, "num_groups": 4}},
     "bytes": TEXT | {"network_kwargs": {"num_blocks": 4, "block_size": 4}},
+    "lm": TEXT
+    | {
+        "network_kwargs": {
+            "width": 8,
+            "num_heads": 2,
+            "ffn_width": 4,
+            "num_experts": 4,
+        }
+    },
     "smollm2": TEXT | {"network_kwargs": {"weights": "random", "sizes": LLAMA}},
     "efficientnet_lite0": {
         "network_kwargs": {
@@ -104,8 +112,8 @@ SMALL = {
 OF_TEXT = [name for name, settings in SMALL.items() if settings.get("dataset") == TEXT["dataset"]]
 BY_NAME = [name for name in SMALL if name not in ("smollm2", "efficientnet_lite0")]
 """Networks whose small version has settings that JSON holds."""
-KINDS = ("conv", "bytes", "early_exit", "streaming")
-"""One of blocks, of symbols, of exits and of many answers."""
+KINDS = ("conv", "bytes", "lm", "early_exit", "streaming")
+"""One of blocks, of symbols, of sequences, of exits and of many answers."""
 
 
 def settings_of(name, **more):
@@ -113,7 +121,7 @@ def settings_of(name, **more):
 
 
 def make(name, rows=8, **more):
-    simulator = make_simulator(rows, settings_of(name, **more))
+    simulator = Simulator(rows, **settings_of(name, **more))
     simulator.seed(0)
     return simulator
 
@@ -293,7 +301,7 @@ def wrong_look(network, state):
 @pytest.mark.parametrize("name", [*KINDS, "mlp"])
 def test_a_look_of_ones_own_is_used_by_name_or_as_a_function(name, kind):
     settings = settings_of(name) if name in SMALL else {"weights": "cotrain"}
-    simulator = make_simulator(6, {**settings, "observation": kind, "group_size": 2})
+    simulator = Simulator(6, **{**settings, "observation": kind, "group_size": 2})
     simulator.seed(0)
     observations, _ = episode(simulator, masks_for(simulator))
     assert simulator.observe.lengths == (2,) * simulator.num_layers + (0,)

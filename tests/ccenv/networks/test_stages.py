@@ -10,10 +10,10 @@ from ccenv.base.seeding import stream
 from ccenv.networks.core.check import check_network
 from ccenv.networks.core.count_macs import counted
 from ccenv.networks.core.protocol import dense_forward
-from ccenv.networks.stages.linear import BlockLinear
+from ccenv.networks.stages.linear import BlockLinear, Experts
 from ccenv.networks.stages.residual_groups import groups_of
 from ccenv.networks.vision.conv import BlockConv2d, conv
-from ccenv.networks.vision.experts import Experts, experts
+from ccenv.networks.vision.experts import experts
 from ccenv.networks.vision.transformer import GroupedFFN, HeadAttention, vit
 from tests.ccenv.networks.tiny import linear_after_maps
 

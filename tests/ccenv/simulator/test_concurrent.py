@@ -17,7 +17,7 @@ from ccenv.networks.core.parameters import inactive_entries, only_entries, share
 from ccenv.networks.learning.training import CoTrainer
 from ccenv.simulator.evaluate import evaluate
 from ccenv.simulator.rollout import walk
-from ccenv.simulator.settings import make_simulator
+from ccenv.simulator.simulator import Simulator
 
 BLOCKS = (6, 5, 4)
 SMALL = {"dataset": "digits", "num_blocks": BLOCKS, "block_size": 4, "weights": "cotrain"}
@@ -26,7 +26,7 @@ ADAM = {"learning_rate": 0.05}
 
 def simulator_of(kind, rows=4, **more):
     wanted = {**SMALL, "concurrent": kind, "weights_kwargs": ADAM, **more}
-    simulator = make_simulator(rows, wanted)
+    simulator = Simulator(rows, **wanted)
     simulator.seed(0)
     return simulator
 
@@ -242,6 +242,6 @@ def test_updates_of_another_network_are_refused():
 )
 def test_settings_that_cannot_be_are_refused(given, message):
     with pytest.raises(ValueError, match=message):
-        make_simulator(2, {**SMALL, "concurrent": "inactive", **given})
+        Simulator(2, **{**SMALL, "concurrent": "inactive", **given})
     with pytest.raises(RuntimeError, match="a finished episode"):
         simulator_of("inactive").concurrent.composite()

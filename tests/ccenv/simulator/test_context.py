@@ -17,7 +17,6 @@ from ccenv.networks.core.mlp import dense_tail_macs
 from ccenv.simulator.context import Range, read_context
 from ccenv.simulator.evaluate import evaluate_context
 from ccenv.simulator.resume import simulator_state
-from ccenv.simulator.settings import make_simulator
 from ccenv.simulator.simulator import Simulator
 
 PRICES = {"cost_weight": (0.1, 10.0)}
@@ -181,7 +180,7 @@ def test_info_says_what_was_executed_and_at_which_price():
 )
 def test_a_context_that_cannot_be_is_refused_with_what_to_do(context, message):
     with pytest.raises(ValueError, match=message):
-        make_simulator(4, SYNTHETIC | {"context": context})
+        Simulator(4, context=context, **SYNTHETIC)
 
 
 def test_a_price_twice_and_a_reward_without_a_cost_are_refused():

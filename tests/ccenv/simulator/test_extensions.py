@@ -15,8 +15,8 @@ from ccenv.base.seeding import stream
 from ccenv.simulator.evaluate import evaluate, evaluate_context
 from ccenv.simulator.resume import restore_simulator, simulator_state
 from ccenv.simulator.rollout import collect_rollout, walk
-from ccenv.simulator.settings import make_simulator
-from ccenv.simulator.simulator import EXTENSIONS, Simulator
+from ccenv.simulator.settings import EXTENSIONS
+from ccenv.simulator.simulator import Simulator
 
 BLOCKS = (4, 6)
 SMALL = {"dataset": "digits", "num_blocks": BLOCKS, "block_size": 4, "weights": "cotrain"}
@@ -38,7 +38,7 @@ APART = [
 
 
 def simulator_of(rows=8, **more):
-    simulator = make_simulator(rows, SMALL | more)
+    simulator = Simulator(rows, **(SMALL | more))
     simulator.seed(0)
     return simulator
 

@@ -95,7 +95,8 @@ def test_a_network_that_diverges_while_it_learns_is_refused_before_the_next_rewa
 def test_weights_are_read_only_after_they_have_changed(monkeypatch):
     reads = []
     monkeypatch.setattr(
-        "ccenv.networks.core.parameters.check_finite", lambda tensors, what: reads.append(what)
+        "ccenv.networks.core.parameters.check_finite",
+        lambda tensors, what, checks: reads.append(what),
     )
     network = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.BatchNorm1d(2)).eval()
     weights = FiniteWeights(network)

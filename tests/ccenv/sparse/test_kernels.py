@@ -6,7 +6,7 @@ import sparse_layers as layers
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from numba import njit
+from numba import carray, njit, types
 from numba.core import event as events
 from numba.core.caching import CacheImpl
 from sparse_layers import draw_layer, run, through
@@ -16,7 +16,16 @@ from ccenv.networks.core.mlp import GatedMLP
 from ccenv.sparse.cpu import gradients
 from ccenv.sparse.cpu.addresses import address
 from ccenv.sparse.cpu.buffers import keep_panels
-from ccenv.sparse.cpu.codegen.compiled import Announcement, announcement, compiled, forget_stale
+from ccenv.sparse.cpu.codegen.compiled import (
+    Announcement,
+    announcement,
+    called,
+    compiled,
+    entry,
+    forget_stale,
+    make_call,
+)
+from ccenv.sparse.cpu.codegen.micro_kernels import as_pointer
 from ccenv.sparse.gpu import routes as gpu_routes
 from ccenv.sparse.linear import block_sparse_linear
 from ccenv.sparse.operands import layer_sizes, sizes_of
@@ -234,7 +243,49 @@ def test_a_user_who_may_keep_no_kernels_compiles_them_and_is_told(monkeypatch, c
 
     third.__module__ = "ccenv.sparse.mine"
     assert compiled(third)(1) == 4
-    assert "(about a minute; in every process: neither" in capfd.readouterr().err
+    assert "(about 20 seconds; in every process: neither" in capfd.readouterr().err
+
+
+@njit
+def checked_square(x):
+    if x < 0:
+        raise ValueError("negative")
+    return x * x
+
+
+SQUARE = types.int64(types.int64)
+call_square = make_call(SQUARE)
+
+
+@njit(error_model="numpy")
+def square_at(address, x):
+    return call_square(address, x) + 1
+
+
+@njit(error_model="numpy")
+def set_float(at, value):
+    carray(as_pointer(at), (1,), np.float32)[0] = value
+
+
+call_set_float = called(set_float)
+
+
+@njit(error_model="numpy")
+def set_two(at):
+    # A literal and a variable go to the one kernel that was compiled.
+    call_set_float(at, 3)
+    call_set_float(at + 4, at - at + 4)
+
+
+def test_kernels_call_others_by_address_and_by_name_and_errors_pass_through():
+    address = entry(checked_square, SQUARE)
+    assert square_at(address, 5) == 26
+    with pytest.raises(ValueError, match="negative"):
+        square_at(address, -1)
+    written = torch.zeros(2)
+    set_two(written.data_ptr())
+    assert written.tolist() == [3, 4]
+    assert len(set_float.signatures) == 1
 
 
 def test_tanh_keeps_its_relative_precision_from_the_smallest_numbers_to_saturation():

@@ -1,6 +1,7 @@
 """Laws of what is typed: a run's command and settings make it again; finished runs are judged."""
 
 import json
+import re
 import shlex
 
 import pytest
@@ -12,6 +13,7 @@ from ccenv.runs.config.command import command_line, read_config
 from ccenv.runs.config.settings import make_plan
 from ccenv.runs.config.values import parse_pairs
 from ccenv.runs.engine import run
+from ccenv.runs.report import publish
 from ccenv.runs.store import folder as run_folder
 
 PLANS = (
@@ -84,14 +86,14 @@ def test_seeds_are_trained_judged_again_and_drawn(tmp_path, monkeypatch, capsys)
     assert inspect.main([first["folder"], second["folder"], "--out", str(page)]) == 0
     assert "reinforce, seed 1" in page.read_text()
     drawn = []
-    monkeypatch.setattr(plot, "publish", lambda *given: drawn.append(given) or "the table")
+    monkeypatch.setattr(publish, "publish", lambda *given: drawn.append(given))
     words = [str(tmp_path / "logs"), "--out", str(tmp_path), "--name", "mine"]
     assert plot.main([*words, "--no-recorded"]) == 0
     ((comparison, report, _),) = drawn
     assert {label: len(runs) for label, runs in comparison.results.items()} == {"reinforce": 2}
     assert report == tmp_path / "mine"
     said = capsys.readouterr()
-    assert said.out.endswith("\nthe table\n")
+    assert re.search(r"^reinforce .*\(2 seeds: too few\)", said.out, re.MULTILINE)
     assert f"report: {report / 'index.html'}" in said.err
 
 

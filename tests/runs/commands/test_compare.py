@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from ccenv.runs import api, studies
+from ccenv.runs import results, studies
 from ccenv.runs.commands import compare, frame
 from ccenv.runs.engine import jobs, run, run_jobs
 from ccenv.runs.engine.jobs import (
@@ -164,8 +164,8 @@ def place(tmp_path_factory):
         patch.setattr(engines, "run_all", here)
         # Clocks and figures take longer than the runs.
         patch.setattr(run, "latencies", lambda env, agent: [])
-        patch.setattr(api, "publish", lambda *given: "")
-        patch.setattr(api, "write_sweep", lambda *given: "")
+        patch.setattr(results, "publish", lambda *given: "")
+        patch.setattr(results, "write_sweep", lambda *given: "")
         yield folder
 
 
@@ -223,7 +223,7 @@ def test_a_compare_says_beforehand_how_much_is_missing_and_last_how_to_see_curve
 @pytest.mark.usefixtures("two_at_once")
 def test_a_second_compare_runs_nothing_and_shows_mean_and_spread(place, monkeypatch, capsys):
     forbid_runs(monkeypatch)
-    monkeypatch.setattr(api, "publish", publish)
+    monkeypatch.setattr(results, "publish", publish)
     assert compare.main(["toy_sweep:TOY", *options(place)]) == 0
     shown = capsys.readouterr().out
     assert re.search(r"^reinforce .*\d+\.\d\d \(2 seeds: too few\)", shown, re.MULTILINE)
@@ -253,7 +253,7 @@ def elsewhere(place, two_at_once, tmp_path):
 
 
 def test_a_recorded_result_makes_the_table_of_a_readme(elsewhere, monkeypatch):
-    monkeypatch.setattr(api, "publish", publish)
+    monkeypatch.setattr(results, "publish", publish)
     assert compare.main(["toy_sweep:TOY", *options(elsewhere)]) == 0
     text = (elsewhere / "reports" / "toy" / "table.md").read_text()
     content = (elsewhere / "results" / "toy.json").read_text()
@@ -282,7 +282,7 @@ def test_recorded_cells_are_not_run_again_elsewhere_and_say_where_they_come_from
     said = capsys.readouterr()
     assert json.loads(said.out) == rows
     assert re.search(
-        r"8 results recorded \d+-\d+-\d+ with ccenv .+ cores, vectors of .+: diary \(seeds 0, 1\)",
+        r"8 results recorded \d+-\d+-\d+ with ccenv .+ cores, vectors of .+: diary; ",
         said.err,
     )
 

@@ -6,12 +6,13 @@ from pathlib import Path
 import pytest
 import torch
 
+import ccenv
 from ccenv.base.seeding import stream
 from ccenv.data.text import coding, letters_of
 from ccenv.deploy.export import SkippingClassifier
 from ccenv.deploy.generate import drawn, write
 from ccenv.envs.rendering import as_words
-from ccenv.runs.commands import cli, train
+from ccenv.runs.commands import cli
 from ccenv.runs.config.settings import make_plan
 from ccenv.runs.engine import run
 from ccenv.runs.engine.run import Options
@@ -95,9 +96,8 @@ def test_what_was_not_exported_or_reads_no_text_is_refused(folder, tmp_path, cap
     given = {"images": 64, "num_blocks": [4], "log_dir": str(tmp_path), "weights": "cotrain"}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(run, "latencies", lambda env, agent: [])
-        made = run.run(make_plan("dense", given), options=Options(export=True))
-    assert train.summary(made)
-    classifier = SkippingClassifier.load(f"{made['folder']}/checkpoint/classifier.safetensors")
+        made = ccenv.train("dense", export=True, **given)
+    classifier = SkippingClassifier.load(made.folder / "checkpoint" / "classifier.safetensors")
     with pytest.raises(ValueError, match="expected a predictor of symbols"):
         write(classifier, [0] * 64, 5, stream(0, "test"))
 

@@ -24,7 +24,8 @@ OPENS_STORED = ("eval", "validate", "inspect", "analyze", "export")
 SHOWN_BY = {
     "ccenv/base/trust.py": OPENS_STORED,
     "ccenv/deploy/masked_form.py": ("export",),
-    "runs/tensorboard/tracking.py": ("train",),
+    "runs/tensorboard/mirror.py": ("train",),
+    "runs/engine/onnx_export.py": ("export",),
     "runs/commands/cli.py": tuple(COMMANDS),
     "runs/api.py": ("compare",),
     "runs/experiment.py": ("benchmark",),
@@ -39,8 +40,8 @@ SHOWN_BY = {
     "runs/store/recorded.py": ("compare",),
 }
 """Files without a program of their own that advise options -> the programs that show it."""
-ELSEWHERE = {"--export": "train"}
-"""Options that a program advises for what another one did before."""
+ELSEWHERE = {"--export": "train", "--anew": "train"}
+"""Options of one program in files that others use too, or advised for what it did before."""
 OF_OTHERS = {
     *("--nproc-per-node", "--head", "--logdir", "--force-reinstall", "--no-deps"),
     *("--untracked-files", "--query-gpu", "--format", "--ink", "--version", "--completion"),

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from ccenv.agents.sb3_settings import divide
 from ccenv.data.toy import PROBE_SETTINGS
 from ccenv.rewards import make_reward
+from ccenv.runs import api
 from ccenv.runs.commands import train
 from ccenv.runs.config.agent_settings import (
     agent_parameters,
@@ -22,6 +23,7 @@ from ccenv.runs.config.agent_settings import (
 from ccenv.runs.config.settings import make_plan
 from ccenv.runs.config.values import parse_value
 from ccenv.runs.engine import run
+from ccenv.runs.results import Run
 from ccenv.runs.store import provenance
 from ccenv.runs.store.identity import Program
 from ccenv.simulator.settings import setting_defaults
@@ -117,7 +119,7 @@ def test_an_odd_value_runs_or_is_refused_in_one_line(pair, value, logs):
 def test_any_text_makes_a_plan_or_is_refused_in_one_line(pair, value, logs):
     agent, name = pair
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(train, "run", lambda plan, **options: plan.config())
+        patch.setattr(api, "train_plan", lambda plan, *_: Run(plan.config()))
         check_told_in_a_line(words_of(agent, {name: value}, logs))
 
 

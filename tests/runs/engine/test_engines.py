@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from ccenv.runs import api
+from ccenv.runs import results
 from ccenv.runs.commands import compare
 from ccenv.runs.engine import run
 from ccenv.runs.engine.jobs import Shard, make_jobs, read_shard
@@ -56,8 +56,8 @@ def place(tmp_path, monkeypatch):
     monkeypatch.setattr(engines, "run_all", lambda tasks, workers: closing(map(work, tasks)))
     # Clocks and figures take longer than the runs.
     monkeypatch.setattr(run, "latencies", lambda env, agent: [])
-    monkeypatch.setattr(api, "publish", lambda *given: "")
-    monkeypatch.setattr(api, "write_sweep", lambda *given: "")
+    monkeypatch.setattr(results, "publish", lambda *given: "")
+    monkeypatch.setattr(results, "write_sweep", lambda *given: "")
     yield tmp_path
     sys.modules.pop("toy_engines", None)
 
@@ -100,9 +100,9 @@ def test_pool_shards_and_far_machines_give_the_same_table(place, capsys):
     here = table(place, capsys, "local")
     assert [row["label"] for row in here] == ["reinforce", "block_dropout 0.5"]
     assert [row["seeds"] for row in here] == [[0], [0]]
-    for results in ("sent", "shared"):
-        option = f"--engine-option=results={results}"
-        assert table(place, capsys, results, "--engine=loopback", option) == here
+    for way in ("sent", "shared"):
+        option = f"--engine-option=results={way}"
+        assert table(place, capsys, way, "--engine=loopback", option) == here
     (sent,) = (place / "sent").rglob("reinforce/**/seed-0")
     local = place / "local" / sent.relative_to(place / "sent")
     # Event files are named after the moment.

@@ -20,6 +20,7 @@ from ccenv.runs.engine import run
 from ccenv.runs.engine.metadata import NUM_VALUES, grid
 from ccenv.runs.engine.run import Options
 from ccenv.runs.replay.verdicts import validate
+from ccenv.runs.results import Run
 from ccenv.runs.stats.cost_points import RIVALS, make_point
 from ccenv.runs.stats.rows import make_rows
 from ccenv.runs.store.folder import RESULT
@@ -257,7 +258,7 @@ def test_a_run_is_judged_at_a_grid_of_prices_with_a_line_for_each(trained):
     verdicts = result["context"]["cost_weight"]
     assert [at["value"] for at in verdicts] == grid(read_context(PRICES)["cost_weight"])
     assert {at["split"] for at in verdicts} == {"test"}
-    lines = train.summary(result).splitlines()
+    lines = Run(result).summary.splitlines()
     assert len(lines) == 3 + NUM_VALUES
     assert lines[2].startswith("cost_weight 0.05: test error ")
     assert "context" not in trained("resnet")[1]

@@ -9,6 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+import ccenv
 from ccenv.base.checked_file import read_checked
 from ccenv.data.toy import PROBE_SETTINGS
 from ccenv.runs.commands import train
@@ -99,7 +100,7 @@ def files_under(path):
 def made(tmp_path_factory):
     """Logs that hold one run, and its result."""
     logs = tmp_path_factory.mktemp("made") / "logs"
-    return logs, train.train("reinforce", log_dir=str(logs), seed=3, **PROBE)
+    return logs, ccenv.train("reinforce", log_dir=str(logs), seed=3, **PROBE).result
 
 
 def test_a_run_leaves_exactly_the_listed_files(made):
@@ -164,7 +165,8 @@ def test_stored_masks_come_back_bit_for_bit(tmp_path):
 @pytest.mark.usefixtures("_no_clock")
 def test_the_same_seed_gives_the_same_numbers(tmp_path):
     runs = [
-        train.train("reinforce", log_dir=str(tmp_path / name), seed=1, **PROBE) for name in "ab"
+        ccenv.train("reinforce", log_dir=str(tmp_path / name), seed=1, **PROBE).result
+        for name in "ab"
     ]
     assert runs[0]["evaluations"] == runs[1]["evaluations"]
 
@@ -266,13 +268,13 @@ def test_an_unwritable_log_folder_is_refused_before_anything_is_built(tmp_path, 
 @pytest.mark.usefixtures("_no_clock")
 def test_a_killed_run_is_never_taken_for_a_result_and_leaves_no_old_curves(logs, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
-        train.train("toy_runs:Dies", log_dir=str(logs), **PROBE)
+        ccenv.train("toy_runs:Dies", log_dir=str(logs), **PROBE)
     (place,) = logs.glob("*/*/*/*/*")
     assert folder.read_result(place) is None
     before = set(place.glob("events.*"))
     assert before
     monkeypatch.setattr(sys.modules["toy_runs"].Dies, "update", lambda self, rollout: {})
-    train.train("toy_runs:Dies", log_dir=str(logs), **PROBE)
+    ccenv.train("toy_runs:Dies", log_dir=str(logs), **PROBE)
     assert folder.read_result(place) is not None
     assert len(list(place.glob("events.*"))) == 1
 

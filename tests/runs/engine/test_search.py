@@ -76,7 +76,7 @@ def one_after_another(tasks, workers, function):
 def quick(monkeypatch):
     pytest.importorskip("optuna", reason="pip install 'ccenv[optuna]'")
 
-    monkeypatch.setattr(program, "run_all", one_after_another)
+    monkeypatch.setattr(engine, "run_all", one_after_another)
     monkeypatch.setattr(engine, "judged", judged)
 
 
@@ -187,7 +187,7 @@ def test_a_trial_is_judged_by_its_run_on_validation_images(tmp_path, capsys, mon
 
     monkeypatch.undo()
     monkeypatch.setattr(engine, "run", run)
-    monkeypatch.setattr(program, "run_all", one_after_another)
+    monkeypatch.setattr(engine, "run_all", one_after_another)
     arguments = ["reinforce", f"--folder={tmp_path}", "--trials=1", "--seeds=2", "--json"]
     assert program.main(arguments) == 0
     (one,) = json.loads(capsys.readouterr().out)

@@ -7,10 +7,10 @@ import pytest
 import torch
 from stored_runs import one_run, opened
 
+import ccenv
 from ccenv.base.checked_file import write_checked
 from ccenv.base.seeding import stream
 from ccenv.data import load_split
-from ccenv.runs.commands import train
 from ccenv.runs.engine import run
 from ccenv.runs.replay.replay import answers, ask, replay
 from ccenv.runs.replay.rounding import num_unexplained
@@ -47,7 +47,7 @@ def logs(tmp_path_factory):
         patch.setenv("CCENV_CACHE", str(place / "cache"))
         patch.setattr(run, "latencies", lambda env, agent: [])
         for agent, seed in (("reinforce", 0), ("reinforce", 1), ("noisy_topk", 0)):
-            train.train(agent, log_dir=str(place / "logs"), seed=seed, **SETTINGS)
+            ccenv.train(agent, log_dir=str(place / "logs"), seed=seed, **SETTINGS)
         yield place / "logs"
 
 

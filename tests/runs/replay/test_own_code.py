@@ -3,8 +3,8 @@
 import pytest
 import torch
 
+import ccenv
 from ccenv.data.toy import PROBE_SETTINGS
-from ccenv.runs.commands import train
 from ccenv.runs.engine import building, run
 from ccenv.runs.engine.errors import CannotStartError
 from ccenv.runs.replay.own_code import MovedDraws
@@ -106,7 +106,7 @@ def validated(toys, rows):
     """Trains an agent, and says what a validation of its run finds."""
 
     def go(agent, **settings):
-        made = train.train(agent, log_dir=str(toys / "logs"), **settings)
+        made = ccenv.train(agent, log_dir=str(toys / "logs"), **settings).result
         return rows(made["folder"], "--trust", "toy_own_code")
 
     return go
@@ -139,7 +139,7 @@ def test_a_bill_is_the_same_in_a_batch_and_alone(validated):
 def test_a_network_that_bills_less_than_it_runs_is_refused_before_it_learns(toys):
     settings = OWN | {"network": "toy_own_code:Cheap", "log_dir": str(toys / "none")}
     with pytest.raises(CannotStartError, match="dense_macs"):
-        train.train("dense", **settings)
+        ccenv.train("dense", **settings)
     assert not (toys / "none").exists()
 
 

@@ -12,12 +12,14 @@ import torch
 from safetensors.torch import load_file, save_file
 from stored_runs import edit, one_run, opened, rewrite
 
+import ccenv
 from ccenv.data import load_split
 from ccenv.data.toy import PROBE_SETTINGS, probe
 from ccenv.networks.learning import training as weights
-from ccenv.runs.commands import train, validate
+from ccenv.runs.commands import validate
 from ccenv.runs.config.settings import make_plan
 from ccenv.runs.engine import run
+from ccenv.runs.replay import verdicts
 from ccenv.runs.replay.rebuilt import pays_again, plan_of
 from ccenv.runs.replay.replay import ask, replay, wrong_labels
 from ccenv.runs.stats.measures import evaluation
@@ -83,12 +85,12 @@ def logs(tmp_path_factory):
         patch.setenv("CCENV_CACHE", str(place / "cache"))
         patch.setattr(run, "latencies", lambda env, agent: [])
         for seed in (0, 1, 2):
-            train.train(
+            ccenv.train(
                 "reinforce", log_dir=str(place / "logs"), seed=seed, **SETTINGS, **COTRAINED
             )
         toys = [f"toy_validate:{name}" for name in ("Secret", "Peeking", "Looking")]
         for agent in ("block_dropout", "fixed_mask", "oracle", *toys):
-            train.train(agent, log_dir=str(place / "logs"), seed=1, **SETTINGS)
+            ccenv.train(agent, log_dir=str(place / "logs"), seed=1, **SETTINGS)
         yield place / "logs"
 
 
@@ -335,7 +337,7 @@ def test_names_of_the_projects_sweeps_and_files_of_the_readers_are_no_strangers(
 
 def test_what_cannot_be_asked_again_is_said(logs):
     told = {
-        agent: validate.validate(one_run(logs, agent), ["toy_validate"])[0].policy
+        agent: verdicts.validate(one_run(logs, agent), ["toy_validate"])[0].policy
         for agent in ("oracle", "reinforce", "toy_validate.Secret")
     }
     assert told["oracle"] == "not replayed: a ceiling"
@@ -353,7 +355,7 @@ def test_validation_of_a_cotrained_run_learns_no_weights(mine, monkeypatch):
         pytest.fail("pre-trained a network")
 
     monkeypatch.setattr(sys.modules["ccenv.simulator.network_source"], "frozen_weights", fail)
-    assert all(verdict.is_valid for verdict in validate.validate(one_run(mine)))
+    assert all(verdict.is_valid for verdict in verdicts.validate(one_run(mine)))
 
 
 RECOMPUTED, CHECKED, WORD = "recomputed", "checked for consistency", "the author's word"
@@ -472,7 +474,7 @@ def test_a_frozen_network_that_learned_from_the_test_images_does_not_stand(
     few_updates, tmp_path, rows
 ):
     small = {"dataset": "synthetic", "num_blocks": (4, 4), "block_size": 4, "images": 64}
-    result = train.train("dense", log_dir=str(tmp_path / "logs"), **small)
+    result = ccenv.train("dense", log_dir=str(tmp_path / "logs"), **small).result
     place = Path(result["folder"])
     shutil.rmtree(tmp_path / "cache")
     # Another machine has no cache: the weights are learned anew, and are the same.

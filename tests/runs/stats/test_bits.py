@@ -6,8 +6,8 @@ import math
 import pytest
 from made_results import result, whole_result
 
-from ccenv.runs.commands import train
 from ccenv.runs.engine.jobs import make_jobs
+from ccenv.runs.results import Run
 from ccenv.runs.stats.measures import bits_in, bits_of
 from ccenv.runs.stats.rows import make_rows
 from ccenv.runs.sweeps import Cell, Sweep
@@ -29,8 +29,8 @@ def results():
 def test_a_run_on_a_text_says_its_bits_and_one_on_images_does_not():
     found = result("hash", 0, 100, 0.1, of_symbols=True, folder="folder")
     line = f"test bits a symbol (nll / ln 2): {1 / math.log(2):.4f}, {1 / math.log(2):.4f}"
-    assert line in train.summary(found).splitlines()
-    assert "bits" not in train.summary(found | {"of_symbols": False})
+    assert line in Run(found).summary.splitlines()
+    assert "bits" not in Run(found | {"of_symbols": False}).summary
 
 
 def test_a_table_of_a_text_has_bits_and_says_what_they_are(results):

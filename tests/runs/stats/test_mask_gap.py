@@ -4,9 +4,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import ccenv
 from ccenv.agents.reinforce import Reinforce
 from ccenv.deploy.export import SkippingClassifier
-from ccenv.runs.commands import cli, export, train
+from ccenv.runs import api
+from ccenv.runs.commands import cli
+from ccenv.runs.engine import onnx_export
 from ccenv.runs.stats.degenerate import LEAST_GAP, mask_gap
 from ccenv.simulator.simulator import Simulator
 
@@ -17,7 +20,8 @@ ERRORS = st.floats(0, 1)
 def result_of(sampled, greedy, *, learns=True, num_images=500):
     evaluation = {"split": "test", "num_images": num_images, "compute_cost": 0.1}
     evaluation |= {"total_cost": 0.2, "density": [0.1]}
-    judged = [evaluation | {"error": error} for error in (sampled, greedy)]
+    errors = {"sampled": sampled, "mode": greedy}
+    judged = [evaluation | {"mode": mode, "error": error} for mode, error in errors.items()]
     return {"agent": "reinforce", "learns": learns, "evaluations": judged, "folder": "folder"}
 
 
@@ -43,7 +47,7 @@ def test_training_warns_of_a_run_whose_greedy_masks_have_many_more_errors(
     options, capsys, monkeypatch
 ):
     def said_of(result):
-        monkeypatch.setattr(train, "run_by", lambda *_, **__: result)
+        monkeypatch.setattr(api, "run_by", lambda *_, **__: result)
         assert cli.main(["train", "reinforce", *options]) == 0
         return capsys.readouterr().err
 
@@ -57,14 +61,14 @@ def test_training_warns_of_a_run_whose_greedy_masks_have_many_more_errors(
 
 
 def test_training_from_python_warns_too(capsys, monkeypatch):
-    monkeypatch.setattr(train, "run", lambda plan: result_of(*SHORT_RUN))
-    train.train("reinforce")
+    monkeypatch.setattr(api, "run_by", lambda *_, **__: result_of(*SHORT_RUN))
+    ccenv.train("reinforce")
     assert "greedy masks have 36.0 % error" in capsys.readouterr().err
 
 
 def test_an_export_warns_and_says_which_masks_the_file_takes(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(export, "check_installed", lambda: None)
-    monkeypatch.setattr(export, "written", lambda *_, **__: (None, 4))
+    monkeypatch.setattr(onnx_export, "check_installed", lambda: None)
+    monkeypatch.setattr(onnx_export, "written", lambda *_, **__: (None, 4))
     simulator = Simulator(8, dataset="digits", weights="cotrain", num_blocks=(2,), block_size=2)
     simulator.seed(0)
     classifier = SkippingClassifier.from_agent(Reinforce(simulator, seed=0))

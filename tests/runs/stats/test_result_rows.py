@@ -4,6 +4,7 @@ import dataclasses
 
 import pytest
 
+from ccenv.runs.stats.cost_points import make_point
 from ccenv.runs.stats.intervals import Interval, mean_interval
 from ccenv.runs.stats.random_baseline import error_at, judge
 from ccenv.runs.stats.rows import make_rows
@@ -18,7 +19,8 @@ def result(agent, seed, cost, error, uses_labels=False, dataset="digits", **netw
     verdict |= {"error": error, "compute_cost": cost, "total_cost": cost, "macs": 1000 * cost}
     flags = {"learns": True, "uses_labels": uses_labels}
     both = [verdict, verdict | {"mode": "mode"}]
-    settings = {"environment": {"dataset": dataset, "activation": "relu", **NETWORK, **network}}
+    environment = {"dataset": dataset, "activation": "relu", **NETWORK, **network}
+    settings = {"environment": environment, "agent_settings": {}}
     return {
         "agent": agent,
         "reward": "accuracy_minus_cost",
@@ -112,3 +114,13 @@ def test_an_interval_is_students():
 
 def test_intervals_that_touch_make_no_difference():
     assert judge(Interval(0.1, 0.0, 0.0, 0.2), Interval(0.3, 0.0, 0.2, 0.4)) == "no difference"
+
+
+def test_random_masks_are_sampled_in_every_table():
+    runs = [result("block_dropout", seed, 0.3, 0.2 + seed / 1000) for seed in range(3)]
+    for run in runs:
+        run["evaluations"][1] |= {"error": 0.9, "macs": 0.0}
+    sampled, greedy = (make_rows({"random": runs}, draw)[0] for draw in ("sampled", "mode"))
+    assert greedy == sampled
+    assert greedy.masks == "sampled"
+    assert make_point("random", runs, "mode") == make_point("random", runs, "sampled")

@@ -201,10 +201,14 @@ def row_of(label, error, macs, *, learns=True, verdict="better", seeds=3, half=0
         "error": interval,
         "bits": None,
         "macs": {"mean": macs},
+        "memory_bytes": None,
         **more,
     }
 
 
+MATCHED = (
+    "These baselines need no more compute and memory, and their error is not significantly higher"
+)
 STATIC = row_of("static", 0.05, 100, learns=False)
 RANDOM = row_of("random", 0.30, 50, learns=False)
 
@@ -214,16 +218,15 @@ RANDOM = row_of("random", 0.30, 50, learns=False)
     [
         (
             [row_of("a", 0.05, 200), STATIC],
-            "less error: a. Of all baselines: static needs no more compute than a, at an error "
-            "that is not significantly higher.",
+            f"less error: a. {MATCHED}. For a: static.",
         ),
         (
             [row_of("a", 0.01, 200), STATIC, RANDOM],
-            "less error: a. Of all baselines: none of static; random does that for a.",
+            f"less error: a. {MATCHED}. For a: none of static; random.",
         ),
         (
             [row_of("a", 0.05, 90), STATIC],
-            "less error: a. Of all baselines: none of static does that for a.",
+            f"less error: a. {MATCHED}. For a: none of static.",
         ),
         (
             [row_of("a", 0.4, 90, verdict="worse"), row_of("b", 0.01, 90, verdict="no difference")],
@@ -232,8 +235,7 @@ RANDOM = row_of("random", 0.30, 50, learns=False)
         ),
         (
             [row_of("a", 0.05, 200), row_of("count", 0.055, 10, learns=False, seeds=1)],
-            "less error: a. Of all baselines: count needs no more compute than a, at an error "
-            "that is not significantly higher.",
+            f"less error: a. {MATCHED}. For a: count.",
         ),
     ],
 )
@@ -261,3 +263,18 @@ def test_no_sentence_says_best_and_every_policy_is_matched_or_not(numbers):
     assert not {"best", "largest", "smallest"} & set(text.split())
     if not any(row["learns"] for row in rows):
         assert text == "On digits no policy that learns has a result yet."
+
+
+def test_sentences_name_methods_instead_of_rows_and_compare_at_equal_memory():
+    policies = [row_of(f"rloo 32 x {n}", 0.05, 200, memory_bytes=1000.0) for n in range(9)]
+    sizes = {"hash 8": 1000.0, "counts, 9 pairs": 1040.0, "counts, 99 pairs": 1060.0}
+    baselines = [row_of(k, 0.05, 10, learns=False, memory_bytes=size) for k, size in sizes.items()]
+    dear = row_of("rloo 64 x 2", 0.05, 5, memory_bytes=1000.0)
+    assert baseline_sentences([*policies, dear, *baselines])[1] == (
+        f"{MATCHED}. For rloo (9 of 10 rows): hash; counts. "
+        "For rloo (1 of 10 rows): none of hash; counts."
+    )
+    assert (
+        baseline_sentences([policies[0], baselines[2]])[1]
+        == f"{MATCHED}. For rloo: none of counts."
+    )

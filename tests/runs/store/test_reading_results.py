@@ -6,8 +6,9 @@ import sys
 
 import pytest
 
+import ccenv
 from ccenv.data.toy import PROBE_SETTINGS
-from ccenv.runs.commands import compare, train
+from ccenv.runs.commands import compare
 from ccenv.runs.commands import list as listing
 from ccenv.runs.config.sweep import Cell, Sweep
 from ccenv.runs.engine import jobs, run
@@ -34,7 +35,7 @@ def place(tmp_path_factory):
         patch.setattr(run, "latencies", lambda env, agent: [])
         made = jobs.make_jobs(TOY, str(folder / "logs"))
         for job in made:
-            train.train(job.agent, **job.settings)
+            ccenv.train(job.agent, **job.settings)
         source = jobs.source_of(TOY, made, str(folder / "results"))
         jobs.record(TOY, made, source, "sampled")
         yield folder

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import ccenv
 from ccenv.data.toy import PROBE_SETTINGS
-from ccenv.runs.commands import train
 from ccenv.runs.engine.metadata import Tail
 from ccenv.runs.report.findings import kept_limits, limit_tables
 from ccenv.runs.sweeps import SWEEPS
@@ -55,7 +55,7 @@ def test_a_result_tells_what_training_cost_at_last_and_its_price(
 ):
     monkeypatch.setattr("ccenv.runs.engine.run.latencies", lambda env, agent: [])
     short = {**PROBE_SETTINGS, "images": 1024, "batch_size": 64, "log_dir": str(tmp_path)}
-    found = train.train(agent, **short, **settings)["last_tenth"]
+    found = ccenv.train(agent, **short, **settings).result["last_tenth"]
     assert 0 < found["compute_cost"] < 1
     assert (found["price"] is not None) == price
 

@@ -3,7 +3,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ccenv.runs.tables.short_table import MOST_ROWS, most_telling, short_table
+from ccenv.runs.tables.short_table import MOST_ROWS, most_telling, short_table, within
+from ccenv.runs.tables.sweep_table import markdown
 
 
 def row(label, error, macs, front=False, **more):
@@ -48,3 +49,19 @@ def test_columns_that_say_nothing_are_left_out_and_texts_have_bits():
     bits = [row("a", 0.5, 10.0, bits={"mean": 2.5, "sd": None, "low": None, "high": None})]
     assert "2.500" in short_table(bits, 80)
     assert "error" not in short_table(bits, 80).splitlines()[0]
+
+
+CELLS = st.lists(st.text("xy |\n", max_size=30), min_size=3, max_size=3)
+
+
+@given(
+    st.integers(20, 120), st.lists(CELLS, min_size=1, max_size=4), st.text("xy \n-", max_size=200)
+)
+def test_any_table_and_any_prose_fit_the_terminal_and_lose_no_letter(width, lines, prose):
+    table = markdown({"agent": "left", "error %": "right", "code": "left"}, lines)
+    text = f"{table}\n\n{prose}"
+    shown = within(text, width)
+    assert max(map(len, shown.splitlines())) <= width
+    assert shown.count("x") == text.count("x")
+    if max(map(len, text.splitlines())) <= width:
+        assert shown == "\n".join(text.splitlines())

@@ -23,6 +23,7 @@ from tensorboard.plugins.custom_scalar.custom_scalars_plugin import CustomScalar
 from tensorboard.plugins.hparams import api_pb2, backend_context, list_session_groups
 from tensorboard.plugins.projector.projector_config_pb2 import ProjectorConfig
 
+import ccenv
 from ccenv.data import load_split
 from ccenv.data.toy import PROBE_SETTINGS
 from ccenv.envs.stable_baselines import BlockSelectionVecEnv
@@ -50,7 +51,7 @@ def runs_of_agents(tmp_path_factory):
         patch.setenv("CCENV_CACHE", str(logs / "cache"))
         patch.setattr(run, "latencies", lambda env, agent: [])
         given = {agent: PROBE | SETTINGS.get(agent, {}) for agent in AGENTS}
-        results = {a: train.train(a, log_dir=str(logs / "logs"), **given[a]) for a in AGENTS}
+        results = {a: ccenv.train(a, log_dir=str(logs / "logs"), **given[a]).result for a in AGENTS}
     return logs / "logs", results
 
 
@@ -210,7 +211,7 @@ def test_curves_share_charts_with_a_model_of_stable_baselines_that_writes_to_the
     tmp_path, monkeypatch
 ):
     monkeypatch.setattr(run, "latencies", lambda env, agent: [])
-    result = train.train("actor_critic", log_dir=str(tmp_path / "logs"), **PROBE)
+    result = ccenv.train("actor_critic", log_dir=str(tmp_path / "logs"), **PROBE).result
     environment = PROBE_SETTINGS | {"observation": "summary"}
     env = BlockSelectionVecEnv(64, **environment)
     model = PPO("MlpPolicy", env, n_steps=2, batch_size=128, tensorboard_log=str(tmp_path / "sb3"))
@@ -261,9 +262,9 @@ def test_rules_that_treat_all_images_alike_have_no_points(runs_of_agents):
 def test_a_run_that_is_made_again_leaves_no_points_of_the_first(tmp_path, monkeypatch, capfd):
     monkeypatch.setattr(run, "latencies", lambda env, agent: [])
     given = PROBE | {"images": 256, "log_dir": str(tmp_path)}
-    first = train.train("reinforce", **given)
+    first = ccenv.train("reinforce", **given).result
     (Path(first["folder"]) / "00256" / "masks" / "old.tsv").write_text("old")
-    again = train.train("reinforce", **given)
+    again = ccenv.train("reinforce", anew=True, **given).result
     assert len(points_of(again)[0]) == 256
     assert not list(tmp_path.rglob("old.tsv"))
     assert "warning" not in capfd.readouterr().out
@@ -272,7 +273,7 @@ def test_a_run_that_is_made_again_leaves_no_points_of_the_first(tmp_path, monkey
 def test_a_run_reads_no_file_of_another_run(tmp_path, monkeypatch):
     monkeypatch.setattr(run, "latencies", lambda env, agent: [])
     given = PROBE | {"images": 128, "log_dir": str(tmp_path)}
-    neighbour = Path(train.train("dense", **given)["folder"])
+    neighbour = Path(ccenv.train("dense", **given).result["folder"])
     assert (neighbour / "result.json").exists()
     files_read, read_text = [], Path.read_text
 
@@ -281,7 +282,7 @@ def test_a_run_reads_no_file_of_another_run(tmp_path, monkeypatch):
         return read_text(self, *arguments, **settings)
 
     monkeypatch.setattr(Path, "read_text", spy)
-    train.train("reinforce", **given)
+    ccenv.train("reinforce", **given)
     assert files_read
     assert not [path for path in files_read if path.is_relative_to(neighbour)]
 
@@ -315,7 +316,7 @@ def test_a_service_listens_while_the_event_file_is_open_and_its_absence_is_told(
 def learned(agent, log_dir):
     """Numbers and weights of a short run that trains the network too."""
     settings = PROBE | SETTINGS.get(agent, {}) | {"images": 256, "weights": "cotrain"}
-    result = train.train(agent, log_dir=str(log_dir), **settings)
+    result = ccenv.train(agent, log_dir=str(log_dir), **settings).result
     stored = (Path(result["folder"]) / "checkpoint").glob("*.safetensors")
     numbers = {name: result[name] for name in ("evaluations", "curve", "block_use", "images_seen")}
     return numbers, {path.name: load_file(path) for path in stored}

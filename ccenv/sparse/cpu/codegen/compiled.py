@@ -9,16 +9,19 @@ machine keeps in registers, and a machine that is neither is taken for one with 
 
 import contextlib
 import hashlib
+import inspect
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from numba import njit
-from numba.core import config
+import llvmlite.binding as llvm
+from numba import njit, types
+from numba.core import cgutils, config
 from numba.core import event as events
 from numba.core.caching import FunctionCache
 from numba.core.codegen import get_host_cpu_features
+from numba.extending import intrinsic
 from tqdm import tqdm
 
 NOT_KEPT = (
@@ -45,6 +48,69 @@ def kept(**options: Any) -> Callable[[Callable[..., Any]], Any]:
     return compile_one
 
 
+def entry(kernel: Any, signature: Any) -> int:
+    """Address of a kernel of `compiled` for other kernels, with numba's calling convention.
+
+    It is compiled, or loaded, now.
+    """
+    kernel.compile(signature)
+    overload = kernel.overloads[signature.args]
+    address: int = overload.library.get_pointer_to_function(overload.fndesc.llvm_func_name)
+    return address
+
+
+def called(kernel: Any) -> Any:
+    """A kernel of int64 arguments without a result for other kernels, which call it by a symbol.
+
+    Numba compiles what a kernel calls once more into each of its callers, which takes most of the
+    time for large ones. These are compiled once instead, and callers find them by name.
+
+    Args:
+        kernel: of `compiled`.
+    """
+    parameters = list(inspect.signature(kernel.py_func).parameters)
+    signature = types.void(*[types.int64] * len(parameters))
+    symbol = f"{kernel.py_func.__module__}.{kernel.py_func.__name__}"
+    llvm.add_symbol(symbol, entry(kernel, signature))
+    return make_call(signature, parameters, symbol)
+
+
+def make_call(signature: Any, parameters: Sequence[str] = (), symbol: str = "") -> Any:
+    """Makes what calls a kernel in a kernel; exceptions pass through.
+
+    Args:
+        signature: numba's, of the kernel that is called.
+        parameters: names of its arguments.
+        symbol: where it is found; else its address is the first argument.
+    """
+    names = parameters or [f"argument_{n}" for n in range(len(signature.args))]
+    by_address = not symbol
+
+    def call(typingctx: Any, *_: Any) -> Any:
+        def codegen(context: Any, builder: Any, sig: Any, values: Any) -> Any:
+            convention = context.call_conv
+            kind = convention.get_function_type(signature.return_type, signature.args)
+            if by_address:
+                address, *values = values
+                function = builder.inttoptr(address, kind.as_pointer())
+            else:
+                function = cgutils.get_or_insert_function(builder.module, kind, symbol)
+            status, result = convention.call_function(
+                builder, function, signature.return_type, signature.args, values
+            )
+            with cgutils.if_unlikely(builder, status.is_error):
+                convention.return_status_propagate(builder, status)
+            return result
+
+        front = [types.int64] if by_address else []
+        return signature.return_type(*front, *signature.args), codegen
+
+    kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
+    all_names = ["typingctx", *(["address"] if by_address else []), *names]
+    vars(call)["__signature__"] = inspect.Signature([inspect.Parameter(n, kind) for n in all_names])
+    return intrinsic(call)
+
+
 compiled = kept(nogil=True, error_model="numpy")
 # Sums in any order, as vectors make them; NaN and infinities stay what they are.
 compiled_sum = kept(nogil=True, error_model="numpy", fastmath={"reassoc"})
@@ -54,7 +120,7 @@ inlined = njit(inline="always", error_model="numpy")
 class Announcement(events.Listener):
     """Says once, on the standard error stream, that kernels are compiled and not loaded.
 
-    The first call on a machine would otherwise be a minute without a word. Processes that work for
+    The first call on a machine would otherwise be silent for half a minute. Processes that work for
     one program share a `may_say`, so that only the first of them says it.
     """
 
@@ -70,7 +136,7 @@ class Announcement(events.Listener):
             is_kept = isinstance(event.data["dispatcher"]._cache, FunctionCache)
             if self.may_say():
                 told = "once, then cached" if is_kept else NOT_KEPT
-                tqdm.write(f"ccenv: compiling kernels (about a minute; {told})", file=sys.stderr)
+                tqdm.write(f"ccenv: compiling kernels (about 20 seconds; {told})", file=sys.stderr)
 
     def on_end(self, event: events.Event) -> None:
         """Nothing to say."""

@@ -7,7 +7,7 @@ from llvmlite import ir
 from numba import carray, types
 from numba.extending import intrinsic
 
-from ccenv.sparse.cpu.codegen.compiled import compiled
+from ccenv.sparse.cpu.codegen.compiled import called, compiled
 from ccenv.sparse.cpu.codegen.micro_kernels import as_pointer, make_walk, split
 from ccenv.sparse.cpu.codegen.vectors import (
     F32,
@@ -81,6 +81,9 @@ def activate(y: int, size: int, activation: int) -> None:
         walk_tanh(y, y, size)
     elif activation == RELU:
         walk_relu(y, y, size)
+
+
+call_zero_columns, call_activate = called(zero_columns), called(activate)
 
 
 def transposed(builder: Any, rows: list[Any], unit: int, span: int) -> list[Any]:

@@ -1,0 +1,25 @@
+"""Data sets and splits by name; nothing here needs torch."""
+
+from typing import Any
+
+SPLITS = ("train", "validation", "test")
+
+DATASETS: dict[str, Any] = {
+    "digits": "ccenv.data.toy:digits",
+    "mnist": "ccenv.data.real:mnist",
+    "cifar10": "ccenv.data.real:cifar10",
+    "svhn": "ccenv.data.real:svhn",
+    "mixed": "ccenv.data.real:mixed",
+    "synthetic": "ccenv.data.toy:synthetic",
+    "probe": "ccenv.data.toy:probe",
+    "parity": "ccenv.data.toy:parity",
+    "parity64": "ccenv.data.toy:parity64",
+    "addition": "ccenv.data.toy:addition",
+    "sorting": "ccenv.data.toy:sorting",
+    "python_text": "ccenv.data.text:python_text",
+    "python_sample": "ccenv.data.text:python_sample",
+    "python_bundled": "ccenv.data.text:python_bundled",
+    "enwik8": "ccenv.data.text:enwik8",
+    "text8": "ccenv.data.text:text8",
+}
+"""Name -> "module:function", imported on use."""

@@ -1,0 +1,115 @@
+"""Writes an exported run as ONNX: (its file, a split) -> forms that are compared with it."""
+
+import statistics
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ccenv.base.clock import seconds_in_turns
+from ccenv.base.seeding import stream
+from ccenv.data import load_split
+from ccenv.deploy.export import SkippingClassifier
+from ccenv.deploy.onnx_file import Agreement, Session, check_installed, compare, write_onnx
+from ccenv.runs.engine.checkpoint import warn
+from ccenv.runs.stats.degenerate import mask_gap
+from ccenv.runs.store.untrusted_files import dataset_of, exported_file
+
+MOST_APART = 1e-3
+"""Logits further apart than this are refused, in units of the largest logit or 1."""
+
+
+def stored(dataset: str, split: str, count: int) -> Tensor:
+    """The first inputs of a split as a file takes them: bytes as shares of 255."""
+    data = load_split(dataset, split)
+    images, _ = data.batch(torch.arange(min(count, len(data))))
+    return images
+
+
+def warn_of_masks(classifier: SkippingClassifier, dataset: str) -> None:
+    """Says on stderr where greedy and sampled masks had different errors on validation inputs."""
+    errors = classifier.content.get("validation_error")
+    if errors and classifier.policy.learns:
+        num_inputs = len(load_split(dataset, "validation"))
+        if said := mask_gap(errors["sampled"], errors["mode"], num_inputs, "validation"):
+            warn(f"{said}; this file takes draw={classifier.draw!r} unless --draw says otherwise")
+
+
+def milliseconds(sessions: dict[str, Session], images: Tensor, blocks: int) -> dict[str, float]:
+    """Median time of one input in each form, in turns, over several inputs."""
+    uniforms = torch.rand(len(images), blocks, generator=stream(0, "export times"))
+
+    def all_of(session: Session) -> Any:
+        def run() -> None:
+            for image, numbers in zip(images.split(1), uniforms.split(1), strict=True):
+                session(image, numbers)
+
+        return run
+
+    times = seconds_in_turns({name: all_of(one) for name, one in sessions.items()}, 9)
+    return {n: 1e3 * statistics.median(found) / len(images) for n, found in times.items()}
+
+
+def report(path: Path, found: Agreement) -> str:
+    """What is printed of a file."""
+    return (
+        f"{path}: {found.images:,} inputs, logits at most {found.logits_apart:.1e} apart, "
+        f"{found.same_answers:.2%} the same answers, {found.same_masks:.2%} the same masks, "
+        f"{found.kept:.1%} of the blocks kept"
+    )
+
+
+def written(
+    classifier: SkippingClassifier, path: Path, draw: str | None, images: Tensor, *, skips: bool
+) -> tuple[Session, int]:
+    """Writes a form, compares and reports it: its session and number of blocks."""
+    form = write_onnx(classifier, path, draw, skips=skips)
+    session = Session(path)
+    found = compare(classifier, form, session, images)
+    print(report(path, found))
+    if found.logits_apart > MOST_APART and found.same_masks == 1:
+        raise ValueError(
+            f"expected logits as the classifier's, got {found.logits_apart:.1e} apart in {path}"
+        )
+    return session, sum(form.num_blocks)
+
+
+def export_onnx(
+    place: Path,
+    out: Path | None,
+    *,
+    draw: str | None,
+    dataset: str | None,
+    split: str,
+    count: int,
+    skip: bool,
+    trust: Sequence[str],
+) -> None:
+    """Writes a classifier as ONNX, in one form or two, and reports how each compares.
+
+    Args:
+        place: a run's folder, or the file it left.
+        out: the ONNX file; beside that file by default.
+        draw: "mode" or "sampled"; as the run does by default.
+        dataset: of the inputs that are compared; the run's own by default.
+        split: of it.
+        count: inputs at most.
+        skip: write a form of one input that skips, too, and time both.
+        trust: modules of yours that the file may name.
+    """
+    check_installed()
+    torch.set_num_threads(1)
+    path = exported_file(place)
+    out = out or path.with_suffix(".onnx")
+    classifier = SkippingClassifier.load(path, trust=trust)
+    dataset = dataset or dataset_of(path, trust)
+    images = stored(dataset, split, count)
+    warn_of_masks(classifier, dataset)
+    masked, blocks = written(classifier, out, draw, images, skips=False)
+    if skip:
+        beside = out.with_suffix(".skip.onnx")
+        skipping, _ = written(classifier, beside, draw, images, skips=True)
+        times = milliseconds({"masked": masked, "skip": skipping}, images[:32], blocks)
+        print(", ".join(f"{name} {found:.3f} ms" for name, found in times.items()) + " an input")

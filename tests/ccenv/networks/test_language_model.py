@@ -1,0 +1,284 @@
+"""The network `lm`: positions alone, beside a cache, in whole sequences; committed masks."""
+
+import copy
+import math
+
+import pytest
+import torch
+from torch.nn.functional import cross_entropy
+
+import ccenv
+from ccenv.agents.hash_routing import Hash
+from ccenv.agents.rloo import Rloo
+from ccenv.data import load_split
+from ccenv.networks.core.count_macs import counted
+from ccenv.networks.core.protocol import forward
+from ccenv.networks.text.transformer import LanguageModel, sequences_of
+from ccenv.simulator.simulator import Simulator
+from tests.ccenv.networks.tiny import built
+
+LENGTH = 8
+SMALL = {"depth": 2, "width": 8, "num_heads": 2, "ffn_width": 6, "num_experts": 4}
+SETTINGS = {
+    "dataset": f"prose@{LENGTH}",
+    "network": "lm",
+    "network_kwargs": SMALL,
+    "weights": "cotrain",
+    "observation": "symbols",
+    "reward": "negative_nll",
+}
+
+
+@pytest.fixture
+def prose(tmp_path, monkeypatch):
+    """A text of three letters and a rule: after "ab" comes "c", and so on."""
+    monkeypatch.setenv("CCENV_DATA", str(tmp_path))
+    draws = torch.randint(3, (4000,), generator=torch.Generator().manual_seed(0)).tolist()
+    (tmp_path / "prose.txt").write_text("".join(("abc", "ca", "bba")[draw] for draw in draws))
+
+
+def model(**sizes):
+    torch.manual_seed(0)
+    network = LanguageModel((LENGTH,), 7, **SMALL | sizes).eval()
+    for parameter in network.parameters():
+        torch.nn.init.normal_(parameter, std=0.5)
+    return network
+
+
+def positions(sequences, window=LENGTH, missing=7):
+    """Every position of sequences of symbols, as inputs."""
+    rows = [
+        torch.cat([torch.full((window - n,), missing), sequence[:n]])
+        for sequence in sequences
+        for n in range(1, len(sequence) + 1)
+    ]
+    return torch.stack(rows)
+
+
+def symbols(*lengths, seed=1):
+    generator = torch.Generator().manual_seed(seed)
+    return [torch.randint(7, (length,), generator=generator) for length in lengths]
+
+
+def plainly(network, sequence, masks):
+    """Logits at each position of one sequence by plain attention, under masks of each gate."""
+    size = network.width // network.layers[0].attention.num_heads
+    x = network.embedding(sequence) + network.places.weight[: len(sequence)]
+    for layer, mask in zip(network.layers, masks, strict=True):
+        parts = layer.attention.query_key_value(layer.attention.norm(x))
+        queries, keys, values = (part.split(size, dim=1) for part in parts.chunk(3, dim=1))
+        heads = []
+        for query, key, value in zip(queries, keys, values, strict=True):
+            scores = query @ key.t() / math.sqrt(size)
+            future = torch.ones_like(scores).triu(1).bool()
+            heads.append(scores.masked_fill(future, -torch.inf).softmax(dim=1) @ value)
+        x = x + layer.attention.output(torch.cat(heads, dim=1))
+        first, second = layer.experts.hidden, layer.experts.output
+        units = first(layer.norm(x)).relu() * mask.repeat_interleave(layer.experts.expert_size, 1)
+        x = x + second(units) + layer.bias
+    weight = network.embedding.weight if network.head is None else network.head.weight
+    return network.norm(x) @ weight.t() + network.bias
+
+
+def rule_of(masks):
+    return lambda gate, hidden, inputs: masks[gate]
+
+
+def random_masks(rows, network, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    return [torch.rand(rows, gate.num_blocks, generator=generator) < 0.5 for gate in network.gates]
+
+
+@pytest.mark.parametrize("tied", [False, True])
+def test_under_committed_masks_every_position_is_the_plain_run_over_its_sequence(tied):
+    network, sequences = model(tied=tied), symbols(LENGTH, LENGTH)
+    masks = random_masks(2 * LENGTH, network)
+    network.commit(rule_of(masks))
+    found = forward(network, positions(sequences), masks)
+    parts = zip(sequences, *(mask.split(LENGTH) for mask in masks), strict=True)
+    expected = torch.cat([plainly(network, sequence, mask) for sequence, *mask in parts])
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
+
+
+def test_a_positions_own_masks_are_the_plain_run_with_them_at_the_last_position_alone():
+    network, (sequence,) = model(), symbols(LENGTH)
+    inputs = positions([sequence])
+    committed, own = (random_masks(LENGTH, network, seed) for seed in (0, 1))
+    network.commit(rule_of(committed))
+    found = forward(network, inputs, own)
+    for place in range(LENGTH):
+        masks = [mask[: place + 1].clone() for mask in committed]
+        for mask, others in zip(masks, own, strict=True):
+            mask[place] = others[place]
+        expected = plainly(network, sequence[: place + 1], masks)[place]
+        torch.testing.assert_close(found[place], expected, rtol=1e-5, atol=1e-5)
+
+
+def test_masks_of_one_position_change_no_other_one():
+    network, inputs = model(), positions(symbols(LENGTH, 5))
+    masks = random_masks(len(inputs), network)
+    before = forward(network, inputs, masks)
+    changed = [mask.clone() for mask in masks]
+    for mask in changed:
+        mask[3] = ~mask[3]
+    after = forward(network, inputs, changed)
+    assert not torch.allclose(before[3], after[3])
+    others = torch.arange(len(inputs)) != 3
+    torch.testing.assert_close(before[others], after[others], rtol=1e-5, atol=1e-6)
+
+
+def test_a_cache_gives_what_whole_sequences_give_with_gradients_through_keys_and_values():
+    network, inputs = model(), positions(symbols(LENGTH, 3))
+    masks = random_masks(len(inputs), network)
+    plain = forward(network, inputs, masks)
+    hidden = network.start_beside(inputs, network.cache(inputs))
+    for gate, mask in enumerate(masks):
+        hidden = network.step(gate, hidden, mask)
+    torch.testing.assert_close(network.logits(hidden), plain, rtol=1e-5, atol=1e-6)
+    last = plain[LENGTH - 1].sum()
+    (gradient,) = torch.autograd.grad(last, network.places.weight)
+    assert gradient.any(dim=1).all()
+
+
+def test_a_position_costs_what_runs_at_it_beside_the_cache():
+    network, inputs = model().double(), positions(symbols(LENGTH))
+    masks = random_masks(len(inputs), network)
+    for row in range(len(inputs)):
+        one = inputs[row : row + 1]
+        macs, hidden = counted(network.start_beside, one, network.cache(one))
+        billed = 0
+        for gate, mask in enumerate(masks):
+            billed += int(network.macs(gate, hidden, mask[row : row + 1]))
+            spent, hidden = counted(network.step, gate, hidden, mask[row : row + 1], None, "cpu")
+            macs += spent
+        assert macs + counted(network.logits, hidden)[0] == billed
+        keys = 2 * network.width * (row + 1)
+        least = 2 * (4 * network.width**2 + keys) + network.width * network.num_classes
+        assert billed - least == sum(int(mask[row].sum()) for mask in masks) * 2 * 8 * 6
+
+
+def test_numbers_in_an_expert_that_nobody_chose_do_not_matter():
+    network, inputs = model(), positions(symbols(LENGTH, 5, 2))
+    masks = random_masks(len(inputs), network)
+    for mask in masks:
+        mask[:, 1] = False
+    network.commit(lambda gate, hidden, rows: torch.zeros(len(rows), 1, dtype=torch.int64))
+    before = forward(network, inputs, masks)
+    cross_entropy(before, torch.zeros(len(inputs), dtype=torch.int64)).backward()
+    with torch.no_grad():
+        for layer in network.layers:
+            units = slice(layer.experts.expert_size, 2 * layer.experts.expert_size)
+            assert not layer.experts.hidden.weight.grad[units].any()
+            layer.experts.hidden.weight[units] = torch.nan
+            layer.experts.output.weight[:, units] = torch.nan
+    assert torch.equal(forward(network, inputs, masks), before)
+
+
+def test_inputs_of_a_sequence_are_recognised_in_any_order_of_sequences():
+    inputs = positions(symbols(3, LENGTH, 1))
+    found = sequences_of(inputs, 7)
+    assert found.sequence.tolist() == [0] * 3 + [1] * LENGTH + [2]
+    assert found.place.tolist() == [0, 1, 2, *range(LENGTH), 0]
+    assert found.is_there.sum(dim=1).tolist() == [3, LENGTH, 1]
+    twice = sequences_of(inputs.repeat_interleave(2, 0), 7)
+    assert torch.equal(twice.symbols, found.symbols)
+    turned = sequences_of(inputs.flip(0), 7)
+    assert len(turned.symbols) == len(inputs)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"num_kept": 5}, "num_kept of at most the 4 experts, got 5"),
+        ({"context": 4}, "at most context=4 symbols"),
+        ({"num_heads": 3}, "num_heads to divide the width 8, got 3"),
+        ({"width": 0}, "whole numbers of at least 1"),
+        ({"look_tokens": 9}, "look_tokens=9"),
+    ],
+)
+def test_impossible_sizes_are_refused(change, message):
+    with pytest.raises(ValueError, match=message):
+        model(**change)
+
+
+def test_symbols_that_there_are_not_are_refused():
+    network = model()
+    inputs = positions(symbols(3))
+    with pytest.raises(ValueError, match=r"symbols in 0\.\.6, and 7 for missing ones .* got .*8"):
+        network.start(inputs + (inputs == 0) * 8)
+    with pytest.raises(ValueError, match="got one behind a symbol"):
+        network.start(inputs.flip(1))
+    with pytest.raises(ValueError, match=r"int64 \[rows, 8\]"):
+        network.start(inputs[:, 1:])
+
+
+def test_rows_of_a_text_are_its_positions_and_a_sequence_stays_together(prose):
+    text, whole = load_split(f"prose@{LENGTH}", "train"), load_split("prose", "train")
+    assert len(text) % LENGTH == 0
+    letters = whole.images.symbols.long()
+    inputs, labels = text.batch(torch.arange(len(text)))
+    assert torch.equal(labels, letters[1 : len(text) + 1])
+    assert torch.equal(inputs[:, -1], letters[: len(text)])
+    firsts = inputs[LENGTH : 2 * LENGTH]
+    assert (firsts == 128).sum(dim=1).tolist() == list(range(LENGTH - 1, -1, -1))
+    assert torch.equal(firsts[-1], letters[LENGTH : 2 * LENGTH])
+    order = text.shuffled(torch.Generator().manual_seed(0))
+    assert torch.equal(order.sort().values, torch.arange(len(text)))
+    groups = order.view(-1, LENGTH)
+    assert torch.equal(groups, groups[:, :1] + torch.arange(LENGTH))
+    assert not torch.equal(groups[:, 0], groups[:, 0].sort().values)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("prose@0", r"sequences of 1 to \d+ symbols, .* got 0"),
+        ("prose@900", "fewer than the validation text .* got 900"),
+        ("verse@8", "unknown dataset 'verse@8'"),
+    ],
+)
+def test_a_text_that_has_no_such_sequences_is_refused(prose, name, message):
+    with pytest.raises(ValueError, match=message):
+        load_split(name, "validation")
+
+
+def test_an_agents_verdict_by_greedy_masks_is_the_plain_run_with_them(prose):
+    simulator = Simulator(4 * LENGTH, group_size=2, **SETTINGS)
+    simulator.seed(0)
+    agent = Rloo(simulator, seed=0, num_kept=1, embedding_size="one_hot")
+    agent.learn(8 * LENGTH)
+    rule = simulator.network.rule
+    verdict = ccenv.evaluate(simulator, agent, deterministic=True, batch_size=5 * LENGTH + 3)
+    assert simulator.network.rule is rule
+    judged = simulator.on_split("test", 1).data
+    inputs, labels = judged.batch(torch.arange(len(judged)))
+    losses = []
+    for first in range(0, len(judged), LENGTH):
+        rows = slice(first, first + LENGTH)
+        masks = [mask[rows] for mask in verdict.masks]
+        with torch.no_grad():
+            logits = plainly(simulator.network, inputs[first + LENGTH - 1], masks)
+        losses.append(cross_entropy(logits, labels[rows], reduction="sum"))
+    assert verdict.nll == pytest.approx(float(sum(losses)) / len(judged), abs=1e-5)
+
+
+def test_experts_learn_a_rule_of_a_text(prose):
+    simulator = Simulator(8 * LENGTH, weights_kwargs={"learning_rate": 0.01}, **SETTINGS)
+    simulator.seed(0)
+    losses = []
+    agent = Hash(simulator, seed=0, num_kept=1)
+    agent.learn(60 * 8 * LENGTH, lambda _, scalars: losses.append(scalars["episode/nll"]))
+    assert losses[-1] < 1.0 < losses[0]
+
+
+def test_a_policy_that_reads_labels_commits_nothing_and_a_context_is_refused(prose):
+    simulator = Simulator(LENGTH, context={"cost_weight": [0.1, 1.0]}, **SETTINGS)
+    simulator.seed(0)
+    with pytest.raises(ValueError, match="expected no context beside a network whose rows read"):
+        Hash(simulator, seed=0, num_kept=1).learn(LENGTH)
+
+
+def test_a_copy_belongs_to_no_policy():
+    network = built("lm")
+    network.commit(rule_of([]))
+    assert copy.deepcopy(network).rule is None
