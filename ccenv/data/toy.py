@@ -60,9 +60,9 @@ class MadeRows(Rows):
 
     def draws(self, rows: np.ndarray) -> Tensor:
         """The random numbers of some rows: float64 [batch, num_draws] in (0, 1)."""
-        counter = rows.astype(np.uint64)[:, None] * np.uint64(self.num_draws)
-        counter = counter + np.arange(self.num_draws, dtype=np.uint64)
-        bits = mixed(counter * np.uint64(0x9E3779B97F4A7C15) + np.uint64(self.seed % 2**64))
+        first = rows.astype(np.uint64) * np.uint64(self.num_draws)
+        number = np.add.outer(first, np.arange(self.num_draws, dtype=np.uint64))
+        bits = mixed(number * np.uint64(0x9E3779B97F4A7C15) + np.uint64(self.seed % 2**64))
         return torch.from_numpy(((bits >> np.uint64(12)) + 0.5) * 2.0**-52)
 
 
