@@ -265,6 +265,15 @@ def test_no_sentence_says_best_and_every_policy_is_matched_or_not(numbers):
         assert text == "On digits no policy that learns has a result yet."
 
 
+def test_an_added_agent_is_a_method_of_its_own():
+    added = {"rloo (added) num_kept=3": runs("rloo", 300, 0.3, 0.31, 0.3)}
+    fronts = make_fronts(RLOO | added, own=frozenset(added))
+    assert {front.agent: front.labels for front in fronts} == {
+        "rloo": ("rloo",),
+        "rloo (added) num_kept=3": ("rloo (added) num_kept=3",),
+    }
+
+
 def test_sentences_name_methods_instead_of_rows_and_compare_at_equal_memory():
     policies = [row_of(f"rloo 32 x {n}", 0.05, 200, memory_bytes=1000.0) for n in range(9)]
     sizes = {"hash 8": 1000.0, "counts, 9 pairs": 1040.0, "counts, 99 pairs": 1060.0}
