@@ -150,6 +150,7 @@ def test_the_leader_of_a_table_of_fronts_is_marked_largest_only_if_it_is_best():
     class Compared:
         results: dict
         draw: str = "sampled"
+        own: frozenset = frozenset()
 
     def marks(table):
         (shown,) = front_tables(Compared(table))
