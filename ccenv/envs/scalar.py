@@ -72,12 +72,12 @@ class BlockSelectionEnv(View, gym.Env[np.ndarray, np.ndarray]):
 
     ## Example
 
-        >>> import gymnasium as gym
-        >>> env = gym.make("ccenv:BlockSelection-v0", dataset="synthetic", weights="cotrain")
-        >>> observation, info = env.reset(seed=0)
-        >>> observation, reward, terminated, truncated, info = env.step([1] * 5 + [0] * 5)
-        >>> int(info["mask"].sum()), terminated
-        (5, False)
+    >>> import gymnasium as gym
+    >>> env = gym.make("ccenv:BlockSelection-v0", dataset="synthetic", weights="cotrain")
+    >>> observation, info = env.reset(seed=0)
+    >>> observation, reward, terminated, truncated, info = env.step([1] * 5 + [0] * 5)
+    >>> int(info["mask"].sum()), terminated
+    (5, False)
 
     ## Version history
     v0: first version.
