@@ -195,8 +195,8 @@ SCALE = 2
 class Window:
     """Shows one picture after another, each for some seconds at least.
 
-    Where there is no display matplotlib opens none: pictures go into a figure that nobody sees, as
-    those of other environments do, so that the same program runs on a server.
+    Without a display, matplotlib draws into a figure that is not shown, so the same program runs on
+    a server.
     """
 
     def __init__(self, seconds: float) -> None:

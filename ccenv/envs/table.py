@@ -1,4 +1,4 @@
-"""The table of all masks as an environment: all blocks at once, or gate by gate; numpy."""
+"""Environments on a mask table, in numpy: all blocks in one step, or gate by gate."""
 
 from pathlib import Path
 from typing import Any, ClassVar
@@ -24,19 +24,25 @@ from ccenv.mask_table.table import MaskTable
 
 
 class BlockSelectionTableEnv(gym.Env[np.ndarray, np.ndarray]):
-    """Choose for one image which blocks of a frozen network run; looked up, not computed.
+    """Chooses which blocks of a frozen network run for one input; outcomes come from a table.
 
-    At once (default): an episode is one step, the action all blocks' bits
-    (`MultiBinary(num_units)`), the observation what is cheap to see before the first gate, the
-    reward score - cost_weight * cost, where cost is the mask's MACs over the dense network's.
-    `info`: `mask`, `cost`, `compute_cost`, `macs`, `correct`, `nll` (unless the table holds bits
-    alone), `image` (row of the split), `reward/<term>`. With `times` (file of `ccenv table times`)
-    it is a machine's time that has a price, and `cost` tells it; `compute_cost` stays MACs.
+    By default an episode is one step. The action has one bit per block (`MultiBinary(num_units)`),
+    the observation is the features offered at the first gate, and the reward is
+    score - cost_weight * cost, where cost is the mask's MACs over the dense network's. `info`:
+    `mask`, `cost`, `compute_cost`, `macs`, `correct`, `nll` (if the table holds it), `image` (row
+    of the split), `reward/<term>`. With `times` (a file of `ccenv table times`) `cost` is a
+    machine's time; `compute_cost` stays MACs.
 
-    `by_gate=True`: a step is one gate, as in `BlockSelectionEnv`: actions
-    `MultiBinary(max(num_blocks))`, `info` as there but for `label` and `prediction`, which a table
-    does not hold. The observation is the first gate's look, the bits that ran so far, and the
-    one-hot index of the gate, all zeros after the last; looks of later gates are not stored.
+    With `by_gate=True` a step is one gate, as in `BlockSelectionEnv`: actions
+    `MultiBinary(max(num_blocks))`, and its `info` without `label` and `prediction`, which a table
+    does not hold. The observation is the features of the first gate, the bits that ran so far, and
+    the one-hot index of the gate, all zeros after the last; features of later gates are not stored.
+
+    >>> env = gym.make("ccenv:BlockSelectionTable-v0", cost_weight=0.3)
+    >>> features, info = env.reset(seed=0)
+    >>> features, reward, terminated, truncated, info = env.step([1] * 9)
+    >>> terminated, info["compute_cost"]
+    (True, 1.0)
     """
 
     metadata: ClassVar[dict[str, Any]] = {"render_modes": []}  # type: ignore[misc]
@@ -66,7 +72,7 @@ class BlockSelectionTableEnv(gym.Env[np.ndarray, np.ndarray]):
         return self.episodes.begin(1, indices)[0], {}
 
     def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool, INFO]:
-        """Looks a mask up: bits [num_units], by gate [max(num_blocks)]; never truncated."""
+        """Looks up a mask: bits [num_units], or [max(num_blocks)] by gate; never truncated."""
         if self._is_over:
             raise RuntimeError("expected a running episode, got none; call reset() first")
         masks = checked_bits(action, (self.episodes.num_bits,))[None]
@@ -76,7 +82,7 @@ class BlockSelectionTableEnv(gym.Env[np.ndarray, np.ndarray]):
 
 
 class BlockSelectionTableVectorEnv(gym.vector.VectorEnv):
-    """A batch of `BlockSelectionTableEnv`; infos as there, with Gymnasium's boolean twins."""
+    """A batch of `BlockSelectionTableEnv`; infos have Gymnasium's boolean arrays `_key`."""
 
     metadata: ClassVar[dict[str, Any]] = {  # type: ignore[misc]
         "render_modes": [],
@@ -119,7 +125,7 @@ class BlockSelectionTableVectorEnv(gym.vector.VectorEnv):
         return self.episodes.begin(self.num_envs, indices)
 
     def step(self, actions: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, INFO]:
-        """Looks masks up: bits [num_envs, num_units], by gate [num_envs, max(num_blocks)]."""
+        """Looks up masks: bits [num_envs, num_units], or [num_envs, max(num_blocks)] by gate."""
         check_open(self.closed)
         no = np.zeros(self.num_envs, dtype=bool)
         if self._is_over:

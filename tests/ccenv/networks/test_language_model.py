@@ -242,6 +242,13 @@ def test_a_text_that_has_no_such_sequences_is_refused(prose, name, message):
         load_split(name, "validation")
 
 
+@pytest.mark.parametrize("network", ["bytes", "ngram"])
+def test_a_network_without_a_missing_symbol_is_refused_for_sequences(prose, network):
+    weights = "frozen" if network == "ngram" else "cotrain"
+    with pytest.raises(ValueError, match=r"has no 128 .*: take network=lm"):
+        Simulator(4, dataset="prose@8", network=network, weights=weights, observation="symbols")
+
+
 def test_an_agents_verdict_by_greedy_masks_is_the_plain_run_with_them(prose):
     simulator = Simulator(4 * LENGTH, group_size=2, **SETTINGS)
     simulator.seed(0)

@@ -193,6 +193,7 @@ def install(monkeypatch):
     from ccenv.sparse.gpu import dense, gradients, lists, products, routes
 
     monkeypatch.setattr(torch.cuda, "_lazy_init", lambda: None)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_of", lambda tensor: contextlib.nullcontext())
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device=None: (9, 0))
     monkeypatch.setattr(torch, "Generator", DeviceGenerator)
