@@ -81,6 +81,10 @@ class View:
         if seed is not None or self.simulator.images_seed is None:
             self.simulator.seed(int(generator.integers(2**31)))
 
+    def _step(self, mask: Tensor, values: Tensor | None = None) -> Step:
+        """One step, its results on the host, for which a device is waited for once."""
+        return self.simulator.step(mask, values).on_host(self.simulator.checks)
+
     def _begin(self, indices: np.ndarray | None = None) -> np.ndarray:
         """First observations of new episodes, of the given images or the next ones."""
         chosen = None if indices is None else torch.from_numpy(indices)

@@ -100,6 +100,7 @@ def as_words(symbols: np.ndarray, letters: np.ndarray | None = None) -> str:
     Args:
         symbols: [n] whole numbers.
         letters: the byte of each symbol, see `ccenv.data.text.letters_of`; numbers without it.
+            Symbols behind its end are missing ones, and left out.
 
     >>> as_words(np.array([1, 0, 2]), np.array([105, 72, 10], dtype=np.uint8))
     'Hi·'
@@ -108,7 +109,7 @@ def as_words(symbols: np.ndarray, letters: np.ndarray | None = None) -> str:
     """
     if letters is None:
         return " ".join(map(str, symbols.tolist()))
-    bytes_shown = letters[symbols].tolist()
+    bytes_shown = letters[symbols[symbols < len(letters)]].tolist()
     return "".join(chr(b) if FIRST_PRINTED <= b <= LAST_PRINTED else "·" for b in bytes_shown)
 
 

@@ -150,7 +150,7 @@ class BlockSelectionEnv(View, gym.Env[np.ndarray, np.ndarray]):
             TypeError, ValueError: if the action is neither a mask nor gate values, as set.
         """
         check_open(self._is_closed)
-        step = self.simulator.step(*self.actions.read(action))
+        step = self._step(*self.actions.read(action))
         info = row_of(step_info(step, self.simulator.max_blocks, self.simulator.network_version), 0)
         self._status = f"cost {info['compute_cost']:.3f}"
         if step.outcome.is_last:

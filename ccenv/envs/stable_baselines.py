@@ -181,7 +181,7 @@ class BlockSelectionVecEnv(View, LockstepVecEnv):
         mask, _ = self.masks.read(self._actions, self.num_envs)
         if self.simulator.layer == 0:
             self.steps = []
-        step = self.simulator.step(mask)
+        step = self._step(mask)
         self.steps.append(step)
         observation, reward = step.observation.cpu().numpy(), numpy_copy(step.reward)
         is_last = step.outcome.is_last

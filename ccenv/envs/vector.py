@@ -149,7 +149,7 @@ class BlockSelectionVectorEnv(View, gym.vector.VectorEnv):
             shape = (self.num_envs, *(self.reward_space.shape if self.reward_space else ()))
             reward = np.zeros(shape, dtype=np.float32)
             return self._begin(), reward, truncated.copy(), truncated, self._reset_info()
-        step = simulator.step(*self.actions.read(actions, self.num_envs))
+        step = self._step(*self.actions.read(actions, self.num_envs))
         info = step_info(step, simulator.max_blocks, simulator.network_version)
         everybody = np.ones(self.num_envs, dtype=bool)
         observation, info = step.observation.cpu().numpy(), with_presence(info, everybody)

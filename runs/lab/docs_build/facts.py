@@ -133,7 +133,7 @@ def agents() -> str:
 
 def rewards() -> str:
     """Every reward with its formula and what holds of it."""
-    asked = ("deterministic", "depends on machine", "keeps optimum", "remembers")
+    asked = ("depends on machine", "keeps optimum", "remembers")
     rows = [
         [
             code(name),
