@@ -22,7 +22,7 @@ COMPLETION = "--completion"
 EXAMPLES = """\
 examples:
   ccenv train reinforce                 train an agent on digits that come with the package
-  ccenv compare                         recorded agents and baselines in a table and on a page
+  ccenv compare                         four policies and six baselines: a table and a page
   ccenv list agents                     what train can be given; also rewards, networks, ...
   ccenv validate runs/logs              recompute the figures of all runs below a folder"""
 """What `ccenv --help` begins with."""

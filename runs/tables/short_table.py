@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from ccenv.runs.stats.intervals import with_interval
+from ccenv.runs.stats.measures import BITS, ERROR
 from ccenv.runs.stats.verdict import ADDED, AGAINST_RANDOM, baseline_sentences
 from ccenv.runs.tables.sweep_table import Row, by_dataset, interval, name_of
 
@@ -77,10 +78,13 @@ def score_of(row: Row) -> Mapping[str, Any]:
 def columns_of(rows: Sequence[Row]) -> dict[str, list[str]]:
     """Heading -> cells, the most important columns first; none that is empty."""
     has_bits = all(row["bits"] for row in rows)
-    name, spec, field = ("bits", ".3f", "bits") if has_bits else ("error %", ".2%", "error")
+    measure, field = (BITS, "bits") if has_bits else (ERROR, "error")
     columns = {
         "method": [name_of(row) for row in rows],
-        name: [with_interval(interval(row, field), len(row["seeds"]), spec) for row in rows],
+        "bits" if has_bits else "error %": [
+            with_interval(interval(row, field), len(row["seeds"]), measure.spec, measure.ends)
+            for row in rows
+        ],
         "MACs": [f"{row['macs']['mean']:,.0f}" for row in rows],
         "cost": [f"{row['total_cost']['mean']:.3f}" for row in rows],
         "vs random": [row["verdict"] if row["verdict"] in AGAINST_RANDOM else "" for row in rows],

@@ -49,6 +49,8 @@ def test_columns_that_say_nothing_are_left_out_and_texts_have_bits():
     bits = [row("a", 0.5, 10.0, bits={"mean": 2.5, "sd": None, "low": None, "high": None})]
     assert "2.500" in short_table(bits, 80)
     assert "error" not in short_table(bits, 80).splitlines()[0]
+    spread = {"mean": 2.5, "sd": 0.01, "low": 2.475, "high": 2.525}
+    assert "2.500 [2.475, 2.525]" in short_table([row("a", 0.5, 10.0, bits=spread)], 80)
 
 
 CELLS = st.lists(st.text("xy |\n", max_size=30), min_size=3, max_size=3)
