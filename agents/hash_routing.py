@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ccenv.agents.base import Agent
 from ccenv.agents.distributions import check_kept
+from ccenv.agents.symbol_embeddings import random_table
 from ccenv.base.seeding import stream
 from ccenv.deploy.fused.choosers import ListChooser, key_of
 from ccenv.mdp.observations import LAST_SYMBOLS, num_seen, num_symbols_of
@@ -86,7 +87,9 @@ class Hash(Agent):
         self, observation: Tensor, layer: int, generator: torch.Generator | None = None
     ) -> Tensor:
         """Looks the blocks up: int64 [batch, k]; nothing is drawn."""
-        return self.tables[layer].to(observation.device)[self.keys(observation, layer)]
+        return self.tables[layer].to(observation.device, non_blocking=True)[
+            self.keys(observation, layer)
+        ]
 
     def choosers(self, *, drawn: bool) -> list[ListChooser]:
         """See `Agent.choosers`."""
@@ -109,11 +112,6 @@ def check_hashed(num_hashed: int, shown: int, num_symbols: int) -> int:
             f"entries, got {num_hashed} of {num_symbols} different ones"
         )
     return num_symbols**num_hashed
-
-
-def random_table(entries: int, num_blocks: int, kept: int, draws: torch.Generator) -> Tensor:
-    """Draws k different blocks for each entry, all sets of them alike: int64 [entries, k]."""
-    return torch.rand(entries, num_blocks, generator=draws).topk(kept, dim=1).indices
 
 
 def balanced_table(uses: Tensor, num_blocks: int, kept: int, draws: torch.Generator) -> Tensor:

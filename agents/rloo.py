@@ -3,6 +3,7 @@
 Baseline: Kool, van Hoof, Welling 2019, "Buy 4 REINFORCE samples, get a baseline for free!".
 """
 
+import math
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
@@ -20,12 +21,14 @@ from ccenv.agents.distributions import (
     keep_probability,
     start_at,
 )
-from ccenv.agents.symbol_embeddings import EmbeddingSize
+from ccenv.agents.symbol_embeddings import EmbeddingSize, SymbolRows, random_table
 from ccenv.base.registry import check_names
+from ccenv.base.seeding import stream
 from ccenv.deploy.fused.choosers import Chooser
 from ccenv.simulator.rollout import Rollout
 
 DRAWS = ("ordered", "independent")
+STARTS = ("random", "hash")
 ADVANTAGES = ("leave_one_out", "normalised", "self_critical")
 
 
@@ -55,6 +58,8 @@ class Rloo(Agent):
         dense_share: float = 0.0,
         anneal_share: float = 0.0,
         embedding_size: EmbeddingSize = 0,
+        start: str = "random",
+        start_probability: float = 0.9,
     ) -> None:
         """Prepares policy and optimiser (Adam).
 
@@ -77,9 +82,13 @@ class Rloo(Agent):
                 network is trained first.
             anneal_share: of the training, after that, in which k falls from all to `num_kept`.
             embedding_size: of embeddings of symbols, see `ccenv.agents.symbol_embeddings`.
+            start: "hash" starts at the blocks that agent `hash` has for the last symbol; it needs
+                `embedding_size="one_hot"` and ordered draws.
+            start_probability: at which the first draw takes one of them.
         """
         super().__init__(env, seed=seed)
         check_names([draw], DRAWS, "draw")
+        check_names([start], STARTS, "start")
         check_names([advantage], ADVANTAGES, "advantage")
         self.group_size = self.simulator.group_size
         if self.group_size < 2:
@@ -102,9 +111,30 @@ class Rloo(Agent):
         if draw == "independent":
             pairs = zip(self.num_kept, self.num_blocks, strict=True)
             start_at(self.scores, [(k - shared_blocks) / (n - shared_blocks) for k, n in pairs])
+        if start == "hash":
+            self._start_at_hash(start_probability)
         self.policy_macs = self.scores.macs
         self.diversity_weight = diversity_weight
         self.optimizer = torch.optim.Adam(self.scores.parameters(), lr=learning_rate)
+
+    def _start_at_hash(self, probability: float) -> None:
+        """Gives each layer's scores what hash routing of the same seed keeps."""
+        last = map(self.scores.last, range(len(self.num_blocks)))
+        tables = [rows for rows in last if isinstance(rows, SymbolRows)]
+        is_plain = self.draw == "ordered" and not self.shared_blocks
+        if len(tables) < len(self.num_blocks) or not is_plain:
+            raise ValueError(
+                "expected embedding_size='one_hot', draw='ordered' and neither hidden_units nor "
+                "shared_blocks beside start='hash'; change them, or take start='random'"
+            )
+        if not 0 < probability < 1:
+            raise ValueError(f"expected start_probability in (0, 1), got {probability}")
+        draws = stream(self.seed, "hash table")
+        for rows, n, k in zip(tables, self.num_blocks, self.num_kept, strict=True):
+            table = random_table(rows.num_symbols, n, k, draws)
+            if k < n:
+                odds = probability / (1 - probability) * (n - k) / k
+                rows.start_at(table.to(self.simulator.device), math.log(odds))
 
     def distribution(
         self, observation: Tensor, layer: int, num_kept: int | None = None

@@ -84,6 +84,14 @@ class SymbolRows(nn.Linear):
         """Products of one observation."""
         return self.num_plain * self.out_features
 
+    @torch.no_grad()
+    def start_at(self, table: Tensor, score: float) -> None:
+        """Scores are 0 but for what the last symbol names: int64 [num_symbols, k] -> `score`."""
+        nn.init.zeros_(self.weight)
+        nn.init.zeros_(self.bias)
+        columns = self.num_plain + (self.num_seen - 1) * self.num_symbols + torch.arange(len(table))
+        self.weight[table, columns.to(table.device)[:, None]] = score
+
     def forward(self, observation: Tensor) -> Tensor:
         """Float32 [batch, length] -> [batch, out_features]."""
         symbols = observation[:, self.num_plain : self.length].long()
@@ -95,3 +103,8 @@ class SymbolRows(nn.Linear):
             return found
         plain, weight = observation[:, : self.num_plain], self.weight[:, : self.num_plain]
         return found + nn.functional.linear(plain, weight)
+
+
+def random_table(entries: int, num_blocks: int, kept: int, draws: torch.Generator) -> Tensor:
+    """Draws k different blocks for each entry, all sets of them alike: int64 [entries, k]."""
+    return torch.rand(entries, num_blocks, generator=draws).topk(kept, dim=1).indices

@@ -144,7 +144,7 @@ def print_text(text: str) -> None:
 
 
 def within(text: str, width: int) -> str:
-    r"""A text with Markdown tables in lines of at most a width.
+    r"""A text with Markdown tables in lines of a width, but for longer words.
 
     A table that is too wide becomes a few lines for each of its rows; paragraphs are filled.
 
@@ -160,7 +160,7 @@ def within(text: str, width: int) -> str:
         elif kind == TABLE:
             lines += rows_of(block, width)
         else:
-            lines += textwrap.wrap(" ".join(block), width, break_on_hyphens=False)
+            lines += wrapped(" ".join(block), width)
     return "\n".join(lines)
 
 
@@ -184,16 +184,22 @@ def rows_of(table: Sequence[str], width: int) -> Iterator[str]:
     for number, (name, *cells) in enumerate(rows):
         if number:
             yield ""
-        yield from textwrap.wrap(f"{headings[0]}: {name}", width, break_on_hyphens=False)
+        yield from wrapped(f"{headings[0]}: {name}", width)
         for heading, cell in zip(headings[1:], cells, strict=True):
             if cell:
-                yield from textwrap.wrap(
-                    f"{heading}: {cell}",
-                    width,
-                    initial_indent="  ",
-                    subsequent_indent="    ",
-                    break_on_hyphens=False,
-                )
+                yield from wrapped(f"{heading}: {cell}", width, "  ")
+
+
+def wrapped(text: str, width: int, indent: str = "") -> list[str]:
+    """A text in lines; a path or another long word stays whole, so that it can be copied."""
+    return textwrap.wrap(
+        text,
+        width,
+        initial_indent=indent,
+        subsequent_indent=2 * indent,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
 
 
 def cells_of(line: str) -> list[str]:

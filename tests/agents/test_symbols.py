@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 
 from ccenv.agents import AGENTS
 from ccenv.agents.base import LayerScores
-from ccenv.agents.hash_routing import Hash, balanced_table, random_table
+from ccenv.agents.hash_routing import Hash, balanced_table
 from ccenv.agents.rloo import Rloo
-from ccenv.agents.symbol_embeddings import ONE_HOT
+from ccenv.agents.symbol_embeddings import ONE_HOT, random_table
 from ccenv.base.checked_file import save_tree
 from ccenv.base.masks import as_mask
 from ccenv.base.registry import resolve
@@ -249,3 +249,24 @@ def test_an_exported_file_may_not_name_a_look_of_somebody_else(tmp_path):
     save_tree(tmp_path / "file", content | {"observation": "shutil:copyfile"})
     with pytest.raises(ValueError, match="observation"):
         SkippingClassifier.load(tmp_path / "file")
+
+
+@pytest.mark.parametrize("num_kept", [1, 2])
+def test_a_start_at_the_hash_keeps_its_blocks_with_the_wanted_probability(num_kept):
+    simulator = make(group_size=2)
+    settings = {"embedding_size": ONE_HOT, "num_kept": num_kept}
+    agent = Rloo(simulator, seed=3, start="hash", start_probability=0.8, **settings)
+    hashed, seen = Hash(simulator, seed=3, num_kept=num_kept), simulator.begin()
+    for layer, blocks in enumerate(simulator.num_blocks):
+        kept = as_mask(hashed.act(seen, layer), blocks)
+        assert torch.equal(as_mask(agent.act(seen, layer), blocks), kept)
+        first = agent.distribution(seen, layer).rest.scores.softmax(dim=1)
+        torch.testing.assert_close((first * kept).sum(dim=1), torch.full((12,), 0.8))
+
+
+def test_a_start_at_the_hash_needs_a_table_and_ordered_draws():
+    simulator = make(group_size=2)
+    with pytest.raises(ValueError, match="expected embedding_size='one_hot'"):
+        Rloo(simulator, start="hash")
+    with pytest.raises(ValueError, match=r"start_probability in \(0, 1\), got 1"):
+        Rloo(simulator, start="hash", embedding_size=ONE_HOT, start_probability=1)

@@ -151,6 +151,12 @@ def check_reads(network: Any, inputs: Tensor, called: str) -> None:
             f"whole numbers {list(inputs.shape[1:])}, got one of other numbers ({error}); take "
             "network=bytes, or cascade_bytes or pondering_bytes, which have exits"
         ) from error
+    except IndexError as error:
+        raise ValueError(
+            f"expected a network that knows every symbol of dataset {called!r}, got one that has "
+            f"no {int(inputs.max())} ({error}); in sequences that is a missing symbol: take "
+            f"network=lm, or network_kwargs.num_symbols={int(inputs.max()) + 1}"
+        ) from error
 
 
 def check_rows(num_images: int, group_size: int) -> tuple[int, int]:

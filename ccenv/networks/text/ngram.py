@@ -144,7 +144,7 @@ class Mixture:
 
 
 class Ngram(GatedNetwork):
-    """Predicts the next symbol of a text from counts of what followed the last symbols.
+    """Predicts the next symbol of a text from n-gram counts.
 
     A gate is a length of the context, the longest first; its one block looks it up. What is skipped
     leaves everything to shorter contexts; without any, symbols are as frequent as in the text.
@@ -229,6 +229,8 @@ class Ngram(GatedNetwork):
     def start(self, inputs: Tensor) -> Mixture:
         """Reads the last symbols: int64 [rows, num_tokens]."""
         check_windows(inputs, self.num_tokens)
+        if len(inputs) and int(inputs.max()) >= self.num_classes:
+            raise IndexError(f"it counts symbols in 0..{self.num_classes - 1}")
         keys = context_keys(inputs, self.order, self.bits)
         left = self.often.new_ones(len(keys), 1)
         return Mixture(keys, left.new_zeros(len(keys), self.num_classes), left)
