@@ -72,7 +72,9 @@ def check_written(
 ) -> None:
     """Refuses what cannot be written."""
     network = classifier.network
-    if not classifier.prepare.are_symbols or network.num_symbols != network.num_classes:
+    # A sequence has one symbol more, for what is missing before it.
+    more = (network.num_symbols or 0) - network.num_classes
+    if not classifier.prepare.are_symbols or more not in (0, 1):
         raise ValueError(
             "expected a predictor of symbols from windows of the same symbols, such as network "
             f"'bytes', got one of inputs {classifier.image_shape}"

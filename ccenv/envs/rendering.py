@@ -12,6 +12,9 @@ from typing import Any
 
 import numpy as np
 
+from ccenv.base.registry import check_names
+
+RENDER_MODES = ("ansi", "rgb_array")
 KEPT, SKIPPED, WAITING = "■", "□", "·"
 COLORS = {KEPT: (46, 125, 50), SKIPPED: (224, 224, 224), WAITING: (250, 250, 250)}
 CELL = 16
@@ -21,6 +24,13 @@ WIDEST, SMALLEST = 420, 3
 """Pixels of a row of blocks at most, and of a block at least."""
 INK, PAPER, EDGE = (29, 29, 31), (255, 255, 255), (190, 190, 196)
 FIRST_PRINTED, LAST_PRINTED = 32, 126
+
+
+def check_render_mode(render_mode: str | None, modes: tuple[str, ...] = RENDER_MODES) -> str | None:
+    """Refuses a render mode that does not exist."""
+    if render_mode is not None:
+        check_names([render_mode], modes, "render_mode")
+    return render_mode
 
 
 def block_rows(masks: Sequence[np.ndarray], num_blocks: Sequence[int]) -> list[str]:
@@ -90,6 +100,7 @@ def as_words(symbols: np.ndarray, letters: np.ndarray | None = None) -> str:
     Args:
         symbols: [n] whole numbers.
         letters: the byte of each symbol, see `ccenv.data.text.letters_of`; numbers without it.
+            Symbols behind its end are missing ones, and left out.
 
     >>> as_words(np.array([1, 0, 2]), np.array([105, 72, 10], dtype=np.uint8))
     'Hi·'
@@ -98,7 +109,7 @@ def as_words(symbols: np.ndarray, letters: np.ndarray | None = None) -> str:
     """
     if letters is None:
         return " ".join(map(str, symbols.tolist()))
-    bytes_shown = letters[symbols].tolist()
+    bytes_shown = letters[symbols[symbols < len(letters)]].tolist()
     return "".join(chr(b) if FIRST_PRINTED <= b <= LAST_PRINTED else "·" for b in bytes_shown)
 
 

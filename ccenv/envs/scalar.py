@@ -8,11 +8,16 @@ import numpy as np
 from ccenv.data.text import letters_of
 from ccenv.envs.actions import Actions
 from ccenv.envs.infos import View, action_masks, step_info
-from ccenv.envs.rendering import Window, as_html, render_episode, render_text
+from ccenv.envs.rendering import (
+    RENDER_MODES,
+    Window,
+    as_html,
+    check_render_mode,
+    render_episode,
+    render_text,
+)
 from ccenv.envs.rows import check_open, image_indices, row_of
 from ccenv.envs.vector import (
-    RENDER_MODES,
-    check_render_mode,
     make_reward_space,
     observation_space,
     paid,

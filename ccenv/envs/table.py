@@ -10,6 +10,7 @@ from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
 from ccenv.base.values import positive_int
+from ccenv.envs.rendering import RENDER_MODES, check_render_mode, render_episode, render_text
 from ccenv.envs.rows import (
     check_open,
     checked_bits,
@@ -45,20 +46,25 @@ class BlockSelectionTableEnv(gym.Env[np.ndarray, np.ndarray]):
     (True, 1.0)
     """
 
-    metadata: ClassVar[dict[str, Any]] = {"render_modes": []}  # type: ignore[misc]
+    metadata: ClassVar[dict[str, Any]] = {  # type: ignore[misc]
+        "render_modes": list(RENDER_MODES),
+        "render_fps": 4,
+    }
 
     def __init__(
         self,
         table: str | Path | MaskTable = "resnet20",
         *,
-        render_mode: None = None,
+        render_mode: str | None = None,
         **settings: Any,
     ) -> None:
         """Reads the table; see `TableEpisodes`."""
+        self.render_mode = check_render_mode(render_mode)
         self.episodes = TableEpisodes(table, **settings)
         self.observation_space, self.action_space = self.episodes.spaces()
-        self.render_mode = render_mode
         self._is_over = True
+        self._bits = np.empty(0, dtype=bool)
+        self._status = "not started"
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -69,6 +75,7 @@ class BlockSelectionTableEnv(gym.Env[np.ndarray, np.ndarray]):
         if seed is not None or self.episodes.generator is None:
             self.episodes.seed(int(self.np_random.integers(2**31)))
         self._is_over = False
+        self._bits, self._status = np.empty(0, dtype=bool), "started"
         return self.episodes.begin(1, indices)[0], {}
 
     def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool, INFO]:
@@ -76,9 +83,28 @@ class BlockSelectionTableEnv(gym.Env[np.ndarray, np.ndarray]):
         if self._is_over:
             raise RuntimeError("expected a running episode, got none; call reset() first")
         masks = checked_bits(action, (self.episodes.num_bits,))[None]
-        reward, self._is_over, info = self.episodes.step(masks)
-        seen = self.episodes.seen()[0]
-        return seen, float(reward[0]), self._is_over, False, row_of(info, 0)
+        reward, self._is_over, infos = self.episodes.step(masks)
+        info = row_of(infos, 0)
+        width = self.episodes.starts[self.episodes.gate] - len(self._bits)
+        self._bits = np.append(self._bits, info["mask"][:width])
+        self._status = f"cost {info['compute_cost']:.3f}"
+        if self._is_over:
+            self._status += f", {'correct' if info['correct'] else 'wrong'}"
+        return self.episodes.seen()[0], float(reward[0]), self._is_over, False, info
+
+    def render(self) -> Any:
+        """The blocks of each gate so far: str with "ansi", uint8 [height, width, 3] else.
+
+        A table holds no inputs, so the place of the input is empty.
+        """
+        gates, starts = self.episodes.header.gates, self.episodes.starts
+        names, num_blocks = [name for name, _, _ in gates], [blocks for _, blocks, _ in gates]
+        masks = np.split(self._bits, starts[1 : self.episodes.gate]) if len(self._bits) else []
+        if self.render_mode == "ansi":
+            return render_text(masks, num_blocks, self._status)
+        if self.render_mode == "rgb_array":
+            return render_episode(None, masks, names, num_blocks, self._status)
+        return None
 
 
 class BlockSelectionTableVectorEnv(gym.vector.VectorEnv):

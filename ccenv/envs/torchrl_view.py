@@ -118,6 +118,8 @@ class BlockSelectionEnv(EnvBase):
     def _step(self, tensordict: TensorDictBase) -> TensorDictBase:
         step: Step = self.simulator.step(mask_of_action(tensordict.get("action")))
         outcome, prediction = step.outcome, step.outcome.prediction
+        if outcome.is_last:
+            self.simulator.checks.settle()
         right = torch.zeros_like(outcome.labels, dtype=torch.bool)
         found = self._seen(
             step.observation,

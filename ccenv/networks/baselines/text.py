@@ -62,7 +62,7 @@ def pruned_bytes(
     begin: float = 0.1,
     end: float = 0.7,
 ) -> PrunedNetwork:
-    """A dense network `bytes` whose smallest weights are given up while it is co-trained.
+    """A dense network `bytes` that is pruned by magnitude while it is co-trained.
 
     It must be trained with `schedule_updates`, by the agent `dense`. Embeddings are not pruned.
 
@@ -91,7 +91,7 @@ def cascade_bytes(
     then: Sizes = (512, 256),
     context: int = 8,
 ) -> GatedSequential:
-    """Two fully connected networks on the same embeddings: a small one, and a larger one after it.
+    """Two fully connected networks on shared embeddings: a small one, then a larger one.
 
     They share the embeddings, which both teach, and nothing else.
 
@@ -154,7 +154,7 @@ def hashed_ngrams(
     order: int = 6,
     num_blocks: int = 1,
 ) -> GatedSequential:
-    """Predicts the next symbol from rows of the last n-grams, added up: one hidden layer, one gate.
+    """Predicts the next symbol from summed rows of hashed n-grams: one hidden layer, one gate.
 
     With several blocks it is no baseline any more: an agent chooses among output matrices.
 

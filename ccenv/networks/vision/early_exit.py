@@ -36,7 +36,7 @@ def cascade(
     first: Sizes = (16, 64),
     then: Sizes = (64, 64),
 ) -> GatedSequential:
-    """Two fully connected networks that read the input: a small one, and a larger one after it.
+    """Two fully connected networks on the input: a small one, then a larger one.
 
     Args:
         input_shape: of one input.
@@ -62,7 +62,7 @@ def early_exit(
     channels: Sizes = (),
     loss_weight: float = 0.3,
 ) -> GatedSequential:
-    """Convolutions, if there are `channels`, and fully connected layers; an exit between them each.
+    """Fully connected layers, after convolutions if `channels` is set, with exits in between.
 
     Args:
         input_shape: of one input.
@@ -166,7 +166,7 @@ def pondering(
     num_steps: int = 6,
     loss_weight: float = 0.3,
 ) -> GatedSequential:
-    """A recurrent cell on one input, with an exit behind each step but the last.
+    """A recurrent cell on one input, with an exit after each step except the last.
 
     Args:
         input_shape: of one input.

@@ -3,6 +3,7 @@
 import copy
 import math
 
+import numpy as np
 import pytest
 import torch
 from torch.nn.functional import cross_entropy
@@ -10,7 +11,13 @@ from torch.nn.functional import cross_entropy
 import ccenv
 from ccenv.agents.hash_routing import Hash
 from ccenv.agents.rloo import Rloo
+from ccenv.agents.sb3 import PPOAgent
+from ccenv.base.seeding import stream
 from ccenv.data import load_split
+from ccenv.data.text import letters_of
+from ccenv.deploy.export import SkippingClassifier
+from ccenv.deploy.generate import write
+from ccenv.envs.rendering import as_words
 from ccenv.networks.core.count_macs import counted
 from ccenv.networks.core.protocol import forward
 from ccenv.networks.text.transformer import LanguageModel, sequences_of
@@ -283,6 +290,31 @@ def test_a_policy_that_reads_labels_commits_nothing_and_a_context_is_refused(pro
     simulator.seed(0)
     with pytest.raises(ValueError, match="expected no context beside a network whose rows read"):
         Hash(simulator, seed=0, num_kept=1).learn(LENGTH)
+
+
+def test_a_model_writes_text_and_its_windows_are_shown_without_what_is_missing(prose):
+    simulator = Simulator(8 * LENGTH, weights_kwargs={"learning_rate": 0.01}, **SETTINGS)
+    simulator.seed(0)
+    agent = Hash(simulator, seed=0, num_kept=1)
+    agent.learn(50 * 8 * LENGTH)
+    classifier = SkippingClassifier.from_agent(agent, num_kept=1)
+    written = write(classifier, [0] * LENGTH, 20, stream(0, "writing"), temperature=0.0)
+    assert written.density == 0.25
+    letters = letters_of(SETTINGS["dataset"])
+    assert set(as_words(np.array(written.symbols), letters)) <= set("abc")
+    seen = simulator.data.batch(torch.tensor([1]))[0][0].numpy()
+    assert len(as_words(seen, letters)) == 2
+
+
+def test_a_model_of_stable_baselines3_commits_to_its_own_greedy_masks(prose):
+    simulator = Simulator(2 * LENGTH, **SETTINGS | {"observation": "layer_input"})
+    simulator.seed(0)
+    agent = PPOAgent(simulator, seed=0)
+    agent.learn(4 * LENGTH)
+    assert simulator.network.rule.policy is agent
+    cache = simulator.network.cache(simulator.data.batch(torch.arange(LENGTH))[0])
+    greedy = agent.act(simulator.begin(torch.arange(LENGTH)), 0)
+    assert torch.equal(cache.masks[0][0], greedy)
 
 
 def test_a_copy_belongs_to_no_policy():
