@@ -20,7 +20,7 @@ NOTES = {
     "[": "[low, high]: 95 % interval over seeds.",
     " MACs": "MACs: of one input, with the policy's own.",
     " cost": "cost: these over the dense network's.",
-    " vs random": "vs random: random masks of the same cost.",
+    " vs random": "vs random: random masks of the same cost without the policy's own.",
     "(ceiling)": "(ceiling): knows the label.",
 }
 """What stands in a table -> what is said of it below."""
