@@ -212,7 +212,10 @@ def against_random(dataset: str, learned: Sequence[Row]) -> str:
         groups.setdefault(AGAINST_RANDOM.get(row["verdict"], "not comparable"), []).append(row)
     parts = [f"{text}: {methods_of(rows, learned)}" for text, rows in groups.items() if rows]
     number = "1 learned policy" if len(learned) == 1 else f"{len(learned)} learned policies"
-    return f"On {dataset}, {number} compared with random masks of the same compute cost: {'; '.join(parts)}."
+    return (
+        f"On {dataset}, {number} compared with random masks of the same compute cost: "
+        f"{'; '.join(parts)}."
+    )
 
 
 def against_all(learned: Sequence[Row], baselines: Sequence[Row]) -> str:
