@@ -57,7 +57,7 @@ class Step:
         seen = {"reward": self.reward, "observation": self.observation}
         groups = {"outcome": results, "terms": self.terms, "told": self.told, "step": seen}
         keys = [(group, name) for group, tensors in groups.items() for name in tensors]
-        brought = checks.on_host({key: groups[key[0]][key[1]] for key in keys})
+        brought: dict[Any, Any] = checks.on_host({key: groups[key[0]][key[1]] for key in keys})
         outcome, terms, told, own = (
             {name: brought[group, name] for name in tensors} for group, tensors in groups.items()
         )
