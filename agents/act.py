@@ -106,8 +106,8 @@ class Act(Agent):
         masks = [gate > 0 for gate in rollout.actions]
         loss = loss_under(self.simulator, gates, masks)
         descend(self.optimizer, loss + self.time_weight * halting.cost.mean())
-        steps = halting.steps.double().mean().item()
-        return {"loss": loss.item(), "steps": steps, "ponder_cost": halting.cost.mean().item()}
+        steps = halting.steps.double().mean()
+        return self.read(loss=loss, steps=steps, ponder_cost=halting.cost.mean())
 
 
 def halt(values: Tensor, epsilon: float = 0.01) -> Halting:

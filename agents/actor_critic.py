@@ -61,26 +61,29 @@ class ActorCritic(IndependentPolicy):
         value_loss = (rollout.returns - values).square().mean()
         weight = self.entropy_weight * (1 - self.progress)
         descend(self.optimizer, policy_loss + value_loss - weight * entropy)
-        return {
-            "loss": policy_loss.item(),
-            "value_loss": value_loss.item(),
-            "explained_variance": explained_variance(values.detach(), rollout.returns),
-            "entropy": entropy.item(),
-        }
+        return self.read(
+            loss=policy_loss,
+            value_loss=value_loss,
+            explained_variance=explained_variance(values.detach(), rollout.returns),
+            entropy=entropy,
+        )
 
 
-def explained_variance(values: Tensor, returns: Tensor) -> float:
+def explained_variance(values: Tensor, returns: Tensor) -> Tensor:
     """Share of the returns' variance that a critic predicts: 1 at best, 0 for a constant.
 
     Args:
         values: predictions.
         returns: of the same shape; where all are equal, the share is 0.
 
-    >>> explained_variance(torch.tensor([1.0, 2.0]), torch.tensor([1.0, 3.0]))
+    Returns:
+        float64 number.
+
+    >>> explained_variance(torch.tensor([1.0, 2.0]), torch.tensor([1.0, 3.0])).item()
     0.75
     """
-    total = returns.var(correction=0).item()
-    return 1 - (returns - values).var(correction=0).item() / total if total > 0 else 0.0
+    total, missed = (x.var(correction=0).double() for x in (returns, returns - values))
+    return torch.where(total > 0, 1 - missed / total, 0.0)
 
 
 def make_critic(obs_size: int, hidden_units: int, seed: int) -> nn.Module:

@@ -124,7 +124,7 @@ class BlockDrop(Agent):
         # Whoever is asked between two rollouts is asked for every gate.
         self.first_learned = 0
         learned_gates = float(len(self.num_blocks) - first)
-        return {"loss": loss.item(), "entropy": entropy.item(), "learned_gates": learned_gates}
+        return self.read(loss=loss, entropy=entropy) | {"learned_gates": learned_gates}
 
     def most_probable_returns(self) -> Tensor:
         """Returns of the rollout's inputs under their most probable masks: [batch]."""

@@ -59,6 +59,7 @@ class Numbers(nn.Module):
         size = max(scores.lengths)
         self.register_buffer("mean", torch.zeros(len(ranges), size))
         self.register_buffer("square", torch.ones(len(ranges), size))
+        self.to(scores.last(0).weight.device)
 
     def see(self, observation: Tensor, layer: int) -> None:
         """Takes observations [batch, obs_size] into the running mean and square of a gate's."""

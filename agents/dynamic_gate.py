@@ -81,7 +81,8 @@ class DynamicGate(Agent):
         scores = self.scores(observation, layer)
         if self.num_kept is None:
             return scores > 0
-        return mask_of_indices(scores.topk(self.num_kept[layer], dim=1).indices, scores.shape[1])
+        kept = scores.topk(self.num_kept[layer], dim=1).indices
+        return mask_of_indices(kept, scores.shape[1], self.simulator.checks)
 
     def choosers(self, *, drawn: bool) -> list[Chooser]:
         """See `Agent.choosers`."""
@@ -96,7 +97,7 @@ class DynamicGate(Agent):
         loss = loss_under(self.simulator, hard)
         usage = torch.cat(gates, dim=1).mean()
         self.descend(loss + self.usage_weight * usage)
-        return {"loss": loss.item(), "usage": usage.item()}
+        return self.read(loss=loss, usage=usage)
 
     def descend(self, loss: Tensor) -> None:
         """A step at once; where requests are under way, one that lands between their gates."""

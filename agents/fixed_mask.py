@@ -67,7 +67,8 @@ class FixedMask(Agent):
         self, observation: Tensor, layer: int, generator: torch.Generator | None = None
     ) -> Tensor:
         """Repeats the mask for every image."""
-        return self.masks[layer].expand(len(observation), -1).to(observation.device)
+        mask = self.masks[layer].to(observation.device, non_blocking=True)
+        return mask.expand(len(observation), -1)
 
     def choosers(self, *, drawn: bool) -> list[Chooser]:
         """See `Agent.choosers`."""

@@ -139,14 +139,14 @@ class Gumbel(Agent):
         """One step down the loss under the rollout's masks."""
         soft_masks, held = [], torch.zeros(())
         for layer, action in enumerate(rollout.actions):
-            mask = as_mask(action, self.num_blocks[layer])
+            mask = as_mask(action, self.num_blocks[layer], self.simulator.checks)
             scores = self.scores(rollout.observations[layer], layer)
             relaxed = self.relaxed(scores + self.noise.pop(layer), layer)
             soft_masks.append(straight_through(mask, relaxed))
             held = held + self.held(soft_masks[-1], scores, mask, layer)
         loss = loss_under(self.simulator, soft_masks)
         descend(self.optimizer, loss + held)
-        return {"loss": loss.item(), "held": held.item(), "temperature": self.temperature}
+        return self.read(loss=loss, held=held) | {"temperature": self.temperature}
 
     @property
     def temperature(self) -> float:

@@ -87,7 +87,9 @@ class Hash(Agent):
         self, observation: Tensor, layer: int, generator: torch.Generator | None = None
     ) -> Tensor:
         """Looks the blocks up: int64 [batch, k]; nothing is drawn."""
-        return self.tables[layer].to(observation.device)[self.keys(observation, layer)]
+        return self.tables[layer].to(observation.device, non_blocking=True)[
+            self.keys(observation, layer)
+        ]
 
     def choosers(self, *, drawn: bool) -> list[ListChooser]:
         """See `Agent.choosers`."""

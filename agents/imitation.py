@@ -129,13 +129,14 @@ class Imitation(Agent):
     def update(self, rollout: Rollout) -> dict[str, float]:
         """Remembers what was found, and takes some steps on what is remembered."""
         self.remember(rollout)
-        total = 0.0
-        for _ in range(self.num_steps):
+        losses = {}
+        for number in range(self.num_steps):
             place = self.seen[0].device
             draws = integers(len(self.seen[0]), (self.step_size,), self.generator, place)
             loss = self.loss([part[draws] for part in self.seen])
             descend(self.optimizer, loss)
-            total += loss.item() / self.num_steps
+            losses[str(number)] = loss
+        total = sum(value / self.num_steps for value in self.read(**losses).values())
         price = {"price": self.price} if self.cost_limit is not None else {}
         return {"loss": total, **price}
 

@@ -28,6 +28,7 @@ from torch.nn.functional import softplus
 from ccenv.agents.base import Agent, LayerScores, descend
 from ccenv.agents.distributions import check_kept
 from ccenv.agents.straight_through_ops import loss_under, move_bias
+from ccenv.base.checks import AT_ONCE, Checks
 from ccenv.base.masks import mask_of_indices
 from ccenv.base.seeding import normal
 from ccenv.networks.learning.training import check_at_least_zero
@@ -110,7 +111,8 @@ class NoisyTopK(Agent):
             # Kept for the update, where the same scores have a gradient.
             self.draws = [*self.draws[:layer], draw]
             scores = scores + draw * self.router.spread(observation, layer)
-        return top_gates(scores, self.num_kept[layer], self.router.bias(layer))
+        bias, checks = self.router.bias(layer), self.simulator.checks
+        return top_gates(scores, self.num_kept[layer], bias, checks)
 
     def update(self, rollout: Rollout) -> dict[str, float]:
         """One step down the loss of the rollout's gates, with both balance losses."""
@@ -119,7 +121,7 @@ class NoisyTopK(Agent):
             seen, bias = rollout.observations[layer], self.router.bias(layer)
             scores, spread = self.router.scores(seen, layer), self.router.spread(seen, layer)
             noisy = scores + self.draws[layer] * spread
-            gates.append(top_gates(noisy, k, bias))
+            gates.append(top_gates(noisy, k, bias, self.simulator.checks))
             loads.append(smooth_load(scores + bias, noisy + bias, spread, k).sum(dim=0))
         masks = [gate > 0 for gate in gates]
         loss = loss_under(self.simulator, gates, masks)
@@ -127,27 +129,29 @@ class NoisyTopK(Agent):
         load = torch.stack([squared_variation(load) for load in loads]).sum()
         balance = self.importance_weight * importance + self.load_weight * load
         descend(self.optimizer, loss + balance)
-        busiest = max(
-            move_bias(self.router.bias(i), m, self.bias_rate) for i, m in enumerate(masks)
-        )
+        busiest = [move_bias(self.router.bias(i), m, self.bias_rate) for i, m in enumerate(masks)]
         self.draws = []
-        scalars = {"loss": loss, "importance": importance, "load": load}
-        return {name: value.item() for name, value in scalars.items()} | {"busiest": busiest}
+        return self.read(
+            loss=loss, importance=importance, load=load, busiest=torch.stack(busiest).max()
+        )
 
 
-def top_gates(scores: Tensor, num_kept: int, bias: Tensor | None = None) -> Tensor:
+def top_gates(
+    scores: Tensor, num_kept: int, bias: Tensor | None = None, checks: Checks = AT_ONCE
+) -> Tensor:
     """Softmax over the k highest scores, 0 elsewhere: [batch, num_blocks] -> the same.
 
     Args:
         scores: [batch, num_blocks] float32.
         num_kept: k.
         bias: [num_blocks], added to choose and not to weigh.
+        checks: where it is looked whether the blocks are different ones.
 
     >>> top_gates(torch.tensor([[1.0, 3.0, 1.0, 0.0]]), 1).tolist()
     [[0.0, 1.0, 0.0, 0.0]]
     """
     keys = scores.detach() if bias is None else scores.detach() + bias
-    mask = mask_of_indices(keys.topk(num_kept, dim=1).indices, scores.shape[1])
+    mask = mask_of_indices(keys.topk(num_kept, dim=1).indices, scores.shape[1], checks)
     gates = scores.masked_fill(~mask, -torch.inf).softmax(dim=1)
     return torch.where(mask, gates.clamp(min=TINY), 0.0)
 

@@ -97,8 +97,8 @@ class PonderNet(Agent):
         loss = (p * losses).sum(dim=1).mean()
         away = divergence(p, prior).mean()
         descend(self.optimizer, loss + self.prior_weight * away)
-        steps = (p.detach() * torch.arange(1, n + 2, device=p.device)).sum(dim=1).mean().item()
-        return {"loss": loss.item(), "divergence": away.item(), "steps": steps}
+        steps = (p.detach() * torch.arange(1, n + 2, device=p.device)).sum(dim=1).mean()
+        return self.read(loss=loss, divergence=away, steps=steps)
 
     def all_steps(self) -> tuple[Tensor, Tensor]:
         """Halting values [batch, n] and losses of the answers [batch, n + 1], nobody stopping."""

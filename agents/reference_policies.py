@@ -49,7 +49,8 @@ class BlockDropout(Agent):
 
     def keep_probability(self, observation: Tensor, layer: int) -> Tensor:
         """The rate, for every image and block."""
-        return torch.full((len(observation), self.num_blocks[layer]), float(self.rate))
+        shape = len(observation), self.num_blocks[layer]
+        return torch.full(shape, float(self.rate), device=observation.device)
 
     def act(
         self, observation: Tensor, layer: int, generator: torch.Generator | None = None
@@ -57,10 +58,8 @@ class BlockDropout(Agent):
         """Draws each block independently; the most probable mask keeps all blocks or none."""
         shape = (len(observation), self.num_blocks[layer])
         if generator is None:
-            mask = torch.full(shape, self.rate > 0.5)
-        else:
-            mask = random_mask(*shape, self.rate, generator)
-        return mask.to(observation.device)
+            return torch.full(shape, self.rate > 0.5, device=observation.device)
+        return random_mask(*shape, self.rate, generator).to(observation.device)
 
     def choosers(self, *, drawn: bool) -> list[Chooser]:
         """See `Agent.choosers`."""

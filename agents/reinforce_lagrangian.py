@@ -81,9 +81,9 @@ class ReinforceLagrangian(IndependentPolicy):
         self.optimizer.param_groups[0]["lr"] = self.learning_rate * (1 - self.progress)
         descend(self.optimizer, loss - self.entropy_weight * (1 - self.progress) * entropy)
         paid = self.multiplier
-        excess = relative_excess(rollout.compute_cost.mean().item(), self.cost_limit)
+        excess = relative_excess(rollout.means["compute_cost"], self.cost_limit)
         self.level = max(0.0, self.level + self.multiplier_lr * excess)
-        return {"loss": loss.item(), "entropy": entropy.item(), "multiplier": paid}
+        return self.read(loss=loss, entropy=entropy) | {"multiplier": paid}
 
     def parameters(self) -> dict[str, Tensor]:
         """The policy, and the multiplier that it has met."""

@@ -209,7 +209,7 @@ class RlooBudget(Agent):
             diversity = diversity - (use * use.clamp(min=1e-12).log()).sum()
         weight = self.diversity_weight * (1 - self.progress)
         descend(self.optimizer, loss - weight * diversity)
-        return {"loss": loss.item(), "diversity": diversity.item()} | self.hold(rollout)
+        return self.read(loss=loss, diversity=diversity) | self.hold(rollout)
 
     def climb(self, blocks: CountedBlocks, action: Tensor, worth: Tensor) -> Tensor:
         """What the policy gradient raises at a gate: a number.
@@ -236,7 +236,7 @@ class RlooBudget(Agent):
         self.numbers.spread.fill_(first + done * (last - first))
         for layer, observation in enumerate(rollout.observations):
             self.numbers.see(observation, layer)
-        excess = relative_excess(rollout.compute_cost.mean().item(), self.cost_limit)
+        excess = relative_excess(rollout.means["compute_cost"], self.cost_limit)
         self.numbers.shift -= self.offset_lr * excess
         if self.is_fixed:
             seen = slope_sums(rollout.returns[0], rollout.compute_cost, self.alike)

@@ -56,7 +56,7 @@ def search_masks(
     for candidate in range(num_candidates):
         density = (candidate + 0.5) / num_candidates
         drawn = [random_mask(rows, n, density, generator) for n in simulator.num_blocks]
-        masks = [mask.to(device).expand(batch, -1) for mask in drawn]
+        masks = [mask.to(device, non_blocking=True).expand(batch, -1) for mask in drawn]
         best, best_score = keep_better(best, best_score, masks, score(masks))
     every_block = [(i, j) for i, n in enumerate(simulator.num_blocks) for j in range(n)]
     for layer, block in every_block * num_sweeps:

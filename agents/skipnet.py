@@ -86,7 +86,7 @@ class SkipNet(IndependentPolicy):
     def update(self, rollout: Rollout) -> dict[str, float]:
         """One step of the stage."""
         found = self.down_the_loss(rollout) if self.is_supervised else self.up_the_return(rollout)
-        return {"loss": found.item(), "supervised": float(self.is_supervised)}
+        return self.read(loss=found) | {"supervised": float(self.is_supervised)}
 
     def down_the_loss(self, rollout: Rollout) -> Tensor:
         """Back-propagates through hard gates; skipped blocks are computed here too."""

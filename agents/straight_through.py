@@ -86,4 +86,4 @@ class StraightThrough(IndependentPolicy):
             excess = excess + (soft_masks[-1].mean() - self.targets[layer]).square()
         loss = loss_under(self.simulator, soft_masks)
         descend(self.optimizer, loss + self.density_weight * excess)
-        return {"loss": loss.item(), "excess": excess.item()}
+        return self.read(loss=loss, excess=excess)

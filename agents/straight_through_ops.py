@@ -75,12 +75,12 @@ def load_balance(scores: Tensor, mask: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def move_bias(bias: Tensor, mask: Tensor, rate: float) -> float:
+def move_bias(bias: Tensor, mask: Tensor, rate: float) -> Tensor:
     """Moves a selection bias in place, up of blocks kept less than the mean, down of the others.
 
     Returns:
-        Largest load over the mean load: 1 where blocks are used alike.
+        Largest load over the mean load, a number: 1 where blocks are used alike.
     """
     load = mask.float().mean(dim=0)
     bias += rate * (load.mean() - load).sign()
-    return float(load.max() / load.mean())
+    return load.max() / load.mean()

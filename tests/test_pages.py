@@ -1,5 +1,6 @@
 """Law 13: what the README and the documentation promise runs; their tables are the code's."""
 
+import inspect
 import json
 import os
 import re
@@ -11,12 +12,13 @@ import pytest
 
 import ccenv
 from ccenv.agents import AGENTS
+from ccenv.base.registry import resolve
 from ccenv.data import load_split
 from ccenv.envs.infos import INFO_KEYS
 from ccenv.runs.commands import cli
 from ccenv.runs.commands.registry import COMMANDS
 from ccenv.runs.engine import run
-from ccenv.runs.lab.docs_build.facts import SHAPES
+from ccenv.runs.lab.docs_build.facts import PROMISED, SHAPES
 from ccenv.runs.lab.docs_build.links import absolute, project_address
 from ccenv.runs.lab.docs_build.notebook import NOTEBOOKS, notebook, with_badge, with_outputs
 from ccenv.runs.lab.docs_build.program import main as docs
@@ -189,6 +191,14 @@ def test_shapes_of_inputs_in_the_reference_are_those_of_the_data():
 def test_every_agent_is_described():
     described = (DOCS / "reference" / "agents.md").read_text().partition("## Settings")[0]
     assert not [name for name in AGENTS if f"`{name}`" not in described]
+
+
+def test_every_promised_function_and_class_has_an_example():
+    names = {*PROMISED, *(f"ccenv.{name}" for name in ccenv.__all__)}
+    promised = {name: resolve(":".join(name.rsplit(".", 1)), {}, "name") for name in names}
+    called = {name: one for name, one in promised.items() if callable(one)}
+    assert len(called) > 30
+    assert not [name for name, one in called.items() if ">>> " not in (inspect.getdoc(one) or "")]
 
 
 def test_every_key_of_info_is_explained():

@@ -15,6 +15,7 @@ PRIVATE = (
     "front area",
     "(?<!pareto )front",
     "bill",
+    "price",
     "most probable masks",
     "as drawn",
     "somebody",
@@ -29,7 +30,7 @@ PRIVATE = (
     "block_dropout",
     "ngram",
 )
-MOST_COLUMNS, MOST_WORDS = 7, 9_000
+MOST_COLUMNS, MOST_WORDS = 7, 12_000
 
 
 def user_pages():
@@ -43,9 +44,7 @@ def user_pages():
     return [ROOT / "README.md", DOCS / "index.md", *(DOCS / f"{name}.md" for name in names)]
 
 
-LATER = ("tutorials", "concepts", "reference")
-"""Folders that are not yet written so."""
-PAGES = [page for page in user_pages() if page.parent.name not in LATER]
+PAGES = user_pages()
 
 
 def prose(page):
@@ -76,6 +75,6 @@ def test_a_user_page_has_no_private_words_and_plain_numbers_and_tables(page):
 
 
 def test_user_pages_are_short():
-    assert len(PAGES) > 25
+    assert len(PAGES) > 40
     assert len(words(ROOT / "README.md")) <= 600
     assert sum(len(words(page)) for page in PAGES) <= MOST_WORDS

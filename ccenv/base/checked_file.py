@@ -25,7 +25,14 @@ content_digest = arrays_digest
 
 def write_checked(path: Path, tensors: Mapping[str, Tensor], texts: Mapping[str, str]) -> None:
     """Writes tensors and texts by name, see `write_parts`."""
-    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    plain: dict[str, Tensor] = {}
+    places: set[int] = set()
+    for name, tensor in tensors.items():
+        one = tensor.detach().cpu().contiguous()
+        # The format has no two names for one place in memory: the weights of a block that repeats.
+        place = one.untyped_storage().data_ptr()
+        plain[name] = one.clone() if place in places else one
+        places.add(place)
     write_parts(path, plain, texts, save_file)
 
 

@@ -7,11 +7,12 @@ rollout.
 
 import math
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+Key = TypeVar("Key")
 MOST_OPEN = 1024
 """Conditions that are kept at most; one more, and all are read."""
 
@@ -42,17 +43,22 @@ class Checks:
         self.read({})
 
     def read(self, values: "Mapping[str, Tensor]") -> dict[str, float]:
-        """Reads numbers, tensors of one element each, and all that is open: one wait for a device.
+        """Numbers of tensors of one element each, and errors, as of `on_host`."""
+        return {name: value.item() for name, value in self.on_host(values).items()}
+
+    def on_host(self, tensors: "Mapping[Key, Tensor]") -> "dict[Key, Tensor]":
+        """Tensors on the CPU, and a look at all that is open: one wait for a device.
 
         Raises:
             Exception: the error of the first condition that did not hold; none is open afterwards.
         """
         conditions, self._open = self._open, []
-        numbers = numbers_of([*values.values(), *(holds for holds, _ in conditions)])
-        for held, (_, error) in zip(numbers[len(values) :], conditions, strict=True):
+        parts = [*tensors.values(), *(holds for holds, _ in conditions)]
+        brought = in_one_copy(parts) if any(map(is_on_device, parts)) else parts
+        for held, (_, error) in zip(brought[len(tensors) :], conditions, strict=True):
             if not held:
                 raise error()
-        return dict(zip(values, numbers, strict=False))
+        return dict(zip(tensors, brought, strict=False))
 
 
 class AtOnce(Checks):
@@ -80,11 +86,15 @@ def all_finite(values: Any) -> Any:
     return math.isfinite(values.sum()) or math.isfinite(abs(values).max())
 
 
-def numbers_of(values: "list[Tensor]") -> list[float]:
-    """Numbers of tensors of one element; those on a device come in one copy."""
-    if not any(map(is_on_device, values)):
-        return [value.item() for value in values]
+def in_one_copy(tensors: "list[Tensor]") -> "list[Tensor]":
+    """Tensors of any dtypes and shapes from a device, as bytes one behind the other."""
     import torch
 
-    numbers: list[float] = torch.stack([value.detach().double() for value in values]).tolist()
-    return numbers
+    # Numbers of many bytes first: each then begins where one may.
+    order = sorted(range(len(tensors)), key=lambda place: -tensors[place].itemsize)
+    parts = [tensors[place].detach().reshape(-1).view(torch.uint8) for place in order]
+    bytes_of = torch.cat(parts).cpu().split([len(part) for part in parts])
+    brought = dict(zip(order, bytes_of, strict=True))
+    return [
+        brought[place].view(tensor.dtype).view(tensor.shape) for place, tensor in enumerate(tensors)
+    ]

@@ -39,6 +39,8 @@ ELSEWHERE = {
     "n_envs": "batch_size",
     "num_envs": "batch_size",
     "price": "reward_kwargs.cost_weight",
+    "random": "block_dropout",
+    "static": "fixed_mask",
     "timesteps": "images",
     "total_timesteps": "images",
 }
@@ -53,6 +55,8 @@ def nearest(name: str, known: Iterable[str]) -> str:
     "did you mean 'reinforce'?"
     >>> nearest("PPO", ["dense", "sb3_ppo"]), nearest("MNIST", ["mnist", "svhn"])
     ("did you mean 'sb3_ppo'?", "did you mean 'mnist'?")
+    >>> nearest("acuracy", ["accuracy_minus_cost", "balance"])
+    "did you mean 'accuracy_minus_cost'?"
     """
     known = sorted(known)
     meant = ELSEWHERE.get(name.lower(), name.lower())
@@ -63,6 +67,11 @@ def nearest(name: str, known: Iterable[str]) -> str:
     close = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
     if close:
         return f"did you mean {close[0]!r}?"
+    # The first word of a longer name.
+    begins = {one.partition("_")[0]: one for one in reversed(known)}
+    close = difflib.get_close_matches(name, begins, n=1, cutoff=0.75)
+    if close:
+        return f"did you mean {begins[close[0]]!r}?"
     return f"choose one of {', '.join(known)}" if known else "there are none"
 
 

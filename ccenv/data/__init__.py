@@ -17,6 +17,8 @@ drawn (`ccenv.data.rows`).
 | mixed | equal shares of the same part of mnist, cifar10 and svhn; 30 classes | | |
 | synthetic | 2,000 | 500 | 500 |
 | probe | 1,024 | 256 | 256 |
+| parity | 8,000 | 1,000 | 2,000 |
+| parity64, addition, sorting | 262,144 | 10,000 | 10,000 (made when they are drawn) |
 | python_text | 26,520,813 | 1,767,359 | 1,498,652 (24 symbols; label: the next) |
 | python_sample | as python_text | every 32nd window | every 32nd window |
 | python_text where its folder is missing | about nine tenths of Python's library | 5 % | 5 % |

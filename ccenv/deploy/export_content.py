@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from ccenv.base.checked_file import check_finite, encode
+from ccenv.base.checks import AtOnce
 from ccenv.base.earlier_names import in_todays_names
 from ccenv.base.registry import check_names, import_object
 from ccenv.base.seeding import stream
@@ -95,6 +96,7 @@ class Surface:
         self.device, self.weights = torch.device("cpu"), "frozen"
         self.reward = make_reward("negative_nll")
         self.context = self.concurrent = None
+        self.checks = AtOnce()
 
 
 def content_of(agent: Any, settings: Mapping[str, Any]) -> dict[str, Any]:

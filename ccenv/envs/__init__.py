@@ -1,1 +1,1 @@
-"""The environment as others want it: Gymnasium, its vectors, Stable-Baselines3, other actions."""
+"""Environments for Gymnasium, Stable-Baselines3 and TorchRL, and views of their actions."""

@@ -1,11 +1,11 @@
-"""Actions: (an array of the caller's) -> blocks that are computed, and gate values; action views.
+"""Reads actions (array -> masks and gate values), and wraps environments in action views.
 
     gym.make(...)       -> ActionView(env, "menu", menu="single")
     gym.make_vec(...)   -> VectorActionView(envs, "multi_discrete")
     BlockSelectionVecEnv -> envs.stable_baselines.ActionViewVecEnv(vec_env, "box", sample=True)
 
-A view's actions are MultiDiscrete, Box or Discrete instead of bits, see `ccenv.mdp.action_codes`;
-observations, rewards and infos stay: `info["mask"]` says which blocks were computed.
+A view has MultiDiscrete, Box or Discrete actions instead of bits, see `ccenv.mdp.action_codes`.
+Observations, rewards and infos stay the same; `info["mask"]` holds the computed blocks.
 """
 
 from typing import Any
@@ -27,35 +27,35 @@ ACTIONS = ("mask", "weight")
 
 
 class Actions:
-    """Reads one kind of action, of one image or of many.
+    """Reads one kind of action, of one input or of a batch.
 
-    "mask": a bit for each block. "weight": a gate value for each block, as mixtures of experts have
-    them (Shazeer et al. 2017, arXiv 1701.06538): 0 is not computed, the others' outputs are
-    multiplied with theirs, and at an exit the value is the share of the answer that is left to
-    later ones.
+    "mask": a bit for each block. "weight": a gate value for each block, as in mixtures of experts
+    (Shazeer et al. 2017, arXiv 1701.06538): 0 skips the block, other values scale its output, and
+    at an exit the value is the share of the answer that is left to later exits.
     """
 
     def __init__(self, simulator: Simulator, kind: str = "mask") -> None:
-        """Takes the simulator that is acted on, and one of `ACTIONS` (else ValueError)."""
+        """Takes the simulator and one of `ACTIONS` (else ValueError)."""
         check_names([kind], ACTIONS, "action")
         self.simulator, self.kind = simulator, kind
 
     def space(self) -> gym.spaces.MultiBinary | gym.spaces.Box:
-        """Of one image's action."""
+        """Space of one input's action."""
         width = self.simulator.max_blocks
         if self.kind == "mask":
             return gym.spaces.MultiBinary(width)
         return gym.spaces.Box(0.0, 1.0, (width,), np.float32)
 
     def read(self, action: Any, *rows: int) -> tuple[Tensor, Tensor | None]:
-        """Reads an action [*rows, max_blocks] of a caller; `rows` is nothing for one image.
+        """Reads an action [*rows, max_blocks]; `rows` is empty for one input.
 
         Returns:
             A mask bool [images, max_blocks], and gate values float32 [images, num_blocks of the
             gate] or None.
 
         Raises:
-            TypeError, ValueError: if it is no array of numbers, or its shape or a value is wrong.
+            TypeError: if it is no array of numbers.
+            ValueError: if its shape or a value is wrong.
         """
         shape = (*rows, self.simulator.max_blocks)
         if self.kind == "mask":
@@ -66,7 +66,7 @@ class Actions:
 
 
 def checked_values(action: Any, shape: tuple[int, ...]) -> np.ndarray:
-    """Gate values of a user as a fresh float32 array; TypeError, ValueError of others."""
+    """Checks gate values and copies them as float32 (else TypeError, ValueError)."""
     array = np.asarray(action)
     if array.dtype.kind not in "biuf":
         raise TypeError(
@@ -96,19 +96,19 @@ def check_bits(env: Any, space: gym.Space[Any]) -> int:
 
 
 class Coded:
-    """What action views share: a code, and the stream of the masks that it draws."""
+    """Base class of action views: a code, and the random stream of the masks that it samples."""
 
     code: ActionCode
     _rng: np.random.Generator | None = None
 
     def restart(self, seed: int | None, root: np.random.Generator) -> None:
-        """Starts the stream with a reset's seed; without one it goes on, or gets a drawn one."""
+        """Restarts the stream with the seed of a reset; without a seed it continues."""
         if seed is not None or self._rng is None:
             root_seed = int(root.integers(2**31)) if seed is None else seed
             self._rng = np.random.default_rng(stream_seed(root_seed, "sampled masks"))
 
     def masks_of(self, actions: np.ndarray) -> np.ndarray:
-        """Turns actions [batch, ...] into bits [batch, num_blocks]; RuntimeError before a reset."""
+        """Decodes actions [batch, ...] to bits [batch, num_blocks]; RuntimeError before a reset."""
         if self._rng is None:
             raise RuntimeError("expected a running episode, got none; call reset() first")
         shape = self.code.space.shape
@@ -119,22 +119,31 @@ class Coded:
         return self.code.masks(actions, self._rng)
 
     def whole_menu(self) -> np.ndarray | None:
-        """What MaskablePPO may choose of a menu, everything: bool [size]; None of other codes."""
+        """Action mask of a menu for MaskablePPO, all True: bool [size]; None for other codes."""
         return np.ones(len(self.code.menu), bool) if isinstance(self.code, MaskMenu) else None
 
 
 class ActionView(
     Coded, gym.Wrapper[np.ndarray, Any, np.ndarray, np.ndarray], RecordConstructorArgs
 ):
-    """Lets an algorithm act on the scalar environment in another action space."""
+    """Wraps the scalar environment in another action space.
+
+    >>> env = gym.make("ccenv:BlockSelection-v0", dataset="synthetic", weights="cotrain")
+    >>> env = ActionView(env, "menu", menu="single")
+    >>> env.action_space
+    Discrete(12)
+    >>> _ = env.reset(seed=0)
+    >>> int(env.step(1)[-1]["mask"].sum())
+    1
+    """
 
     def __init__(self, env: gym.Env[Any, Any], code: Any = "multi_discrete", **settings: Any):
-        """Wraps.
+        """Wraps an environment.
 
         Args:
-            env: with `MultiBinary` actions (else TypeError).
+            env: an environment with `MultiBinary` actions (else TypeError).
             code: "multi_discrete", "box", "menu", or `module:name` (else ValueError).
-            **settings: of the code; they survive JSON.
+            **settings: settings of the code; they survive JSON.
         """
         RecordConstructorArgs.__init__(self, code=code, **settings)
         gym.Wrapper.__init__(self, env)
@@ -144,23 +153,23 @@ class ActionView(
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[np.ndarray, dict[str, Any]]:
-        """Starts the next image's episode; a seed starts the stream of sampled masks anew too."""
+        """Starts the next episode; a seed also restarts the stream of sampled masks."""
         result = self.env.reset(seed=seed, options=options)
         self.restart(seed, self.np_random)
         return result
 
     def step(self, action: Any) -> tuple[np.ndarray, Any, bool, bool, dict[str, Any]]:
-        """Computes one gated layer under the mask that the action stands for; see `masks_of`."""
+        """Computes one gate under the mask of the action; see `masks_of`."""
         return self.env.step(self.masks_of(np.asarray(action)[None])[0])
 
     def action_masks(self) -> np.ndarray:
-        """What MaskablePPO may choose: see `infos.action_masks`; on a menu, everything."""
+        """Action mask for MaskablePPO, see `infos.action_masks`; for a menu, all True."""
         allowed = self.whole_menu()
         return self.env.get_wrapper_attr("action_masks")() if allowed is None else allowed
 
 
 class VectorActionView(Coded, gym.vector.VectorWrapper, RecordConstructorArgs):
-    """Lets an algorithm act on a vector environment in another action space."""
+    """Wraps a vector environment in another action space; see `ActionView`."""
 
     def __init__(
         self,
@@ -168,7 +177,7 @@ class VectorActionView(Coded, gym.vector.VectorWrapper, RecordConstructorArgs):
         code: Any = "multi_discrete",
         **settings: Any,
     ):
-        """Wraps; see `ActionView`."""
+        """Wraps an environment; see `ActionView`."""
         RecordConstructorArgs.__init__(self, code=code, **settings)
         gym.vector.VectorWrapper.__init__(self, env)
         self.code = make_code(code, check_bits(env, env.single_action_space), settings)
@@ -178,17 +187,17 @@ class VectorActionView(Coded, gym.vector.VectorWrapper, RecordConstructorArgs):
     def reset(
         self, *, seed: Any = None, options: dict[str, Any] | None = None
     ) -> tuple[Any, dict[str, Any]]:
-        """Starts an episode for every row; a seed starts the stream of sampled masks anew too."""
+        """Starts an episode for every row; a seed also restarts the stream of sampled masks."""
         result = self.env.reset(seed=seed, options=options)
         self.restart(seed[0] if isinstance(seed, list) else seed, self.np_random)
         return result
 
     def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
-        """Computes one gated layer of every image under the masks of the actions."""
+        """Computes one gate of every input under the masks of the actions."""
         return self.env.step(self.masks_of(np.asarray(actions)))
 
     def action_masks(self) -> np.ndarray:
-        """What MaskablePPO may choose, row by row; on a menu, everything."""
+        """Action masks for MaskablePPO, row by row; for a menu, all True."""
         allowed = self.whole_menu()
         if allowed is not None:
             return np.tile(allowed, (self.num_envs, 1))

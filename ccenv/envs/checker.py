@@ -1,4 +1,4 @@
-"""Checker of vector environments, which Gymnasium lacks: a `VectorEnv` -> silence, or an error."""
+"""Checks vector environments against Gymnasium's conventions."""
 
 import itertools
 from collections.abc import Iterator, Sequence

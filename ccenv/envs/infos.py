@@ -1,4 +1,4 @@
-"""What `info` says of a step: (outcome, reward terms) -> arrays, one row for each image."""
+"""Builds `info`: (outcome, reward terms) -> arrays, one row per input."""
 
 from collections.abc import Sequence
 
@@ -10,21 +10,21 @@ from ccenv.simulator.simulator import Simulator
 from ccenv.simulator.step import Step
 
 INFO_KEYS: dict[str, str] = {
-    "layer": "number of the gate that was decided",
-    "mask": "blocks as executed, True = computed; padded with False to the widest gate",
+    "layer": "index of the gate",
+    "mask": "computed blocks; padded with False to the widest gate",
     "layer_cost": "MACs of this step over the dense network's",
-    "cost": "the same, for libraries of constrained reinforcement learning",
+    "cost": "the same, for libraries of constrained RL",
     "compute_cost": "MACs so far over the dense network's",
     "macs": "MACs so far",
     "network_version": "updates of the network so far; 0 while its weights are frozen",
-    "reward/<term>": "each term of the reward; they sum to it",
-    "<number>": "what a reward remembers, such as `price` of `lagrangian`",
-    "correct": "whether the answer is right",
+    "reward/<term>": "a term of the reward; the terms sum to the reward",
+    "<number>": "state of the reward, such as `price` of `lagrangian`",
+    "correct": "whether the answer is correct",
     "nll": "negative log-likelihood of the label, in nats",
     "label": "true class",
-    "prediction": "class that the network answers",
+    "prediction": "predicted class",
 }
-"""Key of `info` -> what it says; the last four are there on the last step only."""
+"""Key of `info` -> meaning; the last four exist at the last step only."""
 
 
 def numpy_copy(tensor: Tensor) -> np.ndarray:
@@ -72,22 +72,26 @@ def step_info(step: Step, max_blocks: int, network_version: int) -> dict[str, np
 
 
 class View:
-    """What all views of a simulator have."""
+    """Base class of environments on a simulator."""
 
     simulator: Simulator
 
     def start(self, seed: int | None, generator: np.random.Generator) -> None:
-        """Starts the simulator's streams from a generator; without a seed they go on, if begun."""
+        """Starts the random streams from a generator; without a seed they continue."""
         if seed is not None or self.simulator.images_seed is None:
             self.simulator.seed(int(generator.integers(2**31)))
 
+    def _step(self, mask: Tensor, values: Tensor | None = None) -> Step:
+        """One step, its results on the host, for which a device is waited for once."""
+        return self.simulator.step(mask, values).on_host(self.simulator.checks)
+
     def _begin(self, indices: np.ndarray | None = None) -> np.ndarray:
-        """Observations of new episodes, of the images asked for or the next ones."""
+        """First observations of new episodes, of the given images or the next ones."""
         chosen = None if indices is None else torch.from_numpy(indices)
         return self.simulator.begin(chosen).cpu().numpy()
 
     def _decided(self) -> list[np.ndarray]:
-        """Masks of the gates that are decided, bool [batch, num_blocks] each."""
+        """Masks of the gates so far, bool [batch, num_blocks] each."""
         return [mask.cpu().numpy() for mask in self.simulator.masks]
 
     def update_network(self) -> dict[str, float]:
@@ -96,10 +100,10 @@ class View:
 
 
 def action_masks(simulator: Simulator) -> np.ndarray:
-    """Which values each bit may take at the present layer: bool [2 * max(num_blocks)].
+    """Action mask of the current gate for sb3-contrib's MaskablePPO: bool [2 * max(num_blocks)].
 
-    Entry 2i allows skipping block i, entry 2i + 1 computing it, as sb3-contrib's MaskablePPO reads
-    them; blocks beyond the layer's own may only be skipped. After the end all may be chosen.
+    Entry 2i allows skipping block i, entry 2i + 1 computing it. Blocks beyond the gate's own may
+    only be skipped. After the end of the episode all entries are True.
     """
     layer, count = simulator.layer, simulator.max_blocks
     own = simulator.num_blocks[layer] if layer < simulator.num_layers else count

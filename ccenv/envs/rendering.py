@@ -12,6 +12,9 @@ from typing import Any
 
 import numpy as np
 
+from ccenv.base.registry import check_names
+
+RENDER_MODES = ("ansi", "rgb_array")
 KEPT, SKIPPED, WAITING = "■", "□", "·"
 COLORS = {KEPT: (46, 125, 50), SKIPPED: (224, 224, 224), WAITING: (250, 250, 250)}
 CELL = 16
@@ -21,6 +24,13 @@ WIDEST, SMALLEST = 420, 3
 """Pixels of a row of blocks at most, and of a block at least."""
 INK, PAPER, EDGE = (29, 29, 31), (255, 255, 255), (190, 190, 196)
 FIRST_PRINTED, LAST_PRINTED = 32, 126
+
+
+def check_render_mode(render_mode: str | None, modes: tuple[str, ...] = RENDER_MODES) -> str | None:
+    """Refuses a render mode that does not exist."""
+    if render_mode is not None:
+        check_names([render_mode], modes, "render_mode")
+    return render_mode
 
 
 def block_rows(masks: Sequence[np.ndarray], num_blocks: Sequence[int]) -> list[str]:
@@ -196,8 +206,8 @@ SCALE = 2
 class Window:
     """Shows one picture after another, each for some seconds at least.
 
-    Where there is no display matplotlib opens none: pictures go into a figure that nobody sees, as
-    those of other environments do, so that the same program runs on a server.
+    Without a display, matplotlib draws into a figure that is not shown, so the same program runs on
+    a server.
     """
 
     def __init__(self, seconds: float) -> None:

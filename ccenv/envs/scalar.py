@@ -8,11 +8,16 @@ import numpy as np
 from ccenv.data.text import letters_of
 from ccenv.envs.actions import Actions
 from ccenv.envs.infos import View, action_masks, step_info
-from ccenv.envs.rendering import Window, as_html, render_episode, render_text
+from ccenv.envs.rendering import (
+    RENDER_MODES,
+    Window,
+    as_html,
+    check_render_mode,
+    render_episode,
+    render_text,
+)
 from ccenv.envs.rows import check_open, image_indices, row_of
 from ccenv.envs.vector import (
-    RENDER_MODES,
-    check_render_mode,
     make_reward_space,
     observation_space,
     paid,
@@ -72,12 +77,12 @@ class BlockSelectionEnv(View, gym.Env[np.ndarray, np.ndarray]):
 
     ## Example
 
-        >>> import gymnasium as gym
-        >>> env = gym.make("ccenv:BlockSelection-v0", dataset="synthetic", weights="cotrain")
-        >>> observation, info = env.reset(seed=0)
-        >>> observation, reward, terminated, truncated, info = env.step([1] * 5 + [0] * 5)
-        >>> int(info["mask"].sum()), terminated
-        (5, False)
+    >>> import gymnasium as gym
+    >>> env = gym.make("ccenv:BlockSelection-v0", dataset="synthetic", weights="cotrain")
+    >>> observation, info = env.reset(seed=0)
+    >>> observation, reward, terminated, truncated, info = env.step([1] * 5 + [0] * 5)
+    >>> int(info["mask"].sum()), terminated
+    (5, False)
 
     ## Version history
     v0: first version.
@@ -145,7 +150,7 @@ class BlockSelectionEnv(View, gym.Env[np.ndarray, np.ndarray]):
             TypeError, ValueError: if the action is neither a mask nor gate values, as set.
         """
         check_open(self._is_closed)
-        step = self.simulator.step(*self.actions.read(action))
+        step = self._step(*self.actions.read(action))
         info = row_of(step_info(step, self.simulator.max_blocks, self.simulator.network_version), 0)
         self._status = f"cost {info['compute_cost']:.3f}"
         if step.outcome.is_last:

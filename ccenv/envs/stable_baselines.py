@@ -13,9 +13,9 @@ from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices, VecEnvO
 
 from ccenv.envs.actions import Actions, Coded, check_bits
 from ccenv.envs.infos import View, action_masks, numpy_copy, step_info
-from ccenv.envs.rendering import render_rows
+from ccenv.envs.rendering import check_render_mode, render_rows
 from ccenv.envs.rows import check_open, image_indices
-from ccenv.envs.vector import check_render_mode, observation_space
+from ccenv.envs.vector import observation_space
 from ccenv.mdp.action_codes import make_code
 from ccenv.simulator.simulator import Simulator
 from ccenv.simulator.step import Step
@@ -181,7 +181,7 @@ class BlockSelectionVecEnv(View, LockstepVecEnv):
         mask, _ = self.masks.read(self._actions, self.num_envs)
         if self.simulator.layer == 0:
             self.steps = []
-        step = self.simulator.step(mask)
+        step = self._step(mask)
         self.steps.append(step)
         observation, reward = step.observation.cpu().numpy(), numpy_copy(step.reward)
         is_last = step.outcome.is_last

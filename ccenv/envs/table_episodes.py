@@ -1,4 +1,4 @@
-"""Episodes of a table: (images, masks gate by gate) -> looks, outcomes, rewards; numpy."""
+"""Episodes of a mask table in numpy: (inputs, masks) -> observations, outcomes, rewards."""
 
 import functools
 import operator
@@ -91,15 +91,15 @@ class TableEpisodes:
 
         Args:
             table: name of a table that comes with the package, a file's name, or a table.
-            cost_weight: price of the dense network's MACs.
+            cost_weight: weight of the cost.
             score: "right" (1 or 0), or "log_likelihood" (minus nll, in nats).
-            by_gate: whether a step decides one gate, else all at once.
-            reward: None pays score - cost_weight * cost; else a name in `REWARDS`, `module:name` or
-                a function, which is arithmetic on the fields of `Outcome`; `cost_weight` and
-                `score` then stay at their defaults.
+            by_gate: whether a step decides one gate; otherwise one step decides all.
+            reward: None for score - cost_weight * cost; else a name in `REWARDS`, `module:name` or
+                a function that uses only the fields of `Outcome`; leave `cost_weight` and `score`
+                at their defaults then.
             reward_kwargs: settings of that reward.
-            times: file of `ccenv table times`, or what it holds: the price is then on the machine's
-                time instead of MACs, and so is `info["cost"]`; None for MACs.
+            times: file of `ccenv table times`, or its content: the cost is then the machine's time
+                instead of MACs, in `info["cost"]` too.
 
         Raises:
             FileNotFoundError, ValueError: see `read_table`; if it holds no look, or lacks what the

@@ -1,4 +1,4 @@
-"""The table of all masks for Stable-Baselines3: bits of a batch -> looks, rewards, dones, infos."""
+"""Mask tables for Stable-Baselines3."""
 
 from typing import Any
 
@@ -9,9 +9,9 @@ from ccenv.envs.table import BlockSelectionTableVectorEnv
 
 
 class BlockSelectionTableVecEnv(LockstepVecEnv):
-    """`BlockSelectionTableVectorEnv` as `BlockSelectionVecEnv` shows the simulated environment.
+    """`BlockSelectionTableVectorEnv` as a `VecEnv` of Stable-Baselines3.
 
-    On the step that ends episodes each row's dict holds what the scalar environment's `info` says,
+    On the step that ends episodes each row's info dict holds the scalar environment's `info`,
     `terminal_observation`, `TimeLimit.truncated` and `episode`; on other steps dicts are empty.
     """
 

@@ -31,19 +31,18 @@ def mask_of_action(action: Tensor) -> Tensor:
 
 
 class BlockSelectionEnv(EnvBase):
-    """A batch of images that walk through the gates side by side, for TorchRL's collectors.
+    """A batch of `ccenv.BlockSelectionEnv` for TorchRL's collectors.
 
-    The specification of the MDP is in `ccenv.BlockSelectionEnv`'s docstring. Batch size
-    [num_envs]; everything is a tensor on the simulator's device:
+    The batch size is [num_envs]; all values are tensors on the simulator's device:
 
     - `action`: bool [num_envs, max(num_blocks)], True = computed; bits behind a gate's own blocks
       are ignored. Floats and integers of 0 and 1 pass too, for distributions that sample these.
     - `observation`: float32 [num_envs, obs_size].
     - `action_mask`: bool [num_envs, max(num_blocks)]; which bits the next gate reads.
     - `reward`: float32 [num_envs, 1]; of a reward of several numbers, [num_envs, numbers].
-    - `cost`, `compute_cost`: float32 [num_envs, 1], the last gate's and the episode's share of the
-      dense network's MACs; `mask`: bool [num_envs, max(num_blocks)], what was executed there.
-    - `correct`: bool [num_envs, 1], whether the answer is right; False before the last gate.
+    - `cost`, `compute_cost`: float32 [num_envs, 1], MACs of the last gate and of the episode so
+      far over the dense network's; `mask`: bool [num_envs, max(num_blocks)], the computed blocks.
+    - `correct`: bool [num_envs, 1], whether the answer is correct; False before the last gate.
     - `done`, `terminated`: bool [num_envs, 1], for all rows at once, since all end together.
 
     In co-training call `update_network()` between rollouts.
@@ -119,6 +118,8 @@ class BlockSelectionEnv(EnvBase):
     def _step(self, tensordict: TensorDictBase) -> TensorDictBase:
         step: Step = self.simulator.step(mask_of_action(tensordict.get("action")))
         outcome, prediction = step.outcome, step.outcome.prediction
+        if outcome.is_last:
+            self.simulator.checks.settle()
         right = torch.zeros_like(outcome.labels, dtype=torch.bool)
         found = self._seen(
             step.observation,

@@ -7,10 +7,9 @@ import numpy as np
 from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
 
-from ccenv.base.registry import check_names
 from ccenv.envs.actions import Actions
 from ccenv.envs.infos import View, action_masks, numpy_copy, numpy_rows, step_info
-from ccenv.envs.rendering import render_rows
+from ccenv.envs.rendering import RENDER_MODES, check_render_mode, render_rows
 from ccenv.envs.rows import (
     check_open,
     image_indices,
@@ -20,8 +19,6 @@ from ccenv.envs.rows import (
 )
 from ccenv.simulator.simulator import Simulator
 from ccenv.simulator.step import Step
-
-RENDER_MODES = ("ansi", "rgb_array")
 
 
 def observation_space(simulator: Simulator) -> gym.spaces.Box:
@@ -45,13 +42,6 @@ def paid(simulator: Simulator, step: Step) -> np.ndarray:
     if simulator.reward.is_vector:
         return np.ascontiguousarray(numpy_rows(list(step.terms.values())).T)
     return numpy_copy(step.reward)
-
-
-def check_render_mode(render_mode: str | None, modes: tuple[str, ...] = RENDER_MODES) -> str | None:
-    """Refuses a render mode that does not exist."""
-    if render_mode is not None:
-        check_names([render_mode], modes, "render_mode")
-    return render_mode
 
 
 class BlockSelectionVectorEnv(View, gym.vector.VectorEnv):
@@ -159,7 +149,7 @@ class BlockSelectionVectorEnv(View, gym.vector.VectorEnv):
             shape = (self.num_envs, *(self.reward_space.shape if self.reward_space else ()))
             reward = np.zeros(shape, dtype=np.float32)
             return self._begin(), reward, truncated.copy(), truncated, self._reset_info()
-        step = simulator.step(*self.actions.read(actions, self.num_envs))
+        step = self._step(*self.actions.read(actions, self.num_envs))
         info = step_info(step, simulator.max_blocks, simulator.network_version)
         everybody = np.ones(self.num_envs, dtype=bool)
         observation, info = step.observation.cpu().numpy(), with_presence(info, everybody)

@@ -64,7 +64,7 @@ WIDTH = IN_FEATURES + NUM_LABELS
 def probe_residual(
     input_shape: tuple[int, ...] = (1, 1, IN_FEATURES), num_classes: int = NUM_LABELS + 1
 ) -> GatedSequential:
-    """Four units, a gate each: an image of domain d needs unit d and no other.
+    """Four units, one gate each: an image of domain d needs only unit d.
 
     The unit kept, a step costs 100 of 430 MACs; the best masks are `probe_unit_masks`.
     """
@@ -76,7 +76,7 @@ def probe_residual(
 def probe_exit(
     input_shape: tuple[int, ...] = (1, 1, IN_FEATURES), num_classes: int = NUM_LABELS + 1
 ) -> GatedSequential:
-    """Four units that always run and an exit behind each of the first three.
+    """Four units that always run, and an exit after each of the first three.
 
     An image of domain d can be answered from exit d on: stopping there costs 130 (d + 1) of 520
     MACs, stopping before it gives the class that is always wrong. See `probe_exit_masks`.

@@ -16,6 +16,7 @@ NETWORKS: dict[str, str] = {
     "pruned_blocks": "ccenv.networks.baselines.pruned:pruned_blocks",
     "pruned_bytes": "ccenv.networks.baselines.text:pruned_bytes",
     "cascade_bytes": "ccenv.networks.baselines.text:cascade_bytes",
+    "pondering_bytes": "ccenv.networks.baselines.text:pondering_bytes",
     "bytes": "ccenv.networks.text.embedding:TokenMLP",
     "lm": "ccenv.networks.text.transformer:LanguageModel",
     "vit": "ccenv.networks.vision.transformer:vit",

@@ -1,11 +1,11 @@
-"""Rewards: StepOutcome -> one reward per image, as named terms that sum to it.
+"""Rewards: StepOutcome -> one reward per input, as named terms that sum to it.
 
-A reward is a function of a `StepOutcome` and keyword arguments that returns a tensor [batch], or
-a dict of such tensors: the terms, each of which appears in `info` as `reward/<term>`. One that is
-arithmetic on the fields of `Outcome` pays on a table of masks too, in numpy. One that remembers is
-a class, see `ccenv.rewards.bind`; its numbers (a price) are in `info` under their own names and
-curves of every run as `reward/<name>`. A function or class of yours is used by `module:name`;
-`describe` gives it a range and a formula for tables. Nothing is imported here that needs torch.
+A reward is a function of a `StepOutcome` and keyword arguments. It returns a tensor [batch], or a
+dict of such tensors: the terms, each of which is in `info` as `reward/<term>`. A reward that uses
+only the fields of `Outcome` also works on mask tables, in numpy. A reward with state is a subclass
+of `StatefulReward`; its numbers are in `info` under their names, and curves `reward/<name>`. Your
+own function or class is `module:name`; `describe` adds a range and a formula for tables. Nothing
+that is imported here needs torch.
 """
 
 from collections.abc import Mapping
@@ -54,10 +54,10 @@ def make_reward(reward: str | RewardFunction, arguments: Mapping[str, Any] | Non
         arguments: its keyword arguments.
 
     Returns:
-        What is called with an outcome and gives the terms of the reward, float32 [batch] each.
+        A `Reward`: call it with an outcome for the terms, float32 [batch] each.
 
     Raises:
-        ValueError: if a name is unknown, or a number is not finite or impossible.
+        ValueError: if a name is unknown, or a number is not finite or out of range.
     """
     found = resolve(reward, REWARDS, "reward")
     if isinstance(reward, str) and reward not in REWARDS:

@@ -1,11 +1,11 @@
-"""Rewards in use: (function or class, its arguments) -> a `Reward` that checks what it gives.
+"""Binds rewards: (function or class, its arguments) -> a `Reward` that checks its values.
 
-Rewards with a memory are `StatefulReward`s. The order of calls: the constructor with the reward's
+Rewards with state are `StatefulReward`s. The order of calls is: the constructor with the reward's
 arguments; `prepare` once the network is built (in co-training after every seeded reset, with the
 restored weights); `reset` at every seeded reset; then, for each step, `__call__`, which changes
-nothing, and `update`, which changes the memory. Copies of the environment for evaluation and search
-read the memory and never change it. The memory changes only between episodes: all steps of an
-episode are paid by the same rule.
+nothing, and `update`, which changes the state. Copies of the environment for evaluation and search
+read the state and never change it. The state changes only between episodes: all steps of an episode
+have the same reward function.
 """
 
 import dataclasses
@@ -35,7 +35,7 @@ Described = TypeVar("Described", bound=Callable[..., object])
 
 @dataclass(frozen=True)
 class RewardDescription:
-    """What a table says of a reward, at its default arguments."""
+    """Description of a reward for tables, at its default arguments."""
 
     formula: str
     """the sum over an episode."""
@@ -68,7 +68,7 @@ def describe(
 
 @dataclass(frozen=True)
 class Surroundings:
-    """What a reward may look at before the first episode."""
+    """What a reward may use before the first episode."""
 
     network: "GatedNetwork"
     """with the weights that the episodes start with."""
@@ -139,7 +139,7 @@ POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR
 
 @dataclass(frozen=True)
 class PlainReward(StatefulReward):
-    """A function with its arguments: a reward without a memory."""
+    """A function with its arguments: a reward without state."""
 
     function: RewardFunction
     """from an outcome and the arguments to terms, or to one tensor or array [batch]."""
@@ -153,7 +153,7 @@ class PlainReward(StatefulReward):
 
 @dataclass(frozen=True)
 class Reward:
-    """A reward in use: calls a rule and checks what it gives."""
+    """A bound reward: calls a rule and checks its values."""
 
     name: str
     """what messages call it."""

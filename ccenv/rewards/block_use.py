@@ -1,7 +1,7 @@
-"""Rewards that look at many images' masks at once: balance, and the paper's target density.
+"""Rewards on how often blocks are used: load balance, and the paper's target density.
 
-Each image is charged the tangent of what is asked at the use so far, whose mean over images and
-whose slope are those of the whole.
+Both are functions of the masks of many inputs. Each input is charged the tangent at the use so far,
+which has the same mean over inputs and the same slope.
 """
 
 import math
@@ -16,10 +16,13 @@ from ccenv.rewards.bind import StatefulReward, describe
 
 
 class BlockUse(StatefulReward):
-    """Remembers the use of each layer's blocks; it moves after every `update_every` episodes."""
+    """Base class: running mean of how often each block is kept.
+
+    It is updated after every `update_every` episodes.
+    """
 
     def __init__(self, start: float | None, update_rate: float, update_every: int) -> None:
-        """Starts at a use, or the first episodes'; `update_rate` in (0, 1] weighs the newest."""
+        """Sets the initial use (None: that of the first episodes) and the update's weight."""
         check_at_least_zero(update_rate=update_rate)
         positive_ints([update_every], "update_every")
         if not 0 < update_rate <= 1:
@@ -28,14 +31,14 @@ class BlockUse(StatefulReward):
         self.reset()
 
     def reset(self) -> None:
-        """Forgets all episodes."""
+        """Restores the initial state."""
         self.use: dict[int, Tensor] = {}
         self._episode: list[Tensor] = []
         self._sums: list[Tensor] = []
         self._count = 0
 
     def update(self, outcome: StepOutcome) -> None:
-        """Counts the blocks of finished episodes and moves the use when there are enough."""
+        """Counts the blocks of finished episodes and updates the use when there are enough."""
         if outcome.layer == 0:
             self._episode = []
         self._episode.append(outcome.mask.float().sum(dim=0))
@@ -62,14 +65,13 @@ class BlockUse(StatefulReward):
     high=math.inf,
 )
 class Balance(BlockUse):
-    """Pays the log-likelihood of the label, charges compute, and masks that add to uneven use.
+    """Pays the log-likelihood of the label; charges compute and uneven use of the blocks.
 
-    The balance losses of Shazeer et al. 2017 (arXiv 1701.06538, section 4), of which the agent
-    `noisy_topk` goes down the gradient, for agents that learn from rewards: `balance_weight` times
-    the squared coefficient of variation, variance over squared mean, of how often recent images
-    kept each block, summed over layers. A mask has no gate values, so that importance and load are
-    the same. Each image is charged the tangent at the use so far: a block in more than its share of
-    use has a price, one in less a premium.
+    The balance losses of Shazeer et al. 2017 (arXiv 1701.06538, section 4) as a reward:
+    `balance_weight` times the squared coefficient of variation (variance over squared mean) of how
+    often recent inputs kept each block, summed over gates. A mask has no gate values, so importance
+    and load are the same. Each input is charged the tangent at the use so far: keeping a block of
+    more than average use costs, keeping one of less use pays.
     """
 
     def __init__(
@@ -85,7 +87,7 @@ class Balance(BlockUse):
         super().__init__(None, update_rate, update_every)
 
     def __call__(self, outcome: StepOutcome) -> dict[str, Tensor]:
-        """Terms `log_likelihood`, `cost` and `balance`, which is 0 before any use is known."""
+        """Terms `log_likelihood`, `cost` and `balance`, which is 0 before the first update."""
         mask, use = outcome.mask.float(), self.use.get(outcome.layer)
         unevenness = torch.zeros_like(mask[:, 0]) if use is None else tangent(use, mask)
         return {
@@ -124,7 +126,7 @@ def tangent(use: Tensor, mask: Tensor) -> Tensor:
     "log p(label) - sparsity_weight * sum over layers of (L_b + L_e)", low=-math.inf, high=math.inf
 )
 class TargetDensity(BlockUse):
-    """Pays the log-likelihood of the label and charges masks that leave a target density.
+    """Pays the log-likelihood of the label and charges deviations from a target density.
 
     Bengio et al. 2015, section 3.2, in the squared form of the authors' code, on masks instead of
     keep probabilities. For a layer with mask m, target density tau and use u (the share of recent
@@ -133,10 +135,10 @@ class TargetDensity(BlockUse):
     - L_e, each image keeps a share tau of the blocks: (mean of m - tau) ** 2.
     - L_b, each block is kept for a share tau of the images: sum over blocks of (u - tau) ** 2. That
       is a property of many images; each image is charged its tangent at the use so far,
-      (u - tau) ** 2 + 2 (u - tau) (m - u), whose mean over images and whose slope are L_b's. A
-      block in too much use has a price, one in too little use a premium.
+      (u - tau) ** 2 + 2 (u - tau) (m - u), whose mean over images and whose slope are L_b's.
+      Keeping a block of too much use costs, keeping one of too little use pays.
 
-    The use starts at tau and moves after every `update_every` finished episodes.
+    The use starts at tau and is updated after every `update_every` finished episodes.
     """
 
     def __init__(
@@ -170,7 +172,7 @@ class TargetDensity(BlockUse):
         }
 
     def numbers(self) -> dict[str, float]:
-        """How far the use is from the target: root mean square over all blocks."""
+        """Root mean square distance of the use from the target, over all blocks."""
         if not self.use:
             return {"use_distance": 0.0}
         use = torch.cat(list(self.use.values()))

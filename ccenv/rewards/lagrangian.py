@@ -1,10 +1,10 @@
-"""A price found for a cost limit: mean compute cost of finished episodes -> price of compute.
+"""Lagrangian rewards: mean compute cost of finished episodes -> multiplier of the compute cost.
 
-Both rewards charge compute at a price of their own, which moves after every `update_every`
-finished episodes, never within one. Each row of a batch counts as one episode, and a batch moves
-the price at most once. What is updated is the price's level, `log(1 + price / price_scale)`: a
-price that fits a limit of 0.1 may be a hundred times one that fits 0.4, and one rate suits both. Up
-to the scale a price moves in equal steps, far above it by equal factors; it is never below 0.
+The multiplier is called `price` in settings, `info` and curves. It is updated after every
+`update_every` finished episodes, never within one. Each row of a batch counts as one episode, and a
+batch updates it at most once. The update acts on the level `log(1 + price / price_scale)`: the
+multiplier for a limit of 0.1 may be a hundred times that for 0.4, and one rate fits both. Below
+`price_scale` it changes in equal steps, far above it by equal factors; it is never below 0.
 """
 
 import math
@@ -27,7 +27,7 @@ OBJECTIVES: dict[str, Callable[[StepOutcome], Tensor]] = {
 
 
 def price_of(level: float, price_scale: float) -> float:
-    """The price at a level: 0 at 0, about level * price_scale while that is small.
+    """The multiplier at a level: 0 at 0, about level * price_scale for small levels.
 
     >>> round(price_of(level=1.0, price_scale=0.01), 4)
     0.0172
@@ -36,12 +36,12 @@ def price_of(level: float, price_scale: float) -> float:
 
 
 def level_of(price: float, price_scale: float) -> float:
-    """The level of a price: the inverse of `price_of`."""
+    """The level of a multiplier: the inverse of `price_of`."""
     return math.log1p(price / price_scale)
 
 
 def relative_excess(mean_cost: float, cost_limit: float) -> float:
-    """How far a mean cost is above its limit, in limits; at most 1, so that no move is a leap.
+    """Excess of a mean cost over its limit, relative to the limit; clipped at 1.
 
     >>> relative_excess(0.15, 0.1) == 0.15 / 0.1 - 1, relative_excess(0.3, 0.1)
     (True, 1.0)
@@ -50,14 +50,14 @@ def relative_excess(mean_cost: float, cost_limit: float) -> float:
 
 
 def check_smoothing(smoothing: float) -> None:
-    """Refuses what is no weight of the past, in [0, 1) (ValueError)."""
+    """Checks that a weight of the past is in [0, 1) (ValueError)."""
     check_at_least_zero(smoothing=smoothing)
     if smoothing >= 1:
         raise ValueError(f"expected smoothing below 1, got {smoothing}")
 
 
 class PricedReward(StatefulReward):
-    """Pays an objective and charges every layer at the present price."""
+    """Base class: an objective minus the multiplier times the cost of each gate."""
 
     def __init__(
         self,
@@ -67,15 +67,15 @@ class PricedReward(StatefulReward):
         price_scale: float,
         update_every: int,
     ) -> None:
-        """Sets what both ways of moving the price share.
+        """Sets what both rewards share.
 
         Args:
             cost_limit: mean compute cost to reach, in (0, 1].
-            objective: "log_likelihood" or "accuracy". On a frozen network's own training images
-                the accuracy is soon 1 at any cost, and says little about compute.
-            initial_price: of the whole dense network, at least 0.
-            price_scale: a price that matters, above 0.
-            update_every: finished episodes between two moves of the price, at least 1.
+            objective: "log_likelihood" or "accuracy". On the training images of a frozen network
+                the accuracy is soon 1 at any cost, so it hardly depends on compute.
+            initial_price: initial multiplier, at least 0.
+            price_scale: typical size of the multiplier, above 0.
+            update_every: finished episodes between two updates of the multiplier, at least 1.
         """
         check_names([objective], OBJECTIVES, "objective")
         check_at_least_zero(initial_price=initial_price, price_scale=price_scale)
@@ -88,22 +88,22 @@ class PricedReward(StatefulReward):
         self.reset()
 
     def reset(self) -> None:
-        """Back to the initial price, with no episode counted."""
+        """Restores the initial multiplier and a zero count."""
         self.level = level_of(self.initial_price, self.price_scale)
         self._cost, self._count = 0.0, 0
 
     @property
     def price(self) -> float:
-        """What the whole dense network costs at present."""
+        """The multiplier."""
         return price_of(self.level, self.price_scale)
 
     def __call__(self, outcome: StepOutcome) -> dict[str, Tensor]:
-        """Terms `cost` and the objective's; the price is what `cost_weight` is elsewhere."""
+        """Terms `cost` and the objective; the multiplier replaces `cost_weight`."""
         worth = OBJECTIVES[self.objective](outcome)
         return {self.objective: worth, "cost": -self.price * outcome.layer_cost}
 
     def update(self, outcome: StepOutcome) -> None:
-        """Counts finished episodes and moves the price when there are enough."""
+        """Counts finished episodes and updates the multiplier when there are enough."""
         if not outcome.is_last:
             return
         self._cost += outcome.compute_cost.double().sum().item()
@@ -113,26 +113,25 @@ class PricedReward(StatefulReward):
             self._cost, self._count = 0.0, 0
 
     def move(self, excess: float) -> None:
-        """Moves the price after a mean cost of (1 + excess) times the limit, excess at most 1."""
+        """Updates the multiplier after a mean cost of (1 + excess) times the limit."""
         raise TypeError(f"{type(self).__name__} must define move(excess)")
 
     def numbers(self) -> dict[str, float]:
-        """The price, under that name."""
+        """The multiplier, as `price`."""
         return {"price": self.price}
 
 
 @describe(FORMULA, low=-math.inf, high=0.0)
 class Lagrangian(PricedReward):
-    """Raises the price while the mean cost is above the limit, and lowers it below.
+    """Raises the multiplier while the mean cost is above the limit, and lowers it below.
 
     Dual ascent on the Lagrangian of a constrained MDP (Altman 1999; Tessler, Mankowitz, Mannor
-    2018, arXiv 1805.11074), on the price's level. Such a price lags behind a policy that needs an
-    ever lower one, and swings about its mark where it moves fast enough not to. `quadratic_weight`
-    adds the excess itself to the price: the augmented Lagrangian, or method of multipliers
-    (Hestenes 1969; Rockafellar 1973 for inequalities), whose optimum is the same, for at the limit
-    it adds nothing. It sees a running mean: prices are cut off at 0, and a noisy excess would be a
-    price on average. Let the policy's learning rate fall to 0 (`anneal=true`), so that the last
-    policy is no swing.
+    2018, arXiv 1805.11074), on the multiplier's level. A slow multiplier lags behind the policy; a
+    fast one oscillates. `quadratic_weight` adds the excess itself: the augmented Lagrangian, or
+    method of multipliers (Hestenes 1969; Rockafellar 1973 for inequalities). Its optimum is the
+    same, because it adds nothing at the limit. It uses a running mean of the excess: multipliers
+    are clipped at 0, so a noisy excess would raise them on average. Anneal the policy's learning
+    rate to 0 (`anneal=true`), so that the last policy does not depend on the oscillation.
     """
 
     def __init__(
@@ -146,11 +145,18 @@ class Lagrangian(PricedReward):
         quadratic_weight: float = 0.0,
         smoothing: float = 0.9,
     ) -> None:
-        """Sets the limit and how fast the price's level follows; for the others see `PricedReward`.
+        """Sets the limit and the rates; for the others see `PricedReward`.
 
-        `price_learning_rate` is what the level rises by for an excess of one limit,
-        `quadratic_weight` what is added to the price for it, in units of the objective (0: plain
-        dual ascent), by a running mean in which the past has the weight `smoothing`, in [0, 1).
+        Args:
+            cost_limit: see `PricedReward`.
+            price_learning_rate: rise of the level for an excess of one limit.
+            objective: see `PricedReward`.
+            initial_price: see `PricedReward`.
+            price_scale: see `PricedReward`.
+            update_every: see `PricedReward`.
+            quadratic_weight: added to the multiplier for an excess of one limit; 0 is plain dual
+                ascent.
+            smoothing: weight of the past in the running mean of the excess, in [0, 1).
         """
         check_at_least_zero(
             price_learning_rate=price_learning_rate, quadratic_weight=quadratic_weight
@@ -161,13 +167,13 @@ class Lagrangian(PricedReward):
         super().__init__(cost_limit, objective, initial_price, price_scale, update_every)
 
     def reset(self) -> None:
-        """Back to the initial price, with no excess seen."""
+        """Restores the initial multiplier and a zero excess."""
         super().reset()
         self._smooth = 0.0
 
     @property
     def price(self) -> float:
-        """The multiplier, and what the quadratic term adds, never below 0."""
+        """The multiplier with the quadratic term, never below 0."""
         return max(0.0, super().price + self.quadratic_weight * self._smooth)
 
     def move(self, excess: float) -> None:
@@ -178,12 +184,12 @@ class Lagrangian(PricedReward):
 
 @describe(FORMULA, low=-math.inf, high=0.0)
 class PidLagrangian(PricedReward):
-    """Sets the price by a PID controller, which damps the swings of plain dual ascent.
+    """Sets the multiplier with a PID controller, which damps the oscillation of dual ascent.
 
-    Stooke, Achiam, Abbeel 2020, arXiv 2007.03964, algorithm 2. The integral part is the price of
-    `lagrangian`; the other two, which see a running mean of the excess and its rise, act in
-    proportion to that price instead of beside it. If the policy reacts to the price
-    within a few updates, a high gain makes the price oscillate; lower it then.
+    Stooke, Achiam, Abbeel 2020, arXiv 2007.03964, algorithm 2. The integral part is the multiplier
+    of `lagrangian`. The proportional and derivative parts use a running mean of the excess and its
+    rise, and scale that multiplier instead of being added to it. If the policy reacts within a few
+    updates, a high gain makes the multiplier oscillate; then lower the gain.
     """
 
     def __init__(
@@ -200,10 +206,16 @@ class PidLagrangian(PricedReward):
     ) -> None:
         """Sets the limit and the controller; for the others see `PricedReward`.
 
-        `proportional_gain` is the share of the price that is added for an excess of one limit now,
-        in a running mean in which the past has the weight `smoothing`, in [0, 1); `integral_gain`
-        what the price's level rises by in an update with it; `derivative_gain` the share for such a
-        rise of it.
+        Args:
+            cost_limit: see `PricedReward`.
+            proportional_gain: relative rise of the multiplier for an excess of one limit.
+            integral_gain: rise of the level, per update, for an excess of one limit.
+            derivative_gain: relative rise of the multiplier if the excess rises by one limit.
+            smoothing: weight of the past in the running mean of the excess, in [0, 1).
+            objective: see `PricedReward`.
+            initial_price: see `PricedReward`.
+            price_scale: see `PricedReward`.
+            update_every: see `PricedReward`.
         """
         check_at_least_zero(
             proportional_gain=proportional_gain,
@@ -216,19 +228,19 @@ class PidLagrangian(PricedReward):
         super().__init__(cost_limit, objective, initial_price, price_scale, update_every)
 
     def reset(self) -> None:
-        """Back to the initial price, with no excess seen."""
+        """Restores the initial multiplier and a zero excess."""
         super().reset()
         self._smooth, self._rise = 0.0, 0.0
 
     @property
     def price(self) -> float:
-        """The integral part's price, times what the other two parts add, never below 0."""
+        """The integral part, scaled by the other two parts, never below 0."""
         proportional, _, derivative = self.gains
         factor = 1 + proportional * self._smooth + derivative * self._rise
         return max(0.0, (super().price + self.price_scale) * factor - self.price_scale)
 
     def move(self, excess: float) -> None:
-        """Moves the integral, the running mean of the excess, and that one's rise."""
+        """Updates the integral, the running mean of the excess, and its rise."""
         before = self._smooth
         self._smooth = self.smoothing * before + (1 - self.smoothing) * excess
         self._rise = max(0.0, self._smooth - before)

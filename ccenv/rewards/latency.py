@@ -1,8 +1,8 @@
-"""Time as a price: blocks kept in a layer and before it -> seconds over the dense network's.
+"""Reward on measured time: blocks kept in a layer and before it -> time over the dense network's.
 
-A layer is timed on random masks for a grid of numbers of blocks kept before and in it, and the
-table is read with linear interpolation between them. The last layer's time includes the head's.
-The table is kept in the cache folder, under a name made of all that it depends on.
+A layer is timed with random masks, for a grid of numbers of kept blocks before and in it; values
+in between are interpolated linearly. The last layer's time includes the head's. The table is cached
+under a hash of all that it depends on.
 """
 
 import hashlib
@@ -205,14 +205,14 @@ def seconds_of(function: Callable[[], object]) -> float:
     depends_on_machine=True,
 )
 class LatencyReward(StatefulReward):
-    """Pays one for a right answer and charges each layer its time on this machine.
+    """Pays one for a correct answer and charges each gate its time on this machine.
 
-    The time comes from a table measured once on this machine. Choosing the masks is not in it. A
-    batch of masks may take longer than the dense network: the charge may exceed `cost_weight`.
+    The time comes from a table measured once on this machine, without the policy. Masks may take
+    longer than the dense network, so the charge may exceed `cost_weight`.
     """
 
     def __init__(self, cost_weight: float = 1.0, batch_size: int = 256) -> None:
-        """Sets the price of the dense network's time, and at which batch size it is measured."""
+        """Sets the weight of the dense network's time, and the batch size of the measurement."""
         check_at_least_zero(cost_weight=cost_weight)
         positive_ints([batch_size], "batch_size")
         self.cost_weight, self.batch_size = cost_weight, batch_size

@@ -1,6 +1,6 @@
-"""Rewards without a memory: Outcome -> terms [batch] that sum to the reward.
+"""Rewards without state: Outcome -> terms [batch] that sum to the reward.
 
-They are arithmetic on the fields of an outcome, so that they pay in tensors and in arrays alike.
+They use only the fields of `Outcome`, so they work on tensors and on numpy arrays.
 """
 
 import math
@@ -10,51 +10,51 @@ from ccenv.rewards.bind import describe
 
 
 def correct(outcome: Outcome[Values]) -> Values:
-    """1 for a right answer, 0 for a wrong one or none yet: float32 [batch]."""
+    """1 for a correct answer, 0 for a wrong one and before the last step: float32 [batch]."""
     return outcome.correct
 
 
 def log_likelihood(outcome: Outcome[Values]) -> Values:
-    """Log-probability of the true class in nats, 0 before the end: float32 [batch]."""
+    """Log-probability of the true class in nats, 0 before the last step: float32 [batch]."""
     return outcome.log_likelihood
 
 
 def at_the_end(outcome: Outcome[Values], value: Values) -> Values:
-    """A value on the last step, 0 before it: [batch] -> [batch]."""
+    """The value at the last step, 0 before it: [batch] -> [batch]."""
     return value if outcome.is_last else 0 * value
 
 
 @describe("correct - cost_weight * compute_cost", low=-1.0, high=1.0, keeps_optimum=True)
 def accuracy_minus_cost(outcome: Outcome[Values], cost_weight: float = 1.0) -> dict[str, Values]:
-    """Pays one for a right answer and charges every layer when it is computed."""
+    """Pays one for a correct answer and charges the cost of each gate at its step."""
     return {"accuracy": outcome.correct, "cost": -cost_weight * outcome.layer_cost}
 
 
 @describe("log p(label) - cost_weight * compute_cost", low=-math.inf, high=0.0)
 def nll_minus_cost(outcome: Outcome[Values], cost_weight: float = 1.0) -> dict[str, Values]:
-    """Pays the log-likelihood of the label and charges every layer when it is computed."""
+    """Pays the log-likelihood of the label and charges the cost of each gate at its step."""
     return {"log_likelihood": outcome.log_likelihood, "cost": -cost_weight * outcome.layer_cost}
 
 
 @describe("log p(label)", low=-math.inf, high=0.0)
 def negative_nll(outcome: Outcome[Values]) -> dict[str, Values]:
-    """Pays the log-likelihood of the label alone: the paper's (Bengio et al. 2015, section 3.1)."""
+    """Pays only the log-likelihood of the label, as Bengio et al. 2015, section 3.1."""
     return {"log_likelihood": outcome.log_likelihood}
 
 
 @describe("correct - cost_weight * compute_cost", low=-1.0, high=1.0, keeps_optimum=True)
 def terminal_cost(outcome: Outcome[Values], cost_weight: float = 1.0) -> dict[str, Values]:
-    """Pays one for a right answer and charges the total compute cost at the last step only."""
+    """Pays one for a correct answer and charges the total compute cost at the last step."""
     cost = at_the_end(outcome, outcome.compute_cost)
     return {"accuracy": outcome.correct, "cost": -cost_weight * cost}
 
 
 @describe("correct * (1 - compute_cost ** 2) - (1 - correct) * wrong_penalty", low=-5.0, high=1.0)
 def blockdrop(outcome: Outcome[Values], wrong_penalty: float = 5.0) -> dict[str, Values]:
-    """Pays a right answer the more the less it cost, and punishes a wrong one whatever it cost.
+    """Pays more for a cheap correct answer; a wrong answer costs a fixed penalty.
 
-    BlockDrop: Wu et al. 2018, arXiv 1711.08393, equation 2, with the compute cost as the share of
-    blocks in use; theirs are of one size.
+    BlockDrop: Wu et al. 2018, arXiv 1711.08393, equation 2, with the compute cost in place of the
+    share of blocks in use; their blocks have one size.
     """
     right = outcome.correct
     wrong = at_the_end(outcome, 1 - right)
@@ -67,9 +67,10 @@ def blockdrop(outcome: Outcome[Values], wrong_penalty: float = 5.0) -> dict[str,
 
 @describe("log p(label) + skip_weight * mean share of blocks skipped", low=-math.inf, high=0.1)
 def skipnet(outcome: Outcome[Values], skip_weight: float = 0.1) -> dict[str, Values]:
-    """Pays the log-likelihood of the label, and every layer for the blocks that it skips.
+    """Pays the log-likelihood of the label, and for the share of blocks skipped at each gate.
 
-    SkipNet: Wang et al. 2018, arXiv 1711.09485, section 3.3 (its alpha, over the number of layers).
+    SkipNet: Wang et al. 2018, arXiv 1711.09485, section 3.3; `skip_weight` is its alpha, divided by
+    the number of gates.
     """
     return {
         "log_likelihood": outcome.log_likelihood,
@@ -81,7 +82,7 @@ def skipnet(outcome: Outcome[Values], skip_weight: float = 0.1) -> dict[str, Val
 def budget_hinge(
     outcome: Outcome[Values], cost_limit: float = 0.25, cost_weight: float = 1.0
 ) -> dict[str, Values]:
-    """Pays one for a right answer and charges only the compute above each image's budget."""
+    """Pays one for a correct answer and charges only the compute above the budget of an input."""
     before = outcome.compute_cost - outcome.layer_cost
     above = (outcome.compute_cost - cost_limit).clip(min=0) - (before - cost_limit).clip(min=0)
     return {"accuracy": outcome.correct, "over_budget": -cost_weight * above}
@@ -94,8 +95,8 @@ def budget_hinge(
     components={"accuracy": (0.0, 1.0), "cost": (-1.0, 0.0)},
 )
 def vector(outcome: Outcome[Values]) -> dict[str, Values]:
-    """Two numbers instead of a price between them: right answers, and minus the compute cost.
+    """Two numbers, for multi-objective learners: correct answer, and minus the compute cost.
 
-    For multi-objective learners, with `reward_space` as in MO-Gymnasium (Felten et al. 2023).
+    The environment declares `reward_space`, as in MO-Gymnasium (Felten et al. 2023).
     """
     return {"accuracy": outcome.correct, "cost": -outcome.layer_cost}

@@ -1,4 +1,4 @@
-"""Potential-based shaping: activations -> the log-likelihood of a linear probe on them."""
+"""Potential-based shaping: the potential is a linear probe's log-likelihood on activations."""
 
 import math
 
@@ -21,14 +21,14 @@ from ccenv.rewards.bind import StatefulReward, Surroundings, describe
     keeps_optimum=True,
 )
 class Potential(StatefulReward):
-    """`accuracy_minus_cost`, and each layer is paid for what it adds to a probe's log-likelihood.
+    """`accuracy_minus_cost`, plus the rise of a probe's log-likelihood at each gate.
 
-    The potential of a state is the log-probability of the label that a linear classifier gives,
-    fitted on what the network shows at that gate; after the last gate it is 0 by definition. A
-    step pays the potential after minus the potential before, so an episode's terms sum to minus the
-    potential of its image whatever the masks, and the best masks stay the best (Ng, Harada, Russell
-    1999, theorem 1). The probes see the frozen network's activations under random masks; in
-    co-training those of the initial weights, for any fixed function leaves the optimum unchanged.
+    The potential of a state is the log-probability of the label under a linear classifier, fitted
+    on the features offered at that gate; after the last gate it is 0. A step pays the potential
+    after minus the potential before. The terms of an episode sum to minus the potential of its
+    input, whatever the masks, so the optimal masks stay the same (Ng, Harada, Russell 1999,
+    theorem 1). The probes are fitted under random masks; in co-training on the initial weights,
+    because any fixed function leaves the optimum unchanged.
     """
 
     def __init__(
@@ -41,10 +41,10 @@ class Potential(StatefulReward):
         """Sets the weights of the terms and how the probes are fitted.
 
         Args:
-            cost_weight: price of the whole dense network.
-            potential_weight: of the shaping.
-            num_fit_images: training images at most.
-            seed: of the choice of images and of the random masks.
+            cost_weight: weight of the compute cost.
+            potential_weight: weight of the shaping.
+            num_fit_images: largest number of training images for the probes.
+            seed: seed of the images and of the random masks.
         """
         check_at_least_zero(cost_weight=cost_weight, potential_weight=potential_weight)
         positive_ints([num_fit_images], "num_fit_images")

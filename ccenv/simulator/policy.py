@@ -172,7 +172,8 @@ class ModelPolicy(Policy):
         if self.code is not None or not hasattr(self.policy, "get_distribution"):
             return None
         with torch.no_grad():
-            seen = torch.as_tensor(self._seen(observation), device=self.policy.device)
+            seen = observation if self.normalize is None else self._seen(observation)
+            seen = torch.as_tensor(seen, device=self.policy.device)
             coins = vars(self.policy.get_distribution(seen)).get("distribution")
         if not isinstance(coins, torch.distributions.Bernoulli):
             return None

@@ -334,8 +334,9 @@ class Simulator:
         if state.layer == 0:
             self.check_weights()
         num_blocks = self.num_blocks[state.layer]
-        mask = (mask if mask.shape[1] == num_blocks else mask[:, :num_blocks]).to(self.device)
-        weights = None if weights is None else weights.to(self.device)
+        mask = mask if mask.shape[1] == num_blocks else mask[:, :num_blocks]
+        mask = mask.to(self.device, non_blocking=True)
+        weights = None if weights is None else weights.to(self.device, non_blocking=True)
         told: dict[str, Tensor] = {}
         with torch.no_grad():
             for extension in self.extensions:

@@ -1,6 +1,7 @@
 """One step of a simulator: the record that it gives back, and what extensions add to the walk."""
 
 import copy
+import dataclasses
 import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -8,9 +9,11 @@ from typing import Any, ClassVar, Self
 
 from torch import Tensor
 
+from ccenv.base.checks import Checks
 from ccenv.base.ranks import ALONE, OneProcess
 from ccenv.mdp.dynamics import EpisodeState, StepOutcome
 from ccenv.mdp.observations import Observer
+from ccenv.simulator.sharing import BY_ROW
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,33 @@ class Step:
         After the last layer it is usually not needed, and the copy costs as much as a small layer.
         """
         return self.ranks.gathered(self.observe(self.state))[0]
+
+    def on_host(self, checks: Checks) -> "Step":
+        """The same with its results on the CPU, and errors that were still to come, in one wait.
+
+        The states before and after stay where they are.
+        """
+        if not self.reward.is_cuda:
+            return self
+        results = {name: getattr(self.outcome, name) for name in BY_ROW}
+        results = {name: value for name, value in results.items() if value is not None}
+        seen = {"reward": self.reward, "observation": self.observation}
+        groups = {"outcome": results, "terms": self.terms, "told": self.told, "step": seen}
+        keys = [(group, name) for group, tensors in groups.items() for name in tensors]
+        brought: dict[Any, Any] = checks.on_host({key: groups[key[0]][key[1]] for key in keys})
+        outcome, terms, told, own = (
+            {name: brought[group, name] for name in tensors} for group, tensors in groups.items()
+        )
+        step = dataclasses.replace(
+            self,
+            reward=own["reward"],
+            terms=terms,
+            told=told,
+            outcome=dataclasses.replace(self.outcome, **outcome),
+        )
+        # In the place of a look that would be taken on first use.
+        vars(step)["observation"] = own["observation"]
+        return step
 
 
 class Extension:

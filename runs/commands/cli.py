@@ -1,7 +1,9 @@
 """The console script: ccenv COMMAND ... -> the program of that name."""
 
 import os
+import shutil
 import sys
+import textwrap
 from collections.abc import Callable, Iterator, Sequence
 
 from ccenv.base.registry import check_names
@@ -14,12 +16,13 @@ from ccenv.runs.commands.registry import (
     RENAMED,
     module_of,
 )
+from ccenv.runs.store.provenance import versions
 
 COMPLETION = "--completion"
 EXAMPLES = """\
 examples:
   ccenv train reinforce                 train an agent on digits that come with the package
-  ccenv compare                         recorded agents and baselines in a table and on a page
+  ccenv compare                         four policies and six baselines: a table and a page
   ccenv list agents                     what train can be given; also rewards, networks, ...
   ccenv validate runs/logs              recompute the figures of all runs below a folder"""
 """What `ccenv --help` begins with."""
@@ -27,13 +30,15 @@ examples:
 
 def help_lines() -> Iterator[str]:
     """What `ccenv --help` prints: examples, then commands in groups."""
+    width = shutil.get_terminal_size().columns
     yield from ("usage: ccenv COMMAND ...", "", EXAMPLES)
     for group, commands in GROUPS.items():
         yield from ("", f"{group}:")
-        yield from (f"  {name:10} {about}" for name, about in commands.items())
+        for name, about in commands.items():
+            yield from textwrap.wrap(f"  {name:10} {about}", width, subsequent_indent=" " * 13)
     yield from (
         "",
-        "ccenv COMMAND --help tells more; ccenv --version says what is installed;",
+        "ccenv COMMAND --help lists its options; ccenv --version shows what is installed;",
         f"ccenv {COMPLETION} bash (or zsh, tcsh) prints what lets a shell complete commands",
     )
 
@@ -46,9 +51,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("\n".join(help_lines()))
         return 0
     if command == "--version":
-        # Brings torch: help and what is told of a wrong word do not wait for it.
-        from ccenv.runs.store.provenance import versions
-
         print(", ".join(f"{name} {number}" for name, number in versions().items()))
         return 0
     if command in OF_THE_LAB:

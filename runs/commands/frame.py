@@ -87,15 +87,20 @@ def takes_trust(parser: argparse.ArgumentParser, who: str = "the run names") -> 
 
 def whole_number(text: str) -> int:
     """Reads an option's whole number of at least 0, of so many digits as 64 bits hold."""
-    if not text.isdecimal() or len(text) > DIGITS:
-        raise argparse.ArgumentTypeError(f"expected a whole number of at least 0, got {text!r}")
-    return int(text)
+    return at_least(0, text)
 
 
 def positive(text: str) -> int:
     """Reads an option's whole number of at least 1."""
-    if not whole_number(text):
-        raise argparse.ArgumentTypeError(f"expected a whole number of at least 1, got {text!r}")
+    return at_least(1, text)
+
+
+def at_least(smallest: int, text: str) -> int:
+    """Reads a whole number that is not below another one."""
+    if not text.isdecimal() or len(text) > DIGITS or int(text) < smallest:
+        raise argparse.ArgumentTypeError(
+            f"expected a whole number of at least {smallest}, got {text!r}"
+        )
     return int(text)
 
 

@@ -12,7 +12,7 @@ GROUPS = {
     "look at runs": {
         "eval": "judge a finished run again, on any split",
         "validate": "recompute the figures of finished runs",
-        "plot": "draw finished runs of any folders: page, curves, front, tables",
+        "plot": "draw finished runs of any folders: page, curves, tables",
         "inspect": "write a page of single inputs: gates, blocks, cost; switch blocks by hand",
         "analyze": "which gates matter, what masks tell about labels, how well tables retrieve",
     },

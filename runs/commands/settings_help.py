@@ -20,7 +20,7 @@ EXAMPLES = """examples:
   ccenv train reinforce reward_kwargs.cost_weight=2 images=50000 --seeds 3
   ccenv train sb3_ppo dataset=mnist reward=nll_minus_cost weights=cotrain
   ccenv train my_module:MyAgent learning_rate=0.1
-ccenv train AGENT --help tells an agent's settings too; ccenv list tells all names"""
+ccenv train AGENT --help also lists the agent's settings; ccenv list shows all names"""
 BEYOND_DEFAULTS = """\
   reward_kwargs.cost_weight=0.5 and the like (ccenv list rewards);
   network_kwargs.depth=20 and the like (ccenv list networks);

@@ -25,6 +25,7 @@ from ccenv.runs.config.sweep import check_number
 from ccenv.runs.config.sweep_file import MOST_RUNS
 from ccenv.runs.config.values import parse_pairs
 from ccenv.runs.engine.errors import CannotStartError, LeaderStoppedError, StoppedError
+from ccenv.runs.tables.short_table import print_text
 from ccenv.runs.tensorboard.mirror import SERVICES, NoServiceError
 
 if TYPE_CHECKING:
@@ -179,7 +180,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print_json(results if several else results[0])
     elif several:
         for line in in_short(plans, runs):
-            print(line)
+            print_text(line)
     return 0
 
 
@@ -198,7 +199,8 @@ def train_all(options: argparse.Namespace, plans: Sequence[Plan]) -> "list[Run]"
                 if run is not None:
                     runs.append(run)
                     if not options.json:
-                        print(run.summary, flush=True)
+                        for line in run.summary.splitlines():
+                            print_text(line)
     except RanksError as error:
         raise StoppedError(str(error)) from error
     return runs

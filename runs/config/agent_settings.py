@@ -55,6 +55,28 @@ def own_parameters(agent_class: Any) -> tuple[dict[str, Any], bool]:
     return own, open_ended
 
 
+def known_settings(agent_class: Any) -> list[str] | None:
+    """Names of an agent's settings with those of its library's algorithm; None if it takes any."""
+    own, open_ended = agent_parameters(agent_class)
+    if not open_ended:
+        return list(own)
+    if not hasattr(agent_class, "algorithm"):
+        return None
+    return [*own, *inspect.signature(algorithm_of(agent_class)).parameters]
+
+
+def algorithm_of(agent_class: Any) -> Any:
+    """The class of a library that an agent lets learn.
+
+    Raises:
+        ValueError: if it cannot name its algorithm.
+    """
+    try:
+        return agent_class.algorithm()
+    except (ImportError, TypeError) as error:
+        raise ValueError(str(error)) from error
+
+
 def hints_of_agent(agent_class: Any) -> dict[str, Any]:
     """Annotations of an agent's settings, and of those that it hands on to a library's algorithm.
 
@@ -64,10 +86,7 @@ def hints_of_agent(agent_class: Any) -> dict[str, Any]:
     own = annotations_of(agent_class.__init__)
     if not hasattr(agent_class, "algorithm"):
         return own
-    try:
-        return annotations_of(agent_class.algorithm().__init__) | own
-    except (ImportError, TypeError) as error:
-        raise ValueError(str(error)) from error
+    return annotations_of(algorithm_of(agent_class).__init__) | own
 
 
 ARGUMENT = re.compile(r" {4}\*{0,2}(\w+): (.*)")

@@ -14,7 +14,12 @@ from ccenv import PRESETS, SYSTEMS, TABLES
 from ccenv.base.earlier_names import in_todays_names
 from ccenv.base.registry import check_names, resolve
 from ccenv.rewards import REWARDS, check_cost_limit, make_reward, reward_parameters
-from ccenv.runs.config.agent_settings import agent_parameters, find_agent, hints_of_agent
+from ccenv.runs.config.agent_settings import (
+    agent_parameters,
+    find_agent,
+    hints_of_agent,
+    known_settings,
+)
 from ccenv.runs.config.plan import Plan, checked_seed
 from ccenv.runs.config.values import annotations_of, check_plain, check_sizes, checked, is_plain
 from ccenv.runs.store.identity import Program, environment_defaults, validations_every
@@ -35,9 +40,10 @@ def make_plan(agent: str, settings: Mapping[str, Any]) -> Plan:
     agent_class = find_agent(agent)
     settings = in_todays_names(settings, agent_class.earlier_names)
     program_names = [f.name for f in dataclasses.fields(Program)]
-    own, takes_any = agent_parameters(agent_class)
-    if not takes_any:
-        check_names(settings, setting_names(own), "setting")
+    own, _ = agent_parameters(agent_class)
+    known = known_settings(agent_class)
+    if known is not None:
+        check_names(settings, setting_names(known), "setting")
     given = {name: dict(v) if isinstance(v, Mapping) else v for name, v in settings.items()}
     program = make_program({n: given.pop(n) for n in program_names if n in given})
     environment = make_environment(

@@ -82,6 +82,8 @@ def read_sweep(path: Path, trusted: Sequence[str] = (), most_runs: int | None = 
     """
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ValueError(f"expected a sweep as TOML in {path}, got no such file") from error
     except (OSError, ValueError, RecursionError) as error:
         raise ValueError(f"expected a sweep as TOML in {path}, got {error}") from error
     try:

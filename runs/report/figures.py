@@ -515,7 +515,8 @@ def profile_figures(comparison: Comparison, looks: Looks) -> list[Drawn]:
     One figure, or one for each shaping where fronts are many; nothing where a single front would
     be compared with itself.
     """
-    fronts = [f for f in make_fronts(comparison.results, comparison.draw) if f.by_seed]
+    fronts = make_fronts(comparison.results, comparison.draw, own=comparison.own)
+    fronts = [front for front in fronts if front.by_seed]
     shown = [front for front in fronts if front.dataset == ALL] or fronts
     groups: dict[str, list[Front]] = {}
     for front in shown:

@@ -26,7 +26,9 @@ from ccenv.runs.stats.measures import (
 from ccenv.runs.store import json_file
 from ccenv.runs.store.recorded import read_cells
 
-OF_TEXTS = ("pruned_bytes", "cascade_bytes", "hashed_ngrams", "ngram")
+HASHED = "hashed_ngrams"
+"""The network of rows of n-grams, behind which agents may choose output matrices."""
+OF_TEXTS = ("pruned_bytes", "cascade_bytes", HASHED, "ngram")
 ONE_EXIT = "one exit"
 """What rows of an exit network are called whose inputs all stop at the same place."""
 RIVALS = ("pruned", "small_conv", "early_exit", "cascade", ONE_EXIT, *OF_TEXTS)
@@ -115,15 +117,18 @@ def make_point(label: str, runs: Sequence[Result], draw: str, measure: Measure =
 def kind_of(run: Result) -> str:
     """What a row is a variant of: its agent; of networks that are rivals themselves, their name.
 
-    Look-up tables cost no MACs, but memory: networks with them are no variants of those without.
+    Look-up tables and hashed rows cost no MACs, but memory: networks with them are no variants of
+    those without.
     """
     settings, agent = run["settings"], str(run["agent"])
     environment = settings.get("environment", {}) if isinstance(settings, Mapping) else {}
-    network = environment.get("network")
+    network, sizes = environment.get("network"), environment.get("network_kwargs") or {}
+    if sizes.get("stem") == "hashed" or (network == HASHED and sizes.get("num_blocks", 1) > 1):
+        return f"{agent} on hashed n-grams"
     if network in RIVALS and not run["learns"]:
         own = settings.get("agent_settings", {}) if isinstance(settings, Mapping) else {}
         return ONE_EXIT if stops_alike(own.get("stop_shares")) else str(network)
-    if (environment.get("network_kwargs") or {}).get("tables"):
+    if sizes.get("tables"):
         return f"{agent} with tables"
     return f"{agent} in pruned" if network == PRUNED_BLOCKS else agent
 

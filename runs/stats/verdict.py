@@ -289,10 +289,12 @@ def method_of(label: str) -> str:
     ('rloo in pruned', 'confidence, exits')
     >>> method_of("dense 24, tables hidden,logits"), method_of("rloo num_kept=3 (added)")
     ('dense with tables', 'rloo num_kept=3 (added)')
+    >>> method_of("sb3_ppo, 2 epochs")
+    'sb3_ppo'
     """
     if ADDED in label:
         return label
-    words = re.split(r"\d", label, maxsplit=1)[0].strip(" ,")
+    words = re.split(r"\b\d", label, maxsplit=1)[0].strip(" ,")
     return words.removesuffix(" in") + (" with tables" if ", tables " in label else "")
 
 

@@ -20,25 +20,26 @@ class Program:
     """What a run does around its agent; each field is a setting of `ccenv train`."""
 
     env: str = field(default="BlockSelection-v0", metadata={"help": "a name in ccenv.PRESETS"})
-    seed: int = field(default=0, metadata={"help": "of the environment and of the agent"})
+    seed: int = field(default=0, metadata={"help": "seed of the environment and of the agent"})
     images: int = field(default=100_000, metadata={"help": "training images"})
-    batch_size: int = field(default=256, metadata={"help": "different images of a batch"})
+    batch_size: int = field(default=256, metadata={"help": "different images per batch"})
     eval_every: int | None = field(
-        default=None, metadata={"help": "images between validations; a tenth of images if none"}
+        default=None, metadata={"help": "images between validations; by default a tenth of images"}
     )
     keep_best: bool = field(
         default=False,
-        metadata={"help": "judge what had the fewest validation errors, not the last"},
+        metadata={"help": "evaluate the weights with the fewest validation errors, not the last"},
     )
     cost_limit: float | None = field(
         default=None,
         metadata={"help": "mean compute cost to reach, for rewards and agents that take it"},
     )
-    log_dir: str = field(default=LOGS, metadata={"help": "where the run's folder goes"})
+    log_dir: str = field(default=LOGS, metadata={"help": "folder of the runs"})
     latency: bool = field(
-        default=True, metadata={"help": "measure seconds of one input and of a batch at the end"}
+        default=True,
+        metadata={"help": "measure the latency of one input and of a batch"},
     )
-    threads: int = field(default=1, metadata={"help": "torch's threads"})
+    threads: int = field(default=1, metadata={"help": "number of torch threads"})
     progress: bool = field(default=False, metadata={"help": "show a progress bar"})
 
 

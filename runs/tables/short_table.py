@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from ccenv.runs.stats.intervals import with_interval
+from ccenv.runs.stats.measures import BITS, ERROR
 from ccenv.runs.stats.verdict import ADDED, AGAINST_RANDOM, baseline_sentences
 from ccenv.runs.tables.sweep_table import Row, by_dataset, interval, name_of
 
@@ -77,10 +78,13 @@ def score_of(row: Row) -> Mapping[str, Any]:
 def columns_of(rows: Sequence[Row]) -> dict[str, list[str]]:
     """Heading -> cells, the most important columns first; none that is empty."""
     has_bits = all(row["bits"] for row in rows)
-    name, spec, field = ("bits", ".3f", "bits") if has_bits else ("error %", ".2%", "error")
+    measure, field = (BITS, "bits") if has_bits else (ERROR, "error")
     columns = {
         "method": [name_of(row) for row in rows],
-        name: [with_interval(interval(row, field), len(row["seeds"]), spec) for row in rows],
+        "bits" if has_bits else "error %": [
+            with_interval(interval(row, field), len(row["seeds"]), measure.spec, measure.ends)
+            for row in rows
+        ],
         "MACs": [f"{row['macs']['mean']:,.0f}" for row in rows],
         "cost": [f"{row['total_cost']['mean']:.3f}" for row in rows],
         "vs random": [row["verdict"] if row["verdict"] in AGAINST_RANDOM else "" for row in rows],
@@ -140,7 +144,7 @@ def print_text(text: str) -> None:
 
 
 def within(text: str, width: int) -> str:
-    r"""A text with Markdown tables in lines of at most a width.
+    r"""A text with Markdown tables in lines of a width, but for longer words.
 
     A table that is too wide becomes a few lines for each of its rows; paragraphs are filled.
 
@@ -156,7 +160,7 @@ def within(text: str, width: int) -> str:
         elif kind == TABLE:
             lines += rows_of(block, width)
         else:
-            lines += textwrap.wrap(" ".join(block), width, break_on_hyphens=False)
+            lines += wrapped(" ".join(block), width)
     return "\n".join(lines)
 
 
@@ -180,16 +184,22 @@ def rows_of(table: Sequence[str], width: int) -> Iterator[str]:
     for number, (name, *cells) in enumerate(rows):
         if number:
             yield ""
-        yield from textwrap.wrap(f"{headings[0]}: {name}", width, break_on_hyphens=False)
+        yield from wrapped(f"{headings[0]}: {name}", width)
         for heading, cell in zip(headings[1:], cells, strict=True):
             if cell:
-                yield from textwrap.wrap(
-                    f"{heading}: {cell}",
-                    width,
-                    initial_indent="  ",
-                    subsequent_indent="    ",
-                    break_on_hyphens=False,
-                )
+                yield from wrapped(f"{heading}: {cell}", width, "  ")
+
+
+def wrapped(text: str, width: int, indent: str = "") -> list[str]:
+    """A text in lines; a path or another long word stays whole, so that it can be copied."""
+    return textwrap.wrap(
+        text,
+        width,
+        initial_indent=indent,
+        subsequent_indent=2 * indent,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
 
 
 def cells_of(line: str) -> list[str]:

@@ -87,7 +87,7 @@ def test_a_network_of_numbers_is_refused_of_texts_before_it_is_trained(
     monkeypatch.setattr(
         "ccenv.simulator.simulator.freeze", lambda *_: pytest.fail("a network was trained")
     )
-    with pytest.raises(ValueError, match=r"looks symbols up .* whole numbers \[6\].*network=bytes"):
+    with pytest.raises(ValueError, match=r"looks symbols up .* numbers \[6\].*pondering_bytes"):
         make(network=network, network_kwargs={}, weights=weights, observation="layer_input")
 
 

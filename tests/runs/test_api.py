@@ -30,11 +30,15 @@ def place(tmp_path, monkeypatch):
     return tmp_path
 
 
-def test_a_run_is_trained_once_and_loaded_as_it_was(place):
+def test_a_run_is_trained_once_and_loaded_as_it_was(place, capsys):
     run = ccenv.train("reinforce", **SMALL)
-    again = ccenv.train("reinforce", **SMALL)
+    assert "finished already" not in capsys.readouterr().err
+    again = ccenv.train("reinforce", export=True, **SMALL)
+    assert "finished already" in capsys.readouterr().err
     assert again.result == run.result
+    assert (run.folder / "checkpoint" / "classifier.safetensors").exists()
     assert ccenv.load(run.folder).result == run.result
+    assert ccenv.train("reinforce", anew=True, **SMALL).result["seconds"] != run.result["seconds"]
     assert 0 <= run.error <= 1
     assert repr(run).startswith("Run(reinforce, seed 0: test error ")
 

@@ -100,10 +100,10 @@ class DropoutMLP(GatedMLP):
 
 
 def fifth(**sizes: Any) -> DropoutMLP:
-    """A fifth of the units is dropped."""
+    """The network `mlp` with dropout of 0.2 of the units."""
     return DropoutMLP(dropout=0.2, **sizes)
 
 
 def half(**sizes: Any) -> DropoutMLP:
-    """Half of the units are dropped."""
+    """The network `mlp` with dropout of half of the units."""
     return DropoutMLP(dropout=0.5, **sizes)

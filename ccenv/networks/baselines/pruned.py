@@ -208,7 +208,7 @@ def pruned(
     end: float = 0.7,
     norms: bool = False,
 ) -> PrunedNetwork:
-    """A fully connected network, behind convolutions if there are `channels`, that is pruned.
+    """A fully connected network, after convolutions if `channels` is set, that is pruned.
 
     It must be co-trained with `schedule_updates`, by the agent `dense`.
 

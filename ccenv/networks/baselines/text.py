@@ -1,7 +1,8 @@
 """Baselines on texts: (windows of symbols) -> predictors of the next symbol.
 
 `pruned_bytes` is one fixed network with fewer weights, `cascade_bytes` a small one with a larger
-one where it is unsure. `hashed_ngrams` adds up rows of the last n-grams.
+one where it is unsure. `hashed_ngrams` adds up rows of the last n-grams. `pondering_bytes` is the
+network `pondering` on embeddings: how many steps pay for which symbol?
 """
 
 import torch
@@ -19,6 +20,7 @@ from ccenv.networks.stages.linear import (
     in_major_linear,
 )
 from ccenv.networks.text.tokens import HashedRows, check_context, window_length
+from ccenv.networks.vision.early_exit import Cell, FirstStep, Readout, steps_of
 
 
 class LastEmbeddings(nn.Module):
@@ -60,7 +62,7 @@ def pruned_bytes(
     begin: float = 0.1,
     end: float = 0.7,
 ) -> PrunedNetwork:
-    """A dense network `bytes` whose smallest weights are given up while it is co-trained.
+    """A dense network `bytes` that is pruned by magnitude while it is co-trained.
 
     It must be trained with `schedule_updates`, by the agent `dense`. Embeddings are not pruned.
 
@@ -89,7 +91,7 @@ def cascade_bytes(
     then: Sizes = (512, 256),
     context: int = 8,
 ) -> GatedSequential:
-    """Two fully connected networks on the same embeddings: a small one, and a larger one after it.
+    """Two fully connected networks on shared embeddings: a small one, then a larger one.
 
     They share the embeddings, which both teach, and nothing else.
 
@@ -112,6 +114,37 @@ def cascade_bytes(
     return GatedSequential(stem, {"exit": Exit(small, loss_weight=1.0)}, large, example)
 
 
+def pondering_bytes(
+    input_shape: tuple[int, ...] = (24,),
+    num_classes: int = 128,
+    units: int = 64,
+    num_steps: int = 6,
+    loss_weight: float = 0.3,
+    embedding_size: int = 8,
+    context: int = 8,
+) -> GatedSequential:
+    """A recurrent cell on the embeddings of a window, with an exit behind each step but the last.
+
+    Args:
+        input_shape: (symbols of a window,).
+        num_classes: columns of the logits, and different symbols.
+        units: of the state.
+        num_steps: N, at least 2.
+        loss_weight: of each exit's own loss; 0 for the agent `act`, which weighs the answers.
+        embedding_size: numbers that stand for a symbol.
+        context: how many of the last symbols are read, by every step.
+    """
+    example = a_window(input_shape, context, "pondering_bytes")
+    (width,) = positive_ints(units, "units")
+    embeddings = LastEmbeddings(num_classes, embedding_size, context)
+    cell, readout = Cell(width), Readout(width, num_classes)
+    parts = steps_of(cell, readout, num_steps, loss_weight)
+    stem = nn.Sequential(embeddings, FirstStep(embeddings.out_features, width))
+    network = GatedSequential(stem, parts, readout, example)
+    network.num_symbols = num_classes
+    return network
+
+
 def hashed_ngrams(
     input_shape: tuple[int, ...] = (24,),
     num_classes: int = 128,
@@ -121,7 +154,7 @@ def hashed_ngrams(
     order: int = 6,
     num_blocks: int = 1,
 ) -> GatedSequential:
-    """Predicts the next symbol from rows of the last n-grams, added up: one hidden layer, one gate.
+    """Predicts the next symbol from summed rows of hashed n-grams: one hidden layer, one gate.
 
     With several blocks it is no baseline any more: an agent chooses among output matrices.
 

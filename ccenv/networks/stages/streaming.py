@@ -203,7 +203,7 @@ def entropy(logits: Tensor) -> Tensor:
 
 
 class Streaming(GatedNetwork):
-    """A stream that is answered behind every chunk; its gates decide about refreshes."""
+    """A stream with an answer after every chunk; its gates decide about refreshes."""
 
     def __init__(
         self,

@@ -144,7 +144,7 @@ class Mixture:
 
 
 class Ngram(GatedNetwork):
-    """Predicts the next symbol of a text from counts of what followed the last symbols.
+    """Predicts the next symbol of a text from n-gram counts.
 
     A gate is a length of the context, the longest first; its one block looks it up. What is skipped
     leaves everything to shorter contexts; without any, symbols are as frequent as in the text.

@@ -114,7 +114,7 @@ def conv(
     strides: Sequence[int] = (1, 2, 2),
     pool: int = 2,
 ) -> GatedSequential:
-    """A small convolutional network: 3 x 3 convolutions in channel groups, a gate each.
+    """A small convolutional network: 3 x 3 convolutions in channel groups, one gate each.
 
     Args:
         input_shape: (channels, height, width).

@@ -36,7 +36,7 @@ def cascade(
     first: Sizes = (16, 64),
     then: Sizes = (64, 64),
 ) -> GatedSequential:
-    """Two fully connected networks that read the input: a small one, and a larger one after it.
+    """Two fully connected networks on the input: a small one, then a larger one.
 
     Args:
         input_shape: of one input.
@@ -62,7 +62,7 @@ def early_exit(
     channels: Sizes = (),
     loss_weight: float = 0.3,
 ) -> GatedSequential:
-    """Convolutions, if there are `channels`, and fully connected layers; an exit between them each.
+    """Fully connected layers, after convolutions if `channels` is set, with exits in between.
 
     Args:
         input_shape: of one input.
@@ -166,7 +166,7 @@ def pondering(
     num_steps: int = 6,
     loss_weight: float = 0.3,
 ) -> GatedSequential:
-    """A recurrent cell on one input, with an exit behind each step but the last.
+    """A recurrent cell on one input, with an exit after each step except the last.
 
     Args:
         input_shape: of one input.
@@ -176,13 +176,24 @@ def pondering(
         loss_weight: of each exit's own loss; 0 for the agent `act`, see the module.
     """
     (width,) = positive_ints(units, "units")
+    cell, readout = Cell(width), Readout(width, num_classes)
+    parts = steps_of(cell, readout, num_steps, loss_weight)
+    stem = FirstStep(math.prod(input_shape), width)
+    return GatedSequential(stem, parts, readout, torch.zeros(1, *input_shape))
+
+
+def steps_of(
+    cell: Cell, readout: Readout, num_steps: int, loss_weight: float
+) -> dict[str, nn.Module]:
+    """Parts of a network that ponders: an exit behind the first step, then a cell and an exit each.
+
+    The last step has no exit: the network answers there.
+    """
     if num_steps < 2:
         raise ValueError(f"expected num_steps of at least 2, got {num_steps}")
-    cell, readout = Cell(width), Readout(width, num_classes)
     parts: dict[str, nn.Module] = {"exit1": Exit(readout, loss_weight)}
     for step in range(2, num_steps + 1):
         # The same modules at every step, by several names: their weights are one.
         parts |= {f"step{step}": cell, f"exit{step}": Exit(readout, loss_weight)}
     parts.popitem()
-    stem = FirstStep(math.prod(input_shape), width)
-    return GatedSequential(stem, parts, readout, torch.zeros(1, *input_shape))
+    return parts

@@ -82,7 +82,7 @@ def experts(
     first_units: int = 32,
     norms: bool = False,
 ) -> GatedSequential:
-    """Two strided convolutions and first logits, then one gate of experts that add to them.
+    """Two strided convolutions and first logits, then one gate of experts that add logits.
 
     Args:
         input_shape: (channels, height, width).

@@ -9,14 +9,14 @@ import numpy as np
 from numba import carray
 
 from ccenv.sparse.cpu.codegen.bits import count_bits, lowest_bit, make_load_bits
-from ccenv.sparse.cpu.codegen.compiled import compiled, inlined
+from ccenv.sparse.cpu.codegen.compiled import compiled
 from ccenv.sparse.cpu.codegen.floats import copy_floats
 from ccenv.sparse.cpu.codegen.micro_kernels import LOWER_HALF, as_pointer
 
 load_8, load_16, load_32 = make_load_bits(8), make_load_bits(16), make_load_bits(32)
 
 
-@inlined
+@compiled
 def bits_of(mask: int, count: int) -> Any:
     """Up to 64 bytes of a mask at an address as the bits of a number."""
     word = np.uint64(0)

@@ -110,8 +110,9 @@ def bound(value: float | None, without: str) -> str:
 
 
 def mdp() -> str:
-    """The specification: the docstring of the scalar environment."""
-    return inspect.getdoc(ccenv.BlockSelectionEnv) or ""
+    """The specification: the docstring of the scalar environment, examples as blocks of code."""
+    paragraphs = (inspect.getdoc(ccenv.BlockSelectionEnv) or "").split("\n\n")
+    return "\n\n".join(f"```pycon\n{p}\n```" if p.startswith(">>>") else p for p in paragraphs)
 
 
 def agents() -> str:
@@ -132,7 +133,7 @@ def agents() -> str:
 
 def rewards() -> str:
     """Every reward with its formula and what holds of it."""
-    asked = ("deterministic", "depends on machine", "keeps optimum", "remembers")
+    asked = ("depends on machine", "keeps optimum", "remembers")
     rows = [
         [
             code(name),

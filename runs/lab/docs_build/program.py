@@ -5,8 +5,10 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import gymnasium as gym
+import numpy as np
 from gymnasium.envs.registration import load_env_creator
 
 from ccenv import ENVIRONMENTS
@@ -64,14 +66,16 @@ def draw(root: Path) -> int:
         while not is_over:
             is_over = env.step(env.action_space.sample())[2]
         path = root / DOCS / PICTURES / f"{name}.png"
-        path.write_bytes(png(env.render()))
+        path.write_bytes(png(np.asarray(env.render())))
         print(path.relative_to(root))
     return 0
 
 
 def rendered() -> list[str]:
     """Environments that render pictures."""
-    classes = {name: load_env_creator(gym.spec(name).entry_point) for name in ENVIRONMENTS}
+    classes: dict[str, Any] = {
+        name: load_env_creator(str(gym.spec(name).entry_point)) for name in ENVIRONMENTS
+    }
     return [name for name, one in classes.items() if "rgb_array" in one.metadata["render_modes"]]
 
 

@@ -1,5 +1,6 @@
 """What Sphinx reads: a checkout -> a folder of pages and pictures."""
 
+import re
 import shutil
 from pathlib import Path, PurePosixPath
 
@@ -11,6 +12,13 @@ DOCS, RESULTS = PurePosixPath("runs/docs"), PurePosixPath("runs/results/README.m
 FIRST_RESULTS = PurePosixPath("results/index.md")
 """Where the results' README goes, beside their pages."""
 API = "reference/api.md"
+DOCUMENTED = [name for name in PROMISED if name not in DICTIONARIES]
+"""Names whose docstrings the page of the API shows."""
+NAME = re.compile(
+    rf"^```.*?^```$|(?<![`\[])`({'|'.join(map(re.escape, DOCUMENTED))})`(?![`\]])",
+    flags=re.MULTILINE | re.DOTALL,
+)
+"""A block of code, or a documented name in the text."""
 
 
 def stage(root: Path, folder: Path) -> None:
@@ -22,12 +30,19 @@ def stage(root: Path, folder: Path) -> None:
     write(root, folder, FIRST_RESULTS, (root / RESULTS).read_text(), RESULTS)
 
 
+def linked(text: str) -> str:
+    """A page whose documented names lead to their docstrings.
+
+    >>> linked("`ccenv.train` trains.")
+    '{py:obj}`ccenv.train` trains.'
+    """
+    return NAME.sub(lambda m: f"{{py:obj}}`{m[1]}`" if m[1] else m[0], text)
+
+
 def directives() -> str:
     """What Sphinx's autodoc shows of every promised name."""
     parts = []
-    for name in PROMISED:
-        if name in DICTIONARIES:
-            continue
+    for name in DOCUMENTED:
         is_class = name.rpartition(".")[2][0].isupper()
         kind, more = ("autoclass", "\n   :members:") if is_class else ("autofunction", "")
         parts.append(f"```{{eval-rst}}\n.. {kind}:: {name}{more}\n```\n")
@@ -52,7 +67,7 @@ def write(root: Path, folder: Path, place: PurePosixPath, text: str, page: PureP
 
     out = folder / place
     out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(moved(text, move))
+    out.write_text(moved(linked(text), move))
 
 
 def copied(root: Path, folder: Path, picture: PurePosixPath) -> str:

@@ -9,6 +9,7 @@ import torch
 from gymnasium.utils.env_checker import check_env
 
 import ccenv
+from ccenv.envs.table import BlockSelectionTableEnv
 from ccenv.mask_table import build, read_table, write_table
 from ccenv.simulator.simulator import Simulator
 
@@ -29,8 +30,29 @@ def table(simulator, tmp_path_factory):
     return str(path)
 
 
-def test_gymnasiums_checker_is_silent(table):
-    check_env(gym.make(NAME, table=table).unwrapped)
+@pytest.mark.parametrize("mode", ["ansi", "rgb_array"])
+def test_gymnasiums_checker_is_silent(table, mode):
+    check_env(gym.make(NAME, table=table, render_mode=mode).unwrapped)
+
+
+@pytest.mark.parametrize("by_gate", [False, True])
+def test_a_picture_shows_the_masks_so_far(table, by_gate):
+    env = gym.make(NAME, table=table, by_gate=by_gate, render_mode="ansi")
+    env.reset(seed=0)
+    rows = [f"layer {gate}  ·" for gate in range(4)]
+    assert env.render().splitlines() == [*rows, "started"]
+    for gate, bit in enumerate([1, 0, 1, 0]):
+        _, _, is_over, _, info = env.step([bit] if by_gate else [1, 0, 1, 0])
+        for row in range(gate + 1 if by_gate else 4):
+            rows[row] = f"layer {row}  {'■□'[row % 2]}"
+        *shown, status = env.render().splitlines()
+        assert shown == rows
+        assert status.startswith(f"cost {info['compute_cost']:.3f}")
+        if is_over:
+            break
+    assert status.endswith("correct" if info["correct"] else "wrong")
+    with pytest.raises(ValueError, match="unknown render_mode 'human'"):
+        BlockSelectionTableEnv(table, render_mode="human")
 
 
 @pytest.mark.parametrize("mode", ["SAME_STEP", "NEXT_STEP", "DISABLED"])

@@ -89,6 +89,7 @@ SMALL = {
         "weights_kwargs": {"schedule_updates": 4},
     },
     "cascade_bytes": TEXT | {"network_kwargs": {"first": [4], "then": [8], "context": 4}},
+    "pondering_bytes": TEXT | {"network_kwargs": {"units": 8, "num_steps": 3, "context": 4}},
     "hashed_ngrams": TEXT | {"network_kwargs": {"units": 4, "num_rows": 20, "context": 6}},
     "small_conv": {"network_kwargs": {"channels": [4], "units": [8]}},
     "cascade": {"network_kwargs": {"first": [4], "then": [8]}},

@@ -25,10 +25,12 @@ from ccenv.networks.learning.training import (
     frozen_weights,
 )
 from ccenv.networks.stages.linear import BlockLinear
+from ccenv.networks.vision.early_exit import pondering
 from ccenv.simulator.simulator import Simulator
 
 QUICK = Pretraining(num_epochs=1, min_updates=30)
 SIZES = {"in_features": 64, "num_blocks": (4,), "block_size": 4}
+PONDERING = {"input_shape": (1, 8, 8), "num_classes": 10, "units": 4, "num_steps": 3}
 COTRAIN = {"num_blocks": (4, 4), "block_size": 4, "weights": "cotrain"}
 
 
@@ -65,6 +67,17 @@ def test_frozen_weights_are_learned_once_and_then_read(cache, digits, monkeypatc
     frozen_weights(second, digits, QUICK)
     assert same_weights(first, second)
     assert not same_weights(first, before)
+
+
+def test_frozen_weights_of_a_block_that_repeats_are_read_again_as_one(cache, digits, monkeypatch):
+    first, second = (build_network(pondering, seed, **PONDERING) for seed in (0, 1))
+    frozen_weights(first, digits, QUICK)
+    monkeypatch.setattr(weights, "tqdm", refuse)
+    same = build_network(pondering, 0, **PONDERING)
+    frozen_weights(same, digits, QUICK)
+    assert same_weights(first, same)
+    assert same.part(0).head is same.part(1).head is same.head
+    assert not same_weights(first, second)
 
 
 def test_frozen_weights_classify_under_random_masks_better_than_chance(cache, digits):

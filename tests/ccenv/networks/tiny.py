@@ -9,7 +9,12 @@ from ccenv.base.masks import random_mask
 from ccenv.base.seeding import stream
 from ccenv.networks.baselines.dense import small_conv
 from ccenv.networks.baselines.pruned import pruned, pruned_blocks
-from ccenv.networks.baselines.text import cascade_bytes, hashed_ngrams, pruned_bytes
+from ccenv.networks.baselines.text import (
+    cascade_bytes,
+    hashed_ngrams,
+    pondering_bytes,
+    pruned_bytes,
+)
 from ccenv.networks.core.exit_state import Exit
 from ccenv.networks.core.inference_copy import NORMS
 from ccenv.networks.core.mlp import GatedMLP
@@ -132,6 +137,7 @@ NETWORKS = {
     ),
     "pruned_bytes": texts(pruned_bytes, units=(8, 5), macs=40, context=4),
     "cascade_bytes": texts(cascade_bytes, first=(4,), then=(8, 5), context=4),
+    "pondering_bytes": texts(pondering_bytes, units=6, num_steps=3, context=4, embedding_size=2),
     "hashed_ngrams": texts(hashed_ngrams, units=5, num_rows=12, context=4, order=3),
     "hashed_ngrams of matrices": texts(
         hashed_ngrams, units=5, num_rows=12, context=4, order=3, num_blocks=3

@@ -181,6 +181,7 @@ def test_whole_numbers_and_truth_values_become_floats():
     ("reward", "arguments", "message"),
     [
         ("accuracy_minus_cots", {}, "did you mean 'accuracy_minus_cost'"),
+        ("acuracy", {}, "did you mean 'accuracy_minus_cost'"),
         ("accuracy_minus_cost", {"cost_wieght": 1}, "did you mean 'cost_weight'"),
         ("accuracy_minus_cost", {"cost_weight": -1}, "cost_weight to be a number of at least 0"),
         ("accuracy_minus_cost", {"cost_weight": "1"}, "cost_weight to be a number of at least 0"),

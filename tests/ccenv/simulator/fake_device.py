@@ -32,6 +32,7 @@ WAITING = {
     aten.histc,
     aten.equal,
 }
+UNWRITTEN = {aten.empty, aten.empty_like, aten.empty_strided, aten.new_empty}
 INDEXING = {aten.index, aten.index_put, aten.index_put_, aten._index_put_impl_}
 
 
@@ -134,7 +135,9 @@ class FakeDevice(TorchDispatchMode):
         self._count(func, args, kwargs, tensors, goes)
         wrapped = {id(x.value): x for x in on_device}
         values, named = tree_map(plain, (args, kwargs))
-        results = func(*values, **named)
+        # Kernels that are started do nothing: what they would write is 0, and not what was there.
+        is_fresh = goes and func.overloadpacket in UNWRITTEN
+        results = func(*values, **named).zero_() if is_fresh else func(*values, **named)
         if func is aten.copy_.default:
             return args[0]
         return tree_map(lambda x: self._placed(x, wrapped, goes), results)
@@ -164,7 +167,9 @@ class FakeDevice(TorchDispatchMode):
             if any(x.dtype in (torch.bool, torch.uint8) for x in indices) or len(sides) > 1:
                 self.waits[f"{packet.__name__} at {where()}"] += 1
         elif len(sides) > 1:
-            raise RuntimeError(f"expected all tensors of {func} on one device, got both")
+            raise RuntimeError(
+                f"expected all tensors of {func} on one device, got both at {where()}"
+            )
         elif packet in WAITING and True in map(is_there, tensors) and "output_size" not in kwargs:
             self.waits[f"{packet.__name__} at {where()}"] += 1
 
@@ -193,6 +198,7 @@ def install(monkeypatch):
     from ccenv.sparse.gpu import dense, gradients, lists, products, routes
 
     monkeypatch.setattr(torch.cuda, "_lazy_init", lambda: None)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_of", lambda tensor: contextlib.nullcontext())
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device=None: (9, 0))
     monkeypatch.setattr(torch, "Generator", DeviceGenerator)

@@ -7,23 +7,30 @@ device that are only queued are counted by themselves.
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
 import ccenv
 from ccenv.agents import AGENTS
+from ccenv.base.checks import Checks
 from ccenv.base.masks import as_mask, gate_values_of
 from ccenv.base.registry import resolve
+from ccenv.networks.core.stage import Stage
 from ccenv.networks.vision.experts import experts
 from ccenv.networks.vision.residual import resnet
+from ccenv.sb3 import BlockSelectionVecEnv
 from ccenv.simulator.rollout import collect_rollout
 from ccenv.simulator.simulator import Simulator
+from ccenv.sparse.gpu import dispatch, routes
+from ccenv.sparse.operands import on_use
+from ccenv.sparse.reference import reference_linear
 
 pytest.importorskip("triton", reason="Triton is not installed")
 sys.path.insert(0, str(Path(__file__).parent))
 
-from fake_device import FakeDevice, install
+from fake_device import FakeDevice, install, plain
 
 ROWS = 32
 SHAPE = (1, 8, 8)
@@ -65,13 +72,26 @@ def device(monkeypatch):
     return FakeDevice()
 
 
-def make(name, network, **settings):
+def make(name, network, place="cuda:0"):
     kind = resolve(name, AGENTS, "agent")
-    settings = {"network": NETWORKS[network](), **kind.env_defaults, **settings}
-    simulator = Simulator(ROWS, dataset="digits", device="cuda:0", **settings)
+    torch.manual_seed(0)
+    settings = {"group_size": 4, **kind.env_defaults, "network": NETWORKS[network]()}
+    simulator = Simulator(ROWS, dataset="digits", device=place, **settings)
     simulator.seed(0)
     own = OF_ONE_BLOCK.get(name, {}) if network in ("resnet", "gated") else {}
     return simulator, kind(simulator, **own)
+
+
+def walk(simulator, agent):
+    """An episode's steps, without its start and without a look at its means."""
+    observation = simulator.begin()
+    yield
+    for layer, blocks in enumerate(simulator.num_blocks):
+        with torch.no_grad():
+            action = agent.act(observation, layer, agent.generator)
+        mask = as_mask(action, blocks, simulator.checks)
+        step = simulator.step(mask, gate_values_of(action, simulator.checks))
+        observation = step.observation
 
 
 @pytest.mark.parametrize("network", NETWORKS)
@@ -79,16 +99,11 @@ def make(name, network, **settings):
 def test_steps_wait_for_nothing_and_a_rollout_an_update_and_a_verdict_once(name, network, device):
     with device:
         simulator, agent = make(name, network)
-        observation = simulator.begin()
+        steps = walk(simulator, agent)
+        next(steps)
         with device.counting() as (waits, copies):
-            for layer, blocks in enumerate(simulator.num_blocks):
-                with torch.no_grad():
-                    action = agent.act(observation, layer, agent.generator)
-                mask = as_mask(action, blocks, simulator.checks)
-                step = simulator.step(mask, gate_values_of(action, simulator.checks))
-                observation = step.observation
+            list(steps)
         assert (waits.total(), copies.total()) == (0, 0), waits
-        simulator.checks.settle()
         # The means of the episode are read, and images are brought by number.
         with device.counting() as (waits, copies):
             rollout = collect_rollout(simulator, agent, agent.generator)
@@ -100,3 +115,123 @@ def test_steps_wait_for_nothing_and_a_rollout_an_update_and_a_verdict_once(name,
         with device.counting() as (waits, copies):
             ccenv.evaluate(simulator, agent, split="validation", batch_size=350)
         assert (waits.total(), copies.total()) == (1, 3), waits
+
+
+WAITS = {
+    "imitation": (7, 1),  # all masks of a menu
+    "allocation": (4, 0),  # a table of offers
+    "wta_retrieval": (7, 0),  # hash tables
+    "rloo_budget": (1, 4),
+    "blockdrop": (1, 2),
+}
+"""Of a rollout and an update; of other agents at most one each."""
+
+
+# The oracle searches in each episode, as long as some hundred.
+@pytest.mark.parametrize("name", sorted(n for n in AGENTS if n[:3] != "sb3" and n != "oracle"))
+def test_every_agent_runs_on_a_device_and_waits_as_often_as_is_known(name, device):
+    with device:
+        simulator, agent = make(name, "mlp")
+        with device.counting() as (waits, _):
+            rollout = collect_rollout(simulator, agent, agent.generator)
+        with device.counting() as (learning, _):
+            agent.update(rollout)
+    most = WAITS.get(name, (1, min(1, learning.total())))
+    assert (waits.total(), learning.total()) == most, waits + learning
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+def test_a_view_on_the_host_waits_once_a_step_and_once_for_what_comes_next(network, device):
+    with device:
+        settings = {"dataset": "digits", "network": NETWORKS[network](), "device": "cuda:0"}
+        env = BlockSelectionVecEnv(ROWS, **settings)
+        env.seed(0)
+        env.reset()
+        gates = env.simulator.num_layers
+        actions = np.ones((ROWS, env.simulator.max_blocks), dtype=np.int8)
+        with device.counting() as (waits, copies):
+            for gate in range(gates):
+                _, reward, done, infos = env.step(actions)
+                assert done.all() == (gate == gates - 1)
+        assert (waits.total(), copies.total()) == (gates + 1, gates + 1), waits
+        assert infos[0]["compute_cost"] == 1.0
+        assert infos[0]["episode"]["r"] == pytest.approx(infos[0]["correct"] - 1)
+        assert np.isfinite(reward).all()
+
+
+@pytest.fixture
+def computing(device, monkeypatch):
+    """A device whose kernels compute, by their definition."""
+    for name in ("triton_linear", "masked_dense_linear"):
+        monkeypatch.setattr(dispatch, name, by_definition)
+    on_use.cache_clear()
+    yield device
+    on_use.cache_clear()
+
+
+def by_definition(x, weight, bias, in_mask, out_mask, activation):
+    act = {None: None, "tanh": torch.tanh, "relu": torch.relu}[activation]
+    return reference_linear(x, weight, bias, in_mask, out_mask, act)
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+@pytest.mark.parametrize("name", ["topk"])
+def test_a_device_gives_what_the_cpu_gives_with_the_same_draws(name, network, computing):
+    simulator, agent = make(name, network, "cpu")
+    expected = collect_rollout(simulator, agent, agent.generator)
+    told = agent.update(expected)
+    with computing:
+        simulator, agent = make(name, network)
+        rollout = collect_rollout(simulator, agent, agent.generator)
+        assert agent.update(rollout) == pytest.approx(told, rel=1e-4, abs=1e-6)
+    assert torch.equal(plain(rollout.masks), expected.masks)
+    torch.testing.assert_close(plain(rollout.returns), expected.returns)
+    assert rollout.means == pytest.approx(expected.means, rel=1e-5)
+
+
+def test_rows_of_units_with_many_macs_are_listed_for_which_a_device_is_waited_for(
+    device, monkeypatch
+):
+    monkeypatch.setattr(routes, "DENSE_MACS", dict.fromkeys(routes.DENSE_MACS, 1.0))
+    with device:
+        simulator, agent = make("reinforce", "resnet")
+        steps = walk(simulator, agent)
+        next(steps)
+        with device.counting() as (waits, _):
+            list(steps)
+    assert [place.split(":")[0] for place in waits.elements()] == (
+        ["nonzero at networks/core/stage.py"] * simulator.num_layers
+    )
+    units = [part for part in simulator.network.parts if isinstance(part, Stage)]
+    assert all(unit.lists_rows for unit in units)
+
+
+def test_what_does_not_hold_on_a_device_is_told_where_numbers_are_read(device):
+    with device:
+        simulator, _ = make("reinforce", "mlp")
+        blocks = torch.tensor([[0, 4]], device="cuda:0")
+        with device.counting() as (waits, _):
+            mask = as_mask(blocks, 4, simulator.checks)
+        assert (mask.shape, waits.total()) == ((1, 4), 0)
+        with device.counting() as (waits, _), pytest.raises(ValueError, match=r"in 0\.\.3, or -1"):
+            simulator.checks.settle()
+        # The message names the number.
+        assert waits.total() == 3
+        simulator.begin()
+        with torch.no_grad():
+            simulator.network.head_layers[-1].weight.fill_(torch.nan)
+        for blocks in simulator.num_blocks:
+            simulator.step(torch.ones(ROWS, blocks, dtype=torch.bool))
+        with pytest.raises(ValueError, match="finite weights of the network"):
+            simulator.checks.settle()
+        simulator.checks.settle()
+
+
+def test_conditions_that_nobody_reads_are_read_before_they_fill_memory(device, monkeypatch):
+    monkeypatch.setattr("ccenv.base.checks.MOST_OPEN", 3)
+    with device:
+        checks, holds = Checks(), torch.ones((), dtype=torch.bool, device="cuda:0")
+        with device.counting() as (waits, _):
+            for _ in range(8):
+                checks.expect(holds, ValueError)
+        assert waits.total() == 2

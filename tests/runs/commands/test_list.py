@@ -68,8 +68,8 @@ def test_every_environment_that_is_registered_is_listed_and_on_its_page(shown):
         name for name, spec in gym.registry.items() if str(spec.entry_point).startswith("ccenv.")
     }
     assert registered == set(shown["environments"]) == set(ccenv.ENVIRONMENTS)
-    page = (ROOT / "runs" / "docs" / "reference" / "settings.md").read_text()
-    assert registered == set(re.findall(r"^\| `(\w+-v\d+)` \|", page, re.MULTILINE))
+    page = (ROOT / "runs" / "docs" / "reference" / "environments.md").read_text()
+    assert registered == set(re.findall(r"^## (\w+-v\d+)$", page, re.MULTILINE))
 
 
 @pytest.mark.parametrize("name", ["BlockSelectionStreaming-v0", "BlockSelectionTable-v0"])

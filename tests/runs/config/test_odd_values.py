@@ -141,6 +141,7 @@ def test_any_text_makes_a_plan_or_is_refused_in_one_line(pair, value, logs):
         ("sb3_trpo", {"n_critic_updates": "a"}, "expected n_critic_updates to be int, got 'a'"),
         ("reinforce", {"learning_rate": 1e308}, "expected finite parameters of reinforce"),
         ("fixed_mask", {"num_search_images": 0}, "fixed_mask stopped by"),
+        ("sb3_ppo", {"gama": 1}, "unknown setting 'gama': did you mean 'gamma'?"),
         ("sb3_ppo", {"n_epochs": 0}, "expected n_epochs to be a whole number of at least 1"),
         ("sb3_ppo", {"num_blocks": 4, "batch_size": 1}, "parts of at least 2 steps"),
     ],

@@ -148,7 +148,7 @@ def test_a_wrong_file_is_refused_in_one_line_and_leaves_nothing(wrong, tmp_path,
 def test_a_file_that_is_not_there_is_refused_in_one_line(tmp_path, capsys):
     assert compare.main([str(tmp_path / "none.toml"), *options_in(tmp_path)]) == 2
     said = capsys.readouterr().err.strip()
-    assert "none.toml" in said
+    assert said.endswith("none.toml, got no such file")
     assert "\n" not in said
     assert not list(tmp_path.iterdir())
 

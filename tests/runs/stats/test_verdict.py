@@ -150,6 +150,7 @@ def test_the_leader_of_a_table_of_fronts_is_marked_largest_only_if_it_is_best():
     class Compared:
         results: dict
         draw: str = "sampled"
+        own: frozenset = frozenset()
 
     def marks(table):
         (shown,) = front_tables(Compared(table))
@@ -263,6 +264,15 @@ def test_no_sentence_says_best_and_every_policy_is_matched_or_not(numbers):
     assert not {"best", "largest", "smallest"} & set(text.split())
     if not any(row["learns"] for row in rows):
         assert text == "On digits no policy that learns has a result yet."
+
+
+def test_an_added_agent_is_a_method_of_its_own():
+    added = {"rloo (added) num_kept=3": runs("rloo", 300, 0.3, 0.31, 0.3)}
+    fronts = make_fronts(RLOO | added, own=frozenset(added))
+    assert {front.agent: front.labels for front in fronts} == {
+        "rloo": ("rloo",),
+        "rloo (added) num_kept=3": ("rloo (added) num_kept=3",),
+    }
 
 
 def test_sentences_name_methods_instead_of_rows_and_compare_at_equal_memory():

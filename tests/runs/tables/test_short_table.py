@@ -49,6 +49,8 @@ def test_columns_that_say_nothing_are_left_out_and_texts_have_bits():
     bits = [row("a", 0.5, 10.0, bits={"mean": 2.5, "sd": None, "low": None, "high": None})]
     assert "2.500" in short_table(bits, 80)
     assert "error" not in short_table(bits, 80).splitlines()[0]
+    spread = {"mean": 2.5, "sd": 0.01, "low": 2.475, "high": 2.525}
+    assert "2.500 [2.475, 2.525]" in short_table([row("a", 0.5, 10.0, bits=spread)], 80)
 
 
 CELLS = st.lists(st.text("xy |\n", max_size=30), min_size=3, max_size=3)
@@ -61,7 +63,7 @@ def test_any_table_and_any_prose_fit_the_terminal_and_lose_no_letter(width, line
     table = markdown({"agent": "left", "error %": "right", "code": "left"}, lines)
     text = f"{table}\n\n{prose}"
     shown = within(text, width)
-    assert max(map(len, shown.splitlines())) <= width
+    assert max(map(len, shown.splitlines())) <= max(width, *map(len, shown.split()))
     assert shown.count("x") == text.count("x")
     if max(map(len, text.splitlines())) <= width:
         assert shown == "\n".join(text.splitlines())
