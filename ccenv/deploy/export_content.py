@@ -154,8 +154,13 @@ def name_of(agent: Any, found: Any) -> str:
     except ValueError:
         is_found = False
     if not is_found:
-        what = path if name else f"a network given as an object ({type(found).__name__})"
-        raise cannot(agent, f"{what} cannot be imported by name; put its class in a module")
+        if name:
+            raise cannot(agent, f"{path} cannot be imported by name; put it in a module")
+        raise cannot(
+            agent,
+            f"its network was given as an object ({type(found).__name__}) and cannot be imported "
+            "by name; give network='module:name' of a function that builds it",
+        )
     return path
 
 
