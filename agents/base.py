@@ -98,7 +98,14 @@ class Agent(Policy):
         return {}
 
     def read(self, **scalars: Tensor) -> dict[str, float]:
-        """Numbers of what an update has to say, which a device is waited for once."""
+        """Turns the scalars of an update into numbers: one wait for a GPU, however many they are.
+
+        Args:
+            **scalars: name -> tensor of one element, such as `loss=loss`.
+
+        Returns:
+            The same names with floats, for `update` to return.
+        """
         return self.simulator.checks.read(scalars)
 
     def learn(self, num_images: int, on_rollout: OnRollout = ignore) -> int:
