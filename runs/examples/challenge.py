@@ -6,16 +6,16 @@ As an entry: ccenv challenge challenge:RewardModel
 
 import numpy as np
 
-from ccenv.mask_table import all_masks
+from ccenv.mask_table import MaskTable, all_masks
 from ccenv.mask_table.challenge import Standing, candidate, shipped_tasks, standings
 
 
 class RewardModel:
     """Ridge regression from the features at the first gate to the reward of each mask."""
 
-    def __init__(self, table, cost_weight, strength=1e4):
+    def __init__(self, table: MaskTable, cost_weight: float, strength: float = 1e4) -> None:
         """Learns from a table; every mask of every input is in it, so nothing is sampled."""
-        look, outcomes = table.look.astype(np.float64), table.outcomes()
+        look, outcomes = np.asarray(table.look, np.float64), table.outcomes()
         rewards = outcomes.scores - cost_weight * outcomes.costs
         self.mean, self.scale = look.mean(axis=0), look.std(axis=0) + 1e-6
         features = self.features(look)
@@ -24,11 +24,11 @@ class RewardModel:
         self.weights = np.linalg.solve(gram, features.T @ (rewards - self.base))
         self.masks = all_masks(table.header.menus)
 
-    def features(self, look):
+    def features(self, look: np.ndarray) -> np.ndarray:
         """Features with mean 0 and deviation 1."""
         return (look - self.mean) / self.scale
 
-    def act(self, look):
+    def act(self, look: np.ndarray) -> np.ndarray:
         """Bits [n, num_units] of the mask with the largest predicted reward."""
         predicted = self.base + self.features(look) @ self.weights
         return self.masks[predicted.argmax(axis=1)]

@@ -123,17 +123,16 @@ def test_texts_are_compared_in_bits(tmp_path):
         "dense 16": in_bits("dense", 400, 2.0, 0.2),
         "rloo": in_bits("rloo", 50, 2.0, 0.9),
         "counts": in_bits("dense", 1, 2.5, 0.5, "ngram"),
-        "dropout": in_bits("block_dropout", 0, 4.0, 0.9),
+        "dropout": in_bits("block_dropout", 20, 4.0, 0.9),
     }
     (found,) = make_contests(results, measure=BITS)
     assert [p.label for p in found.dense] == ["dense 8", "dense 16"]
     assert found.of_dense(200)[0] == pytest.approx(2.5)
-    assert [p.agent for p in found.conditional] == ["block_dropout", "ngram", "rloo"]
+    assert [p.agent for p in found.conditional] == ["ngram", "block_dropout", "rloo"]
     tables = {table.name: table for table in dense_tables([found], "mode")}
     assert set(tables) >= {"at-equal-macs-bits-mode", "at-equal-error-bits-mode"}
-    # The most probable masks of a dropout keep nothing, which is no network to compare.
     beside = [line[0] for line in tables["at-equal-macs-bits-mode"].texts]
-    assert beside == ["counts", "rloo"]
+    assert beside == ["counts", "dropout", "rloo"]
     lines = tables["at-equal-error-bits-mode"].texts
     # Counting is cheaper, and chooses nothing.
     assert [(line[0], line[3], line[-3]) for line in lines] == [
