@@ -58,7 +58,8 @@ def check_kept(
     )
     if not fits:
         raise ValueError(
-            f"expected num_kept in 1..num_blocks for num_blocks={list(num_blocks)}, got {kept}"
+            f"expected num_kept in 1..num_blocks for num_blocks={list(num_blocks)}, got {kept}; "
+            f"give num_kept={min(num_blocks)}, or one number for each gate"
         )
     if not 0 <= shared_blocks < min(kept):
         raise ValueError(

@@ -153,7 +153,7 @@ class Runs(Sequence[Run]):
     def __repr__(self) -> str:
         agents = ", ".join(dict.fromkeys(run.agent for run in self.runs))
         error = with_interval(self.error, len(self.runs), ".2%")
-        return f"Runs({agents}, {len(self.runs)} runs: test error {error} %)"
+        return f"Runs({agents}, {len(self.runs)} runs: test error in %: {error})"
 
 
 @dataclass(frozen=True, repr=False)

@@ -2,6 +2,7 @@
 
 import errno
 import functools
+import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -54,6 +55,8 @@ def preprocessing(dataset: Dataset, transforms: Sequence[str] | str) -> tuple[Fi
     return fixed(_fitted(_key(dataset), transform_names(transforms), data_root()))
 
 
+FROM_HERE = ("./", "../", "~/")
+"""What a path begins with that is not seen from the folder of the data sets."""
 Key = str | Callable[[str], Any] | Same
 """A data set as caches know it: mappings have no hash."""
 
@@ -64,6 +67,8 @@ def _key(dataset: Dataset) -> Key:
         return Same(dataset)
     if isinstance(dataset, str) and dataset.endswith(ENDING):
         return str(npz_file(data_root(), dataset) or dataset)
+    if isinstance(dataset, str) and dataset.startswith(FROM_HERE):
+        return os.path.abspath(os.path.expanduser(dataset))
     return dataset
 
 

@@ -17,10 +17,10 @@ other; those whose name or folder begins with a dot are left out. Bytes are byte
 encoding, but a file with NUL bytes at its beginning in a folder is refused by name: pictures and
 programs are no text. `name@text` leaves such files out.
 
-`name@128` cuts the same text in sequences of 128 symbols that do not overlap, for networks that
-predict at every position (`lm`): a row is one position, its input the symbols of its sequence up to
-there, behind as many `no symbol` (the number behind the last symbol) as are missing, its label the
-next symbol. Rows of a sequence are neighbours and are drawn together.
+`name@128` cuts the same text into sequences of 128 symbols that do not overlap, for networks that
+predict at every position (`lm`). A row is one position. Its input is the symbols of its sequence up
+to there, after as many missing ones (the number behind the last symbol) as the sequence is longer;
+its label is the next symbol. Rows of a sequence are neighbours and are drawn together.
 
 `enwik8` is the first 10^8 bytes of a Wikipedia of 2006 as XML, `text8` so many letters and spaces
 of its cleaned text (Mahoney, "Large text compression benchmark", mattmahoney.net/dc/text.html).
@@ -294,7 +294,7 @@ class Windows(Rows):
 
 @dataclass(frozen=True)
 class Positions(Rows):
-    """Every position of sequences that do not overlap: symbols up to it, behind missing ones."""
+    """Positions of sequences that do not overlap: each row holds the symbols up to one."""
 
     symbols: Tensor
     """uint8 [n]; sequence i begins with symbol i * step * length."""
@@ -309,7 +309,7 @@ class Positions(Rows):
         sequences, places = np.divmod(rows, length)
         starts, which = np.unique(sequences * (self.step * length), return_inverse=True)
         every = self.symbols.unfold(0, length, 1)[torch.from_numpy(starts)]
-        # A view of all that is seen at all places of a sequence: only what is asked for is copied.
+        # A view of the inputs at all places of a sequence; only rows that are asked for are copied.
         seen = pad(every, (length - 1, 0), value=self.missing).unfold(1, length, 1)
         return seen[torch.from_numpy(which), torch.from_numpy(places)].long()
 
@@ -403,7 +403,9 @@ STEPS = {"python_sample": SAMPLED_STEP, BUNDLED: BUNDLED_STEP}
 
 
 def sequence_split(name: str, split: str) -> Split | None:
-    """Positions of a text's sequences, by a name such as python_text@128; None of no text.
+    """Returns the positions of a text's sequences, by a name such as python_text@128.
+
+    None for names of other data sets.
 
     Raises:
         ValueError: if the text is too short, or the length is 0.

@@ -178,7 +178,8 @@ def check_given(dataset: Any) -> None:
     elif not callable(dataset):
         raise TypeError(
             "expected dataset to be a name or a function (split's name -> data), or a mapping "
-            f"{{'train': ..., 'test': ...}}, got {dataset!r}"
+            "{'train': ..., 'test': ...} of arrays (x, y) or map-style data sets (of a DataLoader "
+            f"its dataset), got {type(dataset).__name__}"
         )
 
 

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from ccenv.base.checked_file import check_finite, encode
+from ccenv.base.checks import AtOnce
 from ccenv.base.earlier_names import in_todays_names
 from ccenv.base.registry import check_names, import_object
 from ccenv.base.seeding import stream
@@ -95,6 +96,7 @@ class Surface:
         self.device, self.weights = torch.device("cpu"), "frozen"
         self.reward = make_reward("negative_nll")
         self.context = self.concurrent = None
+        self.checks = AtOnce()
 
 
 def content_of(agent: Any, settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -152,8 +154,13 @@ def name_of(agent: Any, found: Any) -> str:
     except ValueError:
         is_found = False
     if not is_found:
-        what = path if name else f"a network given as an object ({type(found).__name__})"
-        raise cannot(agent, f"{what} cannot be imported by name; put its class in a module")
+        if name:
+            raise cannot(agent, f"{path} cannot be imported by name; put it in a module")
+        raise cannot(
+            agent,
+            f"its network was given as an object ({type(found).__name__}) and cannot be imported "
+            "by name; give network='module:name' of a function that builds it",
+        )
     return path
 
 

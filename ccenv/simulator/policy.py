@@ -80,7 +80,7 @@ def as_policy(policy: Any) -> Policy:
 
 
 class CommittedMasks:
-    """A policy's greedy choice at positions that others read, see `GatedNetwork.commit`."""
+    """Greedy actions of a policy for earlier positions, see `GatedNetwork.commit`."""
 
     def __init__(self, policy: Policy, observe: Any) -> None:
         """Takes the policy and the observer that shows it states.
@@ -90,22 +90,22 @@ class CommittedMasks:
         """
         if hasattr(observe, "ranges"):
             raise ValueError(
-                "expected no context beside a network whose rows read earlier positions, which "
-                "have no price or budget; leave context out"
+                "expected no context with a network whose rows read earlier positions, which have "
+                "no cost weight or budget; leave context out"
             )
         self.policy, self.observe = policy, observe
 
     def __call__(self, gate: int, hidden: Any, inputs: Tensor) -> Tensor:
-        """Action for each position: int64 [positions, window] -> see `Policy.act`."""
+        """Returns an action for each position, see `Policy.act`; inputs int64 [n, window]."""
         nothing = torch.zeros(len(inputs), dtype=torch.int64, device=inputs.device)
         state = EpisodeState(inputs, nothing, gate, hidden, None, nothing)
         return self.policy.act(self.observe(state), gate, None)
 
 
 def commit(policy: Policy, surface: Any) -> None:
-    """Has a network of sequences read earlier positions under a policy's greedy masks.
+    """Lets a network of sequences compute earlier positions under a policy's greedy masks.
 
-    Policies that look at labels have none for them: the network's own rule stands in.
+    Policies that read labels keep the network's own rule, because earlier positions have no labels.
 
     Args:
         policy: about to act.

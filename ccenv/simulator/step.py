@@ -57,20 +57,19 @@ class Step:
         seen = {"reward": self.reward, "observation": self.observation}
         groups = {"outcome": results, "terms": self.terms, "told": self.told, "step": seen}
         keys = [(group, name) for group, tensors in groups.items() for name in tensors]
-        brought = checks.on_host({key: groups[key[0]][key[1]] for key in keys})
-        parts: dict[str, dict[str, Any]] = {
-            group: {name: brought[group, name] for name in tensors}
-            for group, tensors in groups.items()
-        }
+        brought: dict[Any, Any] = checks.on_host({key: groups[key[0]][key[1]] for key in keys})
+        outcome, terms, told, own = (
+            {name: brought[group, name] for name in tensors} for group, tensors in groups.items()
+        )
         step = dataclasses.replace(
             self,
-            reward=parts["step"]["reward"],
-            terms=parts["terms"],
-            told=parts["told"],
-            outcome=dataclasses.replace(self.outcome, **parts["outcome"]),
+            reward=own["reward"],
+            terms=terms,
+            told=told,
+            outcome=dataclasses.replace(self.outcome, **outcome),
         )
         # In the place of a look that would be taken on first use.
-        vars(step)["observation"] = parts["step"]["observation"]
+        vars(step)["observation"] = own["observation"]
         return step
 
 

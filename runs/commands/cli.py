@@ -16,6 +16,7 @@ from ccenv.runs.commands.registry import (
     RENAMED,
     module_of,
 )
+from ccenv.runs.store.provenance import versions
 
 COMPLETION = "--completion"
 EXAMPLES = """\
@@ -50,9 +51,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("\n".join(help_lines()))
         return 0
     if command == "--version":
-        # Brings torch: help and what is told of a wrong word do not wait for it.
-        from ccenv.runs.store.provenance import versions
-
         print(", ".join(f"{name} {number}" for name, number in versions().items()))
         return 0
     if command in OF_THE_LAB:

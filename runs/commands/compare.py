@@ -129,7 +129,7 @@ def make_parser() -> argparse.ArgumentParser:
         "--masks",
         choices=MODES,
         default="sampled",
-        help="which evaluation: masks drawn, or the most probable ones",
+        help="which evaluation: sampled masks, or greedy ones (mode)",
     )
     parser.add_argument("--json", action="store_true", help="print the rows as JSON only")
     parser.add_argument(

@@ -34,7 +34,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("run", type=Path, help="a run's folder, as ccenv train says it")
     parser.add_argument("--split", choices=SPLITS, default="test", help="images; test by default")
     parser.add_argument(
-        "--masks", choices=(*MODES, "both"), default="both", help="drawn, most probable, or both"
+        "--masks", choices=(*MODES, "both"), default="both", help="sampled, greedy (mode), or both"
     )
     parser.add_argument("--json", action="store_true", help="print the verdicts as JSON only")
     takes_trust(parser)

@@ -29,7 +29,7 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--out", type=Path, help=f"the page; {PAGE} in the first run's folder")
     parser.add_argument(
-        "--masks", choices=MODES, default="mode", help="the most probable masks, or masks drawn"
+        "--masks", choices=MODES, default="mode", help="greedy masks, or sampled ones"
     )
     takes_trust(parser)
     return parser

@@ -29,13 +29,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         import uvicorn
 
-        from ccenv.deploy.export import SkippingClassifier
-        from ccenv.deploy.micro_batches import MicroBatches
         from ccenv.deploy.serving import HttpService
     except ImportError as error:
         raise ValueError(
             f'expected starlette and uvicorn, got {error}; run pip install "ccenv[serve]"'
         ) from error
+    from ccenv.deploy.export import SkippingClassifier
+    from ccenv.deploy.micro_batches import MicroBatches
+
     classifier = SkippingClassifier.load(exported_file(options.place), trust=options.trust)
     batches = MicroBatches(
         classifier,

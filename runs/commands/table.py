@@ -10,7 +10,10 @@ from ccenv.base.registry import check_names
 from ccenv.mask_table import write_table
 from ccenv.mask_table.shipped import SHIPPED, small, table_of
 from ccenv.runs.commands.frame import program
+from ccenv.runs.config.values import parse_pairs
 from ccenv.runs.store import json_file
+from ccenv.runs.tables import mask_table
+from ccenv.runs.tables.short_table import print_text
 
 if TYPE_CHECKING:
     # What builds imports torch: help does not wait for it.
@@ -80,8 +83,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     if options.command == "show":
         from ccenv.runs.mask_tables.judged import recorded, show_table
-        from ccenv.runs.tables import mask_table
-        from ccenv.runs.tables.short_table import print_text
 
         found = show_table(options.table, options.choose, options.policy, options.times)
         if options.record is not None:
@@ -105,7 +106,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def measure(options: argparse.Namespace) -> int:
     """Measures a network's units and writes their times."""
     from ccenv.runs.mask_tables.build import time_units
-    from ccenv.runs.tables import mask_table
 
     names = (options.network, options.dataset)
     out = options.out or Path(file_name(*names, "times.json"))
@@ -123,7 +123,6 @@ def measure(options: argparse.Namespace) -> int:
 
 def settings_of(options: argparse.Namespace) -> dict[str, Any]:
     """Settings of the environment from `key=value` pairs."""
-    from ccenv.runs.config.values import parse_pairs
     from ccenv.runs.mask_tables.build import SETTINGS
 
     given = parse_pairs(options.settings)
@@ -141,7 +140,6 @@ def build_by(ranks: "OneProcess", options: argparse.Namespace) -> int:
     from ccenv.base.ranks import Ranks
     from ccenv.mask_table.building.checks import MOST_BYTES
     from ccenv.runs.mask_tables.build import build_table, help_table
-    from ccenv.runs.tables import mask_table
 
     network, dataset = options.network, options.dataset
     settings = settings_of(options) | {

@@ -108,7 +108,9 @@ class Settings(TypedDict, total=False):
     sparsity_weight: float | Sequence[float]
     spread: float
     spread_share: float
+    start: str
     start_density: float
+    start_probability: float
     step_size: int
     stop_shares: float | Sequence[float]
     supervised_rate: float

@@ -66,7 +66,9 @@ def check_own_network(plan: Plan) -> None:
     """
     if not plan.has_own_network:
         return
-    # Weights that are frozen would be learned first; those of co-training are drawn.
-    simulator = Simulator(1, **(plan.environment | {"weights": "cotrain", "weights_kwargs": {}}))
+    # Weights that are frozen would be learned first; those of co-training are drawn. One row is
+    # enough, whatever groups the agent wants.
+    settings = plan.environment | {"weights": "cotrain", "weights_kwargs": {}, "group_size": 1}
+    simulator = Simulator(1, **settings)
     example, _ = simulator.data.batch(torch.arange(min(2, len(simulator.data))))
     check_network(simulator.network, example)

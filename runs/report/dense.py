@@ -74,8 +74,7 @@ def equal_macs_table(contest: Contest, part: str, note: str) -> Table:
     columns = {"row": "left", "MACs": "right ,.0f", measure.heading: spec}
     columns |= {f"dense of equal MACs{percent(measure)}": spec, "difference": spec}
     columns |= {"against dense": "left"}
-    # The most probable masks of a dropout are none at all, which is no network to compare.
-    pairs = [one for one in at_equal_macs(contest) if one.point.macs > 0]
+    pairs = at_equal_macs(contest)
     lines = [equal_macs_line(one) for one in pairs]
     if measure.name:
         columns |= {"kB": "right ,.0f"}

@@ -213,7 +213,8 @@ def against_random(dataset: str, learned: Sequence[Row]) -> str:
     parts = [f"{text}: {methods_of(rows, learned)}" for text, rows in groups.items() if rows]
     number = "1 learned policy" if len(learned) == 1 else f"{len(learned)} learned policies"
     return (
-        f"On {dataset}, {number} compared with random masks of the same cost: {'; '.join(parts)}."
+        f"On {dataset}, {number} compared with random masks of the same compute cost: "
+        f"{'; '.join(parts)}."
     )
 
 

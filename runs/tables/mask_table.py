@@ -1,11 +1,13 @@
 """Tables of all masks as text: (what `ccenv table show` found, a plan) -> Markdown."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ccenv.mask_table import Plan
-from ccenv.mask_table.times import UnitTimes
 from ccenv.runs.tables.sweep_table import markdown
+
+if TYPE_CHECKING:
+    from ccenv.mask_table import Plan
+    from ccenv.mask_table.times import UnitTimes
 
 COLUMNS = {
     "blocks": "right",
@@ -68,7 +70,7 @@ def cells(row: Mapping[str, Any]) -> list[Any]:
     return [row["units"], row["num_masks"], *numbers, 100 * row["equal_error"], gap]
 
 
-def times_text(times: UnitTimes) -> str:
+def times_text(times: "UnitTimes") -> str:
     """How long a network takes, and what its units' share is."""
     share = sum(times.units) / times.dense
     return (
@@ -82,7 +84,7 @@ def size_text(num_masks: int, num_images: int) -> str:
     return f"{num_masks:,} masks of {num_images:,} inputs"
 
 
-def plan_text(plan: Plan) -> str:
+def plan_text(plan: "Plan") -> str:
     """What is going to be built."""
     return (
         f"{size_text(plan.num_masks, plan.num_images)}: {plan.num_bytes / 1e6:,.1f} MB; "

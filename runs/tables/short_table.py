@@ -16,13 +16,14 @@ from ccenv.runs.tables.sweep_table import Row, by_dataset, interval, name_of
 MOST_ROWS = 10
 SHORTEST_NAME = 12
 """Characters that a row's name keeps however narrow the terminal is."""
-NOTE = (
-    "[low, high]: 95 % interval over seeds. MACs: of one input, with the policy's own; cost: the "
-    "same over the dense network's. vs random: random masks of the same cost. (ceiling): knows the "
-    "label."
-)
-
-
+NOTES = {
+    "[": "[low, high]: 95 % interval over seeds.",
+    " MACs": "MACs: of one input, with the policy's own.",
+    " cost": "cost: these over the dense network's.",
+    " vs random": "vs random: random masks of the same cost without the policy's own.",
+    "(ceiling)": "(ceiling): knows the label.",
+}
+"""What stands in a table -> what is said of it below."""
 WIDEST = 100
 """Characters of a line of prose."""
 
@@ -56,7 +57,9 @@ def short_table(rows: Sequence[Row], width: int = 80) -> str:
         parts.append(aligned(columns_of(shown), width))
         if len(shown) < len(group):
             parts.append(f"{len(group) - len(shown)} more rows are on the page.")
-    return "\n".join([*parts, "", textwrap.fill(NOTE, min(width, WIDEST))])
+    tables = "\n".join(parts)
+    note = " ".join(text for sign, text in NOTES.items() if sign in tables)
+    return "\n".join([tables, "", textwrap.fill(note, min(width, WIDEST))])
 
 
 def most_telling(rows: Sequence[Row]) -> list[Row]:

@@ -30,7 +30,7 @@ COLUMNS = {
 BITS = "test bits"
 """Heading of a column that tables of texts have, behind the error."""
 NOTES = """\
-Error: mean ± standard deviation over seeds, masks as drawn; mode: with the most probable masks.
+Error: mean ± standard deviation over seeds, sampled masks; mode: with greedy masks.
 MACs: of one image, the policy's own included. Cost: executed MACs over the dense network's; total
 cost adds the policy's own. Speed-up: measured dense time over time with the policy, for one image
 and for 256. Front (*): on the Pareto front of mean error and MACs. block_dropout %: error of random

@@ -143,14 +143,15 @@ class GatedNetwork(nn.Module):
         return getattr(type(self), ability) is not getattr(GatedNetwork, ability)
 
     def cache(self, inputs: Tensor) -> Any:
-        """Of networks of sequences what earlier positions of inputs leave; None of others.
+        """Returns what earlier positions of a sequence leave, such as keys and values.
 
-        It is computed when those positions are, and billed to them.
+        They are computed with those positions, and their MACs are counted there. None for networks
+        whose inputs are not positions of sequences.
         """
         return None
 
-    def start_beside(self, inputs: Tensor, cache: Any) -> Any:
-        """Gives what `start` gives of a network that has a cache, for what the inputs are billed.
+    def start_cached(self, inputs: Tensor, cache: Any) -> Any:
+        """Does what `start` does with a cache that is there already; its MACs are the inputs' own.
 
         Args:
             inputs: [batch, ...].
@@ -159,10 +160,11 @@ class GatedNetwork(nn.Module):
         raise NotImplementedError
 
     def commit(self, rule: Any) -> Any:
-        """Of networks of sequences: earlier positions follow a rule from now on; None: their own.
+        """Sets the masks of earlier positions, for networks whose inputs are positions.
 
         Args:
-            rule: (gate, hidden state of positions, their inputs) -> an action for each of them.
+            rule: (gate, hidden state of positions, their inputs) -> an action for each position;
+                None for the network's own rule.
 
         Returns:
             The rule before.
@@ -364,8 +366,8 @@ def walk(
 
 
 def started(network: GatedNetwork, inputs: Tensor, cache: Any) -> Any:
-    """Starts inputs, beside a cache where there is one."""
-    return network.start(inputs) if cache is None else network.start_beside(inputs, cache)
+    """Starts inputs, with a cache if there is one."""
+    return network.start(inputs) if cache is None else network.start_cached(inputs, cache)
 
 
 def through(

@@ -1,16 +1,15 @@
-"""The network `lm`: (symbols up to a position) -> the next one, by a causal transformer of experts.
+"""The network `lm`: a causal transformer with experts that predicts the next symbol of a sequence.
 
-An input is one position of a sequence: the symbols up to it, behind as many `missing` ones (the
-number behind the last symbol) as the window is longer. A mask chooses the experts of this position
-alone. What it reads of earlier positions, their keys and values, is computed under *committed*
-masks: those that a policy would choose greedily, as when the network is used (`commit`), else by a
-hash of each position's symbol. So rows do not depend on their neighbours, and several masks of a
-position differ by its own choices.
+An input is one position: the symbols up to it, after as many `missing` ones (the number behind the
+last symbol) as the window is longer. A mask chooses the experts of this position. Keys and values
+of earlier positions are computed under *committed* masks: the greedy masks of a policy (`commit`),
+as in generation, or a hash of each position's symbol. Rows do not depend on their neighbours, and
+several masks of a position differ by its own experts only.
 
-Inputs of one sequence are recognised, as neighbouring rows that go on where the one before ends.
-Each sequence runs once under committed masks; a row that follows them costs nothing more, and one
-that leaves them is computed alone from there on. What is billed to a position is what it costs
-beside a cache that holds the positions before it.
+Neighbouring inputs that continue each other are one sequence (`sequences_of`). Each sequence runs
+once under committed masks. A row that follows them costs no extra time; a row that differs is
+computed alone from that gate on. MACs of a position are those that it needs with a cache of the
+earlier positions.
 
 Vaswani et al. 2017, "Attention is all you need" (arXiv 1706.03762), with norms before what they
 normalise; experts in the place of the feed-forward layer: Fedus, Zoph, Shazeer 2022, "Switch
@@ -38,7 +37,7 @@ INITIAL_STD = 0.1
 
 @dataclass(frozen=True)
 class Sequences:
-    """Which sequences inputs are positions of."""
+    """Sequences that a batch of inputs consists of."""
 
     symbols: Tensor
     """int64 [sequences, length]; behind the end of a shorter one its last symbol again."""
@@ -51,7 +50,7 @@ class Sequences:
 
 
 def sequences_of(inputs: Tensor, missing: int) -> Sequences:
-    """Recognises inputs that go on where the one before ends, or repeat it.
+    """Finds the sequences of inputs: an input continues or repeats the one before, or starts one.
 
     Args:
         inputs: int64 [rows, window].
@@ -91,7 +90,7 @@ def sequences_of(inputs: Tensor, missing: int) -> Sequences:
 
 @dataclass(frozen=True)
 class Cache:
-    """What sequences leave under committed masks, for positions to read."""
+    """Keys, values and features of sequences under committed masks."""
 
     sequences: Sequences
     keys: tuple[Tensor, ...] = ()
@@ -106,7 +105,7 @@ class Cache:
 
 @dataclass(frozen=True)
 class Position:
-    """Positions on their way, before a gate or behind the last one."""
+    """Hidden state of positions, before a gate or after the last one."""
 
     cache: Cache
     sequence: Tensor
@@ -134,12 +133,12 @@ class Position:
         )
 
     def committed(self, values: Tensor) -> Tensor:
-        """Of a part of the cache what belongs to each row: [sequences, length, n] -> [rows, n]."""
+        """Gathers each row's part of the cache: [sequences, length, n] -> [rows, n]."""
         flat = self.sequence * values.shape[1] + self.place
         return values.flatten(0, 1).index_select(0, flat)
 
     def features(self) -> Tensor:
-        """Of all rows: [rows, width]."""
+        """Returns the features of all rows: [rows, width]."""
         if len(self.own) == len(self.sequence):
             return self.x
         return self.committed(self.cache.streams[self.gate]).index_copy(0, self.own, self.x)
@@ -171,7 +170,7 @@ class CausalAttention(nn.Module):
     def at(
         self, x: Tensor, keys: Tensor, values: Tensor, sequence: Tensor, place: Tensor
     ) -> Tensor:
-        """Single positions, each beside the keys and values of those before it.
+        """Computes single positions from keys and values of earlier ones.
 
         Args:
             x: [rows, width].
@@ -214,7 +213,7 @@ class Layer(nn.Module):
         self.bias = nn.Parameter(torch.zeros(width))
 
     def feed(self, x: Tensor, mask: Tensor | None, weights: Tensor | None, backend: str) -> Tensor:
-        """Adds what kept experts make of norm(x): [rows, width] -> the same; see `Stage`."""
+        """Adds the kept experts' outputs for norm(x): [rows, width] -> [rows, width]."""
         found: Tensor = self.experts(self.norm(x), mask, None, weights, backend)
         return x + found + self.bias
 
@@ -307,11 +306,11 @@ class LanguageModel(GatedNetwork):
         return before
 
     def __getstate__(self) -> dict[str, Any]:
-        """All but the rule: a copy belongs to no policy."""
+        """Leaves the rule out: a copy belongs to no policy."""
         return {name: value for name, value in vars(self).items() if name != "rule"}
 
     def committed_action(self, gate: int, cache: Cache, inputs: Tensor) -> Tensor:
-        """What all positions of sequences commit to at a gate: an action [positions, ...]."""
+        """Returns the committed action of every position at a gate: [positions, ...]."""
         sequences = cache.sequences
         if self.rule is None:
             first = sequences.symbols.flatten()[:, None] * self.num_kept
@@ -325,7 +324,7 @@ class LanguageModel(GatedNetwork):
             return self.rule(gate, positions, inputs)
 
     def cache(self, inputs: Tensor) -> Cache:
-        """Runs the sequences of inputs under committed masks: int64 [rows, window] -> see `Cache`.
+        """Runs the sequences of inputs under committed masks: int64 [rows, window].
 
         Raises:
             ValueError: if the inputs are no windows of its symbols.
@@ -347,7 +346,7 @@ class LanguageModel(GatedNetwork):
                 streams=(*cache.streams, x),
             )
             action = self.committed_action(gate, cache, rows)
-            # Behind the end of a sequence nothing is computed, and nothing can spoil it.
+            # Padding keeps no expert: a NaN of an unused expert must not reach the attention.
             mask = as_mask(action, self.gates[gate].num_blocks) & is_there.flatten()[:, None]
             weights = gate_values_of(action)
             x = self.layer(gate).feed(x.flatten(0, 1), mask, weights, "auto").view(x.shape)
@@ -361,8 +360,8 @@ class LanguageModel(GatedNetwork):
         sequence, place = cache.sequences.sequence, cache.sequences.place
         return Position(cache, sequence, place, sequence[:0], self._none(cache))
 
-    def start_beside(self, inputs: Tensor, cache: Cache) -> Position:
-        """See `GatedNetwork.start_beside`."""
+    def start_cached(self, inputs: Tensor, cache: Cache) -> Position:
+        """See `GatedNetwork.start_cached`."""
         sequence, place = cache.sequences.sequence, cache.sequences.place
         x = self.embedding(inputs[:, -1]) + self.places(place)
         own = torch.arange(len(inputs), device=inputs.device)
@@ -372,7 +371,7 @@ class LanguageModel(GatedNetwork):
         return cache.streams[0].new_zeros(0, self.width)
 
     def _attended(self, hidden: Position) -> Position:
-        """Runs the attention before the next gate for rows of their own."""
+        """Runs the attention before the next gate for rows that differ."""
         if hidden.gate == len(self.gates) or not len(hidden.own):
             return hidden
         cache, gate = hidden.cache, hidden.gate
@@ -388,7 +387,7 @@ class LanguageModel(GatedNetwork):
         weights: Tensor | None = None,
         backend: str = "auto",
     ) -> Position:
-        """See `GatedNetwork.step`; rows that do what is committed cost nothing more."""
+        """See `GatedNetwork.step`; rows that follow committed masks need no computation."""
         given = mask if mask is not None else weights
         if given is not None:
             hidden = hidden.repeated(rows_each(len(hidden.sequence), len(given)))
@@ -401,7 +400,7 @@ class LanguageModel(GatedNetwork):
     def _leaving(
         self, gate: int, hidden: Position, mask: Tensor | None, weights: Tensor | None
     ) -> Tensor:
-        """Rows that are no longer what is committed: int64 [left], rising."""
+        """Returns the rows that differ from the committed masks so far: int64 [left], rising."""
         rows = len(hidden.sequence)
         if weights is not None or len(hidden.own) == rows:
             return torch.arange(rows, device=hidden.sequence.device)
@@ -417,12 +416,12 @@ class LanguageModel(GatedNetwork):
 
     @torch.no_grad()
     def look(self, gate: int, hidden: Position) -> Tensor:
-        """What the experts read: [rows, width]."""
+        """Returns the normalised features, which the experts read: [rows, width]."""
         found: Tensor = self.layer(gate).norm(hidden.features())
         return found
 
     def attention_macs(self, length: Any) -> Any:
-        """Of one layer at the end of so many positions."""
+        """Returns the MACs of one attention layer at the end of `length` positions."""
         return 4 * self.width**2 + 2 * self.width * length
 
     def macs(self, gate: int, hidden: Position, mask: Tensor) -> Tensor:

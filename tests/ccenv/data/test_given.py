@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from torch.utils.data import Dataset, Subset, TensorDataset
+from torch.utils.data import DataLoader, Dataset, Subset, TensorDataset
 
 from ccenv.data import SPLITS, Rows, Split, load_split
 from ccenv.data.text import CONTEXT
@@ -209,6 +209,8 @@ def test_non_finite_rows_of_a_file_are_refused_when_they_are_drawn(tmp_path):
         ({"train": 0}, ValueError, "got none for test"),
         (5, TypeError, "expected dataset to be a name or a function"),
         (TensorDataset(torch.zeros(2, 2), torch.zeros(2)), TypeError, "or a mapping"),
+        (DataLoader([0]), TypeError, "of a DataLoader its dataset.*got DataLoader"),
+        ((np.zeros(2), np.zeros(2)), TypeError, r"of arrays \(x, y\).*got tuple"),
     ],
 )
 def test_what_is_no_mapping_of_splits_is_refused(given, kind, message):
@@ -245,6 +247,21 @@ def test_a_folder_without_splits_is_cut_in_three_and_resized_where_that_is_asked
     assert {(s.image_shape, s.num_classes) for s in splits} == {((3, 4, 4), 3)}
     with pytest.raises(ValueError, match=r"like the first, got .* at \d+; resize"):
         load_split("own", "train")
+
+
+def test_a_path_from_the_working_folder_leads_to_images_and_texts(root, tmp_path, monkeypatch):
+    here = tmp_path / "working"
+    write_images(here / "own", ["a", "b"], 10)
+    (here / "notes.txt").write_text("a fox. " * 200)
+    monkeypatch.chdir(here)
+    assert len(load_split("./own@4", "train")) == 16
+    expected = load_split(str(here / "notes.txt"), "test")
+    for path in ("./notes.txt", "./notes", "../working/notes.txt"):
+        assert torch.equal(load_split(path, "test").labels, expected.labels)
+    # A path leads elsewhere from another folder, whatever was read before.
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match="unknown dataset"):
+        load_split("./notes.txt", "test")
 
 
 @pytest.mark.parametrize(

@@ -410,7 +410,7 @@ def test_what_cannot_be_exported_says_why(strange):
     with pytest.raises(ValueError, match=r"num_kept in 1\.\."):
         SkippingClassifier.from_agent(make_agent("rloo"), num_kept=9)
     module = GatedMLP(256, (3, 5), (4, 2), 10)
-    with pytest.raises(ValueError, match="a network given as an object"):
+    with pytest.raises(ValueError, match="of a function that builds it"):
         SkippingClassifier.from_agent(make_agent("dense", UNEVEN | {"network": module}))
     relu = UNEVEN | {"activation": torch.relu}
     with pytest.raises(ValueError, match="no name and no number"):

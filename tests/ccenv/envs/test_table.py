@@ -9,6 +9,7 @@ import torch
 from gymnasium.utils.env_checker import check_env
 
 import ccenv
+from ccenv.envs.table import BlockSelectionTableEnv
 from ccenv.mask_table import build, read_table, write_table
 from ccenv.simulator.simulator import Simulator
 
@@ -51,7 +52,7 @@ def test_a_picture_shows_the_masks_so_far(table, by_gate):
             break
     assert status.endswith("correct" if info["correct"] else "wrong")
     with pytest.raises(ValueError, match="unknown render_mode 'human'"):
-        gym.make(NAME, table=table, render_mode="human")
+        BlockSelectionTableEnv(table, render_mode="human")
 
 
 @pytest.mark.parametrize("mode", ["SAME_STEP", "NEXT_STEP", "DISABLED"])

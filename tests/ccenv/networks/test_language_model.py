@@ -1,4 +1,4 @@
-"""The network `lm`: positions alone, beside a cache, in whole sequences; committed masks."""
+"""The network `lm`: positions alone, with a cache, in whole sequences; committed masks."""
 
 import copy
 import math
@@ -138,7 +138,7 @@ def test_a_cache_gives_what_whole_sequences_give_with_gradients_through_keys_and
     network, inputs = model(), positions(symbols(LENGTH, 3))
     masks = random_masks(len(inputs), network)
     plain = forward(network, inputs, masks)
-    hidden = network.start_beside(inputs, network.cache(inputs))
+    hidden = network.start_cached(inputs, network.cache(inputs))
     for gate, mask in enumerate(masks):
         hidden = network.step(gate, hidden, mask)
     torch.testing.assert_close(network.logits(hidden), plain, rtol=1e-5, atol=1e-6)
@@ -147,12 +147,12 @@ def test_a_cache_gives_what_whole_sequences_give_with_gradients_through_keys_and
     assert gradient.any(dim=1).all()
 
 
-def test_a_position_costs_what_runs_at_it_beside_the_cache():
+def test_a_position_costs_what_runs_at_it_with_the_cache():
     network, inputs = model().double(), positions(symbols(LENGTH))
     masks = random_masks(len(inputs), network)
-    for row in range(len(inputs)):
+    for row in (0, 1, LENGTH - 1):
         one = inputs[row : row + 1]
-        macs, hidden = counted(network.start_beside, one, network.cache(one))
+        macs, hidden = counted(network.start_cached, one, network.cache(one))
         billed = 0
         for gate, mask in enumerate(masks):
             billed += int(network.macs(gate, hidden, mask[row : row + 1]))
@@ -288,7 +288,7 @@ def test_experts_learn_a_rule_of_a_text(prose):
 def test_a_policy_that_reads_labels_commits_nothing_and_a_context_is_refused(prose):
     simulator = Simulator(LENGTH, context={"cost_weight": [0.1, 1.0]}, **SETTINGS)
     simulator.seed(0)
-    with pytest.raises(ValueError, match="expected no context beside a network whose rows read"):
+    with pytest.raises(ValueError, match="expected no context with a network whose rows read"):
         Hash(simulator, seed=0, num_kept=1).learn(LENGTH)
 
 

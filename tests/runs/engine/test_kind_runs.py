@@ -17,6 +17,7 @@ from ccenv.runs.commands import train
 from ccenv.runs.config.settings import make_plan
 from ccenv.runs.config.values import parse_pairs
 from ccenv.runs.engine import run
+from ccenv.runs.engine.building import check_own_network
 from ccenv.runs.engine.metadata import NUM_VALUES, grid
 from ccenv.runs.engine.run import Options
 from ccenv.runs.replay.verdicts import validate
@@ -159,6 +160,13 @@ def test_what_is_looked_at_and_a_network_are_named_with_their_code_and_cost(trai
     assert result["policy_macs"] == [1, 2, 2]
     assert "own_networks:brightness" in result["code"]
     assert "own_networks:own_resnet" in trained("an own network")[1]["code"]
+
+
+def test_a_network_of_ones_own_is_checked_whatever_groups_the_agent_wants(trained):
+    trained("an own network")
+    plan = make_plan("rloo", SHORT | KINDS["an own network"][1])
+    assert plan.environment["group_size"] > 1
+    check_own_network(plan)
 
 
 @pytest.mark.parametrize("kind", ["resnet", "probe-exit"])

@@ -651,3 +651,29 @@ def test_a_setting_that_was_added_since_the_run_is_no_contradiction(mine, rows):
 def test_an_agents_own_cost_limit_comes_back_as_it_was_given(agent, given):
     config = json.loads(json.dumps(make_plan(agent, {**SETTINGS, **given}).config()))
     assert json.loads(json.dumps(plan_of(config).config())) == config
+
+
+def test_positions_of_a_text_are_judged_under_the_masks_that_the_policy_commits_to(
+    rows, tmp_path, monkeypatch
+):
+    (tmp_path / "book.txt").write_bytes(b"abcdefgh\n" * 400)
+    monkeypatch.setenv("CCENV_DATA", str(tmp_path))
+    sizes = {"width": 8, "num_heads": 2, "ffn_width": 4, "num_experts": 4}
+    settings = {
+        "dataset": "book@8",
+        "network": "lm",
+        "network_kwargs": sizes,
+        "weights": "cotrain",
+        "weights_kwargs": {"learning_rate": 0.02},
+        "observation": "symbols",
+        "embedding_size": "one_hot",
+        "group_size": 2,
+        "num_kept": 1,
+        "images": 1024,
+        "batch_size": 64,
+        "latency": False,
+        "log_dir": str(tmp_path / "logs"),
+    }
+    found, status = rows(run.run(make_plan("rloo", settings))["folder"])
+    assert [row["problems"] for row in found] == [[], []]
+    assert status == 0

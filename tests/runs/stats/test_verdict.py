@@ -242,7 +242,7 @@ RANDOM = row_of("random", 0.30, 50, learns=False)
 )
 def test_sentences_name_the_baselines_that_match_a_policy(rows, sentences):
     assert " ".join(baseline_sentences(rows)).endswith(
-        f"random masks of the same cost: {sentences}"
+        f"random masks of the same compute cost: {sentences}"
     )
 
 

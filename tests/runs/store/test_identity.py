@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from ccenv.agents import AGENTS
 from ccenv.base.earlier_names import in_earlier_names
 from ccenv.base.registry import resolve
-from ccenv.runs.config import plan, settings
+from ccenv.runs.config import agent_settings, plan, settings
 from ccenv.runs.config.agent_settings import agent_parameters
 from ccenv.runs.config.settings import make_plan
 from ccenv.runs.config.values import is_plain
@@ -88,7 +88,7 @@ def test_a_new_setting_at_its_default_loses_no_recorded_run(monkeypatch):
 
     for module in (settings, identity):
         monkeypatch.setattr(module, "setting_defaults", more_of_environment)
-    for module in (settings, plan):
+    for module in (settings, plan, agent_settings):
         monkeypatch.setattr(module, "agent_parameters", more_of_agent)
     made = make_plan("rloo", {})
     assert made.environment["new_of_environment"] == 0.5

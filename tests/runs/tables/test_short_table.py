@@ -67,3 +67,11 @@ def test_any_table_and_any_prose_fit_the_terminal_and_lose_no_letter(width, line
     assert shown.count("x") == text.count("x")
     if max(map(len, text.splitlines())) <= width:
         assert shown == "\n".join(text.splitlines())
+
+
+def test_the_note_explains_what_the_table_shows_and_nothing_else():
+    rows = [row("a", 0.1, 10.0, verdict="better"), row("b", 0.2, 5.0, verdict="worse")]
+    assert "vs random: " in short_table(rows, 80)
+    assert "vs random" not in short_table(rows, 44)
+    assert "(ceiling)" not in short_table(rows, 80)
+    assert "(ceiling): " in short_table([row("c", 0.1, 1.0, uses_labels=True)], 80)

@@ -7,13 +7,14 @@ from test_training_speed import SMALL
 
 from ccenv.runs.lab import tables
 from ccenv.runs.lab.__main__ import main
-from ccenv.runs.lab.benchmarks import environment, network_speed, training
+from ccenv.runs.lab.benchmarks import environment, language_model, network_speed, training
 from ccenv.runs.store.seal import SEAL, check_seal, without
 from ccenv.sparse.cpu.codegen import compiled
 
 RECORDED_AS = {
     "auto": "auto-cells",
     "environment": "environment-speed",
+    "language-model": "language-model",
     "networks": "network-speed",
     "training": "training-speed",
     "machine": "own-figures",
@@ -26,6 +27,7 @@ def test_a_quick_benchmark_is_shown_and_recorded_with_its_machine(
 ):
     monkeypatch.setattr(environment, "SIZES", (16,))
     monkeypatch.setattr(network_speed, "SECONDS", 0.001)
+    monkeypatch.setattr(language_model, "SEQUENCES", 1)
     monkeypatch.setattr(training, "all_trainings", lambda quick: [SMALL])
     folders = ["--results-dir", str(tmp_path), "--report-dir", str(tmp_path)]
     assert main([what, "--quick", "--repeats", "2", "--json", "--record", *folders]) == 0

@@ -1,0 +1,162 @@
+"""Training of `lm` beside a plain script of torch of the same network: -> positions a second.
+
+Both train on 16 sequences of 128 symbols with an expert of each symbol's hash. The script draws
+sequences, runs them and learns; it has neither masks nor rewards nor rows of their own.
+"""
+
+import functools
+import statistics
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy, scaled_dot_product_attention
+
+from ccenv.agents.hash_routing import Hash
+from ccenv.agents.rloo import Rloo
+from ccenv.base.clock import seconds_in_turns, work_clock
+from ccenv.base.seeding import stream
+from ccenv.runs.speed.benchmark import benchmark
+from ccenv.runs.speed.kernels import Row, ratio
+from ccenv.simulator.simulator import Simulator
+
+LENGTH, SEQUENCES = 128, 16
+SIZES = {"depth": 2, "width": 96, "num_heads": 4, "ffn_width": 96}
+RATE = 0.003
+NOTES = """\
+Plain: a script of torch of the same network. Update: one of the network under given masks. Loop:
+the whole of `Agent.learn`, in which the batch is run once more before, for its rewards. Over plain:
+the script's time over time, in the same round, median [quartiles]. rloo has 2 masks a position."""
+COLUMNS = {
+    "experts": ">{num_experts}",
+    "what": "<{what}",
+    "positions/s": ">{positions_per_second:,.0f}",
+    "over plain": "<{speed:.2f} [{speed_low:.2f}, {speed_high:.2f}]",
+}
+
+
+class PlainLayer(nn.Module):
+    """Attention and one expert a position, by modules of torch."""
+
+    def __init__(self, num_experts: int) -> None:
+        """Builds a layer of `SIZES`."""
+        super().__init__()
+        width, size = SIZES["width"], SIZES["ffn_width"]
+        self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(2))
+        self.parts, self.output = nn.Linear(width, 3 * width), nn.Linear(width, width)
+        self.experts = nn.ModuleList(
+            nn.Sequential(nn.Linear(width, size), nn.ReLU(), nn.Linear(size, width, bias=False))
+            for _ in range(num_experts)
+        )
+
+    def forward(self, x: Tensor, chosen: Tensor) -> Tensor:
+        """[sequences, length, width] and the expert of each position -> the same shape."""
+        parts = self.parts(self.norms[0](x)).unflatten(2, (3, SIZES["num_heads"], -1))
+        query, key, value = parts.permute(2, 0, 3, 1, 4).unbind(0)
+        mixed = scaled_dot_product_attention(query, key, value, is_causal=True)
+        x = x + self.output(mixed.transpose(1, 2).flatten(2))
+        read = self.norms[1](x).flatten(0, 1)
+        rows = [(chosen == number).nonzero().squeeze(1) for number in range(len(self.experts))]
+        pairs = zip(self.experts, rows, strict=True)
+        found = torch.cat([expert(read.index_select(0, some)) for expert, some in pairs])
+        return x + torch.zeros_like(read).index_copy(0, torch.cat(rows), found).view(x.shape)
+
+
+class PlainModel(nn.Module):
+    """The same transformer as `lm`."""
+
+    def __init__(self, num_experts: int, num_symbols: int) -> None:
+        """Builds it, and draws the expert of each symbol."""
+        super().__init__()
+        width = SIZES["width"]
+        self.symbols, self.places = nn.Embedding(num_symbols, width), nn.Embedding(LENGTH, width)
+        self.layers = nn.ModuleList(PlainLayer(num_experts) for _ in range(SIZES["depth"]))
+        self.norm, self.head = nn.LayerNorm(width), nn.Linear(width, num_symbols)
+        draws = stream(0, "experts of symbols")
+        self.table = torch.randint(num_experts, (num_symbols,), generator=draws)
+
+    def forward(self, symbols: Tensor) -> Tensor:
+        """Logits: int64 [sequences, length] -> [sequences, length, num_symbols]."""
+        x, chosen = self.symbols(symbols) + self.places.weight, self.table[symbols.flatten()]
+        for layer in self.layers:
+            x = layer(x, chosen)
+        found: Tensor = self.head(self.norm(x))
+        return found
+
+
+def plain_update(text: Tensor, num_symbols: int, num_experts: int) -> Callable[[], None]:
+    """One update of the plain script, to be called again and again."""
+    network = PlainModel(num_experts, num_symbols)
+    optimizer = torch.optim.AdamW(network.parameters(), lr=RATE)
+    draws = stream(0, "sequences of the script")
+
+    def update() -> None:
+        starts = torch.randint(len(text) - LENGTH, (SEQUENCES, 1), generator=draws)
+        read = text[starts + torch.arange(LENGTH + 1)].long()
+        logits = network(read[:, :-1])
+        loss = cross_entropy(logits.flatten(0, 1), read[:, 1:].flatten())
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+
+    return update
+
+
+def simulated(num_experts: int, dataset: str, group_size: int = 1) -> Simulator:
+    """The environment of the same network and batch."""
+    simulator = Simulator(
+        SEQUENCES * LENGTH * group_size,
+        dataset=f"{dataset}@{LENGTH}",
+        network="lm",
+        network_kwargs=SIZES | {"num_experts": num_experts, "look_tokens": 1},
+        weights="cotrain",
+        weights_kwargs={"learning_rate": RATE},
+        observation="symbols",
+        reward="negative_nll",
+        group_size=group_size,
+    )
+    simulator.seed(0)
+    return simulator
+
+
+def timed(num_experts: int, rounds: int, seconds: float, dataset: str) -> Iterator[Row]:
+    """Rows of one number of experts."""
+    simulator, positions = simulated(num_experts, dataset), SEQUENCES * LENGTH
+    agent = Hash(simulator, num_kept=1)
+    agent.learn(positions)
+    state, masks = simulator.state, [mask.clone() for mask in simulator.masks]
+    assert state is not None
+    text: Any = simulator.data.images
+    loops: dict[str, Callable[[], object]] = {
+        "plain": plain_update(text.symbols, simulator.data.num_classes, num_experts),
+        "update": lambda: simulator.trainer.update(state.images, state.labels, masks),
+        "loop, hash": functools.partial(agent.learn, positions),
+    }
+    if num_experts > 1:
+        pairs = simulated(num_experts, dataset, group_size=2)
+        rloo = Rloo(pairs, embedding_size="one_hot", start="hash", num_kept=1)
+        loops["loop, rloo"] = functools.partial(rloo.learn, positions)
+    times = seconds_in_turns(loops, rounds, seconds, work_clock())
+    for what, found in times.items():
+        yield {
+            "num_experts": num_experts,
+            "what": what,
+            "positions_per_second": positions / statistics.median(found),
+            **ratio("speed", times["plain"], found),
+        }
+
+
+def measured(*, quick: bool, rounds: int, dataset: str = "python_bundled") -> Iterator[Row]:
+    """Sixteen experts, and the dense network."""
+    for num_experts in (2,) if quick else (16, 1):
+        yield from timed(num_experts, rounds, 0.01 if quick else 0.3, dataset)
+
+
+LANGUAGE_MODEL = benchmark(
+    "language-model",
+    "training of `lm` beside a plain script of torch",
+    measured,
+    COLUMNS,
+    notes=NOTES,
+)
