@@ -35,7 +35,7 @@ examples:
 A policy is a class: __init__(self, table, cost_weight) may learn from the table;
 act(self, look) chooses masks for held-out inputs: look [n, look_size] -> bits or
 keep probabilities [n, num_units]."""
-WIDE = 80
+WIDE = 100
 """Columns of a terminal in which standard errors have room."""
 NOTES = (
     "Share of the gap between the best static mask (0) and each input's best mask (the oracle, "

@@ -7,7 +7,7 @@ As an entry: ccenv challenge challenge:RewardModel
 import numpy as np
 
 from ccenv.mask_table import MaskTable, all_masks
-from ccenv.mask_table.challenge import Standing, candidate, shipped_tasks, standings
+from ccenv.mask_table.challenge import SHIPPED, Standing, candidate, shipped_tasks, standings
 
 
 class RewardModel:
@@ -34,7 +34,7 @@ class RewardModel:
         return self.masks[predicted.argmax(axis=1)]
 
 
-def main(tables: tuple[str, ...] = ("resnet20", "mlp", "text")) -> list[Standing]:
+def main(tables: tuple[str, ...] = SHIPPED) -> list[Standing]:
     """Judges the class above on held-out inputs of each table."""
     entry = candidate(f"{__name__}:RewardModel")
     found = []
