@@ -185,7 +185,7 @@ def test_shapes_of_inputs_in_the_reference_are_those_of_the_data():
         try:
             assert load_split(name, "test").image_shape == shape
         except FileNotFoundError as error:
-            pytest.skip(str(error))
+            pytest.skip(f"needs the real data: {error}")
 
 
 def test_every_agent_is_described():

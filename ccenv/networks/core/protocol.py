@@ -157,7 +157,7 @@ class GatedNetwork(nn.Module):
             inputs: [batch, ...].
             cache: from `cache`, of the same inputs.
         """
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} keeps no cache")
 
     def commit(self, rule: Any) -> Any:
         """Sets the masks of earlier positions, for networks whose inputs are positions.

@@ -276,6 +276,23 @@ def test_an_agents_verdict_by_greedy_masks_is_the_plain_run_with_them(prose):
     assert verdict.nll == pytest.approx(float(sum(losses)) / len(judged), abs=1e-5)
 
 
+def test_a_verdict_that_fails_leaves_the_committed_masks_of_training(prose, monkeypatch):
+    simulator = Simulator(LENGTH, **SETTINGS)
+    simulator.seed(0)
+    agent = Hash(simulator, seed=0, num_kept=1)
+    agent.learn(LENGTH)
+    rule = simulator.network.rule
+    assert rule is not None
+
+    def fail(observation, layer):
+        raise OverflowError("no probability")
+
+    monkeypatch.setattr(agent, "keep_probability", fail)
+    with pytest.raises(OverflowError):
+        ccenv.evaluate(simulator, agent)
+    assert simulator.network.rule is rule
+
+
 def test_experts_learn_a_rule_of_a_text(prose):
     simulator = Simulator(8 * LENGTH, weights_kwargs={"learning_rate": 0.01}, **SETTINGS)
     simulator.seed(0)
