@@ -66,6 +66,7 @@ class Act(Agent):
                 cell does not learn to be read by them, they read more with some.
         """
         super().__init__(env, seed=seed)
+        self.check_halting()
         check_at_least_zero(time_weight=time_weight)
         if not 0 < epsilon < 1:
             raise ValueError(f"expected epsilon in (0, 1), got {epsilon}")

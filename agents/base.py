@@ -75,6 +75,14 @@ class Agent(Policy):
         self.exits = [gate for gate, one in gates if one.skipped == "stop"]
         self.progress = 0.0
 
+    def check_halting(self) -> None:
+        """Refuses a network of sequences without exits, for an agent that does nothing but halt."""
+        if not self.exits and self.simulator.network.defines("cache"):
+            raise ValueError(
+                f"expected exits for {type(self).__name__}, where a position may halt, got none; "
+                "take network_kwargs.gates=exits, and repeats=3 there for layers that repeat"
+            )
+
     def distribution(self, observation: Tensor, layer: int) -> Any:
         """Distribution of masks: [batch, obs_size] -> see `ccenv.agents.distributions`."""
         raise TypeError(f"{type(self).__name__} must define distribution(...) or act(...)")
