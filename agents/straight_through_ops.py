@@ -13,6 +13,9 @@ from torch import Tensor
 from ccenv.networks.core.protocol import GatedNetwork, walk
 from ccenv.simulator.simulator import Simulator
 
+TINY = torch.finfo(torch.float32).tiny
+"""Smallest gate value of a kept block: at 0 it would not be computed."""
+
 
 def soft_masked_logits(
     network: GatedNetwork,

@@ -100,7 +100,7 @@ class Cache:
     streams: tuple[Tensor, ...] = ()
     """before each gate and behind the last one: [sequences, length, width]."""
     masks: tuple[Tensor, ...] = ()
-    """of each gate: bool [sequences, length, num_experts]."""
+    """of each gate: bool [sequences, length, num_experts], or float gate values."""
 
 
 @dataclass(frozen=True)
@@ -350,7 +350,8 @@ class LanguageModel(GatedNetwork):
             mask = as_mask(action, self.gates[gate].num_blocks) & is_there.flatten()[:, None]
             weights = gate_values_of(action)
             x = self.layer(gate).feed(x.flatten(0, 1), mask, weights, "auto").view(x.shape)
-            masks = mask.unflatten(0, tuple(symbols.shape))
+            executed = mask if weights is None else mask * weights
+            masks = executed.unflatten(0, tuple(symbols.shape))
             cache = dataclasses.replace(cache, masks=(*cache.masks, masks))
         return dataclasses.replace(cache, streams=(*cache.streams, x))
 
@@ -402,10 +403,13 @@ class LanguageModel(GatedNetwork):
     ) -> Tensor:
         """Returns the rows that differ from the committed masks so far: int64 [left], rising."""
         rows = len(hidden.sequence)
-        if weights is not None or len(hidden.own) == rows:
+        # Committed gate values have no gradient.
+        has_gradient = weights is not None and weights.requires_grad
+        if has_gradient or len(hidden.own) == rows:
             return torch.arange(rows, device=hidden.sequence.device)
-        committed = hidden.committed(hidden.cache.masks[gate])
-        differs = ~committed if mask is None else committed != mask
+        kept: Tensor | bool = True if mask is None else mask
+        executed = kept if weights is None else kept * weights
+        differs = hidden.committed(hidden.cache.masks[gate]) != executed
         leaves = differs.any(dim=1).index_fill(0, hidden.own, True)
         return leaves.nonzero().squeeze(1)
 
