@@ -12,6 +12,7 @@ import ccenv
 from ccenv.agents.hash_routing import Hash
 from ccenv.agents.rloo import Rloo
 from ccenv.agents.sb3 import PPOAgent
+from ccenv.agents.topk import TopK
 from ccenv.base.seeding import stream
 from ccenv.data import load_split
 from ccenv.data.text import letters_of
@@ -257,10 +258,14 @@ def test_a_network_without_a_missing_symbol_is_refused_for_sequences(prose, netw
         Simulator(4, dataset="prose@8", network=network, weights=weights, observation="symbols")
 
 
-def test_an_agents_verdict_by_greedy_masks_is_the_plain_run_with_them(prose):
+@pytest.mark.parametrize(
+    ("kind", "settings"),
+    [(Rloo, {}), (TopK, {"scaled": True, "assignment": "sinkhorn", "capacity": 1.5})],
+)
+def test_an_agents_verdict_by_greedy_masks_is_the_plain_run_with_them(prose, kind, settings):
     simulator = Simulator(4 * LENGTH, group_size=2, **SETTINGS)
     simulator.seed(0)
-    agent = Rloo(simulator, seed=0, num_kept=1, embedding_size="one_hot")
+    agent = kind(simulator, seed=0, num_kept=1, embedding_size="one_hot", **settings)
     agent.learn(8 * LENGTH)
     rule = simulator.network.rule
     verdict = ccenv.evaluate(simulator, agent, deterministic=True, batch_size=5 * LENGTH + 3)
@@ -270,7 +275,7 @@ def test_an_agents_verdict_by_greedy_masks_is_the_plain_run_with_them(prose):
     losses = []
     for first in range(0, len(judged), LENGTH):
         rows = slice(first, first + LENGTH)
-        masks = [mask[rows] for mask in verdict.masks]
+        masks = [mask[rows] for mask in verdict.gate_values or verdict.masks]
         with torch.no_grad():
             logits = plainly(simulator.network, inputs[first + LENGTH - 1], masks)
         losses.append(cross_entropy(logits, labels[rows], reduction="sum"))
