@@ -18,7 +18,7 @@ encoding, but a file with NUL bytes at its beginning in a folder is refused by n
 programs are no text. `name@text` leaves such files out.
 
 `name@128` cuts the same text into sequences of 128 symbols that do not overlap, for networks that
-predict at every position (`lm`). A row is one position. Its input is the symbols of its sequence up
+predict at every position (`lm`, `gru`). A row is one position. Its input is the symbols of its sequence up
 to there, after as many missing ones (the number behind the last symbol) as the sequence is longer;
 its label is the next symbol. Rows of a sequence are neighbours and are drawn together.
 

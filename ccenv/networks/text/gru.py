@@ -1,7 +1,7 @@
 """The network `gru`: a recurrent layer that predicts the next symbol of a sequence, a baseline.
 
-An input is one position, as of the network `lm`. Each sequence of a batch runs once. The one gate is
-the matrix of the logits, so that the agent `dense` has nothing to choose. MACs of a position are
+An input is one position, as of the network `lm`. Each sequence of a batch runs once. The one gate
+is the matrix of the logits, so that the agent `dense` has nothing to choose. MACs of a position are
 one step of the layer, with the state of the position before in a cache, and the logits.
 
 Cho et al. 2014, "Learning phrase representations using RNN encoder-decoder for statistical machine
@@ -89,9 +89,7 @@ class GRU(GatedSequential):
         """
         window = window_length(input_shape, "gru")
         positive_ints([window, width, embedding_size], "window, width and embedding_size")
-        logits = Whole(
-            nn.Sequential(in_major_linear(width, num_classes, bias=False)), num_classes
-        )
+        logits = Whole(nn.Sequential(in_major_linear(width, num_classes, bias=False)), num_classes)
         # An example of one symbol, so that costs are those of one position.
         example = torch.zeros(1, 1, dtype=torch.int64)
         stem = Recurrent(num_classes, embedding_size, width)
