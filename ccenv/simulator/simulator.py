@@ -25,7 +25,7 @@ from ccenv.base.values import as_settings
 from ccenv.data import Split, check_alike, dataset_name, load_split, transform_names
 from ccenv.mdp import dynamics
 from ccenv.mdp.dynamics import EpisodeState
-from ccenv.mdp.observations import OBSERVATIONS, check_pixels, make_observer
+from ccenv.mdp.observations import OBSERVATIONS, check_pixels, check_shown, make_observer
 from ccenv.networks.core.arguments import (
     MLP_SIZES,
     check_answers,
@@ -143,6 +143,7 @@ class Simulator:
         called, first = dataset_name(asked.dataset), torch.zeros(1, dtype=torch.int64)
         inputs = self.data.batch(first.to(self.device))[0]
         check_reads(self.network, inputs.cpu(), called)
+        check_shown(observation, self.network, inputs)
         if weights == "frozen":
             freeze(self.network, self.source, self.data, called, self._load)
         elif weights == "shipped":

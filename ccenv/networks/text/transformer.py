@@ -29,7 +29,7 @@ from ccenv.base.masks import as_mask, gate_values_of
 from ccenv.networks.core.mlp import positive_ints
 from ccenv.networks.core.protocol import Gate, GatedNetwork, rows_each
 from ccenv.networks.stages.linear import Experts
-from ccenv.networks.text.tokens import check_windows, window_length
+from ccenv.networks.text.tokens import check_windows, count_symbols, window_length
 
 INITIAL_STD = 0.1
 """Of embeddings of symbols and of places."""
@@ -63,20 +63,15 @@ def sequences_of(inputs: Tensor, missing: int) -> Sequences:
     [[1, 2], [3, 3]]
     """
     rows, window = inputs.shape
-    is_symbol = inputs != missing
-    lengths = is_symbol.sum(dim=1)
     if not rows:
         none = inputs.new_zeros(0, 1)
-        return Sequences(none, none.bool(), lengths, lengths)
+        return Sequences(none, none.bool(), none[:, 0], none[:, 0])
     if int(inputs.max()) > missing or int(inputs.min()) < 0:
         raise ValueError(
             f"expected symbols in 0..{missing - 1}, and {missing} for missing ones before them, "
             f"got {int(inputs.min())}..{int(inputs.max())}"
         )
-    if not bool((is_symbol[:, -1].all()) & (is_symbol[:, 1:] >= is_symbol[:, :-1]).all()):
-        raise ValueError(
-            f"expected missing symbols ({missing}) before all others, got one behind a symbol"
-        )
+    lengths = count_symbols(inputs, missing)
     repeats = (inputs[1:] == inputs[:-1]).all(dim=1)
     goes_on = (inputs[1:, :-1] == inputs[:-1, 1:]).all(dim=1) & (lengths[1:] == lengths[:-1] + 1)
     begins = pad(~(repeats | goes_on), (1, 0), value=True)

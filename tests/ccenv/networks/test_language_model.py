@@ -251,11 +251,28 @@ def test_a_text_that_has_no_such_sequences_is_refused(prose, name, message):
         load_split(name, "validation")
 
 
-@pytest.mark.parametrize("network", ["bytes", "ngram"])
-def test_a_network_without_a_missing_symbol_is_refused_for_sequences(prose, network):
-    weights = "frozen" if network == "ngram" else "cotrain"
-    with pytest.raises(ValueError, match=r"has no 128 .*: take network=lm"):
-        Simulator(4, dataset="prose@8", network=network, weights=weights, observation="symbols")
+@pytest.mark.parametrize(
+    ("network", "message"),
+    [("bytes", r"has no 128 .*: take network=lm"), ("hashed_ngrams", r"in 0\.\.127 .* got 128;")],
+)
+def test_a_network_without_a_missing_symbol_is_refused_for_sequences(prose, network, message):
+    with pytest.raises(ValueError, match=message):
+        Simulator(4, dataset="prose@8", network=network, weights="cotrain", observation="symbols")
+
+
+@pytest.mark.parametrize("network", ["bytes", "hashed_ngrams"])
+def test_with_a_number_for_what_is_missing_other_networks_read_sequences(prose, network):
+    simulator = Simulator(
+        8,
+        dataset="prose@8",
+        network=network,
+        network_kwargs={"num_symbols": 129, "num_blocks": 4},
+        weights="cotrain",
+        observation="symbols",
+        group_size=2,
+    )
+    simulator.seed(0)
+    Rloo(simulator, seed=0, num_kept=1, embedding_size="one_hot").learn(8)
 
 
 @pytest.mark.parametrize(
