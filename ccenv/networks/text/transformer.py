@@ -42,7 +42,7 @@ from ccenv.networks.core.exit_state import Flow, exit_look, leave
 from ccenv.networks.core.mlp import positive_ints
 from ccenv.networks.core.protocol import Gate, GatedNetwork, rows_each
 from ccenv.networks.stages.linear import Experts, scale_blocks
-from ccenv.networks.text.tokens import check_windows, window_length
+from ccenv.networks.text.tokens import check_windows, count_symbols, window_length
 from ccenv.sparse.linear import block_sparse_linear
 
 INITIAL_STD = 0.1
@@ -77,20 +77,15 @@ def sequences_of(inputs: Tensor, missing: int) -> Sequences:
     [[1, 2], [3, 3]]
     """
     rows, window = inputs.shape
-    is_symbol = inputs != missing
-    lengths = is_symbol.sum(dim=1)
     if not rows:
         none = inputs.new_zeros(0, 1)
-        return Sequences(none, none.bool(), lengths, lengths)
+        return Sequences(none, none.bool(), none[:, 0], none[:, 0])
     if int(inputs.max()) > missing or int(inputs.min()) < 0:
         raise ValueError(
             f"expected symbols in 0..{missing - 1}, and {missing} for missing ones before them, "
             f"got {int(inputs.min())}..{int(inputs.max())}"
         )
-    if not bool((is_symbol[:, -1].all()) & (is_symbol[:, 1:] >= is_symbol[:, :-1]).all()):
-        raise ValueError(
-            f"expected missing symbols ({missing}) before all others, got one behind a symbol"
-        )
+    lengths = count_symbols(inputs, missing)
     repeats = (inputs[1:] == inputs[:-1]).all(dim=1)
     goes_on = (inputs[1:, :-1] == inputs[:-1, 1:]).all(dim=1) & (lengths[1:] == lengths[:-1] + 1)
     begins = pad(~(repeats | goes_on), (1, 0), value=True)
@@ -114,9 +109,7 @@ class Cache:
     streams: tuple[Tensor, ...] = ()
     """before each gate and behind the last one: [sequences, length, width]."""
     masks: tuple[Tensor, ...] = ()
-    """of each gate: bool [sequences, length, num_blocks]."""
-    weights: tuple[Tensor | None, ...] = ()
-    """of each gate: gate values, as the masks; None where actions are masks."""
+    """of each gate: bool [sequences, length, num_blocks], or float gate values."""
 
 
 @dataclass(frozen=True)
@@ -174,10 +167,15 @@ class Position:
 
     def features(self) -> Tensor:
         """Returns the features of all rows, of those that have stopped any: [rows, width]."""
-        rows = None if self.flow is None else self.flow.rows
-        if len(self.own) == len(self.sequence if rows is None else rows):
+        if self.all_left:
             return self.of_all(self.x)
         return self.committed(self.cache.streams[self.gate]).index_copy(0, self.own, self.x)
+
+    @property
+    def all_left(self) -> bool:
+        """Whether no row that has not stopped follows the committed masks."""
+        rows = None if self.flow is None else self.flow.rows
+        return len(self.own) == len(self.sequence if rows is None else rows)
 
     def of_running(self, values: Tensor) -> Tensor:
         """The rows that have not stopped: [rows, ...] -> [running, ...]."""
@@ -625,13 +623,9 @@ class LanguageModel(GatedNetwork):
                 action = self.committed_action(gate, cache, rows, running)
                 mask = as_mask(action, self.gates[gate].num_blocks) & mask
                 weights = gate_values_of(action)
-                shape = tuple(symbols.shape)
-                values = None if weights is None else weights.unflatten(0, shape)
-                cache = dataclasses.replace(
-                    cache,
-                    masks=(*cache.masks, mask.unflatten(0, shape)),
-                    weights=(*cache.weights, values),
-                )
+                executed = mask if weights is None else mask * weights
+                masks = executed.unflatten(0, tuple(symbols.shape))
+                cache = dataclasses.replace(cache, masks=(*cache.masks, masks))
             if part.is_exit:
                 running, may_have_stopped = mask[:, 0], True
                 continue
@@ -759,19 +753,17 @@ class LanguageModel(GatedNetwork):
     def _leaving(
         self, gate: int, hidden: Position, mask: Tensor | None, weights: Tensor | None
     ) -> Tensor:
-        """Returns the rows that differ from the committed masks so far: int64 [left], rising.
-
-        Gate values that have a gradient differ: those of the cache have none.
-        """
-        rows, values = len(hidden.sequence), hidden.cache.weights[gate]
-        if weights is None and values is None:
-            committed = hidden.committed(hidden.cache.masks[gate])
-            differs = ~committed if mask is None else committed != mask
-        elif weights is None or values is None or weights.requires_grad:
-            differs = hidden.place.new_ones(rows, 1, dtype=torch.bool)
+        """Returns the rows that differ from the committed masks so far: int64 [left], rising."""
+        if hidden.all_left:
+            return hidden.own
+        # Committed gate values have no gradient.
+        if weights is not None and weights.requires_grad:
+            leaves = torch.ones_like(hidden.place, dtype=torch.bool)
         else:
-            differs = hidden.committed(values) != weights
-        leaves = differs.any(dim=1).index_fill(0, hidden.own, True)
+            kept: Tensor | bool = True if mask is None else mask
+            executed = kept if weights is None else kept * weights
+            differs = hidden.committed(hidden.cache.masks[gate]) != executed
+            leaves = differs.any(dim=1).index_fill(0, hidden.own, True)
         if hidden.flow is not None:
             leaves = leaves & hidden.is_running()
         return leaves.nonzero().squeeze(1)

@@ -16,6 +16,7 @@ from ccenv.agents.reference_policies import BlockDropout, Dense
 from ccenv.agents.reinforce import Reinforce
 from ccenv.agents.rloo import Rloo
 from ccenv.agents.sb3 import PPOAgent
+from ccenv.agents.topk import TopK
 from ccenv.base.seeding import stream
 from ccenv.data import load_split
 from ccenv.data.text import letters_of
@@ -420,17 +421,38 @@ def test_a_text_that_has_no_such_sequences_is_refused(prose, name, message):
         load_split(name, "validation")
 
 
-@pytest.mark.parametrize("network", ["bytes", "ngram"])
-def test_a_network_without_a_missing_symbol_is_refused_for_sequences(prose, network):
-    weights = "frozen" if network == "ngram" else "cotrain"
-    with pytest.raises(ValueError, match=r"has no 128 .*: take network=lm"):
-        Simulator(4, dataset="prose@8", network=network, weights=weights, observation="symbols")
+@pytest.mark.parametrize(
+    ("network", "message"),
+    [("bytes", r"has no 128 .*: take network=lm"), ("hashed_ngrams", r"in 0\.\.127 .* got 128;")],
+)
+def test_a_network_without_a_missing_symbol_is_refused_for_sequences(prose, network, message):
+    with pytest.raises(ValueError, match=message):
+        Simulator(4, dataset="prose@8", network=network, weights="cotrain", observation="symbols")
 
 
-def test_an_agents_verdict_by_greedy_masks_is_the_plain_run_with_them(prose):
+@pytest.mark.parametrize("network", ["bytes", "hashed_ngrams"])
+def test_with_a_number_for_what_is_missing_other_networks_read_sequences(prose, network):
+    simulator = Simulator(
+        8,
+        dataset="prose@8",
+        network=network,
+        network_kwargs={"num_symbols": 129, "num_blocks": 4},
+        weights="cotrain",
+        observation="symbols",
+        group_size=2,
+    )
+    simulator.seed(0)
+    Rloo(simulator, seed=0, num_kept=1, embedding_size="one_hot").learn(8)
+
+
+@pytest.mark.parametrize(
+    ("kind", "settings"),
+    [(Rloo, {}), (TopK, {"scaled": True, "assignment": "sinkhorn", "capacity": 1.5})],
+)
+def test_an_agents_verdict_by_greedy_masks_is_the_plain_run_with_them(prose, kind, settings):
     simulator = Simulator(4 * LENGTH, group_size=2, **SETTINGS)
     simulator.seed(0)
-    agent = Rloo(simulator, seed=0, num_kept=1, embedding_size="one_hot")
+    agent = kind(simulator, seed=0, num_kept=1, embedding_size="one_hot", **settings)
     agent.learn(8 * LENGTH)
     rule = simulator.network.rule
     verdict = ccenv.evaluate(simulator, agent, deterministic=True, batch_size=5 * LENGTH + 3)
@@ -440,7 +462,7 @@ def test_an_agents_verdict_by_greedy_masks_is_the_plain_run_with_them(prose):
     losses = []
     for first in range(0, len(judged), LENGTH):
         rows = slice(first, first + LENGTH)
-        masks = [mask[rows] for mask in verdict.masks]
+        masks = [mask[rows] for mask in verdict.gate_values or verdict.masks]
         with torch.no_grad():
             logits = plainly(simulator.network, inputs[first + LENGTH - 1], masks)
         losses.append(cross_entropy(logits, labels[rows], reduction="sum"))

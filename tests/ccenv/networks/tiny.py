@@ -25,6 +25,7 @@ from ccenv.networks.probe import probe_exit, probe_network, probe_residual
 from ccenv.networks.stages.linear import BlockLinear
 from ccenv.networks.stages.streaming import streaming
 from ccenv.networks.text.embedding import next_byte
+from ccenv.networks.text.gru import gru
 from ccenv.networks.text.ngram import ngram
 from ccenv.networks.text.transformer import lm
 from ccenv.networks.vision.conv import BlockConv2d, conv
@@ -131,6 +132,7 @@ NETWORKS = {
     ),
     "smollm2": texts(smollm2, weights="random", sizes=LLAMA),
     "ngram": texts(ngram, order=3),
+    "gru": texts(gru, width=6, embedding_size=3),
     "lm": texts(lm, depth=2, width=8, num_heads=2, ffn_width=4, num_experts=4),
     "lm, tied": texts(
         lm, depth=3, width=6, num_heads=1, ffn_width=3, num_experts=3, num_kept=2, tied=True
