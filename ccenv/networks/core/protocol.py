@@ -160,6 +160,28 @@ class GatedNetwork(nn.Module):
         """
         raise NotImplementedError(f"{type(self).__name__} keeps no cache")
 
+    def cache_before(self, inputs: Tensor) -> Any:
+        """Returns what the positions before an input leave, with room for it and for later ones.
+
+        It is for `start_cached`, and is made with the weights that the network has now. None for
+        networks that compute every input anew.
+
+        Args:
+            inputs: [1, ...], the end of one sequence.
+        """
+        return None
+
+    def cache_after(self, hidden: Any) -> Any:
+        """Adds what an input leaves to the cache that it was started with, which it changes.
+
+        Args:
+            hidden: after the last gate, from `start_cached`.
+
+        Returns:
+            The cache before the next input of the sequence; None if there is no room for it.
+        """
+        raise NotImplementedError(f"{type(self).__name__} keeps no cache")
+
     def commit(self, rule: Any) -> Any:
         """Sets the masks of earlier positions, for networks whose inputs are positions.
 

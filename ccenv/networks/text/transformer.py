@@ -29,7 +29,7 @@ transformers" (arXiv 2101.03961); routes by a hash: Roller et al. 2021 (arXiv 21
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -101,6 +101,8 @@ def sequences_of(inputs: Tensor, missing: int) -> Sequences:
 class Cache:
     """Keys, values and features of sequences under committed masks."""
 
+    owner: Any = field(repr=False)
+    """the network whose keys and values these are."""
     sequences: Sequences
     keys: tuple[Tensor, ...] = ()
     """of each layer: [sequences, heads, length, head_size]."""
@@ -606,7 +608,7 @@ class LanguageModel(GatedNetwork):
             ValueError: if the inputs are no windows of its symbols.
         """
         check_windows(inputs, self.window)
-        cache = Cache(sequences_of(inputs, self.missing))
+        cache = Cache(self, sequences_of(inputs, self.missing))
         symbols, is_there = cache.sequences.symbols, cache.sequences.is_there
         rows = inputs
         if self.rule is not None:
@@ -671,12 +673,53 @@ class LanguageModel(GatedNetwork):
         return self._answered(hidden)
 
     def start_cached(self, inputs: Tensor, cache: Cache) -> Position:
-        """See `GatedNetwork.start_cached`; the state holds what later positions read."""
+        """See `GatedNetwork.start_cached`; the state holds what later positions read.
+
+        Raises:
+            ValueError: if the cache is another network's.
+        """
+        if cache.owner is not self:
+            raise ValueError(
+                "expected a cache that this network has made, got another network's; call cache or "
+                "cache_before of this one"
+            )
         sequence, place = cache.sequences.sequence, cache.sequences.place
         x = self.embedding(inputs[:, -1]) + self.places(place)
         own = torch.arange(len(inputs), device=inputs.device)
         flow = Flow(x, len(x)) if self.has_exits else None
         return self._ahead(Position(cache, sequence, place, own, x, left=(), flow=flow))
+
+    def cache_before(self, inputs: Tensor) -> Cache:
+        """See `GatedNetwork.cache_before`; earlier positions are under committed masks.
+
+        Raises:
+            ValueError: if it is not one input.
+        """
+        check_windows(inputs, self.window)
+        if len(inputs) != 1:
+            raise ValueError(f"expected the end of one sequence, got {len(inputs)} inputs")
+        padded = pad(inputs, (self.window - 1, 0), value=self.missing)
+        rows = padded.unfold(1, self.window, 1)[0]
+        cache = self.cache(rows[rows[:, -1] != self.missing])
+        there = cache.sequences.symbols.shape[1]
+        keys, values = (
+            tuple(pad(part, (0, 0, 0, self.window - there)) for part in parts)
+            for parts in (cache.keys, cache.values)
+        )
+        last = cache.sequences.place[-1:]
+        sequences = dataclasses.replace(cache.sequences, sequence=0 * last, place=last)
+        return dataclasses.replace(cache, sequences=sequences, keys=keys, values=values)
+
+    def cache_after(self, hidden: Position) -> Cache | None:
+        """See `GatedNetwork.cache_after`."""
+        cache = hidden.cache
+        for left in hidden.left or ():
+            sequence, place = hidden.sequence[left.rows], hidden.place[left.rows]
+            cache.keys[left.layer][sequence, :, place] = left.keys
+            cache.values[left.layer][sequence, :, place] = left.values
+        sequences = dataclasses.replace(cache.sequences, place=cache.sequences.place + 1)
+        is_full = int(sequences.place[-1]) >= self.window
+        return None if is_full else dataclasses.replace(cache, sequences=sequences)
 
     def _none(self, cache: Cache) -> Tensor:
         return cache.streams[0].new_zeros(0, self.width)

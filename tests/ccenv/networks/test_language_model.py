@@ -565,6 +565,69 @@ def test_a_model_writes_text_and_its_windows_are_shown_without_what_is_missing(p
     assert len(as_words(seen, letters)) == 2
 
 
+def written_by(prose_settings, agent, monkeypatch, **settings):
+    """An exported agent on gates of some kind, and how often its network runs whole sequences."""
+    simulator = Simulator(4 * LENGTH, **SETTINGS | prose_settings)
+    simulator.seed(0)
+    with torch.no_grad():
+        for parameter in simulator.network.parameters():
+            parameter.normal_(std=0.7)
+    made = agent(simulator, seed=0, **settings)
+    for parameter in made.parameters().values():
+        parameter.normal_()
+    classifier = SkippingClassifier.from_agent(made, **settings)
+    calls, cache = [], classifier.network.cache
+    monkeypatch.setattr(
+        classifier.network, "cache", lambda inputs: calls.append(len(inputs)) or cache(inputs)
+    )
+    return classifier, calls
+
+
+@pytest.mark.parametrize("gates", GATES)
+def test_greedy_text_with_a_cache_is_that_without_and_computes_a_position_a_symbol(
+    prose, gates, monkeypatch
+):
+    kwargs = {"network_kwargs": SMALL | gates, "observation": "layer_input"}
+    classifier, calls = written_by(kwargs, Reinforce, monkeypatch)
+    classifier.draw = "mode"
+    start, length = [0, 1, 2], 4 * LENGTH
+    with_cache = write(classifier, start, length, stream(0, "writing"), 0.5)
+    # The window is full after 6 symbols, and again after each half of it: 5, 5 and so on.
+    assert calls == [3, 4, 4, 4, 4, 4, 4]
+    calls.clear()
+    without = write(classifier, start, length, stream(0, "writing"), 0.5, cached=False)
+    assert len(calls) == length
+    assert with_cache.symbols == without.symbols
+    assert with_cache.density == without.density
+    assert len(set(without.symbols)) > 2
+    assert 0 < with_cache.density < 1
+
+
+def test_later_positions_read_the_masks_that_were_executed():
+    network = model(gates="heads,exits")
+    skipping = [torch.zeros(1, gate.num_blocks, dtype=torch.bool) for gate in network.gates]
+    network.commit(lambda gate, hidden, rows: skipping[gate].expand(len(rows), -1))
+    *_, second, third = positions([torch.tensor([0, 1, 2])])
+    cache, keeping = network.cache_before(second[None]), [~mask for mask in skipping]
+    for last in (second, third):
+        hidden = network.start_cached(last[None], cache)
+        for gate, mask in enumerate(keeping):
+            hidden = network.step(gate, hidden, mask)
+        cache = network.cache_after(hidden)
+    masks = [torch.cat([~mask, mask, mask]) for mask in keeping]
+    expected = plainly(network, torch.tensor([0, 1, 2]), masks)[2:]
+    torch.testing.assert_close(network.logits(hidden), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_a_cache_of_another_network_or_of_several_sequences_is_refused():
+    network, other = model(), model()
+    inputs = positions(symbols(3))[-1:]
+    with pytest.raises(ValueError, match="a cache that this network has made, got another"):
+        other.start_cached(inputs, network.cache_before(inputs))
+    with pytest.raises(ValueError, match="the end of one sequence, got 3 inputs"):
+        network.cache_before(positions(symbols(3)))
+
+
 def test_a_model_of_stable_baselines3_commits_to_its_own_greedy_masks(prose):
     simulator = Simulator(2 * LENGTH, **SETTINGS | {"observation": "layer_input"})
     simulator.seed(0)
