@@ -81,6 +81,7 @@ class Settings(TypedDict, total=False):
     multiplier_scale: float
     n_critic_updates: int
     n_epochs: int
+    network_gradient: bool | None
     noise: float
     noise_share: float
     normalize_advantage: bool
