@@ -233,6 +233,7 @@ class CoTrainer:
         masks: Sequence[Tensor],
         backend: str = "auto",
         values: Sequence[Tensor] | None = None,
+        start: Any = None,
     ) -> float:
         """Takes one step down the mean negative log-likelihood and returns it, in nats.
 
@@ -246,12 +247,14 @@ class CoTrainer:
             values: float [rows, num_blocks] for each gate, chosen in the episode, with which blocks
                 are multiplied: a mixture of experts would learn for another sum under bare masks.
                 What chose them learns from its own gradient.
+            start: hidden state of the images before the first gate, with its gradient; else it is
+                computed.
         """
         self.network.train()
         if has_exits(self.network):
             loss = exit_losses(self.network, images, labels, masks, weights=values)
         else:
-            logits = forward(self.network, images, masks, backend, values)
+            logits = forward(self.network, images, masks, backend, values, start)
             loss = nn.functional.cross_entropy(logits, labels)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()

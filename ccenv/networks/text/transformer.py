@@ -101,6 +101,8 @@ class Cache:
     """before each gate and behind the last one: [sequences, length, width]."""
     masks: tuple[Tensor, ...] = ()
     """of each gate: bool [sequences, length, num_experts]."""
+    weights: tuple[Tensor | None, ...] = ()
+    """of each gate: gate values, as the masks; None where actions are masks."""
 
 
 @dataclass(frozen=True)
@@ -350,8 +352,12 @@ class LanguageModel(GatedNetwork):
             mask = as_mask(action, self.gates[gate].num_blocks) & is_there.flatten()[:, None]
             weights = gate_values_of(action)
             x = self.layer(gate).feed(x.flatten(0, 1), mask, weights, "auto").view(x.shape)
-            masks = mask.unflatten(0, tuple(symbols.shape))
-            cache = dataclasses.replace(cache, masks=(*cache.masks, masks))
+            shape = tuple(symbols.shape)
+            cache = dataclasses.replace(
+                cache,
+                masks=(*cache.masks, mask.unflatten(0, shape)),
+                weights=(*cache.weights, None if weights is None else weights.unflatten(0, shape)),
+            )
         return dataclasses.replace(cache, streams=(*cache.streams, x))
 
     def start(self, inputs: Tensor) -> Position:
@@ -400,12 +406,18 @@ class LanguageModel(GatedNetwork):
     def _leaving(
         self, gate: int, hidden: Position, mask: Tensor | None, weights: Tensor | None
     ) -> Tensor:
-        """Returns the rows that differ from the committed masks so far: int64 [left], rising."""
-        rows = len(hidden.sequence)
-        if weights is not None or len(hidden.own) == rows:
+        """Returns the rows that differ from the committed masks so far: int64 [left], rising.
+
+        Gate values that have a gradient differ: those of the cache have none.
+        """
+        rows, values = len(hidden.sequence), hidden.cache.weights[gate]
+        if weights is None and values is None:
+            committed = hidden.committed(hidden.cache.masks[gate])
+            differs = ~committed if mask is None else committed != mask
+        elif weights is None or values is None or weights.requires_grad:
             return torch.arange(rows, device=hidden.sequence.device)
-        committed = hidden.committed(hidden.cache.masks[gate])
-        differs = ~committed if mask is None else committed != mask
+        else:
+            differs = hidden.committed(values) != weights
         leaves = differs.any(dim=1).index_fill(0, hidden.own, True)
         return leaves.nonzero().squeeze(1)
 

@@ -21,6 +21,7 @@ from ccenv.envs.rendering import as_words
 from ccenv.networks.core.count_macs import counted
 from ccenv.networks.core.protocol import forward
 from ccenv.networks.text.transformer import LanguageModel, sequences_of
+from ccenv.simulator.rollout import collect_rollout
 from ccenv.simulator.simulator import Simulator
 from tests.ccenv.networks.tiny import built
 
@@ -300,6 +301,55 @@ def test_experts_learn_a_rule_of_a_text(prose):
     agent = Hash(simulator, seed=0, num_kept=1)
     agent.learn(60 * 8 * LENGTH, lambda _, scalars: losses.append(scalars["episode/nll"]))
     assert losses[-1] < 1.0 < losses[0]
+
+
+@pytest.mark.parametrize("waiting", [1, 2])
+def test_an_update_goes_on_from_the_rollout_and_learns_what_it_would_learn_anew(
+    prose, monkeypatch, waiting
+):
+    def learned(settings):
+        simulator = Simulator(4 * LENGTH, group_size=2, **SETTINGS)
+        simulator.seed(0)
+        agent = Rloo(simulator, seed=0, num_kept=1, embedding_size="one_hot")
+        runs = 0
+
+        def counted_cache(network, inputs):
+            nonlocal runs
+            runs += 1
+            return run(network, inputs)
+
+        run = LanguageModel.cache
+        with monkeypatch.context() as patched:
+            patched.setattr(LanguageModel, "cache", counted_cache)
+            if settings == "anew":
+                patched.setattr(Simulator, "_shares_start", False)
+            for _ in range(3):
+                for _ in range(waiting):
+                    collect_rollout(simulator, agent, agent.generator)
+                simulator.update_network()
+        return simulator.network.state_dict(), runs
+
+    (shared, runs), (anew, all_runs) = learned("shared"), learned("anew")
+    assert all(torch.equal(tensor, anew[name]) for name, tensor in shared.items())
+    # Of two batches that wait, the newer one's start is older than the weights.
+    assert (runs, all_runs) == (3 if waiting == 1 else 12, 3 * 2 * waiting)
+
+
+def test_rows_follow_committed_gate_values_unless_a_router_learns_from_them():
+    network, inputs = model(), positions(symbols(5, 3))
+    values = torch.rand(len(inputs), 4, generator=stream(0, "values")) * random_masks(8, network)[0]
+    of_position = {tuple(row): value for row, value in zip(inputs.tolist(), values, strict=True)}
+
+    def rule(gate, hidden, rows):
+        nothing = torch.zeros(4)
+        return torch.stack([of_position.get(tuple(row), nothing) for row in rows.tolist()])
+
+    network.commit(rule)
+    hidden = network.start(inputs)
+    follows = network.step(0, hidden, values > 0, values)
+    leaves = network.step(0, hidden, values > 0, values.clone().requires_grad_())
+    assert (len(follows.own), len(leaves.own)) == (0, len(inputs))
+    torch.testing.assert_close(follows.features(), leaves.features())
 
 
 def test_a_policy_that_reads_labels_commits_nothing_and_a_context_is_refused(prose):
