@@ -21,6 +21,8 @@ from ccenv.simulator.simulator import Simulator
 BATCH = 512
 JUDGED = 10_000
 """Test inputs of a task, at most."""
+FEWEST = 10
+"""Inputs of a kind that is drawn."""
 Kinds = Callable[[Tensor], tuple[Sequence[str], Tensor]]
 """Inputs [n, ...] -> names of kinds, and the kind of each input, int64 [n]."""
 
@@ -158,12 +160,13 @@ def drawn(rows: Sequence[Row]) -> Drawn:
     for place, name in enumerate(tasks):
         axes = figure.add_subplot(len(tasks), 1, place + 1)
         own = [row for row in rows if row["task"] == name]
-        kinds = [row for row in own if row["kind"] != "all"]
+        kinds = [r for r in own if r["kind"] != "all" and r["inputs"] >= FEWEST]
         places = range(len(kinds))
         axes.bar(places, [row["steps"] for row in kinds], color=COLORS[place], width=0.7)
         axes.axhline(own[0]["steps"], color=INK, lw=0.8, ls="--")
         axes.set_xticks(places, [row["kind"] for row in kinds])
-        axes.set(ylabel="steps", xlabel=f"{name}: {UNITS[name]}", ylim=(1.0, None))
+        axes.set(ylabel="steps", xlabel=f"{name}: {UNITS[name]}", ylim=(0.0, None))
+        axes.grid(visible=False, axis="x")
     caption = "Mean pondering steps by kind of input; dashed: of all inputs."
     ends = "; ".join(
         f"{row['task']}, {row['kind']}: {row['steps']:.2f}" for row in rows if row["kind"] != "all"
