@@ -25,7 +25,7 @@ from ccenv.networks.probe import probe_exit, probe_network, probe_residual
 from ccenv.networks.stages.linear import BlockLinear
 from ccenv.networks.stages.streaming import streaming
 from ccenv.networks.text.embedding import next_byte
-from ccenv.networks.text.gru import gru
+from ccenv.networks.baselines.gru import gru
 from ccenv.networks.text.ngram import ngram
 from ccenv.networks.text.transformer import lm
 from ccenv.networks.vision.conv import BlockConv2d, conv
