@@ -15,7 +15,7 @@ teaches the units and not the cell. Gates that are no exits keep all blocks. Lef
 over a sequence of inputs.
 """
 
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -40,7 +40,7 @@ class Halting(NamedTuple):
 class Act(Agent):
     """Learns from the network's loss and its price of time, whatever the environment's reward."""
 
-    gives_values: ClassVar[bool] = True
+    gives_values = True
 
     def __init__(
         self,

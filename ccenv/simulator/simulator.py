@@ -309,6 +309,16 @@ class Simulator:
         return self.weights == "cotrain" and self.network.defines("cache")
 
     @property
+    def start(self) -> Any:
+        """Hidden state of the batch under way before its first gate, with its gradient.
+
+        None where the network has changed since, or nothing is saved by it: it is computed then.
+        """
+        if self._start is None or self._start[1] != self.network_version:
+            return None
+        return self._start[0]
+
+    @property
     def layer(self) -> int:
         """Number of the gated layer that is decided next; num_layers when the episode is over."""
         return 0 if self.state is None else self.state.layer
@@ -405,9 +415,7 @@ class Simulator:
         if self.state is not None and indices is self.indices:
             # The batch that has just been walked through lies there still.
             images, labels = self.state.images, self.state.labels
-            begun, self._start = self._start, None
-            if begun is not None and begun[1] == self.network_version:
-                start = begun[0]
+            start, self._start = self.start, None
         else:
             own = self.ranks.share(indices)
             images, _ = self.data.batch(own[:: self.group_size])
