@@ -6,8 +6,8 @@ from torch.nn.functional import linear
 
 import ccenv
 from ccenv.agents.reference_policies import Dense
+from ccenv.networks.baselines.gru import gru
 from ccenv.networks.core.protocol import dense_forward, through
-from ccenv.networks.text.gru import gru
 from ccenv.simulator.simulator import Simulator
 
 WINDOW, SYMBOLS = 6, 7
