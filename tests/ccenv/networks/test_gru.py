@@ -57,6 +57,11 @@ def test_a_cache_gives_what_whole_sequences_give_with_gradients_to_the_first_sym
     assert gradient[inputs[0, -1]].any()
 
 
+def test_cudnn_keeps_what_gradients_need_in_a_rollout_too():
+    assert not model().training
+    assert model().stem.gru.training
+
+
 def test_a_position_costs_one_step_and_the_logits_wherever_it_stands():
     network, inputs = model(), positions(sequences(WINDOW))
     dense = 3 * 5 * (3 + 5) + 5 * SYMBOLS
