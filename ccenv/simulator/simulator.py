@@ -25,7 +25,7 @@ from ccenv.base.values import as_settings
 from ccenv.data import Split, check_alike, dataset_name, load_split, transform_names
 from ccenv.mdp import dynamics
 from ccenv.mdp.dynamics import EpisodeState
-from ccenv.mdp.observations import OBSERVATIONS, check_pixels, make_observer
+from ccenv.mdp.observations import OBSERVATIONS, check_pixels, check_shown, make_observer
 from ccenv.networks.core.arguments import (
     MLP_SIZES,
     check_answers,
@@ -145,6 +145,7 @@ class Simulator:
         called, first = dataset_name(asked.dataset), torch.zeros(1, dtype=torch.int64)
         inputs = self.data.batch(first.to(self.device))[0]
         check_reads(self.network, inputs.cpu(), called)
+        check_shown(observation, self.network, inputs)
         if weights == "frozen":
             freeze(self.network, self.source, self.data, called, self._load)
         elif weights == "shipped":
@@ -168,6 +169,8 @@ class Simulator:
         # Indices and masks of a batch; behind them its gate values, where an agent gives some.
         self.pending: deque[tuple[Any, ...]] = deque(maxlen=MAX_PENDING)
         self.network_version = 0
+        # Hidden state before the first gate of the batch under way, and the weights' version.
+        self._start: tuple[Any, int] | None = None
         self._landed: list[float] = []
         for extension in self.extensions:
             extension.attach(self)
@@ -205,7 +208,7 @@ class Simulator:
         self._gate_values: list[Tensor] = []
         self.pending.clear()
         self._landed = []
-        self.state = None
+        self.state = self._start = None
         if self.weights == "cotrain":
             weights_seed = stream_seed(seed, "initial weights")
             fresh = self.source.build(weights_seed)
@@ -245,9 +248,11 @@ class Simulator:
         self.indices = indices if group == 1 else indices.repeat_interleave(group)
         self.masks, self._gate_values = [], []
         images, labels = self.data.batch(self.ranks.share(indices))
-        with torch.no_grad():
+        with torch.set_grad_enabled(self._shares_start):
             self.state = dynamics.initial(self.network, images, labels, self.group_size)
-        return self.ranks.gathered(self.observe(self.state))[0]
+        self._start = (self.state.hidden, self.network_version) if self._shares_start else None
+        with torch.no_grad():
+            return self.ranks.gathered(self.observe(self.state))[0]
 
     def on_split(self, split: str, num_images: int) -> "Simulator":
         """A second simulator with the same network, as it is at any moment, on another split.
@@ -295,10 +300,25 @@ class Simulator:
         """A copy that teaches neither network nor reward."""
         other = copy.copy(self)
         other.weights, other.reward, other.ranks = "frozen", self.reward.held(), ALONE
-        other.pending, other._landed = deque(), []
+        other.pending, other._landed, other._start = deque(), [], None
         judging = (extension.for_judging() for extension in self.extensions)
         other.extensions = tuple(extension for extension in judging if extension is not None)
         return other
+
+    @property
+    def _shares_start(self) -> bool:
+        """Whether an update goes on from what the rollout computed before the first gate."""
+        return self.weights == "cotrain" and self.network.defines("cache")
+
+    @property
+    def start(self) -> Any:
+        """Hidden state of the batch under way before its first gate, with its gradient.
+
+        None where the network has changed since, or nothing is saved by it: it is computed then.
+        """
+        if self._start is None or self._start[1] != self.network_version:
+            return None
+        return self._start[0]
 
     @property
     def layer(self) -> int:
@@ -393,9 +413,11 @@ class Simulator:
         """Co-training: one update under the masks of the oldest batch that waits."""
         indices, *parts = self.pending.popleft()
         masks, *values = ([self.ranks.share(rows) for rows in part] for part in parts)
+        start = None
         if self.state is not None and indices is self.indices:
             # The batch that has just been walked through lies there still.
             images, labels = self.state.images, self.state.labels
+            start, self._start = self.start, None
         else:
             own = self.ranks.share(indices)
             images, _ = self.data.batch(own[:: self.group_size])
@@ -405,7 +427,8 @@ class Simulator:
             masks, *values = (
                 [rows[:: self.taught_every] for rows in part] for part in (masks, *values)
             )
-        loss = self.trainer.update(images, labels, masks, "auto", *values)
+        chosen = values[0] if values else None
+        loss = self.trainer.update(images, labels, masks, "auto", chosen, start)
         if self.trainer.schedule_updates:
             self.network.after_update(self.trainer.num_updates / self.trainer.schedule_updates)
         self.network_version += 1

@@ -61,6 +61,7 @@ class Settings(TypedDict, total=False):
     embedding_size: int | Literal["one_hot", "joint"]
     entropy_weight: float
     epsilon: float
+    groups_kept: int
     halting_bias: float
     hashes: int
     hidden_units: int
@@ -83,10 +84,12 @@ class Settings(TypedDict, total=False):
     multiplier_scale: float
     n_critic_updates: int
     n_epochs: int
+    network_gradient: bool | None
     noise: float
     noise_share: float
     normalize_advantage: bool
     num_candidates: int
+    num_groups: int
     num_hashed: int
     num_kept: int | Sequence[int] | None
     num_minibatches: int | None

@@ -146,7 +146,8 @@ class GatedNetwork(nn.Module):
         """Returns what earlier positions of a sequence leave, such as keys and values.
 
         They are computed with those positions, and their MACs are counted there. None for networks
-        whose inputs are not positions of sequences.
+        whose inputs are not positions of sequences. It is the same in training mode: in co-training
+        a rollout and the update that follows it share what `start` computed.
         """
         return None
 
@@ -333,6 +334,7 @@ def forward(
     masks: Sequence[Tensor],
     backend: str = "auto",
     weights: Sequence[Tensor] | None = None,
+    start: Any = None,
 ) -> Tensor:
     """Walks any gated network from inputs to logits; see `GatedNetwork.forward` and `through`.
 
@@ -351,7 +353,7 @@ def forward(
             f"expected one mask for each gated layer with {blocks} blocks, "
             f"got {len(masks)} with {shapes}"
         )
-    return walk(network, inputs, lambda gate, _: masks[gate], backend, weights)
+    return walk(network, inputs, lambda gate, _: masks[gate], backend, weights, start)
 
 
 def walk(
@@ -360,9 +362,11 @@ def walk(
     choose: Callable[[int, Any], Tensor | None],
     backend: str = "auto",
     weights: Sequence[Tensor] | None = None,
+    start: Any = None,
 ) -> Tensor:
     """Walks through all gates to the logits [batch, num_classes]; see `through`."""
-    return network.logits(through(network, inputs, choose, backend, weights), backend)
+    hidden = through(network, inputs, choose, backend, weights, start=start)
+    return network.logits(hidden, backend)
 
 
 def started(network: GatedNetwork, inputs: Tensor, cache: Any) -> Any:
@@ -378,6 +382,7 @@ def through(
     weights: Sequence[Tensor] | None = None,
     num_gates: int | None = None,
     cache: Any = None,
+    start: Any = None,
 ) -> Any:
     """Walks through gates: the one loop over a network's gates.
 
@@ -389,13 +394,14 @@ def through(
         weights: float [batch, num_blocks[gate]] for each gate; see `GatedNetwork.step`.
         num_gates: how many; None for all.
         cache: see `GatedNetwork.cache`.
+        start: hidden state before the first gate, where it is there already; else it is computed.
     """
     if weights is not None and len(weights) != len(network.gates):
         raise ValueError(
             f"expected gate values at every one of {len(network.gates)} gates, or at none, got "
             f"{len(weights)}"
         )
-    hidden = started(network, inputs, cache)
+    hidden = started(network, inputs, cache) if start is None else start
     for gate in range(len(network.gates) if num_gates is None else num_gates):
         scale = None if weights is None else weights[gate]
         hidden = network.step(gate, hidden, choose(gate, hidden), scale, backend)

@@ -80,9 +80,11 @@ class DistillingTrainer(CoTrainer):
         masks: Sequence[Tensor],
         backend: str = "auto",
         values: Sequence[Tensor] | None = None,
+        start: Any = None,
     ) -> float:
         """Takes one step down the mean cross-entropy to `targets` and returns it, in nats."""
-        return super().update(images, self.targets(images, labels), masks, backend, values)
+        targets = self.targets(images, labels)
+        return super().update(images, targets, masks, backend, values, start)
 
     def targets(self, images: Tensor, labels: Tensor) -> Tensor:
         """Labels mixed with the teacher's answers: -> probabilities [batch, num_classes].

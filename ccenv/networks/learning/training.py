@@ -216,6 +216,15 @@ class CoTrainer:
         )
         self.schedule_updates = schedule_updates
         self.num_updates = 0
+        self.taken: Sequence[Tensor | None] = ()
+
+    def take(self, gradients: Sequence[Tensor | None]) -> None:
+        """Adds gradients of a policy's loss to those of the next update.
+
+        Args:
+            gradients: one for each of the network's parameters, or None.
+        """
+        self.taken = gradients
 
     def update(
         self,
@@ -224,6 +233,7 @@ class CoTrainer:
         masks: Sequence[Tensor],
         backend: str = "auto",
         values: Sequence[Tensor] | None = None,
+        start: Any = None,
     ) -> float:
         """Takes one step down the mean negative log-likelihood and returns it, in nats.
 
@@ -237,15 +247,21 @@ class CoTrainer:
             values: float [rows, num_blocks] for each gate, chosen in the episode, with which blocks
                 are multiplied: a mixture of experts would learn for another sum under bare masks.
                 What chose them learns from its own gradient.
+            start: hidden state of the images before the first gate, with its gradient; else it is
+                computed.
         """
         self.network.train()
         if has_exits(self.network):
             loss = exit_losses(self.network, images, labels, masks, weights=values)
         else:
-            logits = forward(self.network, images, masks, backend, values)
+            logits = forward(self.network, images, masks, backend, values, start)
             loss = nn.functional.cross_entropy(logits, labels)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
+        for parameter, more in zip(self.network.parameters(), self.taken, strict=False):
+            if more is not None:
+                parameter.grad = more if parameter.grad is None else parameter.grad + more
+        self.taken = ()
         self.optimizer.step()
         self.network.eval()
         self.num_updates += 1
