@@ -18,7 +18,7 @@ keep all blocks. Left out: recurrence over a sequence of inputs.
 
 import itertools
 from collections.abc import Sequence
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -43,7 +43,7 @@ class Halting(NamedTuple):
 class Act(Agent):
     """Learns from the network's loss and its price of time, whatever the environment's reward."""
 
-    gives_values: ClassVar[bool] = True
+    gives_values = True
 
     def __init__(
         self,

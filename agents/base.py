@@ -46,7 +46,7 @@ class Agent(Policy):
     """the agent's defaults for settings of the environment."""
     earlier_names: ClassVar[dict[str, str]] = {}
     """names that settings had in an earlier version -> those of today; both are taken."""
-    gives_values: ClassVar[bool] = False
+    gives_values: bool = False
     """whether its actions multiply kept blocks, see `ccenv.base.masks.gate_values_of`."""
     resumes: ClassVar[bool] = True
     """whether the `learn` of the same class goes on from `images_done`; say so beside your own."""

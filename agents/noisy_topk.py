@@ -32,7 +32,13 @@ from torch.nn.functional import softplus
 
 from ccenv.agents.base import Agent, LayerScores, descend
 from ccenv.agents.distributions import check_kept
-from ccenv.agents.straight_through_ops import LiveWalk, check_live, loss_under, move_bias
+from ccenv.agents.straight_through_ops import (
+    TINY,
+    LiveWalk,
+    check_live,
+    loss_under,
+    move_bias,
+)
 from ccenv.base.checks import AT_ONCE, Checks
 from ccenv.base.masks import mask_of_indices
 from ccenv.base.seeding import normal
@@ -43,8 +49,6 @@ from ccenv.sparse.linear import block_sparse_linear
 
 FLOOR = 0.01
 """Smallest spread of the noise: the smooth load divides by it."""
-TINY = torch.finfo(torch.float32).tiny
-"""Smallest gate of a kept block: at 0 it would not be computed."""
 
 
 class Router(nn.Module):
@@ -120,7 +124,7 @@ class NoisyTopK(Agent):
     """Learns from the network's loss, whatever the environment's reward; its actions are gates."""
 
     env_defaults: ClassVar[dict[str, Any]] = {"observation": "summary"}
-    gives_values: ClassVar[bool] = True
+    gives_values = True
 
     def __init__(
         self,

@@ -15,12 +15,16 @@ from ccenv.mdp.dynamics import initial, transition
 from ccenv.networks.core.protocol import GatedNetwork, walk
 from ccenv.simulator.simulator import Simulator
 
+TINY = torch.finfo(torch.float32).tiny
+"""Smallest gate value of a kept block: at 0 it would not be computed."""
+
 
 def soft_masked_logits(
     network: GatedNetwork,
     images: Tensor,
     soft_masks: Sequence[Tensor],
     masks: Sequence[Tensor] | None = None,
+    start: Any = None,
 ) -> Tensor:
     """Walks a network whose blocks are multiplied with soft masks.
 
@@ -30,6 +34,7 @@ def soft_masked_logits(
         soft_masks: float [batch, num_blocks[l]] for each gated layer.
         masks: bool [batch, num_blocks[l]] for each; None computes skipped blocks too, so that a
             soft mask has a gradient where it is 0.
+        start: hidden state before the first gate, where it is there already.
 
     Returns:
         Logits [batch, num_classes].
@@ -39,7 +44,7 @@ def soft_masked_logits(
         return None if masks is None else masks[gate]
 
     backend = "reference" if masks is None else "auto"
-    return walk(network, images, choose, backend, soft_masks)
+    return walk(network, images, choose, backend, soft_masks, start)
 
 
 def loss_under(
@@ -48,7 +53,8 @@ def loss_under(
     """Cross-entropy in nats of the batch under way; arguments as those of `soft_masked_logits`."""
     state = simulator.state
     assert state is not None
-    logits = soft_masked_logits(simulator.network, state.images_by_row, soft_masks, masks)
+    images = state.images_by_row
+    logits = soft_masked_logits(simulator.network, images, soft_masks, masks, simulator.start)
     return torch.nn.functional.cross_entropy(logits, state.labels)
 
 

@@ -1,9 +1,21 @@
 """Top-k routing: the k blocks of highest score, learned through their softmax weights.
 
 The router of mixtures of experts: Shazeer et al. 2017, arXiv 1701.06538 (noisy top k, softmax over
-the kept ones); Fedus, Zoph, Shazeer 2022, arXiv 2101.03961 (softmax over all, load balance). There
-a kept expert is scaled by its weight. Masks of the environment are binary, so here the weight is
+the kept ones); Fedus, Zoph, Shazeer 2022, "Switch transformers", arXiv 2101.03961 (softmax over
+all, load balance, capacity). With `scaled=True` a kept block is scaled by its weight, as there, so
+that one kept block has a gradient too. With `scaled=False` masks are binary and the weight is
 divided by its own value: a kept block counts in full, and only the gradient is the weight's.
+
+`capacity` limits the rows that a block takes of a training batch. In use there is no limit: a row
+does not depend on its neighbours. Ours: Gaussian noise on the scores that falls to zero, where
+Switch multiplies its input with noise; the router reads what the environment shows, and no gradient
+goes back through it into the network.
+
+`assignment="sinkhorn"` is S-BASE of Clark et al. 2022, "Unified scaling laws for routed language
+models", arXiv 2202.01169, after the balanced assignment of BASE layers (Lewis et al. 2021, arXiv
+2103.16716): a training batch is spread over the blocks by an optimal transport with entropy, and
+each row takes the highest of its plan. In use the highest scores decide. The gradient is that of
+the softmax weights (BASE: of a sigmoid), never of the plan. Take noise=0, balance_weight=0.
 
 Blocks are used alike by a loss, or without one: Wang, Gao, Zhao, Sun, Dai 2024, "Auxiliary-loss-
 free load balancing strategy for mixture-of-experts", arXiv 2408.15664, add a bias to the scores for
@@ -11,8 +23,9 @@ the selection alone, which rises by a fixed rate where a block is kept less than
 where it is kept more. There scores are in (0, 1); here they are logits.
 """
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import torch
@@ -20,7 +33,7 @@ from torch import Tensor, nn
 
 from ccenv.agents.base import Agent, LayerScores, descend
 from ccenv.agents.distributions import check_kept, highest
-from ccenv.agents.straight_through_ops import load_balance, loss_under, move_bias
+from ccenv.agents.straight_through_ops import TINY, load_balance, loss_under, move_bias
 from ccenv.agents.symbol_embeddings import EmbeddingSize
 from ccenv.base.masks import as_mask
 from ccenv.base.registry import check_names
@@ -30,27 +43,9 @@ from ccenv.networks.learning.training import check_at_least_zero
 from ccenv.simulator.rollout import Rollout
 
 SOFTMAX = ("all", "kept")
-
-
-@dataclass(frozen=True)
-class NoisyTopBlocks:
-    """The k blocks of highest score, after Gaussian noise."""
-
-    scores: Tensor
-    """[batch, num_blocks] float32."""
-    num_kept: int
-    """k, at most num_blocks."""
-    noise: float
-    """standard deviation."""
-
-    def sample(self, generator: torch.Generator) -> Tensor:
-        """Draws noise and takes the highest: int64 [batch, k]."""
-        draw = normal(self.scores.shape, generator, self.scores.device)
-        return highest(self.scores + self.noise * draw, self.num_kept)
-
-    def mode(self) -> Tensor:
-        """The k blocks of highest score: int64 [batch, k]."""
-        return highest(self.scores, self.num_kept)
+ASSIGNMENTS = ("highest", "sinkhorn")
+NUM_ITERATIONS = 10
+"""Of Sinkhorn's algorithm."""
 
 
 class TopK(Agent):
@@ -72,6 +67,9 @@ class TopK(Agent):
         hidden_units: int = 0,
         embedding_size: EmbeddingSize = 0,
         bias_rate: float = 0.0,
+        scaled: bool = False,
+        capacity: float | None = None,
+        assignment: str = "highest",
     ) -> None:
         """Prepares policy and optimiser (Adam).
 
@@ -87,9 +85,17 @@ class TopK(Agent):
             hidden_units: of the policy's hidden layer; 0 for an affine policy.
             embedding_size: of embeddings of symbols, see `ccenv.agents.symbol_embeddings`.
             bias_rate: what an update moves a block's selection bias by; 0 for no such bias.
+            scaled: whether outputs of kept blocks are multiplied with their softmax weights.
+            capacity: of a training batch, a block takes its first capacity * rows * k / num_blocks
+                rows and skips the others; None for no limit.
+            assignment: of a training batch; each row takes its "highest" scores, or those of a
+                balanced plan ("sinkhorn").
         """
         super().__init__(env, seed=seed)
         check_names([softmax], SOFTMAX, "softmax")
+        check_names([assignment], ASSIGNMENTS, "assignment")
+        if capacity is not None and not 0 < capacity < math.inf:
+            raise ValueError(f"expected capacity above 0, or none, got {capacity}")
         if not 0 < noise_share <= 1:
             raise ValueError(f"expected noise_share in (0, 1], got {noise_share}")
         check_at_least_zero(bias_rate=bias_rate)
@@ -98,6 +104,8 @@ class TopK(Agent):
         self.noise, self.noise_share = noise, noise_share
         self.scores = LayerScores(self.simulator, seed, hidden_units, embedding_size)
         self.policy_macs = self.scores.macs
+        self.gives_values, self.capacity, self.assignment = scaled, capacity, assignment
+        self.chosen: list[Tensor] = []
         self.bias_rate = bias_rate
         # In a module, so that checkpoints and files hold it with the weights.
         zeros = [torch.zeros(n, device=self.simulator.device) for n in self.num_blocks]
@@ -105,25 +113,45 @@ class TopK(Agent):
         self.bias = nn.ParameterList(still)
         self.optimizer = torch.optim.Adam(self.scores.parameters(), lr=learning_rate)
 
-    def distribution(self, observation: Tensor, layer: int, noise: float = 0.0) -> NoisyTopBlocks:
-        """Masks of a layer's images, without noise once it is trained."""
-        scores = self.scores(observation, layer)
-        if self.bias_rate:
-            scores = scores + self.bias[layer]
-        return NoisyTopBlocks(scores, self.num_kept[layer], noise)
-
     def act(
         self, observation: Tensor, layer: int, generator: torch.Generator | None = None
     ) -> Tensor:
-        """See `Agent.act`; only training, which draws from the agent's own stream, is noisy."""
-        noise = 0.0
-        if generator is self.generator:
-            noise = self.noise * max(0.0, 1 - self.progress / self.noise_share)
-        blocks = self.distribution(observation, layer, noise)
-        return blocks.mode() if generator is None or not noise else blocks.sample(generator)
+        """See `Agent.act`; only training, which draws from the agent's own stream, is noisy.
+
+        Raises:
+            ValueError: if the batch is so small that a block's capacity is no row.
+        """
+        scores = self.scores(observation, layer)
+        keys = scores + self.bias[layer] if self.bias_rate else scores
+        in_training, num_blocks = generator is self.generator, self.num_blocks[layer]
+        if in_training:
+            keys = self.training_keys(keys)
+        kept = highest(keys, self.num_kept[layer])
+        if not (in_training or self.gives_values):
+            return kept
+        mask = chosen = as_mask(kept, num_blocks, self.simulator.checks)
+        if in_training:
+            # Kept for the update, which sees what is left within the capacity.
+            self.chosen = [*self.chosen[:layer], chosen]
+            if self.capacity is not None:
+                mask = within_capacity(chosen, self.capacity)
+        return self.soft_mask(scores, chosen, mask) if self.gives_values else mask
+
+    def training_keys(self, scores: Tensor) -> Tensor:
+        """What a training batch is assigned by: [batch, num_blocks] -> the same."""
+        noise = self.noise * max(0.0, 1 - self.progress / self.noise_share)
+        if noise:
+            scores = scores + noise * normal(scores.shape, self.generator, scores.device)
+        return balanced_plan(scores) if self.assignment == "sinkhorn" else scores
+
+    def soft_mask(self, scores: Tensor, chosen: Tensor, mask: Tensor) -> Tensor:
+        """Weights among the chosen blocks, of those that the mask keeps."""
+        return weighted_masks(scores, chosen, self.softmax, self.gives_values) * mask
 
     def choosers(self, *, drawn: bool) -> list[Chooser] | None:
         """See `Agent.choosers`; noise is only drawn in training."""
+        if self.gives_values:
+            return None
         found = self.scores.choosers(False, self.num_kept)
         if found is None or not self.bias_rate:
             return found
@@ -133,14 +161,15 @@ class TopK(Agent):
         """One step down the loss under the rollout's masks, with the load balance."""
         balance = torch.zeros(())
         soft_masks, masks = [], []
-        for layer, kept in enumerate(rollout.actions):
-            mask = as_mask(kept, self.num_blocks[layer], self.simulator.checks)
+        for layer, chosen in enumerate(self.chosen):
+            mask = rollout.masks[layer, :, : self.num_blocks[layer]]
             scores = self.scores(rollout.observations[layer], layer)
-            soft_masks.append(weighted_masks(scores, mask, self.softmax))
+            soft_masks.append(self.soft_mask(scores, chosen, mask))
             masks.append(mask)
             if self.bias_rate:
-                move_bias(self.bias[layer], mask, self.bias_rate)
-            balance = balance + load_balance(scores, mask)
+                move_bias(self.bias[layer], chosen, self.bias_rate)
+            balance = balance + load_balance(scores, chosen)
+        self.chosen = []
         loss = loss_under(self.simulator, soft_masks, masks)
         descend(self.optimizer, loss + self.balance_weight * balance)
         return self.read(loss=loss, balance=balance)
@@ -153,15 +182,67 @@ def biased(chooser: Chooser, bias: Tensor) -> Chooser:
     return replace(chooser, maps=[*before, (weight, bias if last is None else last + bias)])
 
 
-def weighted_masks(scores: Tensor, mask: Tensor, softmax: str) -> Tensor:
-    """Soft masks: of kept blocks their softmax weights over their own values, so 1; else 0.
+def weighted_masks(scores: Tensor, mask: Tensor, softmax: str, scaled: bool = False) -> Tensor:
+    """Soft masks: softmax weights of kept blocks, over their own values unless scaled; else 0.
 
     Args:
         scores: [batch, num_blocks] float32.
         mask: [batch, num_blocks] bool.
         softmax: over "all" blocks or the "kept" ones.
+        scaled: whether the values are the weights; else they are 1 and only the gradient is that of
+            the weights.
+
+    >>> weighted_masks(torch.zeros(1, 2), torch.tensor([[True, False]]), "all", scaled=True)
+    tensor([[0.5000, 0.0000]])
     """
     if softmax == "kept":
         scores = scores.masked_fill(~mask, -torch.inf)
     log_weight = torch.where(mask, scores.log_softmax(dim=1), 0.0)
+    if scaled:
+        # A gate of 0 would not be computed.
+        return torch.where(mask, log_weight.exp().clamp(min=TINY), 0.0)
     return torch.where(mask, (log_weight - log_weight.detach()).exp(), 0.0)
+
+
+def within_capacity(mask: Tensor, capacity: float) -> Tensor:
+    """Keeps of each block the first rows, capacity times as many as with even use.
+
+    Args:
+        mask: [batch, num_blocks] bool; as many blocks in each row.
+        capacity: positive.
+
+    Returns:
+        bool [batch, num_blocks].
+
+    Raises:
+        ValueError: if that is no row.
+
+    >>> within_capacity(torch.tensor([[True, False]] * 3), capacity=1.4).int().tolist()
+    [[1, 0], [1, 0], [0, 0]]
+    """
+    rows, num_blocks = mask.shape
+    num_kept = int(mask[0].sum())
+    most = int(capacity * rows * num_kept / num_blocks)
+    if not most:
+        raise ValueError(
+            f"expected a capacity of at least one row for each block, got {capacity} x {rows} rows "
+            f"x {num_kept} of {num_blocks} blocks; raise capacity or batch_size"
+        )
+    return mask & (mask.cumsum(dim=0) <= most)
+
+
+@torch.no_grad()
+def balanced_plan(scores: Tensor) -> Tensor:
+    """Logarithms of a plan in which each row weighs the same, and nearly so each block.
+
+    Sinkhorn's algorithm on exp(scores): the highest entries of the rows use blocks about alike.
+
+    Args:
+        scores: [batch, num_blocks] float32.
+
+    >>> balanced_plan(torch.tensor([[5.0, 0.0], [3.0, 0.0]])).argmax(dim=1).tolist()
+    [0, 1]
+    """
+    for _ in range(NUM_ITERATIONS):
+        scores = scores.log_softmax(dim=0).log_softmax(dim=1)
+    return scores

@@ -18,9 +18,9 @@ encoding, but a file with NUL bytes at its beginning in a folder is refused by n
 programs are no text. `name@text` leaves such files out.
 
 `name@128` cuts the same text into sequences of 128 symbols that do not overlap, for networks that
-predict at every position (`lm`). A row is one position. Its input is the symbols of its sequence up
-to there, after as many missing ones (the number behind the last symbol) as the sequence is longer;
-its label is the next symbol. Rows of a sequence are neighbours and are drawn together.
+predict at every position (`lm`, `gru`). A row is one position. Its input is the symbols of its
+sequence up to there, after as many missing ones (the number behind the last symbol) as the sequence
+is longer; its label is the next symbol. Rows of a sequence are neighbours and are drawn together.
 
 `enwik8` is the first 10^8 bytes of a Wikipedia of 2006 as XML, `text8` so many letters and spaces
 of its cleaned text (Mahoney, "Large text compression benchmark", mattmahoney.net/dc/text.html).

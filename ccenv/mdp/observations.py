@@ -64,6 +64,24 @@ def num_symbols_of(network: GatedNetwork) -> int:
     return network.num_symbols or NUM_BYTES
 
 
+def check_shown(kind: Any, network: GatedNetwork, inputs: Tensor) -> None:
+    """Refuses to show symbols that policies of a network do not know (ValueError).
+
+    Args:
+        kind: the observation.
+        network: whose `num_symbols` policies know.
+        inputs: [n, ...]; the first ones of sequences begin with missing symbols.
+    """
+    if kind == LAST_SYMBOLS and not inputs.is_floating_point():
+        known, most = num_symbols_of(network), int(inputs.max())
+        if most >= known:
+            raise ValueError(
+                f"expected symbols in 0..{known - 1} for observation={kind!r}, got {most}; in "
+                f"sequences that is a missing symbol: set network_kwargs.num_symbols={most + 1}, "
+                "or choose another observation"
+            )
+
+
 def num_seen(observe: Any) -> int:
     """How many symbols an observer shows as its last informative columns (else ValueError)."""
     if observe.kind != LAST_SYMBOLS:

@@ -18,6 +18,7 @@ NETWORKS: dict[str, str] = {
     "cascade_bytes": "ccenv.networks.baselines.text:cascade_bytes",
     "pondering_bytes": "ccenv.networks.baselines.text:pondering_bytes",
     "bytes": "ccenv.networks.text.embedding:TokenMLP",
+    "gru": "ccenv.networks.text.gru:GRU",
     "lm": "ccenv.networks.text.transformer:LanguageModel",
     "vit": "ccenv.networks.vision.transformer:vit",
     "pondering": "ccenv.networks.vision.early_exit:pondering",

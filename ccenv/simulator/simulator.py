@@ -25,7 +25,7 @@ from ccenv.base.values import as_settings
 from ccenv.data import Split, check_alike, dataset_name, load_split, transform_names
 from ccenv.mdp import dynamics
 from ccenv.mdp.dynamics import EpisodeState
-from ccenv.mdp.observations import OBSERVATIONS, check_pixels, make_observer
+from ccenv.mdp.observations import OBSERVATIONS, check_pixels, check_shown, make_observer
 from ccenv.networks.core.arguments import (
     MLP_SIZES,
     check_answers,
@@ -143,6 +143,7 @@ class Simulator:
         called, first = dataset_name(asked.dataset), torch.zeros(1, dtype=torch.int64)
         inputs = self.data.batch(first.to(self.device))[0]
         check_reads(self.network, inputs.cpu(), called)
+        check_shown(observation, self.network, inputs)
         if weights == "frozen":
             freeze(self.network, self.source, self.data, called, self._load)
         elif weights == "shipped":
@@ -308,6 +309,16 @@ class Simulator:
         return self.weights == "cotrain" and self.network.defines("cache")
 
     @property
+    def start(self) -> Any:
+        """Hidden state of the batch under way before its first gate, with its gradient.
+
+        None where the network has changed since, or nothing is saved by it: it is computed then.
+        """
+        if self._start is None or self._start[1] != self.network_version:
+            return None
+        return self._start[0]
+
+    @property
     def layer(self) -> int:
         """Number of the gated layer that is decided next; num_layers when the episode is over."""
         return 0 if self.state is None else self.state.layer
@@ -404,9 +415,7 @@ class Simulator:
         if self.state is not None and indices is self.indices:
             # The batch that has just been walked through lies there still.
             images, labels = self.state.images, self.state.labels
-            begun, self._start = self._start, None
-            if begun is not None and begun[1] == self.network_version:
-                start = begun[0]
+            start, self._start = self.start, None
         else:
             own = self.ranks.share(indices)
             images, _ = self.data.batch(own[:: self.group_size])

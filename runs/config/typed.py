@@ -46,9 +46,11 @@ class Settings(TypedDict, total=False):
     alpha: float
     anneal: bool
     anneal_share: float
+    assignment: str
     balance_weight: float
     balanced: bool
     bias_rate: float
+    capacity: float | None
     critic_learning_rate: float
     critic_units: int
     curriculum_share: float
@@ -106,6 +108,7 @@ class Settings(TypedDict, total=False):
     rehash_every: int
     rehash_growth: float
     reinforce_learning_rate: float | Sequence[float]
+    scaled: bool
     shared_blocks: int
     softmax: str
     sparsity_weight: float | Sequence[float]

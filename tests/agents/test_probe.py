@@ -8,6 +8,7 @@ from ccenv.base.registry import resolve
 
 FAST, RATE, INDEPENDENT = {"learning_rate": 0.03}, {"learning_rate": 0.02}, {"draw": "independent"}
 ONE = RATE | {"num_kept": 1}
+SWITCH = ONE | {"scaled": True, "capacity": 1.5, "balance_weight": 0.1}
 DENSE = {"learning_rate": 0.05, "density_weight": 1.0}
 # Shares of images that go on: all but the first domain, then half, then the last domain.
 EXIT_DENSITY = {"target_density": (0.75, 0.5, 0.25)}
@@ -52,6 +53,8 @@ CASES = [
     ("blocks", "imitation", RATE, 2_560),
     ("blocks", "straight_through", DENSE | {"density_weight": 0.1}, 32_000),
     ("blocks", "topk", ONE, 24_000),
+    ("blocks", "topk scaled", SWITCH, 24_000),
+    ("blocks", "topk sinkhorn", ONE | {"assignment": "sinkhorn", "balance_weight": 0.0}, 24_000),
     ("blocks", "topk bias", ONE | {"balance_weight": 0.0, "bias_rate": 0.05}, 40_000),
     ("blocks", "gumbel", DENSE | {"density_weight": 0.1}, 12_000),
     ("blocks", "gumbel ordered", ONE | {"draw": "ordered"}, 20_000),

@@ -12,12 +12,13 @@ from ccenv.agents.distributions import AlwaysOn, IndependentBlocks, OrderedBlock
 from ccenv.agents.rloo import leave_one_out, normalised
 from ccenv.agents.straight_through import straight_through
 from ccenv.agents.straight_through_ops import load_balance, soft_masked_logits
-from ccenv.agents.topk import weighted_masks
+from ccenv.agents.topk import TopK, balanced_plan, weighted_masks, within_capacity
 from ccenv.base.masks import as_mask, density, random_mask
 from ccenv.base.seeding import stream
 from ccenv.networks.core.mlp import GatedMLP
 from ccenv.simulator.evaluate import evaluate
 from ccenv.simulator.rollout import collect_rollout, walk
+from ccenv.simulator.simulator import Simulator
 
 COTRAIN = {
     "dataset": "synthetic",
@@ -130,11 +131,113 @@ def test_a_threshold_keeps_the_same_blocks_sampled_or_not():
 def test_top_k_is_noisy_in_training_only_and_less_so_as_it_goes_on():
     agent = make_agent("topk", batch_size=64, num_kept=1)
     observation = agent.simulator.begin()
-    best = agent.act(observation, 0)
-    assert torch.equal(agent.act(observation, 0, stream(0, "x")), best)
-    assert not torch.equal(agent.act(observation, 0, agent.generator), best)
+
+    def mask(generator=None):
+        return as_mask(agent.act(observation, 0, generator), 4)
+
+    assert torch.equal(mask(stream(0, "x")), mask())
+    assert not torch.equal(mask(agent.generator), mask())
     agent.progress = 0.6
-    assert torch.equal(agent.act(observation, 0, agent.generator), best)
+    assert torch.equal(mask(agent.generator), mask())
+
+
+EXPERTS = {
+    "dataset": "synthetic",
+    "network": "experts",
+    "network_kwargs": {"num_experts": 4, "expert_size": 3, "channels": [2, 4], "first_units": 4},
+    "weights": "cotrain",
+    "observation": "layer_input",
+}
+
+
+def router(rows=32, **settings):
+    simulator = Simulator(rows, **EXPERTS)
+    simulator.seed(0)
+    return TopK(simulator, **{"num_kept": 1, "noise": 0.0, "balance_weight": 0.0} | settings)
+
+
+def test_one_kept_block_scaled_by_its_weight_gives_the_router_the_gradient_of_the_formula():
+    agent = router(scaled=True)
+    rollout = collect_rollout(agent.simulator, agent, agent.generator)
+    (gates,), (mask,) = rollout.actions, rollout.masks
+    weights = agent.scores(rollout.observations[0], 0).softmax(dim=1).detach()
+    torch.testing.assert_close(gates, weights * mask)
+    assert torch.equal(mask, weights == weights.amax(dim=1, keepdim=True))
+    state, leaf = agent.simulator.state, gates.clone().requires_grad_()
+    logits = soft_masked_logits(agent.simulator.network, state.images_by_row, [leaf], [mask])
+    loss = torch.nn.functional.cross_entropy(logits, state.labels)
+    slope = (torch.autograd.grad(loss, leaf)[0] * mask).sum(dim=1, keepdim=True)
+    # Of p_c in score j: p_c ((j is c) - p_j).
+    expected = (slope * gates.sum(dim=1, keepdim=True) * (mask.float() - weights)).sum(dim=0)
+    assert agent.update(rollout)["loss"] == pytest.approx(loss.item(), rel=1e-5)
+    gradient = agent.scores.last(0).bias.grad
+    torch.testing.assert_close(gradient, expected, rtol=1e-4, atol=1e-7)
+    assert gradient.abs().max() > 1e-5
+
+
+@given(kept=st.lists(st.integers(0, 2), min_size=3, max_size=12), capacity=st.floats(1.0, 3.0))
+def test_a_block_takes_its_first_rows_up_to_its_capacity(kept, capacity):
+    mask = torch.nn.functional.one_hot(torch.tensor(kept), 3).bool()
+    taken, most = within_capacity(mask, capacity), int(capacity * len(kept) / 3)
+    for block in range(3):
+        rows = [row for row, number in enumerate(kept) if number == block]
+        assert taken[:, block].nonzero().flatten().tolist() == rows[:most]
+
+
+@pytest.mark.parametrize("scaled", [False, True])
+def test_capacity_drops_rows_in_training_only_and_balances_by_what_was_chosen(scaled):
+    agent = router(scaled=scaled, capacity=1.0, balance_weight=1.0)
+    with torch.no_grad():
+        agent.scores.last(0).bias[1] = 9.0
+    rollout = collect_rollout(agent.simulator, agent, agent.generator)
+    assert rollout.masks[0, :, 1].tolist() == [True] * 8 + [False] * 24
+    assert rollout.masks[0].sum() == 8
+    assert agent.update(rollout)["balance"] == pytest.approx(4, rel=0.01)
+    assert agent.simulator.update_network()["network_loss"] == pytest.approx(
+        float(rollout.nll.mean()), rel=1e-5
+    )
+    assert evaluate(agent.simulator, agent, deterministic=True).density == (0.25,)
+
+
+def test_a_capacity_that_drops_everything_is_refused():
+    with pytest.raises(ValueError, match="capacity above 0, or none, got 0"):
+        router(capacity=0)
+    agent = router(capacity=0.1)
+    with pytest.raises(ValueError, match=r"0\.1 x 32 rows x 1 of 4 blocks; raise capacity"):
+        agent.learn(32)
+
+
+@pytest.mark.parametrize("scale", [0.1, 1.0, 5.0])
+def test_a_balanced_plan_uses_blocks_alike_where_the_scores_do_not(scale):
+    generator = stream(0, "scores")
+    scores = torch.randn(64, 4, generator=generator) + torch.tensor([3.0, 1.0, 0.0, -3.0])
+    loads = [
+        values.argmax(dim=1).bincount(minlength=4)
+        for values in (scale * scores, balanced_plan(scale * scores))
+    ]
+    assert loads[0].max() > 40
+    assert loads[1].max() - loads[1].min() <= 8
+
+
+def test_rows_far_from_all_others_make_a_plan_of_equal_loads():
+    wanted = torch.tensor([0] * 6 + [1] * 2)
+    # The more a row prefers the first block, the sooner it has it.
+    scores = torch.nn.functional.one_hot(wanted, 2) * torch.arange(8, 0, -1)[:, None] * 4.0
+    assert balanced_plan(scores).argmax(dim=1).tolist() == [0] * 4 + [1] * 4
+
+
+def test_assignment_is_balanced_in_training_and_by_scores_of_each_row_alone_in_use():
+    agent = router(assignment="sinkhorn", scaled=True, capacity=1.25)
+    with torch.no_grad():
+        agent.scores.last(0).bias[1] = 5.0
+    observation = agent.simulator.begin()
+    in_use, alone = agent.act(observation, 0), agent.act(observation[3:4], 0)
+    assert (in_use[:, 1] > 0).all()
+    torch.testing.assert_close(alone, in_use[3:4])
+    trained = agent.act(observation, 0, agent.generator)
+    assert ((trained > 0).sum(dim=0) >= 5).all()
+    weights = agent.scores(observation, 0).softmax(dim=1)
+    torch.testing.assert_close(trained, weights * (trained > 0))
 
 
 blocks_of_three = st.lists(st.floats(-2, 2), min_size=3, max_size=3)

@@ -153,6 +153,7 @@ def hashed_ngrams(
     context: int = 8,
     order: int = 6,
     num_blocks: int = 1,
+    num_symbols: int | None = None,
 ) -> GatedSequential:
     """Predicts the next symbol from summed rows of hashed n-grams: one hidden layer, one gate.
 
@@ -167,9 +168,17 @@ def hashed_ngrams(
         order: the longest n-gram.
         num_blocks: output matrices from the hidden layer to the logits, of which those that are
             kept are added up.
+        num_symbols: different symbols that policies know: None for as many as there are classes, or
+            one more, for the missing symbols before a sequence, which have no rows.
     """
     example = a_window(input_shape, context, "hashed_ngrams")
+    num_symbols = num_classes if num_symbols is None else num_symbols
     positive_ints([num_blocks], "num_blocks")
+    if num_symbols not in (num_classes, num_classes + 1):
+        raise ValueError(
+            f"expected num_symbols of {num_classes} or, for sequences, {num_classes + 1}, got "
+            f"{num_symbols}"
+        )
     stem = HashedRows(num_classes, units, context, order, num_rows)
     # One matrix is a plain layer, with the weights and the kernels of a baseline.
     layer: Stage = (
@@ -178,5 +187,5 @@ def hashed_ngrams(
         else LinearExperts(units, num_blocks, num_classes)
     )
     network = GatedSequential(stem, {"logits": layer}, Shift(num_classes), example)
-    network.num_symbols = num_classes
+    network.num_symbols = num_symbols
     return network

@@ -353,8 +353,7 @@ def forward(
             f"expected one mask for each gated layer with {blocks} blocks, "
             f"got {len(masks)} with {shapes}"
         )
-    hidden = through(network, inputs, lambda gate, _: masks[gate], backend, weights, start=start)
-    return network.logits(hidden, backend)
+    return walk(network, inputs, lambda gate, _: masks[gate], backend, weights, start)
 
 
 def walk(
@@ -363,9 +362,11 @@ def walk(
     choose: Callable[[int, Any], Tensor | None],
     backend: str = "auto",
     weights: Sequence[Tensor] | None = None,
+    start: Any = None,
 ) -> Tensor:
     """Walks through all gates to the logits [batch, num_classes]; see `through`."""
-    return network.logits(through(network, inputs, choose, backend, weights), backend)
+    hidden = through(network, inputs, choose, backend, weights, start=start)
+    return network.logits(hidden, backend)
 
 
 def started(network: GatedNetwork, inputs: Tensor, cache: Any) -> Any:

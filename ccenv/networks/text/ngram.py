@@ -7,11 +7,14 @@ a context seen N times with T different successors, a successor seen c times has
 the rest goes to the context that is one symbol shorter; e is 1 there. Which pairs are stored:
 Seymore and Rosenfeld 1996, "Scalable backoff language models": those whose loss would cost the text
 most, c times the difference of the logarithms with and without them.
+
+Positions of sequences are windows that begin with missing symbols (the number behind the last
+symbol): no context contains one, so that the first symbols of a sequence have shorter contexts.
 """
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -21,7 +24,7 @@ from torch import Tensor
 from ccenv.data.split import Split
 from ccenv.networks.core.mlp import positive_ints
 from ccenv.networks.core.protocol import Gate, GatedNetwork, repeat_rows, rows_each
-from ccenv.networks.text.tokens import check_windows, window_length
+from ccenv.networks.text.tokens import check_windows, count_symbols, window_length
 
 KEY_BITS = 63
 """Of a context and its successor, which are one whole number."""
@@ -47,25 +50,55 @@ class Pairs:
         return Pairs(*(column[places] for column in vars(self).values()))
 
 
-def keys_of(split: Split, length: int, bits: int, positions: int | None) -> np.ndarray:
-    """The last `length` symbols of windows and what follows, as whole numbers: int64 [positions].
+@dataclass(frozen=True)
+class Contexts:
+    """The last symbols of windows, before what follows them or without it."""
 
-    So many windows, evenly spaced; None or more than there are: all.
+    keys: Any
+    """int64 [rows], an array or a tensor; bits of the symbols, the last one in the lowest."""
+    lengths: Any
+    """int64 [rows]; how many of the symbols are not missing. The others are zeros in the keys."""
+
+
+def contexts_of(windows: Tensor, length: int, bits: int, missing: int) -> Contexts:
+    """The last `length` symbols of windows: int64 [rows, symbols] -> [rows].
+
+    Raises:
+        IndexError: if a number is above `missing`.
+        ValueError: if `missing` is behind a symbol.
     """
-    count = len(split) if positions is None else min(positions, len(split))
-    keys = np.empty(count, np.int64)
-    for part in torch.arange(count).split(READ_AT_ONCE):
-        windows, following = split.batch(part * len(split) // count)
-        found = following.cpu() | context_keys(windows.cpu(), length, bits) << bits
-        keys[int(part[0]) : int(part[-1]) + 1] = found.numpy()
-    return keys
-
-
-def context_keys(windows: torch.Tensor, length: int, bits: int) -> torch.Tensor:
-    """The last symbols as whole numbers, the last one in the lowest bits: int64 [rows]."""
     last = windows[:, -length:]
+    if len(last) and int(last.max()) > missing:
+        raise IndexError(f"it counts symbols in 0..{missing - 1}")
+    lengths = count_symbols(last, missing)
     shifts = bits * torch.arange(length - 1, -1, -1, device=windows.device)
-    return (last << shifts).sum(dim=1)
+    return Contexts((last.masked_fill(last == missing, 0) << shifts).sum(dim=1), lengths)
+
+
+def counted_positions(split: Split, length: int, bits: int, positions: int | None) -> Contexts:
+    """The last `length` symbols of windows and what follows, as arrays.
+
+    So many windows, evenly spaced; None or more than there are: all. Of sequences as many whole
+    ones as have no more positions, which are drawn together in training, too.
+
+    Raises:
+        ValueError: if a sequence has more positions.
+    """
+    together = split.together
+    count = (len(split) if positions is None else min(positions, len(split))) // together
+    if not count:
+        raise ValueError(
+            f"expected positions of at least {together}, the length of a sequence, got {positions}"
+        )
+    found = Contexts(np.empty(count * together, np.int64), np.empty(count * together, np.int64))
+    for part in torch.arange(count * together).split(READ_AT_ONCE):
+        first = part // together * (len(split) // together) // count
+        windows, following = split.batch(first * together + part % together)
+        read = contexts_of(windows.cpu(), length, bits, split.num_classes)
+        rows = slice(int(part[0]), int(part[-1]) + 1)
+        found.keys[rows] = (following.cpu() | read.keys << bits).numpy()
+        found.lengths[rows] = read.lengths.numpy()
+    return found
 
 
 def counted(
@@ -74,7 +107,7 @@ def counted(
     """Counts pairs of one length, from keys of this length or a longer one.
 
     Args:
-        keys: from `keys_of`.
+        keys: from `counted_positions`, of those that have a context of this length.
         bits: of a symbol.
         length: symbols of the context.
         shorter: pairs of the length before, all of them; None of single symbols.
@@ -101,10 +134,10 @@ def low_bits(count: int) -> int:
 
 
 def best_pairs(
-    keys: np.ndarray, bits: int, order: int, most: int, escape: float = 1.0
+    positions: Contexts, bits: int, order: int, most: int, escape: float = 1.0
 ) -> list[Pairs]:
     """The `most` pairs that a text needs most, of every length from 1 to `order` together."""
-    levels = list(candidates(keys, bits, order, most, escape))
+    levels = list(candidates(positions, bits, order, most, escape))
     worth = np.concatenate([pairs.worth for pairs in levels])
     chosen = np.zeros(len(worth), bool)
     chosen[np.argsort(-worth, kind="stable")[:most]] = True
@@ -116,12 +149,13 @@ def best_pairs(
 
 
 def candidates(
-    keys: np.ndarray, bits: int, order: int, most: int, escape: float
+    positions: Contexts, bits: int, order: int, most: int, escape: float
 ) -> Iterator[Pairs]:
     """Of each length the best pairs, no more than all lengths together may have."""
     # Chances of single symbols are needed below; what is stored begins with one symbol before.
-    pairs = counted(keys, bits, 0, None, escape)
+    pairs = counted(positions.keys, bits, 0, None, escape)
     for length in range(1, order + 1):
+        keys = positions.keys[positions.lengths >= length]
         pairs = counted(keys, bits, length, pairs, escape)
         best = np.argsort(-pairs.worth, kind="stable")[:most]
         yield pairs.at(np.sort(best))
@@ -137,6 +171,8 @@ class Mixture:
 
     keys: Tensor
     """int64 [rows]; the last symbols."""
+    lengths: Tensor
+    """int64 [rows]; how many of them are not missing."""
     found: Tensor
     """float [rows, num_classes]; probabilities by the contexts so far."""
     left: Tensor
@@ -166,10 +202,11 @@ class Ngram(GatedNetwork):
 
         Args:
             input_shape: (symbols of a window,).
-            num_classes: different symbols.
+            num_classes: different symbols, which are the classes too; one more is a missing one.
             order: longest context, in symbols.
             max_pairs: of a context and a successor, stored of all lengths together.
             positions: how many places of the training text are counted, evenly spaced; None: all.
+                Of sequences whole ones are counted.
             escape: how much a context leaves to shorter ones; 1 is Witten and Bell's, and with
                 fewer pairs than the text has more is better: to be chosen on validation text.
         """
@@ -210,14 +247,13 @@ class Ngram(GatedNetwork):
 
     def learn_beforehand(self, split: Split) -> None:
         """Counts the windows of a split."""
-        keys = keys_of(split, self.order, self.bits, self.positions)
-        counts = np.bincount(keys & low_bits(self.bits), minlength=self.num_classes) + 1
+        positions = counted_positions(split, self.order, self.bits, self.positions)
+        following = positions.keys & low_bits(self.bits)
+        counts = np.bincount(following, minlength=self.num_classes) + 1
         self.often.copy_(torch.from_numpy(counts / counts.sum()))
-        for length, pairs in enumerate(self._best(keys), start=1):
+        best = best_pairs(positions, self.bits, self.order, self.max_pairs, self.escape)
+        for length, pairs in enumerate(best, start=1):
             self.fill(length, pairs.keys, pairs.shares)
-
-    def _best(self, keys: np.ndarray) -> list[Pairs]:
-        return best_pairs(keys, self.bits, self.order, self.max_pairs, self.escape)
 
     def _load_from_state_dict(self, state_dict: Any, prefix: str, *rest: Any) -> None:
         for name in self.open_lengths:
@@ -229,11 +265,10 @@ class Ngram(GatedNetwork):
     def start(self, inputs: Tensor) -> Mixture:
         """Reads the last symbols: int64 [rows, num_tokens]."""
         check_windows(inputs, self.num_tokens)
-        if len(inputs) and int(inputs.max()) >= self.num_classes:
-            raise IndexError(f"it counts symbols in 0..{self.num_classes - 1}")
-        keys = context_keys(inputs, self.order, self.bits)
-        left = self.often.new_ones(len(keys), 1)
-        return Mixture(keys, left.new_zeros(len(keys), self.num_classes), left)
+        last = contexts_of(inputs, self.order, self.bits, self.num_classes)
+        left = self.often.new_ones(len(inputs), 1)
+        found = left.new_zeros(len(inputs), self.num_classes)
+        return Mixture(last.keys, last.lengths, found, left)
 
     def step(
         self,
@@ -249,20 +284,23 @@ class Ngram(GatedNetwork):
         hidden = repeat_rows(hidden, group)
         everything = torch.ones(len(hidden.keys), 1, dtype=torch.bool, device=hidden.keys.device)
         rows = (everything if mask is None else mask)[:, 0].nonzero()[:, 0]
-        keys, found, left = (value.index_select(0, rows) for value in vars(hidden).values())
-        shares = self.looked_up(self.order - gate, keys)
+        keys, lengths, found, left = (v.index_select(0, rows) for v in vars(hidden).values())
+        shares = self.looked_up(self.order - gate, keys, lengths)
         if weights is not None:
             shares = shares * weights.index_select(0, rows).to(shares.dtype)
         found = added(found, left, shares)
         left = left * (1 - shares.sum(dim=1, keepdim=True))
-        return Mixture(
-            hidden.keys,
-            hidden.found.index_copy(0, rows, found),
-            hidden.left.index_copy(0, rows, left),
+        return replace(
+            hidden,
+            found=hidden.found.index_copy(0, rows, found),
+            left=hidden.left.index_copy(0, rows, left),
         )
 
-    def looked_up(self, length: int, keys: Tensor) -> Tensor:
-        """Shares of all symbols after contexts of one length: int64 [rows] -> [rows, classes]."""
+    def looked_up(self, length: int, keys: Tensor, lengths: Tensor) -> Tensor:
+        """Shares of all symbols after contexts of one length: int64 [rows] -> [rows, classes].
+
+        Nothing is known after a context that has missing symbols.
+        """
         contexts, starts, symbols, shares = self.tables(length)
         found = shares.new_zeros(len(keys), self.num_classes)
         if not len(contexts):
@@ -270,7 +308,8 @@ class Ngram(GatedNetwork):
         wanted = (keys & low_bits(self.bits * length)).to(contexts.dtype)
         place = torch.searchsorted(contexts, wanted).clamp_(max=len(contexts) - 1)
         begin, end = starts[place].long(), starts[place + 1].long()
-        many = torch.where(contexts[place] == wanted, end - begin, 0)
+        is_known = (contexts[place] == wanted) & (lengths >= length)
+        many = torch.where(is_known, end - begin, 0)
         rows = torch.arange(len(keys), device=keys.device).repeat_interleave(many)
         within = torch.arange(len(rows), device=keys.device) - (many.cumsum(0) - many)[rows]
         pairs = begin[rows] + within

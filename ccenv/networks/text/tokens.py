@@ -59,15 +59,26 @@ class HashedRows(nn.Module):
         self.rows = nn.Embedding.from_pretrained(torch.zeros(num_rows, units), freeze=False)
         # A symbol that there is not has no row: one place's rows are not another's neighbours.
         self.register_buffer("place", torch.arange(context), persistent=False)
+        self.missing = num_symbols
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """Int64 [rows, symbols] -> [rows, units], none below 0."""
+        """Int64 [rows, symbols] -> [rows, units], none below 0.
+
+        The number behind the last symbol stands for a missing one: it has no row, and no n-gram
+        that contains it has one.
+        """
         context = len(self.place)
         tokens = tokens[:, -context:]
-        found: Tensor = self.places(tokens * context + self.place).sum(dim=1)
+        is_missing = tokens == self.missing
+        tokens = tokens.masked_fill(is_missing, 0)
+        places = self.places(tokens * context + self.place)
+        summed: Tensor = places.masked_fill(is_missing.unsqueeze(2), 0.0).sum(dim=1)
         if self.order > 1:
-            found = found + self.rows(self.hashed(tokens)).sum(dim=1)
-        return found.relu()
+            # Behind the last symbol's own, the n-grams of 2 to `order` symbols.
+            is_cut = is_missing.flip(1).cumsum(dim=1)[:, 1 : self.order].bool()
+            rows = self.rows(self.hashed(tokens)).masked_fill(is_cut.unsqueeze(2), 0.0)
+            summed = summed + rows.sum(dim=1)
+        return summed.relu()
 
     def hashed(self, tokens: Tensor) -> Tensor:
         """Rows of the last n-grams, the shortest first: int64 [rows, order - 1]."""
@@ -104,3 +115,20 @@ def check_windows(inputs: Tensor, num_tokens: int) -> None:
             f"expected symbols as int64 [rows, {num_tokens}], got {inputs.dtype} "
             f"{list(inputs.shape)}"
         )
+
+
+def count_symbols(inputs: Tensor, missing: int) -> Tensor:
+    """Counts the symbols of windows that are not missing: int64 [rows, symbols] -> int64 [rows].
+
+    Raises:
+        ValueError: if a missing symbol is behind another one, or the last one is missing.
+
+    >>> count_symbols(torch.tensor([[9, 9, 1], [0, 1, 2]]), missing=9).tolist()
+    [1, 3]
+    """
+    is_symbol = inputs != missing
+    if not bool((is_symbol[:, -1].all()) & (is_symbol[:, 1:] >= is_symbol[:, :-1]).all()):
+        raise ValueError(
+            f"expected missing symbols ({missing}) before all others, got one behind a symbol"
+        )
+    return is_symbol.sum(dim=1)

@@ -1,10 +1,14 @@
-"""The network `lm`: a causal transformer with experts that predicts the next symbol of a sequence.
+"""The network `lm`: a causal transformer with gates that predicts the next symbol of a sequence.
 
 An input is one position: the symbols up to it, after as many `missing` ones (the number behind the
-last symbol) as the window is longer. A mask chooses the experts of this position. Keys and values
-of earlier positions are computed under *committed* masks: the greedy masks of a policy (`commit`),
-as in generation, or a hash of each position's symbol. Rows do not depend on their neighbours, and
-several masks of a position differ by its own experts only.
+last symbol) as the window is longer. A mask chooses what this position computes: experts, attention
+heads, or whole parts of a layer. Keys and values of earlier positions are computed under
+*committed* masks: the greedy masks of a policy (`commit`), as in generation, or a hash of each
+position's symbol and everything else. Rows do not depend on their neighbours, and several masks of
+a position differ by its own blocks only.
+
+A position that skips an attention, or heads of it, has no queries there: it reads nothing. Its keys
+and values are computed and counted all the same, because later positions read them.
 
 Neighbouring inputs that continue each other are one sequence (`sequences_of`). Each sequence runs
 once under committed masks. A row that follows them costs no extra time; a row that differs is
@@ -17,7 +21,7 @@ transformers" (arXiv 2101.03961); routes by a hash: Roller et al. 2021 (arXiv 21
 """
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,11 +29,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear, pad, scaled_dot_product_attention
 
-from ccenv.base.masks import as_mask, gate_values_of
+from ccenv.base.masks import as_mask, full_mask, gate_values_of
+from ccenv.base.registry import check_names
 from ccenv.networks.core.mlp import positive_ints
 from ccenv.networks.core.protocol import Gate, GatedNetwork, rows_each
-from ccenv.networks.stages.linear import Experts
-from ccenv.networks.text.tokens import check_windows, window_length
+from ccenv.networks.stages.linear import Experts, scale_blocks
+from ccenv.networks.text.tokens import check_windows, count_symbols, window_length
+from ccenv.sparse.linear import block_sparse_linear
 
 INITIAL_STD = 0.1
 """Of embeddings of symbols and of places."""
@@ -63,20 +69,15 @@ def sequences_of(inputs: Tensor, missing: int) -> Sequences:
     [[1, 2], [3, 3]]
     """
     rows, window = inputs.shape
-    is_symbol = inputs != missing
-    lengths = is_symbol.sum(dim=1)
     if not rows:
         none = inputs.new_zeros(0, 1)
-        return Sequences(none, none.bool(), lengths, lengths)
+        return Sequences(none, none.bool(), none[:, 0], none[:, 0])
     if int(inputs.max()) > missing or int(inputs.min()) < 0:
         raise ValueError(
             f"expected symbols in 0..{missing - 1}, and {missing} for missing ones before them, "
             f"got {int(inputs.min())}..{int(inputs.max())}"
         )
-    if not bool((is_symbol[:, -1].all()) & (is_symbol[:, 1:] >= is_symbol[:, :-1]).all()):
-        raise ValueError(
-            f"expected missing symbols ({missing}) before all others, got one behind a symbol"
-        )
+    lengths = count_symbols(inputs, missing)
     repeats = (inputs[1:] == inputs[:-1]).all(dim=1)
     goes_on = (inputs[1:, :-1] == inputs[:-1, 1:]).all(dim=1) & (lengths[1:] == lengths[:-1] + 1)
     begins = pad(~(repeats | goes_on), (1, 0), value=True)
@@ -100,9 +101,20 @@ class Cache:
     streams: tuple[Tensor, ...] = ()
     """before each gate and behind the last one: [sequences, length, width]."""
     masks: tuple[Tensor, ...] = ()
-    """of each gate: bool [sequences, length, num_experts]."""
-    weights: tuple[Tensor | None, ...] = ()
-    """of each gate: gate values, as the masks; None where actions are masks."""
+    """of each gate: bool [sequences, length, num_blocks], or float gate values."""
+
+
+@dataclass(frozen=True)
+class Left:
+    """Keys and values that rows leave for later positions."""
+
+    layer: int
+    rows: Tensor
+    """int64 [n]; of the hidden state."""
+    keys: Tensor
+    """[n, heads, head_size]."""
+    values: Tensor
+    """as the keys."""
 
 
 @dataclass(frozen=True)
@@ -120,6 +132,8 @@ class Position:
     """[left, width]; features of these rows. Those of the others are in the cache."""
     gate: int = 0
     """the next one."""
+    left: tuple[Left, ...] | None = None
+    """keys and values of rows that have left, layer by layer; None where nothing reads them."""
 
     def repeated(self, group: int) -> "Position":
         """Each row for so many neighbours."""
@@ -132,6 +146,7 @@ class Position:
             place=self.place.repeat_interleave(group),
             own=(self.own[:, None] * group + neighbours).flatten(),
             x=self.x.repeat_interleave(group, 0),
+            left=None,
         )
 
     def committed(self, values: Tensor) -> Tensor:
@@ -171,8 +186,8 @@ class CausalAttention(nn.Module):
 
     def at(
         self, x: Tensor, keys: Tensor, values: Tensor, sequence: Tensor, place: Tensor
-    ) -> Tensor:
-        """Computes single positions from keys and values of earlier ones.
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Computes single positions from keys and values of earlier ones; see `read`.
 
         Args:
             x: [rows, width].
@@ -180,31 +195,99 @@ class CausalAttention(nn.Module):
             values: as the keys.
             sequence: int64 [rows], rising; which sequence a row reads.
             place: int64 [rows]; how many of its positions.
+
+        Returns:
+            [rows, width], and the rows' own keys and values: [rows, heads, head_size].
         """
-        if not len(x):
-            return x
-        # Rows of a sequence side by side, so that its keys are read once for all of them.
-        counts = sequence.bincount(minlength=len(keys))
-        slot = torch.arange(len(x), device=x.device) - (counts.cumsum(0) - counts)[sequence]
-        shape = len(keys), int(counts.max())
         parts = torch.stack(self.parts(x), dim=1)
-        grid = parts.new_zeros(*shape, *parts.shape[1:]).index_put((sequence, slot), parts)
-        query, key, value = grid.permute(2, 0, 3, 1, 4).unbind(0)
-        length = int(place.max())
-        num_read = place.new_zeros(shape).index_put((sequence, slot), place)
-        is_read = torch.arange(length, device=x.device) < num_read[:, None, :, None]
-        scores = query @ keys[:, :, :length].transpose(2, 3)
-        scores = scores.masked_fill(~is_read, -torch.inf)
-        # As products of matrices, so that they are counted.
-        own = (query.unsqueeze(-2) @ key.unsqueeze(-1)).squeeze(-1)
-        shares = (torch.cat([scores, own], dim=-1) * query.shape[-1] ** -0.5).softmax(dim=-1)
-        mixed = shares[..., :length] @ values[:, :, :length]
-        mixed = mixed + (shares[..., length:].unsqueeze(-1) @ value.unsqueeze(-2)).squeeze(-2)
-        return x + self.output(mixed.transpose(1, 2)[sequence, slot].flatten(1))
+        mixed = read(parts, keys, values, sequence, place)
+        return x + self.output(mixed.flatten(1)), parts[:, 1], parts[:, 2]
+
+    def keys_and_values(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Those of positions, without queries: [..., width] -> [..., heads, head_size] each."""
+        width = x.shape[-1]
+        weight, bias = self.query_key_value.weight[width:], self.query_key_value.bias[width:]
+        key, value = (
+            linear(self.norm(x), weight, bias).unflatten(-1, (2, self.num_heads, -1)).unbind(-3)
+        )
+        return key, value
+
+    def some_heads(
+        self,
+        x: Tensor,
+        own: tuple[Tensor, Tensor],
+        cached: tuple[Tensor, Tensor],
+        rows: tuple[Tensor, Tensor],
+        mask: Tensor,
+        weights: Tensor | None,
+        backend: str,
+    ) -> Tensor:
+        """Returns what kept heads add, without the bias; others have no query: [rows, width].
+
+        Args:
+            x: [rows, width].
+            own: keys and values of the rows themselves, see `keys_and_values`.
+            cached: keys and values of sequences, see `at`.
+            rows: sequence and place, see `at`.
+            mask: bool [rows, heads].
+            weights: float [rows, heads], or None.
+            backend: see `ccenv.block_sparse_linear`.
+        """
+        width, heads = x.shape[1], self.num_heads
+        weight, bias = self.query_key_value.weight[:width], self.query_key_value.bias[:width]
+        query = block_sparse_linear(self.norm(x), weight, bias, None, mask, backend=backend)
+        parts = torch.stack([query.unflatten(1, (heads, -1)), *own], dim=1)
+        # A head of a sequence is a sequence of one head, of which only kept ones are there.
+        row, head = mask.nonzero(as_tuple=True)
+        order = (rows[0][row] * heads + head).argsort(stable=True)
+        row, head = row[order], head[order]
+        there, sequence = (rows[0][row] * heads + head).unique_consecutive(return_inverse=True)
+        keys, values = (part.flatten(0, 1)[there].unsqueeze(1) for part in cached)
+        few = parts[row, :, head].unsqueeze(2)
+        mixed = read(few, keys, values, sequence, rows[1][row]).squeeze(1)
+        mixed = torch.zeros_like(parts[:, 0]).index_put((row, head), mixed).flatten(1)
+        output = self.output.weight
+        return block_sparse_linear(
+            scale_blocks(mixed, weights), output, None, mask, backend=backend
+        )
+
+
+def read(parts: Tensor, keys: Tensor, values: Tensor, sequence: Tensor, place: Tensor) -> Tensor:
+    """Attention of single positions to earlier ones and to themselves.
+
+    Args:
+        parts: [rows, 3, heads, head_size]; queries, keys and values of the rows.
+        keys: [sequences, heads, length, head_size].
+        values: as the keys.
+        sequence: int64 [rows], rising; which sequence a row reads.
+        place: int64 [rows]; how many of its positions.
+
+    Returns:
+        [rows, heads, head_size].
+    """
+    if not len(parts):
+        return parts[:, 0]
+    # Rows of a sequence side by side, so that its keys are read once for all of them.
+    counts = sequence.bincount(minlength=len(keys))
+    slot = torch.arange(len(parts), device=parts.device) - (counts.cumsum(0) - counts)[sequence]
+    shape = len(keys), int(counts.max())
+    grid = parts.new_zeros(*shape, *parts.shape[1:]).index_put((sequence, slot), parts)
+    query, key, value = grid.permute(2, 0, 3, 1, 4).unbind(0)
+    length = int(place.max())
+    num_read = place.new_zeros(shape).index_put((sequence, slot), place)
+    is_read = torch.arange(length, device=parts.device) < num_read[:, None, :, None]
+    scores = query @ keys[:, :, :length].transpose(2, 3)
+    scores = scores.masked_fill(~is_read, -torch.inf)
+    # As products of matrices, so that they are counted.
+    own = (query.unsqueeze(-2) @ key.unsqueeze(-1)).squeeze(-1)
+    shares = (torch.cat([scores, own], dim=-1) * query.shape[-1] ** -0.5).softmax(dim=-1)
+    mixed = shares[..., :length] @ values[:, :, :length]
+    mixed = mixed + (shares[..., length:].unsqueeze(-1) @ value.unsqueeze(-2)).squeeze(-2)
+    return mixed.transpose(1, 2)[sequence, slot]
 
 
 class Layer(nn.Module):
-    """Attention, and experts that a mask chooses."""
+    """Attention and experts, of which masks choose."""
 
     def __init__(self, width: int, num_heads: int, num_experts: int, size: int, act: Any) -> None:
         """Builds both; `size` hidden units in each expert."""
@@ -214,19 +297,105 @@ class Layer(nn.Module):
         self.experts = Experts(width, num_experts, size, width, act)
         self.bias = nn.Parameter(torch.zeros(width))
 
-    def feed(self, x: Tensor, mask: Tensor | None, weights: Tensor | None, backend: str) -> Tensor:
-        """Adds the kept experts' outputs for norm(x): [rows, width] -> [rows, width]."""
-        found: Tensor = self.experts(self.norm(x), mask, None, weights, backend)
-        return x + found + self.bias
+    def feed(
+        self, x: Tensor, mask: Tensor | None, weights: Tensor | None, backend: str, kind: str
+    ) -> Tensor:
+        """Adds what the kept blocks of a feed-forward gate give: [rows, width] -> the same."""
+        experts = self.experts
+        bias: Tensor = self.bias
+        if kind == "ffn":
+            bias = kept_bias(bias, mask, weights)
+            mask, weights = widened(mask, experts.num_blocks), widened(weights, experts.num_blocks)
+        found: Tensor = experts(self.norm(x), mask, None, weights, backend)
+        return x + found + bias
+
+    def attend(
+        self,
+        x: Tensor,
+        own: tuple[Tensor, Tensor],
+        cached: tuple[Tensor, Tensor],
+        rows: tuple[Tensor, Tensor],
+        mask: Tensor | None,
+        weights: Tensor | None,
+        backend: str,
+        kind: str,
+    ) -> Tensor:
+        """Adds what the kept blocks of an attention gate give, see `CausalAttention.some_heads`."""
+        attention, heads = self.attention, self.attention.num_heads
+        mask = x.new_ones(len(x), 1, dtype=torch.bool) if mask is None else mask
+        bias: Tensor = attention.output.bias
+        bias = kept_bias(bias, mask, weights) if kind == "attention" else bias
+        mask, weights = widened(mask, heads), widened(weights, heads)
+        assert mask is not None
+        return x + attention.some_heads(x, own, cached, rows, mask, weights, backend) + bias
+
+
+def widened(values: Tensor | None, columns: int) -> Tensor | None:
+    """One column for all, or columns as they are: [rows, 1 or columns] -> [rows, columns]."""
+    return None if values is None else values.expand(-1, columns)
+
+
+def kept_bias(bias: Tensor, mask: Tensor | None, weights: Tensor | None) -> Tensor:
+    """Returns a bias where a unit is kept, scaled as the unit is: [width] -> [rows, width]."""
+    bias = bias if weights is None else bias * weights
+    return bias if mask is None else torch.where(mask, bias, 0.0)
 
 
 Rule = Callable[[int, Position, Tensor], Tensor]
 """Committed masks: (gate, hidden state of positions, their inputs [rows, window]) -> an action, see
 `ccenv.simulator.policy.Policy.act`."""
+GATES = ("attention", "heads", "ffn", "experts")
+"""What a mask may choose in a layer, in the order in which it runs."""
+EITHER = (("attention", "heads"), ("ffn", "experts"))
+"""A whole part of a layer, or its blocks."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part of a layer that a gate decides, or that always runs."""
+
+    kind: str
+    """one of `GATES`."""
+    layer: int
+    is_gate: bool
+
+    @property
+    def skipped(self) -> str:
+        """See `Gate`."""
+        return "zero" if self.kind in ("heads", "experts") else "identity"
+
+    @property
+    def is_ffn(self) -> bool:
+        """Whether it is feed-forward, not attention."""
+        return self.kind in EITHER[1]
+
+
+def parts_of(gates: Sequence[str] | str, depth: int) -> tuple[Part, ...]:
+    """Parts of all layers in the order in which they run.
+
+    Args:
+        gates: kinds of gates, as a list or as a text with commas.
+        depth: layers.
+
+    Raises:
+        ValueError: if there are none, one is unknown, or two decide the same.
+
+    >>> [(part.kind, part.is_gate) for part in parts_of("heads", depth=1)]
+    [('heads', True), ('experts', False)]
+    """
+    kinds = [name.strip() for name in gates.split(",")] if isinstance(gates, str) else list(gates)
+    check_names(kinds, GATES, "gate")
+    if not kinds or any(set(pair) <= set(kinds) for pair in EITHER):
+        raise ValueError(
+            "expected gates of one kind at least, of attention and heads one at most, and of ffn "
+            f"and experts one at most, got {', '.join(kinds) or 'none'}"
+        )
+    of_layer = [whole if whole in kinds else blocks for whole, blocks in EITHER]
+    return tuple(Part(kind, layer, kind in kinds) for layer in range(depth) for kind in of_layer)
 
 
 class LanguageModel(GatedNetwork):
-    """A causal transformer over symbols; a gate for the experts of each layer."""
+    """A causal transformer over symbols; gates for parts of each layer, its experts by default."""
 
     num_symbols: int
     rule: Rule | None = None
@@ -245,22 +414,26 @@ class LanguageModel(GatedNetwork):
         tied: bool = False,
         look_tokens: int = 2,
         activation: Any = "relu",
+        gates: Sequence[str] | str = ("experts",),
     ) -> None:
         """Builds the layers.
 
         Args:
             input_shape: (symbols of a window,).
             num_classes: different symbols, which are the classes too; one more is `missing`.
-            depth: layers, each with a gate.
+            depth: layers, each with its gates.
             width: features of a position.
             num_heads: of the attention; they divide the width.
             ffn_width: hidden units of an expert.
-            num_experts: blocks of each gate; 1 for a dense network.
+            num_experts: in each layer; 1 for a dense network.
             num_kept: experts that a position commits to where no policy says which.
             context: places that have an embedding; None for as many as the window has symbols.
             tied: whether the answers are made by the embedding's own matrix.
             look_tokens: last symbols that `observation="symbols"` shows.
             activation: of the experts: "relu", "tanh", or a function that maps 0 to 0.
+            gates: what masks choose in each layer: "attention" as a whole or its "heads", and
+                the "ffn" as a whole or its "experts". What has no gate always runs: without
+                "experts" they are one feed-forward layer of num_experts * ffn_width units.
         """
         super().__init__()
         window = window_length(input_shape, "lm")
@@ -293,14 +466,31 @@ class LanguageModel(GatedNetwork):
         self.head = None if tied else nn.Linear(width, num_classes, bias=False)
         self.bias = nn.Parameter(torch.zeros(num_classes))
         self.expert_macs, self.head_macs = 2 * width * ffn_width, width * num_classes
-        self.gates = tuple(Gate(f"layers.{i}.experts", num_experts, width) for i in range(depth))
-        self.dense_macs = self.least_macs(0) + depth * num_experts * self.expert_macs
+        self.parts = parts_of(gates, depth)
+        places = [place for place, part in enumerate(self.parts) if part.is_gate]
+        self.places_of_gates = (*places, len(self.parts))
+        self.blocks = {"attention": 1, "heads": num_heads, "ffn": 1, "experts": num_experts}
+        self.gates = tuple(
+            Gate(f"layers.{part.layer}.{part.kind}", self.blocks[part.kind], width, part.skipped)
+            for part in self.parts
+            if part.is_gate
+        )
+        self.dense_macs = self.head_macs + sum(self.part_macs(part, window) for part in self.parts)
 
-    def layer(self, gate: int) -> Layer:
-        """The layer of a gate."""
-        found = self.layers[gate]
+    def layer(self, number: int) -> Layer:
+        """A layer by its number."""
+        found = self.layers[number]
         assert isinstance(found, Layer)
         return found
+
+    def part(self, gate: int) -> Part:
+        """What a gate decides."""
+        return self.parts[self.places_of_gates[gate]]
+
+    def parts_before(self, gate: int) -> tuple[Part, ...]:
+        """Parts that always run between the gate before and a gate, or behind the last gate."""
+        first = self.places_of_gates[gate - 1] + 1 if gate else 0
+        return self.parts[first : self.places_of_gates[gate]]
 
     def commit(self, rule: Rule | None) -> Rule | None:
         """See `GatedNetwork.commit`."""
@@ -315,9 +505,11 @@ class LanguageModel(GatedNetwork):
         """Returns the committed action of every position at a gate: [positions, ...]."""
         sequences = cache.sequences
         if self.rule is None:
-            first = sequences.symbols.flatten()[:, None] * self.num_kept
-            chosen = first + torch.arange(self.num_kept, device=first.device)
-            return chosen % self.gates[gate].num_blocks
+            symbols, blocks = sequences.symbols.flatten(), self.gates[gate].num_blocks
+            if self.part(gate).kind != "experts":
+                return full_mask(len(symbols), blocks, symbols.device)
+            first = symbols[:, None] * self.num_kept
+            return (first + torch.arange(self.num_kept, device=first.device)) % blocks
         count, length = sequences.symbols.shape
         numbers = torch.arange(count * length, device=inputs.device)
         none = numbers[:0], self._none(cache)
@@ -339,26 +531,42 @@ class LanguageModel(GatedNetwork):
             padded = pad(symbols, (self.window - 1, 0), value=self.missing)
             rows = padded.unfold(1, self.window, 1).flatten(0, 1)
         x = self.embedding(symbols) + self.places.weight[: symbols.shape[1]]
-        for gate in range(len(self.gates)):
-            x, key, value = self.layer(gate).attention(x)
-            cache = dataclasses.replace(
-                cache,
-                keys=(*cache.keys, key),
-                values=(*cache.values, value),
-                streams=(*cache.streams, x),
-            )
-            action = self.committed_action(gate, cache, rows)
-            # Padding keeps no expert: a NaN of an unused expert must not reach the attention.
-            mask = as_mask(action, self.gates[gate].num_blocks) & is_there.flatten()[:, None]
-            weights = gate_values_of(action)
-            x = self.layer(gate).feed(x.flatten(0, 1), mask, weights, "auto").view(x.shape)
-            shape = tuple(symbols.shape)
-            cache = dataclasses.replace(
-                cache,
-                masks=(*cache.masks, mask.unflatten(0, shape)),
-                weights=(*cache.weights, None if weights is None else weights.unflatten(0, shape)),
-            )
+        for part in self.parts:
+            # Padding keeps no block: a NaN of an unused one must not reach the attention.
+            mask, weights = is_there.flatten()[:, None], None
+            if part.is_gate:
+                cache = dataclasses.replace(cache, streams=(*cache.streams, x))
+                gate = len(cache.streams) - 1
+                action = self.committed_action(gate, cache, rows)
+                mask = as_mask(action, self.gates[gate].num_blocks) & mask
+                weights = gate_values_of(action)
+                executed = mask if weights is None else mask * weights
+                masks = executed.unflatten(0, tuple(symbols.shape))
+                cache = dataclasses.replace(cache, masks=(*cache.masks, masks))
+            x, cache = self._run_sequences(part, x, cache, mask, weights)
         return dataclasses.replace(cache, streams=(*cache.streams, x))
+
+    def _run_sequences(
+        self, part: Part, x: Tensor, cache: Cache, mask: Tensor, weights: Tensor | None
+    ) -> tuple[Tensor, Cache]:
+        """Runs a part of whole sequences, [sequences, length, width], and keeps what is read."""
+        layer, flat = self.layer(part.layer), x.flatten(0, 1)
+        if part.is_ffn:
+            kept = mask if part.is_gate else widened(mask, layer.experts.num_blocks)
+            return layer.feed(flat, kept, weights, "auto", part.kind).view(x.shape), cache
+        if part.is_gate:
+            key, value = layer.attention.keys_and_values(x)
+            own = key.flatten(0, 1), value.flatten(0, 1)
+            key, value = key.transpose(1, 2), value.transpose(1, 2)
+            numbers = torch.arange(len(flat), device=x.device)
+            rows = numbers // x.shape[1], numbers % x.shape[1]
+            cached = key, value
+            flat = layer.attend(flat, own, cached, rows, mask, weights, "auto", part.kind)
+            x = flat.view(x.shape)
+        else:
+            x, key, value = layer.attention(x)
+        keys, values = (*cache.keys, key), (*cache.values, value)
+        return x, dataclasses.replace(cache, keys=keys, values=values)
 
     def start(self, inputs: Tensor) -> Position:
         """See `GatedNetwork.start`."""
@@ -367,23 +575,51 @@ class LanguageModel(GatedNetwork):
         return Position(cache, sequence, place, sequence[:0], self._none(cache))
 
     def start_cached(self, inputs: Tensor, cache: Cache) -> Position:
-        """See `GatedNetwork.start_cached`."""
+        """See `GatedNetwork.start_cached`; the state holds what later positions read."""
         sequence, place = cache.sequences.sequence, cache.sequences.place
         x = self.embedding(inputs[:, -1]) + self.places(place)
         own = torch.arange(len(inputs), device=inputs.device)
-        return self._attended(Position(cache, sequence, place, own, x))
+        return self._ahead(Position(cache, sequence, place, own, x, left=()))
 
     def _none(self, cache: Cache) -> Tensor:
         return cache.streams[0].new_zeros(0, self.width)
 
-    def _attended(self, hidden: Position) -> Position:
-        """Runs the attention before the next gate for rows that differ."""
-        if hidden.gate == len(self.gates) or not len(hidden.own):
+    def _ahead(self, hidden: Position) -> Position:
+        """Runs what always runs before the next gate for rows that differ."""
+        for part in self.parts_before(hidden.gate):
+            hidden = self._run(part, hidden, None, None, "auto")
+        return hidden
+
+    def _run(
+        self,
+        part: Part,
+        hidden: Position,
+        mask: Tensor | None,
+        weights: Tensor | None,
+        backend: str,
+    ) -> Position:
+        """Runs a part for the rows that differ; mask and weights are theirs."""
+        layer, x = self.layer(part.layer), hidden.x
+        if not len(x):
             return hidden
-        cache, gate = hidden.cache, hidden.gate
-        rows = (part.index_select(0, hidden.own) for part in (hidden.sequence, hidden.place))
-        x = self.layer(gate).attention.at(hidden.x, cache.keys[gate], cache.values[gate], *rows)
-        return dataclasses.replace(hidden, x=x)
+        if part.is_ffn:
+            return dataclasses.replace(hidden, x=layer.feed(x, mask, weights, backend, part.kind))
+        sequence, place = (
+            rows.index_select(0, hidden.own) for rows in (hidden.sequence, hidden.place)
+        )
+        keys, values = hidden.cache.keys[part.layer], hidden.cache.values[part.layer]
+        if part.is_gate:
+            # Later positions read keys and values, whether this one attends or not.
+            own = layer.attention.keys_and_values(x)
+            rows, cached = (sequence, place), (keys, values)
+            x = layer.attend(x, own, cached, rows, mask, weights, backend, part.kind)
+        else:
+            x, key, value = layer.attention.at(x, keys, values, sequence, place)
+            own = key, value
+        left = hidden.left
+        if left is not None:
+            left = (*left, Left(part.layer, hidden.own, *own))
+        return dataclasses.replace(hidden, x=x, left=left)
 
     def step(
         self,
@@ -400,24 +636,21 @@ class LanguageModel(GatedNetwork):
         own = self._leaving(gate, hidden, mask, weights)
         x = hidden.features().index_select(0, own)
         mask, weights = (None if m is None else m.index_select(0, own) for m in (mask, weights))
-        x = self.layer(gate).feed(x, mask, weights, backend)
-        return self._attended(dataclasses.replace(hidden, own=own, x=x, gate=gate + 1))
+        hidden = dataclasses.replace(hidden, own=own, x=x, gate=gate + 1)
+        return self._ahead(self._run(self.part(gate), hidden, mask, weights, backend))
 
     def _leaving(
         self, gate: int, hidden: Position, mask: Tensor | None, weights: Tensor | None
     ) -> Tensor:
-        """Returns the rows that differ from the committed masks so far: int64 [left], rising.
-
-        Gate values that have a gradient differ: those of the cache have none.
-        """
-        rows, values = len(hidden.sequence), hidden.cache.weights[gate]
-        if weights is None and values is None:
-            committed = hidden.committed(hidden.cache.masks[gate])
-            differs = ~committed if mask is None else committed != mask
-        elif weights is None or values is None or weights.requires_grad:
+        """Returns the rows that differ from the committed masks so far: int64 [left], rising."""
+        rows = len(hidden.sequence)
+        # Committed gate values have no gradient.
+        has_gradient = weights is not None and weights.requires_grad
+        if has_gradient or len(hidden.own) == rows:
             return torch.arange(rows, device=hidden.sequence.device)
-        else:
-            differs = hidden.committed(values) != weights
+        kept: Tensor | bool = True if mask is None else mask
+        executed = kept if weights is None else kept * weights
+        differs = hidden.committed(hidden.cache.masks[gate]) != executed
         leaves = differs.any(dim=1).index_fill(0, hidden.own, True)
         return leaves.nonzero().squeeze(1)
 
@@ -428,30 +661,51 @@ class LanguageModel(GatedNetwork):
 
     @torch.no_grad()
     def look(self, gate: int, hidden: Position) -> Tensor:
-        """Returns the normalised features, which the experts read: [rows, width]."""
-        found: Tensor = self.layer(gate).norm(hidden.features())
+        """Returns the normalised features, which the part reads: [rows, width]."""
+        layer = self.layer(self.part(gate).layer)
+        norm = layer.norm if self.part(gate).is_ffn else layer.attention.norm
+        found: Tensor = norm(hidden.features())
         return found
 
-    def attention_macs(self, length: Any) -> Any:
-        """Returns the MACs of one attention layer at the end of `length` positions."""
-        return 4 * self.width**2 + 2 * self.width * length
+    def part_macs(self, part: Part, length: Any, kept: Any = None) -> Any:
+        """Returns the MACs of a part at the end of `length` positions.
+
+        Keys and values are computed whatever is kept, because later positions read them.
+
+        Args:
+            part: one of `parts`.
+            length: positions that are read, this one included: a number, or int64 [rows].
+            kept: blocks that are kept, as the length; None for all.
+        """
+        keys_and_values, blocks = 2 * self.width**2, self.blocks[part.kind]
+        kept = blocks if kept is None else kept
+        if part.is_ffn:
+            return kept * (self.blocks["experts"] // blocks * self.expert_macs)
+        return keys_and_values + kept * (2 * self.width * (self.width + length) // blocks)
 
     def macs(self, gate: int, hidden: Position, mask: Tensor) -> Tensor:
         """See `GatedNetwork.macs`; attention by the position's own length."""
-        group = rows_each(len(hidden.place), len(mask))
-        attention = self.attention_macs(hidden.place.repeat_interleave(group) + 1)
-        spent = mask.sum(dim=1) * self.expert_macs
-        spent = spent + attention if gate == 0 else spent
-        return spent + (self.head_macs if gate == len(self.gates) - 1 else attention)
+        length = hidden.place.repeat_interleave(rows_each(len(hidden.place), len(mask))) + 1
+        spent = self.part_macs(self.part(gate), length, mask.sum(dim=1))
+        always = self.parts_before(gate + 1) + (() if gate else self.parts_before(0))
+        spent = spent + sum(self.part_macs(part, length) for part in always)
+        return spent + (self.head_macs if gate == len(self.gates) - 1 else 0)
 
     def least_macs(self, gate: int) -> int:
         """See `GatedNetwork`; of the last place of a window, which costs most."""
-        layers = len(self.gates) - gate - (gate > 0)
-        return layers * int(self.attention_macs(self.window)) + self.head_macs
+        parts = self.parts[self.places_of_gates[gate] if gate else 0 :]
+        least = (self.part_macs(p, self.window, 0 if p.is_gate else None) for p in parts)
+        return self.head_macs + sum(least)
 
     def gate_parameters(self, gate: int) -> list[nn.Parameter]:
         """See `GatedNetwork`."""
-        return list(self.layer(gate).experts.parameters())
+        part = self.part(gate)
+        layer = self.layer(part.layer)
+        if part.is_ffn:
+            return [*layer.experts.parameters(), *([layer.bias] if part.kind == "ffn" else [])]
+        # Heads are added to a bias, whatever is kept.
+        after = list(layer.attention.output.parameters())[: 1 if part.kind == "heads" else 2]
+        return [*layer.attention.query_key_value.parameters(), *after]
 
 
 lm = LanguageModel

@@ -378,9 +378,21 @@ def test_windows_that_end_alike_share_the_row_of_that_ngram_and_lengths_share_no
 
 def test_a_symbol_that_there_is_not_has_no_row():
     network = hashed_ngrams(WINDOW, SYMBOLS, **HASHED)
-    for wrong in (-1, SYMBOLS):
+    for wrong in (-1, SYMBOLS + 1):
         with pytest.raises(IndexError):
             network.start(torch.full((1, *WINDOW), wrong))
+
+
+def test_of_a_sequences_first_symbols_only_those_that_are_there_have_rows():
+    stem = filled(hashed_ngrams(WINDOW, SYMBOLS, **HASHED)).stem
+    tokens, _ = drawn()
+    for length in range(1, 5):
+        first = tokens.clone()
+        first[:, :-length] = SYMBOLS
+        places = torch.arange(4 - length, 4)
+        rows = stem.places.weight[4 * tokens[:, -length:] + places].sum(dim=1)
+        ngrams = stem.rows.weight[stem.hashed(tokens)[:, : length - 1]].sum(dim=1)
+        assert torch.equal(stem(first), (rows + ngrams).relu())
 
 
 @pytest.mark.parametrize(
@@ -401,6 +413,7 @@ def test_a_symbol_that_there_is_not_has_no_row():
         (lambda: ponders(units=0), "units to be whole numbers"),
         (lambda: hashed(num_blocks=0), "num_blocks to be whole numbers of at least 1, got"),
         (lambda: hashed(num_blocks=[2, 3]), "num_blocks to be whole numbers of at least 1, got"),
+        (lambda: hashed(num_symbols=SYMBOLS + 2), "num_symbols of 9 or, for sequences, 10, got 11"),
         (lambda: hashed(units=0), "units, context, order and num_rows to be whole numbers"),
         (lambda: pruned_bytes((1, 8, 8), SYMBOLS), "windows of symbols"),
         (lambda: cascade_bytes((1, 8, 8), SYMBOLS), "windows of symbols"),

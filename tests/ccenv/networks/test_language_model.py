@@ -10,8 +10,11 @@ from torch.nn.functional import cross_entropy
 
 import ccenv
 from ccenv.agents.hash_routing import Hash
+from ccenv.agents.reference_policies import BlockDropout, Dense
+from ccenv.agents.reinforce import Reinforce
 from ccenv.agents.rloo import Rloo
 from ccenv.agents.sb3 import PPOAgent
+from ccenv.agents.topk import TopK
 from ccenv.base.seeding import stream
 from ccenv.data import load_split
 from ccenv.data.text import letters_of
@@ -27,6 +30,7 @@ from tests.ccenv.networks.tiny import built
 
 LENGTH = 8
 SMALL = {"depth": 2, "width": 8, "num_heads": 2, "ffn_width": 6, "num_experts": 4}
+GATES = ("experts", ("attention", "experts"), ("heads", "ffn"))
 SETTINGS = {
     "dataset": f"prose@{LENGTH}",
     "network": "lm",
@@ -68,22 +72,37 @@ def symbols(*lengths, seed=1):
     return [torch.randint(7, (length,), generator=generator) for length in lengths]
 
 
+def kept_of(network, masks, layer, whole, blocks, num_blocks):
+    """Whether each position computes each block of a part of a layer, and whether any of it."""
+    for gate, mask in zip(network.gates, masks, strict=True):
+        if gate.name == f"layers.{layer}.{whole}":
+            return mask.expand(-1, num_blocks), mask
+        if gate.name == f"layers.{layer}.{blocks}":
+            return mask, torch.ones(len(mask), 1)
+    return torch.ones(len(masks[0]), num_blocks), torch.ones(len(masks[0]), 1)
+
+
 def plainly(network, sequence, masks):
     """Logits at each position of one sequence by plain attention, under masks of each gate."""
-    size = network.width // network.layers[0].attention.num_heads
+    heads, experts = (network.blocks[kind] for kind in ("heads", "experts"))
+    size = network.width // heads
     x = network.embedding(sequence) + network.places.weight[: len(sequence)]
-    for layer, mask in zip(network.layers, masks, strict=True):
+    for number, layer in enumerate(network.layers):
+        mask, is_there = kept_of(network, masks, number, "attention", "heads", heads)
         parts = layer.attention.query_key_value(layer.attention.norm(x))
         queries, keys, values = (part.split(size, dim=1) for part in parts.chunk(3, dim=1))
-        heads = []
+        mixed = []
         for query, key, value in zip(queries, keys, values, strict=True):
             scores = query @ key.t() / math.sqrt(size)
             future = torch.ones_like(scores).triu(1).bool()
-            heads.append(scores.masked_fill(future, -torch.inf).softmax(dim=1) @ value)
-        x = x + layer.attention.output(torch.cat(heads, dim=1))
+            mixed.append(scores.masked_fill(future, -torch.inf).softmax(dim=1) @ value)
+        kept = torch.cat(mixed, dim=1) * mask.repeat_interleave(size, 1)
+        output = layer.attention.output
+        x = x + kept @ output.weight.t() + output.bias * is_there
+        mask, is_there = kept_of(network, masks, number, "ffn", "experts", experts)
         first, second = layer.experts.hidden, layer.experts.output
         units = first(layer.norm(x)).relu() * mask.repeat_interleave(layer.experts.expert_size, 1)
-        x = x + second(units) + layer.bias
+        x = x + second(units) + layer.bias * is_there
     weight = network.embedding.weight if network.head is None else network.head.weight
     return network.norm(x) @ weight.t() + network.bias
 
@@ -97,9 +116,9 @@ def random_masks(rows, network, seed=0):
     return [torch.rand(rows, gate.num_blocks, generator=generator) < 0.5 for gate in network.gates]
 
 
-@pytest.mark.parametrize("tied", [False, True])
-def test_under_committed_masks_every_position_is_the_plain_run_over_its_sequence(tied):
-    network, sequences = model(tied=tied), symbols(LENGTH, LENGTH)
+@pytest.mark.parametrize("settings", [{"tied": True}, *({"gates": gates} for gates in GATES)])
+def test_under_committed_masks_every_position_is_the_plain_run_over_its_sequence(settings):
+    network, sequences = model(**settings), symbols(LENGTH, LENGTH)
     masks = random_masks(2 * LENGTH, network)
     network.commit(rule_of(masks))
     found = forward(network, positions(sequences), masks)
@@ -108,8 +127,9 @@ def test_under_committed_masks_every_position_is_the_plain_run_over_its_sequence
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
 
 
-def test_a_positions_own_masks_are_the_plain_run_with_them_at_the_last_position_alone():
-    network, (sequence,) = model(), symbols(LENGTH)
+@pytest.mark.parametrize("gates", GATES)
+def test_a_positions_own_masks_are_the_plain_run_with_them_at_the_last_position_alone(gates):
+    network, (sequence,) = model(gates=gates), symbols(LENGTH)
     inputs = positions([sequence])
     committed, own = (random_masks(LENGTH, network, seed) for seed in (0, 1))
     network.commit(rule_of(committed))
@@ -135,8 +155,9 @@ def test_masks_of_one_position_change_no_other_one():
     torch.testing.assert_close(before[others], after[others], rtol=1e-5, atol=1e-6)
 
 
-def test_a_cache_gives_what_whole_sequences_give_with_gradients_through_keys_and_values():
-    network, inputs = model(), positions(symbols(LENGTH, 3))
+@pytest.mark.parametrize("gates", GATES)
+def test_a_cache_gives_what_whole_sequences_give_with_gradients_through_keys_and_values(gates):
+    network, inputs = model(gates=gates), positions(symbols(LENGTH, 3))
     masks = random_masks(len(inputs), network)
     plain = forward(network, inputs, masks)
     hidden = network.start_cached(inputs, network.cache(inputs))
@@ -149,6 +170,7 @@ def test_a_cache_gives_what_whole_sequences_give_with_gradients_through_keys_and
 
 
 def test_a_position_costs_what_runs_at_it_with_the_cache():
+    """For other gates than those of experts see `check_network`, which counts them too."""
     network, inputs = model().double(), positions(symbols(LENGTH))
     masks = random_masks(len(inputs), network)
     for row in (0, 1, LENGTH - 1):
@@ -180,6 +202,82 @@ def test_numbers_in_an_expert_that_nobody_chose_do_not_matter():
             layer.experts.hidden.weight[units] = torch.nan
             layer.experts.output.weight[:, units] = torch.nan
     assert torch.equal(forward(network, inputs, masks), before)
+
+
+@pytest.mark.parametrize("gates", ["attention", "heads", "ffn"])
+def test_numbers_in_what_no_position_keeps_do_not_matter_but_keys_and_values_are_read(gates):
+    network, inputs = model(gates=gates), positions(symbols(LENGTH, 5, 2))
+    masks = random_masks(len(inputs), network)
+    for mask in masks:
+        mask[:, 0] = False
+    network.commit(lambda gate, hidden, rows: masks[gate][:1].expand(len(rows), -1))
+    before = forward(network, inputs, masks)
+    before.square().sum().backward()
+    with torch.no_grad():
+        for layer in network.layers:
+            units = slice(0, network.width // masks[0].shape[1])
+            if gates == "ffn":
+                unread = [layer.bias, *layer.experts.parameters()]
+            else:
+                of_all = layer.attention.query_key_value
+                unread = [layer.attention.output.weight[:, units], of_all.weight[units]]
+                assert of_all.weight.grad.isfinite().all()
+                assert not of_all.weight.grad[units].any()
+                assert not of_all.bias.grad[units].any()
+            for tensor in unread:
+                tensor.fill_(torch.nan)
+    assert torch.equal(forward(network, inputs, masks), before)
+    network.zero_grad()
+    forward(network, inputs, masks).square().sum().backward()
+    assert network.embedding.weight.grad.isfinite().all()
+
+
+def test_skipping_costs_an_attention_its_queries_and_what_they_read():
+    width, place = SMALL["width"], 4
+    network, inputs = model(gates="attention,ffn"), positions(symbols(LENGTH))
+    hidden = network.start(inputs)
+    keeping, skipping = (
+        [int(network.macs(gate, hidden, torch.full((LENGTH, 1), kept))[place]) for gate in range(4)]
+        for kept in (True, False)
+    )
+    saved = [kept - skipped for kept, skipped in zip(keeping, skipping, strict=True)]
+    assert saved == 2 * [2 * width * (width + place + 1), 4 * 2 * width * SMALL["ffn_width"]]
+    keys_and_values, head = 2 * width**2, width * network.num_classes
+    assert skipping == [keys_and_values, 0, keys_and_values, head]
+    heads = model(gates="heads")
+    more = [
+        int(heads.macs(0, hidden, torch.arange(2).expand(LENGTH, 2) < kept)[place])
+        for kept in range(3)
+    ]
+    assert more[2] - more[1] == more[1] - more[0] == width * (width + place + 1)
+
+
+@pytest.mark.parametrize(
+    ("gates", "message"),
+    [
+        ("attention,heads", "of attention and heads one at most"),
+        (["ffn", "experts"], "of ffn and experts one at most"),
+        ([], "got none"),
+        ("head", "unknown gate 'head'"),
+    ],
+)
+def test_gates_that_decide_nothing_or_the_same_twice_are_refused(gates, message):
+    with pytest.raises(ValueError, match=message):
+        model(gates=gates)
+
+
+@pytest.mark.parametrize("agent", [Rloo, Reinforce, Dense, BlockDropout, PPOAgent])
+@pytest.mark.parametrize("gates", GATES[1:])
+def test_agents_learn_at_gates_of_every_kind_and_are_judged(prose, gates, agent):
+    settings = SETTINGS | {"network_kwargs": SMALL | {"gates": gates}, "observation": "layer_input"}
+    simulator = Simulator(4 * LENGTH, group_size=2 if agent is Rloo else 1, **settings)
+    simulator.seed(0)
+    made = agent(simulator, seed=0, **({"draw": "independent"} if agent is Rloo else {}))
+    made.learn(8 * LENGTH)
+    verdict = ccenv.evaluate(simulator, made, split="validation", batch_size=100 * LENGTH)
+    assert (min(verdict.density) == 1) == (agent is Dense)
+    assert 0 < verdict.compute_cost < 1
+    assert math.isfinite(verdict.nll)
 
 
 def test_inputs_of_a_sequence_are_recognised_in_any_order_of_sequences():
@@ -250,17 +348,38 @@ def test_a_text_that_has_no_such_sequences_is_refused(prose, name, message):
         load_split(name, "validation")
 
 
-@pytest.mark.parametrize("network", ["bytes", "ngram"])
-def test_a_network_without_a_missing_symbol_is_refused_for_sequences(prose, network):
-    weights = "frozen" if network == "ngram" else "cotrain"
-    with pytest.raises(ValueError, match=r"has no 128 .*: take network=lm"):
-        Simulator(4, dataset="prose@8", network=network, weights=weights, observation="symbols")
+@pytest.mark.parametrize(
+    ("network", "message"),
+    [("bytes", r"has no 128 .*: take network=lm"), ("hashed_ngrams", r"in 0\.\.127 .* got 128;")],
+)
+def test_a_network_without_a_missing_symbol_is_refused_for_sequences(prose, network, message):
+    with pytest.raises(ValueError, match=message):
+        Simulator(4, dataset="prose@8", network=network, weights="cotrain", observation="symbols")
 
 
-def test_an_agents_verdict_by_greedy_masks_is_the_plain_run_with_them(prose):
+@pytest.mark.parametrize("network", ["bytes", "hashed_ngrams"])
+def test_with_a_number_for_what_is_missing_other_networks_read_sequences(prose, network):
+    simulator = Simulator(
+        8,
+        dataset="prose@8",
+        network=network,
+        network_kwargs={"num_symbols": 129, "num_blocks": 4},
+        weights="cotrain",
+        observation="symbols",
+        group_size=2,
+    )
+    simulator.seed(0)
+    Rloo(simulator, seed=0, num_kept=1, embedding_size="one_hot").learn(8)
+
+
+@pytest.mark.parametrize(
+    ("kind", "settings"),
+    [(Rloo, {}), (TopK, {"scaled": True, "assignment": "sinkhorn", "capacity": 1.5})],
+)
+def test_an_agents_verdict_by_greedy_masks_is_the_plain_run_with_them(prose, kind, settings):
     simulator = Simulator(4 * LENGTH, group_size=2, **SETTINGS)
     simulator.seed(0)
-    agent = Rloo(simulator, seed=0, num_kept=1, embedding_size="one_hot")
+    agent = kind(simulator, seed=0, num_kept=1, embedding_size="one_hot", **settings)
     agent.learn(8 * LENGTH)
     rule = simulator.network.rule
     verdict = ccenv.evaluate(simulator, agent, deterministic=True, batch_size=5 * LENGTH + 3)
@@ -270,7 +389,7 @@ def test_an_agents_verdict_by_greedy_masks_is_the_plain_run_with_them(prose):
     losses = []
     for first in range(0, len(judged), LENGTH):
         rows = slice(first, first + LENGTH)
-        masks = [mask[rows] for mask in verdict.masks]
+        masks = [mask[rows] for mask in verdict.gate_values or verdict.masks]
         with torch.no_grad():
             logits = plainly(simulator.network, inputs[first + LENGTH - 1], masks)
         losses.append(cross_entropy(logits, labels[rows], reduction="sum"))

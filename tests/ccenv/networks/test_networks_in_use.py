@@ -55,6 +55,7 @@ SMALL = {
     "resnet": {"network_kwargs": {"depth": 8, "width": 4}},
     "vit": {"network_kwargs": {"depth": 2, "dim": 16, "num_heads": 2, "num_groups": 4}},
     "bytes": TEXT | {"network_kwargs": {"num_blocks": 4, "block_size": 4}},
+    "gru": TEXT | {"network_kwargs": {"width": 6, "embedding_size": 4}},
     "lm": TEXT
     | {
         "network_kwargs": {

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 import ccenv
 from ccenv.agents.reference_policies import Dense
 from ccenv.base.seeding import stream
-from ccenv.data import Split
+from ccenv.data import Split, load_split
 from ccenv.deploy.export import SkippingClassifier
 from ccenv.networks.learning.training import frozen_weights
-from ccenv.networks.text.ngram import best_pairs, counted, keys_of, ngram
+from ccenv.networks.text.ngram import best_pairs, counted, counted_positions, ngram
 from ccenv.simulator.simulator import Simulator
 
 WINDOW = 4
@@ -69,6 +69,55 @@ def test_with_all_pairs_stored_it_is_witten_and_bells_interpolation(order, escap
         torch.testing.assert_close(answer, torch.tensor(expected), rtol=1e-5, atol=1e-6)
 
 
+def sequences_of_walk(split):
+    """Every position of sequences of six symbols, which are windows of six."""
+    whole = text(split)
+    symbols = torch.cat([whole.images[0], whole.labels])
+    count = (len(symbols) - 1) // 6
+    rows = symbols[: 6 * count].view(count, 6)
+    padded = torch.nn.functional.pad(rows, (5, 0), value=NUM_SYMBOLS).unfold(1, 6, 1)
+    return Split(padded.flatten(0, 1), symbols[1 : 6 * count + 1], NUM_SYMBOLS, together=6)
+
+
+def test_no_context_contains_what_is_missing_before_a_sequence():
+    train, test = sequences_of_walk("train"), sequences_of_walk("test")
+    network = ngram((6,), NUM_SYMBOLS, order=3, escape=2.0).eval()
+    network.learn_beforehand(train)
+    answers = dense(network, test.images[:18]).exp()
+    for window, answer in zip(test.images[:18], answers, strict=True):
+        there = [symbol for symbol in window.tolist() if symbol != NUM_SYMBOLS]
+        order = min(3, len(there))
+        # Windows of other lengths than `WINDOW` are compared by their ends alone.
+        ends = Split(train.images[:, -WINDOW:], train.labels, NUM_SYMBOLS)
+        expected = [
+            by_hand(ends, window.tolist()[-WINDOW:], symbol, order, 2.0)
+            for symbol in range(NUM_SYMBOLS)
+        ]
+        torch.testing.assert_close(answer, torch.tensor(expected), rtol=1e-5, atol=1e-6)
+
+
+def test_positions_with_enough_symbols_before_them_are_windows(tmp_path, monkeypatch):
+    monkeypatch.setenv("CCENV_DATA", str(tmp_path))
+    draws = torch.randint(3, (3000,), generator=stream(0, "prose")).tolist()
+    (tmp_path / "prose.txt").write_text("".join(("abc", "ca", "bba")[draw] for draw in draws))
+    positions = load_split("prose@32", "train")
+    inputs, labels = positions.batch(torch.arange(len(positions)))
+    whole = (inputs != 128).sum(dim=1) >= 8
+    padded = Split(inputs[whole], labels[whole], 128)
+    windows = Split(inputs[whole, -8:].clone(), labels[whole], 128)
+    answers = []
+    for split in (padded, windows):
+        network = ngram(split.image_shape, 128, order=6, max_pairs=500).eval()
+        network.learn_beforehand(split)
+        answers.append(dense(network, split.images))
+    assert torch.equal(*answers)
+    # Whole sequences are counted, at even distances.
+    some = counted_positions(positions, 6, 7, 100)
+    rows = torch.arange(3)[:, None] * (len(positions) // 32) // 3 * 32 + torch.arange(32)
+    assert (some.keys & 127).tolist() == labels[rows.flatten()].tolist()
+    assert some.lengths.tolist() == [*range(1, 6), *[6] * 27] * 3
+
+
 @given(
     symbols=st.lists(st.integers(0, 4), min_size=6, max_size=60),
     most=st.integers(1, 30),
@@ -115,16 +164,16 @@ def test_more_pairs_never_cost_the_text_that_was_counted_more():
 
 
 def test_the_pairs_that_are_kept_are_those_of_most_worth():
-    keys = keys_of(text("train"), 2, 4, None)
-    every = best_pairs(keys, 4, 2, 10**6)
-    some = best_pairs(keys, 4, 2, 20)
+    positions = counted_positions(text("train"), 2, 4, None)
+    every = best_pairs(positions, 4, 2, 10**6)
+    some = best_pairs(positions, 4, 2, 20)
     worth = np.sort(np.concatenate([pairs.worth for pairs in every]))
     kept = np.sort(np.concatenate([pairs.worth for pairs in some]))
     np.testing.assert_allclose(kept, worth[-20:])
 
 
 def test_worth_is_what_the_text_costs_more_without_the_pair():
-    keys = keys_of(text("train"), 1, 4, None)
+    keys = counted_positions(text("train"), 1, 4, None).keys
     single = counted(keys, 4, 0, None)
     pairs = counted(keys, 4, 1, single)
     lower = dict(zip(single.keys.tolist(), single.chances.tolist(), strict=True))
@@ -135,7 +184,7 @@ def test_worth_is_what_the_text_costs_more_without_the_pair():
 
 def test_evenly_spaced_positions_are_counted():
     train = text("train")
-    keys = keys_of(train, 2, 4, 50)
+    keys = counted_positions(train, 2, 4, 50).keys
     assert len(keys) == 50
     rows = torch.arange(50) * len(train) // 50
     assert (keys & 15).tolist() == train.labels[rows].tolist()
@@ -194,5 +243,12 @@ def test_in_the_environment_it_is_judged_exported_and_not_trained(tmp_path, monk
 def test_what_cannot_be_is_refused(own, message):
     with pytest.raises(ValueError, match=message):
         ngram(**{"input_shape": (WINDOW,), "num_classes": NUM_SYMBOLS, "order": 2, **own})
+    network = ngram((WINDOW,), NUM_SYMBOLS, order=2)
     with pytest.raises(ValueError, match="expected symbols as int64"):
-        ngram((WINDOW,), NUM_SYMBOLS, order=2).start(torch.zeros(1, WINDOW + 1).long())
+        network.start(torch.zeros(1, WINDOW + 1).long())
+    with pytest.raises(ValueError, match=r"missing symbols \(11\) before all others"):
+        network.start(torch.tensor([[0, 0, 1, NUM_SYMBOLS]]))
+    with pytest.raises(IndexError, match=r"symbols in 0\.\.10"):
+        network.start(torch.full((1, WINDOW), NUM_SYMBOLS + 1))
+    with pytest.raises(ValueError, match="positions of at least 6, the length of a sequence"):
+        counted_positions(sequences_of_walk("train"), 2, 4, 5)

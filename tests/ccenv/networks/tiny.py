@@ -25,6 +25,7 @@ from ccenv.networks.probe import probe_exit, probe_network, probe_residual
 from ccenv.networks.stages.linear import BlockLinear
 from ccenv.networks.stages.streaming import streaming
 from ccenv.networks.text.embedding import next_byte
+from ccenv.networks.text.gru import gru
 from ccenv.networks.text.ngram import ngram
 from ccenv.networks.text.transformer import lm
 from ccenv.networks.vision.conv import BlockConv2d, conv
@@ -131,10 +132,18 @@ NETWORKS = {
     ),
     "smollm2": texts(smollm2, weights="random", sizes=LLAMA),
     "ngram": texts(ngram, order=3),
+    "gru": texts(gru, width=6, embedding_size=3),
     "lm": texts(lm, depth=2, width=8, num_heads=2, ffn_width=4, num_experts=4),
     "lm, tied": texts(
         lm, depth=3, width=6, num_heads=1, ffn_width=3, num_experts=3, num_kept=2, tied=True
     ),
+    "lm, attention and experts": texts(
+        lm, gates="attention,experts", depth=2, width=6, num_heads=2, ffn_width=3, num_experts=2
+    ),
+    "lm, heads and ffn": texts(
+        lm, gates=["heads", "ffn"], depth=2, width=9, num_heads=3, ffn_width=4, num_experts=2
+    ),
+    "lm, heads": texts(lm, gates="heads", width=8, num_heads=2, ffn_width=5, num_experts=1),
     "pruned_bytes": texts(pruned_bytes, units=(8, 5), macs=40, context=4),
     "cascade_bytes": texts(cascade_bytes, first=(4,), then=(8, 5), context=4),
     "pondering_bytes": texts(pondering_bytes, units=6, num_steps=3, context=4, embedding_size=2),
