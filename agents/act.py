@@ -7,21 +7,25 @@ is left, R: the answer is a mean, differentiable in all h, and nothing is drawn.
 the answer plus time_weight * (N + R), whose gradient is -1 for each h before N and 0 from there on.
 
 Faithful: rule, weights, cost and its gradient, and a bias of 1 at first, so that early training
-ponders little. Ours: halting values are gates of any network's exits (`pondering` is the paper's,
-in `early_exit` they are those of Figurnov et al. 2017, arXiv 1612.02297, for depth); a step has a
-halting unit of its own, as there, because exits of other networks see other features; it reads what
-the environment shows at an exit, through which no gradient goes back, so that the cost of pondering
-teaches the units and not the cell. Gates that are no exits keep all blocks. Left out: recurrence
-over a sequence of inputs.
+ponders little. Where one block makes all steps (`pondering`, the paper's network) the gradient of
+the halting values goes back into it, so that the state learns to say when it is done, and the cost
+of pondering teaches it, too (`network_gradient`). Ours: halting values are gates of any network's
+exits (in `early_exit` they are those of Figurnov et al. 2017, arXiv 1612.02297, for depth); a step
+has a halting unit of its own, as there, because exits of other networks see other features; it
+reads what the environment shows at an exit: the answer there and the state. Gates that are no exits
+keep all blocks. Left out: recurrence over a sequence of inputs.
 """
 
+import itertools
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from ccenv.agents.base import Agent, LayerScores, descend
-from ccenv.agents.straight_through_ops import loss_under
+from ccenv.agents.straight_through_ops import LiveWalk, check_live, loss_under, shows_gradient
+from ccenv.networks.core.protocol import GatedNetwork
 from ccenv.networks.learning.training import check_at_least_zero
 from ccenv.simulator.rollout import Rollout
 
@@ -52,6 +56,7 @@ class Act(Agent):
         halting_bias: float = 1.0,
         learning_rate: float = 0.005,
         hidden_units: int = 0,
+        network_gradient: bool | None = None,
     ) -> None:
         """Prepares halting units and optimiser (Adam).
 
@@ -62,11 +67,17 @@ class Act(Agent):
             epsilon: halting mass that may be missing, in (0, 1).
             halting_bias: of each unit at the start.
             learning_rate: Adam's.
-            hidden_units: of the halting units' hidden layer; 0 for affine ones, the paper's. As the
-                cell does not learn to be read by them, they read more with some.
+            hidden_units: of the halting units' hidden layer; 0 for affine ones, the paper's.
+            network_gradient: whether the gradient of the halting values goes back into the network;
+                None: where it learns along and one block makes several steps, the paper's case.
         """
         super().__init__(env, seed=seed)
-        self.check_halting()
+        if not self.exits:
+            raise ValueError(
+                "expected a network with exits for act, such as pondering, pondering_bytes, "
+                "early_exit, or lm with network_kwargs.gates=exits and network_kwargs.repeats=3, "
+                f"got {type(self.simulator.network).__name__}, which has none"
+            )
         check_at_least_zero(time_weight=time_weight)
         if not 0 < epsilon < 1:
             raise ValueError(f"expected epsilon in (0, 1), got {epsilon}")
@@ -78,37 +89,71 @@ class Act(Agent):
         self.policy_macs = [macs[i] if i in self.exits else 0 for i in range(len(macs))]
         self.optimizer = torch.optim.Adam(self.units.parameters(), lr=learning_rate)
         self.halted: list[Tensor] = []
+        if network_gradient:
+            check_live(self.simulator, "network_gradient")
+        learns = self.simulator.weights == "cotrain" and repeats(self.simulator.network)
+        self.network_gradient = (
+            learns and shows_gradient(self.simulator)
+            if network_gradient is None
+            else network_gradient
+        )
+
+    def values(self, observation: Tensor, layer: int) -> Tensor:
+        """Halting values [batch, 1] at an exit; [batch, 0] at other gates."""
+        if layer not in self.exits:
+            return observation[:, :0]
+        return self.units(observation, layer).sigmoid()
+
+    def gates(self, values: Sequence[Tensor]) -> list[Tensor]:
+        """Actions at the first gates: 1, and at an exit the share that goes on.
+
+        Args:
+            values: of each of these gates, see `values`.
+
+        Returns:
+            [batch, num_blocks[gate]] for each.
+        """
+        shares = going_on(torch.cat([*values], dim=1), self.epsilon)
+        ends = itertools.accumulate(value.shape[1] for value in values)
+        return [
+            shares[:, end - 1 : end]
+            if gate in self.exits
+            else value.new_ones(len(value), self.num_blocks[gate])
+            for gate, (value, end) in enumerate(zip(values, ends, strict=True))
+        ]
 
     def act(
         self, observation: Tensor, layer: int, generator: torch.Generator | None = None
     ) -> Tensor:
-        """Gates [batch, num_blocks[layer]]: 1, and at an exit the share that goes on."""
-        rows = len(observation)
-        if layer == 0:
-            self.halted = []
-        if layer not in self.exits:
-            return torch.ones(rows, self.num_blocks[layer], device=observation.device)
-        # Called twice at an exit, it is no further than at the first time.
-        place = self.exits.index(layer)
-        value = self.units(observation, layer).sigmoid()
-        self.halted = [*self.halted[:place], value]
-        return going_on(torch.cat(self.halted, dim=1), self.epsilon)[:, -1:]
+        """See `gates`."""
+        # Called twice at a gate, it is no further than at the first time.
+        self.halted = [*self.halted[:layer], self.values(observation, layer)]
+        return self.gates(self.halted)[-1]
 
     def update(self, rollout: Rollout) -> dict[str, float]:
         """One step down the loss of the weighed answer, with the cost of pondering."""
-        if not self.exits:
-            return {}
-        seen = rollout.observations
-        values = torch.cat([self.units(seen[i], i).sigmoid() for i in self.exits], dim=1)
-        shares, halting = going_on(values, self.epsilon), halt(values, self.epsilon)
-        gates = list(rollout.actions)
-        for place, layer in enumerate(self.exits):
-            gates[layer] = shares[:, place : place + 1]
-        masks = [gate > 0 for gate in rollout.actions]
-        loss = loss_under(self.simulator, gates, masks)
-        descend(self.optimizer, loss + self.time_weight * halting.cost.mean())
-        steps = halting.steps.double().mean()
-        return self.read(loss=loss, steps=steps, ponder_cost=halting.cost.mean())
+        walked = None
+        if self.network_gradient:
+            walked = LiveWalk.of(self.simulator, self.values, lambda seen: self.gates(seen)[-1])
+            values, loss = walked.copies, walked.loss
+        else:
+            values = [self.values(seen, i) for i, seen in enumerate(rollout.observations)]
+            masks = [gate > 0 for gate in rollout.actions]
+            loss = loss_under(self.simulator, self.gates(values), masks)
+        halting = halt(torch.cat(values, dim=1), self.epsilon)
+        cost = halting.cost.mean()
+        total = loss + self.time_weight * cost
+        if walked is None:
+            descend(self.optimizer, total)
+        else:
+            walked.descend(self.optimizer, total, self.simulator)
+        return self.read(loss=loss, steps=halting.steps.double().mean(), ponder_cost=cost)
+
+
+def repeats(network: GatedNetwork) -> bool:
+    """Whether one block makes several steps: it says so, or a weight stands under several names."""
+    names = network.named_parameters(remove_duplicate=False)
+    return network.repeats > 1 or sum(1 for _ in names) > sum(1 for _ in network.parameters())
 
 
 def halt(values: Tensor, epsilon: float = 0.01) -> Halting:

@@ -54,7 +54,6 @@ class PonderNet(Agent):
             hidden_units: of the halting units' hidden layer; 0 for affine ones.
         """
         super().__init__(env, seed=seed)
-        self.check_halting()
         check_at_least_zero(prior_weight=prior_weight)
         if not 0 < prior_rate < 1:
             raise ValueError(f"expected prior_rate in (0, 1), got {prior_rate}")

@@ -4,12 +4,14 @@ A soft mask is float: 1 where a block is kept and 0 where it is skipped, so that
 the environment. The agent decides what its gradient is.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from ccenv.mdp.dynamics import initial, transition
 from ccenv.networks.core.protocol import GatedNetwork, walk
 from ccenv.simulator.simulator import Simulator
 
@@ -54,6 +56,124 @@ def loss_under(
     images = state.images_by_row
     logits = soft_masked_logits(simulator.network, images, soft_masks, masks, simulator.start)
     return torch.nn.functional.cross_entropy(logits, state.labels)
+
+
+@dataclass(frozen=True)
+class LiveWalk:
+    """An episode whose observations have a gradient in the network's weights.
+
+    Gate values are made of copies of the policy's scores. So a loss has one gradient in the copies,
+    which goes back into the policy and, through what it saw, into the network (`descend`), and
+    another one in the weights that answer, which belongs to the network's own update.
+    """
+
+    scores: list[Tensor]
+    """of each gate: [batch, n], with a gradient in the policy and in the network."""
+    copies: list[Tensor]
+    """the same numbers, in which the loss has its gradient."""
+    loss: Tensor
+    """cross-entropy of the answers in nats."""
+
+    @classmethod
+    def of(
+        cls,
+        simulator: Simulator,
+        scores_of: Callable[[Tensor, int], Tensor],
+        gates_of: Callable[[list[Tensor]], Tensor],
+    ) -> "LiveWalk":
+        """Walks the batch under way once more.
+
+        Args:
+            simulator: whose batch it is.
+            scores_of: (observation, gate) -> what gate values are made of, [batch, n].
+            gates_of: copies of the scores so far -> gate values of the last gate, [batch, blocks].
+        """
+        begun = simulator.state
+        assert begun is not None
+        labels = begun.labels[:: begun.group_size]
+        state = initial(simulator.network, begun.images, labels, begun.group_size)
+        scores: list[Tensor] = []
+        copies: list[Tensor] = []
+        for gate in range(simulator.num_layers):
+            scores.append(scores_of(simulator.observe(state), gate))
+            copies.append(scores[-1].detach().requires_grad_())
+            values = gates_of(copies)
+            state, outcome = transition(simulator.network, state, values > 0, weights=values)
+        assert outcome.logits is not None
+        loss = torch.nn.functional.cross_entropy(outcome.logits.float(), state.labels)
+        return cls(scores, copies, loss)
+
+    def descend(self, optimizer: torch.optim.Optimizer, loss: Tensor, simulator: Simulator) -> None:
+        """One step of the policy down a loss; the network takes its part in its next update.
+
+        Args:
+            optimizer: of the policy.
+            loss: a function of `copies`.
+            simulator: whose network learns along.
+        """
+        own = [one for group in optimizer.param_groups for one in group["params"]]
+        parameters = [*own, *simulator.network.parameters()]
+        sums: list[Tensor | None] = [None] * len(parameters)
+        slopes = list(gradients(loss, self.copies))
+        # Later gates see what earlier ones have let through.
+        for gate in reversed(range(len(self.scores))):
+            slope, score = slopes[gate], self.scores[gate]
+            if slope is None or not score.requires_grad:
+                continue
+            found = gradients(score, [*parameters, *self.copies[:gate]], slope)
+            slopes[:gate] = map(added, slopes[:gate], found[len(parameters) :])
+            sums = list(map(added, sums, found))
+        for parameter, gradient in zip(own, sums, strict=False):
+            parameter.grad = gradient
+        optimizer.step()
+        simulator.trainer.take(sums[len(own) :])
+
+
+def gradients(
+    values: Tensor, inputs: Sequence[Tensor], slope: Tensor | None = None
+) -> tuple[Tensor | None, ...]:
+    """Gradients of values, weighed by a slope, in each input; None where they do not depend."""
+    return torch.autograd.grad(values, inputs, slope, retain_graph=True, allow_unused=True)
+
+
+def added(one: Tensor | None, other: Tensor | None) -> Tensor | None:
+    """The sum of two gradients, either of which may be none."""
+    if one is None or other is None:
+        return other if one is None else one
+    return one + other
+
+
+def check_live(simulator: Simulator, setting: str) -> None:
+    """Refuses a setting where no gradient of what a policy sees reaches a network that learns.
+
+    Raises:
+        ValueError: if the network stands still, or no gate shows anything that it has learned.
+    """
+    if simulator.weights != "cotrain":
+        raise ValueError(
+            f"expected weights='cotrain' with {setting}, got {simulator.weights!r}, whose network "
+            f"does not learn; leave {setting} out"
+        )
+    if not shows_gradient(simulator):
+        raise ValueError(
+            f"expected observations with a gradient in the network with {setting}, got "
+            f"{simulator.observe.kind!r} of {type(simulator.network).__name__}; take "
+            f"observation=layer_input, or leave {setting} out"
+        )
+
+
+def shows_gradient(simulator: Simulator) -> bool:
+    """Whether what is seen at some gate has a gradient in the network's weights."""
+    first = torch.zeros(1, dtype=torch.int64, device=simulator.device)
+    # Without the values of a context, which are drawn with each batch.
+    observe = getattr(simulator.observe, "base", simulator.observe)
+    state = initial(simulator.network, *simulator.data.batch(first))
+    for blocks in simulator.num_blocks:
+        if observe(state).requires_grad:
+            return True
+        everything = torch.ones(1, blocks, dtype=torch.bool, device=simulator.device)
+        state, _ = transition(simulator.network, state, everything)
+    return False
 
 
 def straight_through(mask: Tensor, probability: Tensor) -> Tensor:

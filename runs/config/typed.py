@@ -58,9 +58,10 @@ class Settings(TypedDict, total=False):
     density_weight: float
     diversity_weight: float
     draw: str
-    embedding_size: int | Literal["one_hot"]
+    embedding_size: int | Literal["one_hot", "joint"]
     entropy_weight: float
     epsilon: float
+    groups_kept: int
     halting_bias: float
     hashes: int
     hidden_units: int
@@ -83,10 +84,12 @@ class Settings(TypedDict, total=False):
     multiplier_scale: float
     n_critic_updates: int
     n_epochs: int
+    network_gradient: bool | None
     noise: float
     noise_share: float
     normalize_advantage: bool
     num_candidates: int
+    num_groups: int
     num_hashed: int
     num_kept: int | Sequence[int] | None
     num_minibatches: int | None
@@ -98,6 +101,8 @@ class Settings(TypedDict, total=False):
     number_units: int
     offset_lr: float
     paired_masks: int
+    perturbed_share: float
+    perturbed_teach: bool
     policy_kwargs: dict[str, Any] | None
     prior_rate: float
     prior_weight: float

@@ -28,8 +28,12 @@ def make_agent(name, batch_size=128, seed=0, env_settings=None, probe="blocks", 
 
 
 def small(name):
-    """Settings with which an agent fits the probe's four blocks."""
-    return {"rloo": {"num_kept": 1}, "magnitude": {"target_density": 0.25}}.get(name, {})
+    """Settings with which an agent fits the probe's four blocks, or the probe that it needs."""
+    return {
+        "rloo": {"num_kept": 1},
+        "magnitude": {"target_density": 0.25},
+        "act": {"probe": "exits"},
+    }.get(name, {})
 
 
 def share_of_optimal_masks(agent, probe="blocks"):

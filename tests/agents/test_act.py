@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ccenv.agents.act import Act, going_on, halt
+from ccenv.agents.straight_through_ops import loss_under
 from ccenv.data.toy import parity
 from ccenv.simulator.rollout import collect_rollout, walk
 from ccenv.simulator.simulator import Simulator
@@ -146,14 +147,87 @@ def test_a_high_price_of_time_ends_pondering_and_without_one_it_goes_on():
     assert steps_after(1.0)[1] <= 2
 
 
-def test_without_exits_it_keeps_everything_and_learns_nothing():
+def taken_and_direct(agent):
+    """Gradients that an update sends to the network, and those of its own update."""
+    simulator, gates = agent.simulator, []
+    parameters = list(simulator.network.parameters())
+    rollout = collect_rollout(simulator, agent, agent.generator)
+    agent.update(rollout)
+    gates = list(rollout.actions)
+    loss = loss_under(simulator, gates, [gate > 0 for gate in gates])
+    return simulator.trainer.taken, torch.autograd.grad(loss, parameters)
+
+
+def test_the_halting_gradient_reaches_the_cell_and_the_networks_update_adds_the_rest():
+    simulator, agent = pondering(time_weight=0.3)
+    assert agent.network_gradient
+    agent.optimizer = torch.optim.SGD(agent.units.parameters(), lr=0.0)
+    taken, direct = taken_and_direct(agent)
+    # The paper's loss of the same batch, with one gradient in everything.
+    network, state = simulator.network, simulator.state
+    hidden, answers, values = network.start(state.images), [], []
+    for gate in range(4):
+        values.append(agent.units(network.look(gate, hidden), gate).sigmoid())
+        answers.append(network.early_answer(gate, hidden)[0])
+        hidden = network.step(gate, hidden, None)
+    halting = halt(torch.cat(values, dim=1))
+    answers = torch.stack([*answers, network.logits(hidden)], dim=1)
+    loss = torch.nn.functional.cross_entropy(
+        (answers * halting.weights[:, :, None]).sum(dim=1), state.labels
+    )
+    whole = torch.autograd.grad(loss + 0.3 * halting.cost.mean(), list(network.parameters()))
+    for one, other, total in zip(taken, direct, whole, strict=True):
+        torch.testing.assert_close(one + other if one is not None else other, total)
+    assert max(float(one.abs().max()) for one in taken if one is not None) > 1e-3
+    # It is added once.
+    before = [p.detach().clone() for p in network.parameters()]
+    simulator.trainer.optimizer = torch.optim.SGD(network.parameters(), lr=1.0)
+    simulator.update_network()
+    for old, new, slope in zip(before, network.parameters(), whole, strict=True):
+        torch.testing.assert_close(old - new.detach(), slope, atol=1e-5, rtol=1e-4)
+    assert not simulator.trainer.taken
+
+
+@pytest.mark.parametrize(
+    ("settings", "reaches"),
+    [
+        ({}, True),
+        ({"weights": "frozen"}, False),
+        ({"network": "early_exit", "network_kwargs": {"units": [4, 4]}}, False),
+    ],
+)
+def test_unless_said_the_gradient_reaches_a_cell_that_learns_and_no_other_network(
+    settings, reaches
+):
+    agent = Act(simulator_of(8, **settings))
+    assert agent.network_gradient is reaches
+    agent.update(collect_rollout(agent.simulator, agent, agent.generator))
+    assert bool(reaches and agent.simulator.trainer.taken) is reaches
+
+
+def test_without_its_gradient_the_network_takes_nothing():
+    agent = Act(simulator_of(8), network_gradient=False)
+    agent.update(collect_rollout(agent.simulator, agent, agent.generator))
+    assert not agent.simulator.trainer.taken
+
+
+@pytest.mark.parametrize(
+    ("settings", "problem"),
+    [
+        ({"weights": "frozen"}, "expected weights='cotrain' with network_gradient"),
+        ({"observation": "summary", "dataset": "probe"}, "observations with a gradient"),
+    ],
+)
+def test_a_gradient_that_reaches_no_network_is_refused(settings, problem):
+    with pytest.raises(ValueError, match=problem):
+        Act(simulator_of(8, **settings), network_gradient=True)
+
+
+def test_a_network_without_exits_is_refused():
     simulator = Simulator(8, dataset="probe", network="probe-residual")
     simulator.seed(0)
-    agent = Act(simulator)
-    rollout = collect_rollout(simulator, agent, agent.generator)
-    assert rollout.masks.all()
-    assert agent.update(rollout) == {}
-    assert agent.policy_macs == [0] * simulator.num_layers
+    with pytest.raises(ValueError, match=r"expected a network with exits for act, .*pondering"):
+        Act(simulator)
 
 
 @pytest.mark.slow

@@ -216,6 +216,15 @@ class CoTrainer:
         )
         self.schedule_updates = schedule_updates
         self.num_updates = 0
+        self.taken: Sequence[Tensor | None] = ()
+
+    def take(self, gradients: Sequence[Tensor | None]) -> None:
+        """Adds gradients of a policy's loss to those of the next update.
+
+        Args:
+            gradients: one for each of the network's parameters, or None.
+        """
+        self.taken = gradients
 
     def update(
         self,
@@ -249,6 +258,10 @@ class CoTrainer:
             loss = nn.functional.cross_entropy(logits, labels)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
+        for parameter, more in zip(self.network.parameters(), self.taken, strict=False):
+            if more is not None:
+                parameter.grad = more if parameter.grad is None else parameter.grad + more
+        self.taken = ()
         self.optimizer.step()
         self.network.eval()
         self.num_updates += 1

@@ -527,7 +527,7 @@ class LanguageModel(GatedNetwork):
         self.bias = nn.Parameter(torch.zeros(num_classes))
         self.expert_macs, self.head_macs = 2 * width * ffn_width, width * num_classes
         self.keys_and_values_macs = 2 * width**2
-        self.loss_weight = loss_weight
+        self.loss_weight, self.repeats = loss_weight, repeats
         self.parts = parts_of(gates, depth, repeats)
         places = [place for place, part in enumerate(self.parts) if part.is_gate]
         self.places_of_gates = (*places, len(self.parts))
@@ -833,7 +833,6 @@ class LanguageModel(GatedNetwork):
         logits = self._answers(self.norm(hidden.of_running(hidden.features())))
         return logits if hidden.flow is None else hidden.flow.answered(logits)
 
-    @torch.no_grad()
     def look(self, gate: int, hidden: Position) -> Tensor:
         """Returns the normalised features, which the part reads: [rows, look_size].
 

@@ -344,11 +344,10 @@ def test_positions_ponder_on_a_block_that_repeats(prose, agent, own):
     assert 0 < verdict.compute_cost < 1
 
 
-@pytest.mark.parametrize("agent", [Act, PonderNet])
-def test_halting_at_a_network_of_sequences_without_exits_is_refused(prose, agent):
+def test_halting_at_a_network_of_sequences_without_exits_is_refused(prose):
     simulator = Simulator(LENGTH, **SETTINGS | {"observation": "layer_input"})
-    with pytest.raises(ValueError, match=r"expected exits .* network_kwargs.gates=exits"):
-        agent(simulator, seed=0)
+    with pytest.raises(ValueError, match=r"network with exits .* network_kwargs.gates=exits"):
+        Act(simulator, seed=0)
     with pytest.raises(ValueError, match="depth of at least 2, or layers that are repeated"):
         model(gates="exits", depth=1)
 
@@ -467,6 +466,39 @@ def test_an_agents_verdict_by_greedy_masks_is_the_plain_run_with_them(prose, kin
             logits = plainly(simulator.network, inputs[first + LENGTH - 1], masks)
         losses.append(cross_entropy(logits, labels[rows], reduction="sum"))
     assert verdict.nll == pytest.approx(float(sum(losses)) / len(judged), abs=1e-5)
+
+
+def test_rows_that_follow_committed_gate_values_are_computed_once_and_learn_from_their_own(prose):
+    simulator = Simulator(2 * LENGTH, **SETTINGS)
+    simulator.seed(0)
+    settings = {"embedding_size": "joint", "noise": 0.0, "balance_weight": 0.0}
+    agent = TopK(simulator, seed=0, num_kept=1, scaled=True, **settings)
+    rollout = collect_rollout(simulator, agent, agent.generator)
+    assert not len(simulator.state.hidden.own)
+    before = [rows.weight.detach().clone() for rows in map(agent.scores.last, range(2))]
+    agent.update(rollout)
+    for layer, weight in enumerate(before):
+        assert not torch.equal(agent.scores.last(layer).weight, weight)
+    changed = [action * 0.5 for action in rollout.actions]
+    network, inputs = simulator.network, simulator.state.images
+    with torch.no_grad():
+        hidden = network.step(0, network.start(inputs), changed[0] > 0, changed[0])
+    assert len(hidden.own) == len(inputs)
+
+
+def test_a_table_of_pairs_starts_at_the_hash_of_two_symbols(prose):
+    simulator = Simulator(2 * LENGTH, group_size=2, **SETTINGS)
+    simulator.seed(0)
+    hashed = Hash(simulator, seed=4, num_kept=1, num_hashed=2)
+    settings = {"embedding_size": "joint", "start": "hash", "draw": "perturbed"}
+    agent = Rloo(simulator, seed=4, num_kept=1, **settings)
+    for one, other in zip(
+        ccenv.evaluate(simulator, agent).masks, ccenv.evaluate(simulator, hashed).masks, strict=True
+    ):
+        assert torch.equal(one, other)
+    # 128 symbols, and one for what is missing before the first.
+    assert sum(t.numel() for t in agent.parameters().values()) == 2 * 4 * (129**2 + 1)
+    agent.learn(2 * LENGTH)
 
 
 def test_a_verdict_that_fails_leaves_the_committed_masks_of_training(prose, monkeypatch):

@@ -40,9 +40,22 @@ COTRAIN = {
     "eval_every": 2 * BATCH,
 }
 BEST = {"keep_best": True, "eval_every": BATCH}
-SMALL = {"rloo": {"num_kept": 1}, "magnitude": {"target_density": 0.25}}
+SMALL = {
+    "rloo": {"num_kept": 1},
+    "magnitude": {"target_density": 0.25},
+}
+PONDERING = {
+    "dataset": "synthetic",
+    "network": "pondering",
+    "network_kwargs": {"units": 4, "num_steps": 3},
+    "weights": "cotrain",
+    "observation": "layer_input",
+    "images": IMAGES,
+    "batch_size": BATCH,
+    "eval_every": 2 * BATCH,
+}
 LEARNERS = [name for name in AGENTS if resolve(name, AGENTS, "agent").learns]
-ALONG = [name for name in LEARNERS if name != "imitation"]
+ALONG = [name for name in LEARNERS if name not in ("act", "imitation")]
 WHILE_THE_NETWORK_LEARNS = ["dense", "block_dropout", "magnitude", "oracle", *ALONG]
 
 
@@ -135,6 +148,7 @@ def folder_of(tmp_path):
 
 CASES = {
     **{name: (name, PROBE, 4, 2) for name in LEARNERS},
+    "act": ("act", PONDERING, 4, 2),
     **{f"{name} along": (name, COTRAIN, 4, 2) for name in ("fixed_mask", "reinforce", "sb3_a2c")},
     "a multiplier": ("reinforce", PROBE | {"reward": "lagrangian"}, 4, 2),
     "a controller": ("reinforce", PROBE | {"reward": "pid_lagrangian"}, 4, 2),

@@ -114,7 +114,8 @@ AGENTS_BY_LABELS = {name: resolve(name, AGENTS, "agent").uses_labels for name in
 @pytest.mark.parametrize("name", AGENTS)
 def test_masks_depend_on_labels_only_where_an_agent_says_so(name):
     agent_class = resolve(name, AGENTS, "agent")
-    simulator = Simulator(32, **PROBE_SETTINGS | agent_class.env_defaults)
+    probe = {"dataset": "probe", "network": "probe-exit"} if name == "act" else PROBE_SETTINGS
+    simulator = Simulator(32, **probe | agent_class.env_defaults)
     simulator.seed(0)
     agent = agent_class(simulator, **SETTINGS.get(name, {}))
     split = load_split(simulator.dataset, "test")
