@@ -473,7 +473,7 @@ def key_of(view: View, looks: Looks) -> dict[str, Style]:
     ends = [f(view.sizes.values()) for f in (min, max) if view.sizes]
     for kilobytes, words_of_it in MEMORY_MARKS.items():
         if ends and ends[0] <= diameter(kilobytes) <= ends[1]:
-            size = {"marker": "o", "ms": diameter(kilobytes)}
+            size: dict[str, Any] = {"marker": "o", "ms": diameter(kilobytes)}
             styles[f"memory {words_of_it}"] = size | hollow
     return {
         name: {"color": INK, "ls": ""} | style | (hollow if name == KINDS["ceiling"][0] else {})
