@@ -56,6 +56,9 @@ class Agent(Policy):
     """whether its actions multiply kept blocks, see `ccenv.base.masks.gate_values_of`."""
     resumes: ClassVar[bool] = True
     """whether the `learn` of the same class goes on from `images_done`; say so beside your own."""
+    code_version: ClassVar[int] = 1
+    """of an agent of ccenv: raise it where a change of its code changes what it learns, so that
+    `ccenv compare` says which recorded results are older."""
     by_ranks: ClassVar[bool] = False
     """whether ranks may share its batches; say so beside an `update` of yours that looks at nothing
     but the rollout and steps by optimisers of torch that are attributes, as its modules are."""

@@ -57,7 +57,7 @@ class EntropyThreshold(Calibrated):
             raise ValueError(f"expected a threshold in nats, got {threshold!r}")
         self.target_rate, self.is_fixed = target_rate, threshold is not None
         self.learned = {"threshold": in_nats(NEVER if threshold is None else threshold)}
-        self.is_stream = self.simulator.network.defines("every_answer")
+        self.is_stream = self.simulator.network.shows_doubt
         if self.is_stream and self.simulator.observe.kind != "layer_input":
             raise ValueError(
                 "expected observation='layer_input' for entropy_threshold, which shows the entropy "
@@ -115,19 +115,22 @@ class EntropyThreshold(Calibrated):
         rows, device = len(observation), observation.device
         if not self.is_stream:
             return full_mask(rows, self.num_blocks[layer], device)
-        if generator is self.generator and generator is not None:
-            if layer == 0:
-                self.density = uniform((rows, 1), generator, device)
-            return random_mask(rows, 1, self.density, generator)
         # Prices and budgets stand before what the network shows.
         size = self.simulator.network.gates[layer].look_size
         doubt = observation[:, self.simulator.observe.lengths[layer] - size]
+        if generator is self.generator and generator is not None:
+            if self.simulator.network.defines("commit") and not self.is_fixed:
+                # Of the next batch's earlier positions so many refresh, as in use.
+                self.learned = {"threshold": in_nats(doubt.double().quantile(1 - self.target_rate))}
+            if layer == 0:
+                self.density = uniform((rows, 1), generator, device)
+            return random_mask(rows, 1, self.density, generator)
         return (doubt.double() > self.threshold).unsqueeze(1)
 
 
-def in_nats(threshold: float) -> Tensor:
+def in_nats(threshold: float | Tensor) -> Tensor:
     """A threshold as files hold it: a float64 number."""
-    return torch.tensor(threshold, dtype=torch.float64)
+    return torch.as_tensor(threshold, dtype=torch.float64)
 
 
 def check_rate(rate: float) -> None:

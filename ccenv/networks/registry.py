@@ -20,6 +20,7 @@ NETWORKS: dict[str, str] = {
     "bytes": "ccenv.networks.text.embedding:TokenMLP",
     "gru": "ccenv.networks.baselines.gru:GRU",
     "lm": "ccenv.networks.text.transformer:LanguageModel",
+    "patches": "ccenv.networks.text.patches:PatchModel",
     "vit": "ccenv.networks.vision.transformer:vit",
     "pondering": "ccenv.networks.vision.early_exit:pondering",
     "probe-exit": "ccenv.networks.probe:probe_exit",

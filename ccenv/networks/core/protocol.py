@@ -130,6 +130,8 @@ class GatedNetwork(nn.Module):
     """last symbols of an input that `observation="symbols"` shows."""
     last_look_size: int = 0
     """columns of `look(len(gates), hidden)`, what is to be seen behind the last gate."""
+    shows_doubt: bool = False
+    """whether the first column of its looks is the entropy, in nats, of what comes next."""
     open_lengths: tuple[str, ...] = ()
     """names of tensors of its state of which that decides how long they are."""
 

@@ -205,6 +205,8 @@ def entropy(logits: Tensor) -> Tensor:
 class Streaming(GatedNetwork):
     """A stream with an answer after every chunk; its gates decide about refreshes."""
 
+    shows_doubt = True
+
     def __init__(
         self,
         input_shape: tuple[int, ...] = (1, 28, 28),

@@ -65,6 +65,18 @@ SMALL = {
             "num_experts": 4,
         }
     },
+    "patches": TEXT
+    | {
+        "network_kwargs": {
+            "width": 8,
+            "num_heads": 2,
+            "ffn_width": 4,
+            "context": 4,
+            "embedding_size": 2,
+            "local_units": 4,
+            "head_units": 4,
+        }
+    },
     "smollm2": TEXT | {"network_kwargs": {"weights": "random", "sizes": LLAMA}},
     "efficientnet_lite0": {
         "network_kwargs": {

@@ -1,0 +1,384 @@
+"""The network `patches`: a byte model whose trunk runs once a patch of symbols, and on request.
+
+Scratchpad patching (Zheng et al. 2026, "Scratchpad patching: decoupling compute from patch size in
+byte-level language models", arXiv 2605.09630), of which we could read the abstract only, on
+sequences. A local layer reads the last symbols. A causal transformer, the trunk, reads one token a
+patch and leaves keys and values, one entry a patch: its cache. Each answer is made of the newest
+symbols and of a context: the trunk's output for the last whole patch, which inside a patch lags. A
+refresh, the one gate of a position, runs the trunk on the part of the patch that has come. Its
+context serves this position and the next ones of the patch, and leaves no entry in the cache.
+
+An input is one position, as of the network `lm`: what other positions leave is computed under
+committed masks. Only refreshes of the same patch matter to a later position, because a whole
+patch's entry does not depend on them. The look shows the entropy of the answer without refreshes,
+how far the patch has come, and the local features.
+
+Faithful, as far as the abstract says: one entry a patch whatever is refreshed, the same trunk for
+refreshes and whole patches, an aggregation of the patch's symbols by local cross-attention, and
+entropy as the trigger, whose threshold may be moved afterwards. Ours: the sizes; the local layer
+(an affine map of the last symbols' embeddings), and a head of one hidden layer in place of a local
+transformer; patches of equal size. MACs of a position are those that it needs with the cache, so
+that the last position of a patch pays for its entry.
+"""
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import pad, relu, scaled_dot_product_attention
+
+from ccenv.base.masks import as_mask
+from ccenv.networks.core.mlp import positive_ints
+from ccenv.networks.core.protocol import Gate, GatedNetwork, repeat_rows, rows_each
+from ccenv.networks.stages.linear import fully_connected, in_major_linear
+from ccenv.networks.stages.streaming import entropy
+from ccenv.networks.text.tokens import check_windows, window_length
+from ccenv.networks.text.transformer import (
+    INITIAL_STD,
+    CausalAttention,
+    Rule,
+    Sequences,
+    sequences_of,
+)
+
+
+@dataclass(frozen=True)
+class PatchCache:
+    """What sequences leave: [sequences, places or patches, ...]."""
+
+    sequences: Sequences
+    local: Tensor
+    """[sequences, length, local_units]; of each symbol and the last ones before it."""
+    part_keys: Tensor
+    """[sequences, patches, heads, patch_size, head_size]; of symbols, for the aggregation."""
+    part_values: Tensor
+    """as the keys."""
+    tokens: Tensor
+    """[sequences, length, width]; the patch up to each place."""
+    keys: tuple[Tensor, ...]
+    """of each layer of the trunk: [sequences, heads, whole patches, head_size]."""
+    values: tuple[Tensor, ...]
+    """as the keys."""
+    whole: Tensor
+    """[sequences, 1 + whole patches, width]; contexts before the first patch and after each."""
+    contexts: Tensor
+    """[sequences, length, width]; of each place before its own decision."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Hidden state of positions, before or after their one gate."""
+
+    cache: PatchCache
+    sequence: Tensor
+    """int64 [rows], rising; which sequence of the cache a row belongs to."""
+    place: Tensor
+    """int64 [rows]; its place there."""
+    local: Tensor
+    """[rows, local_units]."""
+    token: Tensor
+    """[rows, width]; the patch so far."""
+    context: Tensor
+    """[rows, width]; what the answer is made of."""
+    guess: Tensor
+    """[rows, num_classes]; the answer without any refresh."""
+
+
+class TrunkLayer(nn.Module):
+    """Attention to whole patches, and a feed-forward layer."""
+
+    def __init__(self, width: int, num_heads: int, ffn_width: int) -> None:
+        """Glorot uniform weights of the feed-forward layer, norms before each half."""
+        super().__init__()
+        self.attention = CausalAttention(width, num_heads)
+        self.norm = nn.LayerNorm(width)
+        self.first = in_major_linear(width, ffn_width)
+        self.second = in_major_linear(ffn_width, width)
+
+    def feed(self, x: Tensor) -> Tensor:
+        """[..., width] -> the same."""
+        x = x + self.second(relu(self.first(self.norm(x))))
+        return x
+
+
+class PatchModel(GatedNetwork):
+    """A byte model in patches; one gate a position, which refreshes its context."""
+
+    num_symbols: int
+    rule: Rule | None = None
+    shows_doubt = True
+
+    def __init__(
+        self,
+        input_shape: tuple[int, ...] = (128,),
+        num_classes: int = 128,
+        patch_size: int = 4,
+        depth: int = 2,
+        width: int = 96,
+        num_heads: int = 4,
+        ffn_width: int = 384,
+        context: int = 8,
+        embedding_size: int = 16,
+        local_units: int = 96,
+        head_units: int = 96,
+        look_tokens: int = 2,
+    ) -> None:
+        """Builds the layers.
+
+        Args:
+            input_shape: (symbols of a window,).
+            num_classes: different symbols, which are the classes too.
+            patch_size: symbols of a patch; 1 for a trunk that runs at every symbol.
+            depth: layers of the trunk.
+            width: of its tokens and contexts.
+            num_heads: of its attention and of the aggregation; they divide the width.
+            ffn_width: hidden units of its feed-forward layers.
+            context: how many of the last symbols the local layer reads.
+            embedding_size: numbers that stand for a symbol.
+            local_units: of the local layer.
+            head_units: hidden units of what answers.
+            look_tokens: last symbols that `observation="symbols"` shows.
+        """
+        super().__init__()
+        window = window_length(input_shape, "patches")
+        sizes = [patch_size, depth, width, num_heads, ffn_width, context]
+        sizes += [embedding_size, local_units, head_units, look_tokens]
+        positive_ints(sizes, "sizes of a patch model")
+        if width % num_heads:
+            raise ValueError(f"expected num_heads to divide the width {width}, got {num_heads}")
+        if max(patch_size, context, look_tokens) > window:
+            raise ValueError(
+                f"expected patch_size, context and look_tokens of at most the window's {window} "
+                f"symbols, got {patch_size}, {context} and {look_tokens}"
+            )
+        self.window, self.num_classes, self.width = window, num_classes, width
+        self.missing, self.num_symbols = num_classes, num_classes + 1
+        self.patch_size, self.context, self.look_tokens = patch_size, context, look_tokens
+        self.num_heads = num_heads
+        self.embedding = nn.Embedding(num_classes + 1, embedding_size)
+        self.reads = in_major_linear(context * embedding_size, local_units)
+        self.offsets = nn.Embedding(patch_size, local_units)
+        self.aggregates = in_major_linear(local_units, 3 * width)
+        self.places = nn.Embedding(-(-window // patch_size), width)
+        for table in (self.embedding, self.offsets, self.places):
+            nn.init.normal_(table.weight, std=INITIAL_STD)
+        self.trunk = nn.ModuleList(TrunkLayer(width, num_heads, ffn_width) for _ in range(depth))
+        self.norm, self.first = nn.LayerNorm(width), nn.Parameter(torch.zeros(width))
+        self.head = fully_connected([width + local_units, head_units, num_classes])
+        self.gates = (Gate("refresh", 1, 2 + local_units, "identity"),)
+        last = torch.tensor([window - 1])
+        self.dense_macs = int(self.fixed_macs(last) + self.trunk_macs(last))
+
+    def layers(self) -> list[TrunkLayer]:
+        """Of the trunk."""
+        found = list(self.trunk)
+        assert all(isinstance(layer, TrunkLayer) for layer in found)
+        return found  # type: ignore[return-value]
+
+    def commit(self, rule: Rule | None) -> Rule | None:
+        """See `GatedNetwork.commit`; without a rule earlier positions are not refreshed."""
+        before, self.rule = self.rule, rule
+        return before
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leaves the rule out: a copy belongs to no policy."""
+        return {name: value for name, value in vars(self).items() if name != "rule"}
+
+    def ends_patch(self, place: Tensor) -> Tensor:
+        """Whether the trunk runs there anyway: int64 [n] -> bool [n]."""
+        return place % self.patch_size == self.patch_size - 1
+
+    def locally(self, symbols: Tensor, offset: Tensor) -> Tensor:
+        """What is read of symbols: int64 [..., context], int64 [...] -> [..., local_units]."""
+        return relu(self.reads(self.embedding(symbols).flatten(-2)) + self.offsets(offset))
+
+    def parts(self, local: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries, keys, values of symbols: [..., local_units] -> [..., heads, head_size] each."""
+        query, key, value = self.aggregates(local).unflatten(-1, (3, self.num_heads, -1)).unbind(-3)
+        return query, key, value
+
+    def cache(self, inputs: Tensor) -> PatchCache:
+        """Runs the sequences of inputs under committed masks: int64 [rows, window].
+
+        Raises:
+            ValueError: if the inputs are no windows of its symbols.
+        """
+        check_windows(inputs, self.window)
+        sequences, size = sequences_of(inputs, self.missing), self.patch_size
+        symbols = sequences.symbols
+        count, length = symbols.shape
+        padded = pad(symbols, (self.window - 1, 0), value=self.missing)
+        windows = padded.unfold(1, self.window, 1)
+        place = torch.arange(length, device=symbols.device)
+        local = self.locally(windows[:, :, -self.context :], (place % size).expand(count, -1))
+        by_patch = pad(local, (0, 0, 0, -length % size)).unflatten(1, (-1, size))
+        query, key, value = (part.transpose(2, 3) for part in self.parts(by_patch))
+        mixed = scaled_dot_product_attention(query, key, value, is_causal=True)
+        tokens = mixed.transpose(2, 3).flatten(3).flatten(1, 2)[:, :length]
+        tokens = tokens + self.places(place // size)
+        x, keys, values = tokens[:, size - 1 :: size], [], []
+        for layer in self.layers():
+            x, own_key, own_value = layer.attention(x)
+            x = layer.feed(x)
+            keys.append(own_key)
+            values.append(own_value)
+        whole = torch.cat([self.first.expand(count, 1, -1), self.norm(x)], dim=1)
+        # At the end of a patch its own context is there; elsewhere that of the patch before.
+        contexts = whole[:, (place + 1) // size]
+        cache = PatchCache(
+            sequences, local, key, value, tokens, tuple(keys), tuple(values), whole, contexts
+        )
+        if self.rule is None or size == 1:
+            return cache
+        return dataclasses.replace(cache, contexts=self.committed_contexts(cache, windows))
+
+    def committed_contexts(self, cache: PatchCache, windows: Tensor) -> Tensor:
+        """Contexts of all places under the rule's refreshes of earlier ones: [s, length, width]."""
+        count, length = cache.sequences.symbols.shape
+        numbers = torch.arange(count * length, device=windows.device)
+        state = self.placed(cache, numbers // length, numbers % length)
+        assert self.rule is not None
+        with torch.no_grad():
+            action = self.rule(0, state, windows.flatten(0, 1))
+        is_new = as_mask(action, 1)[:, 0] & ~self.ends_patch(state.place)
+        is_new = is_new & cache.sequences.is_there.flatten()
+        rows = is_new.nonzero().squeeze(1)
+        refreshed = self.run_trunk(state, rows)
+        # The last refresh before a place, if it is one of its patch.
+        place = torch.arange(length, device=windows.device)
+        last = torch.where(is_new.view(count, length), place, -1).cummax(dim=1).values
+        last = pad(last, (1, -1), value=-1)
+        from_refresh = (last >= place - place % self.patch_size) & ~self.ends_patch(place)
+        number = is_new.cumsum(0).view(count, length) - 1
+        source = number.gather(1, last.clamp(min=0))[from_refresh]
+        flat = cache.contexts.flatten(0, 1)
+        targets = from_refresh.flatten().nonzero().squeeze(1)
+        return flat.index_copy(0, targets, refreshed[source]).view_as(cache.contexts)
+
+    def placed(self, cache: PatchCache, sequence: Tensor, place: Tensor) -> Place:
+        """States of positions whose features are in the cache."""
+        at = sequence * cache.local.shape[1] + place
+        local, token, context = (
+            values.flatten(0, 1).index_select(0, at)
+            for values in (cache.local, cache.tokens, cache.contexts)
+        )
+        return self.guessed(cache, sequence, place, local, token, context)
+
+    def guessed(self, cache: PatchCache, sequence: Tensor, place: Tensor, *seen: Tensor) -> Place:
+        """Adds the answer from the last whole patch, whose entropy is looked at."""
+        local, token, context = seen
+        whole = cache.whole[sequence, (place + 1) // self.patch_size]
+        guess = self.head(torch.cat([whole, local], dim=1))
+        return Place(cache, sequence, place, local, token, context, guess)
+
+    def run_trunk(self, state: Place, rows: Tensor) -> Tensor:
+        """Contexts of the patch so far: int64 [n], rising -> [n, width]."""
+        x, sequence, place = (
+            part.index_select(0, rows) for part in (state.token, state.sequence, state.place)
+        )
+        pairs = zip(self.layers(), state.cache.keys, state.cache.values, strict=True)
+        for layer, keys, values in pairs:
+            x, *_ = layer.attention.at(x, keys, values, sequence, place // self.patch_size)
+            x = layer.feed(x)
+        found: Tensor = self.norm(x)
+        return found
+
+    def start(self, inputs: Tensor) -> Place:
+        """See `GatedNetwork.start`."""
+        cache = self.cache(inputs)
+        return self.placed(cache, cache.sequences.sequence, cache.sequences.place)
+
+    def start_cached(self, inputs: Tensor, cache: PatchCache) -> Place:
+        """See `GatedNetwork.start_cached`."""
+        sequence, place = cache.sequences.sequence, cache.sequences.place
+        offset = place % self.patch_size
+        local = self.locally(inputs[:, -self.context :], offset)
+        query, key, value = self.parts(local)
+        patch, most = (sequence, place // self.patch_size), int(offset.max())
+        keys = torch.cat([cache.part_keys[patch][:, :, :most], key[:, :, None]], dim=2)
+        values = torch.cat([cache.part_values[patch][:, :, :most], value[:, :, None]], dim=2)
+        is_read = torch.arange(most, device=place.device) < offset[:, None]
+        is_read = pad(is_read, (0, 1), value=True)[:, None, None]
+        scores = query[:, :, None] @ keys.transpose(2, 3) * query.shape[-1] ** -0.5
+        shares = scores.masked_fill(~is_read, -torch.inf).softmax(dim=-1)
+        token = (shares @ values).flatten(1) + self.places(place // self.patch_size)
+        at = sequence * cache.local.shape[1] + place
+        context = cache.contexts.flatten(0, 1).index_select(0, at)
+        state = self.guessed(cache, sequence, place, local, token, context)
+        rows = self.ends_patch(place).nonzero().squeeze(1)
+        if len(rows):
+            context = context.index_copy(0, rows, self.run_trunk(state, rows))
+        return dataclasses.replace(state, context=context)
+
+    def executed(self, gate: int, hidden: Place, mask: Tensor) -> Tensor:
+        """See `GatedNetwork`: at the end of a patch there is nothing to refresh."""
+        group = rows_each(len(hidden.place), len(mask))
+        return mask & ~self.ends_patch(hidden.place.repeat_interleave(group))[:, None]
+
+    def step(
+        self,
+        gate: int,
+        hidden: Place,
+        mask: Tensor | None,
+        weights: Tensor | None = None,
+        backend: str = "auto",
+    ) -> Place:
+        """See `GatedNetwork.step`; a weight w goes so far from the context to the refreshed one."""
+        given = mask if mask is not None else weights
+        if given is not None:
+            hidden = repeat_rows(hidden, rows_each(len(hidden.place), len(given)))
+        is_new = ~self.ends_patch(hidden.place)
+        is_new = is_new if mask is None else is_new & mask[:, 0]
+        rows = is_new.nonzero().squeeze(1)
+        if not len(rows):
+            return hidden
+        context = self.run_trunk(hidden, rows)
+        if weights is not None:
+            before = hidden.context.index_select(0, rows)
+            context = torch.lerp(before, context, weights.index_select(0, rows).to(before.dtype))
+        return dataclasses.replace(hidden, context=hidden.context.index_copy(0, rows, context))
+
+    def logits(self, hidden: Place, backend: str = "auto") -> Tensor:
+        """See `GatedNetwork.logits`."""
+        found: Tensor = self.head(torch.cat([hidden.context, hidden.local], dim=1))
+        return found
+
+    def look(self, gate: int, hidden: Place) -> Tensor:
+        """Returns entropy in nats, symbols of the patch so far, local features."""
+        doubt = entropy(hidden.guess)[:, None]
+        offset = (hidden.place % self.patch_size)[:, None].to(doubt.dtype)
+        return torch.cat([doubt, offset, hidden.local], dim=1)
+
+    def fixed_macs(self, place: Tensor) -> Tensor:
+        """Local layer, aggregation and two answers at places: int64 [n]."""
+        read = self.reads.weight.numel() + self.aggregates.weight.numel()
+        heads = sum(m.weight.numel() for m in self.head if isinstance(m, nn.Linear))
+        return read + 2 * heads + 2 * self.width * (place % self.patch_size + 1)
+
+    def trunk_macs(self, place: Tensor) -> Tensor:
+        """The trunk on the patch so far: int64 [n]."""
+        ffn = self.layers()[0].first.weight.numel()
+        entries = place // self.patch_size + 1
+        return len(self.trunk) * (4 * self.width**2 + 2 * ffn + 2 * self.width * entries)
+
+    def macs(self, gate: int, hidden: Place, mask: Tensor) -> Tensor:
+        """See `GatedNetwork.macs`; the end of a patch pays for its entry."""
+        place = hidden.place.repeat_interleave(rows_each(len(hidden.place), len(mask)))
+        runs = mask[:, 0] | self.ends_patch(place)
+        return self.fixed_macs(place) + runs * self.trunk_macs(place)
+
+    def least_macs(self, gate: int) -> int:
+        """See `GatedNetwork`; of the last place that needs no trunk."""
+        last = torch.tensor([self.window - 1])
+        if self.patch_size > 1:
+            last = last - self.ends_patch(last).long()
+        return int(self.fixed_macs(last) + self.ends_patch(last) * self.trunk_macs(last))
+
+    def cache_bytes(self, length: int) -> int:
+        """Bytes that the trunk's keys and values of so many positions take, in float32."""
+        return 4 * 2 * self.width * len(self.trunk) * (length // self.patch_size)
+
+
+patches = PatchModel
