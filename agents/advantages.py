@@ -31,6 +31,16 @@ def leave_one_out(returns: Tensor, group_size: int) -> Tensor:
     return (groups - others).flatten()
 
 
+def above_first(returns: Tensor, group_size: int) -> Tensor:
+    """Each return minus that of the group's first: [batch] -> [batch].
+
+    >>> above_first(torch.tensor([1.0, 3.0, 5.0, 2.0]), group_size=2)
+    tensor([ 0.,  2.,  0., -3.])
+    """
+    groups = returns.view(-1, group_size)
+    return (groups - groups[:, :1]).flatten()
+
+
 def leave_twins_out(returns: Tensor, group_size: int, twins: int) -> Tensor:
     """Each return minus the mean of those in its group that are no twins of it: [batch] -> [batch].
 

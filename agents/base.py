@@ -9,7 +9,13 @@ import gymnasium as gym
 import torch
 from torch import Tensor, nn
 
-from ccenv.agents.symbol_embeddings import ONE_HOT, EmbeddingSize, SymbolEmbeddings, SymbolRows
+from ccenv.agents.symbol_embeddings import (
+    JOINT,
+    LOOK_UP_SIZES,
+    EmbeddingSize,
+    SymbolEmbeddings,
+    SymbolRows,
+)
 from ccenv.base.seeding import stream, stream_seed
 from ccenv.base.snapshot import CannotStoreError, restore, state_of
 from ccenv.deploy.fused.choosers import Chooser
@@ -50,9 +56,14 @@ class Agent(Policy):
     """whether its actions multiply kept blocks, see `ccenv.base.masks.gate_values_of`."""
     resumes: ClassVar[bool] = True
     """whether the `learn` of the same class goes on from `images_done`; say so beside your own."""
+    code_version: ClassVar[int] = 1
+    """of an agent of ccenv: raise it where a change of its code changes what it learns, so that
+    `ccenv compare` says which recorded results are older."""
     by_ranks: ClassVar[bool] = False
     """whether ranks may share its batches; say so beside an `update` of yours that looks at nothing
     but the rollout and steps by optimisers of torch that are attributes, as its modules are."""
+    taught_every: int = 1
+    """a co-trained network learns from every so many-th row: all, or the first of each group."""
     images_done: int = 0
     """images that an interrupted run has seen: the next `learn` goes on from there."""
 
@@ -121,6 +132,7 @@ class Agent(Policy):
         images_seen, self.images_done = self.images_done, 0
         if not self.learns and self.simulator.weights != "cotrain":
             return images_seen
+        self.simulator.taught_every = self.taught_every
         while images_seen < num_images:
             self.progress = images_seen / num_images
             rollout = collect_rollout(self.simulator, self, self.generator)
@@ -229,7 +241,8 @@ class LayerScores(nn.Module):
             seed: of the initial weights.
             hidden_units: of one tanh layer in between; 0 for none.
             embedding_size: numbers that stand for a symbol of the observation, learned here, see
-                `SymbolEmbeddings`; 0 reads the observation as it is; "one_hot": see `SymbolRows`.
+                `SymbolEmbeddings`; 0 reads the observation as it is; "one_hot" or "joint": see
+                `SymbolRows`.
             outputs: scores of each layer; None for one a block.
 
         Raises:
@@ -238,10 +251,11 @@ class LayerScores(nn.Module):
         """
         super().__init__()
         for name, size in {"hidden_units": hidden_units, "embedding_size": embedding_size}.items():
-            if size == ONE_HOT and name == "embedding_size":
+            if size in LOOK_UP_SIZES and name == "embedding_size":
                 continue
             if not isinstance(size, int) or size < 0:
-                other = f", or {ONE_HOT!r}" if name == "embedding_size" else ""
+                others = ", or " + " or ".join(map(repr, LOOK_UP_SIZES))
+                other = others if name == "embedding_size" else ""
                 raise ValueError(f"expected {name} of 0 or more{other}, got {size!r}")
         self.lengths = simulator.observe.lengths[: simulator.num_layers]
         generator = torch.Generator().manual_seed(stream_seed(seed, "policy weights"))
@@ -253,8 +267,9 @@ class LayerScores(nn.Module):
                 looked_up, width = [table], table.out_features
             sizes = [width, hidden_units, blocks] if hidden_units else [width, blocks]
             maps = [nn.Linear(a, b) for a, b in pairwise(sizes)]
-            if embedding_size == ONE_HOT:
-                maps[0] = SymbolRows(simulator, length, sizes[1])
+            if embedding_size in LOOK_UP_SIZES:
+                is_joint = embedding_size == JOINT
+                maps[0] = SymbolRows(simulator, length, sizes[1], joint=is_joint)
             for linear in maps:
                 nn.init.xavier_uniform_(linear.weight, generator=generator)
                 nn.init.zeros_(linear.bias)
@@ -289,8 +304,10 @@ class LayerScores(nn.Module):
 
     def choosers(
         self, drawn: bool, num_kept: Sequence[int] | None = None, low: float = 0.0
-    ) -> list[Chooser]:
+    ) -> list[Chooser] | None:
         """One chooser a layer, of k blocks each or of coins; see `Chooser` and `Agent.choosers`."""
+        if any(isinstance(one, SymbolRows) and one.joint for one in self.modules()):
+            return None
         rules = ("likely", "drawn") if num_kept is None else ("top_k", "drawn_k")
         rule, kept = rules[drawn], enumerate(num_kept or [1] * len(self.layers))
         return [

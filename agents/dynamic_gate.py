@@ -84,7 +84,7 @@ class DynamicGate(Agent):
         kept = scores.topk(self.num_kept[layer], dim=1).indices
         return mask_of_indices(kept, scores.shape[1], self.simulator.checks)
 
-    def choosers(self, *, drawn: bool) -> list[Chooser]:
+    def choosers(self, *, drawn: bool) -> list[Chooser] | None:
         """See `Agent.choosers`."""
         return self.scores.choosers(False, self.num_kept)
 

@@ -13,14 +13,12 @@ from torch import Tensor
 
 from ccenv.agents.base import Agent
 from ccenv.agents.distributions import check_kept
-from ccenv.agents.symbol_embeddings import random_table
+from ccenv.agents.symbol_embeddings import check_entries, random_table
 from ccenv.base.seeding import stream
 from ccenv.deploy.fused.choosers import ListChooser, key_of
 from ccenv.mdp.observations import LAST_SYMBOLS, num_seen, num_symbols_of
 from ccenv.simulator.simulator import Simulator
 
-MOST_ENTRIES = 2**22
-"""Of a table: symbols to the power of how many are hashed."""
 NUM_COUNTED = 200_000
 """Training inputs by which blocks are used alike."""
 
@@ -58,7 +56,7 @@ class Hash(Agent):
         self.num_kept = check_kept(num_kept, self.num_blocks)
         self.num_symbols = num_symbols_of(self.simulator.network)
         shown = num_seen(self.simulator.observe)
-        entries = check_hashed(num_hashed, shown, self.num_symbols)
+        entries = check_entries(num_hashed, shown, self.num_symbols)
         self.num_hashed, self.lengths = num_hashed, self.simulator.observe.lengths
         draws = stream(seed, "hash table")
         pairs = list(zip(self.num_blocks, self.num_kept, strict=True))
@@ -102,16 +100,6 @@ class Hash(Agent):
     def load_parameters(self, tensors: Mapping[str, Tensor]) -> None:
         """The tables that `parameters` gave."""
         self.tables = [tensors[f"table_{layer}"].clone() for layer in range(len(self.tables))]
-
-
-def check_hashed(num_hashed: int, shown: int, num_symbols: int) -> int:
-    """Entries of a table."""
-    if not 1 <= num_hashed <= shown or num_symbols**num_hashed > MOST_ENTRIES:
-        raise ValueError(
-            f"expected num_hashed of 1 to {shown} and a table of at most {MOST_ENTRIES:,} "
-            f"entries, got {num_hashed} of {num_symbols} different ones"
-        )
-    return num_symbols**num_hashed
 
 
 def balanced_table(uses: Tensor, num_blocks: int, kept: int, draws: torch.Generator) -> Tensor:

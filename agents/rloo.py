@@ -1,6 +1,14 @@
 """REINFORCE leave-one-out: several masks of the same image are compared with each other.
 
 Baseline: Kool, van Hoof, Welling 2019, "Buy 4 REINFORCE samples, get a baseline for free!".
+
+`draw="perturbed"` compares greedy masks with masks of which a share of the decisions is changed, as
+Kim and Kang 2025, "Exploration-driven reinforcement learning for expert routing" (Findings of
+EMNLP), after its abstract. The gap of the returns is the advantage of the changed decisions, and
+greedy masks train the network. Ours: a changed decision swaps one kept block for another one, all
+of them alike, and counts by the policy's own probability of it, so that the expected gap is what
+rises. By its log-probability alone, decisions that lose are pushed down without bound, and the
+policy does not learn the probe.
 """
 
 import math
@@ -10,7 +18,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from ccenv.agents.advantages import greedy_rewards, leave_one_out
+from ccenv.agents.advantages import above_first, greedy_rewards, leave_one_out
 from ccenv.agents.base import Agent, LayerScores, descend
 from ccenv.agents.distributions import (
     MIN_PROBABILITY,
@@ -23,11 +31,11 @@ from ccenv.agents.distributions import (
 )
 from ccenv.agents.symbol_embeddings import EmbeddingSize, SymbolRows, random_table
 from ccenv.base.registry import check_names
-from ccenv.base.seeding import stream
+from ccenv.base.seeding import integers, stream, uniform
 from ccenv.deploy.fused.choosers import Chooser
 from ccenv.simulator.rollout import Rollout
 
-DRAWS = ("ordered", "independent")
+DRAWS = ("ordered", "independent", "perturbed")
 STARTS = ("random", "hash")
 ADVANTAGES = ("leave_one_out", "normalised", "self_critical")
 
@@ -60,6 +68,8 @@ class Rloo(Agent):
         embedding_size: EmbeddingSize = 0,
         start: str = "random",
         start_probability: float = 0.9,
+        perturbed_share: float = 0.1,
+        perturbed_teach: bool = False,
     ) -> None:
         """Prepares policy and optimiser (Adam).
 
@@ -72,7 +82,9 @@ class Rloo(Agent):
             diversity_weight: of the bonus on the entropy of mean block use, in nats.
             hidden_units: of the policy's hidden layer; 0 for an affine policy.
             draw: "ordered" keeps k of n blocks; "independent" tosses a coin for each, of which k
-                keep at first, and then what the reward's price makes worth its cost.
+                keep at first, and then what the reward's price makes worth its cost; "perturbed":
+                an image's first mask is greedy, others differ from theirs in some decisions. In use
+                masks are then greedy.
             advantage: a return against the mean of the image's others ("leave_one_out"), also over
                 their standard deviation ("normalised": Shao et al. 2024, arXiv 2402.03300), or
                 against the most probable mask's ("self_critical": Rennie et al. 2017,
@@ -82,9 +94,11 @@ class Rloo(Agent):
                 network is trained first.
             anneal_share: of the training, after that, in which k falls from all to `num_kept`.
             embedding_size: of embeddings of symbols, see `ccenv.agents.symbol_embeddings`.
-            start: "hash" starts at the blocks that agent `hash` has for the last symbol; it needs
-                `embedding_size="one_hot"` and ordered draws.
+            start: "hash" starts at the blocks that agent `hash` has for the last symbol, with
+                `embedding_size="one_hot"`, or for all the symbols that are shown, with "joint".
             start_probability: at which the first draw takes one of them.
+            perturbed_share: of the decisions of draw="perturbed" that are changed.
+            perturbed_teach: whether a co-trained network learns from changed masks too.
         """
         super().__init__(env, seed=seed)
         check_names([draw], DRAWS, "draw")
@@ -101,6 +115,16 @@ class Rloo(Agent):
                 "expected no context beside advantage='self_critical', whose baseline would see "
                 "another price; use leave_one_out"
             )
+        if not 0 < perturbed_share <= 1:
+            raise ValueError(f"expected perturbed_share in (0, 1], got {perturbed_share}")
+        if draw == "perturbed" and (advantage != "leave_one_out" or shared_blocks):
+            raise ValueError(
+                "expected neither advantage nor shared_blocks beside draw='perturbed', which "
+                "compares with the greedy mask; leave them out"
+            )
+        if draw == "perturbed" and not perturbed_teach:
+            self.taught_every = self.group_size
+        self.perturbed_share = perturbed_share
         if draw == "independent" and isinstance(num_kept, int):
             # Only a start then: a gate of one block starts with it kept.
             num_kept = [min(num_kept, n) for n in self.num_blocks]
@@ -121,17 +145,18 @@ class Rloo(Agent):
         """Gives each layer's scores what hash routing of the same seed keeps."""
         last = map(self.scores.last, range(len(self.num_blocks)))
         tables = [rows for rows in last if isinstance(rows, SymbolRows)]
-        is_plain = self.draw == "ordered" and not self.shared_blocks
+        is_plain = self.draw != "independent" and not self.shared_blocks
         if len(tables) < len(self.num_blocks) or not is_plain:
             raise ValueError(
-                "expected embedding_size='one_hot', draw='ordered' and neither hidden_units nor "
-                "shared_blocks beside start='hash'; change them, or take start='random'"
+                "expected embedding_size='one_hot' or 'joint', no draw='independent' and neither "
+                "hidden_units nor shared_blocks beside start='hash'; change them, or take "
+                "start='random'"
             )
         if not 0 < probability < 1:
             raise ValueError(f"expected start_probability in (0, 1), got {probability}")
         draws = stream(self.seed, "hash table")
         for rows, n, k in zip(tables, self.num_blocks, self.num_kept, strict=True):
-            table = random_table(rows.num_symbols, n, k, draws)
+            table = random_table(rows.num_entries, n, k, draws)
             if k < n:
                 odds = probability / (1 - probability) * (n - k) / k
                 rows.start_at(table.to(self.simulator.device), math.log(odds))
@@ -154,7 +179,24 @@ class Rloo(Agent):
         blocks = self.distribution(
             observation, layer, self.kept_now(layer) if in_training else None
         )
+        if self.draw == "perturbed":
+            return self.perturbed(blocks.mode(), layer) if in_training else blocks.mode()
         return blocks.mode() if generator is None else blocks.sample(generator)
+
+    def perturbed(self, order: Tensor, layer: int) -> Tensor:
+        """Swaps one kept block for another one in some rows: int64 [batch, k] -> the same.
+
+        Never in an image's first row.
+        """
+        rows, num_kept = order.shape
+        if num_kept == self.num_blocks[layer]:
+            return order
+        changes = uniform((rows, 1), self.generator, order.device) < self.perturbed_share
+        changes[:: self.group_size] = False
+        draw = integers(num_kept, (rows, 1), self.generator, order.device)
+        others = uniform((rows, self.num_blocks[layer]), self.generator, order.device)
+        other = others.scatter(1, order, -1.0).argmax(dim=1, keepdim=True)
+        return torch.where(changes, order.scatter(1, draw, other), order)
 
     def kept_now(self, layer: int) -> int:
         """Blocks kept at this moment of the training: all at first, k in the end."""
@@ -170,6 +212,7 @@ class Rloo(Agent):
         if self.shared_blocks:
             return None
         kept = None if self.draw == "independent" else self.num_kept
+        drawn = drawn and self.draw != "perturbed"
         return self.scores.choosers(drawn, kept, MIN_PROBABILITY)
 
     def update(self, rollout: Rollout) -> dict[str, float]:
@@ -180,7 +223,13 @@ class Rloo(Agent):
             blocks = self.distribution(rollout.observations[layer], layer)
             # Where all are kept, nothing was decided.
             if self.draw == "independent" or action.shape[1] < self.num_blocks[layer]:
-                loss = loss - (blocks.log_prob(action) * advantages[layer]).mean()
+                objective = blocks.log_prob(action)
+                if self.draw == "perturbed":
+                    num_kept = action.shape[1]
+                    num_swaps = num_kept * (self.num_blocks[layer] - num_kept)
+                    changed = (action != blocks.mode()).any(dim=1)
+                    objective = objective.exp() * num_swaps * changed
+                loss = loss - (objective * advantages[layer]).mean()
             use = block_use(blocks.rest)
             diversity = diversity - (use * use.clamp(min=1e-12).log()).sum()
         weight = self.diversity_weight * (1 - self.progress)
@@ -192,6 +241,7 @@ class Rloo(Agent):
         if self.advantage == "self_critical":
             return list(rollout.returns - self.most_probable_returns())
         compare = leave_one_out if self.advantage == "leave_one_out" else normalised
+        compare = above_first if self.draw == "perturbed" else compare
         return [compare(returns, self.group_size) for returns in rollout.returns]
 
     def most_probable_returns(self) -> Tensor:

@@ -15,7 +15,9 @@ goes back through it into the network.
 models", arXiv 2202.01169, after the balanced assignment of BASE layers (Lewis et al. 2021, arXiv
 2103.16716): a training batch is spread over the blocks by an optimal transport with entropy, and
 each row takes the highest of its plan. In use the highest scores decide. The gradient is that of
-the softmax weights (BASE: of a sigmoid), never of the plan. Take noise=0, balance_weight=0.
+the softmax weights (BASE: of a sigmoid), never of the plan. Take noise=0, balance_weight=0. Rows
+that are alike have one block, so loads are equal only about. In use nothing balances: a few blocks
+may take most rows, and other ones than in training.
 
 Blocks are used alike by a loss, or without one: Wang, Gao, Zhao, Sun, Dai 2024, "Auxiliary-loss-
 free load balancing strategy for mixture-of-experts", arXiv 2408.15664, add a bias to the scores for

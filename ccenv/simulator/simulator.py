@@ -92,6 +92,8 @@ class Simulator:
 
     ranks: OneProcess = ALONE
     """processes that share the batch, each with rows of its own, see `ccenv.simulator.sharing`."""
+    taught_every: int = 1
+    """co-training: the network learns from every so many-th row, all or one of each group."""
 
     def __init__(
         self,
@@ -420,6 +422,11 @@ class Simulator:
             own = self.ranks.share(indices)
             images, _ = self.data.batch(own[:: self.group_size])
             labels = self.data.labels.index_select(0, own).long()
+        if self.taught_every > 1:
+            labels = labels[:: self.taught_every]
+            masks, *values = (
+                [rows[:: self.taught_every] for rows in part] for part in (masks, *values)
+            )
         chosen = values[0] if values else None
         loss = self.trainer.update(images, labels, masks, "auto", chosen, start)
         if self.trainer.schedule_updates:

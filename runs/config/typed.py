@@ -58,7 +58,7 @@ class Settings(TypedDict, total=False):
     density_weight: float
     diversity_weight: float
     draw: str
-    embedding_size: int | Literal["one_hot"]
+    embedding_size: int | Literal["one_hot", "joint"]
     entropy_weight: float
     epsilon: float
     groups_kept: int
@@ -101,6 +101,8 @@ class Settings(TypedDict, total=False):
     number_units: int
     offset_lr: float
     paired_masks: int
+    perturbed_share: float
+    perturbed_teach: bool
     policy_kwargs: dict[str, Any] | None
     prior_rate: float
     prior_weight: float

@@ -195,17 +195,28 @@ def recorded_comparison(sweep: Sweep, results_dir: Path) -> Comparison:
 
 
 def outdated(comparison: Comparison, jobs: Sequence[Job]) -> list[Job]:
-    """Jobs whose results come from another version of the agent's, reward's or network's file."""
+    """Jobs whose results come from another version of the agent's, reward's or network's file.
+
+    Recorded results of ccenv's own agents are told by `Agent.code_version`: of their files often
+    only texts and settings have changed since.
+    """
     # Read once for all runs of an agent, for this answer alone: files may change until the next.
     here: dict[tuple[Any, ...], dict[str, str]] = {}
-    done = {one.run: one.result for one in comparison.finished}
+    done = {one.run: one for one in comparison.finished}
     found = []
     for job in jobs:
-        plan, result = job.plan, done.get(job.run)
+        plan, one = job.plan, done.get(job.run)
+        if one is None:
+            continue
         names = (plan.agent, *(plan.environment[name] for name in OF_CODE))
         if names not in here:
             here[names] = code_digests(plan)
-        if result is not None and result["code"] != here[names]:
+        is_ours = one.recorded and not any(":" in name for name in names)
+        if is_ours:
+            is_older = one.result.get("code_version", 1) != plan.agent_class.code_version
+        else:
+            is_older = one.result["code"] != here[names]
+        if is_older:
             found.append(job)
     return found
 

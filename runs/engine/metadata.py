@@ -31,6 +31,7 @@ def description_of(plan: Plan, env: Any, agent: Agent) -> dict[str, Any]:
         "seed": plan.program.seed,
         "settings": plan.config(),
         "code": code_digests(plan),
+        "code_version": agent.code_version,
         **({"commit": commit} if (commit := code_commit()) else {}),
         "learns": bool(agent.learns),
         "uses_labels": bool(agent.uses_labels),

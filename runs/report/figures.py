@@ -6,6 +6,7 @@ The rest are learning curves, performance profiles and block use by class.
 import dataclasses
 import functools
 import itertools
+import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -195,6 +196,14 @@ class View:
         return front
 
     @functools.cached_property
+    def sizes(self) -> dict[str, float]:
+        """Label -> diameter of its mark, by memory, where bits stand over MACs; else none."""
+        memory = {point.label: in_kilobytes(point) for _, point in self.placed}
+        if self.measure is not BITS or self.cost.key != "macs" or None in memory.values():
+            return {}
+        return {label: diameter(kilobytes) for label, kilobytes in memory.items() if kilobytes}
+
+    @functools.cached_property
     def chosen(self) -> frozenset[str]:
         """Labels of rows that validation chose among those of one method and cost."""
         judged = [point for point in self.points if point.label not in self.ceilings]
@@ -252,6 +261,23 @@ CAPTION = (
 )
 
 
+OF_SIZES = " Larger marks: more memory of network and policy."
+"""Said where marks differ in size."""
+USUAL_SIZE, LEAST_SIZE = 5.5, 2.5
+"""Diameters of marks in points."""
+MEMORY_MARKS = {100: "100 kB", 1000: "1 MB", 10_000: "10 MB"}
+"""kB whose mark the key shows."""
+
+
+def diameter(kilobytes: float) -> float:
+    """Diameter of the mark of so much memory, in points: the same step for each factor of ten.
+
+    >>> [round(diameter(kilobytes), 1) for kilobytes in (1, 100, 1000, 10_000)]
+    [2.5, 4.1, 6.9, 9.7]
+    """
+    return max(LEAST_SIZE, 2.8 * math.log10(kilobytes) - 1.5)
+
+
 def view_figures(
     comparison: Comparison, views: Sequence[View], looks: Looks, width: float = WIDTH
 ) -> dict[str, Drawn]:
@@ -268,7 +294,8 @@ def view_figures(
         numbers = {point.label: number for number, point in enumerate(view.points)}
         titles = {f"row-{numbers[p.label]}": words(view, p) for _, p in view.placed}
         draw = functools.partial(drawn_view, view, looks, width)
-        figures[view.when] = Drawn(draw, name, CAPTION, alt_of(view), titles)
+        caption = CAPTION + OF_SIZES * bool(view.sizes)
+        figures[view.when] = Drawn(draw, name, caption, alt_of(view), titles)
     return figures
 
 
@@ -311,7 +338,14 @@ class Group:
         return [(cost, factor * point.interval.mean) for cost, point in self.pairs]
 
 
-NAMES = {RANDOM: "random masks"}
+NAMES = {
+    RANDOM: "random masks",
+    "hash": "hash routing",
+    "pruned_bytes": "pruned",
+    "ngram": "n-gram counts",
+    "hashed_ngrams": "hashed n-grams",
+    "gru": "GRU",
+}
 """Method -> what it is called at its points."""
 LONGEST = 28
 """Letters of a row's label that may stand at its point; else its method's name does."""
@@ -358,18 +392,26 @@ ASPECT = 0.75, 0.5
 """Height over width of the axes, of narrow figures and of wide ones."""
 
 
+def too_far(view: View, looks: Looks) -> list[Point]:
+    """Random masks where marks have sizes: they would take the room of all others."""
+    return [p for _, p in view.placed if view.sizes and looks.methods[p.label] == RANDOM]
+
+
 def drawn_view(view: View, looks: Looks, width: float) -> Any:
     """The figure itself."""
-    factor, groups = view.measure.factor, groups_of(view, looks)
-    place = {point.label: (cost, factor * point.interval.mean) for cost, point in view.placed}
+    far = {point.label for point in too_far(view, looks)}
+    placed = [(cost, point) for cost, point in view.placed if point.label not in far]
+    groups = groups_of(dataclasses.replace(view, points=tuple(p for _, p in placed)), looks)
+    factor = view.measure.factor
+    place = {point.label: (cost, factor * point.interval.mean) for cost, point in placed}
     area = width - 0.7, ASPECT[width > WIDTH] * width
     figure = new_figure(area[1] + 0.5, False, width)
     axes = figure.add_axes(box_of(figure, area))
-    bars = [bar for cost, point in view.placed for bar in bars_of(cost, point, factor)]
+    bars = [bar for cost, point in placed for bar in bars_of(cost, point, factor)]
     shown = [*place.values(), *(at for group in groups.values() for at in group.at(factor))]
     fit_axis(axes.xaxis, [cost for cost, _ in shown])
     fit_axis(axes.yaxis, [mean for _, mean in shown], [end for _, *ends in bars for end in ends])
-    front = [place[point.label] for _, point in view.front]
+    front = [place[point.label] for _, point in view.front if point.label in place]
     front = front[:1] + [at for (_, y), to in itertools.pairwise(front) for at in ((to[0], y), to)]
     if front:
         axes.plot(*zip(*front, strict=True), color=INK, lw=0.8, ls=":", zorder=1)
@@ -384,17 +426,25 @@ def drawn_view(view: View, looks: Looks, width: float) -> Any:
         if name != ELSEWHERE
         for _, point in group.pairs
     }
-    for number, point in enumerate(view.points):
-        if point.label in place:
-            chosen_or_pale = faces.get(point.label, {"alpha": 0.3, "ms": 3})
-            style = {"ms": 5.5} | looks.style(point.label) | chosen_or_pale
-            axes.plot(*place[point.label], **style, zorder=3, gid=f"row-{number}")
+    pale: Style = {"alpha": 0.3} if view.sizes else {"alpha": 0.3, "ms": 3}
+    # Large marks lie below small ones.
+    marked = [(number, point) for number, point in enumerate(view.points) if point.label in place]
+    marked.sort(key=lambda pair: -view.sizes.get(pair[1].label, USUAL_SIZE))
+    for number, point in marked:
+        size: Style = {"ms": view.sizes.get(point.label, USUAL_SIZE)}
+        style = size | looks.style(point.label) | faces.get(point.label, pale)
+        axes.plot(*place[point.label], **style, zorder=3, gid=f"row-{number}")
     axes.set(xlabel=view.cost.title, ylabel=view.measure.heading)
     colors = {name: group.style["color"] for name, group in groups.items()}
     places = {name: group.at(factor) for name, group in groups.items()}
     lines = [front, *(group.at(factor) for group in groups.values() if group.style["ls"])]
     lines += [[(cost, low), (cost, high)] for cost, low, high in bars]
-    without = write_names(axes, places, colors, [line for line in lines if line])
+    lines = [line for line in lines if line]
+    radii = {
+        name: [0.65 * view.sizes.get(point.label, USUAL_SIZE) for _, point in group.pairs]
+        for name, group in groups.items()
+    }
+    without = write_names(axes, places, colors, lines, radii)
     write_key(figure, axes, area, key_of(view, looks) | {n: groups[n].style for n in without})
     return figure
 
@@ -408,7 +458,7 @@ def bars_of(cost: float, point: Point, factor: float) -> list[tuple[float, float
 
 
 def key_of(view: View, looks: Looks) -> dict[str, Style]:
-    """What shapes mean: kinds of methods, and rewards where policies learned from several."""
+    """What shapes and sizes mean: kinds of methods, rewards where there are several, memory."""
     here = {looks.kinds[looks.methods[point.label]] for _, point in view.placed}
     styles = {KINDS[name][0]: {"marker": KINDS[name][1][0]} for name in KINDS if name in here}
     learned = [looks.shapings.get(point.label) for _, point in view.placed]
@@ -416,7 +466,15 @@ def key_of(view: View, looks: Looks) -> dict[str, Style]:
     if len(shapings) > 1:
         shapes = {f"policy, {name}": {"marker": looks.shape(name)} for name in shapings}
         styles = shapes | {k: v for k, v in styles.items() if k != KINDS["learned"][0]}
+    for point in too_far(view, looks):
+        word, of = KINDS["random"][0], view.measure
+        styles[f"{word}: {of.factor * point.interval.mean:{of.spec}}"] = styles.pop(word)
     hollow = {"mfc": "none"}
+    ends = [f(view.sizes.values()) for f in (min, max) if view.sizes]
+    for kilobytes, words_of_it in MEMORY_MARKS.items():
+        if ends and ends[0] <= diameter(kilobytes) <= ends[1]:
+            size = {"marker": "o", "ms": diameter(kilobytes)}
+            styles[f"memory {words_of_it}"] = size | hollow
     return {
         name: {"color": INK, "ls": ""} | style | (hollow if name == KINDS["ceiling"][0] else {})
         for name, style in styles.items()

@@ -28,7 +28,7 @@ from ccenv.runs.store.recorded import read_cells
 
 HASHED = "hashed_ngrams"
 """The network of rows of n-grams, behind which agents may choose output matrices."""
-OF_TEXTS = ("pruned_bytes", "cascade_bytes", HASHED, "ngram")
+OF_TEXTS = ("pruned_bytes", "cascade_bytes", HASHED, "ngram", "gru")
 ONE_EXIT = "one exit"
 """What rows of an exit network are called whose inputs all stop at the same place."""
 RIVALS = ("pruned", "small_conv", "early_exit", "cascade", ONE_EXIT, *OF_TEXTS)

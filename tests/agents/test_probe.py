@@ -34,6 +34,7 @@ CASES = [
     ("blocks", "rloo", ONE, 12_000),
     ("blocks", "rloo normalised", ONE | {"advantage": "normalised"}, 12_000),
     ("blocks", "rloo self-critical", ONE | {"advantage": "self_critical"}, 12_000),
+    ("blocks", "rloo perturbed", ONE | {"draw": "perturbed", "perturbed_share": 0.5}, 12_000),
     ("blocks", "rloo independent", RATE | INDEPENDENT | {"num_kept": 2}, 32_000),
     ("blocks", "rloo annealed", ONE | {"dense_share": 0.1, "anneal_share": 0.3}, 16_000),
     ("blocks", "rloo_budget", ONE | NUMBERS | {"cost_limit": 26 / 152}, 19_200),

@@ -1,5 +1,6 @@
 """Laws of masks trained by back-propagation, of rloo's options, and of blocks always kept."""
 
+import dataclasses
 import math
 
 import pytest
@@ -313,6 +314,75 @@ def test_while_every_block_is_kept_the_policy_learns_nothing_but_the_bonus():
     agent.learn(8 * 4)
     after = agent.scores.parameters()
     assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
+
+
+@pytest.mark.parametrize("num_kept", [1, 2])
+def test_perturbed_draws_change_the_wanted_share_of_all_but_the_first_mask(num_kept):
+    agent = make_agent("rloo", 500, num_kept=num_kept, draw="perturbed", perturbed_share=0.3)
+    observation = agent.simulator.begin()
+    greedy = as_mask(agent.act(observation, 0), 4)
+    assert torch.equal(as_mask(agent.act(observation, 0, stream(0, "x")), 4), greedy)
+    drawn = as_mask(agent.act(observation, 0, agent.generator), 4)
+    differs = (drawn != greedy).sum(dim=1).view(-1, agent.group_size)
+    assert (drawn.sum(dim=1) == num_kept).all()
+    assert not differs[:, 0].any()
+    assert set(differs.unique().tolist()) == {0, 2}
+    # Four standard deviations of a share of 3,500 rows.
+    assert (differs[:, 1:] > 0).float().mean().item() == pytest.approx(0.3, abs=0.031)
+    swapped = (drawn & ~greedy).view(-1, agent.group_size, 4)[:, 1:].sum(dim=(0, 1))
+    assert (swapped > 0).sum() >= 4 - num_kept
+
+
+@pytest.mark.parametrize("gap", [1.0, -1.0])
+def test_a_changed_decision_becomes_more_probable_where_its_return_is_above_the_greedy_one(gap):
+    agent = make_agent(
+        "rloo", 32, num_kept=1, draw="perturbed", perturbed_share=0.5, diversity_weight=0.0
+    )
+    rollout = collect_rollout(agent.simulator, agent, agent.generator)
+    returns = torch.full_like(rollout.returns, gap)
+    returns[:, :: agent.group_size] = 0.0
+    expected = []
+    for seen, action in zip(rollout.observations, rollout.actions, strict=True):
+        blocks = agent.distribution(seen, len(expected))
+        changed = (action != blocks.mode()).any(dim=1)
+        scores = agent.scores.last(len(expected)).bias
+        # Of the expected gap: a decision's probability over that of its draw, one of three swaps.
+        gaps = gap * changed * 3 * blocks.log_prob(action).exp()
+        (gradient,) = torch.autograd.grad(-gaps.mean(), scores)
+        expected.append(gradient)
+    agent.update(dataclasses.replace(rollout, returns=returns))
+    for layer, gradient in enumerate(expected):
+        torch.testing.assert_close(agent.scores.last(layer).bias.grad, gradient)
+        assert gradient.abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("perturbed_teach", [False, True])
+def test_a_network_learns_from_greedy_masks_alone_unless_changed_ones_teach_too(
+    perturbed_teach, monkeypatch
+):
+    agent = make_agent(
+        "rloo",
+        8,
+        env_settings=COTRAIN | {"group_size": 2},
+        num_kept=1,
+        draw="perturbed",
+        perturbed_share=1.0,
+        perturbed_teach=perturbed_teach,
+    )
+    rollouts, losses, update = [], [], agent.update
+    monkeypatch.setattr(agent, "update", lambda one: rollouts.append(one) or update(one))
+    agent.learn(8, lambda _, scalars: losses.append(scalars["agent/network_loss"]))
+    nll = rollouts[0].nll.view(8, 2)
+    expected = nll.mean() if perturbed_teach else nll[:, 0].mean()
+    assert losses == pytest.approx([float(expected)], rel=1e-5)
+    assert not torch.allclose(nll[:, 0], nll[:, 1])
+
+
+def test_perturbed_draws_refuse_what_does_not_go_with_them():
+    with pytest.raises(ValueError, match=r"perturbed_share in \(0, 1\], got 0"):
+        make_agent("rloo", 4, num_kept=1, draw="perturbed", perturbed_share=0)
+    with pytest.raises(ValueError, match="neither advantage nor shared_blocks beside"):
+        make_agent("rloo", 4, num_kept=1, draw="perturbed", advantage="normalised")
 
 
 def test_a_price_makes_independent_draws_keep_less():

@@ -9,7 +9,7 @@ from ccenv.agents import AGENTS
 from ccenv.agents.base import LayerScores
 from ccenv.agents.hash_routing import Hash, balanced_table
 from ccenv.agents.rloo import Rloo
-from ccenv.agents.symbol_embeddings import ONE_HOT, random_table
+from ccenv.agents.symbol_embeddings import JOINT, ONE_HOT, random_table
 from ccenv.base.checked_file import save_tree
 from ccenv.base.masks import as_mask
 from ccenv.base.registry import resolve
@@ -112,8 +112,9 @@ def test_looking_up_costs_nothing_and_the_map_is_billed(plain):
     simulator = make(**({"context": {"budget": [0.1, 0.5]}} if plain else {}))
     assert LayerScores(simulator, 0, embedding_size=5).macs == [(plain + 2 * 5) * 4]
     assert LayerScores(simulator, 0, 3, embedding_size=5).macs == [(plain + 2 * 5) * 3 + 3 * 4]
-    assert LayerScores(simulator, 0, embedding_size=ONE_HOT).macs == [plain * 4]
-    assert LayerScores(simulator, 0, 3, embedding_size=ONE_HOT).macs == [plain * 3 + 3 * 4]
+    for size in (ONE_HOT, JOINT):
+        assert LayerScores(simulator, 0, embedding_size=size).macs == [plain * 4]
+        assert LayerScores(simulator, 0, 3, embedding_size=size).macs == [plain * 3 + 3 * 4]
 
 
 def test_without_embeddings_nothing_is_drawn_otherwise():
@@ -122,7 +123,7 @@ def test_without_embeddings_nothing_is_drawn_otherwise():
     assert all(torch.equal(own[name], none[name]) for name in own)
 
 
-@pytest.mark.parametrize("size", [3, ONE_HOT])
+@pytest.mark.parametrize("size", [3, ONE_HOT, JOINT])
 @pytest.mark.parametrize("name", WITH_EMBEDDINGS)
 def test_every_agent_of_scores_learns_its_look_ups_and_refuses_what_shows_no_symbols(name, size):
     kind = resolve(name, AGENTS, "agent")
@@ -138,7 +139,7 @@ def test_every_agent_of_scores_learns_its_look_ups_and_refuses_what_shows_no_sym
         kind(make(**own | {"observation": "layer_input"}), embedding_size=size)
 
 
-@pytest.mark.parametrize("size", [4, ONE_HOT])
+@pytest.mark.parametrize("size", [4, ONE_HOT, JOINT])
 def test_an_exported_policy_has_its_look_ups(size, tmp_path):
     simulator = make(group_size=2)
     agent = Rloo(simulator, embedding_size=size)
@@ -151,7 +152,7 @@ def test_an_exported_policy_has_its_look_ups(size, tmp_path):
     assert torch.equal(loaded.classify(tokens, draw="mode")[1][0][:6], mask)
 
 
-@pytest.mark.parametrize("size", [4, ONE_HOT])
+@pytest.mark.parametrize("size", [4, ONE_HOT, JOINT])
 def test_a_policy_of_symbols_learns_which_block_a_symbol_needs(size):
     nlls = []
     for rate in (0.05, 1e-9):
@@ -227,7 +228,9 @@ def test_hashing_of_what_is_not_shown_or_beyond_memory_is_refused(more, num_hash
 
 
 def test_an_embedding_of_less_than_nothing_is_refused():
-    with pytest.raises(ValueError, match="embedding_size of 0 or more, or 'one_hot', got -1"):
+    with pytest.raises(
+        ValueError, match="embedding_size of 0 or more, or 'one_hot' or 'joint', got -1"
+    ):
         LayerScores(make(), 0, embedding_size=-1)
 
 
@@ -251,12 +254,31 @@ def test_an_exported_file_may_not_name_a_look_of_somebody_else(tmp_path):
         SkippingClassifier.load(tmp_path / "file")
 
 
+@pytest.mark.parametrize("context", [{}, {"context": {"budget": [0.1, 0.5]}}])
+def test_a_joint_look_up_has_a_row_for_each_pair_beside_the_map_of_plain_columns(context):
+    simulator = make(40, **context)
+    scores, plain = LayerScores(simulator, 0, embedding_size=JOINT), len(context)
+    seen = simulator.begin()
+    (weight, bias) = scores.maps(0)[0]
+    assert weight.shape == (4, plain + NUM_SYMBOLS**2)
+    pairs = NUM_SYMBOLS * seen[:, plain] + seen[:, plain + 1]
+    rows = weight.t()[plain + pairs.long()] + bias + seen[:, :plain] @ weight[:, :plain].t()
+    torch.testing.assert_close(scores(seen, 0), rows)
+    large = make(network_kwargs=OWN | {"num_symbols": 4096})
+    with pytest.raises(ValueError, match=r"embedding_size='joint': 2, .* a table of at most"):
+        LayerScores(large, 0, embedding_size=JOINT)
+
+
+@pytest.mark.parametrize(("size", "num_hashed"), [(ONE_HOT, 1), (JOINT, 2)])
 @pytest.mark.parametrize("num_kept", [1, 2])
-def test_a_start_at_the_hash_keeps_its_blocks_with_the_wanted_probability(num_kept):
+def test_a_start_at_the_hash_keeps_its_blocks_with_the_wanted_probability(
+    num_kept, size, num_hashed
+):
     simulator = make(group_size=2)
-    settings = {"embedding_size": ONE_HOT, "num_kept": num_kept}
+    settings = {"embedding_size": size, "num_kept": num_kept}
     agent = Rloo(simulator, seed=3, start="hash", start_probability=0.8, **settings)
-    hashed, seen = Hash(simulator, seed=3, num_kept=num_kept), simulator.begin()
+    hashed = Hash(simulator, seed=3, num_kept=num_kept, num_hashed=num_hashed)
+    seen = simulator.begin()
     for layer, blocks in enumerate(simulator.num_blocks):
         kept = as_mask(hashed.act(seen, layer), blocks)
         assert torch.equal(as_mask(agent.act(seen, layer), blocks), kept)

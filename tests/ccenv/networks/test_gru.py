@@ -6,8 +6,8 @@ from torch.nn.functional import linear
 
 import ccenv
 from ccenv.agents.reference_policies import Dense
+from ccenv.networks.baselines.gru import gru
 from ccenv.networks.core.protocol import dense_forward, through
-from ccenv.networks.text.gru import gru
 from ccenv.simulator.simulator import Simulator
 
 WINDOW, SYMBOLS = 6, 7
@@ -55,6 +55,11 @@ def test_a_cache_gives_what_whole_sequences_give_with_gradients_to_the_first_sym
     weight = network.stem.embedding.weight
     (gradient,) = torch.autograd.grad(logits[WINDOW - 1].sum(), weight)
     assert gradient[inputs[0, -1]].any()
+
+
+def test_cudnn_keeps_what_gradients_need_in_a_rollout_too():
+    assert not model().training
+    assert model().stem.gru.training
 
 
 def test_a_position_costs_one_step_and_the_logits_wherever_it_stands():

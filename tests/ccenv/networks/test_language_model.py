@@ -396,6 +396,39 @@ def test_an_agents_verdict_by_greedy_masks_is_the_plain_run_with_them(prose, kin
     assert verdict.nll == pytest.approx(float(sum(losses)) / len(judged), abs=1e-5)
 
 
+def test_rows_that_follow_committed_gate_values_are_computed_once_and_learn_from_their_own(prose):
+    simulator = Simulator(2 * LENGTH, **SETTINGS)
+    simulator.seed(0)
+    settings = {"embedding_size": "joint", "noise": 0.0, "balance_weight": 0.0}
+    agent = TopK(simulator, seed=0, num_kept=1, scaled=True, **settings)
+    rollout = collect_rollout(simulator, agent, agent.generator)
+    assert not len(simulator.state.hidden.own)
+    before = [rows.weight.detach().clone() for rows in map(agent.scores.last, range(2))]
+    agent.update(rollout)
+    for layer, weight in enumerate(before):
+        assert not torch.equal(agent.scores.last(layer).weight, weight)
+    changed = [action * 0.5 for action in rollout.actions]
+    network, inputs = simulator.network, simulator.state.images
+    with torch.no_grad():
+        hidden = network.step(0, network.start(inputs), changed[0] > 0, changed[0])
+    assert len(hidden.own) == len(inputs)
+
+
+def test_a_table_of_pairs_starts_at_the_hash_of_two_symbols(prose):
+    simulator = Simulator(2 * LENGTH, group_size=2, **SETTINGS)
+    simulator.seed(0)
+    hashed = Hash(simulator, seed=4, num_kept=1, num_hashed=2)
+    settings = {"embedding_size": "joint", "start": "hash", "draw": "perturbed"}
+    agent = Rloo(simulator, seed=4, num_kept=1, **settings)
+    for one, other in zip(
+        ccenv.evaluate(simulator, agent).masks, ccenv.evaluate(simulator, hashed).masks, strict=True
+    ):
+        assert torch.equal(one, other)
+    # 128 symbols, and one for what is missing before the first.
+    assert sum(t.numel() for t in agent.parameters().values()) == 2 * 4 * (129**2 + 1)
+    agent.learn(2 * LENGTH)
+
+
 def test_a_verdict_that_fails_leaves_the_committed_masks_of_training(prose, monkeypatch):
     simulator = Simulator(LENGTH, **SETTINGS)
     simulator.seed(0)

@@ -8,6 +8,7 @@ from torch import nn
 from ccenv.base.masks import random_mask
 from ccenv.base.seeding import stream
 from ccenv.networks.baselines.dense import small_conv
+from ccenv.networks.baselines.gru import gru
 from ccenv.networks.baselines.pruned import pruned, pruned_blocks
 from ccenv.networks.baselines.text import (
     cascade_bytes,
@@ -25,7 +26,6 @@ from ccenv.networks.probe import probe_exit, probe_network, probe_residual
 from ccenv.networks.stages.linear import BlockLinear
 from ccenv.networks.stages.streaming import streaming
 from ccenv.networks.text.embedding import next_byte
-from ccenv.networks.text.gru import gru
 from ccenv.networks.text.ngram import ngram
 from ccenv.networks.text.patches import patches
 from ccenv.networks.text.transformer import lm

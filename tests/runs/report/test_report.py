@@ -4,6 +4,7 @@ import csv
 import dataclasses
 import html.parser
 import json
+import math
 import re
 import shutil
 import subprocess
@@ -12,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from made_results import whole_result
+from made_results import drawn_views, runs, whole_result
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from ccenv.runs.engine.collect_runs import among_recorded
@@ -38,7 +39,7 @@ from ccenv.runs.stats import degenerate, fronts
 from ccenv.runs.store import recorded
 from ccenv.runs.studies import find_study
 from ccenv.runs.sweeps import Cell, Sweep
-from ccenv.runs.tables.drawing import INK, WIDTH, Drawn, new_figure
+from ccenv.runs.tables.drawing import INK, WIDTH, Drawn, drawn_in_style, new_figure
 from ccenv.runs.tables.sweep_table import Table
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -328,6 +329,31 @@ def test_axes_hold_every_mark_and_no_name_covers_a_mark_or_another_name():
 
 def marks_of(axes):
     return [line for line in axes.lines if str(line.get_gid()).startswith("row-")]
+
+
+def test_marks_of_a_text_grow_with_memory_and_random_masks_are_in_the_key_alone(tmp_path):
+    bits = {"dense": 2.0, "rloo": 1.8, "hash": 1.9, "block_dropout": 4.0}
+    memory = {"dense": 50e3, "rloo": 2e6, "hash": 500e3, "block_dropout": 2e6}
+    results = {
+        name: runs(name, 1000, 0.3, of_symbols=True, memory_bytes=memory[name]) for name in bits
+    }
+    for name, rows in results.items():
+        for verdict in (verdict for row in rows for verdict in row["evaluations"]):
+            verdict["nll"] = bits[name] * math.log(2)
+    views, figures = drawn_views(results, tmp_path, "mode")
+    (view,) = [v for v in views if v.when == "data-0 measure-bits cost-macs masks-mode"]
+    with drawn_in_style():
+        figure = figures[view.when].figure()
+    (axes,) = figure.axes
+    sizes = {line.get_gid(): line.get_markersize() for line in marks_of(axes)}
+    assert sizes["row-0"] < sizes["row-2"] < sizes["row-1"]
+    assert axes.get_ylim()[1] < 4.0
+    keys = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert "random masks: 4.000" in keys
+    assert [key for key in keys if "memory" in key] == ["memory 100 kB", "memory 1 MB"]
+    others = [v for v in views if v.measure is not view.measure or v.cost.key != "macs"]
+    assert others
+    assert not any(other.sizes for other in others)
 
 
 def test_baselines_differ_from_policies_by_shape_and_ceilings_are_hollow():

@@ -144,3 +144,24 @@ def test_a_name_in_any_position_of_a_result_is_never_imported(
     finally:
         path.write_text(before)
     assert "reinforce" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("version", "is_older"), [(1, False), (2, True)])
+def test_a_recorded_result_is_older_where_its_agent_has_another_version(
+    version, is_older, place, monkeypatch
+):
+    asked = jobs.make_jobs(TOY, str(place / "logs"))
+    for kind in {job.plan.agent_class for job in asked}:
+        monkeypatch.setattr(kind, "code_version", version)
+    recorded = jobs.recorded_comparison(TOY, place / "results")
+    # Recorded before there were versions, by a file that has other texts now.
+    for one in recorded.finished:
+        one.result.pop("code_version", None)
+        one.result["code"] = dict.fromkeys(one.result["code"], "of other code")
+    of_agents = [job for job in asked if ":" not in job.plan.agent]
+    assert of_agents
+    assert jobs.outdated(recorded, of_agents) == (of_agents if is_older else [])
+    own_runs = jobs.gather(TOY, asked, {})
+    for one in own_runs.finished:
+        one.result["code"] = dict.fromkeys(one.result["code"], "of other code")
+    assert len(jobs.outdated(own_runs, asked)) == len(own_runs.finished)

@@ -9,6 +9,7 @@ translation" (arXiv 1406.1078), as `torch.nn.GRU` has it.
 """
 
 from dataclasses import dataclass
+from typing import Self
 
 import torch
 from torch import Tensor, nn
@@ -45,6 +46,16 @@ class Recurrent(nn.Module):
         super().__init__()
         self.embedding = nn.Embedding(num_classes, embedding_size)
         self.gru = nn.GRU(embedding_size, width, batch_first=True)
+
+    def train(self, mode: bool = True) -> Self:
+        """As torch's, but the layer, which is the same in both modes, stays in training mode.
+
+        In co-training an update goes back through what a rollout computed in evaluation mode, and
+        cuDNN keeps what gradients need in training mode only.
+        """
+        super().train(mode)
+        self.gru.train()
+        return self
 
     def states(self, inputs: Tensor) -> States:
         """Runs the sequences of inputs: int64 [rows, symbols]."""
