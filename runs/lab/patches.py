@@ -145,7 +145,8 @@ def drawn(rows: Sequence[Row]) -> Drawn:
         for row in byte:
             axes.axhline(row[key], color="black", lw=0.8, ls="--")
         sizes = sorted({row["patch_size"] for row in rows} - {1})
-        axes.set_xscale("log", base=2)
+        if sizes:
+            axes.set_xscale("log", base=2)
         axes.set_xticks(sizes, [str(size) for size in sizes])
         axes.set(ylabel=label, xlabel="symbols of a patch" if place else None)
     legend_below(figure, lines, [*LINES])
