@@ -1,13 +1,14 @@
 """Refresh when in doubt: the entropy of what comes next -> run the trunk where it is high.
 
 The trigger of Zheng et al. 2026, "Scratchpad patching: decoupling compute from patch size in
-byte-level language models" (arXiv 2605.09630), on the network `streaming`, whose module says what
-of the paper is there. Nothing is learned: a threshold on an entropy in nats, which may be moved
-with the weights as they are. Which threshold gives which amount of compute is asked wherever such
-thresholds are used; `calibrate` answers it by a quantile of the validation inputs' entropies. They
-do not depend on earlier refreshes, so the share of refreshes never rises with the threshold. Ours:
-in training an input is refreshed by coins of a density of its own, uniform in 0..1, so that the
-network knows refreshes at every rate (how the paper triggers in training could not be read).
+byte-level language models" (arXiv 2605.09630), on the networks `streaming` and `patches`, whose
+modules say what of the paper is there. Nothing is learned: a threshold on an entropy in nats, which
+may be moved with the weights as they are. Which threshold gives which amount of compute is asked
+wherever such thresholds are used; `calibrate` answers it by a quantile of the validation inputs'
+entropies. They do not depend on earlier refreshes, so the share of refreshes never rises with the
+threshold. Ours: in training an input is refreshed by coins of a density of its own, uniform in
+0..1, so that the network knows refreshes at every rate (how the paper triggers in training could
+not be read); earlier positions of `patches` refresh at the wanted rate, as in use.
 Beside it stand the agents `dense` (always), `block_dropout` (by chance, at the same rate) and
 `fixed_mask` (at the best fixed places).
 """
@@ -94,7 +95,7 @@ class EntropyThreshold(Calibrated):
         check_rate(target_rate)
         if not self.is_stream:
             raise TypeError(
-                "expected network='streaming' to calibrate on, got "
+                "expected network='streaming' or 'patches' to calibrate on, got "
                 f"{type(self.simulator.network).__name__}, which shows no entropies"
             )
         self.learned = {"threshold": self.threshold_for(target_rate, tolerance)}

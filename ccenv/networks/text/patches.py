@@ -22,6 +22,7 @@ that the last position of a patch pays for its entry.
 """
 
 import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,7 +39,6 @@ from ccenv.networks.text.tokens import check_windows, window_length
 from ccenv.networks.text.transformer import (
     INITIAL_STD,
     CausalAttention,
-    Rule,
     Sequences,
     sequences_of,
 )
@@ -84,6 +84,10 @@ class Place:
     """[rows, width]; what the answer is made of."""
     guess: Tensor
     """[rows, num_classes]; the answer without any refresh."""
+
+
+Rule = Callable[[int, Place, Tensor], Tensor]
+"""Committed masks, as of `ccenv.networks.text.transformer`."""
 
 
 class TrunkLayer(nn.Module):

@@ -373,7 +373,7 @@ def kept_bias(bias: Tensor, mask: Tensor | None, weights: Tensor | None) -> Tens
     return bias if mask is None else torch.where(mask, bias, 0.0)
 
 
-Rule = Callable[[int, Position, Tensor], Tensor]
+Rule = Callable[[int, Any, Tensor], Tensor]
 """Committed masks: (gate, hidden state of positions, their inputs [rows, window]) -> an action, see
 `ccenv.simulator.policy.Policy.act`."""
 GATES = ("attention", "heads", "ffn", "experts", "exits")

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from ccenv.data import load_split
+from ccenv.runs.experiment import run_experiment
 from ccenv.runs.lab import pondering
-from ccenv.runs.lab.__main__ import main
 from ccenv.runs.store.seal import check_seal
 
 
@@ -39,7 +39,7 @@ def test_steps_are_recorded_shown_and_drawn(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(pondering, "JUDGED", 200)
     folders = [f"--{kind}-dir={tmp_path}" for kind in ("results", "report")]
     words = ["--tasks", "parity", "--images", "512", "--record", *folders]
-    assert main(["pondering", *words]) == 0
+    assert run_experiment(pondering.PONDERING, "lab", words) == 0
     content = json.loads((tmp_path / "pondering.json").read_text())
     check_seal(content, "pondering")
     whole, *kinds = content["rows"]
