@@ -337,6 +337,8 @@ def test_positions_ponder_on_a_block_that_repeats(prose, agent, own):
         steps.append(scalars["agent/steps"])
 
     made = agent(simulator, seed=0, **own)
+    # The paper's case: the cost of pondering teaches the layers, too.
+    assert agent is not Act or made.network_gradient
     made.learn(30 * 8 * LENGTH, read)
     assert losses[-1] < 1.3 < losses[0]
     assert 1 <= min(steps) < max(steps) <= 3
