@@ -1,7 +1,7 @@
 """Training of `lm` beside a plain script of torch, and its use beside dense ones: -> times.
 
-In training both on 16 sequences of 128 symbols with an expert of each symbol's hash. The script draws
-sequences, runs them and learns; it has neither masks nor rewards nor rows of their own.
+In training both have 16 sequences of 128 symbols and an expert of each symbol's hash. The script
+draws sequences, runs them and learns; it has neither masks nor rewards nor rows of their own.
 """
 
 import functools
@@ -153,7 +153,7 @@ def timed(num_experts: int, rounds: int, seconds: float, dataset: str) -> Iterat
 
 
 def in_use(ffn_width: int, num_experts: int, batch: int) -> Callable[[], None]:
-    """One position of each of `batch` sequences, with a cache, by an expert of its symbol's hash."""
+    """One position of each of `batch` sequences with a cache, by an expert of its symbol."""
     torch.manual_seed(0)
     sizes = SIZES | {"ffn_width": ffn_width, "num_experts": num_experts}
     network = LanguageModel((LENGTH,), **sizes).eval().requires_grad_(False)
