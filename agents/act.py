@@ -25,6 +25,7 @@ from torch import Tensor, nn
 
 from ccenv.agents.base import Agent, LayerScores, descend
 from ccenv.agents.straight_through_ops import LiveWalk, check_live, loss_under, shows_gradient
+from ccenv.networks.core.protocol import GatedNetwork
 from ccenv.networks.learning.training import check_at_least_zero
 from ccenv.simulator.rollout import Rollout
 
@@ -73,8 +74,9 @@ class Act(Agent):
         super().__init__(env, seed=seed)
         if not self.exits:
             raise ValueError(
-                "expected a network with exits for act, such as network=pondering, pondering_bytes "
-                f"or early_exit, got {type(self.simulator.network).__name__}, which has none"
+                "expected a network with exits for act, such as pondering, pondering_bytes, "
+                "early_exit, or lm with network_kwargs.gates=exits and network_kwargs.repeats=3, "
+                f"got {type(self.simulator.network).__name__}, which has none"
             )
         check_at_least_zero(time_weight=time_weight)
         if not 0 < epsilon < 1:
@@ -148,10 +150,10 @@ class Act(Agent):
         return self.read(loss=loss, steps=halting.steps.double().mean(), ponder_cost=cost)
 
 
-def repeats(network: nn.Module) -> bool:
-    """Whether one block makes several steps: a weight stands under several names."""
+def repeats(network: GatedNetwork) -> bool:
+    """Whether one block makes several steps: it says so, or a weight stands under several names."""
     names = network.named_parameters(remove_duplicate=False)
-    return sum(1 for _ in names) > sum(1 for _ in network.parameters())
+    return network.repeats > 1 or sum(1 for _ in names) > sum(1 for _ in network.parameters())
 
 
 def halt(values: Tensor, epsilon: float = 0.01) -> Halting:

@@ -19,7 +19,8 @@ from ccenv.data.split import (
     data_root,
     transformed,
 )
-from ccenv.data.text import place_of, sequence_split, text_split, texts_of
+from ccenv.data.text import sequence_split, text_split
+from ccenv.data.text_files import place_of, texts_of
 from ccenv.data.transforms import Fitted, fit, fixed, transform_names
 from ccenv.data.user_data import Given, Same, check_given, given_split
 

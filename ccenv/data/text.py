@@ -3,40 +3,19 @@
 The 127 most frequent bytes of the training text are a symbol each, by how often they occur, and all
 others are one, "other": 128. An input is the 24 symbols before a place, its label the symbol there.
 A bit here is one of a symbol of 128: which byte "other" was is not told, so that texts of more than
-127 different bytes have fewer bits than bits per byte in the strict sense.
-
-| what lies there | train | validation | test |
-|---|---|---|---|
-| files train*, validation*, test* | theirs | theirs | theirs |
-| one file | first 90 % of its bytes | next 5 % | last 5 % |
-| a folder of 20 files or more | the other 18 of 20 | the 19th, 39th, ... | the 20th, 40th, ... |
-| a folder of fewer files | all joined, and cut as one file | | |
-
-Files are taken in the order of their paths, in folders within as well, and read one behind the
-other; those whose name or folder begins with a dot are left out. Bytes are bytes, whatever the
-encoding, but a file with NUL bytes at its beginning in a folder is refused by name: pictures and
-programs are no text. `name@text` leaves such files out.
+127 different bytes have fewer bits than bits per byte in the strict sense. Which files are a text:
+`ccenv.data.text_files`.
 
 `name@128` cuts the same text into sequences of 128 symbols that do not overlap, for networks that
 predict at every position (`lm`, `gru`). A row is one position. Its input is the symbols of its
 sequence up to there, after as many missing ones (the number behind the last symbol) as the sequence
 is longer; its label is the next symbol. Rows of a sequence are neighbours and are drawn together.
-
-`enwik8` is the first 10^8 bytes of a Wikipedia of 2006 as XML, `text8` so many letters and spaces
-of its cleaned text (Mahoney, "Large text compression benchmark", mattmahoney.net/dc/text.html).
 """
 
 import functools
-import hashlib
-import lzma
 import re
-import shutil
-import sysconfig
-import tempfile
-import zipfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -44,220 +23,19 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from ccenv.data.npz import ENDING
-from ccenv.data.registry import SPLITS
 from ccenv.data.rows import Rows
 from ccenv.data.split import Split, data_root
-
-IMAGES = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
-"""Endings of images as torchvision knows them: folders that hold one are no text."""
-ONE_IN = 20
-"""Of so many files in a row one validates and one tests."""
-LOOKED_AT = 8192
-"""Bytes at the beginning of a file in which a NUL tells that it is no text."""
-PACKED = ".xz"
-"""Ending of a file that `lzma` reads."""
-TEXT_ONLY = "text"
-"""Behind the @ of a name: files that are no text are left out."""
-LIBRARY_SIZES = (2_000, 400_000)
-"""Bytes of the shortest and of the longest file of Python's library that is read."""
-NOT_THE_LIBRARY = {"lib2to3", "site-packages", "dist-packages"}
-
-
-@dataclass(frozen=True)
-class Texts:
-    """Which files are a text."""
-
-    name: str
-    """of the data set, for messages."""
-    place: Path
-    """where they lie."""
-    files: tuple[tuple[Path, ...], ...]
-    """of each of `SPLITS`; of a text that is cut all files, once."""
-
-    @property
-    def is_cut(self) -> bool:
-        """Whether all files are joined and then cut."""
-        return len(self.files) == 1
-
-    def read(self, split: str) -> np.ndarray:
-        """All bytes of a split: uint8 [n]; ValueError if there is no file of it."""
-        found = self.files[0 if self.is_cut else SPLITS.index(split)]
-        if not found:
-            raise ValueError(
-                f"dataset {self.name!r}: expected files named "
-                f"{', '.join(f'{s}*' for s in SPLITS)} in {self.place}, got none for {split}"
-            )
-        joined = np.concatenate([bytes_of(file) for file in found])
-        return joined[cut_of(len(joined), split)] if self.is_cut else joined
-
-
-def bytes_of(file: Path) -> np.ndarray:
-    """Bytes of a file, of a packed one (`.xz`) those inside: uint8 [n]; ValueError if damaged."""
-    if file.suffix != PACKED:
-        return np.fromfile(file, np.uint8)
-    try:
-        return np.frombuffer(lzma.decompress(file.read_bytes()), np.uint8)
-    except lzma.LZMAError as error:
-        raise ValueError(f"expected a whole file {file}, got a damaged one: {error}") from error
-
-
-def cut_of(length: int, split: str) -> slice:
-    """Part of one text that a split is: nine tenths, a twentieth, a twentieth.
-
-    >>> [cut_of(100, split) for split in ("train", "validation", "test")]
-    [slice(0, 90, None), slice(90, 95, None), slice(95, 100, None)]
-    """
-    ends = [0, length * 90 // 100, length * 95 // 100, length]
-    part = SPLITS.index(split)
-    return slice(ends[part], ends[part + 1])
-
-
-def place_of(root: Path, name: str) -> Path | None:
-    """File or folder of a text by a data set's name; None where there is none, or no text."""
-    base = name.removesuffix(f"@{TEXT_ONLY}")
-    if not base or "@" in base or base.endswith(ENDING):
-        return None
-    for path in (root / base, root / f"{base}.txt"):
-        if path.is_file():
-            return path
-    folder = root / base
-    if folder == root or not folder.is_dir():
-        return None
-    if of_split(folder, "train"):
-        return folder
-    every = list(all_files(folder))
-    return folder if every and not any(f.suffix.lower() in IMAGES for f in every) else None
-
-
-def texts_of(path: Path, name: str) -> Texts:
-    """The files of a text at a path; ValueError of one that is no text and is not left out."""
-    if path.is_file():
-        return Texts(name, path, ((path,),))
-    if of_split(path, "train"):
-        return Texts(name, path, tuple(tuple(of_split(path, split)) for split in SPLITS))
-    files = list(all_files(path))
-    binary = [file for file in files if is_binary(file)]
-    if binary and not name.endswith(f"@{TEXT_ONLY}"):
-        raise ValueError(
-            f"dataset {name!r}: expected files of text in {path}, got {len(binary)} with NUL "
-            f"bytes, such as {binary[0].relative_to(path)}; take them out, or say "
-            f"{name}@{TEXT_ONLY} to leave them out"
-        )
-    kept = [file for file in files if file not in set(binary)]
-    if not kept:
-        raise ValueError(
-            f"dataset {name!r}: expected a file of text in {path}, got {len(files)} that are none"
-        )
-    return Texts(name, path, split_files(kept))
-
-
-@functools.lru_cache(maxsize=1)
-def library_texts() -> Texts | None:
-    """Sources of the library of the Python that runs, split by file; None where there are none."""
-    place = Path(sysconfig.get_paths()["stdlib"])
-    least, most = LIBRARY_SIZES
-    found = [
-        file
-        for file in all_files(place, "*.py")
-        if not NOT_THE_LIBRARY.intersection(file.relative_to(place).parts)
-        and least <= file.stat().st_size <= most
-    ]
-    return Texts("python_text", place, split_files(found)) if len(found) >= ONE_IN else None
-
-
-def split_files(files: Sequence[Path]) -> tuple[tuple[Path, ...], ...]:
-    """Files of each split, or all of them once where they are few."""
-    if len(files) < ONE_IN:
-        return (tuple(files),)
-    places = {"validation": ONE_IN - 2, "test": ONE_IN - 1}
-    held = {split: tuple(files[place::ONE_IN]) for split, place in places.items()}
-    rest = tuple(file for i, file in enumerate(files) if i % ONE_IN < ONE_IN - 2)
-    return rest, held["validation"], held["test"]
-
-
-def of_split(folder: Path, split: str) -> list[Path]:
-    """Files whose names begin with a split's, in order."""
-    return sorted(file for file in folder.glob(f"{split}*") if file.is_file())
-
-
-def all_files(folder: Path, pattern: str = "*") -> Iterable[Path]:
-    """Files in a folder and those within, in the order of their paths, the same everywhere."""
-    found = ((file.relative_to(folder), file) for file in folder.rglob(pattern) if file.is_file())
-    plain = [pair for pair in found if not any(part.startswith(".") for part in pair[0].parts)]
-    return [file for _, file in sorted(plain, key=lambda pair: pair[0].as_posix())]
-
-
-def is_binary(file: Path) -> bool:
-    """Whether a file begins as no text does."""
-    with file.open("rb") as opened:
-        return b"\0" in opened.read(LOOKED_AT)
-
-
-@dataclass(frozen=True)
-class Archive:
-    """Where a text can be fetched, and how its bytes are known."""
-
-    url: str
-    """of a zip file that holds the text under its own name."""
-    zip_sha256: str
-    md5: str
-    """of the text, as its author publishes it."""
-
-
-ARCHIVES = {
-    "enwik8": Archive(
-        "https://mattmahoney.net/dc/enwik8.zip",
-        "547994d9980ebed1288380d652999f38a14fe291a6247c157c3d33d4932534bc",
-        "a1fa5ffddb56f4953e226637dabbb36a",
-    ),
-    "text8": Archive(
-        "https://mattmahoney.net/dc/text8.zip",
-        "a6640522afe85d1963ad56c05b0ede0a0c000dddc9671758a6cc09b7a38e5232",
-        "3bea1919949baf155f99411df5fada7e",
-    ),
-}
-
-
-def archived_texts(name: str) -> Texts:
-    """The file of one of `ARCHIVES`; FileNotFoundError, or ValueError if it is another text."""
-    path, command = data_root() / name, f"ccenv data {name} --download"
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"dataset {name!r} is not in {data_root()}; run: {command} "
-            "(or set CCENV_DATA to the folder that holds it)"
-        )
-    if (found := md5_of(path)) != ARCHIVES[name].md5:
-        raise ValueError(
-            f"dataset {name!r}: expected {path} with MD5 {ARCHIVES[name].md5}, got {found}: "
-            f"delete it and run: {command}, or give a text of yours another name"
-        )
-    return texts_of(path, name)
-
-
-def md5_of(path: Path) -> str:
-    """Of a file's bytes; to know a published text by, not for secrets."""
-    with path.open("rb") as opened:
-        return hashlib.file_digest(opened, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
-
-
-def download_text(name: str) -> None:
-    """Fetches one of `ARCHIVES` into the root folder, or raises and keeps nothing."""
-    archive, root = ARCHIVES[name], data_root()
-    root.mkdir(parents=True, exist_ok=True)
-    # Beside its place, so that it gets there whole or not at all.
-    with tempfile.TemporaryDirectory(dir=root, prefix=f".{name}-") as folder:
-        zipped, text = Path(folder) / "archive.zip", Path(folder) / "text"
-        torch.hub.download_url_to_file(archive.url, str(zipped), hash_prefix=archive.zip_sha256)
-        with zipfile.ZipFile(zipped) as opened:
-            if name not in opened.namelist():
-                raise ValueError(f"expected {name!r} in {archive.url}, got {opened.namelist()}")
-            with opened.open(name) as source, text.open("wb") as target:
-                shutil.copyfileobj(source, target)
-        if (found := md5_of(text)) != archive.md5:
-            raise ValueError(f"expected a text of MD5 {archive.md5} in {archive.url}, got {found}")
-        text.replace(root / name)
-
+from ccenv.data.text_files import (
+    ARCHIVES,
+    BUNDLED,
+    LIBRARY,
+    Texts,
+    archived_texts,
+    bundled_texts,
+    of_split,
+    python_texts,
+    texts_named,
+)
 
 NUM_SYMBOLS = 128
 CONTEXT = 24
@@ -265,10 +43,6 @@ CONTEXT = 24
 COUNTED_AT_ONCE = 2**20
 """Bytes."""
 SAMPLED_STEP = 32
-LIBRARY = ("python_text", "python_sample")
-"""Data sets of the same text."""
-BUNDLED, FOLDER = "python_bundled", Path(__file__).parent / "texts"
-"""A text that comes with the package: its name, and where it lies."""
 BUNDLED_STEP = 8
 
 
@@ -361,26 +135,6 @@ def is_of_this_machine(name: str) -> bool:
     return base in LIBRARY and not of_split(data_root() / LIBRARY[0], "train")
 
 
-def python_texts() -> Texts:
-    """The files of `python_text`; FileNotFoundError if there are none."""
-    path = data_root() / "python_text"
-    if of_split(path, "train"):
-        return texts_of(path, "python_text")
-    found = library_texts()
-    if found is None:
-        raise FileNotFoundError(
-            f"dataset 'python_text' is not in {data_root()}, and this Python has no sources of its "
-            f"library; put text files there as {path}/train.txt, validation.txt and test.txt (or "
-            "set CCENV_DATA to the folder that holds it)"
-        )
-    return found
-
-
-def bundled_texts() -> Texts:
-    """The files of `python_bundled`."""
-    return texts_of(FOLDER, BUNDLED)
-
-
 def text_split(texts: Texts, split: str, step: int = 1) -> Split:
     """Windows of one split of a text, `step` symbols apart; ValueError if it is too short."""
     symbols = torch.from_numpy(symbol_table(texts)[texts.read(split)])
@@ -430,16 +184,6 @@ def sequence_split(name: str, split: str) -> Split | None:
     shape = (len(labels), length)
     rows = Positions(shape, torch.int64, torch.device("cpu"), symbols, NUM_SYMBOLS, step)
     return Split(rows, labels, NUM_SYMBOLS, together=length)
-
-
-def texts_named(name: str) -> Texts | None:
-    """The files of a text by the name of its data set; None where there are none."""
-    if name in LIBRARY:
-        return python_texts()
-    if name == BUNDLED:
-        return bundled_texts()
-    place = place_of(data_root(), name)
-    return None if place is None else texts_of(place, name)
 
 
 def coding(name: str) -> tuple[np.ndarray, np.ndarray]:

@@ -39,6 +39,7 @@ from ccenv.deploy.fused.classifier import FusedClassifier
 from ccenv.deploy.short_walk import ShortWalk, fuse_policy, look_and_compute
 from ccenv.mdp.observations import Observer, make_observer
 from ccenv.simulator.context import Range, observe_context
+from ccenv.simulator.policy import as_policy, commit
 
 NUM_CHECK_IMAGES = 64
 UNFIT = (TypeError, AttributeError, LookupError, ArithmeticError, RuntimeError)
@@ -193,7 +194,40 @@ class SkippingClassifier(nn.Module):
         surface = self.surface
         if values:
             surface = dataclasses.replace(surface, observe=self._observer(values))
-        return look_and_compute(self.policy, surface, images, generator, values.get("budget"))
+        budget = values.get("budget")
+        outcome, masks = look_and_compute(self.policy, surface, images, generator, budget)
+        assert outcome.logits is not None
+        return outcome.logits, masks
+
+    @torch.no_grad()
+    def classify_next(
+        self, inputs: Tensor, cache: Any = None, generator: torch.Generator | None = None
+    ) -> tuple[Tensor, list[Tensor], Any]:
+        """Classifies the end of a sequence with what earlier positions have left.
+
+        Args:
+            inputs: int64 [1, window].
+            cache: what the call before returned; None computes it of the earlier positions, under
+                greedy masks.
+            generator: as in `classify`.
+
+        Returns:
+            Logits [1, num_classes], masks as in `classify`, and the cache for the next input of
+            the sequence, which reads keys and values under these masks; None if it is full, or if
+            the network has none.
+
+        Raises:
+            ValueError: if the cache is another network's, or the inputs do not fit.
+        """
+        inputs = self.prepare(inputs)
+        generator = drawing(inputs, generator, None, self.draw)
+        if cache is None:
+            commit(as_policy(self.policy), self.surface)
+            cache = self.network.cache_before(inputs)
+        outcome, masks = look_and_compute(self.policy, self.surface, inputs, generator, None, cache)
+        assert outcome.logits is not None
+        after = None if cache is None else self.network.cache_after(outcome.after.hidden)
+        return outcome.logits, masks, after
 
     def fuse(self, *, draw: str | None = None) -> FusedClassifier | ShortWalk:
         """The same with little between the layers, to rounding: faster for one image.

@@ -27,7 +27,7 @@ from ccenv.deploy.fused.choosers import (
     scores_of,
 )
 from ccenv.deploy.fused.classifier import FusedClassifier, reads_symbols, why_not_fused
-from ccenv.mdp.dynamics import initial, transition
+from ccenv.mdp.dynamics import StepOutcome, initial, transition
 from ccenv.mdp.observations import LAST_SYMBOLS, Observer
 from ccenv.networks.core.one_row import OneRow, why_not_one_row
 from ccenv.networks.core.protocol import num_blocks_of, walk
@@ -46,7 +46,8 @@ def look_and_compute(
     images: Tensor,
     generator: torch.Generator | None,
     budget: Tensor | None,
-) -> tuple[Tensor, list[Tensor]]:
+    cache: Any = None,
+) -> tuple[StepOutcome, list[Tensor]]:
     """Walks images through the layers as a rollout does, without rewards and bills.
 
     Args:
@@ -55,14 +56,15 @@ def look_and_compute(
         images: [batch, channels, height, width] float32.
         generator: of the draws, None for the most probable masks.
         budget: float32 [batch], or None.
+        cache: of earlier positions, see `GatedNetwork.start_cached`.
 
     Returns:
-        Logits [batch, num_classes], and bool [batch, num_blocks] for each gated layer.
+        Outcome of the last gate, and bool [batch, num_blocks] for each gated layer, as executed.
     """
     network, masks = surface.network, []
     labels = torch.zeros(len(images), dtype=torch.int64, device=images.device)
     commit(as_policy(policy), surface)
-    state = initial(network, images, labels)
+    state = initial(network, images, labels, cache=cache)
     surface.state = state
     as_policy(policy).begin_episode(surface)
     for layer, num_blocks in enumerate(surface.num_blocks):
@@ -72,9 +74,8 @@ def look_and_compute(
         if budget is not None:
             mask = affordable(network, state, mask, budget)
         state, outcome = transition(network, state, mask, weights=gate_values_of(action))
-        masks.append(mask)
-    assert outcome.logits is not None
-    return outcome.logits, masks
+        masks.append(outcome.mask)
+    return outcome, masks
 
 
 class ShortWalk:

@@ -10,7 +10,7 @@ from torch import Tensor
 from ccenv.base.masks import check_mask
 from ccenv.mdp.bills import bill, is_plain, step_kernels
 from ccenv.mdp.outcome import Outcome
-from ccenv.networks.core.protocol import GatedNetwork
+from ccenv.networks.core.protocol import GatedNetwork, started
 
 
 @dataclass(frozen=True)
@@ -144,7 +144,7 @@ def judged(logits: Tensor, labels: Tensor) -> Answers:
 
 
 def initial(
-    network: GatedNetwork, images: Tensor, labels: Tensor, group_size: int = 1
+    network: GatedNetwork, images: Tensor, labels: Tensor, group_size: int = 1, cache: Any = None
 ) -> EpisodeState:
     """Starts an episode for each row, of which `group_size` neighbours hold the same input.
 
@@ -153,11 +153,13 @@ def initial(
         images: [batch / group_size, ...].
         labels: [batch / group_size] int64.
         group_size: rows of an input.
+        cache: see `GatedNetwork.start_cached`; None starts anew.
     """
     if group_size > 1:
         labels = labels.repeat_interleave(group_size)
     macs = torch.zeros(labels.shape, dtype=torch.int64, device=images.device)
-    return EpisodeState(images, labels, 0, network.start(images), None, macs, group_size)
+    hidden = started(network, images, cache)
+    return EpisodeState(images, labels, 0, hidden, None, macs, group_size)
 
 
 def look(network: GatedNetwork, state: EpisodeState) -> Tensor:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Self
 
+import torch
 from torch import Tensor
 
 from ccenv.base.checks import Checks
@@ -39,11 +40,13 @@ class Step:
 
     @functools.cached_property
     def observation(self) -> Tensor:
-        """[batch, obs_size] float32 of the state after the step; computed on first use.
+        """[batch, obs_size] float32 of the state after the step, without a gradient; on first use.
 
         After the last layer it is usually not needed, and the copy costs as much as a small layer.
         """
-        return self.ranks.gathered(self.observe(self.state))[0]
+        # The state of a network that learns along has one.
+        with torch.no_grad():
+            return self.ranks.gathered(self.observe(self.state))[0]
 
     def on_host(self, checks: Checks) -> "Step":
         """The same with its results on the CPU, and errors that were still to come, in one wait.

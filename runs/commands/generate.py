@@ -13,6 +13,7 @@ from ccenv.runs.store.untrusted_files import dataset_of, exported_file
 
 if TYPE_CHECKING:
     from ccenv.deploy.export import SkippingClassifier
+    from ccenv.deploy.generate import Written
 
 
 def paragraph(
@@ -22,16 +23,17 @@ def paragraph(
     length: int,
     seed: int,
     temperature: float,
-) -> tuple[str, float]:
-    """What is written behind a start, and the share of blocks that were computed."""
+) -> tuple[str, "Written"]:
+    """What is written behind a start, as text and as symbols, with what it took."""
     from ccenv.data.text import coding
-    from ccenv.deploy.generate import write
+    from ccenv.deploy.generate import least_start, write
 
     symbols, back = coding(dataset)
     given = symbols[np.frombuffer(start.encode(), np.uint8)].tolist()
-    padded = [int(symbols[ord("\n")])] * (classifier.image_shape[0] - len(given)) + given
-    found = write(classifier, padded, length, stream(seed, "writing"), temperature)
-    return bytes(back[found.symbols]).decode(errors="replace"), found.density
+    padded = [int(symbols[ord("\n")])] * (least_start(classifier) - len(given)) + given
+    written = write(classifier, padded, length, stream(seed, "writing"), temperature)
+    text = bytes(back[written.symbols]).decode(errors="replace")
+    return text, written
 
 
 @program("ccenv generate")
@@ -51,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from ccenv.deploy.export import SkippingClassifier
 
     path = exported_file(options.place)
-    text, density = paragraph(
+    text, written = paragraph(
         SkippingClassifier.load(path, trust=options.trust),
         options.dataset or dataset_of(path, options.trust),
         options.start,
@@ -59,5 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         options.seed,
         options.temperature,
     )
-    print(f"{options.start}{text}\n\n({density:.1%} of the blocks were computed)")
+    speed = len(written.symbols) / written.seconds
+    print(f"{options.start}{text}\n")
+    print(f"({written.density:.1%} of the blocks were computed; {speed:,.0f} symbols a second)")
     return 0

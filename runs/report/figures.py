@@ -394,7 +394,8 @@ ASPECT = 0.75, 0.5
 
 def too_far(view: View, looks: Looks) -> list[Point]:
     """Random masks where marks have sizes: they would take the room of all others."""
-    return [p for _, p in view.placed if view.sizes and looks.methods[p.label] == RANDOM]
+    random = [p for _, p in view.placed if looks.kinds[looks.methods[p.label]] == "random"]
+    return random if view.sizes and len(random) < len(view.placed) else []
 
 
 def drawn_view(view: View, looks: Looks, width: float) -> Any:
@@ -460,20 +461,25 @@ def bars_of(cost: float, point: Point, factor: float) -> list[tuple[float, float
 def key_of(view: View, looks: Looks) -> dict[str, Style]:
     """What shapes and sizes mean: kinds of methods, rewards where there are several, memory."""
     here = {looks.kinds[looks.methods[point.label]] for _, point in view.placed}
-    styles = {KINDS[name][0]: {"marker": KINDS[name][1][0]} for name in KINDS if name in here}
+    styles: dict[str, Style] = {
+        KINDS[name][0]: {"marker": KINDS[name][1][0]} for name in KINDS if name in here
+    }
     learned = [looks.shapings.get(point.label) for _, point in view.placed]
     shapings = [name for name in dict.fromkeys(learned) if name]
     if len(shapings) > 1:
-        shapes = {f"policy, {name}": {"marker": looks.shape(name)} for name in shapings}
+        shapes: dict[str, Style] = {
+            f"policy, {name}": {"marker": looks.shape(name)} for name in shapings
+        }
         styles = shapes | {k: v for k, v in styles.items() if k != KINDS["learned"][0]}
-    for point in too_far(view, looks):
-        word, of = KINDS["random"][0], view.measure
-        styles[f"{word}: {of.factor * point.interval.mean:{of.spec}}"] = styles.pop(word)
+    if far := too_far(view, looks):
+        word, measure = KINDS["random"][0], view.measure
+        means = (f"{measure.factor * point.interval.mean:{measure.spec}}" for point in far)
+        styles[f"{word}: {', '.join(means)}"] = styles.pop(word)
     hollow = {"mfc": "none"}
     ends = [f(view.sizes.values()) for f in (min, max) if view.sizes]
     for kilobytes, words_of_it in MEMORY_MARKS.items():
         if ends and ends[0] <= diameter(kilobytes) <= ends[1]:
-            size = {"marker": "o", "ms": diameter(kilobytes)}
+            size: dict[str, Any] = {"marker": "o", "ms": diameter(kilobytes)}
             styles[f"memory {words_of_it}"] = size | hollow
     return {
         name: {"color": INK, "ls": ""} | style | (hollow if name == KINDS["ceiling"][0] else {})

@@ -238,6 +238,7 @@ def exit_losses(
     masks: Sequence[Tensor] | None = None,
     label_smoothing: float = 0.0,
     weights: Sequence[Tensor] | None = None,
+    start: Any = None,
 ) -> Tensor:
     """The last answer's cross-entropy, and each exit's times its `loss_weight`, in nats.
 
@@ -251,6 +252,7 @@ def exit_losses(
         masks: bool [rows, num_blocks] for each gate, those of exits ignored; None keeps everything.
         label_smoothing: share of the target that all classes have alike.
         weights: float [rows, num_blocks] for each gate; see `GatedNetwork.step`.
+        start: hidden state before the first gate, where it is there already.
     """
     backend = "reference" if masks is None else "auto"
     losses: list[Tensor] = []
@@ -265,7 +267,7 @@ def exit_losses(
         losses.append(weight * loss_of(logits, of_rows, label_smoothing))
         return None if mask is None else mask.new_ones(mask.shape)
 
-    hidden = through(network, inputs, choose, backend, weights)
+    hidden = through(network, inputs, choose, backend, weights, start=start)
     own = network.own_loss(hidden, labels, label_smoothing)
     if own is not None:
         return own

@@ -132,6 +132,8 @@ class GatedNetwork(nn.Module):
     """columns of `look(len(gates), hidden)`, what is to be seen behind the last gate."""
     shows_doubt: bool = False
     """whether the first column of its looks is the entropy, in nats, of what comes next."""
+    repeats: int = 1
+    """how often its layers run one after the other with the same weights."""
     open_lengths: tuple[str, ...] = ()
     """names of tensors of its state of which that decides how long they are."""
 
@@ -159,6 +161,28 @@ class GatedNetwork(nn.Module):
         Args:
             inputs: [batch, ...].
             cache: from `cache`, of the same inputs.
+        """
+        raise NotImplementedError(f"{type(self).__name__} keeps no cache")
+
+    def cache_before(self, inputs: Tensor) -> Any:
+        """Returns what the positions before an input leave, with room for it and for later ones.
+
+        It is for `start_cached`, and is made with the weights that the network has now. None for
+        networks that compute every input anew.
+
+        Args:
+            inputs: [1, ...], the end of one sequence.
+        """
+        return None
+
+    def cache_after(self, hidden: Any) -> Any:
+        """Adds what an input leaves to the cache that it was started with, which it changes.
+
+        Args:
+            hidden: after the last gate, from `start_cached`.
+
+        Returns:
+            The cache before the next input of the sequence; None if there is no room for it.
         """
         raise NotImplementedError(f"{type(self).__name__} keeps no cache")
 

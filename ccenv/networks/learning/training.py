@@ -252,7 +252,7 @@ class CoTrainer:
         """
         self.network.train()
         if has_exits(self.network):
-            loss = exit_losses(self.network, images, labels, masks, weights=values)
+            loss = exit_losses(self.network, images, labels, masks, weights=values, start=start)
         else:
             logits = forward(self.network, images, masks, backend, values, start)
             loss = nn.functional.cross_entropy(logits, labels)

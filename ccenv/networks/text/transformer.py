@@ -2,13 +2,20 @@
 
 An input is one position: the symbols up to it, after as many `missing` ones (the number behind the
 last symbol) as the window is longer. A mask chooses what this position computes: experts, attention
-heads, or whole parts of a layer. Keys and values of earlier positions are computed under
-*committed* masks: the greedy masks of a policy (`commit`), as in generation, or a hash of each
-position's symbol and everything else. Rows do not depend on their neighbours, and several masks of
-a position differ by its own blocks only.
+heads, whole parts of a layer, or whether it goes on behind an exit. Keys and values of earlier
+positions are computed under *committed* masks: the greedy masks of a policy (`commit`), as in
+generation, or a hash of each position's symbol and everything else. Rows do not depend on their
+neighbours, and several masks of a position differ by its own blocks only.
 
-A position that skips an attention, or heads of it, has no queries there: it reads nothing. Its keys
-and values are computed and counted all the same, because later positions read them.
+Later positions read keys and values of every layer, so these are computed and counted whatever is
+kept. A position that skips an attention, or heads of it, has no queries there: it reads nothing.
+One that stops at an exit answers with the network's own head; its features are copied up, and keys
+and values of later layers are made of them, when it stops (Schuster et al. 2022, "Confident
+adaptive language modeling", arXiv 2207.07061).
+
+Layers that repeat, with exits between the repeats, are a transformer that ponders (Dehghani et al.
+2019, "Universal transformers", arXiv 1807.03819), for the agents `act` and `pondernet`. Left out:
+embeddings of the step.
 
 Neighbouring inputs that continue each other are one sequence (`sequences_of`). Each sequence runs
 once under committed masks. A row that follows them costs no extra time; a row that differs is
@@ -22,7 +29,7 @@ transformers" (arXiv 2101.03961); routes by a hash: Roller et al. 2021 (arXiv 21
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -31,6 +38,7 @@ from torch.nn.functional import linear, pad, scaled_dot_product_attention
 
 from ccenv.base.masks import as_mask, full_mask, gate_values_of
 from ccenv.base.registry import check_names
+from ccenv.networks.core.exit_state import Flow, exit_look, leave
 from ccenv.networks.core.mlp import positive_ints
 from ccenv.networks.core.protocol import Gate, GatedNetwork, rows_each
 from ccenv.networks.stages.linear import Experts, scale_blocks
@@ -93,6 +101,8 @@ def sequences_of(inputs: Tensor, missing: int) -> Sequences:
 class Cache:
     """Keys, values and features of sequences under committed masks."""
 
+    owner: Any = field(repr=False)
+    """the network whose keys and values these are."""
     sequences: Sequences
     keys: tuple[Tensor, ...] = ()
     """of each layer: [sequences, heads, length, head_size]."""
@@ -127,13 +137,15 @@ class Position:
     place: Tensor
     """int64 [rows]; its place there."""
     own: Tensor
-    """int64 [left], rising; rows that have left the committed masks."""
+    """int64 [left], rising; rows that have left the committed masks and have not stopped."""
     x: Tensor
     """[left, width]; features of these rows. Those of the others are in the cache."""
     gate: int = 0
     """the next one."""
     left: tuple[Left, ...] | None = None
     """keys and values of rows that have left, layer by layer; None where nothing reads them."""
+    flow: Flow | None = None
+    """which rows have stopped at exits, and what they answer; None of a network without exits."""
 
     def repeated(self, group: int) -> "Position":
         """Each row for so many neighbours."""
@@ -147,6 +159,7 @@ class Position:
             own=(self.own[:, None] * group + neighbours).flatten(),
             x=self.x.repeat_interleave(group, 0),
             left=None,
+            flow=None if self.flow is None else self.flow.repeated(group),
         )
 
     def committed(self, values: Tensor) -> Tensor:
@@ -155,10 +168,29 @@ class Position:
         return values.flatten(0, 1).index_select(0, flat)
 
     def features(self) -> Tensor:
-        """Returns the features of all rows: [rows, width]."""
-        if len(self.own) == len(self.sequence):
-            return self.x
+        """Returns the features of all rows, of those that have stopped any: [rows, width]."""
+        if self.all_left:
+            return self.of_all(self.x)
         return self.committed(self.cache.streams[self.gate]).index_copy(0, self.own, self.x)
+
+    @property
+    def all_left(self) -> bool:
+        """Whether no row that has not stopped follows the committed masks."""
+        rows = None if self.flow is None else self.flow.rows
+        return len(self.own) == len(self.sequence if rows is None else rows)
+
+    def of_running(self, values: Tensor) -> Tensor:
+        """The rows that have not stopped: [rows, ...] -> [running, ...]."""
+        return values if self.flow is None else self.flow.of_running(values)
+
+    def of_all(self, values: Tensor) -> Tensor:
+        """Puts values of running rows in their places, zero where stopped: [rows, ...]."""
+        return values if self.flow is None else self.flow.of_all(values)
+
+    def is_running(self) -> Tensor:
+        """Whether each row has not stopped: bool [rows]."""
+        rows = self.sequence.new_ones(len(self.sequence), dtype=torch.bool)
+        return self.of_all(self.of_running(rows))
 
 
 class CausalAttention(nn.Module):
@@ -341,10 +373,10 @@ def kept_bias(bias: Tensor, mask: Tensor | None, weights: Tensor | None) -> Tens
     return bias if mask is None else torch.where(mask, bias, 0.0)
 
 
-Rule = Callable[[int, Position, Tensor], Tensor]
+Rule = Callable[[int, Any, Tensor], Tensor]
 """Committed masks: (gate, hidden state of positions, their inputs [rows, window]) -> an action, see
 `ccenv.simulator.policy.Policy.act`."""
-GATES = ("attention", "heads", "ffn", "experts")
+GATES = ("attention", "heads", "ffn", "experts", "exits")
 """What a mask may choose in a layer, in the order in which it runs."""
 EITHER = (("attention", "heads"), ("ffn", "experts"))
 """A whole part of a layer, or its blocks."""
@@ -355,14 +387,22 @@ class Part:
     """A part of a layer that a gate decides, or that always runs."""
 
     kind: str
-    """one of `GATES`."""
+    """one of `GATES`; what always runs is "attention" or "ffn"."""
     layer: int
+    """as they run: a layer that is repeated has several numbers."""
     is_gate: bool
 
     @property
     def skipped(self) -> str:
         """See `Gate`."""
+        if self.is_exit:
+            return "stop"
         return "zero" if self.kind in ("heads", "experts") else "identity"
+
+    @property
+    def is_exit(self) -> bool:
+        """Whether rows may stop here."""
+        return self.kind == "exits"
 
     @property
     def is_ffn(self) -> bool:
@@ -370,18 +410,19 @@ class Part:
         return self.kind in EITHER[1]
 
 
-def parts_of(gates: Sequence[str] | str, depth: int) -> tuple[Part, ...]:
+def parts_of(gates: Sequence[str] | str, depth: int, repeats: int = 1) -> tuple[Part, ...]:
     """Parts of all layers in the order in which they run.
 
     Args:
         gates: kinds of gates, as a list or as a text with commas.
         depth: layers.
+        repeats: how often they run; exits are then behind all of them, not behind each.
 
     Raises:
         ValueError: if there are none, one is unknown, or two decide the same.
 
     >>> [(part.kind, part.is_gate) for part in parts_of("heads", depth=1)]
-    [('heads', True), ('experts', False)]
+    [('heads', True), ('ffn', False)]
     """
     kinds = [name.strip() for name in gates.split(",")] if isinstance(gates, str) else list(gates)
     check_names(kinds, GATES, "gate")
@@ -390,8 +431,21 @@ def parts_of(gates: Sequence[str] | str, depth: int) -> tuple[Part, ...]:
             "expected gates of one kind at least, of attention and heads one at most, and of ffn "
             f"and experts one at most, got {', '.join(kinds) or 'none'}"
         )
-    of_layer = [whole if whole in kinds else blocks for whole, blocks in EITHER]
-    return tuple(Part(kind, layer, kind in kinds) for layer in range(depth) for kind in of_layer)
+    parts = []
+    for number in range(depth * repeats):
+        for whole, blocks in EITHER:
+            kind = blocks if blocks in kinds else whole
+            parts.append(Part(kind, number, kind in kinds))
+        # The answer behind the last layer is the network's.
+        is_end = repeats == 1 or (number + 1) % depth == 0
+        if "exits" in kinds and is_end and number + 1 < depth * repeats:
+            parts.append(Part("exits", number, is_gate=True))
+    if not any(part.is_gate for part in parts):
+        raise ValueError(
+            "expected a depth of at least 2, or layers that are repeated, for exits without other "
+            f"gates, got depth={depth}"
+        )
+    return tuple(parts)
 
 
 class LanguageModel(GatedNetwork):
@@ -415,6 +469,8 @@ class LanguageModel(GatedNetwork):
         look_tokens: int = 2,
         activation: Any = "relu",
         gates: Sequence[str] | str = ("experts",),
+        repeats: int = 1,
+        loss_weight: float = 0.3,
     ) -> None:
         """Builds the layers.
 
@@ -434,13 +490,17 @@ class LanguageModel(GatedNetwork):
             gates: what masks choose in each layer: "attention" as a whole or its "heads", and
                 the "ffn" as a whole or its "experts". What has no gate always runs: without
                 "experts" they are one feed-forward layer of num_experts * ffn_width units.
+                "exits": a position may stop behind each layer but the last.
+            repeats: how often the layers run one after the other, with the same weights; above 1
+                exits are behind each repeat but the last.
+            loss_weight: of each exit's loss in training, beside the last answer's.
         """
         super().__init__()
         window = window_length(input_shape, "lm")
         context = window if context is None else context
         sizes = [depth, width, num_heads, ffn_width, num_experts, num_kept, context, look_tokens]
         names = "depth, width, num_heads, ffn_width, num_experts, num_kept, context, look_tokens"
-        positive_ints(sizes, names)
+        positive_ints([*sizes, repeats], f"{names}, repeats")
         if width % num_heads:
             raise ValueError(f"expected num_heads to divide the width {width}, got {num_heads}")
         if num_kept > num_experts:
@@ -466,20 +526,29 @@ class LanguageModel(GatedNetwork):
         self.head = None if tied else nn.Linear(width, num_classes, bias=False)
         self.bias = nn.Parameter(torch.zeros(num_classes))
         self.expert_macs, self.head_macs = 2 * width * ffn_width, width * num_classes
-        self.parts = parts_of(gates, depth)
+        self.keys_and_values_macs = 2 * width**2
+        self.loss_weight, self.repeats = loss_weight, repeats
+        self.parts = parts_of(gates, depth, repeats)
         places = [place for place, part in enumerate(self.parts) if part.is_gate]
         self.places_of_gates = (*places, len(self.parts))
-        self.blocks = {"attention": 1, "heads": num_heads, "ffn": 1, "experts": num_experts}
+        self.blocks = dict.fromkeys(GATES, 1) | {"heads": num_heads, "experts": num_experts}
         self.gates = tuple(
-            Gate(f"layers.{part.layer}.{part.kind}", self.blocks[part.kind], width, part.skipped)
+            Gate(
+                name=f"layers.{part.layer}.{part.kind}",
+                num_blocks=self.blocks[part.kind],
+                look_size=width + (num_classes if part.is_exit else 0),
+                skipped=part.skipped,
+            )
             for part in self.parts
             if part.is_gate
         )
-        self.dense_macs = self.head_macs + sum(self.part_macs(part, window) for part in self.parts)
+        answers = 1 + sum(part.is_exit for part in self.parts)
+        of_parts = sum(self.part_macs(part, window) for part in self.parts)
+        self.dense_macs = answers * self.head_macs + of_parts
 
     def layer(self, number: int) -> Layer:
-        """A layer by its number."""
-        found = self.layers[number]
+        """A layer by its number as it runs."""
+        found = self.layers[number % len(self.layers)]
         assert isinstance(found, Layer)
         return found
 
@@ -501,8 +570,15 @@ class LanguageModel(GatedNetwork):
         """Leaves the rule out: a copy belongs to no policy."""
         return {name: value for name, value in vars(self).items() if name != "rule"}
 
-    def committed_action(self, gate: int, cache: Cache, inputs: Tensor) -> Tensor:
-        """Returns the committed action of every position at a gate: [positions, ...]."""
+    def committed_action(self, gate: int, cache: Cache, inputs: Tensor, running: Tensor) -> Tensor:
+        """Returns the committed action of every position at a gate: [positions, ...].
+
+        Args:
+            gate: its number.
+            cache: what has been computed before it.
+            inputs: int64 [positions, window].
+            running: bool [positions]; which are there and have not stopped.
+        """
         sequences = cache.sequences
         if self.rule is None:
             symbols, blocks = sequences.symbols.flatten(), self.gates[gate].num_blocks
@@ -510,12 +586,20 @@ class LanguageModel(GatedNetwork):
                 return full_mask(len(symbols), blocks, symbols.device)
             first = symbols[:, None] * self.num_kept
             return (first + torch.arange(self.num_kept, device=first.device)) % blocks
-        count, length = sequences.symbols.shape
-        numbers = torch.arange(count * length, device=inputs.device)
-        none = numbers[:0], self._none(cache)
-        positions = Position(cache, numbers // length, numbers % length, *none, gate)
         with torch.no_grad():
-            return self.rule(gate, positions, inputs)
+            return self.rule(gate, self._positions(gate, cache, running), inputs)
+
+    def _positions(self, gate: int, cache: Cache, running: Tensor) -> Position:
+        """All positions of sequences that a cache has come to, before a gate."""
+        count, length = cache.sequences.symbols.shape
+        numbers = torch.arange(count * length, device=running.device)
+        none = numbers[:0], self._none(cache)
+        hidden = Position(cache, numbers // length, numbers % length, *none, gate)
+        if not self.has_exits:
+            return hidden
+        rows = running.nonzero().squeeze(1)
+        flow = Flow(self._none(cache), len(numbers), rows=rows)
+        return self._answered(dataclasses.replace(hidden, flow=flow))
 
     def cache(self, inputs: Tensor) -> Cache:
         """Runs the sequences of inputs under committed masks: int64 [rows, window].
@@ -524,37 +608,49 @@ class LanguageModel(GatedNetwork):
             ValueError: if the inputs are no windows of its symbols.
         """
         check_windows(inputs, self.window)
-        cache = Cache(sequences_of(inputs, self.missing))
+        cache = Cache(self, sequences_of(inputs, self.missing))
         symbols, is_there = cache.sequences.symbols, cache.sequences.is_there
         rows = inputs
         if self.rule is not None:
             padded = pad(symbols, (self.window - 1, 0), value=self.missing)
             rows = padded.unfold(1, self.window, 1).flatten(0, 1)
         x = self.embedding(symbols) + self.places.weight[: symbols.shape[1]]
+        # Padding keeps no block: a NaN of an unused one must not reach the attention.
+        running, may_have_stopped = is_there.flatten(), False
         for part in self.parts:
-            # Padding keeps no block: a NaN of an unused one must not reach the attention.
-            mask, weights = is_there.flatten()[:, None], None
+            mask, weights = running[:, None], None
             if part.is_gate:
                 cache = dataclasses.replace(cache, streams=(*cache.streams, x))
                 gate = len(cache.streams) - 1
-                action = self.committed_action(gate, cache, rows)
+                action = self.committed_action(gate, cache, rows, running)
                 mask = as_mask(action, self.gates[gate].num_blocks) & mask
                 weights = gate_values_of(action)
                 executed = mask if weights is None else mask * weights
                 masks = executed.unflatten(0, tuple(symbols.shape))
                 cache = dataclasses.replace(cache, masks=(*cache.masks, masks))
-            x, cache = self._run_sequences(part, x, cache, mask, weights)
+            if part.is_exit:
+                running, may_have_stopped = mask[:, 0], True
+                continue
+            y, cache = self._run_sequences(part, x, cache, mask, weights, may_have_stopped)
+            # Features of a position that has stopped are copied up: later layers make its keys
+            # and values of them.
+            x = torch.where(running.view(*symbols.shape, 1), y, x) if may_have_stopped else y
         return dataclasses.replace(cache, streams=(*cache.streams, x))
 
     def _run_sequences(
-        self, part: Part, x: Tensor, cache: Cache, mask: Tensor, weights: Tensor | None
+        self,
+        part: Part,
+        x: Tensor,
+        cache: Cache,
+        mask: Tensor,
+        weights: Tensor | None,
+        may_have_stopped: bool,
     ) -> tuple[Tensor, Cache]:
         """Runs a part of whole sequences, [sequences, length, width], and keeps what is read."""
         layer, flat = self.layer(part.layer), x.flatten(0, 1)
         if part.is_ffn:
-            kept = mask if part.is_gate else widened(mask, layer.experts.num_blocks)
-            return layer.feed(flat, kept, weights, "auto", part.kind).view(x.shape), cache
-        if part.is_gate:
+            return layer.feed(flat, mask, weights, "auto", part.kind).view(x.shape), cache
+        if part.is_gate or may_have_stopped:
             key, value = layer.attention.keys_and_values(x)
             own = key.flatten(0, 1), value.flatten(0, 1)
             key, value = key.transpose(1, 2), value.transpose(1, 2)
@@ -572,23 +668,79 @@ class LanguageModel(GatedNetwork):
         """See `GatedNetwork.start`."""
         cache = self.cache(inputs)
         sequence, place = cache.sequences.sequence, cache.sequences.place
-        return Position(cache, sequence, place, sequence[:0], self._none(cache))
+        flow = Flow(self._none(cache), len(place)) if self.has_exits else None
+        hidden = Position(cache, sequence, place, sequence[:0], self._none(cache), flow=flow)
+        return self._answered(hidden)
 
     def start_cached(self, inputs: Tensor, cache: Cache) -> Position:
-        """See `GatedNetwork.start_cached`; the state holds what later positions read."""
+        """See `GatedNetwork.start_cached`; the state holds what later positions read.
+
+        Raises:
+            ValueError: if the cache is another network's.
+        """
+        if cache.owner is not self:
+            raise ValueError(
+                "expected a cache that this network has made, got another network's; call cache or "
+                "cache_before of this one"
+            )
         sequence, place = cache.sequences.sequence, cache.sequences.place
         x = self.embedding(inputs[:, -1]) + self.places(place)
         own = torch.arange(len(inputs), device=inputs.device)
-        return self._ahead(Position(cache, sequence, place, own, x, left=()))
+        flow = Flow(x, len(x)) if self.has_exits else None
+        return self._ahead(Position(cache, sequence, place, own, x, left=(), flow=flow))
+
+    def cache_before(self, inputs: Tensor) -> Cache:
+        """See `GatedNetwork.cache_before`; earlier positions are under committed masks.
+
+        Raises:
+            ValueError: if it is not one input.
+        """
+        check_windows(inputs, self.window)
+        if len(inputs) != 1:
+            raise ValueError(f"expected the end of one sequence, got {len(inputs)} inputs")
+        padded = pad(inputs, (self.window - 1, 0), value=self.missing)
+        rows = padded.unfold(1, self.window, 1)[0]
+        cache = self.cache(rows[rows[:, -1] != self.missing])
+        there = cache.sequences.symbols.shape[1]
+        keys, values = (
+            tuple(pad(part, (0, 0, 0, self.window - there)) for part in parts)
+            for parts in (cache.keys, cache.values)
+        )
+        last = cache.sequences.place[-1:]
+        sequences = dataclasses.replace(cache.sequences, sequence=0 * last, place=last)
+        return dataclasses.replace(cache, sequences=sequences, keys=keys, values=values)
+
+    def cache_after(self, hidden: Position) -> Cache | None:
+        """See `GatedNetwork.cache_after`."""
+        cache = hidden.cache
+        for left in hidden.left or ():
+            sequence, place = hidden.sequence[left.rows], hidden.place[left.rows]
+            cache.keys[left.layer][sequence, :, place] = left.keys
+            cache.values[left.layer][sequence, :, place] = left.values
+        sequences = dataclasses.replace(cache.sequences, place=cache.sequences.place + 1)
+        is_full = int(sequences.place[-1]) >= self.window
+        return None if is_full else dataclasses.replace(cache, sequences=sequences)
 
     def _none(self, cache: Cache) -> Tensor:
         return cache.streams[0].new_zeros(0, self.width)
 
     def _ahead(self, hidden: Position) -> Position:
-        """Runs what always runs before the next gate for rows that differ."""
+        """Runs what always runs before the next gate for rows that differ; see `_answered`."""
         for part in self.parts_before(hidden.gate):
             hidden = self._run(part, hidden, None, None, "auto")
-        return hidden
+        return self._answered(hidden)
+
+    def _answered(self, hidden: Position) -> Position:
+        """Computes what an exit would answer, where it is decided next."""
+        if hidden.flow is None or not self.is_exit(hidden.gate):
+            return hidden
+        x = self.norm(hidden.of_running(hidden.features()))
+        flow = dataclasses.replace(hidden.flow, x=x, early=self._answers(x))
+        return dataclasses.replace(hidden, flow=flow)
+
+    def _answers(self, normalised: Tensor) -> Tensor:
+        weight = self.embedding.weight if self.head is None else self.head.weight
+        return linear(normalised, weight, self.bias)
 
     def _run(
         self,
@@ -635,40 +787,90 @@ class LanguageModel(GatedNetwork):
             hidden = hidden.repeated(rows_each(len(hidden.sequence), len(given)))
         own = self._leaving(gate, hidden, mask, weights)
         x = hidden.features().index_select(0, own)
-        mask, weights = (None if m is None else m.index_select(0, own) for m in (mask, weights))
         hidden = dataclasses.replace(hidden, own=own, x=x, gate=gate + 1)
+        if self.is_exit(gate):
+            return self._ahead(self._exit(self.part(gate), hidden, mask, weights))
+        mask, weights = (None if m is None else m.index_select(0, own) for m in (mask, weights))
         return self._ahead(self._run(self.part(gate), hidden, mask, weights, backend))
 
     def _leaving(
         self, gate: int, hidden: Position, mask: Tensor | None, weights: Tensor | None
     ) -> Tensor:
         """Returns the rows that differ from the committed masks so far: int64 [left], rising."""
-        rows = len(hidden.sequence)
+        if hidden.all_left:
+            return hidden.own
         # Committed gate values have no gradient.
-        has_gradient = weights is not None and weights.requires_grad
-        if has_gradient or len(hidden.own) == rows:
-            return torch.arange(rows, device=hidden.sequence.device)
-        kept: Tensor | bool = True if mask is None else mask
-        executed = kept if weights is None else kept * weights
-        differs = hidden.committed(hidden.cache.masks[gate]) != executed
-        leaves = differs.any(dim=1).index_fill(0, hidden.own, True)
+        if weights is not None and weights.requires_grad:
+            leaves = torch.ones_like(hidden.place, dtype=torch.bool)
+        else:
+            kept: Tensor | bool = True if mask is None else mask
+            executed = kept if weights is None else kept * weights
+            differs = hidden.committed(hidden.cache.masks[gate]) != executed
+            leaves = differs.any(dim=1).index_fill(0, hidden.own, True)
+        if hidden.flow is not None:
+            leaves = leaves & hidden.is_running()
         return leaves.nonzero().squeeze(1)
+
+    def _exit(
+        self, part: Part, hidden: Position, mask: Tensor | None, weights: Tensor | None
+    ) -> Position:
+        """Lets rows that skip an exit answer and stop."""
+        assert hidden.flow is not None
+        mask, weights = (None if m is None else hidden.of_running(m) for m in (mask, weights))
+        hidden = dataclasses.replace(hidden, flow=leave(hidden.flow, mask, weights))
+        goes = hidden.is_running().index_select(0, hidden.own)
+        left = hidden.left
+        if left is not None:
+            # Later positions read keys and values of later layers: of the features at the exit.
+            stopped, x = hidden.own[~goes], hidden.x[~goes]
+            for number in range(part.layer + 1, self.parts[-1].layer + 1):
+                own = self.layer(number).attention.keys_and_values(x)
+                left = (*left, Left(number, stopped, *own))
+        return dataclasses.replace(hidden, own=hidden.own[goes], x=hidden.x[goes], left=left)
 
     def logits(self, hidden: Position, backend: str = "auto") -> Tensor:
         """See `GatedNetwork.logits`."""
-        weight = self.embedding.weight if self.head is None else self.head.weight
-        return linear(self.norm(hidden.features()), weight, self.bias)
+        logits = self._answers(self.norm(hidden.of_running(hidden.features())))
+        return logits if hidden.flow is None else hidden.flow.answered(logits)
 
-    @torch.no_grad()
     def look(self, gate: int, hidden: Position) -> Tensor:
-        """Returns the normalised features, which the part reads: [rows, width]."""
-        layer = self.layer(self.part(gate).layer)
-        norm = layer.norm if self.part(gate).is_ffn else layer.attention.norm
-        found: Tensor = norm(hidden.features())
-        return found
+        """Returns the normalised features, which the part reads: [rows, look_size].
+
+        At an exit what it would answer stands before them. Rows that have stopped show zeros.
+        """
+        part, flow = self.part(gate), hidden.flow
+        if part.is_exit:
+            early, _ = self.early_answer(gate, hidden)
+            assert flow is not None
+            return flow.of_all(exit_look(early, flow.x))
+        layer = self.layer(part.layer)
+        norm = layer.norm if part.is_ffn else layer.attention.norm
+        return hidden.of_all(hidden.of_running(norm(hidden.features())))
+
+    def is_exit(self, gate: int) -> bool:
+        """Whether a gate is one."""
+        return gate < len(self.gates) and self.part(gate).is_exit
+
+    @property
+    def has_exits(self) -> bool:
+        """Whether any gate is one."""
+        return any(part.is_exit for part in self.parts)
+
+    def early_answer(self, gate: int, hidden: Position) -> tuple[Tensor, float]:
+        """See `GatedNetwork`."""
+        flow = hidden.flow
+        if flow is None or flow.early is None or not self.is_exit(gate):
+            raise ValueError(f"expected gate {gate} to be an exit that is next, got {gate}")
+        return flow.early, self.loss_weight
+
+    def executed(self, gate: int, hidden: Position, mask: Tensor) -> Tensor:
+        """See `GatedNetwork`: nothing of rows that have stopped."""
+        if hidden.flow is None or hidden.flow.rows is None:
+            return mask
+        return hidden.of_all(hidden.of_running(mask))
 
     def part_macs(self, part: Part, length: Any, kept: Any = None) -> Any:
-        """Returns the MACs of a part at the end of `length` positions.
+        """Returns the MACs of a part at the end of `length` positions; 0 of an exit.
 
         Keys and values are computed whatever is kept, because later positions read them.
 
@@ -677,30 +879,52 @@ class LanguageModel(GatedNetwork):
             length: positions that are read, this one included: a number, or int64 [rows].
             kept: blocks that are kept, as the length; None for all.
         """
-        keys_and_values, blocks = 2 * self.width**2, self.blocks[part.kind]
+        blocks = self.blocks[part.kind]
         kept = blocks if kept is None else kept
+        if part.is_exit:
+            return 0 * kept
         if part.is_ffn:
             return kept * (self.blocks["experts"] // blocks * self.expert_macs)
-        return keys_and_values + kept * (2 * self.width * (self.width + length) // blocks)
+        reading = kept * (2 * self.width * (self.width + length) // blocks)
+        return self.keys_and_values_macs + reading
+
+    def macs_before(self, gate: int, length: Any) -> Any:
+        """Returns the MACs of what always runs before a gate, or behind the last one."""
+        parts = sum(self.part_macs(part, length) for part in self.parts_before(gate))
+        is_answer = gate == len(self.gates) or self.is_exit(gate)
+        return parts + (self.head_macs if is_answer else 0)
+
+    def stop_macs(self, gate: int) -> int:
+        """Returns the MACs of stopping at an exit: keys and values of all later layers."""
+        return (self.parts[-1].layer - self.part(gate).layer) * self.keys_and_values_macs
 
     def macs(self, gate: int, hidden: Position, mask: Tensor) -> Tensor:
         """See `GatedNetwork.macs`; attention by the position's own length."""
-        length = hidden.place.repeat_interleave(rows_each(len(hidden.place), len(mask))) + 1
+        hidden = hidden.repeated(rows_each(len(hidden.place), len(mask)))
+        length = hidden.place + 1
         spent = self.part_macs(self.part(gate), length, mask.sum(dim=1))
-        always = self.parts_before(gate + 1) + (() if gate else self.parts_before(0))
-        spent = spent + sum(self.part_macs(part, length) for part in always)
-        return spent + (self.head_macs if gate == len(self.gates) - 1 else 0)
+        spent = spent + self.macs_before(gate + 1, length)
+        if self.is_exit(gate):
+            spent = torch.where(mask[:, 0], spent, self.stop_macs(gate))
+        spent = spent + (0 if gate else self.macs_before(0, length))
+        return hidden.of_all(hidden.of_running(spent))
 
     def least_macs(self, gate: int) -> int:
         """See `GatedNetwork`; of the last place of a window, which costs most."""
-        parts = self.parts[self.places_of_gates[gate] if gate else 0 :]
-        least = (self.part_macs(p, self.window, 0 if p.is_gate else None) for p in parts)
-        return self.head_macs + sum(least)
+        least = 0 if gate else int(self.macs_before(0, self.window))
+        for number in range(gate, len(self.gates)):
+            if self.is_exit(number):
+                return least + self.stop_macs(number)
+            own = self.part_macs(self.part(number), self.window, 0)
+            least += int(own + self.macs_before(number + 1, self.window))
+        return least
 
     def gate_parameters(self, gate: int) -> list[nn.Parameter]:
         """See `GatedNetwork`."""
         part = self.part(gate)
         layer = self.layer(part.layer)
+        if part.is_exit:
+            return []
         if part.is_ffn:
             return [*layer.experts.parameters(), *([layer.bias] if part.kind == "ffn" else [])]
         # Heads are added to a bias, whatever is kept.

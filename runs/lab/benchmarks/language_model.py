@@ -1,7 +1,7 @@
-"""Training of `lm` beside a plain script of torch of the same network: -> positions a second.
+"""Training of `lm` beside a plain script of torch, and its use beside dense ones: -> times.
 
-Both train on 16 sequences of 128 symbols with an expert of each symbol's hash. The script draws
-sequences, runs them and learns; it has neither masks nor rewards nor rows of their own.
+In training both have 16 sequences of 128 symbols and an expert of each symbol's hash. The script
+draws sequences, runs them and learns; it has neither masks nor rewards nor rows of their own.
 """
 
 import functools
@@ -16,7 +16,10 @@ from torch.nn.functional import cross_entropy, scaled_dot_product_attention
 from ccenv.agents.hash_routing import Hash
 from ccenv.agents.rloo import Rloo
 from ccenv.base.clock import seconds_in_turns, work_clock
+from ccenv.base.masks import mask_of_indices
 from ccenv.base.seeding import stream
+from ccenv.networks.core.protocol import through
+from ccenv.networks.text.transformer import LanguageModel
 from ccenv.runs.speed.benchmark import benchmark
 from ccenv.runs.speed.kernels import Row, ratio
 from ccenv.simulator.simulator import Simulator
@@ -24,6 +27,8 @@ from ccenv.simulator.simulator import Simulator
 LENGTH, SEQUENCES = 128, 16
 SIZES = {"depth": 2, "width": 96, "num_heads": 4, "ffn_width": 96}
 RATE = 0.003
+DENSE = (96, 384, 768, 1536)
+"""Units of dense networks; the last one's are as many weights as those of 16 experts of 96."""
 NOTES = """\
 Plain: a script of torch of the same network. Update: one of the network under given masks. Loop:
 the whole of `Agent.learn`, in which the batch is run once more before, for its rewards. Over plain:
@@ -147,12 +152,64 @@ def timed(num_experts: int, rounds: int, seconds: float, dataset: str) -> Iterat
         }
 
 
+def in_use(ffn_width: int, num_experts: int, batch: int) -> Callable[[], None]:
+    """One position of each of `batch` sequences with a cache, by an expert of its symbol."""
+    torch.manual_seed(0)
+    sizes = SIZES | {"ffn_width": ffn_width, "num_experts": num_experts}
+    network = LanguageModel((LENGTH,), **sizes).eval().requires_grad_(False)
+    draws = stream(0, "inputs in use")
+    inputs = torch.randint(network.num_classes, (batch, LENGTH), generator=draws)
+    cache = network.cache(inputs)
+    masks = [mask_of_indices(inputs[:, -1:] % num_experts, num_experts)] * SIZES["depth"]
+
+    def use() -> None:
+        with torch.no_grad():
+            network.logits(through(network, inputs, lambda gate, _: masks[gate], cache=cache))
+
+    return use
+
+
+def times_in_use(batch: int, rounds: int, seconds: float) -> Iterator[Row]:
+    """Rows of dense networks beside sixteen experts of the smallest one's size."""
+    kinds = {f"dense {units}": (units, 1) for units in DENSE} | {"16 experts of 96": (96, 16)}
+    uses = {name: in_use(*sizes, batch) for name, sizes in kinds.items()}
+    times = seconds_in_turns(uses, rounds, seconds, work_clock())
+    for what, found in times.items():
+        yield {
+            "batch": batch,
+            "what": what,
+            "microseconds": 1e6 * statistics.median(found),
+            **ratio("speed", times[f"dense {DENSE[-1]}"], found),
+        }
+
+
+def used(*, quick: bool, rounds: int) -> Iterator[Row]:
+    """One position, and positions of 256 sequences."""
+    for batch in (1,) if quick else (1, 256):
+        yield from times_in_use(batch, rounds, 0.01 if quick else 0.2)
+
+
 def measured(*, quick: bool, rounds: int, dataset: str = "python_bundled") -> Iterator[Row]:
     """Sixteen experts, and the dense network."""
     for num_experts in (2,) if quick else (16, 1):
         yield from timed(num_experts, rounds, 0.01 if quick else 0.3, dataset)
 
 
+IN_USE = benchmark(
+    "language-model-in-use",
+    "one position of `lm` with a cache, experts beside dense networks",
+    used,
+    {
+        "batch": ">{batch}",
+        "network": "<{what}",
+        "microseconds": ">{microseconds:,.0f}",
+        "over dense 1536": "<{speed:.2f} [{speed_low:.2f}, {speed_high:.2f}]",
+    },
+    notes="""\
+    A position each of as many sequences of 128 symbols, keys and values of the earlier ones cached,
+    experts by a hash of the symbol, no policy. Over dense: time of the largest dense network over
+    time, in the same round, median [quartiles].""",
+)
 LANGUAGE_MODEL = benchmark(
     "language-model",
     "training of `lm` beside a plain script of torch",

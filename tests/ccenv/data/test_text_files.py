@@ -12,8 +12,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ccenv.data import SPLITS, load_split, text
-from ccenv.data.text import (
+from ccenv.data import SPLITS, load_split, text, text_files
+from ccenv.data.text_files import (
     ARCHIVES,
     LIBRARY_SIZES,
     ONE_IN,
@@ -139,7 +139,7 @@ def test_a_sample_is_every_32nd_window_of_what_is_judged_and_all_that_is_learned
     words = np.random.default_rng(0).integers(97, 110, 500, dtype=np.uint8).tobytes()
     write(root / "python_text", {f"{split}.txt": words for split in SPLITS})
     for split in SPLITS:
-        every, some = (load_split(name, split) for name in text.LIBRARY)
+        every, some = (load_split(name, split) for name in text_files.LIBRARY)
         step = 1 if split == "train" else 32
         rows = torch.arange(0, len(every), step)
         assert len(some) == len(rows)
@@ -158,7 +158,7 @@ def test_the_bundled_text_is_the_same_everywhere_and_read_without_a_folder_of_da
     assert windows[1, 15] == labels[0]
     symbols, back = text.coding("python_bundled")
     assert back[symbols[ord("(")]] == ord("(")
-    assert (text.FOLDER / "LICENSE").read_text().count("Python Software Foundation")
+    assert (text_files.FOLDER / "LICENSE").read_text().count("Python Software Foundation")
 
 
 def test_a_damaged_packed_text_is_refused_by_name(root):
@@ -171,7 +171,7 @@ def test_a_damaged_packed_text_is_refused_by_name(root):
 
 
 def test_without_sources_it_says_what_to_put_where(root, monkeypatch):
-    monkeypatch.setattr(text, "library_texts", lambda: None)
+    monkeypatch.setattr(text_files, "library_texts", lambda: None)
     with pytest.raises(FileNotFoundError, match=r"python_text/train\.txt"):
         text.python_text("train")
 

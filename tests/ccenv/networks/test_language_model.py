@@ -9,7 +9,9 @@ import torch
 from torch.nn.functional import cross_entropy
 
 import ccenv
+from ccenv.agents.act import Act
 from ccenv.agents.hash_routing import Hash
+from ccenv.agents.pondernet import PonderNet
 from ccenv.agents.reference_policies import BlockDropout, Dense
 from ccenv.agents.reinforce import Reinforce
 from ccenv.agents.rloo import Rloo
@@ -30,7 +32,14 @@ from tests.ccenv.networks.tiny import built
 
 LENGTH = 8
 SMALL = {"depth": 2, "width": 8, "num_heads": 2, "ffn_width": 6, "num_experts": 4}
-GATES = ("experts", ("attention", "experts"), ("heads", "ffn"))
+GATES = (
+    {},
+    {"gates": ("attention", "experts")},
+    {"gates": ("heads", "ffn")},
+    {"gates": ("experts", "exits"), "depth": 3},
+    {"gates": ("heads", "exits"), "depth": 1, "repeats": 3},
+)
+"""Settings of networks with gates of every kind."""
 SETTINGS = {
     "dataset": f"prose@{LENGTH}",
     "network": "lm",
@@ -83,11 +92,16 @@ def kept_of(network, masks, layer, whole, blocks, num_blocks):
 
 
 def plainly(network, sequence, masks):
-    """Logits at each position of one sequence by plain attention, under masks of each gate."""
+    """Logits at each position of one sequence by plain attention, under masks of each gate.
+
+    Features of positions that have stopped stay as they are.
+    """
     heads, experts = (network.blocks[kind] for kind in ("heads", "experts"))
     size = network.width // heads
     x = network.embedding(sequence) + network.places.weight[: len(sequence)]
-    for number, layer in enumerate(network.layers):
+    running = torch.ones(len(sequence), 1, dtype=torch.bool)
+    for number in range(network.parts[-1].layer + 1):
+        layer, before = network.layers[number % len(network.layers)], x
         mask, is_there = kept_of(network, masks, number, "attention", "heads", heads)
         parts = layer.attention.query_key_value(layer.attention.norm(x))
         queries, keys, values = (part.split(size, dim=1) for part in parts.chunk(3, dim=1))
@@ -103,6 +117,8 @@ def plainly(network, sequence, masks):
         first, second = layer.experts.hidden, layer.experts.output
         units = first(layer.norm(x)).relu() * mask.repeat_interleave(layer.experts.expert_size, 1)
         x = x + second(units) + layer.bias * is_there
+        x = torch.where(running, x, before)
+        running = running & kept_of(network, masks, number, "exits", "exits", 1)[0].bool()
     weight = network.embedding.weight if network.head is None else network.head.weight
     return network.norm(x) @ weight.t() + network.bias
 
@@ -116,7 +132,7 @@ def random_masks(rows, network, seed=0):
     return [torch.rand(rows, gate.num_blocks, generator=generator) < 0.5 for gate in network.gates]
 
 
-@pytest.mark.parametrize("settings", [{"tied": True}, *({"gates": gates} for gates in GATES)])
+@pytest.mark.parametrize("settings", [{"tied": True}, *GATES])
 def test_under_committed_masks_every_position_is_the_plain_run_over_its_sequence(settings):
     network, sequences = model(**settings), symbols(LENGTH, LENGTH)
     masks = random_masks(2 * LENGTH, network)
@@ -127,9 +143,9 @@ def test_under_committed_masks_every_position_is_the_plain_run_over_its_sequence
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("gates", GATES)
-def test_a_positions_own_masks_are_the_plain_run_with_them_at_the_last_position_alone(gates):
-    network, (sequence,) = model(gates=gates), symbols(LENGTH)
+@pytest.mark.parametrize("settings", GATES)
+def test_a_positions_own_masks_are_the_plain_run_with_them_at_the_last_position_alone(settings):
+    network, (sequence,) = model(**settings), symbols(LENGTH)
     inputs = positions([sequence])
     committed, own = (random_masks(LENGTH, network, seed) for seed in (0, 1))
     network.commit(rule_of(committed))
@@ -155,9 +171,9 @@ def test_masks_of_one_position_change_no_other_one():
     torch.testing.assert_close(before[others], after[others], rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("gates", GATES)
-def test_a_cache_gives_what_whole_sequences_give_with_gradients_through_keys_and_values(gates):
-    network, inputs = model(gates=gates), positions(symbols(LENGTH, 3))
+@pytest.mark.parametrize("settings", GATES)
+def test_a_cache_gives_what_whole_sequences_give_with_gradients_through_keys_and_values(settings):
+    network, inputs = model(**settings), positions(symbols(LENGTH, 3))
     masks = random_masks(len(inputs), network)
     plain = forward(network, inputs, masks)
     hidden = network.start_cached(inputs, network.cache(inputs))
@@ -269,7 +285,7 @@ def test_gates_that_decide_nothing_or_the_same_twice_are_refused(gates, message)
 @pytest.mark.parametrize("agent", [Rloo, Reinforce, Dense, BlockDropout, PPOAgent])
 @pytest.mark.parametrize("gates", GATES[1:])
 def test_agents_learn_at_gates_of_every_kind_and_are_judged(prose, gates, agent):
-    settings = SETTINGS | {"network_kwargs": SMALL | {"gates": gates}, "observation": "layer_input"}
+    settings = SETTINGS | {"network_kwargs": SMALL | gates, "observation": "layer_input"}
     simulator = Simulator(4 * LENGTH, group_size=2 if agent is Rloo else 1, **settings)
     simulator.seed(0)
     made = agent(simulator, seed=0, **({"draw": "independent"} if agent is Rloo else {}))
@@ -278,6 +294,64 @@ def test_agents_learn_at_gates_of_every_kind_and_are_judged(prose, gates, agent)
     assert (min(verdict.density) == 1) == (agent is Dense)
     assert 0 < verdict.compute_cost < 1
     assert math.isfinite(verdict.nll)
+
+
+def test_what_a_position_costs_that_stops_and_nothing_behind_its_exit_matters():
+    width, place = SMALL["width"], 4
+    network, inputs = model(gates="exits", depth=3), positions(symbols(LENGTH, 5))
+    stops = [torch.zeros(len(inputs), 1, dtype=torch.bool)] * 2
+    network.commit(rule_of([torch.zeros(len(inputs) + 3, 1, dtype=torch.bool)] * 2))
+    hidden = network.start(inputs)
+    first, earlier = (int(network.macs(0, hidden, stops[0])[row]) for row in (place, 0))
+    answer = width * network.num_classes
+    layer = 4 * width**2 + 2 * width * (place + 1) + 4 * 2 * width * SMALL["ffn_width"]
+    # Later positions read keys and values of both later layers.
+    assert first == layer + answer + 2 * 2 * width**2 == earlier + 2 * width * place
+    hidden = network.step(0, hidden, stops[0])
+    assert not network.macs(1, hidden, ~stops[1]).any()
+    assert not network.executed(1, hidden, ~stops[1]).any()
+    assert not network.look(1, hidden).any()
+    before = forward(network, inputs, stops)
+    with torch.no_grad():
+        for later in network.layers[1:]:
+            for module in (later.experts, later.attention.output, later.norm):
+                for tensor in module.parameters():
+                    tensor.fill_(torch.nan)
+            later.attention.query_key_value.weight[:width] = torch.nan
+    after = forward(network, inputs, stops)
+    assert torch.equal(after, before)
+    after.square().sum().backward()
+    assert network.embedding.weight.grad.isfinite().all()
+
+
+@pytest.mark.parametrize(("agent", "own"), [(Act, {"halting_bias": -1.0}), (PonderNet, {})])
+def test_positions_ponder_on_a_block_that_repeats(prose, agent, own):
+    settings = {"gates": "exits", "depth": 1, "repeats": 3, "num_experts": 1}
+    kwargs = {"network_kwargs": SMALL | settings, "observation": "layer_input"}
+    simulator = Simulator(8 * LENGTH, weights_kwargs={"learning_rate": 0.01}, **SETTINGS | kwargs)
+    simulator.seed(0)
+    losses, steps = [], []
+
+    def read(_, scalars):
+        losses.append(scalars["agent/loss"])
+        steps.append(scalars["agent/steps"])
+
+    made = agent(simulator, seed=0, **own)
+    # The paper's case: the cost of pondering teaches the layers, too.
+    assert agent is not Act or made.network_gradient
+    made.learn(30 * 8 * LENGTH, read)
+    assert losses[-1] < 1.3 < losses[0]
+    assert 1 <= min(steps) < max(steps) <= 3
+    verdict = ccenv.evaluate(simulator, made, split="validation", batch_size=40 * LENGTH)
+    assert 0 < verdict.compute_cost < 1
+
+
+def test_halting_at_a_network_of_sequences_without_exits_is_refused(prose):
+    simulator = Simulator(LENGTH, **SETTINGS | {"observation": "layer_input"})
+    with pytest.raises(ValueError, match=r"network with exits .* network_kwargs.gates=exits"):
+        Act(simulator, seed=0)
+    with pytest.raises(ValueError, match="depth of at least 2, or layers that are repeated"):
+        model(gates="exits", depth=1)
 
 
 def test_inputs_of_a_sequence_are_recognised_in_any_order_of_sequences():
@@ -523,6 +597,69 @@ def test_a_model_writes_text_and_its_windows_are_shown_without_what_is_missing(p
     assert set(as_words(np.array(written.symbols), letters)) <= set("abc")
     seen = simulator.data.batch(torch.tensor([1]))[0][0].numpy()
     assert len(as_words(seen, letters)) == 2
+
+
+def written_by(prose_settings, agent, monkeypatch, **settings):
+    """An exported agent on gates of some kind, and how often its network runs whole sequences."""
+    simulator = Simulator(4 * LENGTH, **SETTINGS | prose_settings)
+    simulator.seed(0)
+    with torch.no_grad():
+        for parameter in simulator.network.parameters():
+            parameter.normal_(std=0.7)
+    made = agent(simulator, seed=0, **settings)
+    for parameter in made.parameters().values():
+        parameter.normal_()
+    classifier = SkippingClassifier.from_agent(made, **settings)
+    calls, cache = [], classifier.network.cache
+    monkeypatch.setattr(
+        classifier.network, "cache", lambda inputs: calls.append(len(inputs)) or cache(inputs)
+    )
+    return classifier, calls
+
+
+@pytest.mark.parametrize("gates", GATES)
+def test_greedy_text_with_a_cache_is_that_without_and_computes_a_position_a_symbol(
+    prose, gates, monkeypatch
+):
+    kwargs = {"network_kwargs": SMALL | gates, "observation": "layer_input"}
+    classifier, calls = written_by(kwargs, Reinforce, monkeypatch)
+    classifier.draw = "mode"
+    start, length = [0, 1, 2], 4 * LENGTH
+    with_cache = write(classifier, start, length, stream(0, "writing"), 0.5)
+    # The window is full after 6 symbols, and again after each half of it: 5, 5 and so on.
+    assert calls == [3, 4, 4, 4, 4, 4, 4]
+    calls.clear()
+    without = write(classifier, start, length, stream(0, "writing"), 0.5, cached=False)
+    assert len(calls) == length
+    assert with_cache.symbols == without.symbols
+    assert with_cache.density == without.density
+    assert len(set(without.symbols)) > 2
+    assert 0 < with_cache.density < 1
+
+
+def test_later_positions_read_the_masks_that_were_executed():
+    network = model(gates="heads,exits")
+    skipping = [torch.zeros(1, gate.num_blocks, dtype=torch.bool) for gate in network.gates]
+    network.commit(lambda gate, hidden, rows: skipping[gate].expand(len(rows), -1))
+    *_, second, third = positions([torch.tensor([0, 1, 2])])
+    cache, keeping = network.cache_before(second[None]), [~mask for mask in skipping]
+    for last in (second, third):
+        hidden = network.start_cached(last[None], cache)
+        for gate, mask in enumerate(keeping):
+            hidden = network.step(gate, hidden, mask)
+        cache = network.cache_after(hidden)
+    masks = [torch.cat([~mask, mask, mask]) for mask in keeping]
+    expected = plainly(network, torch.tensor([0, 1, 2]), masks)[2:]
+    torch.testing.assert_close(network.logits(hidden), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_a_cache_of_another_network_or_of_several_sequences_is_refused():
+    network, other = model(), model()
+    inputs = positions(symbols(3))[-1:]
+    with pytest.raises(ValueError, match="a cache that this network has made, got another"):
+        other.start_cached(inputs, network.cache_before(inputs))
+    with pytest.raises(ValueError, match="the end of one sequence, got 3 inputs"):
+        network.cache_before(positions(symbols(3)))
 
 
 def test_a_model_of_stable_baselines3_commits_to_its_own_greedy_masks(prose):

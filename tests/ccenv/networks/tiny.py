@@ -154,6 +154,15 @@ NETWORKS = {
         lm, gates=["heads", "ffn"], depth=2, width=9, num_heads=3, ffn_width=4, num_experts=2
     ),
     "lm, heads": texts(lm, gates="heads", width=8, num_heads=2, ffn_width=5, num_experts=1),
+    "lm, exits": texts(
+        lm, gates=["experts", "exits"], depth=3, width=6, num_heads=2, ffn_width=3, num_experts=2
+    ),
+    "lm, exits behind heads": texts(
+        lm, gates="heads,exits", width=6, num_heads=2, ffn_width=3, num_experts=1, tied=True
+    ),
+    "lm, pondering": texts(
+        lm, gates="exits", depth=1, repeats=3, width=6, num_heads=1, ffn_width=5, num_experts=1
+    ),
     "patches": texts(patches, patch_size=3, num_heads=2, **PATCHES),
     "patches, one whole": texts(patches, patch_size=5, num_heads=1, **PATCHES),
     "patches of one": texts(patches, patch_size=1, num_heads=2, **PATCHES),

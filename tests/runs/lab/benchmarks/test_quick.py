@@ -15,6 +15,7 @@ RECORDED_AS = {
     "auto": "auto-cells",
     "environment": "environment-speed",
     "language-model": "language-model",
+    "language-model-in-use": "language-model-in-use",
     "networks": "network-speed",
     "training": "training-speed",
     "machine": "own-figures",
