@@ -20,8 +20,8 @@ from ccenv.networks.core.exit_state import Flow
 from ccenv.networks.core.mlp import positive_ints
 from ccenv.networks.core.sequential import GatedSequential
 from ccenv.networks.stages.linear import Whole, in_major_linear
+from ccenv.networks.text.sequences import Sequences, sequences_of
 from ccenv.networks.text.tokens import check_windows, window_length
-from ccenv.networks.text.transformer import Sequences, sequences_of
 
 
 @dataclass(frozen=True)

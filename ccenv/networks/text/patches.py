@@ -35,13 +35,10 @@ from ccenv.networks.core.mlp import positive_ints
 from ccenv.networks.core.protocol import Gate, GatedNetwork, repeat_rows, rows_each
 from ccenv.networks.stages.linear import fully_connected, in_major_linear
 from ccenv.networks.stages.streaming import entropy
+from ccenv.networks.text.attention import CausalAttention
+from ccenv.networks.text.sequences import Sequences, sequences_of
 from ccenv.networks.text.tokens import check_windows, window_length
-from ccenv.networks.text.transformer import (
-    INITIAL_STD,
-    CausalAttention,
-    Sequences,
-    sequences_of,
-)
+from ccenv.networks.text.transformer import INITIAL_STD
 
 
 @dataclass(frozen=True)
