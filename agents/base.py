@@ -62,8 +62,6 @@ class Agent(Policy):
     by_ranks: ClassVar[bool] = False
     """whether ranks may share its batches; say so beside an `update` of yours that looks at nothing
     but the rollout and steps by optimisers of torch that are attributes, as its modules are."""
-    taught_every: int = 1
-    """a co-trained network learns from every so many-th row: all, or the first of each group."""
     images_done: int = 0
     """images that an interrupted run has seen: the next `learn` goes on from there."""
 
@@ -132,7 +130,6 @@ class Agent(Policy):
         images_seen, self.images_done = self.images_done, 0
         if not self.learns and self.simulator.weights != "cotrain":
             return images_seen
-        self.simulator.taught_every = self.taught_every
         while images_seen < num_images:
             self.progress = images_seen / num_images
             rollout = collect_rollout(self.simulator, self, self.generator)

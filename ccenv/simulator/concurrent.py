@@ -17,9 +17,13 @@ off in the network, may land at any moment: each answer is that of some snapshot
 Requests are the rows of a batch. A finished batch teaches the network, but its update waits and
 lands behind a gate of later ones. Whoever learns the policy puts functions of the gate into
 `between_gates`; with `watch` the policy's versions are told too. `info["versions"]`, int64
-[gates + 1], says which version of each gated layer and, last, of the head a request has read, -1
-for not yet; `info["policy_versions"]` likewise; `info["writable_share"]` the share of all blocks
-that are off for every request under way, as far as decided.
+[gates + 1], says which version of the network each gate and, last, the head has read, -1 for not
+yet; `info["policy_versions"]` likewise of the policy's layers; `info["writable_share"]` the share
+of all blocks that are off for every request under way, as far as decided.
+
+A gate reads one version: nothing lands during a step. In a network of sequences the first gate's
+version has made the keys and values of earlier positions, which later gates read. "inactive" knows
+the weights of a block in fully connected networks only.
 
 Faithful: the two groups, what may land, and the snapshots. Ours: off means off for every single
 request, with biases, outgoing weights and the optimiser's moments, and biases of the answer are
@@ -42,6 +46,7 @@ from ccenv.base.registry import check_names
 from ccenv.mdp.dynamics import StepOutcome
 from ccenv.networks.core.mlp import GatedMLP
 from ccenv.networks.core.parameters import inactive_entries, only_entries, share_off
+from ccenv.networks.core.protocol import GatedNetwork
 from ccenv.simulator.step import Extension
 
 KINDS = ("inactive", "unsafe", "policy")
@@ -80,13 +85,56 @@ class VersionedPart:
         return {name: live.detach().clone() for name, live in self.live.items()}
 
 
-def network_parts(network: GatedMLP) -> list[VersionedPart]:
-    """A part for each gated layer, and last one for the head, by their names in the network."""
-    layers: list[dict[str, Tensor]] = [{} for _ in range(len(network.num_blocks) + 1)]
-    for name, parameter in network.named_parameters():
-        stack, number, _ = name.split(".", 2)
-        layers[int(number) if stack == "layers" else -1][name] = parameter
-    return [VersionedPart(tensors) for tensors in layers]
+class Composite(GatedNetwork):
+    """Versions of a network, one for each gate: what requests read while updates landed."""
+
+    def __init__(self, versions: Sequence[GatedNetwork]) -> None:
+        """Takes what each gate reads; the first also starts, and the last also answers."""
+        super().__init__()
+        self.versions, first = nn.ModuleList(versions), versions[0]
+        self.gates, self.num_classes = first.gates, first.num_classes
+        self.dense_macs = first.dense_macs
+
+    def at(self, gate: int) -> GatedNetwork:
+        """The version that a gate reads."""
+        version = self.versions[min(gate, len(self.gates) - 1)]
+        assert isinstance(version, GatedNetwork)
+        return version
+
+    def commit(self, rule: Any) -> Any:
+        """See `GatedNetwork.commit`."""
+        return self.at(0).commit(rule)
+
+    def start(self, inputs: Tensor) -> Any:
+        """See `GatedNetwork.start`."""
+        return self.at(0).start(inputs)
+
+    def step(
+        self,
+        gate: int,
+        hidden: Any,
+        mask: Tensor | None,
+        weights: Tensor | None = None,
+        backend: str = "auto",
+    ) -> Any:
+        """See `GatedNetwork.step`."""
+        return self.at(gate).step(gate, hidden, mask, weights, backend)
+
+    def logits(self, hidden: Any, backend: str = "auto") -> Tensor:
+        """See `GatedNetwork.logits`."""
+        return self.at(len(self.gates)).logits(hidden, backend)
+
+    def look(self, gate: int, hidden: Any) -> Tensor:
+        """See `GatedNetwork.look`."""
+        return self.at(gate).look(gate, hidden)
+
+    def macs(self, gate: int, hidden: Any, mask: Tensor) -> Tensor:
+        """See `GatedNetwork.macs`."""
+        return self.at(gate).macs(gate, hidden, mask)
+
+    def executed(self, gate: int, hidden: Any, mask: Tensor) -> Tensor:
+        """See `GatedNetwork.executed`."""
+        return self.at(gate).executed(gate, hidden, mask)
 
 
 class Concurrent(Extension):
@@ -119,15 +167,20 @@ class Concurrent(Extension):
             )
 
     def attach(self, simulator: Any) -> None:
-        """Cuts the network at its gates; ValueError if it has not two, or is of another kind."""
+        """Looks at the network; ValueError if it has not two gates, or its blocks are not known."""
         network, num_gates = simulator.network, simulator.num_layers
-        if not isinstance(network, GatedMLP) or num_gates < 2:
+        if num_gates < 2:
             raise ValueError(
-                "expected a fully connected network of at least two gates beside concurrent, got "
+                "expected a network of at least two gates beside concurrent, got "
                 f"{type(network).__name__} of {num_gates}"
             )
+        if self.kind == "inactive" and not isinstance(network, GatedMLP):
+            raise ValueError(
+                "expected a fully connected network beside concurrent='inactive', got "
+                f"{type(network).__name__}; use concurrent='unsafe' or 'policy'"
+            )
         self.network, self.num_gates = network, num_gates
-        self.network_parts = network_parts(network)
+        self.network_part = VersionedPart(network.state_dict(keep_vars=True))
 
     def watch(self, layers: Sequence[nn.Module] | nn.ModuleList) -> None:
         """Tells the versions of a policy too: of the layers that decide, one for each gate."""
@@ -138,7 +191,7 @@ class Concurrent(Extension):
     @property
     def parts(self) -> list[VersionedPart]:
         """All that requests read."""
-        return [*self.network_parts, *self.policy_parts]
+        return [self.network_part, *self.policy_parts]
 
     def seed(self, simulator: Any, seed: int) -> None:
         """Versions count from 0 again."""
@@ -152,8 +205,8 @@ class Concurrent(Extension):
     def after_gate(self, simulator: Any, outcome: StepOutcome) -> dict[str, Tensor]:
         """Notes what was read; behind every gate but the last one updates land."""
         gate = outcome.layer
-        parts = self.network_parts[gate : gate + (2 if outcome.is_last else 1)]
-        self.read["network"] += [part.read() for part in parts]
+        # Behind the last gate the head has read the same version.
+        self.read["network"] += [self.network_part.read()] * (2 if outcome.is_last else 1)
         self.read["policy"] += [part.read() for part in self.policy_parts[gate : gate + 1]]
         told = self._told(simulator.masks)
         if not outcome.is_last:
@@ -191,19 +244,29 @@ class Concurrent(Extension):
         """Holds an update to what nobody under way reads."""
         if self.kind == "unsafe":
             return contextlib.nullcontext()
+        assert isinstance(self.network, GatedMLP)
         return only_entries(simulator.trainer, inactive_entries(self.network, simulator.masks))
 
-    def composite(self) -> GatedMLP:
+    def composite(self) -> Composite:
         """The network that the last requests have read (RuntimeError if none is finished).
 
         With the same inputs and masks it gives their answers bit for bit, with gradients on or off:
         its parameters do not learn, as those that do take a kernel that rounds otherwise.
+        Earlier positions of a sequence follow the rule that the network has now.
         """
-        if len(self.read["network"]) <= self.num_gates:
+        readings = self.read["network"]
+        if len(readings) <= self.num_gates:
             raise RuntimeError("expected a finished episode, got none; step to its end first")
-        found = copy.deepcopy(self.network).requires_grad_(False)
-        for reading in self.read["network"]:
-            found.load_state_dict(reading.tensors, strict=False)
+        versions: dict[int, GatedNetwork] = {}
+        for reading in readings:
+            if reading.version not in versions:
+                version = copy.deepcopy(self.network).requires_grad_(False)
+                version.load_state_dict(reading.tensors)
+                versions[reading.version] = version
+        found = Composite([versions[reading.version] for reading in readings[: self.num_gates]])
+        rule = self.network.commit(None)
+        self.network.commit(rule)
+        found.commit(rule)
         return found
 
     def state(self, *, begun: bool) -> list[int]:

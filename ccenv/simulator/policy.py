@@ -32,6 +32,9 @@ class Policy:
     """MACs of choosing one image's mask, for each gated layer."""
     learns: ClassVar[bool] = True
     """False of rules that training would not change."""
+    taught_every: int = 1
+    """a co-trained network learns from every so many-th row of its rollouts: all, or the first of
+    each group."""
     uses_labels: ClassVar[bool] = False
     """True of ceilings that look at the true label, which tables mark and nobody exports."""
 

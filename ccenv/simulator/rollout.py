@@ -98,7 +98,9 @@ def collect_rollout(
         >>> rollout.masks.shape, rollout.returns.shape
         (torch.Size([2, 8, 4]), torch.Size([2, 8]))
     """
+    policy = as_policy(policy)
     observations, actions, steps = walk(simulator, policy, generator)
+    simulator.teach_by_every(policy.taught_every)
     rewards = torch.stack([step.reward for step in steps])
     last = steps[-1].outcome
     return Rollout(

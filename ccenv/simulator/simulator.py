@@ -92,8 +92,6 @@ class Simulator:
 
     ranks: OneProcess = ALONE
     """processes that share the batch, each with rows of its own, see `ccenv.simulator.sharing`."""
-    taught_every: int = 1
-    """co-training: the network learns from every so many-th row, all or one of each group."""
 
     def __init__(
         self,
@@ -166,7 +164,7 @@ class Simulator:
         self.images_seed: int | None = None
         self.masks: list[Tensor] = []
         """of the gates that are decided, bool [batch, num_blocks] each; as executed."""
-        # Indices and masks of a batch; behind them its gate values, where an agent gives some.
+        # Indices of a batch, masks of its rows that teach, and gate values if an agent gives some.
         self.pending: deque[tuple[Any, ...]] = deque(maxlen=MAX_PENDING)
         self.network_version = 0
         # Hidden state before the first gate of the batch under way, and the weights' version.
@@ -307,8 +305,12 @@ class Simulator:
 
     @property
     def _shares_start(self) -> bool:
-        """Whether an update goes on from what the rollout computed before the first gate."""
-        return self.weights == "cotrain" and self.network.defines("cache")
+        """Whether an update goes on from what the rollout computed before the first gate.
+
+        Not where updates land between gates of a later batch.
+        """
+        waits = any(extension.lands_between_gates for extension in self.extensions)
+        return self.weights == "cotrain" and self.network.defines("cache") and not waits
 
     @property
     def start(self) -> Any:
@@ -409,6 +411,16 @@ class Simulator:
         losses, self._landed = self._landed, []
         return {"network_loss": self.ranks.mean(sum(losses) / len(losses))} if losses else {}
 
+    def teach_by_every(self, every: int) -> None:
+        """Co-training: of the newest finished batch every so many-th row teaches the network.
+
+        Args:
+            every: 1 for all rows; the group's size for the first row of each group.
+        """
+        if every > 1 and self.pending:
+            indices, *parts = self.pending.pop()
+            self.pending.append((indices, *([rows[::every] for rows in part] for part in parts)))
+
     def update_once(self) -> None:
         """Co-training: one update under the masks of the oldest batch that waits."""
         indices, *parts = self.pending.popleft()
@@ -422,11 +434,8 @@ class Simulator:
             own = self.ranks.share(indices)
             images, _ = self.data.batch(own[:: self.group_size])
             labels = self.data.labels.index_select(0, own).long()
-        if self.taught_every > 1:
-            labels = labels[:: self.taught_every]
-            masks, *values = (
-                [rows[:: self.taught_every] for rows in part] for part in (masks, *values)
-            )
+        # Fewer masks than rows where only some of the rows teach.
+        labels = labels[:: len(labels) // len(masks[0])]
         chosen = values[0] if values else None
         loss = self.trainer.update(images, labels, masks, "auto", chosen, start)
         if self.trainer.schedule_updates:

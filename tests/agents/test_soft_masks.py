@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from probes import make_agent
 
 from ccenv.agents.distributions import AlwaysOn, IndependentBlocks, OrderedBlocks
+from ccenv.agents.reference_policies import BlockDropout
 from ccenv.agents.rloo import leave_one_out, normalised
 from ccenv.agents.straight_through import straight_through
 from ccenv.agents.straight_through_ops import load_balance, soft_masked_logits
@@ -376,6 +377,28 @@ def test_a_network_learns_from_greedy_masks_alone_unless_changed_ones_teach_too(
     expected = nll.mean() if perturbed_teach else nll[:, 0].mean()
     assert losses == pytest.approx([float(expected)], rel=1e-5)
     assert not torch.allclose(nll[:, 0], nll[:, 1])
+
+
+@pytest.mark.parametrize("concurrent", [None, "unsafe"])
+def test_which_rows_teach_belongs_to_the_batch_and_not_to_the_next_agent(concurrent, monkeypatch):
+    settings = COTRAIN | {"group_size": 2, "concurrent": concurrent}
+    own = {"num_kept": 1, "draw": "perturbed"}
+    first = make_agent("rloo", 8, env_settings=settings, **own)
+    simulator, taught = first.simulator, []
+    later = BlockDropout(simulator)
+    update = simulator.trainer.update
+    monkeypatch.setattr(
+        simulator.trainer,
+        "update",
+        lambda *given: taught.append((len(given[1]), len(given[2][0]))) or update(*given),
+    )
+    first.learn(2 * 8)
+    for _ in range(2):
+        collect_rollout(simulator, later, later.generator)
+        simulator.update_network()
+    # An update that lands between gates of a later episode is that of the batch before.
+    waits = concurrent is not None
+    assert taught == [(8, 8), (8, 8), (16, 16), (16, 16)][: 4 - waits]
 
 
 def test_perturbed_draws_refuse_what_does_not_go_with_them():

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from ccenv.base.checked_file import check_finite
 from ccenv.base.checks import AT_ONCE, Checks
 from ccenv.networks.core.mlp import GatedMLP
+from ccenv.networks.core.protocol import GatedNetwork
 
 
 def off_for_all(masks: Sequence[Tensor]) -> list[Tensor]:
@@ -31,7 +32,7 @@ def off_for_all(masks: Sequence[Tensor]) -> list[Tensor]:
     return [~mask.any(dim=0) for mask in masks]
 
 
-def share_off(network: GatedMLP, masks: Sequence[Tensor]) -> float:
+def share_off(network: GatedNetwork, masks: Sequence[Tensor]) -> float:
     """Share of all blocks that are off for every row; those not decided yet count as on."""
     return sum(int(off.sum()) for off in off_for_all(masks)) / sum(network.num_blocks)
 

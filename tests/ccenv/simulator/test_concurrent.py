@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 import ccenv
 from ccenv.agents.dynamic_gate import DynamicGate
+from ccenv.agents.reference_policies import BlockDropout
 from ccenv.agents.reinforce import Reinforce
 from ccenv.base.masks import random_mask
 from ccenv.base.seeding import stream
@@ -16,7 +17,7 @@ from ccenv.networks.core.mlp import GatedMLP
 from ccenv.networks.core.parameters import inactive_entries, only_entries, share_off
 from ccenv.networks.learning.training import CoTrainer
 from ccenv.simulator.evaluate import evaluate
-from ccenv.simulator.rollout import walk
+from ccenv.simulator.rollout import collect_rollout, walk
 from ccenv.simulator.simulator import Simulator
 
 BLOCKS = (6, 5, 4)
@@ -101,6 +102,49 @@ def test_a_policy_that_learns_between_gates_is_a_composite_too_and_the_network_s
         assert not torch.equal(whole(observations[2], 2), agent.scores(observations[2], 2))
     after = simulator.network.state_dict()
     assert all(torch.equal(network[name], tensor) for name, tensor in after.items())
+
+
+OTHERS = {
+    "resnet": {"dataset": "digits", "network_kwargs": {"depth": 8, "width": 4}},
+    "lm": {
+        "dataset": "prose@8",
+        "network_kwargs": {"width": 8, "num_heads": 2, "ffn_width": 6, "num_experts": 4},
+        "observation": "symbols",
+    },
+}
+
+
+@pytest.mark.parametrize("network", OTHERS)
+def test_each_gate_of_other_networks_reads_one_version_and_updates_learn_what_they_learn_alone(
+    network, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("CCENV_DATA", str(tmp_path))
+    (tmp_path / "prose.txt").write_text("abc ca bba cab " * 100)
+    settings = {"network": network, "weights": "cotrain", "weights_kwargs": ADAM}
+    simulator = Simulator(16, concurrent="unsafe", **settings | OTHERS[network])
+    simulator.seed(0)
+    agent = BlockDropout(simulator, keep_probability=0.5)
+    collect_rollout(simulator, agent, agent.generator)
+    whole = [copy.deepcopy(simulator.network)]
+    indices, masks = simulator.pending[0]
+    simulator.concurrent.between_gates.append(
+        lambda gate: whole.append(copy.deepcopy(simulator.network))
+    )
+    rule = simulator.network.commit(None)
+    _, actions, steps = walk(simulator, agent, agent.generator)
+    versions = steps[-1].told["versions"][0].tolist()
+    assert versions == [0, *[1] * simulator.num_layers]
+    logits = steps[-1].outcome.logits
+    composite = simulator.concurrent.composite()
+    assert torch.equal(logits, answer(composite, simulator, actions))
+    assert not any(torch.equal(logits, answer(one, simulator, actions)) for one in whole)
+    # What landed behind the first gate is one update of the batch before, computed anew.
+    alone, after = whole[:2]
+    alone.commit(rule)
+    trainer = CoTrainer(alone, **ADAM)
+    trainer.update(*simulator.data.batch(indices), masks)
+    for name, tensor in after.state_dict().items():
+        assert torch.equal(tensor, alone.state_dict()[name])
 
 
 @given(seed=st.integers(0, 1000), density=st.floats(0.1, 0.7))
@@ -243,5 +287,7 @@ def test_updates_of_another_network_are_refused():
 def test_settings_that_cannot_be_are_refused(given, message):
     with pytest.raises(ValueError, match=message):
         Simulator(2, **{**SMALL, "concurrent": "inactive", **given})
+    with pytest.raises(ValueError, match="connected network beside concurrent='inactive', got Gat"):
+        Simulator(2, network="resnet", concurrent="inactive", weights="cotrain", **OTHERS["resnet"])
     with pytest.raises(RuntimeError, match="a finished episode"):
         simulator_of("inactive").concurrent.composite()
