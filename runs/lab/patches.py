@@ -5,6 +5,7 @@ a text, once with refreshes and once without; patches of one symbol are the byte
 """
 
 import argparse
+import itertools
 import math
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -13,6 +14,7 @@ import torch
 from torch import Tensor
 
 from ccenv.agents.base import Agent
+from ccenv.agents.calibrated import BATCH
 from ccenv.agents.entropy_threshold import EntropyThreshold, threshold_of
 from ccenv.agents.reference_policies import BlockDropout
 from ccenv.runs.experiment import Experiment, Options, Row
@@ -22,7 +24,16 @@ from ccenv.simulator.simulator import Simulator
 
 LENGTH, SEQUENCES = 128, 16
 DATASET = "python_bundled"
-SIZES = {"depth": 2, "width": 96, "num_heads": 4, "ffn_width": 384, "context": 8}
+SIZES = {
+    "depth": 2,
+    "width": 64,
+    "num_heads": 4,
+    "ffn_width": 128,
+    "context": 8,
+    "embedding_size": 8,
+    "local_units": 64,
+    "head_units": 64,
+}
 PATCHES = (1, 4, 8, 16)
 RATES = (0.1, 0.25, 0.5)
 """Shares of the positions that refresh, of those that entropies choose."""
@@ -77,11 +88,11 @@ class Periodic(Agent):
         return observation[:, 1:2] % PERIOD == PERIOD // 2
 
 
-def threshold_at(agent: EntropyThreshold, rate: float, patch_size: int) -> float:
-    """Nats above which a share of the validation positions refresh; ends of patches never do."""
-    seen = torch.cat([looks[0] for looks in agent.validation_looks(kept=False)])
-    inside = seen[:, 1] < patch_size - 1
-    return threshold_of(seen[inside, 0], rate * patch_size / (patch_size - 1))
+def doubts(agent: EntropyThreshold, patch_size: int) -> Tensor:
+    """Entropies of the first validation positions that end no patch, in nats: [n]."""
+    looks = itertools.islice(agent.validation_looks(kept=False), JUDGED * LENGTH // BATCH + 1)
+    seen = torch.cat([at_gate[0] for at_gate in looks])
+    return seen[seen[:, 1] < patch_size - 1, 0]
 
 
 def rows_of(patch_size: int, updates: int, seed: int) -> Iterator[Row]:
@@ -99,8 +110,10 @@ def rows_of(patch_size: int, updates: int, seed: int) -> Iterator[Row]:
     for name, threshold in ((NEVER, math.inf), (ALWAYS, -1.0)):
         fixed = EntropyThreshold(simulator, threshold=threshold)
         yield judged(fixed, patch_size, "with", name)
+    entropies = doubts(agent, patch_size)
     for rate in RATES:
-        threshold = threshold_at(agent, rate, patch_size)
+        # Of all positions, those that end a patch included.
+        threshold = threshold_of(entropies, rate * patch_size / (patch_size - 1))
         fixed = EntropyThreshold(simulator, threshold=threshold)
         yield judged(fixed, patch_size, "with", f"entropy, {rate:.0%}")
     yield judged(Periodic(simulator), patch_size, "with", f"periodic, {1 / PERIOD:.0%}")
@@ -110,7 +123,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """Which sizes, and how long."""
     add = parser.add_argument
     add("--sizes", type=int, nargs="+", default=[*PATCHES], help="symbols of a patch")
-    add("--updates", type=int, default=1000, help="of each network, of 2,048 positions")
+    add("--updates", type=int, default=300, help="of each network, of 2,048 positions")
     add("--seed", type=int, default=0, help="of networks and agents")
 
 

@@ -1,8 +1,9 @@
 """The network `gru`: a recurrent layer that predicts the next symbol of a sequence, a baseline.
 
 An input is one position, as of the network `lm`. Each sequence of a batch runs once. The one gate
-is the matrix of the logits, so that the agent `dense` has nothing to choose. MACs of a position are
-one step of the layer, with the state of the position before in a cache, and the logits.
+is the matrix of the logits: of a single one the agent `dense` has nothing to choose; of several an
+agent chooses for each position, and no state depends on what was chosen. MACs of a position are one
+step of the layer, with the state of the position before in a cache, and the logits.
 
 Cho et al. 2014, "Learning phrase representations using RNN encoder-decoder for statistical machine
 translation" (arXiv 1406.1078), as `torch.nn.GRU` has it.
@@ -16,12 +17,12 @@ from torch import Tensor, nn
 from torch.nn.functional import pad
 
 from ccenv.networks.baselines.pruned import Shift
+from ccenv.networks.baselines.text import output_matrices
 from ccenv.networks.core.exit_state import Flow
 from ccenv.networks.core.mlp import positive_ints
 from ccenv.networks.core.sequential import GatedSequential
-from ccenv.networks.stages.linear import Whole, in_major_linear
+from ccenv.networks.text.sequences import Sequences, sequences_of
 from ccenv.networks.text.tokens import check_windows, window_length
-from ccenv.networks.text.transformer import Sequences, sequences_of
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,7 @@ class Recurrent(nn.Module):
 
 
 class GRU(GatedSequential):
-    """A recurrent layer over symbols; its gate is the matrix of the logits.
+    """A recurrent layer over symbols; its gate chooses among matrices of the logits, usually one.
 
     >>> network = GRU((8,), 5, width=4, embedding_size=3)
     >>> network.gates[0].name, network.dense_macs
@@ -89,6 +90,7 @@ class GRU(GatedSequential):
         num_classes: int = 128,
         width: int = 192,
         embedding_size: int = 32,
+        num_blocks: int = 1,
     ) -> None:
         """Builds the layer.
 
@@ -97,10 +99,15 @@ class GRU(GatedSequential):
             num_classes: different symbols, which are the classes too; one more is a missing one.
             width: units of the layer.
             embedding_size: numbers that stand for a symbol.
+            num_blocks: output matrices from the state to the logits, of which those that are kept
+                are added up.
         """
         window = window_length(input_shape, "gru")
-        positive_ints([window, width, embedding_size], "window, width and embedding_size")
-        logits = Whole(nn.Sequential(in_major_linear(width, num_classes, bias=False)), num_classes)
+        positive_ints(
+            [window, width, embedding_size, num_blocks],
+            "window, width, embedding_size and num_blocks",
+        )
+        logits = output_matrices(width, num_blocks, num_classes)
         # An example of one symbol, so that costs are those of one position.
         example = torch.zeros(1, 1, dtype=torch.int64)
         stem = Recurrent(num_classes, embedding_size, width)

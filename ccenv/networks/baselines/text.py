@@ -145,6 +145,14 @@ def pondering_bytes(
     return network
 
 
+def output_matrices(units: int, num_blocks: int, num_classes: int) -> Stage:
+    """Maps from a hidden layer to logits, of which those that are kept are added up."""
+    # One matrix is a plain layer, with the weights and the kernels of a baseline.
+    if num_blocks == 1:
+        return Whole(nn.Sequential(in_major_linear(units, num_classes, bias=False)), num_classes)
+    return LinearExperts(units, num_blocks, num_classes)
+
+
 def hashed_ngrams(
     input_shape: tuple[int, ...] = (24,),
     num_classes: int = 128,
@@ -180,12 +188,7 @@ def hashed_ngrams(
             f"{num_symbols}"
         )
     stem = HashedRows(num_classes, units, context, order, num_rows)
-    # One matrix is a plain layer, with the weights and the kernels of a baseline.
-    layer: Stage = (
-        Whole(nn.Sequential(in_major_linear(units, num_classes, bias=False)), num_classes)
-        if num_blocks == 1
-        else LinearExperts(units, num_blocks, num_classes)
-    )
+    layer = output_matrices(units, num_blocks, num_classes)
     network = GatedSequential(stem, {"logits": layer}, Shift(num_classes), example)
     network.num_symbols = num_symbols
     return network

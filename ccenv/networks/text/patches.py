@@ -35,13 +35,10 @@ from ccenv.networks.core.mlp import positive_ints
 from ccenv.networks.core.protocol import Gate, GatedNetwork, repeat_rows, rows_each
 from ccenv.networks.stages.linear import fully_connected, in_major_linear
 from ccenv.networks.stages.streaming import entropy
+from ccenv.networks.text.attention import CausalAttention
+from ccenv.networks.text.sequences import Sequences, sequences_of
 from ccenv.networks.text.tokens import check_windows, window_length
-from ccenv.networks.text.transformer import (
-    INITIAL_STD,
-    CausalAttention,
-    Sequences,
-    sequences_of,
-)
+from ccenv.networks.text.transformer import INITIAL_STD
 
 
 @dataclass(frozen=True)
@@ -219,7 +216,7 @@ class PatchModel(GatedNetwork):
         local = self.locally(windows[:, :, -self.context :], (place % size).expand(count, -1))
         by_patch = pad(local, (0, 0, 0, -length % size)).unflatten(1, (-1, size))
         query, key, value = (part.transpose(2, 3) for part in self.parts(by_patch))
-        mixed = scaled_dot_product_attention(query, key, value, is_causal=True)
+        mixed = query + scaled_dot_product_attention(query, key, value, is_causal=True)
         tokens = mixed.transpose(2, 3).flatten(3).flatten(1, 2)[:, :length]
         tokens = tokens + self.places(place // size)
         x, keys, values = tokens[:, size - 1 :: size], [], []
@@ -307,7 +304,8 @@ class PatchModel(GatedNetwork):
         is_read = pad(is_read, (0, 1), value=True)[:, None, None]
         scores = query[:, :, None] @ keys.transpose(2, 3) * query.shape[-1] ** -0.5
         shares = scores.masked_fill(~is_read, -torch.inf).softmax(dim=-1)
-        token = (shares @ values).flatten(1) + self.places(place // self.patch_size)
+        token = query.flatten(1) + (shares @ values).flatten(1)
+        token = token + self.places(place // self.patch_size)
         at = sequence * cache.local.shape[1] + place
         context = cache.contexts.flatten(0, 1).index_select(0, at)
         state = self.guessed(cache, sequence, place, local, token, context)

@@ -29,349 +29,24 @@ transformers" (arXiv 2101.03961); routes by a hash: Roller et al. 2021 (arXiv 21
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import linear, pad, scaled_dot_product_attention
+from torch.nn.functional import linear, pad
 
 from ccenv.base.masks import as_mask, full_mask, gate_values_of
 from ccenv.base.registry import check_names
 from ccenv.networks.core.exit_state import Flow, exit_look, leave
 from ccenv.networks.core.mlp import positive_ints
 from ccenv.networks.core.protocol import Gate, GatedNetwork, rows_each
-from ccenv.networks.stages.linear import Experts, scale_blocks
-from ccenv.networks.text.tokens import check_windows, count_symbols, window_length
-from ccenv.sparse.linear import block_sparse_linear
+from ccenv.networks.text.attention import Layer
+from ccenv.networks.text.sequences import Cache, Left, Position, sequences_of
+from ccenv.networks.text.tokens import check_windows, window_length
 
 INITIAL_STD = 0.1
 """Of embeddings of symbols and of places."""
-
-
-@dataclass(frozen=True)
-class Sequences:
-    """Sequences that a batch of inputs consists of."""
-
-    symbols: Tensor
-    """int64 [sequences, length]; behind the end of a shorter one its last symbol again."""
-    is_there: Tensor
-    """bool [sequences, length]; False behind the end of a shorter one."""
-    sequence: Tensor
-    """int64 [inputs], rising; the sequence of each input."""
-    place: Tensor
-    """int64 [inputs]; its place there."""
-
-
-def sequences_of(inputs: Tensor, missing: int) -> Sequences:
-    """Finds the sequences of inputs: an input continues or repeats the one before, or starts one.
-
-    Args:
-        inputs: int64 [rows, window].
-        missing: stands before the first symbol, where there are fewer than the window holds.
-
-    Raises:
-        ValueError: if a number is above `missing`, or `missing` is behind a symbol.
-
-    >>> sequences_of(torch.tensor([[9, 1], [1, 2], [9, 3]]), missing=9).symbols.tolist()
-    [[1, 2], [3, 3]]
-    """
-    rows, window = inputs.shape
-    if not rows:
-        none = inputs.new_zeros(0, 1)
-        return Sequences(none, none.bool(), none[:, 0], none[:, 0])
-    if int(inputs.max()) > missing or int(inputs.min()) < 0:
-        raise ValueError(
-            f"expected symbols in 0..{missing - 1}, and {missing} for missing ones before them, "
-            f"got {int(inputs.min())}..{int(inputs.max())}"
-        )
-    lengths = count_symbols(inputs, missing)
-    repeats = (inputs[1:] == inputs[:-1]).all(dim=1)
-    goes_on = (inputs[1:, :-1] == inputs[:-1, 1:]).all(dim=1) & (lengths[1:] == lengths[:-1] + 1)
-    begins = pad(~(repeats | goes_on), (1, 0), value=True)
-    ends = pad(begins[1:], (0, 1), value=True).nonzero().squeeze(1)
-    of_ends = lengths.index_select(0, ends)[:, None]
-    columns = torch.arange(int(of_ends.max()), device=inputs.device)
-    places = (window - of_ends + columns).clamp(max=window - 1)
-    symbols = inputs.index_select(0, ends).gather(1, places)
-    return Sequences(symbols, columns < of_ends, begins.cumsum(0) - 1, lengths - 1)
-
-
-@dataclass(frozen=True)
-class Cache:
-    """Keys, values and features of sequences under committed masks."""
-
-    owner: Any = field(repr=False)
-    """the network whose keys and values these are."""
-    sequences: Sequences
-    keys: tuple[Tensor, ...] = ()
-    """of each layer: [sequences, heads, length, head_size]."""
-    values: tuple[Tensor, ...] = ()
-    """as the keys."""
-    streams: tuple[Tensor, ...] = ()
-    """before each gate and behind the last one: [sequences, length, width]."""
-    masks: tuple[Tensor, ...] = ()
-    """of each gate: bool [sequences, length, num_blocks], or float gate values."""
-
-
-@dataclass(frozen=True)
-class Left:
-    """Keys and values that rows leave for later positions."""
-
-    layer: int
-    rows: Tensor
-    """int64 [n]; of the hidden state."""
-    keys: Tensor
-    """[n, heads, head_size]."""
-    values: Tensor
-    """as the keys."""
-
-
-@dataclass(frozen=True)
-class Position:
-    """Hidden state of positions, before a gate or after the last one."""
-
-    cache: Cache
-    sequence: Tensor
-    """int64 [rows], rising; which sequence of the cache a row belongs to."""
-    place: Tensor
-    """int64 [rows]; its place there."""
-    own: Tensor
-    """int64 [left], rising; rows that have left the committed masks and have not stopped."""
-    x: Tensor
-    """[left, width]; features of these rows. Those of the others are in the cache."""
-    gate: int = 0
-    """the next one."""
-    left: tuple[Left, ...] | None = None
-    """keys and values of rows that have left, layer by layer; None where nothing reads them."""
-    flow: Flow | None = None
-    """which rows have stopped at exits, and what they answer; None of a network without exits."""
-
-    def repeated(self, group: int) -> "Position":
-        """Each row for so many neighbours."""
-        if group == 1:
-            return self
-        neighbours = torch.arange(group, device=self.own.device)
-        return dataclasses.replace(
-            self,
-            sequence=self.sequence.repeat_interleave(group),
-            place=self.place.repeat_interleave(group),
-            own=(self.own[:, None] * group + neighbours).flatten(),
-            x=self.x.repeat_interleave(group, 0),
-            left=None,
-            flow=None if self.flow is None else self.flow.repeated(group),
-        )
-
-    def committed(self, values: Tensor) -> Tensor:
-        """Gathers each row's part of the cache: [sequences, length, n] -> [rows, n]."""
-        flat = self.sequence * values.shape[1] + self.place
-        return values.flatten(0, 1).index_select(0, flat)
-
-    def features(self) -> Tensor:
-        """Returns the features of all rows, of those that have stopped any: [rows, width]."""
-        if self.all_left:
-            return self.of_all(self.x)
-        return self.committed(self.cache.streams[self.gate]).index_copy(0, self.own, self.x)
-
-    @property
-    def all_left(self) -> bool:
-        """Whether no row that has not stopped follows the committed masks."""
-        rows = None if self.flow is None else self.flow.rows
-        return len(self.own) == len(self.sequence if rows is None else rows)
-
-    def of_running(self, values: Tensor) -> Tensor:
-        """The rows that have not stopped: [rows, ...] -> [running, ...]."""
-        return values if self.flow is None else self.flow.of_running(values)
-
-    def of_all(self, values: Tensor) -> Tensor:
-        """Puts values of running rows in their places, zero where stopped: [rows, ...]."""
-        return values if self.flow is None else self.flow.of_all(values)
-
-    def is_running(self) -> Tensor:
-        """Whether each row has not stopped: bool [rows]."""
-        rows = self.sequence.new_ones(len(self.sequence), dtype=torch.bool)
-        return self.of_all(self.of_running(rows))
-
-
-class CausalAttention(nn.Module):
-    """x + attention(norm(x)) to positions up to one's own, of whole sequences or of single rows."""
-
-    def __init__(self, width: int, num_heads: int) -> None:
-        """Heads divide the width."""
-        super().__init__()
-        self.num_heads = num_heads
-        self.norm = nn.LayerNorm(width)
-        self.query_key_value = nn.Linear(width, 3 * width)
-        self.output = nn.Linear(width, width)
-
-    def parts(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Queries, keys and values: [..., width] -> [..., heads, head_size] each."""
-        found = self.query_key_value(self.norm(x)).unflatten(-1, (3, self.num_heads, -1))
-        query, key, value = found.unbind(-3)
-        return query, key, value
-
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Sequences [n, length, width] -> the same, and keys and values for `at`."""
-        query, key, value = (part.transpose(1, 2) for part in self.parts(x))
-        mixed = scaled_dot_product_attention(query, key, value, is_causal=True)
-        return x + self.output(mixed.transpose(1, 2).flatten(2)), key, value
-
-    def at(
-        self, x: Tensor, keys: Tensor, values: Tensor, sequence: Tensor, place: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Computes single positions from keys and values of earlier ones; see `read`.
-
-        Args:
-            x: [rows, width].
-            keys: [sequences, heads, length, head_size].
-            values: as the keys.
-            sequence: int64 [rows], rising; which sequence a row reads.
-            place: int64 [rows]; how many of its positions.
-
-        Returns:
-            [rows, width], and the rows' own keys and values: [rows, heads, head_size].
-        """
-        parts = torch.stack(self.parts(x), dim=1)
-        mixed = read(parts, keys, values, sequence, place)
-        return x + self.output(mixed.flatten(1)), parts[:, 1], parts[:, 2]
-
-    def keys_and_values(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Those of positions, without queries: [..., width] -> [..., heads, head_size] each."""
-        width = x.shape[-1]
-        weight, bias = self.query_key_value.weight[width:], self.query_key_value.bias[width:]
-        key, value = (
-            linear(self.norm(x), weight, bias).unflatten(-1, (2, self.num_heads, -1)).unbind(-3)
-        )
-        return key, value
-
-    def some_heads(
-        self,
-        x: Tensor,
-        own: tuple[Tensor, Tensor],
-        cached: tuple[Tensor, Tensor],
-        rows: tuple[Tensor, Tensor],
-        mask: Tensor,
-        weights: Tensor | None,
-        backend: str,
-    ) -> Tensor:
-        """Returns what kept heads add, without the bias; others have no query: [rows, width].
-
-        Args:
-            x: [rows, width].
-            own: keys and values of the rows themselves, see `keys_and_values`.
-            cached: keys and values of sequences, see `at`.
-            rows: sequence and place, see `at`.
-            mask: bool [rows, heads].
-            weights: float [rows, heads], or None.
-            backend: see `ccenv.block_sparse_linear`.
-        """
-        width, heads = x.shape[1], self.num_heads
-        weight, bias = self.query_key_value.weight[:width], self.query_key_value.bias[:width]
-        query = block_sparse_linear(self.norm(x), weight, bias, None, mask, backend=backend)
-        parts = torch.stack([query.unflatten(1, (heads, -1)), *own], dim=1)
-        # A head of a sequence is a sequence of one head, of which only kept ones are there.
-        row, head = mask.nonzero(as_tuple=True)
-        order = (rows[0][row] * heads + head).argsort(stable=True)
-        row, head = row[order], head[order]
-        there, sequence = (rows[0][row] * heads + head).unique_consecutive(return_inverse=True)
-        keys, values = (part.flatten(0, 1)[there].unsqueeze(1) for part in cached)
-        few = parts[row, :, head].unsqueeze(2)
-        mixed = read(few, keys, values, sequence, rows[1][row]).squeeze(1)
-        mixed = torch.zeros_like(parts[:, 0]).index_put((row, head), mixed).flatten(1)
-        output = self.output.weight
-        return block_sparse_linear(
-            scale_blocks(mixed, weights), output, None, mask, backend=backend
-        )
-
-
-def read(parts: Tensor, keys: Tensor, values: Tensor, sequence: Tensor, place: Tensor) -> Tensor:
-    """Attention of single positions to earlier ones and to themselves.
-
-    Args:
-        parts: [rows, 3, heads, head_size]; queries, keys and values of the rows.
-        keys: [sequences, heads, length, head_size].
-        values: as the keys.
-        sequence: int64 [rows], rising; which sequence a row reads.
-        place: int64 [rows]; how many of its positions.
-
-    Returns:
-        [rows, heads, head_size].
-    """
-    if not len(parts):
-        return parts[:, 0]
-    # Rows of a sequence side by side, so that its keys are read once for all of them.
-    counts = sequence.bincount(minlength=len(keys))
-    slot = torch.arange(len(parts), device=parts.device) - (counts.cumsum(0) - counts)[sequence]
-    shape = len(keys), int(counts.max())
-    grid = parts.new_zeros(*shape, *parts.shape[1:]).index_put((sequence, slot), parts)
-    query, key, value = grid.permute(2, 0, 3, 1, 4).unbind(0)
-    length = int(place.max())
-    num_read = place.new_zeros(shape).index_put((sequence, slot), place)
-    is_read = torch.arange(length, device=parts.device) < num_read[:, None, :, None]
-    scores = query @ keys[:, :, :length].transpose(2, 3)
-    scores = scores.masked_fill(~is_read, -torch.inf)
-    # As products of matrices, so that they are counted.
-    own = (query.unsqueeze(-2) @ key.unsqueeze(-1)).squeeze(-1)
-    shares = (torch.cat([scores, own], dim=-1) * query.shape[-1] ** -0.5).softmax(dim=-1)
-    mixed = shares[..., :length] @ values[:, :, :length]
-    mixed = mixed + (shares[..., length:].unsqueeze(-1) @ value.unsqueeze(-2)).squeeze(-2)
-    return mixed.transpose(1, 2)[sequence, slot]
-
-
-class Layer(nn.Module):
-    """Attention and experts, of which masks choose."""
-
-    def __init__(self, width: int, num_heads: int, num_experts: int, size: int, act: Any) -> None:
-        """Builds both; `size` hidden units in each expert."""
-        super().__init__()
-        self.attention = CausalAttention(width, num_heads)
-        self.norm = nn.LayerNorm(width)
-        self.experts = Experts(width, num_experts, size, width, act)
-        self.bias = nn.Parameter(torch.zeros(width))
-
-    def feed(
-        self, x: Tensor, mask: Tensor | None, weights: Tensor | None, backend: str, kind: str
-    ) -> Tensor:
-        """Adds what the kept blocks of a feed-forward gate give: [rows, width] -> the same."""
-        experts = self.experts
-        bias: Tensor = self.bias
-        if kind == "ffn":
-            bias = kept_bias(bias, mask, weights)
-            mask, weights = widened(mask, experts.num_blocks), widened(weights, experts.num_blocks)
-        found: Tensor = experts(self.norm(x), mask, None, weights, backend)
-        return x + found + bias
-
-    def attend(
-        self,
-        x: Tensor,
-        own: tuple[Tensor, Tensor],
-        cached: tuple[Tensor, Tensor],
-        rows: tuple[Tensor, Tensor],
-        mask: Tensor | None,
-        weights: Tensor | None,
-        backend: str,
-        kind: str,
-    ) -> Tensor:
-        """Adds what the kept blocks of an attention gate give, see `CausalAttention.some_heads`."""
-        attention, heads = self.attention, self.attention.num_heads
-        mask = x.new_ones(len(x), 1, dtype=torch.bool) if mask is None else mask
-        bias: Tensor = attention.output.bias
-        bias = kept_bias(bias, mask, weights) if kind == "attention" else bias
-        mask, weights = widened(mask, heads), widened(weights, heads)
-        assert mask is not None
-        return x + attention.some_heads(x, own, cached, rows, mask, weights, backend) + bias
-
-
-def widened(values: Tensor | None, columns: int) -> Tensor | None:
-    """One column for all, or columns as they are: [rows, 1 or columns] -> [rows, columns]."""
-    return None if values is None else values.expand(-1, columns)
-
-
-def kept_bias(bias: Tensor, mask: Tensor | None, weights: Tensor | None) -> Tensor:
-    """Returns a bias where a unit is kept, scaled as the unit is: [width] -> [rows, width]."""
-    bias = bias if weights is None else bias * weights
-    return bias if mask is None else torch.where(mask, bias, 0.0)
-
 
 Rule = Callable[[int, Any, Tensor], Tensor]
 """Committed masks: (gate, hidden state of positions, their inputs [rows, window]) -> an action, see
@@ -652,12 +327,12 @@ class LanguageModel(GatedNetwork):
             return layer.feed(flat, mask, weights, "auto", part.kind).view(x.shape), cache
         if part.is_gate or may_have_stopped:
             key, value = layer.attention.keys_and_values(x)
-            own = key.flatten(0, 1), value.flatten(0, 1)
+            of_rows = key.flatten(0, 1), value.flatten(0, 1)
             key, value = key.transpose(1, 2), value.transpose(1, 2)
             numbers = torch.arange(len(flat), device=x.device)
             rows = numbers // x.shape[1], numbers % x.shape[1]
             cached = key, value
-            flat = layer.attend(flat, own, cached, rows, mask, weights, "auto", part.kind)
+            flat = layer.attend(flat, of_rows, cached, rows, mask, weights, "auto", part.kind)
             x = flat.view(x.shape)
         else:
             x, key, value = layer.attention(x)
@@ -762,15 +437,15 @@ class LanguageModel(GatedNetwork):
         keys, values = hidden.cache.keys[part.layer], hidden.cache.values[part.layer]
         if part.is_gate:
             # Later positions read keys and values, whether this one attends or not.
-            own = layer.attention.keys_and_values(x)
+            of_rows = layer.attention.keys_and_values(x)
             rows, cached = (sequence, place), (keys, values)
-            x = layer.attend(x, own, cached, rows, mask, weights, backend, part.kind)
+            x = layer.attend(x, of_rows, cached, rows, mask, weights, backend, part.kind)
         else:
             x, key, value = layer.attention.at(x, keys, values, sequence, place)
-            own = key, value
+            of_rows = key, value
         left = hidden.left
         if left is not None:
-            left = (*left, Left(part.layer, hidden.own, *own))
+            left = (*left, Left(part.layer, hidden.own, *of_rows))
         return dataclasses.replace(hidden, x=x, left=left)
 
     def step(
@@ -824,8 +499,8 @@ class LanguageModel(GatedNetwork):
             # Later positions read keys and values of later layers: of the features at the exit.
             stopped, x = hidden.own[~goes], hidden.x[~goes]
             for number in range(part.layer + 1, self.parts[-1].layer + 1):
-                own = self.layer(number).attention.keys_and_values(x)
-                left = (*left, Left(number, stopped, *own))
+                of_rows = self.layer(number).attention.keys_and_values(x)
+                left = (*left, Left(number, stopped, *of_rows))
         return dataclasses.replace(hidden, own=hidden.own[goes], x=hidden.x[goes], left=left)
 
     def logits(self, hidden: Position, backend: str = "auto") -> Tensor:
@@ -915,8 +590,8 @@ class LanguageModel(GatedNetwork):
         for number in range(gate, len(self.gates)):
             if self.is_exit(number):
                 return least + self.stop_macs(number)
-            own = self.part_macs(self.part(number), self.window, 0)
-            least += int(own + self.macs_before(number + 1, self.window))
+            skipping = self.part_macs(self.part(number), self.window, 0)
+            least += int(skipping + self.macs_before(number + 1, self.window))
         return least
 
     def gate_parameters(self, gate: int) -> list[nn.Parameter]:

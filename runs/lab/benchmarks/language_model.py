@@ -155,7 +155,7 @@ def timed(num_experts: int, rounds: int, seconds: float, dataset: str) -> Iterat
 def in_use(ffn_width: int, num_experts: int, batch: int) -> Callable[[], None]:
     """One position of each of `batch` sequences with a cache, by an expert of its symbol."""
     torch.manual_seed(0)
-    sizes = SIZES | {"ffn_width": ffn_width, "num_experts": num_experts}
+    sizes: dict[str, Any] = SIZES | {"ffn_width": ffn_width, "num_experts": num_experts}
     network = LanguageModel((LENGTH,), **sizes).eval().requires_grad_(False)
     draws = stream(0, "inputs in use")
     inputs = torch.randint(network.num_classes, (batch, LENGTH), generator=draws)

@@ -104,8 +104,8 @@ def test_it_learns_a_rule_of_a_text_and_is_judged_at_every_position(tmp_path, mo
 @pytest.mark.parametrize(
     ("sizes", "message"),
     [
-        ({"width": 0}, "width and embedding_size to be whole numbers of at least 1"),
-        ({"embedding_size": 1.5}, "width and embedding_size to be whole numbers"),
+        ({"width": 0}, "embedding_size and num_blocks to be whole numbers of at least 1"),
+        ({"embedding_size": 1.5}, "embedding_size and num_blocks to be whole numbers"),
         ({"input_shape": (1, 8, 8)}, "windows of symbols"),
     ],
 )

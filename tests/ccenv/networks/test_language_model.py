@@ -25,7 +25,8 @@ from ccenv.deploy.generate import write
 from ccenv.envs.rendering import as_words
 from ccenv.networks.core.count_macs import counted
 from ccenv.networks.core.protocol import forward
-from ccenv.networks.text.transformer import LanguageModel, sequences_of
+from ccenv.networks.text.sequences import sequences_of
+from ccenv.networks.text.transformer import LanguageModel
 from ccenv.simulator.rollout import collect_rollout
 from ccenv.simulator.simulator import Simulator
 from tests.ccenv.networks.tiny import built

@@ -74,7 +74,7 @@ def plainly(network, window, committed):
         parts.append((key, value))
         keys, values = (torch.stack(each, dim=1) for each in zip(*parts, strict=True))
         scores = (keys @ query[:, :, None]).squeeze(2) / math.sqrt(query.shape[1])
-        token = (scores.softmax(dim=1)[:, :, None] * values).sum(dim=1).flatten()
+        token = (query + (scores.softmax(dim=1)[:, :, None] * values).sum(dim=1)).flatten()
         x, left = token + network.places.weight[place // size], []
         for layer, earlier in zip(network.trunk, entries, strict=True):
             x, entry = attended(layer, x, earlier)

@@ -143,6 +143,7 @@ NETWORKS = {
     "smollm2": texts(smollm2, weights="random", sizes=LLAMA),
     "ngram": texts(ngram, order=3),
     "gru": texts(gru, width=6, embedding_size=3),
+    "gru-matrices": texts(gru, width=6, embedding_size=3, num_blocks=3),
     "lm": texts(lm, depth=2, width=8, num_heads=2, ffn_width=4, num_experts=4),
     "lm, tied": texts(
         lm, depth=3, width=6, num_heads=1, ffn_width=3, num_experts=3, num_kept=2, tied=True

@@ -1,0 +1,188 @@
+"""Causal attention of sequences or of single positions, and layers of which masks choose."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import linear, scaled_dot_product_attention
+
+from ccenv.networks.stages.linear import Experts, scale_blocks
+from ccenv.sparse.linear import block_sparse_linear
+
+
+class CausalAttention(nn.Module):
+    """x + attention(norm(x)) to positions up to one's own, of whole sequences or of single rows."""
+
+    def __init__(self, width: int, num_heads: int) -> None:
+        """Heads divide the width."""
+        super().__init__()
+        self.num_heads = num_heads
+        self.norm = nn.LayerNorm(width)
+        self.query_key_value = nn.Linear(width, 3 * width)
+        self.output = nn.Linear(width, width)
+
+    def parts(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries, keys and values: [..., width] -> [..., heads, head_size] each."""
+        found = self.query_key_value(self.norm(x)).unflatten(-1, (3, self.num_heads, -1))
+        query, key, value = found.unbind(-3)
+        return query, key, value
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Sequences [n, length, width] -> the same, and keys and values for `at`."""
+        query, key, value = (part.transpose(1, 2) for part in self.parts(x))
+        mixed = scaled_dot_product_attention(query, key, value, is_causal=True)
+        return x + self.output(mixed.transpose(1, 2).flatten(2)), key, value
+
+    def at(
+        self, x: Tensor, keys: Tensor, values: Tensor, sequence: Tensor, place: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Computes single positions from keys and values of earlier ones; see `read`.
+
+        Args:
+            x: [rows, width].
+            keys: [sequences, heads, length, head_size].
+            values: as the keys.
+            sequence: int64 [rows], rising; which sequence a row reads.
+            place: int64 [rows]; how many of its positions.
+
+        Returns:
+            [rows, width], and the rows' own keys and values: [rows, heads, head_size].
+        """
+        parts = torch.stack(self.parts(x), dim=1)
+        mixed = read(parts, keys, values, sequence, place)
+        return x + self.output(mixed.flatten(1)), parts[:, 1], parts[:, 2]
+
+    def keys_and_values(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Those of positions, without queries: [..., width] -> [..., heads, head_size] each."""
+        width = x.shape[-1]
+        weight, bias = self.query_key_value.weight[width:], self.query_key_value.bias[width:]
+        key, value = (
+            linear(self.norm(x), weight, bias).unflatten(-1, (2, self.num_heads, -1)).unbind(-3)
+        )
+        return key, value
+
+    def some_heads(
+        self,
+        x: Tensor,
+        of_rows: tuple[Tensor, Tensor],
+        cached: tuple[Tensor, Tensor],
+        rows: tuple[Tensor, Tensor],
+        mask: Tensor,
+        weights: Tensor | None,
+        backend: str,
+    ) -> Tensor:
+        """Returns what kept heads add, without the bias; others have no query: [rows, width].
+
+        Args:
+            x: [rows, width].
+            of_rows: keys and values of the rows themselves, see `keys_and_values`.
+            cached: keys and values of sequences, see `at`.
+            rows: sequence and place, see `at`.
+            mask: bool [rows, heads].
+            weights: float [rows, heads], or None.
+            backend: see `ccenv.block_sparse_linear`.
+        """
+        width, heads = x.shape[1], self.num_heads
+        weight, bias = self.query_key_value.weight[:width], self.query_key_value.bias[:width]
+        query = block_sparse_linear(self.norm(x), weight, bias, None, mask, backend=backend)
+        parts = torch.stack([query.unflatten(1, (heads, -1)), *of_rows], dim=1)
+        # A head of a sequence is a sequence of one head, of which only kept ones are there.
+        row, head = mask.nonzero(as_tuple=True)
+        order = (rows[0][row] * heads + head).argsort(stable=True)
+        row, head = row[order], head[order]
+        there, sequence = (rows[0][row] * heads + head).unique_consecutive(return_inverse=True)
+        keys, values = (part.flatten(0, 1)[there].unsqueeze(1) for part in cached)
+        few = parts[row, :, head].unsqueeze(2)
+        mixed = read(few, keys, values, sequence, rows[1][row]).squeeze(1)
+        mixed = torch.zeros_like(parts[:, 0]).index_put((row, head), mixed).flatten(1)
+        mixed = scale_blocks(mixed, weights)
+        return block_sparse_linear(mixed, self.output.weight, None, mask, backend=backend)
+
+
+def read(parts: Tensor, keys: Tensor, values: Tensor, sequence: Tensor, place: Tensor) -> Tensor:
+    """Attention of single positions to earlier ones and to themselves.
+
+    Args:
+        parts: [rows, 3, heads, head_size]; queries, keys and values of the rows.
+        keys: [sequences, heads, length, head_size].
+        values: as the keys.
+        sequence: int64 [rows], rising; which sequence a row reads.
+        place: int64 [rows]; how many of its positions.
+
+    Returns:
+        [rows, heads, head_size].
+    """
+    if not len(parts):
+        return parts[:, 0]
+    # Rows of a sequence side by side, so that its keys are read once for all of them.
+    counts = sequence.bincount(minlength=len(keys))
+    slot = torch.arange(len(parts), device=parts.device) - (counts.cumsum(0) - counts)[sequence]
+    shape = len(keys), int(counts.max())
+    grid = parts.new_zeros(*shape, *parts.shape[1:]).index_put((sequence, slot), parts)
+    query, key, value = grid.permute(2, 0, 3, 1, 4).unbind(0)
+    length = int(place.max())
+    num_read = place.new_zeros(shape).index_put((sequence, slot), place)
+    is_read = torch.arange(length, device=parts.device) < num_read[:, None, :, None]
+    scores = query @ keys[:, :, :length].transpose(2, 3)
+    scores = scores.masked_fill(~is_read, -torch.inf)
+    # As products of matrices, so that they are counted.
+    own = (query.unsqueeze(-2) @ key.unsqueeze(-1)).squeeze(-1)
+    shares = (torch.cat([scores, own], dim=-1) * query.shape[-1] ** -0.5).softmax(dim=-1)
+    mixed = shares[..., :length] @ values[:, :, :length]
+    mixed = mixed + (shares[..., length:].unsqueeze(-1) @ value.unsqueeze(-2)).squeeze(-2)
+    return mixed.transpose(1, 2)[sequence, slot]
+
+
+class Layer(nn.Module):
+    """Attention and experts, of which masks choose."""
+
+    def __init__(self, width: int, num_heads: int, num_experts: int, size: int, act: Any) -> None:
+        """Builds both; `size` hidden units in each expert."""
+        super().__init__()
+        self.attention = CausalAttention(width, num_heads)
+        self.norm = nn.LayerNorm(width)
+        self.experts = Experts(width, num_experts, size, width, act)
+        self.bias = nn.Parameter(torch.zeros(width))
+
+    def feed(
+        self, x: Tensor, mask: Tensor | None, weights: Tensor | None, backend: str, kind: str
+    ) -> Tensor:
+        """Adds what the kept blocks of a feed-forward gate give: [rows, width] -> the same."""
+        experts = self.experts
+        bias: Tensor = self.bias
+        if kind == "ffn":
+            bias = kept_bias(bias, mask, weights)
+            mask, weights = widened(mask, experts.num_blocks), widened(weights, experts.num_blocks)
+        found: Tensor = experts(self.norm(x), mask, None, weights, backend)
+        return x + found + bias
+
+    def attend(
+        self,
+        x: Tensor,
+        of_rows: tuple[Tensor, Tensor],
+        cached: tuple[Tensor, Tensor],
+        rows: tuple[Tensor, Tensor],
+        mask: Tensor | None,
+        weights: Tensor | None,
+        backend: str,
+        kind: str,
+    ) -> Tensor:
+        """Adds what the kept blocks of an attention gate give, see `CausalAttention.some_heads`."""
+        attention, heads = self.attention, self.attention.num_heads
+        mask = x.new_ones(len(x), 1, dtype=torch.bool) if mask is None else mask
+        bias: Tensor = attention.output.bias
+        bias = kept_bias(bias, mask, weights) if kind == "attention" else bias
+        mask, weights = widened(mask, heads), widened(weights, heads)
+        assert mask is not None
+        return x + attention.some_heads(x, of_rows, cached, rows, mask, weights, backend) + bias
+
+
+def widened(values: Tensor | None, columns: int) -> Tensor | None:
+    """One column for all, or columns as they are: [rows, 1 or columns] -> [rows, columns]."""
+    return None if values is None else values.expand(-1, columns)
+
+
+def kept_bias(bias: Tensor, mask: Tensor | None, weights: Tensor | None) -> Tensor:
+    """Returns a bias where a unit is kept, scaled as the unit is: [width] -> [rows, width]."""
+    bias = bias if weights is None else bias * weights
+    return bias if mask is None else torch.where(mask, bias, 0.0)
