@@ -112,14 +112,21 @@ class ConstrainedAllocation(Calibrated):
         weight, bias = fit(seen[:, : self.size].double(), targets)
         learned = {"weight": weight.float(), "bias": bias.float(), "costs": costs.mean(dim=0)}
         self.learned |= learned
-        return {"prices": self.own_prices(seen, oracle.mean_cost(costs.numpy()))}
+        return {"prices": self.own_prices(seen, costs, oracle.mean_cost(costs.numpy()))}
 
-    def own_prices(self, seen: Tensor, budget: float) -> Tensor:
-        """Prices at which the classifier spends what the oracle does: float64 [3]."""
+    def own_prices(self, seen: Tensor, spent: Tensor, budget: float) -> Tensor:
+        """Prices at which the classifier spends what the oracle does: float64 [3].
+
+        Args:
+            seen: [inputs, obs_size].
+            spent: float64 [inputs, offers]; the classifier knows only their means.
+            budget: what the oracle spends on average.
+        """
         costs = self.learned["costs"].numpy()
         # A classifier that would spend less needs a price below zero, which is one above it again
         # where every cost is paid for beforehand.
-        own = allocate(self.scores(seen).numpy() + PAID * costs, costs, budget)
+        scores = self.scores(seen).numpy() + PAID * costs
+        own = allocate(scores, costs, budget, spent.numpy())
         prices = (own.price - PAID, own.dear_price - PAID, own.share)
         return torch.tensor(prices, dtype=torch.float64)
 
@@ -143,14 +150,18 @@ class ConstrainedAllocation(Calibrated):
         if generator is self.generator:
             return integers(self.num_offers, (rows,), generator, observation.device)
         price, dear_price, share = self.learned["prices"].tolist()
-        costs = self.learned["costs"].to(observation.device)
-        scores = self.scores(observation)
-        cheap = (scores - price * costs).argmax(dim=1)
-        dear = (scores - dear_price * costs).argmax(dim=1)
+        cheap, dear = (self.best_at(observation, one) for one in (price, dear_price))
         if generator is None:
             return dear if share > 0.5 else cheap
         coins = uniform((rows,), generator, observation.device) < share
         return torch.where(coins, dear, cheap)
+
+    def best_at(self, observation: Tensor, price: float) -> Tensor:
+        """Numbers of the offers at a price: [batch, obs_size] -> int64 [batch]."""
+        costs = self.learned["costs"].to(observation.device)
+        # With the rounding by which the prices were found: they differ by that alone.
+        paid = self.scores(observation) + PAID * costs
+        return (paid - (price + PAID) * costs).argmax(dim=1)
 
 
 def exit_menu(num_blocks: Sequence[int], exits: Sequence[int]) -> list[Tensor]:

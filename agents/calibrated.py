@@ -9,6 +9,7 @@ from torch import Tensor
 from ccenv.agents.base import Agent
 from ccenv.base.masks import full_mask
 from ccenv.mdp.dynamics import initial, look, transition
+from ccenv.simulator.evaluate import rule_kept
 from ccenv.simulator.simulator import Simulator
 
 BATCH = 1000
@@ -39,8 +40,23 @@ class Calibrated(Agent):
         """Calibrates, unless that was done for the network as it is now."""
         version = version_of(self.simulator)
         if version not in (None, self.chosen_for):
-            self.learned |= self.calibrated()
+            # What was learned of an earlier network has no part in it.
+            with rule_kept(self.simulator.network, self.keep_all):
+                self.learned |= self.calibrated()
             self.chosen_for = version
+
+    def committed_rule(self, surface: Any, generator: torch.Generator | None) -> Any:
+        """Keeps everything in training, so that verdicts do not change it; see `Policy`."""
+        rule = super().committed_rule(surface, generator)
+        if generator is not None and generator is self.generator:
+            return self.keep_all
+        # Earlier positions are computed before `begin_episode`.
+        self.choose()
+        return rule
+
+    def keep_all(self, gate: int, hidden: Any, inputs: Tensor) -> Tensor:
+        """Keeps everything at earlier positions, see `GatedNetwork.commit`."""
+        return full_mask(len(inputs), self.num_blocks[gate], inputs.device)
 
     def parameters(self) -> dict[str, Tensor]:
         """What was calibrated, for the network as it is now."""

@@ -21,6 +21,7 @@ from torch import Tensor
 from ccenv.agents.calibrated import Calibrated, version_of
 from ccenv.base.masks import full_mask, random_mask
 from ccenv.base.seeding import uniform
+from ccenv.simulator.policy import CommittedMasks
 
 NEVER, ALWAYS = torch.finfo(torch.float32).max, -1.0
 """Thresholds that no entropy is above, and that every entropy is."""
@@ -108,6 +109,12 @@ class EntropyThreshold(Calibrated):
         looks = self.validation_looks(kept=False)
         entropies = torch.cat([at_gate[:, 0].cpu() for seen in looks for at_gate in seen])
         return in_nats(threshold_of(entropies, target_rate, tolerance))
+
+    def committed_rule(self, surface: Any, generator: torch.Generator | None) -> Any:
+        """In training earlier positions refresh at the wanted rate; see `Policy`."""
+        if generator is not None and generator is self.generator:
+            return CommittedMasks(self, surface.observe)
+        return super().committed_rule(surface, generator)
 
     def act(
         self, observation: Tensor, layer: int, generator: torch.Generator | None = None

@@ -59,32 +59,40 @@ def best_offers(values: Floats, costs: Floats, price: float) -> Ints:
     return np.where(is_best, every, np.inf).argmin(axis=1).astype(np.int64)
 
 
-def allocate(values: Floats, costs: Floats, budget: float) -> Allocation:
+def allocate(
+    values: Floats, costs: Floats, budget: float, spent: Floats | None = None
+) -> Allocation:
     """Chooses an offer for each input so that the mean cost is the budget, or less if that is best.
 
-    Values are [inputs, offers], such as the probability of the right answer on held-out inputs;
-    costs [inputs, offers] or [offers], not negative.
+    Args:
+        values: [inputs, offers], such as the probability of the right answer on held-out inputs.
+        costs: [inputs, offers] or [offers], not negative; what the choice reckons with.
+        budget: for each input, on average.
+        spent: costs that count against the budget, shaped as the costs may be, where the choice
+            reckons with their means; None for `costs`. Of two offers the same is the dearer one
+            for every input.
 
     Raises:
         ValueError: if tables are odd, or the budget is below the cheapest offers.
     """
-    values, costs = check_tables(values, costs, budget)
+    values, costs = check_tables(values, costs, budget if spent is None else np.inf)
+    spent = costs if spent is None else check_tables(values, spent, budget)[1]
     free = best_offers(values, costs, 0.0)
-    if taken(costs, free).mean() <= budget:
+    if taken(spent, free).mean() <= budget:
         return Allocation(0.0, 0.0, free, free, 0.0)
     low, high = 0.0, 1.0
-    while taken(costs, best_offers(values, costs, high)).mean() > budget:
+    while taken(spent, best_offers(values, costs, high)).mean() > budget:
         high *= 2
     for _ in range(MAX_HALVINGS):
         middle = (low + high) / 2
         if not low < middle < high:
             break
-        if taken(costs, best_offers(values, costs, middle)).mean() > budget:
+        if taken(spent, best_offers(values, costs, middle)).mean() > budget:
             low = middle
         else:
             high = middle
     cheap, dear = (best_offers(values, costs, price) for price in (high, low))
-    least, most = taken(costs, cheap).mean(), taken(costs, dear).mean()
+    least, most = taken(spent, cheap).mean(), taken(spent, dear).mean()
     return Allocation(high, low, cheap, dear, float((budget - least) / (most - least)))
 
 

@@ -186,9 +186,12 @@ def evaluate(
 
 
 @contextlib.contextmanager
-def rule_kept(network: GatedNetwork) -> Iterator[None]:
-    """Gives a network its rule for earlier positions back: a verdict changes no training."""
-    before = network.commit(None)
+def rule_kept(network: GatedNetwork, rule: Any = None) -> Iterator[None]:
+    """Gives a network its rule for earlier positions back: a verdict changes no training.
+
+    Until then `rule` holds, see `GatedNetwork.commit`.
+    """
+    before = network.commit(rule)
     try:
         yield
     finally:

@@ -66,6 +66,18 @@ class Policy:
         """How masks are chosen in one compiled call, a `Chooser` a layer like `act`, or None."""
         return None
 
+    def committed_rule(self, surface: Any, generator: torch.Generator | None) -> Any:
+        """Masks of earlier positions of sequences: a rule for `GatedNetwork.commit`.
+
+        Its own greedy masks; None, the network's own rule, if it reads labels, which earlier
+        positions do not have.
+
+        Args:
+            surface: a simulator, or what has its network and its observer.
+            generator: which draws the masks of the episode that follows.
+        """
+        return None if self.uses_labels else CommittedMasks(self, surface.observe)
+
 
 class OtherPolicy(Policy):
     """An object that acts and is no `Policy`, with the defaults of what it lacks."""
@@ -105,18 +117,16 @@ class CommittedMasks:
         return self.policy.act(self.observe(state), gate, None)
 
 
-def commit(policy: Policy, surface: Any) -> None:
+def commit(policy: Policy, surface: Any, generator: torch.Generator | None = None) -> None:
     """Lets a network of sequences compute earlier positions under a policy's greedy masks.
-
-    Policies that read labels keep the network's own rule, because earlier positions have no labels.
 
     Args:
         policy: about to act.
         surface: a simulator, or what has its network and its observer.
+        generator: which draws the policy's masks, see `Policy.committed_rule`.
     """
     if surface.network.defines("commit"):
-        rule = None if policy.uses_labels else CommittedMasks(policy, surface.observe)
-        surface.network.commit(rule)
+        surface.network.commit(policy.committed_rule(surface, generator))
 
 
 def is_model(policy: Any) -> bool:

@@ -61,7 +61,7 @@ def walk(
 ) -> tuple[list[Tensor], list[Tensor], list[Step]]:
     """Runs one batch from the images to the logits: observations, actions and steps by layer."""
     policy = as_policy(policy)
-    commit(policy, simulator)
+    commit(policy, simulator, generator)
     observation = simulator.begin(indices)
     # Policies that need more than observations (search on the label, norms) look at the episode.
     policy.begin_episode(simulator)

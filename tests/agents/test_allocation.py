@@ -4,13 +4,42 @@ import pytest
 import torch
 
 from ccenv.agents.allocation import ConstrainedAllocation, density_menu, exit_menu, offer_table
+from ccenv.agents.confidence import Confidence
 from ccenv.base.allocation import allocate
-from ccenv.simulator.evaluate import evaluate
+from ccenv.networks.learning import training
+from ccenv.simulator.evaluate import evaluate, rule_kept
 from ccenv.simulator.rollout import collect_rollout
 from ccenv.simulator.simulator import Simulator
 
 EXITS = {"dataset": "probe", "network": "probe-exit", "observation": "layer_input"}
 UNITS = {"dataset": "digits", "network": "resnet", "network_kwargs": {"depth": 8, "width": 4}}
+
+
+POSITIONS = {
+    "dataset": "prose@8",
+    "network": "lm",
+    "network_kwargs": {
+        "depth": 3,
+        "width": 8,
+        "num_heads": 2,
+        "ffn_width": 6,
+        "num_experts": 2,
+        "gates": "experts,exits",
+    },
+    "weights_kwargs": {"learning_rate": 0.02},
+    "observation": "layer_input",
+    "reward": "negative_nll",
+}
+
+
+@pytest.fixture
+def prose(tmp_path, monkeypatch):
+    """A text, and frozen weights as they are at first."""
+    monkeypatch.setenv("CCENV_DATA", str(tmp_path))
+    monkeypatch.setenv("CCENV_CACHE", str(tmp_path))
+    monkeypatch.setattr(training, "pretrain", lambda *_: None)
+    draws = torch.randint(3, (1500,), generator=torch.Generator().manual_seed(0)).tolist()
+    (tmp_path / "prose.txt").write_text("".join(("abc", "ca", "bba")[draw] for draw in draws))
 
 
 def simulator_of(settings=EXITS, images=32, **more):
@@ -75,6 +104,49 @@ def test_its_mean_cost_is_the_budget(cost_limit):
     assert cost == pytest.approx(oracle.mean_cost(costs.numpy()), abs=0.02)
     gained = sum(1 - verdict.error for verdict in found) / len(found)
     assert gained > oracle.mean_cost(values.numpy()) - 0.1
+
+
+@pytest.mark.parametrize("cost_limit", [0.6, 0.8])
+@pytest.mark.parametrize("weights", ["cotrain", "frozen"])
+def test_positions_of_a_text_spend_the_budget_though_later_ones_cost_more(
+    prose, weights, cost_limit
+):
+    own = {} if weights == "cotrain" else {"weights_kwargs": {}}
+    simulator = simulator_of(POSITIONS, 64, weights=weights, **own)
+    agent = ConstrainedAllocation(simulator, cost_limit=cost_limit)
+    agent.learn(64 * 5)
+    agent.choose()
+    judged = simulator.on_split("validation", 64)
+    with rule_kept(simulator.network, agent.keep_all):
+        seen, values, costs = offer_table(judged, agent.menu)
+    assert (costs.std(dim=0) > 0.005).all()
+    budget = allocate(values.numpy(), costs.numpy(), cost_limit).mean_cost(costs.numpy())
+    price, dear_price, share = agent.learned["prices"].tolist()
+    spent = [costs.gather(1, agent.best_at(seen, one)[:, None]) for one in (price, dear_price)]
+    mean = (1 - share) * spent[0].mean() + share * spent[1].mean()
+    assert mean.item() == pytest.approx(budget, rel=1e-6)
+    verdict = evaluate(simulator, agent, split="validation")
+    assert verdict.compute_cost == pytest.approx(budget, abs=0.03)
+    assert verdict.compute_cost <= cost_limit + 0.03
+
+
+@pytest.mark.parametrize("kind", [ConstrainedAllocation, Confidence])
+def test_a_verdict_on_a_text_is_of_the_network_alone_and_changes_no_training(prose, kind):
+    def judged(looks):
+        simulator = simulator_of(POSITIONS, 64, weights="cotrain")
+        agent = kind(simulator)
+        for part in range(2):
+            agent.learn(64 * 4)
+            if looks or part:
+                verdict = evaluate(simulator, agent, split="validation", deterministic=True)
+        again = evaluate(simulator, agent, split="validation", deterministic=True)
+        # Earlier positions of the first batch follow the thresholds of this network, too.
+        assert again.nll == verdict.nll
+        return verdict.nll, simulator.network.state_dict()
+
+    (nll, weights), (other_nll, other_weights) = judged(looks=False), judged(looks=True)
+    assert all(torch.equal(tensor, other_weights[name]) for name, tensor in weights.items())
+    assert nll == other_nll
 
 
 def test_in_training_every_offer_is_taken():
