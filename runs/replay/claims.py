@@ -31,7 +31,7 @@ OTHER_BITS = 1e-4
 RECIPE = 1e-3
 """Relative. Initial weights changed by 1e-6 end pre-training 1e-5 apart (MNIST, 7,820 updates)."""
 TIMES = ("last_tenth", "latency", "seconds", "total_seconds")
-PLACES = ("machine", "versions", "code", "commit", "load", "date", "ranks")
+PLACES = ("machine", "versions", "code", "code_version", "commit", "load", "date", "ranks")
 """Entries of a result that nothing here can tell."""
 NAMES = ("agent", "env", "reward", "seed", "settings")
 """Entries that result, settings and the folder's name must agree about."""
