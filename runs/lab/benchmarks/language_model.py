@@ -31,8 +31,12 @@ DENSE = (96, 384, 768, 1536)
 """Units of dense networks; the last one's are as many weights as those of 16 experts of 96."""
 NOTES = """\
 Plain: a script of torch of the same network. Update: one of the network under given masks. Loop:
-the whole of `Agent.learn`, in which the batch is run once more before, for its rewards. Over plain:
-the script's time over time, in the same round, median [quartiles]. rloo has 2 masks a position."""
+the whole of `Agent.learn`, whose update goes on from what the rollout computed. Over plain: the
+script's time over time, in the same round, median [quartiles]. rloo has 2 masks a position."""
+NOTES_IN_USE = """\
+A position each of as many sequences of 128 symbols, keys and values of the earlier ones cached,
+experts by a hash of the symbol, no policy. Over dense: time of the largest dense network over
+time, in the same round, median [quartiles]."""
 COLUMNS = {
     "experts": ">{num_experts}",
     "what": "<{what}",
@@ -205,10 +209,7 @@ IN_USE = benchmark(
         "microseconds": ">{microseconds:,.0f}",
         "over dense 1536": "<{speed:.2f} [{speed_low:.2f}, {speed_high:.2f}]",
     },
-    notes="""\
-    A position each of as many sequences of 128 symbols, keys and values of the earlier ones cached,
-    experts by a hash of the symbol, no policy. Over dense: time of the largest dense network over
-    time, in the same round, median [quartiles].""",
+    notes=NOTES_IN_USE,
 )
 LANGUAGE_MODEL = benchmark(
     "language-model",
