@@ -60,7 +60,8 @@ class Potential(StatefulReward):
         images, labels = split.batch(chosen.to(surroundings.device))
         states = random_walk(surroundings.network, images, labels, generator)
         self.network = surroundings.network
-        looks = [look(self.network, state) for state in states]
+        with torch.no_grad():
+            looks = [look(self.network, state) for state in states]
         self.probes = [fit_probe(found, labels, split.num_classes) for found in looks]
 
     def potential(self, state: EpisodeState) -> Tensor:

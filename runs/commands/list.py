@@ -132,16 +132,22 @@ def network_line(builder: Any) -> Line:
 
 
 def sized(builder: Any, given: Mapping[str, Any], own: Mapping[str, Any]) -> Any:
-    """A network that has shapes and no memory; None where it cannot be built so."""
+    """A network, without memory where it can be built so; None where it cannot be built."""
     import torch
 
     # Weights of others' models need not be here to tell their sizes.
     weights = {"weights": "random"} if "weights" in own else {}
-    try:
-        with torch.device("meta"):
-            return builder(**given, **weights)
-    except (ImportError, RuntimeError, TypeError, ValueError):
-        return None
+    # Networks of sequences look at the symbols of their example, of which there are none without
+    # memory.
+    for device in ("meta", "cpu"):
+        try:
+            with torch.device(device):
+                return builder(**given, **weights)
+        except RuntimeError:
+            continue
+        except (ImportError, TypeError, ValueError):
+            return None
+    return None
 
 
 def sweep_line(sweep: Any) -> Line:
