@@ -22,8 +22,10 @@ yet; `info["policy_versions"]` likewise of the policy's layers; `info["writable_
 of all blocks that are off for every request under way, as far as decided.
 
 A gate reads one version: nothing lands during a step. In a network of sequences the first gate's
-version has made the keys and values of earlier positions, which later gates read. "inactive" knows
-the weights of a block in fully connected networks only.
+version has made the keys and values of earlier positions, which later gates read. "inactive" needs
+a network that says which weights its blocks alone read (`GatedNetwork.unread_entries`). Requests
+are rows, each with its own position: what earlier positions compute under committed masks has been
+read before the first gate, so that a block is off if it is off for every row.
 
 Faithful: the two groups, what may land, and the snapshots. Ours: off means off for every single
 request, with biases, outgoing weights and the optimiser's moments, and biases of the answer are
@@ -44,7 +46,6 @@ from torch import Tensor, nn
 
 from ccenv.base.registry import check_names
 from ccenv.mdp.dynamics import StepOutcome
-from ccenv.networks.core.mlp import GatedMLP
 from ccenv.networks.core.parameters import inactive_entries, only_entries, share_off
 from ccenv.networks.core.protocol import GatedNetwork
 from ccenv.simulator.step import Extension
@@ -167,18 +168,22 @@ class Concurrent(Extension):
             )
 
     def attach(self, simulator: Any) -> None:
-        """Looks at the network; ValueError if it has not two gates, or its blocks are not known."""
+        """Looks at the network; ValueError if it has not two gates, or nothing could be written."""
         network, num_gates = simulator.network, simulator.num_layers
         if num_gates < 2:
             raise ValueError(
                 "expected a network of at least two gates beside concurrent, got "
                 f"{type(network).__name__} of {num_gates}"
             )
-        if self.kind == "inactive" and not isinstance(network, GatedMLP):
-            raise ValueError(
-                "expected a fully connected network beside concurrent='inactive', got "
-                f"{type(network).__name__}; use concurrent='unsafe' or 'policy'"
-            )
+        if self.kind == "inactive":
+            off = [torch.zeros(1, n, dtype=torch.bool) for n in simulator.num_blocks[:-1]]
+            entries = inactive_entries(network, [mask.to(simulator.device) for mask in off])
+            if not any(bool(entry.any()) for entry in entries.values()):
+                raise ValueError(
+                    "expected a network that says which weights its blocks alone read "
+                    "(unread_entries) beside concurrent='inactive', got "
+                    f"{type(network).__name__}; use concurrent='unsafe' or 'policy'"
+                )
         self.network, self.num_gates = network, num_gates
         self.network_part = VersionedPart(network.state_dict(keep_vars=True))
 
@@ -244,7 +249,6 @@ class Concurrent(Extension):
         """Holds an update to what nobody under way reads."""
         if self.kind == "unsafe":
             return contextlib.nullcontext()
-        assert isinstance(self.network, GatedMLP)
         return only_entries(simulator.trainer, inactive_entries(self.network, simulator.masks))
 
     def composite(self) -> Composite:

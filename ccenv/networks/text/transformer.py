@@ -36,11 +36,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear, pad
 
-from ccenv.base.masks import as_mask, full_mask, gate_values_of
+from ccenv.base.masks import as_mask, full_mask, gate_values_of, spread
 from ccenv.base.registry import check_names
 from ccenv.networks.core.exit_state import Flow, exit_look, leave
 from ccenv.networks.core.mlp import positive_ints
-from ccenv.networks.core.protocol import Gate, GatedNetwork, rows_each
+from ccenv.networks.core.protocol import Gate, GatedNetwork, Unread, rows_each
 from ccenv.networks.text.attention import Layer
 from ccenv.networks.text.sequences import Cache, Left, Position, sequences_of
 from ccenv.networks.text.tokens import check_windows, window_length
@@ -605,6 +605,33 @@ class LanguageModel(GatedNetwork):
         # Heads are added to a bias, whatever is kept.
         after = list(layer.attention.output.parameters())[: 1 if part.kind == "heads" else 2]
         return [*layer.attention.query_key_value.parameters(), *after]
+
+    def unread_entries(self, off: Sequence[Tensor]) -> Unread:
+        """See `GatedNetwork`: of the rows' own positions; what they read of others is there.
+
+        Keys and values of a position are computed whatever it keeps, and norms are looked at.
+        """
+        pairs: Unread = []
+        for gate, blocks in enumerate(off):
+            part = self.part(gate)
+            layer = self.layer(part.layer)
+            if part.is_exit:
+                continue
+            if part.is_ffn:
+                hidden, output = layer.experts.hidden, layer.experts.output
+                both = [(hidden.weight, 0), (hidden.bias, 0), (output.weight, 1)]
+                both += [(layer.bias, 0)] if part.kind == "ffn" else []
+                pairs += [(weight, spread(blocks, weight, dim)) for weight, dim in both]
+                continue
+            attention, heads = layer.attention, layer.attention.num_heads
+            reading = attention.query_key_value, attention.output
+            keys_and_values = blocks.new_zeros(2 * heads)
+            queries = torch.cat([blocks.expand(heads), keys_and_values])
+            pairs += [(weight, spread(queries, weight, 0)) for weight in reading[0].parameters()]
+            pairs.append((reading[1].weight, spread(blocks, reading[1].weight, 1)))
+            if part.kind == "attention":
+                pairs.append((reading[1].bias, spread(blocks, reading[1].bias, 0)))
+        return pairs
 
 
 lm = LanguageModel

@@ -6,6 +6,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import nn
 
 import ccenv
 from ccenv.agents.dynamic_gate import DynamicGate
@@ -22,6 +23,7 @@ from ccenv.simulator.simulator import Simulator
 
 BLOCKS = (6, 5, 4)
 SMALL = {"dataset": "digits", "num_blocks": BLOCKS, "block_size": 4, "weights": "cotrain"}
+LEARNING = {"concurrent": "inactive", "weights": "cotrain"}
 ADAM = {"learning_rate": 0.05}
 
 
@@ -147,17 +149,70 @@ def test_each_gate_of_other_networks_reads_one_version_and_updates_learn_what_th
         assert torch.equal(tensor, alone.state_dict()[name])
 
 
-@given(seed=st.integers(0, 1000), density=st.floats(0.1, 0.7))
-@settings(max_examples=10, deadline=None)
-def test_updates_of_what_is_off_for_all_change_no_answer_under_way(seed, density):
-    simulator, masks = CONCURRENT, masks_of(4, density, seed)
-    warm(simulator, episodes=1)
-    before = copy.deepcopy(simulator.network)
-    logits = episode(simulator, masks)[-1].outcome.logits
-    assert torch.equal(logits, answer(before, simulator, masks))
+LM = {"width": 8, "num_heads": 2, "ffn_width": 6, "num_experts": 4}
+KNOWN = {
+    "mlp": SMALL,
+    "conv": {"network": "conv", "network_kwargs": {"channels": [4, 4, 4], "num_blocks": 2}},
+    "resnet": {"network": "resnet", "network_kwargs": {"depth": 8, "width": 4}},
+    "vit": {"network": "vit", "network_kwargs": {"depth": 1, "dim": 8, "patch_size": 4}},
+    "bytes": {"network": "bytes", "network_kwargs": {"num_blocks": [4, 4], "tables": ["hidden"]}},
+    "experts": {"network": "lm", "network_kwargs": LM},
+    "heads, experts": {"network": "lm", "network_kwargs": LM | {"gates": "heads,experts"}},
+    "units": {"network": "lm", "network_kwargs": LM | {"gates": "attention,ffn"}},
+    "gated": {"network": "tests.ccenv.simulator.test_concurrent:gated"},
+}
 
 
-CONCURRENT = simulator_of("inactive")
+def gated(input_shape, num_classes):
+    """A user's model with a unit, channels and an exit."""
+    model = nn.Sequential(
+        nn.Conv2d(input_shape[0], 4, 3, padding=1),
+        nn.Conv2d(4, 4, 3, padding=1),
+        nn.Sequential(nn.ReLU(), nn.Conv2d(4, 4, 3, padding=1)),
+        nn.Flatten(),
+        nn.Linear(4 * input_shape[1] * input_shape[2], num_classes),
+    )
+    units = {"1": "channels:2", "2": "unit"}
+    return ccenv.gate(model, units, torch.zeros(1, *input_shape))
+
+
+@pytest.mark.parametrize("kind", KNOWN)
+def test_updates_of_what_is_off_for_all_change_no_answer_under_way(kind, tmp_path, monkeypatch):
+    monkeypatch.setenv("CCENV_DATA", str(tmp_path))
+    (tmp_path / "prose.txt").write_text("abc ca bba cab " * 100)
+    dataset = {"lm": "prose@8", "bytes": "prose"}.get(KNOWN[kind].get("network"), "digits")
+    wanted = {"dataset": dataset, "weights_kwargs": ADAM, **LEARNING, **KNOWN[kind]}
+    simulator = Simulator(4, **wanted)
+    simulator.seed(0)
+    moved = []
+    simulator.concurrent.between_gates.append(
+        lambda gate: moved.append(not same_weights(simulator.network, before))
+    )
+
+    @given(seed=st.integers(0, 1000), density=st.floats(0.1, 0.9))
+    @settings(max_examples=10, deadline=None)
+    def law(seed, density):
+        nonlocal before
+        generator = stream(seed, "test masks")
+        densities = density * torch.ones(4, 1)
+        some, masks = (
+            [random_mask(4, n, densities, generator) for n in simulator.num_blocks] for _ in "ab"
+        )
+        episode(simulator, some)
+        before = copy.deepcopy(simulator.network).requires_grad_(False)
+        before.commit(simulator.network.commit(None))
+        simulator.network.commit(before.commit(None))
+        logits = episode(simulator, masks)[-1].outcome.logits
+        assert torch.equal(logits, answer(before, simulator, masks))
+
+    before = simulator.network
+    law()
+    assert any(moved)
+
+
+def same_weights(one, other):
+    pairs = zip(one.parameters(), other.parameters(), strict=True)
+    return all(torch.equal(*pair) for pair in pairs)
 
 
 def test_what_is_off_does_learn_and_nothing_else_moves_though_moments_would_move_it():
@@ -287,7 +342,10 @@ def test_updates_of_another_network_are_refused():
 def test_settings_that_cannot_be_are_refused(given, message):
     with pytest.raises(ValueError, match=message):
         Simulator(2, **{**SMALL, "concurrent": "inactive", **given})
-    with pytest.raises(ValueError, match="connected network beside concurrent='inactive', got Gat"):
-        Simulator(2, network="resnet", concurrent="inactive", weights="cotrain", **OTHERS["resnet"])
+    with pytest.raises(ValueError, match=r"\(unread_entries\) beside .*'inactive', got Streaming"):
+        Simulator(2, dataset="digits", network="streaming", **LEARNING)
+    # Exits alone have no weights that their blocks alone read.
+    with pytest.raises(ValueError, match="got GatedSequential"):
+        Simulator(2, dataset="digits", network="pondering", **LEARNING)
     with pytest.raises(RuntimeError, match="a finished episode"):
         simulator_of("inactive").concurrent.composite()
