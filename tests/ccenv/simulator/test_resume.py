@@ -55,7 +55,7 @@ PONDERING = {
     "eval_every": 2 * BATCH,
 }
 LEARNERS = [name for name in AGENTS if resolve(name, AGENTS, "agent").learns]
-ALONG = [name for name in LEARNERS if name not in ("act", "imitation")]
+ALONG = [name for name in LEARNERS if name not in ("act", "pondernet", "imitation")]
 WHILE_THE_NETWORK_LEARNS = ["dense", "block_dropout", "magnitude", "oracle", *ALONG]
 
 
