@@ -148,7 +148,7 @@ def folder_of(tmp_path):
 
 CASES = {
     **{name: (name, PROBE, 4, 2) for name in LEARNERS},
-    "act": ("act", PONDERING, 4, 2),
+    **{name: (name, PONDERING, 4, 2) for name in ("act", "pondernet")},
     **{f"{name} along": (name, COTRAIN, 4, 2) for name in ("fixed_mask", "reinforce", "sb3_a2c")},
     "a multiplier": ("reinforce", PROBE | {"reward": "lagrangian"}, 4, 2),
     "a controller": ("reinforce", PROBE | {"reward": "pid_lagrangian"}, 4, 2),
