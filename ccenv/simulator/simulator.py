@@ -423,7 +423,13 @@ class Simulator:
 
     def update_once(self) -> None:
         """Co-training: one update under the masks of the oldest batch that waits."""
-        indices, *parts = self.pending.popleft()
+        loss = self.next_loss()
+        loss.backward()
+        self.finish_update(loss)
+
+    def next_loss(self) -> Tensor:
+        """Co-training: the loss of the oldest batch that waits, see `CoTrainer.loss`."""
+        indices, *parts = self.pending[0]
         masks, *values = ([self.ranks.share(rows) for rows in part] for part in parts)
         start = None
         if self.state is not None and indices is self.indices:
@@ -437,12 +443,17 @@ class Simulator:
         # Fewer masks than rows where only some of the rows teach.
         labels = labels[:: len(labels) // len(masks[0])]
         chosen = values[0] if values else None
-        loss = self.trainer.update(images, labels, masks, "auto", chosen, start)
+        return self.trainer.loss(images, labels, masks, "auto", chosen, start)
+
+    def finish_update(self, loss: Tensor) -> None:
+        """Co-training: one step down the gradient of the oldest batch, which waits no longer."""
+        self.pending.popleft()
+        self.trainer.step()
         if self.trainer.schedule_updates:
             self.network.after_update(self.trainer.num_updates / self.trainer.schedule_updates)
         self.network_version += 1
-        self._landed.append(loss)
-        if math.isfinite(loss):
+        self._landed.append(float(loss.detach()))
+        if math.isfinite(self._landed[-1]):
             self._finite_weights.accept()
 
 

@@ -385,11 +385,11 @@ def test_which_rows_teach_belongs_to_the_batch_and_not_to_the_next_agent(concurr
     first = make_agent("rloo", 8, env_settings=settings, **own)
     simulator, taught = first.simulator, []
     later = BlockDropout(simulator)
-    update = simulator.trainer.update
+    loss = simulator.trainer.loss
     monkeypatch.setattr(
         simulator.trainer,
-        "update",
-        lambda *given: taught.append((len(given[1]), len(given[2][0]))) or update(*given),
+        "loss",
+        lambda *given: taught.append((len(given[1]), len(given[2][0]))) or loss(*given),
     )
     first.learn(2 * 8)
     for _ in range(2):

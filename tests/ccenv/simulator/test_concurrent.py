@@ -1,6 +1,8 @@
 """Laws of updates that land while requests are under way: snapshots, and what is off."""
 
 import copy
+import threading
+from concurrent.futures import Future
 
 import pytest
 import torch
@@ -17,6 +19,7 @@ from ccenv.base.seeding import stream
 from ccenv.networks.core.mlp import GatedMLP
 from ccenv.networks.core.parameters import inactive_entries, only_entries, share_off
 from ccenv.networks.learning.training import CoTrainer
+from ccenv.simulator.concurrent import backward
 from ccenv.simulator.evaluate import evaluate
 from ccenv.simulator.rollout import collect_rollout, walk
 from ccenv.simulator.simulator import Simulator
@@ -159,6 +162,10 @@ KNOWN = {
     "experts": {"network": "lm", "network_kwargs": LM},
     "heads, experts": {"network": "lm", "network_kwargs": LM | {"gates": "heads,experts"}},
     "units": {"network": "lm", "network_kwargs": LM | {"gates": "attention,ffn"}},
+    "units, repeated": {
+        "network": "lm",
+        "network_kwargs": LM | {"gates": "attention,ffn,exits", "depth": 1, "repeats": 2},
+    },
     "gated": {"network": "tests.ccenv.simulator.test_concurrent:gated"},
 }
 
@@ -210,6 +217,63 @@ def test_updates_of_what_is_off_for_all_change_no_answer_under_way(kind, tmp_pat
     assert any(moved)
 
 
+class AtOnce:
+    """The caller's own thread in the place of the learner's."""
+
+    def submit(self, work, *arguments):
+        done = Future()
+        done.set_result(work(*arguments))
+        return done
+
+
+@pytest.mark.parametrize("concurrent", ["inactive", "unsafe"])
+@pytest.mark.parametrize("network", ["mlp", "resnet"])
+def test_a_run_is_bit_for_bit_the_one_without_the_learners_thread(concurrent, network, monkeypatch):
+    runs = []
+    for thread in (None, AtOnce):
+        if thread is not None:
+            monkeypatch.setattr("ccenv.simulator.concurrent.learner", thread)
+        wanted = {"dataset": "digits", **LEARNING, **KNOWN[network], "concurrent": concurrent}
+        simulator = Simulator(16, **wanted, weights_kwargs=ADAM)
+        simulator.seed(0)
+        agent = Reinforce(simulator)
+        agent.learn(16 * 6)
+        runs.append((simulator.network, agent.scores))
+    assert all(same_weights(*pair) for pair in zip(*runs, strict=True))
+
+
+def test_a_gradient_is_computed_while_requests_are_answered(monkeypatch):
+    simulator, masks = simulator_of("inactive"), masks_of(4)
+    warm(simulator)
+    is_answered, threads = threading.Event(), []
+
+    def waiting(*arguments):
+        threads.append(threading.current_thread())
+        assert is_answered.wait(timeout=20)
+        backward(*arguments)
+
+    monkeypatch.setattr("ccenv.simulator.concurrent.backward", waiting)
+    simulator.begin(torch.arange(4))
+    simulator.step(masks[0])
+    assert not simulator.concurrent.under_way[1].done()
+    is_answered.set()
+    simulator.step(masks[1])
+    assert threads != [threading.current_thread()]
+    assert simulator.network_version == 3
+
+
+def test_a_gradient_that_fails_says_so_where_it_would_land(monkeypatch):
+    simulator, masks = simulator_of("unsafe"), masks_of(4)
+    warm(simulator)
+
+    def failing(*arguments):
+        raise MemoryError("too large")
+
+    monkeypatch.setattr("ccenv.simulator.concurrent.backward", failing)
+    with pytest.raises(MemoryError, match="too large"):
+        episode(simulator, masks)
+
+
 def same_weights(one, other):
     pairs = zip(one.parameters(), other.parameters(), strict=True)
     return all(torch.equal(*pair) for pair in pairs)
@@ -222,7 +286,10 @@ def test_what_is_off_does_learn_and_nothing_else_moves_though_moments_would_move
     old = copy.deepcopy(simulator.trainer.optimizer.state_dict()["state"])
     simulator.begin(torch.arange(4))
     simulator.step(masks[0])
-    entries = inactive_entries(simulator.network, masks[:1])
+    assert all(torch.equal(p, before[n]) for n, p in simulator.network.named_parameters())
+    # Behind the last gate but one.
+    simulator.step(masks[1])
+    entries = inactive_entries(simulator.network, masks[:2])
     for name, parameter in simulator.network.named_parameters():
         moved = parameter != before[name]
         assert not (moved & ~entries[name]).any()
