@@ -23,6 +23,7 @@ drawn (`ccenv.data.rows`).
 | python_sample | as python_text | every 32nd window | every 32nd window |
 | python_text where its folder is missing | about nine tenths of Python's library | 5 % | 5 % |
 | python_bundled | 6,957,917 | every 8th of 458,244 windows | every 8th of 408,370 |
+| mnist@drift, any name so | as without, in an order in which classes, of a text files, change | | |
 | python_text@128, any text so | positions of sequences of 128 symbols that do not overlap | | |
 | enwik8, text8 | first 90 million bytes | next 5 million | last 5 million |
 | other .npz | all but the last tenth of `train` | last tenth | `test` |

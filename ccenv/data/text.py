@@ -24,7 +24,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from ccenv.data.rows import Rows
-from ccenv.data.split import Split, data_root
+from ccenv.data.split import DRIFT, Split, data_root
 from ccenv.data.text_files import (
     ARCHIVES,
     BUNDLED,
@@ -130,6 +130,7 @@ def text8(split: str) -> Split:
 
 def is_of_this_machine(name: str) -> bool:
     """Whether a data set is the library of the Python that runs, which differs between versions."""
+    name = name.removesuffix(DRIFT)
     parts = LENGTH.fullmatch(name)
     base = name if parts is None else parts[1]
     return base in LIBRARY and not of_split(data_root() / LIBRARY[0], "train")
@@ -191,6 +192,7 @@ def coding(name: str) -> tuple[np.ndarray, np.ndarray]:
 
     Symbols of no byte, and "other", are "?"; ValueError, FileNotFoundError without such a text.
     """
+    name = name.removesuffix(DRIFT)
     parts = LENGTH.fullmatch(name)
     texts = texts_named(name if parts is None else parts[1])
     if texts is None:
