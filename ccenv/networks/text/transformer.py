@@ -336,9 +336,7 @@ class LanguageModel(GatedNetwork):
             x = flat.view(x.shape)
         else:
             x, key, value = layer.attention(x)
-        # Of a head one behind the other: else each later position's products copy all of them.
-        keys = *cache.keys, key.contiguous()
-        values = *cache.values, value.contiguous()
+        keys, values = (*cache.keys, key), (*cache.values, value)
         return x, dataclasses.replace(cache, keys=keys, values=values)
 
     def start(self, inputs: Tensor) -> Position:
