@@ -9,7 +9,7 @@ drawn (`ccenv.data.rows`).
 
 | name | train | validation | test |
 |---|---|---|---|
-| digits | 1,097 | 200 | 500 (scikit-learn's 8 x 8 digits in a fixed shuffled order) |
+| digits | 1,097 | 200 | 500 (8 x 8 digits of scikit-learn in a fixed shuffled order) |
 | mnist | first 50,000 | last 10,000 | 10,000 |
 | cifar10 | first 40,000 | last 10,000 | 10,000 |
 | svhn | all but the last tenth of `train` | last tenth | `test` |

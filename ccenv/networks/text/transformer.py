@@ -328,7 +328,7 @@ class LanguageModel(GatedNetwork):
         if part.is_gate or may_have_stopped:
             key, value = layer.attention.keys_and_values(x)
             of_rows = key.flatten(0, 1), value.flatten(0, 1)
-            key, value = key.transpose(1, 2), value.transpose(1, 2)
+            key, value = key.transpose(1, 2).contiguous(), value.transpose(1, 2).contiguous()
             numbers = torch.arange(len(flat), device=x.device)
             rows = numbers // x.shape[1], numbers % x.shape[1]
             cached = key, value
