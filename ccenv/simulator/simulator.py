@@ -35,6 +35,7 @@ from ccenv.networks.core.arguments import (
     check_rows,
 )
 from ccenv.networks.core.parameters import FiniteWeights
+from ccenv.networks.core.precision import check_dtype, in_dtype
 from ccenv.networks.core.protocol import num_blocks_of
 from ccenv.networks.learning.distillation import make_trainer
 from ccenv.rewards import Surroundings, make_reward
@@ -126,6 +127,7 @@ class Simulator:
         self.reward = make_reward(asked.reward, asked.reward_kwargs)
         self.num_images, self.group_size = check_rows(num_images, asked.group_size)
         self.device = check_device(asked.device)
+        check_dtype(asked.dtype)
         self.checks = Checks()
         self.dataset, self.split = asked.dataset, asked.split
         self.transforms = transform_names(asked.transforms)
@@ -154,6 +156,7 @@ class Simulator:
         if weights != "cotrain":
             self.network.pack()
         self._finite_weights = FiniteWeights(self.network)
+        self.network = in_dtype(self.network, asked.dtype)
         self.observe = make_observer(observation, self.network, self.image_shape, inputs.dtype)
         self.num_blocks: tuple[int, ...] = num_blocks_of(self.network)
         self.num_layers = len(self.num_blocks)

@@ -40,6 +40,7 @@ from ccenv.base.masks import as_mask, full_mask, gate_values_of, spread
 from ccenv.base.registry import check_names
 from ccenv.networks.core.exit_state import Flow, exit_look, leave
 from ccenv.networks.core.mlp import positive_ints
+from ccenv.networks.core.precision import in_own_dtype
 from ccenv.networks.core.protocol import Gate, GatedNetwork, Unread, rows_each
 from ccenv.networks.text.attention import Layer
 from ccenv.networks.text.sequences import Cache, Left, Position, sequences_of
@@ -262,7 +263,8 @@ class LanguageModel(GatedNetwork):
             first = symbols[:, None] * self.num_kept
             return (first + torch.arange(self.num_kept, device=first.device)) % blocks
         with torch.no_grad():
-            return self.rule(gate, self._positions(gate, cache, running), inputs)
+            positions = self._positions(gate, cache, running)
+            return in_own_dtype(self.rule, gate, positions, inputs)
 
     def _positions(self, gate: int, cache: Cache, running: Tensor) -> Position:
         """All positions of sequences that a cache has come to, before a gate."""
