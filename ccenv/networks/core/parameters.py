@@ -53,7 +53,7 @@ def inactive_entries(network: GatedNetwork, masks: Sequence[Tensor]) -> dict[str
     off, device = off_for_all(masks), masks[0].device if masks else None
     for blocks in num_blocks_of(network)[len(masks) :]:
         off.append(torch.zeros(blocks, dtype=torch.bool, device=device))
-    entries: dict[nn.Parameter, Tensor] = {}
+    entries: dict[Tensor, Tensor] = {}
     for parameter, unread in network.unread_entries(off):
         entries[parameter] = entries[parameter] & unread if parameter in entries else unread
     return {

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from ccenv.base.masks import check_mask
 from ccenv.base.registry import check_names
 
-Unread = list[tuple[nn.Parameter, Tensor]]
+Unread = list[tuple[Tensor, Tensor]]
 """Weights, and which of their entries nothing reads: bool of the weight's shape."""
 SKIPPED = ("zero", "identity", "stop")
 """What a gate may do instead of computing a block."""

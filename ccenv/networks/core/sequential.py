@@ -259,7 +259,7 @@ class GatedSequential(FlowNetwork):
         before: Tensor | None = None
         gates = iter(off)
         for module in (self.stem, *self.parts, self.head):
-            unread: dict[nn.Parameter, Tensor] = {}
+            unread: dict[Tensor, Tensor] = {}
             if isinstance(module, Stage):
                 blocks = next(gates)
                 unread = module.unread(blocks, before)

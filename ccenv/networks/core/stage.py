@@ -122,20 +122,22 @@ class Stage(nn.Module):
         y: Tensor = self(x, None if kept else NOTHING)
         return y
 
-    def unread(self, off: Tensor, before: Tensor | None) -> dict[nn.Parameter, Tensor]:
+    def unread(self, off: Tensor, before: Tensor | None) -> dict[Tensor, Tensor]:
         """Entries of its weights that nothing reads: weight -> bool of its shape.
 
         Args:
             off: bool [num_blocks]; which of its blocks no row keeps.
             before: likewise of the blocks of x; None where these are all read.
         """
-        unread: dict[nn.Parameter, Tensor] = {}
-        for dims, blocks in ((self.block_dims, off), (self.input_dims, before)):
-            for part, dim in dims.items() if blocks is not None else ():
-                for name, weight in self.named_parameters():
-                    if f"{name}.".startswith(f"{part}."):
-                        entries = spread(blocks, weight, dim)
-                        unread[weight] = unread[weight] | entries if weight in unread else entries
+        cuts = [(part, dim, off) for part, dim in self.block_dims.items()]
+        if before is not None:
+            cuts += [(part, dim, before) for part, dim in self.input_dims.items()]
+        unread: dict[Tensor, Tensor] = {}
+        for name, weight in self.named_parameters():
+            for part, dim, blocks in cuts:
+                if f"{name}.".startswith(f"{part}."):
+                    entries = spread(blocks, weight, dim)
+                    unread[weight] = unread[weight] | entries if weight in unread else entries
         return unread
 
     def block_norms(self, y: Tensor) -> Tensor:
