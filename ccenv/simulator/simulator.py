@@ -35,6 +35,7 @@ from ccenv.networks.core.arguments import (
     check_rows,
 )
 from ccenv.networks.core.parameters import FiniteWeights
+from ccenv.networks.core.precision import check_dtype, in_dtype
 from ccenv.networks.core.protocol import num_blocks_of
 from ccenv.networks.learning.distillation import make_trainer
 from ccenv.rewards import Surroundings, make_reward
@@ -58,7 +59,7 @@ Kind = TypeVar("Kind", bound=Extension)
 
 
 class ImageOrder:
-    """Shuffled passes over a split; every image comes once in each."""
+    """Passes over a split, shuffled or drifting; every image comes once in each."""
 
     def __init__(self, seed: int, data: Split) -> None:
         """Starts the stream "image order" with nothing drawn."""
@@ -71,7 +72,8 @@ class ImageOrder:
         """The next indices, int64 [count]."""
         passes = [self.rest]
         for _ in range(-(-(count - len(self.rest)) // len(self.data))):
-            passes.append(self.data.shuffled(self.stream))
+            order_of = self.data.drifting if self.data.drifts else self.data.shuffled
+            passes.append(order_of(self.stream))
         order = torch.cat(passes) if len(passes) > 1 else self.rest
         drawn, rest = order[:count], order[count:]
         # Copied now and then, so that a long order does not stay in memory behind a short one.
@@ -125,6 +127,7 @@ class Simulator:
         self.reward = make_reward(asked.reward, asked.reward_kwargs)
         self.num_images, self.group_size = check_rows(num_images, asked.group_size)
         self.device = check_device(asked.device)
+        check_dtype(asked.dtype)
         self.checks = Checks()
         self.dataset, self.split = asked.dataset, asked.split
         self.transforms = transform_names(asked.transforms)
@@ -153,6 +156,7 @@ class Simulator:
         if weights != "cotrain":
             self.network.pack()
         self._finite_weights = FiniteWeights(self.network)
+        self.network = in_dtype(self.network, asked.dtype)
         self.observe = make_observer(observation, self.network, self.image_shape, inputs.dtype)
         self.num_blocks: tuple[int, ...] = num_blocks_of(self.network)
         self.num_layers = len(self.num_blocks)
@@ -423,7 +427,13 @@ class Simulator:
 
     def update_once(self) -> None:
         """Co-training: one update under the masks of the oldest batch that waits."""
-        indices, *parts = self.pending.popleft()
+        loss = self.next_loss()
+        loss.backward()
+        self.finish_update(loss)
+
+    def next_loss(self) -> Tensor:
+        """Co-training: the loss of the oldest batch that waits, see `CoTrainer.loss`."""
+        indices, *parts = self.pending[0]
         masks, *values = ([self.ranks.share(rows) for rows in part] for part in parts)
         start = None
         if self.state is not None and indices is self.indices:
@@ -437,12 +447,17 @@ class Simulator:
         # Fewer masks than rows where only some of the rows teach.
         labels = labels[:: len(labels) // len(masks[0])]
         chosen = values[0] if values else None
-        loss = self.trainer.update(images, labels, masks, "auto", chosen, start)
+        return self.trainer.loss(images, labels, masks, "auto", chosen, start)
+
+    def finish_update(self, loss: Tensor) -> None:
+        """Co-training: one step down the gradient of the oldest batch, which waits no longer."""
+        self.pending.popleft()
+        self.trainer.step()
         if self.trainer.schedule_updates:
             self.network.after_update(self.trainer.num_updates / self.trainer.schedule_updates)
         self.network_version += 1
-        self._landed.append(loss)
-        if math.isfinite(loss):
+        self._landed.append(float(loss.detach()))
+        if math.isfinite(self._landed[-1]):
             self._finite_weights.accept()
 
 

@@ -8,9 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ccenv.base.masks import spread
 from ccenv.networks.core.count_macs import counted
 from ccenv.networks.core.exit_state import Exit, Flow, FlowNetwork, leave
-from ccenv.networks.core.protocol import Gate, rows_each
+from ccenv.networks.core.protocol import Gate, Unread, rows_each
 from ccenv.networks.core.stage import pooled
 from ccenv.networks.gating.gate_plan import Place, Plan, PooledHead, make_plan, run_on
 from ccenv.networks.gating.gate_units import Unit
@@ -228,6 +229,20 @@ class GatedModule(FlowNetwork):
         call = self.plan.places[gate].call
         assert call is not None
         return call.macs(kept, self.own_macs[gate])
+
+    def unread_entries(self, off: Sequence[Tensor]) -> Unread:
+        """See `GatedNetwork`; weights that also stand outside of a gated child are read."""
+        pairs: Unread = []
+        paths = []
+        for place, blocks in zip(self.plan.places, off, strict=True):
+            if place.call is not None:
+                child = self.model.get_submodule(place.unit.path)
+                pairs += [(weight, spread(blocks, weight, 0)) for weight in child.parameters()]
+                paths.append(f"{place.unit.path}.")
+        for name, weight in self.model.named_parameters(remove_duplicate=False):
+            if not name.startswith(tuple(paths)):
+                pairs.append((weight, torch.zeros_like(weight, dtype=torch.bool)))
+        return pairs
 
     def norms(self, gate: int, hidden: Walk) -> Tensor:
         """See `FlowNetwork`."""
