@@ -81,7 +81,7 @@ class DistillingTrainer(CoTrainer):
         backend: str = "auto",
         values: Sequence[Tensor] | None = None,
         start: Any = None,
-    ) -> float:
+    ) -> Tensor:
         """Takes one step down the mean cross-entropy to `targets` and returns it, in nats."""
         targets = self.targets(images, labels)
         return super().update(images, targets, masks, backend, values, start)

@@ -234,8 +234,10 @@ class CoTrainer:
         backend: str = "auto",
         values: Sequence[Tensor] | None = None,
         start: Any = None,
-    ) -> float:
+    ) -> Tensor:
         """Takes one step down the mean negative log-likelihood and returns it, in nats.
+
+        It stays where the network is: to read it, the host would wait for a device.
 
         Of networks with exits it is that of all answers, see `ccenv.networks.core.exit_state`.
 
@@ -268,7 +270,7 @@ class CoTrainer:
         # Past its end a cosine would climb again; the rate stays at zero instead.
         if self.schedule is not None and self.num_updates <= (self.schedule_updates or 0):
             self.schedule.step()
-        return float(loss.detach())
+        return loss.detach()
 
 
 def check_at_least_zero(**numbers: Any) -> None:
