@@ -72,12 +72,7 @@ class Act(Agent):
                 None: where it learns along and one block makes several steps, the paper's case.
         """
         super().__init__(env, seed=seed)
-        if not self.exits:
-            raise ValueError(
-                "expected a network with exits for act, such as pondering, pondering_bytes, "
-                "early_exit, or lm with network_kwargs.gates=exits and network_kwargs.repeats=3, "
-                f"got {type(self.simulator.network).__name__}, which has none"
-            )
+        self.check_exits("act")
         check_at_least_zero(time_weight=time_weight)
         if not 0 < epsilon < 1:
             raise ValueError(f"expected epsilon in (0, 1), got {epsilon}")

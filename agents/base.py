@@ -84,6 +84,15 @@ class Agent(Policy):
         self.exits = [gate for gate, one in gates if one.skipped == "stop"]
         self.progress = 0.0
 
+    def check_exits(self, agent: str) -> None:
+        """Refuses a network without exits for an agent that decides nothing else (ValueError)."""
+        if not self.exits:
+            raise ValueError(
+                f"expected a network with exits for {agent}, such as pondering, pondering_bytes, "
+                "early_exit, or lm with network_kwargs.gates=exits and network_kwargs.repeats=3, "
+                f"got {type(self.simulator.network).__name__}, which has none"
+            )
+
     def distribution(self, observation: Tensor, layer: int) -> Any:
         """Distribution of masks: [batch, obs_size] -> see `ccenv.agents.distributions`."""
         raise TypeError(f"{type(self).__name__} must define distribution(...) or act(...)")

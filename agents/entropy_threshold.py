@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from ccenv.agents.calibrated import Calibrated, version_of
-from ccenv.base.masks import full_mask, random_mask
+from ccenv.base.masks import random_mask
 from ccenv.base.seeding import uniform
 from ccenv.simulator.policy import CommittedMasks
 
@@ -30,7 +30,7 @@ TOLERANCE = 0.01
 
 
 class EntropyThreshold(Calibrated):
-    """Keeps everything on networks that are no streams, as the agent `dense`.
+    """Runs the trunk where the entropy of a stream's guess is high.
 
     Choosing costs comparisons and no product: the guess whose entropy it is belongs to the network.
     """
@@ -50,6 +50,9 @@ class EntropyThreshold(Calibrated):
             seed: see `Agent`.
             target_rate: wanted share of the gates that refresh, in [0, 1].
             threshold: in nats, in place of a rate; negative refreshes always.
+
+        Raises:
+            ValueError: if a setting is impossible, or the network shows no entropies.
         """
         super().__init__(env, seed=seed)
         check_rate(target_rate)
@@ -59,8 +62,12 @@ class EntropyThreshold(Calibrated):
             raise ValueError(f"expected a threshold in nats, got {threshold!r}")
         self.target_rate, self.is_fixed = target_rate, threshold is not None
         self.learned = {"threshold": in_nats(NEVER if threshold is None else threshold)}
-        self.is_stream = self.simulator.network.shows_doubt
-        if self.is_stream and self.simulator.observe.kind != "layer_input":
+        if not self.simulator.network.shows_doubt:
+            raise ValueError(
+                "expected network='streaming' or 'patches' for entropy_threshold, got "
+                f"{type(self.simulator.network).__name__}, which shows no entropies"
+            )
+        if self.simulator.observe.kind != "layer_input":
             raise ValueError(
                 "expected observation='layer_input' for entropy_threshold, which shows the entropy "
                 f"of a stream's guess, got {self.simulator.observe.kind!r}"
@@ -73,7 +80,7 @@ class EntropyThreshold(Calibrated):
 
     def calibrated(self) -> dict[str, Tensor]:
         """The threshold of the wanted rate, unless it is given."""
-        if not self.is_stream or self.is_fixed:
+        if self.is_fixed:
             return {}
         # A run goes on with the nearest rate; its density says which it is.
         return {"threshold": self.threshold_for(self.target_rate, tolerance=1.0)}
@@ -89,16 +96,10 @@ class EntropyThreshold(Calibrated):
             The threshold in nats.
 
         Raises:
-            TypeError: if the network is no stream.
             ValueError: if the rate is outside [0, 1], or no threshold reaches it; says which rates
                 can be reached.
         """
         check_rate(target_rate)
-        if not self.is_stream:
-            raise TypeError(
-                "expected network='streaming' or 'patches' to calibrate on, got "
-                f"{type(self.simulator.network).__name__}, which shows no entropies"
-            )
         self.learned = {"threshold": self.threshold_for(target_rate, tolerance)}
         self.target_rate, self.chosen_for = target_rate, version_of(self.simulator)
         return self.threshold
@@ -121,8 +122,6 @@ class EntropyThreshold(Calibrated):
     ) -> Tensor:
         """Refreshes where in doubt; training, which draws from the agent's own stream, by coins."""
         rows, device = len(observation), observation.device
-        if not self.is_stream:
-            return full_mask(rows, self.num_blocks[layer], device)
         # Prices and budgets stand before what the network shows.
         size = self.simulator.network.gates[layer].look_size
         doubt = observation[:, self.simulator.observe.lengths[layer] - size]

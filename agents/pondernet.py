@@ -54,6 +54,7 @@ class PonderNet(Agent):
             hidden_units: of the halting units' hidden layer; 0 for affine ones.
         """
         super().__init__(env, seed=seed)
+        self.check_exits("pondernet")
         check_at_least_zero(prior_weight=prior_weight)
         if not 0 < prior_rate < 1:
             raise ValueError(f"expected prior_rate in (0, 1), got {prior_rate}")
@@ -89,8 +90,6 @@ class PonderNet(Agent):
 
     def update(self, rollout: Rollout) -> dict[str, float]:
         """One step down the expected loss and the divergence; every step is computed."""
-        if not self.exits:
-            return {}
         values, losses = self.all_steps()
         p, n = halting(values), values.shape[1]
         prior = halting(torch.full((1, n), self.prior_rate, device=values.device))

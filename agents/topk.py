@@ -102,6 +102,9 @@ class TopK(Agent):
             raise ValueError(f"expected noise_share in (0, 1], got {noise_share}")
         check_at_least_zero(bias_rate=bias_rate)
         self.num_kept = check_kept(num_kept, self.num_blocks)
+        for kept, blocks in zip(self.num_kept, self.num_blocks, strict=True):
+            if capacity is not None:
+                rows_of_a_block(capacity, self.simulator.num_images, kept, blocks)
         self.softmax, self.balance_weight = softmax, balance_weight
         self.noise, self.noise_share = noise, noise_share
         self.scores = LayerScores(self.simulator, seed, hidden_units, embedding_size)
@@ -118,11 +121,7 @@ class TopK(Agent):
     def act(
         self, observation: Tensor, layer: int, generator: torch.Generator | None = None
     ) -> Tensor:
-        """See `Agent.act`; only training, which draws from the agent's own stream, is noisy.
-
-        Raises:
-            ValueError: if the batch is so small that a block's capacity is no row.
-        """
+        """See `Agent.act`; only training, which draws from the agent's own stream, is noisy."""
         scores = self.scores(observation, layer)
         keys = scores + self.bias[layer] if self.bias_rate else scores
         in_training, num_blocks = generator is self.generator, self.num_blocks[layer]
@@ -223,14 +222,19 @@ def within_capacity(mask: Tensor, capacity: float) -> Tensor:
     [[1, 0], [1, 0], [0, 0]]
     """
     rows, num_blocks = mask.shape
-    num_kept = int(mask[0].sum())
+    most = rows_of_a_block(capacity, rows, int(mask[0].sum()), num_blocks)
+    return mask & (mask.cumsum(dim=0) <= most)
+
+
+def rows_of_a_block(capacity: float, rows: int, num_kept: int, num_blocks: int) -> int:
+    """Rows of a batch that a block takes at most; none is refused (ValueError)."""
     most = int(capacity * rows * num_kept / num_blocks)
     if not most:
         raise ValueError(
             f"expected a capacity of at least one row for each block, got {capacity} x {rows} rows "
             f"x {num_kept} of {num_blocks} blocks; raise capacity or batch_size"
         )
-    return mask & (mask.cumsum(dim=0) <= most)
+    return most
 
 
 @torch.no_grad()

@@ -132,3 +132,15 @@ def check_mask(mask: Tensor, batch_size: int, name: str) -> None:
             f"expected {name} of shape [{batch_size}, num_blocks], got {list(mask.shape)}; "
             "give one row of bits for each row of x"
         )
+
+
+def spread(off: Tensor, weight: Tensor, dim: int) -> Tensor:
+    """Entries of a weight in whose dimension blocks lie side by side: bool [blocks] -> its shape.
+
+    >>> spread(torch.tensor([True, False]), torch.zeros(4, 1), 0).flatten().tolist()
+    [True, True, False, False]
+    """
+    if len(off) == 1:
+        return off.reshape(()).expand(weight.shape)
+    units = off.repeat_interleave(weight.shape[dim] // len(off))
+    return units.view(-1, *[1] * (weight.ndim - dim - 1)).expand(weight.shape)

@@ -9,7 +9,7 @@ drawn (`ccenv.data.rows`).
 
 | name | train | validation | test |
 |---|---|---|---|
-| digits | 1,097 | 200 | 500 (scikit-learn's 8 x 8 digits in a fixed shuffled order) |
+| digits | 1,097 | 200 | 500 (8 x 8 digits of scikit-learn in a fixed shuffled order) |
 | mnist | first 50,000 | last 10,000 | 10,000 |
 | cifar10 | first 40,000 | last 10,000 | 10,000 |
 | svhn | all but the last tenth of `train` | last tenth | `test` |
@@ -23,6 +23,7 @@ drawn (`ccenv.data.rows`).
 | python_sample | as python_text | every 32nd window | every 32nd window |
 | python_text where its folder is missing | about nine tenths of Python's library | 5 % | 5 % |
 | python_bundled | 6,957,917 | every 8th of 458,244 windows | every 8th of 408,370 |
+| mnist@drift, any name so | as without, in an order in which classes, of a text files, change | | |
 | python_text@128, any text so | positions of sequences of 128 symbols that do not overlap | | |
 | enwik8, text8 | first 90 million bytes | next 5 million | last 5 million |
 | other .npz | all but the last tenth of `train` | last tenth | `test` |

@@ -4,6 +4,7 @@ import errno
 import functools
 import os
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from ccenv.data.folder import folder_split, has_folders
 from ccenv.data.npz import ENDING, npz_file, npz_split
 from ccenv.data.registry import DATASETS, SPLITS
 from ccenv.data.split import (
+    DRIFT,
     Split,
     check_split,
     check_transformed,
@@ -93,6 +95,8 @@ def _fitted(key: Key, names: tuple[str, ...], root: Path) -> tuple[Fitted, ...]:
 
 @functools.lru_cache(maxsize=12)
 def _load(key: Key, split: str, root: Path) -> Split:
+    if isinstance(key, str) and key.endswith(DRIFT):
+        return replace(_load(key.removesuffix(DRIFT), split, root), drifts=split == "train")
     # A thousand environments share one copy of the images: the loaded tensors are never changed.
     name = _name(key)
     if isinstance(key, str) and key not in DATASETS and ":" not in key:

@@ -15,7 +15,7 @@ is longer; its label is the next symbol. Rows of a sequence are neighbours and a
 import functools
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -24,7 +24,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from ccenv.data.rows import Rows
-from ccenv.data.split import Split, data_root
+from ccenv.data.split import DRIFT, Split, data_root
 from ccenv.data.text_files import (
     ARCHIVES,
     BUNDLED,
@@ -47,19 +47,41 @@ BUNDLED_STEP = 8
 
 
 @dataclass(frozen=True)
-class Windows(Rows):
-    """Neighbouring symbols of a text; row i begins with symbol i * step."""
+class TextRows(Rows):
+    """Rows that are cut from a text, on the device where it lies."""
 
     symbols: Tensor
-    """uint8 [(n - 1) * step + length + 1 or more]."""
-    step: int = 1
-    """symbols from one window's beginning to the next one's."""
+    """uint8 [n]: the text."""
+
+    def cut(self, rows: Tensor) -> Tensor:
+        """Some inputs [batch, length] by their numbers int64 [batch], on the text's device."""
+        raise NotImplementedError
 
     def read(self, rows: np.ndarray) -> Tensor:
         """See `Rows`."""
+        return self.index_select(0, torch.from_numpy(rows))
+
+    def index_select(self, dim: int, rows: Tensor) -> Tensor:
+        """See `Rows`; nothing is brought from one device to another."""
+        return self.cut(rows.to(self.device)).long()
+
+    def to(self, device: str | torch.device, non_blocking: bool = False) -> "TextRows":
+        """The same on a device."""
+        symbols = self.symbols.to(device, non_blocking=non_blocking)
+        return replace(self, device=symbols.device, symbols=symbols)
+
+
+@dataclass(frozen=True)
+class Windows(TextRows):
+    """Neighbouring symbols of a text; row i begins with symbol i * step."""
+
+    step: int = 1
+    """symbols from one window's beginning to the next one's."""
+
+    def cut(self, rows: Tensor) -> Tensor:
+        """See `TextRows`."""
         # A view of all windows: only those that are chosen are copied.
-        every = self.symbols.unfold(0, self.shape[1], self.step)
-        return every.index_select(0, torch.from_numpy(rows)).long()
+        return self.symbols.unfold(0, self.shape[1], self.step).index_select(0, rows)
 
     def parts(self) -> Iterator[Tensor]:
         """See `Rows`: the text itself, of which the windows are cut."""
@@ -67,25 +89,22 @@ class Windows(Rows):
 
 
 @dataclass(frozen=True)
-class Positions(Rows):
+class Positions(TextRows):
     """Positions of sequences that do not overlap: each row holds the symbols up to one."""
 
-    symbols: Tensor
-    """uint8 [n]; sequence i begins with symbol i * step * length."""
     missing: int
     """stands for symbols before the sequence."""
     step: int = 1
-    """sequences from one to the next one."""
+    """sequences from one to the next one; sequence i begins with symbol i * step * length."""
 
-    def read(self, rows: np.ndarray) -> Tensor:
-        """See `Rows`."""
+    def cut(self, rows: Tensor) -> Tensor:
+        """See `TextRows`."""
         length = self.shape[1]
-        sequences, places = np.divmod(rows, length)
-        starts, which = np.unique(sequences * (self.step * length), return_inverse=True)
-        every = self.symbols.unfold(0, length, 1)[torch.from_numpy(starts)]
-        # A view of the inputs at all places of a sequence; only rows that are asked for are copied.
-        seen = pad(every, (length - 1, 0), value=self.missing).unfold(1, length, 1)
-        return seen[torch.from_numpy(which), torch.from_numpy(places)].long()
+        starts = rows.div(length, rounding_mode="floor") * (self.step * length)
+        whole = self.symbols.unfold(0, length, 1).index_select(0, starts)
+        # A view of the inputs at all places of a sequence; of each row one is copied.
+        seen = pad(whole, (length - 1, 0), value=self.missing).unfold(1, length, 1)
+        return seen[torch.arange(len(rows), device=rows.device), rows % length]
 
     def parts(self) -> Iterator[Tensor]:
         """See `Rows`: the text itself, and how it is cut."""
@@ -130,6 +149,7 @@ def text8(split: str) -> Split:
 
 def is_of_this_machine(name: str) -> bool:
     """Whether a data set is the library of the Python that runs, which differs between versions."""
+    name = name.removesuffix(DRIFT)
     parts = LENGTH.fullmatch(name)
     base = name if parts is None else parts[1]
     return base in LIBRARY and not of_split(data_root() / LIBRARY[0], "train")
@@ -191,6 +211,7 @@ def coding(name: str) -> tuple[np.ndarray, np.ndarray]:
 
     Symbols of no byte, and "other", are "?"; ValueError, FileNotFoundError without such a text.
     """
+    name = name.removesuffix(DRIFT)
     parts = LENGTH.fullmatch(name)
     texts = texts_named(name if parts is None else parts[1])
     if texts is None:

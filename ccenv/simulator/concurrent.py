@@ -14,28 +14,35 @@ off in the network, may land at any moment: each answer is that of some snapshot
 | "unsafe" | the network's next update, wherever it goes |
 | "policy" | nothing of the network's |
 
-Requests are the rows of a batch. A finished batch teaches the network, but its update waits and
-lands behind a gate of later ones. Whoever learns the policy puts functions of the gate into
-`between_gates`; with `watch` the policy's versions are told too. `info["versions"]`, int64
-[gates + 1], says which version of the network each gate and, last, the head has read, -1 for not
-yet; `info["policy_versions"]` likewise of the policy's layers; `info["writable_share"]` the share
-of all blocks that are off for every request under way, as far as decided.
+Requests are the rows of a batch. A finished batch teaches the network: as the next one begins, a
+thread of its own, the learner's, computes the gradient while requests are answered. The update
+lands behind the first gate, and with "inactive" behind the last gate but one, where most blocks are
+known; there the gradient is waited for, so that no clock decides anything and a run is bit for bit
+that without the thread. Whoever learns the policy puts functions of the gate into `between_gates`;
+with `watch` the policy's versions are told too. `info["versions"]`, int64 [gates + 1], says which
+version of the network each gate and, last, the head has read, -1 for not yet;
+`info["policy_versions"]` likewise of the policy's layers; `info["writable_share"]` the share of all
+blocks that are off for every request under way, as far as decided.
 
 A gate reads one version: nothing lands during a step. In a network of sequences the first gate's
-version has made the keys and values of earlier positions, which later gates read. "inactive" knows
-the weights of a block in fully connected networks only.
+version has made the keys and values of earlier positions, which later gates read. "inactive" needs
+a network that says which weights its blocks alone read (`GatedNetwork.unread_entries`). Requests
+are rows, each with its own position: what earlier positions compute under committed masks has been
+read before the first gate, so that a block is off if it is off for every row.
 
 Faithful: the two groups, what may land, and the snapshots. Ours: off means off for every single
 request, with biases, outgoing weights and the optimiser's moments, and biases of the answer are
 never written (the author's code decides by a mean over the batch and leaves moments and biases
 out, so that answers change); gates that are not decided yet count as on, so that a layer is only
-written once its masks are known; requests go through the gates side by side. Left out: drift of the
-inputs (`transforms` of another environment have that), hardware, and guarantees beyond Python's.
+written once its masks are known; requests go through the gates side by side. Left out: writes
+during a gate, hardware, and guarantees beyond Python's.
 """
 
 import contextlib
 import copy
+import functools
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -44,7 +51,6 @@ from torch import Tensor, nn
 
 from ccenv.base.registry import check_names
 from ccenv.mdp.dynamics import StepOutcome
-from ccenv.networks.core.mlp import GatedMLP
 from ccenv.networks.core.parameters import inactive_entries, only_entries, share_off
 from ccenv.networks.core.protocol import GatedNetwork
 from ccenv.simulator.step import Extension
@@ -137,6 +143,19 @@ class Composite(GatedNetwork):
         return self.at(gate).executed(gate, hidden, mask)
 
 
+@functools.cache
+def learner() -> ThreadPoolExecutor:
+    """The thread that computes gradients, for as long as the process lives."""
+    return ThreadPoolExecutor(1, thread_name_prefix="ccenv-learner")
+
+
+def backward(loss: Tensor, threads: int) -> None:
+    """Computes gradients with as many threads of torch's as the caller has."""
+    # Torch counts them thread by thread, and sums of others round otherwise.
+    torch.set_num_threads(threads)
+    loss.backward()
+
+
 class Concurrent(Extension):
     """Updates that land between the gates of one simulator's episodes; see the module."""
 
@@ -147,6 +166,8 @@ class Concurrent(Extension):
         """Takes the setting, one of `KINDS` (else ValueError)."""
         check_names([kind], KINDS, "kind of concurrent updates")
         self.kind = kind
+        self.under_way: tuple[Tensor, Future[None]] | None = None
+        """The oldest waiting batch's loss, and its gradient on the way."""
         self.between_gates: list[Callable[[int], None]] = []
         """Called with the number of the gate behind which something may land."""
         self.policy_parts: list[VersionedPart] = []
@@ -167,18 +188,22 @@ class Concurrent(Extension):
             )
 
     def attach(self, simulator: Any) -> None:
-        """Looks at the network; ValueError if it has not two gates, or its blocks are not known."""
+        """Looks at the network; ValueError if it has not two gates, or nothing could be written."""
         network, num_gates = simulator.network, simulator.num_layers
         if num_gates < 2:
             raise ValueError(
                 "expected a network of at least two gates beside concurrent, got "
                 f"{type(network).__name__} of {num_gates}"
             )
-        if self.kind == "inactive" and not isinstance(network, GatedMLP):
-            raise ValueError(
-                "expected a fully connected network beside concurrent='inactive', got "
-                f"{type(network).__name__}; use concurrent='unsafe' or 'policy'"
-            )
+        if self.kind == "inactive":
+            off = [torch.zeros(1, n, dtype=torch.bool) for n in simulator.num_blocks[:-1]]
+            entries = inactive_entries(network, [mask.to(simulator.device) for mask in off])
+            if not any(bool(entry.any()) for entry in entries.values()):
+                raise ValueError(
+                    "expected a network that says which weights its blocks alone read "
+                    "(unread_entries) beside concurrent='inactive', got "
+                    f"{type(network).__name__}; use concurrent='unsafe' or 'policy'"
+                )
         self.network, self.num_gates = network, num_gates
         self.network_part = VersionedPart(network.state_dict(keep_vars=True))
 
@@ -195,12 +220,15 @@ class Concurrent(Extension):
 
     def seed(self, simulator: Any, seed: int) -> None:
         """Versions count from 0 again."""
+        self.under_way = None
         for part in self.parts:
             part.restart(0)
 
     def begin(self, simulator: Any, num_inputs: int) -> None:
-        """Nothing has been read yet."""
+        """Nothing has been read yet; the gradient of the batch before is on its way."""
         self.read = {"network": [], "policy": []}
+        if simulator.pending and self.under_way is None and self.kind != "policy":
+            self.under_way = self.learning(simulator)
 
     def after_gate(self, simulator: Any, outcome: StepOutcome) -> dict[str, Tensor]:
         """Notes what was read; behind every gate but the last one updates land."""
@@ -228,15 +256,27 @@ class Concurrent(Extension):
             told[name] = torch.tensor(versions).expand(rows, -1)
         return told
 
-    def land(self, simulator: Any, gate: int) -> None:
-        """Lets the network's oldest waiting update land, then whatever else waits."""
+    def learning(self, simulator: Any) -> tuple[Tensor, Future[None]]:
+        """The loss of the oldest waiting batch, whose gradient the learner's thread computes.
+
+        The loss is computed here, because it may ask the policy for masks of earlier positions.
+        """
         if simulator.trainer.network is not self.network:
             raise ValueError(
                 "expected a trainer of the network that answers, got one of another network"
             )
-        if simulator.pending:
+        loss = simulator.next_loss()
+        return loss, learner().submit(backward, loss, torch.get_num_threads())
+
+    def land(self, simulator: Any, gate: int) -> None:
+        """Lets the network's oldest waiting update land, then whatever else waits."""
+        first = self.num_gates - 2 if self.kind == "inactive" else 0
+        if simulator.pending and gate >= first:
+            loss, gradient = self.under_way or self.learning(simulator)
+            self.under_way = None
+            gradient.result()
             with self._guard(simulator):
-                simulator.update_once()
+                simulator.finish_update(loss)
         for lands in self.between_gates:
             lands(gate)
 
@@ -244,7 +284,6 @@ class Concurrent(Extension):
         """Holds an update to what nobody under way reads."""
         if self.kind == "unsafe":
             return contextlib.nullcontext()
-        assert isinstance(self.network, GatedMLP)
         return only_entries(simulator.trainer, inactive_entries(self.network, simulator.masks))
 
     def composite(self) -> Composite:
@@ -275,6 +314,7 @@ class Concurrent(Extension):
 
     def load_state(self, state: Sequence[int]) -> None:
         """Goes on counting."""
+        self.under_way = None
         for part, version in zip(self.parts, state, strict=True):
             part.restart(version)
 

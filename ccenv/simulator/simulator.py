@@ -59,7 +59,7 @@ Kind = TypeVar("Kind", bound=Extension)
 
 
 class ImageOrder:
-    """Shuffled passes over a split; every image comes once in each."""
+    """Passes over a split, shuffled or drifting; every image comes once in each."""
 
     def __init__(self, seed: int, data: Split) -> None:
         """Starts the stream "image order" with nothing drawn."""
@@ -72,7 +72,8 @@ class ImageOrder:
         """The next indices, int64 [count]."""
         passes = [self.rest]
         for _ in range(-(-(count - len(self.rest)) // len(self.data))):
-            passes.append(self.data.shuffled(self.stream))
+            order_of = self.data.drifting if self.data.drifts else self.data.shuffled
+            passes.append(order_of(self.stream))
         order = torch.cat(passes) if len(passes) > 1 else self.rest
         drawn, rest = order[:count], order[count:]
         # Copied now and then, so that a long order does not stay in memory behind a short one.
@@ -427,7 +428,13 @@ class Simulator:
 
     def update_once(self) -> None:
         """Co-training: one update under the masks of the oldest batch that waits."""
-        indices, *parts = self.pending.popleft()
+        loss = self.next_loss()
+        loss.backward()
+        self.finish_update(loss)
+
+    def next_loss(self) -> Tensor:
+        """Co-training: the loss of the oldest batch that waits, see `CoTrainer.loss`."""
+        indices, *parts = self.pending[0]
         masks, *values = ([self.ranks.share(rows) for rows in part] for part in parts)
         start = None
         if self.state is not None and indices is self.indices:
@@ -441,13 +448,18 @@ class Simulator:
         # Fewer masks than rows where only some of the rows teach.
         labels = labels[:: len(labels) // len(masks[0])]
         chosen = values[0] if values else None
-        loss = self.trainer.update(images, labels, masks, "auto", chosen, start)
+        return self.trainer.loss(images, labels, masks, "auto", chosen, start)
+
+    def finish_update(self, loss: Tensor) -> None:
+        """Co-training: one step down the gradient of the oldest batch, which waits no longer."""
+        self.pending.popleft()
+        self.trainer.step()
         if self.trainer.schedule_updates:
             self.network.after_update(self.trainer.num_updates / self.trainer.schedule_updates)
         self.network_version += 1
-        self._landed.append(loss)
+        self._landed.append(loss.detach())
         # On a device the weights are looked at there, with the next step.
-        if not is_on_device(loss) and all_finite(loss):
+        if not is_on_device(loss) and all_finite(loss.detach()):
             self._finite_weights.accept()
 
 

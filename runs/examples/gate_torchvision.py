@@ -1,6 +1,6 @@
 """Gates the residual units of a torchvision model, and trains a policy that skips them by input.
 
-Run it from any folder: python gate_torchvision.py
+Run it from any folder: python gate_torchvision.py (needs scikit-learn)
 """
 
 import torch

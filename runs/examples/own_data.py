@@ -1,6 +1,6 @@
 """Trains on data of your own: arrays in an .npz file, here wines by their chemistry.
 
-Run it from any folder: python own_data.py
+Run it from any folder: python own_data.py (needs scikit-learn)
 """
 
 import numpy as np

@@ -27,7 +27,8 @@ from ccenv.runs.store import json_file
 from ccenv.runs.store.recorded import read_cells
 
 HASHED = "hashed_ngrams"
-"""The network of rows of n-grams, behind which agents may choose output matrices."""
+CHOOSABLE = {HASHED: "hashed n-grams", "gru": "gru"}
+"""Networks behind which agents may choose output matrices -> in words."""
 OF_TEXTS = ("pruned_bytes", "cascade_bytes", HASHED, "ngram", "gru")
 ONE_EXIT = "one exit"
 """What rows of an exit network are called whose inputs all stop at the same place."""
@@ -123,8 +124,8 @@ def kind_of(run: Result) -> str:
     settings, agent = run["settings"], str(run["agent"])
     environment = settings.get("environment", {}) if isinstance(settings, Mapping) else {}
     network, sizes = environment.get("network"), environment.get("network_kwargs") or {}
-    if sizes.get("stem") == "hashed" or (network == HASHED and sizes.get("num_blocks", 1) > 1):
-        return f"{agent} on hashed n-grams"
+    if sizes.get("stem") == "hashed" or (network in CHOOSABLE and sizes.get("num_blocks", 1) > 1):
+        return f"{agent} on {CHOOSABLE.get(network, CHOOSABLE[HASHED])}"
     if network in RIVALS and not run["learns"]:
         own = settings.get("agent_settings", {}) if isinstance(settings, Mapping) else {}
         return ONE_EXIT if stops_alike(own.get("stop_shares")) else str(network)

@@ -14,6 +14,8 @@ OPTIMA = {
     "exits": ({"dataset": "probe", "network": "probe-exit"}, probe_exit_masks),
 }
 """Probe -> settings of its environment, and the best masks of images."""
+STREAM = {"dataset": "digits", "network": "streaming", "weights": "cotrain"}
+"""An environment without known best masks, for agents that read entropies."""
 # A right answer is worth two dense networks.
 PRICED = {"reward_kwargs": {"cost_weight": 0.5}}
 
@@ -21,7 +23,8 @@ PRICED = {"reward_kwargs": {"cost_weight": 0.5}}
 def make_agent(name, batch_size=128, seed=0, env_settings=None, probe="blocks", **settings):
     """An agent in the environment of a probe."""
     agent_class = resolve(name, AGENTS, "agent")
-    wishes = OPTIMA[probe][0] | PRICED | agent_class.env_defaults | (env_settings or {})
+    environment = STREAM if probe == "stream" else OPTIMA[probe][0]
+    wishes = environment | PRICED | agent_class.env_defaults | (env_settings or {})
     env = BlockSelectionVectorEnv(batch_size * wishes.get("group_size", 1), **wishes)
     env.reset(seed=seed)
     return agent_class(env, seed=seed, **settings)
@@ -33,6 +36,8 @@ def small(name):
         "rloo": {"num_kept": 1},
         "magnitude": {"target_density": 0.25},
         "act": {"probe": "exits"},
+        "pondernet": {"probe": "exits"},
+        "entropy_threshold": {"probe": "stream"},
     }.get(name, {})
 
 

@@ -6,6 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ccenv.agents.act import Act, going_on, halt
+from ccenv.agents.entropy_threshold import EntropyThreshold
+from ccenv.agents.pondernet import PonderNet
 from ccenv.agents.straight_through_ops import loss_under
 from ccenv.data.toy import parity
 from ccenv.simulator.rollout import collect_rollout, walk
@@ -223,11 +225,19 @@ def test_a_gradient_that_reaches_no_network_is_refused(settings, problem):
         Act(simulator_of(8, **settings), network_gradient=True)
 
 
-def test_a_network_without_exits_is_refused():
+@pytest.mark.parametrize(
+    ("agent", "message"),
+    [
+        (Act, "a network with exits for act, such as pondering"),
+        (PonderNet, "a network with exits for pondernet, such as pondering"),
+        (EntropyThreshold, "network='streaming' or 'patches' for entropy_threshold, got GatedS"),
+    ],
+)
+def test_a_network_where_an_agent_decides_nothing_is_refused(agent, message):
     simulator = Simulator(8, dataset="probe", network="probe-residual")
     simulator.seed(0)
-    with pytest.raises(ValueError, match=r"expected a network with exits for act, .*pondering"):
-        Act(simulator)
+    with pytest.raises(ValueError, match=f"expected {message}"):
+        agent(simulator)
 
 
 @pytest.mark.slow

@@ -14,6 +14,7 @@ from ccenv.base.masks import random_mask
 from ccenv.base.seeding import stream
 from ccenv.networks.core.count_macs import Count, count, counted, warn_of_products
 from ccenv.networks.core.inference_copy import NORMS
+from ccenv.networks.core.parameters import inactive_entries
 from ccenv.networks.core.protocol import (
     Gate,
     as_gated,
@@ -60,6 +61,29 @@ def check_skipped(network: Any, inputs: Tensor) -> None:
                 f"expected skipped blocks of gate {gate} ({found.name!r}) not to be read, but NaN "
                 "in their weights reaches the logits"
             )
+    check_unread(network, inputs)
+
+
+def check_unread(network: Any, inputs: Tensor) -> None:
+    """What is said to be unread where blocks are off is not read: NaN there changes nothing."""
+    masks = [torch.ones(len(inputs), n, dtype=torch.bool) for n in num_blocks_of(network)]
+    # A first gate of one block off, the next one on, and so on.
+    for gate, mask in enumerate(masks):
+        mask[:, gate % 2 :: 2] = False
+    spoiled = copy.deepcopy(network)
+    entries = inactive_entries(spoiled, masks)
+    with torch.no_grad():
+        # Positions of a sequence before an input's own have read them by then.
+        start = spoiled.start(inputs)
+        before = forward(spoiled, inputs, masks, "cpu", start=start)
+        for name, parameter in spoiled.named_parameters():
+            parameter[entries[name]] = torch.nan
+        after = forward(spoiled, inputs, masks, "cpu", start=start)
+    if not torch.equal(before, after):
+        raise ValueError(
+            "expected unread_entries to name what is not read while blocks are off, but NaN there "
+            "reaches the logits"
+        )
 
 
 def unused_entries(

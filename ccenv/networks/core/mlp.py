@@ -13,10 +13,11 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from ccenv.base.masks import spread
 from ccenv.base.memory import check_fits
 from ccenv.base.values import shown
 from ccenv.networks.core.lowering import Affine, Blocks, Lowered
-from ccenv.networks.core.protocol import Gate, GatedNetwork, rows_each
+from ccenv.networks.core.protocol import Gate, GatedNetwork, Unread, rows_each
 from ccenv.sparse.cpu.buffers import keep_panels
 from ccenv.sparse.expand_masks import repeat_for_masks
 from ccenv.sparse.linear import block_sparse_linear, resolve_activation
@@ -104,7 +105,7 @@ class LayeredNetwork(GatedNetwork):
         """See `GatedNetwork.step`; a block that several masks of an input keep is computed once."""
         group, given = 1, mask if mask is not None else weights
         if gate == 0 and given is not None:
-            group = rows_each(len(hidden.x), len(given))
+            group = rows_each(hidden.x.shape[0], given.shape[0])
         if group == 1:
             x = self.units(gate, hidden, mask, backend)
         elif mask is None:
@@ -200,6 +201,18 @@ class LayeredNetwork(GatedNetwork):
     def gate_parameters(self, gate: int) -> list[nn.Parameter]:
         """See `GatedNetwork`."""
         return list(self.layers[gate].parameters())
+
+    def unread_entries(self, off: Sequence[Tensor]) -> Unread:
+        """See `GatedNetwork`: a layer's units that are off, and its columns of those before."""
+        on = off[0].new_zeros(1)
+        layers = [linear_at(self.layers, gate) for gate in range(len(off))]
+        pairs: Unread = []
+        for layer, units, before in zip(
+            [*layers, self.dense_layers()[0]], [*off, on], [on, *off], strict=True
+        ):
+            weight = spread(units, layer.weight, 0) | spread(before, layer.weight, 1)
+            pairs += [(layer.weight, weight), (layer.bias, spread(units, layer.bias, 0))]
+        return pairs
 
     def pack(self) -> None:
         """See `GatedNetwork`: copies of the weights, as the kernels read them fastest."""
@@ -304,7 +317,7 @@ def linear_at(stack: nn.ModuleList, index: int) -> nn.Linear:
 
 def linears(stack: nn.ModuleList) -> list[nn.Linear]:
     """All linear layers of a stack."""
-    return [linear_at(stack, index) for index in range(len(stack))]
+    return list(stack._modules.values())  # type: ignore[arg-type]
 
 
 def linear_stack(sizes: Sequence[int]) -> nn.ModuleList:

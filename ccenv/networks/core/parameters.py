@@ -19,8 +19,7 @@ from torch import Tensor, nn
 
 from ccenv.base.checked_file import check_finite
 from ccenv.base.checks import AT_ONCE, Checks
-from ccenv.networks.core.mlp import GatedMLP
-from ccenv.networks.core.protocol import GatedNetwork
+from ccenv.networks.core.protocol import GatedNetwork, num_blocks_of
 
 
 def off_for_all(masks: Sequence[Tensor]) -> list[Tensor]:
@@ -37,32 +36,38 @@ def share_off(network: GatedNetwork, masks: Sequence[Tensor]) -> float:
     return sum(int(off.sum()) for off in off_for_all(masks)) / sum(network.num_blocks)
 
 
-def inactive_entries(network: GatedMLP, masks: Sequence[Tensor]) -> dict[str, Tensor]:
-    """Which entries of the parameters belong to blocks that are off for every row.
+def inactive_entries(network: GatedNetwork, masks: Sequence[Tensor]) -> dict[str, Tensor]:
+    """Which entries of the parameters are read by blocks alone that are off for every row.
 
-    These are a block's incoming weights and biases, and the columns by which the next layer reads
-    it. Masks are bool [rows, num_blocks[l]] of the gates that are decided, from the first on.
+    In a fully connected network these are a block's incoming weights and biases, and the columns by
+    which the next layer reads it.
+
+    Args:
+        network: see `GatedNetwork.unread_entries`.
+        masks: bool [rows, num_blocks[gate]] of the gates that are decided, from the first on; the
+            others count as on.
+
+    Returns:
+        Name -> bool of the parameter's shape.
     """
-    entries = {
-        name: torch.zeros_like(parameter, dtype=torch.bool)
+    off, device = off_for_all(masks), masks[0].device if masks else None
+    for blocks in num_blocks_of(network)[len(masks) :]:
+        off.append(torch.zeros(blocks, dtype=torch.bool, device=device))
+    entries: dict[Tensor, Tensor] = {}
+    for parameter, unread in network.unread_entries(off):
+        entries[parameter] = entries[parameter] & unread if parameter in entries else unread
+    return {
+        name: entries.get(parameter, torch.zeros_like(parameter, dtype=torch.bool))
         for name, parameter in network.named_parameters()
     }
-    for layer, off in enumerate(off_for_all(masks)):
-        units = off.repeat_interleave(network.block_sizes[layer])
-        entries[f"layers.{layer}.weight"][units] = True
-        entries[f"layers.{layer}.bias"][units] = True
-        is_last = layer == len(network.num_blocks) - 1
-        reader = "head_layers.0" if is_last else f"layers.{layer + 1}"
-        entries[f"{reader}.weight"][:, units] = True
-    return entries
 
 
 @contextlib.contextmanager
 def only_entries(trainer: Any, entries: Mapping[str, Tensor]) -> Iterator[None]:
     """Lets an update move some entries of the parameters and nothing else, bit for bit.
 
-    What the optimiser remembers of the others (its moments) is put back too; its count of updates
-    goes on.
+    What the optimiser remembers of the others (its moments) is put back too, and so are buffers;
+    the optimiser's count of updates goes on.
 
     Args:
         trainer: has a `network` and a torch `optimizer` of its parameters.
@@ -75,11 +80,14 @@ def only_entries(trainer: Any, entries: Mapping[str, Tensor]) -> Iterator[None]:
             f"expected entries of the network that the trainer updates, {expected}, got those of "
             f"another: {got}"
         )
+    buffers = [(buffer, buffer.clone()) for buffer in trainer.network.buffers()]
     before = {name: parameter.detach().clone() for name, parameter in parameters.items()}
     moments = {name: moments_of(trainer.optimizer, p) for name, p in parameters.items()}
     old = {name: {k: t.clone() for k, t in found.items()} for name, found in moments.items()}
     yield
     with torch.no_grad():
+        for buffer, kept in buffers:
+            buffer.copy_(kept)
         for name, parameter in parameters.items():
             parameter.copy_(torch.where(entries[name], parameter, before[name]))
             for key, moment in moments_of(trainer.optimizer, parameter).items():

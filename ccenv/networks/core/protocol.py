@@ -17,6 +17,8 @@ from torch import Tensor, nn
 from ccenv.base.masks import check_mask
 from ccenv.base.registry import check_names
 
+Unread = list[tuple[Tensor, Tensor]]
+"""Weights, and which of their entries nothing reads: bool of the weight's shape."""
 SKIPPED = ("zero", "identity", "stop")
 """What a gate may do instead of computing a block."""
 
@@ -272,6 +274,23 @@ class GatedNetwork(nn.Module):
         """Weights that belong to a gate's blocks, for `check_network`."""
         return []
 
+    def unread_entries(self, off: Sequence[Tensor]) -> Unread:
+        """Returns which entries of weights nothing reads while some blocks are off.
+
+        Updates may write these while requests are under way (`concurrent="inactive"`).
+
+        Args:
+            off: bool [num_blocks] for each gate; True where no request keeps the block. What
+                requests have read before the first gate, as positions of a sequence before their
+                own, needs not be told.
+
+        Returns:
+            A pair for each place that reads a weight: an entry is unread if all places of its
+            weight say so. Weights without a pair are read; there are none where a network does not
+            say which weights belong to which block.
+        """
+        return []
+
     def after_update(self, done: float) -> None:
         """Lets it change as its co-training goes on; one that defines it needs `schedule_updates`.
 
@@ -371,9 +390,10 @@ def forward(
         ValueError: if there is not one mask for each gate, with its number of blocks, or inputs do
             not divide the masks' rows.
     """
+    rows = len(masks[0]) if len(masks) else 0
     for index, mask in enumerate(masks):
-        check_mask(mask, len(masks[0]), f"masks[{index}]")
-    shapes, blocks = [mask.shape[-1] for mask in masks], list(num_blocks_of(network))
+        check_mask(mask, rows, f"masks[{index}]")
+    shapes, blocks = [mask.shape[1] for mask in masks], [g.num_blocks for g in network.gates]
     if shapes != blocks:
         raise ValueError(
             f"expected one mask for each gated layer with {blocks} blocks, "

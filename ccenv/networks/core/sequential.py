@@ -18,7 +18,7 @@ from ccenv.networks.core.exit_state import (
 )
 from ccenv.networks.core.inference_copy import packed
 from ccenv.networks.core.lowering import Leave, Lowered, Operation, Part, Run
-from ccenv.networks.core.protocol import Gate, rows_each
+from ccenv.networks.core.protocol import Gate, Unread, rows_each
 from ccenv.networks.core.stage import Stage
 from ccenv.sparse.cpu.buffers import keep_panels
 
@@ -253,6 +253,26 @@ class GatedSequential(FlowNetwork):
     def least_spent(self, gate: int) -> int:
         """See `FlowNetwork`."""
         return self.stage(gate).least_macs()
+
+    def unread_entries(self, off: Sequence[Tensor]) -> Unread:
+        """See `GatedNetwork`; what always runs, and exits, read all of their weights."""
+        pairs: Unread = []
+        before: Tensor | None = None
+        gates = iter(off)
+        for module in (self.stem, *self.parts, self.head):
+            unread: dict[Tensor, Tensor] = {}
+            if isinstance(module, Stage):
+                blocks = next(gates)
+                unread = module.unread(blocks, before)
+                before = blocks if module.marks_output else None
+            elif isinstance(module, Exit):
+                next(gates)
+            else:
+                before = None
+            for parameter in module.parameters():
+                nothing = torch.zeros_like(parameter, dtype=torch.bool)
+                pairs.append((parameter, unread.get(parameter, nothing)))
+        return pairs
 
     def tells_norms(self, gate: int) -> bool:
         """See `GatedNetwork`."""

@@ -11,12 +11,13 @@ class ScaledUnit(Stage):                       # one block, skipped means identi
         return add_kept_rows(x, self.body, x, mask, weights)
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
+from ccenv.base.masks import spread
 from ccenv.networks.core.count_macs import counted
 from ccenv.sparse.residual_add import can_merge, merged
 from ccenv.sparse.routes import hides_skipped
@@ -72,6 +73,11 @@ class Stage(nn.Module):
     "reference" instead, which it need not wait for."""
     tells_norms: ClassVar[bool] = True
     """whether its output shows how large each block is."""
+    block_dims: ClassVar[Mapping[str, int]] = {}
+    """weights, or modules of it, that only kept blocks read -> the dimension in which blocks lie
+    side by side; see `GatedNetwork.unread_entries`."""
+    input_dims: ClassVar[Mapping[str, int]] = {}
+    """weights that read x -> the dimension in which the blocks of x lie side by side."""
     num_blocks: int = 1
     """bits of its mask."""
     full_macs: int = 0
@@ -115,6 +121,24 @@ class Stage(nn.Module):
         """`forward` of one row of a stage of one block, without gradients: [1, ...] -> [1, ...]."""
         y: Tensor = self(x, None if kept else NOTHING)
         return y
+
+    def unread(self, off: Tensor, before: Tensor | None) -> dict[Tensor, Tensor]:
+        """Entries of its weights that nothing reads: weight -> bool of its shape.
+
+        Args:
+            off: bool [num_blocks]; which of its blocks no row keeps.
+            before: likewise of the blocks of x; None where these are all read.
+        """
+        cuts = [(part, dim, off) for part, dim in self.block_dims.items()]
+        if before is not None:
+            cuts += [(part, dim, before) for part, dim in self.input_dims.items()]
+        unread: dict[Tensor, Tensor] = {}
+        for name, weight in self.named_parameters():
+            for part, dim, blocks in cuts:
+                if f"{name}.".startswith(f"{part}."):
+                    entries = spread(blocks, weight, dim)
+                    unread[weight] = unread[weight] | entries if weight in unread else entries
+        return unread
 
     def block_norms(self, y: Tensor) -> Tensor:
         """Root mean square of each block of its output: [rows, ...] -> [rows, num_blocks]."""
@@ -191,10 +215,10 @@ def kept_rows(mask: Tensor | None) -> Tensor | None:
     """Which rows keep their one block: bool [rows, 1] -> int64 [kept]; None for every row."""
     if mask is None:
         return None
-    if len(mask) == 1:
+    if mask.shape[0] == 1:
         return None if bool(mask) else NO_ROWS
     rows = mask.flatten().nonzero().squeeze(1)
-    return None if len(rows) == len(mask) else rows
+    return None if rows.shape[0] == mask.shape[0] else rows
 
 
 def take_rows(x: Tensor, rows: Tensor) -> Tensor:

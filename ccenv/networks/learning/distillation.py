@@ -73,7 +73,7 @@ class DistillingTrainer(CoTrainer):
         super().__init__(network, **settings)
         self.teacher, self.teaching = teacher, teaching
 
-    def update(
+    def loss(
         self,
         images: Tensor,
         labels: Tensor,
@@ -82,9 +82,9 @@ class DistillingTrainer(CoTrainer):
         values: Sequence[Tensor] | None = None,
         start: Any = None,
     ) -> Tensor:
-        """Takes one step down the mean cross-entropy to `targets` and returns it, in nats."""
+        """Mean cross-entropy to `targets`; see `CoTrainer.loss`."""
         targets = self.targets(images, labels)
-        return super().update(images, targets, masks, backend, values, start)
+        return super().loss(images, targets, masks, backend, values, start)
 
     def targets(self, images: Tensor, labels: Tensor) -> Tensor:
         """Labels mixed with the teacher's answers: -> probabilities [batch, num_classes].

@@ -235,9 +235,25 @@ class CoTrainer:
         values: Sequence[Tensor] | None = None,
         start: Any = None,
     ) -> Tensor:
-        """Takes one step down the mean negative log-likelihood and returns it, in nats.
+        """Takes one step down the loss of a batch and returns it, in nats; see `loss`.
 
         It stays where the network is: to read it, the host would wait for a device.
+        """
+        loss = self.loss(images, labels, masks, backend, values, start)
+        loss.backward()
+        self.step()
+        return loss.detach()
+
+    def loss(
+        self,
+        images: Tensor,
+        labels: Tensor,
+        masks: Sequence[Tensor],
+        backend: str = "auto",
+        values: Sequence[Tensor] | None = None,
+        start: Any = None,
+    ) -> Tensor:
+        """Mean negative log-likelihood of a batch, in nats, with its gradient; old ones are gone.
 
         Of networks with exits it is that of all answers, see `ccenv.networks.core.exit_state`.
 
@@ -258,19 +274,21 @@ class CoTrainer:
         else:
             logits = forward(self.network, images, masks, backend, values, start)
             loss = nn.functional.cross_entropy(logits, labels)
+        self.network.eval()
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        return loss
+
+    def step(self) -> None:
+        """Takes one step of the optimiser down the gradients that are there."""
         for parameter, more in zip(self.network.parameters(), self.taken, strict=False):
             if more is not None:
                 parameter.grad = more if parameter.grad is None else parameter.grad + more
         self.taken = ()
         self.optimizer.step()
-        self.network.eval()
         self.num_updates += 1
         # Past its end a cosine would climb again; the rate stays at zero instead.
         if self.schedule is not None and self.num_updates <= (self.schedule_updates or 0):
             self.schedule.step()
-        return loss.detach()
 
 
 def check_at_least_zero(**numbers: Any) -> None:

@@ -1,7 +1,7 @@
 """Stages of linear layers: blocks of units, experts, or any layers as one block for all of them."""
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -20,6 +20,8 @@ class BlockLinear(Stage):
     """
 
     marks_output: ClassVar[bool] = True
+    block_dims: ClassVar[Mapping[str, int]] = {"linear": 0}
+    input_dims: ClassVar[Mapping[str, int]] = {"linear.weight": 1}
 
     def __init__(
         self, in_features: int, num_blocks: int, block_size: int, activation: Any = "relu"
@@ -65,6 +67,7 @@ class LinearExperts(Stage):
 
     shares_rows: ClassVar[bool] = True
     tells_norms: ClassVar[bool] = False
+    block_dims: ClassVar[Mapping[str, int]] = {"output.weight": 1}
 
     def __init__(self, in_features: int, num_experts: int, outputs: int) -> None:
         """Draws the matrices, each Glorot uniform by itself; there are no biases.
@@ -134,6 +137,8 @@ class Experts(Stage):
 
     shares_rows: ClassVar[bool] = True
     tells_norms: ClassVar[bool] = False
+    block_dims: ClassVar[Mapping[str, int]] = {"hidden": 0, "output.weight": 1}
+    input_dims: ClassVar[Mapping[str, int]] = {"hidden.weight": 1}
 
     def __init__(
         self,
@@ -193,6 +198,7 @@ class Whole(Stage):
 
     skipped: ClassVar[str] = "zero"
     lists_rows: ClassVar[bool] = True
+    block_dims: ClassVar[Mapping[str, int]] = {"body": 0}
 
     def __init__(self, body: nn.Sequential, outputs: int) -> None:
         """Takes the layers, [rows, ...] -> [rows, outputs]."""

@@ -31,6 +31,8 @@ class CausalAttention(nn.Module):
         """Sequences [n, length, width] -> the same, and keys and values for `at`."""
         query, key, value = (part.transpose(1, 2) for part in self.parts(x))
         mixed = scaled_dot_product_attention(query, key, value, is_causal=True)
+        # Those of a head side by side: else each later position's products copy all of them.
+        key, value = key.contiguous(), value.contiguous()
         return x + self.output(mixed.transpose(1, 2).flatten(2)), key, value
 
     def at(

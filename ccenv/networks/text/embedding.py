@@ -19,6 +19,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from ccenv.base.masks import spread
 from ccenv.base.memory import check_fits
 from ccenv.base.registry import check_names
 from ccenv.networks.core.lowering import Affine, Embed, Lowered, Table
@@ -30,7 +31,7 @@ from ccenv.networks.core.mlp import (
     linear_stack,
     positive_ints,
 )
-from ccenv.networks.core.protocol import repeat_rows, rows_each
+from ccenv.networks.core.protocol import Unread, repeat_rows, rows_each
 from ccenv.networks.text.tokens import HashedRows, check_context, check_windows, window_length
 from ccenv.sparse.linear import block_sparse_linear
 from ccenv.sparse.reference import zero_where_skipped
@@ -154,6 +155,16 @@ class TokenMLP(LayeredNetwork):
         """See `GatedNetwork`: a block's biases of each symbol are its own too."""
         more = self.biases(gate).parameters() if "hidden" in self.table_names else []
         return [*super().gate_parameters(gate), *more]
+
+    def unread_entries(self, off: Sequence[Tensor]) -> Unread:
+        """See `GatedNetwork`: a block's biases of each symbol are its own too."""
+        pairs = super().unread_entries(off)
+        if "hidden" in self.table_names:
+            tables = [self.biases(gate).weight for gate in range(len(off))]
+            pairs += [
+                (table, spread(units, table, 1)) for table, units in zip(tables, off, strict=True)
+            ]
+        return pairs
 
     def dense_layers(self) -> list[nn.Linear]:
         """See `LayeredNetwork`."""

@@ -36,12 +36,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear, pad
 
-from ccenv.base.masks import as_mask, full_mask, gate_values_of
+from ccenv.base.masks import as_mask, full_mask, gate_values_of, spread
 from ccenv.base.registry import check_names
 from ccenv.networks.core.exit_state import Flow, exit_look, leave
 from ccenv.networks.core.mlp import positive_ints
 from ccenv.networks.core.precision import in_own_dtype
-from ccenv.networks.core.protocol import Gate, GatedNetwork, rows_each
+from ccenv.networks.core.protocol import Gate, GatedNetwork, Unread, rows_each
 from ccenv.networks.text.attention import Layer
 from ccenv.networks.text.sequences import Cache, Left, Position, sequences_of
 from ccenv.networks.text.tokens import check_windows, window_length
@@ -336,7 +336,7 @@ class LanguageModel(GatedNetwork):
         if part.is_gate or may_have_stopped:
             key, value = layer.attention.keys_and_values(x)
             of_rows = key.flatten(0, 1), value.flatten(0, 1)
-            key, value = key.transpose(1, 2), value.transpose(1, 2)
+            key, value = key.transpose(1, 2).contiguous(), value.transpose(1, 2).contiguous()
             numbers = torch.arange(len(flat), device=x.device)
             rows = numbers // x.shape[1], numbers % x.shape[1]
             cached = key, value
@@ -627,6 +627,33 @@ class LanguageModel(GatedNetwork):
         # Heads are added to a bias, whatever is kept.
         after = list(layer.attention.output.parameters())[: 1 if part.kind == "heads" else 2]
         return [*layer.attention.query_key_value.parameters(), *after]
+
+    def unread_entries(self, off: Sequence[Tensor]) -> Unread:
+        """See `GatedNetwork`: of the rows' own positions; what they read of others is there.
+
+        Keys and values of a position are computed whatever it keeps, and norms are looked at.
+        """
+        pairs: Unread = []
+        for gate, blocks in enumerate(off):
+            part = self.part(gate)
+            layer = self.layer(part.layer)
+            if part.is_exit:
+                continue
+            if part.is_ffn:
+                hidden, output = layer.experts.hidden, layer.experts.output
+                both = [(hidden.weight, 0), (hidden.bias, 0), (output.weight, 1)]
+                both += [(layer.bias, 0)] if part.kind == "ffn" else []
+                pairs += [(weight, spread(blocks, weight, dim)) for weight, dim in both]
+                continue
+            attention, heads = layer.attention, layer.attention.num_heads
+            reading = attention.query_key_value, attention.output
+            keys_and_values = blocks.new_zeros(2 * heads)
+            queries = torch.cat([blocks.expand(heads), keys_and_values])
+            pairs += [(weight, spread(queries, weight, 0)) for weight in reading[0].parameters()]
+            pairs.append((reading[1].weight, spread(blocks, reading[1].weight, 1)))
+            if part.kind == "attention":
+                pairs.append((reading[1].bias, spread(blocks, reading[1].bias, 0)))
+        return pairs
 
 
 lm = LanguageModel

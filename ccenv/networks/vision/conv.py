@@ -1,6 +1,6 @@
 """Convolutions with channel groups as blocks: (maps, mask of groups) -> maps; a small network."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -23,6 +23,8 @@ class BlockConv2d(Stage):
     """
 
     marks_output: ClassVar[bool] = True
+    block_dims: ClassVar[Mapping[str, int]] = {"weight": 0, "bias": 0}
+    input_dims: ClassVar[Mapping[str, int]] = {"weight": 1}
 
     def __init__(
         self,

@@ -4,6 +4,7 @@ He et al. 2016, "Deep residual learning for image recognition" (arXiv 1512.03385
 their parameter-free shortcuts (option A), so that a unit that changes the shape can be skipped too.
 """
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 import torch
@@ -19,6 +20,7 @@ class ResidualUnit(Stage):
 
     skipped: ClassVar[str] = "identity"
     lists_rows: ClassVar[bool] = True
+    block_dims: ClassVar[Mapping[str, int]] = {"body": 0}
 
     def __init__(
         self,

@@ -5,6 +5,8 @@ image is worth 16x16 words" (arXiv 2010.11929). Norms stand before what they nor
 """
 
 import math
+from collections.abc import Mapping
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +18,12 @@ from ccenv.networks.vision.residual import Centred
 
 class HeadAttention(Summed):
     """x + attention(norm(x)); a block is a head, and what it adds needs its weights alone."""
+
+    block_dims: ClassVar[Mapping[str, int]] = {
+        "query_key_value": 0,
+        "query_key_value_bias": 0,
+        "output": 0,
+    }
 
     def __init__(self, dim: int, num_heads: int = 4, norm: nn.Module | None = None) -> None:
         """Makes `num_heads` heads, which divide the features of a token.
@@ -49,6 +57,8 @@ class HeadAttention(Summed):
 
 class GroupedFFN(Summed):
     """x + feed-forward(norm(x)); a block is a group of hidden units."""
+
+    block_dims: ClassVar[Mapping[str, int]] = {"hidden": 0, "hidden_bias": 0, "output": 0}
 
     def __init__(
         self,

@@ -236,8 +236,6 @@ def test_a_rate_that_no_threshold_reaches_is_refused_with_those_that_are_reached
         EntropyThreshold(simulator_of(2), target_rate=1.5)
     with pytest.raises(ValueError, match="observation='layer_input'"):
         EntropyThreshold(simulator_of(2, observation="summary"))
-    with pytest.raises(TypeError, match="network='streaming'"):
-        EntropyThreshold(Simulator(2, weights="cotrain")).calibrate(0.5)
 
 
 @pytest.mark.parametrize(

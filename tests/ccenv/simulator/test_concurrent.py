@@ -1,11 +1,14 @@
 """Laws of updates that land while requests are under way: snapshots, and what is off."""
 
 import copy
+import threading
+from concurrent.futures import Future
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import nn
 
 import ccenv
 from ccenv.agents.dynamic_gate import DynamicGate
@@ -16,12 +19,14 @@ from ccenv.base.seeding import stream
 from ccenv.networks.core.mlp import GatedMLP
 from ccenv.networks.core.parameters import inactive_entries, only_entries, share_off
 from ccenv.networks.learning.training import CoTrainer
+from ccenv.simulator.concurrent import backward
 from ccenv.simulator.evaluate import evaluate
 from ccenv.simulator.rollout import collect_rollout, walk
 from ccenv.simulator.simulator import Simulator
 
 BLOCKS = (6, 5, 4)
 SMALL = {"dataset": "digits", "num_blocks": BLOCKS, "block_size": 4, "weights": "cotrain"}
+LEARNING = {"concurrent": "inactive", "weights": "cotrain"}
 ADAM = {"learning_rate": 0.05}
 
 
@@ -147,17 +152,131 @@ def test_each_gate_of_other_networks_reads_one_version_and_updates_learn_what_th
         assert torch.equal(tensor, alone.state_dict()[name])
 
 
-@given(seed=st.integers(0, 1000), density=st.floats(0.1, 0.7))
-@settings(max_examples=10, deadline=None)
-def test_updates_of_what_is_off_for_all_change_no_answer_under_way(seed, density):
-    simulator, masks = CONCURRENT, masks_of(4, density, seed)
-    warm(simulator, episodes=1)
-    before = copy.deepcopy(simulator.network)
-    logits = episode(simulator, masks)[-1].outcome.logits
-    assert torch.equal(logits, answer(before, simulator, masks))
+LM = {"width": 8, "num_heads": 2, "ffn_width": 6, "num_experts": 4}
+KNOWN = {
+    "mlp": SMALL,
+    "conv": {"network": "conv", "network_kwargs": {"channels": [4, 4, 4], "num_blocks": 2}},
+    "resnet": {"network": "resnet", "network_kwargs": {"depth": 8, "width": 4}},
+    "vit": {"network": "vit", "network_kwargs": {"depth": 1, "dim": 8, "patch_size": 4}},
+    "bytes": {"network": "bytes", "network_kwargs": {"num_blocks": [4, 4], "tables": ["hidden"]}},
+    "experts": {"network": "lm", "network_kwargs": LM},
+    "heads, experts": {"network": "lm", "network_kwargs": LM | {"gates": "heads,experts"}},
+    "units": {"network": "lm", "network_kwargs": LM | {"gates": "attention,ffn"}},
+    "units, repeated": {
+        "network": "lm",
+        "network_kwargs": LM | {"gates": "attention,ffn,exits", "depth": 1, "repeats": 2},
+    },
+    "gated": {"network": "tests.ccenv.simulator.test_concurrent:gated"},
+}
 
 
-CONCURRENT = simulator_of("inactive")
+def gated(input_shape, num_classes):
+    """A user's model with a unit, channels and an exit."""
+    model = nn.Sequential(
+        nn.Conv2d(input_shape[0], 4, 3, padding=1),
+        nn.Conv2d(4, 4, 3, padding=1),
+        nn.Sequential(nn.ReLU(), nn.Conv2d(4, 4, 3, padding=1)),
+        nn.Flatten(),
+        nn.Linear(4 * input_shape[1] * input_shape[2], num_classes),
+    )
+    units = {"1": "channels:2", "2": "unit"}
+    return ccenv.gate(model, units, torch.zeros(1, *input_shape))
+
+
+@pytest.mark.parametrize("kind", KNOWN)
+def test_updates_of_what_is_off_for_all_change_no_answer_under_way(kind, tmp_path, monkeypatch):
+    monkeypatch.setenv("CCENV_DATA", str(tmp_path))
+    (tmp_path / "prose.txt").write_text("abc ca bba cab " * 100)
+    dataset = {"lm": "prose@8", "bytes": "prose"}.get(KNOWN[kind].get("network"), "digits")
+    wanted = {"dataset": dataset, "weights_kwargs": ADAM, **LEARNING, **KNOWN[kind]}
+    simulator = Simulator(4, **wanted)
+    simulator.seed(0)
+    moved = []
+    simulator.concurrent.between_gates.append(
+        lambda gate: moved.append(not same_weights(simulator.network, before))
+    )
+
+    @given(seed=st.integers(0, 1000), density=st.floats(0.1, 0.9))
+    @settings(max_examples=10, deadline=None)
+    def law(seed, density):
+        nonlocal before
+        generator = stream(seed, "test masks")
+        densities = density * torch.ones(4, 1)
+        some, masks = (
+            [random_mask(4, n, densities, generator) for n in simulator.num_blocks] for _ in "ab"
+        )
+        episode(simulator, some)
+        before = copy.deepcopy(simulator.network).requires_grad_(False)
+        before.commit(simulator.network.commit(None))
+        simulator.network.commit(before.commit(None))
+        logits = episode(simulator, masks)[-1].outcome.logits
+        assert torch.equal(logits, answer(before, simulator, masks))
+
+    before = simulator.network
+    law()
+    assert any(moved)
+
+
+class AtOnce:
+    """The caller's own thread in the place of the learner's."""
+
+    def submit(self, work, *arguments):
+        done = Future()
+        done.set_result(work(*arguments))
+        return done
+
+
+@pytest.mark.parametrize("concurrent", ["inactive", "unsafe"])
+@pytest.mark.parametrize("network", ["mlp", "resnet"])
+def test_a_run_is_bit_for_bit_the_one_without_the_learners_thread(concurrent, network, monkeypatch):
+    runs = []
+    for thread in (None, AtOnce):
+        if thread is not None:
+            monkeypatch.setattr("ccenv.simulator.concurrent.learner", thread)
+        wanted = {"dataset": "digits", **LEARNING, **KNOWN[network], "concurrent": concurrent}
+        simulator = Simulator(16, **wanted, weights_kwargs=ADAM)
+        simulator.seed(0)
+        agent = Reinforce(simulator)
+        agent.learn(16 * 6)
+        runs.append((simulator.network, agent.scores))
+    assert all(same_weights(*pair) for pair in zip(*runs, strict=True))
+
+
+def test_a_gradient_is_computed_while_requests_are_answered(monkeypatch):
+    simulator, masks = simulator_of("inactive"), masks_of(4)
+    warm(simulator)
+    is_answered, threads = threading.Event(), []
+
+    def waiting(*arguments):
+        threads.append(threading.current_thread())
+        assert is_answered.wait(timeout=20)
+        backward(*arguments)
+
+    monkeypatch.setattr("ccenv.simulator.concurrent.backward", waiting)
+    simulator.begin(torch.arange(4))
+    simulator.step(masks[0])
+    assert not simulator.concurrent.under_way[1].done()
+    is_answered.set()
+    simulator.step(masks[1])
+    assert threads != [threading.current_thread()]
+    assert simulator.network_version == 3
+
+
+def test_a_gradient_that_fails_says_so_where_it_would_land(monkeypatch):
+    simulator, masks = simulator_of("unsafe"), masks_of(4)
+    warm(simulator)
+
+    def failing(*arguments):
+        raise MemoryError("too large")
+
+    monkeypatch.setattr("ccenv.simulator.concurrent.backward", failing)
+    with pytest.raises(MemoryError, match="too large"):
+        episode(simulator, masks)
+
+
+def same_weights(one, other):
+    pairs = zip(one.parameters(), other.parameters(), strict=True)
+    return all(torch.equal(*pair) for pair in pairs)
 
 
 def test_what_is_off_does_learn_and_nothing_else_moves_though_moments_would_move_it():
@@ -167,7 +286,10 @@ def test_what_is_off_does_learn_and_nothing_else_moves_though_moments_would_move
     old = copy.deepcopy(simulator.trainer.optimizer.state_dict()["state"])
     simulator.begin(torch.arange(4))
     simulator.step(masks[0])
-    entries = inactive_entries(simulator.network, masks[:1])
+    assert all(torch.equal(p, before[n]) for n, p in simulator.network.named_parameters())
+    # Behind the last gate but one.
+    simulator.step(masks[1])
+    entries = inactive_entries(simulator.network, masks[:2])
     for name, parameter in simulator.network.named_parameters():
         moved = parameter != before[name]
         assert not (moved & ~entries[name]).any()
@@ -287,7 +409,10 @@ def test_updates_of_another_network_are_refused():
 def test_settings_that_cannot_be_are_refused(given, message):
     with pytest.raises(ValueError, match=message):
         Simulator(2, **{**SMALL, "concurrent": "inactive", **given})
-    with pytest.raises(ValueError, match="connected network beside concurrent='inactive', got Gat"):
-        Simulator(2, network="resnet", concurrent="inactive", weights="cotrain", **OTHERS["resnet"])
+    with pytest.raises(ValueError, match=r"\(unread_entries\) beside .*'inactive', got Streaming"):
+        Simulator(2, dataset="digits", network="streaming", **LEARNING)
+    # Exits alone have no weights that their blocks alone read.
+    with pytest.raises(ValueError, match="got GatedSequential"):
+        Simulator(2, dataset="digits", network="pondering", **LEARNING)
     with pytest.raises(RuntimeError, match="a finished episode"):
         simulator_of("inactive").concurrent.composite()

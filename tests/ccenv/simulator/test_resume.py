@@ -55,7 +55,7 @@ PONDERING = {
     "eval_every": 2 * BATCH,
 }
 LEARNERS = [name for name in AGENTS if resolve(name, AGENTS, "agent").learns]
-ALONG = [name for name in LEARNERS if name not in ("act", "imitation")]
+ALONG = [name for name in LEARNERS if name not in ("act", "pondernet", "imitation")]
 WHILE_THE_NETWORK_LEARNS = ["dense", "block_dropout", "magnitude", "oracle", *ALONG]
 
 
@@ -148,7 +148,7 @@ def folder_of(tmp_path):
 
 CASES = {
     **{name: (name, PROBE, 4, 2) for name in LEARNERS},
-    "act": ("act", PONDERING, 4, 2),
+    **{name: (name, PONDERING, 4, 2) for name in ("act", "pondernet")},
     **{f"{name} along": (name, COTRAIN, 4, 2) for name in ("fixed_mask", "reinforce", "sb3_a2c")},
     "a multiplier": ("reinforce", PROBE | {"reward": "lagrangian"}, 4, 2),
     "a controller": ("reinforce", PROBE | {"reward": "pid_lagrangian"}, 4, 2),

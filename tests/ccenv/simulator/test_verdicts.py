@@ -108,13 +108,16 @@ def test_means_of_classes_do_not_depend_on_how_many_images_are_summed_up_at_a_ti
 
 
 SETTINGS = {"rloo": {"num_kept": 1}, "sb3_ppo": {"num_minibatches": 2}}
+EXITS = {"dataset": "probe", "network": "probe-exit"}
+STREAM = {"dataset": "digits", "network": "streaming", "weights": "cotrain"}
+ENVIRONMENTS = {"act": EXITS, "pondernet": EXITS, "entropy_threshold": STREAM}
 AGENTS_BY_LABELS = {name: resolve(name, AGENTS, "agent").uses_labels for name in AGENTS}
 
 
 @pytest.mark.parametrize("name", AGENTS)
 def test_masks_depend_on_labels_only_where_an_agent_says_so(name):
     agent_class = resolve(name, AGENTS, "agent")
-    probe = {"dataset": "probe", "network": "probe-exit"} if name == "act" else PROBE_SETTINGS
+    probe = ENVIRONMENTS.get(name, PROBE_SETTINGS)
     simulator = Simulator(32, **probe | agent_class.env_defaults)
     simulator.seed(0)
     agent = agent_class(simulator, **SETTINGS.get(name, {}))

@@ -42,6 +42,8 @@ def point(label="a", agent="rloo", macs=100.0, error=0.1, validation=None, seeds
         ("dense", False, "hashed_ngrams", {"num_blocks": 1}, "hashed_ngrams"),
         ("rloo", True, "hashed_ngrams", {"num_blocks": 16}, "rloo on hashed n-grams"),
         ("hash", False, "hashed_ngrams", {"num_blocks": 16}, "hash on hashed n-grams"),
+        ("hash", False, "gru", {"num_blocks": 16}, "hash on gru"),
+        ("dense", False, "gru", {}, "gru"),
         ("rloo", True, "bytes", {"stem": "hashed"}, "rloo on hashed n-grams"),
         ("rloo", True, "bytes", {"tables": "pairs"}, "rloo with tables"),
         ("rloo", True, "bytes", {"num_blocks": [32, 32]}, "rloo"),
