@@ -114,7 +114,7 @@ class Model:
 
 GPT = functools.partial(Decoder, 384, 6, 6, 64)
 VISION = functools.partial(functools.partial, torchvision_model)
-BLOCKS, BRANCHES = r"features\.\d\.\d", r"features\.\d\.\d\.(attn|mlp)"
+UNITS, BLOCKS, BRANCHES = r"features\.\d+", r"features\.\d\.\d", r"features\.\d\.\d\.(attn|mlp)"
 MODELS = (
     Model("swin_t", VISION("swin_t"), BLOCKS),
     Model("swin_t", VISION("swin_t"), BRANCHES, "zero"),
@@ -123,11 +123,26 @@ MODELS = (
     Model(
         "GPT, 6 x 384, 64 tokens", GPT, r"layers\.\d\.(attention|mlp)", "zero", input_shape=(64,)
     ),
-    Model("mobilenet_v3_small", VISION("mobilenet_v3_small"), r"features\.\d+"),
+    Model("mobilenet_v3_small", VISION("mobilenet_v3_small"), UNITS),
     Model("efficientnet_b0", VISION("efficientnet_b0"), BLOCKS),
     Model("convnext_tiny", VISION("convnext_tiny"), BLOCKS, batch=16, passes=1),
-    Model("mobilenet_v3_small", VISION("mobilenet_v3_small"), r"features\.\d+", batch=64, passes=1),
-    Model("efficientnet_b0", VISION("efficientnet_b0"), BLOCKS, batch=64, passes=1),
+    Model("mobilenet_v3_small", VISION("mobilenet_v3_small"), UNITS, batch=64, passes=1),
+    Model(
+        name="mobilenet_v3_small, 112 x 112",
+        build=VISION("mobilenet_v3_small"),
+        children=UNITS,
+        batch=64,
+        input_shape=(3, 112, 112),
+        passes=2,
+    ),
+    Model(
+        name="efficientnet_b0, 112 x 112",
+        build=VISION("efficientnet_b0"),
+        children=BLOCKS,
+        batch=64,
+        input_shape=(3, 112, 112),
+        passes=1,
+    ),
 )
 """What is timed."""
 TINY = functools.partial(Decoder, 16, 2, 2, 8)
