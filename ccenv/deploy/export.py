@@ -249,8 +249,8 @@ class SkippingClassifier(nn.Module):
             raise ValueError(
                 f"cannot fuse {type(self.policy).__name__} with {type(self.network).__name__}: "
                 "expected a GatedMLP, a TokenMLP, or a GatedSequential with "
-                "observation='layer_input', on the CPU and a policy of affine maps or lists "
-                "(Agent.choosers), without a context; call the classifier itself"
+                "observation='layer_input', in float32 on the CPU, and a policy of affine maps or "
+                "lists (Agent.choosers), without a context; call the classifier itself"
             )
         if self.prepare.transforms:
             found.prepare = self.prepare

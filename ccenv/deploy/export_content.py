@@ -26,6 +26,7 @@ from ccenv.deploy.export_images import images_of
 from ccenv.mdp.dynamics import EpisodeState
 from ccenv.mdp.observations import Observer
 from ccenv.networks.core.arguments import arguments_of, make_network
+from ccenv.networks.core.precision import dtype_of, in_dtype
 from ccenv.networks.core.protocol import num_blocks_of
 from ccenv.rewards import make_reward
 from ccenv.simulator.evaluate import evaluate
@@ -128,6 +129,8 @@ def content_of(agent: Any, settings: Mapping[str, Any]) -> dict[str, Any]:
             "kwargs": dict(simulator.source.kwargs),
             "num_classes": network.num_classes,
             "tensors": {name: t.detach().cpu().clone() for name, t in network.state_dict().items()},
+            # Left out by files from before there was a choice.
+            **({} if dtype_of(network) == "float32" else {"dtype": dtype_of(network)}),
         },
         "observation": simulator.observe.kind,
         "image_shape": tuple(simulator.image_shape),
@@ -221,7 +224,7 @@ def build_network(content: Mapping[str, Any], input_shape: Sequence[int]) -> Any
         raise ValueError(
             f"expected weights of {content['builder']}, got others: {error}"
         ) from error
-    return network
+    return in_dtype(network, content.get("dtype", "float32"))
 
 
 def build_agent(content: Mapping[str, Any], surface: Surface) -> Any:

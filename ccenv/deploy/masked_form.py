@@ -35,6 +35,7 @@ from ccenv.networks.core.lowering import (
     lowered,
     why_not_lowered,
 )
+from ccenv.networks.core.precision import dtype_of
 from ccenv.networks.core.protocol import num_blocks_of
 from ccenv.networks.core.stage import Stage
 from ccenv.networks.stages.linear import Whole
@@ -309,6 +310,8 @@ def form_of(classifier: Any, draw: str | None = None, *, skips: bool = False) ->
 def refuse(network: Any, *, skips: bool) -> None:
     """Refuses a network that has no such form."""
     reason, name = why_not_lowered(network), type(network).__name__
+    if dtype_of(network) != "float32":
+        raise ValueError(f"cannot write {name} as a graph: {reason}; take the safetensors file")
     if reason is not None and any(gate.skipped == "stop" for gate in network.gates):
         raise ValueError(f"cannot write exits of {name} as a graph: {reason}")
     if not skips:

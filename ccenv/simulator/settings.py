@@ -93,6 +93,13 @@ class EnvironmentSettings:
     device: str = field(
         default="cpu", metadata={"help": 'device of images and network: "cpu", "cuda" or "cuda:0"'}
     )
+    dtype: str = field(
+        default="float32",
+        metadata={
+            "help": 'what the network computes in: "float32", or "bfloat16" by `torch.autocast`; '
+            "weights, features shown and rewards are float32"
+        },
+    )
     context: Mapping[str, Any] | None = field(
         default=None,
         metadata={"help": "cost weights or budgets of each episode, see `ccenv.simulator.context`"},

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from ccenv.base.checks import Checks
+from ccenv.base.checks import Checks, all_finite, is_on_device
 from ccenv.base.masks import check_mask
 from ccenv.base.memory import check_fits
 from ccenv.base.ranks import ALONE, OneProcess
@@ -35,6 +35,7 @@ from ccenv.networks.core.arguments import (
     check_rows,
 )
 from ccenv.networks.core.parameters import FiniteWeights
+from ccenv.networks.core.precision import check_dtype, in_dtype
 from ccenv.networks.core.protocol import num_blocks_of
 from ccenv.networks.learning.distillation import make_trainer
 from ccenv.rewards import Surroundings, make_reward
@@ -126,6 +127,7 @@ class Simulator:
         self.reward = make_reward(asked.reward, asked.reward_kwargs)
         self.num_images, self.group_size = check_rows(num_images, asked.group_size)
         self.device = check_device(asked.device)
+        check_dtype(asked.dtype)
         self.checks = Checks()
         self.dataset, self.split = asked.dataset, asked.split
         self.transforms = transform_names(asked.transforms)
@@ -154,6 +156,7 @@ class Simulator:
         if weights != "cotrain":
             self.network.pack()
         self._finite_weights = FiniteWeights(self.network)
+        self.network = in_dtype(self.network, asked.dtype)
         self.observe = make_observer(observation, self.network, self.image_shape, inputs.dtype)
         self.num_blocks: tuple[int, ...] = num_blocks_of(self.network)
         self.num_layers = len(self.num_blocks)
@@ -170,7 +173,7 @@ class Simulator:
         self.network_version = 0
         # Hidden state before the first gate of the batch under way, and the weights' version.
         self._start: tuple[Any, int] | None = None
-        self._landed: list[float] = []
+        self._landed: list[Tensor] = []
         for extension in self.extensions:
             extension.attach(self)
 
@@ -409,7 +412,8 @@ class Simulator:
         if not any(extension.lands_between_gates for extension in self.extensions):
             while self.pending:
                 self.update_once()
-        losses, self._landed = self._landed, []
+        landed, self._landed = self._landed, []
+        losses = [loss.item() for loss in self.checks.on_host(dict(enumerate(landed))).values()]
         return {"network_loss": self.ranks.mean(sum(losses) / len(losses))} if losses else {}
 
     def teach_by_every(self, every: int) -> None:
@@ -453,8 +457,9 @@ class Simulator:
         if self.trainer.schedule_updates:
             self.network.after_update(self.trainer.num_updates / self.trainer.schedule_updates)
         self.network_version += 1
-        self._landed.append(float(loss.detach()))
-        if math.isfinite(self._landed[-1]):
+        self._landed.append(loss.detach())
+        # On a device the weights are looked at there, with the next step.
+        if not is_on_device(loss) and all_finite(loss.detach()):
             self._finite_weights.accept()
 
 

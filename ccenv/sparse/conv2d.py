@@ -8,7 +8,7 @@ from torch.nn.functional import conv2d
 
 from ccenv.base.masks import check_mask
 from ccenv.sparse.linear import resolve_activation
-from ccenv.sparse.operands import check_divides, on_use
+from ccenv.sparse.operands import as_autocast, check_divides, on_use
 from ccenv.sparse.reference import (
     Activation,
     empty_sum,
@@ -79,6 +79,7 @@ def explain_conv(
     >>> explain_conv(torch.zeros(1, 3, 8, 8), torch.zeros(4, 3, 3, 3)).route
     'dense'
     """
+    x, weight, _ = as_autocast(x, weight, None)
     route = choose_conv_route(x, weight, in_mask, out_mask, backend)
     return Choice(route, ROUTES[route])
 
@@ -133,12 +134,14 @@ def block_sparse_conv2d(
             else, on that device; "auto" whichever is faster.
 
     Returns:
-        [batch, out_channels, out_height, out_width] of x's dtype.
+        [batch, out_channels, out_height, out_width] of x's dtype; under `torch.autocast` of the
+        dtype that it names.
 
     Raises:
         TypeError: if a mask is not a bool tensor.
         ValueError: if shapes, backend or activation do not fit.
     """
+    x, weight, bias = as_autocast(x, weight, bias)
     operands = Convolution(x, weight, bias, in_mask, out_mask, stride, padding)
     check_convolution(operands)
     act = resolve_activation(activation, like=x)

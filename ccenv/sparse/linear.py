@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from ccenv.base.registry import check_names
-from ccenv.sparse.operands import check_operands, on_use, plainly_fit
+from ccenv.sparse.operands import as_autocast, check_operands, on_use, plainly_fit
 from ccenv.sparse.reference import Activation, grouped_linear, reference_linear
 from ccenv.sparse.routes import choose_route
 
@@ -38,7 +38,7 @@ def block_sparse_linear(
             where that is expected to be faster (see `explain_backend`).
 
     Returns:
-        [batch, out_features] of x's dtype.
+        [batch, out_features] of x's dtype; under `torch.autocast` of the dtype that it names.
 
     Raises:
         TypeError: if a tensor or mask has the wrong type.
@@ -51,6 +51,7 @@ def block_sparse_linear(
         >>> ccenv.block_sparse_linear(x, weight, None, out_mask=out_mask)
         tensor([[4., 4., 0., 0.]])
     """
+    x, weight, bias = as_autocast(x, weight, bias)
     sizes = plainly_fit(x, weight, bias, in_mask, out_mask)
     if sizes is None:
         check_operands(x, weight, bias, in_mask, out_mask)
@@ -62,9 +63,6 @@ def block_sparse_linear(
         x, weight, in_mask, out_mask, backend, is_training=is_training, sizes=sizes
     )
     operands = (x, weight, bias, in_mask, out_mask)
-    if route == "masked_dense" and not x.is_cuda and torch.is_autocast_enabled("cpu"):
-        # Where torch chooses other dtypes for products, the definition follows it.
-        route = "reference"
     if route == "reference":
         return reference_linear(*operands, act)
     if route == "grouped":

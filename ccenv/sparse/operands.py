@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ccenv.base.masks import check_mask
+from ccenv.sparse.cpu.buffers import kept_in_dtype
 
 FLOAT32, BOOL = torch.float32, torch.bool
 Sizes = tuple[int, int, int, int, int]
@@ -21,6 +22,32 @@ def on_use(path: str) -> Callable[..., Any]:
     module, name = path.split(":")
     function: Callable[..., Any] = getattr(importlib.import_module(module), name)
     return function
+
+
+def as_autocast(
+    x: Tensor, weight: Tensor, bias: Tensor | None
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Operands in the dtype that `torch.autocast` gives to products, where it is on.
+
+    As torch's own layers take them: float64 stays. Weights that stay (see `keep_panels`) are
+    rounded once.
+    """
+    if not isinstance(x, Tensor):
+        return x, weight, bias
+    place = "cuda" if x.is_cuda else "cpu"
+    if not torch.is_autocast_enabled(place):
+        return x, weight, bias
+    dtype = torch.get_autocast_dtype(place)
+    bias = None if bias is None else rounded(bias, dtype)
+    return rounded(x, dtype), rounded(weight, dtype), bias
+
+
+def rounded(operand: Tensor, dtype: torch.dtype) -> Tensor:
+    """A tensor in a dtype, float64 and whole numbers as they are."""
+    if operand.dtype is dtype or operand.dtype is torch.float64 or not operand.is_floating_point():
+        return operand
+    kept = kept_in_dtype(operand, dtype)
+    return operand.to(dtype) if kept is None else kept
 
 
 def sizes_of(width: int, mask: Tensor | None) -> tuple[int, int]:

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from ccenv.base.registry import check_names
 from ccenv.sparse.gpu.routes import gpu_figures, gpu_route, most_dense_macs
-from ccenv.sparse.operands import Sizes, layer_sizes, on_use
+from ccenv.sparse.operands import Sizes, as_autocast, layer_sizes, on_use
 
 BACKENDS = ("auto", "reference", "cpu", "gpu")
 ROUTES = {
@@ -150,10 +150,13 @@ def explain_backend(
     >>> explain_backend(torch.zeros(4, 8), torch.zeros(2, 8)).route
     'dense'
     """
+    x, weight, _ = as_autocast(x, weight, None)
     route = choose_route(x, weight, in_mask, out_mask, backend, is_training=is_training)
     reason = ROUTES[route]
     if backend == "auto" and x.is_cpu and route in ("kernels", "masked_dense"):
         reason += kept_share(x, weight, in_mask, out_mask)
+    if route == "grouped":
+        reason += f" ({x.dtype} on {x.device.type})"
     if route == "kernels":
         reason += layout_cost(weight)
     if x.is_cuda and route in ("triton", "masked_dense"):

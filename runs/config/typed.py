@@ -38,6 +38,7 @@ class Settings(TypedDict, total=False):
     observation: str | Callable[..., Any]
     group_size: int
     device: str
+    dtype: str
     context: Mapping[str, Any] | None
     concurrent: str | None
     oblivious: str | int | Sequence[int] | None

@@ -15,17 +15,16 @@ from ccenv.base.registry import OWN_PACKAGE
 from ccenv.base.trust import is_below
 from ccenv.runs.engine.metadata import verdicts_of_context
 from ccenv.runs.replay.rebuilt import Rebuilt, pays_again, test_images
-from ccenv.runs.replay.replay import ask
+from ccenv.runs.replay.replay import ROUNDING, ask
 from ccenv.runs.replay.verdict import CHECKED, RECOMPUTED, WORD
 from ccenv.runs.stats.measures import OF_SYMBOLS
 from ccenv.simulator.evaluate import Evaluation, by_class
 
 EXACT = 1e-6
 """Relative: MACs, densities and costs are counts."""
-NLL = 1e-3
-"""Relative: kernels add in another order than the reference."""
 WRONG_IMAGES = 2
-"""For the same reason at most this many images may be classified differently."""
+"""Kernels add in another order than the reference: in float32 at most this many images may be
+classified differently."""
 OTHER_BITS = 1e-4
 """Share of mask bits that another machine's rounding may flip; each must be explained by it."""
 RECIPE = 1e-3
@@ -53,15 +52,19 @@ class Room:
     """share of the mask bits that may differ: none where stored masks are replayed."""
     num_ties: int = WRONG_IMAGES
     """images whose best class rounding may change, where they were counted."""
+    rounding: float = ROUNDING["float32"]
+    """of what the network computes in."""
 
     def of(self, name: str, found: float) -> float:
         """Largest difference between a claim and what was found."""
-        images = (min(WRONG_IMAGES, self.num_ties) + 0.5) / self.num_images
+        most = round(WRONG_IMAGES * self.rounding / ROUNDING["float32"])
+        images = (min(most, self.num_ties) + 0.5) / self.num_images
         if name == "error":
             return images + self.other_bits
         if name == "mean_return":
-            return NLL * max(1.0, abs(found)) + (images + self.other_bits) * self.span
-        return max(NLL if name == "nll" else EXACT, self.other_bits) * max(1.0, abs(found))
+            return self.rounding * max(1.0, abs(found)) + (images + self.other_bits) * self.span
+        least = self.rounding if name == "nll" else EXACT
+        return max(least, self.other_bits) * max(1.0, abs(found))
 
 
 def differences(

@@ -14,14 +14,15 @@ import torch
 from torch import Tensor
 
 from ccenv.data import Split, load_split
+from ccenv.networks.core.precision import dtype_of
 from ccenv.networks.core.protocol import through
 from ccenv.runs.replay.rebuilt import Rebuilt, test_images
 from ccenv.simulator.evaluate import Evaluation, evaluate
 from ccenv.simulator.simulator import Simulator
 
-TIE = 1e-3
-"""Relative to an input's largest logit: kernels add in another order than the reference, and two
-classes that are nearer than this may change places."""
+ROUNDING = {"float32": 1e-3, "bfloat16": 0.03}
+"""By what a network computes in: relative to an input's largest logit, and to the nll. Kernels add
+in another order than the reference, and two classes that are nearer may change places."""
 BATCH = 1000
 """Images at a time, as in `ccenv.evaluate`: a reward may look at its whole batch."""
 
@@ -47,7 +48,7 @@ class Facts:
     macs: float
     """executed MACs of an image with the policy's own."""
     num_ties: int
-    """images whose two best classes are within `TIE` of each other."""
+    """images whose two best classes are within `ROUNDING` of each other."""
 
 
 @torch.no_grad()
@@ -74,6 +75,7 @@ def replay(
     if [len(mask) for mask in masks] != [count] * len(masks):
         raise ValueError(f"expected masks of {count} test images, got {[len(m) for m in masks]}")
     wrong, nll, macs, num_ties = 0.0, 0.0, 0, 0
+    within = ROUNDING[dtype_of(network)]
     for indices in torch.arange(count).split(batch_size):
         images, labels = test.batch(indices)
         chosen = [mask[indices] for mask in masks]
@@ -81,7 +83,7 @@ def replay(
         logits, right, spent = answers(network, images, labels, chosen, values)
         macs += spent
         wrong += float((logits.argmax(dim=2) != right).double().mean(dim=1).sum())
-        num_ties += int(are_ties(logits).any(dim=1).sum())
+        num_ties += int(are_ties(logits, within).any(dim=1).sum())
         flat = logits.flatten(0, 1)
         total = torch.nn.functional.cross_entropy(flat, right.flatten(), reduction="sum")
         nll += float(total) / right.shape[1]
@@ -99,10 +101,10 @@ def replay(
     )
 
 
-def are_ties(logits: Tensor) -> Tensor:
+def are_ties(logits: Tensor, within: float) -> Tensor:
     """Answers whose best class rounding may change: float [..., num_classes] -> bool [...]."""
     best = logits.topk(2, dim=-1).values
-    return best[..., 0] - best[..., 1] <= TIE * logits.abs().amax(dim=-1).clamp(min=1.0)
+    return best[..., 0] - best[..., 1] <= within * logits.abs().amax(dim=-1).clamp(min=1.0)
 
 
 def answers(

@@ -14,18 +14,20 @@ from torch import Tensor
 
 from ccenv.base.masks import as_mask, gate_values_of
 from ccenv.base.seeding import stream
+from ccenv.networks.core.precision import dtype_of
 from ccenv.runs.replay.rebuilt import Rebuilt
 from ccenv.runs.replay.replay import BATCH
 from ccenv.runs.store import folder as run_folder
 from ccenv.simulator.policy import as_policy
 from ccenv.simulator.simulator import Simulator
 
-NUDGE = 2.0**-19
-"""Relative move of a weight: 16 units in the last place of float32. Each of a sum's products then
-moves on its own, by more than the few units that another order of adding moves it."""
+NUDGE = {"float32": 2.0**-19, "bfloat16": 2.0**-8}
+"""Relative move of a network's weight, by what it computes in: 16 units in the last place of
+float32, one of bfloat16, to which each product is rounded. Each of a sum's products then moves on
+its own, by more than the few units that another order of adding moves it. Policies are float32."""
 NUM_NUDGES = 12
 """A bit at a tie to one unit takes either side in half of them: all miss it once in 4,000."""
-OTHER_VALUE = 1e-5
+OTHER_VALUE = {"float32": 1e-5, "bfloat16": 0.02}
 """Gate values in [0, 1] that are closer are the same: what NUDGE makes of scores of size 5."""
 
 
@@ -90,7 +92,7 @@ def others_of(
         other = step.outcome.mask.cpu() != mask
         if value is not None:
             apart = (simulator.gate_values[-1].cpu() - value).abs()
-            other |= apart > OTHER_VALUE
+            other |= apart > OTHER_VALUE[dtype_of(rebuilt.network)]
         others.append(other)
         simulator.state = state
         observation = simulator.step(mask, value).observation
@@ -104,18 +106,21 @@ def nudged(rebuilt: Rebuilt, turn: int) -> Iterator[None]:
     generator = stream(turn, "rounding")
     weights = rebuilt.stored[run_folder.NETWORK]
     try:
-        agent.load_parameters(moved(rebuilt.stored[run_folder.AGENT], generator))
-        network.load_state_dict(moved(weights, generator))
+        learned = moved(rebuilt.stored[run_folder.AGENT], NUDGE["float32"], generator)
+        agent.load_parameters(learned)
+        network.load_state_dict(moved(weights, NUDGE[dtype_of(network)], generator))
         yield
     finally:
         network.load_state_dict(weights)
         agent.load_parameters(rebuilt.stored[run_folder.AGENT])
 
 
-def moved(tensors: Mapping[str, Tensor], generator: torch.Generator) -> dict[str, Tensor]:
-    """Tensors whose numbers each moved by up to `NUDGE` of themselves."""
+def moved(
+    tensors: Mapping[str, Tensor], by: float, generator: torch.Generator
+) -> dict[str, Tensor]:
+    """Tensors whose numbers each moved by up to a share of themselves."""
     return {
-        name: value * (1 + NUDGE * (2 * torch.rand(value.shape, generator=generator) - 1)).to(value)
+        name: value * (1 + by * (2 * torch.rand(value.shape, generator=generator) - 1)).to(value)
         if value.is_floating_point()
         else value
         for name, value in tensors.items()

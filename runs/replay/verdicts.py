@@ -14,6 +14,7 @@ from typing import Any
 
 from torch import Tensor
 
+from ccenv.networks.core.precision import dtype_of
 from ccenv.runs.replay.claims import (
     OTHER_BITS,
     Room,
@@ -27,6 +28,7 @@ from ccenv.runs.replay.claims import (
 from ccenv.runs.replay.own_code import check_own_network, check_places
 from ccenv.runs.replay.rebuilt import Rebuilt, pays_again, plan_of, rebuild, test_images
 from ccenv.runs.replay.replay import (
+    ROUNDING,
     ask,
     replay,
     returns,
@@ -128,7 +130,8 @@ def figures(
         paid = returns(rebuilt, masks, values).double()
         span = float(paid.max() - paid.min())
         found["mean_return"] = float(paid.mean())
-    return found, Room(found["num_images"], span, num_ties=found.pop("num_ties"))
+    num_ties, rounding = found.pop("num_ties"), ROUNDING[dtype_of(rebuilt.network)]
+    return found, Room(found["num_images"], span, num_ties=num_ties, rounding=rounding)
 
 
 def share_of_others(
@@ -180,7 +183,8 @@ def ask_again(
     if not rebuilt.is_restored:
         return "not replayed: parameters() does not hold all it learned", problems, None
     share = share_of_other_bits(asked.masks, masks)
-    apart = share_of_other_values(asked.gate_values, values or (), OTHER_VALUE)
+    near = OTHER_VALUE[dtype_of(rebuilt.network)]
+    apart = share_of_other_values(asked.gate_values, values or (), near)
     if share > OTHER_BITS:
         problems.append(f"the stored policy with this seed chooses {100 * share:.2g} % other bits")
     if apart > OTHER_BITS:

@@ -12,6 +12,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from ccenv.networks.core.precision import dtype_of
 from ccenv.networks.core.stage import Stage
 
 
@@ -118,6 +119,8 @@ WALK = ("start", "step", "logits", "look", "gated_layer", "head", "units", "runn
 
 def lowered(network: Any) -> Lowered:
     """What a network computes."""
+    if (dtype := dtype_of(network)) != "float32":
+        raise ValueError(f"it computes in {dtype}, and back ends in float32")
     kinds = type(network).__mro__
     first = {name: n for n, kind in reversed([*enumerate(kinds)]) for name in vars(kind)}
     if "lower" not in first:

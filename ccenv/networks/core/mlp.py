@@ -105,7 +105,7 @@ class LayeredNetwork(GatedNetwork):
         """See `GatedNetwork.step`; a block that several masks of an input keep is computed once."""
         group, given = 1, mask if mask is not None else weights
         if gate == 0 and given is not None:
-            group = rows_each(len(hidden.x), len(given))
+            group = rows_each(hidden.x.shape[0], given.shape[0])
         if group == 1:
             x = self.units(gate, hidden, mask, backend)
         elif mask is None:
@@ -317,7 +317,7 @@ def linear_at(stack: nn.ModuleList, index: int) -> nn.Linear:
 
 def linears(stack: nn.ModuleList) -> list[nn.Linear]:
     """All linear layers of a stack."""
-    return [linear_at(stack, index) for index in range(len(stack))]
+    return list(stack._modules.values())  # type: ignore[arg-type]
 
 
 def linear_stack(sizes: Sequence[int]) -> nn.ModuleList:

@@ -390,9 +390,10 @@ def forward(
         ValueError: if there is not one mask for each gate, with its number of blocks, or inputs do
             not divide the masks' rows.
     """
+    rows = len(masks[0]) if len(masks) else 0
     for index, mask in enumerate(masks):
-        check_mask(mask, len(masks[0]), f"masks[{index}]")
-    shapes, blocks = [mask.shape[-1] for mask in masks], list(num_blocks_of(network))
+        check_mask(mask, rows, f"masks[{index}]")
+    shapes, blocks = [mask.shape[1] for mask in masks], [g.num_blocks for g in network.gates]
     if shapes != blocks:
         raise ValueError(
             f"expected one mask for each gated layer with {blocks} blocks, "

@@ -215,10 +215,10 @@ def kept_rows(mask: Tensor | None) -> Tensor | None:
     """Which rows keep their one block: bool [rows, 1] -> int64 [kept]; None for every row."""
     if mask is None:
         return None
-    if len(mask) == 1:
+    if mask.shape[0] == 1:
         return None if bool(mask) else NO_ROWS
     rows = mask.flatten().nonzero().squeeze(1)
-    return None if len(rows) == len(mask) else rows
+    return None if rows.shape[0] == mask.shape[0] else rows
 
 
 def take_rows(x: Tensor, rows: Tensor) -> Tensor:

@@ -210,4 +210,8 @@ def averaged(x: Tensor, dim: int) -> Tensor:
 
 def run_on(values: dict[str, Any], copied: frozenset[str]) -> dict[str, Any]:
     """Values that code may change without changing the hidden state they came from."""
-    return {k: v.clone() if k in copied and isinstance(v, Tensor) else v for k, v in values.items()}
+    own = dict(values)
+    for name in copied & own.keys():
+        if isinstance(own[name], Tensor):
+            own[name] = own[name].clone()
+    return own

@@ -1,14 +1,14 @@
 """How a gated child is called: (child, arguments, block mask) -> output, rows really skipped."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from ccenv.networks.core.stage import kept_rows
-from ccenv.networks.gating.trace import Layout, along, mapped, placed, taken
+from ccenv.networks.core.stage import LAST, is_channels_last, kept_rows
+from ccenv.networks.gating.trace import Layout, along, mapped, placed, selected, taken
 
 MOST_SHARE = 0.6
 """Share of kept channel groups above which `auto` computes all of them in one product."""
@@ -26,10 +26,12 @@ class Shape:
     dtype: torch.dtype
 
     def skipped(self, x: Tensor, rows: int) -> Tensor:
-        """Zeros for so many rows, beside an input."""
+        """Zeros for so many rows, in the order of memory of an input."""
         sizes = list(self.sizes)
         sizes[self.dim] = rows
-        return x.new_zeros(sizes, dtype=x.dtype if self.like_input else self.dtype)
+        zeros = x.new_zeros(sizes, dtype=x.dtype if self.like_input else self.dtype)
+        is_last = zeros.ndim == x.ndim and is_channels_last(x)
+        return zeros.contiguous(memory_format=LAST) if is_last else zeros
 
 
 @dataclass(frozen=True)
@@ -71,11 +73,12 @@ class UnitCall:
             if mask is None or backend != "reference":
                 return y
             return self._each(lambda new, old, dim: where_rows(mask, new, old, dim), y, x)
-        if not len(rows):
+        if not rows.shape[0]:
             return self._each(lambda _, old, dim: old, self.output, x)
         args, kwargs = taken(given, self.layout, rows)
-        some = None if weights is None else weights.index_select(0, rows)
-        y = self._mixed(child(*args, **kwargs), x.index_select(self.dim, rows), some)
+        y = child(*args, **kwargs)
+        if weights is not None:
+            y = self._mixed(y, selected(x, rows, self.dim), weights.index_select(0, rows))
         return self._each(lambda new, old, dim: placed(old, rows, new, dim), y, x)
 
     def _each(self, join: Callable[[Any, Tensor, int], Any], y: Any, x: Tensor) -> Any:
@@ -185,14 +188,16 @@ class ChannelsCall:
     def _by_block(self, child: Any, x: Tensor, mask: Tensor) -> Tensor:
         """Each block for the rows that keep it."""
         size = len(child.weight) // self.num_blocks
-        nothing = self.output.skipped(x, len(mask)).narrow(self.channels_dim, 0, size)
+        sizes = list(self.output.sizes)
+        sizes[self.channels_dim] = size
+        nothing = replace(self.output, sizes=tuple(sizes)).skipped(x, len(mask))
         outputs = [nothing] * self.num_blocks
         for block in range(self.num_blocks):
             rows = mask[:, block].nonzero().squeeze(1)
             if len(rows):
                 part = slice(block * size, (block + 1) * size)
                 bias = None if child.bias is None else child.bias[part]
-                y = product(child, x.index_select(self.dim, rows), child.weight[part], bias)
+                y = product(child, selected(x, rows, self.dim), child.weight[part], bias)
                 outputs[block] = placed(nothing, rows, y, self.dim)
         return torch.cat(outputs, dim=self.channels_dim)
 

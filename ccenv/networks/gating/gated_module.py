@@ -15,7 +15,7 @@ from ccenv.networks.core.protocol import Gate, Unread, rows_each
 from ccenv.networks.core.stage import pooled
 from ccenv.networks.gating.gate_plan import Place, Plan, PooledHead, make_plan, run_on
 from ccenv.networks.gating.gate_units import Unit
-from ccenv.networks.gating.trace import Instruction, Trace, by_rows, filled, mapped, part_of, taken
+from ccenv.networks.gating.trace import Instruction, Trace, by_rows, mapped, part_of, taken
 from ccenv.sparse.routes import hides_skipped
 
 
@@ -33,7 +33,7 @@ class Walk:
     @property
     def is_over(self) -> bool:
         """Whether all rows have stopped."""
-        return not len(self.flow.x)
+        return self.flow.x.shape[0] == 0
 
 
 class GatedModule(FlowNetwork):
@@ -108,26 +108,28 @@ class GatedModule(FlowNetwork):
     def _ahead(self, piece: int, walk: Walk) -> Walk:
         """Runs what always runs, up to the next gate; an exit's head too, to be looked at.
 
-        What runs behind the last gate is left to `logits`.
+        It changes the values of the walk, which must be nobody else's. What runs behind the last
+        gate is left to `logits`.
         """
         if piece == len(self.plan.places) or walk.is_over:
             return walk
-        values = self._run(self.plan.segments[piece], walk.values)
-        early = None
+        self._run(self.plan.segments[piece], walk.values)
+        early, flow = None, walk.flow
         if self.plan.places[piece].call is None:
             exit_part = self.part(piece)
             assert isinstance(exit_part, Exit)
-            early = exit_part.head(values[self.plan.places[piece].x])
-        flow = dataclasses.replace(walk.flow, early=early)
-        return dataclasses.replace(walk, flow=flow, values=values)
+            early = exit_part.head(walk.values[self.plan.places[piece].x])
+        if early is not flow.early:
+            flow = dataclasses.replace(flow, early=early)
+        return Walk(flow, walk.values, walk.made)
 
-    def _run(self, segment: Sequence[Instruction], values: dict[str, Any]) -> dict[str, Any]:
-        """Executes instructions and forgets what nothing needs any more."""
-        values = dict(values)
+    def _run(self, segment: Sequence[Instruction], values: dict[str, Any]) -> None:
+        """Executes instructions: adds what they give, and forgets what nothing needs any more."""
+        ends = self.plan.ends
         for node in segment:
             values[node.name] = node.run(self._part, values)
-            self._forget(node, values)
-        return values
+            for name in ends.get(node.name, ()):
+                values.pop(name, None)
 
     def _forget(self, node: Instruction, values: dict[str, Any]) -> None:
         for name in self.plan.ends.get(node.name, ()):
@@ -157,8 +159,8 @@ class GatedModule(FlowNetwork):
     ) -> Walk:
         """See `GatedNetwork.step`."""
         given = mask if mask is not None else weights
-        if given is not None:
-            group = rows_each(hidden.flow.num_rows, len(given))
+        if given is not None and given.shape[0] != hidden.flow.num_rows:
+            group = rows_each(hidden.flow.num_rows, given.shape[0])
             hidden = self._moved(hidden, hidden.flow.repeated(group))
         if hidden.is_over:
             return hidden
@@ -167,7 +169,8 @@ class GatedModule(FlowNetwork):
         place = self.plan.places[gate]
         if place.call is not None:
             return self._ahead(gate + 1, self._gated(gate, hidden, mask, weights, backend))
-        walk = self._moved(hidden, leave(hidden.flow, mask, weights))
+        hides = self.hides_stopped(gate, hidden.flow, backend)
+        walk = self._moved(hidden, leave(hidden.flow, mask, weights, hides=hides))
         return walk if walk.is_over else self._ahead(gate + 1, self._past_exit(gate, walk))
 
     def _past_exit(self, gate: int, walk: Walk) -> Walk:
@@ -185,7 +188,7 @@ class GatedModule(FlowNetwork):
         place = self.plan.places[gate]
         assert place.call is not None
         values = run_on(walk.values, self.plan.copied[gate + 1])
-        given, x = filled((place.node.args, place.node.kwargs), values), values[place.x]
+        given, x = place.node.arguments(values), values[place.x]
         if mask is not None:
             # Rows of channels are listed group by group, and a GPU would be waited for each time.
             macs = self.own_macs[gate] if place.call.num_blocks == 1 else 0
@@ -203,7 +206,8 @@ class GatedModule(FlowNetwork):
         if hidden.is_over:
             assert hidden.flow.answers is not None
             return hidden.flow.answers
-        values = self._run(self.plan.segments[-1], hidden.values)
+        values = dict(hidden.values)
+        self._run(self.plan.segments[-1], values)
         return hidden.flow.answered(values[self.plan.answer])
 
     def look(self, gate: int, hidden: Walk) -> Tensor:

@@ -8,6 +8,7 @@ import operator
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 from torch.fx.proxy import Attribute, Proxy, TraceError
 
 from ccenv.networks.core.count_macs import names
+from ccenv.networks.core.stage import put_rows, take_rows
 
 
 @dataclass(frozen=True)
@@ -103,17 +105,23 @@ def taken(value: Any, layout: Layout, rows: Tensor) -> Any:
 
     def leaf(item: Any, where: Layout) -> Any:
         if isinstance(where, Rows):
-            return item.index_select(where.dim, rows)
+            return selected(item, rows, where.dim)
         return where.each * len(rows) if isinstance(where, Count) else item
 
     return mapped(leaf, value, layout)
+
+
+def selected(x: Tensor, rows: Tensor, dim: int) -> Tensor:
+    """Some rows along a dimension; maps in channels-last order stay in it."""
+    return x.index_select(dim, rows) if dim else take_rows(x, rows)
 
 
 def placed(base: Tensor, rows: Tensor, some: Tensor, dim: int) -> Tensor:
     """A copy of a base whose rows along a dimension are replaced."""
     # Under autocast a child gives another precision than it gets.
     kind = torch.promote_types(base.dtype, some.dtype)
-    return base.to(kind).index_copy(dim, rows, some.to(kind))
+    base, some = base.to(kind), some.to(kind)
+    return base.index_copy(dim, rows, some) if dim else put_rows(base, rows, some)
 
 
 def along(values: Tensor, ndim: int, dim: int) -> Tensor:
@@ -163,12 +171,24 @@ class Instruction:
         """Executes it with values of all names it needs; `part` finds modules and parameters."""
         if self.kind == "get_attr":
             return part(self.target)
-        args = filled(self.args, values)
-        kwargs = filled(self.kwargs, values) if self.kwargs else {}
+        args, kwargs = self.arguments(values)
         if self.kind == "call_method":
             return getattr(args[0], self.target)(*args[1:], **kwargs)
         function = part(self.target) if self.kind == "call_module" else self.target
         return function(*args, **kwargs)
+
+    @cached_property
+    def takes_names(self) -> bool:
+        """Whether all of its arguments are names of values, none of them in a list."""
+        return not self.kwargs and all(type(argument) is Ref for argument in self.args)
+
+    def arguments(self, values: Mapping[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Its (args, kwargs), with values where their names are."""
+        if self.takes_names:
+            # The usual case, for each instruction of each pass: without a call of Python.
+            return tuple(map(values.__getitem__, self.args)), {}
+        args, kwargs = filled((self.args, self.kwargs), values)
+        return args, kwargs
 
     def needs(self) -> list[str]:
         """Names of values that it uses."""

@@ -48,7 +48,9 @@ class Summed(Stage):
                 y += self.added(seen, blocks, chosen(weights, None, blocks))
             else:
                 part = seen.index_select(0, rows)
-                y.index_add_(0, rows, self.added(part, blocks, chosen(weights, rows, blocks)))
+                added = self.added(part, blocks, chosen(weights, rows, blocks))
+                # Under autocast products have another dtype than the sum.
+                y.index_add_(0, rows, added.to(y.dtype))
         return y
 
     def masked(self, x: Tensor, mask: Tensor, weights: Tensor | None) -> Tensor:

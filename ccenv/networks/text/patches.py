@@ -32,6 +32,7 @@ from torch.nn.functional import pad, relu, scaled_dot_product_attention
 
 from ccenv.base.masks import as_mask
 from ccenv.networks.core.mlp import positive_ints
+from ccenv.networks.core.precision import in_own_dtype
 from ccenv.networks.core.protocol import Gate, GatedNetwork, repeat_rows, rows_each
 from ccenv.networks.stages.linear import fully_connected, in_major_linear
 from ccenv.networks.stages.streaming import entropy
@@ -242,7 +243,7 @@ class PatchModel(GatedNetwork):
         state = self.placed(cache, numbers // length, numbers % length)
         assert self.rule is not None
         with torch.no_grad():
-            action = self.rule(0, state, windows.flatten(0, 1))
+            action = in_own_dtype(self.rule, 0, state, windows.flatten(0, 1))
         is_new = as_mask(action, 1)[:, 0] & ~self.ends_patch(state.place)
         is_new = is_new & cache.sequences.is_there.flatten()
         rows = is_new.nonzero().squeeze(1)

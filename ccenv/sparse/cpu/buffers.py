@@ -14,7 +14,7 @@ import functools
 import threading
 import weakref
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -104,8 +104,10 @@ class Entry:
     """the tensor itself: numbers of objects and addresses are used again, tensors are not."""
     state: tuple[int, int]
     """address, and torch's count of changes in place, when the copies were made."""
-    panels: dict[int, Tensor]
+    panels: dict[int, Tensor] = field(default_factory=dict)
     """number of output blocks -> [out_blocks, in_features, out_size] contiguous."""
+    rounded: dict[torch.dtype, Tensor] = field(default_factory=dict)
+    """dtype -> the weight in it."""
 
 
 _entries: dict[int, Entry] = {}
@@ -130,7 +132,28 @@ def remember(weight: Tensor) -> None:
         _entries.pop(key, None)
 
     state = (weight.data_ptr(), weight._version)
-    _entries[key] = Entry(weakref.ref(weight, forget), state, {})
+    _entries[key] = Entry(weakref.ref(weight, forget), state)
+
+
+def entry_of(weight: Tensor) -> Entry | None:
+    """What is kept of a weight as it is now; None of one that was not declared constant."""
+    entry = _entries.get(id(weight))
+    if entry is None or entry.weight() is not weight:
+        return None
+    state = (weight.data_ptr(), weight._version)
+    if entry.state != state:
+        entry.state, entry.panels, entry.rounded = state, {}, {}
+    return entry
+
+
+def kept_in_dtype(weight: Tensor, dtype: torch.dtype) -> Tensor | None:
+    """The weight in another dtype, rounded once; None of one that was not declared constant."""
+    entry = None if weight.requires_grad else entry_of(weight)
+    if entry is None:
+        return None
+    if dtype not in entry.rounded:
+        entry.rounded[dtype] = weight.detach().to(dtype)
+    return entry.rounded[dtype]
 
 
 def panels_of(weight: Tensor, out_blocks: int) -> Tensor | None:
@@ -140,12 +163,9 @@ def panels_of(weight: Tensor, out_blocks: int) -> Tensor | None:
         A contiguous copy, or None for a weight that was not declared constant or that is one
         block anyway.
     """
-    entry = _entries.get(id(weight))
-    if entry is None or entry.weight() is not weight or out_blocks == 1:
+    entry = None if out_blocks == 1 else entry_of(weight)
+    if entry is None:
         return None
-    state = (weight.data_ptr(), weight._version)
-    if entry.state != state:
-        entry.state, entry.panels = state, {}
     if out_blocks not in entry.panels:
         blocks = weight.detach().unflatten(0, (out_blocks, -1))
         entry.panels[out_blocks] = blocks.transpose(1, 2).contiguous()

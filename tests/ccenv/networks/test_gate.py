@@ -364,6 +364,29 @@ def test_channels_are_zero_where_the_layer_gives_them():
     torch.testing.assert_close(logits[0, :2], model(VECTORS)[0, :2])
 
 
+@pytest.mark.parametrize(
+    ("child", "kind"),
+    [
+        (nn.Conv2d(4, 4, 1), "unit"),
+        (nn.Conv2d(4, 4, 1), "zero"),
+        (nn.Conv2d(4, 8, 1), "channels:2"),
+    ],
+)
+def test_maps_in_channels_last_order_stay_in_it(child, kind):
+    # Every convolution behind would turn them back.
+    model = nn.Sequential(child, nn.Sigmoid(), nn.Flatten(), nn.LazyLinear(3)).eval()
+    images = torch.rand(3, 4, 5, 5).to(memory_format=torch.channels_last)
+    network, seen = gate(model, {"0": kind}, images), []
+    for module in model[:2]:
+        module.register_forward_hook(lambda _, given, y: seen.append(given[0]))
+    for bits in ([1, 0, 1], [0, 0, 0], [1, 1, 1]):
+        mask = torch.tensor(bits).bool()[:, None].repeat(1, network.num_blocks[0])
+        hidden = network.step(0, network.start(images), mask, None, "cpu")
+        network.logits(hidden)
+    assert seen
+    assert all(x.is_contiguous(memory_format=torch.channels_last) for x in seen)
+
+
 def test_an_exit_takes_a_head_of_the_users_own():
     model = seeded(nn.Sequential, nn.Linear(8, 8), nn.Tanh(), nn.Linear(8, 3))
     head = nn.Linear(8, 3)

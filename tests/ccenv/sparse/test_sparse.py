@@ -11,10 +11,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sparse_layers import draw_layer, reference, run, shared_by, through
 
+from ccenv.sparse.cpu.buffers import kept_in_dtype, remember
 from ccenv.sparse.linear import block_sparse_linear, resolve_activation
 from ccenv.sparse.masked_dense import FEW_ROWS, masked_dense_linear
 from ccenv.sparse.operands import check_operands, plainly_fit
 from ccenv.sparse.reference import grouped_linear, reference_linear
+from ccenv.sparse.routes import explain_backend
 
 # (blocks, units of a block) of both sides; the last two are odd.
 SIZES = [((4, 4), (3, 8)), ((1, 8), (8, 1)), ((7, 3), (5, 3)), ((13, 3), (3, 11))]
@@ -264,16 +266,38 @@ def test_operands_stay_as_they_are(threads):
     assert torch.equal(y, reference_linear(x, weight, None, mask, mask, None))
 
 
-def test_under_autocast_it_is_the_definition():
-    x, weight = torch.randn(64, 32, requires_grad=True), torch.randn(16, 32, requires_grad=True)
-    mask = torch.rand(64, 4) < 0.9
+@pytest.mark.parametrize("density", [0.2, 0.9])
+@pytest.mark.parametrize("kept", [False, True])
+def test_under_autocast_it_is_the_definition_and_gradients_are_float32(density, kept):
+    generator = torch.Generator().manual_seed(0)
+    x, weight = (torch.randn(n, 32, generator=generator, requires_grad=True) for n in (64, 16))
+    bias = torch.randn(16, generator=generator)
+    mask = torch.rand(64, 4, generator=generator) < density
+    if kept:
+        remember(weight.requires_grad_(False))
     with torch.autocast("cpu", torch.bfloat16):
-        found = block_sparse_linear(x, weight, None, mask, mask)
-        expected = reference_linear(x, weight, None, mask, mask, None)
-        assert found.dtype == expected.dtype == torch.bfloat16
-        assert torch.equal(found, expected)
+        # As between two layers of a network: what comes is rounded already.
+        for inputs in (x, x.bfloat16()):
+            found = block_sparse_linear(inputs, weight, bias, mask, mask)
+            expected = reference_linear(inputs, weight, bias, mask, mask, None)
+            assert found.dtype == expected.dtype == torch.bfloat16
+            torch.testing.assert_close(found, expected, atol=2**-5, rtol=2**-7)
+        why = explain_backend(x, weight, mask, mask)
+    assert (why.route, "torch.bfloat16 on cpu" in why.reason) == ("grouped", True)
     found.sum().backward()
-    assert x.grad is not None
+    assert x.grad.dtype == torch.float32
+    assert kept or weight.grad.dtype == torch.float32
+
+
+def test_weights_that_stay_are_rounded_once_and_anew_after_a_change():
+    weight = torch.randn(4, 4)
+    assert kept_in_dtype(weight, torch.bfloat16) is None
+    remember(weight)
+    first = kept_in_dtype(weight, torch.bfloat16)
+    assert kept_in_dtype(weight, torch.bfloat16) is first
+    weight.mul_(2)
+    assert torch.equal(kept_in_dtype(weight, torch.bfloat16), 2 * first)
+    assert kept_in_dtype(weight.requires_grad_(), torch.bfloat16) is None
 
 
 @pytest.mark.parametrize(

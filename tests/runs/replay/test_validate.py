@@ -677,3 +677,18 @@ def test_positions_of_a_text_are_judged_under_the_masks_that_the_policy_commits_
     found, status = rows(run.run(make_plan("rloo", settings))["folder"])
     assert [row["problems"] for row in found] == [[], []]
     assert status == 0
+
+
+@pytest.mark.parametrize("weights", ["frozen", "cotrain"])
+def test_a_run_in_bfloat16_stands_and_the_default_changes_no_name(weights, tmp_path, monkeypatch):
+    monkeypatch.setattr(run, "latencies", lambda env, agent: [])
+    settings = SETTINGS | {"weights": weights, "log_dir": str(tmp_path / "logs"), "seed": 1}
+    ccenv.train("reinforce", dtype="bfloat16", **settings)
+    place = one_run(tmp_path / "logs")
+    assert json_file.check_json(place / "config.json")["environment"]["dtype"] == "bfloat16"
+    for verdict in verdicts.validate(place):
+        assert verdict.is_valid, verdict.problems
+    plan, usual = (make_plan("reinforce", settings | more) for more in ({}, {"dtype": "float32"}))
+    assert plan.key() == usual.key()
+    del (older := usual.config())["environment"]["dtype"]
+    assert plan_of(older).key() == plan.key()

@@ -7,13 +7,20 @@ from test_training_speed import SMALL
 
 from ccenv.runs.lab import tables
 from ccenv.runs.lab.__main__ import main
-from ccenv.runs.lab.benchmarks import environment, language_model, network_speed, training
+from ccenv.runs.lab.benchmarks import (
+    environment,
+    gated_models,
+    language_model,
+    network_speed,
+    training,
+)
 from ccenv.runs.store.seal import SEAL, check_seal, without
 from ccenv.sparse.cpu.codegen import compiled
 
 RECORDED_AS = {
     "auto": "auto-cells",
     "environment": "environment-speed",
+    "gated-models": "gated-models",
     "language-model": "language-model",
     "language-model-in-use": "language-model-in-use",
     "networks": "network-speed",
@@ -27,7 +34,8 @@ def test_a_quick_benchmark_is_shown_and_recorded_with_its_machine(
     what, tmp_path, monkeypatch, capsys
 ):
     monkeypatch.setattr(environment, "SIZES", (16,))
-    monkeypatch.setattr(network_speed, "SECONDS", 0.001)
+    for timed in (gated_models, network_speed):
+        monkeypatch.setattr(timed, "SECONDS", 0.001)
     monkeypatch.setattr(language_model, "SEQUENCES", 1)
     monkeypatch.setattr(training, "all_trainings", lambda quick: [SMALL])
     folders = ["--results-dir", str(tmp_path), "--report-dir", str(tmp_path)]

@@ -1,0 +1,120 @@
+"""Networks that compute in bfloat16: (network, dtype) -> the network, its methods under autocast.
+
+Weights stay float32, so that optimisers, checkpoints, cached and shipped weights are the same
+whatever a network computes in. `torch.autocast` chooses the dtype of each operation, also within a
+model of the user's: products run in bfloat16, what adds many numbers (norms, losses) where torch
+says so in float32. What leaves a network (logits, features offered at gates) is float32.
+"""
+
+import copy
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ccenv.base.values import shown
+from ccenv.networks.core.protocol import GatedNetwork
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+"""What a network may compute in. float16 is left out: its gradients need a scaled loss."""
+COMPUTING = ("start", "step", "cache", "start_cached", "cache_before", "cache_after")
+"""Methods that run in the dtype and pass it on."""
+ANSWERING = (
+    "logits",
+    "look",
+    "early_answer",
+    "every_answer",
+    "logits_everywhere",
+    "block_norms",
+    "own_loss",
+)
+"""Methods that run in the dtype, and give float32 to policies, rewards and losses."""
+
+
+def in_dtype(network: GatedNetwork, dtype: str) -> GatedNetwork:
+    """Lets a network compute in a dtype; its weights stay as they are.
+
+    Args:
+        network: changed in place. It gets a class of its own, a subclass of what it was.
+        dtype: a name in `DTYPES`.
+
+    Raises:
+        ValueError: if there is no such dtype.
+
+    >>> from ccenv.networks.core.mlp import GatedMLP
+    >>> network = in_dtype(GatedMLP(8, (2,), 4), "bfloat16")
+    >>> hidden = network.step(0, network.start(torch.rand(1, 8)), torch.tensor([[True, False]]))
+    >>> hidden.x.dtype, network.logits(hidden).dtype, network.layers[0].weight.dtype
+    (torch.bfloat16, torch.float32, torch.float32)
+    """
+    check_dtype(dtype)
+    plain: Any = getattr(network, "plain_class", type(network))
+    network.__class__ = plain if DTYPES[dtype] is torch.float32 else computing_in(plain, dtype)
+    return network
+
+
+def check_dtype(dtype: str) -> None:
+    """Refuses what no network computes in (ValueError)."""
+    if dtype not in tuple(DTYPES):
+        raise ValueError(f"expected dtype of 'float32' or 'bfloat16', got {shown(dtype)}")
+
+
+def dtype_of(network: GatedNetwork) -> str:
+    """What a network computes in: a name in `DTYPES`."""
+    return getattr(network, "computes_in", "float32")
+
+
+@functools.cache
+def computing_in(plain: Any, dtype: str) -> Any:
+    """A subclass of a class of networks, whose methods run under autocast."""
+
+    def reduced(self: Any, protocol: Any) -> Any:
+        # A class that is made here cannot be imported: what is copied or pickled is the plain one.
+        twin = object.__new__(plain)
+        vars(twin).update(vars(self))
+        return in_dtype, (copy.copy(twin), dtype)
+
+    methods = {
+        name: under_autocast(getattr(plain, name), DTYPES[dtype], answers=name in ANSWERING)
+        for name in (*COMPUTING, *ANSWERING)
+        if getattr(plain, name) is not vars(GatedNetwork).get(name)
+    }
+    own = {"plain_class": plain, "computes_in": dtype, "__reduce_ex__": reduced}
+    names = {"__module__": plain.__module__, "__qualname__": plain.__qualname__}
+    return type(plain.__name__, (plain,), {**names, **own, **methods})
+
+
+def under_autocast(
+    method: Callable[..., Any], dtype: torch.dtype, *, answers: bool
+) -> Callable[..., Any]:
+    """A network's method that computes in a dtype; with `answers` it returns float32."""
+
+    @functools.wraps(method)
+    def run(self: Any, *arguments: Any, **options: Any) -> Any:
+        with torch.autocast(place_of(self), dtype):
+            found = method(self, *arguments, **options)
+        return in_float32(found, dtype) if answers else found
+
+    return run
+
+
+def place_of(network: Any) -> str:
+    """Type of the device that a network lies on."""
+    weight = next(network.parameters(), None)
+    return "cpu" if weight is None else weight.device.type
+
+
+def in_float32(found: Any, dtype: torch.dtype) -> Any:
+    """Tensors of a dtype as float32, also those in a tuple; everything else as it is."""
+    if isinstance(found, tuple):
+        return tuple(in_float32(part, dtype) for part in found)
+    return found.float() if isinstance(found, Tensor) and found.dtype is dtype else found
+
+
+def in_own_dtype(policy: Callable[..., Any], *arguments: Any) -> Any:
+    """Calls what is not part of a network from within: a policy computes in float32."""
+    place = next(x.device.type for x in arguments if isinstance(x, Tensor))
+    with torch.autocast(place, enabled=False):
+        return policy(*arguments)
