@@ -114,7 +114,7 @@ class EntropyThreshold(Calibrated):
     def committed_rule(self, surface: Any, generator: torch.Generator | None) -> Any:
         """In training earlier positions refresh at the wanted rate; see `Policy`."""
         if generator is not None and generator is self.generator:
-            return CommittedMasks(self, surface.observe)
+            return CommittedMasks(self, surface)
         return super().committed_rule(surface, generator)
 
     def act(

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ccenv.base.masks import as_mask
 from ccenv.base.seeding import integers, uniform
 from ccenv.base.values import lacking
 from ccenv.mdp.action_codes import ActionCode
@@ -76,7 +77,7 @@ class Policy:
             surface: a simulator, or what has its network and its observer.
             generator: which draws the masks of the episode that follows.
         """
-        return None if self.uses_labels else CommittedMasks(self, surface.observe)
+        return None if self.uses_labels else CommittedMasks(self, surface)
 
 
 class OtherPolicy(Policy):
@@ -97,24 +98,29 @@ def as_policy(policy: Any) -> Policy:
 class CommittedMasks:
     """Greedy actions of a policy for earlier positions, see `GatedNetwork.commit`."""
 
-    def __init__(self, policy: Policy, observe: Any) -> None:
-        """Takes the policy and the observer that shows it states.
+    def __init__(self, policy: Policy, surface: Any) -> None:
+        """Takes the policy, and what shows it states: a simulator, or what has its observer.
 
         Raises:
             ValueError: if episodes have prices or budgets of their own.
         """
+        observe = surface.observe
         if hasattr(observe, "ranges"):
             raise ValueError(
                 "expected no context with a network whose rows read earlier positions, which have "
                 "no cost weight or budget; leave context out"
             )
-        self.policy, self.observe = policy, observe
+        self.policy, self.observe, self.checks = policy, observe, surface.checks
+        self.num_blocks = surface.num_blocks
 
     def __call__(self, gate: int, hidden: Any, inputs: Tensor) -> Tensor:
         """Returns an action for each position, see `Policy.act`; inputs int64 [n, window]."""
         nothing = torch.zeros(len(inputs), dtype=torch.int64, device=inputs.device)
         state = EpisodeState(inputs, nothing, gate, hidden, None, nothing)
-        return self.policy.act(self.observe(state), gate, None)
+        action = self.policy.act(self.observe(state), gate, None)
+        if action.is_floating_point():
+            return action
+        return as_mask(action, self.num_blocks[gate], self.checks)
 
 
 def commit(policy: Policy, surface: Any, generator: torch.Generator | None = None) -> None:

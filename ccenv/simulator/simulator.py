@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from ccenv.base.checks import Checks
+from ccenv.base.checks import Checks, all_finite, is_on_device
 from ccenv.base.masks import check_mask
 from ccenv.base.memory import check_fits
 from ccenv.base.ranks import ALONE, OneProcess
@@ -173,7 +173,7 @@ class Simulator:
         self.network_version = 0
         # Hidden state before the first gate of the batch under way, and the weights' version.
         self._start: tuple[Any, int] | None = None
-        self._landed: list[float] = []
+        self._landed: list[Tensor] = []
         for extension in self.extensions:
             extension.attach(self)
 
@@ -412,7 +412,8 @@ class Simulator:
         if not any(extension.lands_between_gates for extension in self.extensions):
             while self.pending:
                 self.update_once()
-        losses, self._landed = self._landed, []
+        landed, self._landed = self._landed, []
+        losses = [loss.item() for loss in self.checks.on_host(dict(enumerate(landed))).values()]
         return {"network_loss": self.ranks.mean(sum(losses) / len(losses))} if losses else {}
 
     def teach_by_every(self, every: int) -> None:
@@ -456,8 +457,9 @@ class Simulator:
         if self.trainer.schedule_updates:
             self.network.after_update(self.trainer.num_updates / self.trainer.schedule_updates)
         self.network_version += 1
-        self._landed.append(float(loss.detach()))
-        if math.isfinite(self._landed[-1]):
+        self._landed.append(loss.detach())
+        # On a device the weights are looked at there, with the next step.
+        if not is_on_device(loss) and all_finite(loss.detach()):
             self._finite_weights.accept()
 
 

@@ -17,6 +17,7 @@ from torch.nn.functional import cross_entropy
 from ccenv.networks.core.inference_copy import hold_norms
 from ccenv.networks.core.protocol import Gate, GatedNetwork, repeat_rows, rows_each, through
 from ccenv.networks.core.stage import pooled
+from ccenv.sparse.routes import hides_skipped
 
 
 class Exit(nn.Module):
@@ -48,7 +49,10 @@ class Flow:
     before: Tensor | None = None
     """bool [running, blocks]; which blocks of x are not zero, None for all."""
     rows: Tensor | None = None
-    """int64 [running], which rows these are; None: none has stopped."""
+    """int64 [running], which rows these are; None: all."""
+    goes: Tensor | None = None
+    """bool [running]; False of rows that have stopped and are computed all the same, to be hidden:
+    a GPU need not be waited for to list the others. None: there are none."""
     early: Tensor | None = None
     """[running, num_classes], what the exit that is decided next would answer."""
     answers: Tensor | None = None
@@ -62,9 +66,17 @@ class Flow:
 
     def of_all(self, values: Tensor) -> Tensor:
         """Puts values [running, ...] in their rows, zero where stopped: [num_rows, ...]."""
+        if self.goes is not None:
+            goes = self.goes.view(-1, *[1] * (values.ndim - 1))
+            values = torch.where(goes, values, values.new_zeros(()))
         if self.rows is None:
             return values
         return values.new_zeros(self.num_rows, *values.shape[1:]).index_copy(0, self.rows, values)
+
+    @property
+    def may_have_stopped(self) -> bool:
+        """Whether rows may have stopped at an exit."""
+        return self.rows is not None or self.goes is not None
 
     def repeated(self, group: int) -> "Flow":
         """Each row for so many neighbours."""
@@ -78,16 +90,16 @@ class Flow:
         return logits if self.answers is None else logits + self.answers
 
 
-def leave(flow: Flow, mask: Tensor | None, weights: Tensor | None) -> Flow:
+def leave(flow: Flow, mask: Tensor | None, weights: Tensor | None, *, hides: bool = False) -> Flow:
     """What an exit does: rows whose block is skipped answer and stop, the others go on.
 
-    Weights w share the answer: 1 - w is this exit's part of the rows that go on.
+    Weights w share the answer: 1 - w is this exit's part of the rows that go on. With `hides` rows
+    that stop stay among the others, see `Flow.goes`.
     """
     early = flow.early
     assert early is not None
     share = early.new_ones(len(early), 1) if flow.share is None else flow.share
-    goes = torch.ones(len(early), dtype=torch.bool) if mask is None else mask[:, 0]
-    goes = goes.to(early.device)
+    goes = early.new_ones(len(early), dtype=torch.bool) if mask is None else mask[:, 0]
     part = torch.where(goes[:, None], torch.zeros_like(share), share)
     if weights is not None:
         weights = weights.to(early.dtype)
@@ -96,6 +108,9 @@ def leave(flow: Flow, mask: Tensor | None, weights: Tensor | None) -> Flow:
     answers = flow.of_all(part * early)
     answers = answers if flow.answers is None else flow.answers + answers
     kept_share = None if weights is None and flow.share is None else share
+    if hides:
+        goes = goes if flow.goes is None else goes & flow.goes
+        return dataclasses.replace(flow, answers=answers, share=kept_share, early=None, goes=goes)
     if bool(goes.all()):
         nothing = mask is None and weights is None
         return dataclasses.replace(
@@ -222,7 +237,13 @@ class FlowNetwork(GatedNetwork):
     def executed(self, gate: int, hidden: Any, mask: Tensor) -> Tensor:
         """See `GatedNetwork`: nothing of rows that have stopped."""
         flow = self.flow_of(hidden)
-        return mask if flow.rows is None else flow.of_all(flow.of_running(mask))
+        return flow.of_all(flow.of_running(mask)) if flow.may_have_stopped else mask
+
+    def hides_stopped(self, gate: int, flow: Flow, backend: str) -> bool:
+        """Whether rows that stop at an exit are computed all the same, see `hides_skipped`."""
+        behind = sum(self.own_macs[gate + 1 :]) + sum(self.fixed_macs[gate:])
+        assert flow.early is not None
+        return hides_skipped(flow.early, behind, backend)
 
 
 def has_exits(network: GatedNetwork) -> bool:

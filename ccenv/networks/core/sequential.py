@@ -225,7 +225,8 @@ class GatedSequential(FlowNetwork):
         mask = None if mask is None else hidden.of_running(mask)
         weights = None if weights is None else hidden.of_running(weights)
         if isinstance(part, Exit):
-            return self._ahead(leave(hidden, mask, weights), gate + 1)
+            hides = self.hides_stopped(gate, hidden, backend)
+            return self._ahead(leave(hidden, mask, weights, hides=hides), gate + 1)
         assert isinstance(part, Stage)
         x = part(hidden.x, mask, hidden.before, weights, backend)
         marked = mask if part.marks_output else None

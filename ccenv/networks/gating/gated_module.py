@@ -169,7 +169,8 @@ class GatedModule(FlowNetwork):
         place = self.plan.places[gate]
         if place.call is not None:
             return self._ahead(gate + 1, self._gated(gate, hidden, mask, weights, backend))
-        walk = self._moved(hidden, leave(hidden.flow, mask, weights))
+        hides = self.hides_stopped(gate, hidden.flow, backend)
+        walk = self._moved(hidden, leave(hidden.flow, mask, weights, hides=hides))
         return walk if walk.is_over else self._ahead(gate + 1, self._past_exit(gate, walk))
 
     def _past_exit(self, gate: int, walk: Walk) -> Walk:

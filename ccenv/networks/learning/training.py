@@ -234,12 +234,15 @@ class CoTrainer:
         backend: str = "auto",
         values: Sequence[Tensor] | None = None,
         start: Any = None,
-    ) -> float:
-        """Takes one step down the loss of a batch and returns it, in nats; see `loss`."""
+    ) -> Tensor:
+        """Takes one step down the loss of a batch and returns it, in nats; see `loss`.
+
+        It stays where the network is: to read it, the host would wait for a device.
+        """
         loss = self.loss(images, labels, masks, backend, values, start)
         loss.backward()
         self.step()
-        return float(loss.detach())
+        return loss.detach()
 
     def loss(
         self,

@@ -88,6 +88,10 @@ class CausalAttention(nn.Module):
         weight, bias = self.query_key_value.weight[:width], self.query_key_value.bias[:width]
         query = block_sparse_linear(self.norm(x), weight, bias, None, mask, backend=backend)
         parts = torch.stack([query.unflatten(1, (heads, -1)), *of_rows], dim=1)
+        if gathers(x, cached[0]):
+            mixed = torch.where(mask.unsqueeze(2), read(parts, *cached, *rows), 0.0)
+            mixed = scale_blocks(mixed.flatten(1), weights)
+            return block_sparse_linear(mixed, self.output.weight, None, mask, backend=backend)
         # A head of a sequence is a sequence of one head, of which only kept ones are there.
         row, head = mask.nonzero(as_tuple=True)
         order = (rows[0][row] * heads + head).argsort(stable=True)
@@ -116,6 +120,8 @@ def read(parts: Tensor, keys: Tensor, values: Tensor, sequence: Tensor, place: T
     """
     if not len(parts):
         return parts[:, 0]
+    if gathers(parts, keys):
+        return read_by_row(parts, keys, values, sequence, place)
     # Rows of a sequence side by side, so that its keys are read once for all of them.
     counts = sequence.bincount(minlength=len(keys))
     slot = torch.arange(len(parts), device=parts.device) - (counts.cumsum(0) - counts)[sequence]
@@ -133,6 +139,30 @@ def read(parts: Tensor, keys: Tensor, values: Tensor, sequence: Tensor, place: T
     mixed = shares[..., :length] @ values[:, :, :length]
     mixed = mixed + (shares[..., length:].unsqueeze(-1) @ value.unsqueeze(-2)).squeeze(-2)
     return mixed.transpose(1, 2)[sequence, slot]
+
+
+MOST_GATHERED = 1 << 28
+"""Bytes of keys that rows on a GPU copy, each its own sequence's; there is as much of values."""
+
+
+def gathers(rows: Tensor, keys: Tensor) -> bool:
+    """Whether rows copy the keys that they read, which a GPU need not be waited for."""
+    return rows.is_cuda and len(rows) * keys[0].nbytes <= MOST_GATHERED
+
+
+def read_by_row(
+    parts: Tensor, keys: Tensor, values: Tensor, sequence: Tensor, place: Tensor
+) -> Tensor:
+    """What `read` gives, row by row: shapes depend on no values."""
+    query, key, value = parts.unbind(1)
+    length = keys.shape[2]
+    is_read = torch.arange(length, device=parts.device) < place[:, None, None]
+    scores = (keys.index_select(0, sequence) @ query.unsqueeze(-1)).squeeze(-1)
+    scores = scores.masked_fill(~is_read, -torch.inf)
+    own = (query.unsqueeze(-2) @ key.unsqueeze(-1)).squeeze(-1)
+    shares = (torch.cat([scores, own], dim=-1) * query.shape[-1] ** -0.5).softmax(dim=-1)
+    mixed = (shares[..., None, :length] @ values.index_select(0, sequence)).squeeze(-2)
+    return mixed + shares[..., length:] * value
 
 
 class Layer(nn.Module):

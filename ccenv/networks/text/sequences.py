@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from ccenv.base.checks import AT_ONCE
 from ccenv.networks.core.exit_state import Flow
-from ccenv.networks.text.tokens import count_symbols
+from ccenv.networks.text.tokens import check_order, is_in_order
 
 
 @dataclass(frozen=True)
@@ -43,18 +44,32 @@ def sequences_of(inputs: Tensor, missing: int) -> Sequences:
     if not rows:
         none = inputs.new_zeros(0, 1)
         return Sequences(none, none.bool(), none[:, 0], none[:, 0])
-    if int(inputs.max()) > missing or int(inputs.min()) < 0:
-        raise ValueError(
-            f"expected symbols in 0..{missing - 1}, and {missing} for missing ones before them, "
-            f"got {int(inputs.min())}..{int(inputs.max())}"
-        )
-    lengths = count_symbols(inputs, missing)
+    is_symbol = inputs != missing
+    lengths = is_symbol.sum(dim=1)
     repeats = (inputs[1:] == inputs[:-1]).all(dim=1)
     goes_on = (inputs[1:, :-1] == inputs[:-1, 1:]).all(dim=1) & (lengths[1:] == lengths[:-1] + 1)
     begins = pad(~(repeats | goes_on), (1, 0), value=True)
-    ends = pad(begins[1:], (0, 1), value=True).nonzero().squeeze(1)
+    # All that the host has to know, in one copy: a device is waited for once.
+    found = AT_ONCE.on_host(
+        {
+            "least": inputs.min(),
+            "most": inputs.max(),
+            "is_right": is_in_order(is_symbol),
+            "sequences": begins.sum(),
+            "longest": lengths.max(),
+        }
+    )
+    least, most, is_right, count, longest = (int(value) for value in found.values())
+    if most > missing or least < 0:
+        raise ValueError(
+            f"expected symbols in 0..{missing - 1}, and {missing} for missing ones before them, "
+            f"got {least}..{most}"
+        )
+    check_order(bool(is_right), missing)
+    is_end = pad(begins[1:], (0, 1), value=True)
+    ends = (~is_end).byte().argsort(stable=True)[:count]
     of_ends = lengths.index_select(0, ends)[:, None]
-    columns = torch.arange(int(of_ends.max()), device=inputs.device)
+    columns = torch.arange(longest, device=inputs.device)
     places = (window - of_ends + columns).clamp(max=window - 1)
     symbols = inputs.index_select(0, ends).gather(1, places)
     return Sequences(symbols, columns < of_ends, begins.cumsum(0) - 1, lengths - 1)

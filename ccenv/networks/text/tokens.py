@@ -127,8 +127,18 @@ def count_symbols(inputs: Tensor, missing: int) -> Tensor:
     [1, 3]
     """
     is_symbol = inputs != missing
-    if not bool((is_symbol[:, -1].all()) & (is_symbol[:, 1:] >= is_symbol[:, :-1]).all()):
+    check_order(bool(is_in_order(is_symbol)), missing)
+    return is_symbol.sum(dim=1)
+
+
+def is_in_order(is_symbol: Tensor) -> Tensor:
+    """Whether missing symbols of windows, bool [rows, symbols], are before all others: bool []."""
+    return is_symbol[:, -1].all() & (is_symbol[:, 1:] >= is_symbol[:, :-1]).all()
+
+
+def check_order(is_right: bool, missing: int) -> None:
+    """Refuses windows whose missing symbols are not before all others (ValueError)."""
+    if not is_right:
         raise ValueError(
             f"expected missing symbols ({missing}) before all others, got one behind a symbol"
         )
-    return is_symbol.sum(dim=1)

@@ -45,6 +45,7 @@ from ccenv.networks.core.protocol import Gate, GatedNetwork, Unread, rows_each
 from ccenv.networks.text.attention import Layer
 from ccenv.networks.text.sequences import Cache, Left, Position, sequences_of
 from ccenv.networks.text.tokens import check_windows, window_length
+from ccenv.sparse.routes import hides_skipped
 
 INITIAL_STD = 0.1
 """Of embeddings of symbols and of places."""
@@ -261,7 +262,9 @@ class LanguageModel(GatedNetwork):
             if self.part(gate).kind != "experts":
                 return full_mask(len(symbols), blocks, symbols.device)
             first = symbols[:, None] * self.num_kept
-            return (first + torch.arange(self.num_kept, device=first.device)) % blocks
+            kept = (first + torch.arange(self.num_kept, device=first.device)) % blocks
+            mask = torch.zeros(len(symbols), blocks, dtype=torch.bool, device=first.device)
+            return mask.scatter(1, kept, value=True)
         with torch.no_grad():
             positions = self._positions(gate, cache, running)
             return in_own_dtype(self.rule, gate, positions, inputs)
@@ -274,8 +277,11 @@ class LanguageModel(GatedNetwork):
         hidden = Position(cache, numbers // length, numbers % length, *none, gate)
         if not self.has_exits:
             return hidden
-        rows = running.nonzero().squeeze(1)
-        flow = Flow(self._none(cache), len(numbers), rows=rows)
+        if running.is_cuda:
+            # To list the others, the host would wait.
+            flow = Flow(self._none(cache), len(numbers), goes=running)
+        else:
+            flow = Flow(self._none(cache), len(numbers), rows=running.nonzero().squeeze(1))
         return self._answered(dataclasses.replace(hidden, flow=flow))
 
     def cache(self, inputs: Tensor) -> Cache:
@@ -473,9 +479,14 @@ class LanguageModel(GatedNetwork):
     def _leaving(
         self, gate: int, hidden: Position, mask: Tensor | None, weights: Tensor | None
     ) -> Tensor:
-        """Returns the rows that differ from the committed masks so far: int64 [left], rising."""
+        """Returns the rows that differ from the committed masks so far: int64 [left], rising.
+
+        Few rows on a GPU all leave: to list those that differ, the host would wait.
+        """
         if hidden.all_left:
             return hidden.own
+        if self._hides(hidden) and (hidden.flow is None or hidden.flow.rows is None):
+            return torch.arange(len(hidden.place), device=hidden.place.device)
         # Committed gate values have no gradient.
         if weights is not None and weights.requires_grad:
             leaves = torch.ones_like(hidden.place, dtype=torch.bool)
@@ -488,13 +499,22 @@ class LanguageModel(GatedNetwork):
             leaves = leaves & hidden.is_running()
         return leaves.nonzero().squeeze(1)
 
+    def _hides(self, hidden: Position) -> bool:
+        """Whether all rows are computed, and what they do not need is hidden."""
+        rows = hidden.cache.streams[0].new_empty(len(hidden.place), 0)
+        return hides_skipped(rows, self.dense_macs, "auto")
+
     def _exit(
         self, part: Part, hidden: Position, mask: Tensor | None, weights: Tensor | None
     ) -> Position:
         """Lets rows that skip an exit answer and stop."""
         assert hidden.flow is not None
         mask, weights = (None if m is None else hidden.of_running(m) for m in (mask, weights))
-        hidden = dataclasses.replace(hidden, flow=leave(hidden.flow, mask, weights))
+        hides = self._hides(hidden) and hidden.left is None
+        flow = leave(hidden.flow, mask, weights, hides=hides)
+        hidden = dataclasses.replace(hidden, flow=flow)
+        if hides:
+            return hidden
         goes = hidden.is_running().index_select(0, hidden.own)
         left = hidden.left
         if left is not None:
@@ -542,7 +562,7 @@ class LanguageModel(GatedNetwork):
 
     def executed(self, gate: int, hidden: Position, mask: Tensor) -> Tensor:
         """See `GatedNetwork`: nothing of rows that have stopped."""
-        if hidden.flow is None or hidden.flow.rows is None:
+        if hidden.flow is None or not hidden.flow.may_have_stopped:
             return mask
         return hidden.of_all(hidden.of_running(mask))
 

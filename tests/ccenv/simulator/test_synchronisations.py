@@ -17,9 +17,15 @@ from ccenv.agents import AGENTS
 from ccenv.base.checks import Checks
 from ccenv.base.masks import as_mask, gate_values_of
 from ccenv.base.registry import resolve
+from ccenv.base.seeding import stream
+from ccenv.data import Split
 from ccenv.networks.core.stage import Stage
+from ccenv.networks.text.transformer import lm
+from ccenv.networks.vision.conv import conv
+from ccenv.networks.vision.early_exit import early_exit, pondering
 from ccenv.networks.vision.experts import experts
 from ccenv.networks.vision.residual import resnet
+from ccenv.networks.vision.transformer import vit
 from ccenv.sb3 import BlockSelectionVecEnv
 from ccenv.simulator.rollout import collect_rollout
 from ccenv.simulator.simulator import Simulator
@@ -29,11 +35,27 @@ from ccenv.sparse.reference import reference_linear
 
 pytest.importorskip("triton", reason="Triton is not installed")
 sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).parents[1] / "networks"))
 
+import tiny
 from fake_device import FakeDevice, install, plain
 
 ROWS = 32
 SHAPE = (1, 8, 8)
+SYMBOLS, WINDOW = tiny.SYMBOLS, tiny.WINDOW[0]
+
+
+def positions(split):
+    """Each position of 40 short texts, with the symbols before it."""
+    texts = torch.randint(SYMBOLS, (40, WINDOW + 1), generator=stream(len(split), "texts"))
+    padded = torch.nn.functional.pad(texts[:, :-1], (WINDOW - 1, 0), value=SYMBOLS)
+    return Split(padded.unfold(1, WINDOW, 1).flatten(0, 1), texts[:, 1:].flatten(), SYMBOLS)
+
+
+def windows(split):
+    """Full windows of symbols, for networks that know no missing ones."""
+    texts = torch.randint(SYMBOLS, (200, WINDOW + 1), generator=stream(len(split), "texts"))
+    return Split(texts[:, :-1], texts[:, -1].clone(), SYMBOLS)
 
 
 class Model(nn.Module):
@@ -51,9 +73,14 @@ class Model(nn.Module):
         return self.head(self.wide(x).relu().mean((2, 3)))
 
 
-def gated():
-    units = {"block": "unit", "wide": "channels:4"}
+def gated(units=None):
+    units = units or {"block": "unit", "wide": "channels:4"}
     return ccenv.gate(Model().eval(), units, torch.rand(1, *SHAPE))
+
+
+def language_model(**gates):
+    sizes = {"width": 6, "num_heads": 2, "ffn_width": 3, "num_experts": 3}
+    return lambda: lm((WINDOW,), SYMBOLS, **sizes | gates)
 
 
 NETWORKS = {
@@ -61,9 +88,16 @@ NETWORKS = {
     "resnet": lambda: resnet(SHAPE, 10, 8, 4),
     "experts": lambda: experts(SHAPE, 10, 4, 4, (4, 8)),
     "gated": gated,
+    "early_exit": lambda: early_exit(SHAPE, 10, units=(8, 8, 8)),
+    "lm": language_model(),
+    "lm of wholes": language_model(gates="attention,ffn"),
+    "lm of heads and exits": language_model(gates="heads,exits", depth=3),
 }
+STARTS = {name: int(name.startswith("lm")) for name in NETWORKS}
+"""Waits of an episode's start: where sequences begin and end is read once."""
 OF_ONE_BLOCK = {"rloo": {"draw": "independent"}, "topk": {"num_kept": 1}}
 """Settings of agents whose own keep two blocks of each gate."""
+MANY_BLOCKS = ("mlp", "experts", "lm", "pondering")
 
 
 @pytest.fixture
@@ -72,13 +106,22 @@ def device(monkeypatch):
     return FakeDevice()
 
 
-def make(name, network, place="cuda:0"):
+def settings_of(name):
+    """A network, and inputs that it reads."""
+    built = (NETWORKS | IMAGES).get(name, lambda: tiny.built(name))()
+    if built.num_classes == 10:
+        return {"network": built, "dataset": "digits"}
+    data = positions if name.startswith(("lm", "patches")) else windows
+    return {"network": built, "dataset": data, "observation": "layer_input"}
+
+
+def make(name, network, place="cuda:0", **more):
     kind = resolve(name, AGENTS, "agent")
     torch.manual_seed(0)
-    settings = {"group_size": 4, **kind.env_defaults, "network": NETWORKS[network]()}
-    simulator = Simulator(ROWS, dataset="digits", device=place, **settings)
+    settings = {"group_size": 4, **kind.env_defaults, **settings_of(network), **more}
+    simulator = Simulator(ROWS, device=place, **settings)
     simulator.seed(0)
-    own = OF_ONE_BLOCK.get(name, {}) if network in ("resnet", "gated") else {}
+    own = {} if network in MANY_BLOCKS else OF_ONE_BLOCK.get(name, {})
     return simulator, kind(simulator, **own)
 
 
@@ -94,8 +137,15 @@ def walk(simulator, agent):
         observation = step.observation
 
 
-@pytest.mark.parametrize("network", NETWORKS)
-@pytest.mark.parametrize("name", ["reinforce", "rloo", "condnet", "topk"])
+PAIRS = [
+    *((agent, "mlp") for agent in ("reinforce", "rloo", "condnet")),
+    *(("rloo", network) for network in ("resnet", "experts", "gated")),
+    ("reinforce", "lm"),
+    *(("topk", network) for network in NETWORKS),
+]
+
+
+@pytest.mark.parametrize(("name", "network"), PAIRS)
 def test_steps_wait_for_nothing_and_a_rollout_an_update_and_a_verdict_once(name, network, device):
     with device:
         simulator, agent = make(name, network)
@@ -107,14 +157,60 @@ def test_steps_wait_for_nothing_and_a_rollout_an_update_and_a_verdict_once(name,
         # The means of the episode are read, and images are brought by number.
         with device.counting() as (waits, copies):
             rollout = collect_rollout(simulator, agent, agent.generator)
-        assert (waits.total(), copies.total()) == (1, 1), waits
+        assert (waits.total(), copies.total()) == (1 + STARTS[network], 1), waits
         with device.counting() as (waits, copies):
             agent.update(rollout)
-        assert (waits.total(), copies.total()) == (1, 0), waits
+        # An agent that learns through the network starts the episode once more.
+        again = STARTS[network] if name == "topk" else 0
+        assert (waits.total(), copies.total()) == (1 + again, 0), waits
         # Images and labels of the split are brought, and a batch of numbers of images.
         with device.counting() as (waits, copies):
             ccenv.evaluate(simulator, agent, split="validation", batch_size=350)
-        assert (waits.total(), copies.total()) == (1, 3), waits
+        assert (waits.total(), copies.total()) == (1 + STARTS[network], 3), waits
+
+
+@pytest.mark.parametrize("network", ["mlp", "early_exit", "lm"])
+def test_a_network_that_learns_waits_once_a_rollout_however_many_its_updates(network, device):
+    with device:
+        simulator, agent = make("rloo", network, weights="cotrain")
+        for batch in range(2):
+            with device.counting() as (waits, _):
+                collect_rollout(simulator, agent, agent.generator)
+            assert waits.total() == 1 + STARTS[network], (batch, waits)
+        with device.counting() as (waits, copies):
+            told = simulator.update_network()
+        # Of two rollouts the first one's sequences are read anew.
+        assert (waits.total(), copies.total()) == (1 + 2 * STARTS[network], 0), waits
+        assert np.isfinite(told["network_loss"])
+        assert simulator.network_version == 2
+
+
+IMAGES = {
+    "vit": lambda: vit(SHAPE, 10, depth=2, dim=12, num_heads=3),
+    "gated with exits": lambda: gated({"block": "exit", "wide": "channels:4"}),
+    "conv": lambda: conv(SHAPE, 10, channels=(8, 8), strides=(2, 1), num_blocks=4),
+    "pondering": lambda: pondering(SHAPE, 10, units=8, num_steps=3),
+}
+OTHERS = {
+    **dict.fromkeys((*IMAGES, "bytes", "smollm2", "hashed_ngrams", "cascade_bytes"), (0, 0)),
+    "patches": (4, 1),  # sequences, and rows that refresh: of earlier places and of their own
+    "streaming of a text": (0, 3),  # rows that keep a unit, chunk by chunk
+    "ngram": (2, 3),  # rows that keep a model of another length
+}
+"""Waits of an episode's start, and of its steps, of other networks."""
+
+
+@pytest.mark.parametrize("network", OTHERS)
+def test_other_networks_wait_as_often_as_is_known(network, device):
+    with device:
+        simulator, agent = make("reinforce", network)
+        collect_rollout(simulator, agent, agent.generator)
+        with device.counting() as (waits, _):
+            rollout = collect_rollout(simulator, agent, agent.generator)
+        assert waits.total() == 1 + sum(OTHERS[network]), waits
+        with device.counting() as (waits, _):
+            agent.update(rollout)
+        assert waits.total() == 1, waits
 
 
 WAITS = {
@@ -127,14 +223,15 @@ WAITS = {
 """Of a rollout and an update; of other agents at most one each."""
 
 
-# The oracle searches in each episode, as long as some hundred; others need exits or streams.
-ELSEWHERE = ("act", "pondernet", "entropy_threshold", "oracle")
+# The oracle searches in each episode, as long as some hundred; entropies are those of streams.
+ELSEWHERE = ("entropy_threshold", "oracle")
 
 
 @pytest.mark.parametrize("name", sorted(n for n in AGENTS if n[:3] != "sb3" and n not in ELSEWHERE))
 def test_every_agent_runs_on_a_device_and_waits_as_often_as_is_known(name, device):
     with device:
-        simulator, agent = make(name, "mlp")
+        # `act` needs exits.
+        simulator, agent = make(name, "pondering" if name in ("act", "pondernet") else "mlp")
         with device.counting() as (waits, _):
             rollout = collect_rollout(simulator, agent, agent.generator)
         with device.counting() as (learning, _):
@@ -143,11 +240,10 @@ def test_every_agent_runs_on_a_device_and_waits_as_often_as_is_known(name, devic
     assert (waits.total(), learning.total()) == most, waits + learning
 
 
-@pytest.mark.parametrize("network", NETWORKS)
+@pytest.mark.parametrize("network", ["mlp", "gated", "lm"])
 def test_a_view_on_the_host_waits_once_a_step_and_once_for_what_comes_next(network, device):
     with device:
-        settings = {"dataset": "digits", "network": NETWORKS[network](), "device": "cuda:0"}
-        env = BlockSelectionVecEnv(ROWS, **settings)
+        env = BlockSelectionVecEnv(ROWS, **settings_of(network), device="cuda:0")
         env.seed(0)
         env.reset()
         gates = env.simulator.num_layers
@@ -156,10 +252,21 @@ def test_a_view_on_the_host_waits_once_a_step_and_once_for_what_comes_next(netwo
             for gate in range(gates):
                 _, reward, done, infos = env.step(actions)
                 assert done.all() == (gate == gates - 1)
-        assert (waits.total(), copies.total()) == (gates + 1, gates + 1), waits
+        starts = 1 + STARTS[network]
+        assert (waits.total(), copies.total()) == (gates + starts, gates + 1), waits
         assert infos[0]["compute_cost"] == 1.0
         assert infos[0]["episode"]["r"] == pytest.approx(infos[0]["correct"] - 1)
         assert np.isfinite(reward).all()
+
+
+def test_ppo_waits_once_a_step_and_once_for_each_batch_of_first_observations(device):
+    with device:
+        simulator, agent = make("sb3_ppo", "mlp")
+        with device.counting() as (waits, _):
+            agent.learn(ROWS)
+    steps = agent.model.num_timesteps // ROWS
+    assert steps >= simulator.num_layers
+    assert waits.total() == steps + steps // simulator.num_layers + 1, waits
 
 
 @pytest.fixture
@@ -190,6 +297,31 @@ def test_a_device_gives_what_the_cpu_gives_with_the_same_draws(name, network, co
     assert torch.equal(plain(rollout.masks), expected.masks)
     torch.testing.assert_close(plain(rollout.returns), expected.returns)
     assert rollout.means == pytest.approx(expected.means, rel=1e-5)
+
+
+def drawn_episode(network, place):
+    """Observations, bills and answers under random masks, of which some stop at each exit."""
+    torch.manual_seed(0)
+    settings = {"weights": "cotrain", "group_size": 2, **settings_of(network)}
+    simulator = Simulator(ROWS, device=place, **settings)
+    simulator.seed(0)
+    seen, generator = [simulator.begin()], torch.Generator().manual_seed(0)
+    for blocks in simulator.num_blocks:
+        mask = torch.rand(ROWS, blocks, generator=generator) < 0.6
+        step = simulator.step(mask.to(place))
+        seen += [step.observation, step.outcome.macs, step.outcome.mask]
+    return [plain(x) for x in (*seen, step.outcome.logits)]
+
+
+@pytest.mark.parametrize(
+    "network", ["early_exit", "gated with exits", "lm", "lm of heads and exits"]
+)
+def test_rows_that_stop_or_differ_are_the_same_on_a_device_that_hides_them(network, computing):
+    expected = drawn_episode(network, "cpu")
+    with computing:
+        found = drawn_episode(network, "cuda:0")
+    for one, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-4)
 
 
 def test_rows_of_units_with_many_macs_are_listed_for_which_a_device_is_waited_for(
