@@ -44,8 +44,10 @@ class Attention(nn.Module):
         """[rows, tokens, width] -> the same shape."""
         rows, tokens, width = x.shape
         parts = self.qkv(x).reshape(rows, tokens, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
-        y = nn.functional.scaled_dot_product_attention(*parts, is_causal=True)
-        return self.out(y.transpose(1, 2).reshape(rows, tokens, width))  # type: ignore[no-any-return]
+        query, key, value = parts
+        y = nn.functional.scaled_dot_product_attention(query, key, value, is_causal=True)
+        out: Tensor = self.out(y.transpose(1, 2).reshape(rows, tokens, width))
+        return out
 
 
 class Layer(nn.Module):
@@ -62,7 +64,8 @@ class Layer(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """[rows, tokens, width] -> the same shape."""
         x = x + self.attention(self.norm1(x))
-        return x + self.mlp(self.norm2(x))  # type: ignore[no-any-return]
+        out: Tensor = x + self.mlp(self.norm2(x))
+        return out
 
 
 class Decoder(nn.Module):
@@ -79,7 +82,8 @@ class Decoder(nn.Module):
     def forward(self, tokens: Tensor) -> Tensor:
         """Logits [rows, SYMBOLS] behind the last token."""
         x = self.layers(self.embed(tokens) + self.places)
-        return self.head(self.norm(x[:, -1]))  # type: ignore[no-any-return]
+        logits: Tensor = self.head(self.norm(x[:, -1]))
+        return logits
 
 
 def torchvision_model(name: str) -> nn.Module:
