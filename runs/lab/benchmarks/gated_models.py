@@ -44,8 +44,10 @@ class Attention(nn.Module):
         """[rows, tokens, width] -> the same shape."""
         rows, tokens, width = x.shape
         parts = self.qkv(x).reshape(rows, tokens, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
-        y = nn.functional.scaled_dot_product_attention(*parts, is_causal=True)
-        return self.out(y.transpose(1, 2).reshape(rows, tokens, width))  # type: ignore[no-any-return]
+        query, key, value = parts
+        y = nn.functional.scaled_dot_product_attention(query, key, value, is_causal=True)
+        out: Tensor = self.out(y.transpose(1, 2).reshape(rows, tokens, width))
+        return out
 
 
 class Layer(nn.Module):
@@ -62,7 +64,8 @@ class Layer(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """[rows, tokens, width] -> the same shape."""
         x = x + self.attention(self.norm1(x))
-        return x + self.mlp(self.norm2(x))  # type: ignore[no-any-return]
+        out: Tensor = x + self.mlp(self.norm2(x))
+        return out
 
 
 class Decoder(nn.Module):
@@ -79,7 +82,8 @@ class Decoder(nn.Module):
     def forward(self, tokens: Tensor) -> Tensor:
         """Logits [rows, SYMBOLS] behind the last token."""
         x = self.layers(self.embed(tokens) + self.places)
-        return self.head(self.norm(x[:, -1]))  # type: ignore[no-any-return]
+        logits: Tensor = self.head(self.norm(x[:, -1]))
+        return logits
 
 
 def torchvision_model(name: str) -> nn.Module:
@@ -114,7 +118,7 @@ class Model:
 
 GPT = functools.partial(Decoder, 384, 6, 6, 64)
 VISION = functools.partial(functools.partial, torchvision_model)
-BLOCKS, BRANCHES = r"features\.\d\.\d", r"features\.\d\.\d\.(attn|mlp)"
+UNITS, BLOCKS, BRANCHES = r"features\.\d+", r"features\.\d\.\d", r"features\.\d\.\d\.(attn|mlp)"
 MODELS = (
     Model("swin_t", VISION("swin_t"), BLOCKS),
     Model("swin_t", VISION("swin_t"), BRANCHES, "zero"),
@@ -123,11 +127,26 @@ MODELS = (
     Model(
         "GPT, 6 x 384, 64 tokens", GPT, r"layers\.\d\.(attention|mlp)", "zero", input_shape=(64,)
     ),
-    Model("mobilenet_v3_small", VISION("mobilenet_v3_small"), r"features\.\d+"),
+    Model("mobilenet_v3_small", VISION("mobilenet_v3_small"), UNITS),
     Model("efficientnet_b0", VISION("efficientnet_b0"), BLOCKS),
     Model("convnext_tiny", VISION("convnext_tiny"), BLOCKS, batch=16, passes=1),
-    Model("mobilenet_v3_small", VISION("mobilenet_v3_small"), r"features\.\d+", batch=64, passes=1),
-    Model("efficientnet_b0", VISION("efficientnet_b0"), BLOCKS, batch=64, passes=1),
+    Model("mobilenet_v3_small", VISION("mobilenet_v3_small"), UNITS, batch=64, passes=1),
+    Model(
+        name="mobilenet_v3_small, 112 x 112",
+        build=VISION("mobilenet_v3_small"),
+        children=UNITS,
+        batch=64,
+        input_shape=(3, 112, 112),
+        passes=2,
+    ),
+    Model(
+        name="efficientnet_b0, 112 x 112",
+        build=VISION("efficientnet_b0"),
+        children=BLOCKS,
+        batch=64,
+        input_shape=(3, 112, 112),
+        passes=1,
+    ),
 )
 """What is timed."""
 TINY = functools.partial(Decoder, 16, 2, 2, 8)

@@ -217,6 +217,19 @@ def test_updates_of_what_is_off_for_all_change_no_answer_under_way(kind, tmp_pat
     assert any(moved)
 
 
+class Liar(GatedMLP):
+    """Says of a layer that is read that it is not."""
+
+    def unread_entries(self, off):
+        bias = self.layers[0].bias
+        return [(bias, torch.ones_like(bias, dtype=torch.bool))]
+
+
+def test_the_checker_refuses_a_network_that_says_of_what_is_read_that_it_is_not():
+    with pytest.raises(ValueError, match="unread_entries to name what is not read"):
+        ccenv.check_network(Liar(6, (4, 4), 2, 3), torch.rand(2, 6))
+
+
 class AtOnce:
     """The caller's own thread in the place of the learner's."""
 
