@@ -31,6 +31,7 @@ from ccenv.networks.core.mlp import positive_ints
 from ccenv.networks.core.protocol import Gate, GatedNetwork, repeat_rows, rows_each
 from ccenv.networks.core.stage import kept_rows
 from ccenv.networks.stages.linear import in_major_linear
+from ccenv.sparse.routes import hides_skipped
 
 
 class TrunkLayer(nn.Module):
@@ -338,6 +339,11 @@ class Streaming(GatedNetwork):
 
     def refreshed(self, stream: Stream, mask: Tensor | None, weights: Tensor | None) -> Stream:
         """The trunk on the open patch of the rows that keep it; memory and patch stay."""
+        if mask is not None and hides_skipped(stream.patch, self.dense_macs, "auto"):
+            every = self.refreshed(stream, None, weights)
+            context = torch.where(mask, every.context, stream.context)
+            lag = torch.where(mask[:, 0], every.lag, stream.lag)
+            return dataclasses.replace(stream, context=context, lag=lag)
         rows = kept_rows(mask)
         if rows is not None and not len(rows):
             return stream

@@ -207,8 +207,8 @@ GPU_REGISTERS = Experiment(
     about="registers and spills of the GPU's kernels, compiled for sm_80 and sm_90",
     run=variants,
     columns={
-        "kernel": "{kernel}",
-        "card": "{architecture}",
+        "kernel": "<{kernel}",
+        "card": "<{architecture}",
         "variants": ">{variants}",
         "most registers": ">{registers}",
         "variants that spill": ">{spilling}",

@@ -192,9 +192,11 @@ IMAGES = {
     "pondering": lambda: pondering(SHAPE, 10, units=8, num_steps=3),
 }
 OTHERS = {
-    **dict.fromkeys((*IMAGES, "bytes", "smollm2", "hashed_ngrams", "cascade_bytes"), (0, 0)),
+    **dict.fromkeys(
+        (*IMAGES, "bytes", "smollm2", "hashed_ngrams", "cascade_bytes", "streaming of a text"),
+        (0, 0),
+    ),
     "patches": (4, 1),  # sequences, and rows that refresh: of earlier places and of their own
-    "streaming of a text": (0, 3),  # rows that keep a unit, chunk by chunk
     "ngram": (2, 3),  # rows that keep a model of another length
 }
 """Waits of an episode's start, and of its steps, of other networks."""
@@ -314,7 +316,8 @@ def drawn_episode(network, place):
 
 
 @pytest.mark.parametrize(
-    "network", ["early_exit", "gated with exits", "lm", "lm of heads and exits"]
+    "network",
+    ["early_exit", "gated with exits", "lm", "lm of heads and exits", "streaming of a text"],
 )
 def test_rows_that_stop_or_differ_are_the_same_on_a_device_that_hides_them(network, computing):
     expected = drawn_episode(network, "cpu")
