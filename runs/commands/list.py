@@ -18,7 +18,7 @@ from ccenv.mdp.action_codes import CODES
 from ccenv.networks.registry import NETWORKS
 from ccenv.rewards import REWARDS, StatefulReward, reward_parameters
 from ccenv.runs.commands.frame import program
-from ccenv.runs.config.agent_facts import facts_of
+from ccenv.runs.config.agent_settings import agent_parameters
 from ccenv.runs.config.values import compact, is_plain
 from ccenv.runs.sweeps import SWEEPS
 from ccenv.runs.tables.short_table import print_text
@@ -53,16 +53,15 @@ def reward_line(reward: Any) -> Line:
     }
 
 
-def agent_line(name: str) -> Line:
+def agent_line(agent: Any) -> Line:
     """An agent: whether it learns, what it looks at, its settings."""
-    facts = facts_of(name)
     return {
-        "learns": facts.learns,
-        "uses labels": facts.uses_labels,
-        "takes cost_limit": "cost_limit" in facts.settings,
-        "wants": facts.env_defaults,
-        "settings": facts.settings,
-        "about": facts.about,
+        "learns": agent.learns,
+        "uses labels": agent.uses_labels,
+        "takes cost_limit": "cost_limit" in agent_parameters(agent)[0],
+        "wants": agent.env_defaults,
+        "settings": agent_parameters(agent)[0],
+        "about": first_line(agent),
     }
 
 
@@ -186,7 +185,7 @@ def line_of(table: Mapping[str, Any], describe: Callable[[Any], Line], name: str
 
 KINDS: dict[str, tuple[Mapping[str, Any], Callable[[str], Line]]] = {
     "rewards": (REWARDS, functools.partial(line_of, REWARDS, reward_line)),
-    "agents": (AGENTS, agent_line),
+    "agents": (AGENTS, functools.partial(line_of, AGENTS, agent_line)),
     "environments": (ENVIRONMENTS, environment_line),
     "datasets": (DATASETS, dataset_line),
     "networks": (NETWORKS, functools.partial(line_of, NETWORKS, network_line)),

@@ -6,7 +6,11 @@ import textwrap
 from collections.abc import Collection, Iterator
 from typing import Any
 
-from ccenv.runs.config.agent_facts import facts_of
+from ccenv.runs.config.agent_settings import (
+    agent_parameters,
+    explained_of_class,
+    find_agent,
+)
 from ccenv.runs.config.values import compact
 from ccenv.runs.store.identity import Program
 from ccenv.simulator.settings import EXTENSIONS, EnvironmentSettings
@@ -51,8 +55,10 @@ def settings_help(agent: str | None) -> Iterator[str]:
     if agent is None:
         return
     yield f"settings of {agent}:"
-    facts = facts_of(agent)
-    for name, value in facts.settings.items():
-        yield in_lines(name, repr(value), facts.meanings.get(name, ""))
-    if facts.takes_more:
-        yield f"  others are {facts.meanings.get('settings', 'handed on')}"
+    agent_class = find_agent(agent)
+    defaults, takes_more = agent_parameters(agent_class)
+    meaning = explained_of_class(agent_class)
+    for name, value in defaults.items():
+        yield in_lines(name, repr(value), meaning.get(name, ""))
+    if takes_more:
+        yield f"  others are {meaning.get('settings', 'handed on')}"

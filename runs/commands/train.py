@@ -16,7 +16,7 @@ from ccenv.runs.commands.frame import (
     whole_number,
 )
 from ccenv.runs.commands.settings_help import settings_help
-from ccenv.runs.config.agent_facts import facts_of
+from ccenv.runs.config.agent_settings import agent_parameters, find_agent
 from ccenv.runs.config.command import AGENT, as_text, read_config
 from ccenv.runs.config.plan import Plan
 from ccenv.runs.config.settings import make_plan, setting_names
@@ -228,7 +228,7 @@ def read(arguments: list[str]) -> tuple[argparse.Namespace, list[Plan]]:
     """Reads the command line: its options, and a plan a seed."""
     try:
         named = agent_named(arguments)
-        own = facts_of(named).settings if named else {}
+        own = agent_parameters(find_agent(named))[0] if named else {}
         parser = make_parser(named)
         options = parser.parse_intermixed_args(options_as_pairs(arguments, setting_names(own)))
         found = read_config(options.config, options.trust) if options.config else {}

@@ -94,13 +94,21 @@ ELSEWHERE = "see `"
 """A text that begins so sends the reader to the class above."""
 
 
-def explained(docstring: str | None) -> dict[str, str]:
-    r"""What a docstring, without its indentation, says of each argument, its lines joined.
+def explained(function: Any) -> dict[str, str]:
+    """What a docstring says of each argument, its lines joined.
 
-    >>> explained("Trains.\n\nArgs:\n    rate: of\n        learning.")
+    >>> def train(rate):
+    ...     '''Trains.
+    ...
+    ...     Args:
+    ...         rate: of learning.
+    ...     '''
+    >>> explained(train)
     {'rate': 'of learning.'}
     """
-    lines = itertools.dropwhile(lambda line: line != "Args:", (docstring or "").splitlines())
+    lines = itertools.dropwhile(
+        lambda line: line != "Args:", (inspect.getdoc(function) or "").splitlines()
+    )
     texts: dict[str, str] = {}
     name = ""
     for line in itertools.islice(lines, 1, None):
@@ -117,12 +125,7 @@ def explained_of_class(agent_class: type) -> dict[str, str]:
     """What the constructors of a class and of those above it say of each argument."""
     texts: dict[str, str] = {}
     for owner in agent_class.__mro__:
-        add_meanings(texts, inspect.getdoc(vars(owner).get("__init__")))
+        for name, text in explained(vars(owner).get("__init__")).items():
+            if texts.get(name, ELSEWHERE).startswith(ELSEWHERE):
+                texts[name] = text
     return texts
-
-
-def add_meanings(texts: dict[str, str], docstring: str | None) -> None:
-    """Adds what the constructor of a class above says of arguments that are not explained yet."""
-    for name, text in explained(docstring).items():
-        if texts.get(name, ELSEWHERE).startswith(ELSEWHERE):
-            texts[name] = text

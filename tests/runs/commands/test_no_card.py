@@ -14,7 +14,7 @@ from ccenv.runs.store.seal import SEAL, sealed
 
 pytestmark = pytest.mark.skipif(torch.cuda.is_available(), reason="there is a card")
 REFUSED = "expected device to be 'cpu' or a CUDA device that is here, got "
-SETTINGS = PROBE_SETTINGS | {"images": 64, "batch_size": 64, "weights": "cotrain"}
+SETTINGS = PROBE_SETTINGS | {"images": 64, "batch_size": 64}
 SWEEP = """
 description = "A card."
 minutes = 0.1

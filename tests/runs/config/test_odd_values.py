@@ -1,7 +1,6 @@
 """Law of `ccenv train`: whatever a setting is given, it runs or says in one line why not."""
 
 import dataclasses
-import inspect
 import io
 import re
 from contextlib import redirect_stderr, redirect_stdout
@@ -234,10 +233,7 @@ def test_an_argument_of_several_lines_is_one_text_and_a_class_inherits_meanings(
             nothing: at all.
         """
 
-    assert explained(inspect.getdoc(documented)) == {
-        "first": "a text of two lines.",
-        "second": "another.",
-    }
+    assert explained(documented) == {"first": "a text of two lines.", "second": "another."}
     assert explained(None) == {}
     meaning = explained_of_class(find_agent("sb3_ppo"))
     assert meaning["anneal"] == "let the learning rate fall to 0 linearly."
