@@ -2,10 +2,12 @@
 
 Agents import torch, which takes two seconds, and `--help` and `ccenv list` only print text. An
 agent of ccenv is therefore read from its file, as Python would read it: classes of one base each,
-settings whose defaults are literals or constants. Other agents are imported.
+settings whose defaults are literals or constants. Other agents are imported, also those of ccenv
+whose file says more than that.
 """
 
 import ast
+import contextlib
 import functools
 import inspect
 import operator
@@ -16,6 +18,7 @@ from typing import Any
 
 import ccenv
 from ccenv.agents import AGENTS
+from ccenv.base.registry import OWN_PACKAGE
 from ccenv.runs.config.agent_settings import (
     add_meanings,
     agent_parameters,
@@ -65,8 +68,10 @@ def facts_of(agent: str) -> AgentFacts:
     >>> facts_of("reinforce").settings["hidden_units"]
     0
     """
-    if agent in AGENTS:
-        return facts_in_file(AGENTS[agent])
+    path = AGENTS.get(agent, "")
+    if path.startswith(f"{OWN_PACKAGE}."):
+        with contextlib.suppress(KeyError, ValueError):
+            return facts_in_file(path)
     return facts_of_class(find_agent(agent))
 
 
@@ -85,7 +90,11 @@ def facts_of_class(agent_class: Any) -> AgentFacts:
 
 
 def facts_in_file(path: str) -> AgentFacts:
-    """The same of a class of ccenv, "module:Class", as it stands in its file."""
+    """The same of a class of ccenv, "module:Class", as it stands in its file.
+
+    Raises:
+        KeyError, ValueError: if a name or a default there is known only to who runs the file.
+    """
     owners = classes_of(*path.split(":"))
     attributes: dict[str, Any] = {}
     meanings: dict[str, str] = {}
