@@ -125,7 +125,7 @@ def kind_of(run: Result) -> str:
     environment = settings.get("environment", {}) if isinstance(settings, Mapping) else {}
     network, sizes = environment.get("network"), environment.get("network_kwargs") or {}
     if sizes.get("stem") == "hashed" or (network in CHOOSABLE and sizes.get("num_blocks", 1) > 1):
-        return f"{agent} on {CHOOSABLE.get(network, CHOOSABLE[HASHED])}"
+        return f"{agent} on {CHOOSABLE[network if network in CHOOSABLE else HASHED]}"
     if network in RIVALS and not run["learns"]:
         own = settings.get("agent_settings", {}) if isinstance(settings, Mapping) else {}
         return ONE_EXIT if stops_alike(own.get("stop_shares")) else str(network)

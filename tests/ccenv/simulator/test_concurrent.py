@@ -197,7 +197,7 @@ def test_updates_of_what_is_off_for_all_change_no_answer_under_way(kind, tmp_pat
     )
 
     @given(seed=st.integers(0, 1000), density=st.floats(0.1, 0.9))
-    @settings(max_examples=10, deadline=None)
+    @settings(max_examples=6, deadline=None)
     def law(seed, density):
         nonlocal before
         generator = stream(seed, "test masks")
