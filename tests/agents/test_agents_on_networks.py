@@ -89,7 +89,7 @@ class Returns(BaseCallback):
         return True
 
 
-def returns_of(learner, network, weights, num_rollouts, seed=0):
+def returns_of(learner, network, weights, num_rollouts, seed=0, num_unlearned=ROLLOUTS):
     """Mean return of each rollout, in order; of our agents' first nothing is learned."""
     settings = settings_of(network, weights)
     if learner in MENUS:
@@ -100,7 +100,7 @@ def returns_of(learner, network, weights, num_rollouts, seed=0):
     env = BlockSelectionVectorEnv(IMAGES * group, **settings)
     env.reset(seed=seed)
     agent = agent_class(env, seed=seed, **OURS[learner])
-    heard = [unlearned(agent, number) for number in range(ROLLOUTS)]
+    heard = [unlearned(agent, number) for number in range(num_unlearned)]
     env.simulator.pending.clear()
     agent.learn(IMAGES * num_rollouts, lambda _, scalars: heard.append(scalars["episode/return"]))
     assert all(tensor.isfinite().all() for tensor in agent.parameters().values())
@@ -139,7 +139,9 @@ def test_an_agent_takes_an_update_on_a_network_that_learns_along(learner, networ
 @pytest.mark.parametrize("network", SMALL)
 @pytest.mark.parametrize("learner", LEARNERS)
 def test_returns_rise_beyond_noise(learner, network, weights):
-    heard = torch.tensor(returns_of(learner, network, weights, num_rollouts=120))
-    first, last = heard[:ROLLOUTS], heard[-ROLLOUTS:]
-    noise = ((first.var() + last.var()) / ROLLOUTS).sqrt()
+    # Returns of `condnet` vary so much that eight rollouts do not tell what it gains.
+    many = 4 * ROLLOUTS
+    heard = torch.tensor(returns_of(learner, network, weights, 120, num_unlearned=many))
+    first, last = heard[: many if learner in OURS else ROLLOUTS], heard[-many:]
+    noise = (first.var() / len(first) + last.var() / len(last)).sqrt()
     assert last.mean() - first.mean() > 3 * noise
