@@ -92,7 +92,7 @@ DOORS = {
         "aten: getattr",
         "SeenProxy.__getattr__: getattr",
     ),
-    DATA: ("read_arrays: np.load", "packaged_tensors: torch.load"),
+    DATA: ("read_arrays: np.load", "digits: np.load", "packaged_tensors: torch.load"),
 }
 """Why a name or a file is safe there -> functions, and what they call that turns it into code."""
 IMPORTERS = ("import_object", "import_trusted", "import_module", "find_spec", "__import__")
