@@ -41,6 +41,7 @@ during a gate, hardware, and guarantees beyond Python's.
 import contextlib
 import copy
 import functools
+import os
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -144,8 +145,12 @@ class Composite(GatedNetwork):
 
 
 @functools.cache
-def learner() -> ThreadPoolExecutor:
-    """The thread that computes gradients, for as long as the process lives."""
+def learner(process: int) -> ThreadPoolExecutor:
+    """The thread that computes gradients, for as long as a process lives.
+
+    Args:
+        process: its number; a process that is forked from another has none of its threads.
+    """
     return ThreadPoolExecutor(1, thread_name_prefix="ccenv-learner")
 
 
@@ -266,7 +271,7 @@ class Concurrent(Extension):
                 "expected a trainer of the network that answers, got one of another network"
             )
         loss = simulator.next_loss()
-        return loss, learner().submit(backward, loss, torch.get_num_threads())
+        return loss, learner(os.getpid()).submit(backward, loss, torch.get_num_threads())
 
     def land(self, simulator: Any, gate: int) -> None:
         """Lets the network's oldest waiting update land, then whatever else waits."""

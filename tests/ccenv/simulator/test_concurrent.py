@@ -1,7 +1,9 @@
 """Laws of updates that land while requests are under way: snapshots, and what is off."""
 
 import copy
+import os
 import threading
+import warnings
 from concurrent.futures import Future
 
 import pytest
@@ -19,7 +21,7 @@ from ccenv.base.seeding import stream
 from ccenv.networks.core.mlp import GatedMLP
 from ccenv.networks.core.parameters import inactive_entries, only_entries, share_off
 from ccenv.networks.learning.training import CoTrainer
-from ccenv.simulator.concurrent import backward
+from ccenv.simulator.concurrent import backward, learner
 from ccenv.simulator.evaluate import evaluate
 from ccenv.simulator.rollout import collect_rollout, walk
 from ccenv.simulator.simulator import Simulator
@@ -243,9 +245,9 @@ class AtOnce:
 @pytest.mark.parametrize("network", ["mlp", "resnet"])
 def test_a_run_is_bit_for_bit_the_one_without_the_learners_thread(concurrent, network, monkeypatch):
     runs = []
-    for thread in (None, AtOnce):
-        if thread is not None:
-            monkeypatch.setattr("ccenv.simulator.concurrent.learner", thread)
+    for own_thread in (True, False):
+        if not own_thread:
+            monkeypatch.setattr("ccenv.simulator.concurrent.learner", lambda _: AtOnce())
         wanted = {"dataset": "digits", **LEARNING, **KNOWN[network], "concurrent": concurrent}
         simulator = Simulator(16, **wanted, weights_kwargs=ADAM)
         simulator.seed(0)
@@ -429,3 +431,19 @@ def test_settings_that_cannot_be_are_refused(given, message):
         Simulator(2, dataset="digits", network="pondering", **LEARNING)
     with pytest.raises(RuntimeError, match="a finished episode"):
         simulator_of("inactive").concurrent.composite()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
+def test_a_process_that_is_forked_has_a_learner_of_its_own():
+    assert learner(os.getpid()).submit(os.getpid).result() == os.getpid()
+    with warnings.catch_warnings():
+        # Python warns of forks beside threads, which is what is tried here.
+        warnings.simplefilter("ignore")
+        child = os.fork()
+    if not child:
+        try:
+            learns = learner(os.getpid()).submit(os.getpid).result(timeout=20) == os.getpid()
+            os._exit(0 if learns else 1)
+        except BaseException:
+            os._exit(2)
+    assert os.waitpid(child, 0)[1] == 0
