@@ -188,6 +188,26 @@ def test_help_and_names_wait_for_no_heavy_library():
     assert done.returncode == 0, done.stderr
 
 
+FIRST = """
+import sys
+import ccenv
+from stable_baselines3 import PPO
+from ccenv.sb3 import BlockSelectionVecEnv
+for weights in ("frozen", "cotrain"):
+    small = {"images": 64, "batch_size": 32, "weights": weights, "progress": False}
+    assert ccenv.train("reinforce", log_dir=sys.argv[1], **small).result["latency"] == []
+PPO("MlpPolicy", BlockSelectionVecEnv(16), n_steps=4, batch_size=64).learn(64)
+assert "ccenv.sparse.cpu.kernels" not in sys.modules
+"""
+"""What newcomers do first, on the bundled digits."""
+
+
+def test_first_runs_wait_for_no_kernels_of_layers(tmp_path):
+    command = [sys.executable, "-c", FIRST, str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
 def test_an_installed_package_is_found_beside_a_checkout_of_its_name(tmp_path):
     (tmp_path / "ccenv" / "runs").mkdir(parents=True)
     command = [sys.executable, "-c", "import ccenv; print(ccenv.__file__)"]

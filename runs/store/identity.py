@@ -37,7 +37,9 @@ class Program:
     log_dir: str = field(default=LOGS, metadata={"help": "folder of the runs"})
     latency: bool = field(
         default=True,
-        metadata={"help": "measure the latency of one input and of a batch"},
+        metadata={
+            "help": "measure the latency of one input and of a batch, if not of a tiny network"
+        },
     )
     threads: int = field(default=1, metadata={"help": "number of torch threads"})
     progress: bool = field(default=False, metadata={"help": "show a progress bar"})

@@ -9,15 +9,15 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ccenv.base.registry import check_names
 from ccenv.deploy.fused.choosers import AnyChooser, Chooser, check_number, draws
-from ccenv.deploy.fused.network import NetworkWriter, why_not_written
-from ccenv.deploy.fused.program import header, run_program
 from ccenv.mdp.observations import LAST_SYMBOLS
-from ccenv.networks.core.lowering import Affine, Blocks, Embed, lowered, why_not_lowered
+from ccenv.networks.core.lowering import Affine, Blocks, Embed, Operation, lowered, why_not_lowered
 from ccenv.sparse.cpu.addresses import MIN_SHARED_ROWS, share_rows
+from ccenv.sparse.linear import ACTIVATIONS
+from ccenv.sparse.operands import on_use
 
 # Rows at once: enough to share weights, few enough that what lies between layers stays in cache.
 CHUNK_BYTES, MIN_CHUNK = 1 << 19, 64
@@ -26,6 +26,20 @@ CHUNK_BYTES, MIN_CHUNK = 1 << 19, 64
 def why_not_fused(network: Any) -> str | None:
     """Why a network cannot run in one compiled call, None where it can."""
     return why_not_lowered(network) or why_not_written(lowered(network).operations)
+
+
+def why_not_written(operations: Sequence[Operation]) -> str | None:
+    """Why there is no program of some operations, None where there is."""
+    kinds = set()
+    for found in operations:
+        if isinstance(found, Embed) and not isinstance(found.rows, nn.Embedding):
+            return "its stem is not embeddings side by side"
+        if not isinstance(found, Embed | Affine):
+            return f"it has no layers of affine maps, but {type(found).__name__}"
+        if isinstance(found, Affine) and found.activation not in (None, *ACTIVATIONS):
+            return f"its activation is {found.activation!r}, not one of tanh and relu"
+        kinds |= {(tensor.device.type, tensor.dtype) for tensor in found.tensors()}
+    return None if kinds == {("cpu", torch.float32)} else "it is not float32 on the CPU"
 
 
 def reads_symbols(network: Any) -> bool:
@@ -86,7 +100,9 @@ class FusedClassifier:
             raise ValueError("expected image_shape (channels, height, width) for 'summary'")
         self.in_features = maps[0].weight.shape[1]
         num_classes, macs = len(maps[-1].weight), sum(found.weight.numel() for found in maps)
-        writer = NetworkWriter(operations, choosers, observation, image_shape, keep_all).write()
+        # Imported on use: it compiles kernels.
+        writer_of = on_use("ccenv.deploy.fused.network:NetworkWriter")
+        writer = writer_of(operations, choosers, observation, image_shape, keep_all).write()
         self.num_blocks = () if keep_all else tuple(num_blocks)
         self.num_classes, self._macs, self._writer = num_classes, macs, writer
         self.prepare: Callable[[Tensor], Tensor] | None = None
@@ -96,7 +112,7 @@ class FusedClassifier:
         self.draws = draws(choosers)
         # Where there is no gated layer there is nothing to choose.
         self.chooses = choosers is not None or not self.num_blocks
-        first = header(
+        first = on_use("ccenv.deploy.fused.program:header")(
             len(writer.codes),
             len(self.num_blocks),
             # A symbol takes the place of two floats.
@@ -107,6 +123,7 @@ class FusedClassifier:
         )
         self._program = torch.tensor([first, *writer.codes], dtype=torch.int64)
         self._at_program = self._program.data_ptr()
+        self._run_program = on_use("ccenv.deploy.fused.program:run_program")
         # They make masks and logits faster than torch.empty does.
         self._no_bits, self._no_floats = torch.empty(0, dtype=torch.bool), torch.empty(0)
 
@@ -150,9 +167,10 @@ class FusedClassifier:
         at_job = job.buffer_info()[0]
         if batch < MIN_SHARED_ROWS:
             # A call takes as long as a small network.
-            wrong = run_program(at_job, 0, batch)
+            wrong = self._run_program(at_job, 0, batch)
         else:
             found: list[int] = []
+            run_program = self._run_program
             share_rows(lambda *part: found.append(run_program(at_job, *part)), batch, self._macs)
             wrong = sum(found)
         if wrong:

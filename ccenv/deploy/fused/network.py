@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ccenv.deploy.fused import program as ops
 from ccenv.deploy.fused.choosers import AnyChooser, Chooser, ListChooser, check_maps, check_rule
@@ -21,32 +21,10 @@ from ccenv.deploy.fused.symbol_maps import (
     write_rows,
     write_sum,
 )
-from ccenv.deploy.fused.writer import ACTIVATIONS, QUARTER, Writer, filled, filled_size, padded
+from ccenv.deploy.fused.writer import QUARTER, Writer, filled, filled_size, padded
 from ccenv.mdp.observations import LAST_SYMBOLS, pool_window
 from ccenv.networks.core.lowering import Affine, Blocks, Embed, Operation
 from ccenv.sparse.routes import pair_macs
-
-
-def why_not_written(operations: Sequence[Operation]) -> str | None:
-    """Why there is no program of some operations, None where there is."""
-    kinds = set()
-    for found in operations:
-        if isinstance(found, Embed) and not isinstance(found.rows, nn.Embedding):
-            return "its stem is not embeddings side by side"
-        if not isinstance(found, Embed | Affine):
-            return f"it has no layers of affine maps, but {type(found).__name__}"
-        if isinstance(found, Affine) and found.activation not in ACTIVATIONS:
-            return f"its activation is {found.activation!r}, not one of tanh and relu"
-        kinds |= {(tensor.device.type, tensor.dtype) for tensor in tensors_of(found)}
-    return None if kinds == {("cpu", torch.float32)} else "it is not float32 on the CPU"
-
-
-def tensors_of(found: Embed | Affine) -> list[Tensor]:
-    """All numbers of an operation."""
-    if isinstance(found, Embed):
-        return list(found.rows.parameters())
-    own = [found.weight, found.bias, *(table.rows for table in found.tables)]
-    return [tensor for tensor in own if tensor is not None]
 
 
 @dataclass(frozen=True)
@@ -94,7 +72,7 @@ class NetworkWriter:
         for found in self.operations:
             if isinstance(found, Embed):
                 self.writer.write(ops.check, ops.IMAGES, 0, found.num_symbols, found.window)
-                (table,) = tensors_of(found)
+                (table,) = found.tensors()
                 hidden = Hidden(embeddings=table)
             elif isinstance(found, Blocks):
                 hidden, gate = self.gated(found, gate, hidden), gate + 1
@@ -229,7 +207,7 @@ def is_whole(
 
 def all_finite(maps: Sequence[Affine], choosers: Sequence[AnyChooser] | None) -> bool:
     """Whether no weight of a network and of the maps that look at it is infinite or NaN."""
-    tensors = [tensor for found in maps for tensor in tensors_of(found)]
+    tensors = [tensor for found in maps for tensor in found.tensors()]
     for chooser in choosers or ():
         if isinstance(chooser, Chooser) and not isinstance(chooser.maps, Tensor):
             tensors += [weight for weight, _ in chooser.maps]

@@ -29,6 +29,10 @@ class Embed:
     num_symbols: int
     """different ones."""
 
+    def tensors(self) -> list[Tensor]:
+        """All of its numbers."""
+        return list(self.rows.parameters())
+
 
 @dataclass(frozen=True)
 class Table:
@@ -53,6 +57,11 @@ class Affine:
     activation: Any = None
     """see `ccenv.sparse.linear.resolve_activation`."""
     tables: tuple[Table, ...] = ()
+
+    def tensors(self) -> list[Tensor]:
+        """All of its numbers."""
+        own = [self.weight, self.bias, *(table.rows for table in self.tables)]
+        return [tensor for tensor in own if tensor is not None]
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,13 @@ from ccenv.networks.core.protocol import Gate, GatedNetwork, Unread, rows_each
 from ccenv.sparse.cpu.buffers import keep_panels
 from ccenv.sparse.expand_masks import repeat_for_masks
 from ccenv.sparse.linear import block_sparse_linear, resolve_activation
+from ccenv.sparse.reference import zero_where_skipped
+
+SMALL_MACS = 2**16
+"""MACs up to which torch computes dense products between masks.
+
+Kernels would take longer to compile than a run takes, and save little.
+"""
 
 Sizes = int | Sequence[int]
 """One size for all layers, or one for each."""
@@ -136,14 +143,24 @@ class LayeredNetwork(GatedNetwork):
     ) -> Tensor:
         """Activations of gated layer `index`: [batch, width], exactly zero where skipped."""
         layer = linear_at(self.layers, index)
+        return self.linear(layer, x, in_mask, out_mask, self.activation, backend)
+
+    def linear(
+        self,
+        layer: nn.Linear,
+        x: Tensor,
+        in_mask: Tensor | None,
+        out_mask: Tensor | None,
+        activation: Any,
+        backend: str,
+    ) -> Tensor:
+        """See `block_sparse_linear`; by `own_backend`."""
+        own = self.own_backend(backend)
+        operands: tuple[Tensor, Tensor] = layer.weight, layer.bias
+        if own != backend:
+            operands = as_read(*operands, in_mask, out_mask)
         return block_sparse_linear(
-            x,
-            layer.weight,
-            layer.bias,
-            in_mask,
-            out_mask,
-            activation=self.activation,
-            backend=backend,
+            x, *operands, in_mask, out_mask, activation=activation, backend=own
         )
 
     def logits(self, hidden: MLPHidden, backend: str = "auto") -> Tensor:
@@ -154,11 +171,8 @@ class LayeredNetwork(GatedNetwork):
         """Logits [batch, num_classes] from the last gated layer's activations [batch, width]."""
         *hidden, last = self.dense_layers()
         for layer in hidden:
-            x = block_sparse_linear(
-                x, layer.weight, layer.bias, in_mask, activation=self.activation, backend=backend
-            )
-            in_mask = None
-        return block_sparse_linear(x, last.weight, last.bias, in_mask, backend=backend)
+            x, in_mask = self.linear(layer, x, in_mask, None, self.activation, backend), None
+        return self.linear(last, x, in_mask, None, None, backend)
 
     def look(self, gate: int, hidden: MLPHidden) -> Tensor:
         """See `GatedNetwork.look`: all that the layer reads."""
@@ -272,6 +286,23 @@ class GatedMLP(LayeredNetwork):
     def dense_layers(self) -> list[nn.Linear]:
         """See `LayeredNetwork`."""
         return linears(self.head_layers)
+
+    def own_backend(self, given: str) -> str:
+        """See `GatedNetwork`: small networks on the CPU compute the definition."""
+        is_small = given == "auto" and self.dense_macs <= SMALL_MACS
+        return "reference" if is_small and linear_at(self.layers, 0).weight.is_cpu else given
+
+
+def as_read(
+    weight: Tensor, bias: Tensor, in_mask: Tensor | None, out_mask: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """A layer's weight and bias, zero where no row reads them: there they may be anything."""
+    if in_mask is not None and not (used := in_mask.any(0, True)).all():
+        weight = zero_where_skipped(weight, used)
+    if out_mask is not None and not (used := out_mask.any(0, True)).all():
+        weight = zero_where_skipped(weight.t(), used).t()
+        bias = zero_where_skipped(bias.unsqueeze(0), used).squeeze(0)
+    return weight, bias
 
 
 def kept_units(network: LayeredNetwork, index: int, mask: Tensor) -> Tensor:

@@ -203,6 +203,10 @@ class GatedNetwork(nn.Module):
     def pack(self) -> None:
         """Promises that weights stay as they are, so that kernels may keep copies."""
 
+    def own_backend(self, given: str) -> str:
+        """The backend of its layers where a caller gives this one; "auto" may be another one's."""
+        return given
+
     def executed(self, gate: int, hidden: Any, mask: Tensor) -> Tensor:
         """A mask without what is ignored, as behind an exit."""
         return mask

@@ -100,6 +100,28 @@ def test_what_another_mask_of_the_image_keeps_does_not_reach_a_row_that_skips_it
     assert logits.isfinite().all(dim=1).tolist() == [True, False, True]
 
 
+@pytest.mark.parametrize("size", [4, 96])
+@pytest.mark.parametrize("learns", [False, True])
+def test_weights_that_no_row_reads_may_be_anything_in_small_networks_and_large_ones(size, learns):
+    network = GatedMLP(6, (3, 5), size, 4, head_units=()).requires_grad_(learns)
+    assert network.own_backend("auto") == ("reference" if size == 4 else "auto")
+    masks = masks_of(network, 7, 0.5)
+    masks[0][:, 1], masks[1][:, :2] = False, False
+    images = torch.randn(7, 6)
+    expected = network(images, masks)
+    with torch.no_grad():
+        network.layers[0].weight[size : 2 * size] = torch.nan
+        network.layers[1].weight[:, size : 2 * size] = torch.nan
+        network.layers[1].weight[: 2 * size] = torch.nan
+        network.head_layers[0].weight[:, : 2 * size] = torch.nan
+    assert torch.equal(network(images, masks), expected)
+    if learns:
+        network(images, masks).sum().backward()
+        assert all(p.grad.isfinite().all() for p in network.parameters())
+        assert not network.layers[1].weight.grad[: 2 * size].any()
+        assert not network.head_layers[0].weight.grad[:, : 2 * size].any()
+
+
 def test_masks_that_are_no_multiple_of_the_images_are_refused():
     network = network_of()
     for images, rows in ((2, 3), (2, 1), (0, 3), (3, 0)):

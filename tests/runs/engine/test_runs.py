@@ -124,12 +124,12 @@ def test_a_run_leaves_exactly_the_listed_files(made):
     assert config["environment"]["num_blocks"] == [4, 4]
 
 
-def test_a_result_says_what_was_run_how_well_and_how_fast(made):
+def test_a_result_says_what_was_run_and_how_well_and_times_no_tiny_network(made):
     _, result = made
     judged = [(e["split"], e["mode"]) for e in result["evaluations"]]
     both = ("sampled", "mode")
     assert judged == [(split, mode) for split in ("test", "validation") for mode in both]
-    assert [latency["batch_size"] for latency in result["latency"]] == [1, 256]
+    assert result["latency"] == []
     assert result["images_seen"] == 256
     assert result["policy_macs"] == [32, 32]
     assert result["num_parameters"] == 72
