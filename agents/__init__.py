@@ -1,5 +1,14 @@
 """Agents: name -> "module:Class", imported on use."""
 
+from typing import TYPE_CHECKING
+
+from ccenv.base.registry import names_on_use
+
+if TYPE_CHECKING:
+    from ccenv.agents.base import Agent
+
+__all__ = ["AGENTS", "Agent"]
+
 AGENTS: dict[str, str] = {
     "dense": "ccenv.agents.reference_policies:Dense",
     "block_dropout": "ccenv.agents.reference_policies:BlockDropout",
@@ -32,3 +41,5 @@ AGENTS: dict[str, str] = {
     "sb3_ppo": "ccenv.agents.sb3:PPOAgent",
     "sb3_trpo": "ccenv.agents.sb3:TRPOAgent",
 }
+
+__getattr__ = names_on_use(__name__, {"base": ["Agent"]})
