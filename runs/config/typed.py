@@ -19,7 +19,7 @@ class Settings(TypedDict, total=False):
     keep_best: bool
     cost_limit: float | None
     log_dir: str
-    latency: bool
+    latency: bool | None
     threads: int
     progress: bool
     dataset: str | Callable[[str], Any]

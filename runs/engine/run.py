@@ -13,6 +13,7 @@ from ccenv.agents.base import Agent
 from ccenv.base.ranks import OneProcess, Ranks, RanksError
 from ccenv.deploy.export import SkippingClassifier
 from ccenv.envs.vector import BlockSelectionVectorEnv
+from ccenv.networks.core.protocol import GatedNetwork
 from ccenv.runs.config.command import command_line
 from ccenv.runs.config.plan import Plan, code_digests
 from ccenv.runs.engine.building import build, build_agent, torch_settings
@@ -191,7 +192,7 @@ def execute(plan: Plan, target: Path, options: Options) -> dict[str, Any]:
         "last_tenth": listener.tail.numbers(),
         **verdicts_of_context(env, agent, plan.program.seed),
         "block_use": [(100 * use).round().int().tolist() for use in learned.test.block_use],
-        "latency": latencies(env, agent) if is_timed(plan) else [],
+        "latency": latencies(env, agent) if is_timed(plan, env.simulator.network) else [],
         "total_seconds": time.perf_counter() - begun + listener.seconds_before,
     }
     leave(target, agent, judged[:2])
@@ -203,9 +204,12 @@ def execute(plan: Plan, target: Path, options: Options) -> dict[str, Any]:
     return dict(json_file.check_json(target / run_folder.RESULT)) | {"folder": str(target)}
 
 
-def is_timed(plan: Plan) -> bool:
+def is_timed(plan: Plan, network: GatedNetwork) -> bool:
     """Whether seconds are measured at the end: if they are asked for and something is skipped."""
-    return plan.program.latency and OBLIVIOUS not in plan.environment
+    asked = plan.program.latency
+    # Of a tiny network kernels would compile for longer than the run takes.
+    wanted = network.own_backend("auto") == "auto" if asked is None else asked
+    return wanted and OBLIVIOUS not in plan.environment
 
 
 def learn(plan: Plan, target: Path, lead: Lead | None, started: Started) -> Learned:

@@ -35,10 +35,11 @@ class Program:
         metadata={"help": "mean compute cost to reach, for rewards and agents that take it"},
     )
     log_dir: str = field(default=LOGS, metadata={"help": "folder of the runs"})
-    latency: bool = field(
-        default=True,
+    latency: bool | None = field(
+        default=None,
         metadata={
-            "help": "measure the latency of one input and of a batch, if not of a tiny network"
+            "help": "measure the latency of one input and of a batch; by default not of networks "
+            "that are too small for kernels"
         },
     )
     threads: int = field(default=1, metadata={"help": "number of torch threads"})

@@ -29,7 +29,7 @@ from ccenv.runs.store.identity import whole_config
 from ccenv.runs.store.seal import sealed
 from ccenv.simulator.context import read_context
 
-SHORT = {"images": 128, "batch_size": 64}
+SHORT = {"images": 128, "batch_size": 64, "latency": True}
 DIGITS = {"dataset": "digits", "weights": "cotrain"}
 MLP = DIGITS | {"num_blocks": (4, 4), "block_size": 4}
 RIVAL = DIGITS | {"weights_kwargs": {"schedule_updates": "run"}}

@@ -124,12 +124,17 @@ def test_a_run_leaves_exactly_the_listed_files(made):
     assert config["environment"]["num_blocks"] == [4, 4]
 
 
-def test_a_result_says_what_was_run_and_how_well_and_times_no_tiny_network(made):
+def test_a_tiny_network_is_timed_where_that_is_asked_for(made, tmp_path):
+    assert made[1]["latency"] == []
+    timed = ccenv.train("reinforce", log_dir=str(tmp_path), latency=True, **PROBE).result
+    assert [found["batch_size"] for found in timed["latency"]] == [1, 256]
+
+
+def test_a_result_says_what_was_run_and_how_well(made):
     _, result = made
     judged = [(e["split"], e["mode"]) for e in result["evaluations"]]
     both = ("sampled", "mode")
     assert judged == [(split, mode) for split in ("test", "validation") for mode in both]
-    assert result["latency"] == []
     assert result["images_seen"] == 256
     assert result["policy_macs"] == [32, 32]
     assert result["num_parameters"] == 72
