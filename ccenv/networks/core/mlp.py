@@ -59,6 +59,8 @@ class LayeredNetwork(GatedNetwork):
     """widths of the dense layers after the gated ones; the last is num_classes."""
     widths: tuple[int, ...]
     """columns that the first layer reads, and units of every layer."""
+    is_small = False
+    """whether kernels do not pay."""
 
     def set_sizes(
         self, read: int, look: int, num_blocks: Sizes, block_size: Sizes, head_sizes: Sizes
@@ -155,12 +157,13 @@ class LayeredNetwork(GatedNetwork):
         backend: str,
     ) -> Tensor:
         """See `block_sparse_linear`; by `own_backend`."""
-        own = self.own_backend(backend)
-        operands: tuple[Tensor, Tensor] = layer.weight, layer.bias
-        if own != backend:
-            operands = as_read(*operands, in_mask, out_mask)
+        weight: Tensor = layer.weight
+        bias: Tensor = layer.bias
+        if self.is_small and backend != (own := self.own_backend(backend)):
+            backend = own
+            weight, bias = as_read(weight, bias, in_mask, out_mask)
         return block_sparse_linear(
-            x, *operands, in_mask, out_mask, activation=activation, backend=own
+            x, weight, bias, in_mask, out_mask, activation=activation, backend=backend
         )
 
     def logits(self, hidden: MLPHidden, backend: str = "auto") -> Tensor:
@@ -277,6 +280,7 @@ class GatedMLP(LayeredNetwork):
         tail = positive_ints(head_units, "head_units", allow_none=True)
         head_sizes = (*tail, *positive_ints(num_classes, "num_classes"))
         self.set_sizes(self.in_features, self.in_features, num_blocks, block_size, head_sizes)
+        self.is_small = self.dense_macs <= SMALL_MACS
         resolve_activation(activation)
         self.activation = activation
         num_gated = len(self.gates)
@@ -289,8 +293,8 @@ class GatedMLP(LayeredNetwork):
 
     def own_backend(self, given: str) -> str:
         """See `GatedNetwork`: small networks on the CPU compute the definition."""
-        is_small = given == "auto" and self.dense_macs <= SMALL_MACS
-        return "reference" if is_small and linear_at(self.layers, 0).weight.is_cpu else given
+        is_small = self.is_small and given == "auto" and linear_at(self.layers, 0).weight.is_cpu
+        return "reference" if is_small else given
 
 
 def as_read(
