@@ -204,7 +204,7 @@ class GatedNetwork(nn.Module):
         """Promises that weights stay as they are, so that kernels may keep copies."""
 
     def own_backend(self, given: str) -> str:
-        """The backend of its layers where a caller gives this one; "auto" may be another one's."""
+        """Which backend computes its layers: the given one, or its own choice for "auto"."""
         return given
 
     def executed(self, gate: int, hidden: Any, mask: Tensor) -> Tensor:
