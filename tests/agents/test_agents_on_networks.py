@@ -127,7 +127,9 @@ def returns_by_a_menu(learner, settings, num_rollouts, seed):
     return returns.heard
 
 
-@pytest.mark.parametrize(("learner", "network"), zip(LEARNERS, [*SMALL, *SMALL], strict=False))
+@pytest.mark.parametrize(
+    ("learner", "network"), list(zip(LEARNERS, [*SMALL, *SMALL], strict=False))
+)
 def test_an_agent_takes_an_update_on_a_network_that_learns_along(learner, network):
     heard = returns_of(learner, network, "cotrain", num_rollouts=4)
     assert len(heard) == 4 + (learner in OURS) * ROLLOUTS

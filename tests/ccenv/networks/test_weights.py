@@ -165,7 +165,7 @@ def learn_and_count(barrier, queue):
     barrier.wait()
     frozen_weights(network, split, QUICK)
     printed = fingerprint(small_network(), split, QUICK)
-    queue.put((len(trained), float(network.layers[0].weight.sum()), printed))
+    queue.put((len(trained), network.layers[0].weight.sum().item(), printed))
 
 
 def test_two_processes_that_ask_at_once_learn_once_and_by_the_same_name(cache, monkeypatch):
