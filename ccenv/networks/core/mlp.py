@@ -156,7 +156,7 @@ class LayeredNetwork(GatedNetwork):
         activation: Any,
         backend: str,
     ) -> Tensor:
-        """See `block_sparse_linear`; by `own_backend`."""
+        """One layer as `own_backend` says; see `block_sparse_linear`."""
         weight: Tensor = layer.weight
         bias: Tensor = layer.bias
         if self.is_small and backend != (own := self.own_backend(backend)):

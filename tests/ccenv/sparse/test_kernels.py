@@ -243,7 +243,7 @@ def test_a_user_who_may_keep_no_kernels_compiles_them_and_is_told(monkeypatch, c
 
     third.__module__ = "ccenv.sparse.mine"
     assert compiled(third)(1) == 4
-    assert "(about 20 seconds; in every process: neither" in capfd.readouterr().err
+    assert "(up to 20 seconds; in every process: neither" in capfd.readouterr().err
 
 
 @njit

@@ -136,7 +136,7 @@ class Announcement(events.Listener):
             is_kept = isinstance(event.data["dispatcher"]._cache, FunctionCache)
             if self.may_say():
                 told = "once, then cached" if is_kept else NOT_KEPT
-                tqdm.write(f"ccenv: compiling kernels (about 20 seconds; {told})", file=sys.stderr)
+                tqdm.write(f"ccenv: compiling kernels (up to 20 seconds; {told})", file=sys.stderr)
 
     def on_end(self, event: events.Event) -> None:
         """Nothing to say."""
