@@ -3,13 +3,27 @@
 Everything is imported on use: tables of masks are played without torch.
 """
 
+import os
+import sys
+
+# `python -m ccenv` has put the working folder before all libraries, see `base.modules_here`; it
+# stays, behind them, where this package lies in it: in a checkout that is not installed.
+if (
+    sys.argv[:1] == ["-m"]
+    and sys.orig_argv[-len(sys.argv)].removeprefix("-m").partition(".")[0] == __name__
+    and not sys.flags.safe_path
+):
+    sys.path.append(sys.path.pop(0))
+    if os.path.realpath(sys.path[-1]) != os.path.realpath(f"{__path__[0]}/.."):
+        del sys.path[-1]
+
 import importlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gymnasium.envs.registration import register
 
-from ccenv.base import registry
+from ccenv.base import modules_here, registry
 
 if TYPE_CHECKING:
     from ccenv.envs.checker import check_vector_env
@@ -38,6 +52,7 @@ if not (_FOLDER / "agents").is_dir():
     __path__.append(str(_FOLDER.parent))
 
 registry.install()
+modules_here.install()
 
 # The paper's architectures (Bengio et al. 2015, section 5).
 PRESETS: dict[str, dict[str, Any]] = {

@@ -65,6 +65,7 @@ DOORS = {
     DOOR: (
         "import_object: import_module",
         "has_module: find_spec",
+        "ModulesOfFolder.find_spec: find_spec",
         "resolve: import_object, import_object",
         "check_named: import_trusted",
         "import_trusted: import_object",

@@ -6,6 +6,7 @@ import sys
 import textwrap
 from collections.abc import Callable, Iterator, Sequence
 
+from ccenv.base.modules_here import modules_of
 from ccenv.base.registry import check_names
 from ccenv.runs.commands.frame import program
 from ccenv.runs.commands.registry import (
@@ -70,16 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if command == COMPLETION:
         return int(module_of("completion").main(rest))
     check_names([command], COMMANDS, "command")
-    find_modules_here()
     run: Callable[[Sequence[str]], int] = module_of(command).main
-    return run(rest)
-
-
-def find_modules_here() -> None:
-    """Lets names as `my_module:MyAgent` lead to files of the working folder.
-
-    Last, so that no file of that folder stands in place of a library.
-    """
-    here = os.getcwd()
-    if here not in sys.path:
-        sys.path.append(here)
+    # Names as `my_module:MyAgent` lead to files of the working folder.
+    with modules_of(os.getcwd()):
+        return run(rest)

@@ -13,12 +13,13 @@ import tarfile
 import tempfile
 import traceback
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import ccenv
+from ccenv.base.modules_here import modules_of, passed_on
 from ccenv.runs.config.settings import make_plan
 from ccenv.runs.engine.machines.pool import Outcome, Task
 from ccenv.runs.engine.run import run
@@ -36,6 +37,8 @@ class Terms:
     """a file in the shared folder that a worker must see, None where results are sent back."""
     search_path: tuple[str, ...]
     """where the driver finds modules; places that a worker lacks lead nowhere."""
+    modules_here: tuple[str, ...]
+    """folder and names, see `ccenv.base.modules_here.passed_on`."""
 
 
 @dataclass(frozen=True)
@@ -86,11 +89,11 @@ def terms(shared: Path | None) -> Iterator[Terms]:
     """Terms for a while; a marker lies in the shared folder meanwhile."""
     path = tuple(place for place in sys.path if place)
     if shared is None:
-        yield Terms(own_version(), None, path)
+        yield Terms(own_version(), None, path, passed_on())
         return
     shared.mkdir(parents=True, exist_ok=True)
     with tempfile.NamedTemporaryFile(dir=shared.resolve(), prefix=".ccenv-shared-") as marker:
-        yield Terms(own_version(), marker.name, path)
+        yield Terms(own_version(), marker.name, path, passed_on())
 
 
 def refusal(given: Terms) -> str | None:
@@ -115,7 +118,10 @@ def carry_out(order: Order) -> Delivery:
         return Delivery(refused=refused)
     sys.path += [place for place in order.terms.search_path if place not in sys.path]
     task = order.task
-    with tempfile.TemporaryDirectory(prefix="ccenv-run-") as own:
+    with (
+        modules_of(*order.terms.modules_here) if order.terms.modules_here else nullcontext(),
+        tempfile.TemporaryDirectory(prefix="ccenv-run-") as own,
+    ):
         target = Path(order.folder or own)
         try:
             run(make_plan(task.agent, task.settings), reuse=task.reuse, folder=target)

@@ -13,12 +13,13 @@ from pathlib import Path
 
 import pytest
 
+from ccenv.base.modules_here import modules_of
 from ccenv.runs import results
 from ccenv.runs.commands import compare
 from ccenv.runs.engine import run
 from ccenv.runs.engine.jobs import Shard, make_jobs, read_shard
 from ccenv.runs.engine.machines import engines, remote
-from ccenv.runs.engine.machines.pool import work
+from ccenv.runs.engine.machines.pool import Task, work
 from ccenv.runs.sweeps import SWEEPS
 
 ROOT = Path(__file__).parents[3]
@@ -156,6 +157,18 @@ def test_a_node_of_a_cluster_that_is_killed_costs_nothing_but_time(place, capsys
     assert killed
     assert killed[0] < 6
     assert there == table(place, capsys, "local", sweep="LONG")
+
+
+def test_a_far_worker_finds_modules_of_the_drivers_working_folder(place):
+    (place / "here").mkdir()
+    text = "from ccenv.agents.rloo import Rloo\n\n\nclass Mine(Rloo): ...\n"
+    (place / "here" / "agent_of_here.py").write_text(text)
+    with modules_of(str(place / "here")), remote.terms(None) as given:
+        pass
+    small = {"dataset": "probe", "images": 64, "batch_size": 64, "log_dir": str(place)}
+    order = remote.Order(Task("mine", "agent_of_here:Mine", small), given, None)
+    assert remote.carry_out(order).error is None
+    sys.modules.pop("agent_of_here")
 
 
 def test_shards_share_out_all_runs_whatever_is_missing_when_they_look():
