@@ -6,6 +6,8 @@ from typing import Any
 
 MOST_SHOWN = 80
 """Characters of a value that a message repeats."""
+LONGEST_LABEL = 200
+"""Letters of a row's label, which tables and figures show whole."""
 
 
 def shown(value: Any) -> str:
@@ -20,6 +22,13 @@ def shown(value: Any) -> str:
 def shortened(text: str) -> str:
     """A text that is cut short where it is long, such as another library's message."""
     return text if len(text) <= MOST_SHOWN else f"{text[:MOST_SHOWN]}... ({len(text):,} characters)"
+
+
+def check_printable(text: str, name: str, most: int | None = None) -> None:
+    """Refuses a text with letters that command a terminal, or with more letters than `most`."""
+    if not text.isprintable() or (most is not None and len(text) > most):
+        limit = "" if most is None else f"at most {most} "
+        raise ValueError(f"expected {name} of {limit}printable letters, got {shown(text)}")
 
 
 def lacking(found: Any, *names: str) -> list[str]:

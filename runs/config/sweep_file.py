@@ -30,7 +30,7 @@ several lists of entries: every combination. A label holds `{setting}`, `{settin
 `{table.setting}` or `{list.0}`.
 
 Agents, rewards and networks are names of the project's tables, or `module:name` of modules that the
-reader trusts.
+reader trusts. Runs are written where the reader says: a file holds no `log_dir`.
 """
 
 import itertools
@@ -43,7 +43,10 @@ from typing import Any
 
 from ccenv.agents import AGENTS
 from ccenv.base.registry import check_names
+from ccenv.base.trust import leaves
+from ccenv.base.values import LONGEST_LABEL, check_printable, shown
 from ccenv.runs.config.sweep import Cell, Sweep, check_number
+from ccenv.runs.config.values import check_sizes
 from ccenv.runs.store.untrusted_files import check_trusted
 
 OF_SWEEP = (
@@ -62,6 +65,11 @@ OF_SWEEP = (
 OF_ROWS = ("agent", "label", "seeds", "shared", "settings", "grid", "each")
 OF_EACH = ("agent", "label", "seeds")
 """Names of an entry of `each` that are no settings."""
+PROSE = ("name", "description", "rows.label", "rows.each.label")
+"""Where a text is for people: its colons lead to no module."""
+SECTION = re.compile(r"^(settings|miniature|shared\.[^.]*|rows(\.(settings|each|grid))?)\.")
+"""What stands before the name of a setting, in its dotted place in a file."""
+LOG_DIR = ".log_dir"
 USUAL_SEEDS = (0, 1, 2)
 MOST_RUNS = 10_000
 """Of a sweep that nobody has confirmed."""
@@ -98,6 +106,7 @@ def sweep_of(
     most_runs: int | None = MOST_RUNS,
 ) -> Sweep:
     """A sweep of what a file holds; arguments as those of `read_sweep`."""
+    check_content(content, trusted)
     check_names(content, OF_SWEEP, "key of a sweep")
     settings, shared = (expected(content, name, dict, {}) for name in ("settings", "shared"))
     groups = expected(content, "rows", list, [])
@@ -119,9 +128,29 @@ def sweep_of(
         measure=expected(content, "measure", str, "error"),
     )
     check_number(sweep.num_runs, most_runs)
-    for cell in cells:
-        check_trusted({**settings, **cell.settings, "agent": cell.agent}, trusted)
     return sweep
+
+
+def check_content(content: Mapping[str, Any], trusted: Sequence[str]) -> None:
+    """Refuses what no part of a file may hold, before any part is read.
+
+    That is code of modules that are not trusted, a folder to write to, letters that command a
+    terminal, and numbers that are not finite or that 64 bits cannot hold.
+    """
+    for place, value in leaves(content):
+        check_printable(place, "names")
+        check_sizes(place, value)
+        if place.endswith(LOG_DIR):
+            raise ValueError(
+                f"expected no {place}, got {shown(value)}: the reader of a sweep chooses where its "
+                "runs are written; leave it out, and give --log-dir (log_dir=)"
+            )
+        if isinstance(value, float) and not math.isfinite(value):
+            raise ValueError(f"expected finite numbers, got {place} = {value}")
+        if isinstance(value, str):
+            check_printable(value, place)
+            if place not in PROSE:
+                check_trusted({SECTION.sub("", place): value}, trusted)
 
 
 def cells_of(
@@ -245,7 +274,9 @@ def labelled(label: Any, settings: Mapping[str, Any]) -> str:
 
     if not isinstance(label, str) or not label:
         raise ValueError(f"expected a label as a text, got {label!r}")
-    return FIELD.sub(value, label)
+    whole = FIELD.sub(value, label)
+    check_printable(whole, "a label", LONGEST_LABEL)
+    return whole
 
 
 def written(value: Any, spec: str) -> str:

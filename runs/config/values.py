@@ -10,7 +10,8 @@ import warnings
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from ccenv.base.values import shown
+from ccenv.base.trust import leaves
+from ccenv.base.values import check_printable, shown
 
 WORDS = {"true": True, "false": False, "none": None}
 LARGEST_INTEGER = 2**63 - 1
@@ -171,7 +172,7 @@ def checked(
 
 
 def check_plain(config: dict[str, Any]) -> None:
-    """Refuses what JSON cannot hold: a run is names and numbers, so that it can be repeated."""
+    """Refuses what JSON cannot hold, or a table cannot show: a run is names and numbers."""
     for group in (config, config["agent_settings"], config["environment"]):
         for name, value in group.items():
             if not is_plain(value):
@@ -179,6 +180,9 @@ def check_plain(config: dict[str, Any]) -> None:
                     f"expected setting {name!r} to be a name or finite numbers, "
                     f"got {shown(value)}; give functions and classes as 'module:name'"
                 )
+    for place, text in leaves(config):
+        if isinstance(text, str) and place != "log_dir":
+            check_printable(text, place)
 
 
 def is_plain(value: Any) -> bool:

@@ -10,6 +10,9 @@ from collections.abc import Mapping
 from numbers import Real
 from typing import Any
 
+from ccenv.base.trust import leaves
+from ccenv.base.values import LONGEST_LABEL, check_printable
+
 KINDS: dict[str, type] = {
     "agent": str,
     "env": str,
@@ -55,6 +58,11 @@ def check_result(result: Any, where: str) -> dict[str, Any]:
             kind is not bool and isinstance(result[name], bool)
         ):
             raise edited(where, f"{name} to be of type {kind.__name__}", result.get(name))
+    # Tables, figures and messages show them.
+    names = {name: result.get(name) for name in ("label", "agent", "env", "reward")}
+    for place, text in leaves(names | {"settings": result.get("chosen", result["settings"])}):
+        if isinstance(text, str) and place != "settings.log_dir":
+            check_printable(text, f"{where}: {place}", LONGEST_LABEL if place in names else None)
     environment = result["settings"].get("environment")
     if not isinstance(environment, dict) or not isinstance(environment.get("dataset"), str):
         raise edited(where, "settings.environment with a dataset", environment)

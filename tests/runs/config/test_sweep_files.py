@@ -2,6 +2,7 @@
 
 import json
 import re
+import tomllib
 
 import pytest
 from hypothesis import given
@@ -128,6 +129,20 @@ WRONG = {
     "a seed twice": (TRUE.replace("seeds = [0, 1]", "seeds = [1, 1]"), "different whole numbers"),
     "nested too deep": (TRUE + f"\n[settings.{'a.' * 40}a]\n", "nested at most 32 deep"),
     "code of somebody's": (TRUE.replace('"dense"', '"os:system"'), "--trust os"),
+    "a label of a terminal's": (
+        TRUE.replace('label = "rloo', r'label = "\u001b[31m rloo'),
+        "expected rows.label of printable letters",
+    ),
+    "a label longer than a table": (
+        TRUE.replace("{learning_rate}", "{learning_rate:999f}"),
+        "a label of at most 200 printable letters",
+    ),
+    "a name of a terminal's": (TRUE + '\n"\\u202e" = 1', "expected names of printable letters"),
+    "a description of a terminal's": (
+        TRUE.replace("A network", r"\u009b2J A network"),
+        "expected description of printable letters",
+    ),
+    "endless": ("memory_budgets = [inf]" + TRUE, "finite numbers, got memory_budgets = inf"),
     "no rows": ('description = "Nothing."', "expected rows, got none"),
     "no TOML": ("rows = [", "expected a sweep as TOML"),
     "no text": ("\x00", "expected a sweep as TOML"),
@@ -143,6 +158,39 @@ def test_a_wrong_file_is_refused_in_one_line_and_leaves_nothing(wrong, tmp_path,
     assert hint in said
     assert "\n" not in said
     assert list(tmp_path.iterdir()) == [path]
+
+
+PLACES = {
+    "settings": lambda whole: whole["settings"],
+    "shared": lambda whole: whole["shared"]["many"],
+    "a shared name with dots": lambda whole: whole["shared"].setdefault("settings.a.b", {}),
+    "miniature": lambda whole: whole.setdefault("miniature", {}),
+    "a row": lambda whole: whole["rows"][1]["settings"],
+    "each": lambda whole: whole["rows"][1]["each"][0],
+    "grid": lambda whole: whole["rows"][1]["grid"],
+}
+HOSTILE = {
+    "reward": ("os:system", "which was not imported"),
+    "dataset": ("os:system", "which was not imported"),
+    "transforms": (["shift=2, os:system"], "which was not imported"),
+    "network_kwargs": ({"cell": "os:system"}, "which was not imported"),
+    "log_dir": ("elsewhere", "leave it out, and give --log-dir"),
+    "network": ("\x1b[31m", "printable letters"),
+    "learning_rate": (float("nan"), "expected finite numbers"),
+    "reward_kwargs": ({"cost_weight": -float("inf")}, "expected finite numbers"),
+    "images": (10**400, "between -2**63 and 2**63"),
+}
+
+
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("name", HOSTILE)
+def test_what_no_file_may_hold_is_refused_wherever_it_stands(name, place):
+    value, hint = HOSTILE[name]
+    whole = tomllib.loads(TRUE)
+    table = PLACES[place](whole)
+    table[name] = [value] if place == "grid" and not isinstance(value, dict) else value
+    with pytest.raises(ValueError, match=re.escape(hint)):
+        sweep_of(whole)
 
 
 def test_a_file_that_is_not_there_is_refused_in_one_line(tmp_path, capsys):

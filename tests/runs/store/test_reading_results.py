@@ -1,5 +1,6 @@
 """Law 19 where results are only read: whatever they name, nothing of it is imported or called."""
 
+import contextlib
 import copy
 import json
 import sys
@@ -14,7 +15,9 @@ from ccenv.runs.config.sweep import Cell, Sweep
 from ccenv.runs.engine import jobs, run
 from ccenv.runs.lab import tables
 from ccenv.runs.report.tables import all_tables
+from ccenv.runs.store import recorded
 from ccenv.runs.store.seal import SEAL, sealed
+from ccenv.runs.store.untrusted_files import stored_result
 
 TOY = Sweep(
     name="toy",
@@ -146,6 +149,33 @@ def test_a_name_in_any_position_of_a_result_is_never_imported(
     assert "reinforce" in capsys.readouterr().out
 
 
+SHOWN = {
+    ("label",): "x" * 201,
+    ("reward",): "\x1b[2J",
+    ("settings", "network"): "\u202eprobe",
+}
+"""Place in a recorded result -> what a table would not show as it is."""
+
+
+@pytest.mark.parametrize("at", SHOWN)
+def test_a_result_whose_names_a_terminal_would_not_show_is_refused(at, place, tmp_path):
+    content = json.loads((place / "results/toy.json").read_text())
+    changed = poisoned(content["cells"][-1], [at], SHOWN[at])
+    path = tmp_path / "toy.json"
+    for cells, is_sound in ((content["cells"], True), ([changed], False)):
+        path.write_text(json.dumps(resealed({**content, "cells": cells})))
+        with contextlib.nullcontext() if is_sound else pytest.raises(ValueError, match="printable"):
+            recorded.read_cells(path)
+    (folder,) = {path.parent for path in place.glob("logs/*/reinforce/*/*/seed-0/result.json")}
+    result = json.loads((folder / "result.json").read_text())
+    at = (at[0], "environment", at[1]) if at[1:] else at
+    (tmp_path / "result.json").write_text(
+        json.dumps(sealed(poisoned(result, [at], SHOWN[("label",)] + "\n")))
+    )
+    with pytest.raises(ValueError, match="printable"):
+        stored_result(tmp_path)
+
+
 @pytest.mark.parametrize(("version", "is_older"), [(1, False), (2, True)])
 def test_a_recorded_result_is_older_where_its_agent_has_another_version(
     version, is_older, place, monkeypatch
@@ -153,14 +183,14 @@ def test_a_recorded_result_is_older_where_its_agent_has_another_version(
     asked = jobs.make_jobs(TOY, str(place / "logs"))
     for kind in {job.plan.agent_class for job in asked}:
         monkeypatch.setattr(kind, "code_version", version)
-    recorded = jobs.recorded_comparison(TOY, place / "results")
+    found = jobs.recorded_comparison(TOY, place / "results")
     # Recorded before there were versions, by a file that has other texts now.
-    for one in recorded.finished:
+    for one in found.finished:
         one.result.pop("code_version", None)
         one.result["code"] = dict.fromkeys(one.result["code"], "of other code")
     of_agents = [job for job in asked if ":" not in job.plan.agent]
     assert of_agents
-    assert jobs.outdated(recorded, of_agents) == (of_agents if is_older else [])
+    assert jobs.outdated(found, of_agents) == (of_agents if is_older else [])
     own_runs = jobs.gather(TOY, asked, {})
     for one in own_runs.finished:
         one.result["code"] = dict.fromkeys(one.result["code"], "of other code")
