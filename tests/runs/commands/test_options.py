@@ -35,6 +35,7 @@ SHOWN_BY = {
     "runs/mask_tables/": ("table",),
     "ccenv/mask_table/challenge.py": ("challenge",),
     "runs/config/sweep.py": ("compare", "train"),
+    "runs/config/sweep_file.py": ("compare",),
     "runs/commands/settings_help.py": ("train",),
     "runs/store/untrusted_files.py": ("export", "generate"),
     "runs/store/recorded.py": ("compare",),
