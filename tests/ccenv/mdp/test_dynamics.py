@@ -241,7 +241,8 @@ def test_rows_of_a_group_are_what_their_image_alone_would_be(observation):
     images = torch.tensor([5, 0, 7])
     seen = [grouped.begin(images), alone.begin(images.repeat_interleave(4))]
     for blocks in (*grouped.num_blocks, None):
-        assert torch.equal(*seen)
+        # Torch rounds a product by its number of rows: 3 in one simulator, 12 in the other.
+        torch.testing.assert_close(*seen)
         if blocks:
             mask = random_mask(12, blocks, 0.5, stream(blocks, "masks"))
             seen = [each.step(mask).observation for each in (grouped, alone)]
