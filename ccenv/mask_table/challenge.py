@@ -6,6 +6,7 @@ best mask of each input closes all of it. A policy sees the features offered at 
 each input, and nothing else: no label, no answer of any mask, not the order of the inputs.
 """
 
+import dataclasses
 import inspect
 import traceback
 from collections.abc import Callable, Sequence
@@ -18,11 +19,11 @@ from numpy.typing import NDArray
 
 from ccenv.base.registry import import_object
 from ccenv.base.values import shown
-from ccenv.mask_table.evaluation.entry import COST_WEIGHTS, EntryFile, read_entry
+from ccenv.mask_table.evaluation.entry import COST_WEIGHTS, EntryFile, check_is_free, read_entry
 from ccenv.mask_table.evaluation.exact import Outcomes
 from ccenv.mask_table.menus import number_of
 from ccenv.mask_table.shipped import ENTRIES, SHIPPED, judging_table, shipped_table
-from ccenv.mask_table.table import MaskTable
+from ccenv.mask_table.table import MaskTable, parts_of
 
 BOUND, BASELINE, RECORDED, ENTRY = "bound", "baseline", "recorded", "entry"
 F32 = NDArray[np.float32]
@@ -32,6 +33,8 @@ PART = 2**22
 """Numbers that are held at once."""
 TIE = 1e-6
 """Shares that differ by no more have one rank."""
+MOST_SHARE = 1.001
+"""Of the gap: the best mask of each input closes 1, and rounding adds a millionth."""
 
 
 class TablePolicy(Protocol):
@@ -179,13 +182,15 @@ def standings(task: Task, entries: Sequence[Candidate] = ()) -> list[Standing]:
         All with their ranks, the largest share first.
 
     Raises:
-        ValueError: if an entry fails, sees what it may not see, or answers what is no policy.
+        ValueError: if an entry fails, sees what it may not see, answers what is no policy, closes
+            more than all of the gap, or has the name of a baseline or of a recorded policy.
 
     >>> [place.name for place in standings(shipped_tasks(["resnet20"])[0])][0]
     'oracle'
     """
-    weights = task.judging.header.weights
+    weights, taken = task.judging.header.weights, recorded()
     for one in entries:
+        check_is_free(one.name, [other.name for other in taken])
         if one.weights not in (None, weights):
             names = [name for name in SHIPPED if judging_table(name).header.weights == one.weights]
             advice = f"--table {names[0]}" if names else "--table with a table of that network"
@@ -193,7 +198,7 @@ def standings(task: Task, entries: Sequence[Candidate] = ()) -> list[Standing]:
                 f"{one.name}: expected an entry for the network {weights} ({task.name}), got one "
                 f"for {str(one.weights)[:24]!r}; give {advice}"
             )
-    fitting = [one for one in recorded() if one.weights == weights]
+    fitting = [one for one in taken if one.weights == weights]
     judge = Judge(task)
     return ranked([*judge.baselines(), *map(judge.standing, [*fitting, *entries])])
 
@@ -280,9 +285,10 @@ class Judge:
     def played(self, one: Candidate, cost_weight: float) -> tuple[F32, F32]:
         """Asks a policy about all inputs, in an order of ours: right and cost of each input."""
         check_takes_table_and_weight(one.make)
-        policy = called(one.make, self.task.learning, cost_weight)
+        policy = called(one.make, given_away(self.task.learning), cost_weight)
         check_asks_for_looks(policy)
-        answer = called(policy.act, self.looks[self.order])
+        looks = read_only(self.looks[self.order])
+        answer = called(lambda: np.asarray(policy.act(looks)))
         action = checked_action(answer, (len(self.looks), self.num_units))
         back = np.argsort(self.order)
         return self.earned(action[back])
@@ -327,6 +333,12 @@ class Judge:
             lead, gaps = reward(own, weight) - static, oracle - static
             gap = float(gaps.mean())
             share = float(lead.mean()) / gap if gap > 0 else float("nan")
+            if share > MOST_SHARE:
+                raise ValueError(
+                    f"{name} on {self.task.name}: expected at most all of the oracle's gap, got "
+                    f"{share:.3g} of it at cost weight {weight:g}: no masks earn that, so the "
+                    "entry changed what it is measured by"
+                )
             # Of a ratio of two means over the same inputs, to first order.
             each = (lead - share * gaps) / (gap or 1.0)
             deviations.append(each)
@@ -355,6 +367,19 @@ def mask_chances(keep: F32) -> F32:
     for unit in keep.T[:, :, None]:
         chances = np.stack([chances * (1 - unit), chances * unit], axis=2).reshape(len(keep), -1)
     return chances
+
+
+def given_away(table: MaskTable) -> MaskTable:
+    """The table with arrays of its own: whoever learns from it changes no other's."""
+    return dataclasses.replace(
+        table, **{name: read_only(array.copy()) for name, array in parts_of(table).items()}
+    )
+
+
+def read_only(array: NDArray[Any]) -> NDArray[Any]:
+    """The same array, which refuses to be written to."""
+    array.setflags(write=False)
+    return array
 
 
 def check_takes_table_and_weight(make: Maker) -> None:
@@ -389,16 +414,18 @@ def called(function: Callable[..., Any], *arguments: Any) -> Any:
     """Calls code of an entry; what it raises becomes one line that says where."""
     try:
         return function(*arguments)
-    except Exception as error:
+    except KeyboardInterrupt:
+        raise
+    # SystemExit would end the command as if it had succeeded.
+    except BaseException as error:
         last = traceback.extract_tb(error.__traceback__)[-1]
         raise ValueError(
             f"{type(error).__name__}: {error} ({Path(last.filename).name}, line {last.lineno})"
         ) from error
 
 
-def checked_action(answer: Any, shape: tuple[int, int]) -> NDArray[Any]:
+def checked_action(action: NDArray[Any], shape: tuple[int, int]) -> NDArray[Any]:
     """Bits (bool) or keep probabilities (float32) of every input; ValueError for anything else."""
-    action = np.asarray(answer)
     if action.shape != shape or action.dtype.kind not in "biuf":
         raise ValueError(
             f"expected act to answer bits or keep probabilities {list(shape)}, got {action.dtype} "

@@ -41,7 +41,8 @@ NOTES = (
     "Share of the gap between the best static mask (0) and each input's best mask (the oracle, "
     "100) that is closed on held-out inputs, in % ± one standard error; more is better. The reward "
     "is 1 for a right answer, less cost weight x MACs (as a share of the dense network's). Ranks "
-    "whose intervals overlap are not significantly different."
+    "whose intervals overlap are not significantly different. Ranks rest on trust: an entry's code "
+    "runs in this process, and the labels of the package's inputs are public."
 )
 
 

@@ -10,7 +10,7 @@ A name is shown next to the names of baselines, in terminals and on pages.
 """
 
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -50,8 +50,16 @@ def check_name(name: str) -> None:
             f"expected a name in letters of one alphabet, got {name!r} of "
             f"{', '.join(sorted(alphabets))}: letters of two may look the same"
         )
-    if skeleton(name) in {skeleton(reserved) for reserved in RESERVED}:
-        raise ValueError(f"expected another name than a baseline's, got {name!r}; choose your own")
+    check_is_free(name)
+
+
+def check_is_free(name: str, taken: Iterable[str] = ()) -> None:
+    """Refuses the name of a baseline, of the oracle, or one that is taken."""
+    if skeleton(name) in {skeleton(other) for other in (*RESERVED, *taken)}:
+        raise ValueError(
+            f"expected another name than a baseline's or a recorded policy's, got {name!r}; "
+            "choose your own"
+        )
 
 
 def alphabet_of(letter: str) -> str:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import pickle
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -37,6 +38,7 @@ from ccenv.mask_table.challenge import (
 )
 from ccenv.mask_table.evaluation.entry import KIND, RESERVED, VERSION, check_name, of_rows
 from ccenv.mask_table.shipped import SHIPPED, judging_table, shipped_table
+from ccenv.mask_table.table import parts_of
 from ccenv.simulator.simulator import Simulator
 
 NUM_IMAGES = 50
@@ -81,7 +83,8 @@ def test_shares_are_those_of_rewards_that_are_known_exactly(task):
 
     class Mine:
         def __init__(self, table, cost_weight):
-            assert table is task.learning
+            assert table.header is task.learning.header
+            assert np.array_equal(table.right, task.learning.right)
 
         def act(self, look):
             return 1 / (1 + np.exp(-(look @ linear[:-1] + linear[-1])))
@@ -186,6 +189,21 @@ class WantsNothing:
         pass
 
 
+class Ends(WantsLabels):
+    def act(self, look):
+        raise SystemExit(0)
+
+
+class ChangesItsTable:
+    def __init__(self, table, cost_weight):
+        table.right[:] = 255
+
+
+class ChangesLooks(WantsLabels):
+    def act(self, look):
+        look[:] = 0
+
+
 @pytest.mark.parametrize(
     ("kind", "said"),
     [
@@ -195,6 +213,9 @@ class WantsNothing:
         ),
         (WantsTestAnswers, "test inputs judge the challenge, and no policy sees them"),
         (WantsNothing, r"expected an object with act\(look\)"),
+        (Ends, r"SystemExit: 0 \(test_challenge.py, line"),
+        (ChangesItsTable, "is read-only"),
+        (ChangesLooks, "is read-only"),
         (dict, r"with __init__\(self, table, cost_weight\)"),
         (object, r"with __init__\(self, table, cost_weight\)"),
     ],
@@ -202,6 +223,46 @@ class WantsNothing:
 def test_a_policy_that_asks_for_more_than_looks_is_refused(kind, said, task):
     with pytest.raises(ValueError, match=said):
         standings(task, [Candidate("mine", kind)])
+
+
+def test_whoever_changes_what_it_learns_from_changes_nothing_else(task):
+    before = {name: array.copy() for name, array in parts_of(task.learning).items()}
+
+    class Unlocks:
+        def __init__(self, table, cost_weight):
+            for array in parts_of(table).values():
+                array.setflags(write=True)
+                array[:] = 0
+
+        def act(self, look):
+            look.setflags(write=True)
+            look[:] = 0
+            return np.ones((len(look), 4), bool)
+
+    judge = Judge(task)
+    looks, found = judge.looks.copy(), judge.standing(Candidate("mine", Unlocks))
+    assert found.share == placed(task, lambda n: np.ones((n, 4), bool)).share
+    assert np.array_equal(judge.looks, looks)
+    assert all(np.array_equal(parts_of(task.learning)[name], before[name]) for name in before)
+
+
+def test_more_than_all_of_the_gap_is_refused(task):
+    judge = Judge(task)
+
+    def free(look):
+        judge.costs[:] = 0
+        return np.ones((len(look), 4), bool)
+
+    entry = Candidate("mine", lambda table, weight: SimpleNamespace(act=free))
+    with pytest.raises(ValueError, match="mine on probe: expected at most all of the oracle's gap"):
+        judge.standing(entry)
+
+
+@pytest.mark.parametrize("name", ["oracle", "best static mask", "linear, rloo", "Linear  RLOO"])
+def test_no_entry_stands_under_the_name_of_another_row(name, task):
+    entry = Candidate(name, lambda table, weight: Answers(lambda n: np.ones((n, 4), bool)))
+    with pytest.raises(ValueError, match="expected another name than a baseline's or a recorded"):
+        standings(task, [entry])
 
 
 def test_files_hold_the_same_policies_as_classes(task, tmp_path):

@@ -99,6 +99,7 @@ def test_a_file_is_judged_on_the_network_that_it_is_for(folder, capsys):
     shown = capsys.readouterr().out
     assert shown.startswith("mlp: ")
     assert "[bold]x[/bold] <b>: rank" in shown
+    assert "Ranks rest on trust" in " ".join(shown.split())
     assert cli.main(["challenge", str(folder / "a"), "--table", "resnet20"]) == 2
     assert "give --table mlp" in capsys.readouterr().err
 
