@@ -42,6 +42,25 @@ def cells(verdict: Verdict) -> list[str]:
     return [name, verdict.draw, *numbers, verdict.policy, *by_basis, answer]
 
 
+def conclusion(verdicts: Sequence[Verdict]) -> str:
+    """The last line: what stands, and what is the author's word in spite of it."""
+    from ccenv.runs.replay.claims import BELIEVED
+
+    valid = sum(verdict.is_valid for verdict in verdicts)
+    counted = f"{valid} of {len(verdicts)} rows stand"
+    if not valid:
+        return counted
+    believed = [
+        about
+        for name, about in BELIEVED.items()
+        if any(verdict.basis.get(name) == WORD for verdict in verdicts)
+    ]
+    return (
+        f"{counted}: errors, MACs and costs were recomputed from the stored weights and masks. "
+        f"The author's word: {'; '.join([*believed, 'times and machine'])}."
+    )
+
+
 def make_parser() -> argparse.ArgumentParser:
     """The command line."""
     parser = argparse.ArgumentParser(
@@ -71,10 +90,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     folders = run_folders(options.folder)
     rows = [one for folder in tqdm(folders, unit="run") for one in validate(folder, options.trust)]
     verdicts = refuse_copies(rows)
-    valid = sum(verdict.is_valid for verdict in verdicts)
     if options.json:
         print_json([asdict(verdict) | {"valid": verdict.is_valid} for verdict in verdicts])
     else:
         shown = markdown(COLUMNS, [cells(verdict) for verdict in verdicts])
-        print_text(f"{shown}\n\n{valid} of {len(verdicts)} rows stand")
-    return 0 if valid == len(verdicts) else 1
+        print_text(f"{shown}\n\n{conclusion(verdicts)}")
+    return 0 if all(verdict.is_valid for verdict in verdicts) else 1

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ccenv.base.registry import OWN_PACKAGE
-from ccenv.base.trust import is_below
+from ccenv.base.trust import is_below, is_in_table
 from ccenv.runs.engine.metadata import verdicts_of_context
 from ccenv.runs.replay.rebuilt import Rebuilt, pays_again, test_images
 from ccenv.runs.replay.replay import ROUNDING, ask
@@ -38,6 +38,12 @@ TRAINING = ("images", "batch_size", "eval_every", "keep_best")
 """Settings of the program that training follows."""
 LATER = ("memory_bytes", OF_SYMBOLS)
 """Entries that results of earlier versions lack."""
+BELIEVED = {
+    "training data": "which inputs trained policy and network (test inputs may be among them)",
+    "labels": "the labels of a data set that is not the project's",
+    "masks": "that the policy chose the masks",
+}
+"""Figure -> what its author's word is about, where a row may be wrong in spite of all checks."""
 
 
 @dataclass(frozen=True)
@@ -256,6 +262,8 @@ def basis(rebuilt: Rebuilt) -> dict[str, str]:
     found |= dict.fromkeys(followed, WORD if is_trained else CHECKED)
     if is_trained or plan.has_own_code:
         found |= dict.fromkeys(("training data", "no test labels by heart"), WORD)
+    if not is_in_table(plan.environment["dataset"], "dataset"):
+        found["labels"] = WORD
     return found | dict.fromkeys(("curve: other points", *TIMES, *PLACES), WORD)
 
 

@@ -39,6 +39,11 @@ import torch
 
 from ccenv.agents.reinforce import Reinforce
 from ccenv.data import load_split
+from ccenv.data.toy import probe
+
+
+def elsewhere(split):
+    return probe(split)
 
 
 class Secret(Reinforce):
@@ -404,6 +409,32 @@ def test_the_table_shows_what_is_recomputed_checked_and_believed(logs, capsys):
     assert "error" in found[RECOMPUTED]
     assert "seed" in found[CHECKED]
     assert "training data" in found[WORD]
+
+
+ABOUT = ("which inputs trained policy", "the labels of a data set", "policy chose the masks")
+
+
+@pytest.mark.parametrize(
+    ("agent", "dataset", "believed"),
+    [
+        ("reinforce", "probe", [True, False, False]),
+        ("block_dropout", "probe", [False, False, False]),
+        ("toy_validate:Secret", "probe", [True, False, True]),
+        ("block_dropout", "toy_validate:elsewhere", [True, True, False]),
+    ],
+)
+def test_the_last_line_says_what_stands_and_what_is_believed(
+    agent, dataset, believed, logs, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr(run, "latencies", lambda env, agent: [])
+    settings = SETTINGS | {"dataset": dataset, "log_dir": str(tmp_path / "logs")}
+    folder = ccenv.train(agent, **settings).folder
+    assert validate.main([str(folder), "--trust", "toy_validate"]) == 0
+    last = capsys.readouterr().out.splitlines()[-1]
+    stands, word = last.split(" The author's word: ")
+    assert stands.startswith("2 of 2 rows stand: errors, MACs and costs were recomputed")
+    assert [about in word for about in ABOUT] == believed
+    assert word.endswith("times and machine.")
 
 
 @pytest.mark.parametrize(
