@@ -36,6 +36,7 @@ from ccenv.runs.stats.measures import MODES
 from ccenv.runs.stats.verdict import ADDED
 from ccenv.runs.store import LOGS, REPORTS, recorded
 from ccenv.runs.store import folder as run_folder
+from ccenv.runs.store.identity import Key
 from ccenv.runs.store.untrusted_files import EXPORTED, stored_result
 from ccenv.runs.studies import find_study
 from ccenv.runs.tensorboard.mirror import mirrored
@@ -267,8 +268,8 @@ def compare(
         trust: your modules that a sweep's file may name.
         log_dir: folder of the runs.
         report_dir: folder of pages.
-        results_dir: folder of recorded results; by default `runs/results` if it exists, else the
-            package's.
+        results_dir: folder of recorded results; by default `runs/results`, and the package's for
+            what is not there.
 
     Raises:
         ValueError: if a name or setting is wrong, before anything runs.
@@ -288,13 +289,15 @@ def compare(
         asked = with_added(asked, add)
     check_number(asked.num_runs, most_runs)
     all_jobs = sweep_jobs.make_jobs(asked, str(log_dir))
-    results = recorded.results_folder(results_dir, is_written=record)
-    source = sweep_jobs.source_of(asked, all_jobs, str(results))
+    folders = recorded.results_folders(results_dir, is_written=record)
+    source, *others = [sweep_jobs.source_of(asked, all_jobs, str(folder)) for folder in folders]
     # Read even where it is not used: what cannot be recorded later is refused before hours of runs.
     # On the library of another Python the rows are run here, unless they are to be recorded.
     is_read = record or use_recorded
-    known = recorded.load(source, other_texts=record) if is_read else {}
-    known = known if use_recorded else {}
+    read: dict[Key, dict[str, Any]] = {}
+    for one in [*reversed(others), source] if is_read else []:
+        read |= recorded.load(one, other_texts=record)
+    known = sweep_jobs.of_this_code(all_jobs, read) if use_recorded else {}
     gathered = sweep_jobs.gather(asked, all_jobs, known, masks)
     old = sweep_jobs.outdated(gathered, all_jobs) if rerun else []
     todo = [*gathered.missing, *old]
@@ -322,7 +325,12 @@ def compare(
     gathered = dataclasses.replace(gathered, own=added if add is not None else frozenset())
     page = Path(report_dir) / safe_name(asked.name) / PAGE
     lines = notes_on(gathered, all_jobs)
-    found = Comparison(gathered, page, study.sections, results, str(log_dir), failures, lines)
+    if use_recorded and (count := len(read) - len(known)):
+        lines.append(f"{count} recorded results were not taken: they are of another {OLDER}")
+    # The page looks for times, and points of other sweeps, where most of the rows are from.
+    counts = sweep_jobs.read_from(gathered)
+    most = Path(max(counts, key=counts.__getitem__, default=folders[0]))
+    found = Comparison(gathered, page, study.sections, most, str(log_dir), failures, lines)
     if gathered.finished and write_page:
         found.write_page()
     return found
@@ -334,6 +342,9 @@ def notes_on(found: sweep_jobs.Comparison, jobs: Sequence[sweep_jobs.Job]) -> li
     if found.missing:
         names = sweep_jobs.names_of(found.missing)
         notes.append(f"{len(found.missing)} runs have no result yet: {names}")
+    if folders := sweep_jobs.read_from(found):
+        counts = " and ".join(f"{folder} ({count})" for folder, count in folders.items())
+        notes.append(f"recorded results were read from {counts}; --no-recorded runs them here")
     notes += sweep_jobs.origins(found)
     if old := sweep_jobs.outdated(found, jobs):
         notes.append(

@@ -151,7 +151,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--report-dir", default=REPORTS, help="folder of tables and plots")
     parser.add_argument(
         "--results-dir",
-        help="folder of recorded results; runs/results, else those that come with the package",
+        help="folder of recorded results; by default runs/results, then the package's",
     )
     return parser
 

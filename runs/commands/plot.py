@@ -9,7 +9,7 @@ from ccenv.runs.config.plan import safe_name
 from ccenv.runs.engine.collect_runs import among_recorded, gather_folders
 from ccenv.runs.stats.measures import MODES
 from ccenv.runs.store import REPORTS
-from ccenv.runs.store.recorded import results_folder
+from ccenv.runs.store.recorded import results_folders
 from ccenv.runs.tables.short_table import answer
 
 
@@ -65,11 +65,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     found = gather_folders(options.folders, options.name, options.masks)
     is_one_row = len(found.results) == 1
+    folder, *others = results_folders(options.results_dir)
     if is_one_row if options.recorded is None else options.recorded:
-        found = among_recorded(found, results_folder(options.results_dir))
+        alone, found = found, among_recorded(found, folder)
+        while others and len(found.finished) == len(alone.finished):
+            folder = others.pop(0)
+            found = among_recorded(alone, folder)
+        say(f"recorded results were read from {folder}")
     report = Path(options.out) / safe_name(options.name)
     print(answer(found.sweep.description, found.rows), flush=True)
-    publish(found, report, options.results_dir)
+    publish(found, report, folder)
     say(f"report: {report / PAGE} (tables and plots beside it)")
     if options.board:
         say(f"means over seeds: tensorboard --logdir {write_sweep(found, options.board)}")

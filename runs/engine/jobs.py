@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from ccenv.runs.config.plan import OF_CODE, Plan, code_digests, safe_name
+from ccenv.runs.config.plan import NO_SOURCE, OF_CODE, Plan, code_digests, safe_name
 from ccenv.runs.config.settings import make_plan
 from ccenv.runs.config.sweep import Sweep
 from ccenv.runs.stats.rows import make_rows
@@ -194,6 +194,28 @@ def recorded_comparison(sweep: Sweep, results_dir: Path) -> Comparison:
     return Comparison(sweep, tuple(finished), (), "sampled")
 
 
+def of_this_code(jobs: Sequence[Job], known: Mapping[Key, Any]) -> dict[Key, dict[str, Any]]:
+    """Recorded results without those of a user's code that is another one here.
+
+    A `module:name` says nothing of what it stands for: another's agent may have the same.
+    """
+    here = {
+        job.plan.key(): code_digests(job.plan)
+        for job in jobs
+        if job.plan.key() in known and any(":" in name for name in names_of_code(job.plan))
+    }
+    return {
+        key: result
+        for key, result in known.items()
+        if key not in here or (result["code"] == here[key] and NO_SOURCE not in here[key].values())
+    }
+
+
+def names_of_code(plan: Plan) -> tuple[str, ...]:
+    """Agent, reward, network and observation by name."""
+    return plan.agent, *(plan.environment[name] for name in OF_CODE)
+
+
 def outdated(comparison: Comparison, jobs: Sequence[Job]) -> list[Job]:
     """Jobs whose results come from another version of the agent's, reward's or network's file.
 
@@ -208,7 +230,7 @@ def outdated(comparison: Comparison, jobs: Sequence[Job]) -> list[Job]:
         plan, one = job.plan, done.get(job.run)
         if one is None:
             continue
-        names = (plan.agent, *(plan.environment[name] for name in OF_CODE))
+        names = names_of_code(plan)
         if names not in here:
             here[names] = code_digests(plan)
         is_ours = one.recorded and not any(":" in name for name in names)
@@ -249,6 +271,11 @@ def names_of(runs: Sequence[Job | Finished]) -> str:
     named = [f"{label} (seeds {', '.join(found)})" for label, found in seeds.items()]
     more = [f"and {len(named) - NAMED} more rows"] if len(named) > NAMED else []
     return "; ".join([*named[:NAMED], *more])
+
+
+def read_from(comparison: Comparison) -> Counter[str]:
+    """Folders of recorded results, and how many of the runs were read there."""
+    return Counter(one.result[recorded.READ_FROM] for one in comparison.finished if one.recorded)
 
 
 def origins(comparison: Comparison) -> list[str]:

@@ -33,7 +33,7 @@ from ccenv.runs.report.findings import findings
 from ccenv.runs.report.inputs import section_of
 from ccenv.runs.report.tables import APART, MASKS, all_tables
 from ccenv.runs.stats.verdict import baseline_sentences
-from ccenv.runs.store.recorded import results_folder
+from ccenv.runs.store.recorded import WITH_PACKAGE
 from ccenv.runs.tables.drawing import WIDE, Drawn, drawn_in_style
 from ccenv.runs.tables.sweep_table import Table, notes, rows_csv, table
 
@@ -46,7 +46,7 @@ WORDS = {"data": "data set", "measure": "measure", "cost": "cost", "masks": "mas
 def publish(
     comparison: Comparison,
     folder: Path,
-    results_dir: Path | None = None,
+    results_dir: Path = WITH_PACKAGE,
     sections: Sequence[Section] = (),
 ) -> None:
     """Writes a report.
@@ -54,14 +54,14 @@ def publish(
     Args:
         comparison: what is shown.
         folder: of the page, its tables and its figures; it is made.
-        results_dir: of recorded results, as `ccenv.runs.store.recorded.results_folder` takes it.
+        results_dir: of recorded results.
         sections: what a study adds.
     """
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "table.md").write_text(answer(comparison), encoding="utf-8")
     (folder / "table.csv").write_text(rows_csv(comparison.rows), encoding="utf-8")
     with drawn_in_style():
-        report = make_report(comparison, results_folder(results_dir), sections)
+        report = make_report(comparison, results_dir, sections)
     parts = [Part(report.overview), *report.parts.values()]
     for made_table in itertools.chain(*(part.tables for part in parts)):
         (folder / f"{made_table.name}.md").write_text(made_table.markdown(), encoding="utf-8")

@@ -14,14 +14,16 @@ checksum of its own, and points into the file's lists of versions and machines:
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from math import inf
 from pathlib import Path
 from typing import Any
 
+from ccenv.base.values import shown
 from ccenv.runs.store import json_file
 from ccenv.runs.store.identity import Key, Run, as_stored, key_of, whole_config
 from ccenv.runs.store.json_file import uncollected
 from ccenv.runs.store.provenance import data_checksum
-from ccenv.runs.store.seal import SEAL, check_result, check_seal, edited, sealed
+from ccenv.runs.store.seal import SEAL, between, check_result, check_seal, edited, sealed
 
 FORMAT = 2
 """Of the file; in the first one cells held a hash of all their settings."""
@@ -29,6 +31,10 @@ SHARED = {"versions": "versions", "machine": "machines"}
 """A result's part -> the list in the file that its number points into."""
 IN_CURVES = ("images_seen", "error", "nll", "mean_return", "compute_cost", "total_cost", "density")
 """What is kept of a learning curve: for each name the values at all points."""
+READ_FROM = "read_from"
+"""Entry of a result that was read: folder of the file; not recorded again."""
+ROUNDING = 1e-6
+"""Relative: costs are MACs over the dense network's, rounded to float32 by some."""
 
 Result = dict[str, Any]
 
@@ -107,9 +113,27 @@ def read_cell(
         curve = points_of(cell.get("curve", {}))
     except (KeyError, IndexError, TypeError, AttributeError, ValueError) as error:
         raise edited(where, "agent, settings, seed, versions and machine", repr(error)) from error
-    return check_result(
-        cell | shared | {"settings": settings, "chosen": chosen, "curve": curve}, where
-    )
+    whole = cell | shared | {"settings": settings, "chosen": chosen, "curve": curve}
+    where = f"{where}, {shown(agent)} of seed {shown(seed)}"
+    check_costs(check_result(whole, where), where)
+    return whole
+
+
+def check_costs(result: Result, where: str) -> None:
+    """Refuses a result whose costs are not its MACs over the dense network's.
+
+    Raises:
+        ValueError: naming the file, the row and the cost.
+    """
+    dense = result["dense_macs"]
+    for one in result["evaluations"]:
+        cost, macs = one.get("total_cost"), one.get("macs")
+        if not (between(cost, 0, inf) and between(macs, 0, inf) and dense > 0):
+            raise edited(where, "MACs and costs of at least 0", (macs, dense, cost))
+        # Written so that NaN is refused too.
+        if not abs(cost - macs / dense) <= ROUNDING * max(1, cost):
+            name = f"total_cost of the evaluation {one['split']}, {one['mode']}"
+            raise edited(where, f"{name} of {macs:.10g} / {dense} = {macs / dense:.7g}", cost)
 
 
 def holds_runs(content: Any) -> bool:
@@ -120,7 +144,7 @@ def holds_runs(content: Any) -> bool:
 def compact(result: Mapping[str, Any], shared: Mapping[str, list[Any]]) -> dict[str, Any]:
     """A result without what can be looked up; adds to the shared lists what is new."""
     first = {name: result.get(name) for name in ("label", "agent", "seed", "settings")}
-    left_out = ("folder", "curve", "chosen", SEAL)
+    left_out = ("folder", "curve", "chosen", READ_FROM, SEAL)
     kept = first | {name: value for name, value in result.items() if name not in left_out}
     points = result.get("curve", [])
     kept["curve"] = {
@@ -169,16 +193,21 @@ WITH_PACKAGE = Path(__file__).parents[1] / "results"
 """Of recorded results that are installed with the package."""
 
 
-def results_folder(given: str | Path | None, *, is_written: bool = False) -> Path:
-    """Where recorded results are: the folder given, that of a checkout, or the package's.
+def results_folders(given: str | Path | None, *, is_written: bool = False) -> list[Path]:
+    """Where recorded results are: the folder given, or that of a checkout and then the package's.
 
     Args:
-        given: by the user; None for one of the others.
+        given: by the user; None for the others.
         is_written: whether results are to be recorded, which the package's folder is not for.
+
+    Returns:
+        Folders; a run is taken from the first that holds it.
     """
     if given is not None:
-        return Path(given)
-    return IN_CHECKOUT if is_written or IN_CHECKOUT.is_dir() else WITH_PACKAGE
+        return [Path(given)]
+    if is_written or (IN_CHECKOUT.is_dir() and IN_CHECKOUT.samefile(WITH_PACKAGE)):
+        return [IN_CHECKOUT]
+    return [*([IN_CHECKOUT] if IN_CHECKOUT.is_dir() else []), WITH_PACKAGE]
 
 
 @dataclass(frozen=True)
@@ -222,7 +251,8 @@ def load(source: Source, *, other_texts: bool = True) -> dict[Key, Result]:
             if key in plans and (other_texts or not is_of_another_library(result))
         }
         check_data(path, asked.values())
-        found |= asked
+        folder = {READ_FROM: str(path.parent)}
+        found |= {key: result | folder for key, result in asked.items()}
     return found
 
 

@@ -1,8 +1,10 @@
 """Laws of the Python API: it does what the commands do, and takes classes as well as names."""
 
 import contextlib
+import json
 import os
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -129,12 +131,34 @@ def test_what_is_no_agent_is_not_added(add, words, place):
 
 
 def test_recorded_results_are_those_of_the_checkout_or_of_the_package(place):
-    assert recorded.results_folder(None) == recorded.WITH_PACKAGE
-    assert recorded.results_folder(None, is_written=True) == recorded.IN_CHECKOUT
+    assert recorded.results_folders(None) == [recorded.WITH_PACKAGE]
+    assert recorded.results_folders(None, is_written=True) == [recorded.IN_CHECKOUT]
     assert (recorded.WITH_PACKAGE / "digits.json").exists()
     os.makedirs(recorded.IN_CHECKOUT)
-    assert recorded.results_folder(None) == recorded.IN_CHECKOUT
-    assert str(recorded.results_folder("elsewhere")) == "elsewhere"
+    assert recorded.results_folders(None) == [recorded.IN_CHECKOUT, recorded.WITH_PACKAGE]
+    assert recorded.results_folders("elsewhere") == [Path("elsewhere")]
+    # A checkout is read once, although it is the package too.
+    os.rmdir(recorded.IN_CHECKOUT)
+    recorded.IN_CHECKOUT.symlink_to(recorded.WITH_PACKAGE)
+    assert recorded.results_folders(None) == [recorded.IN_CHECKOUT]
+
+
+def test_an_empty_folder_hides_no_recorded_row_and_each_folder_is_named(place):
+    def lines():
+        found = ccenv.compare("digits", run_missing_ones=False, write_page=False)
+        assert len(found.results.finished) == 45
+        return next(line for line in found.lines if line.startswith("recorded results"))
+
+    assert f"were read from {recorded.WITH_PACKAGE} (45);" in lines()
+    os.makedirs(recorded.IN_CHECKOUT)
+    assert f"were read from {recorded.WITH_PACKAGE} (45);" in lines()
+    content = json.loads((recorded.WITH_PACKAGE / "digits.json").read_text())
+    own = [cell for cell in content.pop("cells") if cell["agent"] == "dense"]
+    head = {"kind": "comparison", "rows": []} | content | {"cells": own}
+    del head["sha256"]
+    (recorded.IN_CHECKOUT / "mine.json").write_text(json.dumps(head))
+    assert f"runs/results ({len(own)})" in lines()
+    assert f"{recorded.WITH_PACKAGE} ({45 - len(own)})" in lines()
 
 
 def test_without_pandas_it_says_what_to_install(place, monkeypatch):

@@ -15,6 +15,7 @@ import pytest
 
 from ccenv.runs import results, studies
 from ccenv.runs.commands import compare, frame
+from ccenv.runs.config.plan import NO_SOURCE
 from ccenv.runs.engine import jobs, run, run_jobs
 from ccenv.runs.engine.jobs import (
     Comparison,
@@ -367,9 +368,14 @@ def impossible_error(content):
     content["cells"][3]["evaluations"][0]["error"] = 1.5
 
 
+def contradict_costs(content):
+    content["cells"][3]["evaluations"][1]["macs"] /= 2
+
+
 @pytest.mark.parametrize(
     ("change", "hint"),
     [
+        (contradict_costs, "toy.json, 'reinforce' of seed 1: expected total_cost of the evaluatio"),
         (change_data, "expected the data set 'probe' with checksum 000000000000000000000000"),
         (break_cell, "cell 0 of"),
         (impossible_error, "error of the evaluation test, sampled in 0..1, got 1.5"),
@@ -386,6 +392,38 @@ def test_recorded_results_of_other_data_or_edited_by_hand_are_refused(
     assert compare.main(["toy_sweep:TOY", *options(elsewhere)]) == 2
     assert hint in capsys.readouterr().err
     assert not (elsewhere / "logs").exists()
+
+
+@pytest.mark.parametrize("digest", [NO_SOURCE, "0" * 12, None])
+def test_recorded_rows_of_a_users_agent_are_taken_of_the_same_code_alone(
+    digest, elsewhere, monkeypatch, capsys
+):
+    def claim(content):
+        for cell in content["cells"][:2]:
+            cell["code"] = {"toy_sweep:Diary": digest or cell["code"]["toy_sweep:Diary"]}
+
+    edit_recording(elsewhere, claim)
+    if digest == NO_SOURCE:
+        # Such as of a class that was typed into a terminal: it has no file.
+        monkeypatch.setattr("ccenv.runs.config.plan.inspect.getmodule", lambda found: None)
+        monkeypatch.setattr("ccenv.runs.config.plan.inspect.getsource", lambda found: "")
+    assert compare.main(["toy_sweep:TOY", "--no-run", *options(elsewhere)]) == 0
+    said = capsys.readouterr().err
+    assert ("2 recorded results were not taken" in said) == (digest is not None)
+    assert ("2 runs have no result yet: diary (seeds 0, 1)" in said) == (digest is not None)
+    read = 8 if digest is None else 6
+    assert f"were read from {elsewhere / 'results'} ({read});" in said
+
+
+def test_recording_again_keeps_what_other_code_recorded(elsewhere):
+    def claim(content):
+        content["cells"][0]["code"] = {"toy_sweep:Diary": "0" * 12}
+
+    edit_recording(elsewhere, claim)
+    assert compare.main(["toy_sweep:TOY", "--no-run", "--record", *options(elsewhere)]) == 0
+    cells = json.loads((elsewhere / "results" / "toy.json").read_text())["cells"]
+    assert [cell["code"] for cell in cells[:1]] == [{"toy_sweep:Diary": "0" * 12}]
+    assert len(cells) == 8
 
 
 def test_what_was_recorded_on_other_data_can_be_shown_by_itself(elsewhere):
