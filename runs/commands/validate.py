@@ -7,8 +7,8 @@ because a file names it: see `ccenv.runs.store.untrusted_files`.
 import argparse
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from ccenv.runs.commands.frame import print_json, program, takes_trust
 from ccenv.runs.replay.verdict import CHECKED, NAMED, RECOMPUTED, WORD, Verdict
@@ -40,6 +40,12 @@ def cells(verdict: Verdict) -> list[str]:
     answer = "✅" if verdict.is_valid else f"❌ {'; '.join(verdict.problems)}"
     name = "/".join(Path(verdict.folder).parts[-NAMED:])
     return [name, verdict.draw, *numbers, verdict.policy, *by_basis, answer]
+
+
+def shown(verdict: Verdict) -> dict[str, Any]:
+    """A row as JSON has it: all but initial weights."""
+    found = {name: value for name, value in vars(verdict).items() if name != "initial"}
+    return found | {"valid": verdict.is_valid}
 
 
 def conclusion(verdicts: Sequence[Verdict]) -> str:
@@ -91,8 +97,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     rows = [one for folder in tqdm(folders, unit="run") for one in validate(folder, options.trust)]
     verdicts = refuse_copies(rows)
     if options.json:
-        print_json([asdict(verdict) | {"valid": verdict.is_valid} for verdict in verdicts])
+        print_json([shown(verdict) for verdict in verdicts])
     else:
-        shown = markdown(COLUMNS, [cells(verdict) for verdict in verdicts])
-        print_text(f"{shown}\n\n{conclusion(verdicts)}")
+        table = markdown(COLUMNS, [cells(verdict) for verdict in verdicts])
+        print_text(f"{table}\n\n{conclusion(verdicts)}")
     return 0 if all(verdict.is_valid for verdict in verdicts) else 1

@@ -44,8 +44,8 @@ class Verdict:
     """hashes of what training made: the agent's tensors, a co-trained network's."""
     plan: str = ""
     """hash of the run's settings without the seed."""
-    moved: dict[str, dict[str, float]] = field(default_factory=dict)
-    """norms of what training added to each matrix, by file and name."""
+    initial: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """matrices (tensors) of what training made, as they were before it, by file and name."""
 
     @property
     def is_valid(self) -> bool:

@@ -37,7 +37,7 @@ from ccenv.runs.replay.replay import (
     wrong_labels,
 )
 from ccenv.runs.replay.rounding import OTHER_VALUE, num_unexplained
-from ccenv.runs.replay.same_training import digest_of_plan, learned, moved_by_training
+from ccenv.runs.replay.same_training import digest_of_plan, initial_matrices, learned
 from ccenv.runs.replay.verdict import Verdict, check_identity
 from ccenv.runs.stats.measures import MODES, evaluation
 from ccenv.runs.store import folder as run_folder
@@ -73,7 +73,7 @@ def judge_run(folder: Path, trusted: Sequence[str]) -> list[Verdict]:
     rows = [judge(folder, result, rebuilt, draw) for draw in MODES]
     span = max(row.found.pop("span", 0.0) for row in rows)
     problems += check_run(result, rebuilt, span) + check_own_network(rebuilt)
-    learned_here, moved = learned(rebuilt), moved_by_training(rebuilt)
+    learned_here, initial = learned(rebuilt), initial_matrices(rebuilt)
     return [
         dataclasses.replace(
             row,
@@ -82,7 +82,7 @@ def judge_run(folder: Path, trusted: Sequence[str]) -> list[Verdict]:
             seed=plan.program.seed,
             learned=learned_here,
             plan=digest_of_plan(plan),
-            moved=moved,
+            initial=initial,
         )
         for row in rows
     ]
