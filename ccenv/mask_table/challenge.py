@@ -371,9 +371,8 @@ def mask_chances(keep: F32) -> F32:
 
 def given_away(table: MaskTable) -> MaskTable:
     """The table with arrays of its own: whoever learns from it changes no other's."""
-    return dataclasses.replace(
-        table, **{name: read_only(array.copy()) for name, array in parts_of(table).items()}
-    )
+    arrays: dict[str, Any] = {k: read_only(v.copy()) for k, v in parts_of(table).items()}
+    return dataclasses.replace(table, **arrays)
 
 
 def read_only(array: NDArray[Any]) -> NDArray[Any]:
