@@ -1,6 +1,6 @@
 """Law of `ccenv validate`: seeds of every agent are several trainings, a copy is none of them.
 
-It trains for minutes and prints the table of the page on validation:
+It trains for a quarter of an hour and prints the numbers of the page of decisions:
 
     pytest -m slow -n 0 tests/runs/replay/test_seeds_apart.py
 """
