@@ -230,8 +230,8 @@ def test_one_training_is_no_other_seed_however_its_numbers_were_moved(change, mi
         for name in (run_folder.AGENT, run_folder.NETWORK):
             leans = f"{name} of seed 1 leans to the initial weights of seed 0"
             assert any(leans in text for text in told)
-            near = any(f"{name} is within 20 %" in text and "in 100 % of" in text for text in told)
-            assert near or change not in NEAR
+            near = f"{name} is nearer than two trainings end, in 100 % of its matrices"
+            assert any(near in text for text in told) or change not in NEAR
             assert not any("leans to the initial weights of seed 1" in text for text in told)
 
 
@@ -246,7 +246,7 @@ def test_a_copy_with_a_matrix_of_its_own_is_a_copy_and_two_trainings_are_two(min
         copy = one | {replaced: other[replaced]}
         assert share_alike(one, copy, *begun) > MOST_ALIKE
         for key, distance in moved.items():
-            assert float((one[key] - other[key]).norm()) > 5 * SAME * distance
+            assert float((one[key] - other[key]).norm()) > 2 * SAME * distance
         assert leaning(other, begun[1], begun[0]) < 0 < MOST_LEANING < leaning(copy, *begun[::-1])
     found, status = rows(one_run(mine, seed=0).parent)
     assert status == 0

@@ -83,7 +83,9 @@ def test_seeds_of_every_agent_are_apart_and_a_copy_is_found(agent, weights, tmp_
                 copy = noisy(ends[a], share)
                 found.append(leaning(copy, begun[b], begun[a]))
                 is_near = share_alike(ends[a], copy, begun[a], begun[b]) > MOST_ALIKE
-                assert is_near or share > 0.15 or found[-1] > MOST_LEANING
+                is_found = is_near or found[-1] > MOST_LEANING
+                # What began with zeros remembers nothing.
+                assert is_found or share > 0.15 or agent == "noisy_topk"
         with capsys.disabled():
             row = [f"`{agent}`, {weights}, {name}", f"{max(cosines):.2f}", f"{max(honest):.0f}"]
             row += [f"{min(found):.0f}" for found in copies.values()]
