@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ccenv.base.whole_file import write_whole
 from ccenv.runs.store import folder as run_folder
 from ccenv.runs.store import json_file
 from ccenv.runs.store.provenance import load_average, machine, tuned, versions
@@ -187,9 +188,8 @@ def shown(experiment: Experiment, result: Mapping[str, Any], report_dir: Path) -
     if experiment.figure is not None:
         with drawn_in_style():
             figure = experiment.figure(rows)
-        report_dir.mkdir(parents=True, exist_ok=True)
         path = report_dir / f"{result['name']}.png"
-        path.write_bytes(figure.png)
+        write_whole(path, figure.png)
         parts.append(f"figure: {path}")
     parts += experiment.advice(rows) if experiment.advice is not None else []
     return "\n".join([*parts, str(result["machine"])])

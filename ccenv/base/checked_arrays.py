@@ -3,15 +3,15 @@
 Torch is imported for tensors only.
 """
 
-import contextlib
 import hashlib
-import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from ccenv.base.whole_file import replaced_when_whole
 
 CHECKSUM = "sha256"
 """under which name the checksum stands in the file's metadata."""
@@ -62,22 +62,6 @@ def write_parts(
             save(parts, partial, metadata=metadata)
         except SafetensorError as error:
             raise OSError(f"cannot write {partial}: {error}") from error
-
-
-@contextlib.contextmanager
-def replaced_when_whole(path: Path) -> Iterator[Path]:
-    """Gives a file to write and renames it; leaves no half file behind."""
-    partial = path.with_name(path.name + ".partial")
-    try:
-        yield partial
-        # Renamed only when on disk: a power cut must not leave a name without its content.
-        with partial.open("rb") as file:
-            os.fsync(file.fileno())
-        partial.replace(path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            partial.unlink(missing_ok=True)
-        raise
 
 
 def read_arrays(path: Path, framework: str = "np") -> tuple[dict[str, Any], dict[str, str], bool]:

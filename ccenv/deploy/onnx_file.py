@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from ccenv.base.seeding import stream
+from ccenv.base.whole_file import replaced_when_whole
 from ccenv.deploy.export import SkippingClassifier
 from ccenv.deploy.masked_form import MaskedForm, form_of
 from ccenv.networks.core.protocol import Gate
@@ -59,7 +60,8 @@ def write_onnx(
     form.network.requires_grad_(not skips)
     program = as_program(form)
     path.parent.mkdir(parents=True, exist_ok=True)
-    program.save(path)
+    with replaced_when_whole(path) as partial:
+        program.save(partial)
     return form
 
 

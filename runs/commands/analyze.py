@@ -12,6 +12,7 @@ from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ccenv.base.whole_file import write_whole
 from ccenv.runs.analysis.settings import UNUSED, Settings, read_settings
 from ccenv.runs.commands.frame import print_json, program, takes_trust
 from ccenv.runs.commands.settings_help import fields_help
@@ -132,9 +133,8 @@ def analyze_retrieval(options: argparse.Namespace) -> int:
         run_folder.check_writable(options.figure.parent)
     rows = [asdict(row) for row in measured_recalls(options.settings)]
     if options.figure is not None:
-        options.figure.parent.mkdir(parents=True, exist_ok=True)
         first = [row for row in rows if row["gate"] == rows[0]["gate"]]
-        options.figure.write_bytes(recall_figure(first).png)
+        write_whole(options.figure, recall_figure(first).png)
     if options.json:
         print_json(rows)
     else:

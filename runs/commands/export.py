@@ -9,10 +9,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ccenv.base.whole_file import write_whole
 from ccenv.runs.commands.frame import program, takes_trust
 from ccenv.runs.stats.measures import MODES, evaluation
 from ccenv.runs.store import folder as run_folder
-from ccenv.runs.store.json_file import write_text
 from ccenv.runs.store.seal import check_result, edited
 from ccenv.runs.store.untrusted_files import (
     EXPORTED,
@@ -87,7 +87,7 @@ def gather(run: Path, out: Path) -> None:
     out.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(source, out / EXPORTED)
     shutil.copyfile(settings, out / run_folder.CONFIG)
-    write_text(out / CARD, text)
+    write_whole(out / CARD, text)
 
 
 def check_own(out: Path) -> None:

@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ccenv.base.whole_file import write_whole
 from ccenv.runs.commands.frame import program, takes_trust
 from ccenv.runs.engine.collect_runs import labels_of, settings_of
 from ccenv.runs.stats.measures import MODES
-from ccenv.runs.store.json_file import write_text
 
 if TYPE_CHECKING:
     from ccenv.runs.replay.rebuilt import Rebuilt
@@ -61,7 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     opened = [open_run(folder, options.trust) for folder in options.runs]
     view = view_of(dict(zip(names_of(opened), opened, strict=True)), options.masks)
     target = options.out or options.runs[0] / PAGE
-    write_text(target, input_page(view))
+    write_whole(target, input_page(view))
     for agent in view["agents"]:
         if agent["why"]:
             say(f"{agent['name']}: {agent['why']}")

@@ -131,8 +131,9 @@ class Keeper:
         )
 
     def remove(self) -> None:
-        """Removes the checkpoints of a run whose result is written."""
-        for path in self.path.parent.glob("resume*"):
+        """Removes the checkpoints of a run whose result is written, and what kills left half."""
+        folder = self.path.parent
+        for path in (*folder.glob("resume*"), *folder.parent.rglob("*.partial")):
             path.unlink(missing_ok=True)
 
 

@@ -11,6 +11,7 @@ import torch
 
 from ccenv.agents.base import Agent
 from ccenv.base.ranks import OneProcess, Ranks, RanksError
+from ccenv.base.whole_file import write_whole
 from ccenv.deploy.export import SkippingClassifier
 from ccenv.envs.vector import BlockSelectionVectorEnv
 from ccenv.networks.core.protocol import GatedNetwork
@@ -87,6 +88,7 @@ def run(
     target = plan.folder() if folder is None else folder
     try:
         run_folder.check_writable(target)
+        run_folder.check_unlinked(target)
         run_folder.lock_path(target)
     except (OSError, ValueError) as error:
         raise CannotStartError(str(error)) from error
@@ -150,7 +152,7 @@ def start(plan: Plan, target: Path, options: Options) -> Started:
             torch.manual_seed(plan.program.seed)
             return start(plan, target, options)
     run_folder.start(target, plan.config())
-    json_file.write_text(target / run_folder.COMMAND, command_line(plan) + "\n")
+    write_whole(target / run_folder.COMMAND, command_line(plan) + "\n")
     return Started(env, agent, first, keeper, None)
 
 

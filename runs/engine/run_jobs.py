@@ -56,6 +56,7 @@ def prepare(jobs: Sequence[Job]) -> None:
     done = set()
     for job in jobs:
         run_folder.check_writable(job.plan.folder())
+        run_folder.check_unlinked(job.plan.folder())
         environment = job.plan.environment | {"group_size": 1}
         key = json.dumps(environment, sort_keys=True)
         if key not in done:

@@ -26,6 +26,7 @@ from ccenv.runs.engine.machines.engines import library
 from ccenv.runs.engine.machines.pool import Outcome, Task, run_all, told_of
 from ccenv.runs.engine.run import run
 from ccenv.runs.engine.run_jobs import say
+from ccenv.runs.store import folder as run_folder
 from ccenv.runs.store import json_file
 from ccenv.runs.store.identity import Program, canonical
 from ccenv.runs.store.provenance import machine, versions
@@ -104,6 +105,7 @@ def open_study(search: Search) -> Any:
     """Makes or reads a search's journal."""
     optuna = library("optuna", "optuna")
     optuna.logging.set_verbosity(optuna.logging.ERROR)
+    run_folder.check_unlinked(search.folder)
     search.folder.mkdir(parents=True, exist_ok=True)
     with asking(search.folder):
         study = optuna.create_study(

@@ -223,7 +223,6 @@ def time_units(
     rows = torch.arange(batch_size, device=simulator.device) % len(simulator.data)
     name = {"name": machine or cpu_model(), "cpu": cpu_model(), "threads": threads}
     times = measured(simulator.network, simulator.data.batch(rows)[0], name | versions())
-    out.parent.mkdir(parents=True, exist_ok=True)
     write_times(out, times)
     return times
 

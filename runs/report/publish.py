@@ -17,6 +17,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
+from ccenv.base.whole_file import write_whole
 from ccenv.runs.engine.jobs import Comparison, names_of, origins
 from ccenv.runs.engine.study import Part, Section
 from ccenv.runs.report.dense import AGAINST_DENSE
@@ -57,22 +58,21 @@ def publish(
         results_dir: of recorded results.
         sections: what a study adds.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "table.md").write_text(answer(comparison), encoding="utf-8")
-    (folder / "table.csv").write_text(rows_csv(comparison.rows), encoding="utf-8")
+    write_whole(folder / "table.md", answer(comparison))
+    write_whole(folder / "table.csv", rows_csv(comparison.rows))
     with drawn_in_style():
         report = make_report(comparison, results_dir, sections)
     parts = [Part(report.overview), *report.parts.values()]
     for made_table in itertools.chain(*(part.tables for part in parts)):
-        (folder / f"{made_table.name}.md").write_text(made_table.markdown(), encoding="utf-8")
-        (folder / f"{made_table.name}.csv").write_text(made_table.csv(), encoding="utf-8")
+        write_whole(folder / f"{made_table.name}.md", made_table.markdown())
+        write_whole(folder / f"{made_table.name}.csv", made_table.csv())
     for figure in itertools.chain(*(part.figures for part in parts)):
         figure.write(folder)
     for view in report.views:
         figure = report.narrow[view.when]
         # Of a dozen settings only those that documents show take the time of a PNG.
         (figure.write if view.cost.key == "macs" else figure.write_svg)(folder)
-    (folder / PAGE).write_text(page(comparison, report), encoding="utf-8")
+    write_whole(folder / PAGE, page(comparison, report))
 
 
 def answer(comparison: Comparison) -> str:

@@ -47,6 +47,19 @@ def check_writable(folder: Path) -> None:
         ) from error
 
 
+def check_unlinked(folder: Path) -> None:
+    """Refuses a folder that is a link or holds one: what is written in it would land elsewhere.
+
+    Raises:
+        ValueError: if there is a link, on any level.
+    """
+    link = next((path for path in (folder, *folder.rglob("*")) if path.is_symlink()), None)
+    if link is not None:
+        raise ValueError(
+            f"expected no link in a folder that is written in, got {link}; delete the link"
+        )
+
+
 def lock_path(folder: Path) -> Path:
     """Where the lock of a run's folder lies: in the cache, for the folder holds only the run.
 

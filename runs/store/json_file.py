@@ -1,4 +1,4 @@
-"""JSON and texts on disk: (path, content) <-> a file that a reader sees whole or not at all."""
+"""JSON on disk: (path, content) <-> a file that a reader sees whole or not at all."""
 
 import gc
 import json
@@ -8,20 +8,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from ccenv.base.whole_file import write_whole
 from ccenv.runs.store.seal import sealed
 
 
 def write_json(path: Path, content: Any) -> None:
     """Writes JSON so that a reader sees all of it or none."""
-    write_text(path, json.dumps(finite(content), indent=2, allow_nan=False) + "\n")
-
-
-def write_text(path: Path, text: str) -> None:
-    """Writes a text so that a reader sees all of it or none."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(path)
+    write_whole(path, json.dumps(finite(content), indent=2, allow_nan=False) + "\n")
 
 
 def finite(content: Any) -> Any:

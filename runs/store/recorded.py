@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from ccenv.base.values import shown
+from ccenv.base.whole_file import write_whole
 from ccenv.runs.store import json_file
 from ccenv.runs.store.identity import Key, Run, as_stored, key_of, whole_config
 from ccenv.runs.store.json_file import uncollected
@@ -319,4 +320,4 @@ def save(source: Source, head: Mapping[str, Any], results: Mapping[Key, Result])
     ]
     seconds = round(sum(cell["total_seconds"] for cell in cells))
     content = {**head, "format": FORMAT, **shared, "seconds": seconds}
-    json_file.write_text(source.path, one_line_each(content, cells))
+    write_whole(source.path, one_line_each(content, cells))

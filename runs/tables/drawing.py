@@ -17,6 +17,8 @@ from typing import Any
 
 import numpy as np
 
+from ccenv.base.whole_file import write_whole
+
 INK = "#101112"
 """Drawn with this colour: whatever is black on white paper and light on a dark screen."""
 WIDTH, WIDE = 3.6, 7.6
@@ -123,12 +125,12 @@ class Drawn:
 
     def write(self, folder: Path) -> None:
         """Writes both files."""
-        (folder / f"{self.name}.png").write_bytes(self.png)
+        write_whole(folder / f"{self.name}.png", self.png)
         self.write_svg(folder)
 
     def write_svg(self, folder: Path) -> None:
         """Writes the SVG alone."""
-        (folder / f"{self.name}.svg").write_text(self.svg, encoding="utf-8")
+        write_whole(folder / f"{self.name}.svg", self.svg)
 
 
 def file_part(*parts: str) -> str:

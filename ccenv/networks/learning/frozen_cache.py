@@ -104,6 +104,9 @@ def held(path: Path) -> Iterator[None]:
         with contextlib.suppress(OSError, NotImplementedError):
             path.parent.mkdir(parents=True, exist_ok=True)
             stack.enter_context(FileLock(path.with_suffix(".lock")))
+            # Of a process that was killed while it wrote.
+            for half in path.parent.glob(f"{path.name}.*.partial"):
+                half.unlink(missing_ok=True)
         yield
 
 
