@@ -34,7 +34,7 @@ from ccenv.deploy.export_content import (
     is_drawn,
     stream_of,
 )
-from ccenv.deploy.export_images import Preparation, older_images
+from ccenv.deploy.export_images import Preparation, known_symbols, older_images
 from ccenv.deploy.fused.classifier import FusedClassifier
 from ccenv.deploy.short_walk import ShortWalk, fuse_policy, look_and_compute
 from ccenv.mdp.observations import Observer, make_observer
@@ -76,7 +76,8 @@ class SkippingClassifier(nn.Module):
         self.network = build_network(content["network"], self.image_shape)
         self.ranges = {name: Range(*numbers) for name, numbers in content["context"].items()}
         older = content["format"] == OLD_FORMAT
-        self.prepare = Preparation(older_images(content) if older else content["images"])
+        images = older_images(content) if older else content["images"]
+        self.prepare = Preparation(images, known_symbols(self.network, content["observation"]))
         dtype = torch.int64 if self.prepare.are_symbols else torch.float32
         self.look = make_observer(content["observation"], self.network, self.image_shape, dtype)
         agent = content["agent"]

@@ -10,6 +10,8 @@ from torch import Tensor, nn
 
 from ccenv.data import Fitted, load_split, preprocessing
 from ccenv.data.transforms import Standardise, as_floats, is_of_chance, make_transform, through
+from ccenv.mdp.observations import LAST_SYMBOLS, num_symbols_of
+from ccenv.networks.core.protocol import GatedNetwork
 
 
 def images_of(simulator: Any) -> dict[str, Any]:
@@ -32,14 +34,22 @@ def older_images(content: Mapping[str, Any]) -> dict[str, Any]:
     return {"shape": content["image_shape"], "are_bytes": False, "transforms": transforms}
 
 
+def known_symbols(network: GatedNetwork, observation: str) -> int | None:
+    """Inputs hold symbols below it, for network and policy; None if neither says what it knows."""
+    policy = num_symbols_of(network) if observation == LAST_SYMBOLS else None
+    known = (network.symbols_read or network.num_symbols, policy)
+    return min((number for number in known if number), default=None)
+
+
 class Preparation(nn.Module):
     """What images go through before a classifier sees them."""
 
-    def __init__(self, content: Mapping[str, Any]) -> None:
+    def __init__(self, content: Mapping[str, Any], num_symbols: int | None) -> None:
         """Builds the transforms.
 
         Args:
             content: see `images_of`.
+            num_symbols: see `known_symbols`.
 
         Raises:
             ValueError: if a name is no transform, or one of chance.
@@ -48,6 +58,7 @@ class Preparation(nn.Module):
         self.shape: tuple[int, ...] = tuple(content["shape"])
         self.are_bytes = bool(content["are_bytes"])
         self.are_symbols = bool(content.get("are_symbols", False))
+        self.num_symbols = num_symbols
         self._transforms = [fitted_of(one) for one in content["transforms"]]
         for n, transform in enumerate(self._transforms):
             for k, tensor in enumerate(transform.tensors):
@@ -75,7 +86,8 @@ class Preparation(nn.Module):
 
         Raises:
             TypeError: if they are of another type.
-            ValueError: if they are of another size, or shares are outside of [0, 1].
+            ValueError: if they are of another size, shares are outside of [0, 1], or a symbol
+                is not known.
         """
         if self.are_symbols and images.dtype != torch.int64:
             raise TypeError(f"expected symbols as int64, got {images.dtype}; use .long()")
@@ -91,11 +103,22 @@ class Preparation(nn.Module):
                 f"stores them, got {list(images.shape)}"
             )
         images = images.reshape(len(images), *self.shape)
+        self.check_known(images)
         transforms = self.transforms
         if self.are_bytes and not all(isinstance(t.function, Standardise) for t in transforms):
             # Averages of bytes are rounded: those of floats would be others.
             images = as_bytes(images)
         return as_floats(through(transforms, images))
+
+    def check_known(self, inputs: Tensor) -> None:
+        """Refuses symbols that are not known (ValueError); images pass."""
+        if not self.are_symbols or not self.num_symbols or not inputs.numel():
+            return
+        low, high = (int(end) for end in inputs.aminmax())
+        if low < 0 or high >= self.num_symbols:
+            raise ValueError(
+                f"expected symbols in 0..{self.num_symbols - 1}, got {low if low < 0 else high}"
+            )
 
 
 def fitted_of(content: Mapping[str, Any]) -> Fitted:

@@ -11,6 +11,7 @@ read. An example to start from: no encryption, no users.
 """
 
 import asyncio
+import contextlib
 import json
 import math
 from typing import Any
@@ -22,6 +23,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 from torch import Tensor
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
@@ -34,13 +36,15 @@ UNDER_WAY = 1 << 26
 """Bytes of all bodies together that are read and not yet inputs; more are refused (503)."""
 PATIENCE = 30
 """Seconds that a request may take, body and answer, and that an idle connection stays open."""
+SILENCE = 2
+"""Seconds without a byte of a refused body, after which no more of it is awaited."""
 
 
 def input_of(body: bytes, classifier: SkippingClassifier) -> Tensor:
     """Reads one input, flat or in its shape: a tensor of its shape.
 
     Raises:
-        ValueError: if it is none: other than finite numbers, or than whole ones for symbols.
+        ValueError: if it is none: other than finite numbers, or than symbols of the network.
     """
     are_symbols = classifier.prepare.are_symbols
     try:
@@ -49,7 +53,9 @@ def input_of(body: bytes, classifier: SkippingClassifier) -> Tensor:
         image = numbers.to(torch.int64 if are_symbols else torch.float32)
         if not bool((image == numbers if are_symbols else image.isfinite()).all()):
             raise ValueError(f"they are not all {'whole' if are_symbols else 'finite'}")
-        return image.reshape(classifier.prepare.shape)
+        image = image.reshape(classifier.prepare.shape)
+        classifier.prepare.check_known(image)
+        return image
     except (TypeError, ValueError, RuntimeError, OverflowError, RecursionError) as error:
         raise ValueError(
             f"expected one input {list(classifier.prepare.shape)} as JSON numbers: {error}"
@@ -128,13 +134,14 @@ class HttpService:
                 body += part
                 if len(body) > length:
                     raise ValueError(f"expected a body of at most {length} bytes, got more")
+            request.state.is_read = True
             return input_of(bytes(body), self.classifier)
         finally:
             self.under_way -= length
 
 
 async def refused(request: Request, error: Exception) -> Response:
-    """400, 404 or 503 with a sentence; closes the connection: no rest of a body is read."""
+    """400, 404 or 503 with a sentence; closes the connection: the rest of a body is dropped."""
     status, said, headers = 400, str(error), {"Connection": "close"}
     if isinstance(error, HTTPException):
         asked = f"{request.method} {request.url.path}"
@@ -142,7 +149,26 @@ async def refused(request: Request, error: Exception) -> Response:
     elif isinstance(error, BusyError | TimeoutError):
         status, said = 503, said or "no answer in time"
         headers["Retry-After"] = "1"
-    return JSONResponse({"error": said}, status, headers)
+    is_read = getattr(request.state, "is_read", False)
+    return (JSONResponse if is_read else EarlyAnswer)({"error": said}, status, headers)
+
+
+class EarlyAnswer(JSONResponse):
+    """An answer before all of a body has come: the rest is dropped, then the connection is closed.
+
+    Were it closed with bytes that were not read, the client would see a reset, not the answer.
+    """
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answers, drops the rest, ends."""
+        start = {"type": "http.response.start", "status": self.status_code}
+        await send(start | {"headers": self.raw_headers})
+        await send({"type": "http.response.body", "body": self.body, "more_body": True})
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(PATIENCE):
+                while (await asyncio.wait_for(receive(), SILENCE)).get("more_body"):
+                    pass
+        await send({"type": "http.response.body", "body": b""})
 
 
 BUSY = json.dumps({"error": "too many connections; try again later"}).encode()

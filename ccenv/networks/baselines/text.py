@@ -80,7 +80,9 @@ def pruned_bytes(
     stem = LastEmbeddings(num_classes, embedding_size, context)
     widths = [stem.out_features, *positive_ints(units, "units", allow_none=True)]
     layers = PrunedLayers(fully_connected([*widths, num_classes], last_bias=False), num_classes)
-    return PrunedNetwork(layers, num_classes, example, macs, (begin, end), stem)
+    network = PrunedNetwork(layers, num_classes, example, macs, (begin, end), stem)
+    network.symbols_read = num_classes
+    return network
 
 
 def cascade_bytes(
@@ -111,7 +113,9 @@ def cascade_bytes(
         )
         for units, name in ((first, "first"), (then, "then"))
     )
-    return GatedSequential(stem, {"exit": Exit(small, loss_weight=1.0)}, large, example)
+    network = GatedSequential(stem, {"exit": Exit(small, loss_weight=1.0)}, large, example)
+    network.symbols_read = num_classes
+    return network
 
 
 def pondering_bytes(
@@ -190,5 +194,5 @@ def hashed_ngrams(
     stem = HashedRows(num_classes, units, context, order, num_rows)
     layer = output_matrices(units, num_blocks, num_classes)
     network = GatedSequential(stem, {"logits": layer}, Shift(num_classes), example)
-    network.num_symbols = num_symbols
+    network.num_symbols, network.symbols_read = num_symbols, num_classes + 1
     return network

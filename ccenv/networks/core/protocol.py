@@ -128,6 +128,8 @@ class GatedNetwork(nn.Module):
     """of a network of flat inputs how many numbers they have; None: any shape."""
     num_symbols: int | None = None
     """different symbols of a network of tokens; None of others."""
+    symbols_read: int | None = None
+    """symbols that inputs may hold, with the missing one if it reads that; None: `num_symbols`."""
     look_tokens: int = 4
     """last symbols of an input that `observation="symbols"` shows."""
     last_look_size: int = 0

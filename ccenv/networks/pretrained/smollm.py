@@ -171,7 +171,9 @@ def llama(length: int, sizes: LlamaSizes) -> LanguageModel:
         units[f"layers.{layer}.attention"] = TokenUnit(Attention(sizes))
         units[f"layers.{layer}.mlp"] = TokenUnit(FeedForward(sizes))
     example = torch.zeros(1, length, dtype=torch.int64)
-    return LanguageModel(embedding, units, NextToken(sizes, embedding), example)
+    network = LanguageModel(embedding, units, NextToken(sizes, embedding), example)
+    network.symbols_read = sizes.vocabulary
+    return network
 
 
 FILE = PackagedFile(

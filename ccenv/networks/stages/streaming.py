@@ -248,7 +248,7 @@ class Streaming(GatedNetwork):
                 f"{patch_size}; in patches of one chunk nothing lags and nothing is refreshed"
             )
         self.num_patches, self.num_classes = -(-self.num_chunks // patch_size), num_classes
-        symbols = num_classes if predicts == "next" else None
+        self.symbols_read = symbols = num_classes if predicts == "next" else None
         self.encoder = ChunkEncoder(of_chunk, self.num_chunks, local_units, symbols)
         self.joins = nn.ModuleList(
             in_major_linear(local_units, width, bias=False) for _ in range(patch_size)

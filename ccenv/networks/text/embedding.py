@@ -116,6 +116,7 @@ class TokenMLP(LayeredNetwork):
         read, look = context * embedding_size, look_tokens * embedding_size
         if stem == "hashed":
             read = look = embedding_size
+            self.symbols_read = num_symbols + 1
         self.set_sizes(read, look, num_blocks, block_size, num_classes)
         self.embedding: nn.Module = (
             nn.Embedding(num_symbols, embedding_size)

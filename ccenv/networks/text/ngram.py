@@ -224,6 +224,7 @@ class Ngram(GatedNetwork):
                 f"{num_classes} kinds, got {order}"
             )
         self.num_tokens, self.num_classes, self.order = num_tokens, num_classes, order
+        self.symbols_read = num_classes + 1
         self.max_pairs, self.positions, self.escape = max_pairs, positions, escape
         self.open_lengths = tuple(f"{name}_{n}" for name in TABLES for n in range(1, order + 1))
         for length in range(1, order + 1):

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import http.client
 import json
 import os
 import signal
@@ -17,10 +18,12 @@ import uvicorn
 from ccenv.agents.reinforce import Reinforce
 from ccenv.deploy import serving
 from ccenv.deploy.export import SkippingClassifier
+from ccenv.deploy.export_images import Preparation, known_symbols
 from ccenv.deploy.micro_batches import MicroBatches
 from ccenv.deploy.serving import HttpService, input_of
 from ccenv.runs.commands import serve
 from ccenv.simulator.simulator import Simulator
+from tests.ccenv.networks.tiny import NETWORKS, SYMBOLS, WINDOW, built
 
 
 def small():
@@ -89,7 +92,8 @@ async def talked(classifier, image):
     return found
 
 
-def test_requests_are_answered_refused_when_too_many_wait_and_told_what_is_wrong():
+def test_requests_are_answered_refused_when_too_many_wait_and_told_what_is_wrong(monkeypatch):
+    monkeypatch.setattr(serving, "SILENCE", 0.1)
     classifier = small()
     image = torch.rand(1, *classifier.prepare.shape)
     found = asyncio.run(talked(classifier, image))
@@ -123,13 +127,63 @@ def test_what_is_no_finite_number_is_no_input(number):
         input_of(f"[{', '.join([*numbers[1:], number])}]".encode(), classifier)
 
 
+def symbols_for(num_symbols, shape=WINDOW):
+    content = {"shape": shape, "are_bytes": False, "are_symbols": True, "transforms": []}
+    return Preparation(content, num_symbols)
+
+
+@pytest.mark.parametrize("name", [name for name, (_, shape) in NETWORKS.items() if shape is None])
+def test_a_classifier_takes_the_symbols_that_its_network_reads_and_no_others(name):
+    network, window = built(name), torch.zeros(1, *WINDOW, dtype=torch.int64)
+    known = known_symbols(network, "layer_input")
+    assert known in (SYMBOLS, network.num_symbols, network.symbols_read)
+    reads = SimpleNamespace(prepare=symbols_for(known))
+    for symbol in (0, known - 1):
+        window[0, 0] = symbol
+        assert torch.equal(input_of(json.dumps(window.tolist()).encode(), reads), window[0])
+        network.step(0, network.start(reads.prepare(window).long()), None)
+    for symbol in (-1, known, 2**62, -(2**62)):
+        window[0, 0] = symbol
+        with pytest.raises(ValueError, match=rf"expected symbols in 0\.\.{known - 1}, got"):
+            input_of(json.dumps(window.tolist()).encode(), reads)
+        with pytest.raises(ValueError, match=rf"expected symbols in 0\.\.{known - 1}, got"):
+            reads.prepare(window)
+
+
+def test_a_policy_that_looks_symbols_up_limits_them_too():
+    network = built("hashed_ngrams")
+    assert known_symbols(network, "layer_input") == network.num_symbols + 1
+    assert known_symbols(network, "symbols") == network.num_symbols
+
+
 @pytest.mark.parametrize("number", ["NaN", "Infinity", "1e400", "0.5", "1e30"])
 def test_what_is_no_whole_number_is_no_symbol(number):
-    prepare = SimpleNamespace(are_symbols=True, shape=(2,))
+    prepare = symbols_for(None, shape=(2,))
     reads = SimpleNamespace(prepare=prepare)
     assert input_of(b"[3, 1.0]", reads).tolist() == [3, 1]
     with pytest.raises(ValueError, match=r"expected one input \[2\] as JSON numbers"):
         input_of(f"[3, {number}]".encode(), reads)
+
+
+def sent_whole(port, length, chunks):
+    """Status, content and whether the connection is closed, for a client that reads at the end."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+    part = b"0" * (length // chunks)
+    connection.request("POST", "/classify", iter([part] * chunks), {"Content-Length": str(length)})
+    answer = connection.getresponse()
+    return answer.status, json.loads(answer.read()), answer.headers["Connection"]
+
+
+def test_a_body_that_is_too_large_is_dropped_and_its_client_gets_the_answer():
+    async def talk(classifier):
+        with MicroBatches(classifier, max_wait=0.0) as batches:
+            service = HttpService(classifier, batches)
+            async with listening(service) as port:
+                return await asyncio.to_thread(sent_whole, port, 1 << 26, 64)
+
+    status, content, connection = asyncio.run(talk(small()))
+    assert (status, connection) == (400, "close")
+    assert content["error"].startswith("expected a body of at most")
 
 
 async def unfinished(port, request):
@@ -171,6 +225,7 @@ def test_bodies_that_are_not_finished_fill_no_more_memory_than_is_set_aside(monk
     classifier = small()
     longest = serving.BESIDE + serving.PER_NUMBER * 64
     monkeypatch.setattr(serving, "UNDER_WAY", 2 * longest + 100)
+    monkeypatch.setattr(serving, "SILENCE", 0.1)
     found = asyncio.run(flooded(classifier))
     status, content, head = found["full"]
     assert (status, b"retry-after: 1" in head) == (503, True)
