@@ -3,13 +3,19 @@
 import dataclasses
 import hashlib
 import json
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from math import isfinite
 from typing import Any
 
+from ccenv.base.checked_arrays import DamagedFileError
+from ccenv.base.values import shown
 from ccenv.mask_table.menus import BITS, Menu, Menus, all_masks, num_masks_of
 
 VERSION = 1
 """Of the format."""
+MOST_UNITS, MOST_WHOLE = 10_000, 48
+"""Blocks of all gates at most; blocks of a gate whose masks are all there."""
 
 
 @dataclass(frozen=True)
@@ -77,26 +83,119 @@ def as_text(header: Header) -> str:
     return json.dumps(dataclasses.asdict(header), sort_keys=True)
 
 
+def is_text(value: Any) -> bool:
+    """Whether it is a text that a terminal shows as it is."""
+    return isinstance(value, str) and value.isprintable()
+
+
+def is_count(value: Any, most: int = 2**63 - 1) -> bool:
+    """Whether it is a whole number of at least 1."""
+    return type(value) is int and 1 <= value <= most
+
+
+def is_list(value: Any, of: Callable[[Any], bool]) -> bool:
+    """Whether it is a list of such values."""
+    return isinstance(value, list) and all(map(of, value))
+
+
+def is_plain(value: Any, depth: int = 10) -> bool:
+    """Whether it is made of texts, finite numbers, lists and names with values, not too deep."""
+    if isinstance(value, dict):
+        return all(map(is_text, value)) and is_plain([*value.values()], depth)
+    if isinstance(value, list):
+        return depth > 0 and all(is_plain(one, depth - 1) for one in value)
+    return value is None or is_text(value) or (isinstance(value, int | float) and isfinite(value))
+
+
+def is_settings(value: Any) -> bool:
+    """Whether it is plain values by name."""
+    return isinstance(value, dict) and is_plain(value)
+
+
+def is_gate(value: Any) -> bool:
+    """Whether it is [name, blocks, what a skipped block is]."""
+    if not isinstance(value, list) or len(value) != 3:
+        return False
+    name, blocks, skipped = value
+    return is_text(name) and is_count(blocks) and skipped in ("zero", "identity", "stop")
+
+
+def is_menu(value: Any) -> bool:
+    """Whether it is a `Menu`; no file holds all masks of a gate of more blocks."""
+    if not isinstance(value, dict) or set(value) != {"num_blocks", "masks"}:
+        return False
+    blocks, masks = value["num_blocks"], value["masks"]
+    is_whole = masks is None and is_count(blocks, MOST_WHOLE)
+    return is_whole or (is_count(blocks) and is_list(masks, is_text))
+
+
+CHECKS: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "network": (is_text, "a name"),
+    "settings": (is_settings, "plain settings by name"),
+    "weights": (is_text, "a checksum"),
+    "gates": (
+        lambda value: is_list(value, is_gate) and is_count(sum(g[1] for g in value), MOST_UNITS),
+        f"gates of a name, blocks (1..{MOST_UNITS} in all) and 'zero', 'identity' or 'stop'",
+    ),
+    "menus": (
+        lambda value: is_list(value, is_menu),
+        f"menus of masks, or of all masks of at most {MOST_WHOLE} blocks",
+    ),
+    "num_classes": (is_count, "a whole number of at least 1"),
+    "dense_macs": (is_count, "a whole number of at least 1"),
+    "dataset": (is_text, "a name"),
+    "transforms": (lambda value: is_list(value, is_text), "names"),
+    "split": (
+        lambda value: value in ("", "train", "validation", "test"),
+        "'train', 'validation', 'test' or nothing",
+    ),
+    "num_images": (is_count, "a whole number of at least 1"),
+    "data": (is_text, "a checksum"),
+    "made_with": (is_settings, "versions by name"),
+}
+"""Field of JSON -> whether a value may stand there, and what is expected."""
+
+
+def check_fields(found: Mapping[str, Any]) -> None:
+    """Refuses fields of another type or out of range (DamagedFileError)."""
+    for name, value in found.items():
+        is_right, expected = CHECKS[name]
+        if not is_right(value):
+            raise DamagedFileError(
+                f"expected {expected} as {name} of a table of masks, got {shown(value)}"
+            )
+
+
 def from_text(text: str) -> Header:
     """Reads `as_text`.
 
     Raises:
-        ValueError: if it is no header, or of another version.
+        DamagedFileError: if it is no header, or a field is of another type or out of range.
+        ValueError: if it is of another version.
     """
     try:
         found = json.loads(text)
-        if found["version"] != VERSION:
-            raise ValueError(
-                f"expected a table of version {VERSION}, got {found['version']}; build it anew"
-            )
-        found["gates"] = tuple((str(n), int(b), str(s)) for n, b, s in found["gates"])
-        found["menus"] = tuple(
-            Menu(m["num_blocks"], None if m["masks"] is None else tuple(m["masks"]))
-            for m in found["menus"]
-        )
-        found["transforms"] = tuple(found["transforms"])
-        return Header(**found)
-    except (KeyError, TypeError) as error:
-        raise ValueError(
+        version = found.pop("version")
+        unknown = {"made_with": {}, **found}.keys() ^ CHECKS.keys()
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
+        raise DamagedFileError(
             f"expected the header of a table of masks, got {type(error).__name__}: {error}"
         ) from error
+    if type(version) is not int or version != VERSION:
+        raise ValueError(
+            f"expected a table of version {VERSION}, got {shown(version)}; build it anew"
+        )
+    if unknown:
+        raise DamagedFileError(
+            f"expected {', '.join(CHECKS)} in the header of a table of masks, got another set: "
+            f"{shown(sorted(unknown))}"
+        )
+    check_fields(found)
+    blocks, menus = [gate[1] for gate in found["gates"]], found["menus"]
+    if [menu["num_blocks"] for menu in menus] != blocks:
+        raise DamagedFileError("expected a menu for each gate of a table of masks, got others")
+    found["gates"] = tuple(map(tuple, found["gates"]))
+    found["menus"] = tuple(
+        Menu(m["num_blocks"], None if m["masks"] is None else tuple(m["masks"])) for m in menus
+    )
+    return Header(**{**found, "transforms": tuple(found["transforms"])})

@@ -139,7 +139,7 @@ def check_parts(table: MaskTable) -> None:
         "right": ((images, -(-masks // 8)), (np.uint8,)),
         "nll": ((images, masks), (np.float16,)),
         "macs": ((masks,), (np.int64,)),
-        "look": ((images, 0 if table.look is None else table.look.shape[-1]), LOOK_TYPES),
+        "look": ((images, *np.shape(table.look)[1:2]), LOOK_TYPES),
         "bills": ((sum(num_prefixes(table.header)),), (np.int64,)),
     }
     for name, array in parts_of(table).items():

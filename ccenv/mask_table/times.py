@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from ccenv.base.checked_arrays import CHECKSUM, arrays_digest, check_digest
 from ccenv.base.whole_file import replaced_when_whole
-from ccenv.mask_table.header import Header
+from ccenv.mask_table.header import Header, check_fields
 
 KIND = "ccenv times of units"
 NO_TIMES = (
@@ -114,6 +114,7 @@ def read_times(path: Path) -> UnitTimes:
                 "measured it; measure it anew: ccenv table times"
             )
         check_digest(path, found.pop(CHECKSUM), digest_of(found))
+        check_fields({name: found[name] for name in ("gates", "dense_macs")})
         times = UnitTimes(
             machine={**found["machine"], "name": str(found["machine"]["name"])},
             gates=tuple((str(n), int(b), str(s)) for n, b, s in found["gates"]),

@@ -43,7 +43,7 @@ from ccenv.mask_table.building.chunks import (
     write_chunk,
 )
 from ccenv.mask_table.building.walk import earlier_bills, first_look
-from ccenv.mask_table.header import Header
+from ccenv.mask_table.header import Header, as_text, from_text
 from ccenv.mask_table.menus import Menus, menus_of
 from ccenv.mask_table.table import MaskTable, write_table
 from ccenv.networks.core.protocol import as_gated
@@ -177,6 +177,8 @@ def build(
     chosen, rows = menus_of(network.gates, menus), rows_of(split, limit)
     check_size(chosen, rows, most_bytes)
     header = header_of(network, split, chosen, rows, said or {})
+    # What cannot be read must not take hours to build.
+    from_text(as_text(header))
     folder = path.with_name(f"{path.name}.{header.digest[:12]}-{batch_size}.parts")
     job = job_of(network, chosen, batch_size)
     path.parent.mkdir(parents=True, exist_ok=True)
