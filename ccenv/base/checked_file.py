@@ -19,6 +19,7 @@ from torch import Tensor
 from ccenv.base.checked_arrays import DamagedFileError as DamagedFileError
 from ccenv.base.checked_arrays import arrays_digest, read_arrays, write_parts
 from ccenv.base.checks import AT_ONCE, Checks
+from ccenv.base.values import shown
 
 content_digest = arrays_digest
 
@@ -61,6 +62,11 @@ def infinite_weights(name: str, tensor: Tensor, what: str) -> ValueError:
 TREE = "tree"
 """under which name a tree's text stands in the file's metadata."""
 PLAIN = (bool, int, float, str)
+DTYPES = ("bool", "float16", "float32", "float64")
+DTYPES += tuple(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64))
+"""Of arrays. Another one could ask for any memory, as "S500000000" does."""
+NO_TREE = (LookupError, ValueError, TypeError, AttributeError, ArithmeticError, RuntimeError)
+"""What nodes of other kinds raise; a deeply nested one exceeds Python's recursion."""
 
 
 def save_tree(path: Path, tree: Any) -> None:
@@ -81,7 +87,7 @@ def load_tree(path: Path) -> Any:
         # Nothing else stands beside a tree: another name is that of the checksum, damaged.
         (_,) = texts
         return decode(json.loads(texts[TREE]), tensors)
-    except (KeyError, ValueError, TypeError, RecursionError) as error:
+    except NO_TREE as error:
         raise ValueError(
             f"expected a file written by save_tree in {path}, got {type(error).__name__}: {error}"
         ) from error
@@ -125,6 +131,8 @@ def decode(node: Any, tensors: Mapping[str, Tensor]) -> Any:
     if "tensor" in node:
         return in_memory_order(tensors[node["tensor"]], node["stride"])
     if "array" in node:
+        if node["dtype"] not in DTYPES:
+            raise ValueError(f"expected a dtype of {', '.join(DTYPES)}, got {shown(node['dtype'])}")
         array: np.ndarray = decode(node["array"], tensors).numpy()
         return array.astype(node["dtype"])
     if "tuple" in node:

@@ -31,6 +31,11 @@ def check_printable(text: str, name: str, most: int | None = None) -> None:
         raise ValueError(f"expected {name} of {limit}printable letters, got {shown(text)}")
 
 
+def in_a_line(error: Exception) -> str:
+    """An exception's message without line breaks."""
+    return " ".join(str(error).split())
+
+
 def lacking(found: Any, *names: str) -> list[str]:
     """Which of several attributes an object that comes from outside does not have.
 

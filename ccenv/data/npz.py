@@ -3,8 +3,8 @@
 The file holds `x_train, y_train, x_test, y_test`: x is [n, height, width], [n, height, width,
 channels] or [n, features], uint8 in 0..255 or float (used as it is); y is an integer in
 0..num_classes-1. The SHA-256 in a file `<name>.npz.sha256` beside it is checked where it exists.
-Arrays that unpack to more than 32 GiB (or `CCENV_MAX_UNPACKED_GIB`) are refused before any memory
-is taken.
+Arrays that unpack to more than 32 GiB (or `CCENV_MAX_UNPACKED_GIB`), or than the machine's memory,
+are refused before any memory is taken.
 """
 
 import hashlib
@@ -19,11 +19,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ccenv.base.memory import memory_bytes
 from ccenv.data.split import Split, cut
 
 GIB = 2**30
 MAX_UNPACKED = 32 * GIB
 """Bytes, where `CCENV_MAX_UNPACKED_GIB` says nothing."""
+RAISE_LIMIT = "if that is meant, set CCENV_MAX_UNPACKED_GIB"
 MAX_HEADER = 2**16
 """Bytes looked at of an array; numpy refuses headers of more than 10,000."""
 HEADERS = {
@@ -128,7 +130,8 @@ def npz_split(
 
 def read_arrays(path: Path, name: str, wanted: list[str]) -> dict[str, np.ndarray]:
     """Reads some arrays of a file; ValueError if it cannot be read, lacks one, or is too large."""
-    limit = max_unpacked()
+    memory = memory_bytes()
+    limit = min(max_unpacked(), memory)
     missing: list[str] = []
     arrays: dict[str, np.ndarray] = {}
     try:
@@ -144,8 +147,8 @@ def read_arrays(path: Path, name: str, wanted: list[str]) -> dict[str, np.ndarra
     if size > limit:
         raise ValueError(
             f"dataset {name!r}: expected arrays of at most {limit / GIB:g} GiB in {path}, got "
-            f"{size / GIB:.3g} GiB once they are unpacked; if that is meant, set "
-            "CCENV_MAX_UNPACKED_GIB"
+            f"{size / GIB:.3g} GiB once they are unpacked; "
+            + ("this machine has no more memory" if limit == memory else RAISE_LIMIT)
         )
     if missing:
         raise ValueError(

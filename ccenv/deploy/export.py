@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from ccenv.base.checked_file import load_tree, save_tree
 from ccenv.base.seeding import stream
+from ccenv.base.values import in_a_line
 from ccenv.data import load_split
 from ccenv.deploy.export_content import (
     DRAWS,
@@ -32,6 +33,7 @@ from ccenv.deploy.export_content import (
     content_of,
     drawing,
     is_drawn,
+    limited_parts,
     stream_of,
 )
 from ccenv.deploy.export_images import Preparation, known_symbols, older_images
@@ -42,7 +44,7 @@ from ccenv.simulator.context import Range, observe_context
 from ccenv.simulator.policy import as_policy, commit
 
 NUM_CHECK_IMAGES = 64
-UNFIT = (TypeError, AttributeError, LookupError, ArithmeticError, RuntimeError)
+UNFIT = (TypeError, AttributeError, LookupError, ArithmeticError, RuntimeError, MemoryError)
 """What agents and networks raise of settings and tensors that are not theirs."""
 
 
@@ -73,7 +75,8 @@ class SkippingClassifier(nn.Module):
         super().__init__()
         self.content = dict(content)
         self.image_shape: tuple[int, ...] = tuple(content["image_shape"])
-        self.network = build_network(content["network"], self.image_shape)
+        with limited_parts(content):
+            self.network = build_network(content["network"], self.image_shape)
         self.ranges = {name: Range(*numbers) for name, numbers in content["context"].items()}
         older = content["format"] == OLD_FORMAT
         images = older_images(content) if older else content["images"]
@@ -85,7 +88,8 @@ class SkippingClassifier(nn.Module):
         self.surface = Surface(
             self.network, observe, self.image_shape, agent["rows"], agent["group_size"]
         )
-        self.policy = build_agent(agent, self.surface)
+        with limited_parts(content):
+            self.policy = build_agent(agent, self.surface)
         # Registered, so that whoever moves the module to a device moves the policy too.
         modules = {n: v for n, v in vars(self.policy).items() if isinstance(v, nn.Module)}
         self.policy_modules = nn.ModuleDict(modules)
@@ -142,7 +146,7 @@ class SkippingClassifier(nn.Module):
         except UNFIT as error:
             raise ValueError(
                 f"expected an exported classifier whose parts fit in {path}, got "
-                f"{type(error).__name__}: {error}"
+                f"{type(error).__name__}: {in_a_line(error)}"
             ) from error
 
     def save(self, path: str | Path) -> None:

@@ -6,9 +6,11 @@ young policy keeps no block with a probability above one half, so that its most 
 keep nothing where drawn ones answer well; an old one may do better with the most probable masks.
 """
 
+import contextlib
 import inspect
+import math
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,7 +23,7 @@ from ccenv.base.earlier_names import in_todays_names
 from ccenv.base.registry import check_names, import_object
 from ccenv.base.seeding import stream
 from ccenv.base.trust import check_named
-from ccenv.base.values import lacking
+from ccenv.base.values import in_a_line, lacking, shortened, shown
 from ccenv.deploy.export_images import images_of
 from ccenv.mdp.dynamics import EpisodeState
 from ccenv.mdp.observations import Observer
@@ -69,6 +71,10 @@ PARTS_OF_IMAGES: dict[str, type | tuple[type, ...]] = {
     "images.transforms": (list, tuple),
 }
 """What files of today's format hold, too."""
+MOST_PARTS, SPARE = 5_000, 2**24
+"""Modules and weights of a file's policy and network (SmolLM2 has 786), and numbers at least."""
+MOST_SIDES, LARGEST = 8, 2**24
+"""Dimensions and numbers of an input."""
 SHAPES = ("image_shape", "images.shape")
 
 
@@ -172,6 +178,42 @@ def cannot(agent: Any, why: str) -> ValueError:
     return ValueError(f"expected an agent that can be exported, got {type(agent).__name__}: {why}")
 
 
+@contextlib.contextmanager
+def limited_parts(content: Mapping[str, Any]) -> Iterator[None]:
+    """Stops what builds too many modules, or much larger ones than a file has weights for.
+
+    Raises:
+        ValueError: before memory is touched.
+    """
+    tensors = [t for part in ("agent", "network") for t in content[part]["tensors"].values()]
+    most_numbers = SPARE + 8 * sum(tensor.numel() for tensor in tensors)
+    parts, numbers = 0, 0
+
+    def count(module: Any, name: str, part: Any) -> None:
+        nonlocal parts, numbers
+        parts += 1
+        numbers += part.numel() if isinstance(part, Tensor) else 0
+        if parts > MOST_PARTS or numbers > most_numbers:
+            raise ValueError(
+                f"expected at most {MOST_PARTS:,} layers and weights, and no more numbers than "
+                "the file has weights for, got a larger network or policy"
+            )
+
+    # Builders have many names for their sizes; whatever they build registers its parts.
+    with (
+        torch.nn.modules.module.register_module_module_registration_hook(count),
+        torch.nn.modules.module.register_module_parameter_registration_hook(count),
+    ):
+        yield
+
+
+def is_shape(sides: Sequence[Any]) -> bool:
+    """Whether an input may have these sides."""
+    if not 1 <= len(sides) <= MOST_SIDES or not all(type(s) is int and s > 0 for s in sides):
+        return False
+    return math.prod(sides) <= LARGEST
+
+
 def check_content(content: Mapping[str, Any], trust: Sequence[str]) -> None:
     """Refuses a file that lacks a part, or names code that is neither the project's nor trusted.
 
@@ -189,8 +231,11 @@ def check_content(content: Mapping[str, Any], trust: Sequence[str]) -> None:
         if not is_right:
             got = "none" if found is None else type(found).__name__
             raise ValueError(f"expected {place} in an exported classifier, got {got}")
-        if place in SHAPES and not all(type(side) is int and side > 0 for side in found):
-            raise ValueError(f"expected {place} of sides of at least 1, got {found}")
+        if place in SHAPES and not is_shape(found):
+            raise ValueError(
+                f"expected {place} of 1..{MOST_SIDES} sides of at least 1 and at most {LARGEST:,} "
+                f"numbers, got {shown(found)}"
+            )
     for place in ("agent", "network"):
         if not all(isinstance(value, Tensor) for value in content[place]["tensors"].values()):
             raise ValueError(f"expected tensors in {place}.tensors, got something else")
@@ -222,7 +267,7 @@ def build_network(content: Mapping[str, Any], input_shape: Sequence[int]) -> Any
         network.load_state_dict(content["tensors"])
     except RuntimeError as error:
         raise ValueError(
-            f"expected weights of {content['builder']}, got others: {error}"
+            f"expected weights of {content['builder']}, got others: {shortened(in_a_line(error))}"
         ) from error
     return in_dtype(network, content.get("dtype", "float32"))
 

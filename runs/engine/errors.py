@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from safetensors import SafetensorError
 
+from ccenv.base.values import in_a_line
 from ccenv.runs.config.plan import Plan
 
 if TYPE_CHECKING:
@@ -55,11 +56,6 @@ def told_as(
         if agent is not None and not all(t.isfinite().all() for t in agent.parameters().values()):
             told = f"expected finite parameters of {plan.agent}, got NaN or infinity in training"
         raise kind(f"{told}; check the settings that were given") from error
-
-
-def in_a_line(error: Exception) -> str:
-    """An exception's message without line breaks."""
-    return " ".join(str(error).split())
 
 
 def check_learned_finite(plan: Plan, agent: "Agent") -> None:

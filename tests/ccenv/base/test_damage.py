@@ -1,12 +1,17 @@
 """What was altered on disk is noticed before it is used; what cannot be stored is said."""
 
 import contextlib
+import functools
+import json
+import operator
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from ccenv.base import checked_file
 from ccenv.base.checked_file import check_finite, load_tree, read_checked, save_tree, write_checked
 from ccenv.data import load_split
 from ccenv.data.toy import PROBE_SETTINGS
@@ -82,6 +87,42 @@ def test_a_tree_with_any_bit_flipped_is_refused_or_the_same(tmp_path):
             found = load_tree(path)
             assert torch.equal(found["a"], tree["a"])
             assert found["b"] == tree["b"]
+
+
+def parts_of(node, at=()):
+    """Where everything in nested JSON stands."""
+    yield at
+    for key, inner in node.items() if isinstance(node, dict) else enumerate(node):
+        if isinstance(inner, dict | list):
+            yield from parts_of(inner, (*at, key))
+        else:
+            yield (*at, key)
+
+
+ARRAY = {"array": {"tensor": "1", "stride": [1]}, "dtype": "S500000000"}
+ODD = [None, -1, 10**30, 0.5, "S500000000", "V9", [], [[]], [10**30], {}, ARRAY, {"tensor": []}]
+ODD += [
+    ARRAY | {"dtype": ["int8"]},
+    {"array": 7, "dtype": "int8"},
+    {"dict": [[[], 1]]},
+    {"tuple": 7},
+]
+ODD += [{"tensor": "1", "stride": stride} for stride in ([-1], [10**30], ["x"], [1, 1], None)]
+
+
+def test_a_tree_with_another_node_in_any_place_is_a_tree_or_refused(tmp_path, monkeypatch):
+    path = tmp_path / "tree"
+    save_tree(path, {"a": torch.ones(1, 1), "b": [(2, None)], "c": np.ones(3, "u2"), 5: "x"})
+    tensors, texts, _ = read_checked(path)
+    for at in parts_of(json.loads(texts["tree"])):
+        for odd in ODD:
+            whole = {"tree": json.loads(texts["tree"])}
+            *way, last = ("tree", *at)
+            functools.reduce(operator.getitem, way, whole)[last] = odd
+            read = tensors, {"tree": json.dumps(whole["tree"])}, True
+            monkeypatch.setattr(checked_file, "read_checked", lambda path, read=read: read)
+            with contextlib.suppress(ValueError):
+                load_tree(path)
 
 
 def test_a_tree_that_was_written_before_there_were_checksums_is_read(tmp_path):

@@ -13,7 +13,7 @@ import torch
 
 from ccenv.base.seeding import stream
 from ccenv.base.user_cache import user_cache
-from ccenv.data import SPLITS, Split, check_split, data_root, load_split, real
+from ccenv.data import SPLITS, Split, check_split, data_root, load_split, npz, real
 from ccenv.data.real import STORED_AS
 from ccenv.data.split import DRIFT_WIDTH
 from ccenv.envs.scalar import BlockSelectionEnv
@@ -228,6 +228,10 @@ def test_a_file_that_unpacks_to_more_than_the_limit_is_refused_before_it_takes_m
     monkeypatch.setenv("CCENV_MAX_UNPACKED_GIB", "0.01")
     monkeypatch.setattr(np, "load", lambda path: pytest.fail("it was unpacked"))
     with pytest.raises(ValueError, match=r"at most 0\.01 GiB in .*mine\.npz, got 0\.0156 GiB"):
+        load_split("mine", "train")
+    monkeypatch.delenv("CCENV_MAX_UNPACKED_GIB")
+    monkeypatch.setattr(npz, "memory_bytes", lambda: 2**23)
+    with pytest.raises(ValueError, match=r"got 0\.0156 GiB .*; this machine has no more memory$"):
         load_split("mine", "train")
 
 

@@ -20,6 +20,7 @@ from ccenv.base.registry import resolve
 from ccenv.base.seeding import stream
 from ccenv.data import load_split
 from ccenv.data.toy import PROBE_SETTINGS
+from ccenv.deploy import export_content
 from ccenv.deploy.export import SkippingClassifier
 from ccenv.deploy.onnx_file import executed
 from ccenv.networks.core.mlp import GatedMLP
@@ -332,6 +333,21 @@ def test_a_file_without_a_part_or_with_another_in_its_place_is_refused_in_words(
             save_tree(path, changed(content, at, [value]))
             with contextlib.suppress(ValueError):
                 SkippingClassifier.load(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "size"),
+    [(name, [1] * 99) for name in ("num_blocks", "head_units")]
+    + [("num_blocks", 10**5), ("head_units", 10**7)],
+)
+def test_a_file_that_asks_for_many_layers_or_larger_ones_than_its_weights_is_refused(
+    name, size, plain, tmp_path, monkeypatch
+):
+    sizes = plain[1]["network"]["sizes"] | {"block_size": 4, name: size}
+    save_tree(tmp_path / "file", changed(plain[1], ("network", "sizes"), [sizes]))
+    monkeypatch.setattr(export_content, "MOST_PARTS", 100)
+    with pytest.raises(ValueError, match="expected at most 100 layers and weights, and no more"):
+        SkippingClassifier.load(tmp_path / "file")
 
 
 def test_a_file_of_another_kind_is_refused(tmp_path):
