@@ -62,8 +62,10 @@ def infinite_weights(name: str, tensor: Tensor, what: str) -> ValueError:
 TREE = "tree"
 """under which name a tree's text stands in the file's metadata."""
 PLAIN = (bool, int, float, str)
-DTYPES = ("bool", "float16", "float32", "float64")
-DTYPES += tuple(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64))
+DTYPES = (
+    *("bool", "float16", "float32", "float64"),
+    *(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)),
+)
 """Of arrays. Another one could ask for any memory, as "S500000000" does."""
 NO_TREE = (LookupError, ValueError, TypeError, AttributeError, ArithmeticError, RuntimeError)
 """What nodes of other kinds raise; a deeply nested one exceeds Python's recursion."""

@@ -135,11 +135,12 @@ def num_prefixes(header: Header) -> list[int]:
 def check_parts(table: MaskTable) -> None:
     """Refuses arrays that do not fit the header."""
     images, masks = table.header.num_images, table.header.num_masks
+    of_look = () if table.look is None else table.look.shape[1:2]
     wanted: dict[str, tuple[tuple[int, ...], tuple[type, ...]]] = {
         "right": ((images, -(-masks // 8)), (np.uint8,)),
         "nll": ((images, masks), (np.float16,)),
         "macs": ((masks,), (np.int64,)),
-        "look": ((images, *np.shape(table.look)[1:2]), LOOK_TYPES),
+        "look": ((images, *of_look), LOOK_TYPES),
         "bills": ((sum(num_prefixes(table.header)),), (np.int64,)),
     }
     for name, array in parts_of(table).items():
