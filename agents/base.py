@@ -16,6 +16,7 @@ from ccenv.agents.symbol_embeddings import (
     SymbolEmbeddings,
     SymbolRows,
 )
+from ccenv.base.annotations import checks_types
 from ccenv.base.seeding import stream, stream_seed
 from ccenv.base.snapshot import CannotStoreError, restore, state_of
 from ccenv.deploy.fused.choosers import Chooser
@@ -126,6 +127,7 @@ class Agent(Policy):
         """
         return self.simulator.checks.read(scalars)
 
+    @checks_types
     def learn(self, num_images: int, on_rollout: OnRollout = ignore) -> int:
         """Collects, updates and, in co-training, lets the network learn, until enough images.
 

@@ -13,8 +13,10 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Unpack, overload
 
+from ccenv.base.annotations import checks_types
 from ccenv.base.ranks import ALONE, OneProcess
 from ccenv.base.registry import check_names
+from ccenv.base.values import as_settings, positive_int, shown
 from ccenv.runs.config.agent_settings import find_agent
 from ccenv.runs.config.plan import Plan, safe_name
 from ccenv.runs.config.settings import make_plan
@@ -52,9 +54,14 @@ def name_of_code(given: Any, kind: str) -> str:
         return given
     module, name = getattr(given, "__module__", None), getattr(given, "__qualname__", None)
     if not callable(given) or not module or not name or "<" in name:
+        is_made = kind == "network" and not isinstance(given, type)
+        instead = (
+            "; give a function that builds it, which may call ccenv.gate, or take the object to "
+            "ccenv.BlockSelectionVectorEnv(num_envs, network=...) and an agent's learn"
+        )
         raise ValueError(
             f"expected {kind} as a name, 'module:name', or a class or function at the top of a "
-            f"module, got {given!r}"
+            f"module, got {shown(given)}{instead if is_made else ''}"
         )
     return f"{module}:{name}"
 
@@ -85,8 +92,9 @@ def train(
     export: bool = False,
     **settings: Unpack[Settings],
 ) -> Runs: ...
+@checks_types
 def train(
-    agent: str | type,
+    agent: Any,
     *,
     seeds: int | Sequence[int] | None = None,
     anew: bool = False,
@@ -122,7 +130,7 @@ def train(
         Run(dense, seed 0: test error 0.00 %, cost 1.000)
     """
     plan = make_plan(name_of_code(agent, "an agent"), named(settings))
-    numbers = range(seeds) if isinstance(seeds, int) else seeds
+    numbers = range(positive_int(seeds, "seeds")) if isinstance(seeds, int) else seeds
     if numbers is not None and not len(numbers):
         raise ValueError(f"expected one seed at least, got seeds={seeds!r}")
     plans = [plan] if numbers is None else [plan.with_seed(seed) for seed in numbers]
@@ -180,6 +188,7 @@ def export_finished(plan: Plan) -> None:
     export_run(plan, rebuilt.agent, folder)
 
 
+@checks_types
 def load(folder: str | Path) -> Run | Runs:
     """Reads finished runs from a folder; executes no code that they name.
 
@@ -210,7 +219,8 @@ def load(folder: str | Path) -> Run | Runs:
 
 def added_cell(added: Any) -> Cell:
     """A row for an agent: a name, a class, or (name or class, its settings)."""
-    agent, settings = added if isinstance(added, tuple) else (added, {})
+    agent, settings = (*added, {})[:2] if isinstance(added, tuple) and added else (added, {})
+    settings = as_settings(settings, "the settings of an added agent")
     name = name_of_code(agent, "an agent")
     find_agent(name)
     words = [f"{key}={value}" for key, value in settings.items()]
@@ -226,6 +236,7 @@ def with_added(sweep: Sweep, added: Any) -> Sweep:
     return dataclasses.replace(sweep, cells=sweep.cells + cells, minutes=minutes)
 
 
+@checks_types
 def compare(
     sweep: Any = "quickstart",
     *,

@@ -80,8 +80,8 @@ def read_arrays(path: Path, framework: str = "np") -> tuple[dict[str, Any], dict
         with safe_open(path, framework=framework) as file:
             texts: dict[str, str] = file.metadata() or {}
             parts = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except FileNotFoundError:
-        raise
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"expected a safetensors file at {path}, got none") from error
     except (OSError, SafetensorError, ValueError, TypeError, AttributeError) as error:
         raise DamagedFileError(
             f"expected a safetensors file in {path}, got {type(error).__name__}: {error}"

@@ -2,9 +2,12 @@
 
 import zlib
 from collections.abc import Sequence
+from numbers import Integral
 from typing import TYPE_CHECKING
 
 import numpy as np
+
+from ccenv.base.values import shown
 
 if TYPE_CHECKING:
     import torch
@@ -13,7 +16,12 @@ if TYPE_CHECKING:
 
 def stream_seed(root_seed: int, name: str) -> int:
     """Mixes a root seed and a stream name into a 63-bit seed; streams are independent."""
-    words = np.random.SeedSequence([root_seed, zlib.crc32(name.encode())]).generate_state(2)
+    if not isinstance(root_seed, Integral) or root_seed < 0:
+        raise ValueError(
+            f"expected seed to be a whole number of at least 0, got {shown(root_seed)} "
+            f"({type(root_seed).__name__}); give seed as an int"
+        )
+    words = np.random.SeedSequence([int(root_seed), zlib.crc32(name.encode())]).generate_state(2)
     return int(words[0]) << 31 | int(words[1]) >> 1
 
 

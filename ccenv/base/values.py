@@ -11,12 +11,23 @@ LONGEST_LABEL = 200
 
 
 def shown(value: Any) -> str:
-    """A value as messages repeat it: its `repr`, cut short where it is long.
+    """A value as messages repeat it: its `repr` in one line, cut short where it is long.
+
+    Of an array or tensor it is the kind, shape and dtype, of a module its class.
 
     >>> shown("mlp"), shown(range(5_000_000)), len(shown(5_000 * "x"))
     ("'mlp'", 'range(0, 5000000)', 102)
+    >>> import numpy as np
+    >>> shown(np.zeros((2, 3)))
+    'ndarray [2, 3] of float64'
     """
-    return shortened(repr(value))
+    if not isinstance(value, type):
+        if getattr(value, "ndim", 0) and not lacking(value, "shape", "dtype"):
+            return f"{type(value).__name__} {list(value.shape)} of {value.dtype}"
+        if not lacking(value, "named_modules", "forward"):
+            return f"a module {type(value).__name__}"
+    text = repr(value)
+    return shortened(" ".join(text.split()) if "\n" in text else text)
 
 
 def shortened(text: str) -> str:
@@ -45,11 +56,11 @@ def lacking(found: Any, *names: str) -> list[str]:
     return [name for name in names if not hasattr(found, name)]
 
 
-def positive_int(value: Any, name: str) -> int:
+def positive_int(value: Any, name: str, least: int = 1) -> int:
     """One whole number of at least 1; ValueError of anything else, such as an array."""
-    if not isinstance(value, Integral) or isinstance(value, bool) or int(value) < 1:
+    if not isinstance(value, Integral) or isinstance(value, bool) or not least <= value < 2**63:
         raise ValueError(
-            f"expected {name} to be a whole number of at least 1, got {shown(value)} "
+            f"expected {name} to be a whole number of at least {least}, got {shown(value)} "
             f"({type(value).__name__}); give {name} as an int"
         )
     return int(value)

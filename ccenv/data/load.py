@@ -111,9 +111,9 @@ def _stored(name: str, split: str, root: Path) -> Split:
     folder = root / name.partition("@")[0]
     try:
         folder.stat()
-    except OSError as error:
-        # Which pathlib's questions do not catch.
-        if error.errno == errno.ENAMETOOLONG:
+    except (OSError, ValueError) as error:
+        # Which pathlib's questions do not catch: a name that is too long, or holds a zero byte.
+        if getattr(error, "errno", errno.ENAMETOOLONG) == errno.ENAMETOOLONG:
             raise unknown_dataset(name, root) from error
     path = npz_file(root, name)
     if path is not None:

@@ -30,6 +30,7 @@ from torch import Tensor
 
 from ccenv.base.registry import resolve
 from ccenv.base.seeding import stream
+from ccenv.base.values import shown
 from ccenv.data.rows import Rows
 
 
@@ -216,7 +217,7 @@ def transform_names(given: Sequence[str] | str) -> tuple[str, ...]:
     ('shift=2', 'halve')
     """
     if not isinstance(given, str | list | tuple):
-        raise ValueError(f"expected transforms as a list of names, got {given!r}")
+        raise ValueError(f"expected transforms as a list of names, got {shown(given)}")
     names = tuple(given)
     if isinstance(given, str):
         names = tuple(name.strip() for name in given.split(",")) if given else ()
@@ -230,11 +231,16 @@ def transform_names(given: Sequence[str] | str) -> tuple[str, ...]:
     return names
 
 
-@functools.lru_cache(maxsize=64)
-def make_transform(name: str) -> Any:
+def make_transform(name: Any) -> Any:
     """What a name of the settings stands for, with its number; ValueError if it is impossible."""
     if not isinstance(name, str):
-        raise ValueError(f"expected transforms by name, got {name!r}")
+        raise ValueError(f"expected transforms by name, got {shown(name)}")
+    return made_transform(name)
+
+
+@functools.lru_cache(maxsize=64)
+def made_transform(name: str) -> Any:
+    """The same, made once."""
     bare, equals, text = name.partition("=")
     found = resolve(bare, TRANSFORMS, "transform")
     numbers = (number_of(name, text),) if equals else ()

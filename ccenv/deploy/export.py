@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ccenv.base.annotations import checks_types
 from ccenv.base.checked_file import load_tree, save_tree
 from ccenv.base.seeding import stream
 from ccenv.base.values import in_a_line
@@ -123,6 +124,7 @@ class SkippingClassifier(nn.Module):
         return classifier
 
     @classmethod
+    @checks_types
     def load(cls, path: str | Path, *, trust: Sequence[str] = ()) -> "SkippingClassifier":
         """Reads what `save` wrote.
 

@@ -10,6 +10,8 @@ import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
+from ccenv.base.annotations import checks_types
+from ccenv.base.values import shown
 from ccenv.envs.rows import leaves, row_of_tree, same
 
 
@@ -166,12 +168,13 @@ def value_in_words(value: Any) -> str:
         return f"a dict with the keys {list(value)}"
     if isinstance(value, tuple):
         return f"a tuple of {len(value)}"
-    return f"{type(value).__name__} {value!r}"
+    return f"{type(value).__name__} {shown(value)}"
 
 
 MAX_STEPS = 60
 
 
+@checks_types
 def check_vector_env(env: VectorEnv, *, seed: int = 0, refuses_after_close: bool = True) -> None:
     """Checks a vector environment against Gymnasium's conventions, and closes it.
 
@@ -365,7 +368,7 @@ def check_same(first: Sequence[Result], second: Sequence[Result]) -> None:
             one, other = getattr(a, name), getattr(b, name)
             if not same(one, other):
                 raise AssertionError(
-                    f"{a.call}: expected the same {name} from the same seed and actions, got\n"
-                    f"{one}\nand\n{other}\n"
+                    f"{a.call}: expected the same {name} from the same seed and actions, got "
+                    f"{value_in_words(one)} and another; "
                     "draw all randomness from np_random, or set nondeterministic in the spec"
                 )

@@ -8,6 +8,7 @@ from gymnasium.vector import AutoresetMode
 from numpy.typing import NDArray
 
 from ccenv.base.registry import check_names
+from ccenv.base.values import as_settings, shown
 
 
 def with_presence(info: dict[str, Any], present: np.ndarray) -> dict[str, Any]:
@@ -75,25 +76,26 @@ def read_autoreset_mode(mode: Any) -> AutoresetMode:
 
 def without_reset_mask(options: Mapping[str, Any] | None, num_envs: int) -> dict[str, Any] | None:
     """Takes Gymnasium's `reset_mask` out of options; ValueError if it names some rows only."""
-    rest = dict(options or {})
+    rest = as_settings(options, "options")
     mask = np.asarray(rest.pop("reset_mask", np.ones(num_envs, dtype=bool)))
     if mask.dtype != np.bool_ or mask.shape != (num_envs,) or not mask.all():
         raise ValueError(
             f"expected options['reset_mask'] to be True for all {num_envs} rows, which go through "
-            f"the layers together, got {mask!r}; leave it out"
+            f"the layers together, got {shown(mask)}; leave it out"
         )
     return rest or None
 
 
 def image_indices(options: Mapping[str, Any] | None) -> np.ndarray | None:
     """Reads `options={"indices": ...}`, the images of the next episode (else ValueError)."""
-    if not options:
+    if not as_settings(options, "options"):
         return None
+    assert options is not None
     check_names(options, ["indices"], "reset option")
     indices = np.asarray(options["indices"])
     if indices.ndim != 1 or not np.issubdtype(indices.dtype, np.integer):
         raise ValueError(
-            f"expected options['indices'] to be whole numbers [num_images], got {indices!r}"
+            f"expected options['indices'] to be whole numbers [num_images], got {shown(indices)}"
         )
     return indices.astype(np.int64)
 

@@ -9,7 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ccenv.base.annotations import checks_types
 from ccenv.base.seeding import stream
+from ccenv.base.values import lacking, positive_int
 from ccenv.networks.core.protocol import GatedNetwork
 from ccenv.simulator.policy import ModelPolicy, Policy, as_policy, is_model
 from ccenv.simulator.rollout import simulator_of, walk
@@ -93,9 +95,16 @@ def policy_of(policy: Any, env: Any) -> Policy:
     """A policy as it is; a model of Stable-Baselines3 as a policy on an environment."""
     if is_model(policy):
         return ModelPolicy(policy, simulator_of(env), env)
-    return as_policy(policy)
+    found = as_policy(policy)
+    if lacking(found, "policy_macs"):
+        raise TypeError(
+            f"expected {type(policy).__name__} to have policy_macs, the MACs of choosing one "
+            "input's mask at each gate, got none; give [0] * gates where it costs nothing"
+        )
+    return found
 
 
+@checks_types
 def evaluate(
     env: Any,
     policy: Any,
@@ -134,8 +143,9 @@ def evaluate(
         (500, True)
     """
     if sample is not None:
-        warnings.warn("sample= is now deterministic=, its opposite", FutureWarning, stacklevel=2)
+        warnings.warn("sample= is now deterministic=, its opposite", FutureWarning, stacklevel=3)
         deterministic = not sample
+    positive_int(batch_size, "batch_size")
     policy = policy_of(policy, env)
     simulator = simulator_of(env).on_split(split, batch_size)
     drawn = None if deterministic else stream(seed, "evaluation masks", simulator.device)

@@ -11,6 +11,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from ccenv.base.annotations import checks_types
+from ccenv.base.values import positive_int, shortened, shown
 from ccenv.mdp.dynamics import EpisodeState, StepOutcome, initial, transition
 from ccenv.networks.core.protocol import GatedNetwork, num_blocks_of
 from ccenv.simulator.rollout import simulator_of
@@ -33,9 +35,8 @@ class MenuTable(NamedTuple):
     """float64 [inputs, masks], executed MACs over the dense network's."""
 
 
-def evaluate_menu(
-    env: Any, menu: Sequence[Any], *, split: str = "test", batch_size: int = 1000
-) -> MenuTable:
+@checks_types
+def evaluate_menu(env: Any, menu: Any, *, split: str = "test", batch_size: int = 1000) -> MenuTable:
     """Evaluates every mask of a menu on every input of a split.
 
     Args:
@@ -57,6 +58,7 @@ def evaluate_menu(
         >>> table.errors.shape[1], table.compute_cost[0].tolist()
         (3, [1.0, 0.5, 0.0])
     """
+    positive_int(batch_size, "batch_size")
     simulator = simulator_of(env).on_split(split, batch_size)
     network, device = simulator.network, simulator.device
     masks = flat_menu(menu, simulator.num_blocks)
@@ -67,9 +69,15 @@ def evaluate_menu(
     return MenuTable(*torch.cat(parts, dim=1))
 
 
-def flat_menu(menu: Sequence[Any], num_blocks: Sequence[int]) -> Tensor:
+def flat_menu(menu: Any, num_blocks: Sequence[int]) -> Tensor:
     """A menu's bits, gates side by side: bool [masks, sum(num_blocks)] (else ValueError)."""
-    parts = [torch.as_tensor(part) for part in menu]
+    try:
+        parts = [torch.as_tensor(part) for part in menu]
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ValueError(
+            f"expected a menu of bits [masks, num_blocks] for each gate, got {shown(menu)}: "
+            f"{shortened(str(error))}"
+        ) from error
     shapes = [list(part.shape) for part in parts]
     count = shapes[0][0] if shapes and shapes[0] else 0
     if count < 1 or shapes != [[count, blocks] for blocks in num_blocks]:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ccenv.base.masks import as_mask
 from ccenv.base.seeding import integers, uniform
-from ccenv.base.values import lacking
+from ccenv.base.values import lacking, shown
 from ccenv.mdp.action_codes import ActionCode
 from ccenv.mdp.dynamics import EpisodeState
 from ccenv.networks.core.count_macs import counted
@@ -54,7 +54,9 @@ class Policy:
             [batch, num_blocks[layer]] in [0, 1], gate values: blocks of value 0 are not computed,
             outputs of the others are multiplied with theirs.
         """
-        raise NotImplementedError
+        raise NotImplementedError(
+            f"expected {type(self).__name__} to define act(observation, layer, generator) -> masks"
+        )
 
     def begin_episode(self, simulator: Any) -> None:
         """Called when an episode's images are there, before the first `act`."""
@@ -91,8 +93,16 @@ class OtherPolicy(Policy):
 
 
 def as_policy(policy: Any) -> Policy:
-    """A policy as it is; any other object that acts as one."""
-    return policy if isinstance(policy, Policy) else OtherPolicy(policy)
+    """A policy as it is; any other object that acts as one; TypeError of one that does not."""
+    if isinstance(policy, Policy):
+        return policy
+    if isinstance(policy, type) or not callable(getattr(policy, "act", None)):
+        raise TypeError(
+            "expected a policy with act(observation, layer, generator) -> masks, got "
+            f"{shown(policy)}; wrap it, such as an actor of another library, in a class with such "
+            "an act and with policy_macs, the MACs of choosing one input's mask at each gate"
+        )
+    return OtherPolicy(policy)
 
 
 class CommittedMasks:

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ccenv.base.annotations import checks_types
 from ccenv.base.checks import Checks
 from ccenv.base.masks import as_mask, gate_values_of, pad_mask
 from ccenv.simulator.policy import Policy, as_policy, commit
@@ -79,8 +80,9 @@ def walk(
     return observations, actions, steps
 
 
+@checks_types
 def collect_rollout(
-    simulator: Simulator, policy: Policy, generator: torch.Generator | None
+    simulator: Simulator, policy: Any, generator: torch.Generator | None
 ) -> Rollout:
     """Runs one episode of each row of the next batch.
 

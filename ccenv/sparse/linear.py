@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from ccenv.base.registry import check_names
+from ccenv.base.values import shortened, shown
 from ccenv.sparse.operands import as_autocast, check_operands, on_use, plainly_fit
 from ccenv.sparse.reference import Activation, grouped_linear, reference_linear
 from ccenv.sparse.routes import choose_route
@@ -105,9 +106,15 @@ def resolve_activation(
             check_names([activation], ACTIVATIONS, "activation")
         return ACTIVATIONS[activation]
     if not callable(activation):
-        raise TypeError(f"expected activation to be a name or a function, got {activation!r}")
-    with torch.no_grad():
-        at_zero = float(activation(torch.zeros(1) if like is None else like.new_zeros(1)))
+        raise TypeError(f"expected activation to be a name or a function, got {shown(activation)}")
+    try:
+        with torch.no_grad():
+            at_zero = float(activation(torch.zeros(1) if like is None else like.new_zeros(1)))
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise TypeError(
+            f"expected activation to be an elementwise function, got {shown(activation)}, which "
+            f"gives {type(error).__name__} for a zero: {shortened(str(error))}"
+        ) from error
     if at_zero != 0.0:
         raise ValueError(
             f"expected an activation that maps 0 to 0, got {at_zero:g} at 0; "

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ccenv.base.annotations import checks_types
 from ccenv.base.registry import check_names
 from ccenv.sparse.gpu.routes import gpu_figures, gpu_route, most_dense_macs
-from ccenv.sparse.operands import Sizes, as_autocast, layer_sizes, on_use
+from ccenv.sparse.operands import Sizes, as_autocast, check_operands, layer_sizes, on_use
 
 BACKENDS = ("auto", "reference", "cpu", "gpu")
 ROUTES = {
@@ -47,7 +48,7 @@ def choose_route(
 
     `sizes` are those of operands that `plainly_fit`: float32 on the CPU.
     """
-    if sizes is None or backend not in ("auto", "cpu"):
+    if sizes is None or not isinstance(backend, str) or backend not in ("auto", "cpu"):
         if choose_backend(backend, x) == "reference":
             return "reference"
         if x.dtype == torch.float32 and x.is_cpu:
@@ -125,6 +126,7 @@ def kept_pairs(sizes: Sizes, in_mask: Tensor | None, out_mask: Tensor | None) ->
     return pairs
 
 
+@checks_types
 def explain_backend(
     x: Tensor,
     weight: Tensor,
@@ -151,6 +153,7 @@ def explain_backend(
     'dense'
     """
     x, weight, _ = as_autocast(x, weight, None)
+    check_operands(x, weight, None, in_mask, out_mask)
     route = choose_route(x, weight, in_mask, out_mask, backend, is_training=is_training)
     reason = ROUTES[route]
     if backend == "auto" and x.is_cpu and route in ("kernels", "masked_dense"):
@@ -195,8 +198,7 @@ def choose_backend(backend: str, x: Tensor) -> str:
     Raises:
         ValueError: if the backend is unknown or does not fit the device.
     """
-    if backend not in BACKENDS:
-        check_names([backend], BACKENDS, "backend")
+    check_names([backend], BACKENDS, "backend")
     own = "gpu" if x.is_cuda else "cpu"
     if backend in ("cpu", "gpu") and backend != own:
         raise ValueError(

@@ -5,9 +5,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from ccenv.base.annotations import annotations_of
 from ccenv.base.registry import check_names
 from ccenv.data.registry import SPLITS
-from ccenv.runs.config.values import annotations_of, checked
+from ccenv.runs.config.values import checked
 from ccenv.runs.store.provenance import most_threads
 from ccenv.simulator.settings import EnvironmentSettings, setting_defaults
 

@@ -7,9 +7,9 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from ccenv.agents import AGENTS
+from ccenv.base.annotations import annotations_of
 from ccenv.base.registry import resolve
 from ccenv.base.values import shown
-from ccenv.runs.config.values import annotations_of
 
 if TYPE_CHECKING:
     from ccenv.agents.base import Agent

@@ -11,6 +11,7 @@ from numbers import Real
 from typing import Any
 
 from ccenv import PRESETS, SYSTEMS, TABLES
+from ccenv.base.annotations import annotations_of
 from ccenv.base.earlier_names import in_todays_names
 from ccenv.base.registry import check_names, resolve
 from ccenv.rewards import REWARDS, check_cost_limit, make_reward, reward_parameters
@@ -21,7 +22,7 @@ from ccenv.runs.config.agent_settings import (
     known_settings,
 )
 from ccenv.runs.config.plan import Plan, checked_seed
-from ccenv.runs.config.values import annotations_of, check_plain, check_sizes, checked, is_plain
+from ccenv.runs.config.values import check_plain, check_sizes, checked, is_plain
 from ccenv.runs.store.identity import Program, environment_defaults, validations_every
 from ccenv.runs.store.provenance import most_threads
 from ccenv.simulator.settings import EXTENSIONS, EnvironmentSettings, setting_defaults

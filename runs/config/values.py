@@ -1,21 +1,17 @@
 """Values of settings: read from text, checked against types, made fit for JSON."""
 
 import ast
-import contextlib
-import functools
 import inspect
 import json
-import types
 import warnings
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from collections.abc import Iterable, Mapping
+from typing import Any
 
+from ccenv.base.annotations import LARGEST_INTEGER, fits, hint_in_words, whole
 from ccenv.base.trust import leaves
 from ccenv.base.values import check_printable, shown
 
 WORDS = {"true": True, "false": False, "none": None}
-LARGEST_INTEGER = 2**63 - 1
-"""What torch and numpy can hold."""
 
 
 def parse_value(text: str) -> Any:
@@ -57,27 +53,6 @@ def parse_pairs(pairs: Iterable[str]) -> dict[str, Any]:
     return settings
 
 
-def annotations_of(function: Any) -> dict[str, Any]:
-    """Annotations by name; those that only a type checker can read are left out."""
-    # A callable object of a user's may have no hash.
-    hashable = isinstance(function, Hashable)
-    read = read_annotations if hashable else read_annotations.__wrapped__
-    return dict(read(function))
-
-
-@functools.lru_cache(maxsize=256)
-def read_annotations(function: Any) -> dict[str, Any]:
-    """The same, read once: every run of a study is checked against them."""
-    hints: dict[str, Any] = {}
-    scope = getattr(inspect.unwrap(function), "__globals__", {})
-    for name, hint in getattr(function, "__annotations__", {}).items():
-        # One by one, because a single one that cannot be read would hide all others.
-        with contextlib.suppress(NameError, TypeError):
-            one = types.SimpleNamespace(__annotations__={name: hint})
-            hints |= get_type_hints(one, scope)
-    return hints
-
-
 def coerce(name: str, value: Any, hint: Any) -> Any:
     """Checks a setting's value; whole floats become integers, and one number a sequence of one.
 
@@ -89,18 +64,15 @@ def coerce(name: str, value: Any, hint: Any) -> Any:
     Raises:
         ValueError: if the value does not fit.
 
-    >>> coerce("num_blocks", 16, Sequence[int])
+    >>> coerce("num_blocks", 16, tuple[int, ...])
     (16,)
     >>> coerce("images", 1e5, int)
     100000
     """
     check_sizes(name, value)
     value = tuple(value) if isinstance(value, list) else value
-    candidates = [value]
-    if isinstance(value, float) and value.is_integer() and abs(value) <= LARGEST_INTEGER:
-        candidates.append(int(value))
-    candidates.append((candidates[-1],))
-    for candidate in candidates:
+    single = whole(value, hint)
+    for candidate in (single, (single,)):
         if fits(candidate, hint):
             return candidate
     raise ValueError(f"expected {name} to be {hint_in_words(hint)}, got {shown(value)}")
@@ -118,46 +90,6 @@ def check_sizes(name: str, value: Any) -> None:
             f"expected integers of {name} between -2**63 and 2**63, got one of "
             f"{value.bit_length()} bits; give a smaller one"
         )
-
-
-def fits(value: Any, hint: Any) -> bool:
-    """Whether a value has an annotated type; what the annotation's dialect hides is let through."""
-    if hint is Any:
-        return True
-    origin, arguments = get_origin(hint), get_args(hint)
-    if origin in (Union, types.UnionType):
-        return any(fits(value, option) for option in arguments)
-    if origin is Literal:
-        return value in arguments
-    if origin in (Sequence, list, tuple):
-        items = arguments[:1] or (Any,)
-        return isinstance(value, list | tuple) and all(fits(item, items[0]) for item in value)
-    if origin in (Mapping, dict) or hint in (Mapping, dict):
-        return isinstance(value, Mapping)
-    if origin is Callable or hint is Callable:
-        return callable(value)
-    if hint is float:
-        return isinstance(value, int | float) and not isinstance(value, bool)
-    if hint is int:
-        return isinstance(value, int) and not isinstance(value, bool)
-    if hint is None:
-        return value is None
-    return isinstance(value, hint) if isinstance(hint, type) else True
-
-
-def hint_in_words(hint: Any) -> str:
-    """A hint as a person reads it.
-
-    >>> hint_in_words(int | Sequence[int])
-    'int or Sequence[int]'
-    """
-    if get_origin(hint) in (Union, types.UnionType):
-        return " or ".join(hint_in_words(option) for option in get_args(hint))
-    if hint is type(None):
-        return "none"
-    if isinstance(hint, type) and not get_args(hint):
-        return hint.__name__
-    return str(hint).replace("collections.abc.", "").replace("typing.", "")
 
 
 def checked(

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from ccenv.base.annotations import annotations_of
 from ccenv.base.clock import cpu_model, seconds_in_turns, wait_for, work_clock
 from ccenv.base.ranks import ALONE, OneProcess, Ranks
 from ccenv.base.registry import check_names
@@ -20,7 +21,7 @@ from ccenv.mask_table.building.builder import help_build
 from ccenv.mask_table.building.checks import MOST_BYTES, check_size, gates_of, rows_of
 from ccenv.mask_table.times import UnitTimes, write_times
 from ccenv.networks.learning.bundled_weights import shipped_name
-from ccenv.runs.config.values import annotations_of, checked, is_plain
+from ccenv.runs.config.values import checked, is_plain
 from ccenv.runs.store.identity import canonical, same
 from ccenv.runs.store.provenance import most_threads, versions
 from ccenv.runs.tables import mask_table

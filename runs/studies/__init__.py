@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ccenv.base.registry import check_names, import_object, resolve
+from ccenv.base.values import shown
 from ccenv.runs.config.sweep import OnUse, Sweep
 from ccenv.runs.config.sweep_file import MOST_RUNS, read_sweep
 from ccenv.runs.engine.study import Section, Study
@@ -77,5 +78,5 @@ def find_study(name: Any, trusted: Sequence[str] = (), most_runs: int | None = M
     if isinstance(found, Sweep):
         return Study(found, budget_sections(found))
     if not isinstance(found, Study):
-        raise ValueError(f"expected {name!r} to be a Sweep or a Study, got {found!r}")
+        raise ValueError(f"expected {shown(name)} to be a Sweep or a Study, got {shown(found)}")
     return found

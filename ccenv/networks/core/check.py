@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ccenv.base.annotations import checks_types
 from ccenv.base.masks import random_mask
 from ccenv.base.seeding import stream
 from ccenv.networks.core.count_macs import Count, count, counted, warn_of_products
@@ -130,6 +131,7 @@ NUM_ROWS = 6
 """Rows of the random masks that the laws are tried with."""
 
 
+@checks_types
 def check_network(network: Any, example: Tensor, *, seed: int = 0) -> None:
     """Checks a gated network: its answers, its MACs and its features at the gates.
 
@@ -174,7 +176,7 @@ def check_network(network: Any, example: Tensor, *, seed: int = 0) -> None:
         check_more(tried, inputs, masks)
         check_stops(tried, inputs, masks)
     check_skipped(tried, inputs)
-    warn_of_products(whole, stacklevel=2)
+    warn_of_products(whole, stacklevel=3)
 
 
 def check_parts(network: Any) -> None:

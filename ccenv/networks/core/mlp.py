@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from ccenv.base.masks import spread
 from ccenv.base.memory import check_fits
-from ccenv.base.values import shown
+from ccenv.base.values import positive_int, shown
 from ccenv.networks.core.lowering import Affine, Blocks, Lowered
 from ccenv.networks.core.protocol import Gate, GatedNetwork, Unread, rows_each
 from ccenv.sparse.cpu.buffers import keep_panels
@@ -101,6 +101,8 @@ class LayeredNetwork(GatedNetwork):
 
     def start(self, inputs: Tensor) -> MLPHidden:
         """See `GatedNetwork.start`: inputs [batch, ...] are flattened."""
+        if inputs.ndim < 2:
+            raise ValueError(f"expected inputs [batch, ...], got {shown(inputs)}")
         return MLPHidden(inputs.flatten(1), None)
 
     def step(
@@ -276,7 +278,7 @@ class GatedMLP(LayeredNetwork):
         """
         super().__init__()
         self.num_blocks = positive_ints(num_blocks, "num_blocks")
-        (self.in_features,) = positive_ints(in_features, "in_features")
+        self.in_features = positive_int(in_features, "in_features")
         tail = positive_ints(head_units, "head_units", allow_none=True)
         head_sizes = (*tail, *positive_ints(num_classes, "num_classes"))
         self.set_sizes(self.in_features, self.in_features, num_blocks, block_size, head_sizes)

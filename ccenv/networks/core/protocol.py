@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from ccenv.base.masks import check_mask
 from ccenv.base.registry import check_names
+from ccenv.base.values import positive_int, shown
 
 Unread = list[tuple[Tensor, Tensor]]
 """Weights, and which of their entries nothing reads: bool of the weight's shape."""
@@ -44,11 +45,8 @@ class Gate:
     def __post_init__(self) -> None:
         """Refuses an impossible number or kind."""
         check_names([self.skipped], SKIPPED, "kind of skipped block")
-        if self.num_blocks < 1 or self.look_size < 0:
-            raise ValueError(
-                f"expected a gate of at least one block and a look of at least 0 columns, got "
-                f"{self.num_blocks} and {self.look_size} at {self.name!r}"
-            )
+        positive_int(self.num_blocks, f"num_blocks of gate {shown(self.name)}")
+        positive_int(self.look_size, f"look_size of gate {shown(self.name)}", least=0)
 
 
 class GatedNetwork(nn.Module):
@@ -396,7 +394,11 @@ def forward(
         ValueError: if there is not one mask for each gate, with its number of blocks, or inputs do
             not divide the masks' rows.
     """
-    rows = len(masks[0]) if len(masks) else 0
+    if not isinstance(inputs, Tensor):
+        raise TypeError(f"expected inputs as a tensor [batch, ...], got {shown(inputs)}")
+    if not isinstance(masks, Sequence | Tensor) or not getattr(masks, "ndim", 1):
+        raise TypeError(f"expected a list of masks, one for each gate, got {shown(masks)}")
+    rows = len(masks[0]) if len(masks) and getattr(masks[0], "ndim", 0) else 0
     for index, mask in enumerate(masks):
         check_mask(mask, rows, f"masks[{index}]")
     shapes, blocks = [mask.shape[1] for mask in masks], [g.num_blocks for g in network.gates]

@@ -1,12 +1,15 @@
 """Networks as a sequence: (stem, stages that have gates or always run, head) -> a gated network."""
 
+import contextlib
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 
+from ccenv.base.annotations import checks_types
+from ccenv.base.values import shortened, shown
 from ccenv.networks.core.count_macs import counted
 from ccenv.networks.core.exit_state import (
     Exit,
@@ -42,10 +45,11 @@ class GatedSequential(FlowNetwork):
     torch.Size([1, 10])
     """
 
+    @checks_types
     def __init__(
         self,
         stem: nn.Module,
-        parts: Mapping[str, nn.Module] | Sequence[nn.Module],
+        parts: Mapping[str, nn.Module] | Sequence[Any] | nn.ModuleList | nn.Sequential,
         head: nn.Module,
         example: Tensor,
     ) -> None:
@@ -67,7 +71,7 @@ class GatedSequential(FlowNetwork):
             parts = {str(number): part for number, part in enumerate(parts)}
         for name, part in {"stem": stem, **parts, "head": head}.items():
             if not isinstance(part, nn.Module):
-                raise TypeError(f"expected {name} to be a torch.nn.Module, got {part!r}")
+                raise TypeError(f"expected {name} to be a torch.nn.Module, got {shown(part)}")
         self.stem, self.head = stem, head
         self.parts = nn.ModuleList(parts.values())
         self.part_names = tuple(parts)
@@ -85,13 +89,14 @@ class GatedSequential(FlowNetwork):
     def _measure(self, example: Tensor) -> None:
         """Runs one example through everything and writes down sizes and costs."""
         with torch.no_grad():
-            start, x = counted(self.stem, example)
+            with named("stem", example):
+                start, x = counted(self.stem, example)
             gates: list[Gate] = []
             own: list[int] = []
             fixed: list[int] = []
             for name, part in zip(self.part_names, self.parts, strict=True):
                 early: Tensor | None = None
-                try:
+                with named(name, x):
                     if isinstance(part, Stage):
                         look, spent, y = part.look(x), 0, part.measure(x)
                     elif isinstance(part, Exit):
@@ -99,11 +104,6 @@ class GatedSequential(FlowNetwork):
                         look = exit_look(early, x)
                     else:
                         spent, y = counted(part, x)
-                except (RuntimeError, ValueError, TypeError) as error:
-                    raise ValueError(
-                        f"expected part {name!r} to run on features {list(x.shape)}, got "
-                        f"{type(error).__name__}: {error}"
-                    ) from error
                 # An exit answers before its gate decides, so its head belongs to the gate before.
                 if gates:
                     fixed[-1] += spent
@@ -118,7 +118,8 @@ class GatedSequential(FlowNetwork):
                     own.append(0)
                     fixed.append(0)
                 x = y
-            macs, logits = counted(self.head, x)
+            with named("head", x):
+                macs, logits = counted(self.head, x)
             fixed[-1] += macs
         self.set_costs(gates, start, own, fixed)
         self.num_classes = logits.shape[1]
@@ -281,3 +282,15 @@ class GatedSequential(FlowNetwork):
     def norms(self, gate: int, hidden: Flow) -> Tensor:
         """See `FlowNetwork`."""
         return self.stage(gate).block_norms(hidden.x)
+
+
+@contextlib.contextmanager
+def named(name: str, x: Any) -> Iterator[None]:
+    """Errors of a part that does not run on what comes before it get its name (ValueError)."""
+    try:
+        yield
+    except (RuntimeError, ValueError, TypeError) as error:
+        raise ValueError(
+            f"expected part {name!r} to run on {shown(x)}, got {type(error).__name__}: "
+            f"{shortened(str(error))}"
+        ) from error

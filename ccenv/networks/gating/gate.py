@@ -6,6 +6,7 @@ network = ccenv.gate(model, {"layer2.1": "unit", "layer3.0.conv1": "channels:8"}
 
 import contextlib
 import dataclasses
+import warnings
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -134,6 +135,9 @@ def gateable(model: nn.Module, example: Tensor) -> dict[str, list[str]]:
         TypeError: if an argument is of the wrong type.
         ValueError: if the model does not run on the example, or has batch norm in training mode.
 
+    Warns:
+        UserWarning: if code around a list of layers cannot be followed, so that they are left out.
+
     Example:
         >>> import ccenv, torch
         >>> from torch import nn
@@ -157,6 +161,9 @@ def trace_deep(model: nn.Module, example: Tensor) -> Trace | None:
         try:
             return trace(model, example, opened)
         except CannotFollowError as error:
+            around = model.get_submodule(error.path)
+            if any(isinstance(child, nn.ModuleList) for child in around.modules()):
+                warnings.warn(f"layers are left out: {error}", stacklevel=3)
             if error.path not in opened:
                 return None
             opened.remove(error.path)

@@ -13,6 +13,7 @@ from ccenv.base.registry import check_names
 from ccenv.networks.core.exit_state import Exit
 from ccenv.networks.gating.gated_calls import ChannelsCall, Shape, UnitCall
 from ccenv.networks.gating.trace import (
+    BY_HAND,
     Fixed,
     Instruction,
     Lost,
@@ -156,11 +157,11 @@ def inputs_of(node: Instruction, trace: Trace, path: str) -> dict[str, Rows]:
         if isinstance(layout, Rows):
             found[name] = layout
         elif not all(isinstance(leaf, Fixed) for leaf in leaves_of(layout)):
-            why = next(leaf.why for leaf in leaves_of(layout) if isinstance(leaf, Lost))
+            whys = [leaf.why for leaf in leaves_of(layout) if isinstance(leaf, Lost)]
+            why = whys[0] if whys else "holds a number of rows, or several tensors"
             raise ValueError(
                 f"expected what {path!r} works on to have a dimension for the batch alone, got a "
-                f"value that {why}; "
-                "gate the module around it"
+                f"value that {why}; gate the module around it, or {BY_HAND}"
             )
     return found
 

@@ -45,6 +45,11 @@ class Lost:
     why: str
 
 
+BY_HAND = (
+    "write a module of yours whose forward is the plain loop over its layers, as of a ModuleList, "
+    "and gate them there, or a ccenv.GatedSequential"
+)
+"""What to do where code around the layers cannot be followed."""
 Layout = Any
 """`Rows`, `Count`, `Fixed` or `Lost`; or a tuple, list or dict of these."""
 

@@ -18,6 +18,7 @@ from torch import Tensor, fx, nn
 from torch.fx.proxy import Proxy, TraceError
 
 from ccenv.networks.gating.trace import (
+    BY_HAND,
     METHODS_OF_SHAPE,
     Call,
     Instruction,
@@ -234,6 +235,6 @@ def cannot_follow(error: Exception, inside: list[str]) -> CannotFollowError:
     why = str(error) if is_ours else f"gave {type(error).__name__}: {error}"
     text = (
         f"cannot follow the forward of {path or 'the model'}, which lies around a gated child: "
-        f"{where} {why}; {instead}, or write the network as a ccenv.GatedSequential"
+        f"{where} {why}; {instead}, or {BY_HAND}"
     )
     return CannotFollowError(text, path)

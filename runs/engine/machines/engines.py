@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ccenv.base.registry import check_names, import_object
+from ccenv.base.values import positive_int
 from ccenv.runs.engine.machines import ENGINES, LOCAL
 from ccenv.runs.engine.machines.pool import Outcome, Task, run_all, work
 from ccenv.runs.engine.machines.remote import Terms, terms
@@ -66,6 +67,8 @@ def open_engine(
         ValueError: if its library is not installed, nothing is reached, or an option is wrong.
     """
     check_names([name], [LOCAL, *ENGINES], "engine")
+    if num_jobs is not None:
+        positive_int(num_jobs, "jobs")
     if name == LOCAL:
         if options:
             raise ValueError(f"expected no --engine-option of the local pool, got {[*options]}")

@@ -15,6 +15,7 @@ from ccenv.envs.table import BlockSelectionTableVectorEnv
 from ccenv.envs.table_sb3 import BlockSelectionTableVecEnv
 from ccenv.envs.vector import BlockSelectionVectorEnv
 from ccenv.rewards import make_reward
+from ccenv.simulator.policy import Policy
 from ccenv.simulator.simulator import Simulator
 
 SMALL = {"dataset": "synthetic", "weights": "cotrain", "num_blocks": (2,), "block_size": 2}
@@ -121,6 +122,53 @@ def test_what_is_short_is_shown_as_it_is():
 def test_labels_of_more_classes_than_a_network_answers_for_are_to_be_renumbered(given):
     with pytest.raises(ValueError, match=r"expected 1 to 1,000,000 classes, got .*numpy\.unique"):
         DOORS["simulator"](dataset=lambda split: given)
+
+
+class Actor(torch.nn.Linear):
+    """As another library's: a module without `act`."""
+
+
+class Silent:
+    def act(self, observation, layer, generator=None):
+        return torch.ones(len(observation), 2, dtype=torch.bool)
+
+
+class Nothing(Policy):
+    policy_macs = (0,)
+
+
+@pytest.mark.parametrize(
+    ("policy", "error", "text"),
+    [
+        (Actor(2, 2), TypeError, r"expected a policy with act\(.* got a module Actor; wrap it"),
+        (Actor, TypeError, "expected a policy with act"),
+        (Silent(), TypeError, "expected Silent to have policy_macs"),
+        (Nothing(), NotImplementedError, r"expected Nothing to define act\("),
+    ],
+)
+def test_what_does_not_act_is_no_policy_and_is_told_how_to_become_one(policy, error, text):
+    with pytest.raises(error, match=text):
+        ccenv.evaluate(DOORS["simulator"](), policy)
+
+
+def test_a_module_as_the_network_of_a_run_is_refused_in_a_line_that_names_another_way():
+    model = torch.nn.Sequential(*(torch.nn.Linear(4, 4) for _ in range(100)))
+    with pytest.raises(
+        ValueError, match=r"expected network as .*BlockSelectionVectorEnv"
+    ) as caught:
+        ccenv.train("rloo", network=model)
+    assert "Linear(" not in str(caught.value)
+    assert len(str(caught.value)) < 400
+
+
+def test_messages_show_no_content_of_arrays_tensors_and_modules():
+    array = np.zeros((3, 4))
+    assert shown(array) == "ndarray [3, 4] of float64"
+    assert shown(torch.tensor(array)) == "Tensor [3, 4] of torch.float64"
+    assert shown(Actor(2, 2)) == "a module Actor"
+    for nested in ([array], {"x": Actor(2, 2)}, object(), np.ndarray, Actor, np.float64(3)):
+        assert "\n" not in shown(nested)
+        assert len(shown(nested)) < 2 * MOST_SHOWN
 
 
 def test_an_evaluation_is_one_line_of_its_numbers():

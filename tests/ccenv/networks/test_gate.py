@@ -57,6 +57,17 @@ class Wired(nn.Module):
         return self.head(torch.cat([y, parts[1]], dim=1).reshape(batch, -1).relu_())
 
 
+class Counted(nn.Module):
+    """Is told how many rows there are."""
+
+    def __init__(self):
+        super().__init__()
+        self.inner = nn.Linear(4, 4)
+
+    def forward(self, x, rows):
+        return self.inner(x).view(rows, 4)
+
+
 class Block(nn.Module):
     """A pre-norm transformer layer whose sums are outside of its branches."""
 
@@ -448,6 +459,30 @@ def test_gateable_leaves_out_what_cannot_be_followed():
     assert gateable(model, torch.ones(1, 4))["0"] == ["unit", "zero", "exit"]
 
 
+class Looped(nn.Module):
+    """Layers in a list, within code that looks at the rows or gives the layers their number."""
+
+    def __init__(self, decides):
+        super().__init__()
+        self.layers = nn.ModuleList(Counted() for _ in range(2))
+        self.decides, self.head = decides, nn.Linear(4, 3)
+
+    def forward(self, x):
+        if self.decides and x.shape[0] > 1:
+            x = x.clone()
+        for layer in self.layers:
+            x = layer(x, x.shape[0])
+        return self.head(x)
+
+
+def test_layers_of_a_list_whose_code_cannot_be_followed_are_named_with_what_else_to_do():
+    plain = gateable(Looped(False), torch.ones(1, 4))
+    assert {"layers.0.inner", "layers.1.inner", "head"} <= plain.keys()
+    model = nn.Sequential(Looped(True), nn.Linear(3, 3))
+    with pytest.warns(UserWarning, match="layers are left out: .* of 0.* of a ModuleList"):
+        assert "0.layers.0.inner" not in gateable(model, torch.ones(1, 4))
+
+
 def decides_by_numbers(child, x):
     return child(x) if x.sum() > 0 else x
 
@@ -499,6 +534,11 @@ REFUSED = {
         Around(lambda c, x: c(x.reshape(-1, 2)).reshape(-1, 4), nn.Linear(2, 2)),
         {"child": "unit"},
         "dimension for the batch alone",
+    ),
+    "number of rows": (
+        Around(lambda c, x: c(x, x.shape[0]), Counted()),
+        {"child": "unit"},
+        "holds a number of rows.* plain loop over its layers, as of a ModuleList",
     ),
     "several inputs": (
         Around(lambda c, x: c(x, 2 * x), nn.Bilinear(4, 4, 4)),

@@ -1,10 +1,14 @@
 """Law of odd input: whatever is given is taken, or refused by name; what once crashed is kept."""
 
+import numpy as np
 import pytest
+from torch import nn
 
+import ccenv
 from ccenv.runs.commands.registry import COMMANDS
-from ccenv.runs.lab.robustness import command_lines, constructors
+from ccenv.runs.lab.robustness import command_lines, constructors, functions
 from ccenv.runs.lab.robustness.command_lines import REFUSED, SOUND, TAKEN, WORK, Crash
+from ccenv.runs.lab.robustness.functions import ROW
 from ccenv.runs.lab.robustness.fuzz import ODD_FILES, apart, fuzz
 
 COMMAND_LINES = [
@@ -26,6 +30,36 @@ CONSTRUCTORS = [
     ("data", "train", {"dataset": {"train": ([[1]], "x"), "test": ([[1]], [0])}}),
     ("agent", "allocation", {"num_offers": 9**30}),
 ]
+
+WRONG = {
+    "load": {"folder": [0, None]},
+    "compare": {
+        "most_runs": ["x"], "shard": [1], "jobs": ["x", 0, -1], "log_dir": [0], "report_dir": [0],
+        "results_dir": [0], "change": [None], "engine_options": [1], "add": [("a",)],
+        "record": [np.zeros(2)], "trust": ["mine"],
+    },
+    "evaluate": {
+        "policy": [np.array(3), None, nn.Linear(2, 2)], "batch_size": [0, "x"], "seed": [-1, "x"],
+        "deterministic": [np.zeros(2)], "sample": ["x"],
+    },
+    "evaluate_menu": {"menu": [0, "x"], "batch_size": [-1]},
+    "collect_rollout": {"simulator": [None], "policy": [None], "generator": [0]},
+    "check_network": {"example": [None, ROW[0]], "seed": [-1]},
+    "check_vector_env": {"seed": [None, "x"], "refuses_after_close": [np.zeros(2)]},
+    "explain_backend": {"x": [None], "weight": [3], "in_mask": ["x"], "backend": [np.zeros(2)]},
+    "block_sparse_linear": {"activation": [nn.Linear], "backend": [np.zeros(2)]},
+    "GatedMLP": {"in_features": [(4, 4)], "activation": [nn.Linear(4, 4)]},
+    "GatedMLP.forward": {"inputs": [None, ROW[0]], "masks": [None, [0.5]]},
+    "GatedSequential": {"parts": [0], "head": [nn.Linear(4, 4)], "example": [None]},
+    "Gate": {"num_blocks": [None, "x"], "look_size": [None]},
+    "vector env": {"options": [1]},
+    "env": {"options": [1]},
+    "train": {"seeds": [0.5, 0, 9**30], "anew": [np.zeros(2)], "network": [nn.Linear(2, 2)]},
+    "Agent.learn": {"num_images": [None, "x"]},
+    "SkippingClassifier.load": {"path": [0, "nowhere"], "trust": ["mine"]},
+    "load_split": {"dataset": ["\0"], "transforms": [[[1]]]},
+}  # fmt: skip
+"""Function -> argument -> values to which Python, numpy or torch once answered."""
 
 
 WITHOUT_FILES = [
@@ -61,6 +95,41 @@ def test_odd_constructors_build_or_refuse_by_name():
     fuzzed = fuzz(constructors.constructors(), constructors.came_of, 100, 5.0, seed=1)
     assert fuzzed.came.total()
     assert not fuzzed.crashes
+
+
+@pytest.mark.usefixtures("place")
+@pytest.mark.parametrize("name", WRONG)
+def test_a_wrong_argument_is_refused_in_our_words(name):
+    calls = [(name, {one: odd}) for one, values in WRONG[name].items() for odd in values]
+    found = [functions.came_of(call) for call in calls]
+    assert found == [REFUSED] * len(found), [one for one in found if one != REFUSED]
+
+
+@pytest.mark.usefixtures("place")
+def test_odd_arguments_of_functions_are_taken_or_refused_in_our_words():
+    fuzzed = fuzz(functions.calls(), functions.came_of, 100, 5.0, seed=1)
+    assert fuzzed.came.total()
+    assert not fuzzed.crashes
+
+
+def test_every_function_of_the_package_is_fuzzed():
+    made_by_subclasses = {"GatedNetwork", "Stage"}
+    public = {name for name in ccenv.__all__ if callable(getattr(ccenv, name))}
+    assert public - made_by_subclasses <= functions.FUNCTIONS.keys()
+
+
+def raised_by(code):
+    try:
+        exec(code, {"__name__": "ccenv.x"})
+    except Exception as error:
+        return error
+
+
+def test_words_of_python_and_messages_of_many_lines_are_none_of_ours():
+    lines = r"raise ValueError(9 * 'x\n')"
+    for code in ("int('x')", "{}['x']", "None.x", "raise ValueError", lines):
+        assert not functions.is_worded(raised_by(code)), code
+    assert functions.is_worded(raised_by("raise ValueError('expected a number, got none')"))
 
 
 def test_every_command_is_fuzzed():

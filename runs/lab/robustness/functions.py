@@ -1,0 +1,196 @@
+"""Odd arguments: (function of the API, its arguments) -> taken, refused in words, or a crash."""
+
+import contextlib
+import dis
+import functools
+import inspect
+from collections.abc import Callable, Mapping
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+import ccenv
+from ccenv.agents import AGENTS
+from ccenv.agents.reference_policies import BlockDropout
+from ccenv.base.registry import resolve
+from ccenv.data import load_split
+from ccenv.data.toy import PROBE_SETTINGS
+from ccenv.deploy.export import SkippingClassifier
+from ccenv.rewards import make_reward
+from ccenv.runs.lab.robustness.command_lines import (
+    REFUSED,
+    TAKEN,
+    WORK,
+    Crash,
+    WorkBeginsError,
+    crash_of,
+    replaced,
+)
+from ccenv.runs.lab.robustness.odd import ODD_VALUES, strategies
+from ccenv.runs.lab.robustness.tiny import TINY
+from ccenv.sb3 import BlockSelectionVecEnv
+from ccenv.simulator.rollout import collect_rollout
+from ccenv.simulator.simulator import Simulator
+
+MOST_SHOWN = 1000
+"""Characters of a message that are few lines."""
+ODD_OBJECTS: list[Any] = [
+    np.array(3),
+    np.zeros((2, 2)),
+    torch.zeros(3),
+    torch.zeros(2, 2, dtype=torch.int64),
+    nn.Sequential(*(nn.Linear(4, 4) for _ in range(40))),
+    nn.Linear,
+    len,
+    "/no/such/place",
+    np.int64(-1),
+]
+"""What a program gives by mistake in the place of something else."""
+WORLD: dict[str, Any] = {
+    "dataset": "synthetic",
+    "weights": "cotrain",
+    "num_blocks": (4,),
+    "block_size": 4,
+}
+SHORT = {"progress": False, "latency": False, "images": 64, "batch_size": 32}
+ROW = torch.zeros(1, 8)
+CALLED = ("change", "dataset")
+"""Arguments that are called at once where they are functions."""
+
+
+@functools.cache
+def world() -> Simulator:
+    """A tiny environment, which nothing that is refused may change."""
+    simulator = Simulator(4, **PROBE_SETTINGS, weights="cotrain")
+    simulator.seed(0)
+    return simulator
+
+
+def model() -> nn.Module:
+    """A user's model."""
+    return nn.Sequential(nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 3)).eval()
+
+
+def stepped(view: Any, action: Any = None, **given: Any) -> None:
+    """Resets a view and steps it once."""
+    env = view(**WORLD) if view is ccenv.BlockSelectionEnv else view(4, **WORLD)
+    try:
+        if view is BlockSelectionVecEnv:
+            env.reset()
+            env.step(action)
+        else:
+            env.reset(**given)
+            env.step(env.action_space.sample() if action is None else action)
+    finally:
+        env.close()
+
+
+def learned(num_images: Any) -> None:
+    """An agent that learns."""
+    resolve("reinforce", AGENTS, "agent")(world(), seed=0).learn(num_images)
+
+
+FUNCTIONS: dict[str, tuple[Callable[..., Any], Callable[[], dict[str, Any]]]] = {
+    "train": (ccenv.train, lambda: {"agent": "dense", "seeds": None, "anew": False,
+        "export": False, **WORLD, **SHORT}),
+    "compare": (ccenv.compare, lambda: {"sweep": TINY, "write_page": False,
+        "use_recorded": False}),
+    "load": (ccenv.load, dict),
+    "evaluate": (ccenv.evaluate, lambda: {"env": world(), "policy": BlockDropout(world())}),
+    "evaluate_menu": (ccenv.evaluate_menu, lambda: {"env": world(),
+        "menu": [[[1, 0, 0, 0]]] * world().num_layers}),
+    "gate": (ccenv.gate, lambda: {"model": model(), "units": {"0": "unit"}, "example": ROW}),
+    "gateable": (ccenv.gateable, lambda: {"model": model(), "example": ROW}),
+    "check_network": (ccenv.check_network, lambda: {"network": ccenv.GatedMLP(8, (2,), 4, 3),
+        "example": ROW}),
+    "check_vector_env": (ccenv.check_vector_env, lambda: {
+        "env": ccenv.BlockSelectionVectorEnv(4, **WORLD)}),
+    "block_sparse_linear": (ccenv.block_sparse_linear, lambda: {"x": ROW,
+        "weight": torch.zeros(8, 8), "bias": torch.zeros(8)}),
+    "explain_backend": (ccenv.explain_backend, lambda: {"x": ROW, "weight": torch.zeros(8, 8)}),
+    "GatedMLP": (ccenv.GatedMLP, lambda: {"in_features": 8, "num_blocks": (2,)}),
+    "GatedMLP.forward": (lambda **given: ccenv.GatedMLP(8, (2,), 4, 3)(**given), lambda: {
+        "inputs": ROW, "masks": [torch.ones(1, 2, dtype=torch.bool)]}),
+    "GatedSequential": (ccenv.GatedSequential, lambda: {"stem": nn.Identity(),
+        "parts": [ccenv.Exit(nn.Linear(8, 3))], "head": nn.Linear(8, 3), "example": ROW}),
+    "Exit": (ccenv.Exit, lambda: {"head": nn.Linear(8, 3)}),
+    "Gate": (ccenv.Gate, lambda: {"name": "a", "num_blocks": 2, "look_size": 3}),
+    "BlockSelectionEnv": (ccenv.BlockSelectionEnv, lambda: dict(WORLD)),
+    "BlockSelectionVectorEnv": (ccenv.BlockSelectionVectorEnv, lambda: {"num_envs": 4, **WORLD}),
+    "BlockSelectionVecEnv": (BlockSelectionVecEnv, lambda: {"num_envs": 4, **WORLD}),
+    "env": (functools.partial(stepped, ccenv.BlockSelectionEnv), lambda: {"seed": 0,
+        "options": None, "action": None}),
+    "vector env": (functools.partial(stepped, ccenv.BlockSelectionVectorEnv), lambda: {"seed": 0,
+        "options": None, "action": None}),
+    "SB3 env": (functools.partial(stepped, BlockSelectionVecEnv), lambda: {
+        "action": np.ones((4, 4))}),
+    "Simulator": (Simulator, lambda: {"num_images": 4, **WORLD}),
+    "Agent.learn": (learned, dict),
+    "collect_rollout": (collect_rollout, lambda: {"simulator": world(),
+        "policy": BlockDropout(world()), "generator": None}),
+    "SkippingClassifier.load": (SkippingClassifier.load, lambda: {"path": "nowhere"}),
+    "load_split": (load_split, lambda: {"dataset": "synthetic", "split": "train"}),
+    "make_reward": (make_reward, lambda: {"reward": "accuracy_minus_cost", "arguments": None}),
+}  # fmt: skip
+"""Name -> a function and arguments that it takes; one or more of them are replaced."""
+
+
+def parameters_of(name: str) -> list[str]:
+    """Names of a function's arguments, those of its settings too."""
+    function, sound = FUNCTIONS[name]
+    found = inspect.signature(function).parameters.values()
+    plain = [one.name for one in found if one.kind not in (one.VAR_KEYWORD, one.VAR_POSITIONAL)]
+    return sorted({*plain, *sound()} - {"view"})
+
+
+def is_worded(error: BaseException) -> bool:
+    """Whether an exception was raised by a statement of this project, in few lines.
+
+    Python, torch and numpy raise theirs in an operation, and a dictionary's key is no sentence.
+    """
+    last: TracebackType | None = error.__traceback__
+    while last is not None and last.tb_next is not None:
+        last = last.tb_next
+    if last is None:
+        return False
+    code = last.tb_frame.f_code
+    operations = {one.offset: one.opname for one in dis.get_instructions(code)}
+    is_raised = operations.get(last.tb_lasti) == "RAISE_VARARGS"
+    text = str(error)
+    # Gymnasium's views give Gymnasium's own errors, which say what they want as well.
+    is_ours = last.tb_frame.f_globals.get("__name__", "").startswith(("ccenv", "gymnasium"))
+    return is_ours and is_raised and 0 < len(text) <= MOST_SHOWN and len(text.splitlines()) < 4
+
+
+def came_of(given: tuple[str, Mapping[str, Any]]) -> str | Crash:
+    """Calls a function: `TAKEN`, `REFUSED` in words, or a crash."""
+    name, odd = given
+    function, sound = FUNCTIONS[name]
+    places = (*WORK["train"], *WORK["compare"], "torch:Tensor.backward")
+    with contextlib.ExitStack() as stack:
+        for place in places:
+            stack.enter_context(replaced(place, WorkBeginsError(place)))
+        try:
+            function(**(sound() | dict(odd)))
+        except WorkBeginsError:
+            return TAKEN
+        except Exception as error:
+            # What a user's function raises is the user's, with its own traceback.
+            is_theirs = any(callable(odd.get(name)) for name in CALLED)
+            return REFUSED if is_theirs or is_worded(error) else crash_of(given, error)
+    return TAKEN
+
+
+def calls() -> Any:
+    """A strategy of (function, odd arguments)."""
+    st = strategies()
+    odd = st.sampled_from([*ODD_VALUES, *ODD_OBJECTS])
+    return st.sampled_from(sorted(FUNCTIONS)).flatmap(
+        lambda name: st.tuples(
+            st.just(name),
+            st.dictionaries(st.sampled_from(parameters_of(name)), odd, min_size=1, max_size=2),
+        )
+    )
