@@ -19,6 +19,7 @@ from ccenv.agents.symbol_embeddings import (
 from ccenv.base.annotations import checks_types
 from ccenv.base.seeding import stream, stream_seed
 from ccenv.base.snapshot import CannotStoreError, restore, state_of
+from ccenv.base.values import shown
 from ccenv.deploy.fused.choosers import Chooser
 from ccenv.simulator.policy import Policy
 from ccenv.simulator.rollout import Rollout, collect_rollout, episode_curves
@@ -264,7 +265,7 @@ class LayerScores(nn.Module):
             if not isinstance(size, int) or size < 0:
                 others = ", or " + " or ".join(map(repr, LOOK_UP_SIZES))
                 other = others if name == "embedding_size" else ""
-                raise ValueError(f"expected {name} of 0 or more{other}, got {size!r}")
+                raise ValueError(f"expected {name} of 0 or more{other}, got {shown(size)}")
         self.lengths = simulator.observe.lengths[: simulator.num_layers]
         generator = torch.Generator().manual_seed(stream_seed(seed, "policy weights"))
         self.layers = nn.ModuleList()

@@ -21,6 +21,7 @@ from torch import Tensor
 from ccenv.agents.calibrated import Calibrated, version_of
 from ccenv.base.masks import random_mask
 from ccenv.base.seeding import uniform
+from ccenv.base.values import shown
 from ccenv.simulator.policy import CommittedMasks
 
 NEVER, ALWAYS = torch.finfo(torch.float32).max, -1.0
@@ -59,7 +60,7 @@ class EntropyThreshold(Calibrated):
         if threshold is not None and not (
             isinstance(threshold, int | float) and threshold == threshold
         ):
-            raise ValueError(f"expected a threshold in nats, got {threshold!r}")
+            raise ValueError(f"expected a threshold in nats, got {shown(threshold)}")
         self.target_rate, self.is_fixed = target_rate, threshold is not None
         self.learned = {"threshold": in_nats(NEVER if threshold is None else threshold)}
         if not self.simulator.network.shows_doubt:
@@ -70,7 +71,7 @@ class EntropyThreshold(Calibrated):
         if self.simulator.observe.kind != "layer_input":
             raise ValueError(
                 "expected observation='layer_input' for entropy_threshold, which shows the entropy "
-                f"of a stream's guess, got {self.simulator.observe.kind!r}"
+                f"of a stream's guess, got {shown(self.simulator.observe.kind)}"
             )
 
     @property

@@ -12,6 +12,7 @@ from stable_baselines3.common.torch_layers import FlattenExtractor
 from torch import nn
 
 from ccenv.base.registry import check_names
+from ccenv.base.values import shown
 from ccenv.deploy.fused.choosers import Chooser
 from ccenv.mdp.observations import Observer
 
@@ -64,12 +65,12 @@ def complete_settings(
     for name in COUNTS:
         if name in completed and (not isinstance(completed[name], int) or completed[name] < 1):
             raise ValueError(
-                f"expected {name} to be a whole number of at least 1, got {completed[name]!r}"
+                f"expected {name} to be a whole number of at least 1, got {shown(completed[name])}"
             )
     for name in RATES:
         value = completed.get(name, 0.0)
         if not (callable(value) or isinstance(value, int | float)):
-            raise ValueError(f"expected {name} to be a number or a function, got {value!r}")
+            raise ValueError(f"expected {name} to be a number or a function, got {shown(value)}")
     if completed["gamma"] != 1:
         raise ValueError(
             f"expected gamma=1, got {completed['gamma']}: episodes are {num_layers} steps long and "

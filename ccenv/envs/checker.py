@@ -220,13 +220,15 @@ def check_spaces(env: VectorEnv) -> None:
     count = found["num_envs"]
     require(
         isinstance(count, int) and count >= 1,
-        f"expected num_envs to be a whole number of at least 1, got {count!r}; set it in __init__",
+        f"expected num_envs to be a whole number of at least 1, got {shown(count)}; "
+        "set it in __init__",
     )
     for name in sizes[1:]:
         single, batched = found[f"single_{name}"], found[name]
         require(
             isinstance(single, gym.Space) and isinstance(batched, gym.Space),
-            f"expected single_{name} and {name} to be spaces, got {single!r} and {batched!r}",
+            f"expected single_{name} and {name} to be spaces, got {shown(single)} "
+            f"and {shown(batched)}",
         )
         expected = batch_space(single, count)
         require(
@@ -241,7 +243,7 @@ def check_mode(env: VectorEnv) -> AutoresetMode:
     mode: Any = env.metadata.get("autoreset_mode")
     require(
         isinstance(mode, AutoresetMode),
-        f"expected metadata['autoreset_mode'] to be an AutoresetMode, got {mode!r}; "
+        f"expected metadata['autoreset_mode'] to be an AutoresetMode, got {shown(mode)}; "
         "wrappers read it to know when episodes end",
     )
     return AutoresetMode(mode)

@@ -14,6 +14,7 @@ import gymnasium as gym
 import numpy as np
 
 from ccenv.base.registry import check_names, resolve
+from ccenv.base.values import shown
 
 MAX_MENU = 4096
 """most masks on a menu; a value for each is learned."""
@@ -68,7 +69,7 @@ def given_menu(menu: Sequence[Sequence[int]], num_blocks: int) -> np.ndarray:
         )
     array = np.asarray(menu)
     if not bool(np.isin(array, (0, 1)).all()):
-        raise ValueError(f"expected the bits of a menu to be 0 or 1, got {menu!r}")
+        raise ValueError(f"expected the bits of a menu to be 0 or 1, got {shown(menu)}")
     return array.astype(bool)
 
 
@@ -114,7 +115,7 @@ class BoxProbabilities:
     def __init__(self, num_blocks: int, low: float = -1.0, sample: bool = False) -> None:
         """Prepares for so many blocks; `low` is -1, which Stable-Baselines3 recommends, or 0."""
         if low not in (-1, 0):
-            raise ValueError(f"expected low to be -1 or 0, got {low!r}")
+            raise ValueError(f"expected low to be -1 or 0, got {shown(low)}")
         self.low, self.sample = float(low), sample
         self.space = gym.spaces.Box(self.low, 1.0, (num_blocks,), np.float32)
 
@@ -162,7 +163,9 @@ class MaskMenu:
         if isinstance(menu, str):
             check_names([menu], MENUS, "menu")
         if size is not None and menu != "random":
-            raise ValueError(f"expected menu='random' beside size, got {menu!r}; leave size out")
+            raise ValueError(
+                f"expected menu='random' beside size, got {shown(menu)}; leave size out"
+            )
         if not isinstance(menu, str):
             self.menu = given_menu(menu, num_blocks)
         elif menu == "random":

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from ccenv.base.checks import AT_ONCE, Checks, all_finite
 from ccenv.base.registry import check_names
+from ccenv.base.values import shown
 from ccenv.mdp.outcome import Outcome, Values
 
 if TYPE_CHECKING:
@@ -176,7 +177,7 @@ class Reward:
         if self.is_vector:
             parts = ", ".join(self.description.components) if self.description else ""
             raise ValueError(
-                f"expected a reward of one number for {who}, got {self.name!r}, which gives "
+                f"expected a reward of one number for {who}, got {shown(self.name)}, which gives "
                 f"{parts}; choose another, or use BlockSelectionEnv or BlockSelectionVectorEnv"
             )
 
@@ -219,7 +220,7 @@ class Reward:
 def bind_reward(found: Any, name: str, arguments: Mapping[str, Any]) -> Reward:
     """Binds keyword arguments of a function or class; ValueError if they do not fit."""
     if not callable(found):
-        raise ValueError(f"expected reward to be a name, a function or a class, got {found!r}")
+        raise ValueError(f"expected reward to be a name, a function or a class, got {shown(found)}")
     known = reward_parameters(found)
     if known is not None:
         check_names(arguments, known, "setting in reward_kwargs")
@@ -258,7 +259,7 @@ def check_takes_outcome(found: Any, name: str) -> None:
     if isinstance(found, type) or first is None or not is_outcome(first):
         raise ValueError(
             f"expected reward {name!r} to be a function (outcome: StepOutcome, ...) or a "
-            f"StatefulReward class, got {getattr(found, '__name__', found)!r}, which takes "
+            f"StatefulReward class, got {shown(getattr(found, '__name__', found))}, which takes "
             f"{first or 'none'} first; call that parameter outcome if it is one"
         )
 
@@ -290,7 +291,7 @@ def check_number(name: str, value: Any) -> None:
     if name.endswith(("_weight", "_penalty")) and not (
         isinstance(value, Real) and float(value) >= 0
     ):
-        raise ValueError(f"expected {name} to be a number of at least 0, got {value!r}")
+        raise ValueError(f"expected {name} to be a number of at least 0, got {shown(value)}")
     if name == "cost_limit":
         check_cost_limit(value)
 
@@ -300,7 +301,7 @@ def check_cost_limit(value: Any) -> None:
     if isinstance(value, bool) or not isinstance(value, Real) or not 0 < float(value) <= 1:
         raise ValueError(
             "expected cost_limit in (0, 1], the share of the dense network's MACs that an image "
-            f"may cost on average, got {value!r}"
+            f"may cost on average, got {shown(value)}"
         )
 
 

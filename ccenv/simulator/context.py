@@ -31,6 +31,7 @@ from torch import Tensor
 
 from ccenv.base.registry import check_names
 from ccenv.base.seeding import stream
+from ccenv.base.values import shown
 from ccenv.mdp.dynamics import EpisodeState
 from ccenv.mdp.observations import Observer
 from ccenv.networks.core.protocol import GatedNetwork
@@ -72,14 +73,14 @@ def read_context(context: Mapping[str, Any]) -> dict[str, Range]:
     """Reads the setting `context`: names -> ranges, in the order of `NAMES` (else ValueError)."""
     if not isinstance(context, Mapping):
         raise ValueError(
-            f"expected context to be a dict, got {context!r}; see ccenv.simulator.context"
+            f"expected context to be a dict, got {shown(context)}; see ccenv.simulator.context"
         )
     check_names(context, [*NAMES, "distribution"], "name in context")
     distribution = context.get("distribution", "log_uniform")
     check_names([distribution], DISTRIBUTIONS, "distribution")
     found = {n: read_range(n, context[n], distribution) for n in NAMES if n in context}
     if not found:
-        raise ValueError(f"expected {' or '.join(NAMES)} in context, got {dict(context)!r}")
+        raise ValueError(f"expected {' or '.join(NAMES)} in context, got {shown(dict(context))}")
     return found
 
 
@@ -90,14 +91,16 @@ def read_range(name: str, value: Any, distribution: str) -> Range:
     )
     is_real = all(isinstance(v, int | float) and not isinstance(v, bool) for v in pair)
     if len(pair) != 2 or not is_real or not all(map(math.isfinite, pair)) or pair[0] > pair[1]:
-        raise ValueError(f"expected {name} in context to be a number or (low, high), got {value!r}")
+        raise ValueError(
+            f"expected {name} in context to be a number or (low, high), got {shown(value)}"
+        )
     low, high = map(float, pair)
     is_log = distribution == "log_uniform"
     if name == "budget" and not 0 < low <= high <= 1:
-        raise ValueError(f"expected a budget in (0, 1] of the dense cost, got {value!r}")
+        raise ValueError(f"expected a budget in (0, 1] of the dense cost, got {shown(value)}")
     if low < 0 or (is_log and low == 0 < high):
         raise ValueError(
-            f"expected {name} in context above 0, got {value!r}; "
+            f"expected {name} in context above 0, got {shown(value)}; "
             "with distribution='uniform' the lowest may be 0"
         )
     return Range(low, high, is_log)

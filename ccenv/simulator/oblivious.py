@@ -29,6 +29,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ccenv.base.values import shown
 from ccenv.mdp.dynamics import StepOutcome
 from ccenv.simulator.step import Extension
 
@@ -100,7 +101,7 @@ def read_oblivious(oblivious: Any) -> Slots:
     if not fits or not numbers:
         raise ValueError(
             f"expected oblivious to be {ALL!r}, or blocks in slots, one number or one for each "
-            f"gate, got {oblivious!r}"
+            f"gate, got {shown(oblivious)}"
         )
     return oblivious
 

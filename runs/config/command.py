@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ccenv.base.trust import check_named
+from ccenv.base.values import shown
 from ccenv.runs.config.agent_settings import agent_parameters
 from ccenv.runs.config.plan import Plan
 from ccenv.runs.config.settings import make_environment
@@ -111,7 +112,7 @@ def read_config(path: Path, trusted: Sequence[str] = ()) -> dict[str, Any]:
     for group in GROUPS:
         inner = content.get(group, {})
         if not isinstance(inner, dict):
-            raise ValueError(f"expected [{group}] to be a table in {path}, got {inner!r}")
+            raise ValueError(f"expected [{group}] to be a table in {path}, got {shown(inner)}")
         for name, value in inner.items():
             # A run's cost limit stands at the program and, passed on, at its agent.
             if name in settings and not same(settings[name], value):

@@ -161,7 +161,7 @@ def cells_of(
 ) -> Iterator[Cell]:
     """The rows of a group: one for every combination of its entries of `each` and of its grid."""
     if not isinstance(group, Mapping):
-        raise ValueError(f"expected [[rows]] to be tables, got {group!r}")
+        raise ValueError(f"expected [[rows]] to be tables, got {shown(group)}")
     check_names(group, OF_ROWS, "key of rows")
     named = [expected(group, "shared", str, None)] if "shared" in group else []
     check_names(named, shared, "shared settings")
@@ -199,7 +199,7 @@ def entries_of(group: Mapping[str, Any]) -> list[list[Mapping[str, Any]]]:
     lists = each if all(isinstance(one, list) for one in each) else [each]
     for entries in lists:
         if not entries or not all(isinstance(entry, Mapping) for entry in entries):
-            raise ValueError(f"expected entries of each to be tables, got {entries!r}")
+            raise ValueError(f"expected entries of each to be tables, got {shown(entries)}")
     return lists
 
 
@@ -223,7 +223,7 @@ def axes_of(grid: Mapping[str, Any], place: str = "") -> list[list[dict[str, Any
             axes.append([{name: value} for value in values])
         else:
             raise ValueError(
-                f"expected a list of values of {place + name!r} in the grid, got {values!r}"
+                f"expected a list of values of {place + name!r} in the grid, got {shown(values)}"
             )
     return axes
 
@@ -273,7 +273,7 @@ def labelled(label: Any, settings: Mapping[str, Any]) -> str:
         return written(found, match[2] or "")
 
     if not isinstance(label, str) or not label:
-        raise ValueError(f"expected a label as a text, got {label!r}")
+        raise ValueError(f"expected a label as a text, got {shown(label)}")
     whole = FIELD.sub(value, label)
     check_printable(whole, "a label", LONGEST_LABEL)
     return whole
@@ -325,5 +325,5 @@ def expected(content: Mapping[str, Any], name: str, kind: Any, usual: Any) -> An
     value = content.get(name)
     if not isinstance(value, kind) or isinstance(value, bool):
         kinds = {str: "a text", list: "a list", dict: "a table"}
-        raise ValueError(f"expected {name} as {kinds.get(kind, 'a number')}, got {value!r}")
+        raise ValueError(f"expected {name} as {kinds.get(kind, 'a number')}, got {shown(value)}")
     return value

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from ccenv.base.annotations import checks_types
 from ccenv.base.masks import random_mask
 from ccenv.base.seeding import stream
+from ccenv.base.values import shown
 from ccenv.networks.core.count_macs import Count, count, counted, warn_of_products
 from ccenv.networks.core.inference_copy import NORMS
 from ccenv.networks.core.parameters import inactive_entries
@@ -191,11 +192,11 @@ def check_parts(network: Any) -> None:
         )
     gates = network.gates
     if not isinstance(gates, tuple) or not gates or not all(isinstance(g, Gate) for g in gates):
-        raise ValueError(f"expected the network's gates as a tuple of ccenv.Gate, got {gates!r}")
+        raise ValueError(f"expected the network's gates as a tuple of Gate, got {shown(gates)}")
     for name in ("num_classes", "dense_macs"):
         value = getattr(network, name)
         if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-            raise ValueError(f"expected the network's {name} to be a whole number, got {value!r}")
+            raise ValueError(f"expected the network's {name} as a whole number, got {shown(value)}")
 
 
 def check_norms(network: nn.Module) -> None:

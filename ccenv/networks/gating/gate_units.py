@@ -10,6 +10,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from ccenv.base.registry import check_names
+from ccenv.base.values import shown
 from ccenv.networks.core.exit_state import Exit
 from ccenv.networks.gating.gated_calls import ChannelsCall, Shape, UnitCall
 from ccenv.networks.gating.trace import (
@@ -73,16 +74,16 @@ def read_kind(path: str, kind: Any) -> Unit:
     if not isinstance(kind, str):
         raise TypeError(
             f"expected the kind of {path!r} as one of {', '.join(KINDS)} or a ccenv Exit, "
-            f"got {kind!r}"
+            f"got {shown(kind)}"
         )
     name, colon, number = kind.partition(":")
     check_names([name], KINDS, f"kind of {path!r}")
     if name == "channels" and (not number.isdecimal() or int(number) < 1):
         raise ValueError(
-            f'expected the number of channel groups of {path!r} as "channels:8", got {kind!r}'
+            f'expected the number of channel groups of {path!r} as "channels:8", got {shown(kind)}'
         )
     if name != "channels" and colon:
-        raise ValueError(f"expected kind {name!r} of {path!r} without a number, got {kind!r}")
+        raise ValueError(f"expected kind {name!r} of {path!r} without a number, got {shown(kind)}")
     return Unit(path, "identity" if name == "unit" else name, int(number or 1))
 
 

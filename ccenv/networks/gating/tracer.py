@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, fx, nn
 from torch.fx.proxy import Proxy, TraceError
 
+from ccenv.base.values import shown
 from ccenv.networks.gating.trace import (
     BY_HAND,
     METHODS_OF_SHAPE,
@@ -209,7 +210,7 @@ def trace(
     (start,) = (node.name for node in graph.nodes if node.op == "placeholder")
     (answer,) = (node.args[0] for node in graph.nodes if node.op == "output")
     if not isinstance(answer, fx.Node):
-        raise ValueError(f"expected the model to answer with one tensor, got {answer!r}")
+        raise ValueError(f"expected the model to answer with one tensor, got {shown(answer)}")
     instructions = without_unused(tracer.instructions, answer.name)
     values = {name: (one, tracer.two[name]) for name, one in tracer.one.items()}
     return Trace(start, instructions, answer.name, values, tracer.changed, tracer.calls, constants)

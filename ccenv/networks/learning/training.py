@@ -20,6 +20,7 @@ from tqdm import tqdm
 from ccenv.base.masks import random_mask
 from ccenv.base.registry import check_names
 from ccenv.base.seeding import stream
+from ccenv.base.values import shown
 from ccenv.data import Split
 from ccenv.networks.core.exit_state import exit_losses, has_exits
 from ccenv.networks.core.inference_copy import learning_norms
@@ -201,7 +202,7 @@ class CoTrainer:
         if not learning_rate:
             raise ValueError("expected learning_rate above 0, got 0")
         if momentum and optimizer != "sgd":
-            raise ValueError(f"expected optimizer='sgd' beside momentum, got {optimizer!r}")
+            raise ValueError(f"expected optimizer='sgd' beside momentum, got {shown(optimizer)}")
         if schedule_updates is not None:
             positive_ints([schedule_updates], "schedule_updates")
         self.network = network
@@ -295,7 +296,9 @@ def check_at_least_zero(**numbers: Any) -> None:
     """Refuses what is no finite number of at least 0, by its name."""
     for name, value in numbers.items():
         if not isinstance(value, Real) or not math.isfinite(value) or value < 0:
-            raise ValueError(f"expected {name} to be a finite number of at least 0, got {value!r}")
+            raise ValueError(
+                f"expected {name} to be a finite number of at least 0, got {shown(value)}"
+            )
 
 
 @dataclass(frozen=True)
