@@ -54,7 +54,9 @@ class Checks:
         """
         conditions, self._open = self._open, []
         parts = [*tensors.values(), *(holds for holds, _ in conditions)]
-        brought = in_one_copy(parts) if any(map(is_on_device, parts)) else parts
+        there = [part for part in parts if is_on_device(part)]
+        copies = iter(in_one_copy(there) if there else [])
+        brought = [next(copies) if is_on_device(part) else part for part in parts]
         for held, (_, error) in zip(brought[len(tensors) :], conditions, strict=True):
             if not held:
                 raise error()

@@ -70,26 +70,30 @@ class Reading:
 
 
 class VersionedPart:
-    """Parameters that are read together; a change is seen at the next reading, whoever made it."""
+    """Parameters that are read together; a change is seen at the next reading, whoever made it.
+
+    Torch counts writes to a tensor, and the counts are compared: to compare values would wait for a
+    device at every gate. A write of the same values is a change; one through `.data` is not counted.
+    """
 
     def __init__(self, tensors: Mapping[str, Tensor]) -> None:
         """Starts with version 0; the tensors are looked at and never changed."""
         self.live = dict(tensors)
-        self.last = Reading(0, self._copies())
+        self.restart(0)
 
     def read(self) -> Reading:
         """What is there now; copied only where something has changed."""
-        kept = self.last.tensors
-        if not all(torch.equal(live, kept[name]) for name, live in self.live.items()):
-            self.last = Reading(self.last.version + 1, self._copies())
+        if self._writes() != self.writes:
+            self.restart(self.last.version + 1)
         return self.last
 
     def restart(self, version: int) -> None:
         """Takes what is there now for this version."""
-        self.last = Reading(version, self._copies())
+        copies = {name: live.detach().clone() for name, live in self.live.items()}
+        self.last, self.writes = Reading(version, copies), self._writes()
 
-    def _copies(self) -> dict[str, Tensor]:
-        return {name: live.detach().clone() for name, live in self.live.items()}
+    def _writes(self) -> list[int]:
+        return [live._version for live in self.live.values()]
 
 
 class Composite(GatedNetwork):
@@ -251,7 +255,7 @@ class Concurrent(Extension):
     def _told(self, masks: Sequence[Tensor]) -> dict[str, Tensor]:
         """What every row's `info` says of what it has read."""
         rows = len(masks[0])
-        told = {"writable_share": torch.full((rows,), share_off(self.network, masks))}
+        told = {"writable_share": share_off(self.network, masks).expand(rows)}
         lengths = {"network": self.num_gates + 1, "policy": self.num_gates}
         for group, name in (("network", "versions"), ("policy", "policy_versions")):
             if group == "policy" and not self.policy_parts:

@@ -31,9 +31,9 @@ def off_for_all(masks: Sequence[Tensor]) -> list[Tensor]:
     return [~mask.any(dim=0) for mask in masks]
 
 
-def share_off(network: GatedNetwork, masks: Sequence[Tensor]) -> float:
-    """Share of all blocks that are off for every row; those not decided yet count as on."""
-    return sum(int(off.sum()) for off in off_for_all(masks)) / sum(network.num_blocks)
+def share_off(network: GatedNetwork, masks: Sequence[Tensor]) -> Tensor:
+    """Share of all blocks that are off for every row: float32 []; undecided ones count as on."""
+    return torch.cat(off_for_all(masks)).sum() / sum(network.num_blocks)
 
 
 def inactive_entries(network: GatedNetwork, masks: Sequence[Tensor]) -> dict[str, Tensor]:
