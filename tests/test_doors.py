@@ -72,7 +72,7 @@ DOORS = {
     ),
     CHECKED: (
         "_load: resolve",
-        "make_transform: resolve",
+        "made_transform: resolve",
         "make_code: resolve",
         "own_observer: resolve",
         "make_reward: resolve",

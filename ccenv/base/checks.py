@@ -94,7 +94,7 @@ def in_one_copy(tensors: "list[Tensor]") -> "list[Tensor]":
 
     # Numbers of many bytes first: each then begins where one may.
     order = sorted(range(len(tensors)), key=lambda place: -tensors[place].itemsize)
-    parts = [tensors[place].detach().reshape(-1).view(torch.uint8) for place in order]
+    parts = [tensors[place].detach().reshape(-1).contiguous().view(torch.uint8) for place in order]
     bytes_of = torch.cat(parts).cpu().split([len(part) for part in parts])
     brought = dict(zip(order, bytes_of, strict=True))
     return [

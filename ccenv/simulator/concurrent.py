@@ -72,8 +72,8 @@ class Reading:
 class VersionedPart:
     """Parameters that are read together; a change is seen at the next reading, whoever made it.
 
-    Torch counts writes to a tensor, and the counts are compared: to compare values would wait for a
-    device at every gate. A write of the same values is a change; one through `.data` is not counted.
+    Torch counts writes to a tensor, and the counts are compared: comparing values would wait for a
+    device at every gate. A write of the same values is a change, one through `.data` is not seen.
     """
 
     def __init__(self, tensors: Mapping[str, Tensor]) -> None:

@@ -262,7 +262,9 @@ class Simulator:
         Its batches hold `num_images` different images and it never updates the network.
         """
         other = self._for_judging()
-        other.split, other.data = split, self._load(split).to(self.device)
+        if split != self.split:
+            # What is on a device already is not copied there again.
+            other.split, other.data = split, self._load(split).to(self.device)
         check_alike(self.data, other.data, dataset_name(self.dataset))
         other.num_images, other.group_size = num_images, 1
         other.seed(0)

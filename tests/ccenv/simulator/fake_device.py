@@ -31,7 +31,15 @@ WAITING = {
     aten.bincount,
     aten.histc,
     aten.equal,
+    # Made of others that torch does not send through here, of which some read a value: `allclose`
+    # ends in `.item()`, `multinomial` looks at its chances (twice, until torch 2.7; later versions
+    # leave one of the two checks to the device), and linear algebra at what a solver reports.
+    aten.allclose,
+    aten.multinomial,
+    aten._linalg_check_errors,
 }
+PAGED = 64 * 1024
+"""Bytes up to which CUDA copies from memory that is not pinned without a wait."""
 UNWRITTEN = {aten.empty, aten.empty_like, aten.empty_strided, aten.new_empty}
 INDEXING = {aten.index, aten.index_put, aten.index_put_, aten._index_put_impl_}
 
@@ -160,6 +168,8 @@ class FakeDevice(TorchDispatchMode):
             if is_there(source) == target:
                 return
             is_queued = kwargs.get("non_blocking") or (packet is aten.copy_ and args[2:] == (True,))
+            # Larger ones wait for the copy to memory that CUDA has pinned itself.
+            is_queued = is_queued and (source.is_pinned() or source.nbytes <= PAGED)
             place = self.copies if target and is_queued else self.waits
             place[f"{'to' if target else 'from'} the device at {where()}"] += 1
         elif packet in INDEXING and True in map(is_there, tensors):

@@ -4,7 +4,9 @@ The counts are exact: a wait more is a fault, a wait fewer a number to correct h
 device that are only queued are counted by themselves.
 """
 
+import contextlib
 import sys
+from concurrent.futures import Future
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +29,7 @@ from ccenv.networks.vision.experts import experts
 from ccenv.networks.vision.residual import resnet
 from ccenv.networks.vision.transformer import vit
 from ccenv.sb3 import BlockSelectionVecEnv
+from ccenv.simulator import concurrent
 from ccenv.simulator.rollout import collect_rollout
 from ccenv.simulator.simulator import Simulator
 from ccenv.sparse.gpu import dispatch, routes
@@ -213,6 +216,77 @@ def test_other_networks_wait_as_often_as_is_known(network, device):
         with device.counting() as (waits, _):
             agent.update(rollout)
         assert waits.total() == 1, waits
+
+
+class InThread:
+    """The learner's thread, of which the counter would see nothing, is the caller's."""
+
+    def submit(self, function, *given):
+        done = Future()
+        done.set_result(function(*given))
+        return done
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"), [("inactive", "rloo"), ("unsafe", "rloo"), ("policy", "dynamic_gate")]
+)
+def test_updates_between_gates_wait_once_a_rollout_and_are_seen_as_on_the_cpu(
+    kind, name, device, monkeypatch
+):
+    monkeypatch.setattr(concurrent, "learner", lambda process: InThread())
+
+    def versions(place, counting=contextlib.nullcontext):
+        simulator, agent = make(name, "mlp", place, weights="cotrain", concurrent=kind)
+        told = []
+        for _ in range(3):
+            with counting() as counted:
+                rollout = collect_rollout(simulator, agent, agent.generator)
+            assert counted is None or counted[0].total() == 1, counted
+            told += [[reading.version for reading in readings]
+                     for readings in simulator.concurrent.read.values()]  # fmt: skip
+            agent.update(rollout)
+            simulator.update_network()
+        return told
+
+    expected = versions("cpu")
+    with device:
+        assert versions("cuda:0", device.counting) == expected
+    assert len({max(one, default=0) for one in expected}) > 1
+
+
+def test_a_view_on_the_host_brings_what_updates_between_gates_tell(device, monkeypatch):
+    monkeypatch.setattr(concurrent, "learner", lambda process: InThread())
+    settings = {"weights": "cotrain", "concurrent": "inactive", "device": "cuda:0"}
+    with device:
+        env = ccenv.BlockSelectionVectorEnv(ROWS, **settings_of("mlp"), **settings)
+        env.reset(seed=0)
+        mask = np.zeros((ROWS, env.simulator.max_blocks), dtype=bool)
+        with device.counting() as (waits, _):
+            *_, info = env.step(mask)
+    assert waits.total() == 1, waits
+    assert info["writable_share"].tolist() == [0.5] * ROWS
+    assert info["versions"].tolist() == [[0, -1, -1]] * ROWS
+
+
+@pytest.mark.parametrize(
+    ("waits", "call"),
+    [
+        (1, lambda x: torch.allclose(x, x)),
+        (1, lambda x: torch.multinomial(x, 1)),
+        (1, lambda x: bool(x.any())),
+        (0, lambda x: torch.zeros(8_000, dtype=torch.int64).to(x.device, non_blocking=True)),
+        (1, lambda x: torch.zeros(9_000, dtype=torch.int64).to(x.device, non_blocking=True)),
+        (0, lambda x: (x + 1).topk(1).indices),
+    ],
+)
+def test_the_counter_sees_what_torch_reads_itself_and_large_copies_that_are_not_pinned(
+    waits, call, device
+):
+    with device:
+        x = torch.ones(4, device="cuda:0")
+        with device.counting() as (found, _):
+            call(x)
+    assert found.total() == waits, found
 
 
 WAITS = {
