@@ -57,8 +57,9 @@ def lacking(found: Any, *names: str) -> list[str]:
 
 
 def positive_int(value: Any, name: str, least: int = 1) -> int:
-    """One whole number of at least 1; ValueError of anything else, such as an array."""
-    if not isinstance(value, Integral) or isinstance(value, bool) or not least <= int(value) < 2**63:
+    """One whole number of at least `least`; ValueError of anything else, such as an array."""
+    is_whole = isinstance(value, Integral) and not isinstance(value, bool)
+    if not is_whole or not least <= int(value) < 2**63:
         raise ValueError(
             f"expected {name} to be a whole number of at least {least}, got {shown(value)} "
             f"({type(value).__name__}); give {name} as an int"
