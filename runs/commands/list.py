@@ -143,10 +143,8 @@ def sized(builder: Any, given: Mapping[str, Any], own: Mapping[str, Any]) -> Any
         try:
             with torch.device(device):
                 return builder(**given, **weights)
-        except RuntimeError:
+        except (RuntimeError, ImportError, TypeError, ValueError):
             continue
-        except (ImportError, TypeError, ValueError):
-            return None
     return None
 
 
