@@ -166,6 +166,9 @@ def hashed_ngrams(
     order: int = 6,
     num_blocks: int = 1,
     num_symbols: int | None = None,
+    activation: str = "relu",
+    row_shares: Sizes = (),
+    is_scaled: bool = False,
 ) -> GatedSequential:
     """Predicts the next symbol from summed rows of hashed n-grams: one hidden layer, one gate.
 
@@ -182,6 +185,10 @@ def hashed_ngrams(
             kept are added up.
         num_symbols: different symbols that policies know: None for as many as there are classes, or
             one more, for the missing symbols before a sequence, which have no rows.
+        activation: of the hidden layer: "relu" or "elu".
+        row_shares: how many parts of `num_rows` n-grams of each length have, from 2 symbols on;
+            none for as many rows for each length.
+        is_scaled: whether the last symbol scales the units, each by a number of its own.
     """
     example = a_window(input_shape, context, "hashed_ngrams")
     num_symbols = num_classes if num_symbols is None else num_symbols
@@ -191,7 +198,16 @@ def hashed_ngrams(
             f"expected num_symbols of {num_classes} or, for sequences, {num_classes + 1}, got "
             f"{num_symbols}"
         )
-    stem = HashedRows(num_classes, units, context, order, num_rows)
+    stem = HashedRows(
+        num_classes,
+        units,
+        context,
+        order,
+        num_rows,
+        activation=activation,
+        row_shares=row_shares,
+        is_scaled=is_scaled,
+    )
     layer = output_matrices(units, num_blocks, num_classes)
     network = GatedSequential(stem, {"logits": layer}, Shift(num_classes), example)
     network.num_symbols, network.symbols_read = num_symbols, num_classes + 1

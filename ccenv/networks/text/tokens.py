@@ -6,11 +6,15 @@ multitask learning" (arXiv 0902.2206); n-grams as a sum of rows: Joulin et al. 2
 for efficient text classification" (arXiv 1607.01759).
 """
 
+from itertools import accumulate
+
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import elu, relu
 
 from ccenv.base.memory import check_fits
-from ccenv.networks.core.mlp import positive_ints
+from ccenv.base.registry import check_names
+from ccenv.networks.core.mlp import Sizes, positive_ints
 
 PRIME = 2**31 - 1
 """N-grams are polynomials of their symbols modulo this; products of two such numbers fit int64."""
@@ -18,19 +22,31 @@ BASE = 1_103_515_245
 """Where the polynomials are taken."""
 PLACES_STD = 0.1
 """Of the first numbers; 1 was 0.06 bits worse (validation text, one seed, 1.28 million places)."""
+ACTIVATIONS = {"relu": relu, "elu": elu}
+"""What units may go through."""
 
 
 class HashedRows(nn.Module):
     """Adds up a row for each symbol at its place and one for each hashed n-gram of the end; ReLU.
 
-    N-grams of one length share a part of the table. A look-up and a sum cost no product.
+    N-grams of one length share a part of the table. A look-up and a sum cost no product; scaling
+    costs one elementwise product for each unit, which `count_macs` does not count.
     """
 
     place: Tensor
     """int64 [context]; numbers of the places."""
 
     def __init__(
-        self, num_symbols: int, units: int, context: int, order: int, num_rows: int
+        self,
+        num_symbols: int,
+        units: int,
+        context: int,
+        order: int,
+        num_rows: int,
+        *,
+        activation: str = "relu",
+        row_shares: Sizes = (),
+        is_scaled: bool = False,
     ) -> None:
         """Draws the rows of single places; those of n-grams start at zero.
 
@@ -39,7 +55,12 @@ class HashedRows(nn.Module):
             units: numbers of a row.
             context: how many of the last symbols have a row of their own at their place.
             order: the longest n-gram; 1 for none but the single places.
-            num_rows: rows that n-grams share, as many for each length.
+            num_rows: rows that n-grams share.
+            activation: of the summed rows: "relu" or "elu".
+            row_shares: how many parts of `num_rows` each length has, from 2 symbols on; none for
+                as many rows for each length.
+            is_scaled: whether units are multiplied by numbers of the last symbol, one for each
+                unit, which start at 1.
         """
         super().__init__()
         sizes = (num_symbols, units, context, order, num_rows)
@@ -48,21 +69,27 @@ class HashedRows(nn.Module):
             raise ValueError(
                 f"expected an order of at most the {context} symbols that are read, got {order}"
             )
-        if num_rows < order - 1:
-            raise ValueError(f"expected num_rows of at least {order - 1}, got {num_rows}")
+        check_names([activation], ACTIVATIONS, "activation")
+        self.activation = ACTIVATIONS[activation]
         self.out_features, self.order, self.num_rows = units, order, num_rows
+        self.lengths = rows_of_lengths(num_rows, order, row_shares)
         # The optimiser keeps two more numbers for each, and a gradient.
-        num_floats = 4 * (context * num_symbols + num_rows) * units
+        num_floats = 4 * ((context + is_scaled) * num_symbols + num_rows) * units
         check_fits(num_floats, "hashed rows in training", "take fewer rows")
         self.places = nn.Embedding(num_symbols * context, units)
         nn.init.normal_(self.places.weight, std=PLACES_STD)
         self.rows = nn.Embedding.from_pretrained(torch.zeros(num_rows, units), freeze=False)
+        self.scales = (
+            nn.Embedding.from_pretrained(torch.ones(num_symbols, units), freeze=False)
+            if is_scaled
+            else None
+        )
         # A symbol that there is not has no row: one place's rows are not another's neighbours.
         self.register_buffer("place", torch.arange(context), persistent=False)
         self.missing = num_symbols
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """Int64 [rows, symbols] -> [rows, units], none below 0.
+        """Int64 [rows, symbols] -> [rows, units].
 
         The number behind the last symbol stands for a missing one: it has no row, and no n-gram
         that contains it has one.
@@ -78,16 +105,36 @@ class HashedRows(nn.Module):
             is_cut = is_missing.flip(1).cumsum(dim=1)[:, 1 : self.order].bool()
             rows = self.rows(self.hashed(tokens)).masked_fill(is_cut.unsqueeze(2), 0.0)
             summed = summed + rows.sum(dim=1)
-        return summed.relu()
+        units: Tensor = self.activation(summed)
+        return units if self.scales is None else units * self.scales(tokens[:, -1])
 
     def hashed(self, tokens: Tensor) -> Tensor:
         """Rows of the last n-grams, the shortest first: int64 [rows, order - 1]."""
-        share = self.num_rows // (self.order - 1)
         key, found = tokens[:, -1] + 1, []
-        for length in range(2, self.order + 1):
+        for length, (first, number) in enumerate(self.lengths, start=2):
             key = (key * BASE + tokens[:, -length] + 1) % PRIME
-            found.append(key % share + share * (length - 2))
+            found.append(key % number + first)
         return torch.stack(found, dim=1)
+
+
+def rows_of_lengths(num_rows: int, order: int, shares: Sizes) -> list[tuple[int, int]]:
+    """The first row and the number of rows of n-grams of 2 to `order` symbols.
+
+    >>> rows_of_lengths(10, 3, shares=(3, 1))
+    [(0, 7), (7, 2)]
+    """
+    parts = positive_ints(shares, "row_shares", allow_none=True) or (1,) * (order - 1)
+    if len(parts) != order - 1:
+        raise ValueError(
+            f"expected {order - 1} row_shares, one for each length from 2 to {order}, got "
+            f"{len(parts)}"
+        )
+    numbers = [num_rows * part // sum(parts) for part in parts]
+    if 0 in numbers:
+        raise ValueError(
+            f"expected num_rows of at least {-(-sum(parts) // min(parts))}, got {num_rows}"
+        )
+    return list(zip(accumulate(numbers, initial=0), numbers, strict=False))
 
 
 def window_length(input_shape: tuple[int, ...], network: str) -> int:

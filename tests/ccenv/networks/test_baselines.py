@@ -376,6 +376,40 @@ def test_windows_that_end_alike_share_the_row_of_that_ngram_and_lengths_share_no
     assert len(few) - 5 <= len(few.unique())
 
 
+@pytest.mark.parametrize("scaled", [False, True])
+@pytest.mark.parametrize("activation", ["relu", "elu"])
+def test_units_are_the_activation_of_summed_rows_times_what_the_last_symbol_says(
+    activation, scaled
+):
+    tuned = {"activation": activation, "is_scaled": scaled, "row_shares": (3, 1)}
+    network, plain = filled(hashed(**tuned)), hashed()
+    tokens, _ = drawn()
+    stem = network.stem
+    places = stem.places.weight[4 * tokens[:, -4:] + torch.arange(4)].sum(dim=1)
+    sums = places + stem.rows.weight[stem.hashed(tokens)].sum(dim=1)
+    units = getattr(torch.nn.functional, activation)(sums)
+    if scaled:
+        assert torch.equal(stem(tokens), units)
+        stem.scales.weight.data.normal_()
+        units = units * stem.scales.weight[tokens[:, -1]]
+    assert torch.equal(stem(tokens), units)
+    assert network.dense_macs == plain.dense_macs
+    assert network.memory_bytes() - plain.memory_bytes() == 4 * 5 * SYMBOLS * scaled
+
+
+@given(st.lists(st.integers(1, 9), min_size=3, max_size=3), st.integers(0, 9))
+def test_each_length_has_its_share_of_the_rows_and_equal_shares_are_the_default(shares, more):
+    num_rows = sum(shares) * 9 + more
+    sizes = {"units": 1, "context": 6, "order": 4, "num_rows": num_rows}
+    tokens = torch.randint(SYMBOLS, (50, 6))
+    rows = HashedRows(SYMBOLS, **sizes, row_shares=shares).hashed(tokens)
+    numbers = [num_rows * share // sum(shares) for share in shares]
+    first = torch.tensor([0, numbers[0], sum(numbers[:2])])
+    assert ((rows >= first) & (rows < first + torch.tensor(numbers))).all()
+    even = HashedRows(SYMBOLS, **sizes, row_shares=(2, 2, 2)).hashed(tokens)
+    assert torch.equal(even, HashedRows(SYMBOLS, **sizes).hashed(tokens))
+
+
 def test_a_symbol_that_there_is_not_has_no_row():
     network = hashed_ngrams(WINDOW, SYMBOLS, **HASHED)
     for wrong in (-1, SYMBOLS + 1):
@@ -407,6 +441,13 @@ def test_of_a_sequences_first_symbols_only_those_that_are_there_have_rows():
         (lambda: early_exit((1, 4, 4), 10, units=(4,)), "at least two layers"),
         (lambda: hashed(order=5), "order of at most the 4 symbols that are read, got 5"),
         (lambda: hashed(num_rows=1), "num_rows of at least 2, got 1"),
+        (lambda: hashed(num_rows=3, row_shares=(3, 1)), "num_rows of at least 4, got 3"),
+        (
+            lambda: hashed(row_shares=(1, 1, 1)),
+            "2 row_shares, one for each length from 2 to 3, got",
+        ),
+        (lambda: hashed(row_shares=(0.5, 0.5)), "row_shares to be whole numbers"),
+        (lambda: hashed(activation="gelu"), "activation"),
         (lambda: hashed(num_rows=10**12), "hashed rows in training to fit"),
         (lambda: ponders(num_steps=1), "num_steps of at least 2, got 1"),
         (lambda: ponders(context=7), "the window's 6 symbols, got 7"),

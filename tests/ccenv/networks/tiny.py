@@ -174,6 +174,17 @@ NETWORKS = {
     "hashed_ngrams of matrices": texts(
         hashed_ngrams, units=5, num_rows=12, context=4, order=3, num_blocks=3
     ),
+    "hashed_ngrams, elu, uneven, scaled": texts(
+        hashed_ngrams,
+        units=5,
+        num_rows=12,
+        context=4,
+        order=3,
+        num_blocks=3,
+        activation="elu",
+        row_shares=(3, 1),
+        is_scaled=True,
+    ),
     "hashed_ngrams of places": texts(hashed_ngrams, units=5, num_rows=12, context=4, order=1),
 }  # fmt: skip
 """Name -> a builder, and the shape of an input; None for windows of symbols."""
