@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from ccenv.runs.stats.cost_points import RIVALS, Point, Times, in_turns, make_point
 from ccenv.runs.stats.intervals import Interval, mean_interval, paired_difference
-from ccenv.runs.stats.measures import ERROR, Measure, Result, dataset_of
+from ccenv.runs.stats.measures import ERROR, Measure, Result, dataset_of, repeated
 from ccenv.runs.stats.random_baseline import judge
 
 SAME = 0.005
@@ -59,15 +59,16 @@ def make_contests(
     """One for each data set with dense networks of two costs or more and something beside them.
 
     Args:
-        results: label -> one result a seed; ceilings are left out.
+        results: label -> one result a seed; ceilings and rows that repeat another are left out.
         draw: "sampled" or "mode".
         elsewhere: data set -> dense networks of another sweep.
         times: measured in turns, in place of the runs' own: label -> as `Point.milliseconds`.
         measure: what they are compared by.
     """
     by_dataset: dict[str, list[Point]] = {}
+    same = repeated(results)
     for label, runs in results.items():
-        if runs and not runs[0]["uses_labels"]:
+        if runs and not runs[0]["uses_labels"] and label not in same:
             point = in_turns(make_point(label, runs, draw, measure), times)
             by_dataset.setdefault(dataset_of(runs[0]), []).append(point)
     contests = []

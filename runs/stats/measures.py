@@ -108,6 +108,38 @@ def shown_masks(result: Result, draw: str) -> str:
     return "sampled" if result["agent"] == RANDOM_MASKS else draw
 
 
+def repeated(results: Mapping[str, Sequence[Result]]) -> dict[str, str]:
+    """Finds rows that are one: numbers of all evaluations are equal in all common seeds.
+
+    Returns:
+        Label of a row -> label of the row that it repeats: the one with more seeds; among as many,
+        one that does not learn, or the first.
+    """
+    rows = {
+        label: {run["seed"]: outcomes_of(run) for run in runs}
+        for label, runs in results.items()
+        if runs
+    }
+    order = sorted(rows, key=lambda label: (-len(rows[label]), results[label][0]["learns"]))
+    found: dict[str, str] = {}
+    for place, label in enumerate(order):
+        for other in order[:place]:
+            common = rows[label].keys() & rows[other].keys()
+            if common and all(rows[label][seed] == rows[other][seed] for seed in common):
+                found[label] = found.get(other, other)
+                break
+    return found
+
+
+def outcomes_of(result: Result) -> list[Any]:
+    """What tells one run from another: its data, and nll, error and MACs of each evaluation."""
+    numbers = [
+        [e[name] for name in ("split", "mode", "nll", "error", "macs")]
+        for e in result["evaluations"]
+    ]
+    return [dataset_of(result), *numbers]
+
+
 def dataset_of(result: Result) -> str:
     """Images that a result is about, whole ones where the network was given halves.
 

@@ -4,14 +4,22 @@ Rows of different data sets are in one list but are never compared with each oth
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from ccenv.runs.stats.degenerate import habit
 from ccenv.runs.stats.intervals import Interval, bootstrap, mean_interval
-from ccenv.runs.stats.measures import Result, bits_in, dataset_of, memory_of, shown, shown_masks
+from ccenv.runs.stats.measures import (
+    Result,
+    bits_in,
+    dataset_of,
+    memory_of,
+    repeated,
+    shown,
+    shown_masks,
+)
 from ccenv.runs.stats.random_baseline import FLOORS, compare_with_dropout, dropout_curves
 
 
@@ -65,6 +73,8 @@ class Row:
     """how a learned policy ignores the image, if it does; see `habits`."""
     bits: Interval | None = None
     """of a text: bits a symbol, nll / ln 2; None where inputs are no symbols."""
+    same_as: str = ""
+    """label of the row whose results it repeats in all common seeds; "" of all others."""
 
 
 def make_rows(results: Mapping[str, Sequence[Result]], draw: str = "sampled") -> list[Row]:
@@ -72,7 +82,8 @@ def make_rows(results: Mapping[str, Sequence[Result]], draw: str = "sampled") ->
     present = {label: found for label, found in results.items() if found}
     datasets = {dataset_of(found[0]) for found in present.values()}
     rows = {row.label: row for name in datasets for row in _rows_of(present, name, draw)}
-    return [rows[label] for label in present]
+    same = repeated(present)
+    return [replace(rows[label], same_as=same.get(label, "")) for label in present]
 
 
 def _rows_of(results: Mapping[str, Sequence[Result]], dataset: str, draw: str) -> list[Row]:

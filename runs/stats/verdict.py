@@ -182,7 +182,8 @@ def baseline_sentences(rows: Sequence[Row]) -> list[str]:
 
     A baseline matches a policy if it needs no more MACs and memory, and its error (of texts, its
     bits) is not significantly higher. Rows are named by their methods. Ceilings, which know the
-    labels, are left out, and policies of few seeds are named as such. Nothing is called best.
+    labels, are left out, and policies of few seeds are named as such. Rows that repeat another in
+    all common seeds are named and count once. Nothing is called best.
 
     Args:
         rows: of `ccenv.runs.engine.jobs.Comparison.rows`.
@@ -190,7 +191,8 @@ def baseline_sentences(rows: Sequence[Row]) -> list[str]:
     sentences = []
     for dataset in dict.fromkeys(row["dataset"] for row in rows):
         able = [row for row in rows if row["dataset"] == dataset and not row["uses_labels"]]
-        learned = [row for row in able if row["learns"]]
+        same = [f"{row['label']} = {row['same_as']}" for row in able if row.get("same_as")]
+        learned = [row for row in able if row["learns"] and not row.get("same_as")]
         learned.sort(key=lambda row: ADDED not in row["label"])
         judged = [row for row in learned if len(row["seeds"]) >= FEWEST]
         few = [row for row in learned if row not in judged]
@@ -200,7 +202,9 @@ def baseline_sentences(rows: Sequence[Row]) -> list[str]:
         if judged:
             baselines = [row for row in able if not row["learns"]]
             sentences += [against_random(dataset, judged), against_all(judged, baselines)]
-        if not learned:
+        if same:
+            sentences.append(f"Equal in all common seeds, counted as one: {first_names(same)}.")
+        elif not learned:
             sentences.append(f"On {dataset} no policy that learns has a result yet.")
     return sentences
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from ccenv.runs.engine.jobs import Comparison
 from ccenv.runs.engine.study import Part, Section
 from ccenv.runs.stats.cost_points import Point, in_kilobytes, make_point
-from ccenv.runs.stats.measures import ERROR, Measure
+from ccenv.runs.stats.measures import ERROR, Measure, repeated
 from ccenv.runs.stats.verdict import SLACK, Contender, Score, method_of, verdict
 from ccenv.runs.tables.sweep_table import Table
 
@@ -77,11 +77,12 @@ def sentence_at(
 
 
 def points_of(comparison: Comparison, measure: Measure) -> list[Point]:
-    """Rows with results, ceilings left out, under the masks that are shown of them."""
+    """Rows under the masks that are shown; no ceilings, and none that repeats another row."""
+    same = repeated(comparison.results)
     return [
         make_point(label, runs, "mode", measure)
         for label, runs in comparison.results.items()
-        if runs and not runs[0]["uses_labels"]
+        if runs and not runs[0]["uses_labels"] and label not in same
     ]
 
 

@@ -124,8 +124,9 @@ def by_dataset(rows: Sequence[Row]) -> dict[str, list[Row]]:
 
 
 def name_of(row: Row) -> str:
-    """A row's label, with a mark on ceilings."""
-    return row["label"] + (" (ceiling)" if row["uses_labels"] else "")
+    """A row's label, with a mark on ceilings and on rows that repeat another."""
+    same = f" (= {row['same_as']})" if row.get("same_as") else ""
+    return row["label"] + same + (" (ceiling)" if row["uses_labels"] else "")
 
 
 def interval(row: Row, name: str) -> Interval:

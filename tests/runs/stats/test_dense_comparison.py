@@ -19,7 +19,7 @@ from ccenv.runs.stats.dense_comparison import (
     make_contests,
     undominated,
 )
-from ccenv.runs.stats.measures import BITS
+from ccenv.runs.stats.measures import BITS, repeated
 from ccenv.runs.studies.at_budgets import cells_of
 
 
@@ -74,9 +74,8 @@ def test_most_probable_masks_are_chosen_by_their_own_validation_error_where_it_i
     def with_mode(value):
         rows = runs("rloo", 150, 0.1, 0.2)
         for row in rows:
-            row["evaluations"].append(
-                {"split": "validation", "mode": "mode", "error": value + 0.001 * row["seed"]}
-            )
+            of_mode = {"mode": "mode", "error": value + 0.001 * row["seed"]}
+            row["evaluations"].append(row["evaluations"][-1] | of_mode)
         return rows
 
     (known,) = contest(a=with_mode(0.15)).conditional
@@ -86,6 +85,19 @@ def test_most_probable_masks_are_chosen_by_their_own_validation_error_where_it_i
     some = with_mode(0.15)[:2] + runs("rloo", 150, 0.1, 0.2)[2:]
     (known,) = make_contests({**DENSE, "a": some}, "mode")[0].conditional
     assert known.validation_mean == pytest.approx(0.201)
+
+
+def test_a_row_that_repeats_another_in_all_common_seeds_takes_no_part():
+    rows = {"policy": runs("rloo", 150, 0.1), "rule": runs("hash", 150, 0.1)}
+    rows["rule"] += [result("hash", 3, 150, 0.3)]
+    rows |= {"other": runs("rloo", 160, 0.1), "missing": []}
+    assert repeated(DENSE | rows) == {"policy": "rule"}
+    assert [one.label for one in contest(**rows).conditional] == ["rule", "other"]
+    rows["policy"][2]["evaluations"][1]["nll"] = 1.1
+    assert not repeated(DENSE | rows)
+    again = {"twice": runs("rloo", 150, 0.1)[:2], "once": runs("rloo", 150, 0.1)[:1]}
+    rows["rule"][2:] = []
+    assert repeated(again | rows) == {"rule": "policy", "twice": "policy", "once": "policy"}
 
 
 def test_variants_of_one_cost_stand_in_a_table_best_on_validation_first():

@@ -16,7 +16,13 @@ NETWORK = {"network": "mlp", "num_blocks": [4], "block_size": 8, "head_units": [
 def result(agent, seed, cost, error, uses_labels=False, dataset="digits", **network):
     """The part of a result that tables read."""
     verdict = {"split": "test", "mode": "sampled", "density": [0.5], "mean_return": 0.0}
-    verdict |= {"error": error, "compute_cost": cost, "total_cost": cost, "macs": 1000 * cost}
+    verdict |= {
+        "error": error,
+        "nll": 1.0,
+        "compute_cost": cost,
+        "total_cost": cost,
+        "macs": 1000 * cost,
+    }
     flags = {"learns": True, "uses_labels": uses_labels}
     both = [verdict, verdict | {"mode": "mode"}]
     environment = {"dataset": dataset, "activation": "relu", **NETWORK, **network}

@@ -254,6 +254,15 @@ def test_sentences_leave_out_ceilings_and_say_where_seeds_are_few():
     assert baseline_sentences([STATIC]) == ["On digits no policy that learns has a result yet."]
 
 
+def test_a_row_that_repeats_another_is_named_and_counts_once():
+    rows = [row_of("a", 0.05, 200, same_as="static"), STATIC]
+    one = "Equal in all common seeds, counted as one: a = static."
+    assert baseline_sentences(rows) == [one]
+    *others, last = baseline_sentences([*rows, row_of("b", 0.05, 200)])
+    assert others[0].endswith("less error: b.")
+    assert last == one
+
+
 @given(st.lists(st.tuples(st.floats(0, 1), st.integers(1, 9), st.booleans()), min_size=1))
 def test_no_sentence_says_best_and_every_policy_is_matched_or_not(numbers):
     rows = [
