@@ -20,6 +20,7 @@ from ccenv.deploy.onnx_file import executed
 from ccenv.deploy.short_walk import ShortWalk, why_not_short
 from ccenv.mdp.dynamics import initial, transition
 from ccenv.mdp.observations import LAST_SYMBOLS, make_observer
+from ccenv.networks.baselines.text import hashed_ngrams
 from ccenv.networks.core.exit_state import Exit
 from ccenv.networks.core.lowering import why_not_lowered
 from ccenv.networks.core.mlp import GatedMLP
@@ -56,12 +57,15 @@ def predictor(**sizes):
     return next_byte(WINDOW, 5, NUM_SYMBOLS, **given | sizes)
 
 
+TUNED = {"units": 5, "num_rows": 9, "context": 3, "order": 3, "num_blocks": 4}
+TUNED |= {"activation": "elu", "row_shares": (2, 1), "is_scaled": True}
 NETWORKS = {
     "mlp": (SHAPE, lambda: GatedMLP(768, (6, 5), (4, 7), 10, "relu", (9,))),
     "single units": (SHAPE, lambda: GatedMLP(768, (60, 5), (1, 16), 16)),
     "tokens": (WINDOW, predictor),
     "tables": (WINDOW, lambda: predictor(tables="hidden,logits,pairs", context=3)),
     "hashed": (WINDOW, lambda: predictor(stem="hashed", order=2, num_rows=9)),
+    "scaled": (WINDOW, lambda: hashed_ngrams(WINDOW, NUM_SYMBOLS, **TUNED)),
     "resnet": (SHAPE, lambda: resnet(SHAPE, depth=8, width=4)),
     "experts": (SHAPE, lambda: experts(SHAPE, num_experts=4, expert_size=4, channels=(4, 8))),
     "conv": (SHAPE, lambda: conv(SHAPE, channels=(8, 8), num_blocks=4, strides=(1, 2))),
