@@ -27,7 +27,16 @@ from ccenv.runs.stats.cost_points import (
 from ccenv.runs.stats.dense_comparison import chosen, undominated, with_times_of
 from ccenv.runs.stats.fronts import ALL, Front, front_verdict, make_fronts, name_in
 from ccenv.runs.stats.intervals import FEWEST, performance_profile, with_interval
-from ccenv.runs.stats.measures import BITS, ERROR, MODES, NLL, OF_SYMBOLS, Measure, dataset_of
+from ccenv.runs.stats.measures import (
+    BITS,
+    ERROR,
+    MODES,
+    NLL,
+    OF_SYMBOLS,
+    Measure,
+    dataset_of,
+    repeated,
+)
 from ccenv.runs.tables.drawing import (
     COLORS,
     INK,
@@ -217,7 +226,7 @@ def make_views(comparison: Comparison, results_dir: Path) -> list[View]:
     elsewhere = borrowed(names, results_dir, comparison.name)
     times = times_in(results_dir, comparison.name)
     learned = any(runs[0]["learns"] for runs in results.values())
-    views, mine = [], comparison.own
+    views, mine, same = [], comparison.own, repeated(results)
     for number, dataset in enumerate(names):
         rows = {k: runs for k, runs in results.items() if dataset_of(runs[0]) == dataset}
         of_symbols = all(run.get(OF_SYMBOLS) for runs in rows.values() for run in runs)
@@ -225,11 +234,12 @@ def make_views(comparison: Comparison, results_dir: Path) -> list[View]:
         for measure in (ERROR, BITS if of_symbols else NLL):
             for draw in MODES if learned else (comparison.draw,):
                 made = [make_point(k, runs, draw, measure) for k, runs in rows.items()]
-                # Rows of one agent are variants of each other; the reader's are variants of none.
-                made = [
-                    dataclasses.replace(point, agent=point.label) if point.label in mine else point
-                    for point in made
-                ]
+                # Rows of one agent are variants of each other, and so are rows that repeat another;
+                # the reader's are variants of none.
+                agents = {point.label: point.agent for point in made}
+                agents |= {label: agents[other] for label, other in same.items() if label in rows}
+                agents |= {label: label for label in mine}
+                made = [dataclasses.replace(point, agent=agents[point.label]) for point in made]
                 timed = [in_turns(point, times[draw]) for point in made]
                 points = tuple(with_times_of(point, timed) for point in timed)
                 dense = chosen(elsewhere.get(dataset, ())) if measure is ERROR else ()
