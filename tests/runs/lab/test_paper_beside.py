@@ -37,7 +37,8 @@ def row(label, error, macs):
 def cell(label, validation, macs, seed=0):
     one = copy.deepcopy(RECORDED["cells"][0])
     for verdict in one["evaluations"]:
-        verdict |= {"error": validation, "macs": macs}
+        costs = {"macs": macs, "total_cost": macs * verdict["total_cost"] / verdict["macs"]}
+        verdict |= {"error": validation, **costs}
     return one | {"label": label, "seed": seed, "latency": []}
 
 
