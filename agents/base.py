@@ -20,7 +20,7 @@ from ccenv.base.annotations import checks_types
 from ccenv.base.seeding import stream, stream_seed
 from ccenv.base.snapshot import CannotStoreError, restore, state_of
 from ccenv.base.values import shown
-from ccenv.deploy.fused.choosers import Chooser
+from ccenv.mdp.choosers import Chooser
 from ccenv.simulator.policy import Policy
 from ccenv.simulator.rollout import Rollout, collect_rollout, episode_curves
 from ccenv.simulator.simulator import Simulator

@@ -10,7 +10,7 @@ from ccenv.agents.base import Agent, OnRollout, ignore
 from ccenv.agents.search import search_masks
 from ccenv.base.masks import full_mask
 from ccenv.base.seeding import stream
-from ccenv.deploy.fused.choosers import Chooser
+from ccenv.mdp.choosers import Chooser
 from ccenv.mdp.dynamics import initial
 
 

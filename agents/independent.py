@@ -8,7 +8,7 @@ from torch import Tensor
 from ccenv.agents.base import Agent, LayerScores
 from ccenv.agents.distributions import MIN_PROBABILITY, IndependentBlocks, keep_probability
 from ccenv.agents.symbol_embeddings import EmbeddingSize
-from ccenv.deploy.fused.choosers import Chooser
+from ccenv.mdp.choosers import Chooser
 from ccenv.simulator.rollout import Rollout
 
 

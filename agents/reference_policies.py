@@ -7,7 +7,7 @@ from torch import Tensor
 
 from ccenv.agents.base import Agent
 from ccenv.base.masks import full_mask, random_mask
-from ccenv.deploy.fused.choosers import Chooser
+from ccenv.mdp.choosers import Chooser
 
 
 class Dense(Agent):

@@ -32,7 +32,7 @@ from ccenv.agents.distributions import (
 from ccenv.agents.symbol_embeddings import EmbeddingSize, SymbolRows, random_table
 from ccenv.base.registry import check_names
 from ccenv.base.seeding import integers, stream, uniform
-from ccenv.deploy.fused.choosers import Chooser
+from ccenv.mdp.choosers import Chooser
 from ccenv.simulator.rollout import Rollout
 
 DRAWS = ("ordered", "independent", "perturbed")

@@ -23,8 +23,8 @@ from ccenv.agents.sb3_settings import (
 )
 from ccenv.base.seeding import stream_seed
 from ccenv.base.snapshot import restore, state_of
-from ccenv.deploy.fused.choosers import Chooser
 from ccenv.envs.stable_baselines import BlockSelectionVecEnv
+from ccenv.mdp.choosers import Chooser
 from ccenv.simulator.policy import commit
 from ccenv.simulator.rollout import episode_curves, episode_means
 

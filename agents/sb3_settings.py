@@ -13,7 +13,7 @@ from torch import nn
 
 from ccenv.base.registry import check_names
 from ccenv.base.values import shown
-from ccenv.deploy.fused.choosers import Chooser
+from ccenv.mdp.choosers import Chooser
 from ccenv.mdp.observations import Observer
 
 OWN_SETTINGS = (
@@ -160,7 +160,7 @@ def actor_choosers(
         policy: an `MlpPolicy`; one actor for all layers, which reads the whole observation.
         observe: how it looks at states.
         num_blocks: of each gated layer.
-        rule: see `ccenv.deploy.fused.choosers.Chooser`.
+        rule: see `ccenv.mdp.choosers.Chooser`.
     """
     found = affine_chain(policy)
     if found is None:

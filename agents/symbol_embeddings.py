@@ -9,9 +9,9 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from ccenv.deploy.fused.choosers import key_of
+from ccenv.base.values import positive_ints
+from ccenv.mdp.choosers import key_of
 from ccenv.mdp.observations import num_seen, num_symbols_of
-from ccenv.networks.core.mlp import positive_ints
 from ccenv.simulator.simulator import Simulator
 
 ONE_HOT, JOINT = LOOK_UP_SIZES = ("one_hot", "joint")

@@ -21,9 +21,9 @@ import importlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gymnasium.envs.registration import register
-
-from ccenv.base import modules_here, registry
+from ccenv.base import modules_here
+from ccenv.base.registry import names_on_use
+from ccenv.envs.presets import ENVIRONMENTS, PRESETS, SYSTEMS, TABLES, register_all
 
 if TYPE_CHECKING:
     from ccenv.envs.checker import check_vector_env
@@ -51,37 +51,8 @@ if not (_FOLDER / "agents").is_dir():
     # A checkout without symbolic links, as on Windows: the other two folders lie next to this one.
     __path__.append(str(_FOLDER.parent))
 
-registry.install()
 modules_here.install()
-
-# The paper's architectures (Bengio et al. 2015, section 5).
-PRESETS: dict[str, dict[str, Any]] = {
-    "BlockSelection-v0": {},
-    "BlockSelectionMNIST-v0": {"dataset": "mnist", "num_blocks": [16], "block_size": 16},
-    "BlockSelectionCIFAR10-v0": {"dataset": "cifar10", "num_blocks": [10, 10], "block_size": 64},
-    "BlockSelectionSVHN-v0": {"dataset": "svhn", "num_blocks": [25, 22], "block_size": 32},
-}
-
-# Systems that came after (runs/docs/systems); their settings may be given to the others too.
-SYSTEMS: dict[str, dict[str, Any]] = {
-    "BlockSelectionStreaming-v0": {"network": "streaming", "reward": "nll_minus_cost"},
-    "BlockSelectionConcurrent-v0": {"weights": "cotrain", "concurrent": "inactive"},
-}
-
-# Looked up instead of computed: a table that comes with the package, or a file of
-# `ccenv table build`.
-TABLES: dict[str, dict[str, Any]] = {"BlockSelectionTable-v0": {"table": "resnet20"}}
-
-ENVIRONMENTS = {**PRESETS, **SYSTEMS, **TABLES}
-
-for _name, _settings in ENVIRONMENTS.items():
-    _class = "table:BlockSelectionTable" if _name in TABLES else None
-    register(
-        _name,
-        entry_point=f"ccenv.envs.{_class or 'scalar:BlockSelection'}Env",
-        vector_entry_point=f"ccenv.envs.{_class or 'vector:BlockSelection'}VectorEnv",
-        kwargs=_settings,
-    )
+register_all()
 
 ON_USE = {
     "envs.scalar": ["BlockSelectionEnv"],
@@ -149,7 +120,7 @@ def __getattr__(name: str) -> Any:
     """Imports on use what is asked for."""
     if name in FOLDERS:
         return importlib.import_module(f"{__name__}.{name}")
-    return registry.names_on_use(__name__, ON_USE)(name)
+    return names_on_use(__name__, ON_USE)(name)
 
 
 def __dir__() -> list[str]:

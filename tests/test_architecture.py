@@ -4,6 +4,7 @@ import ast
 import functools
 import graphlib
 import os
+import re
 import runpy
 import shutil
 import subprocess
@@ -29,6 +30,22 @@ FLOORS = {
     ),
     "ccenv.runs.lab": "benchmarks mask_tables budget estimators robustness docs_build",
 }
+ANNEXES = (
+    "ccenv.data.texts",
+    "ccenv.deploy",
+    "ccenv.envs.tables",
+    "ccenv.mask_table",
+    "ccenv.networks.baselines",
+    "ccenv.networks.gating",
+    "ccenv.networks.pretrained",
+    "ccenv.networks.text",
+    "ccenv.simulator.extensions",
+    "ccenv.sparse.gpu",
+    "ccenv.torchrl",
+    "ccenv.agents.systems",
+)
+"""Asked for by name, and imported on use: a reader of the core need not know them. All else of
+`ccenv` and `agents` is the core."""
 ROOF = "__init__"
 
 FOLDERS = {"ccenv": "ccenv", "agents": "ccenv.agents", "runs": "ccenv.runs"}
@@ -89,6 +106,17 @@ def imported_modules(path):
     return {name for name in found if name.split(".")[0] == "ccenv"}
 
 
+def is_annex(name):
+    return any(name == annex or name.startswith(f"{annex}.") for annex in ANNEXES)
+
+
+def part_of(name):
+    """core, annexes, runs or lab: a module's part of the checkout."""
+    if name.startswith("ccenv.runs"):
+        return "lab" if name.startswith("ccenv.runs.lab") else "runs"
+    return "annexes" if is_annex(name) else "core"
+
+
 def in_package(package):
     return [name for name in MODULES if name == package or name.startswith(f"{package}.")]
 
@@ -129,6 +157,30 @@ def test_folders_import_only_from_those_below_them(package):
         if floors.index(other) > floors.index(one)
     ]
     assert up == []
+
+
+def test_the_core_imports_no_annex():
+    core = {name for name in MODULES if part_of(name) == "core"}
+    wrong = {(name, other) for name in core for other in imported_modules(MODULES[name])}
+    # Their names in `ccenv.networks` are imported on use, and for the type checker.
+    wrong -= {("ccenv.networks", "ccenv.networks.gating.gate")}
+    assert [pair for pair in sorted(wrong) if is_annex(pair[1])] == []
+
+
+def test_a_page_says_what_the_annexes_are():
+    page = (ROOT / "runs" / "docs" / "howto" / "code.md").read_text()
+    _, _, table = page.partition("## Core and annexes")
+    named = re.findall(r"^\| `([\w/.]+)`", table.partition("\n## ")[0], re.MULTILINE)
+    assert sorted(named) == sorted(str(place_of(annex)) for annex in ANNEXES)
+
+
+def place_of(annex):
+    """Where an annex lies in the checkout."""
+    return (
+        MODULES[annex].relative_to(ROOT)
+        if annex not in PACKAGES
+        else (MODULES[annex].parent.relative_to(ROOT))
+    )
 
 
 def test_nothing_that_is_shipped_imports_the_lab():

@@ -18,8 +18,8 @@ import pytest
 from test_architecture import FILES, ROOT
 
 from ccenv.base.checked_file import load_tree, save_tree
-from ccenv.base.registry import import_object
-from ccenv.base.trust import TABLES, check_named, import_trusted, path_of
+from ccenv.base.registry import TABLES, import_object
+from ccenv.base.trust import check_named, import_trusted, path_of
 from ccenv.deploy.export import SkippingClassifier
 from ccenv.mask_table.shipped import shipped_table
 from ccenv.mask_table.table import write_table
@@ -42,17 +42,18 @@ DOORS = {
     TABLE: (
         "__getattr__: import_module, import_module, getattr",
         "names_on_use.find: import_module, getattr, sys.modules",
+        "today: import_module, getattr",
         "main: resolve",
         "check_named: import_object",
         "is_in_table: import_object",
         "shipped_study: import_object",
+        "_stored: import_object",
+        "read_extensions: import_object",
         "check_installed: find_spec",
         "reason_against: find_spec",
         "needed: import_module",
         "library: import_module",
         "module_of: import_module",
-        "MovedModules.exec_module: import_module, sys.modules",
-        "MovedModules.get_code: compile",
         "open_engine: import_object",
         "on_use: getattr, import_module",
         "purpose_of: resolve",

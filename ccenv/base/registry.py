@@ -1,16 +1,9 @@
-"""Names to objects: (name or "module:attribute", table) -> the object, or an error that helps.
-
-Modules of earlier versions are imported by their old names, with a warning, see `MOVED`.
-"""
+"""Names to objects: (name or "module:attribute", table) -> the object, or an error that helps."""
 
 import difflib
 import importlib
-import importlib.abc
-import importlib.machinery
 import importlib.util
 import sys
-import types
-import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -140,177 +133,44 @@ def names_on_use(package: str, names: Mapping[str, Sequence[str]]) -> Callable[[
 
 OWN_PACKAGE = "ccenv"
 """What belongs to this project."""
-FOLDERS = ("agents.", "runs.")
-"""Folders of a checkout that are installed below `ccenv`."""
-COMMANDS_MOVED = (
-    "benchmark",
-    "cli",
-    "compare",
-    "completion",
-    "eval",
-    "export",
-    "list",
-    "plot",
-    "search",
-    "serve",
-    "settings_help",
-    "table",
-    "train",
-    "validate",
-)
-"""Modules of `ccenv.runs` that lie in `ccenv.runs.commands` today."""
-MOVED = {
-    "ccenv.probe": "ccenv.networks.probe",
-    "ccenv.networks:GatedMLP": "ccenv.networks.core.mlp:GatedMLP",
-    "runs.sweeps.unit_dropout": "ccenv.networks.baselines.dense",
-    "ccenv.data.__main__": "ccenv.runs.commands.data",
-    "ccenv.runs.programs": "ccenv.runs.commands.frame",
-    "ccenv.runs.view": "ccenv.runs.commands.inspect",
-    "ccenv.runs.share": "ccenv.runs.commands.export",
-    "ccenv.runs.write": "ccenv.runs.commands.generate",
-    **{f"ccenv.runs.{name}": f"ccenv.runs.commands.{name}" for name in COMMANDS_MOVED},
-    "ccenv.runs.gates": "ccenv.runs.commands.analyze",
-    "ccenv.runs.leaks": "ccenv.runs.commands.analyze",
-    "ccenv.runs.retrieval": "ccenv.runs.commands.analyze",
-    "ccenv.agents.counted_blocks": "ccenv.agents.count_policy",
-    "ccenv.agents.groups": "ccenv.agents.advantages",
-    "ccenv.agents.menus": "ccenv.agents.mask_menu",
-    "ccenv.agents.numbers_of_blocks": "ccenv.agents.count_policy",
-    "ccenv.agents.sb3_actor": "ccenv.agents.sb3_settings",
-    "ccenv.agents.soft_masks": "ccenv.agents.straight_through_ops",
-    "ccenv.data.bundled": "ccenv.data.toy",
-    "ccenv.data.checked": "ccenv.data.split",
-    "ccenv.data.fitted": "ccenv.data.transforms",
-    "ccenv.data.fitted_transforms": "ccenv.data.transforms",
-    "ccenv.data.given": "ccenv.data.user_data",
-    "ccenv.data.map_style": "ccenv.data.user_data",
-    "ccenv.data.mixed": "ccenv.data.real",
-    "ccenv.data.moved_copies": "ccenv.data.transforms",
-    "ccenv.data.parity": "ccenv.data.toy",
-    "ccenv.data.probe": "ccenv.data.toy",
-    "ccenv.data.surprise": "ccenv.data.toy",
-    "ccenv.data.text_archives": "ccenv.data.text_files",
-    "ccenv.data.unpacked": "ccenv.data.npz",
-    "ccenv.envs.action_views": "ccenv.envs.actions",
-    "ccenv.envs.checked_calls": "ccenv.envs.checker",
-    "ccenv.envs.nested": "ccenv.envs.rows",
-    "ccenv.envs.options": "ccenv.envs.rows",
-    "ccenv.envs.sb3_views": "ccenv.envs.stable_baselines",
-    "ccenv.envs.window": "ccenv.envs.rendering",
-    "ccenv.mdp.looks": "ccenv.mdp.observations",
-    "ccenv.mdp.symbols": "ccenv.mdp.observations",
-    "ccenv.networks.build": "ccenv.networks.core.arguments",
-    "ccenv.networks.check": "ccenv.networks.core.check",
-    "ccenv.networks.check_reads": "ccenv.networks.core.check",
-    "ccenv.networks.costs": "ccenv.networks.core.mlp",
-    "ccenv.networks.counting": "ccenv.networks.core.count_macs",
-    "ccenv.networks.dropout": "ccenv.networks.baselines.dense",
-    "ccenv.networks.exits": "ccenv.networks.core.exit_state",
-    "ccenv.networks.finite_weights": "ccenv.networks.core.parameters",
-    "ccenv.networks.flow": "ccenv.networks.core.exit_state",
-    "ccenv.networks.frozen_cache": "ccenv.networks.learning.frozen_cache",
-    "ccenv.networks.gate_values": "ccenv.networks.learning.training",
-    "ccenv.networks.gating.gated_walk": "ccenv.networks.gating.gated_module",
-    "ccenv.networks.gating.seen_values": "ccenv.networks.gating.trace",
-    "ccenv.networks.inactive": "ccenv.networks.core.parameters",
-    "ccenv.networks.memory": "ccenv.networks.core.parameters",
-    "ccenv.networks.mlp": "ccenv.networks.core.mlp",
-    "ccenv.networks.models": "ccenv.networks",
-    "ccenv.networks.models.chunks": "ccenv.networks.stages.streaming",
-    "ccenv.networks.models.conv": "ccenv.networks.vision.conv",
-    "ccenv.networks.models.early": "ccenv.networks.vision.early_exit",
-    "ccenv.networks.models.embedding": "ccenv.networks.text.embedding",
-    "ccenv.networks.models.experts": "ccenv.networks.vision.experts",
-    "ccenv.networks.models.hashed_rows": "ccenv.networks.text.tokens",
-    "ccenv.networks.models.linear_stage": "ccenv.networks.stages.linear",
-    "ccenv.networks.models.look_ups": "ccenv.networks.text.embedding",
-    "ccenv.networks.models.ngram": "ccenv.networks.text.ngram",
-    "ccenv.networks.models.ngram_counts": "ccenv.networks.text.ngram",
-    "ccenv.networks.models.patch_trunk": "ccenv.networks.stages.streaming",
-    "ccenv.networks.models.pondering": "ccenv.networks.vision.early_exit",
-    "ccenv.networks.models.probe_units": "ccenv.networks.probe",
-    "ccenv.networks.models.pruned": "ccenv.networks.baselines.pruned",
-    "ccenv.networks.models.pruned_blocks": "ccenv.networks.baselines.pruned",
-    "ccenv.networks.models.pruned_weights": "ccenv.networks.baselines.pruned",
-    "ccenv.networks.models.residual": "ccenv.networks.vision.residual",
-    "ccenv.networks.models.small_conv": "ccenv.networks.baselines.dense",
-    "ccenv.networks.models.stream": "ccenv.networks.stages.streaming",
-    "ccenv.networks.models.streaming": "ccenv.networks.stages.streaming",
-    "ccenv.networks.models.summed": "ccenv.networks.stages.residual_groups",
-    "ccenv.networks.models.text_rivals": "ccenv.networks.baselines.text",
-    "ccenv.networks.models.tokens": "ccenv.networks.text.tokens",
-    "ccenv.networks.models.transformer": "ccenv.networks.vision.transformer",
-    "ccenv.networks.models.whole": "ccenv.networks.stages.linear",
-    "ccenv.networks.models.windows": "ccenv.networks.text.tokens",
-    "ccenv.networks.norms": "ccenv.networks.core.inference_copy",
-    "ccenv.networks.one_row": "ccenv.networks.core.one_row",
-    "ccenv.networks.operations": "ccenv.networks.core.count_macs",
-    "ccenv.networks.packed": "ccenv.networks.core.inference_copy",
-    "ccenv.networks.pretrained.llama": "ccenv.networks.pretrained.smollm",
-    "ccenv.networks.pretrained.mobile_blocks": "ccenv.networks.pretrained.efficientnet",
-    "ccenv.networks.pretrained.smollm_file": "ccenv.networks.pretrained.smollm",
-    "ccenv.networks.pretrained.smollm_text": "ccenv.networks.pretrained.smollm",
-    "ccenv.networks.protocol": "ccenv.networks.core.protocol",
-    "ccenv.networks.recipe": "ccenv.networks.learning.recipe",
-    "ccenv.networks.sequential": "ccenv.networks.core.sequential",
-    "ccenv.networks.shipped": "ccenv.networks.learning.bundled_weights",
-    "ccenv.networks.stage": "ccenv.networks.core.stage",
-    "ccenv.networks.table": "ccenv.networks.registry",
-    "ccenv.networks.teacher": "ccenv.networks.learning.distillation",
-    "ccenv.networks.training": "ccenv.networks.learning.training",
-    "ccenv.networks.stages.patches": "ccenv.networks.stages.streaming",
-    "ccenv.networks.text.hashed_rows": "ccenv.networks.text.tokens",
-    "ccenv.networks.models.embedding:next_byte": "ccenv.networks.text.embedding:TokenMLP",
-    "ccenv.networks.text.embedding:next_byte": "ccenv.networks.text.embedding:TokenMLP",
-    "ccenv.networks.models.ngram:ngram": "ccenv.networks.text.ngram:Ngram",
-    "ccenv.networks.text.ngram:ngram": "ccenv.networks.text.ngram:Ngram",
-    "ccenv.networks.models.streaming:streaming": "ccenv.networks.stages.streaming:Streaming",
-    "ccenv.networks.stages.streaming:streaming": "ccenv.networks.stages.streaming:Streaming",
-    "ccenv.rewards.balance": "ccenv.rewards.block_use",
-    "ccenv.rewards.description": "ccenv.rewards.bind",
-    "ccenv.rewards.stateful": "ccenv.rewards.bind",
-    "ccenv.rewards.target_density": "ccenv.rewards.block_use",
-    "ccenv.rewards.time_table": "ccenv.rewards.latency",
-    "ccenv.simulator.sb3_policy": "ccenv.simulator.policy",
-    "ccenv.simulator.ranges": "ccenv.simulator.context",
-    "ccenv.simulator.spending": "ccenv.simulator.context",
-    "ccenv.simulator.published": "ccenv.simulator.concurrent",
-    "ccenv.simulator.snapshots": "ccenv.simulator.concurrent",
-    "ccenv.simulator.versions": "ccenv.simulator.concurrent",
-    "ccenv.simulator.weights": "ccenv.simulator.network_source",
-    "ccenv.simulator.image_order": "ccenv.simulator.simulator",
-    "ccenv.simulator.cotraining": "ccenv.simulator.simulator",
+TABLES = {
+    "agent": "ccenv.agents:AGENTS",
+    "environment": "ccenv.envs.presets:PRESETS",
+    "dataset": "ccenv.data.registry:DATASETS",
+    "network": "ccenv.networks.registry:NETWORKS",
+    "reward": "ccenv.rewards:REWARDS",
+    "activation": "ccenv.sparse.linear:ACTIVATIONS",
+    "observation": "ccenv.mdp.observations:OBSERVATIONS",
+    "transform": "ccenv.data.transforms:TRANSFORMS",
 }
-"""Modules, and names of modules, that files and programs of earlier versions name.
-
-A module is imported by its old name too, see `ccenv.base.registry`.
-"""
+"""Kind of a name -> the table in which it stands, imported on use."""
+OF_MODULES = ("agent", "dataset", "network", "reward")
+"""Tables of "module:attribute"."""
+MOVED = {
+    "ccenv.networks.pretrained.smollm_text:python_topics": (
+        "ccenv.networks.pretrained.smollm:python_topics"
+    ),
+}
+"""What recorded results name by a module of an earlier version, and no table holds."""
 
 
 def today(path: str) -> str:
     """`module:attribute` with the module's name of today, for files that earlier versions wrote.
 
-    >>> today("agents.rloo:Rloo"), today("agents.of_mine:Agent")
-    ('ccenv.agents.rloo:Rloo', 'agents.of_mine:Agent')
+    An attribute of this package whose module is gone is looked for in the tables.
+
+    >>> today("ccenv.agents.earlier:Rloo"), today("of_mine:Rloo")
+    ('ccenv.agents.rloo:Rloo', 'of_mine:Rloo')
     """
-    inside = in_todays_words(path)
-    # Other people may own a package of these names.
-    is_theirs = path.startswith(FOLDERS) and not has_module(inside.partition(":")[0])
-    return path if is_theirs else inside
-
-
-def in_todays_words(path: str) -> str:
-    """What `today` gives where there is such a module; nothing is imported to find out.
-
-    >>> in_todays_words("agents.of_mine:Agent")
-    'ccenv.agents.of_mine:Agent'
-    """
-    module, colon, attribute = path.partition(":")
-    if path in MOVED:
-        return MOVED[path]
-    if module in MOVED:
-        return f"{MOVED[module]}{colon}{attribute}"
-    return f"{OWN_PACKAGE}.{path}" if module.startswith(FOLDERS) else path
+    module, _, attribute = path.partition(":")
+    if path in MOVED or not module.startswith(f"{OWN_PACKAGE}.") or has_module(module):
+        return MOVED.get(path, path)
+    for kind in OF_MODULES:
+        home, _, name = TABLES[kind].partition(":")
+        for entry in getattr(importlib.import_module(home), name).values():
+            if entry.endswith(f":{attribute}"):
+                return str(entry)
+    return path
 
 
 def has_module(name: str) -> bool:
@@ -342,34 +202,3 @@ def resolve(name: Any, table: Mapping[str, Any], kind: str) -> Any:
         return import_object(name, kind)
     hint = nearest(name, table)
     raise ValueError(f"unknown {kind} {shown(name)}: {hint} (yours: module:name)")
-
-
-class MovedModules(importlib.abc.MetaPathFinder, importlib.abc.Loader):
-    """Finds and loads modules of `MOVED` by their old names; asked after all other finders."""
-
-    def find_spec(
-        self, name: str, path: Sequence[str] | None = None, target: types.ModuleType | None = None
-    ) -> importlib.machinery.ModuleSpec | None:
-        """A spec for a name of the table, None for others."""
-        if not name.startswith("ccenv."):
-            return None
-
-        return importlib.machinery.ModuleSpec(name, self) if name in MOVED else None
-
-    def exec_module(self, module: types.ModuleType) -> None:
-        """Puts the module of today in the place of the old name, and warns whoever imports it."""
-        name = module.__name__
-        text = f"{name} has moved to {MOVED[name]}; the old name goes with the next release"
-        warnings.warn(text, DeprecationWarning, stacklevel=2)
-        sys.modules[name] = importlib.import_module(MOVED[name])
-
-    def get_code(self, name: str) -> types.CodeType:
-        """What `python -m` runs of an old name: the program of today."""
-        text = f"import sys; from {name} import main; sys.exit(main())"
-        return compile(text, f"<{name}>", "exec")
-
-
-def install() -> None:
-    """Lets old names be imported; once is enough."""
-    if not any(isinstance(finder, MovedModules) for finder in sys.meta_path):
-        sys.meta_path.append(MovedModules())

@@ -10,20 +10,9 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from ccenv.base.registry import OWN_PACKAGE, import_object, in_todays_words, nearest, today
+from ccenv.base.registry import TABLES, import_object, nearest, today
 from ccenv.base.values import shortened, shown
 
-TABLES = {
-    "agent": "ccenv.agents:AGENTS",
-    "environment": "ccenv:PRESETS",
-    "dataset": "ccenv.data:DATASETS",
-    "network": "ccenv.networks.registry:NETWORKS",
-    "reward": "ccenv.rewards:REWARDS",
-    "activation": "ccenv.sparse.linear:ACTIVATIONS",
-    "observation": "ccenv.mdp.observations:OBSERVATIONS",
-    "transform": "ccenv.data.transforms:TRANSFORMS",
-}
-"""Kind of a name -> the table in which it stands, imported on use."""
 NOT_FOLLOWED = {
     "path": re.compile(r".*", re.DOTALL),
     "device": re.compile(r"\w+:\d+"),
@@ -78,7 +67,7 @@ def is_in_table(name: str, kind: str) -> bool:
     if name in table:
         return True
     entries = table.values() if isinstance(table, Mapping) else ()
-    return in_todays_words(name) in {path_of(entry) for entry in entries} - {""}
+    return today(name) in {path_of(entry) for entry in entries} - {""}
 
 
 def path_of(entry: Any) -> str:
@@ -91,10 +80,7 @@ def path_of(entry: Any) -> str:
 
 def import_trusted(path: str, kind: str, trusted: Sequence[str]) -> Any:
     """Imports `module:attribute` that a file names, if its module is trusted (else ValueError)."""
-    # Whether a name is one of an earlier layout is found by importing packages above it.
-    ways = [path, f"{OWN_PACKAGE}.{path}"]
-    may_look = any(is_below(way.partition(":")[0], trusted) for way in ways)
-    path = today(path) if may_look else path
+    path = today(path)
     module = path.partition(":")[0]
     if not is_below(module, trusted):
         raise ValueError(

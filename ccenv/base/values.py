@@ -1,13 +1,16 @@
 """What users give as settings: (a value of any type, its name) -> the value, or an error."""
 
-from collections.abc import Mapping
-from numbers import Integral
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from numbers import Integral, Real
 from typing import Any
 
 MOST_SHOWN = 80
 """Characters of a value that a message repeats."""
 LONGEST_LABEL = 200
 """Letters of a row's label, which tables and figures show whole."""
+Sizes = int | Sequence[int]
+"""One size for all layers, or one for each."""
 
 
 def shown(value: Any) -> str:
@@ -77,3 +80,31 @@ def as_settings(given: Any, name: str) -> dict[str, Any]:
             f"({type(given).__name__}); write {name}={{'name': value}}, or leave it out"
         )
     return dict(given)
+
+
+def positive_ints(values: Any, name: str, *, allow_none: bool = False) -> tuple[int, ...]:
+    """Checks sizes, one or several, and returns them as a tuple.
+
+    Raises:
+        ValueError: if one is not an integer of at least 1, or there are none and some are needed.
+    """
+    # An array of no dimensions calls itself iterable.
+    many = isinstance(values, Iterable) and not isinstance(values, str)
+    many = many and getattr(values, "ndim", 1) > 0
+    found = tuple(values) if many else (values,)
+    whole = all(isinstance(v, Integral) and not isinstance(v, bool) and int(v) > 0 for v in found)
+    if not whole or not (found or allow_none):
+        raise ValueError(
+            f"expected {name} to be whole numbers of at least 1, got {shown(values)}; "
+            "give an int or a list of ints"
+        )
+    return tuple(int(v) for v in found)
+
+
+def check_at_least_zero(**numbers: Any) -> None:
+    """Refuses what is no finite number of at least 0, by its name."""
+    for name, value in numbers.items():
+        if not isinstance(value, Real) or not math.isfinite(value) or value < 0:
+            raise ValueError(
+                f"expected {name} to be a finite number of at least 0, got {shown(value)}"
+            )

@@ -8,11 +8,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ccenv.base.registry import check_names, nearest, resolve
+from ccenv.base.registry import check_names, import_object, nearest, resolve
 from ccenv.base.values import shortened, shown
 from ccenv.data.folder import folder_split, has_folders
 from ccenv.data.npz import ENDING, npz_file, npz_split
-from ccenv.data.registry import DATASETS, SPLITS
+from ccenv.data.registry import DATASETS, SPLITS, TEXTS
 from ccenv.data.split import (
     DRIFT,
     Split,
@@ -21,8 +21,6 @@ from ccenv.data.split import (
     data_root,
     transformed,
 )
-from ccenv.data.text import sequence_split, text_split
-from ccenv.data.text_files import place_of, texts_of
 from ccenv.data.transforms import Fitted, fit, fixed, transform_names
 from ccenv.data.user_data import Given, Same, check_given, given_split
 
@@ -118,12 +116,9 @@ def _stored(name: str, split: str, root: Path) -> Split:
     path = npz_file(root, name)
     if path is not None:
         return npz_split(path, name, split)
-    sequences = sequence_split(name, split)
-    if sequences is not None:
-        return sequences
-    text = place_of(root, name)
+    text: Split | None = import_object(TEXTS, "reader of texts")(root, name, split)
     if text is not None:
-        return text_split(texts_of(text, name), split)
+        return text
     if folder != root and has_folders(folder):
         return folder_split(folder, name, split)
     if name.endswith(ENDING):

@@ -16,10 +16,12 @@ DATASETS: dict[str, Any] = {
     "parity64": "ccenv.data.toy:parity64",
     "addition": "ccenv.data.toy:addition",
     "sorting": "ccenv.data.toy:sorting",
-    "python_text": "ccenv.data.text:python_text",
-    "python_sample": "ccenv.data.text:python_sample",
-    "python_bundled": "ccenv.data.text:python_bundled",
-    "enwik8": "ccenv.data.text:enwik8",
-    "text8": "ccenv.data.text:text8",
+    "python_text": "ccenv.data.texts.windows:python_text",
+    "python_sample": "ccenv.data.texts.windows:python_sample",
+    "python_bundled": "ccenv.data.texts.windows:python_bundled",
+    "enwik8": "ccenv.data.texts.windows:enwik8",
+    "text8": "ccenv.data.texts.windows:text8",
 }
 """Name -> "module:function", imported on use."""
+TEXTS = "ccenv.data.texts.windows:stored_text"
+"""What reads files and folders of text of the user's, imported on use."""

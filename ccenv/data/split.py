@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from numbers import Integral
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -48,6 +49,8 @@ class Split:
     """so many neighbouring rows are drawn together, as positions of one sequence."""
     drifts: bool = False
     """whether an environment draws it in the order of `drifting`."""
+    letters: np.ndarray | None = None
+    """of a text: the byte of each symbol, uint8 [num_classes], for people to read."""
 
     def __len__(self) -> int:
         """Number of rows: of images, and of their moved copies."""

@@ -102,8 +102,11 @@ class Surface:
         self.dense_macs = self.network.dense_macs
         self.device, self.weights = torch.device("cpu"), "frozen"
         self.reward = make_reward("negative_nll")
-        self.context = self.concurrent = None
+        self.context = None
         self.checks = AtOnce()
+
+    def extension(self, name: str) -> None:
+        """An exported policy's walk is the network's alone."""
 
 
 def content_of(agent: Any, settings: Mapping[str, Any]) -> dict[str, Any]:

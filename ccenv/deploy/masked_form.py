@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from ccenv.data.transforms import Standardise, as_floats, through
 from ccenv.deploy.export_content import build_network, is_drawn
 from ccenv.deploy.export_images import Preparation
-from ccenv.deploy.fused.choosers import AnyChooser, draws, key_of, mask_of
+from ccenv.mdp.choosers import AnyChooser, draws, key_of, mask_of
 from ccenv.mdp.dynamics import EpisodeState
 from ccenv.mdp.observations import Observer, last_symbols
 from ccenv.networks.core.lowering import (

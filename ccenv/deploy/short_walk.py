@@ -16,7 +16,8 @@ import torch
 from torch import Tensor
 
 from ccenv.base.masks import as_mask, gate_values_of
-from ccenv.deploy.fused.choosers import (
+from ccenv.deploy.fused.classifier import FusedClassifier, reads_symbols, why_not_fused
+from ccenv.mdp.choosers import (
     Chooser,
     check_maps,
     check_number,
@@ -26,7 +27,6 @@ from ccenv.deploy.fused.choosers import (
     mask_of,
     scores_of,
 )
-from ccenv.deploy.fused.classifier import FusedClassifier, reads_symbols, why_not_fused
 from ccenv.mdp.dynamics import StepOutcome, initial, transition
 from ccenv.mdp.observations import LAST_SYMBOLS, Observer
 from ccenv.networks.core.one_row import OneRow, why_not_one_row

@@ -99,7 +99,7 @@ def as_words(symbols: np.ndarray, letters: np.ndarray | None = None) -> str:
 
     Args:
         symbols: [n] whole numbers.
-        letters: the byte of each symbol, see `ccenv.data.text.letters_of`; numbers without it.
+        letters: the byte of each symbol, see `ccenv.data.Split`; numbers without it.
             Symbols behind its end are missing ones, and left out.
 
     >>> as_words(np.array([1, 0, 2]), np.array([105, 72, 10], dtype=np.uint8))

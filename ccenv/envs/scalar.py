@@ -5,7 +5,6 @@ from typing import Any, ClassVar
 import gymnasium as gym
 import numpy as np
 
-from ccenv.data.text import letters_of
 from ccenv.envs.actions import Actions
 from ccenv.envs.infos import View, action_masks, step_info
 from ccenv.envs.rendering import (
@@ -187,7 +186,7 @@ class BlockSelectionEnv(View, gym.Env[np.ndarray, np.ndarray]):
         state, network = self.simulator.state, self.simulator.network
         values = None if state is None else state.images[0].cpu().numpy()
         names, blocks = [gate.name for gate in network.gates], self.simulator.num_blocks
-        letters = letters_of(self.simulator.dataset)
+        letters = self.simulator.data.letters
         masks = [mask[0] for mask in self._decided()]
         return render_episode(values, masks, names, blocks, self._status, letters)
 

@@ -10,9 +10,10 @@ from collections.abc import Mapping
 import torch
 from torch import nn
 
+from ccenv.base.values import Sizes, positive_ints
 from ccenv.data.toy import NUM_DOMAINS, NUM_LABELS
 from ccenv.networks.core.exit_state import Exit
-from ccenv.networks.core.mlp import GatedMLP, Sizes, linear_at, positive_ints
+from ccenv.networks.core.mlp import GatedMLP, linear_at
 from ccenv.networks.core.sequential import GatedSequential
 from ccenv.networks.vision.residual import ResidualUnit
 

@@ -9,9 +9,8 @@ import math
 import torch
 from torch import Tensor
 
+from ccenv.base.values import check_at_least_zero, positive_ints
 from ccenv.mdp.dynamics import StepOutcome
-from ccenv.networks.core.mlp import positive_ints
-from ccenv.networks.learning.training import check_at_least_zero
 from ccenv.rewards.bind import StatefulReward, describe
 
 

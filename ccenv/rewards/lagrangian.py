@@ -13,9 +13,8 @@ from collections.abc import Callable
 from torch import Tensor
 
 from ccenv.base.registry import check_names
+from ccenv.base.values import check_at_least_zero, positive_ints
 from ccenv.mdp.dynamics import StepOutcome
-from ccenv.networks.core.mlp import positive_ints
-from ccenv.networks.learning.training import check_at_least_zero
 from ccenv.rewards.bind import StatefulReward, describe
 from ccenv.rewards.plain import correct, log_likelihood
 

@@ -22,8 +22,8 @@ from ccenv.base.checked_file import load_tree, save_tree
 from ccenv.base.clock import calls_for, time_calls, wait_for
 from ccenv.base.seeding import stream
 from ccenv.base.user_cache import user_cache
+from ccenv.base.values import check_at_least_zero, positive_ints
 from ccenv.mdp.dynamics import StepOutcome
-from ccenv.networks.core.mlp import positive_ints
 from ccenv.networks.core.protocol import (
     GatedNetwork,
     dense_forward,
@@ -31,7 +31,6 @@ from ccenv.networks.core.protocol import (
     through,
 )
 from ccenv.networks.learning.frozen_cache import held, store, tell
-from ccenv.networks.learning.training import check_at_least_zero
 from ccenv.rewards.bind import StatefulReward, Surroundings, describe
 from ccenv.sparse.linear import block_sparse_linear
 

@@ -7,10 +7,9 @@ from torch import Tensor, nn
 
 from ccenv.base.masks import random_mask
 from ccenv.base.seeding import stream
+from ccenv.base.values import check_at_least_zero, positive_ints
 from ccenv.mdp.dynamics import EpisodeState, StepOutcome, initial, look, transition
-from ccenv.networks.core.mlp import positive_ints
 from ccenv.networks.core.protocol import GatedNetwork, num_blocks_of
-from ccenv.networks.learning.training import check_at_least_zero
 from ccenv.rewards.bind import StatefulReward, Surroundings, describe
 
 

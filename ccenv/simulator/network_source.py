@@ -7,9 +7,9 @@ from typing import Any
 from torch import nn
 
 from ccenv.base.registry import check_names, resolve
+from ccenv.base.values import Sizes, positive_ints
 from ccenv.data import Split, check_alike
 from ccenv.networks.core.arguments import make_network, refuse_mlp_sizes
-from ccenv.networks.core.mlp import Sizes, positive_ints
 from ccenv.networks.learning.bundled_weights import load_shipped, shipped_name
 from ccenv.networks.learning.training import check_cotraining_settings, frozen_weights
 from ccenv.networks.registry import NETWORKS

@@ -9,8 +9,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-EXTENSIONS = ("context", "concurrent", "oblivious")
-"""Settings that add something to the walk, in the order in which a simulator asks them."""
+EXTENSIONS = {
+    "context": "ccenv.simulator.context:Context",
+    "concurrent": "ccenv.simulator.extensions.concurrent:Concurrent",
+    "oblivious": "ccenv.simulator.extensions.oblivious:Oblivious",
+}
+"""Settings that add something to the walk, in the order in which a simulator asks them -> the
+`Extension` that does it, "module:Class", imported where the setting is given."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,10 +111,13 @@ class EnvironmentSettings:
     )
     concurrent: str | None = field(
         default=None,
-        metadata={"help": "network updates between gates, see `ccenv.simulator.concurrent`"},
+        metadata={
+            "help": "network updates between gates, see `ccenv.simulator.extensions.concurrent`"
+        },
     )
     oblivious: str | int | Sequence[int] | None = field(
-        default=None, metadata={"help": "steps of constant trace, see `ccenv.simulator.oblivious`"}
+        default=None,
+        metadata={"help": "steps of constant trace, see `ccenv.simulator.extensions.oblivious`"},
     )
 
 

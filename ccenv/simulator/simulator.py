@@ -10,7 +10,7 @@ import functools
 import math
 from collections import deque
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -19,7 +19,7 @@ from ccenv.base.checks import Checks, all_finite, is_on_device
 from ccenv.base.masks import check_mask
 from ccenv.base.memory import check_fits
 from ccenv.base.ranks import ALONE, OneProcess
-from ccenv.base.registry import check_keywords, check_names
+from ccenv.base.registry import check_keywords, check_names, import_object
 from ccenv.base.seeding import stream, stream_seed
 from ccenv.base.values import as_settings
 from ccenv.data import Split, check_alike, dataset_name, load_split, transform_names
@@ -39,7 +39,6 @@ from ccenv.networks.core.precision import check_dtype, in_dtype
 from ccenv.networks.core.protocol import num_blocks_of
 from ccenv.networks.learning.distillation import make_trainer
 from ccenv.rewards import Surroundings, make_reward
-from ccenv.simulator.concurrent import Concurrent
 from ccenv.simulator.context import Context
 from ccenv.simulator.network_source import (
     check_weights,
@@ -48,14 +47,12 @@ from ccenv.simulator.network_source import (
     source_of,
     take_shipped,
 )
-from ccenv.simulator.oblivious import Oblivious
 from ccenv.simulator.settings import EXTENSIONS, EnvironmentSettings, setting_defaults
 from ccenv.simulator.sharing import of_all_rows
 from ccenv.simulator.step import Extension, Step
 
 MAX_PENDING = 256
 """Finished batches that wait for `update_network` at most; the newest stay."""
-Kind = TypeVar("Kind", bound=Extension)
 
 
 class ImageOrder:
@@ -180,20 +177,12 @@ class Simulator:
     @property
     def context(self) -> Context | None:
         """Prices or budgets of the episodes, if they have any."""
-        return self._extension(Context)
+        found: Context | None = self.extension(Context.name)
+        return found
 
-    @property
-    def concurrent(self) -> Concurrent | None:
-        """Updates that land between gates, if any do."""
-        return self._extension(Concurrent)
-
-    @property
-    def oblivious(self) -> Oblivious | None:
-        """The constant trace of steps, if they leave one."""
-        return self._extension(Oblivious)
-
-    def _extension(self, kind: type[Kind]) -> Kind | None:
-        return next((one for one in self.extensions if isinstance(one, kind)), None)
+    def extension(self, name: str) -> Any:
+        """What a setting of `EXTENSIONS` adds to the walk; None where it is not given."""
+        return next((one for one in self.extensions if one.name == name), None)
 
     def _load(self, split: str) -> Split:
         return load_split(self.dataset, split, self.transforms)
@@ -288,16 +277,16 @@ class Simulator:
         other.seed(0)
         return other
 
-    def obliviously(self, oblivious: str | int | Sequence[int] = "all") -> "Simulator":
-        """The same network, data and streams in steps of constant trace; use either, not both.
+    def extended(self, extension: Extension) -> "Simulator":
+        """The same network, data and streams with one extension more; use either, not both.
 
         Raises:
-            ValueError: if the setting is impossible, or another one tells inputs apart.
+            ValueError: if the extension does not fit the network, or those that are there.
         """
         other = copy.copy(self)
-        other.extensions = (*map(copy.copy, self.extensions), Oblivious(oblivious))
+        other.extensions = (*map(copy.copy, self.extensions), extension)
         check_combination(other.extensions)
-        other.extensions[-1].attach(other)
+        extension.attach(other)
         return other
 
     def _for_judging(self) -> "Simulator":
@@ -467,8 +456,8 @@ class Simulator:
 
 def read_extensions(settings: Mapping[str, Any]) -> tuple[Extension, ...]:
     """Reads the settings in `EXTENSIONS`; ValueError of impossible ones and combinations."""
-    kinds = (Context, Concurrent, Oblivious)
-    found = [kind(settings[kind.name]) for kind in kinds if settings.get(kind.name) is not None]
+    given = {name: settings[name] for name in EXTENSIONS if settings.get(name) is not None}
+    found = [import_object(EXTENSIONS[name], "extension")(own) for name, own in given.items()]
     check_combination(found)
     return tuple(found)
 

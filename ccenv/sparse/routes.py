@@ -7,7 +7,6 @@ from torch import Tensor
 
 from ccenv.base.annotations import checks_types
 from ccenv.base.registry import check_names
-from ccenv.sparse.gpu.routes import gpu_figures, gpu_route, most_dense_macs
 from ccenv.sparse.operands import Sizes, as_autocast, check_operands, layer_sizes, on_use
 
 BACKENDS = ("auto", "reference", "cpu", "gpu")
@@ -58,7 +57,9 @@ def choose_route(
     if sizes is not None:
         return "kernels" if backend != "auto" else cheapest(sizes, in_mask, out_mask)
     if x.is_cuda:
-        return gpu_route(x, weight, backend, is_training=is_training)
+        gpu_route = on_use("ccenv.sparse.gpu.routes:gpu_route")
+        route: str = gpu_route(x, weight, backend, is_training=is_training)
+        return route
     return "grouped"
 
 
@@ -73,7 +74,10 @@ def hides_skipped(x: Tensor, macs: int, backend: str) -> bool:
         macs: of the unit, for one row.
         backend: as given to `block_sparse_linear`; others than "auto" are what they say.
     """
-    return x.is_cuda and backend == "auto" and len(x) * macs < most_dense_macs(x)
+    if not x.is_cuda or backend != "auto":
+        return False
+    most_dense_macs = on_use("ccenv.sparse.gpu.routes:most_dense_macs")
+    return bool(len(x) * macs < most_dense_macs(x))
 
 
 def cheapest(sizes: Sizes, in_mask: Tensor | None, out_mask: Tensor | None) -> str:
@@ -163,7 +167,7 @@ def explain_backend(
     if route == "kernels":
         reason += layout_cost(weight)
     if x.is_cuda and route in ("triton", "masked_dense"):
-        reason += gpu_figures(x, weight)
+        reason += on_use("ccenv.sparse.gpu.routes:gpu_figures")(x, weight)
     return Choice(route, reason)
 
 

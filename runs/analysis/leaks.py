@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ccenv.agents.allocation import fit
+from ccenv.agents.systems.allocation import fit
 from ccenv.base.seeding import stream
 from ccenv.runs.replay.rebuilt import plan_of, rebuild, test_images
 from ccenv.runs.stats.measures import MODES
@@ -21,6 +21,7 @@ from ccenv.runs.store import folder as run_folder
 from ccenv.runs.store import masks_file
 from ccenv.runs.store.untrusted_files import stored_config, stored_file, stored_result
 from ccenv.simulator.evaluate import evaluate
+from ccenv.simulator.extensions.oblivious import Oblivious
 
 MOST_CLASSES = 256
 """A classifier of more labels would learn nothing from some thousands of inputs."""
@@ -143,7 +144,7 @@ def wrapped(folder: Path, trusted: Sequence[str]) -> list[LeakOfRun]:
     """The same run's policy where every input leaves the same trace."""
     plan = plan_of(stored_config(folder), trusted)
     rebuilt = rebuild(plan, folder)
-    simulator = rebuilt.env.simulator.obliviously()
+    simulator = rebuilt.env.simulator.extended(Oblivious())
     found = []
     for draw in MODES:
         judged = evaluate(

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from ccenv.agents.winner_take_all import (
+from ccenv.agents.systems.winner_take_all import (
     check_probes,
     count_hits,
     draw_windows,
@@ -18,7 +18,7 @@ from ccenv.agents.winner_take_all import (
     probe_codes,
     recall,
 )
-from ccenv.agents.wta_retrieval import block_keys, layer_input
+from ccenv.agents.systems.wta_retrieval import block_keys, layer_input
 from ccenv.base.seeding import stream
 from ccenv.mdp.dynamics import initial, transition
 

@@ -1,7 +1,7 @@
 """Analyses of networks and finished runs: ccenv analyze leaks, gates or retrieval.
 
-What each finds, and how: `ccenv.runs.analysis`. `ccenv.simulator.oblivious` closes what `leaks`
-finds, and says at which price.
+What each finds, and how: `ccenv.runs.analysis`. The setting `oblivious` closes what `leaks` finds,
+and says at which price.
 """
 
 import argparse

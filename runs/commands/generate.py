@@ -25,7 +25,7 @@ def paragraph(
     temperature: float,
 ) -> tuple[str, "Written"]:
     """What is written behind a start, as text and as symbols, with what it took."""
-    from ccenv.data.text import coding
+    from ccenv.data.texts.windows import coding
     from ccenv.deploy.generate import least_start, write
 
     symbols, back = coding(dataset)

@@ -8,10 +8,10 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from ccenv import ENVIRONMENTS, TABLES
 from ccenv.agents import AGENTS
 from ccenv.base.registry import check_names, resolve
 from ccenv.data.registry import DATASETS
+from ccenv.envs.presets import ENVIRONMENTS, TABLES
 from ccenv.mask_table.shipped import table_of
 from ccenv.mdp import LOOKS
 from ccenv.mdp.action_codes import CODES

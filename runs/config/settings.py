@@ -10,10 +10,10 @@ from collections.abc import Iterable, Mapping
 from numbers import Real
 from typing import Any
 
-from ccenv import PRESETS, SYSTEMS, TABLES
 from ccenv.base.annotations import annotations_of
 from ccenv.base.earlier_names import in_todays_names
 from ccenv.base.registry import check_names, resolve
+from ccenv.envs.presets import PRESETS, SYSTEMS, TABLES
 from ccenv.rewards import REWARDS, check_cost_limit, make_reward, reward_parameters
 from ccenv.runs.config.agent_settings import (
     agent_parameters,
@@ -72,7 +72,7 @@ def setting_names(own: Iterable[str] = ()) -> list[str]:
 
 def check_rates(settings: Mapping[str, Any]) -> None:
     """Refuses learning rates below 0; of schedules and other objects nothing is known."""
-    from ccenv.networks.learning.training import check_at_least_zero
+    from ccenv.base.values import check_at_least_zero
 
     for name, value in settings.items():
         if name.endswith(("learning_rate", "_lr")):

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ccenv.agents.dynamic_gate import DynamicGate
+from ccenv.agents.systems.dynamic_gate import DynamicGate
 from ccenv.runs.experiment import Experiment, Options, Row
 from ccenv.runs.tables.drawing import COLORS, Drawn, legend_below, legend_height, new_figure
 from ccenv.simulator.simulator import Simulator

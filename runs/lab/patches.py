@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 
 from ccenv.agents.base import Agent
-from ccenv.agents.calibrated import BATCH
-from ccenv.agents.entropy_threshold import EntropyThreshold, threshold_of
 from ccenv.agents.reference_policies import BlockDropout
+from ccenv.agents.systems.calibrated import BATCH
+from ccenv.agents.systems.entropy_threshold import EntropyThreshold, threshold_of
 from ccenv.runs.experiment import Experiment, Options, Row
 from ccenv.runs.tables.drawing import Drawn, legend_below, legend_height, look, new_figure
 from ccenv.simulator.rollout import walk

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ccenv.agents.act import Act
-from ccenv.data.text import letters_of
+from ccenv.agents.systems.act import Act
+from ccenv.data import load_split
 from ccenv.data.toy import BASE, MOST_SORTED, NUM_ADDENDS, NUM_DIGITS
 from ccenv.runs.experiment import Experiment, Options, Row
 from ccenv.runs.tables.drawing import COLORS, INK, Drawn, new_figure
@@ -67,7 +67,7 @@ def by_number(counts: Tensor) -> tuple[Sequence[str], Tensor]:
 
 def by_letter(inputs: Tensor) -> tuple[Sequence[str], Tensor]:
     """Kinds of windows by their last symbol."""
-    letters = letters_of(TASKS["text"].dataset)
+    letters = load_split(TASKS["text"].dataset, "test").letters
     assert letters is not None
     table = np.full(len(letters), len(LETTERS))
     for kind, members in enumerate(LETTERS.values()):

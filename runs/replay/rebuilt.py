@@ -12,10 +12,10 @@ from torch import Tensor
 from ccenv.base.earlier_names import in_todays_names
 from ccenv.base.registry import resolve
 from ccenv.base.seeding import stream
+from ccenv.base.values import positive_ints
 from ccenv.data import Split, load_split
 from ccenv.envs.vector import BlockSelectionVectorEnv
 from ccenv.networks.core.arguments import MLP_SIZES, arguments_of, takes_features
-from ccenv.networks.core.mlp import positive_ints
 from ccenv.networks.learning.training import teaching_of
 from ccenv.networks.registry import NETWORKS
 from ccenv.rewards import REWARDS, StatefulReward

@@ -17,9 +17,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ccenv.data.text import letters_of
-from ccenv.deploy.fused.choosers import Chooser
 from ccenv.envs.rendering import as_words, is_symbols, small_png_uri
+from ccenv.mdp.choosers import Chooser
 from ccenv.mdp.observations import pool
 from ccenv.networks.core.lowering import Affine, Blocks, lowered, why_not_lowered
 from ccenv.runs.engine.jobs import Comparison
@@ -88,7 +87,7 @@ def price_view(run: Rebuilt, priced: Priced, draw: str, network: View | None) ->
     assert simulator.context is not None
     own = range_view(priced.name, simulator.context.ranges[priced.name])
     # The page skips what is not chosen, which an oblivious run does not.
-    runs_here = network is not None and draw == "mode" and simulator.oblivious is None
+    runs_here = network is not None and draw == "mode" and simulator.extension("oblivious") is None
     return own | {
         "values": list(priced.values),
         "fixed": priced.fixed,
@@ -192,7 +191,7 @@ def view_of(runs: Mapping[str, Rebuilt], draw: str) -> View:
     orders = orders_of(walked)
     chosen = list(dict.fromkeys(index for found in orders.values() for index in found))
     places = {index: place for place, index in enumerate(chosen)}
-    letters = letters_of(first_dataset(runs))
+    letters = next(iter(runs.values())).env.simulator.data.letters
     agents = [
         agent_view(name, run, prices, draw) | {"seen": blocks_seen(one, letters)}
         for (name, run), one, prices in zip(runs.items(), walked, priced, strict=True)

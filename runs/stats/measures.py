@@ -1,7 +1,7 @@
 """What a stored result says, and the numbers by which networks are compared.
 
-A symbol of a text is a byte, but for those that `ccenv.data.text` takes together as "other": there
-a bit says that it is one of them, not which.
+A symbol of a text is a byte, but for those that `ccenv.data.texts.windows` takes together as
+"other": there a bit says that it is one of them, not which.
 """
 
 import math

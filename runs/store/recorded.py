@@ -259,7 +259,7 @@ def load(source: Source, *, other_texts: bool = True) -> dict[Key, Result]:
 
 def is_of_another_library(result: Mapping[str, Any]) -> bool:
     """Whether a run was on Python's library, and that is another one here."""
-    from ccenv.data.text import is_of_this_machine
+    from ccenv.data.texts.windows import is_of_this_machine
 
     return any(
         is_of_this_machine(name) and data_checksum(name) != recorded

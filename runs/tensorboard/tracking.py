@@ -27,7 +27,6 @@ from typing import Any
 import numpy as np
 from torch.utils.tensorboard.writer import SummaryWriter
 
-from ccenv.data.text import letters_of
 from ccenv.envs.rendering import as_words
 from ccenv.runs.config.values import compact
 from ccenv.runs.store.folder import EVENTS
@@ -190,7 +189,7 @@ def curves_of(means: Mapping[str, float], num_gates: int) -> dict[str, float]:
 
 def class_names_of(simulator: Simulator) -> Sequence[str]:
     """Names of classes: letters of a text's symbols, else numbers."""
-    letters = letters_of(simulator.dataset)
+    letters = simulator.data.letters
     numbers = range(simulator.data.num_classes)
     return [as_words(np.array([number]), letters) for number in numbers]
 

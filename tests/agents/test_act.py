@@ -5,10 +5,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ccenv.agents.act import Act, going_on, halt
-from ccenv.agents.entropy_threshold import EntropyThreshold
-from ccenv.agents.pondernet import PonderNet
-from ccenv.agents.straight_through_ops import loss_under
+from ccenv.agents.systems.act import Act, going_on, halt
+from ccenv.agents.systems.entropy_threshold import EntropyThreshold
+from ccenv.agents.systems.pondernet import PonderNet
+from ccenv.agents.systems.straight_through_ops import loss_under
 from ccenv.data.toy import parity
 from ccenv.simulator.rollout import collect_rollout, walk
 from ccenv.simulator.simulator import Simulator

@@ -3,8 +3,13 @@
 import pytest
 import torch
 
-from ccenv.agents.allocation import ConstrainedAllocation, density_menu, exit_menu, offer_table
-from ccenv.agents.confidence import Confidence
+from ccenv.agents.systems.allocation import (
+    ConstrainedAllocation,
+    density_menu,
+    exit_menu,
+    offer_table,
+)
+from ccenv.agents.systems.confidence import Confidence
 from ccenv.base.allocation import allocate
 from ccenv.networks.learning import training
 from ccenv.simulator.evaluate import evaluate, rule_kept

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import ccenv
-from ccenv.agents.confidence import MEASURES, Confidence, threshold_of
 from ccenv.agents.reference_policies import Dense
+from ccenv.agents.systems.confidence import MEASURES, Confidence, threshold_of
 from ccenv.networks.core.protocol import dense_forward
 from ccenv.simulator.resume import restore_simulator, simulator_state
 from ccenv.simulator.simulator import Simulator

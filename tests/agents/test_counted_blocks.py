@@ -7,8 +7,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ccenv.agents.count_policy import NO_BLOCK, CountedBlocks
 from ccenv.agents.distributions import OrderedBlocks
+from ccenv.agents.systems.count_policy import NO_BLOCK, CountedBlocks
 from ccenv.base.masks import as_mask
 
 scores_of_four = st.lists(st.floats(-4, 4), min_size=4, max_size=4)

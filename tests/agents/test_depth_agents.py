@@ -5,9 +5,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ccenv.agents.blockdrop import BlockDrop
-from ccenv.agents.pondernet import PonderNet, divergence, halting
-from ccenv.agents.skipnet import SkipNet
+from ccenv.agents.systems.blockdrop import BlockDrop
+from ccenv.agents.systems.pondernet import PonderNet, divergence, halting
+from ccenv.agents.systems.skipnet import SkipNet
 from ccenv.networks.core.inference_copy import learning_norms
 from ccenv.simulator.rollout import collect_rollout, walk
 from ccenv.simulator.simulator import Simulator

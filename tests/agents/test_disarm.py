@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from probes import make_agent
 
 from ccenv.agents.advantages import leave_one_out
-from ccenv.agents.disarm import AntitheticBlocks, against_others, antithetic_weight
 from ccenv.agents.distributions import IndependentBlocks
+from ccenv.agents.systems.disarm import AntitheticBlocks, against_others, antithetic_weight
 from ccenv.base.seeding import stream
 from ccenv.simulator.rollout import collect_rollout
 

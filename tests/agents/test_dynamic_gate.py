@@ -4,7 +4,7 @@ import pytest
 import torch
 from probes import make_agent
 
-from ccenv.agents.straight_through_ops import soft_masked_logits, straight_through
+from ccenv.agents.systems.straight_through_ops import soft_masked_logits, straight_through
 from ccenv.simulator.evaluate import evaluate
 from ccenv.simulator.rollout import collect_rollout
 

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from probes import make_agent
 
-from ccenv.agents.gumbel import relaxed_top_k
+from ccenv.agents.systems.gumbel import relaxed_top_k
 from ccenv.base.masks import as_mask
 from ccenv.base.seeding import stream
 from ccenv.simulator.evaluate import evaluate

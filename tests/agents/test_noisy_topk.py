@@ -5,14 +5,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ccenv.agents.noisy_topk import (
+from ccenv.agents.systems.noisy_topk import (
     NoisyTopK,
     move_bias,
     smooth_load,
     squared_variation,
     top_gates,
 )
-from ccenv.agents.straight_through_ops import loss_under, soft_masked_logits
+from ccenv.agents.systems.straight_through_ops import loss_under, soft_masked_logits
 from ccenv.base.masks import as_mask, gate_values_of
 from ccenv.base.seeding import stream
 from ccenv.networks.core.protocol import walk as walk_network

@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 
 from ccenv.agents import AGENTS
 from ccenv.agents.base import LayerScores
-from ccenv.agents.hash_routing import Hash, balanced_table
 from ccenv.agents.rloo import Rloo
 from ccenv.agents.symbol_embeddings import JOINT, ONE_HOT, random_table
+from ccenv.agents.systems.hash_routing import Hash, balanced_table
 from ccenv.base.checked_file import save_tree
 from ccenv.base.masks import as_mask
 from ccenv.base.registry import resolve

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ccenv.base.registry import check_names
-from ccenv.deploy.fused.choosers import AnyChooser, Chooser, check_number, draws
+from ccenv.mdp.choosers import AnyChooser, Chooser, check_number, draws
 from ccenv.mdp.observations import LAST_SYMBOLS
 from ccenv.networks.core.lowering import Affine, Blocks, Embed, Operation, lowered, why_not_lowered
 from ccenv.sparse.cpu.addresses import MIN_SHARED_ROWS, share_rows

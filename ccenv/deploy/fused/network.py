@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 
 from ccenv.deploy.fused import program as ops
-from ccenv.deploy.fused.choosers import AnyChooser, Chooser, ListChooser, check_maps, check_rule
 from ccenv.deploy.fused.symbol_maps import (
     check_embeddings,
     is_folded,
@@ -22,6 +21,7 @@ from ccenv.deploy.fused.symbol_maps import (
     write_sum,
 )
 from ccenv.deploy.fused.writer import QUARTER, Writer, filled, filled_size, padded
+from ccenv.mdp.choosers import AnyChooser, Chooser, ListChooser, check_maps, check_rule
 from ccenv.mdp.observations import LAST_SYMBOLS, pool_window
 from ccenv.networks.core.lowering import Affine, Blocks, Embed, Operation
 from ccenv.sparse.routes import pair_macs

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from ccenv.deploy.fused import program as ops
-from ccenv.deploy.fused.choosers import ListChooser
 from ccenv.deploy.fused.writer import ACTIVATIONS, Writer
+from ccenv.mdp.choosers import ListChooser
 from ccenv.networks.core.lowering import Affine, Embed
 
 MOST_FOLDED, MOST_FOLDED_IN_BLOCKS = 1 << 24, 1 << 19

@@ -7,7 +7,7 @@ from torch import Tensor, int64
 from torch.nn.functional import pad
 
 from ccenv.deploy.fused import program as ops
-from ccenv.deploy.fused.choosers import K_RULES, Chooser
+from ccenv.mdp.choosers import K_RULES, Chooser
 from ccenv.networks.core.lowering import Affine
 from ccenv.sparse.cpu.codegen.floats import NONE, RELU, TANH
 

@@ -14,7 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ccenv.networks.core.mlp import GatedMLP, Sizes, positive_ints
+from ccenv.base.values import Sizes, positive_ints
+from ccenv.networks.core.mlp import GatedMLP
 from ccenv.networks.core.sequential import GatedSequential
 from ccenv.networks.stages.linear import Whole
 from ccenv.networks.vision.residual import Centred

@@ -16,10 +16,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
+from ccenv.base.values import positive_ints
 from ccenv.networks.baselines.pruned import Shift
 from ccenv.networks.baselines.text import output_matrices
 from ccenv.networks.core.exit_state import Flow
-from ccenv.networks.core.mlp import positive_ints
 from ccenv.networks.core.sequential import GatedSequential
 from ccenv.networks.text.sequences import Sequences, sequences_of
 from ccenv.networks.text.tokens import check_windows, window_length

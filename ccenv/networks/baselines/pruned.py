@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ccenv.networks.core.mlp import Sizes, positive_ints
+from ccenv.base.values import Sizes, positive_ints
 from ccenv.networks.core.sequential import GatedSequential
 from ccenv.networks.core.stage import Rows, Stage
 from ccenv.networks.stages.linear import (

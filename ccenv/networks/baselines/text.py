@@ -8,9 +8,9 @@ network `pondering` on embeddings: how many steps pay for which symbol?
 import torch
 from torch import Tensor, nn
 
+from ccenv.base.values import Sizes, positive_ints
 from ccenv.networks.baselines.pruned import PrunedLayers, PrunedNetwork, Shift
 from ccenv.networks.core.exit_state import Exit
-from ccenv.networks.core.mlp import Sizes, positive_ints
 from ccenv.networks.core.sequential import GatedSequential
 from ccenv.networks.core.stage import Stage
 from ccenv.networks.stages.linear import (

@@ -6,16 +6,15 @@ Biases and activations are not counted. The head is billed together with the las
 """
 
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from numbers import Integral
 from typing import Any
 
 from torch import Tensor, nn
 
 from ccenv.base.masks import spread
 from ccenv.base.memory import check_fits
-from ccenv.base.values import positive_int, shown
+from ccenv.base.values import Sizes, positive_int, positive_ints
 from ccenv.networks.core.lowering import Affine, Blocks, Lowered
 from ccenv.networks.core.protocol import Gate, GatedNetwork, Unread, rows_each
 from ccenv.sparse.cpu.buffers import keep_panels
@@ -28,9 +27,6 @@ SMALL_MACS = 2**16
 
 Kernels would take longer to compile than a run takes, and save little.
 """
-
-Sizes = int | Sequence[int]
-"""One size for all layers, or one for each."""
 
 
 @dataclass(frozen=True)
@@ -369,22 +365,3 @@ def linear_stack(sizes: Sequence[int]) -> nn.ModuleList:
         # The kernels read all outputs of one input at once, so those lie together in memory.
         layer.weight = nn.Parameter(layer.weight.detach().t().contiguous().t())
     return nn.ModuleList(layers)
-
-
-def positive_ints(values: Any, name: str, *, allow_none: bool = False) -> tuple[int, ...]:
-    """Checks sizes, one or several, and returns them as a tuple.
-
-    Raises:
-        ValueError: if one is not an integer of at least 1, or there are none and some are needed.
-    """
-    # An array of no dimensions calls itself iterable.
-    many = isinstance(values, Iterable) and not isinstance(values, str)
-    many = many and getattr(values, "ndim", 1) > 0
-    found = tuple(values) if many else (values,)
-    whole = all(isinstance(v, Integral) and not isinstance(v, bool) and int(v) > 0 for v in found)
-    if not whole or not (found or allow_none):
-        raise ValueError(
-            f"expected {name} to be whole numbers of at least 1, got {shown(values)}; "
-            "give an int or a list of ints"
-        )
-    return tuple(int(v) for v in found)

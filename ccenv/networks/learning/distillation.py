@@ -15,9 +15,10 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from ccenv.base.seeding import stream
+from ccenv.base.values import positive_ints
 from ccenv.data import Split
 from ccenv.networks.core.arguments import build_network
-from ccenv.networks.core.mlp import GatedMLP, positive_ints
+from ccenv.networks.core.mlp import GatedMLP
 from ccenv.networks.core.protocol import dense_forward
 from ccenv.networks.learning.frozen_cache import learned_once
 from ccenv.networks.learning.training import (

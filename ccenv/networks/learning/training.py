@@ -5,12 +5,10 @@ import functools
 import hashlib
 import inspect
 import json
-import math
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
-from numbers import Real
 from typing import Any
 
 import torch
@@ -20,11 +18,10 @@ from tqdm import tqdm
 from ccenv.base.masks import random_mask
 from ccenv.base.registry import check_names
 from ccenv.base.seeding import stream
-from ccenv.base.values import shown
+from ccenv.base.values import Sizes, check_at_least_zero, positive_ints, shown
 from ccenv.data import Split
 from ccenv.networks.core.exit_state import exit_losses, has_exits
 from ccenv.networks.core.inference_copy import learning_norms
-from ccenv.networks.core.mlp import Sizes, positive_ints
 from ccenv.networks.core.protocol import GatedNetwork, forward, num_blocks_of
 from ccenv.networks.learning.frozen_cache import learned_once
 
@@ -290,15 +287,6 @@ class CoTrainer:
         # Past its end a cosine would climb again; the rate stays at zero instead.
         if self.schedule is not None and self.num_updates <= (self.schedule_updates or 0):
             self.schedule.step()
-
-
-def check_at_least_zero(**numbers: Any) -> None:
-    """Refuses what is no finite number of at least 0, by its name."""
-    for name, value in numbers.items():
-        if not isinstance(value, Real) or not math.isfinite(value) or value < 0:
-            raise ValueError(
-                f"expected {name} to be a finite number of at least 0, got {shown(value)}"
-            )
 
 
 @dataclass(frozen=True)

@@ -26,8 +26,8 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, relu
 
 from ccenv.base.registry import check_names
+from ccenv.base.values import positive_ints
 from ccenv.networks.core.count_macs import counted
-from ccenv.networks.core.mlp import positive_ints
 from ccenv.networks.core.protocol import Gate, GatedNetwork, repeat_rows, rows_each
 from ccenv.networks.core.stage import kept_rows
 from ccenv.networks.stages.linear import in_major_linear

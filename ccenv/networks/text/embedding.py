@@ -22,15 +22,9 @@ from torch import Tensor, nn
 from ccenv.base.masks import spread
 from ccenv.base.memory import check_fits
 from ccenv.base.registry import check_names
+from ccenv.base.values import Sizes, positive_ints
 from ccenv.networks.core.lowering import Affine, Embed, Lowered, Table
-from ccenv.networks.core.mlp import (
-    LayeredNetwork,
-    MLPHidden,
-    Sizes,
-    linear_at,
-    linear_stack,
-    positive_ints,
-)
+from ccenv.networks.core.mlp import LayeredNetwork, MLPHidden, linear_at, linear_stack
 from ccenv.networks.core.protocol import Unread, repeat_rows, rows_each
 from ccenv.networks.text.tokens import HashedRows, check_context, check_windows, window_length
 from ccenv.sparse.linear import block_sparse_linear

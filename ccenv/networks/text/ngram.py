@@ -21,8 +21,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ccenv.base.values import positive_ints
 from ccenv.data.split import Split
-from ccenv.networks.core.mlp import positive_ints
 from ccenv.networks.core.protocol import Gate, GatedNetwork, repeat_rows, rows_each
 from ccenv.networks.text.tokens import check_windows, count_symbols, window_length
 

@@ -31,7 +31,7 @@ from torch import Tensor, nn
 from torch.nn.functional import pad, relu, scaled_dot_product_attention
 
 from ccenv.base.masks import as_mask
-from ccenv.networks.core.mlp import positive_ints
+from ccenv.base.values import positive_ints
 from ccenv.networks.core.precision import in_own_dtype
 from ccenv.networks.core.protocol import Gate, GatedNetwork, repeat_rows, rows_each
 from ccenv.networks.stages.linear import fully_connected, in_major_linear

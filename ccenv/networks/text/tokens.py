@@ -15,7 +15,7 @@ from torch.nn.functional import elu, relu
 
 from ccenv.base.memory import check_fits
 from ccenv.base.registry import check_names
-from ccenv.networks.core.mlp import Sizes, positive_ints
+from ccenv.base.values import Sizes, positive_ints
 
 PRIME = 2**31 - 1
 """N-grams are polynomials of their symbols modulo this; products of two such numbers fit int64."""

@@ -38,8 +38,8 @@ from torch.nn.functional import linear, pad
 
 from ccenv.base.masks import as_mask, full_mask, gate_values_of, spread
 from ccenv.base.registry import check_names
+from ccenv.base.values import positive_ints
 from ccenv.networks.core.exit_state import Flow, exit_look, leave
-from ccenv.networks.core.mlp import positive_ints
 from ccenv.networks.core.precision import in_own_dtype
 from ccenv.networks.core.protocol import Gate, GatedNetwork, Unread, rows_each
 from ccenv.networks.text.attention import Layer

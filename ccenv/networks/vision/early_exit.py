@@ -19,8 +19,8 @@ import math
 import torch
 from torch import Tensor, nn
 
+from ccenv.base.values import Sizes, positive_ints
 from ccenv.networks.core.exit_state import Exit
-from ccenv.networks.core.mlp import Sizes, positive_ints
 from ccenv.networks.core.sequential import GatedSequential
 from ccenv.networks.stages.linear import fully_connected, in_major_linear
 from ccenv.networks.vision.experts import strided

@@ -212,7 +212,7 @@ def torchrl_rollout(env: Any, masks: Sequence[Tensor]) -> Pass:
 def torchrl_measured(*, quick: bool, rounds: int) -> Iterator[Row]:
     """All ways at all sizes; quick: the fewest rows."""
     try:
-        from ccenv.envs.torchrl_view import BlockSelectionEnv as TorchRLEnv
+        from ccenv.torchrl import BlockSelectionEnv as TorchRLEnv
     except ImportError as error:
         raise ValueError(str(error)) from error
     settings: dict[str, Any] = {"dataset": noise, "network": make_network()}

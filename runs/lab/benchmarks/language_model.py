@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, scaled_dot_product_attention
 
-from ccenv.agents.hash_routing import Hash
 from ccenv.agents.rloo import Rloo
+from ccenv.agents.systems.hash_routing import Hash
 from ccenv.base.clock import seconds_in_turns, work_clock
 from ccenv.base.masks import mask_of_indices
 from ccenv.base.seeding import stream

@@ -16,8 +16,8 @@ from torch import Tensor, nn
 
 from ccenv.base.clock import quartiles_of_ratio, seconds_in_turns, work_clock
 from ccenv.base.seeding import stream
-from ccenv.deploy.fused.choosers import Chooser, kept_by
 from ccenv.deploy.short_walk import GateScores, least_score
+from ccenv.mdp.choosers import Chooser, kept_by
 from ccenv.networks.core.one_row import OneRow, why_not_one_row
 from ccenv.networks.core.protocol import dense_forward, walk
 from ccenv.runs.lab.benchmarks.subjects import Network, Subject, chosen

@@ -12,10 +12,10 @@ import gymnasium as gym
 import torch
 
 import ccenv
-from ccenv import ENVIRONMENTS, TABLES
 from ccenv.base.registry import check_names, resolve
 from ccenv.data import Split
 from ccenv.envs.infos import INFO_KEYS
+from ccenv.envs.presets import ENVIRONMENTS, TABLES
 from ccenv.mdp import observations
 from ccenv.mdp.observations import make_observer
 from ccenv.networks.core.arguments import MLP_SIZES, takes_features

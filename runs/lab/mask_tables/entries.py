@@ -15,7 +15,7 @@ import torch
 from ccenv.agents.reinforce import Reinforce
 from ccenv.agents.rloo import Rloo
 from ccenv.base.registry import check_names
-from ccenv.envs.table_sb3 import BlockSelectionTableVecEnv
+from ccenv.envs.tables.sb3 import BlockSelectionTableVecEnv
 from ccenv.mask_table import (
     COST_WEIGHTS,
     MaskTable,

@@ -11,8 +11,8 @@ from ccenv.base.values import MOST_SHOWN, shown
 from ccenv.data import Split
 from ccenv.envs.scalar import BlockSelectionEnv
 from ccenv.envs.stable_baselines import BlockSelectionVecEnv
-from ccenv.envs.table import BlockSelectionTableVectorEnv
-from ccenv.envs.table_sb3 import BlockSelectionTableVecEnv
+from ccenv.envs.tables.sb3 import BlockSelectionTableVecEnv
+from ccenv.envs.tables.views import BlockSelectionTableVectorEnv
 from ccenv.envs.vector import BlockSelectionVectorEnv
 from ccenv.rewards import make_reward
 from ccenv.simulator.policy import Policy

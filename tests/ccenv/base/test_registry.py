@@ -1,13 +1,11 @@
 """Names become objects, those of earlier versions too; a wrong one is answered with the nearest."""
 
 import importlib
-import runpy
-import sys
 
 import pytest
 import torch
 
-from ccenv.base.registry import MOVED, check_names, has_module, nearest, resolve
+from ccenv.base.registry import MOVED, check_names, has_module, import_object, nearest, resolve
 from ccenv.base.seeding import stream, stream_seed
 
 TABLE = {"square": "math:sqrt", "pi": 3, "rloo": "math:nothing"}
@@ -100,38 +98,12 @@ def test_streams_of_other_names_and_seeds_are_independent_and_repeat():
     assert drawn(0, "masks") != drawn(0, "order")
 
 
-MODULES = [name for name in MOVED if name.startswith("ccenv.") and ":" not in name]
-
-
-@pytest.fixture(params=MODULES)
-def old(request):
-    """An old name that nobody has imported yet; afterwards as if nobody had."""
-    name = request.param
-    parent, _, last = name.rpartition(".")
-    yield name
-    sys.modules.pop(name, None)
-    vars(sys.modules[parent]).pop(last, None)
-
-
-def test_the_old_name_is_the_module_of_today_and_warns_once(old):
-    assert has_module(old)
-    with pytest.warns(DeprecationWarning, match=f"{old} has moved to {MOVED[old]};") as warned:
-        found = importlib.import_module(old)
-    assert found is importlib.import_module(MOVED[old])
-    assert found.__spec__.name == MOVED[old]
-    assert importlib.import_module(old) is found
-    assert len(warned) == 1
-
-
-def test_a_program_runs_by_its_old_name(monkeypatch, capsys):
-    monkeypatch.setattr(sys, "argv", ["cli", "comapre"])
-    with (
-        pytest.warns(DeprecationWarning, match="ccenv.runs.cli has moved"),
-        pytest.raises(SystemExit) as ended,
-    ):
-        runpy.run_module("ccenv.runs.cli", run_name="__main__", alter_sys=True)
-    assert ended.value.code == 2
-    assert "did you mean 'compare'?" in capsys.readouterr().err
+@pytest.mark.parametrize(
+    "path", [*MOVED, "ccenv.agents.earlier:Rloo", "ccenv.networks.mlp:GatedMLP"]
+)
+def test_what_a_file_names_by_an_earlier_module_is_found(path):
+    found = import_object(path, "class")
+    assert found.__name__ == path.partition(":")[2]
 
 
 def test_a_name_that_never_was_is_no_module():

@@ -6,7 +6,7 @@ import math
 import pytest
 import torch
 
-from ccenv.agents.act import Act
+from ccenv.agents.systems.act import Act
 from ccenv.data import SPLITS, load_split
 from ccenv.data.rows import chosen_rows
 from ccenv.simulator.simulator import Simulator

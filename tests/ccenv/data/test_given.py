@@ -6,7 +6,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset, Subset, TensorDataset
 
 from ccenv.data import SPLITS, Rows, Split, load_split
-from ccenv.data.text import CONTEXT
+from ccenv.data.texts.windows import CONTEXT
 
 
 def pixels(count=40, shape=(3, 5, 7), seed=0):

@@ -12,8 +12,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ccenv.data import SPLITS, load_split, text, text_files
-from ccenv.data.text_files import (
+from ccenv.data import SPLITS, load_split
+from ccenv.data.texts import files as text_files
+from ccenv.data.texts import windows as text
+from ccenv.data.texts.files import (
     ARCHIVES,
     LIBRARY_SIZES,
     ONE_IN,

@@ -15,10 +15,10 @@ from ccenv.base.registry import resolve
 from ccenv.base.seeding import stream
 from ccenv.data import Split
 from ccenv.deploy.export import SkippingClassifier
-from ccenv.deploy.fused.choosers import mask_of
 from ccenv.deploy.latency import measure_latency
 from ccenv.deploy.short_walk import fuse_policy
 from ccenv.envs.vector import BlockSelectionVectorEnv
+from ccenv.mdp.choosers import mask_of
 from ccenv.mdp.dynamics import initial, transition
 from ccenv.mdp.observations import LAST_SYMBOLS
 from ccenv.runs.config.sweep import Cell, Sweep

@@ -10,11 +10,11 @@ from torch.testing import assert_close
 
 from ccenv.base.masks import random_mask
 from ccenv.deploy.fused import symbol_maps
-from ccenv.deploy.fused.choosers import ListChooser
 from ccenv.deploy.fused.classifier import Chooser, FusedClassifier, why_not_fused
 from ccenv.deploy.fused.pooling import pool_images
 from ccenv.deploy.fused.program import add_gumbel
 from ccenv.deploy.latency import plain_pass, plain_passes
+from ccenv.mdp.choosers import ListChooser
 from ccenv.mdp.observations import pool, pool_window
 from ccenv.networks.core.arguments import build_network
 from ccenv.networks.core.mlp import GatedMLP

@@ -12,12 +12,12 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from ccenv.agents.rloo import Rloo
 from ccenv.base.masks import as_mask, mask_of_indices
-from ccenv.deploy.fused.choosers import RULES, Chooser, ListChooser, mask_of
 from ccenv.deploy.fused.classifier import FusedClassifier, why_not_fused
 from ccenv.deploy.latency import plain_pass
 from ccenv.deploy.masked_form import MaskedForm
 from ccenv.deploy.onnx_file import executed
 from ccenv.deploy.short_walk import ShortWalk, why_not_short
+from ccenv.mdp.choosers import RULES, Chooser, ListChooser, mask_of
 from ccenv.mdp.dynamics import initial, transition
 from ccenv.mdp.observations import LAST_SYMBOLS, make_observer
 from ccenv.networks.baselines.text import hashed_ngrams

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from ccenv.agents.reinforce import Reinforce
-from ccenv.agents.topk import TopK
+from ccenv.agents.systems.topk import TopK
 from ccenv.data import load_split
 from ccenv.deploy.export import SkippingClassifier
 from ccenv.deploy.masked_form import form_of

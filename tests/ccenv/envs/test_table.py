@@ -9,7 +9,7 @@ import torch
 from gymnasium.utils.env_checker import check_env
 
 import ccenv
-from ccenv.envs.table import BlockSelectionTableEnv
+from ccenv.envs.tables.views import BlockSelectionTableEnv
 from ccenv.mask_table import build, read_table, write_table
 from ccenv.simulator.simulator import Simulator
 

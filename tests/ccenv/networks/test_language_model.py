@@ -9,17 +9,16 @@ import torch
 from torch.nn.functional import cross_entropy
 
 import ccenv
-from ccenv.agents.act import Act
-from ccenv.agents.hash_routing import Hash
-from ccenv.agents.pondernet import PonderNet
 from ccenv.agents.reference_policies import BlockDropout, Dense
 from ccenv.agents.reinforce import Reinforce
 from ccenv.agents.rloo import Rloo
 from ccenv.agents.sb3 import PPOAgent
-from ccenv.agents.topk import TopK
+from ccenv.agents.systems.act import Act
+from ccenv.agents.systems.hash_routing import Hash
+from ccenv.agents.systems.pondernet import PonderNet
+from ccenv.agents.systems.topk import TopK
 from ccenv.base.seeding import stream
 from ccenv.data import load_split
-from ccenv.data.text import letters_of
 from ccenv.deploy.export import SkippingClassifier
 from ccenv.deploy.generate import write
 from ccenv.envs.rendering import as_words
@@ -594,7 +593,7 @@ def test_a_model_writes_text_and_its_windows_are_shown_without_what_is_missing(p
     classifier = SkippingClassifier.from_agent(agent, num_kept=1)
     written = write(classifier, [0] * LENGTH, 20, stream(0, "writing"), temperature=0.0)
     assert written.density == 0.25
-    letters = letters_of(SETTINGS["dataset"])
+    letters = simulator.data.letters
     assert set(as_words(np.array(written.symbols), letters)) <= set("abc")
     seen = simulator.data.batch(torch.tensor([1]))[0][0].numpy()
     assert len(as_words(seen, letters)) == 2

@@ -11,11 +11,11 @@ from stable_baselines3.common.env_checker import check_env
 import ccenv
 from ccenv.agents.actor_critic import ActorCritic
 from ccenv.agents.condnet import Condnet
-from ccenv.agents.magnitude import Magnitude
 from ccenv.agents.reinforce import Reinforce
 from ccenv.agents.rloo import Rloo
-from ccenv.agents.straight_through import StraightThrough
-from ccenv.agents.topk import TopK
+from ccenv.agents.systems.magnitude import Magnitude
+from ccenv.agents.systems.straight_through import StraightThrough
+from ccenv.agents.systems.topk import TopK
 from ccenv.base.masks import full_mask, random_mask
 from ccenv.base.seeding import stream
 from ccenv.data import Split

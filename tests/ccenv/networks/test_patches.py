@@ -5,8 +5,8 @@ import math
 import pytest
 import torch
 
-from ccenv.agents.entropy_threshold import EntropyThreshold
 from ccenv.agents.reference_policies import BlockDropout, Dense
+from ccenv.agents.systems.entropy_threshold import EntropyThreshold
 from ccenv.networks.core.protocol import forward
 from ccenv.networks.text.patches import PatchModel
 from ccenv.simulator.rollout import walk

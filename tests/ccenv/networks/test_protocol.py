@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 import ccenv
-from ccenv.agents.magnitude import Magnitude
+from ccenv.agents.systems.magnitude import Magnitude
 from ccenv.networks.core.check import check_parts
 from ccenv.networks.core.exit_state import has_exits
 from ccenv.networks.core.mlp import GatedMLP

@@ -8,8 +8,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ccenv.agents.entropy_threshold import EntropyThreshold, threshold_of
 from ccenv.agents.reference_policies import BlockDropout
+from ccenv.agents.systems.entropy_threshold import EntropyThreshold, threshold_of
 from ccenv.base.seeding import stream
 from ccenv.data.toy import BURST, NUM_KEYS, SECOND_WAIT, surprise
 from ccenv.networks.core.exit_state import exit_losses

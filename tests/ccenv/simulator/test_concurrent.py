@@ -13,16 +13,16 @@ from hypothesis import strategies as st
 from torch import nn
 
 import ccenv
-from ccenv.agents.dynamic_gate import DynamicGate
 from ccenv.agents.reference_policies import BlockDropout
 from ccenv.agents.reinforce import Reinforce
+from ccenv.agents.systems.dynamic_gate import DynamicGate
 from ccenv.base.masks import random_mask
 from ccenv.base.seeding import stream
 from ccenv.networks.core.mlp import GatedMLP
 from ccenv.networks.core.parameters import inactive_entries, only_entries, share_off
 from ccenv.networks.learning.training import CoTrainer
-from ccenv.simulator.concurrent import backward, learner
 from ccenv.simulator.evaluate import evaluate
+from ccenv.simulator.extensions.concurrent import backward, learner
 from ccenv.simulator.rollout import collect_rollout, walk
 from ccenv.simulator.simulator import Simulator
 
@@ -64,12 +64,14 @@ def test_an_answer_is_that_of_the_composite_of_what_was_read_and_of_no_whole_ver
     simulator, masks = simulator_of("unsafe"), masks_of(4)
     warm(simulator)
     whole = [copy.deepcopy(simulator.network)]
-    simulator.concurrent.between_gates.append(
+    simulator.extension("concurrent").between_gates.append(
         lambda gate: whole.append(copy.deepcopy(simulator.network))
     )
     steps = episode(simulator, masks)
     logits = steps[-1].outcome.logits
-    assert torch.equal(logits, answer(simulator.concurrent.composite(), simulator, masks))
+    assert torch.equal(
+        logits, answer(simulator.extension("concurrent").composite(), simulator, masks)
+    )
     assert not any(torch.equal(logits, answer(one, simulator, masks)) for one in whole)
     before, *_, last = (step.told["versions"][0].tolist() for step in steps)
     assert before[1:] == [-1, -1, -1]
@@ -86,7 +88,9 @@ def test_a_composite_answers_bit_for_bit_with_gradients_on_too(kind, rows):
         masks = masks_of(rows, density)
         logits = episode(simulator, masks)[-1].outcome.logits
         assert torch.is_grad_enabled()
-        assert torch.equal(logits, simulator.concurrent.composite()(simulator.state.images, masks))
+        assert torch.equal(
+            logits, simulator.extension("concurrent").composite()(simulator.state.images, masks)
+        )
 
 
 def test_a_policy_that_learns_between_gates_is_a_composite_too_and_the_network_stays():
@@ -103,7 +107,9 @@ def test_a_policy_that_learns_between_gates_is_a_composite_too_and_the_network_s
         for layer, (seen, mask) in enumerate(zip(observations, actions, strict=True)):
             # Each gate was decided by the version that was read there: the first before the step.
             found = copy.deepcopy(agent.scores)
-            found.layers[layer].load_state_dict(simulator.concurrent.read["policy"][layer].tensors)
+            found.layers[layer].load_state_dict(
+                simulator.extension("concurrent").read["policy"][layer].tensors
+            )
             assert torch.equal(found(seen, layer) > 0, mask)
         assert torch.equal(whole(observations[0], 0) > 0, actions[0])
         assert not torch.equal(whole(observations[2], 2), agent.scores(observations[2], 2))
@@ -134,7 +140,7 @@ def test_each_gate_of_other_networks_reads_one_version_and_updates_learn_what_th
     collect_rollout(simulator, agent, agent.generator)
     whole = [copy.deepcopy(simulator.network)]
     indices, masks = simulator.pending[0]
-    simulator.concurrent.between_gates.append(
+    simulator.extension("concurrent").between_gates.append(
         lambda gate: whole.append(copy.deepcopy(simulator.network))
     )
     rule = simulator.network.commit(None)
@@ -142,7 +148,7 @@ def test_each_gate_of_other_networks_reads_one_version_and_updates_learn_what_th
     versions = steps[-1].told["versions"][0].tolist()
     assert versions == [0, *[1] * simulator.num_layers]
     logits = steps[-1].outcome.logits
-    composite = simulator.concurrent.composite()
+    composite = simulator.extension("concurrent").composite()
     assert torch.equal(logits, answer(composite, simulator, actions))
     assert not any(torch.equal(logits, answer(one, simulator, actions)) for one in whole)
     # What landed behind the first gate is one update of the batch before, computed anew.
@@ -194,7 +200,7 @@ def test_updates_of_what_is_off_for_all_change_no_answer_under_way(kind, tmp_pat
     simulator = Simulator(4, **wanted)
     simulator.seed(0)
     moved = []
-    simulator.concurrent.between_gates.append(
+    simulator.extension("concurrent").between_gates.append(
         lambda gate: moved.append(not same_weights(simulator.network, before))
     )
 
@@ -250,7 +256,7 @@ def test_a_run_is_bit_for_bit_the_one_without_the_learners_thread(concurrent, ne
     runs = []
     for own_thread in (True, False):
         if not own_thread:
-            monkeypatch.setattr("ccenv.simulator.concurrent.learner", lambda _: AtOnce())
+            monkeypatch.setattr("ccenv.simulator.extensions.concurrent.learner", lambda _: AtOnce())
         wanted = {"dataset": "digits", **LEARNING, **KNOWN[network], "concurrent": concurrent}
         simulator = Simulator(16, **wanted, weights_kwargs=ADAM)
         simulator.seed(0)
@@ -270,10 +276,10 @@ def test_a_gradient_is_computed_while_requests_are_answered(monkeypatch):
         assert is_answered.wait(timeout=20)
         backward(*arguments)
 
-    monkeypatch.setattr("ccenv.simulator.concurrent.backward", waiting)
+    monkeypatch.setattr("ccenv.simulator.extensions.concurrent.backward", waiting)
     simulator.begin(torch.arange(4))
     simulator.step(masks[0])
-    assert not simulator.concurrent.under_way[1].done()
+    assert not simulator.extension("concurrent").under_way[1].done()
     is_answered.set()
     simulator.step(masks[1])
     assert threads != [threading.current_thread()]
@@ -287,7 +293,7 @@ def test_a_gradient_that_fails_says_so_where_it_would_land(monkeypatch):
     def failing(*arguments):
         raise MemoryError("too large")
 
-    monkeypatch.setattr("ccenv.simulator.concurrent.backward", failing)
+    monkeypatch.setattr("ccenv.simulator.extensions.concurrent.backward", failing)
     with pytest.raises(MemoryError, match="too large"):
         episode(simulator, masks)
 
@@ -387,10 +393,10 @@ def test_agents_learn_in_it_and_evaluation_lets_nothing_land(kind):
     assert [("agent/network_loss" in scalars) for scalars in heard] == [False, True, True, True]
     assert simulator.network_version == 3
     before = copy.deepcopy(simulator.network.state_dict())
-    numbers = simulator.concurrent.state(begun=False)
+    numbers = simulator.extension("concurrent").state(begun=False)
     evaluate(simulator, agent, split="validation")
     assert all(torch.equal(before[n], t) for n, t in simulator.network.state_dict().items())
-    assert simulator.concurrent.state(begun=False) == numbers
+    assert simulator.extension("concurrent").state(begun=False) == numbers
 
 
 def test_info_tells_versions_and_what_may_be_written():
@@ -433,7 +439,7 @@ def test_settings_that_cannot_be_are_refused(given, message):
     with pytest.raises(ValueError, match="got GatedSequential"):
         Simulator(2, dataset="digits", network="pondering", **LEARNING)
     with pytest.raises(RuntimeError, match="a finished episode"):
-        simulator_of("inactive").concurrent.composite()
+        simulator_of("inactive").extension("concurrent").composite()
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")

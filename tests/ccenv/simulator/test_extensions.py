@@ -5,14 +5,15 @@ import copy
 import pytest
 import torch
 
-from ccenv.agents.dynamic_gate import DynamicGate
-from ccenv.agents.noisy_topk import NoisyTopK
 from ccenv.agents.reference_policies import BlockDropout
 from ccenv.agents.reinforce import Reinforce
-from ccenv.agents.topk import TopK
+from ccenv.agents.systems.dynamic_gate import DynamicGate
+from ccenv.agents.systems.noisy_topk import NoisyTopK
+from ccenv.agents.systems.topk import TopK
 from ccenv.base.masks import full_mask, random_mask
 from ccenv.base.seeding import stream
 from ccenv.simulator.evaluate import evaluate, evaluate_context
+from ccenv.simulator.extensions.oblivious import Oblivious
 from ccenv.simulator.resume import restore_simulator, simulator_state
 from ccenv.simulator.rollout import collect_rollout, walk
 from ccenv.simulator.settings import EXTENSIONS
@@ -84,8 +85,8 @@ def test_with_prices_the_rewards_of_all_blocks_are_the_plain_ones_and_the_trace_
     traces = []
     for seed in range(3):
         episode(hidden, masks_of(seed=seed))
-        assert all(len(seen.unique(dim=0)) == 1 for seen in hidden.oblivious.trace)
-        traces.append([seen[0].tolist() for seen in hidden.oblivious.trace])
+        assert all(len(seen.unique(dim=0)) == 1 for seen in hidden.extension("oblivious").trace)
+        traces.append([seen[0].tolist() for seen in hidden.extension("oblivious").trace])
     assert traces[0] == traces[1] == traces[2]
 
 
@@ -97,7 +98,7 @@ def test_with_a_budget_an_answer_is_a_composite_too_and_nobody_spends_more(kind)
         _, steps = episode(simulator, masks_of(density=0.9, seed=seed))
         executed = [step.outcome.mask for step in steps]
         logits, images = steps[-1].outcome.logits, simulator.state.images
-        assert torch.equal(logits, simulator.concurrent.composite()(images, executed))
+        assert torch.equal(logits, simulator.extension("concurrent").composite()(images, executed))
         if kind == "inactive":
             with torch.no_grad():
                 assert torch.equal(logits, before(images, executed))
@@ -111,7 +112,7 @@ def test_obliviously_updates_land_between_gates_and_the_trace_stays():
     told = [episode(simulator, masks_of(seed=seed))[1][-1].told for seed in range(3)]
     assert [one["versions"][0].tolist() for one in told] == [[0, 0, 0], [0, 1, 1], [1, 2, 2]]
     assert all(float(one["writable_share"].max()) == 0 for one in told)
-    assert all(len(seen.unique(dim=0)) == 1 for seen in simulator.oblivious.trace)
+    assert all(len(seen.unique(dim=0)) == 1 for seen in simulator.extension("oblivious").trace)
 
 
 @pytest.mark.parametrize("settings", TOGETHER, ids=str)
@@ -141,7 +142,7 @@ def test_a_policy_that_learns_between_gates_sees_prices():
     simulator = simulator_of(context=PRICES, concurrent="policy", observation="summary")
     agent = DynamicGate(simulator, learning_rate=0.3)
     agent.learn(24)
-    assert simulator.concurrent.policy_parts
+    assert simulator.extension("concurrent").policy_parts
     assert simulator.network_version == 0
     assert not simulator.pending
 
@@ -155,7 +156,7 @@ def test_what_would_tell_inputs_apart_is_refused_beside_oblivious_before_anythin
         Simulator(4, **SMALL | nowhere | settings)
     built = {n: value for n, value in settings.items() if n != "oblivious"}
     with pytest.raises(ValueError, match=reason):
-        simulator_of(**built).obliviously()
+        simulator_of(**built).extended(Oblivious())
 
 
 def test_copies_that_judge_share_no_extension_with_what_they_were_copied_from():
@@ -164,18 +165,18 @@ def test_copies_that_judge_share_no_extension_with_what_they_were_copied_from():
     prices = simulator.context.values
     for other in (simulator.on_split("validation", 5), simulator.at(cost_weight=2.0)):
         _, steps = episode(other, masks_of(5))
-        assert other.concurrent is None
+        assert other.extension("concurrent") is None
         assert not steps[-1].told
         assert set(map(id, other.extensions)).isdisjoint(map(id, simulator.extensions))
     assert simulator.context.values is prices
-    assert not simulator.oblivious.trace
+    assert not simulator.extension("oblivious").trace
     assert repr(simulator_state(simulator)) == before
 
 
 def test_a_plain_simulator_has_no_extensions_and_none_of_their_abilities():
     simulator = simulator_of()
     assert simulator.extensions == ()
-    assert [getattr(simulator, name) for name in EXTENSIONS] == [None] * 3
+    assert [simulator.extension(name) for name in EXTENSIONS] == [None] * 3
     with pytest.raises(TypeError, match="with a context, got none"):
         simulator.at(cost_weight=1.0)
 
@@ -205,30 +206,30 @@ def test_every_input_leaves_the_same_trace_and_has_the_answer_that_its_masks_say
     plain = placed(name)
     masks = [random_mask(24, n, 0.5, stream(g, "m")) for g, n in enumerate(plain.num_blocks)]
     expected = walked(plain, masks)
-    wrapped = placed(name).obliviously()
+    wrapped = placed(name).extended(Oblivious())
     found = walked(wrapped, masks)
     torch.testing.assert_close(
         found[-1].outcome.logits, expected[-1].outcome.logits, atol=1e-5, rtol=1e-5
     )
     # Unwrapped, inputs are told apart by what they touch.
     assert any(len(step.outcome.mask.unique(dim=0)) > 1 for step in expected)
-    assert all(len(seen.unique(dim=0)) == 1 for seen in wrapped.oblivious.trace)
-    first = [seen[0].tolist() for seen in wrapped.oblivious.trace]
+    assert all(len(seen.unique(dim=0)) == 1 for seen in wrapped.extension("oblivious").trace)
+    first = [seen[0].tolist() for seen in wrapped.extension("oblivious").trace]
     walked(wrapped, [~mask for mask in masks])
-    assert [seen[0].tolist() for seen in wrapped.oblivious.trace] == first
+    assert [seen[0].tolist() for seen in wrapped.extension("oblivious").trace] == first
     assert (found[-1].outcome.macs == plain.dense_macs).all()
 
 
 def test_slots_are_filled_up_billed_and_hide_how_many_blocks_were_asked_for():
-    wrapped = placed("mlp").obliviously(3)
+    wrapped = placed("mlp").extended(Oblivious(3))
     masks = [random_mask(24, n, 0.3, stream(n, "masks")) for n in (4, 6)]
     few = [mask & (mask.int().cumsum(dim=1) <= 3) for mask in masks]
     found, expected = walked(wrapped, masks), walked(placed("mlp"), few)
     torch.testing.assert_close(found[-1].outcome.logits, expected[-1].outcome.logits)
     assert all((step.outcome.mask.sum(dim=1) == 3).all() for step in found)
-    assert [len(seen.unique(dim=0)) for seen in wrapped.oblivious.trace] == [1, 1]
-    assert [seen.shape[1] for seen in wrapped.oblivious.trace] == [4 + 3, 6 + 3]
-    assert wrapped.oblivious.num_reads == [4, 6]
+    assert [len(seen.unique(dim=0)) for seen in wrapped.extension("oblivious").trace] == [1, 1]
+    assert [seen.shape[1] for seen in wrapped.extension("oblivious").trace] == [4 + 3, 6 + 3]
+    assert wrapped.extension("oblivious").num_reads == [4, 6]
     # 64 pixels to 3 blocks of 4, these to 3 blocks of 4, these to 10 classes.
     assert found[-1].outcome.macs.unique().tolist() == [64 * 12 + 12 * 12 + 12 * 10]
 
@@ -236,7 +237,7 @@ def test_slots_are_filled_up_billed_and_hide_how_many_blocks_were_asked_for():
 def test_a_policy_is_judged_under_it_as_it_is_and_pays_more():
     simulator = placed("mlp")
     agent = BlockDropout(simulator, keep_probability=0.5)
-    plain, wrapped = evaluate(simulator, agent), evaluate(simulator.obliviously(), agent)
+    plain, wrapped = evaluate(simulator, agent), evaluate(simulator.extended(Oblivious()), agent)
     assert wrapped.error == pytest.approx(plain.error, abs=3 / plain.num_images)
     assert (wrapped.compute_cost, wrapped.density) == (pytest.approx(1), (1.0, 1.0))
     assert plain.compute_cost < 0.6
@@ -244,7 +245,7 @@ def test_a_policy_is_judged_under_it_as_it_is_and_pays_more():
 
 @pytest.mark.parametrize("make", [TopK, NoisyTopK])
 def test_a_network_that_learns_along_learns_from_what_was_chosen(make):
-    plain, wrapped = placed("experts"), placed("experts").obliviously()
+    plain, wrapped = placed("experts"), placed("experts").extended(Oblivious())
     for simulator in (plain, wrapped):
         agent = make(simulator, num_kept=2)
         collect_rollout(simulator, agent, agent.generator)
@@ -255,4 +256,4 @@ def test_a_network_that_learns_along_learns_from_what_was_chosen(make):
 
 def test_what_cannot_be_hidden_is_refused():
     with pytest.raises(ValueError, match=r"slots in 1\.\.num_blocks"):
-        placed("mlp").obliviously(5)
+        placed("mlp").extended(Oblivious(5))

@@ -6,9 +6,9 @@ import torch
 from hypothesis import given, settings
 
 from ccenv.base.masks import random_mask
-from ccenv.deploy.fused.choosers import Chooser
 from ccenv.deploy.fused.classifier import FusedClassifier
 from ccenv.deploy.fused.network import is_whole
+from ccenv.mdp.choosers import Chooser
 from ccenv.mdp.observations import make_observer
 from ccenv.networks.core.lowering import lowered
 from ccenv.networks.core.mlp import GatedMLP

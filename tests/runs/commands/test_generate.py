@@ -9,7 +9,8 @@ import torch
 
 import ccenv
 from ccenv.base.seeding import stream
-from ccenv.data.text import coding, letters_of
+from ccenv.data import load_split
+from ccenv.data.texts.windows import coding
 from ccenv.deploy.export import SkippingClassifier
 from ccenv.deploy.generate import drawn, write
 from ccenv.envs.rendering import as_words
@@ -64,7 +65,7 @@ def test_symbols_are_bytes_and_rare_ones_a_question_mark(folder, tmp_path, monke
     symbols, back = coding("book")
     text = torch.tensor(list(BOOK[:50]))
     assert bytes(back[symbols[text.numpy()]]) == BOOK[:50]
-    assert as_words(symbols[text[:9].numpy()], letters_of("book")) == "abcdefgh·"
+    assert as_words(symbols[text[:9].numpy()], load_split("book", "test").letters) == "abcdefgh·"
     (tmp_path / "many.txt").write_bytes(bytes(range(256)) * 9)
     monkeypatch.setenv("CCENV_DATA", str(tmp_path))
     symbols, back = coding("many")

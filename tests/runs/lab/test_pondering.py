@@ -28,7 +28,7 @@ def test_kinds_of_a_text_are_those_of_its_last_symbol():
     split = load_split("python_bundled", "test")
     inputs, _ = split.batch(torch.arange(3000))
     names, kinds = pondering.by_letter(inputs)
-    letters = pondering.letters_of("python_bundled")
+    letters = split.letters
     for name, kind in zip(names, range(len(names)), strict=True):
         seen = {chr(letters[symbol]) for symbol in inputs[kinds == kind, -1].tolist()}
         assert seen <= set(pondering.LETTERS.get(name, seen)), name

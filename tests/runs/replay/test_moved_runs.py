@@ -1,9 +1,7 @@
 """A run that names modules of an earlier version is found, replayed and served."""
 
-import pytest
 import torch
 
-from ccenv.base.registry import MOVED
 from ccenv.data.toy import PROBE_SETTINGS
 from ccenv.deploy.export import SkippingClassifier
 from ccenv.runs.commands import train, validate
@@ -21,13 +19,6 @@ SETTINGS = PROBE_SETTINGS | {
 }
 
 
-@pytest.fixture
-def moved(monkeypatch):
-    for folder, name in (("agents", "reinforce"), ("networks", "probe"), ("rewards", "plain")):
-        monkeypatch.setitem(MOVED, f"ccenv.{folder}.of_earlier", f"ccenv.{folder}.{name}")
-
-
-@pytest.mark.usefixtures("moved")
 def test_a_stored_run_whose_classes_have_moved_is_found_replayed_and_served(tmp_path, capsys):
     words = [f"{name}={value}".replace(" ", "") for name, value in SETTINGS.items()]
     assert train.main([AGENT, *words, f"log_dir={tmp_path}", "--export"]) == 0

@@ -35,13 +35,13 @@ from torch import Tensor, nn
 
 from ccenv.agents.base import Agent, LayerScores, descend
 from ccenv.agents.distributions import check_kept, highest
-from ccenv.agents.straight_through_ops import TINY, load_balance, loss_under, move_bias
 from ccenv.agents.symbol_embeddings import EmbeddingSize
+from ccenv.agents.systems.straight_through_ops import TINY, load_balance, loss_under, move_bias
 from ccenv.base.masks import as_mask
 from ccenv.base.registry import check_names
 from ccenv.base.seeding import normal
-from ccenv.deploy.fused.choosers import Chooser
-from ccenv.networks.learning.training import check_at_least_zero
+from ccenv.base.values import check_at_least_zero
+from ccenv.mdp.choosers import Chooser
 from ccenv.simulator.rollout import Rollout
 
 SOFTMAX = ("all", "kept")

@@ -20,7 +20,7 @@ from ccenv.envs.rows import (
     with_presence,
     without_reset_mask,
 )
-from ccenv.envs.table_episodes import INFO, TableEpisodes
+from ccenv.envs.tables.episodes import INFO, TableEpisodes
 from ccenv.mask_table.table import MaskTable
 
 

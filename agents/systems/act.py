@@ -24,9 +24,14 @@ import torch
 from torch import Tensor, nn
 
 from ccenv.agents.base import Agent, LayerScores, descend
-from ccenv.agents.straight_through_ops import LiveWalk, check_live, loss_under, shows_gradient
+from ccenv.agents.systems.straight_through_ops import (
+    LiveWalk,
+    check_live,
+    loss_under,
+    shows_gradient,
+)
+from ccenv.base.values import check_at_least_zero
 from ccenv.networks.core.protocol import GatedNetwork
-from ccenv.networks.learning.training import check_at_least_zero
 from ccenv.simulator.rollout import Rollout
 
 

@@ -22,7 +22,7 @@ from torch import Tensor
 from ccenv.agents.advantages import greedy_rewards
 from ccenv.agents.base import Agent, LayerScores, descend
 from ccenv.agents.distributions import IndependentBlocks
-from ccenv.networks.learning.training import check_at_least_zero
+from ccenv.base.values import check_at_least_zero
 from ccenv.simulator.rollout import Rollout
 
 

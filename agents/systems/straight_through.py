@@ -15,13 +15,13 @@ from torch import Tensor
 from ccenv.agents.base import descend
 from ccenv.agents.distributions import check_densities, start_at
 from ccenv.agents.independent import IndependentPolicy
-from ccenv.agents.straight_through_ops import (
+from ccenv.agents.symbol_embeddings import EmbeddingSize
+from ccenv.agents.systems.straight_through_ops import (
     loss_under,
     straight_through,
 )
-from ccenv.agents.symbol_embeddings import EmbeddingSize
 from ccenv.base.registry import check_names
-from ccenv.deploy.fused.choosers import Chooser
+from ccenv.mdp.choosers import Chooser
 from ccenv.simulator.rollout import Rollout
 
 DRAWS = ("bernoulli", "threshold")

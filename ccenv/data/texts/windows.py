@@ -4,7 +4,7 @@ The 127 most frequent bytes of the training text are a symbol each, by how often
 others are one, "other": 128. An input is the 24 symbols before a place, its label the symbol there.
 A bit here is one of a symbol of 128: which byte "other" was is not told, so that texts of more than
 127 different bytes have fewer bits than bits per byte in the strict sense. Which files are a text:
-`ccenv.data.text_files`.
+`ccenv.data.texts.files`.
 
 `name@128` cuts the same text into sequences of 128 symbols that do not overlap, for networks that
 predict at every position (`lm`, `gru`). A row is one position. Its input is the symbols of its
@@ -16,7 +16,7 @@ import functools
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -25,7 +25,7 @@ from torch.nn.functional import pad
 
 from ccenv.data.rows import Rows
 from ccenv.data.split import DRIFT, Split, data_root
-from ccenv.data.text_files import (
+from ccenv.data.texts.files import (
     ARCHIVES,
     BUNDLED,
     LIBRARY,
@@ -33,8 +33,10 @@ from ccenv.data.text_files import (
     archived_texts,
     bundled_texts,
     of_split,
+    place_of,
     python_texts,
     texts_named,
+    texts_of,
 )
 
 NUM_SYMBOLS = 128
@@ -167,13 +169,26 @@ def text_split(texts: Texts, split: str, step: int = 1) -> Split:
     shape = (-(-num_rows // step), CONTEXT)
     windows = Windows(shape, torch.int64, torch.device("cpu"), symbols, step)
     # Two bytes a label instead of eight; a `Split` widens those that are drawn.
-    return Split(windows, symbols[CONTEXT::step].short(), NUM_SYMBOLS)
+    letters = byte_table(symbol_table(texts))
+    return Split(windows, symbols[CONTEXT::step].short(), NUM_SYMBOLS, letters=letters)
 
 
 LENGTH = re.compile(r"(.+)@([0-9]+)")
 """Name of a text that is cut in sequences: the text's, and their length."""
 STEPS = {"python_sample": SAMPLED_STEP, BUNDLED: BUNDLED_STEP}
 """Texts of which not every sequence validates and tests."""
+
+
+def stored_text(root: Path, name: str, split: str) -> Split | None:
+    """A file or folder of text below the folder of the data sets; None where there is none.
+
+    See `sequence_split` for errors.
+    """
+    found = sequence_split(name, split)
+    if found is not None:
+        return found
+    place = place_of(root, name)
+    return None if place is None else text_split(texts_of(place, name), split)
 
 
 def sequence_split(name: str, split: str) -> Split | None:
@@ -203,7 +218,8 @@ def sequence_split(name: str, split: str) -> Split | None:
     labels = symbols[(starts[:, None] + torch.arange(1, length + 1)).flatten()].short()
     shape = (len(labels), length)
     rows = Positions(shape, torch.int64, torch.device("cpu"), symbols, NUM_SYMBOLS, step)
-    return Split(rows, labels, NUM_SYMBOLS, together=length)
+    letters = byte_table(symbol_table(texts))
+    return Split(rows, labels, NUM_SYMBOLS, together=length, letters=letters)
 
 
 def coding(name: str) -> tuple[np.ndarray, np.ndarray]:
@@ -217,18 +233,15 @@ def coding(name: str) -> tuple[np.ndarray, np.ndarray]:
     if texts is None:
         raise ValueError(f"expected the name of a text in {data_root()}, got {name!r}")
     symbols = symbol_table(texts)
+    return symbols, byte_table(symbols)
+
+
+def byte_table(symbols: np.ndarray) -> np.ndarray:
+    """Byte of each symbol, uint8 [128], by the symbol of each byte; "?" of none and of "other"."""
     back = np.full(NUM_SYMBOLS, ord("?"), np.uint8)
     own = np.flatnonzero(symbols < NUM_SYMBOLS - 1)
     back[symbols[own]] = own
-    return symbols, back
-
-
-def letters_of(dataset: Any) -> np.ndarray | None:
-    """The byte of each symbol of a data set, uint8 [128], for people to read; None of no text."""
-    try:
-        return coding(dataset)[1] if isinstance(dataset, str) else None
-    except (ValueError, FileNotFoundError):
-        return None
+    return back
 
 
 @functools.lru_cache(maxsize=4)

@@ -25,10 +25,10 @@ from ccenv.agents.distributions import (
     check_kept,
     keep_probability,
 )
-from ccenv.agents.mask_menu import best_entries, make_menu, menu_returns, price_for
 from ccenv.agents.symbol_embeddings import EmbeddingSize
+from ccenv.agents.systems.mask_menu import best_entries, make_menu, menu_returns, price_for
 from ccenv.base.seeding import integers, stream
-from ccenv.deploy.fused.choosers import Chooser
+from ccenv.mdp.choosers import Chooser
 from ccenv.rewards import check_cost_limit
 from ccenv.simulator.rollout import Rollout
 

@@ -26,8 +26,8 @@ from ccenv.agents.advantages import above_mean
 from ccenv.agents.base import descend
 from ccenv.agents.distributions import start_at
 from ccenv.agents.independent import IndependentPolicy
-from ccenv.agents.straight_through_ops import loss_under, straight_through
-from ccenv.networks.learning.training import check_at_least_zero
+from ccenv.agents.systems.straight_through_ops import loss_under, straight_through
+from ccenv.base.values import check_at_least_zero
 from ccenv.simulator.rollout import Rollout
 
 

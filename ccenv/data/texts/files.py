@@ -49,7 +49,7 @@ LIBRARY_SIZES = (2_000, 400_000)
 NOT_THE_LIBRARY = {"lib2to3", "site-packages", "dist-packages"}
 LIBRARY = ("python_text", "python_sample")
 """Data sets of the same text."""
-BUNDLED, FOLDER = "python_bundled", Path(__file__).parent / "texts"
+BUNDLED, FOLDER = "python_bundled", Path(__file__).parent
 """A text that comes with the package: its name, and where it lies."""
 
 

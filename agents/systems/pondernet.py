@@ -25,8 +25,8 @@ from torch import Tensor, nn
 from ccenv.agents.base import Agent, LayerScores, descend
 from ccenv.agents.distributions import IndependentBlocks
 from ccenv.base.masks import full_mask
+from ccenv.base.values import check_at_least_zero
 from ccenv.mdp.dynamics import initial, transition
-from ccenv.networks.learning.training import check_at_least_zero
 from ccenv.simulator.rollout import Rollout
 
 

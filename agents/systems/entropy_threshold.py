@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ccenv.agents.calibrated import Calibrated, version_of
+from ccenv.agents.systems.calibrated import Calibrated, version_of
 from ccenv.base.masks import random_mask
 from ccenv.base.seeding import uniform
 from ccenv.base.values import shown

@@ -15,7 +15,7 @@ from ccenv.agents.base import Agent
 from ccenv.agents.distributions import check_kept
 from ccenv.agents.symbol_embeddings import check_entries, random_table
 from ccenv.base.seeding import stream
-from ccenv.deploy.fused.choosers import ListChooser, key_of
+from ccenv.mdp.choosers import ListChooser, key_of
 from ccenv.mdp.observations import LAST_SYMBOLS, num_seen, num_symbols_of
 from ccenv.simulator.simulator import Simulator
 

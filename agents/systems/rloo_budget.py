@@ -23,9 +23,9 @@ from torch import Tensor
 
 from ccenv.agents.advantages import leave_one_out, leave_twins_out, slope_sums
 from ccenv.agents.base import Agent, LayerScores, descend
-from ccenv.agents.count_policy import CountedBlocks, Numbers
 from ccenv.agents.distributions import check_kept
 from ccenv.agents.symbol_embeddings import EmbeddingSize
+from ccenv.agents.systems.count_policy import CountedBlocks, Numbers
 from ccenv.rewards import check_cost_limit
 from ccenv.rewards.lagrangian import relative_excess
 from ccenv.simulator.rollout import Rollout

@@ -29,11 +29,11 @@ from ccenv.agents.distributions import (
     gumbel_like,
     start_at,
 )
-from ccenv.agents.straight_through_ops import load_balance, loss_under, straight_through
 from ccenv.agents.symbol_embeddings import EmbeddingSize
+from ccenv.agents.systems.straight_through_ops import load_balance, loss_under, straight_through
 from ccenv.base.masks import as_mask
 from ccenv.base.registry import check_names
-from ccenv.deploy.fused.choosers import Chooser
+from ccenv.mdp.choosers import Chooser
 from ccenv.simulator.rollout import Rollout
 
 DRAWS = ("independent", "ordered")

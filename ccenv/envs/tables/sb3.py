@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from ccenv.envs.stable_baselines import LockstepVecEnv
-from ccenv.envs.table import BlockSelectionTableVectorEnv
+from ccenv.envs.tables.views import BlockSelectionTableVectorEnv
 
 
 class BlockSelectionTableVecEnv(LockstepVecEnv):

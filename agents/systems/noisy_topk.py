@@ -32,7 +32,7 @@ from torch.nn.functional import softplus
 
 from ccenv.agents.base import Agent, LayerScores, descend
 from ccenv.agents.distributions import check_kept
-from ccenv.agents.straight_through_ops import (
+from ccenv.agents.systems.straight_through_ops import (
     TINY,
     LiveWalk,
     check_live,
@@ -42,8 +42,7 @@ from ccenv.agents.straight_through_ops import (
 from ccenv.base.checks import AT_ONCE, Checks
 from ccenv.base.masks import mask_of_indices
 from ccenv.base.seeding import normal
-from ccenv.networks.core.mlp import positive_ints
-from ccenv.networks.learning.training import check_at_least_zero
+from ccenv.base.values import check_at_least_zero, positive_ints
 from ccenv.simulator.rollout import Rollout
 from ccenv.sparse.linear import block_sparse_linear
 

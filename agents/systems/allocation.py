@@ -23,13 +23,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ccenv.agents.calibrated import BATCH, Calibrated
+from ccenv.agents.systems.calibrated import BATCH, Calibrated
 from ccenv.base.allocation import allocate
 from ccenv.base.memory import check_fits
 from ccenv.base.registry import check_names
 from ccenv.base.seeding import integers, uniform
+from ccenv.base.values import positive_ints
 from ccenv.mdp.dynamics import StepOutcome, initial
-from ccenv.networks.core.mlp import positive_ints
 from ccenv.networks.core.protocol import GatedNetwork
 from ccenv.simulator.menus import flat_menu, judged
 from ccenv.simulator.simulator import Simulator

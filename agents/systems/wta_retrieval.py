@@ -13,8 +13,8 @@ move. Ours: the order of the probes (smallest total gap between a window's winne
 its place, after Lv et al. 2007), which the abstract does not tell; blocks found by most tables come
 first where there are too many; too few are filled up by chance. Traps of public code are laws here:
 every address can be reached (codes are digits to the base of the window), and what is compared is
-what is kept as the largest. Left out: enclaves and oblivious memory (`ccenv.simulator.oblivious`
-has the constant trace), and keys for sparse inputs: of a window of equal values the first wins.
+what is kept as the largest. Left out: enclaves and oblivious memory (the setting `oblivious` has
+the constant trace), and keys for sparse inputs: of a window of equal values the first wins.
 Comparisons are billed as if they were products.
 """
 
@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 
 from ccenv.agents.base import Agent, OnRollout, ignore
-from ccenv.agents.winner_take_all import (
+from ccenv.agents.systems.winner_take_all import (
     check_probes,
     count_hits,
     draw_windows,
@@ -35,9 +35,9 @@ from ccenv.agents.winner_take_all import (
 from ccenv.base.masks import full_mask
 from ccenv.base.registry import check_names
 from ccenv.base.seeding import stream, uniform
+from ccenv.base.values import positive_ints
 from ccenv.mdp.dynamics import EpisodeState
 from ccenv.networks.core.exit_state import Flow
-from ccenv.networks.core.mlp import positive_ints
 from ccenv.simulator.rollout import Rollout
 from ccenv.simulator.simulator import Simulator
 

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ccenv.agents.calibrated import Calibrated
+from ccenv.agents.systems.calibrated import Calibrated
 from ccenv.base.masks import full_mask
 from ccenv.base.registry import check_names
 

@@ -23,13 +23,13 @@ from torch import Tensor
 
 from ccenv.agents.base import Agent, LayerScores, descend
 from ccenv.agents.distributions import check_kept
-from ccenv.agents.straight_through_ops import (
+from ccenv.agents.systems.straight_through_ops import (
     loss_under,
     straight_through,
 )
 from ccenv.base.masks import mask_of_indices
-from ccenv.deploy.fused.choosers import Chooser
-from ccenv.networks.learning.training import check_at_least_zero
+from ccenv.base.values import check_at_least_zero
+from ccenv.mdp.choosers import Chooser
 from ccenv.simulator.rollout import Rollout
 
 
@@ -69,10 +69,11 @@ class DynamicGate(Agent):
         self.policy_macs = self.scores.macs
         self.optimizer = torch.optim.Adam(self.scores.parameters(), lr=learning_rate)
         self.waiting: list[Tensor | None] = []
-        self.is_concurrent = self.simulator.concurrent is not None
-        if self.simulator.concurrent is not None:
-            self.simulator.concurrent.watch(self.scores.layers)
-            self.simulator.concurrent.between_gates.append(self.land)
+        concurrent = self.simulator.extension("concurrent")
+        self.is_concurrent = concurrent is not None
+        if concurrent is not None:
+            concurrent.watch(self.scores.layers)
+            concurrent.between_gates.append(self.land)
 
     def act(
         self, observation: Tensor, layer: int, generator: torch.Generator | None = None

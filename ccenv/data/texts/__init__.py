@@ -1,0 +1,1 @@
+"""Texts: files -> windows of symbols; asked for by name, see `ccenv.data.registry`."""

@@ -1,0 +1,1 @@
+"""Environments on tables of all masks, in numpy."""
