@@ -25,7 +25,7 @@ from ccenv.base.seeding import stream_seed
 from ccenv.base.snapshot import restore, state_of
 from ccenv.envs.stable_baselines import BlockSelectionVecEnv
 from ccenv.mdp.choosers import Chooser
-from ccenv.simulator.policy import commit
+from ccenv.simulator.policy import follow
 from ccenv.simulator.rollout import episode_curves, episode_means
 
 NET_ARCH = {"pi": [16], "vf": [64]}
@@ -80,7 +80,7 @@ class SB3Agent(Agent):
         self.model.set_logger(Logger(None, []))
         self.policy = self.model.policy
         self.policy_macs = [mlp_actor_macs(self.policy)] * num_layers
-        commit(self, self.simulator)
+        follow(self, self.simulator)
 
     @classmethod
     def algorithm(cls) -> Any:
@@ -104,7 +104,7 @@ class SB3Agent(Agent):
         listener = RolloutListener(self, on_rollout)
         goes_on = self.images_done > 0
         listener.images_seen, self.images_done = self.images_done, 0
-        commit(self, self.simulator)
+        follow(self, self.simulator)
         num_rollouts = -(-(num_images - listener.images_seen) // listener.images_of_rollout)
         with self._own_streams():
             self.model.learn(

@@ -1,22 +1,21 @@
 """Search over masks with the reward in hand: (images, labels, network) -> the best masks found."""
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
 from ccenv.base.masks import full_mask, random_mask
-from ccenv.mdp.dynamics import EpisodeState, transition
+from ccenv.mdp.dynamics import EpisodeState, outcomes
 from ccenv.simulator.simulator import Simulator
 
 
 def under(
-    simulator: Simulator, state: EpisodeState, masks: Iterable[Tensor]
+    simulator: Simulator, state: EpisodeState, masks: Sequence[Tensor]
 ) -> tuple[Tensor, Tensor]:
     """Undiscounted return and compute cost of each image under masks of all layers: two [batch]."""
     total = torch.zeros(len(state.labels), device=state.labels.device)
-    for mask in masks:
-        state, outcome = transition(simulator.network, state, mask)
+    for outcome in outcomes(simulator.network, state, lambda now: masks[now.layer]):
         total = total + torch.stack(list(simulator.reward(outcome).values())).sum(dim=0)
     return total, outcome.compute_cost
 

@@ -31,6 +31,7 @@ from ccenv.agents.systems.straight_through_ops import (
     shows_gradient,
 )
 from ccenv.base.values import check_at_least_zero
+from ccenv.networks.core.abilities import Repeats, ability
 from ccenv.networks.core.protocol import GatedNetwork
 from ccenv.simulator.rollout import Rollout
 
@@ -152,8 +153,11 @@ class Act(Agent):
 
 def repeats(network: GatedNetwork) -> bool:
     """Whether one block makes several steps: it says so, or a weight stands under several names."""
+    found = ability(network, Repeats)
+    if found is not None and found.repeats > 1:
+        return True
     names = network.named_parameters(remove_duplicate=False)
-    return network.repeats > 1 or sum(1 for _ in names) > sum(1 for _ in network.parameters())
+    return sum(1 for _ in names) > sum(1 for _ in network.parameters())
 
 
 def halt(values: Tensor, epsilon: float = 0.01) -> Halting:

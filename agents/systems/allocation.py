@@ -104,7 +104,7 @@ class ConstrainedAllocation(Calibrated):
         Raises:
             ValueError: if the budget is below the cheapest offer.
         """
-        seen, values, costs = offer_table(self.simulator.on_split("validation", BATCH), self.menu)
+        seen, values, costs = offer_table(self.validation(), self.menu)
         oracle = allocate(values.numpy(), costs.numpy(), self.cost_limit)
         one_hot = torch.eye(self.num_offers, dtype=torch.float64)
         dear, cheap = (one_hot[torch.from_numpy(o)] for o in (oracle.dear, oracle.cheap))
@@ -200,8 +200,8 @@ def offer_table(simulator: Simulator, menu: Sequence[Tensor]) -> tuple[Tensor, T
     seen, tables = [], []
     for indices in torch.arange(len(simulator.data)).split(BATCH):
         batch = simulator.data.batch(indices.to(device))
-        seen.append(simulator.observe(initial(network, *batch)).cpu())
-        tables.append(judged(network, batch, masks, right_and_cost))
+        seen.append(simulator.observe(initial(network, *batch, earlier=simulator.earlier)).cpu())
+        tables.append(judged(network, batch, masks, right_and_cost, simulator.earlier))
     values, costs = torch.cat(tables, dim=1)
     return torch.cat(seen), values, costs
 

@@ -8,8 +8,8 @@ from torch import Tensor
 
 from ccenv.agents.base import Agent
 from ccenv.base.masks import full_mask
-from ccenv.mdp.dynamics import initial, look, transition
-from ccenv.simulator.evaluate import rule_kept
+from ccenv.mdp.dynamics import all_or_none, initial, look, outcomes
+from ccenv.networks.core.abilities import ReadsEarlier
 from ccenv.simulator.simulator import Simulator
 
 BATCH = 1000
@@ -40,9 +40,7 @@ class Calibrated(Agent):
         """Calibrates, unless that was done for the network as it is now."""
         version = version_of(self.simulator)
         if version not in (None, self.chosen_for):
-            # What was learned of an earlier network has no part in it.
-            with rule_kept(self.simulator.network, self.keep_all):
-                self.learned |= self.calibrated()
+            self.learned |= self.calibrated()
             self.chosen_for = version
 
     def committed_rule(self, surface: Any, generator: torch.Generator | None) -> Any:
@@ -55,7 +53,7 @@ class Calibrated(Agent):
         return rule
 
     def keep_all(self, gate: int, hidden: Any, inputs: Tensor) -> Tensor:
-        """Keeps everything at earlier positions, see `GatedNetwork.commit`."""
+        """Keeps everything at earlier positions, see `GatedNetwork.start`."""
         return full_mask(len(inputs), self.num_blocks[gate], inputs.device)
 
     def parameters(self) -> dict[str, Tensor]:
@@ -68,6 +66,16 @@ class Calibrated(Agent):
         self.learned = {name: tensors[name].clone() for name in self.learned}
         self.chosen_for = version_of(self.simulator)
 
+    def validation(self) -> Simulator:
+        """Validation inputs, where earlier positions keep everything.
+
+        What was learned of an earlier network has no part in it.
+        """
+        judged = self.simulator.on_split("validation", BATCH)
+        if ReadsEarlier in judged.network.abilities:
+            judged.earlier = self.keep_all
+        return judged
+
     @torch.no_grad()
     def validation_looks(self, *, kept: bool) -> Iterator[list[Tensor]]:
         """What validation inputs show at each gate, a batch at a time.
@@ -75,14 +83,13 @@ class Calibrated(Agent):
         Args:
             kept: whether everything is computed on the way, or nothing.
         """
-        judged = self.simulator.on_split("validation", BATCH)
+        judged = self.validation()
         network = judged.network
         for indices in torch.arange(len(judged.data)).split(BATCH):
-            state, seen = initial(network, *judged.data.batch(indices.to(judged.device))), []
-            for blocks in self.num_blocks:
-                seen.append(look(network, state))
-                mask = full_mask(len(indices), blocks, judged.device)
-                state, _ = transition(network, state, mask if kept else ~mask)
+            batch = judged.data.batch(indices.to(judged.device))
+            state, seen = initial(network, *batch, earlier=judged.earlier), []
+            for outcome in outcomes(network, state, all_or_none(network, kept)):
+                seen.append(look(network, outcome.before))
             yield seen
 
 

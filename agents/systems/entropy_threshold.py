@@ -22,6 +22,7 @@ from ccenv.agents.systems.calibrated import Calibrated, version_of
 from ccenv.base.masks import random_mask
 from ccenv.base.seeding import uniform
 from ccenv.base.values import shown
+from ccenv.networks.core.abilities import Doubts, ReadsEarlier
 from ccenv.simulator.policy import CommittedMasks
 
 NEVER, ALWAYS = torch.finfo(torch.float32).max, -1.0
@@ -63,7 +64,7 @@ class EntropyThreshold(Calibrated):
             raise ValueError(f"expected a threshold in nats, got {shown(threshold)}")
         self.target_rate, self.is_fixed = target_rate, threshold is not None
         self.learned = {"threshold": in_nats(NEVER if threshold is None else threshold)}
-        if not self.simulator.network.shows_doubt:
+        if Doubts not in self.simulator.network.abilities:
             raise ValueError(
                 "expected network='streaming' or 'patches' for entropy_threshold, got "
                 f"{type(self.simulator.network).__name__}, which shows no entropies"
@@ -127,7 +128,7 @@ class EntropyThreshold(Calibrated):
         size = self.simulator.network.gates[layer].look_size
         doubt = observation[:, self.simulator.observe.lengths[layer] - size]
         if generator is self.generator and generator is not None:
-            if self.simulator.network.defines("commit") and not self.is_fixed:
+            if ReadsEarlier in self.simulator.network.abilities and not self.is_fixed:
                 # Of the next batch's earlier positions so many refresh, as in use.
                 self.learned = {"threshold": in_nats(doubt.double().quantile(1 - self.target_rate))}
             if layer == 0:

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from ccenv.agents.base import Agent
-from ccenv.base.masks import full_mask
-from ccenv.mdp.dynamics import transition
+from ccenv.mdp.dynamics import all_or_none, outcomes
+from ccenv.networks.core.abilities import Norms, ability
 from ccenv.simulator.simulator import Simulator
 
 
@@ -33,13 +33,13 @@ class Magnitude(Agent):
             raise ValueError(f"expected target_density in (0, 1], got {target_density}")
         self.num_kept = [max(1, round(target_density * n)) for n in self.num_blocks]
         network = self.simulator.network
-        gates = range(len(self.num_blocks))
-        if not all(network.tells_norms(gate) for gate in gates):
+        norms, gates = ability(network, Norms), range(len(self.num_blocks))
+        if norms is None or not all(norms.tells_norms(gate) for gate in gates):
             raise ValueError(
                 "expected a network that tells its blocks' norms (block_norms) for magnitude, got "
                 f"{type(network).__name__}, which does not at every gate; choose another agent"
             )
-        self.policy_macs = [network.block_macs(gate) for gate in gates]
+        self.norms, self.policy_macs = norms, [norms.block_macs(gate) for gate in gates]
 
     def begin_episode(self, simulator: Simulator) -> None:
         """Remembers where the images are looked up."""
@@ -51,8 +51,7 @@ class Magnitude(Agent):
         """Computes the whole layer and takes the loudest blocks: int64 [batch, k]."""
         state, network = self.watched.state, self.watched.network
         assert state is not None
-        everything = full_mask(len(observation), self.num_blocks[layer], observation.device)
         with torch.no_grad():
-            after, _ = transition(network, state, everything)
-            norms = network.block_norms(layer, after.hidden)
+            after = next(outcomes(network, state, all_or_none(network))).after
+            norms = self.norms.block_norms(layer, after.hidden)
         return norms.topk(self.num_kept[layer], dim=1).indices

@@ -97,8 +97,8 @@ def menu_returns(simulator: Simulator, menu: Sequence[Tensor]) -> tuple[Tensor, 
     share = max(1, MAX_ROWS // entries)
     returns, costs = [], []
     for images, of_images in zip(state.images.split(share), labels.split(share), strict=True):
-        walked = initial(simulator.network, images, of_images, entries)
-        masks = (part.to(labels.device).repeat(len(images), 1) for part in menu)
+        walked = initial(simulator.network, images, of_images, entries, earlier=simulator.earlier)
+        masks = [part.to(labels.device).repeat(len(images), 1) for part in menu]
         total, cost = under(simulator, walked, masks)
         returns.append(total.view(-1, entries))
         costs.append(cost.view(-1, entries))

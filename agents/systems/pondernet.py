@@ -26,7 +26,8 @@ from ccenv.agents.base import Agent, LayerScores, descend
 from ccenv.agents.distributions import IndependentBlocks
 from ccenv.base.masks import full_mask
 from ccenv.base.values import check_at_least_zero
-from ccenv.mdp.dynamics import initial, transition
+from ccenv.mdp.dynamics import all_or_none, initial, outcomes
+from ccenv.networks.core.exit_state import early_answer
 from ccenv.simulator.rollout import Rollout
 
 
@@ -107,17 +108,14 @@ class PonderNet(Agent):
         of_inputs = begun.labels[:: begun.group_size]
         values, losses = [], []
         with torch.no_grad():
-            state = initial(network, begun.images, of_inputs)
-        for gate, blocks in enumerate(self.num_blocks):
-            if gate in self.exits:
-                seen = simulator.observe(state)
-                values.append(self.units(seen, gate).sigmoid())
-                answer, _ = network.early_answer(gate, state.hidden)
-                losses.append(loss_of_rows(answer, of_inputs))
-            everything = full_mask(len(of_inputs), blocks, of_inputs.device)
-            with torch.no_grad():
-                state, outcome = transition(network, state, everything)
-        losses.append(loss_of_rows(outcome.logits, of_inputs))
+            start = initial(network, begun.images, of_inputs, earlier=simulator.earlier)
+            walked = list(outcomes(network, start, all_or_none(network)))
+        for gate in self.exits:
+            state = walked[gate].before
+            values.append(self.units(simulator.observe(state), gate).sigmoid())
+            answer, _ = early_answer(network, gate, state.hidden)
+            losses.append(loss_of_rows(answer, of_inputs))
+        losses.append(loss_of_rows(walked[-1].logits, of_inputs))
         return torch.cat(values, dim=1), torch.stack(losses, dim=1)
 
 

@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ccenv.mdp.dynamics import initial, transition
-from ccenv.networks.core.protocol import GatedNetwork, walk
+from ccenv.mdp.dynamics import EpisodeState, all_or_none, initial, outcomes
+from ccenv.networks.core.protocol import GatedNetwork, started, walk
 from ccenv.simulator.simulator import Simulator
 
 TINY = torch.finfo(torch.float32).tiny
@@ -53,8 +53,10 @@ def loss_under(
     """Cross-entropy in nats of the batch under way; arguments as those of `soft_masked_logits`."""
     state = simulator.state
     assert state is not None
-    images = state.images_by_row
-    logits = soft_masked_logits(simulator.network, images, soft_masks, masks, simulator.start)
+    network, images, start = simulator.network, state.images_by_row, simulator.start
+    if start is None:
+        start = started(network, images, earlier=simulator.earlier)
+    logits = soft_masked_logits(network, images, soft_masks, masks, start)
     return torch.nn.functional.cross_entropy(logits, state.labels)
 
 
@@ -91,14 +93,18 @@ class LiveWalk:
         begun = simulator.state
         assert begun is not None
         labels = begun.labels[:: begun.group_size]
-        state = initial(simulator.network, begun.images, labels, begun.group_size)
+        network, group = simulator.network, begun.group_size
+        state = initial(network, begun.images, labels, group, earlier=simulator.earlier)
         scores: list[Tensor] = []
         copies: list[Tensor] = []
-        for gate in range(simulator.num_layers):
-            scores.append(scores_of(simulator.observe(state), gate))
+
+        def choose(state: EpisodeState) -> tuple[Tensor, Tensor]:
+            scores.append(scores_of(simulator.observe(state), state.layer))
             copies.append(scores[-1].detach().requires_grad_())
             values = gates_of(copies)
-            state, outcome = transition(simulator.network, state, values > 0, weights=values)
+            return values > 0, values
+
+        *_, outcome = outcomes(network, state, choose)
         assert outcome.logits is not None
         loss = torch.nn.functional.cross_entropy(outcome.logits.float(), state.labels)
         return cls(scores, copies, loss)
@@ -168,12 +174,8 @@ def shows_gradient(simulator: Simulator) -> bool:
     # Without the values of a context, which are drawn with each batch.
     observe = getattr(simulator.observe, "base", simulator.observe)
     state = initial(simulator.network, *simulator.data.batch(first))
-    for blocks in simulator.num_blocks:
-        if observe(state).requires_grad:
-            return True
-        everything = torch.ones(1, blocks, dtype=torch.bool, device=simulator.device)
-        state, _ = transition(simulator.network, state, everything)
-    return False
+    walked = outcomes(simulator.network, state, all_or_none(simulator.network))
+    return any(observe(outcome.before).requires_grad for outcome in walked)
 
 
 def straight_through(mask: Tensor, probability: Tensor) -> Tensor:

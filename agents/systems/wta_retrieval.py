@@ -37,6 +37,7 @@ from ccenv.base.registry import check_names
 from ccenv.base.seeding import stream, uniform
 from ccenv.base.values import positive_ints
 from ccenv.mdp.dynamics import EpisodeState
+from ccenv.networks.core.abilities import Owns, ability
 from ccenv.networks.core.exit_state import Flow
 from ccenv.simulator.rollout import Rollout
 from ccenv.simulator.simulator import Simulator
@@ -196,7 +197,8 @@ def block_weights(network: Any, gate: int) -> Tensor:
     Raises:
         ValueError: if the blocks are not neighbouring units of a fully connected layer.
     """
-    found = next(iter(network.gate_parameters(gate)), None)
+    owner = ability(network, Owns)
+    found = None if owner is None else next(iter(owner.gate_parameters(gate)), None)
     blocks = network.gates[gate].num_blocks
     if found is None or found.ndim != 2 or len(found) % blocks:
         got = "none" if found is None else list(found.shape)

@@ -41,8 +41,10 @@ from ccenv.deploy.export_images import Preparation, known_symbols, older_images
 from ccenv.deploy.fused.classifier import FusedClassifier
 from ccenv.deploy.short_walk import ShortWalk, fuse_policy, look_and_compute
 from ccenv.mdp.observations import Observer, make_observer
+from ccenv.networks.core.abilities import Continues, ability
+from ccenv.networks.core.inference_copy import pack
 from ccenv.simulator.context import Range, observe_context
-from ccenv.simulator.policy import as_policy, commit
+from ccenv.simulator.policy import as_policy, follow
 
 NUM_CHECK_IMAGES = 64
 UNFIT = (TypeError, AttributeError, LookupError, ArithmeticError, RuntimeError, MemoryError)
@@ -98,7 +100,7 @@ class SkippingClassifier(nn.Module):
         self.draw: str = content.get("draw", "mode")
         is_drawn(self.draw)
         self.requires_grad_(False).eval()
-        self.network.pack()
+        pack(self.network)
 
     @classmethod
     def from_agent(cls, agent: Any, **settings: Any) -> "SkippingClassifier":
@@ -228,12 +230,13 @@ class SkippingClassifier(nn.Module):
         """
         inputs = self.prepare(inputs)
         generator = drawing(inputs, generator, None, self.draw)
-        if cache is None:
-            commit(as_policy(self.policy), self.surface)
-            cache = self.network.cache_before(inputs)
+        sequence = ability(self.network, Continues)
+        if cache is None and sequence is not None:
+            follow(as_policy(self.policy), self.surface)
+            cache = sequence.cache_before(inputs, self.surface.earlier)
         outcome, masks = look_and_compute(self.policy, self.surface, inputs, generator, None, cache)
         assert outcome.logits is not None
-        after = None if cache is None else self.network.cache_after(outcome.after.hidden)
+        after = None if sequence is None else sequence.cache_after(outcome.after.hidden)
         return outcome.logits, masks, after
 
     def fuse(self, *, draw: str | None = None) -> FusedClassifier | ShortWalk:

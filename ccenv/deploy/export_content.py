@@ -94,6 +94,8 @@ class Surface:
     """rows of one image."""
     state: EpisodeState | None = None
     """where the images are, for policies that look at the episode."""
+    earlier: Any = None
+    """what earlier positions of sequences decide, see `ccenv.simulator.policy.follow`."""
 
     def __post_init__(self) -> None:
         """Sets the attributes that agents read and that follow from the network."""

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from ccenv.data import Fitted, load_split, preprocessing
 from ccenv.data.transforms import Standardise, as_floats, is_of_chance, make_transform, through
 from ccenv.mdp.observations import LAST_SYMBOLS, num_symbols_of
+from ccenv.networks.core.abilities import ReadsSymbols, ability
 from ccenv.networks.core.protocol import GatedNetwork
 
 
@@ -37,7 +38,8 @@ def older_images(content: Mapping[str, Any]) -> dict[str, Any]:
 def known_symbols(network: GatedNetwork, observation: str) -> int | None:
     """Inputs hold symbols below it, for network and policy; None if neither says what it knows."""
     policy = num_symbols_of(network) if observation == LAST_SYMBOLS else None
-    known = (network.symbols_read or network.num_symbols, policy)
+    reads = ability(network, ReadsSymbols)
+    known = ((reads and reads.symbols_read) or network.num_symbols, policy)
     return min((number for number in known if number), default=None)
 
 

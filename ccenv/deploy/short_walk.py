@@ -27,13 +27,13 @@ from ccenv.mdp.choosers import (
     mask_of,
     scores_of,
 )
-from ccenv.mdp.dynamics import StepOutcome, initial, transition
+from ccenv.mdp.dynamics import EpisodeState, StepOutcome, initial, outcomes
 from ccenv.mdp.observations import LAST_SYMBOLS, Observer
 from ccenv.networks.core.one_row import OneRow, why_not_one_row
 from ccenv.networks.core.protocol import num_blocks_of, walk
 from ccenv.networks.core.stage import LAST, LOOK_SIDE, Stage, is_channels_last, is_even
 from ccenv.simulator.context import affordable
-from ccenv.simulator.policy import Policy, as_policy, commit
+from ccenv.simulator.policy import Policy, as_policy, follow
 
 IMAGES = 3
 """Dimensions of an image."""
@@ -61,21 +61,23 @@ def look_and_compute(
     Returns:
         Outcome of the last gate, and bool [batch, num_blocks] for each gated layer, as executed.
     """
-    network, masks = surface.network, []
+    network = surface.network
     labels = torch.zeros(len(images), dtype=torch.int64, device=images.device)
-    commit(as_policy(policy), surface)
-    state = initial(network, images, labels, cache=cache)
+    follow(as_policy(policy), surface)
+    state = initial(network, images, labels, cache=cache, earlier=surface.earlier)
     surface.state = state
     as_policy(policy).begin_episode(surface)
-    for layer, num_blocks in enumerate(surface.num_blocks):
+
+    def choose(state: EpisodeState) -> tuple[Tensor, Tensor | None]:
         surface.state = state
-        action = policy.act(surface.observe(state), layer, generator)
-        mask = as_mask(action, num_blocks)
+        action = policy.act(surface.observe(state), state.layer, generator)
+        mask = as_mask(action, surface.num_blocks[state.layer])
         if budget is not None:
             mask = affordable(network, state, mask, budget)
-        state, outcome = transition(network, state, mask, weights=gate_values_of(action))
-        masks.append(outcome.mask)
-    return outcome, masks
+        return mask, gate_values_of(action)
+
+    walked = list(outcomes(network, state, choose))
+    return walked[-1], [outcome.mask for outcome in walked]
 
 
 class ShortWalk:

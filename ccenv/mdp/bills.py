@@ -43,7 +43,7 @@ def compiled_bill(
     rows = mask.shape[0]
     macs = torch.empty(rows, dtype=torch.int64)
     layer_cost, compute_cost = torch.empty(rows), torch.empty(rows)
-    is_last = gate == len(network.num_blocks) - 1
+    is_last = gate == len(network.gates) - 1
     mask = mask if mask.stride(1) == 1 else mask.contiguous()
     spent = spent.contiguous()
     if before is None:

@@ -1,16 +1,18 @@
 """One episode as pure functions: (network, state, mask) -> next state and what the mask did."""
 
 import functools
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from ccenv.base.masks import check_mask
+from ccenv.base.masks import check_mask, full_mask
 from ccenv.mdp.bills import bill, is_plain, step_kernels
 from ccenv.mdp.outcome import Outcome
-from ccenv.networks.core.protocol import GatedNetwork, started
+from ccenv.networks.core.abilities import AnswersOften, ability
+from ccenv.networks.core.protocol import Earlier, GatedNetwork, started
 
 
 @dataclass(frozen=True)
@@ -144,7 +146,12 @@ def judged(logits: Tensor, labels: Tensor) -> Answers:
 
 
 def initial(
-    network: GatedNetwork, images: Tensor, labels: Tensor, group_size: int = 1, cache: Any = None
+    network: GatedNetwork,
+    images: Tensor,
+    labels: Tensor,
+    group_size: int = 1,
+    cache: Any = None,
+    earlier: Earlier | None = None,
 ) -> EpisodeState:
     """Starts an episode for each row, of which `group_size` neighbours hold the same input.
 
@@ -154,12 +161,43 @@ def initial(
         labels: [batch / group_size] int64.
         group_size: rows of an input.
         cache: see `GatedNetwork.start_cached`; None starts anew.
+        earlier: what earlier positions decided, for networks that read it.
     """
     if group_size > 1:
         labels = labels.repeat_interleave(group_size)
     macs = torch.zeros(labels.shape, dtype=torch.int64, device=images.device)
-    hidden = started(network, images, cache)
+    hidden = started(network, images, cache, earlier)
     return EpisodeState(images, labels, 0, hidden, None, macs, group_size)
+
+
+Choose = Callable[[EpisodeState], Tensor | tuple[Tensor, Tensor | None]]
+"""(State before a gate) -> its mask, or the mask and what the outputs of its blocks are multiplied
+with; see `transition`."""
+
+
+def outcomes(
+    network: GatedNetwork, state: EpisodeState, choose: Choose, backend: str = "auto"
+) -> Iterator[StepOutcome]:
+    """Walks from a state to the end of its episode: the one loop over the gates of an episode.
+
+    Each outcome holds the states before and after its gate.
+    """
+    while state.layer < len(network.gates):
+        chosen = choose(state)
+        mask, weights = chosen if isinstance(chosen, tuple) else (chosen, None)
+        state, outcome = transition(network, state, mask, backend, weights)
+        yield outcome
+
+
+def all_or_none(network: GatedNetwork, kept: bool = True) -> Choose:
+    """Keeps every block of every gate, or no block."""
+
+    def choose(state: EpisodeState) -> Tensor:
+        blocks = network.gates[state.layer].num_blocks
+        mask = full_mask(len(state.labels), blocks, state.labels.device)
+        return mask if kept else ~mask
+
+    return choose
 
 
 def look(network: GatedNetwork, state: EpisodeState) -> Tensor:
@@ -215,8 +253,9 @@ def transition(
         group_size=state.group_size,
     )
     is_last = after.layer == num_layers
-    every = network.every_answer(hidden, state.labels) if is_last else None
-    answers, targets = every or (None, None)
+    answers, targets = None, None
+    if is_last and (several := ability(network, AnswersOften)) is not None:
+        answers, targets = several.every_answer(hidden, state.labels)
     return after, StepOutcome(
         layer=state.layer,
         mask=mask,

@@ -27,6 +27,8 @@ from ccenv.base.registry import check_names, resolve
 from ccenv.mdp import LOOKS
 from ccenv.mdp.bills import is_plain, step_kernels
 from ccenv.mdp.dynamics import EpisodeState, initial, look, transition
+from ccenv.networks.core.abilities import LooksBehind, Norms, ability
+from ccenv.networks.core.exit_state import early_answer
 from ccenv.networks.core.protocol import GatedNetwork
 from ccenv.sparse.cpu.buffers import kept_memory
 
@@ -39,7 +41,7 @@ def certainty(network: Any, state: EpisodeState) -> Tensor:
     """
     if network.gates[state.layer].skipped != "stop":
         return look(network, state)
-    logits, _ = network.early_answer(state.layer, state.hidden)
+    logits, _ = early_answer(network, state.layer, state.hidden)
     log_p = logits.float().log_softmax(dim=1)
     entropy = -(log_p.exp() * log_p).sum(dim=1)
     found = state.hidden.of_all(torch.stack([log_p.amax(dim=1), entropy], dim=1))
@@ -154,9 +156,10 @@ class Observer:
         if self.kind == "layer_input":
             return [look(self.network, state)]
         pooled = state.by_row(pool(state.images).flatten(1))
-        if state.mask is None or not self.network.tells_norms(state.layer - 1):
+        norms = ability(self.network, Norms)
+        if state.mask is None or norms is None or not norms.tells_norms(state.layer - 1):
             return [pooled]
-        return [pooled, self.network.block_norms(state.layer - 1, state.hidden)]
+        return [pooled, norms.block_norms(state.layer - 1, state.hidden)]
 
 
 def is_plain_look(found: Tensor, rows: int, columns: int) -> bool:
@@ -220,14 +223,17 @@ def make_observer(
     check_names([kind], OBSERVATIONS, "observation")
     gates = network.gates
     if kind == "layer_input":
-        lengths = (*(gate.look_size for gate in gates), network.last_look_size)
-        return Observer(kind, lengths, network)
+        behind = ability(network, LooksBehind)
+        last = 0 if behind is None else behind.last_look_size
+        return Observer(kind, (*(gate.look_size for gate in gates), last), network)
     check_pixels(kind, image_shape)
     pooled = pool(torch.zeros(1, *image_shape)).numel()
-    norms = [
-        gate.num_blocks if network.tells_norms(number) else 0 for number, gate in enumerate(gates)
+    norms = ability(network, Norms)
+    shown = [
+        gate.num_blocks if norms is not None and norms.tells_norms(number) else 0
+        for number, gate in enumerate(gates)
     ]
-    return Observer(kind, (pooled, *(pooled + n for n in norms)), network)
+    return Observer(kind, (pooled, *(pooled + n for n in shown)), network)
 
 
 @torch.no_grad()

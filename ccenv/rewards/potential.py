@@ -1,5 +1,6 @@
 """Potential-based shaping: the potential is a linear probe's log-likelihood on activations."""
 
+import itertools
 import math
 
 import torch
@@ -8,8 +9,8 @@ from torch import Tensor, nn
 from ccenv.base.masks import random_mask
 from ccenv.base.seeding import stream
 from ccenv.base.values import check_at_least_zero, positive_ints
-from ccenv.mdp.dynamics import EpisodeState, StepOutcome, initial, look, transition
-from ccenv.networks.core.protocol import GatedNetwork, num_blocks_of
+from ccenv.mdp.dynamics import EpisodeState, StepOutcome, initial, look, outcomes
+from ccenv.networks.core.protocol import GatedNetwork
 from ccenv.rewards.bind import StatefulReward, Surroundings, describe
 
 
@@ -85,12 +86,15 @@ def random_walk(
     network: GatedNetwork, images: Tensor, labels: Tensor, generator: torch.Generator
 ) -> list[EpisodeState]:
     """States before each gated layer, under masks whose density is uniform in 0..1."""
-    states = [initial(network, images, labels)]
-    for blocks in num_blocks_of(network)[:-1]:
+
+    def choose(state: EpisodeState) -> Tensor:
         densities = torch.rand(len(labels), 1, generator=generator)
-        mask = random_mask(len(labels), blocks, densities, generator).to(images.device)
-        states.append(transition(network, states[-1], mask)[0])
-    return states
+        blocks = network.gates[state.layer].num_blocks
+        return random_mask(len(labels), blocks, densities, generator).to(images.device)
+
+    start = initial(network, images, labels)
+    walked = itertools.islice(outcomes(network, start, choose), len(network.gates) - 1)
+    return [start, *(outcome.after for outcome in walked)]
 
 
 def fit_probe(features: Tensor, labels: Tensor, num_classes: int) -> nn.Linear:

@@ -34,6 +34,7 @@ from ccenv.base.seeding import stream
 from ccenv.base.values import shown
 from ccenv.mdp.dynamics import EpisodeState
 from ccenv.mdp.observations import Observer
+from ccenv.networks.core.abilities import Bounds, ability
 from ccenv.networks.core.protocol import GatedNetwork
 from ccenv.simulator.step import Extension
 
@@ -247,5 +248,17 @@ def affordable(network: GatedNetwork, state: EpisodeState, mask: Tensor, budget:
 
 
 def least_macs(network: GatedNetwork, gate: int) -> int:
-    """What gates from this one on cost at least, whatever is kept."""
-    return 0 if gate == len(network.gates) else network.least_macs(gate)
+    """What gates from this one on cost at least, whatever is kept.
+
+    Raises:
+        ValueError: of networks that do not say so.
+    """
+    if gate == len(network.gates):
+        return 0
+    found = ability(network, Bounds)
+    if found is None:
+        raise ValueError(
+            f"expected a network with least_macs(gate) beside a budget, got "
+            f"{type(network).__name__}; add the ability Bounds, or take a context of cost_weight"
+        )
+    return found.least_macs(gate)

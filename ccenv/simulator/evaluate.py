@@ -1,8 +1,7 @@
 """Policies judged on a split: (environment, policy or model) -> error, cost, density, masks."""
 
-import contextlib
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +11,6 @@ from torch import Tensor
 from ccenv.base.annotations import checks_types
 from ccenv.base.seeding import stream
 from ccenv.base.values import lacking, positive_int
-from ccenv.networks.core.protocol import GatedNetwork
 from ccenv.simulator.policy import ModelPolicy, Policy, as_policy, is_model
 from ccenv.simulator.rollout import simulator_of, walk
 
@@ -154,23 +152,22 @@ def evaluate(
     masks: list[list[Tensor]] = [[] for _ in simulator.num_blocks]
     keep: list[list[Tensor]] = [[] for _ in simulator.num_blocks]
     gates: list[list[Tensor]] = [[] for _ in simulator.num_blocks]
-    with rule_kept(simulator.network):
-        for indices in torch.arange(len(simulator.data)).split(batch_size):
-            observations, _, steps = walk(simulator, policy, drawn, indices)
-            last = steps[-1].outcome
-            seen["correct"].append(last.correct)
-            seen["nll"].append(-last.log_likelihood)
-            seen["return"].append(torch.stack([step.reward for step in steps]).sum(dim=0))
-            seen["cost"].append(last.compute_cost)
-            seen["macs"].append(last.macs.double())
-            labels.append(last.labels)
-            for layer, values in enumerate(simulator.gate_values):
-                gates[layer].append(values)
-            for layer, step in enumerate(steps):
-                masks[layer].append(step.outcome.mask)
-                with torch.no_grad():
-                    shown = policy.keep_probability(observations[layer], layer)
-                keep[layer].append(step.outcome.mask.float() if shown is None else shown)
+    for indices in torch.arange(len(simulator.data)).split(batch_size):
+        observations, _, steps = walk(simulator, policy, drawn, indices)
+        last = steps[-1].outcome
+        seen["correct"].append(last.correct)
+        seen["nll"].append(-last.log_likelihood)
+        seen["return"].append(torch.stack([step.reward for step in steps]).sum(dim=0))
+        seen["cost"].append(last.compute_cost)
+        seen["macs"].append(last.macs.double())
+        labels.append(last.labels)
+        for layer, values in enumerate(simulator.gate_values):
+            gates[layer].append(values)
+        for layer, step in enumerate(steps):
+            masks[layer].append(step.outcome.mask)
+            with torch.no_grad():
+                shown = policy.keep_probability(observations[layer], layer)
+            keep[layer].append(step.outcome.mask.float() if shown is None else shown)
     means = {name: torch.cat(values).double().mean() for name, values in seen.items()}
     kept = {f"density_{i}": torch.cat(parts).float().mean() for i, parts in enumerate(masks)}
     numbers = simulator.checks.read(means | kept)
@@ -193,19 +190,6 @@ def evaluate(
         masks=tuple(torch.cat(values) for values in masks),
         gate_values=tuple(torch.cat(values) for values in gates if values),
     )
-
-
-@contextlib.contextmanager
-def rule_kept(network: GatedNetwork, rule: Any = None) -> Iterator[None]:
-    """Gives a network its rule for earlier positions back: a verdict changes no training.
-
-    Until then `rule` holds, see `GatedNetwork.commit`.
-    """
-    before = network.commit(rule)
-    try:
-        yield
-    finally:
-        network.commit(before)
 
 
 def evaluate_context(

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from ccenv.base.annotations import checks_types
 from ccenv.base.values import positive_int, shortened, shown
 from ccenv.mdp.dynamics import EpisodeState, StepOutcome, initial, transition
-from ccenv.networks.core.protocol import GatedNetwork, num_blocks_of
+from ccenv.networks.core.abilities import Everywhere, ability
+from ccenv.networks.core.protocol import Earlier, GatedNetwork, num_blocks_of
 from ccenv.simulator.rollout import simulator_of
 
 Batch = tuple[Tensor, Tensor]
@@ -65,7 +66,7 @@ def evaluate_menu(env: Any, menu: Any, *, split: str = "test", batch_size: int =
     parts = []
     for indices in torch.arange(len(simulator.data)).split(batch_size):
         batch = simulator.data.batch(indices.to(device))
-        parts.append(judged(network, batch, masks))
+        parts.append(judged(network, batch, masks, earlier=simulator.earlier))
     return MenuTable(*torch.cat(parts, dim=1))
 
 
@@ -114,7 +115,11 @@ def ends(
 
 @torch.no_grad()
 def judged(
-    network: GatedNetwork, batch: Batch, masks: Tensor, score: Scores | None = None
+    network: GatedNetwork,
+    batch: Batch,
+    masks: Tensor,
+    score: Scores | None = None,
+    earlier: Earlier | None = None,
 ) -> Tensor:
     """Error, nll and cost of every mask for every input of a batch: float64 [3, batch, masks].
 
@@ -122,7 +127,8 @@ def judged(
     """
     score = score or scores
     found: list[Tensor] = [torch.empty(0)] * len(masks)
-    for number, outcome in ends(network, initial(network, *batch), masks, torch.arange(len(masks))):
+    state = initial(network, *batch, earlier=earlier)
+    for number, outcome in ends(network, state, masks, torch.arange(len(masks))):
         found[number] = score(network, outcome)
     return torch.stack(found, dim=2)
 
@@ -133,8 +139,8 @@ def scores(network: Any, outcome: StepOutcome) -> Tensor:
     logits, labels = outcome.logits[:, None], outcome.labels[:, None]
     if outcome.answers is not None and outcome.targets is not None:
         logits, labels = outcome.answers, outcome.targets
-    elif (everywhere := network.logits_everywhere(outcome.after.hidden)) is not None:
-        logits = everywhere
+    elif (language_model := ability(network, Everywhere)) is not None:
+        logits = language_model.logits_everywhere(outcome.after.hidden)
         labels = torch.cat([outcome.after.images[:, 1:], labels], dim=1)
     flat, targets = logits.flatten(0, 1), labels.flatten()
     nll = nn.functional.cross_entropy(flat, targets, reduction="none").double()

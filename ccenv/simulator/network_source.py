@@ -9,6 +9,7 @@ from torch import nn
 from ccenv.base.registry import check_names, resolve
 from ccenv.base.values import Sizes, positive_ints
 from ccenv.data import Split, check_alike
+from ccenv.networks.core.abilities import OwnWeights
 from ccenv.networks.core.arguments import make_network, refuse_mlp_sizes
 from ccenv.networks.learning.bundled_weights import load_shipped, shipped_name
 from ccenv.networks.learning.training import check_cotraining_settings, frozen_weights
@@ -41,7 +42,7 @@ class NetworkSource:
 
     def gives_weights(self, network: Any) -> bool:
         """Whether what it builds has its weights already."""
-        return isinstance(self.builder, nn.Module) or bool(network.has_own_weights)
+        return isinstance(self.builder, nn.Module) or OwnWeights in network.abilities
 
 
 def source_of(

@@ -15,6 +15,7 @@ from ccenv.base.seeding import integers, uniform
 from ccenv.base.values import lacking, shown
 from ccenv.mdp.action_codes import ActionCode
 from ccenv.mdp.dynamics import EpisodeState
+from ccenv.networks.core.abilities import ReadsEarlier
 from ccenv.networks.core.count_macs import counted
 from ccenv.simulator.simulator import Simulator
 
@@ -70,7 +71,7 @@ class Policy:
         return None
 
     def committed_rule(self, surface: Any, generator: torch.Generator | None) -> Any:
-        """Masks of earlier positions of sequences: a rule for `GatedNetwork.commit`.
+        """Masks of earlier positions of sequences, an `Earlier` of `GatedNetwork.start`.
 
         Its own greedy masks; None, the network's own rule, if it reads labels, which earlier
         positions do not have.
@@ -106,7 +107,7 @@ def as_policy(policy: Any) -> Policy:
 
 
 class CommittedMasks:
-    """Greedy actions of a policy for earlier positions, see `GatedNetwork.commit`."""
+    """Greedy actions of a policy for earlier positions, see `GatedNetwork.start`."""
 
     def __init__(self, policy: Policy, surface: Any) -> None:
         """Takes the policy, and what shows it states: a simulator, or what has its observer.
@@ -133,16 +134,18 @@ class CommittedMasks:
         return as_mask(action, self.num_blocks[gate], self.checks)
 
 
-def commit(policy: Policy, surface: Any, generator: torch.Generator | None = None) -> None:
+def follow(policy: Policy, surface: Any, generator: torch.Generator | None = None) -> None:
     """Lets a network of sequences compute earlier positions under a policy's greedy masks.
+
+    They are the surface's `earlier`, which it gives to the network with each batch.
 
     Args:
         policy: about to act.
         surface: a simulator, or what has its network and its observer.
         generator: which draws the policy's masks, see `Policy.committed_rule`.
     """
-    if surface.network.defines("commit"):
-        surface.network.commit(policy.committed_rule(surface, generator))
+    if ReadsEarlier in surface.network.abilities:
+        surface.earlier = policy.committed_rule(surface, generator)
 
 
 def is_model(policy: Any) -> bool:

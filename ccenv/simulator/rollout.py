@@ -10,7 +10,7 @@ from torch import Tensor
 from ccenv.base.annotations import checks_types
 from ccenv.base.checks import Checks
 from ccenv.base.masks import as_mask, gate_values_of, pad_mask
-from ccenv.simulator.policy import Policy, as_policy, commit
+from ccenv.simulator.policy import Policy, as_policy, follow
 from ccenv.simulator.simulator import Simulator
 from ccenv.simulator.step import Step
 
@@ -62,7 +62,7 @@ def walk(
 ) -> tuple[list[Tensor], list[Tensor], list[Step]]:
     """Runs one batch from the images to the logits: observations, actions and steps by layer."""
     policy = as_policy(policy)
-    commit(policy, simulator, generator)
+    follow(policy, simulator, generator)
     observation = simulator.begin(indices)
     # Policies that need more than observations (search on the label, norms) look at the episode.
     policy.begin_episode(simulator)

@@ -26,6 +26,7 @@ from ccenv.data import Split, check_alike, dataset_name, load_split, transform_n
 from ccenv.mdp import dynamics
 from ccenv.mdp.dynamics import EpisodeState
 from ccenv.mdp.observations import OBSERVATIONS, check_pixels, check_shown, make_observer
+from ccenv.networks.core.abilities import Caches, Scheduled, ability
 from ccenv.networks.core.arguments import (
     MLP_SIZES,
     check_answers,
@@ -34,9 +35,10 @@ from ccenv.networks.core.arguments import (
     check_reads,
     check_rows,
 )
+from ccenv.networks.core.inference_copy import pack
 from ccenv.networks.core.parameters import FiniteWeights
 from ccenv.networks.core.precision import check_dtype, in_dtype
-from ccenv.networks.core.protocol import num_blocks_of
+from ccenv.networks.core.protocol import Earlier, num_blocks_of, started
 from ccenv.networks.learning.distillation import make_trainer
 from ccenv.rewards import Surroundings, make_reward
 from ccenv.simulator.context import Context
@@ -151,7 +153,7 @@ class Simulator:
             self.network.requires_grad_(False)
         self.network.to(self.device).eval()
         if weights != "cotrain":
-            self.network.pack()
+            pack(self.network)
         self._finite_weights = FiniteWeights(self.network)
         self.network = in_dtype(self.network, asked.dtype)
         self.observe = make_observer(observation, self.network, self.image_shape, inputs.dtype)
@@ -162,6 +164,8 @@ class Simulator:
         if weights != "cotrain":
             self._prepare_reward()
         self.state: EpisodeState | None = None
+        self.earlier: Earlier | None = None
+        """what earlier positions of sequences decide, see `ccenv.simulator.policy.follow`."""
         self.images_seed: int | None = None
         self.masks: list[Tensor] = []
         """of the gates that are decided, bool [batch, num_blocks] each; as executed."""
@@ -240,7 +244,9 @@ class Simulator:
         self.masks, self._gate_values = [], []
         images, labels = self.data.batch(self.ranks.share(indices))
         with torch.set_grad_enabled(self._shares_start):
-            self.state = dynamics.initial(self.network, images, labels, self.group_size)
+            self.state = dynamics.initial(
+                self.network, images, labels, self.group_size, earlier=self.earlier
+            )
         self._start = (self.state.hidden, self.network_version) if self._shares_start else None
         with torch.no_grad():
             return self.ranks.gathered(self.observe(self.state))[0]
@@ -305,7 +311,7 @@ class Simulator:
         Not where updates land between gates of a later batch.
         """
         waits = any(extension.lands_between_gates for extension in self.extensions)
-        return self.weights == "cotrain" and self.network.defines("cache") and not waits
+        return self.weights == "cotrain" and Caches in self.network.abilities and not waits
 
     @property
     def start(self) -> Any:
@@ -436,6 +442,8 @@ class Simulator:
             own = self.ranks.share(indices)
             images, _ = self.data.batch(own[:: self.group_size])
             labels = self.data.labels.index_select(0, own).long()
+        if start is None and self.earlier is not None:
+            start = started(self.network, images, earlier=self.earlier)
         # Fewer masks than rows where only some of the rows teach.
         labels = labels[:: len(labels) // len(masks[0])]
         chosen = values[0] if values else None
@@ -445,8 +453,9 @@ class Simulator:
         """Co-training: one step down the gradient of the oldest batch, which waits no longer."""
         self.pending.popleft()
         self.trainer.step()
-        if self.trainer.schedule_updates:
-            self.network.after_update(self.trainer.num_updates / self.trainer.schedule_updates)
+        scheduled = ability(self.network, Scheduled)
+        if self.trainer.schedule_updates and scheduled is not None:
+            scheduled.after_update(self.trainer.num_updates / self.trainer.schedule_updates)
         self.network_version += 1
         self._landed.append(loss.detach())
         # On a device the weights are looked at there, with the next step.

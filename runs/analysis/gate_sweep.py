@@ -17,7 +17,8 @@ from ccenv.base.checked_file import content_digest
 from ccenv.base.masks import full_mask, random_mask
 from ccenv.base.seeding import stream
 from ccenv.data import Split
-from ccenv.mdp.dynamics import EpisodeState, StepOutcome, initial, transition
+from ccenv.mdp.dynamics import EpisodeState, StepOutcome, initial, outcomes
+from ccenv.networks.core.abilities import Everywhere
 from ccenv.networks.core.protocol import GatedNetwork, num_blocks_of
 from ccenv.runs.analysis.settings import Settings, read_settings
 from ccenv.runs.config.values import is_plain
@@ -55,8 +56,8 @@ def judge_gates(
 ) -> list[Row]:
     """Judges a network with everything kept, without each gate, with half, and with nothing.
 
-    A network with `logits_everywhere` is judged at every symbol of its windows: the label of each
-    is the one behind it. Its bill stays that of one answer behind the window.
+    A network with the ability `Everywhere` is judged at every symbol of its windows: the label of
+    each is the one behind it. Its bill stays that of one answer behind the window.
 
     Args:
         network: in evaluation mode; not changed.
@@ -96,17 +97,16 @@ def variants(
     half = [mask.to(state.labels.device) for mask in half]
     yield (HALF, None), ended(network, state, half)
     yield (NOTHING, None), ended(network, state, none)
-    for gate in range(len(blocks)):
-        yield (WITHOUT, gate), ended(network, state, [none[gate], *every[gate + 1 :]])
+    for gate, whole in enumerate(outcomes(network, state, lambda now: every[now.layer])):
         # A step changes nothing of the state before it, so that both ways go on from there.
-        state, outcome = transition(network, state, every[gate])
-    yield (WHOLE, None), outcome
+        yield (WITHOUT, gate), ended(network, whole.before, [none[gate], *every[gate + 1 :]])
+    yield (WHOLE, None), whole
 
 
 def ended(network: GatedNetwork, state: EpisodeState, masks: Sequence[Tensor]) -> StepOutcome:
     """Walks on under masks, one for each gate that is left; the last step's outcome."""
-    for mask in masks:
-        state, outcome = transition(network, state, mask)
+    first = state.layer
+    *_, outcome = outcomes(network, state, lambda now: masks[now.layer - first])
     return outcome
 
 
@@ -182,7 +182,7 @@ def described(
         for name, value in environment.items()
         if not same(value, defaults[name])
     }
-    everywhere = network.defines("logits_everywhere")
+    everywhere = Everywhere in network.abilities
     weights = {name: value.cpu().contiguous() for name, value in network.state_dict().items()}
     dataset = environment["dataset"]
     return {

@@ -20,7 +20,7 @@ from ccenv.agents.systems.winner_take_all import (
 )
 from ccenv.agents.systems.wta_retrieval import block_keys, layer_input
 from ccenv.base.seeding import stream
-from ccenv.mdp.dynamics import initial, transition
+from ccenv.mdp.dynamics import all_or_none, initial, outcomes
 
 
 @dataclass(frozen=True)
@@ -69,9 +69,10 @@ def recalls(
     network = simulator.network
     indices = torch.arange(min(images, len(simulator.data)))
     state = initial(network, *simulator.data.batch(indices))
+    walked = outcomes(network, state, all_or_none(network))
     found = []
-    for gate, told in enumerate(network.gates):
-        keys, x = block_keys(network, gate, "mean"), layer_input(state)
+    for (gate, told), outcome in zip(enumerate(network.gates), walked, strict=True):
+        keys, x = block_keys(network, gate, "mean"), layer_input(outcome.before)
         best = max(1, round(best_share * told.num_blocks))
         for tables, probes in sizes:
             check_probes(hashes, window, probes)
@@ -82,6 +83,4 @@ def recalls(
             mask = count_hits(buckets, probe_codes(x, windows, probes)[0]) > 0
             share, kept = recall(mask, x @ keys.t(), best), mask.double().mean().item()
             found.append(Recall(told.name, tables, probes, codes.numel(), share, kept))
-        everything = torch.ones(len(indices), told.num_blocks, dtype=torch.bool)
-        state, _ = transition(network, state, everything)
     return found

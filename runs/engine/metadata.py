@@ -13,6 +13,7 @@ import torch
 
 from ccenv.agents.base import Agent
 from ccenv.deploy.latency import measure_latency
+from ccenv.networks.core.parameters import memory_bytes
 from ccenv.runs.config.plan import Plan, code_digests
 from ccenv.runs.stats.measures import OF_SYMBOLS
 from ccenv.runs.store.provenance import code_commit, data_of, load_average, machine, versions
@@ -37,7 +38,7 @@ def description_of(plan: Plan, env: Any, agent: Agent) -> dict[str, Any]:
         "uses_labels": bool(agent.uses_labels),
         "num_parameters": sum(value.numel() for value in agent.parameters().values()),
         "network_parameters": sum(value.numel() for value in weights),
-        "memory_bytes": simulator.network.memory_bytes(),
+        "memory_bytes": memory_bytes(simulator.network),
         "dense_macs": simulator.dense_macs,
         "policy_macs": list(agent.policy_macs),
         "data": data_of(plan.environment["dataset"]),

@@ -14,6 +14,7 @@ from ccenv.base.ranks import OneProcess, Ranks, RanksError
 from ccenv.base.whole_file import write_whole
 from ccenv.deploy.export import SkippingClassifier
 from ccenv.envs.vector import BlockSelectionVectorEnv
+from ccenv.networks.core.mlp import SMALL_MACS
 from ccenv.networks.core.protocol import GatedNetwork
 from ccenv.runs.config.command import command_line
 from ccenv.runs.config.plan import Plan, code_digests
@@ -210,7 +211,7 @@ def is_timed(plan: Plan, network: GatedNetwork) -> bool:
     """Whether seconds are measured at the end: if they are asked for and something is skipped."""
     asked = plan.program.latency
     # Of a tiny network kernels would compile for longer than the run takes.
-    wanted = network.own_backend("auto") == "auto" if asked is None else asked
+    wanted = network.dense_macs > SMALL_MACS if asked is None else asked
     return wanted and OBLIVIOUS not in plan.environment
 
 

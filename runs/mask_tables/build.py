@@ -20,6 +20,7 @@ from ccenv.mask_table import MaskTable, build, drawn_menu, menus_of
 from ccenv.mask_table.building.builder import help_build
 from ccenv.mask_table.building.checks import MOST_BYTES, check_size, gates_of, rows_of
 from ccenv.mask_table.times import UnitTimes, write_times
+from ccenv.networks.core.protocol import through
 from ccenv.networks.learning.bundled_weights import shipped_name
 from ccenv.runs.config.values import checked, is_plain
 from ccenv.runs.store.identity import canonical, same
@@ -244,16 +245,19 @@ def measured(
         rounds: of measuring.
     """
     calls: dict[Any, Callable[[], object]] = {"start": lambda: network.start(inputs)}
-    hidden, rows = network.start(inputs), len(inputs)
-    for gate, one in enumerate(network.gates):
-        whole = torch.ones(rows, one.num_blocks, dtype=torch.bool, device=inputs.device)
-        for block in (None, *range(one.num_blocks)):
+    rows = len(inputs)
+
+    def choose(gate: int, hidden: Any) -> torch.Tensor:
+        count = network.gates[gate].num_blocks
+        whole = torch.ones(rows, count, dtype=torch.bool, device=inputs.device)
+        for block in (None, *range(count)):
             mask = whole.clone()
             if block is not None:
                 mask[:, block] = False
             calls[gate, block] = functools.partial(network.step, gate, hidden, mask)
-        hidden = network.step(gate, hidden, whole)
-    last = hidden
+        return whole
+
+    last = through(network, inputs, choose)
     calls["head"] = lambda: network.logits(last)
     timed = {name: awaited(call, inputs.device) for name, call in calls.items()}
     found = seconds_in_turns(timed, rounds, seconds=0.002, clock=work_clock())

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ccenv.base.registry import OWN_PACKAGE
 from ccenv.base.trust import is_below, is_in_table
+from ccenv.networks.core.parameters import memory_bytes
 from ccenv.runs.engine.metadata import verdicts_of_context
 from ccenv.runs.replay.rebuilt import Rebuilt, pays_again, test_images
 from ccenv.runs.replay.replay import ROUNDING, ask
@@ -124,7 +125,7 @@ def facts(rebuilt: Rebuilt) -> dict[str, Any]:
         "uses_labels": bool(agent.uses_labels),
         "num_parameters": sum(value.numel() for value in agent.parameters().values()),
         "network_parameters": sum(value.numel() for value in network.state_dict().values()),
-        "memory_bytes": network.memory_bytes(),
+        "memory_bytes": memory_bytes(network),
         OF_SYMBOLS: rebuilt.env.simulator.data.images.dtype == torch.int64,
     }
     return found | ({"images_seen": images_seen(rebuilt)} if counts_images(rebuilt) else {})

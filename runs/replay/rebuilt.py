@@ -29,7 +29,7 @@ from ccenv.runs.store.untrusted_files import (
     stored_config,
     stored_tensors,
 )
-from ccenv.simulator.policy import commit
+from ccenv.simulator.policy import follow
 from ccenv.simulator.rollout import walk
 
 MOST_BYTES = 2**31
@@ -122,7 +122,7 @@ def rebuild(plan: Plan, folder: Path) -> Rebuilt:
     network.eval()
     agent = plan.agent_class(env, seed=plan.program.seed, **plan.agent_settings)
     initial[run_folder.AGENT] = copied(agent.parameters())
-    commit(agent, env.simulator)
+    follow(agent, env.simulator)
     restored = restore(agent, stored[run_folder.AGENT])
     return Rebuilt(plan, env, agent, restored, from_recipe, stored, initial)
 

@@ -14,8 +14,9 @@ import torch
 from torch import Tensor
 
 from ccenv.data import Split, load_split
+from ccenv.networks.core.abilities import AnswersOften, ability
 from ccenv.networks.core.precision import dtype_of
-from ccenv.networks.core.protocol import through
+from ccenv.networks.core.protocol import started, through
 from ccenv.runs.replay.rebuilt import Rebuilt, test_images
 from ccenv.simulator.evaluate import Evaluation, evaluate
 from ccenv.simulator.simulator import Simulator
@@ -80,7 +81,8 @@ def replay(
         images, labels = test.batch(indices)
         chosen = [mask[indices] for mask in masks]
         values = None if gate_values is None else [value[indices] for value in gate_values]
-        logits, right, spent = answers(network, images, labels, chosen, values)
+        start = started(network, images, earlier=rebuilt.env.simulator.earlier)
+        logits, right, spent = answers(network, images, labels, chosen, values, start)
         macs += spent
         wrong += float((logits.argmax(dim=2) != right).double().mean(dim=1).sum())
         num_ties += int(are_ties(logits, within).any(dim=1).sum())
@@ -113,10 +115,12 @@ def answers(
     labels: Tensor,
     masks: Sequence[Tensor],
     gate_values: Sequence[Tensor] | None = None,
+    start: Any = None,
 ) -> tuple[Tensor, Tensor, int]:
     """Logits [images, n, num_classes] under masks by the reference, what is right, all MACs.
 
-    n is 1 but for networks that answer several times on the way.
+    n is 1 but for networks that answer several times on the way. `start` is the hidden state before
+    the first gate, where it is there already.
     """
     bills: list[Tensor] = []
 
@@ -126,10 +130,10 @@ def answers(
         bills.append(network.macs(gate, hidden, masks[gate]).sum())
         return masks[gate]
 
-    hidden = through(network, images, choose, "reference", gate_values)
+    hidden = through(network, images, choose, "reference", gate_values, start=start)
     macs = int(sum(bills))
-    if (every := network.every_answer(hidden, labels)) is not None:
-        return *every, macs
+    if (several := ability(network, AnswersOften)) is not None:
+        return *several.every_answer(hidden, labels), macs
     return network.logits(hidden, "reference")[:, None], labels[:, None], macs
 
 

@@ -12,7 +12,7 @@ from ccenv.agents.systems.allocation import (
 from ccenv.agents.systems.confidence import Confidence
 from ccenv.base.allocation import allocate
 from ccenv.networks.learning import training
-from ccenv.simulator.evaluate import evaluate, rule_kept
+from ccenv.simulator.evaluate import evaluate
 from ccenv.simulator.rollout import collect_rollout
 from ccenv.simulator.simulator import Simulator
 
@@ -121,9 +121,7 @@ def test_positions_of_a_text_spend_the_budget_though_later_ones_cost_more(
     agent = ConstrainedAllocation(simulator, cost_limit=cost_limit)
     agent.learn(64 * 5)
     agent.choose()
-    judged = simulator.on_split("validation", 64)
-    with rule_kept(simulator.network, agent.keep_all):
-        seen, values, costs = offer_table(judged, agent.menu)
+    seen, values, costs = offer_table(agent.validation(), agent.menu)
     assert (costs.std(dim=0) > 0.005).all()
     budget = allocate(values.numpy(), costs.numpy(), cost_limit).mean_cost(costs.numpy())
     price, dear_price, share = agent.learned["prices"].tolist()

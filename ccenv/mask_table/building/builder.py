@@ -46,6 +46,7 @@ from ccenv.mask_table.building.walk import earlier_bills, first_look
 from ccenv.mask_table.header import Header, as_text, from_text
 from ccenv.mask_table.menus import Menus, menus_of
 from ccenv.mask_table.table import MaskTable, write_table
+from ccenv.networks.core.inference_copy import pack
 from ccenv.networks.core.protocol import as_gated
 
 
@@ -217,7 +218,7 @@ def help_build(
 def job_of(network: Any, menus: Menus, batch_size: int) -> Job:
     """What each chunk needs; the network is packed, in a copy."""
     network = copy.deepcopy(network)
-    network.pack()
+    pack(network)
     return Job(network, menus, batch_size)
 
 

@@ -13,6 +13,7 @@ from ccenv.base.memory import check_fits
 from ccenv.data import Split
 from ccenv.mask_table.header import Header
 from ccenv.mask_table.menus import Menus, num_masks_of
+from ccenv.networks.core.abilities import AnswersOften
 
 MOST_BYTES = 2**29
 """Of a table, unless more is asked for: half a GiB are 25,000 masks of 10,000 inputs."""
@@ -20,7 +21,7 @@ MOST_BYTES = 2**29
 
 def check_frozen(network: Any) -> None:
     """Refuses a network that learns: its table would be wrong after the next update."""
-    if network.defines("every_answer"):
+    if AnswersOften in network.abilities:
         raise ValueError(
             "expected a network that answers once, got a stream: a table would hold its last answer"
         )

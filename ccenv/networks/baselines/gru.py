@@ -19,7 +19,9 @@ from torch.nn.functional import pad
 from ccenv.base.values import positive_ints
 from ccenv.networks.baselines.pruned import Shift
 from ccenv.networks.baselines.text import output_matrices
+from ccenv.networks.core.abilities import Caches
 from ccenv.networks.core.exit_state import Flow
+from ccenv.networks.core.protocol import Abilities, Earlier
 from ccenv.networks.core.sequential import GatedSequential
 from ccenv.networks.text.sequences import Sequences, sequences_of
 from ccenv.networks.text.tokens import check_windows, window_length
@@ -84,6 +86,8 @@ class GRU(GatedSequential):
     ('logits', 104)
     """
 
+    abilities: Abilities = (*GatedSequential.abilities, Caches)
+
     def __init__(
         self,
         input_shape: tuple[int, ...] = (128,),
@@ -125,8 +129,8 @@ class GRU(GatedSequential):
         check_windows(inputs, self.window)
         return super().start(inputs)
 
-    def cache(self, inputs: Tensor) -> States:
-        """Runs the sequences of inputs: int64 [rows, window].
+    def cache(self, inputs: Tensor, earlier: Earlier | None = None) -> States:
+        """Runs the sequences of inputs: int64 [rows, window]; no mask changes a state.
 
         Raises:
             ValueError: if the inputs are no windows of its symbols.
@@ -135,7 +139,7 @@ class GRU(GatedSequential):
         return self.recurrent().states(inputs)
 
     def start_cached(self, inputs: Tensor, cache: States) -> Flow:
-        """See `GatedNetwork.start_cached`."""
+        """See `Caches`."""
         return Flow(self.recurrent().after(cache, inputs[:, -1]), len(inputs))
 
 

@@ -15,6 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from ccenv.base.values import Sizes, positive_ints
+from ccenv.networks.core.abilities import Beforehand, OwnMemory, Scheduled
+from ccenv.networks.core.protocol import Abilities
 from ccenv.networks.core.sequential import GatedSequential
 from ccenv.networks.core.stage import Rows, Stage
 from ccenv.networks.stages.linear import (
@@ -139,6 +141,8 @@ class Shift(nn.Module):
 class PrunedNetwork(GatedSequential):
     """A network of one gate that is pruned while it is co-trained."""
 
+    abilities: Abilities = (*GatedSequential.abilities, Beforehand, Scheduled, OwnMemory)
+
     def __init__(
         self,
         layers: PrunedWeights,
@@ -178,14 +182,14 @@ class PrunedNetwork(GatedSequential):
         return self.wanted_macs + round((self.dense_macs - self.wanted_macs) * (1 - steps) ** 3)
 
     def after_update(self, done: float) -> None:
-        """See `GatedNetwork`: prunes as far as the schedule is."""
+        """See `Scheduled`: prunes as far as the schedule is."""
         wanted = self.macs_at(done)
         if self.layers.kept_macs() > wanted:
             self.layers.prune(wanted)
         self.layers.clear()
 
     def memory_bytes(self) -> int:
-        """See `GatedNetwork`: what is stored of the weights that are left, the stem's whole."""
+        """See `OwnMemory`: what is stored of the weights that are left, the stem's whole."""
         whole = self.num_classes + sum(weight.numel() for weight in self.stem.parameters())
         # With fixed statistics a norm is folded into the weights before it, but for a bias.
         whole += sum(m.num_features for m in self.modules() if isinstance(m, nn.BatchNorm2d))

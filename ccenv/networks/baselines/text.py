@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from ccenv.base.values import Sizes, positive_ints
 from ccenv.networks.baselines.pruned import PrunedLayers, PrunedNetwork, Shift
+from ccenv.networks.core.abilities import ReadsSymbols
 from ccenv.networks.core.exit_state import Exit
 from ccenv.networks.core.sequential import GatedSequential
 from ccenv.networks.core.stage import Stage
@@ -81,6 +82,7 @@ def pruned_bytes(
     widths = [stem.out_features, *positive_ints(units, "units", allow_none=True)]
     layers = PrunedLayers(fully_connected([*widths, num_classes], last_bias=False), num_classes)
     network = PrunedNetwork(layers, num_classes, example, macs, (begin, end), stem)
+    network.abilities += (ReadsSymbols,)
     network.symbols_read = num_classes
     return network
 
@@ -114,6 +116,7 @@ def cascade_bytes(
         for units, name in ((first, "first"), (then, "then"))
     )
     network = GatedSequential(stem, {"exit": Exit(small, loss_weight=1.0)}, large, example)
+    network.abilities += (ReadsSymbols,)
     network.symbols_read = num_classes
     return network
 
@@ -210,5 +213,6 @@ def hashed_ngrams(
     )
     layer = output_matrices(units, num_blocks, num_classes)
     network = GatedSequential(stem, {"logits": layer}, Shift(num_classes), example)
+    network.abilities += (ReadsSymbols,)
     network.num_symbols, network.symbols_read = num_symbols, num_classes + 1
     return network

@@ -17,6 +17,7 @@ from ccenv.base.checked_file import check_finite
 from ccenv.base.checks import AT_ONCE, Checks, all_finite
 from ccenv.base.registry import check_names
 from ccenv.base.values import as_settings, positive_int, shortened, shown
+from ccenv.networks.core.abilities import Flat, ability
 from ccenv.networks.core.check import check_parts
 from ccenv.networks.core.protocol import as_gated
 
@@ -123,11 +124,12 @@ def make_network(
     check_parts(built)
     built = as_gated(built)
     check_finite(built.state_dict(), "the network")
-    features, expected = built.in_features, math.prod(input_shape)
-    if features not in (None, expected) or built.num_classes != num_classes:
+    flat, expected = ability(built, Flat), math.prod(input_shape)
+    features = expected if flat is None else flat.in_features
+    if features != expected or built.num_classes != num_classes:
         raise ValueError(
             f"expected a network for {expected} features and {num_classes} classes, "
-            f"got one for {features or expected} and {built.num_classes}"
+            f"got one for {features} and {built.num_classes}"
         )
     return built
 

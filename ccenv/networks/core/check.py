@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from ccenv.base.annotations import checks_types
 from ccenv.base.masks import random_mask
 from ccenv.base.seeding import stream
-from ccenv.base.values import shown
+from ccenv.base.values import lacking, shown
+from ccenv.networks.core.abilities import Caches, Owns, ability, parts_of
 from ccenv.networks.core.count_macs import Count, count, counted, warn_of_products
 from ccenv.networks.core.inference_copy import NORMS
 from ccenv.networks.core.parameters import inactive_entries
@@ -44,12 +45,12 @@ ROUNDING = 1e-9
 def check_skipped(network: Any, inputs: Tensor) -> None:
     """What only skipped blocks use is not read: NaN there changes nothing (law 4)."""
     for gate, found in enumerate(network.gates):
-        if found.skipped == "stop" or not network.gate_parameters(gate):
+        if found.skipped == "stop" or not parameters_of(network, gate):
             continue
         masks = [torch.ones(len(inputs), n, dtype=torch.bool) for n in num_blocks_of(network)]
         masks[gate][:, found.num_blocks // 2 :] = False
         spoiled = copy.deepcopy(network)
-        parameters = spoiled.gate_parameters(gate)
+        parameters = parameters_of(spoiled, gate)
         for parameter in parameters:
             parameter.requires_grad_(True)
         unused = unused_entries(spoiled, inputs, masks, parameters)
@@ -64,6 +65,12 @@ def check_skipped(network: Any, inputs: Tensor) -> None:
                 "in their weights reaches the logits"
             )
     check_unread(network, inputs)
+
+
+def parameters_of(network: Any, gate: int) -> list[nn.Parameter]:
+    """See `Owns.gate_parameters`; none of a network that does not say so."""
+    owner = ability(network, Owns)
+    return [] if owner is None else owner.gate_parameters(gate)
 
 
 def check_unread(network: Any, inputs: Tensor) -> None:
@@ -197,6 +204,13 @@ def check_parts(network: Any) -> None:
         value = getattr(network, name)
         if not isinstance(value, int) or isinstance(value, bool) or value < 1:
             raise ValueError(f"expected the network's {name} as a whole number, got {shown(value)}")
+    for kind in getattr(network, "abilities", ()):
+        missing = lacking(network, *parts_of(kind))
+        if missing:
+            raise TypeError(
+                f"expected all parts of the ability {kind.__name__}, got one without "
+                f"{', '.join(missing)}: see ccenv.networks.core.abilities"
+            )
 
 
 def check_norms(network: nn.Module) -> None:
@@ -212,9 +226,15 @@ def check_norms(network: nn.Module) -> None:
             )
 
 
+def cache_of(network: Any, inputs: Tensor) -> Any:
+    """See `Caches.cache`; None of other networks."""
+    caches = ability(network, Caches)
+    return None if caches is None else caches.cache(inputs)
+
+
 def check_dense(network: Any, inputs: Tensor, everything: list[Tensor]) -> Count:
     """Everything kept is the plain module, at its cost (laws 1, 14); returns what it does."""
-    cache, keep = network.cache(inputs[:1]), (lambda *_: None)
+    cache, keep = cache_of(network, inputs[:1]), (lambda *_: None)
     found = count(
         lambda x: network.logits(through(network, x, keep, "reference", cache=cache), "reference"),
         inputs[:1],
@@ -305,7 +325,7 @@ def check_bill(network: Any, inputs: Tensor, tried: Iterable[list[Tensor]]) -> N
         for row in range(len(inputs)):
             last = len(masks) - 1
             one = inputs[row : row + 1]
-            macs, hidden = counted(started, network, one, network.cache(one))
+            macs, hidden = counted(started, network, one, cache_of(network, one))
             for gate, mask in enumerate(masks):
                 spent, hidden = counted(
                     network.step, gate, hidden, mask[row : row + 1], None, exact(mask)

@@ -14,8 +14,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from ccenv.networks.core.abilities import AnswersOften, Bounds, Exits, Norms, Owns, ability
 from ccenv.networks.core.inference_copy import hold_norms
-from ccenv.networks.core.protocol import Gate, GatedNetwork, repeat_rows, rows_each, through
+from ccenv.networks.core.protocol import (
+    Abilities,
+    Gate,
+    GatedNetwork,
+    repeat_rows,
+    rows_each,
+    through,
+)
 from ccenv.networks.core.stage import pooled
 from ccenv.sparse.routes import hides_skipped
 
@@ -145,6 +153,9 @@ class FlowNetwork(GatedNetwork):
     A subclass says what its parts are, what their blocks cost and how large they are.
     """
 
+    abilities: Abilities = (Exits, Norms, Owns, Bounds)
+    norms_learn: bool = False
+    """whether norms that average over the batch learn in training mode, see `hold_norms`."""
     start_macs: int
     """of what runs before the first gate."""
     own_macs: tuple[int, ...]
@@ -197,7 +208,7 @@ class FlowNetwork(GatedNetwork):
         return flow.of_all(spent + self.start_macs if gate == 0 else spent)
 
     def least_macs(self, gate: int) -> int:
-        """See `GatedNetwork`: nothing behind an exit."""
+        """See `Bounds`: nothing behind an exit."""
         least = self.start_macs if gate == 0 else 0
         for number in range(gate, len(self.gates)):
             if self.is_exit(number):
@@ -206,11 +217,15 @@ class FlowNetwork(GatedNetwork):
         return least
 
     def block_macs(self, gate: int) -> int:
-        """See `GatedNetwork`; none of an exit, whose head runs anyway."""
+        """See `Norms`; none of an exit, whose head runs anyway."""
         return self.own_macs[gate]
 
+    def tells_norms(self, gate: int) -> bool:
+        """See `Norms`."""
+        return True
+
     def block_norms(self, gate: int, hidden: Any) -> Tensor:
-        """See `GatedNetwork`; of an exit whether the row has gone on."""
+        """See `Norms`; of an exit whether the row has gone on."""
         flow = self.flow_of(hidden)
         if self.is_exit(gate) or not len(flow.x):
             ones = torch.ones(len(flow.x), self.gates[gate].num_blocks, device=flow.x.device)
@@ -218,7 +233,7 @@ class FlowNetwork(GatedNetwork):
         return flow.of_all(self.norms(gate, hidden))
 
     def gate_parameters(self, gate: int) -> list[nn.Parameter]:
-        """See `GatedNetwork`."""
+        """See `Owns`."""
         return list(self.part(gate).parameters())
 
     def train(self, mode: bool = True) -> Self:
@@ -228,7 +243,7 @@ class FlowNetwork(GatedNetwork):
         return self
 
     def early_answer(self, gate: int, hidden: Any) -> tuple[Tensor, float]:
-        """See `GatedNetwork`."""
+        """See `Exits`."""
         part, early = self.part(gate), self.flow_of(hidden).early
         if not isinstance(part, Exit) or early is None:
             raise ValueError(f"expected gate {gate} to be an exit that is next, got {part}")
@@ -249,7 +264,15 @@ class FlowNetwork(GatedNetwork):
 def has_exits(network: GatedNetwork) -> bool:
     """Whether a network answers more than once: has exits that learn, or a loss of its own."""
     has_stops = any(gate.skipped == "stop" for gate in network.gates)
-    return network.defines("own_loss") or (has_stops and network.defines("early_answer"))
+    return AnswersOften in network.abilities or (has_stops and Exits in network.abilities)
+
+
+def early_answer(network: GatedNetwork, gate: int, hidden: Any) -> tuple[Tensor, float]:
+    """See `Exits.early_answer`; ValueError of a network without it."""
+    exits = ability(network, Exits)
+    if exits is None:
+        raise ValueError(f"expected gate {gate} to be an exit, got one of {type(network).__name__}")
+    return exits.early_answer(gate, hidden)
 
 
 def exit_losses(
@@ -267,7 +290,7 @@ def exit_losses(
     learns by that.
 
     Args:
-        network: one with exits has the method `early_answer`.
+        network: one with exits has the ability `Exits`.
         inputs: [batch, ...].
         labels: int64 [rows].
         masks: bool [rows, num_blocks] for each gate, those of exits ignored; None keeps everything.
@@ -282,16 +305,16 @@ def exit_losses(
         mask = None if masks is None else masks[gate]
         if network.gates[gate].skipped != "stop":
             return mask
-        logits, weight = network.early_answer(gate, hidden)
+        logits, weight = early_answer(network, gate, hidden)
         # Before the first mask there is one row an input, which may have several masks.
         of_rows = labels[:: len(labels) // len(logits)] if gate == 0 else labels
         losses.append(weight * loss_of(logits, of_rows, label_smoothing))
         return None if mask is None else mask.new_ones(mask.shape)
 
     hidden = through(network, inputs, choose, backend, weights, start=start)
-    own = network.own_loss(hidden, labels, label_smoothing)
-    if own is not None:
-        return own
+    answers = ability(network, AnswersOften)
+    if answers is not None:
+        return answers.own_loss(hidden, labels, label_smoothing)
     logits = network.logits(hidden, backend)
     return sum(losses, start=loss_of(logits, labels, label_smoothing))
 

@@ -14,9 +14,10 @@ from torch import Tensor, nn
 
 from ccenv.base.masks import spread
 from ccenv.base.memory import check_fits
-from ccenv.base.values import Sizes, positive_int, positive_ints
+from ccenv.base.values import Sizes, positive_int, positive_ints, shown
+from ccenv.networks.core.abilities import Bounds, Flat, LooksBehind, Norms, Owns, Packs
 from ccenv.networks.core.lowering import Affine, Blocks, Lowered
-from ccenv.networks.core.protocol import Gate, GatedNetwork, Unread, rows_each
+from ccenv.networks.core.protocol import Abilities, Gate, GatedNetwork, Unread, rows_each
 from ccenv.sparse.cpu.buffers import keep_panels
 from ccenv.sparse.expand_masks import repeat_for_masks
 from ccenv.sparse.linear import block_sparse_linear, resolve_activation
@@ -45,6 +46,7 @@ class LayeredNetwork(GatedNetwork):
     A subclass makes the layers.
     """
 
+    abilities: Abilities = (Norms, Owns, Bounds, LooksBehind, Packs)
     layers: nn.ModuleList
     """of each gate its linear layer, perhaps others behind them."""
     activation: Any
@@ -154,11 +156,11 @@ class LayeredNetwork(GatedNetwork):
         activation: Any,
         backend: str,
     ) -> Tensor:
-        """One layer as `own_backend` says; see `block_sparse_linear`."""
+        """One layer; of small networks on the CPU by the definition. See `block_sparse_linear`."""
         weight: Tensor = layer.weight
         bias: Tensor = layer.bias
-        if self.is_small and backend != (own := self.own_backend(backend)):
-            backend = own
+        if self.is_small and backend == "auto" and weight.is_cpu:
+            backend = "reference"
             weight, bias = as_read(weight, bias, in_mask, out_mask)
         return block_sparse_linear(
             x, weight, bias, in_mask, out_mask, activation=activation, backend=backend
@@ -184,7 +186,7 @@ class LayeredNetwork(GatedNetwork):
         return layer_macs(self, gate, hidden.mask, mask)
 
     def least_macs(self, gate: int) -> int:
-        """See `GatedNetwork`: the dense layers whose inputs no mask skips."""
+        """See `Bounds`: the dense layers whose inputs no mask skips."""
         return dense_tail_macs(self) if gate < len(self.gates) else 0
 
     def lower(self) -> Lowered:
@@ -204,21 +206,25 @@ class LayeredNetwork(GatedNetwork):
         operations = (*gated, *dense, Affine(last.weight, last.bias))
         return Lowered(operations, lambda x, before, _: MLPHidden(x.flatten(1), before))
 
+    def tells_norms(self, gate: int) -> bool:
+        """See `Norms`."""
+        return True
+
     def block_norms(self, gate: int, hidden: Any) -> Tensor:
-        """See `GatedNetwork`; of activations `hidden.x`."""
+        """See `Norms`; of activations `hidden.x`."""
         blocks = hidden.x.unflatten(1, (self.gates[gate].num_blocks, -1))
         return blocks.square().mean(dim=2).sqrt()
 
     def block_macs(self, gate: int) -> int:
-        """See `GatedNetwork`: the whole layer with all of its inputs."""
+        """See `Norms`: the whole layer with all of its inputs."""
         return self.widths[gate] * self.widths[gate + 1]
 
     def gate_parameters(self, gate: int) -> list[nn.Parameter]:
-        """See `GatedNetwork`."""
+        """See `Owns`."""
         return list(self.layers[gate].parameters())
 
     def unread_entries(self, off: Sequence[Tensor]) -> Unread:
-        """See `GatedNetwork`: a layer's units that are off, and its columns of those before."""
+        """See `Owns`: a layer's units that are off, and its columns of those before."""
         on = off[0].new_zeros(1)
         layers = [linear_at(self.layers, gate) for gate in range(len(off))]
         pairs: Unread = []
@@ -230,7 +236,7 @@ class LayeredNetwork(GatedNetwork):
         return pairs
 
     def pack(self) -> None:
-        """See `GatedNetwork`: copies of the weights, as the kernels read them fastest."""
+        """See `Packs`: copies of the weights, as the kernels read them fastest."""
         keep_panels(self)
 
 
@@ -246,6 +252,7 @@ class GatedMLP(LayeredNetwork):
     torch.Size([1, 10])
     """
 
+    abilities: Abilities = (*LayeredNetwork.abilities, Flat)
     in_features: int
     num_blocks: tuple[int, ...] = ()
     """of each gated layer."""
@@ -288,11 +295,6 @@ class GatedMLP(LayeredNetwork):
     def dense_layers(self) -> list[nn.Linear]:
         """See `LayeredNetwork`."""
         return linears(self.head_layers)
-
-    def own_backend(self, given: str) -> str:
-        """See `GatedNetwork`: small networks on the CPU compute the definition."""
-        is_small = self.is_small and given == "auto" and linear_at(self.layers, 0).weight.is_cpu
-        return "reference" if is_small else given
 
 
 def as_read(

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from ccenv.base.checked_file import check_finite
 from ccenv.base.checks import AT_ONCE, Checks
+from ccenv.networks.core.abilities import OwnMemory, Owns, ability
 from ccenv.networks.core.protocol import GatedNetwork, num_blocks_of
 
 
@@ -43,7 +44,7 @@ def inactive_entries(network: GatedNetwork, masks: Sequence[Tensor]) -> dict[str
     which the next layer reads it.
 
     Args:
-        network: see `GatedNetwork.unread_entries`.
+        network: see `Owns.unread_entries`.
         masks: bool [rows, num_blocks[gate]] of the gates that are decided, from the first on; the
             others count as on.
 
@@ -54,7 +55,8 @@ def inactive_entries(network: GatedNetwork, masks: Sequence[Tensor]) -> dict[str
     for blocks in num_blocks_of(network)[len(masks) :]:
         off.append(torch.zeros(blocks, dtype=torch.bool, device=device))
     entries: dict[Tensor, Tensor] = {}
-    for parameter, unread in network.unread_entries(off):
+    owner = ability(network, Owns)
+    for parameter, unread in [] if owner is None else owner.unread_entries(off):
         entries[parameter] = entries[parameter] & unread if parameter in entries else unread
     return {
         name: entries.get(parameter, torch.zeros_like(parameter, dtype=torch.bool))
@@ -152,3 +154,11 @@ class FiniteWeights:
 def version(tensor: Tensor | None) -> int:
     """How often a tensor was changed in place."""
     return UNCOUNTED if tensor is None or tensor.is_inference() else tensor._version
+
+
+def memory_bytes(network: GatedNetwork) -> int:
+    """Bytes of parameters and buffers, or what a network says of itself."""
+    own = ability(network, OwnMemory)
+    if own is not None:
+        return own.memory_bytes()
+    return sum(tensor.nbytes for tensor in network.state_dict().values())

@@ -79,7 +79,7 @@ def computing_in(plain: Any, dtype: str) -> Any:
     methods = {
         name: under_autocast(getattr(plain, name), DTYPES[dtype], answers=name in ANSWERING)
         for name in (*COMPUTING, *ANSWERING)
-        if getattr(plain, name) is not vars(GatedNetwork).get(name)
+        if hasattr(plain, name)
     }
     own = {"plain_class": plain, "computes_in": dtype, "__reduce_ex__": reduced}
     names = {"__module__": plain.__module__, "__qualname__": plain.__qualname__}

@@ -20,6 +20,10 @@ from ccenv.base.values import positive_int, shown
 
 Unread = list[tuple[Tensor, Tensor]]
 """Weights, and which of their entries nothing reads: bool of the weight's shape."""
+Earlier = Callable[[int, Any, Tensor], Tensor]
+"""What is decided at earlier positions of sequences: (gate, hidden state of positions, their
+inputs [rows, window]) -> an action for each, see `ccenv.simulator.policy.Policy.act`."""
+Abilities = tuple[type, ...]
 SKIPPED = ("zero", "identity", "stop")
 """What a gate may do instead of computing a block."""
 
@@ -52,7 +56,8 @@ class Gate:
 class GatedNetwork(nn.Module):
     """A `torch.nn.Module` with the parts that the environment needs.
 
-    A subclass defines the first eight parts; the others have defaults.
+    A subclass defines the first eight parts; the others have defaults. What only some networks can
+    do, as to stop at exits, is in `ccenv.networks.core.abilities`.
 
     A hidden state is opaque: other code passes it on and never changes it. After `start` it has one
     row per input. The first mask may have several neighbouring rows per input; from then on the
@@ -118,201 +123,21 @@ class GatedNetwork(nn.Module):
         """
         raise NotImplementedError
 
-    has_own_weights: bool = False
-    """whether the builder has set the weights itself, so that none are learned beforehand."""
-    norms_learn: bool = False
-    """whether norms that average over the batch learn in training mode, see `hold_norms`."""
-    in_features: int | None = None
-    """of a network of flat inputs how many numbers they have; None: any shape."""
+    abilities: Abilities = ()
+    """what else it can do: classes of `ccenv.networks.core.abilities` whose parts it has."""
     num_symbols: int | None = None
     """different symbols of a network of tokens; None of others."""
-    symbols_read: int | None = None
-    """symbols that inputs may hold, with the missing one if it reads that; None: `num_symbols`."""
     look_tokens: int = 4
     """last symbols of an input that `observation="symbols"` shows."""
-    last_look_size: int = 0
-    """columns of `look(len(gates), hidden)`, what is to be seen behind the last gate."""
-    shows_doubt: bool = False
-    """whether the first column of its looks is the entropy, in nats, of what comes next."""
-    repeats: int = 1
-    """how often its layers run one after the other with the same weights."""
-    open_lengths: tuple[str, ...] = ()
-    """names of tensors of its state of which that decides how long they are."""
 
     @property
     def num_blocks(self) -> tuple[int, ...]:
         """Blocks of each gate."""
         return num_blocks_of(self)
 
-    def defines(self, ability: str) -> bool:
-        """Whether a method below is the network's own, as "block_norms"."""
-        return getattr(type(self), ability) is not getattr(GatedNetwork, ability)
-
-    def cache(self, inputs: Tensor) -> Any:
-        """Returns what earlier positions of a sequence leave, such as keys and values.
-
-        They are computed with those positions, and their MACs are counted there. None for networks
-        whose inputs are not positions of sequences. It is the same in training mode: in co-training
-        a rollout and the update that follows it share what `start` computed.
-        """
-        return None
-
-    def start_cached(self, inputs: Tensor, cache: Any) -> Any:
-        """Does what `start` does with a cache that is there already; its MACs are the inputs' own.
-
-        Args:
-            inputs: [batch, ...].
-            cache: from `cache`, of the same inputs.
-        """
-        raise NotImplementedError(f"{type(self).__name__} keeps no cache")
-
-    def cache_before(self, inputs: Tensor) -> Any:
-        """Returns what the positions before an input leave, with room for it and for later ones.
-
-        It is for `start_cached`, and is made with the weights that the network has now. None for
-        networks that compute every input anew.
-
-        Args:
-            inputs: [1, ...], the end of one sequence.
-        """
-        return None
-
-    def cache_after(self, hidden: Any) -> Any:
-        """Adds what an input leaves to the cache that it was started with, which it changes.
-
-        Args:
-            hidden: after the last gate, from `start_cached`.
-
-        Returns:
-            The cache before the next input of the sequence; None if there is no room for it.
-        """
-        raise NotImplementedError(f"{type(self).__name__} keeps no cache")
-
-    def commit(self, rule: Any) -> Any:
-        """Sets the masks of earlier positions, for networks whose inputs are positions.
-
-        Args:
-            rule: (gate, hidden state of positions, their inputs) -> an action for each position;
-                None for the network's own rule.
-
-        Returns:
-            The rule before.
-        """
-        return None
-
-    def pack(self) -> None:
-        """Promises that weights stay as they are, so that kernels may keep copies."""
-
-    def own_backend(self, given: str) -> str:
-        """Which backend computes its layers: the given one, or its own choice for "auto"."""
-        return given
-
     def executed(self, gate: int, hidden: Any, mask: Tensor) -> Tensor:
         """A mask without what is ignored, as behind an exit."""
         return mask
-
-    def least_macs(self, gate: int) -> int:
-        """What gates from this one on cost an input at least, with all that always runs there.
-
-        Raises:
-            ValueError: of networks that do not say so; budgets need it.
-        """
-        raise ValueError(
-            f"expected a network with least_macs(gate) beside a budget, got "
-            f"{type(self).__name__}; define it, or take a context of cost_weight"
-        )
-
-    def tells_norms(self, gate: int) -> bool:
-        """Whether blocks of a gate can be told apart, unlike in a sum of contributions."""
-        return self.defines("block_norms")
-
-    def block_norms(self, gate: int, hidden: Any) -> Tensor:
-        """Root mean square of each block that a gate has just computed: float [rows, num_blocks].
-
-        For the observation `summary` and the agent `magnitude`; asked for where `tells_norms`.
-        """
-        raise NotImplementedError
-
-    def block_macs(self, gate: int) -> int:
-        """Of one input all blocks of a gate, everything before kept; for the agent `magnitude`.
-
-        Raises:
-            ValueError: of networks that do not say so.
-        """
-        raise ValueError(
-            f"expected a network with block_macs(gate) for magnitude, got {type(self).__name__}; "
-            "define it, or choose another agent"
-        )
-
-    def early_answer(self, gate: int, hidden: Any) -> tuple[Tensor, float]:
-        """What an exit would answer the rows that run, and the weight of its loss in training.
-
-        Returns:
-            Logits [running, num_classes], and a number.
-
-        Raises:
-            ValueError: if this gate is no exit, or not the next one.
-        """
-        raise ValueError(f"expected gate {gate} to be an exit, got one of {type(self).__name__}")
-
-    def logits_everywhere(self, hidden: Any) -> Tensor | None:
-        """Of language models what would be answered behind each symbol of a window, else None.
-
-        After the last gate: float [rows, length, num_classes]; the last is `logits`.
-        """
-        return None
-
-    def every_answer(self, hidden: Any, labels: Tensor) -> tuple[Tensor, Tensor] | None:
-        """Of networks that answer several times on the way all answers and labels, else None.
-
-        After the last gate: float [rows, n, num_classes] and what was right, int64 [rows, n].
-        Errors, nll and rewards are then means over them; `logits` is the last one.
-        """
-        return None
-
-    def own_loss(self, hidden: Any, labels: Tensor, label_smoothing: float = 0.0) -> Tensor | None:
-        """What it learns by, of the state after the last gate; None: cross-entropy of `logits`."""
-        return None
-
-    def gate_parameters(self, gate: int) -> list[nn.Parameter]:
-        """Weights that belong to a gate's blocks, for `check_network`."""
-        return []
-
-    def unread_entries(self, off: Sequence[Tensor]) -> Unread:
-        """Returns which entries of weights nothing reads while some blocks are off.
-
-        Updates may write these while requests are under way (`concurrent="inactive"`).
-
-        Args:
-            off: bool [num_blocks] for each gate; True where no request keeps the block. What
-                requests have read before the first gate, as positions of a sequence before their
-                own, needs not be told.
-
-        Returns:
-            A pair for each place that reads a weight: an entry is unread if all places of its
-            weight say so. Weights without a pair are read; there are none where a network does not
-            say which weights belong to which block.
-        """
-        return []
-
-    def after_update(self, done: float) -> None:
-        """Lets it change as its co-training goes on; one that defines it needs `schedule_updates`.
-
-        Args:
-            done: share of the updates of its schedule.
-        """
-
-    def learn_beforehand(self, split: Any) -> None:
-        """Learns frozen weights from a split, in place of random masks, where it is defined."""
-        raise NotImplementedError
-
-    def memory_bytes(self) -> int:
-        """Bytes of parameters and buffers.
-
-        To be overridden where tensors are not what one would keep, as of pruned networks, whose
-        zeros need no place.
-        """
-        return sum(tensor.nbytes for tensor in self.state_dict().values())
 
     def forward(self, inputs: Tensor, masks: Sequence[Tensor], backend: str = "auto") -> Tensor:
         """Classifies inputs under one mask for each gate.
@@ -423,9 +248,13 @@ def walk(
     return network.logits(hidden, backend)
 
 
-def started(network: GatedNetwork, inputs: Tensor, cache: Any) -> Any:
-    """Starts inputs, with a cache if there is one."""
-    return network.start(inputs) if cache is None else network.start_cached(inputs, cache)
+def started(
+    network: GatedNetwork, inputs: Tensor, cache: Any = None, earlier: Earlier | None = None
+) -> Any:
+    """Starts inputs, with a cache if there is one; else with `earlier` if there is that."""
+    if cache is not None:
+        return cast(Any, network).start_cached(inputs, cache)
+    return network.start(inputs) if earlier is None else cast(Any, network).start(inputs, earlier)
 
 
 def through(

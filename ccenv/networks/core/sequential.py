@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from ccenv.base.annotations import checks_types
 from ccenv.base.values import shortened, shown
+from ccenv.networks.core.abilities import Packs
 from ccenv.networks.core.count_macs import counted
 from ccenv.networks.core.exit_state import (
     Exit,
@@ -21,7 +22,7 @@ from ccenv.networks.core.exit_state import (
 )
 from ccenv.networks.core.inference_copy import packed
 from ccenv.networks.core.lowering import Leave, Lowered, Operation, Part, Run
-from ccenv.networks.core.protocol import Gate, Unread, rows_each
+from ccenv.networks.core.protocol import Abilities, Gate, Unread, rows_each
 from ccenv.networks.core.stage import Stage
 from ccenv.sparse.cpu.buffers import keep_panels
 
@@ -44,6 +45,10 @@ class GatedSequential(FlowNetwork):
     >>> network(example, masks).shape
     torch.Size([1, 10])
     """
+
+    abilities: Abilities = (*FlowNetwork.abilities, Packs)
+    symbols_read: int | None
+    """see `ReadsSymbols`, of networks that have this ability."""
 
     @checks_types
     def __init__(
@@ -256,7 +261,7 @@ class GatedSequential(FlowNetwork):
         return self.stage(gate).least_macs()
 
     def unread_entries(self, off: Sequence[Tensor]) -> Unread:
-        """See `GatedNetwork`; what always runs, and exits, read all of their weights."""
+        """See `Owns`; what always runs, and exits, read all of their weights."""
         pairs: Unread = []
         before: Tensor | None = None
         gates = iter(off)
@@ -276,7 +281,7 @@ class GatedSequential(FlowNetwork):
         return pairs
 
     def tells_norms(self, gate: int) -> bool:
-        """See `GatedNetwork`."""
+        """See `Norms`; not of contributions to a sum."""
         return self.is_exit(gate) or self.stage(gate).tells_norms
 
     def norms(self, gate: int, hidden: Flow) -> Tensor:

@@ -75,7 +75,7 @@ class Stage(nn.Module):
     """whether its output shows how large each block is."""
     block_dims: ClassVar[Mapping[str, int]] = {}
     """weights, or modules of it, that only kept blocks read -> the dimension in which blocks lie
-    side by side; see `GatedNetwork.unread_entries`."""
+    side by side; see `Owns.unread_entries`."""
     input_dims: ClassVar[Mapping[str, int]] = {}
     """weights that read x -> the dimension in which the blocks of x lie side by side."""
     num_blocks: int = 1

@@ -9,9 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from ccenv.base.masks import spread
+from ccenv.networks.core.abilities import OwnWeights
 from ccenv.networks.core.count_macs import counted
 from ccenv.networks.core.exit_state import Exit, Flow, FlowNetwork, leave
-from ccenv.networks.core.protocol import Gate, Unread, rows_each
+from ccenv.networks.core.protocol import Abilities, Gate, Unread, rows_each
 from ccenv.networks.core.stage import pooled
 from ccenv.networks.gating.gate_plan import Place, Plan, PooledHead, make_plan, run_on
 from ccenv.networks.gating.gate_units import Unit
@@ -39,7 +40,7 @@ class Walk:
 class GatedModule(FlowNetwork):
     """A model that is walked through call by call, some children gated; `gate` makes it."""
 
-    has_own_weights = True
+    abilities: Abilities = (*FlowNetwork.abilities, OwnWeights)
 
     def __init__(self, model: nn.Module, found: Trace, units: Mapping[str, Unit]) -> None:
         """Cuts a model in eval mode at the gated calls, and measures what they cost."""

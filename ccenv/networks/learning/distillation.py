@@ -17,6 +17,7 @@ from tqdm import tqdm
 from ccenv.base.seeding import stream
 from ccenv.base.values import positive_ints
 from ccenv.data import Split
+from ccenv.networks.core.abilities import Scheduled
 from ccenv.networks.core.arguments import build_network
 from ccenv.networks.core.mlp import GatedMLP
 from ccenv.networks.core.protocol import dense_forward
@@ -59,7 +60,7 @@ def check_learns(network: Any, schedule_updates: int | None) -> None:
             f"expected weights='frozen' of a network without weights to learn, got 'cotrain' of "
             f"{kind}"
         )
-    if network.defines("after_update") and schedule_updates is None:
+    if Scheduled in network.abilities and schedule_updates is None:
         raise ValueError(
             f"expected weights_kwargs.schedule_updates (of a run 'run') beside {kind}, which "
             "changes as its training goes on, got none"

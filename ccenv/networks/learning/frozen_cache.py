@@ -10,6 +10,7 @@ from tqdm import tqdm
 
 from ccenv.base.checked_file import DamagedFileError, check_finite, read_checked, write_checked
 from ccenv.base.user_cache import user_cache
+from ccenv.networks.core.abilities import OpenLengths, ability
 from ccenv.networks.core.protocol import GatedNetwork
 
 PACKAGED = Path(__file__).parents[1] / "weights"
@@ -52,7 +53,7 @@ def learned_once(network: GatedNetwork, name: str, learn: Callable[[], None]) ->
 def fitting_weights(network: GatedNetwork, path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Reads weights of a network and the texts beside them.
 
-    Tensors that the network names in `open_lengths` may have any length.
+    Tensors of `OpenLengths` may have any length.
 
     Raises:
         OSError: if there is no such file, or it cannot be read.
@@ -61,9 +62,9 @@ def fitting_weights(network: GatedNetwork, path: Path) -> tuple[dict[str, Tensor
     tensors, texts, is_checked = read_checked(path)
     if not is_checked:
         raise DamagedFileError(f"expected a checksum in {path}, got none; learn it anew")
-    wanted = network.state_dict()
+    wanted, opened = network.state_dict(), ability(network, OpenLengths)
     for name in sorted({*tensors, *wanted}):
-        any_length = name in network.open_lengths
+        any_length = opened is not None and name in opened.open_lengths
         expected, got = (kind_of(found, name, any_length) for found in (wanted, tensors))
         if expected != got:
             raise ValueError(

@@ -20,6 +20,7 @@ from ccenv.base.registry import check_names
 from ccenv.base.seeding import stream
 from ccenv.base.values import Sizes, check_at_least_zero, positive_ints, shown
 from ccenv.data import Split
+from ccenv.networks.core.abilities import Beforehand, ability
 from ccenv.networks.core.exit_state import exit_losses, has_exits
 from ccenv.networks.core.inference_copy import learning_norms
 from ccenv.networks.core.protocol import GatedNetwork, forward, num_blocks_of
@@ -59,16 +60,16 @@ def frozen_weights(network: GatedNetwork, split: Split, recipe: Pretraining | No
     Two processes that ask at once build it once: the second waits for the first.
 
     Args:
-        network: with the initial weights; changed in place. One that defines `learn_beforehand`
-            learns by it instead, as a head on weights of others does.
+        network: with the initial weights; changed in place. One with the ability
+            `Beforehand` learns by it instead, as a head on weights of others does.
         split: images to learn from.
         recipe: how to learn.
     """
     recipe = recipe or Pretraining()
     name = fingerprint(network, split, recipe)
     learn: Callable[[], None] = functools.partial(pretrain, network, split, recipe)
-    if network.defines("learn_beforehand"):
-        learn = functools.partial(network.learn_beforehand, split)
+    if (own := ability(network, Beforehand)) is not None:
+        learn = functools.partial(own.learn_beforehand, split)
     learned_once(network, name, learn)
 
 
@@ -109,6 +110,10 @@ def source(code: Any) -> str:
         return str(code.__qualname__)
 
 
+NO_SETTINGS = ("training", "abilities", "symbols_read")
+"""Attributes that say what a network can do, and change nothing that it learns."""
+
+
 def plain_attributes(module: nn.Module) -> dict[str, str]:
     """A module's own settings as text: what is neither a tensor nor a module nor torch's.
 
@@ -116,7 +121,7 @@ def plain_attributes(module: nn.Module) -> dict[str, str]:
     """
     settings = {}
     for name, value in vars(module).items():
-        if not name.startswith("_") and name != "training":
+        if not name.startswith("_") and name not in NO_SETTINGS:
             spelled = source(value) if inspect.isroutine(value) else repr(value)
             settings[name] = re.sub(r" at 0x[0-9a-fA-F]+", "", spelled)
     return settings

@@ -16,6 +16,8 @@ from tqdm import tqdm
 
 from ccenv.base.registry import check_names
 from ccenv.data import Split
+from ccenv.networks.core.abilities import Beforehand, OwnWeights
+from ccenv.networks.core.protocol import Abilities
 from ccenv.networks.core.sequential import GatedSequential
 from ccenv.networks.pretrained.linear_head import fit_head
 from ccenv.networks.pretrained.packages import PackagedFile, has_package_weights, packaged_tensors
@@ -226,12 +228,14 @@ def efficientnet_lite0(
     network = kind(stem, blocks, last, torch.zeros(1, *input_shape))
     if tensors is not None:
         load_lite0(network, tensors, is_own)
-        network.has_own_weights = is_own
+        network.abilities += (OwnWeights,) if is_own else ()
     return network.to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload, unused-ignore]
 
 
 class WithLinearHead(GatedSequential):
     """A network whose last linear layer alone is learned before it is frozen."""
+
+    abilities: Abilities = (*GatedSequential.abilities, Beforehand)
 
     def learn_beforehand(self, split: Split) -> None:
         """Learns the head on a split's images; see `fit_head`."""

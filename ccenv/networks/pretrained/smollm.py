@@ -15,7 +15,9 @@ from torch import Tensor, nn
 
 from ccenv.base.registry import check_names
 from ccenv.data import SPLITS, Split
+from ccenv.networks.core.abilities import Everywhere, OwnWeights, ReadsSymbols
 from ccenv.networks.core.exit_state import Flow
+from ccenv.networks.core.protocol import Abilities
 from ccenv.networks.core.sequential import GatedSequential
 from ccenv.networks.pretrained.packages import (
     PackagedFile,
@@ -141,8 +143,10 @@ class NextToken(nn.Module):
 class LanguageModel(GatedSequential):
     """Judges a window at every token of it, beside the one behind it."""
 
+    abilities: Abilities = (*GatedSequential.abilities, Everywhere)
+
     def logits_everywhere(self, hidden: Flow) -> Tensor:
-        """See `GatedNetwork`: [rows, length, vocabulary]."""
+        """See `Everywhere`: [rows, length, vocabulary]."""
         found: Tensor = self.running()[2].everywhere(hidden.x)  # type: ignore[operator]
         return found
 
@@ -172,6 +176,7 @@ def llama(length: int, sizes: LlamaSizes) -> LanguageModel:
         units[f"layers.{layer}.mlp"] = TokenUnit(FeedForward(sizes))
     example = torch.zeros(1, length, dtype=torch.int64)
     network = LanguageModel(embedding, units, NextToken(sizes, embedding), example)
+    network.abilities += (ReadsSymbols,)
     network.symbols_read = sizes.vocabulary
     return network
 
@@ -317,7 +322,7 @@ def smollm2(
     with torch.device("meta"):
         network = llama(input_shape[0], sizes)
     load_smollm2(network, tensors)
-    network.has_own_weights = True
+    network.abilities = (*network.abilities, OwnWeights)
     return network.eval()
 
 

@@ -27,8 +27,9 @@ from torch.nn.functional import cross_entropy, relu
 
 from ccenv.base.registry import check_names
 from ccenv.base.values import positive_ints
+from ccenv.networks.core.abilities import AnswersOften, Bounds, Doubts, ReadsSymbols
 from ccenv.networks.core.count_macs import counted
-from ccenv.networks.core.protocol import Gate, GatedNetwork, repeat_rows, rows_each
+from ccenv.networks.core.protocol import Abilities, Gate, GatedNetwork, repeat_rows, rows_each
 from ccenv.networks.core.stage import kept_rows
 from ccenv.networks.stages.linear import in_major_linear
 from ccenv.sparse.routes import hides_skipped
@@ -206,7 +207,7 @@ def entropy(logits: Tensor) -> Tensor:
 class Streaming(GatedNetwork):
     """A stream with an answer after every chunk; its gates decide about refreshes."""
 
-    shows_doubt = True
+    abilities: Abilities = (AnswersOften, Bounds, Doubts, ReadsSymbols)
 
     def __init__(
         self,

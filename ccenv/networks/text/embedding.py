@@ -23,9 +23,10 @@ from ccenv.base.masks import spread
 from ccenv.base.memory import check_fits
 from ccenv.base.registry import check_names
 from ccenv.base.values import Sizes, positive_ints
+from ccenv.networks.core.abilities import ReadsSymbols
 from ccenv.networks.core.lowering import Affine, Embed, Lowered, Table
 from ccenv.networks.core.mlp import LayeredNetwork, MLPHidden, linear_at, linear_stack
-from ccenv.networks.core.protocol import Unread, repeat_rows, rows_each
+from ccenv.networks.core.protocol import Abilities, Unread, repeat_rows, rows_each
 from ccenv.networks.text.tokens import HashedRows, check_context, check_windows, window_length
 from ccenv.sparse.linear import block_sparse_linear
 from ccenv.sparse.reference import zero_where_skipped
@@ -55,6 +56,7 @@ class EndedHidden(MLPHidden):
 class TokenMLP(LayeredNetwork):
     """Predicts the next symbol of a text: embeddings, gated hidden layers, logits."""
 
+    abilities: Abilities = (*LayeredNetwork.abilities, ReadsSymbols)
     activation = "relu"
     num_symbols: int
 
@@ -110,7 +112,7 @@ class TokenMLP(LayeredNetwork):
         read, look = context * embedding_size, look_tokens * embedding_size
         if stem == "hashed":
             read = look = embedding_size
-            self.symbols_read = num_symbols + 1
+        self.symbols_read = num_symbols + (stem == "hashed")
         self.set_sizes(read, look, num_blocks, block_size, num_classes)
         self.embedding: nn.Module = (
             nn.Embedding(num_symbols, embedding_size)

@@ -23,7 +23,8 @@ from torch import Tensor
 
 from ccenv.base.values import positive_ints
 from ccenv.data.split import Split
-from ccenv.networks.core.protocol import Gate, GatedNetwork, repeat_rows, rows_each
+from ccenv.networks.core.abilities import Beforehand, Bounds, OpenLengths, ReadsSymbols
+from ccenv.networks.core.protocol import Abilities, Gate, GatedNetwork, repeat_rows, rows_each
 from ccenv.networks.text.tokens import check_windows, count_symbols, window_length
 
 KEY_BITS = 63
@@ -186,6 +187,7 @@ class Ngram(GatedNetwork):
     leaves everything to shorter contexts; without any, symbols are as frequent as in the text.
     """
 
+    abilities: Abilities = (Beforehand, OpenLengths, Bounds, ReadsSymbols)
     often: Tensor
     """float32 [num_classes]; how frequent single symbols are."""
 

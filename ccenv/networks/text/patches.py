@@ -22,9 +22,7 @@ that the last position of a patch pays for its entry.
 """
 
 import dataclasses
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -32,8 +30,16 @@ from torch.nn.functional import pad, relu, scaled_dot_product_attention
 
 from ccenv.base.masks import as_mask
 from ccenv.base.values import positive_ints
+from ccenv.networks.core.abilities import Bounds, Caches, Doubts, ReadsEarlier
 from ccenv.networks.core.precision import in_own_dtype
-from ccenv.networks.core.protocol import Gate, GatedNetwork, repeat_rows, rows_each
+from ccenv.networks.core.protocol import (
+    Abilities,
+    Earlier,
+    Gate,
+    GatedNetwork,
+    repeat_rows,
+    rows_each,
+)
 from ccenv.networks.stages.linear import fully_connected, in_major_linear
 from ccenv.networks.stages.streaming import entropy
 from ccenv.networks.text.attention import CausalAttention
@@ -84,10 +90,6 @@ class Place:
     """[rows, num_classes]; the answer without any refresh."""
 
 
-Rule = Callable[[int, Place, Tensor], Tensor]
-"""Committed masks, as of `ccenv.networks.text.transformer`."""
-
-
 class TrunkLayer(nn.Module):
     """Attention to whole patches, and a feed-forward layer."""
 
@@ -108,9 +110,8 @@ class TrunkLayer(nn.Module):
 class PatchModel(GatedNetwork):
     """A byte model in patches; one gate a position, which refreshes its context."""
 
+    abilities: Abilities = (ReadsEarlier, Caches, Bounds, Doubts)
     num_symbols: int
-    rule: Rule | None = None
-    shows_doubt = True
 
     def __init__(
         self,
@@ -179,15 +180,6 @@ class PatchModel(GatedNetwork):
         assert all(isinstance(layer, TrunkLayer) for layer in found)
         return found  # type: ignore[return-value]
 
-    def commit(self, rule: Rule | None) -> Rule | None:
-        """See `GatedNetwork.commit`; without a rule earlier positions are not refreshed."""
-        before, self.rule = self.rule, rule
-        return before
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Leaves the rule out: a copy belongs to no policy."""
-        return {name: value for name, value in vars(self).items() if name != "rule"}
-
     def ends_patch(self, place: Tensor) -> Tensor:
         """Whether the trunk runs there anyway: int64 [n] -> bool [n]."""
         return place % self.patch_size == self.patch_size - 1
@@ -201,8 +193,10 @@ class PatchModel(GatedNetwork):
         query, key, value = self.aggregates(local).unflatten(-1, (3, self.num_heads, -1)).unbind(-3)
         return query, key, value
 
-    def cache(self, inputs: Tensor) -> PatchCache:
+    def cache(self, inputs: Tensor, earlier: Earlier | None = None) -> PatchCache:
         """Runs the sequences of inputs under committed masks: int64 [rows, window].
+
+        Without `earlier` no position before an input's own is refreshed.
 
         Raises:
             ValueError: if the inputs are no windows of its symbols.
@@ -232,18 +226,18 @@ class PatchModel(GatedNetwork):
         cache = PatchCache(
             sequences, local, key, value, tokens, tuple(keys), tuple(values), whole, contexts
         )
-        if self.rule is None or size == 1:
+        if earlier is None or size == 1:
             return cache
-        return dataclasses.replace(cache, contexts=self.committed_contexts(cache, windows))
+        contexts = self.committed_contexts(earlier, cache, windows)
+        return dataclasses.replace(cache, contexts=contexts)
 
-    def committed_contexts(self, cache: PatchCache, windows: Tensor) -> Tensor:
+    def committed_contexts(self, earlier: Earlier, cache: PatchCache, windows: Tensor) -> Tensor:
         """Contexts of all places under the rule's refreshes of earlier ones: [s, length, width]."""
         count, length = cache.sequences.symbols.shape
         numbers = torch.arange(count * length, device=windows.device)
         state = self.placed(cache, numbers // length, numbers % length)
-        assert self.rule is not None
         with torch.no_grad():
-            action = in_own_dtype(self.rule, 0, state, windows.flatten(0, 1))
+            action = in_own_dtype(earlier, 0, state, windows.flatten(0, 1))
         is_new = as_mask(action, 1)[:, 0] & ~self.ends_patch(state.place)
         is_new = is_new & cache.sequences.is_there.flatten()
         rows = is_new.nonzero().squeeze(1)
@@ -287,9 +281,9 @@ class PatchModel(GatedNetwork):
         found: Tensor = self.norm(x)
         return found
 
-    def start(self, inputs: Tensor) -> Place:
+    def start(self, inputs: Tensor, earlier: Earlier | None = None) -> Place:
         """See `GatedNetwork.start`."""
-        cache = self.cache(inputs)
+        cache = self.cache(inputs, earlier)
         return self.placed(cache, cache.sequences.sequence, cache.sequences.place)
 
     def start_cached(self, inputs: Tensor, cache: PatchCache) -> Place:

@@ -3,7 +3,7 @@
 An input is one position: the symbols up to it, after as many `missing` ones (the number behind the
 last symbol) as the window is longer. A mask chooses what this position computes: experts, attention
 heads, whole parts of a layer, or whether it goes on behind an exit. Keys and values of earlier
-positions are computed under *committed* masks: the greedy masks of a policy (`commit`), as in
+positions are computed under *committed* masks: the greedy masks of a policy (`Earlier`), as in
 generation, or a hash of each position's symbol and everything else. Rows do not depend on their
 neighbours, and several masks of a position differ by its own blocks only.
 
@@ -28,7 +28,7 @@ transformers" (arXiv 2101.03961); routes by a hash: Roller et al. 2021 (arXiv 21
 """
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,9 +39,18 @@ from torch.nn.functional import linear, pad
 from ccenv.base.masks import as_mask, full_mask, gate_values_of, spread
 from ccenv.base.registry import check_names
 from ccenv.base.values import positive_ints
+from ccenv.networks.core.abilities import (
+    Bounds,
+    Caches,
+    Continues,
+    Exits,
+    Owns,
+    ReadsEarlier,
+    Repeats,
+)
 from ccenv.networks.core.exit_state import Flow, exit_look, leave
 from ccenv.networks.core.precision import in_own_dtype
-from ccenv.networks.core.protocol import Gate, GatedNetwork, Unread, rows_each
+from ccenv.networks.core.protocol import Abilities, Earlier, Gate, GatedNetwork, Unread, rows_each
 from ccenv.networks.text.attention import Layer
 from ccenv.networks.text.sequences import Cache, Left, Position, sequences_of
 from ccenv.networks.text.tokens import check_windows, window_length
@@ -50,9 +59,6 @@ from ccenv.sparse.routes import hides_skipped
 INITIAL_STD = 0.1
 """Of embeddings of symbols and of places."""
 
-Rule = Callable[[int, Any, Tensor], Tensor]
-"""Committed masks: (gate, hidden state of positions, their inputs [rows, window]) -> an action, see
-`ccenv.simulator.policy.Policy.act`."""
 GATES = ("attention", "heads", "ffn", "experts", "exits")
 """What a mask may choose in a layer, in the order in which it runs."""
 EITHER = (("attention", "heads"), ("ffn", "experts"))
@@ -128,8 +134,8 @@ def parts_of(gates: Sequence[str] | str, depth: int, repeats: int = 1) -> tuple[
 class LanguageModel(GatedNetwork):
     """A causal transformer over symbols; gates for parts of each layer, its experts by default."""
 
+    abilities: Abilities = (Exits, ReadsEarlier, Caches, Continues, Owns, Bounds, Repeats)
     num_symbols: int
-    rule: Rule | None = None
 
     def __init__(
         self,
@@ -238,26 +244,25 @@ class LanguageModel(GatedNetwork):
         first = self.places_of_gates[gate - 1] + 1 if gate else 0
         return self.parts[first : self.places_of_gates[gate]]
 
-    def commit(self, rule: Rule | None) -> Rule | None:
-        """See `GatedNetwork.commit`."""
-        before, self.rule = self.rule, rule
-        return before
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Leaves the rule out: a copy belongs to no policy."""
-        return {name: value for name, value in vars(self).items() if name != "rule"}
-
-    def committed_action(self, gate: int, cache: Cache, inputs: Tensor, running: Tensor) -> Tensor:
+    def committed_action(
+        self,
+        earlier: Earlier | None,
+        gate: int,
+        cache: Cache,
+        inputs: Tensor,
+        running: Tensor,
+    ) -> Tensor:
         """Returns the committed action of every position at a gate: [positions, ...].
 
         Args:
+            earlier: what decides it; None for a hash of experts, and everything else kept.
             gate: its number.
             cache: what has been computed before it.
             inputs: int64 [positions, window].
             running: bool [positions]; which are there and have not stopped.
         """
         sequences = cache.sequences
-        if self.rule is None:
+        if earlier is None:
             symbols, blocks = sequences.symbols.flatten(), self.gates[gate].num_blocks
             if self.part(gate).kind != "experts":
                 return full_mask(len(symbols), blocks, symbols.device)
@@ -267,7 +272,7 @@ class LanguageModel(GatedNetwork):
             return mask.scatter(1, kept, value=True)
         with torch.no_grad():
             positions = self._positions(gate, cache, running)
-            return in_own_dtype(self.rule, gate, positions, inputs)
+            return in_own_dtype(earlier, gate, positions, inputs)
 
     def _positions(self, gate: int, cache: Cache, running: Tensor) -> Position:
         """All positions of sequences that a cache has come to, before a gate."""
@@ -284,7 +289,7 @@ class LanguageModel(GatedNetwork):
             flow = Flow(self._none(cache), len(numbers), rows=running.nonzero().squeeze(1))
         return self._answered(dataclasses.replace(hidden, flow=flow))
 
-    def cache(self, inputs: Tensor) -> Cache:
+    def cache(self, inputs: Tensor, earlier: Earlier | None = None) -> Cache:
         """Runs the sequences of inputs under committed masks: int64 [rows, window].
 
         Raises:
@@ -294,7 +299,7 @@ class LanguageModel(GatedNetwork):
         cache = Cache(self, sequences_of(inputs, self.missing))
         symbols, is_there = cache.sequences.symbols, cache.sequences.is_there
         rows = inputs
-        if self.rule is not None:
+        if earlier is not None:
             padded = pad(symbols, (self.window - 1, 0), value=self.missing)
             rows = padded.unfold(1, self.window, 1).flatten(0, 1)
         x = self.embedding(symbols) + self.places.weight[: symbols.shape[1]]
@@ -305,7 +310,7 @@ class LanguageModel(GatedNetwork):
             if part.is_gate:
                 cache = dataclasses.replace(cache, streams=(*cache.streams, x))
                 gate = len(cache.streams) - 1
-                action = self.committed_action(gate, cache, rows, running)
+                action = self.committed_action(earlier, gate, cache, rows, running)
                 mask = as_mask(action, self.gates[gate].num_blocks) & mask
                 weights = gate_values_of(action)
                 executed = mask if weights is None else mask * weights
@@ -347,9 +352,9 @@ class LanguageModel(GatedNetwork):
         keys, values = (*cache.keys, key), (*cache.values, value)
         return x, dataclasses.replace(cache, keys=keys, values=values)
 
-    def start(self, inputs: Tensor) -> Position:
+    def start(self, inputs: Tensor, earlier: Earlier | None = None) -> Position:
         """See `GatedNetwork.start`."""
-        cache = self.cache(inputs)
+        cache = self.cache(inputs, earlier)
         sequence, place = cache.sequences.sequence, cache.sequences.place
         flow = Flow(self._none(cache), len(place)) if self.has_exits else None
         hidden = Position(cache, sequence, place, sequence[:0], self._none(cache), flow=flow)
@@ -372,7 +377,7 @@ class LanguageModel(GatedNetwork):
         flow = Flow(x, len(x)) if self.has_exits else None
         return self._ahead(Position(cache, sequence, place, own, x, left=(), flow=flow))
 
-    def cache_before(self, inputs: Tensor) -> Cache:
+    def cache_before(self, inputs: Tensor, earlier: Earlier | None = None) -> Cache:
         """See `GatedNetwork.cache_before`; earlier positions are under committed masks.
 
         Raises:
@@ -383,7 +388,7 @@ class LanguageModel(GatedNetwork):
             raise ValueError(f"expected the end of one sequence, got {len(inputs)} inputs")
         padded = pad(inputs, (self.window - 1, 0), value=self.missing)
         rows = padded.unfold(1, self.window, 1)[0]
-        cache = self.cache(rows[rows[:, -1] != self.missing])
+        cache = self.cache(rows[rows[:, -1] != self.missing], earlier)
         there = cache.sequences.symbols.shape[1]
         keys, values = (
             tuple(pad(part, (0, 0, 0, self.window - there)) for part in parts)

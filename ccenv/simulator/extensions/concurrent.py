@@ -26,7 +26,7 @@ blocks that are off for every request under way, as far as decided.
 
 A gate reads one version: nothing lands during a step. In a network of sequences the first gate's
 version has made the keys and values of earlier positions, which later gates read. "inactive" needs
-a network that says which weights its blocks alone read (`GatedNetwork.unread_entries`). Requests
+a network that says which weights its blocks alone read (`Owns.unread_entries`). Requests
 are rows, each with its own position: what earlier positions compute under committed masks has been
 read before the first gate, so that a block is off if it is off for every row.
 
@@ -53,7 +53,7 @@ from torch import Tensor, nn
 from ccenv.base.registry import check_names
 from ccenv.mdp.dynamics import StepOutcome
 from ccenv.networks.core.parameters import inactive_entries, only_entries, share_off
-from ccenv.networks.core.protocol import GatedNetwork
+from ccenv.networks.core.protocol import Earlier, GatedNetwork, started
 from ccenv.simulator.step import Extension
 
 KINDS = ("inactive", "unsafe", "policy")
@@ -112,13 +112,9 @@ class Composite(GatedNetwork):
         assert isinstance(version, GatedNetwork)
         return version
 
-    def commit(self, rule: Any) -> Any:
-        """See `GatedNetwork.commit`."""
-        return self.at(0).commit(rule)
-
-    def start(self, inputs: Tensor) -> Any:
+    def start(self, inputs: Tensor, earlier: Earlier | None = None) -> Any:
         """See `GatedNetwork.start`."""
-        return self.at(0).start(inputs)
+        return started(self.at(0), inputs, earlier=earlier)
 
     def step(
         self,
@@ -300,7 +296,7 @@ class Concurrent(Extension):
 
         With the same inputs and masks it gives their answers bit for bit, with gradients on or off:
         its parameters do not learn, as those that do take a kernel that rounds otherwise.
-        Earlier positions of a sequence follow the rule that the network has now.
+        Of sequences it starts with the simulator's `earlier`.
         """
         readings = self.read["network"]
         if len(readings) <= self.num_gates:
@@ -311,11 +307,7 @@ class Concurrent(Extension):
                 version = copy.deepcopy(self.network).requires_grad_(False)
                 version.load_state_dict(reading.tensors)
                 versions[reading.version] = version
-        found = Composite([versions[reading.version] for reading in readings[: self.num_gates]])
-        rule = self.network.commit(None)
-        self.network.commit(rule)
-        found.commit(rule)
-        return found
+        return Composite([versions[reading.version] for reading in readings[: self.num_gates]])
 
     def state(self, *, begun: bool) -> list[int]:
         """Numbers of the parts' versions."""

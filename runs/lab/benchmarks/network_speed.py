@@ -18,6 +18,7 @@ from ccenv.base.clock import quartiles_of_ratio, seconds_in_turns, work_clock
 from ccenv.base.seeding import stream
 from ccenv.deploy.short_walk import GateScores, least_score
 from ccenv.mdp.choosers import Chooser, kept_by
+from ccenv.networks.core.inference_copy import pack
 from ccenv.networks.core.one_row import OneRow, why_not_one_row
 from ccenv.networks.core.protocol import dense_forward, walk
 from ccenv.runs.lab.benchmarks.subjects import Network, Subject, chosen
@@ -140,7 +141,7 @@ def make_passes(subject: Subject, batch: int, *, training: bool = False) -> Pass
     for module in (network, *modules.values()):
         module.eval().requires_grad_(training)
     if not training and hasattr(network, "pack"):
-        network.pack()
+        pack(network)
     macs, policies = executed(network, inputs, pool), make_policies(network, generator)
 
     def timed(model: nn.Module, logits: Callable[[], Tensor]) -> Pass:

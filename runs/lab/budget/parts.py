@@ -5,6 +5,7 @@ and greedy removal's. Where they cannot, chains of greedy removal do (see `menu`
 from tables, or are walked through the network under the menu's masks.
 """
 
+import itertools
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ from ccenv.mask_table.building.checks import check_is_of
 from ccenv.mask_table.evaluation.exact import FLOATS, Outcomes
 from ccenv.mask_table.menus import all_masks
 from ccenv.mask_table.table import MaskTable
-from ccenv.mdp.dynamics import initial, look, transition
+from ccenv.mdp.dynamics import all_or_none, initial, look, outcomes
 from ccenv.networks.core.protocol import num_blocks_of
 from ccenv.runs.analysis.gate_sweep import chosen_inputs
 from ccenv.runs.lab.budget.menu import Sized, at_budgets, chain, of_sizes
@@ -79,9 +80,8 @@ def seen_of(simulator: Simulator, indices: Tensor, gate: int, size: int) -> FLOA
     parts = []
     for some in indices.split(size):
         state = initial(simulator.network, *simulator.data.batch(some))
-        for blocks in num_blocks_of(simulator.network)[:gate]:
-            kept = torch.ones(len(some), blocks, dtype=torch.bool)
-            state, _ = transition(simulator.network, state, kept)
+        walked = outcomes(simulator.network, state, all_or_none(simulator.network))
+        state = next(itertools.islice(walked, gate, None)).before
         parts.append(look(simulator.network, state).double().numpy())
     found: FLOATS = np.concatenate(parts)
     return found

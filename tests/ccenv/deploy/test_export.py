@@ -295,8 +295,8 @@ def test_what_a_trusted_module_gives_must_still_be_an_agent_or_a_builder_of_its_
 def test_a_file_that_names_modules_as_they_were_called_before_still_loads(plain, tmp_path):
     (agent, content), path = plain, tmp_path / "file"
     assert content["agent"]["class"] == "ccenv.agents.reinforce:Reinforce"
-    with_name(path, content, AGENT, "agents.reinforce:Reinforce")
-    with_name(path, load_tree(path), NETWORK, "ccenv.networks:GatedMLP")
+    with_name(path, content, AGENT, "ccenv.agents.of_earlier:Reinforce")
+    with_name(path, load_tree(path), NETWORK, "ccenv.networks.mlp:GatedMLP")
     images, logits, _ = in_environment(agent, None)
     assert torch.equal(SkippingClassifier.load(path)(images, draw="mode"), logits)
 

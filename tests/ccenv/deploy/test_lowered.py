@@ -22,6 +22,7 @@ from ccenv.mdp.dynamics import initial, transition
 from ccenv.mdp.observations import LAST_SYMBOLS, make_observer
 from ccenv.networks.baselines.text import hashed_ngrams
 from ccenv.networks.core.exit_state import Exit
+from ccenv.networks.core.inference_copy import pack
 from ccenv.networks.core.lowering import why_not_lowered
 from ccenv.networks.core.mlp import GatedMLP
 from ccenv.networks.core.one_row import OneRow, why_not_one_row
@@ -90,7 +91,7 @@ def network_of(name):
 
 def packed(name):
     network, shape = network_of(name)
-    network.pack()
+    pack(network)
     return network, inputs_of(shape, 1)
 
 
@@ -157,7 +158,7 @@ def as_graph(network, choosers, observe, inputs, draws):
 
 def short(network, choosers, observe, inputs, draws):
     fast = copy.deepcopy(network)
-    fast.pack()
+    pack(fast)
     return ShortWalk(fast, choosers, inputs[:1])(inputs, draws)
 
 

@@ -17,6 +17,7 @@ from ccenv.data import load_split
 from ccenv.data.toy import PROBE_SETTINGS
 from ccenv.envs.actions import ActionView, VectorActionView
 from ccenv.envs.stable_baselines import ActionViewVecEnv, BlockSelectionVecEnv
+from ccenv.networks.core.abilities import OwnWeights
 from ccenv.networks.core.exit_state import Exit
 from ccenv.networks.core.sequential import GatedSequential
 from ccenv.networks.stages.linear import BlockLinear
@@ -47,7 +48,7 @@ def mixed(input_shape=(1, 8, 8), num_classes=10):
     }
     example = torch.zeros(1, *input_shape)
     network = GatedSequential(nn.Identity(), parts, nn.Linear(12, num_classes), example)
-    network.has_own_weights = True
+    network.abilities += (OwnWeights,)
     return network
 
 

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from ccenv.data.split import Split
+from ccenv.networks.core.abilities import OwnWeights
 from ccenv.networks.core.check import check_network
 from ccenv.networks.core.protocol import forward
 from ccenv.networks.pretrained.efficientnet import (
@@ -164,8 +165,8 @@ def test_imagenets_weights_all_have_their_place():
     network = efficientnet_lite0(image_size=32)
     names = [gate.name for gate in network.gates]
     assert names == [f"blocks.{i}" for i in (2, 4, 6, 7, 9, 10, 12, 13, 14)]
-    assert network.has_own_weights
-    assert not efficientnet_lite0(num_classes=10, image_size=32).has_own_weights
+    assert OwnWeights in network.abilities
+    assert OwnWeights not in efficientnet_lite0(num_classes=10, image_size=32).abilities
     own = sum(parameter.numel() for parameter in network.parameters())
     assert own == 4_652_008
 

@@ -1,6 +1,5 @@
 """The network `lm`: positions alone, with a cache, in whole sequences; committed masks."""
 
-import copy
 import math
 
 import numpy as np
@@ -28,7 +27,6 @@ from ccenv.networks.text.sequences import sequences_of
 from ccenv.networks.text.transformer import LanguageModel
 from ccenv.simulator.rollout import collect_rollout
 from ccenv.simulator.simulator import Simulator
-from tests.ccenv.networks.tiny import built
 
 LENGTH = 8
 SMALL = {"depth": 2, "width": 8, "num_heads": 2, "ffn_width": 6, "num_experts": 4}
@@ -136,8 +134,8 @@ def random_masks(rows, network, seed=0):
 def test_under_committed_masks_every_position_is_the_plain_run_over_its_sequence(settings):
     network, sequences = model(**settings), symbols(LENGTH, LENGTH)
     masks = random_masks(2 * LENGTH, network)
-    network.commit(rule_of(masks))
-    found = forward(network, positions(sequences), masks)
+    inputs = positions(sequences)
+    found = forward(network, inputs, masks, start=network.start(inputs, rule_of(masks)))
     parts = zip(sequences, *(mask.split(LENGTH) for mask in masks), strict=True)
     expected = torch.cat([plainly(network, sequence, mask) for sequence, *mask in parts])
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
@@ -148,8 +146,7 @@ def test_a_positions_own_masks_are_the_plain_run_with_them_at_the_last_position_
     network, (sequence,) = model(**settings), symbols(LENGTH)
     inputs = positions([sequence])
     committed, own = (random_masks(LENGTH, network, seed) for seed in (0, 1))
-    network.commit(rule_of(committed))
-    found = forward(network, inputs, own)
+    found = forward(network, inputs, own, start=network.start(inputs, rule_of(committed)))
     for place in range(LENGTH):
         masks = [mask[: place + 1].clone() for mask in committed]
         for mask, others in zip(masks, own, strict=True):
@@ -208,8 +205,12 @@ def test_numbers_in_an_expert_that_nobody_chose_do_not_matter():
     masks = random_masks(len(inputs), network)
     for mask in masks:
         mask[:, 1] = False
-    network.commit(lambda gate, hidden, rows: torch.zeros(len(rows), 1, dtype=torch.int64))
-    before = forward(network, inputs, masks)
+
+    def answered():
+        start = network.start(inputs, lambda *given: torch.zeros(len(given[2]), 1, dtype=int))
+        return forward(network, inputs, masks, start=start)
+
+    before = answered()
     cross_entropy(before, torch.zeros(len(inputs), dtype=torch.int64)).backward()
     with torch.no_grad():
         for layer in network.layers:
@@ -217,7 +218,7 @@ def test_numbers_in_an_expert_that_nobody_chose_do_not_matter():
             assert not layer.experts.hidden.weight.grad[units].any()
             layer.experts.hidden.weight[units] = torch.nan
             layer.experts.output.weight[:, units] = torch.nan
-    assert torch.equal(forward(network, inputs, masks), before)
+    assert torch.equal(answered(), before)
 
 
 @pytest.mark.parametrize("gates", ["attention", "heads", "ffn"])
@@ -226,8 +227,12 @@ def test_numbers_in_what_no_position_keeps_do_not_matter_but_keys_and_values_are
     masks = random_masks(len(inputs), network)
     for mask in masks:
         mask[:, 0] = False
-    network.commit(lambda gate, hidden, rows: masks[gate][:1].expand(len(rows), -1))
-    before = forward(network, inputs, masks)
+
+    def answered():
+        start = network.start(inputs, lambda gate, _, rows: masks[gate][:1].expand(len(rows), -1))
+        return forward(network, inputs, masks, start=start)
+
+    before = answered()
     before.square().sum().backward()
     with torch.no_grad():
         for layer in network.layers:
@@ -242,9 +247,9 @@ def test_numbers_in_what_no_position_keeps_do_not_matter_but_keys_and_values_are
                 assert not of_all.bias.grad[units].any()
             for tensor in unread:
                 tensor.fill_(torch.nan)
-    assert torch.equal(forward(network, inputs, masks), before)
+    assert torch.equal(answered(), before)
     network.zero_grad()
-    forward(network, inputs, masks).square().sum().backward()
+    answered().square().sum().backward()
     assert network.embedding.weight.grad.isfinite().all()
 
 
@@ -300,8 +305,8 @@ def test_what_a_position_costs_that_stops_and_nothing_behind_its_exit_matters():
     width, place = SMALL["width"], 4
     network, inputs = model(gates="exits", depth=3), positions(symbols(LENGTH, 5))
     stops = [torch.zeros(len(inputs), 1, dtype=torch.bool)] * 2
-    network.commit(rule_of([torch.zeros(len(inputs) + 3, 1, dtype=torch.bool)] * 2))
-    hidden = network.start(inputs)
+    rule = rule_of([torch.zeros(len(inputs) + 3, 1, dtype=torch.bool)] * 2)
+    hidden = network.start(inputs, rule)
     first, earlier = (int(network.macs(0, hidden, stops[0])[row]) for row in (place, 0))
     answer = width * network.num_classes
     layer = 4 * width**2 + 2 * width * (place + 1) + 4 * 2 * width * SMALL["ffn_width"]
@@ -455,9 +460,9 @@ def test_an_agents_verdict_by_greedy_masks_is_the_plain_run_with_them(prose, kin
     simulator.seed(0)
     agent = kind(simulator, seed=0, num_kept=1, embedding_size="one_hot", **settings)
     agent.learn(8 * LENGTH)
-    rule = simulator.network.rule
+    rule = simulator.earlier
     verdict = ccenv.evaluate(simulator, agent, deterministic=True, batch_size=5 * LENGTH + 3)
-    assert simulator.network.rule is rule
+    assert simulator.earlier is rule
     judged = simulator.on_split("test", 1).data
     inputs, labels = judged.batch(torch.arange(len(judged)))
     losses = []
@@ -484,7 +489,8 @@ def test_rows_that_follow_committed_gate_values_are_computed_once_and_learn_from
     changed = [action * 0.5 for action in rollout.actions]
     network, inputs = simulator.network, simulator.state.images
     with torch.no_grad():
-        hidden = network.step(0, network.start(inputs), changed[0] > 0, changed[0])
+        start = network.start(inputs, simulator.earlier)
+        hidden = network.step(0, start, changed[0] > 0, changed[0])
     assert len(hidden.own) == len(inputs)
 
 
@@ -508,7 +514,7 @@ def test_a_verdict_that_fails_leaves_the_committed_masks_of_training(prose, monk
     simulator.seed(0)
     agent = Hash(simulator, seed=0, num_kept=1)
     agent.learn(LENGTH)
-    rule = simulator.network.rule
+    rule = simulator.earlier
     assert rule is not None
 
     def fail(observation, layer):
@@ -517,7 +523,7 @@ def test_a_verdict_that_fails_leaves_the_committed_masks_of_training(prose, monk
     monkeypatch.setattr(agent, "keep_probability", fail)
     with pytest.raises(OverflowError):
         ccenv.evaluate(simulator, agent)
-    assert simulator.network.rule is rule
+    assert simulator.earlier is rule
 
 
 def test_experts_learn_a_rule_of_a_text(prose):
@@ -539,10 +545,10 @@ def test_an_update_goes_on_from_the_rollout_and_learns_what_it_would_learn_anew(
         agent = Rloo(simulator, seed=0, num_kept=1, embedding_size="one_hot")
         runs = 0
 
-        def counted_cache(network, inputs):
+        def counted_cache(*given):
             nonlocal runs
             runs += 1
-            return run(network, inputs)
+            return run(*given)
 
         run = LanguageModel.cache
         with monkeypatch.context() as patched:
@@ -570,8 +576,7 @@ def test_rows_follow_committed_gate_values_unless_a_router_learns_from_them():
         nothing = torch.zeros(4)
         return torch.stack([of_position.get(tuple(row), nothing) for row in rows.tolist()])
 
-    network.commit(rule)
-    hidden = network.start(inputs)
+    hidden = network.start(inputs, rule)
     follows = network.step(0, hidden, values > 0, values)
     leaves = network.step(0, hidden, values > 0, values.clone().requires_grad_())
     assert (len(follows.own), len(leaves.own)) == (0, len(inputs))
@@ -612,7 +617,7 @@ def written_by(prose_settings, agent, monkeypatch, **settings):
     classifier = SkippingClassifier.from_agent(made, **settings)
     calls, cache = [], classifier.network.cache
     monkeypatch.setattr(
-        classifier.network, "cache", lambda inputs: calls.append(len(inputs)) or cache(inputs)
+        classifier.network, "cache", lambda *given: calls.append(len(given[0])) or cache(*given)
     )
     return classifier, calls
 
@@ -640,9 +645,12 @@ def test_greedy_text_with_a_cache_is_that_without_and_computes_a_position_a_symb
 def test_later_positions_read_the_masks_that_were_executed():
     network = model(gates="heads,exits")
     skipping = [torch.zeros(1, gate.num_blocks, dtype=torch.bool) for gate in network.gates]
-    network.commit(lambda gate, hidden, rows: skipping[gate].expand(len(rows), -1))
     *_, second, third = positions([torch.tensor([0, 1, 2])])
-    cache, keeping = network.cache_before(second[None]), [~mask for mask in skipping]
+
+    def earlier(gate, hidden, rows):
+        return skipping[gate].expand(len(rows), -1)
+
+    cache, keeping = network.cache_before(second[None], earlier), [~mask for mask in skipping]
     for last in (second, third):
         hidden = network.start_cached(last[None], cache)
         for gate, mask in enumerate(keeping):
@@ -667,13 +675,8 @@ def test_a_model_of_stable_baselines3_commits_to_its_own_greedy_masks(prose):
     simulator.seed(0)
     agent = PPOAgent(simulator, seed=0)
     agent.learn(4 * LENGTH)
-    assert simulator.network.rule.policy is agent
-    cache = simulator.network.cache(simulator.data.batch(torch.arange(LENGTH))[0])
+    assert simulator.earlier.policy is agent
+    inputs, _ = simulator.data.batch(torch.arange(LENGTH))
+    cache = simulator.network.cache(inputs, simulator.earlier)
     greedy = agent.act(simulator.begin(torch.arange(LENGTH)), 0)
     assert torch.equal(cache.masks[0][0], greedy)
-
-
-def test_a_copy_belongs_to_no_policy():
-    network = built("lm")
-    network.commit(rule_of([]))
-    assert copy.deepcopy(network).rule is None

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from ccenv.networks.core.check import check_network
+from ccenv.networks.core.inference_copy import pack
 from ccenv.networks.core.protocol import dense_forward, walk
 from ccenv.networks.registry import NETWORKS as BY_NAME
 from tests.ccenv.networks.tiny import NETWORKS, built, inputs_of, masks_of
@@ -75,7 +76,7 @@ def test_weights_of_one_copies_and_packed_networks_answer_alike_and_no_rows_give
     for other in (copy.deepcopy(network), pickle.loads(pickle.dumps(network))):
         assert torch.equal(walk(other, inputs, lambda gate, _: masks[gate]), expected)
     before = copy.deepcopy(network.state_dict())
-    network.pack()
+    pack(network)
     packed = walk(network, inputs, lambda gate, _: masks[gate])
     torch.testing.assert_close(packed, expected, rtol=1e-3, atol=1e-4)
     after = network.state_dict()

@@ -24,6 +24,7 @@ from ccenv.deploy.fused.classifier import reads_symbols
 from ccenv.deploy.latency import measure_latency
 from ccenv.deploy.short_walk import why_not_short
 from ccenv.mdp.observations import OBSERVATIONS
+from ccenv.networks.core.abilities import Norms, ability
 from ccenv.networks.pretrained.efficientnet import BlockGroup
 from ccenv.networks.pretrained.smollm import LlamaSizes
 from ccenv.networks.registry import NETWORKS
@@ -233,7 +234,8 @@ def test_agents_act_learn_and_let_it_learn(name, agent_class):
 @pytest.mark.parametrize("name", SMALL)
 def test_the_loudest_blocks_are_billed_as_all_of_them(name):
     simulator = make(name)
-    if not all(simulator.network.tells_norms(gate) for gate in range(simulator.num_layers)):
+    norms, gates = ability(simulator.network, Norms), range(simulator.num_layers)
+    if norms is None or not all(norms.tells_norms(gate) for gate in gates):
         with pytest.raises(ValueError, match="tells its blocks' norms"):
             Magnitude(simulator, target_density=0.5)
         return

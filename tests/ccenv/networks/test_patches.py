@@ -94,9 +94,9 @@ def plainly(network, window, committed):
 def test_every_position_is_the_plain_run_with_its_own_refresh_at_the_end_alone(patch_size):
     network, inputs = model(patch_size), positions(LENGTH, 2, LENGTH)
     committed = masks_of(3 * LENGTH, seed=3)
-    network.commit(lambda gate, hidden, rows: committed[: len(rows)])
     mask = masks_of(len(inputs))
-    found = forward(network, inputs, [mask])
+    start = network.start(inputs, lambda gate, hidden, rows: committed[: len(rows)])
+    found = forward(network, inputs, [mask], start=start)
     # Sequences lie one after the other at the longest one's length.
     first = [0] * LENGTH + [LENGTH] * 2 + [2 * LENGTH] * LENGTH
     for row, (window, start) in enumerate(zip(inputs, first, strict=True)):
@@ -107,19 +107,24 @@ def test_every_position_is_the_plain_run_with_its_own_refresh_at_the_end_alone(p
 @pytest.mark.parametrize("patch_size", [3, 4])
 def test_with_a_cache_a_position_alone_is_the_same(patch_size):
     network, inputs = model(patch_size), positions(LENGTH, LENGTH)
-    network.commit(lambda gate, hidden, rows: masks_of(len(rows), seed=3))
-    hidden = network.start_cached(inputs, network.cache(inputs))
-    mask = masks_of(len(inputs))
+
+    def earlier(gate, hidden, rows):
+        return masks_of(len(rows), seed=3)
+
+    hidden = network.start_cached(inputs, network.cache(inputs, earlier))
+    mask, start = masks_of(len(inputs)), network.start(inputs, earlier)
     found = network.logits(network.step(0, hidden, mask))
-    torch.testing.assert_close(found, forward(network, inputs, [mask]), rtol=1e-4, atol=1e-5)
-    torch.testing.assert_close(network.start(inputs).guess, hidden.guess, rtol=1e-4, atol=1e-5)
+    expected = forward(network, inputs, [mask], start=start)
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(start.guess, hidden.guess, rtol=1e-4, atol=1e-5)
 
 
 def test_refreshes_leave_nothing_in_the_cache_which_has_one_entry_a_patch():
     network, inputs = model(4), positions(LENGTH)
     never = network.cache(inputs)
-    network.commit(lambda gate, hidden, rows: torch.ones(len(rows), 1, dtype=torch.bool))
-    always = network.cache(inputs)
+    always = network.cache(
+        inputs, lambda gate, hidden, rows: torch.ones(len(rows), 1, dtype=torch.bool)
+    )
     for name in ("keys", "values"):
         for one, other in zip(getattr(never, name), getattr(always, name), strict=True):
             assert torch.equal(one, other)
@@ -191,8 +196,8 @@ def test_while_it_learns_earlier_positions_refresh_at_the_wanted_rate(prose):
     simulator = simulator_of(400, 1e-5)
     agent = EntropyThreshold(simulator, target_rate=0.3)
     agent.learn(400 * 3)
-    rule, seen = simulator.network.rule, []
-    simulator.network.commit(lambda *given: seen.append(rule(*given)) or seen[-1])
+    rule, seen = simulator.earlier, []
+    simulator.earlier = lambda *given: seen.append(rule(*given)) or seen[-1]
     simulator.begin()
     assert seen[0].float().mean().item() == pytest.approx(0.3, abs=0.2)
 

@@ -9,10 +9,13 @@ from torch import Tensor, nn
 
 import ccenv
 from ccenv.agents.systems.magnitude import Magnitude
+from ccenv.networks.core.abilities import Norms
 from ccenv.networks.core.check import check_parts
 from ccenv.networks.core.exit_state import has_exits
 from ccenv.networks.core.mlp import GatedMLP
+from ccenv.networks.core.parameters import memory_bytes
 from ccenv.networks.core.protocol import NEEDED, as_gated, forward
+from ccenv.simulator.context import least_macs
 from ccenv.simulator.simulator import Simulator
 
 
@@ -70,15 +73,11 @@ def test_what_is_adapted_shares_its_parameters_and_survives_copies_and_pickle():
 
 def test_defaults_say_that_a_network_has_nothing_beyond_the_needed_parts():
     network = as_gated(Foreign())
-    hidden = network.start(torch.rand(2, 64))
-    assert not network.tells_norms(0)
+    assert network.abilities == ()
     assert not has_exits(network)
-    assert not network.gate_parameters(0)
-    assert network.every_answer(hidden, torch.zeros(2)) is None
-    assert network.own_loss(hidden, torch.zeros(2)) is None
-    assert network.memory_bytes() == sum(p.nbytes for p in network.parameters())
+    assert memory_bytes(network) == sum(p.nbytes for p in network.parameters())
     with pytest.raises(ValueError, match="least_macs"):
-        network.least_macs(0)
+        least_macs(network, 0)
 
 
 @pytest.mark.parametrize("name", NEEDED)
@@ -96,11 +95,17 @@ def test_a_network_that_does_not_define_a_needed_part_is_refused_by_name(name):
 class Normed(Foreign):
     """It tells its blocks' norms, and not what they cost."""
 
+    abilities = (Norms,)
+
+    def tells_norms(self, gate):
+        return True
+
     def block_norms(self, gate, hidden):
         return self.inner.block_norms(gate, hidden)
 
 
-@pytest.mark.parametrize(("network", "lacks"), [(Foreign, "block_norms"), (Normed, "block_macs")])
-def test_magnitude_refuses_a_network_by_the_name_of_what_it_lacks(network, lacks):
-    with pytest.raises(ValueError, match=lacks):
-        Magnitude(Simulator(4, network=network().eval()))
+def test_what_a_network_lacks_of_an_ability_is_refused_by_name():
+    with pytest.raises(ValueError, match="block_norms"):
+        Magnitude(Simulator(4, network=Foreign().eval()))
+    with pytest.raises(TypeError, match="ability Norms, got one without block_macs"):
+        Simulator(4, network=Normed().eval())

@@ -32,8 +32,8 @@ WAITING = {
     aten.histc,
     aten.equal,
     # Made of others that torch does not send through here, of which some read a value: `allclose`
-    # ends in `.item()`, `multinomial` looks at its chances (twice, until torch 2.7; later versions
-    # leave one of the two checks to the device), and linear algebra at what a solver reports.
+    # ends in `.item()`, `multinomial` looks at its chances (twice in older versions; newer ones
+    # check on the device), and linear algebra at what a solver reports.
     aten.allclose,
     aten.multinomial,
     aten._linalg_check_errors,

@@ -20,6 +20,7 @@ from ccenv.base.masks import random_mask
 from ccenv.base.seeding import stream
 from ccenv.networks.core.mlp import GatedMLP
 from ccenv.networks.core.parameters import inactive_entries, only_entries, share_off
+from ccenv.networks.core.protocol import forward, started
 from ccenv.networks.learning.training import CoTrainer
 from ccenv.simulator.evaluate import evaluate
 from ccenv.simulator.extensions.concurrent import backward, learner
@@ -57,7 +58,9 @@ def warm(simulator, rows=4, episodes=3):
 
 @torch.no_grad()
 def answer(network, simulator, masks):
-    return network(simulator.state.images, masks)
+    images = simulator.state.images
+    start = started(network, images, earlier=simulator.earlier)
+    return forward(network, images, masks, start=start)
 
 
 def test_an_answer_is_that_of_the_composite_of_what_was_read_and_of_no_whole_version():
@@ -143,7 +146,6 @@ def test_each_gate_of_other_networks_reads_one_version_and_updates_learn_what_th
     simulator.extension("concurrent").between_gates.append(
         lambda gate: whole.append(copy.deepcopy(simulator.network))
     )
-    rule = simulator.network.commit(None)
     _, actions, steps = walk(simulator, agent, agent.generator)
     versions = steps[-1].told["versions"][0].tolist()
     assert versions == [0, *[1] * simulator.num_layers]
@@ -153,9 +155,9 @@ def test_each_gate_of_other_networks_reads_one_version_and_updates_learn_what_th
     assert not any(torch.equal(logits, answer(one, simulator, actions)) for one in whole)
     # What landed behind the first gate is one update of the batch before, computed anew.
     alone, after = whole[:2]
-    alone.commit(rule)
-    trainer = CoTrainer(alone, **ADAM)
-    trainer.update(*simulator.data.batch(indices), masks)
+    trainer, (images, labels) = CoTrainer(alone, **ADAM), simulator.data.batch(indices)
+    start = started(alone, images, earlier=simulator.earlier)
+    trainer.update(images, labels, masks, start=start)
     for name, tensor in after.state_dict().items():
         assert torch.equal(tensor, alone.state_dict()[name])
 
@@ -218,8 +220,6 @@ def test_updates_of_what_is_off_for_all_change_no_answer_under_way(kind, tmp_pat
         )
         episode(simulator, some)
         before = copy.deepcopy(simulator.network).requires_grad_(False)
-        before.commit(simulator.network.commit(None))
-        simulator.network.commit(before.commit(None))
         logits = episode(simulator, masks)[-1].outcome.logits
         assert torch.equal(logits, answer(before, simulator, masks))
 

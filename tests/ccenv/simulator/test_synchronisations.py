@@ -29,7 +29,7 @@ from ccenv.networks.vision.experts import experts
 from ccenv.networks.vision.residual import resnet
 from ccenv.networks.vision.transformer import vit
 from ccenv.sb3 import BlockSelectionVecEnv
-from ccenv.simulator import concurrent
+from ccenv.simulator.extensions import concurrent
 from ccenv.simulator.rollout import collect_rollout
 from ccenv.simulator.simulator import Simulator
 from ccenv.sparse.gpu import dispatch, routes
@@ -243,7 +243,7 @@ def test_updates_between_gates_wait_once_a_rollout_and_are_seen_as_on_the_cpu(
                 rollout = collect_rollout(simulator, agent, agent.generator)
             assert counted is None or counted[0].total() == 1, counted
             told += [[reading.version for reading in readings]
-                     for readings in simulator.concurrent.read.values()]  # fmt: skip
+                     for readings in simulator.extension("concurrent").read.values()]  # fmt: skip
             agent.update(rollout)
             simulator.update_network()
         return told

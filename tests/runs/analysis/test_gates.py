@@ -9,6 +9,7 @@ from torch import nn
 
 import ccenv
 from ccenv.data import Split, load_split
+from ccenv.networks.core.abilities import OwnWeights
 from ccenv.networks.core.protocol import dense_forward, forward, num_blocks_of, through
 from ccenv.networks.pretrained.smollm import LlamaSizes, smollm2
 from ccenv.networks.vision.residual import ResidualUnit, resnet
@@ -174,7 +175,7 @@ def test_a_text_is_judged_at_every_token():
 def untrained(input_shape=(1, 8, 8), num_classes=10):
     """Three units whose weights are there."""
     network = resnet(input_shape, num_classes, depth=8, width=4)
-    network.has_own_weights = True
+    network.abilities += (OwnWeights,)
     return network.eval()
 
 

@@ -91,6 +91,7 @@ OWN = '''
 import torch
 
 from ccenv.data import Split
+from ccenv.networks.core.abilities import OwnWeights
 from ccenv.networks.vision.residual import resnet
 
 
@@ -109,7 +110,7 @@ def windows(split):
 
 def own_resnet(input_shape, num_classes, width=4):
     network = resnet(input_shape, num_classes, depth=8, width=width)
-    network.has_own_weights = True
+    network.abilities += (OwnWeights,)
     return network
 '''
 

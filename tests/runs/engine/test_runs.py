@@ -31,6 +31,7 @@ import torch
 
 from ccenv.agents.base import Agent
 from ccenv import GatedMLP
+from ccenv.networks.core.abilities import OwnWeights
 
 
 class Half(Agent):
@@ -64,7 +65,7 @@ def cost_only(outcome, price: float = 1.0):
 
 
 class Wide(GatedMLP):
-    has_own_weights = True
+    abilities = (*GatedMLP.abilities, OwnWeights)
 '''
 
 

@@ -1,0 +1,267 @@
+"""What only some networks can do: abilities, each a list of parts, asked for with `ability`.
+
+A network names its abilities in `GatedNetwork.abilities` and has their parts; it is no subclass.
+
+>>> from ccenv.networks.core.mlp import GatedMLP
+>>> network = GatedMLP(4, num_blocks=(2,), block_size=3)
+>>> ability(network, Exits) is None, ability(network, Norms).block_macs(0)
+(True, 24)
+"""
+
+from collections.abc import Sequence
+from typing import Any, TypeVar, cast
+
+from torch import Tensor, nn
+
+from ccenv.networks.core.protocol import Earlier, GatedNetwork, Unread
+
+Kind = TypeVar("Kind")
+
+
+def ability(network: GatedNetwork, kind: type[Kind]) -> Kind | None:
+    """A network as one with an ability of this file; None if it does not have it."""
+    return cast(Kind, network) if kind in network.abilities else None
+
+
+def parts_of(kind: type) -> list[str]:
+    """Names of what a network with an ability has.
+
+    >>> parts_of(Caches), parts_of(Flat), parts_of(Doubts)
+    (['cache', 'start_cached'], ['in_features'], [])
+    """
+    names = [*vars(kind), *vars(kind).get("__annotations__", {})]
+    return [name for name in names if not name.startswith("_")]
+
+
+class Exits:
+    """Rows may stop at some gates, those whose `skipped` is "stop", and answer there."""
+
+    def early_answer(self, gate: int, hidden: Any) -> tuple[Tensor, float]:
+        """What an exit would answer the rows that run, and the weight of its loss in training.
+
+        Returns:
+            Logits [running, num_classes], and a number.
+
+        Raises:
+            ValueError: if this gate is no exit, or not the next one.
+        """
+        raise NotImplementedError
+
+
+class ReadsEarlier:
+    """What earlier positions of a sequence leave depends on their masks."""
+
+    def start(self, inputs: Tensor, earlier: Earlier | None = None) -> Any:
+        """See `GatedNetwork.start`; `cache` and `cache_before` take `earlier`, too.
+
+        Args:
+            inputs: [batch, ...].
+            earlier: what earlier positions decide; None for the network's own rule.
+        """
+        raise NotImplementedError
+
+
+class Caches:
+    """Inputs are positions of sequences, and read what earlier positions leave."""
+
+    def cache(self, inputs: Tensor, earlier: Earlier | None = None) -> Any:
+        """Returns what earlier positions of a sequence leave, such as keys and values.
+
+        They are computed with those positions, and their MACs are counted there. It is the same in
+        training mode: in co-training a rollout and the update that follows it share what `start`
+        computed.
+
+        Args:
+            inputs: [batch, ...].
+            earlier: see `ReadsEarlier.start`.
+        """
+        raise NotImplementedError
+
+    def start_cached(self, inputs: Tensor, cache: Any) -> Any:
+        """Does what `start` does with a cache that is there already; its MACs are the inputs' own.
+
+        Args:
+            inputs: [batch, ...].
+            cache: from `cache`, of the same inputs.
+        """
+        raise NotImplementedError
+
+
+class Continues:
+    """A sequence goes on: each input adds what it leaves to the cache (see `Caches`)."""
+
+    def cache_before(self, inputs: Tensor, earlier: Earlier | None = None) -> Any:
+        """Returns what the positions before an input leave, with room for it and for later ones.
+
+        It is for `start_cached`, and is made with the weights that the network has now.
+
+        Args:
+            inputs: [1, ...], the end of one sequence.
+            earlier: see `ReadsEarlier.start`.
+        """
+        raise NotImplementedError
+
+    def cache_after(self, hidden: Any) -> Any:
+        """Adds what an input leaves to the cache that it was started with, which it changes.
+
+        Args:
+            hidden: after the last gate, from `start_cached`.
+
+        Returns:
+            The cache before the next input of the sequence; None if there is no room for it.
+        """
+        raise NotImplementedError
+
+
+class ReadsSymbols:
+    """Inputs may hold other symbols than the `num_symbols` that policies know."""
+
+    symbols_read: int | None
+    """how many, with the missing one if it reads that; None: `num_symbols`."""
+
+
+class Repeats:
+    """Its layers run several times, with the same weights."""
+
+    repeats: int
+    """how often."""
+
+
+class Flat:
+    """Inputs are so many numbers, whatever their shape."""
+
+    in_features: int
+    """how many."""
+
+
+class LooksBehind:
+    """Has a look behind its last gate, too."""
+
+    last_look_size: int
+    """columns of `look(len(gates), hidden)`."""
+
+
+class Packs:
+    """Runs faster where weights stay as they are."""
+
+    def pack(self) -> None:
+        """Promises that they do, so that kernels may keep copies."""
+        raise NotImplementedError
+
+
+class OwnWeights:
+    """Its builder has set the weights, so that none are learned beforehand."""
+
+
+class Doubts:
+    """The first column of its looks is the entropy, in nats, of what comes next."""
+
+
+class Norms:
+    """Blocks can be told apart by how large they are; for `summary` and the agent `magnitude`."""
+
+    def tells_norms(self, gate: int) -> bool:
+        """Whether blocks of a gate can be told apart, unlike in a sum of contributions."""
+        raise NotImplementedError
+
+    def block_norms(self, gate: int, hidden: Any) -> Tensor:
+        """Root mean square of each block that a gate has just computed: float [rows, num_blocks].
+
+        Asked for where `tells_norms`.
+        """
+        raise NotImplementedError
+
+    def block_macs(self, gate: int) -> int:
+        """Of one input all blocks of a gate, everything before kept."""
+        raise NotImplementedError
+
+
+class Owns:
+    """Says which weights belong to which blocks."""
+
+    def gate_parameters(self, gate: int) -> list[nn.Parameter]:
+        """Weights that belong to a gate's blocks, for `check_network`."""
+        raise NotImplementedError
+
+    def unread_entries(self, off: Sequence[Tensor]) -> Unread:
+        """Returns which entries of weights nothing reads while some blocks are off.
+
+        Updates may write these while requests are under way (`concurrent="inactive"`).
+
+        Args:
+            off: bool [num_blocks] for each gate; True where no request keeps the block. What
+                requests have read before the first gate, as positions of a sequence before their
+                own, needs not be told.
+
+        Returns:
+            A pair for each place that reads a weight: an entry is unread if all places of its
+            weight say so. Weights without a pair are read.
+        """
+        raise NotImplementedError
+
+
+class Bounds:
+    """Says what an input costs at least, which budgets need."""
+
+    def least_macs(self, gate: int) -> int:
+        """What gates from this one on cost an input at least, with all that always runs there."""
+        raise NotImplementedError
+
+
+class Beforehand:
+    """Learns frozen weights in its own way."""
+
+    def learn_beforehand(self, split: Any) -> None:
+        """Learns frozen weights from a split, in place of random masks."""
+        raise NotImplementedError
+
+
+class OpenLengths:
+    """Learns how long some tensors of its state are."""
+
+    open_lengths: tuple[str, ...]
+    """their names."""
+
+
+class Scheduled:
+    """Changes as its co-training goes on; it needs `schedule_updates`."""
+
+    def after_update(self, done: float) -> None:
+        """Called behind each update.
+
+        Args:
+            done: share of the updates of its schedule.
+        """
+        raise NotImplementedError
+
+
+class AnswersOften:
+    """Answers several times on the way: errors, nll and rewards are means over the answers."""
+
+    def every_answer(self, hidden: Any, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """All answers and labels, after the last gate.
+
+        Returns:
+            Float [rows, n, num_classes] and what was right, int64 [rows, n]; `logits` is the last.
+        """
+        raise NotImplementedError
+
+    def own_loss(self, hidden: Any, labels: Tensor, label_smoothing: float = 0.0) -> Tensor:
+        """What it learns by, of the state after the last gate."""
+        raise NotImplementedError
+
+
+class Everywhere:
+    """A language model that could answer behind each symbol of a window."""
+
+    def logits_everywhere(self, hidden: Any) -> Tensor:
+        """After the last gate: float [rows, length, num_classes]; the last is `logits`."""
+        raise NotImplementedError
+
+
+class OwnMemory:
+    """Keeps less than its tensors, as a pruned network, whose zeros need no place."""
+
+    def memory_bytes(self) -> int:
+        """Bytes that one would keep."""
+        raise NotImplementedError
