@@ -39,7 +39,7 @@ class Magnitude(Agent):
                 "expected a network that tells its blocks' norms (block_norms) for magnitude, got "
                 f"{type(network).__name__}, which does not at every gate; choose another agent"
             )
-        self.norms, self.policy_macs = norms, [norms.block_macs(gate) for gate in gates]
+        self.policy_macs = [norms.block_macs(gate) for gate in gates]
 
     def begin_episode(self, simulator: Simulator) -> None:
         """Remembers where the images are looked up."""
@@ -53,5 +53,7 @@ class Magnitude(Agent):
         assert state is not None
         with torch.no_grad():
             after = next(outcomes(network, state, all_or_none(network))).after
-            norms = self.norms.block_norms(layer, after.hidden)
-        return norms.topk(self.num_kept[layer], dim=1).indices
+            norms = ability(network, Norms)
+            assert norms is not None
+            found = norms.block_norms(layer, after.hidden)
+        return found.topk(self.num_kept[layer], dim=1).indices
