@@ -32,6 +32,9 @@ def test_every_agent_gives_masks_of_the_layers_own_shape_and_is_billed_for_choos
             assert mask.shape == (len(observation), num_blocks)
             assert mask.dtype == torch.bool
         observation = agent.simulator.step(mask).observation
+    # What an agent hands on is its own: a file of it holds no weights of the network.
+    of_network = {tensor.data_ptr() for tensor in agent.simulator.network.state_dict().values()}
+    assert not of_network & {tensor.data_ptr() for tensor in agent.parameters().values()}
     looks_at_nothing = name in ("dense", "block_dropout", "fixed_mask", "hash", "oracle")
     # These compare what the network has answered anyway.
     looks_at_nothing |= name in ("confidence", "entropy_threshold")
