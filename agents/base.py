@@ -339,6 +339,25 @@ class LayerScores(nn.Module):
         return scores
 
 
+class ScoredAgent(Agent):
+    """An agent whose masks follow from `scores` of blocks; how they are learned, subclasses say."""
+
+    def __init__(
+        self, env: Any, *, seed: int = 0, hidden_units: int = 0, embedding_size: EmbeddingSize = 0
+    ) -> None:
+        """Prepares the scores.
+
+        Args:
+            env: see `Agent`.
+            seed: see `Agent`.
+            hidden_units: of the policy's hidden layer; 0 for the paper's affine policy.
+            embedding_size: of embeddings of symbols, see `ccenv.agents.symbol_embeddings`.
+        """
+        super().__init__(env, seed=seed)
+        self.scores = LayerScores(self.simulator, seed, hidden_units, embedding_size)
+        self.policy_macs = self.scores.macs
+
+
 def macs_of(module: nn.Module) -> int:
     """Products of one observation in a module itself, without those that it holds."""
     if isinstance(module, SymbolRows):

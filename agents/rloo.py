@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from ccenv.agents.advantages import above_first, greedy_rewards, leave_one_out
-from ccenv.agents.base import Agent, LayerScores, descend
+from ccenv.agents.base import ScoredAgent, descend
 from ccenv.agents.distributions import (
     MIN_PROBABILITY,
     AlwaysOn,
@@ -40,7 +40,7 @@ STARTS = ("random", "hash")
 ADVANTAGES = ("leave_one_out", "normalised", "self_critical")
 
 
-class Rloo(Agent):
+class Rloo(ScoredAgent):
     """Draws k of n blocks; a mask is good if it beats the other masks of the same image.
 
     A bonus on the entropy of the batch's mean block use keeps blocks from dying early on; it
@@ -100,7 +100,7 @@ class Rloo(Agent):
             perturbed_share: of the decisions of draw="perturbed" that are changed.
             perturbed_teach: whether a co-trained network learns from changed masks too.
         """
-        super().__init__(env, seed=seed)
+        super().__init__(env, seed=seed, hidden_units=hidden_units, embedding_size=embedding_size)
         check_names([draw], DRAWS, "draw")
         check_names([start], STARTS, "start")
         check_names([advantage], ADVANTAGES, "advantage")
@@ -131,13 +131,11 @@ class Rloo(Agent):
         self.num_kept = check_kept(num_kept, self.num_blocks, shared_blocks)
         self.shares = check_shares(dense_share, anneal_share, draw)
         self.draw, self.advantage, self.shared_blocks = draw, advantage, shared_blocks
-        self.scores = LayerScores(self.simulator, seed, hidden_units, embedding_size)
         if draw == "independent":
             pairs = zip(self.num_kept, self.num_blocks, strict=True)
             start_at(self.scores, [(k - shared_blocks) / (n - shared_blocks) for k, n in pairs])
         if start == "hash":
             self._start_at_hash(start_probability)
-        self.policy_macs = self.scores.macs
         self.diversity_weight = diversity_weight
         self.optimizer = torch.optim.Adam(self.scores.parameters(), lr=learning_rate)
 

@@ -21,7 +21,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ccenv.agents.base import Agent, LayerScores, descend
+from ccenv.agents.base import ScoredAgent, descend
 from ccenv.agents.distributions import check_kept
 from ccenv.agents.systems.straight_through_ops import (
     loss_under,
@@ -33,7 +33,7 @@ from ccenv.mdp.choosers import Chooser
 from ccenv.simulator.rollout import Rollout
 
 
-class DynamicGate(Agent):
+class DynamicGate(ScoredAgent):
     """Learns from the network's loss, whatever the environment's reward; nothing is drawn.
 
     An update computes skipped blocks too, because their gates learn from what they would have
@@ -61,12 +61,10 @@ class DynamicGate(Agent):
             learning_rate: Adam's.
             hidden_units: of a gate's hidden layer; 0 for an affine map.
         """
-        super().__init__(env, seed=seed)
+        super().__init__(env, seed=seed, hidden_units=hidden_units)
         check_at_least_zero(usage_weight=usage_weight)
         self.num_kept = None if num_kept is None else check_kept(num_kept, self.num_blocks)
         self.usage_weight = usage_weight
-        self.scores = LayerScores(self.simulator, seed, hidden_units)
-        self.policy_macs = self.scores.macs
         self.optimizer = torch.optim.Adam(self.scores.parameters(), lr=learning_rate)
         self.waiting: list[Tensor | None] = []
         concurrent = self.simulator.extension("concurrent")

@@ -15,12 +15,11 @@ question of their users). Left out: classes of gates that must not be skipped, a
 """
 
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from ccenv.agents.base import Agent, LayerScores, descend
 from ccenv.agents.distributions import (
     IndependentBlocks,
     OrderedBlocks,
@@ -30,7 +29,7 @@ from ccenv.agents.distributions import (
     start_at,
 )
 from ccenv.agents.symbol_embeddings import EmbeddingSize
-from ccenv.agents.systems.straight_through_ops import load_balance, loss_under, straight_through
+from ccenv.agents.systems.straight_through_ops import ThroughMasks, load_balance, straight_through
 from ccenv.base.masks import as_mask
 from ccenv.base.registry import check_names
 from ccenv.mdp.choosers import Chooser
@@ -39,16 +38,14 @@ from ccenv.simulator.rollout import Rollout
 DRAWS = ("independent", "ordered")
 
 
-class Gumbel(Agent):
-    """Learns from the network's loss, whatever the environment's reward.
+class Gumbel(ThroughMasks):
+    """Learns from the network's loss through noisy masks.
 
     An update computes skipped blocks too, as `straight_through` does; the two differ in the slope,
     here that of the relaxation at the noise that was drawn. In use, k of n blocks are those of
     highest score, without noise. Independent gates are coins there too, where masks are drawn: a
     gate that keeps a quarter of the inputs for its noise would keep none without it.
     """
-
-    env_defaults: ClassVar[dict[str, Any]] = {"observation": "summary"}
 
     def __init__(
         self,
@@ -83,7 +80,7 @@ class Gumbel(Agent):
             hidden_units: of the policy's hidden layer; 0 for an affine policy.
             embedding_size: of embeddings of symbols, see `ccenv.agents.symbol_embeddings`.
         """
-        super().__init__(env, seed=seed)
+        super().__init__(env, seed=seed, hidden_units=hidden_units, embedding_size=embedding_size)
         check_names([draw], DRAWS, "draw")
         if min(temperature, last_temperature) <= 0:
             raise ValueError(
@@ -91,7 +88,6 @@ class Gumbel(Agent):
             )
         self.draw, self.temperatures = draw, (temperature, last_temperature)
         self.density_weight, self.balance_weight = density_weight, balance_weight
-        self.scores = LayerScores(self.simulator, seed, hidden_units, embedding_size)
         self.num_kept = [1] * len(self.num_blocks)
         self.targets: list[float] = []
         if draw == "ordered":
@@ -99,7 +95,6 @@ class Gumbel(Agent):
         else:
             self.targets = check_densities(target_density, len(self.num_blocks))
             start_at(self.scores, self.targets)
-        self.policy_macs = self.scores.macs
         self.noise: dict[int, Tensor] = {}
         self.optimizer = torch.optim.Adam(self.scores.parameters(), lr=learning_rate)
 
@@ -136,17 +131,16 @@ class Gumbel(Agent):
         return self.scores.choosers(False, self.num_kept)
 
     def update(self, rollout: Rollout) -> dict[str, float]:
-        """One step down the loss under the rollout's masks."""
-        soft_masks, held = [], torch.zeros(())
-        for layer, action in enumerate(rollout.actions):
-            mask = as_mask(action, self.num_blocks[layer], self.simulator.checks)
-            scores = self.scores(rollout.observations[layer], layer)
-            relaxed = self.relaxed(scores + self.noise.pop(layer), layer)
-            soft_masks.append(straight_through(mask, relaxed))
-            held = held + self.held(soft_masks[-1], scores, mask, layer)
-        loss = loss_under(self.simulator, soft_masks)
-        descend(self.optimizer, loss + held)
-        return self.read(loss=loss, held=held) | {"temperature": self.temperature}
+        """See `ThroughMasks.update`."""
+        return super().update(rollout) | {"temperature": self.temperature}
+
+    def terms(self, rollout: Rollout, layer: int) -> tuple[Tensor, Tensor]:
+        """See `ThroughMasks.terms`."""
+        mask = as_mask(rollout.actions[layer], self.num_blocks[layer], self.simulator.checks)
+        scores = self.scores(rollout.observations[layer], layer)
+        relaxed = self.relaxed(scores + self.noise.pop(layer), layer)
+        soft_mask = straight_through(mask, relaxed)
+        return soft_mask, self.held(soft_mask, scores, mask, layer)
 
     @property
     def temperature(self) -> float:

@@ -17,7 +17,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from ccenv.agents.base import Agent, LayerScores, descend
+from ccenv.agents.base import ScoredAgent, descend
 from ccenv.agents.distributions import (
     MIN_PROBABILITY,
     IndependentBlocks,
@@ -33,7 +33,7 @@ from ccenv.rewards import check_cost_limit
 from ccenv.simulator.rollout import Rollout
 
 
-class Imitation(Agent):
+class Imitation(ScoredAgent):
     """Classifies which blocks the best mask keeps, gate by gate, on the way of the best masks."""
 
     env_defaults: ClassVar[dict[str, Any]] = {"observation": "summary"}
@@ -74,7 +74,7 @@ class Imitation(Agent):
             ValueError: if the network learns along, inputs come with prices of their own, or k or
                 the limit is impossible.
         """
-        super().__init__(env, seed=seed)
+        super().__init__(env, seed=seed, hidden_units=hidden_units, embedding_size=embedding_size)
         if self.simulator.weights == "cotrain" or self.simulator.context is not None:
             raise ValueError(
                 "expected a frozen network and no context, got "
@@ -87,8 +87,6 @@ class Imitation(Agent):
         self.menu = make_menu(self.num_blocks, self.num_kept, menu_size, stream(seed, "menu"))
         self.cost_limit, self.price, self.num_searched = cost_limit, 0.0, 0
         self.memory, self.num_steps, self.step_size = memory, num_steps, step_size
-        self.scores = LayerScores(self.simulator, seed, hidden_units, embedding_size)
-        self.policy_macs = self.scores.macs
         self.found: list[Tensor] = []
         self.seen: list[Tensor] = []
         self.optimizer = torch.optim.Adam(self.scores.parameters(), lr=learning_rate)

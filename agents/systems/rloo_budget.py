@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from ccenv.agents.advantages import leave_one_out, leave_twins_out, slope_sums
-from ccenv.agents.base import Agent, LayerScores, descend
+from ccenv.agents.base import LayerScores, ScoredAgent, descend
 from ccenv.agents.distributions import check_kept
 from ccenv.agents.symbol_embeddings import EmbeddingSize
 from ccenv.agents.systems.count_policy import CountedBlocks, Numbers
@@ -36,7 +36,7 @@ SLOPE_MEMORY = 0.99
 """Weight of the past in the two sums whose quotient is the price."""
 
 
-class RlooBudget(Agent):
+class RlooBudget(ScoredAgent):
     """Draws a number of blocks and the blocks; compares masks of the same image, as `rloo` does.
 
     Where gates have several blocks, `paired_masks` masks share the draw of which blocks, and differ
@@ -111,7 +111,7 @@ class RlooBudget(Agent):
         Raises:
             ValueError: if a number is out of range, or the group is no multiple of `paired_masks`.
         """
-        super().__init__(env, seed=seed)
+        super().__init__(env, seed=seed, hidden_units=hidden_units, embedding_size=embedding_size)
         check_cost_limit(cost_limit)
         self.cost_limit, self.warmup_share, self.offset_lr = cost_limit, warmup_share, offset_lr
         self.multiplier_lr, self.spread_share = multiplier_lr, spread_share
@@ -133,7 +133,6 @@ class RlooBudget(Agent):
         started = [max(1, round(cost_limit * n)) for n in self.num_blocks]
         self.num_kept = check_kept(started if num_kept is None else num_kept, self.num_blocks)
         self.diversity_weight, self.spreads = diversity_weight, (spread, last_spread)
-        self.scores = LayerScores(self.simulator, seed, hidden_units, embedding_size)
         ones = [1] * len(self.num_blocks)
         self.numbers = Numbers(
             LayerScores(self.simulator, seed, number_units, embedding_size, ones),

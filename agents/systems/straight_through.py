@@ -12,14 +12,10 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from ccenv.agents.base import descend
 from ccenv.agents.distributions import check_densities, start_at
 from ccenv.agents.independent import IndependentPolicy
 from ccenv.agents.symbol_embeddings import EmbeddingSize
-from ccenv.agents.systems.straight_through_ops import (
-    loss_under,
-    straight_through,
-)
+from ccenv.agents.systems.straight_through_ops import ThroughMasks, straight_through
 from ccenv.base.registry import check_names
 from ccenv.mdp.choosers import Chooser
 from ccenv.simulator.rollout import Rollout
@@ -27,14 +23,14 @@ from ccenv.simulator.rollout import Rollout
 DRAWS = ("bernoulli", "threshold")
 
 
-class StraightThrough(IndependentPolicy):
-    """Learns from the network's loss at a wanted density, whatever the environment's reward.
+class StraightThrough(ThroughMasks, IndependentPolicy):
+    """Learns from the network's loss at a wanted density.
 
     An update computes skipped blocks too, because their probabilities learn from what they
     would have added: training costs as much as the dense network's, and only use is cheaper.
     """
 
-    env_defaults: ClassVar[dict[str, Any]] = {"observation": "summary"}
+    held_name: ClassVar[str] = "excess"
 
     def __init__(
         self,
@@ -63,7 +59,7 @@ class StraightThrough(IndependentPolicy):
         super().__init__(env, seed=seed, hidden_units=hidden_units, embedding_size=embedding_size)
         check_names([draw], DRAWS, "draw")
         self.targets = check_densities(target_density, len(self.num_blocks))
-        self.draw, self.density_weight = draw, density_weight
+        self.draw, self.held_weight = draw, density_weight
         start_at(self.scores, self.targets)
         self.optimizer = torch.optim.Adam(self.scores.parameters(), lr=learning_rate)
 
@@ -77,13 +73,8 @@ class StraightThrough(IndependentPolicy):
         """See `Agent.choosers`."""
         return super().choosers(drawn=drawn and self.draw == "bernoulli")
 
-    def update(self, rollout: Rollout) -> dict[str, float]:
-        """One step down the loss under the rollout's masks."""
-        soft_masks, excess = [], torch.zeros(())
-        for layer, mask in enumerate(rollout.actions):
-            probability = self.distribution(rollout.observations[layer], layer).probability
-            soft_masks.append(straight_through(mask, probability))
-            excess = excess + (soft_masks[-1].mean() - self.targets[layer]).square()
-        loss = loss_under(self.simulator, soft_masks)
-        descend(self.optimizer, loss + self.density_weight * excess)
-        return self.read(loss=loss, excess=excess)
+    def terms(self, rollout: Rollout, layer: int) -> tuple[Tensor, Tensor]:
+        """See `ThroughMasks.terms`."""
+        probability = self.distribution(rollout.observations[layer], layer).probability
+        soft_mask = straight_through(rollout.actions[layer], probability)
+        return soft_mask, (soft_mask.mean() - self.targets[layer]).square()

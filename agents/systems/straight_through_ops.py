@@ -6,13 +6,15 @@ the environment. The agent decides what its gradient is.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
+from ccenv.agents.base import ScoredAgent, descend
 from ccenv.mdp.dynamics import EpisodeState, all_or_none, initial, outcomes
 from ccenv.networks.core.protocol import GatedNetwork, started, walk
+from ccenv.simulator.rollout import Rollout
 from ccenv.simulator.simulator import Simulator
 
 TINY = torch.finfo(torch.float32).tiny
@@ -58,6 +60,35 @@ def loss_under(
         start = started(network, images, earlier=simulator.earlier)
     logits = soft_masked_logits(network, images, soft_masks, masks, start)
     return torch.nn.functional.cross_entropy(logits, state.labels)
+
+
+class ThroughMasks(ScoredAgent):
+    """Learns from the network's loss under its masks, whatever the environment's reward.
+
+    A subclass defines `terms`, and steps by `optimizer`, one of its attributes.
+    """
+
+    env_defaults: ClassVar[dict[str, Any]] = {"observation": "summary"}
+    held_name: ClassVar[str] = "held"
+    """of the curve of what is held, such as a density."""
+    held_weight: float = 1.0
+    """of its price in the loss."""
+    every_block: ClassVar[bool] = True
+    """whether an update computes skipped blocks too, so that they learn from it."""
+    optimizer: torch.optim.Optimizer
+
+    def terms(self, rollout: Rollout, layer: int) -> tuple[Tensor, Tensor]:
+        """A gate's soft masks [batch, num_blocks], and what is held there: a number."""
+        raise TypeError(f"{type(self).__name__} must define terms(...)")
+
+    def update(self, rollout: Rollout) -> dict[str, float]:
+        """One step down the loss under the rollout's masks, with the price of what is held."""
+        terms = [self.terms(rollout, layer) for layer in range(len(self.num_blocks))]
+        soft_masks, numbers = zip(*terms, strict=True)
+        masks = None if self.every_block else [soft_mask > 0 for soft_mask in soft_masks]
+        loss, held = loss_under(self.simulator, soft_masks, masks), sum(numbers, torch.zeros(()))
+        descend(self.optimizer, loss + self.held_weight * held)
+        return self.read(**{"loss": loss, self.held_name: held})
 
 
 @dataclass(frozen=True)

@@ -33,10 +33,9 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from ccenv.agents.base import Agent, LayerScores, descend
 from ccenv.agents.distributions import check_kept, highest
 from ccenv.agents.symbol_embeddings import EmbeddingSize
-from ccenv.agents.systems.straight_through_ops import TINY, load_balance, loss_under, move_bias
+from ccenv.agents.systems.straight_through_ops import TINY, ThroughMasks, load_balance, move_bias
 from ccenv.base.masks import as_mask
 from ccenv.base.registry import check_names
 from ccenv.base.seeding import normal
@@ -50,10 +49,11 @@ NUM_ITERATIONS = 10
 """Of Sinkhorn's algorithm."""
 
 
-class TopK(Agent):
-    """Learns from the network's loss, whatever the environment's reward."""
+class TopK(ThroughMasks):
+    """Learns from the network's loss through the softmax weights of the kept blocks."""
 
-    env_defaults: ClassVar[dict[str, Any]] = {"observation": "summary"}
+    held_name: ClassVar[str] = "balance"
+    every_block: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -93,7 +93,7 @@ class TopK(Agent):
             assignment: of a training batch; each row takes its "highest" scores, or those of a
                 balanced plan ("sinkhorn").
         """
-        super().__init__(env, seed=seed)
+        super().__init__(env, seed=seed, hidden_units=hidden_units, embedding_size=embedding_size)
         check_names([softmax], SOFTMAX, "softmax")
         check_names([assignment], ASSIGNMENTS, "assignment")
         if capacity is not None and not 0 < capacity < math.inf:
@@ -105,10 +105,8 @@ class TopK(Agent):
         for kept, blocks in zip(self.num_kept, self.num_blocks, strict=True):
             if capacity is not None:
                 rows_of_a_block(capacity, self.simulator.num_images, kept, blocks)
-        self.softmax, self.balance_weight = softmax, balance_weight
+        self.softmax, self.held_weight = softmax, balance_weight
         self.noise, self.noise_share = noise, noise_share
-        self.scores = LayerScores(self.simulator, seed, hidden_units, embedding_size)
-        self.policy_macs = self.scores.macs
         self.gives_values, self.capacity, self.assignment = scaled, capacity, assignment
         self.chosen: list[Tensor] = []
         self.bias_rate = bias_rate
@@ -158,22 +156,13 @@ class TopK(Agent):
             return found
         return [biased(chooser, bias) for chooser, bias in zip(found, self.bias, strict=True)]
 
-    def update(self, rollout: Rollout) -> dict[str, float]:
-        """One step down the loss under the rollout's masks, with the load balance."""
-        balance = torch.zeros(())
-        soft_masks, masks = [], []
-        for layer, chosen in enumerate(self.chosen):
-            mask = rollout.masks[layer, :, : self.num_blocks[layer]]
-            scores = self.scores(rollout.observations[layer], layer)
-            soft_masks.append(self.soft_mask(scores, chosen, mask))
-            masks.append(mask)
-            if self.bias_rate:
-                move_bias(self.bias[layer], chosen, self.bias_rate)
-            balance = balance + load_balance(scores, chosen)
-        self.chosen = []
-        loss = loss_under(self.simulator, soft_masks, masks)
-        descend(self.optimizer, loss + self.balance_weight * balance)
-        return self.read(loss=loss, balance=balance)
+    def terms(self, rollout: Rollout, layer: int) -> tuple[Tensor, Tensor]:
+        """See `ThroughMasks.terms`."""
+        chosen, mask = self.chosen[layer], rollout.masks[layer, :, : self.num_blocks[layer]]
+        scores = self.scores(rollout.observations[layer], layer)
+        if self.bias_rate:
+            move_bias(self.bias[layer], chosen, self.bias_rate)
+        return self.soft_mask(scores, chosen, mask), load_balance(scores, chosen)
 
 
 def biased(chooser: Chooser, bias: Tensor) -> Chooser:
