@@ -112,16 +112,14 @@ class FusedClassifier:
         self.draws = draws(choosers)
         # Where there is no gated layer there is nothing to choose.
         self.chooses = choosers is not None or not self.num_blocks
-        first = on_use("ccenv.deploy.fused.program:header")(
-            len(writer.codes),
-            len(self.num_blocks),
+        lines = writer.program(
+            layers=len(self.num_blocks),
             # A symbol takes the place of two floats.
-            2 * self.stem.window if self.stem else self.in_features,
-            num_classes,
-            max(MIN_CHUNK, CHUNK_BYTES // (4 * writer.floats)),
-            writer.floats,
+            features=2 * self.stem.window if self.stem else self.in_features,
+            classes=num_classes,
+            chunk=max(MIN_CHUNK, CHUNK_BYTES // (4 * writer.floats)),
         )
-        self._program = torch.tensor([first, *writer.codes], dtype=torch.int64)
+        self._program = torch.tensor(lines, dtype=torch.int64)
         self._at_program = self._program.data_ptr()
         self._run_program = on_use("ccenv.deploy.fused.program:run_program")
         # They make masks and logits faster than torch.empty does.

@@ -71,7 +71,8 @@ class NetworkWriter:
         hidden, gate = Hidden(), 0
         for found in self.operations:
             if isinstance(found, Embed):
-                self.writer.write(ops.check, ops.IMAGES, 0, found.num_symbols, found.window)
+                symbols = {"num_symbols": found.num_symbols, "window": found.window}
+                self.writer.write(ops.check, ops.IMAGES, 0, **symbols)
                 (table,) = found.tensors()
                 hidden = Hidden(embeddings=table)
             elif isinstance(found, Blocks):
@@ -91,7 +92,8 @@ class NetworkWriter:
             return Hidden(self.layer(found, hidden))
         if hidden.embeddings is None and is_whole(self.operations, gate, self.choosers):
             place = self.layer(found, hidden)
-            self.writer.write(ops.blank, place, place, gate, found.num_blocks, found.size)
+            numbers = {"gate": gate, "blocks": found.num_blocks, "size": found.size}
+            self.writer.write(ops.blank, place, place, **numbers)
             return Hidden(place)
         wide = replace(
             found,
@@ -109,7 +111,8 @@ class NetworkWriter:
         target = ops.LOGITS if len(wide.weight) == count else None
         place = self.layer(wide, hidden, target=target)
         if target is None:
-            self.writer.write(ops.copy, place, ops.LOGITS, len(wide.weight), count)
+            numbers = {"row_distance": len(wide.weight), "columns": count}
+            self.writer.write(ops.copy, place, ops.LOGITS, **numbers)
 
     def layer(
         self,
@@ -176,12 +179,14 @@ class NetworkWriter:
         pooled = channels * math.prod(-(-side // window) for side, window in sides)
         norms = self.gates[gate - 1].num_blocks if gate else 0
         place, size = self.writer.place(pooled + norms), pooled + norms
-        self.writer.write(ops.pool, ops.IMAGES, place, size, *self.image_shape, *windows)
+        sizes = {"channels": channels, "height": height, "width": width}
+        sizes |= {"down": windows[0], "across": windows[1], "row_distance": size}
+        self.writer.write(ops.pool, ops.IMAGES, place, **sizes)
         if gate:
             units = self.gates[gate - 1].size
             apart = filled_size(units) if hidden.filled else units
-            numbers = (size, norms, units, pooled, apart, gate - 1)
-            self.writer.write(ops.norms, hidden.place, place, *numbers)
+            sizes = {"blocks": norms, "size": units, "apart": apart, "row_distance": size}
+            self.writer.write(ops.norms, hidden.place, place, gate=gate - 1, column=pooled, **sizes)
         return Hidden(place), size
 
 

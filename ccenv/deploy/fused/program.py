@@ -9,6 +9,7 @@ Numbers between instructions lie in a workspace: "place p" starts p floats times
 """
 
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,67 +17,43 @@ import numpy as np
 from numba import carray, types
 
 from ccenv.deploy.fused.pooling import block_norms, gumbel_1, gumbel_16, pool_images
-from ccenv.deploy.fused.tables import add_rows, keep_listed, look_up, sum_tables, symbols_fit
-from ccenv.sparse.cpu.codegen.bits import highest_below, sort_keys
+from ccenv.deploy.fused.tables import WORD, entry_of, kept_blocks, sum_row, symbols_fit
+from ccenv.sparse.cpu.codegen.bits import highest_below, lowest_bit, sort_keys
 from ccenv.sparse.cpu.codegen.compiled import KERNELS, compiled, entry, forget_stale, make_call
-from ccenv.sparse.cpu.codegen.floats import copy_floats
+from ccenv.sparse.cpu.codegen.floats import add_floats, call_activate, copy_floats, walk_copy
 from ccenv.sparse.cpu.codegen.micro_kernels import LOWER_HALF, as_pointer
 from ccenv.sparse.cpu.kernels import call_forward
 
 forget_stale(Path(__file__).parent, KERNELS)
 FIELDS = 14
-"""Address of the op, source, target, and up to eleven numbers more."""
+"""Numbers of a line of a program, zeros behind its own."""
 IMAGES, LOGITS, NO_MASK = -1, -2, -1
 JOB = 3
 """Addresses of a job before those of its masks: program, images, logits."""
 HIGHEST = np.int64(2**63 - 1)
 
 
-@compiled
-def keep_top(source: int, mask: int, rows: int, ld: int, blocks: int, num_kept: int) -> None:
-    """Keeps the blocks of highest score, the first of equal ones; NaN counts as highest.
-
-    Rows of scores are whole vectors: `ld` is a multiple of 16.
-    """
-    bits = carray(as_pointer(mask), (rows, blocks), np.uint8)
-    vectors = ld // 16
-    keys = np.empty(ld, np.int64)
-    at_keys = np.int64(keys.ctypes.data)
-    for b in range(rows):
-        bits[b, :] = 0
-        # The highest of many whole numbers is found in vectors, which no compiler does with floats.
-        sort_keys(source + 4 * b * ld, vectors, blocks, at_keys)
-        key = HIGHEST
-        for _ in range(num_kept):
-            # No two are equal, so nothing has to be taken out of memory that is just being read.
-            key = highest_below(at_keys, vectors, key)
-            bits[b, -key & LOWER_HALF] = 1
-    # Numba frees an array after its last use, and an address is none.
-    keys[0] = 0
+def named(names: str) -> np.dtype[Any]:
+    """A line of int64, by its names in order: `code_line` writes it, `numbers_of` reads it."""
+    return np.dtype([(name, np.int64) for name in names.split()])
 
 
-@compiled
-def keep_likely(source: int, mask: int, rows: int, ld: int, blocks: int) -> None:
-    """Keeps blocks of positive score: those kept with a probability above one half."""
-    scores = carray(as_pointer(source), (rows, ld), np.float32)
-    bits = carray(as_pointer(mask), (rows, blocks), np.uint8)
-    for b in range(rows):
-        for j in range(blocks):
-            bits[b, j] = scores[b, j] > 0
+def code_line(names: np.dtype[Any], **numbers: int) -> list[int]:
+    """A line of a program; TypeError where numbers are missing or have other names."""
+    wanted = names.names or ()
+    if {*numbers} != {*wanted}:
+        raise TypeError(f"expected the numbers {wanted}, got {[*numbers]}")
+    return [numbers[name] for name in wanted] + [0] * (FIELDS - len(wanted))
 
 
-@compiled
-def keep_drawn(
-    source: int, uniform: int, mask: int, rows: int, ld: int, blocks: int, low: float
-) -> None:
-    """Keeps a block if its uniform number is below low + (1 - 2 low) sigmoid(score)."""
-    scores = carray(as_pointer(source), (rows, ld), np.float32)
-    draws = carray(as_pointer(uniform), (rows, blocks), np.float32)
-    bits = carray(as_pointer(mask), (rows, blocks), np.uint8)
-    for b in range(rows):
-        for j in range(blocks):
-            probability = low + (1 - 2 * low) / (1 + math.exp(-scores[b, j]))
-            bits[b, j] = draws[b, j] < probability
+HEADER = named("length layers features classes chunk floats")
+"""First line: instructions, gated layers, features of an image, logits, most rows at once, floats
+of one row's workspace."""
+HEAD = "op source target "
+"""First numbers of an instruction: address of the op, places; then its own, by the op."""
+INSTRUCTION = named(HEAD)
+NAMES: dict[Any, np.dtype[Any]] = {}
+"""Op -> names of its numbers."""
 
 
 @compiled
@@ -91,17 +68,6 @@ def add_gumbel(source: int, uniform: int, rows: int, ld: int, blocks: int) -> No
         while j < blocks:
             gumbel_1(draws + 4 * j, to + 4 * j)
             j += 1
-
-
-@compiled
-def blank_skipped(target: int, mask: int, rows: int, blocks: int, size: int) -> None:
-    """Sets the units of skipped blocks to zero, in float32 [rows, blocks * size]."""
-    units = carray(as_pointer(target), (rows, blocks, size), np.float32)
-    bits = carray(as_pointer(mask), (rows, blocks), np.uint8)
-    for b in range(rows):
-        for j in range(blocks):
-            for c in range(size):
-                units[b, j, c] = units[b, j, c] if bits[b, j] else np.float32(0)
 
 
 OP = types.int64(*[types.int64] * 7)
@@ -121,10 +87,21 @@ def address_of(op: Any) -> int:
     return entry(op, OP)
 
 
+def operation(names: np.dtype[Any]) -> Callable[[Callable[..., int]], Any]:
+    """Compiles an op whose instructions have such numbers."""
+
+    def kept(function: Callable[..., int]) -> Any:
+        op = compiled(function)
+        NAMES[op] = names
+        return op
+
+    return kept
+
+
 @compiled
-def numbers_of(code: int) -> Any:
-    """What an instruction holds, int64 [FIELDS]."""
-    return carray(as_pointer(code), (FIELDS,), np.int64)
+def numbers_of(code: int, names: Any) -> Any:
+    """What a line holds, by names."""
+    return carray(as_pointer(code), (1,), names)[0]
 
 
 @compiled
@@ -135,219 +112,291 @@ def rows_of_mask(masks: int, layer: int, skipped: int) -> int:
     return carray(as_pointer(masks + 8 * layer), (1,), np.int64)[0] + skipped
 
 
-@compiled
+LAYER = named(HEAD + "in_gate gate weights row panel bias in_blocks in_size blocks size activation")
+"""Gates are those of the masks on both sides, or NO_MASK; rows and panels lie so far apart."""
+
+
+@operation(LAYER)
 def layer(
     code: int, source: int, target: int, masks: int, draws: int, first: int, rows: int
 ) -> int:
-    """A block-sparse layer; skipped blocks are not written, and nothing reads them.
-
-    Numbers: layers of the masks on both sides (or NO_MASK), address, row distance and panel
-    distance of the weights, address of the bias, blocks and size on both sides, activation.
-    """
-    c = numbers_of(code)
+    """A block-sparse layer; skipped blocks are not written, and nothing reads them."""
+    c = numbers_of(code, LAYER)
     call_forward(
         source,
-        c[5],
-        c[6],
+        c.weights,
+        c.row,
         1,
-        c[7],
-        c[8],
-        rows_of_mask(masks, c[3], first * c[9]),
-        rows_of_mask(masks, c[4], first * c[11]),
+        c.panel,
+        c.bias,
+        rows_of_mask(masks, c.in_gate, first * c.in_blocks),
+        rows_of_mask(masks, c.gate, first * c.blocks),
         target,
-        c[9],
-        c[10],
-        c[11],
-        c[12],
-        c[13],
+        c.in_blocks,
+        c.in_size,
+        c.blocks,
+        c.size,
+        c.activation,
         0,
         0,
         rows,
         0,
-        c[11],
+        c.blocks,
     )
     return 0
 
 
-@compiled
+FILL = named(HEAD + "row columns")
+
+
+@operation(FILL)
 def fill(code: int, source: int, target: int, masks: int, draws: int, first: int, rows: int) -> int:
-    """The same floats in every row. Numbers: address of a row, columns."""
-    c = numbers_of(code)
+    """The same floats in every row."""
+    c = numbers_of(code, FILL)
     for b in range(rows):
-        copy_floats(c[3], target + 4 * b * c[4], c[4])
+        copy_floats(c.row, target + 4 * b * c.columns, c.columns)
     return 0
 
 
-@compiled
+COPY = named(HEAD + "row_distance columns")
+
+
+@operation(COPY)
 def copy(code: int, source: int, target: int, masks: int, draws: int, first: int, rows: int) -> int:
-    """The first columns of rows, side by side. Numbers: row distance, columns."""
-    c = numbers_of(code)
+    """The first columns of rows, side by side."""
+    c = numbers_of(code, COPY)
     for b in range(rows):
-        copy_floats(source + 4 * b * c[3], target + 4 * b * c[4], c[4])
+        copy_floats(source + 4 * b * c.row_distance, target + 4 * b * c.columns, c.columns)
     return 0
 
 
-@compiled
+POOL = named(HEAD + "row_distance channels height width down across")
+
+
+@operation(POOL)
 def pool(code: int, source: int, target: int, masks: int, draws: int, first: int, rows: int) -> int:
-    """Averages of windows. Numbers: row distance, channels, height, width, window down, across."""
-    c = numbers_of(code)
-    pool_images(source, target, rows, c[3], c[4], c[5], c[6], c[7], c[8])
+    """Averages of windows."""
+    c = numbers_of(code, POOL)
+    sizes = c.row_distance, c.channels, c.height, c.width, c.down, c.across
+    pool_images(source, target, rows, *sizes)
     return 0
 
 
-@compiled
+NORMS = named(HEAD + "gate blocks size apart column row_distance")
+"""Blocks lie `apart` floats from one another."""
+
+
+@operation(NORMS)
 def norms(
     code: int, source: int, target: int, masks: int, draws: int, first: int, rows: int
 ) -> int:
-    """Norms of blocks.
-
-    Numbers: row distance, blocks, size, first column, floats from block to block, layer of the
-    mask.
-    """
-    c = numbers_of(code)
-    mask = rows_of_mask(masks, c[8], first * c[4])
-    block_norms(source, mask, target + 4 * c[6], rows, c[3], c[4], c[5], c[7])
+    """Norms of blocks, written from a column on."""
+    c = numbers_of(code, NORMS)
+    mask = rows_of_mask(masks, c.gate, first * c.blocks)
+    sizes = c.row_distance, c.blocks, c.size, c.apart
+    block_norms(source, mask, target + 4 * c.column, rows, *sizes)
     return 0
 
 
-@compiled
+BLANK = named(HEAD + "gate blocks size")
+
+
+@operation(BLANK)
 def blank(
     code: int, source: int, target: int, masks: int, draws: int, first: int, rows: int
 ) -> int:
-    """Zeros in the units of skipped blocks. Numbers: layer of the mask, blocks, size."""
-    c = numbers_of(code)
-    blank_skipped(target, rows_of_mask(masks, c[3], first * c[4]), rows, c[4], c[5])
+    """Zeros in the units of skipped blocks."""
+    c = numbers_of(code, BLANK)
+    units = carray(as_pointer(target), (rows, c.blocks, c.size), np.float32)
+    mask = rows_of_mask(masks, c.gate, first * c.blocks)
+    bits = carray(as_pointer(mask), (rows, c.blocks), np.uint8)
+    for b in range(rows):
+        for j in range(units.shape[1]):
+            for k in range(units.shape[2]):
+                units[b, j, k] = units[b, j, k] if bits[b, j] else np.float32(0)
     return 0
 
 
-@compiled
+RULE = named(HEAD + "gate blocks row_distance num_kept millionths")
+"""Rows of scores are whole vectors: multiples of 16. The lowest probability is in millionths."""
+
+
+@operation(RULE)
 def top_k(
     code: int, source: int, target: int, masks: int, draws: int, first: int, rows: int
 ) -> int:
-    """A mask of the highest scores. Numbers: layer, blocks, row distance of the scores, k."""
-    c = numbers_of(code)
-    keep_top(source, rows_of_mask(masks, c[3], first * c[4]), rows, c[5], c[4], c[6])
+    """Keeps the blocks of highest score, the first of equal ones; NaN counts as highest."""
+    c = numbers_of(code, RULE)
+    mask = rows_of_mask(masks, c.gate, first * c.blocks)
+    bits = carray(as_pointer(mask), (rows, c.blocks), np.uint8)
+    ld, blocks, num_kept = c.row_distance, c.blocks, c.num_kept
+    vectors = ld // 16
+    keys = np.empty(ld, np.int64)
+    at_keys = np.int64(keys.ctypes.data)
+    for b in range(rows):
+        bits[b, :] = 0
+        # The highest of many whole numbers is found in vectors, which no compiler does with floats.
+        sort_keys(source + 4 * b * ld, vectors, blocks, at_keys)
+        key = HIGHEST
+        for _ in range(num_kept):
+            # No two are equal, so nothing has to be taken out of memory that is just being read.
+            key = highest_below(at_keys, vectors, key)
+            bits[b, -key & LOWER_HALF] = 1
+    # Numba frees an array after its last use, and an address is none.
+    keys[0] = 0
     return 0
 
 
-@compiled
+@operation(RULE)
 def likely(
     code: int, source: int, target: int, masks: int, draws: int, first: int, rows: int
 ) -> int:
-    """A mask of the positive scores. Numbers: layer, blocks, row distance of the scores."""
-    c = numbers_of(code)
-    keep_likely(source, rows_of_mask(masks, c[3], first * c[4]), rows, c[5], c[4])
+    """Keeps blocks of positive score: those kept with a probability above one half."""
+    c = numbers_of(code, RULE)
+    mask = rows_of_mask(masks, c.gate, first * c.blocks)
+    bits = carray(as_pointer(mask), (rows, c.blocks), np.uint8)
+    scores = carray(as_pointer(source), (rows, c.row_distance), np.float32)
+    for b in range(rows):
+        for j in range(bits.shape[1]):
+            bits[b, j] = scores[b, j] > 0
     return 0
 
 
-@compiled
+@operation(RULE)
 def drawn(
     code: int, source: int, target: int, masks: int, draws: int, first: int, rows: int
 ) -> int:
-    """A mask that is drawn. Numbers as `likely`, and the lowest probability in millionths."""
-    c = numbers_of(code)
-    mask = rows_of_mask(masks, c[3], first * c[4])
-    uniform = rows_of_mask(draws, c[3], 4 * first * c[4])
-    keep_drawn(source, uniform, mask, rows, c[5], c[4], c[6] * 1e-6)
+    """Keeps a block if its uniform number is below low + (1 - 2 low) sigmoid(score)."""
+    c = numbers_of(code, RULE)
+    mask = rows_of_mask(masks, c.gate, first * c.blocks)
+    bits = carray(as_pointer(mask), (rows, c.blocks), np.uint8)
+    scores = carray(as_pointer(source), (rows, c.row_distance), np.float32)
+    uniform = rows_of_mask(draws, c.gate, 4 * first * c.blocks)
+    numbers = carray(as_pointer(uniform), (rows, c.blocks), np.float32)
+    low = c.millionths * 1e-6
+    for b in range(rows):
+        for j in range(bits.shape[1]):
+            probability = low + (1 - 2 * low) / (1 + math.exp(-scores[b, j]))
+            bits[b, j] = numbers[b, j] < probability
     return 0
 
 
-@compiled
+@operation(RULE)
 def gumbel(
     code: int, source: int, target: int, masks: int, draws: int, first: int, rows: int
 ) -> int:
-    """Gumbel noise on scores, in place. Numbers as `likely`."""
-    c = numbers_of(code)
-    add_gumbel(source, rows_of_mask(draws, c[3], 4 * first * c[4]), rows, c[5], c[4])
+    """Gumbel noise on scores, in place."""
+    c = numbers_of(code, RULE)
+    uniform = rows_of_mask(draws, c.gate, 4 * first * c.blocks)
+    add_gumbel(source, uniform, rows, c.row_distance, c.blocks)
     return 0
 
 
-@compiled
+CHECK = named(HEAD + "num_symbols window")
+
+
+@operation(CHECK)
 def check(
     code: int, source: int, target: int, masks: int, draws: int, first: int, rows: int
 ) -> int:
-    """Whether all symbols are in the vocabulary. Numbers: symbols of it, of a window."""
-    c = numbers_of(code)
-    return 0 if symbols_fit(source, rows * c[4], c[3]) else 1
+    """Whether all symbols are in the vocabulary."""
+    c = numbers_of(code, CHECK)
+    return 0 if symbols_fit(source, rows * c.window, c.num_symbols) else 1
 
 
-@compiled
+LOOK_UP = named(HEAD + "window place places table size")
+"""The first place of a window that is looked up, and how many are."""
+
+
+@operation(LOOK_UP)
 def look_up_rows(
     code: int, source: int, target: int, masks: int, draws: int, first: int, rows: int
 ) -> int:
-    """Embeddings side by side.
-
-    Numbers of this and the next three: layer of the mask (or NO_MASK), number of blocks, length of
-    a window; then first place, number of places, address of the table, floats of a row.
-    """
-    c = numbers_of(code)
-    look_up(source, c[5], c[6], c[7], c[8], target, rows, c[9])
+    """Rows of a table float32 [num_symbols, size] side by side: [rows, places * size]."""
+    c = numbers_of(code, LOOK_UP)
+    places, size = c.places, c.size
+    found = carray(as_pointer(source), (rows, c.window), np.int64)
+    for b in range(rows):
+        for place in range(places):
+            to = target + 4 * (b * places + place) * size
+            row = c.table + 4 * found[b, c.place + place] * size
+            if size == 8:
+                walk_copy(row, to, 8)
+            else:
+                copy_floats(row, to, size)
     return 0
 
 
-@compiled
+SUM = named(HEAD + "gate blocks window place places num_symbols table size activation")
+"""As LOOK_UP, of tables float32 [blocks, places, num_symbols, size]."""
+
+
+@operation(SUM)
 def sum_rows(
     code: int, source: int, target: int, masks: int, draws: int, first: int, rows: int
 ) -> int:
-    """Sums of rows of tables.
-
-    Then: first place, number of places, number of symbols, address, floats of a block, activation.
-    """
-    c = numbers_of(code)
-    mask = rows_of_mask(masks, c[3], first * c[4])
-    where = (source, c[5], c[6], c[7], c[8], c[9], target, mask, rows)
-    sum_tables(*where, c[4], c[10], c[11])
+    """Writes activation(sum over places of a row of each place's table), on kept blocks alone."""
+    c = numbers_of(code, SUM)
+    mask = rows_of_mask(masks, c.gate, first * c.blocks)
+    blocks, size, places = c.blocks, c.size, c.places
+    apart = c.num_symbols * size
+    for b in range(rows):
+        at = source + 8 * (b * c.window + c.place)
+        for start in range(0, blocks, WORD):
+            kept = kept_blocks(mask, b, blocks, start)
+            while kept != np.uint64(0):
+                j = start + lowest_bit(kept)
+                kept &= kept - np.uint64(1)
+                to = target + 4 * (b * blocks + j) * size
+                sum_row(at, places, c.table + 4 * j * places * apart, apart, to, size)
+                call_activate(to, size, c.activation)
     return 0
 
 
-@compiled
+ENTRIES = named(HEAD + "gate blocks window num_keys num_symbols table size activation")
+"""The last symbols name a row together, of float32 [num_symbols ** num_keys, blocks, size]."""
+
+
+@operation(ENTRIES)
 def add_entries(
     code: int, source: int, target: int, masks: int, draws: int, first: int, rows: int
 ) -> int:
-    """Adds rows of a table.
-
-    Then: number of keys and of symbols, address, floats of a block, activation.
-    """
-    c = numbers_of(code)
-    mask = rows_of_mask(masks, c[3], first * c[4])
-    where = (source, c[5], c[6], c[7], c[8], target, mask, rows)
-    add_rows(*where, c[4], c[9], c[10])
+    """Adds what the last symbols say to kept blocks, then applies the activation in place."""
+    c = numbers_of(code, ENTRIES)
+    mask = rows_of_mask(masks, c.gate, first * c.blocks)
+    blocks, size = c.blocks, c.size
+    for b in range(rows):
+        entry = entry_of(source + 8 * b * c.window, c.window, c.num_keys, c.num_symbols)
+        for start in range(0, blocks, WORD):
+            kept = kept_blocks(mask, b, blocks, start)
+            while kept != np.uint64(0):
+                j = start + lowest_bit(kept)
+                kept &= kept - np.uint64(1)
+                to = target + 4 * (b * blocks + j) * size
+                add_floats(c.table + 4 * (entry * blocks + j) * size, to, size)
+                call_activate(to, size, c.activation)
     return 0
 
 
-@compiled
+LISTED = named(HEAD + "gate blocks window num_keys num_symbols table num_kept")
+
+
+@operation(LISTED)
 def listed(
     code: int, source: int, target: int, masks: int, draws: int, first: int, rows: int
 ) -> int:
-    """A mask that a table lists. Then: number of keys and of symbols, address, blocks kept."""
-    c = numbers_of(code)
-    mask = rows_of_mask(masks, c[3], first * c[4])
-    keep_listed(source, c[5], c[6], c[7], c[8], mask, rows, c[4], c[9])
+    """Keeps the blocks that a table int64 [num_symbols ** num_keys, num_kept] lists."""
+    c = numbers_of(code, LISTED)
+    mask = rows_of_mask(masks, c.gate, first * c.blocks)
+    bits = carray(as_pointer(mask), (rows, c.blocks), np.uint8)
+    num_kept = c.num_kept
+    for b in range(rows):
+        bits[b, :] = 0
+        entry = entry_of(source + 8 * b * c.window, c.window, c.num_keys, c.num_symbols)
+        listed = carray(as_pointer(c.table + 8 * entry * num_kept), (num_kept,), np.int64)
+        for q in range(num_kept):
+            bits[b, listed[q]] = 1
     return 0
-
-
-def header(
-    length: int, layers: int, features: int, classes: int, chunk: int, floats: int
-) -> list[int]:
-    """The first line of a program.
-
-    Args:
-        length: number of instructions.
-        layers: number of gated layers.
-        features: of an image.
-        classes: number of logits.
-        chunk: most rows at once.
-        floats: of one row's workspace.
-    """
-    found = [length, layers, features, classes, chunk, floats]
-    return found + [0] * (FIELDS - len(found))
-
-
-@compiled
-def header_of(program: int) -> tuple[int, int, int, int, int, int]:
-    """What `header` wrote."""
-    line = carray(as_pointer(program), (FIELDS,), np.int64)
-    return line[0], line[1], line[2], line[3], line[4], line[5]
 
 
 @compiled
@@ -359,7 +408,7 @@ def run_program(job: int, start: int, stop: int) -> int:
 
     Args:
         job: address of int64 addresses: of the program, which is int64 [1 + length, FIELDS] with
-            its `header` in the first line; of the images, float32 [rows, features]; of the
+            its `HEADER` in the first line; of the images, float32 [rows, features]; of the
             logits, float32 [rows, classes], written; then one a gated layer, each of bool [rows,
             blocks], read, or written where an instruction chooses; then, if an instruction draws,
             the same for uniform numbers, float32.
@@ -368,27 +417,27 @@ def run_program(job: int, start: int, stop: int) -> int:
     """
     given = carray(as_pointer(job), (JOB,), np.int64)
     program, images, logits = given[0], given[1], given[2]
-    length, layers, features, classes, chunk, floats = header_of(program)
+    head = numbers_of(program, HEADER)
     masks = job + 8 * JOB
-    draws = masks + 8 * layers
-    chunk = max(1, min(chunk, stop - start))
-    work = np.empty(chunk * floats + 16, np.float32)
+    draws = masks + 8 * head.layers
+    chunk = max(1, min(head.chunk, stop - start))
+    work = np.empty(chunk * head.floats + 16, np.float32)
     # Vectors that straddle two cache lines take twice as long.
     base = (np.int64(work.ctypes.data) + 63) // 64 * 64
     wrong = 0
     for first in range(start, stop, chunk):
         rows = min(chunk, stop - first)
-        for n in range(length):
+        for n in range(head.length):
             at = program + 8 * (1 + n) * FIELDS
-            code = numbers_of(at)
+            code = numbers_of(at, INSTRUCTION)
             # Places are multiples of whole cache lines.
-            source = base + 4 * chunk * code[1]
-            if code[1] == IMAGES:
-                source = images + 4 * first * features
-            target = base + 4 * chunk * code[2]
-            if code[2] == LOGITS:
-                target = logits + 4 * first * classes
-            if call_op(code[0], at, source, target, masks, draws, first, rows) != 0:
+            source = base + 4 * chunk * code.source
+            if code.source == IMAGES:
+                source = images + 4 * first * head.features
+            target = base + 4 * chunk * code.target
+            if code.target == LOGITS:
+                target = logits + 4 * first * head.classes
+            if call_op(code.op, at, source, target, masks, draws, first, rows) != 0:
                 wrong = 1
                 break
     # Numba frees an array after its last use, and an address is none.

@@ -62,15 +62,15 @@ def write_sum(
         ops.sum_rows,
         ops.IMAGES,
         place,
-        mask,
-        blocks,
-        stem.window,
-        stem.window - places,
-        places,
-        stem.num_symbols,
-        writer.keep(tables),
-        tables.shape[3],
-        ACTIVATIONS[found.activation],
+        gate=mask,
+        blocks=blocks,
+        window=stem.window,
+        place=stem.window - places,
+        places=places,
+        num_symbols=stem.num_symbols,
+        table=writer.keep(tables),
+        size=tables.shape[3],
+        activation=ACTIVATIONS[found.activation],
     )
     return place
 
@@ -79,8 +79,9 @@ def write_look_up(writer: Writer, stem: Embed, embeddings: Tensor, places: int) 
     """Adds a look-up of the last symbols' embeddings; returns the place where they lie."""
     size = embeddings.shape[1]
     place, first = writer.place(places * size), stem.window - places
-    numbers = (ops.NO_MASK, 1, stem.window, first, places, writer.keep(embeddings), size)
-    writer.write(ops.look_up_rows, ops.IMAGES, place, *numbers)
+    numbers = {"window": stem.window, "place": first, "places": places, "size": size}
+    numbers["table"] = writer.keep(embeddings)
+    writer.write(ops.look_up_rows, ops.IMAGES, place, **numbers)
     return place
 
 
@@ -98,10 +99,12 @@ def write_rows(
         blocks: of the units.
     """
     for number, table in enumerate(found.tables, 1):
-        at, size = writer.keep(table.rows), table.rows.shape[1] // blocks
-        numbers = (mask, blocks, stem.window, table.num_keys, table.num_symbols, at, size)
         activation = found.activation if number == len(found.tables) else None
-        writer.write(ops.add_entries, ops.IMAGES, place, *numbers, ACTIVATIONS[activation])
+        numbers = {"gate": mask, "blocks": blocks, "window": stem.window}
+        numbers |= {"num_keys": table.num_keys, "num_symbols": table.num_symbols}
+        numbers |= {"table": writer.keep(table.rows), "size": table.rows.shape[1] // blocks}
+        code = ACTIVATIONS[activation]
+        writer.write(ops.add_entries, ops.IMAGES, place, **numbers, activation=code)
 
 
 def check_embeddings(embeddings: Tensor, columns: int, stem: Embed) -> None:
@@ -129,5 +132,6 @@ def write_lists(writer: Writer, stem: Embed, chooser: ListChooser, gate: int, bl
             f"expected lists of blocks 0 to {blocks - 1} for each of {stem.num_symbols} symbols "
             f"to the power of 1 to {stem.window}, got {entries} lists of {keys} symbols"
         )
-    numbers = (keys, stem.num_symbols, writer.keep_integers(lists), kept)
-    writer.write(ops.listed, ops.IMAGES, 0, gate, blocks, stem.window, *numbers)
+    numbers = {"window": stem.window, "num_keys": keys, "num_symbols": stem.num_symbols}
+    numbers |= {"table": writer.keep_integers(lists), "num_kept": kept}
+    writer.write(ops.listed, ops.IMAGES, 0, gate=gate, blocks=blocks, **numbers)

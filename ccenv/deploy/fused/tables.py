@@ -1,4 +1,4 @@
-"""Symbols in a compiled call: (windows of int64, tables) -> rows looked up, summed, or masks.
+"""Symbols in a compiled call: (windows of int64, tables) -> sums of rows, bits and keys.
 
 A map of embeddings is a sum of rows of tables, one table a place of the window: look-ups and
 additions alone. Symbols are checked once, by `symbols_fit`, before anything is looked up.
@@ -12,9 +12,7 @@ from llvmlite import ir
 from numba import carray, types
 from numba.extending import intrinsic
 
-from ccenv.sparse.cpu.codegen.bits import lowest_bit
 from ccenv.sparse.cpu.codegen.compiled import compiled, inlined
-from ccenv.sparse.cpu.codegen.floats import add_floats, call_activate, copy_floats, walk_copy
 from ccenv.sparse.cpu.codegen.micro_kernels import as_pointer
 from ccenv.sparse.cpu.codegen.vectors import (
     BUSY,
@@ -128,50 +126,6 @@ def sum_row(symbols: int, places: int, table: int, apart: int, to: int, size: in
 
 
 @compiled
-def sum_tables(
-    symbols: int,
-    length: int,
-    first: int,
-    places: int,
-    num_symbols: int,
-    table: int,
-    target: int,
-    mask: int,
-    rows: int,
-    blocks: int,
-    size: int,
-    activation: int,
-) -> None:
-    """Writes activation(sum over places of a row of each place's table), on kept blocks alone.
-
-    Args:
-        symbols: address of int64 [rows, length].
-        length: of a window.
-        first: place of the first symbol that is looked up.
-        places: how many are.
-        num_symbols: rows of a table.
-        table: address of float32 [blocks, places, num_symbols, size].
-        target: address of float32 [rows, blocks, size].
-        mask: address of bool [rows, blocks], 0 for none.
-        rows: windows.
-        blocks: of the target.
-        size: floats of a block.
-        activation: code of `ccenv.sparse.cpu.codegen.floats`.
-    """
-    apart = num_symbols * size
-    for b in range(rows):
-        at = symbols + 8 * (b * length + first)
-        for start in range(0, blocks, WORD):
-            kept = kept_blocks(mask, b, blocks, start)
-            while kept != np.uint64(0):
-                j = start + lowest_bit(kept)
-                kept &= kept - np.uint64(1)
-                to = target + 4 * (b * blocks + j) * size
-                sum_row(at, places, table + 4 * j * places * apart, apart, to, size)
-                call_activate(to, size, activation)
-
-
-@compiled
 def entry_of(window: int, length: int, num_keys: int, num_symbols: int) -> int:
     """The last `num_keys` symbols of a window as one number, the last one counting least."""
     found = carray(as_pointer(window), (length,), np.int64)
@@ -179,79 +133,3 @@ def entry_of(window: int, length: int, num_keys: int, num_symbols: int) -> int:
     for place in range(length - num_keys, length):
         entry = entry * num_symbols + found[place]
     return entry
-
-
-@compiled
-def add_rows(
-    symbols: int,
-    length: int,
-    num_keys: int,
-    num_symbols: int,
-    table: int,
-    target: int,
-    mask: int,
-    rows: int,
-    blocks: int,
-    size: int,
-    activation: int,
-) -> None:
-    """Adds what the last symbols say to kept blocks, then applies the activation in place.
-
-    Arguments as those of `sum_tables`, but that `num_keys` last symbols name a row together, of a
-    table float32 [num_symbols ** num_keys, blocks, size].
-    """
-    for b in range(rows):
-        entry = entry_of(symbols + 8 * b * length, length, num_keys, num_symbols)
-        for start in range(0, blocks, WORD):
-            kept = kept_blocks(mask, b, blocks, start)
-            while kept != np.uint64(0):
-                j = start + lowest_bit(kept)
-                kept &= kept - np.uint64(1)
-                to = target + 4 * (b * blocks + j) * size
-                add_floats(table + 4 * (entry * blocks + j) * size, to, size)
-                call_activate(to, size, activation)
-
-
-@compiled
-def look_up(
-    symbols: int,
-    length: int,
-    first: int,
-    places: int,
-    table: int,
-    target: int,
-    rows: int,
-    size: int,
-) -> None:
-    """Puts the rows of a table float32 [num_symbols, size] side by side: [rows, places * size]."""
-    found = carray(as_pointer(symbols), (rows, length), np.int64)
-    for b in range(rows):
-        for place in range(places):
-            to = target + 4 * (b * places + place) * size
-            row = table + 4 * found[b, first + place] * size
-            if size == 8:
-                walk_copy(row, to, 8)
-            else:
-                copy_floats(row, to, size)
-
-
-@compiled
-def keep_listed(
-    symbols: int,
-    length: int,
-    num_keys: int,
-    num_symbols: int,
-    table: int,
-    mask: int,
-    rows: int,
-    blocks: int,
-    num_kept: int,
-) -> None:
-    """Keeps the blocks that a table int64 [num_symbols ** num_keys, num_kept] lists."""
-    bits = carray(as_pointer(mask), (rows, blocks), np.uint8)
-    for b in range(rows):
-        bits[b, :] = 0
-        entry = entry_of(symbols + 8 * b * length, length, num_keys, num_symbols)
-        listed = carray(as_pointer(table + 8 * entry * num_kept), (num_kept,), np.int64)
-        for q in range(num_kept):
-            bits[b, listed[q]] = 1

@@ -35,10 +35,15 @@ class Writer:
         self.floats += -(-floats // LANES) * LANES
         return start
 
-    def write(self, op: Any, source: int, target: int, *numbers: int) -> None:
-        """Adds an instruction."""
-        code = [ops.address_of(op), source, target, *numbers]
-        self.codes.append(code + [0] * (ops.FIELDS - len(code)))
+    def write(self, op: Any, source: int, target: int, **numbers: int) -> None:
+        """Adds an instruction; the numbers' names are those of the op."""
+        head = {"op": ops.address_of(op), "source": source, "target": target}
+        self.codes.append(ops.code_line(ops.NAMES[op], **head, **numbers))
+
+    def program(self, **header: int) -> list[list[int]]:
+        """All lines, the first one with these numbers and the writer's own."""
+        own = {"length": len(self.codes), "floats": self.floats}
+        return [ops.code_line(ops.HEADER, **own, **header), *self.codes]
 
     def keep(self, tensor: Tensor) -> int:
         """Keeps a contiguous float32 tensor as long as the program; returns its address."""
@@ -73,16 +78,17 @@ class Writer:
             ops.layer,
             source,
             target,
-            *masks,
-            self.keep(panels),
-            out_size,
-            features * out_size,
-            0 if bias is None else self.keep(bias),
-            in_blocks,
-            features // in_blocks,
-            out_blocks,
-            out_size,
-            ACTIVATIONS[activation],
+            in_gate=masks[0],
+            gate=masks[1],
+            weights=self.keep(panels),
+            row=out_size,
+            panel=features * out_size,
+            bias=0 if bias is None else self.keep(bias),
+            in_blocks=in_blocks,
+            in_size=features // in_blocks,
+            blocks=out_blocks,
+            size=out_size,
+            activation=ACTIVATIONS[activation],
         )
         return target
 
@@ -90,16 +96,17 @@ class Writer:
         """Adds float32 [n] that are the same for every input; returns their place."""
         width = len(row) + -len(row) % LANES
         place = self.place(width)
-        self.write(ops.fill, place, place, self.keep(pad(row, (0, width - len(row)))), width)
+        filled_up = self.keep(pad(row, (0, width - len(row))))
+        self.write(ops.fill, place, place, row=filled_up, columns=width)
         return place
 
     def rule(self, chooser: Chooser, gate: int, blocks: int, scores: int) -> None:
         """Adds what makes a gate's mask of the scores at a place, whole vectors a row."""
-        width = blocks + -blocks % LANES
+        numbers = {"gate": gate, "blocks": blocks, "row_distance": blocks + -blocks % LANES}
+        numbers |= {"num_kept": chooser.num_kept, "millionths": round(1e6 * chooser.low)}
         if chooser.rule == "drawn_k":
-            self.write(ops.gumbel, scores, scores, gate, blocks, width)
-        extra = round(1e6 * chooser.low) if chooser.rule == "drawn" else chooser.num_kept
-        self.write(RULES[chooser.rule], scores, 0, gate, blocks, width, extra)
+            self.write(ops.gumbel, scores, scores, **numbers)
+        self.write(RULES[chooser.rule], scores, 0, **numbers)
 
 
 def padded(found: Affine) -> Affine:
