@@ -1,12 +1,11 @@
 """A layer's activations for several masks of the same images: (shared, mask) -> a row a mask."""
 
-from typing import Any
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
-from ccenv.sparse.cpu.addresses import share
+from ccenv.sparse.cpu.addresses import differentiable, share
 from ccenv.sparse.cpu.buffers import LARGE, new_result
 from ccenv.sparse.operands import on_use
 from ccenv.sparse.reference import zero_where_skipped
@@ -39,31 +38,25 @@ def repeat_for_masks(shared: Tensor, mask: Tensor) -> Tensor:
         )
     on_cpu = shared.device.type == mask.device.type == "cpu"
     if shared.dtype == torch.float32 and on_cpu and len(shared) and len(mask):
-        y: Tensor = KernelRepeat.apply(shared.contiguous(), mask.contiguous())
-        return y
+        return repeated(shared.contiguous(), mask.contiguous())
     return zero_where_skipped(shared.repeat_interleave(len(mask) // max(1, len(shared)), 0), mask)
 
 
-class KernelRepeat(torch.autograd.Function):
-    """The kernel with its gradient."""
+def copies(shared: Tensor, mask: Tensor) -> tuple[Tensor, tuple[Tensor], tuple[int]]:
+    """Copies what each mask keeps; the gradient needs the mask only."""
+    y = new_result(len(mask), shared.shape[1])
+    run_repeat(shared, y, mask, backward=False)
+    return y, (mask,), (len(shared),)
 
-    @staticmethod
-    def forward(ctx: Any, shared: Tensor, mask: Tensor) -> Tensor:
-        """Copies what each mask keeps; the gradient needs the mask only."""
-        ctx.save_for_backward(mask)
-        ctx.images = len(shared)
-        y = new_result(len(mask), shared.shape[1])
-        run_repeat(shared, y, mask, backward=False)
-        return y
 
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
-        """Sums over the masks of an image, block by block."""
-        (mask,) = ctx.saved_tensors
-        total = new_result(ctx.images, grad.shape[1])
-        run_repeat(total, grad.contiguous(), mask, backward=True)
-        return total, None
+def sums(kept: tuple[Tensor], grad: Tensor, wanted: Sequence[bool], images: int) -> tuple[Tensor]:
+    """Sums over the masks of an image, block by block."""
+    total = new_result(images, grad.shape[1])
+    run_repeat(total, grad.contiguous(), *kept, backward=True)
+    return (total,)
+
+
+repeated = differentiable(copies, sums)
 
 
 def run_repeat(shared: Tensor, rows: Tensor, mask: Tensor, *, backward: bool) -> None:

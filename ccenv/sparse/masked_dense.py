@@ -10,12 +10,12 @@ blocks are set to zero afterwards, and backwards the same; the weight's gradient
 blocks. So nothing that a row skips reaches it, not even NaN.
 """
 
-from typing import Any
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
-from ccenv.sparse.cpu.addresses import once, share_rows, weights_of
+from ccenv.sparse.cpu.addresses import Gradients, differentiable, share_rows, weights_of
 from ccenv.sparse.cpu.buffers import new_result
 from ccenv.sparse.cpu.codegen.floats import NONE
 from ccenv.sparse.cpu.elementwise_kernels import blank_copy
@@ -44,12 +44,9 @@ def masked_dense_linear(
     """
     if not is_training:
         return blanked_product(blanked(x, in_mask), weight, bias, out_mask)
-    y: Tensor
     if len(x) <= few_rows:
-        y = FewRows.apply(x.contiguous(), weight, bias, in_mask, out_mask)
-    else:
-        y = MaskedDense.apply(x, weight, bias, in_mask, out_mask)
-    return y
+        return of_few_rows(x.contiguous(), weight, bias, in_mask, out_mask)
+    return of_many_rows(x, weight, bias, in_mask, out_mask)
 
 
 def blanked_product(
@@ -80,76 +77,69 @@ def blank(x: Tensor, mask: Tensor, y: Tensor) -> Tensor:
     return y
 
 
-class MaskedDense(torch.autograd.Function):
-    """The product with its gradients, by the products that torch makes of a dense layer's."""
+Kept = tuple[Tensor, Tensor, Tensor | None, Tensor | None]
+"""What gradients need: x, or what is kept of it, weight and the masks on both sides."""
+Run = tuple[Tensor, Kept, tuple[()]]
 
-    @staticmethod
-    def forward(
-        ctx: Any,
-        x: Tensor,
-        weight: Tensor,
-        bias: Tensor | None,
-        in_mask: Tensor | None,
-        out_mask: Tensor | None,
-    ) -> Tensor:
-        """Keeps the kept inputs for the weight's gradient."""
-        kept = blanked(x, in_mask)
-        ctx.save_for_backward(kept, weight, in_mask, out_mask)
-        return blanked_product(kept, weight, bias, out_mask)
 
-    @staticmethod
-    @once
-    def backward(ctx: Any, grad_y: Tensor) -> tuple[Tensor | None, ...]:
-        """Gradients of x, weight and bias, those that are wanted."""
-        kept, weight, in_mask, out_mask = ctx.saved_tensors
-        need_x, need_weight, need_bias = ctx.needs_input_grad[:3]
-        grad = blanked(grad_y, out_mask)
-        grad_x = grad.mm(weight) if need_x else None
-        if grad_x is not None and in_mask is not None:
+def run_many_rows(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    in_mask: Tensor | None,
+    out_mask: Tensor | None,
+) -> Run:
+    """The product, with the kept inputs for the weight's gradient."""
+    kept = blanked(x, in_mask)
+    return blanked_product(kept, weight, bias, out_mask), (kept, weight, in_mask, out_mask), ()
+
+
+def gradients_of_many_rows(held: Kept, grad_y: Tensor, wanted: Sequence[bool]) -> Gradients:
+    """Gradients of x, weight and bias, by the products that torch makes of a dense layer's."""
+    kept, weight, in_mask, out_mask = held
+    need_x, need_weight, need_bias = wanted[:3]
+    grad = blanked(grad_y, out_mask)
+    grad_x = grad.mm(weight) if need_x else None
+    if grad_x is not None and in_mask is not None:
+        blank(grad_x, in_mask, grad_x)
+    grad_weight = None
+    if need_weight:
+        # As the weight lies, like torch: the optimiser then goes through both in one order.
+        by_input = weight.t().is_contiguous()
+        grad_weight = kept.t().mm(grad).t() if by_input else grad.t().mm(kept)
+    return grad_x, grad_weight, grad.sum(0) if need_bias else None
+
+
+def run_few_rows(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    in_mask: Tensor | None,
+    out_mask: Tensor | None,
+) -> Run:
+    """Kept blocks of inputs by all outputs, by the kernel."""
+    in_mask, out_mask = (None if m is None else m.contiguous() for m in (in_mask, out_mask))
+    rows, in_width = x.shape
+    sizes = rows, *sizes_of(in_width, in_mask), 1, len(weight)
+    bias = None if bias is None else bias.contiguous()
+    y = run_forward(x, weight, bias, in_mask, None, NONE, sizes, is_training=True)
+    y = y if out_mask is None else blank(y, out_mask, y)
+    return y, (x, weight, in_mask, out_mask), ()
+
+
+def gradients_of_few_rows(held: Kept, grad_y: Tensor, wanted: Sequence[bool]) -> Gradients:
+    """Gradients of x, weight and bias: backwards kept blocks of outputs by all inputs."""
+    x, weight, in_mask, out_mask = held
+    grad, grad_x = grad_y.contiguous(), None
+    if wanted[0]:
+        grad_x = new_result(*x.shape)
+        run_transposed(grad, weights_of(weight, len(weight)), None, out_mask, grad_x)
+        if in_mask is not None:
             blank(grad_x, in_mask, grad_x)
-        grad_weight = None
-        if need_weight:
-            # As the weight lies, like torch: the optimiser then goes through both in one order.
-            by_input = weight.t().is_contiguous()
-            grad_weight = kept.t().mm(grad).t() if by_input else grad.t().mm(kept)
-        return grad_x, grad_weight, grad.sum(0) if need_bias else None, None, None
+    sizes = layer_sizes(x, weight, in_mask, out_mask)
+    found = gradients_of((*held, grad), grad, (False, *wanted[1:3]), NONE, sizes)
+    return grad_x, *found[1:]
 
 
-class FewRows(torch.autograd.Function):
-    """Kept blocks of inputs by all outputs, and backwards kept blocks of outputs by all inputs."""
-
-    @staticmethod
-    def forward(
-        ctx: Any,
-        x: Tensor,
-        weight: Tensor,
-        bias: Tensor | None,
-        in_mask: Tensor | None,
-        out_mask: Tensor | None,
-    ) -> Tensor:
-        """Runs the kernel for all outputs."""
-        in_mask, out_mask = (None if m is None else m.contiguous() for m in (in_mask, out_mask))
-        rows, in_width = x.shape
-        sizes = rows, *sizes_of(in_width, in_mask), 1, len(weight)
-        bias = None if bias is None else bias.contiguous()
-        y = run_forward(x, weight, bias, in_mask, None, NONE, sizes, is_training=True)
-        ctx.save_for_backward(x, weight, in_mask, out_mask)
-        ctx.has_bias = bias is not None
-        return y if out_mask is None else blank(y, out_mask, y)
-
-    @staticmethod
-    @once
-    def backward(ctx: Any, grad_y: Tensor) -> tuple[Tensor | None, ...]:
-        """Gradients of x, weight and bias, those that are wanted."""
-        x, weight, in_mask, out_mask = ctx.saved_tensors
-        need_x, need_weight, need_bias = ctx.needs_input_grad[:3]
-        grad, grad_x = grad_y.contiguous(), None
-        if need_x:
-            grad_x = new_result(*x.shape)
-            run_transposed(grad, weights_of(weight, len(weight)), None, out_mask, grad_x)
-            if in_mask is not None:
-                blank(grad_x, in_mask, grad_x)
-        sizes = layer_sizes(x, weight, in_mask, out_mask)
-        wanted = False, need_weight, need_bias and ctx.has_bias
-        found = gradients_of(x, weight, in_mask, out_mask, grad, grad, NONE, sizes, wanted)
-        return grad_x, *found[1:], None, None
+of_many_rows = differentiable(run_many_rows, gradients_of_many_rows)
+of_few_rows = differentiable(run_few_rows, gradients_of_few_rows)

@@ -1,4 +1,7 @@
-"""Where a layer's numbers lie for the kernels, and how its work is shared between threads."""
+"""Where a layer's numbers lie for the kernels, and how its work is shared between threads.
+
+Also how a layer and its gradients become one function (`differentiable`), here and on a GPU.
+"""
 
 import functools
 import itertools
@@ -40,21 +43,57 @@ def address(tensor: Tensor | None) -> int:
     return 0 if tensor is None else tensor.data_ptr()
 
 
-Backward = Callable[[Any, Tensor], Any]
+Gradients = tuple[Tensor | None, Tensor | None, Tensor | None]
+"""Of a layer's x, weight and bias."""
+Kept = tuple[Tensor, Tensor, Tensor | None, Tensor | None, Tensor]
+"""What they need: x, weight, the masks on both sides and the result."""
 
 
-def once(backward: Backward) -> Backward:
+def once(backward: Callable[[Any, Tensor], Any]) -> Callable[[Any, Tensor], Any]:
     """Torch's `once_differentiable`, without the microseconds that it takes of every pass.
 
     Only where the gradient is to have a gradient itself does it do anything.
     """
-    careful: Backward = once_differentiable(backward)
+    careful = once_differentiable(backward)
 
-    @functools.wraps(backward)
     def chosen(ctx: Any, grad: Tensor) -> Any:
         return careful(ctx, grad) if torch.is_grad_enabled() else backward(ctx, grad)
 
     return chosen
+
+
+def differentiable(
+    run: Callable[..., tuple[Tensor, tuple[Tensor | None, ...], tuple[Any, ...]]],
+    gradients: Callable[..., tuple[Tensor | None, ...]],
+) -> Callable[..., Tensor]:
+    """Makes one function of a layer and its gradients.
+
+    Args:
+        run: (operands) -> the result, tensors that its gradients need, and what else they need.
+        gradients: (those tensors, the result's gradient, for each operand whether its own is
+            wanted, what else there is) -> gradients of the first operands; others have none.
+    """
+
+    class Head(torch.autograd.Function):
+        """What autograd calls."""
+
+        @staticmethod
+        def forward(ctx: Any, *operands: Any) -> Tensor:
+            """Runs the layer."""
+            y, kept, ctx.more = run(*operands)
+            ctx.save_for_backward(*kept)
+            return y
+
+        @staticmethod
+        @once
+        def backward(ctx: Any, grad_y: Tensor) -> tuple[Tensor | None, ...]:
+            """Gradients of the operands, those that are wanted."""
+            wanted = ctx.needs_input_grad
+            found = gradients(ctx.saved_tensors, grad_y, wanted, *ctx.more)
+            return found + (None,) * (len(wanted) - len(found))
+
+    apply: Callable[..., Tensor] = Head.apply
+    return apply
 
 
 # Below these a second thread costs more than it saves.

@@ -1,14 +1,13 @@
 """Convolution on kept channel groups on the CPU: float32 tensors -> the compiled kernels."""
 
+from collections.abc import Sequence
 from functools import partial
-from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from ccenv.sparse.cpu import conv_gradients, conv_kernels
-from ccenv.sparse.cpu.addresses import address, share, share_rows
+from ccenv.sparse.cpu.addresses import Gradients, Kept, address, differentiable, share, share_rows
 from ccenv.sparse.cpu.buffers import buffer_pool, new_result
 from ccenv.sparse.cpu.conv_kernels import Shape
 from ccenv.sparse.cpu.layer import ACTIVATION_CODES
@@ -71,57 +70,53 @@ def run_forward(
     return y.view(batch, out_channels, shape.out_height, shape.out_width)
 
 
-class KernelConv(torch.autograd.Function):
-    """The kernels with their gradients."""
+def run_conv(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    in_mask: Tensor | None,
+    out_mask: Tensor | None,
+    shape: Shape,
+    activation: int,
+) -> tuple[Tensor, Kept, tuple[Shape, int]]:
+    """The kernel's result, with what `gradients_of_conv` needs."""
+    y = run_forward(x, weight, bias, in_mask, out_mask, shape, activation)
+    return y, (x, weight, in_mask, out_mask, y), (shape, activation)
 
-    @staticmethod
-    def forward(
-        ctx: Any,
-        x: Tensor,
-        weight: Tensor,
-        bias: Tensor | None,
-        in_mask: Tensor | None,
-        out_mask: Tensor | None,
-        shape: Shape,
-        activation: int,
-    ) -> Tensor:
-        """Runs the kernel and keeps what its gradients need."""
-        y = run_forward(x, weight, bias, in_mask, out_mask, shape, activation)
-        ctx.save_for_backward(x, weight, in_mask, out_mask, y)
-        ctx.shape, ctx.activation, ctx.has_bias = shape, activation, bias is not None
-        return y
 
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad_y: Tensor) -> tuple[Tensor | None, ...]:
-        """Gradients of x, weight and bias, those that are wanted."""
-        x, weight, in_mask, out_mask, y = ctx.saved_tensors
-        need_x, need_weight, need_bias = ctx.needs_input_grad[:3]
-        turned, grad_y = weight.flatten(1).t().contiguous(), grad_y.contiguous()
-        grad_x = new_result(len(x), x.shape[1:].numel()).view_as(x) if need_x else None
-        grad_weight = torch.empty_like(turned) if need_weight else None
-        grad_bias = x.new_empty(len(weight)) if need_bias and ctx.has_bias else None
-        shape: Shape = ctx.shape
-        work = partial(
-            conv_gradients.backward,
-            x.data_ptr(),
-            turned.data_ptr(),
-            address(in_mask),
-            address(out_mask),
-            y.data_ptr(),
-            grad_y.data_ptr(),
-            address(grad_x),
-            address(grad_weight),
-            address(grad_bias),
-            shape,
-            ctx.activation,
-            len(x),
-        )
-        macs = len(x) * weight.numel() * shape.out_height * shape.out_width
-        share(work, shape.in_blocks, 1 if macs >= MIN_SHARED_MACS else shape.in_blocks)
-        if grad_weight is not None:
-            grad_weight = grad_weight.t().reshape(weight.shape)
-        return grad_x, grad_weight, grad_bias, None, None, None, None
+def gradients_of_conv(
+    kept: Kept, grad_y: Tensor, wanted: Sequence[bool], shape: Shape, activation: int
+) -> Gradients:
+    """Gradients of x, weight and bias, those that are wanted."""
+    x, weight, in_mask, out_mask, y = kept
+    need_x, need_weight, need_bias = wanted[:3]
+    turned, grad_y = weight.flatten(1).t().contiguous(), grad_y.contiguous()
+    grad_x = new_result(len(x), x.shape[1:].numel()).view_as(x) if need_x else None
+    grad_weight = torch.empty_like(turned) if need_weight else None
+    grad_bias = x.new_empty(len(weight)) if need_bias else None
+    work = partial(
+        conv_gradients.backward,
+        x.data_ptr(),
+        turned.data_ptr(),
+        address(in_mask),
+        address(out_mask),
+        y.data_ptr(),
+        grad_y.data_ptr(),
+        address(grad_x),
+        address(grad_weight),
+        address(grad_bias),
+        shape,
+        activation,
+        len(x),
+    )
+    macs = len(x) * weight.numel() * shape.out_height * shape.out_width
+    share(work, shape.in_blocks, 1 if macs >= MIN_SHARED_MACS else shape.in_blocks)
+    if grad_weight is not None:
+        grad_weight = grad_weight.t().reshape(weight.shape)
+    return grad_x, grad_weight, grad_bias
+
+
+trained = differentiable(run_conv, gradients_of_conv)
 
 
 def kernel_conv2d(
@@ -145,7 +140,4 @@ def kernel_conv2d(
     out_mask = None if out_mask is None else out_mask.contiguous()
     shape = shape_of(x, weight, in_mask, out_mask, stride, padding)
     operands = (x, weight, bias, in_mask, out_mask, shape, ACTIVATION_CODES[activation])
-    if not is_training:
-        return run_forward(*operands)
-    y: Tensor = KernelConv.apply(*operands)
-    return y
+    return trained(*operands) if is_training else run_forward(*operands)

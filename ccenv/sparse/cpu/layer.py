@@ -1,17 +1,19 @@
 """Block-sparse layer on the CPU: float32 tensors -> the compiled kernels, with their gradients."""
 
+from collections.abc import Sequence
 from functools import partial
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from ccenv.sparse.cpu import addresses, gradients, kernels
 from ccenv.sparse.cpu.addresses import (
+    Gradients,
+    Kept,
     Weights,
     address,
+    differentiable,
     is_worth_sharing,
-    once,
     share,
     share_rows,
     share_units,
@@ -22,22 +24,14 @@ from ccenv.sparse.cpu.codegen.floats import NONE, RELU, TANH
 from ccenv.sparse.cpu.elementwise_kernels import slope_blocks
 from ccenv.sparse.operands import Sizes, layer_sizes, sizes_of
 
-Gradients = tuple[Tensor | None, Tensor | None, Tensor | None]
-
 
 def gradients_of(
-    x: Tensor,
-    weight: Tensor,
-    in_mask: Tensor | None,
-    out_mask: Tensor | None,
-    y: Tensor,
-    grad_y: Tensor,
-    activation: int,
-    sizes: Sizes,
-    wanted: tuple[bool, bool, bool],
+    kept: Kept, grad_y: Tensor, wanted: Sequence[bool], activation: int, sizes: Sizes
 ) -> Gradients:
-    """Gradients of x, weight and bias; None where unwanted. All but the weight are contiguous."""
-    need_x, need_weight, need_bias = wanted
+    """Gradients of x, weight and bias, those that are wanted; x and masks are contiguous."""
+    x, weight, in_mask, out_mask, y = kept
+    need_x, need_weight, need_bias = wanted[:3]
+    grad_y = grad_y.contiguous()
     batch, in_blocks, in_size, out_blocks, out_size = sizes
     in_width, out_width = in_blocks * in_size, out_blocks * out_size
     weights = weights_of(weight, out_size)
@@ -206,34 +200,21 @@ def run_forward(
     return y
 
 
-class KernelLinear(torch.autograd.Function):
-    """The kernels with their gradients; the gradient of the weight lies as the kernels read it."""
+def run_linear(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    in_mask: Tensor | None,
+    out_mask: Tensor | None,
+    activation: int,
+    sizes: Sizes,
+) -> tuple[Tensor, Kept, tuple[int, Sizes]]:
+    """The kernel's result, with what `gradients_of` needs."""
+    y = run_forward(x, weight, bias, in_mask, out_mask, activation, sizes, is_training=True)
+    return y, (x, weight, in_mask, out_mask, y), (activation, sizes)
 
-    @staticmethod
-    def forward(
-        ctx: Any,
-        x: Tensor,
-        weight: Tensor,
-        bias: Tensor | None,
-        in_mask: Tensor | None,
-        out_mask: Tensor | None,
-        activation: int,
-        sizes: Sizes,
-    ) -> Tensor:
-        """Runs the kernel and keeps what its gradients need."""
-        y = run_forward(x, weight, bias, in_mask, out_mask, activation, sizes, is_training=True)
-        ctx.save_for_backward(x, weight, in_mask, out_mask, y)
-        ctx.activation, ctx.sizes, ctx.has_bias = activation, sizes, bias is not None
-        return y
 
-    @staticmethod
-    @once
-    def backward(ctx: Any, grad_y: Tensor) -> tuple[Tensor | None, ...]:
-        """Gradients of x, weight and bias, those that are wanted."""
-        need_x, need_weight, need_bias = ctx.needs_input_grad[:3]
-        wanted = need_x, need_weight, need_bias and ctx.has_bias
-        operands = *ctx.saved_tensors, grad_y.contiguous(), ctx.activation, ctx.sizes, wanted
-        return *gradients_of(*operands), None, None, None, None
+trained = differentiable(run_linear, gradients_of)
 
 
 def kernel_linear(
@@ -262,5 +243,4 @@ def kernel_linear(
         sizes = layer_sizes(x, weight, in_mask, out_mask)
     if not is_training:
         return run_forward(x, weight, bias, in_mask, out_mask, code, sizes, is_training=False)
-    y: Tensor = KernelLinear.apply(x, weight, bias, in_mask, out_mask, code, sizes)
-    return y
+    return trained(x, weight, bias, in_mask, out_mask, code, sizes)

@@ -5,12 +5,12 @@ skipped, but nothing of it is seen: weights that are not finite change no row th
 """
 
 import math
-from typing import Any
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
+from ccenv.sparse.cpu.addresses import Gradients, Kept, differentiable
 from ccenv.sparse.gpu.kernels import dense as triton_dense
 from ccenv.sparse.gpu.plan import OUTER_UNITS, cut_blocks, cut_outer, launch, product_precision
 from ccenv.sparse.gpu.products import blocks_of
@@ -79,44 +79,41 @@ def gradient_of_products(
     return zero_where_skipped(grad_y, out_mask).contiguous()
 
 
-class MaskedDense(torch.autograd.Function):
-    """A dense product between masks with its gradients, which are dense products too."""
+def run_dense(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    in_mask: Tensor | None,
+    out_mask: Tensor | None,
+    activation: str | None,
+) -> tuple[Tensor, Kept, tuple[str | None]]:
+    """Multiplies everything and hides what is skipped; with what `gradients_of_dense` needs."""
+    with torch.cuda.device_of(x):
+        kept_x = zero_where_skipped(x, in_mask).contiguous()
+        y = torch.nn.functional.linear(kept_x, weight, bias)
+        finish(y, kept_x, weight, bias, in_mask, out_mask, activation)
+    return y, (kept_x, weight, in_mask, out_mask, y), (activation,)
 
-    @staticmethod
-    def forward(
-        ctx: Any,
-        x: Tensor,
-        weight: Tensor,
-        bias: Tensor | None,
-        in_mask: Tensor | None,
-        out_mask: Tensor | None,
-        activation: str | None,
-    ) -> Tensor:
-        """Multiplies everything and hides what is skipped."""
-        with torch.cuda.device_of(x):
-            kept_x = zero_where_skipped(x, in_mask).contiguous()
-            y = torch.nn.functional.linear(kept_x, weight, bias)
-            finish(y, kept_x, weight, bias, in_mask, out_mask, activation)
-        ctx.save_for_backward(kept_x, weight, in_mask, out_mask, y)
-        ctx.activation, ctx.has_bias = activation, bias is not None
-        return y
 
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad_y: Tensor) -> tuple[Tensor | None, ...]:
-        """Gradients of x, weight and bias, those that are wanted."""
-        kept_x, weight, in_mask, out_mask, y = ctx.saved_tensors
-        need_x, need_weight, need_bias = ctx.needs_input_grad[:3]
-        grad_x = grad_weight = grad_bias = None
-        with torch.cuda.device_of(kept_x):
-            grad_z = gradient_of_products(grad_y, y, out_mask, ctx.activation)
-            if need_x:
-                grad_x = grad_z @ weight
-                finish(grad_x, grad_z, weight.t(), None, out_mask, in_mask, None)
-            if need_weight:
-                # Laid out as the weight is, so that no optimizer has to copy it.
-                in_major = weight.stride(0) < weight.stride(1)
-                grad_weight = (kept_x.t() @ grad_z).t() if in_major else grad_z.t() @ kept_x
-            if need_bias and ctx.has_bias:
-                grad_bias = grad_z.sum(dim=0)
-        return grad_x, grad_weight, grad_bias, None, None, None
+def gradients_of_dense(
+    kept: Kept, grad_y: Tensor, wanted: Sequence[bool], activation: str | None
+) -> Gradients:
+    """Gradients of x, weight and bias, those that are wanted: dense products too."""
+    kept_x, weight, in_mask, out_mask, y = kept
+    need_x, need_weight, need_bias = wanted[:3]
+    grad_x = grad_weight = grad_bias = None
+    with torch.cuda.device_of(kept_x):
+        grad_z = gradient_of_products(grad_y, y, out_mask, activation)
+        if need_x:
+            grad_x = grad_z @ weight
+            finish(grad_x, grad_z, weight.t(), None, out_mask, in_mask, None)
+        if need_weight:
+            # Laid out as the weight is, so that no optimizer has to copy it.
+            in_major = weight.stride(0) < weight.stride(1)
+            grad_weight = (kept_x.t() @ grad_z).t() if in_major else grad_z.t() @ kept_x
+        if need_bias:
+            grad_bias = grad_z.sum(dim=0)
+    return grad_x, grad_weight, grad_bias
+
+
+trained = differentiable(run_dense, gradients_of_dense)

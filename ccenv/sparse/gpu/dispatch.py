@@ -29,11 +29,10 @@ def triton_linear(
     if not x.shape[0] or not min(weight.shape):
         # Nothing to start a kernel for; torch's product is as empty, and has its gradients.
         return torch.nn.functional.linear(x, weight, bias)
-    from ccenv.sparse.gpu.layer import TritonLinear
+    from ccenv.sparse.gpu.layer import trained
 
     bias = None if bias is None else bias.contiguous()
-    y: Tensor = TritonLinear.apply(x.contiguous(), weight, bias, in_mask, out_mask, activation)
-    return y
+    return trained(x.contiguous(), weight, bias, in_mask, out_mask, activation)
 
 
 def masked_dense_linear(
@@ -52,11 +51,10 @@ def masked_dense_linear(
     """
     if not x.shape[0] or not min(weight.shape):
         return torch.nn.functional.linear(x, weight, bias)
-    from ccenv.sparse.gpu.dense import MaskedDense
+    from ccenv.sparse.gpu.dense import trained
 
     bias = None if bias is None else bias.contiguous()
-    y: Tensor = MaskedDense.apply(x, weight, bias, in_mask, out_mask, activation)
-    return y
+    return trained(x, weight, bias, in_mask, out_mask, activation)
 
 
 def why_not(x: Tensor) -> str | None:

@@ -1,11 +1,11 @@
 """Block-sparse layer on the GPU with its gradients: (x, weight, bias, masks) -> act(x W + b)."""
 
-from typing import Any
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
+from ccenv.sparse.cpu.addresses import Gradients, Kept, differentiable
 from ccenv.sparse.gpu.gradients import gradient_of_outputs, gradient_of_weight
 from ccenv.sparse.gpu.lists import LayerLists, list_layer
 from ccenv.sparse.gpu.plan import VECTOR_ROWS
@@ -27,47 +27,44 @@ def multiply(
     return multiply_listed(x, weight, bias, blocks_of(in_mask), lists, activation)
 
 
-class TritonLinear(torch.autograd.Function):
-    """The kernels with their gradients; lists made on the way out serve on the way back."""
+def run_listed(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    in_mask: Tensor | None,
+    out_mask: Tensor | None,
+    activation: str | None,
+) -> tuple[Tensor, Kept, tuple[LayerLists | None, str | None]]:
+    """Lists the masks and multiplies; with what `gradients_of_listed` needs."""
+    with torch.cuda.device_of(x):
+        is_small = x.shape[0] <= VECTOR_ROWS
+        lists = None if is_small else list_layer(x, weight, in_mask, out_mask)
+        y = multiply(x, weight, bias, in_mask, out_mask, activation, lists)
+    return y, (x, weight, in_mask, out_mask, y), (lists, activation)
 
-    @staticmethod
-    def forward(
-        ctx: Any,
-        x: Tensor,
-        weight: Tensor,
-        bias: Tensor | None,
-        in_mask: Tensor | None,
-        out_mask: Tensor | None,
-        activation: str | None,
-    ) -> Tensor:
-        """Lists the masks, multiplies, and keeps what the gradients need."""
-        with torch.cuda.device_of(x):
-            is_small = x.shape[0] <= VECTOR_ROWS
-            lists = None if is_small else list_layer(x, weight, in_mask, out_mask)
-            y = multiply(x, weight, bias, in_mask, out_mask, activation, lists)
-        ctx.save_for_backward(x, weight, in_mask, out_mask, y)
-        ctx.lists, ctx.activation, ctx.has_bias = lists, activation, bias is not None
-        return y
 
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad_y: Tensor) -> tuple[Tensor | None, ...]:
-        """Gradients of x, weight and bias, those that are wanted."""
-        x, weight, in_mask, out_mask, y = ctx.saved_tensors
-        need_x, need_weight, need_bias = ctx.needs_input_grad[:3]
-        with torch.cuda.device_of(x):
-            lists = ctx.lists or list_layer(x, weight, in_mask, out_mask)
-            grad_z, grad_bias = gradient_of_outputs(
-                grad_y.contiguous(),
-                y,
-                lists.outs,
-                ctx.activation,
-                wants_bias=need_bias and ctx.has_bias,
-            )
-            grad_x = grad_weight = None
-            if need_x:
-                back = LayerLists(ins=lists.outs, outs=lists.ins)
-                grad_x = multiply(grad_z, weight.t(), None, out_mask, in_mask, None, back)
-            if need_weight:
-                grad_weight = gradient_of_weight(grad_z, x, weight, lists)
-        return grad_x, grad_weight, grad_bias, None, None, None
+def gradients_of_listed(
+    kept: Kept,
+    grad_y: Tensor,
+    wanted: Sequence[bool],
+    lists: LayerLists | None,
+    activation: str | None,
+) -> Gradients:
+    """Gradients of x, weight and bias; lists made on the way out serve on the way back."""
+    x, weight, in_mask, out_mask, y = kept
+    need_x, need_weight, need_bias = wanted[:3]
+    with torch.cuda.device_of(x):
+        lists = lists or list_layer(x, weight, in_mask, out_mask)
+        grad_z, grad_bias = gradient_of_outputs(
+            grad_y.contiguous(), y, lists.outs, activation, wants_bias=need_bias
+        )
+        grad_x = grad_weight = None
+        if need_x:
+            back = LayerLists(ins=lists.outs, outs=lists.ins)
+            grad_x = multiply(grad_z, weight.t(), None, out_mask, in_mask, None, back)
+        if need_weight:
+            grad_weight = gradient_of_weight(grad_z, x, weight, lists)
+    return grad_x, grad_weight, grad_bias
+
+
+trained = differentiable(run_listed, gradients_of_listed)
