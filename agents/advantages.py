@@ -49,7 +49,7 @@ def leave_twins_out(returns: Tensor, group_size: int, twins: int) -> Tensor:
     Args:
         returns: [batch].
         group_size: rows of an image.
-        twins: neighbouring rows that share the draw; the whole group: there is nobody to compare
+        twins: neighbouring rows that share the draw; the whole group: there is nothing to compare
             with, and all are 0.
 
     >>> leave_twins_out(torch.tensor([1.0, 3.0, 5.0, 7.0]), group_size=4, twins=2)
@@ -63,7 +63,7 @@ def leave_twins_out(returns: Tensor, group_size: int, twins: int) -> Tensor:
 
 
 def greedy_rewards(agent: Any) -> Tensor:
-    """Rewards of the batch's images under their most probable masks: [num_layers, batch]."""
+    """Rewards of the batch's images under their greedy masks: [num_layers, batch]."""
     simulator = agent.simulator
     images = simulator.indices[:: simulator.group_size].cpu()
     _, _, steps = walk(simulator.on_split(simulator.split, 1), agent, None, images)

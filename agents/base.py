@@ -57,12 +57,12 @@ class Agent(Policy):
     gives_values: bool = False
     """whether its actions multiply kept blocks, see `ccenv.base.masks.gate_values_of`."""
     resumes: ClassVar[bool] = True
-    """whether the `learn` of the same class goes on from `images_done`; say so beside your own."""
+    """whether the `learn` of the same class goes on from `images_done`; say so with your own."""
     code_version: ClassVar[int] = 1
     """of an agent of ccenv: raise it where a change of its code changes what it learns, so that
     `ccenv compare` says which recorded results are older."""
     by_ranks: ClassVar[bool] = False
-    """whether ranks may share its batches; say so beside an `update` of yours that looks at nothing
+    """whether ranks may share its batches; say so with an `update` of yours that looks at nothing
     but the rollout and steps by optimisers of torch that are attributes, as its modules are."""
     images_done: int = 0
     """images that an interrupted run has seen: the next `learn` goes on from there."""
@@ -193,7 +193,7 @@ class Agent(Policy):
         if not vars(owner).get("resumes", False):
             raise CannotStoreError(
                 f"expected {owner.__name__}.learn to go on from images_done, and `resumes = True` "
-                "beside it to say so"
+                "as well to say so"
             )
         own = {name: value for name, value in vars(self).items() if not is_surrounding(value)}
         own = {name: state_of(value, name) for name, value in own.items()}

@@ -109,7 +109,7 @@ class IndependentBlocks:
         return uniform(probability.shape, generator, probability.device) < probability
 
     def mode(self) -> Tensor:
-        """The most probable masks, that is thresholded at one half: bool [batch, num_blocks]."""
+        """Greedy masks, that is probabilities thresholded at one half: bool [batch, num_blocks]."""
         return self.probability > 0.5
 
     def log_prob(self, mask: Tensor) -> Tensor:

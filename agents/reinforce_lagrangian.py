@@ -21,8 +21,8 @@ class ReinforceLagrangian(IndependentPolicy):
     A constrained MDP with the layers' costs as its cost signal (`info["cost"]`): the policy climbs
     the return minus multiplier times cost to go, the multiplier rises while the batch costs more
     than the limit and falls to 0 while it costs less (Tessler, Mankowitz, Mannor 2018, arXiv
-    1805.11074). It moves as the price of the reward `lagrangian` does, once a rollout. By default
-    the reward has no price of its own.
+    1805.11074). It moves as the multiplier of the reward `lagrangian` does, once a rollout. By
+    default the reward has no multiplier of its own.
     """
 
     env_defaults: ClassVar[dict[str, Any]] = {
@@ -69,7 +69,7 @@ class ReinforceLagrangian(IndependentPolicy):
 
     @property
     def multiplier(self) -> float:
-        """Price of the whole dense network, in units of the reward."""
+        """Multiplier: cost of the whole dense network, in units of the reward."""
         return price_of(self.level, self.multiplier_scale)
 
     def update(self, rollout: Rollout) -> dict[str, float]:

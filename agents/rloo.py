@@ -82,7 +82,7 @@ class Rloo(ScoredAgent):
             diversity_weight: of the bonus on the entropy of mean block use, in nats.
             hidden_units: of the policy's hidden layer; 0 for an affine policy.
             draw: "ordered" keeps k of n blocks; "independent" tosses a coin for each, of which k
-                keep at first, and then what the reward's price makes worth its cost; "perturbed":
+                keep at first, and then what the reward's cost weight makes worth it; "perturbed":
                 an image's first mask is greedy, others differ from theirs in some decisions. In use
                 masks are then greedy.
             advantage: a return against the mean of the image's others ("leave_one_out"), also over
@@ -112,14 +112,14 @@ class Rloo(ScoredAgent):
             )
         if advantage == "self_critical" and self.simulator.context is not None:
             raise ValueError(
-                "expected no context beside advantage='self_critical', whose baseline would see "
-                "another price; use leave_one_out"
+                "expected no context with advantage='self_critical', whose baseline would see "
+                "another cost weight; use leave_one_out"
             )
         if not 0 < perturbed_share <= 1:
             raise ValueError(f"expected perturbed_share in (0, 1], got {perturbed_share}")
         if draw == "perturbed" and (advantage != "leave_one_out" or shared_blocks):
             raise ValueError(
-                "expected neither advantage nor shared_blocks beside draw='perturbed', which "
+                "expected neither advantage nor shared_blocks with draw='perturbed', which "
                 "compares with the greedy mask; leave them out"
             )
         if draw == "perturbed" and not perturbed_teach:
@@ -147,7 +147,7 @@ class Rloo(ScoredAgent):
         if len(tables) < len(self.num_blocks) or not is_plain:
             raise ValueError(
                 "expected embedding_size='one_hot' or 'joint', no draw='independent' and neither "
-                "hidden_units nor shared_blocks beside start='hash'; change them, or take "
+                "hidden_units nor shared_blocks with start='hash'; change them, or take "
                 "start='random'"
             )
         if not 0 < probability < 1:
@@ -243,7 +243,7 @@ class Rloo(ScoredAgent):
         return [compare(returns, self.group_size) for returns in rollout.returns]
 
     def most_probable_returns(self) -> Tensor:
-        """Returns of the batch's images under their most probable masks: [num_layers, batch]."""
+        """Returns of the batch's images under their greedy masks: [num_layers, batch]."""
         return greedy_rewards(self).flip(0).cumsum(0).flip(0)
 
 
@@ -275,7 +275,5 @@ def check_shares(dense: float, anneal: float, draw: str) -> tuple[float, float]:
             f"got {dense} and {anneal}"
         )
     if (dense or anneal) and draw != "ordered":
-        raise ValueError(
-            f"expected draw='ordered' beside dense_share or anneal_share, got {draw!r}"
-        )
+        raise ValueError(f"expected draw='ordered' with dense_share or anneal_share, got {draw!r}")
     return dense, anneal

@@ -1,6 +1,7 @@
-"""Settings of Stable-Baselines3's algorithms: (given, layers, rows) -> complete, or refused.
+"""Settings of Stable-Baselines3's algorithms, and its `MlpPolicy` as a chooser of masks.
 
-The actor of Stable-Baselines3's `MlpPolicy`: (policy) -> its MACs, and how it chooses masks.
+`complete_settings` fills in what is not given and refuses what does not fit. `actor_choosers` and
+`mlp_actor_macs` say how the policy's actor chooses masks, and with how many MACs.
 """
 
 import inspect
@@ -94,7 +95,7 @@ def divide(settings: dict[str, Any], num_steps: int) -> dict[str, Any]:
 
     Raises:
         ValueError: if the one given does not, leaves one step alone (SB3 normalises advantages by
-            their deviation), or stands beside `num_minibatches`.
+            their deviation), or is given with `num_minibatches`.
     """
     if "batch_size" in settings and "num_minibatches" in settings:
         raise ValueError("expected batch_size or num_minibatches, got both; leave one out")

@@ -37,7 +37,7 @@ def search_masks(
         state: at the start of the episodes.
         generator: of the candidates.
         shared: one mask for all images, judged by their mean return, or one for each image.
-        num_candidates: random masks to start from, beside the dense network's.
+        num_candidates: random masks to start from, and the dense network's.
         num_sweeps: how often every block is tried the other way.
 
     Returns:

@@ -48,7 +48,7 @@ class Halting(NamedTuple):
 
 
 class Act(Agent):
-    """Learns from the network's loss and its price of time, whatever the environment's reward."""
+    """Learns from the network's loss and its time penalty, whatever the environment's reward."""
 
     gives_values = True
 

@@ -2,19 +2,20 @@
 
 Zhai et al. 2026, "Adaptive test-time compute allocation for reasoning LLMs via constrained policy
 optimization" (arXiv 2604.14853). First solve: what each input would gain from each offer is known
-on held-out inputs, so that the best offers under a budget follow from one price
+on held-out inputs, so that the best offers under a budget follow from one cost weight
 (`ccenv.base.allocation`). Then learn: a classifier names the offer from cheap features. What it
-loses, in value less price times cost, is at most its share of other offers times the largest gap
-between two. In spite of the title there is no gradient of a policy: it is a price, and imitation.
+loses, in value less weight times cost, is at most its share of other offers times the largest gap
+between two. In spite of the title there is no gradient of a policy: it is a cost weight, and
+imitation.
 
 Faithful to the abstract, which is all that could be read: Lagrangian relaxation, bisection, a light
 classifier. Ours: the menu, which are exits where a network has some, else masks of growing density;
 the value, which is the probability of the right class (right or wrong leaves few mean costs that
-can be reached); softmax regression on the observation before the first gate; and a second price, on
-the classifier's own log-probabilities, so that its offers and not only the oracle's meet the budget
-(below zero where the classifier alone would spend less), with a coin between the two best offers at
-that price. Left out: samples of a language model as a menu. Values come from validation inputs,
-never from those that the network has learned.
+can be reached); softmax regression on the observation before the first gate; and a second weight,
+on the classifier's own log-probabilities, so that its offers and not only the oracle's meet the
+budget (below zero where the classifier alone would spend less), with a coin between the two best
+offers at that weight. Left out: samples of a language model as a menu. Values come from validation
+inputs, never from those that the network has learned.
 """
 
 from collections.abc import Sequence
@@ -45,7 +46,7 @@ PAID = 1e4
 
 
 class ConstrainedAllocation(Calibrated):
-    """Takes offers at random in training; else those that its classifier names at its price."""
+    """Takes offers at random in training; else those of its classifier at its cost weight."""
 
     def __init__(
         self,
@@ -99,7 +100,7 @@ class ConstrainedAllocation(Calibrated):
         self.offers = torch.zeros(0, dtype=torch.int64)
 
     def calibrated(self) -> dict[str, Tensor]:
-        """Values of offers, the oracle, then the classifier and its price.
+        """Values of offers, the oracle, then the classifier and its cost weight.
 
         Raises:
             ValueError: if the budget is below the cheapest offer.
@@ -115,7 +116,7 @@ class ConstrainedAllocation(Calibrated):
         return {"prices": self.own_prices(seen, costs, oracle.mean_cost(costs.numpy()))}
 
     def own_prices(self, seen: Tensor, spent: Tensor, budget: float) -> Tensor:
-        """Prices at which the classifier spends what the oracle does: float64 [3].
+        """Cost weights at which the classifier spends what the oracle does: float64 [3].
 
         Args:
             seen: [inputs, obs_size].
@@ -157,7 +158,7 @@ class ConstrainedAllocation(Calibrated):
         return torch.where(coins, dear, cheap)
 
     def best_at(self, observation: Tensor, price: float) -> Tensor:
-        """Numbers of the offers at a price: [batch, obs_size] -> int64 [batch]."""
+        """Numbers of the offers at a cost weight: [batch, obs_size] -> int64 [batch]."""
         costs = self.learned["costs"].to(observation.device)
         # With the rounding by which the prices were found: they differ by that alone.
         paid = self.scores(observation) + PAID * costs

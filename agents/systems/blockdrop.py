@@ -3,7 +3,7 @@
 Wu et al. 2018, "BlockDrop: dynamic inference paths in residual networks" (arXiv 1711.08393). One
 decision before the first gate: a coin for each block of the whole network, all from the input. The
 probability of a coin is alpha * s + (1 - alpha) * (1 - s) of its sigmoid s, so that none is ever
-sure while it learns. The loss is REINFORCE against the return of the most probable masks
+sure while it learns. The loss is REINFORCE against the return of the greedy masks
 (self-critical), with a bonus on entropy. At first all gates but the last keep everything; the gates
 that are learned grow from the last one to the first (the curriculum).
 
@@ -54,7 +54,7 @@ class BlockDrop(Agent):
             hidden_units: of the policy's hidden layer; 0 for an affine policy.
 
         Raises:
-            ValueError: if a number is out of range, or prices change from input to input.
+            ValueError: if a number is out of range, or cost weights change from input to input.
         """
         super().__init__(env, seed=seed)
         check_at_least_zero(entropy_weight=entropy_weight)
@@ -65,8 +65,8 @@ class BlockDrop(Agent):
             )
         if self.simulator.context is not None:
             raise ValueError(
-                "expected no context for blockdrop, whose baseline would see another price; choose "
-                "another agent"
+                "expected no context for blockdrop, whose baseline would see another cost weight; "
+                "choose another agent"
             )
         self.alpha, self.entropy_weight = alpha, entropy_weight
         self.curriculum_share = curriculum_share
@@ -127,7 +127,7 @@ class BlockDrop(Agent):
         return self.read(loss=loss, entropy=entropy) | {"learned_gates": learned_gates}
 
     def most_probable_returns(self) -> Tensor:
-        """Returns of the rollout's inputs under their most probable masks: [batch]."""
+        """Returns of the rollout's inputs under their greedy masks: [batch]."""
         return greedy_rewards(self).sum(dim=0)
 
 

@@ -1,4 +1,4 @@
-"""Agents that validation inputs set: once, and anew where the network has changed."""
+"""Agents that validation inputs set: once, and again where the network has changed."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar

@@ -1,11 +1,8 @@
-"""How many blocks a gate keeps, and which: a policy of the number and its distribution.
+"""A policy that draws how many blocks a gate keeps, and which blocks.
 
-How many blocks a gate keeps: (observation, gate) -> a logit for each number.
-
-How many blocks and which: (logits of numbers, scores of blocks) -> m drawn, then m of n blocks.
-
-An order of blocks is drawn without replacement (Plackett-Luce), a number beside it, and the first
-so many of the order are kept. A gate of one block is a coin: its number is 0 or 1.
+One module has a logit for each number of blocks; another scores blocks. Both are drawn: an order of
+blocks without replacement (Plackett-Luce) and a number m. The first m blocks of the order are kept.
+A gate of one block is a coin: its number is 0 or 1.
 """
 
 from collections.abc import Sequence

@@ -29,7 +29,7 @@ PAIR = 2
 class Disarm(IndependentPolicy):
     """Independent coins, tossed against each other for neighbouring rows of the same image.
 
-    Nothing holds the number of kept blocks but the reward: it needs a price (`nll_minus_cost`) or a
+    Nothing holds the number of kept blocks but the reward: it needs a cost (`nll_minus_cost`) or a
     limit (`lagrangian`).
     """
 

@@ -10,7 +10,7 @@ with probabilities and the task gives the gates no gradient at all: the penalty 
 
 Faithful: gates, masks, estimator and penalty. Ours: usage is the mean over all blocks of all gates;
 also the k highest have a gradient (the author's have none and are not adapted); what a gate reads
-is the layer's input or, cheaper, `observation="summary"`; the network learns beside it, as for
+is the layer's input or, cheaper, `observation="summary"`; the network learns along, as for
 every agent. In an environment with `concurrent` its steps land between gates of later requests.
 Left out: units as blocks of their own, and continual learning.
 """
@@ -88,7 +88,7 @@ class DynamicGate(ScoredAgent):
         return self.scores.choosers(False, self.num_kept)
 
     def update(self, rollout: Rollout) -> dict[str, float]:
-        """One step down the loss under the rollout's masks, with the price of usage."""
+        """One step down the loss under the rollout's masks, with the penalty on usage."""
         gates = [
             self.scores(seen, layer).sigmoid() for layer, seen in enumerate(rollout.observations)
         ]

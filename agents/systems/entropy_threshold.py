@@ -9,7 +9,7 @@ entropies. They do not depend on earlier refreshes, so the share of refreshes ne
 threshold. Ours: in training an input is refreshed by coins of a density of its own, uniform in
 0..1, so that the network knows refreshes at every rate (how the paper triggers in training could
 not be read); earlier positions of `patches` refresh at the wanted rate, as in use.
-Beside it stand the agents `dense` (always), `block_dropout` (by chance, at the same rate) and
+Compare it with the agents `dense` (always), `block_dropout` (by chance, at the same rate) and
 `fixed_mask` (at the best fixed places).
 """
 

@@ -1,8 +1,8 @@
 """Hash routing: an input's last symbols -> k of the n blocks, by a table that is drawn once.
 
 Roller, Sukhbaatar, Szlam, Weston 2021, "Hash layers for large sparse models", arXiv 2106.04426: the
-rival that a learned policy must beat. There each token has one expert, drawn at random once or so
-that experts are used alike; here k blocks.
+baseline that a learned policy must beat. There each token has one expert, drawn at random once or
+so that experts are used alike; here k blocks.
 """
 
 from collections.abc import Mapping, Sequence

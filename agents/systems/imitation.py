@@ -3,8 +3,8 @@
 Dr.LLM (Heakl et al. 2025, arXiv 2510.12773) searches for the best path of each input through a
 language model and trains small classifiers on the paths, and so does PoLar (arXiv 2606.06574). Here
 the search tries a menu of masks: all masks where there are few blocks, else some of them, drawn
-once. What is best the environment's reward says, with its price; or a limit on the mean compute
-cost, for which a price is found.
+once. What is best the environment's reward says, with its cost weight; or a limit on the mean
+compute cost, for which a cost weight is found.
 
 Only for frozen networks: a network that learns along makes other masks the best ones, and what was
 found before would have to be searched again after each of its updates. Until the classifier is
@@ -60,8 +60,8 @@ class Imitation(ScoredAgent):
             seed: see `Agent`; also of the menu.
             num_kept: k of masks with k of n blocks, one number or one for each gated layer; None
                 for masks of any size.
-            cost_limit: mean compute cost of the masks found, in (0, 1], at a price beside the
-                reward's own; None for the reward's own alone.
+            cost_limit: mean compute cost of the masks found, in (0, 1], at a cost weight next to
+                the reward's own; None for the reward's own alone.
             menu_size: masks that are tried: all there are, or as many drawn ones.
             memory: inputs that are remembered with their best masks, the newest ones.
             num_steps: of the classifier after each batch of inputs.
@@ -71,7 +71,7 @@ class Imitation(ScoredAgent):
             embedding_size: of embeddings of symbols, see `ccenv.agents.symbol_embeddings`.
 
         Raises:
-            ValueError: if the network learns along, inputs come with prices of their own, or k or
+            ValueError: if the network learns along, inputs have cost weights of their own, or k or
                 the limit is impossible.
         """
         super().__init__(env, seed=seed, hidden_units=hidden_units, embedding_size=embedding_size)
@@ -79,7 +79,7 @@ class Imitation(ScoredAgent):
             raise ValueError(
                 "expected a frozen network and no context, got "
                 f"weights={self.simulator.weights!r}: masks found now would not be the best ones "
-                "of a network that learns along, or at another price"
+                "of a network that learns along, or at another cost weight"
             )
         if cost_limit is not None:
             check_cost_limit(cost_limit)

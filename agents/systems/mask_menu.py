@@ -106,7 +106,7 @@ def menu_returns(simulator: Simulator, menu: Sequence[Tensor]) -> tuple[Tensor, 
 
 
 def best_entries(returns: Tensor, costs: Tensor, price: float) -> Tensor:
-    """Each input's best entry at a price of compute, the first of equal ones: int64 [inputs].
+    """Each input's best entry at a cost weight, the first of equal ones: int64 [inputs].
 
     >>> best_entries(torch.tensor([[0.1, 0.5, 0.5]]), torch.tensor([[0.0, 0.2, 0.4]]), 0.0).item()
     1
@@ -119,7 +119,7 @@ ROUNDING = 1e-9
 
 
 def price_for(returns: Tensor, costs: Tensor, cost_limit: float) -> float:
-    """The lowest price at which the best entries cost so much or less on average, 0 without need.
+    """The lowest cost weight whose best entries cost so much or less on average, 0 without need.
 
     Raises:
         ValueError: if the cheapest entries cost more.

@@ -5,7 +5,7 @@ layer" (arXiv 1701.06538), sections 2.1 and 4, appendix A. A gate is the softmax
 of h_i = (x W_g)_i + noise * softplus((x W_noise)_i); experts whose gate is 0 are not computed, the
 others' outputs are multiplied with theirs. There is no reward and no draw whose probability would
 be differentiated: the gates that are kept have a gradient (from k = 2 on; a softmax over a single
-one is always 1), and noise lets others be kept now and then. Left alone, whoever is kept learns and
+one is always 1), and noise lets others be kept now and then. Left alone, a kept block learns and
 is kept more: two losses hold against it, of what experts weigh (importance) and of how often they
 are kept (load), because few heavy examples weigh as much as many light ones.
 
@@ -313,7 +313,7 @@ def top_gates(
 
 
 def smooth_load(scores: Tensor, noisy: Tensor, spread: Tensor, num_kept: int) -> Tensor:
-    """Probability of each block to be kept if its noise alone were drawn anew.
+    """Probability of each block to be kept if its noise alone were drawn again.
 
     All of them are scores before any softmax: against thresholds after it the load is biased.
 

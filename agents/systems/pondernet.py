@@ -60,7 +60,9 @@ class PonderNet(Agent):
         if not 0 < prior_rate < 1:
             raise ValueError(f"expected prior_rate in (0, 1), got {prior_rate}")
         if self.simulator.context is not None:
-            raise ValueError("expected no context for pondernet, which knows no price or budget")
+            raise ValueError(
+                "expected no context for pondernet, which knows no cost weight or budget"
+            )
         self.prior_rate, self.prior_weight = prior_rate, prior_weight
         self.units = LayerScores(self.simulator, seed, hidden_units)
         for gate in self.exits:
@@ -101,7 +103,7 @@ class PonderNet(Agent):
         return self.read(loss=loss, divergence=away, steps=steps)
 
     def all_steps(self) -> tuple[Tensor, Tensor]:
-        """Halting values [batch, n] and losses of the answers [batch, n + 1], nobody stopping."""
+        """Halting values [batch, n] and losses of the answers [batch, n + 1], without stops."""
         simulator, begun = self.simulator, self.simulator.state
         assert begun is not None
         network = simulator.network

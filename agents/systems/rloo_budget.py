@@ -1,14 +1,14 @@
 """How many blocks and which, under a budget of mean compute: easy images get fewer blocks.
 
-A price of compute alone lets such policies collapse: it is too high or too low long before they
+A cost weight alone lets such policies collapse: it is too high or too low long before they
 have learned what a block is worth, and nothing brings them back. Here two things are apart:
 
 - A shift of all numbers, the same for every image, holds the mean cost at the budget. It is a part
   of the policy and acts at once.
-- The price in the advantages decides which images get more than others. It starts at what compute
-  is worth at the margin, the slope of returns on costs among masks of the same image, while numbers
-  do not depend on the image yet; then its logarithm rises while a batch costs more than the budget,
-  and falls while it costs less: the multiplier of the constrained problem (Altman 1999).
+- The multiplier in the advantages decides which images get more than others. It starts at what
+  compute is worth at the margin, the slope of returns on costs among masks of the same image, while
+  numbers do not depend on the image yet; then its logarithm rises while a batch costs more than the
+  budget, and falls while it costs less: the multiplier of the constrained problem (Altman 1999).
 
 A network that is co-trained should see how many blocks it will be given: taught with exactly k it
 is worse with every other number, more blocks included.
@@ -31,9 +31,9 @@ from ccenv.rewards.lagrangian import relative_excess
 from ccenv.simulator.rollout import Rollout
 
 LEAST_PRICE = 1e-3
-"""Where the price starts if compute seems to be worth nothing."""
+"""Where the multiplier starts if compute seems to be worth nothing."""
 SLOPE_MEMORY = 0.99
-"""Weight of the past in the two sums whose quotient is the price."""
+"""Weight of the past in the two sums whose quotient is the multiplier."""
 
 
 class RlooBudget(ScoredAgent):
@@ -98,8 +98,8 @@ class RlooBudget(ScoredAgent):
             learning_rate: Adam's, of which blocks.
             number_learning_rate: Adam's, of how many.
             offset_lr: what the numbers' shift falls by where a batch costs one limit too much.
-            multiplier_lr: what the price's logarithm rises by where a batch costs one limit too
-                much.
+            multiplier_lr: what the multiplier's logarithm rises by where a batch costs one limit
+                too much.
             diversity_weight: of the bonus on the entropy of mean block use, in nats; fades to 0.
             hidden_units: of the layer between observation and scores of blocks; 0 for none.
             number_units: of the layer between observation and logits of numbers; 0 for none.
@@ -197,7 +197,7 @@ class RlooBudget(ScoredAgent):
         return blocks.sample(generator, self.twins if in_training else 1)
 
     def update(self, rollout: Rollout) -> dict[str, float]:
-        """One step up the policy gradient, one of the shift, and a better price."""
+        """One step up the policy gradient, one of the shift, and a better multiplier."""
         costs_to_go = rollout.costs.flip(0).cumsum(0).flip(0)
         worth = rollout.returns - self.price * costs_to_go
         loss, diversity = torch.zeros(()), torch.zeros(())
@@ -215,7 +215,7 @@ class RlooBudget(ScoredAgent):
 
         Args:
             blocks: of the gate.
-            action: int64 [batch, any], as drawn.
+            action: int64 [batch, any], as sampled.
             worth: [batch]; returns less what they cost, from this gate to the end.
         """
         others = leave_twins_out(worth, self.group_size, self.twins)
@@ -227,7 +227,7 @@ class RlooBudget(ScoredAgent):
         return (of_number + of_order).mean()
 
     def hold(self, rollout: Rollout) -> dict[str, float]:
-        """Moves shift and price towards the limit; before numbers are learned, finds the price."""
+        """Moves shift and multiplier towards the limit; before numbers, finds a multiplier."""
         numbers = {"price": self.price, "shift": self.numbers.shift.item()}
         first, last = self.spreads
         since = max(0.0, self.progress - self.warmup_share)

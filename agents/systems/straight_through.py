@@ -2,8 +2,8 @@
 
 Bengio, Leonard, Courville 2013, "Estimating or Propagating Gradients Through Stochastic Neurons for
 Conditional Computation", arXiv 1308.3432. Policy gradients are compared with it.
-Compute is held down by a wanted density, as in Veit and Belongie 2018, arXiv 1711.11503: a price on
-every block would outweigh what kept blocks seem to be worth once the network is sure of itself.
+Compute is held down by a wanted density, as in Veit and Belongie 2018, arXiv 1711.11503: a penalty
+on every block would outweigh what kept blocks seem to be worth once the network is sure of itself.
 """
 
 from collections.abc import Sequence

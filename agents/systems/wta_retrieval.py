@@ -8,7 +8,7 @@ address of a bucket in a table. A block's key (its incoming weights) lies in one
 table; an input is looked up in its own bucket and in the nearest others, so that fewer tables do:
 recall is bought with probes instead of memory.
 
-Faithful: codes depend on the order of values alone, several probes, tables made anew as the weights
+Faithful: codes depend on the order of values alone, several probes, tables rebuilt as the weights
 move. Ours: the order of the probes (smallest total gap between a window's winner and what stands in
 its place, after Lv et al. 2007), which the abstract does not tell; blocks found by most tables come
 first where there are too many; too few are filled up by chance. Traps of public code are laws here:
@@ -78,11 +78,11 @@ class WtaRetrieval(Agent):
             keys: "mean" of a block's units, or all of its "units".
             min_kept: at least so many blocks; chance fills up.
             max_kept: at most so many, those that most tables found; None for no limit.
-            rehash_every: updates of the network until the tables are made anew.
+            rehash_every: updates of the network until the tables are rebuilt.
             rehash_growth: times as many from one time to the next, as weights settle.
 
         Raises:
-            ValueError: if a number is impossible, or blocks are not told by weights of their input.
+            ValueError: if a number is impossible, or blocks do not have their own input weights.
         """
         super().__init__(env, seed=seed)
         check_names([keys], KEYS, "keys")
@@ -115,7 +115,7 @@ class WtaRetrieval(Agent):
         self.rehash()
 
     def rehash(self) -> None:
-        """Makes all tables anew from the network's weights as they are now."""
+        """Rebuilds all tables from the network's present weights."""
         for gate in self.chosen:
             keys = block_keys(self.simulator.network, gate, self.keys)
             self.codes[gate] = probe_codes(keys, self.windows[gate], 1)[0].squeeze(2)
@@ -147,7 +147,7 @@ class WtaRetrieval(Agent):
         return limited(hits, chance, *self.limits).to(observation.device)
 
     def update(self, rollout: Rollout) -> dict[str, float]:
-        """Counts, and makes the tables anew when it is time."""
+        """Counts, and rebuilds the tables when it is time."""
         self.updates += 1
         is_due = self.updates >= self.next_rehash
         if is_due:

@@ -403,7 +403,7 @@ def test_which_rows_teach_belongs_to_the_batch_and_not_to_the_next_agent(concurr
 def test_perturbed_draws_refuse_what_does_not_go_with_them():
     with pytest.raises(ValueError, match=r"perturbed_share in \(0, 1\], got 0"):
         make_agent("rloo", 4, num_kept=1, draw="perturbed", perturbed_share=0)
-    with pytest.raises(ValueError, match="neither advantage nor shared_blocks beside"):
+    with pytest.raises(ValueError, match="neither advantage nor shared_blocks with"):
         make_agent("rloo", 4, num_kept=1, draw="perturbed", advantage="normalised")
 
 
