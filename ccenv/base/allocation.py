@@ -1,10 +1,10 @@
 """Compute for many inputs under a budget: (value and cost of each offer for each input) -> offers.
 
 The largest total value whose mean cost is at most a budget falls apart into one choice an input:
-the offer of largest value - price * cost, at one price for all (Everett 1963, "Generalized Lagrange
-multiplier method for solving problems of optimum allocation of resources"). The mean cost does not
-rise with the price, so that bisection finds it. Where inputs have two best offers at that price, a
-coin for each meets the budget on average.
+the offer of largest value - weight * cost, at one weight for all (Everett 1963, "Generalized
+Lagrange multiplier method for solving problems of optimum allocation of resources"). The mean cost
+does not rise with the weight, so that bisection finds it. Where inputs have two best offers at that
+weight, a coin for each meets the budget on average.
 """
 
 from dataclasses import dataclass
@@ -20,12 +20,13 @@ MAX_HALVINGS = 200
 
 @dataclass(frozen=True)
 class Allocation:
-    """Offers at the price of a budget."""
+    """Offers at the cost weight of a budget."""
 
     price: float
     """at which inputs take the cheap offers; value for a unit of cost."""
     dear_price: float
-    """at which they take the dear ones: the price to rounding, and lower; equal if nothing is dear.
+    """at which they take the dear ones: the weight to rounding, and lower; equal if nothing is
+    dear.
     """
     cheap: Ints
     """[inputs], offers whose mean cost is within the budget."""
@@ -46,7 +47,7 @@ def taken(table: Floats, offers: Ints) -> Floats:
 
 
 def best_offers(values: Floats, costs: Floats, price: float) -> Ints:
-    """The offer of largest value - price * cost, of several the cheapest: int64 [inputs].
+    """The offer of largest value - weight * cost, of several the cheapest: int64 [inputs].
 
     Values are [inputs, offers], costs likewise, or [offers] where they are the same for all inputs.
 

@@ -55,7 +55,7 @@ def infinite_weights(name: str, tensor: Tensor, what: str) -> ValueError:
     count = int((~tensor.isfinite()).sum())
     return ValueError(
         f"expected finite weights of {what}, got {count} that are not in {name!r}; "
-        "train it anew or use other weights"
+        "train it again or use other weights"
     )
 
 

@@ -64,7 +64,7 @@ class Checks:
 
 
 class AtOnce(Checks):
-    """Waits for each condition, on a device too: where nobody reads later."""
+    """Waits for each condition, on a device too: where no later call reads it."""
 
     def expect(self, holds: Any, error: Callable[[], Exception]) -> None:
         """See `Checks.expect`."""

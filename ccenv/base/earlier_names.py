@@ -28,7 +28,7 @@ def in_todays_names(
 
 
 def in_earlier_names(settings: Mapping[str, Any], earlier: Mapping[str, str]) -> dict[str, Any]:
-    """The way back, for identities: recorded runs are told by the names that they were given.
+    """The way back, for identities: recorded runs are identified by their first names.
 
     >>> in_earlier_names({"units": 2, "rate": 1}, {"width": "units"})
     {'width': 2, 'rate': 1}

@@ -40,7 +40,7 @@ class ModulesOfFolder(MetaPathFinder):
     def find_spec(
         self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        """A spec for a module of the folder, None for whoever may not find it."""
+        """A spec for a module of the folder, None for an importer that may not find it."""
         # Modules below a package lie in the package.
         if path is not None or not self.may_find(name, importer()):
             return None

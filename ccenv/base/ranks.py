@@ -142,7 +142,7 @@ class Ranks(OneProcess):
 
     @contextlib.contextmanager
     def apart(self) -> Iterator[None]:
-        """What this rank does alone for a while: modules take all rows and wait for nobody."""
+        """Context in which a rank works alone: modules take all rows and wait for no other rank."""
         self.is_apart = True
         try:
             yield
@@ -175,8 +175,8 @@ def joined() -> Iterator[OneProcess]:
 def ended(*_: object) -> None:
     """What torchrun's signal means."""
     raise RanksError(
-        "expected all ranks to live, was told to end (SIGTERM): another rank has failed, or "
-        "somebody stopped the job"
+        "expected all ranks to live, was asked to end (SIGTERM): another rank has failed, or "
+        "the job was stopped"
     )
 
 

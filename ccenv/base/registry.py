@@ -185,7 +185,7 @@ def resolve(name: Any, table: Mapping[str, Any], kind: str) -> Any:
     """Looks a name up in a table; `module:attribute` is imported; other objects pass unchanged.
 
     A table's values may be `module:attribute` strings too: those are imported on use, which keeps
-    optional libraries out of the way until somebody asks for them.
+    optional libraries out of the way until they are used.
 
     Raises:
         ValueError: if the name is unknown (the nearest right one is suggested) or not importable.

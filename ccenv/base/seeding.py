@@ -28,7 +28,7 @@ def stream_seed(root_seed: int, name: str) -> int:
 def stream(root_seed: int, name: str, device: "str | torch.device" = "cpu") -> "torch.Generator":
     """Returns a generator for one purpose (data order, initial weights, masks, ...).
 
-    A device has draws of its own, equal by seed; where they are made nobody waits for them.
+    A device has draws of its own, equal by seed; making them does not block the host.
     """
     import torch
 

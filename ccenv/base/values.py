@@ -14,7 +14,7 @@ Sizes = int | Sequence[int]
 
 
 def shown(value: Any) -> str:
-    """A value as messages repeat it: its `repr` in one line, cut short where it is long.
+    """A value as messages repeat it: its `repr` without line breaks, cut short where it is long.
 
     Of an array or tensor it is the kind, shape and dtype, of a module its class.
 

@@ -2,7 +2,7 @@
 
 The file holds `x_train, y_train, x_test, y_test`: x is [n, height, width], [n, height, width,
 channels] or [n, features], uint8 in 0..255 or float (used as it is); y is an integer in
-0..num_classes-1. The SHA-256 in a file `<name>.npz.sha256` beside it is checked where it exists.
+0..num_classes-1. The SHA-256 in a file `<name>.npz.sha256` next to it is checked where it exists.
 Arrays that unpack to more than 32 GiB (or `CCENV_MAX_UNPACKED_GIB`), or than the machine's memory,
 are refused before any memory is taken.
 """

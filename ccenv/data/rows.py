@@ -53,7 +53,7 @@ class Rows:
         return len(self.shape)
 
     def to(self, device: str | torch.device, non_blocking: bool = False) -> "Rows":
-        """The same, whose rows are brought to a device, for which nobody ever waits."""
+        """The same, with rows copied to a device without waiting for the copy."""
         return replace(self, device=torch.device(device))
 
 

@@ -1,10 +1,10 @@
-"""Data sets that need no download: small digits, noise, the probe, surprises, algorithms.
+"""Data sets without a download: digits, noise, the probe, surprises, algorithmic tasks.
 
-Algorithms are the tasks of Graves 2016, "Adaptive computation time for recurrent neural networks"
-(arXiv 1603.08983, sections 3.1, 3.3 and 3.4), with his sizes, but rows of one size with one label
-each where he has sequences with a target at every step: a row of `addition` asks for one digit of
-the sum, a row of `sorting` for one place of the order. Their rows are made when they are drawn, row
-i always the same one, so that they take no memory but their labels.
+`addition`, `sorting` and `parity64` are tasks of Graves 2016, "Adaptive computation time for
+recurrent neural networks" (arXiv 1603.08983, sections 3.1, 3.3 and 3.4), with the paper's sizes.
+The paper has sequences with a target at every step; here each row has one size and one label. A row
+of `addition` asks for one digit of the sum, a row of `sorting` for one place of the order. Rows are
+computed when they are drawn, row i always the same, so that only labels take memory.
 """
 
 from collections.abc import Callable
@@ -267,9 +267,9 @@ BURST = 4
 def surprise(split: str, probability: float = 0.1, length: int = LENGTH) -> Split:
     """Calm texts in which, now and then, a key comes, two symbols of waiting, and the key again.
 
-    Nothing tells when a key comes or which; what follows is certain for whoever remembers it. So
-    a reader in patches is in doubt at one place only: behind the second symbol of waiting, where
-    the key lies in the patch that is not read yet. Not from a paper.
+    Nothing tells when a key comes or which; what follows is certain for a network that remembers
+    it. So a reader in patches is in doubt at one place only: behind the second symbol of waiting,
+    where the key lies in the patch that is not read yet. Not from a paper.
 
     Args:
         split: "train", "validation" or "test".

@@ -4,7 +4,7 @@
 
 | name | what it does | number |
 |---|---|---|
-| copies | so many moved copies beside each training image | 7 |
+| copies | so many moved copies of each training image | 7 |
 | shift | moves a copy by up to so many pixels each way, black behind it | 2 |
 | mirror | exchanges left and right of half of the copies | |
 | hole | sets a square of a copy to zero (DeVries and Taylor 2017, arXiv 1708.04552) | 8 |
@@ -13,7 +13,7 @@
 
 They are applied in the order in which they are named. Those of chance move copies of training
 images alone: every line of their tables is drawn once, so that a row shows the same picture
-whoever looks at it. An own one is `module:name` or `module:name=number`: a function of images
+every reader. An own one is `module:name` or `module:name=number`: a function of images
 [batch, channels, height, width] (and the number) that answers with as many, or a class like those
 here: `fit` learns from the training images, and `draw` makes it one of chance.
 """
@@ -57,7 +57,7 @@ class Counted:
 
 @dataclass(frozen=True)
 class Copies(Counted):
-    """How many moved copies stand beside each training image."""
+    """How many moved copies are added to each training image."""
 
     number: int = 7
 
@@ -225,7 +225,7 @@ def transform_names(given: Sequence[str] | str) -> tuple[str, ...]:
     num_copies = sum(isinstance(one, Copies) for one in found)
     if num_copies > 1 or (num_copies and sum(map(is_of_chance, found)) == 1):
         raise ValueError(
-            f"expected 'copies' once, beside transforms that move them (shift, mirror, hole), "
+            f"expected 'copies' once, with transforms that move them (shift, mirror, hole), "
             f"got {', '.join(names)}"
         )
     return names

@@ -107,7 +107,7 @@ class SkippingClassifier(nn.Module):
         """Copies an agent's policy and its environment's network, and checks that both act alike.
 
         Both ways of choosing masks are judged on the validation split. The one with fewer errors is
-        recorded, and used unless another is asked for: `content["draw"]`, beside the errors of both
+        recorded, and used unless another is asked for: `content["draw"]`, with the errors of both
         in `content["validation_error"]`.
 
         Args:
@@ -175,7 +175,7 @@ class SkippingClassifier(nn.Module):
             generator: draws the masks, where they are drawn; None: a stream whose seed is made of
                 the images, so that the same batch always gets the same answers.
             draw: "sampled" draws the masks, "mode" takes the most probable ones; None: "sampled"
-                beside a generator, else as `self.draw` says, which erred less on validation images.
+                with a generator, else as `self.draw` says, which erred less on validation images.
             **context: `cost_weight=...` or `budget=...`, one number or [batch], where the agent
                 learned under many (see `ccenv.simulator.context`).
 
@@ -309,6 +309,6 @@ class SkippingClassifier(nn.Module):
             if not all(torch.equal(a, b.cpu()) for a, b in zip(own, theirs, strict=True)):
                 raise cannot(
                     agent,
-                    "built anew it chooses other masks; give the settings that it was built with, "
+                    "built again it chooses other masks; give the settings that it was built with, "
                     "and see that its parameters() hold all it has learned",
                 )

@@ -2,8 +2,8 @@
 
 Agents and networks are stored as `module:name` with settings, and rebuilt from these. A file's
 names are followed only after `check_content`. Masks are chosen as errs less on validation images: a
-young policy keeps no block with a probability above one half, so that its most probable masks
-keep nothing where drawn ones answer well; an old one may do better with the most probable masks.
+young policy keeps no block with a probability above one half, so that its greedy masks
+keep nothing where drawn ones answer well; an old one may do better with the greedy masks.
 """
 
 import contextlib
@@ -115,7 +115,7 @@ def content_of(agent: Any, settings: Mapping[str, Any]) -> dict[str, Any]:
     """Describes an agent and its environment's network as they are now.
 
     Raises:
-        ValueError: if the agent looks at labels, or it or the network cannot be told by a name.
+        ValueError: if the agent looks at labels, or it or the network has no name.
     """
     missing = lacking(agent, *NEEDED)
     if missing:
@@ -335,7 +335,7 @@ def drawing(
     Args:
         images: [batch, ...] float32.
         generator: the caller's, if there is one.
-        draw: one of `DRAWS`; None: drawn beside a generator, else as recorded.
+        draw: one of `DRAWS`; None: drawn with a generator, else as recorded.
         recorded: one of `DRAWS`.
 
     Raises:
@@ -346,5 +346,5 @@ def drawing(
     if is_drawn(draw):
         return generator or stream_of(images)
     if generator is not None:
-        raise ValueError("expected draw='sampled' beside a generator, got 'mode'; leave one out")
+        raise ValueError("expected draw='sampled' with a generator, got 'mode'; leave one out")
     return None

@@ -1,4 +1,4 @@
-"""Measured time: (simulator, policy) -> milliseconds beside the dense network's, in one process."""
+"""Measured time: (simulator, policy) -> milliseconds, and the dense network's in turns."""
 
 import functools
 import statistics
@@ -24,7 +24,7 @@ IN_PLACE = {"tanh": torch.tanh_, "relu": torch.relu_}
 
 @dataclass(frozen=True)
 class Latency:
-    """Time of one pass, policy included, beside the dense network's; depends on the machine."""
+    """Time of one pass, policy included, and the dense network's; depends on the machine."""
 
     batch_size: int
     """images of a pass."""

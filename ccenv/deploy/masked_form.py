@@ -47,7 +47,7 @@ from ccenv.sparse.reference import zero_where_skipped
 
 REFERENCE = "reference"
 BRANCHED = (ResidualUnit, Summed, Whole)
-"""Stages whose blocks can stand in branches of a graph, beside exits."""
+"""Stages whose blocks can stand in branches of a graph, in addition to exits."""
 
 
 @dataclass(frozen=True)
@@ -215,7 +215,7 @@ def affine(found: Affine, rows: Rows, mask: Tensor | None) -> Tensor:
 
 
 def left(behind: Rows, mask: Tensor, early: Tensor) -> Rows:
-    """Rows behind an exit: whoever stops goes on unheard."""
+    """Rows behind an exit: those that stop are still computed, and ignored."""
     stops = ~mask if behind.goes is None else behind.goes & ~mask
     heard = torch.where(stops, early, 0.0)
     return replace(behind, goes=mask, early=heard if behind.early is None else behind.early + heard)
@@ -292,7 +292,8 @@ def form_of(classifier: Any, draw: str | None = None, *, skips: bool = False) ->
     """
     if classifier.ranges:
         raise ValueError(
-            "cannot write a policy under a context as a graph: expected fixed prices and budgets, "
+            "cannot write a policy under a context as a graph: expected fixed cost weights and "
+            "budgets, "
             f"got {', '.join(classifier.ranges)}; take the safetensors file"
         )
     policy, drawn = classifier.policy, is_drawn(draw or classifier.draw)

@@ -4,7 +4,7 @@
         answer = batches.submit(image).result()
 
 One thread computes. It takes what is waiting, at most `max_batch` inputs, and waits at most
-`max_wait` seconds for more. Whoever comes when `max_pending` inputs are waiting is refused at once:
+`max_wait` seconds for more. A request is refused at once when `max_pending` inputs are waiting:
 a queue that grows without end would make everybody late.
 """
 

@@ -110,7 +110,7 @@ BATCH = 256
 
 @dataclass(frozen=True)
 class Agreement:
-    """A file beside the classifier that it was written from, on the same inputs and draws."""
+    """A file compared with the classifier it was written from, on the same inputs and draws."""
 
     images: int
     """inputs that were compared."""

@@ -48,13 +48,13 @@ def look_and_compute(
     budget: Tensor | None,
     cache: Any = None,
 ) -> tuple[StepOutcome, list[Tensor]]:
-    """Walks images through the layers as a rollout does, without rewards and bills.
+    """Walks images through the layers as a rollout does, without rewards and MACs.
 
     Args:
         policy: chooses the masks.
         surface: what policies read of an environment: a simulator, or a classifier's `Surface`.
         images: [batch, channels, height, width] float32.
-        generator: of the draws, None for the most probable masks.
+        generator: of the draws, None for greedy masks.
         budget: float32 [batch], or None.
         cache: of earlier positions, see `GatedNetwork.start_cached`.
 

@@ -132,7 +132,7 @@ def check_info(info: Any, count: int, name: str, *, is_nested: bool = False) -> 
         place = f"{name}[{key!r}]"
         if key.startswith("_"):
             known = is_nested or key[1:] in info
-            require(known, f"{name}: expected {key[1:]!r} beside {key!r}, got none")
+            require(known, f"{name}: expected {key[1:]!r} with {key!r}, got none")
             check_column(value, count, np.bool_, place)
             continue
         require(

@@ -1,7 +1,7 @@
 """Pictures of an episode: the input and the masks so far -> text, an RGB image, or a window.
 
 `render_image` is a map of blocks alone, small enough for a tile of many; `render_episode` shows the
-input beside the gates, with what was spent and answered, at a size that a person reads.
+input next to the gates, with what was spent and answered, at a size that a person reads.
 """
 
 import base64

@@ -117,7 +117,7 @@ class BlockSelectionEnv(View, gym.Env[np.ndarray, np.ndarray]):
         """Starts the next image's episode.
 
         Args:
-            seed: starts the random streams anew (in co-training also the weights).
+            seed: restarts the random streams (in co-training also the weights).
             options: `{"indices": [i]}` chooses the image.
 
         Returns:

@@ -138,7 +138,7 @@ class BlockSelectionVecEnv(View, LockstepVecEnv):
         if simulator is not None and (settings or num_envs not in (1, simulator.num_images)):
             given = sorted(settings) or [f"num_envs={num_envs}"]
             raise ValueError(
-                f"expected no settings beside simulator=..., got {', '.join(given)}; "
+                f"expected no settings with simulator=..., got {', '.join(given)}; "
                 "the simulator has settings of its own"
             )
         self.simulator = simulator or Simulator(num_envs, **settings)

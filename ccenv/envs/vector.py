@@ -106,7 +106,7 @@ class BlockSelectionVectorEnv(View, gym.vector.VectorEnv):
         """Starts an episode for every row.
 
         Args:
-            seed: starts all random streams anew and, in co-training, restores the initial weights
+            seed: restarts all random streams and, in co-training, restores the initial weights
                 and their optimiser. Without it they go on.
             options: `{"indices": int [num_envs / group_size]}` chooses the images; Gymnasium's
                 `"reset_mask"` is accepted when it names all rows.

@@ -86,7 +86,7 @@ class Task:
                     "expected a table of all masks, got one of a menu; build one of all"
                 )
             if table.look is None:
-                raise ValueError("expected a table that holds a look to judge by; build it anew")
+                raise ValueError("expected a table that holds a look to judge by; build it again")
 
 
 @dataclass(frozen=True)
@@ -370,7 +370,7 @@ def mask_chances(keep: F32) -> F32:
 
 
 def given_away(table: MaskTable) -> MaskTable:
-    """The table with arrays of its own: whoever learns from it changes no other's."""
+    """The table with arrays of its own: learning from it changes no other's."""
     arrays: dict[str, Any] = {k: read_only(v.copy()) for k, v in parts_of(table).items()}
     return dataclasses.replace(table, **arrays)
 

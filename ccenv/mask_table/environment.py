@@ -37,7 +37,7 @@ class TableData:
     """of the tables."""
 
     def __hash__(self) -> int:
-        """Its address: data sets are told apart as objects."""
+        """Its address: data sets are compared as objects."""
         return id(self)
 
     def __call__(self, split: str) -> Split:

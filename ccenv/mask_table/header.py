@@ -183,7 +183,7 @@ def from_text(text: str) -> Header:
         ) from error
     if type(version) is not int or version != VERSION:
         raise ValueError(
-            f"expected a table of version {VERSION}, got {shown(version)}; build it anew"
+            f"expected a table of version {VERSION}, got {shown(version)}; build it again"
         )
     if unknown:
         raise DamagedFileError(

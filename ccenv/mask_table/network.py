@@ -29,7 +29,7 @@ from ccenv.networks.core.protocol import Gate, GatedNetwork
 SURE = 16.0
 """Nll in nats of a wrong answer where a table holds bits alone, or is asked for right or wrong."""
 NEVER = -100.0
-"""Log-probability of what does not happen: finite, and 0 beside all others."""
+"""Log-probability of what does not happen: finite, and 0 next to all others."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class TableNetwork(GatedNetwork):
         """Takes the tables of one network, whose inputs are counted through.
 
         Args:
-            tables: whole, with looks, bills and, for "log_likelihood", nll.
+            tables: whole, with looks, MACs and, for "log_likelihood", nll.
             score: "log_likelihood", or "right": answers are then sure of themselves, and tables of
                 bits alone will do.
             by_gate: gates as the network has them; False: one gate that decides all blocks, as
@@ -171,13 +171,13 @@ class TableNetwork(GatedNetwork):
         return found
 
     def look(self, gate: int, hidden: Prefix) -> Tensor:
-        """What is cheap to see, and the bits that ran: float32 [batch, look_size]."""
+        """Features offered at a gate, and the bits that ran: float32 [batch, look_size]."""
         seen = self.seen_at(gate)
         places = hidden.numbers if seen.shape[1] > 1 else torch.zeros_like(hidden.numbers)
         return torch.cat([seen[hidden.rows, places].float(), hidden.bits], dim=1)
 
     def macs(self, gate: int, hidden: Prefix, mask: Tensor) -> Tensor:
-        """The table's bill: int64 [batch]."""
+        """MACs by the table: int64 [batch]."""
         hidden = for_rows(hidden, len(mask))
         numbers = (hidden.numbers << mask.shape[1]) + counted(mask & hidden.running[:, None])
         bill: Tensor = getattr(self, f"bills{gate}")[numbers]
@@ -225,13 +225,13 @@ def check_tables(tables: Sequence[MaskTable], score: str) -> None:
             expected, got = getattr(first, name), getattr(table.header, name)
             if expected != got:
                 raise ValueError(
-                    f"expected tables of one network, got another {name}: {got!r} beside "
+                    f"expected tables of one network, got another {name}: {got!r} next to "
                     f"{expected!r}"
                 )
         if not is_whole(table.header.menus) or table.look is None:
             raise ValueError(
                 "expected tables of all masks that hold looks, got a menu or an older one; build "
-                "it anew: ccenv table build"
+                "it again: ccenv table build"
             )
 
 

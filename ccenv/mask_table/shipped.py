@@ -83,6 +83,6 @@ def judging_table(name: str) -> MaskTable:
 
 
 def small(table: MaskTable) -> MaskTable:
-    """What fits into a package: bits, first looks rounded to 16 bits, bills."""
+    """What fits into a package: bits, first features rounded to 16 bits, MACs."""
     look = None if table.look is None else table.look.astype(np.float16)
     return MaskTable(table.header, table.right, None, table.macs, look, table.bills)

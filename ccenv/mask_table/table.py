@@ -35,7 +35,7 @@ class MaskTable:
     macs: NUMBERS
     """[num_masks]; of one input, stem, head and exits that are looked at included."""
     look: NDArray[np.float32] | NDArray[np.float16] | None = None
-    """[num_images, look_size]; what is cheap to see before the first gate, float16 where a file has
+    """[num_images, look_size]; features offered at the first gate, float16 where a file has
     to be small; None: not stored."""
     bills: NUMBERS | None = None
     """[num_prefixes]; MACs so far after the masks of the first gate, of the first two, and so on,
@@ -70,7 +70,7 @@ class MaskTable:
             ValueError: if they are not stored.
         """
         if self.bills is None:
-            raise ValueError("expected a table with bills of every gate, got none; build it anew")
+            raise ValueError("expected a table with MACs of every gate, got none; build it again")
         counts = num_prefixes(self.header)
         first = sum(counts[:gate])
         return self.bills[first : first + counts[gate]]
@@ -152,7 +152,7 @@ def check_parts(table: MaskTable) -> None:
                 f"{list(array.shape)}: not the table that its header tells of"
             )
     if table.bills is not None and not np.array_equal(table.bills[-masks:], table.macs):
-        raise DamagedFileError("expected bills that end with the MACs of all masks, got others")
+        raise DamagedFileError("expected costs that end with the MACs of all masks, got others")
 
 
 def parts_of(table: MaskTable) -> dict[str, NDArray[Any]]:

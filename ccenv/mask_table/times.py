@@ -111,7 +111,7 @@ def read_times(path: Path) -> UnitTimes:
         if CHECKSUM not in found:
             raise ValueError(
                 f"expected a checksum in {path}, got none: it was edited, or an older version "
-                "measured it; measure it anew: ccenv table times"
+                "measured it; measure it again: ccenv table times"
             )
         check_digest(path, found.pop(CHECKSUM), digest_of(found))
         check_fields({name: found[name] for name in ("gates", "dense_macs")})

@@ -163,9 +163,7 @@ class MaskMenu:
         if isinstance(menu, str):
             check_names([menu], MENUS, "menu")
         if size is not None and menu != "random":
-            raise ValueError(
-                f"expected menu='random' beside size, got {shown(menu)}; leave size out"
-            )
+            raise ValueError(f"expected menu='random' with size, got {shown(menu)}; leave size out")
         if not isinstance(menu, str):
             self.menu = given_menu(menu, num_blocks)
         elif menu == "random":

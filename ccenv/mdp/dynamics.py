@@ -160,7 +160,7 @@ def initial(
         images: [batch / group_size, ...].
         labels: [batch / group_size] int64.
         group_size: rows of an input.
-        cache: see `GatedNetwork.start_cached`; None starts anew.
+        cache: see `GatedNetwork.start_cached`; None starts without one.
         earlier: what earlier positions decided, for networks that read it.
     """
     if group_size > 1:

@@ -1,4 +1,4 @@
-"""Bills, answers, observations, compiled: what a step costs, what came of it, what is seen.
+"""Compiled kernels of a step: its MACs, its answers and its observations.
 
 Each call does the work of some ten small calls of torch, whose own time is that of a small layer;
 numbers are the same by bits. Addresses are int64, as in the CPU kernels.

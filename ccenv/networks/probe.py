@@ -116,7 +116,7 @@ def check_is_probe(input_shape: tuple[int, ...], num_classes: int) -> None:
 
 
 def with_own_weights(parts: Mapping[str, nn.Module]) -> GatedSequential:
-    """The probe's network of these parts, which nobody trains."""
+    """The probe's network of these parts, which is never trained."""
     stem = nn.Sequential(nn.Flatten(), nn.ConstantPad1d((0, NUM_LABELS), 0.0))
     network = GatedSequential(stem, parts, answering(), torch.zeros(1, 1, 1, IN_FEATURES))
     network.abilities += (OwnWeights,)

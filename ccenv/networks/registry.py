@@ -1,4 +1,4 @@
-"""Networks by name: what the environment's setting `network` may be, beside `module:name`."""
+"""Networks by name: what the environment's setting `network` may be, or `module:name`."""
 
 NETWORKS: dict[str, str] = {
     "cascade": "ccenv.networks.vision.early_exit:cascade",

@@ -165,7 +165,7 @@ class Reward:
     is_held: bool = False
     """True of copies that read the memory and never change it."""
     prices: Any = None
-    """[batch], each episode's own price, which multiplies the term `cost`; None: there is none."""
+    """[batch], each episode's own cost weight, which multiplies the term `cost`; None without."""
 
     @property
     def is_vector(self) -> bool:
@@ -238,10 +238,10 @@ def bind_reward(found: Any, name: str, arguments: Mapping[str, Any]) -> Reward:
 
 
 def priced(terms: Any, prices: Any) -> dict[str, Any]:
-    """Multiplies the term `cost` with each episode's price; ValueError if there is no such term."""
+    """Multiplies the term `cost` with each episode's cost weight; ValueError without that term."""
     if not isinstance(terms, dict) or "cost" not in terms:
         raise ValueError(
-            "expected a reward with a term 'cost' beside context cost_weight, got none; "
+            "expected a reward with a term 'cost' for context cost_weight, got none; "
             "use accuracy_minus_cost, nll_minus_cost or terminal_cost"
         )
     return terms | {"cost": prices * terms["cost"]}

@@ -18,7 +18,7 @@ from ccenv.mdp.dynamics import StepOutcome
 from ccenv.rewards.bind import StatefulReward, describe
 from ccenv.rewards.plain import correct, log_likelihood
 
-FORMULA = "log p(label) - price * compute_cost"
+FORMULA = "log p(label) - multiplier * compute_cost"
 OBJECTIVES: dict[str, Callable[[StepOutcome], Tensor]] = {
     "log_likelihood": log_likelihood,
     "accuracy": correct,

@@ -105,7 +105,7 @@ def read_times(path: Path) -> list[dict[str, Any]] | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, ValueError) as error:
-        tell(f"cached times cannot be used and are measured anew: {error}")
+        tell(f"cached times cannot be used and are measured again: {error}")
         return None
     return layers
 

@@ -1,7 +1,8 @@
-"""Contexts: every episode has a price of compute or a budget of its own, which the agent sees.
+"""Contexts: every episode has a cost weight or a budget of its own, which the agent sees.
 
-An agent that learns under many prices covers the whole front of error and cost; which point of it
-is wanted is said when the network is used. `context` is a setting of every view of the environment:
+An agent that learns under many cost weights covers the Pareto front of error and cost; which point
+of it is wanted is said when the network is used. `context` is a setting of every view of the
+environment:
 
     gym.make("BlockSelection-v0", context={"cost_weight": [0.05, 2.0]})
     BlockSelectionVecEnv(256, context={"budget": [0.1, 0.5], "distribution": "uniform"})
@@ -12,7 +13,7 @@ is wanted is said when the network is used. `context` is a setting of every view
 | `budget` | compute cost that the episode cannot exceed | what is left of it |
 
 Each name is seen in a column of its own before all others. The reward's own `cost_weight` stays at
-1. Where prices are drawn on a log scale, their place is one on a log scale too.
+1. Where cost weights are drawn on a log scale, their place is one on a log scale too.
 
 A value is a number, or a pair (low, high) from which one is drawn for each image, the same for all
 rows of a group. A budget is kept by skipping blocks that the action chose: layers are served from
@@ -147,7 +148,7 @@ def observe_context(
 
 
 class Context(Extension):
-    """Prices or budgets of the episodes of one simulator; see the module."""
+    """Cost weights or budgets of the episodes of one simulator; see the module."""
 
     name = "context"
 
@@ -163,7 +164,7 @@ class Context(Extension):
         return "a budget of each input" if "budget" in self.ranges else None
 
     def check_settings(self, weights: str, reward_kwargs: Mapping[str, Any]) -> None:
-        """Refuses a reward's own `cost_weight` beside that of the context (ValueError)."""
+        """Refuses a reward's own `cost_weight` where the context has one (ValueError)."""
         if "cost_weight" in self.ranges and reward_kwargs.get("cost_weight", 1) != 1:
             raise ValueError(
                 "expected cost_weight in context or in reward_kwargs, got both; leave one out"
@@ -193,12 +194,12 @@ class Context(Extension):
             )
 
     def seed(self, simulator: Any, seed: int) -> None:
-        """Starts the stream of prices and budgets anew."""
+        """Restarts the stream of cost weights and budgets."""
         self._stream = stream(seed, self.name)
         self.begin(simulator, simulator.num_images // simulator.group_size)
 
     def begin(self, simulator: Any, num_inputs: int) -> None:
-        """Draws prices and budgets of the new episodes."""
+        """Draws cost weights and budgets of the new episodes."""
         self._stream_before = self._stream.get_state()
         values: dict[str, Tensor] = {}
         group, device = simulator.group_size, simulator.device
@@ -218,7 +219,7 @@ class Context(Extension):
         return mask, values
 
     def state(self, *, begun: bool) -> Tensor:
-        """The stream of prices and budgets, before those of an episode that has begun."""
+        """The stream of cost weights and budgets, before those of an episode that has begun."""
         return self._stream_before if begun else self._stream.get_state()
 
     def load_state(self, state: Tensor) -> None:
@@ -258,7 +259,7 @@ def least_macs(network: GatedNetwork, gate: int) -> int:
     found = ability(network, Bounds)
     if found is None:
         raise ValueError(
-            f"expected a network with least_macs(gate) beside a budget, got "
+            f"expected a network with least_macs(gate) for a budget, got "
             f"{type(network).__name__}; add the ability Bounds, or take a context of cost_weight"
         )
     return found.least_macs(gate)

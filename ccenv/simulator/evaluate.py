@@ -195,7 +195,7 @@ def evaluate(
 def evaluate_context(
     env: Any, policy: Policy, name: str, values: Sequence[float], **settings: Any
 ) -> list[Evaluation]:
-    """Judges one policy at each of several prices or budgets.
+    """Judges one policy at each of several cost weights or budgets.
 
     Args:
         env: any view of an environment with a context (else TypeError).

@@ -76,7 +76,7 @@ def check_weights(weights: str, kwargs: Mapping[str, Any]) -> None:
     """Refuses an unknown way of weights, and settings that do not belong to it (ValueError)."""
     check_names([weights], WEIGHTS, "weights")
     if kwargs and weights != "cotrain":
-        raise ValueError(f"expected weights='cotrain' beside weights_kwargs, got {weights!r}")
+        raise ValueError(f"expected weights='cotrain' with weights_kwargs, got {weights!r}")
     # Without any there is nothing to check, and torch takes two seconds to import optimisers.
     if kwargs:
         check_cotraining_settings(dict(kwargs))

@@ -38,7 +38,7 @@ class Policy:
     """a co-trained network learns from every so many-th row of its rollouts: all, or the first of
     each group."""
     uses_labels: ClassVar[bool] = False
-    """True of ceilings that look at the true label, which tables mark and nobody exports."""
+    """True of ceilings that look at the true label, which tables mark; never exported."""
 
     def act(
         self, observation: Tensor, layer: int, generator: torch.Generator | None = None
@@ -51,9 +51,9 @@ class Policy:
             generator: source of randomness; None asks for the most probable mask.
 
         Returns:
-            bool [batch, num_blocks[layer]]; int64 [batch, k], the kept blocks as drawn; or float32
-            [batch, num_blocks[layer]] in [0, 1], gate values: blocks of value 0 are not computed,
-            outputs of the others are multiplied with theirs.
+            bool [batch, num_blocks[layer]]; int64 [batch, k], the kept blocks as sampled; or
+            float32 [batch, num_blocks[layer]] in [0, 1], gate values: blocks of value 0 are not
+            computed, outputs of the others are multiplied with theirs.
         """
         raise NotImplementedError(
             f"expected {type(self).__name__} to define act(observation, layer, generator) -> masks"
@@ -113,7 +113,7 @@ class CommittedMasks:
         """Takes the policy, and what shows it states: a simulator, or what has its observer.
 
         Raises:
-            ValueError: if episodes have prices or budgets of their own.
+            ValueError: if episodes have cost weights or budgets of their own.
         """
         observe = surface.observe
         if hasattr(observe, "ranges"):

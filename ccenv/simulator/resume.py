@@ -1,6 +1,6 @@
 """A simulator that goes on: (a simulator between episodes) <-> a tree of numbers and tensors.
 
-Beside the tree stand the settings: a state is put back into a simulator that was built with the
+Settings are stored next to the tree: a state is put back into a simulator that was built with the
 same ones and seeded with the same seed.
 """
 

@@ -35,7 +35,7 @@ def check_shareable(simulator: Any, ranks: OneProcess) -> None:
     alone = [extension.name for extension in simulator.extensions if not extension.by_ranks]
     if alone:
         raise ValueError(
-            f"expected neither context nor concurrent beside {ranks.size} ranks, got "
+            f"expected neither context nor concurrent with {ranks.size} ranks, got "
             f"{' and '.join(alone)}; leave it out, or run it in one process"
         )
     images = simulator.num_images // simulator.group_size
@@ -48,7 +48,7 @@ def check_shareable(simulator: Any, ranks: OneProcess) -> None:
     drops = [m for m in simulator.network.modules() if isinstance(m, kinds) and m.p]
     if simulator.weights == "cotrain" and (drops or getattr(simulator.network, "dropout", 0)):
         raise ValueError(
-            f"expected a network without dropout beside {ranks.size} ranks, which would all drop "
+            f"expected a network without dropout with {ranks.size} ranks, which would all drop "
             "the same of different rows; run it in one process"
         )
 

@@ -180,7 +180,7 @@ class Simulator:
 
     @property
     def context(self) -> Context | None:
-        """Prices or budgets of the episodes, if they have any."""
+        """Cost weights or budgets of the episodes, if they have any."""
         found: Context | None = self.extension(Context.name)
         return found
 
@@ -196,7 +196,7 @@ class Simulator:
         self.reward.prepare(Surroundings(self.network, self.device, train))
 
     def seed(self, seed: int) -> None:
-        """Starts all streams and the reward anew; in co-training also weights and optimiser."""
+        """Restarts all streams and the reward; in co-training also weights and optimiser."""
         self.images_seed = seed
         self.order = ImageOrder(seed, self.data)
         self.masks = []
@@ -266,7 +266,7 @@ class Simulator:
         return other
 
     def at(self, **values: float) -> "Simulator":
-        """A second one with fixed prices or budgets, shown as they would be in this one's ranges.
+        """A copy with fixed cost weights or budgets, shown as they would be in this one's ranges.
 
         It never updates network or reward.
 

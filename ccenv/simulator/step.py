@@ -32,7 +32,7 @@ class Step:
     outcome: StepOutcome
     """what the mask did."""
     numbers: dict[str, float]
-    """what the reward remembered when it paid, such as its price."""
+    """what the reward remembered when it paid, such as its multiplier."""
     told: dict[str, Tensor] = field(default_factory=dict)
     """what else `info` says: name -> [batch, ...]; of extensions, such as `concurrent`."""
     ranks: OneProcess = ALONE
@@ -106,7 +106,7 @@ class Extension:
         """Takes a simulator whose network is built; refuses a network that does not fit."""
 
     def seed(self, simulator: Any, seed: int) -> None:
-        """Starts its own streams and counts anew; called after the simulator's."""
+        """Restarts its own streams and counts; called after the simulator's."""
 
     def begin(self, simulator: Any, num_inputs: int) -> None:
         """Prepares for an episode of so many inputs, each for `group_size` rows."""

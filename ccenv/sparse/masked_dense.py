@@ -1,6 +1,6 @@
 """One dense product between masks on the CPU: as `reference_linear`, bit for bit.
 
-The masks are applied by a compiled kernel, in place where nobody else holds what the product has
+The masks are applied by a compiled kernel, in place where no other code holds what the product has
 written: where all weights are read anyway, torch's own masking took a tenth of the product's time,
 and of few rows as much as the product.
 

@@ -70,7 +70,7 @@ def plainly_fit(
     in_mask: Tensor | None,
     out_mask: Tensor | None,
 ) -> Sizes | None:
-    """Sizes of operands that are float32 on the CPU and fit: the usual case, told in microseconds.
+    """Sizes of operands that are float32 on the CPU and fit: a fast check of the usual case.
 
     For one row the checks take longer than the layer. None only means that `check_operands` must
     be called.

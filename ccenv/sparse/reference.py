@@ -60,7 +60,7 @@ def grouped_linear(
     out_mask: Tensor | None,
     activation: Activation | None,
 ) -> Tensor:
-    """Computes only the blocks that somebody keeps; arguments as `block_sparse_linear`, checked."""
+    """Computes only the blocks that some row keeps; arguments as `block_sparse_linear`, checked."""
     if out_mask is None:
         assert in_mask is not None
         y = by_inputs(x, weight, in_mask) + empty_sum(x, weight)

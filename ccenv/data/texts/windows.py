@@ -2,7 +2,7 @@
 
 The 127 most frequent bytes of the training text are a symbol each, by how often they occur, and all
 others are one, "other": 128. An input is the 24 symbols before a place, its label the symbol there.
-A bit here is one of a symbol of 128: which byte "other" was is not told, so that texts of more than
+A bit here is one of a symbol of 128: which byte "other" was is left out, so that texts of more than
 127 different bytes have fewer bits than bits per byte in the strict sense. Which files are a text:
 `ccenv.data.texts.files`.
 
@@ -134,7 +134,7 @@ def python_bundled(split: str) -> Split:
 
     329 modules, without tests, IDLE, tkinter and tables of encodings: of 20 in the order of their
     paths 18 train, one validates and one tests. Copyright (c) Python Software Foundation, by the
-    license beside the files.
+    license next to the files.
     """
     return text_split(bundled_texts(), split, 1 if split == "train" else BUNDLED_STEP)
 

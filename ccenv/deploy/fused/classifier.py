@@ -94,7 +94,7 @@ class FusedClassifier:
         looks = ("layer_input", LAST_SYMBOLS if self.stem else "summary")
         check_names([observation], looks, "observation")
         if keep_all and choosers is not None:
-            raise ValueError("expected no choosers beside keep_all=True")
+            raise ValueError("expected no choosers with keep_all=True")
         check_number(choosers, len(num_blocks))
         if observation == "summary" and choosers is not None and image_shape is None:
             raise ValueError("expected image_shape (channels, height, width) for 'summary'")

@@ -196,7 +196,7 @@ def is_whole(
     """Whether a gated layer is computed whole, with zeros put where blocks were not kept.
 
     Only blocks of less than a quarter of a vector, which take the time of a quarter, where the
-    kernels are expected to take longer; never beside weights that a zero does not keep out.
+    kernels are expected to take longer; never with weights that a zero does not keep out.
     """
     maps = [found for found in operations if isinstance(found, Affine)]
     found, behind = maps[gate : gate + 2]

@@ -109,7 +109,7 @@ class TableEpisodes:
         self.table = table_of(table)
         self.header = header = self.table.header
         if self.table.look is None:
-            raise ValueError("expected a table that holds a look, got an older one; build it anew")
+            raise ValueError("expected a table that holds a look, got an older one; build it again")
         self.look = self.table.look.astype(np.float32)
         self.cost_weight, self.score, self.by_gate = float(cost_weight), score, bool(by_gate)
         self.table.check_has(score)
@@ -130,9 +130,9 @@ class TableEpisodes:
         self.order = self.images = np.empty(0, dtype=np.int64)
         self.gate = 0
         if reward is not None and (cost_weight, score) != (1.0, "right"):
-            raise ValueError("expected reward_kwargs beside a reward, got cost_weight or score")
+            raise ValueError("expected reward_kwargs with a reward, got cost_weight or score")
         if reward is None and reward_kwargs:
-            raise ValueError("expected a reward beside reward_kwargs, got none")
+            raise ValueError("expected a reward with reward_kwargs, got none")
         self.rule: Callable[[TableOutcome], TERMS]
         if reward is None:
             self.rule = functools.partial(
@@ -172,7 +172,7 @@ class TableEpisodes:
         )
 
     def seed(self, seed: int) -> None:
-        """Starts the stream of images anew."""
+        """Restarts the stream of images."""
         self.generator = np.random.default_rng(seed)
         self.order = np.empty(0, dtype=np.int64)
 

@@ -1,7 +1,8 @@
 """Building a table: (frozen network, split, path) -> the file, chunk by chunk; it resumes.
 
 Time: each block once a prefix and input, so 2 ** units - 1 blocks for each input of a network with
-one block a gate; it is estimated from one path through all gates and told before any chunk starts.
+one block a gate; it is estimated from one path through all gates and reported before any chunk
+starts.
 """
 
 import contextlib
@@ -109,7 +110,7 @@ CHUNK = 2
 
 @dataclass(frozen=True)
 class Plan:
-    """What is going to be built, told before it starts."""
+    """What is going to be built, reported before it starts."""
 
     num_images: int
     """inputs of the table."""
@@ -140,7 +141,7 @@ def build(
 ) -> MaskTable:
     """Builds the table of a frozen network and writes it.
 
-    Finished chunks lie in a folder beside the file until all are there; the same call goes on from
+    Finished chunks lie in a folder next to the file until all are there; the same call goes on from
     them, a call for another network or other inputs does not see them.
 
     Args:
@@ -174,7 +175,7 @@ def build(
         if number < 1:
             raise ValueError(f"expected {name} of at least 1, got {number}")
     if processes > 1 and ranks.size > 1:
-        raise ValueError(f"expected processes=1 beside {ranks.size} ranks, got {processes}")
+        raise ValueError(f"expected processes=1 with {ranks.size} ranks, got {processes}")
     chosen, rows = menus_of(network.gates, menus), rows_of(split, limit)
     check_size(chosen, rows, most_bytes)
     header = header_of(network, split, chosen, rows, said or {})
@@ -232,7 +233,7 @@ def all_chunks(
     tell: Callable[[Plan], None] | None,
     progress: Callable[[int], None] | None,
 ) -> Answers:
-    """Chunks that are there, then the others; how long these take is told before they start."""
+    """Chunks that are there, then the others, whose expected time is reported first."""
     places = torch.arange(header.num_images, device=split.labels.device)
     chunks = list(enumerate(places.split(CHUNK * job.batch_size)))
     shapes = {number: (len(rows), header.num_masks) for number, rows in chunks}
@@ -256,7 +257,7 @@ def all_chunks(
 
 
 def looks(network: Any, split: Split, rows: int, size: int) -> NDArray[np.float32]:
-    """What is cheap to see of each input before the first gate: [rows, look_size]."""
+    """Features offered at the first gate: [rows, look_size]."""
     return np.concatenate([first_look(network, x) for x, _ in batches(split, rows, size)])
 
 
@@ -303,7 +304,7 @@ def held(folder: Path) -> Iterator[None]:
             yield
     except Timeout as error:
         raise ValueError(
-            f"expected nobody else to build this table, got another process at it ({lock}); wait"
+            f"expected no other process to build this table, got one ({lock}); wait"
         ) from error
     lock.unlink(missing_ok=True)
 

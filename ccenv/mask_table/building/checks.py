@@ -44,7 +44,7 @@ def rows_of(split: Split, limit: int | None) -> int:
 
 
 def table_bytes(menus: Menus, num_images: int) -> int:
-    """Size of a table's arrays in bytes: bits, float16 and the bill."""
+    """Size of a table's arrays in bytes: bits, float16 and MACs."""
     masks = num_masks_of(menus)
     return num_images * (-(-masks // 8) + 2 * masks) + 8 * masks
 

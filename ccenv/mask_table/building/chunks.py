@@ -35,7 +35,7 @@ class Job:
         """Answers of a chunk, batch by batch.
 
         Raises:
-            ValueError: see `answers`, or if two batches have different bills.
+            ValueError: see `answers`, or if two batches have different MACs.
         """
         size = self.batch_size
         pairs = zip(inputs.split(size), labels.split(size), strict=True)
@@ -50,7 +50,7 @@ def joined(parts: list[Answers]) -> Answers:
     """Answers of neighbouring inputs as one."""
     macs = parts[0].macs
     if any(not np.array_equal(macs, part.macs) for part in parts):
-        raise ValueError("expected a bill that masks alone decide, got different ones for inputs")
+        raise ValueError("expected MACs that masks alone decide, got different ones for inputs")
     right, nll = (np.concatenate([getattr(p, n) for p in parts]) for n in ("right", "nll"))
     return Answers(right, nll, macs)
 
@@ -86,7 +86,7 @@ def read_chunk(folder: Path, number: int, shape: tuple[int, int]) -> Answers | N
 
 @contextlib.contextmanager
 def workers(job: Job, count: int) -> Iterator[ProcessPoolExecutor]:
-    """Processes that can do a job by `work`; stopped with whoever asked for them."""
+    """Processes that can do a job by `work`; stopped with the process that asked for them."""
     # Spawned, not forked: forked ones would inherit torch's threads in any state.
     pool = ProcessPoolExecutor(count, get_context("spawn"), prepare, (job,))
     try:

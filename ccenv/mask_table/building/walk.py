@@ -86,7 +86,7 @@ def answers(network: GatedNetwork, inputs: Tensor, labels: Tensor, menus: Menus)
     """What every mask answers: inputs [batch, ...], labels int64 [batch] -> arrays.
 
     Raises:
-        ValueError: if logits are not finite, or two inputs have different bills under a mask.
+        ValueError: if logits are not finite, or two inputs have different MACs under a mask.
     """
     shape = (num_masks_of(menus), len(labels))
     right, nll = np.empty(shape, dtype=bool), np.empty(shape, dtype=np.float16)
@@ -96,8 +96,8 @@ def answers(network: GatedNetwork, inputs: Tensor, labels: Tensor, menus: Menus)
         least, most = leaf.macs.aminmax()
         if least != most:
             raise ValueError(
-                f"expected a bill that masks alone decide, got {int(least)}..{int(most)} MACs of "
-                f"mask {leaf.numbers.start}; a table has one bill a mask"
+                f"expected MACs that masks alone decide, got {int(least)}..{int(most)} MACs of "
+                f"mask {leaf.numbers.start}; a table has one cost a mask"
             )
         bill[leaf.numbers] = int(most)
     return Answers(np.ascontiguousarray(right.T), np.ascontiguousarray(nll.T), bill)
@@ -138,7 +138,7 @@ def seconds_of_walk(network: GatedNetwork, inputs: Tensor, labels: Tensor, menus
 
 @torch.no_grad()
 def first_look(network: GatedNetwork, inputs: Tensor) -> NDArray[np.float32]:
-    """What is cheap to see before the first gate: [batch, ...] -> [batch, look_size]."""
+    """Features offered at the first gate: [batch, ...] -> [batch, look_size]."""
     found: NDArray[np.float32] = network.look(0, network.start(inputs)).float().cpu().numpy()
     return found
 
@@ -148,7 +148,7 @@ def earlier_bills(network: GatedNetwork, one: Tensor, menus: Menus) -> NDArray[n
     """MACs so far after every prefix of masks but whole ones, gate by gate, in counting order.
 
     Args:
-        network: frozen, with a bill that masks alone decide.
+        network: frozen, with MACs that masks alone decide.
         one: [1, ...], any input.
         menus: one for each gate.
 

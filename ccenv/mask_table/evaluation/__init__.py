@@ -1,1 +1,1 @@
-"""What every mask answers, used: optimum, gradients, fronts, learners, policies as files; numpy."""
+"""Uses of mask tables: optimum, gradients, Pareto fronts, learners, policies as files; numpy."""

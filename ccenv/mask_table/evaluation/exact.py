@@ -1,6 +1,6 @@
-"""Exact tools: (what every mask answers, a price) -> optimum, values, gradients and regret; numpy.
+"""Exact tools: (a mask table, a cost weight) -> optimum, values, gradients and regret; numpy.
 
-The reward of input i under mask m is scores[i, m] - price * costs[m]. A policy is given in one of
+The reward of input i under mask m is scores[i, m] - weight * costs[m]. A policy is given in one of
 three forms, by keyword:
 
 - numbers: int64 [n], one mask for each input;
@@ -75,7 +75,7 @@ def checked_rows(values: FLOATS, shape: tuple[int, int], what: str) -> FLOATS:
 
 
 PART = 2**22
-"""Numbers that are held at once beside the scores."""
+"""Numbers that are held at once in addition to the scores."""
 
 
 @dataclass(frozen=True)

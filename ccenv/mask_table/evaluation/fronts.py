@@ -163,7 +163,7 @@ def gap_closed(static_error: float, error: float, oracle_error: float) -> float:
 
 @dataclass(frozen=True)
 class PolicyPoint:
-    """What a policy reaches, beside what is known at its cost; means over the inputs that judge."""
+    """What a policy reaches, and what is known at its cost; means over the inputs that judge."""
 
     cost: float
     """share of the dense network's MACs."""

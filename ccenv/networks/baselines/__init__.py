@@ -1,1 +1,1 @@
-"""Networks that stand beside chosen ones: pruned, plain, counted and hashed."""
+"""Baseline networks: pruned, plain, counted and hashed."""

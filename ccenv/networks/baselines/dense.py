@@ -81,7 +81,7 @@ class DropoutMLP(GatedMLP):
     """
 
     def __init__(self, *sizes: Any, dropout: float, **settings: Any) -> None:
-        """Takes the share of units dropped, in [0, 1), beside what `GatedMLP` takes."""
+        """Takes the share of units dropped, in [0, 1), and what `GatedMLP` takes."""
         if not 0 <= dropout < 1:
             raise ValueError(f"expected dropout in [0, 1), got {dropout}")
         super().__init__(*sizes, **settings)

@@ -99,7 +99,7 @@ NUM_CUTS = 100
 class PrunedLayers(PrunedWeights, Whole):
     """Layers as one block, whose cost is what products with their kept weights cost.
 
-    Torch multiplies zeros too: the bill is that of a loop over the weights that are not zero, and
+    Torch multiplies zeros too: the MACs are those of a loop over the weights that are not zero, and
     measured time is the dense network's.
     """
 

@@ -158,10 +158,10 @@ class Doubts:
 
 
 class Norms:
-    """Blocks can be told apart by how large they are; for `summary` and the agent `magnitude`."""
+    """Blocks can be ranked by how large they are; for `summary` and the agent `magnitude`."""
 
     def tells_norms(self, gate: int) -> bool:
-        """Whether blocks of a gate can be told apart, unlike in a sum of contributions."""
+        """Whether blocks of a gate can be distinguished, unlike in a sum of contributions."""
         raise NotImplementedError
 
     def block_norms(self, gate: int, hidden: Any) -> Tensor:
@@ -191,7 +191,7 @@ class Owns:
         Args:
             off: bool [num_blocks] for each gate; True where no request keeps the block. What
                 requests have read before the first gate, as positions of a sequence before their
-                own, needs not be told.
+                own, needs no argument.
 
         Returns:
             A pair for each place that reads a weight: an entry is unread if all places of its

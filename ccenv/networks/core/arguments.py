@@ -26,9 +26,9 @@ MLP_SIZES = ("num_blocks", "block_size", "head_units", "activation")
 
 
 def takes_features(builder: Any) -> bool:
-    """Whether a builder makes fully connected networks: it is told `in_features` and their sizes.
+    """Whether a builder makes fully connected networks: it takes `in_features` and their sizes.
 
-    Others are told `input_shape` and have their own sizes, in `network_kwargs`.
+    Others take `input_shape` and have their own sizes, in `network_kwargs`.
     """
     try:
         return "input_shape" not in inspect.signature(builder).parameters
@@ -59,7 +59,7 @@ def arguments_of(
 
 
 def refuse_mlp_sizes(builder: Any, sizes: Mapping[str, Any], defaults: Mapping[str, Any]) -> None:
-    """Refuses sizes of a fully connected network beside a network that has none."""
+    """Refuses sizes of a fully connected network for a network that has none."""
     if isinstance(builder, nn.Module) or takes_features(builder):
         return
     given = {n: v for n, v in sizes.items() if comparable(v) != comparable(defaults[n])}
@@ -67,7 +67,7 @@ def refuse_mlp_sizes(builder: Any, sizes: Mapping[str, Any], defaults: Mapping[s
         skip = ("input_shape", "num_classes")
         own = [name for name in inspect.signature(builder).parameters if name not in skip]
         raise ValueError(
-            f"expected no {', '.join(given)} beside this network, whose sizes are network_kwargs "
+            f"expected no {', '.join(given)} with this network, whose sizes are network_kwargs "
             f"({', '.join(own)}), got {given}; with a preset, take BlockSelection-v0 and a dataset"
         )
 
@@ -106,7 +106,7 @@ def make_network(
         own: `network_kwargs`.
 
     Raises:
-        TypeError: if the network lacks a part of `ccenv.GatedNetwork`, its bill for example.
+        TypeError: if the network lacks a part of `ccenv.GatedNetwork`, its MACs for example.
         ValueError: if it does not fit the inputs or memory, or its weights are not finite.
     """
     own = as_settings(own, "network_kwargs")
@@ -116,7 +116,7 @@ def make_network(
         )
     if isinstance(network, nn.Module):
         if own:
-            raise ValueError("expected network_kwargs beside a network's name, got a module")
+            raise ValueError("expected network_kwargs with a network's name, got a module")
         built: Any = copy.deepcopy(network)
     else:
         arguments = arguments_of(network, input_shape, num_classes, sizes, own)

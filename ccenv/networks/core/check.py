@@ -36,7 +36,7 @@ WEIGHTS: tuple[Callable[[Tensor, Tensor], Tensor], ...] = (
     lambda own, noise: own.abs(),
     lambda own, noise: (own + noise).abs(),
 )
-"""Those by which it is told what a network reads: its own, others near them, and positive ones,
+"""Those that show what a network reads: its own, others near them, and positive ones,
 which leave few units dead. (A network's own weights, noise of their size) -> weights."""
 ROUNDING = 1e-9
 """Share of the largest gradient below which one may be rounding."""
@@ -193,7 +193,7 @@ def check_parts(network: Any) -> None:
     if not isinstance(network, nn.Module) or missing:
         lacks = f" without {', '.join(missing)}" if missing else ", which is no torch.nn.Module"
         raise TypeError(
-            "expected a network with the parts of ccenv.GatedNetwork, its bill among them, "
+            "expected a network with the parts of ccenv.GatedNetwork, its MACs among them, "
             f"got {type(network).__name__}{lacks}; subclass ccenv.GatedMLP, build a "
             "ccenv.GatedSequential, or gate a module of yours with ccenv.gate"
         )
@@ -253,14 +253,14 @@ def check_dense(network: Any, inputs: Tensor, everything: list[Tensor]) -> Count
     bill = sum(bill_of(network, inputs, everything))
     if not bool((bill == network.dense_macs).all()):
         raise ValueError(
-            f"expected the bill of full masks to sum to dense_macs={network.dense_macs:,}, got "
+            f"expected the MACs of full masks to sum to dense_macs={network.dense_macs:,}, got "
             f"{int(bill[0]):,}"  # type: ignore[index]
         )
     return found
 
 
 def bill_of(network: Any, inputs: Tensor, masks: Sequence[Tensor]) -> list[Tensor]:
-    """MACs of each gate: int64 [rows] each; a bill of another shape is refused."""
+    """MACs of each gate: int64 [rows] each; another shape is refused."""
     bill: list[Tensor] = []
 
     def choose(gate: int, hidden: Any) -> Tensor:
@@ -279,7 +279,7 @@ def bill_of(network: Any, inputs: Tensor, masks: Sequence[Tensor]) -> list[Tenso
 
 
 def check_states(network: Any, inputs: Tensor, masks: list[Tensor]) -> None:
-    """Looks have their size, and neither they nor the bill change anything (law 16)."""
+    """Features have their size, and neither they nor the MACs change anything (law 16)."""
     plain = forward(network, inputs, masks)
 
     def choose(gate: int, hidden: Any) -> Tensor:
@@ -298,7 +298,7 @@ def check_states(network: Any, inputs: Tensor, masks: list[Tensor]) -> None:
         return mask
 
     if not torch.equal(walk(network, inputs, choose), plain):
-        raise ValueError("expected looks and bills to change no logits, they did")
+        raise ValueError("expected features and MACs to change no logits, they did")
 
 
 def check_rows(network: Any, first: Tensor, inputs: Tensor, masks: list[Tensor]) -> None:
@@ -319,7 +319,7 @@ def say_where_they_differ(expected: Tensor, got: Tensor, what: str) -> None:
 
 
 def check_bill(network: Any, inputs: Tensor, tried: Iterable[list[Tensor]]) -> None:
-    """The bill is what runs, by torch's counter, gate by gate (law 15)."""
+    """MACs are what runs, by torch's counter, gate by gate (law 15)."""
     for masks in tried:
         bills = bill_of(network, inputs, masks)
         for row in range(len(inputs)):
@@ -336,7 +336,7 @@ def check_bill(network: Any, inputs: Tensor, tried: Iterable[list[Tensor]]) -> N
                 billed = int(bills[gate][row])
                 if macs != billed:
                     raise ValueError(
-                        f"expected the bill of gate {gate} ({network.gates[gate].name!r}) to be "
+                        f"expected the MACs of gate {gate} ({network.gates[gate].name!r}) to be "
                         f"what runs, billed {billed:,} and counted {macs:,} MACs with "
                         f"{int(mask[row].sum())} of {mask.shape[1]} blocks kept"
                     )

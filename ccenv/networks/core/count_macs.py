@@ -124,8 +124,8 @@ def relatives(operation: OpOverload) -> Iterator[OpOverload]:
 
 
 MOST_PRODUCTS = 0.01
-"""Elementwise products over multiply-accumulates, from which a bill that leaves them out is worth a
-warning."""
+"""Elementwise products over multiply-accumulates, from which a count that leaves them out is worth
+a warning."""
 
 
 class UncountedError(ValueError):
@@ -139,7 +139,7 @@ class Count:
     macs: int
     """multiply-accumulates."""
     products: Mapping[str, int]
-    """operation -> elementwise products, which no bill holds."""
+    """operation -> elementwise products, which MACs leave out."""
     result: Any
     """of the function."""
 
@@ -185,7 +185,7 @@ def count(function: Callable[..., Any], *inputs: Any) -> Count:
 
 
 class SeenOperations(TorchDispatchMode):
-    """Notes operations that torch's counter passes over: products, and those that nobody knows."""
+    """Notes operations that torch's counter passes over: products, and unknown ones."""
 
     supports_higher_order_operators = True
 
@@ -220,12 +220,12 @@ def is_scaling(func: Any, args: tuple[Any, ...]) -> bool:
 
 
 def warn_of_products(found: Count, stacklevel: int) -> None:
-    """Names elementwise products of a network's count that its bill leaves out, where many."""
+    """Names elementwise products that a network's MACs leave out, where they are many."""
     total = sum(found.products.values())
     if total > MOST_PRODUCTS * found.macs:
         named = ", ".join(f"{name}: {number:,}" for name, number in found.products.items())
         warnings.warn(
-            f"the bill leaves out {total:,} elementwise products for one input ({named}) beside "
+            f"the MACs leave out {total:,} elementwise products for one input ({named}) next to "
             f"{found.macs:,} multiply-accumulates: they are free by convention; write those that "
             "are summed as a matrix product (torch.matmul, torch.einsum), to have them counted",
             UserWarning,

@@ -137,7 +137,7 @@ def lowered(network: Any) -> Lowered:
     newer = [name for name in WALK if first.get(name, len(kinds)) < first["lower"]]
     if newer:
         # A lower() that is inherited speaks of the methods that it was written with.
-        raise ValueError(f"it has a {newer[0]}() of its own and no lower() beside it")
+        raise ValueError(f"it has a {newer[0]}() of its own and no lower() to go with it")
     found: Lowered = network.lower()
     return found
 

@@ -63,7 +63,7 @@ class OneRow:
         return found.stage if isinstance(found, Part) else None
 
     def look(self, gate: int, x: Tensor, early: Tensor | None) -> Tensor:
-        """What is cheap to see at a gate: float32 [1, look_size]."""
+        """Features offered at a gate: float32 [1, look_size]."""
         stage = self.stage(gate)
         if stage is not None:
             return stage.look(x)

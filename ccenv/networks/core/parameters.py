@@ -1,4 +1,4 @@
-"""Parameters of a network: which of them nobody reads, and whether all are finite.
+"""Parameters of a network: which of them no computation reads, and whether all are finite.
 
 A block that is off for a request is not computed for it: neither its weights and biases, nor the
 weights by which the next layer reads it, reach the answer. Choi 2026, "Learning inference

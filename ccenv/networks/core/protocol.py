@@ -1,6 +1,6 @@
-"""Protocol of networks: (inputs, masks gate by gate) -> logits, what is seen cheaply, and the bill.
+"""Protocol of networks: (inputs, masks gate by gate) -> logits, features offered at gates, MACs.
 
-A network owns its state, its look and its bill: nobody else knows what lies between its gates.
+A network owns its state, its look and its MACs: no other part knows what lies between its gates.
 `ccenv.GatedMLP` and `ccenv.GatedSequential` are such networks;
 `ccenv.check_network` tries the laws that hold for one.
 """
@@ -267,7 +267,7 @@ def through(
     cache: Any = None,
     start: Any = None,
 ) -> Any:
-    """Walks through gates: the one loop over a network's gates.
+    """Walks a network's gates and returns the hidden state after the last one.
 
     Args:
         network: the classifier.

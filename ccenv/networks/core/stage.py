@@ -114,7 +114,7 @@ class Stage(nn.Module):
         return 0
 
     def look(self, x: Tensor) -> Tensor:
-        """What is cheap to see of its input: [rows, ...] -> float [rows, look_size]."""
+        """Features offered of its input: [rows, ...] -> float [rows, look_size]."""
         return pooled(x)
 
     def of_one(self, x: Tensor, kept: bool) -> Tensor:
@@ -192,7 +192,7 @@ def add_kept_rows(
         x: [rows, ...], what the body reads.
         mask: bool [rows, 1]; None keeps every row.
         weights: float [rows, 1]; the body's output is multiplied with it.
-        after: applied to the sum, which is nobody else's: it may work in place if `settled`.
+        after: applied to the sum, which has no other user: it may work in place if `settled`.
         settled: whether after(base) is base.
     """
     after = (lambda y: y) if after is None else after

@@ -1,4 +1,4 @@
-"""A user's own model as a gated network, in one line: (model, path -> kind, example) -> network.
+"""Gates a user's own model: (model, path -> kind, example) -> network.
 
 model = torchvision.models.resnet34(weights="DEFAULT").eval()
 network = ccenv.gate(model, {"layer2.1": "unit", "layer3.0.conv1": "channels:8"}, images[:1])

@@ -93,7 +93,7 @@ def check_apart(units: Mapping[str, Unit]) -> None:
         for path in units:
             if path.startswith(f"{outer.path}."):
                 raise ValueError(
-                    f"expected gated children beside each other, but {path!r} is inside "
+                    f"expected gated children outside of each other, but {path!r} is inside "
                     f"{outer.path!r}, which is skipped as a whole; name one of the two"
                 )
 

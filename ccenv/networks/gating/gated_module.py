@@ -109,7 +109,7 @@ class GatedModule(FlowNetwork):
     def _ahead(self, piece: int, walk: Walk) -> Walk:
         """Runs what always runs, up to the next gate; an exit's head too, to be looked at.
 
-        It changes the values of the walk, which must be nobody else's. What runs behind the last
+        It changes the values of the walk, which must have no other user. What runs behind the last
         gate is left to `logits`.
         """
         if piece == len(self.plan.places) or walk.is_over:

@@ -1,7 +1,7 @@
 """Weights that come with the package: (network, its name) -> trained weights, checked, and errors.
 
 A file says which recipe made it, with which errors and versions of the libraries; it is read as
-tensors and text, which run no code. `python -m ccenv.runs.lab weights NAME` writes one anew.
+tensors and text, which run no code. `python -m ccenv.runs.lab weights NAME` writes one again.
 """
 
 import dataclasses
@@ -150,7 +150,7 @@ def check_recipe(name: str, texts: Mapping[str, str], path: Path) -> None:
     if texts.get("name") != name or got != expected or "measured" not in texts:
         raise ValueError(
             f"expected weights {name!r} by the recipe {expected[:12]}... in {path}, got "
-            f"{texts.get('name')!r} by {got[:12]}...; train them anew: "
+            f"{texts.get('name')!r} by {got[:12]}...; train them again: "
             f"python -m ccenv.runs.lab weights {name}"
         )
 

@@ -62,7 +62,7 @@ def check_learns(network: Any, schedule_updates: int | None) -> None:
         )
     if Scheduled in network.abilities and schedule_updates is None:
         raise ValueError(
-            f"expected weights_kwargs.schedule_updates (of a run 'run') beside {kind}, which "
+            f"expected weights_kwargs.schedule_updates (of a run 'run') with {kind}, which "
             "changes as its training goes on, got none"
         )
 

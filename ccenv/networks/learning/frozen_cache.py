@@ -44,14 +44,14 @@ def learned_once(network: GatedNetwork, name: str, learn: Callable[[], None]) ->
         except (FileNotFoundError, NotADirectoryError):
             pass
         except (OSError, ValueError) as error:
-            tell(f"cached weights cannot be used and are learned anew: {error}")
+            tell(f"cached weights cannot be used and are learned again: {error}")
         learn()
         check_finite(network.state_dict(), "the network that was pre-trained")
         store(lambda: write_checked(path, network.state_dict(), {}), "weights")
 
 
 def fitting_weights(network: GatedNetwork, path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Reads weights of a network and the texts beside them.
+    """Reads weights of a network and the texts stored with them.
 
     Tensors of `OpenLengths` may have any length.
 
@@ -61,7 +61,7 @@ def fitting_weights(network: GatedNetwork, path: Path) -> tuple[dict[str, Tensor
     """
     tensors, texts, is_checked = read_checked(path)
     if not is_checked:
-        raise DamagedFileError(f"expected a checksum in {path}, got none; learn it anew")
+        raise DamagedFileError(f"expected a checksum in {path}, got none; learn it again")
     wanted, opened = network.state_dict(), ability(network, OpenLengths)
     for name in sorted({*tensors, *wanted}):
         any_length = opened is not None and name in opened.open_lengths

@@ -75,7 +75,7 @@ def frozen_weights(network: GatedNetwork, split: Split, recipe: Pretraining | No
 
 LEARNED_BY = 1
 """Version of what ccenv's own code learns: raise it where a change of a network or of its training
-changes its weights. All cached weights are then learned anew, and those of the package too."""
+changes its weights. All cached weights are then learned again, and those of the package too."""
 
 
 def fingerprint(network: nn.Module, split: Split, recipe: Pretraining) -> str:
@@ -83,7 +83,7 @@ def fingerprint(network: nn.Module, split: Split, recipe: Pretraining) -> str:
 
     That is the recipe, the images and labels, and of every part of the network its class, settings
     and initial weights. A class of ccenv counts by its name and `LEARNED_BY`, so that old weights
-    stay where its code is written anew; a class of the user's counts by its source.
+    stay where its code is rewritten; a class of the user's counts by its source.
     """
     digest = hashlib.sha256(json.dumps([LEARNED_BY, asdict(recipe)], sort_keys=True).encode())
     kinds = {base: None for module in network.modules() for base in type(module).__mro__}
@@ -132,7 +132,7 @@ def one_thread() -> Iterator[None]:
     """Keeps torch to one thread.
 
     Weights are then the same however many threads the caller has set, and small layers do not wait
-    for a second thread, which beside other work took a hundred times as long.
+    for a second thread, which next to other work took a hundred times as long.
     """
     before = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -144,7 +144,7 @@ def one_thread() -> Iterator[None]:
 
 @one_thread()
 def pretrain(network: Any, split: Split, recipe: Pretraining) -> None:
-    """Trains a network under masks whose density is uniform in 0..1, anew for every image."""
+    """Trains a network under masks whose density is uniform in 0..1, drawn for every image."""
     generator = stream(recipe.seed, "pretraining")
     per_epoch = -(-len(split) // recipe.batch_size)
     num_updates = max(recipe.min_updates, recipe.num_epochs * per_epoch)
@@ -204,7 +204,7 @@ class CoTrainer:
         if not learning_rate:
             raise ValueError("expected learning_rate above 0, got 0")
         if momentum and optimizer != "sgd":
-            raise ValueError(f"expected optimizer='sgd' beside momentum, got {shown(optimizer)}")
+            raise ValueError(f"expected optimizer='sgd' with momentum, got {shown(optimizer)}")
         if schedule_updates is not None:
             positive_ints([schedule_updates], "schedule_updates")
         self.network = network
@@ -298,7 +298,8 @@ class CoTrainer:
 class Teaching:
     """How a dense network that was trained before helps one that is co-trained.
 
-    Settings beside those of `CoTrainer`; `ccenv.networks.learning.distillation` carries them out.
+    Settings on top of those of `CoTrainer`; `ccenv.networks.learning.distillation` carries them
+    out.
     """
 
     teacher_units: Sizes = ()
@@ -325,7 +326,7 @@ class Teaching:
             )
         check_names([self.start], ("fresh", "shipped"), "start of the weights")
         if not units and (self.distill_weight or self.warm_start):
-            raise ValueError("expected teacher_units beside distill_weight or warm_start, got none")
+            raise ValueError("expected teacher_units with distill_weight or warm_start, got none")
 
 
 def teaching_of(settings: Mapping[str, Any]) -> tuple[dict[str, Any], Teaching]:

@@ -37,12 +37,12 @@ def fit_head(
     Args:
         network: whose head has `pooled` and `fc`; changed.
         split: labelled images; their features take 4 bytes x width each.
-        l2: price of squared weights, of features scaled to variance 1.
+        l2: penalty on squared weights, of features scaled to variance 1.
         num_iterations: of L-BFGS at most.
         progress: called with the number of images done.
 
     Returns:
-        Mean loss in nats without the price.
+        Mean loss in nats without the penalty.
 
     Raises:
         ValueError: if the head has no linear layer of the split's classes.
@@ -76,7 +76,7 @@ def logistic_regression(
 
     Returns:
         Weights [num_classes, width] and bias [num_classes] for features as they are, and the mean
-        loss in nats without the price.
+        loss in nats without the penalty.
     """
     mean, deviation = features.mean(dim=0), features.std(dim=0, correction=0).clamp_min(1e-6)
     scaled = (features - mean) / deviation

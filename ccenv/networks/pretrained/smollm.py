@@ -3,7 +3,7 @@
 Allal et al. 2025, "SmolLM2" (arXiv 2502.02737), a Llama (Touvron et al. 2023, arXiv 2302.13971):
 rotary positions (Su et al. 2021, arXiv 2104.09864), root mean square norms, gated feed-forward
 layers; with grouped queries (Ainslie et al. 2023, arXiv 2305.13245) and one matrix for both ends.
-Beside it Python's help texts as windows of its tokens.
+Next to it Python's help texts as windows of its tokens.
 """
 
 from collections.abc import Mapping
@@ -141,7 +141,7 @@ class NextToken(nn.Module):
 
 
 class LanguageModel(GatedSequential):
-    """Judges a window at every token of it, beside the one behind it."""
+    """Predicts the next token at every position of a window, not only behind its last."""
 
     abilities: Abilities = (*GatedSequential.abilities, Everywhere)
 
@@ -297,7 +297,7 @@ def smollm2(
     """SmolLM2-135M-Instruct as a classifier of the next token: a gate for each of its 60 layers.
 
     An input is a window of token ids, int64 [length]; windows of other lengths run too, but the
-    bill is that of `input_shape`. The weights are those of a file of four bits, as float32.
+    MACs are those of `input_shape`. The weights are those of a file of four bits, as float32.
 
     Args:
         input_shape: (length,) of the windows.

@@ -120,7 +120,7 @@ def shape_of_chunks(
     check_names([predicts], PREDICTS, "predicts")
     if predicts == "next" and (len(input_shape) != 1 or chunk_size != 1):
         raise ValueError(
-            f"expected windows of symbols (length,) in chunks of 1 beside predicts='next', got "
+            f"expected windows of symbols (length,) in chunks of 1 with predicts='next', got "
             f"inputs {tuple(input_shape)} in chunks of {chunk_size}"
         )
     if len(input_shape) not in (1, 3):

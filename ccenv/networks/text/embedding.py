@@ -1,6 +1,6 @@
 """The network `bytes`: windows of symbols -> the next one, by gated layers and look-up tables.
 
-Of what was tried, the task where choosing blocks pays most. Tables beside the layers:
+Of what was tried, the task where choosing blocks pays most. Tables next to the layers:
 
 | table | from | to | numbers, of 128 symbols and 512 units |
 |---|---|---|---|
@@ -85,7 +85,7 @@ class TokenMLP(LayeredNetwork):
             num_blocks: blocks of each gated layer.
             block_size: units of a block, one for all gated layers or one for each.
             look_tokens: how many of the last symbols the first gate's look shows.
-            tables: what is looked up beside, see the module: "hidden", "logits" and
+            tables: what is looked up as well, see the module: "hidden", "logits" and
                 "pairs"; none by default.
             context: how many of the last symbols the layers read; None for the whole window.
             stem: what the layers read: "embeddings" side by side, or "hashed": rows of

@@ -176,7 +176,7 @@ class LanguageModel(GatedNetwork):
                 "exits": a position may stop behind each layer but the last.
             repeats: how often the layers run one after the other, with the same weights; above 1
                 exits are behind each repeat but the last.
-            loss_weight: of each exit's loss in training, beside the last answer's.
+            loss_weight: of each exit's loss in training, next to the last answer's.
         """
         super().__init__()
         window = window_length(input_shape, "lm")

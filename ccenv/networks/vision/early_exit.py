@@ -7,7 +7,7 @@ behind each layer (Teerapittayanon et al. 2016, "BranchyNet", arXiv 1709.01686).
 `pondering` is the network of Graves 2016, "Adaptive computation time for recurrent neural networks"
 (arXiv 1603.08983), for one input: s_n = tanh(W x + U s_(n-1) + b), answers y_n = V s_n, one cell
 and one readout for all steps. The first step has a bias of its own, in place of the paper's input
-that marks it. Beside the agent `act` the answer is the mean of the y_n that the halting values
+that marks it. With the agent `act` the answer is the mean of the y_n that the halting values
 weigh (readout is affine, so that it is the answer of the mean state too); under masks it is the
 last one's. Left out: states that go on to a next input of a sequence. `loss_weight` 0 is the
 paper's training, by the weighed answer alone; above 0 every step learns to answer by itself, which
@@ -69,7 +69,7 @@ def early_exit(
         num_classes: columns of the logits.
         units: of each hidden layer.
         channels: of 3 x 3 convolutions of stride 2 before them.
-        loss_weight: of each exit's loss beside the last answer's.
+        loss_weight: of each exit's loss next to the last answer's.
     """
     widths = positive_ints(units, "units", allow_none=True)
     maps = positive_ints(channels, "channels", allow_none=True)
@@ -133,7 +133,7 @@ class Cell(nn.Module):
     """One more step: [rows, 2 * units] -> the same, with the next state."""
 
     def __init__(self, units: int) -> None:
-        """Orthogonal weights, no bias beside that of the input's part."""
+        """Orthogonal weights, no bias except that of the input's part."""
         super().__init__()
         self.units = units
         self.state = nn.Linear(units, units, bias=False)

@@ -18,8 +18,8 @@ Requests are the rows of a batch. A finished batch teaches the network: as the n
 thread of its own, the learner's, computes the gradient while requests are answered. The update
 lands behind the first gate, and with "inactive" behind the last gate but one, where most blocks are
 known; there the gradient is waited for, so that no clock decides anything and a run is bit for bit
-that without the thread. Whoever learns the policy puts functions of the gate into `between_gates`;
-with `watch` the policy's versions are told too. `info["versions"]`, int64 [gates + 1], says which
+that without the thread. An agent that learns puts functions of the gate into `between_gates`;
+with `watch` the policy's versions are listed too. `info["versions"]`, int64 [gates + 1], says which
 version of the network each gate and, last, the head has read, -1 for not yet;
 `info["policy_versions"]` likewise of the policy's layers; `info["writable_share"]` the share of all
 blocks that are off for every request under way, as far as decided.
@@ -70,7 +70,7 @@ class Reading:
 
 
 class VersionedPart:
-    """Parameters that are read together; a change is seen at the next reading, whoever made it.
+    """Parameters that are read together; every change is seen at the next reading.
 
     Torch counts writes to a tensor, and the counts are compared: comparing values would wait for a
     device at every gate. A write of the same values is a change, one through `.data` is not seen.
@@ -188,7 +188,7 @@ class Concurrent(Extension):
         """Refuses weights that do not learn (ValueError)."""
         if weights != "cotrain":
             raise ValueError(
-                f"expected weights='cotrain' beside concurrent, got {weights!r}: frozen weights "
+                f"expected weights='cotrain' with concurrent, got {weights!r}: frozen weights "
                 "have no updates"
             )
 
@@ -197,7 +197,7 @@ class Concurrent(Extension):
         network, num_gates = simulator.network, simulator.num_layers
         if num_gates < 2:
             raise ValueError(
-                "expected a network of at least two gates beside concurrent, got "
+                "expected a network of at least two gates with concurrent, got "
                 f"{type(network).__name__} of {num_gates}"
             )
         if self.kind == "inactive":
@@ -206,7 +206,7 @@ class Concurrent(Extension):
             if not any(bool(entry.any()) for entry in entries.values()):
                 raise ValueError(
                     "expected a network that says which weights its blocks alone read "
-                    "(unread_entries) beside concurrent='inactive', got "
+                    "(unread_entries) with concurrent='inactive', got "
                     f"{type(network).__name__}; use concurrent='unsafe' or 'policy'"
                 )
         self.network, self.num_gates = network, num_gates
@@ -286,7 +286,7 @@ class Concurrent(Extension):
             lands(gate)
 
     def _guard(self, simulator: Any) -> contextlib.AbstractContextManager[None]:
-        """Holds an update to what nobody under way reads."""
+        """Holds an update to what no pass under way reads."""
         if self.kind == "unsafe":
             return contextlib.nullcontext()
         return only_entries(simulator.trainer, inactive_entries(self.network, simulator.masks))

@@ -1,16 +1,16 @@
 """Obliviousness: (a simulator, any policy) -> the same answers from a trace that tells nothing.
 
-Which blocks an input touches can be seen by whoever owns the machine, even where what is computed
+Which blocks an input touches can be seen by the machine's owner, even where what is computed
 cannot: learned selection is a side channel. After Qu et al. 2026, "TENNOR: trustworthy execution
 for neural networks through obliviousness and retrievals" (arXiv 2605.07160), every input leaves the
-same trace here, and the bill is that of the trace:
+same trace here, and the MACs are those of the trace:
 
 - without `slots` all blocks of a gate are touched, in the order of their numbers, and what was not
-  chosen counts nothing. This is what really runs here; nothing is saved, and exits stop nobody.
+  chosen counts nothing. This is what really runs here; nothing is saved, and exits stop no input.
 - with `slots` each request is filled up to so many blocks, and cut where it asks for more (the
   lowest numbers stay). They are copied into numbered slots by reading all blocks of the gate, and
-  run there: the trace is every block, then every slot. That copying is only assumed; the bill is
-  that of the blocks in slots, and what is read is told by `num_reads`.
+  run there: the trace is every block, then every slot. That copying is only assumed; MACs are
+  those of the blocks in slots, and `num_reads` says what is read.
 
     evaluate(env.simulator.extended(Oblivious(4)), agent)
 
@@ -56,7 +56,7 @@ class Oblivious(Extension):
         for other in others:
             if other.tells is not None:
                 raise ValueError(
-                    f"expected nothing beside oblivious that tells inputs apart, got {other.name}: "
+                    f"expected nothing with oblivious that tells inputs apart, got {other.name}: "
                     f"{other.tells} would be seen in the trace"
                 )
 
@@ -71,7 +71,7 @@ class Oblivious(Extension):
         return list(self.num_blocks)
 
     def begin(self, simulator: Any, num_inputs: int) -> None:
-        """The trace starts anew."""
+        """Restarts the trace."""
         self.trace = []
 
     def before_gate(

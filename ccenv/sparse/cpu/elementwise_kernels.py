@@ -1,4 +1,4 @@
-"""Small kernels beside the products: zeros, slopes, residual sums, copies, pooling, transposes.
+"""Small kernels around the products: zeros, slopes, residual sums, copies, pooling, transposes.
 
 Addresses are int64, as everywhere in the CPU kernels.
 """

@@ -170,7 +170,7 @@ def test_damaged_weights_in_the_cache_are_learned_anew_once_and_that_is_said(cac
     capsys.readouterr()
     assert same(learned(), sound)
     said = capsys.readouterr().err
-    assert said.count("cached weights cannot be used and are learned anew") == 1
+    assert said.count("cached weights cannot be used and are learned again") == 1
     assert str(path) in said
     with no_training():
         assert same(learned(), sound)
@@ -247,7 +247,7 @@ def test_damaged_times_in_the_cache_are_measured_anew(cache, monkeypatch, capsys
     (path,) = (cache.parent / "latency").glob("*.safetensors")
     flip(path, -8)
     second = latency.time_table(network, torch.zeros(8, network.in_features))
-    assert capsys.readouterr().err.count("measured anew") == 1
+    assert capsys.readouterr().err.count("measured again") == 1
     latency.time_table(network, torch.zeros(8, network.in_features))
     assert not capsys.readouterr().err
     assert torch.equal(first.shares[0], second.shares[0])

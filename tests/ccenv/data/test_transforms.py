@@ -257,7 +257,7 @@ REFUSED = {
     "shift=": "name or name=number, got 'shift='",
     "hole=nan": "name or name=number",
     "mirror=2": "transform 'mirror=2': too many",
-    "copies=3": "'copies' once, beside transforms that move them",
+    "copies=3": "'copies' once, with transforms that move them",
     "copies=3,copies=4,shift": "'copies' once",
     "halve,,mirror": "unknown transform ''",
     "nowhere:x": "no module named 'nowhere'",

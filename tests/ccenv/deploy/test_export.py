@@ -478,7 +478,7 @@ def test_a_classifier_chooses_as_had_fewer_errors_on_validation_images(strange, 
     assert not torch.equal(drawn, classifier(images, draw="mode"))
     with pytest.raises(ValueError, match="did you mean 'sampled'"):
         classifier(images, draw="sample")
-    with pytest.raises(ValueError, match="beside a generator"):
+    with pytest.raises(ValueError, match="with a generator"):
         classifier(images, stream(1, "x"), draw="mode")
 
 

@@ -305,7 +305,7 @@ def test_settings_inputs_masks_and_generators_that_do_not_fit_are_refused():
     windows = inputs_of(TEXT, 2)
     for call, kind, message in (
         (lambda: FusedClassifier(network, []), ValueError, "a chooser for each of 2"),
-        (lambda: FusedClassifier(network, (), keep_all=True), ValueError, "beside keep_all"),
+        (lambda: FusedClassifier(network, (), keep_all=True), ValueError, "with keep_all"),
         (lambda: FusedClassifier(TEXT, observation="summary"), ValueError, "observation"),
         (lambda: fused(good.double(), masks), TypeError, "float32 images on the CPU"),
         (lambda: fused(good[:, 1:], masks), ValueError, "images of 12 features"),

@@ -284,7 +284,7 @@ class Told(Changed):
 
 def test_a_network_whose_walk_is_newer_than_its_lower_does_not_lower_and_others_say_why():
     assert why_not_lowered(GatedMLP(4)) is None
-    assert "logits() of its own and no lower() beside it" in why_not_lowered(Changed(4))
+    assert "logits() of its own and no lower() to go with it" in why_not_lowered(Changed(4))
     assert why_not_lowered(Told(4)) == "its logits are doubled"
     assert why_not_lowered(nn.Linear(1, 1)) == "it has no lower()"
     assert "in training mode" in why_not_lowered(resnet(SHAPE, depth=8, width=4).train())

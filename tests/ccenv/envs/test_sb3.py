@@ -144,7 +144,7 @@ def test_bad_use_of_the_sb3_view_is_refused():
         env.reset()
     with pytest.raises(ValueError, match="did you mean 'num_blocks'"):
         BlockSelectionVecEnv(2, num_block=[4])
-    with pytest.raises(ValueError, match="no settings beside simulator"):
+    with pytest.raises(ValueError, match="no settings with simulator"):
         BlockSelectionVecEnv(simulator=Simulator(2, **PROBE), split="test")
 
 

@@ -141,7 +141,7 @@ def test_rewards_that_a_table_cannot_pay_are_refused(pair):
         ({"reward": "blockdrop", "cost_weight": 2.0}, "reward_kwargs"),
         ({"reward": "blockdrop", "reward_kwargs": {"wrong_penlty": 1.0}}, "did you mean"),
         ({"reward": "budget_hinge", "reward_kwargs": {"cost_limit": 2.0}}, r"\(0, 1\]"),
-        ({"reward_kwargs": {"cost_weight": 1.0}}, "a reward beside"),
+        ({"reward_kwargs": {"cost_weight": 1.0}}, "a reward with"),
         ({"reward": "skipnet", "table": small(pair[1])}, "bits alone"),
         ({"score": "log_likelihood", "table": small(pair[1])}, "bits alone"),
     ):

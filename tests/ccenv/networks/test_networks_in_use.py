@@ -296,7 +296,7 @@ def test_going_on_from_a_stored_state_is_never_having_stopped(name):
 
 @pytest.mark.parametrize("name", KINDS)
 def test_a_setting_of_a_fully_connected_network_beside_it_is_refused(name):
-    with pytest.raises(ValueError, match="expected no num_blocks beside this network"):
+    with pytest.raises(ValueError, match="expected no num_blocks with this network"):
         Simulator(2, **settings_of(name, num_blocks=(3,)))
     with pytest.raises(ValueError, match="network_kwargs"):
         Simulator(2, **settings_of(name, network_kwargs={"dept": 8}))

@@ -118,10 +118,10 @@ DAMAGES = {
     ),
     "another recipe": (
         lambda path: altered(path, lambda _, s: s.update(fingerprint="0" * 64)),
-        "by 000000000000...; train them anew: python -m ccenv.runs.lab weights tiny",
+        "by 000000000000...; train them again: python -m ccenv.runs.lab weights tiny",
     ),
     "another name": (lambda path: altered(path, lambda _, s: s.update(name="b")), "got 'b' by"),
-    "no errors": (lambda path: altered(path, lambda _, s: s.pop("measured")), "train them anew"),
+    "no errors": (lambda path: altered(path, lambda _, s: s.pop("measured")), "train them again"),
 }
 
 

@@ -290,7 +290,7 @@ def test_the_rate_falls_to_zero_and_stays_there():
         ({"weights_kwargs": {"learning_rate": float("inf")}}, "learning_rate to be a finite"),
         ({"weights_kwargs": {"learning_rate": "fast"}}, "learning_rate to be a finite"),
         ({"weights_kwargs": {"weight_decay": -1}}, "weight_decay to be a finite number"),
-        ({"weights_kwargs": {"momentum": 0.9}}, "expected optimizer='sgd' beside momentum"),
+        ({"weights_kwargs": {"momentum": 0.9}}, "expected optimizer='sgd' with momentum"),
         ({"weights_kwargs": {"schedule_updates": 0}}, "schedule_updates to be whole numbers"),
     ],
 )

@@ -426,14 +426,14 @@ def test_updates_of_another_network_are_refused():
     ("given", "message"),
     [
         ({"concurrent": "inactve"}, "did you mean 'inactive'"),
-        ({"weights": "frozen"}, "weights='cotrain' beside concurrent"),
-        ({"num_blocks": (4,)}, "at least two gates beside concurrent, got GatedMLP of 1"),
+        ({"weights": "frozen"}, "weights='cotrain' with concurrent"),
+        ({"num_blocks": (4,)}, "at least two gates with concurrent, got GatedMLP of 1"),
     ],
 )
 def test_settings_that_cannot_be_are_refused(given, message):
     with pytest.raises(ValueError, match=message):
         Simulator(2, **{**SMALL, "concurrent": "inactive", **given})
-    with pytest.raises(ValueError, match=r"\(unread_entries\) beside .*'inactive', got Streaming"):
+    with pytest.raises(ValueError, match=r"\(unread_entries\) with .*'inactive', got Streaming"):
         Simulator(2, dataset="digits", network="streaming", **LEARNING)
     # Exits alone have no weights that their blocks alone read.
     with pytest.raises(ValueError, match="got GatedSequential"):

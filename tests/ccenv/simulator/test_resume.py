@@ -265,7 +265,7 @@ def test_a_checkpoint_that_does_not_fit_is_told_of_and_the_run_starts_anew(
     capsys.readouterr()
     found = carry_out(stopped)
     said = capsys.readouterr().err
-    assert said.count("the run starts anew") == 1
+    assert said.count("the run starts over") == 1
     assert "goes on" not in said
     assert_same_end(found, expected)
 
@@ -292,7 +292,7 @@ def test_a_flipped_bit_in_the_last_checkpoint_costs_what_came_after_the_one_befo
     said = capsys.readouterr().err
     assert said.count("is damaged") == 1 + both
     assert said.count(f"goes on after {2 * BATCH} of") == (not both)
-    assert said.count("the run starts anew") == both
+    assert said.count("the run starts over") == both
     assert_same_end(found, expected)
     assert not list(last.parent.glob("resume*"))
 

@@ -1,10 +1,8 @@
-"""Compilation of kernels: options, a message, a cache that detects changed sources.
+"""Compiles kernels: numba's options, a cache that detects changed sources, sizes of panels.
 
-How much the processor's vector registers hold: its features -> lanes, and panels that fit.
-
-AVX-512 has 32 registers of 16 floats, AVX2 has 16 of 8: a panel made for the first spills most of
-its sums on the second, and then takes twice as long. So panels are as large as the sums that the
-machine keeps in registers, and a machine that is neither is taken for one with AVX2.
+A panel keeps its sums in vector registers. AVX-512 has 32 registers of 16 floats, AVX2 has 16 of 8:
+a panel made for the first spills most of its sums on the second and takes twice as long. Panels
+therefore have as many sums as the machine keeps in registers. Other machines count as AVX2.
 """
 
 import contextlib
@@ -33,8 +31,8 @@ NOT_KEPT = (
 def kept(**options: Any) -> Callable[[Callable[..., Any]], Any]:
     """Compiles functions and keeps them on disk, where that can be.
 
-    A user who may write neither beside the sources nor in a cache folder of his own gets them
-    compiled anew in every process.
+    A user who may write neither next to the sources nor in a cache folder of his own gets them
+    compiled again in every process.
     """
 
     def compile_one(function: Callable[..., Any]) -> Any:

@@ -1,20 +1,15 @@
-"""Vector code for the CPU kernels: products of a few rows with a block, in LLVM's vectors.
+"""Vector code of the CPU kernels, in LLVM's vectors: products of a few rows, and outer products.
 
 A panel keeps `rows x width` sums in vector registers while it walks the inner dimension. Plain
-numba loops do not get there: LLVM cannot know that numpy arrays do not overlap, so it stores every
-sum in every round, and it prefers vectors of half the width that AVX-512 has. How many sums fit,
-`registers` says.
+numba loops do not: LLVM cannot know that numpy arrays do not overlap, so it stores every sum in
+every round, and it prefers vectors of half the width that AVX-512 has. `compiled` says how many
+sums fit.
+
+Weights that lie output by output are multiplied as dot products along inputs: every output unit has
+a vector of partial sums, and vectors are added up over their lanes once, after the last run of
+inputs, for all units together. Gradients are sums of outer products.
 
 Addresses are int64, because passing arrays to a compiled function costs more than a small layer.
-
-Vector code for weights that lie output by output: a row's sums as dot products along inputs.
-
-Every output unit has a vector of partial sums; vectors are added up over their lanes once, behind
-the last run of inputs, for all units together.
-
-Vector code for the CPU kernels' gradients: sums of outer products.
-
-See `panels` for why it is written in LLVM's vectors.
 """
 
 from collections.abc import Callable

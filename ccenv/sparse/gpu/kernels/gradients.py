@@ -27,7 +27,7 @@ def through_activation(
 ):
     """Writes gradients of pre-activations that are kept, and their sums over each tile of rows.
 
-    What is skipped is not written: nobody reads it. The derivative follows from the output.
+    What is skipped is not written: it is never read. The derivative follows from the output.
     """
     pid = tl.program_id(0)
     tile = pid // out_tiles

@@ -1,6 +1,7 @@
 """Triton kernels: (block masks) -> lists of the rows and blocks that are kept, on the device.
 
-Lists have a fixed stride, so that their place never depends on a mask and nobody waits for a count.
+Lists have a fixed stride, so that their place never depends on a mask and no kernel waits for a
+count.
 """
 
 import triton
@@ -72,7 +73,7 @@ def list_needed(
 ):
     """Lists, for each tile of ROWS listed rows, the groups of input blocks that any of them keeps.
 
-    Beside a group of several blocks stand the bits of those that are kept. Without `rows` a tile
+    A group of several blocks has the bits of those that are kept. Without `rows` a tile
     takes its rows as they lie.
     """
     tile = tl.program_id(0)
