@@ -35,7 +35,6 @@ from ccenv.runs.replay.rebuilt import rebuild
 from ccenv.runs.report.publish import PAGE
 from ccenv.runs.results import Comparison, Run, Runs
 from ccenv.runs.stats.measures import MODES
-from ccenv.runs.stats.verdict import ADDED
 from ccenv.runs.store import LOGS, REPORTS, recorded
 from ccenv.runs.store import folder as run_folder
 from ccenv.runs.store.identity import Key
@@ -224,7 +223,8 @@ def added_cell(added: Any) -> Cell:
     name = name_of_code(agent, "an agent")
     find_agent(name)
     words = [f"{key}={value}" for key, value in settings.items()]
-    return Cell(" ".join([f"{name.rpartition(':')[2]} {ADDED}", *words]), name, named(settings))
+    label = " ".join([f"{name.rpartition(':')[2]} (added)", *words])
+    return Cell(label, name, named(settings), method=label, added=True)
 
 
 def with_added(sweep: Sweep, added: Any) -> Sweep:
@@ -332,8 +332,6 @@ def compare(
         gathered = sweep_jobs.gather(asked, all_jobs, known, masks)
     if gathered.finished:
         keep()
-    added = frozenset(cell.label for cell in asked.cells) - {c.label for c in study.sweep.cells}
-    gathered = dataclasses.replace(gathered, own=added if add is not None else frozenset())
     page = Path(report_dir) / safe_name(asked.name) / PAGE
     lines = notes_on(gathered, all_jobs)
     if use_recorded and (count := len(read) - len(known)):

@@ -32,6 +32,10 @@ class Cell:
     """settings by name, as in `ccenv train`."""
     seeds: tuple[int, ...] | None = None
     """one run each; None: those of the sweep."""
+    method: str = ""
+    """what verdicts, fronts and figures count it to; "" where agent and network say that."""
+    added: bool = False
+    """whether it stands among another's rows: it is named and shown first."""
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,8 @@ What stands later is laid over what stands earlier: settings of the sweep, `[sha
 with `shared = "NAME"`, the rows' own, their entries of `each`, their grid. Tables such as
 `weights_kwargs` are laid over each other too, but for an empty one, which replaces. `each` may be
 several lists of entries: every combination. A label holds `{setting}`, `{setting:format}`,
-`{table.setting}` or `{list.0}`.
+`{table.setting}` or `{list.0}`. `method` says what a row counts to where its agent and network do
+not.
 
 Agents, rewards and networks are names of the project's tables, or `module:name` of modules that the
 reader trusts. Runs are written where the reader says: a file holds no `log_dir`.
@@ -62,10 +63,10 @@ OF_SWEEP = (
     "memory_budgets",
     "measure",
 )
-OF_ROWS = ("agent", "label", "seeds", "shared", "settings", "grid", "each")
-OF_EACH = ("agent", "label", "seeds")
+OF_EACH = ("agent", "label", "method", "seeds")
 """Names of an entry of `each` that are no settings."""
-PROSE = ("name", "description", "rows.label", "rows.each.label")
+OF_ROWS = (*OF_EACH, "shared", "settings", "grid", "each")
+PROSE = ("name", "description", "rows.label", "rows.method", "rows.each.label", "rows.each.method")
 """Where a text is for people: its colons lead to no module."""
 SECTION = re.compile(r"^(settings|miniature|shared\.[^.]*|rows(\.(settings|each|grid))?)\.")
 """What stands before the name of a setting, in its dotted place in a file."""
@@ -185,10 +186,12 @@ def cell_of(row: Mapping[str, Any], settings: Mapping[str, Any], common: Mapping
     agent = expected(row, "agent", str, None)
     if ":" not in agent:
         check_names([agent], AGENTS, "agent")
-    label = labelled(row.get("label", agent), {"agent": agent, **settings})
+    named = {"agent": agent, **settings}
+    label = labelled(row.get("label", agent), named)
+    method = labelled(row["method"], named) if "method" in row else ""
     whole = laid_over(common, settings)
     own = frozen({name: whole[name] for name in settings})
-    return Cell(label, agent, own, seeds_of(row, None))
+    return Cell(label, agent, own, seeds_of(row, None), method)
 
 
 def entries_of(group: Mapping[str, Any]) -> list[list[Mapping[str, Any]]]:

@@ -61,8 +61,9 @@ def among_recorded(comparison: Comparison, results_dir: Path) -> Comparison:
         label: f"{label}, yours" if label in labels else label for label in comparison.results
     }
     yours = [dataclasses.replace(one, label=renamed[one.label]) for one in comparison.finished]
-    agents = {result["label"]: result["agent"] for result in recorded}
-    agents |= {one.label: one.result["agent"] for one in yours}
+    cells = {result["label"]: Cell(result["label"], result["agent"]) for result in recorded}
+    for one in yours:
+        cells[one.label] = Cell(one.label, one.result["agent"], method=one.label, added=True)
     sources = ", ".join(dict.fromkeys(result["sweep"] for result in recorded))
     about = comparison.sweep.description
     if recorded:
@@ -70,11 +71,11 @@ def among_recorded(comparison: Comparison, results_dir: Path) -> Comparison:
     sweep = dataclasses.replace(
         comparison.sweep,
         description=about,
-        cells=tuple(Cell(label, agent) for label, agent in agents.items()),
+        cells=tuple(cells.values()),
     )
     others = [Finished(result["label"], result, recorded=True) for result in recorded]
     finished = (*others, *yours)
-    return Comparison(sweep, finished, (), comparison.draw, frozenset(renamed.values()))
+    return Comparison(sweep, finished, (), comparison.draw)
 
 
 def recorded_of(dataset: str, results_dir: Path) -> list[Result]:

@@ -12,8 +12,9 @@ from typing import Any
 from ccenv.runs.config.plan import NO_SOURCE, OF_CODE, Plan, code_digests, safe_name
 from ccenv.runs.config.settings import make_plan
 from ccenv.runs.config.sweep import Sweep
+from ccenv.runs.stats.cost_points import method_of
 from ccenv.runs.stats.rows import make_rows
-from ccenv.runs.stats.verdict import first_names, method_of
+from ccenv.runs.stats.verdict import first_names
 from ccenv.runs.store import folder as run_folder
 from ccenv.runs.store import json_file, recorded
 from ccenv.runs.store.identity import Key
@@ -73,8 +74,6 @@ class Comparison:
     """the others."""
     draw: str
     """"sampled" or "mode": the evaluation that the rows show."""
-    own: frozenset[str] = frozenset()
-    """labels of rows that stand among recorded ones: figures show and name each by itself."""
 
     @property
     def name(self) -> str:
@@ -88,10 +87,14 @@ class Comparison:
 
     @functools.cached_property
     def results(self) -> dict[str, list[dict[str, Any]]]:
-        """Label -> results by seed; labels in the sweep's order, those without any are empty."""
+        """Label -> results by seed; labels in the sweep's order, those without any are empty.
+
+        A result says what its row does: `method`, and whether it was `added`.
+        """
         found: dict[str, list[dict[str, Any]]] = {cell.label: [] for cell in self.sweep.cells}
+        rows = {c.label: {"method": c.method, "added": c.added} for c in self.sweep.cells}
         for one in self.finished:
-            found[one.label].append(one.result)
+            found[one.label].append(one.result | rows[one.label])
         return found
 
     @functools.cached_property
@@ -287,7 +290,8 @@ def origins(comparison: Comparison) -> list[str]:
             when = one.result.get("date", "before dates were kept")
             where = f"{when} with ccenv {version} on {machine_name(one.result['machine'])}"
             origin.setdefault(where, []).append(one)
-    methods = {k: dict.fromkeys(method_of(one.run[0]) for one in v) for k, v in origin.items()}
+    row = {label: method_of(runs[0]) for label, runs in comparison.results.items() if runs}
+    methods = {k: dict.fromkeys(row[one.label] for one in v) for k, v in origin.items()}
     return [
         f"{len(runs)} results recorded {where}: {first_names(list(methods[where]))}"
         for where, runs in origin.items()

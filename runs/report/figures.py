@@ -7,7 +7,7 @@ import dataclasses
 import functools
 import itertools
 import math
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,8 +20,8 @@ from ccenv.runs.stats.cost_points import (
     borrowed,
     in_kilobytes,
     in_turns,
-    kind_of,
     make_point,
+    method_of,
     times_in,
 )
 from ccenv.runs.stats.dense_comparison import chosen, undominated, with_times_of
@@ -80,8 +80,11 @@ def kind(result: Mapping[str, Any]) -> str:
     """A name in `KINDS` for the method of a result."""
     if result["uses_labels"]:
         return "ceiling"
-    named = {DENSE: "dense", RANDOM: "random"}
-    return named.get(kind_of(result), "learned" if result["learns"] else "baseline")
+    if result["agent"] == RANDOM:
+        return "random"
+    if method_of(result) == DENSE:
+        return "dense"
+    return "learned" if result["learns"] else "baseline"
 
 
 @dataclass(frozen=True)
@@ -89,7 +92,7 @@ class Looks:
     """Who looks how in a report: shapes tell kinds of methods, colours tell methods."""
 
     methods: Mapping[str, str]
-    """label of a row -> its method: an agent, or a network that is a baseline of its own."""
+    """label of a row -> its method; see `method_of`."""
     kinds: Mapping[str, str]
     """method -> a name in `KINDS`."""
     shapings: Mapping[str, str]
@@ -128,10 +131,10 @@ class Looks:
         return {"color": color, "ls": DASHES[alike.index(label) % len(DASHES)]}
 
 
-def make_looks(results: Results, own: Collection[str] = ()) -> Looks:
-    """Looks of all rows that have a result; each of `own` is a method of its own."""
+def make_looks(results: Results) -> Looks:
+    """Looks of all rows that have a result."""
     first = {label: runs[0] for label, runs in results.items() if runs}
-    methods = {k: k if k in own else kind_of(result) for k, result in first.items()}
+    methods = {label: method_of(result) for label, result in first.items()}
     shapings = {label: str(r["reward"]) for label, r in first.items() if r["learns"]}
     number = len(set(shapings.values()))
     several = shapings if 1 < number <= len(KINDS["learned"][1]) else {}
@@ -226,7 +229,7 @@ def make_views(comparison: Comparison, results_dir: Path) -> list[View]:
     elsewhere = borrowed(names, results_dir, comparison.name)
     times = times_in(results_dir, comparison.name)
     learned = any(runs[0]["learns"] for runs in results.values())
-    views, mine, same = [], comparison.own, repeated(results)
+    views, same = [], repeated(results)
     for number, dataset in enumerate(names):
         rows = {k: runs for k, runs in results.items() if dataset_of(runs[0]) == dataset}
         of_symbols = all(run.get(OF_SYMBOLS) for runs in rows.values() for run in runs)
@@ -234,12 +237,10 @@ def make_views(comparison: Comparison, results_dir: Path) -> list[View]:
         for measure in (ERROR, BITS if of_symbols else NLL):
             for draw in MODES if learned else (comparison.draw,):
                 made = [make_point(k, runs, draw, measure) for k, runs in rows.items()]
-                # Rows of one agent are variants of each other, and so are rows that repeat another;
-                # the reader's are variants of none.
-                agents = {point.label: point.agent for point in made}
-                agents |= {label: agents[other] for label, other in same.items() if label in rows}
-                agents |= {label: label for label in mine}
-                made = [dataclasses.replace(point, agent=agents[point.label]) for point in made]
+                # Rows that repeat another are its variants, but for the reader's.
+                own = {point.label: point.method for point in made}
+                own |= {k: own[same[k]] for k in rows if k in same and not rows[k][0].get("added")}
+                made = [dataclasses.replace(point, method=own[point.label]) for point in made]
                 timed = [in_turns(point, times[draw]) for point in made]
                 points = tuple(with_times_of(point, timed) for point in timed)
                 dense = chosen(elsewhere.get(dataset, ())) if measure is ERROR else ()
@@ -314,7 +315,7 @@ def front_figure(comparison: Comparison, results_dir: Path) -> Any:
     views = make_views(comparison, results_dir)
     view = next(view for view in views if view.draw == comparison.draw)
     with drawn_in_style():
-        return drawn_view(view, make_looks(comparison.results, comparison.own), WIDE)
+        return drawn_view(view, make_looks(comparison.results), WIDE)
 
 
 def words(view: View, point: Point) -> str:
@@ -348,15 +349,6 @@ class Group:
         return [(cost, factor * point.interval.mean) for cost, point in self.pairs]
 
 
-NAMES = {
-    RANDOM: "random masks",
-    "hash": "hash routing",
-    "pruned_bytes": "pruned",
-    "ngram": "n-gram counts",
-    "hashed_ngrams": "hashed n-grams",
-    "gru": "GRU",
-}
-"""Method -> what it is called at its points."""
 LONGEST = 28
 """Letters of a row's label that may stand at its point; else its method's name does."""
 
@@ -380,7 +372,8 @@ def groups_of(view: View, looks: Looks) -> dict[str, Group]:
             pairs, style = on_validation(pairs), style | {"ls": "-"}
         label = pairs[0][1].label
         name = label if len(pairs) == 1 and len(label) <= LONGEST else method
-        name = NAMES.get(method, name)
+        if looks.kinds[method] == "random":
+            name = KINDS["random"][0]
         groups[f"{name}, {WHOLE_IMAGES}" if is_whole else name] = Group(pairs, style)
     placed = [(at, point) for point in view.elsewhere if (at := view.cost.of(point))]
     if {point.label for _, point in placed} - {point.label for point in view.points}:
@@ -589,7 +582,7 @@ def profile_figures(comparison: Comparison, looks: Looks) -> list[Drawn]:
     One figure, or one for each shaping where fronts are many; nothing where a single front would
     be compared with itself.
     """
-    fronts = make_fronts(comparison.results, comparison.draw, own=comparison.own)
+    fronts = make_fronts(comparison.results, comparison.draw)
     fronts = [front for front in fronts if front.by_seed]
     shown = [front for front in fronts if front.dataset == ALL] or fronts
     groups: dict[str, list[Front]] = {}

@@ -99,7 +99,7 @@ VERDICTS = {
 
 def findings(comparison: Comparison) -> list[str]:
     """Sentences, each one supported by the tables."""
-    fronts = make_fronts(comparison.results, comparison.draw, own=comparison.own)
+    fronts = make_fronts(comparison.results, comparison.draw)
     sentences = []
     for dataset in dict.fromkeys(front.dataset for front in fronts):
         where = f"{AREA.name.capitalize()} on {dataset}"

@@ -109,7 +109,7 @@ def make_report(
     """Makes everything that a report shows; pictures are drawn when they are asked for."""
     views, looks = (
         make_views(comparison, results_dir),
-        make_looks(comparison.results, comparison.own),
+        make_looks(comparison.results),
     )
     tables = all_tables(comparison, views)
     made = {one.title: one.make(comparison, results_dir) for one in (AGAINST_DENSE, *sections)}

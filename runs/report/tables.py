@@ -232,7 +232,7 @@ def seeds_table(comparison: Comparison) -> Table:
 
 def front_tables(comparison: Comparison) -> list[Table]:
     """Areas under fronts, one table for each data set and one for all."""
-    fronts = make_fronts(comparison.results, comparison.draw, own=comparison.own)
+    fronts = make_fronts(comparison.results, comparison.draw)
     fronts = [front for front in fronts if front.by_seed]
     datasets = list(dict.fromkeys(front.dataset for front in fronts))
     columns = {"agent": "left", "hypervolume": "right .3f", "IQM": "right .3f"}

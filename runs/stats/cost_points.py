@@ -27,15 +27,9 @@ from ccenv.runs.store import json_file
 from ccenv.runs.store.recorded import read_cells
 
 HASHED = "hashed_ngrams"
-CHOOSABLE = {HASHED: "hashed n-grams", "gru": "gru"}
-"""Networks behind which agents may choose output matrices -> in words."""
 OF_TEXTS = ("pruned_bytes", "cascade_bytes", HASHED, "ngram", "gru")
-ONE_EXIT = "one exit"
-"""What rows of an exit network are called whose inputs all stop at the same place."""
-RIVALS = ("pruned", "small_conv", "early_exit", "cascade", ONE_EXIT, *OF_TEXTS)
-"""Networks that are rivals of their own, whatever rule runs them."""
-PRUNED_BLOCKS = "pruned_blocks"
-"""The network in whose pruned weights agents choose."""
+RIVALS = ("pruned", "small_conv", "early_exit", "cascade", *OF_TEXTS)
+"""Networks that are methods of their own where nothing in them is chosen."""
 BySeed = Mapping[int, float]
 Times = Mapping[str, Mapping[int, BySeed]]
 
@@ -46,8 +40,8 @@ class Point:
 
     label: str
     """what the sweep calls it."""
-    agent: str
-    """its name; rows of one agent are variants of each other where they cost the same."""
+    method: str
+    """rows of one method are variants of each other where they cost the same."""
     macs: float
     """of an image, the policy's own included; mean over seeds."""
     error: BySeed
@@ -62,6 +56,8 @@ class Point:
     """whether it sees images of half their size."""
     memory: float | None = None
     """bytes of network and policy, None where a run does not say them."""
+    is_fixed: bool = False
+    """whether its network is a rival itself, whatever rule runs it."""
 
     @functools.cached_property
     def interval(self) -> Interval:
@@ -110,28 +106,31 @@ def make_point(label: str, runs: Sequence[Result], draw: str, measure: Measure =
     # Results of earlier versions know drawn masks' validation error only.
     judged = validation.get(shown_masks(runs[0], draw), {})
     known = judged if len(judged) == len(runs) else validation.get("sampled", {})
-    sizes, halves = sizes_of(runs[0]), has_halves(runs[0])
-    memory = memory_of(runs[0])
-    return Point(label, kind_of(runs[0]), macs, errors, known, times, sizes, halves, memory)
+    own = sizes_of(runs[0]), has_halves(runs[0]), memory_of(runs[0]), is_rival(runs[0])
+    return Point(label, method_of(runs[0]), macs, errors, known, times, *own)
 
 
-def kind_of(run: Result) -> str:
-    """What a row is a variant of: its agent; of networks that are rivals themselves, their name.
+def method_of(run: Result) -> str:
+    """What a row is a variant of: what its sweep says, else its agent and what that chooses in.
 
     Look-up tables and hashed rows cost no MACs, but memory: networks with them are no variants of
     those without.
+
+    >>> run = {"agent": "dense", "learns": False, "settings": {"environment": {"network": "gru"}}}
+    >>> method_of(run), method_of(run | {"method": "GRU"}), method_of(run | {"learns": True})
+    ('gru', 'GRU', 'dense on gru')
     """
-    settings, agent = run["settings"], str(run["agent"])
-    environment = settings.get("environment", {}) if isinstance(settings, Mapping) else {}
-    network, sizes = environment.get("network"), environment.get("network_kwargs") or {}
-    if sizes.get("stem") == "hashed" or (network in CHOOSABLE and sizes.get("num_blocks", 1) > 1):
-        return f"{agent} on {CHOOSABLE[network if network in CHOOSABLE else HASHED]}"
-    if network in RIVALS and not run["learns"]:
-        own = settings.get("agent_settings", {}) if isinstance(settings, Mapping) else {}
-        return ONE_EXIT if stops_alike(own.get("stop_shares")) else str(network)
-    if sizes.get("tables"):
-        return f"{agent} with tables"
-    return f"{agent} in pruned" if network == PRUNED_BLOCKS else agent
+    if run.get("method"):
+        return str(run["method"])
+    agent, (network, sizes) = str(run["agent"]), network_of(run)
+    if is_rival(run):
+        own = run["settings"].get("agent_settings", {})
+        return "one exit" if stops_alike(own.get("stop_shares")) else network
+    if sizes.get("stem") == "hashed":
+        network = HASHED
+    if network in (*RIVALS, "pruned_blocks"):
+        return f"{agent} on {network}"
+    return f"{agent} with tables" if sizes.get("tables") else agent
 
 
 def stops_alike(shares: object) -> bool:
@@ -141,6 +140,18 @@ def stops_alike(shares: object) -> bool:
     (True, False, False)
     """
     return isinstance(shares, Sequence) and set(shares) <= {0, 1}
+
+
+def is_rival(run: Result) -> bool:
+    """Whether a run's network is one of `RIVALS` in which nothing is chosen by an agent."""
+    network, sizes = network_of(run)
+    return network in RIVALS and not run["learns"] and sizes.get("num_blocks", 1) == 1
+
+
+def network_of(run: Result) -> tuple[str, Mapping[str, Any]]:
+    """A run's network by name, and its settings."""
+    environment = run["settings"].get("environment", {})
+    return str(environment.get("network", "")), environment.get("network_kwargs") or {}
 
 
 def sizes_of(run: Result) -> str:

@@ -9,13 +9,13 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from ccenv.runs.stats.cost_points import RIVALS, Point, Times, in_turns, make_point
+from ccenv.runs.stats.cost_points import Point, Times, in_turns, make_point
 from ccenv.runs.stats.intervals import Interval, mean_interval, paired_difference
 from ccenv.runs.stats.measures import ERROR, Measure, Result, dataset_of, repeated
 from ccenv.runs.stats.random_baseline import judge
 
 SAME = 0.005
-"""Rows of one agent whose MACs differ by a smaller share cost the same."""
+"""Rows of one method whose MACs differ by a smaller share cost the same."""
 SAME_MEMORY = 0.1
 """The same of memory, of texts: rows that need another amount of it are no variants there."""
 
@@ -29,7 +29,7 @@ class Contest:
     dense: tuple[Point, ...]
     """the chosen one of each width, by MACs."""
     conditional: tuple[Point, ...]
-    """the chosen one of each agent and cost, by MACs."""
+    """the chosen one of each method and cost, by MACs."""
     others: tuple[Point, ...]
     """variants that were not chosen."""
     batches: tuple[int, ...]
@@ -78,8 +78,8 @@ def make_contests(
         labels = {point.label for point in best}
         contest = Contest(
             dataset=dataset,
-            dense=tuple(point for point in best if point.agent == "dense"),
-            conditional=tuple(point for point in best if point.agent != "dense"),
+            dense=tuple(point for point in best if point.method == "dense"),
+            conditional=tuple(point for point in best if point.method != "dense"),
             others=tuple(point for point in points if point.label not in labels),
             batches=tuple(sorted({size for point in points for size in point.milliseconds})),
             elsewhere=tuple(chosen((elsewhere or {}).get(dataset, ()))),
@@ -107,7 +107,7 @@ def with_times_of(point: Point, points: Sequence[Point]) -> Point:
 
 
 def chosen(points: Sequence[Point], *, by_memory: bool = False) -> list[Point]:
-    """The variant with the least validation error of each agent and cost, by MACs.
+    """The variant with the least validation error of each method and cost, by MACs.
 
     A variant that fewer seeds have finished than another does not take part yet.
     """
@@ -124,15 +124,15 @@ def best_on_validation(points: Sequence[Point]) -> Point:
 
 
 def groups_of_one_cost(points: Sequence[Point], *, by_memory: bool = False) -> list[list[Point]]:
-    """Rows of one agent that cost the same, whatever their training.
+    """Rows of one method that cost the same, whatever their training.
 
     By memory they need the same memory, too: tables of rows cost no MACs.
     """
     groups = [
         group
-        for agent in sorted({point.agent for point in points})
+        for method in sorted({point.method for point in points})
         for group in runs_of_alike(
-            [point for point in points if point.agent == agent], lambda point: point.macs, SAME
+            [point for point in points if point.method == method], lambda point: point.macs, SAME
         )
     ]
     if not by_memory:
@@ -273,7 +273,7 @@ def at_equal_error(contest: Contest, among: Iterable[Point] | None = None) -> li
         able = [
             point
             for point in contest.conditional
-            if point.agent not in RIVALS
+            if not point.is_fixed
             and point.validation_mean <= dense.validation_mean < math.inf
             and (len(point.error) > 1 or len(dense.error) == 1)
         ]

@@ -7,10 +7,10 @@ network among the results on that data set: 1 would be no error at no cost.
 """
 
 import math
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from ccenv.runs.stats.cost_points import kind_of
+from ccenv.runs.stats.cost_points import method_of
 from ccenv.runs.stats.intervals import (
     Interval,
     bootstrap,
@@ -74,8 +74,7 @@ class Front:
 def make_fronts(
     results: Results,
     draw: str = "sampled",
-    family: Callable[[Result], str] = kind_of,
-    own: Collection[str] = (),
+    family: Callable[[Result], str] = method_of,
 ) -> list[Front]:
     """Fronts of each data set, then, where there are several, of all together.
 
@@ -86,13 +85,11 @@ def make_fronts(
         draw: "sampled" or "mode".
         family: name of what a result's row is a variant of. By default baselines that are networks
             of their own (counts, pruned ones) are no variants of the agent that runs them.
-        own: labels of agents that a user added; each is a family of its own.
     """
     families: dict[tuple[str, str, str], list[str]] = {}
     for label, found in results.items():
         if found:
-            name = label if label in own else family(found[0])
-            key = (dataset_of(found[0]), name, found[0]["reward"])
+            key = (dataset_of(found[0]), family(found[0]), found[0]["reward"])
             families.setdefault(key, []).append(label)
     widest = widest_networks(results)
     fronts = []

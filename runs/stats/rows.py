@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from ccenv.runs.stats.cost_points import method_of
 from ccenv.runs.stats.degenerate import habit
 from ccenv.runs.stats.intervals import Interval, bootstrap, mean_interval
 from ccenv.runs.stats.measures import (
@@ -29,6 +30,8 @@ class Row:
 
     label: str
     """what the sweep calls it."""
+    method: str
+    """what it is a variant of."""
     agent: str
     """its name."""
     dataset: str
@@ -73,6 +76,8 @@ class Row:
     """how a learned policy ignores the image, if it does; see `habits`."""
     bits: Interval | None = None
     """of a text: bits a symbol, nll / ln 2; None where inputs are no symbols."""
+    added: bool = False
+    """whether it stands among another's rows."""
     same_as: str = ""
     """label of the row whose results it repeats in all common seeds; "" of all others."""
 
@@ -133,6 +138,7 @@ def _row(
     known = [value for value in bits if value is not None]
     return Row(
         label=label,
+        method=method_of(results[0]),
         agent=results[0]["agent"],
         dataset=dataset_of(results[0]),
         shaping=results[0]["reward"],
@@ -155,6 +161,7 @@ def _row(
         memory_bytes=mean_memory(results),
         habit=habit(results, [v["density"] for v in verdicts]) if results[0]["learns"] else "",
         bits=mean_interval(known) if len(known) == len(bits) else None,
+        added=results[0].get("added", False),
     )
 
 

@@ -6,7 +6,6 @@ Otherwise the sentence says why there is no verdict, without the words "best", "
 "smallest". Each sentence names all methods that were compared.
 """
 
-import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -22,8 +21,6 @@ SLACK = 1.05
 """Of a budget that a row may use: rows that are meant for one differ by that."""
 NAMED = 6
 """Most methods that are named as not significantly different from the first."""
-ADDED = "(added)"
-"""In the labels of agents that a user adds to a sweep: they are named and shown first."""
 AGAINST_RANDOM = {
     "better": "less error",
     "no difference": "not significantly different",
@@ -193,7 +190,7 @@ def baseline_sentences(rows: Sequence[Row]) -> list[str]:
         able = [row for row in rows if row["dataset"] == dataset and not row["uses_labels"]]
         same = [f"{row['label']} = {row['same_as']}" for row in able if row.get("same_as")]
         learned = [row for row in able if row["learns"] and not row.get("same_as")]
-        learned.sort(key=lambda row: ADDED not in row["label"])
+        learned.sort(key=lambda row: not row["added"])
         judged = [row for row in learned if len(row["seeds"]) >= FEWEST]
         few = [row for row in learned if row not in judged]
         if few:
@@ -266,41 +263,23 @@ def score_name(policy: Row, baseline: Row) -> str:
 
 def distinct_methods(rows: Sequence[Row]) -> list[str]:
     """Methods of some rows, each once."""
-    return list(dict.fromkeys(method_of(row["label"]) for row in rows))
+    return list(dict.fromkeys(row["method"] for row in rows))
 
 
 def methods_of(rows: Sequence[Row], among: Sequence[Row]) -> str:
     """Methods of some rows, and how many of a method's rows they are where not all.
 
-    >>> rows = [{"label": f"rloo {size} x 16"} for size in (8, 16, 32)]
+    >>> rows = [{"method": "rloo", "label": f"rloo {size} x 16"} for size in (8, 16, 32)]
     >>> methods_of(rows[:2], rows), methods_of(rows, rows)
     ('rloo (2 of 3 rows)', 'rloo')
     """
-    parts, totals = (Counter(method_of(row["label"]) for row in group) for group in (rows, among))
+    parts, totals = (Counter(row["method"] for row in group) for group in (rows, among))
     return first_names(
         [
             name if count == totals[name] else f"{name} ({count} of {totals[name]} rows)"
             for name, count in parts.items()
         ]
     )
-
-
-def method_of(label: str) -> str:
-    """What a label says before its first number, and that it has look-up tables.
-
-    The label of an agent that a user adds is its method.
-
-    >>> method_of("rloo in pruned 4 x 16, 1 kept"), method_of("confidence, exits in 8, 16 / 64")
-    ('rloo in pruned', 'confidence, exits')
-    >>> method_of("dense 24, tables hidden,logits"), method_of("rloo num_kept=3 (added)")
-    ('dense with tables', 'rloo num_kept=3 (added)')
-    >>> method_of("sb3_ppo, 2 epochs")
-    'sb3_ppo'
-    """
-    if ADDED in label:
-        return label
-    words = re.split(r"\b\d", label, maxsplit=1)[0].strip(" ,")
-    return words.removesuffix(" in") + (" with tables" if ", tables " in label else "")
 
 
 def first_names(names: Sequence[str]) -> str:

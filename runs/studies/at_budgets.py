@@ -11,7 +11,7 @@ from ccenv.runs.engine.jobs import Comparison
 from ccenv.runs.engine.study import Part, Section
 from ccenv.runs.stats.cost_points import Point, in_kilobytes, make_point
 from ccenv.runs.stats.measures import ERROR, Measure, repeated
-from ccenv.runs.stats.verdict import SLACK, Contender, Score, method_of, verdict
+from ccenv.runs.stats.verdict import SLACK, Contender, Score, verdict
 from ccenv.runs.tables.sweep_table import Table
 
 NOTE = (
@@ -87,10 +87,10 @@ def points_of(comparison: Comparison, measure: Measure) -> list[Point]:
 
 
 def by_kind(points: Sequence[Point]) -> dict[str, list[Point]]:
-    """Rows whose labels begin alike."""
+    """Rows of each method."""
     found: dict[str, list[Point]] = {}
     for point in points:
-        found.setdefault(method_of(point.label), []).append(point)
+        found.setdefault(point.method, []).append(point)
     return found
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from ccenv.runs.stats.intervals import with_interval
 from ccenv.runs.stats.measures import BITS, ERROR
-from ccenv.runs.stats.verdict import ADDED, AGAINST_RANDOM, baseline_sentences
+from ccenv.runs.stats.verdict import AGAINST_RANDOM, baseline_sentences
 from ccenv.runs.tables.sweep_table import Row, by_dataset, interval, name_of
 
 MOST_ROWS = 10
@@ -66,7 +66,7 @@ def most_telling(rows: Sequence[Row]) -> list[Row]:
     """At most ten rows, in their order: added ones, the Pareto front, then the smallest errors."""
 
     def place(row: Row) -> tuple[bool, bool, float]:
-        return ADDED not in row["label"], not row["on_front"], score_of(row)["mean"]
+        return not row["added"], not row["on_front"], score_of(row)["mean"]
 
     first = sorted(rows, key=place)[:MOST_ROWS]
     return [row for row in rows if any(row is one for one in first)]

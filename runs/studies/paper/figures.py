@@ -135,11 +135,13 @@ def front_figure(
     for kind, color in (("condnet", OURS), ("NN", INK)):
         lines += top.plot(*percent_points(theirs[kind]), **PALE | {"color": color})
         names.append(f"paper, {kind}")
-        own = [(at, p.validation_mean) for at, p in timed if (p.agent == "dense") == (kind == "NN")]
+        own = [
+            (at, p.validation_mean) for at, p in timed if (p.method == "dense") == (kind == "NN")
+        ]
         ours = {"ls": "", "marker": "x", "markersize": 5, "color": color}
         lines += axes.plot(*percent_points(own), **ours)
         names.append(f"ours, {kind}")
-    chosen = [(at, point) for at, point in timed if point.agent != "dense"]
+    chosen = [(at, point) for at, point in timed if point.method != "dense"]
     if drawn := draw_dense(axes, [at for at, _ in chosen], [p for _, p in chosen], dense):
         lines.append(drawn)
         names.append("dense networks of the condnets' total MACs")

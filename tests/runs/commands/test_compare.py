@@ -283,7 +283,7 @@ def test_recorded_cells_are_not_run_again_elsewhere_and_say_where_they_come_from
     said = capsys.readouterr()
     assert json.loads(said.out) == rows
     assert re.search(
-        r"8 results recorded \d+-\d+-\d+ with ccenv .+ cores, vectors of .+: diary; ",
+        r"8 results recorded \d+-\d+-\d+ with ccenv .+ cores, vectors of .+: toy_sweep:Diary; ",
         said.err,
     )
 

@@ -22,7 +22,7 @@ from ccenv.runs.engine.metadata import NUM_VALUES, grid
 from ccenv.runs.engine.run import Options
 from ccenv.runs.replay.verdicts import validate
 from ccenv.runs.results import Run
-from ccenv.runs.stats.cost_points import RIVALS, make_point
+from ccenv.runs.stats.cost_points import make_point
 from ccenv.runs.stats.rows import make_rows
 from ccenv.runs.store.folder import RESULT
 from ccenv.runs.store.identity import whole_config
@@ -327,8 +327,8 @@ def test_exits_where_all_stop_at_one_place_are_a_kind_of_their_own(trained):
     for shares, kind in (([0.5, 0.2], "early_exit"), ([0, 1], "one exit"), ([0, 0], "one exit")):
         settings = {**result["settings"], "agent_settings": {"stop_shares": shares}}
         point = make_point("a row", [result | {"settings": settings}], "sampled")
-        assert point.agent == kind
-        assert point.agent in RIVALS
+        assert point.method == kind
+        assert point.is_fixed
 
 
 def moved(tensors):

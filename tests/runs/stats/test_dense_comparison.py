@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from made_results import SEEDS, drawn_views, result, runs
 
 from ccenv.runs.report.dense import dense_tables
-from ccenv.runs.stats.cost_points import Point, in_kilobytes, kind_of
+from ccenv.runs.stats.cost_points import Point, in_kilobytes, method_of
 from ccenv.runs.stats.dense_comparison import (
     at_equal_error,
     at_equal_macs,
@@ -40,11 +40,11 @@ def point(label="a", agent="rloo", macs=100.0, error=0.1, validation=None, seeds
     [
         ("dense", False, "hashed_ngrams", {"units": 26}, "hashed_ngrams"),
         ("dense", False, "hashed_ngrams", {"num_blocks": 1}, "hashed_ngrams"),
-        ("rloo", True, "hashed_ngrams", {"num_blocks": 16}, "rloo on hashed n-grams"),
-        ("hash", False, "hashed_ngrams", {"num_blocks": 16}, "hash on hashed n-grams"),
+        ("rloo", True, "hashed_ngrams", {"num_blocks": 16}, "rloo on hashed_ngrams"),
+        ("hash", False, "hashed_ngrams", {"num_blocks": 16}, "hash on hashed_ngrams"),
         ("hash", False, "gru", {"num_blocks": 16}, "hash on gru"),
         ("dense", False, "gru", {}, "gru"),
-        ("rloo", True, "bytes", {"stem": "hashed"}, "rloo on hashed n-grams"),
+        ("rloo", True, "bytes", {"stem": "hashed"}, "rloo on hashed_ngrams"),
         ("rloo", True, "bytes", {"tables": "pairs"}, "rloo with tables"),
         ("rloo", True, "bytes", {"num_blocks": [32, 32]}, "rloo"),
     ],
@@ -53,7 +53,7 @@ def test_what_chooses_behind_hashed_rows_is_a_method_of_its_own(
     agent, learns, network, sizes, kind
 ):
     settings = {"environment": {"network": network, "network_kwargs": sizes}}
-    assert kind_of({"agent": agent, "learns": learns, "settings": settings}) == kind
+    assert method_of({"agent": agent, "learns": learns, "settings": settings}) == kind
 
 
 DENSE = {"dense 8": runs("dense", 100, 0.2), "dense 16": runs("dense", 200, 0.1)}
@@ -142,7 +142,7 @@ def test_texts_are_compared_in_bits(tmp_path):
     (found,) = make_contests(results, measure=BITS)
     assert [p.label for p in found.dense] == ["dense 8", "dense 16"]
     assert found.of_dense(200)[0] == pytest.approx(2.5)
-    assert [p.agent for p in found.conditional] == ["ngram", "block_dropout", "rloo"]
+    assert [p.method for p in found.conditional] == ["ngram", "block_dropout", "rloo"]
     tables = {table.name: table for table in dense_tables([found], "mode")}
     assert set(tables) >= {"at-equal-macs-bits-mode", "at-equal-error-bits-mode"}
     beside = [line[0] for line in tables["at-equal-macs-bits-mode"].texts]

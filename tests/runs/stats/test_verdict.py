@@ -7,10 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ccenv.runs.api import with_added
 from ccenv.runs.report.tables import front_tables
 from ccenv.runs.stats.fronts import front_verdict, make_fronts
 from ccenv.runs.stats.intervals import FEWEST, mean_interval
 from ccenv.runs.stats.verdict import Contender, Place, Score, baseline_sentences, verdict
+from ccenv.runs.studies import find_study
 
 AREA = Score("hypervolume", more_is_better=True)
 ERROR = Score("test error", more_is_better=False, spec=".1%")
@@ -190,10 +192,12 @@ def test_who_is_best_lies_apart_from_all_others_and_no_row_of_them_dominates(con
                 assert any(place.is_dominated_by(own) for own in found.best.places)
 
 
-def row_of(label, error, macs, *, learns=True, verdict="better", seeds=3, half=0.01, **more):
+def row_of(method, error, macs, *, learns=True, verdict="better", seeds=3, half=0.01, **more):
     interval = {"mean": error, "sd": 0.0, "low": error - half, "high": error + half}
     return {
-        "label": label,
+        "label": method,
+        "method": method,
+        "added": False,
         "dataset": "digits",
         "learns": learns,
         "uses_labels": False,
@@ -276,19 +280,21 @@ def test_no_sentence_says_best_and_every_policy_is_matched_or_not(numbers):
 
 
 def test_an_added_agent_is_a_method_of_its_own():
-    added = {"rloo (added) num_kept=3": runs("rloo", 300, 0.3, 0.31, 0.3)}
-    fronts = make_fronts(RLOO | added, own=frozenset(added))
+    own = with_added(find_study("digits").sweep, ("rloo", {"num_kept": 3})).cells[-1]
+    added = [one | {"method": own.method} for one in runs("rloo", 300, 0.3, 0.31, 0.3)]
+    assert own.added
+    fronts = make_fronts(RLOO | {own.label: added})
     assert {front.agent: front.labels for front in fronts} == {
         "rloo": ("rloo",),
-        "rloo (added) num_kept=3": ("rloo (added) num_kept=3",),
+        own.method: (own.label,),
     }
 
 
 def test_sentences_name_methods_instead_of_rows_and_compare_at_equal_memory():
-    policies = [row_of(f"rloo 32 x {n}", 0.05, 200, memory_bytes=1000.0) for n in range(9)]
-    sizes = {"hash 8": 1000.0, "counts, 9 pairs": 1040.0, "counts, 99 pairs": 1060.0}
-    baselines = [row_of(k, 0.05, 10, learns=False, memory_bytes=size) for k, size in sizes.items()]
-    dear = row_of("rloo 64 x 2", 0.05, 5, memory_bytes=1000.0)
+    policies = [row_of("rloo", 0.05, 200, memory_bytes=1000.0) for _ in range(9)]
+    sizes = (("hash", 1000.0), ("counts", 1040.0), ("counts", 1060.0))
+    baselines = [row_of(k, 0.05, 10, learns=False, memory_bytes=size) for k, size in sizes]
+    dear = row_of("rloo", 0.05, 5, memory_bytes=1000.0)
     assert baseline_sentences([*policies, dear, *baselines])[1] == (
         f"{MATCHED}. For rloo (9 of 10 rows): hash; counts. "
         "For rloo (1 of 10 rows): none of hash; counts."

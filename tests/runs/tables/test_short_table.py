@@ -11,6 +11,7 @@ def row(label, error, macs, front=False, **more):
     interval = {"mean": error, "sd": 0.0, "low": error - 0.01, "high": error + 0.01}
     return {
         "label": label,
+        "added": False,
         "dataset": "digits",
         "error": interval,
         "bits": None,
@@ -40,7 +41,7 @@ def test_the_front_and_the_smallest_errors_are_the_ten_rows_in_their_order():
     assert [one["label"] for one in shown[:2]] == ["row number 0", "row number 1"]
     assert [one["label"] for one in shown[2:]] == [f"row number {n}" for n in range(6, 14)]
     assert "4 more rows are on the page." in short_table(ROWS, 80)
-    added = row("MyAgent (added)", 0.9, 1e9)
+    added = row("MyAgent", 0.9, 1e9, added=True)
     assert most_telling([*ROWS, added])[-1] is added
 
 
