@@ -34,6 +34,12 @@ class Cell:
     """one run each; None: those of the sweep."""
     method: str = ""
     """what verdicts, fronts and figures count it to; "" where agent and network say that."""
+    place: str = ""
+    """where it is compared, such as a network; "" where that is the same everywhere."""
+    budget: str = ""
+    """what it may spend, in words; "" where rows have none."""
+    setting: str = ""
+    """what was chosen for it among others, in words; "" where there is no choice."""
     added: bool = False
     """whether it stands among another's rows: it is named and shown first."""
 

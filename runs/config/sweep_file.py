@@ -27,8 +27,8 @@ What stands later is laid over what stands earlier: settings of the sweep, `[sha
 with `shared = "NAME"`, the rows' own, their entries of `each`, their grid. Tables such as
 `weights_kwargs` are laid over each other too, but for an empty one, which replaces. `each` may be
 several lists of entries: every combination. A label holds `{setting}`, `{setting:format}`,
-`{table.setting}` or `{list.0}`. `method` says what a row counts to where its agent and network do
-not.
+`{table.setting}` or `{list.0}`, and so do `method` (what a row counts to, where its agent and
+network do not say it), `place`, `budget` and `setting`, of which a row without a label has one.
 
 Agents, rewards and networks are names of the project's tables, or `module:name` of modules that the
 reader trusts. Runs are written where the reader says: a file holds no `log_dir`.
@@ -63,10 +63,12 @@ OF_SWEEP = (
     "memory_budgets",
     "measure",
 )
-OF_EACH = ("agent", "label", "method", "seeds")
+SAID = ("method", "place", "budget", "setting")
+"""What a row says of itself; its label if it has none."""
+OF_EACH = ("agent", "label", "seeds", *SAID)
 """Names of an entry of `each` that are no settings."""
 OF_ROWS = (*OF_EACH, "shared", "settings", "grid", "each")
-PROSE = ("name", "description", "rows.label", "rows.method", "rows.each.label", "rows.each.method")
+PROSE = re.compile(rf"name|description|(rows(\.each)?|shared\.[^.]*)\.(label|{'|'.join(SAID)})")
 """Where a text is for people: its colons lead to no module."""
 SECTION = re.compile(r"^(settings|miniature|shared\.[^.]*|rows(\.(settings|each|grid))?)\.")
 """What stands before the name of a setting, in its dotted place in a file."""
@@ -150,7 +152,7 @@ def check_content(content: Mapping[str, Any], trusted: Sequence[str]) -> None:
             raise ValueError(f"expected finite numbers, got {place} = {value}")
         if isinstance(value, str):
             check_printable(value, place)
-            if place not in PROSE:
+            if not PROSE.fullmatch(place):
                 check_trusted({SECTION.sub("", place): value}, trusted)
 
 
@@ -168,7 +170,9 @@ def cells_of(
     check_names(named, shared, "shared settings")
     own = expected(group, "settings", dict, {})
     for name in named:
-        own = laid_over(expected(shared, name, dict, None), own)
+        base = expected(shared, name, dict, None)
+        group = {**{word: base[word] for word in SAID if word in base}, **group}
+        own = laid_over({word: base[word] for word in base if word not in SAID}, own)
     lists = entries_of(group)
     axes = axes_of(expected(group, "grid", dict, {}))
     # A grid of a few words may have more rows than memory holds.
@@ -187,11 +191,23 @@ def cell_of(row: Mapping[str, Any], settings: Mapping[str, Any], common: Mapping
     if ":" not in agent:
         check_names([agent], AGENTS, "agent")
     named = {"agent": agent, **settings}
-    label = labelled(row.get("label", agent), named)
-    method = labelled(row["method"], named) if "method" in row else ""
+    said: dict[str, Any] = {name: labelled(row[name], named) for name in SAID if name in row}
+    label = labelled(row["label"], named) if "label" in row else usual_label(agent, **said)
     whole = laid_over(common, settings)
     own = frozen({name: whole[name] for name in settings})
-    return Cell(label, agent, own, seeds_of(row, None), method)
+    return Cell(label, agent, own, seeds_of(row, None), **said)
+
+
+def usual_label(
+    agent: str, method: str = "", place: str = "", budget: str = "", setting: str = ""
+) -> str:
+    """What a row is called that has no label.
+
+    >>> usual_label("rloo"), usual_label("rloo", place="mlp", budget="2 of 8", setting="rate 0.1")
+    ('rloo', 'mlp: rloo 2 of 8, rate 0.1')
+    """
+    name = " ".join(filter(None, [f"{place}:" if place else "", method or agent, budget]))
+    return f"{name}, {setting}" if setting else name
 
 
 def entries_of(group: Mapping[str, Any]) -> list[list[Mapping[str, Any]]]:

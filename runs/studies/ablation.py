@@ -141,8 +141,7 @@ def ablation_figure(changes: Mapping[str, Sequence[Change]]) -> Drawn:
         shifted = [place + 0.24 * (index - 0.5) for place in places]
         style = {"color": color, "marker": "os"[index], "markersize": 3.5, "lw": 1, "ls": ""}
         handles.append(axes.errorbar(means, shifted, xerr=halves, capsize=1.5, **style))
-    # What the base is stands behind its colon.
-    axes.set_yticks(places, [row.label.partition(":")[0] for row in rows])
+    axes.set_yticks(places, [row.label if row.factor else "base" for row in rows])
     axes.set_ylim(places[-1] + 0.7, places[0] - 0.7)
     axes.set_xlabel("test error in %")
     legend_below(figure, handles, list(NAMES.values()))

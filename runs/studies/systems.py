@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ccenv.runs.config.sweep import Sweep
+from ccenv.runs.config.sweep import Cell, Sweep
 from ccenv.runs.engine.jobs import Comparison
 from ccenv.runs.engine.study import Part, Section
 from ccenv.runs.stats.intervals import Interval, mean_interval
@@ -61,49 +61,20 @@ class Line:
     """of training at the middle budget, median over seeds."""
 
 
-@dataclass(frozen=True)
-class Row:
-    """A row of the sweep by its label: "place: system budget, setting"."""
-
-    label: str
-    """as the sweep has it."""
-    place: str
-    """a network and its images."""
-    system: str
-    """what chooses."""
-    budget: str
-    """such as "4 of 16"."""
-    setting: str
-    """such as "learning_rate 0.03"; empty where nothing was tried."""
-
-
-def row_of(label: str) -> Row:
-    """Reads a label.
-
-    >>> row = row_of("mlp: rloo 4 of 16, learning_rate 0.03")
-    >>> row.place, row.system, row.budget, row.setting
-    ('mlp', 'rloo', '4 of 16', 'learning_rate 0.03')
-    """
-    place, _, rest = label.partition(": ")
-    named, _, setting = rest.partition(", ")
-    system, _, budget = named.partition(" ")
-    return Row(label, place, system, budget, setting)
-
-
-def rows_by_system(sweep: Sweep) -> dict[str, dict[str, list[Row]]]:
+def rows_by_system(sweep: Sweep) -> dict[str, dict[str, list[Cell]]]:
     """Place -> system -> its rows, in the sweep's order."""
-    places: dict[str, dict[str, list[Row]]] = {}
-    for row in (row_of(cell.label) for cell in sweep.cells):
-        places.setdefault(row.place, {}).setdefault(row.system, []).append(row)
+    places: dict[str, dict[str, list[Cell]]] = {}
+    for row in sweep.cells:
+        places.setdefault(row.place, {}).setdefault(row.method or row.agent, []).append(row)
     return places
 
 
-def chosen_rows(rows: Sequence[Row]) -> list[Row]:
+def chosen_rows(rows: Sequence[Cell]) -> list[Cell]:
     """The rows of the setting that was chosen: it alone stands at several budgets.
 
     The first of them is that of the budget at which settings were tried.
     """
-    budgets: dict[str, list[Row]] = {}
+    budgets: dict[str, list[Cell]] = {}
     for row in rows:
         budgets.setdefault(row.setting, []).append(row)
     several = [found for found in budgets.values() if len(found) > 1]
@@ -125,13 +96,13 @@ def systems(comparison: Comparison, results_dir: Path) -> Part:
 COMPARED = Section("systems", "Systems at equal cost", systems)
 
 
-def line_of(comparison: Comparison, rows: Sequence[Row], whole: float) -> Line | None:
+def line_of(comparison: Comparison, rows: Sequence[Cell], whole: float) -> Line | None:
     """A system's runs at its chosen setting; None before there are any of the middle budget."""
     chosen = chosen_rows(rows)
     results = [comparison.results[row.label] for row in chosen]
     if not chosen or not results[0]:
         return None
-    middle, system = results[0], chosen[0].system
+    middle, system = results[0], chosen[0].method or chosen[0].agent
     draw = (
         "sampled"
         if system in DRAWN
@@ -146,7 +117,7 @@ def line_of(comparison: Comparison, rows: Sequence[Row], whole: float) -> Line |
     return Line(system, chosen[0].setting, draw, tuple(points), seconds)
 
 
-def dense_macs(comparison: Comparison, rows: Mapping[str, Sequence[Row]]) -> float:
+def dense_macs(comparison: Comparison, rows: Mapping[str, Sequence[Cell]]) -> float:
     """MACs of a place's network with everything kept: those of any system's but the static one.
 
     That may be a network of its own, which is as large as what it keeps. Not a number before there

@@ -31,17 +31,13 @@ def tuned(comparison: Comparison, results_dir: Path) -> Part:
 
 
 def chosen_rows(sweep: Sweep) -> dict[str, tuple[str, str]]:
-    """Label -> agent and setting, of each agent's row with the most seeds.
-
-    A label is "agent, setting value", or the agent alone where there is nothing to choose.
-    """
+    """Label -> method and setting, of each method's row with the most seeds."""
     chosen: dict[str, tuple[str, str, int]] = {}
     for cell in sweep.cells:
-        name, _, setting = cell.label.rpartition(", ")
-        name, setting = (name, setting) if name else (setting, "")
+        name = cell.method or cell.agent
         seeds = len(sweep.seeds if cell.seeds is None else cell.seeds)
         if name not in chosen or seeds > chosen[name][-1]:
-            chosen[name] = (cell.label, setting, seeds)
+            chosen[name] = (cell.label, cell.setting, seeds)
     return {label: (name, setting) for name, (label, setting, _) in chosen.items()}
 
 

@@ -15,7 +15,7 @@ from ccenv.networks.stages.streaming import streaming
 from ccenv.networks.vision.early_exit import early_exit
 from ccenv.networks.vision.experts import experts
 from ccenv.networks.vision.residual import resnet
-from ccenv.runs.studies.systems import Line, at_cost, chosen_rows, row_of, rows_by_system
+from ccenv.runs.studies.systems import Line, at_cost, chosen_rows, rows_by_system
 from ccenv.runs.sweeps import SWEEPS
 
 SEEDS = SWEEPS["systems"].seeds
@@ -184,7 +184,7 @@ def test_a_chosen_setting_is_run_with_more_seeds_than_those_that_were_tried():
                 assert (len(CELLS[row.label].seeds or SEEDS) > 1) == (row.label in chosen)
 
 
-def test_a_label_says_place_system_budget_and_setting():
-    row = row_of("resnet: rloo_budget 25% of units, number_learning_rate 0.01")
-    parts = (row.place, row.system, row.budget, row.setting)
+def test_a_row_says_place_system_budget_and_setting():
+    row = CELLS["resnet: rloo_budget 25% of units, number_learning_rate 0.01"]
+    parts = (row.place, row.agent, row.budget, row.setting)
     assert parts == ("resnet", "rloo_budget", "25% of units", "number_learning_rate 0.01")
