@@ -39,7 +39,7 @@ class Cell:
     budget: str = ""
     """what it may spend, in words; "" where rows have none."""
     setting: str = ""
-    """what was chosen for it among others, in words; "" where there is no choice."""
+    """what tells it from other rows of its method, in words; "" where nothing has to."""
     added: bool = False
     """whether it stands among another's rows: it is named and shown first."""
 

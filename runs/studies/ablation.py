@@ -12,14 +12,6 @@ from ccenv.runs.stats.measures import MODES, Result, evaluation
 from ccenv.runs.tables.drawing import COLORS, Drawn, legend_below, new_figure
 from ccenv.runs.tables.sweep_table import Table
 
-FACTORS = {
-    "group_size": "masks an image",
-    "diversity_weight": "bonus for diverse use of blocks",
-    "observation": "what the policy sees",
-    "block_size": "units of a block, as many kept",
-    "num_kept": "blocks kept",
-}
-"""Setting -> in words. A row that changes several is of the first of them."""
 NOTE = (
     "Difference: the row's error minus the base's on test images, paired by seed, with Student's "
     "95 % interval: it matters where the interval does not hold 0. MACs with the policy's own."
@@ -48,33 +40,14 @@ class Change:
 def ablation(comparison: Comparison, results_dir: Path) -> Part:
     """Table and figure of a sweep that changes one thing of its first row at a time."""
     results = {label: found for label, found in comparison.results.items() if found}
-    base, *others = comparison.sweep.cells
-    if base.label not in results or len(results) < 2:
+    cells = [cell for cell in comparison.sweep.cells if cell.label in results]
+    if comparison.sweep.cells[0] not in cells or len(cells) < 2:
         return Part()
-    cells = [cell for cell in (base, *in_groups(base, others)) if cell.label in results]
     changes = {draw: changes_of(cells, results, draw) for draw in MODES}
     return Part([ablation_table(changes)], [ablation_figure(changes)])
 
 
 ABLATION = Section("ablation", "One thing changed at a time", ablation)
-
-
-def in_groups(base: Cell, others: Sequence[Cell]) -> list[Cell]:
-    """Rows by what they change, in the order of `FACTORS`."""
-    order = ["", *FACTORS.values()]
-    return sorted(others, key=lambda cell: order.index(factor_of(base, cell)))
-
-
-def factor_of(base: Cell, cell: Cell) -> str:
-    """What a row changes, in words.
-
-    Raises:
-        ValueError: if it is nothing that has words here.
-    """
-    for name, words in FACTORS.items():
-        if cell.settings.get(name) != base.settings.get(name):
-            return words
-    raise ValueError(f"expected {cell.label!r} to change one of {', '.join(FACTORS)}, got none")
 
 
 def changes_of(
@@ -91,7 +64,7 @@ def changes_of(
         changes.append(
             Change(
                 cell.label,
-                "" if is_base else factor_of(base, cell),
+                cell.setting,
                 len(own),
                 mean_interval(list(own.values())),
                 sum(macs) / len(macs),

@@ -8,8 +8,8 @@ from made_results import whole_result
 
 from ccenv.runs.engine.jobs import Comparison, Finished, make_jobs
 from ccenv.runs.engine.study import Part
-from ccenv.runs.studies.ablation import FACTORS, ablation, factor_of, in_groups
-from ccenv.runs.sweeps import SWEEPS, Cell, Sweep
+from ccenv.runs.studies.ablation import ablation
+from ccenv.runs.sweeps import SWEEPS, Sweep
 
 WHY = SWEEPS["rloo-why"]
 NOWHERE = Path("no results")
@@ -37,15 +37,9 @@ def test_every_row_changes_one_thing():
         names = {*base.settings, *cell.settings}
         changed = {n for n in names if base.settings.get(n) != cell.settings.get(n)}
         assert len(changed) == 1 or changed == sizes
-        assert factor_of(base, cell) in FACTORS.values()
-    assert {factor_of(base, cell) for cell in others} == set(FACTORS.values())
-    order = [factor_of(base, cell) for cell in in_groups(base, others)]
-    assert order == sorted(order, key=list(FACTORS.values()).index)
-
-
-def test_what_nobody_can_name_is_refused():
-    with pytest.raises(ValueError, match="'strange' to change one of group_size"):
-        factor_of(WHY.cells[0], Cell("strange", "rloo", WHY.cells[0].settings))
+        assert cell.setting
+    assert not base.setting
+    assert len({cell.setting for cell in others}) == 5
 
 
 def test_differences_are_paired_by_seed():
