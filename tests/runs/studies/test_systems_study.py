@@ -182,9 +182,3 @@ def test_a_chosen_setting_is_run_with_more_seeds_than_those_that_were_tried():
             chosen = {row.label for row in chosen_rows(rows)}
             for row in rows:
                 assert (len(CELLS[row.label].seeds or SEEDS) > 1) == (row.label in chosen)
-
-
-def test_a_row_says_place_system_budget_and_setting():
-    row = CELLS["resnet: rloo_budget 25% of units, number_learning_rate 0.01"]
-    parts = (row.place, row.agent, row.budget, row.setting)
-    assert parts == ("resnet", "rloo_budget", "25% of units", "number_learning_rate 0.01")
