@@ -163,7 +163,7 @@ def train_plan(
         return None
     folder = plan.folder()
     if "folder" not in result:
-        say(f"finished already: the result of {folder}; --anew (anew=True) trains it again")
+        say(f"finished already: the result of {folder}; `--anew` (`anew=True`) trains it again")
         if options.export:
             export_finished(plan)
     warn_of_masks(result)
@@ -182,7 +182,7 @@ def export_finished(plan: Plan) -> None:
     if not rebuilt.is_restored:
         raise CannotStartError(
             f"expected a policy that the files of {folder} give back, got {plan.agent}, which "
-            "keeps what it learned elsewhere; --anew (anew=True) trains it again and exports it"
+            "keeps what it learned elsewhere; `--anew` (`anew=True`) trains it again and exports it"
         )
     export_run(plan, rebuilt.agent, folder)
 

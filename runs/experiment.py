@@ -35,7 +35,7 @@ class Experiment:
     name: str
     """the word that starts it."""
     about: str
-    """what it measures, in one line."""
+    """what it measures, in a sentence."""
     run: Callable[[Options], Iterable[Row]]
     """options -> rows, one after the other."""
     columns: Mapping[str, str] = field(default_factory=dict)
@@ -49,7 +49,7 @@ class Experiment:
     recorded_as: str | Callable[[Options], str] = ""
     """stem of the file, or how options make it; the name by default."""
     settings: Mapping[str, Any] | None = None
-    """that the file says beside its rows: what is the same in all of them."""
+    """that the file says in addition to its rows: what is the same in all of them."""
     add_options: Callable[[argparse.ArgumentParser], None] | None = None
     """adds options of its own."""
     head: Callable[[Options, Mapping[str, Any]], Mapping[str, Any]] | None = None

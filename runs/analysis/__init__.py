@@ -1,1 +1,1 @@
-"""What is asked of networks and runs beside their verdicts: gates, leaks, recall."""
+"""Analyses of networks and runs: gates, leaks, recall."""

@@ -1,4 +1,4 @@
-"""Which gates matter: (frozen network, inputs) -> error, nll and bill with each gate left out.
+"""Which gates matter: (frozen network, inputs) -> error, nll and MACs with each gate left out.
 
 A network is judged with everything kept, without each gate (all blocks of it), with a random half
 of all blocks, and with nothing kept. What stands before a gate is the same without it as with
@@ -57,7 +57,7 @@ def judge_gates(
     """Judges a network with everything kept, without each gate, with half, and with nothing.
 
     A network with the ability `Everywhere` is judged at every symbol of its windows: the label of
-    each is the one behind it. Its bill stays that of one answer behind the window.
+    each is the one behind it. Its MACs stay those of one answer behind the window.
 
     Args:
         network: in evaluation mode; not changed.
@@ -117,7 +117,7 @@ def in_order(keys: Sequence[Key] | dict[Key, Any]) -> list[Key]:
 
 
 def row(network: GatedNetwork, key: Key, of_inputs: Tensor, whole: Tensor) -> Row:
-    """Means over inputs, beside everything kept."""
+    """Means over inputs, compared with everything kept."""
     kept, gate = key
     error, nll, cost = of_inputs.mean(dim=1).tolist()
     more = of_inputs[1] - whole[1]

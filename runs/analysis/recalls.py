@@ -64,7 +64,7 @@ def recalls(
         seed: of the windows.
 
     Raises:
-        ValueError: if a size is impossible, or a gate's blocks are not told by their weights.
+        ValueError: if a size is impossible, or a gate's blocks have no weights of their own.
     """
     network = simulator.network
     indices = torch.arange(min(images, len(simulator.data)))

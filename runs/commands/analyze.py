@@ -1,7 +1,7 @@
 """Analyses of networks and finished runs: ccenv analyze leaks, gates or retrieval.
 
 What each finds, and how: `ccenv.runs.analysis`. The setting `oblivious` closes what `leaks` finds,
-and says at which price.
+and says at which cost weight.
 """
 
 import argparse
@@ -52,7 +52,7 @@ RECALL_COLUMNS = {
 }
 RECALL_NOTES = """\
 Recall: share of the quarter of blocks whose keys have the largest product with an input. Retrieved:
-share of all blocks that are found; whoever takes that share by chance has the same recall."""
+share of all blocks that are found; blocks taken by chance, as many, have the same recall."""
 TABLES, PROBES = (1, 2, 4, 8, 16, 32), (1, 4, 16)
 
 

@@ -102,7 +102,7 @@ def check_own(out: Path) -> None:
 
 
 def push(folder: Path, name: str) -> str:
-    """Uploads a folder to the Hugging Face Hub, as whoever has logged in there, and says where."""
+    """Uploads a folder to the Hugging Face Hub under the logged-in account, and says where."""
     try:
         from huggingface_hub import HfApi
     except ImportError as error:
@@ -136,7 +136,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--out",
         type=Path,
-        help="of --onnx: classifier.onnx beside the safetensors file by default; "
+        help="of --onnx: classifier.onnx next to the safetensors file by default; "
         "of --share: the folder shared in the run's",
     )
     onnx = parser.add_argument_group("of --onnx")

@@ -1,4 +1,4 @@
-"""The frame of every program: its `main` -> an exit status; errors are reported in one line."""
+"""The frame of every program: its `main` -> an exit status; errors have no traceback."""
 
 import argparse
 import contextlib
@@ -39,7 +39,7 @@ def program(
     refused: tuple[type[Exception], ...] = (ValueError,),
     stopped: str = "stopped",
 ) -> Callable[[Main], Main]:
-    """Frames a `main`: wrong input, a full disk, Ctrl-C and a closed pipe end it in one line.
+    """Frames a `main`: wrong input, full disks, Ctrl-C and closed pipes end it without a traceback.
 
     Args:
         name: what its messages begin with.

@@ -228,7 +228,7 @@ def show(value: Any) -> str:
 
 
 def in_short(value: Any) -> str:
-    """The same, with a long list of names told by its length.
+    """The same, with a long list of names replaced by its length.
 
     >>> in_short(list("abcdefghijklmnopqrstuvwxyz"))
     'a, b, c and 23 more'

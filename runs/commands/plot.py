@@ -75,7 +75,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     report = Path(options.out) / safe_name(options.name)
     print(answer(found.sweep.description, found.rows), flush=True)
     publish(found, report, folder)
-    say(f"report: {report / PAGE} (tables and plots beside it)")
+    say(f"report: {report / PAGE} (tables and plots next to it)")
     if options.board:
         say(f"means over seeds: tensorboard --logdir {write_sweep(found, options.board)}")
     return 0

@@ -29,7 +29,7 @@ GROUPS = {
         "generate": "write a paragraph by an exported predictor of text",
     },
 }
-"""Group -> command -> what it does; a command is the module of its name beside this one."""
+"""Group -> command -> what it does; a command is the module of its name in this folder."""
 COMMANDS = {name: about for group in GROUPS.values() for name, about in group.items()}
 """Command -> what it does."""
 RENAMED = {

@@ -1,4 +1,4 @@
-"""Settings searched for an agent: ccenv search AGENT key=low..high ... -> a front and presets."""
+"""Searches an agent's settings: ccenv search AGENT key=low..high ... -> a Pareto front, presets."""
 
 import argparse
 import dataclasses
@@ -46,8 +46,8 @@ def search_of(options: argparse.Namespace) -> "Search":
 
 
 def lines(found: "Sequence[Tried]", front: "Sequence[Tried]") -> list[str]:
-    """The front by cost, and the defaults for comparison."""
-    shown = [f"{len(found)} trials; front of error and total cost on validation images:"]
+    """The Pareto front by cost, and the defaults for comparison."""
+    shown = [f"{len(found)} trials; Pareto front of error and total cost on validation images:"]
     shown += [line(one) for one in front]
     usual = [one for one in found if one.is_usual]
     if not usual:
@@ -87,7 +87,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--jobs", type=positive, default=num_cores(), help="trials at once")
     parser.add_argument("--folder", type=Path, help="of the search; runs/searches/AGENT if none")
     parser.add_argument(
-        "--record", type=Path, metavar="FILE", help="write front and defaults there"
+        "--record", type=Path, metavar="FILE", help="write Pareto front and defaults there"
     )
     parser.add_argument(
         "--again", type=positive, default=5, help="runs of each recorded trial with other seeds"

@@ -24,7 +24,7 @@ ccenv train AGENT --help also lists the agent's settings; ccenv list shows all n
 BEYOND_DEFAULTS = """\
   reward_kwargs.cost_weight=0.5 and the like (ccenv list rewards);
   network_kwargs.depth=20 and the like (ccenv list networks);
-  context.cost_weight=[0.05,5] or context.budget=[0.1,0.5] drawn anew for each image;
+  context.cost_weight=[0.05,5] or context.budget=[0.1,0.5] drawn for each image;
   concurrent=inactive, unsafe or policy: updates land between gates (weights=cotrain);
   oblivious=all, or oblivious=3 blocks in slots: one trace for all inputs;
   weights_kwargs.schedule_updates=run ends a cosine schedule with the run"""

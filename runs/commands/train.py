@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 STOPPED = (
     "stopped; the same command goes on from the run's last checkpoint, "
-    "or starts anew where there is none yet"
+    "or starts over where there is none yet"
 )
 
 
@@ -111,7 +111,7 @@ def make_parser(agent: str | None = None) -> argparse.ArgumentParser:
     parser.add_argument(
         "--anew",
         action="store_true",
-        help="start anew, instead of resuming an interrupted run or answering from a finished one",
+        help="start over, instead of resuming an interrupted run or answering from a finished one",
     )
     parser.add_argument(
         "--export",

@@ -1,4 +1,4 @@
-"""What an agent can be told: its name -> the class, its settings, what each means."""
+"""Settings of agents: an agent's name -> the class, its settings, what each means."""
 
 import functools
 import inspect

@@ -126,7 +126,7 @@ def safe_name(name: str) -> str:
 def code_digests(plan: Plan) -> dict[str, str]:
     """Hashes of the files that define the agent, and reward, network, observation if yours.
 
-    A result is told by its settings alone; these say whether it comes from older code.
+    A result is identified by its settings alone; these say whether it comes from older code.
     """
     objects = {plan.agent: plan.agent_class}
     for name in (plan.environment[key] for key in OF_CODE):

@@ -118,7 +118,7 @@ def with_values(kept: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str,
 
 
 def usual_space(plan: Plan) -> Space:
-    """A tenth to ten times of learning rate and price, of what agent and reward have of them."""
+    """A tenth to ten times of learning rate and multiplier, where agent and reward have them."""
     rate = agent_parameters(plan.agent_class)[0].get(RATE)
     price = usual_value(plan, f"reward_kwargs.{PRICE}")
     usual = {RATE: rate, f"reward_kwargs.{PRICE}": price}

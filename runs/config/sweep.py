@@ -105,7 +105,7 @@ class Sweep:
 
 
 def check_number(runs: int, most: int | None) -> None:
-    """Refuses more runs than somebody has confirmed."""
+    """Refuses more runs than the user has confirmed."""
     if most is not None and runs > most:
         raise ValueError(f"expected at most {most:,} runs, got more; --yes runs them all")
 

@@ -75,7 +75,7 @@ SECTION = re.compile(r"^(settings|miniature|shared\.[^.]*|rows(\.(settings|each|
 LOG_DIR = ".log_dir"
 USUAL_SEEDS = (0, 1, 2)
 MOST_RUNS = 10_000
-"""Of a sweep that nobody has confirmed."""
+"""Of a sweep that the user has not confirmed."""
 FIELD = re.compile(r"\{([\w.]+)(?::([,.%\ddefg]{1,4}))?\}")
 """Of a label: the name of a setting, dotted for one inside another, and how it is written."""
 

@@ -65,10 +65,10 @@ def read_checkpoint(plan: Plan, folder: Path) -> dict[str, Any] | None:
             continue
         if same:
             return dict(found)
-        warn(f"code or libraries have changed since {path} was written, the run starts anew")
+        warn(f"code or libraries have changed since {path} was written, the run starts over")
         return None
     if damaged:
-        warn("no sound checkpoint is left, the run starts anew")
+        warn("no sound checkpoint is left, the run starts over")
     return None
 
 
@@ -105,7 +105,7 @@ class Keeper:
             }
             self.write(tree)
         except (CannotStoreError, TypeError) as error:
-            warn(f"{self.plan.agent} cannot be resumed, an interrupted run starts anew: {error}")
+            warn(f"{self.plan.agent} cannot be resumed, an interrupted run starts over: {error}")
             self.every = 0
         except OSError as error:
             warn(f"no checkpoint after {images_seen:,} images, the run goes on: {error}")

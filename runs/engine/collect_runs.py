@@ -81,7 +81,7 @@ def among_recorded(comparison: Comparison, results_dir: Path) -> Comparison:
 def recorded_of(dataset: str, results_dir: Path) -> list[Result]:
     """Recorded runs of the sweep that compares methods on a data set.
 
-    It is the sweep of the data set's name, or "front-" and that name; else the one with the most
+    It is the sweep of the data set's name, or `front-` and that name; else the one with the most
     agents of three seeds or more.
 
     Args:

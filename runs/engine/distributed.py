@@ -2,7 +2,7 @@
 
 Each rank walks its own rows through the network, runs the policy's modules for them, and goes down
 the mean of all ranks' gradients. What looks at a whole batch (baselines, bonuses, regularizers,
-prices) is done by every rank from the rows of all: it is what one process would do.
+multipliers) is done by every rank from the rows of all: it is what one process would do.
 """
 
 import contextlib
@@ -53,7 +53,7 @@ class Lead:
     """Rank 0 of one run: tells the others what to do, once."""
 
     def __init__(self, ranks: Ranks) -> None:
-        """Takes the ranks; nothing is told yet."""
+        """Takes the ranks; nothing is sent yet."""
         self.ranks, self.has_told = ranks, False
 
     def check_plan(self, plan: Plan) -> None:
@@ -155,7 +155,7 @@ class Watch:
     def last_good(self) -> str:
         """What there is to go on from."""
         if not self.sound_at:
-            return "there is no checkpoint yet, the same command starts anew"
+            return "there is no checkpoint yet, the same command starts over"
         return (
             f"the last good state is that after {self.sound_at:,} images, from whose checkpoint "
             "the same command goes on, with any number of ranks"
@@ -163,7 +163,7 @@ class Watch:
 
 
 def take(order: Order, agent: Agent) -> None:
-    """Brings agent and simulator into the state that rank 0 told."""
+    """Brings agent and simulator into the state that rank 0 sent."""
     agent.load_state(order.agent)
     restore_simulator(agent.simulator, order.simulator)
     agent.images_done = order.images_done

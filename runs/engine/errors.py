@@ -1,4 +1,4 @@
-"""What stops a run: (an exception, the plan) -> an error that is told in one line."""
+"""Converts expected failures of a run: (an exception, the plan) -> an error of one line."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -32,7 +32,7 @@ def told_as(
     messages: tuple[type[Exception], ...] = (),
     agent: "Agent | None" = None,
 ) -> Iterator[None]:
-    """Turns an error of wrong settings into one that is reported in one line, without a traceback.
+    """Turns an error of wrong settings into one that is reported without a traceback.
 
     In a run with the user's own code other exceptions may be bugs of that code: they pass
     unchanged, with their traceback. So do errors of the system, such as a full disk.

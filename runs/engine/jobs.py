@@ -163,7 +163,7 @@ def gather(
         sweep: what was asked.
         jobs: its runs.
         known: recorded results.
-        draw: "sampled" or "mode" (the most probable masks).
+        draw: "sampled" or "mode" (greedy masks).
 
     Raises:
         ValueError: if a result was edited by hand.
@@ -222,8 +222,8 @@ def names_of_code(plan: Plan) -> tuple[str, ...]:
 def outdated(comparison: Comparison, jobs: Sequence[Job]) -> list[Job]:
     """Jobs whose results come from another version of the agent's, reward's or network's file.
 
-    Recorded results of ccenv's own agents are told by `Agent.code_version`: of their files often
-    only texts and settings have changed since.
+    Recorded results of ccenv's own agents are compared by `Agent.code_version`: of their files
+    often only texts and settings have changed since.
     """
     # Read once for all runs of an agent, for this answer alone: files may change until the next.
     here: dict[tuple[Any, ...], dict[str, str]] = {}

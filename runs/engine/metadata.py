@@ -1,7 +1,7 @@
-"""What a result says beside its four verdicts.
+"""Metadata of a result: what it says in addition to its four verdicts.
 
-Who ran what, where and on what; verdicts at a grid of a context's prices or budgets; what episodes
-cost at the end of training.
+Who ran what, where and on what; verdicts at a grid of a context's cost weights or budgets; what
+episodes cost at the end of training.
 """
 
 import dataclasses
@@ -61,7 +61,7 @@ SHARE = 0.1
 """Of a run's images: its end."""
 COST = "episode/compute_cost"
 PRICES = ("reward/price", "agent/multiplier")
-"""Where a reward, or an agent, with a cost limit says its price."""
+"""Where a reward, or an agent, with a cost limit says its multiplier."""
 
 
 class Tail:
@@ -95,7 +95,7 @@ class Tail:
         return counts | {"cost": self._cost, "price": self._price}
 
     def numbers(self) -> dict[str, float | None]:
-        """For a result: mean compute cost of the last tenth, and the last price.
+        """For a result: mean compute cost of the last tenth, and the last multiplier.
 
         Each is None if there was none, for example in a run without updates.
         """
@@ -108,12 +108,13 @@ NUM_VALUES = 5
 
 
 def verdicts_of_context(env: Any, agent: Agent, seed: int) -> dict[str, Any]:
-    """For a result: `context`, what the agent does at a grid of each range's prices or budgets.
+    """For a result: `context`, what the agent does on a grid of cost weights or budgets.
 
     Other names keep their own ranges meanwhile. Nothing where the environment has no context.
 
     Returns:
-        {"context": {name: [{"value": price or budget, **numbers of the evaluation}, ...]}}, or {}.
+        {"context": {name: [{"value": cost weight or budget, **numbers of the evaluation}, ...]}},
+        or {}.
     """
     simulator = agent.simulator
     if simulator.context is None:

@@ -91,7 +91,7 @@ def export_onnx(
 
     Args:
         place: a run's folder, or the file it left.
-        out: the ONNX file; beside that file by default.
+        out: the ONNX file; next to that file by default.
         draw: "mode" or "sampled"; as the run does by default.
         dataset: of the inputs that are compared; the run's own by default.
         split: of it.

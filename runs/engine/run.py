@@ -114,7 +114,7 @@ def result_here(plan: Plan, target: Path) -> dict[str, Any] | None:
     except ValueError as error:
         raise CannotStartError(str(error)) from error
     if found is not None and found["code"] != code_digests(plan):
-        warn(f"{where} comes from an older version of its {OLDER}; the run starts anew")
+        warn(f"{where} comes from an older version of its {OLDER}; the run starts over")
         return None
     return found
 
@@ -148,7 +148,7 @@ def start(plan: Plan, target: Path, options: Options) -> Started:
             keeper.resume(found)
             return Started(env, agent, first, keeper, found["curves"])
         except (ValueError, KeyError, RuntimeError) as error:
-            warn(f"the checkpoint in {target} does not fit, the run starts anew: {error}")
+            warn(f"the checkpoint in {target} does not fit, the run starts over: {error}")
             keeper.remove()
             torch.manual_seed(plan.program.seed)
             return start(plan, target, options)
@@ -159,7 +159,7 @@ def start(plan: Plan, target: Path, options: Options) -> Started:
 
 @dataclass(frozen=True)
 class Learned:
-    """What learning leaves behind, beside the agent."""
+    """What learning leaves behind, apart from the agent."""
 
     listener: Listener
     """with the curves."""

@@ -1,10 +1,10 @@
-"""A search by Optuna: (agent, what is kept, what is varied) -> trials in a journal, their front.
+"""Search by Optuna: (agent, what is kept, what is varied) -> trials in a journal, a Pareto front.
 
-Error and total cost on validation images are two objectives: the answer is a front, no winner. Any
-number of processes share one journal; it and the folders of the runs are all that is needed to go
-on. The values of trial k depend only on k and on what the trials before it had given when it began,
-and a trial whose process died keeps its number and its values: a search that was killed tries what
-an undisturbed one tries.
+Error and total cost on validation images are two objectives: the answer is a Pareto front, no
+winner. Any number of processes share one journal; it and the folders of the runs are all that is
+needed to go on. The values of trial k depend only on k and on what the trials before it had given
+when it began, and a trial whose process died keeps its number and its values: a search that was
+killed tries what an undisturbed one tries.
 """
 
 import dataclasses
@@ -35,7 +35,7 @@ KIND = "search"
 """Of its recorded results."""
 JOURNAL, RUNS, PRESETS, LOCKS = "journal.log", "runs", "presets", "locks"
 ABOUT, USUAL = "about", "defaults"
-"""Names of what is noted beside a study, and beside its trial of the defaults."""
+"""Names of what is noted with a study, and with its trial of the defaults."""
 OBJECTIVES = ("error", "total_cost")
 
 
@@ -342,7 +342,7 @@ def run_trials(search: Search, workers: int) -> list[Outcome]:
 
 
 def write_presets(search: Search, front: Sequence[Tried]) -> None:
-    """Writes a file of settings for each trial of the front, and what they come from."""
+    """Writes a file of settings for each trial of the Pareto front, and what they come from."""
     folder = search.folder / PRESETS
     names = {f"trial-{one.number}.json": one for one in front}
     for old in folder.glob("trial-*.json"):
@@ -360,7 +360,7 @@ def write_presets(search: Search, front: Sequence[Tried]) -> None:
 
 
 def recorded(search: Search, found: Sequence[Tried], count: int) -> dict[str, Any]:
-    """The front and the defaults, each run anew with other seeds, and what they come from."""
+    """The Pareto front and the defaults, run again with other seeds, and what they come from."""
     front = front_of(list(found))
     shown = [one for one in found if one.is_usual and one not in front] + front
     rows = []

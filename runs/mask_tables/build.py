@@ -39,7 +39,7 @@ SETTINGS = (
     "transforms",
     "device",
 )
-"""Settings of the environment that a table depends on, beside network and data set."""
+"""Settings of the environment that a table depends on, apart from network and data set."""
 ROUNDS = 15
 """In each of which everything is timed once; the least of them counts."""
 
@@ -72,7 +72,7 @@ def is_shipped(*names: Any) -> bool:
 
 
 def said_of(environment: Mapping[str, Any], split: str) -> dict[str, Any]:
-    """What the header is told."""
+    """Arguments of the header."""
     defaults = setting_defaults()
     chosen = {
         name: canonical(value) if is_plain(value) else str(value)

@@ -93,7 +93,7 @@ def check_alike(table: MaskTable, other: MaskTable) -> None:
         if expected != got:
             raise ValueError(
                 f"expected two tables of one network and data set, got another {name}: "
-                f"{got!r} beside {expected!r}"
+                f"{got!r} next to {expected!r}"
             )
     if (table.header.split, table.header.data) == (other.header.split, other.header.data):
         raise ValueError("expected other inputs to choose by, got the same; leave --choose out")

@@ -187,7 +187,7 @@ def validations(result: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 
 
 def check_asked(result: Mapping[str, Any], rebuilt: Rebuilt, span: float) -> list[str]:
-    """Whether the policy does on validation images, and at each price, what the result says."""
+    """Whether the policy does what the result says on validation images, at each cost weight."""
     problems = []
     for claimed, draw in zip(validations(result), ("sampled", "mode"), strict=True):
         evaluation = ask(rebuilt, draw, "validation")

@@ -1,11 +1,9 @@
 """Tries code that is not the project's: (a run, its masks) -> what an honest one would not do.
 
-A replay gives the same test inputs in the same order: a policy or network may have learned by heart
-what to do with the n-th of them. So it is asked again for each input in another place, among other
-inputs, with the same draws. What is learned by heart for an input itself, by what it looks like, no
-replay can tell from a function.
-
-Moves draws with their rows: (a generator, where each row stood) -> the numbers it drew there.
+A replay gives the same test inputs in the same order, so a policy or network may have learned by
+heart what to do with the n-th of them. It is therefore asked again for each input in another place,
+among other inputs, with the same draws: `MovedDraws` gives every row the numbers that it drew
+before. No replay can distinguish a function from what is learned by heart for an input itself.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -85,7 +83,7 @@ OTHER_ROWS = 2
 OTHER_LOGITS = 1e-3
 """Relative to an input's largest logit; for the same reason."""
 BILLED_ALONE = 8
-"""Inputs of each batch whose bill is compared with what they cost alone."""
+"""Inputs of each batch whose MACs are compared with what they cost alone."""
 
 
 def check_own_network(rebuilt: Rebuilt) -> list[str]:
@@ -102,7 +100,7 @@ def check_own_network(rebuilt: Rebuilt) -> list[str]:
 
 @torch.no_grad()
 def check_places(rebuilt: Rebuilt, draw: str) -> list[str]:
-    """Whether masks, logits and bills of test inputs stay the same in other places.
+    """Whether masks, logits and MACs of test inputs stay the same in other places.
 
     Each batch is walked as an evaluation does, then twice with one half of its inputs, each of them
     twice and in random order, in place of the other half.
@@ -151,7 +149,7 @@ def check_places(rebuilt: Rebuilt, draw: str) -> list[str]:
         )
     if other_bills:
         problems.append(
-            f"the bill depends on the batch: {other_bills:,} test inputs cost something else "
+            f"the MACs depend on the batch: {other_bills:,} test inputs cost something else "
             "alone than among others"
         )
     return problems

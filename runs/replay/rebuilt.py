@@ -96,7 +96,7 @@ def plan_of(config: Mapping[str, Any], trusted: Sequence[str] = ()) -> Plan:
 def rebuild(plan: Plan, folder: Path) -> Rebuilt:
     """Builds network and agent and puts the stored tensors in their places.
 
-    Frozen weights are read from this machine's cache, or learned anew, to hold the stored ones
+    Frozen weights are read from this machine's cache, or learned again, to hold the stored ones
     against them.
 
     Raises:
@@ -259,7 +259,7 @@ def walk_inputs(rebuilt: Rebuilt, draw: str, context: Mapping[str, float] | None
     Args:
         rebuilt: the run.
         draw: "sampled" (with the run's seed) or "mode".
-        context: prices or budgets of all inputs, see `Simulator.at`; None: as the
+        context: cost weights or budgets of all inputs, see `Simulator.at`; None: as the
             environment has them.
     """
     whole = rebuilt.env.simulator.on_split("test", 1)

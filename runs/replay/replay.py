@@ -1,7 +1,7 @@
 """A stored run to what it really does: stored masks on stored weights -> error, MACs, densities.
 
 Nothing of the environment takes part in error, MACs and densities but the network's definition and
-the bill of MACs: masks are multiplied in by the reference products, not by the kernels that the
+the count of MACs: masks are multiplied in by the reference products, not by the kernels that the
 result was made with. Returns are the reward's, on the environment.
 """
 

@@ -63,7 +63,7 @@ def judge_run(folder: Path, trusted: Sequence[str]) -> list[Verdict]:
     """Rebuilds a run, and judges it and both of its evaluations.
 
     Raises:
-        Exception: whatever comes of reading files that somebody else wrote.
+        Exception: whatever comes of reading files that another user wrote.
     """
     result = stored_result(folder)
     config = stored_object(folder, run_folder.CONFIG)
@@ -152,7 +152,7 @@ def stored_values(
     wanted = gives or "oblivious" in rebuilt.plan.environment
     if wanted and found is None:
         raise ValueError(
-            f"expected gate values of {rebuilt.plan.agent} beside its masks, got none: the run is "
+            f"expected gate values of {rebuilt.plan.agent} with its masks, got none: the run is "
             "from before they were stored; carry it out again"
         )
     if found is not None and not wanted:

@@ -24,18 +24,18 @@ from ccenv.runs.stats.measures import BITS, ERROR, MODES, OF_SYMBOLS, Measure
 from ccenv.runs.tables.sweep_table import Table
 
 MACS_NOTE = (
-    "Each row beside a dense network of the same total MACs, its error linear in the logarithm of "
-    "MACs between the two nearest ones of the same seed; dense networks that a cheaper one beats "
-    "on validation images are left out, and beyond the dearest of the others it is that one. "
-    "Variants of one cost were chosen by validation error. "
-    "Difference: ours minus dense, paired by seed, with Student's 95 % interval. Better or worse: "
-    "the two 95 % intervals over seeds are apart. Rows that compute nothing are left out."
+    "Each row compared with a dense network of the same total MACs, its error linear in the "
+    "logarithm of MACs between the two nearest ones of the same seed; dense networks that a "
+    "cheaper one beats on validation images are left out, and beyond the dearest of the "
+    "others it is that one. Variants of one cost were chosen by validation error. Difference: ours "
+    "minus dense, paired by seed, with Student's 95 % interval. Better or worse: the two 95 % "
+    "intervals over seeds are apart. Rows that compute nothing are left out."
 )
 ERROR_NOTE = (
     "For each dense width (dropout chosen by validation error) the cheapest conditional row whose "
     "validation error is no larger. Ratios: its total MACs and its measured time over the dense "
     "network's. Times: medians of rounds in turns where those are recorded, "
-    "else the least over seeds of runs that were timed one by one, beside others. Test errors: "
+    "else the least over seeds of runs that were timed one by one, next to others. Test errors: "
     "better or worse where the 95 % intervals are apart. Dense networks that a cheaper one beats "
     "on validation data are left out."
 )
@@ -69,7 +69,7 @@ def percent(measure: Measure) -> str:
 
 
 def equal_macs_table(contest: Contest, part: str, note: str) -> Table:
-    """Conditional rows beside dense networks of their cost."""
+    """Conditional rows compared with dense networks of their cost."""
     measure, spec = contest.measure, f"right {contest.measure.spec}"
     columns = {"row": "left", "MACs": "right ,.0f", measure.heading: spec}
     columns |= {f"dense of equal MACs{percent(measure)}": spec, "difference": spec}
@@ -92,7 +92,7 @@ def equal_macs_line(pair: EqualMacs) -> list[Any]:
 
 
 def equal_error_table(contest: Contest, part: str, note: str) -> Table:
-    """Dense networks that no cheaper one beats beside the cheapest conditional row as good."""
+    """Dense networks that no cheaper one beats, and the cheapest conditional row as good."""
     measure, spec = contest.measure, f"right {contest.measure.spec}"
     columns = {"dense": "left", "MACs": "right ,.0f", f"its {titled(measure)}": spec}
     columns |= {"conditional": "left", "its MACs": "right ,.0f", titled(measure): spec}

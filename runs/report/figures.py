@@ -573,13 +573,13 @@ def draw_curve(
 
 
 FEW = 16
-"""Up to this many fronts share one figure; more have one a shaping."""
+"""Up to this many Pareto fronts share one figure; more have one a shaping."""
 
 
 def profile_figures(comparison: Comparison, looks: Looks) -> list[Drawn]:
     """Share of runs whose hypervolume exceeds a threshold; over all data sets if there are some.
 
-    One figure, or one for each shaping where fronts are many; nothing where a single front would
+    One figure, or one for each shaping where Pareto fronts are many; nothing where one alone would
     be compared with itself.
     """
     fronts = make_fronts(comparison.results, comparison.draw)
@@ -593,7 +593,7 @@ def profile_figures(comparison: Comparison, looks: Looks) -> list[Drawn]:
         if len(compared) > 1:
             where = f" under {shaping}" if shaping else ""
             caption = f"Performance profile{where}: farther right is better."
-            alt = f"Performance profile of {len(compared)} fronts{where}; "
+            alt = f"Performance profile of {len(compared)} Pareto fronts{where}; "
             name = f"profile-{file_part(shaping)}" if shaping else "profile"
             draw = functools.partial(drawn_profile, compared, looks)
             figures.append(Drawn(draw, name, caption, alt + front_verdict(compared).sentence))

@@ -14,10 +14,10 @@ from ccenv.runs.tables.sweep_table import Row, Table, by_dataset, name_of
 WITHIN = 0.02
 """Of the limit: so near counts as met."""
 NOTE = (
-    "Training cost: mean compute cost of the images in the last tenth of training, masks as drawn. "
+    "Training cost: mean compute cost of the images in the last tenth of training, sampled masks. "
     f"Miss: its distance from the limit over the limit; met: at most {WITHIN:.0%}, or below the "
-    "limit at a price of 0, where nothing has to be held back. Price: the last one, of the whole "
-    "dense network, in units of the reward."
+    "limit at a multiplier of 0, where nothing has to be held back. `price`: the last multiplier, "
+    "of the whole dense network, in units of the reward."
 )
 
 
@@ -43,12 +43,12 @@ class Kept:
 
     @property
     def is_met(self) -> bool:
-        """Whether the limit was reached, or needed no price."""
+        """Whether the limit was reached, or needed no multiplier."""
         return abs(self.miss) <= WITHIN or (self.miss < 0 and self.price == 0)
 
 
 def kept_limits(results: Mapping[str, Sequence[Result]]) -> list[Kept]:
-    """Runs whose price moved for the sake of a limit."""
+    """Runs whose multiplier moved to reach a limit."""
     return [
         Kept(label, one["seed"], limit, one["last_tenth"]["compute_cost"], price)
         for label, found in results.items()
@@ -77,7 +77,7 @@ def limit_tables(results: Mapping[str, Sequence[Result]]) -> list[Table]:
 
 
 def limit_line(runs: Sequence[Kept]) -> list[Any]:
-    """All seeds of one label: means, and the smallest and largest miss and price."""
+    """All seeds of one label: means, and the smallest and largest miss and multiplier."""
     misses, prices = [100 * one.miss for one in runs], [one.price for one in runs]
     return [
         runs[0].label,

@@ -38,14 +38,14 @@ LARGEST_SIDE = 96
 NUM_PRICES = 9
 """Judged: both ends of a range and seven between them; an odd number, the middle is among them."""
 RULES = ("likely", "top_k")
-"""How a policy of the page may choose its most probable masks."""
+"""How a policy of the page may choose its greedy masks."""
 LOOKS = ("layer_input", "summary")
 """What it may look at."""
 
 
 @dataclass(frozen=True)
 class Priced:
-    """What a policy does with the same inputs at several prices."""
+    """What a policy does with the same inputs at several cost weights."""
 
     name: str
     """"cost_weight" or "budget"."""
@@ -63,7 +63,7 @@ class Priced:
 
 
 def walk_prices(run: Rebuilt, draw: str) -> Priced | None:
-    """Walks test inputs at prices over a run's range; None where no price or budget is drawn."""
+    """Walks test inputs over a run's range of cost weights or budgets; None where it has none."""
     context = run.env.simulator.context
     if context is None:
         return None
@@ -79,9 +79,9 @@ def walk_prices(run: Rebuilt, draw: str) -> Priced | None:
 
 
 def price_view(run: Rebuilt, priced: Priced, draw: str, network: View | None) -> View:
-    """What the slider needs: the range, judged prices, and the policy where the page runs it.
+    """What the slider needs: the range, judged cost weights, and the policy where the page runs it.
 
-    Masks that are drawn are shown at the judged prices alone.
+    Masks that are drawn are shown at the judged cost weights alone.
     """
     simulator = run.env.simulator
     assert simulator.context is not None
@@ -105,7 +105,7 @@ def verdict(walked: Walked, dense_macs: int) -> dict[str, float]:
 
 
 def range_view(name: str, found: Range) -> View:
-    """A range of prices or budgets."""
+    """A range of cost weights or budgets."""
     return {"name": name, "low": found.low, "high": found.high, "is_log": found.is_log}
 
 
@@ -246,7 +246,7 @@ def disagreement(one: Walked, other: Walked) -> Tensor:
 
 
 def agent_view(name: str, run: Rebuilt, prices: Priced | None, draw: str) -> View:
-    """A run's gates and its network, or why the page cannot run that; its prices, if it has any."""
+    """A run's gates and its network, or why the page cannot run that; its cost weights, if any."""
     network = run.network
     runs_here, why = network_view(network)
     return {
@@ -292,7 +292,7 @@ def input_view(walked: Walked, index: int, needs_numbers: bool, letters: np.ndar
 
 
 def run_view(walked: Walked, prices: Priced | None, index: int) -> View:
-    """What a run made of an input, at several prices too where it learned under some."""
+    """What a run made of an input, at several cost weights too where it learned under some."""
     found = outcome_view(walked, index)
     if prices is None:
         return found

@@ -1,4 +1,4 @@
-"""Makes the tables of a report: overview, shapings, fronts, density, seeds, speed, settings."""
+"""Makes tables of a report: overview, shapings, Pareto fronts, density, seeds, speed, settings."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -99,16 +99,16 @@ FRONT_NOTE = (
     "widest dense network of the table; 1 would be no error at no cost. Who has one cell is judged "
     "by one point, who has more by all. Mean and Student's 95 % "
     "interval over seeds; IQM: interquartile mean with its stratified bootstrap interval (with 3 "
-    "seeds that interval holds the truth only 3 times in 4). Paired: difference from the front of "
-    "the highest mean over the seeds of both; that front is marked 'largest' if it is best by the "
-    "rule of the sentence above, else 'reference'. P(more): how often a run has more area than "
-    "one of that front, ties one half."
+    "seeds that interval holds the truth only 3 times in 4). Paired: difference from the "
+    "Pareto front of the highest mean over the seeds of both; that one is marked 'largest' if it "
+    "is best by the rule of the sentence above, else 'reference'. P(more): how often a run "
+    "has more area than one of that Pareto front, ties one half."
 )
 
 
 OVERVIEW_NOTE = (
     "Mean over seeds with Student's 95 % interval, from three seeds on; less is better in each "
-    "column. Costs include the policy's own. Front (*): on the Pareto front of means. Against "
+    "column. Costs include the policy's own. `front` (*): on the Pareto front of means. Against "
     "random masks: error compared with random masks of the same compute cost; better or worse only "
     "where the 95 % intervals do not overlap. Random masks are always sampled."
 )
@@ -231,7 +231,7 @@ def seeds_table(comparison: Comparison) -> Table:
 
 
 def front_tables(comparison: Comparison) -> list[Table]:
-    """Areas under fronts, one table for each data set and one for all."""
+    """Hypervolumes, one table for each data set and one for all."""
     fronts = make_fronts(comparison.results, comparison.draw)
     fronts = [front for front in fronts if front.by_seed]
     datasets = list(dict.fromkeys(front.dataset for front in fronts))
@@ -251,7 +251,7 @@ def front_tables(comparison: Comparison) -> list[Table]:
 
 
 def front_line(front: Front, first: Front | None, mark: str, name: str) -> list[Any]:
-    """One front compared with the leader's, in whose line stands the mark."""
+    """One Pareto front compared with the leader's, whose row holds the mark."""
     difference, chance = (None, None) if first in (None, front) else against(front, first)
     shared = len(set(front.by_seed) & set(first.by_seed)) if first else 0
     paired = difference and with_interval(difference, shared, ".3f", (-1, 1))

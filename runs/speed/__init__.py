@@ -1,4 +1,4 @@
-"""Speed on the user's own machine: block-sparse layers and networks beside dense ones."""
+"""Speed on the user's own machine: block-sparse layers and networks compared with dense ones."""
 
 EXPERIMENTS = {
     "machine": "ccenv.runs.speed.networks:MACHINE",
@@ -7,8 +7,8 @@ EXPERIMENTS = {
 }
 """What a user measures on a machine of his own, imported on use; the first is the default."""
 ABOUT = {
-    "machine": "this machine's own figures in half a minute, beside those of others",
-    "kernels": "block-sparse layers and networks beside dense ones",
-    "gpu": "block-sparse layers beside dense ones on a CUDA device",
+    "machine": "this machine's own figures in half a minute, next to those of others",
+    "kernels": "block-sparse layers and networks compared with dense ones",
+    "gpu": "block-sparse layers compared with dense ones on a CUDA device",
 }
 """What each measures."""

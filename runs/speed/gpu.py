@@ -1,4 +1,4 @@
-"""Time of the GPU kernels beside dense products: cases as data -> timings, where a card is there.
+"""Times GPU kernels and dense products: cases as data -> timings, where a card is there.
 
 Every pass takes other masks, and listing them is part of it. A card is asked for many passes before
 it is waited for, as in training; or they are captured in a CUDA graph, which leaves out the time

@@ -18,11 +18,11 @@ Row = dict[str, Any]
 NOTES = """\
 Speed-up: time of torch's dense layers over time in the same round, median [quartiles]; call
 overhead, lists from masks and policies included; other masks in every pass. Over masked dense: the
-same beside dense products times masks. Ceiling: speed-up of a dense layer or network so narrow that
-it has the executed MACs, the policy's included. Limit: dense MACs over executed MACs. Masks:
-independent; by class, ten classes with likely blocks of their own; unbalanced, the same few likely
-blocks for all rows; chosen, by the policy. Density: realised, on both sides of a layer or of each
-gated layer."""
+same compared with dense products times masks. Ceiling: speed-up of a dense layer or network so
+narrow that it has the executed MACs, the policy's included. Limit: dense MACs over executed
+MACs. Masks: independent; by class, ten classes with likely blocks of their own; unbalanced, the
+same few likely blocks for all rows; chosen, by the policy. Density: realised, on both sides of a
+layer or of each gated layer."""
 COLUMNS = {
     "case": "<{case}",
     "masks": "<?{masks}",

@@ -1,4 +1,4 @@
-"""What kernels are measured with: pools of fresh masks, and layers beside dense ones.
+"""What kernels are measured with: pools of fresh masks, layers and dense ones.
 
 Which blocks the rows of a batch share decides how often a block of weights is used again. Masks
 that a policy has learned share more than independent ones: images of a class take the same blocks,

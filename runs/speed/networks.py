@@ -54,7 +54,7 @@ from ccenv.runs.tables.drawing import (
 from ccenv.sparse.cpu.buffers import keep_panels
 
 GIVEN, STEPPED, TRAINED = "masks given", "layer by layer", "training step"
-"""Ways to run the paper's network beside one compiled call with its policies."""
+"""Ways to run the paper's network, and one compiled call with its policies."""
 CIFAR_SIZES = (3072, 640, 640, 10)
 
 
@@ -306,7 +306,7 @@ def case_of(what: str, batch: int, density: float, *, quick: bool) -> Case:
 
 
 def own_figures(*, quick: bool, rounds: int) -> Iterator[Row]:
-    """A few of the cases, beside what other machines took."""
+    """A few of the cases, compared with the times of other machines."""
     for (what, batch, density), (epyc, cascade_lake) in ELSEWHERE.items():
         row = measure(case_of(what, batch, density, quick=quick), rounds)
         yield row | {"what": what, "asked": density, "epyc": epyc, "cascade_lake": cascade_lake}

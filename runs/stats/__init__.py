@@ -1,1 +1,1 @@
-"""Numbers over seeds: intervals, rows, fronts, contests with dense networks."""
+"""Numbers over seeds: intervals, rows, Pareto fronts, contests with dense networks."""

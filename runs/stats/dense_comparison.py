@@ -45,7 +45,7 @@ class Contest:
         return self.dense if len(self.dense) > 1 else self.elsewhere
 
     def of_dense(self, macs: float) -> dict[int, float] | None:
-        """Test error of the dense front at so many MACs for each seed: see `front_error`."""
+        """Test error of the dense Pareto front at so many MACs for each seed: see `front_error`."""
         return front_error(self.compared, macs)
 
 
@@ -56,7 +56,7 @@ def make_contests(
     times: Times | None = None,
     measure: Measure = ERROR,
 ) -> list[Contest]:
-    """One for each data set with dense networks of two costs or more and something beside them.
+    """One for each data set with dense networks of two costs or more and other rows.
 
     Args:
         results: label -> one result a seed; ceilings and rows that repeat another are left out.
@@ -160,7 +160,7 @@ def runs_of_alike(
 def undominated(
     points: Iterable[Point], place: Callable[[Point], float] = lambda point: point.macs
 ) -> list[Point]:
-    """The front: points with less validation error than all cheaper ones, by their cost.
+    """The Pareto front: points with less validation error than all cheaper ones, by their cost.
 
     A point that fewer seeds have finished drives out none of more seeds.
     """
@@ -212,7 +212,7 @@ def interpolated(
 
 @dataclass(frozen=True)
 class EqualMacs:
-    """A conditional row beside a dense network of the same total MACs."""
+    """A conditional row compared with a dense network of the same total MACs."""
 
     point: Point
     """the row."""
@@ -225,7 +225,7 @@ class EqualMacs:
 
 
 def at_equal_macs(contest: Contest) -> list[EqualMacs]:
-    """Every chosen conditional row beside the dense front at its own cost."""
+    """Every chosen conditional row compared with the dense Pareto front at its own cost."""
     found = []
     for point in contest.conditional:
         errors = contest.of_dense(point.macs)
@@ -240,7 +240,7 @@ def at_equal_macs(contest: Contest) -> list[EqualMacs]:
 
 @dataclass(frozen=True)
 class EqualError:
-    """A dense network beside the cheapest conditional row that is as good on validation images."""
+    """A dense network, and the cheapest conditional row as good on validation images."""
 
     dense: Point
     """the dense network."""
@@ -265,7 +265,7 @@ def at_equal_error(contest: Contest, among: Iterable[Point] | None = None) -> li
     """For each dense width the cheapest conditional row with no more validation error.
 
     A row of one seed has no interval: it is not compared with rows of several seeds. Fixed networks
-    that are rivals themselves, as pruned ones, choose nothing and are not looked for. `among`:
+    that are baselines themselves, as pruned ones, choose nothing and are not looked for. `among`:
     dense networks to look at; None for all that rows are compared with.
     """
     found = []

@@ -1,6 +1,6 @@
-"""Fronts compared by area: results of a sweep -> one area for each agent and shaping.
+"""Pareto fronts compared: results of a sweep -> one hypervolume for each agent and shaping.
 
-A front is all that an agent reaches under one reward shaping, whatever the price it was given: the
+A Pareto front is all that an agent reaches under one reward shaping, whatever its cost weight: the
 cells of a sweep that share both. Its area is the hypervolume of (cost, error) against (1, 1),
 where cost is the MACs of an image, the policy's own included, over those of the widest dense
 network among the results on that data set: 1 would be no error at no cost.
@@ -26,7 +26,7 @@ from ccenv.runs.stats.verdict import Contender, Place, Score, Verdict, verdict
 ALL = "all"
 """Name for all data sets together."""
 AREA = Score("hypervolume", more_is_better=True)
-"""What fronts are compared by."""
+"""What Pareto fronts are compared by."""
 Results = Mapping[str, Sequence[Result]]
 
 
@@ -41,7 +41,7 @@ class Front:
     shaping: str
     """name of the reward."""
     labels: tuple[str, ...]
-    """cells that make the front."""
+    """cells that make the Pareto front."""
     uses_labels: bool
     """True for ceilings, which are left out of verdicts."""
     areas: tuple[Mapping[int, float], ...]
@@ -76,9 +76,9 @@ def make_fronts(
     draw: str = "sampled",
     family: Callable[[Result], str] = method_of,
 ) -> list[Front]:
-    """Fronts of each data set, then, where there are several, of all together.
+    """Pareto fronts of each data set, then, where there are several, of all together.
 
-    A front whose cells share no seed has no area; verdicts name it, tables leave it out.
+    A Pareto front whose cells share no seed has no area; verdicts name it, tables leave it out.
 
     Args:
         results: label -> one result a seed.
@@ -121,7 +121,7 @@ def widest_networks(results: Results) -> dict[str, int]:
 def areas_by_seed(
     cells: Sequence[Sequence[Result]], reference_macs: int, draw: str
 ) -> dict[int, float]:
-    """Area of the front for each seed that every cell has finished."""
+    """Hypervolume for each seed that every cell has finished."""
     points: dict[int, list[tuple[float, float]]] = {}
     for found in cells:
         for result in found:
@@ -136,7 +136,7 @@ def areas_by_seed(
 
 
 def over_all(fronts: Sequence[Front]) -> list[Front]:
-    """Agents and shapings that have a front on every one of several data sets."""
+    """Agents and shapings that have a Pareto front on every one of several data sets."""
     datasets = {front.dataset for front in fronts}
     if len(datasets) < 2:
         return []
@@ -159,19 +159,19 @@ def over_all(fronts: Sequence[Front]) -> list[Front]:
 
 
 def name_in(front: Front, fronts: Sequence[Front]) -> str:
-    """An agent's name, with its shaping where the fronts have several."""
+    """An agent's name, with its shaping where the Pareto fronts have several."""
     several = len({other.shaping for other in fronts}) > 1
     return f"{front.agent} under {front.shaping}" if several else front.agent
 
 
 def leader(fronts: Sequence[Front]) -> Front | None:
-    """The front of the highest mean area, ceilings aside; `front_verdict` says what that means."""
+    """The Pareto front of highest mean area, no ceiling; `front_verdict` says what that means."""
     contenders = [front for front in fronts if not front.uses_labels and front.by_seed]
     return max(contenders, key=lambda front: front.mean.mean, default=None)
 
 
 def front_verdict(fronts: Sequence[Front]) -> Verdict:
-    """Says which of some fronts on one data set, or on all, has the largest hypervolume, if any."""
+    """Says which Pareto front of a data set, or of all, has the largest hypervolume, if any."""
     compared = [front for front in fronts if not front.uses_labels]
     methods = "; ".join(dict.fromkeys(front.agent for front in compared))
     shapings = {front.shaping for front in compared}
@@ -180,7 +180,7 @@ def front_verdict(fronts: Sequence[Front]) -> Verdict:
 
 
 def contender(front: Front, fronts: Sequence[Front]) -> Contender:
-    """A front as one of several methods that are compared."""
+    """A Pareto front as one of several methods that are compared."""
     return Contender(
         name=name_in(front, fronts),
         interval=front.mean if front.by_seed else Interval(math.nan),
@@ -191,7 +191,7 @@ def contender(front: Front, fronts: Sequence[Front]) -> Contender:
 
 
 def against(front: Front, first: Front) -> tuple[Interval | None, Interval | None]:
-    """Paired difference of areas from another front's, and how likely a run has more area."""
+    """Paired difference of areas from another Pareto front, and how likely a run has more area."""
     difference = paired_difference(front.by_seed, first.by_seed)
     if len(front.strata) != len(first.strata):
         return difference, None

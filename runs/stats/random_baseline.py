@@ -1,4 +1,4 @@
-"""Random masks as the floor: (errors of a row, block_dropout's over cost) -> which is better."""
+"""Random masks as the floor: (errors of a row, random masks' over cost) -> which is better."""
 
 import itertools
 from collections.abc import Mapping, Sequence
@@ -16,7 +16,7 @@ FLOORS = (RANDOM_MASKS, "dense")
 def dropout_curves(
     results: Mapping[str, Sequence[Result]], draw: str, like: Result
 ) -> dict[int, list[tuple[float, float]]]:
-    """For each seed block_dropout's (compute cost, error), up to the dense network's.
+    """For each seed random masks' (compute cost, error), up to the dense network's.
 
     Args:
         results: label -> one result a seed.
@@ -56,7 +56,7 @@ def compare_with_dropout(
     verdicts: Sequence[Mapping[str, Any]],
     curves: Mapping[int, Sequence[tuple[float, float]]],
 ) -> tuple[Interval | None, str]:
-    """block_dropout's error at each run's own compute cost, and who is better.
+    """Random masks' error at each run's own compute cost, and who is better.
 
     Returns:
         That error over seeds, and "better", "worse", "no difference" (the 95 % intervals

@@ -1,4 +1,4 @@
-"""Results of runs to rows of a table: means and intervals over seeds, the front, the verdicts.
+"""Results of runs to rows of a table: means, intervals over seeds, the Pareto front, verdicts.
 
 Rows of different data sets are in one list but are never compared with each other.
 """
@@ -67,9 +67,9 @@ class Row:
     on_front: bool
     """whether no other row (ceilings aside) has less error and fewer MACs."""
     dropout_error: Interval | None
-    """block_dropout's error at the same compute cost; None where its rates do not reach it."""
+    """random masks' error at the same compute cost; None where its rates do not reach it."""
     verdict: str
-    """this row against block_dropout at equal compute cost."""
+    """this row against random masks at equal compute cost."""
     memory_bytes: float | None
     """of network and policy, mean over seeds; None where a result was recorded before it was."""
     habit: str

@@ -54,7 +54,7 @@ def validations_every(images: int) -> int:
 Key = tuple[str, str, int]
 """Agent, its chosen settings as canonical JSON, seed."""
 AROUND = ("seed", "log_dir", "threads", "progress", "cost_limit")
-"""Settings of the program that are not part of the identity: the seed is stored beside them, a cost
+"""Settings of the program that are not part of the identity: the seed is stored with them, a cost
 limit is passed on to the reward or the agent, and the others do not change results."""
 GROUPS = ("environment", "agent_settings")
 SHORT = 60

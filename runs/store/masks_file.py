@@ -40,7 +40,7 @@ def save_masks(
 def load_gate_values(
     folder: Path, draw: str, num_blocks: Sequence[int], num_images: int
 ) -> list[Tensor] | None:
-    """Gate values beside the masks that `save_masks` wrote; None where the run has none.
+    """Gate values stored with the masks that `save_masks` wrote; None where the run has none.
 
     Args:
         folder: the run's.

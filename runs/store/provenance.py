@@ -86,7 +86,7 @@ def code_commit() -> str | None:
 
     Returns:
         40 hexadecimal digits and perhaps `CHANGED`; None where the package lies in no checkout of
-        its own (installed from a wheel, perhaps below somebody else's), or git is not there.
+        its own (installed from a wheel, perhaps below another user's), or git is not there.
     """
     here = Path(__file__).resolve()
     try:

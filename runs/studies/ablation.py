@@ -16,7 +16,7 @@ NOTE = (
     "Difference: the row's error minus the base's on test images, paired by seed, with Student's "
     "95 % interval: it matters where the interval does not hold 0. MACs with the policy's own."
 )
-NAMES = {"sampled": "masks as drawn", "mode": "most probable masks"}
+NAMES = {"sampled": "sampled masks", "mode": "greedy masks"}
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ ABLATION = Section("ablation", "One thing changed at a time", ablation)
 def changes_of(
     cells: Sequence[Cell], results: Mapping[str, Sequence[Result]], draw: str
 ) -> list[Change]:
-    """Rows beside the first of them."""
+    """Rows compared with the first of them."""
     base = cells[0]
     errors = {cell.label: errors_of(results[cell.label], draw) for cell in cells}
     changes = []
@@ -93,7 +93,7 @@ def ablation_table(changes: Mapping[str, Sequence[Change]]) -> Table:
 
 
 def ablation_figure(changes: Mapping[str, Sequence[Change]]) -> Drawn:
-    """Errors with their intervals, a line a row, beside the base's interval as a band."""
+    """Errors with their intervals, a line a row; the base's interval is a band."""
     rows = changes[MODES[0]]
     places, at = [], 0.0
     for before, row in zip((None, *rows), rows, strict=False):
@@ -120,4 +120,4 @@ def ablation_figure(changes: Mapping[str, Sequence[Change]]) -> Drawn:
     legend_below(figure, handles, list(NAMES.values()))
     said = "; ".join(f"{one.label}: {100 * one.error.mean:.2f} %" for one in changes["mode"])
     caption = "Bars: Student's 95 % intervals over seeds; bands: the base's."
-    return Drawn(figure, "ablation", caption, f"Test errors, most probable masks: {said}")
+    return Drawn(figure, "ablation", caption, f"Test errors, greedy masks: {said}")

@@ -17,7 +17,7 @@ from ccenv.runs.tables.sweep_table import Table
 NOTE = (
     "Of each kind the row of least validation error among those {within} (5 % more are let pass), "
     "the policy's own included; its test error with Student's 95 % interval over seeds, without "
-    "one where there is a single seed. Most probable masks; random masks are drawn."
+    "one where there is a single seed. Greedy masks; random masks are sampled."
 )
 Cost = Callable[[Point], float | None]
 """What a budget limits; None of a row of which it is not known, which is never within one."""

@@ -1,4 +1,4 @@
-"""Systems beside each other: the runs of `systems` -> a table and a figure of each place."""
+"""Systems compared: the runs of `systems` -> a table and a figure of each place."""
 
 import functools
 from collections.abc import Mapping, Sequence
@@ -22,8 +22,8 @@ NOTE = (
     "everything kept: between a row's own costs linear, "
     "above them that of its dearest, empty below them. Interval: Student's, 95 %, over seeds; of "
     "differences over pairs of the same seed. "
-    "Masks drawn or most probable, whichever validation prefers. Seeds: at each of the own costs. "
-    "Seconds: of training, one thread, beside other work on the same core: orders of magnitude."
+    "Sampled or greedy masks, whichever validation prefers. Seeds: at each of the own costs. "
+    "Seconds: of training, one thread, next to other work on the same core: orders of magnitude."
 )
 TITLES = {
     "mlp": "MNIST, two layers of 16 blocks of 16 units, learning along",
@@ -39,7 +39,7 @@ DRAWN = ("pondernet",)
 REFERENCE = {"exits": "confidence", "strips": "entropy_threshold", "resnet": "static"}
 """Place -> the system at whose costs all are compared, `rloo` elsewhere."""
 RIVAL = {"exits": "confidence", "strips": "block_dropout"}
-"""Place -> the simple rival that choosing must beat, `static` elsewhere."""
+"""Place -> the simple baseline that choosing must beat, `static` elsewhere."""
 ERROR_SCORE = Score("test error", more_is_better=False, spec=".2%")
 WORDS = {"sampled": "drawn", "mode": "likely"}
 

@@ -1,4 +1,4 @@
-"""What TensorBoard shows beside curves: custom charts, and masks in the projector.
+"""What TensorBoard shows next to curves: custom charts, and masks in the projector.
 
 TensorBoard merges the layouts of all runs and leaves out what is there twice. Tags of lines are
 regular expressions; those of bands are names: mean, lower and upper end.
@@ -78,7 +78,7 @@ def clear(folder: Path) -> None:
 def write_points(
     writer: SummaryWriter, simulator: Simulator, evaluation: Evaluation, images_seen: int
 ) -> None:
-    """Places evenly spread images of a verdict by their masks, beside the event file.
+    """Places evenly spread images of a verdict by their masks, next to the event file.
 
     Nothing is written for rules that keep the same blocks for every image.
     """

@@ -55,7 +55,7 @@ def work(task: Task) -> Outcome:
 
 
 def told_of(error: Exception) -> str:
-    """What is told of a run that failed: the sentence of its settings' error, else a traceback."""
+    """The message of a run that failed: the sentence of its settings' error, else a traceback."""
     from ccenv.runs.engine.errors import CannotStartError, StoppedError
 
     if isinstance(error, CannotStartError | StoppedError):

@@ -67,7 +67,7 @@ class Delivery:
 
 @functools.cache
 def own_version() -> str:
-    """The package's version and a hash of all of its source, so that checkouts are told apart."""
+    """The package's version and a hash of all of its source, which identifies a checkout."""
     found = hashlib.sha256()
     parts = {"": ccenv, "agents": ccenv.agents, "runs": ccenv.runs}
     for name, package in parts.items():
@@ -170,7 +170,7 @@ def packed(folder: Path) -> bytes:
 
 
 def unpack(files: bytes, folder: Path) -> None:
-    """Puts a run's files in place, the result last: whoever finds it finds the others."""
+    """Puts a run's files in place, the result last, when the others are complete."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".arriving-") as arriving:
         with tarfile.open(fileobj=io.BytesIO(files)) as archive:

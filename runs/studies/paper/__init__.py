@@ -1,1 +1,1 @@
-"""The paper's tables and figures, beside ours."""
+"""The paper's tables and figures, compared with ours."""

@@ -84,7 +84,7 @@ def lambda_v_figures(results: Results, by_label: Points, dense: Sequence[Point])
         names.append("best dense network")
     axes.set(xlabel="epoch", ylabel="validation error in %")
     legend_below(figure, lines, names)
-    alt = f"Validation error by epoch, ours beside means of the paper's curves. {'; '.join(said)}"
+    alt = f"Validation error by epoch, ours and means of the paper's curves. {'; '.join(said)}"
     return [Drawn(figure, "fig5b", "Error by epoch for several lambda_v, CIFAR-10.", alt)]
 
 
@@ -327,7 +327,7 @@ def block_use(comparison: Comparison, results_dir: Path) -> Part:
 
 def section(make: Callable[[Comparison, Path], Part]) -> Section:
     """A section of this name in any report."""
-    return Section("paper", "Beside the paper", make)
+    return Section("paper", "Compared with the paper", make)
 
 
 FIG_1 = section(block_use)

@@ -1,12 +1,11 @@
-"""Numbers as the paper prints them: data set -> rows of its table, and which rows of ours they are.
+"""Numbers of the paper and of its first author's thesis: rows of tables, and points of figures.
 
-Bengio, Bacon, Pineau, Precup 2015, arXiv 1511.06297 (v2). Single runs, no intervals. Its speed-up
-is the time of a pass without the specialised product over that with it, of the same network.
+Tables: Bengio, Bacon, Pineau, Precup 2015, arXiv 1511.06297 (v2). Single runs, no intervals. The
+paper's speed-up is the time of a pass without the specialised product over that with it, of the
+same network. Each `PaperRow` names the rows of ours that it is compared with.
 
-Figures of the paper and of its first author's thesis, digitised: name -> points of each series.
-
-Read from the vector figures of the thesis (E. Bengio, MSc thesis, McGill 2016), to about 0.3 % of
-an axis; where a figure is in the paper (arXiv 1511.06297) too, it goes by the paper's number.
+Figures: read from the vector figures of the thesis (E. Bengio, MSc thesis, McGill 2016), to about
+0.3 % of an axis. A figure that is also in the paper has the paper's number.
 
 | name | what | x | y |
 |---|---|---|---|
@@ -48,7 +47,7 @@ class PaperRow:
     speedup: float | None = None
     """as printed."""
     conditional: bool = False
-    """whether a learned policy chooses: a better one may stand beside it."""
+    """whether a learned policy chooses: a better one may stand next to it."""
 
 
 @dataclass(frozen=True)

@@ -199,7 +199,7 @@ def test_an_interrupted_run_ends_as_if_it_had_never_stopped(kind, trained, monke
 WRONG = [
     (["network=resnet", "network_kwargs.dept=8"], "did you mean 'depth'?"),
     (["network=resnet", "network_kwargs.depth=9"], "depth to be 6 n + 2"),
-    (["network=resnet", "num_blocks=4"], "expected no num_blocks beside this network"),
+    (["network=resnet", "num_blocks=4"], "expected no num_blocks with this network"),
     (["network=resnet", "network_kwargs=8"], "network_kwargs to be"),
     (["network=resnt"], "did you mean 'resnet'?"),
     (["network=probe-exit"], "expected dataset='probe'"),
@@ -218,7 +218,7 @@ WRONG = [
     ),
     (["concurrent=inactiv"], "did you mean 'inactive'"),
     (["concurrent=2"], "kind of concurrent updates"),
-    (["concurrent=inactive"], "expected weights='cotrain' beside concurrent"),
+    (["concurrent=inactive"], "expected weights='cotrain' with concurrent"),
     (["oblivious=some"], "oblivious to be 'all', or blocks in slots"),
     (["oblivious=0"], "got 0"),
     (["oblivious=2", "concurrent=inactive"], "tells inputs apart, got concurrent"),

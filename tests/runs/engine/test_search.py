@@ -161,7 +161,7 @@ def test_a_trial_is_at_work_while_a_process_holds_its_lock(tmp_path):
 @pytest.mark.usefixtures("quick")
 def test_presets_are_the_fronts_settings_in_the_form_of_a_runs_own(tmp_path, capsys):
     _, text, said = trials(tmp_path, capsys, 6, json_only=False)
-    assert "front of error and total cost on validation images" in text
+    assert "Pareto front of error and total cost on validation images" in text
     assert "ccenv train --config" in said
     told = json.loads((tmp_path / "search.json").read_text())
     numbers = [one["number"] for one in told["front"]]

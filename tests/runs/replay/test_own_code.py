@@ -133,7 +133,7 @@ def test_a_bill_is_the_same_in_a_batch_and_alone(validated):
     settings = OWN | {"network": "toy_own_code:CheapInCompany"}
     rows, status = validated("dense", **settings)
     assert status == 1
-    assert all("the bill depends on the batch" in f"{row['problems']}" for row in rows)
+    assert all("the MACs depend on the batch" in f"{row['problems']}" for row in rows)
 
 
 def test_a_network_that_bills_less_than_it_runs_is_refused_before_it_learns(toys):

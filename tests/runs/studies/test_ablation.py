@@ -49,10 +49,10 @@ def test_differences_are_paired_by_seed():
     lines = [dict(zip(columns, line, strict=True)) for line in table.texts]
     assert lines[0]["row"] == WHY.cells[0].label
     assert {line["row"] for line in lines} == {cell.label for cell in WHY.cells}
-    assert lines[0]["masks as drawn: difference"] == ""
+    assert lines[0]["sampled masks: difference"] == ""
     for line in lines[1:]:
-        assert line["masks as drawn: difference"] == "2.00 [2.00, 2.00]"
-        assert line["masks as drawn: error %"].startswith("13.00 [")
+        assert line["sampled masks: difference"] == "2.00 [2.00, 2.00]"
+        assert line["sampled masks: error %"].startswith("13.00 [")
     assert "2 masks: 13.00 %" in figure.alt
 
 
