@@ -1,5 +1,6 @@
-"""User pages use the field's words and stay short: no private word of earlier pages comes back."""
+"""Pages and code use the field's words, and user pages stay short: no private word comes back."""
 
+import ast
 import re
 from pathlib import Path
 
@@ -30,7 +31,15 @@ PRIVATE = (
     "block_dropout",
     "ngram",
 )
+PRIVATE_WORD = re.compile(rf"\b(?:{'|'.join(PRIVATE)})s?\b")
 MOST_COLUMNS, MOST_WORDS = 7, 12_000
+CODE = [
+    path
+    for folder in ("ccenv", "agents", "runs")
+    for path in sorted((ROOT / folder).rglob("*.py"))
+    if ROOT / "runs" / "lab" not in path.parents
+]
+"""The product: its lab says what was measured and tried, as the long parts of the pages do."""
 
 
 def user_pages():
@@ -67,7 +76,7 @@ def words(page):
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
 def test_a_user_page_has_no_private_words_and_plain_numbers_and_tables(page):
     text = prose(page)
-    assert not [word for word in PRIVATE if re.search(rf"\b{word}s?\b", text)]
+    assert not PRIVATE_WORD.findall(text)
     assert not re.findall(r"(?<![\w.)])\.\d+", text), "numbers carry a leading zero"
     rows = re.findall(r"^\|(.*)\|$", page.read_text(), flags=re.MULTILINE)
     columns = [len(re.findall(r"(?<!\\)\|", row)) + 1 for row in rows]
@@ -78,3 +87,28 @@ def test_user_pages_are_short():
     assert len(PAGES) > 40
     assert len(words(ROOT / "README.md")) <= 600
     assert sum(len(words(page)) for page in PAGES) <= MOST_WORDS
+
+
+def sentences(code):
+    """(line, text) of all docstrings, errors, help, notes and captions: strings of three words.
+
+    Without examples, names in backticks and the names of arguments that are explained.
+    """
+    for node in ast.walk(ast.parse(code)):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            text = re.sub(r"^ *>>> .*\n(?:.*\S.*\n)*|`[^`]*`|^ +\w+: ", "", node.value, flags=re.M)
+            if len(text.split()) > 2:
+                yield node.lineno, text.lower()
+
+
+def test_strings_of_the_code_have_no_private_words():
+    codes = {path.relative_to(ROOT).as_posix(): path.read_text() for path in CODE}
+    assert len(codes) > 200
+    found = [
+        f"{name}:{line} {word}"
+        for name, code in codes.items()
+        if PRIVATE_WORD.search(code.lower())
+        for line, text in sentences(code)
+        for word in PRIVATE_WORD.findall(text)
+    ]
+    assert not found
