@@ -72,7 +72,7 @@ class ThroughMasks(ScoredAgent):
     held_name: ClassVar[str] = "held"
     """of the curve of what is held, such as a density."""
     held_weight: float = 1.0
-    """of its price in the loss."""
+    """of its term in the loss."""
     every_block: ClassVar[bool] = True
     """whether an update computes skipped blocks too, so that they learn from it."""
     optimizer: torch.optim.Optimizer
@@ -82,7 +82,7 @@ class ThroughMasks(ScoredAgent):
         raise TypeError(f"{type(self).__name__} must define terms(...)")
 
     def update(self, rollout: Rollout) -> dict[str, float]:
-        """One step down the loss under the rollout's masks, with the price of what is held."""
+        """One step down the loss under the rollout's masks, with the term of what is held."""
         terms = [self.terms(rollout, layer) for layer in range(len(self.num_blocks))]
         soft_masks, numbers = zip(*terms, strict=True)
         masks = None if self.every_block else [soft_mask > 0 for soft_mask in soft_masks]

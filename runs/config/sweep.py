@@ -33,7 +33,7 @@ class Cell:
     seeds: tuple[int, ...] | None = None
     """one run each; None: those of the sweep."""
     method: str = ""
-    """what verdicts, fronts and figures count it to; "" where agent and network say that."""
+    """what verdicts, Pareto fronts and figures count it to; "" where agent and network say that."""
     place: str = ""
     """where it is compared, such as a network; "" where that is the same everywhere."""
     budget: str = ""

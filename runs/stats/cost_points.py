@@ -57,7 +57,7 @@ class Point:
     memory: float | None = None
     """bytes of network and policy, None where a run does not say them."""
     is_fixed: bool = False
-    """whether its network is a rival itself, whatever rule runs it."""
+    """whether its network is a baseline itself, whatever rule runs it."""
 
     @functools.cached_property
     def interval(self) -> Interval:
