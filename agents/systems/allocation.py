@@ -5,8 +5,7 @@ optimization" (arXiv 2604.14853). First solve: what each input would gain from e
 on held-out inputs, so that the best offers under a budget follow from one cost weight
 (`ccenv.base.allocation`). Then learn: a classifier names the offer from cheap features. What it
 loses, in value less weight times cost, is at most its share of other offers times the largest gap
-between two. In spite of the title there is no gradient of a policy: it is a cost weight, and
-imitation.
+between two. In spite of the title there is no gradient of a policy: it is a weight, and imitation.
 
 Faithful to the abstract, which is all that could be read: Lagrangian relaxation, bisection, a light
 classifier. Ours: the menu, which are exits where a network has some, else masks of growing density;

@@ -7,12 +7,11 @@ inference graphs", arXiv 1711.11503. k of n: the relaxed draw without replacemen
 Ermon 2019, "Reparameterizable subset sampling via continuous relaxations", arXiv 1901.10517.
 
 Faithful: forward a hard mask of noisy scores, backward the slope of the relaxation at that noise;
-independent gates are held to a target rate each by a squared penalty, as in ConvNet-AIG. Ours: a
-gate is a block's of any network, with an affine map or one hidden layer on what the environment
-shows, where theirs pools a residual unit's input; the temperature falls by equal factors; in use a
-gate is a coin of its probability, and k of n are the highest scores (whether theirs draw in use is
-an open question of their users). Left out: classes of gates that must not be skipped, and rates by
-class.
+independent gates are held to a target rate each by a squared loss, as in ConvNet-AIG. Ours: a gate
+is a block's of any network, with an affine map or one hidden layer on what the environment shows,
+where theirs pools a residual unit's input; the temperature falls by equal factors; in use a gate is
+a coin of its probability, and k of n are the highest scores (whether theirs draw in use is an open
+question of their users). Left out: classes of gates that must not be skipped, and rates by class.
 """
 
 from collections.abc import Sequence

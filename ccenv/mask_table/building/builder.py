@@ -1,8 +1,7 @@
 """Building a table: (frozen network, split, path) -> the file, chunk by chunk; it resumes.
 
 Time: each block once a prefix and input, so 2 ** units - 1 blocks for each input of a network with
-one block a gate; it is estimated from one path through all gates and reported before any chunk
-starts.
+one block a gate; it is estimated from one path through all gates and reported before it starts.
 """
 
 import contextlib

@@ -298,8 +298,7 @@ class CoTrainer:
 class Teaching:
     """How a dense network that was trained before helps one that is co-trained.
 
-    Settings on top of those of `CoTrainer`; `ccenv.networks.learning.distillation` carries them
-    out.
+    Settings beyond those of `CoTrainer`; `ccenv.networks.learning.distillation` carries them out.
     """
 
     teacher_units: Sizes = ()

@@ -1,7 +1,6 @@
 """Triton kernels: (block masks) -> lists of the rows and blocks that are kept, on the device.
 
-Lists have a fixed stride, so that their place never depends on a mask and no kernel waits for a
-count.
+Lists have a fixed stride, so that places never depend on a mask and no kernel waits for a count.
 """
 
 import triton
