@@ -42,7 +42,7 @@ def runs(agent, macs, error, validation=None, **more):
 
 def drawn_views(results, folder, draw="sampled"):
     """Views and figures of results by label, as a report makes them."""
-    comparison = SimpleNamespace(results=results, draw=draw, name="made", own=frozenset())
+    comparison = SimpleNamespace(results=results, draw=draw, name="made")
     views = make_views(comparison, folder)
     return views, view_figures(comparison, views, make_looks(results))
 
