@@ -199,7 +199,9 @@ def check_parts(network: Any) -> None:
         )
     gates = network.gates
     if not isinstance(gates, tuple) or not gates or not all(isinstance(g, Gate) for g in gates):
-        raise ValueError(f"expected the network's gates as a tuple of Gate, got {shown(gates)}")
+        raise ValueError(
+            f"expected the network's gates as a tuple of ccenv.Gate, got {shown(gates)}"
+        )
     for name in ("num_classes", "dense_macs"):
         value = getattr(network, name)
         if not isinstance(value, int) or isinstance(value, bool) or value < 1:

@@ -191,7 +191,7 @@ def test_initial_weights_depend_on_the_seed_alone_and_torchs_global_stream_goes_
         ({"head_units": (0,)}, "head_units to be whole numbers"),
         ({"head_units": 0}, "head_units to be whole numbers"),
         ({"num_classes": 0}, "num_classes to be whole numbers"),
-        ({"in_features": -1}, "in_features to be whole numbers"),
+        ({"in_features": -1}, "in_features to be a whole number"),
         ({"activation": "thanh"}, "did you mean 'tanh'"),
         ({"activation": torch.sigmoid}, "maps 0 to 0, got 0.5"),
     ],
