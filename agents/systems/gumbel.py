@@ -39,7 +39,7 @@ DRAWS = ("independent", "ordered")
 
 
 class Gumbel(ThroughMasks):
-    """Learns from the network's loss through noisy masks.
+    """Learns from the network's loss, whatever the environment's reward, through noisy masks.
 
     An update computes skipped blocks too, as `straight_through` does; the two differ in the slope,
     here that of the relaxation at the noise that was drawn. In use, k of n blocks are those of

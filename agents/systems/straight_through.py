@@ -24,7 +24,7 @@ DRAWS = ("bernoulli", "threshold")
 
 
 class StraightThrough(ThroughMasks, IndependentPolicy):
-    """Learns from the network's loss at a wanted density.
+    """Learns from the network's loss at a wanted density, whatever the environment's reward.
 
     An update computes skipped blocks too, because their probabilities learn from what they
     would have added: training costs as much as the dense network's, and only use is cheaper.

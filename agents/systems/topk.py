@@ -50,7 +50,7 @@ NUM_ITERATIONS = 10
 
 
 class TopK(ThroughMasks):
-    """Learns from the network's loss through the softmax weights of the kept blocks."""
+    """Learns from the network's loss, whatever the environment's reward."""
 
     held_name: ClassVar[str] = "balance"
     every_block: ClassVar[bool] = False
