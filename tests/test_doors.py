@@ -65,7 +65,7 @@ DOORS = {
     ),
     DOOR: (
         "import_object: import_module",
-        "has_module: find_spec",
+        "has_module: find_spec, sys.modules",
         "ModulesOfFolder.find_spec: find_spec",
         "resolve: import_object, import_object",
         "check_named: import_trusted",
@@ -325,6 +325,14 @@ def test_a_name_anywhere_in_a_runs_settings_is_not_followed(exported, canary, tm
                 plan_of(changed)
             with pytest.raises(ValueError, match=r"not imported|unknown|expected"):
                 read_config(path)
+
+
+@pytest.mark.parametrize("program", ["ccenv.runs.examples.reinforce", "ccenv.runs.lab.__main__"])
+def test_a_name_below_a_program_of_ours_does_not_run_it(program, monkeypatch):
+    monkeypatch.delitem(sys.modules, program, raising=False)
+    with pytest.raises(ValueError, match="which was not imported"):
+        check_named({"agent": f"{program}.below:Agent"}, {"agent": "agent"})
+    assert program not in sys.modules
 
 
 def test_a_trusted_module_is_followed_and_its_neighbour_and_its_imports_are_not(canary, tmp_path):

@@ -2,9 +2,9 @@
 
 import difflib
 import importlib
-import importlib.util
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from importlib.machinery import PathFinder
 from typing import Any
 
 from ccenv.base.values import shown
@@ -174,11 +174,21 @@ def today(path: str) -> str:
 
 
 def has_module(name: str) -> bool:
-    """Whether there is a module of this name; packages above it are imported, it is not."""
-    try:
-        return importlib.util.find_spec(name) is not None
-    except ModuleNotFoundError:
-        return False
+    """Whether this package has a module of this name; nothing is imported to find out.
+
+    A file of another person may name a program of ours as the package above a module.
+    """
+    if name in sys.modules:
+        return True
+    package, *parts = name.split(".")
+    places: Iterable[str] | None = sys.modules[package].__path__
+    for part in parts:
+        package = f"{package}.{part}"
+        spec = None if places is None else PathFinder.find_spec(package, list(places))
+        if spec is None:
+            return False
+        places = spec.submodule_search_locations
+    return True
 
 
 def resolve(name: Any, table: Mapping[str, Any], kind: str) -> Any:

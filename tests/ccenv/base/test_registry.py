@@ -108,5 +108,7 @@ def test_what_a_file_names_by_an_earlier_module_is_found(path):
 
 def test_a_name_that_never_was_is_no_module():
     assert not has_module("ccenv.runs.never")
+    assert not has_module("ccenv.base.values.never")
+    assert has_module("ccenv.runs.commands.train")
     with pytest.raises(ModuleNotFoundError):
         importlib.import_module("ccenv.runs.never")
