@@ -9,6 +9,12 @@ from torch.nn.functional import linear, scaled_dot_product_attention
 from ccenv.networks.stages.linear import Experts, scale_blocks
 from ccenv.sparse.linear import block_sparse_linear
 
+Pair = tuple[Tensor, Tensor]
+"""Keys and values, of rows [rows, heads, head_size] or of sequences [sequences, heads, length,
+head_size]."""
+Places = tuple[Tensor, Tensor]
+"""Which sequence each row reads, rising, and how many of its positions: int64 [rows] each."""
+
 
 class CausalAttention(nn.Module):
     """x + attention(norm(x)) to positions up to one's own, of whole sequences or of single rows."""
@@ -27,34 +33,27 @@ class CausalAttention(nn.Module):
         query, key, value = found.unbind(-3)
         return query, key, value
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Sequences [n, length, width] -> the same, and keys and values for `at`."""
+    def forward(self, x: Tensor) -> tuple[Tensor, Pair]:
+        """Sequences [n, length, width] -> the same, and their keys and values for `at`."""
         query, key, value = (part.transpose(1, 2) for part in self.parts(x))
         mixed = scaled_dot_product_attention(query, key, value, is_causal=True)
         # Those of a head side by side: else each later position's products copy all of them.
-        key, value = key.contiguous(), value.contiguous()
-        return x + self.output(mixed.transpose(1, 2).flatten(2)), key, value
+        pair = key.contiguous(), value.contiguous()
+        return x + self.output(mixed.transpose(1, 2).flatten(2)), pair
 
-    def at(
-        self, x: Tensor, keys: Tensor, values: Tensor, sequence: Tensor, place: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Computes single positions from keys and values of earlier ones; see `read`.
+    def at(self, x: Tensor, cached: Pair, rows: Places) -> tuple[Tensor, Pair]:
+        """Single positions [rows, width] -> the same, and their own keys and values.
 
         Args:
             x: [rows, width].
-            keys: [sequences, heads, length, head_size].
-            values: as the keys.
-            sequence: int64 [rows], rising; which sequence a row reads.
-            place: int64 [rows]; how many of its positions.
-
-        Returns:
-            [rows, width], and the rows' own keys and values: [rows, heads, head_size].
+            cached: keys and values of sequences.
+            rows: where the rows are.
         """
         parts = torch.stack(self.parts(x), dim=1)
-        mixed = read(parts, keys, values, sequence, place)
-        return x + self.output(mixed.flatten(1)), parts[:, 1], parts[:, 2]
+        mixed = read_earlier(parts, cached, rows)
+        return x + self.output(mixed.flatten(1)), (parts[:, 1], parts[:, 2])
 
-    def keys_and_values(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def keys_and_values(self, x: Tensor) -> Pair:
         """Those of positions, without queries: [..., width] -> [..., heads, head_size] each."""
         width = x.shape[-1]
         weight, bias = self.query_key_value.weight[width:], self.query_key_value.bias[width:]
@@ -66,62 +65,65 @@ class CausalAttention(nn.Module):
     def some_heads(
         self,
         x: Tensor,
-        of_rows: tuple[Tensor, Tensor],
-        cached: tuple[Tensor, Tensor],
-        rows: tuple[Tensor, Tensor],
-        mask: Tensor,
+        own: Pair,
+        cached: Pair,
+        rows: Places,
+        mask: Tensor | None,
         weights: Tensor | None,
         backend: str,
+        *,
+        by_head: bool,
     ) -> Tensor:
-        """Returns what kept heads add, without the bias; others have no query: [rows, width].
+        """Single positions [rows, width] -> the same; heads that are skipped have no query.
 
         Args:
             x: [rows, width].
-            of_rows: keys and values of the rows themselves, see `keys_and_values`.
-            cached: keys and values of sequences, see `at`.
-            rows: sequence and place, see `at`.
-            mask: bool [rows, heads].
-            weights: float [rows, heads], or None.
+            own: keys and values of the rows themselves, see `keys_and_values`.
+            cached: as in `at`.
+            rows: as in `at`.
+            mask: bool [rows, heads], or [rows, 1] for all of them at once; None keeps all.
+            weights: float, as the mask; None scales nothing.
             backend: see `ccenv.block_sparse_linear`.
+            by_head: whether the mask is one of heads; the bias is then added whatever it keeps.
         """
         width, heads = x.shape[1], self.num_heads
-        weight, bias = self.query_key_value.weight[:width], self.query_key_value.bias[:width]
-        query = block_sparse_linear(self.norm(x), weight, bias, None, mask, backend=backend)
-        parts = torch.stack([query.unflatten(1, (heads, -1)), *of_rows], dim=1)
-        if gathers(x, cached[0]):
-            mixed = torch.where(mask.unsqueeze(2), read(parts, *cached, *rows), 0.0)
-            mixed = scale_blocks(mixed.flatten(1), weights)
-            return block_sparse_linear(mixed, self.output.weight, None, mask, backend=backend)
-        # A head of a sequence is a sequence of one head, of which only kept ones are there.
-        row, head = mask.nonzero(as_tuple=True)
-        order = (rows[0][row] * heads + head).argsort(stable=True)
-        row, head = row[order], head[order]
-        there, sequence = (rows[0][row] * heads + head).unique_consecutive(return_inverse=True)
-        keys, values = (part.flatten(0, 1)[there].unsqueeze(1) for part in cached)
-        few = parts[row, :, head].unsqueeze(2)
-        mixed = read(few, keys, values, sequence, rows[1][row]).squeeze(1)
-        mixed = torch.zeros_like(parts[:, 0]).index_put((row, head), mixed).flatten(1)
-        mixed = scale_blocks(mixed, weights)
-        return block_sparse_linear(mixed, self.output.weight, None, mask, backend=backend)
+        bias: Tensor = self.output.bias
+        mask = x.new_ones(len(x), 1, dtype=torch.bool) if mask is None else mask
+        bias = bias if by_head else kept_bias(bias, mask, weights)
+        mask, scale = mask.expand(-1, heads), None if weights is None else weights.expand(-1, heads)
+        of_queries = self.query_key_value.weight[:width], self.query_key_value.bias[:width]
+        query = block_sparse_linear(self.norm(x), *of_queries, None, mask, backend=backend)
+        parts = torch.stack([query.unflatten(1, (heads, -1)), *own], dim=1)
+        if copies_keys(x, cached):
+            mixed = torch.where(mask.unsqueeze(2), read_earlier(parts, cached, rows), 0.0)
+        else:
+            # A head of a sequence is a sequence of one head, of which only kept ones are there.
+            row, head = mask.nonzero(as_tuple=True)
+            order = (rows[0][row] * heads + head).argsort(stable=True)
+            row, head = row[order], head[order]
+            there, sequence = (rows[0][row] * heads + head).unique_consecutive(return_inverse=True)
+            keys, values = (part.flatten(0, 1)[there].unsqueeze(1) for part in cached)
+            few = parts[row, :, head].unsqueeze(2)
+            found = read_earlier(few, (keys, values), (sequence, rows[1][row])).squeeze(1)
+            mixed = torch.zeros_like(parts[:, 0]).index_put((row, head), found)
+        mixed = scale_blocks(mixed.flatten(1), scale)
+        added = block_sparse_linear(mixed, self.output.weight, None, mask, backend=backend)
+        return x + added + bias
 
 
-def read(parts: Tensor, keys: Tensor, values: Tensor, sequence: Tensor, place: Tensor) -> Tensor:
-    """Attention of single positions to earlier ones and to themselves.
+def read_earlier(parts: Tensor, cached: Pair, rows: Places) -> Tensor:
+    """Attention of single positions to earlier ones and to themselves: [rows, heads, head_size].
 
     Args:
         parts: [rows, 3, heads, head_size]; queries, keys and values of the rows.
-        keys: [sequences, heads, length, head_size].
-        values: as the keys.
-        sequence: int64 [rows], rising; which sequence a row reads.
-        place: int64 [rows]; how many of its positions.
-
-    Returns:
-        [rows, heads, head_size].
+        cached: keys and values of sequences.
+        rows: where the rows are.
     """
+    (keys, values), (sequence, place) = cached, rows
     if not len(parts):
         return parts[:, 0]
-    if gathers(parts, keys):
-        return read_by_row(parts, keys, values, sequence, place)
+    if copies_keys(parts, cached):
+        return read_by_row(parts, cached, rows)
     # Rows of a sequence side by side, so that its keys are read once for all of them.
     counts = sequence.bincount(minlength=len(keys))
     slot = torch.arange(len(parts), device=parts.device) - (counts.cumsum(0) - counts)[sequence]
@@ -141,19 +143,18 @@ def read(parts: Tensor, keys: Tensor, values: Tensor, sequence: Tensor, place: T
     return mixed.transpose(1, 2)[sequence, slot]
 
 
-MOST_GATHERED = 1 << 28
+MOST_COPIED = 1 << 28
 """Bytes of keys that rows on a GPU copy, each its own sequence's; there is as much of values."""
 
 
-def gathers(rows: Tensor, keys: Tensor) -> bool:
+def copies_keys(rows: Tensor, cached: Pair) -> bool:
     """Whether rows copy the keys that they read, which a GPU need not be waited for."""
-    return rows.is_cuda and len(rows) * keys[0].nbytes <= MOST_GATHERED
+    return rows.is_cuda and len(rows) * cached[0][0].nbytes <= MOST_COPIED
 
 
-def read_by_row(
-    parts: Tensor, keys: Tensor, values: Tensor, sequence: Tensor, place: Tensor
-) -> Tensor:
-    """What `read` gives, row by row: shapes depend on no values."""
+def read_by_row(parts: Tensor, cached: Pair, rows: Places) -> Tensor:
+    """What `read_earlier` gives, row by row: shapes depend on no values."""
+    (keys, values), (sequence, place) = cached, rows
     query, key, value = parts.unbind(1)
     length = keys.shape[2]
     is_read = torch.arange(length, device=parts.device) < place[:, None, None]
@@ -176,42 +177,23 @@ class Layer(nn.Module):
         self.experts = Experts(width, num_experts, size, width, act)
         self.bias = nn.Parameter(torch.zeros(width))
 
-    def feed(
-        self, x: Tensor, mask: Tensor | None, weights: Tensor | None, backend: str, kind: str
-    ) -> Tensor:
-        """Adds what the kept blocks of a feed-forward gate give: [rows, width] -> the same."""
-        experts = self.experts
-        bias: Tensor = self.bias
-        if kind == "ffn":
-            bias = kept_bias(bias, mask, weights)
-            mask, weights = widened(mask, experts.num_blocks), widened(weights, experts.num_blocks)
-        found: Tensor = experts(self.norm(x), mask, None, weights, backend)
-        return x + found + bias
-
-    def attend(
+    def some_experts(
         self,
         x: Tensor,
-        of_rows: tuple[Tensor, Tensor],
-        cached: tuple[Tensor, Tensor],
-        rows: tuple[Tensor, Tensor],
         mask: Tensor | None,
         weights: Tensor | None,
         backend: str,
-        kind: str,
+        *,
+        by_expert: bool,
     ) -> Tensor:
-        """Adds what the kept blocks of an attention gate give, see `CausalAttention.some_heads`."""
-        attention, heads = self.attention, self.attention.num_heads
-        mask = x.new_ones(len(x), 1, dtype=torch.bool) if mask is None else mask
-        bias: Tensor = attention.output.bias
-        bias = kept_bias(bias, mask, weights) if kind == "attention" else bias
-        mask, weights = widened(mask, heads), widened(weights, heads)
-        assert mask is not None
-        return x + attention.some_heads(x, of_rows, cached, rows, mask, weights, backend) + bias
-
-
-def widened(values: Tensor | None, columns: int) -> Tensor | None:
-    """One column for all, or columns as they are: [rows, 1 or columns] -> [rows, columns]."""
-    return None if values is None else values.expand(-1, columns)
+        """Single positions [rows, width] -> the same; as `CausalAttention.some_heads` of heads."""
+        bias: Tensor = self.bias
+        if not by_expert:
+            bias = kept_bias(bias, mask, weights)
+            columns = self.experts.num_blocks
+            mask, weights = (None if m is None else m.expand(-1, columns) for m in (mask, weights))
+        found: Tensor = self.experts(self.norm(x), mask, None, weights, backend)
+        return x + found + bias
 
 
 def kept_bias(bias: Tensor, mask: Tensor | None, weights: Tensor | None) -> Tensor:

@@ -216,7 +216,7 @@ class PatchModel(GatedNetwork):
         tokens = tokens + self.places(place // size)
         x, keys, values = tokens[:, size - 1 :: size], [], []
         for layer in self.layers():
-            x, own_key, own_value = layer.attention(x)
+            x, (own_key, own_value) = layer.attention(x)
             x = layer.feed(x)
             keys.append(own_key)
             values.append(own_value)
@@ -276,7 +276,8 @@ class PatchModel(GatedNetwork):
         )
         pairs = zip(self.layers(), state.cache.keys, state.cache.values, strict=True)
         for layer, keys, values in pairs:
-            x, *_ = layer.attention.at(x, keys, values, sequence, place // self.patch_size)
+            patches = sequence, place // self.patch_size
+            x, _ = layer.attention.at(x, (keys, values), patches)
             x = layer.feed(x)
         found: Tensor = self.norm(x)
         return found

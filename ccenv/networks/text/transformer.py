@@ -29,15 +29,12 @@ transformers" (arXiv 2101.03961); routes by a hash: Roller et al. 2021 (arXiv 21
 
 import dataclasses
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import linear, pad
+from torch.nn.functional import linear
 
-from ccenv.base.masks import as_mask, full_mask, gate_values_of, spread
-from ccenv.base.registry import check_names
 from ccenv.base.values import positive_ints
 from ccenv.networks.core.abilities import (
     Bounds,
@@ -48,87 +45,26 @@ from ccenv.networks.core.abilities import (
     ReadsEarlier,
     Repeats,
 )
-from ccenv.networks.core.exit_state import Flow, exit_look, leave
-from ccenv.networks.core.precision import in_own_dtype
+from ccenv.networks.core.exit_state import Flow, exit_look
 from ccenv.networks.core.protocol import Abilities, Earlier, Gate, GatedNetwork, Unread, rows_each
 from ccenv.networks.text.attention import Layer
-from ccenv.networks.text.sequences import Cache, Left, Position, sequences_of
+from ccenv.networks.text.parts import (
+    GATES,
+    Part,
+    gate_macs,
+    layer_parts,
+    least_macs,
+    part_macs,
+    part_parameters,
+    part_unread,
+)
+from ccenv.networks.text.positions import Cache, Position, run_rows, run_sequences, stop_rows
+from ccenv.networks.text.sequences import windows_of
 from ccenv.networks.text.tokens import check_windows, window_length
 from ccenv.sparse.routes import hides_skipped
 
 INITIAL_STD = 0.1
 """Of embeddings of symbols and of places."""
-
-GATES = ("attention", "heads", "ffn", "experts", "exits")
-"""What a mask may choose in a layer, in the order in which it runs."""
-EITHER = (("attention", "heads"), ("ffn", "experts"))
-"""A whole part of a layer, or its blocks."""
-
-
-@dataclass(frozen=True)
-class Part:
-    """A part of a layer that a gate decides, or that always runs."""
-
-    kind: str
-    """one of `GATES`; what always runs is "attention" or "ffn"."""
-    layer: int
-    """as they run: a layer that is repeated has several numbers."""
-    is_gate: bool
-
-    @property
-    def skipped(self) -> str:
-        """See `Gate`."""
-        if self.is_exit:
-            return "stop"
-        return "zero" if self.kind in ("heads", "experts") else "identity"
-
-    @property
-    def is_exit(self) -> bool:
-        """Whether rows may stop here."""
-        return self.kind == "exits"
-
-    @property
-    def is_ffn(self) -> bool:
-        """Whether it is feed-forward, not attention."""
-        return self.kind in EITHER[1]
-
-
-def parts_of(gates: Sequence[str] | str, depth: int, repeats: int = 1) -> tuple[Part, ...]:
-    """Parts of all layers in the order in which they run.
-
-    Args:
-        gates: kinds of gates, as a list or as a text with commas.
-        depth: layers.
-        repeats: how often they run; exits are then behind all of them, not behind each.
-
-    Raises:
-        ValueError: if there are none, one is unknown, or two decide the same.
-
-    >>> [(part.kind, part.is_gate) for part in parts_of("heads", depth=1)]
-    [('heads', True), ('ffn', False)]
-    """
-    kinds = [name.strip() for name in gates.split(",")] if isinstance(gates, str) else list(gates)
-    check_names(kinds, GATES, "gate")
-    if not kinds or any(set(pair) <= set(kinds) for pair in EITHER):
-        raise ValueError(
-            "expected gates of one kind at least, of attention and heads one at most, and of ffn "
-            f"and experts one at most, got {', '.join(kinds) or 'none'}"
-        )
-    parts = []
-    for number in range(depth * repeats):
-        for whole, blocks in EITHER:
-            kind = blocks if blocks in kinds else whole
-            parts.append(Part(kind, number, kind in kinds))
-        # The answer behind the last layer is the network's.
-        is_end = repeats == 1 or (number + 1) % depth == 0
-        if "exits" in kinds and is_end and number + 1 < depth * repeats:
-            parts.append(Part("exits", number, is_gate=True))
-    if not any(part.is_gate for part in parts):
-        raise ValueError(
-            "expected a depth of at least 2, or layers that are repeated, for exits without other "
-            f"gates, got depth={depth}"
-        )
-    return tuple(parts)
 
 
 class LanguageModel(GatedNetwork):
@@ -211,7 +147,7 @@ class LanguageModel(GatedNetwork):
         self.expert_macs, self.head_macs = 2 * width * ffn_width, width * num_classes
         self.keys_and_values_macs = 2 * width**2
         self.loss_weight, self.repeats = loss_weight, repeats
-        self.parts = parts_of(gates, depth, repeats)
+        self.parts = layer_parts(gates, depth, repeats)
         places = [place for place, part in enumerate(self.parts) if part.is_gate]
         self.places_of_gates = (*places, len(self.parts))
         self.blocks = dict.fromkeys(GATES, 1) | {"heads": num_heads, "experts": num_experts}
@@ -226,7 +162,7 @@ class LanguageModel(GatedNetwork):
             if part.is_gate
         )
         answers = 1 + sum(part.is_exit for part in self.parts)
-        of_parts = sum(self.part_macs(part, window) for part in self.parts)
+        of_parts = sum(part_macs(self, part, window) for part in self.parts)
         self.dense_macs = answers * self.head_macs + of_parts
 
     def layer(self, number: int) -> Layer:
@@ -244,50 +180,21 @@ class LanguageModel(GatedNetwork):
         first = self.places_of_gates[gate - 1] + 1 if gate else 0
         return self.parts[first : self.places_of_gates[gate]]
 
-    def committed_action(
-        self,
-        earlier: Earlier | None,
-        gate: int,
-        cache: Cache,
-        inputs: Tensor,
-        running: Tensor,
-    ) -> Tensor:
-        """Returns the committed action of every position at a gate: [positions, ...].
+    def is_exit(self, gate: int) -> bool:
+        """Whether a gate is one."""
+        return gate < len(self.gates) and self.part(gate).is_exit
 
-        Args:
-            earlier: what decides it; None for a hash of experts, and everything else kept.
-            gate: its number.
-            cache: what has been computed before it.
-            inputs: int64 [positions, window].
-            running: bool [positions]; which are there and have not stopped.
-        """
-        sequences = cache.sequences
-        if earlier is None:
-            symbols, blocks = sequences.symbols.flatten(), self.gates[gate].num_blocks
-            if self.part(gate).kind != "experts":
-                return full_mask(len(symbols), blocks, symbols.device)
-            first = symbols[:, None] * self.num_kept
-            kept = (first + torch.arange(self.num_kept, device=first.device)) % blocks
-            mask = torch.zeros(len(symbols), blocks, dtype=torch.bool, device=first.device)
-            return mask.scatter(1, kept, value=True)
-        with torch.no_grad():
-            positions = self._positions(gate, cache, running)
-            return in_own_dtype(earlier, gate, positions, inputs)
+    @property
+    def has_exits(self) -> bool:
+        """Whether any gate is one."""
+        return any(part.is_exit for part in self.parts)
 
-    def _positions(self, gate: int, cache: Cache, running: Tensor) -> Position:
-        """All positions of sequences that a cache has come to, before a gate."""
-        count, length = cache.sequences.symbols.shape
-        numbers = torch.arange(count * length, device=running.device)
-        none = numbers[:0], self._none(cache)
-        hidden = Position(cache, numbers // length, numbers % length, *none, gate)
-        if not self.has_exits:
-            return hidden
-        if running.is_cuda:
-            # To list the others, the host would wait.
-            flow = Flow(self._none(cache), len(numbers), goes=running)
-        else:
-            flow = Flow(self._none(cache), len(numbers), rows=running.nonzero().squeeze(1))
-        return self._answered(dataclasses.replace(hidden, flow=flow))
+    def start(self, inputs: Tensor, earlier: Earlier | None = None) -> Position:
+        """See `GatedNetwork.start`: all rows follow the committed masks of their sequences."""
+        cache = self.cache(inputs, earlier)
+        sequence, place, none = cache.sequences.sequence, cache.sequences.place, cache.no_features()
+        flow = Flow(none, len(place)) if self.has_exits else None
+        return self.answered(Position(cache, sequence, place, sequence[:0], none, flow=flow))
 
     def cache(self, inputs: Tensor, earlier: Earlier | None = None) -> Cache:
         """Runs the sequences of inputs under committed masks: int64 [rows, window].
@@ -296,72 +203,10 @@ class LanguageModel(GatedNetwork):
             ValueError: if the inputs are no windows of its symbols.
         """
         check_windows(inputs, self.window)
-        cache = Cache(self, sequences_of(inputs, self.missing))
-        symbols, is_there = cache.sequences.symbols, cache.sequences.is_there
-        rows = inputs
-        if earlier is not None:
-            padded = pad(symbols, (self.window - 1, 0), value=self.missing)
-            rows = padded.unfold(1, self.window, 1).flatten(0, 1)
-        x = self.embedding(symbols) + self.places.weight[: symbols.shape[1]]
-        # Padding keeps no block: a NaN of an unused one must not reach the attention.
-        running, may_have_stopped = is_there.flatten(), False
-        for part in self.parts:
-            mask, weights = running[:, None], None
-            if part.is_gate:
-                cache = dataclasses.replace(cache, streams=(*cache.streams, x))
-                gate = len(cache.streams) - 1
-                action = self.committed_action(earlier, gate, cache, rows, running)
-                mask = as_mask(action, self.gates[gate].num_blocks) & mask
-                weights = gate_values_of(action)
-                executed = mask if weights is None else mask * weights
-                masks = executed.unflatten(0, tuple(symbols.shape))
-                cache = dataclasses.replace(cache, masks=(*cache.masks, masks))
-            if part.is_exit:
-                running, may_have_stopped = mask[:, 0], True
-                continue
-            y, cache = self._run_sequences(part, x, cache, mask, weights, may_have_stopped)
-            # Features of a position that has stopped are copied up: later layers make its keys
-            # and values of them.
-            x = torch.where(running.view(*symbols.shape, 1), y, x) if may_have_stopped else y
-        return dataclasses.replace(cache, streams=(*cache.streams, x))
-
-    def _run_sequences(
-        self,
-        part: Part,
-        x: Tensor,
-        cache: Cache,
-        mask: Tensor,
-        weights: Tensor | None,
-        may_have_stopped: bool,
-    ) -> tuple[Tensor, Cache]:
-        """Runs a part of whole sequences, [sequences, length, width], and keeps what is read."""
-        layer, flat = self.layer(part.layer), x.flatten(0, 1)
-        if part.is_ffn:
-            return layer.feed(flat, mask, weights, "auto", part.kind).view(x.shape), cache
-        if part.is_gate or may_have_stopped:
-            key, value = layer.attention.keys_and_values(x)
-            of_rows = key.flatten(0, 1), value.flatten(0, 1)
-            key, value = key.transpose(1, 2).contiguous(), value.transpose(1, 2).contiguous()
-            numbers = torch.arange(len(flat), device=x.device)
-            rows = numbers // x.shape[1], numbers % x.shape[1]
-            cached = key, value
-            flat = layer.attend(flat, of_rows, cached, rows, mask, weights, "auto", part.kind)
-            x = flat.view(x.shape)
-        else:
-            x, key, value = layer.attention(x)
-        keys, values = (*cache.keys, key), (*cache.values, value)
-        return x, dataclasses.replace(cache, keys=keys, values=values)
-
-    def start(self, inputs: Tensor, earlier: Earlier | None = None) -> Position:
-        """See `GatedNetwork.start`."""
-        cache = self.cache(inputs, earlier)
-        sequence, place = cache.sequences.sequence, cache.sequences.place
-        flow = Flow(self._none(cache), len(place)) if self.has_exits else None
-        hidden = Position(cache, sequence, place, sequence[:0], self._none(cache), flow=flow)
-        return self._answered(hidden)
+        return run_sequences(self, inputs, earlier)
 
     def start_cached(self, inputs: Tensor, cache: Cache) -> Position:
-        """See `GatedNetwork.start_cached`; the state holds what later positions read.
+        """See `Caches.start_cached`; the state holds what later positions read.
 
         Raises:
             ValueError: if the cache is another network's.
@@ -378,7 +223,7 @@ class LanguageModel(GatedNetwork):
         return self._ahead(Position(cache, sequence, place, own, x, left=(), flow=flow))
 
     def cache_before(self, inputs: Tensor, earlier: Earlier | None = None) -> Cache:
-        """See `GatedNetwork.cache_before`; earlier positions are under committed masks.
+        """See `Continues`; earlier positions are under committed masks.
 
         Raises:
             ValueError: if it is not one input.
@@ -386,80 +231,13 @@ class LanguageModel(GatedNetwork):
         check_windows(inputs, self.window)
         if len(inputs) != 1:
             raise ValueError(f"expected the end of one sequence, got {len(inputs)} inputs")
-        padded = pad(inputs, (self.window - 1, 0), value=self.missing)
-        rows = padded.unfold(1, self.window, 1)[0]
+        rows = windows_of(inputs, self.window, self.missing)[0]
         cache = self.cache(rows[rows[:, -1] != self.missing], earlier)
-        there = cache.sequences.symbols.shape[1]
-        keys, values = (
-            tuple(pad(part, (0, 0, 0, self.window - there)) for part in parts)
-            for parts in (cache.keys, cache.values)
-        )
-        last = cache.sequences.place[-1:]
-        sequences = dataclasses.replace(cache.sequences, sequence=0 * last, place=last)
-        return dataclasses.replace(cache, sequences=sequences, keys=keys, values=values)
+        return cache.for_the_last(self.window)
 
     def cache_after(self, hidden: Position) -> Cache | None:
-        """See `GatedNetwork.cache_after`."""
-        cache = hidden.cache
-        for left in hidden.left or ():
-            sequence, place = hidden.sequence[left.rows], hidden.place[left.rows]
-            cache.keys[left.layer][sequence, :, place] = left.keys
-            cache.values[left.layer][sequence, :, place] = left.values
-        sequences = dataclasses.replace(cache.sequences, place=cache.sequences.place + 1)
-        is_full = int(sequences.place[-1]) >= self.window
-        return None if is_full else dataclasses.replace(cache, sequences=sequences)
-
-    def _none(self, cache: Cache) -> Tensor:
-        return cache.streams[0].new_zeros(0, self.width)
-
-    def _ahead(self, hidden: Position) -> Position:
-        """Runs what always runs before the next gate for rows that differ; see `_answered`."""
-        for part in self.parts_before(hidden.gate):
-            hidden = self._run(part, hidden, None, None, "auto")
-        return self._answered(hidden)
-
-    def _answered(self, hidden: Position) -> Position:
-        """Computes what an exit would answer, where it is decided next."""
-        if hidden.flow is None or not self.is_exit(hidden.gate):
-            return hidden
-        x = self.norm(hidden.of_running(hidden.features()))
-        flow = dataclasses.replace(hidden.flow, x=x, early=self._answers(x))
-        return dataclasses.replace(hidden, flow=flow)
-
-    def _answers(self, normalised: Tensor) -> Tensor:
-        weight = self.embedding.weight if self.head is None else self.head.weight
-        return linear(normalised, weight, self.bias)
-
-    def _run(
-        self,
-        part: Part,
-        hidden: Position,
-        mask: Tensor | None,
-        weights: Tensor | None,
-        backend: str,
-    ) -> Position:
-        """Runs a part for the rows that differ; mask and weights are theirs."""
-        layer, x = self.layer(part.layer), hidden.x
-        if not len(x):
-            return hidden
-        if part.is_ffn:
-            return dataclasses.replace(hidden, x=layer.feed(x, mask, weights, backend, part.kind))
-        sequence, place = (
-            rows.index_select(0, hidden.own) for rows in (hidden.sequence, hidden.place)
-        )
-        keys, values = hidden.cache.keys[part.layer], hidden.cache.values[part.layer]
-        if part.is_gate:
-            # Later positions read keys and values, whether this one attends or not.
-            of_rows = layer.attention.keys_and_values(x)
-            rows, cached = (sequence, place), (keys, values)
-            x = layer.attend(x, of_rows, cached, rows, mask, weights, backend, part.kind)
-        else:
-            x, key, value = layer.attention.at(x, keys, values, sequence, place)
-            of_rows = key, value
-        left = hidden.left
-        if left is not None:
-            left = (*left, Left(part.layer, hidden.own, *of_rows))
-        return dataclasses.replace(hidden, x=x, left=left)
+        """See `Continues` and `Position.advanced`."""
+        return hidden.advanced(self.window)
 
     def step(
         self,
@@ -473,62 +251,35 @@ class LanguageModel(GatedNetwork):
         given = mask if mask is not None else weights
         if given is not None:
             hidden = hidden.repeated(rows_each(len(hidden.sequence), len(given)))
-        own = self._leaving(gate, hidden, mask, weights)
+        # Few rows on a GPU are all computed, and what they do not need is hidden.
+        rows = hidden.x.new_empty(len(hidden.place), 0)
+        hides = hides_skipped(rows, self.dense_macs, "auto")
+        own = hidden.leaving(mask, weights, hides=hides)
         x = hidden.features().index_select(0, own)
         hidden = dataclasses.replace(hidden, own=own, x=x, gate=gate + 1)
         if self.is_exit(gate):
-            return self._ahead(self._exit(self.part(gate), hidden, mask, weights))
+            hides = hides and hidden.left is None
+            return self._ahead(stop_rows(self, hidden, mask, weights, hides=hides))
         mask, weights = (None if m is None else m.index_select(0, own) for m in (mask, weights))
-        return self._ahead(self._run(self.part(gate), hidden, mask, weights, backend))
+        return self._ahead(run_rows(self, self.part(gate), hidden, mask, weights, backend))
 
-    def _leaving(
-        self, gate: int, hidden: Position, mask: Tensor | None, weights: Tensor | None
-    ) -> Tensor:
-        """Returns the rows that differ from the committed masks so far: int64 [left], rising.
+    def _ahead(self, hidden: Position) -> Position:
+        """Runs what always runs before the next gate for rows that differ; see `answered`."""
+        for part in self.parts_before(hidden.gate):
+            hidden = run_rows(self, part, hidden)
+        return self.answered(hidden)
 
-        Few rows on a GPU all leave: to list those that differ, the host would wait.
-        """
-        if hidden.all_left:
-            return hidden.own
-        if self._hides(hidden) and (hidden.flow is None or hidden.flow.rows is None):
-            return torch.arange(len(hidden.place), device=hidden.place.device)
-        # Committed gate values have no gradient.
-        if weights is not None and weights.requires_grad:
-            leaves = torch.ones_like(hidden.place, dtype=torch.bool)
-        else:
-            kept: Tensor | bool = True if mask is None else mask
-            executed = kept if weights is None else kept * weights
-            differs = hidden.committed(hidden.cache.masks[gate]) != executed
-            leaves = differs.any(dim=1).index_fill(0, hidden.own, True)
-        if hidden.flow is not None:
-            leaves = leaves & hidden.is_running()
-        return leaves.nonzero().squeeze(1)
-
-    def _hides(self, hidden: Position) -> bool:
-        """Whether all rows are computed, and what they do not need is hidden."""
-        rows = hidden.cache.streams[0].new_empty(len(hidden.place), 0)
-        return hides_skipped(rows, self.dense_macs, "auto")
-
-    def _exit(
-        self, part: Part, hidden: Position, mask: Tensor | None, weights: Tensor | None
-    ) -> Position:
-        """Lets rows that skip an exit answer and stop."""
-        assert hidden.flow is not None
-        mask, weights = (None if m is None else hidden.of_running(m) for m in (mask, weights))
-        hides = self._hides(hidden) and hidden.left is None
-        flow = leave(hidden.flow, mask, weights, hides=hides)
-        hidden = dataclasses.replace(hidden, flow=flow)
-        if hides:
+    def answered(self, hidden: Position) -> Position:
+        """Computes what an exit would answer, where it is decided next."""
+        if hidden.flow is None or not self.is_exit(hidden.gate):
             return hidden
-        goes = hidden.is_running().index_select(0, hidden.own)
-        left = hidden.left
-        if left is not None:
-            # Later positions read keys and values of later layers: of the features at the exit.
-            stopped, x = hidden.own[~goes], hidden.x[~goes]
-            for number in range(part.layer + 1, self.parts[-1].layer + 1):
-                of_rows = self.layer(number).attention.keys_and_values(x)
-                left = (*left, Left(number, stopped, *of_rows))
-        return dataclasses.replace(hidden, own=hidden.own[goes], x=hidden.x[goes], left=left)
+        x = self.norm(hidden.of_running(hidden.features()))
+        flow = dataclasses.replace(hidden.flow, x=x, early=self._answers(x))
+        return dataclasses.replace(hidden, flow=flow)
+
+    def _answers(self, normalised: Tensor) -> Tensor:
+        weight = self.embedding.weight if self.head is None else self.head.weight
+        return linear(normalised, weight, self.bias)
 
     def logits(self, hidden: Position, backend: str = "auto") -> Tensor:
         """See `GatedNetwork.logits`."""
@@ -549,17 +300,8 @@ class LanguageModel(GatedNetwork):
         norm = layer.norm if part.is_ffn else layer.attention.norm
         return hidden.of_all(hidden.of_running(norm(hidden.features())))
 
-    def is_exit(self, gate: int) -> bool:
-        """Whether a gate is one."""
-        return gate < len(self.gates) and self.part(gate).is_exit
-
-    @property
-    def has_exits(self) -> bool:
-        """Whether any gate is one."""
-        return any(part.is_exit for part in self.parts)
-
     def early_answer(self, gate: int, hidden: Position) -> tuple[Tensor, float]:
-        """See `GatedNetwork`."""
+        """See `Exits`."""
         flow = hidden.flow
         if flow is None or flow.early is None or not self.is_exit(gate):
             raise ValueError(f"expected gate {gate} to be an exit that is next, got {gate}")
@@ -571,94 +313,24 @@ class LanguageModel(GatedNetwork):
             return mask
         return hidden.of_all(hidden.of_running(mask))
 
-    def part_macs(self, part: Part, length: Any, kept: Any = None) -> Any:
-        """Returns the MACs of a part at the end of `length` positions; 0 of an exit.
-
-        Keys and values are computed whatever is kept, because later positions read them.
-
-        Args:
-            part: one of `parts`.
-            length: positions that are read, this one included: a number, or int64 [rows].
-            kept: blocks that are kept, as the length; None for all.
-        """
-        blocks = self.blocks[part.kind]
-        kept = blocks if kept is None else kept
-        if part.is_exit:
-            return 0 * kept
-        if part.is_ffn:
-            return kept * (self.blocks["experts"] // blocks * self.expert_macs)
-        reading = kept * (2 * self.width * (self.width + length) // blocks)
-        return self.keys_and_values_macs + reading
-
-    def macs_before(self, gate: int, length: Any) -> Any:
-        """Returns the MACs of what always runs before a gate, or behind the last one."""
-        parts = sum(self.part_macs(part, length) for part in self.parts_before(gate))
-        is_answer = gate == len(self.gates) or self.is_exit(gate)
-        return parts + (self.head_macs if is_answer else 0)
-
-    def stop_macs(self, gate: int) -> int:
-        """Returns the MACs of stopping at an exit: keys and values of all later layers."""
-        return (self.parts[-1].layer - self.part(gate).layer) * self.keys_and_values_macs
-
     def macs(self, gate: int, hidden: Position, mask: Tensor) -> Tensor:
         """See `GatedNetwork.macs`; attention by the position's own length."""
         hidden = hidden.repeated(rows_each(len(hidden.place), len(mask)))
-        length = hidden.place + 1
-        spent = self.part_macs(self.part(gate), length, mask.sum(dim=1))
-        spent = spent + self.macs_before(gate + 1, length)
-        if self.is_exit(gate):
-            spent = torch.where(mask[:, 0], spent, self.stop_macs(gate))
-        spent = spent + (0 if gate else self.macs_before(0, length))
+        spent = gate_macs(self, gate, hidden.place + 1, mask)
         return hidden.of_all(hidden.of_running(spent))
 
     def least_macs(self, gate: int) -> int:
-        """See `GatedNetwork`; of the last place of a window, which costs most."""
-        least = 0 if gate else int(self.macs_before(0, self.window))
-        for number in range(gate, len(self.gates)):
-            if self.is_exit(number):
-                return least + self.stop_macs(number)
-            skipping = self.part_macs(self.part(number), self.window, 0)
-            least += int(skipping + self.macs_before(number + 1, self.window))
-        return least
+        """See `Bounds`; of the last place of a window, which costs most."""
+        return least_macs(self, gate, self.window)
 
     def gate_parameters(self, gate: int) -> list[nn.Parameter]:
-        """See `GatedNetwork`."""
-        part = self.part(gate)
-        layer = self.layer(part.layer)
-        if part.is_exit:
-            return []
-        if part.is_ffn:
-            return [*layer.experts.parameters(), *([layer.bias] if part.kind == "ffn" else [])]
-        # Heads are added to a bias, whatever is kept.
-        after = list(layer.attention.output.parameters())[: 1 if part.kind == "heads" else 2]
-        return [*layer.attention.query_key_value.parameters(), *after]
+        """See `Owns`."""
+        return part_parameters(self, self.part(gate))
 
     def unread_entries(self, off: Sequence[Tensor]) -> Unread:
-        """See `GatedNetwork`: of the rows' own positions; what they read of others is there.
-
-        Keys and values of a position are computed whatever it keeps, and norms are looked at.
-        """
-        pairs: Unread = []
-        for gate, blocks in enumerate(off):
-            part = self.part(gate)
-            layer = self.layer(part.layer)
-            if part.is_exit:
-                continue
-            if part.is_ffn:
-                hidden, output = layer.experts.hidden, layer.experts.output
-                both = [(hidden.weight, 0), (hidden.bias, 0), (output.weight, 1)]
-                both += [(layer.bias, 0)] if part.kind == "ffn" else []
-                pairs += [(weight, spread(blocks, weight, dim)) for weight, dim in both]
-                continue
-            attention, heads = layer.attention, layer.attention.num_heads
-            reading = attention.query_key_value, attention.output
-            keys_and_values = blocks.new_zeros(2 * heads)
-            queries = torch.cat([blocks.expand(heads), keys_and_values])
-            pairs += [(weight, spread(queries, weight, 0)) for weight in reading[0].parameters()]
-            pairs.append((reading[1].weight, spread(blocks, reading[1].weight, 1)))
-            if part.kind == "attention":
-                pairs.append((reading[1].bias, spread(blocks, reading[1].bias, 0)))
-        return pairs
+        """See `Owns`: of the rows' own positions; what they read of others is there."""
+        pairs = (part_unread(self, self.part(gate), blocks) for gate, blocks in enumerate(off))
+        return [entries for unread in pairs for entries in unread]
 
 
 lm = LanguageModel

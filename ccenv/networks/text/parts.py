@@ -1,0 +1,187 @@
+"""Parts of the layers of `lm`: what gates decide, what runs in which order, and what it costs.
+
+Later positions read keys and values of every layer, so these are computed and counted whatever a
+position keeps.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ccenv.base.masks import spread
+from ccenv.base.registry import check_names
+from ccenv.networks.core.protocol import Unread
+
+Model = Any
+"""A `LanguageModel`, whose module imports this one."""
+GATES = ("attention", "heads", "ffn", "experts", "exits")
+"""What a mask may choose in a layer, in the order in which it runs."""
+EITHER = (("attention", "heads"), ("ffn", "experts"))
+"""A whole part of a layer, or its blocks."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part of a layer that a gate decides, or that always runs."""
+
+    kind: str
+    """one of `GATES`; what always runs is "attention" or "ffn"."""
+    layer: int
+    """as they run: a layer that is repeated has several numbers."""
+    is_gate: bool
+
+    @property
+    def skipped(self) -> str:
+        """See `Gate`."""
+        if self.is_exit:
+            return "stop"
+        return "zero" if self.by_block else "identity"
+
+    @property
+    def by_block(self) -> bool:
+        """Whether heads or experts are chosen, not all of them at once."""
+        return self.kind in ("heads", "experts")
+
+    @property
+    def is_exit(self) -> bool:
+        """Whether rows may stop here."""
+        return self.kind == "exits"
+
+    @property
+    def is_ffn(self) -> bool:
+        """Whether it is feed-forward, not attention."""
+        return self.kind in EITHER[1]
+
+
+def layer_parts(gates: Sequence[str] | str, depth: int, repeats: int = 1) -> tuple[Part, ...]:
+    """Parts of all layers in the order in which they run.
+
+    Args:
+        gates: kinds of gates, as a list or as a text with commas.
+        depth: layers.
+        repeats: how often they run; exits are then behind all of them, not behind each.
+
+    Raises:
+        ValueError: if there are none, one is unknown, or two decide the same.
+
+    >>> [(part.kind, part.is_gate) for part in layer_parts("heads", depth=1)]
+    [('heads', True), ('ffn', False)]
+    """
+    kinds = [name.strip() for name in gates.split(",")] if isinstance(gates, str) else list(gates)
+    check_names(kinds, GATES, "gate")
+    if not kinds or any(set(pair) <= set(kinds) for pair in EITHER):
+        raise ValueError(
+            "expected gates of one kind at least, of attention and heads one at most, and of ffn "
+            f"and experts one at most, got {', '.join(kinds) or 'none'}"
+        )
+    parts = []
+    for number in range(depth * repeats):
+        for whole, blocks in EITHER:
+            kind = blocks if blocks in kinds else whole
+            parts.append(Part(kind, number, kind in kinds))
+        # The answer behind the last layer is the network's.
+        is_end = repeats == 1 or (number + 1) % depth == 0
+        if "exits" in kinds and is_end and number + 1 < depth * repeats:
+            parts.append(Part("exits", number, is_gate=True))
+    if not any(part.is_gate for part in parts):
+        raise ValueError(
+            "expected a depth of at least 2, or layers that are repeated, for exits without other "
+            f"gates, got depth={depth}"
+        )
+    return tuple(parts)
+
+
+def part_macs(network: Model, part: Part, length: Any, kept: Any = None) -> Any:
+    """Returns the MACs of a part at the end of `length` positions; 0 of an exit.
+
+    Args:
+        network: whose part it is.
+        part: one of its `parts`.
+        length: positions that are read, this one included: a number, or int64 [rows].
+        kept: blocks that are kept, as the length; None for all.
+    """
+    blocks = network.blocks[part.kind]
+    kept = blocks if kept is None else kept
+    if part.is_exit:
+        return 0 * kept
+    if part.is_ffn:
+        return kept * (network.blocks["experts"] // blocks * network.expert_macs)
+    reading = kept * (2 * network.width * (network.width + length) // blocks)
+    return network.keys_and_values_macs + reading
+
+
+def macs_before(network: Model, gate: int, length: Any) -> Any:
+    """Returns the MACs of what always runs before a gate, or behind the last one."""
+    parts = sum(part_macs(network, part, length) for part in network.parts_before(gate))
+    is_answer = gate == len(network.gates) or network.part(gate).is_exit
+    return parts + (network.head_macs if is_answer else 0)
+
+
+def stop_macs(network: Model, gate: int) -> int:
+    """Returns the MACs of stopping at an exit: keys and values of all later layers."""
+    later = network.parts[-1].layer - network.part(gate).layer
+    return later * network.keys_and_values_macs
+
+
+def gate_macs(network: Model, gate: int, length: Tensor, mask: Tensor) -> Tensor:
+    """Returns the MACs of a gate and of what always runs around it: int64 [rows].
+
+    Args:
+        network: whose gate it is.
+        gate: its number.
+        length: int64 [rows]; positions that are read, the row's own included.
+        mask: bool [rows, num_blocks].
+    """
+    spent: Tensor = part_macs(network, network.part(gate), length, mask.sum(dim=1))
+    spent = spent + macs_before(network, gate + 1, length)
+    if network.part(gate).is_exit:
+        spent = torch.where(mask[:, 0], spent, stop_macs(network, gate))
+    return spent + (0 if gate else macs_before(network, 0, length))
+
+
+def least_macs(network: Model, gate: int, length: int) -> int:
+    """Returns what gates from this one on cost at least, at the end of `length` positions."""
+    least = 0 if gate else int(macs_before(network, 0, length))
+    for number in range(gate, len(network.gates)):
+        if network.part(number).is_exit:
+            return least + stop_macs(network, number)
+        least += int(part_macs(network, network.part(number), length, 0))
+        least += int(macs_before(network, number + 1, length))
+    return least
+
+
+def part_parameters(network: Model, part: Part) -> list[nn.Parameter]:
+    """Returns the weights of a part's blocks."""
+    layer = network.layer(part.layer)
+    if part.is_exit:
+        return []
+    if part.is_ffn:
+        return [*layer.experts.parameters(), *([] if part.by_block else [layer.bias])]
+    # Heads are added to a bias, whatever is kept.
+    after = list(layer.attention.output.parameters())[: 1 if part.by_block else 2]
+    return [*layer.attention.query_key_value.parameters(), *after]
+
+
+def part_unread(network: Model, part: Part, off: Tensor) -> Unread:
+    """Returns entries of a part's weights that nothing reads while blocks are off: bool [blocks].
+
+    Keys and values of a position are computed whatever it keeps, and norms are looked at.
+    """
+    layer = network.layer(part.layer)
+    if part.is_exit:
+        return []
+    if part.is_ffn:
+        hidden, output = layer.experts.hidden, layer.experts.output
+        read = [(hidden.weight, off, 0), (hidden.bias, off, 0), (output.weight, off, 1)]
+        bias = layer.bias
+    else:
+        attention, heads = layer.attention, layer.attention.num_heads
+        queries = torch.cat([off.expand(heads), off.new_zeros(2 * heads)])
+        read = [(weight, queries, 0) for weight in attention.query_key_value.parameters()]
+        read.append((attention.output.weight, off, 1))
+        bias = attention.output.bias
+    read += [] if part.by_block else [(bias, off, 0)]
+    return [(weight, spread(blocks, weight, dim)) for weight, blocks, dim in read]
