@@ -27,6 +27,6 @@ NETWORKS: dict[str, str] = {
     "probe-residual": "ccenv.networks.probe:probe_residual",
     "resnet": "ccenv.networks.vision.residual:resnet",
     "small_conv": "ccenv.networks.baselines.dense:small_conv",
-    "streaming": "ccenv.networks.stages.streaming:Streaming",
+    "streaming": "ccenv.networks.text.streaming:Streaming",
     "smollm2": "ccenv.networks.pretrained.smollm:smollm2",
 }

@@ -1,17 +1,18 @@
-"""The network `patches`: a byte model whose trunk runs once a patch of symbols, and on request.
+"""Networks whose trunk runs once a patch of symbols, and on request; the byte model `patches`.
 
 Scratchpad patching (Zheng et al. 2026, "Scratchpad patching: decoupling compute from patch size in
-byte-level language models", arXiv 2605.09630), of which we could read the abstract only, on
-sequences. A local layer reads the last symbols. A causal transformer, the trunk, reads one token a
-patch and leaves keys and values, one entry a patch: its cache. Each answer is made of the newest
-symbols and of a context: the trunk's output for the last whole patch, which inside a patch lags. A
-refresh, the one gate of a position, runs the trunk on the part of the patch that has come. Its
-context serves this position and the next ones of the patch, and leaves no entry in the cache.
+byte-level language models", arXiv 2605.09630), of which we could read the abstract only. A cheap
+local layer reads the newest symbols. A trunk reads one token a patch and leaves one entry, keys and
+values, in a cache. Each answer is made of the local features and of a context: the trunk's output
+for the last whole patch, which inside a patch lags. A refresh, the gate of a place where no patch
+ends, runs the trunk on the part of the patch that has come. Its context serves the answers until
+the next refresh or the end of the patch, and leaves no entry in the cache. `streaming` is such a
+network for whole inputs.
 
-An input is one position, as of the network `lm`: what other positions leave is computed under
-committed masks. Only refreshes of the same patch matter to a later position, because a whole
-patch's entry does not depend on them. The look shows the entropy of the answer without refreshes,
-how far the patch has come, and the local features.
+An input of `patches` is one position, as of the network `lm`: what other positions leave is
+computed under committed masks. Only refreshes of the same patch matter to a later position, because
+a whole patch's entry does not depend on them. The look shows the entropy of the answer without
+refreshes, how far the patch has come, and the local features.
 
 Faithful, as far as the abstract says: one entry a patch whatever is refreshed, the same trunk for
 refreshes and whole patches, an aggregation of the patch's symbols by local cross-attention, and
@@ -23,6 +24,7 @@ that the last position of a patch pays for its entry.
 
 import dataclasses
 from dataclasses import dataclass
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -40,12 +42,66 @@ from ccenv.networks.core.protocol import (
     repeat_rows,
     rows_each,
 )
+from ccenv.networks.core.stage import kept_rows
 from ccenv.networks.stages.linear import fully_connected, in_major_linear
-from ccenv.networks.stages.streaming import entropy
-from ccenv.networks.text.attention import CausalAttention
-from ccenv.networks.text.sequences import Sequences, sequences_of
+from ccenv.networks.text.attention import CausalAttention, Pair, read_earlier
+from ccenv.networks.text.sequences import Sequences, sequences_of, windows_of
 from ccenv.networks.text.tokens import check_windows, window_length
 from ccenv.networks.text.transformer import INITIAL_STD
+from ccenv.sparse.routes import hides_skipped
+
+
+def entropy(logits: Tensor) -> Tensor:
+    """Entropy of answers in nats: [rows, num_classes] -> [rows]."""
+    log_p = logits.log_softmax(dim=1)
+    return -(log_p.exp() * log_p).sum(dim=1)
+
+
+class PatchedNetwork(GatedNetwork):
+    """Answers out of local features and a context, which a gate refreshes inside a patch.
+
+    Hidden states have the context [rows, width], local features [rows, local_units], the logits of
+    a guess that no refresh changes, and `lag`, int64 [rows]: how far the patch has come.
+    """
+
+    head: nn.Sequential
+    """context and local features, side by side -> logits."""
+
+    def trunk_at(self, hidden: Any, rows: Tensor | None) -> Tensor:
+        """Contexts of the patch so far, of some rows or of all: [rows, width]."""
+        raise NotImplementedError
+
+    @staticmethod
+    def between(before: Tensor, after: Tensor, share: Tensor) -> Tensor:
+        """What lies so far between two contexts; the second one where the share is 1."""
+        return torch.lerp(before, after, share)
+
+    def refreshed(self, hidden: Any, mask: Tensor | None, weights: Tensor | None) -> Tensor:
+        """Contexts after a refresh of the rows that keep it: [rows, width].
+
+        A weight w between 0 and 1 goes so far from the context before to the refreshed one.
+        """
+        before: Tensor = hidden.context
+        if mask is not None and hides_skipped(before, self.dense_macs, "auto"):
+            return torch.where(mask, self.refreshed(hidden, None, weights), before)
+        rows = kept_rows(mask)
+        if rows is not None and not len(rows):
+            return before
+        context = self.trunk_at(hidden, rows)
+        if weights is not None:
+            rows_of = slice(None) if rows is None else rows
+            context = self.between(before[rows_of], context, weights[rows_of].to(before.dtype))
+        return context if rows is None else before.index_copy(0, rows, context)
+
+    def answer(self, context: Tensor, local: Tensor) -> Tensor:
+        """Logits [rows, num_classes]."""
+        found: Tensor = self.head(torch.cat([context, local], dim=1))
+        return found
+
+    def look(self, gate: int, hidden: Any) -> Tensor:
+        """Returns the guess's entropy in nats, how far the patch has come, the local features."""
+        doubt = entropy(hidden.guess)[:, None]
+        return torch.cat([doubt, hidden.lag[:, None].to(doubt.dtype), hidden.local], dim=1)
 
 
 @dataclass(frozen=True)
@@ -55,16 +111,13 @@ class PatchCache:
     sequences: Sequences
     local: Tensor
     """[sequences, length, local_units]; of each symbol and the last ones before it."""
-    part_keys: Tensor
-    """[sequences, patches, heads, patch_size, head_size]; of symbols, for the aggregation."""
-    part_values: Tensor
-    """as the keys."""
+    symbols: Pair
+    """keys and values of symbols, for the aggregation: [sequences * patches, heads, patch_size,
+    head_size] each."""
     tokens: Tensor
     """[sequences, length, width]; the patch up to each place."""
-    keys: tuple[Tensor, ...]
-    """of each layer of the trunk: [sequences, heads, whole patches, head_size]."""
-    values: tuple[Tensor, ...]
-    """as the keys."""
+    entries: tuple[Pair, ...]
+    """keys and values of each layer of the trunk: [sequences, heads, whole patches, head_size]."""
     whole: Tensor
     """[sequences, 1 + whole patches, width]; contexts before the first patch and after each."""
     contexts: Tensor
@@ -72,7 +125,7 @@ class PatchCache:
 
 
 @dataclass(frozen=True)
-class Place:
+class PatchPosition:
     """Hidden state of positions, before or after their one gate."""
 
     cache: PatchCache
@@ -80,6 +133,8 @@ class Place:
     """int64 [rows], rising; which sequence of the cache a row belongs to."""
     place: Tensor
     """int64 [rows]; its place there."""
+    lag: Tensor
+    """int64 [rows]; its place in the patch."""
     local: Tensor
     """[rows, local_units]."""
     token: Tensor
@@ -107,7 +162,7 @@ class TrunkLayer(nn.Module):
         return x
 
 
-class PatchModel(GatedNetwork):
+class PatchModel(PatchedNetwork):
     """A byte model in patches; one gate a position, which refreshes its context."""
 
     abilities: Abilities = (ReadsEarlier, Caches, Bounds, Doubts)
@@ -176,9 +231,7 @@ class PatchModel(GatedNetwork):
 
     def layers(self) -> list[TrunkLayer]:
         """Of the trunk."""
-        found = list(self.trunk)
-        assert all(isinstance(layer, TrunkLayer) for layer in found)
-        return found  # type: ignore[return-value]
+        return cast(list[TrunkLayer], list(self.trunk))
 
     def ends_patch(self, place: Tensor) -> Tensor:
         """Whether the trunk runs there anyway: int64 [n] -> bool [n]."""
@@ -188,10 +241,9 @@ class PatchModel(GatedNetwork):
         """What is read of symbols: int64 [..., context], int64 [...] -> [..., local_units]."""
         return relu(self.reads(self.embedding(symbols).flatten(-2)) + self.offsets(offset))
 
-    def parts(self, local: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def parts(self, local: Tensor) -> tuple[Tensor, ...]:
         """Queries, keys, values of symbols: [..., local_units] -> [..., heads, head_size] each."""
-        query, key, value = self.aggregates(local).unflatten(-1, (3, self.num_heads, -1)).unbind(-3)
-        return query, key, value
+        return self.aggregates(local).unflatten(-1, (3, self.num_heads, -1)).unbind(-3)
 
     def cache(self, inputs: Tensor, earlier: Earlier | None = None) -> PatchCache:
         """Runs the sequences of inputs under committed masks: int64 [rows, window].
@@ -203,29 +255,25 @@ class PatchModel(GatedNetwork):
         """
         check_windows(inputs, self.window)
         sequences, size = sequences_of(inputs, self.missing), self.patch_size
-        symbols = sequences.symbols
-        count, length = symbols.shape
-        padded = pad(symbols, (self.window - 1, 0), value=self.missing)
-        windows = padded.unfold(1, self.window, 1)
-        place = torch.arange(length, device=symbols.device)
+        count, length = sequences.symbols.shape
+        windows = windows_of(sequences.symbols, self.window, self.missing)
+        place = torch.arange(length, device=windows.device)
         local = self.locally(windows[:, :, -self.context :], (place % size).expand(count, -1))
         by_patch = pad(local, (0, 0, 0, -length % size)).unflatten(1, (-1, size))
         query, key, value = (part.transpose(2, 3) for part in self.parts(by_patch))
         mixed = query + scaled_dot_product_attention(query, key, value, is_causal=True)
         tokens = mixed.transpose(2, 3).flatten(3).flatten(1, 2)[:, :length]
         tokens = tokens + self.places(place // size)
-        x, keys, values = tokens[:, size - 1 :: size], [], []
+        x, entries = tokens[:, size - 1 :: size], []
         for layer in self.layers():
-            x, (own_key, own_value) = layer.attention(x)
+            x, entry = layer.attention(x)
             x = layer.feed(x)
-            keys.append(own_key)
-            values.append(own_value)
+            entries.append(entry)
         whole = torch.cat([self.first.expand(count, 1, -1), self.norm(x)], dim=1)
         # At the end of a patch its own context is there; elsewhere that of the patch before.
         contexts = whole[:, (place + 1) // size]
-        cache = PatchCache(
-            sequences, local, key, value, tokens, tuple(keys), tuple(values), whole, contexts
-        )
+        symbols = key.flatten(0, 1), value.flatten(0, 1)
+        cache = PatchCache(sequences, local, symbols, tokens, tuple(entries), whole, contexts)
         if earlier is None or size == 1:
             return cache
         contexts = self.committed_contexts(earlier, cache, windows)
@@ -240,8 +288,7 @@ class PatchModel(GatedNetwork):
             action = in_own_dtype(earlier, 0, state, windows.flatten(0, 1))
         is_new = as_mask(action, 1)[:, 0] & ~self.ends_patch(state.place)
         is_new = is_new & cache.sequences.is_there.flatten()
-        rows = is_new.nonzero().squeeze(1)
-        refreshed = self.run_trunk(state, rows)
+        refreshed = self.trunk_at(state, is_new.nonzero().squeeze(1))
         # The last refresh before a place, if it is one of its patch.
         place = torch.arange(length, device=windows.device)
         last = torch.where(is_new.view(count, length), place, -1).cummax(dim=1).values
@@ -253,64 +300,51 @@ class PatchModel(GatedNetwork):
         targets = from_refresh.flatten().nonzero().squeeze(1)
         return flat.index_copy(0, targets, refreshed[source]).view_as(cache.contexts)
 
-    def placed(self, cache: PatchCache, sequence: Tensor, place: Tensor) -> Place:
-        """States of positions whose features are in the cache."""
+    def placed(
+        self, cache: PatchCache, sequence: Tensor, place: Tensor, own: Pair | None = None
+    ) -> PatchPosition:
+        """States of positions; local features and token are those of the cache, or their own."""
         at = sequence * cache.local.shape[1] + place
         local, token, context = (
             values.flatten(0, 1).index_select(0, at)
             for values in (cache.local, cache.tokens, cache.contexts)
         )
-        return self.guessed(cache, sequence, place, local, token, context)
-
-    def guessed(self, cache: PatchCache, sequence: Tensor, place: Tensor, *seen: Tensor) -> Place:
-        """Adds the answer from the last whole patch, whose entropy is looked at."""
-        local, token, context = seen
+        local, token = (local, token) if own is None else own
         whole = cache.whole[sequence, (place + 1) // self.patch_size]
-        guess = self.head(torch.cat([whole, local], dim=1))
-        return Place(cache, sequence, place, local, token, context, guess)
+        lag, guess = place % self.patch_size, self.answer(whole, local)
+        return PatchPosition(cache, sequence, place, lag, local, token, context, guess)
 
-    def run_trunk(self, state: Place, rows: Tensor) -> Tensor:
-        """Contexts of the patch so far: int64 [n], rising -> [n, width]."""
+    def trunk_at(self, hidden: PatchPosition, rows: Tensor | None) -> Tensor:
+        """See `PatchedNetwork`."""
         x, sequence, place = (
-            part.index_select(0, rows) for part in (state.token, state.sequence, state.place)
+            part if rows is None else part.index_select(0, rows)
+            for part in (hidden.token, hidden.sequence, hidden.place)
         )
-        pairs = zip(self.layers(), state.cache.keys, state.cache.values, strict=True)
-        for layer, keys, values in pairs:
-            patches = sequence, place // self.patch_size
-            x, _ = layer.attention.at(x, (keys, values), patches)
-            x = layer.feed(x)
+        patches = sequence, place // self.patch_size
+        for layer, entries in zip(self.layers(), hidden.cache.entries, strict=True):
+            x = layer.feed(layer.attention.at(x, entries, patches)[0])
         found: Tensor = self.norm(x)
         return found
 
-    def start(self, inputs: Tensor, earlier: Earlier | None = None) -> Place:
+    def start(self, inputs: Tensor, earlier: Earlier | None = None) -> PatchPosition:
         """See `GatedNetwork.start`."""
         cache = self.cache(inputs, earlier)
         return self.placed(cache, cache.sequences.sequence, cache.sequences.place)
 
-    def start_cached(self, inputs: Tensor, cache: PatchCache) -> Place:
-        """See `GatedNetwork.start_cached`."""
+    def start_cached(self, inputs: Tensor, cache: PatchCache) -> PatchPosition:
+        """See `Caches.start_cached`."""
         sequence, place = cache.sequences.sequence, cache.sequences.place
-        offset = place % self.patch_size
+        patch, offset = place // self.patch_size, place % self.patch_size
         local = self.locally(inputs[:, -self.context :], offset)
-        query, key, value = self.parts(local)
-        patch, most = (sequence, place // self.patch_size), int(offset.max())
-        keys = torch.cat([cache.part_keys[patch][:, :, :most], key[:, :, None]], dim=2)
-        values = torch.cat([cache.part_values[patch][:, :, :most], value[:, :, None]], dim=2)
-        is_read = torch.arange(most, device=place.device) < offset[:, None]
-        is_read = pad(is_read, (0, 1), value=True)[:, None, None]
-        scores = query[:, :, None] @ keys.transpose(2, 3) * query.shape[-1] ** -0.5
-        shares = scores.masked_fill(~is_read, -torch.inf).softmax(dim=-1)
-        token = query.flatten(1) + (shares @ values).flatten(1)
-        token = token + self.places(place // self.patch_size)
-        at = sequence * cache.local.shape[1] + place
-        context = cache.contexts.flatten(0, 1).index_select(0, at)
-        state = self.guessed(cache, sequence, place, local, token, context)
-        rows = self.ends_patch(place).nonzero().squeeze(1)
-        if len(rows):
-            context = context.index_copy(0, rows, self.run_trunk(state, rows))
+        parts = torch.stack(self.parts(local), dim=1)
+        patches = -(-cache.local.shape[1] // self.patch_size)
+        mixed = read_earlier(parts, cache.symbols, (sequence * patches + patch, offset))
+        token = (parts[:, 0] + mixed).flatten(1) + self.places(patch)
+        state = self.placed(cache, sequence, place, (local, token))
+        context = self.refreshed(state, self.ends_patch(place)[:, None], None)
         return dataclasses.replace(state, context=context)
 
-    def executed(self, gate: int, hidden: Place, mask: Tensor) -> Tensor:
+    def executed(self, gate: int, hidden: PatchPosition, mask: Tensor) -> Tensor:
         """See `GatedNetwork`: at the end of a patch there is nothing to refresh."""
         group = rows_each(len(hidden.place), len(mask))
         return mask & ~self.ends_patch(hidden.place.repeat_interleave(group))[:, None]
@@ -318,36 +352,22 @@ class PatchModel(GatedNetwork):
     def step(
         self,
         gate: int,
-        hidden: Place,
+        hidden: PatchPosition,
         mask: Tensor | None,
         weights: Tensor | None = None,
         backend: str = "auto",
-    ) -> Place:
-        """See `GatedNetwork.step`; a weight w goes so far from the context to the refreshed one."""
+    ) -> PatchPosition:
+        """See `GatedNetwork.step` and `refreshed`."""
         given = mask if mask is not None else weights
         if given is not None:
             hidden = repeat_rows(hidden, rows_each(len(hidden.place), len(given)))
-        is_new = ~self.ends_patch(hidden.place)
-        is_new = is_new if mask is None else is_new & mask[:, 0]
-        rows = is_new.nonzero().squeeze(1)
-        if not len(rows):
-            return hidden
-        context = self.run_trunk(hidden, rows)
-        if weights is not None:
-            before = hidden.context.index_select(0, rows)
-            context = torch.lerp(before, context, weights.index_select(0, rows).to(before.dtype))
-        return dataclasses.replace(hidden, context=hidden.context.index_copy(0, rows, context))
+        is_new = ~self.ends_patch(hidden.place)[:, None]
+        context = self.refreshed(hidden, is_new if mask is None else is_new & mask, weights)
+        return dataclasses.replace(hidden, context=context)
 
-    def logits(self, hidden: Place, backend: str = "auto") -> Tensor:
+    def logits(self, hidden: PatchPosition, backend: str = "auto") -> Tensor:
         """See `GatedNetwork.logits`."""
-        found: Tensor = self.head(torch.cat([hidden.context, hidden.local], dim=1))
-        return found
-
-    def look(self, gate: int, hidden: Place) -> Tensor:
-        """Returns entropy in nats, symbols of the patch so far, local features."""
-        doubt = entropy(hidden.guess)[:, None]
-        offset = (hidden.place % self.patch_size)[:, None].to(doubt.dtype)
-        return torch.cat([doubt, offset, hidden.local], dim=1)
+        return self.answer(hidden.context, hidden.local)
 
     def fixed_macs(self, place: Tensor) -> Tensor:
         """Local layer, aggregation and two answers at places: int64 [n]."""
@@ -361,7 +381,7 @@ class PatchModel(GatedNetwork):
         entries = place // self.patch_size + 1
         return len(self.trunk) * (4 * self.width**2 + 2 * ffn + 2 * self.width * entries)
 
-    def macs(self, gate: int, hidden: Place, mask: Tensor) -> Tensor:
+    def macs(self, gate: int, hidden: PatchPosition, mask: Tensor) -> Tensor:
         """See `GatedNetwork.macs`; the end of a patch pays for its entry."""
         place = hidden.place.repeat_interleave(rows_each(len(hidden.place), len(mask)))
         runs = mask[:, 0] | self.ends_patch(place)

@@ -13,7 +13,7 @@ from ccenv.agents.systems.entropy_threshold import EntropyThreshold, threshold_o
 from ccenv.base.seeding import stream
 from ccenv.data.toy import BURST, NUM_KEYS, SECOND_WAIT, surprise
 from ccenv.networks.core.exit_state import exit_losses
-from ccenv.networks.stages.streaming import entropy
+from ccenv.networks.text.patches import entropy
 from ccenv.simulator.evaluate import evaluate
 from ccenv.simulator.rollout import walk
 from ccenv.simulator.simulator import Simulator
@@ -77,7 +77,7 @@ def lags(simulator, agent):
         before = simulator.state.hidden
         with torch.no_grad():
             mask = agent.act(simulator.observe(simulator.state), gate, None)
-            found[place] = network.refreshed(before, mask, None).lag
+            found[place] = network.refresh(before, mask, None).lag
         simulator.step(mask)
     nothing = torch.zeros(16, dtype=torch.int64)
     return torch.stack([found.get(place, nothing) for place in range(network.num_chunks)])

@@ -25,10 +25,10 @@ from ccenv.networks.pretrained.efficientnet import BlockGroup, efficientnet_lite
 from ccenv.networks.pretrained.smollm import LlamaSizes, smollm2
 from ccenv.networks.probe import probe_exit, probe_network, probe_residual
 from ccenv.networks.stages.linear import BlockLinear
-from ccenv.networks.stages.streaming import streaming
 from ccenv.networks.text.embedding import next_byte
 from ccenv.networks.text.ngram import ngram
 from ccenv.networks.text.patches import patches
+from ccenv.networks.text.streaming import streaming
 from ccenv.networks.text.transformer import lm
 from ccenv.networks.vision.conv import BlockConv2d, conv
 from ccenv.networks.vision.early_exit import cascade, early_exit, pondering

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from ccenv.mdp.dynamics import initial, transition
 from ccenv.networks.core.mlp import GatedMLP
-from ccenv.networks.stages.streaming import streaming
+from ccenv.networks.text.streaming import streaming
 from ccenv.networks.vision.early_exit import early_exit
 from ccenv.networks.vision.experts import experts
 from ccenv.networks.vision.residual import resnet

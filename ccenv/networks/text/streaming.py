@@ -1,20 +1,15 @@
-"""Streaming: an input comes in chunks, a trunk runs once a patch of them, and between on request.
+"""The network `streaming`: inputs in chunks, with an answer behind every chunk.
 
-The idea of scratchpad patching (Zheng et al. 2026, "Scratchpad patching: decoupling compute from
-patch size in byte-level language models", arXiv 2605.09630), of which we could read the abstract
-only. A cheap encoder reads every chunk. The expensive trunk runs when a patch is full, and commits:
-its entry stays in the memory, one a patch. Something is answered behind every chunk, out of the
-newest chunk and the last context, which inside a patch lags. A refresh, one gate at every chunk
-that does not end a patch, runs the trunk on the part of the patch that has come; its context serves
-the answers until the next refresh or commit and is then dropped.
+Such a network has patches, see `ccenv.networks.text.patches` for the paper and for what a refresh
+is: a cheap encoder reads every chunk, the trunk commits when a patch is full, and the gates are the
+chunks that do not end a patch.
 
-Faithful, as far as the abstract says: transience, one entry a patch, the same trunk for refreshes
-and commits, refreshes where the next answer is in doubt, a threshold that may be moved afterwards.
-Ours: the sizes; a patch is the sum of its chunks, each by a map of its place; the doubt that is
-seen is the entropy of a guess of a linear head of its own, from the last committed context and the
-newest chunk, so that it does not depend on earlier refreshes; masks in training are random, so that
-any rate of refreshes works afterwards; `predicts="label"` answers behind each strip of an image.
-Left out: pre-training of large models, several patching rules, and the engineering of a cache.
+Ours, next to what stands there: a patch is the sum of its chunks, each by a map of its place; the
+doubt that is seen is the entropy of a guess of a linear head of its own, from the last committed
+context and the newest chunk, so that it does not depend on earlier refreshes; masks in training are
+random, so that any rate of refreshes works afterwards; `predicts="label"` answers behind each strip
+of an image. Left out: pre-training of large models, several patching rules, and the engineering of
+a cache.
 """
 
 import dataclasses
@@ -29,13 +24,12 @@ from ccenv.base.registry import check_names
 from ccenv.base.values import positive_ints
 from ccenv.networks.core.abilities import AnswersOften, Bounds, Doubts, ReadsSymbols
 from ccenv.networks.core.count_macs import counted
-from ccenv.networks.core.protocol import Abilities, Gate, GatedNetwork, repeat_rows, rows_each
-from ccenv.networks.core.stage import kept_rows
+from ccenv.networks.core.protocol import Abilities, Gate, repeat_rows, rows_each
 from ccenv.networks.stages.linear import in_major_linear
-from ccenv.sparse.routes import hides_skipped
+from ccenv.networks.text.patches import PatchedNetwork
 
 
-class TrunkLayer(nn.Module):
+class MemoryLayer(nn.Module):
     """Attention to earlier patches and a feed-forward layer, both added to their input."""
 
     def __init__(self, width: int, num_heads: int, hidden: int) -> None:
@@ -52,15 +46,14 @@ class TrunkLayer(nn.Module):
         query, key, value = self.asks(self.norm_patch(x)).chunk(3, dim=1)
         entry = torch.cat([key, value], dim=1)
         keys, values = torch.cat([memory, entry[:, None]], dim=1).chunk(2, dim=2)
-        query, keys, values = map(self.by_head, (query[:, None], keys, values))
+        query, keys, values = (
+            part.unflatten(2, (self.num_heads, -1)).transpose(1, 2)
+            for part in (query[:, None], keys, values)
+        )
         scores = query @ keys.transpose(2, 3) / math.sqrt(keys.shape[3])
         mixed = (scores.softmax(dim=3) @ values).flatten(1)
         x = x + self.mixes(mixed)
         return x + self.second(relu(self.first(self.norm_mixed(x)))), entry
-
-    def by_head(self, x: Tensor) -> Tensor:
-        """[rows, patches, width] -> [rows, heads, patches, width / heads]."""
-        return x.unflatten(2, (self.num_heads, -1)).transpose(1, 2)
 
 
 class PatchTrunk(nn.Module):
@@ -77,7 +70,7 @@ class PatchTrunk(nn.Module):
             )
         self.width = width
         self.places = nn.Parameter(torch.zeros(num_patches, width))
-        self.layers = nn.ModuleList(TrunkLayer(width, num_heads, hidden) for _ in range(depth))
+        self.layers = nn.ModuleList(MemoryLayer(width, num_heads, hidden) for _ in range(depth))
 
     def no_memory(self, rows: int) -> Tensor:
         """Before the first patch: [rows, 0, depth, 2 * width]."""
@@ -137,18 +130,17 @@ def shape_of_chunks(
     return num_chunks, math.prod(input_shape) // num_chunks
 
 
-def cut(inputs: Tensor, num_chunks: int, chunk_size: int) -> Tensor:
+def chunks_of(inputs: Tensor, num_chunks: int, chunk_size: int) -> Tensor:
     """Strips of images, each with all channels, or neighbouring numbers: [rows, num_chunks, n].
 
     Symbols int64 [rows, num_chunks] stay as they are.
 
-    >>> cut(torch.arange(8.0).view(1, 2, 2, 2), 2, 1).tolist()
+    >>> chunks_of(torch.arange(8.0).view(1, 2, 2, 2), 2, 1).tolist()
     [[[0.0, 1.0, 4.0, 5.0], [2.0, 3.0, 6.0, 7.0]]]
     """
     if inputs.ndim == 4:
-        strips = inputs.unflatten(2, (num_chunks, chunk_size)).transpose(1, 2)
-        return strips.flatten(2)
-    return inputs if not inputs.is_floating_point() else inputs.unflatten(1, (num_chunks, -1))
+        return inputs.unflatten(2, (num_chunks, chunk_size)).transpose(1, 2).flatten(2)
+    return inputs.unflatten(1, (num_chunks, -1)) if inputs.is_floating_point() else inputs
 
 
 class ChunkEncoder(nn.Module):
@@ -198,13 +190,7 @@ class Stream:
     """[rows, num_classes] at each gate so far."""
 
 
-def entropy(logits: Tensor) -> Tensor:
-    """Entropy of answers in nats: [rows, num_classes] -> [rows]."""
-    log_p = logits.log_softmax(dim=1)
-    return -(log_p.exp() * log_p).sum(dim=1)
-
-
-class Streaming(GatedNetwork):
+class Streaming(PatchedNetwork):
     """A stream with an answer after every chunk; its gates decide about refreshes."""
 
     abilities: Abilities = (AnswersOften, Bounds, Doubts, ReadsSymbols)
@@ -291,7 +277,7 @@ class Streaming(GatedNetwork):
         none = self.first.new_zeros(rows, 0)
         lag = torch.zeros(rows, dtype=torch.int64, device=inputs.device)
         memory, patch = self.trunk.no_memory(rows), torch.zeros_like(context)
-        chunks = cut(inputs, self.num_chunks, self.chunk_size)
+        chunks = chunks_of(inputs, self.num_chunks, self.chunk_size)
         return self._ahead(Stream(chunks, memory, context, context, patch, none, none, lag))
 
     def _ahead(self, stream: Stream) -> Stream:
@@ -313,7 +299,7 @@ class Streaming(GatedNetwork):
                 context=context,
                 patch=torch.zeros_like(patch),
                 lag=torch.zeros_like(stream.lag),
-                answers=(*stream.answers, self.head(torch.cat([context, local], dim=1))),
+                answers=(*stream.answers, self.answer(context, local)),
             )
         return stream
 
@@ -325,41 +311,35 @@ class Streaming(GatedNetwork):
         weights: Tensor | None = None,
         backend: str = "auto",
     ) -> Stream:
-        """See `GatedNetwork.step`: refreshes rows, answers, and goes on to the next gate.
-
-        A weight w between 0 and 1 goes so far from the context before to the refreshed one.
-        """
+        """See `GatedNetwork.step`: refreshes rows, answers, and goes on to the next gate."""
         given = mask if mask is not None else weights
         group = 1 if given is None else rows_each(len(hidden.lag), len(given))
         # There are no answers before the first mask.
         hidden = repeat_rows(hidden, group)
-        stream = self.refreshed(hidden, mask, weights)
-        answer = self.head(torch.cat([stream.context, stream.local], dim=1))
-        answers, guesses = (*stream.answers, answer), (*stream.guesses, stream.guess)
+        stream = self.refresh(hidden, mask, weights)
+        answers = (*stream.answers, self.answer(stream.context, stream.local))
+        guesses = (*stream.guesses, stream.guess)
         return self._ahead(dataclasses.replace(stream, answers=answers, guesses=guesses))
 
-    def refreshed(self, stream: Stream, mask: Tensor | None, weights: Tensor | None) -> Stream:
+    def refresh(self, stream: Stream, mask: Tensor | None, weights: Tensor | None) -> Stream:
         """The trunk on the open patch of the rows that keep it; memory and patch stay."""
-        if mask is not None and hides_skipped(stream.patch, self.dense_macs, "auto"):
-            every = self.refreshed(stream, None, weights)
-            context = torch.where(mask, every.context, stream.context)
-            lag = torch.where(mask[:, 0], every.lag, stream.lag)
-            return dataclasses.replace(stream, context=context, lag=lag)
-        rows = kept_rows(mask)
-        if rows is not None and not len(rows):
-            return stream
-        everybody = rows is None
-        rows = torch.arange(len(stream.lag), device=stream.lag.device) if rows is None else rows
-        parts = (stream.patch, stream.memory, stream.context)
-        patch, memory, before = parts if everybody else (x.index_select(0, rows) for x in parts)
-        context, _ = self.trunk(patch, memory)
-        lag = stream.lag.index_fill(0, rows, 0)
-        if weights is not None:
-            context = before + weights.index_select(0, rows).to(before.dtype) * (context - before)
-            lag = torch.where(weights[:, 0] > 0, lag, stream.lag)
-        if not everybody:
-            context = stream.context.index_copy(0, rows, context)
-        return dataclasses.replace(stream, context=context, lag=lag)
+        is_new = torch.ones_like(stream.lag, dtype=torch.bool)
+        for kept in (mask, weights):
+            is_new = is_new if kept is None else is_new & (kept[:, 0] > 0)
+        context = self.refreshed(stream, mask, weights)
+        return dataclasses.replace(stream, context=context, lag=stream.lag.masked_fill(is_new, 0))
+
+    def trunk_at(self, hidden: Stream, rows: Tensor | None) -> Tensor:
+        """See `PatchedNetwork`."""
+        parts = (hidden.patch, hidden.memory)
+        patch, memory = parts if rows is None else (x.index_select(0, rows) for x in parts)
+        context: Tensor = self.trunk(patch, memory)[0]
+        return context
+
+    @staticmethod
+    def between(before: Tensor, after: Tensor, share: Tensor) -> Tensor:
+        """See `PatchedNetwork`; as recorded results were computed."""
+        return before + share * (after - before)
 
     def logits(self, hidden: Stream, backend: str = "auto") -> Tensor:
         """See `GatedNetwork.logits`: the answer behind the last chunk, which no refresh changes."""
@@ -389,11 +369,6 @@ class Streaming(GatedNetwork):
             for found, wanted in pairs
         ]
         return losses[0] + losses[1]
-
-    def look(self, gate: int, hidden: Stream) -> Tensor:
-        """See `GatedNetwork.look`: entropy of the guess in nats, lag, the newest chunk encoded."""
-        doubt = entropy(hidden.guess)[:, None]
-        return torch.cat([doubt, hidden.lag[:, None].to(doubt.dtype), hidden.local], dim=1)
 
     def macs(self, gate: int, hidden: Stream, mask: Tensor) -> Tensor:
         """See `GatedNetwork.macs`."""
