@@ -116,7 +116,7 @@ def _stored(name: str, split: str, root: Path) -> Split:
     path = npz_file(root, name)
     if path is not None:
         return npz_split(path, name, split)
-    text: Split | None = import_object(TEXTS, "reader of texts")(root, name, split)
+    text: Split | None = import_object(TEXTS, "reader of texts")(name, split)
     if text is not None:
         return text
     if folder != root and has_folders(folder):

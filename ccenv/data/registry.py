@@ -23,5 +23,5 @@ DATASETS: dict[str, Any] = {
     "text8": "ccenv.data.texts.windows:text8",
 }
 """Name -> "module:function", imported on use."""
-TEXTS = "ccenv.data.texts.windows:stored_text"
+TEXTS = "ccenv.data.texts.windows:text_split"
 """What reads files and folders of text of the user's, imported on use."""

@@ -102,7 +102,7 @@ def cut_of(length: int, split: str) -> slice:
     return slice(ends[part], ends[part + 1])
 
 
-def place_of(root: Path, name: str) -> Path | None:
+def text_path(root: Path, name: str) -> Path | None:
     """File or folder of a text by a data set's name; None where there is none, or no text."""
     base = name.removesuffix(f"@{TEXT_ONLY}")
     if not base or "@" in base or base.endswith(ENDING):
@@ -263,16 +263,13 @@ def python_texts() -> Texts:
     return found
 
 
-def bundled_texts() -> Texts:
-    """The files of `python_bundled`."""
-    return texts_of(FOLDER, BUNDLED)
-
-
 def texts_named(name: str) -> Texts | None:
     """The files of a text by the name of its data set; None where there are none."""
+    if name in ARCHIVES:
+        return archived_texts(name)
     if name in LIBRARY:
         return python_texts()
     if name == BUNDLED:
-        return bundled_texts()
-    place = place_of(data_root(), name)
-    return None if place is None else texts_of(place, name)
+        return texts_of(FOLDER, BUNDLED)
+    path = text_path(data_root(), name)
+    return None if path is None else texts_of(path, name)

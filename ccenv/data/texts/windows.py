@@ -16,7 +16,6 @@ import functools
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -26,14 +25,12 @@ from torch.nn.functional import pad
 from ccenv.data.rows import Rows
 from ccenv.data.split import DRIFT, Split, data_root
 from ccenv.data.texts.files import (
-    ARCHIVES,
     BUNDLED,
+    FOLDER,
     LIBRARY,
     Texts,
     archived_texts,
-    bundled_texts,
     of_split,
-    place_of,
     python_texts,
     texts_named,
     texts_of,
@@ -44,8 +41,10 @@ CONTEXT = 24
 """Symbols of a window."""
 COUNTED_AT_ONCE = 2**20
 """Bytes."""
-SAMPLED_STEP = 32
-BUNDLED_STEP = 8
+STEPS = {"python_sample": 32, BUNDLED: 8}
+"""Texts of which not every window and not every sequence validates and tests: how far apart."""
+LENGTH = re.compile(r"(.+)@([0-9]+)")
+"""Name of a text that is cut in sequences: the text's, and their length."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +66,10 @@ class TextRows(Rows):
         """See `Rows`; nothing is brought from one device to another."""
         return self.cut(rows.to(self.device)).long()
 
+    def parts(self) -> Iterator[Tensor]:
+        """See `Rows`: the text itself, of which the rows are cut."""
+        yield self.symbols
+
     def to(self, device: str | torch.device, non_blocking: bool = False) -> "TextRows":
         """The same on a device."""
         symbols = self.symbols.to(device, non_blocking=non_blocking)
@@ -84,10 +87,6 @@ class Windows(TextRows):
         """See `TextRows`."""
         # A view of all windows: only those that are chosen are copied.
         return self.symbols.unfold(0, self.shape[1], self.step).index_select(0, rows)
-
-    def parts(self) -> Iterator[Tensor]:
-        """See `Rows`: the text itself, of which the windows are cut."""
-        yield self.symbols
 
 
 @dataclass(frozen=True)
@@ -110,7 +109,7 @@ class Positions(TextRows):
 
     def parts(self) -> Iterator[Tensor]:
         """See `Rows`: the text itself, and how it is cut."""
-        yield self.symbols
+        yield from super().parts()
         yield torch.tensor([self.shape[1], self.step])
 
 
@@ -121,12 +120,12 @@ def python_text(split: str) -> Split:
     Python that runs this (FileNotFoundError where it has none). Versions differ in it: a result's
     checksum says which it was.
     """
-    return text_split(python_texts(), split)
+    return cut_text(python_texts(), "python_text", split)
 
 
 def python_sample(split: str) -> Split:
     """`python_text`, but every 32nd window of its validation and test texts: some 50,000 each."""
-    return text_split(python_texts(), split, 1 if split == "train" else SAMPLED_STEP)
+    return cut_text(python_texts(), "python_sample", split)
 
 
 def python_bundled(split: str) -> Split:
@@ -136,89 +135,75 @@ def python_bundled(split: str) -> Split:
     paths 18 train, one validates and one tests. Copyright (c) Python Software Foundation, by the
     license next to the files.
     """
-    return text_split(bundled_texts(), split, 1 if split == "train" else BUNDLED_STEP)
+    return cut_text(texts_of(FOLDER, BUNDLED), BUNDLED, split)
 
 
 def enwik8(split: str) -> Split:
     """The first 10^8 bytes of a Wikipedia; see `archived_texts` for errors."""
-    return text_split(archived_texts("enwik8"), split)
+    return cut_text(archived_texts("enwik8"), "enwik8", split)
 
 
 def text8(split: str) -> Split:
     """10^8 letters and spaces of a Wikipedia, 27 symbols; see `archived_texts` for errors."""
-    return text_split(archived_texts("text8"), split)
+    return cut_text(archived_texts("text8"), "text8", split)
+
+
+def base_and_length(name: str) -> tuple[str, int | None]:
+    """Name of a text, and the length of its sequences; None: windows.
+
+    >>> base_and_length("python_text@128"), base_and_length("python_text@drift")
+    (('python_text', 128), ('python_text', None))
+    """
+    name = name.removesuffix(DRIFT)
+    parts = LENGTH.fullmatch(name)
+    return (name, None) if parts is None else (parts[1], int(parts[2]))
 
 
 def is_of_this_machine(name: str) -> bool:
     """Whether a data set is the library of the Python that runs, which differs between versions."""
-    name = name.removesuffix(DRIFT)
-    parts = LENGTH.fullmatch(name)
-    base = name if parts is None else parts[1]
-    return base in LIBRARY and not of_split(data_root() / LIBRARY[0], "train")
+    is_library = base_and_length(name)[0] in LIBRARY
+    return is_library and not of_split(data_root() / LIBRARY[0], "train")
 
 
-def text_split(texts: Texts, split: str, step: int = 1) -> Split:
-    """Windows of one split of a text, `step` symbols apart; ValueError if it is too short."""
-    symbols = torch.from_numpy(symbol_table(texts)[texts.read(split)])
-    num_rows = len(symbols) - CONTEXT
-    if num_rows < 1:
-        raise ValueError(
-            f"dataset {texts.name!r}: expected more than {CONTEXT} bytes of {split} text in "
-            f"{texts.place}, got {len(symbols)}"
-        )
-    shape = (-(-num_rows // step), CONTEXT)
-    windows = Windows(shape, torch.int64, torch.device("cpu"), symbols, step)
-    # Two bytes a label instead of eight; a `Split` widens those that are drawn.
-    letters = byte_table(symbol_table(texts))
-    return Split(windows, symbols[CONTEXT::step].short(), NUM_SYMBOLS, letters=letters)
+def text_split(name: str, split: str) -> Split | None:
+    """Windows of a text, or the positions of its sequences by a name such as python_text@128.
 
-
-LENGTH = re.compile(r"(.+)@([0-9]+)")
-"""Name of a text that is cut in sequences: the text's, and their length."""
-STEPS = {"python_sample": SAMPLED_STEP, BUNDLED: BUNDLED_STEP}
-"""Texts of which not every sequence validates and tests."""
-
-
-def stored_text(root: Path, name: str, split: str) -> Split | None:
-    """A file or folder of text below the folder of the data sets; None where there is none.
-
-    See `sequence_split` for errors.
+    None for names of other data sets; see `cut_text` and `archived_texts` for errors.
     """
-    found = sequence_split(name, split)
-    if found is not None:
-        return found
-    place = place_of(root, name)
-    return None if place is None else text_split(texts_of(place, name), split)
+    base, length = base_and_length(name)
+    texts = texts_named(base)
+    return None if texts is None else cut_text(texts, base, split, length)
 
 
-def sequence_split(name: str, split: str) -> Split | None:
-    """Returns the positions of a text's sequences, by a name such as python_text@128.
-
-    None for names of other data sets.
+def cut_text(texts: Texts, base: str, split: str, length: int | None = None) -> Split:
+    """Windows of one split of a text, or positions of sequences of `length` symbols.
 
     Raises:
         ValueError: if the text is too short, or the length is 0.
-        FileNotFoundError: if a text in `ARCHIVES` is not there.
     """
-    parts = LENGTH.fullmatch(name)
-    if parts is None:
-        return None
-    base, length = parts[1], int(parts[2])
-    texts = archived_texts(base) if base in ARCHIVES else texts_named(base)
-    if texts is None:
-        return None
-    symbols = torch.from_numpy(symbol_table(texts)[texts.read(split)])
+    table = symbol_table(texts)
+    symbols, letters = torch.from_numpy(table[texts.read(split)]), byte_table(table)
+    step, cpu = 1 if split == "train" else STEPS.get(base, 1), torch.device("cpu")
+    if length is None:
+        num_rows = len(symbols) - CONTEXT
+        if num_rows < 1:
+            raise ValueError(
+                f"dataset {texts.name!r}: expected more than {CONTEXT} bytes of {split} text in "
+                f"{texts.place}, got {len(symbols)}"
+            )
+        shape = (-(-num_rows // step), CONTEXT)
+        # Two bytes a label instead of eight; a `Split` widens those that are drawn.
+        labels = symbols[CONTEXT::step].short()
+        windows = Windows(shape, torch.int64, cpu, symbols, step)
+        return Split(windows, labels, NUM_SYMBOLS, letters=letters)
     if not 1 <= length < len(symbols):
         raise ValueError(
-            f"dataset {name!r}: expected sequences of 1 to {len(symbols) - 1} symbols, fewer than "
-            f"the {split} text in {texts.place} has, got {length}"
+            f"dataset '{base}@{length}': expected sequences of 1 to {len(symbols) - 1} symbols, "
+            f"fewer than the {split} text in {texts.place} has, got {length}"
         )
-    step = 1 if split == "train" else STEPS.get(base, 1)
     starts = torch.arange(0, len(symbols) - length, step * length)
     labels = symbols[(starts[:, None] + torch.arange(1, length + 1)).flatten()].short()
-    shape = (len(labels), length)
-    rows = Positions(shape, torch.int64, torch.device("cpu"), symbols, NUM_SYMBOLS, step)
-    letters = byte_table(symbol_table(texts))
+    rows = Positions((len(labels), length), torch.int64, cpu, symbols, NUM_SYMBOLS, step)
     return Split(rows, labels, NUM_SYMBOLS, together=length, letters=letters)
 
 
@@ -227,10 +212,9 @@ def coding(name: str) -> tuple[np.ndarray, np.ndarray]:
 
     Symbols of no byte, and "other", are "?"; ValueError, FileNotFoundError without such a text.
     """
-    name = name.removesuffix(DRIFT)
-    parts = LENGTH.fullmatch(name)
-    texts = texts_named(name if parts is None else parts[1])
+    texts = texts_named(base_and_length(name)[0])
     if texts is None:
+        name = name.removesuffix(DRIFT)
         raise ValueError(f"expected the name of a text in {data_root()}, got {name!r}")
     symbols = symbol_table(texts)
     return symbols, byte_table(symbols)

@@ -23,8 +23,8 @@ from ccenv.data.texts.files import (
     cut_of,
     download_text,
     library_texts,
-    place_of,
     split_files,
+    text_path,
     texts_of,
 )
 from ccenv.runs.commands.data import main
@@ -114,9 +114,9 @@ def test_what_is_shorter_than_a_window_or_empty_is_refused_by_name(root):
 
 def test_a_folder_with_an_image_is_none_of_text_and_neither_is_the_root(root):
     write(root / "flowers", {"rose/1.PNG": b"x", "notes.txt": b"y"})
-    assert place_of(root, "flowers") is None
-    assert place_of(root, "") is None
-    assert place_of(root, "nothing") is None
+    assert text_path(root, "flowers") is None
+    assert text_path(root, "") is None
+    assert text_path(root, "nothing") is None
     with pytest.raises(ValueError, match="unknown dataset 'nothing'"):
         load_split("nothing", "train")
 
