@@ -154,8 +154,8 @@ class Simulator:
         self.network.to(self.device).eval()
         if weights != "cotrain":
             pack(self.network)
-        self._finite_weights = FiniteWeights(self.network)
         self.network = in_dtype(self.network, asked.dtype)
+        self._finite_weights = FiniteWeights(self.network)
         self.observe = make_observer(observation, self.network, self.image_shape, inputs.dtype)
         self.num_blocks: tuple[int, ...] = num_blocks_of(self.network)
         self.num_layers = len(self.num_blocks)

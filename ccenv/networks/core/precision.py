@@ -6,16 +6,15 @@ model of the user's: products run in bfloat16, what adds many numbers (norms, lo
 says so in float32. What leaves a network (logits, features offered at gates) is float32.
 """
 
-import copy
 import functools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 
 from ccenv.base.values import shown
-from ccenv.networks.core.protocol import GatedNetwork
+from ccenv.networks.core.protocol import GatedNetwork, sharing_parts
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 """What a network may compute in. float16 is left out: its gradients need a scaled loss."""
@@ -34,11 +33,14 @@ ANSWERING = (
 
 
 def in_dtype(network: GatedNetwork, dtype: str) -> GatedNetwork:
-    """Lets a network compute in a dtype; its weights stay as they are.
+    """A network that computes in a dtype and shares all parts of one, float32 weights among them.
 
     Args:
-        network: changed in place. It gets a class of its own, a subclass of what it was.
+        network: not changed.
         dtype: a name in `DTYPES`.
+
+    Returns:
+        A network of a subclass, or of the class itself for "float32".
 
     Raises:
         ValueError: if there is no such dtype.
@@ -51,8 +53,8 @@ def in_dtype(network: GatedNetwork, dtype: str) -> GatedNetwork:
     """
     check_dtype(dtype)
     plain: Any = getattr(network, "plain_class", type(network))
-    network.__class__ = plain if DTYPES[dtype] is torch.float32 else computing_in(plain, dtype)
-    return network
+    kind = plain if DTYPES[dtype] is torch.float32 else computing_in(plain, dtype)
+    return cast(GatedNetwork, network if kind is type(network) else sharing_parts(network, kind))
 
 
 def check_dtype(dtype: str) -> None:
@@ -72,9 +74,7 @@ def computing_in(plain: Any, dtype: str) -> Any:
 
     def reduced(self: Any, protocol: Any) -> Any:
         # A class that is made here cannot be imported: what is copied or pickled is the plain one.
-        twin = object.__new__(plain)
-        vars(twin).update(vars(self))
-        return in_dtype, (copy.copy(twin), dtype)
+        return in_dtype, (sharing_parts(self, plain), dtype)
 
     methods = {
         name: under_autocast(getattr(plain, name), DTYPES[dtype], answers=name in ANSWERING)

@@ -5,10 +5,9 @@ A network owns its state, its look and its MACs: no other part knows what lies b
 `ccenv.check_network` tries the laws that hold for one.
 """
 
-import copy
 import dataclasses
 import functools
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
@@ -168,33 +167,34 @@ def undefined(network: Any) -> list[str]:
 def as_gated(network: nn.Module) -> GatedNetwork:
     """A network as a `GatedNetwork`: what is none gets defaults of all that is not needed.
 
-    The same network, or a shallow copy that shares its parameters: of its own class, with
-    `GatedNetwork` behind.
+    The same network, or one that shares its parts: of its own class, with `GatedNetwork` behind.
     """
     if isinstance(network, GatedNetwork):
         return network
-    found, kind = copy.copy(network), cast(Any, type(network))
-    found.__class__ = with_defaults(kind)
-    assert isinstance(found, GatedNetwork)
+    return sharing_parts(network, with_defaults(type(network)))
+
+
+def sharing_parts(network: nn.Module, kind: Any) -> Any:
+    """A network of another class with the modules, parameters and attributes of one."""
+    found = object.__new__(kind)
+    vars(found).update(vars(network))
     return found
 
 
 @functools.cache
-def with_defaults(kind: Hashable) -> Any:
+def with_defaults(kind: Any) -> Any:
     """A class of networks with the defaults of `GatedNetwork` behind what it defines."""
-    assert isinstance(kind, type)
 
     def reduced(self: nn.Module) -> Any:
-        return blank, (kind,), vars(self)
+        return without_parts, (kind,), vars(self)
 
     names = {"__module__": kind.__module__, "__qualname__": kind.__qualname__}
     return type(kind.__name__, (kind, GatedNetwork), {**names, "__reduce__": reduced})
 
 
-def blank(kind: Any) -> nn.Module:
-    """What pickle and deepcopy fill again: a network of `with_defaults(kind)` without content."""
-    found: nn.Module = object.__new__(with_defaults(kind))
-    return found
+def without_parts(kind: Any) -> Any:
+    """A network of `with_defaults(kind)` that pickle and deepcopy fill."""
+    return object.__new__(with_defaults(kind))
 
 
 def num_blocks_of(network: GatedNetwork) -> tuple[int, ...]:
