@@ -16,7 +16,7 @@ from ccenv.agents.symbol_embeddings import (
     SymbolEmbeddings,
     SymbolRows,
 )
-from ccenv.base.annotations import checks_types
+from ccenv.base.annotations import checks_types, has_mark, marked
 from ccenv.base.seeding import stream, stream_seed
 from ccenv.base.snapshot import CannotStoreError, restore, state_of
 from ccenv.base.values import shown
@@ -95,10 +95,12 @@ class Agent(Policy):
                 f"got {type(self.simulator.network).__name__}, which has none"
             )
 
+    @marked("is_missing")
     def distribution(self, observation: Tensor, layer: int) -> Any:
         """Distribution of masks: [batch, obs_size] -> see `ccenv.agents.distributions`."""
         raise TypeError(f"{type(self).__name__} must define distribution(...) or act(...)")
 
+    @marked("asks_distribution")
     def act(
         self, observation: Tensor, layer: int, generator: torch.Generator | None = None
     ) -> Tensor:
@@ -109,7 +111,7 @@ class Agent(Policy):
 
     def keep_probability(self, observation: Tensor, layer: int) -> Tensor | None:
         """Keep probabilities [batch, num_blocks[layer]]; None if the policy has none."""
-        if type(self).distribution is Agent.distribution:
+        if has_mark(self.distribution, "is_missing"):
             return None
         return getattr(self.distribution(observation, layer), "probability", None)
 

@@ -18,6 +18,30 @@ LARGEST_INTEGER = 2**63 - 1
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
+def marked(name: str) -> Callable[[Function], Function]:
+    """Decorator of a method that others may know: `has_mark(method, name)`.
+
+    A method of a subclass in its place has no mark, unless it is given one.
+
+    >>> class Reward:
+    ...     @marked("does_nothing")
+    ...     def update(self): ...
+    >>> has_mark(Reward.update, "does_nothing"), has_mark(Reward().update, "does_nothing")
+    (True, True)
+    """
+
+    def mark(method: Function) -> Function:
+        setattr(method, name, True)
+        return method
+
+    return mark
+
+
+def has_mark(method: Any, name: str) -> bool:
+    """Whether a function or a bound method is `marked`."""
+    return getattr(method, name, False)
+
+
 def checks_types(function: Function) -> Function:
     """Decorator of a public function: refuses arguments that do not fit its annotations.
 

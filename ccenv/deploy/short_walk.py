@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ccenv.base.annotations import has_mark
 from ccenv.base.masks import as_mask, gate_values_of
 from ccenv.deploy.fused.classifier import FusedClassifier, reads_symbols, why_not_fused
 from ccenv.mdp.choosers import (
@@ -31,7 +32,7 @@ from ccenv.mdp.dynamics import EpisodeState, StepOutcome, initial, outcomes
 from ccenv.mdp.observations import LAST_SYMBOLS, Observer
 from ccenv.networks.core.one_row import OneRow, why_not_one_row
 from ccenv.networks.core.protocol import num_blocks_of, walk
-from ccenv.networks.core.stage import LAST, LOOK_SIDE, Stage, is_channels_last, is_even
+from ccenv.networks.core.stage import LAST, LOOK_SIDE, is_channels_last, is_even
 from ccenv.simulator.context import affordable
 from ccenv.simulator.policy import Policy, as_policy, follow
 
@@ -199,7 +200,7 @@ class GateScores:
             and not isinstance(chooser.maps, Tensor)
             and len(chooser.maps) == 1
             and stage is not None
-            and type(stage).look is Stage.look
+            and has_mark(stage.look, "is_pooled")
             and is_channels_last(x)
             and is_even(x)
         )

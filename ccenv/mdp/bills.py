@@ -6,7 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ccenv.networks.core.mlp import LayeredNetwork, dense_tail_macs
+from ccenv.base.annotations import has_mark
+from ccenv.networks.core.mlp import dense_tail_macs
 from ccenv.networks.core.protocol import GatedNetwork
 
 
@@ -19,7 +20,8 @@ def bill(
         MACs so far int64 [batch], and as shares of the dense network's this gate's and those so
         far, float32 [batch] each.
     """
-    if has_plain_bill(type(network)) and is_plain(mask) and is_plain(spent):
+    counts_layers = has_mark(type(network).macs, "counts_layers")
+    if counts_layers and is_plain(mask) and is_plain(spent):
         return compiled_bill(network, gate, hidden.mask, mask, spent)
     step_macs = network.macs(gate, hidden, mask)
     macs, total = spent + step_macs, network.dense_macs
@@ -29,11 +31,6 @@ def bill(
 def is_plain(tensor: Tensor) -> bool:
     """Whether compiled code can read a tensor: on the CPU, and neither traced nor imagined."""
     return tensor.is_cpu and type(tensor) is Tensor and not torch.compiler.is_compiling()
-
-
-def has_plain_bill(kind: type[GatedNetwork]) -> bool:
-    """Whether networks of a class are billed as gated layers are."""
-    return kind.macs is LayeredNetwork.macs
 
 
 def compiled_bill(

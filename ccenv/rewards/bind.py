@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from numbers import Real
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from ccenv.base.annotations import has_mark, marked
 from ccenv.base.checks import AT_ONCE, Checks, all_finite
 from ccenv.base.registry import check_names
 from ccenv.base.values import shown
@@ -113,6 +114,7 @@ class StatefulReward:
                 "rename it"
             )
 
+    @marked("does_nothing")
     def prepare(self, surroundings: Surroundings) -> None:
         """Prepares the reward for the network, before the first episode."""
 
@@ -123,12 +125,19 @@ class StatefulReward:
         """Terms of one `StepOutcome`, each float32 [batch]; changes nothing."""
         raise TypeError(f"{type(self).__name__} must define __call__(outcome)")
 
+    @marked("does_nothing")
     def update(self, outcome: "StepOutcome") -> None:
         """Updates the state; called after the reward of each step."""
 
     def numbers(self) -> dict[str, float]:
         """The state as numbers, for curves and `info`."""
         return {}
+
+
+def does(reward: Any, method: str) -> bool:
+    """Whether a reward, or a class of rewards, does something in a method of `StatefulReward`."""
+    found = getattr(reward, method, None)
+    return found is not None and not has_mark(found, "does_nothing")
 
 
 RewardFunction = Callable[..., Any]

@@ -10,6 +10,7 @@ from typing import Any
 
 from ccenv.base.snapshot import restore, state_of
 from ccenv.rewards import StatefulReward
+from ccenv.rewards.bind import does
 from ccenv.simulator.simulator import Simulator
 
 OF_TRAINER = ("optimizer", "schedule", "num_updates")
@@ -84,7 +85,7 @@ def restore_simulator(simulator: Simulator, tree: dict[str, Any]) -> None:
 def remembering_rule(simulator: Simulator) -> StatefulReward | None:
     """The reward that learns from steps, None of one that does not."""
     rule = simulator.reward.rule
-    return None if type(rule).update is StatefulReward.update else rule
+    return rule if does(rule, "update") else None
 
 
 def weights_digest(network: Any) -> str:

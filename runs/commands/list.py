@@ -16,7 +16,8 @@ from ccenv.mask_table.shipped import table_of
 from ccenv.mdp import LOOKS
 from ccenv.mdp.action_codes import CODES
 from ccenv.networks.registry import NETWORKS
-from ccenv.rewards import REWARDS, StatefulReward, reward_parameters
+from ccenv.rewards import REWARDS, reward_parameters
+from ccenv.rewards.bind import does
 from ccenv.runs.commands.frame import program
 from ccenv.runs.config.agent_settings import agent_parameters
 from ccenv.runs.config.values import compact, is_plain
@@ -44,9 +45,7 @@ def reward_line(reward: Any) -> Line:
         "deterministic": said and said.deterministic,
         "depends on machine": said and said.depends_on_machine,
         "keeps optimum": said and said.keeps_optimum,
-        "remembers": isinstance(reward, type)
-        and issubclass(reward, StatefulReward)
-        and reward.update is not StatefulReward.update,
+        "remembers": does(reward, "update"),
         "numbers": len(said.components) or 1 if said else 1,
         "reward_kwargs": arguments,
         "about": first_line(reward),

@@ -7,7 +7,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from ccenv.agents import AGENTS
-from ccenv.base.annotations import annotations_of
+from ccenv.base.annotations import annotations_of, has_mark
 from ccenv.base.registry import resolve
 from ccenv.base.values import shown
 
@@ -29,7 +29,7 @@ def find_agent(agent: str) -> "type[Agent]":
             f"expected agent {agent!r} to be a subclass of ccenv.agents.base.Agent, "
             f"got {shown(found)}"
         )
-    if found.act is Agent.act and found.distribution is Agent.distribution:
+    if has_mark(found.act, "asks_distribution") and has_mark(found.distribution, "is_missing"):
         raise ValueError(f"expected agent {agent!r} to define act or distribution, got neither")
     return found
 

@@ -18,7 +18,8 @@ from ccenv.envs.vector import BlockSelectionVectorEnv
 from ccenv.networks.core.arguments import MLP_SIZES, arguments_of, takes_features
 from ccenv.networks.learning.training import teaching_of
 from ccenv.networks.registry import NETWORKS
-from ccenv.rewards import REWARDS, StatefulReward
+from ccenv.rewards import REWARDS
+from ccenv.rewards.bind import does
 from ccenv.runs.config.agent_settings import agent_parameters, find_agent
 from ccenv.runs.config.plan import Plan
 from ccenv.runs.config.settings import make_plan
@@ -174,11 +175,9 @@ def pays_again(plan: Plan) -> bool:
     One that remembers what training was like, or was fitted to a teacher's weights, does not.
     """
     reward = resolve(plan.environment["reward"], REWARDS, "reward")
-    is_class = isinstance(reward, type) and issubclass(reward, StatefulReward)
-    remembers = is_class and reward.update is not StatefulReward.update
-    is_fitted = is_class and reward.prepare is not StatefulReward.prepare
     has_teacher = bool(plan.environment["weights_kwargs"].get("warm_start"))
-    return not (remembers or depends_on_machine(plan) or (is_fitted and has_teacher))
+    is_fitted = has_teacher and does(reward, "prepare")
+    return not (does(reward, "update") or is_fitted or depends_on_machine(plan))
 
 
 def restore(agent: Any, stored: Mapping[str, Tensor]) -> bool:

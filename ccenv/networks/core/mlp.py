@@ -12,6 +12,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from ccenv.base.annotations import has_mark, marked
 from ccenv.base.masks import spread
 from ccenv.base.memory import check_fits
 from ccenv.base.values import Sizes, positive_int, positive_ints, shown
@@ -119,7 +120,7 @@ class LayeredNetwork(GatedNetwork):
             x = self.units(gate, hidden, mask, backend)
         elif mask is None:
             x = self.units(gate, hidden, None, backend).repeat_interleave(group, 0)
-        elif type(self).gated_layer is not LayeredNetwork.gated_layer:
+        elif not has_mark(self.gated_layer, "is_by_row"):
             # Another layer may treat rows differently that are alike, as dropout does.
             x = self.gated_layer(gate, hidden.x.repeat_interleave(group, 0), None, mask, backend)
         else:
@@ -135,6 +136,7 @@ class LayeredNetwork(GatedNetwork):
         """Activations of a gated layer's kept blocks: [rows, width], skipped ones are zero."""
         return self.gated_layer(gate, hidden.x, hidden.mask, mask, backend)
 
+    @marked("is_by_row")
     def gated_layer(
         self,
         index: int,
@@ -181,6 +183,7 @@ class LayeredNetwork(GatedNetwork):
         """See `GatedNetwork.look`: all that the layer reads."""
         return hidden.x
 
+    @marked("counts_layers")
     def macs(self, gate: int, hidden: MLPHidden, mask: Tensor) -> Tensor:
         """See `GatedNetwork.macs`; `ccenv.mdp.bills` compiles it."""
         return layer_macs(self, gate, hidden.mask, mask)

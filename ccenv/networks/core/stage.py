@@ -17,6 +17,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+from ccenv.base.annotations import marked
 from ccenv.base.masks import spread
 from ccenv.networks.core.count_macs import counted
 from ccenv.sparse.residual_add import can_merge, merged
@@ -113,6 +114,7 @@ class Stage(nn.Module):
         """MACs that are spent even if nothing is kept, here or before."""
         return 0
 
+    @marked("is_pooled")
     def look(self, x: Tensor) -> Tensor:
         """Features offered of its input: [rows, ...] -> float [rows, look_size]."""
         return pooled(x)

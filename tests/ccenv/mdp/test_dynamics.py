@@ -14,7 +14,7 @@ from ccenv.base.seeding import stream
 from ccenv.data import Split, load_split
 from ccenv.data.toy import PROBE_SETTINGS
 from ccenv.mdp import dynamics
-from ccenv.mdp.bills import bill, has_plain_bill
+from ccenv.mdp.bills import bill
 from ccenv.mdp.dynamics import initial, judged, transition
 from ccenv.mdp.observations import OBSERVATIONS, compiled_show, make_observer, pool
 from ccenv.networks.core.arguments import build_network
@@ -611,7 +611,6 @@ def test_a_bill_of_ones_own_is_asked_for():
     network = build_network(Doubled, 0, **sizes)
     state = initial(network, torch.zeros(2, 9), torch.zeros(2, dtype=torch.int64))
     everything = torch.ones(2, 2, dtype=torch.bool)
-    assert not has_plain_bill(Doubled)
     macs, layer_cost, _ = bill(network, 0, state.hidden, everything, state.macs)
     assert macs.tolist() == [2 * network.dense_macs] * 2
     assert layer_cost.tolist() == [2.0, 2.0]
