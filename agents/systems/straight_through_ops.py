@@ -55,7 +55,7 @@ def loss_under(
     """Cross-entropy in nats of the batch under way; arguments as those of `soft_masked_logits`."""
     state = simulator.state
     assert state is not None
-    network, images, start = simulator.network, state.images_by_row, simulator.start
+    network, images, start = simulator.network, state.images_by_row, simulator.learning.start
     if start is None:
         start = started(network, images, earlier=simulator.earlier)
     logits = soft_masked_logits(network, images, soft_masks, masks, start)

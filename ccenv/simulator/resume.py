@@ -5,7 +5,6 @@ same ones and seeded with the same seed.
 """
 
 import hashlib
-from collections import deque
 from typing import Any
 
 from ccenv.base.snapshot import restore, state_of
@@ -45,7 +44,7 @@ def simulator_state(simulator: Simulator) -> dict[str, Any]:
         "indices": simulator.indices[:: simulator.group_size] if begun else None,
         "extensions": {one.name: one.state(begun=begun) for one in simulator.extensions},
         "network_version": simulator.network_version,
-        "pending": [list(batch) for batch in simulator.pending],
+        "pending": [list(batch) for batch in simulator.learning.pending],
         "reward": None if rule is None else state_of(dict(vars(rule)), "the reward"),
     }
 
@@ -65,18 +64,19 @@ def restore_simulator(simulator: Simulator, tree: dict[str, Any]) -> None:
         raise ValueError("expected the same frozen weights as before, got others")
     simulator.order.stream.set_state(tree["order_stream"])
     simulator.order.rest = tree["order"]
-    simulator.state, simulator.masks, simulator._gate_values = None, [], []
+    simulator.state, simulator.masks, simulator.gate_values = None, [], []
     for extension in simulator.extensions:
         extension.load_state(tree["extensions"][extension.name])
     if tree["indices"] is not None:
         simulator.begin(tree["indices"].cpu())
-    simulator.network_version = tree["network_version"]
+    simulator.learning.version = tree["network_version"]
     device = simulator.device
     batches = [
         (indices.to(device), *([tensor.to(device) for tensor in part] for part in parts))
         for indices, *parts in tree["pending"]
     ]
-    simulator.pending = deque(batches, maxlen=simulator.pending.maxlen)
+    simulator.learning.pending.clear()
+    simulator.learning.pending.extend(batches)
     rule = remembering_rule(simulator)
     if rule is not None:
         vars(rule).update(restore(dict(vars(rule)), tree["reward"], "the reward"))

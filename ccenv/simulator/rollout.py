@@ -102,7 +102,7 @@ def collect_rollout(
     """
     policy = as_policy(policy)
     observations, actions, steps = walk(simulator, policy, generator)
-    simulator.teach_by_every(policy.taught_every)
+    simulator.learning.teach_by_every(policy.taught_every)
     rewards = torch.stack([step.reward for step in steps])
     last = steps[-1].outcome
     return Rollout(

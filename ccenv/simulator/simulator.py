@@ -8,25 +8,23 @@ this one class; agents that work with tensors use it directly. What the settings
 import copy
 import functools
 import math
-from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from ccenv.base.checks import Checks, all_finite, is_on_device
+from ccenv.base.checks import Checks
 from ccenv.base.masks import check_mask
 from ccenv.base.memory import check_fits
 from ccenv.base.ranks import ALONE, OneProcess
 from ccenv.base.registry import check_keywords, check_names, import_object
-from ccenv.base.seeding import stream, stream_seed
+from ccenv.base.seeding import stream
 from ccenv.base.values import as_settings
 from ccenv.data import Split, check_alike, dataset_name, load_split, transform_names
 from ccenv.mdp import dynamics
 from ccenv.mdp.dynamics import EpisodeState
 from ccenv.mdp.observations import OBSERVATIONS, check_pixels, check_shown, make_observer
-from ccenv.networks.core.abilities import Caches, Scheduled, ability
 from ccenv.networks.core.arguments import (
     MLP_SIZES,
     check_answers,
@@ -38,10 +36,10 @@ from ccenv.networks.core.arguments import (
 from ccenv.networks.core.inference_copy import pack
 from ccenv.networks.core.parameters import FiniteWeights
 from ccenv.networks.core.precision import check_dtype, in_dtype
-from ccenv.networks.core.protocol import Earlier, num_blocks_of, started
-from ccenv.networks.learning.distillation import make_trainer
+from ccenv.networks.core.protocol import Earlier, num_blocks_of
 from ccenv.rewards import Surroundings, make_reward
 from ccenv.simulator.context import Context
+from ccenv.simulator.cotraining import CoTraining
 from ccenv.simulator.network_source import (
     check_weights,
     checked_sizes,
@@ -52,9 +50,6 @@ from ccenv.simulator.network_source import (
 from ccenv.simulator.settings import EXTENSIONS, EnvironmentSettings, setting_defaults
 from ccenv.simulator.sharing import of_all_rows
 from ccenv.simulator.step import Extension, Step
-
-MAX_PENDING = 256
-"""Finished batches that wait for `update_network` at most; the newest stay."""
 
 
 class ImageOrder:
@@ -155,7 +150,7 @@ class Simulator:
         if weights != "cotrain":
             pack(self.network)
         self.network = in_dtype(self.network, asked.dtype)
-        self._finite_weights = FiniteWeights(self.network)
+        self.finite_weights = FiniteWeights(self.network)
         self.observe = make_observer(observation, self.network, self.image_shape, inputs.dtype)
         self.num_blocks: tuple[int, ...] = num_blocks_of(self.network)
         self.num_layers = len(self.num_blocks)
@@ -169,12 +164,9 @@ class Simulator:
         self.images_seed: int | None = None
         self.masks: list[Tensor] = []
         """of the gates that are decided, bool [batch, num_blocks] each; as executed."""
-        # Indices of a batch, masks of its rows that teach, and gate values if an agent gives some.
-        self.pending: deque[tuple[Any, ...]] = deque(maxlen=MAX_PENDING)
-        self.network_version = 0
-        # Hidden state before the first gate of the batch under way, and the weights' version.
-        self._start: tuple[Any, int] | None = None
-        self._landed: list[Tensor] = []
+        self.gate_values: list[Tensor] = []
+        """likewise, float [batch, num_blocks] each; none under masks alone."""
+        self.learning = CoTraining()
         for extension in self.extensions:
             extension.attach(self)
 
@@ -199,21 +191,10 @@ class Simulator:
         """Restarts all streams and the reward; in co-training also weights and optimiser."""
         self.images_seed = seed
         self.order = ImageOrder(seed, self.data)
-        self.masks = []
-        self._gate_values: list[Tensor] = []
-        self.pending.clear()
-        self._landed = []
-        self.state = self._start = None
+        self.state, self.masks, self.gate_values = None, [], []
+        self.learning = CoTraining(self.network_version)
         if self.weights == "cotrain":
-            weights_seed = stream_seed(seed, "initial weights")
-            fresh = self.source.build(weights_seed)
-            self.network.load_state_dict(fresh.state_dict())
-            if self.weights_kwargs.get("start") == "shipped":
-                called = dataset_name(self.dataset)
-                take_shipped(self.network, self.source, called, self.transforms)
-                self.network.requires_grad_(True)
-            self.trainer = make_trainer(self.network, self.data, self.weights_kwargs)
-            self.network_version = 0
+            self.learning.seed(self, seed)
             self._prepare_reward()
         self.reward.reset()
         for extension in self.extensions:
@@ -241,13 +222,14 @@ class Simulator:
         indices = indices.to(self.device, non_blocking=True)
         group = self.group_size
         self.indices = indices if group == 1 else indices.repeat_interleave(group)
-        self.masks, self._gate_values = [], []
+        self.masks, self.gate_values = [], []
         images, labels = self.data.batch(self.ranks.share(indices))
-        with torch.set_grad_enabled(self._shares_start):
+        shares_start = self.learning.shares_start(self)
+        with torch.set_grad_enabled(shares_start):
             self.state = dynamics.initial(
                 self.network, images, labels, self.group_size, earlier=self.earlier
             )
-        self._start = (self.state.hidden, self.network_version) if self._shares_start else None
+        self.learning.begin(self.state.hidden if shares_start else None)
         with torch.no_grad():
             return self.ranks.gathered(self.observe(self.state))[0]
 
@@ -299,29 +281,10 @@ class Simulator:
         """A copy that teaches neither network nor reward."""
         other = copy.copy(self)
         other.weights, other.reward, other.ranks = "frozen", self.reward.held(), ALONE
-        other.pending, other._landed, other._start = deque(), [], None
+        other.learning = CoTraining(self.network_version)
         judging = (extension.for_judging() for extension in self.extensions)
         other.extensions = tuple(extension for extension in judging if extension is not None)
         return other
-
-    @property
-    def _shares_start(self) -> bool:
-        """Whether an update goes on from what the rollout computed before the first gate.
-
-        Not where updates land between gates of a later batch.
-        """
-        waits = any(extension.lands_between_gates for extension in self.extensions)
-        return self.weights == "cotrain" and Caches in self.network.abilities and not waits
-
-    @property
-    def start(self) -> Any:
-        """Hidden state of the batch under way before its first gate, with its gradient.
-
-        None where the network has changed since, or nothing is saved by it: it is computed then.
-        """
-        if self._start is None or self._start[1] != self.network_version:
-            return None
-        return self._start[0]
 
     @property
     def layer(self) -> int:
@@ -334,9 +297,14 @@ class Simulator:
         return self.state is None or self.state.layer >= self.num_layers
 
     @property
-    def gate_values(self) -> Sequence[Tensor]:
-        """Of the gates that are decided, float [batch, num_blocks] each; none under masks alone."""
-        return self._gate_values
+    def network_version(self) -> int:
+        """Co-training: updates that the network has had."""
+        return self.learning.version
+
+    @property
+    def trainer(self) -> Any:
+        """Co-training: what updates the network, see `CoTraining`."""
+        return self.learning.trainer
 
     def step(self, mask: Tensor, weights: Tensor | None = None) -> Step:
         """Computes one layer under a mask.
@@ -381,10 +349,9 @@ class Simulator:
             self.reward.update(outcome)
         self.masks.append(outcome.mask)
         if weights is not None:
-            self._gate_values.append(weights)
+            self.gate_values.append(weights)
         if outcome.is_last and self.weights == "cotrain":
-            values = [self._gate_values] if self._gate_values else []
-            self.pending.append((self.indices, self.masks, *values))
+            self.learning.finish(self)
         # Updates that land now change nothing of the step that has been made.
         after = self.state
         for extension in self.extensions:
@@ -393,74 +360,20 @@ class Simulator:
 
     def check_weights(self) -> None:
         """Refuses a network whose weights are not finite (ValueError, naming the tensor)."""
-        if self._finite_weights.network is not self.network:
-            self._finite_weights = FiniteWeights(self.network)
-        self._finite_weights.check(self.checks)
+        if self.finite_weights.network is not self.network:
+            self.finite_weights = FiniteWeights(self.network)
+        self.finite_weights.check(self.checks)
 
     def update_network(self) -> dict[str, float]:
         """Co-training: one update for every batch finished since the last call, oldest first.
 
         Call it between rollouts. With frozen weights it does nothing. At most the newest
-        `MAX_PENDING` batches are kept.
+        `ccenv.simulator.cotraining.MAX_PENDING` batches are kept.
 
         Returns:
             {"network_loss": mean negative log-likelihood in nats}, or {} without any update.
         """
-        if not any(extension.lands_between_gates for extension in self.extensions):
-            while self.pending:
-                self.update_once()
-        landed, self._landed = self._landed, []
-        losses = [loss.item() for loss in self.checks.on_host(dict(enumerate(landed))).values()]
-        return {"network_loss": self.ranks.mean(sum(losses) / len(losses))} if losses else {}
-
-    def teach_by_every(self, every: int) -> None:
-        """Co-training: of the newest finished batch every so many-th row teaches the network.
-
-        Args:
-            every: 1 for all rows; the group's size for the first row of each group.
-        """
-        if every > 1 and self.pending:
-            indices, *parts = self.pending.pop()
-            self.pending.append((indices, *([rows[::every] for rows in part] for part in parts)))
-
-    def update_once(self) -> None:
-        """Co-training: one update under the masks of the oldest batch that waits."""
-        loss = self.next_loss()
-        loss.backward()
-        self.finish_update(loss)
-
-    def next_loss(self) -> Tensor:
-        """Co-training: the loss of the oldest batch that waits, see `CoTrainer.loss`."""
-        indices, *parts = self.pending[0]
-        masks, *values = ([self.ranks.share(rows) for rows in part] for part in parts)
-        start = None
-        if self.state is not None and indices is self.indices:
-            # The batch that has just been walked through lies there still.
-            images, labels = self.state.images, self.state.labels
-            start, self._start = self.start, None
-        else:
-            own = self.ranks.share(indices)
-            images, _ = self.data.batch(own[:: self.group_size])
-            labels = self.data.labels.index_select(0, own).long()
-        if start is None and self.earlier is not None:
-            start = started(self.network, images, earlier=self.earlier)
-        # Fewer masks than rows where only some of the rows teach.
-        labels = labels[:: len(labels) // len(masks[0])]
-        chosen = values[0] if values else None
-        return self.trainer.loss(images, labels, masks, "auto", chosen, start)
-
-    def finish_update(self, loss: Tensor) -> None:
-        """Co-training: one step down the gradient of the oldest batch, which waits no longer."""
-        self.pending.popleft()
-        self.trainer.step()
-        scheduled = ability(self.network, Scheduled)
-        if self.trainer.schedule_updates and scheduled is not None:
-            scheduled.after_update(self.trainer.num_updates / self.trainer.schedule_updates)
-        self.network_version += 1
-        self._landed.append(loss.detach())
-        # On a device the weights are looked at there, with the next step.
-        if not is_on_device(loss) and all_finite(loss.detach()):
-            self._finite_weights.accept()
+        return self.learning.update(self)
 
 
 def read_extensions(settings: Mapping[str, Any]) -> tuple[Extension, ...]:

@@ -101,7 +101,7 @@ def returns_of(learner, network, weights, num_rollouts, seed=0, num_unlearned=RO
     env.reset(seed=seed)
     agent = agent_class(env, seed=seed, **OURS[learner])
     heard = [unlearned(agent, number) for number in range(num_unlearned)]
-    env.simulator.pending.clear()
+    env.simulator.learning.pending.clear()
     agent.learn(IMAGES * num_rollouts, lambda _, scalars: heard.append(scalars["episode/return"]))
     assert all(tensor.isfinite().all() for tensor in agent.parameters().values())
     return heard

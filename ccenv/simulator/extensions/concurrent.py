@@ -232,7 +232,7 @@ class Concurrent(Extension):
     def begin(self, simulator: Any, num_inputs: int) -> None:
         """Nothing has been read yet; the gradient of the batch before is on its way."""
         self.read = {"network": [], "policy": []}
-        if simulator.pending and self.under_way is None and self.kind != "policy":
+        if simulator.learning.pending and self.under_way is None and self.kind != "policy":
             self.under_way = self.learning(simulator)
 
     def after_gate(self, simulator: Any, outcome: StepOutcome) -> dict[str, Tensor]:
@@ -245,7 +245,7 @@ class Concurrent(Extension):
         if not outcome.is_last:
             self.land(simulator, gate)
         elif self.kind == "policy":
-            simulator.pending.clear()
+            simulator.learning.pending.clear()
         return told
 
     def _told(self, masks: Sequence[Tensor]) -> dict[str, Tensor]:
@@ -270,18 +270,18 @@ class Concurrent(Extension):
             raise ValueError(
                 "expected a trainer of the network that answers, got one of another network"
             )
-        loss = simulator.next_loss()
+        loss = simulator.learning.next_loss(simulator)
         return loss, learner(os.getpid()).submit(backward, loss, torch.get_num_threads())
 
     def land(self, simulator: Any, gate: int) -> None:
         """Lets the network's oldest waiting update land, then whatever else waits."""
         first = self.num_gates - 2 if self.kind == "inactive" else 0
-        if simulator.pending and gate >= first:
+        if simulator.learning.pending and gate >= first:
             loss, gradient = self.under_way or self.learning(simulator)
             self.under_way = None
             gradient.result()
             with self._guard(simulator):
-                simulator.finish_update(loss)
+                simulator.learning.finish_update(simulator, loss)
         for lands in self.between_gates:
             lands(gate)
 

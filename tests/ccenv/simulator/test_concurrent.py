@@ -142,7 +142,7 @@ def test_each_gate_of_other_networks_reads_one_version_and_updates_learn_what_th
     agent = BlockDropout(simulator, keep_probability=0.5)
     collect_rollout(simulator, agent, agent.generator)
     whole = [copy.deepcopy(simulator.network)]
-    indices, masks = simulator.pending[0]
+    indices, masks = simulator.learning.pending[0]
     simulator.extension("concurrent").between_gates.append(
         lambda gate: whole.append(copy.deepcopy(simulator.network))
     )
@@ -417,7 +417,7 @@ def test_updates_of_another_network_are_refused():
         only_entries(simulator.trainer, inactive_entries(other, [])),
     ):
         pass
-    simulator.trainer = CoTrainer(other)
+    simulator.learning.trainer = CoTrainer(other)
     with pytest.raises(ValueError, match="one of another network"):
         episode(simulator, masks_of(4))
 

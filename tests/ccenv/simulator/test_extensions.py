@@ -144,7 +144,7 @@ def test_a_policy_that_learns_between_gates_sees_prices():
     agent.learn(24)
     assert simulator.extension("concurrent").policy_parts
     assert simulator.network_version == 0
-    assert not simulator.pending
+    assert not simulator.learning.pending
 
 
 @pytest.mark.parametrize(("settings", "reason"), APART, ids=str)

@@ -1,0 +1,134 @@
+"""Co-training of a simulator's network: finished batches -> one update each, under their masks."""
+
+from collections import deque
+from typing import Any
+
+from torch import Tensor
+
+from ccenv.base.checks import all_finite, is_on_device
+from ccenv.base.seeding import stream_seed
+from ccenv.data import dataset_name
+from ccenv.networks.core.abilities import Caches, Scheduled, ability
+from ccenv.networks.core.protocol import started
+from ccenv.networks.learning.distillation import make_trainer
+from ccenv.simulator.network_source import take_shipped
+
+MAX_PENDING = 256
+"""Finished batches that wait for their update at most; the newest stay."""
+
+
+class CoTraining:
+    """Batches that wait, updates of a network, and their losses.
+
+    It belongs to one simulator, which is passed to its methods; frozen networks have none waiting.
+    """
+
+    trainer: Any
+    """of the network, see `make_trainer`; there once it is seeded, in co-training alone."""
+
+    def __init__(self, version: int = 0) -> None:
+        """Starts with no batch; version: updates that the network has had."""
+        self.pending: deque[tuple[Any, ...]] = deque(maxlen=MAX_PENDING)
+        """of each batch its indices, masks of its rows that teach, and gate values if an agent
+        gives some."""
+        self.version = version
+        self._start: tuple[Any, int] | None = None
+        self._landed: list[Tensor] = []
+
+    def seed(self, simulator: Any, seed: int) -> None:
+        """Gives the network fresh weights and a fresh optimiser."""
+        network, source = simulator.network, simulator.source
+        network.load_state_dict(source.build(stream_seed(seed, "initial weights")).state_dict())
+        if simulator.weights_kwargs.get("start") == "shipped":
+            take_shipped(network, source, dataset_name(simulator.dataset), simulator.transforms)
+            network.requires_grad_(True)
+        self.trainer = make_trainer(network, simulator.data, simulator.weights_kwargs)
+        self.version = 0
+
+    def shares_start(self, simulator: Any) -> bool:
+        """Whether an update goes on from what the rollout computed before the first gate.
+
+        Not where updates land between gates of a later batch.
+        """
+        is_learning = simulator.weights == "cotrain"
+        return is_learning and Caches in simulator.network.abilities and not lands(simulator)
+
+    def begin(self, hidden: Any) -> None:
+        """Keeps the hidden state of a batch before its first gate, None to compute it again."""
+        self._start = None if hidden is None else (hidden, self.version)
+
+    @property
+    def start(self) -> Any:
+        """Hidden state of the batch under way before its first gate, with its gradient.
+
+        None where the network has changed since, or nothing is saved by it: it is computed then.
+        """
+        if self._start is None or self._start[1] != self.version:
+            return None
+        return self._start[0]
+
+    def finish(self, simulator: Any) -> None:
+        """Puts the batch whose episode has ended among those that wait."""
+        values = [simulator.gate_values] if simulator.gate_values else []
+        self.pending.append((simulator.indices, simulator.masks, *values))
+
+    def teach_by_every(self, every: int) -> None:
+        """Of the newest finished batch every so many-th row teaches the network.
+
+        Args:
+            every: 1 for all rows; the group's size for the first row of each group.
+        """
+        if every > 1 and self.pending:
+            indices, *parts = self.pending.pop()
+            self.pending.append((indices, *([rows[::every] for rows in part] for part in parts)))
+
+    def update(self, simulator: Any) -> dict[str, float]:
+        """One update for every batch that waits, oldest first; see `Simulator.update_network`."""
+        while self.pending and not lands(simulator):
+            loss = self.next_loss(simulator)
+            loss.backward()
+            self.finish_update(simulator, loss)
+        landed, self._landed = self._landed, []
+        losses = [x.item() for x in simulator.checks.on_host(dict(enumerate(landed))).values()]
+        mean = simulator.ranks.mean
+        return {"network_loss": mean(sum(losses) / len(losses))} if losses else {}
+
+    def next_loss(self, simulator: Any) -> Tensor:
+        """The loss of the oldest batch that waits, see `CoTrainer.loss`."""
+        indices, *parts = self.pending[0]
+        share, network = simulator.ranks.share, simulator.network
+        masks, *values = ([share(rows) for rows in part] for part in parts)
+        start = None
+        if simulator.state is not None and indices is simulator.indices:
+            # The batch that has just been walked through lies there still.
+            images, labels = simulator.state.images, simulator.state.labels
+            start, self._start = self.start, None
+        else:
+            own = share(indices)
+            images, _ = simulator.data.batch(own[:: simulator.group_size])
+            labels = simulator.data.labels.index_select(0, own).long()
+        if start is None and simulator.earlier is not None:
+            start = started(network, images, earlier=simulator.earlier)
+        # Fewer masks than rows where only some of the rows teach.
+        labels = labels[:: len(labels) // len(masks[0])]
+        chosen = values[0] if values else None
+        loss: Tensor = self.trainer.loss(images, labels, masks, "auto", chosen, start)
+        return loss
+
+    def finish_update(self, simulator: Any, loss: Tensor) -> None:
+        """One step down the gradient of the oldest batch, which waits no longer."""
+        self.pending.popleft()
+        self.trainer.step()
+        scheduled = ability(simulator.network, Scheduled)
+        if self.trainer.schedule_updates and scheduled is not None:
+            scheduled.after_update(self.trainer.num_updates / self.trainer.schedule_updates)
+        self.version += 1
+        self._landed.append(loss.detach())
+        # On a device the weights are looked at there, with the next step.
+        if not is_on_device(loss) and all_finite(loss.detach()):
+            simulator.finite_weights.accept()
+
+
+def lands(simulator: Any) -> bool:
+    """Whether updates land between gates, and not in `update_network`."""
+    return any(extension.lands_between_gates for extension in simulator.extensions)
