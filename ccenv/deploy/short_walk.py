@@ -2,7 +2,7 @@
 
 A network of affine maps runs in one compiled call (`ccenv.deploy.fused`), one of stages here.
 
-One image goes through modules and decisions alone (`ccenv.networks.core.one_row`): of a ResNet-20
+One image goes through modules and decisions alone (`lowering.OneRow`): of a ResNet-20
 half of whose units are skipped, walking layer by layer takes a fifth of the time. Many images walk
 as everywhere, under the same rules.
 """
@@ -30,7 +30,7 @@ from ccenv.mdp.choosers import (
 )
 from ccenv.mdp.dynamics import EpisodeState, StepOutcome, initial, outcomes
 from ccenv.mdp.observations import LAST_SYMBOLS, Observer
-from ccenv.networks.core.one_row import OneRow, why_not_one_row
+from ccenv.networks.core.lowering import OneRow, why_not_one_row
 from ccenv.networks.core.protocol import num_blocks_of, walk
 from ccenv.networks.core.stage import LAST, LOOK_SIDE, is_channels_last, is_even
 from ccenv.simulator.context import affordable

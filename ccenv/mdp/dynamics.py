@@ -8,10 +8,11 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from ccenv.base.annotations import has_mark
 from ccenv.base.masks import check_mask, full_mask
-from ccenv.mdp.bills import bill, is_plain, step_kernels
 from ccenv.mdp.outcome import Outcome
 from ccenv.networks.core.abilities import AnswersOften, ability
+from ccenv.networks.core.mlp import dense_tail_macs
 from ccenv.networks.core.protocol import Earlier, GatedNetwork, started
 
 
@@ -85,54 +86,63 @@ class StepOutcome(Outcome[Tensor]):
     """[batch, n] int64; what was right each time, None where there are no answers."""
 
     @functools.cached_property
-    def judged(self) -> Answers | None:
+    def compared(self) -> Answers | None:
         """What came of the episode, None before the last gate."""
-        return None if self.logits is None else judged(self.logits, self.labels)
+        return None if self.logits is None else compared(self.logits, self.labels)
 
     @property
     def prediction(self) -> Tensor | None:
         """[batch] int64; the class that the network answers, None before the last gate."""
-        return None if self.judged is None else self.judged.prediction
+        return None if self.compared is None else self.compared.prediction
 
     @functools.cached_property
     def correct(self) -> Tensor:
         """See `Outcome.correct`."""
-        if self.judged is None:
+        if self.compared is None:
             return torch.zeros_like(self.layer_cost)
         if self.answers is not None and self.targets is not None:
             return (self.answers.argmax(dim=2) == self.targets).float().mean(dim=1)
-        return self.judged.is_right
+        return self.compared.is_right
 
     @functools.cached_property
     def log_likelihood(self) -> Tensor:
         """See `Outcome.log_likelihood`."""
-        if self.logits is None or self.judged is None:
+        if self.logits is None or self.compared is None:
             return torch.zeros_like(self.layer_cost)
         if self.answers is not None and self.targets is not None:
-            return log_likelihood_of(self.answers, self.targets).mean(dim=1)
-        return self.judged.logit - self.logits.logsumexp(dim=-1)
+            chosen = self.answers.gather(-1, self.targets.unsqueeze(-1)).squeeze(-1)
+            return (chosen - self.answers.logsumexp(dim=-1)).mean(dim=1)
+        return self.compared.logit - self.logits.logsumexp(dim=-1)
 
     def as_float32(self, values: Tensor) -> Tensor:
         """See `Outcome.as_float32`."""
         return values if values.dtype == torch.float32 else values.float()
 
 
-def log_likelihood_of(logits: Tensor, labels: Tensor) -> Tensor:
-    """Log-probabilities of labels in nats: [..., num_classes], int64 [...] -> float32 [...]."""
-    return logits.gather(-1, labels.unsqueeze(-1)).squeeze(-1) - logits.logsumexp(dim=-1)
+@functools.cache
+def step_kernels() -> Any:
+    """Loaded on use, because numba takes half a second to import."""
+    from ccenv.mdp import step_kernels as found
+
+    return found
 
 
-def judged(logits: Tensor, labels: Tensor) -> Answers:
+def is_readable(tensor: Tensor) -> bool:
+    """Whether compiled code can read a tensor: on the CPU, and neither traced nor imagined."""
+    return tensor.is_cpu and type(tensor) is Tensor and not torch.compiler.is_compiling()
+
+
+def compared(logits: Tensor, labels: Tensor) -> Answers:
     """Compares logits [batch, num_classes] with labels int64 [batch] (else IndexError)."""
     is_usual = logits.dtype == torch.float32 and not logits.requires_grad
-    if not (is_usual and is_plain(logits) and is_plain(labels)):
+    if not (is_usual and is_readable(logits) and is_readable(labels)):
         prediction = logits.argmax(dim=1)
         chosen = logits.gather(-1, labels.unsqueeze(-1)).squeeze(-1)
         return Answers(prediction, (prediction == labels).float(), chosen, are_finite=None)
     logits, labels = logits.contiguous(), labels.contiguous()
     prediction, right = torch.empty_like(labels), torch.empty(labels.shape)
     chosen = torch.empty(labels.shape)
-    are_finite = step_kernels().judge(
+    are_finite = step_kernels().compare(
         logits.data_ptr(),
         labels.data_ptr(),
         *logits.shape,
@@ -143,6 +153,51 @@ def judged(logits: Tensor, labels: Tensor) -> Answers:
     if are_finite < 0:
         raise IndexError(f"expected labels in 0..{logits.shape[1] - 1}, got others")
     return Answers(prediction, right, chosen, bool(are_finite))
+
+
+def add_macs(
+    network: Any, gate: int, hidden: Any, mask: Tensor, spent: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Adds what a mask, bool [batch, num_blocks] as executed, costs at a gate to what was spent.
+
+    Of gated layers in one compiled call, of other networks by their `macs`.
+
+    Returns:
+        MACs so far int64 [batch], and as shares of the dense network's this gate's and those so
+        far, float32 [batch] each.
+    """
+    counts_layers = has_mark(type(network).macs, "counts_layers")
+    if not (counts_layers and is_readable(mask) and is_readable(spent)):
+        step_macs = network.macs(gate, hidden, mask)
+        macs, total = spent + step_macs, network.dense_macs
+        return macs, (step_macs / total).float(), (macs / total).float()
+    rows, before = mask.shape[0], hidden.mask
+    macs = torch.empty(rows, dtype=torch.int64)
+    layer_cost, compute_cost = torch.empty(rows), torch.empty(rows)
+    is_last = gate == len(network.gates) - 1
+    mask = mask if mask.stride(1) == 1 else mask.contiguous()
+    spent = spent.contiguous()
+    if before is None:
+        source = 0, 0, 0, network.widths[gate]
+    else:
+        before = before if before.stride(1) == 1 else before.contiguous()
+        source = before.data_ptr(), before.shape[1], before.stride(0), network.block_sizes[gate - 1]
+    step_kernels().add_layer_macs(
+        mask.data_ptr(),
+        mask.shape[1],
+        mask.stride(0),
+        network.block_sizes[gate],
+        *source,
+        network.head_sizes[0] if is_last else 0,
+        dense_tail_macs(network) if is_last else 0,
+        network.dense_macs,
+        spent.data_ptr(),
+        rows,
+        macs.data_ptr(),
+        layer_cost.data_ptr(),
+        compute_cost.data_ptr(),
+    )
+    return macs, layer_cost, compute_cost
 
 
 def initial(
@@ -241,7 +296,7 @@ def transition(
             f"got {list(mask.shape)}"
         )
     mask = network.executed(state.layer, state.hidden, mask)
-    macs, layer_cost, compute_cost = bill(network, state.layer, state.hidden, mask, state.macs)
+    macs, layer_cost, compute_cost = add_macs(network, state.layer, state.hidden, mask, state.macs)
     hidden = network.step(state.layer, state.hidden, mask, weights, backend)
     after = EpisodeState(
         images=state.images,

@@ -25,8 +25,14 @@ from torch import Tensor
 
 from ccenv.base.registry import check_names, resolve
 from ccenv.mdp import LOOKS
-from ccenv.mdp.bills import is_plain, step_kernels
-from ccenv.mdp.dynamics import EpisodeState, initial, look, transition
+from ccenv.mdp.dynamics import (
+    EpisodeState,
+    initial,
+    is_readable,
+    look,
+    step_kernels,
+    transition,
+)
 from ccenv.networks.core.abilities import LooksBehind, Norms, ability
 from ccenv.networks.core.exit_state import early_answer
 from ccenv.networks.core.protocol import GatedNetwork
@@ -165,7 +171,7 @@ class Observer:
 def is_plain_look(found: Tensor, rows: int, columns: int) -> bool:
     """Whether compiled code can copy a look, which has the right size and no gradient."""
     fits = found.dtype == torch.float32 and found.shape == (rows, columns)
-    return fits and is_plain(found) and not found.requires_grad
+    return fits and is_readable(found) and not found.requires_grad
 
 
 def compiled_show(looks: Tensor, columns: int, gate: int) -> Tensor:
@@ -174,7 +180,7 @@ def compiled_show(looks: Tensor, columns: int, gate: int) -> Tensor:
     rows, width = looks.shape
     found = kept_memory(rows, columns)
     source = looks.data_ptr(), looks.stride(0), width
-    step_kernels().show(*source, rows, columns, gate, found.data_ptr())
+    step_kernels().write_looks(*source, rows, columns, gate, found.data_ptr())
     return found
 
 

@@ -16,7 +16,7 @@ forget_stale(Path(__file__).parent, KERNELS)
 
 
 @compiled
-def count_kept(mask: int, row: int, blocks: int, ld: int) -> int:
+def kept_blocks(mask: int, row: int, blocks: int, ld: int) -> int:
     """Number of blocks that a row keeps; rows lie `ld` bytes apart."""
     kept = carray(as_pointer(mask + row * ld), (blocks,), np.uint8)
     count = 0
@@ -26,7 +26,7 @@ def count_kept(mask: int, row: int, blocks: int, ld: int) -> int:
 
 
 @compiled
-def bill(
+def add_layer_macs(
     mask: int,
     blocks: int,
     ld: int,
@@ -59,8 +59,8 @@ def bill(
     for row in range(rows):
         inputs = before_size
         if before != 0:
-            inputs *= count_kept(before, row, before_blocks, before_ld)
-        kept = count_kept(mask, row, blocks, ld) * size
+            inputs *= kept_blocks(before, row, before_blocks, before_ld)
+        kept = kept_blocks(mask, row, blocks, ld) * size
         step = kept * (inputs + head) + fixed
         new[row] = old[row] + step
         now[row] = np.float32(step) / every
@@ -68,10 +68,10 @@ def bill(
 
 
 @compiled
-def judge(
+def compare(
     logits: int, labels: int, rows: int, classes: int, prediction: int, right: int, chosen: int
 ) -> int:
-    """Judges logits float32 [rows, classes] by labels int64 [rows].
+    """Compares logits float32 [rows, classes] with labels int64 [rows].
 
     Writes `prediction` int64 [rows], the first of the largest, `right` float32 [rows], 1 where that
     is the label, and `chosen` float32 [rows], the label's logit. Returns 1 where all logits are
@@ -99,7 +99,7 @@ def judge(
 
 
 @compiled
-def show(
+def write_looks(
     looks: int, ld: int, width: int, rows: int, columns: int, shown: int, observation: int
 ) -> None:
     """Writes observations: looks, rows `ld` floats apart, then zeros, and a one at `shown`.

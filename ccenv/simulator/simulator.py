@@ -48,8 +48,7 @@ from ccenv.simulator.network_source import (
     take_shipped,
 )
 from ccenv.simulator.settings import EXTENSIONS, EnvironmentSettings, setting_defaults
-from ccenv.simulator.sharing import of_all_rows
-from ccenv.simulator.step import Extension, Step
+from ccenv.simulator.step import Extension, Step, of_all_rows
 
 
 class ImageOrder:
@@ -87,7 +86,7 @@ class Simulator:
     """
 
     ranks: OneProcess = ALONE
-    """processes that share the batch, each with rows of its own, see `ccenv.simulator.sharing`."""
+    """processes that share the batch, each with rows of its own, see `batch_shared`."""
 
     def __init__(
         self,
@@ -341,7 +340,7 @@ class Simulator:
                 share(mask),
                 weights=None if weights is None else share(weights),
             )
-            if outcome.logits is not None and outcome.judged and not outcome.judged.are_finite:
+            if outcome.logits is not None and outcome.compared and not outcome.compared.are_finite:
                 check_answers(outcome.logits, self.checks)
             terms, total = self.reward.paid(outcome, self.checks)
             numbers = self.reward.rule.numbers()

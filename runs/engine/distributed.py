@@ -20,7 +20,7 @@ from ccenv.base.ranks import Ranks, RanksError, gradients_averaged, rows_shared
 from ccenv.runs.config.plan import Plan
 from ccenv.runs.engine.checkpoint import Keeper
 from ccenv.simulator.resume import restore_simulator, simulator_state
-from ccenv.simulator.sharing import batch_shared, check_shareable
+from ccenv.simulator.step import batch_shared, check_shareable
 
 BY_RANKS = (
     "dense",

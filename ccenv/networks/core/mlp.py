@@ -185,7 +185,7 @@ class LayeredNetwork(GatedNetwork):
 
     @marked("counts_layers")
     def macs(self, gate: int, hidden: MLPHidden, mask: Tensor) -> Tensor:
-        """See `GatedNetwork.macs`; `ccenv.mdp.bills` compiles it."""
+        """See `GatedNetwork.macs`; `ccenv.mdp.dynamics` compiles it."""
         return layer_macs(self, gate, hidden.mask, mask)
 
     def least_macs(self, gate: int) -> int:

@@ -23,9 +23,8 @@ from ccenv.mdp.observations import LAST_SYMBOLS, make_observer
 from ccenv.networks.baselines.text import hashed_ngrams
 from ccenv.networks.core.exit_state import Exit
 from ccenv.networks.core.inference_copy import pack
-from ccenv.networks.core.lowering import why_not_lowered
+from ccenv.networks.core.lowering import OneRow, why_not_lowered, why_not_one_row
 from ccenv.networks.core.mlp import GatedMLP
-from ccenv.networks.core.one_row import OneRow, why_not_one_row
 from ccenv.networks.core.protocol import dense_forward, forward, num_blocks_of
 from ccenv.networks.core.sequential import GatedSequential
 from ccenv.networks.text.embedding import next_byte

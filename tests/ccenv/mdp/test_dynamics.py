@@ -14,8 +14,7 @@ from ccenv.base.seeding import stream
 from ccenv.data import Split, load_split
 from ccenv.data.toy import PROBE_SETTINGS
 from ccenv.mdp import dynamics
-from ccenv.mdp.bills import bill
-from ccenv.mdp.dynamics import initial, judged, transition
+from ccenv.mdp.dynamics import add_macs, compared, initial, transition
 from ccenv.mdp.observations import OBSERVATIONS, compiled_show, make_observer, pool
 from ccenv.networks.core.arguments import build_network
 from ccenv.networks.core.mlp import GatedMLP
@@ -558,15 +557,15 @@ def test_answers_judged_in_one_call_are_those_of_torch_and_name_the_first_of_equ
     generator = stream(seed, "logits")
     logits = torch.randint(3, (rows, classes), generator=generator).float()
     labels = torch.randint(classes, (rows,), generator=generator)
-    found, expected = judged(logits, labels), judged(logits.double(), labels)
+    found, expected = compared(logits, labels), compared(logits.double(), labels)
     assert torch.equal(found.prediction, logits.argmax(dim=1))
     for one, other in zip(found[:3], expected[:3], strict=True):
         assert torch.equal(one, other.to(one.dtype))
     logits[seed % rows, seed % classes] = [math.nan, math.inf, -math.inf][seed % 3]
-    assert (found.are_finite, judged(logits, labels).are_finite) == (True, False)
+    assert (found.are_finite, compared(logits, labels).are_finite) == (True, False)
     labels[-1] = classes
     with pytest.raises(IndexError, match="labels in 0"):
-        judged(logits, labels)
+        compared(logits, labels)
 
 
 class Doubled(GatedMLP):
@@ -591,7 +590,7 @@ def test_a_compiled_bill_and_look_are_the_networks_own_whatever_lies_in_memory(s
         step = network.macs(gate, state.hidden, mask)
         macs, total = state.macs + step, network.dense_macs
         wanted = macs, (step / total).float(), (macs / total).float()
-        found = bill(network, gate, state.hidden, mask, state.macs)
+        found = add_macs(network, gate, state.hidden, mask, state.macs)
         assert all(
             torch.equal(a, b) and a.dtype == b.dtype for a, b in zip(found, wanted, strict=True)
         )
@@ -611,7 +610,7 @@ def test_a_bill_of_ones_own_is_asked_for():
     network = build_network(Doubled, 0, **sizes)
     state = initial(network, torch.zeros(2, 9), torch.zeros(2, dtype=torch.int64))
     everything = torch.ones(2, 2, dtype=torch.bool)
-    macs, layer_cost, _ = bill(network, 0, state.hidden, everything, state.macs)
+    macs, layer_cost, _ = add_macs(network, 0, state.hidden, everything, state.macs)
     assert macs.tolist() == [2 * network.dense_macs] * 2
     assert layer_cost.tolist() == [2.0, 2.0]
 

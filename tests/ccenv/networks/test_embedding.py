@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ccenv.deploy.fused.classifier import why_not_fused
-from ccenv.mdp.bills import bill
+from ccenv.mdp.dynamics import add_macs
 from ccenv.networks.core.protocol import dense_forward, forward
 from ccenv.networks.text.embedding import next_byte
 
@@ -55,10 +55,10 @@ def test_the_bill_is_kept_inputs_times_kept_units_and_look_ups_are_free(bits):
     hidden = network.start(windows(1))
     units = 2 * int(first.sum()), 4 * int(second.sum())
     assert int(network.macs(0, hidden, first)) == 15 * units[0]
-    macs, *_ = bill(network, 0, hidden, first, torch.zeros(1, dtype=torch.int64))
+    macs, *_ = add_macs(network, 0, hidden, first, torch.zeros(1, dtype=torch.int64))
     hidden = network.step(0, hidden, first)
     assert int(network.macs(1, hidden, second)) == units[1] * (units[0] + 7)
-    macs, _, cost = bill(network, 1, hidden, second, macs)
+    macs, _, cost = add_macs(network, 1, hidden, second, macs)
     assert int(macs) == 15 * units[0] + units[1] * (units[0] + 7)
     assert float(cost) == pytest.approx(int(macs) / network.dense_macs)
 
