@@ -41,8 +41,7 @@ if TYPE_CHECKING:
         gateable,
     )
     from ccenv.runs.api import compare, load, train
-    from ccenv.simulator.evaluate import evaluate
-    from ccenv.simulator.menus import evaluate_menu
+    from ccenv.simulator.evaluate import evaluate, evaluate_menu
     from ccenv.sparse.linear import block_sparse_linear
     from ccenv.sparse.routes import explain_backend
 
@@ -70,8 +69,7 @@ ON_USE = {
         "gateable",
     ],
     "runs.api": ["compare", "load", "train"],
-    "simulator.evaluate": ["evaluate"],
-    "simulator.menus": ["evaluate_menu"],
+    "simulator.evaluate": ["evaluate", "evaluate_menu"],
     "sparse.linear": ["block_sparse_linear"],
     "sparse.routes": ["explain_backend"],
 }

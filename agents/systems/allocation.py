@@ -31,7 +31,7 @@ from ccenv.base.seeding import integers, uniform
 from ccenv.base.values import positive_ints
 from ccenv.mdp.dynamics import StepOutcome, initial
 from ccenv.networks.core.protocol import GatedNetwork
-from ccenv.simulator.menus import flat_menu, judged
+from ccenv.simulator.evaluate import flat_menu, menu_scores
 from ccenv.simulator.simulator import Simulator
 
 MENUS = ("auto", "exits", "densities")
@@ -201,7 +201,7 @@ def offer_table(simulator: Simulator, menu: Sequence[Tensor]) -> tuple[Tensor, T
     for indices in torch.arange(len(simulator.data)).split(BATCH):
         batch = simulator.data.batch(indices.to(device))
         seen.append(simulator.observe(initial(network, *batch, earlier=simulator.earlier)).cpu())
-        tables.append(judged(network, batch, masks, right_and_cost, simulator.earlier))
+        tables.append(menu_scores(network, batch, masks, right_and_cost, simulator.earlier))
     values, costs = torch.cat(tables, dim=1)
     return torch.cat(seen), values, costs
 

@@ -1,16 +1,24 @@
-"""Policies judged on a split: (environment, policy or model) -> error, cost, density, masks."""
+"""Policies, models and menus of masks on a split: error, nll, cost, density, masks.
 
+Systems that choose among few offers ask what each mask of a menu gives each input (allocation under
+a budget, a cascade, a search); `ccenv.mask_table` has it of all masks there are.
+"""
+
+import collections
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ccenv.base.annotations import checks_types
 from ccenv.base.seeding import stream
-from ccenv.base.values import lacking, positive_int
+from ccenv.base.values import lacking, positive_int, shortened, shown
+from ccenv.mdp.dynamics import EpisodeState, StepOutcome, initial, transition
+from ccenv.networks.core.abilities import Everywhere, ability
+from ccenv.networks.core.protocol import Earlier, GatedNetwork, num_blocks_of
 from ccenv.simulator.policy import ModelPolicy, Policy, as_policy, is_model
 from ccenv.simulator.rollout import simulator_of, walk
 
@@ -18,6 +26,10 @@ PART = 100_000
 """Images that are summed up at a time."""
 FEW_GATES = 4
 """Up to this many, `repr` shows the density of each."""
+Batch = tuple[Tensor, Tensor]
+"""Inputs and labels."""
+Scores = Callable[[Any, StepOutcome], Tensor]
+"""(network, what came of a mask) -> float64 [numbers, batch]."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -147,37 +159,36 @@ def evaluate(
     policy = policy_of(policy, env)
     simulator = simulator_of(env).on_split(split, batch_size)
     drawn = None if deterministic else stream(seed, "evaluation masks", simulator.device)
-    seen: dict[str, list[Tensor]] = {"correct": [], "nll": [], "return": [], "cost": [], "macs": []}
-    labels: list[Tensor] = []
-    masks: list[list[Tensor]] = [[] for _ in simulator.num_blocks]
-    keep: list[list[Tensor]] = [[] for _ in simulator.num_blocks]
-    gates: list[list[Tensor]] = [[] for _ in simulator.num_blocks]
+    parts: dict[Any, list[Tensor]] = collections.defaultdict(list)
     for indices in torch.arange(len(simulator.data)).split(batch_size):
         observations, _, steps = walk(simulator, policy, drawn, indices)
         last = steps[-1].outcome
-        seen["correct"].append(last.correct)
-        seen["nll"].append(-last.log_likelihood)
-        seen["return"].append(torch.stack([step.reward for step in steps]).sum(dim=0))
-        seen["cost"].append(last.compute_cost)
-        seen["macs"].append(last.macs.double())
-        labels.append(last.labels)
+        parts["correct"].append(last.correct)
+        parts["nll"].append(-last.log_likelihood)
+        parts["return"].append(torch.stack([step.reward for step in steps]).sum(dim=0))
+        parts["cost"].append(last.compute_cost)
+        parts["macs"].append(last.macs)
+        parts["labels"].append(last.labels)
         for layer, values in enumerate(simulator.gate_values):
-            gates[layer].append(values)
+            parts["value", layer].append(values)
         for layer, step in enumerate(steps):
-            masks[layer].append(step.outcome.mask)
+            parts["mask", layer].append(step.outcome.mask)
             with torch.no_grad():
                 shown = policy.keep_probability(observations[layer], layer)
-            keep[layer].append(step.outcome.mask.float() if shown is None else shown)
-    means = {name: torch.cat(values).double().mean() for name, values in seen.items()}
-    kept = {f"density_{i}": torch.cat(parts).float().mean() for i, parts in enumerate(masks)}
+            parts["keep", layer].append(step.outcome.mask.float() if shown is None else shown)
+    whole = {name: torch.cat(values) for name, values in parts.items()}
+    masks, keep, gate_values = (
+        tuple(whole[kind, i] for i in range(simulator.num_layers) if (kind, i) in whole)
+        for kind in ("mask", "keep", "value")
+    )
+    means = {n: whole[n].double().mean() for n in ("correct", "nll", "return", "cost", "macs")}
+    kept = {f"density_{i}": mask.float().mean() for i, mask in enumerate(masks)}
     numbers = simulator.checks.read(means | kept)
-    probabilities = tuple(torch.cat(values) for values in keep)
-    classes = torch.cat(labels)
-    policy_macs = sum(policy.policy_macs)
+    policy_macs, labels = sum(policy.policy_macs), whole["labels"]
     return Evaluation(
         split=split,
         draw="mode" if deterministic else "sampled",
-        num_images=len(classes),
+        num_images=len(labels),
         error=1 - numbers["correct"],
         nll=numbers["nll"],
         mean_return=numbers["return"],
@@ -185,27 +196,11 @@ def evaluate(
         compute_cost=numbers["cost"],
         policy_cost=policy_macs / simulator.dense_macs,
         macs=numbers["macs"] + policy_macs,
-        block_use=tuple(by_class(p, classes, simulator.data.num_classes) for p in probabilities),
-        keep_probability=probabilities,
-        masks=tuple(torch.cat(values) for values in masks),
-        gate_values=tuple(torch.cat(values) for values in gates if values),
+        block_use=tuple(by_class(p, labels, simulator.data.num_classes) for p in keep),
+        keep_probability=keep,
+        masks=masks,
+        gate_values=gate_values,
     )
-
-
-def evaluate_context(
-    env: Any, policy: Policy, name: str, values: Sequence[float], **settings: Any
-) -> list[Evaluation]:
-    """Judges one policy at each of several cost weights or budgets.
-
-    Args:
-        env: any view of an environment with a context (else TypeError).
-        policy: learned under the context.
-        name: "cost_weight" or "budget"; ValueError if it is not in the context.
-        values: at which it is judged.
-        **settings: of `ccenv.evaluate`.
-    """
-    simulator = simulator_of(env)
-    return [evaluate(simulator.at(**{name: value}), policy, **settings) for value in values]
 
 
 def by_class(values: Tensor, labels: Tensor, num_classes: int) -> Tensor:
@@ -223,3 +218,128 @@ def by_class(values: Tensor, labels: Tensor, num_classes: int) -> Tensor:
         sums.index_add_(0, rows, part.double())
     counts = sums.new_zeros(num_classes).index_add_(0, labels, sums.new_ones(len(labels)))
     return (sums / counts.clamp(min=1).unsqueeze(1)).to(values.dtype)
+
+
+class MenuTable(NamedTuple):
+    """What each mask of a menu gives each input of a split."""
+
+    errors: Tensor
+    """float64 [inputs, masks]: 1 where the answer is wrong; of a network that answers everywhere
+    the share of wrong answers."""
+    nll: Tensor
+    """float64 [inputs, masks], nats."""
+    compute_cost: Tensor
+    """float64 [inputs, masks], executed MACs over the dense network's."""
+
+
+@checks_types
+def evaluate_menu(env: Any, menu: Any, *, split: str = "test", batch_size: int = 1000) -> MenuTable:
+    """Evaluates every mask of a menu on every input of a split.
+
+    Args:
+        env: any environment of ccenv, or a `Simulator`; its network is used as it is now.
+        menu: for each gate an array of bits [masks, num_blocks of the gate].
+        split: "train", "validation" or "test".
+        batch_size: inputs at a time; changes only speed and memory.
+
+    Raises:
+        TypeError: if `env` is no environment of ccenv.
+        ValueError: if the menu has other shapes.
+
+    Example:
+        >>> import ccenv
+        >>> settings = {"dataset": "synthetic", "weights": "cotrain", "num_blocks": [2]}
+        >>> env = ccenv.BlockSelectionVectorEnv(4, **settings)
+        >>> _ = env.reset(seed=0)
+        >>> table = ccenv.evaluate_menu(env, [[[1, 1], [1, 0], [0, 0]]])
+        >>> table.errors.shape[1], table.compute_cost[0].tolist()
+        (3, [1.0, 0.5, 0.0])
+    """
+    positive_int(batch_size, "batch_size")
+    simulator = simulator_of(env).on_split(split, batch_size)
+    network, device = simulator.network, simulator.device
+    masks = flat_menu(menu, simulator.num_blocks)
+    parts = []
+    for indices in torch.arange(len(simulator.data)).split(batch_size):
+        batch = simulator.data.batch(indices.to(device))
+        parts.append(menu_scores(network, batch, masks, earlier=simulator.earlier))
+    return MenuTable(*torch.cat(parts, dim=1))
+
+
+def flat_menu(menu: Any, num_blocks: Sequence[int]) -> Tensor:
+    """A menu's bits, gates side by side: bool [masks, sum(num_blocks)] (else ValueError)."""
+    try:
+        parts = [torch.as_tensor(part) for part in menu]
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ValueError(
+            f"expected a menu of bits [masks, num_blocks] for each gate, got {shown(menu)}: "
+            f"{shortened(str(error))}"
+        ) from error
+    shapes = [list(part.shape) for part in parts]
+    count = shapes[0][0] if shapes and shapes[0] else 0
+    if count < 1 or shapes != [[count, blocks] for blocks in num_blocks]:
+        raise ValueError(
+            f"expected a menu of bits [masks, num_blocks] for each gate, num_blocks="
+            f"{list(num_blocks)}, got shapes {shapes}"
+        )
+    flat = torch.cat([part.cpu() for part in parts], dim=1)
+    if flat.dtype != torch.bool and not bool(((flat == 0) | (flat == 1)).all()):
+        raise ValueError(f"expected the bits of a menu to be 0 or 1, got {flat.unique().tolist()}")
+    return flat.bool()
+
+
+def walk_menu(
+    network: GatedNetwork, state: EpisodeState, masks: Tensor, numbers: Tensor
+) -> Iterator[tuple[int, StepOutcome]]:
+    """Walks a batch through those of `masks`, bool [masks, num_units], that lead through a state.
+
+    What they have in common at the start is computed once.
+    """
+    blocks = num_blocks_of(network)
+    first = sum(blocks[: state.layer])
+    own = masks[numbers, first : first + blocks[state.layer]]
+    kinds, kind_of = own.unique(dim=0, return_inverse=True)
+    for kind, bits in enumerate(kinds):
+        here = numbers[kind_of == kind]
+        rows = bits.to(state.labels.device).expand(len(state.labels), -1).contiguous()
+        after, outcome = transition(network, state, rows)
+        if outcome.is_last:
+            yield from ((int(number), outcome) for number in here)
+        else:
+            yield from walk_menu(network, after, masks, here)
+
+
+@torch.no_grad()
+def menu_scores(
+    network: GatedNetwork,
+    batch: Batch,
+    masks: Tensor,
+    score: Scores | None = None,
+    earlier: Earlier | None = None,
+) -> Tensor:
+    """Error, nll and cost of every mask for every input of a batch: float64 [3, batch, masks].
+
+    Masks are bool [masks, num_units]; another `score` gives other numbers of an outcome.
+    """
+    found: list[Tensor] = [torch.empty(0)] * len(masks)
+    state = initial(network, *batch, earlier=earlier)
+    for number, outcome in walk_menu(network, state, masks, torch.arange(len(masks))):
+        found[number] = (score or answer_scores)(network, outcome)
+    return torch.stack(found, dim=2)
+
+
+def answer_scores(network: Any, outcome: StepOutcome) -> Tensor:
+    """Of each input: share of wrong answers, mean nll in nats, and cost: float64 [3, batch]."""
+    assert outcome.logits is not None
+    logits, labels = outcome.logits[:, None], outcome.labels[:, None]
+    if outcome.answers is not None and outcome.targets is not None:
+        logits, labels = outcome.answers, outcome.targets
+    elif (language_model := ability(network, Everywhere)) is not None:
+        logits = language_model.logits_everywhere(outcome.after.hidden)
+        labels = torch.cat([outcome.after.images[:, 1:], labels], dim=1)
+    flat, targets = logits.flatten(0, 1), labels.flatten()
+    nll = nn.functional.cross_entropy(flat, targets, reduction="none").double()
+    wrong = (flat.argmax(dim=1) != targets).double()
+    of_inputs = [values.view(labels.shape).mean(dim=1) for values in (wrong, nll)]
+    cost = outcome.macs.double() / network.dense_macs
+    return torch.stack([*of_inputs, cost]).cpu()

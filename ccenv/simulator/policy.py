@@ -185,7 +185,8 @@ class ModelPolicy(Policy):
         self.policy, self.num_blocks = model.policy, simulator.num_blocks
         self.normalize = model.get_vec_normalize_env()
         self.code = action_code(model, simulator, env)
-        macs = actor_macs(self.policy, torch.zeros(1, *shape, device=self.policy.device))
+        example = torch.zeros(1, *shape, device=self.policy.device)
+        macs, _ = counted(lambda: self.policy._predict(example, deterministic=True))
         self.policy_macs: Sequence[int] = [macs] * simulator.num_layers
 
     def act(
@@ -249,8 +250,3 @@ def action_code(model: Any, simulator: Simulator, env: Any) -> ActionCode | None
         f"expected a model that acts with {simulator.max_blocks} bits, or an environment in the "
         f"action view that it learned with (see ccenv.envs.actions), got a model of {space}"
     )
-
-
-def actor_macs(policy: Any, observation: Tensor) -> int:
-    """MACs of choosing one image's mask at one layer by the actor; observation [1, obs_size]."""
-    return counted(lambda: policy._predict(observation, deterministic=True))[0]

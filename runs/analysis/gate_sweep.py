@@ -27,7 +27,7 @@ from ccenv.runs.store import json_file
 from ccenv.runs.store.identity import canonical, same
 from ccenv.runs.store.provenance import data_of, machine, versions
 from ccenv.runs.store.seal import sealed
-from ccenv.simulator.menus import scores
+from ccenv.simulator.evaluate import answer_scores
 from ccenv.simulator.settings import setting_defaults
 from ccenv.simulator.simulator import Simulator
 
@@ -79,7 +79,7 @@ def judge_gates(
         images, labels = split.batch(indices[places])
         state = initial(network, images, labels)
         for key, outcome in variants(network, state, [mask[places] for mask in half]):
-            found.setdefault(key, []).append(scores(network, outcome))
+            found.setdefault(key, []).append(answer_scores(network, outcome))
         if progress is not None:
             progress(int(places[-1]) + 1)
     joined = {key: torch.cat(parts, dim=1) for key, parts in found.items()}

@@ -93,17 +93,12 @@ def under_autocast(
 
     @functools.wraps(method)
     def run(self: Any, *arguments: Any, **options: Any) -> Any:
-        with torch.autocast(place_of(self), dtype):
+        weight = next(self.parameters(), None)
+        with torch.autocast("cpu" if weight is None else weight.device.type, dtype):
             found = method(self, *arguments, **options)
         return in_float32(found, dtype) if answers else found
 
     return run
-
-
-def place_of(network: Any) -> str:
-    """Type of the device that a network lies on."""
-    weight = next(network.parameters(), None)
-    return "cpu" if weight is None else weight.device.type
 
 
 def in_float32(found: Any, dtype: torch.dtype) -> Any:

@@ -98,35 +98,29 @@ class GatedSequential(FlowNetwork):
                 start, x = counted(self.stem, example)
             gates: list[Gate] = []
             own: list[int] = []
-            fixed: list[int] = []
+            # Before the first gate, and behind each.
+            fixed = [start]
             for name, part in zip(self.part_names, self.parts, strict=True):
-                early: Tensor | None = None
                 with named(name, x):
                     if isinstance(part, Stage):
-                        look, spent, y = part.look(x), 0, part.measure(x)
+                        look, x = part.look(x), part.measure(x)
+                        gates.append(Gate(name, part.num_blocks, look.shape[1], part.skipped))
+                        own.append(part.full_macs)
+                        fixed.append(0)
                     elif isinstance(part, Exit):
-                        (spent, early), y = counted(part.head, x), x
-                        look = exit_look(early, x)
+                        # It answers before its gate decides: its head belongs to the gate before.
+                        spent, early = counted(part.head, x)
+                        fixed[-1] += spent
+                        gates.append(Gate(name, 1, exit_look(early, x).shape[1], "stop"))
+                        own.append(0)
+                        fixed.append(0)
                     else:
-                        spent, y = counted(part, x)
-                # An exit answers before its gate decides, so its head belongs to the gate before.
-                if gates:
-                    fixed[-1] += spent
-                else:
-                    start += spent
-                if isinstance(part, Stage):
-                    gates.append(Gate(name, part.num_blocks, look.shape[1], part.skipped))
-                    own.append(part.full_macs)
-                    fixed.append(0)
-                elif isinstance(part, Exit):
-                    gates.append(Gate(name, 1, look.shape[1], "stop"))
-                    own.append(0)
-                    fixed.append(0)
-                x = y
+                        spent, x = counted(part, x)
+                        fixed[-1] += spent
             with named("head", x):
-                macs, logits = counted(self.head, x)
-            fixed[-1] += macs
-        self.set_costs(gates, start, own, fixed)
+                spent, logits = counted(self.head, x)
+            fixed[-1] += spent
+        self.set_costs(gates, fixed[0], own, fixed[1:])
         self.num_classes = logits.shape[1]
         for name, part in zip(self.part_names, self.parts, strict=True):
             if isinstance(part, Exit) and (wide := exit_size(part)) not in (None, self.num_classes):

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from ccenv.mask_table.evaluation.exact import Outcomes
 from ccenv.networks.core.protocol import GatedNetwork, num_blocks_of
-from ccenv.simulator.menus import Batch, judged
+from ccenv.simulator.evaluate import Batch, menu_scores
 
 NEVER = 1.0
 """Nats; a gate whose own removal costs more is not tried again."""
@@ -62,7 +62,7 @@ def chain(
 
 def means(network: GatedNetwork, batch: Batch, masks: Tensor) -> tuple[list[float], list[float]]:
     """Mean nll and cost of masks over a batch."""
-    _, nll, cost = judged(network, batch, masks).mean(dim=1)
+    _, nll, cost = menu_scores(network, batch, masks).mean(dim=1)
     return nll.tolist(), cost.tolist()
 
 

@@ -26,7 +26,7 @@ from ccenv.networks.core.protocol import num_blocks_of
 from ccenv.runs.analysis.gate_sweep import chosen_inputs
 from ccenv.runs.lab.budget.menu import Sized, at_budgets, chain, of_sizes
 from ccenv.runs.lab.mask_tables.at_cost import AtCost, tossed
-from ccenv.simulator.menus import judged
+from ccenv.simulator.evaluate import menu_scores
 from ccenv.simulator.simulator import Simulator
 
 
@@ -70,7 +70,7 @@ def walked(
     parts = []
     for some in tqdm(indices.split(size), desc=progress, disable=not progress):
         batch = simulator.data.batch(some)
-        parts.append(judged(simulator.network, batch, masks).numpy())
+        parts.append(menu_scores(simulator.network, batch, masks).numpy())
     return Measured(np.concatenate(parts, axis=1), seen_of(simulator, indices, gate, size))
 
 
@@ -247,7 +247,7 @@ def random_masks(simulator: Simulator, budgets: Sequence[float], count: int, see
     blocks, generator = num_blocks_of(simulator.network), stream(seed, "random masks")
     batch = simulator.data.batch(torch.zeros(1, dtype=torch.int64))
     nothing = torch.zeros(1, sum(blocks), dtype=torch.bool)
-    fixed = float(judged(simulator.network, batch, nothing)[2])
+    fixed = float(menu_scores(simulator.network, batch, nothing)[2])
     drawn = []
     for budget in budgets:
         chance = max(0.0, (budget - fixed) / (1 - fixed))

@@ -15,7 +15,7 @@ from ccenv.base.snapshot import state_of
 from ccenv.data.toy import PROBE_SETTINGS
 from ccenv.networks.core.mlp import dense_tail_macs
 from ccenv.simulator.context import Range, read_context
-from ccenv.simulator.evaluate import evaluate_context
+from ccenv.simulator.evaluate import evaluate
 from ccenv.simulator.resume import simulator_state
 from ccenv.simulator.simulator import Simulator
 
@@ -191,9 +191,9 @@ def test_a_price_twice_and_a_reward_without_a_cost_are_refused():
         walk(built, masks_of(0))
     plain = ccenv.BlockSelectionVectorEnv(2, **PROBE_SETTINGS)
     with pytest.raises(TypeError, match="with a context"):
-        evaluate_context(plain, Reinforce(plain), "cost_weight", [1.0])
+        plain.simulator.at(cost_weight=1.0)
     with pytest.raises(ValueError, match="did you mean"):
-        evaluate_context(simulator(PRICES), Reinforce(simulator(PRICES)), "cost_weigth", [1.0])
+        built.at(cost_weigth=1.0)
 
 
 def test_judging_at_a_price_changes_neither_network_nor_stream_nor_reward():
@@ -201,7 +201,7 @@ def test_judging_at_a_price_changes_neither_network_nor_stream_nor_reward():
     agent = Reinforce(built)
     agent.learn(24)
     before = state_of(simulator_state(built))
-    first, again = (evaluate_context(built, agent, "cost_weight", [0.2, 5.0]) for _ in range(2))
+    first, again = ([evaluate(built.at(cost_weight=w), agent) for w in (0.2, 5.0)] for _ in "ab")
     assert [e.numbers() for e in first] == [e.numbers() for e in again]
     after = state_of(simulator_state(built))
     assert repr(before) == repr(after)
@@ -219,7 +219,8 @@ def test_one_agent_computes_what_is_needed_at_low_prices_and_nothing_at_prices_t
     # A right answer is worth 1 and costs 0.17: above a price of 5.8 it does not pay.
     settings = {"learning_rate": 0.03, "hidden_units": 16}
     env, agent = learned({"cost_weight": (0.2, 20.0)}, 64_000, settings, **PROBE_SETTINGS)
-    low, high = evaluate_context(env, agent, "cost_weight", [1.0, 15.0], deterministic=True)
+    prices = (env.simulator.at(cost_weight=price) for price in (1.0, 15.0))
+    low, high = (evaluate(priced, agent, deterministic=True) for priced in prices)
     assert low.error < 0.05
     assert low.compute_cost < 0.25
     assert high.compute_cost < 0.01

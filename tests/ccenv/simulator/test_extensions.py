@@ -12,7 +12,7 @@ from ccenv.agents.systems.noisy_topk import NoisyTopK
 from ccenv.agents.systems.topk import TopK
 from ccenv.base.masks import full_mask, random_mask
 from ccenv.base.seeding import stream
-from ccenv.simulator.evaluate import evaluate, evaluate_context
+from ccenv.simulator.evaluate import evaluate
 from ccenv.simulator.extensions.oblivious import Oblivious
 from ccenv.simulator.resume import restore_simulator, simulator_state
 from ccenv.simulator.rollout import collect_rollout, walk
@@ -132,7 +132,9 @@ def test_agents_learn_are_judged_and_resume_in_each_combination(settings):
         assert torch.equal(one.reward, other.reward)
         assert all(torch.equal(one.told[name], other.told[name]) for name in one.told)
     if "cost_weight" in settings.get("context", {}):
-        low, high = evaluate_context(whole, agent, "cost_weight", [0.1, 10.0], deterministic=True)
+        low, high = (
+            evaluate(whole.at(cost_weight=w), agent, deterministic=True) for w in (0.1, 10.0)
+        )
         assert high.mean_return < low.mean_return
     if "oblivious" in settings:
         assert len(set(verdict.masks[0].sum(dim=1).tolist())) == 1

@@ -12,8 +12,7 @@ from ccenv.base.registry import resolve
 from ccenv.data import load_split
 from ccenv.data.toy import PROBE_SETTINGS
 from ccenv.envs.vector import BlockSelectionVectorEnv
-from ccenv.simulator.evaluate import by_class, evaluate
-from ccenv.simulator.menus import judged
+from ccenv.simulator.evaluate import by_class, evaluate, menu_scores
 from ccenv.simulator.simulator import Simulator
 
 LAYERS = {"dataset": "digits", "num_blocks": (3, 2), "block_size": 4, "weights": "cotrain"}
@@ -66,7 +65,7 @@ def test_what_masks_have_in_common_up_to_a_gate_is_computed_once():
     batch = simulator.data.batch(torch.arange(10))
     rows = ([1, 0, 1, 0, 0], [1, 0, 1, 1, 0], [1, 0, 1, 1, 1], [1, 1, 1, 1, 1])
     masks = torch.tensor(rows).bool()
-    found = judged(simulator.network, batch, masks)
+    found = menu_scores(simulator.network, batch, masks)
     assert found.shape == (3, 10, 4)
     assert (steps.count(0), steps.count(1)) == (2, 4)
 

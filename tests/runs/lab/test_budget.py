@@ -31,7 +31,7 @@ from ccenv.runs.lab.budget.policies import (
 from ccenv.runs.lab.mask_tables.at_cost import AtCost
 from ccenv.runs.mask_tables.build import build_table
 from ccenv.runs.store.recorded import read_table
-from ccenv.simulator.menus import judged
+from ccenv.simulator.evaluate import menu_scores
 from ccenv.simulator.simulator import Simulator
 
 
@@ -50,7 +50,7 @@ def batch():
 
 def test_masks_walked_together_end_as_each_alone(network, batch):
     masks = torch.tensor([[1, 1, 1], [1, 0, 1], [0, 1, 1], [1, 0, 0]]).bool()
-    found = judged(network, batch, masks)
+    found = menu_scores(network, batch, masks)
     for number, mask in enumerate(masks):
         state = initial(network, *batch)
         for bit in mask:
@@ -67,7 +67,7 @@ def test_a_chain_leaves_out_one_unit_more_each_time_and_ends_at_its_cost(network
     assert costs[-1] <= 0.5 < costs[-2]
     # The first to go is the one of least nll for the MACs that it saves.
     one_less = ~torch.eye(3, dtype=torch.bool)
-    _, nll, cost = judged(network, batch, torch.cat([masks[:1], one_less])).mean(dim=1)
+    _, nll, cost = menu_scores(network, batch, torch.cat([masks[:1], one_less])).mean(dim=1)
     ratio = (nll[1:] - nll[0]) / (1 - cost[1:])
     assert int((~masks[1]).nonzero()[0, 0]) == int(ratio.argmin())
     with pytest.raises(ValueError, match="units to leave out"):
@@ -169,7 +169,7 @@ def test_a_menu_is_worth_the_same_looked_up_and_walked(tables):
     both = by_tables(*tables, SMALL)
     simulator = Simulator(1, split="test", **PROBE)
     inputs = simulator.data.batch(torch.arange(40))
-    walked = judged(simulator.network, inputs, both.masks).numpy()
+    walked = menu_scores(simulator.network, inputs, both.masks).numpy()
     # Nll is stored in 16 bits.
     np.testing.assert_allclose(both.judge.found, walked, atol=2e-3)
     assert both.whole.judge.num_units == 4
