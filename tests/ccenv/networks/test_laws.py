@@ -30,7 +30,8 @@ def logits_and_gradients(network, inputs, masks, backend, weights=None):
     logits = walk(network, inputs, lambda gate, _: masks[gate], backend, weights)
     if logits.requires_grad:
         logits.square().sum().backward()
-    grads = [torch.zeros_like(p) if p.grad is None else p.grad for p in network.parameters()]
+    read = [*network.parameters(), *(weights or [])]
+    grads = [torch.zeros_like(p) if p.grad is None else p.grad for p in read]
     return [logits.detach(), *grads]
 
 
@@ -44,9 +45,16 @@ def test_backends_agree_in_logits_and_gradients(name):
     network = built(name)
     for rows, density in ((1, 0.5), (7, 0.0), (7, 0.5)):
         inputs, masks = inputs_of(name, rows), masks_of(network, rows, density)
-        expected = logits_and_gradients(network, inputs, masks, "reference")
-        for backend in ("cpu", "auto"):
-            assert_close(logits_and_gradients(network, inputs, masks, backend), expected)
+        drawn, found = [torch.rand(mask.shape) for mask in masks], []
+        for backend in ("reference", "cpu", "auto"):
+            for scales in (None, drawn):
+                weights = scales and [w.clone().requires_grad_() for w in scales]
+                found.append(logits_and_gradients(network, inputs, masks, backend, weights))
+            for gradient, mask in zip(found[-1][-len(masks) :], masks, strict=True):
+                assert not gradient[~mask].any()
+        for plain, weighed in (found[2:4], found[4:]):
+            assert_close(plain, found[0])
+            assert_close(weighed, found[1])
 
 
 @pytest.mark.parametrize("name", NETWORKS)

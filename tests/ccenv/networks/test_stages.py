@@ -8,7 +8,6 @@ from torch import nn
 
 from ccenv.base.seeding import stream
 from ccenv.networks.core.check import check_network
-from ccenv.networks.core.count_macs import counted
 from ccenv.networks.core.protocol import dense_forward
 from ccenv.networks.stages.linear import BlockLinear, Experts
 from ccenv.networks.stages.residual_groups import groups_of
@@ -49,42 +48,6 @@ def drawn(kind, stage, rows, density, seed=0, first=False):
     if first or kind not in READS_BLOCKS:
         return x, mask, None
     return x, mask, torch.rand(rows, 2, generator=generator) < density
-
-
-@every_stage
-@given(seed=st.integers(0, 1000), share=st.sampled_from([0.0, 0.4, 1.0]), first=st.booleans())
-@settings(max_examples=12)
-def test_the_bill_is_what_torch_counts_one_row_at_a_time(kind, seed, share, first):
-    stage = stage_of(kind, seed)
-    x, mask, before = drawn(kind, stage, 3, share, seed, first)
-    bill = stage.macs(mask, before)
-    assert bill.dtype == torch.int64
-    for row in range(3):
-        one = slice(row, row + 1)
-        kept = None if before is None else before[one]
-        assert counted(stage, x[one], mask[one], kept, None, "cpu")[0] == bill[row]
-
-
-@every_stage
-@pytest.mark.parametrize(("rows", "density"), [(1, 0.5), (7, 0.0), (7, 0.5), (33, 0.1), (33, 0.9)])
-def test_backends_agree_in_values_and_gradients(kind, rows, density):
-    stage = stage_of(kind)
-    x, mask, before = drawn(kind, stage, rows, density)
-    for weights in (None, torch.rand(mask.shape, dtype=torch.float64)):
-        found = []
-        for backend in ("reference", "cpu", "auto"):
-            wanted = [x.clone().requires_grad_(), *stage.parameters()]
-            scale = None if weights is None else weights.clone().requires_grad_()
-            y = stage(wanted[0], mask, before, scale, backend)
-            wanted += [] if scale is None else [scale]
-            grads = torch.autograd.grad(y.square().sum(), wanted, allow_unused=True)
-            pairs = zip(wanted, grads, strict=True)
-            found.append([y, *(torch.zeros_like(p) if g is None else g for p, g in pairs)])
-            if scale is not None:
-                assert not found[-1][-1][~mask].any()
-        for other in found[1:]:
-            for one, two in zip(found[0], other, strict=True):
-                torch.testing.assert_close(one, two)
 
 
 @every_stage

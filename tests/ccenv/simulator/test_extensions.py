@@ -10,7 +10,7 @@ from ccenv.agents.reinforce import Reinforce
 from ccenv.agents.systems.dynamic_gate import DynamicGate
 from ccenv.agents.systems.noisy_topk import NoisyTopK
 from ccenv.agents.systems.topk import TopK
-from ccenv.base.masks import full_mask, random_mask
+from ccenv.base.masks import random_mask
 from ccenv.base.seeding import stream
 from ccenv.simulator.evaluate import evaluate
 from ccenv.simulator.extensions.oblivious import Oblivious
@@ -73,21 +73,6 @@ def test_an_oblivious_simulator_with_prices_answers_as_the_plain_one_and_charges
         assert len(step.outcome.layer_cost.unique()) == 1
     answers = [steps[-1].outcome.logits for steps in (found, expected)]
     torch.testing.assert_close(*answers, atol=1e-5, rtol=1e-5)
-
-
-def test_with_prices_the_rewards_of_all_blocks_are_the_plain_ones_and_the_trace_tells_nothing():
-    plain, hidden = simulator_of(context=PRICES), simulator_of(context=PRICES, oblivious="all")
-    everything = [full_mask(8, n) for n in BLOCKS]
-    _, expected = episode(plain, everything)
-    _, found = episode(hidden, everything)
-    for step, other in zip(found, expected, strict=True):
-        torch.testing.assert_close(step.reward, other.reward)
-    traces = []
-    for seed in range(3):
-        episode(hidden, masks_of(seed=seed))
-        assert all(len(seen.unique(dim=0)) == 1 for seen in hidden.extension("oblivious").trace)
-        traces.append([seen[0].tolist() for seen in hidden.extension("oblivious").trace])
-    assert traces[0] == traces[1] == traces[2]
 
 
 @pytest.mark.parametrize("kind", ["inactive", "unsafe"])
