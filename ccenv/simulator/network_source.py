@@ -7,13 +7,14 @@ from typing import Any
 from torch import nn
 
 from ccenv.base.registry import check_names, resolve
-from ccenv.base.values import Sizes, positive_ints
+from ccenv.base.values import as_settings, positive_ints
 from ccenv.data import Split, check_alike
 from ccenv.networks.core.abilities import OwnWeights
 from ccenv.networks.core.arguments import make_network, refuse_mlp_sizes
 from ccenv.networks.learning.bundled_weights import load_shipped, shipped_name
 from ccenv.networks.learning.training import check_cotraining_settings, frozen_weights
 from ccenv.networks.registry import NETWORKS
+from ccenv.simulator.settings import EnvironmentSettings, setting_defaults
 
 WEIGHTS = ("frozen", "shipped", "cotrain")
 
@@ -45,31 +46,20 @@ class NetworkSource:
         return isinstance(self.builder, nn.Module) or OwnWeights in network.abilities
 
 
-def source_of(
-    network: Any,
-    kwargs: Mapping[str, Any],
-    sizes: Mapping[str, Any],
-    defaults: Mapping[str, Any],
-    like: Split,
-) -> NetworkSource:
-    """What the settings name; ValueError of an unknown name, or of sizes where there are none."""
-    builder = resolve(network, NETWORKS, "network")
-    refuse_mlp_sizes(builder, sizes, defaults)
-    name = network if isinstance(network, str) else ""
-    return NetworkSource(builder, name, sizes, dict(kwargs), like.image_shape, like.num_classes)
-
-
-def checked_sizes(
-    num_blocks: Sizes, block_size: Sizes, head_units: Sizes, activation: Any
-) -> dict[str, Any]:
-    """Values of `MLP_SIZES` as they are stored; ValueError of what is no whole number above 0."""
-    sizes = positive_ints(block_size, "block_size")
-    return {
-        "num_blocks": positive_ints(num_blocks, "num_blocks"),
-        "block_size": sizes if isinstance(block_size, Sequence) else sizes[0],
-        "head_units": positive_ints(head_units, "head_units", allow_none=True),
-        "activation": activation,
+def source_of(asked: EnvironmentSettings, like: Split) -> NetworkSource:
+    """What the settings name; ValueError of an unknown name, and of impossible or useless sizes."""
+    builder = resolve(asked.network, NETWORKS, "network")
+    block_size = positive_ints(asked.block_size, "block_size")
+    sizes = {
+        "num_blocks": positive_ints(asked.num_blocks, "num_blocks"),
+        "block_size": block_size if isinstance(asked.block_size, Sequence) else block_size[0],
+        "head_units": positive_ints(asked.head_units, "head_units", allow_none=True),
+        "activation": asked.activation,
     }
+    refuse_mlp_sizes(builder, sizes, setting_defaults())
+    name = asked.network if isinstance(asked.network, str) else ""
+    kwargs = as_settings(asked.network_kwargs, "network_kwargs")
+    return NetworkSource(builder, name, sizes, kwargs, like.image_shape, like.num_classes)
 
 
 def check_weights(weights: str, kwargs: Mapping[str, Any]) -> None:

@@ -26,7 +26,6 @@ from ccenv.mdp import dynamics
 from ccenv.mdp.dynamics import EpisodeState
 from ccenv.mdp.observations import OBSERVATIONS, check_pixels, check_shown, make_observer
 from ccenv.networks.core.arguments import (
-    MLP_SIZES,
     check_answers,
     check_device,
     check_indices,
@@ -42,7 +41,6 @@ from ccenv.simulator.context import Context
 from ccenv.simulator.cotraining import CoTraining
 from ccenv.simulator.network_source import (
     check_weights,
-    checked_sizes,
     freeze,
     source_of,
     take_shipped,
@@ -108,7 +106,6 @@ class Simulator:
         """
         check_keywords(settings, [*setting_defaults(), *EXTENSIONS], "environment setting")
         asked = EnvironmentSettings(**settings)
-        network_kwargs = as_settings(asked.network_kwargs, "network_kwargs")
         weights_kwargs = as_settings(asked.weights_kwargs, "weights_kwargs")
         weights, observation = asked.weights, asked.observation
         check_weights(weights, weights_kwargs)
@@ -132,9 +129,7 @@ class Simulator:
         num_floats = 4 * self.num_images * math.prod(self.image_shape)
         check_fits(num_floats, f"a batch of {self.num_images:,} images", "choose fewer num_envs")
         self.weights, self.weights_kwargs = weights, weights_kwargs
-        sizes = checked_sizes(**{name: getattr(asked, name) for name in MLP_SIZES})
-        defaults = {name: setting_defaults()[name] for name in MLP_SIZES}
-        self.source = source_of(asked.network, network_kwargs, sizes, defaults, self.data)
+        self.source = source_of(asked, self.data)
         self.network = self.source.build(0)
         called, first = dataset_name(asked.dataset), torch.zeros(1, dtype=torch.int64)
         inputs = self.data.batch(first.to(self.device))[0]

@@ -62,7 +62,7 @@ def refuse_mlp_sizes(builder: Any, sizes: Mapping[str, Any], defaults: Mapping[s
     """Refuses sizes of a fully connected network for a network that has none."""
     if isinstance(builder, nn.Module) or takes_features(builder):
         return
-    given = {n: v for n, v in sizes.items() if comparable(v) != comparable(defaults[n])}
+    given = {name: value for name, value in sizes.items() if value != defaults[name]}
     if given:
         skip = ("input_shape", "num_classes")
         own = [name for name in inspect.signature(builder).parameters if name not in skip]
@@ -70,11 +70,6 @@ def refuse_mlp_sizes(builder: Any, sizes: Mapping[str, Any], defaults: Mapping[s
             f"expected no {', '.join(given)} with this network, whose sizes are network_kwargs "
             f"({', '.join(own)}), got {given}; with a preset, take BlockSelection-v0 and a dataset"
         )
-
-
-def comparable(value: Any) -> Any:
-    """Sizes as tuples, so that lists of them are equal to tuples."""
-    return tuple(value) if isinstance(value, list | tuple) else value
 
 
 def build_network(builder: Any, seed: int, **sizes: Any) -> Any:

@@ -4,25 +4,13 @@ Choi 2026, "Learning inference concurrency in DynamicGate MLP: structural and ma
 justification" (arXiv 2604.13546), of which we could read the abstract and the author's tests only.
 Parameters are two groups, of the network and of the policy. Updates of the policy, or of what is
 off in the network, may land at any moment: each answer is that of some snapshot of the parameters.
-`concurrent` is a setting of every view of the environment:
-
-    gym.make("BlockSelection-v0", weights="cotrain", concurrent="inactive")
-
-| `concurrent` | what lands between gates |
-|---|---|
-| "inactive" | the network's next update, in blocks that are off for every request under way |
-| "unsafe" | the network's next update, wherever it goes |
-| "policy" | nothing of the network's |
+The setting `concurrent` says what lands; a page of the documentation has its name.
 
 Requests are the rows of a batch. A finished batch teaches the network: as the next one begins, a
 thread of its own, the learner's, computes the gradient while requests are answered. The update
 lands behind the first gate, and with "inactive" behind the last gate but one, where most blocks are
 known; there the gradient is waited for, so that no clock decides anything and a run is bit for bit
-that without the thread. An agent that learns puts functions of the gate into `between_gates`;
-with `watch` the policy's versions are listed too. `info["versions"]`, int64 [gates + 1], says which
-version of the network each gate and, last, the head has read, -1 for not yet;
-`info["policy_versions"]` likewise of the policy's layers; `info["writable_share"]` the share of all
-blocks that are off for every request under way, as far as decided.
+that without the thread. An agent that learns puts functions of the gate into `between_gates`.
 
 A gate reads one version: nothing lands during a step. In a network of sequences the first gate's
 version has made the keys and values of earlier positions, which later gates read. "inactive" needs
