@@ -113,16 +113,9 @@ def check_maps(chooser: Chooser, look_size: int, blocks: int) -> None:
 
 
 def mask_of(chooser: AnyChooser, seen: Tensor, uniform: Tensor | None, blocks: int) -> Tensor:
-    """Masks of what is seen.
+    """Masks, bool [rows, blocks], of what is seen, float32 [rows, look_size].
 
-    Args:
-        chooser: how.
-        seen: float32 [rows, look_size].
-        uniform: float32 [rows, blocks] in [0, 1); None where nothing is drawn.
-        blocks: of the gate.
-
-    Returns:
-        bool [rows, blocks].
+    What is drawn is drawn by `uniform`, float32 [rows, blocks] in [0, 1).
     """
     if isinstance(chooser, ListChooser):
         keys = key_of(seen[:, seen.shape[1] - chooser.num_keys :].long(), chooser.num_symbols)

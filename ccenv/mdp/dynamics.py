@@ -210,13 +210,9 @@ def initial(
 ) -> EpisodeState:
     """Starts an episode for each row, of which `group_size` neighbours hold the same input.
 
-    Args:
-        network: the classifier; what it computes before its first gate is computed here.
-        images: [batch / group_size, ...].
-        labels: [batch / group_size] int64.
-        group_size: rows of an input.
-        cache: see `GatedNetwork.start_cached`; None starts without one.
-        earlier: what earlier positions decided, for networks that read it.
+    Images [batch / group_size, ...] are each there once, and so are labels, int64. What the network
+    computes before its first gate is computed here, with a `cache` (see `Caches`) or with what
+    `earlier` positions decide (see `ReadsEarlier`).
     """
     if group_size > 1:
         labels = labels.repeat_interleave(group_size)
@@ -270,16 +266,8 @@ def transition(
 ) -> tuple[EpisodeState, StepOutcome]:
     """Computes the blocks that a mask keeps, and the logits after the last gate.
 
-    Args:
-        network: the classifier.
-        state: where the inputs are; not changed.
-        mask: bool [batch, num_blocks[state.layer]].
-        backend: see `block_sparse_linear`.
-        weights: float [batch, num_blocks[state.layer]]; outputs of kept blocks are multiplied with
-            them.
-
-    Returns:
-        The next state and the outcome of this step.
+    Masks, and weights by which the outputs of kept blocks are multiplied, are [batch, num_blocks].
+    The state before is not changed.
 
     Raises:
         TypeError: if the mask is not a bool tensor.

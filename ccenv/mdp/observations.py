@@ -73,13 +73,7 @@ def num_symbols_of(network: GatedNetwork) -> int:
 
 
 def check_shown(kind: Any, network: GatedNetwork, inputs: Tensor) -> None:
-    """Refuses to show symbols that policies of a network do not know (ValueError).
-
-    Args:
-        kind: the observation.
-        network: whose `num_symbols` policies know.
-        inputs: [n, ...]; the first ones of sequences begin with missing symbols.
-    """
+    """Refuses to show symbols of inputs [n, ...] that policies do not know (ValueError)."""
     if kind == LAST_SYMBOLS and not inputs.is_floating_point():
         known, most = num_symbols_of(network), int(inputs.max())
         if most >= known:
@@ -213,13 +207,7 @@ def check_pixels(kind: str | OwnLook, image_shape: Sequence[int]) -> None:
 def make_observer(
     kind: str | OwnLook, network: GatedNetwork, image_shape: Sequence[int], dtype: Any = None
 ) -> Observer:
-    """Prepares a kind of observation for a network.
-
-    Args:
-        kind: one of `OBSERVATIONS`, `module:name`, or a function of yours.
-        network: whose states are looked at.
-        image_shape: of one input.
-        dtype: of inputs; None: float32.
+    """Prepares one of `OBSERVATIONS`, `module:name` or a function for inputs of a shape and dtype.
 
     Raises:
         ValueError: if the kind is unknown, or does not fit the inputs.

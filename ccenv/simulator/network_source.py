@@ -41,10 +41,6 @@ class NetworkSource:
         shape, num_classes = self.input_shape, self.num_classes
         return make_network(self.builder, shape, num_classes, seed, self.sizes, self.kwargs)
 
-    def gives_weights(self, network: Any) -> bool:
-        """Whether what it builds has its weights already."""
-        return isinstance(self.builder, nn.Module) or OwnWeights in network.abilities
-
 
 def source_of(asked: EnvironmentSettings, like: Split) -> NetworkSource:
     """What the settings name; ValueError of an unknown name, and of impossible or useless sizes."""
@@ -76,7 +72,7 @@ def freeze(
     network: Any, source: NetworkSource, data: Split, dataset: str, load: Callable[[str], Split]
 ) -> None:
     """Learns a network's weights or reads them from the cache, if it has none; they stay."""
-    if not source.gives_weights(network):
+    if not isinstance(source.builder, nn.Module) and OwnWeights not in network.abilities:
         train = load("train")
         check_alike(data, train, dataset)
         frozen_weights(network, train)

@@ -137,12 +137,8 @@ class CommittedMasks:
 def follow(policy: Policy, surface: Any, generator: torch.Generator | None = None) -> None:
     """Lets a network of sequences compute earlier positions under a policy's greedy masks.
 
-    They are the surface's `earlier`, which it gives to the network with each batch.
-
-    Args:
-        policy: about to act.
-        surface: a simulator, or what has its network and its observer.
-        generator: which draws the policy's masks, see `Policy.committed_rule`.
+    They are the surface's `earlier`, which it gives to the network with each batch. A surface is a
+    simulator, or what has its network and its observer.
     """
     if ReadsEarlier in surface.network.abilities:
         surface.earlier = policy.committed_rule(surface, generator)

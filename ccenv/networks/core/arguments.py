@@ -92,13 +92,8 @@ def make_network(
 ) -> Any:
     """Builds a network for inputs; a module that is given is copied, so that it stays as it is.
 
-    Args:
-        network: a module, or a builder of one.
-        input_shape: of one input, such as (channels, height, width).
-        num_classes: of the data set.
-        seed: of the initial weights.
-        sizes: values of `MLP_SIZES`, for builders of fully connected networks.
-        own: `network_kwargs`.
+    Builders of fully connected networks get `sizes`, values of `MLP_SIZES`, and every builder its
+    `own` arguments, the setting `network_kwargs`.
 
     Raises:
         TypeError: if the network lacks a part of `ccenv.GatedNetwork`, its MACs for example.
@@ -131,12 +126,9 @@ def make_network(
 
 @torch.no_grad()
 def check_reads(network: Any, inputs: Tensor, called: str) -> None:
-    """Refuses a network of numbers for inputs that are symbols: tries its stem and its first gate.
+    """Refuses a network of numbers for inputs [n, ...] that are symbols, which are whole numbers.
 
-    Args:
-        network: as it is built, before anything is trained.
-        inputs: [n, ...] of the data set; int64 where they are symbols, others pass.
-        called: the data set's name.
+    It is tried, before anything is trained: its stem and its first gate. `called` is the data set.
     """
     if inputs.is_floating_point():
         return

@@ -57,19 +57,15 @@ def folded_sequence(parts: list[nn.Module]) -> list[nn.Module]:
     kept: list[nn.Module] = []
     for part in parts:
         before = kept[-1] if kept else None
-        is_plain = type(part) is nn.BatchNorm2d and takes_norms(before)
-        if is_plain and isinstance(before, nn.Conv2d) and is_fixed(cast(nn.BatchNorm2d, part)):
-            kept[-1] = fuse_conv_bn_eval(before, cast(nn.BatchNorm2d, part))
+        # Torch's convolution, or another that says so.
+        takes_norm = type(before) is nn.Conv2d or getattr(before, "folds_norms", False)
+        if type(part) is nn.BatchNorm2d and takes_norm and is_fixed(part):
+            kept[-1] = fuse_conv_bn_eval(cast(nn.Conv2d, before), part)
         elif type(part) is nn.BatchNorm1d and type(before) is nn.Linear and is_fixed(part):
             kept[-1] = fuse_linear_bn_eval(before, part)
         else:
             kept.append(part)
     return kept
-
-
-def takes_norms(module: nn.Module | None) -> bool:
-    """Whether a module is torch's convolution, or another that says so (`folds_norms`)."""
-    return type(module) is nn.Conv2d or getattr(module, "folds_norms", False)
 
 
 def is_fixed(norm: nn.modules.batchnorm._BatchNorm) -> bool:

@@ -64,17 +64,10 @@ class LayeredNetwork(GatedNetwork):
     def set_sizes(
         self, read: int, look: int, num_blocks: Sizes, block_size: Sizes, head_sizes: Sizes
     ) -> None:
-        """Writes down sizes, gates and costs.
+        """Writes down sizes, gates and costs; ValueError of impossible sizes.
 
-        Args:
-            read: columns that the first layer reads.
-            look: columns that its gate sees.
-            num_blocks: blocks of each gated layer.
-            block_size: units of a block, one for all gated layers or one for each.
-            head_sizes: widths of the dense layers, the last one's is num_classes.
-
-        Raises:
-            ValueError: if a size is not a positive integer, or there is not one for each layer.
+        The first layer reads `read` columns, of which its gate sees `look`; `head_sizes` are the
+        widths of the dense layers, the last one `num_classes`.
         """
         blocks = positive_ints(num_blocks, "num_blocks")
         sizes = positive_ints(block_size, "block_size")
@@ -320,17 +313,9 @@ def kept_units(network: LayeredNetwork, index: int, mask: Tensor) -> Tensor:
 def layer_macs(
     network: LayeredNetwork, index: int, in_mask: Tensor | None, out_mask: Tensor
 ) -> Tensor:
-    """MACs that one step executes for each input, with the head's on the last step.
+    """MACs that one step executes, with the head's on the last step: int64 [batch].
 
-    Args:
-        network: the network that the masks belong to.
-        index: number of the gated layer.
-        in_mask: bool [batch, num_blocks[index - 1]] of the layer before; None: all of it, or the
-            first layer.
-        out_mask: bool [batch, num_blocks[index]].
-
-    Returns:
-        int64 [batch].
+    Masks are bool [batch, num_blocks] of the layer before, None for all of it, and of this layer.
     """
     kept = kept_units(network, index, out_mask)
     inputs = network.widths[index] if in_mask is None else kept_units(network, index - 1, in_mask)

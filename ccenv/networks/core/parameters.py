@@ -41,15 +41,8 @@ def inactive_entries(network: GatedNetwork, masks: Sequence[Tensor]) -> dict[str
     """Which entries of the parameters are read by blocks alone that are off for every row.
 
     In a fully connected network these are a block's incoming weights and biases, and the columns by
-    which the next layer reads it.
-
-    Args:
-        network: see `Owns.unread_entries`.
-        masks: bool [rows, num_blocks[gate]] of the gates that are decided, from the first on; the
-            others count as on.
-
-    Returns:
-        Name -> bool of the parameter's shape.
+    which the next layer reads it: name -> bool of the parameter's shape. Masks are bool [rows,
+    num_blocks] of the gates that are decided, from the first on; the others count as on.
     """
     off, device = off_for_all(masks), masks[0].device if masks else None
     for blocks in num_blocks_of(network)[len(masks) :]:
@@ -69,11 +62,7 @@ def only_entries(trainer: Any, entries: Mapping[str, Tensor]) -> Iterator[None]:
     """Lets an update move some entries of the parameters and nothing else, bit for bit.
 
     What the optimiser remembers of the others (its moments) is put back too, and so are buffers;
-    the optimiser's count of updates goes on.
-
-    Args:
-        trainer: has a `network` and a torch `optimizer` of its parameters.
-        entries: name -> bool tensor of each parameter's shape.
+    the optimiser's count of updates goes on. Entries are name -> bool of each parameter's shape.
     """
     parameters = dict(trainer.network.named_parameters())
     expected = {name: list(parameter.shape) for name, parameter in parameters.items()}

@@ -271,13 +271,13 @@ def through(
 
     Args:
         network: the classifier.
-        inputs: [n, ...].
+        inputs: [n, ...]; not read where the hidden state before the first gate is given as `start`.
         choose: (gate, hidden) -> bool [batch, num_blocks[gate]]; None computes all.
         backend: see `ccenv.block_sparse_linear`.
         weights: float [batch, num_blocks[gate]] for each gate; see `GatedNetwork.step`.
         num_gates: how many; None for all.
-        cache: see `GatedNetwork.cache`.
-        start: hidden state before the first gate, where it is there already; else it is computed.
+        cache: see `Caches.start_cached`.
+        start: see `inputs`.
     """
     if weights is not None and len(weights) != len(network.gates):
         raise ValueError(

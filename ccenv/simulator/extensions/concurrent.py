@@ -84,61 +84,29 @@ class VersionedPart:
         return [live._version for live in self.live.values()]
 
 
-class Composite(GatedNetwork):
+class Composite(nn.Module):
     """Versions of a network, one for each gate: what requests read while updates landed."""
 
     def __init__(self, versions: Sequence[GatedNetwork]) -> None:
         """Takes what each gate reads; the first also starts, and the last also answers."""
         super().__init__()
-        self.versions, first = nn.ModuleList(versions), versions[0]
-        self.gates, self.num_classes = first.gates, first.num_classes
-        self.dense_macs = first.dense_macs
+        self.versions = nn.ModuleList(versions)
 
-    def at(self, gate: int) -> GatedNetwork:
-        """The version that a gate reads."""
-        version = self.versions[min(gate, len(self.gates) - 1)]
-        assert isinstance(version, GatedNetwork)
-        return version
-
-    def start(self, inputs: Tensor, earlier: Earlier | None = None) -> Any:
-        """See `GatedNetwork.start`."""
-        return started(self.at(0), inputs, earlier=earlier)
-
-    def step(
-        self,
-        gate: int,
-        hidden: Any,
-        mask: Tensor | None,
-        weights: Tensor | None = None,
-        backend: str = "auto",
-    ) -> Any:
-        """See `GatedNetwork.step`."""
-        return self.at(gate).step(gate, hidden, mask, weights, backend)
-
-    def logits(self, hidden: Any, backend: str = "auto") -> Tensor:
-        """See `GatedNetwork.logits`."""
-        return self.at(len(self.gates)).logits(hidden, backend)
-
-    def look(self, gate: int, hidden: Any) -> Tensor:
-        """See `GatedNetwork.look`."""
-        return self.at(gate).look(gate, hidden)
-
-    def macs(self, gate: int, hidden: Any, mask: Tensor) -> Tensor:
-        """See `GatedNetwork.macs`."""
-        return self.at(gate).macs(gate, hidden, mask)
-
-    def executed(self, gate: int, hidden: Any, mask: Tensor) -> Tensor:
-        """See `GatedNetwork.executed`."""
-        return self.at(gate).executed(gate, hidden, mask)
+    def forward(
+        self, inputs: Tensor, masks: Sequence[Tensor], earlier: Earlier | None = None
+    ) -> Tensor:
+        """Logits [batch, num_classes], see `GatedNetwork.forward` and `ReadsEarlier.start`."""
+        versions: Any = self.versions
+        hidden = started(versions[0], inputs, earlier=earlier)
+        for gate, mask in enumerate(masks):
+            hidden = versions[gate].step(gate, hidden, mask)
+        logits: Tensor = versions[-1].logits(hidden)
+        return logits
 
 
 @functools.cache
 def learner(process: int) -> ThreadPoolExecutor:
-    """The thread that computes gradients, for as long as a process lives.
-
-    Args:
-        process: its number; a process that is forked from another has none of its threads.
-    """
+    """The thread that computes gradients; a process that is forked has one of its own."""
     return ThreadPoolExecutor(1, thread_name_prefix="ccenv-learner")
 
 
@@ -284,7 +252,7 @@ class Concurrent(Extension):
 
         With the same inputs and masks it gives their answers bit for bit, with gradients on or off:
         its parameters do not learn, as those that do take a kernel that rounds otherwise.
-        Of sequences it starts with the simulator's `earlier`.
+        Of sequences it is called with the simulator's `earlier`.
         """
         readings = self.read["network"]
         if len(readings) <= self.num_gates:

@@ -10,7 +10,7 @@ same trace here, and the MACs are those of the trace:
 - with `slots` each request is filled up to so many blocks, and cut where it asks for more (the
   lowest numbers stay). They are copied into numbered slots by reading all blocks of the gate, and
   run there: the trace is every block, then every slot. That copying is only assumed; MACs are
-  those of the blocks in slots, and `num_reads` says what is read.
+  those of the blocks in slots.
 
     evaluate(env.simulator.extended(Oblivious(4)), agent)
 
@@ -64,11 +64,6 @@ class Oblivious(Extension):
         """Counts the slots of each gate; see `check_slots` for errors."""
         self.num_blocks = simulator.num_blocks
         self.slots = check_slots(self.asked, self.num_blocks)
-
-    @property
-    def num_reads(self) -> list[int]:
-        """Blocks of each gate that are read for an input."""
-        return list(self.num_blocks)
 
     def begin(self, simulator: Any, num_inputs: int) -> None:
         """Restarts the trace."""

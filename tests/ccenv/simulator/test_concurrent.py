@@ -23,7 +23,7 @@ from ccenv.networks.core.parameters import inactive_entries, only_entries, share
 from ccenv.networks.core.protocol import forward, started
 from ccenv.networks.learning.training import CoTrainer
 from ccenv.simulator.evaluate import evaluate
-from ccenv.simulator.extensions.concurrent import backward, learner
+from ccenv.simulator.extensions.concurrent import Composite, backward, learner
 from ccenv.simulator.rollout import collect_rollout, walk
 from ccenv.simulator.simulator import Simulator
 
@@ -59,6 +59,8 @@ def warm(simulator, rows=4, episodes=3):
 @torch.no_grad()
 def answer(network, simulator, masks):
     images = simulator.state.images
+    if isinstance(network, Composite):
+        return network(images, masks, simulator.earlier)
     start = started(network, images, earlier=simulator.earlier)
     return forward(network, images, masks, start=start)
 

@@ -216,7 +216,6 @@ def test_slots_are_filled_up_billed_and_hide_how_many_blocks_were_asked_for():
     assert all((step.outcome.mask.sum(dim=1) == 3).all() for step in found)
     assert [len(seen.unique(dim=0)) for seen in wrapped.extension("oblivious").trace] == [1, 1]
     assert [seen.shape[1] for seen in wrapped.extension("oblivious").trace] == [4 + 3, 6 + 3]
-    assert wrapped.extension("oblivious").num_reads == [4, 6]
     # 64 pixels to 3 blocks of 4, these to 3 blocks of 4, these to 10 classes.
     assert found[-1].outcome.macs.unique().tolist() == [64 * 12 + 12 * 12 + 12 * 10]
 
