@@ -1,26 +1,40 @@
-"""Shipped weights: lab weights NAME -> a file in the package, with its errors."""
+"""Shipped weights: lab weights NAME -> a file in the package, with its errors.
+
+Stochastic depth: Huang et al. 2016, "Deep networks with stochastic depth" (arXiv 1603.09382). What
+is skipped is not rescaled here: a policy's masks are not either. Exits learn from all inputs. A
+second cycle: Loshchilov and Hutter 2017, "SGDR" (arXiv 1608.03983).
+"""
 
 import argparse
+import dataclasses
+import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 from tqdm import tqdm
 
-from ccenv.base.checked_file import write_checked
+from ccenv.base.checked_file import check_finite, write_checked
+from ccenv.base.masks import random_mask
 from ccenv.base.registry import resolve
+from ccenv.base.seeding import stream
 from ccenv.data import load_split
 from ccenv.networks.core.arguments import build_network
+from ccenv.networks.core.exit_state import exit_losses
+from ccenv.networks.core.inference_copy import learning_norms
+from ccenv.networks.core.protocol import GatedNetwork, dense_forward, forward, num_blocks_of
 from ccenv.networks.learning.bundled_weights import (
     SHIPPED,
     Measured,
+    Recipe,
+    recipe_digest,
+    recipe_text,
     shipped_path,
-    write_shipped,
 )
 from ccenv.networks.learning.frozen_cache import PACKAGED
-from ccenv.networks.learning.recipe import Recipe, error_of, train
 from ccenv.networks.learning.training import Pretraining, fingerprint
 from ccenv.networks.registry import NETWORKS
 from ccenv.runs.commands.frame import program
@@ -45,6 +59,113 @@ def untrained(recipe: Recipe) -> Any:
     return network.to(memory_format=torch.channels_last)
 
 
+def drawn_masks(
+    blocks: tuple[int, ...], rows: int, most: float, generator: torch.Generator
+) -> list[Tensor]:
+    """Random masks: each row has a severity in [0, 1], and deeper gates are skipped more often."""
+    severity = torch.rand(rows, 1, generator=generator)
+    return [
+        torch.rand(rows, n, generator=generator) >= most * severity * (gate + 1) / len(blocks)
+        for gate, n in enumerate(blocks)
+    ]
+
+
+def train(network: Any, recipe: Recipe, on_update: Callable[[int, int, float], None]) -> None:
+    """Trains a network with initial weights in place; its norms learn too, and are then frozen.
+
+    `on_update` is called with (updates done, updates in all, loss in nats).
+    """
+    # Copies may be stored beside the images: an epoch has as many rows as there are images.
+    num_images, r = len(load_split(recipe.dataset, "train")), recipe
+    cycles = [
+        ("recipe", r.num_epochs * num_images // r.batch_size, r.learning_rate, r.share_whole),
+        (
+            "recipe, second cycle",
+            r.restart_epochs * num_images // r.batch_size,
+            r.restart_rate,
+            r.restart_whole,
+        ),
+    ]
+    done, total = 0, sum(num_updates for _, num_updates, *_ in cycles)
+    with learning_norms(network):
+        network.train()
+        for name, num_updates, rate, share_whole in cycles:
+            for loss in updates(network, recipe, name, num_updates, rate, share_whole):
+                done += 1
+                on_update(done, total, loss)
+    network.eval()
+
+
+def updates(
+    network: Any, recipe: Recipe, name: str, num_updates: int, rate: float, share_whole: float
+) -> Iterator[float]:
+    """Carries out a cycle, whose rate rises once and falls to nothing; gives losses in nats."""
+    if not num_updates:
+        return
+    split = load_split(recipe.dataset, "train", recipe.transforms)
+    generator = stream(recipe.seed, name)
+    optimizer = torch.optim.SGD(
+        network.parameters(),
+        lr=rate,
+        momentum=recipe.momentum,
+        weight_decay=recipe.weight_decay,
+        nesterov=recipe.momentum > 0,
+    )
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, rate, total_steps=num_updates, pct_start=recipe.warm_up, cycle_momentum=False
+    )
+    blocks, order = num_blocks_of(network), torch.empty(0, dtype=torch.int64)
+    for _ in range(num_updates):
+        if len(order) < recipe.batch_size:
+            order = torch.randperm(len(split), generator=generator)
+        chosen, order = order[: recipe.batch_size], order[recipe.batch_size :]
+        images, labels = split.batch(chosen)
+        is_whole = float(torch.rand((), generator=generator)) < share_whole
+        masks = drawn_masks(blocks, len(labels), recipe.most_skipped, generator)
+        with torch.autocast("cpu", torch.bfloat16, enabled=recipe.bfloat16):
+            kept = None if is_whole else masks
+            loss = exit_losses(network, images, labels, kept, recipe.label_smoothing)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+        yield float(loss.detach())
+
+
+@torch.no_grad()
+def error_of(
+    network: Any,
+    recipe: Recipe,
+    split: str = "test",
+    batch_size: int = 500,
+    density: float | None = None,
+    num_images: int | None = None,
+) -> float:
+    """Share of wrong answers of a network in evaluation mode.
+
+    Args:
+        network: a `GatedNetwork`.
+        recipe: whose data set and transforms; those of chance are for training images alone.
+        split: whose images.
+        batch_size: images at a time.
+        density: probability with which each block is kept, with masks of a fixed seed; None keeps
+            everything.
+        num_images: the first so many images; None for all.
+    """
+    data, wrong = load_split(recipe.dataset, split, recipe.transforms), 0
+    generator, blocks = stream(0, f"masks of {split}"), num_blocks_of(network)
+    count = len(data) if num_images is None else min(num_images, len(data))
+    for indices in torch.arange(count).split(batch_size):
+        images, labels = data.batch(indices)
+        if density is None:
+            logits = dense_forward(network, images)
+        else:
+            masks = [random_mask(len(labels), n, density, generator) for n in blocks]
+            logits = forward(network, images, masks)
+        wrong += int((logits.argmax(dim=1) != labels).sum())
+    return wrong / count
+
+
 def trained(recipe: Recipe) -> Any:
     """The network of a recipe, trained, with a bar."""
     network = untrained(recipe)
@@ -66,6 +187,30 @@ def measured(network: Any, recipe: Recipe) -> Measured:
         test_error=error_of(network, recipe, "test"),
         half_error=error_of(network, recipe, "test", density=0.5),
     )
+
+
+def write_shipped(
+    network: GatedNetwork,
+    name: str,
+    measured: Measured,
+    versions: Mapping[str, str],
+    path: Path | None = None,
+) -> Path:
+    """Writes a file that `load_shipped` reads, if its weights are finite; returns where."""
+    path = shipped_path(name) if path is None else path
+    tensors = network.state_dict()
+    check_finite(tensors, name)
+    recipe = SHIPPED[name]
+    texts = {
+        "name": name,
+        "recipe": recipe_text(recipe),
+        "fingerprint": recipe_digest(recipe),
+        "measured": json.dumps(dataclasses.asdict(measured), sort_keys=True),
+        "versions": json.dumps(dict(versions), sort_keys=True),
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_checked(path, tensors, texts)
+    return path
 
 
 def ship_frozen(name: str) -> Path:

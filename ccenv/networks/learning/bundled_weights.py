@@ -4,22 +4,62 @@ A file says which recipe made it, with which errors and versions of the librarie
 tensors and text, which run no code. `python -m ccenv.runs.lab weights NAME` writes one again.
 """
 
-import dataclasses
 import hashlib
 import inspect
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ccenv.base.checked_file import check_finite, write_checked
 from ccenv.base.registry import check_names, resolve
 from ccenv.data.transforms import is_of_chance, make_transform
 from ccenv.networks.core.protocol import GatedNetwork
 from ccenv.networks.learning.frozen_cache import PACKAGED, fitting_weights
-from ccenv.networks.learning.recipe import Recipe
 from ccenv.networks.registry import NETWORKS
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a network's weights are learned."""
+
+    network: str
+    """name in `NETWORKS`."""
+    dataset: str
+    """name in `DATASETS`; the training split is learned from."""
+    network_kwargs: dict[str, Any] = field(default_factory=dict)
+    """of its builder."""
+    transforms: tuple[str, ...] = ()
+    """of the training images, see `ccenv.data.transforms`."""
+    num_epochs: int = 30
+    """passes over as many images as the training split has without copies."""
+    batch_size: int = 128
+    """images of an update."""
+    learning_rate: float = 0.1
+    """the highest, of SGD with Nesterov momentum; reached by a warm-up, it falls along a cosine."""
+    momentum: float = 0.9
+    """of SGD."""
+    weight_decay: float = 5e-4
+    """of SGD, on weights and norms alike."""
+    warm_up: float = 0.1
+    """share of the updates."""
+    label_smoothing: float = 0.0
+    """share of the target that all classes have alike."""
+    share_whole: float = 0.5
+    """share of the batches in which everything is kept."""
+    most_skipped: float = 0.7
+    """highest probability of skipping, of the last gate; earlier gates' grow with depth."""
+    restart_epochs: int = 0
+    """passes of a second cycle, which starts with a new optimiser; 0 for none."""
+    restart_rate: float = 0.02
+    """the highest learning rate of the second cycle."""
+    restart_whole: float = 0.75
+    """share of its batches in which everything is kept."""
+    bfloat16: bool = True
+    """whether products are computed in bfloat16, by `torch.autocast`."""
+    seed: int = 0
+    """of the initial weights, the order of the images and the masks."""
+
 
 SHIPPED: dict[str, Recipe] = {
     "experts": Recipe(
@@ -56,17 +96,17 @@ class Measured:
     """test split, each block kept with probability 1/2."""
 
 
-def fingerprint(recipe: Recipe) -> str:
-    """SHA-256 of what a recipe says, in hexadecimal."""
-    return hashlib.sha256(as_text(recipe).encode()).hexdigest()
-
-
-def as_text(recipe: Recipe) -> str:
+def recipe_text(recipe: Recipe) -> str:
     """What a recipe says, as JSON; fields at their default are left out, so that more may come."""
     plain = Recipe(recipe.network, recipe.dataset)
     fields = {name: value for name, value in vars(recipe).items() if value != vars(plain)[name]}
     fields |= {"network": recipe.network, "dataset": recipe.dataset}
     return json.dumps(fields, sort_keys=True)
+
+
+def recipe_digest(recipe: Recipe) -> str:
+    """SHA-256 of what a recipe says, in hexadecimal."""
+    return hashlib.sha256(recipe_text(recipe).encode()).hexdigest()
 
 
 def shipped_name(
@@ -139,41 +179,12 @@ def load_shipped(network: GatedNetwork, name: str, path: Path | None = None) -> 
             f"python -m ccenv.runs.lab weights {name}"
         )
     tensors, texts = fitting_weights(network, path)
-    check_recipe(name, texts, path)
-    network.load_state_dict(tensors)
-    return Measured(**json.loads(texts["measured"]))
-
-
-def check_recipe(name: str, texts: Mapping[str, str], path: Path) -> None:
-    """Refuses a file that another recipe made."""
-    expected, got = fingerprint(SHIPPED[name]), texts.get("fingerprint", "none")
+    expected, got = recipe_digest(SHIPPED[name]), texts.get("fingerprint", "none")
     if texts.get("name") != name or got != expected or "measured" not in texts:
         raise ValueError(
             f"expected weights {name!r} by the recipe {expected[:12]}... in {path}, got "
             f"{texts.get('name')!r} by {got[:12]}...; train them again: "
             f"python -m ccenv.runs.lab weights {name}"
         )
-
-
-def write_shipped(
-    network: GatedNetwork,
-    name: str,
-    measured: Measured,
-    versions: Mapping[str, str],
-    path: Path | None = None,
-) -> Path:
-    """Writes a file that `load_shipped` reads, if its weights are finite; returns where."""
-    path = shipped_path(name) if path is None else path
-    tensors = network.state_dict()
-    check_finite(tensors, name)
-    recipe = SHIPPED[name]
-    texts = {
-        "name": name,
-        "recipe": as_text(recipe),
-        "fingerprint": fingerprint(recipe),
-        "measured": json.dumps(dataclasses.asdict(measured), sort_keys=True),
-        "versions": json.dumps(dict(versions), sort_keys=True),
-    }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_checked(path, tensors, texts)
-    return path
+    network.load_state_dict(tensors)
+    return Measured(**json.loads(texts["measured"]))

@@ -15,8 +15,9 @@ from ccenv.networks.core.count_macs import counted
 from ccenv.networks.core.exit_state import Exit, exit_losses
 from ccenv.networks.core.protocol import dense_forward, forward, walk
 from ccenv.networks.core.sequential import GatedSequential
-from ccenv.networks.learning.recipe import Recipe, train
+from ccenv.networks.learning.bundled_weights import Recipe
 from ccenv.networks.vision.residual import ResidualUnit
+from ccenv.runs.lab.weights import train
 from tests.ccenv.networks.tiny import of_exits
 
 LAYOUTS = {

@@ -15,14 +15,14 @@ from ccenv.networks.learning.bundled_weights import (
     PACKAGED,
     SHIPPED,
     Measured,
-    fingerprint,
+    Recipe,
     load_shipped,
+    recipe_digest,
     shipped_name,
-    write_shipped,
 )
-from ccenv.networks.learning.recipe import Recipe, error_of
 from ccenv.networks.vision.residual import ResidualUnit
 from ccenv.runs.lab import weights
+from ccenv.runs.lab.weights import error_of, write_shipped
 from ccenv.simulator.simulator import Simulator
 
 NUM_IMAGES = 1000
@@ -70,7 +70,7 @@ def test_the_program_trains_and_writes_a_file_whose_errors_are_its_networks(tabl
     assert found.test_error < found.half_error
     assert f"{100 * found.test_error:.2f} % (test)" in capsys.readouterr().out
     texts = read_checked(table / "tiny.safetensors")[1]
-    assert texts["fingerprint"] == fingerprint(RECIPE)
+    assert texts["fingerprint"] == recipe_digest(RECIPE)
     assert "torch" in json.loads(texts["versions"])
 
 
@@ -161,10 +161,12 @@ def test_a_network_is_found_by_its_settings_and_others_are_told_what_there_is():
 
 
 def test_a_fingerprint_tells_what_the_recipe_says_and_a_default_said_aloud_is_the_default():
-    assert fingerprint(RECIPE) == fingerprint(dataclasses.replace(RECIPE, seed=0))
-    assert fingerprint(RECIPE) != fingerprint(dataclasses.replace(RECIPE, seed=1))
+    assert recipe_digest(RECIPE) == recipe_digest(dataclasses.replace(RECIPE, seed=0))
+    assert recipe_digest(RECIPE) != recipe_digest(dataclasses.replace(RECIPE, seed=1))
     for name in ("network", "dataset"):
-        assert fingerprint(RECIPE) != fingerprint(dataclasses.replace(RECIPE, **{name: "other"}))
+        assert recipe_digest(RECIPE) != recipe_digest(
+            dataclasses.replace(RECIPE, **{name: "other"})
+        )
 
 
 @pytest.mark.parametrize("name", SHIPPED)
