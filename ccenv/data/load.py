@@ -10,7 +10,6 @@ from typing import Any
 
 from ccenv.base.registry import check_names, import_object, nearest, resolve
 from ccenv.base.values import shortened, shown
-from ccenv.data.folder import folder_split, has_folders
 from ccenv.data.npz import ENDING, npz_file, npz_split
 from ccenv.data.registry import DATASETS, SPLITS, TEXTS
 from ccenv.data.split import (
@@ -21,8 +20,8 @@ from ccenv.data.split import (
     data_root,
     transformed,
 )
-from ccenv.data.transforms import Fitted, fit, fixed, transform_names
-from ccenv.data.user_data import Given, Same, check_given, given_split
+from ccenv.data.transforms import Fitted, fit_transforms, fixed, transform_names
+from ccenv.data.user_data import Given, Same, check_given, folder_splits, given_split
 
 Dataset = str | Given
 """A name in `DATASETS`, an .npz file, a folder, `module:name`, or see `ccenv.data.user_data`."""
@@ -75,7 +74,7 @@ def _key(dataset: Dataset) -> Key:
 
 @functools.lru_cache(maxsize=12)
 def _transformed(key: Key, split: str, names: tuple[str, ...], root: Path) -> Split:
-    stored, name = _load(key, split, root), _name(key)
+    stored, name = _load(key, split, root), dataset_name(key)
     if stored.images.ndim != 4:
         raise ValueError(
             f"dataset {name!r}: expected images [n, channels, height, width] for transforms "
@@ -88,7 +87,7 @@ def _transformed(key: Key, split: str, names: tuple[str, ...], root: Path) -> Sp
 
 @functools.lru_cache(maxsize=4)
 def _fitted(key: Key, names: tuple[str, ...], root: Path) -> tuple[Fitted, ...]:
-    return fit(names, lambda: _load(key, "train", root).images, _name(key))
+    return fit_transforms(names, lambda: _load(key, "train", root).images, dataset_name(key))
 
 
 @functools.lru_cache(maxsize=12)
@@ -96,7 +95,7 @@ def _load(key: Key, split: str, root: Path) -> Split:
     if isinstance(key, str) and key.endswith(DRIFT):
         return replace(_load(key.removesuffix(DRIFT), split, root), drifts=split == "train")
     # A thousand environments share one copy of the images: the loaded tensors are never changed.
-    name = _name(key)
+    name = dataset_name(key)
     if isinstance(key, str) and key not in DATASETS and ":" not in key:
         return check_split(_stored(key, split, root), name)
     given = resolve(key.found if isinstance(key, Same) else key, DATASETS, "dataset")
@@ -119,8 +118,8 @@ def _stored(name: str, split: str, root: Path) -> Split:
     text: Split | None = import_object(TEXTS, "reader of texts")(name, split)
     if text is not None:
         return text
-    if folder != root and has_folders(folder):
-        return folder_split(folder, name, split)
+    if folder != root and folder.is_dir() and any(inner.is_dir() for inner in folder.iterdir()):
+        return given_split(folder_splits(folder, name), split, name)
     if name.endswith(ENDING):
         raise ValueError(
             f"expected dataset {shown(name)} to be a file in {root} or, by its path, seen from the "
@@ -138,12 +137,10 @@ def unknown_dataset(name: str, root: Path) -> ValueError:
     )
 
 
-def _name(key: Key) -> str:
-    return dataset_name(key.found if isinstance(key, Same) else key)
-
-
-def dataset_name(dataset: Dataset) -> str:
+def dataset_name(dataset: Dataset | Same) -> str:
     """What messages call a data set: its name, the name of the function, or "given"."""
+    if isinstance(dataset, Same):
+        dataset = dataset.found
     if isinstance(dataset, Mapping):
         return "given"
     return dataset if isinstance(dataset, str) else getattr(dataset, "__name__", repr(dataset))

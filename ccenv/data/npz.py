@@ -20,12 +20,9 @@ import torch
 from torch import Tensor
 
 from ccenv.base.memory import memory_bytes
-from ccenv.data.split import Split, cut
+from ccenv.data.split import Split, training_part
 
 GIB = 2**30
-MAX_UNPACKED = 32 * GIB
-"""Bytes, where `CCENV_MAX_UNPACKED_GIB` says nothing."""
-RAISE_LIMIT = "if that is meant, set CCENV_MAX_UNPACKED_GIB"
 MAX_HEADER = 2**16
 """Bytes looked at of an array; numpy refuses headers of more than 10,000."""
 HEADERS = {
@@ -36,9 +33,7 @@ HEADERS = {
 
 def max_unpacked() -> int:
     """Bytes that arrays may unpack to: `CCENV_MAX_UNPACKED_GIB` (ValueError if odd) or 32 GiB."""
-    text = os.environ.get("CCENV_MAX_UNPACKED_GIB", "")
-    if not text:
-        return MAX_UNPACKED
+    text = os.environ.get("CCENV_MAX_UNPACKED_GIB") or "32"
     try:
         limit = float(text)
     except ValueError:
@@ -55,22 +50,17 @@ def unpacked_size(path: Path, wanted: Iterable[str]) -> int:
         for member in {f"{array}.npy" for array in wanted} & set(archive.namelist()):
             stored = archive.getinfo(member).file_size
             with archive.open(member) as file:
-                promised = promised_size(file.read(MAX_HEADER))
+                head = io.BytesIO(file.read(MAX_HEADER))
+            version = np.lib.format.read_magic(head)
+            if version not in HEADERS:
+                raise ValueError(f"expected a header of version 1.0 or 2.0, got {version}")
+            shape, _, dtype = HEADERS[version](head)
+            promised = head.tell() + math.prod(shape) * dtype.itemsize
             # Numpy takes the memory that a header asks for; a reader stops at the directory's size.
             if promised > stored:
                 raise ValueError(f"{member} promises {promised} bytes and holds {stored}")
             total += stored
     return total
-
-
-def promised_size(head: bytes) -> int:
-    """Bytes of an array, header included, by its file's beginning; ValueError if it is none."""
-    file = io.BytesIO(head)
-    version = np.lib.format.read_magic(file)
-    if version not in HEADERS:
-        raise ValueError(f"expected a header of version 1.0 or 2.0, got {version}")
-    shape, _, dtype = HEADERS[version](file)
-    return file.tell() + math.prod(shape) * dtype.itemsize
 
 
 ENDING = ".npz"
@@ -112,7 +102,7 @@ def npz_split(
     """
     check_checksum(path)
     kind = "test" if split == "test" else "train"
-    arrays = read_arrays(path, name, [f"x_{kind}", "y_train", "y_test"])
+    arrays = arrays_of_file(path, name, [f"x_{kind}", "y_train", "y_test"])
     labels = {part: label_tensor(arrays[f"y_{part}"], name) for part in ("train", "test")}
     images, chosen = image_tensor(arrays[f"x_{kind}"], name), labels[kind]
     expected = None if sizes is None else sizes[kind == "test"]
@@ -125,10 +115,10 @@ def npz_split(
     if split == "test":
         return Split(images, chosen, num_classes)
     num_train = num_train or len(chosen) - max(1, len(chosen) // 10)
-    return cut(split, images, chosen, num_classes, num_train)
+    return training_part(split, images, chosen, num_classes, num_train)
 
 
-def read_arrays(path: Path, name: str, wanted: list[str]) -> dict[str, np.ndarray]:
+def arrays_of_file(path: Path, name: str, wanted: list[str]) -> dict[str, np.ndarray]:
     """Reads some arrays of a file; ValueError if it cannot be read, lacks one, or is too large."""
     memory = memory_bytes()
     limit = min(max_unpacked(), memory)
@@ -148,7 +138,11 @@ def read_arrays(path: Path, name: str, wanted: list[str]) -> dict[str, np.ndarra
         raise ValueError(
             f"dataset {name!r}: expected arrays of at most {limit / GIB:g} GiB in {path}, got "
             f"{size / GIB:.3g} GiB once they are unpacked; "
-            + ("this machine has no more memory" if limit == memory else RAISE_LIMIT)
+            + (
+                "this machine has no more memory"
+                if limit == memory
+                else "if that is meant, set CCENV_MAX_UNPACKED_GIB"
+            )
         )
     if missing:
         raise ValueError(

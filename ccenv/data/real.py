@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ccenv.base.seeding import stream
 from ccenv.data.npz import file_sha256, npz_split
-from ccenv.data.split import Split, cut, data_root
+from ccenv.data.split import Split, data_root, training_part
 
 Parts = tuple[Tensor, Tensor, int | None]
 """Images, labels, and how many of them train where that differs from the table's number."""
@@ -69,7 +69,7 @@ def real_dataset(name: str, split: str) -> Split:
     if split == "test":
         return Split(images, labels, NUM_CLASSES)
     num_train = own_num_train or num_train or len(labels) - len(labels) // 10
-    return cut(split, images, labels, NUM_CLASSES, num_train)
+    return training_part(split, images, labels, NUM_CLASSES, num_train)
 
 
 def _mnist_parts(root: Path, test: bool, download: bool) -> Parts:
@@ -138,7 +138,12 @@ def mixed(split: str) -> Split:
     Raises:
         FileNotFoundError, ValueError: if one of the three is not there, damaged or no 8-bit image.
     """
-    parts = {name: source(split, name) for name in SOURCES}
+    try:
+        parts = {name: load(split) for name, load in SOURCES.items()}
+    except FileNotFoundError as error:
+        raise FileNotFoundError(
+            f"dataset 'mixed' needs {', '.join(SOURCES)}; of these {error}"
+        ) from error
     share = min(len(part) for part in parts.values())
     images, labels = [], []
     for domain, (name, part) in enumerate(parts.items()):
@@ -149,16 +154,6 @@ def mixed(split: str) -> Split:
     order = torch.randperm(share * len(parts), generator=stream(0, f"mixed order {split}"))
     num_classes = NUM_CLASSES * len(parts)
     return Split(torch.cat(images)[order], torch.cat(labels)[order], num_classes)
-
-
-def source(split: str, name: str) -> Split:
-    """One of the three; says that it is wanted for the mixture where it is absent."""
-    try:
-        return SOURCES[name](split)
-    except FileNotFoundError as error:
-        raise FileNotFoundError(
-            f"dataset 'mixed' needs {', '.join(SOURCES)}; of these {error}"
-        ) from error
 
 
 def as_colour(images: Tensor, name: str) -> Tensor:

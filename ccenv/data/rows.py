@@ -71,7 +71,7 @@ class ArrayRows(Rows):
         # In the order of the file, and none twice: some libraries read rows in no other way.
         found, places = np.unique(rows, return_inverse=True)
         read = torch.from_numpy(np.asarray(self.array[found])[places]).to(self.dtype)
-        return check_finite(read, self.name)
+        return check_finite_rows(read, self.name)
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ class ChosenRows(Rows):
         return self.whole.read(self.numbers[rows])
 
 
-def chosen_rows(inputs: "Tensor | Rows", numbers: np.ndarray) -> "Tensor | Rows":
+def some_rows(inputs: "Tensor | Rows", numbers: np.ndarray) -> "Tensor | Rows":
     """Some rows of a tensor, copied, or of `Rows`, read when they are drawn."""
     if isinstance(inputs, Tensor):
         return inputs[torch.from_numpy(numbers)]
@@ -96,7 +96,7 @@ def chosen_rows(inputs: "Tensor | Rows", numbers: np.ndarray) -> "Tensor | Rows"
     return ChosenRows(shape, inputs.dtype, inputs.device, inputs, numbers)
 
 
-def check_finite(rows: Tensor, name: str) -> Tensor:
+def check_finite_rows(rows: Tensor, name: str) -> Tensor:
     """Refuses NaN and infinity among what was read (ValueError, naming the data set)."""
     if rows.is_floating_point() and not bool(rows.isfinite().all()):
         raise ValueError(

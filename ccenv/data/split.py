@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ccenv.base.user_cache import user_cache
 from ccenv.base.values import lacking, shown
-from ccenv.data.rows import Rows, check_finite
+from ccenv.data.rows import Rows, check_finite_rows
 from ccenv.data.transforms import PART, Fitted, Halve, all_through, as_floats, through
 from ccenv.sparse.cpu.buffers import kept_memory
 
@@ -75,7 +75,12 @@ class Split:
         # index_select copies whole rows, many times faster than an index in brackets.
         first = indices if len(self.images) == len(self.labels) else indices % len(self.images)
         images = self.images.index_select(0, first)
-        images = floats_of(through(self.transforms, images, indices))
+        images = through(self.transforms, images, indices)
+        if images.dtype == torch.uint8 and images.is_cpu and images.is_contiguous():
+            # In memory of a batch before it, where that is free.
+            memory = kept_memory(len(images), math.prod(images.shape[1:])).view(images.shape)
+            images = memory.copy_(images).div_(255)
+        images = as_floats(images)
         return images, self.labels.index_select(0, indices).long()
 
     def shuffled(self, generator: torch.Generator) -> Tensor:
@@ -127,14 +132,6 @@ class Split:
             yield self.batch(few)[0]
 
 
-def floats_of(images: Tensor) -> Tensor:
-    """`as_floats` of a batch, in memory of a batch before it where that is free: [batch, ...]."""
-    if images.dtype != torch.uint8 or not images.is_cpu or not images.is_contiguous():
-        return as_floats(images)
-    rows, *shape = images.shape
-    return kept_memory(rows, math.prod(shape)).view(images.shape).copy_(images).div_(255)
-
-
 def transformed(split: Split, transforms: Sequence[Fitted]) -> Split:
     """A split whose images go through fitted transforms, a row for each image and moved copy."""
     images, rest = split.images, list(transforms)
@@ -176,7 +173,9 @@ def data_root() -> Path:
     return Path(os.environ.get("CCENV_DATA") or user_cache() / "data").expanduser()
 
 
-def cut(split: str, images: Tensor, labels: Tensor, num_classes: int, num_train: int) -> Split:
+def training_part(
+    split: str, images: Tensor, labels: Tensor, num_classes: int, num_train: int
+) -> Split:
     """Cuts a training set in its first `num_train` images and the rest, which validates."""
     piece = slice(None, num_train) if split == "train" else slice(num_train, None)
     return Split(images[piece], labels[piece], num_classes)
@@ -194,39 +193,6 @@ def check_split(split: Split, name: str) -> Split:
             f"dataset {name!r}: expected images as they are stored, got some with transforms; "
             "name those in the setting transforms"
         )
-    check_form(split, name)
-    check_classes(split, name)
-    images, labels = split.images, split.labels
-    # Of inputs that are read when they are drawn the first are looked at, and each as it is drawn.
-    seen = images if isinstance(images, Tensor) else images[:NUM_SHOWN]
-    check_finite(seen, name)
-    if seen.dtype == torch.int64 and int(seen.min()) < 0:
-        raise ValueError(
-            f"dataset {name!r}: expected symbols of at least 0, got {int(seen.min())}; "
-            "renumber them"
-        )
-    if int(labels.min()) < 0 or int(labels.max()) >= split.num_classes:
-        raise ValueError(
-            f"dataset {name!r}: expected labels in 0..{split.num_classes - 1}, "
-            f"got {int(labels.min())}..{int(labels.max())}"
-        )
-    return split
-
-
-def check_classes(split: Split, name: str) -> None:
-    """Refuses a number of classes that is none, or that no network answers for (ValueError)."""
-    number = split.num_classes
-    is_whole = isinstance(number, Integral) and not isinstance(number, bool)
-    if not is_whole or not 1 <= number <= MOST_CLASSES:
-        raise ValueError(
-            f"dataset {name!r}: expected 1 to {MOST_CLASSES:,} classes, got {shown(number)}, and "
-            f"labels {int(split.labels.min())}..{int(split.labels.max())}; renumber them, for "
-            "instance with numpy.unique(y, return_inverse=True)"
-        )
-
-
-def check_form(split: Split, name: str) -> None:
-    """Refuses shapes and types that are no inputs with a label each (ValueError)."""
     images, labels = split.images, split.labels
     sizes = tuple(images.shape)
     if len(sizes) < 2 or tuple(labels.shape) != sizes[:1] or not math.prod(sizes):
@@ -239,6 +205,27 @@ def check_form(split: Split, name: str) -> None:
             f"dataset {name!r}: expected images uint8 or float32 (symbols: int64) and labels "
             f"int64, got {images.dtype} and {labels.dtype}"
         )
+    number, lowest, highest = split.num_classes, int(labels.min()), int(labels.max())
+    is_whole = isinstance(number, Integral) and not isinstance(number, bool)
+    if not is_whole or not 1 <= number <= MOST_CLASSES:
+        raise ValueError(
+            f"dataset {name!r}: expected 1 to {MOST_CLASSES:,} classes, got {shown(number)}, and "
+            f"labels {lowest}..{highest}; renumber them, for instance with "
+            "numpy.unique(y, return_inverse=True)"
+        )
+    # Of inputs that are read when they are drawn the first are looked at, and each as it is drawn.
+    seen = images if isinstance(images, Tensor) else images[:NUM_SHOWN]
+    check_finite_rows(seen, name)
+    if seen.dtype == torch.int64 and int(seen.min()) < 0:
+        raise ValueError(
+            f"dataset {name!r}: expected symbols of at least 0, got {int(seen.min())}; "
+            "renumber them"
+        )
+    if lowest < 0 or highest >= number:
+        raise ValueError(
+            f"dataset {name!r}: expected labels in 0..{number - 1}, got {lowest}..{highest}"
+        )
+    return split
 
 
 def check_alike(first: Split, second: Split, name: str) -> None:

@@ -63,11 +63,11 @@ class MadeRows(Rows):
         """The random numbers of some rows: float64 [batch, num_draws] in (0, 1)."""
         first = rows.astype(np.uint64) * np.uint64(self.num_draws)
         number = np.add.outer(first, np.arange(self.num_draws, dtype=np.uint64))
-        bits = mixed(number * np.uint64(0x9E3779B97F4A7C15) + np.uint64(self.seed % 2**64))
+        bits = splitmix(number * np.uint64(0x9E3779B97F4A7C15) + np.uint64(self.seed % 2**64))
         return torch.from_numpy(((bits >> np.uint64(12)) + 0.5) * 2.0**-52)
 
 
-def mixed(bits: np.ndarray) -> np.ndarray:
+def splitmix(bits: np.ndarray) -> np.ndarray:
     """Numbers that look random from any that differ, as uint64 (Steele et al. 2014, SplitMix)."""
     bits = (bits ^ (bits >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     bits = (bits ^ (bits >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
@@ -83,7 +83,7 @@ def made(split: str, name: str, make: Make, num_draws: int, num_classes: int) ->
     return Split(rows, rows.labels(), num_classes)
 
 
-def whole(draws: Tensor, least: int, most: int) -> Tensor:
+def whole_numbers(draws: Tensor, least: int, most: int) -> Tensor:
     """Uniform numbers in (0, 1) -> whole numbers in least..most, all equally often: int64."""
     return least + (draws * (most - least + 1)).long()
 
@@ -96,7 +96,7 @@ def one_hot(numbers: Tensor, size: int) -> Tensor:
 def parity_of(draws: Tensor) -> tuple[Tensor, Tensor]:
     """One number draws how many entries, then one each its place and its sign; see `parity`."""
     number, places, signs = draws.split([1, PAPER_ENTRIES, PAPER_ENTRIES], dim=1)
-    largest = places.sort(dim=1).values.gather(1, whole(number, 0, PAPER_ENTRIES - 1))
+    largest = places.sort(dim=1).values.gather(1, whole_numbers(number, 0, PAPER_ENTRIES - 1))
     entries = torch.where(signs < 0.5, -1.0, 1.0)
     inputs = torch.where(places <= largest, entries, 0.0)
     return inputs, (inputs > 0).sum(dim=1) % 2
@@ -107,11 +107,11 @@ def addition_of(draws: Tensor) -> tuple[Tensor, Tensor]:
     asked, count, lengths, digits = draws.split(
         [1, 1, NUM_ADDENDS, NUM_ADDENDS * NUM_DIGITS], dim=1
     )
-    place = whole(asked[:, 0], 0, SUM_DIGITS - 1)
-    is_there = torch.arange(NUM_ADDENDS) < whole(count, 1, NUM_ADDENDS)
-    length = whole(lengths, 1, NUM_DIGITS) * is_there
+    place = whole_numbers(asked[:, 0], 0, SUM_DIGITS - 1)
+    is_there = torch.arange(NUM_ADDENDS) < whole_numbers(count, 1, NUM_ADDENDS)
+    length = whole_numbers(lengths, 1, NUM_DIGITS) * is_there
     # Digits from the ones on; behind a number's last one stand zeros, no digit 0.
-    numbers = whole(digits, 0, BASE - 1).unflatten(1, (NUM_ADDENDS, NUM_DIGITS))
+    numbers = whole_numbers(digits, 0, BASE - 1).unflatten(1, (NUM_ADDENDS, NUM_DIGITS))
     written = torch.arange(NUM_DIGITS) < length[:, :, None]
     values = torch.where(written, numbers, 0) * BASE ** torch.arange(NUM_DIGITS)
     left = values.sum(dim=(1, 2)) // BASE**place
@@ -124,7 +124,7 @@ def addition_of(draws: Tensor) -> tuple[Tensor, Tensor]:
 def sorting_of(draws: Tensor) -> tuple[Tensor, Tensor]:
     """Draws the place that is asked for, how many numbers, and the numbers."""
     asked, count, places = draws.split([1, 1, MOST_SORTED], dim=1)
-    number = whole(count, LEAST_SORTED, MOST_SORTED)
+    number = whole_numbers(count, LEAST_SORTED, MOST_SORTED)
     is_there = torch.arange(MOST_SORTED) < number
     values = torch.special.ndtri(places)
     place = (asked * number).long()

@@ -195,7 +195,7 @@ def is_of_chance(function: Any) -> bool:
 
 
 @dataclass(frozen=True)
-class Own:
+class UserTransform:
     """A function of the user's with its number, if it was given one."""
 
     function: Callable[..., Tensor]
@@ -221,6 +221,9 @@ def transform_names(given: Sequence[str] | str) -> tuple[str, ...]:
     names = tuple(given)
     if isinstance(given, str):
         names = tuple(name.strip() for name in given.split(",")) if given else ()
+    for name in names:
+        if not isinstance(name, str):
+            raise ValueError(f"expected transforms by name, got {shown(name)}")
     found = [make_transform(name) for name in names]
     num_copies = sum(isinstance(one, Copies) for one in found)
     if num_copies > 1 or (num_copies and sum(map(is_of_chance, found)) == 1):
@@ -231,27 +234,20 @@ def transform_names(given: Sequence[str] | str) -> tuple[str, ...]:
     return names
 
 
-def make_transform(name: Any) -> Any:
-    """What a name of the settings stands for, with its number; ValueError if it is impossible."""
-    if not isinstance(name, str):
-        raise ValueError(f"expected transforms by name, got {shown(name)}")
-    return made_transform(name)
-
-
 @functools.lru_cache(maxsize=64)
-def made_transform(name: str) -> Any:
-    """The same, made once."""
+def make_transform(name: str) -> Any:
+    """What a name of the settings stands for, with its number; ValueError if it is impossible."""
     bare, equals, text = name.partition("=")
     found = resolve(bare, TRANSFORMS, "transform")
-    numbers = (number_of(name, text),) if equals else ()
+    numbers = (number_behind(name, text),) if equals else ()
     try:
         inspect.signature(found).bind(*numbers if isinstance(found, type) else (None, *numbers))
-        return found(*numbers) if isinstance(found, type) else Own(found, numbers)
+        return found(*numbers) if isinstance(found, type) else UserTransform(found, numbers)
     except (TypeError, ValueError) as error:
         raise ValueError(f"transform {name!r}: {error}") from error
 
 
-def number_of(name: str, text: str) -> float:
+def number_behind(name: str, text: str) -> float:
     """The number behind a transform's name; ValueError if it is none."""
     for kind in (int, float):
         try:
@@ -323,7 +319,7 @@ def learned_from(images: Tensor | Rows) -> Tensor:
     return images.index_select(0, order[:LEARNED_FROM].sort().values)
 
 
-def fit(
+def fit_transforms(
     names: Sequence[str], images: Callable[[], Tensor | Rows], dataset: str
 ) -> tuple[Fitted, ...]:
     """Learns what transforms need and draws the moves of the copies.

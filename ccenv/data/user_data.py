@@ -8,7 +8,15 @@ Inputs are used as they are: [n, channels, height, width] or any other [n, ...],
 floats, or symbols as wider whole numbers. A validation split that a mapping lacks is a tenth of the
 training one, drawn the same way every time. Arrays on disk (`numpy.memmap`) and anything with a
 length and pairs (input, label) in brackets (data sets of torch and torchvision, a class of yours)
-are read when rows are drawn.
+are read when rows are drawn. So are folders of images:
+
+    flowers/train/rose/1.jpg, flowers/train/tulip/2.png, flowers/test/rose/3.jpg ...   or
+    flowers/rose/1.jpg, flowers/tulip/2.png ...
+
+The innermost folders are the classes, in alphabetical order. Without a folder `validation` a tenth
+of the training images validates; without `train` and `test` eight tenths of all train, one
+validates and one tests, drawn the same way every time. Images are RGB bytes and must be of one
+size: `flowers@64` makes them 64 x 64 pixels, by their shorter side and then their middle.
 """
 
 import functools
@@ -20,14 +28,14 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import TensorDataset
+from torch.utils.data import Subset, TensorDataset
 
 from ccenv.base.registry import check_names
 from ccenv.base.seeding import stream
 from ccenv.base.values import lacking
 from ccenv.data.npz import count_classes, label_tensor
 from ccenv.data.registry import SPLITS
-from ccenv.data.rows import ArrayRows, Rows, check_finite, chosen_rows, stored_dtype
+from ccenv.data.rows import ArrayRows, Rows, check_finite_rows, some_rows, stored_dtype
 from ccenv.data.split import Split, data_root
 
 
@@ -42,7 +50,7 @@ class DatasetRows(Rows):
 
     def read(self, rows: np.ndarray) -> Tensor:
         """See `Rows`; ValueError if an input is not finite or not of the first one's form."""
-        found = [input_of(self.dataset, int(row), self.name) for row in rows]
+        found = [input_at(self.dataset, int(row), self.name) for row in rows]
         for row, one in zip(rows, found, strict=True):
             if tuple(one.shape) != self.shape[1:] or one.dtype != self.dtype:
                 raise ValueError(
@@ -51,22 +59,7 @@ class DatasetRows(Rows):
                     f"{int(row)}; resize or crop it in the data set's transform"
                 )
         empty = torch.empty(0, *self.shape[1:], dtype=self.dtype)
-        return check_finite(torch.stack(found) if found else empty, self.name)
-
-
-def is_map_style(found: Any) -> bool:
-    """Whether something is read item by item."""
-    many = not lacking(found, "__getitem__", "__len__")
-    return many and not isinstance(found, str | tuple | list | dict | np.ndarray | Tensor)
-
-
-def dataset_rows(dataset: Any, name: str) -> DatasetRows:
-    """Inputs of a data set, by its length and its first pair (ValueError if there is none)."""
-    if not len(dataset):
-        raise ValueError(f"dataset {name!r}: expected at least one pair (input, label), got none")
-    first = input_of(dataset, 0, name)
-    shape = (len(dataset), *first.shape)
-    return DatasetRows(shape, first.dtype, torch.device("cpu"), dataset, name)
+        return check_finite_rows(torch.stack(found) if found else empty, self.name)
 
 
 def pair_of(dataset: Any, row: int, name: str) -> tuple[Any, Any]:
@@ -80,7 +73,7 @@ def pair_of(dataset: Any, row: int, name: str) -> tuple[Any, Any]:
     return item[0], item[1]
 
 
-def input_of(dataset: Any, row: int, name: str) -> Tensor:
+def input_at(dataset: Any, row: int, name: str) -> Tensor:
     """One input: an image of PIL as bytes [channels, height, width]; ValueError of no array."""
     found, _ = pair_of(dataset, row, name)
     if hasattr(found, "getbands"):
@@ -97,7 +90,7 @@ def input_of(dataset: Any, row: int, name: str) -> Tensor:
         ) from error
 
 
-def labels_of(dataset: Any, name: str) -> np.ndarray:
+def labels_of_pairs(dataset: Any, name: str) -> np.ndarray:
     """Labels of a data set [n], from a list where it has one, else by one pass over its pairs."""
     listed = listed_labels(dataset)
     if listed is None:
@@ -112,8 +105,6 @@ def labels_of(dataset: Any, name: str) -> np.ndarray:
 
 def listed_labels(dataset: Any) -> Any:
     """Labels without the inputs, where a data set tells them: else None."""
-    from torch.utils.data import Subset, TensorDataset
-
     if isinstance(dataset, Subset):
         whole = listed_labels(dataset.dataset)
         return None if whole is None else np.asarray(whole)[np.asarray(dataset.indices)]
@@ -134,8 +125,6 @@ def attribute(dataset: Any, name: str) -> Any:
 
 def listed_classes(dataset: Any) -> int:
     """Number of classes, where a data set lists their names, else `NOT_LISTED`."""
-    from torch.utils.data import Subset
-
     if isinstance(dataset, Subset):
         return listed_classes(dataset.dataset)
     found = attribute(dataset, "classes")
@@ -144,8 +133,6 @@ def listed_classes(dataset: Any) -> int:
 
 NOT_LISTED = -1
 """A number of classes that labels must tell."""
-OF_SPLIT = ("images", "labels", "num_classes")
-"""What data that are a `Split` have."""
 Given = Mapping[str, Any] | Callable[[str], Any]
 """Split names -> data, or a function of a split's name."""
 
@@ -196,8 +183,6 @@ def given_split(dataset: Given, split: str, name: str) -> Split:
         TypeError, ValueError: if the data are nothing of this kind, or labels do not fit.
     """
     key = Same(dataset, data_root())
-    if not is_cut(dataset, split) and not lacking(found := found_of(key, split), *OF_SPLIT):
-        return found
     parts = cut_parts(key, split, name)
     if parts.num_classes != NOT_LISTED:
         return parts
@@ -211,13 +196,6 @@ def is_cut(dataset: Given, split: str) -> bool:
 
 
 @functools.lru_cache(maxsize=12)
-def found_of(dataset: Same, split: str) -> Any:
-    """What is given for a split; a function is called once."""
-    given = dataset.found
-    return given[split] if isinstance(given, Mapping) else given(split)
-
-
-@functools.lru_cache(maxsize=12)
 def cut_parts(dataset: Same, split: str, name: str) -> Split:
     """Inputs and labels of a split, of which a tenth of the training data may be one."""
     if not is_cut(dataset.found, split):
@@ -227,32 +205,36 @@ def cut_parts(dataset: Same, split: str, name: str) -> Split:
     num_held = max(1, len(order) // 10)
     chosen = order[:num_held] if split == "validation" else order[num_held:]
     rows = chosen.sort().values
-    inputs = chosen_rows(whole.images, rows.numpy())
+    inputs = some_rows(whole.images, rows.numpy())
     return Split(inputs, whole.labels.index_select(0, rows), whole.num_classes)
 
 
 @functools.lru_cache(maxsize=12)
 def whole_parts(dataset: Same, split: str, name: str) -> Split:
     """Inputs and labels as they are given; read once: labels may take a pass over the data."""
-    found = found_of(dataset, split)
-    if not lacking(found, *OF_SPLIT):
-        return Split(found.images, found.labels, found.num_classes)
+    given = dataset.found
+    found = given[split] if isinstance(given, Mapping) else given(split)
+    if not lacking(found, "images", "labels", "num_classes"):
+        return found
     if isinstance(found, TensorDataset) and len(found.tensors) == 2:
         found = found.tensors
     if isinstance(found, Mapping) and set(found) == {"x", "y"}:
         found = (found["x"], found["y"])
     if isinstance(found, tuple | list) and len(found) == 2:
         inputs = array_inputs(found[0], name)
-        labels = checked_labels(np.asarray(found[1]), len(inputs), name)
-        return Split(inputs, labels, NOT_LISTED)
-    if is_map_style(found):
-        rows = dataset_rows(found, name)
-        labels = checked_labels(labels_of(found, name), len(rows), name)
-        return Split(rows, labels, listed_classes(found))
-    raise TypeError(
-        f"dataset {name!r}: expected a ccenv.data.Split, a map-style data set of torch, or arrays "
-        f"(x, y), got {type(found).__name__}; return Split(images, labels, num_classes)"
-    )
+        return Split(inputs, checked_labels(found[1], len(inputs), name), NOT_LISTED)
+    is_one = isinstance(found, str | tuple | list | dict | np.ndarray | Tensor)
+    if is_one or lacking(found, "__getitem__", "__len__"):
+        raise TypeError(
+            f"dataset {name!r}: expected a ccenv.data.Split, a map-style data set of torch, or "
+            f"arrays (x, y), got {type(found).__name__}; return Split(images, labels, num_classes)"
+        )
+    if not len(found):
+        raise ValueError(f"dataset {name!r}: expected at least one pair (input, label), got none")
+    first, device = input_at(found, 0, name), torch.device("cpu")
+    rows = DatasetRows((len(found), *first.shape), first.dtype, device, found, name)
+    labels = checked_labels(labels_of_pairs(found, name), len(rows), name)
+    return Split(rows, labels, listed_classes(found))
 
 
 def array_inputs(found: Any, name: str) -> Tensor | Rows:
@@ -270,7 +252,13 @@ def array_inputs(found: Any, name: str) -> Tensor | Rows:
             f"dataset {name!r}: expected images as [n, channels, height, width], got "
             f"{list(shape)}, which has its channels last; use numpy.moveaxis(x, -1, 1)"
         )
-    dtype = stored_dtype(torch_dtype(found.dtype, name), name)
+    try:
+        dtype = stored_dtype(torch.from_numpy(np.empty(0, found.dtype)).dtype, name)
+    except TypeError as error:
+        raise ValueError(
+            f"dataset {name!r}: expected x as uint8, float or whole numbers, got {found.dtype}; "
+            "convert it"
+        ) from error
     if type(found) is np.ndarray and found.flags.writeable:
         # A float64 too large for float32 becomes infinite, which is refused with NaN later.
         return torch.from_numpy(found).to(dtype)
@@ -279,22 +267,54 @@ def array_inputs(found: Any, name: str) -> Tensor | Rows:
     return ArrayRows(shape, dtype, torch.device("cpu"), found, name)
 
 
-def torch_dtype(dtype: Any, name: str) -> torch.dtype:
-    """The type of a tensor that holds an array's numbers; ValueError if there is none."""
-    try:
-        return torch.from_numpy(np.empty(0, dtype)).dtype
-    except TypeError as error:
-        raise ValueError(
-            f"dataset {name!r}: expected x as uint8, float or whole numbers, got {dtype}; "
-            "convert it"
-        ) from error
-
-
-def checked_labels(labels: np.ndarray, count: int, name: str) -> Tensor:
+def checked_labels(labels: Any, count: int, name: str) -> Tensor:
     """Labels int64 [n], whole numbers, one for each input (else ValueError)."""
-    found = label_tensor(labels, name)
+    found = label_tensor(np.asarray(labels), name)
     if len(found) != count:
         raise ValueError(
             f"dataset {name!r}: expected as many labels as inputs, got {len(found)} and {count}"
         )
     return found
+
+
+@functools.lru_cache(maxsize=8)
+def folder_splits(path: Path, name: str) -> dict[str, Any]:
+    """A folder of images as data sets of torchvision by their split; ValueError if it is none."""
+    found = {split: path / split for split in SPLITS if (path / split).is_dir()}
+    if found:
+        if missing := sorted({"train", "test"} - set(found)):
+            raise ValueError(
+                f"dataset {name!r}: expected folders train and test in {path}, got none named "
+                f"{', '.join(missing)}"
+            )
+        splits = {split: images_in(folder, name) for split, folder in found.items()}
+        for split, images in splits.items():
+            if images.classes != splits["train"].classes:
+                raise ValueError(
+                    f"dataset {name!r}: expected the classes {splits['train'].classes} of train "
+                    f"in {split}, got {images.classes}"
+                )
+        return splits
+    images = images_in(path, name)
+    order = torch.randperm(len(images), generator=stream(0, "folder of images"))
+    tenth = max(1, len(order) // 10)
+    parts = order.split([tenth, tenth, len(order) - 2 * tenth]) if len(order) > 2 else (order,) * 3
+    named = zip(("validation", "test", "train"), parts, strict=True)
+    return {split: Subset(images, part.sort().values.tolist()) for split, part in named}
+
+
+def images_in(folder: Path, name: str) -> Any:
+    """The images in folders of classes, of the size in a data set's name (ValueError if none)."""
+    from torchvision.datasets import ImageFolder
+    from torchvision.transforms import CenterCrop, Compose, Resize
+
+    _, has_side, side = name.partition("@")
+    if has_side and not (side.isdecimal() and int(side)):
+        raise ValueError(f"expected a folder of images as name or name@pixels, got {name!r}")
+    resize = Compose([Resize(int(side)), CenterCrop(int(side))]) if has_side else None
+    try:
+        return ImageFolder(folder, transform=resize)
+    except OSError as error:
+        raise ValueError(
+            f"dataset {name!r}: expected images in folders of classes in {folder} ({error})"
+        ) from error

@@ -8,7 +8,7 @@ import torch
 
 from ccenv.agents.systems.act import Act
 from ccenv.data import SPLITS, load_split
-from ccenv.data.rows import chosen_rows
+from ccenv.data.rows import some_rows
 from ccenv.simulator.simulator import Simulator
 
 NAMES = ("parity64", "addition", "sorting")
@@ -92,7 +92,7 @@ def test_a_row_is_the_same_however_it_is_drawn_and_splits_share_none(name):
     assert torch.equal(inputs, every[few])
     assert torch.equal(labels, all_labels[few])
     assert torch.equal(copy.deepcopy(test).batch(few)[0], inputs)
-    assert torch.equal(chosen_rows(test.images, few.numpy())[:4], inputs)
+    assert torch.equal(some_rows(test.images, few.numpy())[:4], inputs)
     ends = [split.batch(torch.arange(5000))[0] for split in splits]
     together = torch.cat(ends).unique(dim=0)
     # What few entries or digits can say is said more than once.

@@ -12,7 +12,7 @@ from ccenv.base.seeding import stream
 from ccenv.data import Split, load_split, preprocessing, transform_names
 from ccenv.data.split import transformed
 from ccenv.data.toy import PROBE_SETTINGS
-from ccenv.data.transforms import Hole, fit, fixed
+from ccenv.data.transforms import Hole, fit_transforms, fixed
 from ccenv.envs.vector import BlockSelectionVectorEnv
 from ccenv.networks.core.mlp import GatedMLP
 from ccenv.networks.learning.training import Pretraining, fingerprint
@@ -160,7 +160,8 @@ def test_draws_reach_every_shift_both_mirrors_and_every_middle_and_nothing_else(
     images = pictures(2, 1, 4, 6)
     names = ("copies=2000", "shift=2", "mirror", "hole=3")
     shift, mirror, hole = (
-        one.tensors[0] for one in fit(names, functools.partial(pictures, 2, 1, 4, 6), "x")
+        one.tensors[0]
+        for one in fit_transforms(names, functools.partial(pictures, 2, 1, 4, 6), "x")
     )
     assert len(shift) == len(mirror) == len(hole) == len(images) * 2001
     assert shift.dtype == hole.dtype == torch.int16
@@ -364,4 +365,6 @@ def test_copies_made_once_are_those_that_are_made_when_drawn(names):
 
 
 def fitted_to(names):
-    return fit(["copies=3", *names], lambda: load_split(stored_bytes, "train").images, "x")
+    return fit_transforms(
+        ["copies=3", *names], lambda: load_split(stored_bytes, "train").images, "x"
+    )
