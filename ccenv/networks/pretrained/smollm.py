@@ -140,10 +140,23 @@ class NextToken(nn.Module):
         return nn.functional.linear(self.norm(x), self.shared[0].weight)
 
 
-class LanguageModel(GatedSequential):
+class Llama(GatedSequential):
     """Predicts the next token at every position of a window, not only behind its last."""
 
-    abilities: Abilities = (*GatedSequential.abilities, Everywhere)
+    abilities: Abilities = (*GatedSequential.abilities, Everywhere, ReadsSymbols)
+
+    def __init__(self, length: int, sizes: LlamaSizes) -> None:
+        """Draws random weights; the MACs are those of windows of a length."""
+        embedding = nn.Embedding(sizes.vocabulary, sizes.width)
+        # The same matrix makes the logits, which should start near 0.
+        nn.init.normal_(embedding.weight, std=sizes.width**-0.5)
+        units: dict[str, nn.Module] = {}
+        for layer in range(sizes.num_layers):
+            units[f"layers.{layer}.attention"] = TokenUnit(Attention(sizes))
+            units[f"layers.{layer}.mlp"] = TokenUnit(FeedForward(sizes))
+        example = torch.zeros(1, length, dtype=torch.int64)
+        super().__init__(embedding, units, NextToken(sizes, embedding), example)
+        self.symbols_read = sizes.vocabulary
 
     def logits_everywhere(self, hidden: Flow) -> Tensor:
         """See `Everywhere`: [rows, length, vocabulary]."""
@@ -163,22 +176,6 @@ def rotated(x: Tensor, angles: Tensor) -> Tensor:
     cos, sin = angles.cos().to(x.dtype)[:, None], angles.sin().to(x.dtype)[:, None]
     even, odd = x[..., 0::2], x[..., 1::2]
     return torch.stack([even * cos - odd * sin, even * sin + odd * cos], dim=-1).flatten(-2)
-
-
-def llama(length: int, sizes: LlamaSizes) -> LanguageModel:
-    """Builds the network with random weights; billed for windows of a length."""
-    embedding = nn.Embedding(sizes.vocabulary, sizes.width)
-    # The same matrix makes the logits, which should start near 0.
-    nn.init.normal_(embedding.weight, std=sizes.width**-0.5)
-    units: dict[str, nn.Module] = {}
-    for layer in range(sizes.num_layers):
-        units[f"layers.{layer}.attention"] = TokenUnit(Attention(sizes))
-        units[f"layers.{layer}.mlp"] = TokenUnit(FeedForward(sizes))
-    example = torch.zeros(1, length, dtype=torch.int64)
-    network = LanguageModel(embedding, units, NextToken(sizes, embedding), example)
-    network.abilities += (ReadsSymbols,)
-    network.symbols_read = sizes.vocabulary
-    return network
 
 
 FILE = PackagedFile(
@@ -202,19 +199,10 @@ TENSORS = {
 """Layers' names in the file -> in a unit's body."""
 
 
-def opened() -> Any:
+def gguf_reader() -> Any:
     """The file as `gguf.GGUFReader`, after its SHA-256 was compared."""
     path = checked_path(FILE)
     return needed("gguf").GGUFReader(path)
-
-
-def file_tensors() -> dict[str, Tensor]:
-    """All weights as float32 by the file's names; shapes as PyTorch's linear layers have them."""
-    reader, quants = opened(), needed("gguf.quants")
-    return {
-        tensor.name: torch.from_numpy(quants.dequantize(tensor.data, tensor.tensor_type).copy())
-        for tensor in reader.tensors
-    }
 
 
 def load_smollm2(network: nn.Module, tensors: Mapping[str, Tensor]) -> None:
@@ -222,7 +210,7 @@ def load_smollm2(network: nn.Module, tensors: Mapping[str, Tensor]) -> None:
 
     There is one for each, which may be on the device "meta"; other names or shapes are refused.
     """
-    named = {our_name(name): tensor for name, tensor in tensors.items()}
+    named = {smollm_name(name): tensor for name, tensor in tensors.items()}
     try:
         network.load_state_dict(named, assign=True)
     except RuntimeError as error:
@@ -232,7 +220,7 @@ def load_smollm2(network: nn.Module, tensors: Mapping[str, Tensor]) -> None:
         ) from None
 
 
-def our_name(name: str) -> str:
+def smollm_name(name: str) -> str:
     """The file's name of a weight -> ours: "blk.3.ffn_up.weight" -> "parts.7.body.up.weight"."""
     outer = {"token_embd.weight": "stem.weight", "output_norm.weight": "head.norm.weight"}
     _, layer, kind, _ = [*name.split("."), "", ""][:4]
@@ -244,7 +232,7 @@ def our_name(name: str) -> str:
 
 def tokenizer() -> Any:
     """SmolLM2's tokeniser from the same file: a `tokenizers.Tokenizer`."""
-    fields = opened().fields
+    fields = gguf_reader().fields
     tokens = fields["tokenizer.ggml.tokens"].contents()
     merges = [tuple(pair.split(" ")) for pair in fields["tokenizer.ggml.merges"].contents()]
     kinds = fields["tokenizer.ggml.token_type"].contents()
@@ -293,7 +281,7 @@ def smollm2(
     num_classes: int = SMOLLM2_135M.vocabulary,
     weights: str = "package",
     sizes: LlamaSizes = SMOLLM2_135M,
-) -> LanguageModel:
+) -> Llama:
     """SmolLM2-135M-Instruct as a classifier of the next token: a gate for each of its 60 layers.
 
     An input is a window of token ids, int64 [length]; windows of other lengths run too, but the
@@ -316,13 +304,18 @@ def smollm2(
     if len(input_shape) != 1 or input_shape[0] < 1:
         raise ValueError(f"expected windows of tokens (length,), got {tuple(input_shape)}")
     if not has_package_weights(weights):
-        return llama(input_shape[0], sizes).eval()
-    tensors = file_tensors()
+        return Llama(input_shape[0], sizes).eval()
+    reader, quants = gguf_reader(), needed("gguf.quants")
+    # As float32, in shapes that PyTorch's linear layers have.
+    tensors = {
+        tensor.name: torch.from_numpy(quants.dequantize(tensor.data, tensor.tensor_type).copy())
+        for tensor in reader.tensors
+    }
     # Weights that the file brings need neither memory nor random numbers before.
     with torch.device("meta"):
-        network = llama(input_shape[0], sizes)
+        network = Llama(input_shape[0], sizes)
     load_smollm2(network, tensors)
-    network.abilities = (*network.abilities, OwnWeights)
+    network.abilities += (OwnWeights,)
     return network.eval()
 
 

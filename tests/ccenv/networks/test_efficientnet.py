@@ -11,15 +11,16 @@ from torch import nn
 from ccenv.data.split import Split
 from ccenv.networks.core.abilities import OwnWeights
 from ccenv.networks.core.check import check_network
-from ccenv.networks.core.protocol import forward
+from ccenv.networks.core.protocol import forward, through
 from ccenv.networks.pretrained.efficientnet import (
     FILE,
     BlockGroup,
     SameConv2d,
     efficientnet_lite0,
+    fit_head,
     load_lite0,
+    logistic_regression,
 )
-from ccenv.networks.pretrained.linear_head import fit_head, logistic_regression, pooled_features
 
 SMALL = {
     "groups": (BlockGroup(1, 3, 1, 1, 4), BlockGroup(2, 5, 2, 6, 8), BlockGroup(2, 3, 1, 2, 8)),
@@ -184,6 +185,9 @@ def test_skipped_blocks_change_pooled_features_only_where_they_are_skipped():
     images = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     masks = [torch.tensor([[True], [gate != 4]]) for gate in range(9)]
     with torch.no_grad():
-        whole, some = pooled_features(network, images), pooled_features(network, images, masks)
+        whole, some = (
+            network.head.pooled(through(network, images, lambda gate, _, kept=kept: kept[gate]).x)
+            for kept in ([None] * 9, masks)
+        )
     torch.testing.assert_close(whole[0], some[0])
     assert not torch.allclose(whole[1], some[1], rtol=0.1)
