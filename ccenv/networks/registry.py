@@ -18,7 +18,7 @@ NETWORKS: dict[str, str] = {
     "cascade_bytes": "ccenv.networks.baselines.text:cascade_bytes",
     "pondering_bytes": "ccenv.networks.baselines.text:pondering_bytes",
     "bytes": "ccenv.networks.text.embedding:TokenMLP",
-    "gru": "ccenv.networks.baselines.gru:GRU",
+    "gru": "ccenv.networks.baselines.text:GRU",
     "lm": "ccenv.networks.text.transformer:LanguageModel",
     "patches": "ccenv.networks.text.patches:PatchModel",
     "vit": "ccenv.networks.vision.transformer:vit",

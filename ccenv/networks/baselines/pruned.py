@@ -55,8 +55,7 @@ class PrunedWeights(nn.Module):
 
     def kept_macs(self) -> int:
         """Multiply-accumulates of one input."""
-        pairs = zip(self.kept(), self.places, strict=True)
-        return sum(int(kept.sum()) * places for kept, places in pairs)
+        return sum(int(k.sum()) * n for k, n in zip(self.kept(), self.places, strict=True))
 
     @torch.no_grad()
     def prune(self, macs: int) -> None:
@@ -125,7 +124,7 @@ class PrunedLayers(PrunedWeights, Whole):
         return mask[:, 0].long() * self.kept_macs()
 
 
-class Shift(nn.Module):
+class OutputBias(nn.Module):
     """Adds a number to each column: what is answered where everything is skipped."""
 
     def __init__(self, width: int) -> None:
@@ -154,7 +153,7 @@ class PrunedNetwork(GatedSequential):
     ) -> None:
         """See `pruned`; `span` is when pruning begins and ends. A stem is not pruned."""
         start = nn.Identity() if stem is None else stem
-        super().__init__(start, {"layers": layers}, Shift(outputs), example)
+        super().__init__(start, {"layers": layers}, OutputBias(outputs), example)
         first, last = span
         if not 0 <= first < last <= 1:
             raise ValueError(
@@ -270,15 +269,11 @@ class PrunedBlocks(PrunedWeights, Stage):
             scale_blocks(y, weights), out.weight, None, mask, None, backend=backend
         )
 
-    def block_weights(self) -> Tensor:
-        """Weights that are left of each block: int64 [num_blocks]."""
+    def macs(self, mask: Tensor, before: Tensor | None) -> Tensor:
+        """Weights that are left of the kept blocks: int64 [rows]."""
         hidden, out = self.kept()
         units = hidden.sum(dim=1) + out.sum(dim=0)
-        return units.view(self.num_blocks, -1).sum(dim=1)
-
-    def macs(self, mask: Tensor, before: Tensor | None) -> Tensor:
-        """Those of the kept blocks' weights: int64 [rows]."""
-        return torch.where(mask, self.block_weights(), 0).sum(dim=1)
+        return torch.where(mask, units.view(self.num_blocks, -1).sum(dim=1), 0).sum(dim=1)
 
 
 def pruned_blocks(
@@ -301,9 +296,7 @@ def pruned_blocks(
         begin: share of the training at which pruning begins.
         end: share of the training at which it ends.
     """
-    (blocks,), (size,) = (
-        positive_ints(num_blocks, "num_blocks"),
-        positive_ints(block_size, "block_size"),
-    )
+    (blocks,) = positive_ints(num_blocks, "num_blocks")
+    (size,) = positive_ints(block_size, "block_size")
     stage = PrunedBlocks(math.prod(input_shape), blocks, size, num_classes)
     return PrunedNetwork(stage, num_classes, torch.zeros(1, *input_shape), macs, (begin, end))

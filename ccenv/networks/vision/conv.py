@@ -33,7 +33,6 @@ class BlockConv2d(Stage):
         kernel: int,
         num_blocks: int,
         stride: int = 1,
-        padding: int | None = None,
         activation: Any = "relu",
         after: nn.Module | None = None,
     ) -> None:
@@ -42,23 +41,21 @@ class BlockConv2d(Stage):
         Args:
             inputs: channels.
             outputs: channels, `outputs / num_blocks` a block.
-            kernel: pixels a side.
+            kernel: pixels a side; zeros around the map are half as many.
             num_blocks: bits of its mask.
             stride: pixels from place to place.
-            padding: zero pixels around the map; None: half of the kernel.
             activation: "relu", "tanh", None, or a function that maps 0 to 0.
             after: maps -> maps, each channel by itself and zero to zero, such as max-pooling.
         """
         super().__init__()
         check_divides(outputs, num_blocks, "the convolution's mask")
         resolve_activation(activation)
-        padding = kernel // 2 if padding is None else padding
         # Not torch's module: what prepares that one for torch's convolutions turns its weights
         # around, and the kernels would turn them back in every call.
         self.weight = nn.Parameter(torch.empty(outputs, inputs, kernel, kernel))
         nn.init.kaiming_normal_(self.weight, nonlinearity="relu")
         self.bias = nn.Parameter(torch.zeros(outputs))
-        self.stride, self.padding = stride, padding
+        self.stride, self.padding = stride, kernel // 2
         self.num_blocks, self.activation, self.after = num_blocks, activation, after
         self.pixels = 0
 
@@ -101,10 +98,9 @@ class BlockConv2d(Stage):
 
     def macs(self, mask: Tensor, before: Tensor | None) -> Tensor:
         """Kernel's places x kept inputs x kept outputs x pixels: int64 [rows]."""
-        channels, inputs_of, kernel, _ = self.weight.shape
-        places = kernel**2
-        inputs, outputs = kept_of(before, inputs_of), kept_of(mask, channels)
-        found: Tensor = places * self.pixels * outputs * inputs  # type: ignore[assignment]
+        channels, width, kernel, _ = self.weight.shape
+        inputs, outputs = kept_of(before, width), kept_of(mask, channels)
+        found: Tensor = kernel**2 * self.pixels * outputs * inputs  # type: ignore[assignment]
         return found
 
 

@@ -44,15 +44,22 @@ def cascade(
         first: units of the hidden layers of the small network, which always runs.
         then: those of the network that runs where the first does not stop.
     """
-    example = torch.zeros(1, *input_shape)
-    features = example.numel()
+    features = math.prod(input_shape)
+    return cascade_on(
+        nn.Flatten(), features, num_classes, first, then, torch.zeros(1, *input_shape)
+    )
+
+
+def cascade_on(
+    stem: nn.Module, features: int, num_classes: int, first: Sizes, then: Sizes, example: Tensor
+) -> GatedSequential:
+    """`cascade` on the features of a stem."""
     small, large = (
         fully_connected([features, *positive_ints(units, name, allow_none=True), num_classes])
         for units, name in ((first, "first"), (then, "then"))
     )
     # They share no weight, so that each learns as it would alone.
-    parts = {"exit": Exit(small, loss_weight=1.0)}
-    return GatedSequential(nn.Flatten(), parts, large, example)
+    return GatedSequential(stem, {"exit": Exit(small, loss_weight=1.0)}, large, example)
 
 
 def early_exit(
@@ -83,7 +90,10 @@ def early_exit(
     x = stem(example)
     parts: dict[str, nn.Module] = {}
     for number, width in enumerate([*maps, *widths], start=1):
-        layer = convolved(x, width) if number <= len(maps) else connected(x, width)
+        if number <= len(maps):
+            layer = nn.Sequential(strided(x.shape[1], width), nn.ReLU())
+        else:
+            layer = nn.Sequential(nn.Flatten(), in_major_linear(x[0].numel(), width), nn.ReLU())
         with torch.no_grad():
             x = layer(x)
         parts |= {
@@ -96,17 +106,7 @@ def early_exit(
     return GatedSequential(stem, parts, last.head, example)
 
 
-def convolved(x: torch.Tensor, channels: int) -> nn.Sequential:
-    """A 3 x 3 convolution at every second pixel, and ReLU."""
-    return nn.Sequential(strided(x.shape[1], channels), nn.ReLU())
-
-
-def connected(x: torch.Tensor, units: int) -> nn.Sequential:
-    """A linear layer on features, maps flattened, and ReLU."""
-    return nn.Sequential(nn.Flatten(), in_major_linear(x[0].numel(), units), nn.ReLU())
-
-
-def answer_on(x: torch.Tensor, num_classes: int) -> nn.Sequential:
+def answer_on(x: Tensor, num_classes: int) -> nn.Sequential:
     """Logits from features; maps are averaged first."""
     if x.ndim != 4:
         return nn.Sequential(in_major_linear(x.shape[1], num_classes))
@@ -129,7 +129,7 @@ class FirstStep(nn.Module):
         return torch.cat([part, (part + self.first).tanh()], dim=1)
 
 
-class Cell(nn.Module):
+class PonderingCell(nn.Module):
     """One more step: [rows, 2 * units] -> the same, with the next state."""
 
     def __init__(self, units: int) -> None:
@@ -175,25 +175,32 @@ def pondering(
         num_steps: N, at least 2.
         loss_weight: of each exit's own loss; 0 for the agent `act`, see the module.
     """
+    example = torch.zeros(1, *input_shape)
+    return pondering_on(
+        None, math.prod(input_shape), num_classes, units, num_steps, loss_weight, example
+    )
+
+
+def pondering_on(
+    before: nn.Module | None,
+    features: int,
+    num_classes: int,
+    units: int,
+    num_steps: int,
+    loss_weight: float,
+    example: Tensor,
+) -> GatedSequential:
+    """`pondering` on an example's features, which another module makes, if one is given."""
     (width,) = positive_ints(units, "units")
-    cell, readout = Cell(width), Readout(width, num_classes)
-    parts = steps_of(cell, readout, num_steps, loss_weight)
-    stem = FirstStep(math.prod(input_shape), width)
-    return GatedSequential(stem, parts, readout, torch.zeros(1, *input_shape))
-
-
-def steps_of(
-    cell: Cell, readout: Readout, num_steps: int, loss_weight: float
-) -> dict[str, nn.Module]:
-    """Parts of a network that ponders: an exit behind the first step, then a cell and an exit each.
-
-    The last step has no exit: the network answers there.
-    """
     if num_steps < 2:
         raise ValueError(f"expected num_steps of at least 2, got {num_steps}")
+    cell, readout = PonderingCell(width), Readout(width, num_classes)
     parts: dict[str, nn.Module] = {"exit1": Exit(readout, loss_weight)}
     for step in range(2, num_steps + 1):
         # The same modules at every step, by several names: their weights are one.
         parts |= {f"step{step}": cell, f"exit{step}": Exit(readout, loss_weight)}
+    # The last step has no exit: the network answers there.
     parts.popitem()
-    return parts
+    first = FirstStep(features, width)
+    stem = first if before is None else nn.Sequential(before, first)
+    return GatedSequential(stem, parts, readout, example)

@@ -25,15 +25,12 @@ class HeadAttention(Summed):
         "output": 0,
     }
 
-    def __init__(self, dim: int, num_heads: int = 4, norm: nn.Module | None = None) -> None:
-        """Makes `num_heads` heads, which divide the features of a token.
-
-        `norm` is before them, a `torch.nn.LayerNorm` by default.
-        """
+    def __init__(self, dim: int, num_heads: int = 4) -> None:
+        """Makes `num_heads` heads, which divide the features of a token."""
         super().__init__()
-        check_divides(num_heads, dim, "num_heads", "features of a token")
+        check_parts(num_heads, dim, "num_heads", "features of a token")
         self.num_blocks, self.head_size = num_heads, dim // num_heads
-        self.norm = nn.LayerNorm(dim) if norm is None else norm
+        self.norm = nn.LayerNorm(dim)
         self.query_key_value = matrix(num_heads, 3 * self.head_size, dim, fan_in=dim)
         self.query_key_value_bias = nn.Parameter(torch.zeros(num_heads, 3 * self.head_size))
         self.output = matrix(num_heads, self.head_size, dim, fan_in=dim)
@@ -60,23 +57,13 @@ class GroupedFFN(Summed):
 
     block_dims: ClassVar[Mapping[str, int]] = {"hidden": 0, "hidden_bias": 0, "output": 0}
 
-    def __init__(
-        self,
-        dim: int,
-        num_units: int,
-        num_groups: int = 4,
-        norm: nn.Module | None = None,
-        activation: nn.Module | None = None,
-    ) -> None:
-        """Cuts `num_units` hidden units in `num_groups` blocks.
-
-        `norm` before them is a layer norm by default, `activation` between the two layers GELU.
-        """
+    def __init__(self, dim: int, num_units: int, num_groups: int = 4) -> None:
+        """Cuts `num_units` hidden units in `num_groups` blocks."""
         super().__init__()
-        check_divides(num_groups, num_units, "num_groups", "hidden units")
+        check_parts(num_groups, num_units, "num_groups", "hidden units")
         self.num_blocks = num_groups
-        self.norm = nn.LayerNorm(dim) if norm is None else norm
-        self.activation = nn.GELU() if activation is None else activation
+        self.norm = nn.LayerNorm(dim)
+        self.activation = nn.GELU()
         size = num_units // num_groups
         self.hidden = matrix(num_groups, size, dim, fan_in=dim)
         self.hidden_bias = nn.Parameter(torch.zeros(num_groups, size))
@@ -104,7 +91,7 @@ def matrix(num_blocks: int, units: int, dim: int, fan_in: int) -> nn.Parameter:
     return nn.Parameter(torch.empty(num_blocks, units, dim).uniform_(-bound, bound))
 
 
-def check_divides(parts: int, whole: int, name: str, what: str) -> None:
+def check_parts(parts: int, whole: int, name: str, what: str) -> None:
     """Refuses a number of parts that leaves a rest."""
     if parts < 1 or whole < 1 or whole % parts:
         raise ValueError(f"expected {name} to divide {whole} {what}, got {parts}")

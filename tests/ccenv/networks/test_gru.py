@@ -6,7 +6,7 @@ from torch.nn.functional import linear
 
 import ccenv
 from ccenv.agents.reference_policies import Dense
-from ccenv.networks.baselines.gru import gru
+from ccenv.networks.baselines.text import GRU
 from ccenv.networks.core.protocol import dense_forward, through
 from ccenv.simulator.simulator import Simulator
 
@@ -15,7 +15,7 @@ WINDOW, SYMBOLS = 6, 7
 
 def model(**sizes):
     torch.manual_seed(0)
-    network = gru((WINDOW,), SYMBOLS, **{"width": 5, "embedding_size": 3} | sizes).eval()
+    network = GRU((WINDOW,), SYMBOLS, **{"width": 5, "embedding_size": 3} | sizes).eval()
     torch.nn.init.normal_(network.head.bias)
     return network
 
@@ -111,7 +111,7 @@ def test_it_learns_a_rule_of_a_text_and_is_judged_at_every_position(tmp_path, mo
 )
 def test_impossible_sizes_are_refused(sizes, message):
     with pytest.raises(ValueError, match=message):
-        gru(**sizes)
+        GRU(**sizes)
 
 
 def test_symbols_that_there_are_not_are_refused():

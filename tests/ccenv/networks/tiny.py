@@ -8,9 +8,9 @@ from torch import nn
 from ccenv.base.masks import random_mask
 from ccenv.base.seeding import stream
 from ccenv.networks.baselines.dense import small_conv
-from ccenv.networks.baselines.gru import gru
 from ccenv.networks.baselines.pruned import pruned, pruned_blocks
 from ccenv.networks.baselines.text import (
+    GRU,
     cascade_bytes,
     hashed_ngrams,
     pondering_bytes,
@@ -143,8 +143,8 @@ NETWORKS = {
     ),
     "smollm2": texts(smollm2, weights="random", sizes=LLAMA),
     "ngram": texts(ngram, order=3),
-    "gru": texts(gru, width=6, embedding_size=3),
-    "gru-matrices": texts(gru, width=6, embedding_size=3, num_blocks=3),
+    "gru": texts(GRU, width=6, embedding_size=3),
+    "gru-matrices": texts(GRU, width=6, embedding_size=3, num_blocks=3),
     "lm": texts(lm, depth=2, width=8, num_heads=2, ffn_width=4, num_experts=4),
     "lm, tied": texts(
         lm, depth=3, width=6, num_heads=1, ffn_width=3, num_experts=3, num_kept=2, tied=True
