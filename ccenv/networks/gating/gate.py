@@ -13,18 +13,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ccenv.base.registry import check_names
+from ccenv.base.values import shown
 from ccenv.networks.core.check import check_norms
-from ccenv.networks.core.count_macs import Count, count, counted, warn_of_products
+from ccenv.networks.core.count_macs import count, counted, warn_of_products
+from ccenv.networks.core.exit_state import Exit
 from ccenv.networks.core.protocol import dense_forward
-from ccenv.networks.gating.gate_plan import make_plan
-from ccenv.networks.gating.gate_units import (
-    WITH_CHANNELS,
-    Unit,
-    check_example,
-    read_units,
-)
-from ccenv.networks.gating.gated_module import GatedModule
-from ccenv.networks.gating.trace import Call, Instruction, Ref, Trace, answer_here, filled
+from ccenv.networks.gating.gated_calls import WITH_CHANNELS, Unit
+from ccenv.networks.gating.gated_module import GatedModule, plan_of
+from ccenv.networks.gating.trace import Call, Instruction, Ref, Trace, answer_here, with_values
 from ccenv.networks.gating.tracer import CannotFollowError, trace
 
 
@@ -74,10 +71,20 @@ def gate(model: nn.Module, units: Mapping[str, Any], example: Tensor) -> GatedMo
     read = read_units(model, units)
     with evaluating(model), torch.no_grad():
         answer = check_example(model, example)
-        opened = {path for unit in read for path in above(unit)}
+        # The modules around a child: of "layer1.0.conv1" these are "layer1" and "layer1.0".
+        parts = [path.split(".") for path in read]
+        opened = {".".join(names[:i]) for names in parts for i in range(1, len(names))}
         exits = [path for path, unit in read.items() if unit.kind == "exit"]
         network = GatedModule(model, trace(model, example[:1], opened, exits), read)
-        counts = check_same(network, example[:1], answer)
+        counts = count(dense_forward, network, example[:1])
+    if not torch.allclose(counts.result, answer, rtol=1e-4, atol=1e-5, equal_nan=True):
+        far = float((counts.result - answer).abs().max())
+        raise ValueError(
+            f"expected the gated model to answer as before with everything kept, got logits that "
+            f"differ by up to {far:.3g}; does it draw random numbers, keep a state between calls, "
+            "or change a view in place? gate other children, or write it as a "
+            "ccenv.GatedSequential"
+        )
     warn_of_products(counts, stacklevel=2)
     return network.train(model.training)
 
@@ -93,26 +100,93 @@ def evaluating(model: nn.Module) -> Iterator[None]:
         model.train(was_training)
 
 
-def above(path: str) -> list[str]:
-    """Paths of the modules around a child: "layer1.0.conv1" -> ["layer1", "layer1.0"]."""
-    names = path.split(".")
-    return [".".join(names[:i]) for i in range(1, len(names))]
-
-
-def check_same(network: GatedModule, example: Tensor, answer: Tensor) -> Count:
-    """Refuses a gated model that is not the model with everything kept; returns what it does."""
-    counts = count(dense_forward, network, example)
-    if not torch.allclose(counts.result, answer, rtol=1e-4, atol=1e-5, equal_nan=True):
-        far = float((counts.result - answer).abs().max())
-        raise ValueError(
-            f"expected the gated model to answer as before with everything kept, got logits that "
-            f"differ by up to {far:.3g}; does it draw random numbers, keep a state between calls, "
-            "or change a view in place? gate other children, or write it as a "
-            "ccenv.GatedSequential"
+def read_units(model: nn.Module, units: Mapping[str, Any]) -> dict[str, Unit]:
+    """Reads what the user asks for."""
+    if not isinstance(units, Mapping):
+        raise TypeError(
+            f'expected units as a dict such as {{"layer2.1": "unit"}}, got {type(units).__name__}'
         )
-    return counts
+    if not units:
+        raise ValueError('expected at least one unit, such as {"layer2.1": "unit"}, got none')
+    paths = {path: child for path, child in model.named_modules(remove_duplicate=False) if path}
+    check_names(units, paths, "child of the model")
+    first = {id(child): path for path, child in reversed(list(paths.items()))}
+    found: dict[str, Unit] = {}
+    for path, kind in units.items():
+        own = first[id(paths[path])]
+        if own in found:
+            raise ValueError(f"expected each module once, but {path!r} is {found[own].path!r} too")
+        found[own] = read_kind(own, kind)
+    check_apart(model, found)
+    return found
 
 
+def read_kind(path: str, kind: Any) -> Unit:
+    """Reads "unit", "identity", "zero", "channels:8", "exit" or an `Exit`."""
+    if isinstance(kind, Exit):
+        return Unit(path, "exit", exit=kind)
+    if not isinstance(kind, str):
+        raise TypeError(
+            f"expected the kind of {path!r} as one of {', '.join(KINDS)} or a ccenv Exit, "
+            f"got {shown(kind)}"
+        )
+    name, colon, number = kind.partition(":")
+    check_names([name], KINDS, f"kind of {path!r}")
+    if name == "channels" and (not number.isdecimal() or int(number) < 1):
+        raise ValueError(
+            f'expected the number of channel groups of {path!r} as "channels:8", got {shown(kind)}'
+        )
+    if name != "channels" and colon:
+        raise ValueError(f"expected kind {name!r} of {path!r} without a number, got {shown(kind)}")
+    return Unit(path, "identity" if name == "unit" else name, int(number or 1))
+
+
+def check_apart(model: nn.Module, units: Mapping[str, Unit]) -> None:
+    """Refuses a gated child inside another one, or with weights of another one.
+
+    Exits may have gated children before them. Of two children that share weights one would not be
+    skipped.
+    """
+    owners: dict[int, str] = {}
+    for outer in (unit for unit in units.values() if unit.kind != "exit"):
+        for path in units:
+            if path.startswith(f"{outer.path}."):
+                raise ValueError(
+                    f"expected gated children outside of each other, but {path!r} is inside "
+                    f"{outer.path!r}, which is skipped as a whole; name one of the two"
+                )
+        for parameter in model.get_submodule(outer.path).parameters():
+            other = owners.setdefault(id(parameter), outer.path)
+            if other != outer.path:
+                raise ValueError(
+                    f"expected gated children with weights of their own, but {outer.path!r} and "
+                    f"{other!r} share some; name one of the two"
+                )
+
+
+def check_example(model: nn.Module, example: Tensor) -> Tensor:
+    """What the model answers to one input: [1, num_classes]; or why it does not."""
+    if not isinstance(example, Tensor) or example.ndim < 1 or not len(example):
+        got = f"{list(example.shape)}" if isinstance(example, Tensor) else type(example).__name__
+        raise TypeError(f"expected the example as a tensor [1, ...] of inputs, got {got}")
+    try:
+        answer = model(example[:1])
+    except Exception as error:
+        raise ValueError(
+            f"expected an example that the model runs on, got {example.dtype} "
+            f"{list(example.shape)}: {type(error).__name__}: {error}"
+        ) from error
+    if not isinstance(answer, Tensor) or answer.ndim != 2 or len(answer) != 1:
+        got = f"{list(answer.shape)}" if isinstance(answer, Tensor) else type(answer).__name__
+        raise ValueError(
+            f"expected the model to answer [batch, num_classes], got {got} for one input; wrap it "
+            "in a module that gives the logits alone"
+        )
+    return answer
+
+
+KINDS = ("unit", "identity", "zero", "channels", "exit")
+"""Kinds of gated children: "unit" and "identity" are the same."""
 GROUPS = 8
 """Channel groups that are offered, at most."""
 
@@ -150,7 +224,7 @@ def gateable(model: nn.Module, example: Tensor) -> dict[str, list[str]]:
         check_example(model, example)
         traced = trace_deep(model, example[:1])
         calls = [] if traced is None else traced.calls
-        listed = {path_of(call): kinds_of(model, call, traced) for call in calls if traced}
+        listed = {called_path(call): kinds_of(model, call, traced) for call in calls if traced}
     return {path: kinds for path, kinds in listed.items() if kinds}
 
 
@@ -169,42 +243,39 @@ def trace_deep(model: nn.Module, example: Tensor) -> Trace | None:
             opened.remove(error.path)
 
 
-def path_of(call: Call) -> str:
+def called_path(call: Call) -> str:
     """Path of the module that is called."""
     return str(call.whole.target).removeprefix("model").removeprefix(".")
 
 
 def kinds_of(model: nn.Module, call: Call, found: Trace) -> list[str]:
     """Kinds with which the call of a child can be gated."""
-    path, whole = path_of(call), call.whole
-    if not path or sum(path_of(other) == path for other in found.calls) > 1:
+    path, whole = called_path(call), call.whole
+    if not path or sum(called_path(other) == path for other in found.calls) > 1:
         return []
     child = model.get_submodule(path)
-    args, kwargs = filled((whole.args, whole.kwargs), {k: v[0] for k, v in found.values.items()})
+    args, kwargs = with_values(
+        (whole.args, whole.kwargs), {k: v[0] for k, v in found.values.items()}
+    )
     if not counted(lambda: child(*args, **kwargs))[0]:
         return []
-    units = [Unit(path, "identity"), Unit(path, "zero")]
+    units = {"unit": Unit(path, "identity"), "zero": Unit(path, "zero")}
     if isinstance(child, WITH_CHANNELS):
         wide = len(child.weight)
-        units.append(Unit(path, "channels", max(n for n in range(1, GROUPS + 1) if wide % n == 0)))
-    kinds = [kind_name(unit) for unit in units if can_be(model, unit, as_one(call, found))]
+        groups = max(n for n in range(1, GROUPS + 1) if wide % n == 0)
+        units[f"channels:{groups}"] = Unit(path, "channels", groups)
+    alone = as_one(call, found)
+    kinds = [kind for kind, unit in units.items() if can_be(model, unit, alone)]
     is_last = whole.name == found.answer
     if not is_last and can_be(model, Unit(path, "exit"), with_exit(call, found)):
         kinds.append("exit")
     return kinds
 
 
-def kind_name(unit: Unit) -> str:
-    """The kind as `gate` reads it."""
-    if unit.kind == "channels":
-        return f"channels:{unit.num_blocks}"
-    return "unit" if unit.kind == "identity" else unit.kind
-
-
 def can_be(model: nn.Module, unit: Unit, found: Trace) -> bool:
     """Whether a plan can be made."""
     try:
-        make_plan(model, found, {unit.path: unit})
+        plan_of(model, found, {unit.path: unit})
     except ValueError:
         return False
     return True
@@ -231,5 +302,6 @@ def with_exit(call: Call, found: Trace) -> Trace:
         found,
         instructions=nodes,
         values={**found.values, "mark": found.values[name]},
+        layouts={**found.layouts, "mark": found.layouts[name]},
         changed={**found.changed, "mark": set()},
     )

@@ -1,4 +1,7 @@
-"""A model walked through call by call: (its plan, masks) -> logits, some of its children gated."""
+"""A model walked through call by call: (a trace, masks) -> logits, some of its children gated.
+
+A plan says where the code is cut: gates in order, the code between, what lives how long.
+"""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -14,10 +17,204 @@ from ccenv.networks.core.count_macs import counted
 from ccenv.networks.core.exit_state import Exit, Flow, FlowNetwork, leave
 from ccenv.networks.core.protocol import Abilities, Gate, Unread, rows_each
 from ccenv.networks.core.stage import pooled
-from ccenv.networks.gating.gate_plan import Place, Plan, PooledHead, make_plan, run_on
-from ccenv.networks.gating.gate_units import Unit
-from ccenv.networks.gating.trace import Instruction, Trace, by_rows, mapped, part_of, taken
+from ccenv.networks.gating.gated_calls import ChannelsCall, Unit, UnitCall, call_of, inputs_of
+from ccenv.networks.gating.trace import (
+    Instruction,
+    Layout,
+    Lost,
+    RowsAlong,
+    Trace,
+    answer_here,
+    at_rows,
+    by_rows,
+    leaves_of,
+    mapped,
+    part_of,
+)
 from ccenv.sparse.routes import hides_skipped
+
+
+@dataclass(frozen=True)
+class GatePlace:
+    """Where a gate is in the code."""
+
+    unit: Unit
+    node: Instruction
+    """the gated call; of an exit its mark."""
+    x: str
+    """name of its input, which is seen."""
+    dim: int
+    """where the input's rows are."""
+    call: UnitCall | ChannelsCall | None
+    """how the child is called; None for an exit."""
+
+
+@dataclass(frozen=True)
+class GatePlan:
+    """A model's code, cut at its gates."""
+
+    start: str
+    """name of the inputs."""
+    answer: str
+    """name of the logits."""
+    places: tuple[GatePlace, ...]
+    """gates in the order in which they run."""
+    segments: tuple[tuple[Instruction, ...], ...]
+    """what always runs: before the first gate, and behind each gate."""
+    layouts: dict[str, Layout]
+    """where rows are in each value."""
+    ends: dict[str, list[str]]
+    """instruction -> values that nothing needs after it."""
+    copied: tuple[frozenset[str], ...]
+    """values from before that a segment, or the gate before it, changes in place."""
+    changes: tuple[bool, ...]
+    """whether a segment changes anything in place."""
+
+
+def plan_of(model: nn.Module, found: Trace, units: Mapping[str, Unit]) -> GatePlan:
+    """Cuts the code at the gated calls, each of which must be there exactly once."""
+    places: list[GatePlace] = []
+    segments: list[list[Instruction]] = [[]]
+    for node in found.instructions:
+        unit = None
+        if node.target is answer_here:
+            unit = units[node.args[1].removeprefix("model.")]
+        elif node.kind == "call_module":
+            unit = units.get(node.target.removeprefix("model."))
+        if unit is None or (unit.kind == "exit" and node.target is not answer_here):
+            segments[-1].append(node)
+        else:
+            places.append(make_place(model, unit, node, found))
+            segments.append([])
+    check_calls(places, units)
+    check_alive(found, places)
+    pieces = [
+        ([] if number == 0 else [places[number - 1].node]) + segment
+        for number, segment in enumerate(segments)
+    ]
+    check_changes(found, places)
+    return GatePlan(
+        start=found.start,
+        answer=found.answer,
+        places=tuple(places),
+        segments=tuple(map(tuple, segments)),
+        layouts=found.layouts,
+        ends=ends_of(found),
+        copied=tuple(
+            frozenset().union(*(found.changed[node.name] for node in piece))
+            - {node.name for node in piece}
+            for piece in pieces
+        ),
+        changes=tuple(any(found.changed[node.name] for node in piece) for piece in pieces),
+    )
+
+
+def make_place(model: nn.Module, unit: Unit, node: Instruction, found: Trace) -> GatePlace:
+    """Looks at one gated call."""
+    if unit.kind != "exit":
+        call, x = call_of(unit, model.get_submodule(unit.path), node, found)
+        return GatePlace(unit, node, x, call.dim, call)
+    if not node.needs():
+        raise ValueError(f"expected {unit.path!r} to give one tensor for an exit, got several")
+    inputs = inputs_of(node, found, unit.path)
+    if not inputs:
+        raise ValueError(f"expected {unit.path!r} to give features of the batch for an exit")
+    ((x, rows),) = inputs.items()
+    return GatePlace(unit, node, x, rows.dim, None)
+
+
+def check_calls(places: Sequence[GatePlace], units: Mapping[str, Unit]) -> None:
+    """Refuses children that are called never or more than once."""
+    for path, unit in units.items():
+        calls = sum(place.unit is unit for place in places)
+        if not calls:
+            raise ValueError(
+                f"expected {path!r} to be called once for each input, but the model never calls it "
+                "as a module; name the module around it, or the children of a list"
+            )
+        if calls > 1:
+            raise ValueError(
+                f"expected {path!r} to be called once for each input, but the model calls it "
+                f"{calls} times: one gate cannot decide for all; gate the module around it, or "
+                "give each call a module of its own"
+            )
+
+
+def check_alive(found: Trace, places: Sequence[GatePlace]) -> None:
+    """Refuses values alive at a gate that cannot follow their rows."""
+    if found.layouts[found.start] != RowsAlong(0):
+        raise ValueError("expected the first dimension of the example to be the batch's")
+    order = {node.name: i for i, node in enumerate(found.instructions)}
+    last = {name: i for i, node in enumerate(found.instructions) for name in node.needs()}
+    for place in places:
+        now = order[place.node.name]
+        alive = [name for name, end in last.items() if order.get(name, -1) < now <= end]
+        for name in alive:
+            for leaf in leaves_of(found.layouts[name]):
+                if isinstance(leaf, Lost):
+                    raise ValueError(
+                        f"expected what is alive at {place.unit.path!r} to have a dimension for "
+                        f"the batch alone, but {name!r} {leaf.why}; gate the module around it"
+                    )
+
+
+def check_changes(found: Trace, places: Sequence[GatePlace]) -> None:
+    """Refuses children that change an input in place which is needed behind them."""
+    for place in places:
+        behind = found.instructions[found.instructions.index(place.node) + 1 :]
+        needed = {name for node in behind for name in node.needs()} | {found.answer}
+        spoiled = found.changed[place.node.name] & needed
+        if spoiled:
+            raise ValueError(
+                f"expected {place.unit.path!r} to leave its input as it is, but it changes it in "
+                "place and the model uses it afterwards; use inplace=False there, or gate the "
+                "module around it"
+            )
+
+
+def ends_of(found: Trace) -> dict[str, list[str]]:
+    """Instruction -> values whose last use it is, its own if nothing uses it."""
+    last = {node.name: node.name for node in found.instructions}
+    for node in found.instructions:
+        last.update(dict.fromkeys(node.needs(), node.name))
+    last.pop(found.answer)
+    ends: dict[str, list[str]] = {}
+    for name, at in last.items():
+        ends.setdefault(at, []).append(name)
+    return ends
+
+
+class AveragedHead(nn.Module):
+    """Features averaged over places, and a linear layer; zero at first: all classes alike."""
+
+    def __init__(self, x: Tensor, dim: int, num_classes: int) -> None:
+        """Takes features of one input, with its row along `dim`, and the number of classes."""
+        super().__init__()
+        self.dim = dim
+        kind = {"device": x.device, "dtype": x.dtype if x.is_floating_point() else None}
+        self.weight = nn.Parameter(torch.zeros(num_classes, averaged(x, dim).shape[1], **kind))  # type: ignore[arg-type]
+        self.bias = nn.Parameter(torch.zeros(num_classes, **kind))  # type: ignore[arg-type]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Features -> logits [rows, num_classes]."""
+        return nn.functional.linear(averaged(x, self.dim), self.weight, self.bias)
+
+
+def averaged(x: Tensor, dim: int) -> Tensor:
+    """Maps averaged over pixels, tokens over the sequence: [rows, features]."""
+    x = by_rows(x, dim)
+    if x.ndim == 3:
+        return x.mean(dim=1)
+    return x.flatten(2).mean(dim=2) if x.ndim > 3 else x.flatten(1)
+
+
+def run_on(values: dict[str, Any], copied: frozenset[str]) -> dict[str, Any]:
+    """Values that code may change without changing the hidden state they came from."""
+    own = dict(values)
+    for name in copied & own.keys():
+        if isinstance(own[name], Tensor):
+            own[name] = own[name].clone()
+    return own
 
 
 @dataclass(frozen=True)
@@ -48,7 +245,7 @@ class GatedModule(FlowNetwork):
         self.model = model
         for name, constant in found.constants.items():
             self.register_buffer(name, constant, persistent=False)
-        self.plan: Plan = make_plan(model, found, units)
+        self.plan: GatePlan = plan_of(model, found, units)
         called = [node.target for node in found.instructions if node.kind == "call_module"]
         self._called = {path: part_of(self, path) for path in called}
         example = found.values[found.start][0]
@@ -60,8 +257,8 @@ class GatedModule(FlowNetwork):
         )
         self._measure(example)
 
-    def _make_exit(self, place: Place, x: Tensor) -> Exit:
-        own = place.unit.exit or Exit(PooledHead(x, place.dim, self.num_classes))
+    def _make_exit(self, place: GatePlace, x: Tensor) -> Exit:
+        own = place.unit.exit or Exit(AveragedHead(x, place.dim, self.num_classes))
         got = list(own.head(x).shape)
         if got != [1, self.num_classes]:
             raise ValueError(
@@ -126,11 +323,9 @@ class GatedModule(FlowNetwork):
 
     def _run(self, segment: Sequence[Instruction], values: dict[str, Any]) -> None:
         """Executes instructions: adds what they give, and forgets what nothing needs any more."""
-        ends = self.plan.ends
         for node in segment:
             values[node.name] = node.run(self._part, values)
-            for name in ends.get(node.name, ()):
-                values.pop(name, None)
+            self._forget(node, values)
 
     def _forget(self, node: Instruction, values: dict[str, Any]) -> None:
         for name in self.plan.ends.get(node.name, ()):
@@ -146,7 +341,7 @@ class GatedModule(FlowNetwork):
             return dataclasses.replace(walk, flow=flow)
         values: dict[str, Any] = {}
         if len(flow.x):
-            values = {k: taken(v, self.plan.layouts[k], flow.x) for k, v in walk.values.items()}
+            values = {k: at_rows(v, self.plan.layouts[k], flow.x) for k, v in walk.values.items()}
         rows = torch.arange(len(flow.x), device=flow.x.device)
         return Walk(dataclasses.replace(flow, x=rows), values)
 

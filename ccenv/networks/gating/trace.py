@@ -5,29 +5,27 @@ gathered. Where the rows of a value are is learned by running everything for one
 """
 
 import operator
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.fx.proxy import Attribute, Proxy, TraceError
 
 from ccenv.networks.core.count_macs import names
 from ccenv.networks.core.stage import put_rows, take_rows
 
 
 @dataclass(frozen=True)
-class Rows:
+class RowsAlong:
     """A tensor with one entry for each row of the batch along a dimension."""
 
     dim: int
 
 
 @dataclass(frozen=True)
-class Count:
+class PerRow:
     """A whole number that is a multiple of the number of rows."""
 
     each: int
@@ -51,7 +49,7 @@ BY_HAND = (
 )
 """What to do where code around the layers cannot be followed."""
 Layout = Any
-"""`Rows`, `Count`, `Fixed` or `Lost`; or a tuple, list or dict of these."""
+"""`RowsAlong`, `PerRow`, `Fixed` or `Lost`; or a tuple, list or dict of these."""
 
 
 def mapped(function: Callable[..., Any], tree: Any, *others: Any) -> Any:
@@ -78,7 +76,7 @@ def layout_of(one: Any, two: Any) -> Layout:
     """Where rows are in a value, from the value for one row and the one for two.
 
     >>> layout_of(torch.zeros(5, 1, 3), torch.zeros(5, 2, 3)), layout_of(4, 8), layout_of("a", "a")
-    (Rows(dim=1), Count(each=4), Fixed())
+    (RowsAlong(dim=1), PerRow(each=4), Fixed())
     """
     try:
         return mapped(leaf_layout, one, two)
@@ -95,28 +93,28 @@ def leaf_layout(one: Any, two: Any) -> Layout:
         if not differ:
             return Fixed()
         if len(differ) == 1 and (one.shape[differ[0]], two.shape[differ[0]]) == (1, 2):
-            return Rows(differ[0])
+            return RowsAlong(differ[0])
         return Lost(f"mixes rows with something else: {list(one.shape)}, {list(two.shape)} for two")
     if type(one) is type(two) is int and one != two:
-        return Count(one) if two == 2 * one else Lost("is no multiple of the number of rows")
+        return PerRow(one) if two == 2 * one else Lost("is no multiple of the number of rows")
     try:
         return Fixed() if bool(one == two) else Lost("depends on the number of rows")
     except (RuntimeError, TypeError, ValueError):
         return Lost("depends on the number of rows")
 
 
-def taken(value: Any, layout: Layout, rows: Tensor) -> Any:
+def at_rows(value: Any, layout: Layout, rows: Tensor) -> Any:
     """Some rows of a value, or repeated ones: (value, layout, int64 [n]) -> value of n rows."""
 
     def leaf(item: Any, where: Layout) -> Any:
-        if isinstance(where, Rows):
-            return selected(item, rows, where.dim)
-        return where.each * len(rows) if isinstance(where, Count) else item
+        if isinstance(where, RowsAlong):
+            return rows_along(item, rows, where.dim)
+        return where.each * len(rows) if isinstance(where, PerRow) else item
 
     return mapped(leaf, value, layout)
 
 
-def selected(x: Tensor, rows: Tensor, dim: int) -> Tensor:
+def rows_along(x: Tensor, rows: Tensor, dim: int) -> Tensor:
     """Some rows along a dimension; maps in channels-last order stay in it."""
     return x.index_select(dim, rows) if dim else take_rows(x, rows)
 
@@ -129,7 +127,7 @@ def placed(base: Tensor, rows: Tensor, some: Tensor, dim: int) -> Tensor:
     return base.index_copy(dim, rows, some) if dim else put_rows(base, rows, some)
 
 
-def along(values: Tensor, ndim: int, dim: int) -> Tensor:
+def spread_along(values: Tensor, ndim: int, dim: int) -> Tensor:
     """Views [rows] as a tensor of `ndim` dimensions that has its rows along `dim`."""
     return values.reshape([-1 if i == dim else 1 for i in range(ndim)])
 
@@ -183,16 +181,15 @@ class Instruction:
         return function(*args, **kwargs)
 
     @cached_property
-    def takes_names(self) -> bool:
-        """Whether all of its arguments are names of values, none of them in a list."""
+    def _takes_names(self) -> bool:
         return not self.kwargs and all(type(argument) is Ref for argument in self.args)
 
     def arguments(self, values: Mapping[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Its (args, kwargs), with values where their names are."""
-        if self.takes_names:
+        if self._takes_names:
             # The usual case, for each instruction of each pass: without a call of Python.
             return tuple(map(values.__getitem__, self.args)), {}
-        args, kwargs = filled((self.args, self.kwargs), values)
+        args, kwargs = with_values((self.args, self.kwargs), values)
         return args, kwargs
 
     def needs(self) -> list[str]:
@@ -200,7 +197,7 @@ class Instruction:
         return [leaf for leaf in leaves_of((self.args, self.kwargs)) if isinstance(leaf, Ref)]
 
 
-def filled(tree: Any, values: Mapping[str, Any]) -> Any:
+def with_values(tree: Any, values: Mapping[str, Any]) -> Any:
     """Puts values where their names are."""
     return mapped(lambda leaf: values[leaf] if isinstance(leaf, Ref) else leaf, tree)
 
@@ -225,9 +222,11 @@ class Trace:
     """name of the output."""
     values: dict[str, tuple[Any, Any]]
     """name -> what it was for one row and for two."""
+    layouts: dict[str, Layout]
+    """name -> where rows are in it."""
     changed: dict[str, set[str]]
     """instruction -> values that it changed in place, views of them included."""
-    calls: list["Call"]
+    calls: list[Call]
     """of modules, those that were looked into included."""
     constants: dict[str, Tensor]
     """tensors that the code makes itself, by the path under which instructions ask for them."""
@@ -259,70 +258,3 @@ def without_unused(instructions: list[Instruction], answer: str) -> list[Instruc
             needed.update(instruction.needs())
             kept.append(instruction)
     return kept[::-1]
-
-
-FACTORIES = ("arange", "zeros", "ones", "full", "empty", "eye", "linspace", "tensor")
-"""Functions of torch that take no tensor, and so do not notice a traced argument by themselves."""
-
-
-class SeenProxy(Proxy):
-    """A traced value of which the example's value is known."""
-
-    def example(self) -> Any:
-        """Its value for one row."""
-        return self.tracer.one[self.node.name]  # type: ignore[attr-defined]
-
-    def __getattr__(self, name: str) -> Any:
-        """Methods are called later; everything else is looked up now."""
-        if callable(getattr(self.example(), name)):
-            return Attribute(self, name)
-        return self.tracer.create_proxy("call_function", getattr, (self, name), {})
-
-    def __iter__(self) -> Iterator[Any]:
-        """Along the first dimension, where it is no batch."""
-        items: Any = self
-        return iter([items[i] for i in range(len(self))])
-
-    def __len__(self) -> int:
-        """Size of the first dimension, where it is no batch; see `traced_names` for others."""
-        size = self.shape[0]
-        if isinstance(size, Proxy):
-            raise TraceError("goes through the rows of a batch")
-        return int(size)
-
-    def __index__(self) -> int:
-        """Reached only by what is not the same for any batch."""
-        raise TraceError("makes a plain number of what depends on the input")
-
-    __int__ = __float__ = __index__
-
-
-@contextmanager
-def traced_names(modules: Iterable[nn.Module]) -> Iterator[None]:
-    """Lets `torch.arange` and its kin, and `len` in the code of modules, be traced."""
-
-    def noticing(original: Callable[..., Any]) -> Callable[..., Any]:
-        def made(*args: Any, **kwargs: Any) -> Any:
-            given = [leaf for leaf in leaves_of((args, kwargs)) if isinstance(leaf, Proxy)]
-            if not given:
-                return original(*args, **kwargs)
-            return given[0].tracer.create_proxy("call_function", original, args, kwargs)
-
-        return made
-
-    def length(x: Any) -> Any:
-        return x.shape[0] if isinstance(x, SeenProxy) else len(x)
-
-    spaces: list[tuple[dict[str, Any], str]] = [(vars(torch), name) for name in FACTORIES]
-    spaces += [(getattr(type(module).forward, "__globals__", {}), "len") for module in modules]
-    before: list[tuple[dict[str, Any], str, Any]] = [(*at, at[0].get(at[1])) for at in spaces]
-    try:
-        for space, name, found in before:
-            space[name] = length if name == "len" else noticing(found)
-        yield
-    finally:
-        for space, name, found in reversed(before):
-            if found is None:
-                del space[name]
-            else:
-                space[name] = found

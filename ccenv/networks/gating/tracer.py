@@ -6,16 +6,16 @@ then, control flow that depends on them is followed, and it shows which values b
 Reed et al. 2022, "torch.fx" (arXiv 2112.08429).
 """
 
-import inspect
 import operator
 import traceback
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
-from torch.fx.proxy import Proxy, TraceError
+from torch.fx.proxy import Attribute, Proxy, TraceError
 
 from ccenv.base.values import shown
 from ccenv.networks.gating.trace import (
@@ -24,12 +24,12 @@ from ccenv.networks.gating.trace import (
     Call,
     Instruction,
     Ref,
-    SeenProxy,
     Trace,
     answer_here,
+    layout_of,
+    leaves_of,
     mapped,
     part_of,
-    traced_names,
     without_unused,
 )
 
@@ -46,7 +46,76 @@ class CannotFollowError(ValueError):
         self.path = path
 
 
-class Whole(nn.Module):
+FACTORIES = ("arange", "zeros", "ones", "full", "empty", "eye", "linspace", "tensor")
+"""Functions of torch that take no tensor, and so do not notice a traced argument by themselves."""
+
+
+class SeenProxy(Proxy):
+    """A traced value of which the example's value is known."""
+
+    def example(self) -> Any:
+        """Its value for one row."""
+        return self.tracer.one[self.node.name]  # type: ignore[attr-defined]
+
+    def __getattr__(self, name: str) -> Any:
+        """Methods are called later; everything else is looked up now."""
+        if callable(getattr(self.example(), name)):
+            return Attribute(self, name)
+        return self.tracer.create_proxy("call_function", getattr, (self, name), {})
+
+    def __iter__(self) -> Iterator[Any]:
+        """Along the first dimension, where it is no batch."""
+        items: Any = self
+        return iter([items[i] for i in range(len(self))])
+
+    def __len__(self) -> int:
+        """Size of the first dimension, where it is no batch; see `traced_names` for others."""
+        size = self.shape[0]
+        if isinstance(size, Proxy):
+            raise TraceError("goes through the rows of a batch")
+        return int(size)
+
+    def __index__(self) -> int:
+        """Reached only by what is not the same for any batch."""
+        raise TraceError("makes a plain number of what depends on the input")
+
+    __int__ = __float__ = __index__
+
+
+@contextmanager
+def traced_names(modules: Iterable[nn.Module]) -> Iterator[None]:
+    """Lets `torch.arange` and its kin, and `len` in the code of modules, be traced."""
+
+    def noticing(original: Callable[..., Any]) -> Callable[..., Any]:
+        def made(*args: Any, **kwargs: Any) -> Any:
+            given = [leaf for leaf in leaves_of((args, kwargs)) if isinstance(leaf, Proxy)]
+            if not given:
+                return original(*args, **kwargs)
+            return given[0].tracer.create_proxy("call_function", original, args, kwargs)
+
+        return made
+
+    def length(x: Any) -> Any:
+        return x.shape[0] if isinstance(x, SeenProxy) else len(x)
+
+    spaces: list[tuple[dict[str, Any], str]] = [(vars(torch), name) for name in FACTORIES]
+    # One for each file whose code is followed.
+    files = [getattr(type(module).forward, "__globals__", {}) for module in modules]
+    spaces += [(file, "len") for file in {id(file): file for file in files}.values()]
+    before: list[tuple[dict[str, Any], str, Any]] = [(*at, at[0].get(at[1])) for at in spaces]
+    try:
+        for space, name, found in before:
+            space[name] = length if name == "len" else noticing(found)
+        yield
+    finally:
+        for space, name, found in reversed(before):
+            if found is None:
+                del space[name]
+            else:
+                space[name] = found
+
+
+class Root(nn.Module):
     """The module that is traced: paths begin with "model."."""
 
     def __init__(self, model: nn.Module) -> None:
@@ -125,14 +194,16 @@ class SeeingTracer(fx.Tracer):
         self.is_running = True
         one, two = (instruction.run(self._part, values) for values in (self.one, self.two))
         self.is_running = False
-        changed = {name for name, seen in self.versions.items() if version(self.two[name]) != seen}
+        changed = {
+            name for name, seen in self.versions.items() if times_changed(self.two[name]) != seen
+        }
         self._note(instruction.name, one, two)
-        self.versions.update({name: version(self.two[name]) for name in changed})
+        self.versions.update({name: times_changed(self.two[name]) for name in changed})
         self.changed[instruction.name] = changed
         self.instructions.append(instruction)
 
     def _note(self, name: str, one: Any, two: Any) -> None:
-        self.one[name], self.two[name], self.versions[name] = one, two, version(two)
+        self.one[name], self.two[name], self.versions[name] = one, two, times_changed(two)
 
     def _part(self, path: str) -> Any:
         return part_of(self.root, path)
@@ -175,7 +246,7 @@ class SeeingTracer(fx.Tracer):
         raise TraceError(f"decides by {what}")
 
 
-def version(value: Any) -> int:
+def times_changed(value: Any) -> int:
     """How often a tensor was changed in place, by any of its views."""
     return value._version if isinstance(value, Tensor) else 0
 
@@ -197,34 +268,38 @@ def trace(
         ValueError: if the model does not answer with a tensor.
     """
     inside = {"model", *(f"model.{path}" for path in opened)}
-    followed = unlike([model, *(model.get_submodule(path) for path in opened)])
+    followed = [model, *(model.get_submodule(path) for path in opened)]
     with torch.inference_mode(False), torch.no_grad(), traced_names(followed):
         tracer = SeeingTracer(inside, {f"model.{path}" for path in exits}, example)
-        whole = Whole(model).train(model.training)
-        before = set(vars(whole))
+        root = Root(model).train(model.training)
+        before = set(vars(root))
         try:
-            graph = tracer.trace(whole)
+            graph = tracer.trace(root)
         except Exception as error:
             raise cannot_follow(error, tracer.inside) from error
-    constants = {name: getattr(whole, name) for name in set(vars(whole)) - before}
+    constants = {name: getattr(root, name) for name in set(vars(root)) - before}
     (start,) = (node.name for node in graph.nodes if node.op == "placeholder")
     (answer,) = (node.args[0] for node in graph.nodes if node.op == "output")
     if not isinstance(answer, fx.Node):
         raise ValueError(f"expected the model to answer with one tensor, got {shown(answer)}")
     instructions = without_unused(tracer.instructions, answer.name)
     values = {name: (one, tracer.two[name]) for name, one in tracer.one.items()}
-    return Trace(start, instructions, answer.name, values, tracer.changed, tracer.calls, constants)
-
-
-def unlike(modules: Iterable[nn.Module]) -> list[nn.Module]:
-    """One module for each file whose code is followed."""
-    spaces = {id(getattr(type(m).forward, "__globals__", None)): m for m in modules}
-    return list(spaces.values())
+    layouts = {name: layout_of(*both) for name, both in values.items()}
+    return Trace(
+        start,
+        instructions,
+        answer.name,
+        values,
+        layouts,
+        tracer.changed,
+        tracer.calls,
+        constants,
+    )
 
 
 def cannot_follow(error: Exception, inside: list[str]) -> CannotFollowError:
     """Says which code cannot be followed, why, and what else to do."""
-    library = (str(Path(fx.__file__).parent), __file__, inspect.getfile(SeenProxy))
+    library = (str(Path(fx.__file__).parent), __file__)
     stack = traceback.extract_tb(error.__traceback__)
     where = "its code"
     for frame in stack:
