@@ -30,7 +30,7 @@ from ccenv.networks.core.protocol import (
     num_blocks_of,
     through,
 )
-from ccenv.networks.learning.frozen_cache import held, store, tell
+from ccenv.networks.learning.bundled_weights import locked, store, tell
 from ccenv.rewards.bind import StatefulReward, Surroundings, describe
 from ccenv.sparse.linear import block_sparse_linear
 
@@ -85,7 +85,7 @@ def time_table(network: GatedNetwork, inputs: Tensor) -> TimeTable:
     device = inputs.device
     name = times_fingerprint(network, inputs)
     path = user_cache() / "latency" / f"{name}.safetensors"
-    with held(path):
+    with locked(path):
         layers = read_times(path)
         if layers is None:
             layers = measured = measure(network, inputs)

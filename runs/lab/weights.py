@@ -27,6 +27,7 @@ from ccenv.networks.core.exit_state import exit_losses
 from ccenv.networks.core.inference_copy import learning_norms
 from ccenv.networks.core.protocol import GatedNetwork, dense_forward, forward, num_blocks_of
 from ccenv.networks.learning.bundled_weights import (
+    PACKAGED,
     SHIPPED,
     Measured,
     Recipe,
@@ -34,7 +35,6 @@ from ccenv.networks.learning.bundled_weights import (
     recipe_text,
     shipped_path,
 )
-from ccenv.networks.learning.frozen_cache import PACKAGED
 from ccenv.networks.learning.training import Pretraining, fingerprint
 from ccenv.networks.registry import NETWORKS
 from ccenv.runs.commands.frame import program

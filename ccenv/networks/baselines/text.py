@@ -48,8 +48,7 @@ class LastEmbeddings(nn.Module):
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Int64 [rows, symbols] -> [rows, context * embedding_size]."""
-        found: Tensor = self.embedding(tokens[:, -self.context :]).flatten(1)
-        return found
+        return self.embedding(tokens[:, -self.context :]).flatten(1)
 
 
 def a_window(input_shape: tuple[int, ...], context: int, network: str) -> Tensor:

@@ -251,8 +251,7 @@ def product(child: nn.Module, x: Tensor, weight: Tensor, bias: Tensor | None) ->
     """A convolution or a linear layer with some of its output channels."""
     if isinstance(child, nn.Linear):
         return nn.functional.linear(x, weight, bias)
-    found: Tensor = child._conv_forward(x, weight, bias)  # type: ignore[operator]
-    return found
+    return child._conv_forward(x, weight, bias)  # type: ignore[operator]
 
 
 def call_of(unit: Unit, child: nn.Module, node: Instruction, trace: Trace) -> tuple[Any, str]:

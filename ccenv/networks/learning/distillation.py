@@ -12,21 +12,20 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from tqdm import tqdm
 
-from ccenv.base.seeding import stream
 from ccenv.base.values import positive_ints
 from ccenv.data import Split
 from ccenv.networks.core.abilities import Scheduled
 from ccenv.networks.core.arguments import build_network
 from ccenv.networks.core.mlp import GatedMLP
 from ccenv.networks.core.protocol import dense_forward
-from ccenv.networks.learning.frozen_cache import learned_once
+from ccenv.networks.learning.bundled_weights import learned_once
 from ccenv.networks.learning.training import (
     CoTrainer,
     Pretraining,
     Teaching,
     fingerprint,
+    learn_split,
     teaching_of,
 )
 
@@ -38,9 +37,22 @@ def make_trainer(network: Any, split: Split, settings: Mapping[str, Any]) -> CoT
         network: a `GatedNetwork`; a warm start puts the teacher's weights into it.
         split: images that it learns from; the teacher learns from the same.
         settings: of `CoTrainer` and `Teaching`, checked before.
+
+    Raises:
+        ValueError: if an optimiser cannot teach the network, or not without a schedule's end.
     """
     own, teaching = teaching_of(settings)
-    check_learns(network, own.get("schedule_updates"))
+    kind = type(network).__name__
+    if not any(True for _ in network.parameters()):
+        raise ValueError(
+            f"expected weights='frozen' of a network without weights to learn, got 'cotrain' of "
+            f"{kind}"
+        )
+    if Scheduled in network.abilities and own.get("schedule_updates") is None:
+        raise ValueError(
+            f"expected weights_kwargs.schedule_updates (of a run 'run') with {kind}, which "
+            "changes as its training goes on, got none"
+        )
     units = positive_ints(teaching.teacher_units, "teacher_units", allow_none=True)
     if not units:
         return CoTrainer(network, **own)
@@ -50,21 +62,6 @@ def make_trainer(network: Any, split: Split, settings: Mapping[str, Any]) -> CoT
     if not teaching.distill_weight:
         return CoTrainer(network, **own)
     return DistillingTrainer(network, teacher, teaching, **own)
-
-
-def check_learns(network: Any, schedule_updates: int | None) -> None:
-    """Refuses networks that an optimiser cannot teach, or not without the end of its schedule."""
-    kind = type(network).__name__
-    if not any(True for _ in network.parameters()):
-        raise ValueError(
-            f"expected weights='frozen' of a network without weights to learn, got 'cotrain' of "
-            f"{kind}"
-        )
-    if Scheduled in network.abilities and schedule_updates is None:
-        raise ValueError(
-            f"expected weights_kwargs.schedule_updates (of a run 'run') with {kind}, which "
-            "changes as its training goes on, got none"
-        )
 
 
 class DistillingTrainer(CoTrainer):
@@ -112,33 +109,16 @@ def dense_teacher(units: Sequence[int], split: Split, activation: Any) -> GatedM
         num_classes=split.num_classes,
         activation=activation,
     )
-    recipe = Pretraining()
+    recipe, device = Pretraining(), split.images.device
     name = f"teacher-{fingerprint(teacher, split, recipe)}"
-    teacher.to(split.images.device)
-    learned_once(teacher, name, functools.partial(train_dense, teacher, split, recipe))
+    teacher.to(device)
+
+    def kept(rows: int, _: torch.Generator) -> list[Tensor]:
+        return [torch.ones(rows, 1, dtype=torch.bool, device=device)] * len(units)
+
+    lesson = functools.partial(learn_split, teacher, split, recipe, "teacher")
+    learned_once(teacher, name, lambda: lesson("training a dense teacher", kept))
     return teacher.eval().requires_grad_(False)
-
-
-def train_dense(network: Any, split: Split, recipe: Pretraining) -> None:
-    """Trains a network with every block kept."""
-    generator = stream(recipe.seed, "teacher")
-    per_epoch = -(-len(split) // recipe.batch_size)
-    num_updates = max(recipe.min_updates, recipe.num_epochs * per_epoch)
-    trainer = CoTrainer(
-        network,
-        learning_rate=recipe.learning_rate,
-        weight_decay=recipe.weight_decay,
-        schedule_updates=num_updates,
-    )
-    title = f"ccenv: training a dense teacher on {len(split):,} images (once, then cached)"
-    order = torch.empty(0, dtype=torch.int64)
-    for _ in tqdm(range(num_updates), desc=title, unit="update", mininterval=0.5):
-        if not len(order):
-            order = torch.randperm(len(split), generator=generator)
-        chosen, order = order[: recipe.batch_size], order[recipe.batch_size :]
-        images, labels = split.batch(chosen.to(split.images.device))
-        kept = torch.ones(len(labels), 1, dtype=torch.bool, device=images.device)
-        trainer.update(images, labels, [kept] * len(network.num_blocks), backend="reference")
 
 
 def copy_weights(teacher: GatedMLP, network: Any) -> None:

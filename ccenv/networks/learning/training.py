@@ -24,7 +24,7 @@ from ccenv.networks.core.abilities import Beforehand, ability
 from ccenv.networks.core.exit_state import exit_losses, has_exits
 from ccenv.networks.core.inference_copy import learning_norms
 from ccenv.networks.core.protocol import GatedNetwork, forward, num_blocks_of
-from ccenv.networks.learning.frozen_cache import learned_once
+from ccenv.networks.learning.bundled_weights import learned_once
 
 OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
     "adamw": torch.optim.AdamW,
@@ -145,7 +145,35 @@ def one_thread() -> Iterator[None]:
 @one_thread()
 def pretrain(network: Any, split: Split, recipe: Pretraining) -> None:
     """Trains a network under masks whose density is uniform in 0..1, drawn for every image."""
-    generator = stream(recipe.seed, "pretraining")
+    blocks = num_blocks_of(network)
+
+    def masks_of(rows: int, generator: torch.Generator) -> list[Tensor]:
+        densities = torch.rand(rows, 1, generator=generator)
+        return [random_mask(rows, n, densities, generator) for n in blocks]
+
+    with learning_norms(network):
+        learn_split(network, split, recipe, "pretraining", "pre-training a network", masks_of)
+
+
+def learn_split(
+    network: Any,
+    split: Split,
+    recipe: Pretraining,
+    name: str,
+    title: str,
+    masks_of: Callable[[int, torch.Generator], list[Tensor]],
+) -> None:
+    """Trains a network by a recipe, with a bar.
+
+    Args:
+        network: changed in place.
+        split: inputs to learn from.
+        recipe: how to learn.
+        name: of the stream of random numbers.
+        title: what the bar says that is done.
+        masks_of: (rows, the stream) -> masks of a batch.
+    """
+    generator, device = stream(recipe.seed, name), split.images.device
     per_epoch = -(-len(split) // recipe.batch_size)
     num_updates = max(recipe.min_updates, recipe.num_epochs * per_epoch)
     num_updates = min(num_updates, recipe.max_updates)
@@ -155,18 +183,15 @@ def pretrain(network: Any, split: Split, recipe: Pretraining) -> None:
         weight_decay=recipe.weight_decay,
         schedule_updates=num_updates,
     )
-    title = f"ccenv: pre-training a network on {len(split):,} images (once, then cached)"
-    blocks = num_blocks_of(network)
-    with learning_norms(network):
-        for update in tqdm(range(num_updates), desc=title, unit="update", mininterval=0.5):
-            if update % per_epoch == 0:
-                order = split.shuffled(generator)
-            start = update % per_epoch * recipe.batch_size
-            images, labels = split.batch(order[start : start + recipe.batch_size])
-            densities = torch.rand(len(labels), 1, generator=generator)
-            masks = [random_mask(len(labels), n, densities, generator) for n in blocks]
-            # At densities around one half, gathering each block's images costs more than it saves.
-            trainer.update(images, labels, masks, backend="reference")
+    title = f"ccenv: {title} on {len(split):,} images (once, then cached)"
+    for update in tqdm(range(num_updates), desc=title, unit="update", mininterval=0.5):
+        if update % per_epoch == 0:
+            order = split.shuffled(generator).to(device)
+        start = update % per_epoch * recipe.batch_size
+        images, labels = split.batch(order[start : start + recipe.batch_size])
+        masks = masks_of(len(labels), generator)
+        # At densities around one half, gathering each block's images costs more than it saves.
+        trainer.update(images, labels, masks, backend="reference")
 
 
 class CoTrainer:

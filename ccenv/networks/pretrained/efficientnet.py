@@ -112,8 +112,7 @@ class MBConv(nn.Module):
         if self.is_wider:
             x = self.act(self.bn0(self.expand_conv(x)))
         x = self.act(self.bn1(self.depthwise_conv(x)))
-        y: Tensor = self.bn2(self.project_conv(x))
-        return y
+        return self.bn2(self.project_conv(x))
 
 
 class PooledHead(nn.Module):
@@ -134,8 +133,7 @@ class PooledHead(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[rows, channels, height, width] -> logits [rows, num_classes]."""
-        logits: Tensor = self.fc(self.pooled(x))
-        return logits
+        return self.fc(self.pooled(x))
 
 
 FILE = PackagedFile(

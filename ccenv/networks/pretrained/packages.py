@@ -90,10 +90,7 @@ def packaged_tensors(file: PackagedFile) -> dict[str, Tensor]:
     # What was compared is what is loaded: the file is read once.
     content = packaged_path(file).read_bytes()
     check_digest(hashlib.sha256(content).hexdigest(), file)
-    tensors: dict[str, Tensor] = torch.load(
-        io.BytesIO(content), map_location="cpu", weights_only=True
-    )
-    return tensors
+    return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
 
 
 def has_package_weights(weights: str) -> bool:

@@ -90,8 +90,7 @@ class Attention(nn.Module):
         shares = scores.masked_fill(future, -torch.inf).softmax(dim=-1)
         y = shares.flatten(2, 3) @ v.transpose(1, 2)
         y = y.unflatten(2, (-1, length)).flatten(1, 2).transpose(1, 2).flatten(2)
-        found: Tensor = self.out(y)
-        return found
+        return self.out(y)
 
 
 class FeedForward(nn.Module):
@@ -108,8 +107,7 @@ class FeedForward(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """[..., width] -> the same shape."""
         x = self.norm(x)
-        found: Tensor = self.down(nn.functional.silu(self.gate(x)) * self.up(x))
-        return found
+        return self.down(nn.functional.silu(self.gate(x)) * self.up(x))
 
 
 class TokenUnit(ResidualUnit):
@@ -160,8 +158,7 @@ class Llama(GatedSequential):
 
     def logits_everywhere(self, hidden: Flow) -> Tensor:
         """See `Everywhere`: [rows, length, vocabulary]."""
-        found: Tensor = self.running()[2].everywhere(hidden.x)  # type: ignore[operator]
-        return found
+        return self.running()[2].everywhere(hidden.x)  # type: ignore[operator]
 
 
 def rotary_angles(length: int, head_size: int, base: float, device: torch.device) -> Tensor:

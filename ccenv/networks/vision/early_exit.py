@@ -155,8 +155,7 @@ class Readout(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Reads the state."""
-        answers: Tensor = self.output(x[:, self.units :])
-        return answers
+        return self.output(x[:, self.units :])
 
 
 def pondering(

@@ -57,8 +57,7 @@ class ResidualUnit(Stage):
         self.body_macs = counted(self.body, x)[0]
         self.shortcut_macs, base = counted(self.shortcut, x)
         self.full_macs = self.body_macs + self.shortcut_macs
-        y: Tensor = self.activation(base + self.body(x))
-        return y
+        return self.activation(base + self.body(x))
 
     def _check_settled(self, x: Tensor) -> None:
         spread = torch.linspace(-3, 3, x.numel(), dtype=x.dtype, device=x.device).view_as(x)
@@ -75,8 +74,7 @@ class ResidualUnit(Stage):
         if backend == "reference" and mask is not None:
             y = torch.where(mask.reshape(-1, *[1] * (base.ndim - 1)), self.body(x), 0.0)
             weights = None if weights is None else weights.reshape(-1, *[1] * (base.ndim - 1))
-            out: Tensor = self.activation(base + (y if weights is None else y * weights))
-            return out
+            return self.activation(base + (y if weights is None else y * weights))
         return add_kept_rows(base, self.body, x, mask, weights, self.activation, self.settled)
 
     def of_one(self, x: Tensor, kept: bool) -> Tensor:
@@ -84,8 +82,7 @@ class ResidualUnit(Stage):
         base: Tensor = self.shortcut(x)
         if not kept and self.settled:
             return base
-        y: Tensor = self.activation(base + self.body(x) if kept else base)
-        return y
+        return self.activation(base + self.body(x) if kept else base)
 
     def macs(self, mask: Tensor, before: Tensor | None) -> Tensor:
         """See `Stage.macs`; the shortcut always runs."""

@@ -38,8 +38,7 @@ class HeadAttention(Summed):
 
     def prepared(self, x: Tensor) -> Tensor:
         """See `Summed.prepared`."""
-        found: Tensor = self.norm(x)
-        return found
+        return self.norm(x)
 
     def added(self, x: Tensor, blocks: Blocks, weights: Tensor | None) -> Tensor:
         """Attention of some heads: [rows, tokens, dim] -> the same."""
@@ -72,8 +71,7 @@ class GroupedFFN(Summed):
 
     def prepared(self, x: Tensor) -> Tensor:
         """See `Summed.prepared`."""
-        found: Tensor = self.norm(x)
-        return found
+        return self.norm(x)
 
     def added(self, x: Tensor, blocks: Blocks, weights: Tensor | None) -> Tensor:
         """What some groups add: [rows, tokens, dim] -> the same."""

@@ -24,7 +24,7 @@ from ccenv.mask_table.header import Header
 from ccenv.mask_table.menus import Menu
 from ccenv.mask_table.table import MaskTable, read_table, write_table
 from ccenv.networks.core.mlp import GatedMLP
-from ccenv.networks.learning.frozen_cache import fitting_weights
+from ccenv.networks.learning.bundled_weights import fitting_weights
 from ccenv.runs.config.command import read_config
 from ccenv.runs.config.plan import Plan
 from ccenv.runs.engine.building import build

@@ -17,7 +17,7 @@ from ccenv.data import load_split
 from ccenv.data.toy import PROBE_SETTINGS
 from ccenv.networks.core.arguments import build_network
 from ccenv.networks.core.mlp import GatedMLP
-from ccenv.networks.learning import frozen_cache as weight_cache
+from ccenv.networks.learning import bundled_weights as weight_cache
 from ccenv.networks.learning import training as weights
 from ccenv.networks.learning.training import Pretraining, frozen_weights
 from ccenv.networks.probe import probe_network

@@ -99,7 +99,7 @@ def test_a_teacher_is_trained_once_and_then_read(cache, monkeypatch):
     def refuse(*arguments, **named):
         raise AssertionError("expected a teacher from the cache, got a training")
 
-    monkeypatch.setattr(distillation, "tqdm", refuse)
+    monkeypatch.setattr(weights, "tqdm", refuse)
     second = dense_teacher((8,), split, "tanh")
     assert len(list(cache.glob("teacher-*.safetensors"))) == 1
     for one, other in zip(first.parameters(), second.parameters(), strict=True):

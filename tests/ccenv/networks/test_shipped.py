@@ -10,7 +10,7 @@ from torch import nn
 
 from ccenv.base.checked_file import DamagedFileError, read_checked, write_checked
 from ccenv.networks.core.sequential import GatedSequential
-from ccenv.networks.learning import bundled_weights, frozen_cache
+from ccenv.networks.learning import bundled_weights
 from ccenv.networks.learning.bundled_weights import (
     PACKAGED,
     SHIPPED,
@@ -195,7 +195,7 @@ def test_frozen_weights_that_come_with_the_package_are_those_that_would_be_learn
 ):
     monkeypatch.setenv("CCENV_CACHE", str(tmp_path))
     learned = []
-    monkeypatch.setattr(frozen_cache, "store", lambda *_: learned.append(name))
+    monkeypatch.setattr(bundled_weights, "store", lambda *_: learned.append(name))
     Simulator(2, **weights.FROZEN[name])
     assert not learned, f"code or data changed: run python -m ccenv.runs.lab weights {name}"
 
