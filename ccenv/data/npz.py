@@ -31,18 +31,6 @@ HEADERS = {
 }
 
 
-def max_unpacked() -> int:
-    """Bytes that arrays may unpack to: `CCENV_MAX_UNPACKED_GIB` (ValueError if odd) or 32 GiB."""
-    text = os.environ.get("CCENV_MAX_UNPACKED_GIB") or "32"
-    try:
-        limit = float(text)
-    except ValueError:
-        limit = math.nan
-    if not 0 < limit < math.inf:
-        raise ValueError(f"expected CCENV_MAX_UNPACKED_GIB to be a positive number, got {text!r}")
-    return int(limit * GIB)
-
-
 def unpacked_size(path: Path, wanted: Iterable[str]) -> int:
     """Bytes of some arrays once unpacked, by directory and headers; raises where they are odd."""
     total = 0
@@ -120,8 +108,15 @@ def npz_split(
 
 def arrays_of_file(path: Path, name: str, wanted: list[str]) -> dict[str, np.ndarray]:
     """Reads some arrays of a file; ValueError if it cannot be read, lacks one, or is too large."""
+    text = os.environ.get("CCENV_MAX_UNPACKED_GIB") or "32"
+    try:
+        most = float(text)
+    except ValueError:
+        most = math.nan
+    if not 0 < most < math.inf:
+        raise ValueError(f"expected CCENV_MAX_UNPACKED_GIB to be a positive number, got {text!r}")
     memory = memory_bytes()
-    limit = min(max_unpacked(), memory)
+    limit = min(int(most * GIB), memory)
     missing: list[str] = []
     arrays: dict[str, np.ndarray] = {}
     try:

@@ -262,7 +262,8 @@ def number_behind(name: str, text: str) -> float:
 PART = 4096
 """Images transformed at a time: as float32 all of a training split are gigabytes."""
 LEARNED_FROM = 10_000
-"""Images that a transform learns from where they are read when they are drawn."""
+"""Images that a transform learns from where they are read when they are drawn: the same ones every
+time, none twice."""
 
 
 @dataclass(frozen=True)
@@ -311,26 +312,13 @@ def fixed(transforms: Iterable[Fitted]) -> tuple[Fitted, ...]:
     return tuple(transform for transform in transforms if not transform.is_random)
 
 
-def learned_from(images: Tensor | Rows) -> Tensor:
-    """All images of a tensor; of `Rows` a part, the same every time, drawn without repetition."""
-    if isinstance(images, Tensor):
-        return images
-    order = torch.randperm(len(images), generator=stream(0, "images to learn from"))
-    return images.index_select(0, order[:LEARNED_FROM].sort().values)
-
-
 def fit_transforms(
     names: Sequence[str], images: Callable[[], Tensor | Rows], dataset: str
 ) -> tuple[Fitted, ...]:
     """Learns what transforms need and draws the moves of the copies.
 
-    Args:
-        names: see `ccenv.data.transforms.transform_names`.
-        images: loads the training images as they are stored, where they are needed.
-        dataset: names the stream of the draws.
-
-    Raises:
-        ValueError: if the images are too small for a transform.
+    `images` loads the training images as they are stored, where they are needed; `dataset` names
+    the stream of the draws. Images that are too small for a transform are refused (ValueError).
     """
     num_copies, found = Copies().number, list[Fitted]()
     for name in names:
@@ -341,7 +329,11 @@ def fit_transforms(
         is_random = is_of_chance(one)
         learned: Sequence[Tensor] = ()
         if hasattr(one, "fit"):
-            learned = one.fit(all_through(fixed(found), learned_from(images())))
+            seen = images()
+            if not isinstance(seen, Tensor):
+                order = torch.randperm(len(seen), generator=stream(0, "images to learn from"))
+                seen = seen.index_select(0, order[:LEARNED_FROM].sort().values)
+            learned = one.fit(all_through(fixed(found), seen))
         found.append(Fitted(name, one, tuple(learned), is_random))
     is_moved = any(one.is_random for one in found)
     return with_moves(found, images(), num_copies, dataset) if is_moved else tuple(found)

@@ -141,7 +141,6 @@ class Same:
     """An object as a key: equal to itself alone, whatever it is, and kept alive."""
 
     def __init__(self, found: Any, root: Path | None = None) -> None:
-        """Takes the object, and the folder that a function may read."""
         self.found, self.root = found, root
 
     def __eq__(self, other: object) -> bool:

@@ -96,7 +96,6 @@ class Always(nn.Module):
     """A residual unit without a gate: x + body(x)."""
 
     def __init__(self, body: nn.Module) -> None:
-        """Takes the body."""
         super().__init__()
         self.body = body
 

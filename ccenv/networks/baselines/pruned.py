@@ -128,7 +128,6 @@ class OutputBias(nn.Module):
     """Adds a number to each column: what is answered where everything is skipped."""
 
     def __init__(self, width: int) -> None:
-        """Begins with zeros."""
         super().__init__()
         self.bias = nn.Parameter(torch.zeros(width))
 
@@ -252,7 +251,6 @@ class PrunedBlocks(PrunedWeights, Stage):
     tells_norms = False
 
     def __init__(self, in_features: int, num_blocks: int, block_size: int, outputs: int) -> None:
-        """Builds both layers, all weights kept."""
         super().__init__()
         self.num_blocks = num_blocks
         self.hidden = in_major_linear(in_features, num_blocks * block_size)

@@ -92,15 +92,10 @@ class UnitCall:
         weights: Tensor | None,
         backend: str,
     ) -> Any:
-        """Calls the child for the rows that keep it.
+        """Calls the child with its (args, kwargs) for the rows that keep it.
 
-        Args:
-            child: what is gated.
-            given: its (args, kwargs).
-            x: that of its tensors which goes on where the child is skipped.
-            mask: bool [rows, 1]; None keeps all.
-            weights: float [rows, 1]; 0 is skipped, 1 is the child's output, in between a mixture.
-            backend: see `ccenv.networks.core.protocol.GatedNetwork.step`.
+        `x` goes on where it is skipped; mask bool [rows, 1], None keeps all; weights [rows, 1]: 1
+        is the child's output, less a mixture.
         """
         rows = None if mask is None or backend == "reference" else kept_rows(mask)
         if rows is None:

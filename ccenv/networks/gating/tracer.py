@@ -41,7 +41,6 @@ class CannotFollowError(ValueError):
     """The code of a module decides by what only a run can tell."""
 
     def __init__(self, text: str, path: str) -> None:
-        """Takes what is said, and the path of the module."""
         super().__init__(text)
         self.path = path
 
@@ -165,7 +164,7 @@ class SeeingTracer(fx.Tracer):
         found = super().call_module(m, forward, args, kwargs)
         self.inside.pop()
         if isinstance(found, Proxy) and len(self.instructions) > begin:
-            refs = self._refs(self.create_arg((args, kwargs)))
+            refs = named_nodes(self.create_arg((args, kwargs)))
             parts = frozenset(node.name for node in self.instructions[begin:])
             whole = Instruction(found.node.name, "call_module", path, *refs)
             self.calls.append(Call(whole, parts))
@@ -181,14 +180,9 @@ class SeeingTracer(fx.Tracer):
         if kind == "placeholder":
             self._note(node.name, *self.inputs)
         elif kind != "output":
-            refs = self._refs((node.args, dict(node.kwargs)))
+            refs = named_nodes((node.args, dict(node.kwargs)))
             self._carry_out(Instruction(node.name, kind, target, *refs))
         return node
-
-    @staticmethod
-    def _refs(given: Any) -> Any:
-        """Arguments with names where there are nodes."""
-        return mapped(lambda leaf: Ref(leaf.name) if isinstance(leaf, fx.Node) else leaf, given)
 
     def _carry_out(self, instruction: Instruction) -> None:
         self.is_running = True
@@ -222,28 +216,28 @@ class SeeingTracer(fx.Tracer):
             if isinstance(one, dict):
                 return dict(zip(keys, items, strict=True))
             return items if isinstance(one, list) else tuple(items)
-        self._refuse_numbers(node, one)
-        is_same = type(one) is type(two) and isinstance(one, PLAIN) and one == two
-        return one if is_same else SeenProxy(node, self)
-
-    def _refuse_numbers(self, node: fx.Node, value: Any) -> None:
-        """A number that is read from a tensor is another one for the next input."""
-        given = [self.one[n.name] for n in node.all_input_nodes]
-        if value is None or not any(isinstance(item, Tensor) for item in given):
-            return
+        # A number that is read from a tensor is another one for the next input.
+        is_read = any(isinstance(self.one[n.name], Tensor) for n in node.all_input_nodes)
         is_of_shape = (
             node.target is getattr
             or (node.op == "call_method" and node.target in METHODS_OF_SHAPE)
             or node.target in FUNCTIONS_OF_SHAPE
         )
-        if isinstance(value, PLAIN) and not is_of_shape:
+        if is_read and one is not None and isinstance(one, PLAIN) and not is_of_shape:
             raise TraceError(f"reads a number from a tensor by {node.target}")
+        is_same = type(one) is type(two) and isinstance(one, PLAIN) and one == two
+        return one if is_same else SeenProxy(node, self)
 
     def to_bool(self, obj: Proxy) -> bool:
         """Reached only by what is not the same for any input."""
         is_tensor = isinstance(self.one[obj.node.name], Tensor)
         what = "the numbers in a tensor" if is_tensor else "how many rows there are"
         raise TraceError(f"decides by {what}")
+
+
+def named_nodes(given: Any) -> Any:
+    """Arguments with names where there are nodes."""
+    return mapped(lambda leaf: Ref(leaf.name) if isinstance(leaf, fx.Node) else leaf, given)
 
 
 def times_changed(value: Any) -> int:
@@ -254,18 +248,10 @@ def times_changed(value: Any) -> int:
 def trace(
     model: nn.Module, example: Tensor, opened: Collection[str], exits: Collection[str] = ()
 ) -> Trace:
-    """Follows a module's forward and its opened children's.
+    """Follows a module's forward, and those of opened children, on one input [1, ...].
 
-    Args:
-        model: called with one argument.
-        example: one input [1, ...].
-        opened: paths of modules that are looked into; the module itself always is.
-        exits: paths of modules behind which `answer_here` is put.
-
-    Raises:
-        CannotFollowError: if the code decides by numbers in tensors or by the number of rows, or
-            does what torch.fx cannot follow; it says where.
-        ValueError: if the model does not answer with a tensor.
+    Behind the children of `exits` it puts `answer_here`. Code that decides by numbers in tensors or
+    by the number of rows, or does what torch.fx cannot follow, is a CannotFollowError.
     """
     inside = {"model", *(f"model.{path}" for path in opened)}
     followed = [model, *(model.get_submodule(path) for path in opened)]

@@ -163,15 +163,10 @@ def learn_split(
     title: str,
     masks_of: Callable[[int, torch.Generator], list[Tensor]],
 ) -> None:
-    """Trains a network by a recipe, with a bar.
+    """Trains a network by a recipe, with a bar that says the title.
 
-    Args:
-        network: changed in place.
-        split: inputs to learn from.
-        recipe: how to learn.
-        name: of the stream of random numbers.
-        title: what the bar says that is done.
-        masks_of: (rows, the stream) -> masks of a batch.
+    `name` is that of the stream of random numbers; `masks_of` makes a batch's masks of its rows and
+    the stream.
     """
     generator, device = stream(recipe.seed, name), split.images.device
     per_epoch = -(-len(split) // recipe.batch_size)

@@ -66,7 +66,6 @@ class ImagenetPixels(nn.Module):
     """Images in [0, 1] of any size -> the size and scale that the weights were trained with."""
 
     def __init__(self, image_size: int) -> None:
-        """Takes the side in pixels."""
         super().__init__()
         self.image_size = image_size
 
@@ -94,7 +93,6 @@ class MBConv(nn.Module):
     """see `ccenv.networks.core.inference_copy.packed`."""
 
     def __init__(self, inputs: int, outputs: int, kernel: int, stride: int, expansion: int) -> None:
-        """Takes the sizes; see `BlockGroup`."""
         super().__init__()
         inner = inputs * expansion
         self.is_wider = expansion != 1
@@ -122,7 +120,6 @@ class PooledHead(nn.Module):
     """see `ccenv.networks.core.inference_copy.packed`."""
 
     def __init__(self, inputs: int, width: int, num_classes: int) -> None:
-        """Takes the sizes."""
         super().__init__()
         self.conv, self.bn, self.act = SameConv2d(inputs, width, 1), norm(width), nn.ReLU6(True)
         self.fc = nn.Linear(width, num_classes)
@@ -233,12 +230,12 @@ def fit_head(
     num_iterations: int = 100,
     progress: Callable[[int], None] | None = None,
 ) -> float:
-    """Learns the last linear layer; everything else stays as it is, and features are computed once.
+    """Learns the last linear layer, called `fc`; everything else stays as it is.
 
-    Deterministic: logistic regression that starts at zero and looks at all images at once.
+    Deterministic: `logistic_regression` on all images at once, whose features are computed once.
 
     Args:
-        network: whose head has `pooled` and `fc`; changed.
+        network: changed.
         split: labelled images; their features take 4 bytes x width each.
         l2: penalty on squared weights, of features scaled to variance 1.
         num_iterations: of L-BFGS at most.
@@ -248,7 +245,7 @@ def fit_head(
         Mean loss in nats without the penalty.
 
     Raises:
-        ValueError: if the head has no linear layer of the split's classes.
+        ValueError: if the head has no such layer of the split's classes.
     """
     fc = dict(network.head.named_children()).get("fc")
     if not isinstance(fc, nn.Linear) or fc.out_features != split.num_classes:

@@ -62,7 +62,6 @@ class Attention(nn.Module):
     """Norm, then causal attention with rotary positions and grouped queries."""
 
     def __init__(self, sizes: LlamaSizes) -> None:
-        """Takes the sizes."""
         super().__init__()
         self.heads, self.kv_heads = sizes.num_heads, sizes.num_kv_heads
         self.head_size = sizes.width // sizes.num_heads
@@ -97,7 +96,6 @@ class FeedForward(nn.Module):
     """Norm, then down(silu(gate(x)) * up(x))."""
 
     def __init__(self, sizes: LlamaSizes) -> None:
-        """Takes the sizes."""
         super().__init__()
         self.norm = nn.RMSNorm(sizes.width, sizes.epsilon)
         self.gate = nn.Linear(sizes.width, sizes.hidden, bias=False)

@@ -96,22 +96,16 @@ def early_exit(
             layer = nn.Sequential(nn.Flatten(), in_major_linear(x[0].numel(), width), nn.ReLU())
         with torch.no_grad():
             x = layer(x)
-        parts |= {
-            f"layer{number}": layer,
-            f"exit{number}": Exit(answer_on(x, num_classes), loss_weight),
-        }
+        answer = nn.Sequential()
+        if x.ndim == 4:
+            answer.extend([nn.AdaptiveAvgPool2d(POOL), nn.Flatten()])
+        features = x.shape[1] * (POOL * POOL if x.ndim == 4 else 1)
+        answer.append(in_major_linear(features, num_classes))
+        parts |= {f"layer{number}": layer, f"exit{number}": Exit(answer, loss_weight)}
     # What would be the last exit is the network's answer.
     last = parts.popitem()[1]
     assert isinstance(last, Exit)
     return GatedSequential(stem, parts, last.head, example)
-
-
-def answer_on(x: Tensor, num_classes: int) -> nn.Sequential:
-    """Logits from features; maps are averaged first."""
-    if x.ndim != 4:
-        return nn.Sequential(in_major_linear(x.shape[1], num_classes))
-    pooled = nn.Sequential(nn.AdaptiveAvgPool2d(POOL), nn.Flatten())
-    return pooled.append(in_major_linear(x.shape[1] * POOL * POOL, num_classes))
 
 
 class FirstStep(nn.Module):

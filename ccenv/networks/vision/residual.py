@@ -97,7 +97,6 @@ class PaddedShortcut(nn.Module):
     """Every second pixel, and zero channels on both sides: no parameters and no products."""
 
     def __init__(self, stride: int, channels: int) -> None:
-        """Takes the step in pixels and how many channels are added."""
         super().__init__()
         self.stride, self.channels = stride, channels
 
