@@ -1,14 +1,12 @@
 """Entry point of block-sparse convolutions: (maps, weight, bias, masks) -> kept groups' maps."""
 
-from typing import NamedTuple
-
 import torch
 from torch import Tensor
 from torch.nn.functional import conv2d
 
 from ccenv.base.masks import check_mask
 from ccenv.sparse.linear import resolve_activation
-from ccenv.sparse.operands import as_autocast, check_divides, on_use
+from ccenv.sparse.operands import Operands, as_autocast, check_multiple, on_use
 from ccenv.sparse.reference import (
     Activation,
     empty_sum,
@@ -16,7 +14,7 @@ from ccenv.sparse.reference import (
     used_units,
     zero_where_skipped,
 )
-from ccenv.sparse.routes import ROUTES, Choice, choose_backend, kept_pairs
+from ccenv.sparse.routes import ROUTES, RouteChoice, choose_backend, kept_pairs
 
 # Where the kernels lose to one dense convolution between masks. Measured on one core with AVX-512,
 # 1, 16 and 128 images, five layers of 3 to 128 channels on maps of 8 to 32 pixels, forward and with
@@ -29,18 +27,13 @@ FEW_INPUTS = 64
 """weights of an output channel below which the kernels always win: writing maps is all there is."""
 
 
-def choose_conv_route(
-    x: Tensor,
-    weight: Tensor,
-    in_mask: Tensor | None,
-    out_mask: Tensor | None,
-    backend: str = "auto",
-) -> str:
+def choose_conv_route(operands: Operands, backend: str) -> str:
     """Picks a route for operands that were checked: a name in `ccenv.sparse.routes.ROUTES`.
 
     Raises:
         ValueError: if the backend is unknown or does not fit the device.
     """
+    x, weight, _, in_mask, out_mask = operands
     if choose_backend(backend, x) == "reference":
         return "reference"
     if in_mask is None and out_mask is None:
@@ -73,34 +66,14 @@ def explain_conv(
     out_mask: Tensor | None = None,
     *,
     backend: str = "auto",
-) -> Choice:
+) -> RouteChoice:
     """Says how `block_sparse_conv2d` would compute a layer, and why; as `explain_backend`.
 
     >>> explain_conv(torch.zeros(1, 3, 8, 8), torch.zeros(4, 3, 3, 3)).route
     'dense'
     """
-    x, weight, _ = as_autocast(x, weight, None)
-    route = choose_conv_route(x, weight, in_mask, out_mask, backend)
-    return Choice(route, ROUTES[route])
-
-
-class Convolution(NamedTuple):
-    """Operands of a convolution on channel groups."""
-
-    x: Tensor
-    """[batch, in_channels, height, width]."""
-    weight: Tensor
-    """[out_channels, in_channels, kernel, kernel]."""
-    bias: Tensor | None
-    """[out_channels]."""
-    in_mask: Tensor | None
-    """bool [batch, in_blocks]; None for all."""
-    out_mask: Tensor | None
-    """bool [batch, out_blocks]; None for all."""
-    stride: int
-    """pixels from place to place."""
-    padding: int
-    """zero pixels around the map."""
+    route = choose_conv_route(as_autocast((x, weight, None, in_mask, out_mask)), backend)
+    return RouteChoice(route, ROUTES[route])
 
 
 def block_sparse_conv2d(
@@ -141,34 +114,34 @@ def block_sparse_conv2d(
         TypeError: if a mask is not a bool tensor.
         ValueError: if shapes, backend or activation do not fit.
     """
-    x, weight, bias = as_autocast(x, weight, bias)
-    operands = Convolution(x, weight, bias, in_mask, out_mask, stride, padding)
-    check_convolution(operands)
+    operands = as_autocast((x, weight, bias, in_mask, out_mask))
+    check_convolution(operands, stride, padding)
+    x, weight, bias, *_ = operands
     act = resolve_activation(activation, like=x)
     is_training = torch.is_grad_enabled() and (
         x.requires_grad or weight.requires_grad or (bias is not None and bias.requires_grad)
     )
-    route = choose_conv_route(x, weight, in_mask, out_mask, backend)
+    route = choose_conv_route(operands, backend)
     if route == "kernels":
         fused = activation if isinstance(activation, str) else None
-        y: Tensor = on_use("ccenv.sparse.cpu.conv_layer:kernel_conv2d")(
-            *operands, fused, is_training
-        )
+        kernels = on_use("ccenv.sparse.cpu.conv_layer:kernel_conv2d")
+        y: Tensor = kernels(operands, stride, padding, fused, is_training)
         # A function of the user's runs on the result: it maps 0 to 0, so skipped groups stay zero.
         return y if act is None or fused is not None else act(y)
     if route == "grouped":
-        return grouped_conv2d(operands, act)
+        return grouped_conv2d(operands, stride, padding, act)
     if route == "dense":
         y = conv2d(x, weight, bias, stride, padding)
         return y if act is None else act(y)
     if route == "masked_dense" and x.is_cuda:
-        operands = operands._replace(weight=used_weights(weight, in_mask, out_mask))
-    return reference_conv2d(operands, act)
+        weight = used_weights(weight, in_mask, out_mask)
+    y = conv2d(zero_maps(x, in_mask), weight, bias, stride, padding)
+    return zero_maps(y if act is None else act(y), out_mask)
 
 
-def check_convolution(operands: Convolution) -> None:
+def check_convolution(operands: Operands, stride: int, padding: int) -> None:
     """Refuses operands that do not fit together; see `block_sparse_conv2d`."""
-    x, weight, bias, in_mask, out_mask, stride, padding = operands
+    x, weight, bias, in_mask, out_mask = operands
     shape, sizes = x.shape, weight.shape
     if len(shape) != 4 or len(sizes) != 4 or shape[1] != sizes[1]:
         raise ValueError(
@@ -185,10 +158,10 @@ def check_convolution(operands: Convolution) -> None:
         raise ValueError(f"expected bias [{sizes[0]}], got {list(bias.shape)}")
     if in_mask is not None:
         check_mask(in_mask, shape[0], "in_mask")
-        check_divides(sizes[1], in_mask.shape[1], "in_mask")
+        check_multiple(sizes[1], in_mask.shape[1], "in_mask")
     if out_mask is not None:
         check_mask(out_mask, shape[0], "out_mask")
-        check_divides(sizes[0], out_mask.shape[1], "out_mask")
+        check_multiple(sizes[0], out_mask.shape[1], "out_mask")
     given = [t for t in (weight, bias, in_mask, out_mask) if t is not None]
     if any(t.device != x.device for t in given) or weight.dtype != x.dtype:
         found = ", ".join(f"{t.dtype} on {t.device}" for t in [x, *given])
@@ -198,13 +171,6 @@ def check_convolution(operands: Convolution) -> None:
 def zero_maps(x: Tensor, mask: Tensor | None) -> Tensor:
     """Sets the channels of skipped groups to exactly 0: [batch, channels, height, width]."""
     return x if mask is None else zero_where_skipped(x.flatten(1), mask).view_as(x)
-
-
-def reference_conv2d(operands: Convolution, activation: Activation | None) -> Tensor:
-    """Computes everything and throws the skipped groups away: the definition."""
-    x, weight, bias, in_mask, out_mask, stride, padding = operands
-    y = conv2d(zero_maps(x, in_mask), weight, bias, stride, padding)
-    return zero_maps(y if activation is None else activation(y), out_mask)
 
 
 def used_weights(weight: Tensor, in_mask: Tensor | None, out_mask: Tensor | None) -> Tensor:
@@ -217,9 +183,11 @@ def used_weights(weight: Tensor, in_mask: Tensor | None, out_mask: Tensor | None
     return weight
 
 
-def grouped_conv2d(operands: Convolution, activation: Activation | None) -> Tensor:
+def grouped_conv2d(
+    operands: Operands, stride: int, padding: int, activation: Activation | None
+) -> Tensor:
     """In plain torch: for each output group the rows that keep it, and the channels these have."""
-    x, weight, bias, in_mask, out_mask, stride, padding = operands
+    x, weight, bias, in_mask, out_mask = operands
     x = zero_maps(x, in_mask)
     if out_mask is None:
         out_mask = torch.ones(len(x), 1, dtype=torch.bool, device=x.device)

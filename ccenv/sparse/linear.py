@@ -52,35 +52,33 @@ def block_sparse_linear(
         >>> ccenv.block_sparse_linear(x, weight, None, out_mask=out_mask)
         tensor([[4., 4., 0., 0.]])
     """
-    x, weight, bias = as_autocast(x, weight, bias)
-    sizes = plainly_fit(x, weight, bias, in_mask, out_mask)
+    operands = as_autocast((x, weight, bias, in_mask, out_mask))
+    sizes = plainly_fit(operands)
     if sizes is None:
-        check_operands(x, weight, bias, in_mask, out_mask)
+        check_operands(operands)
+    x, weight, bias, *_ = operands
     act = resolve_activation(activation, like=x)
     is_training = torch.is_grad_enabled() and (
         x.requires_grad or weight.requires_grad or (bias is not None and bias.requires_grad)
     )
-    route = choose_route(
-        x, weight, in_mask, out_mask, backend, is_training=is_training, sizes=sizes
-    )
-    operands = (x, weight, bias, in_mask, out_mask)
+    route = choose_route(operands, backend, is_training=is_training, sizes=sizes)
     if route == "reference":
-        return reference_linear(*operands, act)
+        return reference_linear(operands, act)
     if route == "grouped":
-        return grouped_linear(*operands, act)
+        return grouped_linear(operands, act)
     # A function of the user's runs on the result: it maps 0 to 0, so skipped blocks stay zero.
     fused = activation if isinstance(activation, str) else None
     y: Tensor
     if route == "kernels":
         kernels = on_use("ccenv.sparse.cpu.layer:kernel_linear")
-        y = kernels(*operands, fused, is_training, sizes)
+        y = kernels(operands, fused, is_training, sizes)
     elif route == "triton":
-        y = on_use("ccenv.sparse.gpu.dispatch:triton_linear")(*operands, fused)
+        y = on_use("ccenv.sparse.gpu.layer:triton_linear")(operands, fused)
     elif route == "masked_dense" and x.is_cuda:
-        y = on_use("ccenv.sparse.gpu.dispatch:masked_dense_linear")(*operands, fused)
+        y = on_use("ccenv.sparse.gpu.dense:dense_linear")(operands, fused)
     elif route == "masked_dense":
         masked, fused = on_use("ccenv.sparse.masked_dense:masked_dense_linear"), None
-        y = masked(*operands, is_training=is_training)
+        y = masked(operands, is_training=is_training)
     else:
         y, fused = torch.nn.functional.linear(x, weight, bias), None
     return y if act is None or fused is not None else act(y)

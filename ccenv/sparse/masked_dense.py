@@ -15,12 +15,12 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ccenv.sparse.cpu.addresses import Gradients, differentiable, share_rows, weights_of
+from ccenv.sparse.cpu.addresses import Gradients, differentiable_layer, share_rows, weights_of
 from ccenv.sparse.cpu.buffers import new_result
 from ccenv.sparse.cpu.codegen.floats import NONE
 from ccenv.sparse.cpu.elementwise_kernels import blank_copy
 from ccenv.sparse.cpu.layer import gradients_of, run_forward, run_transposed
-from ccenv.sparse.operands import layer_sizes, sizes_of
+from ccenv.sparse.operands import Operands, layer_sizes, side_sizes, without_gaps
 
 FEW_ROWS = 32
 """rows up to which training by the kernels was faster in what `python -m ccenv.runs.lab auto` times
@@ -28,25 +28,19 @@ FEW_ROWS = 32
 
 
 def masked_dense_linear(
-    x: Tensor,
-    weight: Tensor,
-    bias: Tensor | None,
-    in_mask: Tensor | None,
-    out_mask: Tensor | None,
-    *,
-    is_training: bool,
-    few_rows: int = FEW_ROWS,
+    operands: Operands, *, is_training: bool, few_rows: int = FEW_ROWS
 ) -> Tensor:
     """Computes everything and throws the skipped blocks away; float32 on the CPU.
 
-    Operands as `block_sparse_linear`; `is_training` says whether gradients are wanted. Up to
-    `few_rows` rows train by the kernels, which round otherwise.
+    `is_training` says whether gradients are wanted. Up to `few_rows` rows train by the kernels,
+    which round otherwise.
     """
+    x, weight, bias, in_mask, out_mask = operands
     if not is_training:
         return blanked_product(blanked(x, in_mask), weight, bias, out_mask)
     if len(x) <= few_rows:
-        return of_few_rows(x.contiguous(), weight, bias, in_mask, out_mask)
-    return of_many_rows(x, weight, bias, in_mask, out_mask)
+        return of_few_rows((x.contiguous(), *operands[1:]))
+    return of_many_rows(operands)
 
 
 def blanked_product(
@@ -54,15 +48,15 @@ def blanked_product(
 ) -> Tensor:
     """A dense layer's result, zero in the skipped output blocks."""
     y = torch.nn.functional.linear(kept, weight, bias)
-    return y if out_mask is None else blank(y, out_mask, y)
+    return y if out_mask is None else blank_skipped(y, out_mask, y)
 
 
 def blanked(x: Tensor, mask: Tensor | None) -> Tensor:
     """A copy of x that is zero in the skipped blocks; x itself without a mask."""
-    return x if mask is None else blank(x.contiguous(), mask, new_result(*x.shape))
+    return x if mask is None else blank_skipped(x.contiguous(), mask, new_result(*x.shape))
 
 
-def blank(x: Tensor, mask: Tensor, y: Tensor) -> Tensor:
+def blank_skipped(x: Tensor, mask: Tensor, y: Tensor) -> Tensor:
     """Writes y; x and y are contiguous, and may be the same."""
     (rows, width), blocks, mask = x.shape, mask.shape[1], mask.contiguous()
     addresses = x.data_ptr(), mask.data_ptr(), y.data_ptr()
@@ -82,14 +76,9 @@ Kept = tuple[Tensor, Tensor, Tensor | None, Tensor | None]
 Run = tuple[Tensor, Kept, tuple[()]]
 
 
-def run_many_rows(
-    x: Tensor,
-    weight: Tensor,
-    bias: Tensor | None,
-    in_mask: Tensor | None,
-    out_mask: Tensor | None,
-) -> Run:
+def run_many_rows(operands: Operands) -> Run:
     """The product, with the kept inputs for the weight's gradient."""
+    x, weight, bias, in_mask, out_mask = operands
     kept = blanked(x, in_mask)
     return blanked_product(kept, weight, bias, out_mask), (kept, weight, in_mask, out_mask), ()
 
@@ -101,7 +90,7 @@ def gradients_of_many_rows(held: Kept, grad_y: Tensor, wanted: Sequence[bool]) -
     grad = blanked(grad_y, out_mask)
     grad_x = grad.mm(weight) if need_x else None
     if grad_x is not None and in_mask is not None:
-        blank(grad_x, in_mask, grad_x)
+        blank_skipped(grad_x, in_mask, grad_x)
     grad_weight = None
     if need_weight:
         # As the weight lies, like torch: the optimiser then goes through both in one order.
@@ -110,20 +99,14 @@ def gradients_of_many_rows(held: Kept, grad_y: Tensor, wanted: Sequence[bool]) -
     return grad_x, grad_weight, grad.sum(0) if need_bias else None
 
 
-def run_few_rows(
-    x: Tensor,
-    weight: Tensor,
-    bias: Tensor | None,
-    in_mask: Tensor | None,
-    out_mask: Tensor | None,
-) -> Run:
+def run_few_rows(operands: Operands) -> Run:
     """Kept blocks of inputs by all outputs, by the kernel."""
-    in_mask, out_mask = (None if m is None else m.contiguous() for m in (in_mask, out_mask))
+    x, weight, *others = operands
+    bias, in_mask, out_mask = map(without_gaps, others)
     rows, in_width = x.shape
-    sizes = rows, *sizes_of(in_width, in_mask), 1, len(weight)
-    bias = None if bias is None else bias.contiguous()
-    y = run_forward(x, weight, bias, in_mask, None, NONE, sizes, is_training=True)
-    y = y if out_mask is None else blank(y, out_mask, y)
+    sizes = rows, *side_sizes(in_width, in_mask), 1, len(weight)
+    y = run_forward((x, weight, bias, in_mask, None), NONE, sizes, is_training=True)
+    y = y if out_mask is None else blank_skipped(y, out_mask, y)
     return y, (x, weight, in_mask, out_mask), ()
 
 
@@ -135,11 +118,11 @@ def gradients_of_few_rows(held: Kept, grad_y: Tensor, wanted: Sequence[bool]) ->
         grad_x = new_result(*x.shape)
         run_transposed(grad, weights_of(weight, len(weight)), None, out_mask, grad_x)
         if in_mask is not None:
-            blank(grad_x, in_mask, grad_x)
-    sizes = layer_sizes(x, weight, in_mask, out_mask)
+            blank_skipped(grad_x, in_mask, grad_x)
+    sizes = layer_sizes((x, weight, None, in_mask, out_mask))
     found = gradients_of((*held, grad), grad, (False, *wanted[1:3]), NONE, sizes)
     return grad_x, *found[1:]
 
 
-of_many_rows = differentiable(run_many_rows, gradients_of_many_rows)
-of_few_rows = differentiable(run_few_rows, gradients_of_few_rows)
+of_many_rows = differentiable_layer(run_many_rows, gradients_of_many_rows)
+of_few_rows = differentiable_layer(run_few_rows, gradients_of_few_rows)

@@ -12,6 +12,8 @@ from ccenv.base.masks import check_mask
 from ccenv.sparse.cpu.buffers import kept_in_dtype
 
 FLOAT32, BOOL = torch.float32, torch.bool
+Operands = tuple[Tensor, Tensor, Tensor | None, Tensor | None, Tensor | None]
+"""Of a layer: x, weight, bias and the masks of both sides, as `block_sparse_linear` takes them."""
 Sizes = tuple[int, int, int, int, int]
 """Rows, input blocks, units of one, output blocks, units of one; a side without a mask is one."""
 
@@ -24,25 +26,24 @@ def on_use(path: str) -> Callable[..., Any]:
     return function
 
 
-def as_autocast(
-    x: Tensor, weight: Tensor, bias: Tensor | None
-) -> tuple[Tensor, Tensor, Tensor | None]:
+def as_autocast(operands: Operands) -> Operands:
     """Operands in the dtype that `torch.autocast` gives to products, where it is on.
 
     As torch's own layers take them: float64 stays. Weights that stay (see `keep_panels`) are
     rounded once.
     """
+    x, weight, bias, *_ = operands
     if not isinstance(x, Tensor):
-        return x, weight, bias
+        return operands
     place = "cuda" if x.is_cuda else "cpu"
     if not torch.is_autocast_enabled(place):
-        return x, weight, bias
+        return operands
     dtype = torch.get_autocast_dtype(place)
-    bias = None if bias is None else rounded(bias, dtype)
-    return rounded(x, dtype), rounded(weight, dtype), bias
+    bias = None if bias is None else in_dtype(bias, dtype)
+    return in_dtype(x, dtype), in_dtype(weight, dtype), bias, *operands[3:]
 
 
-def rounded(operand: Tensor, dtype: torch.dtype) -> Tensor:
+def in_dtype(operand: Tensor, dtype: torch.dtype) -> Tensor:
     """A tensor in a dtype, float64 and whole numbers as they are."""
     if operand.dtype is dtype or operand.dtype is torch.float64 or not operand.is_floating_point():
         return operand
@@ -50,31 +51,30 @@ def rounded(operand: Tensor, dtype: torch.dtype) -> Tensor:
     return operand.to(dtype) if kept is None else kept
 
 
-def sizes_of(width: int, mask: Tensor | None) -> tuple[int, int]:
+def side_sizes(width: int, mask: Tensor | None) -> tuple[int, int]:
     """Number of blocks and units of a block; a side without a mask is one block."""
     blocks = 1 if mask is None else mask.shape[1]
     return blocks, width // blocks
 
 
-def layer_sizes(
-    x: Tensor, weight: Tensor, in_mask: Tensor | None, out_mask: Tensor | None
-) -> Sizes:
+def without_gaps(tensor: Tensor | None) -> Tensor | None:
+    """A tensor whose numbers lie side by side, itself or a copy."""
+    return None if tensor is None else tensor.contiguous()
+
+
+def layer_sizes(operands: Operands) -> Sizes:
     """Sizes of operands that fit."""
-    return len(x), *sizes_of(x.shape[1], in_mask), *sizes_of(len(weight), out_mask)
+    x, weight, _, in_mask, out_mask = operands
+    return len(x), *side_sizes(x.shape[1], in_mask), *side_sizes(len(weight), out_mask)
 
 
-def plainly_fit(
-    x: Tensor,
-    weight: Tensor,
-    bias: Tensor | None,
-    in_mask: Tensor | None,
-    out_mask: Tensor | None,
-) -> Sizes | None:
+def plainly_fit(operands: Operands) -> Sizes | None:
     """Sizes of operands that are float32 on the CPU and fit: a fast check of the usual case.
 
     For one row the checks take longer than the layer. None only means that `check_operands` must
     be called.
     """
+    x, weight, bias, in_mask, out_mask = operands
     try:
         rows, features = x.shape
         units, inner = weight.shape
@@ -87,28 +87,23 @@ def plainly_fit(
             and (bias is None or (bias.dtype is FLOAT32 and bias.is_cpu and bias.shape == (units,)))
         ):
             return None
-        ins = 1 if in_mask is None else blocks_of(in_mask, rows, features)
-        outs = 1 if out_mask is None else blocks_of(out_mask, rows, units)
+        ins = 1 if in_mask is None else fitting_blocks(in_mask, rows, features)
+        outs = 1 if out_mask is None else fitting_blocks(out_mask, rows, units)
         return (rows, ins, features // ins, outs, units // outs) if ins and outs else None
     except (AttributeError, TypeError, ValueError):
         return None
 
 
-def blocks_of(mask: Tensor, rows: int, width: int) -> int:
+def fitting_blocks(mask: Tensor, rows: int, width: int) -> int:
     """Blocks of a mask that is bool on the CPU, with a bit for each row and block; 0 for others."""
     mask_rows, blocks = mask.shape
     fits = mask.dtype is BOOL and mask.is_cpu and mask_rows == rows and blocks
     return blocks if fits and not width % blocks else 0
 
 
-def check_operands(
-    x: Tensor,
-    weight: Tensor,
-    bias: Tensor | None,
-    in_mask: Tensor | None,
-    out_mask: Tensor | None,
-) -> None:
+def check_operands(operands: Operands) -> None:
     """Refuses operands that do not fit together; see `block_sparse_linear`."""
+    x, weight, bias, in_mask, out_mask = operands
     for name, operand in (("x", x), ("weight", weight), ("bias", bias)):
         if not isinstance(operand, Tensor) and not (name == "bias" and operand is None):
             raise TypeError(f"expected {name} to be a tensor, got {type(operand).__name__}")
@@ -125,7 +120,7 @@ def check_operands(
     ):
         if mask is not None:
             check_mask(mask, x.shape[0], name)
-            check_divides(width, mask.shape[1], name)
+            check_multiple(width, mask.shape[1], name)
     tensors = [t for t in (weight, bias, in_mask, out_mask) if t is not None]
     if any(t.device != x.device for t in tensors):
         devices = sorted({str(t.device) for t in [x, *tensors]})
@@ -138,7 +133,7 @@ def check_operands(
         )
 
 
-def check_divides(width: int, num_blocks: int, name: str) -> None:
+def check_multiple(width: int, num_blocks: int, name: str) -> None:
     """Refuses a number of blocks that does not divide the layer's width."""
     if width % num_blocks:
         raise ValueError(

@@ -6,6 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import linear
 
+from ccenv.sparse.operands import Operands
+
 Activation = Callable[[Tensor], Tensor]
 
 
@@ -21,16 +23,10 @@ def zero_where_skipped(x: Tensor, mask: Tensor | None) -> Tensor:
     return torch.where(mask.unsqueeze(2), blocks, 0.0).flatten(1)
 
 
-def reference_linear(
-    x: Tensor,
-    weight: Tensor,
-    bias: Tensor | None,
-    in_mask: Tensor | None,
-    out_mask: Tensor | None,
-    activation: Activation | None,
-) -> Tensor:
+def reference_linear(operands: Operands, activation: Activation | None) -> Tensor:
     """Computes everything and throws the skipped blocks away: the definition, and the slow way."""
-    y = torch.nn.functional.linear(zero_where_skipped(x, in_mask), weight, bias)
+    x, weight, bias, in_mask, out_mask = operands
+    y = linear(zero_where_skipped(x, in_mask), weight, bias)
     return zero_where_skipped(y if activation is None else activation(y), out_mask)
 
 
@@ -52,15 +48,9 @@ def empty_sum(*operands: Tensor | None) -> Tensor:
     return torch.stack([t[:0].sum() for t in operands if t is not None]).sum()
 
 
-def grouped_linear(
-    x: Tensor,
-    weight: Tensor,
-    bias: Tensor | None,
-    in_mask: Tensor | None,
-    out_mask: Tensor | None,
-    activation: Activation | None,
-) -> Tensor:
-    """Computes only the blocks that some row keeps; arguments as `block_sparse_linear`, checked."""
+def grouped_linear(operands: Operands, activation: Activation | None) -> Tensor:
+    """Computes only the blocks that some row keeps, of operands that were checked."""
+    x, weight, bias, in_mask, out_mask = operands
     if out_mask is None:
         assert in_mask is not None
         y = by_inputs(x, weight, in_mask) + empty_sum(x, weight)

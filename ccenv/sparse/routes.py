@@ -7,7 +7,15 @@ from torch import Tensor
 
 from ccenv.base.annotations import checks_types
 from ccenv.base.registry import check_names
-from ccenv.sparse.operands import Sizes, as_autocast, check_operands, layer_sizes, on_use
+from ccenv.sparse.operands import (
+    Operands,
+    Sizes,
+    as_autocast,
+    check_operands,
+    layer_sizes,
+    on_use,
+    without_gaps,
+)
 
 BACKENDS = ("auto", "reference", "cpu", "gpu")
 ROUTES = {
@@ -24,7 +32,7 @@ EDGE = 28
 
 
 @dataclass(frozen=True)
-class Choice:
+class RouteChoice:
     """How a layer would be computed, and why."""
 
     route: str
@@ -34,10 +42,7 @@ class Choice:
 
 
 def choose_route(
-    x: Tensor,
-    weight: Tensor,
-    in_mask: Tensor | None,
-    out_mask: Tensor | None,
+    operands: Operands,
     backend: str = "auto",
     *,
     is_training: bool = False,
@@ -47,11 +52,12 @@ def choose_route(
 
     `sizes` are those of operands that `plainly_fit`: float32 on the CPU.
     """
+    x, weight, _, in_mask, out_mask = operands
     if sizes is None or not isinstance(backend, str) or backend not in ("auto", "cpu"):
         if choose_backend(backend, x) == "reference":
             return "reference"
         if x.dtype == torch.float32 and x.is_cpu:
-            sizes = layer_sizes(x, weight, in_mask, out_mask)
+            sizes = layer_sizes(operands)
     if in_mask is None and out_mask is None:
         return "dense"
     if sizes is not None:
@@ -121,8 +127,7 @@ def pair_macs(in_size: int, out_size: int) -> int:
 def kept_pairs(sizes: Sizes, in_mask: Tensor | None, out_mask: Tensor | None) -> int:
     """Number of (input block, output block) pairs over rows; -1 if some block is kept in no row."""
     # The names keep copies of masks with gaps alive until they are counted.
-    first = None if in_mask is None else in_mask.contiguous()
-    second = None if out_mask is None else out_mask.contiguous()
+    first, second = without_gaps(in_mask), without_gaps(out_mask)
     at = 0 if first is None else first.data_ptr()
     by = 0 if second is None else second.data_ptr()
     count = on_use("ccenv.sparse.cpu.row_lists:count_pairs")
@@ -139,7 +144,7 @@ def explain_backend(
     *,
     backend: str = "auto",
     is_training: bool = False,
-) -> Choice:
+) -> RouteChoice:
     """Says how `block_sparse_linear` would compute a layer, and why.
 
     Args:
@@ -156,26 +161,27 @@ def explain_backend(
     >>> explain_backend(torch.zeros(4, 8), torch.zeros(2, 8)).route
     'dense'
     """
-    x, weight, _ = as_autocast(x, weight, None)
-    check_operands(x, weight, None, in_mask, out_mask)
-    route = choose_route(x, weight, in_mask, out_mask, backend, is_training=is_training)
+    operands = as_autocast((x, weight, None, in_mask, out_mask))
+    check_operands(operands)
+    x, weight, *_ = operands
+    route = choose_route(operands, backend, is_training=is_training)
     reason = ROUTES[route]
     if backend == "auto" and x.is_cpu and route in ("kernels", "masked_dense"):
-        reason += kept_share(x, weight, in_mask, out_mask)
+        reason += kept_share(operands)
     if route == "grouped":
         reason += f" ({x.dtype} on {x.device.type})"
     if route == "kernels":
         reason += layout_cost(weight)
     if x.is_cuda and route in ("triton", "masked_dense"):
         reason += on_use("ccenv.sparse.gpu.routes:gpu_figures")(x, weight)
-    return Choice(route, reason)
+    return RouteChoice(route, reason)
 
 
-def kept_share(x: Tensor, weight: Tensor, in_mask: Tensor | None, out_mask: Tensor | None) -> str:
+def kept_share(operands: Operands) -> str:
     """How much the masks keep, and up to where kernels are chosen, for `explain_backend`."""
-    sizes = layer_sizes(x, weight, in_mask, out_mask)
+    sizes = layer_sizes(operands)
     all_pairs = sizes[0] * sizes[1] * sizes[3]
-    pairs = kept_pairs(sizes, in_mask, out_mask)
+    pairs = kept_pairs(sizes, *operands[3:])
     if pairs < 0:
         return " (some block is kept by no row, and its weights are not read)"
     most = min(1.0, most_pairs(sizes) / all_pairs)

@@ -20,11 +20,19 @@ from torch.nn import functional
 
 from ccenv.base.seeding import stream
 from ccenv.runs.speed import ABOUT
-from ccenv.runs.speed.benchmark import benchmark
-from ccenv.runs.speed.kernels import COLUMNS, NOTES, Case, Pass, Row, densities, measure
-from ccenv.runs.speed.masks import draw_pool, kept_pairs, mean_densities
+from ccenv.runs.speed.benchmark import (
+    COLUMNS,
+    NOTES,
+    Case,
+    Pass,
+    Row,
+    benchmark,
+    densities,
+    time_case,
+)
+from ccenv.runs.speed.masks import draw_pool, executed_pairs, mean_densities
 from ccenv.runs.store.provenance import machine
-from ccenv.sparse.gpu.dispatch import why_not
+from ccenv.sparse.gpu.routes import reason_against
 from ccenv.sparse.linear import block_sparse_linear
 from ccenv.sparse.routes import choose_route
 
@@ -135,7 +143,7 @@ def captured(burst: Pass) -> Pass:
     return graph.replay
 
 
-def layer_case(layer: GpuLayer, device: str = "cuda") -> Case:
+def gpu_case(layer: GpuLayer, device: str = "cuda") -> Case:
     """The passes to time, a burst each; MACs are those of a burst."""
     drawn = draw_pool(layer.batch, (layer.num_blocks,) * 2, layer.density, passes=PASSES)
     pool = [[mask.to(device) for mask in masks] for masks in drawn]
@@ -145,7 +153,7 @@ def layer_case(layer: GpuLayer, device: str = "cuda") -> Case:
         name=layer.name,
         batch=layer.batch,
         densities=mean_densities(drawn),
-        macs=factor * kept_pairs(drawn) * (layer.width // layer.num_blocks) ** 2,
+        macs=factor * executed_pairs(drawn) * (layer.width // layer.num_blocks) ** 2,
         dense_macs=factor * layer.batch * layer.width**2,
         sparse=make_burst(layer, pool, partial(block_sparse_linear, backend=layer.backend)),
         dense=make_burst(layer, pool),
@@ -158,12 +166,13 @@ def route_of(layer: GpuLayer, device: str) -> str:
     x = torch.empty(layer.batch, layer.width, dtype=dtype, device=device)
     weight = torch.empty(layer.width, layer.width, dtype=dtype, device=device)
     mask = torch.zeros(layer.batch, layer.num_blocks, dtype=torch.bool, device=device)
-    return choose_route(x, weight, mask, mask, layer.backend, is_training=layer.is_training)
+    operands = x, weight, None, mask, mask
+    return choose_route(operands, layer.backend, is_training=layer.is_training)
 
 
 def measure_layer(layer: GpuLayer, rounds: int, device: str = "cuda") -> Row:
     """Times bursts in turns: a row with the milliseconds of one pass, route and settings."""
-    row = measure(layer_case(layer, device), rounds)
+    row = time_case(gpu_case(layer, device), rounds)
     own = {"route": route_of(layer, device), "asked": asdict(layer)}
     return row | {"milliseconds": row["milliseconds"] / PASSES} | own
 
@@ -172,10 +181,10 @@ def why_not_measured() -> str | None:
     """Why there is nothing to measure on this machine; None where there is."""
     if not torch.cuda.is_available():
         return "there is no CUDA device"
-    return why_not(torch.zeros(1, dtype=torch.bfloat16, device="cuda"))
+    return reason_against(torch.device("cuda"), torch.bfloat16)
 
 
-def measured(*, quick: bool, rounds: int) -> Iterator[Row]:
+def gpu_rows(*, quick: bool, rounds: int) -> Iterator[Row]:
     """Every case in turn.
 
     Raises:
@@ -186,7 +195,7 @@ def measured(*, quick: bool, rounds: int) -> Iterator[Row]:
     return (measure_layer(layer, rounds) for layer in (QUICK if quick else CASES))
 
 
-def card() -> dict[str, str]:
+def card_facts() -> dict[str, str]:
     """The card, its driver, CUDA and Triton: what a recorded result was measured with."""
     found = {"card": torch.cuda.get_device_name(), "cuda": str(torch.version.cuda)}
     found["triton"] = version("triton")
@@ -199,13 +208,13 @@ def card() -> dict[str, str]:
 
 def on_this_card(options: Any, before: Mapping[str, Any]) -> dict[str, Any]:
     """What a recorded result says of the machine: the card, too."""
-    return {"machine": machine() | card()}
+    return {"machine": machine() | card_facts()}
 
 
 GPU = benchmark(
     "gpu",
     ABOUT["gpu"],
-    measured,
+    gpu_rows,
     COLUMNS,
     kind="gpu-kernels",
     recorded_as="gpu-speed",

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from ccenv.base.seeding import stream
 from ccenv.networks.core.mlp import linear_at, linear_stack
-from ccenv.runs.speed.kernels import Case, width_of_macs
+from ccenv.runs.speed.benchmark import Case, width_of_macs
 from ccenv.sparse.cpu.buffers import keep_panels
 from ccenv.sparse.linear import block_sparse_linear
 
@@ -46,14 +46,7 @@ KINDS = {
 def keep_probabilities(
     kind: MaskKind, num_blocks: int, density: float, generator: torch.Generator
 ) -> Tensor:
-    """Draws each class's likely blocks: [num_classes, num_blocks] in [0, 1], rows' mean `density`.
-
-    Args:
-        kind: how unequal the blocks are.
-        num_blocks: of a layer.
-        density: share of blocks kept, in (0, 1].
-        generator: source of randomness.
-    """
+    """Draws classes' likely blocks: [num_classes, num_blocks] in [0, 1], rows' mean `density`."""
     kept = density * num_blocks
     likely = min(num_blocks, max(1, int(kind.likely_share * kept)))
     others = num_blocks - likely
@@ -74,12 +67,7 @@ def draw_pool(
 ) -> list[list[Tensor]]:
     """Draws the masks of several passes: for each layer bool [batch, num_blocks].
 
-    Args:
-        batch: rows of a pass.
-        num_blocks: blocks of each layer.
-        density: share of blocks kept, in (0, 1].
-        kind: a name in `KINDS`.
-        passes: how many.
+    The density is the share of blocks kept, in (0, 1]; the kind is a name in `KINDS`.
     """
     generator = stream(0, f"kernel masks {kind}")
     found = KINDS[kind]
@@ -125,7 +113,7 @@ def plain_layers(sizes: Sequence[int], activation: nn.Module | None = None) -> n
     return nn.Sequential(*parts)
 
 
-def kept_pairs(pool: Sequence[tuple[Tensor, Tensor] | Sequence[Tensor]]) -> float:
+def executed_pairs(pool: Sequence[tuple[Tensor, Tensor] | Sequence[Tensor]]) -> float:
     """Pairs of an input and an output block that a pass multiplies, of all rows; mean of a pool."""
     return statistics.mean(
         int((in_mask.sum(dim=1) * out_mask.sum(dim=1)).sum()) for in_mask, out_mask in pool
@@ -135,19 +123,11 @@ def kept_pairs(pool: Sequence[tuple[Tensor, Tensor] | Sequence[Tensor]]) -> floa
 def layer_case(
     width: int, num_blocks: int, density: float, batch: int, masks: str = "independent"
 ) -> Case:
-    """A square layer with masks on both sides, forward, frozen as an environment keeps it.
-
-    Args:
-        width: units on each side.
-        num_blocks: blocks on each side.
-        density: share of blocks kept on each side.
-        batch: rows.
-        masks: a name in `ccenv.runs.speed.masks.KINDS`.
-    """
+    """A square layer with masks of a kind on both sides, forward, frozen as in an environment."""
     layer = make_layer(width, width)
     keep_panels(layer)
     pool, size = draw_pool(batch, (num_blocks, num_blocks), density, masks), width // num_blocks
-    macs = kept_pairs(pool) * size * size
+    macs = executed_pairs(pool) * size * size
     units = width_of_macs(macs, lambda n: batch * n * n)
     x, small_x = (torch.randn(batch, n, generator=stream(0, "inputs")) for n in (width, units))
     dense, small = (plain_layers((n, n)).requires_grad_(False) for n in (width, units))
@@ -171,7 +151,7 @@ def layer_case(
     )
 
 
-def layer_sizes() -> Iterator[tuple[int, int, float, int, str]]:
+def layer_cases() -> Iterator[tuple[int, int, float, int, str]]:
     """Arguments of cases: 1,024 units at all densities, then masks as a policy learns them."""
     for batch, density in itertools.product(BATCHES, DENSITIES):
         yield 1024, 32, density, batch, "independent"

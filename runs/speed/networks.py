@@ -20,15 +20,15 @@ from ccenv.networks.core.arguments import build_network
 from ccenv.networks.core.mlp import GatedMLP, MLPHidden, kept_units, layer_macs
 from ccenv.networks.core.protocol import forward, walk
 from ccenv.runs.speed import ABOUT
-from ccenv.runs.speed.benchmark import benchmark
-from ccenv.runs.speed.kernels import (
+from ccenv.runs.speed.benchmark import (
     COLUMNS,
     NOTES,
     Case,
     Pass,
     Row,
+    benchmark,
     densities,
-    measure,
+    time_case,
     width_of_macs,
 )
 from ccenv.runs.speed.masks import (
@@ -36,7 +36,7 @@ from ccenv.runs.speed.masks import (
     POOL,
     draw_pool,
     layer_case,
-    layer_sizes,
+    layer_cases,
     mean_densities,
     plain_layers,
 )
@@ -66,7 +66,7 @@ def step_macs(forward: float, first_layer: float, *, training: bool) -> float:
     return 3 * forward - first_layer if training else forward
 
 
-def dense_macs(sizes: Sequence[int], *, training: bool = False) -> int:
+def mlp_macs(sizes: Sequence[int], *, training: bool = False) -> int:
     """MACs of one image in a dense network of the given widths."""
     total = sum(a * b for a, b in itertools.pairwise(sizes))
     return int(step_macs(total, sizes[0] * sizes[1], training=training))
@@ -177,19 +177,19 @@ def cifar_case(density: float, batch: int, way: str = "") -> Case:
     elif not way:
         sparse, pool = fused_pass(network, images, policies, density, generator)
     macs = executed_macs(network, pool, training=training) + batch * 10 * sum(widths)
-    units = width_of_macs(macs / batch, lambda n: dense_macs((3072, n, n, 10), training=training))
+    units = width_of_macs(macs / batch, lambda n: mlp_macs((3072, n, n, 10), training=training))
     narrow = (3072, units, units, 10)
     return Case(
         name="CIFAR-10 network 3072, 10 x 64, 10 x 64, 10" + (way and f", {way}"),
         batch=batch,
         densities=mean_densities(pool),
         macs=macs,
-        dense_macs=batch * dense_macs(CIFAR_SIZES, training=training),
+        dense_macs=batch * mlp_macs(CIFAR_SIZES, training=training),
         sparse=sparse,
         dense=plain(CIFAR_SIZES),
         masked_dense=gated("reference"),
         equal_dense=plain(narrow),
-        equal_macs=batch * dense_macs(narrow, training=training),
+        equal_macs=batch * mlp_macs(narrow, training=training),
     )
 
 
@@ -226,19 +226,19 @@ def mnist_case(batch: int, dense_units: int) -> Case:
         return lambda: model(images.flatten(1))
 
     macs = 49 * 32 + 784 * 16 + 16 * 10
-    units = width_of_macs(macs, lambda n: dense_macs((784, n, 10)))
+    units = width_of_macs(macs, lambda n: mlp_macs((784, n, 10)))
     return Case(
         name=f"MNIST network 784, 32 x 8 with 2 kept, 10; against dense {dense_units}",
         masks="chosen",
         batch=batch,
         densities=(2 / 32,),
         macs=batch * macs,
-        dense_macs=batch * dense_macs((784, dense_units, 10)),
+        dense_macs=batch * mlp_macs((784, dense_units, 10)),
         sparse=lambda: next(fused)(images)[0],
         dense=plain(dense_units),
         masked_dense=masked,
         equal_dense=plain(units),
-        equal_macs=batch * dense_macs((784, units, 10)),
+        equal_macs=batch * mlp_macs((784, units, 10)),
     )
 
 
@@ -248,7 +248,7 @@ def all_cases(*, quick: bool) -> Iterator[Case]:
         yield from (layer_case(256, 8, 0.1, 32, kind) for kind in KINDS)
         yield cifar_case(1 / 16, 4)
         return
-    yield from itertools.starmap(layer_case, layer_sizes())
+    yield from itertools.starmap(layer_case, layer_cases())
     ways = [(density, batch, "") for density in (1 / 16, 0.18) for batch in (128, 4096)]
     ways += [(1 / 16, 1, ""), (1 / 16, 1, GIVEN)]
     ways += [(1 / 16, batch, STEPPED) for batch in (1, 128, 4096)]
@@ -256,13 +256,13 @@ def all_cases(*, quick: bool) -> Iterator[Case]:
     yield from itertools.starmap(mnist_case, [(b, n) for n in (256, 48) for b in (1024, 1)])
 
 
-def measured(*, quick: bool, rounds: int) -> Iterator[Row]:
+def network_rows(*, quick: bool, rounds: int) -> Iterator[Row]:
     """Every case in turn."""
     for case in all_cases(quick=quick):
-        yield measure(case, rounds)
+        yield time_case(case, rounds)
     if not quick:
         # Seconds a pass: fewer rounds.
-        yield measure(layer_case(4096, 64, 1 / 8, 8192), min(rounds, 5))
+        yield time_case(layer_case(4096, 64, 1 / 8, 8192), min(rounds, 5))
 
 
 LAYER, NETWORK, STEP = "layer 1,024 wide, 32 blocks", "CIFAR-10 network", "its training step"
@@ -308,7 +308,7 @@ def case_of(what: str, batch: int, density: float, *, quick: bool) -> Case:
 def own_figures(*, quick: bool, rounds: int) -> Iterator[Row]:
     """A few of the cases, compared with the times of other machines."""
     for (what, batch, density), (epyc, cascade_lake) in ELSEWHERE.items():
-        row = measure(case_of(what, batch, density, quick=quick), rounds)
+        row = time_case(case_of(what, batch, density, quick=quick), rounds)
         yield row | {"what": what, "asked": density, "epyc": epyc, "cascade_lake": cascade_lake}
 
 
@@ -369,7 +369,7 @@ def density_figure(rows: Sequence[Row]) -> Drawn:
 KERNELS = benchmark(
     "kernels",
     ABOUT["kernels"],
-    measured,
+    network_rows,
     COLUMNS,
     kind="kernels",
     recorded_as="kernel-speed",

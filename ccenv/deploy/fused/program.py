@@ -18,11 +18,11 @@ from numba import carray, types
 
 from ccenv.deploy.fused.pooling import block_norms, gumbel_1, gumbel_16, pool_images
 from ccenv.deploy.fused.tables import WORD, entry_of, kept_blocks, sum_row, symbols_fit
-from ccenv.sparse.cpu.codegen.bits import highest_below, lowest_bit, sort_keys
 from ccenv.sparse.cpu.codegen.compiled import KERNELS, compiled, entry, forget_stale, make_call
 from ccenv.sparse.cpu.codegen.floats import add_floats, call_activate, copy_floats, walk_copy
 from ccenv.sparse.cpu.codegen.micro_kernels import LOWER_HALF, as_pointer
-from ccenv.sparse.cpu.kernels import call_forward
+from ccenv.sparse.cpu.codegen.vectors import highest_below, lowest_bit, sort_keys
+from ccenv.sparse.cpu.kernels import call_multiply_kept
 
 forget_stale(Path(__file__).parent, KERNELS)
 FIELDS = 14
@@ -122,7 +122,7 @@ def layer(
 ) -> int:
     """A block-sparse layer; skipped blocks are not written, and nothing reads them."""
     c = numbers_of(code, LAYER)
-    call_forward(
+    call_multiply_kept(
         source,
         c.weights,
         c.row,

@@ -20,9 +20,9 @@ from ccenv.networks.core.abilities import Bounds, Flat, LooksBehind, Norms, Owns
 from ccenv.networks.core.lowering import Affine, Blocks, Lowered
 from ccenv.networks.core.protocol import Abilities, Gate, GatedNetwork, Unread, rows_each
 from ccenv.sparse.cpu.buffers import keep_panels
-from ccenv.sparse.expand_masks import repeat_for_masks
 from ccenv.sparse.linear import block_sparse_linear, resolve_activation
 from ccenv.sparse.reference import zero_where_skipped
+from ccenv.sparse.rows import repeat_for_masks
 
 SMALL_MACS = 2**16
 """MACs up to which torch computes dense products between masks.

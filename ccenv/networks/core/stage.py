@@ -20,8 +20,8 @@ from torch import Tensor, nn
 from ccenv.base.annotations import marked
 from ccenv.base.masks import spread
 from ccenv.networks.core.count_macs import counted
-from ccenv.sparse.residual_add import can_merge, merged
 from ccenv.sparse.routes import hides_skipped
+from ccenv.sparse.rows import can_merge, merged
 
 LAST = torch.channels_last
 Rows = Tensor | None

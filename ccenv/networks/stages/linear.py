@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from ccenv.networks.core.protocol import rows_each
 from ccenv.networks.core.stage import Rows, Stage, add_kept_rows, scaled
-from ccenv.sparse.expand_masks import repeat_for_masks
 from ccenv.sparse.linear import block_sparse_linear, resolve_activation
+from ccenv.sparse.rows import repeat_for_masks
 
 
 class BlockLinear(Stage):

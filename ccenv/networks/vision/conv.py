@@ -12,7 +12,7 @@ from ccenv.networks.stages.linear import kept_of, scale_blocks
 from ccenv.networks.vision.residual import Centred
 from ccenv.sparse.conv2d import block_sparse_conv2d
 from ccenv.sparse.linear import resolve_activation
-from ccenv.sparse.operands import check_divides
+from ccenv.sparse.operands import check_multiple
 
 
 class BlockConv2d(Stage):
@@ -48,7 +48,7 @@ class BlockConv2d(Stage):
             after: maps -> maps, each channel by itself and zero to zero, such as max-pooling.
         """
         super().__init__()
-        check_divides(outputs, num_blocks, "the convolution's mask")
+        check_multiple(outputs, num_blocks, "the convolution's mask")
         resolve_activation(activation)
         # Not torch's module: what prepares that one for torch's convolutions turns its weights
         # around, and the kernels would turn them back in every call.

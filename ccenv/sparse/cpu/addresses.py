@@ -96,6 +96,14 @@ def differentiable(
     return apply
 
 
+def differentiable_layer(
+    run: Callable[..., Any], gradients: Callable[..., Any]
+) -> Callable[..., Tensor]:
+    """`differentiable` for a run of `Operands` and what else it takes."""
+    apply = differentiable(lambda *given: run(given[:5], *given[5:]), gradients)
+    return lambda operands, *more: apply(*operands, *more)
+
+
 # Below these a second thread costs more than it saves.
 MIN_SHARED_ROWS, MIN_SHARED_MACS = 512, 1 << 26
 MIN_SHARED_KEPT_MACS = 1 << 22
@@ -119,7 +127,7 @@ def share_rows(work: Callable[[int, int], None], num_rows: int, macs_of_row: int
     Few or cheap rows are computed by the caller: waking a thread takes as long as a small layer.
     """
     is_large = num_rows * macs_of_row >= MIN_SHARED_MACS
-    share(work, num_rows, MIN_SHARED_ROWS if is_large else num_rows)
+    share_parts(work, num_rows, MIN_SHARED_ROWS if is_large else num_rows)
 
 
 def share_units(work: Callable[[int, int], None], num_units: int, macs_of_unit: int) -> None:
@@ -128,10 +136,10 @@ def share_units(work: Callable[[int, int], None], num_units: int, macs_of_unit: 
     Parts are whole cache lines: no two threads write to the same one.
     """
     is_large = num_units * macs_of_unit >= MIN_SHARED_GRADIENT_MACS
-    share(work, num_units, MIN_SHARED_UNITS if is_large else num_units, LINE)
+    share_parts(work, num_units, MIN_SHARED_UNITS if is_large else num_units, LINE)
 
 
-def share(work: Callable[[int, int], None], total: int, smallest: int, unit: int = 1) -> None:
+def share_parts(work: Callable[[int, int], None], total: int, smallest: int, unit: int = 1) -> None:
     """Calls work(first, last) on parts of at least `smallest`, cut at multiples of `unit`.
 
     The caller computes the first part, then every part that no thread has started: if all cores are

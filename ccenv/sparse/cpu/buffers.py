@@ -29,11 +29,7 @@ class BufferPool:
     """Unused buffers, by size; beyond a number of bytes the oldest are freed."""
 
     def __init__(self, max_bytes: int = MAX_KEPT_BYTES) -> None:
-        """Starts empty.
-
-        Args:
-            max_bytes: kept at most.
-        """
+        """Starts empty; `max_bytes` are kept at most."""
         self.max_bytes, self.kept_bytes = max_bytes, 0
         self._kept: OrderedDict[int, np.ndarray] = OrderedDict()
         self._lock = threading.RLock()
@@ -69,13 +65,7 @@ LINE = 16
 
 
 def new_result(rows: int, columns: int, line: int = 1) -> Tensor:
-    """A tensor with any content, float32 [rows, columns] on the CPU.
-
-    Args:
-        rows: of the tensor.
-        columns: of the tensor.
-        line: it begins at a multiple of so many floats.
-    """
+    """Any float32 [rows, columns] on the CPU; it begins at a multiple of `line` floats."""
     size = rows * columns
     if size < LARGE:
         return torch.empty(rows, columns)
@@ -135,7 +125,7 @@ def remember(weight: Tensor) -> None:
     _entries[key] = Entry(weakref.ref(weight, forget), state)
 
 
-def entry_of(weight: Tensor) -> Entry | None:
+def kept_entry(weight: Tensor) -> Entry | None:
     """What is kept of a weight as it is now; None of one that was not declared constant."""
     entry = _entries.get(id(weight))
     if entry is None or entry.weight() is not weight:
@@ -148,7 +138,7 @@ def entry_of(weight: Tensor) -> Entry | None:
 
 def kept_in_dtype(weight: Tensor, dtype: torch.dtype) -> Tensor | None:
     """The weight in another dtype, rounded once; None of one that was not declared constant."""
-    entry = None if weight.requires_grad else entry_of(weight)
+    entry = None if weight.requires_grad else kept_entry(weight)
     if entry is None:
         return None
     if dtype not in entry.rounded:
@@ -157,13 +147,11 @@ def kept_in_dtype(weight: Tensor, dtype: torch.dtype) -> Tensor | None:
 
 
 def panels_of(weight: Tensor, out_blocks: int) -> Tensor | None:
-    """The weight [out_features, in_features] as [out_blocks, in_features, out_size].
+    """A contiguous copy of the weight as [out_blocks, in_features, out_size].
 
-    Returns:
-        A contiguous copy, or None for a weight that was not declared constant or that is one
-        block anyway.
+    None of a weight that was not declared constant or that is one block anyway.
     """
-    entry = None if out_blocks == 1 else entry_of(weight)
+    entry = None if out_blocks == 1 else kept_entry(weight)
     if entry is None:
         return None
     if out_blocks not in entry.panels:

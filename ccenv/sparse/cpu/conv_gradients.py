@@ -15,9 +15,9 @@ from ccenv.sparse.cpu.codegen.floats import add_floats, copy_floats
 from ccenv.sparse.cpu.codegen.micro_kernels import as_pointer
 from ccenv.sparse.cpu.conv_kernels import (
     GAP,
-    Shape,
+    ConvShape,
     columns_size,
-    fill,
+    fill_floats,
     list_kept,
     pad_phases,
     padded_size,
@@ -29,8 +29,15 @@ from ccenv.sparse.cpu.tiles import TILE_COLUMNS, TILE_K, times_block
 
 
 @compiled
-def slopes(
-    y: int, grad_y: int, z: int, turned: int, grad_b: int, writes: Any, s: Shape, activation: int
+def slopes_of_groups(
+    y: int,
+    grad_y: int,
+    z: int,
+    turned: int,
+    grad_b: int,
+    writes: Any,
+    s: ConvShape,
+    activation: int,
 ) -> None:
     """Gradients before the activation, of one image's listed groups: by channel and by pixel.
 
@@ -55,7 +62,7 @@ def slopes(
 
 
 @compiled
-def fold(columns: int, ld: int, padded: int, first: int, last: int, s: Shape) -> None:
+def fold(columns: int, ld: int, padded: int, first: int, last: int, s: ConvShape) -> None:
     """The transpose of `unfold`: adds columns to where they were read in a padded channel."""
     height, width = padded_size(s)
     for ky in range(s.kernel):
@@ -70,7 +77,7 @@ def fold(columns: int, ld: int, padded: int, first: int, last: int, s: Shape) ->
 
 
 @compiled
-def crop_phases(padded: int, to: int, s: Shape) -> None:
+def crop_phases(padded: int, to: int, s: ConvShape) -> None:
     """The transpose of `pad_phases`: one channel without the zeros around it."""
     rows, columns = padded_size(s)
     for y in range(s.height):
@@ -84,7 +91,7 @@ def crop_phases(padded: int, to: int, s: Shape) -> None:
 
 
 @compiled
-def gather_weights(w: int, to: int, block: int, writes: Any, s: Shape) -> None:
+def gather_weights(w: int, to: int, block: int, writes: Any, s: ConvShape) -> None:
     """Copies the weights of one input group and the listed output groups side by side."""
     num_k, total = s.in_size * s.kernel * s.kernel, s.out_blocks * s.out_size
     for k in range(block * num_k, (block + 1) * num_k):
@@ -103,7 +110,7 @@ def add_weight_gradient(
     strip: int,
     pairs: int,
     tile: Any,
-    s: Shape,
+    s: ConvShape,
 ) -> None:
     """Adds one image's part to the gradient of one input group's weights.
 
@@ -120,21 +127,11 @@ def add_weight_gradient(
         last = min(s.out_height, first + height)
         for c in range(s.in_size):
             unfold(padded + 4 * c * of_channel, strip + 4 * c * taps * ld, ld, first, last, s)
+        n, size, num_k = s.in_size * taps, s.out_size, (last - first) * s.out_width
         for q in range(len(writes)):
-            times_block(
-                pairs,
-                s.in_size * taps,
-                strip,
-                4 * ld,
-                turned + 4 * (q * pixels + first * s.out_width) * s.out_size,
-                s.out_size,
-                1,
-                grad_w + 4 * writes[q] * s.out_size,
-                4 * total,
-                (last - first) * s.out_width,
-                s.out_size,
-                tile,
-            )
+            z = turned + 4 * (q * pixels + first * s.out_width) * size
+            to = grad_w + 4 * writes[q] * size
+            times_block(pairs, n, strip, 4 * ld, z, size, 1, to, 4 * total, num_k, size, tile)
 
 
 @compiled
@@ -147,7 +144,7 @@ def write_map_gradient(
     strip: int,
     pairs: int,
     tile: Any,
-    s: Shape,
+    s: ConvShape,
 ) -> None:
     """Writes the gradient of one image's maps of one input group.
 
@@ -158,24 +155,12 @@ def write_map_gradient(
     of_channel, num_k = s.stride * s.stride * rows * columns, s.in_size * taps
     height = strip_rows(1, s)
     ld = height * s.out_width + GAP
-    fill(padded, s.in_size * of_channel, 0)
+    fill_floats(padded, s.in_size * of_channel, 0)
     for first in range(0, s.out_height, height):
         last = min(s.out_height, first + height)
-        fill(strip, num_k * ld, 0)
-        times_block(
-            pairs,
-            num_k,
-            weights,
-            4 * num,
-            z + 4 * first * s.out_width,
-            ldz,
-            1,
-            strip,
-            4 * ld,
-            num,
-            (last - first) * s.out_width,
-            tile,
-        )
+        fill_floats(strip, num_k * ld, 0)
+        at, width = z + 4 * first * s.out_width, (last - first) * s.out_width
+        times_block(pairs, num_k, weights, 4 * num, at, ldz, 1, strip, 4 * ld, num, width, tile)
         for c in range(s.in_size):
             fold(strip + 4 * c * taps * ld, ld, padded + 4 * c * of_channel, first, last, s)
     for c in range(s.in_size):
@@ -183,7 +168,7 @@ def write_map_gradient(
 
 
 @compiled
-def backward(
+def convolve_back(
     x: int,
     w: int,
     in_mask: int,
@@ -193,13 +178,13 @@ def backward(
     grad_x: int,
     grad_w: int,
     grad_b: int,
-    s: Shape,
+    s: ConvShape,
     activation: int,
     batch: int,
     start: int,
     stop: int,
 ) -> None:
-    """Gradients of `forward` for input groups start to stop; unwanted gradients have address 0.
+    """Gradients of `convolve` for input groups start to stop; unwanted gradients have address 0.
 
     grad_b is written by the call with start = 0.
     """
@@ -219,17 +204,17 @@ def backward(
     pairs += pairs << 32
     at_pairs = np.int64(pairs.ctypes.data)
     if grad_w != 0:
-        fill(grad_w + 4 * start * num_k * total, (stop - start) * num_k * total, 0)
+        fill_floats(grad_w + 4 * start * num_k * total, (stop - start) * num_k * total, 0)
     bias = grad_b if start == 0 else 0
     if bias != 0:
-        fill(bias, total, 0)
+        fill_floats(bias, total, 0)
     for b in range(batch):
         if grad_x != 0:
-            fill(grad_x + 4 * (b * s.in_blocks + start) * of_map, (stop - start) * of_map, 0)
+            fill_floats(grad_x + 4 * (b * s.in_blocks + start) * of_map, (stop - start) * of_map, 0)
         num = list_kept(in_mask, b, s.in_blocks, listed)
         wanted = list_kept(out_mask, b, s.out_blocks, writes)
         shift, own = 4 * b * total * pixels, writes[:wanted]
-        slopes(y + shift, grad_y + shift, at_z, at_turned, bias, own, s, activation)
+        slopes_of_groups(y + shift, grad_y + shift, at_z, at_turned, bias, own, s, activation)
         for i in listed[:num]:
             if not start <= i < stop or wanted == 0:
                 continue

@@ -26,7 +26,7 @@ STRIP_FLOATS = 1 << 15
 GAP = 16
 
 
-class Shape(NamedTuple):
+class ConvShape(NamedTuple):
     """Sizes of a convolution on channel groups."""
 
     in_blocks: int
@@ -54,27 +54,27 @@ class Shape(NamedTuple):
 
 
 @compiled
-def padded_size(s: Shape) -> tuple[int, int]:
+def padded_size(s: ConvShape) -> tuple[int, int]:
     """Rows and columns of one phase of a padded map; see `pad_phases`."""
     more = (s.kernel - 1) // s.stride
     return s.out_height + more, s.out_width + more
 
 
 @compiled
-def fill(to: int, size: int, value: float) -> None:
+def fill_floats(to: int, size: int, value: float) -> None:
     """Sets floats at an address to one value."""
     carray(as_pointer(to), (size,), np.float32)[:] = value
 
 
 @compiled
-def pad_phases(x: int, to: int, s: Shape) -> None:
+def pad_phases(x: int, to: int, s: ConvShape) -> None:
     """Copies one channel with zeros around it, every stride-th row and column together.
 
     So what a place under the kernel sees of an output row lies side by side. `to` is [stride,
     stride, rows, columns] of `padded_size`.
     """
     rows, columns = padded_size(s)
-    fill(to, s.stride * s.stride * rows * columns, 0)
+    fill_floats(to, s.stride * s.stride * rows * columns, 0)
     for y in range(s.height):
         row = (y + s.padding) // s.stride
         if row >= rows:
@@ -100,7 +100,7 @@ def pad_phases(x: int, to: int, s: Shape) -> None:
 
 
 @compiled
-def unfold(padded: int, to: int, ld: int, first: int, last: int, s: Shape) -> None:
+def unfold(padded: int, to: int, ld: int, first: int, last: int, s: ConvShape) -> None:
     """Writes to[(ky, kx), (oy, ox)] of one padded channel, for output rows first to last.
 
     Rows of `to` are `ld` floats apart.
@@ -129,37 +129,37 @@ def list_kept(mask: int, row: int, blocks: int, listed: Any) -> int:
 
 
 @compiled
-def start_maps(y: int, bias: int, writes: Any, num: int, s: Shape) -> None:
+def start_maps(y: int, bias: int, writes: Any, num: int, s: ConvShape) -> None:
     """Sets one image's listed groups to their biases, or zero without, and all others to zero."""
     pixels, done = s.out_height * s.out_width, 0
     for q in range(num + 1):
         upto = writes[q] if q < num else s.out_blocks
-        fill(y + 4 * done * s.out_size * pixels, (upto - done) * s.out_size * pixels, 0)
+        fill_floats(y + 4 * done * s.out_size * pixels, (upto - done) * s.out_size * pixels, 0)
         done = upto + 1
         if q < num:
             for c in range(upto * s.out_size, done * s.out_size):
                 value = np.float32(0)
                 if bias != 0:
                     value = carray(as_pointer(bias + 4 * c), (1,), np.float32)[0]
-                fill(y + 4 * c * pixels, pixels, value)
+                fill_floats(y + 4 * c * pixels, pixels, value)
 
 
 @compiled
-def strip_rows(num: int, s: Shape) -> int:
+def strip_rows(num: int, s: ConvShape) -> int:
     """Output rows of a strip of so many input groups."""
     of_row = max(1, num) * s.in_size * s.kernel * s.kernel * s.out_width
     return max(1, min(s.out_height, STRIP_FLOATS // of_row))
 
 
 @compiled
-def columns_size(s: Shape) -> int:
+def columns_size(s: ConvShape) -> int:
     """Floats that the unfolded strip of any image needs."""
     num_k = s.in_blocks * s.in_size * s.kernel * s.kernel
     return max(STRIP_FLOATS, num_k * s.out_width) + num_k * GAP
 
 
 @compiled
-def padded_floats(s: Shape) -> int:
+def padded_floats(s: ConvShape) -> int:
     """Floats of a padded image, from cache line to cache line."""
     rows, columns = padded_size(s)
     size = s.in_blocks * s.in_size * s.stride * s.stride * rows * columns
@@ -167,20 +167,20 @@ def padded_floats(s: Shape) -> int:
 
 
 @compiled
-def room(s: Shape) -> int:
-    """Floats that `forward` works in."""
+def room(s: ConvShape) -> int:
+    """Floats that `convolve` works in."""
     return padded_floats(s) + columns_size(s)
 
 
 @compiled
-def forward(
+def convolve(
     x: int,
     w: int,
     bias: int,
     in_mask: int,
     out_mask: int,
     y: int,
-    s: Shape,
+    s: ConvShape,
     activation: int,
     work: int,
     start: int,
@@ -219,18 +219,21 @@ def forward(
             for j in writes[:wanted]:
                 to = own + 4 * (j * s.out_size * pixels + first * s.out_width)
                 for q in range(num):
+                    at = w + 4 * num_k * (j * s.out_size * s.in_blocks + reads[q])
+                    ldw, strip = 4 * num_k * s.in_blocks, at_strip + 4 * q * num_k * ld
+                    width = (last - first) * s.out_width
                     times_block(
                         at_pairs,
                         s.out_size,
-                        w + 4 * num_k * (j * s.out_size * s.in_blocks + reads[q]),
-                        4 * num_k * s.in_blocks,
-                        at_strip + 4 * q * num_k * ld,
+                        at,
+                        ldw,
+                        strip,
                         ld,
                         1,
                         to,
                         4 * pixels,
                         num_k,
-                        (last - first) * s.out_width,
+                        width,
                         tile,
                     )
         for j in writes[:wanted]:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numba import carray
 
-from ccenv.sparse.cpu.codegen.compiled import LANES, called, compiled, compiled_sum
+from ccenv.sparse.cpu.codegen.compiled import LANES, called_by_name, compiled, compiled_sum
 from ccenv.sparse.cpu.codegen.floats import (
     RELU,
     TANH,
@@ -80,7 +80,7 @@ def slope_rows(
 
 
 @compiled
-def sum_rows(z: int, n: int, width: int, to: int) -> None:
+def add_up_rows(z: int, n: int, width: int, to: int) -> None:
     """Adds n rows that lie together, in their order: to[:width] = sum over r of z[r, :width]."""
     total = carray(as_pointer(to), (width,), np.float32)
     total[:] = 0
@@ -193,4 +193,4 @@ def transpose_floats(
         r += size
 
 
-call_transpose = called(transpose_floats)
+call_transpose = called_by_name(transpose_floats)

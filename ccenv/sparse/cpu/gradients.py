@@ -19,9 +19,9 @@ from numba import carray
 from ccenv.sparse.cpu.codegen.compiled import compiled
 from ccenv.sparse.cpu.codegen.floats import NONE, copy_floats
 from ccenv.sparse.cpu.codegen.micro_kernels import LOWER_HALF, as_pointer
-from ccenv.sparse.cpu.elementwise_kernels import blank_copy, slope_blocks, slope_rows, sum_rows
-from ccenv.sparse.cpu.kernels import call_forward
-from ccenv.sparse.cpu.row_lists import blocks_of_rows, bucket, count_kept, rows_of_blocks
+from ccenv.sparse.cpu.elementwise_kernels import add_up_rows, blank_copy, slope_blocks, slope_rows
+from ccenv.sparse.cpu.kernels import call_multiply_kept
+from ccenv.sparse.cpu.row_lists import blocks_of_rows, bucket, count_kept_blocks, list_block_rows
 from ccenv.sparse.cpu.tiles import outer_tile
 
 # Columns that are multiplied for all blocks before the next ones, so that their rows stay in cache.
@@ -35,21 +35,20 @@ PAIR, PAIR_UNIT, ANY_PAIR, ANY_UNIT = 300, 6, 1100, 25
 ROW, BLOCK = 32, 600
 
 
-class Operands(NamedTuple):
-    """Where a layer's numbers and its gradients lie, and their sizes; addresses are 0 for none."""
+class GradientAddresses(NamedTuple):
+    """Where a layer's numbers and its gradients lie, and their sizes; else as `LayerAddresses`.
+
+    Addresses are 0 for none.
+    """
 
     x: int
-    """address of [batch, in_blocks * in_size]."""
     across: int
     """whether grad_w is [out_features, in_features], not [in_features, out_features]; no gaps."""
     in_mask: int
-    """address of bool [batch, in_blocks]."""
     out_mask: int
-    """address of bool [batch, out_blocks]."""
     y: int
-    """address of the results."""
     grad_y: int
-    """address of their gradients."""
+    """address of the results' gradients."""
     grad_w: int
     """address of the weights' gradient."""
     grad_b: int
@@ -57,15 +56,10 @@ class Operands(NamedTuple):
     batch: int
     """rows."""
     in_blocks: int
-    """1 without a mask."""
     in_size: int
-    """units of an input block."""
     out_blocks: int
-    """1 without a mask."""
     out_size: int
-    """units of an output block."""
     activation: int
-    """a code of `ccenv.sparse.cpu.codegen.floats`."""
 
 
 @compiled
@@ -97,7 +91,7 @@ def add_outer(
 ) -> None:  # fmt: skip
     """g[k, :width] = sum over rows that keep the block of unit k of a[row, k] * b[row, :width].
 
-    For units start to stop of a [batch, blocks * size]; rows and counts as `rows_of_blocks` lists
+    For units start to stop of a [batch, blocks * size]; rows and counts as `list_block_rows` lists
     them.
     """
     blocks, batch = rows.shape
@@ -118,9 +112,11 @@ def add_outer(
 
 
 @compiled
-def is_wide(s: Operands) -> bool:
+def is_wide(s: GradientAddresses) -> bool:
     """Whether weights' gradients are expected to be made faster without pairs."""
-    ins, outs, pairs, _ = count_kept(s.in_mask, s.out_mask, s.batch, s.in_blocks, s.out_blocks)
+    ins, outs, pairs, _ = count_kept_blocks(
+        s.in_mask, s.out_mask, s.batch, s.in_blocks, s.out_blocks
+    )
     own, all_own, size = ins, s.in_blocks, s.in_size
     all_others, other_size = s.out_blocks, s.out_size
     if s.across != 0:
@@ -134,14 +130,14 @@ def is_wide(s: Operands) -> bool:
 
 
 @compiled
-def wide_gradients(s: Operands, z: int, start: int, stop: int) -> None:
+def wide_gradients(s: GradientAddresses, z: int, start: int, stop: int) -> None:
     """`weight_gradients` without pairs; z [batch, out_features] is zero where it is skipped."""
     in_width, out_width, to = s.in_blocks * s.in_size, s.out_blocks * s.out_size, s.grad_w
     blocks, mask = s.in_blocks, s.in_mask
     if s.across != 0:
         blocks, mask = s.out_blocks, s.out_mask
     rows, counts = np.empty((blocks, s.batch), np.int32), np.empty(blocks, np.int64)
-    rows_of_blocks(mask, s.batch, blocks, rows, counts)
+    list_block_rows(mask, s.batch, blocks, rows, counts)
     if s.across == 0:
         add_outer(s.x, s.in_size, rows, counts, start, stop, z, out_width, out_width, to, out_width)
         return
@@ -181,14 +177,14 @@ def pack_rows(pairs: Any, n: int, x: int, ldx: int, packed: int, width: int, ite
 
 
 @compiled
-def pair_gradients(s: Operands, start: int, stop: int) -> None:
+def pair_gradients(s: GradientAddresses, start: int, stop: int) -> None:
     """`weight_gradients` one pair of blocks after the other, for the rows that keep both."""
     in_size, out_size, x = s.in_size, s.out_size, s.x
     in_width, out_width = s.in_blocks * in_size, s.out_blocks * out_size
     first, last = start // in_size, -(-stop // in_size)
     rows = np.empty((s.out_blocks, s.batch), np.int32)
     counts = np.empty(s.out_blocks, np.int64)
-    rows_of_blocks(s.out_mask, s.batch, s.out_blocks, rows, counts)
+    list_block_rows(s.out_mask, s.batch, s.out_blocks, rows, counts)
     entries = np.empty((s.batch, s.in_blocks), np.int64)
     kept = np.empty(s.batch, np.int64)
     blocks_of_rows(s.in_mask, s.batch, s.in_blocks, entries, kept)
@@ -210,7 +206,7 @@ def pair_gradients(s: Operands, start: int, stop: int) -> None:
         slope_rows(rows[j], n, y, grad_y, z, 4 * out_width, out_size, s.activation)
         bucket(rows[j], 0, n, entries, kept, pairs, sizes)
         if s.grad_b != 0 and start == 0:
-            sum_rows(z, n, out_size, s.grad_b + shift)
+            add_up_rows(z, n, out_size, s.grad_b + shift)
         for i in range(first, last if s.grad_w != 0 else first):
             k = max(start, i * in_size)
             num_k, at = min(stop, (i + 1) * in_size) - k, x + 4 * k
@@ -233,7 +229,7 @@ def pair_gradients(s: Operands, start: int, stop: int) -> None:
 
 
 @compiled
-def weight_gradients(s: Operands, start: int, stop: int) -> None:
+def weight_gradients(s: GradientAddresses, start: int, stop: int) -> None:
     """Gradients of weight and bias for input units start to stop.
 
     grad_w is written whole in these rows or columns; grad_b by the call with start = 0.
@@ -248,7 +244,7 @@ def weight_gradients(s: Operands, start: int, stop: int) -> None:
             fits = is_finite(z, len(slopes))
         if fits:
             if s.grad_b != 0 and start == 0:
-                sum_rows(z, s.batch, s.out_blocks * s.out_size, s.grad_b)
+                add_up_rows(z, s.batch, s.out_blocks * s.out_size, s.grad_b)
             wide_gradients(s, z, start, stop)
             # Numba frees an array after its last use, and an address is none.
             slopes[:1] = 0
@@ -280,7 +276,7 @@ def all_gradients(
     sizes = in_blocks, in_size, out_blocks, out_size
     if grad_w != 0 or grad_b != 0:
         across = 1 if ldc != 1 else 0
-        operands = Operands(
+        operands = GradientAddresses(
             x, across, in_mask, out_mask, y, grad_y, grad_w, grad_b, batch, *sizes, activation
         )
         weight_gradients(operands, 0, in_blocks * in_size)
@@ -291,7 +287,7 @@ def all_gradients(
     if activation != NONE:
         z = np.int64(slopes.ctypes.data)
         slope_blocks(y, grad_y, z, out_mask, batch, out_blocks, out_size, activation)
-    call_forward(
+    call_multiply_kept(
         z, w, ldc, ldw, in_size * ldw, 0, out_mask, in_mask, grad_x, out_blocks, out_size,
         in_blocks, in_size, NONE, 1, 0, batch, 0, in_blocks,
     )  # fmt: skip

@@ -16,16 +16,22 @@ from typing import Any
 import numpy as np
 from numba import carray
 
-from ccenv.sparse.cpu.codegen.compiled import called, compiled
+from ccenv.sparse.cpu.codegen.compiled import called_by_name, compiled
 from ccenv.sparse.cpu.codegen.floats import call_activate, call_zero_columns, copy_floats
 from ccenv.sparse.cpu.codegen.micro_kernels import as_pointer, ask_for
 from ccenv.sparse.cpu.elementwise_kernels import call_transpose
-from ccenv.sparse.cpu.row_kernel import Inputs, Layer, is_read_across, multiply_row, multiply_rows
+from ccenv.sparse.cpu.row_kernel import (
+    Inputs,
+    LayerAddresses,
+    is_read_across,
+    multiply_row,
+    multiply_rows,
+)
 from ccenv.sparse.cpu.row_lists import (
     blocks_of_rows,
     bucket,
     gather_inputs,
-    rows_of_blocks,
+    list_block_rows,
 )
 from ccenv.sparse.cpu.tiles import LINE, TILE_COLUMNS, TILE_K, call_tile, longest_tile, times_block
 
@@ -81,8 +87,8 @@ def ask_for_block(w: int, ldc: int, in_size: int, out_size: int) -> None:
 
 
 @compiled
-def multiply_blocks(s: Layer, listed: Inputs, rows: Any, counts: Any) -> None:
-    """The products of `forward`, one output block and one chunk of its rows after the other."""
+def multiply_blocks(s: LayerAddresses, listed: Inputs, rows: Any, counts: Any) -> None:
+    """The products of `multiply_kept`, one output block and a chunk of its rows after the other."""
     in_size, out_size = s.in_size, s.out_size
     out_blocks, batch = rows.shape
     num_chunks = max(1, (batch * out_size + CHUNK_SUMS // 2) // CHUNK_SUMS)
@@ -111,26 +117,20 @@ def multiply_blocks(s: Layer, listed: Inputs, rows: Any, counts: Any) -> None:
                         if following < s.in_blocks:
                             at = column + 4 * following * in_size * s.ldw
                             ask_for_block(at, s.ldc, in_size, out_size)
-                    times_block(
+                    pair, place = (
                         at_pairs + 8 * chunk * i,
-                        sizes[i],
                         listed.x + 4 * in_size * listed.starts[i],
-                        listed.ldx,
-                        column + 4 * i * in_size * s.ldw,
-                        s.ldw,
-                        s.ldc,
-                        to,
-                        ld,
-                        in_size,
-                        out_size,
-                        tile,
+                    )
+                    w, ldx = column + 4 * i * in_size * s.ldw, listed.ldx
+                    times_block(
+                        pair, sizes[i], place, ldx, w, s.ldw, s.ldc, to, ld, in_size, out_size, tile
                     )
             at = s.y + j * ld
             finish_sums(own_rows, first, last, sums, at, out_blocks * ld, out_size, s.activation)
 
 
 @compiled
-def multiply_in_place(s: Layer, rows: Any, counts: Any) -> None:
+def multiply_in_place(s: LayerAddresses, rows: Any, counts: Any) -> None:
     """The same for an input without blocks and a tile of weights: sums lie where they belong.
 
     Nothing is sorted, and sums are written twice only: that is most of what a small layer costs.
@@ -165,7 +165,7 @@ def multiply_in_place(s: Layer, rows: Any, counts: Any) -> None:
 
 
 @compiled
-def forward(
+def multiply_kept(
     x: int,
     w: int,
     ldw: int,
@@ -189,8 +189,8 @@ def forward(
     """Writes activation(x w + bias) on kept blocks; elsewhere zero, or nothing if `clear` is 0.
 
     For rows start to stop and output blocks first to last; a block's result does not depend on
-    which others are asked for. Operands as in `Layer`, one by one: a tuple of them would take
-    longer to hand over than a small layer takes.
+    which others are asked for. Operands as in `LayerAddresses`, one by one: to hand over a tuple
+    of them would take longer than a small layer takes.
     """
     batch = stop - start
     x += 4 * start * in_blocks * in_size
@@ -198,13 +198,13 @@ def forward(
     in_mask = 0 if in_mask == 0 else in_mask + start * in_blocks
     out_mask = 0 if out_mask == 0 else out_mask + start * out_blocks
     sizes = in_blocks, in_size, out_blocks, out_size
-    layer = Layer(x, w, ldw, ldc, panel, bias, in_mask, out_mask, y, *sizes, activation)
+    layer = LayerAddresses(x, w, ldw, ldc, panel, bias, in_mask, out_mask, y, *sizes, activation)
     if batch == 1:
         multiply_row(layer, clear, first, last)
         return
     rows = np.empty((out_blocks, batch), np.int32)
     counts = np.empty(out_blocks, np.int64)
-    rows_of_blocks(out_mask, batch, out_blocks, rows, counts)
+    list_block_rows(out_mask, batch, out_blocks, rows, counts)
     if clear != 0 and out_mask != 0:
         call_zero_columns(y, batch, out_blocks * out_size, first * out_size, last * out_size)
     uses = counts.sum()
@@ -233,4 +233,4 @@ def forward(
         multiply_blocks(layer, listed, rows, counts)
 
 
-call_forward = called(forward)
+call_multiply_kept = called_by_name(multiply_kept)

@@ -12,9 +12,9 @@ from ccenv.sparse.cpu.addresses import (
     Kept,
     Weights,
     address,
-    differentiable,
+    differentiable_layer,
     is_worth_sharing,
-    share,
+    share_parts,
     share_rows,
     share_units,
     weights_of,
@@ -22,7 +22,7 @@ from ccenv.sparse.cpu.addresses import (
 from ccenv.sparse.cpu.buffers import new_result, panels_of
 from ccenv.sparse.cpu.codegen.floats import NONE, RELU, TANH
 from ccenv.sparse.cpu.elementwise_kernels import slope_blocks
-from ccenv.sparse.operands import Sizes, layer_sizes, sizes_of
+from ccenv.sparse.operands import Operands, Sizes, layer_sizes, side_sizes, without_gaps
 
 
 def gradients_of(
@@ -41,58 +41,28 @@ def gradients_of(
         grad_weight = new_result(out_width, in_width) if across else new_result(in_width, out_width)
     grad_bias = torch.empty(out_width) if need_bias else None
     grad_x = new_result(batch, in_width) if need_x else None
+    found = grad_x, grad_weight, grad_bias
     if torch.get_num_threads() == 1:
-        held, of_input, of_output, _ = weights
-        gradients.all_gradients(
-            x.data_ptr(),
-            held.data_ptr(),
-            of_input,
-            of_output,
-            address(in_mask),
-            address(out_mask),
-            y.data_ptr(),
-            grad_y.data_ptr(),
-            address(grad_x),
-            address(grad_weight),
-            address(grad_bias),
-            *sizes,
-            activation,
-        )
+        places = map(address, (in_mask, out_mask, y, grad_y, *found))
+        layer = x.data_ptr(), weights.held.data_ptr(), *weights[1:3], *places, *sizes
+        gradients.all_gradients(*layer, activation)
     else:
-        wanted_ones = grad_x, grad_weight, grad_bias
-        shared_gradients(x, weights, in_mask, out_mask, y, grad_y, activation, wanted_ones)
+        shared_gradients(kept, weights, grad_y, found, activation, sizes)
     return grad_x, grad_weight if grad_weight is None or across else grad_weight.t(), grad_bias
 
 
 def shared_gradients(
-    x: Tensor,
-    weights: Weights,
-    in_mask: Tensor | None,
-    out_mask: Tensor | None,
-    y: Tensor,
-    grad_y: Tensor,
-    activation: int,
-    wanted: Gradients,
+    kept: Kept, weights: Weights, grad_y: Tensor, wanted: Gradients, activation: int, sizes: Sizes
 ) -> None:
     """Writes the wanted ones, bit for bit as `all_gradients`, in parts that threads may share."""
+    x, _, in_mask, out_mask, y = kept
     grad_x, grad_weight, grad_bias = wanted
     if grad_weight is not None or grad_bias is not None:
-        (batch, in_width), out_width = x.shape, y.shape[1]
-        operands = gradients.Operands(
-            x.data_ptr(),
-            int(weights.of_output != 1),
-            address(in_mask),
-            address(out_mask),
-            y.data_ptr(),
-            grad_y.data_ptr(),
-            address(grad_weight),
-            address(grad_bias),
-            batch,
-            *sizes_of(in_width, in_mask),
-            *sizes_of(out_width, out_mask),
-            activation,
-        )
-        share_units(partial(gradients.weight_gradients, operands), in_width, batch * out_width)
+        places = map(address, (in_mask, out_mask, y, grad_y, grad_weight, grad_bias))
+        across = int(weights.of_output != 1)
+        own = gradients.GradientAddresses(x.data_ptr(), across, *places, *sizes, activation)
+        work = partial(gradients.weight_gradients, own)
+        share_units(work, x.shape[1], len(x) * y.shape[1])
     if grad_x is not None:
         z = slopes(y, grad_y, out_mask, activation)
         run_transposed(z, weights, in_mask, out_mask, grad_x)
@@ -102,7 +72,7 @@ def slopes(y: Tensor, grad_y: Tensor, out_mask: Tensor | None, activation: int) 
     """Gradients before the activation, where blocks are kept; anything elsewhere."""
     if activation == NONE:
         return grad_y
-    z, sizes = new_result(*y.shape), sizes_of(y.shape[1], out_mask)
+    z, sizes = new_result(*y.shape), side_sizes(y.shape[1], out_mask)
     addresses = y.data_ptr(), grad_y.data_ptr(), z.data_ptr(), address(out_mask)
     slope_blocks(*addresses, len(y), *sizes, activation)
     return z
@@ -117,50 +87,27 @@ def run_transposed(
     others are turned, which takes a fraction of what dot products along them took.
     """
     (batch, in_width), out_width = grad_x.shape, z.shape[1]
-    in_blocks, in_size = sizes_of(in_width, in_mask)
-    work = partial(
-        kernels.forward,
-        z.data_ptr(),
-        weights.held.data_ptr(),
-        weights.of_output,
-        weights.of_input,
-        in_size * weights.of_input,
-        0,
-        address(out_mask),
-        address(in_mask),
-        grad_x.data_ptr(),
-        *sizes_of(out_width, out_mask),
-        in_blocks,
-        in_size,
-        NONE,
-        1,
-        0,
-        batch,
-    )
+    in_blocks, in_size = side_sizes(in_width, in_mask)
+    held, of_input, of_output, _ = weights
+    turned = held.data_ptr(), of_output, of_input, in_size * of_input
+    places = map(address, (None, out_mask, in_mask, grad_x))
+    sizes = *side_sizes(out_width, out_mask), in_blocks, in_size
+    work = partial(kernels.multiply_kept, z.data_ptr(), *turned, *places, *sizes, NONE, 1, 0, batch)
     # Never by rows: gradients do not depend on the number of threads.
     is_large = is_worth_sharing(batch * in_width * out_width, in_mask, out_mask)
-    share(work, in_blocks, 1 if is_large else in_blocks)
+    share_parts(work, in_blocks, 1 if is_large else in_blocks)
 
 
 ACTIVATION_CODES = {None: NONE, "tanh": TANH, "relu": RELU}
 
 
-def run_forward(
-    x: Tensor,
-    weight: Tensor,
-    bias: Tensor | None,
-    in_mask: Tensor | None,
-    out_mask: Tensor | None,
-    activation: int,
-    sizes: Sizes,
-    *,
-    is_training: bool,
-) -> Tensor:
+def run_forward(operands: Operands, activation: int, sizes: Sizes, *, is_training: bool) -> Tensor:
     """Calls the forward kernel on contiguous operands; weight is [out_features, in_features].
 
     Sizes: rows, input blocks, units of one, output blocks, units of one. A weight that is being
     trained is read in place: every step would make a copy out of date.
     """
+    x, weight, bias, in_mask, out_mask = operands
     batch, in_blocks, in_size, out_blocks, out_size = sizes
     in_width, out_width = in_blocks * in_size, out_blocks * out_size
     y = new_result(batch, out_width)
@@ -169,78 +116,48 @@ def run_forward(
         weights = weights_of(weight, out_size)
     else:
         weights = Weights(panels, out_size, 1, in_width * out_size)
-    held, of_input, of_output, panel = weights
-    operands = (
-        x.data_ptr(),
-        held.data_ptr(),
-        of_input,
-        of_output,
-        panel,
-        address(bias),
-        address(in_mask),
-        address(out_mask),
-        y.data_ptr(),
-        in_blocks,
-        in_size,
-        out_blocks,
-        out_size,
-        activation,
-        1,
-    )
+    places = map(address, (bias, in_mask, out_mask, y))
+    layer = x.data_ptr(), weights[0].data_ptr(), *weights[1:], *places, *sizes[1:], activation, 1
     if torch.get_num_threads() == 1:
-        kernels.forward(*operands, 0, batch, 0, out_blocks)
+        kernels.multiply_kept(*layer, 0, batch, 0, out_blocks)
         return y
-    work, macs_of_row = partial(kernels.forward, *operands), in_width * out_width
+    work = partial(kernels.multiply_kept, *layer)
+    macs_of_row = in_width * out_width
     if out_blocks == 1 or batch >= 2 * addresses.MIN_SHARED_ROWS:
         share_rows(lambda *rows: work(*rows, 0, out_blocks), batch, macs_of_row)
     else:
         # Few rows are not cut: each thread would read all weights.
         is_large = is_worth_sharing(batch * macs_of_row, in_mask, out_mask)
-        share(partial(work, 0, batch), out_blocks, 1 if is_large else out_blocks)
+        share_parts(partial(work, 0, batch), out_blocks, 1 if is_large else out_blocks)
     return y
 
 
 def run_linear(
-    x: Tensor,
-    weight: Tensor,
-    bias: Tensor | None,
-    in_mask: Tensor | None,
-    out_mask: Tensor | None,
-    activation: int,
-    sizes: Sizes,
+    operands: Operands, activation: int, sizes: Sizes
 ) -> tuple[Tensor, Kept, tuple[int, Sizes]]:
     """The kernel's result, with what `gradients_of` needs."""
-    y = run_forward(x, weight, bias, in_mask, out_mask, activation, sizes, is_training=True)
+    y = run_forward(operands, activation, sizes, is_training=True)
+    x, weight, _, in_mask, out_mask = operands
     return y, (x, weight, in_mask, out_mask, y), (activation, sizes)
 
 
-trained = differentiable(run_linear, gradients_of)
+trained = differentiable_layer(run_linear, gradients_of)
 
 
 def kernel_linear(
-    x: Tensor,
-    weight: Tensor,
-    bias: Tensor | None,
-    in_mask: Tensor | None,
-    out_mask: Tensor | None,
-    activation: str | None,
-    is_training: bool,
-    sizes: Sizes | None = None,
+    operands: Operands, activation: str | None, is_training: bool, sizes: Sizes | None = None
 ) -> Tensor:
-    """Computes only the pairs of blocks that each row keeps; arguments as `block_sparse_linear`.
+    """Computes only the pairs of blocks that each row keeps, as `block_sparse_linear`.
 
     `is_training` says whether gradients are wanted, `sizes` what is known of them. float32 only;
     weights of an input may lie side by side, as `GatedMLP` keeps them, or those of an output, as
     `torch.nn.Linear` does: blocks that some row needs are then turned on their side, or read so, in
     every call. Others are copied.
     """
-    x = x.contiguous()
-    bias = None if bias is None else bias.contiguous()
-    in_mask = None if in_mask is None else in_mask.contiguous()
-    out_mask = None if out_mask is None else out_mask.contiguous()
-    code = ACTIVATION_CODES[activation]
-    if sizes is None:
-        sizes = layer_sizes(x, weight, in_mask, out_mask)
+    x, weight, bias, in_mask, out_mask = operands
+    masks = without_gaps(in_mask), without_gaps(out_mask)
+    packed = x.contiguous(), weight, without_gaps(bias), *masks
+    code, sizes = ACTIVATION_CODES[activation], sizes or layer_sizes(operands)
     if not is_training:
-        return run_forward(x, weight, bias, in_mask, out_mask, code, sizes, is_training=False)
-    return trained(x, weight, bias, in_mask, out_mask, code, sizes)
+        return run_forward(packed, code, sizes, is_training=False)
+    return trained(packed, code, sizes)

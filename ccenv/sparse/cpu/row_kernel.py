@@ -14,13 +14,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from numba import carray
 
-from ccenv.sparse.cpu.codegen.compiled import called, compiled
+from ccenv.sparse.cpu.codegen.compiled import called_by_name, compiled
 from ccenv.sparse.cpu.codegen.floats import call_activate, call_zero_columns
 from ccenv.sparse.cpu.codegen.micro_kernels import LOWER_HALF, as_pointer, sum_blocks, sum_runs
 from ccenv.sparse.cpu.elementwise_kernels import call_transpose
 
 
-class Layer(NamedTuple):
+class LayerAddresses(NamedTuple):
     """Where a layer's numbers lie, and their sizes; see `ccenv.sparse.cpu.kernels`."""
 
     x: int
@@ -75,7 +75,7 @@ LEAST_ACROSS = 8
 
 
 @compiled
-def sum_row(
+def sum_one_row(
     places: int, weights: int, num: int, in_size: int, ldw: int, begin: int, to: int, out_size: int
 ) -> None:
     """Writes begin + the products of `num` listed blocks.
@@ -89,11 +89,11 @@ def sum_row(
 def sum_row_across(
     places: int, weights: int, lengths: int, num: int, ldc: int, begin: int, to: int, out_size: int
 ) -> None:
-    """`sum_row` for weights that lie output by output, and runs of inputs of any lengths."""
+    """`sum_one_row` for weights that lie output by output, and runs of inputs of any lengths."""
     sum_runs(places, weights, lengths, num, ldc, begin, to, out_size)
 
 
-call_row, call_row_across = called(sum_row), called(sum_row_across)
+call_row, call_row_across = called_by_name(sum_one_row), called_by_name(sum_row_across)
 
 
 @compiled
@@ -116,7 +116,7 @@ def list_runs(in_mask: int, in_blocks: int, in_size: int, together: bool, runs: 
 
 
 @compiled
-def multiply_row(s: Layer, clear: int, first: int, last: int) -> None:
+def multiply_row(s: LayerAddresses, clear: int, first: int, last: int) -> None:
     """`forward` of the kernels for a single row: nothing is sorted, and one list is enough."""
     # First units, lengths, addresses of inputs and of weights.
     runs = np.empty((4, s.in_blocks), np.int64)
@@ -152,7 +152,7 @@ def is_read_across(in_size: int, ldc: int) -> bool:
 
 
 @compiled
-def multiply_rows(s: Layer, listed: Inputs, rows: Any, counts: Any) -> None:
+def multiply_rows(s: LayerAddresses, listed: Inputs, rows: Any, counts: Any) -> None:
     """As `multiply_blocks` of the kernels, without sorting rows by the blocks they share."""
     in_blocks, in_size, out_size = s.in_blocks, s.in_size, s.out_size
     # Addresses of inputs and of weights, lengths.

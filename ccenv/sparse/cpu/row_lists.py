@@ -8,16 +8,16 @@ from typing import Any
 import numpy as np
 from numba import carray
 
-from ccenv.sparse.cpu.codegen.bits import count_bits, lowest_bit, make_load_bits
 from ccenv.sparse.cpu.codegen.compiled import compiled
 from ccenv.sparse.cpu.codegen.floats import copy_floats
 from ccenv.sparse.cpu.codegen.micro_kernels import LOWER_HALF, as_pointer
+from ccenv.sparse.cpu.codegen.vectors import count_bits, lowest_bit, make_load_bits
 
 load_8, load_16, load_32 = make_load_bits(8), make_load_bits(16), make_load_bits(32)
 
 
 @compiled
-def bits_of(mask: int, count: int) -> Any:
+def mask_word(mask: int, count: int) -> Any:
     """Up to 64 bytes of a mask at an address as the bits of a number."""
     word = np.uint64(0)
     b = 0
@@ -39,7 +39,7 @@ def bits_of(mask: int, count: int) -> Any:
 
 
 @compiled
-def rows_of_blocks(mask: int, batch: int, num_blocks: int, rows: Any, counts: Any) -> None:
+def list_block_rows(mask: int, batch: int, num_blocks: int, rows: Any, counts: Any) -> None:
     """Lists the rows of each block: rows int32 [num_blocks, batch], counts int64 [num_blocks].
 
     `mask` is the address of bool [batch, num_blocks], or 0 if all rows keep the one block.
@@ -52,7 +52,7 @@ def rows_of_blocks(mask: int, batch: int, num_blocks: int, rows: Any, counts: An
         return
     for b in range(batch):
         for start in range(0, num_blocks, 64):
-            word = bits_of(mask + b * num_blocks + start, min(64, num_blocks - start))
+            word = mask_word(mask + b * num_blocks + start, min(64, num_blocks - start))
             while word != np.uint64(0):
                 j = start + lowest_bit(word)
                 rows[j, counts[j]] = b
@@ -74,7 +74,7 @@ def blocks_of_rows(mask: int, batch: int, num_blocks: int, entries: Any, counts:
     for b in range(batch):
         n = 0
         for start in range(0, num_blocks, 64):
-            word = bits_of(mask + b * num_blocks + start, min(64, num_blocks - start))
+            word = mask_word(mask + b * num_blocks + start, min(64, num_blocks - start))
             while word != np.uint64(0):
                 entries[b, n] = (start + lowest_bit(word)) << 32 | b
                 n += 1
@@ -141,14 +141,14 @@ def mark_kept(mask: int, row: int, num_blocks: int, used: Any) -> int:
         return 1
     kept = 0
     for start in range(0, num_blocks, 64):
-        word = bits_of(mask + row * num_blocks + start, min(64, num_blocks - start))
+        word = mask_word(mask + row * num_blocks + start, min(64, num_blocks - start))
         used[start // 64] |= word
         kept += count_bits(word)
     return kept
 
 
 @compiled
-def count_kept(
+def count_kept_blocks(
     in_mask: int, out_mask: int, batch: int, in_blocks: int, out_blocks: int
 ) -> tuple[int, int, int, int]:
     """Blocks that rows keep on either side, and pairs of them, of all rows; blocks ever kept.
@@ -174,5 +174,5 @@ def count_kept(
 @compiled
 def count_pairs(in_mask: int, out_mask: int, batch: int, in_blocks: int, out_blocks: int) -> int:
     """Counts pairs of blocks that a row keeps, over all rows; -1 if some block is in no row."""
-    _, _, pairs, used = count_kept(in_mask, out_mask, batch, in_blocks, out_blocks)
+    _, _, pairs, used = count_kept_blocks(in_mask, out_mask, batch, in_blocks, out_blocks)
     return pairs if used == in_blocks + out_blocks else -1

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ccenv.sparse.cpu.codegen.compiled import ROWS_OF_32, ROWS_OF_64, WIDE, called, compiled
+from ccenv.sparse.cpu.codegen.compiled import ROWS_OF_32, ROWS_OF_64, WIDE, called_by_name, compiled
 from ccenv.sparse.cpu.codegen.floats import copy_floats
 from ccenv.sparse.cpu.codegen.micro_kernels import make_narrow, make_outer, make_product
 from ccenv.sparse.cpu.elementwise_kernels import call_transpose
@@ -51,7 +51,7 @@ def times_tile(
         product_16(pairs, n, x, ldx, w, ldw, y, ldy, k, width)
 
 
-call_tile = called(times_tile)
+call_tile = called_by_name(times_tile)
 
 
 @compiled

@@ -91,12 +91,7 @@ def power_of_two(number: int) -> int:
 
 @functools.lru_cache(maxsize=1024)
 def cut_inner(width: int, num_blocks: int | None, itemsize: int) -> Cut:
-    """Cuts the side that is summed over; small blocks share a tile.
-
-    Args:
-        width: units.
-        num_blocks: blocks of the side's mask, None without a mask.
-        itemsize: bytes of a number, 2 or 4.
+    """Cuts the side that is summed over; small blocks share a tile. Numbers have 2 or 4 bytes.
 
     >>> cut_inner(40, 8, itemsize=2)
     Cut(width=40, block=5, merged=8, pieces=1, step=64)
@@ -116,19 +111,12 @@ def cut_blocks(width: int, num_blocks: int, itemsize: int) -> Cut:
     >>> cut_blocks(40, 8, itemsize=2)
     Cut(width=40, block=5, merged=1, pieces=1, step=16)
     """
-    block = width // num_blocks
-    step = min(BLOCK_UNITS[itemsize], max(SMALLEST_TILE, power_of_two(block)))
-    return Cut(width, block, 1, math.ceil(block / step), step)
+    return cut_outer(width, num_blocks, BLOCK_UNITS[itemsize])
 
 
 @functools.lru_cache(maxsize=1024)
 def cut_outer(width: int, num_blocks: int | None, limit: int) -> Cut:
-    """Cuts a side whose units are results: a tile lies within one block.
-
-    Args:
-        width: units.
-        num_blocks: blocks of the side's mask, None without a mask.
-        limit: most units of a tile.
+    """Cuts a side whose units are results: a tile lies within one block, of `limit` units at most.
 
     >>> cut_outer(768, 4, limit=128)
     Cut(width=768, block=192, merged=1, pieces=2, step=128)
@@ -146,14 +134,8 @@ def choose_tile(batch: int, inner: Cut, outer: Cut, itemsize: int, *, is_listed:
     """Tile of the product of rows with weights.
 
     As many rows as an eighth of the batch, the density where sparse layers begin to pay: a tile of
-    more rows would mostly be padding, one of fewer would read the weights more often.
-
-    Args:
-        batch: number of rows.
-        inner: of the side that is summed over.
-        outer: of the side of the results.
-        itemsize: bytes of a number, 2 or 4.
-        is_listed: whether a list says which input blocks are summed.
+    more rows would mostly be padding, one of fewer would read the weights more often. `is_listed`:
+    whether a list says which input blocks are summed.
     """
     most = 128 if itemsize == 2 and outer.step < 128 else 64
     if inner.block * itemsize % LOADED_BYTES:
@@ -196,13 +178,7 @@ def launch(
 ) -> None:
     """Starts `programs` programs of a kernel; returns before they have run.
 
-    Args:
-        kernel: a function under `triton.jit`.
-        programs: how many.
-        args: tensors, numbers and Nones that the kernel takes.
-        warps: groups of 32 threads of a program.
-        stages: steps of a loop whose loads are under way at once.
-        constants: numbers the kernel is compiled for.
+    The constants are what the kernel is compiled for; warps and stages as in `Tile`.
     """
     # Fused multiply-adds are named because Triton is about to change its default.
     kernel[(programs,)](

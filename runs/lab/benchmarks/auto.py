@@ -20,8 +20,7 @@ from torch import Tensor, nn
 
 from ccenv.base.clock import seconds_in_turns, work_clock
 from ccenv.base.seeding import stream
-from ccenv.runs.speed.benchmark import benchmark
-from ccenv.runs.speed.kernels import Pass, Row
+from ccenv.runs.speed.benchmark import Pass, Row, benchmark
 from ccenv.runs.speed.masks import draw_pool, make_layer, plain_layers
 from ccenv.runs.tables.sweep_table import formatted
 from ccenv.sparse import routes
@@ -166,7 +165,8 @@ def passes_of(cell: Cell, pool: Sequence[Masks]) -> dict[str, Pass]:
         return block_sparse_linear(x, layer.weight, layer.bias, *next(turns), backend=backend)
 
     def masked_dense() -> Tensor:
-        return masked_dense_linear(x, layer.weight, layer.bias, *next(turns), is_training=training)
+        operands = (x, layer.weight, layer.bias, *next(turns))
+        return masked_dense_linear(operands, is_training=training)
 
     def as_pass(product: Callable[[], Tensor], model: nn.Module) -> Pass:
         if not training:

@@ -7,8 +7,7 @@ import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from ccenv.runs.speed.benchmark import benchmark
-from ccenv.runs.speed.kernels import COLUMNS, NOTES, densities, measure
+from ccenv.runs.speed.benchmark import COLUMNS, NOTES, benchmark, densities, time_case
 from ccenv.runs.speed.masks import layer_case
 from ccenv.runs.studies.paper.numbers import digitised
 from ccenv.runs.tables.drawing import (
@@ -30,7 +29,7 @@ def measured(*, quick: bool, rounds: int) -> Iterator[Row]:
     """A layer of 1,024 units and 32 rows, in blocks of several sizes; quick: a smaller one."""
     width, sizes = (256, (16, 32)) if quick else (1024, BLOCK_SIZES)
     for size, density in itertools.product(sizes, SIZES_DENSITIES):
-        yield measure(layer_case(width, width // size, density, 32), rounds)
+        yield time_case(layer_case(width, width // size, density, 32), rounds)
 
 
 def block_size_figure(rows: Sequence[Row]) -> Drawn:

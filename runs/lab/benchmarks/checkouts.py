@@ -20,7 +20,7 @@ from typing import Any
 from ccenv.runs.experiment import Experiment, Options, Row
 from ccenv.runs.lab.benchmarks import checkout_worker
 from ccenv.runs.lab.benchmarks.checkout_worker import LAYERS, PASSES
-from ccenv.runs.speed.kernels import ratio
+from ccenv.runs.speed.benchmark import ratio
 
 HERE = Path(checkout_worker.__file__).resolve().parents[3]
 NOTES = """\

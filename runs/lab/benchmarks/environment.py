@@ -21,8 +21,7 @@ from ccenv.envs.scalar import BlockSelectionEnv
 from ccenv.envs.vector import BlockSelectionVectorEnv
 from ccenv.networks.core.arguments import build_network
 from ccenv.networks.core.mlp import GatedMLP
-from ccenv.runs.speed.benchmark import benchmark
-from ccenv.runs.speed.kernels import Pass, Row, ratio
+from ccenv.runs.speed.benchmark import Pass, Row, benchmark, ratio
 from ccenv.simulator.simulator import Simulator
 from ccenv.sparse.cpu.buffers import keep_panels
 

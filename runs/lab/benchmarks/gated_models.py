@@ -22,8 +22,7 @@ from ccenv.networks.gating.gate import gate, gateable
 from ccenv.networks.gating.gated_module import GatedModule
 from ccenv.runs.lab.benchmarks.network_speed import executed
 from ccenv.runs.lab.benchmarks.subjects import without_gates
-from ccenv.runs.speed.benchmark import benchmark
-from ccenv.runs.speed.kernels import Row
+from ccenv.runs.speed.benchmark import Row, benchmark
 from ccenv.runs.store.provenance import load_average
 
 SYMBOLS = 256

@@ -133,8 +133,8 @@ def start_layer(
     leaves = [torch.zeros(batch, width, dtype=dtype), weight, torch.zeros(width, dtype=dtype)]
     leaves = [leaf.requires_grad_() for leaf in leaves]
     masks = mask if has_in_mask else None, mask if has_out_mask else None
-    route = "masked_dense_linear" if is_dense else "triton_linear"
-    y = import_object(f"ccenv.sparse.gpu.dispatch:{route}", "route")(*leaves, *masks, "tanh")
+    route = "dense:dense_linear" if is_dense else "layer:triton_linear"
+    y = import_object(f"ccenv.sparse.gpu.{route}", "route")((*leaves, *masks), "tanh")
     y.backward(torch.zeros_like(y))
 
 

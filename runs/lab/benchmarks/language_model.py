@@ -20,8 +20,7 @@ from ccenv.base.masks import mask_of_indices
 from ccenv.base.seeding import stream
 from ccenv.networks.core.protocol import through
 from ccenv.networks.text.transformer import LanguageModel
-from ccenv.runs.speed.benchmark import benchmark
-from ccenv.runs.speed.kernels import Row, ratio
+from ccenv.runs.speed.benchmark import Row, benchmark, ratio
 from ccenv.simulator.simulator import Simulator
 
 LENGTH, SEQUENCES = 128, 16

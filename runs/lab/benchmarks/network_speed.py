@@ -22,8 +22,7 @@ from ccenv.networks.core.inference_copy import pack
 from ccenv.networks.core.lowering import OneRow, why_not_one_row
 from ccenv.networks.core.protocol import dense_forward, walk
 from ccenv.runs.lab.benchmarks.subjects import Network, Subject, chosen
-from ccenv.runs.speed.benchmark import benchmark
-from ccenv.runs.speed.kernels import Pass, Row
+from ccenv.runs.speed.benchmark import Pass, Row, benchmark
 from ccenv.runs.speed.networks import as_pass
 from ccenv.runs.store.provenance import load_average
 

@@ -22,8 +22,7 @@ from ccenv.base.clock import quartiles_of_ratio, seconds_in_turns
 from ccenv.networks.core.mlp import GatedMLP
 from ccenv.runs.config.settings import make_plan
 from ccenv.runs.engine.building import build
-from ccenv.runs.speed.benchmark import benchmark
-from ccenv.runs.speed.kernels import Row, ratio
+from ccenv.runs.speed.benchmark import Row, benchmark, ratio
 from ccenv.runs.sweeps import SWEEPS
 from ccenv.simulator.rollout import collect_rollout
 

@@ -32,7 +32,8 @@ from ccenv.sb3 import BlockSelectionVecEnv
 from ccenv.simulator.extensions import concurrent
 from ccenv.simulator.rollout import collect_rollout
 from ccenv.simulator.simulator import Simulator
-from ccenv.sparse.gpu import dispatch, routes
+from ccenv.sparse.gpu import dense, routes
+from ccenv.sparse.gpu import layer as gpu_layer
 from ccenv.sparse.operands import on_use
 from ccenv.sparse.reference import reference_linear
 
@@ -348,16 +349,16 @@ def test_ppo_waits_once_a_step_and_once_for_each_batch_of_first_observations(dev
 @pytest.fixture
 def computing(device, monkeypatch):
     """A device whose kernels compute, by their definition."""
-    for name in ("triton_linear", "masked_dense_linear"):
-        monkeypatch.setattr(dispatch, name, by_definition)
+    monkeypatch.setattr(gpu_layer, "triton_linear", by_definition)
+    monkeypatch.setattr(dense, "dense_linear", by_definition)
     on_use.cache_clear()
     yield device
     on_use.cache_clear()
 
 
-def by_definition(x, weight, bias, in_mask, out_mask, activation):
+def by_definition(operands, activation):
     act = {None: None, "tanh": torch.tanh, "relu": torch.relu}[activation]
-    return reference_linear(x, weight, bias, in_mask, out_mask, act)
+    return reference_linear(operands, act)
 
 
 @pytest.mark.parametrize("network", NETWORKS)

@@ -15,12 +15,17 @@ from sparse_layers import draw_layer, run
 from ccenv.runs.commands import benchmark
 from ccenv.runs.speed import gpu as gpu_speed
 from ccenv.sparse import linear
-from ccenv.sparse.gpu import dispatch as gpu
 from ccenv.sparse.gpu import gradients as gpu_gradients
 from ccenv.sparse.gpu import lists as gpu_lists
+from ccenv.sparse.gpu.dense import dense_linear
+from ccenv.sparse.gpu.layer import triton_linear
+from ccenv.sparse.gpu.routes import reason_against
 
 ON_CARD = os.environ.get("TRITON_INTERPRET") != "1"
-WAYS = {"kernels": gpu.triton_linear, "dense": gpu.masked_dense_linear}
+WAYS = {
+    name: lambda *operands, layer=layer: layer(operands[:5], operands[5])
+    for name, layer in {"kernels": triton_linear, "dense": dense_linear}.items()
+}
 DTYPES = [torch.float32, torch.float16, torch.bfloat16][: 3 if ON_CARD else 2]
 # (blocks, units of a block) of both sides: merged, odd, padded, alone, and cut in pieces.
 SIZES = [((5, 4), (3, 8)), ((3, 5), (2, 12)), ((2, 24), (3, 16)), ((2, 64), (1, 32))]
@@ -107,7 +112,7 @@ def test_a_layer_may_lack_a_bias_and_want_only_some_gradients(batch, way):
 
 @each_batch
 def test_operands_and_masks_may_have_any_strides(batch):
-    layer, multiply = draw(batch, ((3, 16), (2, 16))), gpu.triton_linear
+    layer, multiply = draw(batch, ((3, 16), (2, 16))), WAYS["kernels"]
     spread = {
         name: getattr(layer, name).repeat_interleave(2, dim=1)[:, ::2]
         for name in ("x", "weight", "in_mask", "out_mask", "grad_y")
@@ -201,9 +206,9 @@ def test_a_list_holds_each_row_once_and_those_that_keep_the_block_first():
 
 @each_dtype
 def test_triton_takes_every_dtype_but_the_interpreter_no_bfloat16(dtype):
-    assert gpu.why_not(draw(1, ((1, 1), (1, 1)), dtype=dtype).x) is None
+    assert reason_against(draw(1, ((1, 1), (1, 1))).x.device, dtype) is None
     if not ON_CARD:
-        assert "bfloat16" in gpu.why_not(torch.zeros(1, dtype=torch.bfloat16))
+        assert "bfloat16" in reason_against(torch.device("cpu"), torch.bfloat16)
 
 
 def test_the_door_takes_the_kernels_where_they_are_chosen(monkeypatch):
@@ -211,7 +216,7 @@ def test_the_door_takes_the_kernels_where_they_are_chosen(monkeypatch):
     monkeypatch.setattr(linear, "choose_route", lambda *args, **settings: "triton")
     operands = (layer.x, layer.weight, layer.bias, layer.in_mask, layer.out_mask)
     found = linear.block_sparse_linear(*operands, activation="tanh")
-    assert torch.equal(found, gpu.triton_linear(*operands, "tanh"))
+    assert torch.equal(found, triton_linear(operands, "tanh"))
 
 
 @pytest.mark.skipif(ON_CARD, reason="a card measures, see test_gpu_speed.py")
@@ -222,9 +227,9 @@ def test_the_benchmark_of_a_card_runs_the_kernels_and_records_them(case, monkeyp
     runs, measured = [], gpu_speed.measure_layer
     tiny = replace(case, batch=20, width=32, num_blocks=2, dtype="float32")
 
-    def kernels(*operands):
+    def kernels(operands, activation):
         runs.append(len(operands[0]))
-        return gpu.triton_linear(*operands)
+        return triton_linear(operands, activation)
 
     linear.on_use.cache_clear()
     monkeypatch.setattr(linear, "on_use", lambda path: kernels)
@@ -232,7 +237,7 @@ def test_the_benchmark_of_a_card_runs_the_kernels_and_records_them(case, monkeyp
     monkeypatch.setattr(gpu_speed, "choose_route", lambda *args, **settings: "triton")
     # The interpreter has no graphs, and knows no cards.
     monkeypatch.setattr(gpu_speed, "captured", lambda burst: burst)
-    monkeypatch.setattr(gpu_speed, "card", lambda: {"card": "none"})
+    monkeypatch.setattr(gpu_speed, "card_facts", lambda: {"card": "none"})
     monkeypatch.setattr(gpu_speed, "why_not_measured", lambda: None)
     monkeypatch.setattr(gpu_speed, "measure_layer", lambda *args: measured(*args, device="cpu"))
     monkeypatch.setattr(gpu_speed, "QUICK", (tiny,))

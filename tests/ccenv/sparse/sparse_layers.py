@@ -81,7 +81,8 @@ def expected(layer):
 
 
 def reference(x, weight, bias, in_mask, out_mask, activation):
-    return reference_linear(x, weight, bias, in_mask, out_mask, resolve_activation(activation))
+    operands = x, weight, bias, in_mask, out_mask
+    return reference_linear(operands, resolve_activation(activation))
 
 
 @contextmanager

@@ -12,11 +12,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ccenv.sparse.gpu import dispatch as gpu
 from ccenv.sparse.gpu import plan as gpu_plan
 from ccenv.sparse.gpu import routes
 
-HERE = Path(__file__).parent
+HERE, CPU = Path(__file__).parent, torch.device("cpu")
 needs_triton = pytest.mark.skipif(
     importlib.util.find_spec("triton") is None, reason="Triton is not installed"
 )
@@ -114,14 +113,14 @@ def test_float32_is_multiplied_as_torch_multiplies_it(monkeypatch):
 
 def test_a_reason_is_given_where_triton_cannot_be_used(monkeypatch):
     monkeypatch.delenv("TRITON_INTERPRET", raising=False)
-    gpu.reason_against.cache_clear()
-    assert "float64" in gpu.why_not(torch.zeros(1, dtype=torch.float64))
+    routes.reason_against.cache_clear()
+    assert "float64" in routes.reason_against(CPU, torch.float64)
     if importlib.util.find_spec("triton") is not None:
-        assert gpu.why_not(torch.zeros(1)) == "Triton needs a CUDA device"
-    gpu.reason_against.cache_clear()
+        assert routes.reason_against(CPU, torch.float32) == "Triton needs a CUDA device"
+    routes.reason_against.cache_clear()
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    assert gpu.why_not(torch.zeros(1)) == "Triton is not installed"
-    gpu.reason_against.cache_clear()
+    assert routes.reason_against(CPU, torch.float32) == "Triton is not installed"
+    routes.reason_against.cache_clear()
 
 
 @needs_triton
@@ -129,13 +128,13 @@ def test_a_kernel_that_does_not_compile_is_a_reason_and_no_error(monkeypatch):
     def broken(*args):
         raise RuntimeError("Failed to find C compiler.\nPlease specify via CC.")
 
-    monkeypatch.setattr(gpu, "triton_linear", broken)
-    reason = gpu.error_of_trial(torch.device("cpu"), torch.float32)
+    monkeypatch.setattr(routes, "on_use", lambda path: broken)
+    reason = routes.error_of_trial(CPU, torch.float32)
     assert reason == "Triton cannot compile here: RuntimeError: Failed to find C compiler."
 
 
 def test_the_door_does_not_load_triton():
-    program = "import sys, ccenv.sparse.gpu.dispatch; print('triton' in sys.modules)"
+    program = "import sys, ccenv.sparse.gpu.routes; print('triton' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert done.stdout.strip() == "False"
 

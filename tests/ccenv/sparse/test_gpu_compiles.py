@@ -13,7 +13,7 @@ from ccenv.runs.lab.benchmarks.gpu_registers import (
     start_layer,
 )
 from ccenv.sparse.gpu import dense, gradients, products
-from ccenv.sparse.gpu.kernels.lists import list_items
+from ccenv.sparse.gpu.lists import list_items
 
 # What a program may use of shared memory on every card from compute capability 8.0 on.
 SHARED_BYTES = 99 * 1024

@@ -33,7 +33,7 @@ def test_parts_cover_everything_once_and_are_neither_too_many_nor_too_small(
 ):
     smallest, found = max(smallest, unit), []
     with shared_by(threads):
-        cpu.share(lambda first, last: found.append((first, last)), total, smallest, unit)
+        cpu.share_parts(lambda first, last: found.append((first, last)), total, smallest, unit)
     found.sort()
     assert [first for first, _ in found] == [0, *(last for _, last in found[:-1])]
     assert found[-1][1] == total
@@ -52,7 +52,7 @@ def test_a_part_that_no_thread_has_begun_is_taken_by_the_caller(monkeypatch):
     monkeypatch.setattr(cpu, "thread_pool", Busy)
     found = []
     with shared_by(3):
-        cpu.share(lambda first, last: found.append((first, last)), 30, 1)
+        cpu.share_parts(lambda first, last: found.append((first, last)), 30, 1)
     assert found == [(0, 10), (10, 20), (20, 30)]
 
 

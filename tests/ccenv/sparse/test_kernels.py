@@ -19,7 +19,7 @@ from ccenv.sparse.cpu.buffers import keep_panels
 from ccenv.sparse.cpu.codegen.compiled import (
     Announcement,
     announcement,
-    called,
+    called_by_name,
     compiled,
     entry,
     forget_stale,
@@ -28,7 +28,7 @@ from ccenv.sparse.cpu.codegen.compiled import (
 from ccenv.sparse.cpu.codegen.micro_kernels import as_pointer
 from ccenv.sparse.gpu import routes as gpu_routes
 from ccenv.sparse.linear import block_sparse_linear
-from ccenv.sparse.operands import layer_sizes, sizes_of
+from ccenv.sparse.operands import layer_sizes, side_sizes
 from ccenv.sparse.routes import kept_pairs, most_pairs
 
 kernels = through("cpu")
@@ -141,8 +141,8 @@ def test_by_blocks_of_one_side_they_are_those_of_pairs_and_of_a_dense_product(
     x[keep[0] == 0], zeroed = torch.nan, z * keep[1]
     shape = expected.shape if across else expected.shape[::-1]
     by_pairs, wide = torch.full(shape, torch.nan), torch.full(shape, torch.nan)
-    sizes = *sizes_of(x.shape[1], masks[0]), *sizes_of(z.shape[1], masks[1])
-    operands = gradients.Operands(
+    sizes = *side_sizes(x.shape[1], masks[0]), *side_sizes(z.shape[1], masks[1])
+    operands = gradients.GradientAddresses(
         x.data_ptr(),
         int(across),
         address(masks[0]),
@@ -267,7 +267,7 @@ def set_float(at, value):
     carray(as_pointer(at), (1,), np.float32)[0] = value
 
 
-call_set_float = called(set_float)
+call_set_float = called_by_name(set_float)
 
 
 @njit(error_model="numpy")
@@ -364,7 +364,7 @@ def test_pairs_of_blocks_are_counted_right(batch, in_blocks, out_blocks, has_in,
         for n, wanted in ((in_blocks, has_in), (out_blocks, has_out))
     ]
     x, weight = torch.zeros(batch, in_blocks), torch.zeros(out_blocks, in_blocks)
-    found = kept_pairs(layer_sizes(x, weight, *masks), *masks)
+    found = kept_pairs(layer_sizes((x, weight, None, *masks)), *masks)
     full = [torch.ones(batch, 1, dtype=torch.bool) if mask is None else mask for mask in masks]
     if all(bool(mask.any(dim=0).all()) for mask in full):
         assert found == int((full[0].sum(dim=1) * full[1].sum(dim=1)).sum())
@@ -374,7 +374,7 @@ def test_pairs_of_blocks_are_counted_right(batch, in_blocks, out_blocks, has_in,
 
 @pytest.mark.parametrize("reason", [None, "it has no compiler"])
 def test_a_gpu_without_triton_is_told_once_and_served_by_torch(reason, monkeypatch, recwarn):
-    monkeypatch.setattr("ccenv.sparse.gpu.dispatch.why_not", lambda x: reason)
+    monkeypatch.setattr(gpu_routes, "reason_against", lambda *_: reason)
     gpu_routes.triton_takes.cache_clear()
     for _ in range(2):
         assert gpu_routes.triton_takes(torch.device("cpu"), torch.float16) == (reason is None)

@@ -8,9 +8,8 @@ from sparse_layers import assert_equal, shared_by
 
 from ccenv.base.seeding import stream
 from ccenv.networks.core.stage import add_kept_rows
-from ccenv.sparse.expand_masks import repeat_for_masks
 from ccenv.sparse.reference import zero_where_skipped
-from ccenv.sparse.residual_add import can_merge, merged
+from ccenv.sparse.rows import can_merge, merged, repeat_for_masks
 
 LAYOUTS = (torch.contiguous_format, torch.channels_last)
 

@@ -26,7 +26,7 @@ ACTIVATIONS = [None, "tanh", "relu", torch.sin]
 
 def masked_dense(*operands):
     """One dense product between masks, of few rows by the kernels."""
-    y = masked_dense_linear(*operands[:5], is_training=True)
+    y = masked_dense_linear(operands[:5], is_training=True)
     activation = resolve_activation(operands[5])
     return y if activation is None else activation(y)
 
@@ -35,7 +35,7 @@ def groups(*operands):
     """By torch, the rows of each block."""
     if operands[3] is None and operands[4] is None:
         return reference(*operands)
-    return grouped_linear(*operands[:5], resolve_activation(operands[5]))
+    return grouped_linear(operands[:5], resolve_activation(operands[5]))
 
 
 @pytest.fixture
@@ -248,10 +248,10 @@ def test_one_dense_product_between_masks_is_the_definition_bit_for_bit(
     if layer.in_mask is not None:
         layer.x[~layer.in_mask.repeat_interleave(ins[1], 1)] = torch.nan
     operands = layer.x, layer.weight, layer.bias, layer.in_mask, layer.out_mask
-    wanted = reference_linear(*operands, None)
-    assert torch.equal(masked_dense_linear(*operands, is_training=False), wanted)
+    wanted = reference_linear(operands, None)
+    assert torch.equal(masked_dense_linear(operands, is_training=False), wanted)
     by_torch = partial(masked_dense_linear, is_training=True, few_rows=0)
-    found = run(layer, lambda *operands: by_torch(*operands[:5]))
+    found = run(layer, lambda *operands: by_torch(operands[:5]))
     assert torch.equal(found[0], wanted)
     layers.assert_close(found, run(layer, reference), torch.float32)
 
@@ -261,9 +261,9 @@ def test_operands_stay_as_they_are(threads):
     x, weight = torch.randn(2048, 256), torch.randn(64, 256)
     mask, before = torch.rand(2048, 16) < 0.5, x.clone()
     with shared_by(threads):
-        y = masked_dense_linear(x, weight, None, mask, mask, is_training=False)
+        y = masked_dense_linear((x, weight, None, mask, mask), is_training=False)
     assert torch.equal(x, before)
-    assert torch.equal(y, reference_linear(x, weight, None, mask, mask, None))
+    assert torch.equal(y, reference_linear((x, weight, None, mask, mask), None))
 
 
 @pytest.mark.parametrize("density", [0.2, 0.9])
@@ -279,7 +279,7 @@ def test_under_autocast_it_is_the_definition_and_gradients_are_float32(density, 
         # As between two layers of a network: what comes is rounded already.
         for inputs in (x, x.bfloat16()):
             found = block_sparse_linear(inputs, weight, bias, mask, mask)
-            expected = reference_linear(inputs, weight, bias, mask, mask, None)
+            expected = reference_linear((inputs, weight, bias, mask, mask), None)
             assert found.dtype == expected.dtype == torch.bfloat16
             torch.testing.assert_close(found, expected, atol=2**-5, rtol=2**-7)
         why = explain_backend(x, weight, mask, mask)
@@ -354,12 +354,12 @@ def test_a_second_derivative_through_the_kernel_is_refused():
 def test_what_the_quick_look_lets_through_fits(x, weight, bias, in_mask, out_mask, dtype, bits):
     numbers = [None if s is None else torch.zeros(s, dtype=dtype) for s in (x, weight, bias)]
     masks = [None if s is None else torch.zeros(s, dtype=bits) for s in (in_mask, out_mask)]
-    if plainly_fit(*numbers, *masks):
-        check_operands(*numbers, *masks)
+    if plainly_fit((*numbers, *masks)):
+        check_operands((*numbers, *masks))
         assert numbers[0].dtype == torch.float32
 
 
 def test_the_quick_look_lets_through_what_is_usual():
     x, weight, mask = torch.zeros(3, 8), torch.zeros(6, 8), torch.ones(3, 2, dtype=torch.bool)
-    assert plainly_fit(x, weight, torch.zeros(6), mask, mask)
-    assert plainly_fit(x, weight, None, None, None)
+    assert plainly_fit((x, weight, torch.zeros(6), mask, mask))
+    assert plainly_fit((x, weight, None, None, None))

@@ -23,7 +23,7 @@ def test_every_case_is_there_once_eager_and_captured():
 @pytest.mark.parametrize("is_training", [False, True])
 def test_executed_macs_are_those_of_the_pairs_that_are_kept(is_training):
     layer = replace(TINY, density=1.0, is_training=is_training)
-    case = gpu.layer_case(layer, device="cpu")
+    case = gpu.gpu_case(layer, device="cpu")
     assert case.macs == case.dense_macs
     assert case.dense_macs == gpu.PASSES * 16 * 64 * 64 * (3 if is_training else 1)
     assert case.densities == (1.0, 1.0)
@@ -32,9 +32,9 @@ def test_executed_macs_are_those_of_the_pairs_that_are_kept(is_training):
 @pytest.mark.parametrize("is_training", [False, True])
 def test_a_case_is_timed_and_its_milliseconds_are_those_of_a_pass(is_training, monkeypatch):
     layer = replace(TINY, is_training=is_training)
-    case = gpu.layer_case(layer, device="cpu")
-    whole = gpu.measure(case, rounds=2)
-    monkeypatch.setattr(gpu, "measure", lambda case, rounds: whole)
+    case = gpu.gpu_case(layer, device="cpu")
+    whole = gpu.time_case(case, rounds=2)
+    monkeypatch.setattr(gpu, "time_case", lambda case, rounds: whole)
     timing = gpu.measure_layer(layer, rounds=2, device="cpu")
     assert timing["route"] == "grouped"
     assert timing["asked"] == asdict(layer)
@@ -55,7 +55,7 @@ def test_the_benchmark_records_rows_and_machine(tmp_path, capsys, monkeypatch):
     # The processor plays the card: what is recorded has the same shape.
     on_card = gpu.measure_layer
     monkeypatch.setattr(gpu, "why_not_measured", lambda: None)
-    monkeypatch.setattr(gpu, "card", lambda: {"card": "none", "driver": "none"})
+    monkeypatch.setattr(gpu, "card_facts", lambda: {"card": "none", "driver": "none"})
     monkeypatch.setattr(gpu, "measure_layer", lambda *args: on_card(*args, device="cpu"))
     monkeypatch.setattr(gpu, "QUICK", (TINY, replace(TINY, is_training=True)))
     folders = ["--results-dir", str(tmp_path), "--report-dir", str(tmp_path)]
@@ -76,4 +76,4 @@ def test_the_benchmark_records_rows_and_machine(tmp_path, capsys, monkeypatch):
 def test_a_case_runs_on_a_card(is_training, is_captured):
     layer = replace(TINY, batch=64, is_training=is_training, is_captured=is_captured)
     assert gpu.measure_layer(layer, repeats=2).milliseconds > 0
-    assert gpu.card()["card"]
+    assert gpu.card_facts()["card"]

@@ -13,8 +13,9 @@ from ccenv.runs.commands import benchmark
 from ccenv.runs.lab import tables
 from ccenv.runs.lab.__main__ import main
 from ccenv.runs.lab.benchmarks.block_sizes import block_size, mean_speedup
-from ccenv.runs.speed import kernels, masks, networks
-from ccenv.runs.speed.kernels import measure, width_of_macs
+from ccenv.runs.speed import benchmark as cases
+from ccenv.runs.speed import masks, networks
+from ccenv.runs.speed.benchmark import time_case, width_of_macs
 from ccenv.runs.speed.masks import KINDS, draw_pool, keep_probabilities, layer_case, mean_densities
 from ccenv.runs.speed.networks import (
     GIVEN,
@@ -22,9 +23,9 @@ from ccenv.runs.speed.networks import (
     TRAINED,
     cifar_case,
     curves,
-    dense_macs,
     density_figure,
     executed_macs,
+    mlp_macs,
     mnist_case,
 )
 
@@ -107,14 +108,14 @@ def test_with_every_block_kept_executed_macs_are_the_dense_networks(training, bl
     masks = [torch.ones(2, n, dtype=torch.bool) for n in blocks]
     sizes = (20, *(8 * n for n in blocks), 10)
     executed = executed_macs(network, [masks], training=training)
-    assert executed == 2 * dense_macs(sizes, training=training)
+    assert executed == 2 * mlp_macs(sizes, training=training)
 
 
 @settings(deadline=None)
 @given(macs=st.floats(1, 1e7), inputs=st.integers(1, 4000))
 def test_no_other_width_has_macs_nearer_to_those_asked_for(macs, inputs):
     def macs_of(units):
-        return dense_macs((inputs, units, units, 10))
+        return mlp_macs((inputs, units, units, 10))
 
     found = width_of_macs(macs, macs_of)
     nearest = abs(macs_of(found) - macs)
@@ -136,14 +137,14 @@ def test_baselines_have_the_executed_macs_or_compute_what_the_kernels_compute(na
 
 
 def test_the_limit_is_dense_macs_over_executed_ones():
-    found = measure(layer_case(64, 4, 1.0, batch=4), rounds=3)
+    found = time_case(layer_case(64, 4, 1.0, batch=4), rounds=3)
     assert found["limit"] == found["equal_macs"] == 1.0
     assert found["densities"] == (1.0, 1.0)
 
 
 @pytest.mark.parametrize("way", ["", TRAINED])
 def test_the_papers_network_is_timed_with_its_policies(way):
-    found = measure(cifar_case(0.5, 2, way), rounds=3)
+    found = time_case(cifar_case(0.5, 2, way), rounds=3)
     assert found["milliseconds"] > 0
     assert 1 < found["limit"] < 10
 
@@ -179,7 +180,7 @@ def test_a_quick_benchmark_of_the_kernels_is_shown_drawn_and_recorded(tmp_path, 
     folders = ["--results-dir", str(tmp_path), "--report-dir", str(tmp_path)]
     assert benchmark.main(["kernels", "--quick", "--record", *folders]) == 0
     shown = capsys.readouterr().out
-    assert all((name in shown) == (name != "route") for name in kernels.COLUMNS)
+    assert all((name in shown) == (name != "route") for name in cases.COLUMNS)
     (recorded,) = (json.loads(path.read_text()) for path in tmp_path.glob("kernel-speed*.json"))
     assert {row["masks"] for row in recorded["rows"]} == set(KINDS)
     for row in recorded["rows"]:

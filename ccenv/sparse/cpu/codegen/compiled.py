@@ -57,14 +57,11 @@ def entry(kernel: Any, signature: Any) -> int:
     return address
 
 
-def called(kernel: Any) -> Any:
+def called_by_name(kernel: Any) -> Any:
     """A kernel of int64 arguments without a result for other kernels, which call it by a symbol.
 
     Numba compiles what a kernel calls once more into each of its callers, which takes most of the
     time for large ones. These are compiled once instead, and callers find them by name.
-
-    Args:
-        kernel: of `compiled`.
     """
     parameters = list(inspect.signature(kernel.py_func).parameters)
     signature = types.void(*[types.int64] * len(parameters))
@@ -76,37 +73,60 @@ def called(kernel: Any) -> Any:
 def make_call(signature: Any, parameters: Sequence[str] = (), symbol: str = "") -> Any:
     """Makes what calls a kernel in a kernel; exceptions pass through.
 
-    Args:
-        signature: numba's, of the kernel that is called.
-        parameters: names of its arguments.
-        symbol: where it is found; else its address is the first argument.
+    Numba's signature is that of the kernel that is called, the parameters name its arguments.
+    Without a symbol, where it is found, its address is the first argument.
     """
-    names = parameters or [f"argument_{n}" for n in range(len(signature.args))]
-    by_address = not symbol
+    names = list(parameters) or [f"argument_{n}" for n in range(len(signature.args))]
 
-    def call(typingctx: Any, *_: Any) -> Any:
-        def codegen(context: Any, builder: Any, sig: Any, values: Any) -> Any:
-            convention = context.call_conv
-            kind = convention.get_function_type(signature.return_type, signature.args)
-            if by_address:
-                address, *values = values
-                function = builder.inttoptr(address, kind.as_pointer())
-            else:
-                function = cgutils.get_or_insert_function(builder.module, kind, symbol)
-            status, result = convention.call_function(
-                builder, function, signature.return_type, signature.args, values
-            )
-            with cgutils.if_unlikely(builder, status.is_error):
-                convention.return_status_propagate(builder, status)
-            return result
+    def call(context: Any, builder: Any, values: Any) -> Any:
+        convention = context.call_conv
+        kind = convention.get_function_type(signature.return_type, signature.args)
+        if symbol:
+            function = cgutils.get_or_insert_function(builder.module, kind, symbol)
+        else:
+            address, *values = values
+            function = builder.inttoptr(address, kind.as_pointer())
+        status, result = convention.call_function(
+            builder, function, signature.return_type, signature.args, values
+        )
+        with cgutils.if_unlikely(builder, status.is_error):
+            convention.return_status_propagate(builder, status)
+        return result
 
-        front = [types.int64] if by_address else []
-        return signature.return_type(*front, *signature.args), codegen
+    if symbol:
+        return named_intrinsic(call, names, signature)
+    by_address = signature.return_type(types.int64, *signature.args)
+    return named_intrinsic(call, ["address", *names], by_address)
+
+
+def named_intrinsic(code: Callable[..., Any], names: list[str], signature: Any) -> Any:
+    """Numba's intrinsic of arguments with these names: code(context, builder, values) -> value."""
+
+    def typed(typingctx: Any, *_: Any) -> Any:
+        return signature, lambda context, builder, sig, values: code(context, builder, values)
 
     kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
-    all_names = ["typingctx", *(["address"] if by_address else []), *names]
-    vars(call)["__signature__"] = inspect.Signature([inspect.Parameter(n, kind) for n in all_names])
-    return intrinsic(call)
+    parameters = [inspect.Parameter(name, kind) for name in ("typingctx", *names)]
+    vars(typed)["__signature__"] = inspect.Signature(parameters)
+    return intrinsic(typed)
+
+
+def emitted(result: Any = types.void, arguments: Any = types.int64) -> Callable[..., Any]:
+    """Makes a function that kernels call of one that emits its code: (builder, *values) -> value.
+
+    Numba's types are those of the result and of each argument.
+    """
+
+    def make(emit: Callable[..., Any]) -> Any:
+        names = list(inspect.signature(emit).parameters)[1:]
+
+        def code(context: Any, builder: Any, values: Any) -> Any:
+            value = emit(builder, *values)
+            return context.get_dummy_value() if value is None else value
+
+        return named_intrinsic(code, names, result(*[arguments] * len(names)))
+
+    return make
 
 
 compiled = kept(nogil=True, error_model="numpy")
@@ -144,11 +164,8 @@ def forget_stale(folder: Path, *others: Path) -> None:
     """Deletes compiled functions below a folder that were made from other sources than today's.
 
     Numba compares a function with its own file only, so what calls or inlines a kernel of another
-    file would keep the old one. Where the folder cannot be written numba keeps its cache elsewhere.
-
-    Args:
-        folder: whose functions are looked at.
-        *others: folders whose functions those call.
+    file, in the folder or in others, would keep the old one. Where the folder cannot be written
+    numba keeps its cache elsewhere.
     """
     sources = {root: sorted(root.rglob("*.py")) for root in (folder, *others)}
     digest = hashlib.sha256()

@@ -4,10 +4,9 @@ from typing import Any
 
 import numpy as np
 from llvmlite import ir
-from numba import carray, types
-from numba.extending import intrinsic
+from numba import carray
 
-from ccenv.sparse.cpu.codegen.compiled import called, compiled
+from ccenv.sparse.cpu.codegen.compiled import called_by_name, compiled, emitted
 from ccenv.sparse.cpu.codegen.micro_kernels import as_pointer, make_walk, split
 from ccenv.sparse.cpu.codegen.vectors import (
     F32,
@@ -83,7 +82,7 @@ def activate(y: int, size: int, activation: int) -> None:
         walk_relu(y, y, size)
 
 
-call_zero_columns, call_activate = called(zero_columns), called(activate)
+call_zero_columns, call_activate = called_by_name(zero_columns), called_by_name(activate)
 
 
 def transposed(builder: Any, rows: list[Any], unit: int, span: int) -> list[Any]:
@@ -114,24 +113,19 @@ def make_transpose(size: int) -> Any:
     """
     vec = ir.VectorType(F32, size)
 
-    @intrinsic
-    def transpose(typingctx: Any, source: Any, from_row: Any, to: Any, to_row: Any) -> Any:
-        def codegen(context: Any, builder: Any, sig: Any, arguments: Any) -> Any:
-            source, from_row, to, to_row = arguments
-            source, to = pointer(builder, source), pointer(builder, to)
-            rows = []
-            for _ in range(size):
-                rows.append(load(builder, source, 0, vec))
-                source = builder.gep(source, [from_row])
-            # Within four lanes, shuffles are cheap on every machine.
-            fours = [transposed(builder, rows[r : r + 4], 1, 4) for r in range(0, size, 4)]
-            columns = [transposed(builder, list(f), 4, size) for f in zip(*fours, strict=True)]
-            for group in zip(*columns, strict=True):
-                for column in group:
-                    store(builder, to, 0, column)
-                    to = builder.gep(to, [to_row])
-            return context.get_dummy_value()
-
-        return types.void(*[types.int64] * 4), codegen
+    @emitted()
+    def transpose(builder: Any, source: Any, from_row: Any, to: Any, to_row: Any) -> None:
+        source, to = pointer(builder, source), pointer(builder, to)
+        rows = []
+        for _ in range(size):
+            rows.append(load(builder, source, 0, vec))
+            source = builder.gep(source, [from_row])
+        # Within four lanes, shuffles are cheap on every machine.
+        fours = [transposed(builder, rows[r : r + 4], 1, 4) for r in range(0, size, 4)]
+        columns = [transposed(builder, list(f), 4, size) for f in zip(*fours, strict=True)]
+        for group in zip(*columns, strict=True):
+            for column in group:
+                store(builder, to, 0, column)
+                to = builder.gep(to, [to_row])
 
     return transpose

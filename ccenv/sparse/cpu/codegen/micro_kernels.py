@@ -17,9 +17,8 @@ from typing import Any
 
 from llvmlite import ir
 from numba import types
-from numba.extending import intrinsic
 
-from ccenv.sparse.cpu.codegen.compiled import FOLD, LANES
+from ccenv.sparse.cpu.codegen.compiled import FOLD, LANES, emitted
 from ccenv.sparse.cpu.codegen.vectors import (
     BUSY,
     F32,
@@ -31,13 +30,13 @@ from ccenv.sparse.cpu.codegen.vectors import (
     function,
     halves,
     in_pieces,
-    joined,
     lanes_repeated,
     load,
     load_first,
     multiply_add,
     pointer,
     prefetch,
+    side_by_side,
     store,
     tiles,
 )
@@ -60,34 +59,29 @@ def over_tile(heights: Heights, panel: Panel) -> Any:
     upper one.
     """
 
-    @intrinsic
+    @emitted()
     def product(
-        typingctx: Any, pairs: Any, n: Any, x: Any, ldx: Any, w: Any, ldw: Any, y: Any, ldy: Any,
+        builder: Any, pairs: Any, n: Any, x: Any, ldx: Any, w: Any, ldw: Any, y: Any, ldy: Any,
         num_k: Any, width: Any,
-    ) -> Any:  # fmt: skip
-        def codegen(context: Any, builder: Any, sig: Any, arguments: Any) -> Any:
-            pairs, n, x, ldx, w, ldw, y, ldy, num_k, width = arguments
-            pairs, w = pointer(builder, pairs, I64), pointer(builder, w)
+    ) -> None:  # fmt: skip
+        pairs, w = pointer(builder, pairs, I64), pointer(builder, w)
 
-            def columns(column: Any, wide: int) -> None:
-                at, sums = builder.gep(w, [column]), builder.add(y, builder.mul(column, I64(4)))
+        def columns(column: Any, wide: int) -> None:
+            at, sums = builder.gep(w, [column]), builder.add(y, builder.mul(column, I64(4)))
 
-                def rows(first: Any, count: int) -> None:
-                    xs, ys = [], []
-                    for r in range(count):
-                        pair = builder.load(builder.gep(pairs, [builder.add(first, I64(r))]))
-                        row = builder.and_(pair, I64(LOWER_HALF))
-                        place = builder.lshr(pair, I64(32))
-                        xs.append(pointer(builder, builder.add(x, builder.mul(row, ldx))))
-                        ys.append(pointer(builder, builder.add(sums, builder.mul(place, ldy))))
-                    panel(builder, wide, xs, ys, at, num_k, ldw)
+            def rows(first: Any, count: int) -> None:
+                xs, ys = [], []
+                for r in range(count):
+                    pair = builder.load(builder.gep(pairs, [builder.add(first, I64(r))]))
+                    row = builder.and_(pair, I64(LOWER_HALF))
+                    place = builder.lshr(pair, I64(32))
+                    xs.append(pointer(builder, builder.add(x, builder.mul(row, ldx))))
+                    ys.append(pointer(builder, builder.add(sums, builder.mul(place, ldy))))
+                panel(builder, wide, xs, ys, at, num_k, ldw)
 
-                in_pieces(builder, n, heights[wide], rows)
+            in_pieces(builder, n, heights[wide], rows)
 
-            in_pieces(builder, width, tuple(heights), columns)
-            return context.get_dummy_value()
-
-        return types.void(*[types.int64] * 10), codegen
+        in_pieces(builder, width, tuple(heights), columns)
 
     return product
 
@@ -161,7 +155,7 @@ def make_narrow(heights: tuple[int, ...], *, together: bool) -> Any:
                 parts.append(load(builder, first, 0, few))
                 first = builder.gep(first, [ldw])
             a, b, c, d = parts
-            return joined(builder, joined(builder, a, b), joined(builder, c, d))
+            return side_by_side(builder, side_by_side(builder, a, b), side_by_side(builder, c, d))
 
         def accumulate(k: Any, sums: list[Any]) -> list[Any]:
             weights, new = four_k(k), []
@@ -199,11 +193,10 @@ def make_narrow(heights: tuple[int, ...], *, together: bool) -> Any:
     return over_tile({4: heights}, panel)
 
 
-@intrinsic
+@emitted()
 def sum_blocks(
-    typingctx: Any, xs: Any, ws: Any, num: Any, num_k: Any, ldw: Any, start: Any, y: Any,
-    width: Any,
-) -> Any:  # fmt: skip
+    builder: Any, xs: Any, ws: Any, num: Any, num_k: Any, ldw: Any, start: Any, y: Any, width: Any
+) -> None:
     """y[:width] = start[:width] + sum over listed blocks of x block @ w block, for one row.
 
     The sums of up to 64 columns stay in registers from the first block to the last. Takes the
@@ -211,48 +204,42 @@ def sum_blocks(
     length, the number of k in a block, the distance between rows of w in floats, the addresses of
     start and y, and the width.
     """
+    xs, ws = pointer(builder, xs, I64), pointer(builder, ws, I64)
+    start, y = pointer(builder, start), pointer(builder, y)
 
-    def codegen(context: Any, builder: Any, sig: Any, arguments: Any) -> Any:
-        xs, ws, num, num_k, ldw, start, y, width = arguments
-        xs, ws = pointer(builder, xs, I64), pointer(builder, ws, I64)
-        start, y = pointer(builder, start), pointer(builder, y)
+    def columns(column: Any, wide: int) -> None:
+        vec, offsets = tiles(wide)
+        unroll = max(1, BUSY // len(offsets))
+        zero = ir.Constant(vec, [0.0] * vec.count)
+        steps = builder.sdiv(num_k, I64(unroll))
+        rest = builder.sub(num_k, builder.mul(steps, I64(unroll)))
 
-        def columns(column: Any, wide: int) -> None:
-            vec, offsets = tiles(wide)
-            unroll = max(1, BUSY // len(offsets))
-            zero = ir.Constant(vec, [0.0] * vec.count)
-            steps = builder.sdiv(num_k, I64(unroll))
-            rest = builder.sub(num_k, builder.mul(steps, I64(unroll)))
+        def accumulate(values: list[Any], parts: int) -> list[Any]:
+            *sums, x, w = values
+            new = []
+            for part in range(parts):
+                weights = [load(builder, w, offset, vec) for offset in offsets]
+                scale = builder.load(builder.gep(x, [I64(part)]))
+                own = sums[part * len(offsets) : (part + 1) * len(offsets)]
+                new += multiply_add(builder, [scale], weights, own)
+                w = builder.gep(w, [ldw])
+            return [*new, *sums[len(new) :], builder.gep(x, [I64(parts)]), w]
 
-            def accumulate(values: list[Any], parts: int) -> list[Any]:
-                *sums, x, w = values
-                new = []
-                for part in range(parts):
-                    weights = [load(builder, w, offset, vec) for offset in offsets]
-                    scale = builder.load(builder.gep(x, [I64(part)]))
-                    own = sums[part * len(offsets) : (part + 1) * len(offsets)]
-                    new += multiply_add(builder, [scale], weights, own)
-                    w = builder.gep(w, [ldw])
-                return [*new, *sums[len(new) :], builder.gep(x, [I64(parts)]), w]
+        def block(q: Any, sums: list[Any]) -> list[Any]:
+            x = pointer(builder, builder.load(builder.gep(xs, [q])))
+            w = pointer(builder, builder.load(builder.gep(ws, [q])))
+            values = [*sums, x, builder.gep(w, [column])]
+            values = counted_loop(builder, steps, values, lambda _, v: accumulate(v, unroll))
+            values = counted_loop(builder, rest, values, lambda _, v: accumulate(v, 1))
+            return values[:-2]
 
-            def block(q: Any, sums: list[Any]) -> list[Any]:
-                x = pointer(builder, builder.load(builder.gep(xs, [q])))
-                w = pointer(builder, builder.load(builder.gep(ws, [q])))
-                values = [*sums, x, builder.gep(w, [column])]
-                values = counted_loop(builder, steps, values, lambda _, v: accumulate(v, unroll))
-                values = counted_loop(builder, rest, values, lambda _, v: accumulate(v, 1))
-                return values[:-2]
+        sums = counted_loop(builder, num, [zero] * (unroll * len(offsets)), block)
+        totals = add_up(builder, sums, len(offsets))
+        first, to = builder.gep(start, [column]), builder.gep(y, [column])
+        for offset, total in zip(offsets, totals, strict=True):
+            store(builder, to, offset, builder.fadd(load(builder, first, offset, vec), total))
 
-            sums = counted_loop(builder, num, [zero] * (unroll * len(offsets)), block)
-            totals = add_up(builder, sums, len(offsets))
-            first, to = builder.gep(start, [column]), builder.gep(y, [column])
-            for offset, total in zip(offsets, totals, strict=True):
-                store(builder, to, offset, builder.fadd(load(builder, first, offset, vec), total))
-
-        in_pieces(builder, width, (64, 32, 16, 8, 4, 1), columns)
-        return context.get_dummy_value()
-
-    return types.void(*[types.int64] * 8), codegen
+    in_pieces(builder, width, (64, 32, 16, 8, 4, 1), columns)
 
 
 def make_walk(
@@ -263,71 +250,55 @@ def make_walk(
     The function takes two addresses, which may be the same, and the size.
     """
 
-    @intrinsic
-    def walk(typingctx: Any, source: Any, target: Any, size: Any) -> Any:
-        def codegen(context: Any, builder: Any, sig: Any, arguments: Any) -> Any:
-            source, target = (pointer(builder, address) for address in arguments[:2])
+    @emitted()
+    def walk(builder: Any, source: Any, target: Any, size: Any) -> None:
+        source, target = pointer(builder, source), pointer(builder, target)
 
-            def several(first: Any, count: int) -> None:
-                vec, offsets = tiles(count)
-                x, y = builder.gep(source, [first]), builder.gep(target, [first])
-                for offset in offsets:
-                    new, old = load(builder, x, offset, vec), load(builder, y, offset, vec)
-                    store(builder, y, offset, of(builder, new, old))
+        def several(first: Any, count: int) -> None:
+            vec, offsets = tiles(count)
+            x, y = builder.gep(source, [first]), builder.gep(target, [first])
+            for offset in offsets:
+                new, old = load(builder, x, offset, vec), load(builder, y, offset, vec)
+                store(builder, y, offset, of(builder, new, old))
 
-            in_pieces(builder, arguments[2], widths, several)
-            return context.get_dummy_value()
-
-        return types.void(*[types.int64] * 3), codegen
+        in_pieces(builder, size, widths, several)
 
     return walk
 
 
-@intrinsic
-def split(typingctx: Any, source: Any, even: Any, odd: Any, size: Any) -> Any:
+@emitted()
+def split(builder: Any, source: Any, even: Any, odd: Any, size: Any) -> None:
     """Copies floats at even places of 2 `size` to one address and the others to another."""
+    source, even, odd = (pointer(builder, address) for address in (source, even, odd))
 
-    def codegen(context: Any, builder: Any, sig: Any, arguments: Any) -> Any:
-        source, even, odd = (pointer(builder, address) for address in arguments[:3])
+    def several(first: Any, count: int) -> None:
+        at = builder.gep(source, [builder.mul(first, I64(2))])
+        parts = alternate(builder, load(builder, at, 0, ir.VectorType(F32, 2 * count)))
+        for to, part in zip((even, odd), parts, strict=True):
+            store(builder, builder.gep(to, [first]), 0, part)
 
-        def several(first: Any, count: int) -> None:
-            at = builder.gep(source, [builder.mul(first, I64(2))])
-            parts = alternate(builder, load(builder, at, 0, ir.VectorType(F32, 2 * count)))
-            for to, part in zip((even, odd), parts, strict=True):
-                store(builder, builder.gep(to, [first]), 0, part)
-
-        in_pieces(builder, arguments[3], (16, 4, 1), several)
-        return context.get_dummy_value()
-
-    return types.void(*[types.int64] * 4), codegen
+    in_pieces(builder, size, (16, 4, 1), several)
 
 
-@intrinsic
-def ask_for(typingctx: Any, address: Any) -> Any:
+@emitted()
+def ask_for(builder: Any, address: Any) -> None:
     """Fetches the line of the cache at an int64 address, without waiting for it."""
-
-    def codegen(context: Any, builder: Any, sig: Any, arguments: Any) -> Any:
-        prefetch(builder, pointer(builder, arguments[0], I8))
-        return context.get_dummy_value()
-
-    return types.void(types.int64), codegen
+    prefetch(builder, pointer(builder, address, I8))
 
 
-@intrinsic
-def as_pointer(typingctx: Any, address: Any) -> Any:
+@emitted(types.voidptr)
+def as_pointer(builder: Any, address: Any) -> Any:
     """int64 address -> void pointer, for numba's carray."""
-
-    def codegen(context: Any, builder: Any, sig: Any, arguments: Any) -> Any:
-        return pointer(builder, arguments[0], I8)
-
-    return types.voidptr(types.int64), codegen
+    return pointer(builder, address, I8)
 
 
 def lane_sums(builder: Any, vectors: list[Any]) -> Any:
     """One vector of the sums of a power of two of vectors, in their order."""
     count = len(vectors)
     while len(vectors) > 1:
-        pairs = [joined(builder, a, b) for a, b in zip(vectors[::2], vectors[1::2], strict=True)]
+        pairs = [
+            side_by_side(builder, a, b) for a, b in zip(vectors[::2], vectors[1::2], strict=True)
+        ]
         vectors = [builder.fadd(*alternate(builder, pair)) for pair in pairs]
     (total,) = vectors
     while total.type.count > count:
@@ -335,11 +306,10 @@ def lane_sums(builder: Any, vectors: list[Any]) -> Any:
     return total
 
 
-@intrinsic
+@emitted()
 def sum_runs(
-    typingctx: Any, xs: Any, ws: Any, lengths: Any, num: Any, ldc: Any, start: Any, y: Any,
-    width: Any,
-) -> Any:  # fmt: skip
+    builder: Any, xs: Any, ws: Any, lengths: Any, num: Any, ldc: Any, start: Any, y: Any, width: Any
+) -> None:
     """y[:width] = start[:width] + sum over listed runs of w run @ x run, for one row.
 
     Takes the addresses of three int64 lists, where the row's runs of x lie, where those of w, and
@@ -349,54 +319,48 @@ def sum_runs(
     """
     vec = ir.VectorType(F32, LANES)
     widths = (16, 8, 4, 1) if LANES == 16 else (8, 4, 1)
+    xs, ws, lengths = (pointer(builder, at, I64) for at in (xs, ws, lengths))
+    start, y = pointer(builder, start), pointer(builder, y)
+    fma = function(builder, "fma", vec, 3)
 
-    def codegen(context: Any, builder: Any, sig: Any, arguments: Any) -> Any:
-        xs, ws, lengths, num, ldc, start, y, width = arguments
-        xs, ws, lengths = (pointer(builder, at, I64) for at in (xs, ws, lengths))
-        start, y = pointer(builder, start), pointer(builder, y)
-        fma = function(builder, "fma", vec, 3)
+    def add_products(x: Any, w: Any, sums: list[Any], count: Any | None) -> list[Any]:
+        def read(at: Any) -> Any:
+            if count is None:
+                return load(builder, at, 0, vec)
+            return load_first(builder, at, count, vec)
 
-        def add_products(x: Any, w: Any, sums: list[Any], count: Any | None) -> list[Any]:
-            def read(at: Any) -> Any:
-                if count is None:
-                    return load(builder, at, 0, vec)
-                return load_first(builder, at, count, vec)
+        inputs, new = read(x), []
+        for total in sums:
+            new.append(builder.call(fma, [inputs, read(w), total]))
+            w = builder.gep(w, [ldc])
+        return new
 
-            inputs, new = read(x), []
-            for total in sums:
-                new.append(builder.call(fma, [inputs, read(w), total]))
-                w = builder.gep(w, [ldc])
-            return new
+    def step(_: Any, values: list[Any]) -> list[Any]:
+        *sums, x, w = values
+        new = add_products(x, w, sums, None)
+        return [*new, *(builder.gep(end, [I64(LANES)]) for end in (x, w))]
 
-        def step(_: Any, values: list[Any]) -> list[Any]:
-            *sums, x, w = values
-            new = add_products(x, w, sums, None)
-            return [*new, *(builder.gep(end, [I64(LANES)]) for end in (x, w))]
+    def outputs(first: Any, count: int) -> None:
+        def run(q: Any, sums: list[Any]) -> list[Any]:
+            x = pointer(builder, builder.load(builder.gep(xs, [q])))
+            w = pointer(builder, builder.load(builder.gep(ws, [q])))
+            w = builder.gep(w, [builder.mul(first, ldc)])
+            length = builder.load(builder.gep(lengths, [q]))
+            steps = builder.sdiv(length, I64(LANES))
+            *sums, x, w = counted_loop(builder, steps, [*sums, x, w], step)
+            rest = builder.srem(length, I64(LANES))
+            # Once, or not at all.
+            is_rest = builder.zext(builder.icmp_signed(">", rest, I64(0)), I64)
+            return counted_loop(
+                builder, is_rest, sums, lambda _, own: add_products(x, w, own, rest)
+            )
 
-        def outputs(first: Any, count: int) -> None:
-            def run(q: Any, sums: list[Any]) -> list[Any]:
-                x = pointer(builder, builder.load(builder.gep(xs, [q])))
-                w = pointer(builder, builder.load(builder.gep(ws, [q])))
-                w = builder.gep(w, [builder.mul(first, ldc)])
-                length = builder.load(builder.gep(lengths, [q]))
-                steps = builder.sdiv(length, I64(LANES))
-                *sums, x, w = counted_loop(builder, steps, [*sums, x, w], step)
-                rest = builder.srem(length, I64(LANES))
-                # Once, or not at all.
-                is_rest = builder.zext(builder.icmp_signed(">", rest, I64(0)), I64)
-                return counted_loop(
-                    builder, is_rest, sums, lambda _, own: add_products(x, w, own, rest)
-                )
+        zeros = [ir.Constant(vec, [0.0] * LANES)] * count
+        total = lane_sums(builder, counted_loop(builder, num, zeros, run))
+        begin = load(builder, builder.gep(start, [first]), 0, total.type)
+        store(builder, builder.gep(y, [first]), 0, builder.fadd(begin, total))
 
-            zeros = [ir.Constant(vec, [0.0] * LANES)] * count
-            total = lane_sums(builder, counted_loop(builder, num, zeros, run))
-            begin = load(builder, builder.gep(start, [first]), 0, total.type)
-            store(builder, builder.gep(y, [first]), 0, builder.fadd(begin, total))
-
-        in_pieces(builder, width, widths, outputs)
-        return context.get_dummy_value()
-
-    return types.void(*[types.int64] * 8), codegen
+    in_pieces(builder, width, widths, outputs)
 
 
 def make_outer(heights: Heights) -> Any:
@@ -408,45 +372,40 @@ def make_outer(heights: Heights) -> Any:
     the lower. An empty list gives zeros.
     """
 
-    @intrinsic
+    @emitted()
     def outer(
-        typingctx: Any, x: Any, ldx: Any, z: Any, ldz: Any, items: Any, num: Any, g: Any, ldg: Any,
+        builder: Any, x: Any, ldx: Any, z: Any, ldz: Any, items: Any, num: Any, g: Any, ldg: Any,
         num_k: Any, width: Any,
-    ) -> Any:  # fmt: skip
-        def codegen(context: Any, builder: Any, sig: Any, arguments: Any) -> Any:
-            x, ldx, z, ldz, items, num, g, ldg, num_k, width = arguments
-            x, z, g = (pointer(builder, address) for address in (x, z, g))
-            items = pointer(builder, items, I64)
+    ) -> None:  # fmt: skip
+        x, z, g = (pointer(builder, address) for address in (x, z, g))
+        items = pointer(builder, items, I64)
 
-            def columns(column: Any, wide: int) -> None:
-                vec, offsets = tiles(wide)
-                from_column, to_column = builder.gep(z, [column]), builder.gep(g, [column])
+        def columns(column: Any, wide: int) -> None:
+            vec, offsets = tiles(wide)
+            from_column, to_column = builder.gep(z, [column]), builder.gep(g, [column])
 
-                def rows(first: Any, count: int) -> None:
-                    inputs = builder.gep(x, [first])
+            def rows(first: Any, count: int) -> None:
+                inputs = builder.gep(x, [first])
 
-                    def body(t: Any, sums: list[Any]) -> list[Any]:
-                        item = builder.load(builder.gep(items, [t]))
-                        row = builder.and_(item, I64(LOWER_HALF))
-                        place = builder.lshr(item, I64(32))
-                        from_x = builder.gep(inputs, [builder.mul(row, ldx)])
-                        from_z = builder.gep(from_column, [builder.mul(place, ldz)])
-                        vectors = [load(builder, from_z, offset, vec) for offset in offsets]
-                        scales = [builder.load(builder.gep(from_x, [I64(r)])) for r in range(count)]
-                        return multiply_add(builder, scales, vectors, sums)
+                def body(t: Any, sums: list[Any]) -> list[Any]:
+                    item = builder.load(builder.gep(items, [t]))
+                    row = builder.and_(item, I64(LOWER_HALF))
+                    place = builder.lshr(item, I64(32))
+                    from_x = builder.gep(inputs, [builder.mul(row, ldx)])
+                    from_z = builder.gep(from_column, [builder.mul(place, ldz)])
+                    vectors = [load(builder, from_z, offset, vec) for offset in offsets]
+                    scales = [builder.load(builder.gep(from_x, [I64(r)])) for r in range(count)]
+                    return multiply_add(builder, scales, vectors, sums)
 
-                    zeros = [ir.Constant(vec, [0.0] * vec.count)] * (count * len(offsets))
-                    sums = iter(counted_loop(builder, num, zeros, body))
-                    for r in range(count):
-                        at = builder.mul(builder.add(first, I64(r)), ldg)
-                        for offset in offsets:
-                            store(builder, builder.gep(to_column, [at]), offset, next(sums))
+                zeros = [ir.Constant(vec, [0.0] * vec.count)] * (count * len(offsets))
+                sums = iter(counted_loop(builder, num, zeros, body))
+                for r in range(count):
+                    at = builder.mul(builder.add(first, I64(r)), ldg)
+                    for offset in offsets:
+                        store(builder, builder.gep(to_column, [at]), offset, next(sums))
 
-                in_pieces(builder, num_k, heights[wide], rows)
+            in_pieces(builder, num_k, heights[wide], rows)
 
-            in_pieces(builder, width, tuple(heights), columns)
-            return context.get_dummy_value()
-
-        return types.void(*[types.int64] * 10), codegen
+        in_pieces(builder, width, tuple(heights), columns)
 
     return outer

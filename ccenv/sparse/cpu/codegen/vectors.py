@@ -1,12 +1,16 @@
-"""Vector instructions for numba: small pieces of LLVM code that panels are made of."""
+"""Vector instructions for numba: small pieces of LLVM code that panels are made of.
+
+At the end: whole numbers in vectors and words, the highest of many and the bits of masks.
+"""
 
 from collections.abc import Callable, Iterable
 from typing import Any
 
 from llvmlite import ir
+from numba import types
 from numba.core import cgutils
 
-from ccenv.sparse.cpu.codegen.compiled import LANES
+from ccenv.sparse.cpu.codegen.compiled import LANES, emitted
 
 F32, I8, I32, I64 = ir.FloatType(), ir.IntType(8), ir.IntType(32), ir.IntType(64)
 
@@ -81,7 +85,7 @@ def lanes_repeated(builder: Any, vector: Any, times: int) -> Any:
     return shuffled(builder, vector, [lane for lane in lanes for _ in range(times)])
 
 
-def joined(builder: Any, first: Any, second: Any) -> Any:
+def side_by_side(builder: Any, first: Any, second: Any) -> Any:
     """The lanes of one vector and then those of the other."""
     return shuffled(builder, first, range(2 * first.type.count), second)
 
@@ -248,3 +252,93 @@ def relu_of(builder: Any, x: Any) -> Any:
     """max(x, 0) of a vector; NaN stays NaN."""
     zero = ir.Constant(x.type, [0.0] * x.type.count)
     return builder.select(builder.fcmp_ordered("<", x, zero), zero, x)
+
+
+@emitted(types.int64)
+def highest_below(builder: Any, address: Any, num_vectors: Any, limit: Any) -> Any:
+    """The highest of int64 numbers below a limit, 16 at an address for each vector.
+
+    The lowest int64 where there is none.
+    """
+    vec, at = ir.VectorType(I64, 16), pointer(builder, address, I64)
+
+    def higher(a: Any, b: Any) -> Any:
+        return builder.select(builder.icmp_signed(">", a, b), a, b)
+
+    lowest = ir.Constant(vec, [-(2**63)] * 16)
+    limits = splat(builder, limit, vec)
+
+    def one(index: Any, values: list[Any]) -> list[Any]:
+        found = load(builder, builder.gep(at, [builder.mul(index, I64(16))]), 0, vec)
+        is_below = builder.icmp_signed("<", found, limits)
+        return [higher(values[0], builder.select(is_below, found, lowest))]
+
+    (best,) = counted_loop(builder, num_vectors, [lowest], one)
+    while best.type.count > 1:
+        best = higher(*halves(builder, best))
+    return builder.extract_element(best, I64(0))
+
+
+@emitted()
+def sort_keys(builder: Any, scores: Any, num_vectors: Any, count: Any, keys: Any) -> None:
+    """Whole numbers in the order of `count` floats, the first of equal ones highest.
+
+    Sixteen floats at an address for each vector -> int64 at another. NaN counts as highest; the
+    lower half of a key is minus its number; beyond `count` keys are the lowest int64.
+    """
+    vec, ints = ir.VectorType(F32, 16), ir.VectorType(I32, 16)
+    wide = ir.VectorType(I64, 16)
+    scores, keys = pointer(builder, scores), pointer(builder, keys, I64)
+    counts = splat(builder, count, wide)
+    thirty_one, lower = ir.Constant(ints, [31] * 16), ir.Constant(ints, [2**31 - 1] * 16)
+
+    def one(index: Any, values: list[Any]) -> list[Any]:
+        start = builder.mul(index, I64(16))
+        # Of the zeros only the positive one is left.
+        found = builder.fadd(
+            load(builder, builder.gep(scores, [start]), 0, vec), ir.Constant(vec, [0.0] * 16)
+        )
+        word = builder.bitcast(found, ints)
+        # A float's bits below its sign are in order; of negative numbers in the other one.
+        is_negative = builder.ashr(word, thirty_one)
+        order = builder.xor(word, builder.and_(is_negative, lower))
+        order = builder.select(builder.fcmp_unordered("uno", found, found), lower, order)
+        lanes = ir.Constant(wide, list(range(16)))
+        number = builder.add(splat(builder, start, wide), lanes)
+        upper = builder.shl(builder.sext(order, wide), ir.Constant(wide, [32] * 16))
+        key = builder.sub(upper, number)
+        is_one = builder.icmp_signed("<", number, counts)
+        key = builder.select(is_one, key, ir.Constant(wide, [-(2**63)] * 16))
+        store(builder, builder.gep(keys, [start]), 0, key)
+        return values
+
+    counted_loop(builder, num_vectors, [], one)
+
+
+def make_load_bits(count: int) -> Any:
+    """Makes the bits of a number from `count` bytes at an address, the first as the lowest.
+
+    A byte that is not 0 is a 1.
+    """
+    vec = ir.VectorType(I8, count)
+
+    @emitted(types.uint64)
+    def load_bits(builder: Any, address: Any) -> Any:
+        found = builder.load(pointer(builder, address, vec))
+        found.align = 1
+        is_set = builder.icmp_unsigned("!=", found, ir.Constant(vec, [0] * count))
+        return builder.zext(builder.bitcast(is_set, ir.IntType(count)), I64)
+
+    return load_bits
+
+
+@emitted(types.int64, types.uint64)
+def lowest_bit(builder: Any, word: Any) -> Any:
+    """Number of the lowest bit that is set."""
+    return builder.cttz(word, ir.IntType(1)(0))
+
+
+@emitted(types.int64, types.uint64)
+def count_bits(builder: Any, word: Any) -> Any:
+    """How many bits are set."""
+    return builder.ctpop(word)

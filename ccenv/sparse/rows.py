@@ -1,14 +1,17 @@
-"""A layer's activations for several masks of the same images: (shared, mask) -> a row a mask."""
+"""Activations copied for several masks of an input, and residual sums of some rows."""
 
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
-from ccenv.sparse.cpu.addresses import differentiable, share
+from ccenv.sparse.cpu.addresses import differentiable, share_parts
 from ccenv.sparse.cpu.buffers import LARGE, new_result
 from ccenv.sparse.operands import on_use
 from ccenv.sparse.reference import zero_where_skipped
+
+LEAST_FLOATS = 1 << 16
+"""Fewer are added faster by torch's own operations."""
 
 
 def repeat_for_masks(shared: Tensor, mask: Tensor) -> Tensor:
@@ -69,4 +72,46 @@ def run_repeat(shared: Tensor, rows: Tensor, mask: Tensor, *, backward: bool) ->
     def work(first: int, last: int) -> None:
         repeat(*addresses, group, blocks, width // blocks, first, last, backward)
 
-    share(work, images, max(1, LARGE // (group * width)))
+    share_parts(work, images, max(1, LARGE // (group * width)))
+
+
+def can_merge(base: Tensor, added: Tensor) -> bool:
+    """Whether `merged` may be used: large float32 on the CPU in one order, without gradients."""
+    return (
+        base.numel() >= LEAST_FLOATS
+        and base.dtype == added.dtype == torch.float32
+        and base.device.type == added.device.type == "cpu"
+        and not (base.requires_grad or added.requires_grad)
+        and base.shape[1:] == added.shape[1:]
+        and as_lines(base) is not None
+        and as_lines(added) is not None
+        and base.is_contiguous() == added.is_contiguous()
+    )
+
+
+def as_lines(x: Tensor) -> Tensor | None:
+    """Rows as they lie in memory: [n, ...] -> a view [n, size]; None where rows lie otherwise."""
+    if x.is_contiguous():
+        return x.flatten(1)
+    if x.ndim == 4 and x.is_contiguous(memory_format=torch.channels_last):
+        return x.permute(0, 2, 3, 1).flatten(1)
+    return None
+
+
+def merged(base: Tensor, added: Tensor, rows: Tensor, *, relu: bool) -> Tensor:
+    """Base, with base + added in some rows: every row is written once.
+
+    Torch's own operations write the sums, their ReLU, a copy of the base and the sums again.
+
+    Args:
+        base: [n, ...]; see `can_merge`.
+        added: [kept, ...].
+        rows: int64 [kept], rising.
+        relu: of the sums; the other rows stay as they are.
+    """
+    y = torch.empty_like(base)
+    arrays = [x.numpy() for x in map(as_lines, (base, added)) if x is not None]
+    out = as_lines(y)
+    assert out is not None
+    on_use("ccenv.sparse.cpu.elementwise_kernels:merge")(*arrays, rows.numpy(), out.numpy(), relu)
+    return y
