@@ -314,13 +314,13 @@ class LayerScores(nn.Module):
         return linear
 
     def choosers(
-        self, drawn: bool, num_kept: Sequence[int] | None = None, low: float = 0.0
+        self, deterministic: bool, num_kept: Sequence[int] | None = None, low: float = 0.0
     ) -> list[Chooser] | None:
         """One chooser a layer, of k blocks each or of coins; see `Chooser` and `Agent.choosers`."""
         if any(isinstance(one, SymbolRows) and one.joint for one in self.modules()):
             return None
-        rules = ("likely", "drawn") if num_kept is None else ("top_k", "drawn_k")
-        rule, kept = rules[drawn], enumerate(num_kept or [1] * len(self.layers))
+        rules = ("sampled", "greedy") if num_kept is None else ("sampled_k", "top_k")
+        rule, kept = rules[deterministic], enumerate(num_kept or [1] * len(self.layers))
         return [
             Chooser(self.maps(layer), rule, k, low, embeddings=self.embeddings(layer))
             for layer, k in kept

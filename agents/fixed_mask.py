@@ -70,9 +70,9 @@ class FixedMask(Agent):
         mask = self.masks[layer].to(observation.device, non_blocking=True)
         return mask.expand(len(observation), -1)
 
-    def choosers(self, *, drawn: bool) -> list[Chooser]:
+    def choosers(self, *, deterministic: bool) -> list[Chooser]:
         """See `Agent.choosers`."""
-        return [Chooser(mask[0].float() - 0.5, "likely") for mask in self.masks]
+        return [Chooser(mask[0].float() - 0.5, "greedy") for mask in self.masks]
 
     def parameters(self) -> dict[str, Tensor]:
         """The masks."""

@@ -19,9 +19,9 @@ class IndependentPolicy(ScoredAgent):
         """Masks of a layer's images: [batch, obs_size] -> independent blocks."""
         return IndependentBlocks(keep_probability(self.scores(observation, layer)))
 
-    def choosers(self, *, drawn: bool) -> list[Chooser] | None:
+    def choosers(self, *, deterministic: bool) -> list[Chooser] | None:
         """See `Agent.choosers`."""
-        return self.scores.choosers(drawn, low=self.min_probability)
+        return self.scores.choosers(deterministic, low=self.min_probability)
 
     def surrogate(self, rollout: Rollout, advantages: Tensor) -> tuple[Tensor, Tensor]:
         """The policy gradient's loss, and the masks' entropy in nats: sums over gates of means.

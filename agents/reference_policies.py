@@ -21,9 +21,9 @@ class Dense(Agent):
         """Keeps everything."""
         return full_mask(len(observation), self.num_blocks[layer], observation.device)
 
-    def choosers(self, *, drawn: bool) -> list[Chooser]:
+    def choosers(self, *, deterministic: bool) -> list[Chooser]:
         """See `Agent.choosers`."""
-        return [Chooser(torch.ones(n), "likely") for n in self.num_blocks]
+        return [Chooser(torch.ones(n), "greedy") for n in self.num_blocks]
 
 
 class BlockDropout(Agent):
@@ -61,8 +61,8 @@ class BlockDropout(Agent):
             return torch.full(shape, self.rate > 0.5, device=observation.device)
         return random_mask(*shape, self.rate, generator).to(observation.device)
 
-    def choosers(self, *, drawn: bool) -> list[Chooser]:
+    def choosers(self, *, deterministic: bool) -> list[Chooser]:
         """See `Agent.choosers`."""
-        rule = "drawn" if drawn else "likely"
+        rule = "greedy" if deterministic else "sampled"
         score = torch.tensor(float(self.rate)).logit()
         return [Chooser(score.expand(n), rule) for n in self.num_blocks]

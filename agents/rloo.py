@@ -2,9 +2,9 @@
 
 Baseline: Kool, van Hoof, Welling 2019, "Buy 4 REINFORCE samples, get a baseline for free!".
 
-`draw="perturbed"` compares greedy masks with masks of which a share of the decisions is changed, as
-Kim and Kang 2025, "Exploration-driven reinforcement learning for expert routing" (Findings of
-EMNLP), after its abstract. The gap of the returns is the advantage of the changed decisions, and
+`sampling="perturbed"` compares greedy masks with masks of which a share of the decisions is
+changed, as Kim and Kang 2025, "Exploration-driven reinforcement learning for expert routing"
+(Findings of EMNLP), after its abstract. The gap of the returns is the advantage of the changed decisions, and
 greedy masks train the network. Ours: a changed decision swaps one kept block for another one, all
 of them alike, and counts by the policy's own probability of it, so that the expected gap is what
 rises. By its log-probability alone, decisions that lose are pushed down without bound, and the
@@ -35,7 +35,7 @@ from ccenv.base.seeding import integers, stream, uniform
 from ccenv.mdp.choosers import Chooser
 from ccenv.simulator.rollout import Rollout
 
-DRAWS = ("ordered", "independent", "perturbed")
+SAMPLINGS = ("ordered", "independent", "perturbed")
 STARTS = ("random", "hash")
 ADVANTAGES = ("leave_one_out", "normalised", "self_critical")
 
@@ -49,7 +49,7 @@ class Rloo(ScoredAgent):
 
     env_defaults: ClassVar[dict[str, Any]] = {"observation": "summary", "group_size": 8}
 
-    earlier_names: ClassVar[dict[str, str]] = {"always_on": "shared_blocks"}
+    earlier_names: ClassVar[dict[str, str]] = {"always_on": "shared_blocks", "draw": "sampling"}
 
     def __init__(
         self,
@@ -60,7 +60,7 @@ class Rloo(ScoredAgent):
         learning_rate: float = 0.005,
         diversity_weight: float = 0.1,
         hidden_units: int = 0,
-        draw: str = "ordered",
+        sampling: str = "ordered",
         advantage: str = "leave_one_out",
         shared_blocks: int = 0,
         dense_share: float = 0.0,
@@ -77,12 +77,12 @@ class Rloo(ScoredAgent):
             env: see `Agent`; its `group_size` is the number of masks of an image, at least 2.
             seed: see `Agent`.
             num_kept: k, one number or one for each gated layer. Gates of one block, such as
-                residual units, leave nothing to choose among: take draw="independent" there.
+                residual units, leave nothing to choose among: take sampling="independent" there.
             learning_rate: Adam's.
             diversity_weight: of the bonus on the entropy of mean block use, in nats.
             hidden_units: of the policy's hidden layer; 0 for an affine policy.
-            draw: "ordered" keeps k of n blocks; "independent" tosses a coin for each, of which k
-                keep at first, and then what the reward's cost weight makes worth it; "perturbed":
+            sampling: "ordered" keeps k of n blocks; "independent" tosses a coin for each, of which
+                k keep at first, and then what the reward's cost weight makes worth it; "perturbed":
                 an image's first mask is greedy, others differ from theirs in some decisions. In use
                 masks are then greedy.
             advantage: a return against the mean of the image's others ("leave_one_out"), also over
@@ -97,11 +97,11 @@ class Rloo(ScoredAgent):
             start: "hash" starts at the blocks that agent `hash` has for the last symbol, with
                 `embedding_size="one_hot"`, or for all the symbols that are shown, with "joint".
             start_probability: at which the first draw takes one of them.
-            perturbed_share: of the decisions of draw="perturbed" that are changed.
+            perturbed_share: of the decisions of sampling="perturbed" that are changed.
             perturbed_teach: whether a co-trained network learns from changed masks too.
         """
         super().__init__(env, seed=seed, hidden_units=hidden_units, embedding_size=embedding_size)
-        check_names([draw], DRAWS, "draw")
+        check_names([sampling], SAMPLINGS, "sampling")
         check_names([start], STARTS, "start")
         check_names([advantage], ADVANTAGES, "advantage")
         self.group_size = self.simulator.group_size
@@ -117,21 +117,21 @@ class Rloo(ScoredAgent):
             )
         if not 0 < perturbed_share <= 1:
             raise ValueError(f"expected perturbed_share in (0, 1], got {perturbed_share}")
-        if draw == "perturbed" and (advantage != "leave_one_out" or shared_blocks):
+        if sampling == "perturbed" and (advantage != "leave_one_out" or shared_blocks):
             raise ValueError(
-                "expected neither advantage nor shared_blocks with draw='perturbed', which "
+                "expected neither advantage nor shared_blocks with sampling='perturbed', which "
                 "compares with the greedy mask; leave them out"
             )
-        if draw == "perturbed" and not perturbed_teach:
+        if sampling == "perturbed" and not perturbed_teach:
             self.taught_every = self.group_size
         self.perturbed_share = perturbed_share
-        if draw == "independent" and isinstance(num_kept, int):
+        if sampling == "independent" and isinstance(num_kept, int):
             # Only a start then: a gate of one block starts with it kept.
             num_kept = [min(num_kept, n) for n in self.num_blocks]
         self.num_kept = check_kept(num_kept, self.num_blocks, shared_blocks)
-        self.shares = check_shares(dense_share, anneal_share, draw)
-        self.draw, self.advantage, self.shared_blocks = draw, advantage, shared_blocks
-        if draw == "independent":
+        self.shares = check_shares(dense_share, anneal_share, sampling)
+        self.sampling, self.advantage, self.shared_blocks = sampling, advantage, shared_blocks
+        if sampling == "independent":
             pairs = zip(self.num_kept, self.num_blocks, strict=True)
             start_at(self.scores, [(k - shared_blocks) / (n - shared_blocks) for k, n in pairs])
         if start == "hash":
@@ -143,11 +143,11 @@ class Rloo(ScoredAgent):
         """Gives each layer's scores what hash routing of the same seed keeps."""
         last = map(self.scores.last, range(len(self.num_blocks)))
         tables = [rows for rows in last if isinstance(rows, SymbolRows)]
-        is_plain = self.draw != "independent" and not self.shared_blocks
+        is_plain = self.sampling != "independent" and not self.shared_blocks
         if len(tables) < len(self.num_blocks) or not is_plain:
             raise ValueError(
-                "expected embedding_size='one_hot' or 'joint', no draw='independent' and neither "
-                "hidden_units nor shared_blocks with start='hash'; change them, or take "
+                "expected embedding_size='one_hot' or 'joint', no sampling='independent' and "
+                "neither hidden_units nor shared_blocks with start='hash'; change them, or take "
                 "start='random'"
             )
         if not 0 < probability < 1:
@@ -164,7 +164,7 @@ class Rloo(ScoredAgent):
     ) -> AlwaysOn:
         """Masks of a layer's images: [batch, obs_size] -> k of n blocks, or a coin for each."""
         scores = self.scores(observation, layer)[:, self.shared_blocks :]
-        if self.draw == "independent":
+        if self.sampling == "independent":
             return AlwaysOn(IndependentBlocks(keep_probability(scores)), self.shared_blocks)
         kept = (num_kept or self.num_kept[layer]) - self.shared_blocks
         return AlwaysOn(OrderedBlocks(scores, kept), self.shared_blocks)
@@ -177,7 +177,7 @@ class Rloo(ScoredAgent):
         blocks = self.distribution(
             observation, layer, self.kept_now(layer) if in_training else None
         )
-        if self.draw == "perturbed":
+        if self.sampling == "perturbed":
             return self.perturbed(blocks.mode(), layer) if in_training else blocks.mode()
         return blocks.mode() if generator is None else blocks.sample(generator)
 
@@ -205,13 +205,13 @@ class Rloo(ScoredAgent):
         left = max(0.0, 1 - (self.progress - dense) / anneal) if anneal else 0.0
         return kept + round(left * (num_blocks - kept))
 
-    def choosers(self, *, drawn: bool) -> list[Chooser] | None:
+    def choosers(self, *, deterministic: bool) -> list[Chooser] | None:
         """See `Agent.choosers`."""
         if self.shared_blocks:
             return None
-        kept = None if self.draw == "independent" else self.num_kept
-        drawn = drawn and self.draw != "perturbed"
-        return self.scores.choosers(drawn, kept, MIN_PROBABILITY)
+        kept = None if self.sampling == "independent" else self.num_kept
+        deterministic = deterministic or self.sampling == "perturbed"
+        return self.scores.choosers(deterministic, kept, MIN_PROBABILITY)
 
     def update(self, rollout: Rollout) -> dict[str, float]:
         """One step up the policy gradient, with the bonus."""
@@ -220,9 +220,9 @@ class Rloo(ScoredAgent):
         for layer, action in enumerate(rollout.actions):
             blocks = self.distribution(rollout.observations[layer], layer)
             # Where all are kept, nothing was decided.
-            if self.draw == "independent" or action.shape[1] < self.num_blocks[layer]:
+            if self.sampling == "independent" or action.shape[1] < self.num_blocks[layer]:
                 objective = blocks.log_prob(action)
-                if self.draw == "perturbed":
+                if self.sampling == "perturbed":
                     num_kept = action.shape[1]
                     num_swaps = num_kept * (self.num_blocks[layer] - num_kept)
                     changed = (action != blocks.mode()).any(dim=1)
@@ -239,7 +239,7 @@ class Rloo(ScoredAgent):
         if self.advantage == "self_critical":
             return list(rollout.returns - self.most_probable_returns())
         compare = leave_one_out if self.advantage == "leave_one_out" else normalised
-        compare = above_first if self.draw == "perturbed" else compare
+        compare = above_first if self.sampling == "perturbed" else compare
         return [compare(returns, self.group_size) for returns in rollout.returns]
 
     def most_probable_returns(self) -> Tensor:
@@ -267,13 +267,15 @@ def block_use(blocks: IndependentBlocks | OrderedBlocks) -> Tensor:
     return use / use.sum()
 
 
-def check_shares(dense: float, anneal: float, draw: str) -> tuple[float, float]:
+def check_shares(dense: float, anneal: float, sampling: str) -> tuple[float, float]:
     """Shares of the training."""
     if min(dense, anneal) < 0 or dense + anneal > 1:
         raise ValueError(
             "expected dense_share and anneal_share of at least 0 and together at most 1, "
             f"got {dense} and {anneal}"
         )
-    if (dense or anneal) and draw != "ordered":
-        raise ValueError(f"expected draw='ordered' with dense_share or anneal_share, got {draw!r}")
+    if (dense or anneal) and sampling != "ordered":
+        raise ValueError(
+            f"expected sampling='ordered' with dense_share or anneal_share, got {sampling!r}"
+        )
     return dense, anneal

@@ -93,9 +93,9 @@ class SB3Agent(Agent):
         probability = coins.probs[:, : self.num_blocks[layer]]
         return IndependentBlocks(probability.to(observation.device))
 
-    def choosers(self, *, drawn: bool) -> list[Chooser] | None:
+    def choosers(self, *, deterministic: bool) -> list[Chooser] | None:
         """See `Agent.choosers`; None unless the actor is affine maps, with tanh or ReLU between."""
-        rule = "drawn" if drawn else "likely"
+        rule = "greedy" if deterministic else "sampled"
         return actor_choosers(self.policy, self.simulator.observe, self.num_blocks, rule)
 
     def learn(self, num_images: int, on_rollout: OnRollout = ignore) -> int:

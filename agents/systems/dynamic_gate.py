@@ -83,9 +83,9 @@ class DynamicGate(ScoredAgent):
         kept = scores.topk(self.num_kept[layer], dim=1).indices
         return mask_of_indices(kept, scores.shape[1], self.simulator.checks)
 
-    def choosers(self, *, drawn: bool) -> list[Chooser] | None:
+    def choosers(self, *, deterministic: bool) -> list[Chooser] | None:
         """See `Agent.choosers`."""
-        return self.scores.choosers(False, self.num_kept)
+        return self.scores.choosers(True, self.num_kept)
 
     def update(self, rollout: Rollout) -> dict[str, float]:
         """One step down the loss under the rollout's masks, with the penalty on usage."""

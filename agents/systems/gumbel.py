@@ -15,7 +15,7 @@ question of their users). Left out: classes of gates that must not be skipped, a
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -35,7 +35,7 @@ from ccenv.base.registry import check_names
 from ccenv.mdp.choosers import Chooser
 from ccenv.simulator.rollout import Rollout
 
-DRAWS = ("independent", "ordered")
+SAMPLINGS = ("independent", "ordered")
 
 
 class Gumbel(ThroughMasks):
@@ -47,12 +47,14 @@ class Gumbel(ThroughMasks):
     gate that keeps a quarter of the inputs for its noise would keep none without it.
     """
 
+    earlier_names: ClassVar[dict[str, str]] = {"draw": "sampling"}
+
     def __init__(
         self,
         env: Any,
         *,
         seed: int = 0,
-        draw: str = "independent",
+        sampling: str = "independent",
         target_density: float | Sequence[float] = 0.25,
         density_weight: float = 16.0,
         num_kept: int | Sequence[int] = 2,
@@ -68,7 +70,8 @@ class Gumbel(ThroughMasks):
         Args:
             env: see `Agent`.
             seed: see `Agent`.
-            draw: "independent" gates each block by itself at a target rate; "ordered" keeps k of n.
+            sampling: "independent" gates each block by itself at a target rate; "ordered" keeps k
+                of n.
             target_density: of independent gates: wanted share of inputs that keep each block, one
                 number or one for each gated layer.
             density_weight: of the squared distance from it, a block, in nats.
@@ -81,16 +84,16 @@ class Gumbel(ThroughMasks):
             embedding_size: of embeddings of symbols, see `ccenv.agents.symbol_embeddings`.
         """
         super().__init__(env, seed=seed, hidden_units=hidden_units, embedding_size=embedding_size)
-        check_names([draw], DRAWS, "draw")
+        check_names([sampling], SAMPLINGS, "sampling")
         if min(temperature, last_temperature) <= 0:
             raise ValueError(
                 f"expected temperatures above 0, got {temperature} and {last_temperature}"
             )
-        self.draw, self.temperatures = draw, (temperature, last_temperature)
+        self.sampling, self.temperatures = sampling, (temperature, last_temperature)
         self.density_weight, self.balance_weight = density_weight, balance_weight
         self.num_kept = [1] * len(self.num_blocks)
         self.targets: list[float] = []
-        if draw == "ordered":
+        if sampling == "ordered":
             self.num_kept = check_kept(num_kept, self.num_blocks)
         else:
             self.targets = check_densities(target_density, len(self.num_blocks))
@@ -101,7 +104,7 @@ class Gumbel(ThroughMasks):
     def distribution(self, observation: Tensor, layer: int) -> IndependentBlocks | OrderedBlocks:
         """Masks of a layer's images: [batch, obs_size] -> a coin for each block, or k of n."""
         scores = self.scores(observation, layer)
-        if self.draw == "independent":
+        if self.sampling == "independent":
             return IndependentBlocks(scores.sigmoid())
         return OrderedBlocks(scores, self.num_kept[layer])
 
@@ -113,22 +116,22 @@ class Gumbel(ThroughMasks):
             scores = self.scores(observation, layer)
             self.noise[layer] = self.draw_noise(scores)
             noisy = scores + self.noise[layer]
-            if self.draw == "independent":
+            if self.sampling == "independent":
                 return noisy > 0
             return noisy.topk(self.num_kept[layer], dim=1).indices
-        drawn = self.draw == "independent"
+        drawn = self.sampling == "independent"
         return super().act(observation, layer, generator if drawn else None)
 
     def draw_noise(self, scores: Tensor) -> Tensor:
         """Gumbel noise, or of a coin the difference of two: like the scores."""
         noise = gumbel_like(scores, self.generator)
-        return noise if self.draw == "ordered" else noise - gumbel_like(scores, self.generator)
+        return noise if self.sampling == "ordered" else noise - gumbel_like(scores, self.generator)
 
-    def choosers(self, *, drawn: bool) -> list[Chooser] | None:
+    def choosers(self, *, deterministic: bool) -> list[Chooser] | None:
         """See `Agent.choosers`; of k of n nothing is drawn in use."""
-        if self.draw == "independent":
-            return self.scores.choosers(drawn)
-        return self.scores.choosers(False, self.num_kept)
+        if self.sampling == "independent":
+            return self.scores.choosers(deterministic)
+        return self.scores.choosers(True, self.num_kept)
 
     def update(self, rollout: Rollout) -> dict[str, float]:
         """See `ThroughMasks.update`."""
@@ -150,13 +153,13 @@ class Gumbel(ThroughMasks):
 
     def relaxed(self, noisy: Tensor, layer: int) -> Tensor:
         """What has the gradient of noisy scores' masks: [batch, num_blocks], at least 0."""
-        if self.draw == "independent":
+        if self.sampling == "independent":
             return (noisy / self.temperature).sigmoid()
         return relaxed_top_k(noisy, self.num_kept[layer], self.temperature)
 
     def held(self, soft_mask: Tensor, scores: Tensor, mask: Tensor, layer: int) -> Tensor:
         """The loss that holds rates or balance, in nats."""
-        if self.draw == "ordered":
+        if self.sampling == "ordered":
             return self.balance_weight * load_balance(scores, mask)
         rates = soft_mask.mean(dim=0)
         return self.density_weight * (rates - self.targets[layer]).square().mean()

@@ -91,7 +91,7 @@ class Hash(Agent):
             self.keys(observation, layer)
         ]
 
-    def choosers(self, *, drawn: bool) -> list[ListChooser]:
+    def choosers(self, *, deterministic: bool) -> list[ListChooser]:
         """See `Agent.choosers`."""
         return [ListChooser(table, self.num_hashed, self.num_symbols) for table in self.tables]
 

@@ -108,9 +108,9 @@ class Imitation(ScoredAgent):
             return self.found[layer]
         return super().act(observation, layer, generator)
 
-    def choosers(self, *, drawn: bool) -> list[Chooser] | None:
+    def choosers(self, *, deterministic: bool) -> list[Chooser] | None:
         """See `Agent.choosers`."""
-        return self.scores.choosers(drawn, self.num_kept, MIN_PROBABILITY)
+        return self.scores.choosers(deterministic, self.num_kept, MIN_PROBABILITY)
 
     def search(self) -> list[Tensor]:
         """The best masks of the inputs that start now: bool [batch, num_blocks] for each gate."""

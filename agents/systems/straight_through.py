@@ -20,7 +20,7 @@ from ccenv.base.registry import check_names
 from ccenv.mdp.choosers import Chooser
 from ccenv.simulator.rollout import Rollout
 
-DRAWS = ("bernoulli", "threshold")
+SAMPLINGS = ("bernoulli", "threshold")
 
 
 class StraightThrough(ThroughMasks, IndependentPolicy):
@@ -30,6 +30,7 @@ class StraightThrough(ThroughMasks, IndependentPolicy):
     would have added: training costs as much as the dense network's, and only use is cheaper.
     """
 
+    earlier_names: ClassVar[dict[str, str]] = {"draw": "sampling"}
     held_name: ClassVar[str] = "excess"
 
     def __init__(
@@ -37,7 +38,7 @@ class StraightThrough(ThroughMasks, IndependentPolicy):
         env: Any,
         *,
         seed: int = 0,
-        draw: str = "bernoulli",
+        sampling: str = "bernoulli",
         target_density: float | Sequence[float] = 0.25,
         density_weight: float = 16.0,
         learning_rate: float = 0.005,
@@ -49,7 +50,7 @@ class StraightThrough(ThroughMasks, IndependentPolicy):
         Args:
             env: see `Agent`.
             seed: see `Agent`.
-            draw: "bernoulli" tosses a coin for each block, "threshold" keeps what is likelier kept.
+            sampling: "bernoulli" tosses a coin for each block, "threshold" keeps the likelier ones.
             target_density: wanted share of blocks kept, one number or one for each gated layer.
             density_weight: of the squared distance from it, in nats.
             learning_rate: Adam's.
@@ -57,9 +58,9 @@ class StraightThrough(ThroughMasks, IndependentPolicy):
             embedding_size: of embeddings of symbols, see `ccenv.agents.symbol_embeddings`.
         """
         super().__init__(env, seed=seed, hidden_units=hidden_units, embedding_size=embedding_size)
-        check_names([draw], DRAWS, "draw")
+        check_names([sampling], SAMPLINGS, "sampling")
         self.targets = check_densities(target_density, len(self.num_blocks))
-        self.draw, self.held_weight = draw, density_weight
+        self.sampling, self.held_weight = sampling, density_weight
         start_at(self.scores, self.targets)
         self.optimizer = torch.optim.Adam(self.scores.parameters(), lr=learning_rate)
 
@@ -67,11 +68,11 @@ class StraightThrough(ThroughMasks, IndependentPolicy):
         self, observation: Tensor, layer: int, generator: torch.Generator | None = None
     ) -> Tensor:
         """See `Agent.act`; a threshold draws nothing."""
-        return super().act(observation, layer, generator if self.draw == "bernoulli" else None)
+        return super().act(observation, layer, generator if self.sampling == "bernoulli" else None)
 
-    def choosers(self, *, drawn: bool) -> list[Chooser] | None:
+    def choosers(self, *, deterministic: bool) -> list[Chooser] | None:
         """See `Agent.choosers`."""
-        return super().choosers(drawn=drawn and self.draw == "bernoulli")
+        return super().choosers(deterministic=deterministic or self.sampling == "threshold")
 
     def terms(self, rollout: Rollout, layer: int) -> tuple[Tensor, Tensor]:
         """See `ThroughMasks.terms`."""

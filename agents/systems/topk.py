@@ -147,11 +147,11 @@ class TopK(ThroughMasks):
         """Weights among the chosen blocks, of those that the mask keeps."""
         return weighted_masks(scores, chosen, self.softmax, self.gives_values) * mask
 
-    def choosers(self, *, drawn: bool) -> list[Chooser] | None:
+    def choosers(self, *, deterministic: bool) -> list[Chooser] | None:
         """See `Agent.choosers`; noise is only drawn in training."""
         if self.gives_values:
             return None
-        found = self.scores.choosers(False, self.num_kept)
+        found = self.scores.choosers(True, self.num_kept)
         if found is None or not self.bias_rate:
             return found
         return [biased(chooser, bias) for chooser, bias in zip(found, self.bias, strict=True)]

@@ -33,7 +33,7 @@ from ccenv.deploy.export_content import (
     check_content,
     content_of,
     drawing,
-    is_drawn,
+    is_greedy,
     limited_parts,
     stream_of,
 )
@@ -98,7 +98,7 @@ class SkippingClassifier(nn.Module):
         self.policy_modules = nn.ModuleDict(modules)
         # Files that do not say how masks were chosen best took the most probable ones.
         self.draw: str = content.get("draw", "mode")
-        is_drawn(self.draw)
+        is_greedy(self.draw)
         self.requires_grad_(False).eval()
         pack(self.network)
 
@@ -252,9 +252,11 @@ class SkippingClassifier(nn.Module):
         Raises:
             ValueError: if policy or network cannot be fused.
         """
-        drawn, found = is_drawn(draw or self.draw), None
+        found, greedy = None, is_greedy(draw or self.draw)
         if not self.ranges:
-            found = fuse_policy(self.network, self.policy, self.look, self.image_shape, drawn=drawn)
+            found = fuse_policy(
+                self.network, self.policy, self.look, self.image_shape, deterministic=greedy
+            )
         if found is None:
             raise ValueError(
                 f"cannot fuse {type(self.policy).__name__} with {type(self.network).__name__}: "
@@ -301,7 +303,7 @@ class SkippingClassifier(nn.Module):
             self.surface, network=simulator.network, observe=self._observer(there)
         )
         for draw in DRAWS:
-            draws = [stream(0, "masks") if is_drawn(draw) else None for _ in range(2)]
+            draws = [None if is_greedy(draw) else stream(0, "masks") for _ in range(2)]
             _, own = self.classify(images, draws[0], draw=draw, **values)
             _, theirs = look_and_compute(
                 agent, surface, seen.to(simulator.device), draws[1], there.get("budget")

@@ -296,7 +296,7 @@ def build_agent(content: Mapping[str, Any], surface: Surface) -> Any:
 
 
 DRAWS = ("mode", "sampled")
-"""ways of choosing masks: the most probable ones, or drawn."""
+"""ways of choosing masks, as files call them: greedy, or sampled."""
 
 
 def better_draw(agent: Any) -> dict[str, Any]:
@@ -308,17 +308,17 @@ def better_draw(agent: Any) -> dict[str, Any]:
     """
     errors = {
         draw: evaluate(
-            agent.simulator, agent, split="validation", deterministic=not is_drawn(draw)
+            agent.simulator, agent, split="validation", deterministic=is_greedy(draw)
         ).error
         for draw in DRAWS
     }
     return {"draw": min(DRAWS, key=lambda draw: errors[draw]), "validation_error": errors}
 
 
-def is_drawn(draw: str) -> bool:
-    """Whether masks are drawn."""
+def is_greedy(draw: str) -> bool:
+    """Whether masks are greedy rather than sampled."""
     check_names([draw], DRAWS, "way of choosing masks")
-    return draw == "sampled"
+    return draw == "mode"
 
 
 def stream_of(images: Tensor) -> torch.Generator:
@@ -330,7 +330,7 @@ def stream_of(images: Tensor) -> torch.Generator:
 def drawing(
     images: Tensor, generator: torch.Generator | None, draw: str | None, recorded: str
 ) -> torch.Generator | None:
-    """What draws the masks of a batch; None where the most probable ones are taken.
+    """What draws the masks of a batch; None for greedy ones.
 
     Args:
         images: [batch, ...] float32.
@@ -343,7 +343,7 @@ def drawing(
     """
     if draw is None:
         draw = recorded if generator is None else "sampled"
-    if is_drawn(draw):
+    if not is_greedy(draw):
         return generator or stream_of(images)
     if generator is not None:
         raise ValueError("expected draw='sampled' with a generator, got 'mode'; leave one out")

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from ccenv.deploy.export import SkippingClassifier
-from ccenv.deploy.export_content import is_drawn
+from ccenv.deploy.export_content import is_greedy
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ def write(
     (window,), missing = classifier.image_shape, classifier.network.num_classes
     text, kept, blocks = list(start), 0, 0
     first = max(0, len(text) - window)
-    masks_by = generator if is_drawn(classifier.draw) else None
+    masks_by = None if is_greedy(classifier.draw) else generator
     cache: Any = None
     begin = time.perf_counter()
     for _ in range(length):

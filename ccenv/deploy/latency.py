@@ -59,7 +59,7 @@ def measure_latency(
     generator = stream(0, "latency masks")
 
     shape = simulator.data.image_shape
-    fused = fuse_policy(simulator.network, policy, simulator.observe, shape, drawn=True)
+    fused = fuse_policy(simulator.network, policy, simulator.observe, shape, deterministic=False)
 
     def sparse() -> None:
         if fused is not None:

@@ -15,9 +15,9 @@ import torch._dynamo
 from torch import Tensor, nn
 
 from ccenv.data.transforms import Standardise, as_floats, through
-from ccenv.deploy.export_content import build_network, is_drawn
+from ccenv.deploy.export_content import build_network, is_greedy
 from ccenv.deploy.export_images import Preparation
-from ccenv.mdp.choosers import AnyChooser, draws, key_of, mask_of
+from ccenv.mdp.choosers import AnyChooser, are_sampled, key_of, mask_of
 from ccenv.mdp.dynamics import EpisodeState
 from ccenv.mdp.observations import Observer, last_symbols
 from ccenv.networks.core.lowering import (
@@ -104,7 +104,7 @@ class MaskedForm(nn.Module):
             if getattr(module, "inplace", False):
                 module.inplace = False
         self.num_blocks = num_blocks_of(network)
-        self.choosers, self.draws = choosers, draws(choosers)
+        self.choosers, self.draws = choosers, are_sampled(choosers)
         self.see = replace(see, network=network)
         is_known = why_not_lowered(network) is None
         self.lower = lowered if is_known else by_steps
@@ -296,8 +296,8 @@ def form_of(classifier: Any, draw: str | None = None, *, skips: bool = False) ->
             "budgets, "
             f"got {', '.join(classifier.ranges)}; take the safetensors file"
         )
-    policy, drawn = classifier.policy, is_drawn(draw or classifier.draw)
-    choosers = as_policy(policy).choosers(drawn=drawn)
+    policy, greedy = classifier.policy, is_greedy(draw or classifier.draw)
+    choosers = as_policy(policy).choosers(deterministic=greedy)
     if choosers is None:
         raise ValueError(
             f"cannot write {type(policy).__name__} as a graph: expected a policy of affine "

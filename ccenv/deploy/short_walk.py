@@ -20,10 +20,10 @@ from ccenv.base.masks import as_mask, gate_values_of
 from ccenv.deploy.fused.classifier import FusedClassifier, reads_symbols, why_not_fused
 from ccenv.mdp.choosers import (
     Chooser,
+    are_sampled,
     check_maps,
     check_number,
     check_rule,
-    draws,
     kept_by,
     mask_of,
     scores_of,
@@ -101,7 +101,7 @@ class ShortWalk:
         self.num_blocks = num_blocks_of(network)
         self.starts = [0, *itertools.accumulate(self.num_blocks)]
         """where each gate's bits begin among those of all."""
-        self.draws = draws(choosers)
+        self.draws = are_sampled(choosers)
         self.prepare: Callable[[Tensor], Tensor] | None = None
         """makes what the network sees of the images that a call is given; None: they are it."""
         self.stream: Callable[[Tensor], torch.Generator] | None = None
@@ -115,7 +115,7 @@ class ShortWalk:
 
         Args:
             images: [batch, ...], or what `prepare` wants.
-            generator: of the uniform numbers of the rules "drawn" and "drawn_k".
+            generator: of the uniform numbers of the rules "sampled" and "sampled_k".
 
         Returns:
             Logits [batch, num_classes], and bool [batch, num_blocks] for each gate; behind an exit
@@ -243,9 +243,9 @@ class Spread:
 
 def least_score(chooser: Chooser, uniform: float) -> float:
     """Above it a gate of one block is kept: the same rule as `kept_by`'s, the number in [0, 1)."""
-    if chooser.rule == "likely":
+    if chooser.rule == "greedy":
         return 0.0
-    if chooser.rule != "drawn":
+    if chooser.rule != "sampled":
         return -math.inf
     share = (uniform - chooser.low) / (1 - 2 * chooser.low)
     if not 0 < share < 1:
@@ -259,18 +259,18 @@ def fuse_policy(
     observe: Observer,
     image_shape: tuple[int, ...],
     *,
-    drawn: bool,
+    deterministic: bool,
 ) -> FusedClassifier | ShortWalk | None:
     """A policy and its network with little between them, None where that cannot be.
 
     Args:
         network: of affine maps, which run in one compiled call, or a `GatedSequential`.
-        policy: says how it chooses by a method `choosers(drawn=...)`, as agents do.
+        policy: says how it chooses by a method `choosers(deterministic=...)`, as agents do.
         observe: how the policy looks at states; one with a context is not fused.
         image_shape: of one input, such as channels, height and width.
-        drawn: whether masks are drawn, instead of the most probable ones.
+        deterministic: greedy masks, instead of sampled ones.
     """
-    choosers = as_policy(policy).choosers(drawn=drawn)
+    choosers = as_policy(policy).choosers(deterministic=deterministic)
     if choosers is None or type(observe) is not Observer:
         return None
     if why_not_fused(network) is None:

@@ -1,7 +1,7 @@
 """How masks are chosen, as data: (what a policy looks at) -> scores, and a rule -> masks.
 
-Agents say by `choosers(drawn=...)` how they choose; back ends read it. The functions are what it
-means, in torch operations that a graph can hold too.
+Agents say by `choosers(deterministic=...)` how they choose; back ends read it. The functions are
+what it means, in torch operations that a graph can hold too.
 """
 
 import itertools
@@ -14,9 +14,9 @@ from torch.nn.functional import embedding, linear
 
 from ccenv.base.registry import check_names
 
-K_RULES = ("top_k", "drawn_k")
-DRAWN_RULES = ("drawn_k", "drawn")
-RULES = (*K_RULES, "likely", "drawn")
+K_RULES = ("top_k", "sampled_k")
+SAMPLED_RULES = ("sampled_k", "sampled")
+RULES = (*K_RULES, "greedy", "sampled")
 TINY, ALMOST_ONE = 1e-20, 1 - 1e-7
 """Between them a logarithm of a logarithm is finite."""
 
@@ -28,14 +28,14 @@ class Chooser:
     maps: Sequence[tuple[Tensor, Tensor | None]] | Tensor
     """affine maps (weight [out, in], bias [out] or None) from look to scores; or float32 [blocks],
     scores that are the same for every image."""
-    rule: str = "likely"
-    """"top_k" keeps the best k, "drawn_k" draws k one after the other with softmax probabilities
-    (Kool, van Hoof, Welling 2019), "likely" keeps those of positive score, "drawn" each one with
+    rule: str = "greedy"
+    """"top_k" keeps the best k, "sampled_k" draws k one after the other with softmax probabilities
+    (Kool, van Hoof, Welling 2019), "greedy" keeps those of positive score, "sampled" each one with
     probability low + (1 - 2 low) sigmoid(score)."""
     num_kept: int = 1
-    """k of "top_k" and "drawn_k"."""
+    """k of "top_k" and "sampled_k"."""
     low: float = 0.0
-    """lowest keep probability of "drawn", to a millionth."""
+    """lowest keep probability of "sampled", to a millionth."""
     activation: str = "tanh"
     """between two maps: "tanh" or "relu"."""
     embeddings: Tensor | None = None
@@ -45,7 +45,7 @@ class Chooser:
     @property
     def keeps_all(self) -> bool:
         """Whether every block is kept, whatever the image."""
-        if not isinstance(self.maps, Tensor) or self.rule != "likely":
+        if not isinstance(self.maps, Tensor) or self.rule != "greedy":
             return False
         return bool((self.maps > 0).all())
 
@@ -56,7 +56,7 @@ class Chooser:
         if not isinstance(self.maps, Tensor):
             return 0.5
         return float(
-            (self.maps > 0 if self.rule == "likely" else self.maps.sigmoid()).float().mean()
+            (self.maps > 0 if self.rule == "greedy" else self.maps.sigmoid()).float().mean()
         )
 
 
@@ -79,9 +79,9 @@ class ListChooser:
 AnyChooser = Chooser | ListChooser
 
 
-def draws(choosers: Sequence[AnyChooser] | None) -> bool:
-    """Whether masks are drawn by one of them."""
-    return any(chooser.rule in DRAWN_RULES for chooser in choosers or ())
+def are_sampled(choosers: Sequence[AnyChooser] | None) -> bool:
+    """Whether masks are sampled by one of them."""
+    return any(chooser.rule in SAMPLED_RULES for chooser in choosers or ())
 
 
 def check_number(choosers: Sequence[AnyChooser] | None, num_gates: int) -> None:
@@ -137,12 +137,12 @@ def key_of(symbols: Tensor, num_symbols: int) -> Tensor:
 
 def kept_by(chooser: Chooser, scores: Tensor, uniform: Tensor | None) -> Tensor:
     """The rule alone: scores [rows, blocks], and numbers like them -> bool [rows, blocks]."""
-    if chooser.rule == "likely":
+    if chooser.rule == "greedy":
         return scores > 0
-    if chooser.rule == "drawn":
+    if chooser.rule == "sampled":
         assert uniform is not None
         return uniform < chooser.low + (1 - 2 * chooser.low) * scores.sigmoid()
-    if chooser.rule == "drawn_k":
+    if chooser.rule == "sampled_k":
         assert uniform is not None
         scores = scores - torch.log(-torch.log(uniform.clamp(TINY, ALMOST_ONE)))
     return among(scores.topk(chooser.num_kept, dim=1).indices, scores, scores.shape[1])

@@ -48,7 +48,7 @@ class Policy:
         Args:
             observation: [batch, obs_size] float32.
             layer: number of the gated layer.
-            generator: source of randomness; None asks for the most probable mask.
+            generator: source of randomness; None asks for the greedy mask.
 
         Returns:
             bool [batch, num_blocks[layer]]; int64 [batch, k], the kept blocks as sampled; or
@@ -66,7 +66,7 @@ class Policy:
         """Shown in place of the masks: [batch, num_blocks[layer]] in [0, 1], None to show these."""
         return None
 
-    def choosers(self, *, drawn: bool) -> Sequence[Any] | None:
+    def choosers(self, *, deterministic: bool) -> Sequence[Any] | None:
         """How masks are chosen in one compiled call, a `Chooser` a layer like `act`, or None."""
         return None
 

@@ -113,8 +113,8 @@ def check_number(runs: int, most: int | None) -> None:
 def kind(cell: Cell) -> str:
     """What a row is, but for its numbers: agent, names of settings, words and inner names.
 
-    >>> kind(Cell("a", "rloo", {"num_kept": 2, "draw": "ordered"}))
-    "rloo draw='ordered' num_kept"
+    >>> kind(Cell("a", "rloo", {"num_kept": 2, "sampling": "ordered"}))
+    "rloo sampling='ordered' num_kept"
     """
     words = [in_words(name, value) for name, value in sorted(cell.settings.items())]
     return " ".join([cell.agent, *words])

@@ -58,7 +58,6 @@ class Settings(TypedDict, total=False):
     dense_share: float
     density_weight: float
     diversity_weight: float
-    draw: str
     embedding_size: int | Literal["one_hot", "joint"]
     entropy_weight: float
     epsilon: float
@@ -111,6 +110,7 @@ class Settings(TypedDict, total=False):
     rehash_every: int
     rehash_growth: float
     reinforce_learning_rate: float | Sequence[float]
+    sampling: str
     scaled: bool
     shared_blocks: int
     softmax: str

@@ -100,7 +100,7 @@ const ccenvPolicy = (() => {
     gate.scores ?? gate.maps.reduce((values, map) => ccenvMLP.linear(map, values), x);
 
   const mask = (gate, found) => {
-    if (gate.rule === "likely") return Array.from(found, score => score > 0 ? "1" : "0").join("");
+    if (gate.rule === "greedy") return Array.from(found, score => score > 0 ? "1" : "0").join("");
     const order = Array.from(found.keys()).sort((a, b) => found[b] - found[a]);
     const kept = new Set(order.slice(0, gate.num_kept));
     return Array.from(found, (_, block) => kept.has(block) ? "1" : "0").join("");

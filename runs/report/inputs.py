@@ -37,7 +37,7 @@ LARGEST_SIDE = 96
 """Pixels of a picture's longer side on the page; larger ones lose every second row and column."""
 NUM_PRICES = 9
 """Judged: both ends of a range and seven between them; an odd number, the middle is among them."""
-RULES = ("likely", "top_k")
+RULES = ("greedy", "top_k")
 """How a policy of the page may choose its greedy masks."""
 LOOKS = ("layer_input", "summary")
 """What it may look at."""
@@ -111,7 +111,7 @@ def range_view(name: str, found: Range) -> View:
 
 def policy_view(run: Rebuilt, ranges: Mapping[str, Range]) -> View | None:
     """Maps of a policy that the page can run; None of any other."""
-    network, choosers = run.network, run.agent.choosers(drawn=False)
+    network, choosers = run.network, run.agent.choosers(deterministic=True)
     observation = run.plan.environment["observation"]
     if observation not in LOOKS or not choosers:
         return None

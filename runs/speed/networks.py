@@ -98,7 +98,7 @@ def fused_pass(
     hardly move it.
     """
     bias = math.log(density / (1 - density))
-    choosers = [Chooser([(w, torch.full((len(w),), bias))], "drawn") for w in policies]
+    choosers = [Chooser([(w, torch.full((len(w),), bias))], "sampled") for w in policies]
     fused = FusedClassifier(network, choosers)
     pool = [fused(images, generator=generator)[1] for _ in range(POOL)]
     return lambda: fused(images, generator=generator)[0], pool

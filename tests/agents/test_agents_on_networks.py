@@ -28,7 +28,7 @@ RATE = {"learning_rate": 0.02}
 PAPER = {"target_density": 0.25, "learning_rate": 0.01, "sparsity_weight": 100.0}
 OURS = {
     "reinforce": RATE,
-    "rloo": RATE | {"draw": "independent"},
+    "rloo": RATE | {"sampling": "independent"},
     "condnet": PAPER | {"variance_weight": 1.0, "l2_weight": 0.0},
     "sb3_ppo": {},
 }

@@ -46,7 +46,7 @@ def test_cold_it_is_the_mask_of_the_k_highest(order, kept):
 
 
 def test_k_of_n_is_noisy_in_training_only_and_the_relaxation_cools_down():
-    agent = make_agent("gumbel", batch_size=64, draw="ordered", num_kept=1)
+    agent = make_agent("gumbel", batch_size=64, sampling="ordered", num_kept=1)
     observation = agent.simulator.begin()
     best = agent.act(observation, 0)
     assert torch.equal(agent.act(observation, 0, stream(0, "x")), best)

@@ -6,7 +6,11 @@ from probes import OPTIMA, make_agent, share_of_optimal_masks, small
 from ccenv.agents import AGENTS
 from ccenv.base.registry import resolve
 
-FAST, RATE, INDEPENDENT = {"learning_rate": 0.03}, {"learning_rate": 0.02}, {"draw": "independent"}
+FAST, RATE, INDEPENDENT = (
+    {"learning_rate": 0.03},
+    {"learning_rate": 0.02},
+    {"sampling": "independent"},
+)
 ONE = RATE | {"num_kept": 1}
 SWITCH = ONE | {"scaled": True, "capacity": 1.5, "balance_weight": 0.1}
 DENSE = {"learning_rate": 0.05, "density_weight": 1.0}
@@ -34,7 +38,7 @@ CASES = [
     ("blocks", "rloo", ONE, 12_000),
     ("blocks", "rloo normalised", ONE | {"advantage": "normalised"}, 12_000),
     ("blocks", "rloo self-critical", ONE | {"advantage": "self_critical"}, 12_000),
-    ("blocks", "rloo perturbed", ONE | {"draw": "perturbed", "perturbed_share": 0.5}, 12_000),
+    ("blocks", "rloo perturbed", ONE | {"sampling": "perturbed", "perturbed_share": 0.5}, 12_000),
     ("blocks", "rloo independent", RATE | INDEPENDENT | {"num_kept": 2}, 32_000),
     ("blocks", "rloo annealed", ONE | {"dense_share": 0.1, "anneal_share": 0.3}, 16_000),
     ("blocks", "rloo_budget", ONE | NUMBERS | {"cost_limit": 26 / 152}, 19_200),
@@ -58,7 +62,7 @@ CASES = [
     ("blocks", "topk sinkhorn", ONE | {"assignment": "sinkhorn", "balance_weight": 0.0}, 24_000),
     ("blocks", "topk bias", ONE | {"balance_weight": 0.0, "bias_rate": 0.05}, 40_000),
     ("blocks", "gumbel", DENSE | {"density_weight": 0.1}, 12_000),
-    ("blocks", "gumbel ordered", ONE | {"draw": "ordered"}, 20_000),
+    ("blocks", "gumbel ordered", ONE | {"sampling": "ordered"}, 20_000),
     ("blocks", "sb3_a2c", {}, 48_000),
     ("blocks", "sb3_ppo", {}, 8_000),
     ("blocks", "sb3_trpo", {}, 12_000),

@@ -124,7 +124,7 @@ def test_straight_through_comes_to_its_density():
 
 
 def test_a_threshold_keeps_the_same_blocks_sampled_or_not():
-    agent = make_agent("straight_through", batch_size=16, draw="threshold")
+    agent = make_agent("straight_through", batch_size=16, sampling="threshold")
     observation = agent.simulator.begin()
     drawn = agent.act(observation, 0, stream(0, "x"))
     assert torch.equal(drawn, agent.act(observation, 0))
@@ -259,9 +259,9 @@ def test_shared_blocks_are_kept_and_the_others_are_drawn_as_without_them(scores,
             assert torch.equal(whole.log_prob(drawn), rest.log_prob(alone))
 
 
-@pytest.mark.parametrize("draw", ["ordered", "independent"])
-def test_an_agent_with_a_shared_block_keeps_it_for_every_image(draw):
-    agent = make_agent("rloo", batch_size=16, num_kept=2, shared_blocks=1, draw=draw)
+@pytest.mark.parametrize("sampling", ["ordered", "independent"])
+def test_an_agent_with_a_shared_block_keeps_it_for_every_image(sampling):
+    agent = make_agent("rloo", batch_size=16, num_kept=2, shared_blocks=1, sampling=sampling)
     agent.learn(64)
     found = evaluate(agent.env, agent, split="validation")
     assert all(mask[:, 0].all() for mask in found.masks)
@@ -292,7 +292,7 @@ def test_the_self_critical_baseline_is_the_return_of_the_most_probable_masks():
 
 @pytest.mark.parametrize("num_kept", [1, 2, 3])
 def test_independent_draws_keep_about_k_at_first(num_kept):
-    agent = make_agent("rloo", batch_size=256, num_kept=num_kept, draw="independent")
+    agent = make_agent("rloo", batch_size=256, num_kept=num_kept, sampling="independent")
     observation = agent.simulator.begin()
     kept = density(agent.act(observation, 0, stream(0, "x"))).mean().item()
     assert kept == pytest.approx(num_kept / 4, abs=0.12)
@@ -318,7 +318,7 @@ def test_while_every_block_is_kept_the_policy_learns_nothing_but_the_bonus():
 
 @pytest.mark.parametrize("num_kept", [1, 2])
 def test_perturbed_draws_change_the_wanted_share_of_all_but_the_first_mask(num_kept):
-    agent = make_agent("rloo", 500, num_kept=num_kept, draw="perturbed", perturbed_share=0.3)
+    agent = make_agent("rloo", 500, num_kept=num_kept, sampling="perturbed", perturbed_share=0.3)
     observation = agent.simulator.begin()
     greedy = as_mask(agent.act(observation, 0), 4)
     assert torch.equal(as_mask(agent.act(observation, 0, stream(0, "x")), 4), greedy)
@@ -336,7 +336,7 @@ def test_perturbed_draws_change_the_wanted_share_of_all_but_the_first_mask(num_k
 @pytest.mark.parametrize("gap", [1.0, -1.0])
 def test_a_changed_decision_becomes_more_probable_where_its_return_is_above_the_greedy_one(gap):
     agent = make_agent(
-        "rloo", 32, num_kept=1, draw="perturbed", perturbed_share=0.5, diversity_weight=0.0
+        "rloo", 32, num_kept=1, sampling="perturbed", perturbed_share=0.5, diversity_weight=0.0
     )
     rollout = collect_rollout(agent.simulator, agent, agent.generator)
     returns = torch.full_like(rollout.returns, gap)
@@ -365,7 +365,7 @@ def test_a_network_learns_from_greedy_masks_alone_unless_changed_ones_teach_too(
         8,
         env_settings=COTRAIN | {"group_size": 2},
         num_kept=1,
-        draw="perturbed",
+        sampling="perturbed",
         perturbed_share=1.0,
         perturbed_teach=perturbed_teach,
     )
@@ -381,7 +381,7 @@ def test_a_network_learns_from_greedy_masks_alone_unless_changed_ones_teach_too(
 @pytest.mark.parametrize("concurrent", [None, "unsafe"])
 def test_which_rows_teach_belongs_to_the_batch_and_not_to_the_next_agent(concurrent, monkeypatch):
     settings = COTRAIN | {"group_size": 2, "concurrent": concurrent}
-    own = {"num_kept": 1, "draw": "perturbed"}
+    own = {"num_kept": 1, "sampling": "perturbed"}
     first = make_agent("rloo", 8, env_settings=settings, **own)
     simulator, taught = first.simulator, []
     later = BlockDropout(simulator)
@@ -402,16 +402,16 @@ def test_which_rows_teach_belongs_to_the_batch_and_not_to_the_next_agent(concurr
 
 def test_perturbed_draws_refuse_what_does_not_go_with_them():
     with pytest.raises(ValueError, match=r"perturbed_share in \(0, 1\], got 0"):
-        make_agent("rloo", 4, num_kept=1, draw="perturbed", perturbed_share=0)
+        make_agent("rloo", 4, num_kept=1, sampling="perturbed", perturbed_share=0)
     with pytest.raises(ValueError, match="neither advantage nor shared_blocks with"):
-        make_agent("rloo", 4, num_kept=1, draw="perturbed", advantage="normalised")
+        make_agent("rloo", 4, num_kept=1, sampling="perturbed", advantage="normalised")
 
 
 def test_a_price_makes_independent_draws_keep_less():
     def kept(price):
         env_settings = {"reward_kwargs": {"cost_weight": price}}
         agent = make_agent(
-            "rloo", env_settings=env_settings, draw="independent", learning_rate=0.02
+            "rloo", env_settings=env_settings, sampling="independent", learning_rate=0.02
         )
         agent.learn(16_000)
         return evaluate(agent.env, agent).compute_cost

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ccenv.base.registry import check_names
-from ccenv.mdp.choosers import AnyChooser, Chooser, check_number, draws
+from ccenv.mdp.choosers import AnyChooser, Chooser, are_sampled, check_number
 from ccenv.mdp.observations import LAST_SYMBOLS
 from ccenv.networks.core.lowering import Affine, Blocks, Embed, Operation, lowered, why_not_lowered
 from ccenv.sparse.cpu.addresses import MIN_SHARED_ROWS, share_rows
@@ -109,7 +109,7 @@ class FusedClassifier:
         """makes what the network sees of the inputs that a call is given; None: they are it."""
         self.stream: Callable[[Tensor], torch.Generator] | None = None
         """what draws the masks of inputs where a call is given no generator."""
-        self.draws = draws(choosers)
+        self.draws = are_sampled(choosers)
         # Where there is no gated layer there is nothing to choose.
         self.chooses = choosers is not None or not self.num_blocks
         lines = writer.program(
@@ -136,7 +136,7 @@ class FusedClassifier:
         Args:
             inputs: [batch, ...] on the CPU, or what `prepare` wants.
             masks: bool [batch, num_blocks] by layer, where there are no choosers.
-            generator: of the uniform numbers of the rules "drawn" and "drawn_k".
+            generator: of the uniform numbers of the rules "sampled" and "sampled_k".
 
         Returns:
             Logits [batch, num_classes] and the masks.

@@ -248,7 +248,7 @@ def top_k(
 
 
 @operation(RULE)
-def likely(
+def greedy(
     code: int, source: int, target: int, masks: int, draws: int, first: int, rows: int
 ) -> int:
     """Keeps blocks of positive score: those kept with a probability above one half."""
@@ -263,7 +263,7 @@ def likely(
 
 
 @operation(RULE)
-def drawn(
+def sampled(
     code: int, source: int, target: int, masks: int, draws: int, first: int, rows: int
 ) -> int:
     """Keeps a block if its uniform number is below low + (1 - 2 low) sigmoid(score)."""

@@ -12,7 +12,7 @@ from ccenv.networks.core.lowering import Affine
 from ccenv.sparse.cpu.codegen.floats import NONE, RELU, TANH
 
 ACTIVATIONS = {None: NONE, "tanh": TANH, "relu": RELU}
-RULES = dict.fromkeys(K_RULES, ops.top_k) | {"likely": ops.likely, "drawn": ops.drawn}
+RULES = dict.fromkeys(K_RULES, ops.top_k) | {"greedy": ops.greedy, "sampled": ops.sampled}
 LANES = 16
 QUARTER = 4
 """Blocks are padded to a multiple of this many units: others take up to twice as long."""
@@ -104,7 +104,7 @@ class Writer:
         """Adds what makes a gate's mask of the scores at a place, whole vectors a row."""
         numbers = {"gate": gate, "blocks": blocks, "row_distance": blocks + -blocks % LANES}
         numbers |= {"num_kept": chooser.num_kept, "millionths": round(1e6 * chooser.low)}
-        if chooser.rule == "drawn_k":
+        if chooser.rule == "sampled_k":
             self.write(ops.gumbel, scores, scores, **numbers)
         self.write(RULES[chooser.rule], scores, 0, **numbers)
 

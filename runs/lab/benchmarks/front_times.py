@@ -78,7 +78,7 @@ class Timed:
 
 def is_set(plan: Plan) -> bool:
     """Whether training leaves the number of blocks that are kept as it is."""
-    return plan.agent in SET_NUMBER and plan.agent_settings.get("draw") != "independent"
+    return plan.agent in SET_NUMBER and plan.agent_settings.get("sampling") != "independent"
 
 
 def by_size(sweep: Sweep) -> list[Timed]:
@@ -137,7 +137,7 @@ def make_pass(timed: Timed, batch_size: int, draw: str) -> Callable[[], Any] | N
     agent = make_agent(timed.plan, timed.folder)
     simulator = agent.simulator
     shape, network = simulator.image_shape, simulator.network.eval()
-    fused = fuse_policy(network, agent, simulator.observe, shape, drawn=drawn)
+    fused = fuse_policy(network, agent, simulator.observe, shape, deterministic=not drawn)
     if fused is None:
         return None
     images = images_of(timed.plan, batch_size)

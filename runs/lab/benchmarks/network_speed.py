@@ -97,7 +97,7 @@ def one_row_passes(
     that are taken are the pool's.
     """
     one = OneRow(network)
-    scores = GateScores(one, [Chooser([(policy, None)], "drawn") for policy in policies], inputs)
+    scores = GateScores(one, [Chooser([(policy, None)], "sampled") for policy in policies], inputs)
     taken = [[bool(m) if m.shape[1] == 1 else m for m in masks] for masks in pool]
     generator = stream(0, "draws of single rows")
     sizes = [len(policy) for policy in policies]

@@ -21,7 +21,7 @@ from ccenv.base.registry import resolve
 from ccenv.base.seeding import stream
 from ccenv.data import load_split
 from ccenv.deploy.export import SkippingClassifier
-from ccenv.deploy.export_content import is_drawn
+from ccenv.deploy.export_content import is_greedy
 from ccenv.deploy.latency import plain_pass
 from ccenv.deploy.onnx_file import Session, check_installed, compare, write_onnx
 from ccenv.runs.speed.benchmark import benchmark
@@ -124,7 +124,7 @@ def one_by_one(
     classifier: SkippingClassifier, sessions: Mapping[str, Session], images: Tensor
 ) -> Calls:
     """Ways to answer one input; each call takes the next one."""
-    generator = stream(0, "onnx times") if is_drawn(classifier.draw) else None
+    generator = None if is_greedy(classifier.draw) else stream(0, "onnx times")
     blocks = sum(gate.num_blocks for gate in classifier.network.gates)
     uniforms = torch.rand(len(images), blocks, generator=stream(0, "onnx uniforms"))
     plain, prepare = plain_pass(classifier.network, 1), classifier.prepare

@@ -126,7 +126,7 @@ def affine(layer: torch.nn.Module) -> FLOATS:
 LEARNERS: dict[str, Callable[[MaskTable, float], FLOATS]] = {
     "linear, exact gradient": by_exact_gradient,
     "linear, reinforce": by_agent(Reinforce, anneal=True),
-    "linear, rloo": by_agent(Rloo, draw="independent", diversity_weight=0.0),
+    "linear, rloo": by_agent(Rloo, sampling="independent", diversity_weight=0.0),
     "linear, SB3 PPO": by_ppo,
 }
 """Name in the standings -> (table, cost weight) -> the policy's rows."""

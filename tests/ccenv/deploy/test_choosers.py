@@ -60,11 +60,11 @@ RELU = {"net_arch": {"pi": [7, 5], "vf": [4]}, "activation_fn": torch.nn.ReLU}
 AFFINE = {"net_arch": {"pi": [], "vf": [4]}}
 OTHERWISE = [
     ("condnet", {"variant": "text"}),
-    ("straight_through", {"draw": "threshold", "hidden_units": 4}),
-    ("rloo", {"draw": "independent"}),
+    ("straight_through", {"sampling": "threshold", "hidden_units": 4}),
+    ("rloo", {"sampling": "independent"}),
     ("topk", {"bias_rate": 0.1}),
     ("topk", {"bias_rate": 0.1, "hidden_units": 4}),
-    ("gumbel", {"draw": "ordered"}),
+    ("gumbel", {"sampling": "ordered"}),
     ("imitation", {"num_kept": 2}),
     ("sb3_ppo", {"policy_kwargs": RELU}),
     ("sb3_a2c", {"policy_kwargs": AFFINE}),
@@ -74,7 +74,7 @@ OF_UNITS = [
     ("reinforce", {"hidden_units": 3}),
     ("actor_critic", {}),
     ("condnet", {}),
-    ("rloo", {"draw": "independent"}),
+    ("rloo", {"sampling": "independent"}),
     ("sb3_ppo", {}),
 ]
 
@@ -97,7 +97,7 @@ TEXT = {
 OF_TEXT = [
     *(
         ("rloo", {"embedding_size": 4} | more)
-        for more in ({}, {"draw": "independent"}, {"hidden_units": 5})
+        for more in ({}, {"sampling": "independent"}, {"hidden_units": 5})
     ),
     *(("rloo", {"embedding_size": "one_hot"} | more) for more in ({}, {"hidden_units": 5})),
     ("rloo", {"observation": "layer_input"}),
@@ -138,7 +138,7 @@ CASES = [
 def test_a_chooser_chooses_what_its_agent_chooses_gate_by_gate(settings, name, given):
     agent = make_agent(settings, name, given)
     network, observe = agent.simulator.network, agent.simulator.observe
-    choosers = [agent.choosers(drawn=drawn) for drawn in (False, True)]
+    choosers = [agent.choosers(deterministic=greedy) for greedy in (True, False)]
     draws = [stream(0, "masks") for _ in range(2)]
     state = initial(network, *agent.simulator.data.batch(torch.arange(50)))
     for gate, blocks in enumerate(agent.num_blocks):
@@ -197,9 +197,12 @@ def test_an_actor_that_is_no_chain_of_affine_maps_is_not_fused(actor):
     env = BlockSelectionVectorEnv(num_envs=8, **builder.env_defaults)
     env.reset(seed=0)
     look, shape = env.simulator.observe, (1, 8, 8)
-    assert fuse_policy(env.simulator.network, builder(env), look, shape, drawn=True) is not None
+    assert (
+        fuse_policy(env.simulator.network, builder(env), look, shape, deterministic=False)
+        is not None
+    )
     agent = builder(env, policy_kwargs=actor)
-    assert fuse_policy(env.simulator.network, agent, look, shape, drawn=True) is None
+    assert fuse_policy(env.simulator.network, agent, look, shape, deterministic=False) is None
 
 
 def test_every_agent_that_says_how_it_chooses_is_tested():
@@ -216,7 +219,9 @@ def test_agents_of_a_context_are_not_fused():
     simulator = Simulator(12, group_size=3, context={"budget": [0.1, 0.5]}, **TEXT)
     simulator.seed(0)
     agent = Rloo(simulator, embedding_size=2)
-    assert fuse_policy(simulator.network, agent, simulator.observe, (6,), drawn=True) is None
+    assert (
+        fuse_policy(simulator.network, agent, simulator.observe, (6,), deterministic=False) is None
+    )
     with pytest.raises(ValueError, match="without a context"):
         SkippingClassifier.from_agent(agent, embedding_size=2).fuse()
 

@@ -233,7 +233,7 @@ def test_scores_may_be_the_same_for_every_image():
     assert_close(logits, forward(network, images, masks, "reference"))
     for rate in (0.2, 0.0):
         score = torch.tensor(rate).logit()
-        drawn = FusedClassifier(network, [Chooser(score.expand(n), "drawn") for n in (4, 3)])
+        drawn = FusedClassifier(network, [Chooser(score.expand(n), "sampled") for n in (4, 3)])
         kept = torch.cat(drawn(images, generator=generator())[1], dim=1).float().mean()
         assert kept == pytest.approx(rate, abs=0.02 * (rate > 0))
 
@@ -301,7 +301,7 @@ def test_choosers_that_do_not_fit_are_refused(build, chooser, message):
 def test_settings_inputs_masks_and_generators_that_do_not_fit_are_refused():
     network, good = of_pixels(), torch.randn(2, 12)
     fused, masks = FusedClassifier(network), [torch.ones(2, n, dtype=torch.bool) for n in (4, 3)]
-    drawn = FusedClassifier(network, [Chooser(torch.zeros(n), "drawn") for n in (4, 3)])
+    drawn = FusedClassifier(network, [Chooser(torch.zeros(n), "sampled") for n in (4, 3)])
     windows = inputs_of(TEXT, 2)
     for call, kind, message in (
         (lambda: FusedClassifier(network, []), ValueError, "a chooser for each of 2"),

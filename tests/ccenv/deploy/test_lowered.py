@@ -132,11 +132,11 @@ def chosen(chooser, look, uniform):
         scores = chooser.embeddings[look.long()].flatten(1)
     for number, (weight, bias) in enumerate(chooser.maps):
         scores = linear(scores.tanh() if number else scores, weight, bias)
-    if chooser.rule == "likely":
+    if chooser.rule == "greedy":
         return scores > 0
-    if chooser.rule == "drawn":
+    if chooser.rule == "sampled":
         return uniform < 0.2 + 0.6 * scores.sigmoid()
-    if chooser.rule == "drawn_k":
+    if chooser.rule == "sampled_k":
         scores = scores - torch.log(-torch.log(uniform.clamp(1e-20, 1 - 1e-7)))
     return mask_of_indices(scores.topk(chooser.num_kept, dim=1).indices, scores.shape[1])
 
@@ -250,7 +250,7 @@ def test_of_one_row_nothing_is_asked_behind_an_exit():
 def test_networks_and_choosers_of_single_rows_that_do_not_fit_are_refused():
     network, image = packed("resnet")
     observe = make_observer("layer_input", network, SHAPE)
-    drawn = choosers_of(network, observe, "drawn", (), None)
+    drawn = choosers_of(network, observe, "sampled", (), None)
     for choosers, message in (
         (drawn[:2], "a chooser for each of 3 gated layers, got 2"),
         (
@@ -292,7 +292,7 @@ def test_a_network_whose_walk_is_newer_than_its_lower_does_not_lower_and_others_
 def test_a_network_that_does_not_lower_is_written_by_its_own_steps():
     network, images = Changed(12, (3,), 4).eval().requires_grad_(False), torch.rand(1, 12)
     observe = make_observer("layer_input", network, (12,))
-    choosers = choosers_of(network, observe, "likely", (), None)
+    choosers = choosers_of(network, observe, "greedy", (), None)
     logits, masks = as_graph(network, choosers, observe, images, generator(0))
     expected, theirs = definition(network, choosers, observe, images, generator(0))
     assert torch.equal(masks[0], theirs[0])
@@ -319,7 +319,7 @@ def agent_of(size, hidden, more):
 def test_a_chooser_chooses_what_its_policy_chooses_for_as_many_products(size, hidden, more):
     agent = agent_of(size, hidden, more)
     seen = agent.simulator.begin()[:, : agent.scores.lengths[0]]
-    (chooser,) = agent.choosers(drawn=False)
+    (chooser,) = agent.choosers(deterministic=True)
     with FlopCounterMode(display=False) as counter:
         found = mask_of(chooser, seen, None, 6)
     assert torch.equal(found, as_mask(agent.act(seen, 0), 6))

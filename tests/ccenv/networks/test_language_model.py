@@ -293,7 +293,7 @@ def test_agents_learn_at_gates_of_every_kind_and_are_judged(prose, gates, agent)
     settings = SETTINGS | {"network_kwargs": SMALL | gates, "observation": "layer_input"}
     simulator = Simulator(4 * LENGTH, group_size=2 if agent is Rloo else 1, **settings)
     simulator.seed(0)
-    made = agent(simulator, seed=0, **({"draw": "independent"} if agent is Rloo else {}))
+    made = agent(simulator, seed=0, **({"sampling": "independent"} if agent is Rloo else {}))
     made.learn(8 * LENGTH)
     verdict = ccenv.evaluate(simulator, made, split="validation", batch_size=100 * LENGTH)
     assert (min(verdict.density) == 1) == (agent is Dense)
@@ -498,7 +498,7 @@ def test_a_table_of_pairs_starts_at_the_hash_of_two_symbols(prose):
     simulator = Simulator(2 * LENGTH, group_size=2, **SETTINGS)
     simulator.seed(0)
     hashed = Hash(simulator, seed=4, num_kept=1, num_hashed=2)
-    settings = {"embedding_size": "joint", "start": "hash", "draw": "perturbed"}
+    settings = {"embedding_size": "joint", "start": "hash", "sampling": "perturbed"}
     agent = Rloo(simulator, seed=4, num_kept=1, **settings)
     for one, other in zip(
         ccenv.evaluate(simulator, agent).masks, ccenv.evaluate(simulator, hashed).masks, strict=True

@@ -164,7 +164,7 @@ def test_agents_act_learn_and_let_it_learn(name, agent_class):
         with pytest.raises(ValueError, match=r"num_kept in 1\.\.num_blocks"):
             agent_class(simulator, seed=0)
         return
-    own = {"draw": "independent"} if agent_class is Rloo else {}
+    own = {"sampling": "independent"} if agent_class is Rloo else {}
     agent = agent_class(simulator, seed=0, **own)
     before = [p.clone() for p in simulator.network.parameters()]
     seen = []

@@ -29,7 +29,7 @@ def same(one, other):
 def learned(dtype, **settings):
     """A rollout, and the network after one update."""
     simulator = simulator_of(dtype=dtype, group_size=4, **settings)
-    agent = Rloo(simulator, seed=0, draw="independent")
+    agent = Rloo(simulator, seed=0, sampling="independent")
     rollout = collect_rollout(simulator, agent, agent.generator)
     told = agent.update(rollout) | simulator.update_network()
     return rollout, told, simulator

@@ -99,7 +99,7 @@ NETWORKS = {
 }
 STARTS = {name: int(name.startswith("lm")) for name in NETWORKS}
 """Waits of an episode's start: where sequences begin and end is read once."""
-OF_ONE_BLOCK = {"rloo": {"draw": "independent"}, "topk": {"num_kept": 1}}
+OF_ONE_BLOCK = {"rloo": {"sampling": "independent"}, "topk": {"num_kept": 1}}
 """Settings of agents whose own keep two blocks of each gate."""
 MANY_BLOCKS = ("mlp", "experts", "lm", "pondering")
 

@@ -38,15 +38,15 @@ def whole(network, choosers=None):
 def test_single_units_are_computed_whole_unless_few_are_kept():
     network = network_of((256,), 1, features=784)
     assert whole(network) == [True]
-    assert whole(network, [Chooser(torch.zeros(256), "drawn")]) == [True]
+    assert whole(network, [Chooser(torch.zeros(256), "sampled")]) == [True]
     assert whole(network, [Chooser(torch.zeros(256), "top_k", num_kept=1)]) == [False]
-    assert whole(network, [Chooser(torch.full((256,), -9.0), "drawn")]) == [False]
+    assert whole(network, [Chooser(torch.full((256,), -9.0), "sampled")]) == [False]
     assert whole(network_of((64, 128), (16, 1))) == [False, True]
 
 
 def test_a_network_with_dropout_left_on_is_computed_whole():
     for widths in ((256,), (640, 640), (800, 704)):
-        choosers = [Chooser(torch.zeros(n), "drawn") for n in widths]
+        choosers = [Chooser(torch.zeros(n), "sampled") for n in widths]
         assert all(whole(network_of(widths, 1, features=784), choosers))
 
 

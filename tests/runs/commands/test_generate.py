@@ -85,7 +85,7 @@ def test_a_network_of_sequences_writes_behind_a_single_symbol(folder, tmp_path, 
     sizes = {"width": 8, "num_heads": 2, "ffn_width": 4, "num_experts": 2, "gates": ["heads"]}
     settings = SETTINGS | {
         "dataset": "book@6", "network": "lm", "network_kwargs": sizes, "images": 60,
-        "batch_size": 60, "eval_every": 60, "log_dir": str(tmp_path), "draw": "independent",
+        "batch_size": 60, "eval_every": 60, "log_dir": str(tmp_path), "sampling": "independent",
     }  # fmt: skip
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(run, "latencies", lambda env, agent: [])

@@ -22,7 +22,12 @@ RENAMED = [
     for agent in AGENTS
     for old, new in resolve(agent, AGENTS, "agent").earlier_names.items()
 ]
-VALUES = {"max_kept": 7}
+VALUES = {
+    ("rloo_budget", "max_kept"): 7,
+    ("rloo", "sampling"): "independent",
+    ("gumbel", "sampling"): "ordered",
+    ("straight_through", "sampling"): "threshold",
+}
 """Of settings whose default is no number."""
 
 
@@ -31,7 +36,7 @@ def test_an_earlier_name_is_taken_names_the_new_one_and_is_the_same_run(agent, o
     usual = agent_parameters(resolve(agent, AGENTS, "agent"))[0]
     assert new in usual
     assert old not in usual
-    value = VALUES.get(new, (usual[new] or 0) + 1)
+    value = VALUES.get((agent, new)) or usual[new] + 1
     with pytest.warns(FutureWarning, match=f"the setting {old} is now {new}"):
         by_old = make_plan(agent, {old: value})
     by_new = make_plan(agent, {new: value})

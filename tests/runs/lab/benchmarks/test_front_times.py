@@ -29,7 +29,7 @@ CELLS = (
     ),
     Cell("rloo", "rloo", {"num_blocks": (8,), "block_size": 4, "num_kept": 2}),
     Cell("more masks", "rloo", {"num_blocks": (8,), "block_size": 4, "group_size": 4}),
-    Cell("coins", "rloo", {"num_blocks": (8,), "block_size": 4, "draw": "independent"}),
+    Cell("coins", "rloo", {"num_blocks": (8,), "block_size": 4, "sampling": "independent"}),
     Cell("condnet", "condnet", {"num_blocks": (8,), "block_size": 4}),
 )
 SWEEP = Sweep("times", "d", CELLS, 1.0, SMALL, (0,))
