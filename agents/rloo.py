@@ -4,11 +4,11 @@ Baseline: Kool, van Hoof, Welling 2019, "Buy 4 REINFORCE samples, get a baseline
 
 `sampling="perturbed"` compares greedy masks with masks of which a share of the decisions is
 changed, as Kim and Kang 2025, "Exploration-driven reinforcement learning for expert routing"
-(Findings of EMNLP), after its abstract. The gap of the returns is the advantage of the changed decisions, and
-greedy masks train the network. Ours: a changed decision swaps one kept block for another one, all
-of them alike, and counts by the policy's own probability of it, so that the expected gap is what
-rises. By its log-probability alone, decisions that lose are pushed down without bound, and the
-policy does not learn the probe.
+(Findings of EMNLP), after its abstract. The gap of the returns is the advantage of the changed
+decisions, and greedy masks train the network. Ours: a changed decision swaps one kept block for
+another one, all of them alike, and counts by the policy's own probability of it, so that the
+expected gap is what rises. By its log-probability alone, decisions that lose are pushed down
+without bound, and the policy does not learn the probe.
 """
 
 import math

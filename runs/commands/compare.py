@@ -32,7 +32,7 @@ def compared(options: argparse.Namespace) -> int:
     found = compare(
         options.sweep,
         add=[agent_of(words) for words in options.add] or None,
-        masks=options.draw,
+        masks=options.masks,
         change=change,
         jobs=options.jobs,
         use_recorded=not options.no_recorded,
@@ -125,7 +125,6 @@ def make_parser() -> argparse.ArgumentParser:
     )
     add_machines(parser)
     parser.add_argument(
-        "--draw",
         "--masks",
         choices=MODES,
         default="sampled",

@@ -117,7 +117,7 @@ def push(folder: Path, name: str) -> str:
 
 
 SPLIT, IMAGES = "test", 10_000
-OPTIONS = {"onnx": ("skip", "draw", "dataset", "split", "images", "trust"), "share": ("push",)}
+OPTIONS = {"onnx": ("skip", "masks", "dataset", "split", "images", "trust"), "share": ("push",)}
 """Form -> its options; both take --out."""
 
 
@@ -141,7 +141,7 @@ def make_parser() -> argparse.ArgumentParser:
     )
     onnx = parser.add_argument_group("of --onnx")
     onnx.add_argument("--skip", action="store_true", help="also a form of one input that skips")
-    onnx.add_argument("--draw", choices=("mode", "sampled"), help="as the run does by default")
+    onnx.add_argument("--masks", choices=("mode", "sampled"), help="as the run does by default")
     onnx.add_argument("--dataset", help="the run's own by default")
     onnx.add_argument("--split", help=f"{SPLIT} by default")
     onnx.add_argument("--images", type=int, help=f"inputs compared at most; {IMAGES:,} by default")
@@ -178,7 +178,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         export_onnx(
             options.place,
             options.out,
-            draw=options.draw,
+            draw=options.masks,
             dataset=options.dataset,
             split=options.split or SPLIT,
             count=IMAGES if options.images is None else options.images,

@@ -34,7 +34,7 @@ def warn_of_masks(classifier: SkippingClassifier, dataset: str) -> None:
     if errors and classifier.policy.learns:
         num_inputs = len(load_split(dataset, "validation"))
         if said := mask_gap(errors["sampled"], errors["mode"], num_inputs, "validation"):
-            warn(f"{said}; this file takes draw={classifier.draw!r} unless --draw says otherwise")
+            warn(f"{said}; this file takes draw={classifier.draw!r} unless --masks says otherwise")
 
 
 def milliseconds(sessions: dict[str, Session], images: Tensor, blocks: int) -> dict[str, float]:

@@ -575,11 +575,6 @@ def test_a_cell_overrides_the_sweep():
     assert sweep.runs()[0][1] == {"images": 2, "env": "e", "seed": 0}
 
 
-@pytest.mark.parametrize("option", ["--draw", "--masks"])
-def test_an_evaluation_is_chosen_by_its_draw_and_by_the_option_s_older_name(option):
-    assert compare.make_parser().parse_args(["quickstart", option, "mode"]).draw == "mode"
-
-
 def test_what_is_recorded_is_shown_without_a_plan(monkeypatch):
     def no_plan(*_):
         raise AssertionError("a plan was made")
