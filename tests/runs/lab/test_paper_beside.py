@@ -7,9 +7,8 @@ from pathlib import Path
 import pytest
 
 from ccenv.runs.lab import tables
-from ccenv.runs.lab.paper_beside import NOT_YET, beside_table
+from ccenv.runs.lab.paper_beside import NOT_YET, PAPER_TABLES, beside_table
 from ccenv.runs.store.seal import sealed
-from ccenv.runs.studies.paper.numbers import PAPER_TABLES
 from ccenv.runs.sweeps import SWEEPS
 
 NAMES = sorted(PAPER_TABLES)
@@ -55,16 +54,17 @@ def lines_of(text):
 @pytest.mark.parametrize("name", NAMES)
 def test_every_row_of_ours_is_a_cell_of_the_sweep(name):
     table = PAPER_TABLES[name]
-    labels = {cell.label for cell in SWEEPS[table.sweep].cells}
-    assert {label for row in table.rows for label in row.ours.values()} <= labels
-    assert not table.improved or table.improved in SWEEPS
+    labels = {cell.label for cell in SWEEPS[table["sweep"]].cells}
+    assert {label for row in table["rows"] for label in row["ours"].values()} <= labels
+    assert table.get("improved", table["sweep"]) in SWEEPS
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_what_has_not_been_run_is_said_so(name, tmp_path):
     lines = lines_of(beside_table(name, tmp_path))
     papers = [line for line in lines if line[1].startswith("paper")]
-    assert [line[3] for line in papers] == [f"{100 * r.error:.1f}" for r in PAPER_TABLES[name].rows]
+    errors = [f"{100 * row['error']:.1f}" for row in PAPER_TABLES[name]["rows"]]
+    assert [line[3] for line in papers] == errors
     assert all(line[3] == NOT_YET for line in lines if line[1].startswith("ours"))
 
 
