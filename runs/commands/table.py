@@ -12,7 +12,7 @@ from ccenv.mask_table.shipped import SHIPPED, small, table_of
 from ccenv.runs.commands.frame import program
 from ccenv.runs.config.values import parse_pairs
 from ccenv.runs.store import json_file
-from ccenv.runs.tables import mask_table
+from ccenv.runs.tables.analysis import all_masks_text, size_text, times_text
 from ccenv.runs.tables.short_table import print_text
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.json:
             print(json.dumps(found, indent=2))
         else:
-            print_text(mask_table.text(found))
+            print_text(all_masks_text(found))
         return 0
     if options.command == "times":
         return measure(options)
@@ -117,7 +117,7 @@ def measure(options: argparse.Namespace) -> int:
         threads=options.threads,
         **settings_of(options),
     )
-    print(f"{out}: {mask_table.times_text(times)}")
+    print(f"{out}: {times_text(times)}")
     return 0
 
 
@@ -161,5 +161,5 @@ def build_by(ranks: "OneProcess", options: argparse.Namespace) -> int:
         ranks=ranks,
         **settings,
     )
-    print(f"{out}: {mask_table.size_text(table.header.num_masks, table.header.num_images)}")
+    print(f"{out}: {size_text(table.header.num_masks, table.header.num_images)}")
     return 0

@@ -35,9 +35,8 @@ from ccenv.runs.report.publish import make_report
 from ccenv.runs.report.tables import all_tables
 from ccenv.runs.store import recorded
 from ccenv.runs.studies import STUDIES, find_study
-from ccenv.runs.tables import mask_table
 from ccenv.runs.tables import sweep_table as report
-from ccenv.runs.tables.analysis import gate_table
+from ccenv.runs.tables.analysis import all_masks_table, gate_table
 from ccenv.runs.tables.drawing import Drawn, drawn_in_style
 
 MARKED = re.compile(r"(<!-- table: ([\w./-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -51,7 +50,7 @@ TABLES: dict[str, Callable[[Any], str]] = {
     "comparison": report.table,
     KIND: search_table,
     "gates": gate_table,
-    "mask-table": mask_table.recorded_table,
+    "mask-table": all_masks_table,
 } | {one.recorded_kind: one.table for one in experiments().values()}
 """Kind of a recorded result -> its table: of the product's commands, and of every experiment."""
 

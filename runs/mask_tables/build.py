@@ -25,7 +25,7 @@ from ccenv.networks.learning.bundled_weights import shipped_name
 from ccenv.runs.config.values import checked, is_plain
 from ccenv.runs.store.identity import canonical, same
 from ccenv.runs.store.provenance import most_threads, versions
-from ccenv.runs.tables import mask_table
+from ccenv.runs.tables.analysis import plan_text
 from ccenv.simulator.settings import EnvironmentSettings, setting_defaults
 from ccenv.simulator.simulator import Simulator
 
@@ -148,9 +148,7 @@ def build_table(
             processes=processes,
             ranks=ranks,
             most_bytes=most_bytes,
-            tell=lambda plan: (
-                bar.write(mask_table.plan_text(plan), file=sys.stderr) if progress else None
-            ),
+            tell=lambda plan: bar.write(plan_text(plan), file=sys.stderr) if progress else None,
             progress=lambda done: bar.update(done - bar.n),
         )
 

@@ -1,61 +1,76 @@
 """Makes tables of a report: overview, shapings, Pareto fronts, density, seeds, speed, settings."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 from ccenv.runs.engine.jobs import Comparison, Finished, machine_name
 from ccenv.runs.report.figures import KINDS, View, kind
-from ccenv.runs.report.findings import limit_tables
 from ccenv.runs.stats.degenerate import RULE, runs_fallen
 from ccenv.runs.stats.fronts import (
     ALL,
+    AREA,
     Front,
-    against,
     front_verdict,
     leader,
     make_fronts,
     name_in,
 )
-from ccenv.runs.stats.intervals import FEWEST, Interval, mean_interval, with_interval
-from ccenv.runs.stats.measures import evaluation
+from ccenv.runs.stats.intervals import (
+    FEWEST,
+    Interval,
+    mean_interval,
+    paired_difference,
+    probability_of_improvement,
+    with_interval,
+)
+from ccenv.runs.stats.measures import Result, evaluation
 from ccenv.runs.stats.rows import make_rows
-from ccenv.runs.tables.sweep_table import Row, Table, by_dataset, name_of
+from ccenv.runs.stats.verdict import AGAINST_RANDOM, first_names
+from ccenv.runs.tables.sweep_table import Columns, Row, Table, by_dataset, name_of, read
+
+SPEED_COLUMNS: Columns = {
+    "row": ("left", "label"),
+    "inputs": ("right", "batch_size"),
+    "ms": ("right .3f", "milliseconds"),
+    "dense ms": ("right .3f", "dense_milliseconds"),
+    "speed-up": (
+        "right .2f",
+        lambda one: (
+            Interval(one["speedup"], None, one["speedup_low"], one["speedup_high"])
+            if "speedup" in one
+            else None
+        ),
+    ),
+    "trained for s": ("right .0f", "total_seconds"),
+    "load": ("right .1f", "load"),
+    "machine": ("left", lambda one: machine_name(one["machine"])),
+}
+SPEED_NOTE = (
+    "Median time of one pass, the policy included, compared with plain dense products in the "
+    "same process, one thread; speed-up with its quartiles. First seed. Load: processes that "
+    "wanted to run in the minute before it was timed, its own among them."
+)
 
 
-def speed_table(results: Mapping[str, Sequence[Mapping[str, Any]]]) -> Table:
+def speed_table(results: Mapping[str, Sequence[Result]]) -> Table:
     """Measured time of a pass, and of the whole run; the first finished seed of each label."""
-    columns = {"row": "left", "inputs": "right", "ms": "right .3f", "dense ms": "right .3f"}
-    columns |= {"speed-up": "right .2f", "trained for s": "right .0f"}
-    columns |= {"load": "right .1f", "machine": "left"}
-    lines = []
-    for label, runs in results.items():
-        for result in runs[:1]:
-            place = result.get("load"), machine_name(result["machine"])
-            # Of ceilings nothing is timed.
-            for latency in result["latency"] or [None]:
-                lines.append([label, *speed_cells(latency), result["total_seconds"], *place])
-    note = (
-        "Median time of one pass, the policy included, compared with plain dense products in the "
-        "same process, one thread; speed-up with its quartiles. First seed. Load: processes that "
-        "wanted to run in the minute before it was timed, its own among them."
-    )
-    return Table("speed", "Speed", columns, lines, note)
-
-
-def speed_cells(latency: Mapping[str, Any] | None) -> list[Any]:
-    """Images, time, dense time, speed-up."""
-    if latency is None:
-        return [None] * 4
-    ends = latency["speedup_low"], latency["speedup_high"]
-    times = [latency[name] for name in ("batch_size", "milliseconds", "dense_milliseconds")]
-    return [*times, Interval(latency["speedup"], None, *ends)]
+    passes = [
+        {"label": label, **{k: runs[0].get(k) for k in ("total_seconds", "load", "machine")}}
+        | latency
+        for label, runs in results.items()
+        if runs
+        # Of ceilings nothing is timed.
+        for latency in runs[0]["latency"] or [{}]
+    ]
+    return Table("speed", "Speed", *read(SPEED_COLUMNS, passes), SPEED_NOTE)
 
 
 def settings_tables(finished: Sequence[Finished]) -> list[Table]:
     """Settings that all runs share, and those that tell them apart."""
-    by_label = {one.label: flat(one.result["settings"]) for one in finished}
+    by_label = {one.label: flat_settings(one.result["settings"]) for one in finished}
     names = list(dict.fromkeys(name for settings in by_label.values() for name in settings))
     shared = {
         name: values.pop()
@@ -73,7 +88,7 @@ def settings_tables(finished: Sequence[Finished]) -> list[Table]:
     ]
 
 
-def flat(settings: Mapping[str, Any]) -> dict[str, str]:
+def flat_settings(settings: Mapping[str, Any]) -> dict[str, str]:
     """A run's settings without levels; where it wrote and its seed are not among them."""
     nested = settings["environment"] | settings["agent_settings"]
     own = {k: v for k, v in settings.items() if not isinstance(v, Mapping)}
@@ -83,27 +98,17 @@ def flat(settings: Mapping[str, Any]) -> dict[str, str]:
 
 def origin_table(finished: Sequence[Finished]) -> Table:
     """Where results were made: runs here or recorded, versions, machine."""
-    kinds: dict[tuple[str, str, str], int] = {}
-    for one in finished:
-        versions = ", ".join(f"{k} {v}" for k, v in one.result["versions"].items())
-        place = "recorded" if one.recorded else "run here"
-        key = (place, machine_name(one.result["machine"]), versions)
-        kinds[key] = kinds.get(key, 0) + 1
+    counts = Counter(
+        (
+            "recorded" if one.recorded else "run here",
+            machine_name(one.result["machine"]),
+            ", ".join(f"{k} {v}" for k, v in one.result["versions"].items()),
+        )
+        for one in finished
+    )
     columns = {"runs": "right", "from": "left", "machine": "left", "versions": "left"}
-    lines = [[count, *key] for key, count in kinds.items()]
+    lines = [[count, *key] for key, count in counts.items()]
     return Table("machines", "Machines and versions", columns, lines)
-
-
-FRONT_NOTE = (
-    "Hypervolume of (cost, error) against (1, 1), cost being MACs over those of the "
-    "widest dense network of the table; 1 would be no error at no cost. Who has one cell is judged "
-    "by one point, who has more by all. Mean and Student's 95 % "
-    "interval over seeds; IQM: interquartile mean with its stratified bootstrap interval (with 3 "
-    "seeds that interval holds the truth only 3 times in 4). Paired: difference from the "
-    "Pareto front of the highest mean over the seeds of both; that one is marked 'largest' if it "
-    "is best by the rule of the sentence above, else 'reference'. P(more): how often a run "
-    "has more area than one of that Pareto front, ties one half."
-)
 
 
 OVERVIEW_NOTE = (
@@ -121,46 +126,35 @@ APART = " · "
 def overview(comparison: Comparison, views: Sequence[View]) -> list[Table]:
     """The table behind the figure, one for each data set: a column for each setting of a switch."""
     datasets = dict.fromkeys(view.dataset for view in views)
-    draws = dict.fromkeys(view.draw for view in views)
-    rows = {draw: {row["label"]: row for row in rows_under(comparison, draw)} for draw in draws}
+    rows = {draw: rows_under(comparison, draw) for draw in dict.fromkeys(v.draw for v in views)}
     tables = []
     for index, name in enumerate(datasets):
         of_dataset = [view for view in views if view.dataset == name]
         labels = [point.label for point in of_dataset[0].points]
-        columns = columns_of(comparison, of_dataset, labels, rows)
-        shown = {k: c for k, c in columns.items() if any(v is not None for v in c.cells.values())}
-        when = {heading: column.when for heading, column in shown.items()}
+        columns, when = overview_columns(comparison, of_dataset, labels, rows)
+        columns = {
+            heading: (form, of)
+            for heading, (form, of) in columns.items()
+            if any(of(label) is not None for label in labels)
+        }
+        file_name = "overview" if len(datasets) == 1 else f"overview-{name}"
+        when |= {"": f"data-{index}"} if len(datasets) > 1 else {}
+        columns_and_lines = read(columns, labels)
         tables.append(
-            Table(
-                "overview" if len(datasets) == 1 else f"overview-{name}",
-                f"Results on {name}",
-                {heading: column.form for heading, column in shown.items()},
-                [[column.cells.get(label) for column in shown.values()] for label in labels],
-                OVERVIEW_NOTE,
-                when=when | ({"": f"data-{index}"} if len(datasets) > 1 else {}),
-            )
+            Table(file_name, f"Results on {name}", *columns_and_lines, OVERVIEW_NOTE, when=when)
         )
     return tables
 
 
-class Column(NamedTuple):
-    """Of the overview."""
-
-    form: str
-    """as in `Table.columns`."""
-    cells: Mapping[str, Any]
-    """label -> cell."""
-    when: str = ""
-    """as in `Table.when`."""
-
-
-def columns_of(
+def overview_columns(
     comparison: Comparison,
     views: Sequence[View],
     labels: Sequence[str],
     rows: Mapping[str, Mapping[str, Row]],
-) -> dict[str, Column]:
-    """Heading -> column of one data set; several views share one, such as that of their MACs.
+) -> tuple[dict[str, tuple[str, Callable[[str], Any]]], dict[str, str]]:
+    """Columns of one data set, which read labels, and when each is shown (see `Table.when`).
+
+    Several views share a column, such as that of their MACs.
 
     Args:
         comparison: with its results.
@@ -169,65 +163,79 @@ def columns_of(
         rows: kind of masks -> label -> row.
     """
     apart = {draw: APART + MASKS[draw] if len(rows) > 1 else "" for draw in rows}
-    first = {label: rows[comparison.draw][label] for label in labels}
-    columns = {"row": Column("left", {label: name_of(row) for label, row in first.items()})}
+    first = rows[comparison.draw]
+    columns: dict[str, tuple[str, Callable[[str], Any]]] = {}
+    when: dict[str, str] = {}
+    columns["row"] = "left", lambda label: name_of(first[label])
     for view in views:
         measure = view.measure
         numbers = {
             point.label: with_interval(point.interval, len(point.error), measure.spec, measure.ends)
             for point in view.points
         }
-        when = f"measure-{view.settings['measure']} masks-{view.draw}"
-        columns[measure.heading + apart[view.draw]] = Column("right", numbers, when)
+        heading = measure.heading + apart[view.draw]
+        columns[heading] = "right", numbers.get
+        when[heading] = f"measure-{view.settings['measure']} masks-{view.draw}"
     for view in views:
         costs = {point.label: cost for cost, point in view.placed}
         # Times and memory are those of any masks.
         by_masks = view.cost.key == "macs"
         heading = view.cost.short + (apart[view.draw] if by_masks else "")
-        when = f"cost-{view.cost.key}" + (f" masks-{view.draw}" if by_masks else "")
-        columns[heading] = Column(f"right {view.cost.spec}", costs, when)
+        columns[heading] = f"right {view.cost.spec}", costs.get
+        when[heading] = f"cost-{view.cost.key}" + (f" masks-{view.draw}" if by_masks else "")
     for view in views:
-        setting = f"{view.measure.title}, {view.cost.short}, {MASKS[view.draw]}"
-        stars = {point.label: "*" for _, point in view.front}
-        columns[f"front{APART}{setting}"] = Column("left", stars, view.when)
-    kinds = {label: KINDS[kind(comparison.results[label][0])][0] for label in labels}
-    columns["kind"] = Column("left", kinds)
-    columns["seeds"] = Column("right", {label: len(row["seeds"]) for label, row in first.items()})
+        heading = f"front{APART}{view.measure.title}, {view.cost.short}, {MASKS[view.draw]}"
+        columns[heading] = "left", {point.label: "*" for _, point in view.front}.get
+        when[heading] = view.when
+    columns["kind"] = "left", lambda label: KINDS[kind(comparison.results[label][0])][0]
+    columns["seeds"] = "right", lambda label: len(first[label]["seeds"])
     for draw, by_label in rows.items():
-        verdicts = {label: verdict_of(by_label[label]) or None for label in labels}
-        if any(by_label[label]["verdict"] in VERDICTS for label in labels):
-            columns["against random masks" + apart[draw]] = Column(
-                "left", verdicts, f"masks-{draw}"
-            )
-    return columns
+        if any(by_label[label]["verdict"] in AGAINST_RANDOM for label in labels):
+            heading = "against random masks" + apart[draw]
+            columns[heading] = "left", {k: against_random(row) for k, row in by_label.items()}.get
+            when[heading] = f"masks-{draw}"
+    return columns, when
 
 
-def rows_under(comparison: Comparison, draw: str) -> list[Row]:
-    """Rows under one kind of masks."""
-    if draw == comparison.draw:
-        return list(comparison.rows)
-    return [asdict(row) for row in make_rows(comparison.results, draw)]
+def rows_under(comparison: Comparison, draw: str) -> dict[str, Row]:
+    """Label -> row under one kind of masks."""
+    rows: Sequence[Row] = comparison.rows
+    if draw != comparison.draw:
+        rows = [asdict(row) for row in make_rows(comparison.results, draw)]
+    return {row["label"]: row for row in rows}
 
 
-def verdict_of(row: Row) -> str:
+def against_random(row: Row) -> str | None:
     """Whether a row is better than random masks, and by how few seeds."""
-    is_few = len(row["seeds"]) < FEWEST and row["verdict"] in ("better", "worse", "no difference")
-    return f"{row['verdict']} ({len(row['seeds'])} seeds)" if is_few else str(row["verdict"])
+    is_few = len(row["seeds"]) < FEWEST and row["verdict"] in AGAINST_RANDOM
+    return f"{row['verdict']} ({len(row['seeds'])} seeds)" if is_few else row["verdict"] or None
 
 
 def seeds_table(comparison: Comparison) -> Table:
     """What each run reached, under both kinds of masks."""
-    columns = {"row": "left", "seed": "right"}
-    for masks in MASKS.values():
-        columns |= {f"test error %, {masks}": "right .2f", f"nll, {masks}": "right .3f"}
-        columns |= {f"MACs, {masks}": "right ,.0f"}
-    lines = []
-    for label, results in comparison.results.items():
-        for result in results:
-            verdicts = [evaluation(result, draw) for draw in MASKS]
-            numbers = [x for v in verdicts for x in (100 * v["error"], v["nll"], v["macs"])]
-            lines.append([label, result["seed"], *numbers])
-    return Table("seeds", "Results of each seed", columns, lines, "On test data.")
+    columns: dict[str, tuple[str, Any]] = {"row": ("left", "label"), "seed": ("right", "seed")}
+    for draw, masks in MASKS.items():
+        columns[f"test error %, {masks}"] = "right .2f", lambda one, d=draw: 100 * one[d]["error"]
+        columns[f"nll, {masks}"] = "right .3f", lambda one, d=draw: one[d]["nll"]
+        columns[f"MACs, {masks}"] = "right ,.0f", lambda one, d=draw: one[d]["macs"]
+    seeds = [
+        {"label": label, "seed": result["seed"]} | {d: evaluation(result, d) for d in MASKS}
+        for label, results in comparison.results.items()
+        for result in results
+    ]
+    return Table("seeds", "Results of each seed", *read(columns, seeds), "On test data.")
+
+
+FRONT_NOTE = (
+    "Hypervolume of (cost, error) against (1, 1), cost being MACs over those of the "
+    "widest dense network of the table; 1 would be no error at no cost. Who has one cell is judged "
+    "by one point, who has more by all. Mean and Student's 95 % "
+    "interval over seeds; IQM: interquartile mean with its stratified bootstrap interval (with 3 "
+    "seeds that interval holds the truth only 3 times in 4). Paired: difference from the "
+    "Pareto front of the highest mean over the seeds of both; that one is marked 'largest' if it "
+    "is best by the rule of the sentence above, else 'reference'. P(more): how often a run "
+    "has more area than one of that Pareto front, ties one half."
+)
 
 
 def front_tables(comparison: Comparison) -> list[Table]:
@@ -235,48 +243,61 @@ def front_tables(comparison: Comparison) -> list[Table]:
     fronts = make_fronts(comparison.results, comparison.draw)
     fronts = [front for front in fronts if front.by_seed]
     datasets = list(dict.fromkeys(front.dataset for front in fronts))
-    columns = {"agent": "left", "hypervolume": "right .3f", "IQM": "right .3f"}
-    columns |= {"paired": "right .3f", "P(more)": "right .2f"}
-    columns |= {"cells": "right", "seeds": "right", "reward shaping": "left"}
     tables = []
     for name in datasets:
         compared = [front for front in fronts if front.dataset == name]
         where = "all data sets together" if name == ALL else name
-        first = leader(compared)
-        mark = "largest" if front_verdict(compared).best else "reference"
-        lines = [front_line(front, first, mark, name_in(front, compared)) for front in compared]
+        columns_and_lines = read(front_columns(compared), compared)
         file_name = "fronts" if len(datasets) == 1 else f"fronts-{name}"
-        tables.append(Table(file_name, f"Hypervolumes, {where}", columns, lines, FRONT_NOTE))
+        tables.append(Table(file_name, f"Hypervolumes, {where}", *columns_and_lines, FRONT_NOTE))
     return tables
 
 
-def front_line(front: Front, first: Front | None, mark: str, name: str) -> list[Any]:
-    """One Pareto front compared with the leader's, whose row holds the mark."""
-    difference, chance = (None, None) if first in (None, front) else against(front, first)
-    shared = len(set(front.by_seed) & set(first.by_seed)) if first else 0
-    paired = difference and with_interval(difference, shared, ".3f", (-1, 1))
-    is_enough = len(front.by_seed) >= FEWEST and bool(front.mean.sd)
-    return [
-        name + (" (ceiling)" if front.uses_labels else ""),
-        with_interval(front.mean, len(front.by_seed), ".3f"),
-        front.iqm if is_enough else Interval(front.iqm.mean),
-        mark if front is first else paired,
-        chance if is_enough or chance is None else Interval(chance.mean),
-        len(front.labels),
-        len(front.by_seed),
-        front.shaping,
-    ]
+def front_columns(compared: Sequence[Front]) -> Columns:
+    """Columns of Pareto fronts of one data set, compared with the leader's, which has a mark."""
+    first = leader(compared)
+    mark = "largest" if front_verdict(compared).best else "reference"
+
+    def is_enough(front: Front) -> bool:
+        return len(front.by_seed) >= FEWEST and bool(front.mean.sd)
+
+    def paired(front: Front) -> str | None:
+        if first is None or front is first:
+            return first and mark
+        difference = paired_difference(front.by_seed, first.by_seed)
+        shared = len(set(front.by_seed) & set(first.by_seed))
+        return difference and with_interval(difference, shared, ".3f", (-1, 1))
+
+    def chance(front: Front) -> Interval | None:
+        if first in (None, front) or len(front.strata) != len(first.strata):
+            return None
+        found = probability_of_improvement(front.strata, first.strata)
+        return found if is_enough(front) else Interval(found.mean)
+
+    return {
+        "agent": (
+            "left",
+            lambda front: name_in(front, compared) + (" (ceiling)" if front.uses_labels else ""),
+        ),
+        "hypervolume": (
+            "right .3f",
+            lambda front: with_interval(front.mean, len(front.by_seed), ".3f"),
+        ),
+        "IQM": (
+            "right .3f",
+            lambda front: front.iqm if is_enough(front) else Interval(front.iqm.mean),
+        ),
+        "paired": ("right .3f", paired),
+        "P(more)": ("right .2f", chance),
+        "cells": ("right", lambda front: len(front.labels)),
+        "seeds": ("right", lambda front: len(front.by_seed)),
+        "reward shaping": ("left", lambda front: front.shaping),
+    }
 
 
-SUMMARY_NOTE = (
-    "Hypervolume: mean over the agents that learned under every shaping of the table, then over "
-    "seeds, with Student's 95 % interval; see Hypervolumes for what it is. Lines are in the order "
-    "of its mean, which is no verdict where intervals overlap. Error and total cost (the "
-    "policy's own included): the smallest and the largest of all agents' means. Random: agents "
-    "with less error than random masks of the same compute cost, not significantly different, with "
-    "more, or with no verdict, as in the overview."
-)
-VERDICTS = ("better", "no difference", "worse")
+def ends_of(numbers: Sequence[float], spec: str) -> str:
+    """The smallest and the largest."""
+    return f"{min(numbers):{spec}} to {max(numbers):{spec}}"
 
 
 @dataclass(frozen=True)
@@ -291,17 +312,54 @@ class Shaping:
     """of all agents that learned under it."""
 
     @property
-    def area(self) -> Interval:
-        """Over seeds; there is at least one."""
-        return mean_interval(list(self.areas.values()))
+    def area(self) -> Interval | None:
+        """Over seeds; None without any."""
+        return mean_interval(list(self.areas.values())) if self.areas else None
 
-    def ends(self, number: str) -> tuple[float, float]:
-        """Smallest and largest mean of a number of the rows."""
-        means = [row[number]["mean"] for row in self.rows]
-        return min(means), max(means)
+    def means(self, number: str) -> list[float]:
+        """Of a number of each row."""
+        return [row[number]["mean"] for row in self.rows]
+
+    @property
+    def verdicts(self) -> str:
+        """How many rows have less error than random masks, the same, more, or no verdict."""
+        counts = [sum(row["verdict"] == verdict for row in self.rows) for verdict in AGAINST_RANDOM]
+        return " / ".join(map(str, [*counts, len(self.rows) - sum(counts)]))
+
+    @property
+    def collapsed(self) -> str:
+        """How many runs ignore the input, by how."""
+        num_runs = sum(len(row["seeds"]) for row in self.rows)
+        fallen = runs_fallen(self.rows)
+        return "\n".join(f"{word}: {number} of {num_runs}" for word, number in fallen.items())
 
 
-def learned(rows: Sequence[Row]) -> dict[str, list[Row]]:
+SHAPING_COLUMNS: Columns = {
+    "shaping": ("left", lambda one: one.name),
+    "agents": ("right", lambda one: len(one.rows)),
+    "hypervolume": ("right .3f", lambda one: one.area),
+    "test error %": (
+        "right",
+        lambda one: ends_of([100 * mean for mean in one.means("error")], ".2f"),
+    ),
+    "total cost": (
+        "right",
+        lambda one: ends_of(one.means("total_cost"), ".3f"),
+    ),
+    "random: less / same / more / none": ("right", lambda one: one.verdicts),
+    "collapsed runs": ("left", lambda one: one.collapsed),
+}
+SHAPING_NOTE = (
+    "Hypervolume: mean over the agents that learned under every shaping of the table, then over "
+    "seeds, with Student's 95 % interval; see Hypervolumes for what it is. Lines are in the order "
+    "of its mean, which is no verdict where intervals overlap. Error and total cost (the "
+    "policy's own included): the smallest and the largest of all agents' means. Random: agents "
+    "with less error than random masks of the same compute cost, not significantly different, with "
+    "more, or with no verdict, as in the overview."
+)
+
+
+def by_shaping(rows: Sequence[Row]) -> dict[str, list[Row]]:
     """Rows of agents that learned, by shaping, in the table's order."""
     groups: dict[str, list[Row]] = {}
     for row in rows:
@@ -312,15 +370,9 @@ def learned(rows: Sequence[Row]) -> dict[str, list[Row]]:
 
 def shared_agents(rows: Sequence[Row]) -> list[str]:
     """Agents that learned under every shaping."""
-    groups = [{row["agent"] for row in rows_of_one} for rows_of_one in learned(rows).values()]
+    groups = [{row["agent"] for row in group} for group in by_shaping(rows).values()]
     shared = set.intersection(*groups) if groups else set()
     return [a for a in dict.fromkeys(row["agent"] for row in rows) if a in shared]
-
-
-def is_compared(rows: Sequence[Row]) -> bool:
-    """Whether an agent learned under several shapings."""
-    pairs = {(row["agent"], row["shaping"]) for row in rows if row["learns"]}
-    return len({agent for agent, _ in pairs}) < len(pairs)
 
 
 def make_shapings(rows: Sequence[Row], fronts: Sequence[Front]) -> list[Shaping]:
@@ -329,83 +381,121 @@ def make_shapings(rows: Sequence[Row], fronts: Sequence[Front]) -> list[Shaping]
     Those without a seed that all shared agents have finished come last.
     """
     agents = shared_agents(rows)
-    by_name = {(f.shaping, f.agent): f.by_seed for f in fronts if f.dataset == rows[0]["dataset"]}
+    by_name = {(f.shaping, f.method): f.by_seed for f in fronts if f.dataset == rows[0]["dataset"]}
     shapings = []
-    for name, rows_of_one in learned(rows).items():
+    for name, group in by_shaping(rows).items():
         areas = [by_name.get((name, agent), {}) for agent in agents]
         seeds = set.intersection(*(set(one) for one in areas)) if areas else set()
         means = {s: sum(one[s] for one in areas) / len(areas) for s in sorted(seeds)}
-        shapings.append(Shaping(name, means, rows_of_one))
-    return sorted(shapings, key=lambda one: -one.area.mean if one.areas else 1.0)
+        shapings.append(Shaping(name, means, group))
+    return sorted(shapings, key=lambda one: -one.area.mean if one.area else 1.0)
 
 
 def shaping_tables(rows: Sequence[Row], fronts: Sequence[Front]) -> list[Table]:
-    """A line for each shaping, where an agent learned under several.
+    """What each shaping gives over all agents, where an agent learned under several.
 
     Else rewards differ with agents, and say nothing.
     """
-    groups = by_dataset(rows)
-    return [
-        summary(
-            rows_of_one,
-            fronts,
-            "shapings-summary" if len(groups) == 1 else f"shapings-summary-{dataset}",
-            dataset,
-        )
-        for dataset, rows_of_one in groups.items()
-        if is_compared(rows_of_one)
-    ]
-
-
-def summary(rows: Sequence[Row], fronts: Sequence[Front], file_name: str, dataset: str) -> Table:
-    """What each shaping gives, over all agents."""
-    columns = {"shaping": "left", "agents": "right", "hypervolume": "right .3f"}
-    columns |= {"test error %": "right", "total cost": "right"}
-    columns |= {"random: less / same / more / none": "right", "collapsed runs": "left"}
-    lines = [summary_line(shaping) for shaping in make_shapings(rows, fronts)]
-    shared = ", ".join(shared_agents(rows)) or "none"
-    note = f"{SUMMARY_NOTE} Agents under every shaping: {shared}. Collapsed runs: {RULE}"
-    return Table(file_name, f"What each shaping gives, {dataset}", columns, lines, note)
-
-
-def summary_line(shaping: Shaping) -> list[Any]:
-    """One shaping."""
-    counts = [sum(row["verdict"] == verdict for row in shaping.rows) for verdict in VERDICTS]
-    counts.append(len(shaping.rows) - sum(counts))
-    num_runs = sum(len(row["seeds"]) for row in shaping.rows)
-    fallen = runs_fallen(shaping.rows)
-    return [
-        shaping.name,
-        len(shaping.rows),
-        shaping.area if shaping.areas else None,
-        "{:.2f} to {:.2f}".format(*(100 * end for end in shaping.ends("error"))),
-        "{:.3f} to {:.3f}".format(*shaping.ends("total_cost")),
-        " / ".join(map(str, counts)),
-        "\n".join(f"{word}: {number} of {num_runs}" for word, number in fallen.items()),
-    ]
+    tables, groups = [], by_dataset(rows)
+    for dataset, group in groups.items():
+        pairs = {(row["agent"], row["shaping"]) for row in group if row["learns"]}
+        if len({agent for agent, _ in pairs}) < len(pairs):
+            file_name = "shapings-summary" + (f"-{dataset}" if len(groups) > 1 else "")
+            columns_and_lines = read(SHAPING_COLUMNS, make_shapings(group, fronts))
+            shared = ", ".join(shared_agents(group)) or "none"
+            note = f"{SHAPING_NOTE} Agents under every shaping: {shared}. Collapsed runs: {RULE}"
+            title = f"What each shaping gives, {dataset}"
+            tables.append(Table(file_name, title, *columns_and_lines, note))
+    return tables
 
 
 def density_table(rows: Sequence[Row]) -> Table:
     """Share of blocks kept in each gated layer."""
-    layers = max(len(row["density"]) for row in rows)
-    columns = {"row": "left", "compute cost": "right .3f", "total cost": "right .3f"}
-    columns |= {f"layer {i}": "right .3f" for i in range(layers)} | {"habit": "left"}
-    lines = [
-        [
-            name_of(row),
-            row["compute_cost"]["mean"],
-            row["total_cost"]["mean"],
-            *row["density"],
-            *[None] * (layers - len(row["density"])),
-            row["habit"],
-        ]
-        for row in rows
-    ]
+
+    def layer(number: int) -> Callable[[Row], float | None]:
+        return lambda row: row["density"][number] if number < len(row["density"]) else None
+
+    columns: Columns = {
+        "row": ("left", name_of),
+        "compute cost": ("right .3f", lambda row: row["compute_cost"]["mean"]),
+        "total cost": ("right .3f", lambda row: row["total_cost"]["mean"]),
+        **{
+            f"layer {number}": ("right .3f", layer(number))
+            for number in range(max(len(row["density"]) for row in rows))
+        },
+        "habit": ("left", "habit"),
+    }
     note = (
         "Costs: executed MACs over the dense network's, without and with the policy's own. Layers: "
         f"share of blocks kept on test inputs, mean over seeds. Habit: if any. {RULE}"
     )
-    return Table("density", "Compute cost and density", columns, lines, note, shaded=True)
+    title = "Compute cost and density"
+    return Table("density", title, *read(columns, rows), note, shaded=True)
+
+
+WITHIN = 0.02
+"""Of the limit: so near counts as met."""
+
+
+@dataclass(frozen=True)
+class Kept:
+    """One run under a cost limit."""
+
+    label: str
+    """its row."""
+    limit: float
+    """mean compute cost to reach."""
+    cost: float
+    """mean compute cost of the last tenth of training."""
+    price: float
+    """the last."""
+
+    @property
+    def miss(self) -> float:
+        """Distance from the limit, in limits; below 0 for less cost."""
+        return self.cost / self.limit - 1
+
+    @property
+    def is_met(self) -> bool:
+        """Whether the limit was reached, or needed no multiplier."""
+        return abs(self.miss) <= WITHIN or (self.miss < 0 and self.price == 0)
+
+
+def kept_limits(results: Mapping[str, Sequence[Result]]) -> list[Kept]:
+    """Runs whose multiplier moved to reach a limit, that of their agent or else of their reward."""
+    return [
+        Kept(label, limit, one["last_tenth"]["compute_cost"], price)
+        for label, found in results.items()
+        for one in found
+        if (price := one.get("last_tenth", {}).get("price")) is not None
+        for own in [one["settings"]["environment"]["reward_kwargs"]]
+        if (limit := (own | one["settings"]["agent_settings"]).get("cost_limit")) is not None
+    ]
+
+
+LIMIT_COLUMNS: Columns = {
+    "agent": ("left", lambda runs: runs[0].label),
+    "limit": ("right g", lambda runs: runs[0].limit),
+    "training cost": ("right .4f", lambda runs: sum(one.cost for one in runs) / len(runs)),
+    "miss %": ("right", lambda runs: ends_of([100 * one.miss for one in runs], "+.2f")),
+    "met": ("right", lambda runs: f"{sum(one.is_met for one in runs)} of {len(runs)}"),
+    "price": ("right", lambda runs: ends_of([one.price for one in runs], ".3g")),
+}
+LIMIT_NOTE = (
+    "Training cost: mean compute cost of the images in the last tenth of training, sampled masks. "
+    f"Miss: its distance from the limit over the limit; met: at most {WITHIN:.0%}, or below the "
+    "limit at a multiplier of 0, where nothing has to be held back. `price`: the last multiplier, "
+    "of the whole dense network, in units of the reward."
+)
+
+
+def limit_tables(results: Mapping[str, Sequence[Result]]) -> list[Table]:
+    """One line for each label under a limit; no table where there is none."""
+    by_label: dict[str, list[Kept]] = {}
+    for one in kept_limits(results):
+        by_label.setdefault(one.label, []).append(one)
+    columns_and_lines = read(LIMIT_COLUMNS, list(by_label.values()))
+    return [Table("cost-limits", "Cost limits", *columns_and_lines, LIMIT_NOTE)] if by_label else []
 
 
 def all_tables(comparison: Comparison, views: Sequence[View] = ()) -> dict[str, list[Table]]:
@@ -425,3 +515,43 @@ def all_tables(comparison: Comparison, views: Sequence[View] = ()) -> dict[str, 
         "origin": [origin_table(comparison.finished)],
     }
     return {name: [one for one in some if one.lines] for name, some in tables.items()}
+
+
+COUNTED = {
+    "better": "with less error",
+    "worse": "with more error",
+    "no difference": "not significantly different",
+}
+"""Verdict of a row against random masks -> words for how many have it."""
+
+
+def findings(comparison: Comparison) -> list[str]:
+    """What a comparison shows, in sentences; each one is supported by the tables."""
+    fronts = make_fronts(comparison.results, comparison.draw)
+    sentences = []
+    for dataset in dict.fromkeys(front.dataset for front in fronts):
+        where = f"{AREA.name.capitalize()} on {dataset}"
+        if dataset == ALL:
+            where = f"{AREA.name.capitalize()}, methods with results on all data sets"
+        found = front_verdict([front for front in fronts if front.dataset == dataset])
+        sentences.append(f"{where}: {found.sentence}.")
+    for dataset, rows in by_dataset(comparison.rows).items():
+        seeds = {1: "1 seed"}
+        front = [
+            f"{name_of(row)} ({seeds.get(number := len(row['seeds']), f'{number} seeds')})"
+            for row in rows
+            if row["on_front"]
+        ]
+        sentences.append(f"Pareto front of mean error and MACs on {dataset}: {first_names(front)}.")
+        counts = Counter(row["verdict"] for row in rows if row["verdict"])
+        if parts := [f"{counts[v]} {text}" for v, text in COUNTED.items() if counts[v]]:
+            if without := sum(n for v, n in counts.items() if v not in COUNTED):
+                parts.append(f"{without} without a verdict (see the table)")
+            sentences.append(
+                f"Rows compared with random masks of the same cost on {dataset}: "
+                f"{', '.join(parts)}."
+            )
+    if limits := kept_limits(comparison.results):
+        num_met = sum(run.is_met for run in limits)
+        sentences.append(f"{num_met} of {len(limits)} runs under a cost limit met it.")
+    return sentences

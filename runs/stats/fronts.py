@@ -1,11 +1,13 @@
-"""Pareto fronts compared: results of a sweep -> one hypervolume for each agent and shaping.
+"""Pareto fronts compared: results of a sweep -> one hypervolume for each method and shaping.
 
-A Pareto front is all that an agent reaches under one reward shaping, whatever its cost weight: the
+A Pareto front is all that a method reaches under one reward shaping, whatever its cost weight: the
 cells of a sweep that share both. Its area is the hypervolume of (cost, error) against (1, 1),
 where cost is the MACs of an image, the policy's own included, over those of the widest dense
 network among the results on that data set: 1 would be no error at no cost.
 """
 
+import dataclasses
+import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,8 +18,6 @@ from ccenv.runs.stats.intervals import (
     bootstrap,
     hypervolume,
     mean_interval,
-    paired_difference,
-    probability_of_improvement,
 )
 from ccenv.runs.stats.measures import Result, dataset_of, shown
 from ccenv.runs.stats.rows import mean_place
@@ -32,12 +32,12 @@ Results = Mapping[str, Sequence[Result]]
 
 @dataclass(frozen=True)
 class Front:
-    """What an agent reaches under one reward shaping on one data set, or on all."""
+    """What a method reaches under one reward shaping on one data set, or on all."""
 
     dataset: str
     """images, or `ALL`."""
-    agent: str
-    """its name, or another one of its family; see `make_fronts`."""
+    method: str
+    """what its rows are variants of; see `make_fronts`."""
     shaping: str
     """name of the reward."""
     labels: tuple[str, ...]
@@ -91,31 +91,18 @@ def make_fronts(
         if found:
             key = (dataset_of(found[0]), family(found[0]), found[0]["reward"])
             families.setdefault(key, []).append(label)
-    widest = widest_networks(results)
+    widest: dict[str, int] = {}
+    for result in itertools.chain.from_iterable(results.values()):
+        dataset = dataset_of(result)
+        widest[dataset] = max(widest.get(dataset, 1), int(result["dense_macs"]))
     fronts = []
-    for (dataset, agent, shaping), labels in families.items():
+    for (dataset, method, shaping), labels in families.items():
         cells = [results[label] for label in labels]
         areas = areas_by_seed(cells, widest[dataset], draw)
         ceiling = bool(cells[0][0]["uses_labels"])
-        places = tuple(place_of(label, results[label], draw) for label in labels)
-        fronts.append(Front(dataset, agent, shaping, tuple(labels), ceiling, (areas,), places))
+        places = tuple(Place(k, dataset, *mean_place(results[k], draw)) for k in labels)
+        fronts.append(Front(dataset, method, shaping, tuple(labels), ceiling, (areas,), places))
     return sorted(fronts, key=lambda front: front.dataset) + over_all(fronts)
-
-
-def place_of(label: str, runs: Sequence[Result], draw: str) -> Place:
-    """A cell's MACs and error, means over its seeds."""
-    macs, error = mean_place(runs, draw)
-    return Place(label, dataset_of(runs[0]), macs, error)
-
-
-def widest_networks(results: Results) -> dict[str, int]:
-    """Data set -> MACs of the widest dense network among the results."""
-    widest: dict[str, int] = {}
-    for found in results.values():
-        for result in found:
-            name = dataset_of(result)
-            widest[name] = max(widest.get(name, 1), int(result["dense_macs"]))
-    return widest
 
 
 def areas_by_seed(
@@ -136,32 +123,30 @@ def areas_by_seed(
 
 
 def over_all(fronts: Sequence[Front]) -> list[Front]:
-    """Agents and shapings that have a Pareto front on every one of several data sets."""
+    """Methods and shapings that have a Pareto front on every one of several data sets."""
     datasets = {front.dataset for front in fronts}
     if len(datasets) < 2:
         return []
     families: dict[tuple[str, str], list[Front]] = {}
     for front in fronts:
-        families.setdefault((front.agent, front.shaping), []).append(front)
+        families.setdefault((front.method, front.shaping), []).append(front)
     return [
-        Front(
-            ALL,
-            agent,
-            shaping,
-            tuple(label for front in found for label in front.labels),
-            found[0].uses_labels,
-            tuple(areas for front in found for areas in front.areas),
-            tuple(place for front in found for place in front.places),
+        dataclasses.replace(
+            found[0],
+            dataset=ALL,
+            labels=tuple(label for front in found for label in front.labels),
+            areas=tuple(areas for front in found for areas in front.areas),
+            places=tuple(place for front in found for place in front.places),
         )
-        for (agent, shaping), found in families.items()
+        for found in families.values()
         if len(found) == len(datasets)
     ]
 
 
 def name_in(front: Front, fronts: Sequence[Front]) -> str:
-    """An agent's name, with its shaping where the Pareto fronts have several."""
+    """A method's name, with its shaping where the Pareto fronts have several."""
     several = len({other.shaping for other in fronts}) > 1
-    return f"{front.agent} under {front.shaping}" if several else front.agent
+    return f"{front.method} under {front.shaping}" if several else front.method
 
 
 def leader(fronts: Sequence[Front]) -> Front | None:
@@ -173,26 +158,17 @@ def leader(fronts: Sequence[Front]) -> Front | None:
 def front_verdict(fronts: Sequence[Front]) -> Verdict:
     """Says which Pareto front of a data set, or of all, has the largest hypervolume, if any."""
     compared = [front for front in fronts if not front.uses_labels]
-    methods = "; ".join(dict.fromkeys(front.agent for front in compared))
+    methods = "; ".join(dict.fromkeys(front.method for front in compared))
     shapings = {front.shaping for front in compared}
     among = f"{methods}; under {len(shapings)} rewards" if len(shapings) > 1 else methods
-    return verdict([contender(front, compared) for front in fronts], AREA, among)
-
-
-def contender(front: Front, fronts: Sequence[Front]) -> Contender:
-    """A Pareto front as one of several methods that are compared."""
-    return Contender(
-        name=name_in(front, fronts),
-        interval=front.mean if front.by_seed else Interval(math.nan),
-        num_seeds=len(front.by_seed),
-        places=front.places,
-        is_ceiling=front.uses_labels,
-    )
-
-
-def against(front: Front, first: Front) -> tuple[Interval | None, Interval | None]:
-    """Paired difference of areas from another Pareto front, and how likely a run has more area."""
-    difference = paired_difference(front.by_seed, first.by_seed)
-    if len(front.strata) != len(first.strata):
-        return difference, None
-    return difference, probability_of_improvement(front.strata, first.strata)
+    contenders = [
+        Contender(
+            name=name_in(front, compared),
+            interval=front.mean if front.by_seed else Interval(math.nan),
+            num_seeds=len(front.by_seed),
+            places=front.places,
+            is_ceiling=front.uses_labels,
+        )
+        for front in fronts
+    ]
+    return verdict(contenders, AREA, among)

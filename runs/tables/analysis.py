@@ -1,7 +1,7 @@
-"""Analyses as tables and figures: which gates matter, and how well tables retrieve blocks."""
+"""Analyses as tables and figures: which gates matter, how tables retrieve blocks, all masks."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ccenv.runs.tables.drawing import (
     INK,
@@ -11,41 +11,43 @@ from ccenv.runs.tables.drawing import (
     look,
     new_figure,
 )
-from ccenv.runs.tables.sweep_table import markdown
+from ccenv.runs.tables.sweep_table import Columns, Row, markdown, read
 
-Row = Mapping[str, Any]
-GATE_COLUMNS = {
-    "kept": "left",
-    "error %": "right .2f",
-    "nll": "right .3f",
-    "nll more": "right +.3f",
-    "95 %": "right",
-    "compute cost": "right .3f",
+if TYPE_CHECKING:
+    from ccenv.mask_table import Plan
+    from ccenv.mask_table.times import UnitTimes
+
+TWO_SIDED = 1.96
+"""standard errors of a 95 % interval, of a normal distribution."""
+
+
+def spread_of(row: Row) -> str | None:
+    """Half the interval of what a gate adds to the nll."""
+    spread = row["nll_more_error"]
+    is_known = row["kept"] != "everything" and spread is not None
+    return f"±{TWO_SIDED * spread:.3f}" if is_known else None
+
+
+GATE_COLUMNS: Columns = {
+    "kept": ("left", lambda row: " ".join(filter(None, [row["kept"], row["name"]]))),
+    "error %": ("right .2f", lambda row: 100 * row["error"]),
+    "nll": ("right .3f", "nll"),
+    "nll more": (
+        "right +.3f",
+        lambda row: None if row["kept"] == "everything" else row["nll_more"],
+    ),
+    "95 %": ("right", spread_of),
+    "compute cost": ("right .3f", "compute_cost"),
 }
 GATE_NOTES = """\
 Error: share of wrong answers; nll in nats; compute cost: executed MACs over the dense network's.
 nll more: than with everything kept, mean over the same inputs, with its 95 % interval. Costs of
 single gates do not add up: see a random half, and nothing kept."""
-TWO_SIDED = 1.96
-"""standard errors of a 95 % interval, of a normal distribution."""
 
 
 def gate_table(rows: Sequence[Row]) -> str:
     """A line for each variant."""
-    return markdown(GATE_COLUMNS, [gate_cells(row) for row in rows])
-
-
-def gate_cells(row: Row) -> list[Any]:
-    """One line."""
-    is_whole, spread = row["kept"] == "everything", row["nll_more_error"]
-    return [
-        row["kept"] if row["name"] is None else f"{row['kept']} {row['name']}",
-        100 * row["error"],
-        row["nll"],
-        None if is_whole else row["nll_more"],
-        None if is_whole or spread is None else f"±{TWO_SIDED * spread:.3f}",
-        row["compute_cost"],
-    ]
+    return markdown(*read(GATE_COLUMNS, rows))
 
 
 def recall_figure(rows: Sequence[Row]) -> Drawn:
@@ -74,3 +76,72 @@ def recall_figure(rows: Sequence[Row]) -> Drawn:
         for row in rows
     )
     return Drawn(figure, "recall", f"Recall of the best blocks of {gate}.", said)
+
+
+MASK_COLUMNS: Columns = {
+    "blocks": ("right", "units"),
+    "masks": ("right", "num_masks"),
+    "static MACs": ("right .3f", "static_cost"),
+    "static %": ("right .2f", lambda row: 100 * row["static_error"]),
+    "random MACs": ("right .3f", "random_cost"),
+    "random %": ("right .2f", lambda row: 100 * row["random_error"]),
+    "oracle MACs": ("right .3f", "oracle_cost"),
+    "oracle %": ("right .2f", lambda row: 100 * row["oracle_error"]),
+    "oracle, equal MACs %": ("right .2f", lambda row: 100 * row["equal_error"]),
+    "gap": ("right .2f", lambda row: 100 * (row["static_error"] - row["equal_error"])),
+}
+MASK_NOTES = """\
+Errors in %. Static: the mask of so many blocks with the least error on the inputs that choose.
+Random: mean over all masks of so many. Oracle: each input has its own mask, chosen with its label
+known, of exactly so many blocks; at equal MACs: of any number, costing no more than the static one
+on the mean. Gap: what the oracle has before the static mask at equal MACs, in points. MACs are
+shares of the dense network's."""
+
+
+def all_masks_text(found: Mapping[str, Any]) -> str:
+    """What `ccenv table show` found: what a table is of, its rows and how to read them."""
+    header, dense = found["header"], found["dense_error"]
+    said = (
+        f"{header['network']} on {header['dataset']} ({header['split']}), "
+        f"{size_text(found['num_masks'], header['num_images'])}, {found['num_bytes']:,} bytes; "
+        f"{found['choose']:,} inputs choose, {found['judge']:,} judge (one standard error of an "
+        f"error e is sqrt(e (1 - e) / {found['judge']:,})); dense {header['dense_macs']:,} MACs, "
+        f"error {'unknown' if dense is None else f'{100 * dense:.2f} %'}"
+    )
+    if found.get("machine"):
+        said += f"; MACs below are shares of the time on {found['machine']}"
+    if (placed := found["policy"]) is not None:
+        names = ("error", "static_error", "oracle_error", "gap_closed")
+        error, static, oracle, closed = (f"{100 * placed[name]:.2f} %" for name in names)
+        said += (
+            f"\n\npolicy: error {error} at {placed['cost']:.3f} of the dense MACs; at that cost "
+            f"the best static mask {static}, the oracle {oracle}: {closed} of the gap closed"
+        )
+    return f"{said}\n\n{all_masks_table(found['rows'])}\n\n{MASK_NOTES}"
+
+
+def all_masks_table(rows: Sequence[Row]) -> str:
+    """A line for each number of blocks."""
+    return markdown(*read(MASK_COLUMNS, rows))
+
+
+def times_text(times: "UnitTimes") -> str:
+    """How long a network takes, and what its units' share is."""
+    share = sum(times.units) / times.dense
+    return (
+        f"{1e6 * times.dense:,.0f} microseconds an input on {times.machine['name']}, "
+        f"{len(times.units)} units {100 * share:.0f} % of them"
+    )
+
+
+def size_text(num_masks: int, num_images: int) -> str:
+    """How large a table is."""
+    return f"{num_masks:,} masks of {num_images:,} inputs"
+
+
+def plan_text(plan: "Plan") -> str:
+    """What is going to be built."""
+    return (
+        f"{size_text(plan.num_masks, plan.num_images)}: {plan.num_bytes / 1e6:,.1f} MB; "
+        f"{plan.num_left:,} inputs are left, about {plan.seconds / 60:,.1f} minutes"
+    )

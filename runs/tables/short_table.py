@@ -6,12 +6,19 @@ import shutil
 import sys
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 
 from ccenv.runs.stats.intervals import with_interval
 from ccenv.runs.stats.measures import BITS, ERROR
 from ccenv.runs.stats.verdict import AGAINST_RANDOM, baseline_sentences
-from ccenv.runs.tables.sweep_table import Row, by_dataset, interval, name_of
+from ccenv.runs.tables.sweep_table import (
+    Columns,
+    Row,
+    by_dataset,
+    cell_texts,
+    interval,
+    name_of,
+    read,
+)
 
 MOST_ROWS = 10
 SHORTEST_NAME = 12
@@ -49,12 +56,12 @@ def short_table(rows: Sequence[Row], width: int = 80) -> str:
         rows: of `Comparison.rows`.
         width: of the terminal, in characters.
     """
-    parts = []
-    for dataset, group in by_dataset(rows).items():
+    parts, groups = [], by_dataset(rows)
+    for dataset, group in groups.items():
         shown = most_telling(group)
-        if len(by_dataset(rows)) > 1:
+        if len(groups) > 1:
             parts.append(f"{dataset}:")
-        parts.append(aligned(columns_of(shown), width))
+        parts.append(aligned(short_columns(shown), width))
         if len(shown) < len(group):
             parts.append(f"{len(group) - len(shown)} more rows are on the page.")
     tables = "\n".join(parts)
@@ -66,77 +73,53 @@ def most_telling(rows: Sequence[Row]) -> list[Row]:
     """At most ten rows, in their order: added ones, the Pareto front, then the smallest errors."""
 
     def place(row: Row) -> tuple[bool, bool, float]:
-        return not row["added"], not row["on_front"], score_of(row)["mean"]
+        return not row["added"], not row["on_front"], (row["bits"] or row["error"])["mean"]
 
     first = sorted(rows, key=place)[:MOST_ROWS]
     return [row for row in rows if any(row is one for one in first)]
 
 
-def score_of(row: Row) -> Mapping[str, Any]:
-    """Bits of a text, else the error."""
-    score: Mapping[str, Any] = row["bits"] or row["error"]
-    return score
-
-
-def columns_of(rows: Sequence[Row]) -> dict[str, list[str]]:
+def short_columns(rows: Sequence[Row]) -> dict[str, Sequence[str]]:
     """Heading -> cells, the most important columns first; none that is empty."""
     has_bits = all(row["bits"] for row in rows)
     measure, field = (BITS, "bits") if has_bits else (ERROR, "error")
-    columns = {
-        "method": [name_of(row) for row in rows],
-        "bits" if has_bits else "error %": [
-            with_interval(interval(row, field), len(row["seeds"]), measure.spec, measure.ends)
-            for row in rows
-        ],
-        "MACs": [f"{row['macs']['mean']:,.0f}" for row in rows],
-        "cost": [f"{row['total_cost']['mean']:.3f}" for row in rows],
-        "vs random": [row["verdict"] if row["verdict"] in AGAINST_RANDOM else "" for row in rows],
-        "seeds": [str(len(row["seeds"])) for row in rows],
+
+    def score(row: Row) -> str:
+        return with_interval(interval(row, field), len(row["seeds"]), measure.spec, measure.ends)
+
+    columns: Columns = {
+        "method": ("left", name_of),
+        "bits" if has_bits else "error %": ("right", score),
+        "MACs": ("right ,.0f", lambda row: row["macs"]["mean"]),
+        "cost": ("right .3f", lambda row: row["total_cost"]["mean"]),
+        "vs random": (
+            "right",
+            lambda row: row["verdict"] if row["verdict"] in AGAINST_RANDOM else "",
+        ),
+        "seeds": ("right", lambda row: str(len(row["seeds"]))),
     }
-    return {heading: cells for heading, cells in columns.items() if any(cells)}
+    texts = zip(*cell_texts(*read(columns, rows)), strict=True)
+    return {name: cells for name, cells in zip(columns, texts, strict=True) if any(cells)}
 
 
 def aligned(columns: Mapping[str, Sequence[str]], width: int) -> str:
     """Columns side by side, as many as fit: the last ones go first, then ends of long names."""
-    kept = dict(columns)
-    names, *_ = kept
-    while len(kept) > 3 and total_width(kept) > width:
-        kept.popitem()
-    room = width - (total_width(kept) - longest(names, kept[names]))
-    limit = max(SHORTEST_NAME, room)
-    kept[names] = [cut(name, limit) for name in kept[names]]
-    sizes = [longest(heading, cells) for heading, cells in kept.items()]
-    lines = [
-        list(kept),
-        ["-" * size for size in sizes],
-        *map(list, zip(*kept.values(), strict=True)),
-    ]
-    return "\n".join(
-        "  ".join(
-            cell.rjust(size) if place else cell.ljust(size)
-            for place, (cell, size) in enumerate(zip(line, sizes, strict=True))
-        ).rstrip()
-        for line in lines
-    )
-
-
-def longest(heading: str, cells: Sequence[str]) -> int:
-    """Characters of a column."""
-    return max(map(len, (heading, *cells)))
-
-
-def total_width(columns: Mapping[str, Sequence[str]]) -> int:
-    """Characters of a line."""
-    return sum(longest(*column) + 2 for column in columns.items()) - 2
-
-
-def cut(text: str, length: int) -> str:
-    """A text without its end where it is too long.
-
-    >>> cut("block_dropout", 6)
-    'block…'
-    """
-    return text if len(text) <= length else text[: length - 1] + "…"
+    sizes = {name: max(map(len, (name, *cells))) for name, cells in columns.items()}
+    names, *_ = sizes
+    while len(sizes) > 3 and sum(sizes.values()) + 2 * (len(sizes) - 1) > width:
+        sizes.popitem()
+    others = sum(sizes.values()) + 2 * (len(sizes) - 1) - sizes[names]
+    limit = max(SHORTEST_NAME, width - others)
+    sizes[names] = min(sizes[names], limit)
+    rules = ["-" * size for size in sizes.values()]
+    lines = [list(sizes), rules, *zip(*(columns[name] for name in sizes), strict=True)]
+    texts = []
+    for name, *cells in lines:
+        short = name if len(name) <= limit else f"{name[: limit - 1]}…"
+        own, *rest = sizes.values()
+        numbers = (cell.rjust(size) for cell, size in zip(cells, rest, strict=True))
+        texts.append("  ".join([short.ljust(own), *numbers]).rstrip())
+    return "\n".join(texts)
 
 
 def print_text(text: str) -> None:
@@ -161,9 +144,9 @@ def within(text: str, width: int) -> str:
         if max(map(len, block)) <= width:
             lines += block
         elif kind == TABLE:
-            lines += rows_of(block, width)
+            lines += stacked_rows(block, width)
         else:
-            lines += wrapped(" ".join(block), width)
+            lines += lines_within(" ".join(block), width)
     return "\n".join(lines)
 
 
@@ -181,19 +164,19 @@ def kind_of_line(line: str) -> object:
     return TABLE if line.startswith(TABLE) else "words" if line else ""
 
 
-def rows_of(table: Sequence[str], width: int) -> Iterator[str]:
+def stacked_rows(table: Sequence[str], width: int) -> Iterator[str]:
     """Lines of a Markdown table as a block for each row: the first cell, the others indented."""
-    headings, _, *rows = (cells_of(line) for line in table)
+    headings, _, *rows = (cells_in(line) for line in table)
     for number, (name, *cells) in enumerate(rows):
         if number:
             yield ""
-        yield from wrapped(f"{headings[0]}: {name}", width)
+        yield from lines_within(f"{headings[0]}: {name}", width)
         for heading, cell in zip(headings[1:], cells, strict=True):
             if cell:
-                yield from wrapped(f"{heading}: {cell}", width, "  ")
+                yield from lines_within(f"{heading}: {cell}", width, "  ")
 
 
-def wrapped(text: str, width: int, indent: str = "") -> list[str]:
+def lines_within(text: str, width: int, indent: str = "") -> list[str]:
     """A text in lines; a path or another long word stays whole, so that it can be copied."""
     return textwrap.wrap(
         text,
@@ -205,10 +188,10 @@ def wrapped(text: str, width: int, indent: str = "") -> list[str]:
     )
 
 
-def cells_of(line: str) -> list[str]:
+def cells_in(line: str) -> list[str]:
     r"""Cells of a line of a Markdown table.
 
-    >>> cells_of(r"| a | b \| c |")
+    >>> cells_in(r"| a | b \| c |")
     ['a', 'b | c']
     """
     parts = re.split(r"(?<!\\)\|", line.strip()[1:-1])

@@ -4,31 +4,71 @@ import csv
 import functools
 import io
 import string
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from ccenv.runs.stats.intervals import Interval
 from ccenv.runs.stats.measures import BITS_NOTE
 
-COLUMNS = {
-    "agent": "left",
-    "seeds": "right",
-    "masks": "left",
-    "test error %": "right ±.2%",
-    "MACs": "right ,.0f",
-    "compute cost": "right .3f",
-    "total cost": "right .3f",
-    "density": "left",
-    "mode: error %": "right ±.2%",
-    "mode: MACs": "right ,.0f",
-    "speed-up 1 / 256": "right",
-    "front": "left",
-    "block_dropout %": "right ±.2%",
-    "against it": "left",
-}
+Row = Mapping[str, Any]
+Columns = Mapping[str, tuple[str, str | Callable[[Any], Any]]]
+"""Heading -> how its cells are written (see `Table.columns`), and what is read of an item: a field
+of it, or what a function makes of it."""
+
+
+def read(columns: Columns, items: Sequence[Any]) -> tuple[dict[str, str], list[list[Any]]]:
+    """Columns and lines of a table, a line for each item.
+
+    >>> columns = {"who": ("left", "name"), "size": ("right .2f", len)}
+    >>> read(columns, [{"name": "a", "age": 3}])
+    ({'who': 'left', 'size': 'right .2f'}, [['a', 2]])
+    """
+    reads = [of for _, of in columns.values()]
+    return {heading: form for heading, (form, _) in columns.items()}, [
+        [item.get(of) if isinstance(of, str) else of(item) for of in reads] for item in items
+    ]
+
+
+def name_of(row: Row) -> str:
+    """A row's label, with a mark on ceilings and on rows that repeat another."""
+    same = f" (= {row['same_as']})" if row.get("same_as") else ""
+    return row["label"] + same + (" (ceiling)" if row["uses_labels"] else "")
+
+
+def interval(row: Row, name: str) -> Any:
+    """A number over seeds of a row as an `Interval`; None where the row has none."""
+    return Interval(**row[name]) if row.get(name) else None
+
+
+def speedup_of(row: Row) -> str | None:
+    """Measured speed-ups of one input and of 256."""
+    found = row["speedup"]
+    return " / ".join(f"{found[size]:.2f}" for size in ("1", "256")) if found else None
+
+
 BITS = "test bits"
-"""Heading of a column that tables of texts have, behind the error."""
+"""Heading of a column that tables of texts have alone."""
+COLUMNS: Columns = {
+    "agent": ("left", name_of),
+    "seeds": ("right", lambda row: len(row["seeds"])),
+    "masks": ("left", "masks"),
+    "test error %": ("right ±.2%", lambda row: interval(row, "error")),
+    BITS: ("right ±.3f", lambda row: interval(row, "bits")),
+    "MACs": ("right ,.0f", lambda row: row["macs"]["mean"]),
+    "compute cost": ("right .3f", lambda row: row["compute_cost"]["mean"]),
+    "total cost": ("right .3f", lambda row: row["total_cost"]["mean"]),
+    "density": ("left", lambda row: " ".join(f"{value:.2f}" for value in row["density"])),
+    "mode: error %": (
+        "right ±.2%",
+        lambda row: interval(row, "mode_error") if row["learns"] else None,
+    ),
+    "mode: MACs": ("right ,.0f", lambda row: row["mode_macs"]["mean"] if row["learns"] else None),
+    "speed-up 1 / 256": ("right", speedup_of),
+    "front": ("left", lambda row: "*" if row["on_front"] else None),
+    "block_dropout %": ("right ±.2%", lambda row: interval(row, "dropout_error")),
+    "against it": ("left", "verdict"),
+}
 NOTES = """\
 Error: mean ± standard deviation over seeds, sampled masks; mode: with greedy masks.
 MACs: of one image, the policy's own included. Cost: executed MACs over the dense network's; total
@@ -37,8 +77,6 @@ and for 256. `front` (*): on the Pareto front of mean error and MACs. `block_dro
 random masks at the same compute cost, linear between rates, the dense network at the end; better
 or worse where the 95 % intervals over seeds (Student's t) do not overlap. All seeds share the
 test images. (ceiling): knows the true label; no policy can."""
-
-Row = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -78,35 +116,24 @@ class Table:
 
     def csv(self) -> str:
         """The same cells, comma separated."""
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerows([list(self.columns), *self.texts])
-        return text.getvalue()
+        return comma_separated([list(self.columns), *self.texts])
 
 
 def table(rows: Sequence[Row]) -> str:
     """Rows (as dicts) in Markdown, padded so that it reads well as text too.
 
-    Each data set has its own table: errors and MACs of different ones are not comparable.
+    Each data set has its own table: errors and MACs of different ones are not comparable. Tables
+    of texts have bits behind the error.
     """
     groups = by_dataset(rows)
-    shown = {name: markdown(*columns_and_lines(found)) for name, found in groups.items()}
-    if len(groups) < 2:
-        return "".join(shown.values()) or markdown(COLUMNS, [])
+    shown = {}
+    for name, found in (groups or {"": []}).items():
+        has_bits = any(row.get("bits") for row in found)
+        columns = {k: v for k, v in COLUMNS.items() if has_bits or k != BITS}
+        shown[name] = markdown(*read(columns, found))
+    if len(shown) < 2:
+        return "".join(shown.values())
     return "\n\n".join(f"Data set {name}:\n\n{text}" for name, text in shown.items())
-
-
-def columns_and_lines(rows: Sequence[Row]) -> tuple[dict[str, str], list[list[Any]]]:
-    """Columns and cells of rows of one data set; those of a text have bits behind the error."""
-    lines = [cells(row) for row in rows]
-    if not any(row.get("bits") for row in rows):
-        return COLUMNS, lines
-    place = list(COLUMNS).index("test error %") + 1
-    columns = list(COLUMNS.items())
-    columns.insert(place, (BITS, "right ±.3f"))
-    for line, row in zip(lines, rows, strict=True):
-        line.insert(place, interval(row, "bits") if row.get("bits") else None)
-    return dict(columns), lines
 
 
 def notes(rows: Sequence[Row]) -> str:
@@ -121,38 +148,6 @@ def by_dataset(rows: Sequence[Row]) -> dict[str, list[Row]]:
         # Results recorded by the first version do not say; each of them was about one data set.
         groups.setdefault(row.get("dataset", ""), []).append(row)
     return groups
-
-
-def name_of(row: Row) -> str:
-    """A row's label, with a mark on ceilings and on rows that repeat another."""
-    same = f" (= {row['same_as']})" if row.get("same_as") else ""
-    return row["label"] + same + (" (ceiling)" if row["uses_labels"] else "")
-
-
-def interval(row: Row, name: str) -> Interval:
-    """A number over seeds of a row."""
-    return Interval(**row[name])
-
-
-def cells(row: Row) -> list[Any]:
-    """One line of the table."""
-    speedup, learns = row["speedup"], row["learns"]
-    return [
-        name_of(row),
-        len(row["seeds"]),
-        row["masks"],
-        interval(row, "error"),
-        row["macs"]["mean"],
-        row["compute_cost"]["mean"],
-        row["total_cost"]["mean"],
-        " ".join(f"{value:.2f}" for value in row["density"]),
-        interval(row, "mode_error") if learns else None,
-        row["mode_macs"]["mean"] if learns else None,
-        " / ".join(f"{speedup[size]:.2f}" for size in ("1", "256")) if speedup else None,
-        "*" if row["on_front"] else None,
-        interval(row, "dropout_error") if row["dropout_error"] else None,
-        row["verdict"],
-    ]
 
 
 def cell_texts(columns: Mapping[str, str], lines: Sequence[Sequence[Any]]) -> list[list[str]]:
@@ -241,25 +236,26 @@ def cell_of(form: str, row: Row) -> str | None:
         raise
 
 
+def comma_separated(lines: Sequence[Sequence[Any]]) -> str:
+    """Lines of cells as CSV."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(lines)
+    return text.getvalue()
+
+
 def rows_csv(rows: Sequence[Row]) -> str:
     """Rows as numbers for other programs; a nested entry's column is `error.mean`."""
     lines = [flat_row(row) for row in rows]
     columns = list(dict.fromkeys(name for line in lines for name in line))
-    text = io.StringIO()
-    writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(lines)
-    return text.getvalue()
+    return comma_separated([columns, *([line.get(n, "") for n in columns] for line in lines)])
 
 
 def flat_row(row: Row) -> dict[str, Any]:
-    """A row without levels: lists become words, dicts become columns."""
-    found: dict[str, Any] = {}
+    """A row without levels: lists become words, dicts become columns such as `error.mean`."""
+    flat: dict[str, Any] = {}
     for name, value in row.items():
         if isinstance(value, Mapping):
-            found |= {f"{name}.{key}": inner for key, inner in value.items()}
-        elif isinstance(value, list | tuple):
-            found[name] = " ".join(map(str, value))
+            flat |= {f"{name}.{key}": inner for key, inner in value.items()}
         else:
-            found[name] = value
-    return found
+            flat[name] = " ".join(map(str, value)) if isinstance(value, list | tuple) else value
+    return flat

@@ -19,7 +19,6 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from ccenv.runs.engine.collect_runs import among_recorded
 from ccenv.runs.engine.jobs import Comparison, Finished, make_jobs
 from ccenv.runs.engine.study import Part, Section, Study
-from ccenv.runs.report import findings as findings_file
 from ccenv.runs.report.figures import (
     Looks,
     drawn_view,
@@ -31,6 +30,7 @@ from ccenv.runs.report.figures import (
 from ccenv.runs.report.publish import embedded, make_report, publish, without_repeats
 from ccenv.runs.report.tables import (
     all_tables,
+    findings,
     make_shapings,
     shaping_tables,
     shared_agents,
@@ -428,7 +428,7 @@ def test_a_front_takes_only_seeds_that_all_its_cells_have():
 
 def test_the_words_count_verdicts_of_the_table():
     whole = comparison_of([cell for cell in CELLS if "my_reward" not in cell.label])
-    (sentence,) = [s for s in findings_file.findings(whole) if "random masks" in s]
+    (sentence,) = [s for s in findings(whole) if "random masks" in s]
     num_better = sum(row["verdict"] == "better" for row in whole.rows)
     assert num_better
     assert f"{num_better} with less error" in sentence

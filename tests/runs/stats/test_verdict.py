@@ -80,7 +80,7 @@ def test_baselines_stay_in_the_set_where_agents_learned_under_several_rewards():
 def test_counts_are_no_variant_of_the_dense_networks_that_run_them():
     dense = {"dense 8": runs("dense", 500, 0.3, 0.31, 0.3)}
     fronts = make_fronts(dense | {"ngram": runs("dense", 100, 0.05, network="ngram")})
-    assert [(front.agent, len(front.by_seed)) for front in fronts] == [("dense", 3), ("ngram", 1)]
+    assert [(front.method, len(front.by_seed)) for front in fronts] == [("dense", 3), ("ngram", 1)]
 
 
 def test_overlapping_intervals_give_no_verdict():
@@ -110,7 +110,7 @@ def test_many_rows_do_not_make_a_method_best_where_another_dominates_one_of_them
         for macs, error in ((100, 0.5), (200, 0.3), (400, 0.15))
     }
     dominating = {"dense 8": runs("dense", 300, 0.1, 0.101, 0.1)}
-    hypervolumes = {front.agent: front.mean.mean for front in make_fronts(many | dominating)}
+    hypervolumes = {front.method: front.mean.mean for front in make_fronts(many | dominating)}
     assert hypervolumes["rloo"] > hypervolumes["dense"]
     found = verdict_on(many | dominating)
     assert found.best is None
@@ -284,7 +284,7 @@ def test_an_added_agent_is_a_method_of_its_own():
     added = [one | {"method": own.method} for one in runs("rloo", 300, 0.3, 0.31, 0.3)]
     assert own.added
     fronts = make_fronts(RLOO | {own.label: added})
-    assert {front.agent: front.labels for front in fronts} == {
+    assert {front.method: front.labels for front in fronts} == {
         "rloo": ("rloo",),
         own.method: (own.label,),
     }

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 import ccenv
 from ccenv.data.toy import PROBE_SETTINGS
 from ccenv.runs.engine.metadata import Tail
-from ccenv.runs.report.findings import kept_limits, limit_tables
+from ccenv.runs.report.tables import kept_limits, limit_tables
 from ccenv.runs.sweeps import SWEEPS
 
 SWEEP = SWEEPS["cost-limits"]
