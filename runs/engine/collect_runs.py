@@ -19,6 +19,7 @@ from ccenv.runs.store import json_file
 from ccenv.runs.store.identity import validations_every
 from ccenv.runs.store.recorded import holds_runs, read_cells
 from ccenv.runs.store.untrusted_files import stored_result
+from ccenv.runs.studies import STUDIES
 
 Result = dict[str, Any]
 Settings = Mapping[str, str]
@@ -61,13 +62,23 @@ def among_recorded(comparison: Comparison, results_dir: Path) -> Comparison:
         label: f"{label}, yours" if label in labels else label for label in comparison.results
     }
     yours = [dataclasses.replace(one, label=renamed[one.label]) for one in comparison.finished]
-    cells = {result["label"]: Cell(result["label"], result["agent"]) for result in recorded}
+    sources = dict.fromkeys(result["sweep"] for result in recorded)
+    methods = {
+        cell.label: cell.method
+        for sweep in sources
+        if sweep in STUDIES
+        for cell in STUDIES[sweep].sweep.cells
+    }
+    cells = {
+        label: Cell(label, result["agent"], method=methods.get(label, ""))
+        for result in recorded
+        for label in [result["label"]]
+    }
     for one in yours:
         cells[one.label] = Cell(one.label, one.result["agent"], method=one.label, added=True)
-    sources = ", ".join(dict.fromkeys(result["sweep"] for result in recorded))
     about = comparison.sweep.description
     if recorded:
-        about = f"{about[:-1]}, among {len(recorded)} recorded runs of {sources}."
+        about = f"{about[:-1]}, among {len(recorded)} recorded runs of {', '.join(sources)}."
     sweep = dataclasses.replace(
         comparison.sweep,
         description=about,

@@ -12,7 +12,7 @@ from typing import Any
 from ccenv.runs.config.plan import NO_SOURCE, OF_CODE, Plan, code_digests, safe_name
 from ccenv.runs.config.settings import make_plan
 from ccenv.runs.config.sweep import Sweep
-from ccenv.runs.stats.cost_points import method_of
+from ccenv.runs.stats.measures import method_of
 from ccenv.runs.stats.rows import make_rows
 from ccenv.runs.stats.verdict import first_names
 from ccenv.runs.store import folder as run_folder

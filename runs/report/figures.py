@@ -21,7 +21,6 @@ from ccenv.runs.stats.cost_points import (
     in_kilobytes,
     in_turns,
     make_point,
-    method_of,
     times_in,
 )
 from ccenv.runs.stats.dense_comparison import chosen, undominated, with_times_of
@@ -35,6 +34,7 @@ from ccenv.runs.stats.measures import (
     OF_SYMBOLS,
     Measure,
     dataset_of,
+    method_of,
     repeated,
 )
 from ccenv.runs.tables.drawing import (

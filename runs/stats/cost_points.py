@@ -20,16 +20,13 @@ from ccenv.runs.stats.measures import (
     Result,
     has_halves,
     memory_of,
+    method_of,
     shown,
     shown_masks,
 )
 from ccenv.runs.store import json_file
 from ccenv.runs.store.recorded import read_cells
 
-HASHED = "hashed_ngrams"
-OF_TEXTS = ("pruned_bytes", "cascade_bytes", HASHED, "ngram", "gru")
-RIVALS = ("pruned", "small_conv", "early_exit", "cascade", *OF_TEXTS)
-"""Networks that are methods of their own where nothing in them is chosen."""
 BySeed = Mapping[int, float]
 Times = Mapping[str, Mapping[int, BySeed]]
 
@@ -57,7 +54,7 @@ class Point:
     memory: float | None = None
     """bytes of network and policy, None where a run does not say them."""
     is_fixed: bool = False
-    """whether its network is a baseline itself, whatever rule runs it."""
+    """whether nothing is chosen in its network, such as a pruned one."""
 
     @functools.cached_property
     def interval(self) -> Interval:
@@ -106,52 +103,9 @@ def make_point(label: str, runs: Sequence[Result], draw: str, measure: Measure =
     # Results of earlier versions know drawn masks' validation error only.
     judged = validation.get(shown_masks(runs[0], draw), {})
     known = judged if len(judged) == len(runs) else validation.get("sampled", {})
-    own = sizes_of(runs[0]), has_halves(runs[0]), memory_of(runs[0]), is_rival(runs[0])
-    return Point(label, method_of(runs[0]), macs, errors, known, times, *own)
-
-
-def method_of(run: Result) -> str:
-    """What a row is a variant of: what its sweep says, else its agent and what that chooses in.
-
-    Look-up tables and hashed rows cost no MACs, but memory: networks with them are no variants of
-    those without.
-
-    >>> run = {"agent": "dense", "learns": False, "settings": {"environment": {"network": "gru"}}}
-    >>> method_of(run), method_of(run | {"method": "GRU"}), method_of(run | {"learns": True})
-    ('gru', 'GRU', 'dense on gru')
-    """
-    if run.get("method"):
-        return str(run["method"])
-    agent, (network, sizes) = str(run["agent"]), network_of(run)
-    if is_rival(run):
-        own = run["settings"].get("agent_settings", {})
-        return "one exit" if stops_alike(own.get("stop_shares")) else network
-    if sizes.get("stem") == "hashed":
-        network = HASHED
-    if network in (*RIVALS, "pruned_blocks"):
-        return f"{agent} on {network}"
-    return f"{agent} with tables" if sizes.get("tables") else agent
-
-
-def stops_alike(shares: object) -> bool:
-    """Whether thresholds stop all or none at each exit: nothing is chosen then.
-
-    >>> stops_alike([0, 1]), stops_alike([0.7, 0]), stops_alike(0.7)
-    (True, False, False)
-    """
-    return isinstance(shares, Sequence) and set(shares) <= {0, 1}
-
-
-def is_rival(run: Result) -> bool:
-    """Whether a run's network is one of `RIVALS` in which nothing is chosen by an agent."""
-    network, sizes = network_of(run)
-    return network in RIVALS and not run["learns"] and sizes.get("num_blocks", 1) == 1
-
-
-def network_of(run: Result) -> tuple[str, Mapping[str, Any]]:
-    """A run's network by name, and its settings."""
-    environment = run["settings"].get("environment", {})
-    return str(environment.get("network", "")), environment.get("network_kwargs") or {}
+    own = sizes_of(runs[0]), has_halves(runs[0]), memory_of(runs[0])
+    is_fixed = runs[0]["agent"] == "dense"
+    return Point(label, method_of(runs[0]), macs, errors, known, times, *own, is_fixed)
 
 
 def sizes_of(run: Result) -> str:

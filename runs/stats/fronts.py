@@ -12,14 +12,13 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from ccenv.runs.stats.cost_points import method_of
 from ccenv.runs.stats.intervals import (
     Interval,
     bootstrap,
     hypervolume,
     mean_interval,
 )
-from ccenv.runs.stats.measures import Result, dataset_of, shown
+from ccenv.runs.stats.measures import Result, dataset_of, method_of, shown
 from ccenv.runs.stats.rows import mean_place
 from ccenv.runs.stats.verdict import Contender, Place, Score, Verdict, verdict
 

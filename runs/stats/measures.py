@@ -151,6 +151,15 @@ def dataset_of(result: Result) -> str:
     return "+".join([str(result["settings"]["environment"]["dataset"]), *transforms])
 
 
+def method_of(result: Result) -> str:
+    """What a result's row is a variant of: what its sweep says, else its agent.
+
+    >>> method_of({"agent": "dense"}), method_of({"agent": "dense", "method": "gru"})
+    ('dense', 'gru')
+    """
+    return str(result.get("method") or result["agent"])
+
+
 def memory_of(result: Result) -> int | None:
     """Bytes of the network and its policy; None of results from before networks' were recorded.
 

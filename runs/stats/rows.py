@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from ccenv.runs.stats.cost_points import method_of
 from ccenv.runs.stats.degenerate import habit
 from ccenv.runs.stats.intervals import Interval, bootstrap, mean_interval
 from ccenv.runs.stats.measures import (
@@ -17,6 +16,7 @@ from ccenv.runs.stats.measures import (
     bits_in,
     dataset_of,
     memory_of,
+    method_of,
     repeated,
     shown,
     shown_masks,

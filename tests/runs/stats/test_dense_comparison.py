@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from made_results import SEEDS, drawn_views, result, runs
 
 from ccenv.runs.report.dense import dense_tables
-from ccenv.runs.stats.cost_points import Point, in_kilobytes, method_of
+from ccenv.runs.stats.cost_points import Point, in_kilobytes
 from ccenv.runs.stats.dense_comparison import (
     at_equal_error,
     at_equal_macs,
@@ -33,27 +33,6 @@ def point(label="a", agent="rloo", macs=100.0, error=0.1, validation=None, seeds
         {seed: known + 0.001 * seed for seed in seeds},
         {1: dict.fromkeys(seeds, macs / 1000)},
     )
-
-
-@pytest.mark.parametrize(
-    ("agent", "learns", "network", "sizes", "kind"),
-    [
-        ("dense", False, "hashed_ngrams", {"units": 26}, "hashed_ngrams"),
-        ("dense", False, "hashed_ngrams", {"num_blocks": 1}, "hashed_ngrams"),
-        ("rloo", True, "hashed_ngrams", {"num_blocks": 16}, "rloo on hashed_ngrams"),
-        ("hash", False, "hashed_ngrams", {"num_blocks": 16}, "hash on hashed_ngrams"),
-        ("hash", False, "gru", {"num_blocks": 16}, "hash on gru"),
-        ("dense", False, "gru", {}, "gru"),
-        ("rloo", True, "bytes", {"stem": "hashed"}, "rloo on hashed_ngrams"),
-        ("rloo", True, "bytes", {"tables": "pairs"}, "rloo with tables"),
-        ("rloo", True, "bytes", {"num_blocks": [32, 32]}, "rloo"),
-    ],
-)
-def test_what_chooses_behind_hashed_rows_is_a_method_of_its_own(
-    agent, learns, network, sizes, kind
-):
-    settings = {"environment": {"network": network, "network_kwargs": sizes}}
-    assert method_of({"agent": agent, "learns": learns, "settings": settings}) == kind
 
 
 DENSE = {"dense 8": runs("dense", 100, 0.2), "dense 16": runs("dense", 200, 0.1)}
@@ -122,11 +101,11 @@ def test_dense_networks_that_a_cheaper_one_beats_are_not_on_the_front():
 
 
 def test_texts_are_compared_in_bits(tmp_path):
-    def in_bits(agent, macs, bits, error, network="bytes"):
-        rows = runs(agent, macs, error)
+    def in_bits(agent, macs, bits, error, method=""):
+        rows = runs(agent, macs, error, method=method)
         for row in rows:
             row |= {"memory_bytes": 1000 * macs, "num_parameters": 0}
-            row["settings"] = {"environment": {"network": network}, "agent_settings": {}}
+            row["settings"] = {"environment": {}, "agent_settings": {}}
             row["settings"]["environment"]["dataset"] = "python_text"
             for verdict in row["evaluations"]:
                 verdict["nll"] = (bits + 0.001 * row["seed"]) * math.log(2)

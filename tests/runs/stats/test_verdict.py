@@ -23,7 +23,7 @@ def contender(name, *values, places=(), is_ceiling=False):
     return Contender(name, mean_interval(values), len(values), places, is_ceiling)
 
 
-def run(agent, seed, macs, error, *, reward="negative_nll", network="mlp", uses_labels=False):
+def run(agent, seed, macs, error, *, reward="negative_nll", method="", uses_labels=False):
     """What is read of a recorded result."""
     evaluation = {"split": "test", "mode": "sampled", "macs": macs, "error": error}
     return {
@@ -34,7 +34,8 @@ def run(agent, seed, macs, error, *, reward="negative_nll", network="mlp", uses_
         "uses_labels": uses_labels,
         "dense_macs": 1000,
         "evaluations": [evaluation],
-        "settings": {"environment": {"dataset": "digits", "network": network}},
+        "settings": {"environment": {"dataset": "digits"}},
+        "method": method,
     }
 
 
@@ -45,7 +46,7 @@ def runs(agent, macs, *errors, **given):
 RLOO = {"rloo": runs("rloo", 200, 0.20, 0.21, 0.20)}
 BASELINES = {
     "hash": runs("hash", 190, 0.10, 0.11, 0.10),
-    "ngram": runs("dense", 100, 0.05, 0.051, 0.05, network="ngram"),
+    "ngram": runs("dense", 100, 0.05, 0.051, 0.05, method="ngram"),
     "dense 8": runs("dense", 180, 0.12, 0.121, 0.12),
 }
 
@@ -79,7 +80,7 @@ def test_baselines_stay_in_the_set_where_agents_learned_under_several_rewards():
 
 def test_counts_are_no_variant_of_the_dense_networks_that_run_them():
     dense = {"dense 8": runs("dense", 500, 0.3, 0.31, 0.3)}
-    fronts = make_fronts(dense | {"ngram": runs("dense", 100, 0.05, network="ngram")})
+    fronts = make_fronts(dense | {"ngram": runs("dense", 100, 0.05, method="ngram")})
     assert [(front.method, len(front.by_seed)) for front in fronts] == [("dense", 3), ("ngram", 1)]
 
 
