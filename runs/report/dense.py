@@ -1,6 +1,7 @@
 """Compares conditional with dense networks: the tables of every sweep that has both."""
 
 import dataclasses
+import functools
 import itertools
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,20 +9,17 @@ from typing import Any
 
 from ccenv.runs.engine.jobs import Comparison
 from ccenv.runs.engine.study import Part, Section
-from ccenv.runs.stats.cost_points import Point, borrowed, in_kilobytes, times_in
+from ccenv.runs.stats.cost_points import borrowed, times_in
 from ccenv.runs.stats.dense_comparison import (
     Contest,
     EqualError,
-    EqualMacs,
     at_equal_error,
     at_equal_macs,
     groups_of_one_cost,
     make_contests,
-    undominated,
 )
-from ccenv.runs.stats.intervals import mean_interval
 from ccenv.runs.stats.measures import BITS, ERROR, MODES, OF_SYMBOLS, Measure
-from ccenv.runs.tables.sweep_table import Table
+from ccenv.runs.tables.sweep_table import Columns, Table, read
 
 MACS_NOTE = (
     "Each row compared with a dense network of the same total MACs, its error linear in the "
@@ -48,97 +46,102 @@ VARIANTS_NOTE = (
 
 
 def dense_tables(contests: Sequence[Contest], draw: str, note: str = "") -> list[Table]:
-    """The tables for each data set."""
+    """Three tables for each data set."""
     tables = []
     for contest in contests:
+        measure = contest.measure
         part = f"-{contest.dataset.replace(':', '.')}" if len(contests) > 1 else ""
-        part += f"-{contest.measure.name}" if contest.measure.name else ""
+        part += f"-{measure.name}" if measure.name else ""
         part += "" if draw == "sampled" else f"-{draw}"
-        tables += [make(contest, part, note) for make in TABLES]
+        points = [*contest.dense, *contest.conditional, *contest.others]
+        variants = [
+            point
+            for group in groups_of_one_cost(points, by_memory=bool(measure.name))
+            if len(group) > 1
+            for point in sorted(group, key=lambda point: point.validation_mean)
+        ]
+        memory = " kB: network and policy." if measure.name else ""
+        made: list[tuple[str, str, Columns, Sequence[Any], str]] = [
+            (
+                "at-equal-macs",
+                "At equal total MACs",
+                equal_macs_columns(measure),
+                at_equal_macs(contest),
+                f"{MACS_NOTE}{memory}",
+            ),
+            (
+                "at-equal-error",
+                "At the error of dense networks",
+                equal_error_columns(contest),
+                at_equal_error(contest),
+                ERROR_NOTE,
+            ),
+            (
+                "variants",
+                "Variants of one cost",
+                variants_columns(contest),
+                variants,
+                VARIANTS_NOTE,
+            ),
+        ]
+        tables += [
+            Table(
+                f"{name}{part}",
+                f"{title}, {contest.dataset}",
+                *read(columns, items),
+                f"{own} {note}".strip(),
+            )
+            for name, title, columns, items, own in made
+        ]
     return tables
 
 
-def titled(measure: Measure) -> str:
-    """A measure with its unit, where that is no word of it."""
-    return measure.title + percent(measure)
+def equal_macs_columns(measure: Measure) -> Columns:
+    """Of conditional rows compared with dense networks of their cost."""
+    spec = f"right {measure.spec}"
+    columns: Columns = {
+        "row": ("left", lambda one: one.point.label),
+        "MACs": ("right ,.0f", lambda one: one.point.macs),
+        measure.heading: (spec, lambda one: one.point.interval),
+        f"dense of equal MACs{measure.sign}": (spec, lambda one: one.dense),
+        "difference": (spec, lambda one: one.difference),
+        "against dense": ("left", lambda one: one.verdict or "outside the widths"),
+    }
+    memory: Columns = {"kB": ("right ,.0f", lambda one: one.point.kilobytes)}
+    return {**columns, **memory} if measure.name else columns
 
 
-def percent(measure: Measure) -> str:
-    """The sign behind a column's name, if there is one."""
-    return " %" if measure.unit == "%" else ""
-
-
-def equal_macs_table(contest: Contest, part: str, note: str) -> Table:
-    """Conditional rows compared with dense networks of their cost."""
+def equal_error_columns(contest: Contest) -> Columns:
+    """Of dense networks that no cheaper one beats, and the cheapest conditional row as good."""
     measure, spec = contest.measure, f"right {contest.measure.spec}"
-    columns = {"row": "left", "MACs": "right ,.0f", measure.heading: spec}
-    columns |= {f"dense of equal MACs{percent(measure)}": spec, "difference": spec}
-    columns |= {"against dense": "left"}
-    pairs = at_equal_macs(contest)
-    lines = [equal_macs_line(one) for one in pairs]
-    if measure.name:
-        columns |= {"kB": "right ,.0f"}
-        note = f"kB: network and policy. {note}"
-        lines = [[*line, in_kilobytes(one.point)] for line, one in zip(lines, pairs, strict=True)]
-    title = f"At equal total MACs, {contest.dataset}"
-    return Table(f"at-equal-macs{part}", title, columns, lines, f"{MACS_NOTE} {note}".strip())
+    return {
+        "dense": ("left", lambda one: one.dense.label),
+        "MACs": ("right ,.0f", lambda one: one.dense.macs),
+        f"its {measure.titled}": (spec, lambda one: one.dense.interval),
+        "conditional": ("left", lambda one: one.point.label if one.point else "none as good"),
+        "its MACs": ("right ,.0f", lambda one: one.point and one.point.macs),
+        measure.titled: (spec, lambda one: one.point and one.point.interval),
+        f"test {measure.title}": ("left", lambda one: one.point and one.verdict),
+        "MACs ratio": ("right .2f", lambda one: one.macs_ratio),
+        **{
+            f"time ratio, {n}": ("right .2f", functools.partial(EqualError.time_ratio, images=n))
+            for n in contest.batches
+        },
+    }
 
 
-def equal_macs_line(pair: EqualMacs) -> list[Any]:
-    """One row of the table."""
-    point = pair.point
-    verdict = pair.verdict or "outside the widths"
-    return [point.label, point.macs, point.interval, pair.dense, pair.difference, verdict]
-
-
-def equal_error_table(contest: Contest, part: str, note: str) -> Table:
-    """Dense networks that no cheaper one beats, and the cheapest conditional row as good."""
+def variants_columns(contest: Contest) -> Columns:
+    """Of what was tried at equal cost, best first."""
     measure, spec = contest.measure, f"right {contest.measure.spec}"
-    columns = {"dense": "left", "MACs": "right ,.0f", f"its {titled(measure)}": spec}
-    columns |= {"conditional": "left", "its MACs": "right ,.0f", titled(measure): spec}
-    columns |= {f"test {measure.title}": "left", "MACs ratio": "right .2f"}
-    columns |= {f"time ratio, {n}": "right .2f" for n in contest.batches}
-    pairs = at_equal_error(contest, undominated(contest.compared))
-    lines = [equal_error_line(one, contest.batches) for one in pairs]
-    title = f"At the error of dense networks, {contest.dataset}"
-    return Table(f"at-equal-error{part}", title, columns, lines, f"{ERROR_NOTE} {note}".strip())
-
-
-def equal_error_line(pair: EqualError, batches: Sequence[int]) -> list[Any]:
-    """One row of the table."""
-    start = [pair.dense.label, pair.dense.macs, pair.dense.interval]
-    if pair.point is None:
-        return [*start, "none as good", *[None] * (4 + len(batches))]
-    ratios = [pair.macs_ratio, *(pair.time_ratio(images) for images in batches)]
-    return [*start, pair.point.label, pair.point.macs, pair.point.interval, pair.verdict, *ratios]
-
-
-def variants_table(contest: Contest, part: str, note: str) -> Table:
-    """What was tried at equal cost, best first."""
-    columns = {"row": "left", "MACs": "right ,.0f", "seeds": "right"}
-    measure, spec = contest.measure, f"right {contest.measure.spec}"
-    columns |= {f"validation {titled(measure)}": spec, measure.heading: spec}
-    columns |= {"chosen": "left"}
-    chosen = {point.label for point in (*contest.dense, *contest.conditional)}
-    points = [*contest.dense, *contest.conditional, *contest.others]
-    lines = [
-        variant_line(point, point.label in chosen)
-        for group in groups_of_one_cost(points, by_memory=bool(measure.name))
-        if len(group) > 1
-        for point in sorted(group, key=lambda point: point.validation_mean)
-    ]
-    title = f"Variants of one cost, {contest.dataset}"
-    return Table(f"variants{part}", title, columns, lines, f"{VARIANTS_NOTE} {note}".strip())
-
-
-def variant_line(point: Point, is_chosen: bool) -> list[Any]:
-    """One row of the table."""
-    validation = mean_interval(list(point.validation.values())) if point.validation else None
-    start = [point.label, point.macs, len(point.error)]
-    return [*start, validation, point.interval, "*" if is_chosen else None]
-
-
-TABLES = (equal_macs_table, equal_error_table, variants_table)
+    picked = {point.label for point in (*contest.dense, *contest.conditional)}
+    return {
+        "row": ("left", lambda point: point.label),
+        "MACs": ("right ,.0f", lambda point: point.macs),
+        "seeds": ("right", lambda point: len(point.error)),
+        f"validation {measure.titled}": (spec, lambda point: point.validated),
+        measure.heading: (spec, lambda point: point.interval),
+        "chosen": ("left", lambda point: "*" if point.label in picked else None),
+    }
 
 
 def against_dense(comparison: Comparison, results_dir: Path) -> Part:

@@ -18,7 +18,6 @@ from ccenv.runs.engine.jobs import Comparison
 from ccenv.runs.stats.cost_points import (
     Point,
     borrowed,
-    in_kilobytes,
     in_turns,
     make_point,
     times_in,
@@ -210,7 +209,7 @@ class View:
     @functools.cached_property
     def sizes(self) -> dict[str, float]:
         """Label -> diameter of its mark, by memory, where bits stand over MACs; else none."""
-        memory = {point.label: in_kilobytes(point) for _, point in self.placed}
+        memory = {point.label: point.kilobytes for _, point in self.placed}
         if self.measure is not BITS or self.cost.key != "macs" or None in memory.values():
             return {}
         return {label: diameter(kilobytes) for label, kilobytes in memory.items() if kilobytes}
@@ -261,7 +260,7 @@ def costs_of(points: Sequence[Point]) -> list[Cost]:
         costs.append(Cost(f"time-{size}", short, f"{short}, policy included", place, ",.3g"))
     if any(point.memory for point in points):
         title = "memory of network and policy in kB"
-        costs.append(Cost("memory", "memory in kB", title, in_kilobytes, ",.1f"))
+        costs.append(Cost("memory", "memory in kB", title, lambda point: point.kilobytes, ",.1f"))
     return costs
 
 

@@ -8,7 +8,6 @@ import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -61,23 +60,27 @@ class Point:
         """Test error over seeds."""
         return mean_interval(list(self.error.values()))
 
+    @property
+    def validated(self) -> Interval | None:
+        """Validation error over seeds; None where it is not known."""
+        return mean_interval(list(self.validation.values())) if self.validation else None
+
     @functools.cached_property
     def validation_mean(self) -> float:
         """Mean validation error; what is not known is never chosen."""
         return float(np.mean(list(self.validation.values()))) if self.validation else math.inf
+
+    @property
+    def kilobytes(self) -> float | None:
+        """Memory of network and policy in kB, None where it is not known."""
+        return None if self.memory is None else self.memory / 1000
 
     def time(self, images: int) -> float | None:
         """Least time of a pass over seeds, None where it was not measured.
 
         Runs are timed side by side: other work on the machine can only lengthen a time.
         """
-        found = self.milliseconds.get(images)
-        return min(found.values()) if found else None
-
-
-def in_kilobytes(point: Point) -> float | None:
-    """Memory of network and policy in kB, None where it is not known."""
-    return None if point.memory is None else point.memory / 1000
+        return min(self.milliseconds.get(images, {}).values(), default=None)
 
 
 def in_turns(point: Point, times: Times | None) -> Point:
@@ -120,6 +123,8 @@ def sizes_of(run: Result) -> str:
 def borrowed(datasets: Iterable[str], results_dir: Path, own: str) -> dict[str, list[Point]]:
     """Data set -> dense rows of its equal-cost sweep, as far as that has come.
 
+    They have no times: those of two sweeps do not compare.
+
     Raises:
         ValueError: if a file was edited by hand.
     """
@@ -128,18 +133,12 @@ def borrowed(datasets: Iterable[str], results_dir: Path, own: str) -> dict[str, 
         name = f"equal-cost-{dataset.partition('+')[0]}"
         path = results_dir / f"{name}.json"
         if name != own and path.exists():
-            found[dataset] = recorded_dense(path)
+            runs: dict[str, list[Result]] = {}
+            for cell in read_cells(path):
+                if cell["agent"] == "dense":
+                    runs.setdefault(cell["label"], []).append({**cell, "latency": []})
+            found[dataset] = [make_point(label, cells, "sampled") for label, cells in runs.items()]
     return found
-
-
-def recorded_dense(path: Path) -> list[Point]:
-    """Dense rows of one file, without times: those of two sweeps do not compare."""
-    runs: dict[str, list[dict[str, Any]]] = {}
-    for cell in read_cells(path):
-        if cell["agent"] == "dense":
-            runs.setdefault(cell["label"], []).append(cell)
-    points = [make_point(label, cells, "sampled") for label, cells in runs.items()]
-    return [dataclasses.replace(point, milliseconds={}) for point in points]
 
 
 def times_path(results_dir: Path, sweep: str) -> Path:

@@ -10,9 +10,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from ccenv.runs.stats.cost_points import Point, Times, in_turns, make_point
-from ccenv.runs.stats.intervals import Interval, mean_interval, paired_difference
+from ccenv.runs.stats.intervals import Interval, compare_intervals, mean_interval, paired_difference
 from ccenv.runs.stats.measures import ERROR, Measure, Result, dataset_of, repeated
-from ccenv.runs.stats.random_baseline import judge
 
 SAME = 0.005
 """Rows of one method whose MACs differ by a smaller share cost the same."""
@@ -43,10 +42,6 @@ class Contest:
     def compared(self) -> tuple[Point, ...]:
         """Dense networks that rows are compared with: the sweep's own, if they have two costs."""
         return self.dense if len(self.dense) > 1 else self.elsewhere
-
-    def of_dense(self, macs: float) -> dict[int, float] | None:
-        """Test error of the dense Pareto front at so many MACs for each seed: see `front_error`."""
-        return front_error(self.compared, macs)
 
 
 def make_contests(
@@ -228,13 +223,13 @@ def at_equal_macs(contest: Contest) -> list[EqualMacs]:
     """Every chosen conditional row compared with the dense Pareto front at its own cost."""
     found = []
     for point in contest.conditional:
-        errors = contest.of_dense(point.macs)
+        errors = front_error(contest.compared, point.macs)
         if not errors:
             found.append(EqualMacs(point, None, None, ""))
             continue
         other = mean_interval(list(errors.values()))
         difference = paired_difference(point.error, errors)
-        found.append(EqualMacs(point, other, difference, judge(point.interval, other)))
+        found.append(EqualMacs(point, other, difference, compare_intervals(point.interval, other)))
     return found
 
 
@@ -261,15 +256,14 @@ class EqualError:
         return ours / theirs if ours is not None and theirs else None
 
 
-def at_equal_error(contest: Contest, among: Iterable[Point] | None = None) -> list[EqualError]:
-    """For each dense width the cheapest conditional row with no more validation error.
+def at_equal_error(contest: Contest) -> list[EqualError]:
+    """For each dense network of the front the cheapest row of no more validation error.
 
-    A row of one seed has no interval: it is not compared with rows of several seeds. Fixed networks
-    that are baselines themselves, as pruned ones, choose nothing and are not looked for. `among`:
-    dense networks to look at; None for all that rows are compared with.
+    A row of one seed has no interval: it is not compared with rows of several seeds. Networks in
+    which nothing is chosen, as pruned ones, are not looked for.
     """
     found = []
-    for dense in contest.compared if among is None else among:
+    for dense in undominated(contest.compared):
         able = [
             point
             for point in contest.conditional
@@ -278,6 +272,6 @@ def at_equal_error(contest: Contest, among: Iterable[Point] | None = None) -> li
             and (len(point.error) > 1 or len(dense.error) == 1)
         ]
         point = min(able, key=lambda point: point.macs, default=None)
-        verdict = judge(point.interval, dense.interval) if point else ""
+        verdict = compare_intervals(point.interval, dense.interval) if point else ""
         found.append(EqualError(dense, point, verdict))
     return found

@@ -182,6 +182,19 @@ def check_strata(strata: Strata, level: float = 0.95) -> None:
         raise ValueError(f"expected level in (0, 1), got {level}")
 
 
+def compare_intervals(error: Interval, floor: Interval) -> str:
+    """Compares two errors by their 95 % intervals.
+
+    Returns:
+        "better" or "worse" where they lie apart, else "no difference"; "one seed" without one.
+    """
+    if error.low is None or error.high is None or floor.low is None or floor.high is None:
+        return "one seed"
+    if error.high < floor.low:
+        return "better"
+    return "worse" if error.low > floor.high else "no difference"
+
+
 def improvement(ours: ArrayLike, theirs: ArrayLike) -> Numbers:
     """Share of pairs of runs in which ours scores more, ties one half: the Mann-Whitney U / (n m).
 

@@ -58,9 +58,19 @@ class Measure:
         return 100.0 if self.unit == "%" else 1.0
 
     @property
+    def sign(self) -> str:
+        """Behind a heading, where the unit is no word of it."""
+        return " %" if self.unit == "%" else ""
+
+    @property
+    def titled(self) -> str:
+        """What it is, with its unit."""
+        return self.title + self.sign
+
+    @property
     def heading(self) -> str:
         """Of a column or an axis of it on test data."""
-        return f"test {self.title}" + (" %" if self.unit == "%" else "")
+        return f"test {self.titled}"
 
     @property
     def ends(self) -> tuple[float, float]:

@@ -3,25 +3,32 @@
 Rows of different data sets are in one list but are never compared with each other.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from ccenv.runs.stats.degenerate import habit
-from ccenv.runs.stats.intervals import Interval, bootstrap, mean_interval
+from ccenv.runs.stats.intervals import Interval, bootstrap, compare_intervals, mean_interval
 from ccenv.runs.stats.measures import (
+    RANDOM_MASKS,
     Result,
     bits_in,
     dataset_of,
     memory_of,
     method_of,
     repeated,
+    shape_of,
     shown,
     shown_masks,
 )
-from ccenv.runs.stats.random_baseline import FLOORS, compare_with_dropout, dropout_curves
+
+FLOORS = (RANDOM_MASKS, "dense")
+"""Agents that stand on the curve of random masks."""
+Curve = Sequence[tuple[float, float]]
+"""(compute cost, error) of random masks of several rates, by cost."""
 
 
 @dataclass(frozen=True)
@@ -85,21 +92,25 @@ class Row:
 def make_rows(results: Mapping[str, Sequence[Result]], draw: str = "sampled") -> list[Row]:
     """Summarises the results of each label."""
     present = {label: found for label, found in results.items() if found}
-    datasets = {dataset_of(found[0]) for found in present.values()}
-    rows = {row.label: row for name in datasets for row in _rows_of(present, name, draw)}
     same = repeated(present)
-    return [replace(rows[label], same_as=same.get(label, "")) for label in present]
-
-
-def _rows_of(results: Mapping[str, Sequence[Result]], dataset: str, draw: str) -> list[Row]:
-    present = {k: found for k, found in results.items() if dataset_of(found[0]) == dataset}
-    points = {label: mean_place(found, draw) for label, found in present.items()}
-    contenders = {k: v for k, v in points.items() if not present[k][0]["uses_labels"]}
-    front = {k for k in contenders if not dominated(points[k], contenders.values())}
-    # Found once: every row is held against them.
-    floors = {k: [r for r in found if r["agent"] in FLOORS] for k, found in present.items()}
+    datasets = {label: dataset_of(found[0]) for label, found in present.items()}
+    places: dict[str, list[tuple[float, float]]] = {}
+    floors: dict[str, list[Result]] = {}
+    for label, found in present.items():
+        if not found[0]["uses_labels"]:
+            places.setdefault(datasets[label], []).append(mean_place(found, draw))
+        if found[0]["agent"] in FLOORS:
+            floors.setdefault(datasets[label], []).extend(found)
     return [
-        _row(label, found, draw, label in front, dropout_curves(floors, draw, found[0]))
+        make_row(
+            label,
+            found,
+            draw,
+            on_front=not found[0]["uses_labels"]
+            and not dominated(mean_place(found, draw), places[datasets[label]]),
+            curves=dropout_curves(floors.get(datasets[label], []), draw, found[0]),
+            same_as=same.get(label, ""),
+        )
         for label, found in present.items()
     ]
 
@@ -111,7 +122,7 @@ def mean_place(results: Sequence[Result], draw: str) -> tuple[float, float]:
     return means[0], means[1]
 
 
-def dominated(point: tuple[float, float], others: Any) -> bool:
+def dominated(point: tuple[float, float], others: Iterable[tuple[float, float]]) -> bool:
     """Whether another point is at least as good in both and better in one.
 
     >>> dominated((0.5, 0.1), [(0.5, 0.1), (0.4, 0.2)])
@@ -120,61 +131,117 @@ def dominated(point: tuple[float, float], others: Any) -> bool:
     return any(x <= point[0] and y <= point[1] and (x, y) != point for x, y in others)
 
 
-def _row(
+def make_row(
     label: str,
     results: Sequence[Result],
     draw: str,
+    *,
     on_front: bool,
-    curves: Mapping[int, Sequence[tuple[float, float]]],
+    curves: Mapping[int, Curve],
+    same_as: str,
 ) -> Row:
-    verdicts = [shown(r, draw) for r in results]
+    """Summarises the results of one label; arguments as the fields of `Row`."""
+    first, verdicts = results[0], [shown(r, draw) for r in results]
     modes = [shown(r, "mode") for r in results]
-    error = mean_interval([v["error"] for v in verdicts])
-    density = tuple(np.mean([v["density"] for v in verdicts], axis=0).tolist())
+
+    def mean_of(name: str, verdicts: Sequence[Mapping[str, Any]] = verdicts) -> Interval:
+        return mean_interval([v[name] for v in verdicts])
+
     floor, verdict = None, ""
-    if results[0]["agent"] not in FLOORS and not results[0]["uses_labels"]:
-        floor, verdict = compare_with_dropout(error, results, verdicts, curves)
-    bits = [bits_in(r, v) for r, v in zip(results, verdicts, strict=True)]
-    known = [value for value in bits if value is not None]
+    if first["agent"] not in FLOORS and not first["uses_labels"]:
+        costs = [(r["seed"], v["compute_cost"]) for r, v in zip(results, verdicts, strict=True)]
+        floor, verdict = compare_with_dropout(mean_of("error"), costs, curves)
+    bits = known([bits_in(r, v) for r, v in zip(results, verdicts, strict=True)])
+    memory = known([memory_of(result) for result in results])
+    speedups: dict[str, list[float]] = {}
+    for latency in itertools.chain.from_iterable(result["latency"] for result in results):
+        speedups.setdefault(str(latency["batch_size"]), []).append(latency["speedup"])
     return Row(
         label=label,
-        method=method_of(results[0]),
-        agent=results[0]["agent"],
-        dataset=dataset_of(results[0]),
-        shaping=results[0]["reward"],
+        method=method_of(first),
+        agent=first["agent"],
+        dataset=dataset_of(first),
+        shaping=first["reward"],
         seeds=tuple(r["seed"] for r in results),
-        masks=shown_masks(results[0], draw),
-        learns=results[0]["learns"],
-        uses_labels=results[0]["uses_labels"],
-        error=error,
+        masks=shown_masks(first, draw),
+        learns=first["learns"],
+        uses_labels=first["uses_labels"],
+        error=mean_of("error"),
         error_iqm=bootstrap([[v["error"] for v in verdicts]]),
-        compute_cost=mean_interval([v["compute_cost"] for v in verdicts]),
-        total_cost=mean_interval([v["total_cost"] for v in verdicts]),
-        macs=mean_interval([v["macs"] for v in verdicts]),
-        mode_error=mean_interval([v["error"] for v in modes]),
-        mode_macs=mean_interval([v["macs"] for v in modes]),
-        density=density,
-        speedup=speedups(results),
+        compute_cost=mean_of("compute_cost"),
+        total_cost=mean_of("total_cost"),
+        macs=mean_of("macs"),
+        mode_error=mean_of("error", modes),
+        mode_macs=mean_of("macs", modes),
+        density=tuple(np.mean([v["density"] for v in verdicts], axis=0).tolist()),
+        speedup={size: float(np.median(values)) for size, values in speedups.items()},
         on_front=on_front,
         dropout_error=floor,
         verdict=verdict,
-        memory_bytes=mean_memory(results),
-        habit=habit(results, [v["density"] for v in verdicts]) if results[0]["learns"] else "",
-        bits=mean_interval(known) if len(known) == len(bits) else None,
-        added=results[0].get("added", False),
+        memory_bytes=float(np.mean(memory)) if memory else None,
+        habit=habit(results, [v["density"] for v in verdicts]) if first["learns"] else "",
+        bits=mean_interval(bits) if bits else None,
+        added=first.get("added", False),
+        same_as=same_as,
     )
 
 
-def mean_memory(results: Sequence[Result]) -> float | None:
-    """Bytes of network and policy, mean over seeds; None where one does not say."""
-    found = [memory for result in results if (memory := memory_of(result)) is not None]
-    return float(np.mean(found)) if len(found) == len(results) else None
+def known(numbers: Sequence[float | None]) -> list[float]:
+    """Numbers of all seeds; none where that of one is not known."""
+    found = [number for number in numbers if number is not None]
+    return found if len(found) == len(numbers) else []
 
 
-def speedups(results: Sequence[Result]) -> dict[str, float]:
-    """Median over seeds of measured speed-ups, by images of a pass."""
-    found: dict[str, list[float]] = {}
-    for result in results:
-        for latency in result["latency"]:
-            found.setdefault(str(latency["batch_size"]), []).append(latency["speedup"])
-    return {size: float(np.median(values)) for size, values in found.items()}
+def dropout_curves(floors: Iterable[Result], draw: str, like: Result) -> dict[int, Curve]:
+    """For each seed random masks' (compute cost, error), up to the dense network's.
+
+    Args:
+        floors: results of agents in `FLOORS`.
+        draw: see `make_rows`.
+        like: whose network they must have: random blocks of another are no floor.
+    """
+    blocks, rest = shape_of(like)
+    curves: dict[int, list[tuple[float, float]]] = {}
+    for result in floors:
+        own_blocks, own_rest = shape_of(result)
+        # With every block kept, blocks make no difference.
+        is_dense = "dense" in (result["agent"], like["agent"])
+        if own_rest == rest and (is_dense or own_blocks == blocks):
+            verdict = shown(result, draw)
+            point = (verdict["compute_cost"], verdict["error"])
+            curves.setdefault(result["seed"], []).append(point)
+    return {seed: sorted(points) for seed, points in curves.items()}
+
+
+def error_at(curve: Curve, cost: float) -> float | None:
+    """Error at a compute cost, linear between two rates; None beyond them.
+
+    >>> error_at([(0.0, 1.0), (1.0, 0.0)], 0.25)
+    0.75
+    """
+    costs, errors = zip(*curve, strict=True)
+    if len(curve) < 2 or not costs[0] <= cost <= costs[-1]:
+        return None
+    return float(np.interp(cost, costs, errors))
+
+
+def compare_with_dropout(
+    error: Interval, costs: Sequence[tuple[int, float]], curves: Mapping[int, Curve]
+) -> tuple[Interval | None, str]:
+    """Random masks' error at each run's own compute cost, and who is better.
+
+    Args:
+        error: of the runs.
+        costs: seed and compute cost of each.
+        curves: see `dropout_curves`.
+
+    Returns:
+        That error over seeds, and a word of `compare_intervals`, or why there is no verdict.
+    """
+    if not curves:
+        return None, "no block_dropout"
+    floors = known([error_at(curves[s], cost) if s in curves else None for s, cost in costs])
+    if not floors:
+        return None, "outside its costs"
+    floor = mean_interval(floors)
+    return floor, compare_intervals(error, floor)

@@ -11,8 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ccenv.runs.stats.intervals import FEWEST, Interval, with_interval
-from ccenv.runs.stats.random_baseline import judge
+from ccenv.runs.stats.intervals import FEWEST, Interval, compare_intervals, with_interval
 from ccenv.runs.stats.rows import dominated
 
 Row = Mapping[str, Any]
@@ -129,7 +128,7 @@ def verdict(contenders: Sequence[Contender], score: Score, among: str = "") -> V
 def objection(first: Contender, others: Sequence[Contender], score: Score) -> str:
     """Why the first may not be called best; "" where nothing speaks against it."""
     better = "worse" if score.more_is_better else "better"
-    close = [one for one in others if judge(first.interval, one.interval) != better]
+    close = [one for one in others if compare_intervals(first.interval, one.interval) != better]
     if close:
         overlapping = first_names([score.said(one) for one in close])
         return f"{score.said(first)} is not significantly different from {overlapping}"

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ccenv.runs.engine.jobs import Comparison
 from ccenv.runs.engine.study import Part, Section
-from ccenv.runs.stats.cost_points import Point, in_kilobytes, make_point
+from ccenv.runs.stats.cost_points import Point, make_point
 from ccenv.runs.stats.measures import ERROR, Measure, repeated
 from ccenv.runs.stats.verdict import SLACK, Contender, Score, verdict
 from ccenv.runs.tables.sweep_table import Table
@@ -32,7 +32,7 @@ def at_budgets(budgets: Sequence[int], measure: Measure = ERROR) -> Section:
 def at_memory(budgets: Sequence[int], measure: Measure = ERROR) -> Section:
     """The same within so many kB of network and policy, whatever their MACs."""
     note = NOTE.format(within="of at most so many kB, whatever their MACs")
-    return within("memory-budgets", "kB", in_kilobytes, budgets, measure, note)
+    return within("memory-budgets", "kB", lambda point: point.kilobytes, budgets, measure, note)
 
 
 def within(

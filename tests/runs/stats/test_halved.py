@@ -6,9 +6,9 @@ import pytest
 from ccenv.runs.config.settings import make_plan
 from ccenv.runs.lab.benchmarks.front_times import by_size
 from ccenv.runs.report.figures import groups_of, make_looks
-from ccenv.runs.stats.dense_comparison import make_contests
+from ccenv.runs.stats.dense_comparison import front_error, make_contests
 from ccenv.runs.stats.measures import dataset_of, has_halves
-from ccenv.runs.stats.random_baseline import dropout_curves
+from ccenv.runs.stats.rows import dropout_curves
 from ccenv.runs.sweeps import SWEEPS, Cell
 
 
@@ -34,14 +34,13 @@ def test_rows_on_halves_stand_in_one_contest_with_rows_on_whole_images():
     (contest,) = make_contests(results)
     assert contest.dataset == "mnist"
     assert [point.label for point in contest.dense] == ["dense, half size", "dense"]
-    assert contest.of_dense(100) == {0: pytest.approx(0.11)}
+    assert front_error(contest.compared, 100) == {0: pytest.approx(0.11)}
 
 
 def test_random_blocks_on_whole_images_are_no_floor_for_rows_on_halves():
     whole, half = (result("block_dropout", name, 100, 0.5) for name in (WHOLE, HALVES))
-    results = {"whole": [whole], "half": [half]}
-    assert dropout_curves(results, "sampled", half) == {0: [(0.1, 0.5)]}
-    assert dropout_curves({"whole": [whole]}, "sampled", half) == {}
+    assert dropout_curves([whole, half], "sampled", half) == {0: [(0.1, 0.5)]}
+    assert dropout_curves([whole], "sampled", half) == {}
 
 
 @pytest.mark.parametrize("name", ["mnist", "cifar10", "svhn", "mixed"])

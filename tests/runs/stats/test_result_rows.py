@@ -5,9 +5,8 @@ import dataclasses
 import pytest
 
 from ccenv.runs.stats.cost_points import make_point
-from ccenv.runs.stats.intervals import Interval, mean_interval
-from ccenv.runs.stats.random_baseline import error_at, judge
-from ccenv.runs.stats.rows import make_rows
+from ccenv.runs.stats.intervals import Interval, compare_intervals, mean_interval
+from ccenv.runs.stats.rows import error_at, make_rows
 from ccenv.runs.tables.sweep_table import table
 
 NETWORK = {"network": "mlp", "num_blocks": [4], "block_size": 8, "head_units": []}
@@ -119,7 +118,10 @@ def test_an_interval_is_students():
 
 
 def test_intervals_that_touch_make_no_difference():
-    assert judge(Interval(0.1, 0.0, 0.0, 0.2), Interval(0.3, 0.0, 0.2, 0.4)) == "no difference"
+    assert (
+        compare_intervals(Interval(0.1, 0.0, 0.0, 0.2), Interval(0.3, 0.0, 0.2, 0.4))
+        == "no difference"
+    )
 
 
 def test_random_masks_are_sampled_in_every_table():
