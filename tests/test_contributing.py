@@ -9,8 +9,9 @@ import pytest
 import ccenv.rewards
 from ccenv import agents
 from ccenv.networks import registry as networks
-from ccenv.runs import studies
+from ccenv.runs import commands, studies
 from ccenv.runs.commands import cli
+from ccenv.runs.commands.completion import whole_parser
 from ccenv.runs.engine import run
 from ccenv.runs.sweeps import SWEEPS
 
@@ -76,6 +77,26 @@ def number_of_runs(comparison, results):
 
 SECTION = Section("added", "What was added", number_of_runs)
 '''
+COMMAND = '''
+"""A command that says hello: ccenv added NAME."""
+
+import argparse
+
+from ccenv.runs.commands.frame import program
+
+
+def make_parser():
+    parser = argparse.ArgumentParser(prog="ccenv added", allow_abbrev=False)
+    parser.add_argument("name")
+    return parser
+
+
+@program("ccenv added")
+def main(arguments=None):
+    """Says hello; see --help."""
+    print(f"hello {make_parser().parse_args(arguments).name}")
+    return 0
+'''
 SETTINGS = {
     "dataset": "synthetic",
     "network": "added_network",
@@ -108,6 +129,7 @@ TABLES = {
     "a reward": ("ccenv/rewards/__init__.py", "REWARDS"),
     "a network": ("ccenv/networks/registry.py", "NETWORKS"),
     "a study": ("runs/studies/__init__.py", "SECTIONS"),
+    "a command": ("runs/commands/cli.py", "GROUPS"),
 }
 """What is added -> the file and the table in it of which the page says that it gets a line."""
 
@@ -124,6 +146,9 @@ def added(tmp_path, monkeypatch):
     # The folders of studies are looked through when they are imported.
     monkeypatch.setitem(studies.FILES, "added_study", tmp_path / "added_study.toml")
     studies.FILES["added_study"].write_text(STUDY)
+    (tmp_path / "added.py").write_text(COMMAND)
+    monkeypatch.setattr(commands, "__path__", [*commands.__path__, str(tmp_path)])
+    monkeypatch.setitem(cli.COMMANDS, "added", "say hello")
     monkeypatch.setitem(studies.STUDIES, "added_study", studies.shipped_study("added_study"))
     monkeypatch.setitem(SWEEPS, "added_study", studies.STUDIES["added_study"].sweep)
     return tmp_path
@@ -155,6 +180,11 @@ def test_the_page_names_the_table_that_gets_a_line(kind):
 )
 def test_what_is_added_is_listed_with_its_settings(kind, name, shown, added, capsys):
     assert shown in json.dumps(json.loads(said(capsys, "list", kind, name, "--json"))[name])
+
+
+def test_a_command_that_is_added_runs_and_is_completed(added, capsys):
+    assert said(capsys, "added", "you") == "hello you\n"
+    assert "added" in whole_parser()._subparsers._group_actions[0].choices
 
 
 def test_what_is_added_is_trained_exported_validated_and_compared_by_name(

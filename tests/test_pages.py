@@ -16,7 +16,7 @@ from ccenv.base.registry import resolve
 from ccenv.data import load_split
 from ccenv.envs.infos import INFO_KEYS
 from ccenv.runs.commands import cli
-from ccenv.runs.commands.registry import COMMANDS
+from ccenv.runs.commands.cli import COMMANDS
 from ccenv.runs.engine import run
 from ccenv.runs.lab.docs_build.facts import PROMISED, SHAPES
 from ccenv.runs.lab.docs_build.links import absolute, project_address

@@ -1,24 +1,63 @@
-"""The console script: ccenv COMMAND ... -> the program of that name."""
+"""The console script, with the list of all commands: ccenv COMMAND ... -> that program."""
 
+import importlib
 import os
 import shutil
 import sys
 import textwrap
 from collections.abc import Callable, Iterator, Sequence
+from types import ModuleType
 
 from ccenv.base.modules_here import modules_of
 from ccenv.base.registry import check_names
 from ccenv.runs.commands.frame import program
-from ccenv.runs.commands.registry import (
-    COMMANDS,
-    GONE,
-    GROUPS,
-    OF_THE_LAB,
-    RENAMED,
-    module_of,
-)
 from ccenv.runs.store.provenance import versions
 
+GROUPS = {
+    "train and compare": {
+        "train": "train one agent, evaluate it on test inputs",
+        "compare": "run what is missing of a sweep, then show the table",
+        "search": "search settings of an agent: error and total cost",
+    },
+    "look at runs": {
+        "eval": "evaluate a finished run again, on any split",
+        "validate": "recompute the figures of finished runs",
+        "plot": "draw finished runs of any folders: page, curves, tables",
+        "inspect": "write a page of single inputs: gates, blocks, cost; switch blocks by hand",
+        "analyze": "which gates matter, what masks tell about labels, how well tables retrieve",
+    },
+    "networks and tables": {
+        "list": "show agents, rewards, environments, data sets, networks and sweeps by name",
+        "data": "describe a data set, download it where asked",
+        "table": "build, show or pack the table of all masks of a network",
+        "challenge": "beat the oracle: your policy among baselines and recorded policies",
+        "benchmark": "measure speeds on this machine",
+    },
+    "deploy": {
+        "export": "write an exported run as ONNX, or as a folder with a card for a hub",
+        "serve": "answer over HTTP by an exported run, in micro-batches",
+        "generate": "write a paragraph by an exported predictor of text",
+    },
+}
+"""Group -> command -> what it does. To add a command, write the module of its name in this folder,
+with `main` and `make_parser`, and a line here."""
+COMMANDS = {name: about for group in GROUPS.values() for name, about in group.items()}
+"""Command -> what it does."""
+RENAMED = {
+    "show": ("inspect",),
+    "leaks": ("analyze", "leaks"),
+    "gates": ("analyze", "gates"),
+    "retrieval": ("analyze", "retrieval"),
+    "write": ("generate",),
+    "share": ("export", "--share"),
+    "completion": ("--completion",),
+    "table judge": ("challenge",),
+}
+"""Words of an earlier version -> the words that do the same today."""
+GONE = {"calibrate": "`auto` chooses by a rule that is the same on every machine"}
+"""Word of an earlier version -> why there is nothing in its place."""
+OF_THE_LAB = ("docs", "tables", "weights")
+"""Words of an earlier version whose programs are not installed: a checkout has them."""
 COMPLETION = "--completion"
 EXAMPLES = """\
 examples:
@@ -27,6 +66,11 @@ examples:
   ccenv list agents                     what train can be given; also rewards, networks, ...
   ccenv validate runs/logs              recompute the figures of all runs below a folder"""
 """What `ccenv --help` begins with."""
+
+
+def module_of(command: str) -> ModuleType:
+    """Imports a command's module; its `main` runs the command."""
+    return importlib.import_module(f"{__package__}.{command}")
 
 
 def help_lines() -> Iterator[str]:

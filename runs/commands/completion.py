@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from ccenv.agents import AGENTS
+from ccenv.runs.commands.cli import COMMANDS, module_of
 from ccenv.runs.commands.frame import program
-from ccenv.runs.commands.registry import COMMANDS, module_of
 from ccenv.runs.config.settings import setting_names
 from ccenv.runs.studies import STUDIES
 
@@ -18,40 +18,23 @@ HOW = {
 }
 
 
-def script(shell: str) -> str:
-    """The shell's program, made once: completing starts no Python."""
-    try:
-        import shtab
-    except ImportError as error:
-        raise ValueError(
-            "expected shtab, which writes completions for shells, got none; "
-            'pip install "ccenv[completion]"'
-        ) from error
-    return str(shtab.complete(whole_parser(), shell))
-
-
 def whole_parser() -> argparse.ArgumentParser:
-    """All commands as one parser; of those that do not show theirs, the name alone."""
+    """All commands as one parser, positional words with the names that they may be."""
+    names: dict[str, Any] = {
+        "agent": list(AGENTS),
+        "settings": [f"{name}=" for name in setting_names()],
+        "sweep": list(STUDIES),
+    }
     parser = argparse.ArgumentParser(prog="ccenv", allow_abbrev=False)
     inner = parser.add_subparsers()
-    for name, about in COMMANDS.items():
-        make = getattr(module_of(name), "make_parser", None)
-        parents = [with_names(name, make())] if make else []
+    for command, about in COMMANDS.items():
+        make = getattr(module_of(command), "make_parser", None)
+        parents = [make()] if make else []
+        for action in [action for one in parents for action in one._actions]:
+            action.choices = names.get(action.dest, action.choices)
         inner.add_parser(
-            name, parents=parents, add_help=not parents, help=about, allow_abbrev=False
+            command, parents=parents, add_help=not parents, help=about, allow_abbrev=False
         )
-    return parser
-
-
-def with_names(command: str, parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
-    """Gives positional words the names that they may be, for completion only."""
-    names: dict[tuple[str, str], Any] = {
-        ("train", "agent"): list(AGENTS),
-        ("train", "settings"): [f"{name}=" for name in setting_names()],
-        ("compare", "sweep"): list(STUDIES),
-    }
-    for action in parser._actions:
-        action.choices = names.get((command, action.dest), action.choices)
     return parser
 
 
@@ -70,6 +53,14 @@ def make_parser() -> argparse.ArgumentParser:
 
 @program("ccenv --completion")
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Prints a shell's completion; see --help."""
-    print(script(make_parser().parse_args(arguments).shell))
+    """Prints a shell's completion, made once: completing starts no Python; see --help."""
+    options = make_parser().parse_args(arguments)
+    try:
+        import shtab
+    except ImportError as error:
+        raise ValueError(
+            "expected shtab, which writes completions for shells, got none; "
+            'pip install "ccenv[completion]"'
+        ) from error
+    print(shtab.complete(whole_parser(), options.shell))
     return 0

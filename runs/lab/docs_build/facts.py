@@ -20,8 +20,8 @@ from ccenv.mdp import observations
 from ccenv.mdp.observations import make_observer
 from ccenv.networks.core.arguments import MLP_SIZES, takes_features
 from ccenv.networks.registry import NETWORKS
+from ccenv.runs.commands.cli import GROUPS, RENAMED
 from ccenv.runs.commands.list import first_line, list_kind, show
-from ccenv.runs.commands.registry import GROUPS, RENAMED
 from ccenv.runs.config.values import compact, is_plain
 from ccenv.runs.store.identity import Program
 from ccenv.simulator.settings import EXTENSIONS, EnvironmentSettings

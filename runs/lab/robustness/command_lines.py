@@ -15,9 +15,10 @@ from unittest import mock
 
 from ccenv.agents import AGENTS
 from ccenv.rewards import REWARDS
+from ccenv.runs.commands import cli
+from ccenv.runs.commands.cli import COMMANDS
 from ccenv.runs.config.agent_settings import agent_parameters, find_agent
 from ccenv.runs.lab.robustness.odd import ODD_WORDS, strategies
-from ccenv.runs.lab.robustness.processes import PROGRAM
 from ccenv.runs.lab.robustness.tiny import SETTINGS, words
 from ccenv.runs.mask_tables.build import build_table, time_units
 from ccenv.runs.store.identity import Program
@@ -28,9 +29,7 @@ LEARNED = "ccenv.simulator.network_source:frozen_weights"
 WORK: dict[str, tuple[str, ...]] = {
     "train": ("ccenv.runs.engine.run:learn", LEARNED),
     "compare": ("ccenv.runs.api:run_missing", "ccenv.runs.results:publish"),
-    "eval": (),
     "plot": ("ccenv.runs.report.publish:publish",),
-    "inspect": (),
     "analyze": (
         "torch:Tensor.backward",
         "ccenv.runs.analysis.recalls:recalls",
@@ -38,21 +37,18 @@ WORK: dict[str, tuple[str, ...]] = {
         LEARNED,
     ),
     "search": ("ccenv.runs.engine.search:to_do",),
-    "list": (),
-    "validate": (),
     "benchmark": ("ccenv.runs.experiment:measure",),
     "table": (
         "ccenv.runs.mask_tables.build:build",
         "ccenv.runs.mask_tables.build:measured",
         LEARNED,
     ),
-    "challenge": (),
     "data": ("ccenv.runs.commands.data:download",),
     "generate": ("ccenv.deploy.generate:write",),
     "export": ("ccenv.runs.engine.onnx_export:written", "ccenv.runs.commands.export:push"),
     "serve": ("ccenv.deploy.micro_batches:MicroBatches",),
 }
-"""Command -> where its work begins; of the others the work is small, and is done."""
+"""Command -> where its work begins; of other commands the work is small, and is done."""
 SHORT = words(SETTINGS | {"images": 128, "eval_every": 64})
 SOUND: dict[str, list[list[str]]] = {
     "train": [["reinforce", *SHORT], ["--config", "run/config.json"]],
@@ -81,7 +77,7 @@ SOUND: dict[str, list[list[str]]] = {
     "export": [["run", "--onnx"], ["run", "--share"]],
     "serve": [["run"]],
 }
-"""Command -> words that it accepts where `samples` lie; odd ones are put behind them."""
+"""Command -> words that it accepts where `samples` lie; odd ones are put behind them, or alone."""
 CANARIES = (
     "ccenv.agents.base:Agent.learn",
     "torch:Tensor.backward",
@@ -139,7 +135,7 @@ def crash_of(given: Any, error: BaseException) -> Crash:
 def without_work(command: str) -> Iterator[None]:
     """Replaces the work of a program by an exception, and real work by another."""
     with contextlib.ExitStack() as stack:
-        for places, error in ((CANARIES, RealWorkError), (WORK[command], WorkBeginsError)):
+        for places, error in ((CANARIES, RealWorkError), (WORK.get(command, ()), WorkBeginsError)):
             for place in places:
                 stack.enter_context(replaced(place, error(place)))
         yield
@@ -159,11 +155,6 @@ def replaced(place: str, error: BaseException) -> Any:
     return mock.patch.object(owner, last, raises)
 
 
-def program() -> Any:
-    """The console script's module, which stands above this one: found by its name."""
-    return importlib.import_module(PROGRAM)
-
-
 @contextlib.contextmanager
 def silenced(said: io.StringIO) -> Iterator[None]:
     """Prints nothing, and keeps what goes to stderr."""
@@ -178,7 +169,7 @@ def came_of(given: Sequence[str]) -> str | Crash:
     with without_work(command):
         try:
             with silenced(said):
-                status = program().main(list(given))
+                status = cli.main(list(given))
         except WorkBeginsError:
             return TAKEN
         except SystemExit as left:
@@ -196,13 +187,13 @@ def came_of(given: Sequence[str]) -> str | Crash:
 def options_of(command: str) -> tuple[str, ...]:
     """Names of a program's options, from its help and that of its subcommands."""
     text = io.StringIO()
-    for first in sorted({"", *(line[0] for line in SOUND[command] if line)}):
+    for first in sorted({"", *(line[0] for line in SOUND.get(command, []) if line)}):
         with (
             contextlib.redirect_stdout(text),
             contextlib.redirect_stderr(text),
             contextlib.suppress(SystemExit),
         ):
-            program().main([command, *filter(None, [first]), "--help"])
+            cli.main([command, *filter(None, [first]), "--help"])
     return tuple(sorted(set(re.findall(r"--[a-z][a-z-]+", text.getvalue())) - {"--help"}))
 
 
@@ -241,7 +232,7 @@ def lines() -> Any:
         odd_words = st.lists(plain | with_value, max_size=5).map(
             lambda parts: [word for part in parts for word in part]
         )
-        before = st.just([]) | st.sampled_from(SOUND[command])
+        before = st.just([]) | st.sampled_from(SOUND.get(command, [[]]))
         return st.tuples(before, odd_words).map(lambda parts: [command, *parts[0], *parts[1]])
 
-    return st.sampled_from(list(WORK)).flatmap(of)
+    return st.sampled_from(list(COMMANDS)).flatmap(of)

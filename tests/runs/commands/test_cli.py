@@ -8,8 +8,8 @@ import sys
 import pytest
 
 from ccenv.runs.commands import cli
+from ccenv.runs.commands.cli import COMMANDS, GONE, GROUPS, OF_THE_LAB, RENAMED, module_of
 from ccenv.runs.commands.completion import whole_parser
-from ccenv.runs.commands.registry import COMMANDS, GONE, GROUPS, OF_THE_LAB, RENAMED, module_of
 
 EARLIER = (
     *("train", "compare", "eval", "plot", "show", "search", "list", "validate", "leaks"),

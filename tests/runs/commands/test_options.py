@@ -11,7 +11,7 @@ from unittest import mock
 import pytest
 
 from ccenv.runs.commands import train
-from ccenv.runs.commands.registry import COMMANDS
+from ccenv.runs.commands.cli import COMMANDS
 from ccenv.runs.commands.settings_help import EXAMPLES
 
 ROOT = Path(__file__).parents[3]

@@ -16,7 +16,7 @@ from safetensors import SafetensorError
 from ccenv.data.toy import PROBE_SETTINGS
 from ccenv.runs.commands import frame as programs
 from ccenv.runs.commands import train
-from ccenv.runs.commands.registry import COMMANDS
+from ccenv.runs.commands.cli import COMMANDS
 from ccenv.runs.engine import run
 from ccenv.runs.store import json_file
 
