@@ -10,9 +10,7 @@ import functools
 from collections.abc import Mapping
 from typing import Any
 
-from ccenv.agents import AGENTS
-from ccenv.base.registry import resolve
-from ccenv.runs.config.agent_settings import agent_parameters
+from ccenv.runs.config.typed import Settings
 from ccenv.runs.config.values import compact
 from ccenv.runs.store.identity import Program, environment_defaults
 from ccenv.simulator.settings import EXTENSIONS
@@ -30,11 +28,11 @@ NOT_SHOWN = ("log_dir", "progress")
 @functools.cache
 def columns() -> tuple[str, ...]:
     """Names of all columns, the same for every agent; those that one looks at `FIRST`."""
-    agents = [agent_parameters(resolve(name, AGENTS, "agent"))[0] for name in AGENTS]
     program = [field.name for field in dataclasses.fields(Program)]
     names = dict.fromkeys([*FIRST, *program, *environment_defaults(), *EXTENSIONS])
-    own = sorted({name for found in agents for name in found} - set(names))
-    return tuple(name for name in (*names, *own, OTHERS) if name not in NOT_SHOWN)
+    # Settings of all agents by name: to ask their classes would import them.
+    names |= dict.fromkeys([*sorted(Settings.__annotations__), OTHERS])
+    return tuple(name for name in names if name not in NOT_SHOWN)
 
 
 def hyperparameters(config: Mapping[str, Any]) -> dict[str, str | float]:
