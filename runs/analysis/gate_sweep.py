@@ -156,7 +156,7 @@ def judged(settings: Mapping[str, Any], progress: bool) -> dict[str, Any]:
     torch.set_num_threads(own.threads)
     simulator = Simulator(1, split=own.split, **environment)
     indices = chosen_inputs(simulator.data, own.images, own.seed)
-    with tqdm(total=len(indices), unit="input", disable=not progress) as bar:
+    with tqdm(total=len(indices), unit="input", disable=None if progress else True) as bar:
         rows = judge_gates(
             simulator.network,
             simulator.data,

@@ -78,7 +78,9 @@ def analyze_leaks(options: argparse.Namespace) -> int:
     from ccenv.runs.analysis.leaks import leaks_of_run
 
     rows, refused = [], 0
-    for folder in tqdm(run_folder.run_folders(options.folder), unit="run", disable=options.json):
+    for folder in tqdm(
+        run_folder.run_folders(options.folder), unit="run", disable=options.json or None
+    ):
         try:
             rows += leaks_of_run(folder, options.trust, oblivious=options.oblivious)
         except ValueError as error:

@@ -94,7 +94,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from ccenv.runs.replay.verdicts import validate
 
     folders = run_folders(options.folder)
-    rows = [one for folder in tqdm(folders, unit="run") for one in validate(folder, options.trust)]
+    bar = tqdm(folders, unit="run", disable=None)
+    rows = [one for folder in bar for one in validate(folder, options.trust)]
     verdicts = refuse_copies(rows)
     if options.json:
         print_json([shown(verdict) for verdict in verdicts])

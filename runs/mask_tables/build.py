@@ -135,7 +135,7 @@ def build_table(
         menus = menus_of(untrained.network.gates, menus_drawn(untrained, menu, seed))
         check_size(menus, rows_of(untrained.data, limit), most_bytes)
     simulator = opened(environment, split)
-    with tqdm(unit="input", disable=not progress) as bar:
+    with tqdm(unit="input", disable=None if progress else True) as bar:
         bar.total = len(simulator.data) if limit is None else limit
         return build(
             simulator.network,
