@@ -59,7 +59,7 @@ DOORS = {
         "purpose_of: resolve",
         "check_sizes: resolve",
         "dataset_line: resolve",
-        "line_of: resolve",
+        "of_table: resolve",
         "environment_line: resolve",
     ),
     DOOR: (

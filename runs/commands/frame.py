@@ -11,27 +11,32 @@ import re
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
 from safetensors import SafetensorError
 
 from ccenv.runs.store import json_file
 
-
-class Main(Protocol):
-    """A program: words of the command line (those of this process if none) -> an exit status."""
-
-    def __call__(self, arguments: Sequence[str] | None = None) -> int:
-        """Runs it."""
-
-
+Main = Callable[..., int]
+"""A program: words of the command line (those of this process if none) -> an exit status."""
 REFUSED, INTERRUPTED, BROKEN_PIPE = 2, 130, 141
 """Exit statuses: a wrong input or a full disk; Ctrl-C; a closed output pipe."""
 DIGITS = 18
 """A whole number of so many digits fits in 64 bits."""
-FULL = (errno.ENOSPC, errno.EDQUOT)
-TOO_LARGE = (errno.EFBIG,)
-CLOSED = (errno.EACCES, errno.EPERM, errno.EROFS)
+FULL, TOO_LARGE, CLOSED = (
+    "expected room to write, got a full disk ({}); free some and give the same command again, or "
+    "name another folder (of the output, or CCENV_CACHE)",
+    "expected to be allowed to write a file of that size, got {}; raise the limit (ulimit -f) or "
+    "name a folder of another file system, and give the same command again",
+    "expected to be allowed to read and write, got {}; name another folder (of the output, or "
+    "CCENV_CACHE)",
+)
+ADVICE = {
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), FULL),
+    errno.EFBIG: TOO_LARGE,
+    **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), CLOSED),
+}
+"""What the system refused -> what to do about it."""
 
 
 def program(
@@ -50,10 +55,14 @@ def program(
     def frame(main: Main) -> Main:
         @functools.wraps(main)
         def framed(arguments: Sequence[str] | None = None) -> int:
-            say_what_can_be_said()
+            replace_unprintable()
             with open_outputs(), quiet_threads():
                 try:
-                    return flushed(main, arguments)
+                    try:
+                        return main(arguments)
+                    finally:
+                        # A closed pipe breaks here, not as Python ends.
+                        sys.stdout.flush()
                 except BrokenPipeError:
                     forget_output()
                     return BROKEN_PIPE
@@ -109,7 +118,7 @@ def print_json(value: Any) -> None:
     print(json.dumps(json_file.finite(value), indent=2), flush=True)
 
 
-def say_what_can_be_said() -> None:
+def replace_unprintable() -> None:
     """Prints a question mark for what a terminal of few letters does not have, instead of dying.
 
     Python gives such a terminal ASCII where the locale is C and UTF-8 is switched off.
@@ -135,14 +144,6 @@ def open_outputs() -> Iterator[None]:
         yield
 
 
-def flushed(main: Main, arguments: Sequence[str] | None) -> int:
-    """Runs a program to the end of its output: a closed pipe breaks here, not as Python ends."""
-    try:
-        return main(arguments)
-    finally:
-        sys.stdout.flush()
-
-
 def forget_output() -> None:
     """Sends what Python still holds for a closed pipe nowhere, so that it does not complain."""
     # Where the output is no file (in a test) there is nothing to redirect.
@@ -158,7 +159,7 @@ def quiet_threads() -> Iterator[None]:
     usual = threading.excepthook
 
     def hook(stopped: threading.ExceptHookArgs) -> None:
-        if getattr(stopped.exc_value, "errno", None) not in (*FULL, *TOO_LARGE):
+        if ADVICE.get(getattr(stopped.exc_value, "errno", None)) not in (FULL, TOO_LARGE):
             usual(stopped)
 
     threading.excepthook = hook
@@ -174,22 +175,7 @@ def of_the_system(error: Exception) -> str:
     # Safetensors says it in words only: "... (os error 28)".
     if said := re.search(r"\(os error (\d+)\)", str(error)):
         number = int(said[1])
-    if number in FULL:
-        return (
-            f"expected room to write, got a full disk ({error}); free some and give the same "
-            "command again, or name another folder (of the output, or CCENV_CACHE)"
-        )
-    if number in TOO_LARGE:
-        return (
-            f"expected to be allowed to write a file of that size, got {error}; raise the limit "
-            "(ulimit -f) or name a folder of another file system, and give the same command again"
-        )
-    if number in CLOSED:
-        return (
-            f"expected to be allowed to read and write, got {error}; "
-            "name another folder (of the output, or CCENV_CACHE)"
-        )
-    return str(error) or type(error).__name__
+    return ADVICE.get(number, "{}").format(str(error) or type(error).__name__)
 
 
 def end_with(text: str, status: int) -> int:

@@ -1,7 +1,6 @@
 """What can be chosen: ccenv list [KIND [NAME ...]] -> tables of names and meanings."""
 
 import argparse
-import functools
 import inspect
 import json
 import math
@@ -40,8 +39,8 @@ def reward_line(reward: Any) -> Line:
     arguments = reward_parameters(reward) or {}
     return {
         "formula": said and said.formula,
-        "low": said and bound(said.low),
-        "high": said and bound(said.high),
+        "low": said.low if said and math.isfinite(said.low) else None,
+        "high": said.high if said and math.isfinite(said.high) else None,
         "deterministic": said and said.deterministic,
         "depends on machine": said and said.depends_on_machine,
         "keeps optimum": said and said.keeps_optimum,
@@ -165,30 +164,27 @@ def view_line(code: Any) -> Line:
     return {"settings": settings, "about": first_line(code)}
 
 
-def bound(value: float) -> float | None:
-    """A bound, None where there is none: JSON has no infinity."""
-    return value if math.isfinite(value) else None
-
-
 def first_line(found: Any) -> str:
     """First line of a docstring."""
     return (inspect.getdoc(found) or "").partition("\n")[0]
 
 
-def line_of(table: Mapping[str, Any], describe: Callable[[Any], Line], name: str) -> Line:
-    """What is known of one name of a table."""
-    return describe(resolve(name, table, "name"))
+def of_table(
+    table: Mapping[str, Any], describe: Callable[[Any], Line]
+) -> tuple[Mapping[str, Any], Callable[[str], Line]]:
+    """A kind whose names stand for objects that a function describes."""
+    return table, lambda name: describe(resolve(name, table, "name"))
 
 
 KINDS: dict[str, tuple[Mapping[str, Any], Callable[[str], Line]]] = {
-    "rewards": (REWARDS, functools.partial(line_of, REWARDS, reward_line)),
-    "agents": (AGENTS, functools.partial(line_of, AGENTS, agent_line)),
+    "rewards": of_table(REWARDS, reward_line),
+    "agents": of_table(AGENTS, agent_line),
     "environments": (ENVIRONMENTS, environment_line),
     "datasets": (DATASETS, dataset_line),
-    "networks": (NETWORKS, functools.partial(line_of, NETWORKS, network_line)),
+    "networks": of_table(NETWORKS, network_line),
     "observations": (LOOKS, lambda name: {"about": LOOKS[name]}),
-    "views": (CODES, functools.partial(line_of, CODES, view_line)),
-    "sweeps": (SWEEPS, functools.partial(line_of, SWEEPS, sweep_line)),
+    "views": of_table(CODES, view_line),
+    "sweeps": of_table(SWEEPS, sweep_line),
 }
 
 
@@ -237,13 +233,6 @@ def in_short(value: Any) -> str:
     return show(value)
 
 
-def as_table(lines: Mapping[str, Line]) -> str:
-    """Markdown: one row for each name, long lists cut short; a single name in full."""
-    cell = show if len(lines) == 1 else in_short
-    columns = dict.fromkeys(["name", *next(iter(lines.values()))], "left")
-    return markdown(columns, [[n, *map(cell, line.values())] for n, line in lines.items()])
-
-
 def make_parser() -> argparse.ArgumentParser:
     """The command line."""
     parser = argparse.ArgumentParser(prog="ccenv list", description=__doc__, allow_abbrev=False)
@@ -267,5 +256,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.json:
         print(json.dumps(lines, indent=2))
     else:
-        print_text(as_table(lines))
+        cell = show if len(lines) == 1 else in_short
+        columns = dict.fromkeys(["name", *next(iter(lines.values()))], "left")
+        cells = [[name, *map(cell, line.values())] for name, line in lines.items()]
+        print_text(markdown(columns, cells))
     return 0
