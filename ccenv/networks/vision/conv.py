@@ -100,7 +100,7 @@ class BlockConv2d(Stage):
         """Kernel's places x kept inputs x kept outputs x pixels: int64 [rows]."""
         channels, width, kernel, _ = self.weight.shape
         inputs, outputs = kept_of(before, width), kept_of(mask, channels)
-        return kernel**2 * self.pixels * outputs * inputs  # type: ignore[assignment]
+        return kernel**2 * self.pixels * outputs * inputs  # type: ignore[return-value]
 
 
 def conv(

@@ -1,6 +1,7 @@
 """Every network of the table in the environment: episodes, agents, views, export, resume."""
 
 import copy
+import dataclasses
 
 import gymnasium as gym
 import numpy as np
@@ -24,13 +25,14 @@ from ccenv.deploy.fused.classifier import reads_symbols
 from ccenv.deploy.short_walk import why_not_short
 from ccenv.mdp.observations import OBSERVATIONS
 from ccenv.networks.core.abilities import Norms, ability
-from ccenv.networks.pretrained.efficientnet import BlockGroup
-from ccenv.networks.pretrained.smollm import LlamaSizes
 from ccenv.networks.registry import NETWORKS
 from ccenv.rewards import REWARDS
 from ccenv.simulator.resume import restore_simulator, simulator_state
 from ccenv.simulator.simulator import Simulator
 from tests.ccenv.episodes import episode, masks_for, seeded
+from tests.ccenv.networks.tiny import LLAMA as TINY_LLAMA
+from tests.ccenv.networks.tiny import NETWORKS as TINY
+from tests.ccenv.networks.tiny import PATCHES
 
 FULLY_CONNECTED = ("mlp", "mlp-dropout-0.2", "mlp-dropout-0.5", "probe")
 """Networks whose sizes are settings of the environment: tested with it."""
@@ -47,53 +49,31 @@ def windows(split):
     return Split(tokens, tokens[:, -2].clone(), NUM_SYMBOLS)
 
 
-LLAMA = LlamaSizes(NUM_SYMBOLS, width=16, num_layers=2, num_heads=4, num_kv_heads=2, hidden=12)
-MOBILE = {
-    "groups": (BlockGroup(2, 3, 1, 1, 8), BlockGroup(2, 3, 2, 4, 16)),
-    "stem_channels": 8,
-    "head_channels": 16,
-    "image_size": 16,
-    "weights": "random",
-    "head": "linear",
-}
-HEADS = {"width": 8, "num_heads": 2, "ffn_width": 4}
-UNITS = {"width": 8, "local_units": 4, "head_units": 4}
-
-
-def images(**sizes):
-    return {"network_kwargs": sizes}
-
-
-def texts(**sizes):
-    return {"dataset": f"{__name__}:windows", "network_kwargs": sizes}
-
-
+TEXT = {"dataset": f"{__name__}:windows"}
+LLAMA = dataclasses.replace(TINY_LLAMA, vocabulary=NUM_SYMBOLS)
 PRUNED = {"weights_kwargs": {"schedule_updates": 4}}
-SMALL = {
-    "conv": images(channels=[8, 8], num_blocks=4, strides=[1, 2]),
-    "experts": images(num_experts=4, expert_size=4, channels=[4, 8]),
-    "resnet": images(depth=8, width=4),
-    "vit": images(depth=2, dim=16, num_heads=2, num_groups=4),
-    "bytes": texts(num_blocks=4, block_size=4),
-    "gru": texts(width=6, embedding_size=4),
-    "lm": texts(num_experts=4, **HEADS),
-    "patches": texts(num_heads=2, ffn_width=4, context=4, embedding_size=2, **UNITS),
-    "smollm2": texts(weights="random", sizes=LLAMA),
-    "efficientnet_lite0": images(**MOBILE),
-    "pruned": images(units=[8], macs=300) | PRUNED,
-    "pruned_blocks": images(num_blocks=4, block_size=4, macs=300) | PRUNED,
-    "pruned_bytes": texts(units=[8], context=4, macs=300) | PRUNED,
-    "cascade_bytes": texts(first=[4], then=[8], context=4),
-    "pondering_bytes": texts(units=8, num_steps=3, context=4),
-    "hashed_ngrams": texts(units=4, num_rows=20, context=6),
-    "small_conv": images(channels=[4], units=[8]),
-    "cascade": images(first=[4], then=[8]),
-    "pondering": images(units=8, num_steps=3),
-    "streaming": images(chunk_size=2, patch_size=3, hidden=8, **UNITS),
-    "early_exit": images(units=[8, 8]),
+NEEDS = {
+    "bytes": {"network_kwargs": {"num_blocks": 4, "block_size": 4}},
+    # A window whose last symbol ends a patch costs the same under any mask: no budget holds it.
+    "patches": {"network_kwargs": PATCHES | {"num_heads": 2, "patch_size": 4}},
+    "pruned": PRUNED,
+    "pruned_blocks": PRUNED,
+    "pruned_bytes": PRUNED,
+    "smollm2": {"network_kwargs": {"weights": "random", "sizes": LLAMA}},
     "probe-residual": {"dataset": "probe"},
     "probe-exit": {"dataset": "probe"},
 }
+"""What a network of the table needs beside its sizes."""
+
+
+def small(name):
+    """Settings of a network that takes milliseconds, by those of `tests.ccenv.networks.tiny`."""
+    builder, shape = TINY[name]
+    sizes = {"network_kwargs": getattr(builder, "keywords", {})}
+    return sizes | (TEXT if shape is None else {}) | NEEDS.get(name, {})
+
+
+SMALL = {name: small(name) for name in NETWORKS if name not in (*FULLY_CONNECTED, *COUNTED)}
 """Name -> settings of a network that takes milliseconds."""
 OF_TEXT = [name for name, settings in SMALL.items() if "windows" in settings.get("dataset", "")]
 BY_NAME = [name for name in SMALL if name not in ("smollm2", "efficientnet_lite0")]
