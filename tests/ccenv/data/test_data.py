@@ -182,18 +182,12 @@ def test_a_wrong_npz_file_is_refused_by_name(root, case):
         load_split("mine", "train")
 
 
-@pytest.mark.parametrize("content", [b"", b"garbage", b"PK\x03\x04 and then nothing"])
+@pytest.mark.parametrize("content", [b"", b"garbage", b"PK\x03\x04 and then nothing", "half"])
 def test_a_file_that_is_no_npz_is_refused_by_name(root, content):
-    (root / "mine.npz").write_bytes(content)
-    with pytest.raises(ValueError, match=r"dataset 'mine': .*mine\.npz cannot be read"):
-        load_split("mine", "train")
-
-
-def test_a_truncated_npz_file_is_refused_by_name(root):
     np.savez(root / "mine.npz", **arrays())
     whole = (root / "mine.npz").read_bytes()
-    (root / "mine.npz").write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(ValueError, match="dataset 'mine'"):
+    (root / "mine.npz").write_bytes(whole[: len(whole) // 2] if content == "half" else content)
+    with pytest.raises(ValueError, match=r"dataset 'mine': .*mine\.npz cannot be read"):
         load_split("mine", "train")
 
 

@@ -1,7 +1,5 @@
 """EfficientNet-Lite0: its paddings and blocks, its laws as a gated network, and its new head."""
 
-import importlib.metadata
-
 import pytest
 import torch
 from hypothesis import given
@@ -14,32 +12,25 @@ from ccenv.networks.core.check import check_network
 from ccenv.networks.core.protocol import forward, through
 from ccenv.networks.pretrained.efficientnet import (
     FILE,
-    BlockGroup,
     SameConv2d,
     efficientnet_lite0,
     fit_head,
     load_lite0,
     logistic_regression,
 )
-
-SMALL = {
-    "groups": (BlockGroup(1, 3, 1, 1, 4), BlockGroup(2, 5, 2, 6, 8), BlockGroup(2, 3, 1, 2, 8)),
-    "stem_channels": 6,
-    "head_channels": 12,
-    "image_size": 12,
-    "weights": "random",
-}
+from ccenv.networks.pretrained.packages import packaged_path
+from tests.ccenv.networks.tiny import MOBILE
 
 
 def small(num_classes=3, input_shape=(3, 8, 8), seed=0):
     torch.manual_seed(seed)
-    return efficientnet_lite0(input_shape, num_classes, head="linear", **SMALL)
+    return efficientnet_lite0(input_shape, num_classes, **MOBILE)
 
 
 def is_installed():
     try:
-        importlib.metadata.distribution(FILE.package)
-    except importlib.metadata.PackageNotFoundError:
+        packaged_path(FILE)
+    except ImportError:
         return False
     return True
 

@@ -16,30 +16,14 @@ from ccenv.networks.core.protocol import dense_forward, forward
 from ccenv.networks.core.sequential import GatedSequential
 from ccenv.networks.core.stage import put_rows, take_rows
 from ccenv.networks.vision.residual import PaddedShortcut, ResidualUnit, resnet
+from tests.ccenv.networks.tiny import built, inputs_of
 
 LAYOUTS = [torch.contiguous_format, torch.channels_last]
 
 
-def small_resnet(**options):
+def small_resnet():
     """ResNet-8 on 8 x 8 images, with norms that have seen something."""
-    sizes = {"input_shape": (3, 8, 8), "num_classes": 4, "depth": 8, "width": 4} | options
-    network = build_network(resnet, 0, **sizes).eval().requires_grad_(False)
-    for index, norm in enumerate(m for m in network.modules() if isinstance(m, NORMS)):
-        generator = stream(index, "norm")
-        for values in (norm.weight, norm.running_var):
-            values.copy_(torch.rand(values.shape, generator=generator) + 0.5)
-        for values in (norm.bias, norm.running_mean):
-            values.copy_(torch.randn(values.shape, generator=generator) / 4)
-    return network
-
-
-def images_of(rows, seed=0):
-    return torch.rand(rows, 3, 8, 8, generator=stream(seed, "images"))
-
-
-def masks_of(network, rows, density, seed=0):
-    generator = stream(seed, "masks")
-    return [random_mask(rows, gate.num_blocks, density, generator) for gate in network.gates]
+    return built("resnet").requires_grad_(False)
 
 
 def unit_of(shape_changes, settled):
@@ -115,31 +99,27 @@ def test_packing_leaves_no_norm_to_run_and_the_state_as_it_was():
     assert not [m for part in (stem, *parts, head) for m in part.modules() if isinstance(m, NORMS)]
     after = network.state_dict()
     assert list(before) == list(after)
-    images = images_of(3)
+    images = inputs_of("resnet", 3)
     everything = [torch.ones(3, 1, dtype=torch.bool)] * len(network.gates)
     with torch.no_grad():
         assert torch.equal(forward(network, images, everything), dense_forward(network, images))
     assert all(torch.equal(before[name], after[name]) for name in before)
 
 
-def changes():
-    """Ways to change a network's weights, or what may be done with them."""
-    other = small_resnet()
-    other.head[-1].weight.mul_(2)
-    return {
-        "loading": lambda network: network.load_state_dict(other.state_dict()),
-        "moving": lambda network: network.double().float(),
-        "training": lambda network: network.train().eval(),
-    }
+CHANGES = {
+    "loading": lambda network: network.load_state_dict(built("resnet", seed=1).state_dict()),
+    "moving": lambda network: network.double().float(),
+    "training": lambda network: network.train().eval(),
+}
 
 
-@pytest.mark.parametrize("change", ["loading", "moving", "training"])
+@pytest.mark.parametrize("change", CHANGES)
 def test_what_changes_a_packed_network_ends_its_packing(change):
     network = small_resnet()
     network.pack()
-    changes()[change](network)
+    CHANGES[change](network)
     plain = copy.deepcopy(network)
-    images = images_of(3)
+    images = inputs_of("resnet", 3)
     with torch.no_grad():
         assert torch.equal(dense_forward(network, images), dense_forward(plain, images))
     assert network._packed is None
@@ -149,7 +129,7 @@ def test_where_gradients_are_wanted_a_packed_networks_own_weights_run():
     network = small_resnet()
     network.pack()
     network.requires_grad_(True)
-    dense_forward(network, images_of(2)).sum().backward()
+    dense_forward(network, inputs_of("resnet", 2)).sum().backward()
     assert all(parameter.grad is not None for parameter in network.parameters())
 
 

@@ -29,13 +29,12 @@ from ccenv.networks.pretrained.smollm import (
     tokenizer,
     topics,
 )
-
-SMALL = LlamaSizes(vocabulary=11, width=16, num_layers=2, num_heads=4, num_kv_heads=2, hidden=12)
+from tests.ccenv.networks.tiny import LLAMA
 
 
 def small(length=5, seed=0):
     torch.manual_seed(seed)
-    return smollm2((length,), SMALL.vocabulary, weights="random", sizes=SMALL)
+    return smollm2((length,), LLAMA.vocabulary, weights="random", sizes=LLAMA)
 
 
 def is_installed():
@@ -51,7 +50,7 @@ real = pytest.mark.skipif(not is_installed(), reason=f"{FILE.package} or its rea
 
 def tokens_of(rows, length, seed=0):
     generator = torch.Generator().manual_seed(seed)
-    return torch.randint(0, SMALL.vocabulary, (rows, length), generator=generator)
+    return torch.randint(0, LLAMA.vocabulary, (rows, length), generator=generator)
 
 
 def test_the_architecture_keeps_the_laws_of_a_gated_network():
@@ -61,18 +60,18 @@ def test_the_architecture_keeps_the_laws_of_a_gated_network():
 
 
 def test_the_bill_is_the_formula():
-    length, (width, hidden) = 5, (SMALL.width, SMALL.hidden)
+    length, (width, hidden) = 5, (LLAMA.width, LLAMA.hidden)
     keys = width // 2
     attention = length * (2 * width * width + 2 * width * keys) + 2 * length * length * width
     mlp = 3 * length * width * hidden
-    assert small(length).dense_macs == 2 * (attention + mlp) + width * SMALL.vocabulary
+    assert small(length).dense_macs == 2 * (attention + mlp) + width * LLAMA.vocabulary
 
 
 def test_attention_is_torchs_own_with_keys_shared_by_neighbouring_heads():
     torch.manual_seed(0)
-    body, x = Attention(SMALL), torch.randn(3, 6, SMALL.width)
+    body, x = Attention(LLAMA), torch.randn(3, 6, LLAMA.width)
     h = body.norm(x)
-    turns = rotary_angles(6, body.head_size, SMALL.rope_base, x.device)
+    turns = rotary_angles(6, body.head_size, LLAMA.rope_base, x.device)
     q, k, v = (
         part.unflatten(2, (-1, body.head_size)) for part in (body.q(h), body.k(h), body.v(h))
     )
@@ -140,13 +139,13 @@ def test_every_weight_of_the_file_needs_its_place():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"num_classes": 12}, "as many classes as tokens, 11, got 12"),
+        ({"num_classes": 12}, "as many classes as tokens, 7, got 12"),
         ({"input_shape": (3, 8, 8)}, "expected windows of tokens"),
     ],
 )
 def test_settings_that_do_not_fit_are_refused(settings, message):
     with pytest.raises(ValueError, match=message):
-        smollm2(**{"num_classes": 11, "weights": "random", "sizes": SMALL, **settings})
+        smollm2(**{"num_classes": 7, "weights": "random", "sizes": LLAMA, **settings})
     with pytest.raises(ValueError, match="heads"):
         LlamaSizes(11, 16, 2, 3, 2, 12)
 
