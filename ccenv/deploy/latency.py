@@ -12,8 +12,8 @@ from torch import Tensor
 from ccenv.base.clock import quartiles_of_ratio, seconds_in_turns, wait_for
 from ccenv.base.seeding import stream
 from ccenv.deploy.fused.classifier import FusedClassifier, reads_symbols, why_not_fused
-from ccenv.deploy.short_walk import fuse_policy, look_and_compute
-from ccenv.networks.core.lowering import Affine, Embed, OneRow, lowered, why_not_one_row
+from ccenv.deploy.short_walk import OneRow, fuse_policy, look_and_compute, why_not_one_row
+from ccenv.networks.core.lowering import Affine, Embed, lowered
 from ccenv.networks.core.protocol import dense_forward
 from ccenv.simulator.policy import Policy, as_policy
 from ccenv.simulator.rollout import simulator_of

@@ -2,9 +2,9 @@
 
 A network of affine maps runs in one compiled call (`ccenv.deploy.fused`), one of stages here.
 
-One image goes through modules and decisions alone (`lowering.OneRow`): of a ResNet-20
-half of whose units are skipped, walking layer by layer takes a fifth of the time. Many images walk
-as everywhere, under the same rules.
+One image goes through the modules and decisions of the lowered list alone: what a walk of many rows
+needs (which have stopped, which masks share an input) takes as long for one row as a small
+convolution does. Many images walk as everywhere, under the same rules.
 """
 
 import itertools
@@ -30,7 +30,8 @@ from ccenv.mdp.choosers import (
 )
 from ccenv.mdp.dynamics import EpisodeState, StepOutcome, initial, outcomes
 from ccenv.mdp.observations import LAST_SYMBOLS, Observer
-from ccenv.networks.core.lowering import OneRow, why_not_one_row
+from ccenv.networks.core.exit_state import exit_look
+from ccenv.networks.core.lowering import Leave, Operation, Part, Run, lowered, why_not_lowered
 from ccenv.networks.core.protocol import num_blocks_of, walk
 from ccenv.networks.core.stage import LAST, LOOK_SIDE, is_channels_last, is_even
 from ccenv.simulator.context import affordable
@@ -54,13 +55,13 @@ def look_and_compute(
     Args:
         policy: chooses the masks.
         surface: what policies read of an environment: a simulator, or a classifier's `Surface`.
-        images: [batch, channels, height, width] float32.
+        images: as the network reads them.
         generator: of the draws, None for greedy masks.
         budget: float32 [batch], or None.
-        cache: of earlier positions, see `GatedNetwork.start_cached`.
+        cache: of earlier positions, see `ccenv.networks.core.abilities.Continues`.
 
     Returns:
-        Outcome of the last gate, and bool [batch, num_blocks] for each gated layer, as executed.
+        Outcome of the last gate, and the masks as executed.
     """
     network = surface.network
     labels = torch.zeros(len(images), dtype=torch.int64, device=images.device)
@@ -81,20 +82,74 @@ def look_and_compute(
     return walked[-1], [outcome.mask for outcome in walked]
 
 
+Decide = Callable[[int, Tensor, Tensor | None], bool | Tensor]
+"""(gate, features [1, ...] before it, an exit's answer) -> whether its one block is kept; of a gate
+of several blocks a mask, bool [1, num_blocks]."""
+
+
+class OneRow:
+    """A network, as it is packed now, for one input at a time; without gradients."""
+
+    def __init__(self, network: Any) -> None:
+        """Takes the modules of a network that run now: pack it first."""
+        reason = why_not_one_row(network)
+        if reason is not None:
+            raise ValueError(f"cannot run single rows of {type(network).__name__}: {reason}")
+        with torch.no_grad():
+            operations = lowered(network).operations
+        gates = [found for found in operations if not isinstance(found, Run)]
+        self.stages = [found.stage if isinstance(found, Part) else None for found in gates]
+        """of each gate, None of an exit."""
+        numbers = itertools.count()
+        self.operations: list[tuple[Operation, int]] = [
+            (found, -1 if isinstance(found, Run) else next(numbers)) for found in operations
+        ]
+        """each with the number of its gate, -1 of none."""
+
+    def __call__(self, inputs: Tensor, decide: Decide) -> Tensor:
+        """Logits [1, num_classes] of inputs [1, ...]; gates behind an exit taken are not asked."""
+        x, before = inputs, None
+        for found, gate in self.operations:
+            if isinstance(found, Run):
+                x, before = found.module(x), None
+            elif isinstance(found, Leave):
+                early: Tensor = found.head(x)
+                if not decide(gate, x, early):
+                    return early
+            else:
+                assert isinstance(found, Part)
+                stage, kept = found.stage, decide(gate, x, None)
+                if isinstance(kept, Tensor):
+                    x = stage(x, kept, before)
+                    before = kept if stage.marks_output else None
+                else:
+                    x, before = stage.of_one(x, kept), None
+        return x
+
+    def look(self, gate: int, x: Tensor, early: Tensor | None) -> Tensor:
+        """Features offered at a gate: float32 [1, look_size]."""
+        stage = self.stages[gate]
+        if stage is not None:
+            return stage.look(x)
+        assert early is not None
+        return exit_look(early, x)
+
+
+def why_not_one_row(network: Any) -> str | None:
+    """Why a network has no single rows, None where it has."""
+    reason = why_not_lowered(network)
+    if reason is not None:
+        return reason
+    kinds = [type(found) for found in lowered(network).operations]
+    others = [kind.__name__ for kind in kinds if kind not in (Run, Part, Leave)]
+    return f"it has no stages, but {others[0]}" if others else None
+
+
 class ShortWalk:
     """Images to logits and masks, with the weights that the network has now."""
 
     def __init__(self, network: Any, choosers: Sequence[Chooser], example: Tensor) -> None:
-        """Prepares single rows.
-
-        Args:
-            network: a `GatedSequential` in evaluation mode, packed before for speed.
-            choosers: one for each gate, of its look.
-            example: an input [1, ...]; only its shape and dtype matter.
-
-        Raises:
-            ValueError: if the network has no single rows, or choosers do not fit it.
-        """
+        """Takes a packed network, a chooser for each gate, and an example of an input [1, ...]."""
         self.network, self.choosers = network, list(choosers)
         self.one = OneRow(network)
         self.scores = GateScores(self.one, self.choosers, example)
@@ -174,24 +229,15 @@ class GateScores:
     """Scores of the gates of single rows, as fast as they come."""
 
     def __init__(self, one: OneRow, choosers: Sequence[Chooser], example: Tensor) -> None:
-        """Prepares the maps.
-
-        Args:
-            one: the network.
-            choosers: one for each gate.
-            example: an input [1, ...]; only its shape and dtype matter.
-
-        Raises:
-            ValueError: if choosers do not fit the gates.
-        """
+        """Prepares the maps; ValueError if choosers do not fit the gates."""
         self.one, self.choosers = one, choosers
         self.spread: list[Spread | None] = []
-        check_number(choosers, len(one.gates))
+        check_number(choosers, len(one.stages))
         with torch.no_grad():
             one(example, self._prepare)
 
     def _prepare(self, gate: int, x: Tensor, early: Tensor | None) -> bool:
-        chooser, stage = self.choosers[gate], self.one.stage(gate)
+        chooser, stage = self.choosers[gate], self.one.stages[gate]
         blocks = 1 if stage is None else stage.num_blocks
         check_rule(chooser, blocks)
         check_maps(chooser, self.one.look(gate, x, early).shape[1], blocks)

@@ -16,10 +16,9 @@ from torch import Tensor, nn
 
 from ccenv.base.clock import quartiles_of_ratio, seconds_in_turns, work_clock
 from ccenv.base.seeding import stream
-from ccenv.deploy.short_walk import GateScores, least_score
+from ccenv.deploy.short_walk import GateScores, OneRow, least_score, why_not_one_row
 from ccenv.mdp.choosers import Chooser, kept_by
 from ccenv.networks.core.inference_copy import pack
-from ccenv.networks.core.lowering import OneRow, why_not_one_row
 from ccenv.networks.core.protocol import dense_forward, walk
 from ccenv.runs.lab.benchmarks.subjects import Network, Subject, chosen
 from ccenv.runs.speed.benchmark import Pass, Row, benchmark
@@ -91,7 +90,7 @@ def next_logits(
 def one_row_passes(
     network: Network, inputs: Tensor, pool: Sequence[Sequence[Tensor]], policies: Sequence[Tensor]
 ) -> dict[str, Callable[[], Tensor]]:
-    """The same for a single input by `OneRow`: "gated", "given" and "dense".
+    """The same for a single input by `ccenv.deploy.short_walk`: "gated", "given" and "dense".
 
     A gate of one block is asked for a bit. As above, choosing costs what it does and the masks
     that are taken are the pool's.
@@ -170,7 +169,7 @@ SECONDS = 0.1
 """length of one timing: of a single input some dozen passes, each with masks of its own."""
 NOTES = """\
 Frozen and packed, one thread; a single input of a sequence of stages by
-`OneRow`, its dense pass too. Seconds of the processor (of the wall with several
+`deploy.short_walk`, its dense pass too. Seconds of the processor (of the wall with several
 threads). MACs saved: of the dense network's, the policy's own counted (an affine map of the look
 and a draw for each gate). Time saved: 1 - time over that of the same packed modules with everything
 kept and no masks, in the same round, median [quartiles], policy included; of it: time saved over

@@ -16,14 +16,14 @@ from ccenv.deploy.fused.classifier import FusedClassifier, why_not_fused
 from ccenv.deploy.latency import plain_pass
 from ccenv.deploy.masked_form import MaskedForm
 from ccenv.deploy.onnx_file import executed
-from ccenv.deploy.short_walk import ShortWalk, why_not_short
+from ccenv.deploy.short_walk import OneRow, ShortWalk, why_not_one_row, why_not_short
 from ccenv.mdp.choosers import RULES, Chooser, ListChooser, mask_of
 from ccenv.mdp.dynamics import initial, transition
 from ccenv.mdp.observations import LAST_SYMBOLS, make_observer
 from ccenv.networks.baselines.text import hashed_ngrams
 from ccenv.networks.core.exit_state import Exit
 from ccenv.networks.core.inference_copy import pack
-from ccenv.networks.core.lowering import OneRow, why_not_lowered, why_not_one_row
+from ccenv.networks.core.lowering import why_not_lowered
 from ccenv.networks.core.mlp import GatedMLP
 from ccenv.networks.core.protocol import dense_forward, forward, num_blocks_of
 from ccenv.networks.core.sequential import GatedSequential
