@@ -23,7 +23,6 @@ FLOORS = {
     "ccenv": "base sparse data networks mdp rewards simulator mask_table envs deploy agents runs",
     "ccenv.sparse": "cpu gpu",
     "ccenv.networks": "core stages gating learning text vision pretrained baselines",
-    "ccenv.mask_table": "evaluation building",
     "ccenv.runs": (
         "store config stats tables tensorboard engine replay analysis mask_tables studies sweeps "
         "report speed commands lab"

@@ -7,7 +7,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from ccenv.mask_table.challenge import standings
-from ccenv.mask_table.evaluation.entry import (
+from ccenv.mask_table.entry import (
     COST_WEIGHTS,
     EntryFile,
     read_entry,
@@ -15,7 +15,7 @@ from ccenv.mask_table.evaluation.entry import (
     write_entry,
     write_policy,
 )
-from ccenv.mask_table.evaluation.exact import (
+from ccenv.mask_table.exact import (
     Optimum,
     Outcomes,
     gradient,
@@ -24,7 +24,7 @@ from ccenv.mask_table.evaluation.exact import (
     rewards,
     value,
 )
-from ccenv.mask_table.evaluation.fronts import (
+from ccenv.mask_table.fronts import (
     PolicyPoint,
     UnitPoint,
     best_static,
@@ -39,7 +39,7 @@ from ccenv.mask_table.shipped import shipped_table, small
 from ccenv.mask_table.table import MaskTable, read_table, write_table
 
 if TYPE_CHECKING:
-    from ccenv.mask_table.building.builder import Plan, build, drawn_menu
+    from ccenv.mask_table.builder import Plan, build, drawn_menu
 
 __all__ = [
     "COST_WEIGHTS",
@@ -83,4 +83,4 @@ def __getattr__(name: str) -> Any:
     """Imports on use what needs torch."""
     if name not in ("Plan", "build", "drawn_menu"):
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.building.builder"), name)
+    return getattr(importlib.import_module(f"{__name__}.builder"), name)

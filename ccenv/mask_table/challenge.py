@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 
 from ccenv.base.registry import import_object
 from ccenv.base.values import shown
-from ccenv.mask_table.evaluation.entry import COST_WEIGHTS, EntryFile, check_is_free, read_entry
-from ccenv.mask_table.evaluation.exact import Outcomes
+from ccenv.mask_table.entry import COST_WEIGHTS, EntryFile, check_is_free, read_entry
+from ccenv.mask_table.exact import FLOATS, contractions, optimum, value
 from ccenv.mask_table.menus import number_of
 from ccenv.mask_table.shipped import ENTRIES, SHIPPED, judging_table, shipped_table
 from ccenv.mask_table.table import MaskTable, parts_of
@@ -29,8 +29,6 @@ BOUND, BASELINE, RECORDED, ENTRY = "bound", "baseline", "recorded", "entry"
 F32 = NDArray[np.float32]
 RATES = np.linspace(0, 1, 41)
 """Keep probabilities among which random masks choose."""
-PART = 2**22
-"""Numbers that are held at once."""
 TIE = 1e-6
 """Shares that differ by no more have one rank."""
 MOST_SHARE = 1.001
@@ -166,8 +164,8 @@ def of_file(entry: EntryFile, kind: str = ENTRY) -> Candidate:
     return Candidate(entry.name, lambda _, weight: entry.policies[weight], kind, entry.weights)
 
 
-def recorded() -> list[Candidate]:
-    """Policies that come with the package."""
+def recorded_policies() -> list[Candidate]:
+    """Those that come with the package."""
     return [of_file(read_entry(path), RECORDED) for path in sorted(ENTRIES.glob("*.safetensors"))]
 
 
@@ -188,7 +186,7 @@ def standings(task: Task, entries: Sequence[Candidate] = ()) -> list[Standing]:
     >>> [place.name for place in standings(shipped_tasks(["resnet20"])[0])][0]
     'oracle'
     """
-    weights, taken = task.judging.header.weights, recorded()
+    weights, taken = task.judging.header.weights, recorded_policies()
     for one in entries:
         check_is_free(one.name, [other.name for other in taken])
         if one.weights not in (None, weights):
@@ -210,16 +208,13 @@ def together(tables: Sequence[Sequence[Standing]]) -> list[Standing]:
     for name in by_name[0]:
         if all(name in table for table in by_name):
             parts = tuple(table[name] for table in by_name)
-            found.append(mean_of(name, parts[0].kind, parts, spread(parts)))
+            # Shares on two networks are independent of each other.
+            variance = sum(part.standard_error**2 for part in parts)
+            found.append(averaged(name, parts[0].kind, parts, variance**0.5 / len(parts)))
     return ranked(found)
 
 
-def spread(parts: Sequence[Standing]) -> float:
-    """Standard error of a mean of independent shares."""
-    return float(np.sqrt(sum(part.standard_error**2 for part in parts)) / len(parts))
-
-
-def mean_of(name: str, kind: str, parts: tuple[Any, ...], standard_error: float) -> Standing:
+def averaged(name: str, kind: str, parts: tuple[Any, ...], standard_error: float) -> Standing:
     """A line whose share is the mean of its parts'."""
     share = float(np.mean([part.share for part in parts]))
     return Standing(name, kind, share, standard_error, parts)
@@ -228,13 +223,11 @@ def mean_of(name: str, kind: str, parts: tuple[Any, ...], standard_error: float)
 def ranked(found: Sequence[Standing]) -> list[Standing]:
     """Standings in their order, with ranks; equal shares have one rank."""
     shares = [one.share for one in found if one.kind != BOUND]
-    ranks = {
-        id(one): None if one.kind == BOUND else 1 + sum(s > one.share + TIE for s in shares)
-        for one in found
-    }
     order = sorted(found, key=lambda one: (one.kind != BOUND, -one.share))
     return [
-        Standing(one.name, one.kind, one.share, one.standard_error, one.parts, ranks[id(one)])
+        one
+        if one.kind == BOUND
+        else dataclasses.replace(one, rank=1 + sum(s > one.share + TIE for s in shares))
         for one in order
     ]
 
@@ -243,94 +236,75 @@ class Judge:
     """Outcomes of a task's held-out inputs, and what policies earn on them."""
 
     def __init__(self, task: Task) -> None:
-        """Finds the oracle's and the best static mask's answers at every cost weight."""
-        self.task = task
-        self.outcomes: Outcomes = task.judging.outcomes()
-        self.scores = self.outcomes.scores.astype(np.float32)
-        self.costs = self.outcomes.costs.astype(np.float32)
-        self.learned = task.learning.outcomes().scores.mean(axis=0)
+        """Finds what the oracle and the best static mask earn at every cost weight."""
+        self.task, self.outcomes = task, task.judging.outcomes()
+        learned = task.learning.outcomes()
+        self.learned = dataclasses.replace(learned, scores=learned.scores.mean(axis=0)[None])
+        """what each mask earns on the inputs to learn from, on the mean."""
         assert task.judging.look is not None
         self.looks = task.judging.look.astype(np.float32)
         # Whoever remembers answers by their place finds them at another.
         self.order = np.random.default_rng(0).permutation(len(self.looks))
-        self.ends = [
-            (reward(self.static(weight), weight), reward(self.best_of_each(weight), weight))
-            for weight in COST_WEIGHTS
-        ]
+        self.static, self.oracle = (
+            [self.earned(numbers=optimum(by, weight).numbers) for weight in COST_WEIGHTS]
+            for by in (self.learned, self.outcomes)
+        )
 
-    @property
-    def num_units(self) -> int:
-        """Blocks of all gates."""
-        return self.task.judging.header.num_units
+    def earned(self, **policy: Any) -> tuple[FLOATS, FLOATS]:
+        """Right answers and costs of a form of `ccenv.mask_table.value`: [n] each, exact."""
+        right = value(self.outcomes, 0.0, **policy)
+        return right, right - value(self.outcomes, 1.0, **policy)
 
     def baselines(self) -> list[Standing]:
         """The oracle, the best static mask, random masks, the dense network."""
-        everything = len(self.costs) - 1
-        answers = {
-            ("oracle", BOUND): [self.best_of_each(weight) for weight in COST_WEIGHTS],
-            ("best static mask", BASELINE): [self.static(weight) for weight in COST_WEIGHTS],
-            ("random masks", BASELINE): [self.random(weight) for weight in COST_WEIGHTS],
-            ("dense network", BASELINE): [self.numbered(everything)] * len(COST_WEIGHTS),
-        }
-        return [self.placed(name, kind, found) for (name, kind), found in answers.items()]
+        everything = self.earned(numbers=np.array([len(self.outcomes.costs) - 1]))
+        random = [self.earned(keep=self.best_rate(weight)) for weight in COST_WEIGHTS]
+        return [
+            self.placed("oracle", BOUND, self.oracle),
+            self.placed("best static mask", BASELINE, self.static),
+            self.placed("random masks", BASELINE, random),
+            self.placed("dense network", BASELINE, [everything] * len(COST_WEIGHTS)),
+        ]
+
+    def best_rate(self, cost_weight: float) -> FLOATS:
+        """One keep probability for all blocks that earns most on the inputs to learn from."""
+        rates = np.repeat(RATES[:, None], self.task.judging.header.num_units, axis=1)
+        earned = self.learned.scores - cost_weight * self.learned.costs
+        found: FLOATS = rates[contractions(earned.repeat(len(rates), axis=0), rates)[0].argmax()]
+        return found
 
     def standing(self, one: Candidate) -> Standing:
         """Makes and judges a policy at every cost weight."""
         try:
-            found = [self.played(one, weight) for weight in COST_WEIGHTS]
+            found = [self.earned(**self.answer(one.make, weight)) for weight in COST_WEIGHTS]
         except ValueError as error:
             raise ValueError(f"{one.name} on {self.task.name}: {error}") from error
         return self.placed(one.name, one.kind, found)
 
-    def played(self, one: Candidate, cost_weight: float) -> tuple[F32, F32]:
-        """Asks a policy about all inputs, in an order of ours: right and cost of each input."""
-        check_takes_table_and_weight(one.make)
-        policy = called(one.make, given_away(self.task.learning), cost_weight)
-        check_asks_for_looks(policy)
+    def answer(self, make: Maker, cost_weight: float) -> dict[str, NDArray[Any]]:
+        """A form of policy for all inputs, which it sees in an order of ours."""
+        act = made(make, self.task.learning, cost_weight)
         looks = read_only(self.looks[self.order])
-        answer = called(lambda: np.asarray(policy.act(looks)))
-        action = checked_action(answer, (len(self.looks), self.num_units))
-        back = np.argsort(self.order)
-        return self.earned(action[back])
+        found = called_by_us(lambda: np.asarray(act(looks)))
+        header = self.task.judging.header
+        shape = len(looks), header.num_units
+        if found.shape != shape or found.dtype.kind not in "biuf":
+            raise ValueError(
+                f"expected act to answer bits or keep probabilities {list(shape)}, got "
+                f"{found.dtype} {list(found.shape)}"
+            )
+        found = found[np.argsort(self.order)]
+        if found.dtype == bool:
+            return {"numbers": number_of(header.menus, found)}
+        return {"keep": found}
 
-    def earned(self, action: NDArray[Any]) -> tuple[F32, F32]:
-        """Right answers and costs: bits or keep probabilities [n, units] -> [n] each, exact."""
-        if action.dtype == bool:
-            numbers = number_of(self.task.judging.header.menus, action)
-            return self.scores[np.arange(len(numbers)), numbers], self.costs[numbers]
-        right, cost = np.empty(len(action), np.float32), np.empty(len(action), np.float32)
-        count = max(1, PART // len(self.costs))
-        for first in range(0, len(action), count):
-            rows = slice(first, first + count)
-            chances = mask_chances(action[rows])
-            right[rows] = np.einsum("nm,nm->n", chances, self.scores[rows])
-            cost[rows] = chances @ self.costs
-        return right, cost
-
-    def numbered(self, number: int) -> tuple[F32, F32]:
-        """One mask for all inputs."""
-        return self.scores[:, number], np.full(len(self.scores), self.costs[number])
-
-    def static(self, cost_weight: float) -> tuple[F32, F32]:
-        """The mask that earns most on the inputs to learn from."""
-        return self.numbered(int((self.learned - cost_weight * self.costs).argmax()))
-
-    def random(self, cost_weight: float) -> tuple[F32, F32]:
-        """Independent masks whose one keep probability earns most on the inputs to learn from."""
-        rates = np.repeat(RATES[:, None], self.num_units, axis=1).astype(np.float32)
-        earned = mask_chances(rates) @ (self.learned - cost_weight * self.costs)
-        return self.earned(np.repeat(rates[[earned.argmax()]], len(self.scores), axis=0))
-
-    def best_of_each(self, cost_weight: float) -> tuple[F32, F32]:
-        """The oracle: the best mask of each input."""
-        numbers = (self.scores - np.float32(cost_weight) * self.costs).argmax(axis=1)
-        return self.scores[np.arange(len(numbers)), numbers], self.costs[numbers]
-
-    def placed(self, name: str, kind: str, found: Sequence[tuple[F32, F32]]) -> Standing:
+    def placed(self, name: str, kind: str, found: Sequence[tuple[FLOATS, FLOATS]]) -> Standing:
         """A line of the standings: right and cost of each input at each cost weight."""
         parts, deviations = [], []
-        for weight, (static, oracle), own in zip(COST_WEIGHTS, self.ends, found, strict=True):
-            lead, gaps = reward(own, weight) - static, oracle - static
+        ends = zip(COST_WEIGHTS, self.static, self.oracle, found, strict=True)
+        for weight, *earned in ends:
+            static, oracle, own = (right - weight * cost for right, cost in earned)
+            lead, gaps = own - static, oracle - static
             gap = float(gaps.mean())
             share = float(lead.mean()) / gap if gap > 0 else float("nan")
             if share > MOST_SHARE:
@@ -342,37 +316,14 @@ class Judge:
             # Of a ratio of two means over the same inputs, to first order.
             each = (lead - share * gaps) / (gap or 1.0)
             deviations.append(each)
-            error, cost = 1 - float(own[0].mean()), float(own[1].mean())
+            error, cost = 1 - float(earned[2][0].mean()), float(earned[2][1].mean())
             parts.append(AtWeight(weight, share, error_of_mean(each), error, cost))
-        return mean_of(name, kind, tuple(parts), error_of_mean(np.mean(deviations, axis=0)))
+        return averaged(name, kind, tuple(parts), error_of_mean(np.mean(deviations, axis=0)))
 
 
-def reward(found: tuple[F32, F32], cost_weight: float) -> NDArray[np.float64]:
-    """Rewards of right answers and costs, [n] each."""
-    return found[0].astype(np.float64) - cost_weight * found[1]
-
-
-def error_of_mean(values: NDArray[np.float64]) -> float:
+def error_of_mean(values: FLOATS) -> float:
     """Standard error of the mean."""
     return float(values.std() / np.sqrt(len(values)))
-
-
-def mask_chances(keep: F32) -> F32:
-    """Probability of every mask, in counting order: [n, units] -> [n, 2 ** units].
-
-    >>> mask_chances(np.array([[1.0, 0.25]], dtype=np.float32)).tolist()
-    [[0.0, 0.0, 0.75, 0.25]]
-    """
-    chances = np.ones((len(keep), 1), dtype=np.float32)
-    for unit in keep.T[:, :, None]:
-        chances = np.stack([chances * (1 - unit), chances * unit], axis=2).reshape(len(keep), -1)
-    return chances
-
-
-def given_away(table: MaskTable) -> MaskTable:
-    """The table with arrays of its own: learning from it changes no other's."""
-    arrays: dict[str, Any] = {k: read_only(v.copy()) for k, v in parts_of(table).items()}
-    return dataclasses.replace(table, **arrays)
 
 
 def read_only(array: NDArray[Any]) -> NDArray[Any]:
@@ -381,19 +332,18 @@ def read_only(array: NDArray[Any]) -> NDArray[Any]:
     return array
 
 
-def check_takes_table_and_weight(make: Maker) -> None:
-    """Refuses what cannot be called with a table and a cost weight."""
+def made(make: Maker, table: MaskTable, cost_weight: float) -> Callable[[F32], Any]:
+    """A policy's `act`, if it wants nothing but a table, a cost weight and looks."""
     try:
         inspect.signature(make).bind(None, None)
     except (TypeError, ValueError) as error:
         raise ValueError(
             f"expected a class with __init__(self, table, cost_weight), got {shown(make)}: {error}"
         ) from error
-
-
-def check_asks_for_looks(policy: Any) -> None:
-    """Refuses a policy whose `act` wants more than the features offered."""
-    act = getattr(policy, "act", None)
+    # Arrays of its own: learning from them changes no other's.
+    arrays: dict[str, Any] = {k: read_only(v.copy()) for k, v in parts_of(table).items()}
+    policy = called_by_us(make, dataclasses.replace(table, **arrays), cost_weight)
+    act: Callable[[F32], Any] | None = getattr(policy, "act", None)
     if not callable(act):
         raise ValueError(
             f"expected an object with act(look), got {type(policy).__name__} without; see "
@@ -407,9 +357,10 @@ def check_asks_for_looks(policy: Any) -> None:
             f"expected act(look), got act({', '.join(wanted)}): a policy sees the features offered "
             "at the first gate, never labels, other gates or the answers of masks"
         )
+    return act
 
 
-def called(function: Callable[..., Any], *arguments: Any) -> Any:
+def called_by_us(function: Callable[..., Any], *arguments: Any) -> Any:
     """Calls code of an entry; what it raises becomes one line that says where."""
     try:
         return function(*arguments)
@@ -421,19 +372,3 @@ def called(function: Callable[..., Any], *arguments: Any) -> Any:
         raise ValueError(
             f"{type(error).__name__}: {error} ({Path(last.filename).name}, line {last.lineno})"
         ) from error
-
-
-def checked_action(action: NDArray[Any], shape: tuple[int, int]) -> NDArray[Any]:
-    """Bits (bool) or keep probabilities (float32) of every input; ValueError for anything else."""
-    if action.shape != shape or action.dtype.kind not in "biuf":
-        raise ValueError(
-            f"expected act to answer bits or keep probabilities {list(shape)}, got {action.dtype} "
-            f"{list(action.shape)}"
-        )
-    # Written so that NaN is refused too.
-    if not (action.min() >= 0 and action.max() <= 1):
-        raise ValueError(
-            f"expected bits, or keep probabilities in [0, 1], got {action.min():.3g}.."
-            f"{action.max():.3g}"
-        )
-    return action.astype(np.float32) if action.dtype.kind == "f" else action.astype(bool)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ccenv.data import SPLITS, Split
-from ccenv.mask_table.evaluation.exact import FLOATS
+from ccenv.mask_table.exact import FLOATS
 from ccenv.mask_table.menus import Menu
 from ccenv.mask_table.network import TableNetwork
 from ccenv.mask_table.table import MaskTable

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from ccenv.base.checked_arrays import DamagedFileError, read_arrays, write_arrays
 from ccenv.base.registry import check_names
-from ccenv.mask_table.evaluation.exact import Outcomes
+from ccenv.mask_table.exact import Outcomes
 from ccenv.mask_table.header import Header, as_text, from_text
 from ccenv.mask_table.menus import NUMBERS, is_whole, num_masks_of
 from ccenv.mask_table.times import UnitTimes

@@ -138,7 +138,7 @@ def settings_of(options: argparse.Namespace) -> dict[str, Any]:
 def build_by(ranks: "OneProcess", options: argparse.Namespace) -> int:
     """Builds a table, alone or with other ranks that torchrun started; rank 0 writes it."""
     from ccenv.base.ranks import Ranks
-    from ccenv.mask_table.building.checks import MOST_BYTES
+    from ccenv.mask_table.checks import MOST_BYTES
     from ccenv.runs.mask_tables.build import build_table, help_table
 
     network, dataset = options.network, options.dataset

@@ -17,8 +17,8 @@ from ccenv.base.registry import check_names
 from ccenv.base.seeding import stream
 from ccenv.data import SPLITS
 from ccenv.mask_table import MaskTable, build, drawn_menu, menus_of
-from ccenv.mask_table.building.builder import help_build
-from ccenv.mask_table.building.checks import MOST_BYTES, check_size, gates_of, rows_of
+from ccenv.mask_table.builder import help_build
+from ccenv.mask_table.checks import MOST_BYTES, check_size, gates_of, rows_of
 from ccenv.mask_table.times import UnitTimes, write_times
 from ccenv.networks.core.protocol import through
 from ccenv.networks.learning.bundled_weights import shipped_name

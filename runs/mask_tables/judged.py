@@ -11,7 +11,7 @@ from ccenv.mask_table import (
     judge_policy,
     read_policy,
 )
-from ccenv.mask_table.evaluation.entry import of_rows
+from ccenv.mask_table.entry import of_rows
 from ccenv.mask_table.shipped import path_of, table_of
 from ccenv.mask_table.times import read_times
 from ccenv.runs.store import json_file

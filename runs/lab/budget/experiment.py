@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ccenv.base.registry import check_names
-from ccenv.mask_table.building.checks import weights_digest
+from ccenv.mask_table.checks import weights_digest
 from ccenv.mask_table.table import MaskTable, read_table
 from ccenv.runs.config.values import parse_pairs
 from ccenv.runs.experiment import Experiment, Options, Row

@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ccenv.mask_table.evaluation.exact import Outcomes
+from ccenv.mask_table.exact import Outcomes
 from ccenv.networks.core.protocol import GatedNetwork, num_blocks_of
 from ccenv.simulator.evaluate import Batch, menu_scores
 

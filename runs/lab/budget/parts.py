@@ -17,8 +17,8 @@ from tqdm import tqdm
 
 from ccenv.base.masks import random_mask
 from ccenv.base.seeding import stream
-from ccenv.mask_table.building.checks import check_is_of
-from ccenv.mask_table.evaluation.exact import FLOATS, Outcomes
+from ccenv.mask_table.checks import check_is_of
+from ccenv.mask_table.exact import FLOATS, Outcomes
 from ccenv.mask_table.menus import all_masks
 from ccenv.mask_table.table import MaskTable
 from ccenv.mdp.dynamics import all_or_none, initial, look, outcomes

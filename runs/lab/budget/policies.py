@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from scipy.special import softmax
 
 from ccenv.base.seeding import stream_seed
-from ccenv.mask_table.evaluation.exact import FLOATS, Outcomes
+from ccenv.mask_table.exact import FLOATS, Outcomes
 from ccenv.runs.lab.mask_tables.at_cost import AtCost, best_at
 from ccenv.runs.lab.mask_tables.learning import Adam, Policies, interval_of_each
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ccenv.base.seeding import stream_seed
-from ccenv.mask_table.evaluation.exact import FLOATS
+from ccenv.mask_table.exact import FLOATS
 from ccenv.runs.lab.estimators.estimates import ESTIMATORS
 from ccenv.runs.lab.estimators.problem import Problem
 from ccenv.runs.lab.mask_tables.learning import Adam, Policies

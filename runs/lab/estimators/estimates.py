@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
-from ccenv.mask_table.evaluation.exact import FLOATS
+from ccenv.mask_table.exact import FLOATS
 
 PAIR = 2
 

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from ccenv.mask_table import MaskTable
-from ccenv.mask_table.building.checks import batches, check_is_of
-from ccenv.mask_table.evaluation.exact import FLOATS
+from ccenv.mask_table.checks import batches, check_is_of
+from ccenv.mask_table.exact import FLOATS
 from ccenv.runs.commands.frame import takes_trust
 from ccenv.runs.experiment import Experiment, Options, Row
 from ccenv.runs.lab.estimators import curves, moments, show

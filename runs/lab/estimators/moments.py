@@ -13,7 +13,7 @@ import numpy as np
 from scipy import stats
 
 from ccenv.base.seeding import stream_seed
-from ccenv.mask_table.evaluation.exact import FLOATS
+from ccenv.mask_table.exact import FLOATS
 from ccenv.runs.lab.estimators.estimates import ESTIMATORS, Estimator
 from ccenv.runs.lab.estimators.problem import Problem
 from ccenv.runs.lab.mask_tables.learning import Adam, Policies

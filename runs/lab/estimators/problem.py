@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from ccenv.mask_table import MaskTable, Outcomes, gradient, optimum, read_table, rewards, value
-from ccenv.mask_table.evaluation.exact import FLOATS
+from ccenv.mask_table.exact import FLOATS
 from ccenv.runs.lab.estimators.estimates import LookUp
 from ccenv.runs.lab.mask_tables.at_cost import unit_costs
 from ccenv.runs.lab.mask_tables.learning import main_parts

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ccenv.mask_table.evaluation.exact import FLOATS, Outcomes, optimum, value
+from ccenv.mask_table.exact import FLOATS, Outcomes, optimum, value
 
 PRICES = np.concatenate([[0.0], np.geomspace(0.01, 1000, 120)])
 """At which the oracle is looked at; between them it is bounded from above, within thousandths."""

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from scipy import special
 
-from ccenv.mask_table.evaluation.exact import FLOATS
+from ccenv.mask_table.exact import FLOATS
 from ccenv.mask_table.table import MaskTable
 from ccenv.runs.stats.intervals import mean_interval
 

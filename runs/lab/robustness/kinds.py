@@ -13,7 +13,7 @@ from ccenv.base.checked_file import content_digest, encode, load_tree, write_che
 from ccenv.data import SPLITS
 from ccenv.data.npz import npz_split
 from ccenv.deploy.export import SkippingClassifier
-from ccenv.mask_table.evaluation.entry import (
+from ccenv.mask_table.entry import (
     COST_WEIGHTS,
     read_entry,
     read_policy,

@@ -23,7 +23,7 @@ from ccenv.mask_table import (
     read_table,
     write_table,
 )
-from ccenv.mask_table.building.checks import check_is_of
+from ccenv.mask_table.checks import check_is_of
 from ccenv.networks.core.exit_state import Exit
 from ccenv.networks.vision.residual import ResidualUnit, resnet
 from ccenv.rewards import correct, log_likelihood

@@ -30,13 +30,12 @@ from ccenv.mask_table.challenge import (
     Standing,
     Task,
     candidate,
-    mask_chances,
     ranked,
-    recorded,
+    recorded_policies,
     standings,
     together,
 )
-from ccenv.mask_table.evaluation.entry import KIND, RESERVED, VERSION, check_name, of_rows
+from ccenv.mask_table.entry import KIND, RESERVED, VERSION, check_name, of_rows
 from ccenv.mask_table.shipped import SHIPPED, judging_table, shipped_table
 from ccenv.mask_table.table import parts_of
 from ccenv.simulator.simulator import Simulator
@@ -128,8 +127,6 @@ def test_coins_of_probability_0_and_1_are_masks(task):
     sure = placed(task, lambda n: np.tile(bits.astype(float), (n, 1)))
     masks = placed(task, lambda n: np.tile(bits, (n, 1)))
     assert [vars(a) for a in sure.parts] == [pytest.approx(vars(b)) for b in masks.parts]
-    chances = mask_chances(np.random.default_rng(0).random((3, 4), dtype=np.float32))
-    assert chances.sum(axis=1) == pytest.approx(1)
 
 
 def test_a_policy_meets_the_inputs_in_another_order_than_the_tables(task):
@@ -250,7 +247,7 @@ def test_more_than_all_of_the_gap_is_refused(task):
     judge = Judge(task)
 
     def free(look):
-        judge.costs[:] = 0
+        judge.outcomes.costs[:] = 0
         return np.ones((len(look), 4), bool)
 
     entry = Candidate("mine", lambda table, weight: SimpleNamespace(act=free))
@@ -315,7 +312,11 @@ def test_no_input_that_judges_is_one_to_learn_from():
 
 def test_every_table_of_the_package_has_recorded_policies_and_all_have_the_same():
     names = {
-        name: {one.name for one in recorded() if one.weights == shipped_table(name).header.weights}
+        name: {
+            one.name
+            for one in recorded_policies()
+            if one.weights == shipped_table(name).header.weights
+        }
         for name in SHIPPED
     }
     assert len({frozenset(found) for found in names.values()}) == 1

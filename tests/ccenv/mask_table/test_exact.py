@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from ccenv.mask_table.evaluation import exact
-from ccenv.mask_table.evaluation.exact import (
+from ccenv.mask_table import exact
+from ccenv.mask_table.exact import (
     Outcomes,
     gradient,
     optimum,
@@ -17,7 +17,7 @@ from ccenv.mask_table.evaluation.exact import (
     rewards,
     value,
 )
-from ccenv.mask_table.evaluation.fronts import (
+from ccenv.mask_table.fronts import (
     best_static,
     front,
     gap_closed,

@@ -9,7 +9,7 @@ import pytest
 import torch
 from scipy.special import softmax
 
-from ccenv.mask_table.evaluation.exact import Outcomes
+from ccenv.mask_table.exact import Outcomes
 from ccenv.mask_table.table import write_table
 from ccenv.mdp.dynamics import initial, transition
 from ccenv.networks.vision.residual import resnet

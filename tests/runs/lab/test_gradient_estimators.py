@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ccenv.mask_table.evaluation.exact import Outcomes, gradient
+from ccenv.mask_table.exact import Outcomes, gradient
 from ccenv.runs.lab.estimators import estimates as es
 from ccenv.runs.lab.estimators.estimates import ESTIMATORS, Drawn, LookUp
 

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ccenv.mask_table.evaluation.exact import Outcomes, optimum
+from ccenv.mask_table.exact import Outcomes, optimum
 from ccenv.networks.vision.residual import resnet
 from ccenv.runs.lab.estimators.gate_gradients import slopes_of
 from ccenv.runs.lab.mask_tables.at_cost import PRICES, AtCost, unit_costs

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ccenv.mask_table.evaluation.exact import FLOATS, Outcomes, value
+from ccenv.mask_table.exact import FLOATS, Outcomes, value
 
 SLACK = 1e-9
 """By which a cost may exceed a budget: sums of shares are rounded."""

@@ -11,7 +11,7 @@ Each may have one row instead of n: the same for all inputs. Answers are of each
 their mean is the policy's and their spread tells how sure it is.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,7 +23,7 @@ TOLERANCE = 1e-6
 """By which probabilities may miss a sum of 1."""
 
 
-def checked_numbers(numbers: NDArray[Any], shape: tuple[int, int]) -> NDArray[np.int64]:
+def checked_numbers(numbers: NDArray[Any], shape: tuple[int, ...]) -> NDArray[np.int64]:
     """One mask for each input, spread over all of them."""
     if numbers.dtype.kind not in "iu" or numbers.ndim != 1 or len(numbers) not in (1, shape[0]):
         raise ValueError(
@@ -35,15 +35,15 @@ def checked_numbers(numbers: NDArray[Any], shape: tuple[int, int]) -> NDArray[np
     return np.broadcast_to(numbers, shape[:1])
 
 
-def checked_masks(probabilities: FLOATS, shape: tuple[int, int]) -> FLOATS:
+def checked_masks(probabilities: Any, shape: tuple[int, ...]) -> FLOATS:
     """Probabilities of all masks, spread over all inputs."""
     rows = checked_rows(probabilities, shape, "probabilities of masks")
+    sums = rows.sum(axis=1)
     # Written so that what is no number is refused too.
-    if not (rows.min() >= 0 and np.abs(rows.sum(axis=1) - 1).max() <= TOLERANCE):
+    if not (rows.min() >= 0 and np.abs(sums - 1).max() <= TOLERANCE):
         raise ValueError(
             "expected probabilities that are not negative and sum to 1 for each input, got "
-            f"{rows.min():.3g} as the least, sums of {rows.sum(axis=1).min():.6g} to "
-            f"{rows.sum(axis=1).max():.6g}"
+            f"{rows.min():.3g} as the least, sums of {sums.min():.6g} to {sums.max():.6g}"
         )
     return np.broadcast_to(rows, shape)
 
@@ -56,7 +56,7 @@ def checked_keep(keep: Any, num_inputs: int, num_units: int | None) -> FLOATS:
             "which has not all that they may draw; give probabilities of its masks"
         )
     shape = num_inputs, num_units
-    rows = checked_rows(np.asarray(keep, dtype=np.float64), shape, "keep probabilities")
+    rows = checked_rows(keep, shape, "keep probabilities")
     if not (rows.min() >= 0 and rows.max() <= 1):
         raise ValueError(
             f"expected keep probabilities in [0, 1], got {rows.min():.3g}..{rows.max():.3g}"
@@ -64,10 +64,11 @@ def checked_keep(keep: Any, num_inputs: int, num_units: int | None) -> FLOATS:
     return np.broadcast_to(rows, shape)
 
 
-def checked_rows(values: FLOATS, shape: tuple[int, int], what: str) -> FLOATS:
+def checked_rows(given: Any, shape: tuple[int, ...], what: str) -> FLOATS:
     """Rows of a policy, or one row; ValueError for any other shape."""
-    rows = values[None] if values.ndim == 1 else values
-    if rows.ndim != 2 or rows.shape[1] != shape[1] or len(rows) not in (1, shape[0]):
+    values = np.asarray(given, dtype=np.float64)
+    rows = np.atleast_2d(values)
+    if values.ndim not in (1, 2) or rows.shape[1] != shape[1] or len(rows) not in (1, shape[0]):
         raise ValueError(
             f"expected {what} {list(shape)} or one row of {shape[1]}, got {list(values.shape)}"
         )
@@ -126,7 +127,7 @@ def rewards(outcomes: Outcomes, price: float) -> FLOATS:
     return found
 
 
-def parts_of(outcomes: Outcomes, price: float) -> Iterator[tuple[slice, FLOATS]]:
+def rewards_in_parts(outcomes: Outcomes, price: float) -> Iterator[tuple[slice, FLOATS]]:
     """Rewards of a few inputs after the other."""
     count = max(1, PART // len(outcomes.costs))
     for first in range(0, len(outcomes.scores), count):
@@ -138,8 +139,8 @@ def optimum(outcomes: Outcomes, price: float) -> Optimum:
     """The best mask of each input: what no policy can beat."""
     # The first of equal rewards is taken: cheap masks first.
     order = np.argsort(outcomes.costs, kind="stable")
-    numbers = [order[r[:, order].argmax(axis=1)] for _, r in parts_of(outcomes, price)]
-    values = [r.max(axis=1) for _, r in parts_of(outcomes, price)]
+    numbers = [order[r[:, order].argmax(axis=1)] for _, r in rewards_in_parts(outcomes, price)]
+    values = [r.max(axis=1) for _, r in rewards_in_parts(outcomes, price)]
     return Optimum(np.concatenate(numbers), np.concatenate(values))
 
 
@@ -163,8 +164,22 @@ def value(
     Raises:
         ValueError: if there is not one policy, or it gives no distribution over the table's masks.
     """
-    judge = judged_by(outcomes, numbers, masks, keep)
-    return np.concatenate([judge(rows, r) for rows, r in parts_of(outcomes, price)])
+    forms = {"numbers": numbers, "masks": masks, "keep": keep}
+    given = [name for name, form in forms.items() if form is not None]
+    if len(given) != 1:
+        raise ValueError(f"expected one of numbers, masks and keep, got {given or 'none'}")
+    shape, parts = outcomes.scores.shape, rewards_in_parts(outcomes, price)
+    if numbers is not None:
+        chosen = checked_numbers(np.asarray(numbers), shape)
+        scores = outcomes.scores[np.arange(len(chosen)), chosen].astype(np.float64)
+        return scores - price * outcomes.costs[chosen]
+    if masks is not None:
+        chances = checked_masks(masks, shape)
+        found = [np.einsum("nm,nm->n", chances[rows], r) for rows, r in parts]
+    else:
+        kept = checked_keep(keep, len(outcomes.scores), outcomes.num_units)
+        found = [contractions(r, kept[rows])[0][:, 0] for rows, r in parts]
+    return np.concatenate(found)
 
 
 def regret(outcomes: Outcomes, price: float, **policy: Any) -> FLOATS:
@@ -176,25 +191,6 @@ def regret(outcomes: Outcomes, price: float, **policy: Any) -> FLOATS:
         **policy: one of `value`'s forms.
     """
     return optimum(outcomes, price).values - value(outcomes, price, **policy)
-
-
-def judged_by(
-    outcomes: Outcomes, numbers: Any, masks: Any, keep: Any
-) -> Callable[[slice, FLOATS], FLOATS]:
-    """A function of (which inputs, their rewards) -> the policy's values."""
-    forms = {"numbers": numbers, "masks": masks, "keep": keep}
-    given = [name for name, form in forms.items() if form is not None]
-    if len(given) != 1:
-        raise ValueError(f"expected one of numbers, masks and keep, got {given or 'none'}")
-    shape = len(outcomes.scores), len(outcomes.costs)
-    if numbers is not None:
-        chosen = checked_numbers(np.asarray(numbers), shape)
-        return lambda rows, r: np.take_along_axis(r, chosen[rows, None], axis=1)[:, 0]
-    if masks is not None:
-        probabilities = checked_masks(np.asarray(masks, dtype=np.float64), shape)
-        return lambda rows, r: np.einsum("nm,nm->n", probabilities[rows], r)
-    kept = checked_keep(keep, len(outcomes.scores), outcomes.num_units)
-    return lambda rows, r: contractions(r, kept[rows])[0][:, 0]
 
 
 def contractions(found: FLOATS, keep: FLOATS) -> list[FLOATS]:
@@ -236,7 +232,7 @@ def gradient(outcomes: Outcomes, price: float, keep: Any, of: str = "keep") -> F
     if of not in ("keep", "logits"):
         raise ValueError(f"expected of to be 'keep' or 'logits', got {of!r}")
     kept = checked_keep(keep, len(outcomes.scores), outcomes.num_units)
-    found = [back(r, kept[rows]) for rows, r in parts_of(outcomes, price)]
+    found = [back(r, kept[rows]) for rows, r in rewards_in_parts(outcomes, price)]
     slopes = np.concatenate(found)
     return slopes if of == "keep" else slopes * kept * (1 - kept)
 

@@ -83,7 +83,7 @@ def skeleton(name: str) -> str:
 
 
 FORMS = ("numbers", "masks", "keep")
-"""See `ccenv.mask_table.evaluation.exact`."""
+"""See `ccenv.mask_table.exact`."""
 
 
 def write_policy(path: Path, **policy: NDArray[np.generic]) -> None:

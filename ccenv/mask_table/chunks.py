@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 
 from ccenv.base.checked_file import DamagedFileError, read_checked, write_checked
-from ccenv.mask_table.building.walk import Answers, answers, seconds_of_walk
 from ccenv.mask_table.menus import Menus
+from ccenv.mask_table.walk import Answers, answers, seconds_of_walk
 
 
 @dataclass(frozen=True)

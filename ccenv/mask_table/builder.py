@@ -22,7 +22,7 @@ from torch import Tensor
 from ccenv.base.masks import random_mask
 from ccenv.base.ranks import ALONE, OneProcess, Ranks
 from ccenv.data import Split
-from ccenv.mask_table.building.checks import (
+from ccenv.mask_table.checks import (
     MOST_BYTES,
     batches,
     check_frozen,
@@ -33,7 +33,7 @@ from ccenv.mask_table.building.checks import (
     table_bytes,
     weights_digest,
 )
-from ccenv.mask_table.building.chunks import (
+from ccenv.mask_table.chunks import (
     Answers,
     Job,
     joined,
@@ -42,10 +42,10 @@ from ccenv.mask_table.building.chunks import (
     workers,
     write_chunk,
 )
-from ccenv.mask_table.building.walk import earlier_bills, first_look
 from ccenv.mask_table.header import Header, as_text, from_text
 from ccenv.mask_table.menus import Menus, menus_of
 from ccenv.mask_table.table import MaskTable, write_table
+from ccenv.mask_table.walk import earlier_bills, first_look
 from ccenv.networks.core.inference_copy import pack
 from ccenv.networks.core.protocol import as_gated
 

@@ -1,1 +1,0 @@
-"""How a table comes to be: what can have one, the walk over all masks, chunks, times."""

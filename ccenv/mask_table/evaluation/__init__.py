@@ -1,1 +1,0 @@
-"""Uses of mask tables: optimum, gradients, Pareto fronts, learners, policies as files; numpy."""
