@@ -21,8 +21,7 @@ from ccenv.base.checked_file import load_tree, save_tree
 from ccenv.base.registry import TABLES, import_object
 from ccenv.base.trust import check_named, import_trusted, path_of
 from ccenv.deploy.export import SkippingClassifier
-from ccenv.mask_table.shipped import shipped_table
-from ccenv.mask_table.table import write_table
+from ccenv.mask_table.table import shipped_table, write_table
 from ccenv.runs.commands import cli, train
 from ccenv.runs.commands.cli import COMMANDS
 from ccenv.runs.config.command import read_config

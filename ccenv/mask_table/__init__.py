@@ -35,21 +35,20 @@ from ccenv.mask_table.fronts import (
 )
 from ccenv.mask_table.header import Header
 from ccenv.mask_table.menus import Menu, all_masks, menus_of, number_of
-from ccenv.mask_table.shipped import shipped_table, small
-from ccenv.mask_table.table import MaskTable, read_table, write_table
+from ccenv.mask_table.table import MaskTable, read_table, shipped_table, small, write_table
 
 if TYPE_CHECKING:
-    from ccenv.mask_table.builder import Plan, build, drawn_menu
+    from ccenv.mask_table.builder import BuildPlan, build, drawn_menu
 
 __all__ = [
     "COST_WEIGHTS",
+    "BuildPlan",
     "EntryFile",
     "Header",
     "MaskTable",
     "Menu",
     "Optimum",
     "Outcomes",
-    "Plan",
     "PolicyPoint",
     "UnitPoint",
     "all_masks",
@@ -81,6 +80,6 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     """Imports on use what needs torch."""
-    if name not in ("Plan", "build", "drawn_menu"):
+    if name not in ("BuildPlan", "build", "drawn_menu"):
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(importlib.import_module(f"{__name__}.builder"), name)

@@ -6,19 +6,22 @@ one block a gate; it is estimated from one path through all gates and reported b
 
 import contextlib
 import copy
-import dataclasses
+import os
 import shutil
+import signal
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import as_completed
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
+from multiprocessing import get_context, parent_process
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
+from ccenv.base.checked_arrays import DamagedFileError, read_arrays, write_arrays
 from ccenv.base.masks import random_mask
 from ccenv.base.ranks import ALONE, OneProcess, Ranks
 from ccenv.data import Split
@@ -33,21 +36,15 @@ from ccenv.mask_table.checks import (
     table_bytes,
     weights_digest,
 )
-from ccenv.mask_table.chunks import (
-    Answers,
-    Job,
-    joined,
-    read_chunk,
-    work,
-    workers,
-    write_chunk,
-)
 from ccenv.mask_table.header import Header, as_text, from_text
 from ccenv.mask_table.menus import Menus, menus_of
 from ccenv.mask_table.table import MaskTable, write_table
-from ccenv.mask_table.walk import earlier_bills, first_look
+from ccenv.mask_table.walk import MaskAnswers, answer_all, earlier_bills, seconds_of_walk
 from ccenv.networks.core.inference_copy import pack
 from ccenv.networks.core.protocol import as_gated
+
+CHUNK = 2
+"""Batches in a chunk."""
 
 
 def drawn_menu(num_blocks: int, count: int, generator: torch.Generator) -> tuple[str, ...] | None:
@@ -68,47 +65,8 @@ def drawn_menu(num_blocks: int, count: int, generator: torch.Generator) -> tuple
     return tuple(sorted({"".join("01"[int(bit)] for bit in row) for row in rows}))
 
 
-def given_out(
-    job: Job, split: Split, left: Sequence[tuple[int, Tensor]], ranks: Ranks
-) -> Iterator[tuple[int, Answers]]:
-    """On rank 0: chunks, done by all ranks in rounds of one each.
-
-    Args:
-        job: the same on all ranks.
-        split: likewise.
-        left: numbers and inputs of the chunks.
-        ranks: the others call `assist` meanwhile.
-
-    Raises:
-        RanksError: if another rank ends; what was yielded before is sound.
-    """
-    for first in range(0, len(left), ranks.size):
-        part = left[first : first + ranks.size]
-        places = ranks.tell([rows.cpu() for _, rows in part])
-        answers = ranks.brought(own_answers(job, split, places, ranks))
-        yield from zip((number for number, _ in part), answers, strict=False)
-    ranks.tell(None)
-
-
-def assist(job: Job, split: Split, ranks: Ranks) -> None:
-    """On the others: does a chunk a round until there are no more."""
-    while (places := ranks.tell()) is not None:
-        ranks.brought(own_answers(job, split, places, ranks))
-
-
-def own_answers(job: Job, split: Split, places: Sequence[Tensor], ranks: Ranks) -> Any:
-    """Answers of this rank's chunk of a round, None where a last round has none for it."""
-    if ranks.number >= len(places):
-        return None
-    return job(*split.batch(places[ranks.number].to(split.labels.device)))
-
-
-CHUNK = 2
-"""Batches in a chunk."""
-
-
 @dataclass(frozen=True)
-class Plan:
+class BuildPlan:
     """What is going to be built, reported before it starts."""
 
     num_images: int
@@ -135,7 +93,7 @@ def build(
     processes: int = 1,
     ranks: OneProcess = ALONE,
     most_bytes: int = MOST_BYTES,
-    tell: Callable[[Plan], None] | None = None,
+    tell: Callable[[BuildPlan], None] | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> MaskTable:
     """Builds the table of a frozen network and writes it.
@@ -183,14 +141,22 @@ def build(
     folder = path.with_name(f"{path.name}.{header.digest[:12]}-{batch_size}.parts")
     job = job_of(network, chosen, batch_size)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with held(folder):
+    with kept_alone(folder):
         found = all_chunks(job, split, header, folder, processes, ranks, tell, progress)
-        look = looks(job.network, split, rows, batch_size)
+        with torch.no_grad():
+            looks = [
+                job.network.look(0, job.network.start(x)).float().cpu().numpy()
+                for x, _ in batches(split, rows, batch_size)
+            ]
         one, _ = split.batch(torch.zeros(1, dtype=torch.int64, device=split.labels.device))
-        early = earlier_bills(job.network, one, chosen)
-        bills = np.concatenate([early, found.macs])
-        right = np.packbits(found.right, axis=1)
-        table = MaskTable(header, right, found.nll, found.macs, look, bills)
+        table = MaskTable(
+            header=header,
+            right=np.packbits(found.right, axis=1),
+            nll=found.nll,
+            macs=found.macs,
+            look=np.concatenate(looks),
+            bills=np.concatenate([earlier_bills(job.network, one, chosen), found.macs]),
+        )
         write_table(path, table)
         shutil.rmtree(folder, ignore_errors=True)
     return table
@@ -212,83 +178,174 @@ def help_build(
     """
     network = as_gated(network)
     check_frozen(network)
-    assist(job_of(network, menus_of(network.gates, menus), batch_size), split, ranks)
+    job = job_of(network, menus_of(network.gates, menus), batch_size)
+    while (places := ranks.tell()) is not None:
+        ranks.brought(own_answers(job, split, places, ranks))
 
 
-def job_of(network: Any, menus: Menus, batch_size: int) -> Job:
+@dataclass(frozen=True)
+class ChunkJob:
+    """What one chunk needs."""
+
+    network: Any
+    """frozen."""
+    menus: Menus
+    """one a gate."""
+    batch_size: int
+    """inputs at a time."""
+
+    def __call__(self, inputs: Tensor, labels: Tensor) -> MaskAnswers:
+        """Answers of a chunk, batch by batch; ValueError if two batches have different MACs."""
+        size = self.batch_size
+        pairs = zip(inputs.split(size), labels.split(size), strict=True)
+        return side_by_side([answer_all(self.network, x, y, self.menus) for x, y in pairs])
+
+
+def job_of(network: Any, menus: Menus, batch_size: int) -> ChunkJob:
     """What each chunk needs; the network is packed, in a copy."""
     network = copy.deepcopy(network)
     pack(network)
-    return Job(network, menus, batch_size)
+    return ChunkJob(network, menus, batch_size)
+
+
+def side_by_side(parts: Sequence[MaskAnswers]) -> MaskAnswers:
+    """Answers of neighbouring inputs as one."""
+    macs = parts[0].macs
+    if any(not np.array_equal(macs, part.macs) for part in parts):
+        raise ValueError("expected MACs that masks alone decide, got different ones for inputs")
+    right, nll = (np.concatenate([getattr(p, n) for p in parts]) for n in ("right", "nll"))
+    return MaskAnswers(right, nll, macs)
 
 
 def all_chunks(
-    job: Job,
+    job: ChunkJob,
     split: Split,
     header: Header,
     folder: Path,
     processes: int,
     ranks: OneProcess,
-    tell: Callable[[Plan], None] | None,
+    tell: Callable[[BuildPlan], None] | None,
     progress: Callable[[int], None] | None,
-) -> Answers:
+) -> MaskAnswers:
     """Chunks that are there, then the others, whose expected time is reported first."""
     places = torch.arange(header.num_images, device=split.labels.device)
     chunks = list(enumerate(places.split(CHUNK * job.batch_size)))
     shapes = {number: (len(rows), header.num_masks) for number, rows in chunks}
     found = {n: a for n, shape in shapes.items() if (a := read_chunk(folder, n, shape)) is not None}
     left = [(number, rows) for number, rows in chunks if number not in found]
-
-    def keep(number: int, result: Answers) -> None:
-        write_chunk(folder, number, result)
+    if left and tell is not None:
+        batch = left[0][1][: job.batch_size]
+        each = seconds_of_walk(job.network, *split.batch(batch), job.menus) / len(batch)
+        num_left = sum(len(rows) for _, rows in left)
+        size = table_bytes(header.menus, header.num_images)
+        seconds = num_left * each / max(processes, ranks.size)
+        tell(BuildPlan(header.num_images, header.num_masks, size, num_left, seconds))
+    done = (
+        done_by_ranks(job, split, left, ranks)
+        if isinstance(ranks, Ranks)
+        else done_by_processes(job, split, left, processes)
+    )
+    for number, result in done:
+        right = np.packbits(result.right, axis=1)
+        arrays = {"right": right, "nll": result.nll, "macs": result.macs}
+        write_arrays(chunk_path(folder, number), arrays, {})
         found[number] = result
         if progress is not None:
             progress(sum(len(one.right) for one in found.values()))
-
-    if left and tell is not None:
-        batch = left[0][1][: job.batch_size]
-        each = job.seconds(*split.batch(batch)) / len(batch)
-        tell(planned(header, left, each, max(processes, ranks.size)))
-    work = given_out(job, split, left, ranks) if isinstance(ranks, Ranks) else None
-    for number, result in work or done(job, split, left, processes):
-        keep(number, result)
-    return joined([found[number] for number, _ in chunks])
+    return side_by_side([found[number] for number, _ in chunks])
 
 
-def looks(network: Any, split: Split, rows: int, size: int) -> NDArray[np.float32]:
-    """Features offered at the first gate: [rows, look_size]."""
-    return np.concatenate([first_look(network, x) for x, _ in batches(split, rows, size)])
+def chunk_path(folder: Path, number: int) -> Path:
+    """Where a chunk lies."""
+    return folder / f"{number:06d}.safetensors"
 
 
-def planned(
-    header: Header, left: Sequence[tuple[int, Tensor]], each: float, processes: int
-) -> Plan:
-    """What is left, and how long it takes at so many seconds an input."""
-    num_left = sum(len(rows) for _, rows in left)
-    size = table_bytes(header.menus, header.num_images)
-    seconds = num_left * each / processes
-    return Plan(header.num_images, header.num_masks, size, num_left, seconds)
+def read_chunk(folder: Path, number: int, shape: tuple[int, int]) -> MaskAnswers | None:
+    """A finished chunk [inputs, masks]; None where there is none, or it is damaged."""
+    try:
+        arrays, _, has_checksum = read_arrays(chunk_path(folder, number))
+    except (FileNotFoundError, DamagedFileError):
+        return None
+    if not has_checksum or set(arrays) != {"right", "nll", "macs"}:
+        return None
+    if arrays["nll"].shape != shape or arrays["right"].shape != (shape[0], -(-shape[1] // 8)):
+        return None
+    right = np.unpackbits(arrays["right"], axis=1, count=shape[1]).view(bool)
+    return MaskAnswers(right, arrays["nll"], arrays["macs"])
 
 
-def done(
-    job: Job, split: Split, left: Sequence[tuple[int, Tensor]], processes: int
-) -> Iterator[tuple[int, Answers]]:
-    """Does chunks and yields them as they come."""
+def done_by_ranks(
+    job: ChunkJob, split: Split, left: Sequence[tuple[int, Tensor]], ranks: Ranks
+) -> Iterator[tuple[int, MaskAnswers]]:
+    """On rank 0: chunks, done by all ranks in rounds of one each; the others call `help_build`.
+
+    Raises:
+        RanksError: if another rank ends; what was yielded before is sound.
+    """
+    for first in range(0, len(left), ranks.size):
+        part = left[first : first + ranks.size]
+        places = ranks.tell([rows.cpu() for _, rows in part])
+        answers = ranks.brought(own_answers(job, split, places, ranks))
+        yield from zip((number for number, _ in part), answers, strict=False)
+    ranks.tell(None)
+
+
+def own_answers(job: ChunkJob, split: Split, places: Sequence[Tensor], ranks: Ranks) -> Any:
+    """Answers of this rank's chunk of a round, None where a last round has none for it."""
+    if ranks.number >= len(places):
+        return None
+    return job(*split.batch(places[ranks.number].to(split.labels.device)))
+
+
+def done_by_processes(
+    job: ChunkJob, split: Split, left: Sequence[tuple[int, Tensor]], processes: int
+) -> Iterator[tuple[int, MaskAnswers]]:
+    """Chunks as they come."""
     if processes == 1 or len(left) < 2:
         for number, rows in left:
             yield number, job(*split.batch(rows))
         return
-    with workers(job, min(processes, len(left))) as pool:
+    # Spawned, not forked: forked ones would inherit torch's threads in any state.
+    count = min(processes, len(left))
+    pool = ProcessPoolExecutor(count, get_context("spawn"), take_job, (job,))
+    try:
         # A few at a time: their inputs wait in memory.
         for first in range(0, len(left), 4 * processes):
             part = left[first : first + 4 * processes]
-            futures = {pool.submit(work, *split.batch(rows)): n for n, rows in part}
+            futures = {pool.submit(do_chunk, *split.batch(rows)): n for n, rows in part}
             for future in as_completed(futures):
                 yield futures[future], future.result()
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+_JOB: list[ChunkJob] = []
+"""Of this worker, so that a network travels once."""
+
+
+def take_job(job: ChunkJob) -> None:
+    """In a worker: keeps to one thread, leaves Ctrl-C to the parent and dies with it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    torch.set_num_threads(1)
+    _JOB[:] = [job]
+    threading.Thread(target=end_with_parent, daemon=True).start()
+
+
+def end_with_parent() -> None:
+    """Waits for the parent's end, so that a killed build leaves no process behind."""
+    parent = parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
+
+
+def do_chunk(inputs: Tensor, labels: Tensor) -> MaskAnswers:
+    """One chunk, in a worker."""
+    return _JOB[0](inputs, labels)
 
 
 @contextlib.contextmanager
-def held(folder: Path) -> Iterator[None]:
+def kept_alone(folder: Path) -> Iterator[None]:
     """Makes a folder and keeps other builds of the same table out.
 
     Raises:
@@ -312,18 +369,14 @@ def header_of(
     network: Any, split: Split, menus: Menus, num_images: int, said: Mapping[str, Any]
 ) -> Header:
     """What the table is of."""
-    plain = Header(
-        network="",
-        settings={},
+    return Header(
+        **{"network": "", "settings": {}, "dataset": "", "split": "", **said},
         weights=weights_digest(network),
         gates=gates_of(network),
         menus=menus,
         num_classes=split.num_classes,
         dense_macs=network.dense_macs,
-        dataset="",
         transforms=tuple(transform.name for transform in split.transforms),
-        split="",
         num_images=num_images,
         data=data_digest(split, num_images),
     )
-    return dataclasses.replace(plain, **said)

@@ -22,8 +22,14 @@ from ccenv.base.values import shown
 from ccenv.mask_table.entry import COST_WEIGHTS, EntryFile, check_is_free, read_entry
 from ccenv.mask_table.exact import FLOATS, contractions, optimum, value
 from ccenv.mask_table.menus import number_of
-from ccenv.mask_table.shipped import ENTRIES, SHIPPED, judging_table, shipped_table
-from ccenv.mask_table.table import MaskTable, parts_of
+from ccenv.mask_table.table import (
+    ENTRIES,
+    SHIPPED,
+    MaskTable,
+    judging_table,
+    parts_of,
+    shipped_table,
+)
 
 BOUND, BASELINE, RECORDED, ENTRY = "bound", "baseline", "recorded", "entry"
 F32 = NDArray[np.float32]

@@ -32,14 +32,8 @@ class Leaf:
     """int64 [batch]."""
 
 
-def leaves(network: GatedNetwork, inputs: Tensor, menus: Menus) -> Iterator[Leaf]:
-    """Walks a batch through every mask of the menus, in the order of their numbers.
-
-    Args:
-        network: frozen; steps leave the state before them as it is.
-        inputs: [batch, ...].
-        menus: one for each gate.
-    """
+def ends_of_paths(network: GatedNetwork, inputs: Tensor, menus: Menus) -> Iterator[Leaf]:
+    """Walks a batch through every mask of the menus, in the order of their numbers."""
     masks = [torch.from_numpy(menu.bits()).to(inputs.device) for menu in menus]
     behind = [num_masks_of(menus[gate:]) for gate in range(len(menus) + 1)]
     spent = torch.zeros(len(inputs), dtype=torch.int64, device=inputs.device)
@@ -70,7 +64,7 @@ def decided(network: GatedNetwork, gate: int, hidden: Any, rows: Tensor) -> tupl
 
 
 @dataclass(frozen=True)
-class Answers:
+class MaskAnswers:
     """What every mask answers for a batch."""
 
     right: NDArray[np.bool_]
@@ -82,17 +76,13 @@ class Answers:
 
 
 @torch.no_grad()
-def answers(network: GatedNetwork, inputs: Tensor, labels: Tensor, menus: Menus) -> Answers:
-    """What every mask answers: inputs [batch, ...], labels int64 [batch] -> arrays.
-
-    Raises:
-        ValueError: if logits are not finite, or two inputs have different MACs under a mask.
-    """
+def answer_all(network: GatedNetwork, inputs: Tensor, labels: Tensor, menus: Menus) -> MaskAnswers:
+    """What every mask answers; ValueError if MACs depend on inputs, or logits are not finite."""
     shape = (num_masks_of(menus), len(labels))
     right, nll = np.empty(shape, dtype=bool), np.empty(shape, dtype=np.float16)
     bill = np.empty(shape[0], dtype=np.int64)
-    for leaf in leaves(network, inputs, menus):
-        right[leaf.numbers], nll[leaf.numbers] = judged(leaf.logits, labels)
+    for leaf in ends_of_paths(network, inputs, menus):
+        right[leaf.numbers], nll[leaf.numbers] = right_and_nll(leaf.logits, labels)
         least, most = leaf.macs.aminmax()
         if least != most:
             raise ValueError(
@@ -100,10 +90,10 @@ def answers(network: GatedNetwork, inputs: Tensor, labels: Tensor, menus: Menus)
                 f"mask {leaf.numbers.start}; a table has one cost a mask"
             )
         bill[leaf.numbers] = int(most)
-    return Answers(np.ascontiguousarray(right.T), np.ascontiguousarray(nll.T), bill)
+    return MaskAnswers(np.ascontiguousarray(right.T), np.ascontiguousarray(nll.T), bill)
 
 
-def judged(logits: Tensor, labels: Tensor) -> tuple[NDArray[np.bool_], NDArray[np.float16]]:
+def right_and_nll(logits: Tensor, labels: Tensor) -> tuple[NDArray[np.bool_], NDArray[np.float16]]:
     """Whether logits [batch, num_classes] are right, and their nll in nats: [batch] each."""
     check_answers(logits)
     chosen = logits.gather(1, labels[:, None]).squeeze(1)
@@ -113,7 +103,7 @@ def judged(logits: Tensor, labels: Tensor) -> tuple[NDArray[np.bool_], NDArray[n
 
 @torch.no_grad()
 def seconds_of_walk(network: GatedNetwork, inputs: Tensor, labels: Tensor, menus: Menus) -> float:
-    """Seconds that `answers` takes, about, without walking: from one path through all gates.
+    """Seconds that `answer_all` takes, about, without walking: from one path through all gates.
 
     A step is timed with its menu's first and last mask, and is taken once a prefix of masks.
     """
@@ -130,30 +120,17 @@ def seconds_of_walk(network: GatedNetwork, inputs: Tensor, labels: Tensor, menus
             seconds += (time.perf_counter() - began) / 2 * prefixes
             hidden = after[-1]
         began = time.perf_counter()
-        judged(network.logits(hidden), labels)
+        right_and_nll(network.logits(hidden), labels)
         seconds += (time.perf_counter() - began) * prefixes
         fastest = min(fastest, seconds)
     return fastest
 
 
 @torch.no_grad()
-def first_look(network: GatedNetwork, inputs: Tensor) -> NDArray[np.float32]:
-    """Features offered at the first gate: [batch, ...] -> [batch, look_size]."""
-    found: NDArray[np.float32] = network.look(0, network.start(inputs)).float().cpu().numpy()
-    return found
-
-
-@torch.no_grad()
 def earlier_bills(network: GatedNetwork, one: Tensor, menus: Menus) -> NDArray[np.int64]:
     """MACs so far after every prefix of masks but whole ones, gate by gate, in counting order.
 
-    Args:
-        network: frozen, with MACs that masks alone decide.
-        one: [1, ...], any input.
-        menus: one for each gate.
-
-    Returns:
-        int64 [prefixes].
+    `one` is any input [1, ...]: masks alone decide the MACs.
     """
     levels: list[list[int]] = [[] for _ in menus[:-1]]
 

@@ -22,7 +22,7 @@ from ccenv.mask_table.challenge import (
     together,
 )
 from ccenv.mask_table.entry import COST_WEIGHTS
-from ccenv.mask_table.shipped import SHIPPED, shipped_table, table_of
+from ccenv.mask_table.table import SHIPPED, shipped_table, table_of
 from ccenv.runs.commands.frame import print_json, program
 
 EPILOG = """\

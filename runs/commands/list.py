@@ -11,7 +11,7 @@ from ccenv.agents import AGENTS
 from ccenv.base.registry import check_names, resolve
 from ccenv.data.registry import DATASETS
 from ccenv.envs.presets import ENVIRONMENTS, TABLES
-from ccenv.mask_table.shipped import table_of
+from ccenv.mask_table.table import table_of
 from ccenv.mdp import LOOKS
 from ccenv.mdp.action_codes import CODES
 from ccenv.networks.registry import NETWORKS

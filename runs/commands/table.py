@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ccenv.base.registry import check_names
 from ccenv.mask_table import write_table
-from ccenv.mask_table.shipped import SHIPPED, small, table_of
+from ccenv.mask_table.table import SHIPPED, small, table_of
 from ccenv.runs.commands.frame import program
 from ccenv.runs.config.values import parse_pairs
 from ccenv.runs.store import json_file

@@ -21,7 +21,7 @@ from typing import Any
 
 from ccenv.base.registry import check_names
 from ccenv.mask_table.challenge import shipped_tasks, standings, together
-from ccenv.mask_table.shipped import SHIPPED
+from ccenv.mask_table.table import SHIPPED
 from ccenv.runs.commands.challenge import columns_and_lines
 from ccenv.runs.commands.frame import program
 from ccenv.runs.commands.search import search_table

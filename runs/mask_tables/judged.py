@@ -12,7 +12,7 @@ from ccenv.mask_table import (
     read_policy,
 )
 from ccenv.mask_table.entry import of_rows
-from ccenv.mask_table.shipped import path_of, table_of
+from ccenv.mask_table.table import path_of, table_of
 from ccenv.mask_table.times import read_times
 from ccenv.runs.store import json_file
 from ccenv.runs.store.provenance import machine, versions

@@ -14,7 +14,7 @@ from ccenv.runs.tables.drawing import (
 from ccenv.runs.tables.sweep_table import Columns, Row, markdown, read
 
 if TYPE_CHECKING:
-    from ccenv.mask_table import Plan
+    from ccenv.mask_table import BuildPlan
     from ccenv.mask_table.times import UnitTimes
 
 TWO_SIDED = 1.96
@@ -139,7 +139,7 @@ def size_text(num_masks: int, num_images: int) -> str:
     return f"{num_masks:,} masks of {num_images:,} inputs"
 
 
-def plan_text(plan: "Plan") -> str:
+def plan_text(plan: "BuildPlan") -> str:
     """What is going to be built."""
     return (
         f"{size_text(plan.num_masks, plan.num_images)}: {plan.num_bytes / 1e6:,.1f} MB; "

@@ -14,8 +14,7 @@ from numpy.typing import NDArray
 from ccenv.base.registry import check_names
 from ccenv.base.values import shown
 from ccenv.mask_table.menus import NUMBERS, number_of
-from ccenv.mask_table.shipped import table_of
-from ccenv.mask_table.table import SCORES, MaskTable
+from ccenv.mask_table.table import SCORES, MaskTable, table_of
 from ccenv.mask_table.times import UnitTimes, read_times
 from ccenv.mdp.outcome import Outcome
 from ccenv.rewards import Reward, RewardFunction, make_reward

@@ -27,7 +27,7 @@ from ccenv.mask_table import (
 )
 from ccenv.mask_table.environment import table_simulator
 from ccenv.mask_table.exact import FLOATS
-from ccenv.mask_table.shipped import ENTRIES, SHIPPED, shipped_table
+from ccenv.mask_table.table import ENTRIES, SHIPPED, shipped_table
 from ccenv.runs.commands.frame import program
 from ccenv.runs.lab.mask_tables.learning import Adam, Policies, standardised
 

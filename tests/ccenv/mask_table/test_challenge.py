@@ -36,8 +36,7 @@ from ccenv.mask_table.challenge import (
     together,
 )
 from ccenv.mask_table.entry import KIND, RESERVED, VERSION, check_name, of_rows
-from ccenv.mask_table.shipped import SHIPPED, judging_table, shipped_table
-from ccenv.mask_table.table import parts_of
+from ccenv.mask_table.table import SHIPPED, judging_table, parts_of, shipped_table
 from ccenv.simulator.simulator import Simulator
 
 NUM_IMAGES = 50

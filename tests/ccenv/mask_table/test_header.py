@@ -10,8 +10,7 @@ from hypothesis import strategies as st
 from ccenv.base.checked_arrays import write_arrays
 from ccenv.base.checked_file import DamagedFileError
 from ccenv.mask_table.header import CHECKS, as_text, from_text
-from ccenv.mask_table.shipped import FOLDER, SHIPPED, shipped_table
-from ccenv.mask_table.table import KIND, parts_of, read_table
+from ccenv.mask_table.table import FOLDER, KIND, SHIPPED, parts_of, read_table, shipped_table
 
 HUGE, MISSING = 10**400, object()
 ODD = [

@@ -12,7 +12,7 @@ import pytest
 
 from ccenv.mask_table import COST_WEIGHTS, shipped_table, write_entry
 from ccenv.mask_table.challenge import Candidate, shipped_tasks, standings, together
-from ccenv.mask_table.shipped import ENTRIES, FOLDER, MOST_BYTES, SHIPPED
+from ccenv.mask_table.table import ENTRIES, FOLDER, MOST_BYTES, SHIPPED
 from ccenv.runs.commands import cli
 from ccenv.runs.commands.challenge import show
 
