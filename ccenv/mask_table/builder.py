@@ -32,11 +32,11 @@ from ccenv.mask_table.checks import (
     check_size,
     data_digest,
     gates_of,
-    rows_of,
+    network_digest,
+    num_rows,
     table_bytes,
-    weights_digest,
 )
-from ccenv.mask_table.header import Header, as_text, from_text
+from ccenv.mask_table.header import Header, header_from, header_text
 from ccenv.mask_table.menus import Menus, menus_of
 from ccenv.mask_table.table import MaskTable, write_table
 from ccenv.mask_table.walk import MaskAnswers, answer_all, earlier_bills, seconds_of_walk
@@ -133,11 +133,11 @@ def build(
             raise ValueError(f"expected {name} of at least 1, got {number}")
     if processes > 1 and ranks.size > 1:
         raise ValueError(f"expected processes=1 with {ranks.size} ranks, got {processes}")
-    chosen, rows = menus_of(network.gates, menus), rows_of(split, limit)
+    chosen, rows = menus_of(network.gates, menus), num_rows(split, limit)
     check_size(chosen, rows, most_bytes)
     header = header_of(network, split, chosen, rows, said or {})
     # What cannot be read must not take hours to build.
-    from_text(as_text(header))
+    header_from(header_text(header))
     folder = path.with_name(f"{path.name}.{header.digest[:12]}-{batch_size}.parts")
     job = job_of(network, chosen, batch_size)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -371,7 +371,7 @@ def header_of(
     """What the table is of."""
     return Header(
         **{"network": "", "settings": {}, "dataset": "", "split": "", **said},
-        weights=weights_digest(network),
+        weights=network_digest(network),
         gates=gates_of(network),
         menus=menus,
         num_classes=split.num_classes,

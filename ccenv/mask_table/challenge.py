@@ -26,8 +26,8 @@ from ccenv.mask_table.table import (
     ENTRIES,
     SHIPPED,
     MaskTable,
+    arrays_of,
     judging_table,
-    parts_of,
     shipped_table,
 )
 
@@ -347,7 +347,7 @@ def made(make: Maker, table: MaskTable, cost_weight: float) -> Callable[[F32], A
             f"expected a class with __init__(self, table, cost_weight), got {shown(make)}: {error}"
         ) from error
     # Arrays of its own: learning from them changes no other's.
-    arrays: dict[str, Any] = {k: read_only(v.copy()) for k, v in parts_of(table).items()}
+    arrays: dict[str, Any] = {k: read_only(v.copy()) for k, v in arrays_of(table).items()}
     policy = called_by_us(make, dataclasses.replace(table, **arrays), cost_weight)
     act: Callable[[F32], Any] | None = getattr(policy, "act", None)
     if not callable(act):

@@ -35,7 +35,7 @@ def check_frozen(network: Any) -> None:
         )
 
 
-def rows_of(split: Split, limit: int | None) -> int:
+def num_rows(split: Split, limit: int | None) -> int:
     """How many inputs a table has."""
     rows = len(split) if limit is None else limit
     if not 1 <= rows <= len(split):
@@ -67,7 +67,7 @@ DRAWN = 512
 """Inputs that are hashed at once."""
 
 
-def weights_digest(network: Any) -> str:
+def network_digest(network: Any) -> str:
     """SHA-256 of a network's state, its start."""
     state = {name: value.cpu().contiguous() for name, value in network.state_dict().items()}
     return content_digest(state, {})[:24]
@@ -107,7 +107,7 @@ def check_is_of(
     """
     wanted = dict(said)
     if network is not None:
-        wanted |= {"gates": gates_of(network), "weights": weights_digest(network)}
+        wanted |= {"gates": gates_of(network), "weights": network_digest(network)}
     if split is not None:
         if len(split) < header.num_images:
             wanted["num_images"] = len(split)

@@ -93,7 +93,7 @@ def write_policy(path: Path, **policy: NDArray[np.generic]) -> None:
         ValueError: if there is not exactly one.
         OSError: if it cannot be written.
     """
-    check_form(list(policy))
+    check_one_form(list(policy))
     write_arrays(path, policy, {})
 
 
@@ -106,11 +106,11 @@ def read_policy(path: Path) -> dict[str, NDArray[np.generic]]:
         ValueError: if there is not exactly one form in it.
     """
     arrays, _, _ = read_arrays(path)
-    check_form(list(arrays))
+    check_one_form(list(arrays))
     return arrays
 
 
-def check_form(names: list[str]) -> None:
+def check_one_form(names: list[str]) -> None:
     """Refuses all but one form."""
     if len(names) != 1 or names[0] not in FORMS:
         raise ValueError(
@@ -137,41 +137,32 @@ MOST_BYTES = 100_000_000
 """Of a file."""
 
 
-@dataclass(frozen=True)
-class Linear:
-    """Keep probabilities that are a sigmoid of the features offered."""
+FORMS_OF_ENTRIES = ("linear", "keep")
 
-    rows: NDArray[Any]
-    """float [look_size + 1, num_units]; the last row is added."""
+
+@dataclass(frozen=True)
+class FilePolicy:
+    """A policy of one of the forms of entries."""
+
+    form: str
+    """"linear" or "keep"."""
+    array: NDArray[Any]
+    """float [look_size + 1, num_units], the last row is added; or [num_units]."""
 
     def act(self, look: NDArray[np.float32]) -> NDArray[np.float32]:
         """Keep probabilities: float32 [n, look_size] -> [n, num_units]."""
-        if self.rows.ndim != 2 or len(self.rows) != look.shape[1] + 1:
-            raise ValueError(
-                f"expected linear [{look.shape[1] + 1}, num_units], got {list(self.rows.shape)}"
-            )
-        scores = look @ self.rows[:-1].astype(np.float64) + self.rows[-1]
+        shape, inputs = self.array.shape, look.shape[1] + 1
+        if self.form == "keep":
+            if len(shape) != 1:
+                raise ValueError(
+                    f"expected keep [num_units], the same for all inputs, got {list(shape)}"
+                )
+            return np.repeat(self.array[None].astype(np.float32), len(look), axis=0)
+        if len(shape) != 2 or shape[0] != inputs:
+            raise ValueError(f"expected linear [{inputs}, num_units], got {list(shape)}")
+        scores = look @ self.array[:-1].astype(np.float64) + self.array[-1]
         kept: NDArray[np.float32] = 1 / (1 + np.exp(-np.clip(scores, -80, 80)))
         return kept.astype(np.float32)
-
-
-@dataclass(frozen=True)
-class Constant:
-    """The same keep probabilities for all inputs."""
-
-    keep: NDArray[Any]
-    """float [num_units]."""
-
-    def act(self, look: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Keep probabilities: float32 [n, look_size] -> [n, num_units]."""
-        if self.keep.ndim != 1:
-            raise ValueError(
-                f"expected keep [num_units], the same for all inputs, got {list(self.keep.shape)}"
-            )
-        return np.repeat(self.keep[None].astype(np.float32), len(look), axis=0)
-
-
-FORMS_OF_ENTRIES: dict[str, type[Linear] | type[Constant]] = {"linear": Linear, "keep": Constant}
 
 
 @dataclass(frozen=True)
@@ -182,7 +173,7 @@ class EntryFile:
     """that the standings show."""
     weights: str
     """`Header.weights` of the network that it is for."""
-    policies: Mapping[float, Linear | Constant]
+    policies: Mapping[float, FilePolicy]
     """one for each of `COST_WEIGHTS`."""
 
 
@@ -202,29 +193,29 @@ def write_entry(
         OSError: if it cannot be written.
     """
     arrays = {
-        key_of(form, weight): np.asarray(array)
+        policy_key(form, weight): np.asarray(array)
         for weight, policy in policies.items()
         for form, array in policy.items()
     }
-    check_keys(arrays)
+    forms_by_weight(arrays)
     texts = {"kind": KIND, "version": VERSION, "name": name, "weights": weights}
     write_arrays(path, arrays, texts)
 
 
-def key_of(form: str, cost_weight: float) -> str:
+def policy_key(form: str, cost_weight: float) -> str:
     """Name of a policy in a file.
 
-    >>> key_of("keep", 0.1)
+    >>> policy_key("keep", 0.1)
     'keep@0.1'
     """
     return f"{form}@{cost_weight:g}"
 
 
-def check_keys(names: Mapping[str, Any]) -> dict[float, str]:
+def forms_by_weight(names: Mapping[str, Any]) -> dict[float, str]:
     """Finds the form of each cost weight: {cost weight: form}."""
     left, forms = set(names), {}
     for weight in COST_WEIGHTS:
-        keys = {key_of(form, weight): form for form in FORMS_OF_ENTRIES}
+        keys = {policy_key(form, weight): form for form in FORMS_OF_ENTRIES}
         there = left & set(keys)
         if len(there) != 1:
             raise ValueError(
@@ -262,12 +253,12 @@ def read_entry(path: Path) -> EntryFile:
             "cannot be distinguished from labels; give linear or keep"
         )
     policies = {}
-    for weight, form in check_keys(arrays).items():
-        array = arrays[key_of(form, weight)]
+    for weight, form in forms_by_weight(arrays).items():
+        array = arrays[policy_key(form, weight)]
         if array.dtype.kind != "f" or not np.isfinite(array).all():
             raise ValueError(
-                f"expected finite floats in {key_of(form, weight)}, got {array.dtype} with "
+                f"expected finite floats in {policy_key(form, weight)}, got {array.dtype} with "
                 f"{np.size(array) - int(np.isfinite(array).sum())} that are not finite"
             )
-        policies[weight] = FORMS_OF_ENTRIES[form](array)
+        policies[weight] = FilePolicy(form, array)
     return EntryFile(texts["name"], texts["weights"], policies)

@@ -50,7 +50,7 @@ def front(judge: Outcomes, choose: Outcomes | None = None) -> list[UnitPoint]:
         ValueError: if scores are not right or wrong, or the two tables differ in their masks.
     """
     choose = judge if choose is None else choose
-    check_alike(judge, choose)
+    check_same_masks(judge, choose)
     error, chosen_by = 1 - judge.scores.mean(axis=0), 1 - choose.scores.mean(axis=0)
     points = []
     for units in np.unique(judge.kept):
@@ -74,7 +74,7 @@ def front(judge: Outcomes, choose: Outcomes | None = None) -> list[UnitPoint]:
     return points
 
 
-def check_alike(judge: Outcomes, choose: Outcomes) -> None:
+def check_same_masks(judge: Outcomes, choose: Outcomes) -> None:
     """Refuses other scores than right or wrong, and tables of other masks."""
     if judge.scores.dtype != bool or choose.scores.dtype != bool:
         raise ValueError("expected outcomes that are right or wrong, got other scores")
@@ -103,7 +103,7 @@ def best_static(judge: Outcomes, choose: Outcomes, budget: float) -> tuple[int, 
     Raises:
         ValueError: if no mask is so cheap, or see `front`.
     """
-    check_alike(judge, choose)
+    check_same_masks(judge, choose)
     places = np.flatnonzero(judge.costs <= budget + SLACK)
     if not len(places):
         raise ValueError(

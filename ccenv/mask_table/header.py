@@ -65,7 +65,7 @@ class Header:
     def digest(self) -> str:
         """SHA-256 of all that is compared, its start."""
         plain = dataclasses.replace(self, made_with={})
-        return hashlib.sha256(as_text(plain).encode()).hexdigest()[:24]
+        return hashlib.sha256(header_text(plain).encode()).hexdigest()[:24]
 
     def executed(self) -> BITS:
         """What of each mask runs: bool [num_masks, num_units]; nothing behind an exit taken."""
@@ -78,7 +78,7 @@ class Header:
         return masks
 
 
-def as_text(header: Header) -> str:
+def header_text(header: Header) -> str:
     """A header as JSON."""
     return json.dumps(dataclasses.asdict(header), sort_keys=True)
 
@@ -98,35 +98,36 @@ def is_list(value: Any, of: Callable[[Any], bool]) -> bool:
     return isinstance(value, list) and all(map(of, value))
 
 
-def is_plain(value: Any, depth: int = 10) -> bool:
+def is_plain_json(value: Any, depth: int = 10) -> bool:
     """Whether it is made of texts, finite numbers, lists and names with values, not too deep."""
     if isinstance(value, dict):
-        return all(map(is_text, value)) and is_plain([*value.values()], depth)
+        return all(map(is_text, value)) and is_plain_json([*value.values()], depth)
     if isinstance(value, list):
-        return depth > 0 and all(is_plain(one, depth - 1) for one in value)
+        return depth > 0 and all(is_plain_json(one, depth - 1) for one in value)
     return value is None or is_text(value) or (isinstance(value, int | float) and isfinite(value))
 
 
 def is_settings(value: Any) -> bool:
     """Whether it is plain values by name."""
-    return isinstance(value, dict) and is_plain(value)
+    return isinstance(value, dict) and is_plain_json(value)
 
 
 def is_gate(value: Any) -> bool:
     """Whether it is [name, blocks, what a skipped block is]."""
-    if not isinstance(value, list) or len(value) != 3:
-        return False
-    name, blocks, skipped = value
-    return is_text(name) and is_count(blocks) and skipped in ("zero", "identity", "stop")
+    match value:
+        case [name, blocks, "zero" | "identity" | "stop"]:
+            return is_text(name) and is_count(blocks)
+    return False
 
 
 def is_menu(value: Any) -> bool:
     """Whether it is a `Menu`; no file holds all masks of a gate of more blocks."""
-    if not isinstance(value, dict) or set(value) != {"num_blocks", "masks"}:
-        return False
-    blocks, masks = value["num_blocks"], value["masks"]
-    is_whole = masks is None and is_count(blocks, MOST_WHOLE)
-    return is_whole or (is_count(blocks) and is_list(masks, is_text))
+    match value:
+        case {"num_blocks": blocks, "masks": None} if len(value) == 2:
+            return is_count(blocks, MOST_WHOLE)
+        case {"num_blocks": blocks, "masks": masks} if len(value) == 2:
+            return is_count(blocks) and is_list(masks, is_text)
+    return False
 
 
 CHECKS: dict[str, tuple[Callable[[Any], bool], str]] = {
@@ -166,8 +167,8 @@ def check_fields(found: Mapping[str, Any]) -> None:
             )
 
 
-def from_text(text: str) -> Header:
-    """Reads `as_text`.
+def header_from(text: str) -> Header:
+    """Reads `header_text`.
 
     Raises:
         DamagedFileError: if it is no header, or a field is of another type or out of range.

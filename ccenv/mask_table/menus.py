@@ -63,7 +63,7 @@ class Menu:
             ValueError: if one is not in the menu.
         """
         if self.masks is None:
-            return counted(masks)
+            return numbers_of_bits(masks)
         places = {mask: place for place, mask in enumerate(self.masks)}
         words = ["".join("01"[bit] for bit in row) for row in masks.astype(int)]
         if missing := [word for word in words if word not in places]:
@@ -74,7 +74,7 @@ class Menu:
         return np.array([places[word] for word in words], dtype=np.int64)
 
 
-def counted(masks: BITS) -> NUMBERS:
+def numbers_of_bits(masks: BITS) -> NUMBERS:
     """Numbers whose bits these are, the first as the highest: [rows, bits] -> int64 [rows]."""
     powers = 1 << np.arange(masks.shape[1] - 1, -1, -1)
     if masks.shape[1] <= MOST_BITS:
@@ -113,7 +113,7 @@ def num_masks_of(menus: Menus) -> int:
     return math.prod(len(menu) for menu in menus)
 
 
-def is_whole(menus: Menus) -> bool:
+def has_all_masks(menus: Menus) -> bool:
     """Whether every mask is there."""
     return all(menu.masks is None for menu in menus)
 
@@ -139,8 +139,8 @@ def number_of(menus: Menus, masks: BITS) -> NUMBERS:
         raise ValueError(
             f"expected bool masks [rows, {sum(blocks)}], got {masks.dtype} {list(masks.shape)}"
         )
-    if is_whole(menus):
-        return counted(masks)
+    if has_all_masks(menus):
+        return numbers_of_bits(masks)
     numbers = np.zeros(len(masks), dtype=np.int64)
     for menu, bits in zip(menus, np.split(masks, np.cumsum(blocks)[:-1], axis=1), strict=True):
         numbers = numbers * len(menu) + menu.number_of(bits)

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ccenv.base.registry import check_names
-from ccenv.mask_table.menus import Menu, is_whole
+from ccenv.mask_table.menus import Menu, has_all_masks
 from ccenv.mask_table.table import SCORES, MaskTable
 from ccenv.networks.core.protocol import Gate, GatedNetwork
 
@@ -75,12 +75,16 @@ class TableNetwork(GatedNetwork):
         """
         super().__init__()
         check_names([score], SCORES, "score")
-        check_tables(tables, score)
+        check_one_network(tables, score)
         self.header = header = tables[0].header
         self.num_classes, self.dense_macs = header.num_classes, header.dense_macs
         right = np.concatenate([table.is_right() for table in tables])
         self.register_buffer("right", torch.from_numpy(right))
-        self.register_buffer("nll", nll_of(tables, right, score))
+        stored = [table.nll for table in tables if table.nll is not None]
+        # Being right or wrong stands for an nll where that is the score.
+        sure = np.where(right, 0, SURE).astype(np.float16)
+        nll = sure if score == "right" else np.concatenate(stored)
+        self.register_buffer("nll", torch.from_numpy(nll))
         looks = np.concatenate([np.asarray(table.look, np.float32) for table in tables])[:, None]
         parts = [looks, *(later or ())]
         for gate, part in enumerate(parts):
@@ -91,8 +95,12 @@ class TableNetwork(GatedNetwork):
             bill = tables[0].bills_of(gate) if by_gate else tables[0].macs
             self.register_buffer(f"bills{gate}", torch.from_numpy(bill.copy()))
         before = np.cumsum([0, *(count for _, count, _ in gates)]).tolist()
-        if later is not None:
-            check_later(later, [(len(right), 1 << units) for units in before[1:-1]])
+        shapes = [(len(right), 1 << units) for units in before[1:-1]]
+        if later is not None and [part.shape[:2] for part in later] != shapes:
+            raise ValueError(
+                "expected looks [inputs, prefixes, columns] of the gates after the first, "
+                f"{shapes}, got {[part.shape[:2] for part in later]}"
+            )
         self.gates = tuple(
             Gate(name, count, self.seen_at(gate).shape[2] + before[gate], skipped)
             for gate, (name, count, skipped) in enumerate(gates)
@@ -114,9 +122,9 @@ class TableNetwork(GatedNetwork):
         start = Prefix(*(part.to(rows.device) for part in (numbers, numbers, bits, running)))
         for number, count in enumerate(blocks):
             masks = torch.from_numpy(Menu(count).bits()).to(rows.device)
-            start = taken(start, torch.arange(len(start.rows)).repeat_interleave(len(masks)))
+            start = rows_at(start, torch.arange(len(start.rows)).repeat_interleave(len(masks)))
             start = self.step(number, start, masks.repeat(len(start.rows) // len(masks), 1))
-        found = taken(start, torch.arange(len(start.rows)).repeat(len(rows)))
+        found = rows_at(start, torch.arange(len(start.rows)).repeat(len(rows)))
         return replace(found, rows=rows.repeat_interleave(len(start.rows)))
 
     def step(
@@ -146,7 +154,7 @@ class TableNetwork(GatedNetwork):
         running = hidden.running
         if self.gates[gate].skipped == "stop":
             running = running & mask.any(dim=1)
-        numbers = (hidden.numbers << blocks) + counted(mask)
+        numbers = (hidden.numbers << blocks) + numbers_of_masks(mask)
         return Prefix(hidden.rows, numbers, torch.cat([hidden.bits, mask.float()], 1), running)
 
     def executed(self, gate: int, hidden: Prefix, mask: Tensor) -> Tensor:
@@ -179,7 +187,9 @@ class TableNetwork(GatedNetwork):
     def macs(self, gate: int, hidden: Prefix, mask: Tensor) -> Tensor:
         """MACs by the table: int64 [batch]."""
         hidden = for_rows(hidden, len(mask))
-        numbers = (hidden.numbers << mask.shape[1]) + counted(mask & hidden.running[:, None])
+        numbers = (hidden.numbers << mask.shape[1]) + numbers_of_masks(
+            mask & hidden.running[:, None]
+        )
         bill: Tensor = getattr(self, f"bills{gate}")[numbers]
         if gate == 0:
             return bill
@@ -187,7 +197,7 @@ class TableNetwork(GatedNetwork):
         return bill - before[hidden.numbers]
 
 
-def taken(hidden: Prefix, places: Tensor) -> Prefix:
+def rows_at(hidden: Prefix, places: Tensor) -> Prefix:
     """Some rows of a state: places int64 [n]."""
     parts = (hidden.rows, hidden.numbers, hidden.bits, hidden.running)
     return Prefix(*(part[places.to(part.device)] for part in parts))
@@ -198,25 +208,16 @@ def for_rows(hidden: Prefix, rows: int) -> Prefix:
     if len(hidden.rows) == rows:
         return hidden
     places = torch.arange(len(hidden.rows)).repeat_interleave(rows // len(hidden.rows))
-    return taken(hidden, places)
+    return rows_at(hidden, places)
 
 
-def counted(mask: Tensor) -> Tensor:
+def numbers_of_masks(mask: Tensor) -> Tensor:
     """Numbers whose bits masks are, the first as the highest: [batch, blocks] -> int64 [batch]."""
     powers = 1 << torch.arange(mask.shape[1] - 1, -1, -1, device=mask.device)
     return (mask * powers).sum(dim=1)
 
 
-def nll_of(tables: Sequence[MaskTable], right: NDArray[np.bool_], score: str) -> Tensor:
-    """Float16 [inputs, masks] in nats: the tables', or what being right or wrong stands for."""
-    if score == "right":
-        return torch.from_numpy(np.where(right, 0, SURE).astype(np.float16))
-    return torch.from_numpy(
-        np.concatenate([table.nll for table in tables if table.nll is not None])
-    )
-
-
-def check_tables(tables: Sequence[MaskTable], score: str) -> None:
+def check_one_network(tables: Sequence[MaskTable], score: str) -> None:
     """Refuses tables that are not of one network, or lack what is needed."""
     first = tables[0].header
     for table in tables:
@@ -228,18 +229,8 @@ def check_tables(tables: Sequence[MaskTable], score: str) -> None:
                     f"expected tables of one network, got another {name}: {got!r} next to "
                     f"{expected!r}"
                 )
-        if not is_whole(table.header.menus) or table.look is None:
+        if not has_all_masks(table.header.menus) or table.look is None:
             raise ValueError(
                 "expected tables of all masks that hold looks, got a menu or an older one; build "
                 "it again: ccenv table build"
             )
-
-
-def check_later(later: Sequence[NDArray[Any]], shapes: Sequence[tuple[int, int]]) -> None:
-    """Refuses looks of later gates that are not one an input and prefix."""
-    got = [part.shape[:2] for part in later]
-    if got != list(shapes):
-        raise ValueError(
-            f"expected looks [inputs, prefixes, columns] of the gates after the first, {shapes}, "
-            f"got {got}"
-        )

@@ -18,8 +18,8 @@ from ccenv.base.checked_arrays import DamagedFileError, read_arrays, write_array
 from ccenv.base.registry import check_names, nearest
 from ccenv.base.values import shown
 from ccenv.mask_table.exact import Outcomes
-from ccenv.mask_table.header import Header, as_text, from_text
-from ccenv.mask_table.menus import NUMBERS, is_whole, num_masks_of
+from ccenv.mask_table.header import Header, header_from, header_text
+from ccenv.mask_table.menus import NUMBERS, has_all_masks, num_masks_of
 from ccenv.mask_table.times import UnitTimes
 
 KIND = "ccenv table of masks"
@@ -120,7 +120,7 @@ class MaskTable:
         """
         check_names([score], SCORES, "score")
         self.check_has(score)
-        whole = self.header.num_units if is_whole(self.header.menus) else None
+        whole = self.header.num_units if has_all_masks(self.header.menus) else None
         return Outcomes(
             scores=self.is_right()
             if self.nll is None or score == "right"
@@ -146,7 +146,7 @@ def num_prefixes(header: Header) -> list[int]:
     return [num_masks_of(header.menus[: gate + 1]) for gate in range(len(header.menus))]
 
 
-def check_parts(table: MaskTable) -> None:
+def check_arrays(table: MaskTable) -> None:
     """Refuses arrays that do not fit the header."""
     images, masks = table.header.num_images, table.header.num_masks
     of_look = () if table.look is None else table.look.shape[1:2]
@@ -157,7 +157,7 @@ def check_parts(table: MaskTable) -> None:
         "look": ((images, *of_look), LOOK_TYPES),
         "bills": ((sum(num_prefixes(table.header)),), (np.int64,)),
     }
-    for name, array in parts_of(table).items():
+    for name, array in arrays_of(table).items():
         shape, dtypes = wanted[name]
         if array.shape != shape or array.dtype not in dtypes:
             names = " or ".join(dtype.__name__ for dtype in dtypes)
@@ -169,7 +169,7 @@ def check_parts(table: MaskTable) -> None:
         raise DamagedFileError("expected costs that end with the MACs of all masks, got others")
 
 
-def parts_of(table: MaskTable) -> dict[str, NDArray[Any]]:
+def arrays_of(table: MaskTable) -> dict[str, NDArray[Any]]:
     """Arrays of a table that are there."""
     arrays = {name: getattr(table, name) for name in (*NEEDED, *OPTIONAL)}
     return {name: array for name, array in arrays.items() if array is not None}
@@ -181,8 +181,8 @@ def write_table(path: Path, table: MaskTable) -> None:
     Raises:
         OSError: if it cannot be written.
     """
-    check_parts(table)
-    write_arrays(path, parts_of(table), {"kind": KIND, "header": as_text(table.header)})
+    check_arrays(table)
+    write_arrays(path, arrays_of(table), {"kind": KIND, "header": header_text(table.header)})
 
 
 def read_table(path: Path) -> MaskTable:
@@ -200,12 +200,12 @@ def read_table(path: Path) -> MaskTable:
     if not has_checksum:
         raise DamagedFileError(f"expected a checksum in {path}, got none: it was edited")
     parts: dict[str, Any] = {"nll": None} | arrays
-    table = MaskTable(from_text(texts["header"]), **parts)
-    check_parts(table)
+    table = MaskTable(header_from(texts["header"]), **parts)
+    check_arrays(table)
     return table
 
 
-def path_of(table: str | Path) -> Path:
+def table_path(table: str | Path) -> Path:
     """The file of a table that comes with the package, by its name, or of another one.
 
     Raises:
@@ -226,7 +226,7 @@ def path_of(table: str | Path) -> Path:
     return Path(table)
 
 
-def table_of(table: str | Path | MaskTable) -> MaskTable:
+def opened_table(table: str | Path | MaskTable) -> MaskTable:
     """A table itself, one that comes with the package by its name, or a file's.
 
     Raises:
@@ -234,7 +234,7 @@ def table_of(table: str | Path | MaskTable) -> MaskTable:
     """
     if isinstance(table, MaskTable):
         return table
-    return shipped_table(str(table)) if str(table) in SHIPPED else read_table(path_of(table))
+    return shipped_table(str(table)) if str(table) in SHIPPED else read_table(table_path(table))
 
 
 @functools.cache
@@ -246,7 +246,7 @@ def shipped_table(name: str, split: str = "validation") -> MaskTable:
             f"expected split='validation', the inputs to learn from, got {split!r}: the answers of "
             "test inputs judge the challenge, and no policy sees them"
         )
-    return read_table(path_of(name))
+    return read_table(table_path(name))
 
 
 @functools.cache

@@ -22,7 +22,7 @@ from ccenv.mask_table.challenge import (
     together,
 )
 from ccenv.mask_table.entry import COST_WEIGHTS
-from ccenv.mask_table.table import SHIPPED, shipped_table, table_of
+from ccenv.mask_table.table import SHIPPED, opened_table, shipped_table
 from ccenv.runs.commands.frame import print_json, program
 
 EPILOG = """\
@@ -105,9 +105,9 @@ def asked_tasks(
         return shipped_tasks(ours or SHIPPED)
     if table in SHIPPED:
         return shipped_tasks([table])
-    judging = table_of(table)
+    judging = opened_table(table)
     if choose is not None:
-        return [Task(Path(table).stem, table_of(choose), judging)]
+        return [Task(Path(table).stem, opened_table(choose), judging)]
     ours = [n for n in SHIPPED if shipped_table(n).header.weights == judging.header.weights]
     if not ours:
         raise ValueError(

@@ -11,7 +11,7 @@ from ccenv.agents import AGENTS
 from ccenv.base.registry import check_names, resolve
 from ccenv.data.registry import DATASETS
 from ccenv.envs.presets import ENVIRONMENTS, TABLES
-from ccenv.mask_table.table import table_of
+from ccenv.mask_table.table import opened_table
 from ccenv.mdp import LOOKS
 from ccenv.mdp.action_codes import CODES
 from ccenv.networks.registry import NETWORKS
@@ -71,7 +71,7 @@ def environment_line(name: str) -> Line:
     given = ENVIRONMENTS[name]
     settings = setting_defaults() | given
     if name in TABLES:
-        header = table_of(given["table"]).header
+        header = opened_table(given["table"]).header
         settings |= {"dataset": header.dataset, "network": header.network, "block_size": None}
         blocks, width = [blocks for _, blocks, _ in header.gates], header.num_units
     elif takes_features(resolve(settings["network"], NETWORKS, "network")):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ccenv.base.registry import check_names
 from ccenv.mask_table import write_table
-from ccenv.mask_table.table import SHIPPED, small, table_of
+from ccenv.mask_table.table import SHIPPED, opened_table, small
 from ccenv.runs.commands.frame import program
 from ccenv.runs.config.values import parse_pairs
 from ccenv.runs.store import json_file
@@ -78,7 +78,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Builds, shows or packs a table of all masks, or measures times; see --help."""
     options = parser_of().parse_args(arguments)
     if options.command == "pack":
-        write_table(options.out, small(table_of(options.file)))
+        write_table(options.out, small(opened_table(options.file)))
         print(f"{options.out}: {options.out.stat().st_size:,} bytes")
         return 0
     if options.command == "show":

@@ -18,7 +18,7 @@ from ccenv.base.seeding import stream
 from ccenv.data import SPLITS
 from ccenv.mask_table import MaskTable, build, drawn_menu, menus_of
 from ccenv.mask_table.builder import help_build
-from ccenv.mask_table.checks import MOST_BYTES, check_size, gates_of, rows_of
+from ccenv.mask_table.checks import MOST_BYTES, check_size, gates_of, num_rows
 from ccenv.mask_table.times import UnitTimes, write_times
 from ccenv.networks.core.protocol import through
 from ccenv.networks.learning.bundled_weights import shipped_name
@@ -133,7 +133,7 @@ def build_table(
         # Too large a table is refused before its network is trained, which may take minutes.
         untrained = opened(environment | {"weights": "cotrain"}, split)
         menus = menus_of(untrained.network.gates, menus_drawn(untrained, menu, seed))
-        check_size(menus, rows_of(untrained.data, limit), most_bytes)
+        check_size(menus, num_rows(untrained.data, limit), most_bytes)
     simulator = opened(environment, split)
     with tqdm(unit="input", disable=None if progress else True) as bar:
         bar.total = len(simulator.data) if limit is None else limit

@@ -12,7 +12,7 @@ from ccenv.mask_table import (
     read_policy,
 )
 from ccenv.mask_table.entry import of_rows
-from ccenv.mask_table.table import path_of, table_of
+from ccenv.mask_table.table import opened_table, table_path
 from ccenv.mask_table.times import read_times
 from ccenv.runs.store import json_file
 from ccenv.runs.store.provenance import machine, versions
@@ -38,13 +38,13 @@ def show_table(
         ValueError: if a file is damaged, or the tables are not of one network and data set.
         FileNotFoundError: if there is no such file.
     """
-    table = table_of(path)
+    table = opened_table(path)
     known = None if times is None else read_times(times)
     outcomes = table.outcomes(times=known)
     chosen_by = outcomes.of_images(slice(0, None, 2))
     judged = slice(1, None, 2) if choose is None else slice(None)
     if choose is not None:
-        other = table_of(choose)
+        other = opened_table(choose)
         check_alike(table, other)
         chosen_by = other.outcomes(times=known)
     judge = outcomes.of_images(judged)
@@ -57,7 +57,7 @@ def show_table(
     return {
         "header": dataclasses.asdict(table.header),
         "num_masks": table.header.num_masks,
-        "num_bytes": path_of(path).stat().st_size,
+        "num_bytes": table_path(path).stat().st_size,
         "machine": None if known is None else known.machine["name"],
         "choose": len(chosen_by.scores),
         "judge": len(judge.scores),

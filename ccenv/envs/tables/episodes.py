@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from ccenv.base.registry import check_names
 from ccenv.base.values import shown
 from ccenv.mask_table.menus import NUMBERS, number_of
-from ccenv.mask_table.table import SCORES, MaskTable, table_of
+from ccenv.mask_table.table import SCORES, MaskTable, opened_table
 from ccenv.mask_table.times import UnitTimes, read_times
 from ccenv.mdp.outcome import Outcome
 from ccenv.rewards import Reward, RewardFunction, make_reward
@@ -105,7 +105,7 @@ class TableEpisodes:
                 reward or the gates need.
         """
         check_names([score], SCORES, "score")
-        self.table = table_of(table)
+        self.table = opened_table(table)
         self.header = header = self.table.header
         if self.table.look is None:
             raise ValueError("expected a table that holds a look, got an older one; build it again")

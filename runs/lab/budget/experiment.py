@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ccenv.base.registry import check_names
-from ccenv.mask_table.checks import weights_digest
+from ccenv.mask_table.checks import network_digest
 from ccenv.mask_table.table import MaskTable, read_table
 from ccenv.runs.config.values import parse_pairs
 from ccenv.runs.experiment import Experiment, Options, Row
@@ -108,7 +108,7 @@ def run(options: Options) -> Iterator[Row]:
     def split(name: str) -> Simulator:
         return Simulator(1, split=name, **environment)
 
-    weights = weights_digest(split("test").network)
+    weights = network_digest(split("test").network)
     for table in tables:
         if table.header.weights != weights:
             raise ValueError(f"expected a table of weights {weights}, got {table.header.weights}")
@@ -131,7 +131,7 @@ def head(options: Options, before: Mapping[str, Any]) -> dict[str, Any]:
         "settings": {**said, **dataclasses.asdict(asked_sizes(options))},
         "environment": environment,
         "seed": options.seed,
-        "weights": weights_digest(network),
+        "weights": network_digest(network),
         "data": data_of(options.dataset),
         "tables": [said_of(table) for table in asked_tables(options)],
     }

@@ -352,7 +352,7 @@ def test_a_header_says_what_is_compared_and_not_with_what_it_was_made(plain):
     other = dataclasses.replace(found, made_with={"cpu": "two"})
     assert found == other
     assert found.digest == other.digest
-    assert header.from_text(header.as_text(found)) == found
+    assert header.header_from(header.header_text(found)) == found
 
 
 def test_scores_are_right_or_wrong_or_log_likelihoods(plain):

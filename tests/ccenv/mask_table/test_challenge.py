@@ -36,7 +36,7 @@ from ccenv.mask_table.challenge import (
     together,
 )
 from ccenv.mask_table.entry import KIND, RESERVED, VERSION, check_name, of_rows
-from ccenv.mask_table.table import SHIPPED, judging_table, parts_of, shipped_table
+from ccenv.mask_table.table import SHIPPED, arrays_of, judging_table, shipped_table
 from ccenv.simulator.simulator import Simulator
 
 NUM_IMAGES = 50
@@ -222,11 +222,11 @@ def test_a_policy_that_asks_for_more_than_looks_is_refused(kind, said, task):
 
 
 def test_whoever_changes_what_it_learns_from_changes_nothing_else(task):
-    before = {name: array.copy() for name, array in parts_of(task.learning).items()}
+    before = {name: array.copy() for name, array in arrays_of(task.learning).items()}
 
     class Unlocks:
         def __init__(self, table, cost_weight):
-            for array in parts_of(table).values():
+            for array in arrays_of(table).values():
                 array.setflags(write=True)
                 array[:] = 0
 
@@ -239,7 +239,7 @@ def test_whoever_changes_what_it_learns_from_changes_nothing_else(task):
     looks, found = judge.looks.copy(), judge.standing(Candidate("mine", Unlocks))
     assert found.share == placed(task, lambda n: np.ones((n, 4), bool)).share
     assert np.array_equal(judge.looks, looks)
-    assert all(np.array_equal(parts_of(task.learning)[name], before[name]) for name in before)
+    assert all(np.array_equal(arrays_of(task.learning)[name], before[name]) for name in before)
 
 
 def test_more_than_all_of_the_gap_is_refused(task):
@@ -375,7 +375,7 @@ def test_an_entry_is_what_was_written(tmp_path):
     write_entry(tmp_path / "mine", "my entry", "0" * 24, arrays)
     entry = read_entry(tmp_path / "mine")
     assert (entry.name, entry.weights) == ("my entry", "0" * 24)
-    assert [entry.policies[w].keep[0] for w in COST_WEIGHTS] == [w / 2 for w in COST_WEIGHTS]
+    assert [entry.policies[w].array[0] for w in COST_WEIGHTS] == [w / 2 for w in COST_WEIGHTS]
     with pytest.raises(ValueError, match=r"expected one of linear@0\.1, keep@0\.1, got none"):
         write_entry(tmp_path / "half", "x", "0" * 24, {0.3: arrays[0.3], 1.0: arrays[1.0]})
 

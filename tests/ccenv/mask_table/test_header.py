@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from ccenv.base.checked_arrays import write_arrays
 from ccenv.base.checked_file import DamagedFileError
-from ccenv.mask_table.header import CHECKS, as_text, from_text
-from ccenv.mask_table.table import FOLDER, KIND, SHIPPED, parts_of, read_table, shipped_table
+from ccenv.mask_table.header import CHECKS, header_from, header_text
+from ccenv.mask_table.table import FOLDER, KIND, SHIPPED, arrays_of, read_table, shipped_table
 
 HUGE, MISSING = 10**400, object()
 ODD = [
@@ -33,7 +33,7 @@ INSIDE = {
 
 
 def fields_of():
-    return json.loads(as_text(shipped_table("mlp").header))
+    return json.loads(header_text(shipped_table("mlp").header))
 
 
 def changed(name, value):
@@ -44,7 +44,7 @@ def changed(name, value):
 def refused(fields):
     """Whether a header is refused in a line of ours; any other error ends the test."""
     try:
-        from_text(json.dumps(fields))
+        header_from(json.dumps(fields))
     except ValueError as error:
         said = str(error)
         assert said.startswith("expected")
@@ -83,13 +83,13 @@ JSON = st.recursive(
 def test_any_value_of_a_field_is_refused_or_read_as_it_is(name, value):
     fields = changed(name, value)
     if not refused(fields):
-        assert json.loads(as_text(from_text(json.dumps(fields)))) == fields
+        assert json.loads(header_text(header_from(json.dumps(fields)))) == fields
 
 
 @pytest.mark.parametrize("text", ["", "[]", "7", "null", "{}", "[" * 100_000, "9" * 5000, '{"a": '])
 def test_what_is_no_header_is_refused(text):
     with pytest.raises(DamagedFileError, match="expected the header of a table of masks, got"):
-        from_text(text)
+        header_from(text)
 
 
 def test_settings_within_settings_have_an_end():
@@ -99,9 +99,9 @@ def test_settings_within_settings_have_an_end():
 @pytest.mark.parametrize("name", ["look", "macs", "right", "bills"])
 def test_arrays_are_those_of_the_header_or_refused(name, tmp_path):
     table = shipped_table("mlp")
-    texts = {"kind": KIND, "header": as_text(table.header)}
+    texts = {"kind": KIND, "header": header_text(table.header)}
     for shape in ((), (0,), (1,), (3, 0), (1, 1, 1)):
-        parts = parts_of(table)
+        parts = arrays_of(table)
         parts[name] = np.zeros(shape, parts[name].dtype)
         write_arrays(tmp_path / "t.safetensors", parts, texts)
         with pytest.raises(DamagedFileError, match=f"expected {name}"):
