@@ -12,7 +12,7 @@ from ccenv.mask_table.table import SHIPPED, opened_table, small
 from ccenv.runs.commands.frame import program
 from ccenv.runs.config.values import parse_pairs
 from ccenv.runs.store import json_file
-from ccenv.runs.tables.analysis import all_masks_text, size_text, times_text
+from ccenv.runs.tables.mask_table import all_masks_text, size_text, times_text
 from ccenv.runs.tables.short_table import print_text
 
 if TYPE_CHECKING:
@@ -82,11 +82,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"{options.out}: {options.out.stat().st_size:,} bytes")
         return 0
     if options.command == "show":
-        from ccenv.runs.mask_tables.judged import recorded, show_table
-
-        found = show_table(options.table, options.choose, options.policy, options.times)
+        found = mask_table.show_table(options.table, options.choose, options.policy, options.times)
         if options.record is not None:
-            json_file.write_json(options.record, recorded(found, options.record.stem))
+            result = mask_table.as_result(found, options.record.stem)
+            json_file.write_sealed(options.record, result)
         if options.json:
             print(json.dumps(found, indent=2))
         else:

@@ -36,8 +36,9 @@ from ccenv.runs.report.tables import all_tables
 from ccenv.runs.store import recorded
 from ccenv.runs.studies import STUDIES, find_study
 from ccenv.runs.tables import sweep_table as report
-from ccenv.runs.tables.analysis import all_masks_table, gate_table
+from ccenv.runs.tables.analysis import gate_table
 from ccenv.runs.tables.drawing import Drawn, drawn_in_style
+from ccenv.runs.tables.mask_table import all_masks_table
 
 MARKED = re.compile(r"(<!-- table: ([\w./-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 FOLDER = "figures"

@@ -25,7 +25,7 @@ from ccenv.networks.learning.bundled_weights import shipped_name
 from ccenv.runs.config.values import checked, is_plain
 from ccenv.runs.store.identity import canonical, same
 from ccenv.runs.store.provenance import most_threads, versions
-from ccenv.runs.tables.analysis import plan_text
+from ccenv.runs.tables.mask_table import plan_text
 from ccenv.simulator.settings import EnvironmentSettings, setting_defaults
 from ccenv.simulator.simulator import Simulator
 

@@ -1,7 +1,6 @@
-"""Analyses as tables and figures: which gates matter, how tables retrieve blocks, all masks."""
+"""Analyses as tables and figures: which gates matter, how tables retrieve blocks."""
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
 
 from ccenv.runs.tables.drawing import (
     INK,
@@ -12,10 +11,6 @@ from ccenv.runs.tables.drawing import (
     new_figure,
 )
 from ccenv.runs.tables.sweep_table import Columns, Row, markdown, read
-
-if TYPE_CHECKING:
-    from ccenv.mask_table import BuildPlan
-    from ccenv.mask_table.times import UnitTimes
 
 TWO_SIDED = 1.96
 """standard errors of a 95 % interval, of a normal distribution."""
@@ -76,72 +71,3 @@ def recall_figure(rows: Sequence[Row]) -> Drawn:
         for row in rows
     )
     return Drawn(figure, "recall", f"Recall of the best blocks of {gate}.", said)
-
-
-MASK_COLUMNS: Columns = {
-    "blocks": ("right", "units"),
-    "masks": ("right", "num_masks"),
-    "static MACs": ("right .3f", "static_cost"),
-    "static %": ("right .2f", lambda row: 100 * row["static_error"]),
-    "random MACs": ("right .3f", "random_cost"),
-    "random %": ("right .2f", lambda row: 100 * row["random_error"]),
-    "oracle MACs": ("right .3f", "oracle_cost"),
-    "oracle %": ("right .2f", lambda row: 100 * row["oracle_error"]),
-    "oracle, equal MACs %": ("right .2f", lambda row: 100 * row["equal_error"]),
-    "gap": ("right .2f", lambda row: 100 * (row["static_error"] - row["equal_error"])),
-}
-MASK_NOTES = """\
-Errors in %. Static: the mask of so many blocks with the least error on the inputs that choose.
-Random: mean over all masks of so many. Oracle: each input has its own mask, chosen with its label
-known, of exactly so many blocks; at equal MACs: of any number, costing no more than the static one
-on the mean. Gap: what the oracle has before the static mask at equal MACs, in points. MACs are
-shares of the dense network's."""
-
-
-def all_masks_text(found: Mapping[str, Any]) -> str:
-    """What `ccenv table show` found: what a table is of, its rows and how to read them."""
-    header, dense = found["header"], found["dense_error"]
-    said = (
-        f"{header['network']} on {header['dataset']} ({header['split']}), "
-        f"{size_text(found['num_masks'], header['num_images'])}, {found['num_bytes']:,} bytes; "
-        f"{found['choose']:,} inputs choose, {found['judge']:,} judge (one standard error of an "
-        f"error e is sqrt(e (1 - e) / {found['judge']:,})); dense {header['dense_macs']:,} MACs, "
-        f"error {'unknown' if dense is None else f'{100 * dense:.2f} %'}"
-    )
-    if found.get("machine"):
-        said += f"; MACs below are shares of the time on {found['machine']}"
-    if (placed := found["policy"]) is not None:
-        names = ("error", "static_error", "oracle_error", "gap_closed")
-        error, static, oracle, closed = (f"{100 * placed[name]:.2f} %" for name in names)
-        said += (
-            f"\n\npolicy: error {error} at {placed['cost']:.3f} of the dense MACs; at that cost "
-            f"the best static mask {static}, the oracle {oracle}: {closed} of the gap closed"
-        )
-    return f"{said}\n\n{all_masks_table(found['rows'])}\n\n{MASK_NOTES}"
-
-
-def all_masks_table(rows: Sequence[Row]) -> str:
-    """A line for each number of blocks."""
-    return markdown(*read(MASK_COLUMNS, rows))
-
-
-def times_text(times: "UnitTimes") -> str:
-    """How long a network takes, and what its units' share is."""
-    share = sum(times.units) / times.dense
-    return (
-        f"{1e6 * times.dense:,.0f} microseconds an input on {times.machine['name']}, "
-        f"{len(times.units)} units {100 * share:.0f} % of them"
-    )
-
-
-def size_text(num_masks: int, num_images: int) -> str:
-    """How large a table is."""
-    return f"{num_masks:,} masks of {num_images:,} inputs"
-
-
-def plan_text(plan: "BuildPlan") -> str:
-    """What is going to be built."""
-    return (
-        f"{size_text(plan.num_masks, plan.num_images)}: {plan.num_bytes / 1e6:,.1f} MB; "
-        f"{plan.num_left:,} inputs are left, about {plan.seconds / 60:,.1f} minutes"
-    )

@@ -8,7 +8,7 @@ import pytest
 from ccenv.mask_table import read_table, write_policy
 from ccenv.runs.commands import cli
 from ccenv.runs.mask_tables.build import build_table
-from ccenv.runs.mask_tables.judged import show_table
+from ccenv.runs.tables.mask_table import show_table
 
 PROBE = ("probe-residual", "probe")
 

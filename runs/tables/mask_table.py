@@ -1,0 +1,176 @@
+"""What a table of all masks reaches: static, random and the oracle's masks, as data and as text."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ccenv.mask_table import MaskTable, Outcomes, front, judge_policy, read_policy
+from ccenv.mask_table.entry import of_rows
+from ccenv.mask_table.table import opened_table, table_path
+from ccenv.mask_table.times import read_times
+from ccenv.runs.store.provenance import machine, versions
+from ccenv.runs.tables.sweep_table import Columns, Row, markdown, read
+
+if TYPE_CHECKING:
+    from ccenv.mask_table import BuildPlan
+    from ccenv.mask_table.times import UnitTimes
+
+
+def show_table(
+    path: str | Path,
+    choose: str | Path | None = None,
+    policy: Path | None = None,
+    times: Path | None = None,
+) -> dict[str, Any]:
+    """What a table reaches: the dense network, static, random and the oracle's masks.
+
+    Args:
+        path: of the table that judges, or a name of the package's; without `choose` its odd inputs
+            judge what its even ones choose.
+        choose: of the table whose inputs choose static masks; a name is taken too.
+        policy: of a policy for the inputs of the table, see `ccenv.mask_table.read_policy`.
+        times: of `ccenv table times`: costs are then shares of a machine's time, not of MACs.
+
+    Raises:
+        ValueError: if a file is damaged, or the tables are not of one network and data set.
+        FileNotFoundError: if there is no such file.
+    """
+    table = opened_table(path)
+    known = None if times is None else read_times(times)
+    outcomes = table.outcomes(times=known)
+    if choose is None:
+        judged, chosen_by = slice(1, None, 2), outcomes.of_images(slice(0, None, 2))
+    else:
+        other = opened_table(choose)
+        check_comparable(table, other)
+        judged, chosen_by = slice(None), other.outcomes(times=known)
+    judge = outcomes.of_images(judged)
+    if not len(judge.scores):
+        raise ValueError(f"expected a table of at least 2 inputs to choose and judge, in {path}")
+    placed = None
+    if policy is not None:
+        own = of_rows(read_policy(policy), len(outcomes.scores), judged)
+        placed = dataclasses.asdict(judge_policy(judge, chosen_by, **own))
+    return {
+        "header": dataclasses.asdict(table.header),
+        "num_masks": table.header.num_masks,
+        "num_bytes": table_path(path).stat().st_size,
+        "machine": None if known is None else known.machine["name"],
+        "choose": len(chosen_by.scores),
+        "judge": len(judge.scores),
+        "dense_error": dense_error(judge),
+        "policy": placed,
+        "rows": [dataclasses.asdict(point) for point in front(judge, chosen_by)],
+    }
+
+
+def as_result(found: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """What was shown as a result of its own: without sizes of files, with versions."""
+    of_header = [
+        "network",
+        "settings",
+        "dataset",
+        "split",
+        "weights",
+        "data",
+        "num_images",
+        "dense_macs",
+    ]
+    return {
+        "kind": "mask-table",
+        "name": name,
+        **{key: found["header"][key] for key in of_header},
+        **{key: found[key] for key in ("num_masks", "choose", "judge", "dense_error")},
+        "versions": versions(),
+        "machine": machine(),
+        "rows": found["rows"],
+    }
+
+
+def dense_error(judge: Outcomes) -> float | None:
+    """Share of wrong answers with everything kept; None where a menu has no such mask."""
+    is_dense = judge.costs == 1
+    return float(1 - judge.scores[:, is_dense][:, -1].mean()) if is_dense.any() else None
+
+
+def check_comparable(table: MaskTable, other: MaskTable) -> None:
+    """Refuses to choose masks by another network's table."""
+    for name in ("weights", "gates", "menus", "dataset", "transforms"):
+        expected, got = getattr(table.header, name), getattr(other.header, name)
+        if expected != got:
+            raise ValueError(
+                f"expected two tables of one network and data set, got another {name}: "
+                f"{got!r} next to {expected!r}"
+            )
+    if (table.header.split, table.header.data) == (other.header.split, other.header.data):
+        raise ValueError("expected other inputs to choose by, got the same; leave --choose out")
+
+
+MASK_COLUMNS: Columns = {
+    "blocks": ("right", "units"),
+    "masks": ("right", "num_masks"),
+    "static MACs": ("right .3f", "static_cost"),
+    "static %": ("right .2f", lambda row: 100 * row["static_error"]),
+    "random MACs": ("right .3f", "random_cost"),
+    "random %": ("right .2f", lambda row: 100 * row["random_error"]),
+    "oracle MACs": ("right .3f", "oracle_cost"),
+    "oracle %": ("right .2f", lambda row: 100 * row["oracle_error"]),
+    "oracle, equal MACs %": ("right .2f", lambda row: 100 * row["equal_error"]),
+    "gap": ("right .2f", lambda row: 100 * (row["static_error"] - row["equal_error"])),
+}
+MASK_NOTES = """\
+Errors in %. Static: the mask of so many blocks with the least error on the inputs that choose.
+Random: mean over all masks of so many. Oracle: each input has its own mask, chosen with its label
+known, of exactly so many blocks; at equal MACs: of any number, costing no more than the static one
+on the mean. Gap: what the oracle has before the static mask at equal MACs, in points. MACs are
+shares of the dense network's."""
+
+
+def all_masks_text(found: Mapping[str, Any]) -> str:
+    """What `ccenv table show` found: what a table is of, its rows and how to read them."""
+    header, dense = found["header"], found["dense_error"]
+    said = (
+        f"{header['network']} on {header['dataset']} ({header['split']}), "
+        f"{size_text(found['num_masks'], header['num_images'])}, {found['num_bytes']:,} bytes; "
+        f"{found['choose']:,} inputs choose, {found['judge']:,} judge (one standard error of an "
+        f"error e is sqrt(e (1 - e) / {found['judge']:,})); dense {header['dense_macs']:,} MACs, "
+        f"error {'unknown' if dense is None else f'{100 * dense:.2f} %'}"
+    )
+    if found.get("machine"):
+        said += f"; MACs below are shares of the time on {found['machine']}"
+    if (placed := found["policy"]) is not None:
+        names = ("error", "static_error", "oracle_error", "gap_closed")
+        error, static, oracle, closed = (f"{100 * placed[name]:.2f} %" for name in names)
+        said += (
+            f"\n\npolicy: error {error} at {placed['cost']:.3f} of the dense MACs; at that cost "
+            f"the best static mask {static}, the oracle {oracle}: {closed} of the gap closed"
+        )
+    return f"{said}\n\n{all_masks_table(found['rows'])}\n\n{MASK_NOTES}"
+
+
+def all_masks_table(rows: Sequence[Row]) -> str:
+    """A line for each number of blocks."""
+    return markdown(*read(MASK_COLUMNS, rows))
+
+
+def times_text(times: "UnitTimes") -> str:
+    """How long a network takes, and what its units' share is."""
+    share = sum(times.units) / times.dense
+    return (
+        f"{1e6 * times.dense:,.0f} microseconds an input on {times.machine['name']}, "
+        f"{len(times.units)} units {100 * share:.0f} % of them"
+    )
+
+
+def size_text(num_masks: int, num_images: int) -> str:
+    """How large a table is."""
+    return f"{num_masks:,} masks of {num_images:,} inputs"
+
+
+def plan_text(plan: "BuildPlan") -> str:
+    """What is going to be built."""
+    return (
+        f"{size_text(plan.num_masks, plan.num_images)}: {plan.num_bytes / 1e6:,.1f} MB; "
+        f"{plan.num_left:,} inputs are left, about {plan.seconds / 60:,.1f} minutes"
+    )
