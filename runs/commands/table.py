@@ -12,6 +12,7 @@ from ccenv.mask_table.table import SHIPPED, opened_table, small
 from ccenv.runs.commands.frame import program
 from ccenv.runs.config.values import parse_pairs
 from ccenv.runs.store import json_file
+from ccenv.runs.tables import mask_table
 from ccenv.runs.tables.mask_table import all_masks_text, size_text, times_text
 from ccenv.runs.tables.short_table import print_text
 

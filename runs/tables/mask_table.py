@@ -67,20 +67,11 @@ def show_table(
 
 def as_result(found: Mapping[str, Any], name: str) -> dict[str, Any]:
     """What was shown as a result of its own: without sizes of files, with versions."""
-    of_header = [
-        "network",
-        "settings",
-        "dataset",
-        "split",
-        "weights",
-        "data",
-        "num_images",
-        "dense_macs",
-    ]
+    of_whom = ("network", "settings", "dataset", "split", "weights", "data")
     return {
         "kind": "mask-table",
         "name": name,
-        **{key: found["header"][key] for key in of_header},
+        **{key: found["header"][key] for key in (*of_whom, "num_images", "dense_macs")},
         **{key: found[key] for key in ("num_masks", "choose", "judge", "dense_error")},
         "versions": versions(),
         "machine": machine(),
