@@ -74,14 +74,14 @@ def write(
             logits, masks, cache = classifier.classify_next(seen, cache, masks_by)
         else:
             logits, masks = classifier.classify(seen, masks_by, draw=classifier.draw)
-        text.append(drawn(logits[0], generator, temperature))
+        text.append(drawn_symbol(logits[0], generator, temperature))
         kept += sum(int(mask.sum()) for mask in masks)
         blocks += sum(mask.numel() for mask in masks)
     seconds = time.perf_counter() - begin
     return Written(text[len(start) :], kept / blocks, seconds)
 
 
-def drawn(logits: Tensor, generator: torch.Generator, temperature: float) -> int:
+def drawn_symbol(logits: Tensor, generator: torch.Generator, temperature: float) -> int:
     """A symbol: float [num_symbols] -> its number."""
     if not temperature:
         return int(logits.argmax())

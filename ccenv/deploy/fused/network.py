@@ -1,7 +1,12 @@
 """Programs for `ccenv.deploy.fused.program`: (operations, choosers) -> a table of instructions.
 
-A policy's maps are affine operations as the network's own. Maps of embedded symbols may be look-ups
-and additions alone, see `ccenv.deploy.fused.symbol_maps`.
+A policy's maps are affine operations as the network's own.
+
+An affine map of embeddings side by side is a sum over places of one row each, of a table of as many
+rows as there are symbols: look-ups and additions alone. The tables take more memory than the
+weights. What computes all blocks is up to two times faster so; a few blocks of many are not, since
+the rows that they read lie far apart: there, and for large tables, embeddings are looked up and
+multiplied.
 """
 
 import math
@@ -12,19 +17,14 @@ import torch
 from torch import Tensor
 
 from ccenv.deploy.fused import program as ops
-from ccenv.deploy.fused.symbol_maps import (
-    check_embeddings,
-    is_folded,
-    write_lists,
-    write_look_up,
-    write_rows,
-    write_sum,
-)
-from ccenv.deploy.fused.writer import QUARTER, Writer, filled, filled_size, padded
+from ccenv.deploy.fused.writer import ACTIVATIONS, QUARTER, Writer, filled_size, padded, with_zeros
 from ccenv.mdp.choosers import AnyChooser, Chooser, ListChooser, check_maps, check_rule
 from ccenv.mdp.observations import LAST_SYMBOLS, pool_window
 from ccenv.networks.core.lowering import Affine, Blocks, Embed, Operation
 from ccenv.sparse.routes import pair_macs
+
+MOST_FOLDED, MOST_FOLDED_IN_BLOCKS = 1 << 24, 1 << 19
+"""Bytes of the tables of one map: what the last cache holds, and what one near to a core holds."""
 
 
 @dataclass(frozen=True)
@@ -93,21 +93,20 @@ class NetworkWriter:
         if hidden.embeddings is None and is_whole(self.operations, gate, self.choosers):
             place = self.layer(found, hidden)
             numbers = {"gate": gate, "blocks": found.num_blocks, "size": found.size}
-            self.writer.write(ops.blank, place, place, **numbers)
+            self.writer.write(ops.blank_skipped, place, place, **numbers)
             return Hidden(place)
         wide = replace(
             found,
-            weight=filled(found.weight, 0, found.size),
-            bias=None if found.bias is None else filled(found.bias, 0, found.size),
-            tables=tuple(replace(t, rows=filled(t.rows, 1, found.size)) for t in found.tables),
+            weight=with_zeros(found.weight, 0, found.size),
+            bias=None if found.bias is None else with_zeros(found.bias, 0, found.size),
+            tables=tuple(replace(t, rows=with_zeros(t.rows, 1, found.size)) for t in found.tables),
         )
         place = self.layer(wide, hidden, gate, found.num_blocks)
         return Hidden(place, gate, found.num_blocks, found.size)
 
     def logits(self, found: Affine, hidden: Hidden) -> None:
         """Adds the last layer."""
-        count = len(found.weight)
-        wide = padded(found)
+        count, wide = len(found.weight), padded(found)
         target = ops.LOGITS if len(wide.weight) == count else None
         place = self.layer(wide, hidden, target=target)
         if target is None:
@@ -123,26 +122,73 @@ class NetworkWriter:
         target: int | None = None,
     ) -> int:
         """Adds a map of which a mask's blocks are computed; returns the place of its units."""
-        writer, weight, before = self.writer, found.weight, hidden
+        weight, before = found.weight, hidden
         if hidden.embeddings is not None:
             if is_folded(found, hidden.embeddings, mask):
-                return write_sum(writer, self.stem, found, hidden.embeddings, mask, blocks)
-            places = weight.shape[1] // hidden.embeddings.shape[1]
-            before = Hidden(write_look_up(writer, self.stem, hidden.embeddings, places))
+                return self.sum_of_rows(found, hidden.embeddings, mask, blocks)
+            before = Hidden(self.looked_up(hidden.embeddings, weight.shape[1]))
         if before.filled:
-            weight = filled(weight, 1, before.filled)
+            weight = with_zeros(weight, 1, before.filled)
         now = None if found.tables else found.activation
         masks, numbers = (before.mask, mask), (before.blocks, blocks)
-        place = writer.layer(weight, found.bias, before.place, now, masks, numbers, target)
-        if found.tables:
-            write_rows(writer, self.stem, found, place, mask, blocks)
+        place = self.writer.layer(weight, found.bias, before.place, now, masks, numbers, target)
+        # Rows of the map's tables are added to what lies there now.
+        for number, table in enumerate(found.tables, 1):
+            activation = found.activation if number == len(found.tables) else None
+            self.writer.write(
+                ops.add_entries,
+                ops.IMAGES,
+                place,
+                gate=mask,
+                blocks=blocks,
+                window=self.stem.window,
+                num_keys=table.num_keys,
+                num_symbols=table.num_symbols,
+                table=self.writer.keep(table.rows),
+                size=table.rows.shape[1] // blocks,
+                activation=ACTIVATIONS[activation],
+            )
+        return place
+
+    def sum_of_rows(self, found: Affine, embeddings: Tensor, mask: int, blocks: int) -> int:
+        """Adds a map of embeddings as a sum of rows of tables; returns the place of its units."""
+        weight = found.weight.detach().double().unflatten(1, (-1, embeddings.shape[1]))
+        rows = torch.einsum("se,upe->psu", embeddings.detach().double(), weight)
+        for more in (found.bias, *(table.rows for table in found.tables)):
+            if more is not None:
+                rows[-1] += more.detach()
+        tables = rows.unflatten(2, (blocks, -1)).permute(2, 0, 1, 3)
+        place, places = self.writer.place(len(found.weight)), len(rows)
+        self.writer.write(
+            ops.add_up_rows,
+            ops.IMAGES,
+            place,
+            gate=mask,
+            blocks=blocks,
+            window=self.stem.window,
+            place=self.stem.window - places,
+            places=places,
+            num_symbols=self.stem.num_symbols,
+            table=self.writer.keep(tables),
+            size=tables.shape[3],
+            activation=ACTIVATIONS[found.activation],
+        )
+        return place
+
+    def looked_up(self, embeddings: Tensor, columns: int) -> int:
+        """Adds a look-up of the last symbols' embeddings; returns the place where they lie."""
+        size = embeddings.shape[1]
+        places, place = columns // size, self.writer.place(columns)
+        numbers = {"window": self.stem.window, "place": self.stem.window - places}
+        numbers |= {"places": places, "size": size, "table": self.writer.keep(embeddings)}
+        self.writer.write(ops.look_up_rows, ops.IMAGES, place, **numbers)
         return place
 
     def choose(self, chooser: AnyChooser, gate: int, hidden: Hidden) -> None:
         """Adds what chooses a gate's mask."""
         found = self.gates[gate]
         if isinstance(chooser, ListChooser):
-            write_lists(self.writer, self.stem, chooser, gate, found.num_blocks)
+            self.choose_by_lists(chooser, gate, found.num_blocks)
             return
         check_rule(chooser, found.num_blocks)
         seen, look = hidden, found.look
@@ -158,36 +204,69 @@ class NetworkWriter:
             look = 0 if isinstance(chooser.maps, Tensor) else chooser.maps[0][0].shape[1]
             check_embeddings(seen.embeddings, look, self.stem)
         check_maps(chooser, look, found.num_blocks)
-        scores = self.scores(chooser, seen)
+        if isinstance(chooser.maps, Tensor):
+            scores = self.writer.constant(chooser.maps)
+        else:
+            *before, (weight, bias) = chooser.maps
+            for step in before:
+                seen = Hidden(self.layer(Affine(*step, chooser.activation), seen))
+            scores = self.layer(padded(Affine(weight, bias)), seen)
         self.writer.rule(chooser, gate, found.num_blocks, scores)
 
-    def scores(self, chooser: Chooser, seen: Hidden) -> int:
-        """Adds the scores of a gate's blocks, whole vectors a row; returns their place."""
-        if isinstance(chooser.maps, Tensor):
-            return self.writer.constant(chooser.maps)
-        *before, (weight, bias) = chooser.maps
-        for step in before:
-            seen = Hidden(self.layer(Affine(*step, chooser.activation), seen))
-        return self.layer(padded(Affine(weight, bias)), seen)
+    def choose_by_lists(self, chooser: ListChooser, gate: int, blocks: int) -> None:
+        """Adds the instruction that looks a mask up."""
+        stem, lists, keys = self.stem, chooser.lists, chooser.num_keys
+        entries, kept = lists.shape
+        fits = (
+            chooser.num_symbols == stem.num_symbols
+            and 1 <= keys <= stem.window
+            and entries == stem.num_symbols**keys
+            and bool(((lists >= 0) & (lists < blocks)).all())
+        )
+        if not fits:
+            raise ValueError(
+                f"expected lists of blocks 0 to {blocks - 1} for each of {stem.num_symbols} "
+                f"symbols to the power of 1 to {stem.window}, got {entries} lists of {keys} symbols"
+            )
+        numbers = {"window": stem.window, "num_keys": keys, "num_symbols": stem.num_symbols}
+        numbers |= {"table": self.writer.keep(lists, torch.int64), "num_kept": kept}
+        self.writer.write(ops.listed, ops.IMAGES, 0, gate=gate, blocks=blocks, **numbers)
 
     def summary(self, gate: int, hidden: Hidden) -> tuple[Hidden, int]:
         """Adds the cheap look at a gate; with its number of floats."""
         assert self.image_shape is not None
         channels, height, width = self.image_shape
-        windows = [pool_window(side) for side in (height, width)]
-        sides = zip((height, width), windows, strict=True)
-        pooled = channels * math.prod(-(-side // window) for side, window in sides)
+        down, across = pool_window(height), pool_window(width)
+        pooled = channels * math.ceil(height / down) * math.ceil(width / across)
         norms = self.gates[gate - 1].num_blocks if gate else 0
         place, size = self.writer.place(pooled + norms), pooled + norms
         sizes = {"channels": channels, "height": height, "width": width}
-        sizes |= {"down": windows[0], "across": windows[1], "row_distance": size}
-        self.writer.write(ops.pool, ops.IMAGES, place, **sizes)
+        sizes |= {"down": down, "across": across, "row_distance": size}
+        self.writer.write(ops.pool_windows, ops.IMAGES, place, **sizes)
         if gate:
             units = self.gates[gate - 1].size
             apart = filled_size(units) if hidden.filled else units
             sizes = {"blocks": norms, "size": units, "apart": apart, "row_distance": size}
             self.writer.write(ops.norms, hidden.place, place, gate=gate - 1, column=pooled, **sizes)
         return Hidden(place), size
+
+
+def is_folded(found: Affine, embeddings: Tensor, mask: int) -> bool:
+    """Whether a map of embeddings [num_symbols, size] becomes a sum of rows of tables."""
+    places = found.weight.shape[1] // embeddings.shape[1]
+    table_bytes = 4 * len(found.weight) * places * len(embeddings)
+    most = MOST_FOLDED if mask == ops.NO_MASK else MOST_FOLDED_IN_BLOCKS
+    return table_bytes <= most and all(table.num_keys == 1 for table in found.tables)
+
+
+def check_embeddings(embeddings: Tensor, columns: int, stem: Embed) -> None:
+    """Refuses a map that does not read the embeddings of a window's last symbols."""
+    symbols, size = embeddings.shape
+    if symbols != stem.num_symbols or columns % size or not 1 <= columns // size <= stem.window:
+        raise ValueError(
+            f"expected embeddings of {stem.num_symbols} symbols and a map of those of 1 to "
+            f"{stem.window} places, got {symbols} of {size} numbers and {columns} columns"
+        )
 
 
 def is_whole(
@@ -201,19 +280,14 @@ def is_whole(
     maps = [found for found in operations if isinstance(found, Affine)]
     found, behind = maps[gate : gate + 2]
     assert isinstance(found, Blocks)
-    if found.size >= QUARTER or not all_finite(maps, choosers):
+    weights = [tensor for one in maps for tensor in one.tensors()]
+    for one in choosers or ():
+        if isinstance(one, Chooser) and not isinstance(one.maps, Tensor):
+            weights += [weight for weight, _ in one.maps]
+    if found.size >= QUARTER or not all(bool(tensor.isfinite().all()) for tensor in weights):
         return False
     chooser = None if choosers is None else choosers[gate]
     share = chooser.expected_share(found.num_blocks) if isinstance(chooser, Chooser) else 0.5
     (units, before), after = found.weight.shape, len(behind.weight)
     pairs = sum(pair_macs(side, filled_size(found.size)) for side in (before, after))
     return share * found.num_blocks * pairs > units * (before + after)
-
-
-def all_finite(maps: Sequence[Affine], choosers: Sequence[AnyChooser] | None) -> bool:
-    """Whether no weight of a network and of the maps that look at it is infinite or NaN."""
-    tensors = [tensor for found in maps for tensor in found.tensors()]
-    for chooser in choosers or ():
-        if isinstance(chooser, Chooser) and not isinstance(chooser.maps, Tensor):
-            tensors += [weight for weight, _ in chooser.maps]
-    return all(bool(torch.isfinite(tensor).all()) for tensor in tensors)

@@ -16,8 +16,17 @@ from typing import Any
 import numpy as np
 from numba import carray, types
 
-from ccenv.deploy.fused.pooling import block_norms, gumbel_1, gumbel_16, pool_images
-from ccenv.deploy.fused.tables import WORD, entry_of, kept_blocks, sum_row, symbols_fit
+from ccenv.deploy.fused.parts import (
+    WORD,
+    add_up_row,
+    block_norms,
+    gumbel_1,
+    gumbel_16,
+    kept_blocks,
+    key_of_window,
+    pool_images,
+    symbols_fit,
+)
 from ccenv.sparse.cpu.codegen.compiled import KERNELS, compiled, entry, forget_stale, make_call
 from ccenv.sparse.cpu.codegen.floats import add_floats, call_activate, copy_floats, walk_copy
 from ccenv.sparse.cpu.codegen.micro_kernels import LOWER_HALF, as_pointer
@@ -33,8 +42,8 @@ JOB = 3
 HIGHEST = np.int64(2**63 - 1)
 
 
-def named(names: str) -> np.dtype[Any]:
-    """A line of int64, by its names in order: `code_line` writes it, `numbers_of` reads it."""
+def line_of(names: str) -> np.dtype[Any]:
+    """A line of int64, by its names in order: `code_line` writes it, `numbers_at` reads it."""
     return np.dtype([(name, np.int64) for name in names.split()])
 
 
@@ -46,12 +55,12 @@ def code_line(names: np.dtype[Any], **numbers: int) -> list[int]:
     return [numbers[name] for name in wanted] + [0] * (FIELDS - len(wanted))
 
 
-HEADER = named("length layers features classes chunk floats")
+HEADER = line_of("length layers features classes chunk floats")
 """First line: instructions, gated layers, features of an image, logits, most rows at once, floats
 of one row's workspace."""
 HEAD = "op source target "
 """First numbers of an instruction: address of the op, places; then its own, by the op."""
-INSTRUCTION = named(HEAD)
+INSTRUCTION = line_of(HEAD)
 NAMES: dict[Any, np.dtype[Any]] = {}
 """Op -> names of its numbers."""
 
@@ -99,7 +108,7 @@ def operation(names: np.dtype[Any]) -> Callable[[Callable[..., int]], Any]:
 
 
 @compiled
-def numbers_of(code: int, names: Any) -> Any:
+def numbers_at(code: int, names: Any) -> Any:
     """What a line holds, by names."""
     return carray(as_pointer(code), (1,), names)[0]
 
@@ -112,7 +121,9 @@ def rows_of_mask(masks: int, layer: int, skipped: int) -> int:
     return carray(as_pointer(masks + 8 * layer), (1,), np.int64)[0] + skipped
 
 
-LAYER = named(HEAD + "in_gate gate weights row panel bias in_blocks in_size blocks size activation")
+LAYER = line_of(
+    HEAD + "in_gate gate weights row panel bias in_blocks in_size blocks size activation"
+)
 """Gates are those of the masks on both sides, or NO_MASK; rows and panels lie so far apart."""
 
 
@@ -121,7 +132,7 @@ def layer(
     code: int, source: int, target: int, masks: int, draws: int, first: int, rows: int
 ) -> int:
     """A block-sparse layer; skipped blocks are not written, and nothing reads them."""
-    c = numbers_of(code, LAYER)
+    c = numbers_at(code, LAYER)
     call_multiply_kept(
         source,
         c.weights,
@@ -146,43 +157,47 @@ def layer(
     return 0
 
 
-FILL = named(HEAD + "row columns")
+FILL = line_of(HEAD + "row columns")
 
 
 @operation(FILL)
-def fill(code: int, source: int, target: int, masks: int, draws: int, first: int, rows: int) -> int:
+def fill_rows(
+    code: int, source: int, target: int, masks: int, draws: int, first: int, rows: int
+) -> int:
     """The same floats in every row."""
-    c = numbers_of(code, FILL)
+    c = numbers_at(code, FILL)
     for b in range(rows):
         copy_floats(c.row, target + 4 * b * c.columns, c.columns)
     return 0
 
 
-COPY = named(HEAD + "row_distance columns")
+COPY = line_of(HEAD + "row_distance columns")
 
 
 @operation(COPY)
 def copy(code: int, source: int, target: int, masks: int, draws: int, first: int, rows: int) -> int:
     """The first columns of rows, side by side."""
-    c = numbers_of(code, COPY)
+    c = numbers_at(code, COPY)
     for b in range(rows):
         copy_floats(source + 4 * b * c.row_distance, target + 4 * b * c.columns, c.columns)
     return 0
 
 
-POOL = named(HEAD + "row_distance channels height width down across")
+POOL = line_of(HEAD + "row_distance channels height width down across")
 
 
 @operation(POOL)
-def pool(code: int, source: int, target: int, masks: int, draws: int, first: int, rows: int) -> int:
+def pool_windows(
+    code: int, source: int, target: int, masks: int, draws: int, first: int, rows: int
+) -> int:
     """Averages of windows."""
-    c = numbers_of(code, POOL)
+    c = numbers_at(code, POOL)
     sizes = c.row_distance, c.channels, c.height, c.width, c.down, c.across
     pool_images(source, target, rows, *sizes)
     return 0
 
 
-NORMS = named(HEAD + "gate blocks size apart column row_distance")
+NORMS = line_of(HEAD + "gate blocks size apart column row_distance")
 """Blocks lie `apart` floats from one another."""
 
 
@@ -191,22 +206,22 @@ def norms(
     code: int, source: int, target: int, masks: int, draws: int, first: int, rows: int
 ) -> int:
     """Norms of blocks, written from a column on."""
-    c = numbers_of(code, NORMS)
+    c = numbers_at(code, NORMS)
     mask = rows_of_mask(masks, c.gate, first * c.blocks)
     sizes = c.row_distance, c.blocks, c.size, c.apart
     block_norms(source, mask, target + 4 * c.column, rows, *sizes)
     return 0
 
 
-BLANK = named(HEAD + "gate blocks size")
+BLANK = line_of(HEAD + "gate blocks size")
 
 
 @operation(BLANK)
-def blank(
+def blank_skipped(
     code: int, source: int, target: int, masks: int, draws: int, first: int, rows: int
 ) -> int:
     """Zeros in the units of skipped blocks."""
-    c = numbers_of(code, BLANK)
+    c = numbers_at(code, BLANK)
     units = carray(as_pointer(target), (rows, c.blocks, c.size), np.float32)
     mask = rows_of_mask(masks, c.gate, first * c.blocks)
     bits = carray(as_pointer(mask), (rows, c.blocks), np.uint8)
@@ -217,7 +232,7 @@ def blank(
     return 0
 
 
-RULE = named(HEAD + "gate blocks row_distance num_kept millionths")
+RULE = line_of(HEAD + "gate blocks row_distance num_kept millionths")
 """Rows of scores are whole vectors: multiples of 16. The lowest probability is in millionths."""
 
 
@@ -226,7 +241,7 @@ def top_k(
     code: int, source: int, target: int, masks: int, draws: int, first: int, rows: int
 ) -> int:
     """Keeps the blocks of highest score, the first of equal ones; NaN counts as highest."""
-    c = numbers_of(code, RULE)
+    c = numbers_at(code, RULE)
     mask = rows_of_mask(masks, c.gate, first * c.blocks)
     bits = carray(as_pointer(mask), (rows, c.blocks), np.uint8)
     ld, blocks, num_kept = c.row_distance, c.blocks, c.num_kept
@@ -252,7 +267,7 @@ def greedy(
     code: int, source: int, target: int, masks: int, draws: int, first: int, rows: int
 ) -> int:
     """Keeps blocks of positive score: those kept with a probability above one half."""
-    c = numbers_of(code, RULE)
+    c = numbers_at(code, RULE)
     mask = rows_of_mask(masks, c.gate, first * c.blocks)
     bits = carray(as_pointer(mask), (rows, c.blocks), np.uint8)
     scores = carray(as_pointer(source), (rows, c.row_distance), np.float32)
@@ -263,11 +278,11 @@ def greedy(
 
 
 @operation(RULE)
-def sampled(
+def draw_blocks(
     code: int, source: int, target: int, masks: int, draws: int, first: int, rows: int
 ) -> int:
     """Keeps a block if its uniform number is below low + (1 - 2 low) sigmoid(score)."""
-    c = numbers_of(code, RULE)
+    c = numbers_at(code, RULE)
     mask = rows_of_mask(masks, c.gate, first * c.blocks)
     bits = carray(as_pointer(mask), (rows, c.blocks), np.uint8)
     scores = carray(as_pointer(source), (rows, c.row_distance), np.float32)
@@ -286,13 +301,13 @@ def gumbel(
     code: int, source: int, target: int, masks: int, draws: int, first: int, rows: int
 ) -> int:
     """Gumbel noise on scores, in place."""
-    c = numbers_of(code, RULE)
+    c = numbers_at(code, RULE)
     uniform = rows_of_mask(draws, c.gate, 4 * first * c.blocks)
     add_gumbel(source, uniform, rows, c.row_distance, c.blocks)
     return 0
 
 
-CHECK = named(HEAD + "num_symbols window")
+CHECK = line_of(HEAD + "num_symbols window")
 
 
 @operation(CHECK)
@@ -300,11 +315,11 @@ def check(
     code: int, source: int, target: int, masks: int, draws: int, first: int, rows: int
 ) -> int:
     """Whether all symbols are in the vocabulary."""
-    c = numbers_of(code, CHECK)
+    c = numbers_at(code, CHECK)
     return 0 if symbols_fit(source, rows * c.window, c.num_symbols) else 1
 
 
-LOOK_UP = named(HEAD + "window place places table size")
+LOOK_UP = line_of(HEAD + "window place places table size")
 """The first place of a window that is looked up, and how many are."""
 
 
@@ -313,7 +328,7 @@ def look_up_rows(
     code: int, source: int, target: int, masks: int, draws: int, first: int, rows: int
 ) -> int:
     """Rows of a table float32 [num_symbols, size] side by side: [rows, places * size]."""
-    c = numbers_of(code, LOOK_UP)
+    c = numbers_at(code, LOOK_UP)
     places, size = c.places, c.size
     found = carray(as_pointer(source), (rows, c.window), np.int64)
     for b in range(rows):
@@ -327,16 +342,16 @@ def look_up_rows(
     return 0
 
 
-SUM = named(HEAD + "gate blocks window place places num_symbols table size activation")
+SUM = line_of(HEAD + "gate blocks window place places num_symbols table size activation")
 """As LOOK_UP, of tables float32 [blocks, places, num_symbols, size]."""
 
 
 @operation(SUM)
-def sum_rows(
+def add_up_rows(
     code: int, source: int, target: int, masks: int, draws: int, first: int, rows: int
 ) -> int:
     """Writes activation(sum over places of a row of each place's table), on kept blocks alone."""
-    c = numbers_of(code, SUM)
+    c = numbers_at(code, SUM)
     mask = rows_of_mask(masks, c.gate, first * c.blocks)
     blocks, size, places = c.blocks, c.size, c.places
     apart = c.num_symbols * size
@@ -348,12 +363,12 @@ def sum_rows(
                 j = start + lowest_bit(kept)
                 kept &= kept - np.uint64(1)
                 to = target + 4 * (b * blocks + j) * size
-                sum_row(at, places, c.table + 4 * j * places * apart, apart, to, size)
+                add_up_row(at, places, c.table + 4 * j * places * apart, apart, to, size)
                 call_activate(to, size, c.activation)
     return 0
 
 
-ENTRIES = named(HEAD + "gate blocks window num_keys num_symbols table size activation")
+ENTRIES = line_of(HEAD + "gate blocks window num_keys num_symbols table size activation")
 """The last symbols name a row together, of float32 [num_symbols ** num_keys, blocks, size]."""
 
 
@@ -362,11 +377,11 @@ def add_entries(
     code: int, source: int, target: int, masks: int, draws: int, first: int, rows: int
 ) -> int:
     """Adds what the last symbols say to kept blocks, then applies the activation in place."""
-    c = numbers_of(code, ENTRIES)
+    c = numbers_at(code, ENTRIES)
     mask = rows_of_mask(masks, c.gate, first * c.blocks)
     blocks, size = c.blocks, c.size
     for b in range(rows):
-        entry = entry_of(source + 8 * b * c.window, c.window, c.num_keys, c.num_symbols)
+        entry = key_of_window(source + 8 * b * c.window, c.window, c.num_keys, c.num_symbols)
         for start in range(0, blocks, WORD):
             kept = kept_blocks(mask, b, blocks, start)
             while kept != np.uint64(0):
@@ -378,7 +393,7 @@ def add_entries(
     return 0
 
 
-LISTED = named(HEAD + "gate blocks window num_keys num_symbols table num_kept")
+LISTED = line_of(HEAD + "gate blocks window num_keys num_symbols table num_kept")
 
 
 @operation(LISTED)
@@ -386,13 +401,13 @@ def listed(
     code: int, source: int, target: int, masks: int, draws: int, first: int, rows: int
 ) -> int:
     """Keeps the blocks that a table int64 [num_symbols ** num_keys, num_kept] lists."""
-    c = numbers_of(code, LISTED)
+    c = numbers_at(code, LISTED)
     mask = rows_of_mask(masks, c.gate, first * c.blocks)
     bits = carray(as_pointer(mask), (rows, c.blocks), np.uint8)
     num_kept = c.num_kept
     for b in range(rows):
         bits[b, :] = 0
-        entry = entry_of(source + 8 * b * c.window, c.window, c.num_keys, c.num_symbols)
+        entry = key_of_window(source + 8 * b * c.window, c.window, c.num_keys, c.num_symbols)
         listed = carray(as_pointer(c.table + 8 * entry * num_kept), (num_kept,), np.int64)
         for q in range(num_kept):
             bits[b, listed[q]] = 1
@@ -417,7 +432,7 @@ def run_program(job: int, start: int, stop: int) -> int:
     """
     given = carray(as_pointer(job), (JOB,), np.int64)
     program, images, logits = given[0], given[1], given[2]
-    head = numbers_of(program, HEADER)
+    head = numbers_at(program, HEADER)
     masks = job + 8 * JOB
     draws = masks + 8 * head.layers
     chunk = max(1, min(head.chunk, stop - start))
@@ -429,7 +444,7 @@ def run_program(job: int, start: int, stop: int) -> int:
         rows = min(chunk, stop - first)
         for n in range(head.length):
             at = program + 8 * (1 + n) * FIELDS
-            code = numbers_of(at, INSTRUCTION)
+            code = numbers_at(at, INSTRUCTION)
             # Places are multiples of whole cache lines.
             source = base + 4 * chunk * code.source
             if code.source == IMAGES:

@@ -3,7 +3,8 @@
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from torch import Tensor, int64
+import torch
+from torch import Tensor
 from torch.nn.functional import pad
 
 from ccenv.deploy.fused import program as ops
@@ -12,7 +13,7 @@ from ccenv.networks.core.lowering import Affine
 from ccenv.sparse.cpu.codegen.floats import NONE, RELU, TANH
 
 ACTIVATIONS = {None: NONE, "tanh": TANH, "relu": RELU}
-RULES = dict.fromkeys(K_RULES, ops.top_k) | {"greedy": ops.greedy, "sampled": ops.sampled}
+RULES = dict.fromkeys(K_RULES, ops.top_k) | {"greedy": ops.greedy, "sampled": ops.draw_blocks}
 LANES = 16
 QUARTER = 4
 """Blocks are padded to a multiple of this many units: others take up to twice as long."""
@@ -45,17 +46,10 @@ class Writer:
         own = {"length": len(self.codes), "floats": self.floats}
         return [ops.code_line(ops.HEADER, **own, **header), *self.codes]
 
-    def keep(self, tensor: Tensor) -> int:
-        """Keeps a contiguous float32 tensor as long as the program; returns its address."""
-        tensor = tensor.detach().float().contiguous()
+    def keep(self, tensor: Tensor, dtype: torch.dtype = torch.float32) -> int:
+        """Keeps a contiguous copy of a tensor as long as the program; returns its address."""
         # A copy, so that the program's numbers never change under it.
-        tensor = tensor.clone()
-        self.kept.append(tensor)
-        return tensor.data_ptr()
-
-    def keep_integers(self, tensor: Tensor) -> int:
-        """Keeps a contiguous int64 tensor as long as the program; returns its address."""
-        tensor = tensor.detach().to(int64).contiguous().clone()
+        tensor = tensor.detach().to(dtype).contiguous().clone()
         self.kept.append(tensor)
         return tensor.data_ptr()
 
@@ -96,8 +90,8 @@ class Writer:
         """Adds float32 [n] that are the same for every input; returns their place."""
         width = len(row) + -len(row) % LANES
         place = self.place(width)
-        filled_up = self.keep(pad(row, (0, width - len(row))))
-        self.write(ops.fill, place, place, row=filled_up, columns=width)
+        address = self.keep(pad(row, (0, width - len(row))))
+        self.write(ops.fill_rows, place, place, row=address, columns=width)
         return place
 
     def rule(self, chooser: Chooser, gate: int, blocks: int, scores: int) -> None:
@@ -125,10 +119,10 @@ def filled_size(size: int) -> int:
     return size + -size % QUARTER
 
 
-def filled(tensor: Tensor, dim: int, size: int) -> Tensor:
+def with_zeros(tensor: Tensor, dim: int, size: int) -> Tensor:
     """Adds zeros behind each block of `size` along a dimension, up to a multiple of `QUARTER`.
 
-    >>> filled(Tensor([1, 1, 1, 1, 1, 1]), 0, 3)
+    >>> with_zeros(Tensor([1, 1, 1, 1, 1, 1]), 0, 3)
     tensor([1., 1., 1., 0., 1., 1., 1., 0.])
     """
     blocks = tensor.detach().unflatten(dim, (-1, size))

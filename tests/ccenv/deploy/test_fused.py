@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from torch.testing import assert_close
 
 from ccenv.base.masks import random_mask
-from ccenv.deploy.fused import symbol_maps
+from ccenv.deploy.fused import network as fused_network
 from ccenv.deploy.fused.classifier import Chooser, FusedClassifier, why_not_fused
-from ccenv.deploy.fused.pooling import pool_images
+from ccenv.deploy.fused.parts import pool_images
 from ccenv.deploy.fused.program import add_gumbel
 from ccenv.deploy.latency import plain_pass, plain_passes
 from ccenv.mdp.choosers import ListChooser
@@ -66,8 +66,8 @@ def random_map(rows, columns, seed=0):
 def network(request, monkeypatch):
     """Of pixels, or of symbols whose maps are sums of tables or products of what is looked up."""
     folded = 1 << 24 if request.param == "tables" else 0
-    monkeypatch.setattr(symbol_maps, "MOST_FOLDED", folded)
-    monkeypatch.setattr(symbol_maps, "MOST_FOLDED_IN_BLOCKS", folded)
+    monkeypatch.setattr(fused_network, "MOST_FOLDED", folded)
+    monkeypatch.setattr(fused_network, "MOST_FOLDED_IN_BLOCKS", folded)
     return of_pixels() if request.param == "pixels" else of_symbols(tables=ALL_TABLES)
 
 
@@ -104,7 +104,7 @@ def test_given_masks_it_computes_what_the_layers_compute(kind, layers, rows):
     inputs, masks = inputs_of(network, rows), masks_of(rows, blocks)
     with pytest.MonkeyPatch.context() as patch:
         for name in ("MOST_FOLDED", "MOST_FOLDED_IN_BLOCKS"):
-            patch.setattr(symbol_maps, name, (1 << 24) * is_folded)
+            patch.setattr(fused_network, name, (1 << 24) * is_folded)
         fused, dense = FusedClassifier(network), FusedClassifier(network, keep_all=True)
     logits, used = fused(inputs, masks)
     assert_close(logits, forward(network, inputs, masks, "reference"), rtol=1e-4, atol=1e-5)

@@ -12,7 +12,7 @@ from ccenv.base.seeding import stream
 from ccenv.data import load_split
 from ccenv.data.texts.windows import coding
 from ccenv.deploy.export import SkippingClassifier
-from ccenv.deploy.generate import drawn, write
+from ccenv.deploy.generate import drawn_symbol, write
 from ccenv.envs.rendering import as_words
 from ccenv.runs.commands import cli
 from ccenv.runs.config.settings import make_plan
@@ -74,9 +74,9 @@ def test_symbols_are_bytes_and_rare_ones_a_question_mark(folder, tmp_path, monke
 
 def test_without_temperature_the_most_probable_is_taken():
     logits = torch.tensor([0.0, 2.0, 1.0])
-    assert drawn(logits, stream(0, "test"), 0.0) == 1
+    assert drawn_symbol(logits, stream(0, "test"), 0.0) == 1
     generator = stream(0, "test")
-    found = torch.tensor([drawn(logits, generator, 1.0) for _ in range(2000)])
+    found = torch.tensor([drawn_symbol(logits, generator, 1.0) for _ in range(2000)])
     shares = found.bincount(minlength=3) / 2000
     torch.testing.assert_close(shares.float(), logits.softmax(0), atol=0.04, rtol=0)
 
