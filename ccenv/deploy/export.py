@@ -27,14 +27,14 @@ from ccenv.deploy.export_content import (
     OLD_FORMAT,
     Surface,
     better_draw,
-    build_agent,
-    build_network,
     cannot,
-    check_content,
+    check_stored,
     content_of,
     drawing,
     is_greedy,
     limited_parts,
+    stored_agent,
+    stored_network,
     stream_of,
 )
 from ccenv.deploy.export_images import Preparation, known_symbols, older_images
@@ -79,7 +79,7 @@ class SkippingClassifier(nn.Module):
         self.content = dict(content)
         self.image_shape: tuple[int, ...] = tuple(content["image_shape"])
         with limited_parts(content):
-            self.network = build_network(content["network"], self.image_shape)
+            self.network = stored_network(content["network"], self.image_shape)
         self.ranges = {name: Range(*numbers) for name, numbers in content["context"].items()}
         older = content["format"] == OLD_FORMAT
         images = older_images(content) if older else content["images"]
@@ -92,7 +92,7 @@ class SkippingClassifier(nn.Module):
             self.network, observe, self.image_shape, agent["rows"], agent["group_size"]
         )
         with limited_parts(content):
-            self.policy = build_agent(agent, self.surface)
+            self.policy = stored_agent(agent, self.surface)
         # Registered, so that whoever moves the module to a device moves the policy too.
         modules = {n: v for n, v in vars(self.policy).items() if isinstance(v, nn.Module)}
         self.policy_modules = nn.ModuleDict(modules)
@@ -144,7 +144,7 @@ class SkippingClassifier(nn.Module):
         formats = (FORMAT, OLD_FORMAT)
         if not isinstance(content, dict) or content.get("format") not in formats:
             raise ValueError(f"expected an exported classifier ({FORMAT}) in {path}, got another")
-        check_content(content, trust)
+        check_stored(content, trust)
         try:
             return cls(content)
         except UNFIT as error:

@@ -1,7 +1,7 @@
 """Content of an exported classifier: (agent, its settings) <-> names, numbers and tensors.
 
 Agents and networks are stored as `module:name` with settings, and rebuilt from these. A file's
-names are followed only after `check_content`. Masks are chosen as errs less on validation images: a
+names are followed only after `check_stored`. Masks are chosen as errs less on validation images: a
 young policy keeps no block with a probability above one half, so that its greedy masks
 keep nothing where drawn ones answer well; an old one may do better with the greedy masks.
 """
@@ -128,14 +128,14 @@ def content_of(agent: Any, settings: Mapping[str, Any]) -> dict[str, Any]:
     content = {
         "format": FORMAT,
         "agent": {
-            "class": name_of(agent, type(agent)),
+            "class": path_to(agent, type(agent)),
             "settings": dict(settings),
             "tensors": {name: t.detach().cpu().clone() for name, t in agent.parameters().items()},
             "rows": simulator.num_images,
             "group_size": simulator.group_size,
         },
         "network": {
-            "builder": name_of(agent, builder),
+            "builder": path_to(agent, builder),
             "sizes": dict(simulator.source.sizes),
             "kwargs": dict(simulator.source.kwargs),
             "num_classes": network.num_classes,
@@ -155,7 +155,7 @@ def content_of(agent: Any, settings: Mapping[str, Any]) -> dict[str, Any]:
     return content
 
 
-def name_of(agent: Any, found: Any) -> str:
+def path_to(agent: Any, found: Any) -> str:
     """`module:name` of a class or function.
 
     Raises:
@@ -167,15 +167,15 @@ def name_of(agent: Any, found: Any) -> str:
         is_found = module != "__main__" and import_object(path, "export") is found
     except ValueError:
         is_found = False
-    if not is_found:
-        if name:
-            raise cannot(agent, f"{path} cannot be imported by name; put it in a module")
-        raise cannot(
-            agent,
-            f"its network was given as an object ({type(found).__name__}) and cannot be imported "
-            "by name; give network='module:name' of a function that builds it",
-        )
-    return path
+    if is_found:
+        return path
+    if name:
+        raise cannot(agent, f"{path} cannot be imported by name; put it in a module")
+    raise cannot(
+        agent,
+        f"its network was given as an object ({type(found).__name__}) and cannot be imported "
+        "by name; give network='module:name' of a function that builds it",
+    )
 
 
 def cannot(agent: Any, why: str) -> ValueError:
@@ -212,20 +212,8 @@ def limited_parts(content: Mapping[str, Any]) -> Iterator[None]:
         yield
 
 
-def is_shape(sides: Sequence[Any]) -> bool:
-    """Whether an input may have these sides."""
-    if not 1 <= len(sides) <= MOST_SIDES or not all(type(s) is int and s > 0 for s in sides):
-        return False
-    return math.prod(sides) <= LARGEST
-
-
-def check_content(content: Mapping[str, Any], trust: Sequence[str]) -> None:
-    """Refuses a file that lacks a part, or names code that is neither the project's nor trusted.
-
-    Args:
-        content: as read; nothing in it was followed yet.
-        trust: modules of the reader's own, see `ccenv.base.trust.check_named`.
-    """
+def check_stored(content: Mapping[str, Any], trust: Sequence[str]) -> None:
+    """Refuses a file that lacks a part, or names code that is neither the project's nor trusted."""
     check_named(content, PLACES, trust)
     parts = PARTS if content["format"] == OLD_FORMAT else PARTS | PARTS_OF_IMAGES
     for place, kind in parts.items():
@@ -236,26 +224,23 @@ def check_content(content: Mapping[str, Any], trust: Sequence[str]) -> None:
         if not is_right:
             got = "none" if found is None else type(found).__name__
             raise ValueError(f"expected {place} in an exported classifier, got {got}")
-        if place in SHAPES and not is_shape(found):
-            raise ValueError(
-                f"expected {place} of 1..{MOST_SIDES} sides of at least 1 and at most {LARGEST:,} "
-                f"numbers, got {shown(found)}"
-            )
+        if place in SHAPES:
+            are_sides = all(type(side) is int and side > 0 for side in found)
+            if not (are_sides and 1 <= len(found) <= MOST_SIDES and math.prod(found) <= LARGEST):
+                raise ValueError(
+                    f"expected {place} of 1..{MOST_SIDES} sides of at least 1 and at most "
+                    f"{LARGEST:,} numbers, got {shown(found)}"
+                )
     for place in ("agent", "network"):
         if not all(isinstance(value, Tensor) for value in content[place]["tensors"].values()):
             raise ValueError(f"expected tensors in {place}.tensors, got something else")
 
 
-def build_network(content: Mapping[str, Any], input_shape: Sequence[int]) -> Any:
+def stored_network(content: Mapping[str, Any], input_shape: Sequence[int]) -> Any:
     """Builds the network that a file describes, with its weights.
 
-    Args:
-        content: see `content_of`.
-        input_shape: of one input.
-
     Raises:
-        ValueError: if the name is no builder of networks, or the weights do not fit or are not
-            finite.
+        ValueError: if the name is no builder, or the weights do not fit or are not finite.
     """
     builder = import_object(content["builder"], "network")
     sizes, own = dict(content["sizes"]), dict(content.get("kwargs", {}))
@@ -277,7 +262,7 @@ def build_network(content: Mapping[str, Any], input_shape: Sequence[int]) -> Any
     return in_dtype(network, content.get("dtype", "float32"))
 
 
-def build_agent(content: Mapping[str, Any], surface: Surface) -> Any:
+def stored_agent(content: Mapping[str, Any], surface: Surface) -> Any:
     """Builds the agent that a file describes, with what it has learned.
 
     Raises:
@@ -302,16 +287,12 @@ DRAWS = ("mode", "sampled")
 def better_draw(agent: Any) -> dict[str, Any]:
     """Which way of choosing has fewer errors on the validation split, and the errors of both.
 
-    Returns:
-        `draw` (of equal ones "mode", whose masks are the same for everybody) and
-        `validation_error`, a share for each way.
+    Of equal ones "mode", whose masks are the same for everybody.
     """
-    errors = {
-        draw: evaluate(
-            agent.simulator, agent, split="validation", deterministic=is_greedy(draw)
-        ).error
-        for draw in DRAWS
-    }
+    simulator, errors = agent.simulator, {}
+    for draw in DRAWS:
+        found = evaluate(simulator, agent, split="validation", deterministic=is_greedy(draw))
+        errors[draw] = found.error
     return {"draw": min(DRAWS, key=lambda draw: errors[draw]), "validation_error": errors}
 
 
@@ -330,16 +311,9 @@ def stream_of(images: Tensor) -> torch.Generator:
 def drawing(
     images: Tensor, generator: torch.Generator | None, draw: str | None, recorded: str
 ) -> torch.Generator | None:
-    """What draws the masks of a batch; None for greedy ones.
+    """What draws the masks of a batch, the caller's generator if given; None for greedy masks.
 
-    Args:
-        images: [batch, ...] float32.
-        generator: the caller's, if there is one.
-        draw: one of `DRAWS`; None: drawn with a generator, else as recorded.
-        recorded: one of `DRAWS`.
-
-    Raises:
-        ValueError: if `draw` is unknown, or there is a generator and nothing to draw.
+    Without `draw`, one of `DRAWS`, masks are drawn if there is a generator, else as recorded.
     """
     if draw is None:
         draw = recorded if generator is None else "sampled"

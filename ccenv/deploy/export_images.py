@@ -1,6 +1,5 @@
 """Images of an exported classifier: as its data set stores them -> what its network sees."""
 
-import dataclasses
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -61,22 +60,25 @@ class Preparation(nn.Module):
         self.are_bytes = bool(content["are_bytes"])
         self.are_symbols = bool(content.get("are_symbols", False))
         self.num_symbols = num_symbols
-        self._transforms = [fitted_of(one) for one in content["transforms"]]
-        for n, transform in enumerate(self._transforms):
-            for k, tensor in enumerate(transform.tensors):
+        self.functions: list[tuple[str, Any, int]] = []
+        """of each transform its name, its function and its number of tensors, which are buffers."""
+        for n, one in enumerate(content["transforms"]):
+            function, tensors = make_transform(one["name"]), tuple(one["tensors"])
+            if is_of_chance(function):
+                raise ValueError(f"expected a transform without chance, got {one['name']!r}")
+            for k, tensor in enumerate(tensors):
                 self.register_buffer(f"tensor_{n}_{k}", tensor, persistent=False)
+            self.functions.append((one["name"], function, len(tensors)))
+        # Averages of bytes are rounded: those of floats would be others.
+        is_exact = all(isinstance(function, Standardise) for _, function, _ in self.functions)
+        self.rounds = self.are_bytes and not is_exact
 
     @property
     def transforms(self) -> list[Fitted]:
         """In their order, on the module's device."""
         return [
-            dataclasses.replace(
-                transform,
-                tensors=tuple(
-                    self.get_buffer(f"tensor_{n}_{k}") for k in range(len(transform.tensors))
-                ),
-            )
-            for n, transform in enumerate(self._transforms)
+            Fitted(name, function, tuple(self.get_buffer(f"tensor_{n}_{k}") for k in range(count)))
+            for n, (name, function, count) in enumerate(self.functions)
         ]
 
     def forward(self, images: Tensor) -> Tensor:
@@ -106,11 +108,18 @@ class Preparation(nn.Module):
             )
         images = images.reshape(len(images), *self.shape)
         self.check_known(images)
-        transforms = self.transforms
-        if self.are_bytes and not all(isinstance(t.function, Standardise) for t in transforms):
-            # Averages of bytes are rounded: those of floats would be others.
-            images = as_bytes(images)
-        return as_floats(through(transforms, images))
+        if self.rounds and not is_stored and not bool(((images >= 0) & (images <= 1)).all()):
+            raise ValueError(
+                f"expected pixels in [0, 1], got {float(images.min())} to {float(images.max())}; "
+                "give bytes as shares of 255, or as uint8"
+            )
+        return self.transformed(images)
+
+    def transformed(self, images: Tensor) -> Tensor:
+        """The same of inputs that fit, without a look at their values."""
+        if self.rounds and images.dtype != torch.uint8:
+            images = (images * 255).round().to(torch.uint8)
+        return as_floats(through(self.transforms, images))
 
     def check_known(self, inputs: Tensor) -> None:
         """Refuses symbols that are not known (ValueError); images pass."""
@@ -121,27 +130,3 @@ class Preparation(nn.Module):
             raise ValueError(
                 f"expected symbols in 0..{self.num_symbols - 1}, got {low if low < 0 else high}"
             )
-
-
-def fitted_of(content: Mapping[str, Any]) -> Fitted:
-    """A transform as a file describes it."""
-    function = make_transform(content["name"])
-    if is_of_chance(function):
-        raise ValueError(f"expected a transform without chance, got {content['name']!r}")
-    return Fitted(content["name"], function, tuple(content["tensors"]))
-
-
-def as_bytes(images: Tensor) -> Tensor:
-    """Shares of 255 as the nearest bytes; bytes stay as they are.
-
-    Raises:
-        ValueError: if a pixel is outside of [0, 1].
-    """
-    if images.dtype == torch.uint8:
-        return images
-    if not bool(((images >= 0) & (images <= 1)).all()):
-        raise ValueError(
-            f"expected pixels in [0, 1], got {float(images.min())} to {float(images.max())}; give "
-            "bytes as shares of 255, or as uint8"
-        )
-    return (images * 255).round().to(torch.uint8)

@@ -58,8 +58,23 @@ def write(
     Raises:
         ValueError: if it reads no windows, or a number is impossible.
     """
-    check_written(classifier, start, length, temperature)
-    (window,), missing = classifier.image_shape, classifier.network.num_classes
+    network, is_sequence = classifier.network, reads_sequences(classifier)
+    same = network.num_symbols == network.num_classes + is_sequence
+    if not (classifier.prepare.are_symbols and same):
+        raise ValueError(
+            "expected a predictor of symbols from windows of the same symbols, such as network "
+            f"'bytes', got one of inputs {classifier.image_shape}"
+        )
+    if len(start) < least_start(classifier):
+        raise ValueError(
+            f"expected a start of {least_start(classifier)} symbols at least, got {len(start)}"
+        )
+    if length < 1 or not 0 <= temperature < float("inf"):
+        raise ValueError(
+            "expected a length of at least 1 and a temperature of at least 0, got "
+            f"{length} and {temperature}"
+        )
+    (window,), missing = classifier.image_shape, network.num_classes
     text, kept, blocks = list(start), 0, 0
     first = max(0, len(text) - window)
     masks_by = None if is_greedy(classifier.draw) else generator
@@ -68,7 +83,7 @@ def write(
     for _ in range(length):
         if len(text) - first > window:
             # A window of another length than the full one has its places at other symbols.
-            first = len(text) - (max(1, window // 2) if reads_sequences(classifier) else window)
+            first = len(text) - (max(1, window // 2) if is_sequence else window)
         seen = torch.tensor([[missing] * (window - len(text) + first) + text[first:]])
         if cached:
             logits, masks, cache = classifier.classify_next(seen, cache, masks_by)
@@ -97,25 +112,3 @@ def reads_sequences(classifier: SkippingClassifier) -> bool:
 def least_start(classifier: SkippingClassifier) -> int:
     """How many symbols there must be before the first new one."""
     return 1 if reads_sequences(classifier) else classifier.image_shape[0]
-
-
-def check_written(
-    classifier: SkippingClassifier, start: Sequence[int], length: int, temperature: float
-) -> None:
-    """Refuses what cannot be written."""
-    network = classifier.network
-    is_one = reads_sequences(classifier) or network.num_symbols == network.num_classes
-    if not classifier.prepare.are_symbols or not is_one:
-        raise ValueError(
-            "expected a predictor of symbols from windows of the same symbols, such as network "
-            f"'bytes', got one of inputs {classifier.image_shape}"
-        )
-    if len(start) < least_start(classifier):
-        raise ValueError(
-            f"expected a start of {least_start(classifier)} symbols at least, got {len(start)}"
-        )
-    if length < 1 or not 0 <= temperature < float("inf"):
-        raise ValueError(
-            "expected a length of at least 1 and a temperature of at least 0, got "
-            f"{length} and {temperature}"
-        )

@@ -14,8 +14,7 @@ import torch
 import torch._dynamo
 from torch import Tensor, nn
 
-from ccenv.data.transforms import Standardise, as_floats, through
-from ccenv.deploy.export_content import build_network, is_greedy
+from ccenv.deploy.export_content import is_greedy, stored_network
 from ccenv.deploy.export_images import Preparation
 from ccenv.mdp.choosers import AnyChooser, are_sampled, key_of, mask_of
 from ccenv.mdp.dynamics import EpisodeState
@@ -51,7 +50,7 @@ BRANCHED = (ResidualUnit, Summed, Whole)
 
 
 @dataclass(frozen=True)
-class Rows:
+class RowState:
     """Rows on their way through the operations."""
 
     x: Any
@@ -114,13 +113,13 @@ class MaskedForm(nn.Module):
 
     def forward(self, images: Tensor, uniforms: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Logits [batch, num_classes], and bool [batch, all blocks]: what was executed."""
-        images = images if self.prepare is None else prepared(self.prepare, images)
+        images = images if self.prepare is None else self.prepare.transformed(images)
         # Lowered here, where an exporter has put its own tensors in place of the weights.
         network = self.lower(self.network)
-        logits, masks = self._through(network, 0, Rows(images, images, uniforms))
+        logits, masks = self._through(network, 0, RowState(images, images, uniforms))
         return logits, torch.cat(masks, dim=1)
 
-    def _through(self, network: Lowered, start: int, rows: Rows) -> tuple[Tensor, list[Tensor]]:
+    def _through(self, network: Lowered, start: int, rows: RowState) -> tuple[Tensor, list[Tensor]]:
         """Logits, and what is executed from an operation on."""
         masks: list[Tensor] = []
         for number, found in enumerate(network.operations[start:], start + 1):
@@ -142,7 +141,7 @@ class MaskedForm(nn.Module):
             return rows.x, masks
         return torch.where(rows.goes, rows.x, 0.0) + rows.early, masks
 
-    def _mask(self, network: Lowered, rows: Rows, early: Tensor | None) -> Tensor:
+    def _mask(self, network: Lowered, rows: RowState, early: Tensor | None) -> Tensor:
         gate, flat = rows.gate, rows.images.flatten(1)
         hidden = network.hidden(rows.x, rows.before, early)
         if not self.see.lengths[gate]:
@@ -159,7 +158,7 @@ class MaskedForm(nn.Module):
         mask = mask_of(self.choosers[gate], seen, uniform, blocks)
         return mask if rows.goes is None else mask & rows.goes
 
-    def _gated(self, found: Operation, rows: Rows, behind: Rows, mask: Tensor) -> Rows:
+    def _gated(self, found: Operation, rows: RowState, behind: RowState, mask: Tensor) -> RowState:
         """What a gate that is no exit makes of rows."""
         if isinstance(found, Blocks):
             return replace(behind, x=affine(found, rows, mask), before=mask)
@@ -174,7 +173,7 @@ class MaskedForm(nn.Module):
         return replace(behind, x=x, before=mask if stage.marks_output else None)
 
     def _branched(
-        self, network: Lowered, number: int, behind: Rows, mask: Tensor, early: Tensor
+        self, network: Lowered, number: int, behind: RowState, mask: Tensor, early: Tensor
     ) -> tuple[Tensor, list[Tensor]]:
         """All that lies behind an exit stands in a branch."""
         num_bits, width = sum(self.num_blocks[behind.gate - 1 :]), early.shape[1]
@@ -191,7 +190,7 @@ class MaskedForm(nn.Module):
         return found[:, :width], [found[:, width:] > 0]
 
 
-def always(found: Operation, rows: Rows) -> Tensor:
+def always(found: Operation, rows: RowState) -> Tensor:
     """What an operation without a gate makes of rows."""
     if isinstance(found, Embed):
         embedded: Tensor = found.rows(rows.x[:, -found.places :]).flatten(1)
@@ -202,7 +201,7 @@ def always(found: Operation, rows: Rows) -> Tensor:
     return found.module(rows.x)
 
 
-def affine(found: Affine, rows: Rows, mask: Tensor | None) -> Tensor:
+def affine(found: Affine, rows: RowState, mask: Tensor | None) -> Tensor:
     """Kept blocks of an affine map: [rows, units]."""
     y = block_sparse_linear(
         rows.x.flatten(1), found.weight, found.bias, rows.before, mask, backend=REFERENCE
@@ -214,7 +213,7 @@ def affine(found: Affine, rows: Rows, mask: Tensor | None) -> Tensor:
     return zero_where_skipped(y if activation is None else activation(y), mask)
 
 
-def left(behind: Rows, mask: Tensor, early: Tensor) -> Rows:
+def left(behind: RowState, mask: Tensor, early: Tensor) -> RowState:
     """Rows behind an exit: those that stop are still computed, and ignored."""
     stops = ~mask if behind.goes is None else behind.goes & ~mask
     heard = torch.where(stops, early, 0.0)
@@ -271,14 +270,6 @@ def branch(
     return found
 
 
-def prepared(prepare: Preparation, images: Tensor) -> Tensor:
-    """`Preparation.forward` of inputs that fit, without looking at their values."""
-    transforms = prepare.transforms
-    if prepare.are_bytes and not all(isinstance(t.function, Standardise) for t in transforms):
-        images = (images * 255).round().to(torch.uint8)
-    return as_floats(through(transforms, images))
-
-
 def form_of(classifier: Any, draw: str | None = None, *, skips: bool = False) -> MaskedForm:
     """The form of an exported classifier, on a copy of its network.
 
@@ -304,7 +295,7 @@ def form_of(classifier: Any, draw: str | None = None, *, skips: bool = False) ->
             "maps or lists (Agent.choosers); take the safetensors file"
         )
     # Built anew: a packed network would run its kernels.
-    network = build_network(classifier.content["network"], classifier.image_shape).eval()
+    network = stored_network(classifier.content["network"], classifier.image_shape).eval()
     return MaskedForm(network, choosers, classifier.look, classifier.prepare, skips=skips)
 
 

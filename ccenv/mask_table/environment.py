@@ -4,10 +4,7 @@ The simulated environment with a `TableNetwork` inside: agents are built on it a
 they reach is a sum over all masks instead of a sample.
 """
 
-import dataclasses
-import itertools
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -15,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ccenv.data import SPLITS, Split
+from ccenv.data import Split
 from ccenv.mask_table.exact import FLOATS
 from ccenv.mask_table.menus import Menu
 from ccenv.mask_table.network import TableNetwork
@@ -25,47 +22,6 @@ from ccenv.simulator.simulator import Simulator
 
 PART = 256
 """Inputs whose masks are all looked at together."""
-
-
-@dataclass(frozen=True)
-class TableData:
-    """The inputs of a `TableNetwork` as a data set: a split's name -> its rows, labels 0."""
-
-    parts: Mapping[str, range]
-    """rows of "train", "validation" and "test" among the tables' inputs, counted through."""
-    num_classes: int
-    """of the tables."""
-
-    def __hash__(self) -> int:
-        """Its address: data sets are compared as objects."""
-        return id(self)
-
-    def __call__(self, split: str) -> Split:
-        """One split: inputs int64 [n, 1]."""
-        rows = torch.tensor(list(self.parts[split]), dtype=torch.int64)
-        return Split(rows[:, None], torch.zeros_like(rows), self.num_classes)
-
-
-def parted(fitting: MaskTable, judging: MaskTable, choosing: int) -> TableData:
-    """Inputs of `TableNetwork([fitting, judging])`: the last of the first table choose.
-
-    Args:
-        fitting: whose first inputs are split "train", the others "validation".
-        judging: whose inputs are split "test".
-        choosing: how many are "validation".
-
-    Raises:
-        ValueError: if nothing is left to fit by.
-    """
-    count, judges = fitting.header.num_images, judging.header.num_images
-    if not 0 < choosing < count:
-        raise ValueError(f"expected choosing in 1..{count - 1} inputs, got {choosing}")
-    ends = (0, count - choosing, count, count + judges)
-    parts = {
-        name: range(start, end)
-        for name, (start, end) in zip(SPLITS, itertools.pairwise(ends), strict=True)
-    }
-    return TableData(parts, fitting.header.num_classes)
 
 
 def table_simulator(
@@ -94,10 +50,19 @@ def table_simulator(
     Raises:
         ValueError: if the tables do not go together or lack something, or a setting is wrong.
     """
+    count = fitting.header.num_images
+    if not 0 < choosing < count:
+        raise ValueError(f"expected choosing in 1..{count - 1} inputs, got {choosing}")
+    chosen = range(count - choosing, count)
+    judged = chosen if judging is None else range(count, count + judging.header.num_images)
+    # Rows among the tables' inputs, counted through.
+    parts = {"train": range(count - choosing), "validation": chosen, "test": judged}
+
+    def data(split: str) -> Split:
+        rows = torch.tensor(list(parts[split]), dtype=torch.int64)
+        return Split(rows[:, None], torch.zeros_like(rows), fitting.header.num_classes)
+
     tables = [fitting] if judging is None else [fitting, judging]
-    data = parted(fitting, judging or fitting, choosing)
-    if judging is None:
-        data = dataclasses.replace(data, parts={**data.parts, "test": data.parts["validation"]})
     network = TableNetwork(tables, score, by_gate, later)
     return Simulator(num_images, network=network, dataset=data, weights="frozen", **settings)
 

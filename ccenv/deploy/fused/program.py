@@ -27,7 +27,7 @@ from ccenv.deploy.fused.parts import (
     pool_images,
     symbols_fit,
 )
-from ccenv.sparse.cpu.codegen.compiled import KERNELS, compiled, entry, forget_stale, make_call
+from ccenv.sparse.cpu.codegen.compiled import KERNELS, compiled, forget_stale, make_call
 from ccenv.sparse.cpu.codegen.floats import add_floats, call_activate, copy_floats, walk_copy
 from ccenv.sparse.cpu.codegen.micro_kernels import LOWER_HALF, as_pointer
 from ccenv.sparse.cpu.codegen.vectors import highest_below, lowest_bit, sort_keys
@@ -80,20 +80,13 @@ def add_gumbel(source: int, uniform: int, rows: int, ld: int, blocks: int) -> No
 
 
 OP = types.int64(*[types.int64] * 7)
-"""A kernel (code, source, target, masks, draws, first, rows) -> 0, or 1 where a symbol is wrong.
+"""A kernel (code, x, y, masks, draws, first, rows) -> 0, or 1 where a symbol is wrong.
 
-`code` is the address of the instruction: the op's own address, the places of source and target,
-then its numbers. Source and target are addresses of the first of some rows; masks and draws those
-of lists of addresses, one a gated layer; `first` is the rows' place among all.
+`code` is the address of the instruction: the op's own address, the places of x and y, then its
+numbers. It reads from the address x of the first of some rows, and writes to y; masks and draws are
+addresses of lists of addresses, one a gated layer; `first` is the rows' place among all.
 """
-
-
 call_op = make_call(OP)
-
-
-def address_of(op: Any) -> int:
-    """Where a program finds an op, which is compiled or loaded now."""
-    return entry(op, OP)
 
 
 def operation(names: np.dtype[Any]) -> Callable[[Callable[..., int]], Any]:
@@ -128,13 +121,11 @@ LAYER = line_of(
 
 
 @operation(LAYER)
-def layer(
-    code: int, source: int, target: int, masks: int, draws: int, first: int, rows: int
-) -> int:
+def layer(code: int, x: int, y: int, masks: int, draws: int, first: int, rows: int) -> int:
     """A block-sparse layer; skipped blocks are not written, and nothing reads them."""
     c = numbers_at(code, LAYER)
     call_multiply_kept(
-        source,
+        x,
         c.weights,
         c.row,
         1,
@@ -142,7 +133,7 @@ def layer(
         c.bias,
         rows_of_mask(masks, c.in_gate, first * c.in_blocks),
         rows_of_mask(masks, c.gate, first * c.blocks),
-        target,
+        y,
         c.in_blocks,
         c.in_size,
         c.blocks,
@@ -161,13 +152,11 @@ FILL = line_of(HEAD + "row columns")
 
 
 @operation(FILL)
-def fill_rows(
-    code: int, source: int, target: int, masks: int, draws: int, first: int, rows: int
-) -> int:
+def fill_rows(code: int, x: int, y: int, masks: int, draws: int, first: int, rows: int) -> int:
     """The same floats in every row."""
     c = numbers_at(code, FILL)
     for b in range(rows):
-        copy_floats(c.row, target + 4 * b * c.columns, c.columns)
+        copy_floats(c.row, y + 4 * b * c.columns, c.columns)
     return 0
 
 
@@ -175,11 +164,11 @@ COPY = line_of(HEAD + "row_distance columns")
 
 
 @operation(COPY)
-def copy(code: int, source: int, target: int, masks: int, draws: int, first: int, rows: int) -> int:
+def copy(code: int, x: int, y: int, masks: int, draws: int, first: int, rows: int) -> int:
     """The first columns of rows, side by side."""
     c = numbers_at(code, COPY)
     for b in range(rows):
-        copy_floats(source + 4 * b * c.row_distance, target + 4 * b * c.columns, c.columns)
+        copy_floats(x + 4 * b * c.row_distance, y + 4 * b * c.columns, c.columns)
     return 0
 
 
@@ -187,13 +176,11 @@ POOL = line_of(HEAD + "row_distance channels height width down across")
 
 
 @operation(POOL)
-def pool_windows(
-    code: int, source: int, target: int, masks: int, draws: int, first: int, rows: int
-) -> int:
+def pool_windows(code: int, x: int, y: int, masks: int, draws: int, first: int, rows: int) -> int:
     """Averages of windows."""
     c = numbers_at(code, POOL)
     sizes = c.row_distance, c.channels, c.height, c.width, c.down, c.across
-    pool_images(source, target, rows, *sizes)
+    pool_images(x, y, rows, *sizes)
     return 0
 
 
@@ -202,14 +189,12 @@ NORMS = line_of(HEAD + "gate blocks size apart column row_distance")
 
 
 @operation(NORMS)
-def norms(
-    code: int, source: int, target: int, masks: int, draws: int, first: int, rows: int
-) -> int:
+def norms(code: int, x: int, y: int, masks: int, draws: int, first: int, rows: int) -> int:
     """Norms of blocks, written from a column on."""
     c = numbers_at(code, NORMS)
     mask = rows_of_mask(masks, c.gate, first * c.blocks)
     sizes = c.row_distance, c.blocks, c.size, c.apart
-    block_norms(source, mask, target + 4 * c.column, rows, *sizes)
+    block_norms(x, mask, y + 4 * c.column, rows, *sizes)
     return 0
 
 
@@ -217,12 +202,10 @@ BLANK = line_of(HEAD + "gate blocks size")
 
 
 @operation(BLANK)
-def blank_skipped(
-    code: int, source: int, target: int, masks: int, draws: int, first: int, rows: int
-) -> int:
+def blank_skipped(code: int, x: int, y: int, masks: int, draws: int, first: int, rows: int) -> int:
     """Zeros in the units of skipped blocks."""
     c = numbers_at(code, BLANK)
-    units = carray(as_pointer(target), (rows, c.blocks, c.size), np.float32)
+    units = carray(as_pointer(y), (rows, c.blocks, c.size), np.float32)
     mask = rows_of_mask(masks, c.gate, first * c.blocks)
     bits = carray(as_pointer(mask), (rows, c.blocks), np.uint8)
     for b in range(rows):
@@ -237,9 +220,7 @@ RULE = line_of(HEAD + "gate blocks row_distance num_kept millionths")
 
 
 @operation(RULE)
-def top_k(
-    code: int, source: int, target: int, masks: int, draws: int, first: int, rows: int
-) -> int:
+def top_k(code: int, x: int, y: int, masks: int, draws: int, first: int, rows: int) -> int:
     """Keeps the blocks of highest score, the first of equal ones; NaN counts as highest."""
     c = numbers_at(code, RULE)
     mask = rows_of_mask(masks, c.gate, first * c.blocks)
@@ -251,26 +232,24 @@ def top_k(
     for b in range(rows):
         bits[b, :] = 0
         # The highest of many whole numbers is found in vectors, which no compiler does with floats.
-        sort_keys(source + 4 * b * ld, vectors, blocks, at_keys)
+        sort_keys(x + 4 * b * ld, vectors, blocks, at_keys)
         key = HIGHEST
         for _ in range(num_kept):
             # No two are equal, so nothing has to be taken out of memory that is just being read.
             key = highest_below(at_keys, vectors, key)
             bits[b, -key & LOWER_HALF] = 1
-    # Numba frees an array after its last use, and an address is none.
+    # Numba frees an array after its last use, and does not see addresses.
     keys[0] = 0
     return 0
 
 
 @operation(RULE)
-def greedy(
-    code: int, source: int, target: int, masks: int, draws: int, first: int, rows: int
-) -> int:
+def greedy(code: int, x: int, y: int, masks: int, draws: int, first: int, rows: int) -> int:
     """Keeps blocks of positive score: those kept with a probability above one half."""
     c = numbers_at(code, RULE)
     mask = rows_of_mask(masks, c.gate, first * c.blocks)
     bits = carray(as_pointer(mask), (rows, c.blocks), np.uint8)
-    scores = carray(as_pointer(source), (rows, c.row_distance), np.float32)
+    scores = carray(as_pointer(x), (rows, c.row_distance), np.float32)
     for b in range(rows):
         for j in range(bits.shape[1]):
             bits[b, j] = scores[b, j] > 0
@@ -278,14 +257,12 @@ def greedy(
 
 
 @operation(RULE)
-def draw_blocks(
-    code: int, source: int, target: int, masks: int, draws: int, first: int, rows: int
-) -> int:
+def draw_blocks(code: int, x: int, y: int, masks: int, draws: int, first: int, rows: int) -> int:
     """Keeps a block if its uniform number is below low + (1 - 2 low) sigmoid(score)."""
     c = numbers_at(code, RULE)
     mask = rows_of_mask(masks, c.gate, first * c.blocks)
     bits = carray(as_pointer(mask), (rows, c.blocks), np.uint8)
-    scores = carray(as_pointer(source), (rows, c.row_distance), np.float32)
+    scores = carray(as_pointer(x), (rows, c.row_distance), np.float32)
     uniform = rows_of_mask(draws, c.gate, 4 * first * c.blocks)
     numbers = carray(as_pointer(uniform), (rows, c.blocks), np.float32)
     low = c.millionths * 1e-6
@@ -297,13 +274,11 @@ def draw_blocks(
 
 
 @operation(RULE)
-def gumbel(
-    code: int, source: int, target: int, masks: int, draws: int, first: int, rows: int
-) -> int:
+def gumbel(code: int, x: int, y: int, masks: int, draws: int, first: int, rows: int) -> int:
     """Gumbel noise on scores, in place."""
     c = numbers_at(code, RULE)
     uniform = rows_of_mask(draws, c.gate, 4 * first * c.blocks)
-    add_gumbel(source, uniform, rows, c.row_distance, c.blocks)
+    add_gumbel(x, uniform, rows, c.row_distance, c.blocks)
     return 0
 
 
@@ -311,12 +286,10 @@ CHECK = line_of(HEAD + "num_symbols window")
 
 
 @operation(CHECK)
-def check(
-    code: int, source: int, target: int, masks: int, draws: int, first: int, rows: int
-) -> int:
+def check(code: int, x: int, y: int, masks: int, draws: int, first: int, rows: int) -> int:
     """Whether all symbols are in the vocabulary."""
     c = numbers_at(code, CHECK)
-    return 0 if symbols_fit(source, rows * c.window, c.num_symbols) else 1
+    return 0 if symbols_fit(x, rows * c.window, c.num_symbols) else 1
 
 
 LOOK_UP = line_of(HEAD + "window place places table size")
@@ -324,16 +297,14 @@ LOOK_UP = line_of(HEAD + "window place places table size")
 
 
 @operation(LOOK_UP)
-def look_up_rows(
-    code: int, source: int, target: int, masks: int, draws: int, first: int, rows: int
-) -> int:
+def look_up_rows(code: int, x: int, y: int, masks: int, draws: int, first: int, rows: int) -> int:
     """Rows of a table float32 [num_symbols, size] side by side: [rows, places * size]."""
     c = numbers_at(code, LOOK_UP)
     places, size = c.places, c.size
-    found = carray(as_pointer(source), (rows, c.window), np.int64)
+    found = carray(as_pointer(x), (rows, c.window), np.int64)
     for b in range(rows):
         for place in range(places):
-            to = target + 4 * (b * places + place) * size
+            to = y + 4 * (b * places + place) * size
             row = c.table + 4 * found[b, c.place + place] * size
             if size == 8:
                 walk_copy(row, to, 8)
@@ -347,22 +318,20 @@ SUM = line_of(HEAD + "gate blocks window place places num_symbols table size act
 
 
 @operation(SUM)
-def add_up_rows(
-    code: int, source: int, target: int, masks: int, draws: int, first: int, rows: int
-) -> int:
+def add_up_rows(code: int, x: int, y: int, masks: int, draws: int, first: int, rows: int) -> int:
     """Writes activation(sum over places of a row of each place's table), on kept blocks alone."""
     c = numbers_at(code, SUM)
     mask = rows_of_mask(masks, c.gate, first * c.blocks)
     blocks, size, places = c.blocks, c.size, c.places
     apart = c.num_symbols * size
     for b in range(rows):
-        at = source + 8 * (b * c.window + c.place)
+        at = x + 8 * (b * c.window + c.place)
         for start in range(0, blocks, WORD):
             kept = kept_blocks(mask, b, blocks, start)
             while kept != np.uint64(0):
                 j = start + lowest_bit(kept)
                 kept &= kept - np.uint64(1)
-                to = target + 4 * (b * blocks + j) * size
+                to = y + 4 * (b * blocks + j) * size
                 add_up_row(at, places, c.table + 4 * j * places * apart, apart, to, size)
                 call_activate(to, size, c.activation)
     return 0
@@ -373,21 +342,19 @@ ENTRIES = line_of(HEAD + "gate blocks window num_keys num_symbols table size act
 
 
 @operation(ENTRIES)
-def add_entries(
-    code: int, source: int, target: int, masks: int, draws: int, first: int, rows: int
-) -> int:
+def add_entries(code: int, x: int, y: int, masks: int, draws: int, first: int, rows: int) -> int:
     """Adds what the last symbols say to kept blocks, then applies the activation in place."""
     c = numbers_at(code, ENTRIES)
     mask = rows_of_mask(masks, c.gate, first * c.blocks)
     blocks, size = c.blocks, c.size
     for b in range(rows):
-        entry = key_of_window(source + 8 * b * c.window, c.window, c.num_keys, c.num_symbols)
+        entry = key_of_window(x + 8 * b * c.window, c.window, c.num_keys, c.num_symbols)
         for start in range(0, blocks, WORD):
             kept = kept_blocks(mask, b, blocks, start)
             while kept != np.uint64(0):
                 j = start + lowest_bit(kept)
                 kept &= kept - np.uint64(1)
-                to = target + 4 * (b * blocks + j) * size
+                to = y + 4 * (b * blocks + j) * size
                 add_floats(c.table + 4 * (entry * blocks + j) * size, to, size)
                 call_activate(to, size, c.activation)
     return 0
@@ -397,9 +364,7 @@ LISTED = line_of(HEAD + "gate blocks window num_keys num_symbols table num_kept"
 
 
 @operation(LISTED)
-def listed(
-    code: int, source: int, target: int, masks: int, draws: int, first: int, rows: int
-) -> int:
+def listed(code: int, x: int, y: int, masks: int, draws: int, first: int, rows: int) -> int:
     """Keeps the blocks that a table int64 [num_symbols ** num_keys, num_kept] lists."""
     c = numbers_at(code, LISTED)
     mask = rows_of_mask(masks, c.gate, first * c.blocks)
@@ -407,7 +372,7 @@ def listed(
     num_kept = c.num_kept
     for b in range(rows):
         bits[b, :] = 0
-        entry = key_of_window(source + 8 * b * c.window, c.window, c.num_keys, c.num_symbols)
+        entry = key_of_window(x + 8 * b * c.window, c.window, c.num_keys, c.num_symbols)
         listed = carray(as_pointer(c.table + 8 * entry * num_kept), (num_kept,), np.int64)
         for q in range(num_kept):
             bits[b, listed[q]] = 1
@@ -455,6 +420,6 @@ def run_program(job: int, start: int, stop: int) -> int:
             if call_op(code.op, at, source, target, masks, draws, first, rows) != 0:
                 wrong = 1
                 break
-    # Numba frees an array after its last use, and an address is none.
+    # Numba frees an array after its last use, and does not see addresses.
     work[0] = 0
     return wrong

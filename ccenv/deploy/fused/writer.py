@@ -10,6 +10,7 @@ from torch.nn.functional import pad
 from ccenv.deploy.fused import program as ops
 from ccenv.mdp.choosers import K_RULES, Chooser
 from ccenv.networks.core.lowering import Affine
+from ccenv.sparse.cpu.codegen.compiled import entry
 from ccenv.sparse.cpu.codegen.floats import NONE, RELU, TANH
 
 ACTIVATIONS = {None: NONE, "tanh": TANH, "relu": RELU}
@@ -38,7 +39,7 @@ class Writer:
 
     def write(self, op: Any, source: int, target: int, **numbers: int) -> None:
         """Adds an instruction; the numbers' names are those of the op."""
-        head = {"op": ops.address_of(op), "source": source, "target": target}
+        head = {"op": entry(op, ops.OP), "source": source, "target": target}
         self.codes.append(ops.code_line(ops.NAMES[op], **head, **numbers))
 
     def program(self, **header: int) -> list[list[int]]:
