@@ -33,8 +33,7 @@ from ccenv.mask_table.fronts import (
     judge_policy,
     oracle_errors,
 )
-from ccenv.mask_table.header import Header
-from ccenv.mask_table.menus import Menu, all_masks, menus_of, number_of
+from ccenv.mask_table.header import Header, Menu, all_masks, menus_of, number_of
 from ccenv.mask_table.table import MaskTable, read_table, shipped_table, small, write_table
 
 if TYPE_CHECKING:

@@ -36,8 +36,7 @@ from ccenv.mask_table.checks import (
     num_rows,
     table_bytes,
 )
-from ccenv.mask_table.header import Header, header_from, header_text
-from ccenv.mask_table.menus import Menus, menus_of
+from ccenv.mask_table.header import Header, Menus, header_from, header_text, menus_of
 from ccenv.mask_table.table import MaskTable, write_table
 from ccenv.mask_table.walk import MaskAnswers, answer_all, earlier_bills, seconds_of_walk
 from ccenv.networks.core.inference_copy import pack

@@ -21,7 +21,7 @@ from ccenv.base.registry import import_object
 from ccenv.base.values import shown
 from ccenv.mask_table.entry import COST_WEIGHTS, EntryFile, check_is_free, read_entry
 from ccenv.mask_table.exact import FLOATS, contractions, optimum, value
-from ccenv.mask_table.menus import number_of
+from ccenv.mask_table.header import number_of
 from ccenv.mask_table.table import (
     ENTRIES,
     SHIPPED,

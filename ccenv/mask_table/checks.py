@@ -1,7 +1,7 @@
 """Before a table is built or used: whether a network can have one, and whether it is its own."""
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -11,8 +11,7 @@ from torch import Tensor
 from ccenv.base.checked_file import content_digest
 from ccenv.base.memory import check_fits
 from ccenv.data import Split
-from ccenv.mask_table.header import Header
-from ccenv.mask_table.menus import Menus, num_masks_of
+from ccenv.mask_table.header import Menus, num_masks_of
 from ccenv.networks.core.abilities import AnswersOften
 
 MOST_BYTES = 2**29
@@ -92,30 +91,3 @@ def data_digest(split: Split, num_images: int) -> str:
 def gates_of(network: Any) -> tuple[tuple[str, int, str], ...]:
     """Name, blocks and kind of each gate."""
     return tuple((gate.name, gate.num_blocks, gate.skipped) for gate in network.gates)
-
-
-def check_is_of(
-    header: Header, network: Any = None, split: Split | None = None, said: Mapping[str, Any] = {}
-) -> None:
-    """Refuses a table of something else.
-
-    Args:
-        header: of the table.
-        network: that it should be of; None: not compared.
-        split: whose first inputs it should be of; None: not compared.
-        said: fields of the header and what they should be, such as `dataset`.
-    """
-    wanted = dict(said)
-    if network is not None:
-        wanted |= {"gates": gates_of(network), "weights": network_digest(network)}
-    if split is not None:
-        if len(split) < header.num_images:
-            wanted["num_images"] = len(split)
-        else:
-            wanted["data"] = data_digest(split, header.num_images)
-    for name, expected in wanted.items():
-        if (got := getattr(header, name)) != expected:
-            raise ValueError(
-                f"expected a table whose {name} is {expected!r}, got {got!r}: it is of another "
-                "network or data set; build one: ccenv table build"
-            )

@@ -1,10 +1,19 @@
 """Agents on a table: (tables, settings) -> a simulator that looks up; (policy, rows) -> chances.
 
-The simulated environment with a `TableNetwork` inside: agents are built on it as they are, and what
-they reach is a sum over all masks instead of a sample.
+The simulated environment with a `TableNetwork` inside, so that every view, every reward and every
+agent of this package works on a table as on the network itself; what agents reach is a sum over all
+masks instead of a sample. Inputs are their rows in the tables, their label is always 0; a right
+answer is class 0, and nll is the table's. What is seen at a gate: the stored look and the bits that
+ran so far; with `later`, what was seen there.
+
+What a table cannot do: gate values, and slopes of the network by them. Agents that go back through
+the network (`straight_through`, `gumbel`, `topk`, `dynamic_gate`, ...) are refused by the first
+`step` that they ask for.
 """
 
+import math
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -12,16 +21,225 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ccenv.base.registry import check_names
 from ccenv.data import Split
 from ccenv.mask_table.exact import FLOATS
-from ccenv.mask_table.menus import Menu
-from ccenv.mask_table.network import TableNetwork
-from ccenv.mask_table.table import MaskTable
+from ccenv.mask_table.header import Menu, has_all_masks
+from ccenv.mask_table.table import SCORES, MaskTable
 from ccenv.mdp.dynamics import EpisodeState
+from ccenv.networks.core.protocol import Gate, GatedNetwork
 from ccenv.simulator.simulator import Simulator
 
 PART = 256
 """Inputs whose masks are all looked at together."""
+SURE = 16.0
+"""Nll in nats of a wrong answer where a table holds bits alone, or is asked for right or wrong."""
+NEVER = -100.0
+"""Log-probability of what does not happen: finite, and 0 next to all others."""
+
+
+@dataclass(frozen=True)
+class Prefix:
+    """Where inputs are: hidden state of a `TableNetwork`."""
+
+    rows: Tensor
+    """int64 [batch]; which inputs."""
+    numbers: Tensor
+    """int64 [batch]; of the masks so far, as the table counts them."""
+    bits: Tensor
+    """float32 [batch, units so far]; as executed."""
+    running: Tensor
+    """bool [batch]; False behind an exit that was taken."""
+
+
+class TableNetwork(GatedNetwork):
+    """What a frozen network gave, from memory."""
+
+    right: Tensor
+    nll: Tensor
+
+    def __init__(
+        self,
+        tables: Sequence[MaskTable],
+        score: str = "log_likelihood",
+        by_gate: bool = True,
+        later: Sequence[NDArray[np.floating[Any]]] | None = None,
+    ) -> None:
+        """Takes the tables of one network, whose inputs are counted through.
+
+        Args:
+            tables: whole, with looks, MACs and, for "log_likelihood", nll.
+            score: "log_likelihood", or "right": answers are then sure of themselves, and tables of
+                bits alone will do.
+            by_gate: gates as the network has them; False: one gate that decides all blocks, as
+                `BlockSelectionTable-v0` has by default, a step of an episode instead of many.
+            later: what is seen at each gate after the first, [inputs, prefixes of masks, columns];
+                None for the first gate's look at every gate.
+
+        Raises:
+            ValueError: if tables differ in network or masks, or lack what is needed.
+        """
+        super().__init__()
+        check_names([score], SCORES, "score")
+        check_one_network(tables, score)
+        self.header = header = tables[0].header
+        self.num_classes, self.dense_macs = header.num_classes, header.dense_macs
+        right = np.concatenate([table.is_right() for table in tables])
+        self.register_buffer("right", torch.from_numpy(right))
+        stored = [table.nll for table in tables if table.nll is not None]
+        # Being right or wrong stands for an nll where that is the score.
+        sure = np.where(right, 0, SURE).astype(np.float16)
+        nll = sure if score == "right" else np.concatenate(stored)
+        self.register_buffer("nll", torch.from_numpy(nll))
+        looks = np.concatenate([np.asarray(table.look, np.float32) for table in tables])[:, None]
+        parts = [looks, *(later or ())]
+        for gate, part in enumerate(parts):
+            self.register_buffer(f"look{gate}", torch.from_numpy(np.array(part)))
+        self.num_looks = len(parts)
+        gates = header.gates if by_gate else (("all gates", header.num_units, "zero"),)
+        for gate in range(len(gates)):
+            bill = tables[0].bills_of(gate) if by_gate else tables[0].macs
+            self.register_buffer(f"bills{gate}", torch.from_numpy(bill.copy()))
+        before = np.cumsum([0, *(count for _, count, _ in gates)]).tolist()
+        shapes = [(len(right), 1 << units) for units in before[1:-1]]
+        if later is not None and [part.shape[:2] for part in later] != shapes:
+            raise ValueError(
+                "expected looks [inputs, prefixes, columns] of the gates after the first, "
+                f"{shapes}, got {[part.shape[:2] for part in later]}"
+            )
+        self.gates = tuple(
+            Gate(name, count, self.seen_at(gate).shape[2] + before[gate], skipped)
+            for gate, (name, count, skipped) in enumerate(gates)
+        )
+
+    def seen_at(self, gate: int) -> Tensor:
+        """Looks of a gate: [inputs, 1 or prefixes, columns]."""
+        found: Tensor = getattr(self, f"look{gate if self.num_looks > 1 else 0}")
+        return found
+
+    def start(self, inputs: Tensor) -> Prefix:
+        """Rows int64 [n, 1] -> where they are before the first gate."""
+        return self.prefixes(0, inputs[:, 0])
+
+    def prefixes(self, gate: int, rows: Tensor) -> Prefix:
+        """Inputs int64 [n] under every mask of the gates before one: n x prefixes rows in all."""
+        blocks, running = [one.num_blocks for one in self.gates[:gate]], torch.ones(1).bool()
+        bits, numbers = torch.zeros(1, 0), torch.zeros(1, dtype=torch.int64)
+        start = Prefix(*(part.to(rows.device) for part in (numbers, numbers, bits, running)))
+        for number, count in enumerate(blocks):
+            masks = torch.from_numpy(Menu(count).bits()).to(rows.device)
+            start = rows_at(start, torch.arange(len(start.rows)).repeat_interleave(len(masks)))
+            start = self.step(number, start, masks.repeat(len(start.rows) // len(masks), 1))
+        found = rows_at(start, torch.arange(len(start.rows)).repeat(len(rows)))
+        return replace(found, rows=rows.repeat_interleave(len(start.rows)))
+
+    def step(
+        self,
+        gate: int,
+        hidden: Prefix,
+        mask: Tensor | None,
+        weights: Tensor | None = None,
+        backend: str = "auto",
+    ) -> Prefix:
+        """Goes on to the prefix with a gate's mask; see `GatedNetwork.step`.
+
+        Raises:
+            ValueError: if there are gate values: a table has none.
+        """
+        if weights is not None:
+            raise ValueError(
+                "expected masks alone, got gate values: a table holds no answers for them and no "
+                "slopes; agents that scale blocks or go back through the network need the network "
+                "itself, in the simulated environment"
+            )
+        blocks = self.gates[gate].num_blocks
+        if mask is None:
+            mask = hidden.rows.new_ones(len(hidden.rows), blocks).bool()
+        hidden = for_rows(hidden, len(mask))
+        mask = self.executed(gate, hidden, mask)
+        running = hidden.running
+        if self.gates[gate].skipped == "stop":
+            running = running & mask.any(dim=1)
+        numbers = (hidden.numbers << blocks) + numbers_of_masks(mask)
+        return Prefix(hidden.rows, numbers, torch.cat([hidden.bits, mask.float()], 1), running)
+
+    def executed(self, gate: int, hidden: Prefix, mask: Tensor) -> Tensor:
+        """A mask without what is ignored behind an exit."""
+        return mask & for_rows(hidden, len(mask)).running[:, None]
+
+    def logits(self, hidden: Prefix, backend: str = "auto") -> Tensor:
+        """Answers [batch, num_classes]: log-probabilities, of class 0 the label's.
+
+        The others are what a right or a wrong answer asks for: the rest of the probability lies on
+        class 1 where the answer is wrong, and is spread evenly where it is right.
+        """
+        right = self.right[hidden.rows, hidden.numbers]
+        label = -self.nll[hidden.rows, hidden.numbers].float()
+        rest = (-torch.expm1(label)).log().clamp(min=NEVER)
+        even = torch.minimum(rest - math.log(self.num_classes - 1), label)
+        found = torch.where(right, even, NEVER)[:, None].repeat(1, self.num_classes)
+        # By rounding to 16 bits a wrong answer may seem as sure as the right one.
+        above = torch.maximum(rest, label + 1e-4)
+        found[:, 1] = torch.where(right, even, above)
+        found[:, 0] = label
+        return found
+
+    def look(self, gate: int, hidden: Prefix) -> Tensor:
+        """Features offered at a gate, and the bits that ran: float32 [batch, look_size]."""
+        seen = self.seen_at(gate)
+        places = hidden.numbers if seen.shape[1] > 1 else torch.zeros_like(hidden.numbers)
+        return torch.cat([seen[hidden.rows, places].float(), hidden.bits], dim=1)
+
+    def macs(self, gate: int, hidden: Prefix, mask: Tensor) -> Tensor:
+        """MACs by the table: int64 [batch]."""
+        hidden = for_rows(hidden, len(mask))
+        numbers = (hidden.numbers << mask.shape[1]) + numbers_of_masks(
+            mask & hidden.running[:, None]
+        )
+        bill: Tensor = getattr(self, f"bills{gate}")[numbers]
+        if gate == 0:
+            return bill
+        before: Tensor = getattr(self, f"bills{gate - 1}")
+        return bill - before[hidden.numbers]
+
+
+def rows_at(hidden: Prefix, places: Tensor) -> Prefix:
+    """Some rows of a state: places int64 [n]."""
+    parts = (hidden.rows, hidden.numbers, hidden.bits, hidden.running)
+    return Prefix(*(part[places.to(part.device)] for part in parts))
+
+
+def for_rows(hidden: Prefix, rows: int) -> Prefix:
+    """A state of one row an input, for the neighbouring rows that hold the same input."""
+    if len(hidden.rows) == rows:
+        return hidden
+    places = torch.arange(len(hidden.rows)).repeat_interleave(rows // len(hidden.rows))
+    return rows_at(hidden, places)
+
+
+def numbers_of_masks(mask: Tensor) -> Tensor:
+    """Numbers whose bits masks are, the first as the highest: [batch, blocks] -> int64 [batch]."""
+    powers = 1 << torch.arange(mask.shape[1] - 1, -1, -1, device=mask.device)
+    return (mask * powers).sum(dim=1)
+
+
+def check_one_network(tables: Sequence[MaskTable], score: str) -> None:
+    """Refuses tables that are not of one network, or lack what is needed."""
+    first = tables[0].header
+    for table in tables:
+        table.check_has(score)
+        for name in ("weights", "gates", "menus", "num_classes"):
+            expected, got = getattr(first, name), getattr(table.header, name)
+            if expected != got:
+                raise ValueError(
+                    f"expected tables of one network, got another {name}: {got!r} next to "
+                    f"{expected!r}"
+                )
+        if not has_all_masks(table.header.menus) or table.look is None:
+            raise ValueError(
+                "expected tables of all masks that hold looks, got a menu or an older one; build "
+                "it again: ccenv table build"
+            )
 
 
 def table_simulator(

@@ -18,8 +18,14 @@ from ccenv.base.checked_arrays import DamagedFileError, read_arrays, write_array
 from ccenv.base.registry import check_names, nearest
 from ccenv.base.values import shown
 from ccenv.mask_table.exact import Outcomes
-from ccenv.mask_table.header import Header, header_from, header_text
-from ccenv.mask_table.menus import NUMBERS, has_all_masks, num_masks_of
+from ccenv.mask_table.header import (
+    NUMBERS,
+    Header,
+    has_all_masks,
+    header_from,
+    header_text,
+    num_masks_of,
+)
 from ccenv.mask_table.times import UnitTimes
 
 KIND = "ccenv table of masks"

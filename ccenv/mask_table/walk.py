@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ccenv.mask_table.menus import Menus, num_masks_of
+from ccenv.mask_table.header import Menus, num_masks_of
 from ccenv.networks.core.arguments import check_answers
 from ccenv.networks.core.protocol import GatedNetwork
 

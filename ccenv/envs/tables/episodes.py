@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from ccenv.base.registry import check_names
 from ccenv.base.values import shown
-from ccenv.mask_table.menus import NUMBERS, number_of
+from ccenv.mask_table.header import NUMBERS, number_of
 from ccenv.mask_table.table import SCORES, MaskTable, opened_table
 from ccenv.mask_table.times import UnitTimes, read_times
 from ccenv.mdp.outcome import Outcome

@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 
 from ccenv.mask_table import MaskTable
-from ccenv.mask_table.checks import batches, check_is_of
+from ccenv.mask_table.checks import batches
 from ccenv.mask_table.exact import FLOATS
 from ccenv.runs.commands.frame import takes_trust
 from ccenv.runs.experiment import Experiment, Options, Row
 from ccenv.runs.lab.estimators import curves, moments, show
 from ccenv.runs.lab.estimators.gate_gradients import slopes_of
 from ccenv.runs.lab.estimators.problem import problem_of, read
-from ccenv.runs.lab.mask_tables.learning import said_of
+from ccenv.runs.lab.mask_tables.learning import check_is_of, said_of
 from ccenv.runs.store.untrusted_files import check_trusted
 from ccenv.simulator.simulator import Simulator
 

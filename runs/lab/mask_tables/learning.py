@@ -10,7 +10,10 @@ from typing import Any
 import numpy as np
 from scipy import special
 
+from ccenv.data import Split
+from ccenv.mask_table.checks import data_digest, gates_of, network_digest
 from ccenv.mask_table.exact import FLOATS
+from ccenv.mask_table.header import Header
 from ccenv.mask_table.table import MaskTable
 from ccenv.runs.stats.intervals import mean_interval
 
@@ -139,3 +142,30 @@ def said_of(table: MaskTable) -> dict[str, Any]:
     """Which table it was."""
     names = ("network", "settings", "dataset", "split", "num_images", "weights", "data")
     return {name: getattr(table.header, name) for name in names}
+
+
+def check_is_of(
+    header: Header, network: Any = None, split: Split | None = None, said: Mapping[str, Any] = {}
+) -> None:
+    """Refuses a table of something else.
+
+    Args:
+        header: of the table.
+        network: that it should be of; None: not compared.
+        split: whose first inputs it should be of; None: not compared.
+        said: fields of the header and what they should be, such as `dataset`.
+    """
+    wanted = dict(said)
+    if network is not None:
+        wanted |= {"gates": gates_of(network), "weights": network_digest(network)}
+    if split is not None:
+        if len(split) < header.num_images:
+            wanted["num_images"] = len(split)
+        else:
+            wanted["data"] = data_digest(split, header.num_images)
+    for name, expected in wanted.items():
+        if (got := getattr(header, name)) != expected:
+            raise ValueError(
+                f"expected a table whose {name} is {expected!r}, got {got!r}: it is of another "
+                "network or data set; build one: ccenv table build"
+            )

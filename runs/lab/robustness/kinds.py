@@ -20,8 +20,7 @@ from ccenv.mask_table.entry import (
     write_entry,
     write_policy,
 )
-from ccenv.mask_table.header import Header
-from ccenv.mask_table.menus import Menu
+from ccenv.mask_table.header import Header, Menu
 from ccenv.mask_table.table import MaskTable, read_table, write_table
 from ccenv.networks.core.mlp import GatedMLP
 from ccenv.networks.learning.bundled_weights import fitting_weights

@@ -23,10 +23,10 @@ from ccenv.mask_table import (
     read_table,
     write_table,
 )
-from ccenv.mask_table.checks import check_is_of
 from ccenv.networks.core.exit_state import Exit
 from ccenv.networks.vision.residual import ResidualUnit, resnet
 from ccenv.rewards import correct, log_likelihood
+from ccenv.runs.lab.mask_tables.learning import check_is_of
 from ccenv.simulator.simulator import Simulator
 
 NUM_IMAGES, BATCH = 40, 8

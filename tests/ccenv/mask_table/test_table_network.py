@@ -12,8 +12,7 @@ import torch
 from ccenv.agents import AGENTS
 from ccenv.base.registry import resolve
 from ccenv.mask_table import build, value
-from ccenv.mask_table.environment import mask_chances, table_simulator
-from ccenv.mask_table.network import TableNetwork
+from ccenv.mask_table.environment import TableNetwork, mask_chances, table_simulator
 from ccenv.mask_table.times import UnitTimes, read_times, write_times
 from ccenv.runs.mask_tables.build import measured
 from ccenv.simulator.simulator import Simulator
