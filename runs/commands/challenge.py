@@ -80,8 +80,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     tables = {task.name: standings(task, entries) for task in tasks}
     found = together(list(tables.values())) if len(tables) > 1 else next(iter(tables.values()))
     if options.json:
-        by_table = {name: plain(table) for name, table in tables.items()}
-        print_json({"cost_weights": COST_WEIGHTS, "tables": by_table, "standings": plain(found)})
+        plain = {name: [dataclasses.asdict(one) for one in table] for name, table in tables.items()}
+        standings_of_all = [dataclasses.asdict(one) for one in found]
+        print_json({"cost_weights": COST_WEIGHTS, "tables": plain, "standings": standings_of_all})
         return 0
     counts = " + ".join(f"{task.judging.header.num_images:,}" for task in tasks)
     show(f"{', '.join(tables)}: {counts} held-out inputs judge", found, list(tables))
@@ -115,11 +116,6 @@ def asked_tasks(
             "is not part of the package"
         )
     return [Task(Path(table).stem, shipped_table(ours[0]), judging)]
-
-
-def plain(found: Sequence[Standing]) -> list[dict[str, Any]]:
-    """Standings as plain values; their parts are cost weights, or networks with theirs."""
-    return [dataclasses.asdict(one) for one in found]
 
 
 def columns_and_lines(
@@ -172,7 +168,7 @@ def show(title: str, found: Sequence[Standing], names: Sequence[str]) -> None:
     columns, lines = columns_and_lines(found, names, console.width >= WIDE)
     for name, side in columns.items():
         if side == "left":
-            table.add_column(name, overflow="ellipsis", no_wrap=True, ratio=1)
+            table.add_column(name, no_wrap=True, ratio=1)
         else:
             table.add_column(name, justify="right")
     for line, one in zip(lines, found, strict=True):

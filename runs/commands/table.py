@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     # What builds imports torch: help does not wait for it.
     from ccenv.base.ranks import OneProcess
 
-SETTINGS_HELP = "settings of the environment, such as network_kwargs.depth=20"
-
 
 def parser_of() -> argparse.ArgumentParser:
     """The command line."""
@@ -30,9 +28,6 @@ def parser_of() -> argparse.ArgumentParser:
     make = commands.add_parser(
         "build", help="build a table; goes on from what was finished", allow_abbrev=False
     )
-    make.add_argument("network", help="name of a network, such as resnet")
-    make.add_argument("dataset", help="name of a data set, such as cifar10")
-    make.add_argument("settings", nargs="*", metavar="key=value", help=SETTINGS_HELP)
     make.add_argument("--split", default="test", help="train, validation or test (default)")
     make.add_argument("--limit", type=int, help="the first so many inputs; all by default")
     make.add_argument("--menu", type=int, help="most masks a gate, drawn; all by default")
@@ -54,13 +49,15 @@ def parser_of() -> argparse.ArgumentParser:
     clock = commands.add_parser(
         "times", help="measure a network's units on this machine", allow_abbrev=False
     )
-    clock.add_argument("network", help="name of a network, such as resnet")
-    clock.add_argument("dataset", help="name of a data set, such as cifar10")
-    clock.add_argument("settings", nargs="*", metavar="key=value", help=SETTINGS_HELP)
     clock.add_argument("--batch", type=int, default=1, help="inputs of a pass")
     clock.add_argument("--threads", type=int, default=1, help="torch's threads")
     clock.add_argument("--machine", help="its name in the file; default: the processor's")
     clock.add_argument("--out", type=Path, help="default: NETWORK-DATASET-times.json")
+    for one in (make, clock):
+        one.add_argument("network", help="name of a network, such as resnet")
+        one.add_argument("dataset", help="name of a data set, such as cifar10")
+        settings = "settings of the environment, such as network_kwargs.depth=20"
+        one.add_argument("settings", nargs="*", metavar="key=value", help=settings)
     pack = commands.add_parser(
         "pack", help="keep bits and first looks alone, in few bytes", allow_abbrev=False
     )

@@ -1,5 +1,6 @@
 """A network's table of all masks, built with other processes, and times of its units."""
 
+import contextlib
 import functools
 import sys
 from collections.abc import Callable, Mapping
@@ -44,7 +45,7 @@ ROUNDS = 15
 """In each of which everything is timed once; the least of them counts."""
 
 
-def read_settings(network: str, dataset: str, given: Mapping[str, Any]) -> dict[str, Any]:
+def table_settings(network: str, dataset: str, given: Mapping[str, Any]) -> dict[str, Any]:
     """Checks settings of the environment.
 
     Raises:
@@ -55,37 +56,15 @@ def read_settings(network: str, dataset: str, given: Mapping[str, Any]) -> dict[
     found = {"network": network, "dataset": dataset}
     found |= checked(dict(given), annotations_of(EnvironmentSettings), defaults)
     if "weights" not in given:
-        names: list[Any] = [network, found["network_kwargs"] or {}, dataset, found["transforms"]]
-        found["weights"] = "shipped" if is_shipped(*names) else "frozen"
+        found["weights"] = "frozen"
+        # Refused where no weights come with the package.
+        with contextlib.suppress(ValueError):
+            kwargs: Any = found["network_kwargs"] or {}
+            shipped_name(network, kwargs, dataset, found["transforms"])
+            found["weights"] = "shipped"
     if found["weights"] == "cotrain":
         raise ValueError("expected a frozen network, got weights='cotrain': it learns")
     return found
-
-
-def is_shipped(*names: Any) -> bool:
-    """Whether weights come with the package."""
-    try:
-        shipped_name(*names)
-    except ValueError:
-        return False
-    return True
-
-
-def said_of(environment: Mapping[str, Any], split: str) -> dict[str, Any]:
-    """Arguments of the header."""
-    defaults = setting_defaults()
-    chosen = {
-        name: canonical(value) if is_plain(value) else str(value)
-        for name, value in environment.items()
-        if name not in ("network", "dataset") and not same(value, defaults[name])
-    }
-    return {
-        "network": environment["network"],
-        "dataset": environment["dataset"],
-        "settings": chosen,
-        "split": split,
-        "made_with": versions() | {"cpu": cpu_model()},
-    }
 
 
 def build_table(
@@ -128,20 +107,32 @@ def build_table(
     """
     if not 1 <= processes <= most_threads():
         raise ValueError(f"expected processes in 1..{most_threads()}, got {processes}")
-    environment = read_settings(network, dataset, settings)
+    environment = table_settings(network, dataset, settings)
     if environment["weights"] == "frozen":
         # Too large a table is refused before its network is trained, which may take minutes.
-        untrained = opened(environment | {"weights": "cotrain"}, split)
+        untrained = open_simulator(environment | {"weights": "cotrain"}, split)
         menus = menus_of(untrained.network.gates, menus_drawn(untrained, menu, seed))
         check_size(menus, num_rows(untrained.data, limit), most_bytes)
-    simulator = opened(environment, split)
+    simulator, defaults = open_simulator(environment, split), setting_defaults()
+    chosen = {
+        name: canonical(value) if is_plain(value) else str(value)
+        for name, value in environment.items()
+        if name not in ("network", "dataset") and not same(value, defaults[name])
+    }
+    said = {
+        "network": network,
+        "dataset": dataset,
+        "settings": chosen,
+        "split": split,
+        "made_with": versions() | {"cpu": cpu_model()},
+    }
     with tqdm(unit="input", disable=None if progress else True) as bar:
         bar.total = len(simulator.data) if limit is None else limit
         return build(
             simulator.network,
             simulator.data,
             out,
-            said=said_of(environment, split),
+            said=said,
             menus=menus_drawn(simulator, menu, seed),
             limit=limit,
             batch_size=batch_size,
@@ -164,18 +155,13 @@ def help_table(
     batch_size: int = 64,
     **settings: Any,
 ) -> None:
-    """Does a share of the table that rank 0 builds with the same settings.
-
-    Raises:
-        ValueError: if a setting is wrong.
-        RanksError: if another rank ends.
-    """
-    simulator = opened(read_settings(network, dataset, settings), split)
+    """Does a share of the table that rank 0 builds with the same settings."""
+    simulator = open_simulator(table_settings(network, dataset, settings), split)
     chosen = menus_drawn(simulator, menu, seed)
     help_build(simulator.network, simulator.data, ranks, menus=chosen, batch_size=batch_size)
 
 
-def opened(environment: Mapping[str, Any], split: str) -> Simulator:
+def open_simulator(environment: Mapping[str, Any], split: str) -> Simulator:
     """The network on a split, with one thread."""
     check_names([split], SPLITS, "split")
     torch.set_num_threads(1)
@@ -217,30 +203,24 @@ def time_units(
     """
     if batch_size < 1 or threads < 1:
         raise ValueError(f"expected batch and threads of at least 1, got {batch_size}, {threads}")
-    environment = read_settings(network, dataset, settings)
+    environment = table_settings(network, dataset, settings)
     torch.set_num_threads(threads)
     simulator = Simulator(1, split="test", **environment)
     rows = torch.arange(batch_size, device=simulator.device) % len(simulator.data)
     name = {"name": machine or cpu_model(), "cpu": cpu_model(), "threads": threads}
-    times = measured(simulator.network, simulator.data.batch(rows)[0], name | versions())
+    times = time_parts(simulator.network, simulator.data.batch(rows)[0], name | versions())
     write_times(out, times)
     return times
 
 
 @torch.no_grad()
-def measured(
+def time_parts(
     network: Any, inputs: Tensor, machine: dict[str, Any], rounds: int = ROUNDS
 ) -> UnitTimes:
     """Times every gate with everything kept, and without each of its blocks.
 
     The least of some rounds counts, and of one thread its own processor time: other programs can
     only add to it.
-
-    Args:
-        network: frozen, packed where it can be.
-        inputs: [batch, ...] of a pass.
-        machine: what the times are said to be of.
-        rounds: of measuring.
     """
     calls: dict[Any, Callable[[], object]] = {"start": lambda: network.start(inputs)}
     rows = len(inputs)
@@ -257,7 +237,12 @@ def measured(
 
     last = through(network, inputs, choose)
     calls["head"] = lambda: network.logits(last)
-    timed = {name: awaited(call, inputs.device) for name, call in calls.items()}
+
+    def awaited(call: Callable[[], object]) -> None:
+        call()
+        wait_for(inputs.device)
+
+    timed = {name: functools.partial(awaited, call) for name, call in calls.items()}
     found = seconds_in_turns(timed, rounds, seconds=0.002, clock=work_clock())
     least = {name: min(seconds) / rows for name, seconds in found.items()}
     units, dense = [], least["start"] + least["head"]
@@ -268,13 +253,3 @@ def measured(
     always = max(0.0, dense - sum(units))
     gates = gates_of(network)
     return UnitTimes(machine, gates, network.dense_macs, rows, always, tuple(units))
-
-
-def awaited(call: Callable[[], object], device: torch.device) -> Callable[[], object]:
-    """A call that ends when a GPU has done its work."""
-
-    def whole() -> None:
-        call()
-        wait_for(device)
-
-    return whole

@@ -40,7 +40,7 @@ WORK: dict[str, tuple[str, ...]] = {
     "benchmark": ("ccenv.runs.experiment:measure",),
     "table": (
         "ccenv.runs.mask_tables.build:build",
-        "ccenv.runs.mask_tables.build:measured",
+        "ccenv.runs.mask_tables.build:time_parts",
         LEARNED,
     ),
     "data": ("ccenv.runs.commands.data:download",),

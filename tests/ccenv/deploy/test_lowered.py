@@ -20,84 +20,56 @@ from ccenv.deploy.short_walk import OneRow, ShortWalk, why_not_one_row, why_not_
 from ccenv.mdp.choosers import RULES, Chooser, ListChooser, mask_of
 from ccenv.mdp.dynamics import initial, transition
 from ccenv.mdp.observations import LAST_SYMBOLS, make_observer
-from ccenv.networks.baselines.text import hashed_ngrams
-from ccenv.networks.core.exit_state import Exit
 from ccenv.networks.core.inference_copy import pack
 from ccenv.networks.core.lowering import why_not_lowered
 from ccenv.networks.core.mlp import GatedMLP
 from ccenv.networks.core.protocol import dense_forward, forward, num_blocks_of
-from ccenv.networks.core.sequential import GatedSequential
-from ccenv.networks.text.embedding import next_byte
-from ccenv.networks.vision.conv import conv
-from ccenv.networks.vision.experts import experts
-from ccenv.networks.vision.residual import resnet
-from ccenv.networks.vision.transformer import vit
 from ccenv.simulator.simulator import Simulator
+from tests.ccenv.networks import tiny
 
-SHAPE, WINDOW, NUM_SYMBOLS = (3, 16, 16), (6,), 7
+OWN = {
+    "wide": lambda: GatedMLP(192, (6, 5), (4, 7), 10, "relu", (9,)),
+    "single units": lambda: GatedMLP(192, (60, 5), (1, 16), 16),
+}
+NAMES = (
+    *OWN,
+    "linear after maps",
+    "bytes",
+    "bytes, context",
+    "bytes, hashed",
+    "hashed_ngrams, elu, uneven, scaled",
+    "resnet",
+    "experts",
+    "conv",
+    "vit",
+    "early_exit of both",
+    "exits ueueu",
+)
+LOOKS = {1: ("layer_input",), 3: ("layer_input", "summary")}
+"""Of inputs of so many dimensions, and of windows of symbols."""
+LOOKS_OF_SYMBOLS = ("layer_input", LAST_SYMBOLS, "embeddings")
 
 
 def generator(seed):
     return torch.Generator().manual_seed(seed)
 
 
-def with_exits():
-    """Two residual units with an exit between them."""
-    answer, head = (
-        nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 10)) for _ in range(2)
-    )
-    units = [resnet(SHAPE, depth=8, width=4).parts[0] for _ in range(2)]
-    parts = {"a": units[0], "exit": Exit(answer), "b": units[1]}
-    stem = nn.Sequential(nn.Conv2d(3, 4, 3, 1, 1), nn.ReLU())
-    return GatedSequential(stem, parts, head, torch.zeros(1, *SHAPE))
-
-
-def predictor(**sizes):
-    given = {"num_blocks": (20, 4), "block_size": (8, 5), "embedding_size": 3, "look_tokens": 2}
-    return next_byte(WINDOW, 5, NUM_SYMBOLS, **given | sizes)
-
-
-TUNED = {"units": 5, "num_rows": 9, "context": 3, "order": 3, "num_blocks": 4}
-TUNED |= {"activation": "elu", "row_shares": (2, 1), "is_scaled": True}
-NETWORKS = {
-    "mlp": (SHAPE, lambda: GatedMLP(768, (6, 5), (4, 7), 10, "relu", (9,))),
-    "single units": (SHAPE, lambda: GatedMLP(768, (60, 5), (1, 16), 16)),
-    "tokens": (WINDOW, predictor),
-    "tables": (WINDOW, lambda: predictor(tables="hidden,logits,pairs", context=3)),
-    "hashed": (WINDOW, lambda: predictor(stem="hashed", order=2, num_rows=9)),
-    "scaled": (WINDOW, lambda: hashed_ngrams(WINDOW, NUM_SYMBOLS, **TUNED)),
-    "resnet": (SHAPE, lambda: resnet(SHAPE, depth=8, width=4)),
-    "experts": (SHAPE, lambda: experts(SHAPE, num_experts=4, expert_size=4, channels=(4, 8))),
-    "conv": (SHAPE, lambda: conv(SHAPE, channels=(8, 8), num_blocks=4, strides=(1, 2))),
-    "vit": (SHAPE, lambda: vit(SHAPE, depth=2, dim=16, num_heads=2, num_groups=4)),
-    "exits": (SHAPE, with_exits),
-}
-"""Name -> shape of an input, and what builds a network of the kind."""
-LOOKS = {SHAPE: ("layer_input", "summary"), WINDOW: ("layer_input", LAST_SYMBOLS, "embeddings")}
-
-
 def network_of(name):
-    shape, build = NETWORKS[name]
     torch.manual_seed(0)
-    network = build().eval().requires_grad_(False)
-    for parameter in network.parameters():
-        parameter.add_(0.1 * torch.randn(parameter.shape, generator=generator(1)))
-    for norm in (m for m in network.modules() if isinstance(m, nn.BatchNorm2d)):
-        norm.running_mean.uniform_(-0.1, 0.1)
-        norm.running_var.uniform_(0.5, 2)
-    return network, shape
+    network = OWN[name]().eval() if name in OWN else tiny.built(name)
+    return network.requires_grad_(False)
+
+
+def inputs_of(name, rows):
+    if name in OWN:
+        return torch.rand(rows, 3, 8, 8, generator=generator(2))
+    return tiny.inputs_of(name, rows)
 
 
 def packed(name):
-    network, shape = network_of(name)
+    network = network_of(name)
     pack(network)
-    return network, inputs_of(shape, 1)
-
-
-def inputs_of(shape, rows):
-    if shape == WINDOW:
-        return torch.randint(NUM_SYMBOLS, (rows, *shape), generator=generator(2))
-    return torch.rand(rows, *shape, generator=generator(2))
+    return network, inputs_of(name, 1)
 
 
 def choosers_of(network, observe, rule, hidden, embeddings):
@@ -170,21 +142,20 @@ BACK_ENDS = {
 
 
 @pytest.mark.parametrize("rule", RULES)
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", NAMES)
 def test_every_back_end_chooses_and_answers_as_the_network_gate_by_gate(name, rule):
-    network, shape = network_of(name)
-    ran = set()
-    for kind, hidden in itertools.product(LOOKS[shape], [(), (5,)]):
-        own = torch.randn(NUM_SYMBOLS, 4, generator=generator(5)) if kind == "embeddings" else None
-        observe = make_observer(
-            LAST_SYMBOLS if own is not None else kind, network, shape, inputs_of(shape, 1).dtype
-        )
+    network, inputs, ran = network_of(name), inputs_of(name, 20), set()
+    shape = tuple(inputs.shape[1:])
+    looks = LOOKS_OF_SYMBOLS if inputs.dtype == torch.int64 else LOOKS[len(shape)]
+    for kind, hidden in itertools.product(looks, [(), (5,)]):
+        own = torch.randn(tiny.SYMBOLS, 4, generator=generator(5)) if kind == "embeddings" else None
+        seen = LAST_SYMBOLS if own is not None else kind
+        observe = make_observer(seen, network, shape, inputs.dtype)
         choosers = choosers_of(network, observe, rule, hidden, own)
         for back_end, (run, why_not) in BACK_ENDS.items():
             if why_not(network) is not None or (back_end == "short" and kind != "layer_input"):
                 continue
             ran.add(back_end)
-            inputs = inputs_of(shape, 20)
             # Single rows go another way in one of them.
             for rows in (inputs, *(inputs[:4].split(1) if back_end == "short" else ())):
                 given = (network, choosers, observe, rows)
@@ -196,19 +167,19 @@ def test_every_back_end_chooses_and_answers_as_the_network_gate_by_gate(name, ru
                 if len(rows) > 1 and max(num_blocks_of(network)) > 1:
                     assert 0.05 < masks.float().mean() < 0.95
     assert "graph" in ran
-    assert len(ran) == (1 if name == "hashed" else 2)
+    assert len(ran) == (1 if name == "bytes, hashed" else 2)
 
 
 @pytest.mark.parametrize("num_keys", [1, 2])
 def test_lists_of_blocks_are_looked_up_alike(num_keys):
-    network, shape = network_of("tables")
-    windows, lists = inputs_of(shape, 40), []
+    network, symbols = network_of("bytes, context"), tiny.SYMBOLS
+    windows, lists = inputs_of("bytes, context", 40), []
     for blocks in num_blocks_of(network):
-        draws = torch.rand(NUM_SYMBOLS**num_keys, blocks, generator=generator(blocks))
+        draws = torch.rand(symbols**num_keys, blocks, generator=generator(blocks))
         lists.append(draws.topk(2).indices)
-    choosers = [ListChooser(one, num_keys, NUM_SYMBOLS) for one in lists]
-    observe = make_observer(LAST_SYMBOLS, network, shape, torch.int64)
-    powers = NUM_SYMBOLS ** torch.arange(num_keys - 1, -1, -1)
+    choosers = [ListChooser(one, num_keys, symbols) for one in lists]
+    observe = make_observer(LAST_SYMBOLS, network, tiny.WINDOW, torch.int64)
+    powers = symbols ** torch.arange(num_keys - 1, -1, -1)
     keys = (windows[:, -num_keys:] * powers).sum(dim=1)
     for run in (compiled, as_graph):
         _, masks = run(network, choosers, observe, windows, None)
@@ -216,7 +187,7 @@ def test_lists_of_blocks_are_looked_up_alike(num_keys):
             assert torch.equal(mask, mask_of_indices(one[keys], mask.shape[1]))
 
 
-@pytest.mark.parametrize("name", ["resnet", "experts", "conv", "vit", "exits"])
+@pytest.mark.parametrize("name", ["resnet", "experts", "conv", "vit", "exits ueueu"])
 def test_one_row_with_everything_kept_is_the_dense_network(name):
     network, image = packed(name)
     everything = OneRow(network)(image, lambda *_: True)
@@ -225,8 +196,8 @@ def test_one_row_with_everything_kept_is_the_dense_network(name):
 
 
 def test_of_one_row_what_is_skipped_is_not_computed():
-    network, _ = network_of("resnet")
-    one, image = OneRow(network), inputs_of(SHAPE, 1)
+    network, image = network_of("resnet"), inputs_of("resnet", 1)
+    one = OneRow(network)
     clean = one(image, lambda gate, *_: gate != 1)
     for parameter in network.parts[1].body.parameters():
         parameter.fill_(torch.nan)
@@ -235,21 +206,21 @@ def test_of_one_row_what_is_skipped_is_not_computed():
 
 
 def test_of_one_row_nothing_is_asked_behind_an_exit():
-    (network, image), asked = packed("exits"), []
+    (network, image), asked = packed("exits ueueu"), []
 
     def decide(gate, x, early):
         asked.append(gate)
         return gate != 1
 
     answer = OneRow(network)(image, decide)
-    masks = [torch.tensor([[bit]]) for bit in (True, False, True)]
+    masks = [torch.tensor([[gate != 1]]) for gate in range(5)]
     assert_close(answer, forward(network, image, masks))
     assert asked == [0, 1]
 
 
 def test_networks_and_choosers_of_single_rows_that_do_not_fit_are_refused():
     network, image = packed("resnet")
-    observe = make_observer("layer_input", network, SHAPE)
+    observe = make_observer("layer_input", network, (3, 8, 8))
     drawn = choosers_of(network, observe, "sampled", (), None)
     for choosers, message in (
         (drawn[:2], "a chooser for each of 3 gated layers, got 2"),
@@ -263,7 +234,7 @@ def test_networks_and_choosers_of_single_rows_that_do_not_fit_are_refused():
         with pytest.raises(ValueError, match=message):
             ShortWalk(network, choosers, image)(image)
     assert why_not_short(network, (24,)) == "its inputs are no images"
-    assert why_not_short(network.double(), SHAPE) == "it is not float32 on the CPU"
+    assert why_not_short(network.double(), (3, 8, 8)) == "it is not float32 on the CPU"
     assert why_not_one_row(network.train()).endswith("in training mode, call eval() first")
 
 
@@ -286,7 +257,7 @@ def test_a_network_whose_walk_is_newer_than_its_lower_does_not_lower_and_others_
     assert "logits() of its own and no lower() to go with it" in why_not_lowered(Changed(4))
     assert why_not_lowered(Told(4)) == "its logits are doubled"
     assert why_not_lowered(nn.Linear(1, 1)) == "it has no lower()"
-    assert "in training mode" in why_not_lowered(resnet(SHAPE, depth=8, width=4).train())
+    assert "in training mode" in why_not_lowered(network_of("resnet").train())
 
 
 def test_a_network_that_does_not_lower_is_written_by_its_own_steps():

@@ -14,7 +14,7 @@ from ccenv.base.registry import resolve
 from ccenv.mask_table import build, value
 from ccenv.mask_table.environment import TableNetwork, mask_chances, table_simulator
 from ccenv.mask_table.times import UnitTimes, read_times, write_times
-from ccenv.runs.mask_tables.build import measured
+from ccenv.runs.mask_tables.build import time_parts
 from ccenv.simulator.simulator import Simulator
 
 NUM = 48
@@ -196,7 +196,7 @@ def test_times_that_are_not_as_they_were_written_are_refused(table, tmp_path, mo
 
 def test_measured_times_are_of_the_network_and_dense_is_their_sum(simulator):
     inputs, _ = simulator.data.batch(torch.arange(2))
-    times = measured(simulator.network, inputs, {"name": "here"}, rounds=1)
+    times = time_parts(simulator.network, inputs, {"name": "here"}, rounds=1)
     assert len(times.units) == 4
     assert times.dense == pytest.approx(times.always + sum(times.units))
     assert times.dense > 0
