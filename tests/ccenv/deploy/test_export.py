@@ -25,7 +25,6 @@ from ccenv.deploy.export import SkippingClassifier
 from ccenv.deploy.onnx_file import executed
 from ccenv.networks.core.mlp import GatedMLP
 from ccenv.runs.commands import train
-from ccenv.runs.engine import run
 from ccenv.runs.store import folder
 from ccenv.simulator.evaluate import evaluate
 from ccenv.simulator.rollout import walk
@@ -433,8 +432,7 @@ def test_what_cannot_be_exported_says_why(strange):
         SkippingClassifier.from_agent(make_agent("dense", relu))
 
 
-def test_a_run_leaves_a_classifier_when_asked_and_says_why_it_cannot(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(run, "latencies", lambda env, agent: [])
+def test_a_run_leaves_a_classifier_when_asked_and_says_why_it_cannot(tmp_path, capsys):
     settings = PROBE_SETTINGS | {"images": 256, "batch_size": 64}
     pairs = [f"{k}={str(v).replace(' ', '')}" for k, v in settings.items()]
     for agent in ("reinforce", "oracle"):

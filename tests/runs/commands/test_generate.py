@@ -42,7 +42,6 @@ def folder(tmp_path_factory):
     (root / "book.txt").write_bytes(BOOK)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CCENV_DATA", str(root))
-        patch.setattr(run, "latencies", lambda env, agent: [])
         plan = make_plan("rloo", SETTINGS | {"log_dir": str(root / "logs")})
         yield run.run(plan, options=Options(export=True))["folder"]
 
@@ -87,9 +86,7 @@ def test_a_network_of_sequences_writes_behind_a_single_symbol(folder, tmp_path, 
         "dataset": "book@6", "network": "lm", "network_kwargs": sizes, "images": 60,
         "batch_size": 60, "eval_every": 60, "log_dir": str(tmp_path), "sampling": "independent",
     }  # fmt: skip
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(run, "latencies", lambda env, agent: [])
-        made = run.run(make_plan("rloo", settings), options=Options(export=True))["folder"]
+    made = run.run(make_plan("rloo", settings), options=Options(export=True))["folder"]
     assert cli.main(["generate", str(made), "--start", "a", "--length", "20"]) == 0
     said = capsys.readouterr().out
     assert said.startswith("a")
@@ -114,9 +111,7 @@ def test_what_was_not_exported_or_reads_no_text_is_refused(folder, tmp_path, cap
     assert cli.main(["generate", str(tmp_path)]) == 2
     assert "train with --export" in capsys.readouterr().err
     given = {"images": 64, "num_blocks": [4], "log_dir": str(tmp_path), "weights": "cotrain"}
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(run, "latencies", lambda env, agent: [])
-        made = ccenv.train("dense", export=True, **given)
+    made = ccenv.train("dense", export=True, **given)
     classifier = SkippingClassifier.load(made.folder / "checkpoint" / "classifier.safetensors")
     with pytest.raises(ValueError, match="expected a predictor of symbols"):
         write(classifier, [0] * 64, 5, stream(0, "test"))
