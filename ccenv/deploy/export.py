@@ -24,7 +24,6 @@ from ccenv.data import load_split
 from ccenv.deploy.export_content import (
     DRAWS,
     FORMAT,
-    OLD_FORMAT,
     Surface,
     better_draw,
     cannot,
@@ -37,7 +36,7 @@ from ccenv.deploy.export_content import (
     stored_network,
     stream_of,
 )
-from ccenv.deploy.export_images import Preparation, known_symbols, older_images
+from ccenv.deploy.export_images import Preparation, known_symbols
 from ccenv.deploy.fused.classifier import FusedClassifier
 from ccenv.deploy.short_walk import ShortWalk, fuse_policy, look_and_compute
 from ccenv.mdp.observations import Observer, make_observer
@@ -81,9 +80,8 @@ class SkippingClassifier(nn.Module):
         with limited_parts(content):
             self.network = stored_network(content["network"], self.image_shape)
         self.ranges = {name: Range(*numbers) for name, numbers in content["context"].items()}
-        older = content["format"] == OLD_FORMAT
-        images = older_images(content) if older else content["images"]
-        self.prepare = Preparation(images, known_symbols(self.network, content["observation"]))
+        known = known_symbols(self.network, content["observation"])
+        self.prepare = Preparation(content["images"], known)
         dtype = torch.int64 if self.prepare.are_symbols else torch.float32
         self.look = make_observer(content["observation"], self.network, self.image_shape, dtype)
         agent = content["agent"]
@@ -141,8 +139,7 @@ class SkippingClassifier(nn.Module):
                 trusted.
         """
         content = load_tree(Path(path))
-        formats = (FORMAT, OLD_FORMAT)
-        if not isinstance(content, dict) or content.get("format") not in formats:
+        if not isinstance(content, dict) or content.get("format") != FORMAT:
             raise ValueError(f"expected an exported classifier ({FORMAT}) in {path}, got another")
         check_stored(content, trust)
         try:

@@ -35,8 +35,6 @@ from ccenv.simulator.evaluate import evaluate
 from ccenv.simulator.policy import as_policy
 
 FORMAT = "ccenv classifier 2"
-OLD_FORMAT = "ccenv classifier 1"
-"""Files from before transforms; their images are `ccenv.deploy.export_images.older_images`."""
 NEEDED = ("act", "parameters", "load_parameters", "earlier_names")
 """what an agent has that can be exported; `ccenv.agents.base.Agent` has it."""
 PLACES = {
@@ -62,15 +60,12 @@ PARTS: dict[str, type | tuple[type, ...]] = {
     "observation": str,
     "image_shape": (list, tuple),
     "context": Mapping,
-}
-"""What every file holds."""
-PARTS_OF_IMAGES: dict[str, type | tuple[type, ...]] = {
     "images": Mapping,
     "images.shape": (list, tuple),
     "images.are_bytes": bool,
     "images.transforms": (list, tuple),
 }
-"""What files of today's format hold, too."""
+"""What every file holds."""
 MOST_PARTS, SPARE = 5_000, 2**24
 """Modules and weights of a file's policy and network (SmolLM2 has 786), and numbers at least."""
 MOST_SIDES, LARGEST = 8, 2**24
@@ -215,8 +210,7 @@ def limited_parts(content: Mapping[str, Any]) -> Iterator[None]:
 def check_stored(content: Mapping[str, Any], trust: Sequence[str]) -> None:
     """Refuses a file that lacks a part, or names code that is neither the project's nor trusted."""
     check_named(content, PLACES, trust)
-    parts = PARTS if content["format"] == OLD_FORMAT else PARTS | PARTS_OF_IMAGES
-    for place, kind in parts.items():
+    for place, kind in PARTS.items():
         found: Any = content
         for name in place.split("."):
             found = found.get(name)

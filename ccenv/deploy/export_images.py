@@ -26,14 +26,6 @@ def images_of(simulator: Any) -> dict[str, Any]:
     }
 
 
-def older_images(content: Mapping[str, Any]) -> dict[str, Any]:
-    """The same of a file from before transforms, whose images were standardised by a scale."""
-    scale = content.get("scale")
-    standardise = {"name": "standardise", "tensors": (scale["mean"], scale["sd"])} if scale else {}
-    transforms = [standardise] if scale else []
-    return {"shape": content["image_shape"], "are_bytes": False, "transforms": transforms}
-
-
 def known_symbols(network: GatedNetwork, observation: str) -> int | None:
     """Inputs hold symbols below it, for network and policy; None if neither says what it knows."""
     policy = num_symbols_of(network) if observation == LAST_SYMBOLS else None

@@ -154,22 +154,6 @@ def test_images_that_the_data_set_does_not_store_are_refused(stored, images, kin
         SkippingClassifier.from_agent(agent)(images)
 
 
-def test_a_file_from_before_transforms_gives_the_same_answers(tmp_path):
-    agent = make_agent("reinforce", UNEVEN | {"transforms": "standardise"})
-    content = SkippingClassifier.from_agent(agent).content
-    (standardise,) = content["images"]["transforms"]
-    mean, sd = standardise["tensors"]
-    older = {name: part for name, part in content.items() if name != "images"}
-    older |= {"format": "ccenv classifier 1", "scale": {"mean": mean, "sd": sd}}
-    save_tree(tmp_path / "file", older)
-    images, (_, logits, _) = load_split("synthetic", "test").images, in_environment(agent, None)
-    loaded = SkippingClassifier.load(tmp_path / "file")
-    assert torch.equal(loaded(images[:100], draw="mode"), logits)
-    save_tree(tmp_path / "file", older | {"scale": None})
-    seen, _ = agent.simulator.on_split("test", 100).data.batch(torch.arange(100))
-    assert torch.equal(SkippingClassifier.load(tmp_path / "file")(seen, draw="mode"), logits)
-
-
 def test_a_file_that_names_a_transform_of_chance_is_refused(tmp_path):
     content = dict(SkippingClassifier.from_agent(make_agent("dense")).content)
     for name in ("mirror", "copies"):
