@@ -89,8 +89,6 @@ class Task:
                 raise ValueError(
                     "expected a table of all masks, got one of a menu; build one of all"
                 )
-            if table.look is None:
-                raise ValueError("expected a table that holds a look to judge by; build it again")
 
 
 @dataclass(frozen=True)
@@ -247,7 +245,6 @@ class Judge:
         learned = task.learning.outcomes()
         self.learned = dataclasses.replace(learned, scores=learned.scores.mean(axis=0)[None])
         """what each mask earns on the inputs to learn from, on the mean."""
-        assert task.judging.look is not None
         self.looks = task.judging.look.astype(np.float32)
         # Whoever remembers answers by their place finds them at another.
         self.order = np.random.default_rng(0).permutation(len(self.looks))

@@ -30,7 +30,7 @@ from ccenv.mask_table.times import UnitTimes
 
 KIND = "ccenv table of masks"
 SCORES = ("right", "log_likelihood")
-NEEDED, OPTIONAL = ("right", "macs"), ("nll", "look", "bills")
+NEEDED, OPTIONAL = ("right", "macs", "look", "bills"), ("nll",)
 """arrays of a file."""
 LOOK_TYPES = (np.float32, np.float16)
 FOLDER = Path(__file__).parent / "tables"
@@ -54,12 +54,12 @@ class MaskTable:
     """[num_images, num_masks] in nats; None: a table of bits alone."""
     macs: NUMBERS
     """[num_masks]; of one input, stem, head and exits that are looked at included."""
-    look: NDArray[np.float32] | NDArray[np.float16] | None = None
+    look: NDArray[np.float32] | NDArray[np.float16]
     """[num_images, look_size]; features offered at the first gate, float16 where a file has
-    to be small; None: not stored."""
-    bills: NUMBERS | None = None
+    to be small."""
+    bills: NUMBERS
     """[num_prefixes]; MACs so far after the masks of the first gate, of the first two, and so on,
-    each in counting order; the last `num_masks` are `macs`. None: not stored."""
+    each in counting order; the last `num_masks` are `macs`."""
 
     def look_up(
         self, images: NUMBERS, numbers: NUMBERS
@@ -84,13 +84,7 @@ class MaskTable:
         return bits.astype(bool), nll, self.macs[numbers]
 
     def bills_of(self, gate: int) -> NUMBERS:
-        """MACs so far once a gate is decided, for every prefix of masks: int64 [prefixes].
-
-        Raises:
-            ValueError: if they are not stored.
-        """
-        if self.bills is None:
-            raise ValueError("expected a table with MACs of every gate, got none; build it again")
+        """MACs so far once a gate is decided, for every prefix of masks: int64 [prefixes]."""
         counts = num_prefixes(self.header)
         first = sum(counts[:gate])
         return self.bills[first : first + counts[gate]]
@@ -155,12 +149,11 @@ def num_prefixes(header: Header) -> list[int]:
 def check_arrays(table: MaskTable) -> None:
     """Refuses arrays that do not fit the header."""
     images, masks = table.header.num_images, table.header.num_masks
-    of_look = () if table.look is None else table.look.shape[1:2]
     wanted: dict[str, tuple[tuple[int, ...], tuple[type, ...]]] = {
         "right": ((images, -(-masks // 8)), (np.uint8,)),
         "nll": ((images, masks), (np.float16,)),
         "macs": ((masks,), (np.int64,)),
-        "look": ((images, *of_look), LOOK_TYPES),
+        "look": ((images, *table.look.shape[1:2]), LOOK_TYPES),
         "bills": ((sum(num_prefixes(table.header)),), (np.int64,)),
     }
     for name, array in arrays_of(table).items():
@@ -171,7 +164,7 @@ def check_arrays(table: MaskTable) -> None:
                 f"expected {name} {names} {list(shape)}, got {array.dtype} "
                 f"{list(array.shape)}: not the table that its header tells of"
             )
-    if table.bills is not None and not np.array_equal(table.bills[-masks:], table.macs):
+    if not np.array_equal(table.bills[-masks:], table.macs):
         raise DamagedFileError("expected costs that end with the MACs of all masks, got others")
 
 
@@ -264,5 +257,4 @@ def judging_table(name: str) -> MaskTable:
 
 def small(table: MaskTable) -> MaskTable:
     """What fits into a package: bits, first features rounded to 16 bits, MACs."""
-    look = None if table.look is None else table.look.astype(np.float16)
-    return MaskTable(table.header, table.right, None, table.macs, look, table.bills)
+    return dataclasses.replace(table, nll=None, look=table.look.astype(np.float16))

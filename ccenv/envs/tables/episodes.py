@@ -101,14 +101,11 @@ class TableEpisodes:
                 instead of MACs, in `info["cost"]` too.
 
         Raises:
-            FileNotFoundError, ValueError: see `read_table`; if it holds no look, or lacks what the
-                reward or the gates need.
+            FileNotFoundError, ValueError: see `read_table`; if it lacks what the reward needs.
         """
         check_names([score], SCORES, "score")
         self.table = opened_table(table)
         self.header = header = self.table.header
-        if self.table.look is None:
-            raise ValueError("expected a table that holds a look, got an older one; build it again")
         self.look = self.table.look.astype(np.float32)
         self.cost_weight, self.score, self.by_gate = float(cost_weight), score, bool(by_gate)
         self.table.check_has(score)

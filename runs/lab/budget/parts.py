@@ -90,8 +90,7 @@ def seen_of(simulator: Simulator, indices: Tensor, gate: int, size: int) -> FLOA
 def looked_up(table: MaskTable, numbers: Sequence[int]) -> Measured:
     """The same from a table; its look is that before the first gate."""
     table.check_has("log_likelihood")
-    if table.nll is None or table.look is None:
-        raise ValueError("expected a table with looks, got none; build it: ccenv table build")
+    assert table.nll is not None
     own = list(numbers)
     error = 1.0 - table.is_right()[:, own]
     nll = table.nll[:, own].astype(np.float64)

@@ -62,7 +62,7 @@ def problem_of(table: MaskTable, slopes: FLOATS, price: float) -> Problem:
         price: of the dense network's MACs.
     """
     num_inputs = len(slopes)
-    if table.look is None or len(table.look) < num_inputs:
+    if len(table.look) < num_inputs:
         raise ValueError(f"expected a table with looks of at least {num_inputs} inputs")
     outcomes = table.outcomes("log_likelihood").of_images(slice(num_inputs))
     # A policy of few parameters shares them between inputs, and cannot know each by heart.

@@ -47,7 +47,6 @@ def by_exact_gradient(table: MaskTable, cost_weight: float) -> FLOATS:
 
     The policy that earns most on the other inputs is taken: later ones are overfitted.
     """
-    assert table.look is not None
     look, outcomes = table.look.astype(np.float64), table.outcomes()
     seen = standardised(look)[0]
     is_fitted = np.arange(len(look)) % 4 > 0

@@ -116,7 +116,8 @@ def of_a_table(folder: Path) -> dict[str, Kind]:
     right = numbers.integers(0, 256, (5, 1), dtype=np.uint8)
     nll = numbers.random((5, 8)).astype(np.float16)
     table, policy, entry = (folder / f"{name}.safetensors" for name in ("table", "policy", "entry"))
-    write_table(table, MaskTable(header, right, nll, np.arange(8) * 10))
+    look, macs = numbers.random((5, 2), dtype=np.float32), np.arange(8) * 10
+    write_table(table, MaskTable(header, right, nll, macs, look, macs))
     write_policy(policy, numbers=np.arange(5))
     coins = {weight: {"keep": np.full(3, 0.5)} for weight in COST_WEIGHTS}
     write_entry(entry, "ours", "0" * 24, coins)

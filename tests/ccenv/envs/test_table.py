@@ -10,7 +10,7 @@ from gymnasium.utils.env_checker import check_env
 
 import ccenv
 from ccenv.envs.tables.views import BlockSelectionTableEnv
-from ccenv.mask_table import build, read_table, write_table
+from ccenv.mask_table import build
 from ccenv.simulator.simulator import Simulator
 
 NAME = "BlockSelectionTable-v0"
@@ -122,10 +122,6 @@ def test_what_is_wrong_is_refused(table, tmp_path):
         gym.make(NAME, table=str(tmp_path / "none"))
     with pytest.raises(ValueError, match="score"):
         gym.make(NAME, table=table, score="rihgt")
-    found = read_table(table)
-    write_table(tmp_path / "old", type(found)(found.header, found.right, found.nll, found.macs))
-    with pytest.raises(ValueError, match="holds a look"):
-        gym.make(NAME, table=str(tmp_path / "old"))
     env = gym.make(NAME, table=table).unwrapped
     with pytest.raises(RuntimeError, match="reset"):
         env.step(np.zeros(4))

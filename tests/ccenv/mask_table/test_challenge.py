@@ -295,8 +295,6 @@ def test_a_task_needs_two_tables_of_one_network_and_other_inputs(task):
         Task("x", task.judging, task.judging)
     with pytest.raises(ValueError, match="two tables of one network"):
         Task("x", shipped_table("resnet20"), task.judging)
-    with pytest.raises(ValueError, match="holds a look"):
-        Task("x", task.learning, dataclasses.replace(task.judging, look=None))
 
 
 def test_no_input_that_judges_is_one_to_learn_from():

@@ -108,5 +108,15 @@ def test_arrays_are_those_of_the_header_or_refused(name, tmp_path):
             read_table(tmp_path / "t.safetensors")
 
 
+@pytest.mark.parametrize("name", ["look", "macs", "right", "bills"])
+def test_a_table_without_a_part_is_refused(name, tmp_path):
+    table = shipped_table("mlp")
+    parts = {other: array for other, array in arrays_of(table).items() if other != name}
+    texts = {"kind": KIND, "header": header_text(table.header)}
+    write_arrays(tmp_path / "t.safetensors", parts, texts)
+    with pytest.raises(DamagedFileError, match="another kind of file"):
+        read_table(tmp_path / "t.safetensors")
+
+
 def test_every_table_of_the_package_is_read():
     assert len([read_table(path) for path in FOLDER.glob("*.safetensors")]) == 2 * len(SHIPPED)
