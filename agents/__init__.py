@@ -12,7 +12,7 @@ __all__ = ["AGENTS", "Agent"]
 AGENTS: dict[str, str] = {
     "dense": "ccenv.agents.reference_policies:Dense",
     "block_dropout": "ccenv.agents.reference_policies:BlockDropout",
-    "fixed_mask": "ccenv.agents.fixed_mask:FixedMask",
+    "fixed_mask": "ccenv.agents.searched:FixedMask",
     "hash": "ccenv.agents.systems.hash_routing:Hash",
     "act": "ccenv.agents.systems.act:Act",
     "allocation": "ccenv.agents.systems.allocation:ConstrainedAllocation",
@@ -21,7 +21,7 @@ AGENTS: dict[str, str] = {
     "entropy_threshold": "ccenv.agents.systems.entropy_threshold:EntropyThreshold",
     "magnitude": "ccenv.agents.systems.magnitude:Magnitude",
     "noisy_topk": "ccenv.agents.systems.noisy_topk:NoisyTopK",
-    "oracle": "ccenv.agents.oracle:Oracle",
+    "oracle": "ccenv.agents.searched:Oracle",
     "reinforce": "ccenv.agents.reinforce:Reinforce",
     "reinforce_lagrangian": "ccenv.agents.reinforce_lagrangian:ReinforceLagrangian",
     "rloo": "ccenv.agents.rloo:Rloo",

@@ -6,8 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from ccenv.agents.base import descend
-from ccenv.agents.independent import IndependentPolicy
-from ccenv.agents.symbol_embeddings import EmbeddingSize
+from ccenv.agents.scores import EmbeddingSize, IndependentPolicy
 from ccenv.simulator.rollout import Rollout
 
 
@@ -33,14 +32,10 @@ class ActorCritic(IndependentPolicy):
         """Prepares policy, critic and their optimisers (Adam).
 
         Args:
-            env: see `Agent`.
-            seed: see `Agent`.
             learning_rate: of the policy.
             critic_learning_rate: of the critic.
             critic_units: of the critic's hidden layer.
             entropy_weight: of the bonus on the masks' entropy, in nats; fades to 0 linearly.
-            hidden_units: of the policy's hidden layer; 0 for an affine policy.
-            embedding_size: of embeddings of symbols, see `ccenv.agents.symbol_embeddings`.
         """
         super().__init__(env, seed=seed, hidden_units=hidden_units, embedding_size=embedding_size)
         self.entropy_weight = entropy_weight

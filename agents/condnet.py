@@ -21,8 +21,8 @@ import torch
 from torch import Tensor
 
 from ccenv.agents.base import descend
-from ccenv.agents.distributions import IndependentBlocks
-from ccenv.agents.independent import IndependentPolicy
+from ccenv.agents.distributions import IndependentBlocks, one_each
+from ccenv.agents.scores import IndependentPolicy
 from ccenv.base.registry import check_names
 from ccenv.simulator.rollout import Rollout
 
@@ -51,8 +51,6 @@ class Condnet(IndependentPolicy):
         """Prepares the policy; the defaults are the paper's for MNIST, batches of 128.
 
         Args:
-            env: see `Agent`.
-            seed: see `Agent`.
             variant: "code" or "text".
             target_density: the paper's tau, wanted share of blocks kept.
             sparsity_weight: lambda_s of L_b and L_e.
@@ -66,27 +64,18 @@ class Condnet(IndependentPolicy):
         self.variant = variant
         if variant == "text":
             self.min_probability = TEXT_BOUND
-        self.target_density = self.per_layer(target_density, "target_density")
-        self.sparsity_weight = self.per_layer(sparsity_weight, "sparsity_weight")
-        self.variance_weight = self.per_layer(variance_weight, "variance_weight")
-        self.rates = self.per_layer(learning_rate, "learning_rate")
-        self.reinforce_rates = self.per_layer(reinforce_learning_rate, "reinforce_learning_rate")
+        gates = len(self.num_blocks)
+        self.target_density = one_each(target_density, gates, "target_density")
+        self.sparsity_weight = one_each(sparsity_weight, gates, "sparsity_weight")
+        self.variance_weight = one_each(variance_weight, gates, "variance_weight")
+        self.rates = one_each(learning_rate, gates, "learning_rate")
+        self.reinforce_rates = one_each(reinforce_learning_rate, gates, "reinforce_learning_rate")
         self.l2_weight = l2_weight
         groups = [
             {"params": layer.parameters(), "lr": rate}
             for layer, rate in zip(self.scores.layers, self.rates, strict=True)
         ]
         self.optimizer = torch.optim.SGD(groups, lr=self.rates[0])
-
-    def per_layer(self, value: PerLayer, name: str) -> list[float]:
-        """One number for each gated layer."""
-        values = list(value) if isinstance(value, Sequence) else [value] * len(self.num_blocks)
-        if len(values) != len(self.num_blocks):
-            raise ValueError(
-                f"expected one {name}, or one for each of the {len(self.num_blocks)} gated layers, "
-                f"got {values}"
-            )
-        return values
 
     def distribution(self, observation: Tensor, layer: int) -> IndependentBlocks:
         """Masks of a layer's images, drawn at test time too: [batch, obs_size] -> blocks."""

@@ -7,11 +7,11 @@ that are always kept can be added to both.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from ccenv.agents.base import LayerScores
 from ccenv.base.seeding import uniform
 
 MIN_PROBABILITY = 0.01
@@ -37,26 +37,20 @@ def score_of(probability: float) -> float:
     return math.log(odds)
 
 
-def start_at(scores: LayerScores, shares: Sequence[float]) -> None:
-    """Sets the last biases so that coins keep such shares of a layer's blocks before any learning.
-
-    Args:
-        scores: what `keep_probability` makes probabilities of.
-        shares: one for each gated layer.
-    """
-    for layer, share in enumerate(shares):
-        nn.init.constant_(scores.last(layer).bias, score_of(share))
+def one_each(value: Any, count: int, name: str) -> list[Any]:
+    """A setting of one number, or of one for each gate, as a list (ValueError of another count)."""
+    values = list(value) if isinstance(value, Sequence) else [value] * count
+    if len(values) != count:
+        raise ValueError(f"expected one {name}, or one for each of {count} gates, got {values}")
+    return values
 
 
 def check_kept(
     num_kept: int | Sequence[int], num_blocks: Sequence[int], shared_blocks: int = 0
 ) -> list[int]:
     """One k for each gated layer."""
-    kept = [num_kept] * len(num_blocks) if isinstance(num_kept, int) else list(num_kept)
-    fits = len(kept) == len(num_blocks) and all(
-        1 <= k <= n for k, n in zip(kept, num_blocks, strict=True)
-    )
-    if not fits:
+    kept = one_each(num_kept, len(num_blocks), "num_kept")
+    if not all(1 <= k <= n for k, n in zip(kept, num_blocks, strict=True)):
         raise ValueError(
             f"expected num_kept in 1..num_blocks for num_blocks={list(num_blocks)}, got {kept}; "
             f"give num_kept={min(num_blocks)}, or one number for each gate"
@@ -71,12 +65,9 @@ def check_kept(
 
 def check_densities(density: float | Sequence[float], layers: int) -> list[float]:
     """One wanted density for each gated layer."""
-    targets = list(density) if isinstance(density, Sequence) else [density] * layers
-    if len(targets) != layers or not all(0 < target <= 1 for target in targets):
-        raise ValueError(
-            f"expected target_density in (0, 1], one or {layers}, one for each gated layer, "
-            f"got {density}"
-        )
+    targets = one_each(density, layers, "target_density")
+    if not all(0 < target <= 1 for target in targets):
+        raise ValueError(f"expected target_density in (0, 1], got {density}")
     return targets
 
 

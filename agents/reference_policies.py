@@ -38,8 +38,6 @@ class BlockDropout(Agent):
         """Sets the rate.
 
         Args:
-            env: see `Agent`.
-            seed: see `Agent`.
             keep_probability: of every block, in [0, 1].
         """
         super().__init__(env, seed=seed)

@@ -6,8 +6,7 @@ import torch
 
 from ccenv.agents.advantages import above_mean
 from ccenv.agents.base import descend
-from ccenv.agents.independent import IndependentPolicy
-from ccenv.agents.symbol_embeddings import EmbeddingSize
+from ccenv.agents.scores import EmbeddingSize, IndependentPolicy
 from ccenv.simulator.rollout import Rollout
 
 
@@ -28,13 +27,9 @@ class Reinforce(IndependentPolicy):
         """Prepares policy and optimiser (Adam).
 
         Args:
-            env: see `Agent`.
-            seed: see `Agent`.
             learning_rate: Adam's.
             entropy_weight: of the bonus on the masks' entropy, in nats; fades to 0 linearly.
-            hidden_units: of the policy's hidden layer; 0 for the paper's affine policy.
             anneal: let the learning rate fall to 0 linearly, so that the last policy is no swing.
-            embedding_size: of embeddings of symbols, see `ccenv.agents.symbol_embeddings`.
         """
         super().__init__(env, seed=seed, hidden_units=hidden_units, embedding_size=embedding_size)
         self.entropy_weight = entropy_weight

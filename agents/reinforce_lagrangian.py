@@ -8,8 +8,7 @@ from torch import Tensor
 
 from ccenv.agents.advantages import above_mean
 from ccenv.agents.base import descend
-from ccenv.agents.independent import IndependentPolicy
-from ccenv.agents.symbol_embeddings import EmbeddingSize
+from ccenv.agents.scores import EmbeddingSize, IndependentPolicy
 from ccenv.rewards import check_cost_limit
 from ccenv.rewards.lagrangian import level_of, price_of, relative_excess
 from ccenv.simulator.rollout import Rollout
@@ -48,16 +47,12 @@ class ReinforceLagrangian(IndependentPolicy):
         """Prepares policy and optimiser (Adam).
 
         Args:
-            env: see `Agent`.
-            seed: see `Agent`.
             cost_limit: mean compute cost to reach, in (0, 1].
             multiplier_lr: see `price_learning_rate` of `ccenv.rewards.lagrangian`.
             initial_multiplier: at least 0.
             multiplier_scale: see `price_scale` there.
             learning_rate: Adam's at the start; falls to 0 linearly.
             entropy_weight: of the bonus on the masks' entropy, in nats; fades to 0 linearly.
-            hidden_units: of the policy's hidden layer; 0 for the paper's affine policy.
-            embedding_size: of embeddings of symbols, see `ccenv.agents.symbol_embeddings`.
         """
         super().__init__(env, seed=seed, hidden_units=hidden_units, embedding_size=embedding_size)
         check_cost_limit(cost_limit)

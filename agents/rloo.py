@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from ccenv.agents.advantages import above_first, greedy_rewards, leave_one_out
-from ccenv.agents.base import ScoredAgent, descend
+from ccenv.agents.base import descend
 from ccenv.agents.distributions import (
     MIN_PROBABILITY,
     AlwaysOn,
@@ -27,9 +27,8 @@ from ccenv.agents.distributions import (
     OrderedBlocks,
     check_kept,
     keep_probability,
-    start_at,
 )
-from ccenv.agents.symbol_embeddings import EmbeddingSize, SymbolRows, random_table
+from ccenv.agents.scores import EmbeddingSize, ScoredAgent, SymbolRows, random_table, start_at
 from ccenv.base.registry import check_names
 from ccenv.base.seeding import integers, stream, uniform
 from ccenv.mdp.choosers import Chooser
@@ -75,12 +74,10 @@ class Rloo(ScoredAgent):
 
         Args:
             env: see `Agent`; its `group_size` is the number of masks of an image, at least 2.
-            seed: see `Agent`.
             num_kept: k, one number or one for each gated layer. Gates of one block, such as
                 residual units, leave nothing to choose among: take sampling="independent" there.
             learning_rate: Adam's.
             diversity_weight: of the bonus on the entropy of mean block use, in nats.
-            hidden_units: of the policy's hidden layer; 0 for an affine policy.
             sampling: "ordered" keeps k of n blocks; "independent" tosses a coin for each, of which
                 k keep at first, and then what the reward's cost weight makes worth it; "perturbed":
                 an image's first mask is greedy, others differ from theirs in some decisions. In use
@@ -93,7 +90,6 @@ class Rloo(ScoredAgent):
             dense_share: of the training, at the start, in which every block is kept: a dense
                 network is trained first.
             anneal_share: of the training, after that, in which k falls from all to `num_kept`.
-            embedding_size: of embeddings of symbols, see `ccenv.agents.symbol_embeddings`.
             start: "hash" starts at the blocks that agent `hash` has for the last symbol, with
                 `embedding_size="one_hot"`, or for all the symbols that are shown, with "joint".
             start_probability: at which the first draw takes one of them.
@@ -237,14 +233,11 @@ class Rloo(ScoredAgent):
     def advantages(self, rollout: Rollout) -> list[Tensor]:
         """What each mask was worth, for each layer: [batch]."""
         if self.advantage == "self_critical":
-            return list(rollout.returns - self.most_probable_returns())
+            greedy_returns = greedy_rewards(self).flip(0).cumsum(0).flip(0)
+            return list(rollout.returns - greedy_returns)
         compare = leave_one_out if self.advantage == "leave_one_out" else normalised
         compare = above_first if self.sampling == "perturbed" else compare
         return [compare(returns, self.group_size) for returns in rollout.returns]
-
-    def most_probable_returns(self) -> Tensor:
-        """Returns of the batch's images under their greedy masks: [num_layers, batch]."""
-        return greedy_rewards(self).flip(0).cumsum(0).flip(0)
 
 
 def normalised(returns: Tensor, group_size: int) -> Tensor:

@@ -55,8 +55,6 @@ class SB3Agent(Agent):
         """Builds the algorithm.
 
         Args:
-            env: see `Agent`.
-            seed: see `Agent`.
             anneal: let the learning rate fall to 0 linearly.
             **settings: keyword arguments of the algorithm's class.
 
@@ -190,8 +188,6 @@ class MinibatchAgent(SB3Agent):
         """Builds the algorithm.
 
         Args:
-            env: see `Agent`.
-            seed: see `Agent`.
             num_minibatches: equal parts of a rollout; 4 where that is possible. SB3's
                 `batch_size`, the steps of a part, may be given instead.
             anneal: see `SB3Agent`.

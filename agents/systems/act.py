@@ -21,9 +21,10 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from ccenv.agents.base import Agent, LayerScores, descend
+from ccenv.agents.base import descend
+from ccenv.agents.systems.halting import HaltingAgent
 from ccenv.agents.systems.straight_through_ops import (
     LiveWalk,
     check_live,
@@ -47,7 +48,7 @@ class Halting(NamedTuple):
     """[batch], N + R."""
 
 
-class Act(Agent):
+class Act(HaltingAgent):
     """Learns from the network's loss and its time penalty, whatever the environment's reward."""
 
     gives_values = True
@@ -64,31 +65,26 @@ class Act(Agent):
         hidden_units: int = 0,
         network_gradient: bool | None = None,
     ) -> None:
-        """Prepares halting units and optimiser (Adam).
+        """Prepares what `HaltingAgent` does.
 
         Args:
-            env: see `Agent`; its observation is the network's look, which shows an exit's state.
-            seed: see `Agent`.
             time_weight: the paper's tau, nats for a step.
             epsilon: halting mass that may be missing, in (0, 1).
             halting_bias: of each unit at the start.
-            learning_rate: Adam's.
-            hidden_units: of the halting units' hidden layer; 0 for affine ones, the paper's.
             network_gradient: whether the gradient of the halting values goes back into the network;
                 None: where it learns along and one block makes several steps, the paper's case.
         """
-        super().__init__(env, seed=seed)
-        self.check_exits("act")
+        super().__init__(
+            env,
+            seed=seed,
+            learning_rate=learning_rate,
+            hidden_units=hidden_units,
+            bias=halting_bias,
+        )
         check_at_least_zero(time_weight=time_weight)
         if not 0 < epsilon < 1:
             raise ValueError(f"expected epsilon in (0, 1), got {epsilon}")
         self.time_weight, self.epsilon = time_weight, epsilon
-        self.units = LayerScores(self.simulator, seed, hidden_units)
-        for exit_gate in self.exits:
-            nn.init.constant_(self.units.last(exit_gate).bias, halting_bias)
-        macs = self.units.macs
-        self.policy_macs = [macs[i] if i in self.exits else 0 for i in range(len(macs))]
-        self.optimizer = torch.optim.Adam(self.units.parameters(), lr=learning_rate)
         self.halted: list[Tensor] = []
         if network_gradient:
             check_live(self.simulator, "network_gradient")

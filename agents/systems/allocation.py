@@ -24,6 +24,7 @@ import torch
 from torch import Tensor
 
 from ccenv.agents.systems.calibrated import BATCH, Calibrated
+from ccenv.agents.systems.halting import exits_of
 from ccenv.base.allocation import allocate
 from ccenv.base.memory import check_fits
 from ccenv.base.registry import check_names
@@ -59,8 +60,6 @@ class ConstrainedAllocation(Calibrated):
         """Writes the menu.
 
         Args:
-            env: see `Agent`.
-            seed: see `Agent`.
             cost_limit: mean compute cost of the offers that are taken, in (0, 1].
             menu: "exits" (stop at the first, second and so on, or at none), "densities" (the first
                 blocks of each gate, of gates of one block every so many), or "auto": exits where
@@ -71,6 +70,7 @@ class ConstrainedAllocation(Calibrated):
             ValueError: if a setting is impossible, or there are no exits for a menu of them.
         """
         super().__init__(env, seed=seed)
+        self.exits = exits_of(self.simulator)
         check_names([menu], MENUS, "menu")
         positive_ints([num_offers], "num_offers")
         if not 0 < cost_limit <= 1 or num_offers < 2:

@@ -20,8 +20,9 @@ import torch
 from torch import Tensor
 
 from ccenv.agents.advantages import greedy_rewards
-from ccenv.agents.base import Agent, LayerScores, descend
+from ccenv.agents.base import Agent, descend
 from ccenv.agents.distributions import IndependentBlocks
+from ccenv.agents.scores import LayerScores
 from ccenv.base.values import check_at_least_zero
 from ccenv.simulator.rollout import Rollout
 
@@ -45,13 +46,10 @@ class BlockDrop(Agent):
         """Prepares policy and optimiser (Adam).
 
         Args:
-            env: see `Agent`.
-            seed: see `Agent`.
             alpha: bound of the coins' probabilities, in (0.5, 1].
             curriculum_share: of the training, until all gates are learned; 0 for no curriculum.
             entropy_weight: of the bonus on the coins' entropy, in nats, summed over blocks.
             learning_rate: Adam's.
-            hidden_units: of the policy's hidden layer; 0 for an affine policy.
 
         Raises:
             ValueError: if a number is out of range, or cost weights change from input to input.
@@ -112,7 +110,7 @@ class BlockDrop(Agent):
 
     def update(self, rollout: Rollout) -> dict[str, float]:
         """One step up the policy gradient on the gates that are learned."""
-        advantage = rollout.returns[0] - self.most_probable_returns()
+        advantage = rollout.returns[0] - greedy_rewards(self).sum(dim=0)
         first = self.first_learned
         skipped = sum(self.num_blocks[:first])
         learned = self.coins(rollout.observations[0]).probability[:, skipped:]
@@ -125,10 +123,6 @@ class BlockDrop(Agent):
         self.first_learned = 0
         learned_gates = float(len(self.num_blocks) - first)
         return self.read(loss=loss, entropy=entropy) | {"learned_gates": learned_gates}
-
-    def most_probable_returns(self) -> Tensor:
-        """Returns of the rollout's inputs under their greedy masks: [batch]."""
-        return greedy_rewards(self).sum(dim=0)
 
 
 class FirstLook:

@@ -10,7 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ccenv.agents.distributions import one_each
 from ccenv.agents.systems.calibrated import Calibrated
+from ccenv.agents.systems.halting import exits_of
 from ccenv.base.masks import full_mask
 from ccenv.base.registry import check_names
 
@@ -38,16 +40,18 @@ class Confidence(Calibrated):
 
         Args:
             env: see `Agent`; its observation is the network's look, which shows an exit's answer.
-            seed: see `Agent`.
             stop_shares: share of the validation inputs that stop at an exit, among those that get
                 there, in [0, 1]; one number, or one for each exit.
             measure: of doubt: "margin" (1 less the difference of the two largest probabilities),
                 "probability" (1 less the largest one) or "entropy".
         """
         super().__init__(env, seed=seed)
+        self.exits = exits_of(self.simulator)
         check_names([measure], MEASURES, "measure of doubt")
         self.measure = measure
-        self.stop_shares = shares_of(stop_shares, len(self.exits))
+        self.stop_shares = one_each(stop_shares, len(self.exits), "stop_shares")
+        if not all(0 <= share <= 1 for share in self.stop_shares):
+            raise ValueError(f"expected stop_shares in [0, 1], got {stop_shares}")
         if self.exits and self.simulator.observe.kind != "layer_input":
             raise ValueError(
                 "expected observation='layer_input' for confidence, which shows what an exit would "
@@ -93,16 +97,6 @@ class Confidence(Calibrated):
         before = self.simulator.observe.lengths[layer] - size
         doubt = self.doubt(observation[:, before : before + size])
         return (doubt > float(self.learned["thresholds"][layer])).unsqueeze(1)
-
-
-def shares_of(given: float | Sequence[float], num_exits: int) -> list[float]:
-    """A share for each exit."""
-    found = [given] * num_exits if isinstance(given, int | float) else list(given)
-    if len(found) != num_exits or not all(0 <= share <= 1 for share in found):
-        raise ValueError(
-            f"expected stop_shares in [0, 1], one or one for each of {num_exits} exits, got {given}"
-        )
-    return found
 
 
 def threshold_of(doubts: Tensor, share: float) -> float:

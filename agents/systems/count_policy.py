@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from ccenv.agents.base import LayerScores
 from ccenv.agents.distributions import gumbel_like, highest, keep_probability, score_of
+from ccenv.agents.scores import LayerScores
 
 MEMORY = 0.98
 """Weight of the past in the running mean and square of observations."""

@@ -17,9 +17,8 @@ from torch import Tensor
 
 from ccenv.agents.advantages import leave_twins_out
 from ccenv.agents.base import descend
-from ccenv.agents.distributions import IndependentBlocks, keep_probability, start_at
-from ccenv.agents.independent import IndependentPolicy
-from ccenv.agents.symbol_embeddings import EmbeddingSize
+from ccenv.agents.distributions import IndependentBlocks, keep_probability
+from ccenv.agents.scores import EmbeddingSize, IndependentPolicy, start_at
 from ccenv.base.seeding import uniform
 from ccenv.simulator.rollout import Rollout
 
@@ -50,12 +49,9 @@ class Disarm(IndependentPolicy):
 
         Args:
             env: see `Agent`; its `group_size` is even: two masks of an image, or several pairs.
-            seed: see `Agent`.
             learning_rate: Adam's.
             entropy_weight: of the bonus on the masks' entropy, in nats; fades to 0 linearly.
             start_density: keep probability of every block before any learning, in (0, 1).
-            hidden_units: of the policy's hidden layer; 0 for an affine policy.
-            embedding_size: of embeddings of symbols, see `ccenv.agents.symbol_embeddings`.
 
         Raises:
             ValueError: if masks of an image do not come in pairs, or the density is impossible.

@@ -21,8 +21,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ccenv.agents.base import ScoredAgent, descend
+from ccenv.agents.base import descend
 from ccenv.agents.distributions import check_kept
+from ccenv.agents.scores import ScoredAgent
 from ccenv.agents.systems.straight_through_ops import (
     loss_under,
     straight_through,
@@ -53,8 +54,6 @@ class DynamicGate(ScoredAgent):
         """Prepares gates and optimiser (Adam).
 
         Args:
-            env: see `Agent`.
-            seed: see `Agent`.
             num_kept: k of the highest gates, one number or one for each gated layer; None keeps
                 those above 1/2.
             usage_weight: beta, in nats for all blocks on.

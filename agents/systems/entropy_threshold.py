@@ -49,7 +49,6 @@ class EntropyThreshold(Calibrated):
 
         Args:
             env: see `Agent`; its observation is the network's look, which shows the entropy.
-            seed: see `Agent`.
             target_rate: wanted share of the gates that refresh, in [0, 1].
             threshold: in nats, in place of a rate; negative refreshes always.
 

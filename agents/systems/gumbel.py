@@ -26,9 +26,8 @@ from ccenv.agents.distributions import (
     check_densities,
     check_kept,
     gumbel_like,
-    start_at,
 )
-from ccenv.agents.symbol_embeddings import EmbeddingSize
+from ccenv.agents.scores import EmbeddingSize, start_at
 from ccenv.agents.systems.straight_through_ops import ThroughMasks, load_balance, straight_through
 from ccenv.base.masks import as_mask
 from ccenv.base.registry import check_names
@@ -68,8 +67,6 @@ class Gumbel(ThroughMasks):
         """Prepares policy and optimiser (Adam).
 
         Args:
-            env: see `Agent`.
-            seed: see `Agent`.
             sampling: "independent" gates each block by itself at a target rate; "ordered" keeps k
                 of n.
             target_density: of independent gates: wanted share of inputs that keep each block, one
@@ -80,8 +77,6 @@ class Gumbel(ThroughMasks):
             temperature: of the relaxation at the start.
             last_temperature: in the end; it falls by equal factors.
             learning_rate: Adam's.
-            hidden_units: of the policy's hidden layer; 0 for an affine policy.
-            embedding_size: of embeddings of symbols, see `ccenv.agents.symbol_embeddings`.
         """
         super().__init__(env, seed=seed, hidden_units=hidden_units, embedding_size=embedding_size)
         check_names([sampling], SAMPLINGS, "sampling")

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ccenv.agents.base import Agent
 from ccenv.agents.distributions import check_kept
-from ccenv.agents.symbol_embeddings import check_entries, random_table
+from ccenv.agents.scores import check_entries, random_table
 from ccenv.base.seeding import stream
 from ccenv.mdp.choosers import ListChooser, key_of
 from ccenv.mdp.observations import LAST_SYMBOLS, num_seen, num_symbols_of
@@ -42,7 +42,6 @@ class Hash(Agent):
 
         Args:
             env: see `Agent`; its observation ends with symbols, see `ccenv.mdp.observations`.
-            seed: see `Agent`.
             num_kept: k, one number or one for each gated layer.
             num_hashed: how many of the last symbols are looked up together.
             balanced: gives the symbols, the most frequent one first, the k blocks that are used

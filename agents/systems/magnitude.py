@@ -24,8 +24,6 @@ class Magnitude(Agent):
         """Sets the share of blocks that is kept.
 
         Args:
-            env: see `Agent`.
-            seed: see `Agent`.
             target_density: share of blocks kept in every layer, in (0, 1]; at least one block.
         """
         super().__init__(env, seed=seed)

@@ -30,8 +30,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
-from ccenv.agents.base import Agent, LayerScores, descend
+from ccenv.agents.base import Agent, descend
 from ccenv.agents.distributions import check_kept
+from ccenv.agents.scores import LayerScores
 from ccenv.agents.systems.straight_through_ops import (
     TINY,
     LiveWalk,
@@ -43,6 +44,7 @@ from ccenv.base.checks import AT_ONCE, Checks
 from ccenv.base.masks import mask_of_indices
 from ccenv.base.seeding import normal
 from ccenv.base.values import check_at_least_zero, positive_ints
+from ccenv.rewards.block_use import squared_variation
 from ccenv.simulator.rollout import Rollout
 from ccenv.sparse.linear import block_sparse_linear
 
@@ -142,8 +144,6 @@ class NoisyTopK(Agent):
         """Prepares router and optimiser (Adam).
 
         Args:
-            env: see `Agent`.
-            seed: see `Agent`.
             num_kept: k, one number or one for each gated layer; with groups of each that is kept.
             importance_weight: of the squared coefficient of variation of the sums of gates.
             load_weight: of that of the smooth load.
@@ -333,12 +333,3 @@ def smooth_load(scores: Tensor, noisy: Tensor, spread: Tensor, num_kept: int) ->
     # The k-th highest of the others: of a block that is in, the first one out.
     threshold = torch.where(noisy >= last_in, first_out, last_in)
     return torch.special.ndtr((scores - threshold) / spread)
-
-
-def squared_variation(values: Tensor) -> Tensor:
-    """Squared coefficient of variation, variance over squared mean: [n] -> number.
-
-    >>> squared_variation(torch.tensor([8.0, 0.0, 0.0, 0.0])).item()
-    3.0
-    """
-    return values.var(correction=0) / values.mean().square()

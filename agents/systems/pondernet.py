@@ -20,10 +20,11 @@ sequence of inputs.
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from ccenv.agents.base import Agent, LayerScores, descend
+from ccenv.agents.base import descend
 from ccenv.agents.distributions import IndependentBlocks
+from ccenv.agents.systems.halting import HaltingAgent
 from ccenv.base.masks import full_mask
 from ccenv.base.values import check_at_least_zero
 from ccenv.mdp.dynamics import all_or_none, initial, outcomes
@@ -31,7 +32,7 @@ from ccenv.networks.core.exit_state import early_answer
 from ccenv.simulator.rollout import Rollout
 
 
-class PonderNet(Agent):
+class PonderNet(HaltingAgent):
     """Learns from the steps' losses and the prior, whatever the environment's reward."""
 
     def __init__(
@@ -44,34 +45,28 @@ class PonderNet(Agent):
         learning_rate: float = 0.005,
         hidden_units: int = 0,
     ) -> None:
-        """Prepares halting units and optimiser (Adam).
+        """Prepares what `HaltingAgent` does.
 
         Args:
-            env: see `Agent`; its observation is the network's look, which shows an exit's state.
-            seed: see `Agent`.
             prior_rate: the paper's lambda_p, in (0, 1); 1 / prior_rate steps are expected.
             prior_weight: the paper's beta, at least 0.
-            learning_rate: Adam's.
-            hidden_units: of the halting units' hidden layer; 0 for affine ones.
         """
-        super().__init__(env, seed=seed)
-        self.check_exits("pondernet")
         check_at_least_zero(prior_weight=prior_weight)
         if not 0 < prior_rate < 1:
             raise ValueError(f"expected prior_rate in (0, 1), got {prior_rate}")
+        super().__init__(
+            env,
+            seed=seed,
+            learning_rate=learning_rate,
+            hidden_units=hidden_units,
+            # Units start at the prior, wherever a row is.
+            bias=torch.logit(torch.tensor(prior_rate)).item(),
+        )
         if self.simulator.context is not None:
             raise ValueError(
                 "expected no context for pondernet, which knows no cost weight or budget"
             )
         self.prior_rate, self.prior_weight = prior_rate, prior_weight
-        self.units = LayerScores(self.simulator, seed, hidden_units)
-        for gate in self.exits:
-            # At the prior, wherever a row is.
-            bias = self.units.last(gate).bias
-            nn.init.constant_(bias, torch.logit(torch.tensor(prior_rate)).item())
-        macs = self.units.macs
-        self.policy_macs = [macs[i] if i in self.exits else 0 for i in range(len(macs))]
-        self.optimizer = torch.optim.Adam(self.units.parameters(), lr=learning_rate)
 
     def distribution(self, observation: Tensor, layer: int) -> IndependentBlocks:
         """Going on: [batch, obs_size] -> a coin; 1 at gates that are no exits."""

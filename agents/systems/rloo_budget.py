@@ -22,9 +22,9 @@ import torch
 from torch import Tensor
 
 from ccenv.agents.advantages import leave_one_out, leave_twins_out, slope_sums
-from ccenv.agents.base import LayerScores, ScoredAgent, descend
-from ccenv.agents.distributions import check_kept
-from ccenv.agents.symbol_embeddings import EmbeddingSize
+from ccenv.agents.base import descend
+from ccenv.agents.distributions import check_kept, one_each
+from ccenv.agents.scores import EmbeddingSize, LayerScores, ScoredAgent
 from ccenv.agents.systems.count_policy import CountedBlocks, Numbers
 from ccenv.rewards import check_cost_limit
 from ccenv.rewards.lagrangian import relative_excess
@@ -86,7 +86,6 @@ class RlooBudget(ScoredAgent):
 
         Args:
             env: see `Agent`; its `group_size` is the number of masks of an image, at least 2.
-            seed: see `Agent`.
             cost_limit: mean compute cost to hold, in (0, 1].
             num_kept: k to start at, one number or one for each gate; None for the limit's share of
                 a gate's blocks.
@@ -106,7 +105,6 @@ class RlooBudget(ScoredAgent):
             spread: standard deviation of the number at the start, in blocks.
             last_spread: the same in the end; it falls linearly once numbers are learned.
             spread_share: of the training, after which it has fallen.
-            embedding_size: of embeddings of symbols, see `ccenv.agents.symbol_embeddings`.
 
         Raises:
             ValueError: if a number is out of range, or the group is no multiple of `paired_masks`.
@@ -137,7 +135,10 @@ class RlooBudget(ScoredAgent):
         self.numbers = Numbers(
             LayerScores(self.simulator, seed, number_units, embedding_size, ones),
             self._ranges(min_kept, max_kept),
-            [self._start(gate) for gate in range(len(self.num_blocks))],
+            [
+                float(kept) if blocks > 1 else cost_limit
+                for kept, blocks in zip(self.num_kept, self.num_blocks, strict=True)
+            ],
             spread,
         )
         pairs = zip(self.scores.macs, self.numbers.scores.macs, self.num_blocks, strict=True)
@@ -153,8 +154,7 @@ class RlooBudget(ScoredAgent):
     def _ranges(self, least: int | Sequence[int], most: int | Sequence[int] | None) -> list[range]:
         """Numbers that each gate may keep."""
         gates = len(self.num_blocks)
-        lows = [least] * gates if isinstance(least, int) else list(least)
-        tops = [most] * gates if most is None or isinstance(most, int) else list(most)
+        lows, tops = one_each(least, gates, "min_kept"), one_each(most, gates, "max_kept")
         found = []
         for kept, n, low, top in zip(self.num_kept, self.num_blocks, lows, tops, strict=True):
             low, top = 0 if n == 1 else low, min(n, 4 * kept if top is None else top)
@@ -165,10 +165,6 @@ class RlooBudget(ScoredAgent):
                 )
             found.append(range(low, top + 1))
         return found
-
-    def _start(self, gate: int) -> float:
-        """Where a gate's numbers start."""
-        return float(self.num_kept[gate]) if self.num_blocks[gate] > 1 else self.cost_limit
 
     @property
     def price(self) -> float:

@@ -24,8 +24,7 @@ from torch import Tensor
 
 from ccenv.agents.advantages import above_mean
 from ccenv.agents.base import descend
-from ccenv.agents.distributions import start_at
-from ccenv.agents.independent import IndependentPolicy
+from ccenv.agents.scores import IndependentPolicy, start_at
 from ccenv.agents.systems.straight_through_ops import loss_under, straight_through
 from ccenv.base.values import check_at_least_zero
 from ccenv.simulator.rollout import Rollout
@@ -49,8 +48,6 @@ class SkipNet(IndependentPolicy):
         """Prepares policy and optimisers (Adam), one for each stage.
 
         Args:
-            env: see `Agent`.
-            seed: see `Agent`.
             supervised_share: of the training, at its start, in [0, 1]; 0 leaves REINFORCE alone.
             start_density: keep probability of every block at first.
             supervised_rate: Adam's in the first stage.

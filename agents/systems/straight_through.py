@@ -12,9 +12,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from ccenv.agents.distributions import check_densities, start_at
-from ccenv.agents.independent import IndependentPolicy
-from ccenv.agents.symbol_embeddings import EmbeddingSize
+from ccenv.agents.distributions import check_densities
+from ccenv.agents.scores import EmbeddingSize, IndependentPolicy, start_at
 from ccenv.agents.systems.straight_through_ops import ThroughMasks, straight_through
 from ccenv.base.registry import check_names
 from ccenv.mdp.choosers import Chooser
@@ -48,14 +47,10 @@ class StraightThrough(ThroughMasks, IndependentPolicy):
         """Prepares policy and optimiser (Adam).
 
         Args:
-            env: see `Agent`.
-            seed: see `Agent`.
             sampling: "bernoulli" tosses a coin for each block, "threshold" keeps the likelier ones.
             target_density: wanted share of blocks kept, one number or one for each gated layer.
             density_weight: of the squared distance from it, in nats.
             learning_rate: Adam's.
-            hidden_units: of the policy's hidden layer; 0 for an affine policy.
-            embedding_size: of embeddings of symbols, see `ccenv.agents.symbol_embeddings`.
         """
         super().__init__(env, seed=seed, hidden_units=hidden_units, embedding_size=embedding_size)
         check_names([sampling], SAMPLINGS, "sampling")

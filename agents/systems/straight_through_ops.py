@@ -11,7 +11,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from ccenv.agents.base import ScoredAgent, descend
+from ccenv.agents.base import descend
+from ccenv.agents.scores import ScoredAgent
 from ccenv.mdp.dynamics import EpisodeState, all_or_none, initial, outcomes
 from ccenv.networks.core.protocol import GatedNetwork, started, walk
 from ccenv.simulator.rollout import Rollout

@@ -34,7 +34,7 @@ import torch
 from torch import Tensor, nn
 
 from ccenv.agents.distributions import check_kept, highest
-from ccenv.agents.symbol_embeddings import EmbeddingSize
+from ccenv.agents.scores import EmbeddingSize
 from ccenv.agents.systems.straight_through_ops import TINY, ThroughMasks, load_balance, move_bias
 from ccenv.base.masks import as_mask
 from ccenv.base.registry import check_names
@@ -76,16 +76,12 @@ class TopK(ThroughMasks):
         """Prepares policy and optimiser (Adam).
 
         Args:
-            env: see `Agent`.
-            seed: see `Agent`.
             num_kept: k, one number or one for each gated layer.
             softmax: over "all" blocks or the "kept" ones; of a single kept one nothing is learned.
             noise: on the scores in training, standard deviation at the start.
             noise_share: of the training, after which the noise has fallen to zero.
             balance_weight: of the load balance loss, 1 where blocks are used alike.
             learning_rate: Adam's.
-            hidden_units: of the policy's hidden layer; 0 for an affine policy.
-            embedding_size: of embeddings of symbols, see `ccenv.agents.symbol_embeddings`.
             bias_rate: what an update moves a block's selection bias by; 0 for no such bias.
             scaled: whether outputs of kept blocks are multiplied with their softmax weights.
             capacity: of a training batch, a block takes its first capacity * rows * k / num_blocks

@@ -70,7 +70,6 @@ class WtaRetrieval(Agent):
 
         Args:
             env: see `Agent`; its network's gates of several blocks are fully connected.
-            seed: see `Agent`.
             tables: of a gate, with a code for each key.
             hashes: windows of a table.
             window: coordinates that a hash compares.

@@ -5,7 +5,7 @@ import torch
 from probes import make_agent, small
 
 from ccenv.agents import AGENTS
-from ccenv.agents.base import LayerScores
+from ccenv.agents.scores import LayerScores
 from ccenv.base.masks import as_mask
 from ccenv.base.seeding import stream
 from ccenv.envs.vector import BlockSelectionVectorEnv
@@ -104,7 +104,7 @@ REFUSED = [
     ("block_dropout", {"keep_probability": 1.5}, r"keep_probability in \[0, 1\]"),
     ("magnitude", {"target_density": 0.0}, r"target_density in \(0, 1\]"),
     ("rloo", {"num_kept": 5}, K_OF_N),
-    ("rloo", {"num_kept": (1, 1, 1)}, K_OF_N),
+    ("rloo", {"num_kept": (1, 1, 1)}, "one for each of 2 gates"),
     ("rloo", {"env_settings": {"group_size": 1}}, "group_size >= 2"),
     ("rloo", {"num_kept": 2, "shared_blocks": 2}, "below num_kept"),
     ("rloo", {"sampling": "order"}, "did you mean 'ordered'"),
@@ -134,7 +134,7 @@ REFUSED = [
     ("allocation", {"menu": "exit"}, "did you mean 'exits'"),
     ("allocation", {"menu": "exits"}, "a network with exits"),
     ("confidence", {"stop_shares": 1.5} | ON_EXITS, r"stop_shares in \[0, 1\]"),
-    ("confidence", {"stop_shares": [0.5, 0.5]} | ON_EXITS, "one for each of 3 exits"),
+    ("confidence", {"stop_shares": [0.5, 0.5]} | ON_EXITS, "one for each of 3 gates"),
     ("confidence", {"measure": "margins"}, "did you mean 'margin'"),
     ("confidence", {"env_settings": {"observation": "summary"}} | ON_EXITS, "'layer_input'"),
     ("dynamic_gate", {"num_kept": 7}, K_OF_N),
@@ -144,7 +144,7 @@ REFUSED = [
     ("gumbel", {"target_density": 0.0}, r"target_density in \(0, 1\]"),
     ("gumbel", {"last_temperature": 0.0}, "temperatures above 0"),
     ("straight_through", {"sampling": "bernouli"}, "did you mean 'bernoulli'"),
-    ("straight_through", {"target_density": (0.1,)}, "one or 2, one for each gated layer"),
+    ("straight_through", {"target_density": (0.1,)}, "one for each of 2 gates"),
     ("topk", {"num_kept": 5}, K_OF_N),
     ("topk", {"softmax": "al"}, "did you mean 'all'"),
     ("topk", {"noise_share": 0.0}, r"noise_share in \(0, 1\]"),

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from probes import OPTIMA, make_agent
 
-from ccenv.agents.systems.mask_menu import best_entries, make_menu, menu_returns, price_for
+from ccenv.agents.systems.imitation import best_entries, make_menu, menu_returns, price_for
 from ccenv.base.masks import as_mask
 from ccenv.base.seeding import stream
 from ccenv.data.toy import probe_optimal_masks

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from ccenv.agents.symbol_embeddings import ONE_HOT
+from ccenv.agents.scores import ONE_HOT
 from ccenv.agents.systems.rloo_budget import RlooBudget
 from ccenv.base.seeding import stream
 from ccenv.data import Split

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from probes import make_agent
 
+from ccenv.agents.advantages import greedy_rewards
 from ccenv.agents.distributions import AlwaysOn, IndependentBlocks, OrderedBlocks
 from ccenv.agents.reference_policies import BlockDropout
 from ccenv.agents.rloo import leave_one_out, normalised
@@ -281,7 +282,7 @@ def test_normalised_advantages_point_the_way_of_leave_one_out(returns):
 def test_the_self_critical_baseline_is_the_return_of_the_most_probable_masks():
     agent = make_agent("rloo", batch_size=16, num_kept=1, advantage="self_critical")
     rollout = collect_rollout(agent.simulator, agent, agent.generator)
-    baseline = agent.most_probable_returns()
+    baseline = greedy_rewards(agent).flip(0).cumsum(0).flip(0)
     images = agent.simulator.indices
     _, _, steps = walk(agent.simulator, agent, None, images[:: agent.group_size])
     rewards = torch.stack([step.reward for step in steps])

@@ -6,9 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ccenv.agents import AGENTS
-from ccenv.agents.base import LayerScores
 from ccenv.agents.rloo import Rloo
-from ccenv.agents.symbol_embeddings import JOINT, ONE_HOT, random_table
+from ccenv.agents.scores import JOINT, ONE_HOT, LayerScores, random_table
 from ccenv.agents.systems.hash_routing import Hash, balanced_table
 from ccenv.base.checked_file import save_tree
 from ccenv.base.masks import as_mask
@@ -228,10 +227,10 @@ def test_hashing_of_what_is_not_shown_or_beyond_memory_is_refused(more, num_hash
 
 
 def test_an_embedding_of_less_than_nothing_is_refused():
-    with pytest.raises(
-        ValueError, match="embedding_size of 0 or more, or 'one_hot' or 'joint', got -1"
-    ):
+    with pytest.raises(ValueError, match="expected embedding_size to be a whole number"):
         LayerScores(make(), 0, embedding_size=-1)
+    with pytest.raises(ValueError, match="did you mean 'one_hot'"):
+        LayerScores(make(), 0, embedding_size="onehot")
 
 
 def test_what_was_learned_under_a_table_goes_with_it(tmp_path):

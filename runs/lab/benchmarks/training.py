@@ -17,7 +17,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ccenv.agents.base import Agent, LayerScores
+from ccenv.agents.base import Agent
+from ccenv.agents.scores import LayerScores
 from ccenv.base.clock import quartiles_of_ratio, seconds_in_turns
 from ccenv.networks.core.mlp import GatedMLP
 from ccenv.runs.config.settings import make_plan

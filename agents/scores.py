@@ -1,0 +1,320 @@
+"""Scores of blocks: (observation) -> a number for each block, by small networks that are learned.
+
+A policy may look symbols up (observation="symbols", see `ccenv.mdp.observations`): in embeddings of
+its own, or in rows of a table. A look-up costs no product.
+"""
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from ccenv.agents.base import Agent
+from ccenv.agents.distributions import (
+    MIN_PROBABILITY,
+    IndependentBlocks,
+    keep_probability,
+    score_of,
+)
+from ccenv.base.registry import check_names
+from ccenv.base.seeding import stream_seed
+from ccenv.base.values import positive_int
+from ccenv.mdp.choosers import Chooser, key_of
+from ccenv.mdp.observations import num_seen, num_symbols_of
+from ccenv.simulator.rollout import Rollout
+from ccenv.simulator.simulator import Simulator
+
+ONE_HOT, JOINT = LOOK_UP_SIZES = ("one_hot", "joint")
+EmbeddingSize = int | Literal["one_hot", "joint"]
+"""The setting `embedding_size`: numbers that stand for a symbol, 0 to read the observation as it
+is; `ONE_HOT`: none, each place has a row of its own for each symbol; `JOINT`: each combination of
+the symbols that are shown has a row, see `SymbolRows`."""
+MOST_ENTRIES = 2**22
+"""Of a table: symbols to the power of how many are looked up together."""
+
+
+class SymbolEmbeddings(nn.Module):
+    """Looks the last columns of an observation up; those before them go on as they are.
+
+    All places share a symbol's numbers; the affine map behind them tells places apart.
+    """
+
+    def __init__(
+        self, simulator: Simulator, size: int, length: int, generator: torch.Generator
+    ) -> None:
+        """Draws normal numbers, as embeddings of torch start.
+
+        Args:
+            simulator: whose observations end with symbols.
+            size: numbers that stand for a symbol.
+            length: informative columns of an observation.
+            generator: of the initial numbers.
+
+        Raises:
+            ValueError: if observations show no symbols.
+        """
+        super().__init__()
+        self.num_seen, self.length = num_seen(simulator.observe), length
+        self.num_symbols = num_symbols_of(simulator.network)
+        table = torch.empty(self.num_symbols, size)
+        self.table = nn.Parameter(nn.init.normal_(table, generator=generator))
+
+    @property
+    def out_features(self) -> int:
+        """Columns that an affine map reads."""
+        return self.length + self.num_seen * (self.table.shape[1] - 1)
+
+    def forward(self, observation: Tensor) -> Tensor:
+        """Float32 [batch, length] -> [batch, out_features]."""
+        plain = observation[:, : self.length - self.num_seen]
+        symbols = observation[:, self.length - self.num_seen : self.length].long()
+        return torch.cat([plain, nn.functional.embedding(symbols, self.table).flatten(1)], dim=1)
+
+
+class SymbolRows(nn.Linear):
+    """An affine map of the last columns one-hot: a row for each place and symbol, added up.
+
+    Joint, it has one row for all of them together: a table of pairs where two symbols are shown.
+    Columns before them are multiplied as in any affine map; nothing else costs a product.
+    """
+
+    def __init__(
+        self, simulator: Simulator, length: int, out_features: int, *, joint: bool = False
+    ) -> None:
+        """Arguments as those of `SymbolEmbeddings`; raises what it raises, and of large tables.
+
+        Args:
+            simulator: whose observations end with symbols.
+            length: informative columns of an observation.
+            out_features: of the map.
+            joint: looks all symbols up together.
+        """
+        self.num_seen, self.length, self.joint = num_seen(simulator.observe), length, joint
+        self.num_symbols = num_symbols_of(simulator.network)
+        self.num_plain = length - self.num_seen
+        together = self.num_seen if joint else 1
+        self.num_entries = check_entries(together, self.num_seen, self.num_symbols)
+        num_tables = self.num_seen // together
+        super().__init__(self.num_plain + num_tables * self.num_entries, out_features)
+        starts = self.num_plain + self.num_entries * torch.arange(num_tables)
+        self.register_buffer("starts", starts, persistent=False)
+
+    @property
+    def macs(self) -> int:
+        """Products of one observation."""
+        return self.num_plain * self.out_features
+
+    @torch.no_grad()
+    def start_at(self, table: Tensor, score: float) -> None:
+        """Scores are 0 but for what the last table names: int64 [num_entries, k] -> `score`."""
+        nn.init.zeros_(self.weight)
+        nn.init.zeros_(self.bias)
+        columns = self.in_features - self.num_entries + torch.arange(len(table))
+        self.weight[table, columns.to(table.device)[:, None]] = score
+
+    def forward(self, observation: Tensor) -> Tensor:
+        """Float32 [batch, length] -> [batch, out_features]."""
+        symbols = observation[:, self.num_plain : self.length].long()
+        if self.joint:
+            symbols = key_of(symbols, self.num_symbols)[:, None]
+        # Whole rows side by side in memory: columns of the weight are read in half of that speed.
+        table = self.weight.t().contiguous()
+        rows = nn.functional.embedding(symbols + self.get_buffer("starts"), table)
+        found = rows.sum(dim=1) + self.bias
+        if not self.num_plain:
+            return found
+        plain, weight = observation[:, : self.num_plain], self.weight[:, : self.num_plain]
+        return found + nn.functional.linear(plain, weight)
+
+
+def random_table(entries: int, num_blocks: int, kept: int, draws: torch.Generator) -> Tensor:
+    """Draws k different blocks for each entry, all sets of them alike: int64 [entries, k]."""
+    return torch.rand(entries, num_blocks, generator=draws).topk(kept, dim=1).indices
+
+
+def check_entries(together: int, shown: int, num_symbols: int) -> int:
+    """Entries of a table of some of the symbols that are shown; ValueError of a size too large."""
+    if not 1 <= together <= shown or num_symbols**together > MOST_ENTRIES:
+        raise ValueError(
+            f"expected num_hashed of 1 to {shown} (embedding_size='joint': {shown}, the network's "
+            f"look_tokens) and a table of at most {MOST_ENTRIES:,} entries, got {together} of "
+            f"{num_symbols} different ones"
+        )
+    return num_symbols**together
+
+
+class LayerScores(nn.Module):
+    """One small network for each gated layer: observation -> a score for each block.
+
+    Without hidden units this is the paper's policy: one affine map a layer. It reads only the
+    columns of the observation that are informative at its layer, and its MACs are billed so.
+    """
+
+    def __init__(
+        self,
+        simulator: Simulator,
+        seed: int,
+        hidden_units: int = 0,
+        embedding_size: EmbeddingSize = 0,
+        outputs: Sequence[int] | None = None,
+    ) -> None:
+        """Draws Glorot uniform weights and zero biases.
+
+        Args:
+            simulator: gives the sizes.
+            seed: of the initial weights.
+            hidden_units: of one tanh layer in between; 0 for none.
+            embedding_size: numbers that stand for a symbol of the observation, learned here, see
+                `SymbolEmbeddings`; 0 reads the observation as it is; "one_hot" or "joint": see
+                `SymbolRows`.
+            outputs: scores of each layer; None for one a block.
+
+        Raises:
+            ValueError: if a size is no whole number of at least 0, or symbols are to be looked up
+                of an observation that shows none.
+        """
+        super().__init__()
+        positive_int(hidden_units, "hidden_units", least=0)
+        if isinstance(embedding_size, str):
+            check_names([embedding_size], LOOK_UP_SIZES, "embedding_size")
+        else:
+            positive_int(embedding_size, "embedding_size", least=0)
+        self.lengths = simulator.observe.lengths[: simulator.num_layers]
+        generator = torch.Generator().manual_seed(stream_seed(seed, "policy weights"))
+        self.layers = nn.ModuleList()
+        for length, blocks in zip(self.lengths, outputs or simulator.num_blocks, strict=True):
+            looked_up, width = [], length
+            if embedding_size and not isinstance(embedding_size, str):
+                table = SymbolEmbeddings(simulator, embedding_size, length, generator)
+                looked_up, width = [table], table.out_features
+            sizes = [width, hidden_units, blocks] if hidden_units else [width, blocks]
+            maps = [nn.Linear(a, b) for a, b in pairwise(sizes)]
+            if embedding_size in LOOK_UP_SIZES:
+                is_joint = embedding_size == JOINT
+                maps[0] = SymbolRows(simulator, length, sizes[1], joint=is_joint)
+            for linear in maps:
+                nn.init.xavier_uniform_(linear.weight, generator=generator)
+                nn.init.zeros_(linear.bias)
+            stack = [maps[0]] if len(maps) == 1 else [maps[0], nn.Tanh(), maps[1]]
+            self.layers.append(nn.Sequential(*looked_up, *stack))
+        self.to(simulator.device)
+
+    @property
+    def macs(self) -> list[int]:
+        """MACs of one image, for each layer."""
+        maps = [[m for m in one.modules() if isinstance(m, nn.Linear)] for one in self.layers]
+        return [
+            sum(m.macs if isinstance(m, SymbolRows) else m.weight.numel() for m in of_layer)
+            for of_layer in maps
+        ]
+
+    @property
+    def num_plain(self) -> list[int]:
+        """Columns of each layer that are numbers; those behind them are looked up as symbols."""
+        firsts = [next(iter(stack.children())) for stack in self.layers]
+        return [
+            length - (first.num_seen if isinstance(first, SymbolEmbeddings | SymbolRows) else 0)
+            for length, first in zip(self.lengths, firsts, strict=True)
+        ]
+
+    def maps(self, layer: int) -> list[tuple[Tensor, Tensor | None]]:
+        """Weights [out, in] and biases of a layer's affine maps, with tanh in between."""
+        linears = [m for m in self.layers[layer].modules() if isinstance(m, nn.Linear)]
+        return [(linear.weight, linear.bias) for linear in linears]
+
+    def last(self, layer: int) -> nn.Linear:
+        """The map that gives a layer's scores."""
+        stack = self.layers[layer]
+        assert isinstance(stack, nn.Sequential)
+        linear = stack[-1]
+        assert isinstance(linear, nn.Linear)
+        return linear
+
+    def choosers(
+        self, deterministic: bool, num_kept: Sequence[int] | None = None, low: float = 0.0
+    ) -> list[Chooser] | None:
+        """One chooser a layer, of k blocks each or of coins; see `Chooser` and `Agent.choosers`."""
+        if any(isinstance(one, SymbolRows) and one.joint for one in self.modules()):
+            return None
+        rules = ("sampled", "greedy") if num_kept is None else ("sampled_k", "top_k")
+        rule, kept = rules[deterministic], enumerate(num_kept or [1] * len(self.layers))
+        return [
+            Chooser(self.maps(layer), rule, k, low, embeddings=self.embeddings(layer))
+            for layer, k in kept
+        ]
+
+    def embeddings(self, layer: int) -> Tensor | None:
+        """A layer's own table of symbols: [num_symbols, embedding_size], None for none."""
+        stack = self.layers[layer]
+        assert isinstance(stack, nn.Sequential)
+        first = stack[0]
+        if isinstance(first, SymbolRows):
+            return torch.eye(first.num_symbols)
+        return first.table if isinstance(first, SymbolEmbeddings) else None
+
+    def forward(self, observation: Tensor, layer: int) -> Tensor:
+        """Scores [batch, num_blocks[layer]], or `outputs`, from observations [batch, obs_size]."""
+        scores: Tensor = self.layers[layer](observation[:, : self.lengths[layer]])
+        return scores
+
+
+def start_at(scores: LayerScores, shares: Sequence[float]) -> None:
+    """Sets the last biases so that coins keep such shares of a layer's blocks before any learning.
+
+    Args:
+        scores: what `keep_probability` makes probabilities of.
+        shares: one for each gated layer.
+    """
+    for layer, share in enumerate(shares):
+        nn.init.constant_(scores.last(layer).bias, score_of(share))
+
+
+class ScoredAgent(Agent):
+    """An agent whose masks follow from `scores` of blocks; how they are learned, subclasses say."""
+
+    def __init__(
+        self, env: Any, *, seed: int = 0, hidden_units: int = 0, embedding_size: EmbeddingSize = 0
+    ) -> None:
+        """Prepares the scores.
+
+        Args:
+            env: see `Agent`.
+            seed: see `Agent`.
+            hidden_units: of the policy's hidden layer; 0 for an affine policy.
+            embedding_size: of what symbols of the observation are looked up in, see
+                `EmbeddingSize`.
+        """
+        super().__init__(env, seed=seed)
+        self.scores = LayerScores(self.simulator, seed, hidden_units, embedding_size)
+        self.policy_macs = self.scores.macs
+
+
+class IndependentPolicy(ScoredAgent):
+    """Keeps or skips every block by itself; how the scores are learned, subclasses say."""
+
+    min_probability: float = MIN_PROBABILITY
+    """lowest keep probability."""
+
+    def distribution(self, observation: Tensor, layer: int) -> IndependentBlocks:
+        """Masks of a layer's images: [batch, obs_size] -> independent blocks."""
+        return IndependentBlocks(keep_probability(self.scores(observation, layer)))
+
+    def choosers(self, *, deterministic: bool) -> list[Chooser] | None:
+        """See `Agent.choosers`."""
+        return self.scores.choosers(deterministic, low=self.min_probability)
+
+    def surrogate(self, rollout: Rollout, advantages: Tensor) -> tuple[Tensor, Tensor]:
+        """The policy gradient's loss, and the masks' entropy in nats: sums over gates of means.
+
+        Args:
+            rollout: masks and what was seen.
+            advantages: [num_layers, batch]; what each mask was worth.
+        """
+        loss, entropy = torch.zeros(()), torch.zeros(())
+        for layer, mask in enumerate(rollout.actions):
+            blocks = self.distribution(rollout.observations[layer], layer)
+            loss = loss - (blocks.log_prob(mask) * advantages[layer]).mean()
+            entropy = entropy + blocks.entropy().mean()
+        return loss, entropy
