@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ccenv.base.whole_file import write_whole
+from ccenv.base.files import write_whole
 from ccenv.runs.store import folder as run_folder
 from ccenv.runs.store import json_file
 from ccenv.runs.store.provenance import load_average, machine, tuned, versions

@@ -2,10 +2,10 @@
 
 Zhai et al. 2026, "Adaptive test-time compute allocation for reasoning LLMs via constrained policy
 optimization" (arXiv 2604.14853). First solve: what each input would gain from each offer is known
-on held-out inputs, so that the best offers under a budget follow from one cost weight
-(`ccenv.base.allocation`). Then learn: a classifier names the offer from cheap features. What it
-loses, in value less weight times cost, is at most its share of other offers times the largest gap
-between two. In spite of the title there is no gradient of a policy: it is a weight, and imitation.
+on held-out inputs, so that the best offers under a budget follow from one cost weight (`offers`).
+Then learn: a classifier names the offer from cheap features. What it loses, in value less weight
+times cost, is at most its share of other offers times the largest gap between two. In spite of the
+title there is no gradient of a policy: it is a weight, and imitation.
 
 Faithful to the abstract, which is all that could be read: Lagrangian relaxation, bisection, a light
 classifier. Ours: the menu, which are exits where a network has some, else masks of growing density;
@@ -25,8 +25,8 @@ from torch import Tensor
 
 from ccenv.agents.systems.calibrated import BATCH, Calibrated
 from ccenv.agents.systems.halting import exits_of
-from ccenv.base.allocation import allocate
-from ccenv.base.memory import check_fits
+from ccenv.agents.systems.offers import allocate
+from ccenv.base.machine import check_fits
 from ccenv.base.registry import check_names
 from ccenv.base.seeding import integers, uniform
 from ccenv.base.values import positive_ints

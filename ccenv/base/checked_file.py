@@ -16,9 +16,9 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from ccenv.base.checked_arrays import DamagedFileError as DamagedFileError
-from ccenv.base.checked_arrays import arrays_digest, read_arrays, write_parts
 from ccenv.base.checks import AT_ONCE, Checks
+from ccenv.base.files import DamagedFileError as DamagedFileError
+from ccenv.base.files import arrays_digest, read_arrays, write_parts
 from ccenv.base.values import shown
 
 content_digest = arrays_digest

@@ -1,12 +1,9 @@
-"""Clock: functions -> mean seconds of a call, in turns; and the processor's name."""
+"""Clock: functions -> mean seconds of a call, in turns."""
 
-import functools
-import platform
 import statistics
 import time
 from collections import deque
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
@@ -87,14 +84,3 @@ def quartiles_of_ratio(
     ratios = [a / b for a, b in zip(numerator, denominator, strict=True)]
     low, middle, high = statistics.quantiles(ratios, n=4)
     return low, middle, high
-
-
-@functools.cache
-def cpu_model() -> str:
-    """Name of the processor's model; of its architecture where the system tells no more."""
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        for line in cpuinfo.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ccenv.base.memory import memory_bytes
+from ccenv.base.machine import memory_bytes
 from ccenv.data.split import Split, training_part
 
 GIB = 2**30

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ccenv.base.user_cache import user_cache
+from ccenv.base.machine import user_cache
 from ccenv.base.values import lacking, shown
 from ccenv.data.rows import Rows, check_finite_rows
 from ccenv.data.transforms import PART, Fitted, Halve, all_through, as_floats, through

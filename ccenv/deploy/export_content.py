@@ -19,8 +19,7 @@ from torch import Tensor
 
 from ccenv.base.checked_file import check_finite, encode
 from ccenv.base.checks import AtOnce
-from ccenv.base.earlier_names import in_todays_names
-from ccenv.base.registry import check_names, import_object
+from ccenv.base.registry import check_names, import_object, in_todays_names
 from ccenv.base.seeding import stream
 from ccenv.base.trust import check_named
 from ccenv.base.values import in_a_line, lacking, shortened, shown

@@ -19,8 +19,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ccenv.base.files import replaced_when_whole
 from ccenv.base.seeding import stream
-from ccenv.base.whole_file import replaced_when_whole
 from ccenv.deploy.export import SkippingClassifier
 from ccenv.deploy.masked_form import MaskedForm, form_of
 from ccenv.networks.core.protocol import Gate

@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ccenv.base.checked_arrays import DamagedFileError, read_arrays, write_arrays
+from ccenv.base.files import DamagedFileError, read_arrays, write_arrays
 from ccenv.base.masks import random_mask
 from ccenv.base.ranks import ALONE, OneProcess, Ranks
 from ccenv.data import Split

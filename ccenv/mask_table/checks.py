@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ccenv.base.checked_file import content_digest
-from ccenv.base.memory import check_fits
+from ccenv.base.machine import check_fits
 from ccenv.data import Split
 from ccenv.mask_table.header import Menus, num_masks_of
 from ccenv.networks.core.abilities import AnswersOften

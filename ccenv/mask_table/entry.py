@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ccenv.base.checked_arrays import DamagedFileError, read_arrays, write_arrays
+from ccenv.base.files import DamagedFileError, read_arrays, write_arrays
 
 MOST_LETTERS = 60
 RESERVED = (
@@ -102,7 +102,7 @@ def read_policy(path: Path) -> dict[str, NDArray[np.generic]]:
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ccenv.base.checked_arrays.DamagedFileError: if it is no safetensors file, or damaged.
+        ccenv.base.files.DamagedFileError: if it is no safetensors file, or damaged.
         ValueError: if there is not exactly one form in it.
     """
     arrays, _, _ = read_arrays(path)
@@ -233,7 +233,7 @@ def read_entry(path: Path) -> EntryFile:
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ccenv.base.checked_arrays.DamagedFileError: if it is damaged, or another kind of file.
+        ccenv.base.files.DamagedFileError: if it is damaged, or another kind of file.
         ValueError: if it is of another version, does not hold one policy for each cost weight,
             holds answers for single inputs, or has a name that standings do not take.
     """

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ccenv.base.checked_arrays import DamagedFileError
+from ccenv.base.files import DamagedFileError
 from ccenv.base.values import shown
 
 if TYPE_CHECKING:  # tables are read and played without torch

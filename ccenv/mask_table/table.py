@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ccenv.base.checked_arrays import DamagedFileError, read_arrays, write_arrays
+from ccenv.base.files import DamagedFileError, read_arrays, write_arrays
 from ccenv.base.registry import check_names, nearest
 from ccenv.base.values import shown
 from ccenv.mask_table.exact import Outcomes
@@ -189,7 +189,7 @@ def read_table(path: Path) -> MaskTable:
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ccenv.base.checked_arrays.DamagedFileError: if it is damaged, or another kind of file.
+        ccenv.base.files.DamagedFileError: if it is damaged, or another kind of file.
         ValueError: if it is of another version.
     """
     arrays, texts, has_checksum = read_arrays(path)

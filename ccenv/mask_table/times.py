@@ -16,8 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ccenv.base.checked_arrays import CHECKSUM, arrays_digest, check_digest
-from ccenv.base.whole_file import replaced_when_whole
+from ccenv.base.files import CHECKSUM, arrays_digest, check_digest, replaced_when_whole
 from ccenv.mask_table.header import Header, check_fields
 
 KIND = "ccenv times of units"

@@ -20,8 +20,8 @@ from torch import Tensor
 
 from ccenv.base.checked_file import load_tree, save_tree
 from ccenv.base.clock import calls_for, time_calls, wait_for
+from ccenv.base.machine import user_cache
 from ccenv.base.seeding import stream
-from ccenv.base.user_cache import user_cache
 from ccenv.base.values import check_at_least_zero, positive_ints
 from ccenv.mdp.dynamics import StepOutcome
 from ccenv.networks.core.protocol import (

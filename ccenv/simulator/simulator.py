@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 from ccenv.base.checks import Checks
+from ccenv.base.machine import check_fits
 from ccenv.base.masks import check_mask
-from ccenv.base.memory import check_fits
 from ccenv.base.ranks import ALONE, OneProcess
 from ccenv.base.registry import check_keywords, check_names, import_object
 from ccenv.base.seeding import stream

@@ -12,7 +12,7 @@ from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ccenv.base.whole_file import write_whole
+from ccenv.base.files import write_whole
 from ccenv.runs.analysis.settings import UNUSED, Settings, read_settings
 from ccenv.runs.commands.frame import print_json, program, takes_trust
 from ccenv.runs.commands.settings_help import fields_help

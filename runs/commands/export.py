@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ccenv.base.whole_file import write_whole
+from ccenv.base.files import write_whole
 from ccenv.runs.commands.frame import program, takes_trust
 from ccenv.runs.stats.measures import MODES, evaluation
 from ccenv.runs.store import folder as run_folder

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ccenv.base.whole_file import write_whole
+from ccenv.base.files import write_whole
 from ccenv.runs.commands.frame import program, takes_trust
 from ccenv.runs.engine.collect_runs import labels_of, settings_of
 from ccenv.runs.stats.measures import MODES

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ccenv.base.earlier_names import in_earlier_names
-from ccenv.base.registry import OWN_PACKAGE, import_object
+from ccenv.base.registry import OWN_PACKAGE, import_object, in_earlier_names
 from ccenv.base.trust import is_below
 from ccenv.envs.presets import PRESETS
 from ccenv.runs.config.agent_settings import agent_parameters

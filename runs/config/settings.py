@@ -11,8 +11,7 @@ from numbers import Real
 from typing import Any
 
 from ccenv.base.annotations import annotations_of
-from ccenv.base.earlier_names import in_todays_names
-from ccenv.base.registry import check_names, resolve
+from ccenv.base.registry import check_names, in_todays_names, resolve
 from ccenv.envs.presets import PRESETS, SYSTEMS, TABLES
 from ccenv.rewards import REWARDS, check_cost_limit, make_reward, reward_parameters
 from ccenv.runs.config.agent_settings import (

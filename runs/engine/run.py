@@ -10,8 +10,8 @@ from typing import Any
 import torch
 
 from ccenv.agents.base import Agent
+from ccenv.base.files import write_whole
 from ccenv.base.ranks import OneProcess, Ranks, RanksError
-from ccenv.base.whole_file import write_whole
 from ccenv.deploy.export import SkippingClassifier
 from ccenv.envs.vector import BlockSelectionVectorEnv
 from ccenv.networks.core.mlp import SMALL_MACS

@@ -12,7 +12,8 @@ from torch import Tensor
 from tqdm import tqdm
 
 from ccenv.base.annotations import annotations_of
-from ccenv.base.clock import cpu_model, seconds_in_turns, wait_for, work_clock
+from ccenv.base.clock import seconds_in_turns, wait_for, work_clock
+from ccenv.base.machine import cpu_model
 from ccenv.base.ranks import ALONE, OneProcess, Ranks
 from ccenv.base.registry import check_names
 from ccenv.base.seeding import stream

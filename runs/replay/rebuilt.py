@@ -9,8 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ccenv.base.earlier_names import in_todays_names
-from ccenv.base.registry import resolve
+from ccenv.base.registry import in_todays_names, resolve
 from ccenv.base.seeding import stream
 from ccenv.base.values import positive_ints
 from ccenv.data import Split, load_split

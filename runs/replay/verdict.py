@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ccenv.base.earlier_names import in_todays_names
+from ccenv.base.registry import in_todays_names
 from ccenv.runs.config.plan import Plan, safe_name
 from ccenv.runs.store.provenance import data_of
 

@@ -17,7 +17,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from ccenv.base.whole_file import write_whole
+from ccenv.base.files import write_whole
 from ccenv.runs.engine.jobs import Comparison, names_of, origins
 from ccenv.runs.engine.study import Part, Section
 from ccenv.runs.report.dense import AGAINST_DENSE

@@ -15,7 +15,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from ccenv.base.user_cache import user_cache
+from ccenv.base.machine import user_cache
 from ccenv.runs.store import json_file
 from ccenv.runs.store.seal import check_seal
 

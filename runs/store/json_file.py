@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from ccenv.base.whole_file import write_whole
+from ccenv.base.files import write_whole
 from ccenv.runs.store.seal import sealed
 
 

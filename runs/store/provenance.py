@@ -9,7 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from ccenv.base.clock import cpu_model
+from ccenv.base.machine import cpu_model
 from ccenv.data.registry import SPLITS
 
 LIBRARIES = ("ccenv", "torch", "gymnasium", "stable-baselines3", "numpy", "numba")

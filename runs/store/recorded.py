@@ -18,8 +18,8 @@ from math import inf
 from pathlib import Path
 from typing import Any
 
+from ccenv.base.files import write_whole
 from ccenv.base.values import shown
-from ccenv.base.whole_file import write_whole
 from ccenv.runs.store import json_file
 from ccenv.runs.store.identity import Key, Run, as_stored, key_of, whole_config
 from ccenv.runs.store.json_file import uncollected

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from ccenv.base.whole_file import write_whole
+from ccenv.base.files import write_whole
 
 INK = "#101112"
 """Drawn with this colour: whatever is black on white paper and light on a dark screen."""

@@ -13,8 +13,8 @@ from typing import Any
 from torch import Tensor, nn
 
 from ccenv.base.annotations import has_mark, marked
+from ccenv.base.machine import check_fits
 from ccenv.base.masks import spread
-from ccenv.base.memory import check_fits
 from ccenv.base.values import Sizes, positive_int, positive_ints, shown
 from ccenv.networks.core.abilities import Bounds, Flat, LooksBehind, Norms, Owns, Packs
 from ccenv.networks.core.lowering import Affine, Blocks, Lowered

@@ -19,8 +19,8 @@ from torch import Tensor
 from tqdm import tqdm
 
 from ccenv.base.checked_file import DamagedFileError, check_finite, read_checked, write_checked
+from ccenv.base.machine import user_cache
 from ccenv.base.registry import check_names, resolve
-from ccenv.base.user_cache import user_cache
 from ccenv.data.transforms import is_of_chance, make_transform
 from ccenv.networks.core.abilities import OpenLengths, ability
 from ccenv.networks.core.protocol import GatedNetwork

@@ -19,8 +19,8 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from ccenv.base.machine import check_fits
 from ccenv.base.masks import spread
-from ccenv.base.memory import check_fits
 from ccenv.base.registry import check_names
 from ccenv.base.values import Sizes, positive_ints
 from ccenv.networks.core.abilities import ReadsSymbols

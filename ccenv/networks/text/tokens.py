@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import elu, relu
 
-from ccenv.base.memory import check_fits
+from ccenv.base.machine import check_fits
 from ccenv.base.registry import check_names
 from ccenv.base.values import Sizes, positive_ints
 

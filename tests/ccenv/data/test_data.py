@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import torch
 
+from ccenv.base.machine import user_cache
 from ccenv.base.seeding import stream
-from ccenv.base.user_cache import user_cache
 from ccenv.data import SPLITS, Split, check_split, data_root, load_split, npz, real
 from ccenv.data.real import STORED_AS
 from ccenv.data.split import DRIFT_WIDTH

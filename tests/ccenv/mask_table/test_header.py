@@ -7,7 +7,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ccenv.base.checked_arrays import write_arrays
 from ccenv.base.checked_file import DamagedFileError
 from ccenv.mask_table.header import CHECKS, header_from, header_text
 from ccenv.mask_table.table import FOLDER, KIND, SHIPPED, arrays_of, read_table, shipped_table

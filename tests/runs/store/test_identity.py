@@ -13,8 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ccenv.agents import AGENTS
-from ccenv.base.earlier_names import in_earlier_names
-from ccenv.base.registry import resolve
+from ccenv.base.registry import in_earlier_names, resolve
 from ccenv.runs.config import agent_settings, plan, settings
 from ccenv.runs.config.agent_settings import agent_parameters
 from ccenv.runs.config.settings import make_plan

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from ccenv.base.whole_file import replaced_when_whole, write_whole
+from ccenv.base.files import replaced_when_whole, write_whole
 from ccenv.deploy import onnx_file
 from ccenv.deploy.onnx_file import Agreement
 from ccenv.runs.commands import export, inspect, train

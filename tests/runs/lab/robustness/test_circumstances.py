@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from ccenv.base.user_cache import user_cache
+from ccenv.base.machine import user_cache
 from ccenv.data.toy import PROBE_SETTINGS
 from ccenv.runs.commands.frame import program
 from ccenv.runs.config.settings import make_plan

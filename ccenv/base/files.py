@@ -1,17 +1,18 @@
-"""Files whose content is checked: arrays or tensors, and texts <-> safetensors with SHA-256.
+"""Files that a reader sees whole or not at all, and arrays in files whose content is checked.
 
-Torch is imported for tensors only.
+Arrays or tensors, and texts <-> safetensors with SHA-256; torch is imported for tensors only.
 """
 
+import contextlib
 import hashlib
-from collections.abc import Callable, Mapping
+import os
+import secrets
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-
-from ccenv.base.whole_file import replaced_when_whole
 
 CHECKSUM = "sha256"
 """under which name the checksum stands in the file's metadata."""
@@ -19,6 +20,35 @@ CHECKSUM = "sha256"
 
 class DamagedFileError(ValueError):
     """A file that is not as it was written, or of another kind."""
+
+
+@contextlib.contextmanager
+def replaced_when_whole(path: Path, *, survives_power_cuts: bool = True) -> Iterator[Path]:
+    """Gives a new, empty file to write and renames it; leaves no half file behind.
+
+    Links are not followed: one at `path` is replaced. A file that survives power cuts is on disk
+    before it is renamed, which takes milliseconds.
+    """
+    # In a folder from somebody else a link may lie under any name that can be guessed.
+    partial = path.with_name(f"{path.name}.{secrets.token_hex(8)}.partial")
+    try:
+        partial.touch(exist_ok=False)
+        yield partial
+        if survives_power_cuts:
+            with partial.open("rb") as file:
+                os.fsync(file.fileno())
+        partial.replace(path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            partial.unlink(missing_ok=True)
+        raise
+
+
+def write_whole(path: Path, content: str | bytes) -> None:
+    """Writes a text in UTF-8, or bytes; makes the folder where there is none."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replaced_when_whole(path, survives_power_cuts=False) as partial:
+        partial.write_bytes(content.encode() if isinstance(content, str) else content)
 
 
 def arrays_digest(parts: Mapping[str, Any], texts: Mapping[str, str]) -> str:
