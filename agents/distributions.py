@@ -26,10 +26,10 @@ def keep_probability(scores: Tensor) -> Tensor:
     return MIN_PROBABILITY + (1 - 2 * MIN_PROBABILITY) * scores.sigmoid()
 
 
-def score_of(probability: float) -> float:
+def score_at(probability: float) -> float:
     """Inverse of `keep_probability`; probabilities outside of its range are clamped.
 
-    >>> round(score_of(0.5), 6)
+    >>> round(score_at(0.5), 6)
     0.0
     """
     within = min(max(probability, 2 * MIN_PROBABILITY), 1 - 2 * MIN_PROBABILITY)

@@ -224,7 +224,7 @@ class Rloo(ScoredAgent):
                     changed = (action != blocks.mode()).any(dim=1)
                     objective = objective.exp() * num_swaps * changed
                 loss = loss - (objective * advantages[layer]).mean()
-            use = block_use(blocks.rest)
+            use = shares_of_use(blocks.rest)
             diversity = diversity - (use * use.clamp(min=1e-12).log()).sum()
         weight = self.diversity_weight * (1 - self.progress)
         descend(self.optimizer, loss - weight * diversity)
@@ -252,7 +252,7 @@ def normalised(returns: Tensor, group_size: int) -> Tensor:
     return ((groups - groups.mean(dim=1, keepdim=True)) / spread).flatten()
 
 
-def block_use(blocks: IndependentBlocks | OrderedBlocks) -> Tensor:
+def shares_of_use(blocks: IndependentBlocks | OrderedBlocks) -> Tensor:
     """Share of each block in what the batch keeps: [num_blocks], sums to 1."""
     if isinstance(blocks, OrderedBlocks):
         return blocks.first_draw().mean(dim=0)

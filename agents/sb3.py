@@ -22,7 +22,7 @@ from ccenv.agents.sb3_settings import (
     mlp_actor_macs,
 )
 from ccenv.base.seeding import stream_seed
-from ccenv.base.snapshot import restore, state_of
+from ccenv.base.snapshot import restore_state, state_of
 from ccenv.envs.stable_baselines import BlockSelectionVecEnv
 from ccenv.mdp.choosers import Chooser
 from ccenv.simulator.policy import follow
@@ -133,8 +133,8 @@ class SB3Agent(Agent):
     def load_state(self, state: dict[str, Any]) -> None:
         """See `Agent.load_state`."""
         model = self.model
-        restore(model.policy, state["policy"], "policy")
-        restore(model.policy.optimizer, state["optimizer"], "optimizer")
+        restore_state(model.policy, state["policy"], "policy")
+        restore_state(model.policy.optimizer, state["optimizer"], "optimizer")
         model.num_timesteps, model._n_updates = state["num_timesteps"], state["num_updates"]
         # SB3 starts an episode only where it has no observation; the simulator's state follows.
         self.vec_env.reset()

@@ -16,7 +16,7 @@ from ccenv.agents.distributions import (
     MIN_PROBABILITY,
     IndependentBlocks,
     keep_probability,
-    score_of,
+    score_at,
 )
 from ccenv.base.registry import check_names
 from ccenv.base.seeding import stream_seed
@@ -268,7 +268,7 @@ def start_at(scores: LayerScores, shares: Sequence[float]) -> None:
         shares: one for each gated layer.
     """
     for layer, share in enumerate(shares):
-        nn.init.constant_(scores.last(layer).bias, score_of(share))
+        nn.init.constant_(scores.last(layer).bias, score_at(share))
 
 
 class ScoredAgent(Agent):

@@ -8,7 +8,7 @@ import gymnasium as gym
 import torch
 from torch import Tensor, nn
 
-from ccenv.base.snapshot import CannotStoreError, restore, state_of
+from ccenv.base.snapshot import CannotStoreError, restore_state, state_of
 from ccenv.simulator.policy import Policy
 from ccenv.simulator.simulator import Simulator
 
@@ -76,5 +76,5 @@ class StoredPolicy(Policy):
             ValueError: if it is the state of another agent.
         """
         for name, tree in state["attributes"].items():
-            setattr(self, name, restore(getattr(self, name, None), tree, name))
+            setattr(self, name, restore_state(getattr(self, name, None), tree, name))
         torch.set_rng_state(state["global_stream"])

@@ -19,7 +19,7 @@ from test_architecture import FILES, ROOT
 
 from ccenv.base.checked_file import load_tree, save_tree
 from ccenv.base.registry import TABLES, import_object
-from ccenv.base.trust import check_named, import_trusted, path_of
+from ccenv.base.trust import check_named, import_trusted, path_of_entry
 from ccenv.deploy.export import SkippingClassifier
 from ccenv.mask_table.table import shipped_table, write_table
 from ccenv.runs.commands import cli, train
@@ -298,7 +298,7 @@ def test_a_builder_that_calls_what_its_settings_name_is_no_network(exported, can
 def test_what_the_table_holds_is_stored_under_the_tables_own_path():
     for kind in ("agent", "network", "reward", "dataset", "transform"):
         for entry in import_object(TABLES[kind], "table").values():
-            path = path_of(entry)
+            path = path_of_entry(entry)
             found = import_object(path, kind)
             assert f"{found.__module__}:{found.__qualname__}" == path
             check_named({"name": path}, {"name": kind})

@@ -109,7 +109,7 @@ class ConstrainedAllocation(Calibrated):
         one_hot = torch.eye(self.num_offers, dtype=torch.float64)
         dear, cheap = (one_hot[torch.from_numpy(o)] for o in (oracle.dear, oracle.cheap))
         targets = torch.lerp(cheap, dear, oracle.share)
-        weight, bias = fit(seen[:, : self.size].double(), targets)
+        weight, bias = fit_softmax(seen[:, : self.size].double(), targets)
         learned = {"weight": weight.float(), "bias": bias.float(), "costs": costs.mean(dim=0)}
         self.learned |= learned
         return {"prices": self.own_prices(seen, costs, oracle.mean_cost(costs.numpy()))}
@@ -214,7 +214,7 @@ def right_and_cost(network: GatedNetwork, outcome: StepOutcome) -> Tensor:
     return torch.stack([right, outcome.macs / network.dense_macs]).cpu()
 
 
-def fit(x: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+def fit_softmax(x: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
     """Softmax regression with a penalty: float64 [n, features], [n, classes] -> weight and bias.
 
     Features are made alike for the penalty's sake; the weights are those of features as they are.

@@ -72,7 +72,7 @@ class Confidence(Calibrated):
         going = torch.ones(doubts.shape[1], dtype=torch.bool)
         thresholds = self.learned["thresholds"].clone()
         for place, share, doubt in zip(self.exits, self.stop_shares, doubts, strict=True):
-            thresholds[place] = threshold_of(doubt[going], share)
+            thresholds[place] = doubt_threshold(doubt[going], share)
             going &= doubt > thresholds[place]
         return {"thresholds": thresholds}
 
@@ -99,10 +99,10 @@ class Confidence(Calibrated):
         return (doubt > float(self.learned["thresholds"][layer])).unsqueeze(1)
 
 
-def threshold_of(doubts: Tensor, share: float) -> float:
+def doubt_threshold(doubts: Tensor, share: float) -> float:
     """Between the doubts that stop and those that go on: float64 [n] -> a number.
 
-    >>> threshold_of(torch.tensor([0.5, 0.125, 0.25, 1.0]), 0.5)
+    >>> doubt_threshold(torch.tensor([0.5, 0.125, 0.25, 1.0]), 0.5)
     0.375
     """
     if share == 1:

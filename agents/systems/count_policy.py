@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from ccenv.agents.distributions import gumbel_like, highest, keep_probability, score_of
+from ccenv.agents.distributions import gumbel_like, highest, keep_probability, score_at
 from ccenv.agents.scores import LayerScores
 
 MEMORY = 0.98
@@ -72,7 +72,7 @@ class Numbers(nn.Module):
         standard = (observation[:, :size] - self.mean[layer]) / deviation
         moved = self.scores(standard, layer) + self.shift
         if numbers == range(2):
-            keep = keep_probability(moved + score_of(self.starts[layer]))
+            keep = keep_probability(moved + score_at(self.starts[layer]))
             return torch.cat([1 - keep, keep], dim=1).log()
         low, width = numbers.start - 0.5, len(numbers)
         # Within half a block of what there is, by a curve that is never quite flat: a centre far

@@ -203,18 +203,18 @@ def make_menu(
     kept = [None] * len(num_blocks) if num_kept is None else list(num_kept)
     pairs = list(zip(num_blocks, kept, strict=True))
     if math.prod(2**n if k is None else math.comb(n, k) for n, k in pairs) <= menu_size:
-        gates = [all_masks(n, k) for n, k in pairs]
+        gates = [masks_of_gate(n, k) for n, k in pairs]
         rows = list(itertools.product(*(range(len(gate)) for gate in gates)))
         chosen = torch.tensor(rows).unbind(dim=1)
         menu = [gate[rows] for gate, rows in zip(gates, chosen, strict=True)]
     else:
-        menu = drawn_menu(num_blocks, num_kept, menu_size, generator)
+        menu = random_menu(num_blocks, num_kept, menu_size, generator)
     # Of masks of equal worth the first one counts: it is the smallest.
     order = torch.cat(menu, dim=1).sum(dim=1).argsort(stable=True)
     return [part[order] for part in menu]
 
 
-def all_masks(num_blocks: int, num_kept: int | None) -> Tensor:
+def masks_of_gate(num_blocks: int, num_kept: int | None) -> Tensor:
     """Every mask of one gate, or every one with k blocks: bool [masks, num_blocks]."""
     if num_kept is not None:
         sets = list(itertools.combinations(range(num_blocks), num_kept))
@@ -222,7 +222,7 @@ def all_masks(num_blocks: int, num_kept: int | None) -> Tensor:
     return torch.tensor(list(itertools.product((False, True), repeat=num_blocks)))
 
 
-def drawn_menu(
+def random_menu(
     num_blocks: Sequence[int],
     num_kept: Sequence[int] | None,
     menu_size: int,

@@ -159,8 +159,8 @@ class LiveWalk:
             if slope is None or not score.requires_grad:
                 continue
             found = gradients(score, [*parameters, *self.copies[:gate]], slope)
-            slopes[:gate] = map(added, slopes[:gate], found[len(parameters) :])
-            sums = list(map(added, sums, found))
+            slopes[:gate] = map(gradient_sum, slopes[:gate], found[len(parameters) :])
+            sums = list(map(gradient_sum, sums, found))
         for parameter, gradient in zip(own, sums, strict=False):
             parameter.grad = gradient
         optimizer.step()
@@ -174,7 +174,7 @@ def gradients(
     return torch.autograd.grad(values, inputs, slope, retain_graph=True, allow_unused=True)
 
 
-def added(one: Tensor | None, other: Tensor | None) -> Tensor | None:
+def gradient_sum(one: Tensor | None, other: Tensor | None) -> Tensor | None:
     """The sum of two gradients, either of which may be none."""
     if one is None or other is None:
         return other if one is None else one

@@ -73,7 +73,7 @@ def checks_types(function: Function) -> Function:
         for name in single & bound.arguments.keys():
             value = bound.arguments[name]
             value = value.item() if isinstance(value, np.generic) else value
-            bound.arguments[name] = fitted = whole(value, hints.get(name, Any))
+            bound.arguments[name] = fitted = as_whole(value, hints.get(name, Any))
             if not fits(fitted, hints.get(name, Any)):
                 raise TypeError(
                     f"expected {name} to be {hint_in_words(hints[name])}, got {shown(value)} "
@@ -84,7 +84,7 @@ def checks_types(function: Function) -> Function:
     return checked  # type: ignore[return-value]
 
 
-def whole(value: Any, hint: Any) -> Any:
+def as_whole(value: Any, hint: Any) -> Any:
     """A whole float as the integer that an annotation asks for; other values as they are."""
     is_whole = isinstance(value, float) and value.is_integer() and abs(value) <= LARGEST_INTEGER
     return int(value) if is_whole and not fits(value, hint) else value

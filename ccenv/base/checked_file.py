@@ -18,7 +18,7 @@ from torch import Tensor
 
 from ccenv.base.checks import AT_ONCE, Checks
 from ccenv.base.files import DamagedFileError as DamagedFileError
-from ccenv.base.files import arrays_digest, read_arrays, write_parts
+from ccenv.base.files import arrays_digest, read_parts, write_parts
 from ccenv.base.values import shown
 
 content_digest = arrays_digest
@@ -39,7 +39,7 @@ def write_checked(path: Path, tensors: Mapping[str, Tensor], texts: Mapping[str,
 
 def read_checked(path: Path) -> tuple[dict[str, Tensor], dict[str, str], bool]:
     """Tensors, texts and whether there was a checksum, see `read_arrays`."""
-    return read_arrays(path, "pt")
+    return read_parts(path, "pt")
 
 
 def check_finite(tensors: Mapping[str, Tensor], what: str, checks: Checks = AT_ONCE) -> None:

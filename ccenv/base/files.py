@@ -94,7 +94,7 @@ def write_parts(
             raise OSError(f"cannot write {partial}: {error}") from error
 
 
-def read_arrays(path: Path, framework: str = "np") -> tuple[dict[str, Any], dict[str, str], bool]:
+def read_parts(path: Path, framework: str = "np") -> tuple[dict[str, Any], dict[str, str], bool]:
     """Reads a checked file of arrays ("np") or tensors ("pt"), and compares it with its checksum.
 
     Returns:
@@ -118,11 +118,11 @@ def read_arrays(path: Path, framework: str = "np") -> tuple[dict[str, Any], dict
         ) from error
     expected = texts.pop(CHECKSUM, None)
     if expected is not None:
-        check_digest(path, expected, arrays_digest(parts, texts))
+        check_content(path, expected, arrays_digest(parts, texts))
     return parts, texts, expected is not None
 
 
-def check_digest(path: str | Path, expected: str, found: str) -> None:
+def check_content(path: str | Path, expected: str, found: str) -> None:
     """Refuses a file whose content is not what it was written with (DamagedFileError)."""
     if found != expected:
         raise DamagedFileError(

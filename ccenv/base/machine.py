@@ -8,7 +8,7 @@ from pathlib import Path
 FLOAT_BYTES = 4
 
 
-def memory_bytes() -> int:
+def machine_memory() -> int:
     """Memory of this machine in bytes; 64 GiB where the system does not say."""
     try:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
@@ -18,7 +18,7 @@ def memory_bytes() -> int:
 
 def check_fits(num_floats: int, what: str, advice: str) -> None:
     """Refuses more float32 numbers than this machine's memory holds (ValueError, with advice)."""
-    wanted, limit = num_floats * FLOAT_BYTES, memory_bytes()
+    wanted, limit = num_floats * FLOAT_BYTES, machine_memory()
     if wanted > limit:
         raise ValueError(
             f"expected {what} to fit in this machine's {limit / 2**30:.0f} GiB of memory, "

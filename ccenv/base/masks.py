@@ -134,10 +134,10 @@ def check_mask(mask: Tensor, batch_size: int, name: str) -> None:
         )
 
 
-def spread(off: Tensor, weight: Tensor, dim: int) -> Tensor:
+def spread_to_units(off: Tensor, weight: Tensor, dim: int) -> Tensor:
     """Entries of a weight in whose dimension blocks lie side by side: bool [blocks] -> its shape.
 
-    >>> spread(torch.tensor([True, False]), torch.zeros(4, 1), 0).flatten().tolist()
+    >>> spread_to_units(torch.tensor([True, False]), torch.zeros(4, 1), 0).flatten().tolist()
     [True, True, False, False]
     """
     if len(off) == 1:

@@ -164,7 +164,7 @@ def joined() -> Iterator[OneProcess]:
     place = int(os.environ["LOCAL_RANK"])
     if place < torch.cuda.device_count():
         torch.cuda.set_device(place)
-    with told_to_end(ended):
+    with told_to_end(stop_waiting):
         dist.init_process_group(timeout=PATIENCE)
         try:
             yield Ranks()
@@ -172,7 +172,7 @@ def joined() -> Iterator[OneProcess]:
             dist.destroy_process_group()
 
 
-def ended(*_: object) -> None:
+def stop_waiting(*_: object) -> None:
     """What torchrun's signal means."""
     raise RanksError(
         "expected all ranks to live, was asked to end (SIGTERM): another rank has failed, or "

@@ -1,8 +1,8 @@
 """States of objects: (an object that learns or draws) <-> a tree of numbers and tensors.
 
 Modules, optimisers, schedules, generators, tensors, numbers, and lists, dicts and dataclasses of
-them have a state; `restore` puts it back into an object built with the same settings, in place, so
-that an optimiser still holds the tensors it updates.
+them have a state; `restore_state` puts it back into an object built with the same settings, in
+place, so that an optimiser still holds the tensors it updates.
 """
 
 import dataclasses
@@ -48,7 +48,7 @@ def state_of(value: Any, name: str = "value") -> Any:
     )
 
 
-def restore(value: Any, tree: Any, name: str = "value") -> Any:
+def restore_state(value: Any, tree: Any, name: str = "value") -> Any:
     """Puts a state back and returns the object: the same one, unless it cannot change in place.
 
     The object was built like the one that `state_of` saw, or is None; ValueError, by `name`, if it
@@ -77,7 +77,7 @@ def restore_object(value: Any, state: Any, name: str) -> Any:
         value.bit_generator.state = state
     elif dataclasses.is_dataclass(value) and not isinstance(value, type):
         fields = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
-        return dataclasses.replace(value, **restore(fields, state, name))
+        return dataclasses.replace(value, **restore_state(fields, state, name))
     else:
         raise ValueError(f"expected {name} to be a generator, got {type(value).__name__}")
     return value
@@ -98,7 +98,7 @@ def restore_items(value: Any, trees: list[Any], name: str) -> Any:
     old = list(value) if isinstance(value, list | tuple | deque) else []
     old += [None] * (len(trees) - len(old))
     items = [
-        restore(item, tree, f"{name}[{i}]")
+        restore_state(item, tree, f"{name}[{i}]")
         for i, (item, tree) in enumerate(zip(old, trees, strict=False))
     ]
     if isinstance(value, list):
@@ -114,7 +114,9 @@ def restore_items(value: Any, trees: list[Any], name: str) -> Any:
 def restore_entries(value: Any, trees: Mapping[Any, Any], name: str) -> dict[Any, Any]:
     """Restores a dict; what was not there yet is made of numbers and tensors."""
     old = value if isinstance(value, dict) else {}
-    new = {key: restore(old.get(key), tree, f"{name}[{key!r}]") for key, tree in trees.items()}
+    new = {
+        key: restore_state(old.get(key), tree, f"{name}[{key!r}]") for key, tree in trees.items()
+    }
     if not isinstance(value, dict):
         return new
     value.clear()

@@ -40,7 +40,7 @@ def check_named(content: Any, places: Mapping[str, str], trusted: Sequence[str] 
         kind = places.get(place, "")
         if kind in NOT_FOLLOWED and NOT_FOLLOWED[kind].fullmatch(text):
             continue
-        for name in names_of(text, kind):
+        for name in names_in_text(text, kind):
             if kind in TABLES and is_in_table(name, kind):
                 continue
             if ":" in name:
@@ -50,10 +50,10 @@ def check_named(content: Any, places: Mapping[str, str], trusted: Sequence[str] 
                 raise ValueError(f"unknown {place} {name!r}: {nearest(name, known)}")
 
 
-def names_of(text: str, kind: str) -> list[str]:
+def names_in_text(text: str, kind: str) -> list[str]:
     """The names in a text: of transforms several, with numbers behind them; of others itself.
 
-    >>> names_of("shift=2, my:crop", "transform")
+    >>> names_in_text("shift=2, my:crop", "transform")
     ['shift', 'my:crop']
     """
     if kind != "transform":
@@ -67,10 +67,10 @@ def is_in_table(name: str, kind: str) -> bool:
     if name in table:
         return True
     entries = table.values() if isinstance(table, Mapping) else ()
-    return today(name) in {path_of(entry) for entry in entries} - {""}
+    return today(name) in {path_of_entry(entry) for entry in entries} - {""}
 
 
-def path_of(entry: Any) -> str:
+def path_of_entry(entry: Any) -> str:
     """`module:name` of a table's entry; empty of what has none."""
     if isinstance(entry, str):
         return entry

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ccenv.base.machine import memory_bytes
+from ccenv.base.machine import machine_memory
 from ccenv.data.split import Split, training_part
 
 GIB = 2**30
@@ -115,7 +115,7 @@ def arrays_of_file(path: Path, name: str, wanted: list[str]) -> dict[str, np.nda
         most = math.nan
     if not 0 < most < math.inf:
         raise ValueError(f"expected CCENV_MAX_UNPACKED_GIB to be a positive number, got {text!r}")
-    memory = memory_bytes()
+    memory = machine_memory()
     limit = min(int(most * GIB), memory)
     missing: list[str] = []
     arrays: dict[str, np.ndarray] = {}

@@ -204,7 +204,7 @@ def check_vector_env(env: VectorEnv, *, seed: int = 0, refuses_after_close: bool
     first = list(play(env, mode, actions, seed))
     check_autoreset(env, mode, first)
     if env.spec is None or not env.spec.nondeterministic:
-        check_same(first, list(play(env, mode, actions, seed)))
+        check_deterministic(first, list(play(env, mode, actions, seed)))
     if mode == AutoresetMode.DISABLED and any(result.ends for result in first):
         check_needs_reset(env, actions)
     env.close()
@@ -363,7 +363,7 @@ def refuses(env: VectorEnv, action: Any, when: str) -> None:
     raise AssertionError(f"expected step to raise {when}; got a result")
 
 
-def check_same(first: Sequence[Result], second: Sequence[Result]) -> None:
+def check_deterministic(first: Sequence[Result], second: Sequence[Result]) -> None:
     """Two trajectories with one seed and the same actions are equal, bit for bit."""
     for a, b in zip(first, second, strict=True):
         for name in ("observation", "reward", "terminated", "truncated", "info"):

@@ -71,7 +71,7 @@ def step_info(step: Step, max_blocks: int, network_version: int) -> dict[str, np
     return info
 
 
-class View:
+class SimulatorView:
     """Base class of environments on a simulator."""
 
     simulator: Simulator

@@ -6,7 +6,7 @@ import gymnasium as gym
 import numpy as np
 
 from ccenv.envs.actions import Actions
-from ccenv.envs.infos import View, action_masks, step_info
+from ccenv.envs.infos import SimulatorView, action_masks, step_info
 from ccenv.envs.rendering import (
     RENDER_MODES,
     Window,
@@ -28,7 +28,7 @@ FRAMES = 4
 """A second."""
 
 
-class BlockSelectionEnv(View, gym.Env[np.ndarray, np.ndarray]):
+class BlockSelectionEnv(SimulatorView, gym.Env[np.ndarray, np.ndarray]):
     """Chooses, gate by gate, which blocks of a network are computed for one input.
 
     ## Description

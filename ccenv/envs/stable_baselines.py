@@ -12,7 +12,7 @@ from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices, VecEnvObs, VecEnvStepReturn
 
 from ccenv.envs.actions import Actions, Coded, check_bits
-from ccenv.envs.infos import View, action_masks, numpy_copy, step_info
+from ccenv.envs.infos import SimulatorView, action_masks, numpy_copy, step_info
 from ccenv.envs.rendering import check_render_mode, render_rows
 from ccenv.envs.rows import check_open, image_indices
 from ccenv.envs.vector import observation_space
@@ -94,7 +94,7 @@ class LockstepVecEnv(VecEnv):
         return [wrapper_class is Monitor for _ in self._get_indices(indices)]
 
 
-class BlockSelectionVecEnv(View, LockstepVecEnv):
+class BlockSelectionVecEnv(SimulatorView, LockstepVecEnv):
     """A batch of `BlockSelectionEnv` as a `VecEnv` of Stable-Baselines3.
 
     All rows are at the same gate and end together; the step that ends them returns the first

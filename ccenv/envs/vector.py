@@ -8,7 +8,7 @@ from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
 
 from ccenv.envs.actions import Actions
-from ccenv.envs.infos import View, action_masks, numpy_copy, numpy_rows, step_info
+from ccenv.envs.infos import SimulatorView, action_masks, numpy_copy, numpy_rows, step_info
 from ccenv.envs.rendering import RENDER_MODES, check_render_mode, render_rows
 from ccenv.envs.rows import (
     check_open,
@@ -44,7 +44,7 @@ def paid(simulator: Simulator, step: Step) -> np.ndarray:
     return numpy_copy(step.reward)
 
 
-class BlockSelectionVectorEnv(View, gym.vector.VectorEnv):
+class BlockSelectionVectorEnv(SimulatorView, gym.vector.VectorEnv):
     """A batch of `BlockSelectionEnv`, stepped together.
 
     Every signal has one row per input. All rows are at the same gate, so all episodes end together.

@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ccenv.base.files import DamagedFileError, read_arrays, write_arrays
+from ccenv.base.files import DamagedFileError, read_parts, write_arrays
 from ccenv.base.masks import random_mask
 from ccenv.base.ranks import ALONE, OneProcess, Ranks
 from ccenv.data import Split
@@ -262,7 +262,7 @@ def chunk_path(folder: Path, number: int) -> Path:
 def read_chunk(folder: Path, number: int, shape: tuple[int, int]) -> MaskAnswers | None:
     """A finished chunk [inputs, masks]; None where there is none, or it is damaged."""
     try:
-        arrays, _, has_checksum = read_arrays(chunk_path(folder, number))
+        arrays, _, has_checksum = read_parts(chunk_path(folder, number))
     except (FileNotFoundError, DamagedFileError):
         return None
     if not has_checksum or set(arrays) != {"right", "nll", "macs"}:

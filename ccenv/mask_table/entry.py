@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ccenv.base.files import DamagedFileError, read_arrays, write_arrays
+from ccenv.base.files import DamagedFileError, read_parts, write_arrays
 
 MOST_LETTERS = 60
 RESERVED = (
@@ -105,7 +105,7 @@ def read_policy(path: Path) -> dict[str, NDArray[np.generic]]:
         ccenv.base.files.DamagedFileError: if it is no safetensors file, or damaged.
         ValueError: if there is not exactly one form in it.
     """
-    arrays, _, _ = read_arrays(path)
+    arrays, _, _ = read_parts(path)
     check_one_form(list(arrays))
     return arrays
 
@@ -239,7 +239,7 @@ def read_entry(path: Path) -> EntryFile:
     """
     if (size := path.stat().st_size) > MOST_BYTES:
         raise ValueError(f"expected at most {MOST_BYTES:,} bytes, got {size:,}")
-    arrays, texts, has_checksum = read_arrays(path)
+    arrays, texts, has_checksum = read_parts(path)
     if texts.get("kind") != KIND or set(texts) != TEXTS:
         raise DamagedFileError(f"expected an entry in {path}, got another kind of file")
     if texts["version"] != VERSION:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ccenv.base.files import DamagedFileError, read_arrays, write_arrays
+from ccenv.base.files import DamagedFileError, read_parts, write_arrays
 from ccenv.base.registry import check_names, nearest
 from ccenv.base.values import shown
 from ccenv.mask_table.exact import Outcomes
@@ -192,7 +192,7 @@ def read_table(path: Path) -> MaskTable:
         ccenv.base.files.DamagedFileError: if it is damaged, or another kind of file.
         ValueError: if it is of another version.
     """
-    arrays, texts, has_checksum = read_arrays(path)
+    arrays, texts, has_checksum = read_parts(path)
     is_table = texts.get("kind") == KIND and "header" in texts
     if not is_table or set(arrays) - set(OPTIONAL) != set(NEEDED):
         raise DamagedFileError(f"expected a table of masks in {path}, got another kind of file")

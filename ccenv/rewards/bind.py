@@ -234,7 +234,7 @@ def bind_reward(found: Any, name: str, arguments: Mapping[str, Any]) -> Reward:
     if known is not None:
         check_names(arguments, known, "setting in reward_kwargs")
     for key, value in arguments.items():
-        check_number(key, value)
+        check_argument(key, value)
     first = () if is_class(found) else (None,)
     try:
         inspect.signature(found).bind(*first, **arguments)
@@ -293,7 +293,7 @@ def reward_parameters(found: Any) -> dict[str, Any] | None:
     return {p.name: p.default for p in parameters[0 if is_class(found) else 1 :]}
 
 
-def check_number(name: str, value: Any) -> None:
+def check_argument(name: str, value: Any) -> None:
     """Refuses numbers that are not finite, weights below zero, and limits outside (0, 1]."""
     if isinstance(value, Real) and not math.isfinite(value):
         raise ValueError(f"expected {name} to be finite, got {value}")

@@ -86,9 +86,9 @@ def time_table(network: GatedNetwork, inputs: Tensor) -> TimeTable:
     name = times_fingerprint(network, inputs)
     path = user_cache() / "latency" / f"{name}.safetensors"
     with locked(path):
-        layers = read_times(path)
+        layers = cached_times(path)
         if layers is None:
-            layers = measured = measure(network, inputs)
+            layers = measured = measure_shares(network, inputs)
             store(lambda: save_tree(path, measured), "measured times")
 
     def column(name: str, dtype: torch.dtype) -> tuple[Tensor, ...]:
@@ -98,8 +98,8 @@ def time_table(network: GatedNetwork, inputs: Tensor) -> TimeTable:
     return TimeTable(column("before", integers), column("kept", integers), column("shares", floats))
 
 
-def read_times(path: Path) -> list[dict[str, Any]] | None:
-    """What `measure` gave before, None where it must measure again; says why of a damaged file."""
+def cached_times(path: Path) -> list[dict[str, Any]] | None:
+    """What `measure_shares` gave before; None, and why, where it must measure again."""
     try:
         layers: list[dict[str, Any]] = load_tree(path)
     except (FileNotFoundError, NotADirectoryError):
@@ -122,7 +122,7 @@ def times_fingerprint(network: GatedNetwork, inputs: Tensor) -> str:
 
 
 @torch.no_grad()
-def measure(network: GatedNetwork, inputs: Tensor) -> list[dict[str, Any]]:
+def measure_shares(network: GatedNetwork, inputs: Tensor) -> list[dict[str, Any]]:
     """Times every gate on its grid, in shares of the dense network's time."""
     generator = stream(0, "time table")
     blocks = num_blocks_of(network)
@@ -134,8 +134,8 @@ def measure(network: GatedNetwork, inputs: Tensor) -> list[dict[str, Any]]:
     whole = seconds_of(dense)
     layers: list[dict[str, Any]] = []
     for layer, count in enumerate(blocks):
-        before = grid(blocks[layer - 1]) if layer else [0]
-        columns = grid(count)
+        before = numbers_kept(blocks[layer - 1]) if layer else [0]
+        columns = numbers_kept(count)
         shares = [
             [
                 seconds_of(call(network, layer, row, kept, inputs, generator)) / whole
@@ -147,10 +147,10 @@ def measure(network: GatedNetwork, inputs: Tensor) -> list[dict[str, Any]]:
     return layers
 
 
-def grid(blocks: int) -> list[int]:
+def numbers_kept(blocks: int) -> list[int]:
     """At most `MAX_POINTS` numbers from 0 to all blocks, nearly evenly spaced.
 
-    >>> grid(4), grid(16)
+    >>> grid(4), numbers_kept(16)
     ([0, 1, 2, 3, 4], [0, 2, 4, 6, 8, 10, 12, 14, 16])
     """
     points = min(blocks + 1, MAX_POINTS)

@@ -7,7 +7,7 @@ same ones and seeded with the same seed.
 import hashlib
 from typing import Any
 
-from ccenv.base.snapshot import restore, state_of
+from ccenv.base.snapshot import restore_state, state_of
 from ccenv.rewards import StatefulReward
 from ccenv.rewards.bind import does
 from ccenv.simulator.simulator import Simulator
@@ -56,10 +56,10 @@ def restore_simulator(simulator: Simulator, tree: dict[str, Any]) -> None:
     if ("trainer" in tree) != (simulator.weights == "cotrain"):
         raise ValueError(f"expected a state with weights={simulator.weights!r}, got another")
     if "trainer" in tree:
-        restore(simulator.network, tree["network"], "the network")
+        restore_state(simulator.network, tree["network"], "the network")
         for name in OF_TRAINER:
             own = getattr(simulator.trainer, name)
-            setattr(simulator.trainer, name, restore(own, tree["trainer"][name], name))
+            setattr(simulator.trainer, name, restore_state(own, tree["trainer"][name], name))
     elif weights_digest(simulator.network) != tree["digest"]:
         raise ValueError("expected the same frozen weights as before, got others")
     simulator.order.stream.set_state(tree["order_stream"])
@@ -79,7 +79,7 @@ def restore_simulator(simulator: Simulator, tree: dict[str, Any]) -> None:
     simulator.learning.pending.extend(batches)
     rule = remembering_rule(simulator)
     if rule is not None:
-        vars(rule).update(restore(dict(vars(rule)), tree["reward"], "the reward"))
+        vars(rule).update(restore_state(dict(vars(rule)), tree["reward"], "the reward"))
 
 
 def remembering_rule(simulator: Simulator) -> StatefulReward | None:

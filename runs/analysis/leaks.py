@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ccenv.agents.systems.allocation import fit
+from ccenv.agents.systems.allocation import fit_softmax
 from ccenv.base.seeding import stream
 from ccenv.runs.replay.rebuilt import plan_of, rebuild, test_images
 from ccenv.runs.stats.measures import MODES
@@ -92,7 +92,7 @@ def leak_of(masks: Sequence[Tensor], labels: Tensor, seed: int = 0) -> Leak:
     half = len(labels) // 2
     learned, tried = order[:half][:MOST_LEARNED], order[half:]
     targets = torch.nn.functional.one_hot(labels[learned].cpu(), classes).double()
-    weight, bias = fit(bits[learned], targets)
+    weight, bias = fit_softmax(bits[learned], targets)
     guessed = (bits[tried] @ weight.t() + bias).argmax(dim=1)
     hits = int((guessed == labels[tried].cpu()).sum())
     # Of the inputs that are tried: that of the others would be unlucky where classes are even.

@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from ccenv.base.annotations import LARGEST_INTEGER, fits, hint_in_words, whole
+from ccenv.base.annotations import LARGEST_INTEGER, as_whole, fits, hint_in_words
 from ccenv.base.trust import leaves
 from ccenv.base.values import check_printable, shown
 
@@ -71,7 +71,7 @@ def coerce(name: str, value: Any, hint: Any) -> Any:
     """
     check_sizes(name, value)
     value = tuple(value) if isinstance(value, list) else value
-    single = whole(value, hint)
+    single = as_whole(value, hint)
     for candidate in (single, (single,)):
         if fits(candidate, hint):
             return candidate

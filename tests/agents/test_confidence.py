@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 import ccenv
 from ccenv.agents.reference_policies import Dense
-from ccenv.agents.systems.confidence import MEASURES, Confidence, threshold_of
+from ccenv.agents.systems.confidence import MEASURES, Confidence, doubt_threshold
 from ccenv.networks.core.protocol import dense_forward
 from ccenv.simulator.resume import restore_simulator, simulator_state
 from ccenv.simulator.simulator import Simulator
@@ -151,7 +151,7 @@ def test_without_exits_it_keeps_everything():
 @settings(max_examples=50, deadline=None)
 def test_a_threshold_parts_different_doubts_by_the_share(doubts, share):
     values = torch.tensor(doubts, dtype=torch.float64)
-    stopped = int((values <= threshold_of(values, share)).sum())
+    stopped = int((values <= doubt_threshold(values, share)).sum())
     assert stopped == round(share * len(doubts))
 
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from ccenv.base.annotations import has_mark, marked
 from ccenv.base.machine import check_fits
-from ccenv.base.masks import spread
+from ccenv.base.masks import spread_to_units
 from ccenv.base.values import Sizes, positive_int, positive_ints, shown
 from ccenv.networks.core.abilities import Bounds, Flat, LooksBehind, Norms, Owns, Packs
 from ccenv.networks.core.lowering import Affine, Blocks, Lowered
@@ -227,8 +227,10 @@ class LayeredNetwork(GatedNetwork):
         for layer, units, before in zip(
             [*layers, self.dense_layers()[0]], [*off, on], [on, *off], strict=True
         ):
-            weight = spread(units, layer.weight, 0) | spread(before, layer.weight, 1)
-            pairs += [(layer.weight, weight), (layer.bias, spread(units, layer.bias, 0))]
+            weight = spread_to_units(units, layer.weight, 0) | spread_to_units(
+                before, layer.weight, 1
+            )
+            pairs += [(layer.weight, weight), (layer.bias, spread_to_units(units, layer.bias, 0))]
         return pairs
 
     def pack(self) -> None:

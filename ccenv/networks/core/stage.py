@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from ccenv.base.annotations import marked
-from ccenv.base.masks import spread
+from ccenv.base.masks import spread_to_units
 from ccenv.networks.core.count_macs import counted
 from ccenv.sparse.routes import hides_skipped
 from ccenv.sparse.rows import can_merge, merged
@@ -138,7 +138,7 @@ class Stage(nn.Module):
         for name, weight in self.named_parameters():
             for part, dim, blocks in cuts:
                 if f"{name}.".startswith(f"{part}."):
-                    entries = spread(blocks, weight, dim)
+                    entries = spread_to_units(blocks, weight, dim)
                     unread[weight] = unread[weight] | entries if weight in unread else entries
         return unread
 

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ccenv.base.masks import spread
+from ccenv.base.masks import spread_to_units
 from ccenv.networks.core.abilities import OwnWeights
 from ccenv.networks.core.count_macs import counted
 from ccenv.networks.core.exit_state import Exit, Flow, FlowNetwork, leave
@@ -434,7 +434,9 @@ class GatedModule(FlowNetwork):
         for place, blocks in zip(self.plan.places, off, strict=True):
             if place.call is not None:
                 child = self.model.get_submodule(place.unit.path)
-                pairs += [(weight, spread(blocks, weight, 0)) for weight in child.parameters()]
+                pairs += [
+                    (weight, spread_to_units(blocks, weight, 0)) for weight in child.parameters()
+                ]
                 paths.append(f"{place.unit.path}.")
         for name, weight in self.model.named_parameters(remove_duplicate=False):
             if not name.startswith(tuple(paths)):

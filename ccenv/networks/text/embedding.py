@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from ccenv.base.machine import check_fits
-from ccenv.base.masks import spread
+from ccenv.base.masks import spread_to_units
 from ccenv.base.registry import check_names
 from ccenv.base.values import Sizes, positive_ints
 from ccenv.networks.core.abilities import ReadsSymbols
@@ -159,7 +159,8 @@ class TokenMLP(LayeredNetwork):
         if "hidden" in self.table_names:
             tables = [self.biases(gate).weight for gate in range(len(off))]
             pairs += [
-                (table, spread(units, table, 1)) for table, units in zip(tables, off, strict=True)
+                (table, spread_to_units(units, table, 1))
+                for table, units in zip(tables, off, strict=True)
             ]
         return pairs
 

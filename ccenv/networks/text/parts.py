@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ccenv.base.masks import spread
+from ccenv.base.masks import spread_to_units
 from ccenv.base.registry import check_names
 from ccenv.networks.core.protocol import Unread
 
@@ -184,4 +184,4 @@ def part_unread(network: Model, part: Part, off: Tensor) -> Unread:
         read.append((attention.output.weight, off, 1))
         bias = attention.output.bias
     read += [] if part.by_block else [(bias, off, 0)]
-    return [(weight, spread(blocks, weight, dim)) for weight, blocks, dim in read]
+    return [(weight, spread_to_units(blocks, weight, dim)) for weight, blocks, dim in read]

@@ -242,7 +242,7 @@ def test_a_network_that_answers_nan_is_paid_nothing(reward):
 def test_damaged_times_in_the_cache_are_measured_anew(cache, monkeypatch, capsys):
     network = build_network(GatedMLP, 0, **SIZES)
     times = [{"before": [0], "kept": [0, 4], "shares": [[0.0, 1.0]]}]
-    monkeypatch.setattr(latency, "measure", lambda *arguments: times)
+    monkeypatch.setattr(latency, "measure_shares", lambda *arguments: times)
     first = latency.time_table(network, torch.zeros(8, network.in_features))
     (path,) = (cache.parent / "latency").glob("*.safetensors")
     flip(path, -8)

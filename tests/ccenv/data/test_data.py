@@ -224,7 +224,7 @@ def test_a_file_that_unpacks_to_more_than_the_limit_is_refused_before_it_takes_m
     with pytest.raises(ValueError, match=r"at most 0\.01 GiB in .*mine\.npz, got 0\.0156 GiB"):
         load_split("mine", "train")
     monkeypatch.delenv("CCENV_MAX_UNPACKED_GIB")
-    monkeypatch.setattr(npz, "memory_bytes", lambda: 2**23)
+    monkeypatch.setattr(npz, "machine_memory", lambda: 2**23)
     with pytest.raises(ValueError, match=r"got 0\.0156 GiB .*; this machine has no more memory$"):
         load_split("mine", "train")
 

@@ -13,7 +13,7 @@ from ccenv.networks.core.arguments import build_network
 from ccenv.networks.core.mlp import GatedMLP
 from ccenv.rewards import StatefulReward, make_reward
 from ccenv.rewards.lagrangian import Lagrangian, PidLagrangian, level_of, price_of
-from ccenv.rewards.latency import TimeTable, grid, time_table
+from ccenv.rewards.latency import TimeTable, numbers_kept, time_table
 from ccenv.rewards.potential import fit_probe
 from ccenv.simulator.evaluate import evaluate
 from ccenv.simulator.simulator import Simulator
@@ -277,7 +277,7 @@ def test_times_are_measured_once_on_a_machine(network):
 
 @given(before=st.integers(0, 12), kept=st.integers(0, 9))
 def test_times_between_grid_points_are_read_on_the_straight_line(before, kept):
-    rows, columns = torch.tensor(grid(12)), torch.tensor(grid(9))
+    rows, columns = torch.tensor(numbers_kept(12)), torch.tensor(numbers_kept(9))
     plane = 2.0 * rows[:, None] + columns + 1.0
     table = TimeTable((rows,), (columns,), (plane,))
     in_mask, out_mask = torch.arange(12)[None] < before, torch.arange(9)[None] < kept

@@ -18,7 +18,7 @@ from torch import nn
 from ccenv.agents import AGENTS
 from ccenv.base.checked_file import load_tree, save_tree
 from ccenv.base.registry import resolve
-from ccenv.base.snapshot import CannotStoreError, restore, state_of
+from ccenv.base.snapshot import CannotStoreError, restore_state, state_of
 from ccenv.data.toy import PROBE_SETTINGS
 from ccenv.runs.commands import train
 from ccenv.runs.config.settings import make_plan
@@ -419,7 +419,7 @@ def test_a_state_goes_back_into_the_objects_that_others_hold():
     state["entries"]["list"]["items"][0] = kept
     with torch.no_grad():
         parameter.zero_()
-    restored = restore(held, state)
+    restored = restore_state(held, state)
     assert restored["list"][0] is parameter
     assert restored["optimizer"].param_groups[0]["params"][0] is parameter
     assert torch.equal(parameter, kept)
