@@ -39,8 +39,13 @@ class ActorCritic(IndependentPolicy):
         """
         super().__init__(env, seed=seed, hidden_units=hidden_units, embedding_size=embedding_size)
         self.entropy_weight = entropy_weight
-        self.critic = make_critic(self.simulator.observe.obs_size, critic_units, seed)
-        self.critic.to(self.simulator.device)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            self.critic = nn.Sequential(
+                nn.Linear(self.simulator.observe.obs_size, critic_units),
+                nn.Tanh(),
+                nn.Linear(critic_units, 1),
+            ).to(self.simulator.device)
         self.optimizer = torch.optim.Adam(
             [
                 {"params": self.scores.parameters(), "lr": learning_rate},
@@ -79,12 +84,3 @@ def explained_variance(values: Tensor, returns: Tensor) -> Tensor:
     """
     total, missed = (x.var(correction=0).double() for x in (returns, returns - values))
     return torch.where(total > 0, 1 - missed / total, 0.0)
-
-
-def make_critic(obs_size: int, hidden_units: int, seed: int) -> nn.Module:
-    """A network of one hidden layer from observations to predicted returns."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return nn.Sequential(
-            nn.Linear(obs_size, hidden_units), nn.Tanh(), nn.Linear(hidden_units, 1)
-        )

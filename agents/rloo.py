@@ -125,7 +125,16 @@ class Rloo(ScoredAgent):
             # Only a start then: a gate of one block starts with it kept.
             num_kept = [min(num_kept, n) for n in self.num_blocks]
         self.num_kept = check_kept(num_kept, self.num_blocks, shared_blocks)
-        self.shares = check_shares(dense_share, anneal_share, sampling)
+        if min(dense_share, anneal_share) < 0 or dense_share + anneal_share > 1:
+            raise ValueError(
+                "expected dense_share and anneal_share of at least 0 and together at most 1, "
+                f"got {dense_share} and {anneal_share}"
+            )
+        if (dense_share or anneal_share) and sampling != "ordered":
+            raise ValueError(
+                f"expected sampling='ordered' with dense_share or anneal_share, got {sampling!r}"
+            )
+        self.shares = dense_share, anneal_share
         self.sampling, self.advantage, self.shared_blocks = sampling, advantage, shared_blocks
         if sampling == "independent":
             pairs = zip(self.num_kept, self.num_blocks, strict=True)
@@ -258,17 +267,3 @@ def shares_of_use(blocks: IndependentBlocks | OrderedBlocks) -> Tensor:
         return blocks.first_draw().mean(dim=0)
     use = blocks.probability.mean(dim=0)
     return use / use.sum()
-
-
-def check_shares(dense: float, anneal: float, sampling: str) -> tuple[float, float]:
-    """Shares of the training."""
-    if min(dense, anneal) < 0 or dense + anneal > 1:
-        raise ValueError(
-            "expected dense_share and anneal_share of at least 0 and together at most 1, "
-            f"got {dense} and {anneal}"
-        )
-    if (dense or anneal) and sampling != "ordered":
-        raise ValueError(
-            f"expected sampling='ordered' with dense_share or anneal_share, got {sampling!r}"
-        )
-    return dense, anneal

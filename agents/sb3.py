@@ -71,7 +71,11 @@ class SB3Agent(Agent):
         if anneal:
             arguments["learning_rate"] = falling_rate(algorithm, arguments)
         self.vec_env = BlockSelectionVecEnv(simulator=self.simulator)
-        self._global_streams = seeded_states(stream_seed(seed, "stable-baselines3"))
+        own = stream_seed(seed, "stable-baselines3")
+        self._global_streams = (
+            torch.Generator().manual_seed(own % 2**63).get_state(),
+            np.random.RandomState(own % 2**32).get_state(),
+        )
         self._is_inside = False
         with self._own_streams():
             self.model = algorithm("MlpPolicy", self.vec_env, device="cpu", **arguments)
@@ -299,10 +303,3 @@ def set_global_states(states: tuple[Tensor, Any]) -> None:
     """Puts the global generators in a state."""
     torch.set_rng_state(states[0])
     np.random.set_state(states[1])  # noqa: NPY002 -- SB3 draws from it
-
-
-def seeded_states(seed: int) -> tuple[Tensor, Any]:
-    """States of generators that were just seeded."""
-    numpy_stream = np.random.RandomState(seed % 2**32)
-    torch_stream = torch.Generator().manual_seed(seed % 2**63)
-    return torch_stream.get_state(), numpy_stream.get_state()

@@ -12,7 +12,6 @@ from gymnasium.vector.utils import batch_space
 
 from ccenv.base.annotations import checks_types
 from ccenv.base.values import shown
-from ccenv.envs.rows import leaves, row_of_tree, same
 
 
 @dataclass(frozen=True)
@@ -143,21 +142,16 @@ def check_info(info: Any, count: int, name: str, *, is_nested: bool = False) -> 
         if isinstance(value, dict) and key != "final_obs":
             check_info(value, count, place, is_nested=True)
         elif key != "final_obs":
-            check_rows(value, count, place)
-
-
-def check_rows(value: Any, count: int, name: str) -> None:
-    """One entry for each row: an array [count, ...]."""
-    require(
-        isinstance(value, np.ndarray) and value.ndim >= 1 and len(value) == count,
-        f"{name}: expected an array with {count} rows, got {value_in_words(value)}",
-    )
+            require(
+                isinstance(value, np.ndarray) and value.ndim >= 1 and len(value) == count,
+                f"{place}: expected an array with {count} rows, got {value_in_words(value)}",
+            )
 
 
 def arrays(result: Result) -> Iterator[tuple[str, np.ndarray]]:
     """All arrays of a result with their names."""
     for name in ("observation", "reward", "terminated", "truncated", "info"):
-        yield from leaves(getattr(result, name), name)
+        yield from arrays_in(getattr(result, name), name)
 
 
 def value_in_words(value: Any) -> str:
@@ -198,7 +192,12 @@ def check_vector_env(env: VectorEnv, *, seed: int = 0, refuses_after_close: bool
         >>> ccenv.check_vector_env(env)
     """
     check_spaces(env)
-    mode = check_mode(env)
+    mode: Any = env.metadata.get("autoreset_mode")
+    require(
+        isinstance(mode, AutoresetMode),
+        f"expected metadata['autoreset_mode'] to be an AutoresetMode, got {shown(mode)}; "
+        "wrappers read it to know when episodes end",
+    )
     env.action_space.seed(seed)
     actions = [env.action_space.sample() for _ in range(MAX_STEPS)]
     first = list(play(env, mode, actions, seed))
@@ -238,17 +237,6 @@ def check_spaces(env: VectorEnv) -> None:
         )
 
 
-def check_mode(env: VectorEnv) -> AutoresetMode:
-    """Metadata declares one of Gymnasium's autoreset modes."""
-    mode: Any = env.metadata.get("autoreset_mode")
-    require(
-        isinstance(mode, AutoresetMode),
-        f"expected metadata['autoreset_mode'] to be an AutoresetMode, got {shown(mode)}; "
-        "wrappers read it to know when episodes end",
-    )
-    return AutoresetMode(mode)
-
-
 def play(
     env: VectorEnv, mode: AutoresetMode, actions: Sequence[Any], seed: int
 ) -> Iterator[Result]:
@@ -263,9 +251,18 @@ def play(
         if mode == AutoresetMode.DISABLED and result.ends:
             options = {"reset_mask": result.done.copy()}
             results.append(checked_reset(env, f"reset after step {index}", options=options))
-            check_nothing_shared(results[-2], results[-1])
-            check_only_done_rows_restart(results[-2], results[-1])
-            yield results[-1]
+            before, after = results[-2:]
+            check_nothing_shared(before, after)
+            # `reset(options={"reset_mask": mask})` leaves the other rows where they were.
+            for row in np.flatnonzero(~before.done).tolist():
+                require(
+                    equal_trees(
+                        row_of_tree(before.observation, row), row_of_tree(after.observation, row)
+                    ),
+                    f"{after.call}: expected row {row} outside of reset_mask to stay, got another "
+                    "observation",
+                )
+            yield after
 
 
 def check_nothing_shared(before: Result, after: Result) -> None:
@@ -284,24 +281,19 @@ def check_nothing_shared(before: Result, after: Result) -> None:
                 )
 
 
-def check_only_done_rows_restart(before: Result, after: Result) -> None:
-    """`reset(options={"reset_mask": mask})` leaves the other rows where they were."""
-    for row in np.flatnonzero(~before.done).tolist():
-        require(
-            same(row_of_tree(before.observation, row), row_of_tree(after.observation, row)),
-            f"{after.call}: expected row {row} outside of reset_mask to stay, got another "
-            "observation",
-        )
-
-
 def check_autoreset(env: VectorEnv, mode: AutoresetMode, results: Sequence[Result]) -> None:
     """Ends of episodes look as the declared mode says."""
     steps = [result for result in results if result.reward is not None]
     for result in steps:
         check_final(env, mode, result)
-    if mode == AutoresetMode.NEXT_STEP:
-        for before, after in itertools.pairwise(steps):
-            check_reset_call(before, after)
+    for before, after in itertools.pairwise(steps if mode == AutoresetMode.NEXT_STEP else []):
+        rows = before.done
+        require(
+            not after.done[rows].any() and not np.any(after.reward[rows]),
+            f"{after.call}: expected reward 0 and no end for rows {np.flatnonzero(rows).tolist()} "
+            f"that ended in {before.call} (autoreset mode NEXT_STEP), got rewards "
+            f"{after.reward[rows].tolist()} and ends {after.done[rows].tolist()}",
+        )
 
 
 def check_final(env: VectorEnv, mode: AutoresetMode, result: Result) -> None:
@@ -320,8 +312,8 @@ def check_final(env: VectorEnv, mode: AutoresetMode, result: Result) -> None:
     for row in np.flatnonzero(result.done).tolist():
         name = f"{result.call}: info['final_obs'] of row {row}"
         check_member(row_of_tree(final, row), env.single_observation_space, name)
-    for name, array in leaves(final, "final_obs"):
-        for _, other in leaves(result.observation, "observations"):
+    for name, array in arrays_in(final, "final_obs"):
+        for _, other in arrays_in(result.observation, "observations"):
             require(
                 not np.may_share_memory(array, other),
                 f"{result.call}: expected {name} to be apart from the new observations, "
@@ -331,17 +323,6 @@ def check_final(env: VectorEnv, mode: AutoresetMode, result: Result) -> None:
         isinstance(result.info["final_info"], dict),
         f"{result.call}: expected info['final_info'] to be a dict of arrays, "
         f"got {value_in_words(result.info['final_info'])}",
-    )
-
-
-def check_reset_call(before: Result, after: Result) -> None:
-    """With NEXT_STEP the call after an end resets: no reward, and no end."""
-    rows = before.done
-    require(
-        not after.done[rows].any() and not np.any(after.reward[rows]),
-        f"{after.call}: expected reward 0 and no end for rows {np.flatnonzero(rows).tolist()} "
-        f"that ended in {before.call} (autoreset mode NEXT_STEP), got rewards "
-        f"{after.reward[rows].tolist()} and ends {after.done[rows].tolist()}",
     )
 
 
@@ -368,9 +349,48 @@ def check_deterministic(first: Sequence[Result], second: Sequence[Result]) -> No
     for a, b in zip(first, second, strict=True):
         for name in ("observation", "reward", "terminated", "truncated", "info"):
             one, other = getattr(a, name), getattr(b, name)
-            if not same(one, other):
+            if not equal_trees(one, other):
                 raise AssertionError(
                     f"{a.call}: expected the same {name} from the same seed and actions, got "
                     f"{value_in_words(one)} and another; "
                     "draw all randomness from np_random, or set nondeterministic in the spec"
                 )
+
+
+def arrays_in(value: Any, name: str) -> Iterator[tuple[str, np.ndarray]]:
+    """Arrays within dicts, tuples and arrays of objects."""
+    if isinstance(value, dict):
+        for key, part in value.items():
+            yield from arrays_in(part, f"{name}[{key!r}]")
+    elif isinstance(value, tuple | list) or (
+        isinstance(value, np.ndarray) and value.dtype == object
+    ):
+        for index, part in enumerate(value):
+            yield from arrays_in(part, f"{name}[{index}]")
+    elif isinstance(value, np.ndarray):
+        yield name, value
+
+
+def equal_trees(a: Any, b: Any) -> bool:
+    """Whether two values are equal, NaN equal to itself; wrappers' clock times are skipped."""
+    if isinstance(a, dict) and isinstance(b, dict):
+        # {"r", "l", "t"} is RecordEpisodeStatistics' entry; its "t" is measured time.
+        skipped = {"t"} if a.keys() == {"r", "l", "t"} else set()
+        return a.keys() == b.keys() and all(equal_trees(a[k], b[k]) for k in a.keys() - skipped)
+    if isinstance(a, tuple | list) and isinstance(b, tuple | list):
+        return len(a) == len(b) and all(map(equal_trees, a, b))
+    if isinstance(a, np.ndarray) and isinstance(b, np.ndarray):
+        if a.dtype == object:
+            return len(a) == len(b) and all(map(equal_trees, a, b))
+        inexact = np.issubdtype(a.dtype, np.inexact)
+        return a.dtype == b.dtype and np.array_equal(a, b, equal_nan=inexact)
+    return bool(a == b)
+
+
+def row_of_tree(value: Any, row: int) -> Any:
+    """One row of a batch in any structure."""
+    if isinstance(value, dict):
+        return {key: row_of_tree(part, row) for key, part in value.items()}
+    if isinstance(value, tuple):
+        return tuple(row_of_tree(part, row) for part in value)
+    return value[row]

@@ -1,6 +1,6 @@
-"""What environments share in numpy: rows of actions and infos, options of resets, trees."""
+"""What environments share in numpy: rows of actions and infos, options of resets."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -38,7 +38,10 @@ def checked_bits(action: Any, shape: tuple[int, ...]) -> NDArray[np.bool_]:
         raise ValueError(
             f"expected an action of shape {list(shape)}, one bit a block, got {list(array.shape)}"
         )
-    if array.dtype != np.bool_ and not are_bits(array):
+    # What spaces sample are bytes: one look at them, in which negative numbers are large.
+    are_bytes = array.dtype.itemsize == 1
+    largest = array.view(np.uint8).max(initial=0) if are_bytes else 0
+    if largest > 1 or not (are_bytes or ((array == 0) | (array == 1)).all()):
         odd = array[(array != 0) & (array != 1)].flat[0]
         raise ValueError(
             f"expected every bit of the action to be 0 or 1, got {odd}; "
@@ -46,14 +49,6 @@ def checked_bits(action: Any, shape: tuple[int, ...]) -> NDArray[np.bool_]:
         )
     # A copy: what a caller does with its array afterwards changes nothing.
     return array.astype(np.bool_, order="C")
-
-
-def are_bits(array: np.ndarray) -> bool:
-    """Whether all numbers of an array are 0 or 1."""
-    if array.dtype.itemsize == 1:
-        # What spaces sample: one look at the bytes, in which negative numbers are large.
-        return bool(array.view(np.uint8).max(initial=0) <= 1)
-    return bool(((array == 0) | (array == 1)).all())
 
 
 def check_open(is_closed: bool) -> None:
@@ -98,42 +93,3 @@ def image_indices(options: Mapping[str, Any] | None) -> np.ndarray | None:
             f"expected options['indices'] to be whole numbers [num_images], got {shown(indices)}"
         )
     return indices.astype(np.int64)
-
-
-def leaves(value: Any, name: str) -> Iterator[tuple[str, np.ndarray]]:
-    """Arrays within dicts, tuples and arrays of objects."""
-    if isinstance(value, dict):
-        for key, part in value.items():
-            yield from leaves(part, f"{name}[{key!r}]")
-    elif isinstance(value, tuple | list) or (
-        isinstance(value, np.ndarray) and value.dtype == object
-    ):
-        for index, part in enumerate(value):
-            yield from leaves(part, f"{name}[{index}]")
-    elif isinstance(value, np.ndarray):
-        yield name, value
-
-
-def same(a: Any, b: Any) -> bool:
-    """Whether two values are equal, NaN equal to itself; wrappers' clock times are skipped."""
-    if isinstance(a, dict) and isinstance(b, dict):
-        # {"r", "l", "t"} is RecordEpisodeStatistics' entry; its "t" is measured time.
-        skipped = {"t"} if a.keys() == {"r", "l", "t"} else set()
-        return a.keys() == b.keys() and all(same(a[k], b[k]) for k in a.keys() - skipped)
-    if isinstance(a, tuple | list) and isinstance(b, tuple | list):
-        return len(a) == len(b) and all(map(same, a, b))
-    if isinstance(a, np.ndarray) and isinstance(b, np.ndarray):
-        if a.dtype == object:
-            return len(a) == len(b) and all(map(same, a, b))
-        inexact = np.issubdtype(a.dtype, np.inexact)
-        return a.dtype == b.dtype and np.array_equal(a, b, equal_nan=inexact)
-    return bool(a == b)
-
-
-def row_of_tree(value: Any, row: int) -> Any:
-    """One row of a batch in any structure."""
-    if isinstance(value, dict):
-        return {key: row_of_tree(part, row) for key, part in value.items()}
-    if isinstance(value, tuple):
-        return tuple(row_of_tree(part, row) for part in value)
-    return value[row]

@@ -9,37 +9,88 @@ from hypothesis import strategies as st
 
 from ccenv.agents.condnet import regularizers
 from ccenv.agents.distributions import IndependentBlocks, OrderedBlocks, keep_probability
-from ccenv.base.masks import mask_of_indices
+from ccenv.agents.systems.count_policy import NO_BLOCK, CountedBlocks
+from ccenv.base.masks import as_mask
 
 scores_of_four = st.lists(st.floats(-4, 4), min_size=4, max_size=4)
+logits_of_three = st.lists(st.floats(-4, 4), min_size=3, max_size=3)
+MASKS = torch.tensor(list(itertools.product([False, True], repeat=4)))
 
 
-def every_mask(num_blocks: int) -> torch.Tensor:
-    return torch.tensor(list(itertools.product([False, True], repeat=num_blocks)))
+def every_order(least, most):
+    """All orders of all numbers of four blocks, filled up: int64 [draws, most]."""
+    found = [
+        [*order, *[NO_BLOCK] * (most - number)]
+        for number in range(least, most + 1)
+        for order in itertools.permutations(range(4), number)
+    ]
+    return torch.tensor(found)
 
 
-@given(scores=scores_of_four)
-def test_the_probabilities_of_all_masks_sum_to_one(scores):
-    masks = every_mask(4)
-    probability = keep_probability(torch.tensor(scores)).expand(len(masks), -1)
-    total = IndependentBlocks(probability).log_prob(masks).exp().sum()
-    assert total.item() == pytest.approx(1, abs=1e-5)
+def counted(scores, logits, least, rows=1):
+    return CountedBlocks(
+        torch.tensor(scores).expand(rows, -1), torch.tensor(logits).expand(rows, -1), least
+    )
+
+
+KINDS = {
+    "independent": (
+        lambda scores, _, rows: IndependentBlocks(
+            keep_probability(torch.tensor(scores)).expand(rows, -1)
+        ),
+        MASKS,
+    ),
+    "ordered": (
+        lambda scores, _, rows: OrderedBlocks(torch.tensor(scores).expand(rows, -1), 2),
+        every_order(2, 2),
+    ),
+    "whole order": (
+        lambda scores, _, rows: OrderedBlocks(torch.tensor(scores).expand(rows, -1), 4),
+        every_order(4, 4),
+    ),
+    "counted": (lambda scores, logits, rows: counted(scores, logits, 0, rows), every_order(0, 2)),
+    "counted from 2": (
+        lambda scores, logits, rows: counted(scores, logits, 2, rows),
+        every_order(2, 4),
+    ),
+}
+"""Distribution -> how it is made of scores and logits, and every draw."""
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@given(scores=scores_of_four, logits=logits_of_three)
+def test_the_probabilities_of_all_draws_sum_to_one_and_those_of_a_number_to_its_own(
+    kind, scores, logits
+):
+    make, draws = KINDS[kind]
+    probability = make(scores, logits, len(draws)).log_prob(draws).exp()
+    assert probability.sum().item() == pytest.approx(1, abs=1e-5)
+    if "counted" in kind:
+        kept = (draws != NO_BLOCK).sum(dim=1)
+        for place, expected in enumerate(torch.tensor(logits).softmax(dim=0).tolist()):
+            total = probability[kept == kept.min() + place].sum().item()
+            assert total == pytest.approx(expected, abs=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["independent", "ordered", "counted"])
+@settings(max_examples=10, deadline=None)
+@given(scores=scores_of_four, logits=logits_of_three, seed=st.integers(0, 100))
+def test_draws_are_as_frequent_as_their_probability_says(kind, scores, logits, seed):
+    rows, (make, draws) = 20_000, KINDS[kind]
+    drawn = make(scores, logits, rows).sample(torch.Generator().manual_seed(seed))
+    probability = make(scores, logits, len(draws)).log_prob(draws).exp()
+    for draw, expected in zip(draws, probability.tolist(), strict=True):
+        share = (drawn == draw).all(dim=1).float().mean().item()
+        # Five standard errors of a share of 20,000 draws.
+        assert share == pytest.approx(expected, abs=5 * (expected / rows) ** 0.5 + 1e-3)
 
 
 @given(scores=scores_of_four)
 def test_entropy_of_independent_blocks_is_the_mean_of_minus_log_probability(scores):
-    masks = every_mask(4)
-    blocks = IndependentBlocks(keep_probability(torch.tensor(scores)).expand(len(masks), -1))
-    log_prob = blocks.log_prob(masks)
+    blocks = KINDS["independent"][0](scores, None, len(MASKS))
+    log_prob = blocks.log_prob(MASKS)
     expected = -(log_prob.exp() * log_prob).sum()
     assert blocks.entropy()[0].item() == pytest.approx(expected.item(), abs=1e-4)
-
-
-@given(scores=scores_of_four, num_kept=st.integers(1, 4))
-def test_the_probabilities_of_all_ordered_draws_sum_to_one(scores, num_kept):
-    orders = torch.tensor(list(itertools.permutations(range(4), num_kept)))
-    blocks = OrderedBlocks(torch.tensor(scores).expand(len(orders), -1), num_kept)
-    assert blocks.log_prob(orders).exp().sum().item() == pytest.approx(1, abs=1e-5)
 
 
 def test_the_log_probability_of_an_ordered_draw_is_the_product_worked_out_by_hand():
@@ -49,32 +100,11 @@ def test_the_log_probability_of_an_ordered_draw_is_the_product_worked_out_by_han
     torch.testing.assert_close(blocks.log_prob(torch.tensor([[2, 0]])), expected)
 
 
-@settings(max_examples=10, deadline=None)
-@given(scores=st.lists(st.floats(-2, 2), min_size=3, max_size=3), seed=st.integers(0, 100))
-def test_gumbel_top_k_draws_orders_as_often_as_their_probability_says(scores, seed):
-    draws = 20_000
-    blocks = OrderedBlocks(torch.tensor(scores).expand(draws, -1), num_kept=2)
-    drawn = blocks.sample(torch.Generator().manual_seed(seed))
-    for order in itertools.permutations(range(3), 2):
-        share = (drawn == torch.tensor(order)).all(dim=1).float().mean().item()
-        expected = blocks.log_prob(torch.tensor([order]).expand(draws, -1))[0].exp().item()
-        # Five standard errors of a share of 20,000 draws.
-        assert share == pytest.approx(expected, abs=5 * (expected / draws) ** 0.5 + 1e-3)
-
-
 @given(scores=st.lists(st.floats(-4, 4), min_size=6, max_size=6), num_kept=st.integers(1, 6))
 def test_an_ordered_draw_keeps_exactly_k_different_blocks(scores, num_kept):
     blocks = OrderedBlocks(torch.tensor([scores]), num_kept)
     for order in (blocks.sample(torch.Generator().manual_seed(0)), blocks.mode()):
-        assert mask_of_indices(order, 6).sum().item() == num_kept
-
-
-@settings(max_examples=10, deadline=None)
-@given(probability=st.floats(0.01, 0.99), seed=st.integers(0, 100))
-def test_independent_blocks_are_kept_as_often_as_their_probability_says(probability, seed):
-    blocks = IndependentBlocks(torch.full((5000, 4), probability))
-    share = blocks.sample(torch.Generator().manual_seed(seed)).float().mean().item()
-    assert share == pytest.approx(probability, abs=0.02)
+        assert as_mask(order, 6).sum().item() == num_kept
 
 
 def test_the_papers_regularizers_of_a_probability_table_are_the_numbers_worked_out_by_hand():
@@ -85,3 +115,58 @@ def test_the_papers_regularizers_of_a_probability_table_are_the_numbers_worked_o
     for variant, expected in (("text", text), ("code", code)):
         found = [value.item() for value in regularizers(table, 0.25, variant)]
         assert found == pytest.approx(expected, abs=1e-6)
+
+
+@given(scores=scores_of_four, number=st.integers(1, 4))
+def test_with_one_possible_number_it_is_k_of_n(scores, number):
+    blocks = counted(scores, [0.0], number)
+    ordered = OrderedBlocks(torch.tensor([scores]), number)
+    drawn = blocks.sample(torch.Generator().manual_seed(0))
+    assert drawn.shape == (1, number)
+    torch.testing.assert_close(blocks.log_prob(drawn), ordered.log_prob(drawn))
+    assert torch.equal(as_mask(blocks.mode(), 4), as_mask(ordered.mode(), 4))
+
+
+@given(logits=st.lists(st.floats(-4, 4), min_size=2, max_size=2))
+def test_a_gate_of_one_block_is_a_coin(logits):
+    blocks = counted([0.3], logits, 0, rows=2)
+    draws = torch.tensor([[NO_BLOCK], [0]])
+    expected = torch.tensor(logits).softmax(dim=0)
+    torch.testing.assert_close(blocks.log_prob(draws).exp(), expected)
+    assert as_mask(blocks.mode(), 1).flatten().tolist() == [bool(expected[0] < 0.5)] * 2
+
+
+def test_twins_share_their_order_and_differ_in_number():
+    blocks = counted([0.0, 0.0, 0.0, 0.0], [0.0] * 5, 0, rows=4000)
+    drawn = blocks.sample(torch.Generator().manual_seed(0), twins=2).view(-1, 2, 4)
+    shared = (drawn != NO_BLOCK).all(dim=1)
+    assert torch.equal(drawn[:, 0][shared], drawn[:, 1][shared])
+    numbers = (drawn != NO_BLOCK).sum(dim=2)
+    # Two independent numbers of five are alike with probability 1/5.
+    assert (numbers[:, 0] == numbers[:, 1]).float().mean().item() == pytest.approx(0.2, abs=0.05)
+
+
+@given(logits=logits_of_three)
+def test_the_number_of_the_mode_is_the_median(logits):
+    blocks = counted([0.0, 1.0, 2.0, 3.0], logits, 1)
+    number = int((blocks.mode() != NO_BLOCK).sum())
+    below = torch.tensor(logits).softmax(dim=0)[: number - 1].sum().item()
+    upto = torch.tensor(logits).softmax(dim=0)[:number].sum().item()
+    assert below <= 0.5 + 1e-6
+    assert upto >= 0.5 - 1e-6
+
+
+def test_gradients_are_finite_where_every_block_is_drawn():
+    scores = torch.zeros(2, 3, requires_grad=True)
+    blocks = CountedBlocks(scores, torch.zeros(2, 4))
+    blocks.log_prob(torch.tensor([[2, 0, 1], [1, NO_BLOCK, NO_BLOCK]])).sum().backward()
+    assert scores.grad.isfinite().all()
+
+
+def test_minus_one_in_an_action_is_no_block_and_other_numbers_outside_are_refused():
+    action = torch.tensor([[2, 0], [1, -1], [-1, -1]])
+    expected = [[True, False, True], [False, True, False], [False, False, False]]
+    assert as_mask(action, 3).tolist() == expected
+    for wrong in ([[3, -1]], [[-2, 0]], [[1, 1], [-1, 0]]):
+        with pytest.raises(ValueError, match="numbers"):
+            as_mask(torch.tensor(wrong), 3)

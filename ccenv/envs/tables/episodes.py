@@ -67,12 +67,6 @@ class TableOutcome(Outcome["NDArray[Any]"]):
         return values.astype(np.float32, copy=False)
 
 
-def score_minus_cost(outcome: TableOutcome, cost_weight: float, score: str) -> TERMS:
-    """Pays a score and charges every gate when it is decided: what a table pays by itself."""
-    paid = outcome.correct if score == "right" else outcome.log_likelihood
-    return {"score": paid, "cost": -cost_weight * outcome.layer_cost}
-
-
 class TableEpisodes:
     """Rows of a table that are being decided, and the stream that chooses them."""
 
@@ -129,13 +123,14 @@ class TableEpisodes:
             raise ValueError("expected reward_kwargs with a reward, got cost_weight or score")
         if reward is None and reward_kwargs:
             raise ValueError("expected a reward with reward_kwargs, got none")
-        self.rule: Callable[[TableOutcome], TERMS]
-        if reward is None:
-            self.rule = functools.partial(
-                score_minus_cost, cost_weight=self.cost_weight, score=score
-            )
-        else:
+        self.rule: Callable[[TableOutcome], TERMS] = self.score_minus_cost
+        if reward is not None:
             self.rule = self.playable(make_reward(reward, reward_kwargs))
+
+    def score_minus_cost(self, outcome: TableOutcome) -> TERMS:
+        """Pays a score and charges every gate when it is decided: what a table pays by itself."""
+        paid = outcome.correct if self.score == "right" else outcome.log_likelihood
+        return {"score": paid, "cost": -self.cost_weight * outcome.layer_cost}
 
     def playable(self, reward: Reward) -> Reward:
         """Tries a reward on the first image; ValueError if it needs more than this table holds."""
