@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from ccenv.base.seeding import uniform
+from ccenv.base.values import check_within
 
 MIN_PROBABILITY = 0.01
 
@@ -66,8 +67,8 @@ def check_kept(
 def check_densities(density: float | Sequence[float], layers: int) -> list[float]:
     """One wanted density for each gated layer."""
     targets = one_each(density, layers, "target_density")
-    if not all(0 < target <= 1 for target in targets):
-        raise ValueError(f"expected target_density in (0, 1], got {density}")
+    for target in targets:
+        check_within("(0, 1]", target_density=target)
     return targets
 
 

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from ccenv.agents.base import Agent
 from ccenv.base.masks import full_mask, random_mask
+from ccenv.base.values import check_within
 from ccenv.mdp.choosers import Chooser
 
 
@@ -41,8 +42,7 @@ class BlockDropout(Agent):
             keep_probability: of every block, in [0, 1].
         """
         super().__init__(env, seed=seed)
-        if not 0 <= keep_probability <= 1:
-            raise ValueError(f"expected keep_probability in [0, 1], got {keep_probability}")
+        check_within("[0, 1]", keep_probability=keep_probability)
         self.rate = keep_probability
 
     def keep_probability(self, observation: Tensor, layer: int) -> Tensor:

@@ -31,6 +31,7 @@ from ccenv.agents.distributions import (
 from ccenv.agents.scores import EmbeddingSize, ScoredAgent, SymbolRows, random_table, start_at
 from ccenv.base.registry import check_names
 from ccenv.base.seeding import integers, stream, uniform
+from ccenv.base.values import check_within
 from ccenv.mdp.choosers import Chooser
 from ccenv.simulator.rollout import Rollout
 
@@ -111,8 +112,7 @@ class Rloo(ScoredAgent):
                 "expected no context with advantage='self_critical', whose baseline would see "
                 "another cost weight; use leave_one_out"
             )
-        if not 0 < perturbed_share <= 1:
-            raise ValueError(f"expected perturbed_share in (0, 1], got {perturbed_share}")
+        check_within("(0, 1]", perturbed_share=perturbed_share)
         if sampling == "perturbed" and (advantage != "leave_one_out" or shared_blocks):
             raise ValueError(
                 "expected neither advantage nor shared_blocks with sampling='perturbed', which "
@@ -155,8 +155,7 @@ class Rloo(ScoredAgent):
                 "neither hidden_units nor shared_blocks with start='hash'; change them, or take "
                 "start='random'"
             )
-        if not 0 < probability < 1:
-            raise ValueError(f"expected start_probability in (0, 1), got {probability}")
+        check_within("(0, 1)", start_probability=probability)
         draws = stream(self.seed, "hash table")
         for rows, n, k in zip(tables, self.num_blocks, self.num_kept, strict=True):
             table = random_table(rows.num_entries, n, k, draws)

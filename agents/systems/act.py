@@ -31,7 +31,7 @@ from ccenv.agents.systems.straight_through_ops import (
     loss_under,
     shows_gradient,
 )
-from ccenv.base.values import check_at_least_zero
+from ccenv.base.values import check_at_least_zero, check_within
 from ccenv.networks.core.abilities import Repeats, ability
 from ccenv.networks.core.protocol import GatedNetwork
 from ccenv.simulator.rollout import Rollout
@@ -82,8 +82,7 @@ class Act(HaltingAgent):
             bias=halting_bias,
         )
         check_at_least_zero(time_weight=time_weight)
-        if not 0 < epsilon < 1:
-            raise ValueError(f"expected epsilon in (0, 1), got {epsilon}")
+        check_within("(0, 1)", epsilon=epsilon)
         self.time_weight, self.epsilon = time_weight, epsilon
         self.halted: list[Tensor] = []
         if network_gradient:

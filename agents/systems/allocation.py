@@ -29,9 +29,10 @@ from ccenv.agents.systems.offers import allocate
 from ccenv.base.machine import check_fits
 from ccenv.base.registry import check_names
 from ccenv.base.seeding import integers, uniform
-from ccenv.base.values import positive_ints
+from ccenv.base.values import positive_int
 from ccenv.mdp.dynamics import StepOutcome, initial
 from ccenv.networks.core.protocol import GatedNetwork
+from ccenv.rewards import check_cost_limit
 from ccenv.simulator.evaluate import flat_menu, menu_scores
 from ccenv.simulator.simulator import Simulator
 
@@ -72,12 +73,8 @@ class ConstrainedAllocation(Calibrated):
         super().__init__(env, seed=seed)
         self.exits = exits_of(self.simulator)
         check_names([menu], MENUS, "menu")
-        positive_ints([num_offers], "num_offers")
-        if not 0 < cost_limit <= 1 or num_offers < 2:
-            raise ValueError(
-                "expected cost_limit in (0, 1] and num_offers of at least 2, got "
-                f"{cost_limit} and {num_offers}"
-            )
+        check_cost_limit(cost_limit)
+        positive_int(num_offers, "num_offers", least=2)
         # Learning looks at every pair of offers, in float64.
         check_fits(2 * num_offers**2, "pairs of num_offers offers", "choose fewer")
         if menu == "exits" and not self.exits:

@@ -23,7 +23,7 @@ from ccenv.agents.advantages import greedy_rewards
 from ccenv.agents.base import Agent, descend
 from ccenv.agents.distributions import IndependentBlocks
 from ccenv.agents.scores import LayerScores
-from ccenv.base.values import check_at_least_zero
+from ccenv.base.values import check_at_least_zero, check_within
 from ccenv.simulator.rollout import Rollout
 
 
@@ -56,11 +56,8 @@ class BlockDrop(Agent):
         """
         super().__init__(env, seed=seed)
         check_at_least_zero(entropy_weight=entropy_weight)
-        if not 0.5 < alpha <= 1 or not 0 <= curriculum_share <= 1:
-            raise ValueError(
-                "expected alpha in (0.5, 1] and curriculum_share in [0, 1], got "
-                f"{alpha} and {curriculum_share}"
-            )
+        check_within("(0.5, 1]", alpha=alpha)
+        check_within("[0, 1]", curriculum_share=curriculum_share)
         if self.simulator.context is not None:
             raise ValueError(
                 "expected no context for blockdrop, whose baseline would see another cost weight; "

@@ -15,6 +15,7 @@ from ccenv.agents.systems.calibrated import Calibrated
 from ccenv.agents.systems.halting import exits_of
 from ccenv.base.masks import full_mask
 from ccenv.base.registry import check_names
+from ccenv.base.values import check_within
 
 MEASURES = ("margin", "probability", "entropy")
 NEVER, ALWAYS = -1.0, torch.finfo(torch.float32).max
@@ -50,8 +51,8 @@ class Confidence(Calibrated):
         check_names([measure], MEASURES, "measure of doubt")
         self.measure = measure
         self.stop_shares = one_each(stop_shares, len(self.exits), "stop_shares")
-        if not all(0 <= share <= 1 for share in self.stop_shares):
-            raise ValueError(f"expected stop_shares in [0, 1], got {stop_shares}")
+        for share in self.stop_shares:
+            check_within("[0, 1]", stop_shares=share)
         if self.exits and self.simulator.observe.kind != "layer_input":
             raise ValueError(
                 "expected observation='layer_input' for confidence, which shows what an exit would "

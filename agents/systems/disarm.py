@@ -20,6 +20,7 @@ from ccenv.agents.base import descend
 from ccenv.agents.distributions import IndependentBlocks, keep_probability
 from ccenv.agents.scores import EmbeddingSize, IndependentPolicy, start_at
 from ccenv.base.seeding import uniform
+from ccenv.base.values import check_within
 from ccenv.simulator.rollout import Rollout
 
 PAIR = 2
@@ -63,8 +64,7 @@ class Disarm(IndependentPolicy):
                 f"expected an even group_size, got {self.group_size}: disarm compares pairs of "
                 "masks of the same image; give the environment group_size=2"
             )
-        if not 0 < start_density < 1:
-            raise ValueError(f"expected start_density in (0, 1), got {start_density}")
+        check_within("(0, 1)", start_density=start_density)
         start_at(self.scores, [start_density] * len(self.num_blocks))
         self.entropy_weight = entropy_weight
         self.optimizer = torch.optim.Adam(self.scores.parameters(), lr=learning_rate)

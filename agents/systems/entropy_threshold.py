@@ -21,7 +21,7 @@ from torch import Tensor
 from ccenv.agents.systems.calibrated import Calibrated, version_of
 from ccenv.base.masks import random_mask
 from ccenv.base.seeding import uniform
-from ccenv.base.values import shown
+from ccenv.base.values import check_within, shown
 from ccenv.networks.core.abilities import Doubts, ReadsEarlier
 from ccenv.simulator.policy import CommittedMasks
 
@@ -56,7 +56,7 @@ class EntropyThreshold(Calibrated):
             ValueError: if a setting is impossible, or the network shows no entropies.
         """
         super().__init__(env, seed=seed)
-        check_rate(target_rate)
+        check_within("[0, 1]", target_rate=target_rate)
         if threshold is not None and not (
             isinstance(threshold, int | float) and threshold == threshold
         ):
@@ -100,7 +100,7 @@ class EntropyThreshold(Calibrated):
             ValueError: if the rate is outside [0, 1], or no threshold reaches it; says which rates
                 can be reached.
         """
-        check_rate(target_rate)
+        check_within("[0, 1]", target_rate=target_rate)
         self.learned = {"threshold": self.threshold_for(target_rate, tolerance)}
         self.target_rate, self.chosen_for = target_rate, version_of(self.simulator)
         return self.threshold
@@ -139,12 +139,6 @@ class EntropyThreshold(Calibrated):
 def in_nats(threshold: float | Tensor) -> Tensor:
     """A threshold as files hold it: a float64 number."""
     return torch.as_tensor(threshold, dtype=torch.float64)
-
-
-def check_rate(rate: float) -> None:
-    """Refuses what is no share."""
-    if not 0 <= rate <= 1:
-        raise ValueError(f"expected target_rate in [0, 1], got {rate}")
 
 
 def threshold_of(entropies: Tensor, rate: float, tolerance: float = TOLERANCE) -> float:

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from ccenv.agents.base import Agent
+from ccenv.base.values import check_within
 from ccenv.mdp.dynamics import all_or_none, outcomes
 from ccenv.networks.core.abilities import Norms, ability
 from ccenv.simulator.simulator import Simulator
@@ -27,8 +28,7 @@ class Magnitude(Agent):
             target_density: share of blocks kept in every layer, in (0, 1]; at least one block.
         """
         super().__init__(env, seed=seed)
-        if not 0 < target_density <= 1:
-            raise ValueError(f"expected target_density in (0, 1], got {target_density}")
+        check_within("(0, 1]", target_density=target_density)
         self.num_kept = [max(1, round(target_density * n)) for n in self.num_blocks]
         network = self.simulator.network
         norms, gates = ability(network, Norms), range(len(self.num_blocks))

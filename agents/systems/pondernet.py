@@ -26,7 +26,7 @@ from ccenv.agents.base import descend
 from ccenv.agents.distributions import IndependentBlocks
 from ccenv.agents.systems.halting import HaltingAgent
 from ccenv.base.masks import full_mask
-from ccenv.base.values import check_at_least_zero
+from ccenv.base.values import check_at_least_zero, check_within
 from ccenv.mdp.dynamics import all_or_none, initial, outcomes
 from ccenv.networks.core.exit_state import early_answer
 from ccenv.simulator.rollout import Rollout
@@ -52,8 +52,7 @@ class PonderNet(HaltingAgent):
             prior_weight: the paper's beta, at least 0.
         """
         check_at_least_zero(prior_weight=prior_weight)
-        if not 0 < prior_rate < 1:
-            raise ValueError(f"expected prior_rate in (0, 1), got {prior_rate}")
+        check_within("(0, 1)", prior_rate=prior_rate)
         super().__init__(
             env,
             seed=seed,

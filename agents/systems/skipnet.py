@@ -26,7 +26,7 @@ from ccenv.agents.advantages import above_mean
 from ccenv.agents.base import descend
 from ccenv.agents.scores import IndependentPolicy, start_at
 from ccenv.agents.systems.straight_through_ops import loss_under, straight_through
-from ccenv.base.values import check_at_least_zero
+from ccenv.base.values import check_at_least_zero, check_within
 from ccenv.simulator.rollout import Rollout
 
 
@@ -57,11 +57,8 @@ class SkipNet(IndependentPolicy):
         """
         super().__init__(env, seed=seed, hidden_units=hidden_units)
         check_at_least_zero(entropy_weight=entropy_weight)
-        if not 0 <= supervised_share <= 1 or not 0 < start_density < 1:
-            raise ValueError(
-                "expected supervised_share in [0, 1] and start_density in (0, 1), got "
-                f"{supervised_share} and {start_density}"
-            )
+        check_within("[0, 1]", supervised_share=supervised_share)
+        check_within("(0, 1)", start_density=start_density)
         self.supervised_share, self.entropy_weight = supervised_share, entropy_weight
         start_at(self.scores, [start_density] * len(self.num_blocks))
         parameters = list(self.scores.parameters())

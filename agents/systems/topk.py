@@ -39,7 +39,7 @@ from ccenv.agents.systems.straight_through_ops import TINY, ThroughMasks, load_b
 from ccenv.base.masks import as_mask
 from ccenv.base.registry import check_names
 from ccenv.base.seeding import normal
-from ccenv.base.values import check_at_least_zero
+from ccenv.base.values import check_at_least_zero, check_within
 from ccenv.mdp.choosers import Chooser
 from ccenv.simulator.rollout import Rollout
 
@@ -94,8 +94,7 @@ class TopK(ThroughMasks):
         check_names([assignment], ASSIGNMENTS, "assignment")
         if capacity is not None and not 0 < capacity < math.inf:
             raise ValueError(f"expected capacity above 0, or none, got {capacity}")
-        if not 0 < noise_share <= 1:
-            raise ValueError(f"expected noise_share in (0, 1], got {noise_share}")
+        check_within("(0, 1]", noise_share=noise_share)
         check_at_least_zero(bias_rate=bias_rate)
         self.num_kept = check_kept(num_kept, self.num_blocks)
         for kept, blocks in zip(self.num_kept, self.num_blocks, strict=True):

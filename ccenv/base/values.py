@@ -101,6 +101,20 @@ def positive_ints(values: Any, name: str, *, allow_none: bool = False) -> tuple[
     return tuple(int(v) for v in found)
 
 
+def check_within(interval: str, **numbers: Any) -> None:
+    """Refuses what is no number in an interval, by its name.
+
+    >>> check_within("(0, 1]", share=0)
+    Traceback (most recent call last):
+    ValueError: expected share in (0, 1], got 0
+    """
+    low, high = map(float, interval[1:-1].split(","))
+    outside = [low] * (interval[0] == "(") + [high] * (interval[-1] == ")")
+    for name, value in numbers.items():
+        if not isinstance(value, Real) or not low <= float(value) <= high or value in outside:
+            raise ValueError(f"expected {name} in {interval}, got {shown(value)}")
+
+
 def check_at_least_zero(**numbers: Any) -> None:
     """Refuses what is no finite number of at least 0, by its name."""
     for name, value in numbers.items():

@@ -9,7 +9,7 @@ import math
 import torch
 from torch import Tensor
 
-from ccenv.base.values import check_at_least_zero, positive_ints
+from ccenv.base.values import check_at_least_zero, check_within, positive_ints
 from ccenv.mdp.dynamics import StepOutcome
 from ccenv.rewards.bind import StatefulReward, describe
 
@@ -22,10 +22,8 @@ class BlockUse(StatefulReward):
 
     def __init__(self, start: float | None, update_rate: float, update_every: int) -> None:
         """Sets the initial use (None: that of the first episodes) and the update's weight."""
-        check_at_least_zero(update_rate=update_rate)
+        check_within("(0, 1]", update_rate=update_rate)
         positive_ints([update_every], "update_every")
-        if not 0 < update_rate <= 1:
-            raise ValueError(f"expected update_rate in (0, 1], got {update_rate}")
         self.start, self.update_rate, self.update_every = start, update_rate, update_every
         self.reset()
 
@@ -148,13 +146,8 @@ class TargetDensity(BlockUse):
         update_every: int = 256,
     ) -> None:
         """Sets tau in [0, 1] and lambda_s, `sparsity_weight`; the others as in `BlockUse`."""
-        check_at_least_zero(target_density=target_density, update_rate=update_rate)
+        check_within("[0, 1]", target_density=target_density)
         check_at_least_zero(sparsity_weight=sparsity_weight)
-        if target_density > 1 or not 0 < update_rate <= 1:
-            raise ValueError(
-                "expected target_density in [0, 1] and update_rate in (0, 1], "
-                f"got {target_density} and {update_rate}"
-            )
         self.target_density, self.sparsity_weight = target_density, sparsity_weight
         super().__init__(target_density, update_rate, update_every)
 

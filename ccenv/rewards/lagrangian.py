@@ -13,7 +13,7 @@ from collections.abc import Callable
 from torch import Tensor
 
 from ccenv.base.registry import check_names
-from ccenv.base.values import check_at_least_zero, positive_ints
+from ccenv.base.values import check_at_least_zero, check_within, positive_ints
 from ccenv.mdp.dynamics import StepOutcome
 from ccenv.rewards.bind import StatefulReward, describe
 from ccenv.rewards.plain import correct, log_likelihood
@@ -46,13 +46,6 @@ def relative_excess(mean_cost: float, cost_limit: float) -> float:
     (True, 1.0)
     """
     return min(1.0, mean_cost / cost_limit - 1)
-
-
-def check_smoothing(smoothing: float) -> None:
-    """Checks that a weight of the past is in [0, 1) (ValueError)."""
-    check_at_least_zero(smoothing=smoothing)
-    if smoothing >= 1:
-        raise ValueError(f"expected smoothing below 1, got {smoothing}")
 
 
 class PricedReward(StatefulReward):
@@ -160,7 +153,7 @@ class Lagrangian(PricedReward):
         check_at_least_zero(
             price_learning_rate=price_learning_rate, quadratic_weight=quadratic_weight
         )
-        check_smoothing(smoothing)
+        check_within("[0, 1)", smoothing=smoothing)
         self.price_learning_rate = price_learning_rate
         self.quadratic_weight, self.smoothing = quadratic_weight, smoothing
         super().__init__(cost_limit, objective, initial_price, price_scale, update_every)
@@ -221,7 +214,7 @@ class PidLagrangian(PricedReward):
             integral_gain=integral_gain,
             derivative_gain=derivative_gain,
         )
-        check_smoothing(smoothing)
+        check_within("[0, 1)", smoothing=smoothing)
         self.gains = (proportional_gain, integral_gain, derivative_gain)
         self.smoothing = smoothing
         super().__init__(cost_limit, objective, initial_price, price_scale, update_every)

@@ -28,6 +28,15 @@ def simulator_of(images=32, **more):
     return simulator
 
 
+def still():
+    """The same with its network as it is at first, which nothing teaches."""
+    simulator = Simulator(
+        8, dataset="digits", network=simulator_of().network, observation="layer_input"
+    )
+    simulator.seed(0)
+    return simulator
+
+
 def pondering(images=32, **settings_of_agent):
     """An agent whose rows stop at different steps."""
     simulator = simulator_of(images)
@@ -194,14 +203,14 @@ def test_the_halting_gradient_reaches_the_cell_and_the_networks_update_adds_the_
     ("settings", "reaches"),
     [
         ({}, True),
-        ({"weights": "frozen"}, False),
+        ("frozen", False),
         ({"network": "early_exit", "network_kwargs": {"units": [4, 4]}}, False),
     ],
 )
 def test_unless_said_the_gradient_reaches_a_cell_that_learns_and_no_other_network(
     settings, reaches
 ):
-    agent = Act(simulator_of(8, **settings))
+    agent = Act(still() if settings == "frozen" else simulator_of(8, **settings))
     assert agent.network_gradient is reaches
     agent.update(collect_rollout(agent.simulator, agent, agent.generator))
     assert bool(reaches and agent.simulator.trainer.taken) is reaches
@@ -216,13 +225,13 @@ def test_without_its_gradient_the_network_takes_nothing():
 @pytest.mark.parametrize(
     ("settings", "problem"),
     [
-        ({"weights": "frozen"}, "expected weights='cotrain' with network_gradient"),
+        ("frozen", "expected weights='cotrain' with network_gradient"),
         ({"observation": "summary", "dataset": "probe"}, "observations with a gradient"),
     ],
 )
 def test_a_gradient_that_reaches_no_network_is_refused(settings, problem):
     with pytest.raises(ValueError, match=problem):
-        Act(simulator_of(8, **settings), network_gradient=True)
+        Act(still() if settings == "frozen" else simulator_of(8, **settings), network_gradient=True)
 
 
 @pytest.mark.parametrize(

@@ -130,7 +130,7 @@ REFUSED = [
     ("skipnet", {"supervised_share": -0.1}, r"supervised_share in \[0, 1\]"),
     ("skipnet", {"start_density": 1.0}, r"start_density in \(0, 1\)"),
     ("allocation", {"cost_limit": 0.0}, r"cost_limit in \(0, 1\]"),
-    ("allocation", {"num_offers": 1}, "num_offers of at least 2"),
+    ("allocation", {"num_offers": 1}, "num_offers to be a whole number of at least 2"),
     ("allocation", {"menu": "exit"}, "did you mean 'exits'"),
     ("allocation", {"menu": "exits"}, "a network with exits"),
     ("confidence", {"stop_shares": 1.5} | ON_EXITS, r"stop_shares in \[0, 1\]"),
