@@ -70,14 +70,9 @@ class ActorCritic(IndependentPolicy):
 
 
 def explained_variance(values: Tensor, returns: Tensor) -> Tensor:
-    """Share of the returns' variance that a critic predicts: 1 at best, 0 for a constant.
+    """Share of the returns' variance that a critic predicts: 1 at best, 0 for a constant (float64).
 
-    Args:
-        values: predictions.
-        returns: of the same shape; where all are equal, the share is 0.
-
-    Returns:
-        float64 number.
+    Where all returns are equal, the share is 0.
 
     >>> explained_variance(torch.tensor([1.0, 2.0]), torch.tensor([1.0, 3.0])).item()
     0.75

@@ -44,13 +44,8 @@ def above_first(returns: Tensor, group_size: int) -> Tensor:
 def leave_twins_out(returns: Tensor, group_size: int, twins: int) -> Tensor:
     """Each return minus the mean of those in its group that are no twins of it: [batch] -> [batch].
 
-    Twins are neighbouring rows that share a draw; a baseline for that draw must not have seen it.
-
-    Args:
-        returns: [batch].
-        group_size: rows of an image.
-        twins: neighbouring rows that share the draw; the whole group: there is nothing to compare
-            with, and all are 0.
+    Twins, so many neighbouring rows, share a draw; a baseline for that draw must not have seen it.
+    Where the whole group are twins there is nothing to compare with, and all are 0.
 
     >>> leave_twins_out(torch.tensor([1.0, 3.0, 5.0, 7.0]), group_size=4, twins=2)
     tensor([-5., -3.,  3.,  5.])

@@ -98,11 +98,7 @@ class Agent(StoredPolicy):
     def read(self, **scalars: Tensor) -> dict[str, float]:
         """Turns the scalars of an update into numbers: one wait for a GPU, however many they are.
 
-        Args:
-            **scalars: name -> tensor of one element, such as `loss=loss`.
-
-        Returns:
-            The same names with floats, for `update` to return.
+        `update` returns what this gives: `return self.read(loss=loss)`.
         """
         return self.simulator.checks.read(scalars)
 

@@ -48,14 +48,8 @@ def complete_settings(
 ) -> dict[str, Any]:
     """Fills in what the number of layers and rows decides, and refuses what would cut episodes.
 
-    Args:
-        algorithm: a class of Stable-Baselines3.
-        settings: its keyword arguments; `num_minibatches` may stand for `batch_size`.
-        num_layers: steps of an episode.
-        rows: episodes that run side by side.
-
-    Raises:
-        ValueError: if a setting is unknown, would cut episodes, or discounts.
+    Settings are the algorithm's keyword arguments; `num_minibatches` may stand for `batch_size`.
+    ValueError if one is unknown, would cut episodes of `num_layers` steps, or discounts.
     """
     known = [n for n in inspect.signature(algorithm).parameters if n not in OWN_SETTINGS]
     splits = "batch_size" in known
@@ -118,12 +112,7 @@ def divide(settings: dict[str, Any], num_steps: int) -> dict[str, Any]:
 
 
 def falling_rate(algorithm: Any, settings: Mapping[str, Any]) -> Callable[[float], float]:
-    """A schedule of Stable-Baselines3: share of the run that remains -> learning rate.
-
-    Args:
-        algorithm: a class of Stable-Baselines3, whose default rate is taken if none is given.
-        settings: its keyword arguments.
-    """
+    """A schedule of SB3, from the rate given or the algorithm's own: share left -> rate."""
     default = inspect.signature(algorithm).parameters["learning_rate"].default
     start = float(settings.get("learning_rate", default))
     return lambda remaining: start * remaining
@@ -155,13 +144,9 @@ def affine_chain(policy: Any) -> tuple[list[nn.Linear], str] | None:
 def actor_choosers(
     policy: Any, observe: Observer, num_blocks: Sequence[int], rule: str
 ) -> list[Chooser] | None:
-    """How an actor chooses, for one compiled call; None if it is no chain of affine maps.
+    """How an `MlpPolicy`'s actor chooses by a rule; None if it is made otherwise.
 
-    Args:
-        policy: an `MlpPolicy`; one actor for all layers, which reads the whole observation.
-        observe: how it looks at states.
-        num_blocks: of each gated layer.
-        rule: see `ccenv.mdp.choosers.Chooser`.
+    One actor for all layers reads the whole observation.
     """
     found = affine_chain(policy)
     if found is None:

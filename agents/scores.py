@@ -44,16 +44,9 @@ class SymbolEmbeddings(nn.Module):
     def __init__(
         self, simulator: Simulator, size: int, length: int, generator: torch.Generator
     ) -> None:
-        """Draws normal numbers, as embeddings of torch start.
+        """Draws `size` normal numbers for a symbol; ValueError if observations show no symbols.
 
-        Args:
-            simulator: whose observations end with symbols.
-            size: numbers that stand for a symbol.
-            length: informative columns of an observation.
-            generator: of the initial numbers.
-
-        Raises:
-            ValueError: if observations show no symbols.
+        `length` are the informative columns of an observation.
         """
         super().__init__()
         self.num_seen, self.length = num_seen(simulator.observe), length
@@ -83,14 +76,7 @@ class SymbolRows(nn.Linear):
     def __init__(
         self, simulator: Simulator, length: int, out_features: int, *, joint: bool = False
     ) -> None:
-        """Arguments as those of `SymbolEmbeddings`; raises what it raises, and of large tables.
-
-        Args:
-            simulator: whose observations end with symbols.
-            length: informative columns of an observation.
-            out_features: of the map.
-            joint: looks all symbols up together.
-        """
+        """As of `SymbolEmbeddings`; ValueError of a large table too."""
         self.num_seen, self.length, self.joint = num_seen(simulator.observe), length, joint
         self.num_symbols = num_symbols_of(simulator.network)
         self.num_plain = length - self.num_seen
@@ -261,12 +247,7 @@ class LayerScores(nn.Module):
 
 
 def start_at(scores: LayerScores, shares: Sequence[float]) -> None:
-    """Sets the last biases so that coins keep such shares of a layer's blocks before any learning.
-
-    Args:
-        scores: what `keep_probability` makes probabilities of.
-        shares: one for each gated layer.
-    """
+    """Sets the last biases so that coins keep such shares, one a layer, of its blocks at first."""
     for layer, share in enumerate(shares):
         nn.init.constant_(scores.last(layer).bias, score_at(share))
 
@@ -308,9 +289,7 @@ class IndependentPolicy(ScoredAgent):
     def surrogate(self, rollout: Rollout, advantages: Tensor) -> tuple[Tensor, Tensor]:
         """The policy gradient's loss, and the masks' entropy in nats: sums over gates of means.
 
-        Args:
-            rollout: masks and what was seen.
-            advantages: [num_layers, batch]; what each mask was worth.
+        Advantages are [num_layers, batch]: what each mask was worth.
         """
         loss, entropy = torch.zeros(()), torch.zeros(())
         for layer, mask in enumerate(rollout.actions):

@@ -144,12 +144,12 @@ def search_masks(
         simulator: gives network and reward.
         state: at the start of the episodes.
         generator: of the candidates.
-        shared: one mask for all images, judged by their mean return, or one for each image.
+        shared: one mask for all images, by their mean return, or one for each image.
         num_candidates: random masks to start from, and the dense network's.
         num_sweeps: how often every block is tried the other way.
 
     Returns:
-        A list of bool [batch, num_blocks], one for each layer.
+        bool [batch, num_blocks] for each layer.
     """
     batch, device = len(state.labels), state.labels.device
 

@@ -101,14 +101,7 @@ class Act(HaltingAgent):
         return self.units(observation, layer).sigmoid()
 
     def gates(self, values: Sequence[Tensor]) -> list[Tensor]:
-        """Actions at the first gates: 1, and at an exit the share that goes on.
-
-        Args:
-            values: of each of these gates, see `values`.
-
-        Returns:
-            [batch, num_blocks[gate]] for each.
-        """
+        """Actions at the gates whose values are given: 1, and at an exit the share that goes on."""
         shares = going_on(torch.cat([*values], dim=1), self.epsilon)
         ends = itertools.accumulate(value.shape[1] for value in values)
         return [

@@ -112,12 +112,9 @@ class ConstrainedAllocation(Calibrated):
         return {"prices": self.own_prices(seen, costs, oracle.mean_cost(costs.numpy()))}
 
     def own_prices(self, seen: Tensor, spent: Tensor, budget: float) -> Tensor:
-        """Cost weights at which the classifier spends what the oracle does: float64 [3].
+        """Cost weights at which the classifier spends the oracle's budget: float64 [3].
 
-        Args:
-            seen: [inputs, obs_size].
-            spent: float64 [inputs, offers]; the classifier knows only their means.
-            budget: what the oracle spends on average.
+        What is spent is float64 [inputs, offers]; the classifier knows only its means.
         """
         costs = self.learned["costs"].numpy()
         # A classifier that would spend less needs a price below zero, which is one above it again
@@ -188,9 +185,8 @@ def density_menu(num_blocks: Sequence[int], num_offers: int) -> list[Tensor]:
 def offer_table(simulator: Simulator, menu: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
     """What every offer of a menu would give every input of a split.
 
-    Returns:
-        What is seen before the first gate, [inputs, obs_size]; the probability of the right class
-        and the compute cost, float64 [inputs, offers].
+    That is what is seen before the first gate, [inputs, obs_size]; then the probability of the
+    right class and the compute cost, float64 [inputs, offers].
     """
     network, device = simulator.network, simulator.device
     masks = flat_menu(menu, simulator.num_blocks)

@@ -39,13 +39,9 @@ class Numbers(nn.Module):
     def __init__(
         self, scores: LayerScores, ranges: Sequence[range], starts: Sequence[float], spread: float
     ) -> None:
-        """Takes what is learned and where it starts.
+        """Takes scores, which move an image's centre and are made 0 here, and each gate's numbers.
 
-        Args:
-            scores: observation -> what moves an image's centre; made 0 here.
-            ranges: numbers of each gate.
-            starts: of each gate the centre, or the coin's probability.
-            spread: at the start.
+        A gate starts at a centre, or a coin's probability.
         """
         super().__init__()
         self.scores, self.ranges, self.starts = scores, ranges, starts
@@ -107,10 +103,8 @@ class CountedBlocks:
     def sample(self, generator: torch.Generator, twins: int = 1) -> Tensor:
         """Draws orders and numbers: int64 [batch, most], `NO_BLOCK` behind a row's number.
 
-        Args:
-            generator: source of randomness.
-            twins: neighbouring rows that share the order's noise, so that where their scores are
-                equal they differ in their number alone.
+        Twins, so many neighbouring rows, share the order's noise: where their scores are equal,
+        they differ in their number alone.
         """
         numbers = (self.number_logits + gumbel_like(self.number_logits, generator)).argmax(dim=1)
         noise = gumbel_like(self.scores[::twins], generator).repeat_interleave(twins, dim=0)

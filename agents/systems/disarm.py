@@ -111,11 +111,9 @@ class AntitheticBlocks(IndependentBlocks):
         return both < self.probability
 
     def climb(self, mask: Tensor, worth: Tensor) -> Tensor:
-        """What has the gradient of the expected worth: a number.
+        """What has the gradient of the expected worth of a pair's masks: a number.
 
-        Args:
-            mask: bool [batch, num_blocks], as `sample_pairs` drew it.
-            worth: [batch]; returns, less what does not depend on either mask of the pair.
+        The worth [batch] is a return, less what does not depend on either mask of the pair.
         """
         weight = antithetic_weight(self.probability.detach(), mask)
         log_odds = self.probability.log() - (-self.probability).log1p()

@@ -87,18 +87,14 @@ class EntropyThreshold(Calibrated):
         return {"threshold": self.threshold_for(self.target_rate, tolerance=1.0)}
 
     def calibrate(self, target_rate: float, tolerance: float = TOLERANCE) -> float:
-        """Sets the threshold at which a share of the validation inputs' gates refresh.
+        """Sets and returns the threshold at which a share of the validation inputs' gates refresh.
 
         Args:
             target_rate: wanted share, in [0, 1].
             tolerance: how far the nearest share that a threshold reaches may lie from it.
 
-        Returns:
-            The threshold in nats.
-
         Raises:
-            ValueError: if the rate is outside [0, 1], or no threshold reaches it; says which rates
-                can be reached.
+            ValueError: if the rate is outside [0, 1], or no threshold reaches it; says which are.
         """
         check_within("[0, 1]", target_rate=target_rate)
         self.learned = {"threshold": self.threshold_for(target_rate, tolerance)}
@@ -144,9 +140,7 @@ def in_nats(threshold: float | Tensor) -> Tensor:
 def threshold_of(entropies: Tensor, rate: float, tolerance: float = TOLERANCE) -> float:
     """Between the entropies that refresh and the others: float [n] -> nats.
 
-    Raises:
-        ValueError: if equal entropies let no threshold come near the rate; says which rates can be
-            reached.
+    ValueError if equal entropies let no threshold come near the rate; says which are reached.
 
     >>> threshold_of(torch.tensor([0.5, 0.125, 0.25, 1.0]), 0.5)
     0.375

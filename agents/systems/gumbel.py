@@ -161,14 +161,10 @@ class Gumbel(ThroughMasks):
 
 
 def relaxed_top_k(noisy: Tensor, num_kept: int, temperature: float) -> Tensor:
-    """Soft masks whose rows sum to k: as many softmaxes, each less likely to take what is taken.
+    """Soft masks of noisy scores: k softmaxes, each less likely to take what is taken.
 
-    A block taken twice in part may be above 1, and the first one below the second.
-
-    Args:
-        noisy: [batch, num_blocks]; scores plus Gumbel noise.
-        num_kept: k.
-        temperature: above 0; towards 0 the soft mask becomes that of the k highest.
+    Rows sum to k. A block taken twice in part may be above 1, and the first one below the second.
+    Towards a temperature of 0 the soft mask becomes that of the k highest.
 
     >>> relaxed_top_k(torch.tensor([[3.0, 2.0, -9.0]]), 2, temperature=0.05).round().tolist()
     [[1.0, 1.0, 0.0]]

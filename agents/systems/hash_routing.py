@@ -106,14 +106,8 @@ class Hash(Agent):
 def balanced_table(uses: Tensor, num_blocks: int, kept: int, draws: torch.Generator) -> Tensor:
     """Chooses k blocks for each entry such that blocks are used alike: int64 [entries, k].
 
-    The most used entry takes the blocks that are used least so far, and so on; of equally used
-    blocks chance decides.
-
-    Args:
-        uses: int64 [entries], how often an entry is looked up.
-        num_blocks: n.
-        kept: k.
-        draws: of the choice among equals, and of what is never used.
+    The most used entry (`uses` counts look-ups, int64 [entries]) takes the blocks that are used
+    least so far, and so on; of equally used blocks, and of what is never used, chance decides.
 
     >>> table = balanced_table(torch.tensor([4, 2, 2]), 2, 1, torch.Generator())
     >>> bool(table[1] == table[2]), bool(table[0] == table[1])

@@ -183,17 +183,8 @@ def make_menu(
 ) -> list[Tensor]:
     """All masks of all gates if they are at most so many, else some, without repetition or not.
 
-    Args:
-        num_blocks: of each gate.
-        num_kept: k of each gate; None for masks of any size.
-        menu_size: most entries, at least 1.
-        generator: of drawn entries, of which one keeps everything where any size is allowed.
-
-    Returns:
-        One bool [entries, num_blocks] for each gate, entries that keep less first.
-
-    Raises:
-        ValueError: if the menu would be empty.
+    Masks keep k blocks of each gate, or any number, of which one drawn entry keeps everything. One
+    bool [entries, num_blocks] for each gate, entries that keep less first; ValueError of no entry.
 
     >>> [part.int().tolist() for part in make_menu([2], [1], 9, torch.Generator())]
     [[[1, 0], [0, 1]]]
@@ -242,12 +233,8 @@ def random_menu(
 def menu_returns(simulator: Simulator, menu: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
     """Undiscounted return and compute cost of each input that starts now under each entry.
 
-    Args:
-        simulator: at the start of an episode; not changed.
-        menu: see `make_menu`.
-
-    Returns:
-        Two float32 [inputs, entries]; an input of a group counts once.
+    Two float32 [inputs, entries]; an input of a group counts once. The simulator, at the start of
+    an episode, is not changed.
     """
     state = simulator.state
     assert state is not None
@@ -274,9 +261,6 @@ def best_entries(returns: Tensor, costs: Tensor, price: float) -> Tensor:
 
 def price_for(returns: Tensor, costs: Tensor, cost_limit: float) -> float:
     """The lowest cost weight whose best entries cost so much or less on average, 0 without need.
-
-    Raises:
-        ValueError: if the cheapest entries cost more.
 
     >>> returns, costs = torch.tensor([[0.0, 1.0], [0.0, 3.0]]), torch.tensor([[0.0, 0.5]] * 2)
     >>> round(price_for(returns, costs, cost_limit=0.25), 3)

@@ -56,13 +56,7 @@ class Router(nn.Module):
     """Scores, spread of their noise, and biases that only choose, for each gated layer."""
 
     def __init__(self, simulator: Any, seed: int, outputs: Sequence[int] | None = None) -> None:
-        """Zeros: at first every block is as likely as every other.
-
-        Args:
-            simulator: gives the sizes.
-            seed: nothing is drawn by it.
-            outputs: scores of each layer; None for one a block.
-        """
+        """Zeros: at first every block is as likely as every other; nothing is drawn."""
         super().__init__()
         self.scores = LayerScores(simulator, seed, outputs=outputs)
         self.spreads = LayerScores(simulator, seed, outputs=outputs)
@@ -78,13 +72,10 @@ class Router(nn.Module):
     def level(
         self, observation: Tensor, layer: int, draw: Tensor | None, kept: Tensor | None = None
     ) -> "Level":
-        """Scores of a layer, with noise: a standard normal draw times its spread.
+        """Scores of a layer, with noise: a standard normal draw [batch, outputs] times its spread.
 
-        Args:
-            observation: [batch, obs_size].
-            layer: number of the gated layer.
-            draw: [batch, outputs[layer]]; None for no noise.
-            kept: bool [batch, groups]; scores of other groups are 0 and not computed.
+        None draws no noise. Scores of groups that are not kept, bool [batch, groups], are 0 and not
+        computed.
         """
         clean = in_groups(self.scores, observation, layer, kept)
         if draw is None:
@@ -297,11 +288,7 @@ def top_gates(
 ) -> Tensor:
     """Softmax over the k highest scores, 0 elsewhere: [batch, num_blocks] -> the same.
 
-    Args:
-        scores: [batch, num_blocks] float32.
-        num_kept: k.
-        bias: [num_blocks], added to choose and not to weigh.
-        checks: where it is looked whether the blocks are different ones.
+    A bias [num_blocks] is added to choose and not to weigh.
 
     >>> top_gates(torch.tensor([[1.0, 3.0, 1.0, 0.0]]), 1).tolist()
     [[0.0, 1.0, 0.0, 0.0]]
@@ -315,16 +302,8 @@ def top_gates(
 def smooth_load(scores: Tensor, noisy: Tensor, spread: Tensor, num_kept: int) -> Tensor:
     """Probability of each block to be kept if its noise alone were drawn again.
 
-    All of them are scores before any softmax: against thresholds after it the load is biased.
-
-    Args:
-        scores: [batch, num_blocks] without noise.
-        noisy: the same with it.
-        spread: [batch, num_blocks], standard deviation of the noise.
-        num_kept: k.
-
-    Returns:
-        [batch, num_blocks] in [0, 1]; its sum over the blocks is k on average over the noise.
+    All are [batch, num_blocks], and scores before any softmax: against thresholds after it the load
+    is biased. The sum over the blocks is k on average over the noise.
     """
     if num_kept == scores.shape[1]:
         return torch.ones_like(scores)

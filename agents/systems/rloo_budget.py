@@ -207,12 +207,9 @@ class RlooBudget(ScoredAgent):
         return self.read(loss=loss, diversity=diversity) | self.hold(rollout)
 
     def climb(self, blocks: CountedBlocks, action: Tensor, worth: Tensor) -> Tensor:
-        """What the policy gradient raises at a gate: a number.
+        """What the policy gradient raises at a gate, by its action int64 [batch, any]: a number.
 
-        Args:
-            blocks: of the gate.
-            action: int64 [batch, any], as sampled.
-            worth: [batch]; returns less what they cost, from this gate to the end.
+        The worth [batch] is returns less what they cost, from this gate to the end.
         """
         others = leave_twins_out(worth, self.group_size, self.twins)
         of_order = blocks.order_log_prob(action) * others

@@ -29,18 +29,11 @@ def soft_masked_logits(
     masks: Sequence[Tensor] | None = None,
     start: Any = None,
 ) -> Tensor:
-    """Walks a network whose blocks are multiplied with soft masks.
+    """Logits of a network whose blocks are multiplied with soft masks: [batch, num_classes].
 
-    Args:
-        network: the classifier.
-        images: [batch, ...] float32.
-        soft_masks: float [batch, num_blocks[l]] for each gated layer.
-        masks: bool [batch, num_blocks[l]] for each; None computes skipped blocks too, so that a
-            soft mask has a gradient where it is 0.
-        start: hidden state before the first gate, where it is there already.
-
-    Returns:
-        Logits [batch, num_classes].
+    Soft masks are float [batch, num_blocks[l]] for each gated layer, masks bool likewise; without
+    masks skipped blocks are computed too, so that a soft mask has a gradient where it is 0. `start`
+    is the hidden state before the first gate, where it is there already.
     """
 
     def choose(gate: int, _: Any) -> Tensor | None:
@@ -117,10 +110,8 @@ class LiveWalk:
     ) -> "LiveWalk":
         """Walks the batch under way once more.
 
-        Args:
-            simulator: whose batch it is.
-            scores_of: (observation, gate) -> what gate values are made of, [batch, n].
-            gates_of: copies of the scores so far -> gate values of the last gate, [batch, blocks].
+        `scores_of` gives from an observation and a gate what gate values are made of, [batch, n];
+        `gates_of` makes of copies of the scores so far the last gate's values, [batch, blocks].
         """
         begun = simulator.state
         assert begun is not None
@@ -142,13 +133,7 @@ class LiveWalk:
         return cls(scores, copies, loss)
 
     def descend(self, optimizer: torch.optim.Optimizer, loss: Tensor, simulator: Simulator) -> None:
-        """One step of the policy down a loss; the network takes its part in its next update.
-
-        Args:
-            optimizer: of the policy.
-            loss: a function of `copies`.
-            simulator: whose network learns along.
-        """
+        """One step of the policy down a loss of `copies`; the network takes its part later."""
         own = [one for group in optimizer.param_groups for one in group["params"]]
         parameters = [*own, *simulator.network.parameters()]
         sums: list[Tensor | None] = [None] * len(parameters)

@@ -170,12 +170,8 @@ def biased(chooser: Chooser, bias: Tensor) -> Chooser:
 def weighted_masks(scores: Tensor, mask: Tensor, softmax: str, scaled: bool = False) -> Tensor:
     """Soft masks: softmax weights of kept blocks, over their own values unless scaled; else 0.
 
-    Args:
-        scores: [batch, num_blocks] float32.
-        mask: [batch, num_blocks] bool.
-        softmax: over "all" blocks or the "kept" ones.
-        scaled: whether the values are the weights; else they are 1 and only the gradient is that of
-            the weights.
+    Scores are [batch, num_blocks] float32; the softmax is over "all" blocks or the "kept" ones.
+    Unless scaled, values are 1 and only the gradient is that of the weights.
 
     >>> weighted_masks(torch.zeros(1, 2), torch.tensor([[True, False]]), "all", scaled=True)
     tensor([[0.5000, 0.0000]])
@@ -192,15 +188,7 @@ def weighted_masks(scores: Tensor, mask: Tensor, softmax: str, scaled: bool = Fa
 def within_capacity(mask: Tensor, capacity: float) -> Tensor:
     """Keeps of each block the first rows, capacity times as many as with even use.
 
-    Args:
-        mask: [batch, num_blocks] bool; as many blocks in each row.
-        capacity: positive.
-
-    Returns:
-        bool [batch, num_blocks].
-
-    Raises:
-        ValueError: if that is no row.
+    A bool mask [batch, num_blocks], as many blocks in each row; ValueError if that is no row.
 
     >>> within_capacity(torch.tensor([[True, False]] * 3), capacity=1.4).int().tolist()
     [[1, 0], [1, 0], [0, 0]]
@@ -226,9 +214,6 @@ def balanced_plan(scores: Tensor) -> Tensor:
     """Logarithms of a plan in which each row weighs the same, and nearly so each block.
 
     Sinkhorn's algorithm on exp(scores): the highest entries of the rows use blocks about alike.
-
-    Args:
-        scores: [batch, num_blocks] float32.
 
     >>> balanced_plan(torch.tensor([[5.0, 0.0], [3.0, 0.0]])).argmax(dim=1).tolist()
     [0, 1]

@@ -16,8 +16,7 @@ from torch import Tensor
 def draw_windows(features: int, sizes: tuple[int, int, int], generator: torch.Generator) -> Tensor:
     """The first coordinates of random orders: int64 [tables, hashes, window].
 
-    Raises:
-        ValueError: if a window is wider than there are features.
+    ValueError if a window is wider than there are features.
     """
     tables, hashes, window = sizes
     if window > features:
@@ -37,18 +36,11 @@ def check_probes(hashes: int, window: int, probes: int) -> None:
 
 
 def probe_codes(x: Tensor, windows: Tensor, probes: int) -> tuple[Tensor, Tensor]:
-    """Addresses of the buckets that rows are looked up in, the nearest first.
+    """Buckets that rows [n, features] are looked up in by windows, the nearest first.
 
     Another bucket takes lower-ranked coordinates in place of some windows' winners; how far it is,
     is the sum of their gaps to the winners. The first so many probes are those of fewer probes.
-
-    Args:
-        x: [n, features].
-        windows: int64 [tables, hashes, window].
-        probes: how many for each table.
-
-    Returns:
-        Addresses int64 [n, tables, probes], digits to the base of the window, and their distances.
+    Addresses are int64 [n, tables, probes], digits to the base of the window; distances likewise.
 
     >>> x, windows = torch.tensor([[3.0, 1.0, 2.0]]), torch.tensor([[[0, 1, 2]]])
     >>> probe_codes(x, windows, 2)
@@ -73,13 +65,9 @@ def probe_codes(x: Tensor, windows: Tensor, probes: int) -> tuple[Tensor, Tensor
 def fill_buckets(codes: Tensor, num_blocks: int) -> list[tuple[Tensor, Tensor]]:
     """For each table its codes in use and the blocks behind them.
 
-    Args:
-        codes: int64 [keys, tables]; as many neighbouring keys for each block.
-        num_blocks: n.
-
-    Returns:
-        For each table sorted codes int64 [m], and how many keys of each block have them, float32
-        [m + 1, num_blocks]; the last bucket is empty.
+    Of codes int64 [keys, tables], as many neighbouring keys for each block: sorted codes int64 [m],
+    and how many keys of each block have them, float32 [m + 1, num_blocks]; the last bucket is
+    empty.
     """
     owner = torch.arange(num_blocks).repeat_interleave(len(codes) // num_blocks)
     filled = []
@@ -92,14 +80,9 @@ def fill_buckets(codes: Tensor, num_blocks: int) -> list[tuple[Tensor, Tensor]]:
 
 
 def count_hits(buckets: Sequence[tuple[Tensor, Tensor]], codes: Tensor) -> Tensor:
-    """How many keys of each block lie in probed buckets, over all tables.
+    """How many keys of each block lie in probed buckets, over all tables: float32 [n, num_blocks].
 
-    Args:
-        buckets: of each table, see `fill_buckets`.
-        codes: int64 [n, tables, probes], see `probe_codes`.
-
-    Returns:
-        Whole numbers, float32 [n, num_blocks].
+    Buckets are those of `fill_buckets`, codes int64 [n, tables, probes] those of `probe_codes`.
     """
     total = torch.zeros(len(codes), buckets[0][1].shape[1])
     for (found, members), asked in zip(buckets, codes.unbind(1), strict=True):
@@ -110,12 +93,9 @@ def count_hits(buckets: Sequence[tuple[Tensor, Tensor]], codes: Tensor) -> Tenso
 
 
 def recall(mask: Tensor, worth: Tensor, best: int) -> float:
-    """Share of each row's blocks of highest worth that a mask keeps, mean over the rows.
+    """Share of each row's so many blocks of highest worth that a mask keeps, mean over the rows.
 
-    Args:
-        mask: bool [n, blocks].
-        worth: [n, blocks], such as products of inputs with keys.
-        best: how many blocks of a row are wanted.
+    The worth [n, blocks] may be products of inputs with keys.
 
     >>> recall(torch.tensor([[True, False, True]]), torch.tensor([[3.0, 2.0, 1.0]]), 2)
     0.5

@@ -177,11 +177,7 @@ class WtaRetrieval(Agent):
 def limited(hits: Tensor, chance: Tensor, least: int, most: int) -> Tensor:
     """Blocks that were hit, at most so many of them, filled up to the least: bool [n, blocks].
 
-    Args:
-        hits: [n, blocks] whole numbers.
-        chance: in [0, 1), [n, blocks] or [blocks]; the higher wins among equals.
-        least: see `WtaRetrieval`.
-        most: see there.
+    Hits are whole numbers [n, blocks]; of equal ones the higher chance, in [0, 1), wins.
 
     >>> limited(torch.tensor([[0.0, 2.0, 1.0]]), torch.tensor([0.5, 0.2, 0.1]), 3, 3).tolist()
     [[True, True, True]]
@@ -193,8 +189,7 @@ def limited(hits: Tensor, chance: Tensor, least: int, most: int) -> Tensor:
 def block_weights(network: Any, gate: int) -> Tensor:
     """Weights that a gate's blocks read their layer's input by: [units, features].
 
-    Raises:
-        ValueError: if the blocks are not neighbouring units of a fully connected layer.
+    ValueError if the blocks are not neighbouring units of a fully connected layer.
     """
     owner = ability(network, Owns)
     found = None if owner is None else next(iter(owner.gate_parameters(gate)), None)

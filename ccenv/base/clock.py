@@ -54,13 +54,10 @@ def seconds_in_turns(
     seconds: float = 0.01,
     clock: Clock = time.perf_counter,
 ) -> dict[Name, list[float]]:
-    """Times every function once a round, for `seconds`; each round begins with another one.
+    """Seconds of a call of each function, one number a round; each round begins with another one.
 
     A ratio compares timings of the same round: a machine that is busy for a while slows all. Each
     function is called once before its turn, so that its memory is back in the cache.
-
-    Returns:
-        For each name the seconds of a call, one number a round.
     """
     counts = {name: calls_for(function, seconds, clock) for name, function in functions.items()}
     times: dict[Name, list[float]] = {name: [] for name in functions}

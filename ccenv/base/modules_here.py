@@ -72,11 +72,9 @@ def importer() -> str:
 
 @contextlib.contextmanager
 def modules_of(folder: str, *names: str) -> Iterator[None]:
-    """Finds modules of a folder for a while, in child processes too.
+    """Finds modules of the working folder for a while, in child processes too.
 
-    Args:
-        folder: the working folder.
-        names: what was found in it elsewhere.
+    Names are those of modules that were found in it elsewhere.
     """
     finder, before = ModulesOfFolder(folder, *names), dict(os.environ)
     os.environ.update({**SAFE, **before, PASSED_ON: json.dumps([folder, *names])})

@@ -71,13 +71,10 @@ def render_rows(
 
 
 def as_picture(values: np.ndarray) -> np.ndarray:
-    """An input as uint8 [height, width, 3].
+    """An input, [channels, height, width] or [features], as uint8 [height, width, 3].
 
     Numbers beyond 0..1 (standardised ones) are stretched from the least to the largest; features
     without places are a square where they fill one, else a line.
-
-    Args:
-        values: [channels, height, width] or [features], floats or bytes.
     """
     x = values.astype(np.float32) / (255 if values.dtype == np.uint8 else 1)
     if x.ndim == 1:
@@ -97,10 +94,8 @@ def is_symbols(values: np.ndarray) -> bool:
 def as_words(symbols: np.ndarray, letters: np.ndarray | None = None) -> str:
     """A window of symbols as text; what is no printed letter of ASCII is a dot.
 
-    Args:
-        symbols: [n] whole numbers.
-        letters: the byte of each symbol, see `ccenv.data.Split`; numbers without it.
-            Symbols behind its end are missing ones, and left out.
+    Letters are the byte of each symbol, see `ccenv.data.Split`; numbers are shown without them.
+    Symbols behind their end are missing ones, and left out.
 
     >>> as_words(np.array([1, 0, 2]), np.array([105, 72, 10], dtype=np.uint8))
     'Hi·'
@@ -123,13 +118,8 @@ def render_episode(
 ) -> np.ndarray:
     """The input, and a row of blocks for each gate: uint8, of one size through an episode.
 
-    Args:
-        values: the input, see `as_picture`; None before the first reset.
-        masks: of the gates that are decided.
-        names: of all gates.
-        num_blocks: of all gates.
-        status: a line below.
-        letters: of an input of symbols, see `as_words`.
+    Values are None before the first reset; masks those of the gates that are decided, names and
+    numbers of blocks those of all gates; the status is a line below, letters as of `as_words`.
     """
     from PIL import Image, ImageDraw, ImageFont
 

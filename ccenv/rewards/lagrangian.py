@@ -140,12 +140,7 @@ class Lagrangian(PricedReward):
         """Sets the limit and the rates; for the others see `PricedReward`.
 
         Args:
-            cost_limit: see `PricedReward`.
             price_learning_rate: rise of the level for an excess of one limit.
-            objective: see `PricedReward`.
-            initial_price: see `PricedReward`.
-            price_scale: see `PricedReward`.
-            update_every: see `PricedReward`.
             quadratic_weight: added to the multiplier for an excess of one limit; 0 is plain dual
                 ascent.
             smoothing: weight of the past in the running mean of the excess, in [0, 1).
@@ -199,15 +194,10 @@ class PidLagrangian(PricedReward):
         """Sets the limit and the controller; for the others see `PricedReward`.
 
         Args:
-            cost_limit: see `PricedReward`.
             proportional_gain: relative rise of the multiplier for an excess of one limit.
             integral_gain: rise of the level, per update, for an excess of one limit.
             derivative_gain: relative rise of the multiplier if the excess rises by one limit.
             smoothing: weight of the past in the running mean of the excess, in [0, 1).
-            objective: see `PricedReward`.
-            initial_price: see `PricedReward`.
-            price_scale: see `PricedReward`.
-            update_every: see `PricedReward`.
         """
         check_at_least_zero(
             proportional_gain=proportional_gain,
