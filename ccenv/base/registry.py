@@ -136,7 +136,7 @@ OWN_PACKAGE = "ccenv"
 """What belongs to this project."""
 TABLES = {
     "agent": "ccenv.agents:AGENTS",
-    "environment": "ccenv.envs.presets:PRESETS",
+    "environment": "ccenv.envs:PRESETS",
     "dataset": "ccenv.data.registry:DATASETS",
     "network": "ccenv.networks.registry:NETWORKS",
     "reward": "ccenv.rewards:REWARDS",

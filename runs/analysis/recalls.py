@@ -10,15 +10,16 @@ from typing import Any
 
 import torch
 
-from ccenv.agents.systems.winner_take_all import (
+from ccenv.agents.systems.wta_retrieval import (
+    block_keys,
     check_probes,
     count_hits,
     draw_windows,
     fill_buckets,
+    layer_input,
     probe_codes,
     recall,
 )
-from ccenv.agents.systems.wta_retrieval import block_keys, layer_input
 from ccenv.base.seeding import stream
 from ccenv.mdp.dynamics import all_or_none, initial, outcomes
 

@@ -10,7 +10,7 @@ from typing import Any
 from ccenv.agents import AGENTS
 from ccenv.base.registry import check_names, resolve
 from ccenv.data.registry import DATASETS
-from ccenv.envs.presets import ENVIRONMENTS, TABLES
+from ccenv.envs import ENVIRONMENTS, TABLES
 from ccenv.mask_table.table import opened_table
 from ccenv.mdp import LOOKS
 from ccenv.mdp.action_codes import CODES

@@ -10,7 +10,7 @@ from typing import Any
 
 from ccenv.base.registry import OWN_PACKAGE, import_object, in_earlier_names
 from ccenv.base.trust import is_below
-from ccenv.envs.presets import PRESETS
+from ccenv.envs import PRESETS
 from ccenv.runs.config.agent_settings import agent_parameters
 from ccenv.runs.config.values import coerce
 from ccenv.runs.store.identity import Key, Program, chosen_settings, key_of, short_name

@@ -12,7 +12,7 @@ from typing import Any
 
 from ccenv.base.annotations import annotations_of
 from ccenv.base.registry import check_names, in_todays_names, resolve
-from ccenv.envs.presets import PRESETS, SYSTEMS, TABLES
+from ccenv.envs import PRESETS, SYSTEMS, TABLES
 from ccenv.rewards import REWARDS, check_cost_limit, make_reward, reward_parameters
 from ccenv.runs.config.agent_settings import (
     agent_parameters,

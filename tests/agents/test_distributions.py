@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from ccenv.agents.condnet import regularizers
 from ccenv.agents.distributions import IndependentBlocks, OrderedBlocks, keep_probability
-from ccenv.agents.systems.count_policy import NO_BLOCK, CountedBlocks
+from ccenv.agents.systems.rloo_budget import NO_BLOCK, CountedBlocks
 from ccenv.base.masks import as_mask
 
 scores_of_four = st.lists(st.floats(-4, 4), min_size=4, max_size=4)

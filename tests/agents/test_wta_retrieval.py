@@ -7,14 +7,16 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ccenv.agents.systems.winner_take_all import (
+from ccenv.agents.systems.wta_retrieval import (
+    WtaRetrieval,
+    block_keys,
     count_hits,
     draw_windows,
     fill_buckets,
+    limited,
     probe_codes,
     recall,
 )
-from ccenv.agents.systems.wta_retrieval import WtaRetrieval, block_keys, limited
 from ccenv.base.seeding import stream
 from ccenv.simulator.rollout import walk
 from ccenv.simulator.simulator import Simulator

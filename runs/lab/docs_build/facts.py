@@ -14,8 +14,8 @@ import torch
 import ccenv
 from ccenv.base.registry import check_names, resolve
 from ccenv.data import Split
+from ccenv.envs import ENVIRONMENTS, TABLES
 from ccenv.envs.infos import INFO_KEYS
-from ccenv.envs.presets import ENVIRONMENTS, TABLES
 from ccenv.mdp import observations
 from ccenv.mdp.observations import make_observer
 from ccenv.networks.core.arguments import MLP_SIZES, takes_features

@@ -11,7 +11,7 @@ import gymnasium as gym
 import numpy as np
 from gymnasium.envs.registration import load_env_creator
 
-from ccenv.envs.presets import ENVIRONMENTS
+from ccenv.envs import ENVIRONMENTS
 from ccenv.envs.rendering import png
 from ccenv.runs.commands.frame import program
 from ccenv.runs.lab.docs_build.facts import differing
