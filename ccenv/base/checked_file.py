@@ -17,11 +17,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from ccenv.base.checks import AT_ONCE, Checks
-from ccenv.base.files import DamagedFileError as DamagedFileError
-from ccenv.base.files import arrays_digest, read_parts, write_parts
+from ccenv.base.files import read_parts, write_parts
 from ccenv.base.values import shown
-
-content_digest = arrays_digest
 
 
 def write_checked(path: Path, tensors: Mapping[str, Tensor], texts: Mapping[str, str]) -> None:

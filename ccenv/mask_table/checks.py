@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ccenv.base.checked_file import content_digest
+from ccenv.base.files import arrays_digest
 from ccenv.base.machine import check_fits
 from ccenv.data import Split
 from ccenv.mask_table.header import Menus, num_masks_of
@@ -69,7 +69,7 @@ DRAWN = 512
 def network_digest(network: Any) -> str:
     """SHA-256 of a network's state, its start."""
     state = {name: value.cpu().contiguous() for name, value in network.state_dict().items()}
-    return content_digest(state, {})[:24]
+    return arrays_digest(state, {})[:24]
 
 
 def batches(split: Split, num_images: int, size: int) -> Iterator[tuple[Tensor, Tensor]]:

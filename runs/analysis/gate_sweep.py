@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from ccenv.base.checked_file import content_digest
+from ccenv.base.files import arrays_digest
 from ccenv.base.masks import full_mask, random_mask
 from ccenv.base.seeding import stream
 from ccenv.data import Split
@@ -194,7 +194,7 @@ def described(
         "inputs": num_inputs,
         "answers": num_inputs * (simulator.image_shape[0] if everywhere else 1),
         "dense_macs": network.dense_macs,
-        "weights": content_digest(weights, {})[:24],
+        "weights": arrays_digest(weights, {})[:24],
         "data": data_of(dataset) if isinstance(dataset, str) else {},
         "versions": versions(),
         "machine": machine(),

@@ -18,7 +18,8 @@ from typing import Any
 from torch import Tensor
 from tqdm import tqdm
 
-from ccenv.base.checked_file import DamagedFileError, check_finite, read_checked, write_checked
+from ccenv.base.checked_file import check_finite, read_checked, write_checked
+from ccenv.base.files import DamagedFileError
 from ccenv.base.machine import user_cache
 from ccenv.base.registry import check_names, resolve
 from ccenv.data.transforms import is_of_chance, make_transform

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ccenv.base.checked_file import DamagedFileError
+from ccenv.base.files import DamagedFileError
 from ccenv.base.registry import check_names
 
 INSTALL = 'pip install "ccenv[pretrained]"'

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from ccenv.base.checked_file import content_digest, encode, load_tree, write_checked
+from ccenv.base.checked_file import encode, load_tree, write_checked
+from ccenv.base.files import arrays_digest
 from ccenv.data import SPLITS
 from ccenv.data.npz import npz_split
 from ccenv.deploy.export import SkippingClassifier
@@ -162,7 +163,7 @@ def masks_of(place: Path) -> dict[str, Tensor]:
 
 def digest(tensors: dict[str, Tensor]) -> str:
     """A hash of tensors."""
-    return content_digest(tensors, {})
+    return arrays_digest(tensors, {})
 
 
 def digest_of_tree(tree: Any) -> str:

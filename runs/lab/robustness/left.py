@@ -5,7 +5,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from ccenv.base.checked_file import content_digest, read_checked
+from ccenv.base.checked_file import read_checked
+from ccenv.base.files import arrays_digest
 from ccenv.runs.report.over_seeds import WRITTEN
 from ccenv.runs.store import folder as run_folder
 from ccenv.runs.store import json_file
@@ -30,7 +31,7 @@ def left(folder: Path) -> dict[str, Any]:
             found |= {f"{name} {key}": value for key, value in without_clock(result).items()}
         elif path.suffix == ".safetensors":
             tensors, texts, _ = read_checked(path)
-            found |= {f"{name} {key}": content_digest({key: tensors[key]}, {}) for key in tensors}
+            found |= {f"{name} {key}": arrays_digest({key: tensors[key]}, {}) for key in tensors}
             found |= {f"{name} texts": texts}
         elif path.suffix == ".json":
             content = json.loads(path.read_text(encoding="utf-8"))

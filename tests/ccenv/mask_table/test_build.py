@@ -9,7 +9,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 import ccenv
-from ccenv.base.checked_file import DamagedFileError, content_digest
+from ccenv.base.files import DamagedFileError, arrays_digest
 from ccenv.base.seeding import stream
 from ccenv.data import Split
 from ccenv.mask_table import (
@@ -157,7 +157,7 @@ def test_building_changes_nothing_and_comes_to_the_same(made, tmp_path):
 
     def state():
         logits = walked(simulator, np.arange(BATCH), np.ones((BATCH, sum(blocks)), dtype=bool))
-        return content_digest(simulator.network.state_dict(), {}), logits.logits
+        return arrays_digest(simulator.network.state_dict(), {}), logits.logits
 
     blocks = simulator.num_blocks
     before = state()

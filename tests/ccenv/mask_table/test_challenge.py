@@ -9,8 +9,8 @@ import pytest
 import torch
 from safetensors.numpy import load_file, save_file
 
-from ccenv.base.checked_file import DamagedFileError, read_checked, write_checked
-from ccenv.base.files import write_arrays
+from ccenv.base.checked_file import read_checked, write_checked
+from ccenv.base.files import DamagedFileError, write_arrays
 from ccenv.mask_table import (
     COST_WEIGHTS,
     all_masks,

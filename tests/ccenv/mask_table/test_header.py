@@ -7,8 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ccenv.base.checked_file import DamagedFileError
-from ccenv.base.files import write_arrays
+from ccenv.base.files import DamagedFileError, write_arrays
 from ccenv.mask_table.header import CHECKS, header_from, header_text
 from ccenv.mask_table.table import FOLDER, KIND, SHIPPED, arrays_of, read_table, shipped_table
 

@@ -7,7 +7,7 @@ import sys
 import pytest
 import torch
 
-from ccenv.base.checked_file import DamagedFileError
+from ccenv.base.files import DamagedFileError
 from ccenv.networks.pretrained import efficientnet, smollm
 from ccenv.networks.pretrained.efficientnet import efficientnet_lite0
 from ccenv.networks.pretrained.packages import (

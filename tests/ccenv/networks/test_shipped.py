@@ -8,7 +8,8 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from ccenv.base.checked_file import DamagedFileError, read_checked, write_checked
+from ccenv.base.checked_file import read_checked, write_checked
+from ccenv.base.files import DamagedFileError
 from ccenv.networks.core.sequential import GatedSequential
 from ccenv.networks.learning import bundled_weights
 from ccenv.networks.learning.bundled_weights import (

@@ -77,63 +77,55 @@ def test_the_terms_of_a_reward_sum_to_the_reward(network, name):
         torch.testing.assert_close(step.reward, sum(step.terms.values()))
 
 
-@given(seed=st.integers(0, 100), cost_weight=st.floats(0, 10), share=st.floats(0, 1))
-@settings(max_examples=20, deadline=None)
-def test_the_return_is_correct_minus_the_price_of_the_compute_cost(
-    network, seed, cost_weight, share
-):
-    simulator = simulator_with(network, "accuracy_minus_cost", {"cost_weight": cost_weight})
-    steps = episode(simulator, seed, share)
-    last = steps[-1].outcome
-    expected = correct(last) - cost_weight * last.compute_cost
-    torch.testing.assert_close(sum(step.reward for step in steps), expected, atol=1e-5, rtol=1e-5)
+@dataclasses.dataclass
+class Ended:
+    """What formulas of returns are about: of each image."""
+
+    right: torch.Tensor
+    likelihood: torch.Tensor
+    cost: torch.Tensor
+    skipped: torch.Tensor
 
 
-def test_the_likelihoods_return_is_the_log_probability_of_the_label(network):
-    steps = episode(simulator_with(network, "negative_nll"))
-    last = steps[-1].outcome
-    log_probability = last.logits.log_softmax(dim=1)[torch.arange(16), last.labels]
-    torch.testing.assert_close(sum(step.reward for step in steps), log_probability)
-    priced = episode(simulator_with(network, "nll_minus_cost", {"cost_weight": 2.0}))
-    expected = log_probability - 2.0 * last.compute_cost
-    torch.testing.assert_close(sum(step.reward for step in priced), expected)
+FORMULAS = {
+    "accuracy_minus_cost": (lambda w: {"cost_weight": w}, lambda e, w: e.right - w * e.cost),
+    "terminal_cost": (lambda w: {"cost_weight": w}, lambda e, w: e.right - w * e.cost),
+    # A price that has not moved yet is a weight.
+    "lagrangian": (
+        lambda w: {"initial_price": w, "objective": "accuracy"},
+        lambda e, w: e.right - w * e.cost,
+    ),
+    "pid_lagrangian": (lambda w: {"initial_price": w}, lambda e, w: e.likelihood - w * e.cost),
+    "nll_minus_cost": (lambda w: {"cost_weight": w}, lambda e, w: e.likelihood - w * e.cost),
+    "negative_nll": (lambda w: {}, lambda e, w: e.likelihood),
+    "budget_hinge": (
+        lambda w: {"cost_limit": 0.3, "cost_weight": w},
+        lambda e, w: e.right - w * (e.cost - 0.3).clamp(min=0),
+    ),
+    "blockdrop": (
+        lambda w: {"wrong_penalty": w},
+        lambda e, w: e.right * (1 - e.cost**2) - w * (1 - e.right),
+    ),
+    "skipnet": (lambda w: {"skip_weight": w}, lambda e, w: e.likelihood + w * e.skipped),
+}
+"""Reward -> its settings of one weight, and its return over an episode."""
 
 
-def returns_of(network, reward, kwargs, seed, share):
-    steps = episode(simulator_with(network, reward, kwargs), seed, share)
-    return sum(step.reward for step in steps), steps[-1].outcome
-
-
-@given(seed=st.integers(0, 100), price=st.floats(0, 10), share=st.floats(0, 1))
+@pytest.mark.parametrize("name", FORMULAS)
+@given(seed=st.integers(0, 100), weight=st.floats(0, 10), share=st.floats(0, 1))
 @settings(max_examples=10, deadline=None)
-def test_equivalent_shapings_have_equal_returns(network, seed, price, share):
-    weight, fixed = {"cost_weight": price}, {"initial_price": price, "objective": "accuracy"}
-    alike = {
-        "accuracy_minus_cost": weight,
-        "terminal_cost": weight,
-        # A price that has not moved yet is a weight; without a budget all compute is above it.
-        "lagrangian": fixed,
-        "pid_lagrangian": fixed,
-        "budget_hinge": weight | {"cost_limit": 1e-9},
-    }
-    found = [returns_of(network, r, kwargs, seed, share)[0] for r, kwargs in alike.items()]
-    for total in found[1:]:
-        torch.testing.assert_close(total, found[0], atol=1e-5, rtol=1e-5)
-
-
-@given(seed=st.integers(0, 100), share=st.floats(0, 1))
-@settings(max_examples=10, deadline=None)
-def test_returns_are_the_formulas_of_the_descriptions(network, seed, share):
-    total, last = returns_of(network, "blockdrop", {"wrong_penalty": 3.0}, seed, share)
-    right, cost = correct(last), last.compute_cost
-    torch.testing.assert_close(total, right * (1 - cost**2) - 3.0 * (1 - right))
-    hinge, _ = returns_of(network, "budget_hinge", {"cost_limit": 0.3}, seed, share)
-    expected = right - (cost - 0.3).clamp(min=0)
-    torch.testing.assert_close(hinge, expected, atol=1e-6, rtol=1e-5)
-    steps = episode(simulator_with(network, "skipnet", {"skip_weight": 0.5}), seed, share)
-    skipped = sum(1 - step.outcome.mask.float().mean(dim=1) for step in steps) / len(steps)
-    expected = log_likelihood(steps[-1].outcome) + 0.5 * skipped
-    torch.testing.assert_close(sum(step.reward for step in steps), expected)
+def test_returns_are_the_formulas_of_the_descriptions(network, name, seed, weight, share):
+    kwargs, formula = FORMULAS[name]
+    steps = episode(simulator_with(network, name, kwargs(weight)), seed, share)
+    last = steps[-1].outcome
+    found = Ended(
+        right=(last.logits.argmax(dim=1) == last.labels).float(),
+        likelihood=last.logits.log_softmax(dim=1)[torch.arange(16), last.labels],
+        cost=last.compute_cost,
+        skipped=sum(1 - s.outcome.mask.float().mean(dim=1) for s in steps) / len(steps),
+    )
+    total = sum(step.reward for step in steps)
+    torch.testing.assert_close(total, formula(found, weight), atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize("name", REWARDS)
