@@ -199,7 +199,7 @@ def make_menu(
         chosen = torch.tensor(rows).unbind(dim=1)
         menu = [gate[rows] for gate, rows in zip(gates, chosen, strict=True)]
     else:
-        menu = random_menu(num_blocks, num_kept, menu_size, generator)
+        menu = menu_of_some_masks(num_blocks, num_kept, menu_size, generator)
     # Of masks of equal worth the first one counts: it is the smallest.
     order = torch.cat(menu, dim=1).sum(dim=1).argsort(stable=True)
     return [part[order] for part in menu]
@@ -213,7 +213,7 @@ def masks_of_gate(num_blocks: int, num_kept: int | None) -> Tensor:
     return torch.tensor(list(itertools.product((False, True), repeat=num_blocks)))
 
 
-def random_menu(
+def menu_of_some_masks(
     num_blocks: Sequence[int],
     num_kept: Sequence[int] | None,
     menu_size: int,

@@ -37,11 +37,11 @@ class Allocation:
 
     def mean_cost(self, costs: Floats) -> float:
         """What is spent on average over inputs and coins (gained, by a table of values)."""
-        cheap, dear = (entries_of(costs, offers).mean() for offers in (self.cheap, self.dear))
+        cheap, dear = (taken_entries(costs, offers).mean() for offers in (self.cheap, self.dear))
         return float((1 - self.share) * cheap + self.share * dear)
 
 
-def entries_of(table: Floats, offers: Ints) -> Floats:
+def taken_entries(table: Floats, offers: Ints) -> Floats:
     """Entries of the chosen offers: [inputs, offers] or [offers] -> [inputs]."""
     return table[offers] if table.ndim == 1 else table[np.arange(len(offers)), offers]
 
@@ -79,21 +79,21 @@ def allocate(
     values, costs = checked_tables(values, costs, budget if spent is None else np.inf)
     spent = costs if spent is None else checked_tables(values, spent, budget)[1]
     free = best_offers(values, costs, 0.0)
-    if entries_of(spent, free).mean() <= budget:
+    if taken_entries(spent, free).mean() <= budget:
         return Allocation(0.0, 0.0, free, free, 0.0)
     low, high = 0.0, 1.0
-    while entries_of(spent, best_offers(values, costs, high)).mean() > budget:
+    while taken_entries(spent, best_offers(values, costs, high)).mean() > budget:
         high *= 2
     for _ in range(MAX_HALVINGS):
         middle = (low + high) / 2
         if not low < middle < high:
             break
-        if entries_of(spent, best_offers(values, costs, middle)).mean() > budget:
+        if taken_entries(spent, best_offers(values, costs, middle)).mean() > budget:
             low = middle
         else:
             high = middle
     cheap, dear = (best_offers(values, costs, price) for price in (high, low))
-    least, most = entries_of(spent, cheap).mean(), entries_of(spent, dear).mean()
+    least, most = taken_entries(spent, cheap).mean(), taken_entries(spent, dear).mean()
     return Allocation(high, low, cheap, dear, float((budget - least) / (most - least)))
 
 

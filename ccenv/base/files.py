@@ -118,11 +118,11 @@ def read_parts(path: Path, framework: str = "np") -> tuple[dict[str, Any], dict[
         ) from error
     expected = texts.pop(CHECKSUM, None)
     if expected is not None:
-        check_content(path, expected, arrays_digest(parts, texts))
+        check_sha256(path, expected, arrays_digest(parts, texts))
     return parts, texts, expected is not None
 
 
-def check_content(path: str | Path, expected: str, found: str) -> None:
+def check_sha256(path: str | Path, expected: str, found: str) -> None:
     """Refuses a file whose content is not what it was written with (DamagedFileError)."""
     if found != expected:
         raise DamagedFileError(

@@ -155,7 +155,7 @@ PATIENCE = datetime.timedelta(hours=2)
 
 
 @contextlib.contextmanager
-def joined() -> Iterator[OneProcess]:
+def ranks_of_torchrun() -> Iterator[OneProcess]:
     """The ranks that torchrun started (RanksError if one does not come); else `ALONE`."""
     is_one_of_several = dist.is_available() and dist.is_torchelastic_launched()
     if not is_one_of_several or os.environ.get("WORLD_SIZE") == "1":

@@ -36,7 +36,7 @@ def check_named(content: Any, places: Mapping[str, str], trusted: Sequence[str] 
     Raises:
         ValueError: naming the place and the text; nothing of an untrusted module was imported.
     """
-    for place, text in ((p, found) for p, found in leaves(content) if isinstance(found, str)):
+    for place, text in ((p, found) for p, found in leaves_of(content) if isinstance(found, str)):
         kind = places.get(place, "")
         if kind in NOT_FOLLOWED and NOT_FOLLOWED[kind].fullmatch(text):
             continue
@@ -105,15 +105,15 @@ def is_below(module: str, packages: Sequence[str]) -> bool:
     return any(module == name or module.startswith(f"{name}.") for name in packages if name)
 
 
-def leaves(node: Any, place: str = "", depth: int = 0) -> Iterator[tuple[str, Any]]:
+def leaves_of(node: Any, place: str = "", depth: int = 0) -> Iterator[tuple[str, Any]]:
     """All that nested content holds, with dotted places; ValueError beyond `MOST_DEEP`."""
     if depth > MOST_DEEP:
         raise ValueError(f"expected content nested at most {MOST_DEEP} deep, got more at {place}")
     if isinstance(node, Mapping):
         for key, value in node.items():
-            yield from leaves(value, f"{place}.{key}" if place else str(key), depth + 1)
+            yield from leaves_of(value, f"{place}.{key}" if place else str(key), depth + 1)
     elif isinstance(node, list | tuple):
         for value in node:
-            yield from leaves(value, place, depth + 1)
+            yield from leaves_of(value, place, depth + 1)
     else:
         yield place, node

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ccenv.base.files import CHECKSUM, arrays_digest, check_content, replaced_when_whole
+from ccenv.base.files import CHECKSUM, arrays_digest, check_sha256, replaced_when_whole
 from ccenv.mask_table.header import Header, check_fields
 
 KIND = "ccenv times of units"
@@ -112,7 +112,7 @@ def read_times(path: Path) -> UnitTimes:
                 f"expected a checksum in {path}, got none: it was edited, or an older version "
                 "measured it; measure it again: ccenv table times"
             )
-        check_content(path, found.pop(CHECKSUM), digest_of(found))
+        check_sha256(path, found.pop(CHECKSUM), digest_of(found))
         check_fields({name: found[name] for name in ("gates", "dense_macs")})
         times = UnitTimes(
             machine={**found["machine"], "name": str(found["machine"]["name"])},

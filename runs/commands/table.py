@@ -91,10 +91,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     if options.command == "times":
         return measure(options)
-    from ccenv.base.ranks import RanksError, joined
+    from ccenv.base.ranks import RanksError, ranks_of_torchrun
 
     try:
-        with joined() as ranks:
+        with ranks_of_torchrun() as ranks:
             return build_by(ranks, options)
     except RanksError as error:
         raise ValueError(str(error)) from error

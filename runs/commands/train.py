@@ -186,14 +186,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def train_all(options: argparse.Namespace, plans: Sequence[Plan]) -> "list[Run]":
     """Trains plan after plan, and prints each result; ranks that follow have none."""
-    from ccenv.base.ranks import RanksError, joined
+    from ccenv.base.ranks import RanksError, ranks_of_torchrun
     from ccenv.runs.api import train_plan
     from ccenv.runs.engine.run import Options
 
     how = Options(options.checkpoint_every, not options.anew, options.export)
     runs = []
     try:
-        with joined() as ranks:
+        with ranks_of_torchrun() as ranks:
             for plan in plans:
                 run = train_plan(plan, how, ranks, options.track)
                 if run is not None:

@@ -44,7 +44,7 @@ from typing import Any
 
 from ccenv.agents import AGENTS
 from ccenv.base.registry import check_names
-from ccenv.base.trust import leaves
+from ccenv.base.trust import leaves_of
 from ccenv.base.values import LONGEST_LABEL, check_printable, shown
 from ccenv.runs.config.sweep import Cell, Sweep, check_number
 from ccenv.runs.config.values import check_sizes
@@ -140,7 +140,7 @@ def check_content(content: Mapping[str, Any], trusted: Sequence[str]) -> None:
     That is code of modules that are not trusted, a folder to write to, letters that command a
     terminal, and numbers that are not finite or that 64 bits cannot hold.
     """
-    for place, value in leaves(content):
+    for place, value in leaves_of(content):
         check_printable(place, "names")
         check_sizes(place, value)
         if place.endswith(LOG_DIR):

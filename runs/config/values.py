@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ccenv.base.annotations import LARGEST_INTEGER, as_whole, fits, hint_in_words
-from ccenv.base.trust import leaves
+from ccenv.base.trust import leaves_of
 from ccenv.base.values import check_printable, shown
 
 WORDS = {"true": True, "false": False, "none": None}
@@ -112,7 +112,7 @@ def check_plain(config: dict[str, Any]) -> None:
                     f"expected setting {name!r} to be a name or finite numbers, "
                     f"got {shown(value)}; give functions and classes as 'module:name'"
                 )
-    for place, text in leaves(config):
+    for place, text in leaves_of(config):
         if isinstance(text, str) and place != "log_dir":
             check_printable(text, place)
 

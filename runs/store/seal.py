@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from numbers import Real
 from typing import Any
 
-from ccenv.base.trust import leaves
+from ccenv.base.trust import leaves_of
 from ccenv.base.values import LONGEST_LABEL, check_printable
 
 KINDS: dict[str, type] = {
@@ -60,7 +60,7 @@ def check_result(result: Any, where: str) -> dict[str, Any]:
             raise edited(where, f"{name} to be of type {kind.__name__}", result.get(name))
     # Tables, figures and messages show them.
     names = {name: result.get(name) for name in ("label", "agent", "env", "reward")}
-    for place, text in leaves(names | {"settings": result.get("chosen", result["settings"])}):
+    for place, text in leaves_of(names | {"settings": result.get("chosen", result["settings"])}):
         if isinstance(text, str) and place != "settings.log_dir":
             check_printable(text, f"{where}: {place}", LONGEST_LABEL if place in names else None)
     environment = result["settings"].get("environment")

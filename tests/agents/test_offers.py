@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ccenv.agents.systems.offers import allocate, best_offers, entries_of
+from ccenv.agents.systems.offers import allocate, best_offers, taken_entries
 
 
 def table(seed, inputs=40, offers=5, right_or_wrong=False, own_costs=False):
@@ -33,7 +33,7 @@ TABLES = st.builds(
 def test_the_mean_cost_does_not_rise_with_the_price(tables, prices):
     values, costs = tables
     spent = [
-        entries_of(costs, best_offers(values, costs, price)).mean() for price in sorted(prices)
+        taken_entries(costs, best_offers(values, costs, price)).mean() for price in sorted(prices)
     ]
     assert spent[1] <= spent[0] + 1e-12
 
@@ -53,7 +53,9 @@ def test_with_coins_a_budget_that_limits_is_met_exactly(tables, share):
     if found.price:
         assert found.mean_cost(costs) == pytest.approx(budget, abs=1e-9)
         assert (
-            entries_of(costs, found.cheap).mean() <= budget < entries_of(costs, found.dear).mean()
+            taken_entries(costs, found.cheap).mean()
+            <= budget
+            < taken_entries(costs, found.dear).mean()
         )
     else:
         assert found.mean_cost(costs) <= budget
@@ -67,9 +69,9 @@ def test_no_choice_within_the_budget_gains_more(tables, share, seed):
     found = allocate(values, costs, budget)
     rng = np.random.default_rng(seed)
     other = rng.integers(values.shape[1], size=len(values))
-    spent = entries_of(costs, other).mean()
+    spent = taken_entries(costs, other).mean()
     if spent <= budget:
-        assert entries_of(values, other).mean() <= found.mean_cost(values) + 1e-6
+        assert taken_entries(values, other).mean() <= found.mean_cost(values) + 1e-6
     # Mixing two offers alike for all inputs, at the same mean cost, is such a choice on average.
     if costs.ndim == 1 and found.price:
         low, high = np.argmin(costs), np.argmax(costs)
@@ -88,7 +90,7 @@ def test_without_a_price_the_best_offers_are_taken_and_at_a_high_one_the_cheapes
 def test_right_or_wrong_leaves_few_mean_costs_and_coins_reach_the_others():
     values, costs = table(1, inputs=500, right_or_wrong=True)
     prices = np.linspace(0, 30, 300)
-    reached = {entries_of(costs, best_offers(values, costs, p)).mean().round(12) for p in prices}
+    reached = {taken_entries(costs, best_offers(values, costs, p)).mean().round(12) for p in prices}
     assert len(reached) <= 10
     budget = (sorted(reached)[0] + sorted(reached)[1]) / 2
     assert allocate(values, costs, budget).mean_cost(costs) == pytest.approx(budget)

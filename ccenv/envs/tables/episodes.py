@@ -207,9 +207,9 @@ class TableEpisodes:
         numbers = number_of(self.header.menus, masks)
         right, nll, macs = self.table.look_up(self.images, numbers)
         cost, charged = self.costs[numbers], self.charged[numbers]
-        score = right.astype(np.float32) if self.score == "right" else -scores_of(nll)
         paid = np.float32(-self.cost_weight) * charged
         info = self.end_info(right, nll) | {"mask": masks.copy(), "cost": charged.copy()}
+        score: F32 = right.astype(np.float32) if self.score == "right" else -info["nll"]
         info |= {"compute_cost": cost, "macs": macs, "reward/score": score, "reward/cost": paid}
         self.gate = self.num_gates
         return score + paid, True, info
@@ -217,7 +217,7 @@ class TableEpisodes:
     def end_info(self, right: BITS, nll: NDArray[np.float16] | None) -> INFO:
         """What is known when an episode ends."""
         said: INFO = {"correct": right, "image": self.images.copy()}
-        return said if nll is None else said | {"nll": scores_of(nll)}
+        return said if nll is None else said | {"nll": nll.astype(np.float32)}
 
     def decide(self, masks: BITS) -> tuple[F32, bool, INFO]:
         """One gate: bool [rows, max_blocks], bits beyond its own blocks are ignored."""
@@ -291,12 +291,6 @@ class TableEpisodes:
             nll=nll,
         )
         return outcome, ended
-
-
-def scores_of(nll: NDArray[np.float16] | None) -> F32:
-    """With room for sums."""
-    assert nll is not None
-    return nll.astype(np.float32)
 
 
 def total_of(terms: TERMS) -> F32:

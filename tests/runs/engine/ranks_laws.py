@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from ccenv.agents import AGENTS
-from ccenv.base.ranks import RanksError, joined
+from ccenv.base.ranks import RanksError, ranks_of_torchrun
 from ccenv.base.registry import resolve
 from ccenv.runs.config.settings import make_plan
 from ccenv.runs.engine.distributed import BY_RANKS, Watch, digest
@@ -91,7 +91,7 @@ def tables(folder, ranks):
 def main(folder, settings):
     """Does all of it; rank 0 writes what came."""
     torch.set_num_threads(1)
-    with joined() as ranks:
+    with ranks_of_torchrun() as ranks:
         found = {"gradients": gradients(ranks), "differ": differ(ranks), "away": {}}
         for name in BY_RANKS:
             (together, hash_of_all), (alone, _) = learned(name, ranks), learned(name)
