@@ -232,7 +232,11 @@ class Rloo(ScoredAgent):
                     changed = (action != blocks.mode()).any(dim=1)
                     objective = objective.exp() * num_swaps * changed
                 loss = loss - (objective * advantages[layer]).mean()
-            use = shares_of_use(blocks.rest)
+            if isinstance(blocks.rest, OrderedBlocks):
+                use = blocks.rest.first_draw().mean(dim=0)
+            else:
+                use = blocks.rest.probability.mean(dim=0)
+                use = use / use.sum()
             diversity = diversity - (use * use.clamp(min=1e-12).log()).sum()
         weight = self.diversity_weight * (1 - self.progress)
         descend(self.optimizer, loss - weight * diversity)
@@ -258,11 +262,3 @@ def normalised(returns: Tensor, group_size: int) -> Tensor:
     # A group of equal returns says nothing: its standard deviation of 0 is not divided by.
     spread = groups.std(dim=1, keepdim=True).clamp(min=1e-6)
     return ((groups - groups.mean(dim=1, keepdim=True)) / spread).flatten()
-
-
-def shares_of_use(blocks: IndependentBlocks | OrderedBlocks) -> Tensor:
-    """Share of each block in what the batch keeps: [num_blocks], sums to 1."""
-    if isinstance(blocks, OrderedBlocks):
-        return blocks.first_draw().mean(dim=0)
-    use = blocks.probability.mean(dim=0)
-    return use / use.sum()

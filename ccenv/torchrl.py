@@ -81,17 +81,12 @@ class BlockSelectionEnv(EnvBase):
             shape=(rows,),
             **place,
         )
-        self.reward_spec = Unbounded((rows, self._num_rewards()), dtype=torch.float32, **place)
+        description = self.simulator.reward.description
+        numbers = len(description.components) if description is not None else 0
+        self.reward_spec = Unbounded((rows, numbers or 1), dtype=torch.float32, **place)
         self.done_spec = Composite(
             done=Binary(**flag), terminated=Binary(**flag), shape=(rows,), **place
         )
-
-    def _num_rewards(self) -> int:
-        if not self.simulator.reward.is_vector:
-            return 1
-        description = self.simulator.reward.description
-        assert description is not None
-        return len(description.components)
 
     def _set_seed(self, seed: int | None) -> None:
         # As the Gymnasium views do, so that the same seed shows the same images everywhere.

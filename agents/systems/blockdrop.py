@@ -86,20 +86,16 @@ class BlockDrop(Agent):
         """Before the first gate decides for all; then says what was decided."""
         if layer == 0:
             if generator is self.generator:
-                self.first_learned = self.first_in_curriculum()
+                # The last gate at first, all of them in the end.
+                gates, share = len(self.num_blocks), self.curriculum_share
+                done = self.progress >= share
+                self.first_learned = 0 if done else gates - 1 - int(gates * self.progress / share)
             blocks = self.coins(observation)
             mask = blocks.mode() if generator is None else blocks.sample(generator)
             self.decided = list(mask.split(self.num_blocks, dim=1))
             self.probability = list(blocks.probability.detach().split(self.num_blocks, dim=1))
         mask = self.decided[layer]
         return torch.ones_like(mask) if layer < self.first_learned else mask
-
-    def first_in_curriculum(self) -> int:
-        """First gate that is learned at this moment: the last one at first, 0 in the end."""
-        gates = len(self.num_blocks)
-        if self.progress >= self.curriculum_share:
-            return 0
-        return gates - 1 - int(gates * self.progress / self.curriculum_share)
 
     def keep_probability(self, observation: Tensor, layer: int) -> Tensor | None:
         """Of the inputs of the last decision: [batch, num_blocks[layer]]."""

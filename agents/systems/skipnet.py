@@ -79,8 +79,13 @@ class SkipNet(IndependentPolicy):
 
     def update(self, rollout: Rollout) -> dict[str, float]:
         """One step of the stage."""
-        found = self.down_the_loss(rollout) if self.is_supervised else self.up_the_return(rollout)
-        return self.read(loss=found) | {"supervised": float(self.is_supervised)}
+        if self.is_supervised:
+            loss = self.down_the_loss(rollout)
+        else:
+            # REINFORCE on the returns from each gate to the end.
+            loss, entropy = self.surrogate(rollout, above_mean(rollout.returns))
+            descend(self.by_return, loss - self.entropy_weight * entropy)
+        return self.read(loss=loss) | {"supervised": float(self.is_supervised)}
 
     def down_the_loss(self, rollout: Rollout) -> Tensor:
         """Back-propagates through hard gates; skipped blocks are computed here too."""
@@ -91,10 +96,4 @@ class SkipNet(IndependentPolicy):
             soft_masks.append(straight_through(mask, p))
         loss = loss_under(self.simulator, soft_masks)
         descend(self.by_loss, loss)
-        return loss.detach()
-
-    def up_the_return(self, rollout: Rollout) -> Tensor:
-        """REINFORCE on the returns from each gate to the end."""
-        loss, entropy = self.surrogate(rollout, above_mean(rollout.returns))
-        descend(self.by_return, loss - self.entropy_weight * entropy)
-        return loss.detach()
+        return loss

@@ -10,7 +10,7 @@ import datetime
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import torch
@@ -164,7 +164,7 @@ def ranks_of_torchrun() -> Iterator[OneProcess]:
     place = int(os.environ["LOCAL_RANK"])
     if place < torch.cuda.device_count():
         torch.cuda.set_device(place)
-    with told_to_end(stop_waiting):
+    with ended_by_torchrun():
         dist.init_process_group(timeout=PATIENCE)
         try:
             yield Ranks()
@@ -172,21 +172,20 @@ def ranks_of_torchrun() -> Iterator[OneProcess]:
             dist.destroy_process_group()
 
 
-def stop_waiting(*_: object) -> None:
-    """What torchrun's signal means."""
-    raise RanksError(
-        "expected all ranks to live, was asked to end (SIGTERM): another rank has failed, or "
-        "the job was stopped"
-    )
-
-
 @contextlib.contextmanager
-def told_to_end(handler: Callable[..., None]) -> Iterator[None]:
-    """Calls a handler at SIGTERM, for a while; threads other than the main one get no signals."""
+def ended_by_torchrun() -> Iterator[None]:
+    """RanksError at torchrun's SIGTERM; threads other than the main one get no signals."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.signal(signal.SIGTERM, handler)
+
+    def stop(*_: object) -> None:
+        raise RanksError(
+            "expected all ranks to live, was asked to end (SIGTERM): another rank has failed, or "
+            "the job was stopped"
+        )
+
+    before = signal.signal(signal.SIGTERM, stop)
     try:
         yield
     finally:

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from ccenv.base.registry import check_names
 from ccenv.base.seeding import stream_seed
-from ccenv.envs.rows import checked_bits
+from ccenv.envs.rows import action_array, checked_bits
 from ccenv.mdp.action_codes import ActionCode, MaskMenu, make_code
 from ccenv.simulator.simulator import Simulator
 
@@ -67,17 +67,7 @@ class Actions:
 
 def checked_values(action: Any, shape: tuple[int, ...]) -> np.ndarray:
     """Checks gate values and copies them as float32 (else TypeError, ValueError)."""
-    array = np.asarray(action)
-    if array.dtype.kind not in "biuf":
-        raise TypeError(
-            f"expected the action to be an array of gate values, got dtype {array.dtype}; "
-            "give floats in [0, 1]"
-        )
-    if array.shape != shape:
-        raise ValueError(
-            f"expected an action of shape {list(shape)}, one gate value a block, "
-            f"got {list(array.shape)}"
-        )
+    array = action_array(action, shape, "gate value", "give floats in [0, 1]")
     fits = (array >= 0) & (array <= 1)
     if not bool(fits.all()):
         odd = array[~fits].flat[0]

@@ -26,22 +26,30 @@ def row_of(info: dict[str, np.ndarray], row: int) -> dict[str, Any]:
     }
 
 
-def checked_bits(action: Any, shape: tuple[int, ...]) -> NDArray[np.bool_]:
-    """Reads a mask of a user, bool or 0 and 1 of any type, as SB3 samples it, or raises."""
+def action_array(action: Any, shape: tuple[int, ...], what: str, advice: str) -> NDArray[Any]:
+    """Numbers of a user's action, one for each block; else TypeError or ValueError."""
     array = np.asarray(action)
     if array.dtype.kind not in "biuf":
         raise TypeError(
-            f"expected the action to be an array of bits, got dtype {array.dtype}; "
-            "give bool, int or float with the values 0 and 1"
+            f"expected the action to be an array of {what}s, got dtype {array.dtype}; {advice}"
         )
     if array.shape != shape:
         raise ValueError(
-            f"expected an action of shape {list(shape)}, one bit a block, got {list(array.shape)}"
+            f"expected an action of shape {list(shape)}, one {what} a block, "
+            f"got {list(array.shape)}"
         )
-    # What spaces sample are bytes: one look at them, in which negative numbers are large.
-    are_bytes = array.dtype.itemsize == 1
-    largest = array.view(np.uint8).max(initial=0) if are_bytes else 0
-    if largest > 1 or not (are_bytes or ((array == 0) | (array == 1)).all()):
+    return array
+
+
+def checked_bits(action: Any, shape: tuple[int, ...]) -> NDArray[np.bool_]:
+    """Reads a mask of a user, bool or 0 and 1 of any type, as SB3 samples it, or raises."""
+    advice = "give bool, int or float with the values 0 and 1"
+    array = action_array(action, shape, "bit", advice)
+    is_mask = array.dtype == np.bool_
+    if not is_mask and array.dtype.itemsize == 1:
+        # What spaces sample: one look at the bytes, in which negative numbers are large.
+        is_mask = array.view(np.uint8).max(initial=0) <= 1
+    if not (is_mask or ((array == 0) | (array == 1)).all()):
         odd = array[(array != 0) & (array != 1)].flat[0]
         raise ValueError(
             f"expected every bit of the action to be 0 or 1, got {odd}; "

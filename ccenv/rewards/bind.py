@@ -265,19 +265,17 @@ def check_takes_outcome(found: Any, name: str) -> None:
     except (TypeError, ValueError):
         parameters = []
     first = parameters[0] if parameters and parameters[0].kind in POSITIONAL else None
-    if isinstance(found, type) or first is None or not is_outcome(first):
+    takes = False
+    if first is not None:
+        # By its annotation, or without one by its name.
+        has_none = first.annotation is first.empty
+        takes = first.name == "outcome" if has_none else "Outcome" in str(first.annotation)
+    if isinstance(found, type) or not takes:
         raise ValueError(
             f"expected reward {name!r} to be a function (outcome: StepOutcome, ...) or a "
             f"StatefulReward class, got {shown(getattr(found, '__name__', found))}, which takes "
             f"{first or 'none'} first; call that parameter outcome if it is one"
         )
-
-
-def is_outcome(parameter: inspect.Parameter) -> bool:
-    """Whether a parameter says that it takes an outcome, by its annotation or its name."""
-    if parameter.annotation is parameter.empty:
-        return parameter.name == "outcome"
-    return "Outcome" in str(parameter.annotation)
 
 
 def is_class(found: Any) -> bool:
