@@ -24,10 +24,7 @@ from torch import Tensor
 from ccenv.agents.base import descend
 from ccenv.agents.distributions import check_kept
 from ccenv.agents.scores import ScoredAgent
-from ccenv.agents.systems.straight_through_ops import (
-    loss_under,
-    straight_through,
-)
+from ccenv.agents.systems.straight_through_ops import loss_of_gates
 from ccenv.base.masks import mask_of_indices
 from ccenv.base.values import check_at_least_zero
 from ccenv.mdp.choosers import Chooser
@@ -91,8 +88,7 @@ class DynamicGate(ScoredAgent):
         gates = [
             self.scores(seen, layer).sigmoid() for layer, seen in enumerate(rollout.observations)
         ]
-        hard = [straight_through(*pair) for pair in zip(rollout.actions, gates, strict=True)]
-        loss = loss_under(self.simulator, hard)
+        loss = loss_of_gates(self.simulator, rollout.actions, gates)
         usage = torch.cat(gates, dim=1).mean()
         self.descend(loss + self.usage_weight * usage)
         return self.read(loss=loss, usage=usage)

@@ -25,7 +25,7 @@ from torch import Tensor
 from ccenv.agents.advantages import above_mean
 from ccenv.agents.base import descend
 from ccenv.agents.scores import IndependentPolicy, start_at
-from ccenv.agents.systems.straight_through_ops import loss_under, straight_through
+from ccenv.agents.systems.straight_through_ops import loss_of_gates
 from ccenv.base.values import check_at_least_zero, check_within
 from ccenv.simulator.rollout import Rollout
 
@@ -89,11 +89,8 @@ class SkipNet(IndependentPolicy):
 
     def down_the_loss(self, rollout: Rollout) -> Tensor:
         """Back-propagates through hard gates; skipped blocks are computed here too."""
-        soft_masks = []
-        for layer, mask in enumerate(rollout.actions):
-            p = self.distribution(rollout.observations[layer], layer).probability
-            # Forward the mask, backward the probability; the other way round nothing is learned.
-            soft_masks.append(straight_through(mask, p))
-        loss = loss_under(self.simulator, soft_masks)
+        blocks = [self.distribution(seen, gate) for gate, seen in enumerate(rollout.observations)]
+        chances = [of_gate.probability for of_gate in blocks]
+        loss = loss_of_gates(self.simulator, rollout.actions, chances)
         descend(self.by_loss, loss)
         return loss

@@ -56,6 +56,17 @@ def loss_under(
     return torch.nn.functional.cross_entropy(logits, state.labels)
 
 
+def loss_of_gates(
+    simulator: Simulator, masks: Sequence[Tensor], probabilities: Sequence[Tensor]
+) -> Tensor:
+    """The same under hard gates that have their probabilities' gradient, skipped ones too.
+
+    Forward the mask, backward the probability; the other way round nothing is learned.
+    """
+    pairs = zip(masks, probabilities, strict=True)
+    return loss_under(simulator, [straight_through(*pair) for pair in pairs])
+
+
 class ThroughMasks(ScoredAgent):
     """Learns from the network's loss under its masks, whatever the environment's reward.
 

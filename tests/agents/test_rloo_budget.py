@@ -185,17 +185,6 @@ def test_symbols_that_are_looked_up_are_not_standardised_and_numbers_before_them
     assert agent.numbers.square[0, 1:].eq(1).all()
 
 
-def test_a_checkpoint_holds_shift_and_spread():
-    trained = make_agent({"network": stepwise}, 32, cost_limit=0.7, num_kept=2)
-    trained.learn(1_280)
-    fresh = make_agent({"network": stepwise}, 32, cost_limit=0.7, num_kept=2)
-    fresh.load_parameters(trained.parameters())
-    observation = trained.simulator.begin()
-    assert torch.equal(fresh.act(observation, 0), trained.act(observation, 0))
-    assert trained.numbers.shift != 0
-    assert fresh.numbers.shift == trained.numbers.shift
-
-
 def test_certainty_before_an_exit_is_the_answers_and_elsewhere_the_networks_own():
     agent = make_agent(SMALL_EXITS, 8, cost_limit=0.6)
     observation = agent.simulator.begin()
