@@ -40,7 +40,8 @@ if TYPE_CHECKING:
         gate,
         gateable,
     )
-    from ccenv.runs.api import compare, load, train
+    from ccenv.runs.api import load, train
+    from ccenv.runs.comparing import compare
     from ccenv.simulator.evaluate import evaluate, evaluate_menu
     from ccenv.sparse.linear import block_sparse_linear
     from ccenv.sparse.routes import explain_backend
@@ -68,7 +69,8 @@ ON_USE = {
         "gate",
         "gateable",
     ],
-    "runs.api": ["compare", "load", "train"],
+    "runs.api": ["load", "train"],
+    "runs.comparing": ["compare"],
     "simulator.evaluate": ["evaluate", "evaluate_menu"],
     "sparse.linear": ["block_sparse_linear"],
     "sparse.routes": ["explain_backend"],

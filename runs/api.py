@@ -1,46 +1,188 @@
-"""Trains, compares and loads; the command line is a thin layer over it.
+"""Trains and loads runs, which are objects with numbers and tables; the command is a layer over it.
 
 For example:
 
     run = ccenv.train("rloo", num_kept=2, images=20_000)
     runs = ccenv.train("reinforce", seeds=3, reward_kwargs={"cost_weight": 0.5})
-    comparison = ccenv.compare("digits", add=MyAgent)
     again = ccenv.load(run.folder)
 """
 
-import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Unpack, overload
 
 from ccenv.base.annotations import checks_types
-from ccenv.base.ranks import ALONE, OneProcess
-from ccenv.base.registry import check_names
-from ccenv.base.values import as_settings, positive_int, shown
-from ccenv.runs.config.agent_settings import find_agent
-from ccenv.runs.config.plan import Plan, safe_name
+from ccenv.base.ranks import ALONE, OneProcess, Ranks
+from ccenv.base.registry import names_on_use
+from ccenv.base.values import positive_int, shown
+from ccenv.runs.config.plan import Plan
 from ccenv.runs.config.settings import make_plan
-from ccenv.runs.config.sweep import Cell, Sweep, check_number
-from ccenv.runs.config.sweep_file import MOST_RUNS
 from ccenv.runs.config.typed import Settings
-from ccenv.runs.engine import jobs as sweep_jobs
-from ccenv.runs.engine.errors import CannotStartError
-from ccenv.runs.engine.machines import LOCAL
-from ccenv.runs.engine.machines.engines import HERE, open_engine
-from ccenv.runs.engine.machines.pool import Outcome
-from ccenv.runs.engine.run import OLDER, Options, run_by, warn_of_masks
+from ccenv.runs.engine.errors import CannotStartError, say
+from ccenv.runs.engine.metadata import context_lines
+from ccenv.runs.engine.run import Options, run, warn_of_masks
 from ccenv.runs.engine.run import export as export_run
-from ccenv.runs.engine.run_jobs import run_missing, say
-from ccenv.runs.replay.rebuilt import rebuild
-from ccenv.runs.report.publish import PAGE
-from ccenv.runs.results import Comparison, Run, Runs
-from ccenv.runs.stats.measures import MODES
-from ccenv.runs.store import LOGS, REPORTS, recorded
+from ccenv.runs.stats.intervals import Interval, mean_interval, told, with_interval
+from ccenv.runs.stats.measures import bits_lines, evaluation
 from ccenv.runs.store import folder as run_folder
-from ccenv.runs.store.identity import Key
 from ccenv.runs.store.untrusted_files import EXPORTED, stored_result
-from ccenv.runs.studies import find_study
+from ccenv.runs.tables.sweep_table import markdown
 from ccenv.runs.tensorboard.mirror import mirrored
+
+__getattr__ = names_on_use("ccenv.runs", {"comparing": ["Comparison", "compare"]})
+"""They stand here too; to train imports nothing of what compares."""
+
+
+@dataclass(frozen=True, repr=False)
+class Run:
+    """One finished run, with its results on test inputs.
+
+    >>> evaluation = {"split": "test", "mode": "sampled", "error": 0.05, "total_cost": 0.2}
+    >>> Run({"agent": "rloo", "seed": 0, "evaluations": [evaluation]})
+    Run(rloo, seed 0: test error 5.00 %, cost 0.200)
+    """
+
+    result: Mapping[str, Any]
+    """what `result.json` holds."""
+
+    @property
+    def agent(self) -> str:
+        """A name in `ccenv.agents.AGENTS` or `module:Class`."""
+        return str(self.result["agent"])
+
+    @property
+    def seed(self) -> int:
+        """Of the environment and of the agent."""
+        return int(self.result["seed"])
+
+    @property
+    def folder(self) -> Path:
+        """With settings, result, curves for TensorBoard and weights."""
+        return Path(self.result["folder"])
+
+    def judged(self, *, deterministic: bool = False) -> Mapping[str, Any]:
+        """Error, nll, compute cost, MACs and densities on test inputs.
+
+        Args:
+            deterministic: of greedy masks instead of sampled ones.
+        """
+        return evaluation(self.result, "mode" if deterministic else "sampled")
+
+    @property
+    def error(self) -> float:
+        """Share of wrong answers on test inputs, masks sampled."""
+        return float(self.judged()["error"])
+
+    @property
+    def cost(self) -> float:
+        """Executed MACs, the policy's own included, over the dense network's; masks sampled."""
+        return float(self.judged()["total_cost"])
+
+    @property
+    def summary(self) -> str:
+        """Three lines, one more of bits for texts, and one for each value of a context."""
+        test, greedy = self.judged(), self.judged(deterministic=True)
+        density = " ".join(f"{share:.2f}" for share in test["density"])
+        lines = [
+            f"{self.agent}: test error {100 * test['error']:.2f} % (masks sampled), "
+            f"{100 * greedy['error']:.2f} % (greedy masks)",
+            f"compute cost {test['compute_cost']:.4f}, with the policy {test['total_cost']:.4f}, "
+            f"density {density}",
+            *bits_lines(self.result),
+            *context_lines(self.result),
+            str(self.folder),
+        ]
+        return "\n".join(lines)
+
+    def __repr__(self) -> str:
+        return (
+            f"Run({self.agent}, seed {self.seed}: test error {100 * self.error:.2f} %, "
+            f"cost {self.cost:.3f})"
+        )
+
+
+class Runs(Sequence[Run]):
+    """Finished runs, such as those of several seeds: a sequence of `Run`, with means.
+
+    >>> def finished(seed, error):
+    ...     evaluation = {"split": "test", "mode": "sampled", "error": error, "total_cost": 0.2}
+    ...     return Run({"agent": "rloo", "seed": seed, "evaluations": [evaluation]})
+    >>> runs = Runs([finished(0, 0.04), finished(1, 0.06)])
+    >>> len(runs), round(runs.error.mean, 2)
+    (2, 0.05)
+    """
+
+    def __init__(self, runs: Iterable[Run]) -> None:
+        """Takes runs in their order."""
+        self.runs = tuple(runs)
+
+    @overload
+    def __getitem__(self, index: int) -> Run: ...
+    @overload
+    def __getitem__(self, index: slice) -> "Runs": ...
+    def __getitem__(self, index: int | slice) -> "Run | Runs":
+        return Runs(self.runs[index]) if isinstance(index, slice) else self.runs[index]
+
+    def __len__(self) -> int:
+        return len(self.runs)
+
+    @property
+    def error(self) -> Interval:
+        """Test error with its 95 % interval over the runs."""
+        return mean_interval([run.error for run in self.runs])
+
+    @property
+    def cost(self) -> Interval:
+        """Cost, the policy's own included, with its 95 % interval over the runs."""
+        return mean_interval([run.cost for run in self.runs])
+
+    @property
+    def table(self) -> str:
+        """A line for each run, in Markdown."""
+        columns = {"agent": "left", "seed": "right", "test error %": "right", "cost": "right"}
+        lines = [
+            [run.agent, str(run.seed), f"{100 * run.error:.2f}", f"{run.cost:.3f}"]
+            for run in self.runs
+        ]
+        return markdown(columns, lines)
+
+    @property
+    def summary(self) -> str:
+        """Means over the runs in a line, that of the error with its interval."""
+        error, cost = self.error, self.cost
+        return (
+            f"over {len(self)} seeds: test error {error:±.2%} % (mean ± standard deviation; "
+            f"Student's 95 % interval: {told(error, len(self), '.2%')}), "
+            f"total cost {cost.mean:.4f}"
+        )
+
+    def to_pandas(self) -> Any:
+        """A data frame with a line for each run."""
+        return frame(
+            {"agent": one.agent, "seed": one.seed, "folder": str(one.folder), **one.judged()}
+            for one in self.runs
+        )
+
+    def __repr__(self) -> str:
+        agents = ", ".join(dict.fromkeys(run.agent for run in self.runs))
+        error = with_interval(self.error, len(self.runs), ".2%")
+        return f"Runs({agents}, {len(self.runs)} runs: test error in %: {error})"
+
+
+def frame(rows: Iterable[Mapping[str, Any]]) -> Any:
+    """A pandas data frame.
+
+    Raises:
+        ImportError: if pandas is not installed.
+    """
+    try:
+        import pandas
+    except ImportError as error:
+        raise ImportError(
+            f"expected pandas for to_pandas(), got {error}; pip install pandas"
+        ) from error
+    return pandas.DataFrame(list(rows))
 
 
 def name_of_code(given: Any, kind: str) -> str:
@@ -158,7 +300,12 @@ def train_plan(
         StoppedError: if training ends without a result.
     """
     with mirrored(track if ranks.leads else None, plan):
-        result = run_by(ranks, plan, wait=False, reuse=options.resume, options=options)
+        if isinstance(ranks, Ranks):
+            from ccenv.runs.engine.distributed import run_by
+
+            result = run_by(ranks, plan, options)
+        else:
+            result = run(plan, wait=False, reuse=options.resume, options=options)
     if result is None:
         return None
     folder = plan.folder()
@@ -175,6 +322,8 @@ def export_finished(plan: Plan) -> None:
     folder = plan.folder()
     if (folder / run_folder.CHECKPOINT / EXPORTED).exists():
         return
+    from ccenv.runs.replay.rebuilt import rebuild
+
     try:
         rebuilt = rebuild(plan, folder)
     except ValueError as error:
@@ -214,149 +363,3 @@ def load(folder: str | Path) -> Run | Runs:
         for found in run_folder.run_folders(place)
     ]
     return results[0] if [one.folder for one in results] == [place] else Runs(results)
-
-
-def added_cell(added: Any) -> Cell:
-    """A row for an agent: a name, a class, or (name or class, its settings)."""
-    agent, settings = (*added, {})[:2] if isinstance(added, tuple) and added else (added, {})
-    settings = as_settings(settings, "the settings of an added agent")
-    name = name_of_code(agent, "an agent")
-    find_agent(name)
-    words = [f"{key}={value}" for key, value in settings.items()]
-    label = " ".join([f"{name.rpartition(':')[2]} (added)", *words])
-    return Cell(label, name, named(settings), method=label, added=True)
-
-
-def with_added(sweep: Sweep, added: Any) -> Sweep:
-    """A sweep with one row more for each agent."""
-    agents = added if isinstance(added, list) else [added]
-    cells = tuple(added_cell(one) for one in agents if one is not None)
-    per_row = sweep.minutes / max(1, len(sweep.cells))
-    minutes = sweep.minutes + per_row * len(cells)
-    return dataclasses.replace(sweep, cells=sweep.cells + cells, minutes=minutes)
-
-
-@checks_types
-def compare(
-    sweep: Any = "quickstart",
-    *,
-    add: Any = None,
-    masks: str = "sampled",
-    change: Callable[[Sweep], Sweep] = lambda sweep: sweep,
-    jobs: int | None = None,
-    use_recorded: bool = True,
-    record: bool = False,
-    run_missing_ones: bool = True,
-    write_page: bool = True,
-    rerun: bool = False,
-    shard: sweep_jobs.Shard | None = None,
-    engine: str = LOCAL,
-    engine_options: Mapping[str, Any] | None = None,
-    most_runs: int | None = MOST_RUNS,
-    trust: Sequence[str] = (),
-    log_dir: str | Path = LOGS,
-    report_dir: str | Path = REPORTS,
-    results_dir: str | Path | None = None,
-) -> Comparison:
-    """Runs what is missing of a sweep and compares its rows; recorded results are not repeated.
-
-    Args:
-        sweep: a name that `ccenv list sweeps` shows, a TOML file, or a `Sweep` or `Study`.
-        add: an agent to add to the sweep's rows: a name, a class, a pair (name or class,
-            settings), or a list of these.
-        masks: "sampled", or "mode" for greedy masks.
-        change: function from the sweep to the one that is run, for example with fewer seeds.
-        jobs: number of parallel runs; by default the number of cores.
-        use_recorded: False to run everything here.
-        record: write `results_dir/<sweep>.json`, run by run.
-        run_missing_ones: False to run nothing.
-        write_page: False to leave the page to `Comparison.write_page`.
-        rerun: repeat results of older code of their agent, reward or network.
-        shard: a share of the runs, for several machines.
-        engine: "local", "ray" or "slurm".
-        engine_options: options of the engine.
-        most_runs: largest number of runs that a sweep may have; None for any number.
-        trust: your modules that a sweep's file may name.
-        log_dir: folder of the runs.
-        report_dir: folder of pages.
-        results_dir: folder of recorded results; by default `runs/results`, and the package's for
-            what is not there.
-
-    Raises:
-        ValueError: if a name or setting is wrong, before anything runs.
-
-    Example:
-        >>> import ccenv
-        >>> comparison = ccenv.compare("digits", run_missing_ones=False, write_page=False)
-        >>> "dense" in [row["label"] for row in comparison.rows]
-        True
-    """
-    check_names([masks], MODES, "kind of masks")
-    study = find_study(sweep, trust, most_runs)
-    asked = change(study.sweep)
-    if add is not None:
-        if record:
-            raise ValueError("expected no added agents to be recorded with a sweep, got both")
-        asked = with_added(asked, add)
-    check_number(asked.num_runs, most_runs)
-    all_jobs = sweep_jobs.make_jobs(asked, str(log_dir))
-    folders = recorded.results_folders(results_dir, is_written=record)
-    source, *others = [sweep_jobs.source_of(asked, all_jobs, str(folder)) for folder in folders]
-    # Read even where it is not used: what cannot be recorded later is refused before hours of runs.
-    # On the library of another Python the rows are run here, unless they are to be recorded.
-    is_read = record or use_recorded
-    read: dict[Key, dict[str, Any]] = {}
-    for one in [*reversed(others), source] if is_read else []:
-        read |= recorded.load(one, other_texts=record)
-    known = sweep_jobs.of_this_code(all_jobs, read) if use_recorded else {}
-    gathered = sweep_jobs.gather(asked, all_jobs, known, masks)
-    old = sweep_jobs.outdated(gathered, all_jobs) if rerun else []
-    todo = [*gathered.missing, *old]
-    if shard is not None:
-        number, todo = len(todo), shard.share(all_jobs, todo)
-        say(f"shard {shard}: {len(todo)} of {number} runs to do are this machine's")
-    failures: list[Outcome] = []
-
-    def keep() -> None:
-        if record:
-            sweep_jobs.record(asked, all_jobs, source, masks)
-
-    if todo and run_missing_ones:
-        with open_engine(engine, jobs, Path(log_dir), engine_options or {}) as opened:
-            # Other processes cannot import what a notebook or a script has defined.
-            here = [job for job in todo if job.agent.startswith("__main__:")]
-            there = [job for job in todo if job not in here]
-            for some, by in ((there, opened), (here, HERE)):
-                if some:
-                    failures += run_missing(gathered, some, by, not rerun, keep)
-        gathered = sweep_jobs.gather(asked, all_jobs, known, masks)
-    if gathered.finished:
-        keep()
-    page = Path(report_dir) / safe_name(asked.name) / PAGE
-    lines = notes_on(gathered, all_jobs)
-    if use_recorded and (count := len(read) - len(known)):
-        lines.append(f"{count} recorded results were not taken: they are of another {OLDER}")
-    # The page looks for times, and points of other sweeps, where most of the rows are from.
-    counts = sweep_jobs.read_from(gathered)
-    most = Path(max(counts, key=counts.__getitem__, default=folders[0]))
-    found = Comparison(gathered, page, study.sections, most, str(log_dir), failures, lines)
-    if gathered.finished and write_page:
-        found.write_page()
-    return found
-
-
-def notes_on(found: sweep_jobs.Comparison, jobs: Sequence[sweep_jobs.Job]) -> list[str]:
-    """What is missing, where recorded rows come from, and what older code has made."""
-    notes = []
-    if found.missing:
-        names = sweep_jobs.names_of(found.missing)
-        notes.append(f"{len(found.missing)} runs have no result yet: {names}")
-    if folders := sweep_jobs.read_from(found):
-        counts = " and ".join(f"{folder} ({count})" for folder, count in folders.items())
-        notes.append(f"recorded results were read from {counts}; --no-recorded runs them here")
-    notes += sweep_jobs.origins(found)
-    if old := sweep_jobs.outdated(found, jobs):
-        notes.append(
-            f"{len(old)} results were made by older code of their {OLDER}; --rerun repeats them"
-        )
-    return notes

@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ccenv.runs.commands.frame import positive, print_json, program, takes_trust
-from ccenv.runs.config.sweep import Sweep
-from ccenv.runs.config.sweep_file import MOST_RUNS
+from ccenv.runs.config.sweep import MOST_RUNS, Sweep
 from ccenv.runs.config.values import parse_pairs
 from ccenv.runs.engine.jobs import read_shard
 from ccenv.runs.engine.machines import ENGINES, LOCAL
@@ -21,8 +20,8 @@ STOPPED = "stopped; the same command goes on with what is missing"
 
 def compared(options: argparse.Namespace) -> int:
     """Compares as the options say, and prints the answer; returns the exit status."""
-    from ccenv.runs.api import compare
-    from ccenv.runs.engine.run_jobs import say
+    from ccenv.runs.comparing import compare
+    from ccenv.runs.engine.errors import say
 
     def change(sweep: Sweep) -> Sweep:
         if options.seeds:

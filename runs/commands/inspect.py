@@ -53,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     folders = [folder.resolve() for folder in options.runs]
     if len(folders) > 2 or len(set(folders)) < len(folders):
         raise ValueError(f"expected one run or two different ones, got {len(folders)}")
-    from ccenv.runs.engine.run_jobs import say
+    from ccenv.runs.engine.errors import say
     from ccenv.runs.replay.rebuilt import open_run
     from ccenv.runs.report.inputs import view_of
     from ccenv.runs.report.publish import input_page

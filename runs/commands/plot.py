@@ -59,7 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         serve_board(options.folders[0], options.port)
         return 0
-    from ccenv.runs.engine.run_jobs import say
+    from ccenv.runs.engine.errors import say
     from ccenv.runs.report.over_seeds import write_sweep
     from ccenv.runs.report.publish import PAGE, publish
 

@@ -100,7 +100,7 @@ def make_parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Searches settings of an agent; see --help."""
     options = make_parser().parse_intermixed_args(arguments)
-    from ccenv.runs.engine.run_jobs import say
+    from ccenv.runs.engine.errors import say
     from ccenv.runs.engine.search import (
         PRESETS,
         front_of,

@@ -20,16 +20,14 @@ from ccenv.runs.config.agent_settings import agent_parameters, find_agent
 from ccenv.runs.config.command import AGENT, as_text, read_config
 from ccenv.runs.config.plan import Plan
 from ccenv.runs.config.settings import make_plan, setting_names
-from ccenv.runs.config.space import read_grid
-from ccenv.runs.config.sweep import check_number
-from ccenv.runs.config.sweep_file import MOST_RUNS
+from ccenv.runs.config.sweep import MOST_RUNS, check_number
 from ccenv.runs.config.values import parse_pairs
 from ccenv.runs.engine.errors import CannotStartError, LeaderStoppedError, StoppedError
 from ccenv.runs.tables.short_table import print_text
 from ccenv.runs.tensorboard.mirror import SERVICES, NoServiceError
 
 if TYPE_CHECKING:
-    from ccenv.runs.results import Run
+    from ccenv.runs.api import Run
 
 STOPPED = (
     "stopped; the same command goes on from the run's last checkpoint, "
@@ -39,7 +37,7 @@ STOPPED = (
 
 def in_short(plans: Sequence[Plan], runs: "Sequence[Run]") -> list[str]:
     """A line over the seeds of each combination of a grid; of one combination that line alone."""
-    from ccenv.runs.results import Runs
+    from ccenv.runs.api import Runs
 
     settings = [{**p.environment, **p.agent_settings, **vars(p.program)} for p in plans]
     names = [
@@ -209,13 +207,17 @@ def train_all(options: argparse.Namespace, plans: Sequence[Plan]) -> "list[Run]"
 def plans_of(agent: str, given: Mapping[str, Any], options: argparse.Namespace) -> list[Plan]:
     """A plan for each seed, and of a grid for each combination."""
     most_runs = None if options.yes else MOST_RUNS
+    # In a file a bar would be one line of thousands of characters.
+    shows_bar = not options.json and sys.stderr.isatty()
     points = [parse_pairs(options.settings)]
     if options.grid:
+        from ccenv.runs.config.space import read_grid
+
         points = list(read_grid(options.settings, most_runs))
         check_number(len(points) * options.seeds, most_runs)
     plans: dict[Path, Plan] = {}
     for point in points:
-        first = make_plan(agent, {**given, **point, "progress": not options.json})
+        first = make_plan(agent, {**given, "progress": shows_bar, **point})
         for seed in range(first.program.seed, first.program.seed + options.seeds):
             plan = first.with_seed(seed)
             if plan.folder() in plans:

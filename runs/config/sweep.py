@@ -15,6 +15,9 @@ MINIATURE: Mapping[str, Any] = {
 }
 """What makes a run of hours one of seconds: a few updates on data that need no files."""
 
+MOST_RUNS = 10_000
+"""Of a sweep or a grid that the user has not confirmed."""
+
 
 @dataclass(frozen=True)
 class Cell:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -9,11 +10,13 @@ from ccenv.agents.base import Agent
 from ccenv.envs.vector import BlockSelectionVectorEnv
 from ccenv.networks.core.check import check_network
 from ccenv.runs.config.plan import Plan
-from ccenv.runs.engine.distributed import Lead
 from ccenv.runs.engine.errors import CannotStartError, told_as
 from ccenv.runs.store.identity import Program
 from ccenv.simulator.evaluate import Evaluation, evaluate
 from ccenv.simulator.simulator import Simulator
+
+if TYPE_CHECKING:
+    from ccenv.runs.engine.distributed import Lead
 
 
 @contextmanager
@@ -30,7 +33,7 @@ def torch_settings(program: Program) -> Iterator[None]:
 
 
 def build(
-    plan: Plan, lead: Lead | None = None
+    plan: Plan, lead: "Lead | None" = None
 ) -> tuple[BlockSelectionVectorEnv, Agent, Evaluation]:
     """Environment, agent and its evaluation before training: an agent that cannot act fails here.
 

@@ -5,7 +5,6 @@ under another name first, and removed when the result is written. The previous o
 case the last one is damaged.
 """
 
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from ccenv.agents.base import Agent
 from ccenv.base.checked_file import load_tree, save_tree
 from ccenv.base.snapshot import CannotStoreError
 from ccenv.runs.config.plan import Plan, code_digests
+from ccenv.runs.engine.errors import warn
 from ccenv.runs.store.folder import CHECKPOINT
 from ccenv.runs.store.provenance import versions
 from ccenv.runs.tensorboard.tracking import too_short
@@ -135,8 +135,3 @@ class Keeper:
         folder = self.path.parent
         for path in (*folder.glob("resume*"), *folder.parent.rglob("*.partial")):
             path.unlink(missing_ok=True)
-
-
-def warn(text: str) -> None:
-    """Prints a message on stderr; results go to stdout."""
-    print(f"runs: {text}", file=sys.stderr)

@@ -6,6 +6,7 @@ multipliers) is done by every rank from the rows of all: it is what one process 
 """
 
 import contextlib
+import dataclasses
 import hashlib
 import os
 from collections.abc import Callable, Iterator
@@ -18,7 +19,10 @@ from torch import Tensor, nn
 from ccenv.agents.base import Agent, OnRollout
 from ccenv.base.ranks import Ranks, RanksError, gradients_averaged, rows_shared
 from ccenv.runs.config.plan import Plan
+from ccenv.runs.engine.building import build_agent, torch_settings
 from ccenv.runs.engine.checkpoint import Keeper
+from ccenv.runs.engine.errors import LeaderStoppedError, StoppedError, told_as
+from ccenv.runs.engine.run import Options, run
 from ccenv.simulator.resume import restore_simulator, simulator_state
 from ccenv.simulator.step import batch_shared, check_shareable
 
@@ -162,13 +166,6 @@ class Watch:
         )
 
 
-def take(order: Order, agent: Agent) -> None:
-    """Brings agent and simulator into the state that rank 0 sent."""
-    agent.load_state(order.agent)
-    restore_simulator(agent.simulator, order.simulator)
-    agent.images_done = order.images_done
-
-
 @contextlib.contextmanager
 def shared(agent: Agent, ranks: Ranks) -> Iterator[None]:
     """Shares batch, policy and gradients of an agent between ranks, for a while."""
@@ -191,3 +188,43 @@ def digest(agent: Agent) -> bytes:
         plain = learned[name].detach().cpu().contiguous().reshape(-1).view(torch.uint8)
         found.update(name.encode() + plain.numpy().tobytes())
     return found.digest()
+
+
+def run_by(ranks: Ranks, plan: Plan, options: Options) -> dict[str, Any] | None:
+    """Carries a plan out by all ranks, each of which is given the same plans.
+
+    Returns:
+        The result on rank 0, None on the others.
+
+    Raises:
+        CannotStartError: see `ccenv.runs.engine.run.run`; on rank 0.
+        LeaderStoppedError: on the others then.
+        StoppedError: if another rank ends, or they come to differ; says from where they can go on.
+    """
+    try:
+        if not ranks.leads:
+            follow(ranks, plan)
+            return None
+        lead = Lead(ranks)
+        with lead.at_the_end():
+            options = dataclasses.replace(options, lead=lead)
+            return run(plan, wait=False, reuse=options.resume, options=options)
+    except RanksError as error:
+        raise StoppedError(str(error)) from error
+
+
+def follow(ranks: Ranks, plan: Plan) -> None:
+    """Does what rank 0 tells: learns along with it, and neither judges nor writes anything."""
+    with torch_settings(plan.program):
+        order: Order | str | None = ranks.tell()
+        if isinstance(order, str):
+            raise LeaderStoppedError(order)
+        if order is None:
+            return
+        env, agent = build_agent(plan)
+        with told_as(StoppedError, plan, (RanksError,), agent):
+            agent.load_state(order.agent)
+            restore_simulator(agent.simulator, order.simulator)
+            agent.images_done = order.images_done
+            Watch(agent, ranks, order.images_done, order.check_every).learn(plan.program.images)
+        env.close()

@@ -1,5 +1,6 @@
-"""Converts expected failures of a run: (an exception, the plan) -> an error of one line."""
+"""What a user reads of a run beside its result: notes on stderr, and failures in one line."""
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -11,6 +12,16 @@ from ccenv.runs.config.plan import Plan
 
 if TYPE_CHECKING:
     from ccenv.agents.base import Agent
+
+
+def say(text: str) -> None:
+    """Prints a note on stderr: stdout holds results only."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def warn(text: str) -> None:
+    """Prints a warning about a run on stderr."""
+    say(f"runs: {text}")
 
 
 class CannotStartError(ValueError):

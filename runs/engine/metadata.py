@@ -12,7 +12,6 @@ from typing import Any
 import torch
 
 from ccenv.agents.base import Agent
-from ccenv.deploy.latency import measure_latency
 from ccenv.networks.core.parameters import memory_bytes
 from ccenv.runs.config.plan import Plan, code_digests
 from ccenv.runs.stats.measures import OF_SYMBOLS
@@ -54,6 +53,8 @@ def latencies(env: Any, agent: Agent) -> list[dict[str, Any]]:
     """Measured time of one image and of 256; none of agents that search on the true label."""
     if agent.uses_labels:
         return []
+    from ccenv.deploy.latency import measure_latency
+
     return [dataclasses.asdict(measure_latency(env, agent, size)) for size in (1, 256)]
 
 

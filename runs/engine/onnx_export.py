@@ -13,7 +13,7 @@ from ccenv.base.seeding import stream
 from ccenv.data import load_split
 from ccenv.deploy.export import SkippingClassifier
 from ccenv.deploy.onnx_file import Agreement, Session, check_installed, compare, write_onnx
-from ccenv.runs.engine.checkpoint import warn
+from ccenv.runs.engine.errors import warn
 from ccenv.runs.stats.degenerate import mask_gap
 from ccenv.runs.store.untrusted_files import dataset_of, exported_file
 

@@ -1,32 +1,29 @@
-"""One run, by one process or several: a plan -> its folder with curves, checkpoint and result."""
+"""One run: a plan -> its folder with curves, checkpoint and result."""
 
-import dataclasses
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from ccenv.agents.base import Agent
 from ccenv.base.files import write_whole
-from ccenv.base.ranks import OneProcess, Ranks, RanksError
-from ccenv.deploy.export import SkippingClassifier
+from ccenv.base.ranks import RanksError
 from ccenv.envs.vector import BlockSelectionVectorEnv
 from ccenv.networks.core.mlp import SMALL_MACS
 from ccenv.networks.core.protocol import GatedNetwork
 from ccenv.runs.config.command import command_line
 from ccenv.runs.config.plan import Plan, code_digests
-from ccenv.runs.engine.building import build, build_agent, torch_settings
-from ccenv.runs.engine.checkpoint import Keeper, read_checkpoint, warn
-from ccenv.runs.engine.distributed import Lead, Order, Watch, take
+from ccenv.runs.engine.building import build, torch_settings
+from ccenv.runs.engine.checkpoint import Keeper, read_checkpoint
 from ccenv.runs.engine.errors import (
     CannotStartError,
-    LeaderStoppedError,
     StoppedError,
     check_learned_finite,
     told_as,
+    warn,
 )
 from ccenv.runs.engine.listener import Listener, progress_bar
 from ccenv.runs.engine.metadata import description_of, latencies, verdicts_of_context
@@ -37,6 +34,9 @@ from ccenv.runs.store.seal import check_result_of
 from ccenv.runs.store.untrusted_files import EXPORTED
 from ccenv.runs.tensorboard.tracking import Tracker
 from ccenv.simulator.evaluate import Evaluation, evaluate
+
+if TYPE_CHECKING:
+    from ccenv.runs.engine.distributed import Lead
 
 OLDER = "agent's, reward's or network's file"
 """What makes another result of the same settings."""
@@ -54,7 +54,7 @@ class Options:
     """go on from the checkpoint of an interrupted run, if there is one."""
     export: bool = False
     """leave policy and network as one file, see `ccenv.deploy.export`."""
-    lead: Lead | None = None
+    lead: "Lead | None" = None
     """of processes that share the batches; None where this one has all rows."""
 
 
@@ -215,7 +215,7 @@ def is_timed(plan: Plan, network: GatedNetwork) -> bool:
     return wanted and OBLIVIOUS not in plan.environment
 
 
-def learn(plan: Plan, target: Path, lead: Lead | None, started: Started) -> Learned:
+def learn(plan: Plan, target: Path, lead: "Lead | None", started: Started) -> Learned:
     """Learns to the last image, and judges what was learned on validation and test images."""
     env, agent, curves = started.env, started.agent, started.curves
     with (
@@ -250,53 +250,10 @@ def export(plan: Plan, agent: Agent, target: Path) -> None:
     if OBLIVIOUS in plan.environment:
         warn("no classifier exported: it would touch only what it chooses, which is seen")
         return
+    from ccenv.deploy.export import SkippingClassifier
+
     try:
         classifier = SkippingClassifier.from_agent(agent, **plan.agent_settings)
         classifier.save(target / run_folder.CHECKPOINT / EXPORTED)
     except ValueError as error:
         warn(f"no classifier exported: {error}")
-
-
-def run_by(ranks: OneProcess, plan: Plan, *, options: Options, **how: Any) -> dict[str, Any] | None:
-    """Carries a plan out, by all ranks if there are several.
-
-    Args:
-        ranks: `ALONE`, or what torchrun started; every one of them is given the same plans.
-        plan: what to do.
-        options: see `ccenv.runs.engine.run.run`.
-        **how: see there.
-
-    Returns:
-        The result on rank 0, None on the others.
-
-    Raises:
-        CannotStartError: see there; on rank 0.
-        LeaderStoppedError: on the others then.
-        StoppedError: if another rank ends, or they come to differ; says from where they can go on.
-    """
-    if not isinstance(ranks, Ranks):
-        return run(plan, options=options, **how)
-    try:
-        if not ranks.leads:
-            follow(ranks, plan)
-            return None
-        lead = Lead(ranks)
-        with lead.at_the_end():
-            return run(plan, options=dataclasses.replace(options, lead=lead), **how)
-    except RanksError as error:
-        raise StoppedError(str(error)) from error
-
-
-def follow(ranks: Ranks, plan: Plan) -> None:
-    """Does what rank 0 tells: learns along with it, and neither judges nor writes anything."""
-    with torch_settings(plan.program):
-        order: Order | str | None = ranks.tell()
-        if isinstance(order, str):
-            raise LeaderStoppedError(order)
-        if order is None:
-            return
-        env, agent = build_agent(plan)
-        with told_as(StoppedError, plan, (RanksError,), agent):
-            take(order, agent)
-            Watch(agent, ranks, order.images_done, order.check_every).learn(plan.program.images)
-        env.close()

@@ -7,18 +7,15 @@ from contextlib import closing
 
 from tqdm import tqdm
 
+from ccenv.runs.engine.errors import say
 from ccenv.runs.engine.jobs import Comparison, Job, remaining_seconds
 from ccenv.runs.engine.machines.engines import Engine
 from ccenv.runs.engine.machines.pool import Outcome, Task
 from ccenv.runs.store import folder as run_folder
 
 BAR = "{desc} |{bar}| {elapsed}<{remaining}{postfix}"
-"""It counts the seconds that runs were forecast to take, so that long runs weigh more."""
-
-
-def say(text: str) -> None:
-    """Tells the user on stderr, so that stdout holds the table or JSON only."""
-    print(text, file=sys.stderr, flush=True)
+"""It counts the seconds that runs were forecast to take, so that long runs weigh more. As all bars,
+it is shown on a terminal only."""
 
 
 def forecast(comparison: Comparison, jobs: Sequence[Job], workers: int) -> str:
@@ -81,7 +78,7 @@ def run_missing(
     expected = [remaining_seconds(found, [job])[0] for job in jobs]
     failures: list[Outcome] = []
     outcomes = engine.run(tasks)
-    bar = tqdm(desc=f"0 of {len(tasks)} runs", total=sum(expected), bar_format=BAR)
+    bar = tqdm(desc=f"0 of {len(tasks)} runs", total=sum(expected), bar_format=BAR, disable=None)
     with bar, closing(outcomes):
         for ended, outcome in enumerate(outcomes, start=1):
             label, seed = outcome.task.label, outcome.task.settings["seed"]

@@ -22,10 +22,10 @@ from ccenv.base.seeding import stream_seed
 from ccenv.runs.config.settings import make_plan
 from ccenv.runs.config.space import Choice, Space, Span, usual_value, with_values
 from ccenv.runs.config.values import parse_value
+from ccenv.runs.engine.errors import say
 from ccenv.runs.engine.machines.engines import library
 from ccenv.runs.engine.machines.pool import Outcome, Task, run_all, told_of
 from ccenv.runs.engine.run import run
-from ccenv.runs.engine.run_jobs import say
 from ccenv.runs.store import folder as run_folder
 from ccenv.runs.store import json_file
 from ccenv.runs.store.identity import Program, canonical
@@ -333,7 +333,7 @@ def run_trials(search: Search, workers: int) -> list[Outcome]:
     ]
     failures = []
     outcomes = run_all(tasks, min(workers, missing), one_trial)
-    with tqdm(total=missing, unit="trial") as bar, closing(outcomes):
+    with tqdm(total=missing, unit="trial", disable=None) as bar, closing(outcomes):
         for outcome in outcomes:
             bar.update()
             if outcome.error is not None:

@@ -12,8 +12,8 @@ from typing import Any
 
 from ccenv.base.registry import check_names, import_object, resolve
 from ccenv.base.values import shown
-from ccenv.runs.config.sweep import OnUse, Sweep
-from ccenv.runs.config.sweep_file import MOST_RUNS, read_sweep
+from ccenv.runs.config.sweep import MOST_RUNS, OnUse, Sweep
+from ccenv.runs.config.sweep_file import read_sweep
 from ccenv.runs.engine.study import Section, Study
 from ccenv.runs.stats.measures import MEASURES
 

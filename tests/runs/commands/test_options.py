@@ -27,7 +27,7 @@ SHOWN_BY = {
     "runs/tensorboard/mirror.py": ("train",),
     "runs/engine/onnx_export.py": ("export",),
     "runs/commands/cli.py": tuple(COMMANDS),
-    "runs/api.py": ("compare",),
+    "runs/comparing.py": ("compare",),
     "runs/experiment.py": ("benchmark",),
     "runs/speed/benchmark.py": ("benchmark",),
     "runs/engine/machines/": ("compare",),

@@ -13,6 +13,7 @@ from ccenv.agents.sb3_settings import divide
 from ccenv.data.toy import PROBE_SETTINGS
 from ccenv.rewards import make_reward
 from ccenv.runs import api
+from ccenv.runs.api import Run
 from ccenv.runs.commands import train
 from ccenv.runs.config.agent_settings import (
     agent_parameters,
@@ -23,7 +24,6 @@ from ccenv.runs.config.agent_settings import (
 from ccenv.runs.config.settings import make_plan
 from ccenv.runs.config.values import parse_value
 from ccenv.runs.engine import run
-from ccenv.runs.results import Run
 from ccenv.runs.store import provenance
 from ccenv.runs.store.identity import Program
 from ccenv.simulator.settings import setting_defaults

@@ -13,9 +13,9 @@ from ccenv.agents import AGENTS
 from ccenv.base.ranks import RanksError, ranks_of_torchrun
 from ccenv.base.registry import resolve
 from ccenv.runs.config.settings import make_plan
-from ccenv.runs.engine.distributed import BY_RANKS, Watch, digest
+from ccenv.runs.engine.distributed import BY_RANKS, Watch, digest, run_by
 from ccenv.runs.engine.errors import StoppedError
-from ccenv.runs.engine.run import Options, run_by
+from ccenv.runs.engine.run import Options
 from ccenv.runs.mask_tables.build import build_table, help_table
 from ccenv.simulator.simulator import Simulator
 
@@ -74,7 +74,7 @@ def die(settings, ranks):
     Watch.__call__ = killed
     plan = make_plan("rloo", settings)
     try:
-        run_by(ranks, plan, options=Options())
+        run_by(ranks, plan, Options())
     except StoppedError as error:
         return str(error)
 

@@ -13,6 +13,7 @@ from ccenv.data import load_split
 from ccenv.data.toy import PROBE_SETTINGS
 from ccenv.deploy.export import SkippingClassifier
 from ccenv.runs.analysis.leaks import leaks_of_run
+from ccenv.runs.api import Run
 from ccenv.runs.commands import train
 from ccenv.runs.config.settings import make_plan
 from ccenv.runs.config.values import parse_pairs
@@ -21,7 +22,6 @@ from ccenv.runs.engine.building import check_own_network
 from ccenv.runs.engine.metadata import NUM_VALUES, grid
 from ccenv.runs.engine.run import Options
 from ccenv.runs.replay.verdicts import validate
-from ccenv.runs.results import Run
 from ccenv.runs.stats.cost_points import make_point
 from ccenv.runs.stats.rows import make_rows
 from ccenv.runs.store.folder import RESULT

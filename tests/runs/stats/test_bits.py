@@ -7,8 +7,8 @@ import re
 import pytest
 from made_results import result, whole_result
 
+from ccenv.runs.api import Run
 from ccenv.runs.engine.jobs import make_jobs
-from ccenv.runs.results import Run
 from ccenv.runs.stats.measures import bits_in, bits_of
 from ccenv.runs.stats.rows import make_rows
 from ccenv.runs.sweeps import Cell, Sweep

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ccenv.runs.api import with_added
+from ccenv.runs.comparing import with_added
 from ccenv.runs.report.tables import front_tables
 from ccenv.runs.stats.fronts import front_verdict, make_fronts
 from ccenv.runs.stats.intervals import FEWEST, mean_interval

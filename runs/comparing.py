@@ -1,0 +1,265 @@
+"""Compares agents: a sweep -> what is missing of it run, and a `Comparison` of all of it.
+
+For example:
+
+    comparison = ccenv.compare("digits", add=MyAgent)
+"""
+
+import dataclasses
+import html
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ccenv.base.annotations import checks_types
+from ccenv.base.registry import check_names
+from ccenv.base.values import as_settings
+from ccenv.runs.api import frame, name_of_code, named
+from ccenv.runs.config.agent_settings import find_agent
+from ccenv.runs.config.plan import safe_name
+from ccenv.runs.config.sweep import MOST_RUNS, Cell, Sweep, check_number
+from ccenv.runs.engine import jobs as sweep_jobs
+from ccenv.runs.engine.errors import say
+from ccenv.runs.engine.machines import LOCAL
+from ccenv.runs.engine.machines.engines import HERE, open_engine
+from ccenv.runs.engine.machines.pool import Outcome
+from ccenv.runs.engine.run import OLDER
+from ccenv.runs.engine.run_jobs import run_missing
+from ccenv.runs.engine.study import Section
+from ccenv.runs.report.over_seeds import write_sweep
+from ccenv.runs.report.publish import PAGE, publish
+from ccenv.runs.stats.measures import MODES
+from ccenv.runs.stats.verdict import baseline_sentences
+from ccenv.runs.store import LOGS, REPORTS, recorded
+from ccenv.runs.store.identity import Key
+from ccenv.runs.studies import find_study
+from ccenv.runs.tables.short_table import short_table
+
+
+@dataclass(frozen=True, repr=False)
+class Comparison:
+    """Results of a sweep: rows, verdict, table, plot and page.
+
+    >>> import ccenv
+    >>> comparison = ccenv.compare("digits", run_missing_ones=False, write_page=False)
+    >>> comparison.results.name, "fixed_mask" in comparison.table
+    ('digits', True)
+    """
+
+    results: sweep_jobs.Comparison
+    """finished and missing runs."""
+    page: Path
+    """`index.html` of the report."""
+    sections: Sequence[Section] = ()
+    """what the sweep's study adds to the page."""
+    results_dir: Path = recorded.IN_CHECKOUT
+    """folder of recorded results."""
+    log_dir: str = LOGS
+    """folder of the runs."""
+    failures: Sequence[Outcome] = ()
+    """runs that failed, with their errors."""
+    lines: Sequence[str] = ()
+    """what else there is to know: what is missing, and where recorded rows come from."""
+
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        """A dict for each row: label, error, MACs and so on, with intervals over seeds."""
+        return self.results.rows
+
+    @property
+    def verdict(self) -> str:
+        """Two sentences for each data set, true whatever the rows are."""
+        return " ".join(baseline_sentences(self.rows))
+
+    @property
+    def table(self) -> str:
+        """At most ten rows, for a terminal."""
+        return short_table(self.rows)
+
+    def write_page(self) -> list[str]:
+        """Writes the page, and means over seeds for TensorBoard; says where they are."""
+        publish(self.results, self.page.parent, self.results_dir, self.sections)
+        logs = "runs" if self.log_dir == LOGS else self.log_dir
+        return [
+            f"page: {self.page} (tables and plots in the same folder)",
+            f"means over seeds: tensorboard --logdir {write_sweep(self.results, self.log_dir)}",
+            f"curves: tensorboard --logdir {logs}",
+        ]
+
+    def plot(self) -> Any:
+        """Error over MACs as a matplotlib figure, with the Pareto front."""
+        from ccenv.runs.report.figures import front_figure
+
+        return front_figure(self.results, self.results_dir)
+
+    def to_pandas(self) -> Any:
+        """A data frame with a line for each row; intervals in columns such as `error.low`."""
+        flat = (
+            {
+                f"{name}.{part}" if part else name: number
+                for name, value in row.items()
+                for part, number in (
+                    value.items() if isinstance(value, Mapping) else {"": value}.items()
+                )
+            }
+            for row in self.rows
+        )
+        return frame(flat)
+
+    def __repr__(self) -> str:
+        finished, number = len(self.results.finished), self.results.num_runs
+        return (
+            f"Comparison({self.results.name}: {len(self.rows)} rows, {finished} of {number} runs "
+            f"finished; {self.page})"
+        )
+
+    def _repr_html_(self) -> str:
+        table = html.escape(short_table(self.rows, width=120))
+        return f"<p>{html.escape(self.verdict)}</p><pre>{table}</pre>"
+
+
+def added_cell(added: Any) -> Cell:
+    """A row for an agent: a name, a class, or (name or class, its settings)."""
+    agent, settings = (*added, {})[:2] if isinstance(added, tuple) and added else (added, {})
+    settings = as_settings(settings, "the settings of an added agent")
+    name = name_of_code(agent, "an agent")
+    find_agent(name)
+    words = [f"{key}={value}" for key, value in settings.items()]
+    label = " ".join([f"{name.rpartition(':')[2]} (added)", *words])
+    return Cell(label, name, named(settings), method=label, added=True)
+
+
+def with_added(sweep: Sweep, added: Any) -> Sweep:
+    """A sweep with one row more for each agent."""
+    agents = added if isinstance(added, list) else [added]
+    cells = tuple(added_cell(one) for one in agents if one is not None)
+    per_row = sweep.minutes / max(1, len(sweep.cells))
+    minutes = sweep.minutes + per_row * len(cells)
+    return dataclasses.replace(sweep, cells=sweep.cells + cells, minutes=minutes)
+
+
+@checks_types
+def compare(
+    sweep: Any = "quickstart",
+    *,
+    add: Any = None,
+    masks: str = "sampled",
+    change: Callable[[Sweep], Sweep] = lambda sweep: sweep,
+    jobs: int | None = None,
+    use_recorded: bool = True,
+    record: bool = False,
+    run_missing_ones: bool = True,
+    write_page: bool = True,
+    rerun: bool = False,
+    shard: sweep_jobs.Shard | None = None,
+    engine: str = LOCAL,
+    engine_options: Mapping[str, Any] | None = None,
+    most_runs: int | None = MOST_RUNS,
+    trust: Sequence[str] = (),
+    log_dir: str | Path = LOGS,
+    report_dir: str | Path = REPORTS,
+    results_dir: str | Path | None = None,
+) -> Comparison:
+    """Runs what is missing of a sweep and compares its rows; recorded results are not repeated.
+
+    Args:
+        sweep: a name that `ccenv list sweeps` shows, a TOML file, or a `Sweep` or `Study`.
+        add: an agent to add to the sweep's rows: a name, a class, a pair (name or class,
+            settings), or a list of these.
+        masks: "sampled", or "mode" for greedy masks.
+        change: function from the sweep to the one that is run, for example with fewer seeds.
+        jobs: number of parallel runs; by default the number of cores.
+        use_recorded: False to run everything here.
+        record: write `results_dir/<sweep>.json`, run by run.
+        run_missing_ones: False to run nothing.
+        write_page: False to leave the page to `Comparison.write_page`.
+        rerun: repeat results of older code of their agent, reward or network.
+        shard: a share of the runs, for several machines.
+        engine: "local", "ray" or "slurm".
+        engine_options: options of the engine.
+        most_runs: largest number of runs that a sweep may have; None for any number.
+        trust: your modules that a sweep's file may name.
+        log_dir: folder of the runs.
+        report_dir: folder of pages.
+        results_dir: folder of recorded results; by default `runs/results`, and the package's for
+            what is not there.
+
+    Raises:
+        ValueError: if a name or setting is wrong, before anything runs.
+
+    Example:
+        >>> import ccenv
+        >>> comparison = ccenv.compare("digits", run_missing_ones=False, write_page=False)
+        >>> "dense" in [row["label"] for row in comparison.rows]
+        True
+    """
+    check_names([masks], MODES, "kind of masks")
+    study = find_study(sweep, trust, most_runs)
+    asked = change(study.sweep)
+    if add is not None:
+        if record:
+            raise ValueError("expected no added agents to be recorded with a sweep, got both")
+        asked = with_added(asked, add)
+    check_number(asked.num_runs, most_runs)
+    all_jobs = sweep_jobs.make_jobs(asked, str(log_dir))
+    folders = recorded.results_folders(results_dir, is_written=record)
+    source, *others = [sweep_jobs.source_of(asked, all_jobs, str(folder)) for folder in folders]
+    # Read even where it is not used: what cannot be recorded later is refused before hours of runs.
+    # On the library of another Python the rows are run here, unless they are to be recorded.
+    is_read = record or use_recorded
+    read: dict[Key, dict[str, Any]] = {}
+    for one in [*reversed(others), source] if is_read else []:
+        read |= recorded.load(one, other_texts=record)
+    known = sweep_jobs.of_this_code(all_jobs, read) if use_recorded else {}
+    gathered = sweep_jobs.gather(asked, all_jobs, known, masks)
+    old = sweep_jobs.outdated(gathered, all_jobs) if rerun else []
+    todo = [*gathered.missing, *old]
+    if shard is not None:
+        number, todo = len(todo), shard.share(all_jobs, todo)
+        say(f"shard {shard}: {len(todo)} of {number} runs to do are this machine's")
+    failures: list[Outcome] = []
+
+    def keep() -> None:
+        if record:
+            sweep_jobs.record(asked, all_jobs, source, masks)
+
+    if todo and run_missing_ones:
+        with open_engine(engine, jobs, Path(log_dir), engine_options or {}) as opened:
+            # Other processes cannot import what a notebook or a script has defined.
+            here = [job for job in todo if job.agent.startswith("__main__:")]
+            there = [job for job in todo if job not in here]
+            for some, by in ((there, opened), (here, HERE)):
+                if some:
+                    failures += run_missing(gathered, some, by, not rerun, keep)
+        gathered = sweep_jobs.gather(asked, all_jobs, known, masks)
+    if gathered.finished:
+        keep()
+    page = Path(report_dir) / safe_name(asked.name) / PAGE
+    lines = notes_on(gathered, all_jobs)
+    if use_recorded and (count := len(read) - len(known)):
+        lines.append(f"{count} recorded results were not taken: they are of another {OLDER}")
+    # The page looks for times, and points of other sweeps, where most of the rows are from.
+    counts = sweep_jobs.read_from(gathered)
+    most = Path(max(counts, key=counts.__getitem__, default=folders[0]))
+    found = Comparison(gathered, page, study.sections, most, str(log_dir), failures, lines)
+    if gathered.finished and write_page:
+        found.write_page()
+    return found
+
+
+def notes_on(found: sweep_jobs.Comparison, jobs: Sequence[sweep_jobs.Job]) -> list[str]:
+    """What is missing, where recorded rows come from, and what older code has made."""
+    notes = []
+    if found.missing:
+        names = sweep_jobs.names_of(found.missing)
+        notes.append(f"{len(found.missing)} runs have no result yet: {names}")
+    if folders := sweep_jobs.read_from(found):
+        counts = " and ".join(f"{folder} ({count})" for folder, count in folders.items())
+        notes.append(f"recorded results were read from {counts}; --no-recorded runs them here")
+    notes += sweep_jobs.origins(found)
+    if old := sweep_jobs.outdated(found, jobs):
+        notes.append(
+            f"{len(old)} results were made by older code of their {OLDER}; --rerun repeats them"
+        )
+    return notes
