@@ -46,7 +46,7 @@ from ccenv.agents import AGENTS
 from ccenv.base.registry import check_names
 from ccenv.base.trust import leaves_of
 from ccenv.base.values import LONGEST_LABEL, check_printable, shown
-from ccenv.runs.config.sweep import Cell, Sweep, check_number
+from ccenv.runs.config.sweep import MOST_RUNS, Cell, Sweep, check_number
 from ccenv.runs.config.values import check_sizes
 from ccenv.runs.store.untrusted_files import check_trusted
 
@@ -74,8 +74,6 @@ SECTION = re.compile(r"^(settings|miniature|shared\.[^.]*|rows(\.(settings|each|
 """What stands before the name of a setting, in its dotted place in a file."""
 LOG_DIR = ".log_dir"
 USUAL_SEEDS = (0, 1, 2)
-MOST_RUNS = 10_000
-"""Of a sweep that the user has not confirmed."""
 FIELD = re.compile(r"\{([\w.]+)(?::([,.%\ddefg]{1,4}))?\}")
 """Of a label: the name of a setting, dotted for one inside another, and how it is written."""
 
@@ -114,8 +112,11 @@ def sweep_of(
     settings, shared = (expected(content, name, dict, {}) for name in ("settings", "shared"))
     groups = expected(content, "rows", list, [])
     cells: list[Cell] = []
-    for group in groups:
-        cells += cells_of(group, settings, shared, most_runs)
+    for number, group in enumerate(groups, start=1):
+        try:
+            cells += cells_of(group, settings, shared, most_runs)
+        except ValueError as error:
+            raise ValueError(f"[[rows]] number {number}: {error}") from error
     if not cells:
         raise ValueError("expected rows, got none; add [[rows]] with an agent")
     sweep = Sweep(
@@ -182,11 +183,15 @@ def cells_of(
         entry: Mapping[str, Any] = {}
         for part in parts:
             entry = laid_over(entry, part)
-        yield cell_of({**group, **entry}, laid_over(own, settings_in(entry)), common)
+        settings = {name: value for name, value in entry.items() if name not in OF_EACH}
+        yield cell_of({**group, **entry}, laid_over(own, settings), common)
 
 
 def cell_of(row: Mapping[str, Any], settings: Mapping[str, Any], common: Mapping[str, Any]) -> Cell:
     """One row."""
+    tables = {"[settings]": common, "settings": settings}
+    if "agent" not in row and (places := [place for place in tables if "agent" in tables[place]]):
+        raise ValueError(f"agent stands under {places[0]}; it belongs in each [[rows]]")
     agent = expected(row, "agent", str, None)
     if ":" not in agent:
         check_names([agent], AGENTS, "agent")
@@ -220,11 +225,6 @@ def entries_of(group: Mapping[str, Any]) -> list[list[Mapping[str, Any]]]:
         if not entries or not all(isinstance(entry, Mapping) for entry in entries):
             raise ValueError(f"expected entries of each to be tables, got {shown(entries)}")
     return lists
-
-
-def settings_in(entry: Mapping[str, Any]) -> dict[str, Any]:
-    """What an entry of `each` sets."""
-    return {name: value for name, value in entry.items() if name not in OF_EACH}
 
 
 def axes_of(grid: Mapping[str, Any], place: str = "") -> list[list[dict[str, Any]]]:
@@ -344,5 +344,6 @@ def expected(content: Mapping[str, Any], name: str, kind: Any, usual: Any) -> An
     value = content.get(name)
     if not isinstance(value, kind) or isinstance(value, bool):
         kinds = {str: "a text", list: "a list", dict: "a table"}
-        raise ValueError(f"expected {name} as {kinds.get(kind, 'a number')}, got {shown(value)}")
+        got = shown(value) if name in content else "none"
+        raise ValueError(f"expected {name} as {kinds.get(kind, 'a number')}, got {got}")
     return value

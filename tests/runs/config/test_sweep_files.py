@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from ccenv.runs import studies
 from ccenv.runs.commands import compare, train
 from ccenv.runs.config.space import read_grid
-from ccenv.runs.config.sweep_file import MOST_RUNS, read_sweep, sweep_of
+from ccenv.runs.config.sweep import MOST_RUNS
+from ccenv.runs.config.sweep_file import read_sweep, sweep_of
 from ccenv.runs.engine.jobs import make_jobs
 from ccenv.runs.studies import FILES, SECTIONS, STUDIES, find_study
 from ccenv.runs.sweeps import SWEEPS
@@ -111,7 +112,14 @@ WRONG = {
     "an unknown key of the sweep": ("sed = [0]\n" + TRUE, "did you mean 'seeds'?"),
     "an unknown agent": (TRUE.replace('"rloo"', '"rlo"'), "did you mean 'rloo'?"),
     "an unknown setting": (TRUE.replace("num_kept =", "num_kep ="), "num_kept"),
-    "no agent": (TRUE.replace('agent = "dense"', ""), "expected agent as a text, got None"),
+    "no agent": (
+        TRUE.replace('agent = "dense"', ""),
+        "[[rows]] number 1: expected agent as a text, got none",
+    ),
+    "an agent for all rows": (
+        TRUE.replace('agent = "dense"', "").replace("[settings]", '[settings]\nagent = "dense"'),
+        "number 1: agent stands under [settings]; it belongs in each [[rows]]",
+    ),
     "an empty grid": (
         TRUE.replace("[1, 2]", "[]"),
         "list of values of 'num_kept'",
