@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import Any
 
 import torch
 
@@ -14,9 +14,6 @@ from ccenv.runs.engine.errors import CannotStartError, told_as
 from ccenv.runs.store.identity import Program
 from ccenv.simulator.evaluate import Evaluation, evaluate
 from ccenv.simulator.simulator import Simulator
-
-if TYPE_CHECKING:
-    from ccenv.runs.engine.distributed import Lead
 
 
 @contextmanager
@@ -32,14 +29,8 @@ def torch_settings(program: Program) -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
-def build(
-    plan: Plan, lead: "Lead | None" = None
-) -> tuple[BlockSelectionVectorEnv, Agent, Evaluation]:
-    """Environment, agent and its evaluation before training: an agent that cannot act fails here.
-
-    Raises:
-        CannotStartError: if data or a library is missing, or a setting impossible.
-    """
+def build(plan: Plan, lead: Any = None) -> tuple[BlockSelectionVectorEnv, Agent, Evaluation]:
+    """Environment, agent and its evaluation before training, which an agent must be able to do."""
     with told_as(CannotStartError, plan, (ValueError,)):
         if lead is not None:
             lead.check_plan(plan)
@@ -62,11 +53,7 @@ def build_agent(plan: Plan) -> tuple[BlockSelectionVectorEnv, Agent]:
 
 
 def check_own_network(plan: Plan) -> None:
-    """Tries the laws of networks on a user's own, with initial weights, before anything learns.
-
-    Raises:
-        TypeError, ValueError: see `ccenv.check_network`.
-    """
+    """Tries the laws of networks on a user's own, with initial weights, before anything learns."""
     if not plan.has_own_network:
         return
     # Weights that are frozen would be learned first; those of co-training are drawn. One row is

@@ -4,7 +4,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
@@ -35,9 +35,6 @@ from ccenv.runs.store.untrusted_files import EXPORTED
 from ccenv.runs.tensorboard.tracking import Tracker
 from ccenv.simulator.evaluate import Evaluation, evaluate
 
-if TYPE_CHECKING:
-    from ccenv.runs.engine.distributed import Lead
-
 OLDER = "agent's, reward's or network's file"
 """What makes another result of the same settings."""
 OBLIVIOUS = "oblivious"
@@ -54,8 +51,8 @@ class Options:
     """go on from the checkpoint of an interrupted run, if there is one."""
     export: bool = False
     """leave policy and network as one file, see `ccenv.deploy.export`."""
-    lead: "Lead | None" = None
-    """of processes that share the batches; None where this one has all rows."""
+    lead: Any = None
+    """`Lead` of processes that share the batches; None where this one has all rows."""
 
 
 def run(
@@ -215,7 +212,7 @@ def is_timed(plan: Plan, network: GatedNetwork) -> bool:
     return wanted and OBLIVIOUS not in plan.environment
 
 
-def learn(plan: Plan, target: Path, lead: "Lead | None", started: Started) -> Learned:
+def learn(plan: Plan, target: Path, lead: Any, started: Started) -> Learned:
     """Learns to the last image, and judges what was learned on validation and test images."""
     env, agent, curves = started.env, started.agent, started.curves
     with (

@@ -11,7 +11,7 @@ import pytest
 import ccenv
 from ccenv.agents import AGENTS
 from ccenv.agents.reinforce import Reinforce
-from ccenv.runs import api, results
+from ccenv.runs import api, comparing
 from ccenv.runs.config.agent_settings import agent_parameters, find_agent
 from ccenv.runs.config.settings import setting_names
 from ccenv.runs.config.typed import Settings
@@ -107,7 +107,7 @@ def test_an_agent_of_a_script_is_compared_with_the_rows_of_a_sweep(place, monkey
     (place / "two.toml").write_text(SWEEP)
     monkeypatch.setattr(Greedy, "__module__", "__main__")
     monkeypatch.setattr(sys.modules["__main__"], "Greedy", Greedy, raising=False)
-    monkeypatch.setattr(api, "open_engine", lambda *_: contextlib.nullcontext(api.HERE))
+    monkeypatch.setattr(comparing, "open_engine", lambda *_: contextlib.nullcontext(comparing.HERE))
     found = ccenv.compare("two.toml", add=[Greedy, ("rloo", {"num_kept": 1})])
     labels = [row["label"] for row in found.rows]
     assert labels == ["dense", "reinforce", "Greedy (added)", "rloo (added) num_kept=1"]
@@ -165,7 +165,7 @@ def test_an_empty_folder_hides_no_recorded_row_and_each_folder_is_named(place):
 def test_without_pandas_it_says_what_to_install(place, monkeypatch):
     monkeypatch.setitem(sys.modules, "pandas", None)
     with pytest.raises(ImportError, match="pip install pandas"):
-        results.frame([])
+        api.frame([])
 
 
 def test_typed_settings_are_those_of_the_program_and_of_all_agents():

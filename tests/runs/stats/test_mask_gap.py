@@ -47,7 +47,7 @@ def test_training_warns_of_a_run_whose_greedy_masks_have_many_more_errors(
     options, capsys, monkeypatch
 ):
     def said_of(result):
-        monkeypatch.setattr(api, "run_by", lambda *_, **__: result)
+        monkeypatch.setattr(api, "run", lambda *_, **__: result)
         assert cli.main(["train", "reinforce", *options]) == 0
         return capsys.readouterr().err
 
@@ -61,7 +61,7 @@ def test_training_warns_of_a_run_whose_greedy_masks_have_many_more_errors(
 
 
 def test_training_from_python_warns_too(capsys, monkeypatch):
-    monkeypatch.setattr(api, "run_by", lambda *_, **__: result_of(*SHORT_RUN))
+    monkeypatch.setattr(api, "run", lambda *_, **__: result_of(*SHORT_RUN))
     ccenv.train("reinforce")
     assert "greedy masks have 36.0 % error" in capsys.readouterr().err
 
