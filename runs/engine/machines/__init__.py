@@ -2,7 +2,7 @@
 
 LOCAL = "local"
 ENGINES = {
-    "ray": "ccenv.runs.engine.machines.on_ray:opened",
-    "slurm": "ccenv.runs.engine.machines.on_slurm:opened",
+    "ray": "ccenv.runs.engine.machines.clusters:open_ray",
+    "slurm": "ccenv.runs.engine.machines.clusters:open_slurm",
 }
 """Name -> what opens it, imported on use: each needs a library of its own."""

@@ -62,9 +62,6 @@ def open_engine(
         num_jobs: runs at once, None for the engine's own choice.
         log_dir: folder of the runs.
         options: `results` ("sent" back or "shared" folder), and the engine's own.
-
-    Raises:
-        ValueError: if its library is not installed, nothing is reached, or an option is wrong.
     """
     check_names([name], [LOCAL, *ENGINES], "engine")
     if num_jobs is not None:
