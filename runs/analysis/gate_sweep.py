@@ -84,7 +84,9 @@ def judge_gates(
             progress(int(places[-1]) + 1)
     joined = {key: torch.cat(parts, dim=1) for key, parts in found.items()}
     whole = joined[WHOLE, None]
-    return [row(network, key, joined[key], whole) for key in in_order(joined)]
+    order = (WHOLE, WITHOUT, HALF, NOTHING)
+    keys = sorted(joined, key=lambda key: (order.index(key[0]), key[1] or 0))
+    return [row(network, key, joined[key], whole) for key in keys]
 
 
 def variants(
@@ -108,12 +110,6 @@ def ended(network: GatedNetwork, state: EpisodeState, masks: Sequence[Tensor]) -
     first = state.layer
     *_, outcome = outcomes(network, state, lambda now: masks[now.layer - first])
     return outcome
-
-
-def in_order(keys: Sequence[Key] | dict[Key, Any]) -> list[Key]:
-    """Everything first, then gate by gate, a half, nothing."""
-    order = (WHOLE, WITHOUT, HALF, NOTHING)
-    return sorted(keys, key=lambda key: (order.index(key[0]), key[1] or 0))
 
 
 def row(network: GatedNetwork, key: Key, of_inputs: Tensor, whole: Tensor) -> Row:

@@ -77,10 +77,9 @@ def leak_of(masks: Sequence[Tensor], labels: Tensor, seed: int = 0) -> Leak:
         masks: for each gate bool [num_inputs, num_blocks].
         labels: int64 [num_inputs].
         seed: of the halves.
-
-    Raises:
-        ValueError: if there are fewer than 20 inputs, or too many classes.
     """
+    from scipy.stats import binomtest
+
     classes = int(labels.max()) + 1
     if len(labels) < 20 or classes > MOST_CLASSES:
         raise ValueError(
@@ -97,16 +96,8 @@ def leak_of(masks: Sequence[Tensor], labels: Tensor, seed: int = 0) -> Leak:
     hits = int((guessed == labels[tried].cpu()).sum())
     # Of the inputs that are tried: that of the others would be unlucky where classes are even.
     chance = labels[tried].cpu().bincount().max().item() / len(tried)
-    low, high = share_interval(hits, len(tried))
-    return Leak(hits / len(tried), low, high, chance, len(tried))
-
-
-def share_interval(hits: int, count: int) -> tuple[float, float]:
-    """Wilson's 95 % interval of a share."""
-    from scipy.stats import binomtest
-
-    found = binomtest(hits, count).proportion_ci(method="wilson")
-    return float(found.low), float(found.high)
+    found = binomtest(hits, len(tried)).proportion_ci(method="wilson")
+    return Leak(hits / len(tried), float(found.low), float(found.high), chance, len(tried))
 
 
 def leaks_of_run(
@@ -119,9 +110,6 @@ def leaks_of_run(
         trusted: modules of the reader's own that it may name.
         oblivious: also rebuilds its policy and judges it obliviously; where the run was so
             already, nothing is seen anyway.
-
-    Raises:
-        ValueError: if the run cannot be read, or its inputs are too few or of too many classes.
     """
     result = stored_result(folder)
     plan = plan_of(stored_config(folder), trusted)

@@ -63,9 +63,6 @@ def recalls(
         best_share: of the blocks of a gate, that are wanted.
         images: inputs, the first of the simulator's split.
         seed: of the windows.
-
-    Raises:
-        ValueError: if a size is impossible, or a gate's blocks have no weights of their own.
     """
     network = simulator.network
     indices = torch.arange(min(images, len(simulator.data)))

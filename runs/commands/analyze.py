@@ -6,11 +6,10 @@ and says at which cost weight.
 
 import argparse
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from itertools import product
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from ccenv.base.files import write_whole
 from ccenv.runs.analysis.settings import UNUSED, Settings, read_settings
@@ -21,54 +20,35 @@ from ccenv.runs.replay.verdict import NAMED
 from ccenv.runs.store import folder as run_folder
 from ccenv.runs.tables.analysis import GATE_NOTES, gate_table, recall_figure
 from ccenv.runs.tables.short_table import print_text
-from ccenv.runs.tables.sweep_table import markdown
+from ccenv.runs.tables.sweep_table import formatted
 from ccenv.simulator.settings import EXTENSIONS, EnvironmentSettings
 
-if TYPE_CHECKING:
-    from ccenv.runs.analysis.leaks import LeakOfRun
-    from ccenv.runs.analysis.recalls import Recall
-
 LEAK_COLUMNS = {
-    "agent": "left",
-    "run": "left",
-    "masks": "left",
-    "error %": "right .2f",
-    "total cost": "right .3f",
-    "label guessed %": "right",
-    "chance %": "right .1f",
-    "tells": "left",
+    "agent": "<{agent}",
+    "run": "<{run}",
+    "masks": "<{draw}",
+    "error %": ">{error!p:.2f}",
+    "total cost": ">{total_cost:.3f}",
+    "label guessed %": ">{leak[accuracy]!p:.1f} [{leak[low]!p:.1f}, {leak[high]!p:.1f}]",
+    "chance %": ">{leak[chance]!p:.1f}",
+    "tells": "<{finding}",
 }
 LEAK_NOTES = """\
 Label guessed: by an affine map on which blocks were touched, learned on half of the test inputs,
 tried on the other half; with Wilson's 95 % interval. Chance: always the commonest label of that
 half. What such a map does not find may be there all the same; nothing here claims security."""
 RECALL_COLUMNS = {
-    "gate": "left",
-    "tables": "right",
-    "probes": "right",
-    "numbers in tables": "right ,.0f",
-    "recall": "right .3f",
-    "retrieved": "right .3f",
+    "gate": "<{gate}",
+    "tables": ">{tables}",
+    "probes": ">{probes}",
+    "numbers in tables": ">{entries:,.0f}",
+    "recall": ">{recall:.3f}",
+    "retrieved": ">{retrieved:.3f}",
 }
 RECALL_NOTES = """\
 Recall: share of the quarter of blocks whose keys have the largest product with an input. Retrieved:
 share of all blocks that are found; blocks taken by chance, as many, have the same recall."""
 TABLES, PROBES = (1, 2, 4, 8, 16, 32), (1, 4, 16)
-
-
-def leak_cells(row: "LeakOfRun") -> list[object]:
-    """One line of the table of leaks."""
-    leak = row.leak
-    return [
-        row.agent,
-        "/".join(Path(row.folder).parts[-NAMED:]),
-        row.draw,
-        100 * row.error,
-        row.total_cost,
-        f"{100 * leak.accuracy:.1f} [{100 * leak.low:.1f}, {100 * leak.high:.1f}]",
-        100 * leak.chance,
-        "the label" if leak.tells else "nothing found",
-    ]
 
 
 def analyze_leaks(options: argparse.Namespace) -> int:
@@ -86,10 +66,14 @@ def analyze_leaks(options: argparse.Namespace) -> int:
         except ValueError as error:
             refused += 1
             print(f"ccenv analyze: not read: {folder}: {error}", file=sys.stderr)
+    found = [asdict(row) | {"tells": row.leak.tells} for row in rows]
     if options.json:
-        print_json([asdict(row) | {"tells": row.leak.tells} for row in rows])
+        print_json(found)
     else:
-        print_text(f"{markdown(LEAK_COLUMNS, [leak_cells(row) for row in rows])}\n\n{LEAK_NOTES}")
+        for one in found:
+            one["run"] = "/".join(Path(one["folder"]).parts[-NAMED:])
+            one["finding"] = "the label" if one["tells"] else "nothing found"
+        print_text(f"{formatted(LEAK_COLUMNS, found)}\n\n{LEAK_NOTES}")
     return 1 if refused else 0
 
 
@@ -100,48 +84,38 @@ def analyze_gates(options: argparse.Namespace) -> int:
     result = judged(parse_pairs(options.settings), progress=not options.json)
     if options.json:
         print_json(result)
-    else:
-        print_text(gates_text(result))
-    return 0
-
-
-def gates_text(result: Mapping[str, Any]) -> str:
-    """What was judged, the table and how to read it."""
+        return 0
     settings = ", ".join(f"{k}={compact(v)}" for k, v in result["settings"].items()) or "defaults"
     head = (
         f"{settings}: {result['answers']:,} answers for {result['inputs']:,} inputs "
         f"({result['split']}), dense {result['dense_macs']:,} MACs"
     )
-    return f"{head}\n\n{gate_table(result['rows'])}\n\n{GATE_NOTES}"
+    print_text(f"{head}\n\n{gate_table(result['rows'])}\n\n{GATE_NOTES}")
+    return 0
 
 
-def measured_recalls(words: Sequence[str]) -> "list[Recall]":
-    """Recall of all sizes of tables on the network that settings name."""
+def analyze_retrieval(options: argparse.Namespace) -> int:
+    """Measures recall over memory on the network that settings name, and draws it where asked."""
     import torch
 
     from ccenv.runs.analysis.recalls import recalls
     from ccenv.simulator.simulator import Simulator
 
-    settings, environment = read_settings(parse_pairs(words))
+    if options.figure is not None:
+        run_folder.check_writable(options.figure.parent)
+    settings, environment = read_settings(parse_pairs(options.settings))
     torch.set_num_threads(settings.threads)
     simulator = Simulator(1, split=settings.split, **environment)
     sizes = list(product(TABLES, PROBES))
-    return recalls(simulator, sizes, images=settings.images, seed=settings.seed)
-
-
-def analyze_retrieval(options: argparse.Namespace) -> int:
-    """Measures recall over memory, and draws it where asked."""
-    if options.figure is not None:
-        run_folder.check_writable(options.figure.parent)
-    rows = [asdict(row) for row in measured_recalls(options.settings)]
+    measured = recalls(simulator, sizes, images=settings.images, seed=settings.seed)
+    rows = [asdict(row) for row in measured]
     if options.figure is not None:
         first = [row for row in rows if row["gate"] == rows[0]["gate"]]
         write_whole(options.figure, recall_figure(first).png)
     if options.json:
         print_json(rows)
     else:
-        lines = [list(row.values()) for row in rows]
-        print_text(f"{markdown(RECALL_COLUMNS, lines)}\n\n{RECALL_NOTES}")
+        print_text(f"{formatted(RECALL_COLUMNS, rows)}\n\n{RECALL_NOTES}")
     return 0
 
 
@@ -173,7 +147,7 @@ def make_parser() -> argparse.ArgumentParser:
     leaks.add_argument(
         "--oblivious",
         action="store_true",
-        help="also rebuild each policy and judge it where all inputs leave one trace",
+        help="also rebuild each policy and evaluate it where all inputs leave one trace",
     )
     takes_trust(leaks, "runs name")
     about = "error, nll and cost of a frozen network without each of its gates"

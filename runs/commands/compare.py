@@ -3,7 +3,6 @@
 import argparse
 import dataclasses
 from collections.abc import Sequence
-from typing import Any
 
 from ccenv.runs.commands.frame import positive, print_json, program, takes_trust
 from ccenv.runs.config.sweep import MOST_RUNS, Sweep
@@ -23,16 +22,25 @@ def compared(options: argparse.Namespace) -> int:
     from ccenv.runs.comparing import compare
     from ccenv.runs.engine.errors import say
 
-    def change(sweep: Sweep) -> Sweep:
+    if options.record and (options.seeds or options.miniature):
+        raise ValueError(
+            "expected --record without --seeds and --miniature, got both: recorded runs are those "
+            "of the study, and the figures of a miniature say nothing; leave one out"
+        )
+
+    def changed(sweep: Sweep) -> Sweep:
         if options.seeds:
-            sweep = with_first_seeds(sweep, options.seeds, options.record)
-        return miniature_of(sweep, options.record) if options.miniature else sweep
+            cells = tuple(dataclasses.replace(cell, seeds=None) for cell in sweep.cells)
+            minutes = sweep.minutes * options.seeds * len(cells) / max(1, len(sweep.runs()))
+            seeds = tuple(range(options.seeds))
+            sweep = dataclasses.replace(sweep, cells=cells, seeds=seeds, minutes=minutes)
+        return sweep.miniature() if options.miniature else sweep
 
     found = compare(
         options.sweep,
-        add=[agent_of(words) for words in options.add] or None,
+        add=[(agent, parse_pairs(settings)) for agent, *settings in options.add] or None,
         masks=options.masks,
-        change=change,
+        change=changed,
         jobs=options.jobs,
         use_recorded=not options.no_recorded,
         record=options.record,
@@ -61,34 +69,6 @@ def compared(options: argparse.Namespace) -> int:
     if failures:
         say(f"{len(failures)} of {number} runs failed; the same command tries them again")
     return 1 if failures or not (found.rows or options.shard) else 0
-
-
-def agent_of(words: Sequence[str]) -> tuple[str, dict[str, Any]]:
-    """What `--add` names: an agent and its settings."""
-    agent, *settings = words
-    return agent, parse_pairs(settings)
-
-
-def with_first_seeds(sweep: Sweep, number: int, record: bool) -> Sweep:
-    """The sweep with every row run for seeds 0 to number - 1."""
-    if record:
-        raise ValueError(
-            "expected --seeds without --record, got both: recorded runs are those of the study; "
-            "change its seeds there"
-        )
-    cells = tuple(dataclasses.replace(cell, seeds=None) for cell in sweep.cells)
-    minutes = sweep.minutes * number * len(cells) / max(1, len(sweep.runs()))
-    return dataclasses.replace(sweep, cells=cells, seeds=tuple(range(number)), minutes=minutes)
-
-
-def miniature_of(sweep: Sweep, record: bool) -> Sweep:
-    """The sweep in a minute, under a name and so in folders of its own."""
-    if record:
-        raise ValueError(
-            "expected --miniature without --record, got both: a miniature shows that a sweep runs, "
-            "its figures say nothing; leave one out"
-        )
-    return sweep.miniature()
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -122,7 +102,19 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--jobs", type=positive, help="runs at once; as many as cores, or as a cluster has room for"
     )
-    add_machines(parser)
+    parser.add_argument(
+        "--shard", type=read_shard, metavar="i/n", help="run the i-th of n equal shares only"
+    )
+    parser.add_argument(
+        "--engine", default=LOCAL, help=f"where: {LOCAL} (by default), {', '.join(ENGINES)}"
+    )
+    parser.add_argument(
+        "--engine-option",
+        action="append",
+        default=[],
+        metavar="key=value",
+        help="of ray: address; of slurm: those of submitit; of both: results=sent or shared",
+    )
     parser.add_argument(
         "--masks",
         choices=MODES,
@@ -152,23 +144,6 @@ def make_parser() -> argparse.ArgumentParser:
         help="folder of recorded results; by default runs/results, then the package's",
     )
     return parser
-
-
-def add_machines(parser: argparse.ArgumentParser) -> None:
-    """Where runs go, if not to this machine alone."""
-    parser.add_argument(
-        "--shard", type=read_shard, metavar="i/n", help="run the i-th of n equal shares only"
-    )
-    parser.add_argument(
-        "--engine", default=LOCAL, help=f"where: {LOCAL} (by default), {', '.join(ENGINES)}"
-    )
-    parser.add_argument(
-        "--engine-option",
-        action="append",
-        default=[],
-        metavar="key=value",
-        help="of ray: address; of slurm: those of submitit; of both: results=sent or shared",
-    )
 
 
 @program("ccenv compare", (ValueError, TypeError), STOPPED)

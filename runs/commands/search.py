@@ -18,7 +18,7 @@ from ccenv.runs.store.provenance import num_cores
 from ccenv.runs.tables.sweep_table import markdown
 
 if TYPE_CHECKING:
-    from ccenv.runs.engine.search import Search, Tried
+    from ccenv.runs.engine.search import Tried
 
 COLUMNS = {
     "trial": "left",
@@ -30,19 +30,6 @@ COLUMNS = {
 STOPPED = "stopped; the same command goes on with what is missing"
 OWN = ("seed", "log_dir", "progress")
 """Settings of a run that a search gives itself."""
-
-
-def search_of(options: argparse.Namespace) -> "Search":
-    """What the command line asks for."""
-    from ccenv.runs.engine.search import Search
-
-    kept, space = read_space(parse_pairs(options.settings))
-    if refused := [name for name in OWN if name in {**kept, **space}]:
-        raise ValueError(f"expected no {refused[0]}: a search gives it itself; leave it out")
-    space = space or usual_space(make_plan(options.agent, kept))
-    check_space(options.agent, kept, space)
-    folder = options.folder or Path("runs/searches") / safe_name(options.agent)
-    return Search(options.agent, kept, space, options.seeds, folder, options.trials)
 
 
 def lines(found: "Sequence[Tried]", front: "Sequence[Tried]") -> list[str]:
@@ -59,13 +46,9 @@ def lines(found: "Sequence[Tried]", front: "Sequence[Tried]") -> list[str]:
 
 def line(one: "Tried") -> str:
     """A trial in a line."""
-    values = " ".join(
-        f"{name}={value:.4g}" if isinstance(value, float) else f"{name}={value}"
-        for name, value in one.values.items()
-    )
     return (
         f"  error {100 * one.error:6.2f} %  total cost {one.total_cost:.4f}  "
-        f"trial {one.number:<4} {values}"
+        f"trial {one.number:<4} {values_text(one.values, '.4g')}"
     )
 
 
@@ -103,6 +86,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from ccenv.runs.engine.errors import say
     from ccenv.runs.engine.search import (
         PRESETS,
+        Search,
         front_of,
         recorded,
         run_trials,
@@ -110,7 +94,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         write_presets,
     )
 
-    search = search_of(options)
+    kept, space = read_space(parse_pairs(options.settings))
+    if refused := [name for name in OWN if name in {**kept, **space}]:
+        raise ValueError(f"expected no {refused[0]}: a search gives it itself; leave it out")
+    space = space or usual_space(make_plan(options.agent, kept))
+    check_space(options.agent, kept, space)
+    folder = options.folder or Path("runs/searches") / safe_name(options.agent)
+    search = Search(options.agent, kept, space, options.seeds, folder, options.trials)
     failures = run_trials(search, options.jobs)
     found = tried(search)
     front = front_of(found)
@@ -128,16 +118,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def search_table(rows: Sequence[Mapping[str, Any]]) -> str:
-    """A line for each trial."""
-    return markdown(COLUMNS, [trial_cells(row) for row in rows])
+    """A line for each trial; the last number is a mean over runs with other seeds."""
+    lines = []
+    for row in rows:
+        number, usual = row["number"], row["is_usual"]
+        trial = f"{number}, defaults" if usual else str(number)
+        anew = f"{mean_interval(row['anew']):.2%}"
+        values = values_text(row["values"], ".3g")
+        lines.append([trial, values, row["total_cost"], 100 * row["error"], anew])
+    return markdown(COLUMNS, lines)
 
 
-def trial_cells(row: Mapping[str, Any]) -> list[Any]:
-    """One line; the last number is a mean over runs with other seeds, with its interval."""
-    values = [
-        f"{name}={value:.3g}" if isinstance(value, float) else f"{name}={value}"
-        for name, value in row["values"].items()
-    ]
-    trial = f"{row['number']}, defaults" if row["is_usual"] else str(row["number"])
-    anew = f"{mean_interval(row['anew']):.2%}"
-    return [trial, " ".join(values), row["total_cost"], 100 * row["error"], anew]
+def values_text(values: Mapping[str, Any], form: str) -> str:
+    """Settings of a trial, floats in a format."""
+    return " ".join(
+        f"{name}={format(value, form) if isinstance(value, float) else value}"
+        for name, value in values.items()
+    )
