@@ -152,11 +152,7 @@ def measure(experiment: Experiment, options: Options) -> dict[str, Any]:
 
 
 def record(experiment: Experiment, options: Options, result: Mapping[str, Any]) -> Path:
-    """Writes a result; rows of an earlier one stay where they are about something else.
-
-    Raises:
-        ValueError: if the file that is there was edited by hand.
-    """
+    """Writes a result; rows of an earlier one stay where they are about something else."""
     path: Path = options.results_dir / f"{result['name']}.json"
     before = read_table(path) if path.exists() else {}
     content = dict(result)

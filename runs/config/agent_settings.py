@@ -16,11 +16,7 @@ if TYPE_CHECKING:
 
 
 def find_agent(agent: str) -> "type[Agent]":
-    """The class that a name stands for.
-
-    Raises:
-        ValueError: if the name is unknown, or no subclass of `Agent` that can act.
-    """
+    """The class that a name stands for."""
     from ccenv.agents.base import Agent
 
     found = resolve(agent, AGENTS, "agent")
@@ -66,11 +62,7 @@ def known_settings(agent_class: Any) -> list[str] | None:
 
 
 def algorithm_of(agent_class: Any) -> Any:
-    """The class of a library that an agent lets learn.
-
-    Raises:
-        ValueError: if it cannot name its algorithm.
-    """
+    """The class of a library that an agent lets learn."""
     try:
         return agent_class.algorithm()
     except (ImportError, TypeError) as error:
@@ -78,11 +70,7 @@ def algorithm_of(agent_class: Any) -> Any:
 
 
 def hints_of_agent(agent_class: Any) -> dict[str, Any]:
-    """Annotations of an agent's settings, and of those that it hands on to a library's algorithm.
-
-    Raises:
-        ValueError: if it cannot name its algorithm.
-    """
+    """Annotations of an agent's settings, and of those that it hands on to a library."""
     own = annotations_of(agent_class.__init__)
     if not hasattr(agent_class, "algorithm"):
         return own

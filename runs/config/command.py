@@ -77,12 +77,8 @@ def as_text(value: Any) -> str:
     """
     if isinstance(value, str) and parse_value(value) == value:
         return value
-    return {None: "none", True: "true", False: "false"}[value] if is_word(value) else repr(value)
-
-
-def is_word(value: Any) -> bool:
-    """Whether a value is none, true or false."""
-    return value is None or isinstance(value, bool)
+    is_word = value is None or isinstance(value, bool)
+    return str(value).lower() if is_word else repr(value)
 
 
 def read_config(path: Path, trusted: Sequence[str] = ()) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from typing import Any
 
 from ccenv.base.annotations import annotations_of
 from ccenv.base.registry import check_names, in_todays_names, resolve
+from ccenv.base.values import check_at_least_zero
 from ccenv.envs import PRESETS, SYSTEMS, TABLES
 from ccenv.rewards import REWARDS, check_cost_limit, make_reward, reward_parameters
 from ccenv.runs.config.agent_settings import (
@@ -71,8 +72,6 @@ def setting_names(own: Iterable[str] = ()) -> list[str]:
 
 def check_rates(settings: Mapping[str, Any]) -> None:
     """Refuses learning rates below 0; of schedules and other objects nothing is known."""
-    from ccenv.base.values import check_at_least_zero
-
     for name, value in settings.items():
         if name.endswith(("learning_rate", "_lr")):
             for rate in value if isinstance(value, tuple | list) else (value,):
@@ -147,6 +146,7 @@ def check_env(name: str) -> None:
 def make_environment(program: Program, agent_class: Any, given: dict[str, Any]) -> dict[str, Any]:
     """Lays the user's settings over the agent's wishes, the preset and the defaults."""
     from ccenv.data import transform_names
+    from ccenv.simulator.simulator import read_extensions
 
     defaults = environment_defaults()
     wishes = dict(agent_class.env_defaults)
@@ -154,20 +154,15 @@ def make_environment(program: Program, agent_class: Any, given: dict[str, Any]) 
         # They belong to the reward that the agent would have chosen.
         wishes.pop("reward_kwargs", None)
     kinds = {name: given.pop(name) for name in EXTENSIONS if name in given}
+    kinds = {name: value for name, value in kinds.items() if value is not None}
     layers = PRESETS[program.env] | wishes | given
     settings = checked(layers, annotations_of(EnvironmentSettings), defaults)
     for name in ("network_kwargs", "weights_kwargs", "reward_kwargs"):
         settings[name] = settings[name] or {}
     settings["transforms"] = transform_names(settings["transforms"])
     make_reward(settings["reward"], settings["reward_kwargs"]).check_is_one_number("agents")
-    return settings | checked_kinds({k: v for k, v in kinds.items() if v is not None})
-
-
-def checked_kinds(kinds: Mapping[str, Any]) -> dict[str, Any]:
-    """Checks what is given; the network is asked when it is built."""
-    from ccenv.simulator.simulator import read_extensions
-
+    # The network is asked about them when it is built.
     for name, value in kinds.items():
         check_sizes(name, value)
     read_extensions(kinds)
-    return {n: dict(value) if isinstance(value, Mapping) else value for n, value in kinds.items()}
+    return settings | {k: dict(v) if isinstance(v, Mapping) else v for k, v in kinds.items()}

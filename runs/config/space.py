@@ -65,9 +65,6 @@ def read_space(settings: Mapping[str, Any]) -> tuple[dict[str, Any], Space]:
     Args:
         settings: see `ccenv.runs.config.values.parse_pairs`.
 
-    Raises:
-        ValueError: if a range is empty, or a choice is none.
-
     >>> read_space({"seed": 1, "reward_kwargs": {"cost_weight": "0.1..10"}})
     ({'seed': 1}, {'reward_kwargs.cost_weight': Span(low=0.1, high=10)})
     """
@@ -174,9 +171,6 @@ def read_grid(pairs: Iterable[str], most_runs: int | None) -> Iterator[dict[str,
         pairs: `key=value`, `key=value,value` or, of whole numbers, `key=first..last`. A value that
             has commas itself stands in brackets: `num_blocks=(10,10),(16,16)`.
         most_runs: combinations that there may be; None for any number.
-
-    Raises:
-        ValueError: if a pair is none, a setting comes twice or has no value, or there are more.
 
     >>> list(read_grid(["num_kept=1,2", "seed=0..1"], most_runs=None))[1:3]
     [{'num_kept': 1, 'seed': 1}, {'num_kept': 2, 'seed': 0}]

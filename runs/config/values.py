@@ -34,9 +34,6 @@ def parse_value(text: str) -> Any:
 def parse_pairs(pairs: Iterable[str]) -> dict[str, Any]:
     """Reads `key=value` pairs; a dot in a key opens a dict.
 
-    Raises:
-        ValueError: if a pair has no `=`, or a key comes twice.
-
     >>> parse_pairs(["seed=1", "reward_kwargs.cost_weight=0.5"])
     {'seed': 1, 'reward_kwargs': {'cost_weight': 0.5}}
     """
@@ -60,9 +57,6 @@ def coerce(name: str, value: Any, hint: Any) -> Any:
         name: of the setting, for the error.
         value: what was given.
         hint: what the setting is annotated with.
-
-    Raises:
-        ValueError: if the value does not fit.
 
     >>> coerce("num_blocks", 16, tuple[int, ...])
     (16,)

@@ -28,11 +28,7 @@ APART = ("seed", "log_dir", "progress", "threads")
 
 
 def gather_folders(roots: Sequence[Path], name: str, draw: str) -> Comparison:
-    """Every finished run at or below some folders.
-
-    Raises:
-        ValueError: if one of them holds no finished run, or a result was edited by hand.
-    """
+    """Every finished run at or below some folders."""
     folders = [folder for root in roots for folder in run_folder.run_folders(root)]
     results = [stored_result(folder) | {"folder": str(folder)} for folder in folders]
     rows = in_rows(results)
@@ -48,9 +44,6 @@ def among_recorded(comparison: Comparison, results_dir: Path) -> Comparison:
 
     Rows of the comparison are its own: figures name each of them, and a label that a recorded row
     has, too, gets ", yours" behind it.
-
-    Raises:
-        ValueError: if a recorded file was edited by hand.
     """
     recorded = [
         result
@@ -115,15 +108,14 @@ def recorded_of(dataset: str, results_dir: Path) -> list[Result]:
         [one | {"sweep": path.stem} for one in read_cells(path) if dataset_of(one) == dataset]
         for path in asked[:1] or fitting.values()
     ]
+
+    def num_agents(results: Sequence[Result]) -> int:
+        seeds: dict[tuple[str, str], set[int]] = {}
+        for one in results:
+            seeds.setdefault((one["agent"], one["label"]), set()).add(one["seed"])
+        return len({agent for (agent, _), numbers in seeds.items() if len(numbers) >= FEWEST})
+
     return max(candidates, key=num_agents, default=[])
-
-
-def num_agents(results: Sequence[Result]) -> int:
-    """How many agents have a row of three seeds or more."""
-    seeds: dict[tuple[str, str], set[int]] = {}
-    for one in results:
-        seeds.setdefault((one["agent"], one["label"]), set()).add(one["seed"])
-    return len({agent for (agent, _), numbers in seeds.items() if len(numbers) >= FEWEST})
 
 
 def in_rows(results: Iterable[Result]) -> dict[str, list[Result]]:

@@ -126,11 +126,7 @@ class Watch:
         self.sound_at = done
 
     def learn(self, num_images: int) -> int:
-        """The agent's `learn`, whose batches all ranks share.
-
-        Raises:
-            RanksError: if the ranks cannot go on together; says from where they can.
-        """
+        """The agent's `learn`, whose batches all ranks share."""
         try:
             self.check(self.sound_at)
             with shared(self.agent, self.ranks):

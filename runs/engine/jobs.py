@@ -104,11 +104,7 @@ class Comparison:
 
 
 def make_jobs(sweep: Sweep, log_dir: str) -> list[Job]:
-    """Resolves every run of a sweep.
-
-    Raises:
-        ValueError: if a name or a setting is wrong, or two cells have one label.
-    """
+    """Resolves every run of a sweep."""
     counts = Counter(cell.label for cell in sweep.cells)
     twice = sorted(label for label, count in counts.items() if count > 1)
     if twice:
@@ -164,9 +160,6 @@ def gather(
         jobs: its runs.
         known: recorded results.
         draw: "sampled" or "mode" (greedy masks).
-
-    Raises:
-        ValueError: if a result was edited by hand.
     """
     finished, missing = [], []
     for job in jobs:
@@ -181,11 +174,7 @@ def gather(
 
 @uncollected()
 def recorded_comparison(sweep: Sweep, results_dir: Path) -> Comparison:
-    """What is recorded of a sweep's rows and seeds, and nothing else: the same on every machine.
-
-    Raises:
-        ValueError: if nothing is recorded, or the file was edited by hand.
-    """
+    """What is recorded of a sweep's rows and seeds, and nothing else: the same on every machine."""
     cells: dict[tuple[str, int], dict[str, Any]] = {}
     for found in read_cells(recorded_path(sweep, results_dir)):
         # Behind the sweep's own runs stand those that it no longer asks for.

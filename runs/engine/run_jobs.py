@@ -43,11 +43,7 @@ def in_words(seconds: float) -> str:
 
 
 def prepare(jobs: Sequence[Job]) -> None:
-    """Loads data and learns frozen weights here, where it is seen, once for all workers.
-
-    Raises:
-        ValueError, OSError: if data is missing or a setting impossible.
-    """
+    """Loads data and learns frozen weights here, where it is seen, once for all workers."""
     from ccenv.simulator.simulator import Simulator
 
     done = set()

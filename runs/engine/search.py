@@ -107,10 +107,12 @@ def open_study(search: Search) -> Any:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     run_folder.check_unlinked(search.folder)
     search.folder.mkdir(parents=True, exist_ok=True)
+    # A file that processes of several machines append to.
+    journal = optuna.storages.journal.JournalFileBackend(str(search.folder / JOURNAL))
     with asking(search.folder):
         study = optuna.create_study(
             study_name="search",
-            storage=storage_of(optuna, search.folder),
+            storage=optuna.storages.JournalStorage(journal),
             directions=["minimize"] * len(OBJECTIVES),
             load_if_exists=True,
         )
@@ -123,12 +125,6 @@ def open_study(search: Search) -> Any:
                 f"{search.about()}; give those, or another --folder"
             )
     return study
-
-
-def storage_of(optuna: Any, folder: Path) -> Any:
-    """The journal: a file that processes of several machines append to."""
-    journal = optuna.storages.journal
-    return optuna.storages.JournalStorage(journal.JournalFileBackend(str(folder / JOURNAL)))
 
 
 @contextmanager

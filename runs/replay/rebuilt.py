@@ -70,10 +70,6 @@ def plan_of(config: Mapping[str, Any], trusted: Sequence[str] = ()) -> Plan:
     Args:
         config: as stored.
         trusted: modules of the reader's own that it may name, see `runs.store.untrusted_files`.
-
-    Raises:
-        ValueError: if it names anything else that is not the project's, a setting is unknown here,
-            or the settings do not belong together.
     """
     kinds = {"agent": str, "environment": Mapping, "agent_settings": Mapping}
     for name, kind in kinds.items():
@@ -98,9 +94,6 @@ def rebuild(plan: Plan, folder: Path) -> Rebuilt:
 
     Frozen weights are read from this machine's cache, or learned again, to hold the stored ones
     against them.
-
-    Raises:
-        ValueError: if tensors are missing, damaged or of another network or agent.
     """
     names = (run_folder.AGENT, run_folder.NETWORK)
     stored = {name: stored_tensors(folder, name) for name in names}
@@ -197,10 +190,6 @@ def open_run(folder: Path, trusted: Sequence[str] = ()) -> Rebuilt:
     Args:
         folder: the run's.
         trusted: modules of the reader's own that it may name, see `runs.store.untrusted_files`.
-
-    Raises:
-        ValueError: if the folder holds no finished run or no weights of it, or its policy cannot
-            be put back.
     """
     check_finished(folder)
     config = stored_config(folder)

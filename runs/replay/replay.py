@@ -175,9 +175,6 @@ def wrong_labels(rebuilt: Rebuilt) -> Iterator[None]:
 
     The loaded tensors themselves are changed: what a policy finds on the call stack, in the
     environment or by loading the data set once more is the wrong label too.
-
-    Raises:
-        RuntimeError: if the environment shows its policy other tensors than these.
     """
     simulator = rebuilt.env.simulator
     stored, seen = load_split(rebuilt.plan.environment["dataset"], "test"), test_split(simulator)

@@ -60,11 +60,7 @@ def validate(folder: Path, trusted: Sequence[str] = ()) -> list[Verdict]:
 
 
 def judge_run(folder: Path, trusted: Sequence[str]) -> list[Verdict]:
-    """Rebuilds a run, and judges it and both of its evaluations.
-
-    Raises:
-        Exception: whatever comes of reading files that another user wrote.
-    """
+    """Rebuilds a run, and judges it and both of its evaluations."""
     result = stored_result(folder)
     config = stored_object(folder, run_folder.CONFIG)
     plan = plan_of(config, trusted)

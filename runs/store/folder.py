@@ -28,11 +28,7 @@ AGENT, NETWORK, MASKS = "agent.safetensors", "network.safetensors", "masks.safet
 
 
 def check_writable(folder: Path) -> None:
-    """Refuses a folder that cannot be made or written in, without making it.
-
-    Raises:
-        OSError: if its nearest existing parent is no folder or is read-only.
-    """
+    """Refuses a folder that cannot be made or written in, without making it."""
     parent = folder.absolute()
     while not parent.exists():
         parent = parent.parent
@@ -48,11 +44,7 @@ def check_writable(folder: Path) -> None:
 
 
 def check_unlinked(folder: Path) -> None:
-    """Refuses a folder that is a link or holds one: what is written in it would land elsewhere.
-
-    Raises:
-        ValueError: if there is a link, on any level.
-    """
+    """Refuses a folder that is a link or holds one: what is written in it would land elsewhere."""
     link = next((path for path in (folder, *folder.rglob("*")) if path.is_symlink()), None)
     if link is not None:
         raise ValueError(
@@ -61,11 +53,7 @@ def check_unlinked(folder: Path) -> None:
 
 
 def lock_path(folder: Path) -> Path:
-    """Where the lock of a run's folder lies: in the cache, for the folder holds only the run.
-
-    Raises:
-        OSError: if the cache cannot be written in.
-    """
+    """Where the lock of a run's folder lies: in the cache, for the folder holds only the run."""
     name = hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:24]
     path = user_cache() / "locks" / f"{name}.lock"
     try:
@@ -81,11 +69,7 @@ def lock_path(folder: Path) -> Path:
 
 @contextmanager
 def claim(folder: Path, wait: bool) -> Iterator[None]:
-    """Locks a run's folder against other processes of this user; freed when the process dies.
-
-    Raises:
-        BlockingIOError: if another process holds it and `wait` is False.
-    """
+    """Locks a run's folder against other processes of this user; freed when the process dies."""
     try:
         with FileLock(lock_path(folder), timeout=-1 if wait else 0):
             yield
@@ -94,11 +78,7 @@ def claim(folder: Path, wait: bool) -> Iterator[None]:
 
 
 def run_folders(root: Path) -> list[Path]:
-    """Folders of finished runs at or below a folder, by path.
-
-    Raises:
-        ValueError: if there is none.
-    """
+    """Folders of finished runs at or below a folder, by path."""
     folders = sorted({path.parent for path in root.rglob(RESULT)})
     if not folders:
         raise ValueError(

@@ -50,9 +50,6 @@ def load_gate_values(
 
     Returns:
         For each gated layer float32 [num_images, num_blocks] in [0, 1].
-
-    Raises:
-        ValueError: if the file is missing, damaged or of another network, or a value impossible.
     """
     path = folder / CHECKPOINT / MASKS
     try:
@@ -84,9 +81,6 @@ def load_masks(
         draw: "sampled" or "mode".
         num_blocks: of each gated layer.
         num_images: how many there must be; None takes as many as there are.
-
-    Raises:
-        ValueError: if the file is missing, damaged, or of another network or data set.
     """
     path = folder / CHECKPOINT / MASKS
     try:

@@ -100,11 +100,7 @@ def code_commit() -> str | None:
 
 
 def git(folder: Path, *words: str) -> str:
-    """What git answers; it writes nothing into the checkout.
-
-    Raises:
-        OSError, SubprocessError: if it cannot.
-    """
+    """What git answers; it writes nothing into the checkout."""
     command = ["git", "--no-optional-locks", "-C", str(folder), *words]
     done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=MOST_SECONDS)
     return done.stdout.strip()

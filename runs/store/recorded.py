@@ -41,11 +41,7 @@ Result = dict[str, Any]
 
 
 def read_cells(path: Path) -> list[Result]:
-    """All results that a file holds, each with its settings in groups; none where there is no file.
-
-    Raises:
-        ValueError: if the file was edited by hand, or written by an older version.
-    """
+    """All results that a file holds, each with its settings in groups; none without a file."""
     return cells_of(json_file.check_json(path) if path.exists() else {}, path, {})
 
 
@@ -78,11 +74,7 @@ def may_be_asked(cell: Any, plans: Mapping[Key, Run]) -> bool:
 
 
 def read_table(path: Path) -> dict[str, Any]:
-    """A recorded file as tables are made of it: its kind, its rows and what else is no cell.
-
-    Raises:
-        ValueError: if it is no such file, or was edited; files of earlier versions have no seal.
-    """
+    """A recorded file as tables are made of it: its kind, its rows and what else is no cell."""
     content = json_file.check_json(path)
     found = content if isinstance(content, dict) else {}
     if not isinstance(found.get("rows"), list) or not isinstance(found.get("kind"), str):
@@ -121,11 +113,7 @@ def read_cell(
 
 
 def check_costs(result: Result, where: str) -> None:
-    """Refuses a result whose costs are not its MACs over the dense network's.
-
-    Raises:
-        ValueError: naming the file, the row and the cost.
-    """
+    """Refuses a result whose costs are not its MACs over the dense network's."""
     dense = result["dense_macs"]
     for one in result["evaluations"]:
         cost, macs = one.get("total_cost"), one.get("macs")

@@ -132,9 +132,6 @@ def check_seal(content: Any, where: str) -> Any:
 
     Unless another name holds the checksum of all the rest: then the seal's own name was damaged.
 
-    Raises:
-        ValueError: if the seal is another.
-
     >>> check_seal(sealed({"error": 0.5}), "a.json")["error"]
     0.5
     """

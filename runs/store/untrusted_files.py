@@ -50,12 +50,7 @@ MOST_BYTES = {".json": 2**26, ".safetensors": 2**30, ".txt": 2**16}
 
 
 def stored_file(folder: Path, *names: str) -> Path:
-    """A file of a run's folder.
-
-    Raises:
-        ValueError: if there is none, a link stands in its place or on the way to it, or it is too
-            large.
-    """
+    """A file of a run's folder."""
     path = folder
     for name in names:
         path = path / name
@@ -78,11 +73,7 @@ def stored_object(folder: Path, name: str) -> dict[str, Any]:
 
 
 def stored_result(folder: Path) -> dict[str, Any]:
-    """The result of a finished run, as it was sealed.
-
-    Raises:
-        ValueError: if it is missing, damaged, edited, or holds what cannot be.
-    """
+    """The result of a finished run, as it was sealed."""
     where = str(folder / run_folder.RESULT)
     return check_result(check_seal(stored_object(folder, run_folder.RESULT), where), where)
 
@@ -97,11 +88,7 @@ def stored_text(folder: Path, name: str) -> str:
 
 
 def stored_config(folder: Path) -> dict[str, Any]:
-    """Settings of a finished run, `config.json`, held against those that its sealed result names.
-
-    Raises:
-        ValueError: if either is missing or damaged, or they differ.
-    """
+    """Settings of a finished run, `config.json`, compared with those in its sealed result."""
     where = str(folder / run_folder.RESULT)
     result = check_seal(stored_object(folder, run_folder.RESULT), where)
     config = stored_object(folder, run_folder.CONFIG)
@@ -111,11 +98,7 @@ def stored_config(folder: Path) -> dict[str, Any]:
 
 
 def stored_tensors(folder: Path, name: str) -> dict[str, "Tensor"]:
-    """Tensors of a checkpoint.
-
-    Raises:
-        ValueError: if the file is missing or damaged, or a number is not finite.
-    """
+    """Tensors of a checkpoint."""
     from ccenv.base.checked_file import read_checked
 
     path = stored_file(folder, run_folder.CHECKPOINT, name)
@@ -133,11 +116,7 @@ EXPORTED = "classifier.safetensors"
 
 
 def exported_file(place: Path) -> Path:
-    """The file of an exported classifier, of a run's folder its own.
-
-    Raises:
-        ValueError: if the run left none, or a link instead.
-    """
+    """The file of an exported classifier, of a run's folder its own."""
     path = place / run_folder.CHECKPOINT / EXPORTED if place.is_dir() else place
     if not path.is_file():
         raise ValueError(f"expected {path}; train with --export, which leaves it")
@@ -150,9 +129,6 @@ def dataset_of(path: Path, trusted: Sequence[str] = ()) -> str:
     Args:
         path: see `exported_file`.
         trusted: modules of the reader's own that the run may name, see `ccenv.base.trust`.
-
-    Raises:
-        ValueError: if it lies in none, or the run names code that is not trusted.
     """
     run = path.parent.parent
     if not (run / run_folder.CONFIG).is_file():
