@@ -26,7 +26,7 @@ from ccenv.networks.stages.linear import (
     in_major_linear,
 )
 from ccenv.networks.text.sequences import Sequences, sequences_of
-from ccenv.networks.text.tokens import HashedRows, check_context, check_windows, window_length
+from ccenv.networks.text.tokens import HashedRows, check_windows, window_length
 from ccenv.networks.vision.early_exit import cascade_on, pondering_on
 
 
@@ -53,8 +53,7 @@ class LastEmbeddings(nn.Module):
 
 def a_window(input_shape: tuple[int, ...], context: int, network: str) -> Tensor:
     """One window of symbols, as an example: int64 [1, symbols]; other inputs are refused."""
-    num_tokens = window_length(input_shape, network)
-    check_context(context, num_tokens)
+    num_tokens = window_length(input_shape, network, context)
     return torch.zeros(1, num_tokens, dtype=torch.int64)
 
 

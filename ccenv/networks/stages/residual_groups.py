@@ -43,12 +43,12 @@ class Summed(Stage):
         if backend == "reference":
             return x + self.bias + self.masked(seen, mask, weights)
         y = x + self.bias
-        for rows, blocks in groups_of(mask):
+        for rows, blocks in rows_by_blocks(mask):
             if rows is None:
-                y += self.added(seen, blocks, chosen(weights, None, blocks))
+                y += self.added(seen, blocks, some_weights(weights, None, blocks))
             else:
                 part = seen.index_select(0, rows)
-                added = self.added(part, blocks, chosen(weights, rows, blocks))
+                added = self.added(part, blocks, some_weights(weights, rows, blocks))
                 # Under autocast products have another dtype than the sum.
                 y.index_add_(0, rows, added.to(y.dtype))
         return y
@@ -57,13 +57,13 @@ class Summed(Stage):
         """Everything computed, block by block, and thrown away where it is skipped: the meaning."""
         total = torch.zeros_like(x)
         for block in range(self.num_blocks):
-            part = self.added(x, (block,), chosen(weights, None, (block,)))
+            part = self.added(x, (block,), some_weights(weights, None, (block,)))
             keep = mask[:, block].reshape(-1, *[1] * (x.ndim - 1))
             total = total + torch.where(keep, part, 0.0)
         return total
 
 
-def chosen(weights: Tensor | None, rows: Tensor | None, blocks: Blocks) -> Tensor | None:
+def some_weights(weights: Tensor | None, rows: Tensor | None, blocks: Blocks) -> Tensor | None:
     """Rows and columns of weights [rows, num_blocks]; None stands for all."""
     if weights is None:
         return None
@@ -71,7 +71,7 @@ def chosen(weights: Tensor | None, rows: Tensor | None, blocks: Blocks) -> Tenso
     return weights if blocks is None else weights[:, list(blocks)]
 
 
-def groups_of(mask: Tensor) -> Iterator[tuple[Tensor | None, Blocks]]:
+def rows_by_blocks(mask: Tensor) -> Iterator[tuple[Tensor | None, Blocks]]:
     """Rows that are computed together, and with which blocks; None stands for all.
 
     Rows of the mask, bool [rows, num_blocks], that keep the same blocks are one group, so that each
@@ -82,20 +82,15 @@ def groups_of(mask: Tensor) -> Iterator[tuple[Tensor | None, Blocks]]:
     num_visits = sum(len(blocks) * len(rows) for blocks, rows in groups.items())
     num_kept = sum(len(rows) for blocks, rows in groups.items() if blocks)
     if len(groups) > num_blocks + (num_visits - num_kept) // ROWS_OF_A_GROUP:
-        for block, found in enumerate(rows_by_block(mask)):
-            if len(found):
-                yield found, (block,)
+        _, kept = mask.t().nonzero(as_tuple=True)
+        for block, rows_of_block in enumerate(kept.split(mask.sum(dim=0).tolist())):
+            if len(rows_of_block):
+                yield rows_of_block, (block,)
         return
     for blocks, rows in groups.items():
         if blocks:
             some = None if len(rows) == num_rows else torch.tensor(rows, device=mask.device)
             yield some, None if len(blocks) == num_blocks else blocks
-
-
-def rows_by_block(mask: Tensor) -> tuple[Tensor, ...]:
-    """Rows that keep each block: bool [rows, num_blocks] -> int64 [kept] for each block."""
-    _, rows = mask.t().nonzero(as_tuple=True)
-    return rows.split(mask.sum(dim=0).tolist())
 
 
 def same_rows(mask: Tensor) -> dict[tuple[int, ...], list[int]]:
@@ -107,7 +102,7 @@ def same_rows(mask: Tensor) -> dict[tuple[int, ...], list[int]]:
     return {tuple(i for i, kept in enumerate(b) if kept): rows for b, rows in found.items()}
 
 
-def taken(weight: nn.Parameter, blocks: Blocks) -> Tensor:
+def some_blocks(weight: nn.Parameter, blocks: Blocks) -> Tensor:
     """Weights of some blocks, one after the other: [num_blocks, units, ...] -> [k * units, ...]."""
     if blocks is None:
         return weight.flatten(0, 1)

@@ -27,7 +27,7 @@ from ccenv.networks.core.abilities import ReadsSymbols
 from ccenv.networks.core.lowering import Affine, Embed, Lowered, Table
 from ccenv.networks.core.mlp import LayeredNetwork, MLPHidden, linear_at, linear_stack
 from ccenv.networks.core.protocol import Abilities, Unread, repeat_rows, rows_each
-from ccenv.networks.text.tokens import HashedRows, check_context, check_windows, window_length
+from ccenv.networks.text.tokens import HashedRows, check_windows, window_length
 from ccenv.sparse.linear import block_sparse_linear
 from ccenv.sparse.reference import zero_where_skipped
 
@@ -101,7 +101,7 @@ class TokenMLP(LayeredNetwork):
         numbers = [num_tokens, num_symbols, num_classes, embedding_size, look_tokens, context]
         names = "num_tokens, num_symbols, num_classes, embedding_size, look_tokens and context"
         positive_ints(numbers, names)
-        check_context(context, num_tokens)
+        window_length(input_shape, "bytes", context)
         if look_tokens > context:
             raise ValueError(
                 f"expected look_tokens to be at most the {context} symbols that are read, got "

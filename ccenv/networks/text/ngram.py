@@ -13,7 +13,6 @@ symbol): no context contains one, so that the first symbols of a sequence have s
 """
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -25,7 +24,12 @@ from ccenv.base.values import positive_ints
 from ccenv.data.split import Split
 from ccenv.networks.core.abilities import Beforehand, Bounds, OpenLengths, ReadsSymbols
 from ccenv.networks.core.protocol import Abilities, Gate, GatedNetwork, repeat_rows, rows_each
-from ccenv.networks.text.tokens import check_windows, count_symbols, window_length
+from ccenv.networks.text.tokens import (
+    check_order,
+    check_windows,
+    is_in_order,
+    window_length,
+)
 
 KEY_BITS = 63
 """Of a context and its successor, which are one whole number."""
@@ -71,9 +75,11 @@ def contexts_of(windows: Tensor, length: int, bits: int, missing: int) -> Contex
     last = windows[:, -length:]
     if len(last) and int(last.max()) > missing:
         raise IndexError(f"it counts symbols in 0..{missing - 1}")
-    lengths = count_symbols(last, missing)
+    is_symbol = last != missing
+    check_order(bool(is_in_order(is_symbol)), missing)
     shifts = bits * torch.arange(length - 1, -1, -1, device=windows.device)
-    return Contexts((last.masked_fill(last == missing, 0) << shifts).sum(dim=1), lengths)
+    keys = (last.masked_fill(~is_symbol, 0) << shifts).sum(dim=1)
+    return Contexts(keys, is_symbol.sum(dim=1))
 
 
 def counted_positions(split: Split, length: int, bits: int, positions: int | None) -> Contexts:
@@ -102,15 +108,15 @@ def counted_positions(split: Split, length: int, bits: int, positions: int | Non
     return found
 
 
-def counted(
-    keys: np.ndarray, bits: int, length: int, shorter: Pairs | None, escape: float = 1.0
+def pairs_of_length(
+    length: int, keys: np.ndarray, bits: int, shorter: Pairs | None, escape: float = 1.0
 ) -> Pairs:
     """Counts pairs of one length, from keys of this length or a longer one.
 
     Args:
+        length: symbols of the context.
         keys: from `counted_positions`, of those that have a context of this length.
         bits: of a symbol.
-        length: symbols of the context.
         shorter: pairs of the length before, all of them; None of single symbols.
         escape: e above.
     """
@@ -138,28 +144,21 @@ def best_pairs(
     positions: Contexts, bits: int, order: int, most: int, escape: float = 1.0
 ) -> list[Pairs]:
     """The `most` pairs that a text needs most, of every length from 1 to `order` together."""
-    levels = list(candidates(positions, bits, order, most, escape))
+    # Chances of single symbols are needed below; what is stored begins with one symbol before.
+    pairs, levels = pairs_of_length(0, positions.keys, bits, None, escape), []
+    for length in range(1, order + 1):
+        keys = positions.keys[positions.lengths >= length]
+        pairs = pairs_of_length(length, keys, bits, pairs, escape)
+        # Of each length no more than all lengths together may have.
+        levels.append(pairs.at(np.sort(np.argsort(-pairs.worth, kind="stable")[:most])))
     worth = np.concatenate([pairs.worth for pairs in levels])
-    chosen = np.zeros(len(worth), bool)
-    chosen[np.argsort(-worth, kind="stable")[:most]] = True
+    is_best = np.zeros(len(worth), bool)
+    is_best[np.argsort(-worth, kind="stable")[:most]] = True
     ends = np.cumsum([len(pairs.keys) for pairs in levels])[:-1]
     return [
         pairs.at(np.flatnonzero(own))
-        for pairs, own in zip(levels, np.split(chosen, ends), strict=True)
+        for pairs, own in zip(levels, np.split(is_best, ends), strict=True)
     ]
-
-
-def candidates(
-    positions: Contexts, bits: int, order: int, most: int, escape: float
-) -> Iterator[Pairs]:
-    """Of each length the best pairs, no more than all lengths together may have."""
-    # Chances of single symbols are needed below; what is stored begins with one symbol before.
-    pairs = counted(positions.keys, bits, 0, None, escape)
-    for length in range(1, order + 1):
-        keys = positions.keys[positions.lengths >= length]
-        pairs = counted(keys, bits, length, pairs, escape)
-        best = np.argsort(-pairs.worth, kind="stable")[:most]
-        yield pairs.at(np.sort(best))
 
 
 TABLES = ("contexts", "starts", "symbols", "shares")
@@ -285,13 +284,13 @@ class Ngram(GatedNetwork):
         given = mask if mask is not None else weights
         group = 1 if given is None else rows_each(len(hidden.keys), len(given))
         hidden = repeat_rows(hidden, group)
-        everything = torch.ones(len(hidden.keys), 1, dtype=torch.bool, device=hidden.keys.device)
-        rows = (everything if mask is None else mask)[:, 0].nonzero()[:, 0]
+        keeps = hidden.keys.new_ones(len(hidden.keys), 1) if mask is None else mask
+        rows = keeps[:, 0].nonzero()[:, 0]
         keys, lengths, found, left = (v.index_select(0, rows) for v in vars(hidden).values())
         shares = self.looked_up(self.order - gate, keys, lengths)
         if weights is not None:
             shares = shares * weights.index_select(0, rows).to(shares.dtype)
-        found = added(found, left, shares)
+        found = with_shares(found, left, shares)
         left = left * (1 - shares.sum(dim=1, keepdim=True))
         return replace(
             hidden,
@@ -320,7 +319,7 @@ class Ngram(GatedNetwork):
 
     def logits(self, hidden: Mixture, backend: str = "auto") -> Tensor:
         """See `GatedNetwork.logits`: logarithms of probabilities."""
-        return added(hidden.found, hidden.left, self.often.expand_as(hidden.found)).log()
+        return with_shares(hidden.found, hidden.left, self.often.expand_as(hidden.found)).log()
 
     def look(self, gate: int, hidden: Mixture) -> Tensor:
         """What longer contexts leave, and their largest probability: float [rows, 2]."""
@@ -337,7 +336,7 @@ class Ngram(GatedNetwork):
         return self.num_classes
 
 
-def added(found: Tensor, left: Tensor, shares: Tensor) -> Tensor:
+def with_shares(found: Tensor, left: Tensor, shares: Tensor) -> Tensor:
     """What is found and the shares of what is left: [rows, classes], [rows, 1], [rows, classes]."""
     # As a product, so that whoever counts products finds these.
     return torch.baddbmm(found.unsqueeze(1), left.unsqueeze(1), shares.unsqueeze(1)).squeeze(1)

@@ -138,22 +138,18 @@ def rows_of_lengths(num_rows: int, order: int, shares: Sizes) -> list[tuple[int,
     return list(zip(accumulate(numbers, initial=0), numbers, strict=False))
 
 
-def window_length(input_shape: tuple[int, ...], network: str) -> int:
-    """Symbols of a window; other inputs than windows are refused."""
+def window_length(input_shape: tuple[int, ...], network: str, context: int = 0) -> int:
+    """Symbols of a window; what is none is refused, or has fewer symbols than are to be read."""
     if len(input_shape) != 1:
         raise ValueError(
             f"expected windows of symbols (length,) for {network!r}, got inputs "
             f"{tuple(input_shape)}"
         )
-    return input_shape[0]
-
-
-def check_context(context: int, num_tokens: int) -> None:
-    """Refuses windows of fewer symbols than are to be read."""
-    if context > num_tokens:
+    if context > input_shape[0]:
         raise ValueError(
-            f"expected context to be at most the window's {num_tokens} symbols, got {context}"
+            f"expected context to be at most the window's {input_shape[0]} symbols, got {context}"
         )
+    return input_shape[0]
 
 
 def check_windows(inputs: Tensor, num_tokens: int) -> None:
@@ -163,20 +159,6 @@ def check_windows(inputs: Tensor, num_tokens: int) -> None:
             f"expected symbols as int64 [rows, {num_tokens}], got {inputs.dtype} "
             f"{list(inputs.shape)}"
         )
-
-
-def count_symbols(inputs: Tensor, missing: int) -> Tensor:
-    """Counts the symbols of windows that are not missing: int64 [rows, symbols] -> int64 [rows].
-
-    Raises:
-        ValueError: if a missing symbol is behind another one, or the last one is missing.
-
-    >>> count_symbols(torch.tensor([[9, 9, 1], [0, 1, 2]]), missing=9).tolist()
-    [1, 3]
-    """
-    is_symbol = inputs != missing
-    check_order(bool(is_in_order(is_symbol)), missing)
-    return is_symbol.sum(dim=1)
 
 
 def is_in_order(is_symbol: Tensor) -> Tensor:

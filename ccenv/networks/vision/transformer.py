@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ccenv.networks.core.sequential import GatedSequential
-from ccenv.networks.stages.residual_groups import Blocks, Summed, taken
+from ccenv.networks.stages.residual_groups import Blocks, Summed, some_blocks
 from ccenv.networks.vision.residual import Centred
 
 
@@ -42,13 +42,13 @@ class HeadAttention(Summed):
 
     def added(self, x: Tensor, blocks: Blocks, weights: Tensor | None) -> Tensor:
         """Attention of some heads: [rows, tokens, dim] -> the same."""
-        bias = taken(self.query_key_value_bias, blocks)
-        parts = nn.functional.linear(x, taken(self.query_key_value, blocks), bias)
+        bias = some_blocks(self.query_key_value_bias, blocks)
+        parts = nn.functional.linear(x, some_blocks(self.query_key_value, blocks), bias)
         parts = parts.unflatten(2, (-1, 3, self.head_size)).permute(3, 0, 2, 1, 4)
         seen = nn.functional.scaled_dot_product_attention(*parts.unbind(0))
         if weights is not None:
             seen = seen * weights[:, :, None, None]
-        return seen.transpose(1, 2).flatten(2) @ taken(self.output, blocks)
+        return seen.transpose(1, 2).flatten(2) @ some_blocks(self.output, blocks)
 
 
 class GroupedFFN(Summed):
@@ -75,12 +75,12 @@ class GroupedFFN(Summed):
 
     def added(self, x: Tensor, blocks: Blocks, weights: Tensor | None) -> Tensor:
         """What some groups add: [rows, tokens, dim] -> the same."""
-        bias = taken(self.hidden_bias, blocks)
-        units = self.activation(nn.functional.linear(x, taken(self.hidden, blocks), bias))
+        bias = some_blocks(self.hidden_bias, blocks)
+        units = self.activation(nn.functional.linear(x, some_blocks(self.hidden, blocks), bias))
         if weights is not None:
             wide = weights.repeat_interleave(units.shape[2] // weights.shape[1], dim=1)
             units = units * wide[:, None, :]
-        return units @ taken(self.output, blocks)
+        return units @ some_blocks(self.output, blocks)
 
 
 def matrix(num_blocks: int, units: int, dim: int, fan_in: int) -> nn.Parameter:

@@ -16,7 +16,7 @@ from ccenv.data import Split, load_split
 from ccenv.deploy.export import SkippingClassifier
 from ccenv.networks.core.parameters import memory_bytes
 from ccenv.networks.learning.training import frozen_weights
-from ccenv.networks.text.ngram import best_pairs, counted, counted_positions, ngram
+from ccenv.networks.text.ngram import best_pairs, counted_positions, ngram, pairs_of_length
 from ccenv.simulator.simulator import Simulator
 
 WINDOW = 4
@@ -175,8 +175,8 @@ def test_the_pairs_that_are_kept_are_those_of_most_worth():
 
 def test_worth_is_what_the_text_costs_more_without_the_pair():
     keys = counted_positions(text("train"), 1, 4, None).keys
-    single = counted(keys, 4, 0, None)
-    pairs = counted(keys, 4, 1, single)
+    single = pairs_of_length(0, keys, 4, None)
+    pairs = pairs_of_length(1, keys, 4, single)
     lower = dict(zip(single.keys.tolist(), single.chances.tolist(), strict=True))
     for key, chance, worth in zip(pairs.keys, pairs.chances, pairs.worth, strict=True):
         expected = (keys == key).sum() * np.log(chance / lower[key & 15])

@@ -10,7 +10,7 @@ from ccenv.base.seeding import stream
 from ccenv.networks.core.check import check_network
 from ccenv.networks.core.protocol import dense_forward
 from ccenv.networks.stages.linear import BlockLinear, Experts
-from ccenv.networks.stages.residual_groups import groups_of
+from ccenv.networks.stages.residual_groups import rows_by_blocks
 from ccenv.networks.vision.conv import BlockConv2d, conv
 from ccenv.networks.vision.experts import experts
 from ccenv.networks.vision.transformer import GroupedFFN, HeadAttention, vit
@@ -139,7 +139,7 @@ def test_heads_are_torchs_own_attention():
 def test_groups_hold_each_kept_block_of_each_row_once_and_nothing_else(bits):
     mask = torch.tensor(bits)
     seen = torch.zeros(mask.shape, dtype=torch.int64)
-    for rows, blocks in groups_of(mask):
+    for rows, blocks in rows_by_blocks(mask):
         for row in range(len(mask)) if rows is None else rows.tolist():
             seen[row, list(range(3) if blocks is None else blocks)] += 1
     assert torch.equal(seen, mask.long())
