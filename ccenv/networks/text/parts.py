@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ccenv.base.masks import spread_to_units
 from ccenv.base.registry import check_names
@@ -94,17 +94,12 @@ def layer_parts(gates: Sequence[str] | str, depth: int, repeats: int = 1) -> tup
     return tuple(parts)
 
 
-def part_macs(network: Model, part: Part, length: Any, kept: Any = None) -> Any:
-    """Returns the MACs of a part at the end of `length` positions; 0 of an exit.
+def part_macs(network: Model, part: Part, length: Any, kept: Any) -> Any:
+    """Returns the MACs of a part at the end of `length` positions, of so many kept blocks.
 
-    Args:
-        network: whose part it is.
-        part: one of its `parts`.
-        length: positions that are read, this one included: a number, or int64 [rows].
-        kept: blocks that are kept, as the length; None for all.
+    Both are numbers or int64 [rows]; positions are those that are read, this one included.
     """
     blocks = network.blocks[part.kind]
-    kept = blocks if kept is None else kept
     if part.is_exit:
         return 0 * kept
     if part.is_ffn:
@@ -115,60 +110,27 @@ def part_macs(network: Model, part: Part, length: Any, kept: Any = None) -> Any:
 
 def macs_before(network: Model, gate: int, length: Any) -> Any:
     """Returns the MACs of what always runs before a gate, or behind the last one."""
-    parts = sum(part_macs(network, part, length) for part in network.parts_before(gate))
+    parts = sum(part_macs(network, part, length, 1) for part in network.parts_before(gate))
     is_answer = gate == len(network.gates) or network.part(gate).is_exit
     return parts + (network.head_macs if is_answer else 0)
 
 
-def stop_macs(network: Model, gate: int) -> int:
-    """Returns the MACs of stopping at an exit: keys and values of all later layers."""
-    later = network.parts[-1].layer - network.part(gate).layer
-    return later * network.keys_and_values_macs
-
-
-def gate_macs(network: Model, gate: int, length: Tensor, mask: Tensor) -> Tensor:
-    """Returns the MACs of a gate and of what always runs around it: int64 [rows].
-
-    Args:
-        network: whose gate it is.
-        gate: its number.
-        length: int64 [rows]; positions that are read, the row's own included.
-        mask: bool [rows, num_blocks].
-    """
-    spent: Tensor = part_macs(network, network.part(gate), length, mask.sum(dim=1))
-    spent = spent + macs_before(network, gate + 1, length)
-    if network.part(gate).is_exit:
-        spent = torch.where(mask[:, 0], spent, stop_macs(network, gate))
-    return spent + (0 if gate else macs_before(network, 0, length))
-
-
-def least_macs(network: Model, gate: int, length: int) -> int:
-    """Returns what gates from this one on cost at least, at the end of `length` positions."""
-    least = 0 if gate else int(macs_before(network, 0, length))
-    for number in range(gate, len(network.gates)):
-        if network.part(number).is_exit:
-            return least + stop_macs(network, number)
-        least += int(part_macs(network, network.part(number), length, 0))
-        least += int(macs_before(network, number + 1, length))
-    return least
-
-
-def part_parameters(network: Model, part: Part) -> list[nn.Parameter]:
-    """Returns the weights of a part's blocks."""
-    layer = network.layer(part.layer)
+def gate_macs(network: Model, gate: int, length: Any, kept: Any) -> Any:
+    """Returns the MACs of a gate and of what always runs around it, as `part_macs`."""
+    part = network.part(gate)
+    spent = part_macs(network, part, length, kept) + macs_before(network, gate + 1, length)
     if part.is_exit:
-        return []
-    if part.is_ffn:
-        return [*layer.experts.parameters(), *([] if part.by_block else [layer.bias])]
-    # Heads are added to a bias, whatever is kept.
-    after = list(layer.attention.output.parameters())[: 1 if part.by_block else 2]
-    return [*layer.attention.query_key_value.parameters(), *after]
+        # Who stops leaves keys and values of all later layers.
+        stopping = (network.parts[-1].layer - part.layer) * network.keys_and_values_macs
+        spent = stopping + kept * (spent - stopping)
+    return spent if gate else spent + macs_before(network, 0, length)
 
 
 def part_unread(network: Model, part: Part, off: Tensor) -> Unread:
-    """Returns entries of a part's weights that nothing reads while blocks are off: bool [blocks].
+    """Returns a part's weights and the entries that nothing reads while blocks are off.
 
-    Keys and values of a position are computed whatever it keeps, and norms are looked at.
+    Keys and values of a position are computed whatever it keeps, norms are looked at, and what
+    heads or experts give is added to a bias. `off` is bool [blocks].
     """
     layer = network.layer(part.layer)
     if part.is_exit:

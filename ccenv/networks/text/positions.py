@@ -64,6 +64,8 @@ class Position:
     """Hidden state of positions, before a gate or after the last one."""
 
     cache: Cache
+    flow: Flow
+    """which rows have stopped at exits, and what they answer."""
     sequence: Tensor
     """int64 [rows], rising; which sequence of the cache a row belongs to."""
     place: Tensor
@@ -76,8 +78,6 @@ class Position:
     """the next one."""
     left: tuple[Left, ...] | None = None
     """keys and values of rows that have left, layer by layer; None where nothing reads them."""
-    flow: Flow | None = None
-    """which rows have stopped at exits, and what they answer; None of a network without exits."""
 
     def repeated(self, group: int) -> "Position":
         """Each row for so many neighbours."""
@@ -91,7 +91,7 @@ class Position:
             own=(self.own[:, None] * group + neighbours).flatten(),
             x=self.x.repeat_interleave(group, 0),
             left=None,
-            flow=None if self.flow is None else self.flow.repeated(group),
+            flow=self.flow.repeated(group),
         )
 
     def committed(self, values: Tensor) -> Tensor:
@@ -102,27 +102,19 @@ class Position:
     def features(self) -> Tensor:
         """Returns the features of all rows, of those that have stopped any: [rows, width]."""
         if self.all_left:
-            return self.of_all(self.x)
+            return self.flow.of_all(self.x)
         return self.committed(self.cache.streams[self.gate]).index_copy(0, self.own, self.x)
 
     @property
     def all_left(self) -> bool:
         """Whether no row that has not stopped follows the committed masks."""
-        rows = None if self.flow is None else self.flow.rows
+        rows = self.flow.rows
         return len(self.own) == len(self.sequence if rows is None else rows)
-
-    def of_running(self, values: Tensor) -> Tensor:
-        """The rows that have not stopped: [rows, ...] -> [running, ...]."""
-        return values if self.flow is None else self.flow.of_running(values)
-
-    def of_all(self, values: Tensor) -> Tensor:
-        """Puts values of running rows in their places, zero where stopped: [rows, ...]."""
-        return values if self.flow is None else self.flow.of_all(values)
 
     def is_running(self) -> Tensor:
         """Whether each row has not stopped: bool [rows]."""
         rows = self.sequence.new_ones(len(self.sequence), dtype=torch.bool)
-        return self.of_all(self.of_running(rows))
+        return self.flow.of_all(self.flow.of_running(rows))
 
     def leaving(self, mask: Tensor | None, weights: Tensor | None, *, hides: bool) -> Tensor:
         """Returns the rows that differ from the committed masks with this gate: int64 [left].
@@ -131,7 +123,7 @@ class Position:
         """
         if self.all_left:
             return self.own
-        if hides and (self.flow is None or self.flow.rows is None):
+        if hides and self.flow.rows is None:
             return torch.arange(len(self.place), device=self.place.device)
         # Committed gate values have no gradient.
         if weights is not None and weights.requires_grad:
@@ -141,7 +133,7 @@ class Position:
             executed = kept if weights is None else kept * weights
             differs = self.committed(self.cache.masks[self.gate]) != executed
             leaves = differs.any(dim=1).index_fill(0, self.own, True)
-        if self.flow is not None:
+        if self.flow.may_have_stopped:
             leaves = leaves & self.is_running()
         return leaves.nonzero().squeeze(1)
 
@@ -261,15 +253,16 @@ def every_position(cache: Cache, running: Tensor) -> Position:
     """All positions of sequences, before the gate that a cache has come to."""
     network, (count, length) = cache.owner, cache.sequences.symbols.shape
     numbers, none = torch.arange(count * length, device=running.device), cache.no_features()
-    flow = None
-    if network.has_exits:
+    flow = Flow(none, len(numbers))
+    if any(part.is_exit for part in network.parts):
         # On a GPU those that run are not listed: the host would wait.
-        goes = running if running.is_cuda else None
-        rows = None if running.is_cuda else running.nonzero().squeeze(1)
-        flow = Flow(none, len(numbers), goes=goes, rows=rows)
-    gate, place = len(cache.streams) - 1, numbers % length
-    hidden = Position(cache, numbers // length, place, numbers[:0], none, gate, flow=flow)
-    return network.answered(hidden)
+        listed = None if running.is_cuda else running.nonzero().squeeze(1)
+        flow = Flow(none, len(numbers), rows=listed, goes=running if listed is None else None)
+    sequence, place, gate = numbers // length, numbers % length, len(cache.streams) - 1
+    hidden: Position = network.answered(
+        Position(cache, flow, sequence, place, numbers[:0], none, gate)
+    )
+    return hidden
 
 
 def run_rows(
@@ -309,8 +302,7 @@ def stop_rows(
     hides: bool,
 ) -> Position:
     """Lets rows that skip the exit before a state answer and stop; see `Flow.goes` for `hides`."""
-    assert hidden.flow is not None
-    mask, weights = (None if m is None else hidden.of_running(m) for m in (mask, weights))
+    mask, weights = (None if m is None else hidden.flow.of_running(m) for m in (mask, weights))
     hidden = dataclasses.replace(hidden, flow=leave(hidden.flow, mask, weights, hides=hides))
     if hides:
         return hidden

@@ -48,16 +48,7 @@ from ccenv.networks.core.abilities import (
 from ccenv.networks.core.exit_state import Flow, exit_look
 from ccenv.networks.core.protocol import Abilities, Earlier, Gate, GatedNetwork, Unread, rows_each
 from ccenv.networks.text.attention import Layer
-from ccenv.networks.text.parts import (
-    GATES,
-    Part,
-    gate_macs,
-    layer_parts,
-    least_macs,
-    part_macs,
-    part_parameters,
-    part_unread,
-)
+from ccenv.networks.text.parts import GATES, Part, gate_macs, layer_parts, part_unread
 from ccenv.networks.text.positions import Cache, Position, run_rows, run_sequences, stop_rows
 from ccenv.networks.text.sequences import windows_of
 from ccenv.networks.text.tokens import check_windows, window_length
@@ -161,9 +152,8 @@ class LanguageModel(GatedNetwork):
             for part in self.parts
             if part.is_gate
         )
-        answers = 1 + sum(part.is_exit for part in self.parts)
-        of_parts = sum(part_macs(self, part, window) for part in self.parts)
-        self.dense_macs = answers * self.head_macs + of_parts
+        everything = enumerate(self.num_blocks)
+        self.dense_macs = sum(gate_macs(self, gate, window, kept) for gate, kept in everything)
 
     def layer(self, number: int) -> Layer:
         """A layer by its number as it runs."""
@@ -184,17 +174,12 @@ class LanguageModel(GatedNetwork):
         """Whether a gate is one."""
         return gate < len(self.gates) and self.part(gate).is_exit
 
-    @property
-    def has_exits(self) -> bool:
-        """Whether any gate is one."""
-        return any(part.is_exit for part in self.parts)
-
     def start(self, inputs: Tensor, earlier: Earlier | None = None) -> Position:
         """See `GatedNetwork.start`: all rows follow the committed masks of their sequences."""
         cache = self.cache(inputs, earlier)
         sequence, place, none = cache.sequences.sequence, cache.sequences.place, cache.no_features()
-        flow = Flow(none, len(place)) if self.has_exits else None
-        return self.answered(Position(cache, sequence, place, sequence[:0], none, flow=flow))
+        flow = Flow(none, len(place))
+        return self.answered(Position(cache, flow, sequence, place, sequence[:0], none))
 
     def cache(self, inputs: Tensor, earlier: Earlier | None = None) -> Cache:
         """Runs the sequences of inputs under committed masks: int64 [rows, window].
@@ -219,8 +204,7 @@ class LanguageModel(GatedNetwork):
         sequence, place = cache.sequences.sequence, cache.sequences.place
         x = self.embedding(inputs[:, -1]) + self.places(place)
         own = torch.arange(len(inputs), device=inputs.device)
-        flow = Flow(x, len(x)) if self.has_exits else None
-        return self._ahead(Position(cache, sequence, place, own, x, left=(), flow=flow))
+        return self._ahead(Position(cache, Flow(x, len(x)), sequence, place, own, x, left=()))
 
     def cache_before(self, inputs: Tensor, earlier: Earlier | None = None) -> Cache:
         """See `Continues`; earlier positions are under committed masks.
@@ -271,9 +255,9 @@ class LanguageModel(GatedNetwork):
 
     def answered(self, hidden: Position) -> Position:
         """Computes what an exit would answer, where it is decided next."""
-        if hidden.flow is None or not self.is_exit(hidden.gate):
+        if not self.is_exit(hidden.gate):
             return hidden
-        x = self.norm(hidden.of_running(hidden.features()))
+        x = self.norm(hidden.flow.of_running(hidden.features()))
         flow = dataclasses.replace(hidden.flow, x=x, early=self._answers(x))
         return dataclasses.replace(hidden, flow=flow)
 
@@ -283,8 +267,8 @@ class LanguageModel(GatedNetwork):
 
     def logits(self, hidden: Position, backend: str = "auto") -> Tensor:
         """See `GatedNetwork.logits`."""
-        logits = self._answers(self.norm(hidden.of_running(hidden.features())))
-        return logits if hidden.flow is None else hidden.flow.answered(logits)
+        x = self.norm(hidden.flow.of_running(hidden.features()))
+        return hidden.flow.answered(self._answers(x))
 
     def look(self, gate: int, hidden: Position) -> Tensor:
         """Returns the normalised features, which the part reads: [rows, look_size].
@@ -294,38 +278,43 @@ class LanguageModel(GatedNetwork):
         part, flow = self.part(gate), hidden.flow
         if part.is_exit:
             early, _ = self.early_answer(gate, hidden)
-            assert flow is not None
             return flow.of_all(exit_look(early, flow.x))
         layer = self.layer(part.layer)
         norm = layer.norm if part.is_ffn else layer.attention.norm
-        return hidden.of_all(hidden.of_running(norm(hidden.features())))
+        return flow.of_all(flow.of_running(norm(hidden.features())))
 
     def early_answer(self, gate: int, hidden: Position) -> tuple[Tensor, float]:
         """See `Exits`."""
-        flow = hidden.flow
-        if flow is None or flow.early is None or not self.is_exit(gate):
+        early = hidden.flow.early
+        if early is None or not self.is_exit(gate):
             raise ValueError(f"expected gate {gate} to be an exit that is next, got {gate}")
-        return flow.early, self.loss_weight
+        return early, self.loss_weight
 
     def executed(self, gate: int, hidden: Position, mask: Tensor) -> Tensor:
         """See `GatedNetwork`: nothing of rows that have stopped."""
-        if hidden.flow is None or not hidden.flow.may_have_stopped:
-            return mask
-        return hidden.of_all(hidden.of_running(mask))
+        flow = hidden.flow
+        return flow.of_all(flow.of_running(mask)) if flow.may_have_stopped else mask
 
     def macs(self, gate: int, hidden: Position, mask: Tensor) -> Tensor:
         """See `GatedNetwork.macs`; attention by the position's own length."""
         hidden = hidden.repeated(rows_each(len(hidden.place), len(mask)))
-        spent = gate_macs(self, gate, hidden.place + 1, mask)
-        return hidden.of_all(hidden.of_running(spent))
+        spent = gate_macs(self, gate, hidden.place + 1, mask.sum(dim=1))
+        return hidden.flow.of_all(hidden.flow.of_running(spent))
 
     def least_macs(self, gate: int) -> int:
         """See `Bounds`; of the last place of a window, which costs most."""
-        return least_macs(self, gate, self.window)
+        least = 0
+        for number in range(gate, len(self.gates)):
+            least += gate_macs(self, number, self.window, 0)
+            if self.is_exit(number):
+                break
+        return least
 
     def gate_parameters(self, gate: int) -> list[nn.Parameter]:
         """See `Owns`."""
-        return part_parameters(self, self.part(gate))
+        nothing = torch.zeros(self.gates[gate].num_blocks, dtype=torch.bool)
+        owned = part_unread(self, self.part(gate), nothing)
+        return [weight for weight, _ in owned if isinstance(weight, nn.Parameter)]
 
     def unread_entries(self, off: Sequence[Tensor]) -> Unread:
         """See `Owns`: of the rows' own positions; what they read of others is there."""
