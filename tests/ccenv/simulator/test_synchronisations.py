@@ -200,7 +200,7 @@ OTHERS = {
         (*IMAGES, "bytes", "smollm2", "hashed_ngrams", "cascade_bytes", "streaming of a text"),
         (0, 0),
     ),
-    "patches": (4, 1),  # sequences, and rows that refresh: of earlier places and of their own
+    "patches": (4, 0),  # sequences, and earlier places that refresh
     "ngram": (2, 3),  # rows that keep a model of another length
 }
 """Waits of an episode's start, and of its steps, of other networks."""
