@@ -26,6 +26,7 @@ from ccenv.simulator.evaluate import evaluate
 from ccenv.simulator.extensions.concurrent import Composite, backward, learner
 from ccenv.simulator.rollout import collect_rollout, walk
 from ccenv.simulator.simulator import Simulator
+from tests.ccenv.episodes import seeded
 
 BLOCKS = (6, 5, 4)
 SMALL = {"dataset": "digits", "num_blocks": BLOCKS, "block_size": 4, "weights": "cotrain"}
@@ -35,9 +36,7 @@ ADAM = {"learning_rate": 0.05}
 
 def simulator_of(kind, rows=4, **more):
     wanted = {**SMALL, "concurrent": kind, "weights_kwargs": ADAM, **more}
-    simulator = Simulator(rows, **wanted)
-    simulator.seed(0)
-    return simulator
+    return seeded(rows, **wanted)
 
 
 def masks_of(rows, density=0.4, seed=0):
@@ -139,8 +138,7 @@ def test_each_gate_of_other_networks_reads_one_version_and_updates_learn_what_th
     monkeypatch.setenv("CCENV_DATA", str(tmp_path))
     (tmp_path / "prose.txt").write_text("abc ca bba cab " * 100)
     settings = {"network": network, "weights": "cotrain", "weights_kwargs": ADAM}
-    simulator = Simulator(16, concurrent="unsafe", **settings | OTHERS[network])
-    simulator.seed(0)
+    simulator = seeded(16, concurrent="unsafe", **settings | OTHERS[network])
     agent = BlockDropout(simulator, keep_probability=0.5)
     collect_rollout(simulator, agent, agent.generator)
     whole = [copy.deepcopy(simulator.network)]
@@ -201,8 +199,7 @@ def test_updates_of_what_is_off_for_all_change_no_answer_under_way(kind, tmp_pat
     (tmp_path / "prose.txt").write_text("abc ca bba cab " * 100)
     dataset = {"lm": "prose@8", "bytes": "prose"}.get(KNOWN[kind].get("network"), "digits")
     wanted = {"dataset": dataset, "weights_kwargs": ADAM, **LEARNING, **KNOWN[kind]}
-    simulator = Simulator(4, **wanted)
-    simulator.seed(0)
+    simulator = seeded(4, **wanted)
     moved = []
     simulator.extension("concurrent").between_gates.append(
         lambda gate: moved.append(not same_weights(simulator.network, before))
@@ -260,8 +257,7 @@ def test_a_run_is_bit_for_bit_the_one_without_the_learners_thread(concurrent, ne
         if not own_thread:
             monkeypatch.setattr("ccenv.simulator.extensions.concurrent.learner", lambda _: AtOnce())
         wanted = {"dataset": "digits", **LEARNING, **KNOWN[network], "concurrent": concurrent}
-        simulator = Simulator(16, **wanted, weights_kwargs=ADAM)
-        simulator.seed(0)
+        simulator = seeded(16, **wanted, weights_kwargs=ADAM)
         agent = Reinforce(simulator)
         agent.learn(16 * 6)
         runs.append((simulator.network, agent.scores))

@@ -18,6 +18,7 @@ from ccenv.simulator.context import Range, read_context
 from ccenv.simulator.evaluate import evaluate
 from ccenv.simulator.resume import simulator_state
 from ccenv.simulator.simulator import Simulator
+from tests.ccenv.episodes import seeded
 
 PRICES = {"cost_weight": (0.1, 10.0)}
 BUDGETS = {"budget": (0.2, 0.9), "distribution": "uniform"}
@@ -32,9 +33,7 @@ CONTEXTS = [PRICES, BUDGETS, {"cost_weight": 0.5}, {**PRICES, "budget": 0.6}]
 
 
 def simulator(context, num_images=12, **settings):
-    built = Simulator(num_images, context=context, **(SYNTHETIC | settings))
-    built.seed(0)
-    return built
+    return seeded(num_images, context=context, **(SYNTHETIC | settings))
 
 
 def walk(built, masks, indices=None):

@@ -12,14 +12,13 @@ from ccenv.envs.vector import BlockSelectionVectorEnv
 from ccenv.networks.core.precision import dtype_of
 from ccenv.simulator.rollout import collect_rollout
 from ccenv.simulator.simulator import Simulator
+from tests.ccenv.episodes import seeded
 
 SETTINGS = {"dataset": "probe", "num_blocks": (4, 4), "block_size": 8, "weights": "cotrain"}
 
 
 def simulator_of(rows=8, **settings):
-    simulator = Simulator(rows, **{**SETTINGS, "dtype": "bfloat16", **settings})
-    simulator.seed(0)
-    return simulator
+    return seeded(rows, **{**SETTINGS, "dtype": "bfloat16", **settings})
 
 
 def same(one, other):

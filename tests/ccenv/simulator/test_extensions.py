@@ -18,6 +18,7 @@ from ccenv.simulator.resume import restore_simulator, simulator_state
 from ccenv.simulator.rollout import collect_rollout, walk
 from ccenv.simulator.settings import EXTENSIONS
 from ccenv.simulator.simulator import Simulator
+from tests.ccenv.episodes import seeded
 
 BLOCKS = (4, 6)
 SMALL = {"dataset": "digits", "num_blocks": BLOCKS, "block_size": 4, "weights": "cotrain"}
@@ -39,9 +40,7 @@ APART = [
 
 
 def simulator_of(rows=8, **more):
-    simulator = Simulator(rows, **(SMALL | more))
-    simulator.seed(0)
-    return simulator
+    return seeded(rows, **(SMALL | more))
 
 
 def masks_of(rows=8, density=0.5, seed=0):
@@ -178,9 +177,7 @@ PLACES = {
 
 
 def placed(name, rows=24, **more):
-    simulator = Simulator(rows, **{"dataset": "digits", "weights": "cotrain"} | PLACES[name] | more)
-    simulator.seed(0)
-    return simulator
+    return seeded(rows, **{"dataset": "digits", "weights": "cotrain"} | PLACES[name] | more)
 
 
 def walked(simulator, masks):

@@ -6,10 +6,8 @@ import torch
 
 from ccenv.data.toy import PROBE_SETTINGS
 from ccenv.envs.scalar import BlockSelectionEnv
-from ccenv.envs.stable_baselines import BlockSelectionVecEnv
-from ccenv.envs.vector import BlockSelectionVectorEnv
 from ccenv.networks.core.parameters import FiniteWeights
-from ccenv.simulator.simulator import Simulator
+from tests.ccenv.episodes import masks_for, seeded
 
 # Co-trained weights need no pre-training; each view also takes its usual way, that of frozen ones.
 SETTINGS = {
@@ -19,35 +17,19 @@ SETTINGS = {
 
 
 def of_simulator(**settings):
-    simulator = Simulator(4, **settings)
-    simulator.seed(0)
-    masks = [torch.ones(4, blocks, dtype=torch.bool) for blocks in simulator.num_blocks]
+    simulator = seeded(4, **settings)
+    masks = masks_for(simulator, density=1.0)
     return simulator, simulator.begin, lambda gate: simulator.step(masks[gate])
 
 
-def of_environment(make):
-    def view(**settings):
-        env = make(**settings)
-        env.reset(seed=0)
-        action = np.ones(env.action_space.shape, dtype=np.int8)
-        return env.simulator, env.reset, lambda _: env.step(action)
-
-    return view
-
-
-def of_sb3(**settings):
-    env = BlockSelectionVecEnv(4, **settings)
-    env.seed(0)
-    action = np.ones((4, *env.action_space.shape), dtype=np.int8)
+def of_scalar(**settings):
+    env = BlockSelectionEnv(**settings)
+    env.reset(seed=0)
+    action = np.ones(env.action_space.shape, dtype=np.int8)
     return env.simulator, env.reset, lambda _: env.step(action)
 
 
-VIEWS = {
-    "simulator": of_simulator,
-    "scalar": of_environment(BlockSelectionEnv),
-    "vector": of_environment(lambda **settings: BlockSelectionVectorEnv(4, **settings)),
-    "sb3": of_sb3,
-}
+VIEWS = {"simulator": of_simulator, "scalar": of_scalar}
 
 
 def in_place(layer):

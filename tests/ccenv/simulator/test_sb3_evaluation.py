@@ -16,7 +16,7 @@ from ccenv.agents.sb3 import A2CAgent, PPOAgent
 from ccenv.envs.actions import ActionView
 from ccenv.envs.stable_baselines import ActionViewVecEnv, BlockSelectionVecEnv
 from ccenv.simulator.evaluate import evaluate
-from ccenv.simulator.simulator import Simulator
+from tests.ccenv.episodes import seeded
 
 UNEVEN = {
     "dataset": "synthetic",
@@ -45,8 +45,7 @@ def same_verdict(one, other):
 @pytest.mark.parametrize("agent_class", [A2CAgent, PPOAgent])
 @pytest.mark.parametrize("sample", [True, False])
 def test_a_model_is_judged_as_the_agent_that_holds_it(agent_class, sample):
-    simulator = Simulator(16, **UNEVEN)
-    simulator.seed(0)
+    simulator = seeded(16, **UNEVEN)
     agent = agent_class(simulator)
     agent.learn(64)
     expected = evaluate(simulator, agent, deterministic=not sample, seed=3)

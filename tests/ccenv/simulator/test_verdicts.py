@@ -13,16 +13,14 @@ from ccenv.data import load_split
 from ccenv.data.toy import PROBE_SETTINGS
 from ccenv.envs.vector import BlockSelectionVectorEnv
 from ccenv.simulator.evaluate import by_class, evaluate, menu_scores
-from ccenv.simulator.simulator import Simulator
+from tests.ccenv.episodes import seeded
 
 LAYERS = {"dataset": "digits", "num_blocks": (3, 2), "block_size": 4, "weights": "cotrain"}
 EXITS = {"dataset": "digits", "network": "early_exit", "weights": "cotrain"}
 
 
 def simulator_of(settings):
-    simulator = Simulator(50, **settings)
-    simulator.seed(0)
-    return simulator
+    return seeded(50, **settings)
 
 
 class Always:
@@ -117,8 +115,7 @@ AGENTS_BY_LABELS = {name: resolve(name, AGENTS, "agent").uses_labels for name in
 def test_masks_depend_on_labels_only_where_an_agent_says_so(name):
     agent_class = resolve(name, AGENTS, "agent")
     probe = ENVIRONMENTS.get(name, PROBE_SETTINGS)
-    simulator = Simulator(32, **probe | agent_class.env_defaults)
-    simulator.seed(0)
+    simulator = seeded(32, **probe | agent_class.env_defaults)
     agent = agent_class(simulator, **SETTINGS.get(name, {}))
     split = load_split(simulator.dataset, "test")
     moved = dataclasses.replace(split, labels=split.labels.roll(1))
