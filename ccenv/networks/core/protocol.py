@@ -171,7 +171,9 @@ def as_gated(network: nn.Module) -> GatedNetwork:
     """
     if isinstance(network, GatedNetwork):
         return network
-    return sharing_parts(network, with_defaults(type(network)))
+    kind: Any = type(network)
+    found: GatedNetwork = sharing_parts(network, with_defaults(kind))
+    return found
 
 
 def sharing_parts(network: nn.Module, kind: Any) -> Any:
