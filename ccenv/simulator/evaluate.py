@@ -5,7 +5,6 @@ a budget, a cascade, a search); `ccenv.mask_table` has it of all masks there are
 """
 
 import collections
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -123,7 +122,6 @@ def evaluate(
     deterministic: bool = False,
     seed: int = 0,
     batch_size: int = 1000,
-    sample: bool | None = None,
 ) -> Evaluation:
     """Evaluates a policy on every input of a split, once.
 
@@ -137,7 +135,6 @@ def evaluate(
         seed: seed of the sampled masks.
         batch_size: images at a time; another number samples other masks, and changes speed and
             memory.
-        sample: the opposite of `deterministic`, its name in earlier versions.
 
     Raises:
         TypeError: if `env` is no environment of ccenv, or a model's actions are no masks.
@@ -152,9 +149,6 @@ def evaluate(
         >>> verdict.num_images, 0 < verdict.compute_cost < 1
         (500, True)
     """
-    if sample is not None:
-        warnings.warn("sample= is now deterministic=, its opposite", FutureWarning, stacklevel=3)
-        deterministic = not sample
     positive_int(batch_size, "batch_size")
     policy = policy_of(policy, env)
     simulator = simulator_of(env).on_split(split, batch_size)
