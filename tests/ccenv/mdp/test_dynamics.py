@@ -20,7 +20,7 @@ from ccenv.networks.core.arguments import build_network
 from ccenv.networks.core.mlp import GatedMLP
 from ccenv.rewards import REWARDS
 from ccenv.simulator.evaluate import evaluate
-from ccenv.simulator.rollout import collect_rollout, walk
+from ccenv.simulator.rollout import collect_rollout
 from ccenv.simulator.simulator import Simulator
 from ccenv.sparse.cpu.buffers import kept_memory
 from tests.ccenv.episodes import episode, masks_for, seeded
@@ -115,24 +115,6 @@ def test_an_episode_that_is_over_takes_no_further_mask(network, simulator):
     episode(simulator, masks_for(simulator))
     with pytest.raises(RuntimeError, match="expected an episode under way"):
         simulator.step(full_mask(12, 5))
-
-
-def test_the_layer_input_is_observed_padded_with_the_index_of_the_layer(network, simulator):
-    masks = masks_for(simulator)
-    observations, _ = episode(simulator, masks)
-    images, _ = simulator.data.batch(simulator.indices)
-    hidden = images.flatten(1)
-    for layer in range(3):
-        observation, width = observations[layer], hidden.shape[1]
-        assert observation.dtype == torch.float32
-        assert simulator.observe.lengths[layer] == width
-        torch.testing.assert_close(observation[:, :width], hidden)
-        assert not observation[:, width:64].any()
-        one_hot = [float(layer == index) for index in range(2)]
-        assert observation[:, 64:].tolist() == [one_hot] * 12
-        if layer < 2:
-            before = None if layer == 0 else masks[layer - 1]
-            hidden = network.gated_layer(layer, hidden, before, masks[layer])
 
 
 def test_the_summary_shows_pooled_pixels_and_the_root_mean_square_of_each_block():
@@ -351,15 +333,6 @@ def test_an_evaluation_equals_a_loop_by_hand_over_each_image_once(network, sampl
             torch.testing.assert_close(verdict.block_use[layer][label], mean)
 
 
-def test_an_evaluation_is_repeatable_and_its_numbers_are_json(network):
-    import json
-
-    simulator = Simulator(8, network=network)
-    first, second = (evaluate(simulator, RandomPolicy((5, 3)), seed=1) for _ in range(2))
-    assert json.dumps(first.numbers()) == json.dumps(second.numbers())
-    assert evaluate(simulator, RandomPolicy((5, 3)), seed=2).numbers() != first.numbers()
-
-
 def test_what_is_no_environment_cannot_be_evaluated():
     with pytest.raises(TypeError, match=r"environment or a Simulator, got str"):
         evaluate("BlockSelection-v0", RandomPolicy((5, 3)))
@@ -376,16 +349,6 @@ def test_a_rollout_holds_one_episode_with_its_undiscounted_returns(simulator):
     summary = rollout.means
     assert summary["density_1"] == pytest.approx(rollout.masks[1].sum().item() / 36)
     assert summary["error"] == pytest.approx(1 - rollout.correct.mean().item())
-
-
-def test_a_policy_may_act_with_the_numbers_of_the_blocks(simulator):
-    class Second(RandomPolicy):
-        def act(self, observation, layer, generator=None):
-            return torch.full((len(observation), 1), 1)
-
-    _, actions, steps = walk(simulator, Second((5, 3)), None)
-    assert [action.dtype for action in actions] == [torch.int64] * 2
-    assert steps[0].outcome.mask.tolist() == [[False, True, False, False, False]] * 12
 
 
 def images_of_another_shape(split):
