@@ -30,7 +30,7 @@ from ccenv.networks.core.protocol import (
     num_blocks_of,
     through,
 )
-from ccenv.networks.learning.bundled_weights import locked, store, tell
+from ccenv.networks.learning.bundled_weights import locked, store_in_cache, tell
 from ccenv.rewards.bind import StatefulReward, Surroundings, describe
 from ccenv.sparse.linear import block_sparse_linear
 
@@ -89,7 +89,7 @@ def time_table(network: GatedNetwork, inputs: Tensor) -> TimeTable:
         layers = cached_times(path)
         if layers is None:
             layers = measured = measure_shares(network, inputs)
-            store(lambda: save_tree(path, measured), "measured times")
+            store_in_cache(lambda: save_tree(path, measured), "measured times")
 
     def column(name: str, dtype: torch.dtype) -> tuple[Tensor, ...]:
         return tuple(torch.tensor(layer[name], dtype=dtype, device=device) for layer in layers)

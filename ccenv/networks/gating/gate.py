@@ -20,8 +20,8 @@ from ccenv.networks.core.count_macs import count, counted, warn_of_products
 from ccenv.networks.core.exit_state import Exit
 from ccenv.networks.core.protocol import dense_forward
 from ccenv.networks.gating.gated_calls import WITH_CHANNELS, Unit
-from ccenv.networks.gating.gated_module import GatedModule, plan_of
-from ccenv.networks.gating.trace import Call, Instruction, Ref, Trace, answer_here, with_values
+from ccenv.networks.gating.gated_module import GatedModule, gate_plan
+from ccenv.networks.gating.trace import Call, Instruction, Ref, Trace, answer_here, substituted
 from ccenv.networks.gating.tracer import CannotFollowError, trace
 
 
@@ -254,7 +254,7 @@ def kinds_of(model: nn.Module, call: Call, found: Trace) -> list[str]:
     if not path or sum(called_path(other) == path for other in found.calls) > 1:
         return []
     child = model.get_submodule(path)
-    args, kwargs = with_values(
+    args, kwargs = substituted(
         (whole.args, whole.kwargs), {k: v[0] for k, v in found.values.items()}
     )
     if not counted(lambda: child(*args, **kwargs))[0]:
@@ -275,7 +275,7 @@ def kinds_of(model: nn.Module, call: Call, found: Trace) -> list[str]:
 def can_be(model: nn.Module, unit: Unit, found: Trace) -> bool:
     """Whether a plan can be made."""
     try:
-        plan_of(model, found, {unit.path: unit})
+        gate_plan(model, found, {unit.path: unit})
     except ValueError:
         return False
     return True

@@ -71,7 +71,7 @@ class GatePlan:
     """whether a segment changes anything in place."""
 
 
-def plan_of(model: nn.Module, found: Trace, units: Mapping[str, Unit]) -> GatePlan:
+def gate_plan(model: nn.Module, found: Trace, units: Mapping[str, Unit]) -> GatePlan:
     """Cuts the code at the gated calls, each of which must be there exactly once."""
     places: list[GatePlace] = []
     segments: list[list[Instruction]] = [[]]
@@ -245,7 +245,7 @@ class GatedModule(FlowNetwork):
         self.model = model
         for name, constant in found.constants.items():
             self.register_buffer(name, constant, persistent=False)
-        self.plan: GatePlan = plan_of(model, found, units)
+        self.plan: GatePlan = gate_plan(model, found, units)
         called = [node.target for node in found.instructions if node.kind == "call_module"]
         self._called = {path: part_of(self, path) for path in called}
         example = found.values[found.start][0]

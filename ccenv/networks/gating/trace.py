@@ -189,7 +189,7 @@ class Instruction:
         if self._takes_names:
             # The usual case, for each instruction of each pass: without a call of Python.
             return tuple(map(values.__getitem__, self.args)), {}
-        args, kwargs = with_values((self.args, self.kwargs), values)
+        args, kwargs = substituted((self.args, self.kwargs), values)
         return args, kwargs
 
     def needs(self) -> list[str]:
@@ -197,7 +197,7 @@ class Instruction:
         return [leaf for leaf in leaves_of((self.args, self.kwargs)) if isinstance(leaf, Ref)]
 
 
-def with_values(tree: Any, values: Mapping[str, Any]) -> Any:
+def substituted(tree: Any, values: Mapping[str, Any]) -> Any:
     """Puts values where their names are."""
     return mapped(lambda leaf: values[leaf] if isinstance(leaf, Ref) else leaf, tree)
 

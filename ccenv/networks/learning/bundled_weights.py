@@ -61,7 +61,7 @@ def learned_once(network: GatedNetwork, name: str, learn: Callable[[], None]) ->
             tell(f"cached weights cannot be used and are learned again: {error}")
         learn()
         check_finite(network.state_dict(), "the network that was pre-trained")
-        store(lambda: write_checked(path, network.state_dict(), {}), "weights")
+        store_in_cache(lambda: write_checked(path, network.state_dict(), {}), "weights")
 
 
 def fitting_weights(network: GatedNetwork, path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -97,7 +97,7 @@ def kind_of(tensors: Mapping[str, Tensor], name: str, any_length: bool) -> str:
     return f"{tensors[name].dtype} {shape}"
 
 
-def store(write: Callable[[], None], what: str) -> None:
+def store_in_cache(write: Callable[[], None], what: str) -> None:
     """Writes to the cache, or says that what was made is only in memory."""
     try:
         write()
@@ -115,7 +115,7 @@ def locked(path: Path) -> Iterator[None]:
     from filelock import FileLock
 
     with contextlib.ExitStack() as stack:
-        # Where there is no place for a lock there is none for a file either: `store` says so.
+        # Where a lock has no place a file has none either: `store_in_cache` says so.
         with contextlib.suppress(OSError, NotImplementedError):
             path.parent.mkdir(parents=True, exist_ok=True)
             stack.enter_context(FileLock(path.with_suffix(".lock")))

@@ -62,7 +62,7 @@ def needed(module: str) -> Any:
         raise ImportError(missing(error.name or module)) from error
 
 
-def check_digest(found: str, file: PackagedFile) -> None:
+def check_package_digest(found: str, file: PackagedFile) -> None:
     """Refuses a file that is not the one that was measured."""
     if found != file.sha256:
         raise DamagedFileError(
@@ -76,7 +76,7 @@ def checked_path(file: PackagedFile) -> Path:
     """A packaged file after its SHA-256 was compared; for libraries that read by path."""
     path = packaged_path(file)
     with path.open("rb") as opened:
-        check_digest(hashlib.file_digest(opened, "sha256").hexdigest(), file)
+        check_package_digest(hashlib.file_digest(opened, "sha256").hexdigest(), file)
     return path
 
 
@@ -89,7 +89,7 @@ def packaged_tensors(file: PackagedFile) -> dict[str, Tensor]:
     """
     # What was compared is what is loaded: the file is read once.
     content = packaged_path(file).read_bytes()
-    check_digest(hashlib.sha256(content).hexdigest(), file)
+    check_package_digest(hashlib.sha256(content).hexdigest(), file)
     return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
 
 

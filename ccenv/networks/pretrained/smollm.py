@@ -6,7 +6,7 @@ layers; with grouped queries (Ainslie et al. 2023, arXiv 2305.13245) and one mat
 Next to it Python's help texts as windows of its tokens.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -245,27 +245,32 @@ def tokenizer() -> Any:
     return made
 
 
-def windows(tokens: Tensor, length: int, step: int = 1) -> tuple[Tensor, Tensor]:
-    """Cuts a text into inputs and labels: each window's label is the token behind it.
+def windows(texts: Sequence[Tensor], length: int, step: int = 1) -> tuple[Tensor, Tensor]:
+    """Cuts texts into inputs and labels: each window's label is the token behind it.
+
+    No window spans two texts; a text that is too short for one is left out.
 
     Args:
-        tokens: int64 [n].
-        length: of the windows.
+        texts: int64 [n] each.
+        length: tokens of a window.
         step: tokens from one window to the next.
 
     Returns:
         Windows int64 [m, length] and labels int64 [m].
 
-    >>> windows(torch.arange(5), length=3)
+    >>> windows([torch.arange(5)], length=3)
     (tensor([[0, 1, 2],
             [1, 2, 3]]), tensor([3, 4]))
     """
-    if tokens.ndim != 1 or len(tokens) <= length or length < 1 or step < 1:
+    longest = max(map(len, texts), default=0)
+    if not 1 <= length < longest or step < 1:
         raise ValueError(
-            f"expected more than length={length} >= 1 tokens in a row and step={step} >= 1, got "
-            f"{list(tokens.shape)}"
+            f"expected step={step} >= 1 and length={length} >= 1 below that of the longest text, "
+            f"{longest} tokens; choose shorter windows"
         )
-    return tokens[:-1].unfold(0, length, step).contiguous(), tokens[length::step].clone()
+    long = [text for text in texts if len(text) > length]
+    inputs = torch.cat([text[:-1].unfold(0, length, step) for text in long])
+    return inputs, torch.cat([text[length::step] for text in long])
 
 
 SMOLLM2_135M = LlamaSizes(49_152, 576, 30, 9, 3, 1536)
@@ -341,7 +346,7 @@ def python_topics(split: str, length: int = 64, step: int | None = None) -> Spli
     texts = topics(split)
     found = tokenizer().encode_batch(texts)
     tokens = [torch.tensor(one.ids, dtype=torch.int64) for one in found]
-    inputs, labels = all_windows(tokens, length, length if step is None else step)
+    inputs, labels = windows(tokens, length, length if step is None else step)
     return Split(inputs, labels, SMOLLM2_135M.vocabulary)
 
 
@@ -352,15 +357,3 @@ def topics(split: str) -> list[str]:
 
     names = sorted(all_topics)
     return [all_topics[n] for i, n in enumerate(names) if PARTS[i % len(PARTS)] == split]
-
-
-def all_windows(texts: list[Tensor], length: int, step: int) -> tuple[Tensor, Tensor]:
-    """Windows of several texts one after the other; see `windows`."""
-    cut = [windows(text, length, step) for text in texts if len(text) > length]
-    if not cut:
-        longest = max(map(len, texts), default=0)
-        raise ValueError(
-            f"expected length={length} below that of the longest text, {longest} tokens; "
-            "choose shorter windows"
-        )
-    return torch.cat([inputs for inputs, _ in cut]), torch.cat([labels for _, labels in cut])

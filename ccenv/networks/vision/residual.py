@@ -53,20 +53,17 @@ class ResidualUnit(Stage):
         """See `Stage.measure`; refuses a unit that is said to be settled, and is not."""
         # Without an activation there is nothing to settle; meta tensors have shapes and no values.
         if self.settled and not isinstance(self.activation, nn.Identity) and not x.is_meta:
-            self._check_settled(x)
+            values = torch.linspace(-3, 3, x.numel(), dtype=x.dtype, device=x.device)
+            settled = self.shortcut(self.activation(values.view_as(x)))
+            if not torch.equal(self.activation(settled.clone()), settled):
+                raise ValueError(
+                    "expected an activation that changes nothing a second time, as ReLU, of a "
+                    f"unit that is settled, got {self.activation}; leave settled out"
+                )
         self.body_macs = counted(self.body, x)[0]
         self.shortcut_macs, base = counted(self.shortcut, x)
         self.full_macs = self.body_macs + self.shortcut_macs
         return self.activation(base + self.body(x))
-
-    def _check_settled(self, x: Tensor) -> None:
-        spread = torch.linspace(-3, 3, x.numel(), dtype=x.dtype, device=x.device).view_as(x)
-        base = self.shortcut(self.activation(spread))
-        if not torch.equal(self.activation(base.clone()), base):
-            raise ValueError(
-                "expected an activation that changes nothing a second time, as ReLU, of a unit "
-                f"that is settled, got {self.activation}; leave settled out"
-            )
 
     def compute(self, x: Tensor, mask: Rows, before: Rows, weights: Rows, backend: str) -> Tensor:
         """Runs the body on the rows that keep it; see `Stage`."""

@@ -28,7 +28,7 @@ class HeadAttention(Summed):
     def __init__(self, dim: int, num_heads: int = 4) -> None:
         """Makes `num_heads` heads, which divide the features of a token."""
         super().__init__()
-        check_parts(num_heads, dim, "num_heads", "features of a token")
+        check_whole_parts(num_heads, dim, "num_heads", "features of a token")
         self.num_blocks, self.head_size = num_heads, dim // num_heads
         self.norm = nn.LayerNorm(dim)
         self.query_key_value = matrix(num_heads, 3 * self.head_size, dim, fan_in=dim)
@@ -59,7 +59,7 @@ class GroupedFFN(Summed):
     def __init__(self, dim: int, num_units: int, num_groups: int = 4) -> None:
         """Cuts `num_units` hidden units in `num_groups` blocks."""
         super().__init__()
-        check_parts(num_groups, num_units, "num_groups", "hidden units")
+        check_whole_parts(num_groups, num_units, "num_groups", "hidden units")
         self.num_blocks = num_groups
         self.norm = nn.LayerNorm(dim)
         self.activation = nn.GELU()
@@ -89,7 +89,7 @@ def matrix(num_blocks: int, units: int, dim: int, fan_in: int) -> nn.Parameter:
     return nn.Parameter(torch.empty(num_blocks, units, dim).uniform_(-bound, bound))
 
 
-def check_parts(parts: int, whole: int, name: str, what: str) -> None:
+def check_whole_parts(parts: int, whole: int, name: str, what: str) -> None:
     """Refuses a number of parts that leaves a rest."""
     if parts < 1 or whole < 1 or whole % parts:
         raise ValueError(f"expected {name} to divide {whole} {what}, got {parts}")

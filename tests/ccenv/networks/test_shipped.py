@@ -196,7 +196,7 @@ def test_frozen_weights_that_come_with_the_package_are_those_that_would_be_learn
 ):
     monkeypatch.setenv("CCENV_CACHE", str(tmp_path))
     learned = []
-    monkeypatch.setattr(bundled_weights, "store", lambda *_: learned.append(name))
+    monkeypatch.setattr(bundled_weights, "store_in_cache", lambda *_: learned.append(name))
     Simulator(2, **weights.FROZEN[name])
     assert not learned, f"code or data changed: run python -m ccenv.runs.lab weights {name}"
 

@@ -20,7 +20,6 @@ from ccenv.networks.pretrained.smollm import (
     TENSORS,
     Attention,
     LlamaSizes,
-    all_windows,
     load_smollm2,
     python_topics,
     rotary_angles,
@@ -28,6 +27,7 @@ from ccenv.networks.pretrained.smollm import (
     smollm2,
     tokenizer,
     topics,
+    windows,
 )
 from tests.ccenv.networks.tiny import LLAMA
 
@@ -188,9 +188,9 @@ def test_no_window_spans_two_texts_and_its_label_is_the_token_behind_it(lengths,
     texts = [100 * number + torch.arange(count) for number, count in enumerate(lengths)]
     if max(lengths) <= length:
         with pytest.raises(ValueError, match="choose shorter windows"):
-            all_windows(texts, length, step)
+            windows(texts, length, step)
         return
-    inputs, labels = all_windows(texts, length, step)
+    inputs, labels = windows(texts, length, step)
     assert torch.equal(inputs, inputs[:, :1] + torch.arange(length))
     assert torch.equal(labels, inputs[:, -1] + 1)
     assert len(labels) == sum(
