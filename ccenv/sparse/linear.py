@@ -56,7 +56,7 @@ def block_sparse_linear(
     sizes = plainly_fit(operands)
     if sizes is None:
         check_operands(operands)
-    x, weight, bias, *_ = operands
+    x, weight, bias, in_mask, out_mask = operands
     act = resolve_activation(activation, like=x)
     is_training = torch.is_grad_enabled() and (
         x.requires_grad or weight.requires_grad or (bias is not None and bias.requires_grad)

@@ -32,13 +32,13 @@ def as_autocast(operands: Operands) -> Operands:
     As torch's own layers take them: float64 stays. Weights that stay (see `keep_panels`) are
     rounded once.
     """
-    x, weight, bias, *_ = operands
+    x = operands[0]
     if not isinstance(x, Tensor):
         return operands
     place = "cuda" if x.is_cuda else "cpu"
     if not torch.is_autocast_enabled(place):
         return operands
-    dtype = torch.get_autocast_dtype(place)
+    dtype, weight, bias = torch.get_autocast_dtype(place), operands[1], operands[2]
     bias = None if bias is None else in_dtype(bias, dtype)
     return in_dtype(x, dtype), in_dtype(weight, dtype), bias, *operands[3:]
 

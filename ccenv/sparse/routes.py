@@ -14,7 +14,6 @@ from ccenv.sparse.operands import (
     check_operands,
     layer_sizes,
     on_use,
-    without_gaps,
 )
 
 BACKENDS = ("auto", "reference", "cpu", "gpu")
@@ -127,7 +126,8 @@ def pair_macs(in_size: int, out_size: int) -> int:
 def kept_pairs(sizes: Sizes, in_mask: Tensor | None, out_mask: Tensor | None) -> int:
     """Number of (input block, output block) pairs over rows; -1 if some block is kept in no row."""
     # The names keep copies of masks with gaps alive until they are counted.
-    first, second = without_gaps(in_mask), without_gaps(out_mask)
+    first = None if in_mask is None else in_mask.contiguous()
+    second = None if out_mask is None else out_mask.contiguous()
     at = 0 if first is None else first.data_ptr()
     by = 0 if second is None else second.data_ptr()
     count = on_use("ccenv.sparse.cpu.row_lists:count_pairs")

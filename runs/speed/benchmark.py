@@ -109,15 +109,10 @@ def ratio(name: str, above: Sequence[float], below: Sequence[float]) -> Row:
 
 
 def width_of_macs(macs: float, macs_of: Callable[[int], float], widest: int = 1 << 16) -> int:
-    """The width, from 1 to `widest`, whose MACs are nearest to the given ones.
+    """The width, from 1 to `widest`, whose MACs, which grow with it, are nearest to the given ones.
 
     >>> width_of_macs(100, lambda units: units * units)
     10
-
-    Args:
-        macs: what the width should cost.
-        macs_of: a width's MACs, growing with the width.
-        widest: upper limit.
     """
     above = 1 + bisect.bisect_left(range(1, widest), macs, key=macs_of)
     return min((max(1, above - 1), above), key=lambda units: abs(macs_of(units) - macs))
@@ -141,19 +136,11 @@ def benchmark(
     names_machine: bool = True,
     **shown: Any,
 ) -> Experiment:
-    """An experiment whose rows are timings.
+    """An experiment whose rows are timings; other arguments are fields of `Experiment`.
 
-    Args:
-        name: see `Experiment`.
-        about: see `Experiment`.
-        timed: measures each case once a round.
-        columns: see `Experiment`.
-        recorded_as: name of the usual result, and its kind unless one is given; other vectors,
-            threads and allocator settings are added to it. The experiment's name by default.
-        rounds: unless asked for otherwise.
-        on_card: whether the processor's vectors do not matter.
-        names_machine: see `Experiment`.
-        **shown: other fields of `Experiment`.
+    `timed` measures each case once a round. `recorded_as` names the usual result, and its kind
+    unless one is given, by default as the experiment: other threads and allocator settings are
+    added to it, and other vectors, which do not matter `on_card`.
     """
     usual_name = recorded_as or name
 

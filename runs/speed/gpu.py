@@ -8,11 +8,10 @@ that Python takes. Weights stay in the card's cache between passes where they fi
 import itertools
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from functools import partial
 from importlib.metadata import version
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -206,11 +205,6 @@ def card_facts() -> dict[str, str]:
     return found
 
 
-def on_this_card(options: Any, before: Mapping[str, Any]) -> dict[str, Any]:
-    """What a recorded result says of the machine: the card, too."""
-    return {"machine": machine() | card_facts()}
-
-
 GPU = benchmark(
     "gpu",
     ABOUT["gpu"],
@@ -222,5 +216,5 @@ GPU = benchmark(
     names_machine=False,
     shown=densities,
     notes=NOTES,
-    head=on_this_card,
+    head=lambda options, before: {"machine": machine() | card_facts()},
 )

@@ -296,20 +296,17 @@ MACHINE_COLUMNS = {
 }
 
 
-def case_of(what: str, batch: int, density: float, *, quick: bool) -> Case:
-    """What is measured; quick: a smaller layer in place of any."""
-    if quick:
-        return layer_case(256, 8, density, min(batch, 32))
-    if what == LAYER:
-        return layer_case(1024, 32, density, batch)
-    return cifar_case(density, batch, TRAINED if what == STEP else "")
-
-
 def own_figures(*, quick: bool, rounds: int) -> Iterator[Row]:
-    """A few of the cases, compared with the times of other machines."""
+    """A few of the cases, compared with the times of other machines; quick: smaller layers."""
     for (what, batch, density), (epyc, cascade_lake) in ELSEWHERE.items():
-        row = time_case(case_of(what, batch, density, quick=quick), rounds)
-        yield row | {"what": what, "asked": density, "epyc": epyc, "cascade_lake": cascade_lake}
+        if quick:
+            case = layer_case(256, 8, density, min(batch, 32))
+        elif what == LAYER:
+            case = layer_case(1024, 32, density, batch)
+        else:
+            case = cifar_case(density, batch, TRAINED if what == STEP else "")
+        own = {"what": what, "asked": density, "epyc": epyc, "cascade_lake": cascade_lake}
+        yield time_case(case, rounds) | own
 
 
 MACHINE = benchmark(

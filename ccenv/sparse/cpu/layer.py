@@ -22,7 +22,7 @@ from ccenv.sparse.cpu.addresses import (
 from ccenv.sparse.cpu.buffers import new_result, panels_of
 from ccenv.sparse.cpu.codegen.floats import NONE, RELU, TANH
 from ccenv.sparse.cpu.elementwise_kernels import slope_blocks
-from ccenv.sparse.operands import Operands, Sizes, layer_sizes, side_sizes, without_gaps
+from ccenv.sparse.operands import Operands, Sizes, layer_sizes, side_sizes
 
 
 def gradients_of(
@@ -60,7 +60,8 @@ def shared_gradients(
     if grad_weight is not None or grad_bias is not None:
         places = map(address, (in_mask, out_mask, y, grad_y, grad_weight, grad_bias))
         across = int(weights.of_output != 1)
-        own = gradients.GradientAddresses(x.data_ptr(), across, *places, *sizes, activation)
+        numbers = x.data_ptr(), across, *places, *sizes, activation
+        own = gradients.GradientAddresses._make(numbers)
         work = partial(gradients.weight_gradients, own)
         share_units(work, x.shape[1], len(x) * y.shape[1])
     if grad_x is not None:
@@ -116,8 +117,10 @@ def run_forward(operands: Operands, activation: int, sizes: Sizes, *, is_trainin
         weights = weights_of(weight, out_size)
     else:
         weights = Weights(panels, out_size, 1, in_width * out_size)
-    places = map(address, (bias, in_mask, out_mask, y))
-    layer = x.data_ptr(), weights[0].data_ptr(), *weights[1:], *places, *sizes[1:], activation, 1
+    held, of_input, of_output, panel = weights
+    own = held.data_ptr(), of_input, of_output, panel
+    places = address(bias), address(in_mask), address(out_mask), y.data_ptr()
+    layer = (x.data_ptr(), *own, *places, in_blocks, in_size, out_blocks, out_size, activation, 1)
     if torch.get_num_threads() == 1:
         kernels.multiply_kept(*layer, 0, batch, 0, out_blocks)
         return y
@@ -155,8 +158,10 @@ def kernel_linear(
     every call. Others are copied.
     """
     x, weight, bias, in_mask, out_mask = operands
-    masks = without_gaps(in_mask), without_gaps(out_mask)
-    packed = x.contiguous(), weight, without_gaps(bias), *masks
+    bias = None if bias is None else bias.contiguous()
+    in_mask = None if in_mask is None else in_mask.contiguous()
+    out_mask = None if out_mask is None else out_mask.contiguous()
+    packed = x.contiguous(), weight, bias, in_mask, out_mask
     code, sizes = ACTIVATION_CODES[activation], sizes or layer_sizes(operands)
     if not is_training:
         return run_forward(packed, code, sizes, is_training=False)

@@ -214,8 +214,8 @@ def gradient_of_weight(grad_z: Tensor, x: Tensor, weight: Tensor, lists: LayerLi
         slab = max(1, min(num_outs, PAIR_ENTRIES // (num_ins * batch)))
         for first in range(0, num_outs, slab):
             part = min(slab, num_outs - first)
-            pairs = rows_of_pairs(ins, outs, merged, first, part)
-            sum_pairs(grad_z, x, grad_weight, PairLists(*pairs, num_ins, 1, first, part), lists)
+            listed = rows_of_pairs(ins, outs, merged, first, part)
+            sum_pairs(grad_z, x, grad_weight, PairLists(*listed, num_ins, 1, first, part), lists)
         return grad_weight
     # With a mask on one side only, the rows of a pair are those of its block on that side.
     by_output = int(outs is not None)

@@ -3,7 +3,6 @@
 test_gpu.py runs this file in a process where Triton interprets kernels, test_gpu_card.py on a card.
 """
 
-import json
 import os
 from dataclasses import replace
 
@@ -12,8 +11,6 @@ import sparse_layers as layers
 import torch
 from sparse_layers import draw_layer, run
 
-from ccenv.runs.commands import benchmark
-from ccenv.runs.speed import gpu as gpu_speed
 from ccenv.sparse import linear
 from ccenv.sparse.gpu import gradients as gpu_gradients
 from ccenv.sparse.gpu import lists as gpu_lists
@@ -217,34 +214,3 @@ def test_the_door_takes_the_kernels_where_they_are_chosen(monkeypatch):
     operands = (layer.x, layer.weight, layer.bias, layer.in_mask, layer.out_mask)
     found = linear.block_sparse_linear(*operands, activation="tanh")
     assert torch.equal(found, triton_linear(operands, "tanh"))
-
-
-@pytest.mark.skipif(ON_CARD, reason="a card measures, see test_gpu_speed.py")
-@pytest.mark.parametrize(
-    "case", gpu_speed.QUICK[::3], ids=lambda case: f"float32-{case.is_training}"
-)
-def test_the_benchmark_of_a_card_runs_the_kernels_and_records_them(case, monkeypatch, tmp_path):
-    runs, measured = [], gpu_speed.measure_layer
-    tiny = replace(case, batch=20, width=32, num_blocks=2, dtype="float32")
-
-    def kernels(operands, activation):
-        runs.append(len(operands[0]))
-        return triton_linear(operands, activation)
-
-    linear.on_use.cache_clear()
-    monkeypatch.setattr(linear, "on_use", lambda path: kernels)
-    monkeypatch.setattr(linear, "choose_route", lambda *args, **settings: "triton")
-    monkeypatch.setattr(gpu_speed, "choose_route", lambda *args, **settings: "triton")
-    # The interpreter has no graphs, and knows no cards.
-    monkeypatch.setattr(gpu_speed, "captured", lambda burst: burst)
-    monkeypatch.setattr(gpu_speed, "card_facts", lambda: {"card": "none"})
-    monkeypatch.setattr(gpu_speed, "why_not_measured", lambda: None)
-    monkeypatch.setattr(gpu_speed, "measure_layer", lambda *args: measured(*args, device="cpu"))
-    monkeypatch.setattr(gpu_speed, "QUICK", (tiny,))
-    monkeypatch.setattr(gpu_speed, "PASSES", 1)
-    folders = ["--results-dir", str(tmp_path), "--report-dir", str(tmp_path)]
-    assert benchmark.main(["gpu", "--quick", "--record", "--repeats", "2", *folders]) == 0
-    (row,) = json.loads((tmp_path / "gpu-speed.json").read_text())["rows"]
-    assert (row["route"], row["asked"]["is_training"]) == ("triton", case.is_training)
-    assert row["milliseconds"] > 0
-    assert set(runs) == {20}

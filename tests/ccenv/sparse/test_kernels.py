@@ -13,8 +13,6 @@ from sparse_layers import draw_layer, run, through
 
 from ccenv import explain_backend
 from ccenv.networks.core.mlp import GatedMLP
-from ccenv.sparse.cpu import gradients
-from ccenv.sparse.cpu.addresses import address
 from ccenv.sparse.cpu.buffers import keep_panels
 from ccenv.sparse.cpu.codegen.compiled import (
     Announcement,
@@ -28,23 +26,11 @@ from ccenv.sparse.cpu.codegen.compiled import (
 from ccenv.sparse.cpu.codegen.micro_kernels import as_pointer
 from ccenv.sparse.gpu import routes as gpu_routes
 from ccenv.sparse.linear import block_sparse_linear
-from ccenv.sparse.operands import layer_sizes, side_sizes
+from ccenv.sparse.operands import layer_sizes
 from ccenv.sparse.routes import kept_pairs, most_pairs
 
 kernels = through("cpu")
 side = st.tuples(st.integers(1, 9), st.sampled_from([1, 3, 4, 12, 20, 33]))
-
-
-@pytest.mark.parametrize(
-    ("ins", "outs", "densities"),
-    [
-        ((1, 3072), (2, 32), (None, 0.2)),
-        ((10, 64), (1, 10), (0.2, None)),
-        ((32, 32), (32, 32), (0.2, 0.2)),
-    ],
-)
-def test_the_kernels_are_the_reference_at_the_sizes_of_the_papers_networks(ins, outs, densities):
-    layers.assert_agrees(draw_layer(300, ins, outs, densities), kernels)
 
 
 def frozen_layer(weight):
@@ -117,52 +103,6 @@ def test_weights_that_lie_output_by_output_give_what_those_input_by_input_do(siz
         width = across.weight.shape[1]
         part = torch.cat([across.weight, torch.full_like(across.weight, torch.nan)], dim=1)
         layers.assert_close([forward(across, part[:, :width])], wanted[:1], torch.float32)
-
-
-@settings(max_examples=40)
-@given(
-    batch=st.sampled_from([1, 2, 9, 40]),
-    ins=side,
-    outs=side,
-    densities=st.tuples(*[st.one_of(st.none(), st.floats(0, 1))] * 2),
-    across=st.booleans(),
-    cut=st.floats(0, 1),
-)
-def test_by_blocks_of_one_side_they_are_those_of_pairs_and_of_a_dense_product(
-    batch, ins, outs, densities, across, cut
-):
-    layer = draw_layer(batch, ins, outs, densities)
-    x, z, masks = layer.x, layer.grad_y, (layer.in_mask, layer.out_mask)
-    keep = [
-        torch.ones_like(t) if mask is None else mask.repeat_interleave(size, 1).float()
-        for mask, (_, size), t in zip(masks, (ins, outs), (x, z), strict=True)
-    ]
-    expected = (z * keep[1]).t() @ (x * keep[0])
-    x[keep[0] == 0], zeroed = torch.nan, z * keep[1]
-    shape = expected.shape if across else expected.shape[::-1]
-    by_pairs, wide = torch.full(shape, torch.nan), torch.full(shape, torch.nan)
-    sizes = *side_sizes(x.shape[1], masks[0]), *side_sizes(z.shape[1], masks[1])
-    operands = gradients.GradientAddresses(
-        x.data_ptr(),
-        int(across),
-        address(masks[0]),
-        address(masks[1]),
-        z.data_ptr(),
-        z.data_ptr(),
-        by_pairs.data_ptr(),
-        0,
-        batch,
-        *sizes,
-        0,
-    )
-    gradients.pair_gradients(operands, 0, x.shape[1])
-    middle = int(cut * x.shape[1])
-    for part in ((0, middle), (middle, x.shape[1])):
-        gradients.wide_gradients(
-            operands._replace(grad_w=wide.data_ptr()), zeroed.data_ptr(), *part
-        )
-    for found in (by_pairs, wide):
-        torch.testing.assert_close(found if across else found.t(), expected, rtol=0, atol=1e-4)
 
 
 @settings(max_examples=40)

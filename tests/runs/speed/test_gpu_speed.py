@@ -13,13 +13,6 @@ from ccenv.runs.speed import gpu
 TINY = gpu.GpuLayer(16, 0.5, is_training=False, is_captured=False, width=64, num_blocks=4)
 
 
-def test_every_case_is_there_once_eager_and_captured():
-    assert len(set(gpu.CASES)) == len(gpu.CASES)
-    for case in gpu.CASES:
-        if case.dtype == "bfloat16":
-            assert replace(case, is_captured=not case.is_captured) in gpu.CASES
-
-
 @pytest.mark.parametrize("is_training", [False, True])
 def test_executed_macs_are_those_of_the_pairs_that_are_kept(is_training):
     layer = replace(TINY, density=1.0, is_training=is_training)

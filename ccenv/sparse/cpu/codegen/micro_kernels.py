@@ -25,9 +25,10 @@ from ccenv.sparse.cpu.codegen.vectors import (
     I8,
     I64,
     add_up,
+    all_lanes,
     alternate,
     counted_loop,
-    function,
+    fma,
     halves,
     in_pieces,
     lanes_repeated,
@@ -117,7 +118,7 @@ def make_product(heights: Heights) -> Any:
 
         sums = [load(builder, row, offset, vec) for row, offset in places]
         if unroll > 1:
-            zeros = [ir.Constant(vec, [0.0] * vec.count)] * (len(places) * (unroll - 1))
+            zeros = [all_lanes(vec, 0.0)] * (len(places) * (unroll - 1))
             steps = builder.sdiv(num_k, I64(unroll))
             *sums, w = counted_loop(builder, steps, [*sums, *zeros, w], several)
             sums = add_up(builder, sums, len(places))
@@ -159,11 +160,10 @@ def make_narrow(heights: tuple[int, ...], *, together: bool) -> Any:
 
         def accumulate(k: Any, sums: list[Any]) -> list[Any]:
             weights, new = four_k(k), []
-            fma = function(builder, "fma", vec, 3)
             for row, total in zip(x, sums, strict=True):
                 inputs = load(builder, builder.gep(row, [k]), 0, few)
                 scales = lanes_repeated(builder, inputs, 4)
-                new.append(builder.call(fma, [scales, weights, total]))
+                new.append(fma(builder, scales, weights, total))
             return new
 
         def several(step: Any, sums: list[Any]) -> list[Any]:
@@ -173,7 +173,7 @@ def make_narrow(heights: tuple[int, ...], *, together: bool) -> Any:
                 new += accumulate(k, sums[part * len(x) : (part + 1) * len(x)])
             return new
 
-        sums = [ir.Constant(vec, [0.0] * vec.count)] * (len(x) * unroll)
+        sums = [all_lanes(vec, 0.0)] * (len(x) * unroll)
         steps = builder.sdiv(num_k, I64(4 * unroll))
         sums = add_up(builder, counted_loop(builder, steps, sums, several), len(x))
         done = builder.mul(steps, I64(4 * unroll))
@@ -210,7 +210,7 @@ def sum_blocks(
     def columns(column: Any, wide: int) -> None:
         vec, offsets = tiles(wide)
         unroll = max(1, BUSY // len(offsets))
-        zero = ir.Constant(vec, [0.0] * vec.count)
+        zero = all_lanes(vec, 0.0)
         steps = builder.sdiv(num_k, I64(unroll))
         rest = builder.sub(num_k, builder.mul(steps, I64(unroll)))
 
@@ -321,7 +321,6 @@ def sum_runs(
     widths = (16, 8, 4, 1) if LANES == 16 else (8, 4, 1)
     xs, ws, lengths = (pointer(builder, at, I64) for at in (xs, ws, lengths))
     start, y = pointer(builder, start), pointer(builder, y)
-    fma = function(builder, "fma", vec, 3)
 
     def add_products(x: Any, w: Any, sums: list[Any], count: Any | None) -> list[Any]:
         def read(at: Any) -> Any:
@@ -331,7 +330,7 @@ def sum_runs(
 
         inputs, new = read(x), []
         for total in sums:
-            new.append(builder.call(fma, [inputs, read(w), total]))
+            new.append(fma(builder, inputs, read(w), total))
             w = builder.gep(w, [ldc])
         return new
 
@@ -355,7 +354,7 @@ def sum_runs(
                 builder, is_rest, sums, lambda _, own: add_products(x, w, own, rest)
             )
 
-        zeros = [ir.Constant(vec, [0.0] * LANES)] * count
+        zeros = [all_lanes(vec, 0.0)] * count
         total = lane_sums(builder, counted_loop(builder, num, zeros, run))
         begin = load(builder, builder.gep(start, [first]), 0, total.type)
         store(builder, builder.gep(y, [first]), 0, builder.fadd(begin, total))
@@ -397,7 +396,7 @@ def make_outer(heights: Heights) -> Any:
                     scales = [builder.load(builder.gep(from_x, [I64(r)])) for r in range(count)]
                     return multiply_add(builder, scales, vectors, sums)
 
-                zeros = [ir.Constant(vec, [0.0] * vec.count)] * (count * len(offsets))
+                zeros = [all_lanes(vec, 0.0)] * (count * len(offsets))
                 sums = iter(counted_loop(builder, num, zeros, body))
                 for r in range(count):
                     at = builder.mul(builder.add(first, I64(r)), ldg)

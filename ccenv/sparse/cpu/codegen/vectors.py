@@ -46,8 +46,8 @@ def load_first(builder: Any, at: Any, count: Any, vec: Any) -> Any:
     )
     name = f"llvm.masked.load.v{vec.count}f32.p0v{vec.count}f32"
     read = cgutils.get_or_insert_function(builder.module, kind, name)
-    nothing = ir.Constant(vec, [0.0] * vec.count)
-    return builder.call(read, [builder.bitcast(at, vec.as_pointer()), I32(4), wanted, nothing])
+    pointed = builder.bitcast(at, vec.as_pointer())
+    return builder.call(read, [pointed, I32(4), wanted, all_lanes(vec, 0.0)])
 
 
 def store(builder: Any, base: Any, offset: int, value: Any) -> None:
@@ -104,10 +104,22 @@ def alternate(builder: Any, vector: Any) -> tuple[Any, Any]:
     return shuffled(builder, vector, lanes[0]), shuffled(builder, vector, lanes[1])
 
 
-def function(builder: Any, name: str, vec: Any, arity: int) -> Any:
-    """LLVM's own function of vectors, such as a fused multiply-add."""
-    kind = ir.FunctionType(vec, [vec] * arity)
-    return cgutils.get_or_insert_function(builder.module, kind, f"llvm.{name}.v{vec.count}f32")
+def all_lanes(vec: Any, value: float) -> Any:
+    """A constant vector of one value."""
+    return ir.Constant(vec, [value] * vec.count)
+
+
+def function(builder: Any, name: str, *vectors: Any) -> Any:
+    """What LLVM's own function gives for vectors of floats, such as their absolute values."""
+    vec = vectors[0].type
+    kind = ir.FunctionType(vec, [vec] * len(vectors))
+    name = f"llvm.{name}.v{vec.count}f32"
+    return builder.call(cgutils.get_or_insert_function(builder.module, kind, name), vectors)
+
+
+def fma(builder: Any, a: Any, b: Any, c: Any) -> Any:
+    """The fused multiply-add a * b + c of vectors."""
+    return function(builder, "fma", a, b, c)
 
 
 def counted_loop(
@@ -163,11 +175,9 @@ def in_pieces(
 
 def multiply_add(builder: Any, scales: list[Any], vectors: list[Any], sums: list[Any]) -> list[Any]:
     """sums[r][v] += scales[r] * vectors[v], as a flat list of vectors."""
-    vec = vectors[0].type
-    fma = function(builder, "fma", vec, 3)
-    wide = [splat(builder, scale, vec) for scale in scales]
+    wide = [splat(builder, scale, vectors[0].type) for scale in scales]
     pairs = [(scale, vector) for scale in wide for vector in vectors]
-    return [builder.call(fma, [s, v, old]) for (s, v), old in zip(pairs, sums, strict=True)]
+    return [fma(builder, s, v, old) for (s, v), old in zip(pairs, sums, strict=True)]
 
 
 def tiles(width: int) -> tuple[Any, range]:
@@ -191,32 +201,22 @@ def tanh_of(builder: Any, x: Any) -> Any:
 
     exp(r) - 1 by its Taylor series on |r| <= ln(2) / 2; NaN stays NaN.
     """
-    vec = x.type
-
-    def constant(value: float) -> Any:
-        return ir.Constant(vec, [value] * vec.count)
-
-    def fma(a: Any, b: Any, c: Any) -> Any:
-        return builder.call(function(builder, "fma", vec, 3), [a, b, c])
-
-    size = builder.call(function(builder, "fabs", vec, 1), [x])
-    limit = constant(TANH_SATURATES)
+    vec, ints = x.type, ir.VectorType(I32, x.type.count)
+    size, limit = function(builder, "fabs", x), all_lanes(vec, TANH_SATURATES)
     size = builder.select(builder.fcmp_ordered(">", size, limit), limit, size)
     twice = builder.fadd(size, size)
-    scaled = builder.fmul(twice, constant(LOG2_E))
-    power = builder.call(function(builder, "rint", vec, 1), [scaled])
-    rest = fma(power, constant(-LN2_HIGH), twice)
-    rest = fma(power, constant(-LN2_LOW), rest)
-    series = constant(1 / 5040)
+    power = function(builder, "rint", builder.fmul(twice, all_lanes(vec, LOG2_E)))
+    rest = fma(builder, power, all_lanes(vec, -LN2_HIGH), twice)
+    rest = fma(builder, power, all_lanes(vec, -LN2_LOW), rest)
+    series = all_lanes(vec, 1 / 5040)
     for factorial in (720, 120, 24, 6, 2, 1):
-        series = fma(series, rest, constant(1 / factorial))
+        series = fma(builder, series, rest, all_lanes(vec, 1 / factorial))
     series = builder.fmul(series, rest)
-    ints = ir.VectorType(I32, vec.count)
-    exponent = builder.add(builder.fptosi(power, ints), ir.Constant(ints, [127] * vec.count))
-    two_to = builder.bitcast(builder.shl(exponent, ir.Constant(ints, [23] * vec.count)), vec)
-    grown = fma(two_to, series, builder.fsub(two_to, constant(1.0)))
-    value = builder.fdiv(grown, builder.fadd(grown, constant(2.0)))
-    return builder.call(function(builder, "copysign", vec, 2), [value, x])
+    exponent = builder.add(builder.fptosi(power, ints), all_lanes(ints, 127))
+    two_to = builder.bitcast(builder.shl(exponent, all_lanes(ints, 23)), vec)
+    grown = fma(builder, two_to, series, builder.fsub(two_to, all_lanes(vec, 1.0)))
+    value = builder.fdiv(grown, builder.fadd(grown, all_lanes(vec, 2.0)))
+    return function(builder, "copysign", value, x)
 
 
 def log_of(builder: Any, x: Any) -> Any:
@@ -225,32 +225,26 @@ def log_of(builder: Any, x: Any) -> Any:
     Of x = 2^k m with m from sqrt(1/2) to sqrt(2): k ln(2) + 2 artanh((m - 1) / (m + 1)).
     """
     vec, ints = x.type, ir.VectorType(I32, x.type.count)
-
-    def constant(value: float) -> Any:
-        return ir.Constant(vec, [value] * vec.count)
-
-    def fma(a: Any, b: Any, c: Any) -> Any:
-        return builder.call(function(builder, "fma", vec, 3), [a, b, c])
-
-    bits, places = builder.bitcast(x, ints), ir.Constant(ints, [23] * vec.count)
-    beyond = builder.sub(bits, ir.Constant(ints, [SQRT_HALF_BITS] * vec.count))
+    one, bits, places = all_lanes(vec, 1.0), builder.bitcast(x, ints), all_lanes(ints, 23)
+    beyond = builder.sub(bits, all_lanes(ints, SQRT_HALF_BITS))
     whole = builder.ashr(beyond, places)
     power = builder.sitofp(whole, vec)
     m = builder.bitcast(builder.sub(bits, builder.shl(whole, places)), vec)
-    s = builder.fdiv(builder.fsub(m, constant(1.0)), builder.fadd(m, constant(1.0)))
+    s = builder.fdiv(builder.fsub(m, one), builder.fadd(m, one))
     square = builder.fmul(s, s)
-    series = constant(2 / 9)
+    series = all_lanes(vec, 2 / 9)
     for odd in (7, 5, 3):
-        series = fma(series, square, constant(2 / odd))
+        series = fma(builder, series, square, all_lanes(vec, 2 / odd))
     # What is small is added first.
-    rest = fma(power, constant(LN2_LOW), builder.fmul(builder.fmul(series, square), s))
+    small = builder.fmul(builder.fmul(series, square), s)
+    rest = fma(builder, power, all_lanes(vec, LN2_LOW), small)
     rest = builder.fadd(rest, builder.fadd(s, s))
-    return fma(power, constant(LN2_HIGH), rest)
+    return fma(builder, power, all_lanes(vec, LN2_HIGH), rest)
 
 
 def relu_of(builder: Any, x: Any) -> Any:
     """max(x, 0) of a vector; NaN stays NaN."""
-    zero = ir.Constant(x.type, [0.0] * x.type.count)
+    zero = all_lanes(x.type, 0.0)
     return builder.select(builder.fcmp_ordered("<", x, zero), zero, x)
 
 
@@ -265,7 +259,7 @@ def highest_below(builder: Any, address: Any, num_vectors: Any, limit: Any) -> A
     def higher(a: Any, b: Any) -> Any:
         return builder.select(builder.icmp_signed(">", a, b), a, b)
 
-    lowest = ir.Constant(vec, [-(2**63)] * 16)
+    lowest = all_lanes(vec, -(2**63))
     limits = splat(builder, limit, vec)
 
     def one(index: Any, values: list[Any]) -> list[Any]:
@@ -290,14 +284,13 @@ def sort_keys(builder: Any, scores: Any, num_vectors: Any, count: Any, keys: Any
     wide = ir.VectorType(I64, 16)
     scores, keys = pointer(builder, scores), pointer(builder, keys, I64)
     counts = splat(builder, count, wide)
-    thirty_one, lower = ir.Constant(ints, [31] * 16), ir.Constant(ints, [2**31 - 1] * 16)
+    thirty_one, lower = all_lanes(ints, 31), all_lanes(ints, 2**31 - 1)
 
     def one(index: Any, values: list[Any]) -> list[Any]:
         start = builder.mul(index, I64(16))
         # Of the zeros only the positive one is left.
-        found = builder.fadd(
-            load(builder, builder.gep(scores, [start]), 0, vec), ir.Constant(vec, [0.0] * 16)
-        )
+        found = load(builder, builder.gep(scores, [start]), 0, vec)
+        found = builder.fadd(found, all_lanes(vec, 0.0))
         word = builder.bitcast(found, ints)
         # A float's bits below its sign are in order; of negative numbers in the other one.
         is_negative = builder.ashr(word, thirty_one)
@@ -305,10 +298,10 @@ def sort_keys(builder: Any, scores: Any, num_vectors: Any, count: Any, keys: Any
         order = builder.select(builder.fcmp_unordered("uno", found, found), lower, order)
         lanes = ir.Constant(wide, list(range(16)))
         number = builder.add(splat(builder, start, wide), lanes)
-        upper = builder.shl(builder.sext(order, wide), ir.Constant(wide, [32] * 16))
+        upper = builder.shl(builder.sext(order, wide), all_lanes(wide, 32))
         key = builder.sub(upper, number)
         is_one = builder.icmp_signed("<", number, counts)
-        key = builder.select(is_one, key, ir.Constant(wide, [-(2**63)] * 16))
+        key = builder.select(is_one, key, all_lanes(wide, -(2**63)))
         store(builder, builder.gep(keys, [start]), 0, key)
         return values
 
@@ -326,7 +319,7 @@ def make_load_bits(count: int) -> Any:
     def load_bits(builder: Any, address: Any) -> Any:
         found = builder.load(pointer(builder, address, vec))
         found.align = 1
-        is_set = builder.icmp_unsigned("!=", found, ir.Constant(vec, [0] * count))
+        is_set = builder.icmp_unsigned("!=", found, all_lanes(vec, 0))
         return builder.zext(builder.bitcast(is_set, ir.IntType(count)), I64)
 
     return load_bits

@@ -5,6 +5,7 @@ import json
 import pytest
 from test_training_speed import SMALL
 
+from ccenv.runs import experiment
 from ccenv.runs.lab import tables
 from ccenv.runs.lab.__main__ import main
 from ccenv.runs.lab.benchmarks import (
@@ -14,13 +15,16 @@ from ccenv.runs.lab.benchmarks import (
     network_speed,
     training,
 )
+from ccenv.runs.lab.registry import experiments
 from ccenv.runs.store.seal import SEAL, check_seal, without
 from ccenv.sparse.cpu.codegen import compiled
 
 RECORDED_AS = {
     "auto": "auto-cells",
+    "block-sizes": "block-sizes",
     "environment": "environment-speed",
     "gated-models": "gated-models",
+    "kernels": "kernel-speed",
     "language-model": "language-model",
     "language-model-in-use": "language-model-in-use",
     "networks": "network-speed",
@@ -50,3 +54,6 @@ def test_a_quick_benchmark_is_shown_and_recorded_with_its_machine(
     made = tables.render(f"<!-- table: {path.stem} -->\n<!-- end -->", tmp_path)
     assert f"Measured on: {shown['machine']['cpu']}" in made
     assert len(made.splitlines()) > 4
+    said = experiment.shown(experiments()[what], content, tmp_path)
+    pictures = [one.name in said and one.stat().st_size > 1000 for one in tmp_path.glob("*.png")]
+    assert pictures == [True] * (experiments()[what].figure is not None)
