@@ -10,6 +10,7 @@ from ccenv.runs.engine.collect_runs import among_recorded, gather_folders
 from ccenv.runs.stats.measures import MODES
 from ccenv.runs.store import REPORTS
 from ccenv.runs.store.recorded import results_folders
+from ccenv.runs.studies import STUDIES
 from ccenv.runs.tables.short_table import answer
 
 
@@ -67,10 +68,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     is_one_row = len(found.results) == 1
     folder, *others = results_folders(options.results_dir)
     if is_one_row if options.recorded is None else options.recorded:
-        alone, found = found, among_recorded(found, folder)
+        alone, found = found, among_recorded(found, folder, STUDIES)
         while others and len(found.finished) == len(alone.finished):
             folder = others.pop(0)
-            found = among_recorded(alone, folder)
+            found = among_recorded(alone, folder, STUDIES)
         say(f"recorded results were read from {folder}")
     report = Path(options.out) / safe_name(options.name)
     print(answer(found.sweep.description, found.rows), flush=True)

@@ -7,11 +7,13 @@ differs from the agent's other rows.
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from ccenv.runs.config.sweep import Cell, Sweep
 from ccenv.runs.config.values import compact
 from ccenv.runs.engine.jobs import Comparison, Finished
+from ccenv.runs.engine.study import Study
 from ccenv.runs.stats.intervals import FEWEST
 from ccenv.runs.stats.measures import dataset_of
 from ccenv.runs.store import folder as run_folder
@@ -19,7 +21,6 @@ from ccenv.runs.store import json_file
 from ccenv.runs.store.identity import validations_every
 from ccenv.runs.store.recorded import holds_runs, read_cells
 from ccenv.runs.store.untrusted_files import stored_result
-from ccenv.runs.studies import STUDIES
 
 Result = dict[str, Any]
 Settings = Mapping[str, str]
@@ -39,7 +40,9 @@ def gather_folders(roots: Sequence[Path], name: str, draw: str) -> Comparison:
     return Comparison(sweep, tuple(finished), (), draw)
 
 
-def among_recorded(comparison: Comparison, results_dir: Path) -> Comparison:
+def among_recorded(
+    comparison: Comparison, results_dir: Path, studies: Mapping[str, Study] = MappingProxyType({})
+) -> Comparison:
     """The comparison with recorded runs of its data sets as further rows.
 
     Rows of the comparison are its own: figures name each of them, and a label that a recorded row
@@ -59,8 +62,8 @@ def among_recorded(comparison: Comparison, results_dir: Path) -> Comparison:
     methods = {
         cell.label: cell.method
         for sweep in sources
-        if sweep in STUDIES
-        for cell in STUDIES[sweep].sweep.cells
+        if sweep in studies
+        for cell in studies[sweep].sweep.cells
     }
     cells = {
         label: Cell(label, result["agent"], method=methods.get(label, ""))
