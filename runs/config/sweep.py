@@ -43,6 +43,8 @@ class Cell:
     """what it may spend, in words; "" where rows have none."""
     setting: str = ""
     """what tells it from other rows of its method, in words; "" where nothing has to."""
+    masks: str = ""
+    """"sampled" or "mode" where its masks are always of one kind; "" where validation chooses."""
     added: bool = False
     """whether it stands among another's rows: it is named and shown first."""
 
@@ -74,6 +76,8 @@ class Sweep:
     """MACs of an input at which the report compares methods, ascending."""
     memory_budgets: tuple[int, ...] = ()
     """the same in kB of network and policy."""
+    places: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    """`Cell.place` -> what a report says of it."""
     measure: str = "error"
     """by what it compares them; a key of `ccenv.runs.stats.measures.MEASURES`."""
 

@@ -61,11 +61,12 @@ OF_SWEEP = (
     "rows",
     "budgets",
     "memory_budgets",
+    "places",
     "measure",
 )
 SAID = ("method", "place", "budget", "setting")
 """What a row says of itself; its label if it has none."""
-OF_EACH = ("agent", "label", "seeds", *SAID)
+OF_EACH = ("agent", "label", "seeds", "masks", *SAID)
 """Names of an entry of `each` that are no settings."""
 OF_ROWS = (*OF_EACH, "shared", "settings", "grid", "each")
 PROSE = re.compile(rf"name|description|(rows(\.each)?|shared\.[^.]*)\.(label|{'|'.join(SAID)})")
@@ -129,6 +130,7 @@ def sweep_of(
         mini=frozen(expected(content, "miniature", dict, {})),
         budgets=numbers_of(content, "budgets"),
         memory_budgets=numbers_of(content, "memory_budgets"),
+        places=expected(content, "places", dict, {}),
         measure=expected(content, "measure", str, "error"),
     )
     check_number(sweep.num_runs, most_runs)
@@ -200,7 +202,8 @@ def cell_of(row: Mapping[str, Any], settings: Mapping[str, Any], common: Mapping
     label = labelled(row["label"], named) if "label" in row else usual_label(agent, **said)
     whole = laid_over(common, settings)
     own = frozen({name: whole[name] for name in settings})
-    return Cell(label, agent, own, seeds_of(row, None), **said)
+    masks = expected(row, "masks", str, "")
+    return Cell(label, agent, own, seeds_of(row, None), **said, masks=masks)
 
 
 def usual_label(

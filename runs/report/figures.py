@@ -43,14 +43,17 @@ from ccenv.runs.tables.drawing import (
     WIDE,
     WIDTH,
     Drawn,
+    Panel,
+    Series,
+    draw_map,
     drawn_in_style,
     file_part,
     fit_axis,
-    legend_below,
     legend_columns,
     legend_height,
     new_figure,
-    plain_number,
+    plain_ticks,
+    plotted,
     stacked_axes,
     write_names,
 )
@@ -525,7 +528,8 @@ def curve_figures(comparison: Comparison, looks: Looks) -> list[Drawn]:
     figures = []
     for key, rows in groups.items():
         name = "curves" if len(groups) == 1 else f"curves-{file_part(*key)}"
-        draw = functools.partial(drawn_curves, comparison.results, rows, looks)
+        height = 3.8 + legend_height([name_of(row) for row in rows])
+        draw = functools.partial(plotted, curve_panels(comparison.results, rows, looks), height)
         ends = ", ".join(f"{row['label']} {100 * row['error']['mean']:.1f} %" for row in rows)
         caption = f"Validation data of {key[0]}, reward {key[1]}. Bands: lowest to highest seed."
         alt = f"Validation error and total cost over training inputs; test error in the end: {ends}"
@@ -533,42 +537,29 @@ def curve_figures(comparison: Comparison, looks: Looks) -> list[Drawn]:
     return figures
 
 
-def drawn_curves(results: Results, rows: Sequence[Row], looks: Looks) -> Any:
-    """Two panels, one line for each row, its band from the lowest to the highest seed."""
-    from matplotlib.ticker import FuncFormatter, MaxNLocator
-
-    names = [name_of(row) for row in rows]
-    figure = new_figure(3.8 + legend_height(names))
-    panels = figure.subplots(len(CURVES), sharex=True)
-    handles: list[Any] = []
-    for axes, (number, title) in zip(panels, CURVES.items(), strict=True):
-        factor = 100 if number == "error" else 1
-        handles = [
-            draw_curve(axes, results[row["label"]], number, factor, looks.line(row["label"]))
-            for row in rows
-        ]
-        axes.set(ylabel=title)
-        axes.set_ylim(bottom=0)
-    panels[-1].set(xlabel="training inputs seen")
-    panels[-1].xaxis.set_major_locator(MaxNLocator(5))
-    panels[-1].xaxis.set_major_formatter(FuncFormatter(plain_number))
-    legend_below(figure, handles, names)
-    return figure
-
-
-def draw_curve(
-    axes: Any, results: Sequence[Mapping[str, Any]], number: str, factor: float, style: Style
-) -> Any:
-    """Mean and range over the seeds that got as far."""
-    by_inputs: dict[int, list[float]] = {}
-    for result in results:
-        for point in result.get("curve", []):
-            by_inputs.setdefault(point["images_seen"], []).append(factor * point[number])
-    inputs = sorted(by_inputs)
-    (line,) = axes.plot(inputs, [np.mean(by_inputs[n]) for n in inputs], lw=1.2, **style)
-    low, high = ([end(by_inputs[n]) for n in inputs] for end in (min, max))
-    axes.fill_between(inputs, low, high, color=style["color"], alpha=0.12, lw=0)
-    return line
+def curve_panels(results: Results, rows: Sequence[Row], looks: Looks) -> list[Panel]:
+    """One line for each row: mean and range over the seeds that got as far."""
+    panels = []
+    for number, title in CURVES.items():
+        series = []
+        for row in rows:
+            by_inputs: dict[int, list[float]] = {}
+            for result in results[row["label"]]:
+                for point in result.get("curve", []):
+                    value = (100 if number == "error" else 1) * point[number]
+                    by_inputs.setdefault(point["images_seen"], []).append(value)
+            inputs = sorted(by_inputs)
+            low, mean, high = ([f(by_inputs[n]) for n in inputs] for f in (min, np.mean, max))
+            style = {"lw": 1.2} | looks.line(row["label"])
+            series.append(Series(name_of(row), inputs, mean, style, (low, high)))
+        panels.append(Panel(series, {"ylabel": title, "ylim": (0, None)}))
+    below = {"xlabel": "training inputs seen"}
+    last = dataclasses.replace(
+        panels[-1],
+        settings=panels[-1].settings | below,
+        finish=lambda axes: plain_ticks(axes.xaxis),
+    )
+    return [*panels[:-1], last]
 
 
 FEW = 16
@@ -594,26 +585,28 @@ def profile_figures(comparison: Comparison, looks: Looks) -> list[Drawn]:
             caption = f"Performance profile{where}: farther right is better."
             alt = f"Performance profile of {len(compared)} Pareto fronts{where}; "
             name = f"profile-{file_part(shaping)}" if shaping else "profile"
-            draw = functools.partial(drawn_profile, compared, looks)
-            figures.append(Drawn(draw, name, caption, alt + front_verdict(compared).sentence))
+            figure = profile_figure(compared, looks)
+            figures.append(Drawn(figure, name, caption, alt + front_verdict(compared).sentence))
     return figures
 
 
-def drawn_profile(shown: Sequence[Front], looks: Looks) -> Any:
-    """One performance profile."""
+def profile_figure(shown: Sequence[Front], looks: Looks) -> Callable[[], Any]:
+    """What draws one performance profile."""
     areas = np.concatenate([np.concatenate(front.strata) for front in shown])
     lowest = float(areas[areas > 0].min(initial=1.0))
     thresholds = np.linspace(max(0.0, lowest - 0.05), min(1.0, float(areas.max()) + 0.01), 300)
-    names = [name_in(front, shown) for front in shown]
-    figure = new_figure(2.2 + legend_height(names))
-    axes = figure.add_subplot()
-    handles = []
-    for front in shown:
-        share = performance_profile(np.concatenate(front.strata), thresholds)
-        handles += axes.step(thresholds, share, lw=1.3, **looks.line(front.labels[0]))
-    axes.set(xlabel="hypervolume", ylabel="share of runs with more", ylim=(0, 1.02))
-    legend_below(figure, handles, names)
-    return figure
+    series = [
+        Series(
+            name_in(front, shown),
+            thresholds.tolist(),
+            performance_profile(np.concatenate(front.strata), thresholds).tolist(),
+            {"lw": 1.3, "ds": "steps-pre"} | looks.line(front.labels[0]),
+        )
+        for front in shown
+    ]
+    settings = {"xlabel": "hypervolume", "ylabel": "share of runs with more", "ylim": (0, 1.02)}
+    height = 2.2 + legend_height([one.name for one in series])
+    return functools.partial(plotted, [Panel(series, settings)], height)
 
 
 TALLEST = 1.8
@@ -641,21 +634,17 @@ def block_figures(comparison: Comparison, looks: Looks) -> list[Drawn]:
         name = f"blocks-{file_part(best_row['label'].replace(' ', '-'))}"
         caption = f"{name_of(best_row)}, seed {first['seed']}: share of inputs that keep a block."
         alt = f"Map of block use by class for {best_row['label']}; {means}"
-        figures.append(Drawn(functools.partial(drawn_blocks, layers), name, caption, alt))
+        figures.append(Drawn(functools.partial(drawn_maps, layers), name, caption, alt))
     return figures
 
 
-def drawn_blocks(layers: Sequence[Any]) -> Any:
+def drawn_maps(layers: Sequence[Any]) -> Any:
     """A map for each gated layer: rows classes, columns blocks."""
     heights = [min(TALLEST, max(0.5, 0.09 * len(use))) for use in layers]
     figure = new_figure(sum(heights) + 0.45 * len(layers) + 0.06, is_arranged=False)
     panels = stacked_axes(figure, heights, gap=0.45)
     for index, (axes, use) in enumerate(zip(panels, layers, strict=True)):
-        axes.grid(False)
-        drawn = axes.imshow(
-            use, vmin=0, vmax=1, cmap="viridis", aspect="auto", interpolation="none"
-        )
-        axes.set(xlabel=f"block of layer {index}", ylabel="class")
+        drawn = draw_map(axes, use, f"block of layer {index}")
         for axis in (axes.xaxis, axes.yaxis):
             axis.get_major_locator().set_params(integer=True, nbins=6)
     low = panels[-1].get_position().y0

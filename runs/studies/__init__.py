@@ -29,7 +29,7 @@ SECTIONS = {
     "paper-mnist-density": f"{PAPER}:FIG_5_7",
     "rloo-why": "ccenv.runs.studies.ablation:ABLATION",
     "systems": "ccenv.runs.studies.systems:COMPARED",
-    "text-agents": "ccenv.runs.studies.text:TUNED",
+    "text-agents": "ccenv.runs.studies.at_budgets:TUNED",
 }
 """Sweep -> what its report adds, imported on use."""
 

@@ -1,4 +1,8 @@
-"""Systems compared: the runs of `systems` -> a table and a figure of each place."""
+"""Systems compared: the runs of `systems` -> a table and a figure of each place.
+
+The sweep says of each place its title, the system at whose costs all are compared, and the simple
+baseline that choosing must beat.
+"""
 
 import functools
 from collections.abc import Mapping, Sequence
@@ -14,8 +18,8 @@ from ccenv.runs.engine.study import Part, Section
 from ccenv.runs.stats.intervals import Interval, mean_interval
 from ccenv.runs.stats.measures import MODES, Result, evaluation
 from ccenv.runs.stats.verdict import Contender, Score, verdict
-from ccenv.runs.tables.drawing import Drawn, legend_below, legend_height, look, new_figure
-from ccenv.runs.tables.sweep_table import Table
+from ccenv.runs.tables.drawing import Drawn, Panel, Series, legend_height, look, plotted
+from ccenv.runs.tables.sweep_table import Columns, Table, read
 
 NOTE = (
     "Test error (%) at total costs, the policy's own included, of the MACs of the network with "
@@ -25,23 +29,10 @@ NOTE = (
     "Sampled or greedy masks, whichever validation prefers. Seeds: at each of the own costs. "
     "Seconds: of training, one thread, next to other work on the same core: orders of magnitude."
 )
-TITLES = {
-    "mlp": "MNIST, two layers of 16 blocks of 16 units, learning along",
-    "exits": "MNIST, two convolutions and a layer with exits between them, learning along",
-    "experts": "MNIST, 32 experts of 16 units, learning along",
-    "strips": "MNIST in 14 strips, seven to a patch, answered behind each, learning along",
-    "cifar10": "CIFAR-10, 32 experts as they are shipped",
-    "resnet": "CIFAR-10 at half its size, a residual network of six units, learning along",
-}
-"""Place -> what it is, in tables."""
-DRAWN = ("pondernet",)
-"""Systems whose paper samples its masks; of others validation says which masks are judged."""
-REFERENCE = {"exits": "confidence", "strips": "entropy_threshold", "resnet": "static"}
-"""Place -> the system at whose costs all are compared, `rloo` elsewhere."""
-RIVAL = {"exits": "confidence", "strips": "block_dropout"}
-"""Place -> the simple baseline that choosing must beat, `static` elsewhere."""
 ERROR_SCORE = Score("test error", more_is_better=False, spec=".2%")
 WORDS = {"sampled": "drawn", "mode": "likely"}
+PERCENTS = (1, 2, 3, 5, 7, 10, 15, 20, 30, 50)
+"""Ticks of errors."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +60,7 @@ def rows_by_system(sweep: Sweep) -> dict[str, dict[str, list[Cell]]]:
     return places
 
 
-def chosen_rows(rows: Sequence[Cell]) -> list[Cell]:
+def rows_of_choice(rows: Sequence[Cell]) -> list[Cell]:
     """The rows of the setting that was chosen: it alone stands at several budgets.
 
     The first of them is that of the budget at which settings were tried.
@@ -77,19 +68,27 @@ def chosen_rows(rows: Sequence[Cell]) -> list[Cell]:
     budgets: dict[str, list[Cell]] = {}
     for row in rows:
         budgets.setdefault(row.setting, []).append(row)
-    several = [found for found in budgets.values() if len(found) > 1]
-    return several[0] if several else []
+    return next((found for found in budgets.values() if len(found) > 1), [])
 
 
 def systems(comparison: Comparison, results_dir: Path) -> Part:
     """A table and a figure of each place that has runs."""
     tables, figures = [], []
     for place, rows in rows_by_system(comparison.sweep).items():
-        whole = dense_macs(comparison, rows)
-        found = [line for own in rows.values() if (line := line_of(comparison, own, whole))]
+        # A static network may be one of its own, which is as large as what it keeps.
+        whole = (
+            float(result["dense_macs"])
+            for system, own in rows.items()
+            if system != "static"
+            for row in own
+            for result in comparison.results[row.label]
+        )
+        macs = next(whole, float("nan"))
+        found = [line for own in rows.values() if (line := line_of(comparison, own, macs))]
         if found:
-            tables.append(table_of(place, found))
-            figures.append(figure_of(place, found))
+            about = comparison.sweep.places[place]
+            tables.append(table_at(place, about, found))
+            figures.append(figure_at(place, about, found))
     return Part(tables, figures)
 
 
@@ -97,57 +96,43 @@ COMPARED = Section("systems", "Systems at equal cost", systems)
 
 
 def line_of(comparison: Comparison, rows: Sequence[Cell], whole: float) -> Line | None:
-    """A system's runs at its chosen setting; None before there are any of the middle budget."""
-    chosen = chosen_rows(rows)
+    """A system's runs at its chosen setting; None before there are any of the middle budget.
+
+    Args:
+        comparison: with its results.
+        rows: of the system at one place.
+        whole: MACs of the place's network with everything kept.
+    """
+    chosen = rows_of_choice(rows)
     results = [comparison.results[row.label] for row in chosen]
     if not chosen or not results[0]:
         return None
-    middle, system = results[0], chosen[0].method or chosen[0].agent
-    draw = (
-        "sampled"
-        if system in DRAWN
-        else min(MODES, key=lambda mode: mean_of(middle, mode, "error", "validation"))
-    )
+    middle, first = results[0], chosen[0]
+    errors = {draw: mean_over_seeds(middle, draw, "error", "validation") for draw in MODES}
+    draw = first.masks or min(errors, key=lambda draw: errors[draw])
     points = sorted(
-        (mean_of(some, draw, "macs") / whole, tuple(evaluation(r, draw)["error"] for r in some))
+        (
+            mean_over_seeds(some, draw, "macs") / whole,
+            tuple(evaluation(r, draw)["error"] for r in some),
+        )
         for some in results
         if some
     )
     seconds = float(np.median([result["seconds"] for result in middle]))
-    return Line(system, chosen[0].setting, draw, tuple(points), seconds)
+    return Line(first.method or first.agent, first.setting, draw, tuple(points), seconds)
 
 
-def dense_macs(comparison: Comparison, rows: Mapping[str, Sequence[Cell]]) -> float:
-    """MACs of a place's network with everything kept: those of any system's but the static one.
-
-    That may be a network of its own, which is as large as what it keeps. Not a number before there
-    are runs.
-    """
-    found = (
-        float(result["dense_macs"])
-        for system, own in rows.items()
-        if system != "static"
-        for row in own
-        for result in comparison.results[row.label]
-    )
-    return next(found, float("nan"))
+def mean_over_seeds(
+    results: Sequence[Result], draw: str, number: str, split: str = "test"
+) -> float:
+    """Mean of a number of some runs' evaluations."""
+    verdicts = [e for result in results for e in result["evaluations"]]
+    return float(np.mean([e[number] for e in verdicts if (e["split"], e["mode"]) == (split, draw)]))
 
 
-def mean_of(results: Sequence[Result], draw: str, number: str, split: str = "test") -> float:
-    """Mean over seeds of a number of their evaluations."""
-    found = [
-        e[number]
-        for result in results
-        for e in result["evaluations"]
-        if (e["split"], e["mode"]) == (split, draw)
-    ]
-    return float(np.mean(found))
-
-
-def reference_costs(place: str, lines: Sequence[Line]) -> list[float]:
-    """Total costs at which all are compared: those of `REFERENCE` at its budgets."""
-    wanted = REFERENCE.get(place, "rloo")
-    line = next((line for line in lines if line.name == wanted), lines[0])
+def reference_costs(about: Mapping[str, str], lines: Sequence[Line]) -> list[float]:
+    """Total costs at which all are compared: those of the place's reference at its budgets."""
+    line = next((line for line in lines if line.name == about["reference"]), lines[0])
     return list({f"{cost:.3f}": cost for cost, _ in line.points}.values())
 
 
@@ -165,94 +150,75 @@ def errors_at(line: Line, cost: float) -> tuple[float, ...]:
     nearest, errors = min(line.points, key=lambda point: abs(cost - point[0]))
     if abs(cost - nearest) <= 0.01 * nearest:
         return errors
+    by_seed = zip(*(errors for _, errors in line.points), strict=False)
     if cost > costs[-1]:
         return line.points[-1][1]
-    seeds = min(len(errors) for _, errors in line.points)
-    return tuple(
-        float(np.interp(cost, costs, [errors[seed] for _, errors in line.points]))
-        for seed in range(seeds)
-    )
+    return tuple(float(np.interp(cost, costs, errors)) for errors in by_seed)
 
 
-def at_cost(line: Line, cost: float) -> Interval | None:
-    """Mean and interval of `errors_at`."""
+def at_cost(line: Line, cost: float, baseline: Line | None = None) -> Interval | None:
+    """Mean and interval of `errors_at`, or of what they are above a baseline's.
+
+    Seed by seed: a seed draws the same weights and images for both.
+    """
     errors = errors_at(line, cost)
-    return mean_interval(errors) if errors else None
+    if baseline is not None:
+        pairs = zip(errors, errors_at(baseline, cost), strict=False)
+        errors = tuple(ours - theirs for ours, theirs in pairs)
+    return mean_interval(errors) if errors and line is not baseline else None
 
 
-def less_than(line: Line, other: Line | None, cost: float) -> Interval | None:
-    """Errors less another's, seed by seed: a seed draws the same weights and images for both."""
-    if other is None or line is other:
-        return None
-    pairs = list(zip(errors_at(line, cost), errors_at(other, cost), strict=False))
-    return mean_interval([ours - theirs for ours, theirs in pairs]) if pairs else None
-
-
-def table_of(place: str, lines: Sequence[Line]) -> Table:
+def table_at(place: str, about: Mapping[str, str], lines: Sequence[Line]) -> Table:
     """By error at the middle cost."""
-    costs = reference_costs(place, lines)
+    costs = reference_costs(about, lines)
     middle = costs[len(costs) // 2]
-    rival = next((line for line in lines if line.name == RIVAL.get(place, "static")), None)
-    columns = {"agent": "left", "setting": "left", "masks": "left", "seeds": "left"}
-    columns |= {f"at {cost:.3f}": "right .2%" for cost in costs}
-    if rival is not None:
-        columns |= {f"less {rival.name} at {middle:.3f}": "right .2%"}
-    columns |= {"own costs": "left", "seconds": "right .0f"}
-    at_middle = {line.name: at_cost(line, middle) for line in lines}
-
-    def rank(line: Line) -> float:
-        error = at_middle[line.name]
-        return error.mean if error else 1.0
-
-    body: list[list[Any]] = [
-        [
-            line.name,
-            line.setting,
-            WORDS[line.draw],
-            ", ".join(str(len(errors)) for _, errors in line.points),
-            *(at_cost(line, cost) for cost in costs),
-            *([less_than(line, rival, middle)] if rival is not None else []),
-            ", ".join(f"{cost:.2f}" for cost, _ in line.points),
-            line.seconds,
-        ]
-        for line in sorted(lines, key=rank)
-    ]
+    baseline = next((line for line in lines if line.name == about["baseline"]), None)
+    columns: Columns = {
+        "agent": ("left", lambda line: line.name),
+        "setting": ("left", lambda line: line.setting),
+        "masks": ("left", lambda line: WORDS[line.draw]),
+        "seeds": ("left", lambda line: ", ".join(str(len(e)) for _, e in line.points)),
+        **{f"at {c:.3f}": ("right .2%", functools.partial(at_cost, cost=c)) for c in costs},
+    }
+    if baseline is not None:
+        less = functools.partial(at_cost, cost=middle, baseline=baseline)
+        columns = {**columns, f"less {baseline.name} at {middle:.3f}": ("right .2%", less)}
+    columns = {
+        **columns,
+        "own costs": ("left", lambda line: ", ".join(f"{cost:.2f}" for cost, _ in line.points)),
+        "seconds": ("right .0f", lambda line: line.seconds),
+    }
+    found = {line.name: at_cost(line, middle) for line in lines}
     compared = [
         Contender(line.name, error, len(errors_at(line, middle)))
         for line in lines
-        if (error := at_middle[line.name])
+        if (error := found[line.name])
     ]
+    ordered = sorted(lines, key=lambda line: one.mean if (one := found[line.name]) else 1.0)
     note = f"{NOTE} At {middle:.3f}: {verdict(compared, ERROR_SCORE).sentence}."
-    return Table(f"{place}-at-equal-cost", TITLES[place], columns, body, note)
+    return Table(f"{place}-at-equal-cost", about["title"], *read(columns, ordered), note)
 
 
-def figure_of(place: str, lines: Sequence[Line]) -> Drawn:
+def figure_at(place: str, about: Mapping[str, str], lines: Sequence[Line]) -> Drawn:
     """Error over total cost, a line a system."""
-    words = [
-        f"{line.name}: "
-        + ", ".join(f"{np.mean(errors):.1%} at {cost:.2f}" for cost, errors in line.points)
-        for line in lines
-    ]
-    caption = f"{TITLES[place]}: error over total cost."
-    return Drawn(functools.partial(drawn_lines, place, lines), place, caption, "; ".join(words))
-
-
-def drawn_lines(place: str, lines: Sequence[Line]) -> Any:
-    """The figure itself."""
-    names = [line.name for line in lines]
-    figure = new_figure(2.6 + legend_height(names))
-    axes = figure.subplots()
-    drawn = []
+    series, words = [], []
     for index, line in enumerate(lines):
         costs = [cost for cost, _ in line.points]
-        means = [100 * float(np.mean(errors)) for _, errors in line.points]
-        drawn += axes.plot(costs, means, **look(index), ms=3, lw=1)
-    axes.set(xscale="log", yscale="log", xlabel="total cost", ylabel="test error %")
-    ticks = reference_costs(place, lines)
-    axes.set_xticks(ticks, [f"{tick:.2f}" for tick in ticks])
-    axes.minorticks_off()
-    low, high = axes.get_ylim()
-    percents = [tick for tick in (1, 2, 3, 5, 7, 10, 15, 20, 30, 50) if low <= tick <= high]
-    axes.set_yticks(percents, [str(tick) for tick in percents])
-    legend_below(figure, drawn, names)
-    return figure
+        means = [float(np.mean(errors)) for _, errors in line.points]
+        style = look(index) | {"ms": 3, "lw": 1}
+        series.append(Series(line.name, costs, [100 * mean for mean in means], style))
+        said = [f"{mean:.1%} at {cost:.2f}" for cost, mean in zip(costs, means, strict=True)]
+        words.append(f"{line.name}: {', '.join(said)}")
+    ticks = reference_costs(about, lines)
+
+    def few_ticks(axes: Any) -> None:
+        axes.set_xticks(ticks, [f"{tick:.2f}" for tick in ticks])
+        axes.minorticks_off()
+        low, high = axes.get_ylim()
+        percents = [tick for tick in PERCENTS if low <= tick <= high]
+        axes.set_yticks(percents, [str(tick) for tick in percents])
+
+    settings = {"xscale": "log", "yscale": "log", "xlabel": "total cost", "ylabel": "test error %"}
+    height = 2.6 + legend_height([line.name for line in lines])
+    draw = functools.partial(plotted, [Panel(series, settings, few_ticks)], height)
+    return Drawn(draw, place, f"{about['title']}: error over total cost.", "; ".join(words))

@@ -1,14 +1,16 @@
 """Analyses as tables and figures: which gates matter, how tables retrieve blocks."""
 
+import functools
 from collections.abc import Sequence
 
 from ccenv.runs.tables.drawing import (
     INK,
     Drawn,
-    legend_below,
+    Panel,
+    Series,
     legend_height,
     look,
-    new_figure,
+    plotted,
 )
 from ccenv.runs.tables.sweep_table import Columns, Row, markdown, read
 
@@ -47,23 +49,27 @@ def gate_table(rows: Sequence[Row]) -> str:
 
 def recall_figure(rows: Sequence[Row]) -> Drawn:
     """Two axes side by side: recall over memory, and over the share of retrieved blocks."""
-    probes = sorted({row["probes"] for row in rows})
-    names = ["1 probe" if number == 1 else f"{number} probes" for number in probes]
-    figure = new_figure(2.4 + legend_height([*names, ""]))
-    left, right = figure.subplots(1, 2, sharey=True)
-    lines = []
-    for place, number in enumerate(probes):
+    over_memory, over_share = [], []
+    for place, number in enumerate(sorted({row["probes"] for row in rows})):
         own = sorted((r for r in rows if r["probes"] == number), key=lambda row: row["entries"])
-        values, style = [row["recall"] for row in own], look(place) | {"ms": 3, "lw": 1.2}
-        lines += left.plot([row["entries"] for row in own], values, **style)
-        right.plot([row["retrieved"] for row in own], values, **style)
-    lines += right.plot([0, 1], [0, 1], color=INK, ls="--", lw=0.8)
-    left.set(xscale="log", xlabel="numbers in tables", ylabel="recall of the best blocks")
-    right.set(xlabel="share retrieved")
+        name = "1 probe" if number == 1 else f"{number} probes"
+        recall, style = [row["recall"] for row in own], look(place) | {"ms": 3, "lw": 1.2}
+        over_memory.append(Series(name, [row["entries"] for row in own], recall, style))
+        over_share.append(Series(name, [row["retrieved"] for row in own], recall, style))
+    over_share.append(Series("by chance", [0, 1], [0, 1], {"color": INK, "ls": "--", "lw": 0.8}))
     ticks = sorted({row["entries"] for row in rows})[::2]
-    left.set_xticks(ticks, [f"{number:,}" for number in ticks])
-    left.minorticks_off()
-    legend_below(figure, lines, [*names, "by chance"])
+
+    def named_ticks(axes: Any) -> None:
+        axes.set_xticks(ticks, [f"{number:,}" for number in ticks])
+        axes.minorticks_off()
+
+    memory = {"xscale": "log", "xlabel": "numbers in tables", "ylabel": "recall of the best blocks"}
+    panels = (
+        Panel(over_memory, memory, named_ticks),
+        Panel(over_share, {"xlabel": "share retrieved"}),
+    )
+    height = 2.4 + legend_height([one.name for one in over_share])
+    figure = functools.partial(plotted, panels, height, ncols=2, sharey=True)
     gate = rows[0]["gate"]
     said = "; ".join(
         f"{row['tables']} tables, {row['probes']} probes: {row['recall']:.2f} at "

@@ -8,7 +8,7 @@ import functools
 import io
 import itertools
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from html import escape
@@ -80,6 +80,63 @@ def drawn_in_style() -> AbstractContextManager[None]:
     from matplotlib import rc_context
 
     return rc_context(STYLE)
+
+
+@dataclass(frozen=True)
+class Series:
+    """What is drawn in one look: a line, marks, or either with bars or a band."""
+
+    name: str
+    """in the legend; "" for none."""
+    xs: Sequence[float]
+    """from left to right."""
+    ys: Sequence[float]
+    """upwards."""
+    style: Mapping[str, Any]
+    """as matplotlib's `plot` takes it, or with "xerr" or "yerr" its `errorbar`."""
+    band: tuple[Sequence[float], Sequence[float]] | None = None
+    """its lower and its upper end."""
+
+    def draw(self, axes: Any) -> Any:
+        """Draws it; returns what stands in the legend."""
+        draw = axes.errorbar if {"xerr", "yerr"} & self.style.keys() else axes.plot
+        drawn = draw(self.xs, self.ys, **self.style)
+        if self.band is not None:
+            axes.fill_between(self.xs, *self.band, color=self.style["color"], alpha=0.12, lw=0)
+        return drawn[0] if draw == axes.plot else drawn
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One pair of axes."""
+
+    series: Sequence[Series]
+    """in the order of the legend."""
+    settings: Mapping[str, Any]
+    """of the axes, as matplotlib's `set` takes them."""
+    finish: Callable[[Any], object] | None = None
+    """what else is done to the axes, such as their ticks."""
+
+
+def plotted(panels: Sequence[Panel], height: float, **grid: Any) -> Any:
+    """A figure of panels, with one legend below all.
+
+    Args:
+        panels: under each other, unless `grid` says otherwise.
+        height: in inches, with the legend; see `legend_height`.
+        grid: as matplotlib's `subplots` takes it.
+    """
+    figure = new_figure(height)
+    shape = grid or {"nrows": len(panels), "sharex": True}
+    handles: dict[str, Any] = {}
+    for axes, panel in zip(figure.subplots(squeeze=False, **shape).flat, panels, strict=True):
+        handles |= {one.name: one.draw(axes) for one in panel.series}
+        axes.set(**panel.settings)
+        if panel.finish is not None:
+            panel.finish(axes)
+    handles.pop("", None)
+    legend_below(figure, list(handles.values()), list(handles))
+    return figure
 
 
 @dataclass(frozen=True)
@@ -161,6 +218,14 @@ def stacked_axes(figure: Any, heights: Sequence[float], gap: float) -> list[Any]
     return axes
 
 
+def draw_map(axes: Any, use: Any, of: str) -> Any:
+    """Shares in [0, 1]: classes down, blocks across; returns what a colour bar is made of."""
+    axes.grid(False)
+    axes.set(xlabel=of, ylabel="class")
+    style = {"cmap": "viridis", "aspect": "auto", "interpolation": "none"}
+    return axes.imshow(use, vmin=0, vmax=1, **style)
+
+
 def look(index: int) -> dict[str, Any]:
     """Colour and marker of the index-th thing that is compared; the first 90 differ."""
     return {"color": COLORS[index % len(COLORS)], "marker": MARKERS[index % len(MARKERS)]}
@@ -207,8 +272,6 @@ def fit_axis(axis: Any, values: Sequence[float], ends: Sequence[float] = ()) -> 
         values: at least one.
         ends: of intervals; at most half of the values' range is added on each side for them.
     """
-    from matplotlib.ticker import FuncFormatter, MaxNLocator
-
     low, high = min(values), max(values)
     is_log = 0 < low * LOGARITHMIC < high
     scale, back = (np.log, np.exp) if is_log else (float, float)
@@ -229,8 +292,15 @@ def fit_axis(axis: Any, values: Sequence[float], ends: Sequence[float] = ()) -> 
     if is_log:
         plain_logarithms(axis, (1.0,) if high - low > np.log(LONG) else (1.0, 2.0, 5.0))
     else:
-        axis.set_major_locator(MaxNLocator(5))
-        axis.set_major_formatter(FuncFormatter(plain_number))
+        plain_ticks(axis)
+
+
+def plain_ticks(axis: Any) -> None:
+    """Few ticks of an axis, in few letters."""
+    from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+    axis.set_major_locator(MaxNLocator(5))
+    axis.set_major_formatter(FuncFormatter(plain_number))
 
 
 def plain_logarithms(axis: Any, ticks: Sequence[float] = (1.0, 2.0, 5.0)) -> None:

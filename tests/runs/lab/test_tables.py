@@ -13,7 +13,7 @@ from ccenv.runs.stats.dense_comparison import make_contests
 from ccenv.runs.stats.measures import ERROR
 from ccenv.runs.stats.verdict import baseline_sentences
 from ccenv.runs.studies import STUDIES, find_study
-from ccenv.runs.studies.at_budgets import points_of
+from ccenv.runs.studies.at_budgets import judged_points
 
 ROOT = Path(__file__).parents[3]
 RESULTS = ROOT / "runs/results"
@@ -52,7 +52,7 @@ def test_recorded_rows_of_equal_nll_in_all_common_seeds_are_one(path):
         return
     comparison = recorded_comparison(find_study(path.stem).sweep, RESULTS)
     contests = make_contests(comparison.results, "mode")
-    parts = [{point.label for point in points_of(comparison, ERROR)}]
+    parts = [{point.label for point in judged_points(comparison, ERROR)}]
     parts += [
         {point.label for point in (*one.dense, *one.conditional, *one.others)} for one in contests
     ]

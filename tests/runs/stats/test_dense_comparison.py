@@ -20,7 +20,7 @@ from ccenv.runs.stats.dense_comparison import (
     undominated,
 )
 from ccenv.runs.stats.measures import BITS, repeated
-from ccenv.runs.studies.at_budgets import cells_of
+from ccenv.runs.studies.at_budgets import budget_cells
 
 
 def point(label="a", agent="rloo", macs=100.0, error=0.1, validation=None, seeds=SEEDS):
@@ -155,9 +155,9 @@ def test_a_budget_of_memory_lets_rows_of_any_macs_pass_and_none_of_unknown_memor
         dataclasses.replace(point("large", macs=10.0, error=0.1), memory=2000.0),
         point("unknown", macs=10.0, error=0.01),
     ]
-    within = cells_of(rows, (0.5, 1, 2), lambda row: row.kilobytes)
+    within = budget_cells(rows, (0.5, 1, 2), lambda row: row.kilobytes)
     assert within == [None, rows[0].interval, rows[1].interval]
-    assert cells_of(rows, (10, 900), lambda row: row.macs) == [rows[2].interval, None]
+    assert budget_cells(rows, (10, 900), lambda row: row.macs) == [rows[2].interval, None]
 
 
 def test_of_texts_rows_of_another_memory_are_no_variants():

@@ -15,7 +15,7 @@ from ccenv.networks.text.streaming import streaming
 from ccenv.networks.vision.early_exit import early_exit
 from ccenv.networks.vision.experts import experts
 from ccenv.networks.vision.residual import resnet
-from ccenv.runs.studies.systems import Line, at_cost, chosen_rows, rows_by_system
+from ccenv.runs.studies.systems import Line, at_cost, rows_by_system, rows_of_choice
 from ccenv.runs.sweeps import SWEEPS
 
 SEEDS = SWEEPS["systems"].seeds
@@ -158,7 +158,7 @@ def test_a_chosen_setting_has_the_least_validation_error_of_those_of_twice_the_b
 ):
     errors = validated()
     for rows in SYSTEMS[place].values():
-        chosen = chosen_rows(rows)
+        chosen = rows_of_choice(rows)
         assert len(chosen) in (0, 3)
         tried = [row for row in rows if row.budget == rows[0].budget]
         if len(tried) == 1:
@@ -179,6 +179,6 @@ def test_a_chosen_setting_has_the_least_validation_error_of_those_of_twice_the_b
 def test_a_chosen_setting_is_run_with_more_seeds_than_those_that_were_tried():
     for place in SYSTEMS.values():
         for rows in place.values():
-            chosen = {row.label for row in chosen_rows(rows)}
+            chosen = {row.label for row in rows_of_choice(rows)}
             for row in rows:
                 assert (len(CELLS[row.label].seeds or SEEDS) > 1) == (row.label in chosen)
