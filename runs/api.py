@@ -27,7 +27,7 @@ from ccenv.runs.stats.intervals import Interval, mean_interval, told, with_inter
 from ccenv.runs.stats.measures import bits_lines, evaluation
 from ccenv.runs.store import folder as run_folder
 from ccenv.runs.store.untrusted_files import EXPORTED, stored_result
-from ccenv.runs.tables.sweep_table import markdown
+from ccenv.runs.tables.sweep_table import Columns, markdown, read
 from ccenv.runs.tensorboard.mirror import mirrored
 
 __getattr__ = names_on_use("ccenv.runs", {"comparing": ["Comparison", "compare"]})
@@ -102,6 +102,14 @@ class Run:
         )
 
 
+RUN_COLUMNS: Columns = {
+    "agent": ("left", lambda run: run.agent),
+    "seed": ("right", lambda run: run.seed),
+    "test error %": ("right .2f", lambda run: 100 * run.error),
+    "cost": ("right .3f", lambda run: run.cost),
+}
+
+
 class Runs(Sequence[Run]):
     """Finished runs, such as those of several seeds: a sequence of `Run`, with means.
 
@@ -140,12 +148,7 @@ class Runs(Sequence[Run]):
     @property
     def table(self) -> str:
         """A line for each run, in Markdown."""
-        columns = {"agent": "left", "seed": "right", "test error %": "right", "cost": "right"}
-        lines = [
-            [run.agent, str(run.seed), f"{100 * run.error:.2f}", f"{run.cost:.3f}"]
-            for run in self.runs
-        ]
-        return markdown(columns, lines)
+        return markdown(*read(RUN_COLUMNS, self.runs))
 
     @property
     def summary(self) -> str:
@@ -182,7 +185,7 @@ def frame(rows: Iterable[Mapping[str, Any]]) -> Any:
         raise ImportError(
             f"expected pandas for to_pandas(), got {error}; pip install pandas"
         ) from error
-    return pandas.DataFrame(list(rows))
+    return pandas.json_normalize([dict(row) for row in rows])
 
 
 def name_of_code(given: Any, kind: str) -> str:

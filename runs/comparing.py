@@ -95,17 +95,7 @@ class Comparison:
 
     def to_pandas(self) -> Any:
         """A data frame with a line for each row; intervals in columns such as `error.low`."""
-        flat = (
-            {
-                f"{name}.{part}" if part else name: number
-                for name, value in row.items()
-                for part, number in (
-                    value.items() if isinstance(value, Mapping) else {"": value}.items()
-                )
-            }
-            for row in self.rows
-        )
-        return frame(flat)
+        return frame(self.rows)
 
     def __repr__(self) -> str:
         finished, number = len(self.results.finished), self.results.num_runs

@@ -57,8 +57,12 @@ def publish(
         results_dir: of recorded results.
         sections: what a study adds.
     """
-    write_whole(folder / "table.md", answer(comparison))
-    write_whole(folder / "table.csv", rows_csv(comparison.rows))
+    rows = comparison.rows
+    sentences = [*baseline_sentences(rows), *findings(comparison)]
+    words = "\n".join(f"- {sentence}" for sentence in sentences)
+    parts_of_text = (comparison.sweep.description, table(rows), notes(rows), f"{words}\n")
+    write_whole(folder / "table.md", "\n\n".join(parts_of_text))
+    write_whole(folder / "table.csv", rows_csv(rows))
     with drawn_in_style():
         report = make_report(comparison, results_dir, sections)
     parts = [Part(report.overview), *report.parts.values()]
@@ -72,18 +76,6 @@ def publish(
         # Of a dozen settings only those that documents show take the time of a PNG.
         (figure.write if view.cost.key == "macs" else figure.write_svg)(folder)
     write_whole(folder / PAGE, page(comparison, report))
-
-
-def answer(comparison: Comparison) -> str:
-    """The main table, with notes and verdicts, as text."""
-    rows = comparison.rows
-    words = "\n".join(f"- {one}" for one in [*verdicts(comparison), *findings(comparison)])
-    return f"{comparison.sweep.description}\n\n{table(rows)}\n\n{notes(rows)}\n\n{words}\n"
-
-
-def verdicts(comparison: Comparison) -> list[str]:
-    """The sentences at the head of the page."""
-    return baseline_sentences(comparison.rows)
 
 
 @dataclass(frozen=True)
@@ -106,10 +98,7 @@ def make_report(
     comparison: Comparison, results_dir: Path, sections: Sequence[Section] = ()
 ) -> Report:
     """Makes everything that a report shows; pictures are drawn when they are asked for."""
-    views, looks = (
-        make_views(comparison, results_dir),
-        make_looks(comparison.results),
-    )
+    views, looks = make_views(comparison, results_dir), make_looks(comparison.results)
     tables = all_tables(comparison, views)
     made = {one.title: one.make(comparison, results_dir) for one in (AGAINST_DENSE, *sections)}
     blocks = block_figures(comparison, looks)
@@ -142,25 +131,26 @@ def without_repeats(part: Part) -> Part:
 def page(comparison: Comparison, report: Report) -> str:
     """Fills the template with a comparison."""
     inputs = section_of(comparison)
-    return filled(
+    return filled_page(
         title=comparison.sweep.name,
         about=comparison.sweep.description,
         made_by=f"ccenv compare {comparison.sweep.name}",
         comparison=comparison,
         missing=names_of(comparison.missing),
         origins=origins(comparison),
-        verdicts=verdicts(comparison),
+        verdicts=baseline_sentences(comparison.rows),
         findings=findings(comparison),
         report=report,
         switches=switches_of(report.views),
-        first=first_setting(report.views, comparison.draw),
+        # Error over MACs with the masks of the report's rows.
+        first=next((view.when for view in report.views if view.draw == comparison.draw), ""),
         inputs=inputs and Markup(embedded(inputs)),
     )
 
 
 def input_page(view: Mapping[str, Any]) -> str:
     """A page of single inputs alone."""
-    return filled(
+    return filled_page(
         title=" and ".join(agent["name"] for agent in view["agents"]),
         about=f"Test inputs of {view['dataset']}, one by one; {MASKS[view['masks']]} masks.",
         made_by="ccenv inspect",
@@ -169,7 +159,7 @@ def input_page(view: Mapping[str, Any]) -> str:
     )
 
 
-def filled(**content: Any) -> str:
+def filled_page(**content: Any) -> str:
     """The template with content, style and scripts."""
     scripts = "\n".join(map(own_file, SCRIPTS))
     template = environment_of_pages().get_template(TEMPLATE)
@@ -183,24 +173,12 @@ def own_file(name: str) -> str:
 
 def switches_of(views: Sequence[View]) -> dict[str, dict[str, str]]:
     """What a switch is called -> value of a choice -> its words."""
-    words = [
-        {
-            "data": view.dataset,
-            "measure": view.measure.title,
-            "cost": view.cost.short,
-            "masks": MASKS[view.draw],
-        }
-        for view in views
-    ]
-    return {
-        switch: {view.settings[switch]: one[switch] for view, one in zip(views, words, strict=True)}
-        for switch in WORDS
-    }
-
-
-def first_setting(views: Sequence[View], draw: str) -> str:
-    """What is shown at first: error over MACs with the masks of the report's rows."""
-    return next((view.when for view in views if view.draw == draw), "")
+    choices: dict[str, dict[str, str]] = {switch: {} for switch in WORDS}
+    for view in views:
+        words = view.dataset, view.measure.title, view.cost.short, MASKS[view.draw]
+        for switch, word in zip(WORDS, words, strict=True):
+            choices[switch][view.settings[switch]] = word
+    return choices
 
 
 def environment_of_pages() -> Environment:
@@ -214,7 +192,7 @@ def environment_of_pages() -> Environment:
         keep_trailing_newline=True,
     )
     environment.filters |= {"data_uri": data_uri, "inline": inline}
-    environment.filters |= {"share": share, "breakable": breakable}
+    environment.filters |= {"share": share_in, "breakable": breakable}
     environment.tests["shown_at"] = shown_at
     environment.globals |= {"words_of_switches": WORDS, "apart": APART}
     return environment
@@ -241,10 +219,10 @@ def data_uri(svg: str) -> str:
     return f"data:image/svg+xml;base64,{b64encode(svg.encode()).decode()}"
 
 
-def share(cell: str) -> str | None:
+def share_in(cell: str) -> str | None:
     """A cell that is a share of 1, None of any other.
 
-    >>> share("0.250"), share("rloo"), share("1,024")
+    >>> share_in("0.250"), share_in("rloo"), share_in("1,024")
     ('0.250', None, None)
     """
     try:

@@ -1,40 +1,26 @@
 """What carries a gain: a sweep that changes one thing of its base a row -> table and figure."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import functools
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from ccenv.runs.config.sweep import Cell
 from ccenv.runs.engine.jobs import Comparison
 from ccenv.runs.engine.study import Part, Section
-from ccenv.runs.stats.intervals import Interval, mean_interval, paired_difference
-from ccenv.runs.stats.measures import MODES, Result, evaluation
-from ccenv.runs.tables.drawing import COLORS, Drawn, legend_below, new_figure
-from ccenv.runs.tables.sweep_table import Table
+from ccenv.runs.stats.cost_points import Point, make_point
+from ccenv.runs.stats.intervals import Interval, paired_difference
+from ccenv.runs.stats.measures import MODES
+from ccenv.runs.tables.drawing import COLORS, Drawn, Panel, Series, plotted
+from ccenv.runs.tables.sweep_table import Columns, Table, read
 
 NOTE = (
     "Difference: the row's error minus the base's on test images, paired by seed, with Student's "
     "95 % interval: it matters where the interval does not hold 0. MACs with the policy's own."
 )
 NAMES = {"sampled": "sampled masks", "mode": "greedy masks"}
-
-
-@dataclass(frozen=True)
-class Change:
-    """A row of an ablation under one kind of masks."""
-
-    label: str
-    """the sweep's."""
-    factor: str
-    """what is changed, in words; empty for the base."""
-    seeds: int
-    """how many have a result."""
-    error: Interval
-    """share of wrong answers on test images."""
-    macs: float
-    """of an image, with the policy's own, mean over seeds."""
-    difference: Interval | None
-    """error minus the base's, paired by seed; None for the base, or without a seed of both."""
+Points = Mapping[str, Mapping[str, Point]]
+"""Kind of masks -> label -> its runs as one point."""
 
 
 def ablation(comparison: Comparison, results_dir: Path) -> Part:
@@ -43,81 +29,75 @@ def ablation(comparison: Comparison, results_dir: Path) -> Part:
     cells = [cell for cell in comparison.sweep.cells if cell.label in results]
     if comparison.sweep.cells[0] not in cells or len(cells) < 2:
         return Part()
-    changes = {draw: changes_of(cells, results, draw) for draw in MODES}
-    return Part([ablation_table(changes)], [ablation_figure(changes)])
+    points = {
+        draw: {cell.label: make_point(cell.label, results[cell.label], draw) for cell in cells}
+        for draw in MODES
+    }
+    title = "One thing changed at a time"
+    table = Table("ablation", title, *read(columns_of_changes(cells[0], points), cells), NOTE)
+    greedy = points["mode"]
+    errors = "; ".join(f"{c.label}: {100 * greedy[c.label].interval.mean:.2f} %" for c in cells)
+    figure = Drawn(
+        functools.partial(drawn_changes, cells, points),
+        "ablation",
+        "Bars: Student's 95 % intervals over seeds; bands: the base's.",
+        f"Test errors, greedy masks: {errors}",
+    )
+    return Part([table], [figure])
 
 
 ABLATION = Section("ablation", "One thing changed at a time", ablation)
 
 
-def changes_of(
-    cells: Sequence[Cell], results: Mapping[str, Sequence[Result]], draw: str
-) -> list[Change]:
-    """Rows compared with the first of them."""
-    base = cells[0]
-    errors = {cell.label: errors_of(results[cell.label], draw) for cell in cells}
-    changes = []
-    for cell in cells:
-        own = errors[cell.label]
-        macs = [float(evaluation(found, draw)["macs"]) for found in results[cell.label]]
-        is_base = cell is base
-        changes.append(
-            Change(
-                cell.label,
-                cell.setting,
-                len(own),
-                mean_interval(list(own.values())),
-                sum(macs) / len(macs),
-                None if is_base else paired_difference(own, errors[base.label]),
-            )
+def columns_of_changes(base: Cell, points: Points) -> Columns:
+    """Of all rows, under both kinds of masks."""
+    first = points[MODES[0]]
+
+    def difference(of: Mapping[str, Point]) -> Callable[[Cell], Interval | None]:
+        return lambda cell: (
+            None if cell is base else paired_difference(of[cell.label].error, of[base.label].error)
         )
-    return changes
+
+    columns: Columns = {
+        "changed": ("left", lambda cell: cell.setting or "base"),
+        "row": ("left", lambda cell: cell.label),
+        "seeds": ("right", lambda cell: len(first[cell.label].error)),
+        "MACs": ("right ,.0f", lambda cell: first[cell.label].macs),
+    }
+    for draw, name in NAMES.items():
+        columns = {
+            **columns,
+            f"{name}: error %": (
+                "right .2%",
+                lambda cell, of=points[draw]: of[cell.label].interval,
+            ),
+            f"{name}: difference": ("right .2%", difference(points[draw])),
+        }
+    return columns
 
 
-def errors_of(found: Sequence[Result], draw: str) -> dict[int, float]:
-    """Seed -> share of wrong answers on test images."""
-    return {int(r["seed"]): float(evaluation(r, draw)["error"]) for r in found}
-
-
-def ablation_table(changes: Mapping[str, Sequence[Change]]) -> Table:
-    """All rows, under both kinds of masks."""
-    columns = {"changed": "left", "row": "left", "seeds": "right", "MACs": "right ,.0f"}
-    for name in NAMES.values():
-        columns |= {f"{name}: error %": "right .2%", f"{name}: difference": "right .2%"}
-    lines = []
-    for pair in zip(*(changes[draw] for draw in MODES), strict=True):
-        first = pair[0]
-        numbers = [number for change in pair for number in (change.error, change.difference)]
-        lines.append([first.factor or "base", first.label, first.seeds, first.macs, *numbers])
-    return Table("ablation", "One thing changed at a time", columns, lines, NOTE)
-
-
-def ablation_figure(changes: Mapping[str, Sequence[Change]]) -> Drawn:
+def drawn_changes(cells: Sequence[Cell], points: Points) -> Any:
     """Errors with their intervals, a line a row; the base's interval is a band."""
-    rows = changes[MODES[0]]
     places, at = [], 0.0
-    for before, row in zip((None, *rows), rows, strict=False):
+    for before, cell in zip((None, *cells), cells, strict=False):
         # A gap where another thing is changed.
-        at += 1.6 if before is not None and before.factor != row.factor else 1
+        at += 1.6 if before is not None and before.setting != cell.setting else 1
         places.append(at)
-    figure = new_figure(0.9 + 0.17 * at)
-    axes = figure.add_subplot()
-    handles = []
-    for index, draw in enumerate(MODES):
-        found = changes[draw]
-        color = COLORS[index]
-        base = found[0].error
-        if base.low is not None and base.high is not None:
-            axes.axvspan(100 * base.low, 100 * base.high, color=color, alpha=0.12, lw=0)
-        means = [100 * one.error.mean for one in found]
-        halves = [100 * ((one.error.high or one.error.mean) - one.error.mean) for one in found]
+    series = []
+    for index, (draw, name) in enumerate(NAMES.items()):
+        errors = [points[draw][cell.label].interval for cell in cells]
+        halves = [100 * ((one.high or one.mean) - one.mean) for one in errors]
+        style = {"color": COLORS[index], "marker": "os"[index], "markersize": 3.5, "lw": 1}
+        style |= {"ls": "", "xerr": halves, "capsize": 1.5}
         shifted = [place + 0.24 * (index - 0.5) for place in places]
-        style = {"color": color, "marker": "os"[index], "markersize": 3.5, "lw": 1, "ls": ""}
-        handles.append(axes.errorbar(means, shifted, xerr=halves, capsize=1.5, **style))
-    axes.set_yticks(places, [row.label if row.factor else "base" for row in rows])
-    axes.set_ylim(places[-1] + 0.7, places[0] - 0.7)
-    axes.set_xlabel("test error in %")
-    legend_below(figure, handles, list(NAMES.values()))
-    said = "; ".join(f"{one.label}: {100 * one.error.mean:.2f} %" for one in changes["mode"])
-    caption = "Bars: Student's 95 % intervals over seeds; bands: the base's."
-    return Drawn(figure, "ablation", caption, f"Test errors, greedy masks: {said}")
+        series.append(Series(name, [100 * one.mean for one in errors], shifted, style))
+
+    def bands(axes: Any) -> None:
+        axes.set_yticks(places, [cell.label if cell.setting else "base" for cell in cells])
+        for color, draw in zip(COLORS, NAMES, strict=False):
+            base = points[draw][cells[0].label].interval
+            if base.low is not None and base.high is not None:
+                axes.axvspan(100 * base.low, 100 * base.high, color=color, alpha=0.12, lw=0)
+
+    settings = {"ylim": (places[-1] + 0.7, places[0] - 0.7), "xlabel": "test error in %"}
+    return plotted([Panel(series, settings, bands)], 0.9 + 0.17 * at)

@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Sequence
+from typing import Any
 
 from ccenv.runs.tables.drawing import (
     INK,
