@@ -1,6 +1,6 @@
 """Which gates matter: (frozen network, inputs) -> error, nll and MACs with each gate left out.
 
-A network is judged with everything kept, without each gate (all blocks of it), with a random half
+A network is evaluated with everything kept, without each gate (all blocks of it), with a random half
 of all blocks, and with nothing kept. What stands before a gate is the same without it as with
 everything kept, and is computed once, so that all gates take half the time of as many passes.
 """
@@ -39,13 +39,13 @@ Row = dict[str, Any]
 
 
 def chosen_inputs(split: Split, count: int, seed: int = 0) -> Tensor:
-    """Which inputs are judged: int64 [min(count, len(split))], drawn once, in ascending order."""
+    """Which inputs are evaluated: int64 [min(count, len(split))], drawn once, in ascending order."""
     order = torch.randperm(len(split), generator=stream(seed, "inputs to judge gates by"))
     return order[:count].sort().values
 
 
 @torch.no_grad()
-def judge_gates(
+def without_gates(
     network: GatedNetwork,
     split: Split,
     indices: Tensor,
@@ -54,9 +54,9 @@ def judge_gates(
     seed: int = 0,
     progress: Callable[[int], None] | None = None,
 ) -> list[Row]:
-    """Judges a network with everything kept, without each gate, with half, and with nothing.
+    """Evaluates a network with everything kept, without each gate, with half, and with nothing.
 
-    A network with the ability `Everywhere` is judged at every symbol of its windows: the label of
+    A network with the ability `Everywhere` is evaluated at every symbol of its windows: the label of
     each is the one behind it. Its MACs stay those of one answer behind the window.
 
     Args:
@@ -131,15 +131,15 @@ def row(network: GatedNetwork, key: Key, of_inputs: Tensor, whole: Tensor) -> Ro
     }
 
 
-def judged(settings: Mapping[str, Any], progress: bool) -> dict[str, Any]:
-    """Judges a frozen or shipped network without each of its gates, and records it in `out`.
+def sweep_gates(settings: Mapping[str, Any], progress: bool) -> dict[str, Any]:
+    """Evaluates a frozen or shipped network without each of its gates, and records it in `out`.
 
     Args:
         settings: fields of `Settings`, and settings of the environment, of its network and data.
         progress: show a bar.
 
     Returns:
-        What `out` holds: rows (see `judge_gates`), the settings that differ from the defaults, how
+        What `out` holds: rows (see `without_gates`), the settings that differ from the defaults, how
         many inputs and answers, checksums, versions and machine.
 
     Raises:
@@ -153,7 +153,7 @@ def judged(settings: Mapping[str, Any], progress: bool) -> dict[str, Any]:
     simulator = Simulator(1, split=own.split, **environment)
     indices = chosen_inputs(simulator.data, own.images, own.seed)
     with tqdm(total=len(indices), unit="input", disable=None if progress else True) as bar:
-        rows = judge_gates(
+        rows = without_gates(
             simulator.network,
             simulator.data,
             indices.to(simulator.device),

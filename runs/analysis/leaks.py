@@ -108,7 +108,7 @@ def leaks_of_run(
     Args:
         folder: the run's.
         trusted: modules of the reader's own that it may name.
-        oblivious: also rebuilds its policy and judges it obliviously; where the run was so
+        oblivious: also rebuilds its policy and evaluates it obliviously; where the run was so
             already, nothing is seen anyway.
     """
     result = stored_result(folder)
@@ -116,14 +116,14 @@ def leaks_of_run(
     labels = test_images(plan).labels
     stored_file(folder, run_folder.CHECKPOINT, run_folder.MASKS)
     num_blocks = [len(layer[0]) for layer in result["block_use"]]
-    judged = {e["mode"]: e for e in result["evaluations"] if e["split"] == "test"}
+    on_test = {e["mode"]: e for e in result["evaluations"] if e["split"] == "test"}
     found, is_hidden = [], "oblivious" in plan.environment
     for draw in MODES:
         masks = masks_file.load_masks(folder, draw, num_blocks, len(labels))
         if is_hidden:
             # What is seen are blocks that are read and slots; what lies in them is not.
             masks = [torch.ones_like(mask) for mask in masks]
-        numbers = judged[draw]["error"], judged[draw]["total_cost"]
+        numbers = on_test[draw]["error"], on_test[draw]["total_cost"]
         found.append(LeakOfRun(str(folder), plan.agent, draw, *numbers, leak_of(masks, labels)))
     return found + (wrapped(folder, trusted) if oblivious and not is_hidden else [])
 
@@ -135,10 +135,10 @@ def wrapped(folder: Path, trusted: Sequence[str]) -> list[LeakOfRun]:
     simulator = rebuilt.env.simulator.extended(Oblivious())
     found = []
     for draw in MODES:
-        judged = evaluate(
+        evaluation = evaluate(
             simulator, rebuilt.agent, deterministic=draw == "mode", seed=plan.program.seed
         )
-        leak = leak_of(judged.masks, test_images(plan).labels)
-        numbers = judged.error, judged.total_cost
+        leak = leak_of(evaluation.masks, test_images(plan).labels)
+        numbers = evaluation.error, evaluation.total_cost
         found.append(LeakOfRun(str(folder), plan.agent, OBLIVIOUS + draw, *numbers, leak))
     return found

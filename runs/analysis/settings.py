@@ -18,7 +18,7 @@ UNUSED = ("reward", "reward_kwargs", "observation", "group_size", "weights_kwarg
 
 @dataclass(frozen=True)
 class Settings:
-    """What is judged, and how."""
+    """What is evaluated, and how."""
 
     split: str = field(default="test", metadata={"help": "train, validation or test"})
     images: int = field(default=2000, metadata={"help": "inputs, drawn once from the split"})

@@ -79,9 +79,9 @@ def analyze_leaks(options: argparse.Namespace) -> int:
 
 def analyze_gates(options: argparse.Namespace) -> int:
     """Leaves out each gate in turn."""
-    from ccenv.runs.analysis.gate_sweep import judged
+    from ccenv.runs.analysis.gate_sweep import sweep_gates
 
-    result = judged(parse_pairs(options.settings), progress=not options.json)
+    result = sweep_gates(parse_pairs(options.settings), progress=not options.json)
     if options.json:
         print_json(result)
         return 0

@@ -66,7 +66,7 @@ def make_parser(agent: str | None = None) -> argparse.ArgumentParser:
     """The command line; its help knows every setting, and those of the agent if one is named."""
     parser = argparse.ArgumentParser(
         prog="ccenv train",
-        description="Trains one agent and judges it on test images.",
+        description="Trains one agent and evaluates it on test inputs.",
         epilog="\n".join(settings_help(agent)),
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,

@@ -210,7 +210,7 @@ def run_by(ranks: Ranks, plan: Plan, options: Options) -> dict[str, Any] | None:
 
 
 def follow(ranks: Ranks, plan: Plan) -> None:
-    """Does what rank 0 tells: learns along with it, and neither judges nor writes anything."""
+    """Does what rank 0 tells: learns along with it, and neither evaluates nor writes anything."""
     with torch_settings(plan.program):
         order: Order | str | None = ranks.tell()
         if isinstance(order, str):

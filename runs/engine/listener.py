@@ -23,7 +23,7 @@ from ccenv.simulator.rollout import collect_rollout, episode_curves, simulator_o
 
 
 class Best:
-    """What the validation with the fewest errors judged; of several the first one.
+    """What was learned at the validation with the fewest errors; of several the first one.
 
     The run learns to its last image: of a patience that is spent nothing is saved but time.
     """
@@ -72,7 +72,7 @@ class Listener:
         self.plan, self.env, self.agent, self.tracker, self.bar = plan, env, agent, tracker, bar
         self.keeper = keeper
         self.every = int(plan.program.eval_every or 1)
-        self.judged_at = 0
+        self.validated_at = 0
         self.last: Evaluation | None = None
         self.seconds = 0.0
         self.begun, self.seconds_before = time.perf_counter(), 0.0
@@ -93,7 +93,7 @@ class Listener:
         """What `resume` needs."""
         return {
             "tracker": self.tracker.state(),
-            "judged_at": self.judged_at,
+            "judged_at": self.validated_at,
             "curve": self.curve,
             "tail": self.tail.state(),
             "seconds": self.learning_seconds,
@@ -102,7 +102,7 @@ class Listener:
 
     def resume(self, state: dict[str, Any]) -> None:
         """Goes on with the curves of an interrupted run; its tracker has those already."""
-        self.judged_at, self.curve = state["judged_at"], state["curve"]
+        self.validated_at, self.curve = state["judged_at"], state["curve"]
         self.tail = Tail(self.plan.program.images, state["tail"])
         self.seconds_before = state["seconds"]
         if self.best is not None:
@@ -124,18 +124,18 @@ class Listener:
         self.tracker.rollout(images_seen, scalars)
         if self.bar is not None:
             self.bar.update(images_seen - self.bar.n)
-        if images_seen - self.judged_at >= self.every:
-            self.judge(images_seen)
+        if images_seen - self.validated_at >= self.every:
+            self.validate(images_seen)
         if self.keeper.is_due(images_seen):
             self.keep(images_seen)
 
-    def judge(self, images_seen: int) -> None:
+    def validate(self, images_seen: int) -> None:
         """Validates."""
         started = time.perf_counter()
         self.last = self.validation()
         self.curve.append({"images_seen": images_seen, **self.last.numbers()})
         self.tracker.evaluation(images_seen, self.last)
-        self.judged_at = images_seen
+        self.validated_at = images_seen
         if self.best is not None:
             self.best.see(images_seen, self.last)
         self.seconds += time.perf_counter() - started
@@ -158,8 +158,8 @@ class Listener:
             simulator = self.agent.simulator
             rollout = collect_rollout(simulator, self.agent, self.agent.generator)
             self.tracker.rollout(0, episode_curves(rollout.means))
-        if images_seen == 0 or images_seen > self.judged_at:
-            self.judge(images_seen)
+        if images_seen == 0 or images_seen > self.validated_at:
+            self.validate(images_seen)
         if self.best is not None:
             self.best.put_back()
             self.last = None

@@ -171,7 +171,7 @@ class Learned:
 
 
 def execute(plan: Plan, target: Path, options: Options) -> dict[str, Any]:
-    """Builds, learns, judges and writes."""
+    """Builds, learns, evaluates and writes."""
     begun = time.perf_counter()
     started = start(plan, target, options)
     env, agent = started.env, started.agent
@@ -179,7 +179,7 @@ def execute(plan: Plan, target: Path, options: Options) -> dict[str, Any]:
     check_learned_finite(plan, agent)
     most_probable = evaluate(env, agent, deterministic=True)
     chosen_by = evaluate(env, agent, split="validation", deterministic=True)
-    judged = (learned.test, most_probable, learned.last, chosen_by)
+    evaluations = (learned.test, most_probable, learned.last, chosen_by)
     listener = learned.listener
     result = {
         **description_of(plan, env, agent),
@@ -187,7 +187,7 @@ def execute(plan: Plan, target: Path, options: Options) -> dict[str, Any]:
         "images_seen": learned.images_seen,
         **({} if listener.best is None else {"kept_at": listener.best.at}),
         "seconds": learned.seconds,
-        "evaluations": [e.numbers() for e in judged],
+        "evaluations": [e.numbers() for e in evaluations],
         "curve": listener.curve,
         "last_tenth": listener.tail.numbers(),
         **verdicts_of_context(env, agent, plan.program.seed),
@@ -195,10 +195,10 @@ def execute(plan: Plan, target: Path, options: Options) -> dict[str, Any]:
         "latency": latencies(env, agent) if is_timed(plan, env.simulator.network) else [],
         "total_seconds": time.perf_counter() - begun + listener.seconds_before,
     }
-    leave(target, agent, judged[:2])
+    leave(target, agent, evaluations[:2])
     if options.export:
         export(plan, agent, target)
-    run_folder.write_result(target, result)
+    json_file.write_sealed(target / run_folder.RESULT, result)
     started.keeper.remove()
     env.close()
     return dict(json_file.check_json(target / run_folder.RESULT)) | {"folder": str(target)}
@@ -213,7 +213,7 @@ def is_timed(plan: Plan, network: GatedNetwork) -> bool:
 
 
 def learn(plan: Plan, target: Path, lead: Any, started: Started) -> Learned:
-    """Learns to the last image, and judges what was learned on validation and test images."""
+    """Learns to the last image, and evaluates what was learned on validation and test images."""
     env, agent, curves = started.env, started.agent, started.curves
     with (
         told_as(StoppedError, plan, (RanksError,), agent),
@@ -234,11 +234,11 @@ def learn(plan: Plan, target: Path, lead: Any, started: Started) -> Learned:
     return Learned(listener, images_seen, seconds, last, test)
 
 
-def leave(target: Path, agent: Agent, judged: Sequence[Evaluation]) -> None:
-    """Writes what a replay needs: policy, network, and the masks that were judged."""
+def leave(target: Path, agent: Agent, evaluations: Sequence[Evaluation]) -> None:
+    """Writes what a replay needs: policy, network, and the masks that were evaluated."""
     run_folder.save_checkpoint(target, agent, agent.simulator.network)
     masks_file.save_masks(
-        target, {e.draw: e.masks for e in judged}, {e.draw: e.gate_values for e in judged}
+        target, {e.draw: e.masks for e in evaluations}, {e.draw: e.gate_values for e in evaluations}
     )
 
 

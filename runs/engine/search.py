@@ -201,7 +201,7 @@ def one_trial(task: Task) -> Outcome:
         held = lock_of(search, trial.number).acquire()
     with held:
         try:
-            study.tell(trial.number, judged(search, trial.params))
+            study.tell(trial.number, objectives(search, trial.params))
         except Exception as error:
             study.tell(trial.number, state=library("optuna", "optuna").trial.TrialState.FAIL)
             return Outcome(task, f"{trial.params}\n{told_of(error)}")
@@ -259,7 +259,7 @@ def distributions(space: Space) -> dict[str, Any]:
     return found
 
 
-def judged(search: Search, values: Mapping[str, Any]) -> list[float]:
+def objectives(search: Search, values: Mapping[str, Any]) -> list[float]:
     """Runs a trial and returns its objectives, means over its seeds."""
     found = verdicts(search, values, range(search.num_seeds))
     return [sum(column) / len(column) for column in zip(*found, strict=True)]

@@ -85,7 +85,9 @@ def replay(
         logits, right, spent = answers(network, images, labels, chosen, values, start)
         macs += spent
         wrong += float((logits.argmax(dim=2) != right).double().mean(dim=1).sum())
-        num_ties += int(are_ties(logits, within).any(dim=1).sum())
+        best = logits.topk(2, dim=-1).values
+        room = within * logits.abs().amax(dim=-1).clamp(min=1.0)
+        num_ties += int((best[..., 0] - best[..., 1] <= room).any(dim=1).sum())
         flat = logits.flatten(0, 1)
         total = torch.nn.functional.cross_entropy(flat, right.flatten(), reduction="sum")
         nll += float(total) / right.shape[1]
@@ -101,12 +103,6 @@ def replay(
         macs=macs / count + policy,
         num_ties=num_ties,
     )
-
-
-def are_ties(logits: Tensor, within: float) -> Tensor:
-    """Answers whose best class rounding may change: float [..., num_classes] -> bool [...]."""
-    best = logits.topk(2, dim=-1).values
-    return best[..., 0] - best[..., 1] <= within * logits.abs().amax(dim=-1).clamp(min=1.0)
 
 
 def answers(

@@ -83,22 +83,14 @@ def check_identity(
         problems.append(f"made on data {result['data']}, replayed on {here}: other images")
     expected = [*map(safe_name, names), plan.folder().parent.name, f"seed-{plan.program.seed}"]
     found = list(folder.absolute().parts[-NAMED:])
-    if len(found) == NAMED and settings_part_is_right(plan, found[-2]):
+    if len(found) == NAMED and re.fullmatch("[0-9a-f]{12}", found[-2]):
+        # A hash from before a setting was added cannot be made again; the settings were checked.
         expected[-2] = found[-2]
     if found != expected:
         problems.append(
             f"expected the folder .../{'/'.join(expected)}, as its settings and seed say"
         )
     return problems
-
-
-def settings_part_is_right(plan: Plan, name: str) -> bool:
-    """Whether the part of a folder's path that tells the settings is one that the run may have.
-
-    A hash that was made before a setting was added cannot be made again: any is taken, because the
-    settings themselves are in the folder and were checked.
-    """
-    return name == plan.folder().parent.name or re.fullmatch("[0-9a-f]{12}", name) is not None
 
 
 def flat(config: Mapping[str, Any]) -> dict[str, Any]:

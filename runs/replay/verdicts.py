@@ -106,10 +106,13 @@ def judge(folder: Path, result: Mapping[str, Any], rebuilt: Rebuilt, draw: str) 
     problems = differences(claims, found, room)
     policy, others, asked = ask_again(rebuilt, draw, masks, values)
     problems += others
-    if asked is not None and (share := share_of_others(asked, masks, values)):
-        found, room = figures(rebuilt, asked.masks, asked.gate_values or None)
-        room = dataclasses.replace(room, other_bits=min(share, OTHER_BITS))
-        problems += differences(claims, found, room, "by the masks that the policy gives here: ")
+    if asked is not None:
+        other_values = share_of_other_values(asked.gate_values, values or ())
+        if share := max(share_of_other_bits(asked.masks, masks), other_values):
+            found, room = figures(rebuilt, asked.masks, asked.gate_values or None)
+            room = dataclasses.replace(room, other_bits=min(share, OTHER_BITS))
+            where = "by the masks that the policy gives here: "
+            problems += differences(claims, found, room, where)
     problems += check_places(rebuilt, draw)
     if draw == "sampled" and (use := block_use(rebuilt, asked, masks)) is not None:
         problems += check_block_use(result.get("block_use"), use)
@@ -128,14 +131,6 @@ def figures(
         found["mean_return"] = float(paid.mean())
     num_ties, rounding = found.pop("num_ties"), ROUNDING[dtype_of(rebuilt.network)]
     return found, Room(found["num_images"], span, num_ties=num_ties, rounding=rounding)
-
-
-def share_of_others(
-    asked: Evaluation, masks: Sequence[Tensor], values: Sequence[Tensor] | None
-) -> float:
-    """Share of bits or of gate values, whichever is larger, that the policy gives otherwise."""
-    other_values = share_of_other_values(asked.gate_values, values or ())
-    return max(share_of_other_bits(asked.masks, masks), other_values)
 
 
 def stored_values(

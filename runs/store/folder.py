@@ -98,11 +98,6 @@ def start(folder: Path, config: Mapping[str, Any]) -> None:
     json_file.write_json(folder / CONFIG, config)
 
 
-def write_result(folder: Path, result: Mapping[str, Any]) -> None:
-    """Writes the result of a finished run, with its checksum."""
-    json_file.write_sealed(folder / RESULT, result)
-
-
 def read_result(folder: Path) -> dict[str, Any] | None:
     """The result of a finished run, None of any other."""
     path = folder / RESULT

@@ -9,7 +9,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 from ccenv.runs.store import LOGS
 from ccenv.simulator.settings import EXTENSIONS, setting_defaults
@@ -62,19 +62,6 @@ SHORT = 60
 
 PLAIN = (bool, int, float, str)
 """Types whose equal values JSON writes alike."""
-
-
-class Run(Protocol):
-    """What a plan says of its run."""
-
-    def key(self) -> Key:
-        """Its identity."""
-
-    def chosen(self) -> dict[str, Any]:
-        """Its settings that differ from the defaults."""
-
-    def config(self) -> dict[str, Any]:
-        """All of its settings, in their groups."""
 
 
 def environment_defaults() -> dict[str, Any]:

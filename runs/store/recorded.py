@@ -21,7 +21,7 @@ from typing import Any
 from ccenv.base.files import write_whole
 from ccenv.base.values import shown
 from ccenv.runs.store import json_file
-from ccenv.runs.store.identity import Key, Run, as_stored, key_of, whole_config
+from ccenv.runs.store.identity import Key, as_stored, key_of, whole_config
 from ccenv.runs.store.json_file import uncollected
 from ccenv.runs.store.provenance import data_checksum
 from ccenv.runs.store.seal import SEAL, between, check_result, check_seal, edited, sealed
@@ -46,7 +46,7 @@ def read_cells(path: Path) -> list[Result]:
 
 
 def cells_of(
-    content: Any, path: Path, plans: Mapping[Key, Run], *, asked_only: bool = False
+    content: Any, path: Path, plans: Mapping[Key, Any], *, asked_only: bool = False
 ) -> list[Result]:
     """The same of a file that was parsed; only runs of the plans, if these alone are asked for."""
     cells = content.get("cells", []) if isinstance(content, dict) else None
@@ -65,7 +65,7 @@ def cells_of(
     ]
 
 
-def may_be_asked(cell: Any, plans: Mapping[Key, Run]) -> bool:
+def may_be_asked(cell: Any, plans: Mapping[Key, Any]) -> bool:
     """Whether a cell is a run of the plans; one that does not say which run it is, is looked at."""
     try:
         return key_of(cell["agent"], cell["settings"], cell["seed"]) in plans
@@ -94,7 +94,7 @@ def by_key(results: Iterable[Result]) -> dict[Key, Result]:
 
 
 def read_cell(
-    cell: Any, where: str, content: Mapping[str, Any], plans: Mapping[Key, Run]
+    cell: Any, where: str, content: Mapping[str, Any], plans: Mapping[Key, Any]
 ) -> Result:
     """A result as its run wrote it, with the settings that differ from the defaults as `chosen`."""
     check_seal(cell, where)
@@ -205,10 +205,10 @@ class Source:
 
     path: Path
     """the JSON file of a sweep."""
-    plans: Mapping[str, Sequence[Run]]
-    """label -> plans, one for each seed."""
+    plans: Mapping[str, Sequence[Any]]
+    """label -> plans (`ccenv.runs.config.plan.Plan`), one for each seed."""
 
-    def by_key(self) -> dict[Key, Run]:
+    def by_key(self) -> dict[Key, Any]:
         """All plans."""
         return {plan.key(): plan for plans in self.plans.values() for plan in plans}
 

@@ -33,7 +33,7 @@ WORK: dict[str, tuple[str, ...]] = {
     "analyze": (
         "torch:Tensor.backward",
         "ccenv.runs.analysis.recalls:recalls",
-        "ccenv.runs.analysis.gate_sweep:judge_gates",
+        "ccenv.runs.analysis.gate_sweep:without_gates",
         LEARNED,
     ),
     "search": ("ccenv.runs.engine.search:to_do",),

@@ -13,7 +13,7 @@ from ccenv.networks.core.abilities import OwnWeights
 from ccenv.networks.core.protocol import dense_forward, forward, num_blocks_of, through
 from ccenv.networks.pretrained.smollm import LlamaSizes, smollm2
 from ccenv.networks.vision.residual import ResidualUnit, resnet
-from ccenv.runs.analysis.gate_sweep import chosen_inputs, judge_gates
+from ccenv.runs.analysis.gate_sweep import chosen_inputs, without_gates
 from ccenv.runs.commands import analyze
 from ccenv.runs.lab import tables
 from ccenv.runs.store.seal import check_seal
@@ -73,7 +73,7 @@ def mlp():
 
 def test_the_figures_are_those_made_by_hand():
     split = Split(torch.tensor([[1.0], [-1.0]]), torch.tensor([0, 1]), 2)
-    rows = judge_gates(by_hand(), split, torch.arange(2))
+    rows = without_gates(by_hand(), split, torch.arange(2))
     found = {(row["kept"], row["name"]): row for row in rows}
     factors = {
         ("everything", None): 6,
@@ -96,7 +96,7 @@ def test_the_figures_are_those_made_by_hand():
 def test_each_row_is_a_plain_walk_under_its_masks_with_its_bill(build):
     network, split = build(), load_split("digits", "test")
     indices = chosen_inputs(split, 30)
-    rows = judge_gates(network, split, indices, batch_size=7)
+    rows = without_gates(network, split, indices, batch_size=7)
     images, labels = split.batch(indices)
     for row in rows:
         if row["kept"] == "random half":
@@ -125,7 +125,7 @@ def test_the_random_half_is_the_same_whatever_the_batch_and_another_for_another_
     network, split = digits_network(), load_split("digits", "test")
     indices = chosen_inputs(split, 20)
     first, same, other = (
-        judge_gates(network, split, indices, batch_size=size, seed=seed)[-2]
+        without_gates(network, split, indices, batch_size=size, seed=seed)[-2]
         for size, seed in ((20, 0), (6, 0), (20, 1))
     )
     assert first["kept"] == "random half"
@@ -147,7 +147,7 @@ def test_steps_before_a_gate_run_once_for_all_gates():
     num_gates, calls = len(network.gates), []
     plain = network.step
     network.step = lambda gate, *rest, **more: calls.append(gate) or plain(gate, *rest, **more)
-    judge_gates(network, split, torch.arange(5))
+    without_gates(network, split, torch.arange(5))
     # The walk with everything kept, each way that leaves it, a half and nothing.
     leaving = [gate for first in range(num_gates) for gate in range(first, num_gates)]
     assert sorted(calls) == sorted([*range(num_gates)] * 3 + leaving)
@@ -158,7 +158,7 @@ def test_a_text_is_judged_at_every_token():
     network = smollm2((5,), SMALL.vocabulary, weights="random", sizes=SMALL)
     tokens = torch.randint(0, SMALL.vocabulary, (3, 6), generator=torch.Generator().manual_seed(0))
     split = Split(tokens[:, :-1], tokens[:, -1], SMALL.vocabulary)
-    rows = judge_gates(network, split, torch.arange(3), batch_size=2)
+    rows = without_gates(network, split, torch.arange(3), batch_size=2)
     for row, skipped in ((0, None), (2, 1)):
         masks = [torch.full((3, 1), gate != skipped) for gate in range(len(network.gates))]
         hidden = through(network, tokens[:, :-1], lambda gate, _, masks=masks: masks[gate])

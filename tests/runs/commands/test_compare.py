@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from ccenv.runs import results, studies
+from ccenv.runs import comparing, studies
 from ccenv.runs.commands import compare, frame
 from ccenv.runs.config.plan import NO_SOURCE
 from ccenv.runs.engine import jobs, run, run_jobs
@@ -165,8 +165,8 @@ def place(tmp_path_factory):
         patch.setattr(engines, "run_all", here)
         # Clocks and figures take longer than the runs.
         patch.setattr(run, "latencies", lambda env, agent: [])
-        patch.setattr(results, "publish", lambda *given: "")
-        patch.setattr(results, "write_sweep", lambda *given: "")
+        patch.setattr(comparing, "publish", lambda *given: "")
+        patch.setattr(comparing, "write_sweep", lambda *given: "")
         yield folder
 
 
@@ -224,7 +224,7 @@ def test_a_compare_says_beforehand_how_much_is_missing_and_last_how_to_see_curve
 @pytest.mark.usefixtures("two_at_once")
 def test_a_second_compare_runs_nothing_and_shows_mean_and_spread(place, monkeypatch, capsys):
     forbid_runs(monkeypatch)
-    monkeypatch.setattr(results, "publish", publish)
+    monkeypatch.setattr(comparing, "publish", publish)
     assert compare.main(["toy_sweep:TOY", *options(place)]) == 0
     shown = capsys.readouterr().out
     assert re.search(r"^reinforce .*\d+\.\d\d \(2 seeds: too few\)", shown, re.MULTILINE)
@@ -254,7 +254,7 @@ def elsewhere(place, two_at_once, tmp_path):
 
 
 def test_a_recorded_result_makes_the_table_of_a_readme(elsewhere, monkeypatch):
-    monkeypatch.setattr(results, "publish", publish)
+    monkeypatch.setattr(comparing, "publish", publish)
     assert compare.main(["toy_sweep:TOY", *options(elsewhere)]) == 0
     text = (elsewhere / "reports" / "toy" / "table.md").read_text()
     content = (elsewhere / "results" / "toy.json").read_text()

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from ccenv.base.modules_here import modules_of
-from ccenv.runs import results
+from ccenv.runs import comparing
 from ccenv.runs.commands import compare
 from ccenv.runs.engine import run
 from ccenv.runs.engine.jobs import Shard, make_jobs, read_shard
@@ -57,8 +57,8 @@ def place(tmp_path, monkeypatch):
     monkeypatch.setattr(engines, "run_all", lambda tasks, workers: closing(map(work, tasks)))
     # Clocks and figures take longer than the runs.
     monkeypatch.setattr(run, "latencies", lambda env, agent: [])
-    monkeypatch.setattr(results, "publish", lambda *given: "")
-    monkeypatch.setattr(results, "write_sweep", lambda *given: "")
+    monkeypatch.setattr(comparing, "publish", lambda *given: "")
+    monkeypatch.setattr(comparing, "write_sweep", lambda *given: "")
     yield tmp_path
     sys.modules.pop("toy_engines", None)
 

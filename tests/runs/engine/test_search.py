@@ -63,7 +63,7 @@ def test_the_front_holds_whom_no_other_beats():
     assert [one.number for one in front_of(found)] == [4, 1, 0]
 
 
-def judged(search, values):
+def objectives(search, values):
     """Verdicts known beforehand, in place of runs."""
     return [values["learning_rate"], 0.3 - values["learning_rate"]]
 
@@ -77,7 +77,7 @@ def quick(monkeypatch):
     pytest.importorskip("optuna", reason="pip install 'ccenv[optuna]'")
 
     monkeypatch.setattr(engine, "run_all", one_after_another)
-    monkeypatch.setattr(engine, "judged", judged)
+    monkeypatch.setattr(engine, "objectives", objectives)
 
 
 def trials(folder, capsys, number, *pairs, json_only=True):
@@ -116,7 +116,7 @@ def test_a_search_that_was_killed_tries_the_same_trials_as_one_that_was_not(
     assert len({json.dumps(one["values"]) for one in whole}) == count
     parts = tmp_path / "parts"
     # Before a trial is written down, between that and its lock, and at work.
-    for place, calls in (("judged", 1), ("lock_of", 5), ("proposed", 2), ("judged", 2)):
+    for place, calls in (("objectives", 1), ("lock_of", 5), ("proposed", 2), ("objectives", 2)):
         killed_at(place, calls, parts, monkeypatch)
     capsys.readouterr()
     status, found, said = trials(parts, capsys, count)

@@ -93,8 +93,12 @@ def test_a_new_setting_at_its_default_loses_no_recorded_run(monkeypatch):
     assert made.environment["new_of_environment"] == 0.5
     assert made.agent_settings["new_of_agent"] == (1, 2)
     assert made.folder().parent.name.startswith("group_size=") is False
+    seen = set()
     for name in COMPARISONS:
-        assert found_by(name)[0].keys() == recorded.by_key(cells_of(name)).keys()
+        # As many sweeps as it takes to have every agent.
+        if not (agents := {cell.agent for cell in SWEEPS[name].cells}) <= seen:
+            seen |= agents
+            assert found_by(name)[0].keys() == recorded.by_key(cells_of(name)).keys()
     assert make_plan("rloo", {"new_of_agent": (2, 2)}).key() != made.key()
     assert make_plan("rloo", {"new_of_environment": 1}).key() != made.key()
 
