@@ -161,14 +161,14 @@ def record(experiment: Experiment, options: Options, result: Mapping[str, Any]) 
     if experiment.head is not None:
         content |= experiment.head(options, before)
     if experiment.key:
-        measured = {key_of(row, experiment.key) for row in result["rows"]}
-        others = [r for r in before.get("rows", []) if key_of(r, experiment.key) not in measured]
+        measured = {key_in(row, experiment.key) for row in result["rows"]}
+        others = [r for r in before.get("rows", []) if key_in(r, experiment.key) not in measured]
         content["rows"] = [*others, *result["rows"]]
     json_file.write_sealed(path, content)
     return path
 
 
-def key_of(row: Row, key: Sequence[str]) -> tuple[Any, ...]:
+def key_in(row: Row, key: Sequence[str]) -> tuple[Any, ...]:
     """The values that name a row; None where it has no such column.
 
     >>> key_of({"what": "train", "kills": 20}, ["what"])

@@ -1,7 +1,7 @@
 """Which gates matter: (frozen network, inputs) -> error, nll and MACs with each gate left out.
 
-A network is evaluated with everything kept, without each gate (all blocks of it), with a random half
-of all blocks, and with nothing kept. What stands before a gate is the same without it as with
+A network is evaluated with everything kept, without each gate (all blocks of it), with a random
+half of all blocks, and with nothing kept. What stands before a gate is the same without it as with
 everything kept, and is computed once, so that all gates take half the time of as many passes.
 """
 
@@ -39,7 +39,7 @@ Row = dict[str, Any]
 
 
 def chosen_inputs(split: Split, count: int, seed: int = 0) -> Tensor:
-    """Which inputs are evaluated: int64 [min(count, len(split))], drawn once, in ascending order."""
+    """Which inputs are taken: int64 [min(count, len(split))], drawn once, in ascending order."""
     order = torch.randperm(len(split), generator=stream(seed, "inputs to judge gates by"))
     return order[:count].sort().values
 
@@ -56,7 +56,7 @@ def without_gates(
 ) -> list[Row]:
     """Evaluates a network with everything kept, without each gate, with half, and with nothing.
 
-    A network with the ability `Everywhere` is evaluated at every symbol of its windows: the label of
+    A network with the ability `Everywhere` answers at every symbol of its windows: the label of
     each is the one behind it. Its MACs stay those of one answer behind the window.
 
     Args:
@@ -97,15 +97,17 @@ def variants(
     every = [full_mask(rows, n, state.labels.device) for n in blocks]
     none = [torch.zeros_like(mask) for mask in every]
     half = [mask.to(state.labels.device) for mask in half]
-    yield (HALF, None), ended(network, state, half)
-    yield (NOTHING, None), ended(network, state, none)
+    yield (HALF, None), last_outcome(network, state, half)
+    yield (NOTHING, None), last_outcome(network, state, none)
     for gate, whole in enumerate(outcomes(network, state, lambda now: every[now.layer])):
         # A step changes nothing of the state before it, so that both ways go on from there.
-        yield (WITHOUT, gate), ended(network, whole.before, [none[gate], *every[gate + 1 :]])
+        yield (WITHOUT, gate), last_outcome(network, whole.before, [none[gate], *every[gate + 1 :]])
     yield (WHOLE, None), whole
 
 
-def ended(network: GatedNetwork, state: EpisodeState, masks: Sequence[Tensor]) -> StepOutcome:
+def last_outcome(
+    network: GatedNetwork, state: EpisodeState, masks: Sequence[Tensor]
+) -> StepOutcome:
     """Walks on under masks, one for each gate that is left; the last step's outcome."""
     first = state.layer
     *_, outcome = outcomes(network, state, lambda now: masks[now.layer - first])
@@ -139,8 +141,8 @@ def sweep_gates(settings: Mapping[str, Any], progress: bool) -> dict[str, Any]:
         progress: show a bar.
 
     Returns:
-        What `out` holds: rows (see `without_gates`), the settings that differ from the defaults, how
-        many inputs and answers, checksums, versions and machine.
+        What `out` holds: rows (see `without_gates`), the settings that differ from the defaults,
+        how many inputs and answers, checksums, versions and machine.
 
     Raises:
         ValueError: if a setting is wrong.

@@ -125,10 +125,10 @@ def leaks_of_run(
             masks = [torch.ones_like(mask) for mask in masks]
         numbers = on_test[draw]["error"], on_test[draw]["total_cost"]
         found.append(LeakOfRun(str(folder), plan.agent, draw, *numbers, leak_of(masks, labels)))
-    return found + (wrapped(folder, trusted) if oblivious and not is_hidden else [])
+    return found + (leaks_oblivious(folder, trusted) if oblivious and not is_hidden else [])
 
 
-def wrapped(folder: Path, trusted: Sequence[str]) -> list[LeakOfRun]:
+def leaks_oblivious(folder: Path, trusted: Sequence[str]) -> list[LeakOfRun]:
     """The same run's policy where every input leaves the same trace."""
     plan = plan_of(stored_config(folder), trusted)
     rebuilt = rebuild(plan, folder)

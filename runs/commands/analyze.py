@@ -131,7 +131,7 @@ def make_parser() -> argparse.ArgumentParser:
             name,
             help=about,
             description=f"{about[0].upper()}{about[1:]}.",
-            epilog="\n".join(settings_help()) if takes_settings else None,
+            epilog="\n".join(analysis_help()) if takes_settings else None,
             formatter_class=argparse.RawDescriptionHelpFormatter,
             allow_abbrev=False,
         )
@@ -158,7 +158,7 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def settings_help() -> list[str]:
+def analysis_help() -> list[str]:
     """Every setting of a frozen network's analysis, with its default and its meaning."""
     return [
         "settings of the program:",

@@ -35,7 +35,7 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def names_of(runs: "Sequence[Rebuilt]") -> list[str]:
+def run_names(runs: "Sequence[Rebuilt]") -> list[str]:
     """What runs are called: their agents, with what tells two of one agent apart."""
     plans = [run.plan for run in runs]
     names = labels_of([(plan.agent, settings_of({"settings": plan.config()})) for plan in plans])
@@ -59,7 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from ccenv.runs.report.publish import input_page
 
     opened = [open_run(folder, options.trust) for folder in options.runs]
-    view = view_of(dict(zip(names_of(opened), opened, strict=True)), options.masks)
+    view = view_of(dict(zip(run_names(opened), opened, strict=True)), options.masks)
     target = options.out or options.runs[0] / PAGE
     write_whole(target, input_page(view))
     for agent in view["agents"]:

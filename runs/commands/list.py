@@ -197,19 +197,19 @@ def list_kind(kind: str, names: Sequence[str] = ()) -> dict[str, Line]:
     check_names([kind], KINDS, "kind")
     table, describe = KINDS[kind]
     check_names([name for name in names if ":" not in name], table, kind.removesuffix("s"))
-    return {name: plain(describe(name)) for name in names or table}
+    return {name: as_plain(describe(name)) for name in names or table}
 
 
-def plain(value: Any) -> Any:
+def as_plain(value: Any) -> Any:
     """A value that JSON can hold; objects become their names."""
     if isinstance(value, Mapping):
-        return {str(key): plain(item) for key, item in value.items()}
+        return {str(key): as_plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [plain(item) for item in value]
+        return [as_plain(item) for item in value]
     return value if is_plain(value) else getattr(value, "__name__", str(value))
 
 
-def show(value: Any) -> str:
+def cell_text(value: Any) -> str:
     """A value as a cell of a table; names that hold a comma stand between semicolons.
 
     >>> [show(value) for value in (True, None, ["a", "b"], ["a, 1", "b"], {"rate": 0.1})]
@@ -222,15 +222,15 @@ def show(value: Any) -> str:
     return "none" if value is None else compact(value)
 
 
-def in_short(value: Any) -> str:
+def short_text(value: Any) -> str:
     """The same, with a long list of names replaced by its length.
 
     >>> in_short(list("abcdefghijklmnopqrstuvwxyz"))
     'a, b, c and 23 more'
     """
     if isinstance(value, list) and len(value) > MOST_NAMES:
-        return f"{show(value[:FIRST_NAMES])} and {len(value) - FIRST_NAMES} more"
-    return show(value)
+        return f"{cell_text(value[:FIRST_NAMES])} and {len(value) - FIRST_NAMES} more"
+    return cell_text(value)
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -249,14 +249,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.kind is None:
         names = {kind: list(table) for kind, (table, _) in KINDS.items()}
         lines: dict[str, Any] = {
-            kind: {"names": found if options.json else show(found)} for kind, found in names.items()
+            kind: {"names": found if options.json else cell_text(found)}
+            for kind, found in names.items()
         }
     else:
         lines = list_kind(options.kind, options.names)
     if options.json:
         print(json.dumps(lines, indent=2))
     else:
-        cell = show if len(lines) == 1 else in_short
+        cell = cell_text if len(lines) == 1 else short_text
         columns = dict.fromkeys(["name", *next(iter(lines.values()))], "left")
         cells = [[name, *map(cell, line.values())] for name, line in lines.items()]
         print_text(markdown(columns, cells))

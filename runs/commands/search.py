@@ -32,7 +32,7 @@ OWN = ("seed", "log_dir", "progress")
 """Settings of a run that a search gives itself."""
 
 
-def lines(found: "Sequence[Tried]", front: "Sequence[Tried]") -> list[str]:
+def result_lines(found: "Sequence[Tried]", front: "Sequence[Tried]") -> list[str]:
     """The Pareto front by cost, and the defaults for comparison."""
     shown = [f"{len(found)} trials; Pareto front of error and total cost on validation images:"]
     shown += [line(one) for one in front]
@@ -88,7 +88,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         PRESETS,
         Search,
         front_of,
-        recorded,
+        record_of,
         run_trials,
         tried,
         write_presets,
@@ -106,11 +106,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     front = front_of(found)
     write_presets(search, front)
     if options.record:
-        json_file.write_json(options.record, recorded(search, found, options.again))
+        json_file.write_json(options.record, record_of(search, found, options.again))
     if options.json:
         print_json([dataclasses.asdict(one) | {"on_front": one in front} for one in found])
     else:
-        print("\n".join(lines(found, front)))
+        print("\n".join(result_lines(found, front)))
     for failure in failures:
         say(f"\nfailed: {failure.error}")
     say(f"presets: ccenv train --config {search.folder / PRESETS}/trial-N.json")

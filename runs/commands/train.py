@@ -17,7 +17,7 @@ from ccenv.runs.commands.frame import (
 )
 from ccenv.runs.commands.settings_help import settings_help
 from ccenv.runs.config.agent_settings import agent_parameters, find_agent
-from ccenv.runs.config.command import AGENT, as_text, read_config
+from ccenv.runs.config.command import AGENT, read_config, value_word
 from ccenv.runs.config.plan import Plan
 from ccenv.runs.config.settings import make_plan, setting_names
 from ccenv.runs.config.sweep import MOST_RUNS, check_number
@@ -47,7 +47,7 @@ def in_short(plans: Sequence[Plan], runs: "Sequence[Run]") -> list[str]:
     ]
     groups: dict[str, list[Run]] = {}
     for own, run in zip(settings, runs, strict=True):
-        label = " ".join(f"{name}={as_text(own[name])}" for name in names)
+        label = " ".join(f"{name}={value_word(own[name])}" for name in names)
         groups.setdefault(label, []).append(run)
     if not names:
         return [Runs(runs).summary]
@@ -165,7 +165,7 @@ def options_as_pairs(arguments: Sequence[str], settings: Collection[str]) -> lis
 @program("ccenv train", (CannotStartError, NoServiceError, StoppedError), STOPPED)
 def main(arguments: Sequence[str] | None = None) -> int:
     """Trains one agent; see --help. By torchrun, several processes train it together."""
-    options, plans = read(list(sys.argv[1:] if arguments is None else arguments))
+    options, plans = read_words(list(sys.argv[1:] if arguments is None else arguments))
     try:
         runs = train_all(options, plans)
     except LeaderStoppedError:
@@ -226,7 +226,7 @@ def plans_of(agent: str, given: Mapping[str, Any], options: argparse.Namespace) 
     return list(plans.values())
 
 
-def read(arguments: list[str]) -> tuple[argparse.Namespace, list[Plan]]:
+def read_words(arguments: list[str]) -> tuple[argparse.Namespace, list[Plan]]:
     """Reads the command line: its options, and a plan a seed."""
     try:
         named = agent_named(arguments)

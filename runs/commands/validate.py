@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ccenv.runs.commands.frame import print_json, program, takes_trust
-from ccenv.runs.replay.verdict import CHECKED, NAMED, RECOMPUTED, WORD, Verdict
+from ccenv.runs.replay.verdict import CHECKED, NAMED, RECOMPUTED, WORD, Checked
 from ccenv.runs.store.folder import run_folders
 from ccenv.runs.tables.short_table import print_text
 from ccenv.runs.tables.sweep_table import markdown
@@ -22,7 +22,7 @@ COLUMNS |= {"total cost": "right", "density": "left", "mean return": "right", "p
 COLUMNS |= dict.fromkeys((*BASES, "verdict"), "left")
 
 
-def cells(verdict: Verdict) -> list[str]:
+def cells(verdict: Checked) -> list[str]:
     """One line: what was found, what is taken on trust, and what does not stand."""
     found = verdict.found
     numbers = [""] * 5
@@ -42,13 +42,13 @@ def cells(verdict: Verdict) -> list[str]:
     return [name, verdict.draw, *numbers, verdict.policy, *by_basis, answer]
 
 
-def shown(verdict: Verdict) -> dict[str, Any]:
+def row_as_json(verdict: Checked) -> dict[str, Any]:
     """A row as JSON has it: all but initial weights."""
     found = {name: value for name, value in vars(verdict).items() if name != "initial"}
     return found | {"valid": verdict.is_valid}
 
 
-def conclusion(verdicts: Sequence[Verdict]) -> str:
+def conclusion(verdicts: Sequence[Checked]) -> str:
     """The last line: what stands, and what is the author's word in spite of it."""
     from ccenv.runs.replay.claims import BELIEVED
 
@@ -98,7 +98,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     rows = [one for folder in bar for one in validate(folder, options.trust)]
     verdicts = refuse_copies(rows)
     if options.json:
-        print_json([shown(verdict) for verdict in verdicts])
+        print_json([row_as_json(verdict) for verdict in verdicts])
     else:
         table = markdown(COLUMNS, [cells(verdict) for verdict in verdicts])
         print_text(f"{table}\n\n{conclusion(verdicts)}")

@@ -29,7 +29,9 @@ def command_line(plan: Plan) -> str:
 
     Settings at their defaults are left out; the command is read by POSIX shells.
     """
-    words = [f"{n}={w}" for name, v in beyond_defaults(plan).items() for n, w in written(name, v)]
+    words = [
+        f"{n}={w}" for name, v in beyond_defaults(plan).items() for n, w in setting_words(name, v)
+    ]
     return shlex.join(["ccenv", "train", plan.agent, *words])
 
 
@@ -56,7 +58,7 @@ def beyond_defaults(plan: Plan) -> dict[str, Any]:
     }
 
 
-def written(name: str, value: Any) -> Iterator[tuple[str, str]]:
+def setting_words(name: str, value: Any) -> Iterator[tuple[str, str]]:
     """A setting as words of the command line: dicts that are not empty one level down.
 
     >>> list(written("reward_kwargs", {"cost_weight": 0.5}))
@@ -64,12 +66,12 @@ def written(name: str, value: Any) -> Iterator[tuple[str, str]]:
     """
     if isinstance(value, Mapping) and value and all(isinstance(key, str) for key in value):
         for key, inner in value.items():
-            yield f"{name}.{key}", as_text(inner)
+            yield f"{name}.{key}", value_word(inner)
     else:
-        yield name, as_text(value)
+        yield name, value_word(value)
 
 
-def as_text(value: Any) -> str:
+def value_word(value: Any) -> str:
     """A value that `ccenv.runs.config.values.parse_value` reads back.
 
     >>> as_text("rloo"), as_text("10"), as_text(None)

@@ -48,14 +48,14 @@ class Span:
 
 
 @dataclass(frozen=True)
-class Choice:
+class OneOf:
     """Values to choose from."""
 
     options: tuple[str, ...]
     """as on the command line, see `ccenv.runs.config.values.parse_value`."""
 
 
-Space = dict[str, Span | Choice]
+Space = dict[str, Span | OneOf]
 """By setting; a dot in a name leads into a dict."""
 
 
@@ -83,7 +83,7 @@ def read_space(settings: Mapping[str, Any]) -> tuple[dict[str, Any], Space]:
     return kept, space
 
 
-def read_varied(name: str, value: Any) -> Span | Choice | None:
+def read_varied(name: str, value: Any) -> Span | OneOf | None:
     """A range or a choice; None of any other value."""
     if not isinstance(value, str):
         return None
@@ -97,7 +97,7 @@ def read_varied(name: str, value: Any) -> Span | Choice | None:
     options = tuple(text.strip() for text in value.split("|"))
     if not all(options) or len(set(options)) < len(options):
         raise ValueError(f"expected {name}=a|b with different values, got {value}")
-    return Choice(options)
+    return OneOf(options)
 
 
 def with_values(kept: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
@@ -153,7 +153,7 @@ def check_space(agent: str, kept: Mapping[str, Any], space: Space) -> None:
             make_plan(agent, with_values(kept, first | {name: value}))
 
 
-def ends(found: Span | Choice) -> tuple[Any, ...]:
+def ends(found: Span | OneOf) -> tuple[Any, ...]:
     """What is tried of a range or choice."""
     return (found.low, found.high) if isinstance(found, Span) else found.options
 

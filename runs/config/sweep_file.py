@@ -108,14 +108,14 @@ def sweep_of(
     most_runs: int | None = MOST_RUNS,
 ) -> Sweep:
     """A sweep of what a file holds; arguments as those of `read_sweep`."""
-    check_content(content, trusted)
+    check_allowed(content, trusted)
     check_names(content, OF_SWEEP, "key of a sweep")
     settings, shared = (expected(content, name, dict, {}) for name in ("settings", "shared"))
     groups = expected(content, "rows", list, [])
     cells: list[Cell] = []
     for number, group in enumerate(groups, start=1):
         try:
-            cells += cells_of(group, settings, shared, most_runs)
+            cells += cells_in(group, settings, shared, most_runs)
         except ValueError as error:
             raise ValueError(f"[[rows]] number {number}: {error}") from error
     if not cells:
@@ -126,10 +126,10 @@ def sweep_of(
         cells=tuple(cells),
         minutes=float(expected(content, "minutes", int | float, 1.0)),
         settings=frozen(settings),
-        seeds=seeds_of(content, USUAL_SEEDS),
+        seeds=seeds_in(content, USUAL_SEEDS),
         mini=frozen(expected(content, "miniature", dict, {})),
-        budgets=numbers_of(content, "budgets"),
-        memory_budgets=numbers_of(content, "memory_budgets"),
+        budgets=budgets_in(content, "budgets"),
+        memory_budgets=budgets_in(content, "memory_budgets"),
         places=expected(content, "places", dict, {}),
         measure=expected(content, "measure", str, "error"),
     )
@@ -137,7 +137,7 @@ def sweep_of(
     return sweep
 
 
-def check_content(content: Mapping[str, Any], trusted: Sequence[str]) -> None:
+def check_allowed(content: Mapping[str, Any], trusted: Sequence[str]) -> None:
     """Refuses what no part of a file may hold, before any part is read.
 
     That is code of modules that are not trusted, a folder to write to, letters that command a
@@ -159,7 +159,7 @@ def check_content(content: Mapping[str, Any], trusted: Sequence[str]) -> None:
                 check_trusted({SECTION.sub("", place): value}, trusted)
 
 
-def cells_of(
+def cells_in(
     group: Any,
     common: Mapping[str, Any],
     shared: Mapping[str, Mapping[str, Any]],
@@ -186,10 +186,12 @@ def cells_of(
         for part in parts:
             entry = laid_over(entry, part)
         settings = {name: value for name, value in entry.items() if name not in OF_EACH}
-        yield cell_of({**group, **entry}, laid_over(own, settings), common)
+        yield row_cell({**group, **entry}, laid_over(own, settings), common)
 
 
-def cell_of(row: Mapping[str, Any], settings: Mapping[str, Any], common: Mapping[str, Any]) -> Cell:
+def row_cell(
+    row: Mapping[str, Any], settings: Mapping[str, Any], common: Mapping[str, Any]
+) -> Cell:
     """One row."""
     tables = {"[settings]": common, "settings": settings}
     if "agent" not in row and (places := [place for place in tables if "agent" in tables[place]]):
@@ -203,7 +205,7 @@ def cell_of(row: Mapping[str, Any], settings: Mapping[str, Any], common: Mapping
     whole = laid_over(common, settings)
     own = frozen({name: whole[name] for name in settings})
     masks = expected(row, "masks", str, "")
-    return Cell(label, agent, own, seeds_of(row, None), **said, masks=masks)
+    return Cell(label, agent, own, seeds_in(row, None), **said, masks=masks)
 
 
 def usual_label(
@@ -222,7 +224,7 @@ def entries_of(group: Mapping[str, Any]) -> list[list[Mapping[str, Any]]]:
     """The lists of entries of a group's `each`."""
     if "each" not in group:
         return []
-    each = filled(group, "each")
+    each = nonempty(group, "each")
     lists = each if all(isinstance(one, list) for one in each) else [each]
     for entries in lists:
         if not entries or not all(isinstance(entry, Mapping) for entry in entries):
@@ -292,7 +294,7 @@ def labelled(label: Any, settings: Mapping[str, Any]) -> str:
                     f"the row has {', '.join(settings) or 'none'}"
                 )
             found = found[name]
-        return written(found, match[2] or "")
+        return value_text(found, match[2] or "")
 
     if not isinstance(label, str) or not label:
         raise ValueError(f"expected a label as a text, got {shown(label)}")
@@ -301,38 +303,38 @@ def labelled(label: Any, settings: Mapping[str, Any]) -> str:
     return whole
 
 
-def written(value: Any, spec: str) -> str:
+def value_text(value: Any, spec: str) -> str:
     """A value as a label says it.
 
     >>> written(0.50, ""), written(0.5, ".1%"), written((32, 32), "")
     ('0.5', '50.0%', '32, 32')
     """
     if isinstance(value, list | tuple):
-        return ", ".join(written(inner, spec) for inner in value)
+        return ", ".join(value_text(inner, spec) for inner in value)
     usual = "g" if isinstance(value, float) else ""
     return format(value, spec or usual)
 
 
-def seeds_of(content: Mapping[str, Any], usual: Any) -> Any:
+def seeds_in(content: Mapping[str, Any], usual: Any) -> Any:
     """Seeds as a file gives them: a list of whole numbers."""
     if "seeds" not in content:
         return usual
-    seeds = filled(content, "seeds")
+    seeds = nonempty(content, "seeds")
     whole = all(type(seed) is int and seed >= 0 for seed in seeds)
     if not whole or len(set(seeds)) < len(seeds):
         raise ValueError(f"expected seeds as different whole numbers of at least 0, got {seeds}")
     return tuple(seeds)
 
 
-def numbers_of(content: Mapping[str, Any], name: str) -> tuple[int, ...]:
+def budgets_in(content: Mapping[str, Any], name: str) -> tuple[int, ...]:
     """Budgets as a file gives them: ascending whole numbers."""
-    numbers = filled(content, name) if name in content else []
+    numbers = nonempty(content, name) if name in content else []
     if not all(type(number) is int for number in numbers) or numbers != sorted(set(numbers)):
         raise ValueError(f"expected {name} as ascending whole numbers, got {numbers}")
     return tuple(numbers)
 
 
-def filled(content: Mapping[str, Any], name: str) -> list[Any]:
+def nonempty(content: Mapping[str, Any], name: str) -> list[Any]:
     """A list that is not empty."""
     found: list[Any] = expected(content, name, list, None)
     if not found:

@@ -29,7 +29,7 @@ def torch_settings(program: Program) -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
-def build(plan: Plan, lead: Any = None) -> tuple[BlockSelectionVectorEnv, Agent, Evaluation]:
+def build_run(plan: Plan, lead: Any = None) -> tuple[BlockSelectionVectorEnv, Agent, Evaluation]:
     """Environment, agent and its evaluation before training, which an agent must be able to do."""
     with told_as(CannotStartError, plan, (ValueError,)):
         if lead is not None:

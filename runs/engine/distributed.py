@@ -40,7 +40,7 @@ BY_RANKS = (
 
 
 @dataclass(frozen=True)
-class Order:
+class Lesson:
     """What rank 0 tells the others to do for one run."""
 
     agent: dict[str, Any]
@@ -91,13 +91,13 @@ class Lead:
         def learn(num_images: int, on_rollout: OnRollout) -> int:
             done = agent.images_done
             state = simulator_state(agent.simulator)
-            self.tell(Order(agent.state(), state, done, keeper.every))
+            self.tell(Lesson(agent.state(), state, done, keeper.every))
             watch = Watch(agent, self.ranks, done, keeper.every, on_rollout)
             return watch.learn(num_images)
 
         return learn
 
-    def tell(self, order: Order | str | None) -> None:
+    def tell(self, order: Lesson | str | None) -> None:
         """Tells an order; a text says why there is nothing to do and never will be."""
         self.has_told = True
         self.ranks.tell(order)
@@ -150,7 +150,7 @@ class Watch:
     def check(self, images_seen: int) -> None:
         """Refuses to go on if parameters or random streams differ between ranks."""
         what = f"what was learned from {images_seen:,} images"
-        self.ranks.check_same(digest(self.agent), what)
+        self.ranks.check_same(digest_of_learned(self.agent), what)
 
     def last_good(self) -> str:
         """What there is to go on from."""
@@ -174,7 +174,7 @@ def shared(agent: Agent, ranks: Ranks) -> Iterator[None]:
         yield
 
 
-def digest(agent: Agent) -> bytes:
+def digest_of_learned(agent: Agent) -> bytes:
     """Hash of what an agent and its network have learned, and of the agent's random stream."""
     found = hashlib.sha256(agent.generator.get_state().numpy().tobytes())
     learned: dict[str, Tensor] = agent.parameters() | {
@@ -199,7 +199,7 @@ def run_by(ranks: Ranks, plan: Plan, options: Options) -> dict[str, Any] | None:
     """
     try:
         if not ranks.leads:
-            follow(ranks, plan)
+            follow_leader(ranks, plan)
             return None
         lead = Lead(ranks)
         with lead.at_the_end():
@@ -209,10 +209,10 @@ def run_by(ranks: Ranks, plan: Plan, options: Options) -> dict[str, Any] | None:
         raise StoppedError(str(error)) from error
 
 
-def follow(ranks: Ranks, plan: Plan) -> None:
+def follow_leader(ranks: Ranks, plan: Plan) -> None:
     """Does what rank 0 tells: learns along with it, and neither evaluates nor writes anything."""
     with torch_settings(plan.program):
-        order: Order | str | None = ranks.tell()
+        order: Lesson | str | None = ranks.tell()
         if isinstance(order, str):
             raise LeaderStoppedError(order)
         if order is None:

@@ -127,14 +127,14 @@ def verdicts_of_context(env: Any, agent: Agent, seed: int) -> dict[str, Any]:
                     "value": value,
                     **evaluate(simulator.at(**{name: value}), agent, seed=seed).numbers(),
                 }
-                for value in grid(found)
+                for value in values_over(found)
             ]
             for name, found in simulator.context.ranges.items()
         }
     }
 
 
-def grid(found: Range, count: int = NUM_VALUES) -> list[float]:
+def values_over(found: Range, count: int = NUM_VALUES) -> list[float]:
     """Values evenly spread over a range, as they are drawn from it; both ends are among them.
 
     >>> [round(value, 2) for value in grid(Range(0.1, 10.0, is_log=True))]

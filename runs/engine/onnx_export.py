@@ -28,7 +28,7 @@ def stored(dataset: str, split: str, count: int) -> Tensor:
     return images
 
 
-def warn_of_masks(classifier: SkippingClassifier, dataset: str) -> None:
+def warn_of_gap(classifier: SkippingClassifier, dataset: str) -> None:
     """Says on stderr where greedy and sampled masks had different errors on validation inputs."""
     errors = classifier.content.get("validation_error")
     if errors and classifier.policy.learns:
@@ -106,7 +106,7 @@ def export_onnx(
     classifier = SkippingClassifier.load(path, trust=trust)
     dataset = dataset or dataset_of(path, trust)
     images = stored(dataset, split, count)
-    warn_of_masks(classifier, dataset)
+    warn_of_gap(classifier, dataset)
     masked, blocks = written(classifier, out, draw, images, skips=False)
     if skip:
         beside = out.with_suffix(".skip.onnx")

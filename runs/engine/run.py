@@ -16,7 +16,7 @@ from ccenv.networks.core.mlp import SMALL_MACS
 from ccenv.networks.core.protocol import GatedNetwork
 from ccenv.runs.config.command import command_line
 from ccenv.runs.config.plan import Plan, code_digests
-from ccenv.runs.engine.building import build, torch_settings
+from ccenv.runs.engine.building import build_run, torch_settings
 from ccenv.runs.engine.checkpoint import Keeper, read_checkpoint
 from ccenv.runs.engine.errors import (
     CannotStartError,
@@ -132,13 +132,13 @@ class Started:
     """state of the curves at the checkpoint, None of a run that starts."""
 
 
-def start(plan: Plan, target: Path, options: Options) -> Started:
+def start_or_resume(plan: Plan, target: Path, options: Options) -> Started:
     """Builds, and goes on from the checkpoint that is there, or clears the folder."""
     every = options.checkpoint_every
     every = int(plan.program.eval_every or 1) if every is None else every
     unfinished = options.resume and run_folder.read_result(target) is None
     found = read_checkpoint(plan, target) if unfinished else None
-    env, agent, first = build(plan, options.lead)
+    env, agent, first = build_run(plan, options.lead)
     keeper = Keeper(plan, target, agent, every)
     if found is not None:
         try:
@@ -148,8 +148,8 @@ def start(plan: Plan, target: Path, options: Options) -> Started:
             warn(f"the checkpoint in {target} does not fit, the run starts over: {error}")
             keeper.remove()
             torch.manual_seed(plan.program.seed)
-            return start(plan, target, options)
-    run_folder.start(target, plan.config())
+            return start_or_resume(plan, target, options)
+    run_folder.begin(target, plan.config())
     write_whole(target / run_folder.COMMAND, command_line(plan) + "\n")
     return Started(env, agent, first, keeper, None)
 
@@ -173,7 +173,7 @@ class Learned:
 def execute(plan: Plan, target: Path, options: Options) -> dict[str, Any]:
     """Builds, learns, evaluates and writes."""
     begun = time.perf_counter()
-    started = start(plan, target, options)
+    started = start_or_resume(plan, target, options)
     env, agent = started.env, started.agent
     learned = learn(plan, target, options.lead, started)
     check_learned_finite(plan, agent)

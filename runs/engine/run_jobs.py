@@ -21,8 +21,8 @@ it is shown on a terminal only."""
 def forecast(comparison: Comparison, jobs: Sequence[Job], workers: int) -> str:
     """What is about to happen, and roughly how long it takes."""
     seconds, measured = remaining_seconds(comparison, jobs)
-    length, plural = in_words(seconds / workers), "" if workers == 1 else "s"
-    two_cores = "" if workers == 2 else f" ({in_words(seconds / 2)} on two cores)"
+    length, plural = duration_text(seconds / workers), "" if workers == 1 else "s"
+    two_cores = "" if workers == 2 else f" ({duration_text(seconds / 2)} on two cores)"
     basis = f"{measured} timed by finished runs of their cell" if measured else "its own estimate"
     num_jobs = len(comparison.finished) + len(comparison.missing)
     return (
@@ -31,7 +31,7 @@ def forecast(comparison: Comparison, jobs: Sequence[Job], workers: int) -> str:
     )
 
 
-def in_words(seconds: float) -> str:
+def duration_text(seconds: float) -> str:
     """A time as a person says it.
 
     >>> in_words(5400)
@@ -42,7 +42,7 @@ def in_words(seconds: float) -> str:
     return f"{seconds / 60:.0f} minutes" if seconds < 7200 else f"{seconds / 3600:.1f} hours"
 
 
-def prepare(jobs: Sequence[Job]) -> None:
+def load_and_learn(jobs: Sequence[Job]) -> None:
     """Loads data and learns frozen weights here, where it is seen, once for all workers."""
     from ccenv.simulator.simulator import Simulator
 
@@ -69,7 +69,7 @@ def run_missing(
     say(forecast(found, jobs, min(engine.workers, len(jobs))))
     if engine.about:
         say(engine.about)
-    prepare(jobs)
+    load_and_learn(jobs)
     tasks = [Task(job.label, job.agent, job.settings, reuse) for job in jobs]
     expected = [remaining_seconds(found, [job])[0] for job in jobs]
     failures: list[Outcome] = []

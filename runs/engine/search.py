@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from ccenv.base.seeding import stream_seed
 from ccenv.runs.config.settings import make_plan
-from ccenv.runs.config.space import Choice, Space, Span, usual_value, with_values
+from ccenv.runs.config.space import OneOf, Space, Span, usual_value, with_values
 from ccenv.runs.config.values import parse_value
 from ccenv.runs.engine.errors import say
 from ccenv.runs.engine.machines.engines import library
@@ -79,7 +79,7 @@ class Search:
 
     def _is_searched(self, name: str, values: Mapping[str, Any]) -> bool:
         found, value = self.space.get(name), values.get(name)
-        if isinstance(found, Choice):
+        if isinstance(found, OneOf):
             return value in found.options
         is_number = isinstance(value, int | float) and not isinstance(value, bool)
         return found is not None and is_number
@@ -141,7 +141,7 @@ def usual_values(search: Search) -> dict[str, Any] | None:
     values: dict[str, Any] = {}
     for name, found in search.space.items():
         usual = usual_value(plan, name)
-        if isinstance(found, Choice):
+        if isinstance(found, OneOf):
             same = [option for option in found.options if parse_value(option) == usual]
             values[name] = same[0] if same else None
         elif isinstance(usual, int | float) and found.low <= usual <= found.high:
@@ -155,10 +155,10 @@ def to_do(search: Search) -> tuple[int, int]:
     """How many trials lost their process, and how many have not begun."""
     study = open_study(search)
     with asking(search.folder):
-        return len(lost(search, study)), num_missing(search, study)
+        return len(interrupted(search, study)), num_missing(search, study)
 
 
-def lost(search: Search, study: Any) -> list[Any]:
+def interrupted(search: Search, study: Any) -> list[Any]:
     """Trials whose process has died; to be called by who is asking."""
     state = library("optuna", "optuna").trial.TrialState
     running = study.get_trials(deepcopy=False, states=(state.RUNNING,))
@@ -210,7 +210,7 @@ def one_trial(task: Task) -> Outcome:
 
 def next_trial(search: Search, study: Any) -> Any:
     """A trial to work on: one whose process died, else a new one; None where none is missing."""
-    if died := lost(search, study):
+    if died := interrupted(search, study):
         return died[0]
     if num_missing(search, study) <= 0:
         return None
@@ -261,11 +261,11 @@ def distributions(space: Space) -> dict[str, Any]:
 
 def objectives(search: Search, values: Mapping[str, Any]) -> list[float]:
     """Runs a trial and returns its objectives, means over its seeds."""
-    found = verdicts(search, values, range(search.num_seeds))
+    found = objectives_by_seed(search, values, range(search.num_seeds))
     return [sum(column) / len(column) for column in zip(*found, strict=True)]
 
 
-def verdicts(
+def objectives_by_seed(
     search: Search, values: Mapping[str, Any], seeds: Iterable[int]
 ) -> list[tuple[float, ...]]:
     """A run's objectives for each seed; figures on test images are not looked at."""
@@ -286,7 +286,7 @@ def again(search: Search, one: Tried, count: int) -> list[tuple[float, ...]]:
 
     The error by which a trial was chosen is the least of many, and flatters it.
     """
-    return verdicts(search, one.values, range(search.num_seeds, search.num_seeds + count))
+    return objectives_by_seed(search, one.values, range(search.num_seeds, search.num_seeds + count))
 
 
 def tried(search: Search) -> list[Tried]:
@@ -355,7 +355,7 @@ def write_presets(search: Search, front: Sequence[Tried]) -> None:
     json_file.write_json(search.folder / "search.json", told)
 
 
-def recorded(search: Search, found: Sequence[Tried], count: int) -> dict[str, Any]:
+def record_of(search: Search, found: Sequence[Tried], count: int) -> dict[str, Any]:
     """The Pareto front and the defaults, run again with other seeds, and what they come from."""
     front = front_of(list(found))
     shown = [one for one in found if one.is_usual and one not in front] + front

@@ -213,7 +213,7 @@ def payable(numbers: dict[str, Any], rebuilt: Rebuilt) -> dict[str, Any]:
     return {name: value for name, value in numbers.items() if keeps or name != "mean_return"}
 
 
-def block_use(
+def use_of_blocks(
     rebuilt: Rebuilt, asked: Evaluation | None, masks: Sequence[Tensor]
 ) -> list[list[list[int]]] | None:
     """Per cent of each class's images that use a block: [layer][class][block].
@@ -268,7 +268,7 @@ def basis(rebuilt: Rebuilt) -> dict[str, str]:
     return found | dict.fromkeys(("curve: other points", *TIMES, *PLACES), WORD)
 
 
-def numbers_of(found: Any) -> dict[str, Any]:
+def as_json(found: Any) -> dict[str, Any]:
     """A record of numbers as JSON has them."""
     return {
         name: list(value) if isinstance(value, tuple) else value

@@ -86,7 +86,7 @@ BILLED_ALONE = 8
 """Inputs of each batch whose MACs are compared with what they cost alone."""
 
 
-def check_own_network(rebuilt: Rebuilt) -> list[str]:
+def laws_broken(rebuilt: Rebuilt) -> list[str]:
     """What a user's network with its stored weights breaks of the laws of networks."""
     if not rebuilt.plan.has_own_network:
         return []

@@ -98,7 +98,7 @@ def rebuild(plan: Plan, folder: Path) -> Rebuilt:
     names = (run_folder.AGENT, run_folder.NETWORK)
     stored = {name: stored_tensors(folder, name) for name in names}
     weights = stored[run_folder.NETWORK]
-    check_sizes(plan, weights)
+    check_room(plan, weights)
     # A teacher is not asked again, and seconds are not paid for: neither is needed for a replay.
     trained_by, _ = teaching_of(plan.environment["weights_kwargs"])
     spared: dict[str, Any] = {"weights_kwargs": trained_by}
@@ -107,7 +107,7 @@ def rebuild(plan: Plan, folder: Path) -> Rebuilt:
     env = BlockSelectionVectorEnv(plan.num_envs, **(plan.environment | spared))
     env.reset(seed=plan.program.seed)
     network = env.simulator.network
-    check_alike(weights, network.state_dict(), "network")
+    check_same_tensors(weights, network.state_dict(), "network")
     is_frozen = plan.environment["weights"] != "cotrain"
     from_recipe = distance(weights, network.state_dict()) if is_frozen else None
     initial = {run_folder.NETWORK: copied(network.state_dict())}
@@ -116,7 +116,7 @@ def rebuild(plan: Plan, folder: Path) -> Rebuilt:
     agent = plan.agent_class(env, seed=plan.program.seed, **plan.agent_settings)
     initial[run_folder.AGENT] = copied(agent.parameters())
     follow(agent, env.simulator)
-    restored = restore(agent, stored[run_folder.AGENT])
+    restored = put_back(agent, stored[run_folder.AGENT])
     return Rebuilt(plan, env, agent, restored, from_recipe, stored, initial)
 
 
@@ -125,7 +125,7 @@ def copied(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name: value.detach().cpu().clone() for name, value in tensors.items()}
 
 
-def check_sizes(plan: Plan, weights: Mapping[str, Tensor]) -> None:
+def check_room(plan: Plan, weights: Mapping[str, Tensor]) -> None:
     """Refuses settings of another size than the stored weights before anything is built."""
     settings, data = plan.environment, test_images(plan)
     features = math.prod(data.image_shape)
@@ -146,7 +146,7 @@ def check_sizes(plan: Plan, weights: Mapping[str, Tensor]) -> None:
             # On this device tensors have shapes and neither memory nor values to be checked.
             with torch.device("meta"):
                 network = builder(**arguments)
-            check_alike(weights, network.state_dict(), "network")
+            check_same_tensors(weights, network.state_dict(), "network")
 
 
 def test_images(plan: Plan) -> Split:
@@ -172,10 +172,10 @@ def pays_again(plan: Plan) -> bool:
     return not (does(reward, "update") or is_fitted or depends_on_machine(plan))
 
 
-def restore(agent: Any, stored: Mapping[str, Tensor]) -> bool:
+def put_back(agent: Any, stored: Mapping[str, Tensor]) -> bool:
     """Copies stored parameters into an agent and says whether it then has all it learned."""
     try:
-        check_alike(stored, agent.parameters(), "agent")
+        check_same_tensors(stored, agent.parameters(), "agent")
         agent.load_parameters(stored)
     except (KeyError, RuntimeError) as error:
         raise ValueError(f"expected tensors of this agent, got others: {error}") from error
@@ -269,7 +269,7 @@ def walk_inputs(rebuilt: Rebuilt, draw: str, context: Mapping[str, float] | None
     )
 
 
-def check_alike(stored: Mapping[str, Tensor], own: Mapping[str, Tensor], what: str) -> None:
+def check_same_tensors(stored: Mapping[str, Tensor], own: Mapping[str, Tensor], what: str) -> None:
     """Refuses tensors of other names, shapes or types than those of what was built."""
     kinds = [{n: (list(t.shape), t.dtype) for n, t in found.items()} for found in (own, stored)]
     names = sorted(kinds[0].keys() | kinds[1].keys())

@@ -82,7 +82,7 @@ def replay(
         chosen = [mask[indices] for mask in masks]
         values = None if gate_values is None else [value[indices] for value in gate_values]
         start = started(network, images, earlier=rebuilt.env.simulator.earlier)
-        logits, right, spent = answers(network, images, labels, chosen, values, start)
+        logits, right, spent = answers_under(network, images, labels, chosen, values, start)
         macs += spent
         wrong += float((logits.argmax(dim=2) != right).double().mean(dim=1).sum())
         best = logits.topk(2, dim=-1).values
@@ -105,7 +105,7 @@ def replay(
     )
 
 
-def answers(
+def answers_under(
     network: Any,
     images: Tensor,
     labels: Tensor,

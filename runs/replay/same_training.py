@@ -17,7 +17,7 @@ from torch import Tensor
 
 from ccenv.runs.config.plan import Plan
 from ccenv.runs.replay.rebuilt import Rebuilt
-from ccenv.runs.replay.verdict import Verdict
+from ccenv.runs.replay.verdict import Checked
 from ccenv.runs.store import folder as run_folder
 from ccenv.runs.store.untrusted_files import stored_tensors
 
@@ -35,7 +35,7 @@ to 120. `tests/runs/replay/test_seeds_apart.py` measures."""
 Tensors = Mapping[str, Tensor]
 
 
-def refuse_copies(verdicts: Sequence[Verdict]) -> list[Verdict]:
+def refuse_copies(verdicts: Sequence[Checked]) -> list[Checked]:
     """Adds to rows of different seeds that what they learned is one training.
 
     To the bit it is looked for in all rows, otherwise in rows that differ in the seed alone.
@@ -63,9 +63,9 @@ def refuse_copies(verdicts: Sequence[Verdict]) -> list[Verdict]:
     ]
 
 
-def alike_pairs(verdicts: Sequence[Verdict]) -> Iterator[tuple[Verdict, Verdict, str]]:
+def alike_pairs(verdicts: Sequence[Checked]) -> Iterator[tuple[Checked, Checked, str]]:
     """Runs of one plan that are alike and not equal: (one, other, what is alike)."""
-    by_plan: dict[str, dict[str, Verdict]] = {}
+    by_plan: dict[str, dict[str, Checked]] = {}
     for verdict in verdicts:
         if verdict.learned:
             by_plan.setdefault(verdict.plan, {})[verdict.folder] = verdict
@@ -125,9 +125,11 @@ def share_alike(one: Tensors, other: Tensors, begun: Tensors, other_begun: Tenso
     return sum(one[name].numel() for name in near) / max(1, total)
 
 
-def learned(rebuilt: Rebuilt) -> tuple[str, ...]:
+def learned_hashes(rebuilt: Rebuilt) -> tuple[str, ...]:
     """Hashes of what training made of this seed: no two seeds end with the same numbers."""
-    return tuple(f"{name} {digest(rebuilt.stored[name])}" for name in learned_files(rebuilt))
+    return tuple(
+        f"{name} {digest_of_tensors(rebuilt.stored[name])}" for name in learned_files(rebuilt)
+    )
 
 
 def learned_files(rebuilt: Rebuilt) -> list[str]:
@@ -167,7 +169,7 @@ def digest_of_plan(plan: Plan) -> str:
     return hashlib.sha256(f"{agent} {chosen}".encode()).hexdigest()[:24]
 
 
-def digest(tensors: Mapping[str, Tensor]) -> str:
+def digest_of_tensors(tensors: Mapping[str, Tensor]) -> str:
     """Hash of tensors and their names."""
     found = hashlib.sha256()
     for name in sorted(tensors):

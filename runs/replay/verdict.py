@@ -19,7 +19,7 @@ RECOMPUTED, CHECKED, WORD = "recomputed", "checked for consistency", "the author
 
 
 @dataclass(frozen=True)
-class Verdict:
+class Checked:
     """A row's answer."""
 
     folder: str
@@ -57,7 +57,7 @@ NAMED = 5
 """Last parts of a folder's path that tell a run: environment, agent, reward, settings, seed."""
 
 
-def check_identity(
+def check_one_run(
     folder: Path, result: Mapping[str, Any], config: Mapping[str, Any], plan: Plan
 ) -> list[str]:
     """Whether result, settings and the folder's name are about one run."""
@@ -68,10 +68,10 @@ def check_identity(
     if result["seed"] != config["seed"]:
         problems.append(f"seed: result.json says {result['seed']}, config.json {config['seed']}")
     # Settings that were added since the run are at their defaults in the plan: no contradiction.
-    known = flat(json.loads(json.dumps(plan.config())))
+    known = dotted_settings(json.loads(json.dumps(plan.config())))
     earlier = plan.agent_class.earlier_names
     own = in_todays_names(config["agent_settings"], earlier, warns=False)
-    stored = flat({**config, "agent_settings": own})
+    stored = dotted_settings({**config, "agent_settings": own})
     if other := [name for name, value in stored.items() if known.get(name) != value]:
         problems.append(f"config.json holds settings that such a run does not have: {other}")
     names = (plan.program.env, plan.agent, plan.environment["reward"])
@@ -93,7 +93,7 @@ def check_identity(
     return problems
 
 
-def flat(config: Mapping[str, Any]) -> dict[str, Any]:
+def dotted_settings(config: Mapping[str, Any]) -> dict[str, Any]:
     """Settings by dotted names: those of environment and agent one level up."""
     inner = {
         f"{group}.{name}": value

@@ -18,14 +18,14 @@ from ccenv.networks.core.precision import dtype_of
 from ccenv.runs.replay.claims import (
     OTHER_BITS,
     Room,
+    as_json,
     basis,
-    block_use,
     check_block_use,
     check_run,
     differences,
-    numbers_of,
+    use_of_blocks,
 )
-from ccenv.runs.replay.own_code import check_own_network, check_places
+from ccenv.runs.replay.own_code import check_places, laws_broken
 from ccenv.runs.replay.rebuilt import Rebuilt, pays_again, plan_of, rebuild, test_images
 from ccenv.runs.replay.replay import (
     ROUNDING,
@@ -37,8 +37,8 @@ from ccenv.runs.replay.replay import (
     wrong_labels,
 )
 from ccenv.runs.replay.rounding import OTHER_VALUE, num_unexplained
-from ccenv.runs.replay.same_training import digest_of_plan, initial_matrices, learned
-from ccenv.runs.replay.verdict import Verdict, check_identity
+from ccenv.runs.replay.same_training import digest_of_plan, initial_matrices, learned_hashes
+from ccenv.runs.replay.verdict import Checked, check_one_run
 from ccenv.runs.stats.measures import MODES, evaluation
 from ccenv.runs.store import folder as run_folder
 from ccenv.runs.store import masks_file
@@ -49,27 +49,27 @@ MOST_TEXT = 400
 """Characters of a problem that are shown: it may quote a file."""
 
 
-def validate(folder: Path, trusted: Sequence[str] = ()) -> list[Verdict]:
+def validate(folder: Path, trusted: Sequence[str] = ()) -> list[Checked]:
     """Checks both evaluations of a run; a run that cannot be rebuilt gives one row that says so."""
     try:
         return judge_run(folder, trusted)
     except Exception as error:
         # Files that somebody else wrote can bring about anything: it is their row that says so.
         kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
-        return [Verdict(str(folder), "", {}, {}, "not replayed", (short(f"{kind}{error}"),))]
+        return [Checked(str(folder), "", {}, {}, "not replayed", (short(f"{kind}{error}"),))]
 
 
-def judge_run(folder: Path, trusted: Sequence[str]) -> list[Verdict]:
+def judge_run(folder: Path, trusted: Sequence[str]) -> list[Checked]:
     """Rebuilds a run, and judges it and both of its evaluations."""
     result = stored_result(folder)
     config = stored_object(folder, run_folder.CONFIG)
     plan = plan_of(config, trusted)
-    problems = check_identity(folder, result, config, plan)
+    problems = check_one_run(folder, result, config, plan)
     rebuilt = rebuild(plan, folder)
     rows = [judge(folder, result, rebuilt, draw) for draw in MODES]
     span = max(row.found.pop("span", 0.0) for row in rows)
-    problems += check_run(result, rebuilt, span) + check_own_network(rebuilt)
-    learned_here, initial = learned(rebuilt), initial_matrices(rebuilt)
+    problems += check_run(result, rebuilt, span) + laws_broken(rebuilt)
+    learned_here, initial = learned_hashes(rebuilt), initial_matrices(rebuilt)
     return [
         dataclasses.replace(
             row,
@@ -91,7 +91,7 @@ def short(text: str) -> str:
     return line if len(line) <= MOST_TEXT else f"{line[:MOST_TEXT]}..."
 
 
-def judge(folder: Path, result: Mapping[str, Any], rebuilt: Rebuilt, draw: str) -> Verdict:
+def judge(folder: Path, result: Mapping[str, Any], rebuilt: Rebuilt, draw: str) -> Checked:
     """Replays one evaluation and compares; `found` also holds the span of the returns.
 
     The claims must be what the stored masks do, and what the masks do that the policy gives here.
@@ -114,17 +114,17 @@ def judge(folder: Path, result: Mapping[str, Any], rebuilt: Rebuilt, draw: str) 
             where = "by the masks that the policy gives here: "
             problems += differences(claims, found, room, where)
     problems += check_places(rebuilt, draw)
-    if draw == "sampled" and (use := block_use(rebuilt, asked, masks)) is not None:
+    if draw == "sampled" and (use := use_of_blocks(rebuilt, asked, masks)) is not None:
         problems += check_block_use(result.get("block_use"), use)
     claimed = {name: claims.get(name) for name in found}
-    return Verdict(str(folder), draw, claimed, found | {"span": room.span}, policy, tuple(problems))
+    return Checked(str(folder), draw, claimed, found | {"span": room.span}, policy, tuple(problems))
 
 
 def figures(
     rebuilt: Rebuilt, masks: Sequence[Tensor], values: Sequence[Tensor] | None
 ) -> tuple[dict[str, Any], Room]:
     """What masks and gate values do on test inputs, and what rounding explains of it."""
-    found, span = numbers_of(replay(rebuilt, masks, gate_values=values)), 0.0
+    found, span = as_json(replay(rebuilt, masks, gate_values=values)), 0.0
     if pays_again(rebuilt.plan):
         paid = returns(rebuilt, masks, values).double()
         span = float(paid.max() - paid.min())

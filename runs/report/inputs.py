@@ -22,7 +22,7 @@ from ccenv.mdp.choosers import Chooser
 from ccenv.mdp.observations import pool
 from ccenv.networks.core.lowering import Affine, Blocks, lowered, why_not_lowered
 from ccenv.runs.engine.jobs import Comparison
-from ccenv.runs.engine.metadata import grid
+from ccenv.runs.engine.metadata import values_over
 from ccenv.runs.replay.rebuilt import Rebuilt, Walked, check_finished, open_run, walk_inputs
 from ccenv.runs.tables.sweep_table import Row, by_dataset
 from ccenv.simulator.context import Range, least_macs
@@ -73,7 +73,7 @@ def walk_prices(run: Rebuilt, draw: str) -> Priced | None:
         return None
     name, half = drawn[0], torch.tensor(0.5)
     fixed = {other: float(ranges[other].at(half)) for other in ranges if other != name}
-    values = grid(ranges[name], NUM_PRICES)
+    values = values_over(ranges[name], NUM_PRICES)
     walked = tuple(walk_inputs(run, draw, fixed | {name: value}) for value in values)
     return Priced(name, tuple(values), fixed, walked)
 

@@ -88,7 +88,7 @@ def run_folders(root: Path) -> list[Path]:
     return folders
 
 
-def start(folder: Path, config: Mapping[str, Any]) -> None:
+def begin(folder: Path, config: Mapping[str, Any]) -> None:
     """Makes the folder, or removes what an earlier attempt left there; writes the settings."""
     folder.mkdir(parents=True, exist_ok=True)
     # The result goes first: a process that dies in between must not leave it on other curves.

@@ -130,14 +130,14 @@ def holds_runs(content: Any) -> bool:
     return isinstance(content, dict) and "cells" in content and content.get("format") == FORMAT
 
 
-def compact(result: Mapping[str, Any], shared: Mapping[str, list[Any]]) -> dict[str, Any]:
+def without_known(result: Mapping[str, Any], shared: Mapping[str, list[Any]]) -> dict[str, Any]:
     """A result without what can be looked up; adds to the shared lists what is new."""
     first = {name: result.get(name) for name in ("label", "agent", "seed", "settings")}
     left_out = ("folder", "curve", "chosen", READ_FROM, SEAL)
     kept = first | {name: value for name, value in result.items() if name not in left_out}
     points = result.get("curve", [])
     kept["curve"] = {
-        name: [rounded(point[name]) for point in points]
+        name: [to_five_digits(point[name]) for point in points]
         for name in IN_CURVES
         if all(name in point for point in points)
     }
@@ -159,10 +159,10 @@ def points_of(curve: Any) -> list[dict[str, Any]]:
     return [dict(zip(curve, values, strict=True)) for values in zip(*curve.values(), strict=True)]
 
 
-def rounded(value: Any) -> Any:
+def to_five_digits(value: Any) -> Any:
     """A number of a curve as it can be seen in a plot."""
     if isinstance(value, list):
-        return [rounded(item) for item in value]
+        return [to_five_digits(item) for item in value]
     return float(f"{value:.5g}") if isinstance(value, float) else value
 
 
@@ -298,13 +298,14 @@ def save(source: Source, head: Mapping[str, Any], results: Mapping[Key, Result])
     """
     shared: dict[str, list[Any]] = {name: [] for name in SHARED.values()}
     cells = [
-        {**compact(results[plan.key()], shared), "label": label, "settings": plan.chosen()}
+        {**without_known(results[plan.key()], shared), "label": label, "settings": plan.chosen()}
         for label, plans in source.plans.items()
         for plan in plans
         if plan.key() in results
     ]
     cells += [
-        {**compact(result, shared), "settings": result["chosen"]} for result in unasked(source)
+        {**without_known(result, shared), "settings": result["chosen"]}
+        for result in unasked(source)
     ]
     seconds = round(sum(cell["total_seconds"] for cell in cells))
     content = {**head, "format": FORMAT, **shared, "seconds": seconds}

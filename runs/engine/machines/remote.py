@@ -131,7 +131,7 @@ def carry_out(order: Order) -> Delivery:
             if order.folder is None:
                 # Of a folder that nobody will ever use again.
                 run_folder.lock_path(target).unlink(missing_ok=True)
-        return Delivery(files=packed(target) if order.folder is None else None)
+        return Delivery(files=archive_of(target) if order.folder is None else None)
 
 
 def order_of(task: Task, given: Terms) -> Order:
@@ -160,7 +160,7 @@ def accept(task: Task, delivery: Delivery) -> Outcome:
     return Outcome(task, delivery.error)
 
 
-def packed(folder: Path) -> bytes:
+def archive_of(folder: Path) -> bytes:
     """A run's files as an archive."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as archive:
@@ -175,7 +175,7 @@ def unpack(files: bytes, folder: Path) -> None:
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".arriving-") as arriving:
         with tarfile.open(fileobj=io.BytesIO(files)) as archive:
             archive.extractall(arriving, filter="data")
-        run_folder.start(folder, json_file.check_json(Path(arriving) / run_folder.CONFIG))
+        run_folder.begin(folder, json_file.check_json(Path(arriving) / run_folder.CONFIG))
         found = [path for path in Path(arriving).rglob("*") if path.is_file()]
         for path in sorted(found, key=lambda path: path.name == run_folder.RESULT):
             target = folder / path.relative_to(arriving)

@@ -21,7 +21,7 @@ from ccenv.mdp.observations import make_observer
 from ccenv.networks.core.arguments import MLP_SIZES, takes_features
 from ccenv.networks.registry import NETWORKS
 from ccenv.runs.commands.cli import GROUPS, RENAMED
-from ccenv.runs.commands.list import first_line, list_kind, show
+from ccenv.runs.commands.list import cell_text, first_line, list_kind
 from ccenv.runs.config.values import compact, is_plain
 from ccenv.runs.store.identity import Program
 from ccenv.simulator.settings import EXTENSIONS, EnvironmentSettings
@@ -139,7 +139,7 @@ def rewards() -> str:
             code(name),
             code(line["formula"] or ""),
             f"{bound(line['low'], '-inf')} to {bound(line['high'], 'inf')}",
-            *(show(line[key]) for key in asked),
+            *(cell_text(line[key]) for key in asked),
             each(line["reward_kwargs"]),
         ]
         for name, line in list_kind("rewards").items()
@@ -176,7 +176,9 @@ def observation_sizes() -> str:
     for (name, shape), network in zip(shapes.items(), built, strict=True):
         for kind in ("layer_input", "summary"):
             found = make_observer(kind, network.eval(), shape)
-            rows.append([name, code(kind), show(list(found.lengths[:-1])), str(found.obs_size)])
+            rows.append(
+                [name, code(kind), cell_text(list(found.lengths[:-1])), str(found.obs_size)]
+            )
     return grid(["network", "observation", "columns that inform", "obs_size"], rows)
 
 

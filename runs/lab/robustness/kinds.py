@@ -27,7 +27,7 @@ from ccenv.networks.core.mlp import GatedMLP
 from ccenv.networks.learning.bundled_weights import fitting_weights
 from ccenv.runs.config.command import read_config
 from ccenv.runs.config.plan import Plan
-from ccenv.runs.engine.building import build
+from ccenv.runs.engine.building import build_run
 from ccenv.runs.engine.checkpoint import Keeper, checkpoint_path
 from ccenv.runs.engine.jobs import make_jobs, own_result, record, source_of
 from ccenv.runs.engine.run import Options, run
@@ -98,7 +98,7 @@ def of_a_run(folder: Path) -> dict[str, Kind]:
 def of_a_checkpoint(plan: Plan, folder: Path) -> Kind:
     """The checkpoint of a run that has not begun to learn."""
     folder.mkdir()
-    _, agent, _ = build(plan)
+    _, agent, _ = build_run(plan)
     Keeper(plan, folder, agent, 1).keep(0, {})
 
     path = checkpoint_path(folder)

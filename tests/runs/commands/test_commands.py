@@ -44,7 +44,7 @@ def test_a_file_of_settings_is_toml_and_the_command_line_goes_before_it(tmp_path
     path = tmp_path / "mine.toml"
     text = 'agent = "rloo"\nseed = 3\nimages = 500\n[reward_kwargs]\ncost_weight = 0.5\n'
     path.write_text(text)
-    options, plans = train.read(["--config", str(path), "images=700", "--seeds", "2"])
+    options, plans = train.read_words(["--config", str(path), "images=700", "--seeds", "2"])
     assert options.seeds == 2
     assert [plan.program.seed for plan in plans] == [3, 4]
     assert {(plan.agent, plan.program.images) for plan in plans} == {("rloo", 700)}

@@ -132,7 +132,7 @@ def test_no_parser_takes_an_abbreviated_option(path):
     ],
 )
 def test_a_setting_written_as_an_option_is_that_setting(words, expected):
-    _, plans = train.read(words)
+    _, plans = train.read_words(words)
     assert {name: getattr(plans[0].program, name) for name in expected} == expected
     assert len(plans) == (2 if "--seeds" in words else 1)
     rate = 0.1 if "--learning_rate" in words else 0.01
@@ -141,11 +141,11 @@ def test_a_setting_written_as_an_option_is_that_setting(words, expected):
 
 def test_a_nested_setting_may_be_written_as_an_option_and_comes_once():
     words = ["reinforce", "--reward_kwargs.cost_weight", "0.5", "--context.budget=[0.1,0.5]"]
-    environment = train.read(words)[1][0].environment
+    environment = train.read_words(words)[1][0].environment
     assert environment["reward_kwargs"] == {"cost_weight": 0.5}
     assert environment["context"] == {"budget": [0.1, 0.5]}
     with pytest.raises(ValueError, match="expected each setting once, got 'seed' again"):
-        train.read(["reinforce", "seed=1", "--seed", "3"])
+        train.read_words(["reinforce", "seed=1", "--seed", "3"])
 
 
 @pytest.mark.parametrize(
@@ -225,4 +225,4 @@ def test_the_examples_of_the_help_are_read():
     own = [words[2:] for words in examples if ":" not in words[2]]
     assert len(own) == len(examples) - 1
     for words in own:
-        assert train.read(words)[1]
+        assert train.read_words(words)[1]

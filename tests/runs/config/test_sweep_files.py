@@ -308,5 +308,5 @@ def test_rows_of_a_file_and_of_the_command_line_are_the_same_runs(tmp_path):
     words = ["dataset=probe", "network=probe", "num_blocks=(4,4)", "block_size=2", "images=128"]
     words += ["activation=relu", "batch_size=64", "reward_kwargs.cost_weight=0.5", "group_size=4"]
     grid = ["learning_rate=0.1,0.2", "num_kept=1,2", "seed=0..1", "--grid"]
-    _, plans = train.read(["rloo", *words, *grid])
+    _, plans = train.read_words(["rloo", *words, *grid])
     assert keys < {plan.key() for plan in plans}

@@ -13,7 +13,7 @@ from ccenv.agents import AGENTS
 from ccenv.base.ranks import RanksError, ranks_of_torchrun
 from ccenv.base.registry import resolve
 from ccenv.runs.config.settings import make_plan
-from ccenv.runs.engine.distributed import BY_RANKS, Watch, digest, run_by
+from ccenv.runs.engine.distributed import BY_RANKS, Watch, digest_of_learned, run_by
 from ccenv.runs.engine.errors import StoppedError
 from ccenv.runs.engine.run import Options
 from ccenv.runs.mask_tables.build import build_table, help_table
@@ -36,7 +36,7 @@ def learned(name, ranks=None):
     agent = kind(simulator, seed=0, **OWN.get(name, {}))
     images = 4 * 32
     agent.learn(images) if ranks is None else Watch(agent, ranks, 0, 64).learn(images)
-    return {**agent.parameters(), **simulator.network.state_dict()}, digest(agent)
+    return {**agent.parameters(), **simulator.network.state_dict()}, digest_of_learned(agent)
 
 
 def away(one, other):

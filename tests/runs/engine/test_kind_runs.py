@@ -19,7 +19,7 @@ from ccenv.runs.config.settings import make_plan
 from ccenv.runs.config.values import parse_pairs
 from ccenv.runs.engine import run
 from ccenv.runs.engine.building import check_own_network
-from ccenv.runs.engine.metadata import NUM_VALUES, grid
+from ccenv.runs.engine.metadata import NUM_VALUES, values_over
 from ccenv.runs.engine.run import Options
 from ccenv.runs.replay.verdicts import validate
 from ccenv.runs.stats.cost_points import make_point
@@ -265,13 +265,13 @@ def test_prices_of_the_command_line_are_those_of_the_plan():
 def test_a_run_is_judged_at_a_grid_of_prices_with_a_line_for_each(trained):
     _, result = trained("prices")
     verdicts = result["context"]["cost_weight"]
-    assert [at["value"] for at in verdicts] == grid(read_context(PRICES)["cost_weight"])
+    assert [at["value"] for at in verdicts] == values_over(read_context(PRICES)["cost_weight"])
     assert {at["split"] for at in verdicts} == {"test"}
     lines = Run(result).summary.splitlines()
     assert len(lines) == 3 + NUM_VALUES
     assert lines[2].startswith("cost_weight 0.05: test error ")
     assert "context" not in trained("resnet")[1]
-    assert grid(read_context({"budget": 0.3})["budget"]) == [0.3]
+    assert values_over(read_context({"budget": 0.3})["budget"]) == [0.3]
 
 
 def test_the_more_it_costs_the_less_is_spent(tmp_path, monkeypatch):

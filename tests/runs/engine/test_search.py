@@ -10,7 +10,7 @@ import pytest
 from ccenv.runs.commands import search as program
 from ccenv.runs.config.settings import make_plan
 from ccenv.runs.config.space import (
-    Choice,
+    OneOf,
     Span,
     check_space,
     read_space,
@@ -31,7 +31,7 @@ def test_ranges_and_choices_are_read_and_put_back_where_they_were():
     assert space["learning_rate"] == Span(0.001, 0.1)
     assert space["learning_rate"].is_log
     assert space["batch_size"].is_whole
-    assert space["reward_kwargs.cost_weight"] == Choice(("0.1", "1.0", "2.0"))
+    assert space["reward_kwargs.cost_weight"] == OneOf(("0.1", "1.0", "2.0"))
     whole = with_values(kept, {"reward_kwargs.cost_weight": "0.5", "batch_size": 64})
     assert whole == {
         "images": 128,

@@ -12,7 +12,7 @@ from ccenv.base.checked_file import write_checked
 from ccenv.base.seeding import stream
 from ccenv.data import load_split
 from ccenv.runs.engine import run
-from ccenv.runs.replay.replay import answers, ask, replay
+from ccenv.runs.replay.replay import answers_under, ask, replay
 from ccenv.runs.replay.rounding import num_unexplained
 from ccenv.runs.replay.same_training import (
     MOST_ALIKE,
@@ -82,7 +82,7 @@ def with_labels(rebuilt, masks, most):
         tried = [forged[0], forged[1].clone()]
         tried[1][:, block] ^= True
         right = [
-            answers(rebuilt.network, images, labels, given)[0][:, 0].argmax(dim=1) == labels
+            answers_under(rebuilt.network, images, labels, given)[0][:, 0].argmax(dim=1) == labels
             for given in (forged, tried)
         ]
         better = (~right[0] & right[1] & ~changed).nonzero().flatten()

@@ -17,7 +17,7 @@ RATES = ({}, {"learning_rate": 0.5}, {"reward_kwargs": {"cost_weight": 2.0}})
 def begin(agent, settings, log_dir):
     """A run that has written its settings and one point."""
     plan = make_plan(agent, {**settings, "log_dir": str(log_dir)})
-    run_folder.start(plan.folder(), plan.config())
+    run_folder.begin(plan.folder(), plan.config())
     write_point(plan.folder())
     return plan.folder()
 
