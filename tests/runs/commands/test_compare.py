@@ -486,7 +486,7 @@ def test_a_failing_cell_loses_no_other(place, tmp_path, capsys):
     assert compare.main(["toy_sweep:BROKEN", *options(tmp_path)]) == 1
     captured = capsys.readouterr()
     assert re.search(r"^dense .* 1$", captured.out, re.MULTILINE)
-    at_once, at_the_end = captured.err.split("\nfailed: ", 1)[0], captured.err
+    at_once, at_the_end = captured.err.split("\n\nfailed: ", 1)[0], captured.err
     assert re.search(r"failed: .*, seed 0: .*a bug of mine", at_once)
     assert "Traceback" not in at_once
     assert "Traceback" in at_the_end
