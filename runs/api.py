@@ -210,7 +210,7 @@ def name_of_code(given: Any, kind: str) -> str:
     return f"{module}:{name}"
 
 
-def named(settings: Mapping[str, Any]) -> dict[str, Any]:
+def with_names(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Settings with classes and functions as names, as plans and stored files hold them."""
     return {
         name: name_of_code(value, name) if callable(value) else value
@@ -273,7 +273,7 @@ def train(
         ...     latency=False, images=64, batch_size=32)
         Run(dense, seed 0: test error 0.00 %, cost 1.000)
     """
-    plan = make_plan(name_of_code(agent, "an agent"), named(settings))
+    plan = make_plan(name_of_code(agent, "an agent"), with_names(settings))
     numbers = range(positive_int(seeds, "seeds")) if isinstance(seeds, int) else seeds
     if numbers is not None and not len(numbers):
         raise ValueError(f"expected one seed at least, got seeds={seeds!r}")

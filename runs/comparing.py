@@ -15,10 +15,10 @@ from typing import Any
 from ccenv.base.annotations import checks_types
 from ccenv.base.registry import check_names
 from ccenv.base.values import as_settings
-from ccenv.runs.api import frame, name_of_code, named
+from ccenv.runs.api import frame, name_of_code, with_names
 from ccenv.runs.config.agent_settings import find_agent
 from ccenv.runs.config.plan import safe_name
-from ccenv.runs.config.sweep import MOST_RUNS, Cell, Sweep, check_number
+from ccenv.runs.config.sweep import MOST_RUNS, Cell, Sweep, check_run_count
 from ccenv.runs.engine import jobs as sweep_jobs
 from ccenv.runs.engine.errors import say
 from ccenv.runs.engine.machines import LOCAL
@@ -117,7 +117,7 @@ def added_cell(added: Any) -> Cell:
     find_agent(name)
     words = [f"{key}={value}" for key, value in settings.items()]
     label = " ".join([f"{name.rpartition(':')[2]} (added)", *words])
-    return Cell(label, name, named(settings), method=label, added=True)
+    return Cell(label, name, with_names(settings), method=label, added=True)
 
 
 def with_added(sweep: Sweep, added: Any) -> Sweep:
@@ -191,10 +191,10 @@ def compare(
         if record:
             raise ValueError("expected no added agents to be recorded with a sweep, got both")
         asked = with_added(asked, add)
-    check_number(asked.num_runs, most_runs)
+    check_run_count(asked.num_runs, most_runs)
     all_jobs = sweep_jobs.make_jobs(asked, str(log_dir))
     folders = recorded.results_folders(results_dir, is_written=record)
-    source, *others = [sweep_jobs.source_of(asked, all_jobs, str(folder)) for folder in folders]
+    source, *others = [sweep_jobs.recording_of(asked, all_jobs, str(folder)) for folder in folders]
     # Read even where it is not used: what cannot be recorded later is refused before hours of runs.
     # On the library of another Python the rows are run here, unless they are to be recorded.
     is_read = record or use_recorded
@@ -212,7 +212,7 @@ def compare(
 
     def keep() -> None:
         if record:
-            sweep_jobs.record(asked, all_jobs, source, masks)
+            sweep_jobs.record_sweep(asked, all_jobs, source, masks)
 
     if todo and run_missing_ones:
         with open_engine(engine, jobs, Path(log_dir), engine_options or {}) as opened:

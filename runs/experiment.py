@@ -121,19 +121,19 @@ def run_experiment(experiment: Experiment, program: str, arguments: Sequence[str
     torch.set_num_threads(options.threads)
     if options.record:
         run_folder.check_writable(options.results_dir)
-    result = measure(experiment, options)
+    result = measure_rows(experiment, options)
     kept = {**result, "rows": experiment.kept(result["rows"])}
     if options.record:
-        path = record(experiment, options, kept)
+        path = record_rows(experiment, options, kept)
         print(f"recorded in {path}", file=sys.stderr)
     if options.json:
         print(json.dumps(json_file.finite(result)))
     else:
-        print_text(shown(experiment, kept, options.report_dir))
+        print_text(shown_text(experiment, kept, options.report_dir))
     return int(experiment.failed is not None and experiment.failed(kept["rows"]))
 
 
-def measure(experiment: Experiment, options: Options) -> dict[str, Any]:
+def measure_rows(experiment: Experiment, options: Options) -> dict[str, Any]:
     """Measures row by row; says on which machine, and with which versions."""
     load, began = load_average(), time.process_time()
     rows: list[Row] = []
@@ -151,7 +151,7 @@ def measure(experiment: Experiment, options: Options) -> dict[str, Any]:
     }
 
 
-def record(experiment: Experiment, options: Options, result: Mapping[str, Any]) -> Path:
+def record_rows(experiment: Experiment, options: Options, result: Mapping[str, Any]) -> Path:
     """Writes a result; rows of an earlier one stay where they are about something else."""
     path: Path = options.results_dir / f"{result['name']}.json"
     before = read_table(path) if path.exists() else {}
@@ -177,7 +177,7 @@ def key_in(row: Row, key: Sequence[str]) -> tuple[Any, ...]:
     return tuple(row.get(name) for name in key)
 
 
-def shown(experiment: Experiment, result: Mapping[str, Any], report_dir: Path) -> str:
+def shown_text(experiment: Experiment, result: Mapping[str, Any], report_dir: Path) -> str:
     """The table with its notes, the figure's file, advice, and the machine."""
     rows = result["rows"]
     parts = [f"{experiment.table(rows)}\n\n{experiment.notes}".strip()]

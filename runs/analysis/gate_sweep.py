@@ -20,8 +20,8 @@ from ccenv.data import Split
 from ccenv.mdp.dynamics import EpisodeState, StepOutcome, initial, outcomes
 from ccenv.networks.core.abilities import Everywhere
 from ccenv.networks.core.protocol import GatedNetwork, num_blocks_of
-from ccenv.runs.analysis.settings import Settings, read_settings
-from ccenv.runs.config.values import is_plain
+from ccenv.runs.analysis.settings import AnalysisSettings, read_analysis
+from ccenv.runs.config.values import fits_json
 from ccenv.runs.store import folder as run_folder
 from ccenv.runs.store import json_file
 from ccenv.runs.store.identity import canonical, same
@@ -148,7 +148,7 @@ def sweep_gates(settings: Mapping[str, Any], progress: bool) -> dict[str, Any]:
         ValueError: if a setting is wrong.
         OSError: if `out` cannot be written.
     """
-    own, environment = read_settings(settings)
+    own, environment = read_analysis(settings)
     if own.out is not None:
         run_folder.check_writable(Path(own.out).parent)
     torch.set_num_threads(own.threads)
@@ -171,12 +171,12 @@ def sweep_gates(settings: Mapping[str, Any], progress: bool) -> dict[str, Any]:
 
 
 def described(
-    own: Settings, environment: Mapping[str, Any], simulator: Simulator, num_inputs: int
+    own: AnalysisSettings, environment: Mapping[str, Any], simulator: Simulator, num_inputs: int
 ) -> dict[str, Any]:
     """All of a result but its rows."""
     network, defaults = simulator.network, setting_defaults()
     chosen = {
-        name: canonical(value) if is_plain(value) else str(value)
+        name: canonical(value) if fits_json(value) else str(value)
         for name, value in environment.items()
         if not same(value, defaults[name])
     }

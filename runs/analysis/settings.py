@@ -17,7 +17,7 @@ UNUSED = ("reward", "reward_kwargs", "observation", "group_size", "weights_kwarg
 
 
 @dataclass(frozen=True)
-class Settings:
+class AnalysisSettings:
     """What is evaluated, and how."""
 
     split: str = field(default="test", metadata={"help": "train, validation or test"})
@@ -40,14 +40,14 @@ class Settings:
             )
 
 
-def read_settings(given: Mapping[str, Any]) -> tuple[Settings, dict[str, Any]]:
+def read_analysis(given: Mapping[str, Any]) -> tuple[AnalysisSettings, dict[str, Any]]:
     """Parts and checks settings: the program's own, and those of a network that does not learn."""
-    own = {one.name: one.default for one in dataclasses.fields(Settings)}
+    own = {one.name: one.default for one in dataclasses.fields(AnalysisSettings)}
     defaults = {name: v for name, v in setting_defaults().items() if name not in UNUSED}
     check_names(given, [*own, *defaults], "setting")
     mine = {name: value for name, value in given.items() if name in own}
     environment = {name: value for name, value in given.items() if name in defaults}
-    settings = Settings(**checked(mine, annotations_of(Settings), own))
+    settings = AnalysisSettings(**checked(mine, annotations_of(AnalysisSettings), own))
     environment = checked(environment, annotations_of(EnvironmentSettings), defaults)
     if environment["weights"] == "cotrain":
         raise ValueError(

@@ -12,7 +12,7 @@ from itertools import product
 from pathlib import Path
 
 from ccenv.base.files import write_whole
-from ccenv.runs.analysis.settings import UNUSED, Settings, read_settings
+from ccenv.runs.analysis.settings import UNUSED, AnalysisSettings, read_analysis
 from ccenv.runs.commands.frame import print_json, program, takes_trust
 from ccenv.runs.commands.settings_help import fields_help
 from ccenv.runs.config.values import compact, parse_pairs
@@ -103,7 +103,7 @@ def analyze_retrieval(options: argparse.Namespace) -> int:
 
     if options.figure is not None:
         run_folder.check_writable(options.figure.parent)
-    settings, environment = read_settings(parse_pairs(options.settings))
+    settings, environment = read_analysis(parse_pairs(options.settings))
     torch.set_num_threads(settings.threads)
     simulator = Simulator(1, split=settings.split, **environment)
     sizes = list(product(TABLES, PROBES))
@@ -162,7 +162,7 @@ def analysis_help() -> list[str]:
     """Every setting of a frozen network's analysis, with its default and its meaning."""
     return [
         "settings of the program:",
-        *fields_help(Settings),
+        *fields_help(AnalysisSettings),
         "settings of the environment (see ccenv.simulator.settings.EnvironmentSettings):",
         *fields_help(EnvironmentSettings, (*UNUSED, *EXTENSIONS)),
     ]

@@ -9,7 +9,7 @@ import numpy as np
 
 from ccenv.base.seeding import stream
 from ccenv.runs.commands.frame import program, takes_trust
-from ccenv.runs.store.untrusted_files import dataset_of, exported_file
+from ccenv.runs.store.untrusted_files import dataset_of_run, exported_file
 
 if TYPE_CHECKING:
     from ccenv.deploy.export import SkippingClassifier
@@ -55,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     path = exported_file(options.place)
     text, written = paragraph(
         SkippingClassifier.load(path, trust=options.trust),
-        options.dataset or dataset_of(path, options.trust),
+        options.dataset or dataset_of_run(path, options.trust),
         options.start,
         options.length,
         options.seed,

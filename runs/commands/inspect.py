@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from ccenv.base.files import write_whole
 from ccenv.runs.commands.frame import program, takes_trust
-from ccenv.runs.engine.collect_runs import labels_of, settings_of
+from ccenv.runs.engine.collect_runs import row_labels, settings_of
 from ccenv.runs.stats.measures import MODES
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def make_parser() -> argparse.ArgumentParser:
 def run_names(runs: "Sequence[Rebuilt]") -> list[str]:
     """What runs are called: their agents, with what tells two of one agent apart."""
     plans = [run.plan for run in runs]
-    names = labels_of([(plan.agent, settings_of({"settings": plan.config()})) for plan in plans])
+    names = row_labels([(plan.agent, settings_of({"settings": plan.config()})) for plan in plans])
     if len(set(names)) < len(names):
         names = [f"{name}, seed {p.program.seed}" for name, p in zip(names, plans, strict=True)]
     if len(set(names)) < len(names):

@@ -19,7 +19,7 @@ from ccenv.rewards import REWARDS, reward_parameters
 from ccenv.rewards.bind import does
 from ccenv.runs.commands.frame import program
 from ccenv.runs.config.agent_settings import agent_parameters
-from ccenv.runs.config.values import compact, is_plain
+from ccenv.runs.config.values import compact, fits_json
 from ccenv.runs.sweeps import SWEEPS
 from ccenv.runs.tables.short_table import print_text
 from ccenv.runs.tables.sweep_table import markdown
@@ -113,7 +113,7 @@ def network_line(builder: Any) -> Line:
     sizes = {name: setting_defaults()[name] for name in MLP_SIZES}
     given = arguments_of(builder, shape, defaults.get("num_classes", 10), sizes, {})
     own = {name: value for name, value in defaults.items() if name not in given}
-    settings = {f"network_kwargs.{name}": v for name, v in own.items() if is_plain(v)}
+    settings = {f"network_kwargs.{name}": v for name, v in own.items() if fits_json(v)}
     network = sized(builder, given, own)
     if network is None and takes_features(builder):
         # The environment's sizes are not for everyone: the probe has the only ones that fit it.
@@ -206,7 +206,7 @@ def as_plain(value: Any) -> Any:
         return {str(key): as_plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [as_plain(item) for item in value]
-    return value if is_plain(value) else getattr(value, "__name__", str(value))
+    return value if fits_json(value) else getattr(value, "__name__", str(value))
 
 
 def cell_text(value: Any) -> str:

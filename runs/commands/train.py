@@ -20,7 +20,7 @@ from ccenv.runs.config.agent_settings import agent_parameters, find_agent
 from ccenv.runs.config.command import AGENT, read_config, value_word
 from ccenv.runs.config.plan import Plan
 from ccenv.runs.config.settings import make_plan, setting_names
-from ccenv.runs.config.sweep import MOST_RUNS, check_number
+from ccenv.runs.config.sweep import MOST_RUNS, check_run_count
 from ccenv.runs.config.values import parse_pairs
 from ccenv.runs.engine.errors import CannotStartError, LeaderStoppedError, StoppedError
 from ccenv.runs.tables.short_table import print_text
@@ -214,7 +214,7 @@ def plans_of(agent: str, given: Mapping[str, Any], options: argparse.Namespace) 
         from ccenv.runs.config.space import read_grid
 
         points = list(read_grid(options.settings, most_runs))
-        check_number(len(points) * options.seeds, most_runs)
+        check_run_count(len(points) * options.seeds, most_runs)
     plans: dict[Path, Plan] = {}
     for point in points:
         first = make_plan(agent, {**given, "progress": shows_bar, **point})

@@ -22,7 +22,7 @@ COLUMNS |= {"total cost": "right", "density": "left", "mean return": "right", "p
 COLUMNS |= dict.fromkeys((*BASES, "verdict"), "left")
 
 
-def cells(verdict: Checked) -> list[str]:
+def row_cells(verdict: Checked) -> list[str]:
     """One line: what was found, what is taken on trust, and what does not stand."""
     found = verdict.found
     numbers = [""] * 5
@@ -100,6 +100,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.json:
         print_json([row_as_json(verdict) for verdict in verdicts])
     else:
-        table = markdown(COLUMNS, [cells(verdict) for verdict in verdicts])
+        table = markdown(COLUMNS, [row_cells(verdict) for verdict in verdicts])
         print_text(f"{table}\n\n{conclusion(verdicts)}")
     return 0 if all(verdict.is_valid for verdict in verdicts) else 1

@@ -22,7 +22,7 @@ from ccenv.runs.config.agent_settings import (
     known_settings,
 )
 from ccenv.runs.config.plan import Plan, checked_seed
-from ccenv.runs.config.values import check_plain, check_sizes, checked, is_plain
+from ccenv.runs.config.values import check_plain, check_sizes, checked, fits_json
 from ccenv.runs.store.identity import Program, environment_defaults, validations_every
 from ccenv.runs.store.provenance import most_threads
 from ccenv.simulator.settings import EXTENSIONS, EnvironmentSettings, setting_defaults
@@ -57,7 +57,7 @@ def make_plan(agent: str, settings: Mapping[str, Any]) -> Plan:
     agent_settings = checked(given, hints_of_agent(agent_class), own)
     check_rates(agent_settings)
     # A default that is an object stays the constructor's business.
-    kept = {k: v for k, v in agent_settings.items() if k in given or is_plain(v)}
+    kept = {k: v for k, v in agent_settings.items() if k in given or fits_json(v)}
     plan = Plan(agent, agent_class, kept, environment, program)
     if environment["weights_kwargs"].get("schedule_updates") == "run":
         environment["weights_kwargs"]["schedule_updates"] = plan.num_updates

@@ -16,7 +16,7 @@ from ccenv.rewards import REWARDS, reward_parameters
 from ccenv.runs.config.agent_settings import agent_parameters
 from ccenv.runs.config.plan import Plan
 from ccenv.runs.config.settings import make_plan
-from ccenv.runs.config.sweep import check_number
+from ccenv.runs.config.sweep import check_run_count
 from ccenv.runs.config.values import parse_pairs, parse_value
 
 NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
@@ -147,13 +147,13 @@ def usual_value(plan: Plan, name: str) -> Any:
 
 def check_space(agent: str, kept: Mapping[str, Any], space: Space) -> None:
     """Tries both ends of every range and every choice as settings, before anything is run."""
-    first = {name: ends(found)[0] for name, found in space.items()}
+    first = {name: tried_values(found)[0] for name, found in space.items()}
     for name, found in space.items():
-        for value in ends(found):
+        for value in tried_values(found):
             make_plan(agent, with_values(kept, first | {name: value}))
 
 
-def ends(found: Span | OneOf) -> tuple[Any, ...]:
+def tried_values(found: Span | OneOf) -> tuple[Any, ...]:
     """What is tried of a range or choice."""
     return (found.low, found.high) if isinstance(found, Span) else found.options
 
@@ -179,7 +179,7 @@ def read_grid(pairs: Iterable[str], most_runs: int | None) -> Iterator[dict[str,
     # What is wrong with a pair alone is wrong in a grid, too.
     parse_pairs(pairs)
     axes = [(pair.partition("=")[0], values_of(pair)) for pair in pairs]
-    check_number(math.prod(len(values) for _, values in axes), most_runs)
+    check_run_count(math.prod(len(values) for _, values in axes), most_runs)
     texts = [[f"{key}={value}" for value in values] for key, values in axes]
     return map(parse_pairs, itertools.product(*texts))
 

@@ -104,20 +104,20 @@ class Sweep:
             dataclasses.replace(cell, settings={**cell.settings, **small}, seeds=None)
             for cell in self.cells
         )
-        first = {kind(cell): cell for cell in reversed(cells)}
+        first = {row_kind(cell): cell for cell in reversed(cells)}
         cells = tuple(cell for cell in cells if cell in first.values())
         return dataclasses.replace(
             self, name=f"{self.name}-miniature", cells=cells, seeds=self.seeds[:1], minutes=1.0
         )
 
 
-def check_number(runs: int, most: int | None) -> None:
+def check_run_count(runs: int, most: int | None) -> None:
     """Refuses more runs than the user has confirmed."""
     if most is not None and runs > most:
         raise ValueError(f"expected at most {most:,} runs, got more; --yes runs them all")
 
 
-def kind(cell: Cell) -> str:
+def row_kind(cell: Cell) -> str:
     """What a row is, but for its numbers: agent, names of settings, words and inner names.
 
     >>> kind(Cell("a", "rloo", {"num_kept": 2, "sampling": "ordered"}))

@@ -46,7 +46,7 @@ from ccenv.agents import AGENTS
 from ccenv.base.registry import check_names
 from ccenv.base.trust import leaves_of
 from ccenv.base.values import LONGEST_LABEL, check_printable, shown
-from ccenv.runs.config.sweep import MOST_RUNS, Cell, Sweep, check_number
+from ccenv.runs.config.sweep import MOST_RUNS, Cell, Sweep, check_run_count
 from ccenv.runs.config.values import check_sizes
 from ccenv.runs.store.untrusted_files import check_trusted
 
@@ -133,7 +133,7 @@ def sweep_of(
         places=expected(content, "places", dict, {}),
         measure=expected(content, "measure", str, "error"),
     )
-    check_number(sweep.num_runs, most_runs)
+    check_run_count(sweep.num_runs, most_runs)
     return sweep
 
 
@@ -180,7 +180,7 @@ def cells_in(
     axes = axes_of(expected(group, "grid", dict, {}))
     # A grid of a few words may have more rows than memory holds.
     every: list[list[Any]] = [*lists, *axes]
-    check_number(math.prod(len(axis) for axis in every), most_runs)
+    check_run_count(math.prod(len(axis) for axis in every), most_runs)
     for parts in itertools.product(*lists, *axes):
         entry: Mapping[str, Any] = {}
         for part in parts:

@@ -101,7 +101,7 @@ def check_plain(config: dict[str, Any]) -> None:
     """Refuses what JSON cannot hold, or a table cannot show: a run is names and numbers."""
     for group in (config, config["agent_settings"], config["environment"]):
         for name, value in group.items():
-            if not is_plain(value):
+            if not fits_json(value):
                 raise ValueError(
                     f"expected setting {name!r} to be a name or finite numbers, "
                     f"got {shown(value)}; give functions and classes as 'module:name'"
@@ -111,7 +111,7 @@ def check_plain(config: dict[str, Any]) -> None:
             check_printable(text, place)
 
 
-def is_plain(value: Any) -> bool:
+def fits_json(value: Any) -> bool:
     """Whether JSON can hold a value."""
     try:
         json.dumps(value, allow_nan=False, sort_keys=True)

@@ -34,14 +34,14 @@ def build_run(plan: Plan, lead: Any = None) -> tuple[BlockSelectionVectorEnv, Ag
     with told_as(CannotStartError, plan, (ValueError,)):
         if lead is not None:
             lead.check_plan(plan)
-    env, agent = build_agent(plan)
+    env, agent = build_env_and_agent(plan)
     with told_as(CannotStartError, plan, (ValueError, ImportError)):
         if lead is not None:
             lead.check_agent(agent)
         return env, agent, evaluate(env, agent, split="validation", seed=plan.program.seed)
 
 
-def build_agent(plan: Plan) -> tuple[BlockSelectionVectorEnv, Agent]:
+def build_env_and_agent(plan: Plan) -> tuple[BlockSelectionVectorEnv, Agent]:
     """Environment and agent before training."""
     seed = plan.program.seed
     with told_as(CannotStartError, plan, (ValueError, TypeError, FileNotFoundError)):

@@ -59,7 +59,7 @@ def read_checkpoint(plan: Plan, folder: Path) -> dict[str, Any] | None:
             warn(f"the checkpoint {path} is damaged: {error}")
             damaged = True
             continue
-        if same and (short := too_short(folder, sizes_of(found))):
+        if same and (short := too_short(folder, event_sizes(found))):
             warn(f"{', '.join(short)} in {folder} holds less than {path} knows: it was cut")
             damaged = True
             continue
@@ -72,7 +72,7 @@ def read_checkpoint(plan: Plan, folder: Path) -> dict[str, Any] | None:
     return None
 
 
-def sizes_of(found: dict[str, Any]) -> dict[str, int]:
+def event_sizes(found: dict[str, Any]) -> dict[str, int]:
     """Bytes of each event file at a checkpoint."""
     return dict(found["curves"].get("tracker", {}).get("sizes", {}))
 

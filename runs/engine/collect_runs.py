@@ -127,7 +127,7 @@ def in_rows(results: Iterable[Result]) -> dict[str, list[Result]]:
     for result in results:
         key = result["agent"], frozenset(settings_of(result).items())
         groups.setdefault(key, {}).setdefault(result["seed"], result)
-    labels = labels_of([(agent, dict(settings)) for agent, settings in groups])
+    labels = row_labels([(agent, dict(settings)) for agent, settings in groups])
     found = {
         label: [by_seed[seed] for seed in sorted(by_seed)]
         for label, by_seed in zip(labels, groups.values(), strict=True)
@@ -162,7 +162,7 @@ def dotted(settings: Mapping[str, Any]) -> dict[str, str]:
     return flat
 
 
-def labels_of(rows: Sequence[tuple[str, Settings]]) -> list[str]:
+def row_labels(rows: Sequence[tuple[str, Settings]]) -> list[str]:
     """A name for each row: its agent, and what tells it from the agent's other rows.
 
     >>> labels_of([("dense", {}), ("rloo", {"rate": "0.1", "k": "2"}), ("rloo", {"rate": "1"})])

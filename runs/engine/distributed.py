@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from ccenv.agents.base import Agent, OnRollout
 from ccenv.base.ranks import Ranks, RanksError, gradients_averaged, rows_shared
 from ccenv.runs.config.plan import Plan
-from ccenv.runs.engine.building import build_agent, torch_settings
+from ccenv.runs.engine.building import build_env_and_agent, torch_settings
 from ccenv.runs.engine.checkpoint import Keeper
 from ccenv.runs.engine.errors import LeaderStoppedError, StoppedError, told_as
 from ccenv.runs.engine.run import Options, run
@@ -217,7 +217,7 @@ def follow_leader(ranks: Ranks, plan: Plan) -> None:
             raise LeaderStoppedError(order)
         if order is None:
             return
-        env, agent = build_agent(plan)
+        env, agent = build_env_and_agent(plan)
         with told_as(StoppedError, plan, (RanksError,), agent):
             agent.load_state(order.agent)
             restore_simulator(agent.simulator, order.simulator)

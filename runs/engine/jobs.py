@@ -124,7 +124,7 @@ def make_jobs(sweep: Sweep, log_dir: str) -> list[Job]:
     return jobs
 
 
-def source_of(sweep: Sweep, jobs: Sequence[Job], results_dir: str) -> recorded.Source:
+def recording_of(sweep: Sweep, jobs: Sequence[Job], results_dir: str) -> recorded.Source:
     """The sweep's file of recorded results."""
     plans: dict[str, list[Plan]] = {}
     for job in jobs:
@@ -235,12 +235,12 @@ def outdated(comparison: Comparison, jobs: Sequence[Job]) -> list[Job]:
     return found
 
 
-def record(sweep: Sweep, jobs: Sequence[Job], source: recorded.Source, draw: str) -> None:
+def record_sweep(sweep: Sweep, jobs: Sequence[Job], source: recorded.Source, draw: str) -> None:
     """Writes what README tables are made of and what another machine goes on from.
 
     Runs of the sweep that the file already holds are kept, so that several machines can share one.
     """
-    with run_folder.claim(source.path, wait=True):
+    with run_folder.locked(source.path, wait=True):
         whole = gather(sweep, jobs, recorded.load(source), draw)
         settings = {cell.label: {**sweep.settings, **cell.settings} for cell in sweep.cells}
         head = {

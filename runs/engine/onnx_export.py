@@ -15,7 +15,7 @@ from ccenv.deploy.export import SkippingClassifier
 from ccenv.deploy.onnx_file import Agreement, Session, check_installed, compare, write_onnx
 from ccenv.runs.engine.errors import warn
 from ccenv.runs.stats.degenerate import mask_gap
-from ccenv.runs.store.untrusted_files import dataset_of, exported_file
+from ccenv.runs.store.untrusted_files import dataset_of_run, exported_file
 
 MOST_APART = 1e-3
 """Logits further apart than this are refused, in units of the largest logit or 1."""
@@ -104,7 +104,7 @@ def export_onnx(
     path = exported_file(place)
     out = out or path.with_suffix(".onnx")
     classifier = SkippingClassifier.load(path, trust=trust)
-    dataset = dataset or dataset_of(path, trust)
+    dataset = dataset or dataset_of_run(path, trust)
     images = stored(dataset, split, count)
     warn_of_gap(classifier, dataset)
     masked, blocks = written(classifier, out, draw, images, skips=False)

@@ -90,7 +90,7 @@ def run(
         run_folder.lock_path(target)
     except (OSError, ValueError) as error:
         raise CannotStartError(str(error)) from error
-    with run_folder.claim(target, wait), torch_settings(plan.program):
+    with run_folder.locked(target, wait), torch_settings(plan.program):
         found = result_here(plan, target) if reuse else None
         return found or execute(plan, target, options or Options())
 
@@ -195,7 +195,7 @@ def execute(plan: Plan, target: Path, options: Options) -> dict[str, Any]:
         "latency": latencies(env, agent) if is_timed(plan, env.simulator.network) else [],
         "total_seconds": time.perf_counter() - begun + listener.seconds_before,
     }
-    leave(target, agent, evaluations[:2])
+    store_for_replay(target, agent, evaluations[:2])
     if options.export:
         export(plan, agent, target)
     json_file.write_sealed(target / run_folder.RESULT, result)
@@ -234,7 +234,7 @@ def learn(plan: Plan, target: Path, lead: Any, started: Started) -> Learned:
     return Learned(listener, images_seen, seconds, last, test)
 
 
-def leave(target: Path, agent: Agent, evaluations: Sequence[Evaluation]) -> None:
+def store_for_replay(target: Path, agent: Agent, evaluations: Sequence[Evaluation]) -> None:
     """Writes what a replay needs: policy, network, and the masks that were evaluated."""
     run_folder.save_checkpoint(target, agent, agent.simulator.network)
     masks_file.save_masks(

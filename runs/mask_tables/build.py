@@ -24,7 +24,7 @@ from ccenv.mask_table.checks import MOST_BYTES, check_size, gates_of, num_rows
 from ccenv.mask_table.times import UnitTimes, write_times
 from ccenv.networks.core.protocol import through
 from ccenv.networks.learning.bundled_weights import shipped_name
-from ccenv.runs.config.values import checked, is_plain
+from ccenv.runs.config.values import checked, fits_json
 from ccenv.runs.store.identity import canonical, same
 from ccenv.runs.store.provenance import most_threads, versions
 from ccenv.runs.tables.mask_table import plan_text
@@ -116,7 +116,7 @@ def build_table(
         check_size(menus, num_rows(untrained.data, limit), most_bytes)
     simulator, defaults = open_simulator(environment, split), setting_defaults()
     chosen = {
-        name: canonical(value) if is_plain(value) else str(value)
+        name: canonical(value) if fits_json(value) else str(value)
         for name, value in environment.items()
         if name not in ("network", "dataset") and not same(value, defaults[name])
     }

@@ -98,7 +98,7 @@ def rebuild(plan: Plan, folder: Path) -> Rebuilt:
     names = (run_folder.AGENT, run_folder.NETWORK)
     stored = {name: stored_tensors(folder, name) for name in names}
     weights = stored[run_folder.NETWORK]
-    check_room(plan, weights)
+    check_fits(plan, weights)
     # A teacher is not asked again, and seconds are not paid for: neither is needed for a replay.
     trained_by, _ = teaching_of(plan.environment["weights_kwargs"])
     spared: dict[str, Any] = {"weights_kwargs": trained_by}
@@ -125,7 +125,7 @@ def copied(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name: value.detach().cpu().clone() for name, value in tensors.items()}
 
 
-def check_room(plan: Plan, weights: Mapping[str, Tensor]) -> None:
+def check_fits(plan: Plan, weights: Mapping[str, Tensor]) -> None:
     """Refuses settings of another size than the stored weights before anything is built."""
     settings, data = plan.environment, test_images(plan)
     features = math.prod(data.image_shape)

@@ -66,7 +66,7 @@ def judge_run(folder: Path, trusted: Sequence[str]) -> list[Checked]:
     plan = plan_of(config, trusted)
     problems = check_one_run(folder, result, config, plan)
     rebuilt = rebuild(plan, folder)
-    rows = [judge(folder, result, rebuilt, draw) for draw in MODES]
+    rows = [judge_draw(folder, result, rebuilt, draw) for draw in MODES]
     span = max(row.found.pop("span", 0.0) for row in rows)
     problems += check_run(result, rebuilt, span) + laws_broken(rebuilt)
     learned_here, initial = learned_hashes(rebuilt), initial_matrices(rebuilt)
@@ -91,7 +91,7 @@ def short(text: str) -> str:
     return line if len(line) <= MOST_TEXT else f"{line[:MOST_TEXT]}..."
 
 
-def judge(folder: Path, result: Mapping[str, Any], rebuilt: Rebuilt, draw: str) -> Checked:
+def judge_draw(folder: Path, result: Mapping[str, Any], rebuilt: Rebuilt, draw: str) -> Checked:
     """Replays one evaluation and compares; `found` also holds the span of the returns.
 
     The claims must be what the stored masks do, and what the masks do that the policy gives here.

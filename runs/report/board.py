@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ccenv.runs.engine.collect_runs import labels_of, settings_of
+from ccenv.runs.engine.collect_runs import row_labels, settings_of
 from ccenv.runs.store import json_file
 from ccenv.runs.store.folder import CONFIG, EVENTS
 
@@ -30,7 +30,7 @@ def board_names(root: Path) -> dict[Path, str]:
     rows = {folder: settings_of({"settings": config}) for folder, config in configs.items()}
     agents = {folder: configs[folder]["agent"] for folder in rows}
     kinds = {(agents[f], *sorted(row.items())): (agents[f], row) for f, row in rows.items()}
-    labels = dict(zip(kinds, labels_of(list(kinds.values())), strict=True))
+    labels = dict(zip(kinds, row_labels(list(kinds.values())), strict=True))
     names: dict[Path, str] = {}
     for folder in folders:
         name = path = folder.relative_to(root).as_posix()

@@ -53,7 +53,7 @@ def write_sweep(comparison: Comparison, log_dir: str) -> Path:
     curves = {label: make_curve(found) for label, found in comparison.results.items() if found}
     content = {"curves": digest(curves), "table": table(comparison.rows)}
     run_folder.check_unlinked(target.parent)
-    with run_folder.claim(target, wait=True):
+    with run_folder.locked(target, wait=True):
         if (target / WRITTEN).exists() and json_file.check_json(target / WRITTEN) == content:
             return target
         shutil.rmtree(target, ignore_errors=True)

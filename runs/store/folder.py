@@ -68,7 +68,7 @@ def lock_path(folder: Path) -> Path:
 
 
 @contextmanager
-def claim(folder: Path, wait: bool) -> Iterator[None]:
+def locked(folder: Path, wait: bool) -> Iterator[None]:
     """Locks a run's folder against other processes of this user; freed when the process dies."""
     try:
         with FileLock(lock_path(folder), timeout=-1 if wait else 0):

@@ -42,10 +42,10 @@ Result = dict[str, Any]
 
 def read_cells(path: Path) -> list[Result]:
     """All results that a file holds, each with its settings in groups; none without a file."""
-    return cells_of(json_file.check_json(path) if path.exists() else {}, path, {})
+    return cells_in_content(json_file.check_json(path) if path.exists() else {}, path, {})
 
 
-def cells_of(
+def cells_in_content(
     content: Any, path: Path, plans: Mapping[Key, Any], *, asked_only: bool = False
 ) -> list[Result]:
     """The same of a file that was parsed; only runs of the plans, if these alone are asked for."""
@@ -103,7 +103,7 @@ def read_cell(
         agent, chosen, seed = cell["agent"], cell["settings"], cell["seed"]
         plan = plans.get(key_of(agent, chosen, seed))
         settings = as_stored(plan.config()) if plan else whole_config(agent, chosen, seed)
-        curve = points_of(cell.get("curve", {}))
+        curve = curve_points(cell.get("curve", {}))
     except (KeyError, IndexError, TypeError, AttributeError, ValueError) as error:
         raise edited(where, "agent, settings, seed, versions and machine", repr(error)) from error
     whole = cell | shared | {"settings": settings, "chosen": chosen, "curve": curve}
@@ -148,7 +148,7 @@ def without_known(result: Mapping[str, Any], shared: Mapping[str, list[Any]]) ->
     return kept
 
 
-def points_of(curve: Any) -> list[dict[str, Any]]:
+def curve_points(curve: Any) -> list[dict[str, Any]]:
     """A recorded learning curve, point by point.
 
     >>> points_of({"images_seen": [0, 256], "error": [0.9, 0.5]})
@@ -234,9 +234,10 @@ def load(source: Source, *, other_texts: bool = True) -> dict[Key, Result]:
         content = json_file.check_json(path)
         if path != source.path and not holds_runs(content):
             continue
+        results = by_key(cells_in_content(content, path, plans, asked_only=True))
         asked = {
             key: result
-            for key, result in by_key(cells_of(content, path, plans, asked_only=True)).items()
+            for key, result in results.items()
             if key in plans and (other_texts or not is_of_another_library(result))
         }
         check_data(path, asked.values())

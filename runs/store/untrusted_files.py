@@ -123,7 +123,7 @@ def exported_file(place: Path) -> Path:
     return stored_file(place, run_folder.CHECKPOINT, EXPORTED) if place.is_dir() else path
 
 
-def dataset_of(path: Path, trusted: Sequence[str] = ()) -> str:
+def dataset_of_run(path: Path, trusted: Sequence[str] = ()) -> str:
     """The data set of the run that a file lies in.
 
     Args:

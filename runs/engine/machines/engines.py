@@ -10,7 +10,7 @@ from typing import Any
 from ccenv.base.registry import check_names, import_object
 from ccenv.base.values import positive_int
 from ccenv.runs.engine.machines import ENGINES, LOCAL
-from ccenv.runs.engine.machines.pool import Outcome, Task, run_all, work
+from ccenv.runs.engine.machines.pool import Outcome, Task, do_task, run_all
 from ccenv.runs.engine.machines.remote import Terms, terms
 from ccenv.runs.store.provenance import num_cores
 
@@ -46,7 +46,7 @@ class Engine:
     """yields outcomes as they come; closing it cancels what is left."""
 
 
-HERE = Engine(1, "", lambda tasks: (work(task) for task in tasks))
+HERE = Engine(1, "", lambda tasks: (do_task(task) for task in tasks))
 """This process, one run after the other: for agents that no other process can import."""
 Opened = Callable[[Setup], AbstractContextManager[Engine]]
 

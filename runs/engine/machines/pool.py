@@ -42,7 +42,7 @@ class Outcome:
     """a sentence or a traceback, None where all went well."""
 
 
-def work(task: Task) -> Outcome:
+def do_task(task: Task) -> Outcome:
     """Carries one task out."""
     from ccenv.runs.config.settings import make_plan
     from ccenv.runs.engine.run import run
@@ -64,7 +64,7 @@ def told_of(error: Exception) -> str:
 
 
 def run_all(
-    tasks: Sequence[Task], num_workers: int, function: Callable[[Task], Outcome] = work
+    tasks: Sequence[Task], num_workers: int, function: Callable[[Task], Outcome] = do_task
 ) -> Generator[Outcome]:
     """Runs tasks in processes of their own and yields outcomes as they come.
 
@@ -122,10 +122,10 @@ def prepare_worker(ticket: Semaphore) -> None:
     announcement.may_say = functools.partial(ticket.acquire, block=False)
     # A bar's own lock is shared between processes: one that is killed would leave it behind.
     tqdm.set_lock(threading.RLock())
-    threading.Thread(target=die_with_parent, daemon=True).start()
+    threading.Thread(target=end_with_parent, daemon=True).start()
 
 
-def die_with_parent() -> None:
+def end_with_parent() -> None:
     """Waits for the parent's end, so that a killed program leaves no process behind."""
     parent = multiprocessing.parent_process()
     if parent is not None:

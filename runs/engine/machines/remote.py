@@ -154,7 +154,7 @@ def accept(task: Task, delivery: Delivery) -> Outcome:
         raise ValueError(delivery.refused)
     if delivery.files is not None:
         folder = make_plan(task.agent, task.settings).folder()
-        with run_folder.claim(folder, wait=True):
+        with run_folder.locked(folder, wait=True):
             if not (task.reuse and run_folder.read_result(folder)):
                 unpack(delivery.files, folder)
     return Outcome(task, delivery.error)

@@ -22,7 +22,7 @@ from ccenv.networks.core.arguments import MLP_SIZES, takes_features
 from ccenv.networks.registry import NETWORKS
 from ccenv.runs.commands.cli import GROUPS, RENAMED
 from ccenv.runs.commands.list import cell_text, first_line, list_kind
-from ccenv.runs.config.values import compact, is_plain
+from ccenv.runs.config.values import compact, fits_json
 from ccenv.runs.store.identity import Program
 from ccenv.simulator.settings import EXTENSIONS, EnvironmentSettings
 
@@ -155,7 +155,9 @@ def networks() -> str:
         parameters = inspect.signature(builder).parameters.values()
         outer = MLP_SIZES if takes_features(builder) else ()
         own = {p.name: p.default for p in parameters if p.name not in (*GIVEN, *outer)}
-        own = {key: v for key, v in own.items() if v is not inspect.Parameter.empty and is_plain(v)}
+        own = {
+            key: v for key, v in own.items() if v is not inspect.Parameter.empty and fits_json(v)
+        }
         sizes = " ".join(map(code, outer)) if outer else each(own)
         rows.append([code(name), first_line(builder), sizes])
     return grid(["network", "what it is", "sizes"], rows)

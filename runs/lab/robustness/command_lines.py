@@ -37,7 +37,7 @@ WORK: dict[str, tuple[str, ...]] = {
         LEARNED,
     ),
     "search": ("ccenv.runs.engine.search:to_do",),
-    "benchmark": ("ccenv.runs.experiment:measure",),
+    "benchmark": ("ccenv.runs.experiment:measure_rows",),
     "table": (
         "ccenv.runs.mask_tables.build:build",
         "ccenv.runs.mask_tables.build:time_parts",

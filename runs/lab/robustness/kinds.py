@@ -29,7 +29,7 @@ from ccenv.runs.config.command import read_config
 from ccenv.runs.config.plan import Plan
 from ccenv.runs.engine.building import build_run
 from ccenv.runs.engine.checkpoint import Keeper, checkpoint_path
-from ccenv.runs.engine.jobs import make_jobs, own_result, record, source_of
+from ccenv.runs.engine.jobs import make_jobs, own_result, record_sweep, recording_of
 from ccenv.runs.engine.run import Options, run
 from ccenv.runs.lab.robustness.tiny import SETTINGS, TINY
 from ccenv.runs.stats.measures import MODES
@@ -68,8 +68,8 @@ def of_a_run(folder: Path) -> dict[str, Kind]:
     (job,) = make_jobs(sweep, str(folder / "logs"))
     place = job.plan.folder()
     run(job.plan, options=Options(export=True))
-    source = source_of(sweep, [job], str(folder))
-    record(sweep, [job], source, "sampled")
+    source = recording_of(sweep, [job], str(folder))
+    record_sweep(sweep, [job], source, "sampled")
     checkpoint = place / run_folder.CHECKPOINT
     masks = checkpoint / run_folder.MASKS
     kept = checkpoint / "classifier.safetensors"

@@ -434,7 +434,7 @@ def test_a_run_leaves_a_classifier_when_asked_and_says_why_it_cannot(tmp_path, c
     assert classifier.content["validation_error"] == pytest.approx(errors)
 
 
-@pytest.mark.parametrize("start_or_resume", [-1.0, 3.0])
+@pytest.mark.parametrize("start", [-1.0, 3.0])
 def test_a_classifier_chooses_as_had_fewer_errors_on_validation_images(strange, start, tmp_path):
     # Below one half no block is probable: the most probable masks keep nothing.
     settings = PROBE_SETTINGS | {"num_blocks": (4, 4), "block_size": 2}

@@ -23,11 +23,11 @@ from ccenv.runs.engine.jobs import (
     gather,
     make_jobs,
     recorded_comparison,
+    recording_of,
     remaining_seconds,
-    source_of,
 )
 from ccenv.runs.engine.machines import engines
-from ccenv.runs.engine.machines.pool import Task, run_all, work
+from ccenv.runs.engine.machines.pool import Task, do_task, run_all
 from ccenv.runs.lab import tables
 from ccenv.runs.report.publish import publish
 from ccenv.runs.store import recorded
@@ -148,7 +148,7 @@ if __name__ == "__main__":
 
 def here(tasks, workers):
     """The pool without processes."""
-    yield from map(work, tasks)
+    yield from map(do_task, tasks)
 
 
 @pytest.fixture(scope="module")
@@ -333,7 +333,7 @@ def test_cells_of_other_settings_are_missing_and_no_recorded_runs_all(elsewhere)
     changed = dataclasses.replace(sweep, settings={**sweep.settings, "images": 192})
     for one, missing in ((sweep, 0), (changed, 8)):
         made = make_jobs(one, str(elsewhere / "logs"))
-        known = recorded.load(source_of(one, made, str(elsewhere / "results")))
+        known = recorded.load(recording_of(one, made, str(elsewhere / "results")))
         assert len(gather(one, made, known).missing) == missing
         assert len(gather(one, made, {}).missing) == 8
 
@@ -467,7 +467,7 @@ def test_a_sweep_stopped_in_between_keeps_what_was_recorded_and_goes_on(
     place, tmp_path, monkeypatch, capsys
 ):
     def stop_after_one(tasks, workers):
-        yield work(tasks[0])
+        yield do_task(tasks[0])
         raise KeyboardInterrupt
 
     arguments = ["toy_sweep:TOY", "--record", *options(tmp_path)]

@@ -19,7 +19,7 @@ from ccenv.runs.commands import compare
 from ccenv.runs.engine import run
 from ccenv.runs.engine.jobs import Shard, make_jobs, read_shard
 from ccenv.runs.engine.machines import engines, remote
-from ccenv.runs.engine.machines.pool import Task, work
+from ccenv.runs.engine.machines.pool import Task, do_task
 from ccenv.runs.sweeps import SWEEPS
 
 ROOT = Path(__file__).parents[3]
@@ -54,7 +54,7 @@ def place(tmp_path, monkeypatch):
     (tmp_path / "toy_engines.py").write_text(TOY)
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.setenv("PYTHONPATH", ":".join([str(tmp_path), str(ROOT), *sys.path]))
-    monkeypatch.setattr(engines, "run_all", lambda tasks, workers: closing(map(work, tasks)))
+    monkeypatch.setattr(engines, "run_all", lambda tasks, workers: closing(map(do_task, tasks)))
     # Clocks and figures take longer than the runs.
     monkeypatch.setattr(run, "latencies", lambda env, agent: [])
     monkeypatch.setattr(comparing, "publish", lambda *given: "")

@@ -15,7 +15,7 @@ from ccenv.data.toy import PROBE_SETTINGS
 from ccenv.runs.commands import train
 from ccenv.runs.config.settings import make_plan
 from ccenv.runs.engine import run
-from ccenv.runs.engine.machines.pool import Task, work
+from ccenv.runs.engine.machines.pool import Task, do_task
 from ccenv.runs.store import folder, json_file, masks_file
 from ccenv.runs.store.identity import Program
 
@@ -258,7 +258,7 @@ def test_an_npz_file_by_its_path_is_trained_on_and_compared_on(path, logs, tmp_p
     settings |= {"images": 32, "batch_size": 16, "log_dir": str(logs)}
     assert train.main(["dense", *pairs(settings)]) == 0
     # So a sweep carries out its runs.
-    assert work(Task("a row", "reinforce", settings)).error is None
+    assert do_task(Task("a row", "reinforce", settings)).error is None
     assert len(list(logs.rglob("result.json"))) == 2
 
 
@@ -358,7 +358,7 @@ def test_a_half_written_result_is_none(tmp_path):
 def test_a_folder_in_use_is_refused_at_once(logs, capsys):
     given = {**PROBE, "log_dir": str(logs)}
     plan = make_plan("reinforce", given)
-    with folder.claim(plan.folder(), wait=False):
+    with folder.locked(plan.folder(), wait=False):
         assert train.main(["reinforce", *pairs(given)]) == 2
     assert "another process" in capsys.readouterr().err
 

@@ -17,8 +17,8 @@ from ccenv.base.registry import in_earlier_names, resolve
 from ccenv.runs.config import agent_settings, plan, settings
 from ccenv.runs.config.agent_settings import agent_parameters
 from ccenv.runs.config.settings import make_plan
-from ccenv.runs.config.values import is_plain
-from ccenv.runs.engine.jobs import make_jobs, source_of
+from ccenv.runs.config.values import fits_json
+from ccenv.runs.engine.jobs import make_jobs, recording_of
 from ccenv.runs.replay.rebuilt import plan_of
 from ccenv.runs.store import identity, recorded
 from ccenv.runs.store.identity import (
@@ -56,7 +56,7 @@ def asked_of(source):
 
 def found_by(name):
     sweep = SWEEPS[name]
-    source = source_of(sweep, make_jobs(sweep, "unused"), str(RESULTS))
+    source = recording_of(sweep, make_jobs(sweep, "unused"), str(RESULTS))
     return asked_of(source), recorded.unasked(source), source.by_key()
 
 
@@ -147,7 +147,7 @@ def test_no_default_that_recorded_runs_rest_on_has_changed():
         assert {k: v for k, v in settled.items() if not same(now[k], v)} == {}, agent
     names = {cell["agent"] for name in COMPARISONS for cell in cells_of(name)}
     assert names <= set(then["agents"])
-    assert all(is_plain(v) for v in then["environment"].values())
+    assert all(fits_json(v) for v in then["environment"].values())
 
 
 values = st.recursive(
@@ -182,7 +182,7 @@ def test_a_recorded_run_that_no_row_asks_for_is_told_and_stays(tmp_path):
     place = tmp_path / "mnist-rloo.json"
     place.write_bytes((RESULTS / "mnist-rloo.json").read_bytes())
     fewer = dataclasses.replace(sweep, cells=sweep.cells[:1])
-    source = source_of(fewer, make_jobs(fewer, "unused"), str(tmp_path))
+    source = recording_of(fewer, make_jobs(fewer, "unused"), str(tmp_path))
     known = asked_of(source)
     assert len(recorded.unasked(source)) == len(cells_of("mnist-rloo")) - len(known) > 0
     recorded.save(source, {"kind": "comparison"}, known)

@@ -39,8 +39,8 @@ def place(tmp_path_factory):
         made = jobs.make_jobs(TOY, str(folder / "logs"))
         for job in made:
             ccenv.train(job.agent, **job.settings)
-        source = jobs.source_of(TOY, made, str(folder / "results"))
-        jobs.record(TOY, made, source, "sampled")
+        source = jobs.recording_of(TOY, made, str(folder / "results"))
+        jobs.record_sweep(TOY, made, source, "sampled")
         yield folder
 
 

@@ -30,7 +30,7 @@ def in_miniature():
     for name in OWN:
         small = SWEEPS[name].miniature()
         kinds = [
-            cells.kind(Cell("", cell.agent, {**small.settings, **cell.settings}))
+            cells.row_kind(Cell("", cell.agent, {**small.settings, **cell.settings}))
             for cell in small.cells
         ]
         rows = [c for c, kind in zip(small.cells, kinds, strict=True) if kind not in seen]
@@ -63,13 +63,13 @@ def test_a_miniature_has_a_row_of_every_kind_and_one_seed(name):
     assert {(c.agent, c.label) for c in small.cells} <= {(c.agent, c.label) for c in sweep.cells}
     settings = [{**c.settings, **cells.MINIATURE, **sweep.mini} for c in sweep.cells]
     kinds = {
-        cells.kind(Cell(cell.label, cell.agent, own))
+        cells.row_kind(Cell(cell.label, cell.agent, own))
         for cell, own in zip(sweep.cells, settings, strict=True)
     }
-    assert [cells.kind(cell) for cell in small.cells] == list(
-        dict.fromkeys(cells.kind(cell) for cell in small.cells)
+    assert [cells.row_kind(cell) for cell in small.cells] == list(
+        dict.fromkeys(cells.row_kind(cell) for cell in small.cells)
     )
-    assert {cells.kind(cell) for cell in small.cells} == kinds
+    assert {cells.row_kind(cell) for cell in small.cells} == kinds
     for job in make_jobs(small, "unused"):
         assert job.plan.program.images <= 512
         assert job.plan.environment["dataset"] == "synthetic"
