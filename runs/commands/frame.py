@@ -31,7 +31,7 @@ FULL, TOO_LARGE, CLOSED = (
     "expected to be allowed to read and write, got {}; name another folder (of the output, or "
     "CCENV_CACHE)",
 )
-ADVICE = {
+ADVICE: dict[Any, str] = {
     **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), FULL),
     errno.EFBIG: TOO_LARGE,
     **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), CLOSED),
@@ -159,7 +159,7 @@ def quiet_threads() -> Iterator[None]:
     usual = threading.excepthook
 
     def hook(stopped: threading.ExceptHookArgs) -> None:
-        if ADVICE.get(getattr(stopped.exc_value, "errno", None)) not in (FULL, TOO_LARGE):
+        if ADVICE.get(getattr(stopped.exc_value, "errno", None), "") not in (FULL, TOO_LARGE):
             usual(stopped)
 
     threading.excepthook = hook

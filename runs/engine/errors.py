@@ -1,4 +1,4 @@
-"""What a user reads of a run beside its result: notes on stderr, and failures in one line."""
+"""Notes on stderr, and expected failures of a run as errors without a traceback."""
 
 import sys
 from collections.abc import Iterator
