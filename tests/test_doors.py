@@ -56,7 +56,7 @@ DOORS = {
         "open_engine: import_object",
         "on_use: getattr, import_module",
         "purpose_of: resolve",
-        "check_sizes: resolve",
+        "check_fits: resolve",
         "dataset_line: resolve",
         "of_table: resolve",
         "environment_line: resolve",
