@@ -246,7 +246,7 @@ def all_chunks(
     )
     for number, result in done:
         right = np.packbits(result.right, axis=1)
-        arrays = {"right": right, "nll": result.nll, "macs": result.macs}
+        arrays: dict[str, Any] = {"right": right, "nll": result.nll, "macs": result.macs}
         write_arrays(chunk_path(folder, number), arrays, {})
         found[number] = result
         if progress is not None:

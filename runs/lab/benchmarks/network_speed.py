@@ -92,8 +92,7 @@ def one_row_passes(
 ) -> dict[str, Callable[[], Tensor]]:
     """The same for a single input by `ccenv.deploy.short_walk`: "gated", "given" and "dense".
 
-    A gate of one block is asked for a bit. As above, choosing costs what it does and the masks
-    that are taken are the pool's.
+    A gate of one block is asked for a bit; masks are the pool's.
     """
     one = OneRow(network)
     scores = GateScores(one, [Chooser([(policy, None)], "sampled") for policy in policies], inputs)

@@ -89,11 +89,9 @@ def seen_of(simulator: Simulator, indices: Tensor, gate: int, size: int) -> FLOA
 
 def looked_up(table: MaskTable, numbers: Sequence[int]) -> Measured:
     """The same from a table; its look is that before the first gate."""
-    table.check_has("log_likelihood")
-    assert table.nll is not None
-    own = list(numbers)
+    own, outcomes = list(numbers), table.outcomes("log_likelihood")
     error = 1.0 - table.is_right()[:, own]
-    nll = table.nll[:, own].astype(np.float64)
+    nll = -outcomes.scores[:, own].astype(np.float64)
     cost = np.broadcast_to(table.macs[own] / table.header.dense_macs, nll.shape)
     return Measured(np.stack([error, nll, cost]), table.look.astype(np.float64))
 
@@ -186,8 +184,9 @@ def by_table(split: Split, table: MaskTable, sizes: Sizes, seed: int, *, progres
 
 def by_tables(table: MaskTable, judging: MaskTable, sizes: Sizes) -> Parts:
     """All from two tables: the first one's inputs choose the menu, fit and choose rates."""
-    said = {name: getattr(table.header, name) for name in ("weights", "gates", "dataset")}
-    check_is_of(judging.header, said=said)
+    ours, theirs = ((one.weights, one.gates, one.dataset) for one in (table.header, judging.header))
+    if ours != theirs:
+        raise ValueError("expected two tables of one network and data set, got others")
     fit, choose, judge = sizes.inputs
     first, judged = table.first(fit + choose), judging.first(judge)
     sized, masks = menu_of(table.first(fit))

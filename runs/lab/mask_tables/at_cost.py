@@ -87,24 +87,15 @@ def tossed(judge: Outcomes, means: FLOATS) -> tuple[FLOATS, FLOATS]:
     """Costs and scores where every unit is kept with one probability, at all of `CHANCES`."""
     if judge.num_units is None:
         raise ValueError("expected a table of all masks, or `random` beside a menu")
-    mean = Outcomes(means[None], judge.costs, judge.kept, judge.num_units)
-    paid = [coins(mean, chance) for chance in CHANCES]
-    return np.array([cost for cost, _ in paid]), np.array([score for _, score in paid])
-
-
-def coins(mean: Outcomes, chance: float) -> tuple[float, float]:
-    """Mean cost and score where every unit is kept with one probability."""
-    keep = np.full(mean.num_units or 0, chance)
-    free, paid = value(mean, 0.0, keep=keep)[0], value(mean, 1.0, keep=keep)[0]
-    return float(free - paid), float(free)
+    same = np.broadcast_to(means, (len(CHANCES), len(means)))
+    mean = Outcomes(same, judge.costs, judge.kept, judge.num_units)
+    keep = np.repeat(CHANCES[:, None], judge.num_units, axis=1)
+    free, paid = value(mean, 0.0, keep=keep), value(mean, 1.0, keep=keep)
+    return free - paid, free
 
 
 def hull(costs: FLOATS, scores: FLOATS) -> list[int]:
-    """Masks of which mixtures are best, from the cheapest to the one of highest score.
-
-    Args:
-        costs: [masks].
-        scores: [masks]; means over inputs.
+    """Masks of which mixtures are best, from the cheapest to the one of highest mean score.
 
     >>> hull(np.array([0.0, 1.0, 2.0, 3.0]), np.array([0.0, 2.0, 2.5, 2.0]))
     [0, 1, 2]

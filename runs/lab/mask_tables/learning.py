@@ -118,13 +118,8 @@ def standardised(fitted: FLOATS, *others: FLOATS) -> list[FLOATS]:
 def main_parts(most: int, fitted: FLOATS, *others: FLOATS) -> list[FLOATS]:
     """At most so many columns that say most of some looks, and one of ones.
 
-    Args:
-        most: columns; of more the first principal components of the first looks.
-        fitted: [n, columns]; what means, deviations and components are of.
-        *others: looks of other inputs.
-
-    Returns:
-        All looks, of deviation 1 over the first ones: [n, at most `most` + 1] each.
+    Of more columns the first principal components of the first looks, which also give means and
+    deviations: all looks [n, at most `most` + 1], of deviation 1 over the first ones.
     """
     parts = [part[:, :-1] for part in standardised(fitted, *others)]
     if fitted.shape[1] > most:
@@ -144,25 +139,13 @@ def said_of(table: MaskTable) -> dict[str, Any]:
     return {name: getattr(table.header, name) for name in names}
 
 
-def check_is_of(
-    header: Header, network: Any = None, split: Split | None = None, said: Mapping[str, Any] = {}
-) -> None:
-    """Refuses a table of something else.
-
-    Args:
-        header: of the table.
-        network: that it should be of; None: not compared.
-        split: whose first inputs it should be of; None: not compared.
-        said: fields of the header and what they should be, such as `dataset`.
-    """
-    wanted = dict(said)
-    if network is not None:
-        wanted |= {"gates": gates_of(network), "weights": network_digest(network)}
-    if split is not None:
-        if len(split) < header.num_images:
-            wanted["num_images"] = len(split)
-        else:
-            wanted["data"] = data_digest(split, header.num_images)
+def check_is_of(header: Header, network: Any, split: Split, said: Mapping[str, Any] = {}) -> None:
+    """Refuses a table of another network, of other inputs than a split's first, or not as said."""
+    wanted = {"gates": gates_of(network), "weights": network_digest(network), **said}
+    if len(split) < header.num_images:
+        wanted["num_images"] = len(split)
+    else:
+        wanted["data"] = data_digest(split, header.num_images)
     for name, expected in wanted.items():
         if (got := getattr(header, name)) != expected:
             raise ValueError(

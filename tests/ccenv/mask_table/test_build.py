@@ -330,11 +330,12 @@ def test_a_table_of_another_network_or_data_set_is_refused(plain):
     simulator, found, _ = plain
     check_is_of(found.header, simulator.network, simulator.data, {"split": "test"})
     torch.manual_seed(1)
+    own, inputs = simulator.network, simulator.data
     for network, data, said, name in (
-        (layers(), None, {}, "weights"),
-        (residual(), None, {}, "gates"),
-        (None, images_of("train"), {}, "data"),
-        (None, None, {"split": "train"}, "split"),
+        (layers(), inputs, {}, "weights"),
+        (residual(), inputs, {}, "gates"),
+        (own, images_of("train"), {}, "data"),
+        (own, inputs, {"split": "train"}, "split"),
     ):
         with pytest.raises(ValueError, match=f"whose {name}"):
             check_is_of(found.header, network, data, said)
