@@ -51,7 +51,9 @@ def write_sweep(comparison: Comparison, log_dir: str) -> Path:
     target = Path(log_dir) / SWEEPS_FOLDER / safe_name(comparison.sweep.name)
     groups = by_dataset(comparison.rows)
     curves = {label: make_curve(found) for label, found in comparison.results.items() if found}
-    content = {"curves": digest(curves), "table": table(comparison.rows)}
+    numbers_of_all = {k: (c.images_seen, repr(c.measures)) for k, c in curves.items()}
+    digest = hashlib.sha256(json.dumps(numbers_of_all).encode()).hexdigest()
+    content = {"curves": digest, "table": table(comparison.rows)}
     run_folder.check_unlinked(target.parent)
     with run_folder.locked(target, wait=True):
         if (target / WRITTEN).exists() and json_file.check_json(target / WRITTEN) == content:
@@ -61,15 +63,12 @@ def write_sweep(comparison: Comparison, log_dir: str) -> Path:
             place = target if len(groups) == 1 else target / safe_name(dataset)
             labels = [row["label"] for row in rows]
             write_labels({label: curves[label] for label in labels}, place)
-            write_table(rows, place)
+            # What shows all labels together: the table and the layout of charts.
+            with SummaryWriter(str(place / TABLE)) as writer:
+                writer.add_custom_scalars(OF_A_SWEEP)
+                writer.add_text("table", f"{table(rows)}\n\n{notes(rows)}", 0)
         json_file.write_json(target / WRITTEN, content)
     return target
-
-
-def digest(curves: Mapping[str, Curve]) -> str:
-    """A hash of all numbers."""
-    whole = {label: (c.images_seen, repr(c.measures)) for label, c in curves.items()}
-    return hashlib.sha256(json.dumps(whole).encode()).hexdigest()
 
 
 def make_curve(results: Sequence[Result]) -> Curve:
@@ -80,7 +79,7 @@ def make_curve(results: Sequence[Result]) -> Curve:
     """
     by_seed = [{point["images_seen"]: point for point in r.get("curve", [])} for r in results]
     shared = sorted(set.intersection(*(set(points) for points in by_seed)))
-    blocks = [blocks_of(result) for result in results]
+    blocks = [blocks_by_gate(result) for result in results]
     values = [
         [numbers(points[images], sizes) for points, sizes in zip(by_seed, blocks, strict=True)]
         for images in shared
@@ -93,7 +92,7 @@ def make_curve(results: Sequence[Result]) -> Curve:
     return Curve(tuple(shared), measures)
 
 
-def blocks_of(result: Result) -> Sequence[int] | None:
+def blocks_by_gate(result: Result) -> Sequence[int] | None:
     """Blocks of each gate; None where a result does not say them, as a recorded one."""
     if "block_use" in result:
         return [len(by_class[0]) for by_class in result["block_use"]]
@@ -120,22 +119,11 @@ def write_labels(curves: Mapping[str, Curve], place: Path) -> None:
         with SummaryWriter(str(place / safe_name(label))) as writer:
             for name, intervals in curve.measures.items():
                 for index, images_seen in enumerate(times):
-                    interval = intervals[min(index, len(intervals) - 1)]
-                    write_interval(writer, name, interval, images_seen)
-
-
-def write_interval(writer: SummaryWriter, name: str, interval: Interval, images_seen: int) -> None:
-    """A mean and the ends of its interval; of a single seed the ends are the mean itself."""
-    lowest = -np.inf if name == "reward" else 0.0
-    ends = (interval.mean if end is None else end for end in (interval.low, interval.high))
-    low, high = np.clip(list(ends), lowest, HIGHEST.get(name, np.inf)).tolist()
-    writer.add_scalar(mean_tag(name), interval.mean, images_seen)
-    for tag, value in zip(interval_tags(name), (low, high), strict=True):
-        writer.add_scalar(tag, value, images_seen)
-
-
-def write_table(rows: Sequence[Mapping[str, Any]], place: Path) -> None:
-    """A run for what shows all labels together: the table and the layout of charts."""
-    with SummaryWriter(str(place / TABLE)) as writer:
-        writer.add_custom_scalars(OF_A_SWEEP)
-        writer.add_text("table", f"{table(rows)}\n\n{notes(rows)}", 0)
+                    one = intervals[min(index, len(intervals) - 1)]
+                    writer.add_scalar(mean_tag(name), one.mean, images_seen)
+                    # Of a single seed the ends are the mean itself.
+                    ends = (one.mean if end is None else end for end in (one.low, one.high))
+                    lowest = -np.inf if name == "reward" else 0.0
+                    within = np.clip(list(ends), lowest, HIGHEST.get(name, np.inf)).tolist()
+                    for tag, value in zip(interval_tags(name), within, strict=True):
+                        writer.add_scalar(tag, value, images_seen)

@@ -257,7 +257,7 @@ class EqualError:
 
 
 def at_equal_error(contest: Contest) -> list[EqualError]:
-    """For each dense network of the front the cheapest row of no more validation error.
+    """The cheapest row of no more validation error, for each dense network of the Pareto front.
 
     A row of one seed has no interval: it is not compared with rows of several seeds. Networks in
     which nothing is chosen, as pruned ones, are not looked for.

@@ -6,6 +6,7 @@ Otherwise the sentence says why there is no verdict, without the words "best", "
 "smallest". Each sentence names all methods that were compared.
 """
 
+import itertools
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -79,10 +80,8 @@ class Score:
 
     def said(self, one: Contender) -> str:
         """A method with its number and interval."""
-        unit = " %" if self.spec.endswith("%") else ""
-        return (
-            f"{one.name} {with_interval(one.interval, one.num_seeds, self.spec, self.ends)}{unit}"
-        )
+        number = with_interval(one.interval, one.num_seeds, self.spec, self.ends)
+        return f"{one.name} {number}" + (" %" if self.spec.endswith("%") else "")
 
 
 @dataclass(frozen=True)
@@ -132,45 +131,33 @@ def objection(first: Contender, others: Sequence[Contender], score: Score) -> st
     if close:
         overlapping = first_names([score.said(one) for one in close])
         return f"{score.said(first)} is not significantly different from {overlapping}"
-    for place in own_front(first):
-        for one in others:
-            for other in one.places:
-                if place.is_dominated_by(other):
-                    return f"{one.name} dominates {first.name}: {compared_rows(place, other)}"
+    own = [p for p in first.places if not any(map(p.is_dominated_by, first.places))]
+    for place, one in itertools.product(own, others):
+        for other in filter(place.is_dominated_by, one.places):
+            theirs, ours = (
+                f"'{place.label}' has {100 * place.error:.2f} % error at {place.macs:,.0f} MACs"
+                for place in (other, place)
+            )
+            return f"{one.name} dominates {first.name}: {theirs}, {ours}"
     return ""
-
-
-def own_front(one: Contender) -> list[Place]:
-    """Rows of a method that none of its own rows dominates."""
-    return [p for p in one.places if not any(p.is_dominated_by(other) for other in one.places)]
-
-
-def compared_rows(place: Place, other: Place) -> str:
-    """A dominated row and the one that dominates it, in numbers."""
-    ours, theirs = (
-        f"'{one.label}' has {100 * one.error:.2f} % error at {one.macs:,.0f} MACs"
-        for one in (place, other)
-    )
-    return f"{theirs}, {ours}"
 
 
 def claim(first: Contender, others: Sequence[Contender], score: Score) -> str:
     """The sentence for a method that nothing speaks against."""
     word = "largest" if score.more_is_better else "smallest"
-    said = (
+    sentence = (
         f"{score.said(first)} has the {word} {score.name}, significantly different from all "
         "others (95 % intervals do not overlap)"
     )
-    dearer = [one.name for one in others if has_less_error(one, first)]
-    return f"{said}; less error for more MACs: {first_names(dearer)}" if dearer else said
-
-
-def has_less_error(one: Contender, first: Contender) -> bool:
-    """Whether a method has a row with less error than each of the first's on the same inputs."""
     least: dict[str, float] = {}
     for place in first.places:
         least[place.dataset] = min(place.error, least.get(place.dataset, place.error))
-    return any(place.error < least.get(place.dataset, 0.0) for place in one.places)
+    dearer = [
+        one.name
+        for one in others
+        if any(place.error < least.get(place.dataset, 0.0) for place in one.places)
+    ]
+    return f"{sentence}; less error for more MACs: {first_names(dearer)}" if dearer else sentence
 
 
 def baseline_sentences(rows: Sequence[Row]) -> list[str]:

@@ -60,32 +60,22 @@ def summaries(config: Mapping[str, Any]) -> tuple[Any, Any, Any]:
 
     As `torch.utils.tensorboard.summary.hparams`, which knows a run's own columns only.
     """
-    from tensorboard.plugins.hparams import api_pb2
+    from tensorboard.plugins.hparams import api_pb2, plugin_data_pb2
     from torch.utils.tensorboard.summary import hparams
 
     values = hyperparameters(config)
     experiment, started, ended = hparams(values, dict.fromkeys(METRICS, 0.0))
+    numbers, texts = api_pb2.DATA_TYPE_FLOAT64, api_pb2.DATA_TYPE_STRING
     infos = [
-        api_pb2.HParamInfo(name=name, type=type_of(values.get(name)), differs=name in FIRST)
+        api_pb2.HParamInfo(
+            name=name,
+            type=numbers if isinstance(values.get(name), float) else texts,
+            differs=name in FIRST,
+        )
         for name in columns()
     ]
     metrics = [api_pb2.MetricInfo(name=api_pb2.MetricName(tag=tag)) for tag in METRICS]
     content = api_pb2.Experiment(hparam_infos=infos, metric_infos=metrics)
-    return with_experiment(experiment, content), started, ended
-
-
-def type_of(value: str | float | None) -> int:
-    """TensorBoard's number for a column's type."""
-    from tensorboard.plugins.hparams import api_pb2
-
-    kind = api_pb2.DATA_TYPE_FLOAT64 if isinstance(value, float) else api_pb2.DATA_TYPE_STRING
-    return int(kind)
-
-
-def with_experiment(summary: Any, content: Any) -> Any:
-    """A summary that names columns and metrics, with others in their place."""
-    from tensorboard.plugins.hparams import plugin_data_pb2
-
     data = plugin_data_pb2.HParamsPluginData(experiment=content, version=0)
-    summary.value[0].metadata.plugin_data.content = data.SerializeToString()
-    return summary
+    experiment.value[0].metadata.plugin_data.content = data.SerializeToString()
+    return experiment, started, ended

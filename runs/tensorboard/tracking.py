@@ -17,9 +17,10 @@ chart with those of a model that writes to the same folder; all other tags run o
 
 """
 
+import os
 import time
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -78,12 +79,18 @@ class Tracker:
         self.config, self.folder = config, folder
         self.num_gates = simulator.num_layers
         self.steps_of_image = simulator.num_layers * simulator.group_size
-        self.class_names = class_names_of(simulator)
+        numbers, letters = range(simulator.data.num_classes), simulator.data.letters
+        # Letters of a text's symbols, else numbers.
+        self.class_names = [as_words(np.array([number]), letters) for number in numbers]
         self._every = config["images"] / NUM_POINTS
         self._next = 0.0
         self._pending: dict[str, list[float]] = defaultdict(list)
         if state is not None:
-            cut_event_files(folder, state["sizes"])
+            for path in event_files(folder):
+                if path.name in state["sizes"]:
+                    os.truncate(path, state["sizes"][path.name])
+                else:
+                    path.unlink()
             wait_for_a_later_name(folder)
             self._next = state["next"]
             self._pending.update(state["pending"])
@@ -93,10 +100,12 @@ class Tracker:
             self._write_settings(config)
 
     def _write_settings(self, config: dict[str, Any]) -> None:
-        for group in ("environment", "agent_settings"):
-            self.writer.add_text(f"settings/{group}", markdown(config[group]), 0)
-        program = {k: v for k, v in config.items() if not isinstance(v, dict)}
-        self.writer.add_text("settings/run", markdown(program), 0)
+        groups = {name: config[name] for name in ("environment", "agent_settings")}
+        groups["run"] = {k: v for k, v in config.items() if not isinstance(v, dict)}
+        for group, settings in groups.items():
+            rows = (f"| {name} | {compact(value)} |" for name, value in settings.items())
+            text = "\n".join(["| setting | value |", "|---|---|", *rows])
+            self.writer.add_text(f"settings/{group}", text, 0)
         self.writer.add_custom_scalars(OF_A_RUN)
 
     def state(self) -> dict[str, Any]:
@@ -187,13 +196,6 @@ def curves_of(means: Mapping[str, float], num_gates: int) -> dict[str, float]:
     return curves
 
 
-def class_names_of(simulator: Simulator) -> Sequence[str]:
-    """Names of classes: letters of a text's symbols, else numbers."""
-    letters = simulator.data.letters
-    numbers = range(simulator.data.num_classes)
-    return [as_words(np.array([number]), letters) for number in numbers]
-
-
 def event_files(folder: Path) -> list[Path]:
     """A run's event files: one, and one more for each time that it was resumed."""
     return sorted(folder.glob(EVENTS))
@@ -205,16 +207,6 @@ def too_short(folder: Path, sizes: dict[str, int]) -> list[str]:
     return [name for name, size in sizes.items() if here.get(name, 0) < size]
 
 
-def cut_event_files(folder: Path, sizes: dict[str, int]) -> None:
-    """Cuts off what came after a checkpoint: files are shortened to their size then, or removed."""
-    for path in event_files(folder):
-        if path.name in sizes:
-            with path.open("r+b") as file:
-                file.truncate(sizes[path.name])
-        else:
-            path.unlink()
-
-
 def wait_for_a_later_name(folder: Path) -> None:
     """Waits, for a second at most, until a new event file's name comes after those that are there.
 
@@ -224,9 +216,3 @@ def wait_for_a_later_name(folder: Path) -> None:
     deadline = time.time() + 1.1
     while int(time.time()) <= max(stamps, default=0) and time.time() < deadline:
         time.sleep(0.02)
-
-
-def markdown(settings: dict[str, Any]) -> str:
-    """A table of two columns."""
-    rows = (f"| {name} | {compact(value)} |" for name, value in settings.items())
-    return "\n".join(["| setting | value |", "|---|---|", *rows])
