@@ -9,8 +9,6 @@ import zipfile
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from ccenv.data import SPLITS, load_split
 from ccenv.data.texts import files as text_files
@@ -18,12 +16,9 @@ from ccenv.data.texts import windows as text
 from ccenv.data.texts.files import (
     ARCHIVES,
     LIBRARY_SIZES,
-    ONE_IN,
     Archive,
-    cut_of,
     download_text,
     library_texts,
-    split_files,
     text_path,
     texts_of,
 )
@@ -40,25 +35,6 @@ def write(folder, files):
 
 def parts_of(texts):
     return [bytes(texts.read(split)) for split in SPLITS]
-
-
-@given(st.integers(0, 10_000))
-def test_the_parts_of_one_file_are_all_of_it_and_nothing_twice(length):
-    whole = np.arange(length)
-    parts = [whole[cut_of(length, split)] for split in SPLITS]
-    assert np.concatenate(parts).tolist() == whole.tolist()
-    assert len(parts[0]) == length * 90 // 100
-
-
-@given(st.integers(1, 200))
-@settings(max_examples=30)
-def test_each_file_is_of_one_split(count):
-    parts = split_files([f"{i}" for i in range(count)])
-    assert sorted(sum(parts, ()), key=int) == [f"{i}" for i in range(count)]
-    if count >= ONE_IN:
-        assert len(parts[1]) >= 1 <= len(parts[2])
-    else:
-        assert len(parts) == 1
 
 
 @pytest.mark.parametrize("name", ["book", "book.txt"])

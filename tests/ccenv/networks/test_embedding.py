@@ -63,17 +63,6 @@ def test_the_bill_is_kept_inputs_times_kept_units_and_look_ups_are_free(bits):
     assert float(cost) == pytest.approx(int(macs) / network.dense_macs)
 
 
-def test_the_default_costs_what_the_trial_states():
-    network = next_byte()
-    mask = torch.zeros(1, 32, dtype=torch.bool)
-    mask[0, :2] = True
-    hidden = network.start(windows(1, 24, 128))
-    # 11,264 with the 1,024 of the trial's policy.
-    assert int(network.macs(0, hidden, mask)) == 10_240
-    assert network.dense_macs == 163_840
-    assert network.gates[0].look_size == 32
-
-
 def test_the_first_look_is_the_embedding_of_the_last_symbols():
     network, x = small(), windows()
     look = network.look(0, network.start(x))

@@ -9,8 +9,9 @@ from ccenv.agents.reference_policies import Dense
 from ccenv.networks.baselines.text import GRU
 from ccenv.networks.core.protocol import dense_forward, through
 from ccenv.simulator.simulator import Simulator
+from tests.ccenv.networks.tiny import SYMBOLS, positions, symbols
 
-WINDOW, SYMBOLS = 6, 7
+WINDOW = 6
 
 
 def model(**sizes):
@@ -20,21 +21,6 @@ def model(**sizes):
     return network
 
 
-def positions(sequences):
-    """Every position of sequences, with missing symbols before them."""
-    rows = [
-        torch.cat([torch.full((WINDOW - n,), SYMBOLS), sequence[:n]])
-        for sequence in sequences
-        for n in range(1, len(sequence) + 1)
-    ]
-    return torch.stack(rows)
-
-
-def sequences(*lengths):
-    generator = torch.Generator().manual_seed(1)
-    return [torch.randint(SYMBOLS, (length,), generator=generator) for length in lengths]
-
-
 def plainly(network, sequence):
     stem = network.stem
     states, _ = stem.gru(stem.embedding(sequence)[None])
@@ -42,13 +28,13 @@ def plainly(network, sequence):
 
 
 def test_every_position_is_the_plain_run_over_its_sequence():
-    network, texts = model(), sequences(WINDOW, 3, 1)
+    network, texts = model(), symbols(WINDOW, 3, 1)
     expected = torch.cat([plainly(network, text) for text in texts])
-    torch.testing.assert_close(dense_forward(network, positions(texts)), expected)
+    torch.testing.assert_close(dense_forward(network, positions(texts, WINDOW)), expected)
 
 
 def test_a_cache_gives_what_whole_sequences_give_with_gradients_to_the_first_symbol():
-    network, inputs = model(), positions(sequences(WINDOW, 2))
+    network, inputs = model(), positions(symbols(WINDOW, 2), WINDOW)
     hidden = through(network, inputs, lambda *_: None, cache=network.cache(inputs))
     logits = network.logits(hidden)
     torch.testing.assert_close(logits, dense_forward(network, inputs))
@@ -63,7 +49,7 @@ def test_cudnn_keeps_what_gradients_need_in_a_rollout_too():
 
 
 def test_a_position_costs_one_step_and_the_logits_wherever_it_stands():
-    network, inputs = model(), positions(sequences(WINDOW))
+    network, inputs = model(), positions(symbols(WINDOW), WINDOW)
     dense = 3 * 5 * (3 + 5) + 5 * SYMBOLS
     assert network.dense_macs == dense
     mask = torch.tensor([[True], [False]] * 3)
@@ -75,10 +61,7 @@ def test_a_position_costs_one_step_and_the_logits_wherever_it_stands():
     ccenv.check_network(wide, inputs[[2, 3]])
 
 
-def test_it_learns_a_rule_of_a_text_and_is_judged_at_every_position(tmp_path, monkeypatch):
-    monkeypatch.setenv("CCENV_DATA", str(tmp_path))
-    draws = torch.randint(3, (2000,), generator=torch.Generator().manual_seed(0)).tolist()
-    (tmp_path / "prose.txt").write_text("".join(("abc", "ca", "bba")[draw] for draw in draws))
+def test_it_learns_a_rule_of_a_text_and_is_judged_at_every_position(prose):
     simulator = Simulator(
         64,
         dataset="prose@8",
@@ -115,7 +98,7 @@ def test_impossible_sizes_are_refused(sizes, message):
 
 
 def test_symbols_that_there_are_not_are_refused():
-    network, inputs = model(), positions(sequences(3))
+    network, inputs = model(), positions(symbols(3), WINDOW)
     for read in (network.start, network.cache):
         with pytest.raises(ValueError, match=r"symbols in 0\.\.6, and 7 for missing ones"):
             read(inputs + 8 * (inputs == 0))

@@ -1,5 +1,6 @@
 """The network `lm`: positions alone, with a cache, in whole sequences; committed masks."""
 
+import dataclasses
 import math
 
 import numpy as np
@@ -21,12 +22,13 @@ from ccenv.data import load_split
 from ccenv.deploy.export import SkippingClassifier
 from ccenv.deploy.generate import write
 from ccenv.envs.rendering import as_words
-from ccenv.networks.core.count_macs import counted
 from ccenv.networks.core.protocol import forward
 from ccenv.networks.text.sequences import sequences_of
 from ccenv.networks.text.transformer import LanguageModel
 from ccenv.simulator.rollout import collect_rollout
 from ccenv.simulator.simulator import Simulator
+from tests.ccenv.networks import tiny
+from tests.ccenv.networks.tiny import symbols
 
 LENGTH = 8
 SMALL = {"depth": 2, "width": 8, "num_heads": 2, "ffn_width": 6, "num_experts": 4}
@@ -48,14 +50,6 @@ SETTINGS = {
 }
 
 
-@pytest.fixture
-def prose(tmp_path, monkeypatch):
-    """A text of three letters and a rule: after "ab" comes "c", and so on."""
-    monkeypatch.setenv("CCENV_DATA", str(tmp_path))
-    draws = torch.randint(3, (4000,), generator=torch.Generator().manual_seed(0)).tolist()
-    (tmp_path / "prose.txt").write_text("".join(("abc", "ca", "bba")[draw] for draw in draws))
-
-
 def model(**sizes):
     torch.manual_seed(0)
     network = LanguageModel((LENGTH,), 7, **SMALL | sizes).eval()
@@ -64,19 +58,9 @@ def model(**sizes):
     return network
 
 
-def positions(sequences, window=LENGTH, missing=7):
+def positions(sequences):
     """Every position of sequences of symbols, as inputs."""
-    rows = [
-        torch.cat([torch.full((window - n,), missing), sequence[:n]])
-        for sequence in sequences
-        for n in range(1, len(sequence) + 1)
-    ]
-    return torch.stack(rows)
-
-
-def symbols(*lengths, seed=1):
-    generator = torch.Generator().manual_seed(seed)
-    return [torch.randint(7, (length,), generator=generator) for length in lengths]
+    return tiny.positions(sequences, LENGTH)
 
 
 def kept_of(network, masks, layer, whole, blocks, num_blocks):
@@ -155,19 +139,6 @@ def test_a_positions_own_masks_are_the_plain_run_with_them_at_the_last_position_
         torch.testing.assert_close(found[place], expected, rtol=1e-5, atol=1e-5)
 
 
-def test_masks_of_one_position_change_no_other_one():
-    network, inputs = model(), positions(symbols(LENGTH, 5))
-    masks = random_masks(len(inputs), network)
-    before = forward(network, inputs, masks)
-    changed = [mask.clone() for mask in masks]
-    for mask in changed:
-        mask[3] = ~mask[3]
-    after = forward(network, inputs, changed)
-    assert not torch.allclose(before[3], after[3])
-    others = torch.arange(len(inputs)) != 3
-    torch.testing.assert_close(before[others], after[others], rtol=1e-5, atol=1e-6)
-
-
 @pytest.mark.parametrize("settings", GATES)
 def test_a_cache_gives_what_whole_sequences_give_with_gradients_through_keys_and_values(settings):
     network, inputs = model(**settings), positions(symbols(LENGTH, 3))
@@ -182,46 +153,7 @@ def test_a_cache_gives_what_whole_sequences_give_with_gradients_through_keys_and
     assert gradient.any(dim=1).all()
 
 
-def test_a_position_costs_what_runs_at_it_with_the_cache():
-    """For other gates than those of experts see `check_network`, which counts them too."""
-    network, inputs = model().double(), positions(symbols(LENGTH))
-    masks = random_masks(len(inputs), network)
-    for row in (0, 1, LENGTH - 1):
-        one = inputs[row : row + 1]
-        macs, hidden = counted(network.start_cached, one, network.cache(one))
-        billed = 0
-        for gate, mask in enumerate(masks):
-            billed += int(network.macs(gate, hidden, mask[row : row + 1]))
-            spent, hidden = counted(network.step, gate, hidden, mask[row : row + 1], None, "cpu")
-            macs += spent
-        assert macs + counted(network.logits, hidden)[0] == billed
-        keys = 2 * network.width * (row + 1)
-        least = 2 * (4 * network.width**2 + keys) + network.width * network.num_classes
-        assert billed - least == sum(int(mask[row].sum()) for mask in masks) * 2 * 8 * 6
-
-
-def test_numbers_in_an_expert_that_nobody_chose_do_not_matter():
-    network, inputs = model(), positions(symbols(LENGTH, 5, 2))
-    masks = random_masks(len(inputs), network)
-    for mask in masks:
-        mask[:, 1] = False
-
-    def answered():
-        start = network.start(inputs, lambda *given: torch.zeros(len(given[2]), 1, dtype=int))
-        return forward(network, inputs, masks, start=start)
-
-    before = answered()
-    cross_entropy(before, torch.zeros(len(inputs), dtype=torch.int64)).backward()
-    with torch.no_grad():
-        for layer in network.layers:
-            units = slice(layer.experts.expert_size, 2 * layer.experts.expert_size)
-            assert not layer.experts.hidden.weight.grad[units].any()
-            layer.experts.hidden.weight[units] = torch.nan
-            layer.experts.output.weight[:, units] = torch.nan
-    assert torch.equal(answered(), before)
-
-
-@pytest.mark.parametrize("gates", ["attention", "heads", "ffn"])
+@pytest.mark.parametrize("gates", ["attention", "heads", "ffn", "experts"])
 def test_numbers_in_what_no_position_keeps_do_not_matter_but_keys_and_values_are_read(gates):
     network, inputs = model(gates=gates), positions(symbols(LENGTH, 5, 2))
     masks = random_masks(len(inputs), network)
@@ -239,6 +171,11 @@ def test_numbers_in_what_no_position_keeps_do_not_matter_but_keys_and_values_are
             units = slice(0, network.width // masks[0].shape[1])
             if gates == "ffn":
                 unread = [layer.bias, *layer.experts.parameters()]
+            elif gates == "experts":
+                units = slice(0, layer.experts.expert_size)
+                hidden, output = layer.experts.hidden, layer.experts.output
+                assert not hidden.weight.grad[units].any()
+                unread = [hidden.weight[units], output.weight[:, units]]
             else:
                 of_all = layer.attention.query_key_value
                 unread = [layer.attention.output.weight[:, units], of_all.weight[units]]
@@ -271,6 +208,10 @@ def test_skipping_costs_an_attention_its_queries_and_what_they_read():
         for kept in range(3)
     ]
     assert more[2] - more[1] == more[1] - more[0] == width * (width + place + 1)
+    experts = model()
+    mask = torch.arange(4).expand(LENGTH, 4) < 3
+    last = int(experts.macs(1, hidden, mask)[place]), int(experts.macs(1, hidden, ~mask)[place])
+    assert last[0] - last[1] == 2 * 2 * width * SMALL["ffn_width"]
 
 
 @pytest.mark.parametrize(
@@ -486,12 +427,6 @@ def test_rows_that_follow_committed_gate_values_are_computed_once_and_learn_from
     agent.update(rollout)
     for layer, weight in enumerate(before):
         assert not torch.equal(agent.scores.last(layer).weight, weight)
-    changed = [action * 0.5 for action in rollout.actions]
-    network, inputs = simulator.network, simulator.state.images
-    with torch.no_grad():
-        start = network.start(inputs, simulator.earlier)
-        hidden = network.step(0, start, changed[0] > 0, changed[0])
-    assert len(hidden.own) == len(inputs)
 
 
 def test_a_table_of_pairs_starts_at_the_hash_of_two_symbols(prose):
@@ -524,15 +459,6 @@ def test_a_verdict_that_fails_leaves_the_committed_masks_of_training(prose, monk
     with pytest.raises(OverflowError):
         ccenv.evaluate(simulator, agent)
     assert simulator.earlier is rule
-
-
-def test_experts_learn_a_rule_of_a_text(prose):
-    simulator = Simulator(8 * LENGTH, weights_kwargs={"learning_rate": 0.01}, **SETTINGS)
-    simulator.seed(0)
-    losses = []
-    agent = Hash(simulator, seed=0, num_kept=1)
-    agent.learn(60 * 8 * LENGTH, lambda _, scalars: losses.append(scalars["episode/nll"]))
-    assert losses[-1] < 1.0 < losses[0]
 
 
 @pytest.mark.parametrize("waiting", [1, 2])
@@ -590,11 +516,13 @@ def test_a_policy_that_reads_labels_commits_nothing_and_a_context_is_refused(pro
         Hash(simulator, seed=0, num_kept=1).learn(LENGTH)
 
 
-def test_a_model_writes_text_and_its_windows_are_shown_without_what_is_missing(prose):
+def test_a_model_learns_a_rule_and_writes_text_and_shows_windows_without_what_is_missing(prose):
     simulator = Simulator(8 * LENGTH, weights_kwargs={"learning_rate": 0.01}, **SETTINGS)
     simulator.seed(0)
+    losses = []
     agent = Hash(simulator, seed=0, num_kept=1)
-    agent.learn(50 * 8 * LENGTH)
+    agent.learn(60 * 8 * LENGTH, lambda _, scalars: losses.append(scalars["episode/nll"]))
+    assert losses[-1] < 1.0 < losses[0]
     classifier = SkippingClassifier.from_agent(agent, num_kept=1)
     written = write(classifier, [0] * LENGTH, 20, stream(0, "writing"), temperature=0.0)
     assert written.density == 0.25
@@ -642,23 +570,29 @@ def test_greedy_text_with_a_cache_is_that_without_and_computes_a_position_a_symb
     assert 0 < with_cache.density < 1
 
 
-def test_later_positions_read_the_masks_that_were_executed():
-    network = model(gates="heads,exits")
-    skipping = [torch.zeros(1, gate.num_blocks, dtype=torch.bool) for gate in network.gates]
-    *_, second, third = positions([torch.tensor([0, 1, 2])])
-
-    def earlier(gate, hidden, rows):
-        return skipping[gate].expand(len(rows), -1)
-
-    cache, keeping = network.cache_before(second[None], earlier), [~mask for mask in skipping]
-    for last in (second, third):
-        hidden = network.start_cached(last[None], cache)
-        for gate, mask in enumerate(keeping):
-            hidden = network.step(gate, hidden, mask)
-        cache = network.cache_after(hidden)
-    masks = [torch.cat([~mask, mask, mask]) for mask in keeping]
-    expected = plainly(network, torch.tensor([0, 1, 2]), masks)[2:]
-    torch.testing.assert_close(network.logits(hidden), expected, rtol=1e-4, atol=1e-4)
+@pytest.mark.parametrize("settings", GATES)
+def test_sequences_go_on_position_by_position_under_the_masks_that_were_executed(settings):
+    network, sequences = model(**settings), symbols(LENGTH, LENGTH)
+    inputs = positions(sequences).view(2, LENGTH, LENGTH)
+    masks = [mask.view(2, LENGTH, -1) for mask in random_masks(2 * LENGTH, network)]
+    skipping = rule_of(
+        [torch.zeros(1, gate.num_blocks, dtype=torch.bool) for gate in network.gates]
+    )
+    # The cache before the first positions, with room for the others.
+    cache, found = network.cache(inputs[:, -1], skipping), []
+    first = dataclasses.replace(cache.sequences, place=torch.zeros(2, dtype=torch.int64))
+    cache = dataclasses.replace(cache, sequences=first)
+    with torch.no_grad():
+        for place in range(LENGTH):
+            hidden = network.start_cached(inputs[:, place], cache)
+            for gate, mask in enumerate(masks):
+                hidden = network.step(gate, hidden, mask[:, place])
+            found.append(network.logits(hidden))
+            cache = network.cache_after(hidden)
+    assert cache is None
+    for row, sequence in enumerate(sequences):
+        expected = plainly(network, sequence, [mask[row] for mask in masks])
+        torch.testing.assert_close(torch.stack(found)[:, row], expected, rtol=1e-4, atol=1e-4)
 
 
 def test_a_cache_of_another_network_or_of_several_sequences_is_refused():

@@ -97,10 +97,7 @@ def test_no_context_contains_what_is_missing_before_a_sequence():
         torch.testing.assert_close(answer, torch.tensor(expected), rtol=1e-5, atol=1e-6)
 
 
-def test_positions_with_enough_symbols_before_them_are_windows(tmp_path, monkeypatch):
-    monkeypatch.setenv("CCENV_DATA", str(tmp_path))
-    draws = torch.randint(3, (3000,), generator=stream(0, "prose")).tolist()
-    (tmp_path / "prose.txt").write_text("".join(("abc", "ca", "bba")[draw] for draw in draws))
+def test_positions_with_enough_symbols_before_them_are_windows(prose):
     positions = load_split("prose@32", "train")
     inputs, labels = positions.batch(torch.arange(len(positions)))
     whole = (inputs != 128).sum(dim=1) >= 8

@@ -11,8 +11,9 @@ from ccenv.networks.core.protocol import forward
 from ccenv.networks.text.patches import PatchModel
 from ccenv.simulator.rollout import walk
 from ccenv.simulator.simulator import Simulator
+from tests.ccenv.networks.tiny import SYMBOLS, positions, symbols, write_prose
 
-LENGTH, SYMBOLS = 10, 7
+LENGTH = 10
 SMALL = {
     "depth": 2,
     "width": 8,
@@ -33,15 +34,9 @@ def model(patch_size=4, **sizes):
     return network
 
 
-def positions(*lengths, seed=1):
-    """Every position of sequences of symbols, as inputs."""
-    draws = torch.Generator().manual_seed(seed)
-    rows = []
-    for length in lengths:
-        sequence = torch.randint(SYMBOLS, (length,), generator=draws)
-        missing = torch.full((LENGTH,), SYMBOLS)
-        rows += [torch.cat([missing, sequence[:n]])[-LENGTH:] for n in range(1, length + 1)]
-    return torch.stack(rows)
+def inputs_of(*lengths):
+    """Every position of sequences of symbols."""
+    return positions(symbols(*lengths), LENGTH)
 
 
 def masks_of(rows, seed=0):
@@ -61,12 +56,12 @@ def attended(layer, x, entries):
 
 def plainly(network, window, committed):
     """Logits of a window's last place, and those with a refresh there, place by place."""
-    symbols, size = window[window != SYMBOLS], network.patch_size
-    padded = torch.cat([torch.full((network.context,), SYMBOLS), symbols])
+    text, size = window[window != SYMBOLS], network.patch_size
+    padded = torch.cat([torch.full((network.context,), SYMBOLS), text])
     entries = [[] for _ in network.trunk]
     whole = context = network.first
     parts = []
-    for place, offset in enumerate(n % size for n in range(len(symbols))):
+    for place, offset in enumerate(n % size for n in range(len(text))):
         read = network.embedding(padded[place + 1 : place + 1 + network.context]).flatten()
         local = (network.reads(read) + network.offsets.weight[offset]).relu()
         parts = parts if offset else []
@@ -92,7 +87,7 @@ def plainly(network, window, committed):
 
 @pytest.mark.parametrize("patch_size", [1, 3, 4, 10])
 def test_every_position_is_the_plain_run_with_its_own_refresh_at_the_end_alone(patch_size):
-    network, inputs = model(patch_size), positions(LENGTH, 2, LENGTH)
+    network, inputs = model(patch_size), inputs_of(LENGTH, 2, LENGTH)
     committed = masks_of(3 * LENGTH, seed=3)
     mask = masks_of(len(inputs))
     start = network.start(inputs, lambda gate, hidden, rows: committed[: len(rows)])
@@ -106,7 +101,7 @@ def test_every_position_is_the_plain_run_with_its_own_refresh_at_the_end_alone(p
 
 @pytest.mark.parametrize("patch_size", [3, 4])
 def test_with_a_cache_a_position_alone_is_the_same(patch_size):
-    network, inputs = model(patch_size), positions(LENGTH, LENGTH)
+    network, inputs = model(patch_size), inputs_of(LENGTH, LENGTH)
 
     def earlier(gate, hidden, rows):
         return masks_of(len(rows), seed=3)
@@ -120,7 +115,7 @@ def test_with_a_cache_a_position_alone_is_the_same(patch_size):
 
 
 def test_refreshes_leave_nothing_in_the_cache_which_has_one_entry_a_patch():
-    network, inputs = model(4), positions(LENGTH)
+    network, inputs = model(4), inputs_of(LENGTH)
     never = network.cache(inputs)
     always = network.cache(
         inputs, lambda gate, hidden, rows: torch.ones(len(rows), 1, dtype=torch.bool)
@@ -138,7 +133,7 @@ def test_refreshes_leave_nothing_in_the_cache_which_has_one_entry_a_patch():
 
 
 def test_at_the_end_of_a_patch_there_is_nothing_to_refresh_and_its_entry_is_paid_for():
-    network, inputs = model(4), positions(LENGTH)
+    network, inputs = model(4), inputs_of(LENGTH)
     hidden, mask = network.start(inputs), torch.ones(LENGTH, 1, dtype=torch.bool)
     ends = torch.tensor([place % 4 == 3 for place in range(LENGTH)])
     assert torch.equal(network.executed(0, hidden, mask)[:, 0], ~ends)
@@ -150,9 +145,7 @@ def test_at_the_end_of_a_patch_there_is_nothing_to_refresh_and_its_entry_is_paid
 @pytest.fixture
 def prose(tmp_path, monkeypatch):
     """A text in which what follows "b" is told by the symbol before."""
-    monkeypatch.setenv("CCENV_DATA", str(tmp_path))
-    draws = torch.randint(3, (4000,), generator=torch.Generator().manual_seed(0)).tolist()
-    (tmp_path / "prose.txt").write_text("".join(("abd", "cbe", "fff")[draw] for draw in draws))
+    write_prose(tmp_path, monkeypatch, ("abd", "cbe", "fff"))
 
 
 def simulator_of(rows=80, learning_rate=0.002, **sizes):

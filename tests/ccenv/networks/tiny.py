@@ -219,3 +219,26 @@ def masks_of(network, rows, density=0.5, seed=0):
     """Masks of each gate; what an exit stops is in them too."""
     generator = stream(seed, "masks")
     return [random_mask(rows, gate.num_blocks, density, generator) for gate in network.gates]
+
+
+def positions(sequences, window, missing=SYMBOLS):
+    """Every position of sequences of symbols, as inputs: missing symbols before them."""
+    rows = [
+        torch.cat([torch.full((window - n,), missing), sequence[:n]])
+        for sequence in sequences
+        for n in range(1, len(sequence) + 1)
+    ]
+    return torch.stack(rows)
+
+
+def symbols(*lengths, seed=1):
+    """Random sequences of symbols."""
+    generator = torch.Generator().manual_seed(seed)
+    return [torch.randint(SYMBOLS, (length,), generator=generator) for length in lengths]
+
+
+def write_prose(folder, monkeypatch, words=("abc", "ca", "bba"), count=4000):
+    """Writes the data set `prose` of random words."""
+    monkeypatch.setenv("CCENV_DATA", str(folder))
+    draws = torch.randint(3, (count,), generator=torch.Generator().manual_seed(0)).tolist()
+    (folder / "prose.txt").write_text("".join(words[draw] for draw in draws))
