@@ -337,8 +337,10 @@ class PatchModel(PatchedNetwork):
         patch, offset = place // self.patch_size, place % self.patch_size
         local = self.locally(inputs[:, -self.context :], offset)
         parts = torch.stack(self.parts(local), dim=1)
-        patches = -(-cache.local.shape[1] // self.patch_size)
-        mixed = read_earlier(parts, cache.symbols, (sequence * patches + patch, offset))
+        numbers = sequence * -(-cache.local.shape[1] // self.patch_size) + patch
+        there, number = numbers.unique_consecutive(return_inverse=True)
+        keys, values = (each[there] for each in cache.symbols)
+        mixed = read_earlier(parts, (keys, values), (number, offset))
         token = (parts[:, 0] + mixed).flatten(1) + self.places(patch)
         state = self.placed(cache, sequence, place, (local, token))
         context = self.refreshed(state, self.ends_patch(place)[:, None], None)
