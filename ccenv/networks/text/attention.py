@@ -44,10 +44,7 @@ class CausalAttention(nn.Module):
     def at(self, x: Tensor, cached: Pair, rows: Places) -> tuple[Tensor, Pair]:
         """Single positions [rows, width] -> the same, and their own keys and values.
 
-        Args:
-            x: [rows, width].
-            cached: keys and values of sequences.
-            rows: where the rows are.
+        `cached` are keys and values of sequences, `rows` says which of them each row reads.
         """
         parts = torch.stack(self.parts(x), dim=1)
         mixed = read_earlier(parts, cached, rows)
@@ -74,17 +71,10 @@ class CausalAttention(nn.Module):
         *,
         by_head: bool,
     ) -> Tensor:
-        """Single positions [rows, width] -> the same; heads that are skipped have no query.
+        """As `at`, by the rows' own keys and values; heads that are skipped have no query.
 
-        Args:
-            x: [rows, width].
-            own: keys and values of the rows themselves, see `keys_and_values`.
-            cached: as in `at`.
-            rows: as in `at`.
-            mask: bool [rows, heads], or [rows, 1] for all of them at once; None keeps all.
-            weights: float, as the mask; None scales nothing.
-            backend: see `ccenv.block_sparse_linear`.
-            by_head: whether the mask is one of heads; the bias is then added whatever it keeps.
+        Mask and weights are [rows, heads], where the bias is added whatever is kept, or [rows, 1]
+        for all heads and the bias at once.
         """
         width, heads = x.shape[1], self.num_heads
         bias: Tensor = self.output.bias
@@ -114,10 +104,7 @@ class CausalAttention(nn.Module):
 def read_earlier(parts: Tensor, cached: Pair, rows: Places) -> Tensor:
     """Attention of single positions to earlier ones and to themselves: [rows, heads, head_size].
 
-    Args:
-        parts: [rows, 3, heads, head_size]; queries, keys and values of the rows.
-        cached: keys and values of sequences.
-        rows: where the rows are.
+    `parts` are queries, keys and values of the rows: [rows, 3, heads, head_size].
     """
     (keys, values), (sequence, place) = cached, rows
     if not len(parts):

@@ -111,14 +111,9 @@ def counted_positions(split: Split, length: int, bits: int, positions: int | Non
 def pairs_of_length(
     length: int, keys: np.ndarray, bits: int, shorter: Pairs | None, escape: float = 1.0
 ) -> Pairs:
-    """Counts pairs of one length, from keys of this length or a longer one.
+    """Counts pairs of one length of the context, with all pairs of the length before.
 
-    Args:
-        length: symbols of the context.
-        keys: from `counted_positions`, of those that have a context of this length.
-        bits: of a symbol.
-        shorter: pairs of the length before, all of them; None of single symbols.
-        escape: e above.
+    Keys, from `counted_positions`, are those that have a context of this length or a longer one.
     """
     found, counts = np.unique(keys & low_bits(bits * (length + 1)), return_counts=True)
     context = found >> bits

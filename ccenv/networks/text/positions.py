@@ -229,11 +229,8 @@ def committed_action(
 ) -> Tensor:
     """Returns the committed action of every position at the gate that a cache has come to.
 
-    Args:
-        cache: what has been computed before it.
-        earlier: what decides it; None for a hash of experts, and everything else kept.
-        inputs: int64 [positions, window].
-        running: bool [positions]; which are there and have not stopped.
+    Without `earlier` it is a hash of the symbol for experts, and everything else kept. `running`,
+    bool [positions], says which are there and have not stopped.
     """
     network, symbols = cache.owner, cache.sequences.symbols.flatten()
     gate = len(cache.streams) - 1

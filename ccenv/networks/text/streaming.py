@@ -77,11 +77,7 @@ class PatchTrunk(nn.Module):
         return self.places.new_zeros(rows, 0, len(self.layers), 2 * self.width)
 
     def forward(self, patch: Tensor, memory: Tensor) -> tuple[Tensor, Tensor]:
-        """Reads a patch, whole or as far as it has come.
-
-        Args:
-            patch: [rows, width].
-            memory: [rows, committed, depth, 2 * width]; keys and values of the patches before.
+        """Reads a patch [rows, width], whole or as far as it has come, and those before.
 
         Returns:
             Context [rows, width], and what it would leave in the memory: [rows, depth, 2 * width].
@@ -101,11 +97,6 @@ def shape_of_chunks(
     input_shape: tuple[int, ...], chunk_size: int, predicts: str
 ) -> tuple[int, int]:
     """How many chunks an input has, and numbers of a chunk; one that cannot be cut is refused.
-
-    Args:
-        input_shape: (channels, height, width), (features,) or (symbols,).
-        chunk_size: lines of an image, or features; 1 of symbols.
-        predicts: one of `PREDICTS`; "next" is for symbols.
 
     >>> shape_of_chunks((1, 28, 28), 2, "label")
     (14, 56)

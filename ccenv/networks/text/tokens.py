@@ -49,19 +49,9 @@ class HashedRows(nn.Module):
         row_shares: Sizes = (),
         is_scaled: bool = False,
     ) -> None:
-        """Draws the rows of single places; those of n-grams start at zero.
+        """Draws the rows of single places; rows of n-grams start at zero, scales at one.
 
-        Args:
-            num_symbols: different symbols.
-            units: numbers of a row.
-            context: how many of the last symbols have a row of their own at their place.
-            order: the longest n-gram; 1 for none but the single places.
-            num_rows: rows that n-grams share.
-            activation: of the summed rows: "relu" or "elu".
-            row_shares: how many parts of `num_rows` each length has, from 2 symbols on; none for
-                as many rows for each length.
-            is_scaled: whether units are multiplied by numbers of the last symbol, one for each
-                unit, which start at 1.
+        See `ccenv.networks.baselines.text.hashed_ngrams` for the settings.
         """
         super().__init__()
         sizes = (num_symbols, units, context, order, num_rows)
