@@ -45,7 +45,7 @@ class EpisodeState:
         return values if self.group_size == 1 else values.repeat_interleave(self.group_size, 0)
 
 
-class Answers(NamedTuple):
+class Compared(NamedTuple):
     """What a network's logits say of labels."""
 
     prediction: Tensor
@@ -86,7 +86,7 @@ class StepOutcome(Outcome[Tensor]):
     """[batch, n] int64; what was right each time, None where there are no answers."""
 
     @functools.cached_property
-    def compared(self) -> Answers | None:
+    def compared(self) -> Compared | None:
         """What came of the episode, None before the last gate."""
         return None if self.logits is None else compared(self.logits, self.labels)
 
@@ -132,13 +132,13 @@ def is_readable(tensor: Tensor) -> bool:
     return tensor.is_cpu and type(tensor) is Tensor and not torch.compiler.is_compiling()
 
 
-def compared(logits: Tensor, labels: Tensor) -> Answers:
+def compared(logits: Tensor, labels: Tensor) -> Compared:
     """Compares logits [batch, num_classes] with labels int64 [batch] (else IndexError)."""
     is_usual = logits.dtype == torch.float32 and not logits.requires_grad
     if not (is_usual and is_readable(logits) and is_readable(labels)):
         prediction = logits.argmax(dim=1)
         chosen = logits.gather(-1, labels.unsqueeze(-1)).squeeze(-1)
-        return Answers(prediction, (prediction == labels).float(), chosen, are_finite=None)
+        return Compared(prediction, (prediction == labels).float(), chosen, are_finite=None)
     logits, labels = logits.contiguous(), labels.contiguous()
     prediction, right = torch.empty_like(labels), torch.empty(labels.shape)
     chosen = torch.empty(labels.shape)
@@ -152,7 +152,7 @@ def compared(logits: Tensor, labels: Tensor) -> Answers:
     )
     if are_finite < 0:
         raise IndexError(f"expected labels in 0..{logits.shape[1] - 1}, got others")
-    return Answers(prediction, right, chosen, bool(are_finite))
+    return Compared(prediction, right, chosen, bool(are_finite))
 
 
 def add_macs(

@@ -58,7 +58,7 @@ def source_of(asked: EnvironmentSettings, like: Split) -> NetworkSource:
     return NetworkSource(builder, name, sizes, kwargs, like.image_shape, like.num_classes)
 
 
-def check_weights(weights: str, kwargs: Mapping[str, Any]) -> None:
+def check_weights_setting(weights: str, kwargs: Mapping[str, Any]) -> None:
     """Refuses an unknown way of weights, and settings that do not belong to it (ValueError)."""
     check_names([weights], WEIGHTS, "weights")
     if kwargs and weights != "cotrain":

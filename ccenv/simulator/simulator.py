@@ -27,10 +27,10 @@ from ccenv.mdp.dynamics import EpisodeState
 from ccenv.mdp.observations import OBSERVATIONS, check_pixels, check_shown, make_observer
 from ccenv.networks.core.arguments import (
     check_answers,
+    check_batch,
     check_device,
     check_indices,
     check_reads,
-    check_rows,
 )
 from ccenv.networks.core.inference_copy import pack
 from ccenv.networks.core.parameters import FiniteWeights
@@ -40,7 +40,7 @@ from ccenv.rewards import Surroundings, make_reward
 from ccenv.simulator.context import Context
 from ccenv.simulator.cotraining import CoTraining
 from ccenv.simulator.network_source import (
-    check_weights,
+    check_weights_setting,
     freeze,
     source_of,
     take_shipped,
@@ -108,14 +108,14 @@ class Simulator:
         asked = EnvironmentSettings(**settings)
         weights_kwargs = as_settings(asked.weights_kwargs, "weights_kwargs")
         weights, observation = asked.weights, asked.observation
-        check_weights(weights, weights_kwargs)
+        check_weights_setting(weights, weights_kwargs)
         if isinstance(observation, str) and ":" not in observation:
             check_names([observation], OBSERVATIONS, "observation")
         self.extensions = read_extensions({name: getattr(asked, name) for name in EXTENSIONS})
         for extension in self.extensions:
             extension.check_settings(weights, as_settings(asked.reward_kwargs, "reward_kwargs"))
         self.reward = make_reward(asked.reward, asked.reward_kwargs)
-        self.num_images, self.group_size = check_rows(num_images, asked.group_size)
+        self.num_images, self.group_size = check_batch(num_images, asked.group_size)
         self.device = check_device(asked.device)
         check_dtype(asked.dtype)
         self.checks = Checks()

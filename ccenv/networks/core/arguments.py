@@ -148,7 +148,7 @@ def check_reads(network: Any, inputs: Tensor, called: str) -> None:
         ) from error
 
 
-def check_rows(num_images: int, group_size: int) -> tuple[int, int]:
+def check_batch(num_images: int, group_size: int) -> tuple[int, int]:
     """Refuses a batch that groups do not fill."""
     rows = positive_int(num_images, "num_envs")
     group = positive_int(group_size, "group_size")

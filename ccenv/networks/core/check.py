@@ -179,7 +179,7 @@ def check_network(network: Any, example: Tensor, *, seed: int = 0) -> None:
     with torch.no_grad():
         whole = check_dense(tried, inputs, everything)
         check_states(tried, inputs, masks)
-        check_rows(tried, first, inputs, masks)
+        check_neighbours(tried, first, inputs, masks)
         check_bill(tried, inputs, [masks, everything])
         check_more(tried, inputs, masks)
         check_stops(tried, inputs, masks)
@@ -303,7 +303,7 @@ def check_states(network: Any, inputs: Tensor, masks: list[Tensor]) -> None:
         raise ValueError("expected features and MACs to change no logits, they did")
 
 
-def check_rows(network: Any, first: Tensor, inputs: Tensor, masks: list[Tensor]) -> None:
+def check_neighbours(network: Any, first: Tensor, inputs: Tensor, masks: list[Tensor]) -> None:
     """Rows do not depend on their neighbours, and masks of one input may share it (law 16)."""
     whole = forward(network, inputs, masks)
     rows = [slice(i, i + 1) for i in range(len(inputs))]

@@ -77,10 +77,10 @@ FREE = names(
 """Copies, look-ups, reductions, norms with their scale, activations, pooling and constants."""
 
 
-def name_of(operation: OpOverload) -> str:
+def plain_name(operation: OpOverload) -> str:
     """Its name without overload and underscore.
 
-    >>> name_of(torch.ops.aten.relu_.default), name_of(torch.ops.aten.sum.dim_IntList)
+    >>> plain_name(torch.ops.aten.relu_.default), plain_name(torch.ops.aten.sum.dim_IntList)
     ('aten.relu', 'aten.sum')
     """
     return str(operation.overloadpacket).rstrip("_")
@@ -95,7 +95,7 @@ def aten(name: str) -> OpOverloadPacket | None:
 @functools.cache
 def kind_without_formula(operation: OpOverload) -> Kind:
     """What an operation is that no formula counts."""
-    space, _, name = name_of(operation).partition(".")
+    space, _, name = plain_name(operation).partition(".")
     if not any("Tensor" in str(one.type) for one in operation._schema.arguments):
         return "free"
     if space != "aten":
@@ -103,11 +103,11 @@ def kind_without_formula(operation: OpOverload) -> Kind:
     if name in PRODUCTS:
         return "product"
     of_likes = name.endswith(("_like", "_copy")) or name.startswith("new_")
-    is_free = name in FREE or of_likes or any(map(is_plain, relatives(operation)))
+    is_free = name in FREE or of_likes or any(map(is_marked_free, relatives(operation)))
     return "free" if is_free else "unknown"
 
 
-def is_plain(operation: OpOverload) -> bool:
+def is_marked_free(operation: OpOverload) -> bool:
     """Whether torch itself marks an operation as a view, or as working on single numbers."""
     return operation.is_view or Tag.pointwise in operation.tags
 
@@ -117,7 +117,7 @@ def relatives(operation: OpOverload) -> Iterator[OpOverload]:
 
     Torch marks `aten.relu` as working on single numbers, but not every `aten.relu_`.
     """
-    plain = aten(name_of(operation).removeprefix("aten."))
+    plain = aten(plain_name(operation).removeprefix("aten."))
     for packet in (operation.overloadpacket, plain):
         if packet is not None:
             yield from (getattr(packet, overload) for overload in packet.overloads())
@@ -206,7 +206,7 @@ class SeenOperations(TorchDispatchMode):
             return found
         kind = kind_without_formula(func)
         if kind == "product" and not is_scaling(func, args):
-            self.products[name_of(func)] += max(found.numel(), args[0].numel())
+            self.products[plain_name(func)] += max(found.numel(), args[0].numel())
         elif kind == "unknown":
             place = max(self.counter.mod_tracker.parents - {"Global"}, key=len, default="")
             self.unknown[f"{func.overloadpacket}{place and f' in {place}'}"] = None
@@ -215,8 +215,8 @@ class SeenOperations(TorchDispatchMode):
 
 def is_scaling(func: Any, args: tuple[Any, ...]) -> bool:
     """Whether a product is one with a single number, as averages and temperatures are."""
-    is_plain = name_of(func) in ("aten.mul", "aten.multiply")
-    return is_plain and not all(isinstance(one, Tensor) and one.ndim for one in args[:2])
+    is_product = plain_name(func) in ("aten.mul", "aten.multiply")
+    return is_product and not all(isinstance(one, Tensor) and one.ndim for one in args[:2])
 
 
 def warn_of_products(found: Count, stacklevel: int) -> None:

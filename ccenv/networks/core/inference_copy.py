@@ -28,7 +28,7 @@ def packed(module: nn.Module) -> nn.Module:
     Args:
         module: in evaluation mode; not changed.
     """
-    found = folded(copy.deepcopy(module).requires_grad_(False))
+    found = without_norms(copy.deepcopy(module).requires_grad_(False))
     if any(parameter.is_cuda for parameter in found.parameters()):
         return found
     # Not every module's own four-dimensional weights are a convolution's.
@@ -38,10 +38,10 @@ def packed(module: nn.Module) -> nn.Module:
     return found
 
 
-def folded(module: nn.Module) -> nn.Module:
+def without_norms(module: nn.Module) -> nn.Module:
     """Folds norms in place, in every sequence of a module."""
     for name, child in list(module.named_children()):
-        setattr(module, name, folded(child))
+        setattr(module, name, without_norms(child))
     for layer, norm in getattr(module, "norms_behind", {}).items():
         kept = folded_sequence([getattr(module, layer), getattr(module, norm)])
         if len(kept) == 1:

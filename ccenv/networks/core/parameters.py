@@ -124,7 +124,7 @@ class FiniteWeights:
     def accept(self) -> None:
         """Takes the weights as they are for finite, after an update whose loss is."""
         self._checked = [
-            (tensors, name, tensor, version(tensor))
+            (tensors, name, tensor, writes_of(tensor))
             for module in self.network.modules()
             for tensors in (module._parameters, module._buffers)
             for name, tensor in tensors.items()
@@ -140,7 +140,7 @@ class FiniteWeights:
         return False
 
 
-def version(tensor: Tensor | None) -> int:
+def writes_of(tensor: Tensor | None) -> int:
     """How often a tensor was changed in place."""
     return UNCOUNTED if tensor is None or tensor.is_inference() else tensor._version
 

@@ -94,14 +94,14 @@ class GatedSequential(FlowNetwork):
     def _measure(self, example: Tensor) -> None:
         """Runs one example through everything and writes down sizes and costs."""
         with torch.no_grad():
-            with named("stem", example):
+            with naming("stem", example):
                 start, x = counted(self.stem, example)
             gates: list[Gate] = []
             own: list[int] = []
             # Before the first gate, and behind each.
             fixed = [start]
             for name, part in zip(self.part_names, self.parts, strict=True):
-                with named(name, x):
+                with naming(name, x):
                     if isinstance(part, Stage):
                         look, x = part.look(x), part.measure(x)
                         gates.append(Gate(name, part.num_blocks, look.shape[1], part.skipped))
@@ -117,7 +117,7 @@ class GatedSequential(FlowNetwork):
                     else:
                         spent, x = counted(part, x)
                         fixed[-1] += spent
-            with named("head", x):
+            with naming("head", x):
                 spent, logits = counted(self.head, x)
             fixed[-1] += spent
         self.set_costs(gates, fixed[0], own, fixed[1:])
@@ -284,7 +284,7 @@ class GatedSequential(FlowNetwork):
 
 
 @contextlib.contextmanager
-def named(name: str, x: Any) -> Iterator[None]:
+def naming(name: str, x: Any) -> Iterator[None]:
     """Errors of a part that does not run on what comes before it get its name (ValueError)."""
     try:
         yield

@@ -110,7 +110,7 @@ def learner(process: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(1, thread_name_prefix="ccenv-learner")
 
 
-def backward(loss: Tensor, threads: int) -> None:
+def compute_gradient(loss: Tensor, threads: int) -> None:
     """Computes gradients with as many threads of torch's as the caller has."""
     # Torch counts them thread by thread, and sums of others round otherwise.
     torch.set_num_threads(threads)
@@ -227,7 +227,7 @@ class Concurrent(Extension):
                 "expected a trainer of the network that answers, got one of another network"
             )
         loss = simulator.learning.next_loss(simulator)
-        return loss, learner(os.getpid()).submit(backward, loss, torch.get_num_threads())
+        return loss, learner(os.getpid()).submit(compute_gradient, loss, torch.get_num_threads())
 
     def land(self, simulator: Any, gate: int) -> None:
         """Lets the network's oldest waiting update land, then whatever else waits."""

@@ -73,7 +73,7 @@ class Oblivious(Extension):
         self, simulator: Any, mask: Tensor, values: Tensor | None
     ) -> tuple[Tensor, Tensor]:
         """What is touched; what was not chosen counts nothing."""
-        touched = filled(mask, self.slots[simulator.layer])
+        touched = filled_slots(mask, self.slots[simulator.layer])
         chosen = (mask & touched).float()
         return touched, chosen if values is None else chosen * values
 
@@ -114,10 +114,10 @@ def check_slots(slots: Slots, num_blocks: Sequence[int]) -> list[int]:
     return found
 
 
-def filled(mask: Tensor, slots: int) -> Tensor:
+def filled_slots(mask: Tensor, slots: int) -> Tensor:
     """Exactly so many blocks of each row, chosen ones first, by number: bool [n, blocks].
 
-    >>> filled(torch.tensor([[False, False, True], [True, True, True]]), 2).tolist()
+    >>> filled_slots(torch.tensor([[False, False, True], [True, True, True]]), 2).tolist()
     [[True, False, True], [True, True, False]]
     """
     order = mask.int().argsort(dim=1, descending=True, stable=True)[:, :slots]

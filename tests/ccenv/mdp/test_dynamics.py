@@ -117,7 +117,7 @@ def test_an_episode_that_is_over_takes_no_further_mask(network, simulator):
         simulator.step(full_mask(12, 5))
 
 
-def test_the_summary_shows_pooled_pixels_and_the_root_mean_square_of_each_block():
+def test_the_summary_shows_pool_and_the_root_mean_square_of_each_block():
     images = torch.rand(4, 3, 10, 17, generator=stream(0, "test"))
     network = build_network(GatedMLP, 0, in_features=510, num_blocks=(5, 3), block_size=(4, 6))
     network.requires_grad_(False)

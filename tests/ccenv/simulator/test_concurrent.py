@@ -23,7 +23,7 @@ from ccenv.networks.core.parameters import inactive_entries, only_entries, share
 from ccenv.networks.core.protocol import forward, started
 from ccenv.networks.learning.training import CoTrainer
 from ccenv.simulator.evaluate import evaluate
-from ccenv.simulator.extensions.concurrent import Composite, backward, learner
+from ccenv.simulator.extensions.concurrent import Composite, compute_gradient, learner
 from ccenv.simulator.rollout import collect_rollout, walk
 from ccenv.simulator.simulator import Simulator
 from tests.ccenv.episodes import seeded
@@ -272,9 +272,9 @@ def test_a_gradient_is_computed_while_requests_are_answered(monkeypatch):
     def waiting(*arguments):
         threads.append(threading.current_thread())
         assert is_answered.wait(timeout=20)
-        backward(*arguments)
+        compute_gradient(*arguments)
 
-    monkeypatch.setattr("ccenv.simulator.extensions.concurrent.backward", waiting)
+    monkeypatch.setattr("ccenv.simulator.extensions.concurrent.compute_gradient", waiting)
     simulator.begin(torch.arange(4))
     simulator.step(masks[0])
     assert not simulator.extension("concurrent").under_way[1].done()
@@ -291,7 +291,7 @@ def test_a_gradient_that_fails_says_so_where_it_would_land(monkeypatch):
     def failing(*arguments):
         raise MemoryError("too large")
 
-    monkeypatch.setattr("ccenv.simulator.extensions.concurrent.backward", failing)
+    monkeypatch.setattr("ccenv.simulator.extensions.concurrent.compute_gradient", failing)
     with pytest.raises(MemoryError, match="too large"):
         episode(simulator, masks)
 
