@@ -13,7 +13,6 @@ from ccenv.mask_table.exact import Outcomes
 from ccenv.mask_table.table import write_table
 from ccenv.mdp.dynamics import initial, transition
 from ccenv.networks.vision.residual import resnet
-from ccenv.runs.analysis.gate_sweep import scores
 from ccenv.runs.lab.__main__ import main
 from ccenv.runs.lab.budget import show
 from ccenv.runs.lab.budget.menu import EXACT, GREEDY, chain, of_sizes
@@ -31,7 +30,7 @@ from ccenv.runs.lab.budget.policies import (
 from ccenv.runs.lab.mask_tables.at_cost import AtCost
 from ccenv.runs.mask_tables.build import build_table
 from ccenv.runs.store.recorded import read_table
-from ccenv.simulator.evaluate import menu_scores
+from ccenv.simulator.evaluate import answer_scores, menu_scores
 from ccenv.simulator.simulator import Simulator
 
 
@@ -55,7 +54,7 @@ def test_masks_walked_together_end_as_each_alone(network, batch):
         state = initial(network, *batch)
         for bit in mask:
             state, outcome = transition(network, state, bit.expand(6, 1).contiguous())
-        assert torch.equal(found[:, :, number], scores(network, outcome))
+        assert torch.equal(found[:, :, number], answer_scores(network, outcome))
 
 
 def test_a_chain_leaves_out_one_unit_more_each_time_and_ends_at_its_cost(network, batch):
