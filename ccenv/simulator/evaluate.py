@@ -197,6 +197,22 @@ def evaluate(
     )
 
 
+def evaluate_context(
+    env: Any, policy: Policy, name: str, values: Sequence[float], **settings: Any
+) -> list[Evaluation]:
+    """Evaluates one policy at each of several cost weights or budgets.
+
+    Args:
+        env: any view of an environment with a context (else TypeError).
+        policy: learned under the context.
+        name: "cost_weight" or "budget"; ValueError if it is not in the context.
+        values: at which it is evaluated.
+        **settings: of `ccenv.evaluate`.
+    """
+    simulator = simulator_of(env)
+    return [evaluate(simulator.at(**{name: value}), policy, **settings) for value in values]
+
+
 def by_class(values: Tensor, labels: Tensor, num_classes: int) -> Tensor:
     """Means over the images of each class: [images, n], [images] -> [num_classes, n].
 
