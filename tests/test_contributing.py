@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 
 import ccenv.rewards
-from ccenv import agents
-from ccenv.networks import registry as networks
+from ccenv import agents, networks
 from ccenv.runs import commands, studies
 from ccenv.runs.commands import cli
 from ccenv.runs.commands.completion import whole_parser
@@ -127,7 +126,7 @@ settings = { added_rate = 0.2 }
 TABLES = {
     "an agent": ("agents/__init__.py", "AGENTS"),
     "a reward": ("ccenv/rewards/__init__.py", "REWARDS"),
-    "a network": ("ccenv/networks/registry.py", "NETWORKS"),
+    "a network": ("ccenv/networks/__init__.py", "NETWORKS"),
     "a study": ("runs/studies/__init__.py", "SECTIONS"),
     "a command": ("runs/commands/cli.py", "GROUPS"),
 }

@@ -138,7 +138,7 @@ TABLES = {
     "agent": "ccenv.agents:AGENTS",
     "environment": "ccenv.envs:PRESETS",
     "dataset": "ccenv.data.registry:DATASETS",
-    "network": "ccenv.networks.registry:NETWORKS",
+    "network": "ccenv.networks:NETWORKS",
     "reward": "ccenv.rewards:REWARDS",
     "activation": "ccenv.sparse.linear:ACTIVATIONS",
     "observation": "ccenv.mdp.observations:OBSERVATIONS",

@@ -9,11 +9,11 @@ from torch import nn
 from ccenv.base.registry import check_names, resolve
 from ccenv.base.values import as_settings, positive_ints
 from ccenv.data import Split, check_alike
+from ccenv.networks import NETWORKS
 from ccenv.networks.core.abilities import OwnWeights
 from ccenv.networks.core.arguments import make_network, refuse_mlp_sizes
 from ccenv.networks.learning.bundled_weights import load_shipped, shipped_name
 from ccenv.networks.learning.training import check_cotraining_settings, frozen_weights
-from ccenv.networks.registry import NETWORKS
 from ccenv.simulator.settings import EnvironmentSettings, setting_defaults
 
 WEIGHTS = ("frozen", "shipped", "cotrain")

@@ -14,7 +14,7 @@ from ccenv.envs import ENVIRONMENTS, TABLES
 from ccenv.mask_table.table import opened_table
 from ccenv.mdp import LOOKS
 from ccenv.mdp.action_codes import CODES
-from ccenv.networks.registry import NETWORKS
+from ccenv.networks import NETWORKS
 from ccenv.rewards import REWARDS, reward_parameters
 from ccenv.rewards.bind import does
 from ccenv.runs.commands.frame import program

@@ -22,6 +22,7 @@ from ccenv.base.masks import random_mask
 from ccenv.base.registry import resolve
 from ccenv.base.seeding import stream
 from ccenv.data import load_split
+from ccenv.networks import NETWORKS
 from ccenv.networks.core.arguments import build_network
 from ccenv.networks.core.exit_state import exit_losses
 from ccenv.networks.core.inference_copy import learning_norms
@@ -36,7 +37,6 @@ from ccenv.networks.learning.bundled_weights import (
     shipped_path,
 )
 from ccenv.networks.learning.training import Pretraining, fingerprint
-from ccenv.networks.registry import NETWORKS
 from ccenv.runs.commands.frame import program
 from ccenv.runs.store.provenance import versions
 from ccenv.simulator.simulator import Simulator

@@ -14,9 +14,9 @@ from ccenv.base.seeding import stream
 from ccenv.base.values import positive_ints
 from ccenv.data import Split, load_split
 from ccenv.envs.vector import BlockSelectionVectorEnv
+from ccenv.networks import NETWORKS
 from ccenv.networks.core.arguments import MLP_SIZES, arguments_of, takes_features
 from ccenv.networks.learning.training import teaching_of
-from ccenv.networks.registry import NETWORKS
 from ccenv.rewards import REWARDS
 from ccenv.rewards.bind import does
 from ccenv.runs.config.agent_settings import agent_parameters, find_agent

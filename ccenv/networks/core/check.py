@@ -45,12 +45,13 @@ ROUNDING = 1e-9
 def check_skipped(network: Any, inputs: Tensor) -> None:
     """What only skipped blocks use is not read: NaN there changes nothing (law 4)."""
     for gate, found in enumerate(network.gates):
-        if found.skipped == "stop" or not parameters_of(network, gate):
-            continue
-        masks = [torch.ones(len(inputs), n, dtype=torch.bool) for n in num_blocks_of(network)]
-        masks[gate][:, found.num_blocks // 2 :] = False
         spoiled = copy.deepcopy(network)
-        parameters = parameters_of(spoiled, gate)
+        owner = ability(spoiled, Owns)
+        parameters = [] if owner is None else owner.gate_parameters(gate)
+        if found.skipped == "stop" or not parameters:
+            continue
+        masks = full_masks(network, len(inputs))
+        masks[gate][:, found.num_blocks // 2 :] = False
         for parameter in parameters:
             parameter.requires_grad_(True)
         unused = unused_entries(spoiled, inputs, masks, parameters)
@@ -67,15 +68,14 @@ def check_skipped(network: Any, inputs: Tensor) -> None:
     check_unread(network, inputs)
 
 
-def parameters_of(network: Any, gate: int) -> list[nn.Parameter]:
-    """See `Owns.gate_parameters`; none of a network that does not say so."""
-    owner = ability(network, Owns)
-    return [] if owner is None else owner.gate_parameters(gate)
+def full_masks(network: Any, rows: int) -> list[Tensor]:
+    """Masks that keep every block, for each gate."""
+    return [torch.ones(rows, blocks, dtype=torch.bool) for blocks in num_blocks_of(network)]
 
 
 def check_unread(network: Any, inputs: Tensor) -> None:
     """What is said to be unread where blocks are off is not read: NaN there changes nothing."""
-    masks = [torch.ones(len(inputs), n, dtype=torch.bool) for n in num_blocks_of(network)]
+    masks = full_masks(network, len(inputs))
     # A first gate of one block off, the next one on, and so on.
     for gate, mask in enumerate(masks):
         mask[:, gate % 2 :: 2] = False
@@ -173,9 +173,8 @@ def check_network(network: Any, example: Tensor, *, seed: int = 0) -> None:
         raise ValueError("expected at least one input in the example, got none")
     inputs = first.repeat_interleave(NUM_ROWS // len(first), 0)
     densities = torch.linspace(0, 1, len(inputs), dtype=torch.float64)[:, None]
-    blocks = num_blocks_of(tried)
-    masks = [random_mask(len(inputs), n, densities, generator) for n in blocks]
-    everything = [torch.ones_like(mask) for mask in masks]
+    everything = full_masks(tried, len(inputs))
+    masks = [random_mask(len(x), x.shape[1], densities, generator) for x in everything]
     with torch.no_grad():
         whole = check_dense(tried, inputs, everything)
         check_states(tried, inputs, masks)
@@ -370,7 +369,7 @@ def check_stops(network: Any, inputs: Tensor, masks: list[Tensor]) -> None:
     for gate, found in enumerate(network.gates):
         if found.skipped != "stop":
             continue
-        kept = [torch.ones_like(mask) for mask in masks]
+        kept = full_masks(network, len(inputs))
         kept[gate][:] = False
         other = [m if i <= gate else torch.zeros_like(m) for i, m in enumerate(kept)]
         later = torch.stack([*bill_of(network, inputs, kept)])[gate + 1 :]

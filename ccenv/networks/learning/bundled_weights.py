@@ -23,9 +23,9 @@ from ccenv.base.files import DamagedFileError
 from ccenv.base.machine import user_cache
 from ccenv.base.registry import check_names, resolve
 from ccenv.data.transforms import is_of_chance, make_transform
+from ccenv.networks import NETWORKS
 from ccenv.networks.core.abilities import OpenLengths, ability
 from ccenv.networks.core.protocol import GatedNetwork
-from ccenv.networks.registry import NETWORKS
 
 PACKAGED = Path(__file__).parents[1] / "weights"
 """Weights that come with the package: `NAME-<what they depend on>.safetensors` are frozen ones."""

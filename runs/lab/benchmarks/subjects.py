@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 from ccenv.base.registry import resolve
 from ccenv.base.seeding import stream
+from ccenv.networks import NETWORKS
 from ccenv.networks.core.arguments import build_network
 from ccenv.networks.core.protocol import num_blocks_of
-from ccenv.networks.registry import NETWORKS
 from ccenv.networks.stages.linear import Experts
 from ccenv.networks.vision.conv import BlockConv2d
 

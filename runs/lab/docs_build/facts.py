@@ -18,8 +18,8 @@ from ccenv.envs import ENVIRONMENTS, TABLES
 from ccenv.envs.infos import INFO_KEYS
 from ccenv.mdp import observations
 from ccenv.mdp.observations import make_observer
+from ccenv.networks import NETWORKS
 from ccenv.networks.core.arguments import MLP_SIZES, takes_features
-from ccenv.networks.registry import NETWORKS
 from ccenv.runs.commands.cli import GROUPS, RENAMED
 from ccenv.runs.commands.list import cell_text, first_line, list_kind
 from ccenv.runs.config.values import compact, fits_json

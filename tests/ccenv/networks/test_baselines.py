@@ -11,6 +11,7 @@ from torch import nn
 import ccenv
 from ccenv.agents.reference_policies import Dense
 from ccenv.base.registry import resolve
+from ccenv.networks import NETWORKS
 from ccenv.networks.baselines.dense import DropoutMLP, half, small_conv
 from ccenv.networks.baselines.pruned import pruned, pruned_blocks
 from ccenv.networks.baselines.text import (
@@ -23,7 +24,6 @@ from ccenv.networks.core.exit_state import exit_losses
 from ccenv.networks.core.mlp import GatedMLP
 from ccenv.networks.core.parameters import memory_bytes
 from ccenv.networks.learning.training import CoTrainer, Pretraining, frozen_weights
-from ccenv.networks.registry import NETWORKS
 from ccenv.networks.text.embedding import next_byte
 from ccenv.networks.text.tokens import HashedRows
 from ccenv.networks.vision.early_exit import cascade, early_exit, pondering

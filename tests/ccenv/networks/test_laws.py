@@ -6,10 +6,10 @@ import pickle
 import pytest
 import torch
 
+from ccenv.networks import NETWORKS as BY_NAME
 from ccenv.networks.core.check import check_network
 from ccenv.networks.core.inference_copy import pack
 from ccenv.networks.core.protocol import dense_forward, walk
-from ccenv.networks.registry import NETWORKS as BY_NAME
 from tests.ccenv.networks.tiny import NETWORKS, built, inputs_of, masks_of
 
 OTHERS = {"mlp-dropout-0.2", "mlp-dropout-0.5"}

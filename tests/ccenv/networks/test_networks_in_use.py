@@ -24,8 +24,8 @@ from ccenv.deploy.export import SkippingClassifier
 from ccenv.deploy.fused.classifier import reads_symbols
 from ccenv.deploy.short_walk import why_not_short
 from ccenv.mdp.observations import OBSERVATIONS
+from ccenv.networks import NETWORKS
 from ccenv.networks.core.abilities import Norms, ability
-from ccenv.networks.registry import NETWORKS
 from ccenv.rewards import REWARDS
 from ccenv.simulator.resume import restore_simulator, simulator_state
 from ccenv.simulator.simulator import Simulator
