@@ -137,12 +137,6 @@ class Position:
             leaves = leaves & self.is_running()
         return leaves.nonzero().squeeze(1)
 
-    def remembering(self, layer: int, rows: Tensor, pair: Pair) -> "Position":
-        """With the keys and values of some rows in a layer, if later positions will read them."""
-        if self.left is None:
-            return self
-        return dataclasses.replace(self, left=(*self.left, Left(layer, rows, pair)))
-
     def advanced(self, window: int) -> Cache | None:
         """The state of its sequences one position on: what its rows have left is written there.
 
@@ -287,7 +281,8 @@ def run_rows(
         )
     else:
         x, pair = layer.attention.at(x, cached, rows)
-    return dataclasses.replace(hidden, x=x).remembering(part.layer, own, pair)
+    left = None if hidden.left is None else (*hidden.left, Left(part.layer, own, pair))
+    return dataclasses.replace(hidden, x=x, left=left)
 
 
 def stop_rows(
@@ -303,11 +298,11 @@ def stop_rows(
     hidden = dataclasses.replace(hidden, flow=leave(hidden.flow, mask, weights, hides=hides))
     if hides:
         return hidden
-    goes = hidden.is_running().index_select(0, hidden.own)
-    if hidden.left is not None:
+    goes, left = hidden.is_running().index_select(0, hidden.own), hidden.left
+    if left is not None:
         # Later positions read keys and values of later layers: of the features at the exit.
         stopped, x = hidden.own[~goes], hidden.x[~goes]
         for number in range(network.part(hidden.gate - 1).layer + 1, network.parts[-1].layer + 1):
             pair = network.layer(number).attention.keys_and_values(x)
-            hidden = hidden.remembering(number, stopped, pair)
-    return dataclasses.replace(hidden, own=hidden.own[goes], x=hidden.x[goes])
+            left = (*left, Left(number, stopped, pair))
+    return dataclasses.replace(hidden, own=hidden.own[goes], x=hidden.x[goes], left=left)

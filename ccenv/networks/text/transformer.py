@@ -236,8 +236,10 @@ class LanguageModel(GatedNetwork):
         if given is not None:
             hidden = hidden.repeated(rows_each(len(hidden.sequence), len(given)))
         # Few rows on a GPU are all computed, and what they do not need is hidden.
-        rows = hidden.x.new_empty(len(hidden.place), 0)
-        hides = hides_skipped(rows, self.dense_macs, "auto")
+        x = hidden.x
+        hides = x.is_cuda and hides_skipped(
+            x.new_empty(len(hidden.place), 0), self.dense_macs, "auto"
+        )
         own = hidden.leaving(mask, weights, hides=hides)
         x = hidden.features().index_select(0, own)
         hidden = dataclasses.replace(hidden, own=own, x=x, gate=gate + 1)
