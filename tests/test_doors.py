@@ -71,7 +71,7 @@ DOORS = {
     ),
     CHECKED: (
         "_load: resolve",
-        "made_transform: resolve",
+        "make_transform: resolve",
         "make_code: resolve",
         "own_observer: resolve",
         "make_reward: resolve",
@@ -92,7 +92,7 @@ DOORS = {
         "aten: getattr",
         "SeenProxy.__getattr__: getattr",
     ),
-    DATA: ("read_arrays: np.load", "digits: np.load", "packaged_tensors: torch.load"),
+    DATA: ("arrays_of_file: np.load", "digits: np.load", "packaged_tensors: torch.load"),
 }
 """Why a name or a file is safe there -> functions, and what they call that turns it into code."""
 IMPORTERS = ("import_object", "import_trusted", "import_module", "find_spec", "__import__")
@@ -185,7 +185,7 @@ def test_nothing_that_makes_code_of_names_is_called_by_another_name():
                 handed = [*node.args, *(word.value for word in node.keywords)]
                 names = {one.id for one in handed if isinstance(one, ast.Name)} & words
                 # The tracer of a user's model notes which attribute is read of a seen value.
-                assert not names or path.stem == "trace", path
+                assert not names or path.stem == "tracer", path
 
 
 CANARY = """

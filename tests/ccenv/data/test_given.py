@@ -27,44 +27,34 @@ class Counting(Dataset):
         return self.inputs[row], self.answers[row]
 
 
-def forms(inputs, labels, folder):
-    """The same data in the forms that people have."""
-    written = np.memmap(folder / "x.bin", inputs.dtype, "w+", shape=inputs.shape)
-    written[:] = inputs
-    written.flush()
-    mapped = np.memmap(folder / "x.bin", inputs.dtype, "r", shape=inputs.shape)
-    tensors = torch.from_numpy(inputs), torch.from_numpy(labels)
-    return {
-        "arrays": (inputs, labels),
-        "lists of labels": (inputs, labels.tolist()),
-        "named arrays": {"x": inputs, "y": labels},
-        "tensors": tensors,
-        "TensorDataset": TensorDataset(*tensors),
-        "Subset": Subset(TensorDataset(*tensors), range(len(labels))),
-        "map-style": Counting(tensors[0], labels),
-        "memmap": (mapped, labels),
-        "Split": Split(*tensors, int(labels.max()) + 1),
-    }
+def mapped(inputs, labels, folder):
+    np.save(folder / "x.npy", inputs)
+    return np.load(folder / "x.npy", mmap_mode="r"), labels
 
 
-KINDS = (
-    "arrays",
-    "lists of labels",
-    "named arrays",
-    "tensors",
-    "TensorDataset",
-    "Subset",
-    "map-style",
-    "memmap",
-    "Split",
-)
+def tensors(inputs, labels, folder):
+    return torch.from_numpy(inputs), torch.from_numpy(labels)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+FORMS = {
+    "arrays": lambda x, y, _: (x, y),
+    "lists of labels": lambda x, y, _: (x, y.tolist()),
+    "named arrays": lambda x, y, _: {"x": x, "y": y},
+    "tensors": tensors,
+    "TensorDataset": lambda *data: TensorDataset(*tensors(*data)),
+    "Subset": lambda *data: Subset(TensorDataset(*tensors(*data)), range(len(data[1]))),
+    "map-style": lambda x, y, _: Counting(torch.from_numpy(x), y),
+    "memmap": mapped,
+    "Split": lambda *data: Split(*tensors(*data), int(data[1].max()) + 1),
+}
+"""The same data in the forms that people have."""
+
+
+@pytest.mark.parametrize("kind", FORMS)
 @pytest.mark.parametrize("is_function", [False, True])
 def test_every_form_gives_the_same_batches(tmp_path, kind, is_function):
     inputs, labels = pixels(), np.arange(40) % 4
-    found = forms(inputs, labels, tmp_path)[kind]
+    found = FORMS[kind](inputs, labels, tmp_path)
     given = dict.fromkeys(SPLITS, found)
     split = load_split(given.get if is_function else given, "train")
     rows = torch.tensor([7, 0, 39, 7])
@@ -82,17 +72,17 @@ def test_every_form_gives_the_same_batches(tmp_path, kind, is_function):
 @pytest.mark.parametrize("kind", ["arrays", "map-style", "memmap"])
 def test_floats_and_symbols_of_any_shape_are_drawn_as_they_are(tmp_path, kind, dtype, drawn):
     inputs = pixels(12, (9,)).astype(dtype)
-    found = forms(inputs, np.arange(12) % 3, tmp_path)[kind]
+    found = FORMS[kind](inputs, np.arange(12) % 3, tmp_path)
     split = load_split({"train": found, "test": found}, "test")
     batch, _ = split.batch(torch.arange(12))
     assert (batch.dtype, split.image_shape) == (drawn, (9,))
     assert np.array_equal(batch, inputs)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", FORMS)
 def test_a_validation_split_that_is_not_given_is_a_tenth_of_the_training_one(tmp_path, kind):
     inputs = pixels(40)
-    given = {"train": forms(inputs, np.arange(40) % 4, tmp_path)[kind], "test": (inputs, [0] * 40)}
+    given = {"train": FORMS[kind](inputs, np.arange(40) % 4, tmp_path), "test": (inputs, [0] * 40)}
     if kind == "Split":
         given["test"] = given["train"]
     train, held = load_split(given, "train"), load_split(given, "validation")
@@ -118,7 +108,7 @@ def test_rows_are_read_when_they_are_drawn_and_labels_once():
 def test_a_data_set_on_disk_is_not_copied_to_memory(tmp_path):
     inputs = pixels(40)
     split = load_split(
-        dict.fromkeys(SPLITS, forms(inputs, np.arange(40), tmp_path)["memmap"]), "test"
+        dict.fromkeys(SPLITS, FORMS["memmap"](inputs, np.arange(40), tmp_path)), "test"
     )
     assert isinstance(split.images, Rows)
     parts = list(split.tensors())
@@ -134,9 +124,9 @@ def test_arrays_in_memory_are_shared_and_not_copied():
 
 @pytest.mark.parametrize("transforms", ["halve", "standardise", "copies=2,shift=1,mirror"])
 def test_images_that_are_read_when_drawn_go_through_the_same_transforms(tmp_path, transforms):
-    found = forms(pixels(shape=(3, 6, 8)), np.arange(40) % 4, tmp_path)
+    data = pixels(shape=(3, 6, 8)), np.arange(40) % 4, tmp_path
     one, other = (
-        load_split(dict.fromkeys(SPLITS, found[kind]), "train", transforms)
+        load_split(dict.fromkeys(SPLITS, FORMS[kind](*data)), "train", transforms)
         for kind in ("memmap", "arrays")
     )
     assert len(one) == len(other)
@@ -195,7 +185,7 @@ def test_non_finite_rows_of_a_file_are_refused_when_they_are_drawn(tmp_path):
     inputs = np.zeros((40, 3), np.float32)
     inputs[30] = np.inf
     split = load_split(
-        dict.fromkeys(SPLITS, forms(inputs, np.arange(40), tmp_path)["memmap"]), "test"
+        dict.fromkeys(SPLITS, FORMS["memmap"](inputs, np.arange(40), tmp_path)), "test"
     )
     split.batch(torch.tensor([29]))
     with pytest.raises(ValueError, match="finite pixels"):
