@@ -76,17 +76,10 @@ def npz_split(
     num_train: int | None = None,
     sizes: tuple[int, int] | None = None,
 ) -> Split:
-    """Reads one split of a file; the first nine tenths of its training images train by default.
+    """Reads one split of a file; ValueError if it is damaged or short, or values do not fit.
 
-    Args:
-        path: the .npz file.
-        name: the data set's, for messages.
-        split: "train", "validation" or "test".
-        num_train: how many of the training images train; the rest validates.
-        sizes: numbers of training and test images where they are known, to refuse a short file.
-
-    Raises:
-        ValueError: if the file is damaged or short, an array is missing, or values do not fit.
+    `num_train` of the training images train, nine tenths by default; the rest validates. `sizes`
+    are the numbers of training and test images where they are known.
     """
     check_checksum(path)
     kind = "test" if split == "test" else "train"

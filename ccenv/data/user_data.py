@@ -170,16 +170,10 @@ def check_given(dataset: Any) -> None:
 
 
 def given_split(dataset: Given, split: str, name: str) -> Split:
-    """One split of what a user gives.
+    """One split of what a user gives; TypeError or ValueError if it cannot be used.
 
-    Args:
-        dataset: see `Given`; data are a `Split`, a map-style data set of torch, a pair (inputs,
-            labels) or a mapping {"x": inputs, "y": labels}.
-        split: "train", "validation" or "test".
-        name: for messages.
-
-    Raises:
-        TypeError, ValueError: if the data are nothing of this kind, or labels do not fit.
+    Data are a `Split`, a map-style data set of torch, a pair (inputs, labels) or a mapping
+    {"x": inputs, "y": labels}.
     """
     key = Same(dataset, data_root())
     parts = cut_parts(key, split, name)

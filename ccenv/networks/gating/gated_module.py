@@ -272,7 +272,7 @@ class GatedModule(FlowNetwork):
         start, walk = counted(self.start, example)
         gates, own, fixed = [], [], []
         for number, place in enumerate(self.plan.places):
-            columns = self.look_of(number, walk).shape[1]
+            columns = self.look(number, walk).shape[1]
             kind, blocks = "stop", 1
             if place.call is None:
                 child, behind = 0, self._past_exit(number, walk)
@@ -407,14 +407,10 @@ class GatedModule(FlowNetwork):
         return hidden.flow.answered(values[self.plan.answer])
 
     def look(self, gate: int, hidden: Walk) -> Tensor:
-        """See `GatedNetwork.look`; zero of rows that have stopped."""
+        """Averaged features of the gate's input, and how sure an exit is; zero of stopped rows."""
         if hidden.is_over:
             rows, columns = hidden.flow.num_rows, self.gates[gate].look_size
             return torch.zeros(rows, columns, device=hidden.flow.x.device)
-        return self.look_of(gate, hidden)
-
-    def look_of(self, gate: int, hidden: Walk) -> Tensor:
-        """Averaged features of the gate's input, and how sure an exit is."""
         place = self.plan.places[gate]
         seen = pooled(by_rows(hidden.values[place.x], place.dim))
         if hidden.flow.early is not None:

@@ -34,16 +34,9 @@ PACKAGED = Path(__file__).parents[1] / "weights"
 def learned_once(network: GatedNetwork, name: str, learn: Callable[[], None]) -> None:
     """Reads a network's weights from the package or the cache; learns and stores them otherwise.
 
-    A file that is damaged or of another network is replaced, with a warning on the standard error
-    stream; a cache that cannot be written to gives a warning too.
-
-    Args:
-        network: changed in place.
-        name: of the file, different for all that the weights depend on.
-        learn: trains the network.
-
-    Raises:
-        ValueError: if what was learned is not finite.
+    The name must differ for all that the weights depend on. A file that is damaged or of another
+    network is replaced, with a warning on the standard error stream; a cache that cannot be written
+    to gives a warning too. What was learned and is not finite is refused (ValueError).
     """
     path = user_cache() / "weights" / f"{name}.safetensors"
     for there in (*PACKAGED.glob(f"*-{name}.safetensors"), path):
@@ -226,16 +219,9 @@ def shipped_name(
     dataset: str,
     transforms: Sequence[str] = (),
 ) -> str:
-    """Which file has the weights of a network for a data set.
+    """Which file has the weights of a network for a data set; ValueError that lists what there is.
 
-    Args:
-        network: name in `NETWORKS`.
-        network_kwargs: of its builder.
-        dataset: name in `DATASETS`.
-        transforms: of the environment; those without chance must be the recipe's.
-
-    Raises:
-        ValueError: if there is none; lists what there is.
+    Of the environment's transforms those without chance must be the recipe's.
     """
     wanted = purpose_of(network, network_kwargs, dataset, transforms)
     names = {
@@ -268,13 +254,8 @@ def shipped_path(name: str) -> Path:
     return PACKAGED / f"{name}.safetensors"
 
 
-def load_shipped(network: GatedNetwork, name: str, path: Path | None = None) -> Measured:
-    """Gives a network the weights that are shipped for it.
-
-    Args:
-        network: changed in place, only if everything is right.
-        name: in `SHIPPED`.
-        path: of another file; the package's own by default.
+def load_shipped(network: GatedNetwork, name: str) -> Measured:
+    """Gives a network the weights that are shipped for it, if everything is right.
 
     Returns:
         The errors that were measured when the file was written.
@@ -283,7 +264,7 @@ def load_shipped(network: GatedNetwork, name: str, path: Path | None = None) -> 
         FileNotFoundError: if the file is not there.
         ValueError: if it is damaged, or was made by another recipe or for another network.
     """
-    path = shipped_path(name) if path is None else path
+    path = shipped_path(name)
     if not path.exists():
         raise FileNotFoundError(
             f"expected shipped weights in {path}, got no file; train them: "

@@ -31,15 +31,10 @@ from ccenv.networks.learning.training import (
 
 
 def make_trainer(network: Any, split: Split, settings: Mapping[str, Any]) -> CoTrainer:
-    """Prepares the training of a network with fresh weights.
+    """Prepares the training of a network with fresh weights, or with a teacher's: a warm start.
 
-    Args:
-        network: a `GatedNetwork`; a warm start puts the teacher's weights into it.
-        split: images that it learns from; the teacher learns from the same.
-        settings: of `CoTrainer` and `Teaching`, checked before.
-
-    Raises:
-        ValueError: if an optimiser cannot teach the network, or not without a schedule's end.
+    The teacher learns from the same images. `settings` are those of `CoTrainer` and `Teaching`. A
+    network that cannot be taught, or not without a schedule's end, is refused (ValueError).
     """
     own, teaching = teaching_of(settings)
     kind = type(network).__name__

@@ -57,13 +57,8 @@ class Pretraining:
 def frozen_weights(network: GatedNetwork, split: Split, recipe: Pretraining | None = None) -> None:
     """Gives a network the weights that random masks teach it; learned once, then read from a cache.
 
-    Two processes that ask at once build it once: the second waits for the first.
-
-    Args:
-        network: with the initial weights; changed in place. One with the ability
-            `Beforehand` learns by it instead, as a head on weights of others does.
-        split: images to learn from.
-        recipe: how to learn.
+    Of two processes that ask at once the second waits for the first. A network with the ability
+    `Beforehand` learns by it instead, as a head on weights of others does.
     """
     recipe = recipe or Pretraining()
     name = fingerprint(network, split, recipe)

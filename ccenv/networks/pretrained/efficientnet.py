@@ -232,20 +232,9 @@ def fit_head(
 ) -> float:
     """Learns the last linear layer, called `fc`; everything else stays as it is.
 
-    Deterministic: `logistic_regression` on all images at once, whose features are computed once.
-
-    Args:
-        network: changed.
-        split: labelled images; their features take 4 bytes x width each.
-        l2: penalty on squared weights, of features scaled to variance 1.
-        num_iterations: of L-BFGS at most.
-        progress: called with the number of images done.
-
-    Returns:
-        Mean loss in nats without the penalty.
-
-    Raises:
-        ValueError: if the head has no such layer of the split's classes.
+    Deterministic: `logistic_regression` on all images at once, whose features are computed once and
+    take 4 bytes x width each. `progress` is called with the number of images done. Returns the mean
+    loss in nats without the penalty; a head for other classes is refused (ValueError).
     """
     fc = dict(network.head.named_children()).get("fc")
     if not isinstance(fc, nn.Linear) or fc.out_features != split.num_classes:
@@ -273,7 +262,9 @@ def fit_head(
 def logistic_regression(
     features: Tensor, labels: Tensor, num_classes: int, l2: float = 3e-3, num_iterations: int = 100
 ) -> tuple[Tensor, Tensor, float]:
-    """Multinomial logistic regression by L-BFGS, of features float [rows, width]; see `fit_head`.
+    """Multinomial logistic regression by L-BFGS, of features float [rows, width].
+
+    `l2` is the penalty on squared weights, of features scaled to variance 1.
 
     Returns:
         Weights [num_classes, width] and bias [num_classes] for features as they are, and the mean

@@ -171,15 +171,11 @@ def test_a_fingerprint_tells_what_the_recipe_says_and_a_default_said_aloud_is_th
 
 
 @pytest.mark.parametrize("name", SHIPPED)
-def test_shipped_files_are_this_recipes_and_small(name):
+def test_shipped_weights_are_small_and_err_as_often_as_their_file_says(name):
     assert (PACKAGED / f"{name}.safetensors").stat().st_size < 2_000_000
-    load_shipped(untrained(name), name)
-
-
-@pytest.mark.parametrize("name", SHIPPED)
-def test_shipped_weights_err_as_often_as_their_file_says(name):
     recipe, network = SHIPPED[name], untrained(name)
     said = load_shipped(network, name)
+    assert name != "resnet20" or 1 - said.test_error >= 0.89
     network.eval().requires_grad_(False)
     few = error_of(network, recipe, "test", num_images=NUM_IMAGES)
     # Of a part of the images the error is within four standard errors of all images'.
@@ -199,8 +195,3 @@ def test_frozen_weights_that_come_with_the_package_are_those_that_would_be_learn
     monkeypatch.setattr(bundled_weights, "store_in_cache", lambda *_: learned.append(name))
     Simulator(2, **weights.FROZEN[name])
     assert not learned, f"code or data changed: run python -m ccenv.runs.lab weights {name}"
-
-
-def test_resnet20_answers_at_least_89_of_100_images_with_every_unit():
-    said = load_shipped(untrained("resnet20"), "resnet20")
-    assert 1 - said.test_error >= 0.89
