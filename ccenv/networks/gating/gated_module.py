@@ -230,8 +230,8 @@ class Walk:
 
     @property
     def is_over(self) -> bool:
-        """Whether all rows have stopped."""
-        return self.flow.x.shape[0] == 0
+        """Whether all rows have stopped; not where there were none."""
+        return self.flow.x.shape[0] == 0 and self.flow.answers is not None
 
 
 class GatedModule(FlowNetwork):

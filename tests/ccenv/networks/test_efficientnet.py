@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
@@ -94,16 +94,16 @@ def theirs(name):
 
 
 @pytest.mark.parametrize(
-    ("settings", "message"),
+    ("wrong", "message"),
     [
         ({"num_classes": 10, "head": "own"}, "use 'linear'"),
         ({"input_shape": (64,)}, "expected images"),
         ({"head": "liner"}, "did you mean 'linear'"),
     ],
 )
-def test_settings_that_do_not_fit_are_refused(settings, message):
+def test_settings_that_do_not_fit_are_refused(wrong, message):
     with pytest.raises(ValueError, match=message):
-        efficientnet_lite0(weights="random", **settings)
+        efficientnet_lite0(weights="random", **wrong)
 
 
 def split_of(num_images=60):
@@ -132,6 +132,7 @@ def test_a_head_for_other_classes_is_refused():
         fit_head(small(num_classes=4), split_of())
 
 
+@settings(max_examples=25)
 @given(seed=st.integers(0, 99), l2=st.floats(1e-3, 1))
 def test_logistic_regression_ends_where_its_price_is_lowest(seed, l2):
     generator = torch.Generator().manual_seed(seed)

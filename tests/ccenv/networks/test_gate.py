@@ -238,8 +238,10 @@ def test_weights_are_the_models_own(case):
     assert {id(p) for p in network.parameters()} - exits == own
 
 
-def test_copies_and_pickles_answer_alike(case):
+def test_copies_and_pickles_answer_alike_and_no_rows_give_no_rows(case):
     _, network, example = case
+    none = [mask[:0] for mask in masks_of(network, 1)]
+    assert forward(network, example[:0], none).shape == (0, network.num_classes)
     masks = [torch.zeros(2, blocks, dtype=torch.bool) for blocks in network.num_blocks]
     want = forward(network, example, masks)
     for other in (copy.deepcopy(network), pickle.loads(pickle.dumps(network))):
