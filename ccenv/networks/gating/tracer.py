@@ -181,20 +181,17 @@ class SeeingTracer(fx.Tracer):
             self._note(node.name, *self.inputs)
         elif kind != "output":
             refs = named_nodes((node.args, dict(node.kwargs)))
-            self._carry_out(Instruction(node.name, kind, target, *refs))
+            instruction = Instruction(node.name, kind, target, *refs)
+            self.is_running = True
+            one, two = (instruction.run(self._part, values) for values in (self.one, self.two))
+            self.is_running = False
+            before = self.versions.items()
+            changed = {name for name, seen in before if times_changed(self.two[name]) != seen}
+            self._note(node.name, one, two)
+            self.versions.update({name: times_changed(self.two[name]) for name in changed})
+            self.changed[node.name] = changed
+            self.instructions.append(instruction)
         return node
-
-    def _carry_out(self, instruction: Instruction) -> None:
-        self.is_running = True
-        one, two = (instruction.run(self._part, values) for values in (self.one, self.two))
-        self.is_running = False
-        changed = {
-            name for name, seen in self.versions.items() if times_changed(self.two[name]) != seen
-        }
-        self._note(instruction.name, one, two)
-        self.versions.update({name: times_changed(self.two[name]) for name in changed})
-        self.changed[instruction.name] = changed
-        self.instructions.append(instruction)
 
     def _note(self, name: str, one: Any, two: Any) -> None:
         self.one[name], self.two[name], self.versions[name] = one, two, times_changed(two)
@@ -285,7 +282,7 @@ def trace(
 
 def cannot_follow(error: Exception, inside: list[str]) -> CannotFollowError:
     """Says which code cannot be followed, why, and what else to do."""
-    library = (str(Path(fx.__file__).parent), __file__)
+    library = (str(Path(fx.__file__).parent), str(Path(__file__).parent))
     stack = traceback.extract_tb(error.__traceback__)
     where = "its code"
     for frame in stack:

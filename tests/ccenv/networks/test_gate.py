@@ -526,6 +526,11 @@ REFUSED = {
         r"decides_by_numbers \(test_gate.py, line \d+\) decides by the numbers",
     ),
     "rows": (Around(decides_by_rows), {"child": "unit"}, "decides by how many rows"),
+    "one row": (
+        Around(lambda c, x: c(x.view(1, 4))),
+        {"child": "unit"},
+        r"<lambda> \(test_gate.py, line \d+\) gave RuntimeError",
+    ),
     "item": (Around(lambda c, x: c(x * x.max().item())), {"child": "unit"}, "reads a number"),
     "inner code": (
         nn.Sequential(Around(decides_by_numbers), nn.Linear(4, 4)),
