@@ -58,13 +58,10 @@ def learned_once(network: GatedNetwork, name: str, learn: Callable[[], None]) ->
 
 
 def fitting_weights(network: GatedNetwork, path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Reads weights of a network and the texts stored with them.
+    """Reads weights of a network and the texts stored with them; see `OpenLengths`.
 
-    Tensors of `OpenLengths` may have any length.
-
-    Raises:
-        OSError: if there is no such file, or it cannot be read.
-        ValueError: if it is damaged or without a checksum, of another network, or not finite.
+    OSError if there is no such file, or it cannot be read; ValueError if it is damaged or without a
+    checksum, of another network, or not finite.
     """
     tensors, texts, is_checked = read_checked(path)
     if not is_checked:

@@ -237,11 +237,7 @@ class CoTrainer:
         self.taken: Sequence[Tensor | None] = ()
 
     def take(self, gradients: Sequence[Tensor | None]) -> None:
-        """Adds gradients of a policy's loss to those of the next update.
-
-        Args:
-            gradients: one for each of the network's parameters, or None.
-        """
+        """Adds gradients of a policy's loss, for each parameter, to those of the next update."""
         self.taken = gradients
 
     def update(
