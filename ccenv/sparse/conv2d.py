@@ -1,12 +1,13 @@
 """Entry point of block-sparse convolutions: (maps, weight, bias, masks) -> kept groups' maps."""
 
+import math
+
 import torch
 from torch import Tensor
 from torch.nn.functional import conv2d
 
-from ccenv.base.masks import check_mask
 from ccenv.sparse.linear import resolve_activation
-from ccenv.sparse.operands import Operands, as_autocast, check_multiple, on_use
+from ccenv.sparse.operands import Operands, as_autocast, check_sides, layer_sizes, on_use
 from ccenv.sparse.reference import (
     Activation,
     empty_sum,
@@ -14,7 +15,7 @@ from ccenv.sparse.reference import (
     used_units,
     zero_where_skipped,
 )
-from ccenv.sparse.routes import ROUTES, RouteChoice, choose_backend, kept_pairs
+from ccenv.sparse.routes import ROUTES, RouteChoice, cheapest, choose_backend
 
 # Where the kernels lose to one dense convolution between masks. Measured on one core with AVX-512,
 # 1, 16 and 128 images, five layers of 3 to 128 channels on maps of 8 to 32 pixels, forward and with
@@ -39,24 +40,12 @@ def choose_conv_route(operands: Operands, backend: str) -> str:
     if in_mask is None and out_mask is None:
         return "dense"
     if x.is_cpu and x.dtype == torch.float32:
-        is_plain = (
-            backend != "auto" or x.shape[0] == 1 or weight.numel() < FEW_INPUTS * weight.shape[0]
-        )
-        return "kernels" if is_plain else on_cpu(in_mask, out_mask)
+        if backend != "auto" or len(x) == 1 or weight.numel() < FEW_INPUTS * len(weight):
+            return "kernels"
+        sizes = layer_sizes(operands)
+        limit = NEARLY_DENSE * sizes[0] * sizes[1] * sizes[3]
+        return cheapest(sizes, in_mask, out_mask, math.ceil(limit) - 1)
     return "masked_dense" if backend == "auto" and x.is_cuda else "grouped"
-
-
-def on_cpu(in_mask: Tensor | None, out_mask: Tensor | None) -> str:
-    """The route that is expected to be fastest for several images, by the share of kept pairs."""
-    masks = [mask for mask in (in_mask, out_mask) if mask is not None]
-    in_blocks, out_blocks = (1 if m is None else m.shape[1] for m in (in_mask, out_mask))
-    rows = len(masks[0])
-    all_pairs = rows * in_blocks * out_blocks
-    pairs = kept_pairs((rows, in_blocks, 1, out_blocks, 1), in_mask, out_mask)
-    # A group that no row keeps is not executed: a dense convolution would read its weights.
-    if pairs < NEARLY_DENSE * all_pairs:
-        return "kernels"
-    return "dense" if pairs == all_pairs else "masked_dense"
 
 
 def explain_conv(
@@ -111,8 +100,8 @@ def block_sparse_conv2d(
         dtype that it names.
 
     Raises:
-        TypeError: if a mask is not a bool tensor.
-        ValueError: if shapes, backend or activation do not fit.
+        TypeError: if a tensor or mask has the wrong type.
+        ValueError: if shapes, devices, backend or activation do not fit.
     """
     operands = as_autocast((x, weight, bias, in_mask, out_mask))
     check_convolution(operands, stride, padding)
@@ -141,8 +130,7 @@ def block_sparse_conv2d(
 
 def check_convolution(operands: Operands, stride: int, padding: int) -> None:
     """Refuses operands that do not fit together; see `block_sparse_conv2d`."""
-    x, weight, bias, in_mask, out_mask = operands
-    shape, sizes = x.shape, weight.shape
+    shape, sizes = operands[0].shape, operands[1].shape
     if len(shape) != 4 or len(sizes) != 4 or shape[1] != sizes[1]:
         raise ValueError(
             "expected x [batch, in_channels, height, width] and weight [out_channels, in_channels, "
@@ -154,18 +142,7 @@ def check_convolution(operands: Operands, stride: int, padding: int) -> None:
             f"expected a square kernel that fits maps {list(shape[2:])}, a stride of at least 1 "
             f"and a padding of at least 0, got {list(sizes[2:])}, {stride} and {padding}"
         )
-    if bias is not None and bias.shape != sizes[:1]:
-        raise ValueError(f"expected bias [{sizes[0]}], got {list(bias.shape)}")
-    if in_mask is not None:
-        check_mask(in_mask, shape[0], "in_mask")
-        check_multiple(sizes[1], in_mask.shape[1], "in_mask")
-    if out_mask is not None:
-        check_mask(out_mask, shape[0], "out_mask")
-        check_multiple(sizes[0], out_mask.shape[1], "out_mask")
-    given = [t for t in (weight, bias, in_mask, out_mask) if t is not None]
-    if any(t.device != x.device for t in given) or weight.dtype != x.dtype:
-        found = ", ".join(f"{t.dtype} on {t.device}" for t in [x, *given])
-        raise ValueError(f"expected all tensors on one device and floats of one dtype, got {found}")
+    check_sides(operands)
 
 
 def zero_maps(x: Tensor, mask: Tensor | None) -> Tensor:

@@ -39,11 +39,11 @@ def as_autocast(operands: Operands) -> Operands:
     if not torch.is_autocast_enabled(place):
         return operands
     dtype, weight, bias = torch.get_autocast_dtype(place), operands[1], operands[2]
-    bias = None if bias is None else in_dtype(bias, dtype)
-    return in_dtype(x, dtype), in_dtype(weight, dtype), bias, *operands[3:]
+    bias = None if bias is None else cast_to(bias, dtype)
+    return cast_to(x, dtype), cast_to(weight, dtype), bias, *operands[3:]
 
 
-def in_dtype(operand: Tensor, dtype: torch.dtype) -> Tensor:
+def cast_to(operand: Tensor, dtype: torch.dtype) -> Tensor:
     """A tensor in a dtype, float64 and whole numbers as they are."""
     if operand.dtype is dtype or operand.dtype is torch.float64 or not operand.is_floating_point():
         return operand
@@ -103,7 +103,7 @@ def fitting_blocks(mask: Tensor, rows: int, width: int) -> int:
 
 def check_operands(operands: Operands) -> None:
     """Refuses operands that do not fit together; see `block_sparse_linear`."""
-    x, weight, bias, in_mask, out_mask = operands
+    x, weight, bias, *_ = operands
     for name, operand in (("x", x), ("weight", weight), ("bias", bias)):
         if not isinstance(operand, Tensor) and not (name == "bias" and operand is None):
             raise TypeError(f"expected {name} to be a tensor, got {type(operand).__name__}")
@@ -112,6 +112,12 @@ def check_operands(operands: Operands) -> None:
             "expected x [batch, in_features] and weight [out_features, in_features], "
             f"got {list(x.shape)} and {list(weight.shape)}"
         )
+    check_sides(operands)
+
+
+def check_sides(operands: Operands) -> None:
+    """Refuses a bias, masks, devices or dtypes that do not fit x and weight, whose shapes do."""
+    x, weight, bias, in_mask, out_mask = operands
     if bias is not None and bias.shape != weight.shape[:1]:
         raise ValueError(f"expected bias [{weight.shape[0]}], got {list(bias.shape)}")
     for name, mask, width in (

@@ -60,7 +60,9 @@ def choose_route(
     if in_mask is None and out_mask is None:
         return "dense"
     if sizes is not None:
-        return "kernels" if backend != "auto" else cheapest(sizes, in_mask, out_mask)
+        if backend != "auto":
+            return "kernels"
+        return cheapest(sizes, in_mask, out_mask, most_pairs(sizes))
     if x.is_cuda:
         gpu_route = on_use("ccenv.sparse.gpu.routes:gpu_route")
         route: str = gpu_route(x, weight, backend, is_training=is_training)
@@ -69,15 +71,10 @@ def choose_route(
 
 
 def hides_skipped(x: Tensor, macs: int, backend: str) -> bool:
-    """Whether a unit is computed for all rows of a mask, and hidden in those that skip it.
+    """Whether a unit, of so many MACs a row, is computed for all rows and hidden in some of them.
 
     To leave rows out, the host has to know which; a GPU is waited for then, and with few MACs that
     takes longer than the rows. The number is that below which a layer is one dense product.
-
-    Args:
-        x: [rows, ...].
-        macs: of the unit, for one row.
-        backend: as given to `block_sparse_linear`; others than "auto" are what they say.
     """
     if not x.is_cuda or backend != "auto":
         return False
@@ -85,10 +82,10 @@ def hides_skipped(x: Tensor, macs: int, backend: str) -> bool:
     return bool(len(x) * macs < most_dense_macs(x))
 
 
-def cheapest(sizes: Sizes, in_mask: Tensor | None, out_mask: Tensor | None) -> str:
-    """The route that is expected to be fastest on the CPU."""
+def cheapest(sizes: Sizes, in_mask: Tensor | None, out_mask: Tensor | None, most: float) -> str:
+    """The route on the CPU where the kernels are faster up to `most` kept pairs of blocks."""
     rows, in_blocks, _, out_blocks, _ = sizes
-    most, all_pairs = most_pairs(sizes), rows * in_blocks * out_blocks
+    all_pairs = rows * in_blocks * out_blocks
     if most >= all_pairs:
         return "kernels"
     pairs = kept_pairs(sizes, in_mask, out_mask)
@@ -105,9 +102,6 @@ def most_pairs(sizes: Sizes) -> float:
     the vectors and every block of a row has to be found. The kernels are chosen up to the MACs of
     the dense product. The one number is fitted by `python -m ccenv.runs.lab auto` and does not
     depend on the machine, so that results repeat. A wrong choice costs time alone.
-
-    Args:
-        sizes: rows, input blocks, units of one, output blocks, units of one.
     """
     rows, in_blocks, in_size, out_blocks, out_size = sizes
     dense_macs = rows * in_blocks * in_size * out_blocks * out_size
@@ -115,11 +109,7 @@ def most_pairs(sizes: Sizes) -> float:
 
 
 def pair_macs(in_size: int, out_size: int) -> int:
-    """MACs as which a kept pair of blocks of so many units counts.
-
-    >>> pair_macs(16, 8)
-    1584
-    """
+    """MACs as which a kept pair of blocks of so many units counts."""
     return (in_size + EDGE) * (out_size + EDGE)
 
 

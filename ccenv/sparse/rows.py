@@ -99,15 +99,10 @@ def as_lines(x: Tensor) -> Tensor | None:
 
 
 def merged(base: Tensor, added: Tensor, rows: Tensor, *, relu: bool) -> Tensor:
-    """Base, with base + added in some rows: every row is written once.
+    """Base [n, ...] with base + added [kept, ...] in the rows int64 [kept], which rise.
 
-    Torch's own operations write the sums, their ReLU, a copy of the base and the sums again.
-
-    Args:
-        base: [n, ...]; see `can_merge`.
-        added: [kept, ...].
-        rows: int64 [kept], rising.
-        relu: of the sums; the other rows stay as they are.
+    Every row is written once: torch's own operations write the sums, their ReLU, a copy of the base
+    and the sums again. See `can_merge`.
     """
     y = torch.empty_like(base)
     arrays = [x.numpy() for x in map(as_lines, (base, added)) if x is not None]

@@ -94,10 +94,7 @@ QUICK = tuple(
 def make_burst(layer: GpuLayer, pool: list[list[Tensor]], linear: Linear | None = None) -> Pass:
     """A function that passes once with the masks of each entry of the pool, and then waits.
 
-    Args:
-        layer: the case.
-        pool: masks of both sides, on the device that computes.
-        linear: how kept blocks are computed; None for all blocks, by torch's own layer.
+    `linear` computes kept blocks; None for all blocks, by torch's own layer.
     """
     device, generator = pool[0][0].device, stream(0, "gpu operands")
     width = layer.width
@@ -184,11 +181,7 @@ def why_not_measured() -> str | None:
 
 
 def gpu_rows(*, quick: bool, rounds: int) -> Iterator[Row]:
-    """Every case in turn.
-
-    Raises:
-        ValueError: if there is no card that the kernels run on.
-    """
+    """Every case in turn; a ValueError where there is no card that the kernels run on."""
     if (reason := why_not_measured()) is not None:
         raise ValueError(f"nothing was measured: {reason}")
     return (measure_layer(layer, rounds) for layer in (QUICK if quick else CASES))

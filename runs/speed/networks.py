@@ -143,11 +143,8 @@ def as_pass(model: nn.Module, logits_of: Callable[[], Tensor], labels: Tensor | 
 def cifar_case(density: float, batch: int, way: str = "") -> Case:
     """The paper's CIFAR-10 network with its affine policies on the full layer inputs.
 
-    Args:
-        density: share of blocks kept in each gated layer.
-        batch: images.
-        way: `GIVEN`, one compiled call without policies, `STEPPED` or `TRAINED`, both with them;
-            else one compiled call with policies.
+    The way is `GIVEN`, one compiled call without policies, `STEPPED` or `TRAINED`, both with them;
+    else one compiled call with policies.
     """
     generator, training = stream(0, "kernel operands"), way == TRAINED
     images = torch.rand(batch, 3072, generator=generator)
@@ -197,11 +194,7 @@ def mnist_case(batch: int, dense_units: int) -> Case:
     """The network of `rloo` on MNIST: 32 blocks of 8, 2 kept, a policy on the pooled digit.
 
     Each image's masks are its policy's own, which is cheap enough to be the real one; other
-    weights of the policy in every pass make other masks.
-
-    Args:
-        batch: images.
-        dense_units: hidden units of the dense network.
+    weights of the policy in every pass make other masks. The dense network has `dense_units`.
     """
     generator = stream(0, "kernel operands")
     images = torch.rand(batch, 1, 28, 28, generator=generator)

@@ -145,11 +145,7 @@ def repeat(
 def pooled_score(source: int, weight: int, height: int, length: int) -> float:
     """Sum over both halves of the lines: their sum [length] times the half's weight [length].
 
-    Args:
-        source: address of float32 [height, length], lines of pixels.
-        weight: address of float32 [2, length].
-        height: number of lines, even.
-        length: numbers of a line, width times channels.
+    Addresses are those of float32 [height, length], an even number of lines, and [2, length].
     """
     lines = carray(as_pointer(source), (height, length), np.float32)
     weights = carray(as_pointer(weight), (2, length), np.float32)

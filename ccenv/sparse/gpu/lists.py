@@ -194,13 +194,7 @@ def list_layer(
 
 
 def list_mask(mask: Tensor, merged: int, order: Tensor | None) -> MaskLists:
-    """Lists the rows of each block.
-
-    Args:
-        mask: bool [batch, num_blocks].
-        merged: blocks of a group.
-        order: int32 [batch], the order in which rows are listed, None for their own.
-    """
+    """Lists the rows of each block, in an order int32 [batch] or their own; groups of so many."""
     batch, num_blocks = mask.shape
     groups = math.ceil(num_blocks / merged)
     made = MaskLists(
@@ -266,11 +260,9 @@ def needed_groups(
 ) -> tuple[Tensor, Tensor | None, Tensor]:
     """Lists, for each tile of so many listed rows, the groups of input blocks that they need.
 
-    `outs` is None where every row is in every tile's block; `merged` blocks are a group.
-
-    Returns:
-        Groups, int32 [out_blocks * tiles, in_groups]; where they have several blocks, the bits of
-        those that are needed, of the same shape; how many groups, int32 [out_blocks * tiles].
+    `outs` is None where every row is in every tile's block; `merged` blocks are a group. Gives the
+    groups, int32 [out_blocks * tiles, in_groups]; where they have several blocks, the bits of those
+    that are needed, of the same shape; how many groups, int32 [out_blocks * tiles].
     """
     num_groups = ins.codes.shape[0]
     tiles = math.ceil(batch / rows) * (1 if outs is None else outs.rows.shape[0])
@@ -299,8 +291,7 @@ def rows_of_pairs(
 ) -> tuple[Tensor, Tensor]:
     """Lists the rows that keep both blocks of a pair, for `num_blocks` output blocks from `first`.
 
-    Returns:
-        int32 [num_blocks, in_blocks, batch] and how many, int32 [num_blocks, in_blocks].
+    int32 [num_blocks, in_blocks, batch], and how many, int32 [num_blocks, in_blocks].
     """
     in_blocks, batch = ins.rows.shape
     rows = torch.empty(num_blocks, in_blocks, batch, dtype=torch.int32, device=ins.rows.device)

@@ -4,10 +4,9 @@ E. Bengio, MSc thesis, McGill 2016, Fig. 5.3; see `studies.paper.digitised`.
 """
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
 
-from ccenv.runs.speed.benchmark import COLUMNS, NOTES, benchmark, densities, time_case
+from ccenv.runs.speed.benchmark import COLUMNS, NOTES, Row, benchmark, densities, time_case
 from ccenv.runs.speed.masks import layer_case
 from ccenv.runs.studies.paper.numbers import digitised
 from ccenv.runs.tables.drawing import (
@@ -20,7 +19,6 @@ from ccenv.runs.tables.drawing import (
     plain_logarithms,
 )
 
-Row = Mapping[str, Any]
 BLOCK_SIZES, SIZES_DENSITIES = (4, 8, 16, 32, 64, 128), (0.05, 0.1, 0.15, 0.2, 0.25, 0.3)
 """Sizes of the author's thesis, Fig. 5.3; its densities are not told."""
 

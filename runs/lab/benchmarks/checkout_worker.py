@@ -31,11 +31,12 @@ def mask_pool(batch: int, density: float) -> list[tuple[Tensor, Tensor]]:
     return [(pair[0].contiguous(), pair[1].contiguous()) for pair in draws]
 
 
-def layer(batch: int, density: float) -> tuple[Pass, Pass]:
-    """A square layer, forward: by the kernels, and torch's dense one."""
+def layer(batch: int, density: float, *, training: bool = False) -> tuple[Pass, Pass]:
+    """A square layer, by the kernels and by torch's dense one: forward, or with all gradients."""
     generator = torch.Generator().manual_seed(0)
-    x = torch.randn(batch, WIDTH, generator=generator)
-    module = nn.Linear(WIDTH, WIDTH).requires_grad_(False)
+    x = torch.randn(batch, WIDTH, generator=generator, requires_grad=training)
+    module = nn.Linear(WIDTH, WIDTH).requires_grad_(training)
+    slopes, leaves = torch.ones(batch, WIDTH), (x, module.weight, module.bias)
     turns = itertools.cycle(mask_pool(batch, density))
 
     def sparse() -> Tensor:
@@ -43,25 +44,11 @@ def layer(batch: int, density: float) -> tuple[Pass, Pass]:
         weight, bias = module.weight, module.bias
         return ccenv.block_sparse_linear(x, weight, bias, in_mask, out_mask, backend="cpu")
 
-    return sparse, lambda: module(x)
+    def trained(product: Callable[[], Tensor]) -> Pass:
+        return lambda: torch.autograd.grad(product(), leaves, slopes)
 
-
-def trained_layer(batch: int, density: float) -> tuple[Pass, Pass]:
-    """The same with the gradients of inputs, weights and bias."""
-    generator = torch.Generator().manual_seed(0)
-    x = torch.randn(batch, WIDTH, generator=generator, requires_grad=True)
-    module = nn.Linear(WIDTH, WIDTH)
-    slopes = torch.ones(batch, WIDTH)
-    leaves = (x, module.weight, module.bias)
-    turns = itertools.cycle(mask_pool(batch, density))
-
-    def sparse() -> object:
-        in_mask, out_mask = next(turns)
-        weight, bias = module.weight, module.bias
-        y = ccenv.block_sparse_linear(x, weight, bias, in_mask, out_mask, backend="cpu")
-        return torch.autograd.grad(y, leaves, slopes)
-
-    return sparse, lambda: torch.autograd.grad(module(x), leaves, slopes)
+    dense = functools.partial(module, x)
+    return (trained(sparse), trained(dense)) if training else (sparse, dense)
 
 
 def network(batch: int) -> tuple[Pass, Pass]:
@@ -126,8 +113,10 @@ def training(agent: str) -> Pass:
 
 
 LAYERS: Mapping[str, Callable[[], tuple[Pass, Pass]]] = {
-    f"{kind}, batch {batch}, density {density}": functools.partial(make, batch, density)
-    for kind, make in (("forward", layer), ("training", trained_layer))
+    f"{kind}, batch {batch}, density {density}": functools.partial(
+        layer, batch, density, training=kind == "training"
+    )
+    for kind in ("forward", "training")
     for batch, density in itertools.product((1, 32, 1024), (0.05, 0.2, 0.5))
 } | {f"CIFAR-10 network, batch {n}": functools.partial(network, n) for n in (1, 128)}
 """Name -> a pass by the kernels, and the dense one that it is compared with."""

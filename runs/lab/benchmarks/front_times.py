@@ -213,14 +213,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def asked_sweep(options: Options) -> Sweep:
-    """The sweep that options name."""
-    return find_study(options.sweep).sweep
-
-
 def measured(options: Options) -> list[dict[str, Any]]:
     """Times of a sweep's rows."""
-    sweep = asked_sweep(options)
+    sweep = find_study(options.sweep).sweep
     found = by_size(sweep)
     if options.log_dir is not None:
         found += as_trained(sweep, options.log_dir)
@@ -234,12 +229,12 @@ def measured(options: Options) -> list[dict[str, Any]]:
 
 def recorded_as(options: Options) -> str:
     """Where a sweep's report looks for times."""
-    return times_path(options.results_dir, asked_sweep(options).name).stem
+    return times_path(options.results_dir, find_study(options.sweep).sweep.name).stem
 
 
 def head(options: Options, before: Mapping[str, Any]) -> dict[str, Any]:
     """Whose times they are, and that they begin with the bytes of a data set."""
-    return {"name": asked_sweep(options).name, "images": "as stored"}
+    return {"name": find_study(options.sweep).sweep.name, "images": "as stored"}
 
 
 FRONT_TIMES = Experiment(

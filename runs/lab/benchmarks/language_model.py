@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy, scaled_dot_product_attention
+from torch.nn.functional import cross_entropy
 
 from ccenv.agents.rloo import Rloo
 from ccenv.agents.systems.hash_routing import Hash
@@ -20,6 +20,7 @@ from ccenv.base.masks import mask_of_indices
 from ccenv.base.seeding import stream
 from ccenv.networks.core.protocol import through
 from ccenv.networks.text.transformer import LanguageModel
+from ccenv.runs.lab.benchmarks.gated_models import Attention
 from ccenv.runs.speed.benchmark import Row, benchmark, ratio
 from ccenv.simulator.simulator import Simulator
 
@@ -52,7 +53,7 @@ class PlainLayer(nn.Module):
         super().__init__()
         width, size = SIZES["width"], SIZES["ffn_width"]
         self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(2))
-        self.parts, self.output = nn.Linear(width, 3 * width), nn.Linear(width, width)
+        self.attention = Attention(width, SIZES["num_heads"])
         self.experts = nn.ModuleList(
             nn.Sequential(nn.Linear(width, size), nn.ReLU(), nn.Linear(size, width, bias=False))
             for _ in range(num_experts)
@@ -60,10 +61,7 @@ class PlainLayer(nn.Module):
 
     def forward(self, x: Tensor, chosen: Tensor) -> Tensor:
         """[sequences, length, width] and the expert of each position -> the same shape."""
-        parts = self.parts(self.norms[0](x)).unflatten(2, (3, SIZES["num_heads"], -1))
-        query, key, value = parts.permute(2, 0, 3, 1, 4).unbind(0)
-        mixed = scaled_dot_product_attention(query, key, value, is_causal=True)
-        x = x + self.output(mixed.transpose(1, 2).flatten(2))
+        x = x + self.attention(self.norms[0](x))
         read = self.norms[1](x).flatten(0, 1)
         rows = [(chosen == number).nonzero().squeeze(1) for number in range(len(self.experts))]
         pairs = zip(self.experts, rows, strict=True)

@@ -52,19 +52,11 @@ def percentiles(seconds: Sequence[float]) -> dict[str, float]:
 def under_load(
     classify: Classify, images: Tensor, rate: float, seconds: float, **limits: float
 ) -> Row:
-    """Sends inputs to micro-batches at random moments.
+    """Sends inputs, so many a second, to micro-batches at random moments.
 
-    Args:
-        classify: see `MicroBatches`.
-        images: [n, ...], sent in turn.
-        rate: inputs a second.
-        seconds: how long.
-        **limits: of `MicroBatches`.
-
-    Returns:
-        `rate`, inputs a second that were meant to arrive, and that did (`arrived`; below the rate,
-        who sends them was too slow); answers a second (`served`), share `refused`, inputs of a
-        batch (`mean_batch`), and percentiles of the times of those that were served.
+    A row says the `rate` that was meant to arrive, and what did (`arrived`; below the rate, who
+    sends them was too slow); answers a second (`served`), share `refused`, inputs of a batch
+    (`mean_batch`), and percentiles of the times of those that were served.
     """
     moments = arrivals(rate, seconds)
     took: list[float] = []
@@ -123,13 +115,10 @@ async def asked(host: str, port: int, request: bytes) -> int:
 async def server_under_load(
     address: str, bodies: Sequence[bytes], rate: float, seconds: float
 ) -> Row:
-    """Sends requests to a server at random moments.
+    """Sends requests to a server at random moments; as `under_load`, what did arrive as `sent`.
 
-    Returns:
-        `rate`, requests a second that were meant to arrive, and that did (`sent`; below the rate,
-        this process was too slow); answers a second (`answered`), shares that got 503 (`refused`)
-        and nothing (`lost`: connections that broke, or took too long), and percentiles of the times
-        from asking for a connection to the answer; of refusals the 99th.
+    Shares got 503 (`refused`) and nothing (`lost`: connections that broke, or took too long). Times
+    are from asking for a connection to the answer; of refusals the 99th percentile.
     """
     place = urlsplit(address)
     host, port = place.hostname or "", place.port or 0

@@ -31,8 +31,9 @@ BATCHES = {"kernels": [1, 7, 33], "dense": [20]}
 if ON_CARD:
     SIZES += [((6, n), (4, n)) for n in (4, 5, 8, 12, 16, 24, 32, 48, 64, 100, 128)]
     BATCHES = {"kernels": [1, 7, 33, 1000], "dense": [1, 7, 33, 1000]}
-# Few rows go another way than many.
+# Few rows go another way than many, but not by dense products.
 FEW_AND_MANY = [7, 1000 if ON_CARD else 20]
+ROWS = {"kernels": FEW_AND_MANY, "dense": FEW_AND_MANY if ON_CARD else [20]}
 
 each_way = pytest.mark.parametrize("way", WAYS)
 each_dtype = pytest.mark.parametrize("dtype", DTYPES, ids=str)
@@ -64,8 +65,9 @@ def assert_agrees(layer, way="kernels"):
 @each_dtype
 @pytest.mark.parametrize("density", [0.0, 1 / 16, 0.5, 1.0])
 def test_every_way_equals_the_reference_in_outputs_and_all_gradients(density, dtype, way):
-    # Half precision rounds otherwise, which two sizes show as well as all.
-    for number, sizes in enumerate(SIZES if dtype == torch.float32 or ON_CARD else SIZES[1::2]):
+    # Half precision rounds otherwise, and a dense product has no tiles: two sizes show it as well.
+    is_whole = ON_CARD or (dtype == torch.float32 and way == "kernels")
+    for number, sizes in enumerate(SIZES if is_whole else SIZES[1::2]):
         batches = BATCHES[way]
         if not ON_CARD:
             # Interpreted, a third of the cases: all pairs of a size, a density and a batch.
@@ -87,7 +89,7 @@ def test_blocks_larger_than_a_tile_are_cut_in_pieces(dtype, way):
 @each_dtype
 @pytest.mark.parametrize("densities", [(None, 0.3), (0.3, None), (0.9, 0.1), (None, None)])
 def test_masks_may_differ_or_be_missing_on_either_side(dtype, densities, way):
-    for batch in FEW_AND_MANY:
+    for batch in ROWS[way][: None if ON_CARD else -1]:
         assert_agrees(draw(batch, ((3, 5), (2, 12)), densities, dtype), way)
     layer = draw(20, ((3, 16), (2, 32)), densities, dtype, in_major=False, activation="relu")
     assert_agrees(layer, way)
@@ -124,7 +126,9 @@ def test_operands_and_masks_may_have_any_strides(batch):
 @each_dtype
 @pytest.mark.parametrize(("poison", "activation"), [(torch.nan, "relu"), (torch.inf, None)])
 def test_rows_that_skip_a_block_do_not_meet_its_weights(dtype, poison, activation, way):
-    for batch, sizes in zip(FEW_AND_MANY, [((2, 80), (1, 16)), ((4, 5), (2, 12))], strict=True):
+    # Interpreted, few rows meet NaN and many infinity, which is NaN where zeros are multiplied.
+    ways = list(zip(ROWS[way], [((2, 80), (1, 16)), ((4, 5), (2, 12))], strict=False))
+    for batch, sizes in ways if ON_CARD else ways[-1:] if poison == torch.inf else ways[:1]:
         layer = draw(batch, sizes, (0.5, 0.8), dtype, activation=activation)
         layers.assert_rows_that_skip_a_block_do_not_meet_its_weights(layer, poison, WAYS[way])
 
@@ -132,7 +136,7 @@ def test_rows_that_skip_a_block_do_not_meet_its_weights(dtype, poison, activatio
 @each_way
 @each_dtype
 def test_what_nobody_keeps_changes_nothing(dtype, way):
-    for batch, sizes in zip(FEW_AND_MANY, [((4, 5), (2, 12)), ((2, 64), (2, 16))], strict=True):
+    for batch, sizes in zip(ROWS[way], [((4, 5), (2, 12)), ((2, 64), (2, 16))], strict=False):
         layer = draw(batch, sizes, dtype=dtype)
         by_bits = way == "kernels"
         layers.assert_what_nobody_keeps_changes_nothing(layer, WAYS[way], by_bits=by_bits)
@@ -145,14 +149,6 @@ def test_an_empty_batch_gives_an_empty_result_and_zero_gradients(way):
     assert grad_x.shape == (0, 32)
     assert not grad_weight.any()
     assert not grad_bias.any()
-
-
-@each_way
-@each_dtype
-@each_batch
-def test_repeats_are_equal_by_bits(dtype, batch, way):
-    layer = draw(batch, ((3, 16), (2, 24)), dtype=dtype)
-    layers.assert_repeats_are_equal_by_bits(layer, WAYS[way], times=20 if ON_CARD else 1)
 
 
 @each_way

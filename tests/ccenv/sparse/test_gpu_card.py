@@ -53,6 +53,13 @@ def test_float32_is_multiplied_in_tf32_where_torch_does_so():
 @each_way
 @each_dtype
 @each_batch
+def test_repeats_are_equal_by_bits(dtype, batch, way):
+    layers.assert_repeats_are_equal_by_bits(draw(batch, 16, dtype), WAYS[way], times=20)
+
+
+@each_way
+@each_dtype
+@each_batch
 def test_nothing_waits_for_the_device(dtype, batch, way):
     layer = draw(batch, 64, dtype)
     run(layer, WAYS[way])

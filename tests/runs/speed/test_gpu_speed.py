@@ -68,5 +68,5 @@ def test_the_benchmark_records_rows_and_machine(tmp_path, capsys, monkeypatch):
 @pytest.mark.parametrize("is_captured", [False, True])
 def test_a_case_runs_on_a_card(is_training, is_captured):
     layer = replace(TINY, batch=64, is_training=is_training, is_captured=is_captured)
-    assert gpu.measure_layer(layer, repeats=2).milliseconds > 0
+    assert gpu.measure_layer(layer, rounds=2)["milliseconds"] > 0
     assert gpu.card_facts()["card"]

@@ -34,20 +34,6 @@ def test_a_cell_is_below_by_its_time_and_no_way_can_where_the_better_one_is_slow
     assert found["regret"] == pytest.approx((2.0 / 1.2 + 1.0 / 1.2) / 2)
 
 
-@pytest.mark.parametrize("name", ["auto-cells", "auto-cells-8-lanes"])
-def test_the_choice_takes_at_most_1_06_of_the_best_way_on_the_recorded_cells(name):
-    rows = json.loads((RESULTS / f"{name}.json").read_text())["rows"]
-    found = {
-        group: auto.standing(cells, auto.chosen_seconds)
-        for group, cells in auto.groups(rows).items()
-    }
-    assert found["all", "all", "all"]["cells"] == 151
-    for passes in ("all", "forward", "training"):
-        assert found[passes, "all", "all"]["regret"] <= 1.06
-    small = [row for row in rows if auto.is_small(row) and auto.has_choice(row)]
-    assert auto.standing(small, auto.chosen_seconds)["regret"] <= 1.06
-
-
 def test_the_number_is_the_best_for_both_machines_recorded_cells_to_a_hundredth():
     rows = [
         row
