@@ -32,7 +32,7 @@ SHOWN_BY = {
     "runs/speed/benchmark.py": ("benchmark",),
     "runs/engine/machines/": ("compare",),
     "runs/engine/search.py": ("search",),
-    "runs/mask_tables/": ("table",),
+    "runs/tables/mask_table.py": ("table",),
     "ccenv/mask_table/challenge.py": ("challenge",),
     "runs/config/sweep.py": ("compare", "train"),
     "runs/config/sweep_file.py": ("compare",),
