@@ -300,27 +300,23 @@ def mask_chances(simulator: Simulator, policy: Any, split: str) -> FLOATS:
     Raises:
         TypeError: if the policy tells no keep probabilities.
     """
-    rows = simulator.on_split(split, 1).data.images
-    assert isinstance(rows, Tensor)
-    parts = [chances_of(simulator, policy, part) for part in rows[:, 0].split(PART)]
+    inputs, network, parts = simulator.on_split(split, 1).data.images, simulator.network, []
+    assert isinstance(inputs, Tensor)
+    for rows in inputs[:, 0].split(PART):
+        chances = torch.ones(len(rows), 1, dtype=torch.float64)
+        for gate, count in enumerate(simulator.num_blocks):
+            hidden = network.prefixes(gate, rows)
+            zeros = torch.zeros_like(hidden.rows)
+            state = EpisodeState(rows[:, None], zeros, gate, hidden, None, zeros)
+            keep = policy.keep_probability(simulator.observe(state), gate)
+            if keep is None:
+                raise TypeError(
+                    f"expected a policy with keep probabilities, got {type(policy).__name__}; "
+                    "judge it by ccenv.evaluate"
+                )
+            bits = torch.from_numpy(Menu(count).bits())
+            keep = keep.double().cpu()[:, None]
+            of_masks = torch.where(bits, keep, 1 - keep).prod(dim=2)
+            chances = (chances.view(-1, 1) * of_masks).view(len(rows), -1)
+        parts.append(chances)
     return torch.cat(parts).cpu().numpy()
-
-
-def chances_of(simulator: Simulator, policy: Any, rows: Tensor) -> Tensor:
-    """Of some inputs: int64 [n] -> float64 [n, masks]."""
-    network, chances = simulator.network, torch.ones(len(rows), 1, dtype=torch.float64)
-    for gate, count in enumerate(simulator.num_blocks):
-        hidden = network.prefixes(gate, rows)
-        zeros = torch.zeros_like(hidden.rows)
-        state = EpisodeState(rows[:, None], zeros, gate, hidden, None, zeros)
-        keep = policy.keep_probability(simulator.observe(state), gate)
-        if keep is None:
-            raise TypeError(
-                f"expected a policy with keep probabilities, got {type(policy).__name__}; judge it "
-                "by ccenv.evaluate"
-            )
-        bits = torch.from_numpy(Menu(count).bits())
-        keep = keep.double().cpu()[:, None]
-        of_masks = torch.where(bits, keep, 1 - keep).prod(dim=2)
-        chances = (chances.view(-1, 1) * of_masks).view(len(rows), -1)
-    return chances

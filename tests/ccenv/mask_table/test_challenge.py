@@ -388,40 +388,26 @@ LIKE_BASELINES = (
 )
 
 
-@pytest.mark.parametrize("name", [*RESERVED, *LIKE_BASELINES])
-def test_no_entry_has_a_baselines_name(name):
-    with pytest.raises(ValueError, match="another name than a baseline's"):
+def test_names_are_printable_short_of_one_alphabet_and_no_baselines():
+    for name in (*RESERVED, *LIKE_BASELINES):
+        with pytest.raises(ValueError, match="another name than a baseline's"):
+            check_name(name)
+    for name in ("\u043eracle", "d\u0435nse", "a\u202eb", "x\x1b[2J", "", "x" * 61):
+        with pytest.raises(ValueError, match="expected a name"):
+            check_name(name)
+    for name in ("linear, 2 layers", "my oracle's pupil", "\u043c\u0438\u0440", "<b>x</b>"):
         check_name(name)
-
-
-@pytest.mark.parametrize(
-    "name", ["\u043eracle", "d\u0435nse", "a\u202eb", "x\x1b[2J", "", "x" * 61]
-)
-def test_a_name_is_printable_short_and_of_one_alphabet(name):
-    with pytest.raises(ValueError, match="expected a name"):
-        check_name(name)
-
-
-@pytest.mark.parametrize(
-    "name", ["linear, 2 layers", "my oracle's pupil", "\u043c\u0438\u0440", "<b>x</b>"]
-)
-def test_other_names_are_taken(name):
-    check_name(name)
 
 
 FORMS = {"numbers": np.arange(4), "masks": np.eye(4), "keep": np.full((4, 2), 0.5)}
 
 
 @pytest.mark.parametrize("name", FORMS)
-def test_what_is_written_is_read(name, tmp_path):
-    write_policy(tmp_path / "p", **{name: FORMS[name]})
-    (found,) = read_policy(tmp_path / "p").values()
-    assert np.array_equal(found, FORMS[name])
-
-
-def test_a_file_without_a_checksum_is_a_policy_too(tmp_path):
-    save_file({"keep": FORMS["keep"]}, tmp_path / "p")
-    assert np.array_equal(read_policy(tmp_path / "p")["keep"], FORMS["keep"])
+def test_what_is_written_is_read_with_a_checksum_or_without(name, tmp_path):
+    for write in (write_policy, lambda path, **policy: save_file(policy, path)):
+        write(tmp_path / "p", **{name: FORMS[name]})
+        (found,) = read_policy(tmp_path / "p").values()
+        assert np.array_equal(found, FORMS[name])
 
 
 @pytest.mark.parametrize("content", [FORMS, {}, {"logits": np.zeros(3)}])

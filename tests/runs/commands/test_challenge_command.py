@@ -19,8 +19,6 @@ from ccenv.runs.commands.challenge import show
 ROOT = Path(__file__).parents[3]
 PAGE = (ROOT / "runs" / "docs" / "challenge.md").read_text()
 BLOCKS = re.findall(r"^```python\n# (my_\w+)\.py\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
-UNITS = {table.look.shape[1]: table.header.num_units for table in map(shipped_table, SHIPPED)}
-"""Features of a look -> blocks, of the package's tables."""
 RANDOM = """
 import numpy as np
 
@@ -61,24 +59,20 @@ def test_the_pages_policy_takes_part_in_at_most_fifteen_lines(folder, capsys):
     )
 
 
-@pytest.fixture(scope="module")
-def everything():
-    """The standings of all tables, with an entry."""
-    coins = SimpleNamespace(act=lambda look: np.full((len(look), UNITS[look.shape[1]]), 0.5))
+def test_standings_fit_the_terminal(monkeypatch, capsys):
+    coins = SimpleNamespace(act=lambda look: np.full((len(look), 10), 0.5))
     mine = Candidate("mine:MyPolicy", lambda table, cost_weight: coins)
-    return together([standings(task, [mine]) for task in shipped_tasks()])
-
-
-@pytest.mark.parametrize("width", [60, 80, 200])
-def test_standings_fit_the_terminal(width, everything, monkeypatch, capsys):
-    monkeypatch.setenv("COLUMNS", str(width))
-    show("all tables", everything, SHIPPED)
-    shown = capsys.readouterr().out
-    assert max(map(len, shown.splitlines())) <= width
-    for name in ("oracle", "best static mask", "mine:MyPolicy", "random masks", "dense network"):
-        assert name in shown
+    # As wide as all tables of the package, for the time of one.
+    everything = together([standings(shipped_tasks(["mlp"])[0], [mine])] * len(SHIPPED))
     (rank,) = (one.rank for one in everything if one.kind == "entry")
-    assert f"mine:MyPolicy: rank {rank} of {len(everything) - 1}, closes -" in shown
+    for width in (60, 80, 200):
+        monkeypatch.setenv("COLUMNS", str(width))
+        show("all tables", everything, SHIPPED)
+        shown = capsys.readouterr().out
+        assert max(map(len, shown.splitlines())) <= width
+        for name in ("oracle", "best static mask", "random masks", "dense network"):
+            assert name in shown
+        assert f"mine:MyPolicy: rank {rank} of {len(everything) - 1}, closes -" in shown
 
 
 def test_json_says_what_every_policy_reaches_everywhere(folder, capsys):
@@ -107,7 +101,7 @@ def test_a_file_is_judged_on_the_network_that_it_is_for(folder, capsys):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["mine:Peeks"], "never labels"),
+        (["mine:Peeks", "--table", "mlp"], "never labels"),
         (["mine:MyPolcy"], "did you mean 'MyPolicy'"),
         (["nowhere:MyPolicy"], "no module named 'nowhere'"),
         (["mine"], "or module:name of a class, got 'mine'"),
