@@ -156,7 +156,7 @@ def executed(gates: Sequence[Gate], masks: Sequence[Tensor]) -> Tensor:
     return torch.cat(found, dim=1)
 
 
-def compare(
+def agreement(
     classifier: SkippingClassifier, form: MaskedForm, session: Session, images: Tensor
 ) -> Agreement:
     """Runs both on the same inputs, of drawn masks on the same draws."""

@@ -40,7 +40,7 @@ SILENCE = 2
 """Seconds without a byte of a refused body, after which no more of it is awaited."""
 
 
-def input_of(body: bytes, classifier: SkippingClassifier) -> Tensor:
+def read_input(body: bytes, classifier: SkippingClassifier) -> Tensor:
     """Reads one input, flat or in its shape: a tensor of its shape.
 
     Raises:
@@ -135,7 +135,7 @@ class HttpService:
                 if len(body) > length:
                     raise ValueError(f"expected a body of at most {length} bytes, got more")
             request.state.is_read = True
-            return input_of(bytes(body), self.classifier)
+            return read_input(bytes(body), self.classifier)
         finally:
             self.under_way -= length
 

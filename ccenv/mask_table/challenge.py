@@ -214,11 +214,11 @@ def together(tables: Sequence[Sequence[Standing]]) -> list[Standing]:
             parts = tuple(table[name] for table in by_name)
             # Shares on two networks are independent of each other.
             variance = sum(part.standard_error**2 for part in parts)
-            found.append(averaged(name, parts[0].kind, parts, variance**0.5 / len(parts)))
+            found.append(mean_standing(name, parts[0].kind, parts, variance**0.5 / len(parts)))
     return ranked(found)
 
 
-def averaged(name: str, kind: str, parts: tuple[Any, ...], standard_error: float) -> Standing:
+def mean_standing(name: str, kind: str, parts: tuple[Any, ...], standard_error: float) -> Standing:
     """A line whose share is the mean of its parts'."""
     share = float(np.mean([part.share for part in parts]))
     return Standing(name, kind, share, standard_error, parts)
@@ -286,7 +286,7 @@ class Judge:
 
     def answer(self, make: Maker, cost_weight: float) -> dict[str, NDArray[Any]]:
         """A form of policy for all inputs, which it sees in an order of ours."""
-        act = made(make, self.task.learning, cost_weight)
+        act = act_of(make, self.task.learning, cost_weight)
         looks = read_only(self.looks[self.order])
         found = called_by_us(lambda: np.asarray(act(looks)))
         header = self.task.judging.header
@@ -321,7 +321,7 @@ class Judge:
             deviations.append(each)
             error, cost = 1 - float(earned[2][0].mean()), float(earned[2][1].mean())
             parts.append(AtWeight(weight, share, error_of_mean(each), error, cost))
-        return averaged(name, kind, tuple(parts), error_of_mean(np.mean(deviations, axis=0)))
+        return mean_standing(name, kind, tuple(parts), error_of_mean(np.mean(deviations, axis=0)))
 
 
 def error_of_mean(values: FLOATS) -> float:
@@ -335,7 +335,7 @@ def read_only(array: NDArray[Any]) -> NDArray[Any]:
     return array
 
 
-def made(make: Maker, table: MaskTable, cost_weight: float) -> Callable[[F32], Any]:
+def act_of(make: Maker, table: MaskTable, cost_weight: float) -> Callable[[F32], Any]:
     """A policy's `act`, if it wants nothing but a table, a cost weight and looks."""
     try:
         inspect.signature(make).bind(None, None)

@@ -85,7 +85,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print_json({"cost_weights": COST_WEIGHTS, "tables": plain, "standings": standings_of_all})
         return 0
     counts = " + ".join(f"{task.judging.header.num_images:,}" for task in tasks)
-    show(f"{', '.join(tables)}: {counts} held-out inputs judge", found, list(tables))
+    print_standings(f"{', '.join(tables)}: {counts} held-out inputs judge", found, list(tables))
     return 0
 
 
@@ -118,7 +118,7 @@ def asked_tasks(
     return [Task(Path(table).stem, shipped_table(ours[0]), judging)]
 
 
-def columns_and_lines(
+def standings_columns(
     found: Sequence[Standing], names: Sequence[str], with_errors: bool = True
 ) -> tuple[dict[str, str], list[list[Any]]]:
     """Standings as a table: a column for each network, or for each cost weight of one.
@@ -155,7 +155,7 @@ def share_text(part: Any, with_error: bool = True) -> str:
     return f"{share} ± {error}" if with_error and part.standard_error else share
 
 
-def show(title: str, found: Sequence[Standing], names: Sequence[str]) -> None:
+def print_standings(title: str, found: Sequence[Standing], names: Sequence[str]) -> None:
     """Prints standings within the terminal's width, and below them the rank of each entry.
 
     Args:
@@ -165,7 +165,7 @@ def show(title: str, found: Sequence[Standing], names: Sequence[str]) -> None:
     """
     console = Console(highlight=False)
     table = Table(box=None, pad_edge=False)
-    columns, lines = columns_and_lines(found, names, console.width >= WIDE)
+    columns, lines = standings_columns(found, names, console.width >= WIDE)
     for name, side in columns.items():
         if side == "left":
             table.add_column(name, no_wrap=True, ratio=1)

@@ -44,7 +44,7 @@ Made by `{{command}}`; `{run_folder.CONFIG}` holds every setting.
 """
 
 
-def card(result: Mapping[str, Any], command: str) -> str:
+def card_text(result: Mapping[str, Any], command: str) -> str:
     """What a hub shows of a run: its settings in a sentence, its figures as a table, its use."""
     environment = result["settings"]["environment"]
     network, images = environment.get("network"), result.get("images_seen")
@@ -66,7 +66,7 @@ def card(result: Mapping[str, Any], command: str) -> str:
     return HEAD + "\n".join(lines) + "\n" + USE.format(command=command)
 
 
-def gather(run: Path, out: Path) -> None:
+def gather_shared(run: Path, out: Path) -> None:
     """Copies what a stranger needs of a run, and writes its card.
 
     Args:
@@ -82,7 +82,7 @@ def gather(run: Path, out: Path) -> None:
     source, settings = exported_file(run), stored_file(run, run_folder.CONFIG)
     stored_config(run)
     result = check_result(stored_object(run, run_folder.RESULT), str(run / run_folder.RESULT))
-    text = card(result, stored_text(run, run_folder.COMMAND).strip())
+    text = card_text(result, stored_text(run, run_folder.COMMAND).strip())
     check_own(out)
     out.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(source, out / EXPORTED)
@@ -151,7 +151,7 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def read(arguments: Sequence[str] | None) -> argparse.Namespace:
+def read_options(arguments: Sequence[str] | None) -> argparse.Namespace:
     """Reads the command line; an option of the form that is not written is refused."""
     parser = make_parser()
     options = parser.parse_args(arguments)
@@ -165,10 +165,10 @@ def read(arguments: Sequence[str] | None) -> argparse.Namespace:
 @program("ccenv export")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Writes an exported run as ONNX, or gathers it to be shared; see --help."""
-    options = read(arguments)
+    options = read_options(arguments)
     if options.share:
         out = options.out or options.place / "shared"
-        gather(options.place, out)
+        gather_shared(options.place, out)
         print(out)
         if options.push:
             print(push(out, options.push))

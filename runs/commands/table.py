@@ -90,7 +90,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print_text(all_masks_text(found))
         return 0
     if options.command == "times":
-        return measure(options)
+        return time_network(options)
     from ccenv.base.ranks import RanksError, ranks_of_torchrun
 
     try:
@@ -100,7 +100,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         raise ValueError(str(error)) from error
 
 
-def measure(options: argparse.Namespace) -> int:
+def time_network(options: argparse.Namespace) -> int:
     """Measures a network's units and writes their times."""
     from ccenv.runs.mask_tables.build import time_units
 
@@ -112,13 +112,13 @@ def measure(options: argparse.Namespace) -> int:
         batch_size=options.batch,
         machine=options.machine,
         threads=options.threads,
-        **settings_of(options),
+        **environment_settings(options),
     )
     print(f"{out}: {times_text(times)}")
     return 0
 
 
-def settings_of(options: argparse.Namespace) -> dict[str, Any]:
+def environment_settings(options: argparse.Namespace) -> dict[str, Any]:
     """Settings of the environment from `key=value` pairs."""
     from ccenv.runs.mask_tables.build import SETTINGS
 
@@ -139,7 +139,7 @@ def build_by(ranks: "OneProcess", options: argparse.Namespace) -> int:
     from ccenv.runs.mask_tables.build import build_table, help_table
 
     network, dataset = options.network, options.dataset
-    settings = settings_of(options) | {
+    settings = environment_settings(options) | {
         **{name: getattr(options, name) for name in ("split", "menu", "seed")},
         "batch_size": options.batch,
     }

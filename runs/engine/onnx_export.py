@@ -12,7 +12,7 @@ from ccenv.base.clock import seconds_in_turns
 from ccenv.base.seeding import stream
 from ccenv.data import load_split
 from ccenv.deploy.export import SkippingClassifier
-from ccenv.deploy.onnx_file import Agreement, Session, check_installed, compare, write_onnx
+from ccenv.deploy.onnx_file import Agreement, Session, agreement, check_installed, write_onnx
 from ccenv.runs.engine.errors import warn
 from ccenv.runs.stats.degenerate import mask_gap
 from ccenv.runs.store.untrusted_files import dataset_of_run, exported_file
@@ -67,7 +67,7 @@ def written(
     """Writes a form, compares and reports it: its session and number of blocks."""
     form = write_onnx(classifier, path, draw, skips=skips)
     session = Session(path)
-    found = compare(classifier, form, session, images)
+    found = agreement(classifier, form, session, images)
     print(report(path, found))
     if found.logits_apart > MOST_APART and found.same_masks == 1:
         raise ValueError(

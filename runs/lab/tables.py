@@ -22,7 +22,7 @@ from typing import Any
 from ccenv.base.registry import check_names
 from ccenv.mask_table.challenge import shipped_tasks, standings, together
 from ccenv.mask_table.table import SHIPPED
-from ccenv.runs.commands.challenge import columns_and_lines
+from ccenv.runs.commands.challenge import standings_columns
 from ccenv.runs.commands.frame import program
 from ccenv.runs.commands.search import search_table
 from ccenv.runs.engine.jobs import recorded_comparison
@@ -59,7 +59,7 @@ TABLES: dict[str, Callable[[Any], str]] = {
 def challenge_standings(results_dir: Path) -> str:
     """The standings of the challenge, which tables and entries of the package make."""
     tables = [standings(task) for task in shipped_tasks()]
-    return report.markdown(*columns_and_lines(together(tables), SHIPPED))
+    return report.markdown(*standings_columns(together(tables), SHIPPED))
 
 
 TOGETHER = BESIDE | budget.TOGETHER | {"challenge": challenge_standings}

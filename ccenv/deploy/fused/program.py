@@ -42,7 +42,7 @@ JOB = 3
 HIGHEST = np.int64(2**63 - 1)
 
 
-def line_of(names: str) -> np.dtype[Any]:
+def fields_of(names: str) -> np.dtype[Any]:
     """A line of int64, by its names in order: `code_line` writes it, `numbers_at` reads it."""
     return np.dtype([(name, np.int64) for name in names.split()])
 
@@ -55,12 +55,12 @@ def code_line(names: np.dtype[Any], **numbers: int) -> list[int]:
     return [numbers[name] for name in wanted] + [0] * (FIELDS - len(wanted))
 
 
-HEADER = line_of("length layers features classes chunk floats")
+HEADER = fields_of("length layers features classes chunk floats")
 """First line: instructions, gated layers, features of an image, logits, most rows at once, floats
 of one row's workspace."""
 HEAD = "op source target "
 """First numbers of an instruction: address of the op, places; then its own, by the op."""
-INSTRUCTION = line_of(HEAD)
+INSTRUCTION = fields_of(HEAD)
 NAMES: dict[Any, np.dtype[Any]] = {}
 """Op -> names of its numbers."""
 
@@ -114,7 +114,7 @@ def rows_of_mask(masks: int, layer: int, skipped: int) -> int:
     return carray(as_pointer(masks + 8 * layer), (1,), np.int64)[0] + skipped
 
 
-LAYER = line_of(
+LAYER = fields_of(
     HEAD + "in_gate gate weights row panel bias in_blocks in_size blocks size activation"
 )
 """Gates are those of the masks on both sides, or NO_MASK; rows and panels lie so far apart."""
@@ -148,7 +148,7 @@ def layer(code: int, x: int, y: int, masks: int, draws: int, first: int, rows: i
     return 0
 
 
-FILL = line_of(HEAD + "row columns")
+FILL = fields_of(HEAD + "row columns")
 
 
 @operation(FILL)
@@ -160,7 +160,7 @@ def fill_rows(code: int, x: int, y: int, masks: int, draws: int, first: int, row
     return 0
 
 
-COPY = line_of(HEAD + "row_distance columns")
+COPY = fields_of(HEAD + "row_distance columns")
 
 
 @operation(COPY)
@@ -172,7 +172,7 @@ def copy(code: int, x: int, y: int, masks: int, draws: int, first: int, rows: in
     return 0
 
 
-POOL = line_of(HEAD + "row_distance channels height width down across")
+POOL = fields_of(HEAD + "row_distance channels height width down across")
 
 
 @operation(POOL)
@@ -184,7 +184,7 @@ def pool_windows(code: int, x: int, y: int, masks: int, draws: int, first: int, 
     return 0
 
 
-NORMS = line_of(HEAD + "gate blocks size apart column row_distance")
+NORMS = fields_of(HEAD + "gate blocks size apart column row_distance")
 """Blocks lie `apart` floats from one another."""
 
 
@@ -198,7 +198,7 @@ def norms(code: int, x: int, y: int, masks: int, draws: int, first: int, rows: i
     return 0
 
 
-BLANK = line_of(HEAD + "gate blocks size")
+BLANK = fields_of(HEAD + "gate blocks size")
 
 
 @operation(BLANK)
@@ -215,7 +215,7 @@ def blank_skipped(code: int, x: int, y: int, masks: int, draws: int, first: int,
     return 0
 
 
-RULE = line_of(HEAD + "gate blocks row_distance num_kept millionths")
+RULE = fields_of(HEAD + "gate blocks row_distance num_kept millionths")
 """Rows of scores are whole vectors: multiples of 16. The lowest probability is in millionths."""
 
 
@@ -282,7 +282,7 @@ def gumbel(code: int, x: int, y: int, masks: int, draws: int, first: int, rows: 
     return 0
 
 
-CHECK = line_of(HEAD + "num_symbols window")
+CHECK = fields_of(HEAD + "num_symbols window")
 
 
 @operation(CHECK)
@@ -292,7 +292,7 @@ def check(code: int, x: int, y: int, masks: int, draws: int, first: int, rows: i
     return 0 if symbols_fit(x, rows * c.window, c.num_symbols) else 1
 
 
-LOOK_UP = line_of(HEAD + "window place places table size")
+LOOK_UP = fields_of(HEAD + "window place places table size")
 """The first place of a window that is looked up, and how many are."""
 
 
@@ -313,7 +313,7 @@ def look_up_rows(code: int, x: int, y: int, masks: int, draws: int, first: int, 
     return 0
 
 
-SUM = line_of(HEAD + "gate blocks window place places num_symbols table size activation")
+SUM = fields_of(HEAD + "gate blocks window place places num_symbols table size activation")
 """As LOOK_UP, of tables float32 [blocks, places, num_symbols, size]."""
 
 
@@ -337,7 +337,7 @@ def add_up_rows(code: int, x: int, y: int, masks: int, draws: int, first: int, r
     return 0
 
 
-ENTRIES = line_of(HEAD + "gate blocks window num_keys num_symbols table size activation")
+ENTRIES = fields_of(HEAD + "gate blocks window num_keys num_symbols table size activation")
 """The last symbols name a row together, of float32 [num_symbols ** num_keys, blocks, size]."""
 
 
@@ -360,7 +360,7 @@ def add_entries(code: int, x: int, y: int, masks: int, draws: int, first: int, r
     return 0
 
 
-LISTED = line_of(HEAD + "gate blocks window num_keys num_symbols table num_kept")
+LISTED = fields_of(HEAD + "gate blocks window num_keys num_symbols table num_kept")
 
 
 @operation(LISTED)

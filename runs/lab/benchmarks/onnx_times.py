@@ -23,7 +23,7 @@ from ccenv.data import load_split
 from ccenv.deploy.export import SkippingClassifier
 from ccenv.deploy.export_content import is_greedy
 from ccenv.deploy.latency import plain_pass
-from ccenv.deploy.onnx_file import Session, check_installed, compare, write_onnx
+from ccenv.deploy.onnx_file import Session, agreement, check_installed, write_onnx
 from ccenv.runs.speed.benchmark import benchmark
 from ccenv.simulator.simulator import Simulator
 
@@ -168,7 +168,7 @@ def compared(case: Case, *, quick: bool) -> tuple[dict[str, Any], Calls]:
             path = Path(folder) / f"{name}.onnx"
             form = write_onnx(classifier, path, skips=name == "skipping")
             sessions[name] = Session(path)
-            agreements.append(compare(classifier, form, sessions[name], images))
+            agreements.append(agreement(classifier, form, sessions[name], images))
     row = {
         "network": case.name,
         "dataset": case.settings["dataset"],

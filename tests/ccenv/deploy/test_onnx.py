@@ -8,7 +8,7 @@ from ccenv.agents.systems.topk import TopK
 from ccenv.data import load_split
 from ccenv.deploy.export import SkippingClassifier
 from ccenv.deploy.masked_form import form_of
-from ccenv.deploy.onnx_file import Session, as_program, compare, write_onnx
+from ccenv.deploy.onnx_file import Session, agreement, as_program, write_onnx
 from ccenv.networks.core.lowering import by_steps
 from ccenv.networks.core.mlp import GatedMLP
 from ccenv.simulator.simulator import Simulator
@@ -48,7 +48,7 @@ def test_a_file_answers_as_its_classifier_on_the_same_draws(settings, branches, 
     images, _ = load_split("digits", "test").batch(torch.arange(40))
     path = tmp_path / "file.onnx"
     form = write_onnx(classifier, path, "sampled", skips=bool(branches))
-    found = compare(classifier, form, Session(path), images)
+    found = agreement(classifier, form, Session(path), images)
     assert found.logits_apart < 1e-4
     assert found.same_masks == found.same_answers == 1
     assert 0 < found.kept < 1

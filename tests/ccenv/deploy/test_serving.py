@@ -20,7 +20,7 @@ from ccenv.deploy import serving
 from ccenv.deploy.export import SkippingClassifier
 from ccenv.deploy.export_images import Preparation, known_symbols
 from ccenv.deploy.micro_batches import MicroBatches
-from ccenv.deploy.serving import HttpService, input_of
+from ccenv.deploy.serving import HttpService, read_input
 from ccenv.runs.commands import serve
 from ccenv.simulator.simulator import Simulator
 from tests.ccenv.networks.tiny import NETWORKS, SYMBOLS, WINDOW, built
@@ -122,9 +122,9 @@ def test_what_is_no_finite_number_is_no_input(number):
     classifier = small()
     numbers = ["0.5"] * 64
     body = f"[{', '.join(numbers)}]".encode()
-    assert input_of(body, classifier).eq(0.5).all()
+    assert read_input(body, classifier).eq(0.5).all()
     with pytest.raises(ValueError, match=r"expected one input .* as JSON numbers: they are not"):
-        input_of(f"[{', '.join([*numbers[1:], number])}]".encode(), classifier)
+        read_input(f"[{', '.join([*numbers[1:], number])}]".encode(), classifier)
 
 
 def symbols_for(num_symbols, shape=WINDOW):
@@ -140,12 +140,12 @@ def test_a_classifier_takes_the_symbols_that_its_network_reads_and_no_others(nam
     reads = SimpleNamespace(prepare=symbols_for(known))
     for symbol in (0, known - 1):
         window[0, 0] = symbol
-        assert torch.equal(input_of(json.dumps(window.tolist()).encode(), reads), window[0])
+        assert torch.equal(read_input(json.dumps(window.tolist()).encode(), reads), window[0])
         network.step(0, network.start(reads.prepare(window).long()), None)
     for symbol in (-1, known, 2**62, -(2**62)):
         window[0, 0] = symbol
         with pytest.raises(ValueError, match=rf"expected symbols in 0\.\.{known - 1}, got"):
-            input_of(json.dumps(window.tolist()).encode(), reads)
+            read_input(json.dumps(window.tolist()).encode(), reads)
         with pytest.raises(ValueError, match=rf"expected symbols in 0\.\.{known - 1}, got"):
             reads.prepare(window)
 
@@ -160,9 +160,9 @@ def test_a_policy_that_looks_symbols_up_limits_them_too():
 def test_what_is_no_whole_number_is_no_symbol(number):
     prepare = symbols_for(None, shape=(2,))
     reads = SimpleNamespace(prepare=prepare)
-    assert input_of(b"[3, 1.0]", reads).tolist() == [3, 1]
+    assert read_input(b"[3, 1.0]", reads).tolist() == [3, 1]
     with pytest.raises(ValueError, match=r"expected one input \[2\] as JSON numbers"):
-        input_of(f"[3, {number}]".encode(), reads)
+        read_input(f"[3, {number}]".encode(), reads)
 
 
 def sent_whole(port, length, chunks):

@@ -14,7 +14,7 @@ from ccenv.mask_table import COST_WEIGHTS, shipped_table, write_entry
 from ccenv.mask_table.challenge import Candidate, shipped_tasks, standings, together
 from ccenv.mask_table.table import ENTRIES, FOLDER, MOST_BYTES, SHIPPED
 from ccenv.runs.commands import cli
-from ccenv.runs.commands.challenge import show
+from ccenv.runs.commands.challenge import print_standings
 
 ROOT = Path(__file__).parents[3]
 PAGE = (ROOT / "runs" / "docs" / "challenge.md").read_text()
@@ -67,7 +67,7 @@ def test_standings_fit_the_terminal(monkeypatch, capsys):
     (rank,) = (one.rank for one in everything if one.kind == "entry")
     for width in (60, 80, 200):
         monkeypatch.setenv("COLUMNS", str(width))
-        show("all tables", everything, SHIPPED)
+        print_standings("all tables", everything, SHIPPED)
         shown = capsys.readouterr().out
         assert max(map(len, shown.splitlines())) <= width
         for name in ("oracle", "best static mask", "random masks", "dense network"):

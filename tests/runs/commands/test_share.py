@@ -62,7 +62,7 @@ def test_a_shared_run_answers_as_the_run_and_is_uploaded_whole(run, tmp_path, mo
     assert "# reinforce on digits" in card
     (out / "mine.txt").write_text("")
     with pytest.raises(ValueError, match=r"got mine\.txt in it"):
-        export.gather(run, out)
+        export.gather_shared(run, out)
 
 
 def test_a_run_is_given_away_as_plain_files_of_known_names_or_not_at_all(run, tmp_path):
@@ -75,11 +75,11 @@ def test_a_run_is_given_away_as_plain_files_of_known_names_or_not_at_all(run, tm
         for target in (secret, aside):
             (place / name).symlink_to(target)
             with pytest.raises(ValueError, match=r"got a link|train with --export"):
-                export.gather(place, out)
+                export.gather_shared(place, out)
             (place / name).unlink()
         os.mkfifo(place / name)
         with pytest.raises(ValueError, match=r"expected"):
-            export.gather(place, out)
+            export.gather_shared(place, out)
         assert not out.exists()
         shutil.rmtree(place)
         shutil.rmtree(aside) if aside.is_dir() else aside.unlink()
@@ -92,12 +92,12 @@ def test_what_is_written_never_goes_through_a_link(run, tmp_path):
         out.mkdir()
         (out / name).symlink_to(secret)
         with pytest.raises(ValueError, match="expected plain files"):
-            export.gather(run, out)
+            export.gather_shared(run, out)
         shutil.rmtree(out)
     (tmp_path / "elsewhere").mkdir()
     out.symlink_to(tmp_path / "elsewhere")
     with pytest.raises(ValueError, match=r"expected .* to be a folder"):
-        export.gather(run, out)
+        export.gather_shared(run, out)
     assert not list((tmp_path / "elsewhere").iterdir())
     assert secret.read_text() == "private"
 

@@ -70,7 +70,7 @@ def as_onnx(logs):
             patch.setattr(module, "check_installed", lambda: None)
         patch.setattr(onnx_file, "as_program", lambda form: Program())
         patch.setattr(onnx_export, "Session", lambda path: None)
-        patch.setattr(onnx_export, "compare", lambda *given: Agreement(1, 0.0, 1.0, 1.0, 1.0))
+        patch.setattr(onnx_export, "agreement", lambda *given: Agreement(1, 0.0, 1.0, 1.0, 1.0))
         return export.main(["--onnx", str(run_in(logs))])
 
 
