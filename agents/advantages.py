@@ -3,12 +3,15 @@
 Baseline: Kool, van Hoof, Welling 2019, "Buy 4 REINFORCE samples, get a baseline for free!".
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from ccenv.mdp.dynamics import EpisodeState, outcomes
 from ccenv.simulator.rollout import walk
+from ccenv.simulator.simulator import Simulator
 
 
 def above_mean(returns: Tensor) -> Tensor:
@@ -80,3 +83,13 @@ def slope_sums(returns: Tensor, costs: Tensor, group_size: int) -> tuple[float, 
         for values in (returns.double(), costs.double())
     )
     return (away_return * away_cost).sum().item(), away_cost.square().sum().item()
+
+
+def under(
+    simulator: Simulator, state: EpisodeState, masks: Sequence[Tensor]
+) -> tuple[Tensor, Tensor]:
+    """Undiscounted return and compute cost of each image under masks of all layers: two [batch]."""
+    total = torch.zeros(len(state.labels), device=state.labels.device)
+    for outcome in outcomes(simulator.network, state, lambda now: masks[now.layer]):
+        total = total + torch.stack(list(simulator.reward(outcome).values())).sum(dim=0)
+    return total, outcome.compute_cost

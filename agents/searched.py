@@ -1,16 +1,17 @@
 """Agents whose masks are searched with the reward in hand: one for all images, or one for each."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
+from ccenv.agents.advantages import under
 from ccenv.agents.base import Agent, OnRollout, ignore
 from ccenv.base.masks import full_mask, random_mask
 from ccenv.base.seeding import stream
 from ccenv.mdp.choosers import Chooser
-from ccenv.mdp.dynamics import EpisodeState, initial, outcomes
+from ccenv.mdp.dynamics import EpisodeState, initial
 from ccenv.simulator.simulator import Simulator
 
 
@@ -116,16 +117,6 @@ class Oracle(Agent):
     ) -> Tensor:
         """The masks found when the episode began."""
         return self.masks[layer]
-
-
-def under(
-    simulator: Simulator, state: EpisodeState, masks: Sequence[Tensor]
-) -> tuple[Tensor, Tensor]:
-    """Undiscounted return and compute cost of each image under masks of all layers: two [batch]."""
-    total = torch.zeros(len(state.labels), device=state.labels.device)
-    for outcome in outcomes(simulator.network, state, lambda now: masks[now.layer]):
-        total = total + torch.stack(list(simulator.reward(outcome).values())).sum(dim=0)
-    return total, outcome.compute_cost
 
 
 @torch.no_grad()

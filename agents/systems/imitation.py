@@ -19,6 +19,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from ccenv.agents.advantages import under
 from ccenv.agents.base import descend
 from ccenv.agents.distributions import (
     MIN_PROBABILITY,
@@ -28,7 +29,6 @@ from ccenv.agents.distributions import (
     keep_probability,
 )
 from ccenv.agents.scores import EmbeddingSize, ScoredAgent
-from ccenv.agents.searched import under
 from ccenv.agents.systems.offers import allocate
 from ccenv.base.masks import mask_of_indices, random_mask
 from ccenv.base.seeding import integers, stream
