@@ -1,14 +1,11 @@
 """Laws of the page of single inputs: it computes what Python does, and shows names as text."""
 
-import html
 import json
-import re
-import shutil
-import subprocess
 
 import numpy as np
 import pytest
 import torch
+from browser import needs_browser, said_by
 
 from ccenv.envs.rendering import small_png_uri
 from ccenv.networks.core.mlp import GatedMLP
@@ -18,23 +15,7 @@ from ccenv.runs.report import inputs as views
 from ccenv.runs.report import publish as pages
 from ccenv.runs.report.inputs import blocks_seen, floats, network_view
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-needs_browser = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine")
-
 NUM_INPUTS = 100
-
-
-def said_by_a_browser(text, folder):
-    """What a page says of itself in `data-said` of its body, and the browser's console."""
-    (folder / "page.html").write_text(text)
-    command = [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr"]
-    command += [f"--user-data-dir={folder}/profile", "--virtual-time-budget=5000", "--dump-dom"]
-    done = subprocess.run(
-        [*command, (folder / "page.html").as_uri()], capture_output=True, text=True, timeout=240
-    )
-    found = re.search(r'data-said="([^"]*)"', done.stdout)
-    assert found, done.stderr
-    return json.loads(html.unescape(found[1])), done.stderr
 
 
 def network_of(activation, head):
@@ -82,7 +63,7 @@ def test_the_page_computes_what_python_does_for_any_input_and_masks(tmp_path):
         for network in networks
     ]
     script = f"{pages.own_file('inputs.js')}\nconst cases = {json.dumps(cases)};\n{COMPARE}"
-    found, console = said_by_a_browser(f"<body><script>{script}</script></body>", tmp_path)
+    found, console = said_by(f"<body><script>{script}</script></body>", tmp_path)
     assert "CONSOLE" not in console
     for network, runs in zip(networks, found, strict=True):
         logits, macs = answers_of(network, inputs, masks)
@@ -131,7 +112,7 @@ addEventListener("load", () => {
 def test_a_switched_block_changes_cost_and_names_stay_text(tmp_path):
     page = pages.input_page(view_of_a_network(EVIL))
     assert EVIL not in page
-    said, console = said_by_a_browser(page.replace("</body>", SWITCH + "</body>"), tmp_path)
+    said, console = said_by(page, tmp_path, SWITCH)
     assert "CONSOLE" not in console
     assert EVIL in said["before"]
     assert "cost 1 of the dense" in said["before"]

@@ -1,7 +1,7 @@
 """Laws of the slider of prices: a page finds the masks that Python does, at any price."""
 
 import torch
-from test_input_view import needs_browser, said_by_a_browser
+from browser import needs_browser, said_by
 
 from ccenv.envs.vector import BlockSelectionVectorEnv
 from ccenv.runs.config.settings import make_plan
@@ -70,9 +70,8 @@ def test_a_page_chooses_masks_at_any_price_as_python_does(tmp_path, monkeypatch)
     runs = {name: run_of(*case) for name, case in CASES.items()}
     for number, (name, run) in enumerate(runs.items()):
         view = inputs.view_of({name: run}, "mode")
-        page = pages.input_page(view).replace("</body>", SLIDE + "</body>")
         (folder := tmp_path / str(number)).mkdir()
-        said, console = said_by_a_browser(page, folder)
+        said, console = said_by(pages.input_page(view), folder, SLIDE)
         assert "CONSOLE" not in console
         price = view["agents"][0]["price"]
         assert price["values"][0] < said["price"] < price["values"][1]

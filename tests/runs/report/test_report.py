@@ -6,13 +6,12 @@ import html.parser
 import json
 import math
 import re
-import shutil
-import subprocess
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
 import numpy as np
 import pytest
+from browser import browse, needs_browser, said_by
 from made_results import drawn_views, runs, whole_result
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
@@ -41,9 +40,6 @@ from ccenv.runs.studies import find_study
 from ccenv.runs.sweeps import Cell, Sweep
 from ccenv.runs.tables.drawing import INK, WIDTH, Drawn, drawn_in_style, new_figure
 from ccenv.runs.tables.sweep_table import Table
-
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-needs_browser = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine")
 
 TOYS = '''
 from ccenv.agents.reinforce import Reinforce
@@ -583,16 +579,6 @@ def test_a_run_stands_among_the_recorded_ones_of_its_data_set_and_is_told_from_t
     assert set(among_recorded(alone, tmp_path).results) == {"rloo", "reinforce"}
 
 
-def browse(address, *arguments):
-    """Runs a real browser without a window; its console goes to stderr."""
-    command = [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr"]
-    done = subprocess.run(
-        [*command, *arguments, address], capture_output=True, text=True, timeout=240
-    )
-    assert done.returncode == 0, done.stderr
-    return done
-
-
 PROBE = """
 <script>
 addEventListener("load", () => {
@@ -614,23 +600,11 @@ addEventListener("load", () => {
 def look_at(text, folder, width):
     """What a browser of some width says about a page: `PROBE`'s findings, and its console."""
     # A headless window is never narrower than 500 pixels; a frame is.
-    # The last one: the chart's script has the word too.
     page, end, rest = text.rpartition("</body>")
     (folder / "inner.html").write_text(page + PROBE + end + rest)
-    frame = (
-        f'<iframe id="f" src="inner.html" style="border:0" width="{width}" height="800"></iframe>'
-    )
-    (folder / "outer.html").write_text(f"<!doctype html><title>t</title>{frame}" + RELAY)
-    done = browse(
-        (folder / "outer.html").as_uri(),
-        f"--user-data-dir={folder}/profile",
-        "--allow-file-access-from-files",
-        "--virtual-time-budget=5000",
-        "--dump-dom",
-        "--window-size=1400,900",
-    )
-    said = json.loads(html.unescape(re.search(r'data-said="([^"]*)"', done.stdout)[1]))
-    return said, done.stderr
+    frame = f'<iframe id="f" src="inner.html" style="border:0" width="{width}" height="800">'
+    options = ("--allow-file-access-from-files", "--window-size=1400,900")
+    return said_by(f"<!doctype html><title>t</title>{frame}</iframe>", folder, RELAY, *options)
 
 
 @needs_browser
@@ -700,12 +674,8 @@ addEventListener("load", () => {
 
 @needs_browser
 def test_switches_choose_the_figure_and_the_columns_of_the_table(report, tmp_path):
-    page, end, rest = (report / "index.html").read_text().rpartition("</body>")
-    (tmp_path / "page.html").write_text(page + SWITCH + end + rest)
-    profile = f"--user-data-dir={tmp_path}/profile"
-    done = browse((tmp_path / "page.html").as_uri(), profile, "--dump-dom")
-    assert "CONSOLE" not in done.stderr
-    said = json.loads(html.unescape(re.search(r'data-said="([^"]*)"', done.stdout)[1]))
+    said, console = said_by((report / "index.html").read_text(), tmp_path, SWITCH)
+    assert "CONSOLE" not in console
     start, end = ["row"], ["front", "kind", "seeds", "against random masks"]
     assert said["before"]["headings"] == [*start, "test error %", "MACs", *end]
     assert said["after"]["headings"] == [*start, "test nll in nats", "ms for 256 inputs", *end]
@@ -743,12 +713,9 @@ def test_a_data_set_without_times_is_shown_over_what_it_has(tmp_path):
         if DATA[1] in one.label:
             one.result["latency"] = []
     publish(found, tmp_path)
-    page, end, rest = (tmp_path / "index.html").read_text().rpartition("</body>")
-    (tmp_path / "page.html").write_text(page + OTHER_DATA + end + rest)
-    profile = f"--user-data-dir={tmp_path}/profile"
-    done = browse((tmp_path / "page.html").as_uri(), profile, "--dump-dom")
-    assert "CONSOLE" not in done.stderr
-    before, after = json.loads(html.unescape(re.search(r'data-said="([^"]*)"', done.stdout)[1]))
+    said, console = said_by((tmp_path / "index.html").read_text(), tmp_path, OTHER_DATA)
+    assert "CONSOLE" not in console
+    before, after = said
     assert "over ms for 256 inputs" in before[0]
     assert before[1:] == [["Results on digits"], ["0", "error", "time-256", "sampled"]]
     assert "over MACs of one input" in after[0]
