@@ -549,14 +549,16 @@ def curve_panels(results: Results, rows: Sequence[Row], looks: Looks) -> list[Pa
                     value = (100 if number == "error" else 1) * point[number]
                     by_inputs.setdefault(point["images_seen"], []).append(value)
             inputs = sorted(by_inputs)
-            low, mean, high = ([f(by_inputs[n]) for n in inputs] for f in (min, np.mean, max))
+            low, mean, high = (
+                [float(f(by_inputs[n])) for n in inputs] for f in (min, np.mean, max)
+            )
             style = {"lw": 1.2} | looks.line(row["label"])
             series.append(Series(name_of(row), inputs, mean, style, (low, high)))
         panels.append(Panel(series, {"ylabel": title, "ylim": (0, None)}))
     below = {"xlabel": "training inputs seen"}
     last = dataclasses.replace(
         panels[-1],
-        settings=panels[-1].settings | below,
+        settings={**panels[-1].settings, **below},
         finish=lambda axes: plain_ticks(axes.xaxis),
     )
     return [*panels[:-1], last]

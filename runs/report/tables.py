@@ -263,10 +263,10 @@ def front_columns(compared: Sequence[Front]) -> Columns:
 
     def paired(front: Front) -> str | None:
         if first is None or front is first:
-            return first and mark
+            return mark if first else None
         difference = paired_difference(front.by_seed, first.by_seed)
         shared = len(set(front.by_seed) & set(first.by_seed))
-        return difference and with_interval(difference, shared, ".3f", (-1, 1))
+        return with_interval(difference, shared, ".3f", (-1, 1)) if difference else None
 
     def chance(front: Front) -> Interval | None:
         if first in (None, front) or len(front.strata) != len(first.strata):

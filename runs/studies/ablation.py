@@ -53,6 +53,9 @@ def columns_of_changes(base: Cell, points: Points) -> Columns:
     """Of all rows, under both kinds of masks."""
     first = points[MODES[0]]
 
+    def error(of: Mapping[str, Point]) -> Callable[[Cell], Interval]:
+        return lambda cell: of[cell.label].interval
+
     def difference(of: Mapping[str, Point]) -> Callable[[Cell], Interval | None]:
         return lambda cell: (
             None if cell is base else paired_difference(of[cell.label].error, of[base.label].error)
@@ -67,10 +70,7 @@ def columns_of_changes(base: Cell, points: Points) -> Columns:
     for draw, name in NAMES.items():
         columns = {
             **columns,
-            f"{name}: error %": (
-                "right .2%",
-                lambda cell, of=points[draw]: of[cell.label].interval,
-            ),
+            f"{name}: error %": ("right .2%", error(points[draw])),
             f"{name}: difference": ("right .2%", difference(points[draw])),
         }
     return columns

@@ -155,8 +155,8 @@ def density_figures(results: Results, by_label: Points, dense: Sequence[Point]) 
         series.append(ours(f"ours, {name}", places, found, color))
         if name == "learned":
             series += dense_of_equal_macs("dense of no more MACs", places, found, dense)
-    settings = {"xlabel": "share of blocks kept", "ylabel": "validation error in %"}
-    settings |= {"yscale": "log", "xlim": (0, 0.13)}
+    settings: dict[str, Any] = {"xlabel": "share of blocks kept", "yscale": "log"}
+    settings |= {"ylabel": "validation error in %", "xlim": (0, 0.13)}
     panel = Panel(series, settings, lambda axes: plain_logarithms(axes.yaxis))
     alt = f"Validation error over density of {len(results)} rows over the thesis' points"
     caption = "Learned and random masks by density, MNIST."
