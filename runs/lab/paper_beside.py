@@ -10,7 +10,7 @@ from ccenv.runs.stats.cost_points import Point, make_point
 from ccenv.runs.stats.dense_comparison import best_on_validation, chosen
 from ccenv.runs.store import json_file
 from ccenv.runs.store.recorded import read_cells
-from ccenv.runs.tables.sweep_table import interval, markdown
+from ccenv.runs.tables.sweep_table import Row, interval, markdown
 
 PAPER_TABLES = tomllib.loads(
     Path(__file__).with_name("paper_tables.toml").read_text(encoding="utf-8")
@@ -43,7 +43,6 @@ IMPROVED = (
 INSIDE = "The paper's error lies within an interval of ours in {count} of its {all} rows{named}."
 PRINTED = 3
 """Places of an error, as a share of 1, that the paper prints."""
-Row = Mapping[str, Any]
 
 
 def beside_table(dataset: str, results_dir: Path) -> str:
@@ -66,9 +65,7 @@ def beside_table(dataset: str, results_dir: Path) -> str:
 
 def inside(row: Row, faithful: Mapping[str, Row]) -> bool:
     """Whether the paper's error lies within the interval of a row of ours, however it was run."""
-    for label in row["ours"].values():
-        if label not in faithful:
-            continue
+    for label in filter(faithful.__contains__, row["ours"].values()):
         found = interval(faithful[label], "error")
         if found.low is not None and found.high is not None:
             # As precisely as the paper prints it: 1.9 % lies within 1.86 to 1.88.
@@ -118,7 +115,7 @@ def our_line(who: str, row: Row | None, why_none: str = NOT_YET) -> list[Any]:
         row["macs"]["mean"],
         row["total_cost"]["mean"],
         " / ".join(f"{speedup[size]:.2f}" for size in ("1", "256") if size in speedup),
-        interval(row, "dropout_error") if row["dropout_error"] else None,
+        interval(row, "dropout_error"),
     ]
 
 
