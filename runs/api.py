@@ -27,7 +27,7 @@ from ccenv.runs.stats.intervals import Interval, mean_interval, told, with_inter
 from ccenv.runs.stats.measures import bits_lines, evaluation
 from ccenv.runs.store import folder as run_folder
 from ccenv.runs.store.untrusted_files import EXPORTED, stored_result
-from ccenv.runs.tables.sweep_table import Columns, markdown, read
+from ccenv.runs.tables.sweep_table import Columns, markdown, read_columns
 from ccenv.runs.tensorboard.mirror import mirrored
 
 __getattr__ = names_on_use("ccenv.runs", {"comparing": ["Comparison", "compare"]})
@@ -148,7 +148,7 @@ class Runs(Sequence[Run]):
     @property
     def table(self) -> str:
         """A line for each run, in Markdown."""
-        return markdown(*read(RUN_COLUMNS, self.runs))
+        return markdown(*read_columns(RUN_COLUMNS, self.runs))
 
     @property
     def summary(self) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ccenv.runs.stats.cost_points import Point, make_point
-from ccenv.runs.stats.dense_comparison import best_on_validation, chosen
+from ccenv.runs.stats.dense_comparison import best_on_validation, chosen_variants
 from ccenv.runs.store import json_file
 from ccenv.runs.store.recorded import read_cells
 from ccenv.runs.tables.sweep_table import Row, interval, markdown
@@ -136,7 +136,7 @@ def learned_points(path: Path) -> list[Point]:
     for cell in read_cells(path):
         if cell["learns"]:
             runs.setdefault(cell["label"], []).append(cell)
-    return chosen([make_point(label, cells, "sampled") for label, cells in runs.items()])
+    return chosen_variants([make_point(label, cells, "sampled") for label, cells in runs.items()])
 
 
 BESIDE = {f"beside-{name}": functools.partial(beside_table, name) for name in PAPER_TABLES}

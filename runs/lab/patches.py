@@ -18,7 +18,7 @@ from ccenv.agents.reference_policies import BlockDropout
 from ccenv.agents.systems.calibrated import BATCH
 from ccenv.agents.systems.entropy_threshold import EntropyThreshold, threshold_of
 from ccenv.runs.experiment import Experiment, Options, Row
-from ccenv.runs.tables.drawing import Drawn, legend_below, legend_height, look, new_figure
+from ccenv.runs.tables.drawing import Drawn, legend_below, legend_height, new_figure, nth_look
 from ccenv.simulator.rollout import walk
 from ccenv.simulator.simulator import Simulator
 
@@ -153,7 +153,7 @@ def drawn(rows: Sequence[Row]) -> Drawn:
             own = [row for row in rows if (row["trained"], row["refreshes"]) == kind]
             own = sorted((row for row in own if row["patch_size"] > 1), key=by_size)
             sizes, values = [row["patch_size"] for row in own], [row[key] for row in own]
-            (line,) = axes.plot(sizes, values, label=name, markersize=4, lw=1, **look(number))
+            (line,) = axes.plot(sizes, values, label=name, markersize=4, lw=1, **nth_look(number))
             lines += [line] if place == 0 else []
         for row in byte:
             axes.axhline(row[key], color="black", lw=0.8, ls="--")

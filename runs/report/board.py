@@ -93,7 +93,7 @@ def serve_board(root: Path, port: int | None = None) -> None:
     board.configure([], logdir=str(root), port=port)
     # Holds the runs; what it would do by itself is to add each by its path.
     ingester = LocalDataIngester(board.flags)
-    follow(ingester.deprecated_multiplexer, root)
+    keep_adding(ingester.deprecated_multiplexer, root)
     app = TensorBoardWSGIApp(
         board.flags,
         board.plugin_loaders,
@@ -109,7 +109,7 @@ def serve_board(root: Path, port: int | None = None) -> None:
     server.serve_forever()
 
 
-def follow(multiplexer: Any, root: Path) -> None:
+def keep_adding(multiplexer: Any, root: Path) -> None:
     """Adds the runs that are there, and in the background those that come."""
 
     def forever() -> None:

@@ -19,7 +19,7 @@ from ccenv.runs.stats.dense_comparison import (
     make_contests,
 )
 from ccenv.runs.stats.measures import BITS, ERROR, MODES, OF_SYMBOLS, Measure
-from ccenv.runs.tables.sweep_table import Columns, Table, read
+from ccenv.runs.tables.sweep_table import Columns, Table, read_columns
 
 MACS_NOTE = (
     "Each row compared with a dense network of the same total MACs, its error linear in the "
@@ -88,7 +88,7 @@ def dense_tables(contests: Sequence[Contest], draw: str, note: str = "") -> list
             Table(
                 f"{name}{part}",
                 f"{title}, {contest.dataset}",
-                *read(columns, items),
+                *read_columns(columns, items),
                 f"{own} {note}".strip(),
             )
             for name, title, columns, items, own in made

@@ -22,7 +22,7 @@ from ccenv.runs.stats.cost_points import (
     make_point,
     times_in,
 )
-from ccenv.runs.stats.dense_comparison import chosen, undominated, with_times_of
+from ccenv.runs.stats.dense_comparison import chosen_variants, undominated, with_times_of
 from ccenv.runs.stats.fronts import ALL, Front, front_verdict, make_fronts, name_in
 from ccenv.runs.stats.intervals import FEWEST, performance_profile, with_interval
 from ccenv.runs.stats.measures import (
@@ -57,7 +57,7 @@ from ccenv.runs.tables.drawing import (
     stacked_axes,
     write_names,
 )
-from ccenv.runs.tables.sweep_table import Row, name_of
+from ccenv.runs.tables.sweep_table import Row, shown_name
 
 DENSE, RANDOM = "dense", "block_dropout"
 KINDS = {
@@ -78,7 +78,7 @@ Place = Callable[[Point], float | None]
 """Where a point stands on the axis of costs; None where that is not known."""
 
 
-def kind(result: Mapping[str, Any]) -> str:
+def kind_of_method(result: Mapping[str, Any]) -> str:
     """A name in `KINDS` for the method of a result."""
     if result["uses_labels"]:
         return "ceiling"
@@ -140,7 +140,9 @@ def make_looks(results: Results) -> Looks:
     shapings = {label: str(r["reward"]) for label, r in first.items() if r["learns"]}
     number = len(set(shapings.values()))
     several = shapings if 1 < number <= len(KINDS["learned"][1]) else {}
-    return Looks(methods, {methods[label]: kind(r) for label, r in first.items()}, several)
+    return Looks(
+        methods, {methods[label]: kind_of_method(r) for label, r in first.items()}, several
+    )
 
 
 @dataclass(frozen=True)
@@ -160,7 +162,7 @@ class Cost:
 
 
 @dataclass(frozen=True)
-class View:
+class PlotView:
     """What the figure and the table show at one setting of the switches."""
 
     number: int
@@ -221,10 +223,10 @@ class View:
     def chosen(self) -> frozenset[str]:
         """Labels of rows that validation chose among those of one method and cost."""
         judged = [point for point in self.points if point.label not in self.ceilings]
-        return frozenset(p.label for p in chosen(judged, by_memory=self.measure is BITS))
+        return frozenset(p.label for p in chosen_variants(judged, by_memory=self.measure is BITS))
 
 
-def make_views(comparison: Comparison, results_dir: Path) -> list[View]:
+def make_views(comparison: Comparison, results_dir: Path) -> list[PlotView]:
     """Every setting of the switches that there is something to show at."""
     results = {label: runs for label, runs in comparison.results.items() if runs}
     names = list(dict.fromkeys(dataset_of(runs[0]) for runs in results.values()))
@@ -245,9 +247,9 @@ def make_views(comparison: Comparison, results_dir: Path) -> list[View]:
                 made = [dataclasses.replace(point, method=own[point.label]) for point in made]
                 timed = [in_turns(point, times[draw]) for point in made]
                 points = tuple(with_times_of(point, timed) for point in timed)
-                dense = chosen(elsewhere.get(dataset, ())) if measure is ERROR else ()
+                dense = chosen_variants(elsewhere.get(dataset, ())) if measure is ERROR else ()
                 views += [
-                    View(number, dataset, measure, cost, draw, points, ceilings, tuple(dense))
+                    PlotView(number, dataset, measure, cost, draw, points, ceilings, tuple(dense))
                     for cost in costs_of(points)
                 ]
     return [view for view in views if view.placed]
@@ -292,7 +294,7 @@ def diameter(kilobytes: float) -> float:
 
 
 def view_figures(
-    comparison: Comparison, views: Sequence[View], looks: Looks, width: float = WIDTH
+    comparison: Comparison, views: Sequence[PlotView], looks: Looks, width: float = WIDTH
 ) -> dict[str, Drawn]:
     """Setting of the switches -> figure, narrow for files and phones or wide for screens."""
     several = len({view.dataset for view in views}) > 1
@@ -320,7 +322,7 @@ def front_figure(comparison: Comparison, results_dir: Path) -> Any:
         return drawn_view(view, make_looks(comparison.results), WIDE)
 
 
-def words(view: View, point: Point) -> str:
+def words(view: PlotView, point: Point) -> str:
     """A point in words."""
     measure, cost = view.measure, view.cost.of(point)
     number = with_interval(point.interval, len(point.error), measure.spec, measure.ends)
@@ -328,7 +330,7 @@ def words(view: View, point: Point) -> str:
     return f"{point.label}: {measure.heading} {number}{at}"
 
 
-def alt_of(view: View) -> str:
+def alt_of(view: PlotView) -> str:
     """What is to be seen."""
     front = "; ".join(words(view, point) for _, point in view.front)
     return (
@@ -355,7 +357,7 @@ LONGEST = 28
 """Letters of a row's label that may stand at its point; else its method's name does."""
 
 
-def groups_of(view: View, looks: Looks) -> dict[str, Group]:
+def named_groups(view: PlotView, looks: Looks) -> dict[str, Group]:
     """Name at the points -> rows of one method and size of images, as far as validation chose them.
 
     Of baselines only those are kept that no cheaper row of the same baseline beats on validation
@@ -397,17 +399,17 @@ ASPECT = 0.75, 0.5
 """Height over width of the axes, of narrow figures and of wide ones."""
 
 
-def too_far(view: View, looks: Looks) -> list[Point]:
+def too_far(view: PlotView, looks: Looks) -> list[Point]:
     """Random masks where marks have sizes: they would take the room of all others."""
     random = [p for _, p in view.placed if looks.kinds[looks.methods[p.label]] == "random"]
     return random if view.sizes and len(random) < len(view.placed) else []
 
 
-def drawn_view(view: View, looks: Looks, width: float) -> Any:
+def drawn_view(view: PlotView, looks: Looks, width: float) -> Any:
     """The figure itself."""
     far = {point.label for point in too_far(view, looks)}
     placed = [(cost, point) for cost, point in view.placed if point.label not in far]
-    groups = groups_of(dataclasses.replace(view, points=tuple(p for _, p in placed)), looks)
+    groups = named_groups(dataclasses.replace(view, points=tuple(p for _, p in placed)), looks)
     factor = view.measure.factor
     place = {point.label: (cost, factor * point.interval.mean) for cost, point in placed}
     area = width - 0.7, ASPECT[width > WIDTH] * width
@@ -451,7 +453,7 @@ def drawn_view(view: View, looks: Looks, width: float) -> Any:
         for name, group in groups.items()
     }
     without = write_names(axes, places, colors, lines, radii)
-    write_key(figure, axes, area, key_of(view, looks) | {n: groups[n].style for n in without})
+    write_key(figure, axes, area, key_styles(view, looks) | {n: groups[n].style for n in without})
     return figure
 
 
@@ -463,7 +465,7 @@ def bars_of(cost: float, point: Point, factor: float) -> list[tuple[float, float
     return [(cost, factor * max(interval.low, 0.0), factor * interval.high)]
 
 
-def key_of(view: View, looks: Looks) -> dict[str, Style]:
+def key_styles(view: PlotView, looks: Looks) -> dict[str, Style]:
     """What shapes and sizes mean: kinds of methods, rewards where there are several, memory."""
     here = {looks.kinds[looks.methods[point.label]] for _, point in view.placed}
     styles: dict[str, Style] = {
@@ -528,7 +530,7 @@ def curve_figures(comparison: Comparison, looks: Looks) -> list[Drawn]:
     figures = []
     for key, rows in groups.items():
         name = "curves" if len(groups) == 1 else f"curves-{file_part(*key)}"
-        height = 3.8 + legend_height([name_of(row) for row in rows])
+        height = 3.8 + legend_height([shown_name(row) for row in rows])
         draw = functools.partial(plotted, curve_panels(comparison.results, rows, looks), height)
         ends = ", ".join(f"{row['label']} {100 * row['error']['mean']:.1f} %" for row in rows)
         caption = f"Validation data of {key[0]}, reward {key[1]}. Bands: lowest to highest seed."
@@ -553,7 +555,7 @@ def curve_panels(results: Results, rows: Sequence[Row], looks: Looks) -> list[Pa
                 [float(f(by_inputs[n])) for n in inputs] for f in (min, np.mean, max)
             )
             style = {"lw": 1.2} | looks.line(row["label"])
-            series.append(Series(name_of(row), inputs, mean, style, (low, high)))
+            series.append(Series(shown_name(row), inputs, mean, style, (low, high)))
         panels.append(Panel(series, {"ylabel": title, "ylim": (0, None)}))
     below = {"xlabel": "training inputs seen"}
     last = dataclasses.replace(
@@ -634,7 +636,9 @@ def block_figures(comparison: Comparison, looks: Looks) -> list[Drawn]:
             for i, use in enumerate(layers)
         )
         name = f"blocks-{file_part(best_row['label'].replace(' ', '-'))}"
-        caption = f"{name_of(best_row)}, seed {first['seed']}: share of inputs that keep a block."
+        caption = (
+            f"{shown_name(best_row)}, seed {first['seed']}: share of inputs that keep a block."
+        )
         alt = f"Map of block use by class for {best_row['label']}; {means}"
         figures.append(Drawn(functools.partial(drawn_maps, layers), name, caption, alt))
     return figures

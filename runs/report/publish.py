@@ -22,7 +22,7 @@ from ccenv.runs.engine.jobs import Comparison, names_of, origins
 from ccenv.runs.engine.study import Part, Section
 from ccenv.runs.report.dense import AGAINST_DENSE
 from ccenv.runs.report.figures import (
-    View,
+    PlotView,
     block_figures,
     curve_figures,
     make_looks,
@@ -82,7 +82,7 @@ def publish(
 class Report:
     """What a report shows."""
 
-    views: Sequence[View]
+    views: Sequence[PlotView]
     """settings of the switches."""
     narrow: Mapping[str, Drawn]
     """setting -> figure, for files and phones."""
@@ -171,7 +171,7 @@ def own_file(name: str) -> str:
     return Path(__file__).with_name(name).read_text(encoding="utf-8")
 
 
-def switches_of(views: Sequence[View]) -> dict[str, dict[str, str]]:
+def switches_of(views: Sequence[PlotView]) -> dict[str, dict[str, str]]:
     """What a switch is called -> value of a choice -> its words."""
     choices: dict[str, dict[str, str]] = {switch: {} for switch in WORDS}
     for view in views:

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from ccenv.runs.engine.jobs import Comparison, Finished, machine_name
-from ccenv.runs.report.figures import KINDS, View, kind
+from ccenv.runs.report.figures import KINDS, PlotView, kind_of_method
 from ccenv.runs.stats.degenerate import RULE, runs_fallen
 from ccenv.runs.stats.fronts import (
     ALL,
@@ -29,7 +29,7 @@ from ccenv.runs.stats.intervals import (
 from ccenv.runs.stats.measures import Result, evaluation
 from ccenv.runs.stats.rows import make_rows
 from ccenv.runs.stats.verdict import AGAINST_RANDOM, first_names
-from ccenv.runs.tables.sweep_table import Columns, Row, Table, by_dataset, name_of, read
+from ccenv.runs.tables.sweep_table import Columns, Row, Table, by_dataset, read_columns, shown_name
 
 SPEED_COLUMNS: Columns = {
     "row": ("left", "label"),
@@ -65,7 +65,7 @@ def speed_table(results: Mapping[str, Sequence[Result]]) -> Table:
         # Of ceilings nothing is timed.
         for latency in runs[0]["latency"] or [{}]
     ]
-    return Table("speed", "Speed", *read(SPEED_COLUMNS, passes), SPEED_NOTE)
+    return Table("speed", "Speed", *read_columns(SPEED_COLUMNS, passes), SPEED_NOTE)
 
 
 def settings_tables(finished: Sequence[Finished]) -> list[Table]:
@@ -123,7 +123,7 @@ APART = " · "
 """Between a heading as the page shows it and the setting of switches that a file needs."""
 
 
-def overview(comparison: Comparison, views: Sequence[View]) -> list[Table]:
+def overview(comparison: Comparison, views: Sequence[PlotView]) -> list[Table]:
     """The table behind the figure, one for each data set: a column for each setting of a switch."""
     datasets = dict.fromkeys(view.dataset for view in views)
     rows = {draw: rows_under(comparison, draw) for draw in dict.fromkeys(v.draw for v in views)}
@@ -139,7 +139,7 @@ def overview(comparison: Comparison, views: Sequence[View]) -> list[Table]:
         }
         file_name = "overview" if len(datasets) == 1 else f"overview-{name}"
         when |= {"": f"data-{index}"} if len(datasets) > 1 else {}
-        columns_and_lines = read(columns, labels)
+        columns_and_lines = read_columns(columns, labels)
         tables.append(
             Table(file_name, f"Results on {name}", *columns_and_lines, OVERVIEW_NOTE, when=when)
         )
@@ -148,7 +148,7 @@ def overview(comparison: Comparison, views: Sequence[View]) -> list[Table]:
 
 def overview_columns(
     comparison: Comparison,
-    views: Sequence[View],
+    views: Sequence[PlotView],
     labels: Sequence[str],
     rows: Mapping[str, Mapping[str, Row]],
 ) -> tuple[dict[str, tuple[str, Callable[[str], Any]]], dict[str, str]]:
@@ -166,7 +166,7 @@ def overview_columns(
     first = rows[comparison.draw]
     columns: dict[str, tuple[str, Callable[[str], Any]]] = {}
     when: dict[str, str] = {}
-    columns["row"] = "left", lambda label: name_of(first[label])
+    columns["row"] = "left", lambda label: shown_name(first[label])
     for view in views:
         measure = view.measure
         numbers = {
@@ -187,12 +187,15 @@ def overview_columns(
         heading = f"front{APART}{view.measure.title}, {view.cost.short}, {MASKS[view.draw]}"
         columns[heading] = "left", {point.label: "*" for _, point in view.front}.get
         when[heading] = view.when
-    columns["kind"] = "left", lambda label: KINDS[kind(comparison.results[label][0])][0]
+    columns["kind"] = "left", lambda label: KINDS[kind_of_method(comparison.results[label][0])][0]
     columns["seeds"] = "right", lambda label: len(first[label]["seeds"])
     for draw, by_label in rows.items():
         if any(by_label[label]["verdict"] in AGAINST_RANDOM for label in labels):
             heading = "against random masks" + apart[draw]
-            columns[heading] = "left", {k: against_random(row) for k, row in by_label.items()}.get
+            columns[heading] = (
+                "left",
+                {k: against_random_masks(row) for k, row in by_label.items()}.get,
+            )
             when[heading] = f"masks-{draw}"
     return columns, when
 
@@ -205,7 +208,7 @@ def rows_under(comparison: Comparison, draw: str) -> dict[str, Row]:
     return {row["label"]: row for row in rows}
 
 
-def against_random(row: Row) -> str | None:
+def against_random_masks(row: Row) -> str | None:
     """Whether a row is better than random masks, and by how few seeds."""
     is_few = len(row["seeds"]) < FEWEST and row["verdict"] in AGAINST_RANDOM
     return f"{row['verdict']} ({len(row['seeds'])} seeds)" if is_few else row["verdict"] or None
@@ -223,7 +226,7 @@ def seeds_table(comparison: Comparison) -> Table:
         for label, results in comparison.results.items()
         for result in results
     ]
-    return Table("seeds", "Results of each seed", *read(columns, seeds), "On test data.")
+    return Table("seeds", "Results of each seed", *read_columns(columns, seeds), "On test data.")
 
 
 FRONT_NOTE = (
@@ -247,7 +250,7 @@ def front_tables(comparison: Comparison) -> list[Table]:
     for name in datasets:
         compared = [front for front in fronts if front.dataset == name]
         where = "all data sets together" if name == ALL else name
-        columns_and_lines = read(front_columns(compared), compared)
+        columns_and_lines = read_columns(front_columns(compared), compared)
         file_name = "fronts" if len(datasets) == 1 else f"fronts-{name}"
         tables.append(Table(file_name, f"Hypervolumes, {where}", *columns_and_lines, FRONT_NOTE))
     return tables
@@ -295,7 +298,7 @@ def front_columns(compared: Sequence[Front]) -> Columns:
     }
 
 
-def ends_of(numbers: Sequence[float], spec: str) -> str:
+def from_least_to_most(numbers: Sequence[float], spec: str) -> str:
     """The smallest and the largest."""
     return f"{min(numbers):{spec}} to {max(numbers):{spec}}"
 
@@ -340,11 +343,11 @@ SHAPING_COLUMNS: Columns = {
     "hypervolume": ("right .3f", lambda one: one.area),
     "test error %": (
         "right",
-        lambda one: ends_of([100 * mean for mean in one.means("error")], ".2f"),
+        lambda one: from_least_to_most([100 * mean for mean in one.means("error")], ".2f"),
     ),
     "total cost": (
         "right",
-        lambda one: ends_of(one.means("total_cost"), ".3f"),
+        lambda one: from_least_to_most(one.means("total_cost"), ".3f"),
     ),
     "random: less / same / more / none": ("right", lambda one: one.verdicts),
     "collapsed runs": ("left", lambda one: one.collapsed),
@@ -401,7 +404,7 @@ def shaping_tables(rows: Sequence[Row], fronts: Sequence[Front]) -> list[Table]:
         pairs = {(row["agent"], row["shaping"]) for row in group if row["learns"]}
         if len({agent for agent, _ in pairs}) < len(pairs):
             file_name = "shapings-summary" + (f"-{dataset}" if len(groups) > 1 else "")
-            columns_and_lines = read(SHAPING_COLUMNS, make_shapings(group, fronts))
+            columns_and_lines = read_columns(SHAPING_COLUMNS, make_shapings(group, fronts))
             shared = ", ".join(shared_agents(group)) or "none"
             note = f"{SHAPING_NOTE} Agents under every shaping: {shared}. Collapsed runs: {RULE}"
             title = f"What each shaping gives, {dataset}"
@@ -416,7 +419,7 @@ def density_table(rows: Sequence[Row]) -> Table:
         return lambda row: row["density"][number] if number < len(row["density"]) else None
 
     columns: Columns = {
-        "row": ("left", name_of),
+        "row": ("left", shown_name),
         "compute cost": ("right .3f", lambda row: row["compute_cost"]["mean"]),
         "total cost": ("right .3f", lambda row: row["total_cost"]["mean"]),
         **{
@@ -430,7 +433,7 @@ def density_table(rows: Sequence[Row]) -> Table:
         f"share of blocks kept on test inputs, mean over seeds. Habit: if any. {RULE}"
     )
     title = "Compute cost and density"
-    return Table("density", title, *read(columns, rows), note, shaded=True)
+    return Table("density", title, *read_columns(columns, rows), note, shaded=True)
 
 
 WITHIN = 0.02
@@ -477,9 +480,9 @@ LIMIT_COLUMNS: Columns = {
     "agent": ("left", lambda runs: runs[0].label),
     "limit": ("right g", lambda runs: runs[0].limit),
     "training cost": ("right .4f", lambda runs: sum(one.cost for one in runs) / len(runs)),
-    "miss %": ("right", lambda runs: ends_of([100 * one.miss for one in runs], "+.2f")),
+    "miss %": ("right", lambda runs: from_least_to_most([100 * one.miss for one in runs], "+.2f")),
     "met": ("right", lambda runs: f"{sum(one.is_met for one in runs)} of {len(runs)}"),
-    "price": ("right", lambda runs: ends_of([one.price for one in runs], ".3g")),
+    "price": ("right", lambda runs: from_least_to_most([one.price for one in runs], ".3g")),
 }
 LIMIT_NOTE = (
     "Training cost: mean compute cost of the images in the last tenth of training, sampled masks. "
@@ -494,11 +497,11 @@ def limit_tables(results: Mapping[str, Sequence[Result]]) -> list[Table]:
     by_label: dict[str, list[Kept]] = {}
     for one in kept_limits(results):
         by_label.setdefault(one.label, []).append(one)
-    columns_and_lines = read(LIMIT_COLUMNS, list(by_label.values()))
+    columns_and_lines = read_columns(LIMIT_COLUMNS, list(by_label.values()))
     return [Table("cost-limits", "Cost limits", *columns_and_lines, LIMIT_NOTE)] if by_label else []
 
 
-def all_tables(comparison: Comparison, views: Sequence[View] = ()) -> dict[str, list[Table]]:
+def all_tables(comparison: Comparison, views: Sequence[PlotView] = ()) -> dict[str, list[Table]]:
     """Every table of the report that has something to say, by section; `views` for the overview."""
     rows = comparison.rows
     tables = {
@@ -538,7 +541,7 @@ def findings(comparison: Comparison) -> list[str]:
     for dataset, rows in by_dataset(comparison.rows).items():
         seeds = {1: "1 seed"}
         front = [
-            f"{name_of(row)} ({seeds.get(number := len(row['seeds']), f'{number} seeds')})"
+            f"{shown_name(row)} ({seeds.get(number := len(row['seeds']), f'{number} seeds')})"
             for row in rows
             if row["on_front"]
         ]

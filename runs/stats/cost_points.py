@@ -20,7 +20,7 @@ from ccenv.runs.stats.measures import (
     has_halves,
     memory_of,
     method_of,
-    shown,
+    shown_evaluation,
     shown_masks,
 )
 from ccenv.runs.store import json_file
@@ -92,7 +92,7 @@ def in_turns(point: Point, times: Times | None) -> Point:
 
 def make_point(label: str, runs: Sequence[Result], draw: str, measure: Measure = ERROR) -> Point:
     """A row's runs as one point."""
-    verdicts = [shown(run, draw) for run in runs]
+    verdicts = [shown_evaluation(run, draw) for run in runs]
     times: dict[int, dict[int, float]] = {}
     validation: dict[str, dict[int, float]] = {}
     for run in runs:
@@ -106,12 +106,12 @@ def make_point(label: str, runs: Sequence[Result], draw: str, measure: Measure =
     # Results of earlier versions know drawn masks' validation error only.
     judged = validation.get(shown_masks(runs[0], draw), {})
     known = judged if len(judged) == len(runs) else validation.get("sampled", {})
-    own = sizes_of(runs[0]), has_halves(runs[0]), memory_of(runs[0])
+    own = timed_sizes(runs[0]), has_halves(runs[0]), memory_of(runs[0])
     is_fixed = runs[0]["agent"] == "dense"
     return Point(label, method_of(runs[0]), macs, errors, known, times, *own, is_fixed)
 
 
-def sizes_of(run: Result) -> str:
+def timed_sizes(run: Result) -> str:
     """What the time of a pass depends on, as text."""
     settings = run["settings"]
     parts = settings["environment"] | settings["agent_settings"]

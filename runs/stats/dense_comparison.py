@@ -68,7 +68,7 @@ def make_contests(
             by_dataset.setdefault(dataset_of(runs[0]), []).append(point)
     contests = []
     for dataset, points in by_dataset.items():
-        picked = chosen(points, by_memory=bool(measure.name))
+        picked = chosen_variants(points, by_memory=bool(measure.name))
         best = [with_times_of(point, points) for point in picked]
         labels = {point.label for point in best}
         contest = Contest(
@@ -77,7 +77,7 @@ def make_contests(
             conditional=tuple(point for point in best if point.method != "dense"),
             others=tuple(point for point in points if point.label not in labels),
             batches=tuple(sorted({size for point in points for size in point.milliseconds})),
-            elsewhere=tuple(chosen((elsewhere or {}).get(dataset, ()))),
+            elsewhere=tuple(chosen_variants((elsewhere or {}).get(dataset, ()))),
             measure=measure,
         )
         if len(contest.compared) > 1 and contest.conditional:
@@ -101,7 +101,7 @@ def with_times_of(point: Point, points: Sequence[Point]) -> Point:
     return dataclasses.replace(point, milliseconds=times)
 
 
-def chosen(points: Sequence[Point], *, by_memory: bool = False) -> list[Point]:
+def chosen_variants(points: Sequence[Point], *, by_memory: bool = False) -> list[Point]:
     """The variant with the least validation error of each method and cost, by MACs.
 
     A variant that fewer seeds have finished than another does not take part yet.

@@ -18,9 +18,9 @@ from ccenv.runs.stats.intervals import (
     hypervolume,
     mean_interval,
 )
-from ccenv.runs.stats.measures import Result, dataset_of, method_of, shown
+from ccenv.runs.stats.measures import Result, dataset_of, method_of, shown_evaluation
 from ccenv.runs.stats.rows import mean_place
-from ccenv.runs.stats.verdict import Contender, Place, Score, Verdict, verdict
+from ccenv.runs.stats.verdict import Contender, Finding, RowPlace, Score, verdict
 
 ALL = "all"
 """Name for all data sets together."""
@@ -45,7 +45,7 @@ class Front:
     """True for ceilings, which are left out of verdicts."""
     areas: tuple[Mapping[int, float], ...]
     """seed -> area, once for each data set; seeds that every cell has finished."""
-    places: tuple[Place, ...] = ()
+    places: tuple[RowPlace, ...] = ()
     """MACs and error of each cell, means over all its seeds."""
 
     @property
@@ -99,7 +99,7 @@ def make_fronts(
         cells = [results[label] for label in labels]
         areas = areas_by_seed(cells, widest[dataset], draw)
         ceiling = bool(cells[0][0]["uses_labels"])
-        places = tuple(Place(k, dataset, *mean_place(results[k], draw)) for k in labels)
+        places = tuple(RowPlace(k, dataset, *mean_place(results[k], draw)) for k in labels)
         fronts.append(Front(dataset, method, shaping, tuple(labels), ceiling, (areas,), places))
     return sorted(fronts, key=lambda front: front.dataset) + over_all(fronts)
 
@@ -111,7 +111,7 @@ def areas_by_seed(
     points: dict[int, list[tuple[float, float]]] = {}
     for found in cells:
         for result in found:
-            verdict = shown(result, draw)
+            verdict = shown_evaluation(result, draw)
             point = (verdict["macs"] / reference_macs, verdict["error"])
             points.setdefault(result["seed"], []).append(point)
     return {
@@ -154,7 +154,7 @@ def leader(fronts: Sequence[Front]) -> Front | None:
     return max(contenders, key=lambda front: front.mean.mean, default=None)
 
 
-def front_verdict(fronts: Sequence[Front]) -> Verdict:
+def front_verdict(fronts: Sequence[Front]) -> Finding:
     """Says which Pareto front of a data set, or of all, has the largest hypervolume, if any."""
     compared = [front for front in fronts if not front.uses_labels]
     methods = "; ".join(dict.fromkeys(front.method for front in compared))

@@ -14,10 +14,10 @@ OF_SYMBOLS = "of_symbols"
 BITS_NOTE = "Bits: nll over ln 2, of one of 128 symbols (a byte, or any rare one)."
 
 
-def bits_of(nll: float) -> float:
+def nats_in_bits(nll: float) -> float:
     """Nats as bits.
 
-    >>> bits_of(math.log(8))
+    >>> nats_in_bits(math.log(8))
     3.0
     """
     return nll / math.log(2)
@@ -25,7 +25,7 @@ def bits_of(nll: float) -> float:
 
 def bits_in(result: Mapping[str, Any], evaluation: Mapping[str, Any]) -> float | None:
     """Bits a symbol of an evaluation; None where a result is not about symbols."""
-    return bits_of(evaluation["nll"]) if result.get(OF_SYMBOLS) else None
+    return nats_in_bits(evaluation["nll"]) if result.get(OF_SYMBOLS) else None
 
 
 def bits_lines(result: Mapping[str, Any]) -> list[str]:
@@ -79,7 +79,7 @@ class Measure:
 
 
 ERROR = Measure("", "error", "%", lambda verdict: float(verdict["error"]), ".2%")
-BITS = Measure("bits", "bits a symbol", "bits", lambda verdict: bits_of(verdict["nll"]), ".3f")
+BITS = Measure("bits", "bits a symbol", "bits", lambda verdict: nats_in_bits(verdict["nll"]), ".3f")
 """Of texts; see `ccenv.runs.stats.measures`."""
 NLL = Measure("nll", "nll in nats", "nats", lambda verdict: float(verdict["nll"]), ".3f")
 """Negative log-likelihood of the label."""
@@ -105,7 +105,7 @@ def evaluation(result: Result, draw: str) -> Mapping[str, Any]:
     return found
 
 
-def shown(result: Result, draw: str) -> Mapping[str, Any]:
+def shown_evaluation(result: Result, draw: str) -> Mapping[str, Any]:
     """The same for tables and figures, which always sample random masks.
 
     Greedy random masks keep all blocks or none, so their error says nothing about the rate.
@@ -193,7 +193,7 @@ def has_halves(result: Result) -> bool:
     return HALVE in transforms_of(result)
 
 
-def shape_of(result: Result) -> tuple[Any, Any]:
+def network_shape(result: Result) -> tuple[Any, Any]:
     """Blocks of each gated layer, and what is left of the network if one does not see them."""
     environment = result["settings"]["environment"]
     own = dict(environment.get("network_kwargs", {}))

@@ -19,9 +19,9 @@ from ccenv.runs.stats.measures import (
     dataset_of,
     memory_of,
     method_of,
+    network_shape,
     repeated,
-    shape_of,
-    shown,
+    shown_evaluation,
     shown_masks,
 )
 
@@ -117,7 +117,7 @@ def make_rows(results: Mapping[str, Sequence[Result]], draw: str = "sampled") ->
 
 def mean_place(results: Sequence[Result], draw: str) -> tuple[float, float]:
     """MACs of an input, the policy's own included, and test error: means over seeds."""
-    verdicts = [shown(r, draw) for r in results]
+    verdicts = [shown_evaluation(r, draw) for r in results]
     means = [float(np.mean([v[name] for v in verdicts])) for name in ("macs", "error")]
     return means[0], means[1]
 
@@ -141,8 +141,8 @@ def make_row(
     same_as: str,
 ) -> Row:
     """Summarises the results of one label; arguments as the fields of `Row`."""
-    first, verdicts = results[0], [shown(r, draw) for r in results]
-    modes = [shown(r, "mode") for r in results]
+    first, verdicts = results[0], [shown_evaluation(r, draw) for r in results]
+    modes = [shown_evaluation(r, "mode") for r in results]
 
     def mean_of(name: str, verdicts: Sequence[Mapping[str, Any]] = verdicts) -> Interval:
         return mean_interval([v[name] for v in verdicts])
@@ -200,14 +200,14 @@ def dropout_curves(floors: Iterable[Result], draw: str, like: Result) -> dict[in
         draw: see `make_rows`.
         like: whose network they must have: random blocks of another are no floor.
     """
-    blocks, rest = shape_of(like)
+    blocks, rest = network_shape(like)
     curves: dict[int, list[tuple[float, float]]] = {}
     for result in floors:
-        own_blocks, own_rest = shape_of(result)
+        own_blocks, own_rest = network_shape(result)
         # With every block kept, blocks make no difference.
         is_dense = "dense" in (result["agent"], like["agent"])
         if own_rest == rest and (is_dense or own_blocks == blocks):
-            verdict = shown(result, draw)
+            verdict = shown_evaluation(result, draw)
             point = (verdict["compute_cost"], verdict["error"])
             curves.setdefault(result["seed"], []).append(point)
     return {seed: sorted(points) for seed, points in curves.items()}

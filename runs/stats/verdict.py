@@ -1,4 +1,4 @@
-"""The one sentence about which method is best: contenders -> a `Verdict`.
+"""The one sentence about which method is best: contenders -> a `Finding`.
 
 A method is called best only if its 95 % interval over seeds lies apart from every other
 method's, every method has an interval, and no row of another method dominates one of its rows.
@@ -26,11 +26,11 @@ AGAINST_RANDOM = {
     "no difference": "not significantly different",
     "worse": "more error",
 }
-"""Verdict of a row against random masks -> how a sentence says it."""
+"""Finding of a row against random masks -> how a sentence says it."""
 
 
 @dataclass(frozen=True)
-class Place:
+class RowPlace:
     """Where a row of a method lies; less is better in both numbers."""
 
     label: str
@@ -42,7 +42,7 @@ class Place:
     error: float
     """test error, mean over seeds."""
 
-    def is_dominated_by(self, other: "Place") -> bool:
+    def is_dominated_by(self, other: "RowPlace") -> bool:
         """Whether the other has no more error and no more MACs, and less of one of them."""
         return self.dataset == other.dataset and dominated(
             (self.macs, self.error), [(other.macs, other.error)]
@@ -59,7 +59,7 @@ class Contender:
     """of the number that is compared, over seeds."""
     num_seeds: int
     """behind the interval."""
-    places: tuple[Place, ...] = ()
+    places: tuple[RowPlace, ...] = ()
     """its rows; none where only the number is compared."""
     is_ceiling: bool = False
     """True if it knows the labels: it is left out."""
@@ -85,7 +85,7 @@ class Score:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class Finding:
     """Which method is best, if one is, and the sentence that says so."""
 
     best: Contender | None
@@ -94,7 +94,7 @@ class Verdict:
     """without a capital letter and a full stop."""
 
 
-def verdict(contenders: Sequence[Contender], score: Score, among: str = "") -> Verdict:
+def verdict(contenders: Sequence[Contender], score: Score, among: str = "") -> Finding:
     """Names the best of some methods, or says why none can be named.
 
     Args:
@@ -108,20 +108,20 @@ def verdict(contenders: Sequence[Contender], score: Score, among: str = "") -> V
     """
     able = [one for one in contenders if not one.is_ceiling]
     if not able:
-        return Verdict(None, "nothing to compare yet")
+        return Finding(None, "nothing to compare yet")
     if len(able) == 1:
-        return Verdict(None, f"only {able[0].name}: nothing to compare with")
+        return Finding(None, f"only {able[0].name}: nothing to compare with")
     ceilings = [one.name for one in contenders if one.is_ceiling]
     ending = f"; compared: {among or '; '.join(one.name for one in able)}"
     ending += f" (ceilings left out: {'; '.join(ceilings)})" if ceilings else ""
     few = [one.name for one in able if one.num_seeds < FEWEST]
     if few:
-        return Verdict(None, f"no verdict: fewer than {FEWEST} seeds of {first_names(few)}{ending}")
+        return Finding(None, f"no verdict: fewer than {FEWEST} seeds of {first_names(few)}{ending}")
     sign = -1 if score.more_is_better else 1
     first, *others = sorted(able, key=lambda one: sign * one.interval.mean)
     if why_not := objection(first, others, score):
-        return Verdict(None, f"no verdict: {why_not}{ending}")
-    return Verdict(first, f"{claim(first, others, score)}{ending}")
+        return Finding(None, f"no verdict: {why_not}{ending}")
+    return Finding(first, f"{claim_sentence(first, others, score)}{ending}")
 
 
 def objection(first: Contender, others: Sequence[Contender], score: Score) -> str:
@@ -142,7 +142,7 @@ def objection(first: Contender, others: Sequence[Contender], score: Score) -> st
     return ""
 
 
-def claim(first: Contender, others: Sequence[Contender], score: Score) -> str:
+def claim_sentence(first: Contender, others: Sequence[Contender], score: Score) -> str:
     """The sentence for a method that nothing speaks against."""
     word = "largest" if score.more_is_better else "smallest"
     sentence = (

@@ -12,7 +12,7 @@ from ccenv.runs.stats.cost_points import Point, make_point
 from ccenv.runs.stats.intervals import Interval, paired_difference
 from ccenv.runs.stats.measures import MODES
 from ccenv.runs.tables.drawing import COLORS, Drawn, Panel, Series, plotted
-from ccenv.runs.tables.sweep_table import Columns, Table, read
+from ccenv.runs.tables.sweep_table import Columns, Table, read_columns
 
 NOTE = (
     "Difference: the row's error minus the base's on test images, paired by seed, with Student's "
@@ -34,7 +34,9 @@ def ablation(comparison: Comparison, results_dir: Path) -> Part:
         for draw in MODES
     }
     title = "One thing changed at a time"
-    table = Table("ablation", title, *read(columns_of_changes(cells[0], points), cells), NOTE)
+    table = Table(
+        "ablation", title, *read_columns(columns_of_changes(cells[0], points), cells), NOTE
+    )
     greedy = points["mode"]
     errors = "; ".join(f"{c.label}: {100 * greedy[c.label].interval.mean:.2f} %" for c in cells)
     figure = Drawn(

@@ -13,7 +13,7 @@ from ccenv.runs.engine.study import Part, Section
 from ccenv.runs.stats.cost_points import Point, make_point
 from ccenv.runs.stats.measures import BITS, ERROR, Measure, repeated
 from ccenv.runs.stats.verdict import SLACK, Contender, Score, verdict
-from ccenv.runs.tables.sweep_table import Columns, Table, read
+from ccenv.runs.tables.sweep_table import Columns, Table, read_columns
 
 NOTE = (
     "Of each kind the row of least validation error among those {within} (5 % more are let pass), "
@@ -67,7 +67,7 @@ def sentence_at(
     kinds: Mapping[str, Sequence[Point]], budget: int, cost: Cost, measure: Measure
 ) -> str:
     """Which method is best within a budget, if one is."""
-    rows = {kind: selected(own, budget, cost) for kind, own in kinds.items()}
+    rows = {kind: best_within(own, budget, cost) for kind, own in kinds.items()}
     contenders = [
         Contender(kind, row.interval, len(row.error)) for kind, row in rows.items() if row
     ]
@@ -85,7 +85,7 @@ def judged_points(comparison: Comparison, measure: Measure) -> list[Point]:
     ]
 
 
-def selected(points: Sequence[Point], budget: int, cost: Cost) -> Point | None:
+def best_within(points: Sequence[Point], budget: int, cost: Cost) -> Point | None:
     """The row with the least validation error within a budget, None where none is so cheap."""
     costs = [(point, cost(point)) for point in points]
     cheap = [point for point, own in costs if own is not None and own <= SLACK * budget]
@@ -100,7 +100,7 @@ def budget_cells(points: Sequence[Point], budgets: Sequence[int], cost: Cost) ->
     found: list[object] = []
     before: Point | None = None
     for budget in budgets:
-        row = selected(points, budget, cost)
+        row = best_within(points, budget, cost)
         found.append(None if row is None or row is before else row.interval)
         before = row
     return found
@@ -120,7 +120,7 @@ TUNED_NOTE = (
 )
 
 
-def tuned(comparison: Comparison, results_dir: Path) -> Part:
+def tuned_alike(comparison: Comparison, results_dir: Path) -> Part:
     """Each method's row with the most seeds, which is that of the chosen setting, by mean bits."""
     sweep = comparison.sweep
     seeds = {c.label: len(sweep.seeds if c.seeds is None else c.seeds) for c in sweep.cells}
@@ -141,8 +141,8 @@ def tuned(comparison: Comparison, results_dir: Path) -> Part:
     ]
     score = Score("mean bits a symbol", more_is_better=False, ends=BITS.ends)
     note = f"{TUNED_NOTE} Verdict: {verdict(contenders, score).sentence}."
-    table = Table("tuned", "Agents tuned alike", *read(TUNED_COLUMNS, found), note)
+    table = Table("tuned", "Agents tuned alike", *read_columns(TUNED_COLUMNS, found), note)
     return Part([table] if found else [])
 
 
-TUNED = Section("tuned", "Agents tuned alike", tuned)
+TUNED = Section("tuned", "Agents tuned alike", tuned_alike)

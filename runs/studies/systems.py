@@ -18,8 +18,8 @@ from ccenv.runs.engine.study import Part, Section
 from ccenv.runs.stats.intervals import Interval, mean_interval
 from ccenv.runs.stats.measures import MODES, Result, evaluation
 from ccenv.runs.stats.verdict import Contender, Score, verdict
-from ccenv.runs.tables.drawing import Drawn, Panel, Series, legend_height, look, plotted
-from ccenv.runs.tables.sweep_table import Columns, Table, read
+from ccenv.runs.tables.drawing import Drawn, Panel, Series, legend_height, nth_look, plotted
+from ccenv.runs.tables.sweep_table import Columns, Table, read_columns
 
 NOTE = (
     "Test error (%) at total costs, the policy's own included, of the MACs of the network with "
@@ -84,7 +84,7 @@ def systems(comparison: Comparison, results_dir: Path) -> Part:
             for result in comparison.results[row.label]
         )
         macs = next(whole, float("nan"))
-        found = [line for own in rows.values() if (line := line_of(comparison, own, macs))]
+        found = [line for own in rows.values() if (line := system_line(comparison, own, macs))]
         if found:
             about = comparison.sweep.places[place]
             tables.append(table_at(place, about, found))
@@ -95,7 +95,7 @@ def systems(comparison: Comparison, results_dir: Path) -> Part:
 COMPARED = Section("systems", "Systems at equal cost", systems)
 
 
-def line_of(comparison: Comparison, rows: Sequence[Cell], whole: float) -> Line | None:
+def system_line(comparison: Comparison, rows: Sequence[Cell], whole: float) -> Line | None:
     """A system's runs at its chosen setting; None before there are any of the middle budget.
 
     Args:
@@ -196,7 +196,7 @@ def table_at(place: str, about: Mapping[str, str], lines: Sequence[Line]) -> Tab
     ]
     ordered = sorted(lines, key=lambda line: one.mean if (one := found[line.name]) else 1.0)
     note = f"{NOTE} At {middle:.3f}: {verdict(compared, ERROR_SCORE).sentence}."
-    return Table(f"{place}-at-equal-cost", about["title"], *read(columns, ordered), note)
+    return Table(f"{place}-at-equal-cost", about["title"], *read_columns(columns, ordered), note)
 
 
 def figure_at(place: str, about: Mapping[str, str], lines: Sequence[Line]) -> Drawn:
@@ -205,7 +205,7 @@ def figure_at(place: str, about: Mapping[str, str], lines: Sequence[Line]) -> Dr
     for index, line in enumerate(lines):
         costs = [cost for cost, _ in line.points]
         means = [float(np.mean(errors)) for _, errors in line.points]
-        style = look(index) | {"ms": 3, "lw": 1}
+        style = nth_look(index) | {"ms": 3, "lw": 1}
         series.append(Series(line.name, costs, [100 * mean for mean in means], style))
         said = [f"{mean:.1%} at {cost:.2f}" for cost, mean in zip(costs, means, strict=True)]
         words.append(f"{line.name}: {', '.join(said)}")

@@ -10,10 +10,10 @@ from ccenv.runs.tables.drawing import (
     Panel,
     Series,
     legend_height,
-    look,
+    nth_look,
     plotted,
 )
-from ccenv.runs.tables.sweep_table import Columns, Row, markdown, read
+from ccenv.runs.tables.sweep_table import Columns, Row, markdown, read_columns
 
 TWO_SIDED = 1.96
 """standard errors of a 95 % interval, of a normal distribution."""
@@ -45,7 +45,7 @@ single gates do not add up: see a random half, and nothing kept."""
 
 def gate_table(rows: Sequence[Row]) -> str:
     """A line for each variant."""
-    return markdown(*read(GATE_COLUMNS, rows))
+    return markdown(*read_columns(GATE_COLUMNS, rows))
 
 
 def recall_figure(rows: Sequence[Row]) -> Drawn:
@@ -54,7 +54,7 @@ def recall_figure(rows: Sequence[Row]) -> Drawn:
     for place, number in enumerate(sorted({row["probes"] for row in rows})):
         own = sorted((r for r in rows if r["probes"] == number), key=lambda row: row["entries"])
         name = "1 probe" if number == 1 else f"{number} probes"
-        recall, style = [row["recall"] for row in own], look(place) | {"ms": 3, "lw": 1.2}
+        recall, style = [row["recall"] for row in own], nth_look(place) | {"ms": 3, "lw": 1.2}
         over_memory.append(Series(name, [row["entries"] for row in own], recall, style))
         over_share.append(Series(name, [row["retrieved"] for row in own], recall, style))
     over_share.append(Series("by chance", [0, 1], [0, 1], {"color": INK, "ls": "--", "lw": 0.8}))

@@ -226,7 +226,7 @@ def draw_map(axes: Any, use: Any, of: str) -> Any:
     return axes.imshow(use, vmin=0, vmax=1, **style)
 
 
-def look(index: int) -> dict[str, Any]:
+def nth_look(index: int) -> dict[str, Any]:
     """Colour and marker of the index-th thing that is compared; the first 90 differ."""
     return {"color": COLORS[index % len(COLORS)], "marker": MARKERS[index % len(MARKERS)]}
 
@@ -365,7 +365,7 @@ def write_names(
     edges = np.concatenate(list(sizes.values()))[:, None]
     taken = np.concatenate([marks - edges, marks + edges], axis=1)
     seen = [np.clip(put(line), frame[:2], frame[2:]) for line in lines]
-    crossed = np.concatenate([np.empty((0, 2)), *map(along, seen)])
+    crossed = np.concatenate([np.empty((0, 2)), *map(points_along, seen)])
     without = []
     for name in sorted(places, key=lambda name: len(places[name])):
         tried = slice(None, None, -(-len(places[name]) // MOST_TRIED))
@@ -385,7 +385,7 @@ def write_names(
     return without
 
 
-def along(line: Any) -> Any:
+def points_along(line: Any) -> Any:
     """Points along a line, some three points (1/72 inch) apart."""
     pieces = [line[:1]]
     for start, end in itertools.pairwise(line):

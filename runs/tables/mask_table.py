@@ -10,7 +10,7 @@ from ccenv.mask_table.entry import of_rows
 from ccenv.mask_table.table import opened_table, table_path
 from ccenv.mask_table.times import read_times
 from ccenv.runs.store.provenance import machine, versions
-from ccenv.runs.tables.sweep_table import Columns, Row, markdown, read
+from ccenv.runs.tables.sweep_table import Columns, Row, markdown, read_columns
 
 if TYPE_CHECKING:
     from ccenv.mask_table import BuildPlan
@@ -142,7 +142,7 @@ def all_masks_text(found: Mapping[str, Any]) -> str:
 
 def all_masks_table(rows: Sequence[Row]) -> str:
     """A line for each number of blocks."""
-    return markdown(*read(MASK_COLUMNS, rows))
+    return markdown(*read_columns(MASK_COLUMNS, rows))
 
 
 def times_text(times: "UnitTimes") -> str:

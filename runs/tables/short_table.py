@@ -16,8 +16,8 @@ from ccenv.runs.tables.sweep_table import (
     by_dataset,
     cell_texts,
     interval,
-    name_of,
-    read,
+    read_columns,
+    shown_name,
 )
 
 MOST_ROWS = 10
@@ -88,7 +88,7 @@ def short_columns(rows: Sequence[Row]) -> dict[str, Sequence[str]]:
         return with_interval(interval(row, field), len(row["seeds"]), measure.spec, measure.ends)
 
     columns: Columns = {
-        "method": ("left", name_of),
+        "method": ("left", shown_name),
         "bits" if has_bits else "error %": ("right", score),
         "MACs": ("right ,.0f", lambda row: row["macs"]["mean"]),
         "cost": ("right .3f", lambda row: row["total_cost"]["mean"]),
@@ -98,7 +98,7 @@ def short_columns(rows: Sequence[Row]) -> dict[str, Sequence[str]]:
         ),
         "seeds": ("right", lambda row: str(len(row["seeds"]))),
     }
-    texts = zip(*cell_texts(*read(columns, rows)), strict=True)
+    texts = zip(*cell_texts(*read_columns(columns, rows)), strict=True)
     return {name: cells for name, cells in zip(columns, texts, strict=True) if any(cells)}
 
 

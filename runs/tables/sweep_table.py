@@ -17,11 +17,11 @@ Columns = Mapping[str, tuple[str, str | Callable[[Any], Any]]]
 of it, or what a function makes of it."""
 
 
-def read(columns: Columns, items: Sequence[Any]) -> tuple[dict[str, str], list[list[Any]]]:
+def read_columns(columns: Columns, items: Sequence[Any]) -> tuple[dict[str, str], list[list[Any]]]:
     """Columns and lines of a table, a line for each item.
 
     >>> columns = {"who": ("left", "name"), "size": ("right .2f", len)}
-    >>> read(columns, [{"name": "a", "age": 3}])
+    >>> read_columns(columns, [{"name": "a", "age": 3}])
     ({'who': 'left', 'size': 'right .2f'}, [['a', 2]])
     """
     reads = [of for _, of in columns.values()]
@@ -30,7 +30,7 @@ def read(columns: Columns, items: Sequence[Any]) -> tuple[dict[str, str], list[l
     ]
 
 
-def name_of(row: Row) -> str:
+def shown_name(row: Row) -> str:
     """A row's label, with a mark on ceilings and on rows that repeat another."""
     same = f" (= {row['same_as']})" if row.get("same_as") else ""
     return row["label"] + same + (" (ceiling)" if row["uses_labels"] else "")
@@ -50,7 +50,7 @@ def speedup_of(row: Row) -> str | None:
 BITS = "test bits"
 """Heading of a column that tables of texts have alone."""
 COLUMNS: Columns = {
-    "agent": ("left", name_of),
+    "agent": ("left", shown_name),
     "seeds": ("right", lambda row: len(row["seeds"])),
     "masks": ("left", "masks"),
     "test error %": ("right ±.2%", lambda row: interval(row, "error")),
@@ -130,7 +130,7 @@ def table(rows: Sequence[Row]) -> str:
     for name, found in (groups or {"": []}).items():
         has_bits = any(row.get("bits") for row in found)
         columns = {k: v for k, v in COLUMNS.items() if has_bits or k != BITS}
-        shown[name] = markdown(*read(columns, found))
+        shown[name] = markdown(*read_columns(columns, found))
     if len(shown) < 2:
         return "".join(shown.values())
     return "\n\n".join(f"Data set {name}:\n\n{text}" for name, text in shown.items())
@@ -220,13 +220,13 @@ def formatted(columns: Mapping[str, str], rows: Sequence[Row]) -> str:
             format of a row's fields; see `Fields`. A column whose fields no row has is left out.
         rows: field -> value.
     """
-    cells = {name: [cell_of(text[1:], row) for row in rows] for name, text in columns.items()}
+    cells = {name: [field_text(text[1:], row) for row in rows] for name, text in columns.items()}
     shown = {name: texts for name, texts in cells.items() if not rows or set(texts) != {None}}
     sides = {name: "left" if columns[name][0] == "<" else "right" for name in shown}
     return markdown(sides, list(zip(*shown.values(), strict=True)))
 
 
-def cell_of(form: str, row: Row) -> str | None:
+def field_text(form: str, row: Row) -> str | None:
     """One cell of such a table; None where the row lacks a field that it may lack."""
     try:
         return Fields().vformat(form.removeprefix("?"), (), row)

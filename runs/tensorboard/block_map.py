@@ -76,8 +76,8 @@ def frame_of(class_names: tuple[str, ...], num_blocks: int) -> Frame:
     axes = figure.add_axes(place(LEFT, width))
     axes.set(xlim=(-0.5, num_blocks - 0.5), ylim=(len(class_names) - 0.5, -0.5))
     axes.set(xlabel="block", ylabel="class")
-    axes.set_xticks(named(num_blocks))
-    rows = named(len(class_names))
+    axes.set_xticks(named_cells(num_blocks))
+    rows = named_cells(len(class_names))
     axes.set_yticks(rows, [class_names[row] for row in rows], parse_math=False)
     scale = ScalarMappable(cmap=COLORS)
     scale.set_clim(0, 1)
@@ -99,10 +99,10 @@ def side(count: int) -> int:
     return max(LEAST, min(CELL * count, MOST), count)
 
 
-def named(count: int) -> range:
+def named_cells(count: int) -> range:
     """Numbers of the cells that are named.
 
-    >>> list(named(5)), list(named(64))[:3]
+    >>> list(named_cells(5)), list(named_cells(64))[:3]
     ([0, 1, 2, 3, 4], [0, 4, 8])
     """
     return range(0, count, math.ceil(count / MOST_NAMES))

@@ -24,7 +24,7 @@ MEASURES = {
 Charts = dict[str, dict[str, list[str | list[str]]]]
 
 
-def lines(*tags: str) -> list[str | list[str]]:
+def multiline(*tags: str) -> list[str | list[str]]:
     """A chart with a line for each tag that a pattern fits, in each run."""
     return ["Multiline", [f"{tag}$" for tag in tags]]
 
@@ -53,10 +53,10 @@ OF_A_SWEEP: Charts = {
 """Charts of `ccenv.runs.report.over_seeds`."""
 OF_A_RUN: Charts = {
     "Single runs": {
-        "error: training, validation, test": lines("(episode|eval|test)/error"),
-        "cost: compute, total": lines("eval/(compute|total)_cost"),
-        "reward and its terms": lines("episode/return", "reward/.*"),
-        "density of each layer": lines(r"eval/density_\d+"),
+        "error: training, validation, test": multiline("(episode|eval|test)/error"),
+        "cost: compute, total": multiline("eval/(compute|total)_cost"),
+        "reward and its terms": multiline("episode/return", "reward/.*"),
+        "density of each layer": multiline(r"eval/density_\d+"),
     }
 }
 """Charts of every run."""

@@ -45,7 +45,7 @@ BINS = np.linspace(0, 1, 51)
 """TensorFlow's own bins are a tenth wide near 1."""
 
 
-def scores(evaluation: Evaluation) -> dict[str, float]:
+def judged_scores(evaluation: Evaluation) -> dict[str, float]:
     """What is judged of an evaluation, by the last part of its tag."""
     blocks = [mask.shape[1] for mask in evaluation.masks]
     return {
@@ -147,7 +147,7 @@ class Tracker:
             self.writer.add_image(f"block_use/layer_{layer}", image, images_seen, dataformats="HWC")
 
     def _write_scores(self, split: str, images_seen: int, evaluation: Evaluation) -> None:
-        for name, value in scores(evaluation).items():
+        for name, value in judged_scores(evaluation).items():
             self.writer.add_scalar(f"{split}/{name}", value, images_seen)
 
     def finish(self, images_seen: int, test: Evaluation) -> None:

@@ -10,8 +10,8 @@ from ccenv.runs.tables.drawing import (
     Drawn,
     legend_below,
     legend_height,
-    look,
     new_figure,
+    nth_look,
     plain_logarithms,
 )
 from ccenv.runs.tables.sweep_table import markdown
@@ -92,7 +92,7 @@ def curves_figure(rows: Sequence[Row]) -> Drawn:
         for index, name in enumerate(names):
             row = by_estimator(rows)[name][policy]
             at, means = row["look_ups"], [one["mean"] for one in row["regret"]]
-            marks = {"color": INK} if name == "exact gradient" else look(index - 1)
+            marks = {"color": INK} if name == "exact gradient" else nth_look(index - 1)
             (line,) = axes.plot(at, means, lw=1.0, markersize=3, **marks)
             if place == 0:
                 lines.append(line)

@@ -16,7 +16,7 @@ from ccenv.runs.config.agent_settings import agent_parameters, find_agent
 from ccenv.runs.engine.jobs import Comparison
 from ccenv.runs.engine.study import Part, Section
 from ccenv.runs.stats.cost_points import Point, borrowed, in_turns, make_point, times_in
-from ccenv.runs.stats.dense_comparison import chosen, front_error
+from ccenv.runs.stats.dense_comparison import chosen_variants, front_error
 from ccenv.runs.stats.measures import Result
 from ccenv.runs.studies.paper.numbers import digitised, trend
 from ccenv.runs.tables.drawing import (
@@ -231,7 +231,7 @@ def drawn_blocks(use: Any) -> Any:
     """
     figure = new_figure(5.6)
     panels = figure.subplots(4, gridspec_kw={"height_ratios": [1, 1, 1, 1.6]})
-    for axes, (name, means) in zip(panels, parts_of(use).items(), strict=False):
+    for axes, (name, means) in zip(panels, fig1_panels(use).items(), strict=False):
         axes.plot(range(len(means)), means, ls="", marker="o", markersize=4, color=COLORS[0])
         axes.vlines(range(len(means)), 0, means, color=COLORS[0], lw=0.8)
         axes.axhline(float(means.mean()), color=INK, lw=0.6, ls=":")
@@ -243,12 +243,12 @@ def drawn_blocks(use: Any) -> Any:
     return figure
 
 
-def parts_of(use: Any) -> dict[str, Any]:
+def fig1_panels(use: Any) -> dict[str, Any]:
     """What the panels of Fig. 1 show."""
     return {"class 0": use[0], "class 1": use[1], "all classes": use.mean(axis=0)}
 
 
-def block_use(comparison: Comparison, results_dir: Path) -> Part:
+def fig1_part(comparison: Comparison, results_dir: Path) -> Part:
     """Fig. 1, of the first condnet whose results say which blocks each class keeps.
 
     Blocks of different seeds mean different things: the figure has the first, the table all.
@@ -271,7 +271,7 @@ def block_use(comparison: Comparison, results_dir: Path) -> Part:
         note += "Blocks of two seeds are no pairs."
         title = f"Fig. 1: block use by class, {label}"
         table = Table("fig1", title, columns, lines, note, shaded=True)
-        means = "; ".join(f"{name} {own.mean():.2f}" for name, own in parts_of(use).items())
+        means = "; ".join(f"{name} {own.mean():.2f}" for name, own in fig1_panels(use).items())
         caption = f"Fig. 1: share of images that keep each block, {label}, seed {seed}."
         alt = f"Activation of blocks by class; mean (dotted): {means}"
         return Part([table], [Drawn(partial(drawn_blocks, use), "fig1", caption, alt)])
@@ -286,7 +286,7 @@ def drawn_over(draw: Draw, comparison: Comparison, results_dir: Path) -> Part:
     """A figure of the paper; times measured in turns stand in place of the runs' own."""
     datasets = (row["dataset"] for row in comparison.rows)
     elsewhere = borrowed(datasets, results_dir, comparison.name)
-    dense = [point for points in elsewhere.values() for point in chosen(points)]
+    dense = [point for points in elsewhere.values() for point in chosen_variants(points)]
     times = times_in(results_dir, comparison.name)["sampled"]
     results = {label: found for label, found in comparison.results.items() if found}
     by_label = {k: in_turns(make_point(k, runs, "sampled"), times) for k, runs in results.items()}
@@ -296,7 +296,7 @@ def drawn_over(draw: Draw, comparison: Comparison, results_dir: Path) -> Part:
 FIG_1, FIG_3, FIG_5A, FIG_5B, FIG_5_7 = (
     Section("paper", "Compared with the paper", make)
     for make in (
-        block_use,
+        fig1_part,
         partial(drawn_over, front_figures),
         partial(drawn_over, lambda_s_figures),
         partial(drawn_over, lambda_v_figures),

@@ -21,9 +21,9 @@ from ccenv.runs.engine.study import Part, Section, Study
 from ccenv.runs.report.figures import (
     Looks,
     drawn_view,
-    groups_of,
     make_looks,
     make_views,
+    named_groups,
     view_figures,
 )
 from ccenv.runs.report.publish import embedded, make_report, publish, without_repeats
@@ -290,7 +290,7 @@ def test_every_row_is_a_mark_that_says_its_numbers_and_every_method_has_its_name
         start += f'aria-label="{label}: '
         assert start in svg
     (view, *_) = views_of(found)
-    for name in groups_of(view, make_looks(found.results)):
+    for name in named_groups(view, make_looks(found.results)):
         assert f">{name}</text>" in svg
 
 
@@ -571,7 +571,7 @@ def test_a_run_stands_among_the_recorded_ones_of_its_data_set_and_is_told_from_t
     looks = make_looks(found.results)
     assert looks.style("reinforce, yours") != looks.style("reinforce")
     (view, *_) = views_of(found)
-    assert {"reinforce", "reinforce, yours"} <= set(groups_of(view, looks))
+    assert {"reinforce", "reinforce, yours"} <= set(named_groups(view, looks))
     # Another data set has no recorded runs; the sweep of a data set's name goes before others.
     elsewhere = comparison_of([Cell("reinforce", "reinforce", {"dataset": "synthetic"})])
     assert set(among_recorded(elsewhere, tmp_path).results) == {"reinforce"}

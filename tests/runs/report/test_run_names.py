@@ -84,7 +84,7 @@ def taken():
 def test_a_folder_that_is_none_two_folders_and_a_port_that_is_taken_are_refused_in_one_line(
     logs, taken, monkeypatch, capsys
 ):
-    monkeypatch.setattr(board, "follow", lambda multiplexer, root: None)
+    monkeypatch.setattr(board, "keep_adding", lambda multiplexer, root: None)
     refused = (
         ([str(logs / "none")], "expected a folder with runs"),
         ([str(logs), str(logs)], "expected one folder with --tensorboard, got 2"),

@@ -9,7 +9,7 @@ from made_results import result, whole_result
 
 from ccenv.runs.api import Run
 from ccenv.runs.engine.jobs import make_jobs
-from ccenv.runs.stats.measures import bits_in, bits_of
+from ccenv.runs.stats.measures import bits_in, nats_in_bits
 from ccenv.runs.stats.rows import make_rows
 from ccenv.runs.sweeps import Cell, Sweep
 from ccenv.runs.tables.sweep_table import notes, table
@@ -51,4 +51,4 @@ def test_results_from_before_texts_have_no_bits(results):
 
 
 def test_guessing_among_equals_costs_the_logarithm_of_their_number():
-    assert bits_of(math.log(128)) == pytest.approx(7)
+    assert nats_in_bits(math.log(128)) == pytest.approx(7)

@@ -13,7 +13,7 @@ from ccenv.runs.stats.cost_points import Point
 from ccenv.runs.stats.dense_comparison import (
     at_equal_error,
     at_equal_macs,
-    chosen,
+    chosen_variants,
     front_error,
     interpolated,
     make_contests,
@@ -46,7 +46,7 @@ def contest(**rows):
 def test_validation_chooses_among_rows_of_one_cost_whatever_the_test_says():
     lucky = point("lucky", error=0.01, validation=0.3)
     sound = point("sound", error=0.09, validation=0.1)
-    assert chosen([lucky, sound]) == [sound]
+    assert chosen_variants([lucky, sound]) == [sound]
 
 
 def test_most_probable_masks_are_chosen_by_their_own_validation_error_where_it_is_known():
@@ -165,18 +165,18 @@ def test_of_texts_rows_of_another_memory_are_no_variants():
         dataclasses.replace(point(label, error=error), memory=memory)
         for label, error, memory in (("a", 0.3, 1000.0), ("b", 0.2, 1090.0), ("c", 0.1, 5000.0))
     ]
-    assert [p.label for p in chosen(points, by_memory=True)] == ["b", "c"]
-    assert [p.label for p in chosen(points)] == ["c"]
+    assert [p.label for p in chosen_variants(points, by_memory=True)] == ["b", "c"]
+    assert [p.label for p in chosen_variants(points)] == ["c"]
 
 
 def test_rows_of_another_agent_or_cost_are_no_variants():
     points = [point("a"), point("b", agent="topk"), point("c", macs=110.0)]
-    assert {p.label for p in chosen(points)} == {"a", "b", "c"}
+    assert {p.label for p in chosen_variants(points)} == {"a", "b", "c"}
 
 
 def test_a_variant_that_fewer_seeds_have_finished_does_not_take_part_yet():
     half = point("half", validation=0.01, seeds=(0,))
-    assert [p.label for p in chosen([half, point("whole")])] == ["whole"]
+    assert [p.label for p in chosen_variants([half, point("whole")])] == ["whole"]
 
 
 @given(share=st.floats(0, 1), errors=st.tuples(st.floats(0, 1), st.floats(0, 1)))

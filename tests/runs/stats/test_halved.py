@@ -5,7 +5,7 @@ import pytest
 
 from ccenv.runs.config.settings import make_plan
 from ccenv.runs.lab.benchmarks.front_times import by_size
-from ccenv.runs.report.figures import groups_of, make_looks
+from ccenv.runs.report.figures import make_looks, named_groups
 from ccenv.runs.stats.dense_comparison import front_error, make_contests
 from ccenv.runs.stats.measures import dataset_of, has_halves
 from ccenv.runs.stats.rows import dropout_curves
@@ -79,7 +79,7 @@ def test_halves_are_timed_apart_from_whole_images_of_the_same_layers():
 def shown_groups(results, folder):
     """Name at the points -> labels of rows, in the first figure."""
     (view, *_), figures = made_results.drawn_views(results, folder)
-    groups = groups_of(view, make_looks(results))
+    groups = named_groups(view, make_looks(results))
     shown = {name: [p.label for _, p in group.pairs] for name, group in groups.items()}
     return shown, groups, figures[view.when]
 

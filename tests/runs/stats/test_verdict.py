@@ -11,7 +11,7 @@ from ccenv.runs.comparing import with_added
 from ccenv.runs.report.tables import front_tables
 from ccenv.runs.stats.fronts import front_verdict, make_fronts
 from ccenv.runs.stats.intervals import FEWEST, mean_interval
-from ccenv.runs.stats.verdict import Contender, Place, Score, baseline_sentences, verdict
+from ccenv.runs.stats.verdict import Contender, RowPlace, Score, baseline_sentences, verdict
 from ccenv.runs.studies import find_study
 
 AREA = Score("hypervolume", more_is_better=True)
@@ -165,7 +165,7 @@ def test_the_leader_of_a_table_of_fronts_is_marked_largest_only_if_it_is_best():
 
 
 NUMBERS = st.floats(0, 1, allow_subnormal=False)
-PLACES = st.builds(Place, st.just("row"), st.just("digits"), st.floats(1, 9), NUMBERS)
+PLACES = st.builds(RowPlace, st.just("row"), st.just("digits"), st.floats(1, 9), NUMBERS)
 CONTENDERS = st.builds(
     contender,
     st.sampled_from("abcdef"),
