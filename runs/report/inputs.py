@@ -8,6 +8,8 @@ between these.
 """
 
 import base64
+import dataclasses
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -85,28 +87,26 @@ def price_view(run: Rebuilt, priced: Priced, draw: str, network: View | None) ->
     """
     simulator = run.env.simulator
     assert simulator.context is not None
-    own = range_view(priced.name, simulator.context.ranges[priced.name])
+    own = simulator.context.ranges[priced.name]
+    verdicts = []
+    for walked in priced.walked:
+        wrong = walked.logits.argmax(dim=1) != walked.labels
+        # The policy's own cost is left out.
+        cost = walked.macs.sum(dim=1).double().mean() / run.network.dense_macs
+        verdicts.append({"error": wrong.double().mean().item(), "cost": cost.item()})
     # The page skips what is not chosen, which an oblivious run does not.
     runs_here = network is not None and draw == "mode" and simulator.extension("oblivious") is None
-    return own | {
-        "values": list(priced.values),
-        "fixed": priced.fixed,
-        "num_inputs": len(priced.middle.labels),
-        "verdicts": [verdict(one, run.network.dense_macs) for one in priced.walked],
-        "policy": policy_view(run, simulator.context.ranges) if runs_here else None,
-    }
-
-
-def verdict(walked: Walked, dense_macs: int) -> dict[str, float]:
-    """Error and compute cost over all inputs, the policy's own aside."""
-    wrong = walked.logits.argmax(dim=1) != walked.labels
-    cost = walked.macs.sum(dim=1).double().mean() / dense_macs
-    return {"error": wrong.double().mean().item(), "cost": cost.item()}
-
-
-def range_view(name: str, found: Range) -> View:
-    """A range of cost weights or budgets."""
-    return {"name": name, "low": found.low, "high": found.high, "is_log": found.is_log}
+    return (
+        {"name": priced.name}
+        | dataclasses.asdict(own)
+        | {
+            "values": list(priced.values),
+            "fixed": priced.fixed,
+            "num_inputs": len(priced.middle.labels),
+            "verdicts": verdicts,
+            "policy": policy_view(run, simulator.context.ranges) if runs_here else None,
+        }
+    )
 
 
 def policy_view(run: Rebuilt, ranges: Mapping[str, Range]) -> View | None:
@@ -117,12 +117,21 @@ def policy_view(run: Rebuilt, ranges: Mapping[str, Range]) -> View | None:
         return None
     if not all(map(runs_in_page, choosers, run.env.simulator.observe.lengths)):
         return None
+    gates: list[View] = []
+    for chooser in choosers:
+        gates.append({"rule": chooser.rule, "num_kept": chooser.num_kept})
+        if isinstance(chooser.maps, Tensor):
+            gates[-1]["scores"] = chooser.maps.tolist()
+        else:
+            between = [chooser.activation] * (len(chooser.maps) - 1)
+            maps = zip(chooser.maps, [*between, None], strict=True)
+            gates[-1]["maps"] = [layer_view(Affine(*one, activation)) for one, activation in maps]
     return {
         "observation": observation,
-        "ranges": [range_view(name, found) for name, found in ranges.items()],
+        "ranges": [{"name": name} | dataclasses.asdict(one) for name, one in ranges.items()],
         "dense_macs": int(network.dense_macs),
         "least": [least_macs(network, gate + 1) for gate in range(len(network.gates))],
-        "gates": [gate_view(chooser) for chooser in choosers],
+        "gates": gates,
     }
 
 
@@ -133,16 +142,6 @@ def runs_in_page(chooser: Any, length: int) -> bool:
     if isinstance(chooser.maps, Tensor):
         return True
     return chooser.embeddings is None and chooser.maps[0][0].shape[1] == length
-
-
-def gate_view(chooser: Chooser) -> View:
-    """How one gate's mask is chosen."""
-    rule = {"rule": chooser.rule, "num_kept": chooser.num_kept}
-    if isinstance(chooser.maps, Tensor):
-        return rule | {"scores": chooser.maps.tolist()}
-    between = [chooser.activation] * (len(chooser.maps) - 1)
-    maps = zip(chooser.maps, [*between, None], strict=True)
-    return rule | {"maps": [layer_view(Affine(*one, activation)) for one, activation in maps]}
 
 
 def layer_view(found: Affine) -> View:
@@ -191,36 +190,34 @@ def view_of(runs: Mapping[str, Rebuilt], draw: str) -> View:
     orders = orders_of(walked)
     chosen = list(dict.fromkeys(index for found in orders.values() for index in found))
     places = {index: place for place, index in enumerate(chosen)}
-    letters = next(iter(runs.values())).env.simulator.data.letters
+    one_run = next(iter(runs.values()))
+    letters = one_run.env.simulator.data.letters
+    symbols = (
+        None if letters is None else [as_words(np.array([n]), letters) for n in range(len(letters))]
+    )
     agents = [
         agent_view(name, run, prices, draw) | {"seen": blocks_seen(one, letters)}
         for (name, run), one, prices in zip(runs.items(), walked, priced, strict=True)
     ]
     needs_numbers = any(agent["network"] for agent in agents)
     return {
-        "dataset": first_dataset(runs),
-        "classes": names_of_classes(letters),
+        "dataset": str(one_run.plan.environment["dataset"]),
+        "classes": symbols,
         "masks": draw,
         "agents": agents,
         "orders": {name: [places[i] for i in found] for name, found in orders.items()},
         "inputs": [
             input_view(first, index, needs_numbers, letters)
-            | {"runs": [run_view(*found, index) for found in zip(walked, priced, strict=True)]}
+            | {
+                "runs": [
+                    outcome_view(one, index)
+                    | ({"prices": [outcome_view(w, index) for w in own.walked]} if own else {})
+                    for one, own in zip(walked, priced, strict=True)
+                ]
+            }
             for index in chosen
         ],
     }
-
-
-def names_of_classes(letters: np.ndarray | None) -> list[str] | None:
-    """What a predictor of text answers with; None where classes are numbers."""
-    if letters is None:
-        return None
-    return [as_words(np.array([symbol]), letters) for symbol in range(len(letters))]
-
-
-def first_dataset(runs: Mapping[str, Rebuilt]) -> str:
-    """What the inputs are called."""
-    return str(next(iter(runs.values())).plan.environment["dataset"])
 
 
 def orders_of(walked: Sequence[Walked]) -> dict[str, list[int]]:
@@ -231,18 +228,15 @@ def orders_of(walked: Sequence[Walked]) -> dict[str, list[int]]:
         "hardest first": first.nll.argsort(descending=True)[:NUM_SHOWN].tolist(),
     }
     if len(walked) > 1:
-        differ = disagreement(first, walked[1])
+        # Answers first, then the share of MACs.
+        other = walked[1]
+        answers = first.logits.argmax(dim=1) != other.logits.argmax(dim=1)
+        macs = (first.macs.sum(dim=1) - other.macs.sum(dim=1)).abs().double()
+        differ = answers.double() + macs / (1 + macs.max())
         found = differ.argsort(descending=True, stable=True)[:NUM_SHOWN]
         if some := [i for i in found.tolist() if differ[i] > 0]:
             orders["agents differ"] = some
     return orders
-
-
-def disagreement(one: Walked, other: Walked) -> Tensor:
-    """How much two runs differ on each input: their answers first, then the share of MACs."""
-    answers = one.logits.argmax(dim=1) != other.logits.argmax(dim=1)
-    macs = (one.macs.sum(dim=1) - other.macs.sum(dim=1)).abs().double()
-    return answers.double() + macs / (1 + macs.max())
 
 
 def agent_view(name: str, run: Rebuilt, prices: Priced | None, draw: str) -> View:
@@ -289,14 +283,6 @@ def input_view(walked: Walked, index: int, needs_numbers: bool, letters: np.ndar
         if values.ndim == 3:
             shown["small"] = floats(pool(torch.from_numpy(values)[None]).flatten())
     return {"index": index, "label": int(walked.labels[index]), **shown}
-
-
-def run_view(walked: Walked, prices: Priced | None, index: int) -> View:
-    """What a run made of an input, at several cost weights too where it learned under some."""
-    found = outcome_view(walked, index)
-    if prices is None:
-        return found
-    return found | {"prices": [outcome_view(one, index) for one in prices.walked]}
 
 
 def outcome_view(walked: Walked, index: int) -> View:
@@ -381,28 +367,20 @@ MOST_RUNS = 2
 def section_of(comparison: Comparison) -> dict[str, Any] | None:
     """What the page shows of single inputs; None where no learner's weights are here."""
     for rows in by_dataset(comparison.rows).values():
-        opened: dict[str, Rebuilt] = {}
-        for row in best_learners(rows):
-            run = opened_again(comparison, row["label"])
-            if run is not None:
-                opened[row["label"]] = run
-            if len(opened) == MOST_RUNS:
-                break
+        # One row an agent, least error first.
+        best: dict[str, Row] = {}
+        for row in sorted(rows, key=lambda row: float(row["error"]["mean"])):
+            if row["learns"]:
+                best.setdefault(row["agent"], row)
+        labels = (row["label"] for row in best.values())
+        found = ((label, opened_again(comparison, label)) for label in labels)
+        opened = dict(itertools.islice(((k, run) for k, run in found if run), MOST_RUNS))
         try:
             if opened:
                 return view_of(opened, comparison.draw)
         except (ValueError, RuntimeError):
             continue
     return None
-
-
-def best_learners(rows: Sequence[Row]) -> list[Row]:
-    """Rows that learned, one an agent, least error first."""
-    learned = [row for row in rows if row["learns"]]
-    best: dict[str, Row] = {}
-    for row in sorted(learned, key=lambda row: row["error"]["mean"]):
-        best.setdefault(row["agent"], row)
-    return list(best.values())
 
 
 def opened_again(comparison: Comparison, label: str) -> Rebuilt | None:
