@@ -1,4 +1,4 @@
-"""The sweeps of the paper and of equal cost: what they hold, and that a miniature of each runs."""
+"""The sweeps of the paper and of equal cost: a miniature of each runs, and leaves its figures."""
 
 import dataclasses
 import functools
@@ -8,19 +8,13 @@ from made_results import runs, whole_result
 
 from ccenv.runs.commands import compare
 from ccenv.runs.config import sweep as cells
-from ccenv.runs.config.settings import make_plan
 from ccenv.runs.engine.jobs import Comparison, Finished, make_jobs
-from ccenv.runs.stats.measures import dataset_of
 from ccenv.runs.studies import STUDIES
 from ccenv.runs.studies.paper.figures import density_of
-from ccenv.runs.studies.paper.numbers import digitised, trend
 from ccenv.runs.sweeps import SWEEPS, Cell, Sweep
 
 PREFIXES = ("paper-", "equal-cost-", "low-density-", "rloo-why")
 OWN = [name for name in SWEEPS if name.startswith(PREFIXES)]
-EQUAL_COST = [name for name in OWN if name.startswith("equal-cost-")]
-CHOSEN = {"learning_rate", "weight_decay", "teacher_units", "distill_weight", "teacher_temperature"}
-"""What validation chooses; a warm start is one of conditional networks."""
 
 
 @functools.cache
@@ -87,50 +81,6 @@ def test_a_miniature_says_what_fits_a_sweep_better():
     assert sweep.miniature().name == "s-miniature"
 
 
-@pytest.mark.parametrize("name", OWN)
-def test_sweeps_have_seeds_enough_for_intervals(name):
-    large = ("cifar10", "paper-svhn", "lambda")
-    once = ("paper-front", "equal-cost-mnist-shifted")
-    expected = 1 if name in once else 3 if any(word in name for word in large) else 5
-    assert len(SWEEPS[name].seeds) == expected
-
-
-def whole(plan):
-    """The data set of a plan, of whole images where it has halves."""
-    return dataset_of({"settings": {"environment": plan.environment}})
-
-
-@pytest.mark.parametrize("name", EQUAL_COST)
-def test_dense_and_conditional_networks_are_trained_alike(name):
-    sweep = SWEEPS[name]
-    plans = [make_plan(cell.agent, {**sweep.settings, **cell.settings}) for cell in sweep.cells]
-    alike = [
-        (p.program.images, p.program.batch_size, whole(p), p.environment["weights"]) for p in plans
-    ]
-    assert len(set(alike)) == 1
-    first = plans[0].environment["weights_kwargs"]
-    for plan in plans:
-        own = plan.environment["weights_kwargs"]
-        changed = {name for name in own if own[name] != first.get(name)}
-        assert changed <= CHOSEN | {"warm_start"}
-        assert "warm_start" not in changed or plan.agent != "dense"
-
-
-@pytest.mark.parametrize("name", EQUAL_COST)
-def test_what_is_tried_on_conditional_networks_is_tried_on_dense_ones(name):
-    sweep = SWEEPS[name]
-    tried = {True: set(), False: set()}
-    for cell in sweep.cells:
-        own = make_plan(cell.agent, {**sweep.settings, **cell.settings}).environment
-        kwargs = {k: v for k, v in own["weights_kwargs"].items() if k in CHOSEN}
-        way = (str(sorted(kwargs.items())), own["network"], own["transforms"])
-        tried[cell.agent == "dense"].add(way)
-    dropped = {way for way in tried[False] if "dropout" in way[1]}
-    starts = {way for way in tried[False] if "teacher_units" in way[0] and "distill" not in way[0]}
-    assert tried[False] - dropped - starts <= tried[True]
-    assert not dropped or any("dropout" in way[1] for way in tried[True])
-
-
 FIGURES = {
     "paper-lambda-s": ("fig5a",),
     "paper-lambda-v": ("fig5b",),
@@ -138,18 +88,6 @@ FIGURES = {
     "paper-front": ("fig3", "fig5.16"),
     "paper-mnist": ("fig1",),
 }
-
-
-def test_the_papers_trends_are_those_that_it_describes():
-    errors = [y for _, y in trend(digitised("fig5a-error")["condnet"])]
-    seconds = [y for _, y in trend(digitised("fig5a-seconds")["condnet"])]
-    assert errors == sorted(errors)
-    assert seconds == sorted(seconds, reverse=True)
-    curves = digitised("fig5b")
-    assert all(
-        low[1] > high[1]
-        for low, high in zip(curves["lowest lambda_v"], curves["highest lambda_v"], strict=True)
-    )
 
 
 @pytest.mark.parametrize("name", FIGURES)
