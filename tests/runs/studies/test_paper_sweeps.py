@@ -33,13 +33,8 @@ def in_miniature():
     return found
 
 
-IN_THE_SUITE = ("paper-mnist-density",)
-"""The others take minutes together, and their rows are of the same kinds."""
-
-
-@pytest.mark.parametrize(
-    "name", [n if n in IN_THE_SUITE else pytest.param(n, marks=pytest.mark.slow) for n in OWN]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", OWN)
 def test_a_miniature_of_every_sweep_runs(name, tmp_path, capsys):
     folders = [f"--{kind}-dir={tmp_path / kind}" for kind in ("log", "report", "results")]
     options = compare.make_parser().parse_args([name, "--jobs", "1", *folders])
