@@ -29,7 +29,7 @@ Line = dict[str, Any]
 
 DIGIT = 64
 """Features of an input of the default data set."""
-MOST_NAMES, FIRST_NAMES = 24, 3
+MOST_NAMES, FIRST_NAMES = 6, 3
 """A cell of a table with several rows holds so many names, or the first ones of a longer list."""
 
 

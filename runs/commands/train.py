@@ -11,6 +11,7 @@ from ccenv.runs.commands.frame import (
     REFUSED,
     positive,
     print_json,
+    print_prose,
     program,
     takes_trust,
     whole_number,
@@ -23,7 +24,6 @@ from ccenv.runs.config.settings import make_plan, setting_names
 from ccenv.runs.config.sweep import MOST_RUNS, check_run_count
 from ccenv.runs.config.values import parse_pairs
 from ccenv.runs.engine.errors import CannotStartError, LeaderStoppedError, StoppedError
-from ccenv.runs.tables.short_table import print_text
 from ccenv.runs.tensorboard.mirror import SERVICES, NoServiceError
 
 if TYPE_CHECKING:
@@ -177,8 +177,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         results = [run.result for run in runs]
         print_json(results if several else results[0])
     elif several:
-        for line in in_short(plans, runs):
-            print_text(line)
+        print_prose("\n".join(in_short(plans, runs)))
     return 0
 
 
@@ -197,8 +196,7 @@ def train_all(options: argparse.Namespace, plans: Sequence[Plan]) -> "list[Run]"
                 if run is not None:
                     runs.append(run)
                     if not options.json:
-                        for line in run.summary.splitlines():
-                            print_text(line)
+                        print_prose(run.summary)
     except RanksError as error:
         raise StoppedError(str(error)) from error
     return runs

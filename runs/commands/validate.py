@@ -8,7 +8,6 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from ccenv.runs.commands.frame import print_json, program, takes_trust
 from ccenv.runs.replay.verdict import CHECKED, NAMED, RECOMPUTED, WORD, Checked
@@ -40,12 +39,6 @@ def row_cells(verdict: Checked) -> list[str]:
     answer = "✅" if verdict.is_valid else f"❌ {'; '.join(verdict.problems)}"
     name = "/".join(Path(verdict.folder).parts[-NAMED:])
     return [name, verdict.draw, *numbers, verdict.policy, *by_basis, answer]
-
-
-def row_as_json(verdict: Checked) -> dict[str, Any]:
-    """A row as JSON has it: all but initial weights."""
-    found = {name: value for name, value in vars(verdict).items() if name != "initial"}
-    return found | {"valid": verdict.is_valid}
 
 
 def conclusion(verdicts: Sequence[Checked]) -> str:
@@ -98,7 +91,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     rows = [one for folder in bar for one in validate(folder, options.trust)]
     verdicts = refuse_copies(rows)
     if options.json:
-        print_json([row_as_json(verdict) for verdict in verdicts])
+        # All but initial weights, which are tensors.
+        as_dicts = [vars(verdict) | {"valid": verdict.is_valid} for verdict in verdicts]
+        print_json([{k: v for k, v in row.items() if k != "initial"} for row in as_dicts])
     else:
         table = markdown(COLUMNS, [row_cells(verdict) for verdict in verdicts])
         print_text(f"{table}\n\n{conclusion(verdicts)}")

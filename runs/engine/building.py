@@ -8,7 +8,6 @@ import torch
 
 from ccenv.agents.base import Agent
 from ccenv.envs.vector import BlockSelectionVectorEnv
-from ccenv.networks.core.check import check_network
 from ccenv.runs.config.plan import Plan
 from ccenv.runs.engine.errors import CannotStartError, told_as
 from ccenv.runs.store.identity import Program
@@ -56,6 +55,8 @@ def check_own_network(plan: Plan) -> None:
     """Tries the laws of networks on a user's own, with initial weights, before anything learns."""
     if not plan.has_own_network:
         return
+    from ccenv.networks.core.check import check_network
+
     # Weights that are frozen would be learned first; those of co-training are drawn. One row is
     # enough, whatever groups the agent wants.
     settings = plan.environment | {"weights": "cotrain", "weights_kwargs": {}, "group_size": 1}

@@ -59,7 +59,8 @@ def read_checkpoint(plan: Plan, folder: Path) -> dict[str, Any] | None:
             warn(f"the checkpoint {path} is damaged: {error}")
             damaged = True
             continue
-        if same and (short := too_short(folder, event_sizes(found))):
+        sizes = found["curves"].get("tracker", {}).get("sizes", {}) if same else {}
+        if short := too_short(folder, sizes):
             warn(f"{', '.join(short)} in {folder} holds less than {path} knows: it was cut")
             damaged = True
             continue
@@ -70,11 +71,6 @@ def read_checkpoint(plan: Plan, folder: Path) -> dict[str, Any] | None:
     if damaged:
         warn("no sound checkpoint is left, the run starts over")
     return None
-
-
-def event_sizes(found: dict[str, Any]) -> dict[str, int]:
-    """Bytes of each event file at a checkpoint."""
-    return dict(found["curves"].get("tracker", {}).get("sizes", {}))
 
 
 class Keeper:

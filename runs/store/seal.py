@@ -141,7 +141,8 @@ def check_seal(content: Any, where: str) -> Any:
             raise edited(where, f"content with the checksum {digest(plain)}", content[SEAL])
     elif isinstance(content, Mapping):
         for name, value in content.items():
-            if is_checksum(value) and digest(without(content, name)) == value:
+            has_form = isinstance(value, str) and len(value) == LENGTH
+            if has_form and digest(without(content, name)) == value:
                 raise edited(where, f"the checksum under the name {SEAL!r}", name)
     return content
 
@@ -149,8 +150,3 @@ def check_seal(content: Any, where: str) -> Any:
 def without(content: Mapping[str, Any], name: str) -> dict[str, Any]:
     """Content with one name left out."""
     return {other: value for other, value in content.items() if other != name}
-
-
-def is_checksum(value: Any) -> bool:
-    """Whether something has the form of a seal."""
-    return isinstance(value, str) and len(value) == LENGTH

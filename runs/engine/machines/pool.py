@@ -122,12 +122,12 @@ def prepare_worker(ticket: Semaphore) -> None:
     announcement.may_say = functools.partial(ticket.acquire, block=False)
     # A bar's own lock is shared between processes: one that is killed would leave it behind.
     tqdm.set_lock(threading.RLock())
-    threading.Thread(target=end_with_parent, daemon=True).start()
-
-
-def end_with_parent() -> None:
-    """Waits for the parent's end, so that a killed program leaves no process behind."""
     parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
+
+    def end_with_parent() -> None:
+        if parent is not None:
+            parent.join()
+            os._exit(1)
+
+    # So that a killed program leaves no process behind.
+    threading.Thread(target=end_with_parent, daemon=True).start()
