@@ -7,10 +7,15 @@ For example:
 
 import dataclasses
 import html
+import json
+import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from tqdm import tqdm
 
 from ccenv.base.annotations import checks_types
 from ccenv.base.registry import check_names
@@ -21,17 +26,18 @@ from ccenv.runs.config.plan import safe_name
 from ccenv.runs.config.sweep import MOST_RUNS, Cell, Sweep, check_run_count
 from ccenv.runs.engine import jobs as sweep_jobs
 from ccenv.runs.engine.errors import say
+from ccenv.runs.engine.jobs import Job, remaining_seconds
 from ccenv.runs.engine.machines import LOCAL
-from ccenv.runs.engine.machines.engines import HERE, open_engine
-from ccenv.runs.engine.machines.pool import Outcome
+from ccenv.runs.engine.machines.engines import HERE, Engine, open_engine
+from ccenv.runs.engine.machines.pool import Outcome, Task
 from ccenv.runs.engine.run import OLDER
-from ccenv.runs.engine.run_jobs import run_missing
 from ccenv.runs.engine.study import Section
 from ccenv.runs.report.over_seeds import write_sweep
 from ccenv.runs.report.publish import PAGE, publish
 from ccenv.runs.stats.measures import MODES
 from ccenv.runs.stats.verdict import baseline_sentences
 from ccenv.runs.store import LOGS, REPORTS, recorded
+from ccenv.runs.store import folder as run_folder
 from ccenv.runs.store.identity import Key
 from ccenv.runs.studies import find_study
 from ccenv.runs.tables.short_table import short_table
@@ -253,3 +259,81 @@ def notes_on(found: sweep_jobs.Comparison, jobs: Sequence[sweep_jobs.Job]) -> li
             f"{len(old)} results were made by older code of their {OLDER}; --rerun repeats them"
         )
     return notes
+
+
+BAR = "{desc} |{bar}| {elapsed}<{remaining}{postfix}"
+"""It counts the seconds that runs were forecast to take, so that long runs weigh more. As all bars,
+it is shown on a terminal only."""
+
+
+def forecast(comparison: sweep_jobs.Comparison, jobs: Sequence[Job], workers: int) -> str:
+    """What is about to happen, and roughly how long it takes."""
+    seconds, measured = remaining_seconds(comparison, jobs)
+    length, plural = duration_text(seconds / workers), "" if workers == 1 else "s"
+    two_cores = "" if workers == 2 else f" ({duration_text(seconds / 2)} on two cores)"
+    basis = f"{measured} timed by finished runs of their cell" if measured else "its own estimate"
+    num_jobs = len(comparison.finished) + len(comparison.missing)
+    return (
+        f"sweep {comparison.sweep.name!r}: {len(jobs)} of {num_jobs} runs missing, "
+        f"about {length} with {workers} worker{plural}{two_cores}; {basis}"
+    )
+
+
+def duration_text(seconds: float) -> str:
+    """A time as a person says it.
+
+    >>> in_words(5400)
+    '90 minutes'
+    """
+    if seconds < 120:
+        return f"{seconds:.0f} seconds"
+    return f"{seconds / 60:.0f} minutes" if seconds < 7200 else f"{seconds / 3600:.1f} hours"
+
+
+def load_and_learn(jobs: Sequence[Job]) -> None:
+    """Loads data and learns frozen weights here, where it is seen, once for all workers."""
+    from ccenv.simulator.simulator import Simulator
+
+    done = set()
+    for job in jobs:
+        run_folder.check_writable(job.plan.folder())
+        run_folder.check_unlinked(job.plan.folder())
+        environment = job.plan.environment | {"group_size": 1}
+        key = json.dumps(environment, sort_keys=True)
+        if key not in done:
+            done.add(key)
+            # A seed starts co-training, and with it a teacher's weights are learned or read.
+            Simulator(1, **environment).seed(0)
+
+
+def run_missing(
+    found: sweep_jobs.Comparison,
+    jobs: Sequence[Job],
+    engine: Engine,
+    reuse: bool,
+    on_end: Callable[[], None],
+) -> list[Outcome]:
+    """Says how long it will take, then runs jobs with a bar, and returns the failures."""
+    say(forecast(found, jobs, min(engine.workers, len(jobs))))
+    if engine.about:
+        say(engine.about)
+    load_and_learn(jobs)
+    tasks = [Task(job.label, job.agent, job.settings, reuse) for job in jobs]
+    expected = [remaining_seconds(found, [job])[0] for job in jobs]
+    failures: list[Outcome] = []
+    outcomes = engine.run(tasks)
+    bar = tqdm(desc=f"0 of {len(tasks)} runs", total=sum(expected), bar_format=BAR, disable=None)
+    with bar, closing(outcomes):
+        for ended, outcome in enumerate(outcomes, start=1):
+            label, seed = outcome.task.label, outcome.task.settings["seed"]
+            bar.set_description_str(f"{ended} of {len(tasks)} runs", refresh=False)
+            bar.set_postfix_str(f"{label}, seed {seed}", refresh=False)
+            bar.update(expected[tasks.index(outcome.task)])
+            if outcome.error is not None:
+                failures.append(outcome)
+                # At once, too: a sweep may go on for hours.
+                why = outcome.error.strip().splitlines()[-1]
+                bar.write(f"failed: {label}, seed {seed}: {why}", file=sys.stderr)
+            else:
+                on_end()
+    return failures

@@ -14,7 +14,7 @@ from pathlib import Path
 from ccenv.base.files import write_whole
 from ccenv.runs.analysis.settings import UNUSED, AnalysisSettings, read_analysis
 from ccenv.runs.commands.frame import print_json, program, takes_trust
-from ccenv.runs.commands.settings_help import fields_help
+from ccenv.runs.config.agent_settings import fields_help
 from ccenv.runs.config.values import compact, parse_pairs
 from ccenv.runs.replay.verdict import NAMED
 from ccenv.runs.store import folder as run_folder

@@ -16,8 +16,7 @@ from ccenv.runs.commands.frame import (
     takes_trust,
     whole_number,
 )
-from ccenv.runs.commands.settings_help import settings_help
-from ccenv.runs.config.agent_settings import agent_parameters, find_agent
+from ccenv.runs.config.agent_settings import agent_parameters, find_agent, settings_help
 from ccenv.runs.config.command import AGENT, read_config, value_word
 from ccenv.runs.config.plan import Plan
 from ccenv.runs.config.settings import make_plan, setting_names

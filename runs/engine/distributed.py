@@ -19,10 +19,9 @@ from torch import Tensor, nn
 from ccenv.agents.base import Agent, OnRollout
 from ccenv.base.ranks import Ranks, RanksError, gradients_averaged, rows_shared
 from ccenv.runs.config.plan import Plan
-from ccenv.runs.engine.building import build_env_and_agent, torch_settings
 from ccenv.runs.engine.checkpoint import Keeper
 from ccenv.runs.engine.errors import LeaderStoppedError, StoppedError, told_as
-from ccenv.runs.engine.run import Options, run
+from ccenv.runs.engine.run import Options, build_env_and_agent, run, torch_settings
 from ccenv.simulator.resume import restore_simulator, simulator_state
 from ccenv.simulator.step import batch_shared, check_shareable
 

@@ -1,7 +1,8 @@
 """One run: a plan -> its folder with curves, checkpoint and result."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,6 @@ from ccenv.networks.core.mlp import SMALL_MACS
 from ccenv.networks.core.protocol import GatedNetwork
 from ccenv.runs.config.command import command_line
 from ccenv.runs.config.plan import Plan, code_digests
-from ccenv.runs.engine.building import build_run, torch_settings
 from ccenv.runs.engine.checkpoint import Keeper, read_checkpoint
 from ccenv.runs.engine.errors import (
     CannotStartError,
@@ -30,10 +30,12 @@ from ccenv.runs.engine.metadata import description_of, latencies, verdicts_of_co
 from ccenv.runs.stats.degenerate import mask_gap_of
 from ccenv.runs.store import folder as run_folder
 from ccenv.runs.store import json_file, masks_file
+from ccenv.runs.store.identity import Program
 from ccenv.runs.store.seal import check_result_of
 from ccenv.runs.store.untrusted_files import EXPORTED
 from ccenv.runs.tensorboard.tracking import Tracker
 from ccenv.simulator.evaluate import Evaluation, evaluate
+from ccenv.simulator.simulator import Simulator
 
 OLDER = "agent's, reward's or network's file"
 """What makes another result of the same settings."""
@@ -254,3 +256,53 @@ def export(plan: Plan, agent: Agent, target: Path) -> None:
         classifier.save(target / run_folder.CHECKPOINT / EXPORTED)
     except ValueError as error:
         warn(f"no classifier exported: {error}")
+
+
+@contextmanager
+def torch_settings(program: Program) -> Iterator[None]:
+    """Sets torch's threads and global seed (agents of others may draw from it), for a while."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(program.threads)
+    try:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(program.seed)
+            yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def build_run(plan: Plan, lead: Any = None) -> tuple[BlockSelectionVectorEnv, Agent, Evaluation]:
+    """Environment, agent and its evaluation before training, which an agent must be able to do."""
+    with told_as(CannotStartError, plan, (ValueError,)):
+        if lead is not None:
+            lead.check_plan(plan)
+    env, agent = build_env_and_agent(plan)
+    with told_as(CannotStartError, plan, (ValueError, ImportError)):
+        if lead is not None:
+            lead.check_agent(agent)
+        return env, agent, evaluate(env, agent, split="validation", seed=plan.program.seed)
+
+
+def build_env_and_agent(plan: Plan) -> tuple[BlockSelectionVectorEnv, Agent]:
+    """Environment and agent before training."""
+    seed = plan.program.seed
+    with told_as(CannotStartError, plan, (ValueError, TypeError, FileNotFoundError)):
+        check_own_network(plan)
+        env = BlockSelectionVectorEnv(plan.num_envs, **plan.environment)
+    with told_as(CannotStartError, plan, (ValueError, ImportError)):
+        env.reset(seed=seed)
+        return env, plan.agent_class(env, seed=seed, **plan.agent_settings)
+
+
+def check_own_network(plan: Plan) -> None:
+    """Tries the laws of networks on a user's own, with initial weights, before anything learns."""
+    if not plan.has_own_network:
+        return
+    from ccenv.networks.core.check import check_network
+
+    # Weights that are frozen would be learned first; those of co-training are drawn. One row is
+    # enough, whatever groups the agent wants.
+    settings = plan.environment | {"weights": "cotrain", "weights_kwargs": {}, "group_size": 1}
+    simulator = Simulator(1, **settings)
+    example, _ = simulator.data.batch(torch.arange(min(2, len(simulator.data))))
+    check_network(simulator.network, example)

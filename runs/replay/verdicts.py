@@ -28,15 +28,16 @@ from ccenv.runs.replay.claims import (
 from ccenv.runs.replay.own_code import check_places, laws_broken
 from ccenv.runs.replay.rebuilt import Rebuilt, pays_again, plan_of, rebuild, test_images
 from ccenv.runs.replay.replay import (
+    OTHER_VALUE,
     ROUNDING,
     ask,
+    num_unexplained,
     replay,
     returns,
     share_of_other_bits,
     share_of_other_values,
     wrong_labels,
 )
-from ccenv.runs.replay.rounding import OTHER_VALUE, num_unexplained
 from ccenv.runs.replay.same_training import digest_of_plan, initial_matrices, learned_hashes
 from ccenv.runs.replay.verdict import Checked, check_one_run
 from ccenv.runs.stats.measures import MODES, evaluation

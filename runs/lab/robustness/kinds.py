@@ -27,10 +27,9 @@ from ccenv.networks.core.mlp import GatedMLP
 from ccenv.networks.learning.bundled_weights import fitting_weights
 from ccenv.runs.config.command import read_config
 from ccenv.runs.config.plan import Plan
-from ccenv.runs.engine.building import build_run
 from ccenv.runs.engine.checkpoint import Keeper, checkpoint_path
 from ccenv.runs.engine.jobs import make_jobs, own_result, record_sweep, recording_of
-from ccenv.runs.engine.run import Options, run
+from ccenv.runs.engine.run import Options, build_run, run
 from ccenv.runs.lab.robustness.tiny import SETTINGS, TINY
 from ccenv.runs.stats.measures import MODES
 from ccenv.runs.store import folder as run_folder

@@ -16,7 +16,7 @@ import pytest
 from ccenv.runs import comparing, studies
 from ccenv.runs.commands import compare, frame
 from ccenv.runs.config.plan import NO_SOURCE
-from ccenv.runs.engine import jobs, run, run_jobs
+from ccenv.runs.engine import jobs, run
 from ccenv.runs.engine.jobs import (
     Comparison,
     Finished,
@@ -531,7 +531,7 @@ def test_a_forecast_takes_a_cells_measured_time_and_else_the_sweeps_own_estimate
     found = Comparison(sweep, (finished,), tuple(made[1:]), "sampled")
     # Two minutes on two cores are 60 seconds of one core for each of the four runs.
     assert remaining_seconds(found, found.missing) == (10.0 + 60.0 + 60.0, 1)
-    said = run_jobs.forecast(found, found.missing, workers=1)
+    said = comparing.forecast(found, found.missing, workers=1)
     assert "3 of 4 runs missing, about 2 minutes with 1 worker (65 seconds on two cores)" in said
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from ccenv.runs.commands import train
 from ccenv.runs.commands.cli import COMMANDS
-from ccenv.runs.commands.settings_help import EXAMPLES
+from ccenv.runs.config.agent_settings import EXAMPLES
 
 ROOT = Path(__file__).parents[3]
 FILES = [path for top in ("ccenv", "agents", "runs") for path in sorted((ROOT / top).rglob("*.py"))]
@@ -36,7 +36,7 @@ SHOWN_BY = {
     "ccenv/mask_table/challenge.py": ("challenge",),
     "runs/config/sweep.py": ("compare", "train"),
     "runs/config/sweep_file.py": ("compare",),
-    "runs/commands/settings_help.py": ("train",),
+    "runs/config/agent_settings.py": ("train",),
     "runs/store/untrusted_files.py": ("export", "generate"),
     "runs/store/recorded.py": ("compare",),
 }

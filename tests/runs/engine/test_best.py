@@ -1,6 +1,7 @@
 """Laws of early stopping: what is judged on test images had the fewest validation errors."""
 
 import copy
+import functools
 
 import pytest
 import torch
@@ -32,15 +33,18 @@ KINDS = {
 }
 
 
-@pytest.fixture(autouse=True)
-def _no_clock(monkeypatch):
-    monkeypatch.setattr(run, "latencies", lambda env, agent: [])
+@pytest.fixture(scope="module")
+def carried_out(tmp_path_factory):
+    """Carries out each run once for all tests: (kind, updates, whether the best is kept)."""
+    place = tmp_path_factory.mktemp("best")
 
+    @functools.cache
+    def carry_out(kind, updates=12, keep_best=False):
+        given = {"images": updates * BATCH, "keep_best": keep_best, "log_dir": str(place)}
+        given |= {"latency": False}
+        return run.run(make_plan("reinforce", KINDS[kind] | given))
 
-def carried_out(tmp_path, settings, updates, **more):
-    given = {k: v for k, v in settings.items() if k != "images"}
-    images = {"images": updates * BATCH, "log_dir": str(tmp_path)}
-    return run.run(make_plan("reinforce", given | images | more))
+    return carry_out
 
 
 def validation_of(result, mode):
@@ -53,9 +57,9 @@ def tensors(result, name):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_what_is_left_is_what_the_best_validation_judged(kind, tmp_path):
-    found = carried_out(tmp_path, KINDS[kind], 12, keep_best=True)
-    last = carried_out(tmp_path, KINDS[kind], 12)
+def test_what_is_left_is_what_the_best_validation_judged(kind, carried_out):
+    found = carried_out(kind, keep_best=True)
+    last = carried_out(kind)
     assert found["curve"] == last["curve"]
     assert "kept_at" not in last
     best = min(found["curve"], key=lambda point: point["error"])
@@ -65,9 +69,9 @@ def test_what_is_left_is_what_the_best_validation_judged(kind, tmp_path):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_it_is_what_a_run_that_ended_there_would_have_left(kind, tmp_path):
-    found = carried_out(tmp_path, KINDS[kind], 12, keep_best=True)
-    ended = carried_out(tmp_path, KINDS[kind], found["kept_at"] // BATCH)
+def test_it_is_what_a_run_that_ended_there_would_have_left(kind, carried_out):
+    found = carried_out(kind, keep_best=True)
+    ended = carried_out(kind, found["kept_at"] // BATCH)
     assert found["evaluations"] == ended["evaluations"]
     for name in ("agent", "network"):
         one, other = tensors(found, name), tensors(ended, name)
@@ -75,8 +79,8 @@ def test_it_is_what_a_run_that_ended_there_would_have_left(kind, tmp_path):
         assert all(torch.equal(one[key], other[key]) for key in one)
 
 
-def test_it_stands_before_a_validator_and_another_point_does_not(tmp_path, capsys):
-    found = carried_out(tmp_path, KINDS["both learn"], 12, keep_best=True)
+def test_it_stands_before_a_validator_and_another_point_does_not(carried_out, capsys):
+    found = carried_out("both learn", keep_best=True)
     assert validate.main([found["folder"]]) == 0
     assert "2 of 2 rows stand" in capsys.readouterr().out
     assert check_curve(found, keeps_best=True) == []

@@ -18,9 +18,8 @@ from ccenv.runs.commands import train
 from ccenv.runs.config.settings import make_plan
 from ccenv.runs.config.values import parse_pairs
 from ccenv.runs.engine import run
-from ccenv.runs.engine.building import check_own_network
 from ccenv.runs.engine.metadata import NUM_VALUES, values_over
-from ccenv.runs.engine.run import Options
+from ccenv.runs.engine.run import Options, check_own_network
 from ccenv.runs.replay.verdicts import validate
 from ccenv.runs.stats.cost_points import make_point
 from ccenv.runs.stats.rows import make_rows

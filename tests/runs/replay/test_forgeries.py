@@ -12,8 +12,7 @@ from ccenv.base.checked_file import write_checked
 from ccenv.base.seeding import stream
 from ccenv.data import load_split
 from ccenv.runs.engine import run
-from ccenv.runs.replay.replay import answers_under, ask, replay
-from ccenv.runs.replay.rounding import num_unexplained
+from ccenv.runs.replay.replay import answers_under, ask, num_unexplained, replay
 from ccenv.runs.replay.same_training import (
     MOST_ALIKE,
     MOST_LEANING,
