@@ -440,49 +440,38 @@ WITHIN = 0.02
 """Of the limit: so near counts as met."""
 
 
-@dataclass(frozen=True)
-class Kept:
-    """One run under a cost limit."""
+def kept_limits(results: Mapping[str, Sequence[Result]]) -> list[dict[str, Any]]:
+    """Runs whose multiplier moved to reach a limit, that of their agent or else of their reward.
 
-    label: str
-    """its row."""
-    limit: float
-    """mean compute cost to reach."""
-    cost: float
-    """mean compute cost of the last tenth of training."""
-    price: float
-    """the last."""
-
-    @property
-    def miss(self) -> float:
-        """Distance from the limit, in limits; below 0 for less cost."""
-        return self.cost / self.limit - 1
-
-    @property
-    def is_met(self) -> bool:
-        """Whether the limit was reached, or needed no multiplier."""
-        return abs(self.miss) <= WITHIN or (self.miss < 0 and self.price == 0)
-
-
-def kept_limits(results: Mapping[str, Sequence[Result]]) -> list[Kept]:
-    """Runs whose multiplier moved to reach a limit, that of their agent or else of their reward."""
-    return [
-        Kept(label, limit, one["last_tenth"]["compute_cost"], price)
-        for label, found in results.items()
-        for one in found
-        if (price := one.get("last_tenth", {}).get("price")) is not None
-        for own in [one["settings"]["environment"]["reward_kwargs"]]
-        if (limit := (own | one["settings"]["agent_settings"]).get("cost_limit")) is not None
-    ]
+    Returns:
+        `label`; `limit` and `cost` of the last tenth of training, as mean compute costs; `price`,
+        the last; `miss`, the distance from the limit in limits; `is_met`.
+    """
+    runs = []
+    for label, found in results.items():
+        for one in found:
+            last, settings = one.get("last_tenth", {}), one["settings"]
+            if (price := last.get("price")) is None:
+                continue
+            own = settings["environment"]["reward_kwargs"] | settings["agent_settings"]
+            if (limit := own.get("cost_limit")) is not None:
+                run = {"label": label, "limit": limit, "cost": last["compute_cost"], "price": price}
+                miss = run["cost"] / limit - 1
+                is_met = abs(miss) <= WITHIN or (miss < 0 and price == 0)
+                runs.append(run | {"miss": miss, "is_met": is_met})
+    return runs
 
 
 LIMIT_COLUMNS: Columns = {
-    "agent": ("left", lambda runs: runs[0].label),
-    "limit": ("right g", lambda runs: runs[0].limit),
-    "training cost": ("right .4f", lambda runs: sum(one.cost for one in runs) / len(runs)),
-    "miss %": ("right", lambda runs: from_least_to_most([100 * one.miss for one in runs], "+.2f")),
-    "met": ("right", lambda runs: f"{sum(one.is_met for one in runs)} of {len(runs)}"),
-    "price": ("right", lambda runs: from_least_to_most([one.price for one in runs], ".3g")),
+    "agent": ("left", lambda runs: runs[0]["label"]),
+    "limit": ("right g", lambda runs: runs[0]["limit"]),
+    "training cost": ("right .4f", lambda runs: sum(one["cost"] for one in runs) / len(runs)),
+    "miss %": (
+        "right",
+        lambda runs: from_least_to_most([100 * one["miss"] for one in runs], "+.2f"),
+    ),
+    "met": ("right", lambda runs: f"{sum(one['is_met'] for one in runs)} of {len(runs)}"),
+    "price": ("right", lambda runs: from_least_to_most([one["price"] for one in runs], ".3g")),
 }
 LIMIT_NOTE = (
     "Training cost: mean compute cost of the images in the last tenth of training, sampled masks. "
@@ -494,9 +483,9 @@ LIMIT_NOTE = (
 
 def limit_tables(results: Mapping[str, Sequence[Result]]) -> list[Table]:
     """One line for each label under a limit; no table where there is none."""
-    by_label: dict[str, list[Kept]] = {}
+    by_label: dict[str, list[dict[str, Any]]] = {}
     for one in kept_limits(results):
-        by_label.setdefault(one.label, []).append(one)
+        by_label.setdefault(one["label"], []).append(one)
     columns_and_lines = read_columns(LIMIT_COLUMNS, list(by_label.values()))
     return [Table("cost-limits", "Cost limits", *columns_and_lines, LIMIT_NOTE)] if by_label else []
 
@@ -555,6 +544,6 @@ def findings(comparison: Comparison) -> list[str]:
                 f"{', '.join(parts)}."
             )
     if limits := kept_limits(comparison.results):
-        num_met = sum(run.is_met for run in limits)
+        num_met = sum(run["is_met"] for run in limits)
         sentences.append(f"{num_met} of {len(limits)} runs under a cost limit met it.")
     return sentences

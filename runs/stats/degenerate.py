@@ -6,6 +6,7 @@ error: (two errors) -> a sentence, or "".
 """
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -59,7 +60,7 @@ def habit_of(result: Mapping[str, Any], density: Sequence[float]) -> str:
         return "always off"
     if not result.get("block_use"):
         return ""
-    images = judged_images(result)
+    (images, *_) = (int(e["num_images"]) for e in result["evaluations"] if e["split"] == "test")
     layers = [np.asarray(layer, dtype=np.float64) / 100 for layer in result["block_use"]]
     # Asked one layer after the other: most policies are known by their first.
     if any(between_classes(use, images) > SLACK for use in layers):
@@ -70,15 +71,12 @@ def habit_of(result: Mapping[str, Any], density: Sequence[float]) -> str:
 
 def runs_fallen(rows: Sequence[Mapping[str, Any]]) -> dict[str, int]:
     """Word of `HABITS` -> number of runs, over all rows and their seeds."""
-    counts: dict[str, int] = {}
-    for word in HABITS:
-        for row in rows:
-            for part in filter(None, row["habit"].split("; ")):
-                name, _, told = part.partition(" (")
-                if name == word:
-                    number = int(told.split(" of ")[0]) if told else len(row["seeds"])
-                    counts[word] = counts.get(word, 0) + number
-    return counts
+    counts: Counter[str] = Counter()
+    for row in rows:
+        for part in filter(None, row["habit"].split("; ")):
+            name, _, of_seeds = part.partition(" (")
+            counts[name] += int(of_seeds.split(" of ")[0]) if of_seeds else len(row["seeds"])
+    return {word: counts[word] for word in HABITS if counts[word]}
 
 
 def between_classes(use: Use, images: int) -> float:
@@ -100,13 +98,7 @@ def between_blocks(use: Use, images: int) -> float:
 
 def chance_of(use: Use, images: int) -> Use:
     """Variance of each block's use that drawing masks for so few images gives: [blocks]."""
-    chance: Use = (use * (1 - use)).mean(axis=0) / images
-    return chance
-
-
-def judged_images(result: Mapping[str, Any]) -> int:
-    """Test images behind a result's block use."""
-    return next(int(e["num_images"]) for e in result["evaluations"] if e["split"] == "test")
+    return np.asarray((use * (1 - use)).mean(axis=0) / images)
 
 
 def mask_gap(sampled: float, greedy: float, num_inputs: int, split: str = "test") -> str:

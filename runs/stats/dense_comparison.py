@@ -123,13 +123,10 @@ def groups_of_one_cost(points: Sequence[Point], *, by_memory: bool = False) -> l
 
     By memory they need the same memory, too: tables of rows cost no MACs.
     """
-    groups = [
-        group
-        for method in sorted({point.method for point in points})
-        for group in runs_of_alike(
-            [point for point in points if point.method == method], lambda point: point.macs, SAME
-        )
-    ]
+    groups = []
+    for method in sorted({point.method for point in points}):
+        own = [point for point in points if point.method == method]
+        groups += runs_of_alike(own, lambda point: point.macs, SAME)
     if not by_memory:
         return groups
     return [
@@ -223,13 +220,12 @@ def at_equal_macs(contest: Contest) -> list[EqualMacs]:
     """Every chosen conditional row compared with the dense Pareto front at its own cost."""
     found = []
     for point in contest.conditional:
-        errors = front_error(contest.compared, point.macs)
-        if not errors:
-            found.append(EqualMacs(point, None, None, ""))
-            continue
-        other = mean_interval(list(errors.values()))
-        difference = paired_difference(point.error, errors)
-        found.append(EqualMacs(point, other, difference, compare_intervals(point.interval, other)))
+        found.append(EqualMacs(point, None, None, ""))
+        if errors := front_error(contest.compared, point.macs):
+            other = mean_interval(list(errors.values()))
+            difference = paired_difference(point.error, errors)
+            verdict = compare_intervals(point.interval, other)
+            found[-1] = EqualMacs(point, other, difference, verdict)
     return found
 
 

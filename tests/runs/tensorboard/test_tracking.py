@@ -30,10 +30,8 @@ from ccenv.envs.stable_baselines import BlockSelectionVecEnv
 from ccenv.runs.commands import train
 from ccenv.runs.engine import listener, run
 from ccenv.runs.tensorboard import charts
-from ccenv.runs.tensorboard.block_map import block_map, frame_of
-from ccenv.runs.tensorboard.charts import OF_A_RUN
-from ccenv.runs.tensorboard.hparams import METRICS, columns
-from ccenv.runs.tensorboard.tracking import Tracker
+from ccenv.runs.tensorboard.charts import OF_A_RUN, block_map, frame_of
+from ccenv.runs.tensorboard.tracking import METRICS, Tracker, columns
 
 PROBE = PROBE_SETTINGS | {
     "images": 512,
