@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 import ccenv
 from ccenv.agents.reference_policies import Dense
 from ccenv.base.seeding import stream
-from ccenv.data import Split, load_split
+from ccenv.data import Split
 from ccenv.deploy.export import SkippingClassifier
 from ccenv.networks.core.parameters import memory_bytes
 from ccenv.networks.learning.training import frozen_weights
@@ -97,25 +97,6 @@ def test_no_context_contains_what_is_missing_before_a_sequence():
         torch.testing.assert_close(answer, torch.tensor(expected), rtol=1e-5, atol=1e-6)
 
 
-def test_positions_with_enough_symbols_before_them_are_windows(prose):
-    positions = load_split("prose@32", "train")
-    inputs, labels = positions.batch(torch.arange(len(positions)))
-    whole = (inputs != 128).sum(dim=1) >= 8
-    padded = Split(inputs[whole], labels[whole], 128)
-    windows = Split(inputs[whole, -8:].clone(), labels[whole], 128)
-    answers = []
-    for split in (padded, windows):
-        network = ngram(split.image_shape, 128, order=6, max_pairs=500).eval()
-        network.learn_beforehand(split)
-        answers.append(dense(network, split.images))
-    assert torch.equal(*answers)
-    # Whole sequences are counted, at even distances.
-    some = counted_positions(positions, 6, 7, 100)
-    rows = torch.arange(3)[:, None] * (len(positions) // 32) // 3 * 32 + torch.arange(32)
-    assert (some.keys & 127).tolist() == labels[rows.flatten()].tolist()
-    assert some.lengths.tolist() == [*range(1, 6), *[6] * 27] * 3
-
-
 @given(
     symbols=st.lists(st.integers(0, 4), min_size=6, max_size=60),
     most=st.integers(1, 30),
@@ -180,12 +161,17 @@ def test_worth_is_what_the_text_costs_more_without_the_pair():
         assert worth == pytest.approx(expected)
 
 
-def test_evenly_spaced_positions_are_counted():
+def test_evenly_spaced_positions_are_counted_and_whole_sequences():
     train = text("train")
     keys = counted_positions(train, 2, 4, 50).keys
     assert len(keys) == 50
     rows = torch.arange(50) * len(train) // 50
     assert (keys & 15).tolist() == train.labels[rows].tolist()
+    train = sequences_of_walk("train")
+    some = counted_positions(train, 3, 4, 20)
+    rows = torch.arange(3)[:, None] * (len(train) // 6) // 3 * 6 + torch.arange(6)
+    assert (some.keys & 15).tolist() == train.labels[rows.flatten()].tolist()
+    assert some.lengths.tolist() == [1, 2, 3, 3, 3, 3] * 3
 
 
 def test_memory_is_that_of_its_tables():
