@@ -18,7 +18,7 @@ from ccenv.base.values import lacking, positive_int, shortened, shown
 from ccenv.mdp.dynamics import EpisodeState, StepOutcome, initial, transition
 from ccenv.networks.core.abilities import Everywhere, ability
 from ccenv.networks.core.protocol import Earlier, GatedNetwork, num_blocks_of
-from ccenv.simulator.policy import ModelPolicy, Policy, as_policy, is_model
+from ccenv.simulator.policy import ModelPolicy, Policy, as_policy
 from ccenv.simulator.rollout import simulator_of, walk
 
 PART = 100_000
@@ -102,7 +102,7 @@ class Evaluation:
 
 def policy_of(policy: Any, env: Any) -> Policy:
     """A policy as it is; a model of Stable-Baselines3 as a policy on an environment."""
-    if is_model(policy):
+    if not hasattr(policy, "act") and hasattr(policy, "get_vec_normalize_env"):
         return ModelPolicy(policy, simulator_of(env), env)
     found = as_policy(policy)
     if lacking(found, "policy_macs"):

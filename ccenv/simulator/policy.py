@@ -144,11 +144,6 @@ def follow(policy: Policy, surface: Any, generator: torch.Generator | None = Non
         surface.earlier = policy.committed_rule(surface, generator)
 
 
-def is_model(policy: Any) -> bool:
-    """Whether an object is an algorithm of Stable-Baselines3, rather than a policy of ours."""
-    return not hasattr(policy, "act") and hasattr(policy, "get_vec_normalize_env")
-
-
 class ModelPolicy(Policy):
     """A model's actor, or its greedy actions by value, as a `Policy`.
 

@@ -8,7 +8,6 @@ import hashlib
 from typing import Any
 
 from ccenv.base.snapshot import restore_state, state_of
-from ccenv.rewards import StatefulReward
 from ccenv.rewards.bind import does
 from ccenv.simulator.simulator import Simulator
 
@@ -31,7 +30,7 @@ def simulator_state(simulator: Simulator) -> dict[str, Any]:
             "finish the episode first"
         )
     begun = simulator.state is not None and simulator.layer == 0
-    rule = remembering_rule(simulator)
+    rule = simulator.reward.rule
     if simulator.weights == "cotrain":
         trainer = {name: state_of(getattr(simulator.trainer, name)) for name in OF_TRAINER}
         learned = {"network": state_of(simulator.network), "trainer": trainer}
@@ -45,7 +44,7 @@ def simulator_state(simulator: Simulator) -> dict[str, Any]:
         "extensions": {one.name: one.state(begun=begun) for one in simulator.extensions},
         "network_version": simulator.network_version,
         "pending": [list(batch) for batch in simulator.learning.pending],
-        "reward": None if rule is None else state_of(dict(vars(rule)), "the reward"),
+        "reward": state_of(dict(vars(rule)), "the reward") if does(rule, "update") else None,
     }
 
 
@@ -77,15 +76,9 @@ def restore_simulator(simulator: Simulator, tree: dict[str, Any]) -> None:
     ]
     simulator.learning.pending.clear()
     simulator.learning.pending.extend(batches)
-    rule = remembering_rule(simulator)
-    if rule is not None:
-        vars(rule).update(restore_state(dict(vars(rule)), tree["reward"], "the reward"))
-
-
-def remembering_rule(simulator: Simulator) -> StatefulReward | None:
-    """The reward that learns from steps, None of one that does not."""
     rule = simulator.reward.rule
-    return rule if does(rule, "update") else None
+    if does(rule, "update"):
+        vars(rule).update(restore_state(dict(vars(rule)), tree["reward"], "the reward"))
 
 
 def weights_digest(network: Any) -> str:

@@ -52,11 +52,9 @@ class ReadsEarlier:
     """What earlier positions of a sequence leave depends on their masks."""
 
     def start(self, inputs: Tensor, earlier: Earlier | None = None) -> Any:
-        """See `GatedNetwork.start`; `cache` and `cache_before` take `earlier`, too.
+        """See `GatedNetwork.start`; what earlier positions decide, None for the network's own rule.
 
-        Args:
-            inputs: [batch, ...].
-            earlier: what earlier positions decide; None for the network's own rule.
+        `cache` and `cache_before` take `earlier`, too.
         """
         raise NotImplementedError
 
@@ -70,20 +68,11 @@ class Caches:
         They are computed with those positions, and their MACs are counted there. It is the same in
         training mode: in co-training a rollout and the update that follows it share what `start`
         computed.
-
-        Args:
-            inputs: [batch, ...].
-            earlier: see `ReadsEarlier.start`.
         """
         raise NotImplementedError
 
     def start_cached(self, inputs: Tensor, cache: Any) -> Any:
-        """Does what `start` does with a cache that is there already; its MACs are the inputs' own.
-
-        Args:
-            inputs: [batch, ...].
-            cache: from `cache`, of the same inputs.
-        """
+        """Does what `start` does with the `cache` of the inputs; its MACs are the inputs' own."""
         raise NotImplementedError
 
 
@@ -93,22 +82,16 @@ class Continues:
     def cache_before(self, inputs: Tensor, earlier: Earlier | None = None) -> Any:
         """Returns what the positions before an input leave, with room for it and for later ones.
 
-        It is for `start_cached`, and is made with the weights that the network has now.
-
-        Args:
-            inputs: [1, ...], the end of one sequence.
-            earlier: see `ReadsEarlier.start`.
+        It is for `start_cached`, and is made with the weights that the network has now, of inputs
+        [1, ...], the end of one sequence.
         """
         raise NotImplementedError
 
     def cache_after(self, hidden: Any) -> Any:
         """Adds what an input leaves to the cache that it was started with, which it changes.
 
-        Args:
-            hidden: after the last gate, from `start_cached`.
-
-        Returns:
-            The cache before the next input of the sequence; None if there is no room for it.
+        Of the state after the last gate; returns the cache before the next input of the sequence,
+        None if there is no room for it.
         """
         raise NotImplementedError
 
@@ -227,11 +210,7 @@ class Scheduled:
     """Changes as its co-training goes on; it needs `schedule_updates`."""
 
     def after_update(self, done: float) -> None:
-        """Called behind each update.
-
-        Args:
-            done: share of the updates of its schedule.
-        """
+        """Called behind each update, when a share of the updates of its schedule is done."""
         raise NotImplementedError
 
 
