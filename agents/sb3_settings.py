@@ -87,9 +87,8 @@ def complete_settings(
 def divide(settings: dict[str, Any], num_steps: int) -> dict[str, Any]:
     """Gives SB3 a `batch_size` that fills a rollout of `num_steps` steps without a rest.
 
-    Raises:
-        ValueError: if the one given does not, leaves one step alone (SB3 normalises advantages by
-            their deviation), or is given with `num_minibatches`.
+    ValueError if the one given does not, leaves one step alone (SB3 normalises advantages by their
+    deviation), or is given with `num_minibatches`.
     """
     if "batch_size" in settings and "num_minibatches" in settings:
         raise ValueError("expected batch_size or num_minibatches, got both; leave one out")

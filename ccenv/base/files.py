@@ -95,14 +95,10 @@ def write_parts(
 
 
 def read_parts(path: Path, framework: str = "np") -> tuple[dict[str, Any], dict[str, str], bool]:
-    """Reads a checked file of arrays ("np") or tensors ("pt"), and compares it with its checksum.
+    """Arrays ("np") or tensors ("pt") of a checked file, texts, and whether there was a checksum.
 
-    Returns:
-        Arrays, texts, and whether there was a checksum: the oldest files have none.
-
-    Raises:
-        FileNotFoundError: if there is no such file.
-        DamagedFileError: if it is not as it was written, of another kind, or not for numpy.
+    The oldest files have none. FileNotFoundError if there is no such file; DamagedFileError if it
+    is not as it was written, of another kind, or not for numpy.
     """
     from safetensors import SafetensorError, safe_open
 

@@ -113,12 +113,7 @@ def import_object(path: str, kind: str) -> Any:
 
 
 def names_on_use(package: str, names: Mapping[str, Sequence[str]]) -> Callable[[str], Any]:
-    """Makes a package's `__getattr__`: a name's module is imported when the name is asked for.
-
-    Args:
-        package: its `__name__`.
-        names: module below the package -> names in it.
-    """
+    """A package's `__getattr__`: imports names on use, by the modules below it that have them."""
     places = {name: f"{package}.{module}" for module, own in names.items() for name in own}
 
     def find(name: str) -> Any:
@@ -220,10 +215,7 @@ def in_todays_names(
 ) -> dict[str, Any]:
     """Settings with today's names in the place of earlier ones; ValueError of one by both names.
 
-    Args:
-        settings: by name.
-        earlier: name of an earlier version -> name of today.
-        warns: whether a `FutureWarning` names the new one; stored runs cannot follow it.
+    A `FutureWarning` names the new one if it `warns`: stored runs cannot follow one.
 
     >>> in_todays_names({"width": 2, "rate": 1}, {"width": "units"}, warns=False)
     {'units': 2, 'rate': 1}

@@ -5,10 +5,8 @@ import torch
 from probes import make_agent, small
 
 from ccenv.agents import AGENTS
-from ccenv.agents.scores import LayerScores
 from ccenv.base.masks import as_mask
 from ccenv.base.seeding import stream
-from ccenv.envs.vector import BlockSelectionVectorEnv
 from ccenv.simulator.evaluate import evaluate
 from ccenv.simulator.rollout import collect_rollout
 
@@ -85,14 +83,6 @@ def test_the_best_static_mask_keeps_everything_where_each_image_needs_another_bl
     agent = make_agent("fixed_mask")
     agent.learn(0)
     assert evaluate(agent.env, agent).compute_cost == pytest.approx(1)
-
-
-def test_the_affine_policy_on_the_summary_costs_what_the_trial_says():
-    sizes = {"num_blocks": (32,), "block_size": 8, "observation": "summary", "weights": "cotrain"}
-    env = BlockSelectionVectorEnv(8, dataset="synthetic", **sizes)
-    env.reset(seed=0)
-    # 16 x 16 pixels pool to 8 x 8; the norms of a layer before are not read where there is none.
-    assert LayerScores(env.simulator, seed=0).macs == [64 * 32]
 
 
 ON_EXITS, ON_UNITS = {"probe": "exits"}, {"probe": "units"}
