@@ -14,7 +14,7 @@ def evaluation(split, mode, error, macs=100.0, cost=0.1, density=(0.1,)):
     return verdict | {"macs": macs, "density": list(density), "mean_return": -1.0}
 
 
-def result(agent, seed, macs, error, validation=None, *, environment=None, **more):
+def result(agent, seed, macs, error, validation=None, *, environment=None, cost=0.1, **more):
     """What a comparison reads of a run; each seed has a thousandth more errors."""
     known = error if validation is None else validation
     settings = {"environment": {"dataset": "mnist"} | (environment or {}), "agent_settings": {}}
@@ -23,9 +23,9 @@ def result(agent, seed, macs, error, validation=None, *, environment=None, **mor
         "seed": seed,
         "reward": "accuracy_minus_cost",
         "evaluations": [
-            evaluation("test", "sampled", error + 0.001 * seed, macs),
-            evaluation("test", "mode", error + 0.001 * seed, macs),
-            evaluation("validation", "sampled", known + 0.001 * seed, macs),
+            evaluation("test", "sampled", error + 0.001 * seed, macs, cost),
+            evaluation("test", "mode", error + 0.001 * seed, macs, cost),
+            evaluation("validation", "sampled", known + 0.001 * seed, macs, cost),
         ],
         "latency": [{"batch_size": size, "milliseconds": macs / 1000} for size in (1, 256)],
         "settings": settings,
