@@ -12,7 +12,6 @@ from ccenv.runs.commands import inspect, plot, train
 from ccenv.runs.config.command import command_line, read_config
 from ccenv.runs.config.settings import make_plan
 from ccenv.runs.config.values import parse_pairs
-from ccenv.runs.engine import run
 from ccenv.runs.report import publish
 from ccenv.runs.store import folder as run_folder
 
@@ -68,7 +67,6 @@ def test_a_wrong_file_of_settings_is_told(text, message, tmp_path, capsys):
 
 
 def test_seeds_are_trained_judged_again_and_drawn(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(run, "latencies", lambda env, agent: [])
     settings = {**PROBE_SETTINGS, "images": 256, "batch_size": 64, "log_dir": tmp_path / "logs"}
     pairs = [f"{name}={value}" for name, value in settings.items()]
     assert train.main(["reinforce", *pairs, "--seeds", "2", "--json"]) == 0

@@ -16,7 +16,7 @@ import pytest
 from ccenv.runs import comparing, studies
 from ccenv.runs.commands import compare, frame
 from ccenv.runs.config.plan import NO_SOURCE
-from ccenv.runs.engine import jobs, run
+from ccenv.runs.engine import jobs
 from ccenv.runs.engine.jobs import (
     Comparison,
     Finished,
@@ -163,8 +163,7 @@ def place(tmp_path_factory):
         patch.setenv("OMP_NUM_THREADS", "1")
         patch.syspath_prepend(str(folder))
         patch.setattr(engines, "run_all", here)
-        # Clocks and figures take longer than the runs.
-        patch.setattr(run, "latencies", lambda env, agent: [])
+        # Figures take longer than the runs.
         patch.setattr(comparing, "publish", lambda *given: "")
         patch.setattr(comparing, "write_sweep", lambda *given: "")
         yield folder

@@ -9,7 +9,6 @@ import ccenv
 from ccenv.data.toy import PROBE_SETTINGS
 from ccenv.runs.commands import compare, train
 from ccenv.runs.commands import eval as judge
-from ccenv.runs.engine import run
 from ccenv.runs.store.seal import SEAL, sealed
 
 pytestmark = pytest.mark.skipif(torch.cuda.is_available(), reason="there is a card")
@@ -52,7 +51,6 @@ def test_compare_runs_no_row(jobs, tmp_path, capsys):
 
 
 def test_eval_of_a_run_from_a_machine_with_a_card_leaves_the_run(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(run, "latencies", lambda env, agent: [])
     ccenv.train("reinforce", log_dir=str(tmp_path), **SETTINGS)
     files = [*tmp_path.rglob("config.json"), *tmp_path.rglob("result.json")]
     for file in files:

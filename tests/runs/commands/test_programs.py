@@ -17,7 +17,6 @@ from ccenv.data.toy import PROBE_SETTINGS
 from ccenv.runs.commands import frame as programs
 from ccenv.runs.commands import train
 from ccenv.runs.commands.cli import COMMANDS
-from ccenv.runs.engine import run
 from ccenv.runs.store import json_file
 
 ROOT = Path(__file__).parents[3]
@@ -103,7 +102,6 @@ def test_a_disk_that_fills_up_while_a_run_writes_ends_it_in_one_line(tmp_path, m
     def full(path, content):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
 
-    monkeypatch.setattr(run, "latencies", lambda env, agent: [])
     monkeypatch.setattr(json_file, "write_json", full)
     pairs = pairs_of({**PROBE_SETTINGS, "images": 64, "batch_size": 64, "log_dir": str(tmp_path)})
     assert train.main(["dense", *pairs, "progress=false"]) == 2
@@ -116,7 +114,6 @@ def test_a_disk_that_fills_up_while_a_run_writes_ends_it_in_one_line(tmp_path, m
 def test_a_limit_of_the_shell_on_sizes_ends_a_run_in_one_line(tmp_path, monkeypatch, capsys):
     import resource
 
-    monkeypatch.setattr(run, "latencies", lambda env, agent: [])
     pairs = pairs_of({**PROBE_SETTINGS, "images": 64, "batch_size": 64, "log_dir": str(tmp_path)})
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (512, before[1]))

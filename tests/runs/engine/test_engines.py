@@ -16,7 +16,6 @@ import pytest
 from ccenv.base.modules_here import modules_of
 from ccenv.runs import comparing
 from ccenv.runs.commands import compare
-from ccenv.runs.engine import run
 from ccenv.runs.engine.jobs import Shard, make_jobs, read_shard
 from ccenv.runs.engine.machines import engines, remote
 from ccenv.runs.engine.machines.pool import Task, do_task
@@ -55,8 +54,7 @@ def place(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.setenv("PYTHONPATH", ":".join([str(tmp_path), str(ROOT), *sys.path]))
     monkeypatch.setattr(engines, "run_all", lambda tasks, workers: closing(map(do_task, tasks)))
-    # Clocks and figures take longer than the runs.
-    monkeypatch.setattr(run, "latencies", lambda env, agent: [])
+    # Figures take longer than the runs.
     monkeypatch.setattr(comparing, "publish", lambda *given: "")
     monkeypatch.setattr(comparing, "write_sweep", lambda *given: "")
     yield tmp_path

@@ -79,11 +79,6 @@ def _toys(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def _no_clock(monkeypatch):
-    monkeypatch.setattr(run, "latencies", lambda env, agent: [])
-
-
-@pytest.fixture
 def logs(tmp_path):
     return tmp_path / "logs"
 
@@ -168,7 +163,6 @@ def test_stored_masks_come_back_bit_for_bit(tmp_path):
             masks_file.load_masks(tmp_path, mode, blocks)
 
 
-@pytest.mark.usefixtures("_no_clock")
 def test_the_same_seed_gives_the_same_numbers(tmp_path):
     runs = [
         ccenv.train("reinforce", log_dir=str(tmp_path / name), seed=1, **PROBE).result
@@ -177,7 +171,6 @@ def test_the_same_seed_gives_the_same_numbers(tmp_path):
     assert runs[0]["evaluations"] == runs[1]["evaluations"]
 
 
-@pytest.mark.usefixtures("_no_clock")
 def test_settings_from_the_command_line_reach_agent_reward_and_network_updates(logs, capsys):
     command = ["reinforce", *pairs(PROBE), "learning_rate=0.02", "reward_kwargs.cost_weight=0.5"]
     command += ["weights=cotrain", "weights_kwargs.schedule_updates=run", f"log_dir={logs}"]
@@ -188,7 +181,6 @@ def test_settings_from_the_command_line_reach_agent_reward_and_network_updates(l
     assert settings["environment"]["weights_kwargs"] == {"schedule_updates": 4}
 
 
-@pytest.mark.usefixtures("_no_clock")
 def test_agent_reward_and_network_of_a_users_module_need_no_edit_elsewhere(logs, capsys):
     command = ["toy_runs:Half", "reward=toy_runs:cost_only", "network=toy_runs:Wide"]
     command += ["reward_kwargs.price=2", "num_blocks=4,6", f"log_dir={logs}", "progress=false"]
@@ -247,7 +239,6 @@ def test_missing_data_says_how_to_get_it_and_leaves_nothing(logs, tmp_path, monk
     assert not logs.exists()
 
 
-@pytest.mark.usefixtures("_no_clock")
 @pytest.mark.parametrize("path", ["{here}/tiny.npz", "tiny.npz"])
 def test_an_npz_file_by_its_path_is_trained_on_and_compared_on(path, logs, tmp_path, monkeypatch):
     rng = np.random.default_rng(0)
@@ -274,7 +265,6 @@ def test_an_unwritable_log_folder_is_refused_before_anything_is_built(tmp_path, 
     assert "expected a writable log folder" in capsys.readouterr().err
 
 
-@pytest.mark.usefixtures("_no_clock")
 def test_a_killed_run_is_never_taken_for_a_result_and_leaves_no_old_curves(logs, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         ccenv.train("toy_runs:Dies", log_dir=str(logs), **PROBE)
@@ -288,7 +278,6 @@ def test_a_killed_run_is_never_taken_for_a_result_and_leaves_no_old_curves(logs,
     assert len(list(place.glob("events.*"))) == 1
 
 
-@pytest.mark.usefixtures("_no_clock")
 @pytest.mark.parametrize("seeds", [[], ["--seeds", "2"]])
 def test_a_finished_run_answers_from_its_folder_until_its_code_changes_or_it_is_told_to_start_anew(
     seeds, logs, monkeypatch, capsys
@@ -317,7 +306,6 @@ def test_a_finished_run_answers_from_its_folder_until_its_code_changes_or_it_is_
     assert not set(changed) & set(anew)
 
 
-@pytest.mark.usefixtures("_no_clock")
 def test_a_finished_run_is_exported_without_being_trained_again(logs, capsys):
     command = ["reinforce", *pairs({**PROBE, "log_dir": logs}), "--json"]
     assert train.main([*command, "--export"]) == 0
@@ -334,7 +322,6 @@ def test_a_finished_run_is_exported_without_being_trained_again(logs, capsys):
     assert all(torch.equal(again[name], tensors[name]) for name in tensors)
 
 
-@pytest.mark.usefixtures("_no_clock")
 @pytest.mark.parametrize("change", [{"agent": 3}, {"seed": 7}])
 def test_a_finished_run_does_not_answer_with_an_edited_result(change, logs, capsys):
     command = ["dense", *pairs({**PROBE, "log_dir": logs})]
@@ -354,7 +341,6 @@ def test_a_half_written_result_is_none(tmp_path):
     assert folder.read_result(tmp_path) is None
 
 
-@pytest.mark.usefixtures("_no_clock")
 def test_a_folder_in_use_is_refused_at_once(logs, capsys):
     given = {**PROBE, "log_dir": str(logs)}
     plan = make_plan("reinforce", given)

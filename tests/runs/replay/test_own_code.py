@@ -5,7 +5,7 @@ import torch
 
 import ccenv
 from ccenv.data.toy import PROBE_SETTINGS
-from ccenv.runs.engine import building, run
+from ccenv.runs.engine import run
 from ccenv.runs.engine.errors import CannotStartError
 from ccenv.runs.replay.own_code import MovedDraws
 
@@ -97,7 +97,6 @@ def toys(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(str(place))
         patch.setenv("CCENV_CACHE", str(place / "cache"))
-        patch.setattr(run, "latencies", lambda env, agent: [])
         yield place
 
 
@@ -144,7 +143,7 @@ def test_a_network_that_bills_less_than_it_runs_is_refused_before_it_learns(toys
 
 
 def test_a_stored_run_of_such_a_network_does_not_stand(validated, monkeypatch):
-    monkeypatch.setattr(building, "check_own_network", lambda plan: None)
+    monkeypatch.setattr(run, "check_own_network", lambda plan: None)
     rows, status = validated("dense", **OWN | {"network": "toy_own_code:Cheap"})
     assert status == 1
     assert all("breaks a law of check_network" in f"{row['problems']}" for row in rows)

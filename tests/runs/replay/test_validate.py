@@ -88,7 +88,6 @@ def logs(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(str(place))
         patch.setenv("CCENV_CACHE", str(place / "cache"))
-        patch.setattr(run, "latencies", lambda env, agent: [])
         for seed in (0, 1, 2):
             ccenv.train(
                 "reinforce", log_dir=str(place / "logs"), seed=seed, **SETTINGS, **COTRAINED
@@ -426,7 +425,6 @@ ABOUT = ("which inputs trained policy", "the labels of a data set", "policy chos
 def test_the_last_line_says_what_stands_and_what_is_believed(
     agent, dataset, believed, logs, tmp_path, monkeypatch, capsys
 ):
-    monkeypatch.setattr(run, "latencies", lambda env, agent: [])
     settings = SETTINGS | {"dataset": dataset, "log_dir": str(tmp_path / "logs")}
     folder = ccenv.train(agent, **settings).folder
     assert validate.main([str(folder), "--trust", "toy_validate"]) == 0
@@ -498,7 +496,6 @@ def few_updates(monkeypatch, tmp_path):
     recipe = functools.partial(weights.Pretraining, num_epochs=1, min_updates=30)
     monkeypatch.setattr(weights, "Pretraining", recipe)
     monkeypatch.setenv("CCENV_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(run, "latencies", lambda env, agent: [])
 
 
 def test_a_frozen_network_that_learned_from_the_test_images_does_not_stand(
@@ -712,7 +709,6 @@ def test_positions_of_a_text_are_judged_under_the_masks_that_the_policy_commits_
 
 @pytest.mark.parametrize("weights", ["frozen", "cotrain"])
 def test_a_run_in_bfloat16_stands_and_the_default_changes_no_name(weights, tmp_path, monkeypatch):
-    monkeypatch.setattr(run, "latencies", lambda env, agent: [])
     settings = SETTINGS | {"weights": weights, "log_dir": str(tmp_path / "logs"), "seed": 1}
     ccenv.train("reinforce", dtype="bfloat16", **settings)
     place = one_run(tmp_path / "logs")

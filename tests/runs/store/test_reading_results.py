@@ -12,7 +12,7 @@ from ccenv.data.toy import PROBE_SETTINGS
 from ccenv.runs.commands import compare
 from ccenv.runs.commands import list as listing
 from ccenv.runs.config.sweep import Cell, Sweep
-from ccenv.runs.engine import jobs, run
+from ccenv.runs.engine import jobs
 from ccenv.runs.lab import tables
 from ccenv.runs.report.tables import all_tables
 from ccenv.runs.store import recorded
@@ -35,7 +35,6 @@ def place(tmp_path_factory):
     folder = tmp_path_factory.mktemp("reading")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CCENV_CACHE", str(folder / "cache"))
-        patch.setattr(run, "latencies", lambda env, agent: [])
         made = jobs.make_jobs(TOY, str(folder / "logs"))
         for job in made:
             ccenv.train(job.agent, **job.settings)
