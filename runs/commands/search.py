@@ -12,21 +12,12 @@ from ccenv.runs.config.plan import safe_name
 from ccenv.runs.config.settings import make_plan
 from ccenv.runs.config.space import check_space, read_space, usual_space
 from ccenv.runs.config.values import parse_pairs
-from ccenv.runs.stats.intervals import mean_interval
 from ccenv.runs.store import json_file
 from ccenv.runs.store.provenance import num_cores
-from ccenv.runs.tables.sweep_table import markdown
 
 if TYPE_CHECKING:
     from ccenv.runs.engine.search import Tried
 
-COLUMNS = {
-    "trial": "left",
-    "settings": "left",
-    "total cost": "right .4f",
-    "validation error %": "right .2f",
-    "of new runs": "right",
-}
 STOPPED = "stopped; the same command goes on with what is missing"
 OWN = ("seed", "log_dir", "progress")
 """Settings of a run that a search gives itself."""
@@ -115,18 +106,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         say(f"\nfailed: {failure.error}")
     say(f"presets: ccenv train --config {search.folder / PRESETS}/trial-N.json")
     return 0 if front and len(found) >= search.trials else 1
-
-
-def search_table(rows: Sequence[Mapping[str, Any]]) -> str:
-    """A line for each trial; the last number is a mean over runs with other seeds."""
-    lines = []
-    for row in rows:
-        number, usual = row["number"], row["is_usual"]
-        trial = f"{number}, defaults" if usual else str(number)
-        anew = f"{mean_interval(row['anew']):.2%}"
-        values = values_text(row["values"], ".3g")
-        lines.append([trial, values, row["total_cost"], 100 * row["error"], anew])
-    return markdown(COLUMNS, lines)
 
 
 def values_text(values: Mapping[str, Any], form: str) -> str:

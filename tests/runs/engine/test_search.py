@@ -20,6 +20,7 @@ from ccenv.runs.config.space import (
 from ccenv.runs.config.values import parse_pairs
 from ccenv.runs.engine import search as engine
 from ccenv.runs.engine.search import Tried, front_of
+from ccenv.runs.lab.tables import search_table
 from ccenv.runs.replay.rebuilt import plan_of
 
 VARIED = ("learning_rate=0.001..0.1", "reward_kwargs.cost_weight=0.1|1.0|2.0", "batch_size=64..256")
@@ -198,7 +199,7 @@ def test_a_trial_is_judged_by_its_run_on_validation_images(tmp_path, capsys, mon
     told = json.loads(record.read_text())
     (row,) = told["rows"]
     assert (row["anew"], row["is_usual"]) == ([2.25, 3.25, 4.25], True)
-    assert "325.00 [" in program.search_table(told["rows"])
+    assert "325.00 [" in search_table(told["rows"])
 
 
 def test_a_search_without_optuna_says_what_to_install(tmp_path, capsys, monkeypatch):
