@@ -206,7 +206,7 @@ def compare(
     is_read = record or use_recorded
     read: dict[Key, dict[str, Any]] = {}
     for one in [*reversed(others), source] if is_read else []:
-        read |= recorded.load(one, other_texts=record)
+        read |= recorded.load_results(one, other_texts=record)
     known = sweep_jobs.of_this_code(all_jobs, read) if use_recorded else {}
     gathered = sweep_jobs.gather(asked, all_jobs, known, masks)
     old = sweep_jobs.outdated(gathered, all_jobs) if rerun else []

@@ -241,7 +241,7 @@ def record_sweep(sweep: Sweep, jobs: Sequence[Job], source: recorded.Source, dra
     Runs of the sweep that the file already holds are kept, so that several machines can share one.
     """
     with run_folder.locked(source.path, wait=True):
-        whole = gather(sweep, jobs, recorded.load(source), draw)
+        whole = gather(sweep, jobs, recorded.load_results(source), draw)
         settings = {cell.label: {**sweep.settings, **cell.settings} for cell in sweep.cells}
         head = {
             "kind": "comparison",

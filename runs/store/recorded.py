@@ -214,7 +214,7 @@ class Source:
 
 
 @uncollected()
-def load(source: Source, *, other_texts: bool = True) -> dict[Key, Result]:
+def load_results(source: Source, *, other_texts: bool = True) -> dict[Key, Result]:
     """Recorded results of a sweep's plans, also those that other sweeps of the folder recorded.
 
     Rows of two sweeps that agree in agent, settings and seed are one run.

@@ -118,10 +118,10 @@ LENGTH = 24
 def sealed(content: Mapping[str, Any]) -> dict[str, Any]:
     """The content with its seal."""
     plain = without(content, SEAL)
-    return {**plain, SEAL: digest(plain)}
+    return {**plain, SEAL: seal_of(plain)}
 
 
-def digest(content: Mapping[str, Any]) -> str:
+def seal_of(content: Mapping[str, Any]) -> str:
     """SHA-256 of content as JSON, whatever the order of its names (its start)."""
     text = json.dumps(content, sort_keys=True, allow_nan=False, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:LENGTH]
@@ -137,12 +137,12 @@ def check_seal(content: Any, where: str) -> Any:
     """
     if isinstance(content, Mapping) and SEAL in content:
         plain = without(content, SEAL)
-        if digest(plain) != content[SEAL]:
-            raise edited(where, f"content with the checksum {digest(plain)}", content[SEAL])
+        if seal_of(plain) != content[SEAL]:
+            raise edited(where, f"content with the checksum {seal_of(plain)}", content[SEAL])
     elif isinstance(content, Mapping):
         for name, value in content.items():
             has_form = isinstance(value, str) and len(value) == LENGTH
-            if has_form and digest(without(content, name)) == value:
+            if has_form and seal_of(without(content, name)) == value:
                 raise edited(where, f"the checksum under the name {SEAL!r}", name)
     return content
 

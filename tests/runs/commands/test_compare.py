@@ -332,7 +332,7 @@ def test_cells_of_other_settings_are_missing_and_no_recorded_runs_all(elsewhere)
     changed = dataclasses.replace(sweep, settings={**sweep.settings, "images": 192})
     for one, missing in ((sweep, 0), (changed, 8)):
         made = make_jobs(one, str(elsewhere / "logs"))
-        known = recorded.load(recording_of(one, made, str(elsewhere / "results")))
+        known = recorded.load_results(recording_of(one, made, str(elsewhere / "results")))
         assert len(gather(one, made, known).missing) == missing
         assert len(gather(one, made, {}).missing) == 8
 

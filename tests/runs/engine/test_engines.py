@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from ccenv.base.modules_here import modules_of
+from ccenv.data.toy import PROBE_SETTINGS
 from ccenv.runs import comparing
 from ccenv.runs.commands import compare
 from ccenv.runs.engine.jobs import Shard, make_jobs, read_shard
@@ -163,7 +164,7 @@ def test_a_far_worker_finds_modules_of_the_drivers_working_folder(place):
     (place / "here" / "agent_of_here.py").write_text(text)
     with modules_of(str(place / "here")), remote.terms(None) as given:
         pass
-    small = {"dataset": "probe", "images": 64, "batch_size": 64, "log_dir": str(place)}
+    small = PROBE_SETTINGS | {"images": 64, "batch_size": 64, "log_dir": str(place)}
     order = remote.Order(Task("mine", "agent_of_here:Mine", small), given, None)
     assert remote.carry_out(order).error is None
     sys.modules.pop("agent_of_here")

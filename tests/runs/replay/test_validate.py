@@ -684,7 +684,7 @@ def test_an_agents_own_cost_limit_comes_back_as_it_was_given(agent, given):
 def test_positions_of_a_text_are_judged_under_the_masks_that_the_policy_commits_to(
     rows, tmp_path, monkeypatch
 ):
-    (tmp_path / "book.txt").write_bytes(b"abcdefgh\n" * 400)
+    (tmp_path / "book.txt").write_bytes(b"abcdefgh\n" * 200)
     monkeypatch.setenv("CCENV_DATA", str(tmp_path))
     sizes = {"width": 8, "num_heads": 2, "ffn_width": 4, "num_experts": 4}
     settings = {
@@ -697,7 +697,7 @@ def test_positions_of_a_text_are_judged_under_the_masks_that_the_policy_commits_
         "embedding_size": "one_hot",
         "group_size": 2,
         "num_kept": 1,
-        "images": 1024,
+        "images": 256,
         "batch_size": 64,
         "latency": False,
         "log_dir": str(tmp_path / "logs"),

@@ -513,7 +513,7 @@ def test_what_is_recorded_comes_back_but_for_what_no_plot_shows(tmp_path):
     pairs = zip(plans, whole.finished, strict=True)
     results = {plan.key(): one.result for plan, one in pairs}
     recorded.save(source, {"kind": "comparison"}, results)
-    found = recorded.load(source)
+    found = recorded.load_results(source)
     for key, result in results.items():
         same = {k: v for k, v in result.items() if k != "curve"}
         assert {k: v for k, v in found[key].items() if k in same} == same
