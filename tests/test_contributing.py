@@ -10,7 +10,6 @@ import ccenv.rewards
 from ccenv import agents, networks
 from ccenv.runs import commands, studies
 from ccenv.runs.commands import cli
-from ccenv.runs.commands.completion import whole_parser
 from ccenv.runs.engine import run
 from ccenv.runs.sweeps import SWEEPS
 
@@ -183,7 +182,7 @@ def test_what_is_added_is_listed_with_its_settings(kind, name, shown, added, cap
 
 def test_a_command_that_is_added_runs_and_is_completed(added, capsys):
     assert said(capsys, "added", "you") == "hello you\n"
-    assert "added" in whole_parser()._subparsers._group_actions[0].choices
+    assert "added" in cli.whole_parser()._subparsers._group_actions[0].choices
 
 
 def test_what_is_added_is_trained_exported_validated_and_compared_by_name(

@@ -1,5 +1,6 @@
 """The console script, with the list of all commands: ccenv COMMAND ... -> that program."""
 
+import argparse
 import importlib
 import os
 import shutil
@@ -7,6 +8,7 @@ import sys
 import textwrap
 from collections.abc import Callable, Iterator, Sequence
 from types import ModuleType
+from typing import Any
 
 from ccenv.base.modules_here import modules_of
 from ccenv.base.registry import check_names
@@ -59,6 +61,12 @@ GONE = {"calibrate": "`auto` chooses by a rule that is the same on every machine
 OF_THE_LAB = ("docs", "tables", "weights")
 """Words of an earlier version whose programs are not installed: a checkout has them."""
 COMPLETION = "--completion"
+HOW = {
+    "bash": 'eval "$(ccenv --completion bash)"   # in ~/.bashrc',
+    "zsh": "ccenv --completion zsh > ~/.zsh/completions/_ccenv   # a folder of your fpath",
+    "tcsh": "eval `ccenv --completion tcsh`   # in ~/.tcshrc",
+}
+"""Shell -> what makes it complete commands, options and names."""
 EXAMPLES = """\
 examples:
   ccenv train reinforce                 train an agent on digits that come with the package
@@ -88,6 +96,53 @@ def help_lines() -> Iterator[str]:
     )
 
 
+def whole_parser() -> argparse.ArgumentParser:
+    """All commands as one parser, positional words with the names that they may be."""
+    from ccenv.agents import AGENTS
+    from ccenv.runs.config.settings import setting_names
+    from ccenv.runs.studies import STUDIES
+
+    names: dict[str, Any] = {
+        "agent": list(AGENTS),
+        "settings": [f"{name}=" for name in setting_names()],
+        "sweep": list(STUDIES),
+    }
+    parser = argparse.ArgumentParser(prog="ccenv", allow_abbrev=False)
+    inner = parser.add_subparsers()
+    for command, about in COMMANDS.items():
+        make = getattr(module_of(command), "make_parser", None)
+        parents = [make()] if make else []
+        for action in [action for one in parents for action in one._actions]:
+            action.choices = names.get(action.dest, action.choices)
+        inner.add_parser(
+            command, parents=parents, add_help=not parents, help=about, allow_abbrev=False
+        )
+    return parser
+
+
+@program("ccenv --completion")
+def complete(arguments: Sequence[str] | None = None) -> int:
+    """Prints a shell's completion, made once: completing starts no Python; see --help."""
+    parser = argparse.ArgumentParser(
+        prog=f"ccenv {COMPLETION}",
+        description="Prints a program that lets a shell complete ccenv's commands.",
+        epilog="\n".join(HOW.values()),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("shell", choices=HOW, help="which one")
+    options = parser.parse_args(arguments)
+    try:
+        import shtab
+    except ImportError as error:
+        raise ValueError(
+            "expected shtab, which writes completions for shells, got none; "
+            'pip install "ccenv[completion]"'
+        ) from error
+    print(shtab.complete(whole_parser(), options.shell))
+    return 0
+
+
 @program("ccenv")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the program that the first word names; the other words are the program's."""
@@ -113,7 +168,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             command, *rest = [*today, *[command, *rest][count:]]
             break
     if command == COMPLETION:
-        return int(module_of("completion").main(rest))
+        return complete(rest)
     check_names([command], COMMANDS, "command")
     run: Callable[[Sequence[str]], int] = module_of(command).main
     # Names as `my_module:MyAgent` lead to files of the working folder.

@@ -9,7 +9,6 @@ import pytest
 
 from ccenv.runs.commands import cli
 from ccenv.runs.commands.cli import COMMANDS, GONE, GROUPS, OF_THE_LAB, RENAMED, module_of
-from ccenv.runs.commands.completion import whole_parser
 
 EARLIER = (
     *("train", "compare", "eval", "plot", "show", "search", "list", "validate", "leaks"),
@@ -92,7 +91,7 @@ def words_below(parser):
 
 
 def test_a_shell_completes_every_command_and_the_words_below_it():
-    commands = words_below(whole_parser())
+    commands = words_below(cli.whole_parser())
     assert list(commands) == list(COMMANDS)
     assert list(words_below(commands["analyze"])) == ["leaks", "gates", "retrieval"]
 

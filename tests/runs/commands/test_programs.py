@@ -20,7 +20,7 @@ from ccenv.runs.commands.cli import COMMANDS
 from ccenv.runs.store import json_file
 
 ROOT = Path(__file__).parents[3]
-FRAMED = [*COMMANDS, "cli", "completion"]
+FRAMED = [*COMMANDS, "cli"]
 
 
 def framed(error, **frame):
