@@ -64,21 +64,17 @@ class Texts:
     files: tuple[tuple[Path, ...], ...]
     """of each of `SPLITS`; of a text that is cut all files, once."""
 
-    @property
-    def is_cut(self) -> bool:
-        """Whether all files are joined and then cut."""
-        return len(self.files) == 1
-
     def read(self, split: str) -> np.ndarray:
         """All bytes of a split: uint8 [n]; ValueError if there is no file of it."""
-        found = self.files[0 if self.is_cut else SPLITS.index(split)]
+        is_cut = len(self.files) == 1
+        found = self.files[0 if is_cut else SPLITS.index(split)]
         if not found:
             raise ValueError(
                 f"dataset {self.name!r}: expected files named "
                 f"{', '.join(f'{s}*' for s in SPLITS)} in {self.place}, got none for {split}"
             )
         joined = np.concatenate([bytes_of(file) for file in found])
-        return joined[cut_of(len(joined), split)] if self.is_cut else joined
+        return joined[cut_of(len(joined), split)] if is_cut else joined
 
 
 def bytes_of(file: Path) -> np.ndarray:
@@ -172,9 +168,9 @@ def of_split(folder: Path, split: str) -> list[Path]:
 
 def all_files(folder: Path, pattern: str = "*") -> Iterable[Path]:
     """Files in a folder and those within, in the order of their paths, the same everywhere."""
-    found = ((file.relative_to(folder), file) for file in folder.rglob(pattern) if file.is_file())
-    plain = [pair for pair in found if not any(part.startswith(".") for part in pair[0].parts)]
-    return [file for _, file in sorted(plain, key=lambda pair: pair[0].as_posix())]
+    found = {file.relative_to(folder): file for file in folder.rglob(pattern) if file.is_file()}
+    shown = [path for path in found if not any(part.startswith(".") for part in path.parts)]
+    return [found[path] for path in sorted(shown, key=lambda path: path.as_posix())]
 
 
 def is_binary(file: Path) -> bool:
