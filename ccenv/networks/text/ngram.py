@@ -24,6 +24,7 @@ from ccenv.base.values import positive_ints
 from ccenv.data.split import Split
 from ccenv.networks.core.abilities import Beforehand, Bounds, OpenLengths, ReadsSymbols
 from ccenv.networks.core.protocol import Abilities, Gate, GatedNetwork, repeat_rows, rows_each
+from ccenv.networks.stages.linear import group_of
 from ccenv.networks.text.tokens import (
     check_order,
     check_windows,
@@ -276,9 +277,7 @@ class Ngram(GatedNetwork):
         backend: str = "auto",
     ) -> Mixture:
         """See `GatedNetwork.step`; only rows that keep a length are looked up."""
-        given = mask if mask is not None else weights
-        group = 1 if given is None else rows_each(len(hidden.keys), len(given))
-        hidden = repeat_rows(hidden, group)
+        hidden = repeat_rows(hidden, group_of(hidden.keys, mask, weights))
         keeps = hidden.keys.new_ones(len(hidden.keys), 1) if mask is None else mask
         rows = keeps[:, 0].nonzero()[:, 0]
         keys, lengths, found, left = (v.index_select(0, rows) for v in vars(hidden).values())

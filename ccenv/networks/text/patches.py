@@ -43,7 +43,7 @@ from ccenv.networks.core.protocol import (
     rows_each,
 )
 from ccenv.networks.core.stage import kept_rows
-from ccenv.networks.stages.linear import fully_connected, in_major_linear
+from ccenv.networks.stages.linear import fully_connected, group_of, in_major_linear
 from ccenv.networks.text.attention import CausalAttention, Pair, read_earlier
 from ccenv.networks.text.sequences import Sequences, sequences_of, windows_of
 from ccenv.networks.text.tokens import check_windows, window_length
@@ -360,9 +360,7 @@ class PatchModel(PatchedNetwork):
         backend: str = "auto",
     ) -> PatchPosition:
         """See `GatedNetwork.step` and `refreshed`."""
-        given = mask if mask is not None else weights
-        if given is not None:
-            hidden = repeat_rows(hidden, rows_each(len(hidden.place), len(given)))
+        hidden = repeat_rows(hidden, group_of(hidden.place, mask, weights))
         is_new = ~self.ends_patch(hidden.place)[:, None]
         context = self.refreshed(hidden, is_new if mask is None else is_new & mask, weights)
         return dataclasses.replace(hidden, context=context)

@@ -24,8 +24,8 @@ from ccenv.base.registry import check_names
 from ccenv.base.values import positive_ints
 from ccenv.networks.core.abilities import AnswersOften, Bounds, Doubts, ReadsSymbols
 from ccenv.networks.core.count_macs import counted
-from ccenv.networks.core.protocol import Abilities, Gate, repeat_rows, rows_each
-from ccenv.networks.stages.linear import in_major_linear
+from ccenv.networks.core.protocol import Abilities, Gate, repeat_rows
+from ccenv.networks.stages.linear import group_of, in_major_linear
 from ccenv.networks.text.patches import PatchedNetwork
 
 
@@ -303,10 +303,8 @@ class Streaming(PatchedNetwork):
         backend: str = "auto",
     ) -> Stream:
         """See `GatedNetwork.step`: refreshes rows, answers, and goes on to the next gate."""
-        given = mask if mask is not None else weights
-        group = 1 if given is None else rows_each(len(hidden.lag), len(given))
         # There are no answers before the first mask.
-        hidden = repeat_rows(hidden, group)
+        hidden = repeat_rows(hidden, group_of(hidden.lag, mask, weights))
         stream = self.refresh(hidden, mask, weights)
         answers = (*stream.answers, self.answer(stream.context, stream.local))
         guesses = (*stream.guesses, stream.guess)

@@ -47,6 +47,7 @@ from ccenv.networks.core.abilities import (
 )
 from ccenv.networks.core.exit_state import Flow, exit_look
 from ccenv.networks.core.protocol import Abilities, Earlier, Gate, GatedNetwork, Unread, rows_each
+from ccenv.networks.stages.linear import group_of
 from ccenv.networks.text.attention import Layer
 from ccenv.networks.text.parts import GATES, Part, gate_macs, layer_parts, part_unread
 from ccenv.networks.text.positions import Cache, Position, run_rows, run_sequences, stop_rows
@@ -232,9 +233,7 @@ class LanguageModel(GatedNetwork):
         backend: str = "auto",
     ) -> Position:
         """See `GatedNetwork.step`; rows that follow committed masks need no computation."""
-        given = mask if mask is not None else weights
-        if given is not None:
-            hidden = hidden.repeated(rows_each(len(hidden.sequence), len(given)))
+        hidden = hidden.repeated(group_of(hidden.sequence, mask, weights))
         # Few rows on a GPU are all computed, and what they do not need is hidden.
         x = hidden.x
         hides = x.is_cuda and hides_skipped(
