@@ -25,8 +25,13 @@ from ccenv.networks.stages.linear import (
     fully_connected,
     in_major_linear,
 )
-from ccenv.networks.text.sequences import Sequences, sequences_of
-from ccenv.networks.text.tokens import HashedRows, check_windows, window_length
+from ccenv.networks.text.tokens import (
+    HashedRows,
+    Sequences,
+    check_windows,
+    sequences_of,
+    window_length,
+)
 from ccenv.networks.vision.early_exit import cascade_on, pondering_on
 
 

@@ -45,8 +45,13 @@ from ccenv.networks.core.protocol import (
 from ccenv.networks.core.stage import kept_rows
 from ccenv.networks.stages.linear import fully_connected, group_of, in_major_linear
 from ccenv.networks.text.attention import CausalAttention, Pair, read_earlier
-from ccenv.networks.text.sequences import Sequences, sequences_of, windows_of
-from ccenv.networks.text.tokens import check_windows, window_length
+from ccenv.networks.text.tokens import (
+    Sequences,
+    check_windows,
+    sequences_of,
+    window_length,
+    windows_of,
+)
 from ccenv.networks.text.transformer import INITIAL_STD
 from ccenv.sparse.routes import hides_skipped
 

@@ -18,7 +18,7 @@ from ccenv.networks.core.precision import in_own_dtype
 from ccenv.networks.core.protocol import Earlier
 from ccenv.networks.text.attention import Pair
 from ccenv.networks.text.parts import Model, Part
-from ccenv.networks.text.sequences import Sequences, sequences_of, windows_of
+from ccenv.networks.text.tokens import Sequences, sequences_of, windows_of
 
 
 @dataclass(frozen=True)

@@ -51,8 +51,7 @@ from ccenv.networks.stages.linear import group_of
 from ccenv.networks.text.attention import Layer
 from ccenv.networks.text.parts import GATES, Part, gate_macs, layer_parts, part_unread
 from ccenv.networks.text.positions import Cache, Position, run_rows, run_sequences, stop_rows
-from ccenv.networks.text.sequences import windows_of
-from ccenv.networks.text.tokens import check_windows, window_length
+from ccenv.networks.text.tokens import check_windows, window_length, windows_of
 from ccenv.sparse.routes import hides_skipped
 
 INITIAL_STD = 0.1

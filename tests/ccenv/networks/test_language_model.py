@@ -23,7 +23,7 @@ from ccenv.deploy.export import SkippingClassifier
 from ccenv.deploy.generate import write
 from ccenv.envs.rendering import as_words
 from ccenv.networks.core.protocol import forward
-from ccenv.networks.text.sequences import sequences_of
+from ccenv.networks.text.tokens import sequences_of
 from ccenv.networks.text.transformer import LanguageModel
 from ccenv.simulator.rollout import collect_rollout
 from ccenv.simulator.simulator import Simulator
