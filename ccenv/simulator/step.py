@@ -58,21 +58,18 @@ class Step:
         """
         if not self.reward.is_cuda:
             return self
-        results = {name: getattr(self.outcome, name) for name in BY_ROW}
-        results = {name: value for name, value in results.items() if value is not None}
+        results: dict[str, Any] = rows_of(self.outcome)
         seen = {"reward": self.reward, "observation": self.observation}
-        groups = {"outcome": results, "terms": self.terms, "told": self.told, "step": seen}
-        keys = [(group, name) for group, tensors in groups.items() for name in tensors]
-        brought: dict[Any, Any] = checks.on_host({key: groups[key[0]][key[1]] for key in keys})
-        outcome, terms, told, own = (
-            {name: brought[group, name] for name in tensors} for group, tensors in groups.items()
+        groups = (results, self.terms, self.told, seen)
+        brought: dict[Any, Any] = checks.on_host(
+            {(i, name): tensor for i, group in enumerate(groups) for name, tensor in group.items()}
         )
+        results, terms, told, own = (
+            {name: brought[i, name] for name in group} for i, group in enumerate(groups)
+        )
+        outcome = dataclasses.replace(self.outcome, **results)
         step = dataclasses.replace(
-            self,
-            reward=own["reward"],
-            terms=terms,
-            told=told,
-            outcome=dataclasses.replace(self.outcome, **outcome),
+            self, reward=own["reward"], terms=terms, told=told, outcome=outcome
         )
         # In the place of a look that would be taken on first use.
         vars(step)["observation"] = own["observation"]
@@ -136,6 +133,11 @@ class Extension:
         return copy.copy(self)
 
 
+def rows_of(outcome: StepOutcome) -> dict[str, Tensor]:
+    """Fields of `BY_ROW` that an outcome has."""
+    return {name: value for name in BY_ROW if (value := getattr(outcome, name)) is not None}
+
+
 def of_all_rows(
     outcome: StepOutcome, terms: dict[str, Tensor], total: Tensor, ranks: OneProcess
 ) -> tuple[StepOutcome, dict[str, Tensor], Tensor]:
@@ -145,7 +147,7 @@ def of_all_rows(
     """
     if ranks.size == 1:
         return outcome, terms, total
-    own = {n: value for n in BY_ROW if (value := getattr(outcome, n)) is not None}
+    own = rows_of(outcome)
     found = ranks.gathered(*own.values(), *terms.values(), total)
     fields: dict[str, Any] = dict(zip(own, found, strict=False))
     all_terms = dict(zip(terms, found[len(own) : -1], strict=True))
