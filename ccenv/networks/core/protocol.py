@@ -13,6 +13,7 @@ from typing import Any, TypeVar, cast
 
 from torch import Tensor, nn
 
+from ccenv.base.annotations import has_mark, marked
 from ccenv.base.masks import check_mask
 from ccenv.base.registry import check_names
 from ccenv.base.values import positive_int, shown
@@ -83,10 +84,12 @@ class GatedNetwork(nn.Module):
     dense_macs: int
     """multiply-accumulates of one input with everything kept, stem and head included."""
 
+    @marked("is_missing")
     def start(self, inputs: Tensor) -> Any:
         """Runs what comes before the first gate: [batch, ...] -> hidden."""
         raise NotImplementedError
 
+    @marked("is_missing")
     def step(
         self,
         gate: int,
@@ -106,14 +109,17 @@ class GatedNetwork(nn.Module):
         """
         raise NotImplementedError
 
+    @marked("is_missing")
     def logits(self, hidden: Any, backend: str = "auto") -> Tensor:
         """The answers [rows, num_classes] after the last gate."""
         raise NotImplementedError
 
+    @marked("is_missing")
     def look(self, gate: int, hidden: Any) -> Tensor:
         """Features offered at a gate: float32 [rows, gates[gate].look_size]."""
         raise NotImplementedError
 
+    @marked("is_missing")
     def macs(self, gate: int, hidden: Any, mask: Tensor) -> Tensor:
         """What `step` executes: int64 [rows of the mask].
 
@@ -158,10 +164,8 @@ NEEDED = ("gates", "num_classes", "dense_macs", "start", "step", "logits", "look
 
 def undefined(network: Any) -> list[str]:
     """Which of `NEEDED` a network does not define."""
-    found = {name: getattr(network, name, None) for name in NEEDED}
-    functions = {name: getattr(part, "__func__", part) for name, part in found.items()}
-    default = vars(GatedNetwork)
-    return [name for name, part in functions.items() if part in (None, default.get(name))]
+    parts = {name: getattr(network, name, None) for name in NEEDED}
+    return [name for name, part in parts.items() if part is None or has_mark(part, "is_missing")]
 
 
 def as_gated(network: nn.Module) -> GatedNetwork:
