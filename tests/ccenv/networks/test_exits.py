@@ -77,7 +77,7 @@ def drawn(network, rows, seed, inputs=None):
 some_layout = st.sampled_from([*LAYOUTS.values()])
 
 
-@settings(max_examples=60)
+@settings(max_examples=30)
 @given(layout=some_layout, rows=st.integers(1, 6), seed=st.integers(0, 999), weighted=st.booleans())
 def test_who_answers_and_what_it_costs_is_the_hand_formula(layout, rows, seed, weighted):
     network = built(layout)
@@ -91,7 +91,7 @@ def test_who_answers_and_what_it_costs_is_the_hand_formula(layout, rows, seed, w
         assert int(bills[:, row].sum()) == macs
 
 
-@settings(max_examples=60)
+@settings(max_examples=30)
 @given(layout=some_layout, rows=st.integers(1, 5), seed=st.integers(0, 999), weighted=st.booleans())
 def test_behind_its_exit_an_input_is_free_and_later_masks_and_weights_are_ignored(
     layout, rows, seed, weighted

@@ -18,7 +18,7 @@ from ccenv.simulator.context import Range, read_context
 from ccenv.simulator.evaluate import evaluate
 from ccenv.simulator.resume import simulator_state
 from ccenv.simulator.simulator import Simulator
-from tests.ccenv.episodes import seeded
+from tests.ccenv.episodes import episode, masks_for, seeded
 
 PRICES = {"cost_weight": (0.1, 10.0)}
 BUDGETS = {"budget": (0.2, 0.9), "distribution": "uniform"}
@@ -36,23 +36,12 @@ def simulator(context, num_images=12, **settings):
     return seeded(num_images, context=context, **(SYNTHETIC | settings))
 
 
-def walk(built, masks, indices=None):
-    """Steps of one episode under given masks, and the first observation."""
-    first = built.begin(indices)
-    return first, [built.step(mask) for mask in masks]
-
-
-def masks_of(seed, num_images=12, density=0.6):
-    generator = stream(seed, "masks of a test")
-    return [torch.rand(num_images, n, generator=generator) < density for n in (3, 5)]
-
-
 def test_the_reward_charges_each_episode_its_own_price():
     built, plain = simulator(PRICES), Simulator(12, **SYNTHETIC)
     plain.seed(0)
     plain.network.load_state_dict(built.network.state_dict())
-    _, steps = walk(built, masks_of(0), torch.arange(12))
-    _, unpriced = walk(plain, masks_of(0), torch.arange(12))
+    _, steps = episode(built, masks_for(built, density=0.6), torch.arange(12))
+    _, unpriced = episode(plain, masks_for(built, density=0.6), torch.arange(12))
     prices = built.context.values["cost_weight"]
     assert len(set(prices.tolist())) == 12
     for step, other in zip(steps, unpriced, strict=True):
@@ -63,7 +52,7 @@ def test_the_reward_charges_each_episode_its_own_price():
 
 def test_prices_change_between_episodes_and_never_within_one():
     built = simulator(PRICES)
-    first, steps = walk(built, masks_of(0))
+    (first, *_), steps = episode(built, masks_for(built, density=0.6))
     second = built.begin()
     assert torch.equal(first[:, 0], steps[0].observation[:, 0])
     assert not torch.equal(first[:, 0], second[:, 0])
@@ -89,8 +78,8 @@ def test_an_observation_is_the_other_one_with_a_column_for_each_name_before_it(c
     plain.network.load_state_dict(built.network.state_dict())
     names = len(context) - ("distribution" in context)
     full = [torch.ones(12, n, dtype=torch.bool) for n in (3, 5)]
-    first, _ = walk(built, [], torch.arange(12))
-    other, _ = walk(plain, full[:0], torch.arange(12))
+    [first], _ = episode(built, [], torch.arange(12))
+    [other], _ = episode(plain, full[:0], torch.arange(12))
     assert torch.equal(first[:, names:], other)
     assert built.observe.obs_size == plain.observe.obs_size + names == first.shape[1]
     assert built.observe.lengths == tuple(n + names for n in plain.observe.lengths)
@@ -102,8 +91,8 @@ def test_no_episode_spends_more_than_its_budget_nor_computes_what_was_not_chosen
     seed, density, budget
 ):
     built = simulator({"budget": budget})
-    chosen = masks_of(seed, density=density)
-    _, steps = walk(built, chosen)
+    chosen = masks_for(built, seed, density)
+    _, steps = episode(built, chosen)
     limit = float(np.float32(budget)) * built.dense_macs
     assert bool((steps[-1].outcome.macs <= limit).all())
     for mask, step in zip(chosen, steps, strict=True):
@@ -114,7 +103,7 @@ def test_no_episode_spends_more_than_its_budget_nor_computes_what_was_not_chosen
 @settings(max_examples=25)
 def test_a_block_is_skipped_only_where_the_budget_could_not_pay_it(seed, budget):
     built = simulator({"budget": budget})
-    chosen = masks_of(seed, density=0.9)
+    chosen = masks_for(built, seed, 0.9)
     built.begin()
     limit = int(float(np.float32(budget)) * built.dense_macs)
     for layer, mask in enumerate(chosen):
@@ -135,7 +124,7 @@ def test_a_block_is_skipped_only_where_the_budget_could_not_pay_it(seed, budget)
 def test_a_whole_budget_pays_everything_and_what_is_left_is_seen():
     built = simulator({"budget": 1.0})
     full = [torch.ones(12, n, dtype=torch.bool) for n in (3, 5)]
-    first, steps = walk(built, full)
+    (first, *_), steps = episode(built, full)
     assert torch.equal(steps[-1].outcome.compute_cost, torch.ones(12))
     assert torch.equal(first[:, 0], torch.ones(12))
     torch.testing.assert_close(steps[0].observation[:, 0], 1 - steps[0].outcome.compute_cost)
@@ -187,7 +176,7 @@ def test_a_price_twice_and_a_reward_without_a_cost_are_refused():
         simulator(PRICES, reward_kwargs={"cost_weight": 0.5})
     built = simulator(PRICES, reward="negative_nll")
     with pytest.raises(ValueError, match="term 'cost'"):
-        walk(built, masks_of(0))
+        episode(built, masks_for(built, density=0.6))
     plain = ccenv.BlockSelectionVectorEnv(2, **PROBE_SETTINGS)
     with pytest.raises(TypeError, match="with a context"):
         plain.simulator.at(cost_weight=1.0)
