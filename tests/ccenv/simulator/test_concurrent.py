@@ -4,7 +4,6 @@ import copy
 import os
 import threading
 import warnings
-from concurrent.futures import Future
 
 import pytest
 import torch
@@ -23,10 +22,11 @@ from ccenv.networks.core.parameters import inactive_entries, only_entries, share
 from ccenv.networks.core.protocol import forward, started
 from ccenv.networks.learning.training import CoTrainer
 from ccenv.simulator.evaluate import evaluate
+from ccenv.simulator.extensions import concurrent as concurrent_updates
 from ccenv.simulator.extensions.concurrent import Composite, compute_gradient, learner
 from ccenv.simulator.rollout import collect_rollout, walk
 from ccenv.simulator.simulator import Simulator
-from tests.ccenv.episodes import seeded
+from tests.ccenv.episodes import InThread, seeded
 
 BLOCKS = (6, 5, 4)
 SMALL = {"dataset": "digits", "num_blocks": BLOCKS, "block_size": 4, "weights": "cotrain"}
@@ -240,22 +240,15 @@ def test_the_checker_refuses_a_network_that_says_of_what_is_read_that_it_is_not(
         ccenv.check_network(Liar(6, (4, 4), 2, 3), torch.rand(2, 6))
 
 
-class AtOnce:
-    """The caller's own thread in the place of the learner's."""
-
-    def submit(self, work, *arguments):
-        done = Future()
-        done.set_result(work(*arguments))
-        return done
-
-
 @pytest.mark.parametrize("concurrent", ["inactive", "unsafe"])
 @pytest.mark.parametrize("network", ["mlp", "resnet"])
 def test_a_run_is_bit_for_bit_the_one_without_the_learners_thread(concurrent, network, monkeypatch):
     runs = []
     for own_thread in (True, False):
         if not own_thread:
-            monkeypatch.setattr("ccenv.simulator.extensions.concurrent.learner", lambda _: AtOnce())
+            monkeypatch.setattr(
+                "ccenv.simulator.extensions.concurrent.learner", lambda _: InThread()
+            )
         wanted = {"dataset": "digits", **LEARNING, **KNOWN[network], "concurrent": concurrent}
         simulator = seeded(16, **wanted, weights_kwargs=ADAM)
         agent = Reinforce(simulator)
@@ -274,7 +267,7 @@ def test_a_gradient_is_computed_while_requests_are_answered(monkeypatch):
         assert is_answered.wait(timeout=20)
         compute_gradient(*arguments)
 
-    monkeypatch.setattr("ccenv.simulator.extensions.concurrent.compute_gradient", waiting)
+    monkeypatch.setattr(concurrent_updates, "compute_gradient", waiting)
     simulator.begin(torch.arange(4))
     simulator.step(masks[0])
     assert not simulator.extension("concurrent").under_way[1].done()
@@ -291,7 +284,7 @@ def test_a_gradient_that_fails_says_so_where_it_would_land(monkeypatch):
     def failing(*arguments):
         raise MemoryError("too large")
 
-    monkeypatch.setattr("ccenv.simulator.extensions.concurrent.compute_gradient", failing)
+    monkeypatch.setattr(concurrent_updates, "compute_gradient", failing)
     with pytest.raises(MemoryError, match="too large"):
         episode(simulator, masks)
 

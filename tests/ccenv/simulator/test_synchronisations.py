@@ -5,9 +5,6 @@ device that are only queued are counted by themselves.
 """
 
 import contextlib
-import sys
-from concurrent.futures import Future
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -36,13 +33,11 @@ from ccenv.sparse.gpu import dense, routes
 from ccenv.sparse.gpu import layer as gpu_layer
 from ccenv.sparse.operands import on_use
 from ccenv.sparse.reference import reference_linear
+from tests.ccenv.episodes import InThread
+from tests.ccenv.networks import tiny
+from tests.ccenv.simulator.fake_device import FakeDevice, install, plain
 
 pytest.importorskip("triton", reason="Triton is not installed")
-sys.path.insert(0, str(Path(__file__).parent))
-sys.path.insert(0, str(Path(__file__).parents[1] / "networks"))
-
-import tiny
-from fake_device import FakeDevice, install, plain
 
 ROWS = 32
 SHAPE = (1, 8, 8)
@@ -217,15 +212,6 @@ def test_other_networks_wait_as_often_as_is_known(network, device):
         with device.counting() as (waits, _):
             agent.update(rollout)
         assert waits.total() == 1, waits
-
-
-class InThread:
-    """The learner's thread, of which the counter would see nothing, is the caller's."""
-
-    def submit(self, function, *given):
-        done = Future()
-        done.set_result(function(*given))
-        return done
 
 
 @pytest.mark.parametrize(
