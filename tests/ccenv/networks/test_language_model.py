@@ -25,6 +25,7 @@ from ccenv.envs.rendering import as_words
 from ccenv.networks.core.protocol import forward
 from ccenv.networks.text.tokens import sequences_of
 from ccenv.networks.text.transformer import LanguageModel
+from ccenv.simulator.cotraining import CoTraining
 from ccenv.simulator.rollout import collect_rollout
 from ccenv.simulator.simulator import Simulator
 from tests.ccenv.networks import tiny
@@ -485,7 +486,7 @@ def test_an_update_goes_on_from_the_rollout_and_learns_what_it_would_learn_anew(
         with monkeypatch.context() as patched:
             patched.setattr(LanguageModel, "cache", counted_cache)
             if settings == "anew":
-                patched.setattr(Simulator, "_shares_start", False)
+                patched.setattr(CoTraining, "shares_start", lambda *_: False)
             for _ in range(3):
                 for _ in range(waiting):
                     collect_rollout(simulator, agent, agent.generator)
