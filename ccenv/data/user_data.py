@@ -131,8 +131,8 @@ def listed_classes(dataset: Any) -> int:
     return len(found) if isinstance(found, list | tuple) and found else NOT_LISTED
 
 
-NOT_LISTED = -1
-"""A number of classes that labels must tell."""
+NOT_LISTED: Any = object()
+"""A number of classes that labels must tell: no number that a user could give."""
 Given = Mapping[str, Any] | Callable[[str], Any]
 """Split names -> data, or a function of a split's name."""
 
@@ -177,7 +177,7 @@ def given_split(dataset: Given, split: str, name: str) -> Split:
     """
     key = Same(dataset, data_root())
     parts = cut_parts(key, split, name)
-    if parts.num_classes != NOT_LISTED:
+    if parts.num_classes is not NOT_LISTED:
         return parts
     labels = [cut_parts(key, other, name).labels for other in SPLITS]
     return replace(parts, num_classes=count_classes(torch.cat(labels), name))

@@ -165,6 +165,7 @@ BAD = {
     "nothing": ((np.zeros((0, 3), np.uint8), []), ValueError, "n > 0"),
     "no item": (Counting([], []), ValueError, "at least one pair"),
     "a number": (5, TypeError, r"expected a ccenv.data.Split, .* got int"),
+    "classes": (Split(torch.zeros(2, 3), torch.arange(2), -1), ValueError, "classes, got -1"),
     "text of an item": (Counting(["a", "b"], [0, 1]), ValueError, "ToTensor"),
 }
 
