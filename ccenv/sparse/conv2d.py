@@ -40,7 +40,8 @@ def choose_conv_route(operands: Operands, backend: str) -> str:
     if in_mask is None and out_mask is None:
         return "dense"
     if x.is_cpu and x.dtype == torch.float32:
-        if backend != "auto" or len(x) == 1 or weight.numel() < FEW_INPUTS * len(weight):
+        few = FEW_INPUTS * weight.shape[0]
+        if backend != "auto" or x.shape[0] == 1 or weight.numel() < few:
             return "kernels"
         sizes = layer_sizes(operands)
         limit = NEARLY_DENSE * sizes[0] * sizes[1] * sizes[3]

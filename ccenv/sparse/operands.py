@@ -118,24 +118,25 @@ def check_operands(operands: Operands) -> None:
 def check_sides(operands: Operands) -> None:
     """Refuses a bias, masks, devices or dtypes that do not fit x and weight, whose shapes do."""
     x, weight, bias, in_mask, out_mask = operands
-    if bias is not None and bias.shape != weight.shape[:1]:
-        raise ValueError(f"expected bias [{weight.shape[0]}], got {list(bias.shape)}")
-    for name, mask, width in (
-        ("in_mask", in_mask, weight.shape[1]),
-        ("out_mask", out_mask, weight.shape[0]),
-    ):
-        if mask is not None:
-            check_mask(mask, x.shape[0], name)
-            check_multiple(width, mask.shape[1], name)
+    rows, sizes = x.shape[0], weight.shape
+    if bias is not None and bias.shape != sizes[:1]:
+        raise ValueError(f"expected bias [{sizes[0]}], got {list(bias.shape)}")
+    if in_mask is not None:
+        check_mask(in_mask, rows, "in_mask")
+        check_multiple(sizes[1], in_mask.shape[1], "in_mask")
+    if out_mask is not None:
+        check_mask(out_mask, rows, "out_mask")
+        check_multiple(sizes[0], out_mask.shape[1], "out_mask")
     tensors = [t for t in (weight, bias, in_mask, out_mask) if t is not None]
-    if any(t.device != x.device for t in tensors):
+    device = x.device
+    if any(t.device != device for t in tensors):
         devices = sorted({str(t.device) for t in [x, *tensors]})
         raise ValueError(f"expected all tensors on one device, got {', '.join(devices)}")
-    dtypes = {t.dtype for t in (x, weight, bias) if t is not None}
-    if len(dtypes) > 1 or not x.is_floating_point():
+    are_alike = weight.dtype is x.dtype and (bias is None or bias.dtype is x.dtype)
+    if not are_alike or not x.is_floating_point():
+        dtypes = sorted({str(t.dtype) for t in (x, weight, bias) if t is not None})
         raise TypeError(
-            "expected x, weight and bias of one floating dtype, got "
-            + ", ".join(sorted(str(dtype) for dtype in dtypes))
+            f"expected x, weight and bias of one floating dtype, got {', '.join(dtypes)}"
         )
 
 

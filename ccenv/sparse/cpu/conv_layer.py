@@ -18,7 +18,7 @@ from ccenv.sparse.cpu.addresses import (
 from ccenv.sparse.cpu.buffers import buffer_pool, new_result
 from ccenv.sparse.cpu.conv_kernels import ConvShape
 from ccenv.sparse.cpu.layer import ACTIVATION_CODES
-from ccenv.sparse.operands import Operands, side_sizes, without_gaps
+from ccenv.sparse.operands import Operands, side_sizes
 
 # Input groups of a part of the gradients: below these a second thread costs more than it saves.
 MIN_SHARED_MACS = 1 << 24
@@ -29,18 +29,19 @@ def conv_shape(operands: Operands, stride: int, padding: int) -> ConvShape:
     x, weight, _, in_mask, out_mask = operands
     _, channels, height, width = x.shape
     kernel = weight.shape[2]
-    out_height, out_width = ((n + 2 * padding - kernel) // stride + 1 for n in (height, width))
+    out_height = (height + 2 * padding - kernel) // stride + 1
+    out_width = (width + 2 * padding - kernel) // stride + 1
     ins, outs = side_sizes(channels, in_mask), side_sizes(len(weight), out_mask)
     return ConvShape(*ins, height, width, *outs, out_height, out_width, kernel, stride, padding)
 
 
 def run_convolve(operands: Operands, shape: ConvShape, activation: int) -> Tensor:
     """Calls the forward kernel on contiguous operands."""
-    x, weight, *_ = operands
+    x, weight, bias, in_mask, out_mask = operands
     batch, pixels = x.shape[0], shape.out_height * shape.out_width
     out_channels = shape.out_blocks * shape.out_size
     y = new_result(batch, out_channels * pixels)
-    addresses = tuple(map(address, operands))
+    addresses = x.data_ptr(), weight.data_ptr(), address(bias), address(in_mask), address(out_mask)
     target, size, pool = y.data_ptr(), conv_kernels.room(shape), buffer_pool()
 
     def work(start: int, stop: int) -> None:
@@ -98,7 +99,9 @@ def kernel_conv2d(
     `is_training` says whether gradients are wanted. float32 only.
     """
     x, weight, bias, in_mask, out_mask = operands
-    masks = without_gaps(in_mask), without_gaps(out_mask)
-    packed = x.contiguous(), weight.contiguous(), without_gaps(bias), *masks
+    bias = None if bias is None else bias.contiguous()
+    in_mask = None if in_mask is None else in_mask.contiguous()
+    out_mask = None if out_mask is None else out_mask.contiguous()
+    packed = x.contiguous(), weight.contiguous(), bias, in_mask, out_mask
     run = trained if is_training else run_convolve
     return run(packed, conv_shape(packed, stride, padding), ACTIVATION_CODES[activation])

@@ -13,6 +13,11 @@ from ccenv.runs.speed import gpu
 TINY = gpu.GpuLayer(16, 0.5, is_training=False, is_captured=False, width=64, num_blocks=4)
 
 
+@pytest.fixture(autouse=True)
+def _few_passes(monkeypatch):
+    monkeypatch.setattr(gpu, "PASSES", 8)
+
+
 @pytest.mark.parametrize("is_training", [False, True])
 def test_executed_macs_are_those_of_the_pairs_that_are_kept(is_training):
     layer = replace(TINY, density=1.0, is_training=is_training)
