@@ -7,7 +7,7 @@ and some blocks are nearly everybody's.
 
 import itertools
 import statistics
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -149,12 +149,3 @@ def layer_case(
         equal_dense=lambda: small(small_x),
         equal_macs=batch * units * units,
     )
-
-
-def layer_cases() -> Iterator[tuple[int, int, float, int, str]]:
-    """Arguments of cases: 1,024 units at all densities, then masks as a policy learns them."""
-    for batch, density in itertools.product(BATCHES, DENSITIES):
-        yield 1024, 32, density, batch, "independent"
-    for kind, batch, density in itertools.product(KINDS, SHARED_BATCHES, SHARED_DENSITIES):
-        if kind != "independent":
-            yield 1024, 32, density, batch, kind

@@ -32,11 +32,14 @@ from ccenv.runs.speed.benchmark import (
     width_of_macs,
 )
 from ccenv.runs.speed.masks import (
+    BATCHES,
+    DENSITIES,
     KINDS,
     POOL,
+    SHARED_BATCHES,
+    SHARED_DENSITIES,
     draw_pool,
     layer_case,
-    layer_cases,
     mean_densities,
     plain_layers,
 )
@@ -241,7 +244,10 @@ def all_cases(*, quick: bool) -> Iterator[Case]:
         yield from (layer_case(256, 8, 0.1, 32, kind) for kind in KINDS)
         yield cifar_case(1 / 16, 4)
         return
-    yield from itertools.starmap(layer_case, layer_cases())
+    sizes = itertools.product(BATCHES, DENSITIES)
+    yield from (layer_case(1024, 32, density, batch) for batch, density in sizes)
+    shared = itertools.product(list(KINDS)[1:], SHARED_BATCHES, SHARED_DENSITIES)
+    yield from (layer_case(1024, 32, density, batch, kind) for kind, batch, density in shared)
     ways = [(density, batch, "") for density in (1 / 16, 0.18) for batch in (128, 4096)]
     ways += [(1 / 16, 1, ""), (1 / 16, 1, GIVEN)]
     ways += [(1 / 16, batch, STEPPED) for batch in (1, 128, 4096)]

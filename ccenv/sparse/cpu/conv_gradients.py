@@ -230,6 +230,6 @@ def convolve_back(
                 write_map_gradient(
                     at_weights, at_z, grad_x + at, size, at_padded, at_strip, at_pairs, tile, s
                 )
-    # Numba frees an array after its last use, and an address is none.
+    # Keep what was read by its address alive: numba frees an array after its last use.
     padded[0] = strip[0] = z[0] = turned[0] = weights[0] = 0
     pairs[:1] = 0

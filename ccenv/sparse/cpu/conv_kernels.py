@@ -238,5 +238,5 @@ def convolve(
                     )
         for j in writes[:wanted]:
             call_activate(own + 4 * j * s.out_size * pixels, s.out_size * pixels, activation)
-    # Numba frees an array after its last use, and an address is none.
+    # Keep what was read by its address alive: numba frees an array after its last use.
     pairs[:1] = 0

@@ -107,7 +107,7 @@ def add_outer(
             num_k = min(stop, (i + 1) * size) - k
             at, to = at_items + 8 * batch * i, g + 4 * (k * ldg + c)
             outer_tile(at, counts[i], a + 4 * k, lda, b + 4 * c, ldb, to, ldg, num_k, columns)
-    # Numba frees an array after its last use, and an address is none.
+    # Keep what was read by its address alive: numba frees an array after its last use.
     items[:1, :1] = 0
 
 
@@ -148,7 +148,7 @@ def wide_gradients(s: GradientAddresses, z: int, start: int, stop: int) -> None:
         blank_copy(s.x, s.in_mask, at, s.in_blocks, s.in_size, 0, s.batch)
     b, g = at + 4 * start, to + 4 * start
     add_outer(z, s.out_size, rows, counts, 0, out_width, b, in_width, stop - start, g, in_width)
-    # Numba frees an array after its last use, and an address is none.
+    # Keep what was read by its address alive: numba frees an array after its last use.
     filled[:1] = 0
 
 
@@ -221,7 +221,7 @@ def pair_gradients(s: GradientAddresses, start: int, stop: int) -> None:
                 outer_tile(
                     listed, sizes[i], at, in_width, z, out_size, g, out_width, num_k, out_size
                 )
-    # Numba frees an array after its last use, and an address is none.
+    # Keep what was read by its address alive: numba frees an array after its last use.
     block[0] = 0
     packed[:1] = 0
     items[:1] = 0
@@ -246,7 +246,7 @@ def weight_gradients(s: GradientAddresses, start: int, stop: int) -> None:
             if s.grad_b != 0 and start == 0:
                 add_up_rows(z, s.batch, s.out_blocks * s.out_size, s.grad_b)
             wide_gradients(s, z, start, stop)
-            # Numba frees an array after its last use, and an address is none.
+            # Keep what was read by its address alive: numba frees an array after its last use.
             slopes[:1] = 0
             return
     pair_gradients(s, start, stop)

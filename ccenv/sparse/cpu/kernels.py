@@ -159,7 +159,7 @@ def multiply_in_place(s: LayerAddresses, rows: Any, counts: Any) -> None:
         else:
             for r in range(n):
                 call_activate(to + np.int64(own_rows[r]) * ld, out_size, s.activation)
-    # Numba frees an array after its last use, and an address is none.
+    # Keep what was read by its address alive: numba frees an array after its last use.
     tile[:1] = 0
     pairs[:1] = 0
 

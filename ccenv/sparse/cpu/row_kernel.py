@@ -141,7 +141,7 @@ def multiply_row(s: LayerAddresses, clear: int, first: int, last: int) -> None:
             else:
                 call_row(at_places, at_weights, num, s.in_size, s.ldw, begin, to, size)
             call_activate(to, size, s.activation)
-    # Numba frees an array after its last use, and an address is none.
+    # Keep what was read by its address alive: numba frees an array after its last use.
     runs[0, :1] = 0
 
 
@@ -198,6 +198,6 @@ def multiply_rows(s: LayerAddresses, listed: Inputs, rows: Any, counts: Any) -> 
             else:
                 call_row(at_places, at_weights, num, in_size, row, begin, to, out_size)
             call_activate(to, out_size, s.activation)
-    # Numba frees an array after its last use, and an address is none.
+    # Keep what was read by its address alive: numba frees an array after its last use.
     column[:1] = 0
     runs[0, :1] = 0

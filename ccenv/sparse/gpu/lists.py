@@ -180,17 +180,15 @@ def list_layer(
     x: Tensor, weight: Tensor, in_mask: Tensor | None, out_mask: Tensor | None
 ) -> LayerLists:
     """Lists both masks of a layer, as its products in both directions read them."""
-    sides: list[MaskLists | None] = []
-    for width, mask, other in (
-        (weight.shape[1], in_mask, out_mask),
-        (weight.shape[0], out_mask, in_mask),
-    ):
+
+    def side(width: int, mask: Tensor | None, other: Tensor | None) -> MaskLists | None:
         if mask is None:
-            sides.append(None)
-        else:
-            merged = cut_inner(width, mask.shape[1], x.itemsize).merged
-            sides.append(list_mask(mask, merged, kept_order(other)))
-    return LayerLists(*sides)
+            return None
+        merged = cut_inner(width, mask.shape[1], x.itemsize).merged
+        return list_mask(mask, merged, kept_order(other))
+
+    out_features, in_features = weight.shape
+    return LayerLists(side(in_features, in_mask, out_mask), side(out_features, out_mask, in_mask))
 
 
 def list_mask(mask: Tensor, merged: int, order: Tensor | None) -> MaskLists:

@@ -338,12 +338,11 @@ def multiply_few(operands: Operands, activation: str | None) -> Tensor:
 
 def multiply_listed(operands: Operands, lists: LayerLists, activation: str | None) -> Tensor:
     """Product of many rows, by tiles; the masks are read as lists."""
-    x, weight, bias, in_mask, _ = operands
+    x, weight, bias, in_mask, out_mask = operands
     batch, (out_features, in_features) = x.shape[0], weight.shape
     ins, outs = lists.ins, lists.outs
     inner = cut_inner(in_features, mask_blocks(in_mask), x.itemsize)
-    out_blocks = None if outs is None else outs.rows.shape[0]
-    outer = cut_outer(out_features, out_blocks, OUTER_UNITS[x.itemsize])
+    outer = cut_outer(out_features, mask_blocks(out_mask), OUTER_UNITS[x.itemsize])
     tile = choose_tile(batch, inner, outer, x.itemsize, is_listed=ins is not None)
     needed: tuple[Tensor | None, ...] = (None, None, None)
     if ins is not None:

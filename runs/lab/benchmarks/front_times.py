@@ -227,14 +227,9 @@ def measured(options: Options) -> list[dict[str, Any]]:
     return time_front(found, options.batches, options.rounds, options.seconds)
 
 
-def recorded_as(options: Options) -> str:
-    """Where a sweep's report looks for times."""
-    return times_path(options.results_dir, find_study(options.sweep).sweep.name).stem
-
-
-def head(options: Options, before: Mapping[str, Any]) -> dict[str, Any]:
-    """Whose times they are, and that they begin with the bytes of a data set."""
-    return {"name": find_study(options.sweep).sweep.name, "images": "as stored"}
+def sweep_name(options: Options) -> str:
+    """The name of the sweep that options name."""
+    return find_study(options.sweep).sweep.name
 
 
 FRONT_TIMES = Experiment(
@@ -242,8 +237,10 @@ FRONT_TIMES = Experiment(
     about="times of a sweep's networks in turns, in one process",
     run=measured,
     pivot=table,
-    recorded_as=recorded_as,
+    # Where a sweep's report looks for times.
+    recorded_as=lambda options: times_path(options.results_dir, sweep_name(options)).stem,
     add_options=add_options,
-    head=head,
+    # Whose times they are, and that they begin with the bytes of a data set.
+    head=lambda options, before: {"name": sweep_name(options), "images": "as stored"},
     names_machine=True,
 )

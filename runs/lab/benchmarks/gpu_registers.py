@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from ccenv.base.registry import import_object
-from ccenv.runs.experiment import Experiment, Options, Row, Rows
+from ccenv.runs.experiment import Experiment, Options, Row
 
 ARCHITECTURES = (80, 90)
 """Compute capability times 10: Ampere (A100) and Hopper (H100)."""
@@ -195,11 +195,6 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """How many variants."""
     told = f"blocks of {FEW_SIZES[0]} to {FEW_SIZES[-1]} units only, unless all are asked for"
     parser.add_argument("--all-sizes", action="store_true", help=told)
-
-
-def any_spills(rows: Rows) -> bool:
-    """Whether a variant spills registers."""
-    return any(row["spilling"] for row in rows)
 
 
 GPU_REGISTERS = Experiment(
