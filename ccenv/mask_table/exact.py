@@ -75,8 +75,8 @@ def checked_rows(given: Any, shape: tuple[int, ...], what: str) -> FLOATS:
     return rows
 
 
-PART = 2**22
-"""Numbers that are held at once in addition to the scores."""
+PART = 2**18
+"""Numbers that are held at once in addition to the scores; so few never leave the cache."""
 
 
 @dataclass(frozen=True)
