@@ -134,7 +134,18 @@ def build(
         raise ValueError(f"expected processes=1 with {ranks.size} ranks, got {processes}")
     chosen, rows = menus_of(network.gates, menus), num_rows(split, limit)
     check_size(chosen, rows, most_bytes)
-    header = header_of(network, split, chosen, rows, said or {})
+    plain: dict[str, Any] = {"network": "", "settings": {}, "dataset": "", "split": ""}
+    header = Header(
+        **plain | dict(said or {}),
+        weights=network_digest(network),
+        gates=gates_of(network),
+        menus=chosen,
+        num_classes=split.num_classes,
+        dense_macs=network.dense_macs,
+        transforms=tuple(transform.name for transform in split.transforms),
+        num_images=rows,
+        data=data_digest(split, rows),
+    )
     # What cannot be read must not take hours to build.
     header_from(header_text(header))
     folder = path.with_name(f"{path.name}.{header.digest[:12]}-{batch_size}.parts")
@@ -362,20 +373,3 @@ def kept_alone(folder: Path) -> Iterator[None]:
             f"expected no other process to build this table, got one ({lock}); wait"
         ) from error
     lock.unlink(missing_ok=True)
-
-
-def header_of(
-    network: Any, split: Split, menus: Menus, num_images: int, said: Mapping[str, Any]
-) -> Header:
-    """What the table is of."""
-    return Header(
-        **{"network": "", "settings": {}, "dataset": "", "split": "", **said},
-        weights=network_digest(network),
-        gates=gates_of(network),
-        menus=menus,
-        num_classes=split.num_classes,
-        dense_macs=network.dense_macs,
-        transforms=tuple(transform.name for transform in split.transforms),
-        num_images=num_images,
-        data=data_digest(split, num_images),
-    )

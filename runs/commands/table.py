@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from ccenv.base.ranks import OneProcess
 
 
-def parser_of() -> argparse.ArgumentParser:
+def make_parser() -> argparse.ArgumentParser:
     """The command line."""
     parser = argparse.ArgumentParser(prog="ccenv table", description=__doc__, allow_abbrev=False)
     commands = parser.add_subparsers(dest="command", required=True)
@@ -74,7 +74,7 @@ def file_name(network: str, dataset: str, last: str) -> str:
 @program("ccenv table", (ValueError, ImportError, IndexError))
 def main(arguments: Sequence[str] | None = None) -> int:
     """Builds, shows or packs a table of all masks, or measures times; see --help."""
-    options = parser_of().parse_args(arguments)
+    options = make_parser().parse_args(arguments)
     if options.command == "pack":
         write_table(options.out, small(opened_table(options.file)))
         print(f"{options.out}: {options.out.stat().st_size:,} bytes")

@@ -159,7 +159,7 @@ for settings in ({}, {"by_gate": True}, {"reward": "blockdrop"}, {"reward": thri
     env.reset(seed=0)
     env.step(env.action_space.sample())
 from ccenv.runs.commands import cli, table
-table.parser_of()
+table.make_parser()
 assert cli.main(["challenge", "--table", "mlp", "--json"]) == 0
 print([name for name in ("torch", "stable_baselines3") if name in sys.modules])
 """
