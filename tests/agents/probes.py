@@ -7,6 +7,7 @@ from ccenv.base.registry import resolve
 from ccenv.data.toy import PROBE_SETTINGS, probe_exit_masks, probe_optimal_masks, probe_unit_masks
 from ccenv.envs.vector import BlockSelectionVectorEnv
 from ccenv.simulator.rollout import walk
+from ccenv.simulator.simulator import Simulator
 
 OPTIMA = {
     "blocks": (PROBE_SETTINGS, lambda images: probe_optimal_masks(images, 2)),
@@ -14,10 +15,25 @@ OPTIMA = {
     "exits": ({"dataset": "probe", "network": "probe-exit"}, probe_exit_masks),
 }
 """Probe -> settings of its environment, and the best masks of images."""
+UNEVEN = {
+    "dataset": "synthetic",
+    "network": "mlp",
+    "num_blocks": (3, 5),
+    "block_size": (4, 2),
+    "weights": "cotrain",
+}
+"""Layers of different sizes, with a network that learns along."""
 STREAM = {"dataset": "digits", "network": "streaming", "weights": "cotrain"}
 """An environment without known best masks, for agents that read entropies."""
 # A right answer is worth two dense networks.
 PRICED = {"reward_kwargs": {"cost_weight": 0.5}}
+
+
+def seeded(settings, rows=32, seed=0, **more):
+    """A simulator that was seeded."""
+    simulator = Simulator(rows, **settings | more)
+    simulator.seed(seed)
+    return simulator
 
 
 def make_agent(name, batch_size=128, seed=0, env_settings=None, probe="blocks", **settings):

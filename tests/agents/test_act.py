@@ -1,9 +1,12 @@
 """Laws of adaptive computation time (Graves 2016): halting, its cost, and what really runs."""
 
+import functools
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from probes import seeded
 
 from ccenv.agents.systems.act import Act, going_on, halt
 from ccenv.agents.systems.entropy_threshold import EntropyThreshold
@@ -22,19 +25,13 @@ SMALL = {
 }
 
 
-def simulator_of(images=32, **more):
-    simulator = Simulator(images, **SMALL | more)
-    simulator.seed(0)
-    return simulator
+simulator_of = functools.partial(seeded, SMALL)
 
 
 def still():
     """The same with its network as it is at first, which nothing teaches."""
-    simulator = Simulator(
-        8, dataset="digits", network=simulator_of().network, observation="layer_input"
-    )
-    simulator.seed(0)
-    return simulator
+    network = simulator_of().network
+    return seeded({"dataset": "digits", "observation": "layer_input", "network": network}, 8)
 
 
 def pondering(images=32, **settings_of_agent):
@@ -243,8 +240,7 @@ def test_a_gradient_that_reaches_no_network_is_refused(settings, problem):
     ],
 )
 def test_a_network_where_an_agent_decides_nothing_is_refused(agent, message):
-    simulator = Simulator(8, dataset="probe", network="probe-residual")
-    simulator.seed(0)
+    simulator = seeded({"dataset": "probe", "network": "probe-residual"}, 8)
     with pytest.raises(ValueError, match=f"expected {message}"):
         agent(simulator)
 

@@ -2,21 +2,13 @@
 
 import pytest
 import torch
-from probes import make_agent, small
+from probes import UNEVEN, make_agent, small
 
 from ccenv.agents import AGENTS
 from ccenv.base.masks import as_mask
 from ccenv.base.seeding import stream
 from ccenv.simulator.evaluate import evaluate
 from ccenv.simulator.rollout import collect_rollout
-
-UNEVEN = {
-    "dataset": "synthetic",
-    "network": "mlp",
-    "num_blocks": (3, 5),
-    "block_size": (4, 2),
-    "weights": "cotrain",
-}
 
 
 @pytest.mark.parametrize("name", AGENTS)

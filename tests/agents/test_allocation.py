@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from probes import seeded
 
 from ccenv.agents.systems.allocation import (
     ConstrainedAllocation,
@@ -14,7 +15,6 @@ from ccenv.agents.systems.offers import allocate
 from ccenv.networks.learning import training
 from ccenv.simulator.evaluate import evaluate
 from ccenv.simulator.rollout import collect_rollout
-from ccenv.simulator.simulator import Simulator
 
 EXITS = {"dataset": "probe", "network": "probe-exit", "observation": "layer_input"}
 UNITS = {"dataset": "digits", "network": "resnet", "network_kwargs": {"depth": 8, "width": 4}}
@@ -47,12 +47,6 @@ def prose(tmp_path, monkeypatch):
     (tmp_path / "prose.txt").write_text("".join(("abc", "ca", "bba")[draw] for draw in draws))
 
 
-def simulator_of(settings=EXITS, images=32, **more):
-    simulator = Simulator(images, **settings | more)
-    simulator.seed(0)
-    return simulator
-
-
 def test_a_menu_of_exits_stops_at_each_and_at_none():
     menu = exit_menu((1, 2, 1), [0, 2])
     assert [masks.tolist() for masks in menu] == [
@@ -73,7 +67,7 @@ def test_a_menu_of_densities_leads_from_nothing_to_everything_and_never_gives_up
 
 
 def test_the_table_holds_what_each_offer_alone_would_give():
-    simulator = simulator_of()
+    simulator = seeded(EXITS)
     agent = ConstrainedAllocation(simulator)
     _, values, costs = offer_table(simulator.on_split("validation", 100), agent.menu)
     for offer in range(agent.num_offers):
@@ -98,7 +92,7 @@ class OneOffer:
 
 @pytest.mark.parametrize("cost_limit", [0.5, 0.7])
 def test_its_mean_cost_is_the_budget(cost_limit):
-    simulator = simulator_of()
+    simulator = seeded(EXITS)
     agent = ConstrainedAllocation(simulator, cost_limit=cost_limit)
     agent.choose()
     _, values, costs = offer_table(simulator.on_split("validation", 256), agent.menu)
@@ -117,7 +111,7 @@ def test_positions_of_a_text_spend_the_budget_though_later_ones_cost_more(
     prose, weights, cost_limit
 ):
     own = {} if weights == "cotrain" else {"weights_kwargs": {}}
-    simulator = simulator_of(POSITIONS, 64, weights=weights, **own)
+    simulator = seeded(POSITIONS, 64, weights=weights, **own)
     agent = ConstrainedAllocation(simulator, cost_limit=cost_limit)
     agent.learn(64 * 5)
     agent.choose()
@@ -136,7 +130,7 @@ def test_positions_of_a_text_spend_the_budget_though_later_ones_cost_more(
 @pytest.mark.parametrize("kind", [ConstrainedAllocation, Confidence])
 def test_a_verdict_on_a_text_is_of_the_network_alone_and_changes_no_training(prose, kind):
     def judged(looks):
-        simulator = simulator_of(POSITIONS, 64, weights="cotrain")
+        simulator = seeded(POSITIONS, 64, weights="cotrain")
         agent = kind(simulator)
         for part in range(2):
             agent.learn(64 * 4)
@@ -153,7 +147,7 @@ def test_a_verdict_on_a_text_is_of_the_network_alone_and_changes_no_training(pro
 
 
 def test_in_training_every_offer_is_taken():
-    simulator = simulator_of(images=128, weights="cotrain")
+    simulator = seeded(EXITS, 128, weights="cotrain")
     agent = ConstrainedAllocation(simulator)
     masks = collect_rollout(simulator, agent, agent.generator).masks[:, :, 0]
     assert len(masks.t().unique(dim=0)) == agent.num_offers
@@ -162,7 +156,7 @@ def test_in_training_every_offer_is_taken():
 
 
 def test_it_chooses_anew_when_the_network_has_learned():
-    simulator = simulator_of(UNITS, weights="cotrain")
+    simulator = seeded(UNITS, weights="cotrain")
     agent = ConstrainedAllocation(simulator, cost_limit=0.6, num_offers=3)
     before = agent.parameters()["weight"]
     agent.learn(128)
@@ -171,6 +165,6 @@ def test_it_chooses_anew_when_the_network_has_learned():
 
 
 def test_a_budget_that_pays_nothing_is_refused():
-    simulator = simulator_of(UNITS, weights="cotrain")
+    simulator = seeded(UNITS, weights="cotrain")
     with pytest.raises(ValueError, match="what the cheapest offers cost"):
         ConstrainedAllocation(simulator, cost_limit=1e-4).choose()

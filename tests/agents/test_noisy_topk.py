@@ -4,6 +4,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from probes import seeded
 
 from ccenv.agents.systems.noisy_topk import (
     NoisyTopK,
@@ -20,7 +21,6 @@ from ccenv.rewards.block_use import Balance, tangent
 from ccenv.simulator.evaluate import evaluate
 from ccenv.simulator.resume import restore_simulator, simulator_state
 from ccenv.simulator.rollout import collect_rollout, walk
-from ccenv.simulator.simulator import Simulator
 
 EXPERTS = {
     "dataset": "synthetic",
@@ -32,9 +32,7 @@ EXPERTS = {
 
 
 def simulator_of(images=64, **more):
-    simulator = Simulator(images, **EXPERTS | more)
-    simulator.seed(0)
-    return simulator
+    return seeded(EXPERTS, images, **more)
 
 
 def drawn(seed, *shape):
@@ -328,8 +326,7 @@ def test_a_masks_charge_is_the_tangent_of_the_balance_loss(masks, start):
 
 
 def test_the_reward_asks_for_blocks_that_nobody_uses():
-    simulator = Simulator(16, reward="balance", reward_kwargs={"update_every": 16}, **EXPERTS)
-    simulator.seed(0)
+    simulator = simulator_of(16, reward="balance", reward_kwargs={"update_every": 16})
     first, last = torch.zeros(16, 8).bool(), torch.zeros(16, 8).bool()
     first[:, 0] = last[:, 1] = True
     simulator.begin(torch.arange(16))

@@ -7,7 +7,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from probes import make_agent
+from probes import UNEVEN, make_agent, seeded
 
 from ccenv.agents.advantages import greedy_rewards
 from ccenv.agents.distributions import AlwaysOn, IndependentBlocks, OrderedBlocks
@@ -21,15 +21,6 @@ from ccenv.base.seeding import stream
 from ccenv.networks.core.mlp import GatedMLP
 from ccenv.simulator.evaluate import evaluate
 from ccenv.simulator.rollout import collect_rollout, walk
-from ccenv.simulator.simulator import Simulator
-
-COTRAIN = {
-    "dataset": "synthetic",
-    "network": "mlp",
-    "num_blocks": (3, 5),
-    "block_size": (4, 2),
-    "weights": "cotrain",
-}
 
 
 def small_network():
@@ -99,7 +90,7 @@ def test_load_balance_is_one_for_even_use_and_n_where_one_block_does_all():
 
 @pytest.mark.parametrize("name", ["straight_through", "topk", "gumbel"])
 def test_the_agents_update_leaves_the_network_and_its_gradients_alone(name):
-    agent = make_agent(name, batch_size=32, env_settings=COTRAIN)
+    agent = make_agent(name, batch_size=32, env_settings=UNEVEN)
     before = [p.clone() for p in agent.simulator.network.parameters()]
     scores = [p.clone() for p in agent.scores.parameters()]
     agent.update(collect_rollout(agent.simulator, agent, agent.generator))
@@ -115,7 +106,7 @@ def test_straight_through_comes_to_its_density():
     agent = make_agent(
         "straight_through",
         batch_size=128,
-        env_settings=COTRAIN | {"num_blocks": (16,), "block_size": 4},
+        env_settings=UNEVEN | {"num_blocks": (16,), "block_size": 4},
         target_density=0.25,
         density_weight=10.0,
         learning_rate=0.02,
@@ -154,9 +145,9 @@ EXPERTS = {
 
 
 def router(rows=32, **settings):
-    simulator = Simulator(rows, **EXPERTS)
-    simulator.seed(0)
-    return TopK(simulator, **{"num_kept": 1, "noise": 0.0, "balance_weight": 0.0} | settings)
+    return TopK(
+        seeded(EXPERTS, rows), **{"num_kept": 1, "noise": 0.0, "balance_weight": 0.0} | settings
+    )
 
 
 def test_one_kept_block_scaled_by_its_weight_gives_the_router_the_gradient_of_the_formula():
@@ -364,7 +355,7 @@ def test_a_network_learns_from_greedy_masks_alone_unless_changed_ones_teach_too(
     agent = make_agent(
         "rloo",
         8,
-        env_settings=COTRAIN | {"group_size": 2},
+        env_settings=UNEVEN | {"group_size": 2},
         num_kept=1,
         sampling="perturbed",
         perturbed_share=1.0,
@@ -381,7 +372,7 @@ def test_a_network_learns_from_greedy_masks_alone_unless_changed_ones_teach_too(
 
 @pytest.mark.parametrize("concurrent", [None, "unsafe"])
 def test_which_rows_teach_belongs_to_the_batch_and_not_to_the_next_agent(concurrent, monkeypatch):
-    settings = COTRAIN | {"group_size": 2, "concurrent": concurrent}
+    settings = UNEVEN | {"group_size": 2, "concurrent": concurrent}
     own = {"num_kept": 1, "sampling": "perturbed"}
     first = make_agent("rloo", 8, env_settings=settings, **own)
     simulator, taught = first.simulator, []

@@ -6,6 +6,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from probes import seeded
 
 from ccenv.agents.systems.wta_retrieval import (
     WtaRetrieval,
@@ -29,9 +30,7 @@ def drawn(seed, *shape):
 
 
 def simulator_of(images=64, **more):
-    simulator = Simulator(images, **MLP | more)
-    simulator.seed(0)
-    return simulator
+    return seeded(MLP, images, **more)
 
 
 def share_of_equal_codes(one, other, window, count=40_000):
