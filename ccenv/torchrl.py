@@ -20,16 +20,6 @@ except ImportError as error:
     ) from error
 
 
-def mask_of_action(action: Tensor) -> Tensor:
-    """Reads an action as a mask: bool as it is, or numbers of 0 and 1 (else ValueError)."""
-    if action.dtype == torch.bool:
-        return action
-    # Distributions of bits sample floats. Only these are looked at, which waits for a GPU.
-    if not bool(((action == 0) | (action == 1)).all()):
-        raise ValueError("expected actions of 0 and 1, or bool, got others; sample bits")
-    return action.bool()
-
-
 class BlockSelectionEnv(EnvBase):
     """A batch of `ccenv.BlockSelectionEnv` for TorchRL's collectors.
 
@@ -111,7 +101,11 @@ class BlockSelectionEnv(EnvBase):
         )
 
     def _step(self, tensordict: TensorDictBase) -> TensorDictBase:
-        step: Step = self.simulator.step(mask_of_action(tensordict.get("action")))
+        action = tensordict.get("action")
+        # Distributions of bits sample floats. Only these are looked at, which waits for a GPU.
+        if action.dtype != torch.bool and not bool(((action == 0) | (action == 1)).all()):
+            raise ValueError("expected actions of 0 and 1, or bool, got others; sample bits")
+        step: Step = self.simulator.step(action.bool())
         outcome, prediction = step.outcome, step.outcome.prediction
         if outcome.is_last:
             self.simulator.checks.settle()

@@ -102,23 +102,21 @@ class PonderNet(HaltingAgent):
         assert begun is not None
         network = simulator.network
         of_inputs = begun.labels[:: begun.group_size]
-        values, losses = [], []
+        values, answers = [], []
         with torch.no_grad():
             start = initial(network, begun.images, of_inputs, earlier=simulator.earlier)
             walked = list(outcomes(network, start, all_or_none(network)))
         for gate in self.exits:
             state = walked[gate].before
             values.append(self.units(simulator.observe(state), gate).sigmoid())
-            answer, _ = early_answer(network, gate, state.hidden)
-            losses.append(loss_of_rows(answer, of_inputs))
-        losses.append(loss_of_rows(walked[-1].logits, of_inputs))
+            answers.append(early_answer(network, gate, state.hidden)[0])
+        logits = walked[-1].logits
+        assert logits is not None
+        losses = [
+            torch.nn.functional.cross_entropy(answer.detach(), of_inputs, reduction="none")
+            for answer in (*answers, logits)
+        ]
         return torch.cat(values, dim=1), torch.stack(losses, dim=1)
-
-
-def loss_of_rows(logits: Tensor | None, labels: Tensor) -> Tensor:
-    """Cross-entropy of each row in nats, without a gradient: [batch]."""
-    assert logits is not None
-    return torch.nn.functional.cross_entropy(logits.detach(), labels, reduction="none")
 
 
 def halting(values: Tensor) -> Tensor:

@@ -89,17 +89,15 @@ def gate_values_of(action: Tensor, checks: Checks = AT_ONCE) -> Tensor | None:
     """
     if not action.is_floating_point():
         return None
-    fits = ((action >= 0) & (action <= 1)).all()
-    checks.expect(fits, functools.partial(value_outside, action))
+
+    def value_outside() -> ValueError:
+        low, high = float(action.min()), float(action.max())
+        return ValueError(
+            f"expected gate values in [0, 1], got {low}..{high}; a mask is bool: use .bool()"
+        )
+
+    checks.expect(((action >= 0) & (action <= 1)).all(), value_outside)
     return action
-
-
-def value_outside(values: Tensor) -> ValueError:
-    """The error of numbers that are no gate values."""
-    return ValueError(
-        f"expected gate values in [0, 1], got {float(values.min())}..{float(values.max())}; "
-        "a mask is bool: use .bool()"
-    )
 
 
 def full_mask(batch_size: int, num_blocks: int, device: str | torch.device = "cpu") -> Tensor:

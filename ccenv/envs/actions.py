@@ -60,19 +60,17 @@ class Actions:
         shape = (*rows, self.simulator.max_blocks)
         if self.kind == "mask":
             return torch.from_numpy(checked_bits(action, shape).reshape(-1, shape[-1])), None
-        values = torch.from_numpy(checked_values(action, shape)).view(-1, shape[-1])
+        array = action_array(action, shape, "gate value", "give floats in [0, 1]")
+        fits = (array >= 0) & (array <= 1)
+        if not fits.all():
+            odd = array[~fits].flat[0]
+            raise ValueError(
+                f"expected every gate value of the action in [0, 1], got {odd}; clip it"
+            )
+        # A copy: what a caller does with its array afterwards changes nothing.
+        values = torch.from_numpy(np.array(array, dtype=np.float32)).view(-1, shape[-1])
         gate = min(self.simulator.layer, self.simulator.num_layers - 1)
         return values > 0, values[:, : self.simulator.num_blocks[gate]].contiguous()
-
-
-def checked_values(action: Any, shape: tuple[int, ...]) -> np.ndarray:
-    """Checks gate values and copies them as float32 (else TypeError, ValueError)."""
-    array = action_array(action, shape, "gate value", "give floats in [0, 1]")
-    fits = (array >= 0) & (array <= 1)
-    if not bool(fits.all()):
-        odd = array[~fits].flat[0]
-        raise ValueError(f"expected every gate value of the action in [0, 1], got {odd}; clip it")
-    return np.array(array, dtype=np.float32)
 
 
 def check_bits(env: Any, space: gym.Space[Any]) -> int:

@@ -205,7 +205,11 @@ def check_vector_env(env: VectorEnv, *, seed: int = 0, refuses_after_close: bool
     if env.spec is None or not env.spec.nondeterministic:
         check_deterministic(first, list(play(env, mode, actions, seed)))
     if mode == AutoresetMode.DISABLED and any(result.ends for result in first):
-        check_needs_reset(env, actions)
+        # Without autoreset an ended row cannot be stepped.
+        env.reset()
+        steps = (checked_step(env, f"step {i}", one) for i, one in enumerate(actions[:-1]))
+        if any(step.ends for step in steps):
+            refuses(env, actions[-1], "after an end with autoreset mode DISABLED, until reset")
     env.close()
     if refuses_after_close:
         refuses(env, actions[0], "after close; check self.closed in step")
@@ -324,15 +328,6 @@ def check_final(env: VectorEnv, mode: AutoresetMode, result: Result) -> None:
         f"{result.call}: expected info['final_info'] to be a dict of arrays, "
         f"got {value_in_words(result.info['final_info'])}",
     )
-
-
-def check_needs_reset(env: VectorEnv, actions: Sequence[Any]) -> None:
-    """Without autoreset an ended row cannot be stepped."""
-    env.reset()
-    for index, action in enumerate(actions[:-1]):
-        if checked_step(env, f"step {index}", action).ends:
-            refuses(env, actions[-1], "after an end with autoreset mode DISABLED, until reset")
-            return
 
 
 def refuses(env: VectorEnv, action: Any, when: str) -> None:
