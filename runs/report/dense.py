@@ -18,7 +18,7 @@ from ccenv.runs.stats.dense_comparison import (
     groups_of_one_cost,
     make_contests,
 )
-from ccenv.runs.stats.measures import BITS, ERROR, MODES, OF_SYMBOLS, Measure
+from ccenv.runs.stats.measures import BITS, ERROR, MODES, OF_SYMBOLS
 from ccenv.runs.tables.sweep_table import Columns, Table, read_columns
 
 MACS_NOTE = (
@@ -49,56 +49,25 @@ def dense_tables(contests: Sequence[Contest], draw: str, note: str = "") -> list
     """Three tables for each data set."""
     tables = []
     for contest in contests:
-        measure = contest.measure
         part = f"-{contest.dataset.replace(':', '.')}" if len(contests) > 1 else ""
-        part += f"-{measure.name}" if measure.name else ""
+        part += f"-{contest.measure.name}" if contest.measure.name else ""
         part += "" if draw == "sampled" else f"-{draw}"
-        points = [*contest.dense, *contest.conditional, *contest.others]
-        variants = [
-            point
-            for group in groups_of_one_cost(points, by_memory=bool(measure.name))
-            if len(group) > 1
-            for point in sorted(group, key=lambda point: point.validation_mean)
-        ]
-        memory = " kB: network and policy." if measure.name else ""
-        made: list[tuple[str, str, Columns, Sequence[Any], str]] = [
-            (
-                "at-equal-macs",
-                "At equal total MACs",
-                equal_macs_columns(measure),
-                at_equal_macs(contest),
-                f"{MACS_NOTE}{memory}",
-            ),
-            (
-                "at-equal-error",
-                "At the error of dense networks",
-                equal_error_columns(contest),
-                at_equal_error(contest),
-                ERROR_NOTE,
-            ),
-            (
-                "variants",
-                "Variants of one cost",
-                variants_columns(contest),
-                variants,
-                VARIANTS_NOTE,
-            ),
-        ]
-        tables += [
-            Table(
-                f"{name}{part}",
-                f"{title}, {contest.dataset}",
-                *read_columns(columns, items),
-                f"{own} {note}".strip(),
-            )
-            for name, title, columns, items, own in made
-        ]
+        for make in (equal_macs, equal_error, variants):
+            name, title, own_note, columns, items = make(contest)
+            columns_and_lines = read_columns(columns, items)
+            whole_note = f"{own_note} {note}".strip()
+            title = f"{title}, {contest.dataset}"
+            tables.append(Table(f"{name}{part}", title, *columns_and_lines, whole_note))
     return tables
 
 
-def equal_macs_columns(measure: Measure) -> Columns:
-    """Of conditional rows compared with dense networks of their cost."""
-    spec = f"right {measure.spec}"
+Content = tuple[str, str, str, Columns, Sequence[Any]]
+"""Name, title, note, columns and what they read."""
+
+
+def equal_macs(contest: Contest) -> Content:
+    """Conditional rows compared with dense networks of their cost."""
+    measure, spec = contest.measure, f"right {contest.measure.spec}"
     columns: Columns = {
         "row": ("left", lambda one: one.point.label),
         "MACs": ("right ,.0f", lambda one: one.point.macs),
@@ -107,14 +76,17 @@ def equal_macs_columns(measure: Measure) -> Columns:
         "difference": (spec, lambda one: one.difference),
         "against dense": ("left", lambda one: one.verdict or "outside the widths"),
     }
-    memory: Columns = {"kB": ("right ,.0f", lambda one: one.point.kilobytes)}
-    return {**columns, **memory} if measure.name else columns
+    note = MACS_NOTE
+    if measure.name:
+        columns = {**columns, "kB": ("right ,.0f", lambda one: one.point.kilobytes)}
+        note += " kB: network and policy."
+    return "at-equal-macs", "At equal total MACs", note, columns, at_equal_macs(contest)
 
 
-def equal_error_columns(contest: Contest) -> Columns:
-    """Of dense networks that no cheaper one beats, and the cheapest conditional row as good."""
+def equal_error(contest: Contest) -> Content:
+    """Dense networks that no cheaper one beats, and the cheapest conditional row as good."""
     measure, spec = contest.measure, f"right {contest.measure.spec}"
-    return {
+    columns: Columns = {
         "dense": ("left", lambda one: one.dense.label),
         "MACs": ("right ,.0f", lambda one: one.dense.macs),
         f"its {measure.titled}": (spec, lambda one: one.dense.interval),
@@ -128,20 +100,31 @@ def equal_error_columns(contest: Contest) -> Columns:
             for n in contest.batches
         },
     }
+    title = "At the error of dense networks"
+    return "at-equal-error", title, ERROR_NOTE, columns, at_equal_error(contest)
 
 
-def variants_columns(contest: Contest) -> Columns:
-    """Of what was tried at equal cost, best first."""
+def variants(contest: Contest) -> Content:
+    """What was tried at equal cost, best first."""
     measure, spec = contest.measure, f"right {contest.measure.spec}"
-    picked = {point.label for point in (*contest.dense, *contest.conditional)}
-    return {
+    picked = [*contest.dense, *contest.conditional]
+    labels = {point.label for point in picked}
+    groups = groups_of_one_cost([*picked, *contest.others], by_memory=bool(measure.name))
+    columns: Columns = {
         "row": ("left", lambda point: point.label),
         "MACs": ("right ,.0f", lambda point: point.macs),
         "seeds": ("right", lambda point: len(point.error)),
         f"validation {measure.titled}": (spec, lambda point: point.validated),
         measure.heading: (spec, lambda point: point.interval),
-        "chosen": ("left", lambda point: "*" if point.label in picked else None),
+        "chosen": ("left", lambda point: "*" if point.label in labels else None),
     }
+    points = [
+        point
+        for group in groups
+        if len(group) > 1
+        for point in sorted(group, key=lambda point: point.validation_mean)
+    ]
+    return "variants", "Variants of one cost", VARIANTS_NOTE, columns, points
 
 
 def against_dense(comparison: Comparison, results_dir: Path) -> Part:

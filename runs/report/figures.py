@@ -31,6 +31,7 @@ from ccenv.runs.stats.measures import (
     MODES,
     NLL,
     OF_SYMBOLS,
+    RANDOM_MASKS,
     Measure,
     dataset_of,
     method_of,
@@ -59,7 +60,6 @@ from ccenv.runs.tables.drawing import (
 )
 from ccenv.runs.tables.sweep_table import Row, shown_name
 
-DENSE, RANDOM = "dense", "block_dropout"
 KINDS = {
     "learned": ("learned policy", "o^v<>P"),
     "dense": ("dense network", "s"),
@@ -82,9 +82,9 @@ def kind_of_method(result: Mapping[str, Any]) -> str:
     """A name in `KINDS` for the method of a result."""
     if result["uses_labels"]:
         return "ceiling"
-    if result["agent"] == RANDOM:
+    if result["agent"] == RANDOM_MASKS:
         return "random"
-    if method_of(result) == DENSE:
+    if method_of(result) == "dense":
         return "dense"
     return "learned" if result["learns"] else "baseline"
 
@@ -205,9 +205,8 @@ class PlotView:
         """The Pareto front of means, by cost; ceilings aside."""
         front: list[tuple[float, Point]] = []
         for cost, point in sorted(self.placed, key=lambda pair: (pair[0], pair[1].interval.mean)):
-            if point.label in self.ceilings:
-                continue
-            if not front or point.interval.mean < front[-1][1].interval.mean:
+            is_better = not front or point.interval.mean < front[-1][1].interval.mean
+            if is_better and point.label not in self.ceilings:
                 front.append((cost, point))
         return front
 
@@ -415,7 +414,13 @@ def drawn_view(view: PlotView, looks: Looks, width: float) -> Any:
     area = width - 0.7, ASPECT[width > WIDTH] * width
     figure = new_figure(area[1] + 0.5, False, width)
     axes = figure.add_axes(box_of(figure, area))
-    bars = [bar for cost, point in placed for bar in bars_of(cost, point, factor)]
+    # Cost and ends of each interval; none of too few seeds.
+    bars = [
+        (cost, factor * max(one.low, 0.0), factor * one.high)
+        for cost, point in placed
+        for one in [point.interval]
+        if len(point.error) >= FEWEST and one.low is not None and one.high is not None
+    ]
     shown = [*place.values(), *(at for group in groups.values() for at in group.at(factor))]
     fit_axis(axes.xaxis, [cost for cost, _ in shown])
     fit_axis(axes.yaxis, [mean for _, mean in shown], [end for _, *ends in bars for end in ends])
@@ -457,14 +462,6 @@ def drawn_view(view: PlotView, looks: Looks, width: float) -> Any:
     return figure
 
 
-def bars_of(cost: float, point: Point, factor: float) -> list[tuple[float, float, float]]:
-    """Cost and ends of a point's interval; none of too few seeds."""
-    interval = point.interval
-    if len(point.error) < FEWEST or interval.low is None or interval.high is None:
-        return []
-    return [(cost, factor * max(interval.low, 0.0), factor * interval.high)]
-
-
 def key_styles(view: PlotView, looks: Looks) -> dict[str, Style]:
     """What shapes and sizes mean: kinds of methods, rewards where there are several, memory."""
     here = {looks.kinds[looks.methods[point.label]] for _, point in view.placed}
@@ -497,12 +494,8 @@ def key_styles(view: PlotView, looks: Looks) -> dict[str, Style]:
 def box_of(figure: Any, area: tuple[float, float]) -> tuple[float, float, float, float]:
     """Place of the axes, at the upper right of a figure, as shares of it."""
     width, height = figure.get_size_inches()
-    return (
-        1 - (area[0] + 0.1) / width,
-        1 - (area[1] + 0.05) / height,
-        area[0] / width,
-        area[1] / height,
-    )
+    left, bottom = 1 - (area[0] + 0.1) / width, 1 - (area[1] + 0.05) / height
+    return left, bottom, area[0] / width, area[1] / height
 
 
 def write_key(figure: Any, axes: Any, area: tuple[float, float], key: Mapping[str, Style]) -> None:
