@@ -125,7 +125,9 @@ def policy_view(run: Rebuilt, ranges: Mapping[str, Range]) -> View | None:
         else:
             between = [chooser.activation] * (len(chooser.maps) - 1)
             maps = zip(chooser.maps, [*between, None], strict=True)
-            gates[-1]["maps"] = [layer_view(Affine(*one, activation)) for one, activation in maps]
+            gates[-1]["maps"] = [
+                layer_view(Affine(weight, bias, how)) for (weight, bias), how in maps
+            ]
     return {
         "observation": observation,
         "ranges": [{"name": name} | dataclasses.asdict(one) for name, one in ranges.items()],

@@ -10,12 +10,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ccenv.base.registry import check_names, import_object, resolve
+from ccenv.base.registry import import_object, resolve
 from ccenv.base.values import shown
 from ccenv.runs.config.sweep import MOST_RUNS, OnUse, Sweep
 from ccenv.runs.config.sweep_file import read_sweep
 from ccenv.runs.engine.study import Section, Study
-from ccenv.runs.stats.measures import MEASURES
 
 FILES = {path.stem: path for path in sorted(Path(__file__).parent.glob("*/*.toml"))}
 """Sweep -> its file."""
@@ -34,26 +33,18 @@ SECTIONS = {
 """Sweep -> what its report adds, imported on use."""
 
 
-def budget_sections(sweep: Sweep) -> tuple[Section, ...]:
-    """Tables at the budgets that a sweep names.
-
-    Raises:
-        ValueError: if it names an unknown measure.
-    """
-    from ccenv.runs.studies.at_budgets import at_budgets, at_memory
-
-    check_names([sweep.measure], MEASURES, "measure")
-    measure = MEASURES[sweep.measure]
-    macs = (at_budgets(sweep.budgets, measure),) if sweep.budgets else ()
-    memory = (at_memory(sweep.memory_budgets, measure),) if sweep.memory_budgets else ()
-    return macs + memory
-
-
 def shipped_study(name: str) -> Study:
     """The study of a name in `FILES`."""
     sweep = read_sweep(FILES[name])
     own = (import_object(SECTIONS[name], "section"),) if name in SECTIONS else ()
-    return Study(sweep, budget_sections(sweep) + own)
+    return Study(sweep, sections_of(sweep) + own)
+
+
+def sections_of(sweep: Sweep) -> tuple[Section, ...]:
+    """What any sweep's report adds: tables at the budgets that it names."""
+    from ccenv.runs.studies.at_budgets import budget_sections
+
+    return budget_sections(sweep)
 
 
 STUDIES = OnUse(FILES, shipped_study)
@@ -76,7 +67,7 @@ def find_study(name: Any, trusted: Sequence[str] = (), most_runs: int | None = M
     else:
         found = resolve(name, STUDIES, "sweep")
     if isinstance(found, Sweep):
-        return Study(found, budget_sections(found))
+        return Study(found, sections_of(found))
     if not isinstance(found, Study):
         raise ValueError(f"expected {shown(name)} to be a Sweep or a Study, got {shown(found)}")
     return found

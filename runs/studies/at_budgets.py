@@ -4,75 +4,80 @@ A cell at a budget is the row that validation data selects among a method's rows
 asks for these tables by `Section`s of its own.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
-from ccenv.runs.config.sweep import Cell
+from ccenv.base.registry import check_names
+from ccenv.runs.config.sweep import Cell, Sweep
 from ccenv.runs.engine.jobs import Comparison
 from ccenv.runs.engine.study import Part, Section
 from ccenv.runs.stats.cost_points import Point, make_point
-from ccenv.runs.stats.measures import BITS, ERROR, Measure, repeated
+from ccenv.runs.stats.measures import BITS, MEASURES, Measure, repeated
 from ccenv.runs.stats.verdict import SLACK, Contender, Score, verdict
 from ccenv.runs.tables.sweep_table import Columns, Table, read_columns
 
 NOTE = (
-    "Of each kind the row of least validation error among those {within} (5 % more are let pass), "
-    "the policy's own included; its test error with Student's 95 % interval over seeds, without "
-    "one where there is a single seed. Greedy masks; random masks are sampled."
+    "Of each kind the row of least validation error among those of at most so many {unit} "
+    "(5 % more are let pass), the policy's own included; its test error with Student's 95 % "
+    "interval over seeds, without one where there is a single seed. Greedy masks; random masks are "
+    "sampled."
 )
 Cost = Callable[[Point], float | None]
 """What a budget limits; None of a row of which it is not known, which is never within one."""
 
 
-def at_budgets(budgets: Sequence[int], measure: Measure = ERROR) -> Section:
-    """A section of a study: the rows within so many MACs."""
-    note = NOTE.format(within="of at most so many MACs")
-    return budget_section("budgets", "MACs", lambda point: point.macs, budgets, measure, note)
+def budget_sections(sweep: Sweep) -> tuple[Section, ...]:
+    """Tables at the budgets that a sweep names.
 
-
-def at_memory(budgets: Sequence[int], measure: Measure = ERROR) -> Section:
-    """The same within so many kB of network and policy, whatever their MACs."""
-    note = NOTE.format(within="of at most so many kB, whatever their MACs")
-    return budget_section(
-        "memory-budgets", "kB", lambda point: point.kilobytes, budgets, measure, note
+    Raises:
+        ValueError: if it names an unknown measure.
+    """
+    check_names([sweep.measure], MEASURES, "measure")
+    heading, measure = "Methods at equal budgets", MEASURES[sweep.measure]
+    limits: list[tuple[str, str, str, Sequence[int], Cost]] = [
+        ("budgets", heading, "MACs", sweep.budgets, lambda point: point.macs),
+        (
+            "memory-budgets",
+            f"{heading} of memory",
+            "kB",
+            sweep.memory_budgets,
+            lambda point: point.kilobytes,
+        ),
+    ]
+    return tuple(
+        Section(name, title, partial(budget_part, name, title, unit, budgets, cost, measure))
+        for name, title, unit, budgets, cost in limits
+        if budgets
     )
 
 
-def budget_section(
-    name: str, unit: str, cost: Cost, budgets: Sequence[int], measure: Measure, note: str
-) -> Section:
-    """A section whose table has a column for each budget."""
-    heading = "Methods at equal budgets" + (" of memory" if unit == "kB" else "")
-
-    def make(comparison: Comparison, results_dir: Path) -> Part:
-        kinds: dict[str, list[Point]] = {}
-        for point in judged_points(comparison, measure):
-            kinds.setdefault(point.method, []).append(point)
-        lines = [[kind, *budget_cells(own, budgets, cost)] for kind, own in kinds.items()]
-        lines = [line for line in lines if any(cell is not None for cell in line[1:])]
-        columns = {"kind": "left", **{f"{n:,} {unit}": f"right {measure.spec}" for n in budgets}}
-        tested = "error, %" if measure.unit == "%" else measure.title
-        sentences = (
-            f"Within {budget:,} {unit}: {sentence_at(kinds, budget, cost, measure)}."
-            for budget in budgets
-        )
-        whole = " ".join([note, *sentences])
-        table = Table(name, f"{heading}: test {tested}", columns, lines, whole)
-        return Part([table] if lines else [])
-
-    return Section(name, heading, make)
-
-
-def sentence_at(
-    kinds: Mapping[str, Sequence[Point]], budget: int, cost: Cost, measure: Measure
-) -> str:
-    """Which method is best within a budget, if one is."""
-    rows = {kind: best_within(own, budget, cost) for kind, own in kinds.items()}
-    contenders = [
-        Contender(kind, row.interval, len(row.error)) for kind, row in rows.items() if row
-    ]
+def budget_part(
+    name: str,
+    heading: str,
+    unit: str,
+    budgets: Sequence[int],
+    cost: Cost,
+    measure: Measure,
+    comparison: Comparison,
+    results_dir: Path,
+) -> Part:
+    """A table with a column for each budget, and which method is best within each, if one is."""
+    kinds: dict[str, list[Point]] = {}
+    for point in judged_points(comparison, measure):
+        kinds.setdefault(point.method, []).append(point)
+    lines = [[kind, *budget_cells(own, budgets, cost)] for kind, own in kinds.items()]
+    lines = [line for line in lines if any(cell is not None for cell in line[1:])]
+    columns = {"kind": "left", **{f"{n:,} {unit}": f"right {measure.spec}" for n in budgets}}
+    note = NOTE.format(unit=unit if unit == "MACs" else f"{unit}, whatever their MACs")
     score = Score(f"test {measure.title}", False, measure.spec, measure.ends)
-    return verdict(contenders, score).sentence
+    for budget in budgets:
+        rows = {kind: best_within(own, budget, cost) for kind, own in kinds.items()}
+        contenders = [Contender(k, row.interval, len(row.error)) for k, row in rows.items() if row]
+        note += f" Within {budget:,} {unit}: {verdict(contenders, score).sentence}."
+    tested = "error, %" if measure.unit == "%" else measure.title
+    table = Table(name, f"{heading}: test {tested}", columns, lines, note)
+    return Part([table] if lines else [])
 
 
 def judged_points(comparison: Comparison, measure: Measure) -> list[Point]:
