@@ -125,11 +125,11 @@ def repeated(results: Mapping[str, Sequence[Result]]) -> dict[str, str]:
         Label of a row -> label of the row that it repeats: the one with more seeds; among as many,
         one that does not learn, or the first.
     """
-    rows = {
-        label: {run["seed"]: outcomes_of(run) for run in runs}
-        for label, runs in results.items()
-        if runs
-    }
+    names = ("split", "mode", "nll", "error", "macs")
+    rows: dict[str, dict[int, list[Any]]] = {}
+    for label, run in ((label, run) for label, runs in results.items() for run in runs):
+        numbers = [[e[name] for name in names] for e in run["evaluations"]]
+        rows.setdefault(label, {})[run["seed"]] = [dataset_of(run), *numbers]
     order = sorted(rows, key=lambda label: (-len(rows[label]), results[label][0]["learns"]))
     found: dict[str, str] = {}
     for place, label in enumerate(order):
@@ -139,15 +139,6 @@ def repeated(results: Mapping[str, Sequence[Result]]) -> dict[str, str]:
                 found[label] = found.get(other, other)
                 break
     return found
-
-
-def outcomes_of(result: Result) -> list[Any]:
-    """What tells one run from another: its data, and nll, error and MACs of each evaluation."""
-    numbers = [
-        [e[name] for name in ("split", "mode", "nll", "error", "macs")]
-        for e in result["evaluations"]
-    ]
-    return [dataset_of(result), *numbers]
 
 
 def dataset_of(result: Result) -> str:

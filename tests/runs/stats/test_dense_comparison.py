@@ -43,12 +43,6 @@ def contest(**rows):
     return found
 
 
-def test_validation_chooses_among_rows_of_one_cost_whatever_the_test_says():
-    lucky = point("lucky", error=0.01, validation=0.3)
-    sound = point("sound", error=0.09, validation=0.1)
-    assert chosen_variants([lucky, sound]) == [sound]
-
-
 def test_most_probable_masks_are_chosen_by_their_own_validation_error_where_it_is_known():
     def with_mode(value):
         rows = runs("rloo", 150, 0.1, 0.2)
@@ -160,6 +154,21 @@ def test_a_budget_of_memory_lets_rows_of_any_macs_pass_and_none_of_unknown_memor
     assert budget_cells(rows, (10, 900), lambda row: row.macs) == [rows[2].interval, None]
 
 
+@pytest.mark.parametrize(
+    ("rows", "labels"),
+    [
+        # Validation chooses among rows of one cost, whatever the test says.
+        ({"lucky": {"error": 0.01, "validation": 0.3}, "sound": {"validation": 0.1}}, ["sound"]),
+        ({"a": {}, "b": {"agent": "topk"}, "c": {"macs": 110.0}}, ["a", "b", "c"]),
+        # One that fewer seeds have finished does not take part yet.
+        ({"half": {"validation": 0.01, "seeds": (0,)}, "whole": {}}, ["whole"]),
+    ],
+)
+def test_of_rows_of_one_agent_and_cost_validation_chooses_one(rows, labels):
+    found = chosen_variants([point(label, **more) for label, more in rows.items()])
+    assert sorted(one.label for one in found) == labels
+
+
 def test_of_texts_rows_of_another_memory_are_no_variants():
     points = [
         dataclasses.replace(point(label, error=error), memory=memory)
@@ -167,16 +176,6 @@ def test_of_texts_rows_of_another_memory_are_no_variants():
     ]
     assert [p.label for p in chosen_variants(points, by_memory=True)] == ["b", "c"]
     assert [p.label for p in chosen_variants(points)] == ["c"]
-
-
-def test_rows_of_another_agent_or_cost_are_no_variants():
-    points = [point("a"), point("b", agent="topk"), point("c", macs=110.0)]
-    assert {p.label for p in chosen_variants(points)} == {"a", "b", "c"}
-
-
-def test_a_variant_that_fewer_seeds_have_finished_does_not_take_part_yet():
-    half = point("half", validation=0.01, seeds=(0,))
-    assert [p.label for p in chosen_variants([half, point("whole")])] == ["whole"]
 
 
 @given(share=st.floats(0, 1), errors=st.tuples(st.floats(0, 1), st.floats(0, 1)))
