@@ -75,15 +75,9 @@ def systems(comparison: Comparison, results_dir: Path) -> Part:
     """A table and a figure of each place that has runs."""
     tables, figures = [], []
     for place, rows in rows_by_system(comparison.sweep).items():
-        # A static network may be one of its own, which is as large as what it keeps.
-        whole = (
-            float(result["dense_macs"])
-            for system, own in rows.items()
-            if system != "static"
-            for row in own
-            for result in comparison.results[row.label]
-        )
-        macs = next(whole, float("nan"))
+        # The place's network with everything kept: a static one may be as small as what it keeps.
+        results = [r for own in rows.values() for row in own for r in comparison.results[row.label]]
+        macs = max((float(result["dense_macs"]) for result in results), default=float("nan"))
         found = [line for own in rows.values() if (line := system_line(comparison, own, macs))]
         if found:
             about = comparison.sweep.places[place]
