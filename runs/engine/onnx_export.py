@@ -14,7 +14,7 @@ from ccenv.data import load_split
 from ccenv.deploy.export import SkippingClassifier
 from ccenv.deploy.onnx_file import Agreement, Session, agreement, check_installed, write_onnx
 from ccenv.runs.engine.errors import warn
-from ccenv.runs.stats.degenerate import mask_gap
+from ccenv.runs.stats.measures import mask_gap
 from ccenv.runs.store.untrusted_files import dataset_of_run, exported_file
 
 MOST_APART = 1e-3

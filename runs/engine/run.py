@@ -27,7 +27,7 @@ from ccenv.runs.engine.errors import (
 )
 from ccenv.runs.engine.listener import Listener, progress_bar
 from ccenv.runs.engine.metadata import description_of, latencies, verdicts_of_context
-from ccenv.runs.stats.degenerate import mask_gap_of
+from ccenv.runs.stats.measures import mask_gap_of
 from ccenv.runs.store import folder as run_folder
 from ccenv.runs.store import json_file, masks_file
 from ccenv.runs.store.identity import Program

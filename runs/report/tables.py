@@ -8,7 +8,6 @@ from typing import Any
 
 from ccenv.runs.engine.jobs import Comparison, Finished, machine_name
 from ccenv.runs.report.figures import KINDS, PlotView, kind_of_method
-from ccenv.runs.stats.degenerate import RULE, runs_fallen
 from ccenv.runs.stats.fronts import (
     ALL,
     AREA,
@@ -27,7 +26,7 @@ from ccenv.runs.stats.intervals import (
     with_interval,
 )
 from ccenv.runs.stats.measures import Result, evaluation
-from ccenv.runs.stats.rows import make_rows
+from ccenv.runs.stats.rows import RULE, make_rows, runs_fallen
 from ccenv.runs.stats.verdict import AGAINST_RANDOM, first_names
 from ccenv.runs.tables.sweep_table import Columns, Row, Table, by_dataset, read_columns, shown_name
 

@@ -26,9 +26,9 @@ SECTIONS = {
     "paper-lambda-s": f"{PAPER}:FIG_5A",
     "paper-lambda-v": f"{PAPER}:FIG_5B",
     "paper-mnist-density": f"{PAPER}:FIG_5_7",
-    "rloo-why": "ccenv.runs.studies.ablation:ABLATION",
+    "rloo-why": "ccenv.runs.studies.sections:ABLATION",
     "systems": "ccenv.runs.studies.systems:COMPARED",
-    "text-agents": "ccenv.runs.studies.at_budgets:TUNED",
+    "text-agents": "ccenv.runs.studies.sections:TUNED",
 }
 """Sweep -> what its report adds, imported on use."""
 
@@ -42,7 +42,7 @@ def shipped_study(name: str) -> Study:
 
 def sections_of(sweep: Sweep) -> tuple[Section, ...]:
     """What any sweep's report adds: tables at the budgets that it names."""
-    from ccenv.runs.studies.at_budgets import budget_sections
+    from ccenv.runs.studies.sections import budget_sections
 
     return budget_sections(sweep)
 

@@ -13,7 +13,7 @@ from ccenv.runs.stats.dense_comparison import make_contests
 from ccenv.runs.stats.measures import ERROR
 from ccenv.runs.stats.verdict import baseline_sentences
 from ccenv.runs.studies import STUDIES, find_study
-from ccenv.runs.studies.at_budgets import judged_points
+from ccenv.runs.studies.sections import judged_points
 
 ROOT = Path(__file__).parents[3]
 RESULTS = ROOT / "runs/results"

@@ -33,7 +33,8 @@ from ccenv.runs.report.tables import (
     shaping_tables,
     shared_agents,
 )
-from ccenv.runs.stats import degenerate, fronts
+from ccenv.runs.stats import fronts
+from ccenv.runs.stats import rows as row_file
 from ccenv.runs.store import recorded
 from ccenv.runs.studies import find_study
 from ccenv.runs.sweeps import Cell, Sweep
@@ -456,7 +457,7 @@ def test_the_summary_of_a_shaping_counts_verdicts_and_names_who_collapsed():
     assert (fair[counts], dear[counts]) == ("1 / 1 / 0 / 0", "0 / 0 / 0 / 1")
     assert dear["collapsed runs"] == "always off: 2 of 2"
     assert dear["test error %"] == "90.00 to 90.00"
-    assert degenerate.RULE in summary.note
+    assert row_file.RULE in summary.note
 
 
 CHANCE = np.random.default_rng(0).binomial(50, 0.3, size=(1, 10, 10)) * 2
@@ -478,16 +479,16 @@ CHANCE = np.random.default_rng(0).binomial(50, 0.3, size=(1, 10, 10)) * 2
 def test_a_policy_that_does_not_look_at_the_image_is_called_by_its_name(use, densities, habit):
     result = {"evaluations": [{"split": "test", "num_images": 500}]}
     result |= {} if use is None else {"block_use": use.tolist()}
-    assert degenerate.habit([result], [densities]) == habit
+    assert row_file.habit_of_seeds([result], [densities]) == habit
 
 
 def test_seeds_that_fell_into_different_habits_are_counted():
     densities = [[1.0], [0.0], [0.5], [0.0]]
-    found = degenerate.habit([{}] * 4, densities)
+    found = row_file.habit_of_seeds([{}] * 4, densities)
     assert found == "always on (1 of 4 seeds); always off (2 of 4 seeds)"
     rows = [{"agent": "a", "habit": found}, {"agent": "b", "habit": "always off"}]
     rows = [{**row, "seeds": range(4)} for row in [*rows, {"agent": "c", "habit": ""}]]
-    assert degenerate.runs_fallen(rows) == {"always on": 1, "always off": 6}
+    assert row_file.runs_fallen(rows) == {"always on": 1, "always off": 6}
 
 
 def test_a_study_of_a_stranger_has_its_own_tables_and_figures_on_the_page(report):

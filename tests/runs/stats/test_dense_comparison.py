@@ -20,7 +20,7 @@ from ccenv.runs.stats.dense_comparison import (
     undominated,
 )
 from ccenv.runs.stats.measures import BITS, repeated
-from ccenv.runs.studies.at_budgets import budget_cells
+from ccenv.runs.studies.sections import budget_cells
 
 
 def point(label="a", agent="rloo", macs=100.0, error=0.1, validation=None, seeds=SEEDS):

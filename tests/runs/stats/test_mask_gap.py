@@ -10,7 +10,7 @@ from ccenv.deploy.export import SkippingClassifier
 from ccenv.runs import api
 from ccenv.runs.commands import cli
 from ccenv.runs.engine import onnx_export
-from ccenv.runs.stats.degenerate import LEAST_GAP, mask_gap
+from ccenv.runs.stats.measures import LEAST_GAP, mask_gap
 from ccenv.simulator.simulator import Simulator
 
 SHORT_RUN = (0.06, 0.36)

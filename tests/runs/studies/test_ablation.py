@@ -8,7 +8,7 @@ from made_results import whole_result
 
 from ccenv.runs.engine.jobs import Comparison, Finished, make_jobs
 from ccenv.runs.engine.study import Part
-from ccenv.runs.studies.ablation import ablation
+from ccenv.runs.studies.sections import ablation
 from ccenv.runs.sweeps import SWEEPS, Sweep
 
 WHY = SWEEPS["rloo-why"]
