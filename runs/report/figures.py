@@ -55,7 +55,6 @@ from ccenv.runs.tables.drawing import (
     new_figure,
     plain_ticks,
     plotted,
-    stacked_axes,
     write_names,
 )
 from ccenv.runs.tables.sweep_table import Row, shown_name
@@ -641,13 +640,17 @@ def drawn_maps(layers: Sequence[Any]) -> Any:
     """A map for each gated layer: rows classes, columns blocks."""
     heights = [min(TALLEST, max(0.5, 0.09 * len(use))) for use in layers]
     figure = new_figure(sum(heights) + 0.45 * len(layers) + 0.06, is_arranged=False)
-    panels = stacked_axes(figure, heights, gap=0.45)
-    for index, (axes, use) in enumerate(zip(panels, layers, strict=True)):
+    width, height = figure.get_size_inches()
+    top = height - 0.06
+    for index, (own, use) in enumerate(zip(heights, layers, strict=True)):
+        # Placed by hand: a layout is searched for slowly, and these figures come by the dozen.
+        top -= own
+        axes = figure.add_axes((0.42 / width, top / height, 1 - 1.05 / width, own / height))
+        top -= 0.45
         drawn = draw_map(axes, use, f"block of layer {index}")
         for axis in (axes.xaxis, axes.yaxis):
             axis.get_major_locator().set_params(integer=True, nbins=6)
-    low = panels[-1].get_position().y0
-    bar = figure.add_axes((0.86, low, 0.03, heights[-1] / figure.get_figheight()))
+    bar = figure.add_axes((0.86, axes.get_position().y0, 0.03, heights[-1] / height))
     bar.grid(False)
     figure.colorbar(drawn, cax=bar)
     bar.set_title("kept", fontsize="medium")

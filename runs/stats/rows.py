@@ -299,7 +299,8 @@ def habit_of(result: Mapping[str, Any], density: Sequence[float]) -> str:
     # Asked one layer after the other: most policies are known by their first.
     if any(between_classes(use, images) > SLACK for use in layers):
         return ""
-    is_even = all(between_blocks(use, images) <= SLACK for use in layers)
+    between_blocks = (use.mean(axis=0).var() - chance_of(use, images).mean() for use in layers)
+    is_even = all(np.sqrt(max(0.0, between)) <= SLACK for between in between_blocks)
     return "uniform" if is_even else "same for all classes"
 
 
@@ -322,12 +323,6 @@ def between_classes(use: Use, images: int) -> float:
     """
     between = np.maximum(use.var(axis=0) - len(use) * chance_of(use, images), 0)
     return float(np.sqrt(between).mean())
-
-
-def between_blocks(use: Use, images: int) -> float:
-    """Standard deviation of block use between blocks beyond chance; see `between_classes`."""
-    between = use.mean(axis=0).var() - chance_of(use, images).mean()
-    return float(np.sqrt(max(0.0, between)))
 
 
 def chance_of(use: Use, images: int) -> Use:

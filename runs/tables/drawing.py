@@ -202,22 +202,6 @@ def new_figure(height: float, is_arranged: bool = True, width: float = WIDTH) ->
     return Figure(figsize=(width, height), layout="constrained" if is_arranged else None)
 
 
-def stacked_axes(figure: Any, heights: Sequence[float], gap: float) -> list[Any]:
-    """Axes under each other, with room for labels at the left and a bar at the right.
-
-    Much faster than a layout that is searched for; for figures that come by the dozen.
-    """
-    width, height = figure.get_size_inches()
-    top = height - 0.06
-    axes = []
-    for own in heights:
-        top -= own
-        box = (0.42 / width, top / height, 1 - 1.05 / width, own / height)
-        axes.append(figure.add_axes(box))
-        top -= gap
-    return axes
-
-
 def draw_map(axes: Any, use: Any, of: str) -> Any:
     """Shares in [0, 1]: classes down, blocks across; returns what a colour bar is made of."""
     axes.grid(False)

@@ -236,7 +236,7 @@ def test_the_front_holds_what_no_cheaper_point_beats_on_validation_images(points
     assert best is None or best in [p.validation_mean for p in front]
 
 
-def test_a_dense_network_that_a_cheaper_one_beats_is_no_rival_at_equal_macs():
+def test_a_dense_network_that_a_cheaper_one_beats_is_not_compared_at_equal_macs():
     head = {"dense 8, then 64": runs("dense", 140, 0.09)}
     ours = {"ours": runs("rloo", 180, 0.05)}
     (alone,) = at_equal_macs(contest(**ours))
