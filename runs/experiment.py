@@ -100,17 +100,8 @@ def make_parser(experiment: Experiment, program: str) -> argparse.ArgumentParser
 def run_experiment(experiment: Experiment, program: str, arguments: Sequence[str]) -> int:
     """Measures, shows and, where asked, records.
 
-    Args:
-        experiment: what.
-        program: that was called, for its help.
-        arguments: words behind the experiment's name.
-
     Returns:
         The exit status: 1 where something came out as it must not.
-
-    Raises:
-        ValueError: if the options ask for what cannot be measured.
-        OSError: if the result cannot be written.
     """
     import torch
 

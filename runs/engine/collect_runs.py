@@ -91,10 +91,6 @@ def recorded_of(dataset: str, results_dir: Path) -> list[Result]:
     It is the sweep of the data set's name, or `front-` and that name; else the one with the most
     agents of three seeds or more.
 
-    Args:
-        dataset: as `ccenv.runs.stats.measures.dataset_of` names it.
-        results_dir: folder of recorded results.
-
     Returns:
         Results, with their row as `label` and their file's name as `sweep`; none where nothing is
         recorded.

@@ -190,11 +190,6 @@ def run_by(ranks: Ranks, plan: Plan, options: Options) -> dict[str, Any] | None:
 
     Returns:
         The result on rank 0, None on the others.
-
-    Raises:
-        CannotStartError: see `ccenv.runs.engine.run.run`; on rank 0.
-        LeaderStoppedError: on the others then.
-        StoppedError: if another rank ends, or they come to differ; says from where they can go on.
     """
     try:
         if not ranks.leads:

@@ -47,12 +47,6 @@ def told_as(
 
     In a run with the user's own code other exceptions may be bugs of that code: they pass
     unchanged, with their traceback. So do errors of the system, such as a full disk.
-
-    Args:
-        kind: what is raised instead.
-        plan: the run's.
-        messages: exceptions that say what was expected.
-        agent: whose parameters may have left the finite numbers.
     """
     try:
         yield

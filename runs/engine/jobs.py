@@ -153,14 +153,7 @@ def gather(
     known: Mapping[Key, dict[str, Any]],
     draw: str = "sampled",
 ) -> Comparison:
-    """Looks what is there: a run's own folder first, then what was recorded.
-
-    Args:
-        sweep: what was asked.
-        jobs: its runs.
-        known: recorded results.
-        draw: "sampled" or "mode" (greedy masks).
-    """
+    """Looks what is there: a run's own folder first, then what was recorded."""
     finished, missing = [], []
     for job in jobs:
         own = own_result(job)

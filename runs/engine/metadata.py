@@ -69,12 +69,7 @@ class Tail:
     """Averages the last tenth of a run; `state` lets a resumed run continue the averages."""
 
     def __init__(self, num_images: int, state: Mapping[str, Any] | None = None) -> None:
-        """Starts empty, or from a stored state.
-
-        Args:
-            num_images: of the whole run.
-            state: what `state` gave.
-        """
+        """Starts empty, or from a stored state."""
         self._start = num_images * (1 - SHARE)
         self._before, self._images, self._cost = 0, 0, 0.0
         self._price: float | None = None

@@ -63,12 +63,7 @@ class Search:
         return json.dumps(canonical(told), sort_keys=True)
 
     def settings(self, values: Mapping[str, Any], seed: int = 0) -> dict[str, Any]:
-        """Settings of a run.
-
-        Args:
-            values: of what is varied, as the journal has them.
-            seed: of the run.
-        """
+        """Settings of a run."""
         if wrong := [n for n in {**self.space, **values} if not self._is_searched(n, values)]:
             got = {name: values.get(name) for name in wrong}
             raise ValueError(

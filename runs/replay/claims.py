@@ -154,12 +154,7 @@ def can_ask(rebuilt: Rebuilt) -> bool:
 
 
 def check_curve(result: Mapping[str, Any], keeps_best: bool = False) -> list[str]:
-    """Whether the curve holds the validation that the result tells, where it should.
-
-    Args:
-        result: as stored.
-        keeps_best: whether the best point's agent was judged, instead of the last one's.
-    """
+    """Whether the curve holds the validation that the result tells, where it should."""
     curve, (told, _) = result.get("curve"), validations(result)
     if not isinstance(curve, list) or not all(isinstance(p, Mapping) for p in curve) or not curve:
         return ["curve: expected a list of points, got something else"]

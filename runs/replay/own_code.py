@@ -104,10 +104,6 @@ def check_places(rebuilt: Rebuilt, draw: str) -> list[str]:
 
     Each batch is walked as an evaluation does, then twice with one half of its inputs, each of them
     twice and in random order, in place of the other half.
-
-    Args:
-        rebuilt: the run; nothing is tried where all of its code is the project's.
-        draw: "sampled" or "mode".
     """
     if not rebuilt.plan.has_own_code or rebuilt.agent.uses_labels:
         return []

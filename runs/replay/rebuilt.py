@@ -65,12 +65,7 @@ class Rebuilt:
 
 
 def plan_of(config: Mapping[str, Any], trusted: Sequence[str] = ()) -> Plan:
-    """The plan behind a run's `config.json`; the only way from a file to what its names stand for.
-
-    Args:
-        config: as stored.
-        trusted: modules of the reader's own that it may name, see `runs.store.untrusted_files`.
-    """
+    """The plan behind a run's `config.json`: the one way from a file to what its names mean."""
     kinds = {"agent": str, "environment": Mapping, "agent_settings": Mapping}
     for name, kind in kinds.items():
         if not isinstance(config.get(name), kind):
@@ -185,12 +180,7 @@ def put_back(agent: Any, stored: Mapping[str, Tensor]) -> bool:
 
 
 def open_run(folder: Path, trusted: Sequence[str] = ()) -> Rebuilt:
-    """Reads a run's settings and puts its stored weights in their places.
-
-    Args:
-        folder: the run's.
-        trusted: modules of the reader's own that it may name, see `runs.store.untrusted_files`.
-    """
+    """Reads a run's settings and puts its stored weights in their places."""
     check_finished(folder)
     config = stored_config(folder)
     rebuilt = rebuild(plan_of(config, trusted), folder)

@@ -42,12 +42,6 @@ def load_gate_values(
 ) -> list[Tensor] | None:
     """Gate values stored with the masks that `save_masks` wrote; None where the run has none.
 
-    Args:
-        folder: the run's.
-        draw: "sampled" or "mode".
-        num_blocks: of each gated layer.
-        num_images: how many there must be.
-
     Returns:
         For each gated layer float32 [num_images, num_blocks] in [0, 1].
     """
@@ -74,14 +68,7 @@ def load_gate_values(
 def load_masks(
     folder: Path, draw: str, num_blocks: Sequence[int], num_images: int | None = None
 ) -> list[Tensor]:
-    """Reads what `save_masks` wrote: for each gated layer bool [num_images, num_blocks].
-
-    Args:
-        folder: the run's.
-        draw: "sampled" or "mode".
-        num_blocks: of each gated layer.
-        num_images: how many there must be; None takes as many as there are.
-    """
+    """Reads what `save_masks` wrote: for each gated layer bool [num_images, num_blocks]."""
     path = folder / CHECKPOINT / MASKS
     try:
         packed, _, _ = read_checked(path)

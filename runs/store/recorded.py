@@ -291,11 +291,6 @@ def save(source: Source, head: Mapping[str, Any], results: Mapping[Key, Result])
     """Writes results of a sweep's plans; a reader sees all of the file or none.
 
     Recorded runs that are in no plan are written after them.
-
-    Args:
-        source: the file, and the order of its lines.
-        head: name, description, rows and the like.
-        results: those that are finished.
     """
     shared: dict[str, list[Any]] = {name: [] for name in SHARED.values()}
     cells = [

@@ -42,15 +42,7 @@ JUDGED = (("test", "sampled"), ("test", "mode"))
 
 
 def check_result(result: Any, where: str) -> dict[str, Any]:
-    """Refuses a result that lacks something or holds what cannot be.
-
-    Args:
-        result: parsed JSON.
-        where: the file, for the message.
-
-    Raises:
-        ValueError: naming the file, the entry and its value.
-    """
+    """Refuses a result that lacks something or holds what cannot be."""
     if not isinstance(result, dict):
         raise edited(where, "an object", result)
     for name, kind in KINDS.items():

@@ -36,12 +36,7 @@ PLACES = {
 
 
 def check_trusted(settings: Any, trusted: Sequence[str] = ()) -> None:
-    """Refuses settings that name code which is neither the project's nor trusted by the reader.
-
-    Args:
-        settings: a run's `config.json`, or settings by name; nothing in it has been followed yet.
-        trusted: modules of the reader's own, with all that lies below them.
-    """
+    """Refuses settings that name code which is neither the project's nor trusted by the reader."""
     check_named(settings, PLACES, trusted)
 
 
@@ -124,12 +119,7 @@ def exported_file(place: Path) -> Path:
 
 
 def dataset_of_run(path: Path, trusted: Sequence[str] = ()) -> str:
-    """The data set of the run that a file lies in.
-
-    Args:
-        path: see `exported_file`.
-        trusted: modules of the reader's own that the run may name, see `ccenv.base.trust`.
-    """
+    """The data set of the run that a file lies in."""
     run = path.parent.parent
     if not (run / run_folder.CONFIG).is_file():
         raise ValueError(f"expected --dataset NAME: {path} lies in no run's folder")

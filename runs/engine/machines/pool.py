@@ -70,11 +70,6 @@ def run_all(
 
     When a process dies (out of memory, a crash in a library) the task at fault is unknown: all
     tasks that were lost with it are run once more, each in its own process.
-
-    Args:
-        tasks: what to do.
-        num_workers: processes at once.
-        function: does one task; found by its name in every process.
     """
     lost: list[Task] = []
     for outcome in run_in_pool(tasks, num_workers, function):
