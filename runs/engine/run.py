@@ -1,7 +1,7 @@
 """One run: a plan -> its folder with curves, checkpoint and result."""
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -197,7 +197,10 @@ def execute(plan: Plan, target: Path, options: Options) -> dict[str, Any]:
         "latency": latencies(env, agent) if is_timed(plan, env.simulator.network) else [],
         "total_seconds": time.perf_counter() - begun + listener.seconds_before,
     }
-    store_for_replay(target, agent, evaluations[:2])
+    # What a replay needs: policy, network, and the masks that were evaluated.
+    run_folder.save_checkpoint(target, agent, agent.simulator.network)
+    masks = {e.draw: e.masks for e in evaluations[:2]}
+    masks_file.save_masks(target, masks, {e.draw: e.gate_values for e in evaluations[:2]})
     if options.export:
         export(plan, agent, target)
     json_file.write_sealed(target / run_folder.RESULT, result)
@@ -234,14 +237,6 @@ def learn(plan: Plan, target: Path, lead: Any, started: Started) -> Learned:
         test = evaluate(env, agent, seed=plan.program.seed)
         tracker.finish(images_seen, test)
     return Learned(listener, images_seen, seconds, last, test)
-
-
-def store_for_replay(target: Path, agent: Agent, evaluations: Sequence[Evaluation]) -> None:
-    """Writes what a replay needs: policy, network, and the masks that were evaluated."""
-    run_folder.save_checkpoint(target, agent, agent.simulator.network)
-    masks_file.save_masks(
-        target, {e.draw: e.masks for e in evaluations}, {e.draw: e.gate_values for e in evaluations}
-    )
 
 
 def export(plan: Plan, agent: Agent, target: Path) -> None:

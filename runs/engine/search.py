@@ -276,14 +276,6 @@ def objectives_by_seed(
     return found
 
 
-def again(search: Search, one: Tried, count: int) -> list[tuple[float, ...]]:
-    """Objectives of so many runs with seeds that the search has not seen.
-
-    The error by which a trial was chosen is the least of many, and flatters it.
-    """
-    return objectives_by_seed(search, one.values, range(search.num_seeds, search.num_seeds + count))
-
-
 def tried(search: Search) -> list[Tried]:
     """All finished trials."""
     study = open_study(search)
@@ -302,12 +294,6 @@ def front_of(found: list[Tried]) -> list[Tried]:
         if not front or one.error < front[-1].error:
             front.append(one)
     return front
-
-
-def preset(search: Search, one: Tried) -> dict[str, Any]:
-    """Settings of a trial as `ccenv train` takes them, in the form of a run's `config.json`."""
-    settings = search.settings(one.values) | {"log_dir": Program().log_dir, "progress": False}
-    return make_plan(search.agent, settings).config()
 
 
 def run_trials(search: Search, workers: int) -> list[Outcome]:
@@ -340,7 +326,9 @@ def write_presets(search: Search, front: Sequence[Tried]) -> None:
         if old.name not in names:
             old.unlink()
     for name, one in names.items():
-        json_file.write_json(folder / name, preset(search, one))
+        # As `ccenv train` takes them, in the form of a run's `config.json`.
+        settings = search.settings(one.values) | {"log_dir": Program().log_dir, "progress": False}
+        json_file.write_json(folder / name, make_plan(search.agent, settings).config())
     told = {
         "search": json.loads(search.about()),
         "judged_on": "validation",
@@ -356,7 +344,10 @@ def record_of(search: Search, found: Sequence[Tried], count: int) -> dict[str, A
     shown = [one for one in found if one.is_usual and one not in front] + front
     rows = []
     for one in shown:
-        anew = again(search, one, count)
+        # With seeds that the search has not seen: the error by which a trial was chosen is the
+        # least of many, and flatters it.
+        seeds = range(search.num_seeds, search.num_seeds + count)
+        anew = objectives_by_seed(search, one.values, seeds)
         rows.append(
             dataclasses.asdict(one) | {"on_front": one in front, "anew": [e for e, _ in anew]}
         )

@@ -44,14 +44,11 @@ from pathlib import Path
 
 from ccenv.agents.base import Agent
 from ccenv.base.masks import full_mask
-from ccenv.runs.engine.machines.pool import Outcome
+from ccenv.data.toy import PROBE_SETTINGS
 from ccenv.runs.sweeps import Cell, Sweep
 
 HERE = Path(__file__).parent
-PROBE = {
-    "dataset": "probe", "network": "probe", "num_blocks": (4, 4), "block_size": 2,
-    "activation": "relu", "images": 128, "batch_size": 64,
-}
+PROBE = PROBE_SETTINGS | {"images": 128, "batch_size": 64}
 
 
 class Diary(Agent):
@@ -558,15 +555,6 @@ def test_a_wrong_sweep_gets_the_nearest_right_name_and_leaves_nothing(
     assert compare.main([sweep, *options(tmp_path)[:4]]) == 2
     assert hint in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
-
-
-def test_the_quickstart_has_ten_rows_of_three_seeds_and_its_baselines():
-    quickstart = SWEEPS["quickstart"]
-    agents = [cell.agent for cell in quickstart.cells]
-    assert agents.count("block_dropout") == 3
-    assert {"dense", "fixed_mask", "oracle", "reinforce", "rloo", "condnet", "sb3_ppo"} < {*agents}
-    assert len(agents) == 10
-    assert len(quickstart.seeds) == 3
 
 
 def test_a_cell_overrides_the_sweep():

@@ -26,15 +26,13 @@ ROOT = Path(__file__).parents[3]
 TOY = """
 import dataclasses
 
+from ccenv.data.toy import PROBE_SETTINGS
 from ccenv.runs.sweeps import Cell, Sweep
 
 TOY = Sweep(
     name="toy-engines",
     description="Toys.",
-    settings={
-        "dataset": "probe", "network": "probe", "num_blocks": (4, 4), "block_size": 2,
-        "activation": "relu", "images": 128, "batch_size": 64,
-    },
+    settings=PROBE_SETTINGS | {"images": 128, "batch_size": 64},
     cells=(
         Cell("reinforce", "reinforce"),
         Cell("block_dropout 0.5", "block_dropout", {"keep_probability": 0.5}),
