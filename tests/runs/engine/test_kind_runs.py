@@ -321,15 +321,6 @@ def test_memory_is_recorded_checked_and_missing_in_older_results(trained):
         (folder / RESULT).write_text(kept)
 
 
-def test_exits_where_all_stop_at_one_place_are_a_kind_of_their_own(trained):
-    _, result = trained("early_exit")
-    for shares, kind in (([0.5, 0.2], "early_exit"), ([0, 1], "one exit"), ([0, 0], "one exit")):
-        settings = {**result["settings"], "agent_settings": {"stop_shares": shares}}
-        point = make_point("a row", [result | {"settings": settings}], "sampled")
-        assert point.method == kind
-        assert point.is_fixed
-
-
 def moved(tensors):
     """Values moved where a block is kept, so that masks stay as they are."""
     return {

@@ -4,8 +4,10 @@ import ast
 from pathlib import Path
 
 import pytest
+from made_results import runs
 
 from ccenv.runs.config.sweep_file import sweep_of
+from ccenv.runs.stats.cost_points import make_point
 
 RUNS = Path(__file__).parents[3] / "runs"
 READS = ("partition", "rpartition", "split", "rsplit", "startswith", "endswith", "removeprefix")
@@ -52,3 +54,14 @@ def test_a_row_of_a_file_says_its_fields_and_its_label_follows_from_them():
     assert row.label == "here: ours 2 of 8, rate 1"
     assert (row.place, row.method, row.budget, row.setting) == ("here", "ours", "2 of 8", "rate 1")
     assert set(row.settings) == {"num_kept"}
+
+
+def test_a_rows_method_is_what_its_sweep_says_or_its_agent_and_a_dense_network_chooses_nothing():
+    results = {
+        "counts": runs("dense", 100, 0.2, method="ngram"),
+        "dense 8": runs("dense", 200, 0.1),
+        "exits": runs("confidence", 150, 0.1, method="one exit"),
+    }
+    points = [make_point(label, found, "sampled") for label, found in results.items()]
+    assert [point.method for point in points] == ["ngram", "dense", "one exit"]
+    assert [point.is_fixed for point in points] == [True, True, False]
