@@ -17,6 +17,8 @@ class ActorCritic(IndependentPolicy):
     section 13.4).
     """
 
+    sequences = True
+
     def __init__(
         self,
         env: Any,

@@ -48,6 +48,9 @@ class Agent(StoredPolicy):
     code_version: ClassVar[int] = 1
     """of an agent of ccenv: raise it where a change of its code changes what it learns, so that
     `ccenv compare` says which recorded results are older."""
+    sequences: ClassVar[bool] = False
+    """whether it learns from episodes over sequences; say so with an `update` of yours that walks
+    `rollout.by_gate`, or looks at no layer's number."""
     by_ranks: ClassVar[bool] = False
     """whether ranks may share its batches; say so with an `update` of yours that looks at nothing
     but the rollout and steps by optimisers of torch that are attributes, as its modules are."""
@@ -65,6 +68,11 @@ class Agent(StoredPolicy):
         self.env = env
         self.simulator: Simulator = getattr(base, "simulator", base)
         self.simulator.reward.check_is_one_number("agents")
+        if self.simulator.is_sequence and self.learns and not self.sequences:
+            raise ValueError(
+                f"expected an agent that learns over sequences, such as reinforce, got "
+                f"{type(self).__name__}; take episode='input', or say `sequences = True`"
+            )
         self.num_blocks = self.simulator.num_blocks
         self.seed = seed
         self.generator = stream(seed, "agent draws", self.simulator.device)

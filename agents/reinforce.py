@@ -13,6 +13,8 @@ from ccenv.simulator.rollout import Rollout
 class Reinforce(IndependentPolicy):
     """Makes masks that return more than the batch's mean more probable (Williams 1992)."""
 
+    sequences = True
+
     def __init__(
         self,
         env: Any,

@@ -47,6 +47,7 @@ class Rloo(ScoredAgent):
     fades out linearly. Looks at the cheap summary, so that choosing costs little.
     """
 
+    sequences = True
     env_defaults: ClassVar[dict[str, Any]] = {"observation": "summary", "group_size": 8}
 
     earlier_names: ClassVar[dict[str, str]] = {"always_on": "shared_blocks", "draw": "sampling"}
@@ -221,8 +222,8 @@ class Rloo(ScoredAgent):
         """One step up the policy gradient, with the bonus."""
         loss, diversity = torch.zeros(()), torch.zeros(())
         advantages = self.advantages(rollout)
-        for layer, action in enumerate(rollout.actions):
-            blocks = self.distribution(rollout.observations[layer], layer)
+        for layer, seen, action, worth in rollout.by_gate(torch.stack(advantages)):
+            blocks = self.distribution(seen, layer)
             # Where all are kept, nothing was decided.
             if self.sampling == "independent" or action.shape[1] < self.num_blocks[layer]:
                 objective = blocks.log_prob(action)
@@ -231,7 +232,7 @@ class Rloo(ScoredAgent):
                     num_swaps = num_kept * (self.num_blocks[layer] - num_kept)
                     changed = (action != blocks.mode()).any(dim=1)
                     objective = objective.exp() * num_swaps * changed
-                loss = loss - (objective * advantages[layer]).mean()
+                loss = loss - (objective * worth).mean()
             if isinstance(blocks.rest, OrderedBlocks):
                 use = blocks.rest.first_draw().mean(dim=0)
             else:

@@ -46,6 +46,8 @@ class SB3Agent(Agent):
     its actor's weights, padded coins included, for every layer.
     """
 
+    sequences = True
+
     env_defaults: ClassVar[dict[str, Any]] = {"observation": "summary"}
     resumes: ClassVar[bool] = True
     defaults: ClassVar[dict[str, Any]] = {}
@@ -65,9 +67,10 @@ class SB3Agent(Agent):
         super().__init__(env, seed=seed)
         algorithm = self.algorithm()
         rows, num_layers = self.simulator.num_images, self.simulator.num_layers
+        num_steps = self.simulator.num_steps
         # A copy, because SB3 writes into the policy_kwargs that it is given.
         given = copy.deepcopy(self.defaults | settings)
-        arguments = complete_settings(algorithm, given, num_layers, rows)
+        arguments = complete_settings(algorithm, given, num_steps, rows)
         if anneal:
             arguments["learning_rate"] = falling_rate(algorithm, arguments)
         self.vec_env = BlockSelectionVecEnv(simulator=self.simulator)
@@ -249,7 +252,7 @@ class RolloutListener(BaseCallback):
         super().__init__()
         self.agent, self.on_rollout = agent, on_rollout
         simulator = agent.simulator
-        episodes = agent.model.n_steps // simulator.num_layers
+        episodes = agent.model.n_steps // simulator.num_steps
         self.images_of_rollout = episodes * simulator.num_images // simulator.group_size
         self.images_seen = 0
         self.episodes: list[dict[str, float]] = []
@@ -263,7 +266,7 @@ class RolloutListener(BaseCallback):
 
     def _on_step(self) -> bool:
         steps = self.agent.vec_env.steps
-        if steps[-1].outcome.is_last:
+        if steps[-1].is_over:
             self.episodes.append(episode_means(steps, self.agent.simulator.checks))
         return True
 

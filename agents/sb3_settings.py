@@ -44,18 +44,18 @@ RATES = ("learning_rate", "clip_range")
 
 
 def complete_settings(
-    algorithm: Any, settings: Mapping[str, Any], num_layers: int, rows: int
+    algorithm: Any, settings: Mapping[str, Any], num_steps: int, rows: int
 ) -> dict[str, Any]:
-    """Fills in what the number of layers and rows decides, and refuses what would cut episodes.
+    """Fills in what the number of steps and rows decides, and refuses what would cut episodes.
 
     Settings are the algorithm's keyword arguments; `num_minibatches` may stand for `batch_size`.
-    ValueError if one is unknown, would cut episodes of `num_layers` steps, or discounts.
+    ValueError if one is unknown, would cut episodes of `num_steps` steps, or discounts.
     """
     known = [n for n in inspect.signature(algorithm).parameters if n not in OWN_SETTINGS]
     splits = "batch_size" in known
     known += ["num_minibatches"] if splits else []
     check_names(settings, known, f"setting of {algorithm.__name__}")
-    own = {"n_steps": num_layers, "gamma": 1.0, "gae_lambda": 1.0, "stats_window_size": rows}
+    own = {"n_steps": num_steps, "gamma": 1.0, "gae_lambda": 1.0, "stats_window_size": rows}
     completed = own | dict(settings)
     for name in COUNTS:
         if name in completed and (not isinstance(completed[name], int) or completed[name] < 1):
@@ -68,13 +68,13 @@ def complete_settings(
             raise ValueError(f"expected {name} to be a number or a function, got {shown(value)}")
     if completed["gamma"] != 1:
         raise ValueError(
-            f"expected gamma=1, got {completed['gamma']}: episodes are {num_layers} steps long and "
+            f"expected gamma=1, got {completed['gamma']}: episodes are {num_steps} steps long and "
             "a late answer counts as much as an early cost; leave gamma out"
         )
-    if completed["n_steps"] % num_layers:
+    if completed["n_steps"] % num_steps:
         raise ValueError(
-            f"expected n_steps to be a multiple of the {num_layers} gated layers, so that no "
-            f"episode is cut, got {completed['n_steps']}; leave it out for one episode a rollout"
+            f"expected n_steps to be a multiple of the {num_steps} steps of an episode, so that "
+            f"none is cut, got {completed['n_steps']}; leave it out for one episode a rollout"
         )
     if completed["stats_window_size"] < rows:
         raise ValueError(

@@ -289,11 +289,11 @@ class IndependentPolicy(ScoredAgent):
     def surrogate(self, rollout: Rollout, advantages: Tensor) -> tuple[Tensor, Tensor]:
         """The policy gradient's loss, and the masks' entropy in nats: sums over gates of means.
 
-        Advantages are [num_layers, batch]: what each mask was worth.
+        Advantages are [num_steps, batch]: what each mask was worth.
         """
         loss, entropy = torch.zeros(()), torch.zeros(())
-        for layer, mask in enumerate(rollout.actions):
-            blocks = self.distribution(rollout.observations[layer], layer)
-            loss = loss - (blocks.log_prob(mask) * advantages[layer]).mean()
+        for layer, seen, mask, worth in rollout.by_gate(advantages):
+            blocks = self.distribution(seen, layer)
+            loss = loss - (blocks.log_prob(mask) * worth).mean()
             entropy = entropy + blocks.entropy().mean()
         return loss, entropy

@@ -120,7 +120,7 @@ class BlockSelectionEnv(EnvBase):
         is_vector = self.simulator.reward.is_vector
         numbers = list(step.terms.values()) if is_vector else [step.reward]
         found["reward"] = torch.stack(numbers, dim=1)
-        ends = torch.full((self.simulator.num_images, 1), outcome.is_last, device=self.device)
+        ends = torch.full((self.simulator.num_images, 1), step.is_over, device=self.device)
         found["done"], found["terminated"] = ends, ends.clone()
         return found
 

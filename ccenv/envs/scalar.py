@@ -157,7 +157,7 @@ class BlockSelectionEnv(SimulatorView, gym.Env[np.ndarray, np.ndarray]):
         paid_now = paid(self.simulator, step)[0]
         reward = float(paid_now) if self.reward_space is None else paid_now
         self._show()
-        return step.observation[0].cpu().numpy(), reward, step.outcome.is_last, False, info
+        return step.observation[0].cpu().numpy(), reward, step.is_over, False, info
 
     def action_masks(self) -> np.ndarray:
         """What MaskablePPO may choose: see `ccenv.envs.infos.action_masks`."""

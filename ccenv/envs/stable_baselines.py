@@ -179,14 +179,13 @@ class BlockSelectionVecEnv(SimulatorView, LockstepVecEnv):
         """
         check_open(self._is_closed)
         mask, _ = self.masks.read(self._actions, self.num_envs)
-        if self.simulator.layer == 0:
+        if self.simulator.layer == self.simulator.position == 0:
             self.steps = []
         step = self._step(mask)
         self.steps.append(step)
         observation, reward = step.observation.cpu().numpy(), numpy_copy(step.reward)
-        is_last = step.outcome.is_last
-        dones = np.full(self.num_envs, is_last)
-        if not is_last:
+        dones = np.full(self.num_envs, step.is_over)
+        if not step.is_over:
             return observation, reward, dones, [{} for _ in range(self.num_envs)]
         info = step_info(step, self.simulator.max_blocks, self.simulator.network_version)
         returns = torch.stack([one.reward for one in self.steps]).sum(dim=0).numpy()

@@ -154,8 +154,8 @@ class BlockSelectionVectorEnv(SimulatorView, gym.vector.VectorEnv):
         everybody = np.ones(self.num_envs, dtype=bool)
         observation, info = step.observation.cpu().numpy(), with_presence(info, everybody)
         reward = paid(simulator, step)
-        terminated = np.full(self.num_envs, step.outcome.is_last)
-        if step.outcome.is_last and self.autoreset_mode == AutoresetMode.SAME_STEP:
+        terminated = np.full(self.num_envs, step.is_over)
+        if step.is_over and self.autoreset_mode == AutoresetMode.SAME_STEP:
             final: dict[str, Any] = {"final_obs": observation, "final_info": dict(info)}
             info |= final | {f"_{key}": everybody.copy() for key in final}
             observation = self._begin()

@@ -32,6 +32,7 @@ NETWORKS: dict[str, str] = {
     "pondering_bytes": "ccenv.networks.baselines.text:pondering_bytes",
     "bytes": "ccenv.networks.text.embedding:TokenMLP",
     "gru": "ccenv.networks.baselines.text:GRU",
+    "skip_gru": "ccenv.networks.baselines.skip_gru:SkipGRU",
     "lm": "ccenv.networks.text.transformer:LanguageModel",
     "patches": "ccenv.networks.text.patches:PatchModel",
     "vit": "ccenv.networks.vision.transformer:vit",

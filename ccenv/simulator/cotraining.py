@@ -1,8 +1,10 @@
 """Co-training of a simulator's network: finished batches -> one update each, under their masks."""
 
 from collections import deque
+from collections.abc import Sequence
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from ccenv.base.checks import all_finite, is_on_device
@@ -43,6 +45,7 @@ class CoTraining:
             take_shipped(network, source, dataset_name(simulator.dataset), simulator.transforms)
             network.requires_grad_(True)
         self.trainer = make_trainer(network, simulator.data, simulator.weights_kwargs)
+        self.trainer.positions = simulator.positions
         self.version = 0
 
     def shares_start(self, simulator: Any) -> bool:
@@ -50,7 +53,7 @@ class CoTraining:
 
         Not where updates land between gates of a later batch.
         """
-        is_learning = simulator.weights == "cotrain"
+        is_learning = simulator.weights == "cotrain" and not simulator.is_sequence
         return is_learning and Caches in simulator.network.abilities and not lands(simulator)
 
     def begin(self, hidden: Any) -> None:
@@ -99,7 +102,14 @@ class CoTraining:
         share, network = simulator.ranks.share, simulator.network
         masks, *values = ([share(rows) for rows in part] for part in parts)
         start = None
-        if simulator.state is not None and indices is simulator.indices:
+        if simulator.is_sequence:
+            # Positions of a sequence are neighbours, as of the split.
+            length = simulator.positions
+            own = indices[:: len(indices) // len(masks[0])]
+            places = torch.arange(length, device=own.device)
+            images, labels = simulator.data.batch((own[:, None] * length + places).flatten())
+            masks, *values = (by_gate(part, simulator.num_layers) for part in (masks, *values))
+        elif simulator.state is not None and indices is simulator.indices:
             # The batch that has just been walked through lies there still.
             images, labels = simulator.state.images, simulator.state.labels
             start, self._start = self.start, None
@@ -107,7 +117,7 @@ class CoTraining:
             own = share(indices)
             images, _ = simulator.data.batch(own[:: simulator.group_size])
             labels = simulator.data.labels.index_select(0, own).long()
-        if start is None and simulator.earlier is not None:
+        if start is None and simulator.earlier is not None and not simulator.is_sequence:
             start = started(network, images, earlier=simulator.earlier)
         # Fewer masks than rows where only some of the rows teach.
         labels = labels[:: len(labels) // len(masks[0])]
@@ -127,6 +137,12 @@ class CoTraining:
         # On a device the weights are looked at there, with the next step.
         if not is_on_device(loss) and all_finite(loss.detach()):
             simulator.finite_weights.accept()
+
+
+def by_gate(steps: Sequence[Tensor], num_layers: int) -> list[Tensor]:
+    """Masks or values of each step of sequences, [batch, n] -> of each gate [batch * length, n]."""
+    gates = range(num_layers)
+    return [torch.stack([*steps[g::num_layers]], dim=1).flatten(0, 1) for g in gates]
 
 
 def lands(simulator: Any) -> bool:

@@ -49,7 +49,7 @@ class Evaluation:
     draw: str
     """"sampled", or "mode" for greedy masks (of independent blocks: thresholded at 1/2)."""
     num_images: int
-    """number of images."""
+    """number of images, or of positions of all sequences."""
     error: float
     """share of wrong answers."""
     nll: float
@@ -154,30 +154,34 @@ def evaluate(
     simulator = simulator_of(env).on_split(split, batch_size)
     drawn = None if deterministic else stream(seed, "evaluation masks", simulator.device)
     parts: dict[Any, list[Tensor]] = collections.defaultdict(list)
-    for indices in torch.arange(len(simulator.data)).split(batch_size):
+    for indices in torch.arange(simulator.num_episodes).split(batch_size):
         observations, _, steps = walk(simulator, policy, drawn, indices)
-        last = steps[-1].outcome
-        parts["correct"].append(last.correct)
-        parts["nll"].append(-last.log_likelihood)
         parts["return"].append(torch.stack([step.reward for step in steps]).sum(dim=0))
-        parts["cost"].append(last.compute_cost)
-        parts["macs"].append(last.macs)
-        parts["labels"].append(last.labels)
-        for layer, values in enumerate(simulator.gate_values):
-            parts["value", layer].append(values)
-        for layer, step in enumerate(steps):
-            parts["mask", layer].append(step.outcome.mask)
+        for layer in range(simulator.num_layers):
+            # Of a sequence all positions, as they lie in the split.
+            of_gate = slice(layer, None, simulator.num_layers)
+            outcomes = [step.outcome for step in steps[of_gate]]
+            parts["mask", layer].append(in_order([one.mask for one in outcomes]))
+            if simulator.gate_values:
+                parts["value", layer].append(in_order(simulator.gate_values[of_gate]))
             with torch.no_grad():
-                shown = policy.keep_probability(observations[layer], layer)
-            parts["keep", layer].append(step.outcome.mask.float() if shown is None else shown)
+                shown = [policy.keep_probability(seen, layer) for seen in observations[of_gate]]
+            pairs = zip(shown, outcomes, strict=True)
+            kept = [one.mask.float() if found is None else found for found, one in pairs]
+            parts["keep", layer].append(in_order(kept))
+        parts["correct"].append(in_order([one.correct for one in outcomes]))
+        parts["nll"].append(in_order([-one.log_likelihood for one in outcomes]))
+        parts["cost"].append(in_order([one.compute_cost for one in outcomes]))
+        parts["macs"].append(in_order([one.macs for one in outcomes]))
+        parts["labels"].append(in_order([one.labels for one in outcomes]))
     whole = {name: torch.cat(values) for name, values in parts.items()}
     masks, keep, gate_values = (
         tuple(whole[kind, i] for i in range(simulator.num_layers) if (kind, i) in whole)
         for kind in ("mask", "keep", "value")
     )
     means = {n: whole[n].double().mean() for n in ("correct", "nll", "return", "cost", "macs")}
-    kept = {f"density_{i}": mask.float().mean() for i, mask in enumerate(masks)}
-    numbers = simulator.checks.read(means | kept)
+    densities = {f"density_{i}": mask.float().mean() for i, mask in enumerate(masks)}
+    numbers = simulator.checks.read(means | densities)
     policy_macs, labels = sum(policy.policy_macs), whole["labels"]
     return Evaluation(
         split=split,
@@ -186,7 +190,7 @@ def evaluate(
         error=1 - numbers["correct"],
         nll=numbers["nll"],
         mean_return=numbers["return"],
-        density=tuple(numbers[name] for name in kept),
+        density=tuple(numbers[name] for name in densities),
         compute_cost=numbers["cost"],
         policy_cost=policy_macs / simulator.dense_macs,
         macs=numbers["macs"] + policy_macs,
@@ -211,6 +215,11 @@ def evaluate_context(
     """
     simulator = simulator_of(env)
     return [evaluate(simulator.at(**{name: value}), policy, **settings) for value in values]
+
+
+def in_order(positions: Sequence[Tensor]) -> Tensor:
+    """Values of each position of sequences, [batch, ...] each -> [batch * positions, ...]."""
+    return positions[0] if len(positions) == 1 else torch.stack([*positions], dim=1).flatten(0, 1)
 
 
 def by_class(values: Tensor, labels: Tensor, num_classes: int) -> Tensor:

@@ -69,13 +69,21 @@ def check_weights_setting(weights: str, kwargs: Mapping[str, Any]) -> None:
 
 
 def freeze(
-    network: Any, source: NetworkSource, data: Split, dataset: str, load: Callable[[str], Split]
+    network: Any,
+    source: NetworkSource,
+    data: Split,
+    dataset: str,
+    load: Callable[[str], Split],
+    positions: int = 1,
 ) -> None:
-    """Learns a network's weights or reads them from the cache, if it has none; they stay."""
+    """Learns a network's weights or reads them from the cache, if it has none; they stay.
+
+    With several positions it learns whole sequences, whose state their own masks made.
+    """
     if not isinstance(source.builder, nn.Module) and OwnWeights not in network.abilities:
         train = load("train")
         check_alike(data, train, dataset)
-        frozen_weights(network, train)
+        frozen_weights(network, train, positions=positions)
     network.requires_grad_(False)
 
 

@@ -1,6 +1,6 @@
 """Policies on the environment: what one is, and (simulator, policy) -> a rollout to learn from."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +19,8 @@ from ccenv.simulator.step import Step
 class Rollout:
     """One episode of every row of a batch; masks are padded to the widest gate.
 
+    Its steps are the gates of the network, of a sequence those of each position in turn.
+
     >>> from ccenv.agents.reference_policies import BlockDropout
     >>> simulator = Simulator(8, dataset="synthetic", weights="cotrain", num_blocks=[4, 4])
     >>> simulator.seed(0)
@@ -28,30 +30,47 @@ class Rollout:
     """
 
     observations: Tensor
-    """[num_layers, batch, obs_size] float32."""
+    """[num_steps, batch, obs_size] float32."""
     masks: Tensor
-    """[num_layers, batch, max_blocks] bool."""
+    """[num_steps, batch, max_blocks] bool."""
     actions: tuple[Tensor, ...]
-    """as the policy gave them, one for each layer: masks, int64 [batch, k] in drawn order,
+    """as the policy gave them, one for each step: masks, int64 [batch, k] in drawn order,
     or gate values."""
     rewards: Tensor
-    """[num_layers, batch] float32."""
+    """[num_steps, batch] float32."""
     costs: Tensor
-    """[num_layers, batch] float32 in [0, 1]; the layers' compute costs."""
+    """[num_steps, batch] float32 in [0, 1]; the gates' compute costs."""
     returns: Tensor
-    """[num_layers, batch] float32; undiscounted rewards from this layer to the end."""
+    """[num_steps, batch] float32; undiscounted rewards from this step to the end."""
     correct: Tensor
-    """[batch] float32; 1 for a right answer."""
+    """[batch] float32; 1 for a right answer, of a sequence the share of right ones."""
     nll: Tensor
-    """[batch] float32; negative log-likelihood of the label in nats."""
+    """[batch] float32; negative log-likelihood of the label in nats, of a sequence the mean."""
     compute_cost: Tensor
-    """[batch] float32 in [0, 1]."""
+    """[batch] float32 in [0, 1]; of a sequence the mean over its positions."""
     labels: Tensor
-    """[batch] int64."""
+    """[batch] int64; of a sequence the last one."""
     num_images: int
     """different images: batch / group_size."""
     means: dict[str, float]
     """means over the batch; see `episode_means`, and `episode_curves` for their tags."""
+    num_layers: int
+    """gates of the network; there are as many steps, times the positions of a sequence."""
+
+    def by_gate(self, *values: Tensor) -> Iterator[tuple[Any, ...]]:
+        """What a policy of one gate learns from: all positions of a sequence side by side.
+
+        Args:
+            *values: [num_steps, batch, ...] each.
+
+        Yields:
+            Gate, observations [positions * batch, obs_size], actions [positions * batch, ...], and
+            of each of the values [positions * batch, ...].
+        """
+        for gate in range(self.num_layers):
+            steps = slice(gate, None, self.num_layers)
+            of_gate = [rows[steps].flatten(0, 1) for rows in (self.observations, *values)]
+            yield gate, of_gate[0], torch.cat(self.actions[steps]), *of_gate[1:]
 
 
 def walk(
@@ -60,7 +79,7 @@ def walk(
     generator: torch.Generator | None,
     indices: Tensor | None = None,
 ) -> tuple[list[Tensor], list[Tensor], list[Step]]:
-    """Runs one batch from the images to the logits: observations, actions and steps by layer."""
+    """Runs one batch from the images to the logits: observations, actions and steps in order."""
     policy = as_policy(policy)
     follow(policy, simulator, generator)
     observation = simulator.begin(indices)
@@ -69,13 +88,14 @@ def walk(
     observations: list[Tensor] = []
     actions: list[Tensor] = []
     steps: list[Step] = []
-    for layer, num_blocks in enumerate(simulator.num_blocks):
+    while not simulator.is_over:
+        layer = simulator.layer
         observation = steps[-1].observation if steps else observation
         with torch.no_grad():
             action = policy.act(observation, layer, generator)
         observations.append(observation)
         actions.append(action)
-        mask = as_mask(action, num_blocks, simulator.checks)
+        mask = as_mask(action, simulator.num_blocks[layer], simulator.checks)
         steps.append(simulator.step(mask, gate_values_of(action, simulator.checks)))
     return observations, actions, steps
 
@@ -104,7 +124,7 @@ def collect_rollout(
     observations, actions, steps = walk(simulator, policy, generator)
     simulator.learning.teach_by_every(policy.taught_every)
     rewards = torch.stack([step.reward for step in steps])
-    last = steps[-1].outcome
+    answered = answers_of(steps)
     return Rollout(
         observations=torch.stack(observations),
         masks=torch.stack([pad_mask(s.outcome.mask, simulator.max_blocks) for s in steps]),
@@ -112,13 +132,28 @@ def collect_rollout(
         rewards=rewards,
         costs=torch.stack([step.outcome.layer_cost for step in steps]),
         returns=rewards.flip(0).cumsum(0).flip(0),
-        correct=last.correct,
-        nll=-last.log_likelihood,
-        compute_cost=last.compute_cost,
-        labels=last.labels,
+        correct=answered["correct"],
+        nll=answered["nll"],
+        compute_cost=answered["compute_cost"],
+        labels=steps[-1].outcome.labels,
         num_images=simulator.num_images // simulator.group_size,
         means=episode_means(steps, simulator.checks),
+        num_layers=simulator.num_layers,
     )
+
+
+def answers_of(steps: Sequence[Step]) -> dict[str, Tensor]:
+    """What came of episodes, [batch] each: the last outcome, of a sequence means over positions."""
+    last = [step.outcome for step in steps if step.outcome.is_last]
+    found = {
+        "correct": [one.correct for one in last],
+        "nll": [-one.log_likelihood for one in last],
+        "compute_cost": [one.compute_cost for one in last],
+    }
+    return {
+        name: parts[0] if len(parts) == 1 else torch.stack(parts).mean(dim=0)
+        for name, parts in found.items()
+    }
 
 
 def episode_means(steps: Sequence[Step], checks: Checks) -> dict[str, float]:
@@ -127,14 +162,18 @@ def episode_means(steps: Sequence[Step], checks: Checks) -> dict[str, float]:
     Also the reward's terms, summed over each episode, and what it remembered, as `reward/<name>`.
     What `checks` still have to look at is read along with them.
     """
-    last = steps[-1].outcome
+    answered, num_layers = answers_of(steps), steps[0].outcome.num_layers
     means = {
         "return": torch.stack([step.reward for step in steps]).sum(dim=0).mean(),
-        "error": last.correct.mean(),
-        "nll": -last.log_likelihood.mean(),
-        "compute_cost": last.compute_cost.mean(),
+        "error": answered["correct"].mean(),
+        "nll": answered["nll"].mean(),
+        "compute_cost": answered["compute_cost"].mean(),
     }
-    kept = {f"density_{i}": s.outcome.mask.float().mean() for i, s in enumerate(steps)}
+    masks = [step.outcome.mask for step in steps]
+    kept = {
+        f"density_{gate}": torch.cat(masks[gate::num_layers]).float().mean()
+        for gate in range(num_layers)
+    }
     terms = {
         f"reward/{name}": torch.stack([s.terms[name] for s in steps]).sum(dim=0).mean()
         for name in steps[-1].terms

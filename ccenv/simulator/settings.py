@@ -92,6 +92,13 @@ class EnvironmentSettings:
             "function; see `ccenv.mdp.observations`"
         },
     )
+    episode: str = field(
+        default="input",
+        metadata={
+            "help": '"input" (one input through all gates) or "sequence" (a sequence of positions, '
+            "each through all gates; what a position leaves goes on as its own masks made it)"
+        },
+    )
     group_size: int = field(
         default=1, metadata={"help": "number of neighbouring rows that hold the same image"}
     )

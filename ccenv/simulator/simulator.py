@@ -36,6 +36,7 @@ from ccenv.networks.core.inference_copy import pack
 from ccenv.networks.core.parameters import FiniteWeights
 from ccenv.networks.core.precision import check_dtype, in_dtype
 from ccenv.networks.core.protocol import Earlier, num_blocks_of
+from ccenv.networks.core.unrolled import continues
 from ccenv.rewards import Surroundings, make_reward
 from ccenv.simulator.context import Context
 from ccenv.simulator.cotraining import CoTraining
@@ -111,6 +112,7 @@ class Simulator:
         check_weights_setting(weights, weights_kwargs)
         if isinstance(observation, str) and ":" not in observation:
             check_names([observation], OBSERVATIONS, "observation")
+        self.is_sequence = read_episode(asked)
         self.extensions = read_extensions({name: getattr(asked, name) for name in EXTENSIONS})
         for extension in self.extensions:
             extension.check_settings(weights, as_settings(asked.reward_kwargs, "reward_kwargs"))
@@ -123,6 +125,7 @@ class Simulator:
         self.transforms = transform_names(asked.transforms)
         self.data = self._load(asked.split).to(self.device)
         self.image_shape = self.data.image_shape
+        self.positions = positions_of(self.data, dataset_name(asked.dataset), self.is_sequence)
         # Checked before the network, which may have to be trained first.
         check_pixels(observation, self.image_shape)
         # Images, their activations, and an observation's bounds at least.
@@ -134,9 +137,11 @@ class Simulator:
         called, first = dataset_name(asked.dataset), torch.zeros(1, dtype=torch.int64)
         inputs = self.data.batch(first.to(self.device))[0]
         check_reads(self.network, inputs.cpu(), called)
+        if self.is_sequence:
+            continues(self.network)
         check_shown(observation, self.network, inputs)
         if weights == "frozen":
-            freeze(self.network, self.source, self.data, called, self._load)
+            freeze(self.network, self.source, self.data, called, self._load, self.positions)
         elif weights == "shipped":
             take_shipped(self.network, self.source, called, self.transforms)
             self.network.requires_grad_(False)
@@ -153,6 +158,8 @@ class Simulator:
         if weights != "cotrain":
             self._prepare_reward()
         self.state: EpisodeState | None = None
+        self.position = 0
+        """of the sequence, which is decided now; always 0 in episodes of one input."""
         self.earlier: Earlier | None = None
         """what earlier positions of sequences decide, see `ccenv.simulator.policy.follow`."""
         self.images_seed: int | None = None
@@ -198,8 +205,8 @@ class Simulator:
         """Starts an episode for each row and returns the first observation [batch, obs_size].
 
         Args:
-            indices: int64 [n], which images, each for `group_size` rows; None draws the next
-                `num_images / group_size` of a shuffled pass over the split.
+            indices: int64 [n], which images (or sequences), each for `group_size` rows; None draws
+                the next `num_images / group_size` of a shuffled pass over the split.
 
         Raises:
             RuntimeError: if no seed was given yet.
@@ -208,15 +215,21 @@ class Simulator:
         if self.images_seed is None:
             raise RuntimeError("expected seed(...) before the first begin(); call it once")
         if indices is None:
-            indices = self.order.draw(self.num_images // self.group_size)
+            drawn = self.order.draw(self.positions * self.num_images // self.group_size)
+            indices = drawn[:: self.positions] // self.positions
         else:
-            check_indices(indices, len(self.data))
+            check_indices(indices, self.num_episodes)
         for extension in self.extensions:
             extension.begin(self, len(indices))
         indices = indices.to(self.device, non_blocking=True)
         group = self.group_size
         self.indices = indices if group == 1 else indices.repeat_interleave(group)
-        self.masks, self.gate_values = [], []
+        self.masks, self.gate_values, self.position = [], [], 0
+        if self.is_sequence:
+            self.learning.begin(None)
+            self._arrive(None)
+            with torch.no_grad():
+                return self.observe(self.state)
         images, labels = self.data.batch(self.ranks.share(indices))
         shares_start = self.learning.shares_start(self)
         with torch.set_grad_enabled(shares_start):
@@ -226,6 +239,23 @@ class Simulator:
         self.learning.begin(self.state.hidden if shares_start else None)
         with torch.no_grad():
             return self.ranks.gathered(self.observe(self.state))[0]
+
+    def _arrive(self, cache: Any) -> None:
+        """Begins the position that is next, behind what those before it left; None: the first."""
+        images, labels = self.data.batch(self.indices * self.positions + self.position)
+        with torch.no_grad():
+            cache = continues(self.network).empty_cache(images) if cache is None else cache
+            self.state = dynamics.initial(self.network, images, labels, cache=cache)
+
+    @property
+    def num_steps(self) -> int:
+        """Steps of an episode: its positions x gates."""
+        return self.positions * self.num_layers
+
+    @property
+    def num_episodes(self) -> int:
+        """Different episodes of the split: its inputs, or its sequences."""
+        return len(self.data) // self.positions
 
     def on_split(self, split: str, num_images: int) -> "Simulator":
         """A second simulator with the same network, as it is at any moment, on another split.
@@ -344,13 +374,22 @@ class Simulator:
         self.masks.append(outcome.mask)
         if weights is not None:
             self.gate_values.append(weights)
-        if outcome.is_last and self.weights == "cotrain":
+        ends = outcome.is_last and self.position + 1 == self.positions
+        if ends and self.weights == "cotrain":
             self.learning.finish(self)
         # Updates that land now change nothing of the step that has been made.
         after = self.state
         for extension in self.extensions:
             told |= extension.after_gate(self, outcome)
-        return Step(after, self.observe, total, terms, outcome, numbers, told, self.ranks)
+        if self.is_sequence:
+            told["position"] = torch.full_like(outcome.macs, self.position)
+            if outcome.is_last and not ends:
+                with torch.no_grad():
+                    cache = continues(self.network).cache_after(after.hidden)
+                self.position += 1
+                self._arrive(cache)
+                after = self.state
+        return Step(after, self.observe, total, terms, outcome, numbers, ends, told, self.ranks)
 
     def check_weights(self) -> None:
         """Refuses a network whose weights are not finite (ValueError, naming the tensor)."""
@@ -368,6 +407,31 @@ class Simulator:
             {"network_loss": mean negative log-likelihood in nats}, or {} without any update.
         """
         return self.learning.update(self)
+
+
+EPISODES = ("input", "sequence")
+
+
+def read_episode(asked: EnvironmentSettings) -> bool:
+    """Whether episodes are sequences; ValueError of what else cannot go with them."""
+    check_names([asked.episode], EPISODES, "episode")
+    given = [name for name in EXTENSIONS if getattr(asked, name) is not None]
+    if asked.episode == "sequence" and given:
+        raise ValueError(
+            f"expected neither {', '.join(EXTENSIONS)} with episode='sequence', got "
+            f"{' and '.join(given)}; leave it out"
+        )
+    return asked.episode == "sequence"
+
+
+def positions_of(data: Split, dataset: str, is_sequence: bool) -> int:
+    """Positions of an episode; ValueError where sequences are asked for and there are none."""
+    if is_sequence and data.together == 1:
+        raise ValueError(
+            "expected a data set of sequences with episode='sequence', such as python_bundled@32, "
+            f"got {dataset!r}; name one with @length"
+        )
+    return data.together if is_sequence else 1
 
 
 def read_extensions(settings: Mapping[str, Any]) -> tuple[Extension, ...]:

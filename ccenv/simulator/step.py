@@ -36,6 +36,8 @@ class Step:
     """what the mask did."""
     numbers: dict[str, float]
     """what the reward remembered when it paid, such as its multiplier."""
+    is_over: bool
+    """whether the episodes have ended with it."""
     told: dict[str, Tensor] = field(default_factory=dict)
     """what else `info` says: name -> [batch, ...]; of extensions, such as `concurrent`."""
     ranks: OneProcess = ALONE

@@ -87,6 +87,15 @@ class Continues:
         """
         raise NotImplementedError
 
+    def empty_cache(self, inputs: Tensor) -> Any:
+        """Returns the cache before the first position of each input's own sequence.
+
+        Args:
+            inputs: [rows, ...]; each begins a sequence, with room for as many positions as a window
+                has.
+        """
+        raise NotImplementedError
+
     def cache_after(self, hidden: Any) -> Any:
         """Adds what an input leaves to the cache that it was started with, which it changes.
 
@@ -137,7 +146,10 @@ class OwnWeights:
 
 
 class Doubts:
-    """The first column of its looks is the entropy, in nats, of what comes next."""
+    """The first column of its looks is how much it doubts, in nats.
+
+    That is the entropy of what comes next, or the surprise of what has come.
+    """
 
 
 class Norms:

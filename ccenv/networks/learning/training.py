@@ -24,6 +24,7 @@ from ccenv.networks.core.abilities import Beforehand, ability
 from ccenv.networks.core.exit_state import exit_losses, has_exits
 from ccenv.networks.core.inference_copy import learning_norms
 from ccenv.networks.core.protocol import GatedNetwork, forward, num_blocks_of
+from ccenv.networks.core.unrolled import sequence_logits
 from ccenv.networks.learning.bundled_weights import learned_once
 
 OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
@@ -54,15 +55,22 @@ class Pretraining:
     """of the initial weights, the order of the images and the random masks."""
 
 
-def frozen_weights(network: GatedNetwork, split: Split, recipe: Pretraining | None = None) -> None:
+SEQUENCES = Pretraining(batch_size=32, num_epochs=5, max_updates=3000)
+"""The same of whole sequences; a batch is so many of them."""
+
+
+def frozen_weights(
+    network: GatedNetwork, split: Split, recipe: Pretraining | None = None, positions: int = 1
+) -> None:
     """Gives a network the weights that random masks teach it; learned once, then read from a cache.
 
     Of two processes that ask at once the second waits for the first. A network with the ability
-    `Beforehand` learns by it instead, as a head on weights of others does.
+    `Beforehand` learns by it instead, as a head on weights of others does. With several positions
+    it learns whole sequences, see `ccenv.networks.core.unrolled`.
     """
-    recipe = recipe or Pretraining()
-    name = fingerprint(network, split, recipe)
-    learn: Callable[[], None] = functools.partial(pretrain, network, split, recipe)
+    recipe = recipe or (Pretraining() if positions == 1 else SEQUENCES)
+    name = fingerprint(network, split, recipe) + ("" if positions == 1 else "-sequences")
+    learn: Callable[[], None] = functools.partial(pretrain, network, split, recipe, positions)
     if (own := ability(network, Beforehand)) is not None:
         learn = functools.partial(own.learn_beforehand, split)
     learned_once(network, name, learn)
@@ -138,7 +146,7 @@ def one_thread() -> Iterator[None]:
 
 
 @one_thread()
-def pretrain(network: Any, split: Split, recipe: Pretraining) -> None:
+def pretrain(network: Any, split: Split, recipe: Pretraining, positions: int = 1) -> None:
     """Trains a network under masks whose density is uniform in 0..1, drawn for every image."""
     blocks = num_blocks_of(network)
 
@@ -147,7 +155,8 @@ def pretrain(network: Any, split: Split, recipe: Pretraining) -> None:
         return [random_mask(rows, n, densities, generator) for n in blocks]
 
     with learning_norms(network):
-        learn_split(network, split, recipe, "pretraining", "pre-training a network", masks_of)
+        title = "pre-training a network"
+        learn_split(network, split, recipe, "pretraining", title, masks_of, positions)
 
 
 def learn_split(
@@ -157,6 +166,7 @@ def learn_split(
     name: str,
     title: str,
     masks_of: Callable[[int, torch.Generator], list[Tensor]],
+    positions: int = 1,
 ) -> None:
     """Trains a network by a recipe, with a bar that says the title.
 
@@ -164,7 +174,8 @@ def learn_split(
     the stream.
     """
     generator, device = stream(recipe.seed, name), split.images.device
-    per_epoch = -(-len(split) // recipe.batch_size)
+    batch_size = recipe.batch_size * positions
+    per_epoch = -(-len(split) // batch_size)
     num_updates = max(recipe.min_updates, recipe.num_epochs * per_epoch)
     num_updates = min(num_updates, recipe.max_updates)
     trainer = CoTrainer(
@@ -173,12 +184,13 @@ def learn_split(
         weight_decay=recipe.weight_decay,
         schedule_updates=num_updates,
     )
+    trainer.positions = positions
     title = f"ccenv: {title} on {len(split):,} images (once, then cached)"
     for update in tqdm(range(num_updates), desc=title, unit="update", mininterval=0.5):
         if update % per_epoch == 0:
             order = split.shuffled(generator).to(device)
-        start = update % per_epoch * recipe.batch_size
-        images, labels = split.batch(order[start : start + recipe.batch_size])
+        start = update % per_epoch * batch_size
+        images, labels = split.batch(order[start : start + batch_size])
         masks = masks_of(len(labels), generator)
         # At densities around one half, gathering each block's images costs more than it saves.
         trainer.update(images, labels, masks, backend="reference")
@@ -186,6 +198,9 @@ def learn_split(
 
 class CoTrainer:
     """Updates a network under given masks, as the paper does between two draws of its policy."""
+
+    positions: int = 1
+    """of the sequences that a batch consists of, see `ccenv.networks.core.unrolled`."""
 
     def __init__(
         self,
@@ -283,7 +298,10 @@ class CoTrainer:
                 computed.
         """
         self.network.train()
-        if has_exits(self.network):
+        if self.positions > 1:
+            logits = sequence_logits(self.network, images, masks, self.positions, backend, values)
+            loss = nn.functional.cross_entropy(logits, labels)
+        elif has_exits(self.network):
             loss = exit_losses(self.network, images, labels, masks, weights=values, start=start)
         else:
             logits = forward(self.network, images, masks, backend, values, start)

@@ -9,6 +9,7 @@ from ccenv.base.masks import random_mask
 from ccenv.base.seeding import stream
 from ccenv.networks.baselines.dense import small_conv
 from ccenv.networks.baselines.pruned import pruned, pruned_blocks
+from ccenv.networks.baselines.skip_gru import SkipGRU
 from ccenv.networks.baselines.text import (
     GRU,
     cascade_bytes,
@@ -144,6 +145,7 @@ NETWORKS = {
     "smollm2": texts(smollm2, weights="random", sizes=LLAMA),
     "ngram": texts(ngram, order=3),
     "gru": texts(GRU, width=6, embedding_size=3),
+    "skip_gru": texts(SkipGRU, width=6, embedding_size=3),
     "gru-matrices": texts(GRU, width=6, embedding_size=3, num_blocks=3),
     "lm": texts(lm, depth=2, width=8, num_heads=2, ffn_width=4, num_experts=4),
     "lm, tied": texts(

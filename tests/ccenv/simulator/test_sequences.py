@@ -1,0 +1,254 @@
+"""Episodes over sequences: state goes on as the episode's own masks made it, and pays later."""
+
+import gymnasium as gym
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch.nn.functional import one_hot
+
+import ccenv
+from ccenv.agents.condnet import Condnet
+from ccenv.agents.reference_policies import BlockDropout
+from ccenv.agents.reinforce import Reinforce
+from ccenv.agents.rloo import Rloo
+from ccenv.data import Split
+from ccenv.networks.baselines.skip_gru import SkipGRU
+from ccenv.networks.core.abilities import Continues, OwnWeights
+from ccenv.networks.core.protocol import Gate, GatedNetwork
+from ccenv.networks.core.unrolled import sequence_logits
+from ccenv.simulator.rollout import collect_rollout
+from ccenv.simulator.simulator import Simulator
+
+KEYS, FILLER, ASKED = (1, 2), 0, 3
+
+
+def recall(split):
+    """Sequences of a key, a filler and a question: what follows is a filler, twice, and the key."""
+    keys = torch.tensor(KEYS).repeat(16)
+    windows = torch.full((len(keys), 3, 3), FILLER)
+    windows[:, 0, 2], windows[:, 1, 1], windows[:, 2, 0] = keys, keys, keys
+    windows[:, 2, 2] = ASKED
+    labels = torch.zeros(len(keys), 3, dtype=torch.int64)
+    labels[:, 2] = keys
+    return Split(windows.flatten(0, 1), labels.flatten(), 4, together=3)
+
+
+class Remembering(GatedNetwork):
+    """Keeps the last symbol that it was let read, and says it when asked."""
+
+    abilities = (Continues, OwnWeights)
+    gates = (Gate("update", 1, 4, "identity"),)
+    dense_macs = 2
+
+    def __init__(self, input_shape, num_classes):
+        super().__init__()
+        self.num_classes = num_classes
+        self.register_buffer("none", torch.zeros(1))
+
+    def empty_cache(self, inputs):
+        return torch.zeros(len(inputs), dtype=torch.int64)
+
+    def cache_before(self, inputs, earlier=None):
+        return self.empty_cache(inputs)
+
+    def cache_after(self, hidden):
+        return hidden[0]
+
+    def start(self, inputs):
+        return self.start_cached(inputs, self.empty_cache(inputs))
+
+    def start_cached(self, inputs, cache):
+        return cache, inputs[:, -1]
+
+    def step(self, gate, hidden, mask, weights=None, backend="auto"):
+        memory, symbol = hidden
+        return symbol if mask is None else torch.where(mask[:, 0], symbol, memory), symbol
+
+    def logits(self, hidden, backend="auto"):
+        memory, symbol = hidden
+        return 9 * one_hot(memory * (symbol == ASKED), 4).float()
+
+    def look(self, gate, hidden):
+        return one_hot(hidden[1], 4).float()
+
+    def macs(self, gate, hidden, mask):
+        return 1 + mask[:, 0].long()
+
+
+LENGTH, WIDTH = 6, 5
+SETTINGS = {
+    "dataset": f"python_bundled@{LENGTH}",
+    "episode": "sequence",
+    "reward": "nll_minus_cost",
+    "reward_kwargs": {"cost_weight": 0.3},
+    "weights": "cotrain",
+}
+NETWORKS = {
+    "skip_gru": {"network": "skip_gru", "network_kwargs": {"width": WIDTH, "embedding_size": 3}},
+}
+
+
+def settings_of(name, **others):
+    return SETTINGS | NETWORKS[name] | others
+
+
+def simulator_of(name, num_images=3, **others):
+    simulator = Simulator(num_images, **settings_of(name, **others))
+    simulator.seed(0)
+    return simulator
+
+
+def drawn_masks(simulator, seed=0):
+    """Masks of every step: [steps, rows, blocks] bool."""
+    generator = torch.Generator().manual_seed(seed)
+    shape = simulator.num_steps, simulator.num_images, simulator.max_blocks
+    return torch.rand(shape, generator=generator) < 0.5
+
+
+def rewards_under(simulator, masks, indices):
+    """Rewards of every step: [steps, rows]."""
+    simulator.begin(indices)
+    return torch.stack([simulator.step(mask).reward for mask in masks])
+
+
+@pytest.mark.parametrize("bits", [[1] * LENGTH, [0] * LENGTH, [1, 0, 0, 1, 0, 1]])
+def test_returns_are_a_plain_loops(bits):
+    simulator = simulator_of("skip_gru", num_images=1)
+    network = simulator.network
+    rewards = rewards_under(simulator, torch.tensor(bits).view(-1, 1, 1).bool(), torch.tensor([4]))
+    rows = 4 * LENGTH + torch.arange(LENGTH)
+    windows, labels = simulator.data.batch(rows)
+    state, cell = torch.zeros(1, WIDTH), torch.nn.GRUCell(3, WIDTH)
+    of_layer = network.stem.gru.state_dict().items()
+    cell.load_state_dict({name.removesuffix("_l0"): value for name, value in of_layer})
+    for place, bit in enumerate(bits):
+        symbol = windows[place, -1:]
+        state = cell(network.stem.embedding(symbol), state) if bit else state
+        logits = network.head(state) + network.of_symbols(symbol)
+        paid = -torch.nn.functional.cross_entropy(logits, labels[place : place + 1])
+        update = 3 * WIDTH * (WIDTH + 3) * bit
+        cost = (update + WIDTH * network.num_classes) / network.dense_macs
+        torch.testing.assert_close(rewards[place, 0], paid - 0.3 * cost)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+@given(step=st.integers(0, LENGTH - 1))
+def test_a_decision_changes_later_rewards_and_never_earlier_ones_or_other_rows(name, step):
+    simulator = simulator_of(name)
+    step *= simulator.num_layers
+    masks, indices = drawn_masks(simulator), torch.tensor([3, 8, 5])
+    masks[step] = True
+    before = rewards_under(simulator, masks, indices)
+    masks[step, 1] = False
+    changed = rewards_under(simulator, masks, indices) != before
+    assert not changed[:step].any()
+    assert not changed[:, [0, 2]].any()
+    assert changed[step:, 1].all()
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_network_learns_from_what_the_episode_was(name):
+    simulator = simulator_of(name, num_images=4)
+    agent = Reinforce(simulator)
+    rollout = collect_rollout(simulator, agent, agent.generator)
+    assert rollout.returns.shape == (simulator.num_steps, 4)
+    loss = simulator.update_network()["network_loss"]
+    assert loss == pytest.approx(rollout.nll.mean().item(), rel=1e-5)
+
+
+def test_gradients_go_back_to_the_first_update():
+    torch.manual_seed(0)
+    network = SkipGRU((LENGTH,), 7, width=WIDTH, embedding_size=3)
+    windows = torch.full((LENGTH, LENGTH), 7)
+    for place in range(LENGTH):
+        windows[place, LENGTH - 1 - place :] = torch.arange(place + 1)
+    masks = [torch.tensor([[True]] + [[False]] * (LENGTH - 1))]
+    logits = sequence_logits(network, windows, masks, LENGTH)
+    (gradient,) = torch.autograd.grad(logits[-1].sum(), network.stem.embedding.weight)
+    assert gradient[0].any()
+    assert not gradient[1:].any()
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_the_scalar_view_is_any_row_of_the_vector(name):
+    settings = settings_of(name)
+    envs = gym.make_vec("ccenv:BlockSelection-v0", num_envs=3, **settings)
+    env = gym.make("ccenv:BlockSelection-v0", **settings)
+    indices = [2, 9, 4]
+    seen, _ = envs.reset(seed=1, options={"indices": indices})
+    masks = drawn_masks(envs.unwrapped.simulator).numpy()
+    found = [envs.step(mask) for mask in masks]
+    for row, index in enumerate(indices):
+        first, _ = env.reset(seed=1, options={"indices": [index]})
+        assert (first == seen[row]).all()
+        for number, mask in enumerate(masks):
+            observation, reward, terminated, _, info = env.step(mask[row])
+            of_row = [part[row] for part in found[number][1:3]]
+            assert [reward, terminated] == pytest.approx(of_row, abs=1e-5)
+            assert terminated == (number == len(masks) - 1)
+            assert info["position"] == number // envs.unwrapped.simulator.num_layers
+            if not terminated:
+                assert observation == pytest.approx(found[number][0][row], abs=1e-5)
+
+
+def test_every_position_is_judged_once():
+    simulator = simulator_of("skip_gru", num_images=2)
+    agent = BlockDropout(simulator, keep_probability=1.0)
+    verdict = ccenv.evaluate(simulator, agent, split="test", batch_size=500)
+    split = simulator.on_split("test", 2).data
+    assert verdict.num_images == len(split) == len(verdict.masks[0])
+    inputs = simulator_of("skip_gru", num_images=2, episode="input")
+    inputs.network.load_state_dict(simulator.network.state_dict())
+    plain = ccenv.evaluate(inputs, BlockDropout(inputs, keep_probability=1.0), split="test")
+    assert verdict.nll == pytest.approx(plain.nll, rel=1e-5)
+    assert verdict.compute_cost == plain.compute_cost == 1
+
+
+def test_copies_of_a_sequence_have_states_of_their_own():
+    simulator = simulator_of("skip_gru", num_images=4, group_size=2)
+    masks = drawn_masks(simulator)
+    grouped = rewards_under(simulator, masks, torch.tensor([3, 7]))
+    alone = rewards_under(simulator_of("skip_gru", 4), masks, torch.tensor([3, 3, 7, 7]))
+    torch.testing.assert_close(grouped, alone)
+
+
+def test_an_agent_credits_an_update_with_what_it_brings_later():
+    """A key is read at the first position and asked for at the last: one update pays, and late."""
+    simulator = Simulator(
+        64,
+        dataset=recall,
+        network=Remembering,
+        episode="sequence",
+        reward="nll_minus_cost",
+        reward_kwargs={"cost_weight": 0.2},
+        observation="layer_input",
+        group_size=4,
+    )
+    simulator.seed(0)
+    rloo = Rloo(simulator, draw="independent", learning_rate=0.1)
+    for agent in (Reinforce(simulator, learning_rate=0.1), rloo):
+        agent.learn(64 * 60)
+        verdict = ccenv.evaluate(simulator, agent, split="test", deterministic=True)
+        assert verdict.masks[0].view(-1, 3).float().mean(dim=0).tolist() == [1, 0, 0], agent
+        assert verdict.nll < 0.1
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"episode": "sentence"}, "episode"),
+        ({"dataset": "python_bundled"}, "data set of sequences"),
+        ({"dataset": "digits", "network": "mlp", "network_kwargs": {}}, "data set of sequences"),
+        ({"network": "gru", "network_kwargs": {}}, "keeps a state"),
+        ({"concurrent": "inactive"}, "neither context"),
+    ],
+)
+def test_what_cannot_be_an_episode_over_a_sequence_is_refused(changed, message):
+    with pytest.raises(ValueError, match=message):
+        Simulator(2, **settings_of("skip_gru", **changed))
+
+
+def test_an_agent_that_does_not_learn_over_sequences_says_so():
+    with pytest.raises(ValueError, match="learns over sequences"):
+        Condnet(simulator_of("skip_gru"))
