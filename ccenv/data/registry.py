@@ -12,6 +12,8 @@ DATASETS: dict[str, Any] = {
     "mixed": "ccenv.data.real:mixed",
     "synthetic": "ccenv.data.toy:synthetic",
     "probe": "ccenv.data.toy:probe",
+    "documents": "ccenv.data.sequence_probes:documents",
+    "staleness": "ccenv.data.sequence_probes:staleness",
     "parity": "ccenv.data.toy:parity",
     "parity64": "ccenv.data.toy:parity64",
     "addition": "ccenv.data.toy:addition",

@@ -4,7 +4,7 @@ Nothing here imports torch, so that tables are played without it.
 """
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 if TYPE_CHECKING:
@@ -42,6 +42,9 @@ class Outcome(ABC, Generic[Values]):
     """[batch] int64; MACs executed so far."""
     num_layers: int
     """gates of the network."""
+    loads: Values | None = field(default=None, kw_only=True)
+    """[batch] float32 in [0, 1]; bytes of blocks that were loaded over those of all blocks, None
+    where loading costs nothing."""
 
     @property
     def is_last(self) -> bool:

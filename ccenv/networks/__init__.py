@@ -37,6 +37,8 @@ NETWORKS: dict[str, str] = {
     "patches": "ccenv.networks.text.patches:PatchModel",
     "vit": "ccenv.networks.vision.transformer:vit",
     "pondering": "ccenv.networks.vision.early_exit:pondering",
+    "documents": "ccenv.networks.sequence_probes:Documents",
+    "staleness": "ccenv.networks.sequence_probes:Staleness",
     "probe-exit": "ccenv.networks.probe:probe_exit",
     "probe-residual": "ccenv.networks.probe:probe_residual",
     "resnet": "ccenv.networks.vision.residual:resnet",

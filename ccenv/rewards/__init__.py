@@ -30,6 +30,7 @@ from ccenv.rewards.plain import correct, log_likelihood
 REWARDS: dict[str, Any] = {
     "accuracy_minus_cost": "ccenv.rewards.plain:accuracy_minus_cost",
     "nll_minus_cost": "ccenv.rewards.plain:nll_minus_cost",
+    "probability_minus_cost": "ccenv.rewards.plain:probability_minus_cost",
     "negative_nll": "ccenv.rewards.plain:negative_nll",
     "terminal_cost": "ccenv.rewards.plain:terminal_cost",
     "blockdrop": "ccenv.rewards.plain:blockdrop",

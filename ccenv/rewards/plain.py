@@ -4,6 +4,7 @@ They use only the fields of `Outcome`, so they work on tensors and on numpy arra
 """
 
 import math
+from typing import Any, cast
 
 from ccenv.mdp.outcome import Outcome, Values
 from ccenv.rewards.bind import describe
@@ -24,16 +25,41 @@ def at_the_end(outcome: Outcome[Values], value: Values) -> Values:
     return value if outcome.is_last else 0 * value
 
 
+def loads(outcome: Outcome[Values], load_weight: float) -> dict[str, Values]:
+    """The term of what was loaded, where it has a price; see `ccenv.simulator.extensions.loads`."""
+    return {"loads": -load_weight * cast(Any, outcome.loads)} if load_weight else {}
+
+
 @describe("correct - cost_weight * compute_cost", low=-1.0, high=1.0, keeps_optimum=True)
-def accuracy_minus_cost(outcome: Outcome[Values], cost_weight: float = 1.0) -> dict[str, Values]:
+def accuracy_minus_cost(
+    outcome: Outcome[Values], cost_weight: float = 1.0, load_weight: float = 0.0
+) -> dict[str, Values]:
     """Pays one for a correct answer and charges the cost of each gate at its step."""
-    return {"accuracy": outcome.correct, "cost": -cost_weight * outcome.layer_cost}
+    paid = {"accuracy": outcome.correct, "cost": -cost_weight * outcome.layer_cost}
+    return paid | loads(outcome, load_weight)
 
 
 @describe("log p(label) - cost_weight * compute_cost", low=-math.inf, high=0.0)
-def nll_minus_cost(outcome: Outcome[Values], cost_weight: float = 1.0) -> dict[str, Values]:
+def nll_minus_cost(
+    outcome: Outcome[Values], cost_weight: float = 1.0, load_weight: float = 0.0
+) -> dict[str, Values]:
     """Pays the log-likelihood of the label and charges the cost of each gate at its step."""
-    return {"log_likelihood": outcome.log_likelihood, "cost": -cost_weight * outcome.layer_cost}
+    cost = -cost_weight * outcome.layer_cost
+    return {"log_likelihood": outcome.log_likelihood, "cost": cost} | loads(outcome, load_weight)
+
+
+@describe("p(label) - cost_weight * compute_cost", low=-1.0, high=1.0)
+def probability_minus_cost(
+    outcome: Outcome[Values], cost_weight: float = 1.0, load_weight: float = 0.0
+) -> dict[str, Values]:
+    """Pays the probability of the label, what `accuracy_minus_cost` pays a drawn answer on average.
+
+    Nothing is paid before the last step.
+    """
+    likely = at_the_end(outcome, math.e**outcome.log_likelihood)
+    return {"probability": likely, "cost": -cost_weight * outcome.layer_cost} | loads(
+        outcome, load_weight
+    )
 
 
 @describe("log p(label)", low=-math.inf, high=0.0)

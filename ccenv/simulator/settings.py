@@ -13,6 +13,8 @@ EXTENSIONS = {
     "context": "ccenv.simulator.context:Context",
     "concurrent": "ccenv.simulator.extensions.concurrent:Concurrent",
     "oblivious": "ccenv.simulator.extensions.oblivious:Oblivious",
+    "fast_memory": "ccenv.simulator.extensions.loads:FastMemory",
+    "shared": "ccenv.simulator.extensions.loads:Shared",
 }
 """Settings that add something to the walk, in the order in which a simulator asks them -> the
 `Extension` that does it, "module:Class", imported where the setting is given."""
@@ -125,6 +127,17 @@ class EnvironmentSettings:
     oblivious: str | int | Sequence[int] | None = field(
         default=None,
         metadata={"help": "steps of constant trace, see `ccenv.simulator.extensions.oblivious`"},
+    )
+    fast_memory: int | None = field(
+        default=None,
+        metadata={
+            "help": "blocks of a gate that lie in fast memory, others have to be loaded, see "
+            "`ccenv.simulator.extensions.loads`"
+        },
+    )
+    shared: str | None = field(
+        default=None,
+        metadata={"help": '"batch": its rows share the loads of the blocks that they keep'},
     )
 
 

@@ -114,6 +114,17 @@ class Simulator:
             check_names([observation], OBSERVATIONS, "observation")
         self.is_sequence = read_episode(asked)
         self.extensions = read_extensions({name: getattr(asked, name) for name in EXTENSIONS})
+        unfit = [e.name for e in self.extensions if self.is_sequence and not e.over_sequences]
+        if unfit:
+            raise ValueError(
+                f"expected no {' and no '.join(unfit)} with episode='sequence'; leave it out, or "
+                "take episode='input'"
+            )
+        loads = as_settings(asked.reward_kwargs, "reward_kwargs").get("load_weight")
+        if loads and not any(extension.loads for extension in self.extensions):
+            raise ValueError(
+                "expected fast_memory or shared with load_weight, got neither; give one of them"
+            )
         for extension in self.extensions:
             extension.check_settings(weights, as_settings(asked.reward_kwargs, "reward_kwargs"))
         self.reward = make_reward(asked.reward, asked.reward_kwargs)
@@ -365,6 +376,8 @@ class Simulator:
                 share(mask),
                 weights=None if weights is None else share(weights),
             )
+            for extension in self.extensions:
+                outcome = extension.before_pay(self, outcome)
             if outcome.logits is not None and outcome.compared and not outcome.compared.are_finite:
                 check_answers(outcome.logits, self.checks)
             terms, total = self.reward.paid(outcome, self.checks)
@@ -413,14 +426,8 @@ EPISODES = ("input", "sequence")
 
 
 def read_episode(asked: EnvironmentSettings) -> bool:
-    """Whether episodes are sequences; ValueError of what else cannot go with them."""
+    """Whether episodes are sequences; ValueError of an unknown kind."""
     check_names([asked.episode], EPISODES, "episode")
-    given = [name for name in EXTENSIONS if getattr(asked, name) is not None]
-    if asked.episode == "sequence" and given:
-        raise ValueError(
-            f"expected neither {', '.join(EXTENSIONS)} with episode='sequence', got "
-            f"{' and '.join(given)}; leave it out"
-        )
     return asked.episode == "sequence"
 
 

@@ -90,6 +90,10 @@ class Extension:
     """of the setting."""
     by_ranks: ClassVar[bool] = False
     """whether several processes may share the rows of its batches."""
+    over_sequences: ClassVar[bool] = False
+    """whether it goes with episodes over sequences."""
+    loads: ClassVar[bool] = False
+    """whether it says what loading blocks costs, as `StepOutcome.loads`."""
     lands_between_gates: ClassVar[bool] = False
     """whether updates of the network land during episodes, and not in `update_network`."""
 
@@ -118,6 +122,10 @@ class Extension:
     ) -> tuple[Tensor, Tensor | None]:
         """What is executed of a chosen mask and gate values, [batch, num_blocks] each."""
         return mask, values
+
+    def before_pay(self, simulator: Any, outcome: StepOutcome) -> StepOutcome:
+        """The outcome that the reward reads."""
+        return outcome
 
     def after_gate(self, simulator: Any, outcome: StepOutcome) -> dict[str, Tensor]:
         """Called when a gate is paid; what `info` says of it: name -> [batch, ...]."""

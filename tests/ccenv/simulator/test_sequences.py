@@ -241,7 +241,8 @@ def test_an_agent_credits_an_update_with_what_it_brings_later():
         ({"dataset": "python_bundled"}, "data set of sequences"),
         ({"dataset": "digits", "network": "mlp", "network_kwargs": {}}, "data set of sequences"),
         ({"network": "gru", "network_kwargs": {}}, "keeps a state"),
-        ({"concurrent": "inactive"}, "neither context"),
+        ({"concurrent": "inactive"}, "no concurrent"),
+        ({"context": {"cost_weight": 0.5}, "reward_kwargs": {}}, "no context"),
     ],
 )
 def test_what_cannot_be_an_episode_over_a_sequence_is_refused(changed, message):
