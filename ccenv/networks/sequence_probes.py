@@ -35,7 +35,7 @@ from ccenv.networks.core.protocol import (
 from ccenv.networks.core.sequential import GatedSequential
 from ccenv.networks.stages.linear import Experts
 
-LEAST = 1e-9
+LEAST = 1e-6
 """Probability of a wrong answer at least, so that its logarithm is finite."""
 STALE_PRICE, REFRESH_PRICE = 0.45, 0.9
 """What a stale position loses, and the `cost_weight` of the probe."""
