@@ -14,6 +14,13 @@ PRESETS: dict[str, dict[str, Any]] = {
 
 SYSTEMS: dict[str, dict[str, Any]] = {
     "BlockSelectionStreaming-v0": {"network": "streaming", "reward": "nll_minus_cost"},
+    "BlockSelectionSequence-v0": {
+        "dataset": "python_bundled@16",
+        "network": "skip_gru",
+        "network_kwargs": {"width": 48, "embedding_size": 16},
+        "episode": "sequence",
+        "reward": "nll_minus_cost",
+    },
     "BlockSelectionConcurrent-v0": {"weights": "cotrain", "concurrent": "inactive"},
 }
 """Of systems that came after; their settings may be given to the others too."""

@@ -113,7 +113,7 @@ class Summary:
 
 
 class Staleness(GatedNetwork):
-    """A summary that grows stale, and a gate that refreshes it; a new patch starts with a fresh one.
+    """A summary that grows stale, and a gate that refreshes it; a new patch starts fresh.
 
     The look is the signal, the belief, and the place in the patch.
     """

@@ -142,8 +142,8 @@ def images_seen(rebuilt: Rebuilt) -> int:
     if not rebuilt.agent.learns and plan.environment["weights"] != "cotrain":
         return 0
     # Stable-Baselines3's may gather several batches before they learn.
-    num_layers = rebuilt.env.simulator.num_layers
-    batches = max(1, int(plan.agent_settings.get("n_steps", num_layers)) // num_layers)
+    steps = rebuilt.env.simulator.num_steps
+    batches = max(1, int(plan.agent_settings.get("n_steps", steps)) // steps)
     rollout = plan.program.batch_size * batches
     return -(-plan.program.images // rollout) * rollout
 

@@ -112,7 +112,7 @@ def check_places(rebuilt: Rebuilt, draw: str) -> list[str]:
     generator = stream(seed, "evaluation masks") if draw == "sampled" else None
     order = stream(seed, "other places")
     other_masks, other_logits, other_bills = 0, 0, 0
-    for indices in torch.arange(len(simulator.data)).split(BATCH):
+    for indices in torch.arange(simulator.num_episodes).split(BATCH):
         states = [] if generator is None else [generator.get_state()]
         _, _, steps = walk(simulator, rebuilt.agent, generator, indices)
         if generator is not None:

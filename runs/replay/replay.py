@@ -24,9 +24,10 @@ from ccenv.data import Split, load_split
 from ccenv.networks.core.abilities import AnswersOften, ability
 from ccenv.networks.core.precision import dtype_of
 from ccenv.networks.core.protocol import started, through
+from ccenv.networks.core.unrolled import positions_of
 from ccenv.runs.replay.rebuilt import Rebuilt, test_images
 from ccenv.runs.store import folder as run_folder
-from ccenv.simulator.evaluate import Evaluation, evaluate
+from ccenv.simulator.evaluate import Evaluation, evaluate, in_order
 from ccenv.simulator.policy import as_policy
 from ccenv.simulator.simulator import Simulator
 
@@ -81,7 +82,8 @@ def replay(
             block was computed, or the other way round.
     """
     network, test = rebuilt.network, test_images(rebuilt.plan)
-    count = len(test)
+    count, length = len(test), rebuilt.env.simulator.positions
+    batch_size *= length
     if [len(mask) for mask in masks] != [count] * len(masks):
         raise ValueError(f"expected masks of {count} test images, got {[len(m) for m in masks]}")
     wrong, nll, macs, num_ties = 0.0, 0.0, 0, 0
@@ -90,8 +92,12 @@ def replay(
         images, labels = test.batch(indices)
         chosen = [mask[indices] for mask in masks]
         values = None if gate_values is None else [value[indices] for value in gate_values]
-        start = started(network, images, earlier=rebuilt.env.simulator.earlier)
-        logits, right, spent = answers_under(network, images, labels, chosen, values, start)
+        if length > 1:
+            found = answers_of_sequences(network, images, labels, chosen, values, length)
+        else:
+            start = started(network, images, earlier=rebuilt.env.simulator.earlier)
+            found = answers_under(network, images, labels, chosen, values, start)
+        logits, right, spent = found
         macs += spent
         wrong += float((logits.argmax(dim=2) != right).double().mean(dim=1).sum())
         best = logits.topk(2, dim=-1).values
@@ -142,6 +148,32 @@ def answers_under(
     return network.logits(hidden, "reference")[:, None], labels[:, None], macs
 
 
+def answers_of_sequences(
+    network: Any,
+    images: Tensor,
+    labels: Tensor,
+    masks: Sequence[Tensor],
+    gate_values: Sequence[Tensor] | None,
+    length: int,
+) -> tuple[Tensor, Tensor, int]:
+    """The same of whole sequences, whose state goes on as their masks made it."""
+    bills: list[Tensor] = []
+
+    def choose(place: int, gate: int, hidden: Any) -> Tensor:
+        mask = masks[gate][place::length]
+        if gate_values is not None:
+            check_same_blocks(network, gate, hidden, mask, gate_values[gate][place::length])
+        bills.append(network.macs(gate, hidden, mask).sum())
+        return mask
+
+    def weights(place: int) -> Sequence[Tensor] | None:
+        return None if gate_values is None else [value[place::length] for value in gate_values]
+
+    walked = positions_of(network, images, length, choose, "reference", weights)
+    logits = torch.stack([network.logits(hidden, "reference") for hidden in walked], dim=1)
+    return logits.flatten(0, 1)[:, None], labels[:, None], int(sum(bills))
+
+
 def check_same_blocks(network: Any, gate: int, hidden: Any, mask: Tensor, values: Tensor) -> None:
     """Refuses gate values of blocks that were not computed; a computed one may count nothing."""
     asked = network.executed(gate, hidden, values > 0)
@@ -156,14 +188,16 @@ def check_same_blocks(network: Any, gate: int, hidden: Any, mask: Tensor, values
 def returns(
     rebuilt: Rebuilt, masks: Sequence[Tensor], gate_values: Sequence[Tensor] | None = None
 ) -> Tensor:
-    """What the reward pays for given masks of all test images: [num_images], undiscounted."""
+    """What the reward pays for given masks of all test images: [episodes], undiscounted."""
     simulator = rebuilt.env.simulator.on_split("test", BATCH)
     found = []
-    for indices in torch.arange(len(simulator.data)).split(BATCH):
+    for indices in torch.arange(simulator.num_episodes).split(BATCH):
         simulator.begin(indices)
-        values = [None] * len(masks) if gate_values is None else [v[indices] for v in gate_values]
-        pairs = zip(masks, values, strict=True)
-        steps = [simulator.step(mask[indices], value).reward for mask, value in pairs]
+        steps = []
+        while not simulator.is_over:
+            rows, gate = indices * simulator.positions + simulator.position, simulator.layer
+            value = None if gate_values is None else gate_values[gate][rows]
+            steps.append(simulator.step(masks[gate][rows], value).reward)
         found.append(torch.stack(steps).sum(dim=0).cpu())
     return torch.cat(found)
 
@@ -247,7 +281,7 @@ def num_unexplained(
     simulator = rebuilt.env.simulator.on_split("test", BATCH)
     seed = rebuilt.plan.program.seed
     generator = stream(seed, "evaluation masks") if draw == "sampled" else None
-    parts = torch.arange(len(simulator.data)).split(BATCH)
+    parts = torch.arange(simulator.num_episodes).split(BATCH)
     begun: list[Tensor] = []
     left: dict[int, list[Tensor]] = {}
     for part, indices in enumerate(parts):
@@ -283,22 +317,27 @@ def others_of(
     Returns:
         For each gate bool [batch, num_blocks].
     """
-    agent, observation, others = rebuilt.agent, simulator.begin(indices), []
+    agent, observation = rebuilt.agent, simulator.begin(indices)
     as_policy(agent).begin_episode(simulator)
-    for gate, stored in enumerate(masks):
-        state, mask = simulator.state, stored[indices]
-        value = None if values is None else values[gate][indices]
+    others: list[list[Tensor]] = [[] for _ in masks]
+    while not simulator.is_over:
+        gate, rows = simulator.layer, indices * simulator.positions + simulator.position
+        state, mask = simulator.state, masks[gate][rows]
+        value = None if values is None else values[gate][rows]
         with torch.no_grad():
             action = agent.act(observation, gate, generator)
-        step = simulator.step(as_mask(action, mask.shape[1]), gate_values_of(action))
-        other = step.outcome.mask.cpu() != mask
+        asked, given = as_mask(action, mask.shape[1]), gate_values_of(action)
+        if not simulator.is_sequence:
+            asked = simulator.step(asked, given).outcome.mask
+            given = None if given is None else simulator.gate_values[-1]
+            simulator.state = state
+        other = asked.cpu() != mask
         if value is not None:
-            apart = (simulator.gate_values[-1].cpu() - value).abs()
-            other |= apart > OTHER_VALUE[dtype_of(rebuilt.network)]
-        others.append(other)
-        simulator.state = state
+            assert given is not None
+            other |= (given.cpu() - value).abs() > OTHER_VALUE[dtype_of(rebuilt.network)]
+        others[gate].append(other)
         observation = simulator.step(mask, value).observation
-    return others
+    return [in_order(parts) for parts in others]
 
 
 @contextmanager

@@ -1,8 +1,9 @@
 """The network `skip_gru`: a recurrent layer with a gate at each position, "update or keep".
 
 Skip RNN: Campos et al. 2018, "Skip RNN: learning to skip state updates in recurrent neural
-networks" (arXiv 1708.06834). A position whose gate is kept takes one step of the layer; one that skips copies its state. Answers are made of the state and, free of products, of a
-row of numbers for the current symbol, so that a position that skips still knows what it reads.
+networks" (arXiv 1708.06834). A position whose gate is kept takes one step of the layer; one that
+skips copies its state. Answers are made of the state and, free of products, of a row of numbers for
+the current symbol, so that a position that skips still knows what it reads.
 
 Ours: who chooses is a policy of the environment, in place of a gate within the layer; the row of
 the current symbol; the surprise of the symbol just read, which the look shows first.

@@ -4,7 +4,8 @@ An episode over a sequence walks so position by position; here a network learns 
 gradients through what one position leaves to the next.
 """
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -26,6 +27,37 @@ def continues(network: Any) -> Any:
     return found
 
 
+def positions_of(
+    network: Any,
+    inputs: Tensor,
+    length: int,
+    choose: Callable[[int, int, Any], Tensor | None],
+    backend: str = "auto",
+    weights: Callable[[int], Sequence[Tensor] | None] = lambda place: None,
+) -> Iterator[Any]:
+    """Walks whole sequences, each position behind what those before it left.
+
+    Args:
+        network: with the ability `Continues`.
+        inputs: [sequences * length, ...]; the positions of a sequence are neighbours.
+        length: positions of a sequence.
+        choose: (place, gate, hidden) -> bool [sequences, num_blocks], or None: everything.
+        backend: see `ccenv.block_sparse_linear`.
+        weights: place -> float [sequences, num_blocks] for each gate, see `GatedNetwork.step`.
+
+    Yields:
+        The hidden state of each position, after its last gate.
+    """
+    places = inputs.unflatten(0, (-1, length)).unbind(1)
+    cache = network.empty_cache(places[0])
+    for place, seen in enumerate(places):
+        own = functools.partial(choose, place)
+        hidden = through(network, seen, own, backend, weights(place), cache=cache)
+        yield hidden
+        if place + 1 < length:
+            cache = network.cache_after(hidden)
+
+
 def sequence_logits(
     network: Any,
     inputs: Tensor,
@@ -34,7 +66,7 @@ def sequence_logits(
     backend: str = "auto",
     weights: Sequence[Tensor] | None = None,
 ) -> Tensor:
-    """Walks whole sequences, each position behind what those before it left.
+    """Answers at every position of whole sequences, see `positions_of`.
 
     Args:
         network: with the ability `Continues`.
@@ -47,18 +79,12 @@ def sequence_logits(
     Returns:
         Logits [sequences * length, num_classes].
     """
-    places = inputs.unflatten(0, (-1, length)).unbind(1)
-    kept = list(zip(*(mask.unflatten(0, (-1, length)).unbind(1) for mask in masks), strict=True))
-    scales: Any = [None] * length
-    if weights is not None:
-        scales = list(zip(*(w.unflatten(0, (-1, length)).unbind(1) for w in weights), strict=True))
-    cache, answers = network.empty_cache(places[0]), []
-    for place, seen in enumerate(places):
-        own = kept[place]
-        hidden = through(
-            network, seen, lambda gate, _, own=own: own[gate], backend, scales[place], cache=cache
-        )
-        answers.append(network.logits(hidden, backend))
-        if place + 1 < length:
-            cache = network.cache_after(hidden)
-    return torch.stack(answers, dim=1).flatten(0, 1)
+
+    def scale(place: int) -> Sequence[Tensor] | None:
+        return None if weights is None else [values[place::length] for values in weights]
+
+    walked = positions_of(
+        network, inputs, length, lambda place, gate, _: masks[gate][place::length], backend, scale
+    )
+    logits = [network.logits(hidden, backend) for hidden in walked]
+    return torch.stack(logits, dim=1).flatten(0, 1)

@@ -55,7 +55,7 @@ class Pretraining:
     """of the initial weights, the order of the images and the random masks."""
 
 
-SEQUENCES = Pretraining(batch_size=32, num_epochs=5, max_updates=3000)
+SEQUENCES = Pretraining(batch_size=32, num_epochs=5, min_updates=1000, max_updates=2000)
 """The same of whole sequences; a batch is so many of them."""
 
 

@@ -2,10 +2,10 @@
 
 Two settings of an environment, for networks whose weights do not all lie where they are used:
 
-| setting | what is loaded |
-|---|---|
-| `fast_memory=S` | of each gate S blocks lie in fast memory, empty at first; a kept block that does not is loaded, and the least recently used one makes room |
-| `shared="batch"` | a batch loads each block that one of its rows keeps once, and these rows share its bytes |
+- `fast_memory=S`: of each gate S blocks lie in fast memory, empty at first; a kept block that does
+  not is loaded, and the least recently used one makes room.
+- `shared="batch"`: a batch loads each block that one of its rows keeps once, and these rows share
+  its bytes.
 
 Blocks of one mask are used by rising number. `fast_memory` is for episodes over sequences, where
 what a position loads lies there for the next ones; observations show it before all else, a column
@@ -13,8 +13,8 @@ for each block. A reward charges loads by its `load_weight`, as a share of the b
 of the network; `info` has `bytes_loaded` and `misses`.
 
 Experts in a fast memory: Eliseev and Mazur 2023, "Fast inference of mixture-of-experts language
-models with offloading" (arXiv 2312.17238). Routing that prefers what lies there: Skliar et al. 2024,
-"Mixture of cache-conditional experts for efficient mobile device inference" (arXiv 2412.00099).
+models with offloading" (arXiv 2312.17238). Routing that prefers what lies there: Skliar et al.
+2024, "Mixture of cache-conditional experts for efficient mobile device inference" (arXiv 2412.00099).
 """
 
 import dataclasses
