@@ -13,8 +13,9 @@ from ccenv.simulator.rollout import Rollout
 class ActorCritic(IndependentPolicy):
     """Raises the log-probability of masks whose return is above the critic's prediction.
 
-    Episodes are short and of one length, so returns are not bootstrapped (Sutton and Barto 2018,
-    section 13.4).
+    Returns are not bootstrapped by default (Sutton and Barto 2018, section 13.4): episodes of one
+    input are short. Of sequences generalised advantages with `gae_lambda` below 1 trade variance
+    for the critic's errors (Schulman et al. 2016, arXiv 1506.02438).
     """
 
     sequences = True
@@ -27,6 +28,7 @@ class ActorCritic(IndependentPolicy):
         learning_rate: float = 0.01,
         critic_learning_rate: float = 0.003,
         critic_units: int = 64,
+        gae_lambda: float = 1.0,
         entropy_weight: float = 0.001,
         hidden_units: int = 0,
         embedding_size: EmbeddingSize = 0,
@@ -37,10 +39,14 @@ class ActorCritic(IndependentPolicy):
             learning_rate: of the policy.
             critic_learning_rate: of the critic.
             critic_units: of the critic's hidden layer.
+            gae_lambda: in [0, 1]; 1 compares whole returns with the critic's prediction, 0 the next
+                reward and prediction.
             entropy_weight: of the bonus on the masks' entropy, in nats; fades to 0 linearly.
         """
         super().__init__(env, seed=seed, hidden_units=hidden_units, embedding_size=embedding_size)
-        self.entropy_weight = entropy_weight
+        if not 0 <= gae_lambda <= 1:
+            raise ValueError(f"expected gae_lambda in [0, 1], got {gae_lambda}")
+        self.entropy_weight, self.gae_lambda = entropy_weight, gae_lambda
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.critic = nn.Sequential(
@@ -59,6 +65,8 @@ class ActorCritic(IndependentPolicy):
         """One step of both: the policy up its gradient, the critic towards the returns."""
         values = self.critic(rollout.observations).squeeze(-1)
         advantages = (rollout.returns - values).detach()
+        if self.gae_lambda < 1:
+            advantages = generalised(rollout.rewards, values.detach(), self.gae_lambda)
         policy_loss, entropy = self.surrogate(rollout, advantages)
         value_loss = (rollout.returns - values).square().mean()
         weight = self.entropy_weight * (1 - self.progress)
@@ -69,6 +77,23 @@ class ActorCritic(IndependentPolicy):
             explained_variance=explained_variance(values.detach(), rollout.returns),
             entropy=entropy,
         )
+
+
+def generalised(rewards: Tensor, values: Tensor, gae_lambda: float) -> Tensor:
+    """Generalised advantages without a discount: [num_steps, batch] both -> the same.
+
+    >>> rewards, values = torch.tensor([[1.0], [2.0]]), torch.tensor([[0.5], [1.0]])
+    >>> generalised(rewards, values, 1.0).tolist()
+    [[2.5], [1.0]]
+    >>> generalised(rewards, values, 0.0).tolist()
+    [[1.5], [1.0]]
+    """
+    after = torch.cat([values[1:], torch.zeros_like(values[:1])])
+    found, advantage = [], torch.zeros_like(values[0])
+    for surprise in (rewards + after - values).flip(0):
+        advantage = surprise + gae_lambda * advantage
+        found.append(advantage)
+    return torch.stack(found).flip(0)
 
 
 def explained_variance(values: Tensor, returns: Tensor) -> Tensor:

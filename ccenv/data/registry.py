@@ -21,6 +21,8 @@ DATASETS: dict[str, Any] = {
     "python_text": "ccenv.data.texts.windows:python_text",
     "python_sample": "ccenv.data.texts.windows:python_sample",
     "python_bundled": "ccenv.data.texts.windows:python_bundled",
+    "adding": "ccenv.data.texts.tasks:adding",
+    "copying": "ccenv.data.texts.tasks:copying",
     "enwik8": "ccenv.data.texts.windows:enwik8",
     "text8": "ccenv.data.texts.windows:text8",
 }

@@ -14,7 +14,8 @@ of the network; `info` has `bytes_loaded` and `misses`.
 
 Experts in a fast memory: Eliseev and Mazur 2023, "Fast inference of mixture-of-experts language
 models with offloading" (arXiv 2312.17238). Routing that prefers what lies there: Skliar et al.
-2024, "Mixture of cache-conditional experts for efficient mobile device inference" (arXiv 2412.00099).
+2024, "Mixture of cache-conditional experts for efficient mobile device inference" (arXiv
+2412.00099).
 """
 
 import dataclasses

@@ -1,0 +1,66 @@
+"""Tasks of memory as sequences of symbols: what was read early is asked for late.
+
+A row is one position, as of texts that are cut in sequences (`ccenv.data.texts.windows`). At all
+positions that ask for nothing the label is 0, and the symbol says whether one asks: so everything
+that is hard is memory.
+
+- `adding`: 48 digits, of which two are marked, one in each half; then a question, the sum of the
+  two. Whoever updates a state at the two marks and at the question needs no other update. Hochreiter
+  and Schmidhuber 1997, "Long short-term memory", with digits in place of numbers in [0, 1]; as in
+  Skip RNN (Campos et al. 2018, arXiv 1708.06834, section 4.1), whose sequences are 50 long.
+- `copying`: five of eight symbols, blanks, and five questions, at which they are said again in
+  order. Arjovsky, Shah, Bengio 2016, "Unitary evolution recurrent neural networks"
+  (arXiv 1511.06464, section 4.2).
+"""
+
+import torch
+from torch import Tensor
+
+from ccenv.base.seeding import stream
+from ccenv.data.registry import SPLITS
+from ccenv.data.split import Split
+from ccenv.data.texts.windows import Positions
+
+SIZES = {"train": 8192, "validation": 512, "test": 1024}
+"""Sequences of each split."""
+DIGITS = 10
+NUMBERS = 48
+"""Digits of a sequence of `adding`."""
+ASK = 2 * DIGITS
+"""The question; digits from `DIGITS` on are marked ones."""
+LETTERS, COPIED, BLANKS = 8, 5, 20
+
+
+def adding(split: str) -> Split:
+    """Sequences of 49 symbols of 21, see the module; the label at the end is the sum and one."""
+    generator = stream(SPLITS.index(split), "adding")
+    rows = SIZES[split]
+    symbols = torch.randint(DIGITS, (rows, NUMBERS), generator=generator)
+    half = NUMBERS // 2
+    marks = torch.randint(half, (rows, 2), generator=generator) + torch.tensor([0, half])
+    total = symbols.gather(1, marks).sum(dim=1)
+    symbols = symbols.scatter_add(1, marks, torch.full_like(marks, DIGITS))
+    symbols = torch.cat([symbols, torch.full((rows, 1), ASK)], dim=1)
+    labels = torch.zeros_like(symbols)
+    labels[:, -1] = total + 1
+    return in_positions(symbols, labels, ASK + 1)
+
+
+def copying(split: str) -> Split:
+    """Sequences of 30 symbols of 10, see the module; labels at the end are the five symbols."""
+    generator = stream(SPLITS.index(split), "copying")
+    rows = SIZES[split]
+    said = torch.randint(1, LETTERS + 1, (rows, COPIED), generator=generator)
+    blanks = torch.zeros(rows, BLANKS, dtype=torch.int64)
+    asks = torch.full((rows, COPIED), LETTERS + 1)
+    symbols = torch.cat([said, blanks, asks], dim=1)
+    labels = torch.cat([torch.zeros_like(said), blanks, said], dim=1)
+    return in_positions(symbols, labels, LETTERS + 2)
+
+
+def in_positions(symbols: Tensor, labels: Tensor, num_symbols: int) -> Split:
+    """A row for each position of sequences: int64 [sequences, length] both."""
+    length = symbols.shape[1]
+    shape, flat = (symbols.numel(), length), symbols.flatten().byte()
+    rows = Positions(shape, torch.int64, torch.device("cpu"), flat, num_symbols)
+    return Split(rows, labels.flatten(), num_symbols, together=length)
