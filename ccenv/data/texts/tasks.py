@@ -5,9 +5,9 @@ positions that ask for nothing the label is 0, and the symbol says whether one a
 that is hard is memory.
 
 - `adding`: 48 digits, of which two are marked, one in each half; then a question, the sum of the
-  two. Whoever updates a state at the two marks and at the question needs no other update. Hochreiter
-  and Schmidhuber 1997, "Long short-term memory", with digits in place of numbers in [0, 1]; as in
-  Skip RNN (Campos et al. 2018, arXiv 1708.06834, section 4.1), whose sequences are 50 long.
+  two. A policy that updates the state at the two marks and at the question needs no other update.
+  Hochreiter and Schmidhuber 1997, "Long short-term memory", with digits in place of numbers in
+  [0, 1]; as in Skip RNN (Campos et al. 2018, arXiv 1708.06834, section 4.1), 50 symbols there.
 - `copying`: five of eight symbols, blanks, and five questions, at which they are said again in
   order. Arjovsky, Shah, Bengio 2016, "Unitary evolution recurrent neural networks"
   (arXiv 1511.06464, section 4.2).

@@ -226,7 +226,7 @@ def test_an_agent_credits_an_update_with_what_it_brings_later():
         group_size=4,
     )
     simulator.seed(0)
-    rloo = Rloo(simulator, draw="independent", learning_rate=0.1)
+    rloo = Rloo(simulator, sampling="independent", learning_rate=0.1)
     for agent in (Reinforce(simulator, learning_rate=0.1), rloo):
         agent.learn(64 * 60)
         verdict = ccenv.evaluate(simulator, agent, split="test", deterministic=True)
