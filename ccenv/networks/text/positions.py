@@ -144,14 +144,32 @@ class Position:
             The cache that it was started with, before the next position of each sequence; None if
             that is behind the window.
         """
+        pairs = list(self.cache.pairs)
+        if torch.is_grad_enabled():
+            # An update goes back through what earlier positions have read.
+            pairs = [(keys.clone(), values.clone()) for keys, values in pairs]
         for left in self.left or ():
             at = self.sequence[left.rows], slice(None), self.place[left.rows]
-            for cached, own in zip(self.cache.pairs[left.layer], left.pair, strict=True):
+            for cached, own in zip(pairs[left.layer], left.pair, strict=True):
                 cached[at] = own
         sequences = self.cache.sequences
         sequences = dataclasses.replace(sequences, place=sequences.place + 1)
         is_full = int(sequences.place.max()) >= window
-        return None if is_full else dataclasses.replace(self.cache, sequences=sequences)
+        after = dataclasses.replace(self.cache, sequences=sequences, pairs=tuple(pairs))
+        return None if is_full else after
+
+
+def empty_cache(network: Model, inputs: Tensor) -> Cache:
+    """The cache before the first position of sequences, one an input, with room for a window."""
+    numbers = torch.arange(len(inputs), device=inputs.device)
+    is_there = torch.ones_like(inputs[:, -1:], dtype=torch.bool)
+    sequences = Sequences(inputs[:, -1:], is_there, numbers, torch.zeros_like(numbers))
+    weight, heads = network.embedding.weight, network.blocks["heads"]
+    width = weight.shape[1]
+    shape = (len(inputs), heads, network.window, width // heads)
+    layers = range(network.parts[-1].layer + 1)
+    pairs = tuple((weight.new_zeros(shape), weight.new_zeros(shape)) for _ in layers)
+    return Cache(network, sequences, pairs, (weight.new_zeros(len(inputs), 1, width),))
 
 
 def run_sequences(network: Model, inputs: Tensor, earlier: Earlier | None) -> Cache:

@@ -50,7 +50,14 @@ from ccenv.networks.core.protocol import Abilities, Earlier, Gate, GatedNetwork,
 from ccenv.networks.stages.linear import group_of
 from ccenv.networks.text.attention import Layer
 from ccenv.networks.text.parts import GATES, Part, gate_macs, layer_parts, part_unread
-from ccenv.networks.text.positions import Cache, Position, run_rows, run_sequences, stop_rows
+from ccenv.networks.text.positions import (
+    Cache,
+    Position,
+    empty_cache,
+    run_rows,
+    run_sequences,
+    stop_rows,
+)
 from ccenv.networks.text.tokens import check_windows, window_length, windows_of
 from ccenv.sparse.routes import hides_skipped
 
@@ -218,6 +225,11 @@ class LanguageModel(GatedNetwork):
         rows = windows_of(inputs, self.window, self.missing)[0]
         cache = self.cache(rows[rows[:, -1] != self.missing], earlier)
         return cache.for_the_last(self.window)
+
+    def empty_cache(self, inputs: Tensor) -> Cache:
+        """See `Continues`."""
+        check_windows(inputs, self.window)
+        return empty_cache(self, inputs)
 
     def cache_after(self, hidden: Position) -> Cache | None:
         """See `Continues` and `Position.advanced`."""

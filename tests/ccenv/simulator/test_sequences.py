@@ -84,8 +84,11 @@ SETTINGS = {
     "reward_kwargs": {"cost_weight": 0.3},
     "weights": "cotrain",
 }
+LAYERS = {"depth": 2, "width": 4, "num_heads": 2, "ffn_width": 3, "num_experts": 2}
 NETWORKS = {
     "skip_gru": {"network": "skip_gru", "network_kwargs": {"width": WIDTH, "embedding_size": 3}},
+    "lm": {"network": "lm", "network_kwargs": LAYERS | {"gates": "attention,ffn"}},
+    "lm of experts": {"network": "lm", "network_kwargs": LAYERS | {"gates": "heads,experts"}},
 }
 
 
@@ -132,19 +135,32 @@ def test_returns_are_a_plain_loops(bits):
         torch.testing.assert_close(rewards[place, 0], paid - 0.3 * cost)
 
 
-@pytest.mark.parametrize("name", NETWORKS)
-@given(step=st.integers(0, LENGTH - 1))
-def test_a_decision_changes_later_rewards_and_never_earlier_ones_or_other_rows(name, step):
-    simulator = simulator_of(name)
-    step *= simulator.num_layers
-    masks, indices = drawn_masks(simulator), torch.tensor([3, 8, 5])
-    masks[step] = True
+def changed_by(simulator, step, indices):
+    """Which rewards change where row 1 skips at one step: [steps, rows]."""
+    masks = torch.ones_like(drawn_masks(simulator))
     before = rewards_under(simulator, masks, indices)
     masks[step, 1] = False
-    changed = rewards_under(simulator, masks, indices) != before
-    assert not changed[:step].any()
+    return rewards_under(simulator, masks, indices) != before
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+@given(place=st.integers(0, LENGTH - 1))
+def test_a_decision_changes_later_answers_and_nothing_earlier_and_no_other_row(name, place):
+    simulator = simulator_of(name)
+    gates = simulator.num_layers
+    changed = changed_by(simulator, place * gates, torch.tensor([3, 8, 5]))
+    assert not changed[: place * gates].any()
     assert not changed[:, [0, 2]].any()
-    assert changed[step:, 1].all()
+    assert changed[gates - 1 :: gates][place:, 1].all()
+
+
+@pytest.mark.parametrize("name", ["lm", "lm of experts"])
+def test_what_no_later_position_reads_changes_no_later_reward(name):
+    # The last layer's feed-forward part answers, and leaves no keys and values.
+    simulator = simulator_of(name)
+    last = 2 * simulator.num_layers - 1
+    changed = changed_by(simulator, last, torch.tensor([3, 8, 5]))
+    assert changed.nonzero().tolist() == [[last, 1]]
 
 
 @pytest.mark.parametrize("name", NETWORKS)
