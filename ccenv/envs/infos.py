@@ -91,8 +91,14 @@ class SimulatorView:
         return self.simulator.begin(chosen).cpu().numpy()
 
     def _decided(self) -> list[np.ndarray]:
-        """Masks of the gates so far, bool [batch, num_blocks] each."""
-        return [mask.cpu().numpy() for mask in self.simulator.masks]
+        """Masks of the gates so far, bool [batch, num_blocks] each; all positions side by side."""
+        masks, gates = self.simulator.masks, range(self.simulator.num_layers)
+        by_gate = [masks[gate :: len(gates)] for gate in gates]
+        return [torch.cat(found, dim=1).cpu().numpy() for found in by_gate if found]
+
+    def _blocks(self) -> list[int]:
+        """Blocks of each gate, at all positions."""
+        return [self.simulator.positions * count for count in self.simulator.num_blocks]
 
     def update_network(self) -> dict[str, float]:
         """Co-training: see `Simulator.update_network`; call it between rollouts."""

@@ -37,10 +37,9 @@ def block_rows(masks: Sequence[np.ndarray], num_blocks: Sequence[int]) -> list[s
     """One string a gated layer, one character a block; layers not decided yet are dots."""
     rows = []
     for layer, count in enumerate(num_blocks):
-        if layer < len(masks):
-            rows.append("".join(KEPT if bit else SKIPPED for bit in masks[layer][:count]))
-        else:
-            rows.append(WAITING * count)
+        decided = masks[layer][:count] if layer < len(masks) else ()
+        bits = "".join(KEPT if bit else SKIPPED for bit in decided)
+        rows.append(bits + WAITING * (count - len(bits)))
     return rows
 
 

@@ -178,14 +178,12 @@ class BlockSelectionEnv(SimulatorView, gym.Env[np.ndarray, np.ndarray]):
             self._window.show(self._picture())
 
     def _text(self) -> str:
-        return render_text(
-            [mask[0] for mask in self._decided()], self.simulator.num_blocks, self._status
-        )
+        return render_text([mask[0] for mask in self._decided()], self._blocks(), self._status)
 
     def _picture(self) -> np.ndarray:
         state, network = self.simulator.state, self.simulator.network
         values = None if state is None else state.images[0].cpu().numpy()
-        names, blocks = [gate.name for gate in network.gates], self.simulator.num_blocks
+        names, blocks = [gate.name for gate in network.gates], self._blocks()
         letters = self.simulator.data.letters
         masks = [mask[0] for mask in self._decided()]
         return render_episode(values, masks, names, blocks, self._status, letters)

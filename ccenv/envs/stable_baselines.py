@@ -202,9 +202,7 @@ class BlockSelectionVecEnv(SimulatorView, LockstepVecEnv):
 
     def render_rows(self) -> Sequence[Any]:
         """Block map of each row: strings with "ansi", uint8 [height, width, 3] else."""
-        return render_rows(
-            self._decided(), self.simulator.num_blocks, self.num_envs, self.render_mode
-        )
+        return render_rows(self._decided(), self._blocks(), self.num_envs, self.render_mode)
 
     def get_images(self) -> Sequence[np.ndarray | None]:
         """Block map of each row as uint8 [height, width, 3]; None without "rgb_array"."""

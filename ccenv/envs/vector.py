@@ -169,5 +169,4 @@ class BlockSelectionVectorEnv(SimulatorView, gym.vector.VectorEnv):
         """One block map for each row: strings with "ansi", uint8 [height, width, 3] else."""
         if self.render_mode is None:
             return None
-        blocks = self.simulator.num_blocks
-        return tuple(render_rows(self._decided(), blocks, self.num_envs, self.render_mode))
+        return tuple(render_rows(self._decided(), self._blocks(), self.num_envs, self.render_mode))

@@ -26,7 +26,7 @@ def at_the_end(outcome: Outcome[Values], value: Values) -> Values:
 
 
 def loads(outcome: Outcome[Values], load_weight: float) -> dict[str, Values]:
-    """The term of what was loaded, where it has a price; see `ccenv.simulator.extensions.loads`."""
+    """The term of what was loaded, if that has a weight (`ccenv.simulator.extensions.loads`)."""
     return {"loads": -load_weight * cast(Any, outcome.loads)} if load_weight else {}
 
 

@@ -188,7 +188,7 @@ class Shared(Loads):
             raise ValueError("expected fast_memory or shared, got both; leave one out")
 
     def attach(self, simulator: Any) -> None:
-        """Refuses a batch of one row, which shares with nobody."""
+        """Refuses a batch of one row, which has none to share with."""
         super().attach(simulator)
         if simulator.num_images == 1:
             raise ValueError(

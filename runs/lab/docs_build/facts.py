@@ -205,7 +205,7 @@ def environment(name: str) -> str:
     if isinstance(env, ccenv.BlockSelectionEnv):
         network = env.simulator.network
         rows += [
-            ["Gates (steps of an episode)", str(len(network.gates))],
+            ["Steps of an episode", str(env.simulator.num_steps)],
             ["MACs of the dense network", f"{network.dense_macs:,}"],
         ]
     rows += [
