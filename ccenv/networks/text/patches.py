@@ -32,7 +32,7 @@ from torch.nn.functional import pad, relu, scaled_dot_product_attention
 
 from ccenv.base.masks import as_mask
 from ccenv.base.values import positive_ints
-from ccenv.networks.core.abilities import Bounds, Caches, Doubts, ReadsEarlier
+from ccenv.networks.core.abilities import Bounds, Caches, Continues, Doubts, ReadsEarlier
 from ccenv.networks.core.precision import in_own_dtype
 from ccenv.networks.core.protocol import (
     Abilities,
@@ -170,7 +170,7 @@ class TrunkLayer(nn.Module):
 class PatchModel(PatchedNetwork):
     """A byte model in patches; one gate a position, which refreshes its context."""
 
-    abilities: Abilities = (ReadsEarlier, Caches, Bounds, Doubts)
+    abilities: Abilities = (ReadsEarlier, Caches, Continues, Bounds, Doubts)
     num_symbols: int
 
     def __init__(
@@ -315,9 +315,14 @@ class PatchModel(PatchedNetwork):
             for values in (cache.local, cache.tokens, cache.contexts)
         )
         local, token = (local, token) if own is None else own
-        whole = cache.whole[sequence, (place + 1) // self.patch_size]
-        lag, guess = place % self.patch_size, self.answer(whole, local)
-        return PatchPosition(cache, sequence, place, lag, local, token, context, guess)
+        whole, lag = cache.whole[sequence, (place + 1) // self.patch_size], place % self.patch_size
+        state = PatchPosition(cache, sequence, place, lag, local, token, context, guess=context)
+        if own is not None:
+            # What the end of a patch answers out of may be in no cache yet.
+            ends = self.ends_patch(place)[:, None]
+            context = self.refreshed(state, ends, None)
+            whole = torch.where(ends, context, whole)
+        return dataclasses.replace(state, context=context, guess=self.answer(whole, local))
 
     def trunk_at(self, hidden: PatchPosition, rows: Tensor | None) -> Tensor:
         """See `PatchedNetwork`."""
@@ -347,9 +352,91 @@ class PatchModel(PatchedNetwork):
         keys, values = (each[there] for each in cache.symbols)
         mixed = read_earlier(parts, (keys, values), (number, offset))
         token = (parts[:, 0] + mixed).flatten(1) + self.places(patch)
-        state = self.placed(cache, sequence, place, (local, token))
-        context = self.refreshed(state, self.ends_patch(place)[:, None], None)
-        return dataclasses.replace(state, context=context)
+        return self.placed(cache, sequence, place, (local, token))
+
+    def cache_before(self, inputs: Tensor, earlier: Earlier | None = None) -> PatchCache:
+        """See `Continues`; earlier positions are under committed masks.
+
+        Raises:
+            ValueError: if it is not one input.
+        """
+        check_windows(inputs, self.window)
+        if len(inputs) != 1:
+            raise ValueError(f"expected the end of one sequence, got {len(inputs)} inputs")
+        rows = windows_of(inputs, self.window, self.missing)[0]
+        cache = self.cache(rows[rows[:, -1] != self.missing], earlier)
+        there, room = cache.local.shape[1], self.empty_cache(inputs)
+        last = cache.sequences.place[-1:]
+        sequences = dataclasses.replace(cache.sequences, sequence=0 * last, place=last)
+        return PatchCache(
+            sequences,
+            local=filled(room.local, cache.local, 1, there),
+            symbols=filled_pair(room.symbols, cache.symbols, 0),
+            tokens=filled(room.tokens, cache.tokens, 1, there),
+            entries=tuple(
+                filled_pair(own, found, 2)
+                for own, found in zip(room.entries, cache.entries, strict=True)
+            ),
+            whole=filled(room.whole, cache.whole, 1),
+            contexts=filled(room.contexts, cache.contexts, 1, there),
+        )
+
+    def empty_cache(self, inputs: Tensor) -> PatchCache:
+        """See `Continues`."""
+        check_windows(inputs, self.window)
+        count, patches = len(inputs), -(-self.window // self.patch_size)
+        zeros, size = self.first.new_zeros, self.width // self.num_heads
+        numbers = torch.arange(count, device=inputs.device)
+        is_there = torch.ones_like(inputs[:, -1:], dtype=torch.bool)
+        sequences = Sequences(inputs[:, -1:], is_there, numbers, torch.zeros_like(numbers))
+        whole = zeros(count, 1 + patches, self.width)
+        whole[:, 0] = self.first
+        contexts = zeros(count, self.window, self.width)
+        contexts[:, 0] = self.first
+
+        def pair(*shape: int) -> Pair:
+            return zeros(*shape), zeros(*shape)
+
+        return PatchCache(
+            sequences,
+            local=zeros(count, self.window, self.reads.out_features),
+            symbols=pair(count * patches, self.num_heads, self.patch_size, size),
+            tokens=zeros(count, self.window, self.width),
+            entries=tuple(pair(count, self.num_heads, patches, size) for _ in self.trunk),
+            whole=whole,
+            contexts=contexts,
+        )
+
+    def cache_after(self, hidden: PatchPosition) -> PatchCache | None:
+        """See `Continues`: the symbol's keys and values, its context, and a whole patch's entry."""
+        cache, sequence, place = hidden.cache, hidden.sequence, hidden.place
+        patch, entries = place // self.patch_size, []
+        # An update goes back through what earlier positions have read.
+        kept = torch.clone if torch.is_grad_enabled() else (lambda cached: cached)
+        keys, values = map(kept, cache.symbols)
+        whole, contexts = kept(cache.whole), kept(cache.contexts)
+        number = sequence * -(-self.window // self.patch_size) + patch
+        _, keys[number, :, hidden.lag], values[number, :, hidden.lag] = self.parts(hidden.local)
+        rows = self.ends_patch(place).nonzero().squeeze(1)
+        x, at = hidden.token[rows], (sequence[rows], patch[rows])
+        for layer, pair in zip(self.layers(), cache.entries, strict=True):
+            x, own = layer.attention.at(x, pair, at)
+            x, pair = layer.feed(x), (kept(pair[0]), kept(pair[1]))
+            pair[0][at[0], :, at[1]], pair[1][at[0], :, at[1]] = own
+            entries.append(pair)
+        whole[at[0], at[1] + 1] = self.norm(x)
+        if int(place.max()) + 1 >= self.window:
+            return None
+        contexts[sequence, place + 1] = hidden.context
+        sequences = dataclasses.replace(cache.sequences, place=place + 1)
+        return dataclasses.replace(
+            cache,
+            sequences=sequences,
+            symbols=(keys, values),
+            entries=tuple(entries),
+            whole=whole,
+            contexts=contexts,
+        )
 
     def executed(self, gate: int, hidden: PatchPosition, mask: Tensor) -> Tensor:
         """See `GatedNetwork`: at the end of a patch there is nothing to refresh."""
@@ -402,6 +489,18 @@ class PatchModel(PatchedNetwork):
     def cache_bytes(self, length: int) -> int:
         """Bytes that the trunk's keys and values of so many positions take, in float32."""
         return 4 * 2 * self.width * len(self.trunk) * (length // self.patch_size)
+
+
+def filled(room: Tensor, there: Tensor, dim: int, length: int | None = None) -> Tensor:
+    """Zeros whose first parts along a dimension are what is there, as many as that or `length`."""
+    found = room.clone()
+    found.narrow(dim, 0, there.shape[dim] if length is None else length).copy_(there)
+    return found
+
+
+def filled_pair(room: Pair, there: Pair, dim: int) -> Pair:
+    """The same of keys and values."""
+    return filled(room[0], there[0], dim), filled(room[1], there[1], dim)
 
 
 patches = PatchModel

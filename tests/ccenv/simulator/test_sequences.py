@@ -85,9 +85,14 @@ SETTINGS = {
     "weights": "cotrain",
 }
 LAYERS = {"depth": 2, "width": 4, "num_heads": 2, "ffn_width": 3, "num_experts": 2}
+PATCHES = {"width": 4, "num_heads": 2, "ffn_width": 3, "context": 2, "embedding_size": 2}
 NETWORKS = {
     "skip_gru": {"network": "skip_gru", "network_kwargs": {"width": WIDTH, "embedding_size": 3}},
     "lm": {"network": "lm", "network_kwargs": LAYERS | {"gates": "attention,ffn"}},
+    "patches": {
+        "network": "patches",
+        "network_kwargs": PATCHES | {"patch_size": 3, "local_units": 3, "head_units": 3},
+    },
     "lm of experts": {"network": "lm", "network_kwargs": LAYERS | {"gates": "heads,experts"}},
 }
 
@@ -143,7 +148,7 @@ def changed_by(simulator, step, indices):
     return rewards_under(simulator, masks, indices) != before
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", [name for name in NETWORKS if name != "patches"])
 @given(place=st.integers(0, LENGTH - 1))
 def test_a_decision_changes_later_answers_and_nothing_earlier_and_no_other_row(name, place):
     simulator = simulator_of(name)
@@ -152,6 +157,15 @@ def test_a_decision_changes_later_answers_and_nothing_earlier_and_no_other_row(n
     assert not changed[: place * gates].any()
     assert not changed[:, [0, 2]].any()
     assert changed[gates - 1 :: gates][place:, 1].all()
+
+
+def test_a_refresh_serves_its_patch_until_the_end_whose_answer_and_entry_are_their_own():
+    simulator, indices = simulator_of("patches"), torch.tensor([3, 8, 5])
+    masks = torch.zeros_like(drawn_masks(simulator))
+    before = rewards_under(simulator, masks, indices)
+    masks[3, 1] = True
+    changed = rewards_under(simulator, masks, indices) != before
+    assert changed.nonzero().tolist() == [[3, 1], [4, 1]]
 
 
 @pytest.mark.parametrize("name", ["lm", "lm of experts"])
@@ -219,6 +233,19 @@ def test_every_position_is_judged_once():
     plain = ccenv.evaluate(inputs, BlockDropout(inputs, keep_probability=1.0), split="test")
     assert verdict.nll == pytest.approx(plain.nll, rel=1e-5)
     assert verdict.compute_cost == plain.compute_cost == 1
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_greedy_masks_are_those_under_which_the_network_runs_earlier_positions(name):
+    simulator = simulator_of(name, num_images=4)
+    agent = Reinforce(simulator, learning_rate=0.5)
+    agent.learn(8)
+    found = ccenv.evaluate(simulator, agent, split="test", deterministic=True, batch_size=500)
+    inputs = simulator_of(name, num_images=4, episode="input")
+    inputs.network.load_state_dict(simulator.network.state_dict())
+    plain = ccenv.evaluate(inputs, agent, split="test", deterministic=True, batch_size=3000)
+    assert found.nll == pytest.approx(plain.nll, rel=1e-4)
+    assert found.macs == pytest.approx(plain.macs, rel=1e-3)
 
 
 def test_copies_of_a_sequence_have_states_of_their_own():
