@@ -131,7 +131,8 @@ def check_fits(plan: Plan, weights: Mapping[str, Tensor]) -> None:
     for name, value in plan.agent_settings.items():
         if isinstance(value, int) and value > MOST_NUMBER:
             raise ValueError(f"expected {name} of at most {MOST_NUMBER:,}, got {value:,}")
-    if len(positive_ints(settings["num_blocks"], "num_blocks")) > len(weights):
+    # Networks of other kinds have the default's two layers in their settings, and no such weights.
+    if len(positive_ints(settings["num_blocks"], "num_blocks")) > max(2, len(weights)):
         raise ValueError(f"expected weights of every gated layer, got {len(weights)} tensors")
     if settings["network"] in NETWORKS:
         builder = resolve(settings["network"], NETWORKS, "network")

@@ -146,7 +146,20 @@ def folder_of(tmp_path):
     return place
 
 
+SEQUENCE = {
+    "dataset": "adding",
+    "network": "skip_gru",
+    "network_kwargs": {"width": 3, "embedding_size": 2},
+    "episode": "sequence",
+    "reward": "nll_minus_cost",
+    "images": IMAGES,
+    "batch_size": BATCH,
+    "eval_every": IMAGES,
+    "observation": "layer_input",
+}
+SEQUENCES_ALONG = SEQUENCE | {"weights": "cotrain"}
 CASES = {
+    **{f"{name} over sequences": (name, SEQUENCES_ALONG, 4, 2) for name in ("reinforce", "sb3_ppo")},
     **{name: (name, PROBE, 4, 2) for name in LEARNERS},
     **{name: (name, PONDERING, 4, 2) for name in ("act", "pondernet")},
     **{f"{name} along": (name, COTRAIN, 4, 2) for name in ("fixed_mask", "reinforce", "sb3_a2c")},

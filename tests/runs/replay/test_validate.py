@@ -28,6 +28,14 @@ from ccenv.runs.store import json_file, masks_file
 from ccenv.runs.store.seal import SEAL
 from ccenv.runs.store.untrusted_files import check_trusted
 
+SEQUENCE = {
+    "dataset": "staleness",
+    "network": "staleness",
+    "episode": "sequence",
+    "reward": "probability_minus_cost",
+    "images": 256,
+    "batch_size": 64,
+}
 SETTINGS = PROBE_SETTINGS | {"images": 256, "batch_size": 64}
 COTRAINED = {"weights": "cotrain", "weights_kwargs": {"learning_rate": 0.01}}
 
@@ -106,6 +114,20 @@ def mine(logs, tmp_path):
 
 
 HONEST = ("reinforce", "block_dropout", "fixed_mask", "oracle", "toy_validate.Secret")
+
+
+def test_a_run_over_sequences_is_recomputed_from_its_masks_and_one_that_was_edited_is_not(tmp_path):
+    finished = run.run(make_plan("reinforce", SEQUENCE | {"log_dir": str(tmp_path)}))
+    folder = Path(finished["folder"])
+    found = verdicts.validate(folder)
+    assert [verdict.problems for verdict in found] == [(), ()]
+    assert finished["evaluations"][0]["num_images"] == 24 * 1024
+
+    def cheaper(result):
+        result["evaluations"][0]["mean_return"] += 0.1
+
+    edit(folder / "result.json", cheaper)
+    assert any("mean_return" in problem for problem in verdicts.validate(folder)[0].problems)
 
 
 def test_what_was_left_as_it_was_stands(logs, tmp_path, capsys):
