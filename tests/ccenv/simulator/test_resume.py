@@ -159,7 +159,8 @@ SEQUENCE = {
 }
 SEQUENCES_ALONG = SEQUENCE | {"weights": "cotrain"}
 CASES = {
-    **{f"{name} over sequences": (name, SEQUENCES_ALONG, 4, 2) for name in ("reinforce", "sb3_ppo")},
+    "reinforce over sequences": ("reinforce", SEQUENCES_ALONG, 4, 2),
+    "sb3_ppo over sequences": ("sb3_ppo", SEQUENCES_ALONG, 4, 2),
     **{name: (name, PROBE, 4, 2) for name in LEARNERS},
     **{name: (name, PONDERING, 4, 2) for name in ("act", "pondernet")},
     **{f"{name} along": (name, COTRAIN, 4, 2) for name in ("fixed_mask", "reinforce", "sb3_a2c")},
