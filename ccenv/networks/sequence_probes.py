@@ -70,7 +70,7 @@ class Documents(GatedSequential):
         num_classes: int = 2,
     ) -> None:
         """Sets the weights: an expert reads its own quality, and counts as one."""
-        experts = Experts(*input_shape, NUM_EXPERTS, 2, num_classes)
+        experts = Experts(input_shape[0], NUM_EXPERTS, 2, num_classes)
         with torch.no_grad():
             for parameter in experts.parameters():
                 parameter.zero_()
@@ -131,7 +131,8 @@ class Staleness(GatedNetwork):
 
     def empty_cache(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
         """See `Continues`: fresh, and known to be so."""
-        return torch.zeros(2, len(inputs), device=inputs.device).unbind()
+        fresh = torch.zeros(len(inputs), device=inputs.device)
+        return fresh, fresh
 
     def cache_before(self, inputs: Tensor, earlier: Earlier | None = None) -> Any:
         """See `Continues`."""
@@ -190,7 +191,7 @@ class Staleness(GatedNetwork):
 
     def gate_parameters(self, gate: int) -> list[nn.Parameter]:
         """See `Owns`."""
-        return [self.refresh.weight]
+        return list(self.refresh.parameters())
 
     def unread_entries(self, off: Any) -> list[tuple[Tensor, Tensor]]:
         """See `Owns`."""

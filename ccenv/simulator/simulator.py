@@ -238,9 +238,9 @@ class Simulator:
         self.masks, self.gate_values, self.position = [], [], 0
         if self.is_sequence:
             self.learning.begin(None)
-            self._arrive(None)
+            state = self._arrive(None)
             with torch.no_grad():
-                return self.observe(self.state)
+                return self.observe(state)
         images, labels = self.data.batch(self.ranks.share(indices))
         shares_start = self.learning.shares_start(self)
         with torch.set_grad_enabled(shares_start):
@@ -251,12 +251,13 @@ class Simulator:
         with torch.no_grad():
             return self.ranks.gathered(self.observe(self.state))[0]
 
-    def _arrive(self, cache: Any) -> None:
+    def _arrive(self, cache: Any) -> EpisodeState:
         """Begins the position that is next, behind what those before it left; None: the first."""
         images, labels = self.data.batch(self.indices * self.positions + self.position)
         with torch.no_grad():
             cache = continues(self.network).empty_cache(images) if cache is None else cache
             self.state = dynamics.initial(self.network, images, labels, cache=cache)
+        return self.state
 
     @property
     def num_steps(self) -> int:
@@ -400,8 +401,7 @@ class Simulator:
                 with torch.no_grad():
                     cache = continues(self.network).cache_after(after.hidden)
                 self.position += 1
-                self._arrive(cache)
-                after = self.state
+                after = self._arrive(cache)
         return Step(after, self.observe, total, terms, outcome, numbers, ends, told, self.ranks)
 
     def check_weights(self) -> None:

@@ -33,8 +33,7 @@ from ccenv.networks.core.protocol import (
     repeat_rows,
     rows_each,
 )
-from ccenv.networks.text.sequences import sequences_of
-from ccenv.networks.text.tokens import check_windows, window_length
+from ccenv.networks.text.tokens import check_windows, sequences_of, window_length
 from ccenv.sparse.routes import hides_skipped
 
 
