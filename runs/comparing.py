@@ -282,7 +282,7 @@ def forecast(comparison: sweep_jobs.Comparison, jobs: Sequence[Job], workers: in
 def duration_text(seconds: float) -> str:
     """A time as a person says it.
 
-    >>> in_words(5400)
+    >>> duration_text(5400)
     '90 minutes'
     """
     if seconds < 120:

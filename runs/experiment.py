@@ -162,7 +162,7 @@ def record_rows(experiment: Experiment, options: Options, result: Mapping[str, A
 def key_in(row: Row, key: Sequence[str]) -> tuple[Any, ...]:
     """The values that name a row; None where it has no such column.
 
-    >>> key_of({"what": "train", "kills": 20}, ["what"])
+    >>> key_in({"what": "train", "kills": 20}, ["what"])
     ('train',)
     """
     return tuple(row.get(name) for name in key)

@@ -98,7 +98,7 @@ class Surface:
         self.dense_macs = self.network.dense_macs
         self.device, self.weights = torch.device("cpu"), "frozen"
         self.reward = make_reward("negative_nll")
-        self.context, self.is_sequence = None, False
+        self.context, self.is_sequence, self.num_steps = None, False, self.num_layers
         self.checks = AtOnce()
 
     def extension(self, name: str) -> None:

@@ -150,7 +150,7 @@ def measure_shares(network: GatedNetwork, inputs: Tensor) -> list[dict[str, Any]
 def numbers_kept(blocks: int) -> list[int]:
     """At most `MAX_POINTS` numbers from 0 to all blocks, nearly evenly spaced.
 
-    >>> grid(4), numbers_kept(16)
+    >>> numbers_kept(4), numbers_kept(16)
     ([0, 1, 2, 3, 4], [0, 2, 4, 6, 8, 10, 12, 14, 16])
     """
     points = min(blocks + 1, MAX_POINTS)

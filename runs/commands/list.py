@@ -212,7 +212,7 @@ def as_plain(value: Any) -> Any:
 def cell_text(value: Any) -> str:
     """A value as a cell of a table; names that hold a comma stand between semicolons.
 
-    >>> [show(value) for value in (True, None, ["a", "b"], ["a, 1", "b"], {"rate": 0.1})]
+    >>> [cell_text(value) for value in (True, None, ["a", "b"], ["a, 1", "b"], {"rate": 0.1})]
     ['yes', 'none', 'a, b', 'a, 1; b', 'rate=0.1']
     """
     if isinstance(value, bool):
@@ -225,7 +225,7 @@ def cell_text(value: Any) -> str:
 def short_text(value: Any) -> str:
     """The same, with a long list of names replaced by its length.
 
-    >>> in_short(list("abcdefghijklmnopqrstuvwxyz"))
+    >>> short_text(list("abcdefghijklmnopqrstuvwxyz"))
     'a, b, c and 23 more'
     """
     if isinstance(value, list) and len(value) > MOST_NAMES:

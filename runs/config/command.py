@@ -61,7 +61,7 @@ def beyond_defaults(plan: Plan) -> dict[str, Any]:
 def setting_words(name: str, value: Any) -> Iterator[tuple[str, str]]:
     """A setting as words of the command line: dicts that are not empty one level down.
 
-    >>> list(written("reward_kwargs", {"cost_weight": 0.5}))
+    >>> list(setting_words("reward_kwargs", {"cost_weight": 0.5}))
     [('reward_kwargs.cost_weight', '0.5')]
     """
     if isinstance(value, Mapping) and value and all(isinstance(key, str) for key in value):
@@ -74,7 +74,7 @@ def setting_words(name: str, value: Any) -> Iterator[tuple[str, str]]:
 def value_word(value: Any) -> str:
     """A value that `ccenv.runs.config.values.parse_value` reads back.
 
-    >>> as_text("rloo"), as_text("10"), as_text(None)
+    >>> value_word("rloo"), value_word("10"), value_word(None)
     ('rloo', "'10'", 'none')
     """
     if isinstance(value, str) and parse_value(value) == value:

@@ -120,8 +120,8 @@ def check_run_count(runs: int, most: int | None) -> None:
 def row_kind(cell: Cell) -> str:
     """What a row is, but for its numbers: agent, names of settings, words and inner names.
 
-    >>> kind(Cell("a", "rloo", {"num_kept": 2, "sampling": "ordered"}))
-    "rloo sampling='ordered' num_kept"
+    >>> row_kind(Cell("a", "rloo", {"num_kept": 2, "sampling": "ordered"}))
+    "rloo num_kept sampling='ordered'"
     """
     words = [in_words(name, value) for name, value in sorted(cell.settings.items())]
     return " ".join([cell.agent, *words])

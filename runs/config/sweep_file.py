@@ -306,7 +306,7 @@ def labelled(label: Any, settings: Mapping[str, Any]) -> str:
 def value_text(value: Any, spec: str) -> str:
     """A value as a label says it.
 
-    >>> written(0.50, ""), written(0.5, ".1%"), written((32, 32), "")
+    >>> value_text(0.50, ""), value_text(0.5, ".1%"), value_text((32, 32), "")
     ('0.5', '50.0%', '32, 32')
     """
     if isinstance(value, list | tuple):

@@ -36,12 +36,15 @@ class Settings(TypedDict, total=False):
     reward: str | Callable[..., Any]
     reward_kwargs: Mapping[str, Any] | None
     observation: str | Callable[..., Any]
+    episode: str
     group_size: int
     device: str
     dtype: str
     context: Mapping[str, Any] | None
     concurrent: str | None
     oblivious: str | int | Sequence[int] | None
+    fast_memory: int | None
+    shared: str | None
     # Of agents.
     advantage: str
     alpha: float
@@ -61,6 +64,7 @@ class Settings(TypedDict, total=False):
     embedding_size: int | Literal["one_hot", "joint"]
     entropy_weight: float
     epsilon: float
+    gae_lambda: float
     groups_kept: int
     halting_bias: float
     hashes: int

@@ -161,7 +161,7 @@ def dotted(settings: Mapping[str, Any]) -> dict[str, str]:
 def row_labels(rows: Sequence[tuple[str, Settings]]) -> list[str]:
     """A name for each row: its agent, and what tells it from the agent's other rows.
 
-    >>> labels_of([("dense", {}), ("rloo", {"rate": "0.1", "k": "2"}), ("rloo", {"rate": "1"})])
+    >>> row_labels([("dense", {}), ("rloo", {"rate": "0.1", "k": "2"}), ("rloo", {"rate": "1"})])
     ['dense', 'rloo rate=0.1 k=2', 'rloo rate=1']
     """
     labels = []

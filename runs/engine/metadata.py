@@ -132,7 +132,7 @@ def verdicts_of_context(env: Any, agent: Agent, seed: int) -> dict[str, Any]:
 def values_over(found: Range, count: int = NUM_VALUES) -> list[float]:
     """Values evenly spread over a range, as they are drawn from it; both ends are among them.
 
-    >>> [round(value, 2) for value in grid(Range(0.1, 10.0, is_log=True))]
+    >>> [round(value, 2) for value in values_over(Range(0.1, 10.0, is_log=True))]
     [0.1, 0.32, 1.0, 3.16, 10.0]
     """
     if found.low == found.high:

@@ -151,7 +151,7 @@ def without_known(result: Mapping[str, Any], shared: Mapping[str, list[Any]]) ->
 def curve_points(curve: Any) -> list[dict[str, Any]]:
     """A recorded learning curve, point by point.
 
-    >>> points_of({"images_seen": [0, 256], "error": [0.9, 0.5]})
+    >>> curve_points({"images_seen": [0, 256], "error": [0.9, 0.5]})
     [{'images_seen': 0, 'error': 0.9}, {'images_seen': 256, 'error': 0.5}]
     """
     if not isinstance(curve, Mapping):

@@ -28,7 +28,7 @@ from ccenv.sparse.cpu.codegen.vectors import (
     store,
     tiles,
 )
-from ccenv.sparse.cpu.row_lists import bits_of
+from ccenv.sparse.cpu.row_lists import mask_word
 
 
 def make_pool(window: int, columns: int) -> Any:
@@ -275,7 +275,7 @@ def kept_blocks(mask: int, row: int, blocks: int, start: int) -> Any:
     """Up to 64 bits from a block on, 1 of one that the row keeps; without a mask it keeps all."""
     count = min(WORD, blocks - start)
     if mask != 0:
-        return bits_of(mask + row * blocks + start, count)
+        return mask_word(mask + row * blocks + start, count)
     return ~np.uint64(0) >> np.uint64(WORD - count)
 
 

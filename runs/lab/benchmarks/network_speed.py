@@ -81,7 +81,7 @@ def next_logits(
 
     def choose(gate: int, hidden: Any) -> Tensor:
         if policies:
-            nn.functional.linear(network.nth_look(gate, hidden), policies[gate]).gt(noises[gate])
+            nn.functional.linear(network.look(gate, hidden), policies[gate]).gt(noises[gate])
         return masks[gate]
 
     return walk(network, inputs, choose)

@@ -331,7 +331,7 @@ def test_an_environment_learns_from_moved_images_and_draws_each_row_once_a_pass(
 def test_frozen_weights_learn_from_what_the_environment_shows(monkeypatch):
     shown = []
     monkeypatch.setattr(
-        "ccenv.simulator.network_source.frozen_weights", lambda _, split: shown.append(split)
+        "ccenv.simulator.network_source.frozen_weights", lambda _, split, **__: shown.append(split)
     )
     Simulator(
         4,

@@ -206,7 +206,7 @@ def test_settings_follow_from_layers_and_rows(agent_class):
 
 
 BAD_SETTINGS = {
-    "cuts episodes": ({"n_steps": 3}, "multiple of the 2 gated layers"),
+    "cuts episodes": ({"n_steps": 3}, "multiple of the 2 steps"),
     "discounts": ({"gamma": 0.99}, "expected gamma=1"),
     "short window": ({"stats_window_size": 4}, "at least the 16 rows"),
     "unknown": ({"learning_rat": 0.1}, "did you mean 'learning_rate'"),

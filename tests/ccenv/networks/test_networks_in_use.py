@@ -73,7 +73,10 @@ def small(name):
     return sizes | (TEXT if shape is None else {}) | NEEDS.get(name, {})
 
 
-SMALL = {name: small(name) for name in NETWORKS if name not in (*FULLY_CONNECTED, *COUNTED)}
+OVER_TIME = ("documents", "staleness")
+"""Their weights are set, and they are about sequences: see `tests.ccenv.simulator.test_loads`."""
+TESTED_ELSEWHERE = (*FULLY_CONNECTED, *COUNTED, *OVER_TIME)
+SMALL = {name: small(name) for name in NETWORKS if name not in TESTED_ELSEWHERE}
 """Name -> settings of a network that takes milliseconds."""
 OF_TEXT = [name for name, settings in SMALL.items() if "windows" in settings.get("dataset", "")]
 BY_NAME = [name for name in SMALL if name not in ("smollm2", "efficientnet_lite0")]

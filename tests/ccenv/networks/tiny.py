@@ -25,6 +25,7 @@ from ccenv.networks.core.sequential import GatedSequential
 from ccenv.networks.pretrained.efficientnet import BlockGroup, efficientnet_lite0
 from ccenv.networks.pretrained.smollm import LlamaSizes, smollm2
 from ccenv.networks.probe import probe_exit, probe_network, probe_residual
+from ccenv.networks.sequence_probes import Documents, Staleness
 from ccenv.networks.stages.linear import BlockLinear
 from ccenv.networks.text.embedding import next_byte
 from ccenv.networks.text.ngram import ngram
@@ -126,6 +127,8 @@ NETWORKS = {
     "probe": (functools.partial(probe_network, num_blocks=(4, 4)), PROBE),
     "probe-residual": (probe_residual, PROBE),
     "probe-exit": (probe_exit, PROBE),
+    "documents": (Documents, (33,)),
+    "staleness": (Staleness, (10,)),
     "bytes": (tokens_of, None),
     "bytes of one layer": (functools.partial(tokens_of, num_blocks=4, block_size=5), None),
     "bytes of three": (functools.partial(tokens_of, num_blocks=(2, 3, 2), block_size=3), None),

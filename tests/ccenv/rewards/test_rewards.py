@@ -97,6 +97,10 @@ FORMULAS = {
     ),
     "pid_lagrangian": (lambda w: {"initial_price": w}, lambda e, w: e.likelihood - w * e.cost),
     "nll_minus_cost": (lambda w: {"cost_weight": w}, lambda e, w: e.likelihood - w * e.cost),
+    "probability_minus_cost": (
+        lambda w: {"cost_weight": w},
+        lambda e, w: e.likelihood.exp() - w * e.cost,
+    ),
     "negative_nll": (lambda w: {}, lambda e, w: e.likelihood),
     "budget_hinge": (
         lambda w: {"cost_limit": 0.3, "cost_weight": w},
@@ -137,7 +141,7 @@ def test_returns_stay_in_the_documented_range(network, name, seed, share):
     total = sum(step.reward for step in steps)
     assert description.low - 1e-6 <= total.min()
     assert total.max() <= description.high + 1e-6
-    assert "correct" in description.formula or "log p(label)" in description.formula
+    assert "correct" in description.formula or "p(label)" in description.formula
     for term, (low, high) in description.components.items():
         assert all(low <= step.terms[term].min() for step in steps)
         assert all(step.terms[term].max() <= high for step in steps)

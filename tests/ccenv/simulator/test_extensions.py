@@ -162,7 +162,7 @@ def test_copies_that_judge_share_no_extension_with_what_they_were_copied_from():
 def test_a_plain_simulator_has_no_extensions_and_none_of_their_abilities():
     simulator = simulator_of()
     assert simulator.extensions == ()
-    assert [simulator.extension(name) for name in EXTENSIONS] == [None] * 3
+    assert [simulator.extension(name) for name in EXTENSIONS] == [None] * len(EXTENSIONS)
     with pytest.raises(TypeError, match="with a context, got none"):
         simulator.at(cost_weight=1.0)
 

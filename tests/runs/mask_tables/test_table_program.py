@@ -111,7 +111,7 @@ def test_a_table_that_is_too_large_leaves_nothing_and_more_bytes_allow_it(tmp_pa
 
 
 def test_a_table_that_is_too_large_is_refused_before_its_network_is_trained(tmp_path, monkeypatch):
-    def train(*_):
+    def train(*_, **__):
         raise AssertionError("trained")
 
     monkeypatch.setattr("ccenv.simulator.network_source.frozen_weights", train)

@@ -54,6 +54,6 @@ def test_a_quick_benchmark_is_shown_and_recorded_with_its_machine(
     made = tables.render(f"<!-- table: {path.stem} -->\n<!-- end -->", tmp_path)
     assert f"Measured on: {shown['machine']['cpu']}" in made
     assert len(made.splitlines()) > 4
-    said = experiment.shown(experiments()[what], content, tmp_path)
+    said = experiment.shown_text(experiments()[what], content, tmp_path)
     pictures = [one.name in said and one.stat().st_size > 1000 for one in tmp_path.glob("*.png")]
     assert pictures == [True] * (experiments()[what].figure is not None)

@@ -40,7 +40,7 @@ WRONG = {
     },
     "evaluate": {
         "policy": [np.array(3), None, nn.Linear(2, 2)], "batch_size": [0, "x"], "seed": [-1, "x"],
-        "deterministic": [np.zeros(2)], "sample": ["x"],
+        "deterministic": [np.zeros(2)],
     },
     "evaluate_menu": {"menu": [0, "x"], "batch_size": [-1]},
     "collect_rollout": {"simulator": [None], "policy": [None], "generator": [0]},
