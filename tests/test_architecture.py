@@ -326,3 +326,12 @@ def test_nothing_draws_from_streams_that_all_share():
             if isinstance(node, ast.Call)
         ]
         assert not [call for call in calls if call.startswith(shared)], name
+
+
+def test_a_class_is_read_in_one_sitting_and_stays_what_it_is():
+    for name, path in MODULES.items():
+        nodes = list(ast.walk(tree_of(path)))
+        classes = [node for node in nodes if isinstance(node, ast.ClassDef)]
+        assert not [one.name for one in classes if one.end_lineno - one.lineno >= 300], name
+        targets = [t for node in nodes if isinstance(node, ast.Assign) for t in node.targets]
+        assert not [t for t in targets if getattr(t, "attr", "") == "__class__"], name

@@ -1,6 +1,6 @@
 """A simulator's network and its weights: (settings, the data's shape) -> built from a seed."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,10 +8,12 @@ from torch import nn
 
 from ccenv.base.registry import check_names, resolve
 from ccenv.base.values import as_settings, positive_ints
-from ccenv.data import Split, check_alike
+from ccenv.data import Split, check_alike, dataset_name
 from ccenv.networks import NETWORKS
 from ccenv.networks.core.abilities import OwnWeights
 from ccenv.networks.core.arguments import make_network, refuse_mlp_sizes
+from ccenv.networks.core.inference_copy import pack
+from ccenv.networks.core.precision import in_dtype
 from ccenv.networks.learning.bundled_weights import load_shipped, shipped_name
 from ccenv.networks.learning.training import check_cotraining_settings, frozen_weights
 from ccenv.simulator.settings import EnvironmentSettings, setting_defaults
@@ -68,27 +70,30 @@ def check_weights_setting(weights: str, kwargs: Mapping[str, Any]) -> None:
         check_cotraining_settings(dict(kwargs))
 
 
-def freeze(
-    network: Any,
-    source: NetworkSource,
-    data: Split,
-    dataset: str,
-    load: Callable[[str], Split],
-    positions: int = 1,
-) -> None:
-    """Learns a network's weights or reads them from the cache, if it has none; they stay.
-
-    With several positions it learns whole sequences, whose state their own masks made.
-    """
-    if not isinstance(source.builder, nn.Module) and OwnWeights not in network.abilities:
-        train = load("train")
-        check_alike(data, train, dataset)
-        frozen_weights(network, train, positions=positions)
-    network.requires_grad_(False)
-
-
 def take_shipped(
     network: Any, source: NetworkSource, dataset: str, transforms: Sequence[str]
 ) -> None:
     """Gives a network the weights that come with the package; see `load_shipped` for errors."""
     load_shipped(network, shipped_name(source.name, source.kwargs, dataset, transforms))
+
+
+def with_weights(simulator: Any, dtype: str) -> Any:
+    """A simulator's network with its weights, on its device and in what it computes in.
+
+    Frozen weights are learned or read from the cache, if it has none; those of sequences by whole
+    sequences, whose state their own masks made. They stay, as shipped ones do.
+    """
+    network, source, weights = simulator.network, simulator.source, simulator.weights
+    called = dataset_name(simulator.dataset)
+    if weights == "shipped":
+        take_shipped(network, source, called, simulator.transforms)
+    has_own = isinstance(source.builder, nn.Module) or OwnWeights in network.abilities
+    if weights == "frozen" and not has_own:
+        train = simulator.load("train")
+        check_alike(simulator.data, train, called)
+        frozen_weights(network, train, positions=simulator.positions)
+    network.to(simulator.device).eval()
+    if weights != "cotrain":
+        network.requires_grad_(False)
+        pack(network)
+    return in_dtype(network, dtype)

@@ -8,7 +8,6 @@ this one class; agents that work with tensors use it directly. What the settings
 import copy
 import functools
 import math
-from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -18,7 +17,7 @@ from ccenv.base.checks import Checks
 from ccenv.base.machine import check_fits
 from ccenv.base.masks import check_mask
 from ccenv.base.ranks import ALONE, OneProcess
-from ccenv.base.registry import check_keywords, check_names, import_object
+from ccenv.base.registry import check_keywords, check_names
 from ccenv.base.seeding import stream
 from ccenv.base.values import as_settings
 from ccenv.data import Split, check_alike, dataset_name, load_split, transform_names
@@ -32,19 +31,21 @@ from ccenv.networks.core.arguments import (
     check_indices,
     check_reads,
 )
-from ccenv.networks.core.inference_copy import pack
 from ccenv.networks.core.parameters import FiniteWeights
-from ccenv.networks.core.precision import check_dtype, in_dtype
+from ccenv.networks.core.precision import check_dtype
 from ccenv.networks.core.protocol import Earlier, num_blocks_of
 from ccenv.networks.core.unrolled import continues
 from ccenv.rewards import Surroundings, make_reward
 from ccenv.simulator.context import Context
 from ccenv.simulator.cotraining import CoTraining
-from ccenv.simulator.network_source import (
-    check_weights_setting,
-    freeze,
-    source_of,
-    take_shipped,
+from ccenv.simulator.network_source import check_weights_setting, source_of, with_weights
+from ccenv.simulator.sequences import (
+    begin_position,
+    check_combination,
+    next_position,
+    num_positions,
+    read_episode,
+    read_extensions,
 )
 from ccenv.simulator.settings import EXTENSIONS, EnvironmentSettings, setting_defaults
 from ccenv.simulator.step import Extension, Step, of_all_rows
@@ -87,12 +88,7 @@ class Simulator:
     ranks: OneProcess = ALONE
     """processes that share the batch, each with rows of its own, see `batch_shared`."""
 
-    def __init__(
-        self,
-        num_images: int = 1,
-        /,
-        **settings: Any,
-    ) -> None:
+    def __init__(self, num_images: int = 1, /, **settings: Any) -> None:
         """Loads the data, builds the network and, for frozen weights, learns or reads them.
 
         Args:
@@ -113,20 +109,7 @@ class Simulator:
         if isinstance(observation, str) and ":" not in observation:
             check_names([observation], OBSERVATIONS, "observation")
         self.is_sequence = read_episode(asked)
-        self.extensions = read_extensions({name: getattr(asked, name) for name in EXTENSIONS})
-        unfit = [e.name for e in self.extensions if self.is_sequence and not e.over_sequences]
-        if unfit:
-            raise ValueError(
-                f"expected no {' and no '.join(unfit)} with episode='sequence'; leave it out, or "
-                "take episode='input'"
-            )
-        loads = as_settings(asked.reward_kwargs, "reward_kwargs").get("load_weight")
-        if loads and not any(extension.loads for extension in self.extensions):
-            raise ValueError(
-                "expected fast_memory or shared with load_weight, got neither; give one of them"
-            )
-        for extension in self.extensions:
-            extension.check_settings(weights, as_settings(asked.reward_kwargs, "reward_kwargs"))
+        self.extensions = read_extensions(asked)
         self.reward = make_reward(asked.reward, asked.reward_kwargs)
         self.num_images, self.group_size = check_batch(num_images, asked.group_size)
         self.device = check_device(asked.device)
@@ -134,9 +117,10 @@ class Simulator:
         self.checks = Checks()
         self.dataset, self.split = asked.dataset, asked.split
         self.transforms = transform_names(asked.transforms)
-        self.data = self._load(asked.split).to(self.device)
+        self.data = self.load(asked.split).to(self.device)
         self.image_shape = self.data.image_shape
-        self.positions = positions_of(self.data, dataset_name(asked.dataset), self.is_sequence)
+        called, first = dataset_name(asked.dataset), torch.zeros(1, dtype=torch.int64)
+        self.positions = num_positions(self.data, called, self.is_sequence)
         # Checked before the network, which may have to be trained first.
         check_pixels(observation, self.image_shape)
         # Images, their activations, and an observation's bounds at least.
@@ -145,26 +129,17 @@ class Simulator:
         self.weights, self.weights_kwargs = weights, weights_kwargs
         self.source = source_of(asked, self.data)
         self.network = self.source.build(0)
-        called, first = dataset_name(asked.dataset), torch.zeros(1, dtype=torch.int64)
         inputs = self.data.batch(first.to(self.device))[0]
         check_reads(self.network, inputs.cpu(), called)
         if self.is_sequence:
             continues(self.network)
         check_shown(observation, self.network, inputs)
-        if weights == "frozen":
-            freeze(self.network, self.source, self.data, called, self._load, self.positions)
-        elif weights == "shipped":
-            take_shipped(self.network, self.source, called, self.transforms)
-            self.network.requires_grad_(False)
-        self.network.to(self.device).eval()
-        if weights != "cotrain":
-            pack(self.network)
-        self.network = in_dtype(self.network, asked.dtype)
+        self.network = with_weights(self, asked.dtype)
         self.finite_weights = FiniteWeights(self.network)
         self.observe = make_observer(observation, self.network, self.image_shape, inputs.dtype)
         self.num_blocks: tuple[int, ...] = num_blocks_of(self.network)
         self.num_layers = len(self.num_blocks)
-        self.max_blocks = max(self.num_blocks)
+        self.max_blocks, self.num_steps = max(self.num_blocks), self.positions * self.num_layers
         self.dense_macs: int = self.network.dense_macs
         if weights != "cotrain":
             self._prepare_reward()
@@ -192,11 +167,12 @@ class Simulator:
         """What a setting of `EXTENSIONS` adds to the walk; None where it is not given."""
         return next((one for one in self.extensions if one.name == name), None)
 
-    def _load(self, split: str) -> Split:
+    def load(self, split: str) -> Split:
+        """A split of its data set, with its transforms."""
         return load_split(self.dataset, split, self.transforms)
 
     def _prepare_reward(self) -> None:
-        train = functools.partial(self._load, "train")
+        train = functools.partial(self.load, "train")
         self.reward.prepare(Surroundings(self.network, self.device, train))
 
     def seed(self, seed: int) -> None:
@@ -236,33 +212,18 @@ class Simulator:
         group = self.group_size
         self.indices = indices if group == 1 else indices.repeat_interleave(group)
         self.masks, self.gate_values, self.position = [], [], 0
-        if self.is_sequence:
-            self.learning.begin(None)
-            state = self._arrive(None)
-            with torch.no_grad():
-                return self.observe(state)
-        images, labels = self.data.batch(self.ranks.share(indices))
         shares_start = self.learning.shares_start(self)
-        with torch.set_grad_enabled(shares_start):
-            self.state = dynamics.initial(
-                self.network, images, labels, self.group_size, earlier=self.earlier
-            )
+        if self.is_sequence:
+            self.state = begin_position(self)
+        else:
+            images, labels = self.data.batch(self.ranks.share(indices))
+            with torch.set_grad_enabled(shares_start):
+                self.state = dynamics.initial(
+                    self.network, images, labels, group, earlier=self.earlier
+                )
         self.learning.begin(self.state.hidden if shares_start else None)
         with torch.no_grad():
             return self.ranks.gathered(self.observe(self.state))[0]
-
-    def _arrive(self, cache: Any) -> EpisodeState:
-        """Begins the position that is next, behind what those before it left; None: the first."""
-        images, labels = self.data.batch(self.indices * self.positions + self.position)
-        with torch.no_grad():
-            cache = continues(self.network).empty_cache(images) if cache is None else cache
-            self.state = dynamics.initial(self.network, images, labels, cache=cache)
-        return self.state
-
-    @property
-    def num_steps(self) -> int:
-        """Steps of an episode: its positions x gates."""
-        return self.positions * self.num_layers
 
     @property
     def num_episodes(self) -> int:
@@ -270,23 +231,18 @@ class Simulator:
         return len(self.data) // self.positions
 
     def on_split(self, split: str, num_images: int) -> "Simulator":
-        """A second simulator with the same network, as it is at any moment, on another split.
-
-        Its batches hold `num_images` different images and it never updates the network.
-        """
+        """The same network, as it is at any moment, on `num_images` images at a time of a split."""
         other = self._for_judging()
         if split != self.split:
             # What is on a device already is not copied there again.
-            other.split, other.data = split, self._load(split).to(self.device)
+            other.split, other.data = split, self.load(split).to(self.device)
         check_alike(self.data, other.data, dataset_name(self.dataset))
         other.num_images, other.group_size = num_images, 1
         other.seed(0)
         return other
 
     def at(self, **values: float) -> "Simulator":
-        """A copy with fixed cost weights or budgets, shown as they would be in this one's ranges.
-
-        It never updates network or reward.
+        """A copy that never learns, with fixed cost weights or budgets, in this one's ranges.
 
         Args:
             **values: `cost_weight=0.5`, `budget=0.2`.
@@ -398,10 +354,7 @@ class Simulator:
         if self.is_sequence:
             told["position"] = torch.full_like(outcome.macs, self.position)
             if outcome.is_last and not ends:
-                with torch.no_grad():
-                    cache = continues(self.network).cache_after(after.hidden)
-                self.position += 1
-                after = self._arrive(cache)
+                self.state = after = next_position(self, after)
         return Step(after, self.observe, total, terms, outcome, numbers, ends, told, self.ranks)
 
     def check_weights(self) -> None:
@@ -420,36 +373,3 @@ class Simulator:
             {"network_loss": mean negative log-likelihood in nats}, or {} without any update.
         """
         return self.learning.update(self)
-
-
-EPISODES = ("input", "sequence")
-
-
-def read_episode(asked: EnvironmentSettings) -> bool:
-    """Whether episodes are sequences; ValueError of an unknown kind."""
-    check_names([asked.episode], EPISODES, "episode")
-    return asked.episode == "sequence"
-
-
-def positions_of(data: Split, dataset: str, is_sequence: bool) -> int:
-    """Positions of an episode; ValueError where sequences are asked for and there are none."""
-    if is_sequence and data.together == 1:
-        raise ValueError(
-            "expected a data set of sequences with episode='sequence', such as python_bundled@32, "
-            f"got {dataset!r}; name one with @length"
-        )
-    return data.together if is_sequence else 1
-
-
-def read_extensions(settings: Mapping[str, Any]) -> tuple[Extension, ...]:
-    """Reads the settings in `EXTENSIONS`; ValueError of impossible ones and combinations."""
-    given = {name: settings[name] for name in EXTENSIONS if settings.get(name) is not None}
-    found = [import_object(EXTENSIONS[name], "extension")(own) for name, own in given.items()]
-    check_combination(found)
-    return tuple(found)
-
-
-def check_combination(extensions: Sequence[Extension]) -> None:
-    """Refuses extensions that do not go together (ValueError)."""
-    for one in extensions:
-        one.check_beside([other for other in extensions if other is not one])

@@ -365,78 +365,16 @@ class PatchModel(PatchedNetwork):
             raise ValueError(f"expected the end of one sequence, got {len(inputs)} inputs")
         rows = windows_of(inputs, self.window, self.missing)[0]
         cache = self.cache(rows[rows[:, -1] != self.missing], earlier)
-        there, room = cache.local.shape[1], self.empty_cache(inputs)
-        last = cache.sequences.place[-1:]
-        sequences = dataclasses.replace(cache.sequences, sequence=0 * last, place=last)
-        return PatchCache(
-            sequences,
-            local=filled(room.local, cache.local, 1, there),
-            symbols=filled_pair(room.symbols, cache.symbols, 0),
-            tokens=filled(room.tokens, cache.tokens, 1, there),
-            entries=tuple(
-                filled_pair(own, found, 2)
-                for own, found in zip(room.entries, cache.entries, strict=True)
-            ),
-            whole=filled(room.whole, cache.whole, 1),
-            contexts=filled(room.contexts, cache.contexts, 1, there),
-        )
+        return with_room(cache, self.empty_cache(inputs))
 
     def empty_cache(self, inputs: Tensor) -> PatchCache:
         """See `Continues`."""
         check_windows(inputs, self.window)
-        count, patches = len(inputs), -(-self.window // self.patch_size)
-        zeros, size = self.first.new_zeros, self.width // self.num_heads
-        numbers = torch.arange(count, device=inputs.device)
-        is_there = torch.ones_like(inputs[:, -1:], dtype=torch.bool)
-        sequences = Sequences(inputs[:, -1:], is_there, numbers, torch.zeros_like(numbers))
-        whole = zeros(count, 1 + patches, self.width)
-        whole[:, 0] = self.first
-        contexts = zeros(count, self.window, self.width)
-        contexts[:, 0] = self.first
-
-        def pair(*shape: int) -> Pair:
-            return zeros(*shape), zeros(*shape)
-
-        return PatchCache(
-            sequences,
-            local=zeros(count, self.window, self.reads.out_features),
-            symbols=pair(count * patches, self.num_heads, self.patch_size, size),
-            tokens=zeros(count, self.window, self.width),
-            entries=tuple(pair(count, self.num_heads, patches, size) for _ in self.trunk),
-            whole=whole,
-            contexts=contexts,
-        )
+        return empty_patches(self, inputs)
 
     def cache_after(self, hidden: PatchPosition) -> PatchCache | None:
         """See `Continues`: the symbol's keys and values, its context, and a whole patch's entry."""
-        cache, sequence, place = hidden.cache, hidden.sequence, hidden.place
-        patch, entries = place // self.patch_size, []
-        # An update goes back through what earlier positions have read.
-        kept = torch.clone if torch.is_grad_enabled() else (lambda cached: cached)
-        keys, values = map(kept, cache.symbols)
-        whole, contexts = kept(cache.whole), kept(cache.contexts)
-        number = sequence * -(-self.window // self.patch_size) + patch
-        _, keys[number, :, hidden.lag], values[number, :, hidden.lag] = self.parts(hidden.local)
-        rows = self.ends_patch(place).nonzero().squeeze(1)
-        x, at = hidden.token[rows], (sequence[rows], patch[rows])
-        for layer, pair in zip(self.layers(), cache.entries, strict=True):
-            x, own = layer.attention.at(x, pair, at)
-            x, pair = layer.feed(x), (kept(pair[0]), kept(pair[1]))
-            pair[0][at[0], :, at[1]], pair[1][at[0], :, at[1]] = own
-            entries.append(pair)
-        whole[at[0], at[1] + 1] = self.norm(x)
-        if int(place.max()) + 1 >= self.window:
-            return None
-        contexts[sequence, place + 1] = hidden.context
-        sequences = dataclasses.replace(cache.sequences, place=place + 1)
-        return dataclasses.replace(
-            cache,
-            sequences=sequences,
-            symbols=(keys, values),
-            entries=tuple(entries),
-            whole=whole,
-            contexts=contexts,
-        )
+        return patches_after(self, hidden)
 
     def executed(self, gate: int, hidden: PatchPosition, mask: Tensor) -> Tensor:
         """See `GatedNetwork`: at the end of a patch there is nothing to refresh."""
@@ -489,6 +427,83 @@ class PatchModel(PatchedNetwork):
     def cache_bytes(self, length: int) -> int:
         """Bytes that the trunk's keys and values of so many positions take, in float32."""
         return 4 * 2 * self.width * len(self.trunk) * (length // self.patch_size)
+
+
+def with_room(cache: PatchCache, room: PatchCache) -> PatchCache:
+    """The cache before the last position of its one sequence, with an empty cache's room."""
+    there = cache.local.shape[1]
+    last = cache.sequences.place[-1:]
+    sequences = dataclasses.replace(cache.sequences, sequence=0 * last, place=last)
+    return PatchCache(
+        sequences,
+        local=filled(room.local, cache.local, 1, there),
+        symbols=filled_pair(room.symbols, cache.symbols, 0),
+        tokens=filled(room.tokens, cache.tokens, 1, there),
+        entries=tuple(
+            filled_pair(own, found, 2)
+            for own, found in zip(room.entries, cache.entries, strict=True)
+        ),
+        whole=filled(room.whole, cache.whole, 1),
+        contexts=filled(room.contexts, cache.contexts, 1, there),
+    )
+
+
+def empty_patches(network: PatchModel, inputs: Tensor) -> PatchCache:
+    """The cache before the first position of sequences, one an input, with room for a window."""
+    count, patches = len(inputs), -(-network.window // network.patch_size)
+    zeros, size = network.first.new_zeros, network.width // network.num_heads
+    numbers = torch.arange(count, device=inputs.device)
+    is_there = torch.ones_like(inputs[:, -1:], dtype=torch.bool)
+    sequences = Sequences(inputs[:, -1:], is_there, numbers, torch.zeros_like(numbers))
+    whole = zeros(count, 1 + patches, network.width)
+    whole[:, 0] = network.first
+    contexts = zeros(count, network.window, network.width)
+    contexts[:, 0] = network.first
+
+    def pair(*shape: int) -> Pair:
+        return zeros(*shape), zeros(*shape)
+
+    return PatchCache(
+        sequences,
+        local=zeros(count, network.window, network.reads.out_features),
+        symbols=pair(count * patches, network.num_heads, network.patch_size, size),
+        tokens=zeros(count, network.window, network.width),
+        entries=tuple(pair(count, network.num_heads, patches, size) for _ in network.trunk),
+        whole=whole,
+        contexts=contexts,
+    )
+
+
+def patches_after(network: PatchModel, hidden: PatchPosition) -> PatchCache | None:
+    """What a position leaves, written into its cache; None if there is no room for a next one."""
+    cache, sequence, place = hidden.cache, hidden.sequence, hidden.place
+    patch, entries = place // network.patch_size, []
+    # An update goes back through what earlier positions have read.
+    kept = torch.clone if torch.is_grad_enabled() else (lambda cached: cached)
+    keys, values = map(kept, cache.symbols)
+    whole, contexts = kept(cache.whole), kept(cache.contexts)
+    number = sequence * -(-network.window // network.patch_size) + patch
+    _, keys[number, :, hidden.lag], values[number, :, hidden.lag] = network.parts(hidden.local)
+    rows = network.ends_patch(place).nonzero().squeeze(1)
+    x, at = hidden.token[rows], (sequence[rows], patch[rows])
+    for layer, pair in zip(network.layers(), cache.entries, strict=True):
+        x, own = layer.attention.at(x, pair, at)
+        x, pair = layer.feed(x), (kept(pair[0]), kept(pair[1]))
+        pair[0][at[0], :, at[1]], pair[1][at[0], :, at[1]] = own
+        entries.append(pair)
+    whole[at[0], at[1] + 1] = network.norm(x)
+    if int(place.max()) + 1 >= network.window:
+        return None
+    contexts[sequence, place + 1] = hidden.context
+    sequences = dataclasses.replace(cache.sequences, place=place + 1)
+    return dataclasses.replace(
+        cache,
+        sequences=sequences,
+        symbols=(keys, values),
+        entries=tuple(entries),
+        whole=whole,
+        contexts=contexts,
+    )
 
 
 def filled(room: Tensor, there: Tensor, dim: int, length: int | None = None) -> Tensor:
