@@ -4,21 +4,26 @@ Of a sequence each position is an episode of one input, whose state is what the 
 before it have made: `begin_position` starts it out of what they left.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from ccenv.base.registry import check_names, import_object
 from ccenv.base.values import as_settings
 from ccenv.data import Split
 from ccenv.mdp import dynamics
 from ccenv.mdp.dynamics import EpisodeState
-from ccenv.networks.core.unrolled import continues
 from ccenv.simulator.settings import EXTENSIONS, EnvironmentSettings
 from ccenv.simulator.step import Extension
 
 EPISODES = ("input", "sequence")
+AHEAD = 2**18
+"""Numbers of inputs that are drawn together, at most, unless one position's are more."""
+Drawn = list[tuple[Tensor, Tensor]]
+"""Inputs and labels of the next positions, as far as they are drawn."""
 
 
 def read_episode(asked: EnvironmentSettings) -> bool:
@@ -39,18 +44,33 @@ def num_positions(data: Split, dataset: str, is_sequence: bool) -> int:
 
 def begin_position(simulator: Any, cache: Any = None) -> EpisodeState:
     """Begins the position that is next, behind what those before it left; None: the first."""
-    rows = simulator.indices * simulator.positions + simulator.position
-    images, labels = simulator.data.batch(rows)
+    if cache is None or not simulator.ahead:
+        simulator.ahead = draw_ahead(simulator)
+    (images, labels), *simulator.ahead = simulator.ahead
     with torch.no_grad():
         if cache is None:
-            cache = continues(simulator.network).empty_cache(images)
+            cache = simulator.network.empty_cache(images)
         return dynamics.initial(simulator.network, images, labels, cache=cache)
+
+
+def draw_ahead(simulator: Any) -> Drawn:
+    """Draws inputs and labels of the next positions, as many as `AHEAD` allows: one by one is slow.
+
+    Each input has memory of its own, which begins where torch's does: else a product of it may take
+    another way, and a run would not be the same by bits.
+    """
+    count, first = len(simulator.indices), simulator.position
+    most = max(1, AHEAD // (count * math.prod(simulator.image_shape)))
+    places = range(first, min(first + most, simulator.positions))
+    rows = [simulator.indices * simulator.positions + place for place in places]
+    images, labels = (drawn.split(count) for drawn in simulator.data.batch(torch.cat(rows)))
+    return [(own.clone(), right) for own, right in zip(images, labels, strict=True)]
 
 
 def next_position(simulator: Any, ended: EpisodeState) -> EpisodeState:
     """Goes on behind the last gate of a position that is not the last."""
     with torch.no_grad():
-        cache = continues(simulator.network).cache_after(ended.hidden)
+        cache = simulator.network.cache_after(ended.hidden)
     simulator.position += 1
     return begin_position(simulator, cache)
 

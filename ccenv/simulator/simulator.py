@@ -40,6 +40,7 @@ from ccenv.simulator.context import Context
 from ccenv.simulator.cotraining import CoTraining
 from ccenv.simulator.network_source import check_weights_setting, source_of, with_weights
 from ccenv.simulator.sequences import (
+    Drawn,
     begin_position,
     check_combination,
     next_position,
@@ -146,6 +147,7 @@ class Simulator:
         self.state: EpisodeState | None = None
         self.position = 0
         """of the sequence, which is decided now; always 0 in episodes of one input."""
+        self.ahead: Drawn = []
         self.earlier: Earlier | None = None
         """what earlier positions of sequences decide, see `ccenv.simulator.policy.follow`."""
         self.images_seed: int | None = None

@@ -57,6 +57,8 @@ class Position:
     """int64 [rows]; just read."""
     surprise: Tensor
     """[rows]; nats of that symbol under the answer before it."""
+    answer: Tensor
+    """[rows, num_classes]; logits of the position before, until the gate is decided."""
 
 
 class SkipGRU(GatedNetwork):
@@ -147,7 +149,7 @@ class SkipGRU(GatedNetwork):
 
     def cache_after(self, hidden: Position) -> Carried:
         """See `Continues`; there is always room."""
-        return Carried(hidden.state, self.logits(hidden))
+        return Carried(hidden.state, hidden.answer)
 
     def start(self, inputs: Tensor, earlier: Earlier | None = None) -> Position:
         """See `GatedNetwork.start`."""
@@ -158,7 +160,7 @@ class SkipGRU(GatedNetwork):
         symbol = inputs[:, -1]
         likely = cache.answer.gather(1, symbol[:, None])[:, 0]
         surprise = cache.answer.logsumexp(dim=1) - likely
-        return Position(cache.state, symbol, surprise)
+        return Position(cache.state, symbol, surprise, cache.answer)
 
     def step(
         self,
@@ -176,12 +178,13 @@ class SkipGRU(GatedNetwork):
         if mask is None or backend == "reference" or self._hides(before, backend):
             new = self._updated(before, symbol, weights)
             state = new if mask is None else torch.where(mask, new, before)
-            return replace(hidden, state=state)
-        rows = mask[:, 0].nonzero().squeeze(1)
-        if not len(rows):
-            return hidden
-        parts = (None if x is None else x.index_select(0, rows) for x in (before, symbol, weights))
-        return replace(hidden, state=before.index_copy(0, rows, self._updated(*parts)))
+        elif len(rows := mask[:, 0].nonzero().squeeze(1)):
+            read = before, symbol, weights
+            parts = (None if x is None else x.index_select(0, rows) for x in read)
+            state = before.index_copy(0, rows, self._updated(*parts))
+        else:
+            state = before
+        return replace(hidden, state=state, answer=self.answer(state, symbol))
 
     def _hides(self, rows: Tensor, backend: str) -> bool:
         return hides_skipped(rows, self.update_macs, backend)
@@ -196,8 +199,8 @@ class SkipGRU(GatedNetwork):
         return found
 
     def logits(self, hidden: Position, backend: str = "auto") -> Tensor:
-        """See `GatedNetwork.logits`."""
-        return self.answer(hidden.state, hidden.symbol)
+        """See `GatedNetwork.logits`; the next position's surprise is made of the same."""
+        return hidden.answer
 
     def look(self, gate: int, hidden: Position) -> Tensor:
         """The surprise of the symbol just read, the state before it, and its embedding."""

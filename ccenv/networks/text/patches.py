@@ -44,7 +44,7 @@ from ccenv.networks.core.protocol import (
 )
 from ccenv.networks.core.stage import kept_rows
 from ccenv.networks.stages.linear import fully_connected, group_of, in_major_linear
-from ccenv.networks.text.attention import CausalAttention, Pair, read_earlier
+from ccenv.networks.text.attention import CausalAttention, Pair, copies_keys, read_earlier
 from ccenv.networks.text.tokens import (
     Sequences,
     check_windows,
@@ -242,6 +242,11 @@ class PatchModel(PatchedNetwork):
         """Whether the trunk runs there anyway: int64 [n] -> bool [n]."""
         return place % self.patch_size == self.patch_size - 1
 
+    def may_end(self, cache: PatchCache) -> bool:
+        """Whether an input may be at the end of a patch, as far as the host knows."""
+        at = cache.sequences.at
+        return at is None or at % self.patch_size == self.patch_size - 1
+
     def locally(self, symbols: Tensor, offset: Tensor) -> Tensor:
         """What is read of symbols: int64 [..., context], int64 [...] -> [..., local_units]."""
         return relu(self.reads(self.embedding(symbols).flatten(-2)) + self.offsets(offset))
@@ -317,7 +322,7 @@ class PatchModel(PatchedNetwork):
         local, token = (local, token) if own is None else own
         whole, lag = cache.whole[sequence, (place + 1) // self.patch_size], place % self.patch_size
         state = PatchPosition(cache, sequence, place, lag, local, token, context, guess=context)
-        if own is not None:
+        if own is not None and self.may_end(cache):
             # What the end of a patch answers out of may be in no cache yet.
             ends = self.ends_patch(place)[:, None]
             context = self.refreshed(state, ends, None)
@@ -348,9 +353,11 @@ class PatchModel(PatchedNetwork):
         local = self.locally(inputs[:, -self.context :], offset)
         parts = torch.stack(self.parts(local), dim=1)
         numbers = sequence * -(-cache.local.shape[1] // self.patch_size) + patch
-        there, number = numbers.unique_consecutive(return_inverse=True)
-        keys, values = (each[there] for each in cache.symbols)
-        mixed = read_earlier(parts, (keys, values), (number, offset))
+        keys, values = cache.symbols
+        if not copies_keys(parts, cache.symbols):
+            there, numbers = numbers.unique_consecutive(return_inverse=True)
+            keys, values = keys[there], values[there]
+        mixed = read_earlier(parts, (keys, values), (numbers, offset))
         token = (parts[:, 0] + mixed).flatten(1) + self.places(patch)
         return self.placed(cache, sequence, place, (local, token))
 
@@ -432,10 +439,8 @@ class PatchModel(PatchedNetwork):
 def with_room(cache: PatchCache, room: PatchCache) -> PatchCache:
     """The cache before the last position of its one sequence, with an empty cache's room."""
     there = cache.local.shape[1]
-    last = cache.sequences.place[-1:]
-    sequences = dataclasses.replace(cache.sequences, sequence=0 * last, place=last)
     return PatchCache(
-        sequences,
+        cache.sequences.last(),
         local=filled(room.local, cache.local, 1, there),
         symbols=filled_pair(room.symbols, cache.symbols, 0),
         tokens=filled(room.tokens, cache.tokens, 1, there),
@@ -452,9 +457,6 @@ def empty_patches(network: PatchModel, inputs: Tensor) -> PatchCache:
     """The cache before the first position of sequences, one an input, with room for a window."""
     count, patches = len(inputs), -(-network.window // network.patch_size)
     zeros, size = network.first.new_zeros, network.width // network.num_heads
-    numbers = torch.arange(count, device=inputs.device)
-    is_there = torch.ones_like(inputs[:, -1:], dtype=torch.bool)
-    sequences = Sequences(inputs[:, -1:], is_there, numbers, torch.zeros_like(numbers))
     whole = zeros(count, 1 + patches, network.width)
     whole[:, 0] = network.first
     contexts = zeros(count, network.window, network.width)
@@ -464,7 +466,7 @@ def empty_patches(network: PatchModel, inputs: Tensor) -> PatchCache:
         return zeros(*shape), zeros(*shape)
 
     return PatchCache(
-        sequences,
+        Sequences.begun(inputs),
         local=zeros(count, network.window, network.reads.out_features),
         symbols=pair(count * patches, network.num_heads, network.patch_size, size),
         tokens=zeros(count, network.window, network.width),
@@ -477,30 +479,32 @@ def empty_patches(network: PatchModel, inputs: Tensor) -> PatchCache:
 def patches_after(network: PatchModel, hidden: PatchPosition) -> PatchCache | None:
     """What a position leaves, written into its cache; None if there is no room for a next one."""
     cache, sequence, place = hidden.cache, hidden.sequence, hidden.place
-    patch, entries = place // network.patch_size, []
+    patch, entries = place // network.patch_size, cache.entries
     # An update goes back through what earlier positions have read.
     kept = torch.clone if torch.is_grad_enabled() else (lambda cached: cached)
     keys, values = map(kept, cache.symbols)
     whole, contexts = kept(cache.whole), kept(cache.contexts)
     number = sequence * -(-network.window // network.patch_size) + patch
     _, keys[number, :, hidden.lag], values[number, :, hidden.lag] = network.parts(hidden.local)
-    rows = network.ends_patch(place).nonzero().squeeze(1)
-    x, at = hidden.token[rows], (sequence[rows], patch[rows])
-    for layer, pair in zip(network.layers(), cache.entries, strict=True):
-        x, own = layer.attention.at(x, pair, at)
-        x, pair = layer.feed(x), (kept(pair[0]), kept(pair[1]))
-        pair[0][at[0], :, at[1]], pair[1][at[0], :, at[1]] = own
-        entries.append(pair)
-    whole[at[0], at[1] + 1] = network.norm(x)
-    if int(place.max()) + 1 >= network.window:
+    if network.may_end(cache):
+        # Of all rows where all are at one place, which needs no look at the device.
+        ends = slice(None) if cache.sequences.at is not None else network.ends_patch(place)
+        x, at, entries = hidden.token[ends], (sequence[ends], patch[ends]), ()
+        for layer, pair in zip(network.layers(), cache.entries, strict=True):
+            x, own = layer.attention.at(x, pair, at)
+            x, pair = layer.feed(x), (kept(pair[0]), kept(pair[1]))
+            pair[0][at[0], :, at[1]], pair[1][at[0], :, at[1]] = own
+            entries = (*entries, pair)
+        whole[at[0], at[1] + 1] = network.norm(x)
+    sequences = cache.sequences.after()
+    if sequences.is_full(network.window):
         return None
     contexts[sequence, place + 1] = hidden.context
-    sequences = dataclasses.replace(cache.sequences, place=place + 1)
     return dataclasses.replace(
         cache,
         sequences=sequences,
         symbols=(keys, values),
-        entries=tuple(entries),
+        entries=entries,
         whole=whole,
         contexts=contexts,
     )

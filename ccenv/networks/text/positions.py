@@ -43,9 +43,7 @@ class Cache:
         """The cache before the last position of its one sequence, with room for a window."""
         room = (0, 0, 0, window - self.sequences.symbols.shape[1])
         pairs = tuple((pad(keys, room), pad(values, room)) for keys, values in self.pairs)
-        last = self.sequences.place[-1:]
-        sequences = dataclasses.replace(self.sequences, sequence=0 * last, place=last)
-        return dataclasses.replace(self, sequences=sequences, pairs=pairs)
+        return dataclasses.replace(self, sequences=self.sequences.last(), pairs=pairs)
 
 
 @dataclass(frozen=True)
@@ -152,24 +150,20 @@ class Position:
             at = self.sequence[left.rows], slice(None), self.place[left.rows]
             for cached, own in zip(pairs[left.layer], left.pair, strict=True):
                 cached[at] = own
-        sequences = self.cache.sequences
-        sequences = dataclasses.replace(sequences, place=sequences.place + 1)
-        is_full = int(sequences.place.max()) >= window
+        sequences = self.cache.sequences.after()
         after = dataclasses.replace(self.cache, sequences=sequences, pairs=tuple(pairs))
-        return None if is_full else after
+        return None if sequences.is_full(window) else after
 
 
 def empty_cache(network: Model, inputs: Tensor) -> Cache:
     """The cache before the first position of sequences, one an input, with room for a window."""
-    numbers = torch.arange(len(inputs), device=inputs.device)
-    is_there = torch.ones_like(inputs[:, -1:], dtype=torch.bool)
-    sequences = Sequences(inputs[:, -1:], is_there, numbers, torch.zeros_like(numbers))
     weight, heads = network.embedding.weight, network.blocks["heads"]
     width = weight.shape[1]
     shape = (len(inputs), heads, network.window, width // heads)
     layers = range(network.parts[-1].layer + 1)
     pairs = tuple((weight.new_zeros(shape), weight.new_zeros(shape)) for _ in layers)
-    return Cache(network, sequences, pairs, (weight.new_zeros(len(inputs), 1, width),))
+    streams = (weight.new_zeros(len(inputs), 1, width),)
+    return Cache(network, Sequences.begun(inputs), pairs, streams)
 
 
 def run_sequences(network: Model, inputs: Tensor, earlier: Earlier | None) -> Cache:

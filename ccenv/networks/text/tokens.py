@@ -7,7 +7,7 @@ for efficient text classification" (arXiv 1607.01759).
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate
 
 import torch
@@ -178,6 +178,29 @@ class Sequences:
     """int64 [inputs], rising; the sequence of each input."""
     place: Tensor
     """int64 [inputs]; its place there."""
+    at: int | None = None
+    """the place of all inputs, where the host knows it without a look at the device."""
+
+    @staticmethod
+    def begun(inputs: Tensor) -> "Sequences":
+        """The first position of sequences, one an input: int64 [inputs, window]."""
+        numbers = torch.arange(len(inputs), device=inputs.device)
+        symbols = inputs[:, -1:]
+        is_there = torch.ones_like(symbols, dtype=torch.bool)
+        return Sequences(symbols, is_there, numbers, torch.zeros_like(numbers), at=0)
+
+    def last(self) -> "Sequences":
+        """The last position of the one sequence that there is."""
+        place = self.place[-1:]
+        return replace(self, sequence=0 * place, place=place, at=self.symbols.shape[1] - 1)
+
+    def after(self) -> "Sequences":
+        """The next position of each input."""
+        return replace(self, place=self.place + 1, at=None if self.at is None else self.at + 1)
+
+    def is_full(self, window: int) -> bool:
+        """Whether a place is behind a window; a device is waited for where `at` is None."""
+        return (int(self.place.max()) if self.at is None else self.at) >= window
 
 
 def sequences_of(inputs: Tensor, missing: int) -> Sequences:

@@ -17,6 +17,7 @@ from ccenv.networks.baselines.skip_gru import SkipGRU
 from ccenv.networks.core.abilities import Continues, OwnWeights
 from ccenv.networks.core.protocol import Gate, GatedNetwork
 from ccenv.networks.core.unrolled import sequence_logits
+from ccenv.simulator import sequences
 from ccenv.simulator.rollout import collect_rollout
 from ccenv.simulator.simulator import Simulator
 
@@ -220,6 +221,27 @@ def test_the_scalar_view_is_any_row_of_the_vector(name):
             assert info["position"] == number // envs.unwrapped.simulator.num_layers
             if not terminated:
                 assert observation == pytest.approx(found[number][0][row], abs=1e-5)
+
+
+@pytest.mark.parametrize("numbers", [1, 4 * 3 * LENGTH, 10**6])
+def test_inputs_that_are_drawn_ahead_are_those_of_their_positions(numbers, monkeypatch):
+    monkeypatch.setattr(sequences, "AHEAD", numbers)
+    simulator = simulator_of("skip_gru")
+    for indices in (torch.tensor([2, 0, 5]), torch.tensor([1])):
+        simulator.begin(indices)
+        for place in range(LENGTH):
+            images, labels = simulator.data.batch(indices * LENGTH + place)
+            assert torch.equal(simulator.state.images, images)
+            assert torch.equal(simulator.state.labels, labels)
+            assert simulator.state.images.data_ptr() % 64 == 0
+            simulator.step(torch.ones(len(indices), 1, dtype=torch.bool))
+
+
+def test_an_answer_is_computed_once_a_position():
+    simulator, calls = simulator_of("skip_gru"), []
+    simulator.network.head.register_forward_hook(lambda *_: calls.append(1))
+    rewards_under(simulator, drawn_masks(simulator), torch.arange(3))
+    assert len(calls) == LENGTH
 
 
 def test_every_position_is_judged_once():

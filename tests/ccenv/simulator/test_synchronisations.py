@@ -5,6 +5,7 @@ device that are only queued are counted by themselves.
 """
 
 import contextlib
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -212,6 +213,37 @@ def test_other_networks_wait_as_often_as_is_known(network, device):
         with device.counting() as (waits, _):
             agent.update(rollout)
         assert waits.total() == 1, waits
+
+
+WITHIN_SEQUENCES = {
+    "skip_gru": 0,
+    "lm": 0,
+    "lm of wholes": 0,
+    "patches": 0,
+    # Rows that stop at an exit leave keys and values of later layers: they are listed.
+    "lm of heads and exits": 5 * WINDOW * 2,
+}
+"""Waits of all steps of an episode over a sequence."""
+
+
+@pytest.mark.parametrize("network", WITHIN_SEQUENCES)
+def test_steps_over_a_sequence_wait_as_often_as_is_known(network, device):
+    with device:
+        sequences = {"dataset": lambda split: replace(positions(split), together=WINDOW)}
+        settings = settings_of(network) | sequences | {"weights": "cotrain"}
+        simulator = Simulator(ROWS, device="cuda:0", episode="sequence", **settings)
+        simulator.seed(0)
+        with device.counting() as (waits, copies):
+            simulator.begin()
+        # Sequences are brought by number.
+        assert (waits.total(), copies.total()) == (0, 1), waits
+        with device.counting() as (waits, copies):
+            for blocks in simulator.num_blocks * WINDOW:
+                kept = torch.ones(ROWS, blocks, dtype=torch.bool, device=simulator.device)
+                step = simulator.step(kept)
+                assert step.observation.is_cuda
+        assert step.is_over
+        assert (waits.total(), copies.total()) == (WITHIN_SEQUENCES[network], 0), waits
 
 
 @pytest.mark.parametrize(
