@@ -68,16 +68,22 @@ class Agent(StoredPolicy):
         self.env = env
         self.simulator: Simulator = getattr(base, "simulator", base)
         self.simulator.reward.check_is_one_number("agents")
-        if self.simulator.is_sequence and self.learns and not self.sequences:
-            raise ValueError(
-                f"expected an agent that learns over sequences, such as reinforce, got "
-                f"{type(self).__name__}; take episode='input', or say `sequences = True`"
-            )
+        if self.simulator.is_sequence:
+            self.check_over_sequences()
         self.num_blocks = self.simulator.num_blocks
         self.seed = seed
         self.generator = stream(seed, "agent draws", self.simulator.device)
         self.policy_macs: Sequence[int] = [0] * len(self.num_blocks)
         self.progress = 0.0
+
+    @classmethod
+    def check_over_sequences(cls) -> None:
+        """Refuses episodes over sequences where it learns and does not learn from them."""
+        if cls.learns and not cls.sequences:
+            raise ValueError(
+                f"expected an agent that learns over sequences, such as reinforce, got "
+                f"{cls.__name__}; take episode='input', or say `sequences = True`"
+            )
 
     @marked("is_missing")
     def distribution(self, observation: Tensor, layer: int) -> Any:

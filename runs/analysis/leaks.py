@@ -90,7 +90,7 @@ def leak_of(masks: Sequence[Tensor], labels: Tensor, seed: int = 0) -> Leak:
     order = torch.randperm(len(labels), generator=stream(seed, "halves of traces"))
     half = len(labels) // 2
     learned, tried = order[:half][:MOST_LEARNED], order[half:]
-    targets = torch.nn.functional.one_hot(labels[learned].cpu(), classes).double()
+    targets = torch.nn.functional.one_hot(labels[learned].cpu().long(), classes).double()
     weight, bias = fit_softmax(bits[learned], targets)
     guessed = (bits[tried] @ weight.t() + bias).argmax(dim=1)
     hits = int((guessed == labels[tried].cpu()).sum())

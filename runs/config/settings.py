@@ -146,7 +146,7 @@ def check_env(name: str) -> None:
 def make_environment(program: Program, agent_class: Any, given: dict[str, Any]) -> dict[str, Any]:
     """Lays the user's settings over the agent's wishes, the preset and the defaults."""
     from ccenv.data import transform_names
-    from ccenv.simulator.sequences import read_extensions
+    from ccenv.simulator.sequences import read_episode, read_extensions
 
     defaults = environment_defaults()
     wishes = dict(agent_class.env_defaults)
@@ -164,5 +164,9 @@ def make_environment(program: Program, agent_class: Any, given: dict[str, Any]) 
     # The network is asked about them when it is built.
     for name, value in kinds.items():
         check_sizes(name, value)
-    read_extensions(EnvironmentSettings(**settings, **kinds))
-    return settings | {k: dict(v) if isinstance(v, Mapping) else v for k, v in kinds.items()}
+    settings |= {k: dict(v) if isinstance(v, Mapping) else v for k, v in kinds.items()}
+    asked = EnvironmentSettings(**settings)
+    read_extensions(asked)
+    if read_episode(asked):
+        agent_class.check_over_sequences()
+    return settings
