@@ -29,6 +29,7 @@ from ccenv.runs.store.untrusted_files import (
     stored_config,
     stored_tensors,
 )
+from ccenv.simulator.evaluate import in_order
 from ccenv.simulator.policy import follow
 from ccenv.simulator.rollout import walk
 
@@ -215,7 +216,10 @@ MOST = 1000
 
 @dataclass(frozen=True)
 class Walked:
-    """The first test inputs of a run, each once."""
+    """The first test inputs of a run, each once; of sequences all positions, one behind the other.
+
+    Then n counts positions.
+    """
 
     inputs: Tensor
     """[n, ...] as the network sees them."""
@@ -229,6 +233,8 @@ class Walked:
     """[n, classes] float32."""
     nll: Tensor
     """[n] in nats."""
+    positions: int = 1
+    """so many neighbouring rows are one sequence."""
 
 
 def walk_inputs(rebuilt: Rebuilt, draw: str, context: Mapping[str, float] | None = None) -> Walked:
@@ -241,22 +247,24 @@ def walk_inputs(rebuilt: Rebuilt, draw: str, context: Mapping[str, float] | None
             environment has them.
     """
     whole = rebuilt.env.simulator.on_split("test", 1)
-    count = min(MOST, len(whole.data))
+    count, gates = min(MOST, whole.num_episodes), whole.num_layers
     simulator: Any = whole.on_split("test", count)
     if context:
         simulator = simulator.at(**context)
     seed = rebuilt.plan.program.seed
     generator = stream(seed, "evaluation masks") if draw == "sampled" else None
     _, _, steps = walk(simulator, rebuilt.agent, generator, torch.arange(count))
-    last: Any = steps[-1].outcome
-    spent = torch.stack([step.outcome.macs for step in steps], dim=1)
+    by_gate = [[step.outcome for step in steps[gate::gates]] for gate in range(gates)]
+    last: list[Any] = by_gate[-1]
+    spent = torch.stack([in_order([one.macs for one in found]) for found in by_gate], dim=1)
     return Walked(
-        inputs=simulator.data.batch(torch.arange(count))[0],
-        labels=last.labels,
-        masks=tuple(step.outcome.mask for step in steps),
+        inputs=simulator.data.batch(torch.arange(count * simulator.positions))[0],
+        labels=in_order([one.labels for one in last]),
+        masks=tuple(in_order([one.mask for one in found]) for found in by_gate),
         macs=spent.diff(dim=1, prepend=torch.zeros_like(spent[:, :1])),
-        logits=last.logits,
-        nll=-last.log_likelihood,
+        logits=in_order([one.logits for one in last]),
+        nll=-in_order([one.log_likelihood for one in last]),
+        positions=simulator.positions,
     )
 
 

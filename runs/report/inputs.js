@@ -236,7 +236,7 @@ const ccenvPrice = (() => {
     const own = input.runs[which];
     return agent.price ? ccenvPrice.outcome(agent, input, own) : own;
   };
-  const isWrong = (view, input) => view.agents.some(({price}, which) => {
+  const isWrong = (view, input) => !view.is_sequence && view.agents.some(({price}, which) => {
     const own = input.runs[which];
     return best((price ? own.prices[ccenvPrice.nearest(price)] : own).logits) !== input.label;
   });
@@ -308,6 +308,48 @@ const ccenvPrice = (() => {
       ...(agent.why ? [make("p", {className: "note"}, agent.why)] : []));
   };
 
+  // A sequence: its positions for each gate, the more of its blocks are kept the fuller, then nll.
+  const visible = text => text.replaceAll(" ", "␣") || "·";
+  const sequencePanel = (view, which, input) => {
+    const agent = view.agents[which];
+    const {masks, costs, nll} = input.runs[which];
+    const mean = numbers => sum(numbers) / numbers.length;
+    const most = Math.max(...view.inputs.flatMap(one => one.runs.flatMap(run => run.nll))) || 1;
+    const policy = sum(agent.policy_macs) / agent.dense_macs;
+    const place = (i, style, words, data) => make("span", {className: "place", style, dataset: data,
+      title: `position ${i}: ${words}, cost ${shown(costs[i])}, nll ${shown(nll[i])}`},
+    visible(input.places[i]));
+    const rows = agent.gates.map(({name, blocks, skipped}, gate) => {
+      const kept = masks[gate].map(mask => [...mask].filter(bit => bit === "1").length);
+      const places = kept.filter(count => count).length;
+      return make("div", {className: "gate"},
+        make("div", {className: "gate-name"}, `${name}: kept at ${places} of ${kept.length} positions`,
+          make("span", {className: "said"}, blocks > 1
+            ? ` · ${shown(mean(kept), 2)} of ${blocks} blocks on average · skipped: ${skipped}`
+            : ` · skipped: ${skipped}`)),
+        make("div", {className: "places"}, ...kept.map((count, i) => place(i,
+          {"--share": count / blocks}, `${name}, ${count} of ${blocks} kept`, {kept: count > 0}))));
+    });
+    const said = [`cost ${shown(mean(costs))} of the dense network's`,
+      policy ? `${shown(mean(costs) + policy)} with the policy` : "",
+      `nll ${shown(mean(nll))} nats`, "means over positions"];
+    return make("article", {className: "run"}, make("h3", {}, agent.name),
+      make("p", {className: "verdict"}, said.filter(Boolean).join(" · ")), ...rows,
+      make("div", {className: "gate"}, make("div", {className: "gate-name"}, "nll of the answer",
+        make("span", {className: "said"}, ` · a full bar: ${shown(most)} nats`)),
+      make("div", {className: "places"}, ...nll.map((nats, i) => place(i, {"--height": nats / most},
+        `label ${named(view, input.labels[i])}`, {bar: true})))));
+  };
+  const NOTES = {
+    inputs: "Filled blocks are computed, empty ones are skipped. The bar below them shows the MACs " +
+      "so far, the bars of the classes are probabilities. Press a block to switch it: later gates " +
+      "keep the masks that the policy chose.",
+    sequences: "A position is marked where the gate's blocks are kept there, the fuller the more of " +
+      "them; what it leaves to the next position was made by these masks.",
+  };
+  const titleOf = (view, input) => view.is_sequence ? `test sequence ${input.index}`
+    : `test input ${input.index}, class ${named(view, input.label)}`;
+
   // What each block sees: the mean of the inputs that it is computed for, or a text's last symbols.
   const seenBy = (view, one, block) => {
     const often = one.classes.map(i => named(view, i)).join(", ");
@@ -350,14 +392,12 @@ const ccenvPrice = (() => {
     const draw = () => {
       const input = view.inputs[view.orders[orders.value][at]];
       const seen = input.picture
-        ? make("img", {src: input.picture, className: "input",
-          alt: `test input ${input.index}, class ${named(view, input.label)}`})
-        : make("pre", {className: "input"}, input.text);
+        ? make("img", {src: input.picture, className: "input", alt: titleOf(view, input)})
+        : make("pre", {className: "input"}, input.text ?? input.places.join(""));
       const focus = document.activeElement?.getAttribute("aria-label");
       stage.replaceChildren(
-        make("div", {className: "seen"}, seen, make("p", {className: "note"},
-          `test input ${input.index}, class ${named(view, input.label)}`)),
-        ...view.agents.map((_, which) => panel(view, which, input, masks[which], changed => {
+        make("div", {className: "seen"}, seen, make("p", {className: "note"}, titleOf(view, input))),
+        ...view.agents.map((_, which) => view.is_sequence ? sequencePanel(view, which, input) : panel(view, which, input, masks[which], changed => {
           masks[which] = changed;
           draw();
         })));
@@ -374,12 +414,11 @@ const ccenvPrice = (() => {
       strip.replaceChildren(...view.orders[orders.value].map((number, i) => {
         const input = view.inputs[number];
         const wrong = isWrong(view, input);
-        const words = `test input ${input.index}, class ${named(view, input.label)}` +
-          (wrong ? ", wrong answer" : "");
+        const words = titleOf(view, input) + (wrong ? ", wrong answer" : "");
         const own = {type: "button", className: "thumb", dataset: {wrong}, title: words,
           onclick: () => show(i)};
         return input.picture ? make("button", own, make("img", {src: input.picture, alt: words}))
-          : make("button", {...own, ariaLabel: words}, `…${input.text.slice(-6)}`);
+          : make("button", {...own, ariaLabel: words}, `…${(input.text ?? input.places.map(visible).join("")).slice(-6)}`);
       }));
       show(0);
     };
@@ -400,8 +439,10 @@ const ccenvPrice = (() => {
       show(at + by);
       strip.children[at].focus();
     });
-    place.append(make("div", {className: "controls"}, make("label", {}, "inputs ", orders),
-      step(-1), step(1)), strip, make("div", {className: "prices"}, ...prices), stage, ...seenByAll(view));
+    place.append(make("div", {className: "controls"}, make("label", {}, `${view.is_sequence ? "sequences" : "inputs"} `, orders),
+      step(-1), step(1)), strip, make("div", {className: "prices"}, ...prices), stage,
+      make("p", {className: "note"}, NOTES[view.is_sequence ? "sequences" : "inputs"]),
+      ...seenByAll(view));
     fill();
   };
   for (const place of document.querySelectorAll(".inputs")) start(place);

@@ -181,6 +181,11 @@ def view_of(runs: Mapping[str, Rebuilt], draw: str) -> View:
         for run, prices in zip(runs.values(), priced, strict=True)
     ]
     first = walked[0]
+    if any(one.positions != first.positions for one in walked):
+        raise ValueError(
+            "expected two runs whose episodes are alike, got inputs and sequences; choose two of "
+            "one kind"
+        )
     if any(one.inputs.shape != first.inputs.shape for one in walked) or any(
         not torch.equal(one.inputs, first.inputs) for one in walked
     ):
@@ -206,10 +211,13 @@ def view_of(runs: Mapping[str, Rebuilt], draw: str) -> View:
         "dataset": str(one_run.plan.environment["dataset"]),
         "classes": symbols,
         "masks": draw,
+        "is_sequence": first.positions > 1,
         "agents": agents,
         "orders": {name: [places[i] for i in found] for name, found in orders.items()},
         "inputs": [
-            input_view(first, index, needs_numbers, letters)
+            sequence_view(first, walked, agents, index, letters)
+            if first.positions > 1
+            else input_view(first, index, needs_numbers, letters)
             | {
                 "runs": [
                     outcome_view(one, index)
@@ -223,11 +231,12 @@ def view_of(runs: Mapping[str, Rebuilt], draw: str) -> View:
 
 
 def orders_of(walked: Sequence[Walked]) -> dict[str, list[int]]:
-    """Name of an order -> test inputs in it."""
-    first, count = walked[0], len(walked[0].labels)
+    """Name of an order -> test inputs in it, or test sequences, by means over their positions."""
+    first = walked[0]
+    nll = first.nll.unflatten(0, (-1, first.positions)).mean(dim=1)
     orders = {
-        "as they come": list(range(min(NUM_SHOWN, count))),
-        "hardest first": first.nll.argsort(descending=True)[:NUM_SHOWN].tolist(),
+        "as they come": list(range(min(NUM_SHOWN, len(nll)))),
+        "hardest first": nll.argsort(descending=True)[:NUM_SHOWN].tolist(),
     }
     if len(walked) > 1:
         # Answers first, then the share of MACs.
@@ -235,6 +244,7 @@ def orders_of(walked: Sequence[Walked]) -> dict[str, list[int]]:
         answers = first.logits.argmax(dim=1) != other.logits.argmax(dim=1)
         macs = (first.macs.sum(dim=1) - other.macs.sum(dim=1)).abs().double()
         differ = answers.double() + macs / (1 + macs.max())
+        differ = differ.unflatten(0, (-1, first.positions)).mean(dim=1)
         found = differ.argsort(descending=True, stable=True)[:NUM_SHOWN]
         if some := [i for i in found.tolist() if differ[i] > 0]:
             orders["agents differ"] = some
@@ -244,7 +254,9 @@ def orders_of(walked: Sequence[Walked]) -> dict[str, list[int]]:
 def agent_view(name: str, run: Rebuilt, prices: Priced | None, draw: str) -> View:
     """A run's gates and its network, or why the page cannot run that; its cost weights, if any."""
     network = run.network
-    runs_here, why = network_view(network)
+    # A position of a sequence starts from what other masks left: no page runs that.
+    over_inputs = not run.env.simulator.is_sequence
+    runs_here, why = network_view(network) if over_inputs else (None, "")
     return {
         "name": name,
         "agent": run.plan.agent,
@@ -285,6 +297,36 @@ def input_view(walked: Walked, index: int, needs_numbers: bool, letters: np.ndar
         if values.ndim == 3:
             shown["small"] = floats(pool(torch.from_numpy(values)[None]).flatten())
     return {"index": index, "label": int(walked.labels[index]), **shown}
+
+
+def sequence_view(
+    first: Walked,
+    walked: Sequence[Walked],
+    agents: Sequence[View],
+    index: int,
+    letters: np.ndarray | None,
+) -> View:
+    """One test sequence: a name of each position, and what each run does there."""
+    rows = slice(index * first.positions, (index + 1) * first.positions)
+    inputs = first.inputs[rows].cpu()
+    if is_symbols(inputs[0].numpy()):
+        # The last symbol of a window is the one just read.
+        shown: View = {"places": [as_words(window[-1:], letters) for window in inputs.numpy()]}
+    else:
+        shown = {"places": [str(place) for place in range(first.positions)]}
+        shown["picture"] = small_png_uri(inputs.flatten(1).t()[None].numpy(), LARGEST_SIDE)
+    runs = [
+        {
+            "masks": [
+                ["".join("01"[bit] for bit in row) for row in mask[rows].tolist()]
+                for mask in one.masks
+            ],
+            "costs": (one.macs[rows].sum(dim=1).double() / agent["dense_macs"]).tolist(),
+            "nll": [float(f"{nats:.4g}") for nats in one.nll[rows].tolist()],
+        }
+        for one, agent in zip(walked, agents, strict=True)
+    ]
+    return {"index": index, "labels": first.labels[rows].tolist(), **shown, "runs": runs}
 
 
 def outcome_view(walked: Walked, index: int) -> View:

@@ -152,7 +152,8 @@ def input_page(view: Mapping[str, Any]) -> str:
     """A page of single inputs alone."""
     return filled_page(
         title=" and ".join(agent["name"] for agent in view["agents"]),
-        about=f"Test inputs of {view['dataset']}, one by one; {MASKS[view['masks']]} masks.",
+        about=f"Test {'sequences' if view.get('is_sequence') else 'inputs'} of {view['dataset']}, "
+        f"one by one; {MASKS[view['masks']]} masks.",
         made_by="ccenv inspect",
         comparison=None,
         inputs=Markup(embedded(view)),

@@ -1,8 +1,12 @@
 """Laws of runs over sequences in the commands: bad input is refused, what they show is true."""
 
 import pytest
+from browser import needs_browser, said_by
 
-from ccenv.runs.commands import train
+from ccenv.runs.commands import inspect, train
+from ccenv.runs.config.command import read_config
+from ccenv.runs.replay.rebuilt import open_run, walk_inputs
+from ccenv.runs.store.masks_file import load_masks
 
 TEXT = "reinforce dataset=python_bundled@16 episode=sequence network=skip_gru"
 STALENESS = "reinforce dataset=staleness network=staleness episode=sequence"
@@ -44,3 +48,56 @@ def test_what_cannot_be_over_sequences_is_refused_in_one_line(words, tmp_path, m
     assert said.startswith("ccenv train: ")
     assert said.count("\n") == 1
     assert not list(tmp_path.iterdir())
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """Finished runs on text and on numbers."""
+    logs = tmp_path_factory.mktemp("logs")
+    program = ["images=64", "batch_size=8", f"log_dir={logs}", "--export"]
+    small = "network_kwargs.width=48 network_kwargs.embedding_size=16"
+    for words in (f"{TEXT} {small}", STALENESS):
+        assert train.main([*words.split(), *program]) == 0
+    folders = sorted(path.parent for path in logs.rglob("result.json"))
+    return {read_config(folder / "config.json")["dataset"]: folder for folder in folders}
+
+
+DRAWN = """
+<script>
+addEventListener("load", () => {
+  const texts = query => [...document.querySelectorAll(query)].map(one => one.innerText);
+  document.body.dataset.said = JSON.stringify({kept: texts("[data-kept=true]"),
+    places: texts("[data-kept]"), bars: texts("[data-bar]"), words: texts(".run").join("\\n"),
+    buttons: document.querySelectorAll(".block").length});
+});
+</script>
+"""
+
+
+@needs_browser
+@pytest.mark.parametrize("dataset", ["python_bundled@16", "staleness"])
+def test_a_page_of_sequences_marks_the_positions_that_were_kept(dataset, runs, tmp_path, capsys):
+    page = tmp_path / "page.html"
+    assert inspect.main([str(runs[dataset]), "--out", str(page), "--masks", "sampled"]) == 0
+    # Nothing of a sequence can be switched, which is no lack of its network.
+    assert not capsys.readouterr().err
+    said, console = said_by(page.read_text(), tmp_path, DRAWN)
+    assert "CONSOLE" not in console
+    walked = walk_inputs(open_run(runs[dataset]), "sampled")
+    kept = walked.masks[0][: walked.positions, 0]
+    assert f"kept at {int(kept.sum())} of {walked.positions} positions" in said["words"]
+    assert said["kept"] == [place for place, bit in zip(said["places"], kept, strict=True) if bit]
+    assert said["bars"] == said["places"]
+    assert f"nll {walked.nll[: walked.positions].mean():.3f}".rstrip("0") in said["words"]
+    assert not said["buttons"]
+
+
+def test_a_page_walks_sequences_as_their_run_s_evaluation_did(runs):
+    for folder in runs.values():
+        run = open_run(folder)
+        for draw in ("mode", "sampled"):
+            walked = walk_inputs(run, draw)
+            rows = len(walked.labels)
+            stored = load_masks(folder, draw, [1], len(run.env.simulator.on_split("test", 1).data))
+            assert rows % walked.positions == 0
+            assert (stored[0][:rows] == walked.masks[0]).all()
