@@ -83,8 +83,8 @@ class Tracker:
                 is there twice.
         """
         self.config, self.folder = config, folder
-        self.num_gates = simulator.num_layers
-        self.steps_of_image = simulator.num_layers * simulator.group_size
+        self.num_gates, self.num_steps = simulator.num_layers, simulator.num_steps
+        self.steps_of_image = simulator.num_steps * simulator.group_size
         numbers, letters = range(simulator.data.num_classes), simulator.data.letters
         # Letters of a text's symbols, else numbers.
         self.class_names = [as_words(np.array([number]), letters) for number in numbers]
@@ -134,7 +134,7 @@ class Tracker:
 
     def _flush(self, images_seen: int) -> None:
         means = {tag: float(np.mean(values)) for tag, values in self._pending.items()}
-        for tag, mean in curves_of(means, self.num_gates).items():
+        for tag, mean in curves_of(means, self.num_gates, self.num_steps).items():
             is_of_steps = tag.startswith(OF_STEPS)
             step = images_seen * self.steps_of_image if is_of_steps else images_seen
             self.writer.add_scalar(tag, mean, step)
@@ -178,14 +178,15 @@ class Tracker:
         self.writer.close()
 
 
-def curves_of(means: Mapping[str, float], num_gates: int) -> dict[str, float]:
+def curves_of(means: Mapping[str, float], num_gates: int, num_steps: int) -> dict[str, float]:
     """Scalars of a listener under the board's tags, with those that Stable-Baselines3 writes.
 
     Args:
         means: `episode/*`, `reward/*`, `agent/*` and `time/*`.
-        num_gates: steps of an episode.
+        num_gates: of the network, by which entropies are summed.
+        num_steps: of an episode; of a sequence there are as many for each position.
 
-    >>> curves_of({"episode/return": 0.5, "agent/entropy": 3.0}, num_gates=2)
+    >>> curves_of({"episode/return": 0.5, "agent/entropy": 3.0}, num_gates=2, num_steps=2)
     ... # doctest: +NORMALIZE_WHITESPACE
     {'episode/return': 0.5, 'rollout/ep_rew_mean': 0.5, 'rollout/ep_len_mean': 2.0,
      'train/entropy': 3.0, 'train/entropy_loss': -1.5}
@@ -195,7 +196,7 @@ def curves_of(means: Mapping[str, float], num_gates: int) -> dict[str, float]:
         curves[tag.replace("agent/", "train/", 1) if tag.startswith("agent/") else tag] = mean
         if tag == "episode/return":
             curves["rollout/ep_rew_mean"] = mean
-            curves["rollout/ep_len_mean"] = float(num_gates)
+            curves["rollout/ep_len_mean"] = float(num_steps)
         if tag == "agent/entropy":
             # Ours is the entropy of an episode's masks, theirs minus that of one step's.
             curves["train/entropy_loss"] = -mean / num_gates

@@ -2,6 +2,7 @@
 
 import pytest
 from browser import needs_browser, said_by
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from ccenv.runs.commands import inspect, train
 from ccenv.runs.config.command import read_config
@@ -101,3 +102,9 @@ def test_a_page_walks_sequences_as_their_run_s_evaluation_did(runs):
             stored = load_masks(folder, draw, [1], len(run.env.simulator.on_split("test", 1).data))
             assert rows % walked.positions == 0
             assert (stored[0][:rows] == walked.masks[0]).all()
+
+
+def test_curves_count_the_steps_of_all_positions(runs):
+    events = EventAccumulator(str(runs["staleness"])).Reload()
+    assert events.Scalars("rollout/ep_len_mean")[-1].value == 24
+    assert events.Scalars("rollout/ep_rew_mean")[-1].step == 64 * 24
