@@ -50,7 +50,7 @@ class ActorCritic(IndependentPolicy):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.critic = nn.Sequential(
-                nn.Linear(self.simulator.observe.obs_size, critic_units),
+                nn.Linear(self.simulator.obs_size, critic_units),
                 nn.Tanh(),
                 nn.Linear(critic_units, 1),
             ).to(self.simulator.device)

@@ -59,7 +59,7 @@ class BlockSelectionEnv(EnvBase):
         bits = {"n": blocks, "shape": (rows, blocks), "dtype": torch.bool} | place
         flag = {"n": 1, "shape": (rows, 1), "dtype": torch.bool} | place
         share = {"low": 0.0, "high": 1.0, "shape": (rows, 1), "dtype": torch.float32} | place
-        columns = self.simulator.observe.obs_size
+        columns = self.simulator.obs_size
         self.action_spec = Binary(**bits)
         self.observation_spec = Composite(
             observation=Unbounded((rows, columns), dtype=torch.float32, **place),

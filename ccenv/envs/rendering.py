@@ -224,8 +224,9 @@ class Window:
 
     def close(self) -> None:
         """Closes the window, if one is open."""
-        from matplotlib import pyplot
-
         if self._figure is not None:
+            # Imported only then: an environment is also closed while Python shuts down.
+            from matplotlib import pyplot
+
             pyplot.close(self._figure)
         self._figure = None

@@ -25,7 +25,7 @@ def observation_space(simulator: Simulator) -> gym.spaces.Box:
     """Of what is seen of one image."""
     # Activations may be of any size; finite bounds, because Gymnasium's checker minds infinity.
     limit = float(np.finfo(np.float32).max)
-    return gym.spaces.Box(-limit, limit, (simulator.observe.obs_size,), np.float32)
+    return gym.spaces.Box(-limit, limit, (simulator.obs_size,), np.float32)
 
 
 def make_reward_space(simulator: Simulator) -> gym.spaces.Box | None:

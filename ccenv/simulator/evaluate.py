@@ -5,6 +5,7 @@ a budget, a cascade, a search); `ccenv.mask_table` has it of all masks there are
 """
 
 import collections
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -18,7 +19,7 @@ from ccenv.base.values import lacking, positive_int, shortened, shown
 from ccenv.mdp.dynamics import EpisodeState, StepOutcome, initial, transition
 from ccenv.networks.core.abilities import Everywhere, ability
 from ccenv.networks.core.protocol import Earlier, GatedNetwork, num_blocks_of
-from ccenv.simulator.policy import ModelPolicy, Policy, as_policy
+from ccenv.simulator.policy import Actor, ModelPolicy, Policy, as_policy
 from ccenv.simulator.rollout import simulator_of, walk
 
 PART = 100_000
@@ -47,7 +48,8 @@ class Evaluation:
     split: str
     """"train", "validation" or "test"."""
     draw: str
-    """"sampled", or "mode" for greedy masks (of independent blocks: thresholded at 1/2)."""
+    """"sampled", or "mode" for greedy masks (of independent blocks: thresholded at 1/2); "given"
+    of a module or a function, whose actions are taken as they are."""
     num_images: int
     """number of images, or of positions of all sequences."""
     error: float
@@ -61,7 +63,7 @@ class Evaluation:
     compute_cost: float
     """executed MACs over the dense network's, mean over images."""
     policy_cost: float
-    """the policy's own MACs over the dense network's."""
+    """the policy's own MACs over the dense network's; NaN where they are unknown."""
     macs: float
     """executed MACs of an image with the policy's own, mean over images."""
     block_use: tuple[Tensor, ...]
@@ -79,11 +81,12 @@ class Evaluation:
         density = " ".join(f"{share:.2f}" for share in self.density)
         if len(self.density) > FEW_GATES:
             density = f"{sum(self.density) / len(self.density):.2f} in {len(self.density)} gates"
-        masks = "greedy" if self.draw == "mode" else "sampled"
+        masks = "greedy" if self.draw == "mode" else self.draw
+        total = "-" if math.isnan(self.total_cost) else f"{self.total_cost:.3f}"
         return (
             f"Evaluation({self.num_images:,} {self.split} inputs, {masks} masks: error "
             f"{100 * self.error:.2f} %, compute cost {self.compute_cost:.3f}, with the policy "
-            f"{self.total_cost:.3f}, density {density})"
+            f"{total}, density {density})"
         )
 
     @property
@@ -92,18 +95,21 @@ class Evaluation:
         return self.compute_cost + self.policy_cost
 
     def numbers(self) -> dict[str, Any]:
-        """All but the tensors, ready for JSON; `draw` is called "mode" there."""
+        """All but the tensors, ready for JSON; `draw` is called "mode", what is unknown None."""
         whole = ("num_images", "error", "nll", "mean_return")
         costs = ("compute_cost", "policy_cost", "total_cost", "macs")
-        numbers = {name: getattr(self, name) for name in (*whole, *costs)}
+        values = {name: getattr(self, name) for name in (*whole, *costs)}
+        numbers = {name: None if math.isnan(value) else value for name, value in values.items()}
         judged = {"split": self.split, "mode": self.draw}
         return judged | numbers | {"density": list(self.density)}
 
 
 def policy_of(policy: Any, env: Any) -> Policy:
-    """A policy as it is; a model of Stable-Baselines3 as a policy on an environment."""
+    """A policy as it is; a model of Stable-Baselines3, a module or a function as a policy."""
     if not hasattr(policy, "act") and hasattr(policy, "get_vec_normalize_env"):
         return ModelPolicy(policy, simulator_of(env), env)
+    if not hasattr(policy, "act") and callable(policy) and not isinstance(policy, type):
+        return Actor(policy, simulator_of(env))
     found = as_policy(policy)
     if lacking(found, "policy_macs"):
         raise TypeError(
@@ -129,7 +135,8 @@ def evaluate(
         env: any environment of ccenv, or a `Simulator`; its network is used as it is now.
         policy: an agent, another `Policy`, or a model of Stable-Baselines3, whose actor's MACs are
             counted here. For a model that acts through an action view, pass an environment in that
-            view.
+            view. Also a torch module or a function from observations [batch, obs_size] to bits
+            [batch, max(num_blocks)], taken as they are; a function's own MACs are unknown (NaN).
         split: "train", "validation" or "test".
         deterministic: use greedy masks instead of sampled ones.
         seed: seed of the sampled masks.
@@ -138,7 +145,7 @@ def evaluate(
 
     Raises:
         TypeError: if `env` is no environment of ccenv, or a model's actions are no masks.
-        ValueError: if a model learned on observations of another size.
+        ValueError: if a model learned on observations of another size, or bits are not 0 or 1.
 
     Example:
         >>> import ccenv
@@ -185,7 +192,7 @@ def evaluate(
     policy_macs, labels = sum(policy.policy_macs), whole["labels"]
     return Evaluation(
         split=split,
-        draw="mode" if deterministic else "sampled",
+        draw="given" if isinstance(policy, Actor) else "mode" if deterministic else "sampled",
         num_images=len(labels),
         error=1 - numbers["correct"],
         nll=numbers["nll"],

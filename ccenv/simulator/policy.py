@@ -3,6 +3,7 @@
 Models of Stable-Baselines3 are policies too; nothing of it is imported, a model brings it along.
 """
 
+import math
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
@@ -106,6 +107,48 @@ def as_policy(policy: Any) -> Policy:
     return OtherPolicy(policy)
 
 
+class Actor(Policy):
+    """A torch module or a function, observation -> action, as a `Policy`.
+
+    Its actions are taken as they are, so nothing is drawn from the generator. The MACs of a module
+    are counted; those of a function, which may compute anything, are unknown: NaN.
+    """
+
+    def __init__(self, actor: Any, simulator: Simulator) -> None:
+        """Takes float32 [batch, obs_size] -> 0 and 1 or bool, [batch, max(num_blocks)]."""
+        self.actor, self.num_blocks = actor, simulator.num_blocks
+        macs = math.nan
+        if isinstance(actor, torch.nn.Module):
+            example = torch.zeros(1, simulator.obs_size, device=simulator.device)
+            macs, _ = counted(lambda: actor(example))
+        self.policy_macs: Sequence[Any] = [macs] * simulator.num_layers
+
+    def act(
+        self, observation: Tensor, layer: int, generator: torch.Generator | None = None
+    ) -> Tensor:
+        """See `Policy.act`; TypeError, ValueError of what are no bits."""
+        given = self.actor(observation)
+        if not isinstance(given, Tensor | np.ndarray):
+            raise TypeError(
+                f"expected {shown(self.actor)} to return a tensor of bits, got {shown(given)}; "
+                "give a function from an observation to the action alone, such as "
+                "lambda x: actor(TensorDict(observation=x))['action'] for an actor of TorchRL"
+            )
+        bits, least = torch.as_tensor(given), self.num_blocks[layer]
+        rows = len(observation)
+        if bits.ndim != 2 or len(bits) != rows or bits.shape[1] < least:
+            raise ValueError(
+                f"expected actions [{rows}, {max(self.num_blocks)}], a bit for each block, got "
+                f"{shown(given)}"
+            )
+        if bits.dtype != torch.bool and not bool(((bits == 0) | (bits == 1)).all()):
+            raise ValueError(
+                f"expected actions of 0 and 1, or bool, got others from {shown(self.actor)}; "
+                "threshold its scores (scores > 0) or sample bits in it"
+            )
+        return bits[:, :least].to(observation.device) != 0
+
+
 class CommittedMasks:
     """Greedy actions of a policy for earlier positions, see `GatedNetwork.start`."""
 
@@ -165,7 +208,7 @@ class ModelPolicy(Policy):
             TypeError, ValueError: if its actions are no masks, it has a memory, or learned on
                 observations of another size.
         """
-        shape = (simulator.observe.obs_size,)
+        shape = (simulator.obs_size,)
         if model.observation_space.shape != shape:
             raise ValueError(
                 f"expected a model of observations {list(shape)}, as this environment shows them, "

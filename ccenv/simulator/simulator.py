@@ -218,14 +218,17 @@ class Simulator:
         if self.is_sequence:
             self.state = begin_position(self)
         else:
-            images, labels = self.data.batch(self.ranks.share(indices))
+            batch = self.data.batch(self.ranks.share(indices))
             with torch.set_grad_enabled(shares_start):
-                self.state = dynamics.initial(
-                    self.network, images, labels, group, earlier=self.earlier
-                )
+                self.state = dynamics.initial(self.network, *batch, group, earlier=self.earlier)
         self.learning.begin(self.state.hidden if shares_start else None)
         with torch.no_grad():
             return self.ranks.gathered(self.observe(self.state))[0]
+
+    @property
+    def obs_size(self) -> int:
+        """Width of an observation: numbers that a policy sees at a gate, as many at each."""
+        return self.observe.obs_size
 
     @property
     def num_episodes(self) -> int:
@@ -329,12 +332,8 @@ class Simulator:
             for extension in self.extensions:
                 mask, weights = extension.before_gate(self, mask, weights)
             share = self.ranks.share
-            self.state, outcome = dynamics.transition(
-                self.network,
-                state,
-                share(mask),
-                weights=None if weights is None else share(weights),
-            )
+            own = None if weights is None else share(weights)
+            self.state, outcome = dynamics.transition(self.network, state, share(mask), weights=own)
             for extension in self.extensions:
                 outcome = extension.before_pay(self, outcome)
             if outcome.logits is not None and outcome.compared and not outcome.compared.are_finite:

@@ -140,7 +140,7 @@ class Nothing(Policy):
 @pytest.mark.parametrize(
     ("policy", "error", "text"),
     [
-        (Actor(2, 2), TypeError, r"expected a policy with act\(.* got a module Actor; wrap it"),
+        (3, TypeError, r"expected a policy with act\(.* got 3; wrap it"),
         (Actor, TypeError, "expected a policy with act"),
         (Silent(), TypeError, "expected Silent to have policy_macs"),
         (Nothing(), NotImplementedError, r"expected Nothing to define act\("),

@@ -1,6 +1,7 @@
 """Laws of the environment itself: episodes, costs, autoreset, seeds, co-training, bad input."""
 
 import functools
+import sys
 
 import gymnasium as gym
 import numpy as np
@@ -325,3 +326,9 @@ def test_nothing_goes_on_before_reset_or_after_close(view):
         env.step(action)
     with pytest.raises(RuntimeError, match="closed"):
         env.reset()
+
+
+def test_closing_loads_no_drawing_where_no_window_was_open(monkeypatch):
+    env = BlockSelectionEnv(**PROBE)
+    monkeypatch.setitem(sys.modules, "matplotlib.pyplot", None)
+    env.close()

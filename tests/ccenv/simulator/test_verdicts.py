@@ -1,7 +1,10 @@
 """Verdicts: menus of masks, parts of a data set, and policies that do not see labels."""
 
 import dataclasses
+import json
+import math
 
+import numpy as np
 import pytest
 import torch
 
@@ -49,6 +52,54 @@ def test_a_mask_of_a_menu_is_judged_as_a_policy_that_always_takes_it(settings):
         assert table.errors[:, number].mean().item() == pytest.approx(alone.error, abs=1e-9)
         assert table.nll[:, number].mean().item() == pytest.approx(alone.nll, rel=1e-6)
         assert table.compute_cost[:, number].mean().item() == pytest.approx(alone.compute_cost)
+
+
+class Scores(torch.nn.Linear):
+    """An actor of another library: a module without `act`."""
+
+    def forward(self, observation):
+        return (super().forward(observation) > 0).float()
+
+
+def test_a_module_is_judged_as_a_policy_of_its_bits_and_its_macs_are_counted():
+    simulator = simulator_of(LAYERS)
+    width = simulator.obs_size
+    assert simulator.begin().shape == (50, width)
+    actor = Scores(width, simulator.max_blocks)
+
+    class Same:
+        policy_macs = (width * simulator.max_blocks,) * simulator.num_layers
+
+        def act(self, observation, layer, generator=None):
+            return actor(observation)[:, : simulator.num_blocks[layer]].bool()
+
+    found, same = ccenv.evaluate(simulator, actor), ccenv.evaluate(simulator, Same())
+    assert found.numbers() | {"mode": "sampled"} == same.numbers()
+    assert found.draw == "given"
+
+
+def test_the_macs_of_a_function_are_unknown_and_never_zero():
+    simulator = simulator_of(LAYERS)
+    found = ccenv.evaluate(simulator, lambda seen: np.ones((len(seen), 3), dtype=np.int64))
+    assert found.compute_cost == 1
+    assert all(math.isnan(x) for x in (found.policy_cost, found.total_cost, found.macs))
+    assert "given masks" in repr(found)
+    assert "with the policy -," in repr(found)
+    assert '"total_cost": null' in json.dumps(found.numbers(), allow_nan=False)
+
+
+@pytest.mark.parametrize(
+    ("actor", "error", "text"),
+    [
+        (lambda seen: {"action": seen}, TypeError, r"return a tensor of bits, .*actor\(TensorDict"),
+        (lambda seen: seen[:, :3], ValueError, "actions of 0 and 1, or bool, .*threshold"),
+        (lambda seen: seen[:, :3] * math.nan, ValueError, "actions of 0 and 1, or bool"),
+        (lambda seen: seen[:, 0] > 0, ValueError, r"actions \[\d+, 3\], .* got Tensor"),
+    ],
+)
+def test_a_function_that_returns_no_bits_is_told_what_it_should_return(actor, error, text):
+    with pytest.raises(error, match=text):
+        ccenv.evaluate(simulator_of(LAYERS), actor)
 
 
 def test_what_masks_have_in_common_up_to_a_gate_is_computed_once():
