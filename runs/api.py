@@ -7,6 +7,7 @@ For example:
     again = ccenv.load(run.folder)
 """
 
+import html
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ from ccenv.base.values import positive_int, shown
 from ccenv.runs.config.plan import Plan
 from ccenv.runs.config.settings import make_plan
 from ccenv.runs.config.typed import Settings
+from ccenv.runs.config.values import compact
 from ccenv.runs.engine.errors import CannotStartError, say
 from ccenv.runs.engine.metadata import context_lines
 from ccenv.runs.engine.run import Options, run, warn_of_masks
@@ -27,7 +29,7 @@ from ccenv.runs.stats.intervals import Interval, mean_interval, told, with_inter
 from ccenv.runs.stats.measures import bits_lines, evaluation
 from ccenv.runs.store import folder as run_folder
 from ccenv.runs.store.untrusted_files import EXPORTED, stored_result
-from ccenv.runs.tables.sweep_table import Columns, markdown, read_columns
+from ccenv.runs.tables.sweep_table import markdown
 from ccenv.runs.tensorboard.mirror import mirrored
 
 __getattr__ = names_on_use("ccenv.runs", {"comparing": ["Comparison", "compare"]})
@@ -101,13 +103,12 @@ class Run:
             f"cost {self.cost:.3f})"
         )
 
+    def _repr_html_(self) -> str:
+        return f"<pre>{html.escape(self.summary)}</pre>"
 
-RUN_COLUMNS: Columns = {
-    "agent": ("left", lambda run: run.agent),
-    "seed": ("right", lambda run: run.seed),
-    "test error %": ("right .2f", lambda run: 100 * run.error),
-    "cost": ("right .3f", lambda run: run.cost),
-}
+
+COLUMNS = {"seed": "right", "test error %": "right .2f", "cost": "right .3f"}
+"""Of a table of runs, behind the agent and its settings."""
 
 
 class Runs(Sequence[Run]):
@@ -146,13 +147,42 @@ class Runs(Sequence[Run]):
         return mean_interval([run.cost for run in self.runs])
 
     @property
+    def settings(self) -> list[dict[str, Any]]:
+        """Of each run: reward, cost weight, and every setting that differs between the runs."""
+        from ccenv.runs.engine.collect_runs import telling_settings
+
+        return telling_settings([run.result for run in self.runs])
+
+    @property
+    def by_row(self) -> "dict[str, Runs]":
+        """Runs that differ in their seed alone, by their agent and what tells them from others."""
+        from ccenv.runs.engine.collect_runs import in_rows
+
+        rows = in_rows(dict(run.result) for run in self.runs)
+        return {label: Runs(map(Run, results)) for label, results in rows.items()}
+
+    @property
     def table(self) -> str:
-        """A line for each run, in Markdown."""
-        return markdown(*read_columns(RUN_COLUMNS, self.runs))
+        """A line for each run, in Markdown: settings as in `settings`, error and cost."""
+        settings = self.settings
+        names = settings[0] if settings else {}
+        return markdown(
+            {"agent": "left"} | dict.fromkeys(names, "left") | COLUMNS,
+            [
+                [run.agent, *map(compact, own.values()), run.seed, 100 * run.error, run.cost]
+                for run, own in zip(self.runs, settings, strict=True)
+            ],
+        )
 
     @property
     def summary(self) -> str:
-        """Means over the runs in a line, that of the error with its interval."""
+        """Means over the seeds in a line, that of the error with its interval.
+
+        Of several agents or settings, a line for each.
+        """
+        rows = self.by_row
+        if len(rows) > 1:
+            return "\n".join(f"{label}: {runs.summary}" for label, runs in rows.items())
         error, cost = self.error, self.cost
         return (
             f"over {len(self)} seeds: test error {error:±.2%} % (mean ± standard deviation; "
@@ -161,16 +191,21 @@ class Runs(Sequence[Run]):
         )
 
     def to_pandas(self) -> Any:
-        """A data frame with a line for each run."""
+        """A data frame with a line for each run; `settings` are columns."""
         return frame(
-            {"agent": one.agent, "seed": one.seed, "folder": str(one.folder), **one.judged()}
-            for one in self.runs
+            {"agent": one.agent, "seed": one.seed, "folder": str(one.folder), **own, **one.judged()}
+            for one, own in zip(self.runs, self.settings, strict=True)
         )
 
     def __repr__(self) -> str:
-        agents = ", ".join(dict.fromkeys(run.agent for run in self.runs))
+        # One mean over different agents or settings would say nothing.
+        if len(rows := self.by_row) > 1:
+            return f"Runs({len(self)} runs of {len(rows)} agents and settings; see table, summary)"
         error = with_interval(self.error, len(self.runs), ".2%")
-        return f"Runs({agents}, {len(self.runs)} runs: test error in %: {error})"
+        return f"Runs({', '.join(rows)}, {len(self.runs)} runs: test error in %: {error})"
+
+    def _repr_html_(self) -> str:
+        return f"<p>{html.escape(repr(self))}</p><pre>{html.escape(self.table)}</pre>"
 
 
 def frame(rows: Iterable[Mapping[str, Any]]) -> Any:

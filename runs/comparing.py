@@ -83,12 +83,19 @@ class Comparison:
         """At most ten rows, for a terminal."""
         return short_table(self.rows)
 
-    def write_page(self) -> list[str]:
-        """Writes the page, and means over seeds for TensorBoard; says where they are."""
+    def write_page(self, *, board: bool = True) -> list[str]:
+        """Writes the page and, for TensorBoard, means over seeds; says where they are.
+
+        Args:
+            board: False to write nothing below `log_dir`.
+        """
         publish(self.results, self.page.parent, self.results_dir, self.sections)
+        page = f"page: {self.page} (tables and plots in the same folder)"
+        if not board:
+            return [page]
         logs = "runs" if self.log_dir == LOGS else self.log_dir
         return [
-            f"page: {self.page} (tables and plots in the same folder)",
+            page,
             f"means over seeds: tensorboard --logdir {write_sweep(self.results, self.log_dir)}",
             f"curves: tensorboard --logdir {logs}",
         ]
@@ -168,7 +175,7 @@ def compare(
         jobs: number of parallel runs; by default the number of cores.
         use_recorded: False to run everything here.
         record: write `results_dir/<sweep>.json`, run by run.
-        run_missing_ones: False to run nothing.
+        run_missing_ones: False to run nothing, and to write nothing into `log_dir`.
         write_page: False to leave the page to `Comparison.write_page`.
         rerun: repeat results of older code of their agent, reward or network.
         shard: a share of the runs, for several machines.
@@ -240,7 +247,7 @@ def compare(
     most = Path(max(counts, key=counts.__getitem__, default=folders[0]))
     found = Comparison(gathered, page, study.sections, most, str(log_dir), failures, lines)
     if gathered.finished and write_page:
-        found.write_page()
+        found.write_page(board=run_missing_ones)
     return found
 
 

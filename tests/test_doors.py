@@ -60,6 +60,7 @@ DOORS = {
         "dataset_line: resolve",
         "of_table: resolve",
         "environment_line: resolve",
+        "telling_settings: resolve",
     ),
     DOOR: (
         "import_object: import_module",

@@ -61,7 +61,8 @@ def compared(options: argparse.Namespace) -> int:
     elif found.rows:
         print(answer(found.results.sweep.description, found.rows), flush=True)
     # The answer first: figures take seconds.
-    for line in [*found.lines, *(found.write_page() if found.rows else [])]:
+    page = found.write_page(board=not options.no_run) if found.rows else []
+    for line in [*found.lines, *page]:
         say(line)
     failures, number = found.failures, found.results.num_runs
     for failure in failures:

@@ -10,6 +10,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from ccenv.base.registry import resolve
+from ccenv.rewards import REWARDS, reward_parameters
 from ccenv.runs.config.sweep import Cell, Sweep
 from ccenv.runs.config.values import compact
 from ccenv.runs.engine.jobs import Comparison, Finished
@@ -24,6 +26,7 @@ from ccenv.runs.store.untrusted_files import stored_result
 
 Result = dict[str, Any]
 Settings = Mapping[str, str]
+COST_WEIGHT = "reward_kwargs.cost_weight"
 APART = ("seed", "log_dir", "progress", "threads")
 """Settings that tell no row from another."""
 
@@ -137,25 +140,51 @@ def settings_of(result: Result) -> dict[str, str]:
     >>> settings_of({"settings": {"seed": 3, "environment": {"reward_kwargs": {"weight": 2}}}})
     {'reward_kwargs.weight': '2'}
     """
-    settings = {k: v for k, v in result["settings"].items() if k not in APART}
+    return {name: compact(value) for name, value in values_of(result).items()}
+
+
+def values_of(result: Mapping[str, Any]) -> dict[str, Any]:
+    """A run's settings as they are stored, by the names of `settings_of`."""
+    settings = {k: v for k, v in result.get("settings", {}).items() if k not in APART}
     if settings.get("eval_every") == validations_every(settings.get("images", 0)):
         del settings["eval_every"]
-    flat: dict[str, str] = {}
+    flat: dict[str, Any] = {}
     for name, value in settings.items():
         inner = value if isinstance(value, Mapping) else {name: value}
         flat |= dotted({key: item for key, item in inner.items() if key not in APART})
     return flat
 
 
-def dotted(settings: Mapping[str, Any]) -> dict[str, str]:
+def dotted(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Settings without levels: those of a setting are named behind it and a dot."""
-    flat: dict[str, str] = {}
+    flat: dict[str, Any] = {}
     for name, value in settings.items():
         if isinstance(value, Mapping):
-            flat |= {f"{name}.{key}": text for key, text in dotted(value).items()}
+            flat |= {f"{name}.{key}": inner for key, inner in dotted(value).items()}
         else:
-            flat[name] = compact(value)
+            flat[name] = value
     return flat
+
+
+def telling_settings(results: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Of each run: reward, cost weight, and the settings that differ between the runs.
+
+    A reward's own default counts as the cost weight. What only some agents have is compared between
+    the runs that have it.
+    """
+    found = [values_of(result) for result in results]
+    for own in found:
+        own.pop("agent", None)
+        if (reward := str(own.get("reward"))) in REWARDS and COST_WEIGHT not in own:
+            known = reward_parameters(resolve(reward, REWARDS, "reward")) or {}
+            own |= {COST_WEIGHT: known["cost_weight"]} if "cost_weight" in known else {}
+    of_agents = {n for one in results for n in one.get("settings", {}).get("agent_settings", {})}
+    names = ["reward", COST_WEIGHT]
+    for name in dict.fromkeys(name for own in found for name in own):
+        having = [own for own in found if name in own] if name in of_agents else found
+        if name not in names and len({compact(own.get(name)) for own in having}) > 1:
+            names.append(name)
+    return [{name: own.get(name) for name in names} for own in found]
 
 
 def row_labels(rows: Sequence[tuple[str, Settings]]) -> list[str]:

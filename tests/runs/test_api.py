@@ -12,6 +12,7 @@ import ccenv
 from ccenv.agents import AGENTS
 from ccenv.agents.reinforce import Reinforce
 from ccenv.runs import api, comparing
+from ccenv.runs.commands import cli
 from ccenv.runs.config.agent_settings import agent_parameters, find_agent
 from ccenv.runs.config.settings import setting_names
 from ccenv.runs.config.typed import Settings
@@ -59,6 +60,53 @@ def test_seeds_make_runs_with_a_mean_and_its_interval(place):
     assert len(runs[1:]) == 2
     assert "3 runs: test error" in repr(runs)
     assert runs.table.count("Greedy") == 3
+
+
+def stored(agent, seed, error, **environment):
+    """A run of a file that names a reward of another person's module, or one of ccenv's."""
+    judged = {"split": "test", "mode": "sampled", "error": error, "total_cost": 0.25}
+    settings = {"environment": environment, "agent_settings": {f"of_{agent}": seed // 10}}
+    return api.Run(
+        {"agent": agent, "seed": seed, "settings": settings, "folder": "x", "evaluations": [judged]}
+    )
+
+
+def test_a_table_of_runs_tells_them_apart_by_reward_cost_weight_and_what_differs(monkeypatch):
+    own = {"reward": "not_there:mine", "reward_kwargs": {"cost_weight": 2}, "dataset": "digits"}
+    usual = {"reward": "nll_minus_cost", "reward_kwargs": {}, "dataset": "digits"}
+    runs = api.Runs(
+        [stored("rloo", 0, 0.5, **own), stored("rloo", 1, 0.25, **usual, transforms=["<b>"])]
+    )
+    assert [list(one.values()) for one in runs.settings] == [
+        ["not_there:mine", 2, None],
+        ["nll_minus_cost", 1.0, ["<b>"]],
+    ]
+    assert list(runs.settings[0]) == ["reward", "reward_kwargs.cost_weight", "transforms"]
+    for part in (*runs.settings[0], "not_there:mine", "50.00"):
+        assert part in runs.table
+    monkeypatch.setattr(api, "frame", list)
+    for row, one in zip(runs.to_pandas(), runs.settings, strict=True):
+        assert row.items() >= one.items()
+    assert "&lt;b&gt;" in runs._repr_html_()
+    assert "<b>" not in runs._repr_html_()
+
+
+def test_runs_of_several_agents_have_no_mean_over_all_of_them():
+    usual = {"reward": "nll_minus_cost", "reward_kwargs": {}}
+    one = [stored("rloo", seed, 0.5, **usual) for seed in (0, 1)]
+    runs = api.Runs([*one, stored("dense", 0, 0.25, **usual)])
+    assert "%" not in repr(runs)
+    assert "2 agents and settings" in repr(runs)
+    assert list(runs.by_row) == ["dense", "rloo"]
+    assert runs.summary.splitlines()[1] == f"rloo: {api.Runs(one).summary}"
+    assert "2 runs: test error in %" in repr(runs[:2])
+    # What other agents do not have is no difference.
+    assert list(runs.settings[0]) == ["reward", "reward_kwargs.cost_weight"]
+
+
+def test_a_run_shows_its_summary_in_a_notebook(place):
+    run = ccenv.train("dense", **SMALL)
+    assert run._repr_html_() == f"<pre>{run.summary}</pre>"
 
 
 def test_rewards_and_networks_may_be_functions_and_classes(place):
@@ -160,6 +208,14 @@ def test_an_empty_folder_hides_no_recorded_row_and_each_folder_is_named(place):
     (recorded.IN_CHECKOUT / "mine.json").write_text(json.dumps(head))
     assert f"runs/results ({len(own)})" in lines()
     assert f"{recorded.WITH_PACKAGE} ({45 - len(own)})" in lines()
+
+
+def test_a_comparison_that_runs_nothing_writes_nothing_into_the_logs(place, monkeypatch, capsys):
+    monkeypatch.setattr(comparing, "publish", lambda *given: "")
+    assert cli.main(["compare", "digits", "--no-run"]) == 0
+    assert "page: " in capsys.readouterr().err
+    ccenv.compare("digits", run_missing_ones=False)
+    assert not (place / "runs" / "logs").exists()
 
 
 def test_without_pandas_it_says_what_to_install(place, monkeypatch):
