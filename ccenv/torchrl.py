@@ -6,7 +6,7 @@ import torch
 from gymnasium.utils import seeding
 from torch import Tensor
 
-from ccenv.base.masks import pad_mask
+from ccenv.base.masks import bits_of, pad_mask
 from ccenv.simulator.simulator import Simulator
 from ccenv.simulator.step import Step
 
@@ -101,11 +101,8 @@ class BlockSelectionEnv(EnvBase):
         )
 
     def _step(self, tensordict: TensorDictBase) -> TensorDictBase:
-        action = tensordict.get("action")
         # Distributions of bits sample floats. Only these are looked at, which waits for a GPU.
-        if action.dtype != torch.bool and not bool(((action == 0) | (action == 1)).all()):
-            raise ValueError("expected actions of 0 and 1, or bool, got others; sample bits")
-        step: Step = self.simulator.step(action.bool())
+        step: Step = self.simulator.step(bits_of(tensordict.get("action")))
         outcome, prediction = step.outcome, step.outcome.prediction
         if outcome.is_last:
             self.simulator.checks.settle()

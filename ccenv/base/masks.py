@@ -75,6 +75,23 @@ def as_mask(action: Tensor, num_blocks: int, checks: Checks = AT_ONCE) -> Tensor
     return mask_of_indices(action, num_blocks, checks)
 
 
+def bits_of(action: Tensor) -> Tensor:
+    """Bits as other libraries give them, 0 and 1 of any type, as bool; ValueError of others.
+
+    >>> bits_of(torch.tensor([[1.0, 0.0]]))
+    tensor([[ True, False]])
+    """
+    if action.dtype == torch.bool or bool(((action == 0) | (action == 1)).all()):
+        return action.bool()
+    got = "others; sample bits, or threshold scores (scores > 0)"
+    if bool(action.isnan().any()):
+        got = (
+            "NaN, which torch's Bernoulli has as its mode at a probability of exactly 0.5; sample "
+            "bits, or take probs > 0.5"
+        )
+    raise ValueError(f"expected actions of 0 and 1, or bool, got {got}")
+
+
 def gate_values_of(action: Tensor, checks: Checks = AT_ONCE) -> Tensor | None:
     """What an action multiplies kept blocks' outputs with; None of masks and of lists of blocks.
 

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ccenv.base.masks import as_mask
+from ccenv.base.masks import as_mask, bits_of
 from ccenv.base.seeding import integers, uniform
 from ccenv.base.values import lacking, shown
 from ccenv.mdp.action_codes import ActionCode
@@ -141,12 +141,7 @@ class Actor(Policy):
                 f"expected actions [{rows}, {max(self.num_blocks)}], a bit for each block, got "
                 f"{shown(given)}"
             )
-        if bits.dtype != torch.bool and not bool(((bits == 0) | (bits == 1)).all()):
-            raise ValueError(
-                f"expected actions of 0 and 1, or bool, got others from {shown(self.actor)}; "
-                "threshold its scores (scores > 0) or sample bits in it"
-            )
-        return bits[:, :least].to(observation.device) != 0
+        return bits_of(bits)[:, :least].to(observation.device)
 
 
 class CommittedMasks:

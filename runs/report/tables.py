@@ -338,7 +338,7 @@ class Shaping:
 
 SHAPING_COLUMNS: Columns = {
     "shaping": ("left", lambda one: one.name),
-    "agents": ("right", lambda one: len(one.rows)),
+    "agents": ("right", lambda one: len({row["agent"] for row in one.rows})),
     "hypervolume": ("right .3f", lambda one: one.area),
     "test error %": (
         "right",
@@ -355,9 +355,9 @@ SHAPING_NOTE = (
     "Hypervolume: mean over the agents that learned under every shaping of the table, then over "
     "seeds, with Student's 95 % interval; see Hypervolumes for what it is. Lines are in the order "
     "of its mean, which is no verdict where intervals overlap. Error and total cost (the "
-    "policy's own included): the smallest and the largest of all agents' means. Random: agents "
-    "with less error than random masks of the same compute cost, not significantly different, with "
-    "more, or with no verdict, as in the overview."
+    "policy's own included): the smallest and the largest of all rows' means, such as of one agent "
+    "under several cost weights. Random: rows with less error than random masks of the same "
+    "compute cost, not significantly different, with more, or with no verdict, as in the overview."
 )
 
 

@@ -45,6 +45,8 @@ def test_what_is_no_mask_and_what_resets_some_rows_is_refused():
     now = env.reset()
     with pytest.raises(ValueError, match="0 and 1"):
         env.step(now.set("action", torch.full(env.action_spec.shape, 0.5)))
+    with pytest.raises(ValueError, match=r"got NaN, .*exactly 0\.5; sample"):
+        env.step(now.set("action", torch.full(env.action_spec.shape, torch.nan)))
     some = torch.zeros(ROWS, 1, dtype=torch.bool)
     some[0] = True
     with pytest.raises(ValueError, match="all rows"):
@@ -57,5 +59,8 @@ def test_the_pages_ppo_of_torchrl_learns():
     (block,) = re.findall(r"^```python\n(.*?)^```$", page.read_text(), re.MULTILINE | re.DOTALL)
     names: dict[str, object] = {}
     exec(block, names)
+    rollout = names["rollout"]
+    greedy = rollout["logits"] > 0
+    assert (rollout["action"].bool() != greedy).any(), "no exploration"
     first, last = names["history"][0], names["history"][-1]
     assert last > first + 0.1

@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from torch.distributions import Bernoulli
 
 import ccenv
 from ccenv.agents import AGENTS
@@ -93,7 +94,7 @@ def test_the_macs_of_a_function_are_unknown_and_never_zero():
     [
         (lambda seen: {"action": seen}, TypeError, r"return a tensor of bits, .*actor\(TensorDict"),
         (lambda seen: seen[:, :3], ValueError, "actions of 0 and 1, or bool, .*threshold"),
-        (lambda seen: seen[:, :3] * math.nan, ValueError, "actions of 0 and 1, or bool"),
+        (lambda seen: Bernoulli(logits=0 * seen).mode, ValueError, "got NaN, .*exactly 0.5; sample"),
         (lambda seen: seen[:, 0] > 0, ValueError, r"actions \[\d+, 3\], .* got Tensor"),
     ],
 )

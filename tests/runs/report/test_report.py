@@ -460,6 +460,15 @@ def test_the_summary_of_a_shaping_counts_verdicts_and_names_who_collapsed():
     assert row_file.RULE in summary.note
 
 
+def test_an_agent_at_several_cost_weights_counts_once_in_the_summary_of_a_shaping():
+    rows = [shaping_row("a", shaping, cost=cost) for shaping in ("x", "y") for cost in (0.1, 0.2)]
+    (summary,) = shaping_tables(rows, [])
+    for line in summary.texts:
+        cells = dict(zip(summary.columns, line, strict=True))
+        assert cells["agents"] == "1"
+        assert cells["random: less / same / more / none"] == "2 / 0 / 0 / 0"
+
+
 CHANCE = np.random.default_rng(0).binomial(50, 0.3, size=(1, 10, 10)) * 2
 
 
