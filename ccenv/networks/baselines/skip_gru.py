@@ -209,7 +209,7 @@ class SkipGRU(GatedNetwork):
 
     def macs(self, gate: int, hidden: Position, mask: Tensor) -> Tensor:
         """See `GatedNetwork.macs`."""
-        return self.width * self.num_classes + self.update_macs * mask[:, 0].long()
+        return torch.where(mask[:, 0], self.dense_macs, self.least_macs(gate))
 
     def least_macs(self, gate: int) -> int:
         """See `Bounds`."""

@@ -1,7 +1,8 @@
 """Speed of views of the environment: (view, rows) -> rates beside others', in turns.
 
 Gymnasium's and Stable-Baselines3's views beside the bare network (`environment`), TorchRL's beside
-the vector environment (`torchrl`).
+the vector environment (`torchrl`). Episodes over sequences beside the network's own walk with a
+cache.
 """
 
 import itertools
@@ -21,6 +22,7 @@ from ccenv.envs.scalar import BlockSelectionEnv
 from ccenv.envs.vector import BlockSelectionVectorEnv
 from ccenv.networks.core.arguments import build_network
 from ccenv.networks.core.mlp import GatedMLP
+from ccenv.networks.core.unrolled import positions_of
 from ccenv.runs.speed.benchmark import Pass, Row, benchmark, ratio
 from ccenv.simulator.simulator import Simulator
 from ccenv.sparse.cpu.buffers import keep_panels
@@ -34,19 +36,24 @@ ADVISED = ("vector_env", "sb3_vec_env")
 """Views whose number of rows a user chooses."""
 ENOUGH = 0.9
 """Share of the best rate that more rows need not buy."""
+SEQUENCES, LENGTH = 64, 32
+"""rows of a batch of sequences, and positions of each."""
+OVER_SEQUENCES = ("skip_gru", "lm", "patches")
+"""Networks with their usual sizes."""
 NOTES = """\
 784-256-256-10, 16 blocks a layer, half of them kept; rates in images per second, medians, of the
 processor's time where torch has one thread (waiting for other programs is not counted); ratios to
 the bare network (the kernels, without an environment) in the same round: median [quartiles]; and to
 the same network by dense products times masks. Single environments (DummyVecEnv, SyncVectorEnv)
-hold one image each."""
+hold one image each. Over sequences an image is a position, of as many sequences of 32 symbols as
+there are images, and the bare network starts, computes, answers and leaves its cache."""
 COLUMNS = {
     "view": "<{view}",
     "images": ">{num_images:,}",
     "images/s": ">{images_per_second:,.0f}",
     "env steps/s": ">{steps_per_second:,.0f}",
     "of the bare network": "<{ratio:.2f} [{ratio_low:.2f}, {ratio_high:.2f}]",
-    "of the dense loop": ">{dense_ratio:.2f}",
+    "of the dense loop": ">?{dense_ratio:.2f}",
 }
 
 
@@ -137,10 +144,51 @@ def env_episode(env: Any, masks: Sequence[Tensor]) -> Pass:
 
 def measured(*, quick: bool, rounds: int) -> Iterator[Row]:
     """All views of batches of several sizes; quick: of the smallest, in a tenth of the time."""
+    seconds = 0.02 if quick else 0.25
     for size in SIZES[:1] if quick else SIZES:
         episodes = make_episodes(size, single=size == SIZES[0])
-        times = seconds_in_turns(episodes, rounds, 0.02 if quick else 0.25, work_clock())
-        yield from speeds(size, times)
+        yield from speeds(size, seconds_in_turns(episodes, rounds, seconds, work_clock()))
+    for name in OVER_SEQUENCES[:1] if quick else OVER_SEQUENCES:
+        yield from speeds_over_sequences(name, rounds, seconds)
+
+
+def speeds_over_sequences(name: str, rounds: int, seconds: float) -> Iterator[Row]:
+    """A network's own walk over sequences, and the environment's under the same masks."""
+    settings = {"episode": "sequence", "weights": "cotrain", "reward": "nll_minus_cost"}
+    simulator = Simulator(SEQUENCES, dataset=f"python_bundled@{LENGTH}", network=name, **settings)
+    blocks = simulator.num_blocks * LENGTH
+    draws = stream(0, "benchmark masks")
+    masks = [torch.rand(SEQUENCES, number, generator=draws) < DENSITY for number in blocks]
+    walks = {
+        name: walk_with_cache(simulator, masks),
+        f"simulator, {name}": simulator_episode(simulator, masks),
+    }
+    times = seconds_in_turns(walks, rounds, seconds, work_clock())
+    for view, own in times.items():
+        rate = SEQUENCES * LENGTH / statistics.median(own)
+        yield {
+            "view": view,
+            "num_images": SEQUENCES,
+            "images_per_second": rate,
+            "steps_per_second": simulator.num_layers * rate,
+            **ratio("ratio", times[name], own),
+        }
+
+
+def walk_with_cache(simulator: Simulator, masks: Sequence[Tensor]) -> Pass:
+    """The bare network on sequences that were drawn beforehand, answers included."""
+    network, gates = simulator.network, simulator.num_layers
+    inputs, _ = simulator.data.batch(torch.arange(SEQUENCES * LENGTH))
+
+    def choose(place: int, gate: int, hidden: object) -> Tensor:
+        return masks[place * gates + gate]
+
+    def episode() -> object:
+        with torch.no_grad():
+            walked = positions_of(network, inputs, LENGTH, choose)
+            return [network.logits(hidden) for hidden in walked]
+
+    return episode
 
 
 def speeds(num_images: int, times: Mapping[str, Sequence[float]]) -> Iterator[Row]:

@@ -29,6 +29,7 @@ RECORDED_AS = {
     "language-model-in-use": "language-model-in-use",
     "networks": "network-speed",
     "training": "training-speed",
+    "loads": "loads",
     "machine": "own-figures",
 }
 
