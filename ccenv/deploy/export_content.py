@@ -26,6 +26,7 @@ from ccenv.base.values import in_a_line, lacking, shortened, shown
 from ccenv.deploy.export_images import images_of
 from ccenv.mdp.dynamics import EpisodeState
 from ccenv.mdp.observations import Observer
+from ccenv.networks.core.abilities import ReadsEarlier, ability
 from ccenv.networks.core.arguments import arguments_of, make_network
 from ccenv.networks.core.precision import dtype_of, in_dtype
 from ccenv.networks.core.protocol import num_blocks_of
@@ -118,6 +119,12 @@ def content_of(agent: Any, settings: Mapping[str, Any]) -> dict[str, Any]:
         raise cannot(agent, "it looks at the true label, which is not known where it is used")
     simulator = agent.simulator
     network, builder = simulator.network, simulator.source.builder
+    if simulator.is_sequence and ability(network, ReadsEarlier) is None:
+        raise cannot(
+            agent,
+            "its network reads no earlier positions out of an input (the ability ReadsEarlier), so "
+            "that each would be answered as the first of a sequence",
+        )
     ranges = {} if simulator.context is None else simulator.context.ranges
     content = {
         "format": FORMAT,

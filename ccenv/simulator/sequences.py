@@ -83,13 +83,7 @@ def read_extensions(asked: EnvironmentSettings) -> tuple[Extension, ...]:
         for name, own in given.items()
         if own is not None
     ]
-    check_combination(found)
-    unfit = [one.name for one in found if not one.over_sequences]
-    if unfit and asked.episode == "sequence":
-        raise ValueError(
-            f"expected no {' and no '.join(unfit)} with episode='sequence'; leave it out, or take "
-            "episode='input'"
-        )
+    check_combination(found, asked.episode == "sequence")
     of_reward: Mapping[str, Any] = as_settings(asked.reward_kwargs, "reward_kwargs")
     if of_reward.get("load_weight") and not any(one.loads for one in found):
         raise ValueError(
@@ -100,7 +94,13 @@ def read_extensions(asked: EnvironmentSettings) -> tuple[Extension, ...]:
     return tuple(found)
 
 
-def check_combination(extensions: Sequence[Extension]) -> None:
-    """Refuses extensions that do not go together (ValueError)."""
+def check_combination(extensions: Sequence[Extension], is_sequence: bool) -> None:
+    """Refuses extensions that do not go together, or not with the episodes (ValueError)."""
     for one in extensions:
         one.check_beside([other for other in extensions if other is not one])
+    unfit = [one.name for one in extensions if not one.over_sequences]
+    if unfit and is_sequence:
+        raise ValueError(
+            f"expected no {' and no '.join(unfit)} with episode='sequence'; leave it out, or take "
+            "episode='input'"
+        )

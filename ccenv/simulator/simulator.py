@@ -270,7 +270,7 @@ class Simulator:
         """
         other = copy.copy(self)
         other.extensions = (*map(copy.copy, self.extensions), extension)
-        check_combination(other.extensions)
+        check_combination(other.extensions, self.is_sequence)
         extension.attach(other)
         return other
 

@@ -49,6 +49,11 @@ def read_analysis(given: Mapping[str, Any]) -> tuple[AnalysisSettings, dict[str,
     environment = {name: value for name, value in given.items() if name in defaults}
     settings = AnalysisSettings(**checked(mine, annotations_of(AnalysisSettings), own))
     environment = checked(environment, annotations_of(EnvironmentSettings), defaults)
+    if environment["episode"] != "input":
+        raise ValueError(
+            f"expected single inputs, by which gates are judged, got episode="
+            f"{environment['episode']!r}; leave it out"
+        )
     if environment["weights"] == "cotrain":
         raise ValueError(
             "expected weights that are there, got weights='cotrain'; choose frozen or shipped"

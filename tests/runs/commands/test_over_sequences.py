@@ -1,13 +1,17 @@
 """Laws of runs over sequences in the commands: bad input is refused, what they show is true."""
 
+import json
+
 import pytest
 from browser import needs_browser, said_by
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from ccenv.runs.commands import inspect, train
+from ccenv.runs.commands import analyze, cli, inspect, train
 from ccenv.runs.config.command import read_config
 from ccenv.runs.replay.rebuilt import open_run, walk_inputs
+from ccenv.runs.store.folder import CHECKPOINT
 from ccenv.runs.store.masks_file import load_masks
+from ccenv.runs.store.untrusted_files import EXPORTED
 
 TEXT = "reinforce dataset=python_bundled@16 episode=sequence network=skip_gru"
 STALENESS = "reinforce dataset=staleness network=staleness episode=sequence"
@@ -108,3 +112,39 @@ def test_curves_count_the_steps_of_all_positions(runs):
     events = EventAccumulator(str(runs["staleness"])).Reload()
     assert events.Scalars("rollout/ep_len_mean")[-1].value == 24
     assert events.Scalars("rollout/ep_rew_mean")[-1].step == 64 * 24
+
+
+def test_leaks_are_guessed_of_a_text_whose_labels_are_small_numbers(runs, capsys):
+    assert analyze.main(["leaks", str(runs["python_bundled@16"]), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert [row["leak"]["num_tested"] for row in found] == [25528, 25528]
+
+
+def test_a_network_that_reads_no_earlier_positions_is_not_exported(runs):
+    # A classifier would answer each position as the first of its sequence.
+    exported = {name: (folder / CHECKPOINT / EXPORTED).exists() for name, folder in runs.items()}
+    assert exported == {"python_bundled@16": True, "staleness": False}
+
+
+SAYS = {
+    "analyze gates {settings}": "expected single inputs",
+    "analyze retrieval {settings}": "expected single inputs",
+    "analyze leaks {staleness} --oblivious": "expected no oblivious with episode='sequence'",
+    "export {staleness} --onnx": "classifier.safetensors",
+    "export {staleness} --share": "classifier.safetensors",
+    "generate {staleness}": "classifier.safetensors",
+    "serve {staleness}": "classifier.safetensors",
+    "inspect {text} {staleness}": "expected runs on the same test inputs",
+}
+
+
+@pytest.mark.parametrize("words", SAYS)
+def test_what_cannot_be_done_for_a_sequence_is_said_in_one_line(words, runs, capsys):
+    settings = STALENESS.partition(" ")[2]
+    given = words.format(
+        settings=settings, staleness=runs["staleness"], text=runs["python_bundled@16"]
+    )
+    assert cli.main(given.split()) == 2
+    said = capsys.readouterr()
+    assert SAYS[words] in said.err
+    assert (said.err.count("\n"), said.out) == (1, "")
