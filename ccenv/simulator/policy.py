@@ -115,7 +115,16 @@ class Actor(Policy):
     """
 
     def __init__(self, actor: Any, simulator: Simulator) -> None:
-        """Takes float32 [batch, obs_size] -> 0 and 1 or bool, [batch, max(num_blocks)]."""
+        """Takes float32 [batch, obs_size] -> 0 and 1 or bool, [batch, max(num_blocks)].
+
+        Raises:
+            TypeError: if it is TorchRL's, which takes and gives TensorDicts.
+        """
+        if hasattr(actor, "in_keys"):
+            raise TypeError(
+                f"expected an actor of tensors, got {shown(actor)}, one of TensorDicts; give a "
+                "function such as lambda x: actor(TensorDict(observation=x))['action']"
+            )
         self.actor, self.num_blocks = actor, simulator.num_blocks
         macs = math.nan
         if isinstance(actor, torch.nn.Module):
@@ -131,8 +140,7 @@ class Actor(Policy):
         if not isinstance(given, Tensor | np.ndarray):
             raise TypeError(
                 f"expected {shown(self.actor)} to return a tensor of bits, got {shown(given)}; "
-                "give a function from an observation to the action alone, such as "
-                "lambda x: actor(TensorDict(observation=x))['action'] for an actor of TorchRL"
+                "give a function from an observation to the action alone"
             )
         bits, least = torch.as_tensor(given), self.num_blocks[layer]
         rows = len(observation)

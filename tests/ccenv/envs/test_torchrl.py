@@ -10,6 +10,7 @@ import ccenv
 from ccenv.data.toy import PROBE_SETTINGS
 
 envs = pytest.importorskip("torchrl.envs", reason='needs pip install "ccenv[torchrl]"')
+TensorDict = pytest.importorskip("tensordict").TensorDict
 BlockSelectionEnv = pytest.importorskip("ccenv.torchrl").BlockSelectionEnv
 
 ROWS = 6
@@ -62,5 +63,10 @@ def test_the_pages_ppo_of_torchrl_learns():
     rollout = names["rollout"]
     greedy = rollout["logits"] > 0
     assert (rollout["action"].bool() != greedy).any(), "no exploration"
+    actor = names["actor"]
+    with pytest.raises(TypeError, match="one of TensorDicts; give a function"):
+        ccenv.evaluate(names["env"], actor)
+    found = ccenv.evaluate(names["env"], lambda seen: actor(TensorDict(observation=seen))["action"])
+    assert found.error < 0.2
     first, last = names["history"][0], names["history"][-1]
     assert last > first + 0.1

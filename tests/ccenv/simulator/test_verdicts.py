@@ -92,14 +92,23 @@ def test_the_macs_of_a_function_are_unknown_and_never_zero():
 @pytest.mark.parametrize(
     ("actor", "error", "text"),
     [
-        (lambda seen: {"action": seen}, TypeError, r"return a tensor of bits, .*actor\(TensorDict"),
+        (lambda seen: {"action": seen}, TypeError, "return a tensor of bits, .*the action alone"),
         (lambda seen: seen[:, :3], ValueError, "actions of 0 and 1, or bool, .*threshold"),
-        (lambda seen: Bernoulli(logits=0 * seen).mode, ValueError, "got NaN, .*exactly 0.5; sample"),
+        (lambda seen: Bernoulli(logits=0 * seen).mode, ValueError, "NaN, .*exactly 0.5; sample"),
         (lambda seen: seen[:, 0] > 0, ValueError, r"actions \[\d+, 3\], .* got Tensor"),
     ],
 )
 def test_a_function_that_returns_no_bits_is_told_what_it_should_return(actor, error, text):
     with pytest.raises(error, match=text):
+        ccenv.evaluate(simulator_of(LAYERS), actor)
+
+
+def test_an_actor_of_tensordicts_is_told_which_function_to_give():
+    actor = torch.nn.Linear(2, 2)
+    actor.in_keys = ["observation"]
+    with pytest.raises(
+        TypeError, match=r"lambda x: actor\(TensorDict\(observation=x\)\)\['action'\]"
+    ):
         ccenv.evaluate(simulator_of(LAYERS), actor)
 
 
