@@ -13,7 +13,7 @@ from pathlib import Path
 
 from ccenv.base.files import write_whole
 from ccenv.runs.analysis.settings import UNUSED, AnalysisSettings, read_analysis
-from ccenv.runs.commands.frame import REFUSED, print_json, program, takes_trust
+from ccenv.runs.commands.frame import print_json, program, takes_trust
 from ccenv.runs.config.agent_settings import fields_help
 from ccenv.runs.config.values import compact, parse_pairs
 from ccenv.runs.replay.verdict import NAMED
@@ -52,7 +52,7 @@ TABLES, PROBES = (1, 2, 4, 8, 16, 32), (1, 4, 16)
 
 
 def analyze_leaks(options: argparse.Namespace) -> int:
-    """Guesses labels from the blocks that runs touched; 1 where a run is not read, 2 where none is."""
+    """Guesses labels from the blocks that runs touched; 1 where a run cannot be read."""
     from tqdm import tqdm
 
     from ccenv.runs.analysis.leaks import leaks_of_run
@@ -66,8 +66,6 @@ def analyze_leaks(options: argparse.Namespace) -> int:
         except ValueError as error:
             refused += 1
             print(f"ccenv analyze: not read: {folder}: {error}", file=sys.stderr)
-    if refused and not rows:
-        return REFUSED
     found = [asdict(row) | {"tells": row.leak.tells} for row in rows]
     if options.json:
         print_json(found)

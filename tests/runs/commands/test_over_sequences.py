@@ -39,6 +39,7 @@ REFUSED = {
     STALENESS.replace("dataset=staleness", "dataset=stalenes"): "did you mean 'staleness'",
     STALENESS.replace("network=staleness", "network=stalenes"): "did you mean 'staleness'",
     STALENESS.replace("reinforce", "noisy_topk"): "an agent that learns over sequences",
+    f"{STALENESS} oblivious=all": "expected no oblivious",
     f"{STALENESS} context.cost_weight=[0.1,1.0]": "expected no context",
 }
 
@@ -120,6 +121,13 @@ def test_leaks_are_guessed_of_a_text_whose_labels_are_small_numbers(runs, capsys
     assert [row["leak"]["num_tested"] for row in found] == [25528, 25528]
 
 
+def test_leaks_of_sequences_are_not_read_obliviously(runs, capsys):
+    # As `train oblivious=all` refuses; of a folder of runs the others are read.
+    assert analyze.main(["leaks", str(runs["staleness"]), "--oblivious"]) == 1
+    said = capsys.readouterr().err.splitlines()
+    assert ["expected no oblivious with episode='sequence'" in line for line in said] == [True]
+
+
 def test_a_network_that_reads_no_earlier_positions_is_not_exported(runs):
     # A classifier would answer each position as the first of its sequence.
     exported = {name: (folder / CHECKPOINT / EXPORTED).exists() for name, folder in runs.items()}
@@ -129,7 +137,6 @@ def test_a_network_that_reads_no_earlier_positions_is_not_exported(runs):
 SAYS = {
     "analyze gates {settings}": "expected single inputs",
     "analyze retrieval {settings}": "expected single inputs",
-    "analyze leaks {staleness} --oblivious": "expected no oblivious with episode='sequence'",
     "export {staleness} --onnx": "classifier.safetensors",
     "export {staleness} --share": "classifier.safetensors",
     "generate {staleness}": "classifier.safetensors",
