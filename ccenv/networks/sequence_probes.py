@@ -47,15 +47,6 @@ def as_logits(right: Tensor) -> Tensor:
     return torch.stack([1 - right, right], dim=1).log()
 
 
-def check_numbers(input_shape: tuple[int, ...], count: int, name: str) -> None:
-    """Refuses inputs of another data set than the one that a network answers for (ValueError)."""
-    if tuple(input_shape) != (count,):
-        raise ValueError(
-            f"expected inputs of {count} numbers for the network {name}, got {list(input_shape)}; "
-            f"take dataset={name}"
-        )
-
-
 class OneExpert(nn.Module):
     """Answers as the one expert that was kept; of none or several no answer is right."""
 
@@ -79,7 +70,6 @@ class Documents(GatedSequential):
         num_classes: int = 2,
     ) -> None:
         """Sets the weights: an expert reads its own quality, and counts as one."""
-        check_numbers(input_shape, NUM_EXPERTS + 2 * NUM_KINDS + 1, "documents")
         experts = Experts(input_shape[0], NUM_EXPERTS, 2, num_classes)
         with torch.no_grad():
             for parameter in experts.parameters():
@@ -134,7 +124,6 @@ class Staleness(GatedNetwork):
 
     def __init__(self, input_shape: tuple[int, ...] = (2 + PATCH,), num_classes: int = 2) -> None:
         """Sets the one weight: what is refreshed is stale no more."""
-        check_numbers(input_shape, 2 + PATCH, "staleness")
         super().__init__()
         self.num_classes = num_classes
         self.refresh = nn.Linear(1, 1, bias=False)

@@ -12,7 +12,15 @@ from ccenv.runs.config.values import checked
 from ccenv.runs.store.provenance import most_threads
 from ccenv.simulator.settings import EnvironmentSettings, setting_defaults
 
-UNUSED = ("reward", "reward_kwargs", "observation", "group_size", "weights_kwargs", "split")
+UNUSED = (
+    "reward",
+    "reward_kwargs",
+    "observation",
+    "group_size",
+    "weights_kwargs",
+    "split",
+    "episode",
+)
 """Settings of the environment that no frozen network depends on, and `split`, the program's own."""
 
 
@@ -49,11 +57,6 @@ def read_analysis(given: Mapping[str, Any]) -> tuple[AnalysisSettings, dict[str,
     environment = {name: value for name, value in given.items() if name in defaults}
     settings = AnalysisSettings(**checked(mine, annotations_of(AnalysisSettings), own))
     environment = checked(environment, annotations_of(EnvironmentSettings), defaults)
-    if environment["episode"] != "input":
-        raise ValueError(
-            f"expected single inputs, by which gates are judged, got episode="
-            f"{environment['episode']!r}; leave it out"
-        )
     if environment["weights"] == "cotrain":
         raise ValueError(
             "expected weights that are there, got weights='cotrain'; choose frozen or shipped"

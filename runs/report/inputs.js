@@ -312,7 +312,7 @@ const ccenvPrice = (() => {
   const visible = text => text.replaceAll(" ", "␣") || "·";
   const sequencePanel = (view, which, input) => {
     const agent = view.agents[which];
-    const {masks, costs, nll} = input.runs[which];
+    const {kept, costs, nll} = input.runs[which];
     const mean = numbers => sum(numbers) / numbers.length;
     const most = Math.max(...view.inputs.flatMap(one => one.runs.flatMap(run => run.nll))) || 1;
     const policy = sum(agent.policy_macs) / agent.dense_macs;
@@ -320,14 +320,14 @@ const ccenvPrice = (() => {
       title: `position ${i}: ${words}, cost ${shown(costs[i])}, nll ${shown(nll[i])}`},
     visible(input.places[i]));
     const rows = agent.gates.map(({name, blocks, skipped}, gate) => {
-      const kept = masks[gate].map(mask => [...mask].filter(bit => bit === "1").length);
-      const places = kept.filter(count => count).length;
+      const counts = kept[gate];
+      const places = counts.filter(Boolean).length;
       return make("div", {className: "gate"},
-        make("div", {className: "gate-name"}, `${name}: kept at ${places} of ${kept.length} positions`,
+        make("div", {className: "gate-name"}, `${name}: kept at ${places} of ${counts.length} positions`,
           make("span", {className: "said"}, blocks > 1
-            ? ` · ${shown(mean(kept), 2)} of ${blocks} blocks on average · skipped: ${skipped}`
+            ? ` · ${shown(mean(counts), 2)} of ${blocks} blocks on average · skipped: ${skipped}`
             : ` · skipped: ${skipped}`)),
-        make("div", {className: "places"}, ...kept.map((count, i) => place(i,
+        make("div", {className: "places"}, ...counts.map((count, i) => place(i,
           {"--share": count / blocks}, `${name}, ${count} of ${blocks} kept`, {kept: count > 0}))));
     });
     const said = [`cost ${shown(mean(costs))} of the dense network's`,

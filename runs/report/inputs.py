@@ -181,18 +181,13 @@ def view_of(runs: Mapping[str, Rebuilt], draw: str) -> View:
         for run, prices in zip(runs.values(), priced, strict=True)
     ]
     first = walked[0]
-    if len({one.positions > 1 for one in walked}) > 1:
-        raise ValueError(
-            "expected two runs whose episodes are alike, got inputs and sequences; choose two of "
-            "one kind"
-        )
     if any(one.inputs.shape != first.inputs.shape for one in walked) or any(
         not torch.equal(one.inputs, first.inputs) for one in walked
     ):
         names = [run.plan.environment["dataset"] for run in runs.values()]
         raise ValueError(
             f"expected runs on the same test inputs, got {' and '.join(names)}, or different "
-            "transforms; choose two runs of one data set"
+            "transforms or episodes; choose two runs of one data set"
         )
     orders = orders_of(walked)
     chosen = list(dict.fromkeys(index for found in orders.values() for index in found))
@@ -215,7 +210,7 @@ def view_of(runs: Mapping[str, Rebuilt], draw: str) -> View:
         "agents": agents,
         "orders": {name: [places[i] for i in found] for name, found in orders.items()},
         "inputs": [
-            sequence_view(first, walked, agents, index, letters)
+            sequence_view(walked, agents, index, letters)
             if first.positions > 1
             else input_view(first, index, needs_numbers, letters)
             | {
@@ -300,13 +295,10 @@ def input_view(walked: Walked, index: int, needs_numbers: bool, letters: np.ndar
 
 
 def sequence_view(
-    first: Walked,
-    walked: Sequence[Walked],
-    agents: Sequence[View],
-    index: int,
-    letters: np.ndarray | None,
+    walked: Sequence[Walked], agents: Sequence[View], index: int, letters: np.ndarray | None
 ) -> View:
     """One test sequence: a name of each position, and what each run does there."""
+    first = walked[0]
     rows = slice(index * first.positions, (index + 1) * first.positions)
     inputs = first.inputs[rows].cpu()
     if is_symbols(inputs[0].numpy()):
@@ -317,10 +309,7 @@ def sequence_view(
         shown["picture"] = small_png_uri(inputs.flatten(1).t()[None].numpy(), LARGEST_SIDE)
     runs = [
         {
-            "masks": [
-                ["".join("01"[bit] for bit in row) for row in mask[rows].tolist()]
-                for mask in one.masks
-            ],
+            "kept": [mask[rows].sum(dim=1).tolist() for mask in one.masks],
             "costs": (one.macs[rows].sum(dim=1).double() / agent["dense_macs"]).tolist(),
             "nll": [float(f"{nats:.4g}") for nats in one.nll[rows].tolist()],
         }

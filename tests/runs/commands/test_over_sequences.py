@@ -25,7 +25,6 @@ REFUSED = {
     "reinforce episode=sequence": "expected a data set of sequences",
     "block_dropout episode=sequence": "expected a data set of sequences",
     TEXT.replace("@16", "@99999999"): "expected sequences of 1 to",
-    DOCUMENTS.replace("network=documents", "network=staleness"): "expected inputs of 10 numbers",
     # Costs of loading.
     f"{MEMORY} fast_memory=0": "fast_memory to be a whole number of at least 1",
     f"{MEMORY} fast_memory=9": "at most the 8 blocks",
@@ -135,8 +134,8 @@ def test_a_network_that_reads_no_earlier_positions_is_not_exported(runs):
 
 
 SAYS = {
-    "analyze gates {settings}": "expected single inputs",
-    "analyze retrieval {settings}": "expected single inputs",
+    "analyze gates {settings}": "unknown setting 'episode'",
+    "analyze retrieval {settings}": "unknown setting 'episode'",
     "export {staleness} --onnx": "classifier.safetensors",
     "export {staleness} --share": "classifier.safetensors",
     "generate {staleness}": "classifier.safetensors",
