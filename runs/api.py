@@ -20,7 +20,7 @@ from ccenv.base.values import positive_int, shown
 from ccenv.runs.config.plan import Plan
 from ccenv.runs.config.settings import make_plan
 from ccenv.runs.config.typed import Settings
-from ccenv.runs.config.values import compact
+from ccenv.runs.engine.collect_runs import in_rows, telling_settings
 from ccenv.runs.engine.errors import CannotStartError, say
 from ccenv.runs.engine.metadata import context_lines
 from ccenv.runs.engine.run import Options, run, warn_of_masks
@@ -107,10 +107,6 @@ class Run:
         return f"<pre>{html.escape(self.summary)}</pre>"
 
 
-COLUMNS = {"seed": "right", "test error %": "right .2f", "cost": "right .3f"}
-"""Of a table of runs, behind the agent and its settings."""
-
-
 class Runs(Sequence[Run]):
     """Finished runs, such as those of several seeds: a sequence of `Run`, with means.
 
@@ -149,39 +145,29 @@ class Runs(Sequence[Run]):
     @property
     def settings(self) -> list[dict[str, Any]]:
         """Of each run: reward, cost weight, and every setting that differs between the runs."""
-        from ccenv.runs.engine.collect_runs import telling_settings
-
-        return telling_settings([run.result for run in self.runs])
+        return telling_settings([dict(run.result) for run in self.runs])
 
     @property
     def by_row(self) -> "dict[str, Runs]":
         """Runs that differ in their seed alone, by their agent and what tells them from others."""
-        from ccenv.runs.engine.collect_runs import in_rows
-
         rows = in_rows(dict(run.result) for run in self.runs)
         return {label: Runs(map(Run, results)) for label, results in rows.items()}
 
     @property
     def table(self) -> str:
         """A line for each run, in Markdown: settings as in `settings`, error and cost."""
-        settings = self.settings
-        names = settings[0] if settings else {}
-        return markdown(
-            {"agent": "left"} | dict.fromkeys(names, "left") | COLUMNS,
-            [
-                [run.agent, *map(compact, own.values()), run.seed, 100 * run.error, run.cost]
-                for run, own in zip(self.runs, settings, strict=True)
-            ],
-        )
+        columns = {"agent": "left"} | {name: "left" for own in self.settings for name in own}
+        lines = [
+            [run.agent, *own.values(), run.seed, 100 * run.error, run.cost]
+            for run, own in zip(self.runs, self.settings, strict=True)
+        ]
+        columns |= {"seed": "right", "test error %": "right .2f", "cost": "right .3f"}
+        return markdown(columns, lines)
 
     @property
     def summary(self) -> str:
-        """Means over the seeds in a line, that of the error with its interval.
-
-        Of several agents or settings, a line for each.
-        """
-        rows = self.by_row
-        if len(rows) > 1:
+        """Means over seeds, the error's with its interval: a line for each agent and settings."""
+        if len(rows := self.by_row) > 1:
             return "\n".join(f"{label}: {runs.summary}" for label, runs in rows.items())
         error, cost = self.error, self.cost
         return (

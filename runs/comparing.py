@@ -84,21 +84,15 @@ class Comparison:
         return short_table(self.rows)
 
     def write_page(self, *, board: bool = True) -> list[str]:
-        """Writes the page and, for TensorBoard, means over seeds; says where they are.
-
-        Args:
-            board: False to write nothing below `log_dir`.
-        """
+        """Writes the page and, with `board`, means over seeds for TensorBoard; says where."""
         publish(self.results, self.page.parent, self.results_dir, self.sections)
-        page = f"page: {self.page} (tables and plots in the same folder)"
-        if not board:
-            return [page]
-        logs = "runs" if self.log_dir == LOGS else self.log_dir
-        return [
-            page,
-            f"means over seeds: tensorboard --logdir {write_sweep(self.results, self.log_dir)}",
-            f"curves: tensorboard --logdir {logs}",
-        ]
+        lines = [f"page: {self.page} (tables and plots in the same folder)"]
+        if board:
+            means = write_sweep(self.results, self.log_dir)
+            logs = "runs" if self.log_dir == LOGS else self.log_dir
+            lines.append(f"means over seeds: tensorboard --logdir {means}")
+            lines.append(f"curves: tensorboard --logdir {logs}")
+        return lines
 
     def plot(self) -> Any:
         """Error over MACs as a matplotlib figure, with the Pareto front."""

@@ -76,20 +76,13 @@ def as_mask(action: Tensor, num_blocks: int, checks: Checks = AT_ONCE) -> Tensor
 
 
 def bits_of(action: Tensor) -> Tensor:
-    """Bits as other libraries give them, 0 and 1 of any type, as bool; ValueError of others.
-
-    >>> bits_of(torch.tensor([[1.0, 0.0]]))
-    tensor([[ True, False]])
-    """
+    """Bits as other libraries give them, 0 and 1 of any type, as bool; ValueError of others."""
     if action.dtype == torch.bool or bool(((action == 0) | (action == 1)).all()):
         return action.bool()
-    got = "others; sample bits, or threshold scores (scores > 0)"
-    if bool(action.isnan().any()):
-        got = (
-            "NaN, which torch's Bernoulli has as its mode at a probability of exactly 0.5; sample "
-            "bits, or take probs > 0.5"
-        )
-    raise ValueError(f"expected actions of 0 and 1, or bool, got {got}")
+    got = "NaN, as torch's Bernoulli has for its mode at 0.5" if action.isnan().any() else "others"
+    raise ValueError(
+        f"expected actions of 0 and 1, or bool, got {got}; sample bits, or take scores > 0"
+    )
 
 
 def gate_values_of(action: Tensor, checks: Checks = AT_ONCE) -> Tensor | None:

@@ -225,8 +225,7 @@ class Window:
     def close(self) -> None:
         """Closes the window, if one is open."""
         if self._figure is not None:
-            # Imported only then: an environment is also closed while Python shuts down.
-            from matplotlib import pyplot
+            from matplotlib import pyplot  # which Python cannot import while it shuts down
 
             pyplot.close(self._figure)
         self._figure = None

@@ -98,8 +98,7 @@ class Evaluation:
         """All but the tensors, ready for JSON; `draw` is called "mode", what is unknown None."""
         whole = ("num_images", "error", "nll", "mean_return")
         costs = ("compute_cost", "policy_cost", "total_cost", "macs")
-        values = {name: getattr(self, name) for name in (*whole, *costs)}
-        numbers = {name: None if math.isnan(value) else value for name, value in values.items()}
+        numbers = {n: None if math.isnan(v := getattr(self, n)) else v for n in (*whole, *costs)}
         judged = {"split": self.split, "mode": self.draw}
         return judged | numbers | {"density": list(self.density)}
 
@@ -108,7 +107,9 @@ def policy_of(policy: Any, env: Any) -> Policy:
     """A policy as it is; a model of Stable-Baselines3, a module or a function as a policy."""
     if not hasattr(policy, "act") and hasattr(policy, "get_vec_normalize_env"):
         return ModelPolicy(policy, simulator_of(env), env)
-    if not hasattr(policy, "act") and callable(policy) and not isinstance(policy, type):
+    # TorchRL's modules, which have in_keys, take no tensors.
+    is_other = callable(policy) and not isinstance(policy, type) and not hasattr(policy, "in_keys")
+    if is_other and not hasattr(policy, "act"):
         return Actor(policy, simulator_of(env))
     found = as_policy(policy)
     if lacking(found, "policy_macs"):

@@ -102,54 +102,32 @@ def as_policy(policy: Any) -> Policy:
         raise TypeError(
             "expected a policy with act(observation, layer, generator) -> masks, got "
             f"{shown(policy)}; wrap it, such as an actor of another library, in a class with such "
-            "an act and with policy_macs, the MACs of choosing one input's mask at each gate"
+            "an act and with policy_macs, the MACs of choosing one input's mask at each gate, or "
+            "evaluate a function such as lambda x: actor(TensorDict(observation=x))['action']"
         )
     return OtherPolicy(policy)
 
 
 class Actor(Policy):
-    """A torch module or a function, observation -> action, as a `Policy`.
-
-    Its actions are taken as they are, so nothing is drawn from the generator. The MACs of a module
-    are counted; those of a function, which may compute anything, are unknown: NaN.
-    """
+    """A torch module or a function, whose actions are taken as they are; a function's MACs: NaN."""
 
     def __init__(self, actor: Any, simulator: Simulator) -> None:
-        """Takes float32 [batch, obs_size] -> 0 and 1 or bool, [batch, max(num_blocks)].
-
-        Raises:
-            TypeError: if it is TorchRL's, which takes and gives TensorDicts.
-        """
-        if hasattr(actor, "in_keys"):
-            raise TypeError(
-                f"expected an actor of tensors, got {shown(actor)}, one of TensorDicts; give a "
-                "function such as lambda x: actor(TensorDict(observation=x))['action']"
-            )
+        """Takes float32 [batch, obs_size] -> 0 and 1 or bool, [batch, max(num_blocks)]."""
         self.actor, self.num_blocks = actor, simulator.num_blocks
-        macs = math.nan
-        if isinstance(actor, torch.nn.Module):
-            example = torch.zeros(1, simulator.obs_size, device=simulator.device)
-            macs, _ = counted(lambda: actor(example))
+        example = torch.zeros(1, simulator.obs_size, device=simulator.device)
+        is_module = isinstance(actor, torch.nn.Module)
+        macs = counted(lambda: actor(example))[0] if is_module else math.nan
         self.policy_macs: Sequence[Any] = [macs] * simulator.num_layers
 
-    def act(
-        self, observation: Tensor, layer: int, generator: torch.Generator | None = None
-    ) -> Tensor:
+    def act(self, observation: Tensor, layer: int, generator: Any = None) -> Tensor:
         """See `Policy.act`; TypeError, ValueError of what are no bits."""
         given = self.actor(observation)
-        if not isinstance(given, Tensor | np.ndarray):
+        if getattr(given, "ndim", 0) != 2:
             raise TypeError(
-                f"expected {shown(self.actor)} to return a tensor of bits, got {shown(given)}; "
-                "give a function from an observation to the action alone"
+                f"expected bits [batch, {max(self.num_blocks)}] from {shown(self.actor)}, got "
+                f"{shown(given)}; give a function from an observation to the action alone"
             )
-        bits, least = torch.as_tensor(given), self.num_blocks[layer]
-        rows = len(observation)
-        if bits.ndim != 2 or len(bits) != rows or bits.shape[1] < least:
-            raise ValueError(
-                f"expected actions [{rows}, {max(self.num_blocks)}], a bit for each block, got "
-                f"{shown(given)}"
-            )
-        return bits_of(bits)[:, :least].to(observation.device)
+        return bits_of(torch.as_tensor(given))[:, : self.num_blocks[layer]].to(observation.device)
 
 
 class CommittedMasks:

@@ -5,7 +5,7 @@ differs from the agent's other rows.
 """
 
 import dataclasses
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -134,47 +134,37 @@ def in_rows(results: Iterable[Result]) -> dict[str, list[Result]]:
     return dict(sorted(found.items()))
 
 
-def settings_of(result: Result) -> dict[str, str]:
+def settings_of(result: Result, form: Callable[[Any], Any] = compact) -> dict[str, Any]:
     """A run's settings as text, named as on the command line; those that make it another run.
 
     >>> settings_of({"settings": {"seed": 3, "environment": {"reward_kwargs": {"weight": 2}}}})
     {'reward_kwargs.weight': '2'}
     """
-    return {name: compact(value) for name, value in values_of(result).items()}
-
-
-def values_of(result: Mapping[str, Any]) -> dict[str, Any]:
-    """A run's settings as they are stored, by the names of `settings_of`."""
     settings = {k: v for k, v in result.get("settings", {}).items() if k not in APART}
     if settings.get("eval_every") == validations_every(settings.get("images", 0)):
         del settings["eval_every"]
     flat: dict[str, Any] = {}
     for name, value in settings.items():
         inner = value if isinstance(value, Mapping) else {name: value}
-        flat |= dotted({key: item for key, item in inner.items() if key not in APART})
+        flat |= dotted({key: item for key, item in inner.items() if key not in APART}, form)
     return flat
 
 
-def dotted(settings: Mapping[str, Any]) -> dict[str, Any]:
+def dotted(settings: Mapping[str, Any], form: Callable[[Any], Any]) -> dict[str, Any]:
     """Settings without levels: those of a setting are named behind it and a dot."""
     flat: dict[str, Any] = {}
     for name, value in settings.items():
         if isinstance(value, Mapping):
-            flat |= {f"{name}.{key}": inner for key, inner in dotted(value).items()}
+            flat |= {f"{name}.{key}": inner for key, inner in dotted(value, form).items()}
         else:
-            flat[name] = value
+            flat[name] = form(value)
     return flat
 
 
-def telling_settings(results: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Of each run: reward, cost weight, and the settings that differ between the runs.
-
-    A reward's own default counts as the cost weight. What only some agents have is compared between
-    the runs that have it.
-    """
-    found = [values_of(result) for result in results]
+def telling_settings(results: Sequence[Result]) -> list[dict[str, Any]]:
+    """Of each run: reward, cost weight, what differs between runs (or those of the same agents)."""
+    found = [settings_of(result, lambda value: value) for result in results]
     for own in found:
-        own.pop("agent", None)
         if (reward := str(own.get("reward"))) in REWARDS and COST_WEIGHT not in own:
             known = reward_parameters(resolve(reward, REWARDS, "reward")) or {}
             own |= {COST_WEIGHT: known["cost_weight"]} if "cost_weight" in known else {}
@@ -182,7 +172,7 @@ def telling_settings(results: Sequence[Mapping[str, Any]]) -> list[dict[str, Any
     names = ["reward", COST_WEIGHT]
     for name in dict.fromkeys(name for own in found for name in own):
         having = [own for own in found if name in own] if name in of_agents else found
-        if name not in names and len({compact(own.get(name)) for own in having}) > 1:
+        if name not in (*names, "agent") and len({compact(own.get(name)) for own in having}) > 1:
             names.append(name)
     return [{name: own.get(name) for name in names} for own in found]
 

@@ -92,10 +92,16 @@ def test_the_macs_of_a_function_are_unknown_and_never_zero():
 @pytest.mark.parametrize(
     ("actor", "error", "text"),
     [
-        (lambda seen: {"action": seen}, TypeError, "return a tensor of bits, .*the action alone"),
-        (lambda seen: seen[:, :3], ValueError, "actions of 0 and 1, or bool, .*threshold"),
-        (lambda seen: Bernoulli(logits=0 * seen).mode, ValueError, "NaN, .*exactly 0.5; sample"),
-        (lambda seen: seen[:, 0] > 0, ValueError, r"actions \[\d+, 3\], .* got Tensor"),
+        (lambda seen: {"action": seen}, TypeError, "expected bits .*the action alone"),
+        (
+            lambda seen: seen[:, :3],
+            ValueError,
+            "actions of 0 and 1, or bool, got others; .*scores > 0",
+        ),
+        (lambda seen: Bernoulli(logits=0 * seen).mode, ValueError, "got NaN, .*at 0.5; sample"),
+        (lambda seen: seen[:, 0] > 0, TypeError, r"bits \[batch, 3\] from .*got Tensor"),
+        (lambda seen: seen[:, :1] > 9, ValueError, "expected (a )?mask"),
+        (lambda seen: seen[:1] > 9, ValueError, "expected (a )?mask"),
     ],
 )
 def test_a_function_that_returns_no_bits_is_told_what_it_should_return(actor, error, text):
