@@ -96,7 +96,7 @@ class Surface:
         """Sets the attributes that agents read and that follow from the network."""
         self.num_blocks: tuple[int, ...] = num_blocks_of(self.network)
         self.num_layers, self.max_blocks = len(self.num_blocks), max(self.num_blocks)
-        self.dense_macs = self.network.dense_macs
+        self.dense_macs, self.obs_size = self.network.dense_macs, self.observe.obs_size
         self.device, self.weights = torch.device("cpu"), "frozen"
         self.reward = make_reward("negative_nll")
         self.context, self.is_sequence, self.num_steps = None, False, self.num_layers

@@ -116,7 +116,13 @@ class Actor(Policy):
         self.actor, self.num_blocks = actor, simulator.num_blocks
         example = torch.zeros(1, simulator.obs_size, device=simulator.device)
         is_module = isinstance(actor, torch.nn.Module)
-        macs = counted(lambda: actor(example))[0] if is_module else math.nan
+        try:
+            macs = counted(lambda: actor(example))[0] if is_module else math.nan
+        except RuntimeError as error:
+            raise ValueError(
+                f"expected a module of observations {list(example.shape)}, got {shown(actor)}: "
+                f"{error}"
+            ) from error
         self.policy_macs: Sequence[Any] = [macs] * simulator.num_layers
 
     def act(self, observation: Tensor, layer: int, generator: Any = None) -> Tensor:

@@ -71,7 +71,8 @@ def test_a_text_has_no_pixels_to_average_which_is_said_before_a_network_is_train
     weights, monkeypatch
 ):
     monkeypatch.setattr(
-        "ccenv.simulator.simulator.freeze", lambda *_: pytest.fail("a network was trained")
+        "ccenv.simulator.network_source.frozen_weights",
+        lambda *_: pytest.fail("a network was trained"),
     )
     with pytest.raises(ValueError, match=r"got inputs \[6\]; take layer_input, symbols for texts"):
         make(observation="summary", weights=weights)
@@ -84,7 +85,8 @@ def test_a_network_of_numbers_is_refused_of_texts_before_it_is_trained(
     network, weights, monkeypatch
 ):
     monkeypatch.setattr(
-        "ccenv.simulator.simulator.freeze", lambda *_: pytest.fail("a network was trained")
+        "ccenv.simulator.network_source.frozen_weights",
+        lambda *_: pytest.fail("a network was trained"),
     )
     with pytest.raises(ValueError, match=r"looks symbols up .* numbers \[6\].*pondering_bytes"):
         make(network=network, network_kwargs={}, weights=weights, observation="layer_input")

@@ -37,6 +37,7 @@ RESNET = DIGITS | {"network": "resnet", "network_kwargs": {"depth": 8, "width": 
 # Probes have weights of their own: frozen, and nobody waits until they are learned.
 PROBE = {"dataset": "probe", "weights": "frozen"}
 PRICES = {"cost_weight": (0.05, 5)}
+COTRAIN = {"weights": "cotrain"}
 
 
 def sized(network, **sizes):
@@ -247,9 +248,11 @@ def test_what_a_network_or_a_kind_cannot_do_is_told_in_a_line_and_nothing_is_wri
     ],
 )
 def test_a_kind_is_in_the_plan_and_tells_runs_apart_and_none_is_the_run_of_before(name, value):
-    plan, plain = make_plan("reinforce", {name: value}), make_plan("reinforce", {name: None})
+    # Concurrent updates are of weights that learn.
+    plain = make_plan("reinforce", COTRAIN | {name: None})
+    plan = make_plan("reinforce", COTRAIN | {name: value})
     assert plan.environment[name] == value
-    assert plain.key() == make_plan("reinforce", {}).key() != plan.key()
+    assert plain.key() == make_plan("reinforce", COTRAIN).key() != plan.key()
     assert name not in plain.environment
     assert whole_config("reinforce", plan.chosen(), 0)["environment"][name] == value
 

@@ -85,6 +85,11 @@ def test_a_new_setting_at_its_default_loses_no_recorded_run(monkeypatch):
         own, takes_any = of_agent(agent_class)
         return {**own, "new_of_agent": (1, 2)}, takes_any
 
+    more = [("new_of_environment", float, 0.5)]
+    made = dataclasses.make_dataclass(
+        "More", more, bases=(settings.EnvironmentSettings,), frozen=True, kw_only=True
+    )
+    monkeypatch.setattr(settings, "EnvironmentSettings", made)
     for module in (settings, identity):
         monkeypatch.setattr(module, "setting_defaults", more_of_environment)
     for module in (settings, plan, agent_settings):
