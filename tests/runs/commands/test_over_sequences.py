@@ -146,6 +146,9 @@ SAYS = {
 
 @pytest.mark.parametrize("words", SAYS)
 def test_what_cannot_be_done_for_a_sequence_is_said_in_one_line(words, runs, capsys):
+    if "--onnx" in words:
+        pytest.importorskip("onnxruntime")
+        pytest.importorskip("onnxscript")
     settings = STALENESS.partition(" ")[2]
     given = words.format(
         settings=settings, staleness=runs["staleness"], text=runs["python_bundled@16"]
