@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from ccenv.runs.stats.intervals import with_interval
 from ccenv.runs.stats.measures import BITS, ERROR
-from ccenv.runs.stats.verdict import AGAINST_RANDOM, baseline_sentences, crosses_shapings
+from ccenv.runs.stats.verdict import baseline_sentences, crosses_shapings
 from ccenv.runs.tables.sweep_table import (
     Columns,
     Row,
@@ -28,7 +28,7 @@ NOTES = {
     " MACs": "MACs: of one input, with the policy's own.",
     " to ": "a to b: from the agent with the least to the one with the most.",
     " cost": "cost: these over the dense network's.",
-    " vs random": "vs random: random masks of the same cost without the policy's own.",
+    " vs random": "vs random: points of error above random masks of the same cost.",
     "(ceiling)": "(ceiling): knows the label.",
 }
 """What stands in a table -> what is said of it below."""
@@ -92,26 +92,23 @@ def shaping_columns(rows: Sequence[Row]) -> dict[str, Sequence[str]]:
 
     def span(name: str, spec: str, factor: float = 1.0) -> Callable[[Sequence[Row]], str]:
         def of(group: Sequence[Row]) -> str:
-            means = sorted(factor * row[name]["mean"] for row in group)
-            return f"{means[0]:{spec}} to {means[-1]:{spec}}"
+            means = sorted(factor * row[name]["mean"] for row in group if row[name])
+            return f"{means[0]:{spec}} to {means[-1]:{spec}}" if means else ""
 
         return of
-
-    def less_than_random(group: Sequence[Row]) -> str:
-        return f"better: {sum(row['verdict'] == 'better' for row in group)} of {len(group)}"
 
     columns: Columns = {
         "shaping": ("left", lambda group: group[0]["shaping"]),
         "error %": ("right", span("error", ".2f", 100)),
         "MACs": ("right", span("macs", ",.0f")),
-        "vs random": ("right", less_than_random),
+        "vs random": ("right", span("above_random", "+.1f", 100)),
         "cost": ("right", span("total_cost", ".3f")),
     }
     groups: dict[str, list[Row]] = {}
     for row in rows:
         groups.setdefault(row["shaping"], []).append(row)
-    texts = cell_texts(*read_columns(columns, list(groups.values())))
-    return dict(zip(columns, zip(*texts, strict=True), strict=True))
+    texts = zip(*cell_texts(*read_columns(columns, list(groups.values()))), strict=True)
+    return {name: cells for name, cells in zip(columns, texts, strict=True) if any(cells)}
 
 
 def short_columns(rows: Sequence[Row]) -> dict[str, Sequence[str]]:
@@ -126,15 +123,18 @@ def short_columns(rows: Sequence[Row]) -> dict[str, Sequence[str]]:
         "method": ("left", shown_name),
         "bits" if has_bits else "error %": ("right", score),
         "MACs": ("right ,.0f", lambda row: row["macs"]["mean"]),
+        "vs random": ("right", above_random),
         "cost": ("right .3f", lambda row: row["total_cost"]["mean"]),
-        "vs random": (
-            "right",
-            lambda row: row["verdict"] if row["verdict"] in AGAINST_RANDOM else "",
-        ),
         "seeds": ("right", lambda row: str(len(row["seeds"]))),
     }
     texts = zip(*cell_texts(*read_columns(columns, rows)), strict=True)
     return {name: cells for name, cells in zip(columns, texts, strict=True) if any(cells)}
+
+
+def above_random(row: Row) -> str:
+    """The one number of a row: error above random masks' in points; "" without any."""
+    number = interval(row, "above_random")
+    return "" if number is None else with_interval(number, len(row["seeds"]), ".1%", (-1, 1))
 
 
 def aligned(columns: Mapping[str, Sequence[str]], width: int) -> str:

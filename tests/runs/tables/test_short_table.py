@@ -18,7 +18,7 @@ def row(label, error, macs, front=False, **more):
         "macs": {"mean": macs},
         "total_cost": {"mean": macs / 1000},
         "seeds": (0, 1, 2),
-        "verdict": "",
+        "above_random": None,
         "uses_labels": False,
         "on_front": front,
         "learns": False,
@@ -26,12 +26,13 @@ def row(label, error, macs, front=False, **more):
     }
 
 
+ABOVE = {"mean": -0.123, "sd": 0.01, "low": -0.13, "high": -0.116}
 ROWS = [row(f"row number {n}", 0.5 - n / 50, 100.0 * n, front=n in (0, 1)) for n in range(14)]
 
 
 @given(st.integers(40, 200), st.lists(st.text("abc ", min_size=1, max_size=60), min_size=1))
 def test_no_line_of_the_table_is_wider_than_the_terminal(width, labels):
-    rows = [row(label, 0.1, 10.0, verdict="better") for label in labels]
+    rows = [row(label, 0.1, 10.0, above_random=ABOVE) for label in labels]
     shown = short_table(rows, width).split("\n\n")[0]
     assert max(map(len, shown.splitlines()[: len(rows) + 2])) <= max(width, 50)
 
@@ -72,7 +73,8 @@ def test_any_table_and_any_prose_fit_the_terminal_and_lose_no_letter(width, line
 
 
 def test_the_note_explains_what_the_table_shows_and_nothing_else():
-    rows = [row("a", 0.1, 10.0, verdict="better"), row("b", 0.2, 5.0, verdict="worse")]
+    rows = [row("a", 0.1, 10.0, above_random=ABOVE), row("b", 0.2, 5.0)]
+    assert "-12.3 [-13.0, -11.6]" in short_table(rows, 80)
     assert "vs random: " in short_table(rows, 80)
     assert "vs random" not in short_table(rows, 44)
     assert "(ceiling)" not in short_table(rows, 80)
@@ -92,6 +94,7 @@ def crossed(agents, shapings):
             learns=True,
             verdict="no difference" if place else "better",
             memory_bytes=None,
+            above_random={"mean": place / 100},
         )
         for shaping in shapings
         for place, agent in enumerate(agents)
@@ -105,12 +108,13 @@ def test_agents_crossed_with_shapings_are_a_line_a_shaping_and_a_few_lines_of_pr
     for shaping in shapings:
         (line,) = (line for line in table.splitlines() if line.startswith(shaping))
         assert " ".join(line.split()[2:]) == (
-            "10.00 to 13.00 100 to 400 better: 1 of 4 0.100 to 0.400"
+            "10.00 to 13.00 100 to 400 +0.0 to +3.0 0.100 to 0.400"
         )
     assert "48 single rows are on the page." in table
     sentences = answer("", rows, 80).rpartition("\n\n")[2]
-    assert "less error: 12 of 48 rows; not significantly different: 36 of 48 rows" in " ".join(
-        sentences.split()
+    assert (
+        "0 points): 12 of 48 rows; not significantly different (+1.0 to +3.0 points): 36 of 48"
+        in " ".join(sentences.split())
     )
     # Two agents under two rewards can be read row by row.
     few = short_table(crossed(["one", "two"], shapings[:2]), 80)
