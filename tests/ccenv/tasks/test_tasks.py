@@ -90,7 +90,7 @@ def test_there_are_three_levels_a_skill_and_one_of_them_is_quick():
         (lambda: Simulator(1, **TASKS["depth-2"].settings | {"task": {"nam": 1}}), "'name'"),
         (lambda: TASKS["depth-2"].make_vec(2, reward="blockdrop"), "setting of a task"),
         (lambda: TASKS["depth-2"].make_vec(2, group_sice=1), "'group_size'"),
-        (lambda: Simulator(1, dataset="probe", network="probe-exit", task="basic-4"), "settings of"),
+        (lambda: Simulator(1, dataset="digits", task="basic-4"), "settings of"),
         (lambda: load_split("ccenv.tasks.inputs:dept-8", "train"), "no attribute 'dept-8'"),
     ],
 )
