@@ -408,8 +408,7 @@ def test_what_was_recorded_on_other_data_is_shown_and_what_runs_here_stands_apar
         rows = {row["label"]: (row["dataset"], row["seeds"]) for row in json.loads(said.out)}
         expected = dict.fromkeys(labels, ("probe", [0, 1]))
         if command != ["--no-recorded"]:
-            line = f"7 of them are on another 'probe' (checksum 00000000) than the one here ({here})"
-            assert line in said.err
+            assert "7 of them are on another 'probe' (checksum 00000000) than the" in said.err
             last = labels[-1]
             expected[last] = "probe", [0]
             if not command or list((elsewhere / "logs").rglob("result.json")):
