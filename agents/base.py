@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from ccenv.agents.distributions import AlwaysOn, IndependentBlocks, OrderedBlocks
 from ccenv.agents.stored import StoredPolicy
 from ccenv.base.annotations import checks_types, has_mark, marked
 from ccenv.base.seeding import stream
@@ -14,6 +15,11 @@ from ccenv.simulator.simulator import Simulator
 
 OnRollout = Callable[[int, dict[str, float]], None]
 """Called after each update: images seen, scalars to plot (`episode/*`, `reward/*`, `agent/*`)."""
+
+NUM_LOOKS = 400
+"""In a run, at how far an update moves the policy."""
+CLIP_RANGE = 0.2
+"""Of PPO, by default: the change of a mask's probability beyond which it learns no more."""
 
 
 def ignore(images_seen: int, scalars: dict[str, float]) -> None:
@@ -105,6 +111,31 @@ class Agent(StoredPolicy):
             return None
         return getattr(self.distribution(observation, layer), "probability", None)
 
+    @property
+    def draws_masks(self) -> bool:
+        """Whether training masks are drawn from `distribution`: then updates have a KL divergence.
+
+        Say so with an `act` of yours that draws them.
+        """
+        is_missing = has_mark(self.distribution, "is_missing")
+        return has_mark(self.act, "asks_distribution") and not is_missing
+
+    @torch.no_grad()
+    def log_probabilities(self, rollout: Rollout) -> Tensor | None:
+        """Of a rollout's masks, as the policy is now: [num_gates, positions * batch] float32.
+
+        None of masks that are not drawn, or from a distribution of yours.
+        """
+        if not self.draws_masks:
+            return None
+        found = []
+        for layer, seen, action in rollout.by_gate():
+            blocks = self.distribution(seen, layer)
+            if not isinstance(blocks, IndependentBlocks | OrderedBlocks | AlwaysOn):
+                return None
+            found.append(blocks.log_prob(action))
+        return torch.stack(found)
+
     def update(self, rollout: Rollout) -> dict[str, float]:
         """Learns from one rollout and returns scalars to plot."""
         return {}
@@ -133,11 +164,33 @@ class Agent(StoredPolicy):
         while images_seen < num_images:
             self.progress = images_seen / num_images
             rollout = collect_rollout(self.simulator, self, self.generator)
+            looks_before = images_seen * NUM_LOOKS // num_images
             images_seen += rollout.num_images
-            own = self.update(rollout) | self.simulator.update_network()
+            looks = images_seen * NUM_LOOKS // num_images > looks_before and on_rollout != ignore
+            before = self.log_probabilities(rollout) if looks else None
+            own = self.update(rollout)
+            if before is not None and (after := self.log_probabilities(rollout)) is not None:
+                own |= self.read(**change_of_policy(before, after))
+            own |= self.simulator.update_network()
             curves = episode_curves(rollout.means)
             on_rollout(images_seen, curves | {f"agent/{k}": v for k, v in own.items()})
         return images_seen
+
+
+def change_of_policy(before: Tensor, after: Tensor) -> dict[str, Tensor]:
+    """What an update did to a policy, from log-probabilities of the masks that it learned from.
+
+    Both as Stable-Baselines3 has them: Schulman's estimate of the KL divergence in nats (a gate's
+    mean), and the share of masks whose probability changed by more than `CLIP_RANGE`.
+
+    >>> halved = change_of_policy(torch.tensor([0.8, 0.2]).log(), torch.tensor([0.4, 0.2]).log())
+    >>> {name: round(float(value), 4) for name, value in halved.items()}
+    {'approx_kl': 0.0966, 'clip_fraction': 0.5}
+    """
+    log_ratio = after - before
+    change = log_ratio.exp() - 1
+    beyond = change.abs() > CLIP_RANGE
+    return {"approx_kl": (change - log_ratio).mean(), "clip_fraction": beyond.float().mean()}
 
 
 def descend(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:

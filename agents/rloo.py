@@ -174,6 +174,11 @@ class Rloo(ScoredAgent):
         kept = (num_kept or self.num_kept[layer]) - self.shared_blocks
         return AlwaysOn(OrderedBlocks(scores, kept), self.shared_blocks)
 
+    @property
+    def draws_masks(self) -> bool:
+        """See `Agent.draws_masks`."""
+        return self.sampling != "perturbed"
+
     def act(
         self, observation: Tensor, layer: int, generator: torch.Generator | None = None
     ) -> Tensor:
