@@ -216,7 +216,8 @@ def is_timed(plan: Plan, network: GatedNetwork) -> bool:
     asked = plan.program.latency
     # Of a tiny network kernels would compile for longer than the run takes.
     wanted = network.dense_macs > SMALL_MACS if asked is None else asked
-    return wanted and OBLIVIOUS not in plan.environment
+    is_input = plan.environment["episode"] == "input"
+    return wanted and is_input and OBLIVIOUS not in plan.environment
 
 
 def learn(plan: Plan, target: Path, lead: Any, started: Started) -> Learned:

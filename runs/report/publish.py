@@ -27,7 +27,6 @@ from ccenv.runs.report.figures import (
     curve_figures,
     make_looks,
     make_views,
-    profile_figures,
     view_figures,
 )
 from ccenv.runs.report.inputs import section_of
@@ -104,7 +103,7 @@ def make_report(
     blocks = block_figures(comparison, looks)
     made |= {
         "Reward shapings": Part(tables["shapings"]),
-        "Hypervolumes": Part(tables["fronts"], profile_figures(comparison, looks)),
+        "Error at equal cost": Part(tables["equal cost"]),
         "Learning curves": Part(figures=curve_figures(comparison, looks)),
         "Compute cost, density and blocks": Part(tables["density"], blocks),
         "Each seed": Part(tables["seeds"]),

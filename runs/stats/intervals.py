@@ -254,24 +254,6 @@ def paired_difference(ours: Mapping[int, float], theirs: Mapping[int, float]) ->
     return mean_interval([ours[seed] - theirs[seed] for seed in shared])
 
 
-def hypervolume(
-    points: Iterable[tuple[float, float]], reference: tuple[float, float] = (1.0, 1.0)
-) -> float:
-    """Area that points (cost, error), less being better, leave behind them up to a reference.
-
-    A point beyond the reference adds nothing. 1 would be no error at no cost.
-
-    >>> hypervolume([(0.5, 0.5)])
-    0.25
-    """
-    area, lowest = 0.0, reference[1]
-    for cost, error in sorted(points):
-        if cost < reference[0] and error < lowest:
-            area += (reference[0] - cost) * (lowest - error)
-            lowest = error
-    return area
-
-
 def performance_profile(scores: ArrayLike, thresholds: ArrayLike) -> Numbers:
     """Share of runs that score more than each threshold: [..., runs], [t] -> [..., t].
 

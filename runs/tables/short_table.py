@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from ccenv.runs.stats.intervals import with_interval
 from ccenv.runs.stats.measures import BITS, ERROR
-from ccenv.runs.stats.verdict import AGAINST_RANDOM, baseline_sentences
+from ccenv.runs.stats.verdict import baseline_sentences
 from ccenv.runs.tables.sweep_table import (
     Columns,
     Row,
@@ -27,7 +27,7 @@ NOTES = {
     "[": "[low, high]: 95 % interval over seeds.",
     " MACs": "MACs: of one input, with the policy's own.",
     " cost": "cost: these over the dense network's.",
-    " vs random": "vs random: random masks of the same cost without the policy's own.",
+    " vs random": "vs random: points of error above random masks of the same cost.",
     "(ceiling)": "(ceiling): knows the label.",
 }
 """What stands in a table -> what is said of it below."""
@@ -91,15 +91,18 @@ def short_columns(rows: Sequence[Row]) -> dict[str, Sequence[str]]:
         "method": ("left", shown_name),
         "bits" if has_bits else "error %": ("right", score),
         "MACs": ("right ,.0f", lambda row: row["macs"]["mean"]),
+        "vs random": ("right", above_random),
         "cost": ("right .3f", lambda row: row["total_cost"]["mean"]),
-        "vs random": (
-            "right",
-            lambda row: row["verdict"] if row["verdict"] in AGAINST_RANDOM else "",
-        ),
         "seeds": ("right", lambda row: str(len(row["seeds"]))),
     }
     texts = zip(*cell_texts(*read_columns(columns, rows)), strict=True)
     return {name: cells for name, cells in zip(columns, texts, strict=True) if any(cells)}
+
+
+def above_random(row: Row) -> str:
+    """The one number of a row: error above random masks' in points; "" without any."""
+    number = interval(row, "above_random")
+    return "" if number is None else with_interval(number, len(row["seeds"]), ".1%", (-1, 1))
 
 
 def aligned(columns: Mapping[str, Sequence[str]], width: int) -> str:

@@ -18,19 +18,20 @@ def row(label, error, macs, front=False, **more):
         "macs": {"mean": macs},
         "total_cost": {"mean": macs / 1000},
         "seeds": (0, 1, 2),
-        "verdict": "",
+        "above_random": None,
         "uses_labels": False,
         "on_front": front,
         **more,
     }
 
 
+ABOVE = {"mean": -0.123, "sd": 0.01, "low": -0.13, "high": -0.116}
 ROWS = [row(f"row number {n}", 0.5 - n / 50, 100.0 * n, front=n in (0, 1)) for n in range(14)]
 
 
 @given(st.integers(40, 200), st.lists(st.text("abc ", min_size=1, max_size=60), min_size=1))
 def test_no_line_of_the_table_is_wider_than_the_terminal(width, labels):
-    rows = [row(label, 0.1, 10.0, verdict="better") for label in labels]
+    rows = [row(label, 0.1, 10.0, above_random=ABOVE) for label in labels]
     shown = short_table(rows, width).split("\n\n")[0]
     assert max(map(len, shown.splitlines()[: len(rows) + 2])) <= max(width, 50)
 
@@ -71,7 +72,8 @@ def test_any_table_and_any_prose_fit_the_terminal_and_lose_no_letter(width, line
 
 
 def test_the_note_explains_what_the_table_shows_and_nothing_else():
-    rows = [row("a", 0.1, 10.0, verdict="better"), row("b", 0.2, 5.0, verdict="worse")]
+    rows = [row("a", 0.1, 10.0, above_random=ABOVE), row("b", 0.2, 5.0)]
+    assert "-12.3 [-13.0, -11.6]" in short_table(rows, 80)
     assert "vs random: " in short_table(rows, 80)
     assert "vs random" not in short_table(rows, 44)
     assert "(ceiling)" not in short_table(rows, 80)
