@@ -16,7 +16,7 @@ from ccenv.envs.vector import BlockSelectionVectorEnv
 from ccenv.networks.core.mlp import SMALL_MACS
 from ccenv.networks.core.protocol import GatedNetwork
 from ccenv.runs.config.command import command_line
-from ccenv.runs.config.plan import Plan, code_digests
+from ccenv.runs.config.plan import OLDER, Plan, code_digests
 from ccenv.runs.engine.checkpoint import Keeper, read_checkpoint
 from ccenv.runs.engine.errors import (
     CannotStartError,
@@ -38,8 +38,6 @@ from ccenv.runs.tensorboard.tracking import FOLDER, Tracker
 from ccenv.simulator.evaluate import Evaluation, evaluate
 from ccenv.simulator.simulator import Simulator
 
-OLDER = "agent's, reward's or network's file"
-"""What makes another result of the same settings."""
 OBLIVIOUS = "oblivious"
 """A setting under which nothing is skipped: what would be timed and exported is another program."""
 
