@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from ccenv.agents.distributions import AlwaysOn, IndependentBlocks, OrderedBlocks
+from ccenv.agents.passes import Passes, change_of_policy, log_probs
 from ccenv.agents.stored import StoredPolicy
 from ccenv.base.annotations import checks_types, has_mark, marked
 from ccenv.base.seeding import stream
@@ -18,8 +19,6 @@ OnRollout = Callable[[int, dict[str, float]], None]
 
 NUM_LOOKS = 400
 """In a run, at how far an update moves the policy."""
-CLIP_RANGE = 0.2
-"""Of PPO, by default: the change of a mask's probability beyond which it learns no more."""
 
 
 def ignore(images_seen: int, scalars: dict[str, float]) -> None:
@@ -60,6 +59,8 @@ class Agent(StoredPolicy):
     by_ranks: ClassVar[bool] = False
     """whether ranks may share its batches; say so with an `update` of yours that looks at nothing
     but the rollout and steps by optimisers of torch that are attributes, as its modules are."""
+    passes: Passes = Passes()
+    """gradient steps of an update on one rollout."""
     images_done: int = 0
     """images that an interrupted run has seen: the next `learn` goes on from there."""
 
@@ -122,19 +123,16 @@ class Agent(StoredPolicy):
 
     @torch.no_grad()
     def log_probabilities(self, rollout: Rollout) -> Tensor | None:
-        """Of a rollout's masks, as the policy is now: [num_gates, positions * batch] float32.
+        """Of a rollout's masks, as the policy is now: [num_steps, batch] float32.
 
         None of masks that are not drawn, or from a distribution of yours.
         """
-        if not self.draws_masks:
+        known = IndependentBlocks | OrderedBlocks | AlwaysOn
+        if not self.draws_masks or not isinstance(
+            self.distribution(rollout.observations[0], 0), known
+        ):
             return None
-        found = []
-        for layer, seen, action in rollout.by_gate():
-            blocks = self.distribution(seen, layer)
-            if not isinstance(blocks, IndependentBlocks | OrderedBlocks | AlwaysOn):
-                return None
-            found.append(blocks.log_prob(action))
-        return torch.stack(found)
+        return log_probs(self, rollout)
 
     def update(self, rollout: Rollout) -> dict[str, float]:
         """Learns from one rollout and returns scalars to plot."""
@@ -170,27 +168,12 @@ class Agent(StoredPolicy):
             before = self.log_probabilities(rollout) if looks else None
             own = self.update(rollout)
             if before is not None and (after := self.log_probabilities(rollout)) is not None:
-                own |= self.read(**change_of_policy(before, after))
+                clips = not self.passes.is_one_step
+                own |= self.read(**change_of_policy(before, after, clips=clips))
             own |= self.simulator.update_network()
             curves = episode_curves(rollout.means)
             on_rollout(images_seen, curves | {f"agent/{k}": v for k, v in own.items()})
         return images_seen
-
-
-def change_of_policy(before: Tensor, after: Tensor) -> dict[str, Tensor]:
-    """What an update did to a policy, from log-probabilities of the masks that it learned from.
-
-    Both as Stable-Baselines3 has them: Schulman's estimate of the KL divergence in nats (a gate's
-    mean), and the share of masks whose probability changed by more than `CLIP_RANGE`.
-
-    >>> halved = change_of_policy(torch.tensor([0.8, 0.2]).log(), torch.tensor([0.4, 0.2]).log())
-    >>> {name: round(float(value), 4) for name, value in halved.items()}
-    {'approx_kl': 0.0966, 'clip_fraction': 0.5}
-    """
-    log_ratio = after - before
-    change = log_ratio.exp() - 1
-    beyond = change.abs() > CLIP_RANGE
-    return {"approx_kl": (change - log_ratio).mean(), "clip_fraction": beyond.float().mean()}
 
 
 def descend(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:

@@ -4,6 +4,7 @@ TensorBoard calls a run by the path of its event file. A run's own folder says e
 in a hash, so its curves lie elsewhere: in `<log_dir>/tb/<name>/`.
 """
 
+import dataclasses
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any
 from ccenv.runs.config.command import beyond_defaults, setting_words
 from ccenv.runs.config.plan import Plan
 from ccenv.runs.store.folder import check_unlinked, refuse_links
-from ccenv.runs.store.identity import AROUND, canonical
+from ccenv.runs.store.identity import AROUND, Program, canonical
 
 BOARD = "tb"
 """Folder of all curves, below the folder of runs."""
@@ -34,11 +35,12 @@ def run_name(plan: Plan) -> str:
     >>> run_name(make_plan("reinforce", {"reward_kwargs": {"cost_weight": 0.5}, "images": 512}))
     'reinforce accuracy cost_weight=0.5 seed 0 images=512'
     """
-    # A cost limit is the agent's setting, too, where it takes one.
-    program = vars(plan.program).keys() - plan.agent_settings.keys()
-    around = program & {*AROUND}
-    chosen = {n: canonical(v) for n, v in beyond_defaults(plan).items() if n not in around}
-    alike = {n: chosen.pop(n) for n in [*chosen] if n == "dataset" or n in program}
+    # A name, as a run's identity, knows the cost limit of the agent or of the reward.
+    usual = {name: getattr(Program(), name) for name in AROUND}
+    same = dataclasses.replace(plan, program=dataclasses.replace(plan.program, **usual))
+    chosen = {name: canonical(value) for name, value in beyond_defaults(same).items()}
+    behind = {"dataset", *vars(plan.program)} - plan.agent_settings.keys()
+    alike = {name: chosen.pop(name) for name in [*chosen] if name in behind}
     # Accuracy, nll and probability pay; that cost is charged goes without saying.
     reward = plan.environment["reward"].removesuffix("_minus_cost")
     chosen.pop("reward", None)
@@ -49,8 +51,8 @@ def run_name(plan: Plan) -> str:
     own = {name if inner[name] in taken else inner[name]: word for name, word in own.items()}
     first = own | words_of(dict(reversed(chosen.items())))
     said = " ".join([plan.agent, reward, *(f"{name}={word}" for name, word in first.items())])
-    behind = " ".join(f"{name}={word}" for name, word in words_of(alike).items())
-    return f"{readable_name(said)} seed {plan.program.seed} {readable_name(behind)}".strip()
+    last = " ".join(f"{name}={word}" for name, word in words_of(alike).items())
+    return f"{readable_name(said)} seed {plan.program.seed} {readable_name(last)}".strip()
 
 
 def words_of(settings: Mapping[str, Any]) -> dict[str, str]:
