@@ -37,16 +37,16 @@ def test_a_run_is_named_by_agent_reward_what_was_chosen_and_seed(name):
 
 
 def test_an_agent_s_own_cost_limit_is_told_from_the_reward_s():
-    limits = {"cost_limit": 0.25}
+    limits = {"cost_limit": 0.3}
     plan = make_plan("reinforce_lagrangian", limits)
-    assert run_name(plan).endswith(" cost_limit=0.25 seed 0")
+    assert run_name(plan).endswith(" cost_limit=0.3 seed 0")
     # As stored, with the agent's default, and given again.
     usual = make_plan("reinforce_lagrangian", {})
     again = make_plan("reinforce_lagrangian", {"cost_limit": usual.agent_settings["cost_limit"]})
     assert again.folder() == usual.folder()
     assert run_name(again) == run_name(usual) == "reinforce_lagrangian nll seed 0"
     of_reward = make_plan("reinforce", {"reward": "lagrangian", "reward_kwargs": limits})
-    assert "reward_kwargs.cost_limit=0.25" in run_name(of_reward)
+    assert "reward_kwargs.cost_limit=0.3" in run_name(of_reward)
 
 
 def test_equal_settings_have_one_name_and_one_folder_however_they_are_written():
