@@ -74,9 +74,9 @@ Error: mean ± standard deviation over seeds, sampled masks; mode: with greedy m
 MACs: of one image, the policy's own included. Cost: executed MACs over the dense network's; total
 cost adds the policy's own. Speed-up: measured dense time over time with the policy, for one image
 and for 256. `front` (*): on the Pareto front of mean error and MACs. `block_dropout %`: error of
-random masks at the same compute cost, linear between rates, the dense network at the end; better
-or worse where the 95 % intervals over seeds (Student's t) do not overlap. All seeds share the
-test images. (ceiling): knows the true label; no policy can."""
+random masks at the same total cost, the dense network at the end; better or worse where the 95 %
+interval (Student's t) of the difference, paired by seed, excludes 0. All seeds share the test
+images. (ceiling): knows the true label; no policy can."""
 
 
 @dataclass(frozen=True)
