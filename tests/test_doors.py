@@ -89,6 +89,7 @@ DOORS = {
         "pass_limit_on: resolve, resolve",
         "usual_value: resolve",
         "find_study: resolve",
+        "hyperparameters: resolve",
     ),
     OBJECT: (
         "path_to: import_object",
