@@ -36,7 +36,7 @@ def run_name(plan: Plan) -> str:
     'reinforce accuracy cost_weight=0.5 seed 0 images=512'
     """
     # A name, as a run's identity, knows the cost limit of the agent or of the reward.
-    usual = {name: getattr(Program(), name) for name in AROUND}
+    usual = {name: value for name, value in vars(Program()).items() if name in AROUND}
     same = dataclasses.replace(plan, program=dataclasses.replace(plan.program, **usual))
     chosen = {name: canonical(value) for name, value in beyond_defaults(same).items()}
     behind = {"dataset", *vars(plan.program)} - plan.agent_settings.keys()
