@@ -63,7 +63,7 @@ def words_of(settings: Mapping[str, Any]) -> dict[str, str]:
     """
     words = dict(word for name, value in settings.items() for word in setting_words(name, value))
     return {
-        name: word[1:-1].replace(" ", "") if word[0] == "[" and word.count("[") == 1 else word
+        name: word[1:-1].replace(" ", "") if word.startswith("[") and word.count("[") == 1 else word
         for name, word in words.items()
     }
 
