@@ -21,7 +21,7 @@ from ccenv.tasks.catalogue import SKILLS, TASKS
 from ccenv.tasks.choices import SPREAD, Choices
 from ccenv.tasks.loading import TRIPLES, Loading, qualities, values_of_documents
 from ccenv.tasks.refreshing import NOISE, best_places, posterior, values_of_staleness
-from ccenv.tasks.score import FILE, Score
+from ccenv.tasks.score import FILE, PARTS, Score
 from ccenv.tasks.updating import UPDATE_PRICE, Updating
 
 SMALL = {
@@ -215,6 +215,7 @@ def test_there_are_three_levels_a_skill_and_one_of_them_is_quick():
         assert len(list(ccenv.suite(skill))) == 3
     assert [task.skill for task in ccenv.suite(quick=True)] == list(SKILLS)
     for task in ccenv.suite():
+        assert task.episodes >= 10 * PARTS
         assert json.loads(json.dumps(task.settings)) == task.settings
 
 
