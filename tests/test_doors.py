@@ -90,6 +90,7 @@ DOORS = {
         "usual_value: resolve",
         "find_study: resolve",
         "hyperparameters: resolve",
+        "main: gym.make_vec",
     ),
     OBJECT: (
         "path_to: import_object",

@@ -181,7 +181,7 @@ def check_allowed(content: Mapping[str, Any], trusted: Sequence[str]) -> None:
 
 
 def check_keys(content: Mapping[str, Any], known: Sequence[str], kind: str, where: str) -> None:
-    """Refuses keys that are not known; a setting among them is told where it belongs."""
+    """Refuses keys that are not known; a setting among them gets its place."""
     for name in content:
         meant = ELSEWHERE.get(name, name).partition(".")[0]
         if meant in Settings.__annotations__ and name not in known:
