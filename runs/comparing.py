@@ -17,8 +17,9 @@ from typing import Any
 
 from tqdm import tqdm
 
+from ccenv.agents.foreign import is_file, open_policies
 from ccenv.base.annotations import checks_types
-from ccenv.base.registry import check_names
+from ccenv.base.registry import check_names, import_object
 from ccenv.base.values import as_settings
 from ccenv.runs.api import frame, name_of_code, with_names
 from ccenv.runs.config.agent_settings import find_agent
@@ -26,6 +27,7 @@ from ccenv.runs.config.plan import safe_name
 from ccenv.runs.config.sweep import MOST_RUNS, Cell, Sweep, check_run_count
 from ccenv.runs.engine import jobs as sweep_jobs
 from ccenv.runs.engine.errors import say
+from ccenv.runs.engine.foreign import judge, with_rows
 from ccenv.runs.engine.jobs import Job, remaining_seconds
 from ccenv.runs.engine.machines import LOCAL
 from ccenv.runs.engine.machines.engines import HERE, Engine, open_engine
@@ -34,7 +36,7 @@ from ccenv.runs.engine.run import OLDER
 from ccenv.runs.engine.study import Section
 from ccenv.runs.report.over_seeds import write_sweep
 from ccenv.runs.report.publish import PAGE, publish
-from ccenv.runs.stats.measures import MODES
+from ccenv.runs.stats.measures import ASKED, OWN
 from ccenv.runs.stats.verdict import baseline_sentences
 from ccenv.runs.store import LOGS, REPORTS, recorded
 from ccenv.runs.store import folder as run_folder
@@ -116,21 +118,63 @@ class Comparison:
         return f"<p>{html.escape(self.verdict)}</p><pre>{table}</pre>"
 
 
-def added_cell(added: Any) -> Cell:
-    """A row for an agent: a name, a class, or (name or class, its settings)."""
-    agent, settings = (*added, {})[:2] if isinstance(added, tuple) and added else (added, {})
-    settings = as_settings(settings, "the settings of an added agent")
-    name = name_of_code(agent, "an agent")
-    find_agent(name)
-    words = [f"{key}={value}" for key, value in settings.items()]
-    label = " ".join([f"{name.rpartition(':')[2]} (added)", *words])
-    return Cell(label, name, with_names(settings), method=label, added=True)
+@dataclass(frozen=True)
+class Addition:
+    """One row to add to a sweep."""
+
+    thing: Any
+    """an agent by name or class, or what `open_policies` takes."""
+    settings: dict[str, Any]
+    """of the row."""
+    name: str
+    """given by the user, or what the row is called after."""
+
+    @property
+    def label(self) -> str:
+        """Of the row."""
+        words = [f"{key}={value}" for key, value in self.settings.items()]
+        return " ".join([f"{self.name} (added)", *words])
+
+    @property
+    def is_trained_elsewhere(self) -> bool:
+        """Whether it is no agent that is trained here."""
+        if isinstance(self.thing, str) and ":" in self.thing and not is_file(self.thing):
+            return not isinstance(import_object(self.thing, "agent"), type)
+        return not isinstance(self.thing, str | type) or is_file(self.thing)
+
+    def cell(self) -> Cell:
+        """The row of an agent."""
+        name = name_of_code(self.thing, "an agent")
+        find_agent(name)
+        own = with_names(self.settings)
+        return Cell(self.label, name, own, method=self.label, added=True)
 
 
-def with_added(sweep: Sweep, added: Any) -> Sweep:
+def additions(add: Any) -> list[Addition]:
+    """What is to be added: one, a list, or a dict with a name for each; see `compare`."""
+    named = isinstance(add, Mapping)
+    several = add if isinstance(add, list) else [add]
+    pairs = add.items() if named else [("", one) for one in several]
+    found = []
+    for name, one in pairs:
+        thing, settings = (*one, {})[:2] if isinstance(one, tuple) and one else (one, {})
+        settings = as_settings(settings, "the settings of an added agent")
+        found.append(Addition(thing, settings, name or name_of(thing)))
+    return found
+
+
+def name_of(thing: Any) -> str:
+    """What a row is called after, where the user gives no name."""
+    if isinstance(thing, list) and thing:
+        return name_of(thing[0])
+    if isinstance(thing, str | Path):
+        return Path(thing).stem if is_file(thing) else str(thing).rpartition(":")[2]
+    return getattr(thing, "__name__", type(thing).__name__)
+
+
+def with_added(sweep: Sweep, added: Sequence[Addition]) -> Sweep:
     """A sweep with one row more for each agent."""
-    agents = added if isinstance(added, list) else [added]
-    cells = tuple(added_cell(one) for one in agents if one is not None)
+    cells = tuple(one.cell() for one in added)
     per_row = sweep.minutes / max(1, len(sweep.cells))
     minutes = sweep.minutes + per_row * len(cells)
     return dataclasses.replace(sweep, cells=sweep.cells + cells, minutes=minutes)
@@ -141,7 +185,7 @@ def compare(
     sweep: Any = "quickstart",
     *,
     add: Any = None,
-    masks: str = "sampled",
+    masks: str = OWN,
     change: Callable[[Sweep], Sweep] = lambda sweep: sweep,
     jobs: int | None = None,
     use_recorded: bool = True,
@@ -162,9 +206,13 @@ def compare(
 
     Args:
         sweep: a name that `ccenv list sweeps` shows, a TOML file, or a `Sweep` or `Study`.
-        add: an agent to add to the sweep's rows: a name, a class, a pair (name or class,
-            settings), or a list of these.
-        masks: "sampled", or "mode" for greedy masks.
+        add: what to add to the sweep's rows: an agent (a name or a class), which is trained here;
+            or a policy that was trained elsewhere and is judged as it is: a model of
+            Stable-Baselines3 or a zip of one, a torch module, a function from observations [batch,
+            obs_size] to bits [batch, blocks], or a list of these, one for each seed. Also a pair
+            (one of these, settings), a list of agents, or a dict of them by name.
+        masks: "own" for those that each agent is for by its `deterministic`; "sampled", or "mode"
+            for greedy ones, of all.
         change: function from the sweep to the one that is run, for example with fewer seeds.
         jobs: number of parallel runs; by default the number of cores.
         use_recorded: False to run everything here.
@@ -176,7 +224,7 @@ def compare(
         engine: "local", "ray" or "slurm".
         engine_options: options of the engine.
         most_runs: largest number of runs that a sweep may have; None for any number.
-        trust: your modules that a sweep's file may name.
+        trust: your modules that a sweep's file may name, and zips of models, or folders of them.
         log_dir: folder of the runs.
         report_dir: folder of pages.
         results_dir: folder of recorded results; by default `runs/results`, and the package's for
@@ -191,13 +239,17 @@ def compare(
         >>> "dense" in [row["label"] for row in comparison.rows]
         True
     """
-    check_names([masks], MODES, "kind of masks")
+    check_names([masks], ASKED, "kind of masks")
     study = find_study(sweep, trust, most_runs)
     asked = change(study.sweep)
-    if add is not None:
-        if record:
-            raise ValueError("expected no added agents to be recorded with a sweep, got both")
-        asked = with_added(asked, add)
+    added = [] if add is None else additions(add)
+    if added and record:
+        raise ValueError("expected no added agents to be recorded with a sweep, got both")
+    elsewhere = [one for one in added if one.is_trained_elsewhere]
+    judged = [
+        judge(asked, one.label, open_policies(one.thing, trust), one.settings) for one in elsewhere
+    ]
+    asked = with_added(asked, [one for one in added if one not in elsewhere])
     check_run_count(asked.num_runs, most_runs)
     all_jobs = sweep_jobs.make_jobs(asked, str(log_dir))
     folders = recorded.results_folders(results_dir, is_written=record)
@@ -232,6 +284,7 @@ def compare(
         gathered = sweep_jobs.gather(asked, all_jobs, known, masks)
     if gathered.finished:
         keep()
+    gathered = with_rows(gathered, judged)
     page = Path(report_dir) / safe_name(asked.name) / PAGE
     lines = notes_on(gathered, all_jobs)
     if use_recorded and (count := len(read) - len(known)):

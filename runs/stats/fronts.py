@@ -18,7 +18,14 @@ from ccenv.runs.stats.intervals import (
     hypervolume,
     mean_interval,
 )
-from ccenv.runs.stats.measures import Result, dataset_of, method_of, shown_evaluation
+from ccenv.runs.stats.measures import (
+    OWN,
+    UNKNOWN,
+    Result,
+    dataset_of,
+    method_of,
+    shown_evaluation,
+)
 from ccenv.runs.stats.rows import mean_place
 from ccenv.runs.stats.verdict import Contender, Finding, RowPlace, Score, verdict
 
@@ -72,7 +79,7 @@ class Front:
 
 def make_fronts(
     results: Results,
-    draw: str = "sampled",
+    draw: str = OWN,
     family: Callable[[Result], str] = method_of,
 ) -> list[Front]:
     """Pareto fronts of each data set, then, where there are several, of all together.
@@ -81,7 +88,7 @@ def make_fronts(
 
     Args:
         results: label -> one result a seed.
-        draw: "sampled" or "mode".
+        draw: "sampled", "mode", or "own" for the masks that each agent is for.
         family: name of what a result's row is a variant of. By default baselines that are networks
             of their own (counts, pruned ones) are no variants of the agent that runs them.
     """
@@ -112,8 +119,9 @@ def areas_by_seed(
     for found in cells:
         for result in found:
             verdict = shown_evaluation(result, draw)
-            point = (verdict["macs"] / reference_macs, verdict["error"])
-            points.setdefault(result["seed"], []).append(point)
+            if verdict["macs"] is not None:
+                point = (verdict["macs"] / reference_macs, verdict["error"])
+                points.setdefault(result["seed"], []).append(point)
     return {
         seed: hypervolume(found)
         for seed, found in sorted(points.items())
@@ -144,8 +152,9 @@ def over_all(fronts: Sequence[Front]) -> list[Front]:
 
 def name_in(front: Front, fronts: Sequence[Front]) -> str:
     """A method's name, with its shaping where the Pareto fronts have several."""
-    several = len({other.shaping for other in fronts}) > 1
-    return f"{front.method} under {front.shaping}" if several else front.method
+    several = len({other.shaping for other in fronts} - {UNKNOWN}) > 1
+    is_named = several and front.shaping != UNKNOWN
+    return f"{front.method} under {front.shaping}" if is_named else front.method
 
 
 def leader(fronts: Sequence[Front]) -> Front | None:
@@ -158,7 +167,7 @@ def front_verdict(fronts: Sequence[Front]) -> Finding:
     """Says which Pareto front of a data set, or of all, has the largest hypervolume, if any."""
     compared = [front for front in fronts if not front.uses_labels]
     methods = "; ".join(dict.fromkeys(front.method for front in compared))
-    shapings = {front.shaping for front in compared}
+    shapings = {front.shaping for front in compared} - {UNKNOWN}
     among = f"{methods}; under {len(shapings)} rewards" if len(shapings) > 1 else methods
     contenders = [
         Contender(

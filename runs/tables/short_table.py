@@ -16,6 +16,8 @@ from ccenv.runs.tables.sweep_table import (
     by_dataset,
     cell_texts,
     interval,
+    masks_of,
+    mean_in,
     read_columns,
     shown_name,
 )
@@ -90,8 +92,9 @@ def short_columns(rows: Sequence[Row]) -> dict[str, Sequence[str]]:
     columns: Columns = {
         "method": ("left", shown_name),
         "bits" if has_bits else "error %": ("right", score),
-        "MACs": ("right ,.0f", lambda row: row["macs"]["mean"]),
-        "cost": ("right .3f", lambda row: row["total_cost"]["mean"]),
+        "MACs": ("right ,.0f", lambda row: mean_in(row, "macs")),
+        "cost": ("right .3f", lambda row: mean_in(row, "total_cost")),
+        "masks": ("right", masks_of),
         "vs random": (
             "right",
             lambda row: row["verdict"] if row["verdict"] in AGAINST_RANDOM else "",
