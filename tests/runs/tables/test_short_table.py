@@ -20,6 +20,9 @@ def row(label, error, macs, front=False, **more):
         "seeds": (0, 1, 2),
         "verdict": "",
         "uses_labels": False,
+        "agent": "rloo",
+        "learns": True,
+        "masks": "sampled",
         "on_front": front,
         **more,
     }
