@@ -75,6 +75,10 @@ class Foreign(Agent):
             own = as_settings(view_kwargs, "view_kwargs")
             place = ActionViewVecEnv(BlockSelectionVecEnv(simulator=self.simulator), view, **own)
         self.policy = policy_of(policy, place)
+        if view is not None and getattr(self.policy, "code", None) is None:
+            raise ValueError(
+                f"expected no view={view!r} for a policy that acts with bits; leave it out"
+            )
         parts = (policy, getattr(policy, "policy", None))
         self.module = next((part for part in parts if isinstance(part, nn.Module)), None)
         counted = self.policy.policy_macs

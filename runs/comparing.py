@@ -5,7 +5,6 @@ For example:
     comparison = ccenv.compare("digits", add=MyAgent)
 """
 
-import dataclasses
 import html
 import json
 import sys
@@ -13,36 +12,34 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
-from ccenv.agents.foreign import is_file, open_policies
+from ccenv.agents.foreign import open_policies
 from ccenv.base.annotations import checks_types
-from ccenv.base.registry import check_names, import_object
-from ccenv.base.values import as_settings
-from ccenv.runs.api import frame, name_of_code, with_names
-from ccenv.runs.config.agent_settings import find_agent
-from ccenv.runs.config.plan import safe_name
-from ccenv.runs.config.sweep import MOST_RUNS, Cell, Sweep, check_run_count
+from ccenv.base.registry import check_names
+from ccenv.runs.adding import additions, with_added
+from ccenv.runs.api import frame
+from ccenv.runs.config.plan import OLDER, safe_name
+from ccenv.runs.config.sweep import MOST_RUNS, Sweep, check_run_count
 from ccenv.runs.engine import jobs as sweep_jobs
 from ccenv.runs.engine.errors import say
 from ccenv.runs.engine.foreign import judge, with_rows
 from ccenv.runs.engine.jobs import Job, remaining_seconds
 from ccenv.runs.engine.machines import LOCAL
-from ccenv.runs.engine.machines.engines import HERE, Engine, open_engine
-from ccenv.runs.engine.machines.pool import Outcome, Task
-from ccenv.runs.engine.run import OLDER
 from ccenv.runs.engine.study import Section
-from ccenv.runs.report.over_seeds import write_sweep
-from ccenv.runs.report.publish import PAGE, publish
 from ccenv.runs.stats.measures import ASKED, OWN
 from ccenv.runs.stats.verdict import baseline_sentences
-from ccenv.runs.store import LOGS, REPORTS, recorded
+from ccenv.runs.store import LOGS, PAGE, REPORTS, recorded
 from ccenv.runs.store import folder as run_folder
 from ccenv.runs.store.identity import Key
 from ccenv.runs.studies import find_study
 from ccenv.runs.tables.short_table import short_table
+
+if TYPE_CHECKING:
+    from ccenv.runs.engine.machines.engines import Engine
+    from ccenv.runs.engine.machines.pool import Outcome
 
 
 @dataclass(frozen=True, repr=False)
@@ -65,7 +62,7 @@ class Comparison:
     """folder of recorded results."""
     log_dir: str = LOGS
     """folder of the runs."""
-    failures: Sequence[Outcome] = ()
+    failures: Sequence["Outcome"] = ()
     """runs that failed, with their errors."""
     lines: Sequence[str] = ()
     """what else there is to know: what is missing, and where recorded rows come from."""
@@ -87,9 +84,13 @@ class Comparison:
 
     def write_page(self, *, board: bool = True) -> list[str]:
         """Writes the page and, with `board`, means over seeds for TensorBoard; says where."""
+        from ccenv.runs.report.publish import publish
+
         publish(self.results, self.page.parent, self.results_dir, self.sections)
         lines = [f"page: {self.page} (tables and plots in the same folder)"]
         if board:
+            from ccenv.runs.report.over_seeds import write_sweep
+
             means = write_sweep(self.results, self.log_dir)
             logs = "runs" if self.log_dir == LOGS else self.log_dir
             lines.append(f"means over seeds: tensorboard --logdir {means}")
@@ -116,68 +117,6 @@ class Comparison:
     def _repr_html_(self) -> str:
         table = html.escape(short_table(self.rows, width=120))
         return f"<p>{html.escape(self.verdict)}</p><pre>{table}</pre>"
-
-
-@dataclass(frozen=True)
-class Addition:
-    """One row to add to a sweep."""
-
-    thing: Any
-    """an agent by name or class, or what `open_policies` takes."""
-    settings: dict[str, Any]
-    """of the row."""
-    name: str
-    """given by the user, or what the row is called after."""
-
-    @property
-    def label(self) -> str:
-        """Of the row."""
-        words = [f"{key}={value}" for key, value in self.settings.items()]
-        return " ".join([f"{self.name} (added)", *words])
-
-    @property
-    def is_trained_elsewhere(self) -> bool:
-        """Whether it is no agent that is trained here."""
-        if isinstance(self.thing, str) and ":" in self.thing and not is_file(self.thing):
-            return not isinstance(import_object(self.thing, "agent"), type)
-        return not isinstance(self.thing, str | type) or is_file(self.thing)
-
-    def cell(self) -> Cell:
-        """The row of an agent."""
-        name = name_of_code(self.thing, "an agent")
-        find_agent(name)
-        own = with_names(self.settings)
-        return Cell(self.label, name, own, method=self.label, added=True)
-
-
-def additions(add: Any) -> list[Addition]:
-    """What is to be added: one, a list, or a dict with a name for each; see `compare`."""
-    named = isinstance(add, Mapping)
-    several = add if isinstance(add, list) else [add]
-    pairs = add.items() if named else [("", one) for one in several]
-    found = []
-    for name, one in pairs:
-        thing, settings = (*one, {})[:2] if isinstance(one, tuple) and one else (one, {})
-        settings = as_settings(settings, "the settings of an added agent")
-        found.append(Addition(thing, settings, name or name_of(thing)))
-    return found
-
-
-def name_of(thing: Any) -> str:
-    """What a row is called after, where the user gives no name."""
-    if isinstance(thing, list) and thing:
-        return name_of(thing[0])
-    if isinstance(thing, str | Path):
-        return Path(thing).stem if is_file(thing) else str(thing).rpartition(":")[2]
-    return getattr(thing, "__name__", type(thing).__name__)
-
-
-def with_added(sweep: Sweep, added: Sequence[Addition]) -> Sweep:
-    """A sweep with one row more for each agent."""
-    cells = tuple(one.cell() for one in added)
-    per_row = sweep.minutes / max(1, len(sweep.cells))
-    minutes = sweep.minutes + per_row * len(cells)
-    return dataclasses.replace(sweep, cells=sweep.cells + cells, minutes=minutes)
 
 
 @checks_types
@@ -245,11 +184,13 @@ def compare(
     added = [] if add is None else additions(add)
     if added and record:
         raise ValueError("expected no added agents to be recorded with a sweep, got both")
-    elsewhere = [one for one in added if one.is_trained_elsewhere]
+    agents = [one for one in added if one.is_agent]
     judged = [
-        judge(asked, one.label, open_policies(one.thing, trust), one.settings) for one in elsewhere
+        judge(asked, one.label, open_policies(one.thing, trust), one.settings)
+        for one in added
+        if one not in agents
     ]
-    asked = with_added(asked, [one for one in added if one not in elsewhere])
+    asked = with_added(asked, agents)
     check_run_count(asked.num_runs, most_runs)
     all_jobs = sweep_jobs.make_jobs(asked, str(log_dir))
     folders = recorded.results_folders(results_dir, is_written=record)
@@ -274,6 +215,8 @@ def compare(
             sweep_jobs.record_sweep(asked, all_jobs, source, masks)
 
     if todo and run_missing_ones:
+        from ccenv.runs.engine.machines.engines import HERE, open_engine
+
         with open_engine(engine, jobs, Path(log_dir), engine_options or {}) as opened:
             # Other processes cannot import what a notebook or a script has defined.
             here = [job for job in todo if job.agent.startswith("__main__:")]
@@ -363,15 +306,17 @@ def load_and_learn(jobs: Sequence[Job]) -> None:
 def run_missing(
     found: sweep_jobs.Comparison,
     jobs: Sequence[Job],
-    engine: Engine,
+    engine: "Engine",
     reuse: bool,
     on_end: Callable[[], None],
-) -> list[Outcome]:
+) -> list["Outcome"]:
     """Says how long it will take, then runs jobs with a bar, and returns the failures."""
     say(forecast(found, jobs, min(engine.workers, len(jobs))))
     if engine.about:
         say(engine.about)
     load_and_learn(jobs)
+    from ccenv.runs.engine.machines.pool import Task
+
     tasks = [Task(job.label, job.agent, job.settings, reuse) for job in jobs]
     expected = [remaining_seconds(found, [job])[0] for job in jobs]
     failures: list[Outcome] = []

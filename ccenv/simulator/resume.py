@@ -66,8 +66,6 @@ def restore_simulator(simulator: Simulator, tree: dict[str, Any]) -> None:
     simulator.state, simulator.masks, simulator.gate_values = None, [], []
     for extension in simulator.extensions:
         extension.load_state(tree["extensions"][extension.name])
-    if tree["indices"] is not None:
-        simulator.begin(tree["indices"].cpu())
     simulator.learning.version = tree["network_version"]
     device = simulator.device
     batches = [
@@ -76,6 +74,9 @@ def restore_simulator(simulator: Simulator, tree: dict[str, Any]) -> None:
     ]
     simulator.learning.pending.clear()
     simulator.learning.pending.extend(batches)
+    # An episode that begins may teach the network with the oldest batch that waits.
+    if tree["indices"] is not None:
+        simulator.begin(tree["indices"].cpu())
     rule = simulator.reward.rule
     if does(rule, "update"):
         vars(rule).update(restore_state(dict(vars(rule)), tree["reward"], "the reward"))

@@ -8,7 +8,7 @@ from ccenv.runs.commands.frame import positive, program
 from ccenv.runs.config.plan import safe_name
 from ccenv.runs.engine.collect_runs import among_recorded, gather_folders
 from ccenv.runs.stats.measures import ASKED, OWN
-from ccenv.runs.store import REPORTS
+from ccenv.runs.store import PAGE, REPORTS
 from ccenv.runs.store.recorded import results_folders
 from ccenv.runs.studies import STUDIES
 from ccenv.runs.tables.short_table import answer
@@ -65,7 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     from ccenv.runs.engine.errors import say
     from ccenv.runs.report.over_seeds import write_sweep
-    from ccenv.runs.report.publish import PAGE, publish
+    from ccenv.runs.report.publish import publish
 
     found = gather_folders(options.folders, options.name, options.masks)
     is_one_row = len(found.results) == 1

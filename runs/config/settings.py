@@ -56,6 +56,7 @@ def make_plan(agent: str, settings: Mapping[str, Any]) -> Plan:
         given |= pass_limit_on(program.cost_limit, agent, own, environment)
     agent_settings = checked(given, hints_of_agent(agent_class), own)
     check_rates(agent_settings)
+    check_timed(program, environment)
     # A default that is an object stays the constructor's business.
     kept = {k: v for k, v in agent_settings.items() if k in given or fits_json(v)}
     plan = Plan(agent, agent_class, kept, environment, program)
@@ -77,6 +78,15 @@ def check_rates(settings: Mapping[str, Any]) -> None:
             for rate in value if isinstance(value, tuple | list) else (value,):
                 if isinstance(rate, Real):
                     check_at_least_zero(**{name: rate})
+
+
+def check_timed(program: Program, environment: Mapping[str, Any]) -> None:
+    """Refuses latency of episodes over sequences: a pass that is timed is of single inputs."""
+    if program.latency and environment["episode"] == "sequence":
+        raise ValueError(
+            "expected no latency=True with episode='sequence', whose positions are not timed; "
+            "leave it out, or take episode='input'"
+        )
 
 
 def pass_limit_on(

@@ -17,7 +17,7 @@ from ccenv.envs.vector import BlockSelectionVectorEnv
 from ccenv.networks.core.mlp import SMALL_MACS
 from ccenv.networks.core.protocol import GatedNetwork
 from ccenv.runs.config.command import command_line
-from ccenv.runs.config.plan import Plan, code_digests
+from ccenv.runs.config.plan import OLDER, Plan, code_digests
 from ccenv.runs.engine.checkpoint import Keeper, read_checkpoint
 from ccenv.runs.engine.errors import (
     CannotStartError,
@@ -39,8 +39,6 @@ from ccenv.simulator.evaluate import Evaluation, evaluate
 from ccenv.simulator.policy import Policy
 from ccenv.simulator.simulator import Simulator
 
-OLDER = "agent's, reward's or network's file"
-"""What makes another result of the same settings."""
 OBLIVIOUS = "oblivious"
 """A setting under which nothing is skipped: what would be timed and exported is another program."""
 
@@ -241,7 +239,8 @@ def is_timed(plan: Plan, network: GatedNetwork) -> bool:
     asked = plan.program.latency
     # Of a tiny network kernels would compile for longer than the run takes.
     wanted = network.dense_macs > SMALL_MACS if asked is None else asked
-    return wanted and OBLIVIOUS not in plan.environment
+    is_input = plan.environment["episode"] == "input"
+    return wanted and is_input and OBLIVIOUS not in plan.environment
 
 
 def learn(plan: Plan, target: Path, lead: Any, started: Started) -> Learned:

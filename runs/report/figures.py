@@ -1,6 +1,6 @@
 """Draws a comparison: a measure over a cost for each setting of the page's switches, and the rest.
 
-The rest are learning curves, performance profiles and block use by class.
+The rest are learning curves and block use by class.
 """
 
 import dataclasses
@@ -23,8 +23,7 @@ from ccenv.runs.stats.cost_points import (
     times_in,
 )
 from ccenv.runs.stats.dense_comparison import chosen_variants, undominated, with_times_of
-from ccenv.runs.stats.fronts import ALL, Front, front_verdict, make_fronts, name_in
-from ccenv.runs.stats.intervals import FEWEST, performance_profile, with_interval
+from ccenv.runs.stats.intervals import FEWEST, with_interval
 from ccenv.runs.stats.measures import (
     BITS,
     ERROR,
@@ -584,53 +583,6 @@ def curve_panels(results: Results, rows: Sequence[Row], looks: Looks) -> list[Pa
         finish=lambda axes: plain_ticks(axes.xaxis),
     )
     return [*panels[:-1], last]
-
-
-FEW = 16
-"""Up to this many Pareto fronts share one figure; more have one a shaping."""
-
-
-def profile_figures(comparison: Comparison, looks: Looks) -> list[Drawn]:
-    """Share of runs whose hypervolume exceeds a threshold; over all data sets if there are some.
-
-    One figure, or one for each shaping where Pareto fronts are many; nothing where one alone would
-    be compared with itself.
-    """
-    fronts = make_fronts(comparison.results, comparison.draw)
-    fronts = [front for front in fronts if front.by_seed]
-    shown = [front for front in fronts if front.dataset == ALL] or fronts
-    groups: dict[str, list[Front]] = {}
-    for front in shown:
-        groups.setdefault(front.shaping if len(shown) > FEW else "", []).append(front)
-    figures = []
-    for shaping, compared in groups.items():
-        if len(compared) > 1:
-            where = f" under {shaping}" if shaping else ""
-            caption = f"Performance profile{where}: farther right is better."
-            alt = f"Performance profile of {len(compared)} Pareto fronts{where}; "
-            name = f"profile-{file_part(shaping)}" if shaping else "profile"
-            figure = profile_figure(compared, looks)
-            figures.append(Drawn(figure, name, caption, alt + front_verdict(compared).sentence))
-    return figures
-
-
-def profile_figure(shown: Sequence[Front], looks: Looks) -> Callable[[], Any]:
-    """What draws one performance profile."""
-    areas = np.concatenate([np.concatenate(front.strata) for front in shown])
-    lowest = float(areas[areas > 0].min(initial=1.0))
-    thresholds = np.linspace(max(0.0, lowest - 0.05), min(1.0, float(areas.max()) + 0.01), 300)
-    series = [
-        Series(
-            name_in(front, shown),
-            thresholds.tolist(),
-            performance_profile(np.concatenate(front.strata), thresholds).tolist(),
-            {"lw": 1.3, "ds": "steps-pre"} | looks.line(front.labels[0]),
-        )
-        for front in shown
-    ]
-    settings = {"xlabel": "hypervolume", "ylabel": "share of runs with more", "ylim": (0, 1.02)}
-    height = 2.2 + legend_height([one.name for one in series])
-    return functools.partial(plotted, [Panel(series, settings)], height)
 
 
 TALLEST = 1.8

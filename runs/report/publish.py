@@ -27,18 +27,17 @@ from ccenv.runs.report.figures import (
     curve_figures,
     make_looks,
     make_views,
-    profile_figures,
     view_figures,
 )
 from ccenv.runs.report.inputs import section_of
 from ccenv.runs.report.tables import APART, all_tables, findings
 from ccenv.runs.stats.measures import MASKS
 from ccenv.runs.stats.verdict import baseline_sentences
+from ccenv.runs.store import PAGE
 from ccenv.runs.store.recorded import WITH_PACKAGE
 from ccenv.runs.tables.drawing import WIDE, Drawn, drawn_in_style
 from ccenv.runs.tables.sweep_table import Table, notes, rows_csv, table
 
-PAGE = "index.html"
 TEMPLATE, STYLE, SCRIPTS = "page.html.jinja", "page.css", ("page.js", "inputs.js")
 WORDS = {"data": "data set", "measure": "measure", "cost": "cost", "masks": "masks"}
 """Switch -> what it is called."""
@@ -105,7 +104,7 @@ def make_report(
     blocks = block_figures(comparison, looks)
     made |= {
         "Reward shapings": Part(tables["shapings"]),
-        "Hypervolumes": Part(tables["fronts"], profile_figures(comparison, looks)),
+        "Error at equal cost": Part(tables["equal cost"]),
         "Learning curves": Part(figures=curve_figures(comparison, looks)),
         "Compute cost, density and blocks": Part(tables["density"], blocks),
         "Each seed": Part(tables["seeds"]),

@@ -1,6 +1,7 @@
-"""Makes tables of a report: overview, shapings, Pareto fronts, density, seeds, speed, settings."""
+"""Makes tables of a report: overview, shapings, equal cost, density, seeds, speed, settings."""
 
 import json
+import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -8,24 +9,9 @@ from typing import Any
 
 from ccenv.runs.engine.jobs import Comparison, Finished, machine_name
 from ccenv.runs.report.figures import KINDS, PlotView, kind_of_method
-from ccenv.runs.stats.fronts import (
-    ALL,
-    AREA,
-    Front,
-    front_verdict,
-    leader,
-    make_fronts,
-    name_in,
-)
-from ccenv.runs.stats.intervals import (
-    FEWEST,
-    Interval,
-    mean_interval,
-    paired_difference,
-    probability_of_improvement,
-    with_interval,
-)
-from ccenv.runs.stats.measures import MASKS, MODES, OWN, UNKNOWN, Result, evaluation
+from ccenv.runs.stats.equal_cost import ABOVE, Method, make_methods, method_verdict, name_in
+from ccenv.runs.stats.intervals import Interval, mean_interval, with_interval
+from ccenv.runs.stats.measures import MASKS, MODES, UNKNOWN, Result, evaluation
 from ccenv.runs.stats.rows import RULE, make_rows, runs_fallen
 from ccenv.runs.stats.verdict import AGAINST_RANDOM, first_names
 from ccenv.runs.tables.sweep_table import (
@@ -33,7 +19,7 @@ from ccenv.runs.tables.sweep_table import (
     Row,
     Table,
     by_dataset,
-    masks_of,
+    interval,
     mean_in,
     read_columns,
     shown_name,
@@ -121,9 +107,9 @@ def origin_table(finished: Sequence[Finished]) -> Table:
 
 OVERVIEW_NOTE = (
     "Mean over seeds with Student's 95 % interval, from three seeds on; less is better in each "
-    "column. Costs include the policy's own. `front` (*): on the Pareto front of means. Against "
-    "random masks: error compared with random masks of the same compute cost; better or worse only "
-    "where the 95 % intervals do not overlap. Random masks are always sampled."
+    "column. Costs include the policy's own. `front` (*): on the Pareto front of means. Above "
+    "random masks: error minus random masks' at the same total cost, in points, paired by seed; "
+    "better or worse only where that 95 % interval excludes 0. Random masks are always sampled."
 )
 APART = " · "
 """Between a heading as the page shows it and the setting of switches that a file needs."""
@@ -194,16 +180,13 @@ def overview_columns(
         columns[heading] = "left", {point.label: "*" for _, point in view.front}.get
         when[heading] = view.when
     columns["kind"] = "left", lambda label: KINDS[kind_of_method(comparison.results[label][0])][0]
-    if comparison.draw == OWN:
-        columns["masks"] = "left", lambda label: masks_of(first[label])
-        when["masks"] = f"masks-{OWN}"
     columns["seeds"] = "right", lambda label: len(first[label]["seeds"])
     for draw, by_label in rows.items():
         if any(by_label[label]["verdict"] in AGAINST_RANDOM for label in labels):
-            heading = "against random masks" + apart[draw]
+            heading = "above random masks %" + apart[draw]
             columns[heading] = (
-                "left",
-                {k: against_random_masks(row) for k, row in by_label.items()}.get,
+                "right",
+                {k: above_random_masks(row) for k, row in by_label.items()}.get,
             )
             when[heading] = f"masks-{draw}"
     return columns, when
@@ -217,10 +200,12 @@ def rows_under(comparison: Comparison, draw: str) -> dict[str, Row]:
     return {row["label"]: row for row in rows}
 
 
-def against_random_masks(row: Row) -> str | None:
-    """Whether a row is better than random masks, and by how few seeds."""
-    is_few = len(row["seeds"]) < FEWEST and row["verdict"] in AGAINST_RANDOM
-    return f"{row['verdict']} ({len(row['seeds'])} seeds)" if is_few else row["verdict"] or None
+def above_random_masks(row: Row) -> str | None:
+    """A row's error above random masks' in points, or why there is none."""
+    number = interval(row, "above_random")
+    if number is None:
+        return row["verdict"] or None
+    return with_interval(number, len(row["seeds"]), ABOVE.spec, ABOVE.ends)
 
 
 def seeds_table(comparison: Comparison) -> Table:
@@ -239,72 +224,42 @@ def seeds_table(comparison: Comparison) -> Table:
     return Table("seeds", "Results of each seed", *read_columns(columns, seeds), "On test data.")
 
 
-FRONT_NOTE = (
-    "Hypervolume of (cost, error) against (1, 1), cost being MACs over those of the "
-    "widest dense network of the table; 1 would be no error at no cost. Who has one cell is judged "
-    "by one point, who has more by all. Mean and Student's 95 % "
-    "interval over seeds; IQM: interquartile mean with its stratified bootstrap interval (with 3 "
-    "seeds that interval holds the truth only 3 times in 4). Paired: difference from the "
-    "Pareto front of the highest mean over the seeds of both; that one is marked 'largest' if it "
-    "is best by the rule of the sentence above, else 'reference'. P(more): how often a run "
-    "has more area than one of that Pareto front, ties one half."
+EQUAL_COST_NOTE = (
+    "Error minus random masks' of the same network at the same total cost (between two rates on a "
+    "logarithmic axis of cost), in points, less is better: mean over the judged rows of a method, "
+    "then over seeds, paired, with Student's 95 % interval. Rows whose cost no random masks have "
+    "are not judged."
 )
 
 
-def front_tables(comparison: Comparison) -> list[Table]:
-    """Hypervolumes, one table for each data set and one for all."""
-    fronts = make_fronts(comparison.results, comparison.draw)
-    fronts = [front for front in fronts if front.by_seed]
-    datasets = list(dict.fromkeys(front.dataset for front in fronts))
+def equal_cost_tables(comparison: Comparison) -> list[Table]:
+    """The one number of each method, a table for each data set."""
+    methods = make_methods(comparison.results, comparison.draw)
+    datasets = list(dict.fromkeys(method.dataset for method in methods))
     tables = []
     for name in datasets:
-        compared = [front for front in fronts if front.dataset == name]
-        where = "all data sets together" if name == ALL else name
-        columns_and_lines = read_columns(front_columns(compared), compared)
-        file_name = "fronts" if len(datasets) == 1 else f"fronts-{name}"
-        tables.append(Table(file_name, f"Hypervolumes, {where}", *columns_and_lines, FRONT_NOTE))
+        compared = [one for one in methods if one.dataset == name and one.above]
+        columns_and_lines = read_columns(equal_cost_columns(compared), compared)
+        file_name = "equal-cost" if len(datasets) == 1 else f"equal-cost-{name}"
+        title = f"Error at equal cost, {name}"
+        tables.append(Table(file_name, title, *columns_and_lines, EQUAL_COST_NOTE))
     return tables
 
 
-def front_columns(compared: Sequence[Front]) -> Columns:
-    """Columns of Pareto fronts of one data set, compared with the leader's, which has a mark."""
-    first = leader(compared)
-    mark = "largest" if front_verdict(compared).best else "reference"
-
-    def is_enough(front: Front) -> bool:
-        return len(front.by_seed) >= FEWEST and bool(front.mean.sd)
-
-    def paired(front: Front) -> str | None:
-        if first is None or front is first:
-            return mark if first else None
-        difference = paired_difference(front.by_seed, first.by_seed)
-        shared = len(set(front.by_seed) & set(first.by_seed))
-        return with_interval(difference, shared, ".3f", (-1, 1)) if difference else None
-
-    def chance(front: Front) -> Interval | None:
-        if first in (None, front) or len(front.strata) != len(first.strata):
-            return None
-        found = probability_of_improvement(front.strata, first.strata)
-        return found if is_enough(front) else Interval(found.mean)
-
+def equal_cost_columns(compared: Sequence[Method]) -> Columns:
+    """Columns of methods of one data set."""
     return {
-        "agent": (
+        "method": (
             "left",
-            lambda front: name_in(front, compared) + (" (ceiling)" if front.uses_labels else ""),
+            lambda one: name_in(one, compared) + (" (ceiling)" if one.uses_labels else ""),
         ),
-        "hypervolume": (
-            "right .3f",
-            lambda front: with_interval(front.mean, len(front.by_seed), ".3f"),
+        "error above random masks' %": (
+            "right",
+            lambda one: with_interval(one.mean, len(one.above), ABOVE.spec, ABOVE.ends),
         ),
-        "IQM": (
-            "right .3f",
-            lambda front: front.iqm if is_enough(front) else Interval(front.iqm.mean),
-        ),
-        "paired": ("right .3f", paired),
-        "P(more)": ("right .2f", chance),
-        "cells": ("right", lambda front: len(front.labels)),
-        "seeds": ("right", lambda front: len(front.by_seed)),
-        "reward shaping": ("left", lambda front: front.shaping),
+        "rows judged": ("right", lambda one: f"{one.num_judged} of {len(one.labels)}"),
+        "seeds": ("right", lambda one: len(one.above)),
+        "reward shaping": ("left", lambda one: one.shaping),
     }
 
 
@@ -319,15 +274,15 @@ class Shaping:
 
     name: str
     """the reward's."""
-    areas: Mapping[int, float]
-    """seed -> mean hypervolume of the agents that learned under every shaping."""
+    by_seed: Mapping[int, float]
+    """seed -> mean error above random masks' of the agents that learned under every shaping."""
     rows: Sequence[Row]
     """of all agents that learned under it."""
 
     @property
-    def area(self) -> Interval | None:
+    def above(self) -> Interval | None:
         """Over seeds; None without any."""
-        return mean_interval(list(self.areas.values())) if self.areas else None
+        return mean_interval(list(self.by_seed.values())) if self.by_seed else None
 
     def means(self, number: str) -> list[float]:
         """Of a number of each row."""
@@ -350,7 +305,7 @@ class Shaping:
 SHAPING_COLUMNS: Columns = {
     "shaping": ("left", lambda one: one.name),
     "agents": ("right", lambda one: len({row["agent"] for row in one.rows})),
-    "hypervolume": ("right .3f", lambda one: one.area),
+    "error above random masks' %": ("right .2%", lambda one: one.above),
     "test error %": (
         "right",
         lambda one: from_least_to_most([100 * mean for mean in one.means("error")], ".2f"),
@@ -363,12 +318,12 @@ SHAPING_COLUMNS: Columns = {
     "collapsed runs": ("left", lambda one: one.collapsed),
 }
 SHAPING_NOTE = (
-    "Hypervolume: mean over the agents that learned under every shaping of the table, then over "
-    "seeds, with Student's 95 % interval; see Hypervolumes for what it is. Lines are in the order "
-    "of its mean, which is no verdict where intervals overlap. Error and total cost (the "
+    "Error above random masks': mean over the agents that learned under every shaping of the "
+    "table, then over seeds, with Student's 95 % interval; see Error at equal cost. Lines are in "
+    "the order of its mean, which is no verdict where intervals overlap. Error and total cost (the "
     "policy's own included): the smallest and the largest of all rows' means, such as of one agent "
     "under several cost weights. Random: rows with less error than random masks of the same "
-    "compute cost, not significantly different, with more, or with no verdict, as in the overview."
+    "total cost, not significantly different, with more, or with no verdict, as in the overview."
 )
 
 
@@ -388,23 +343,23 @@ def shared_agents(rows: Sequence[Row]) -> list[str]:
     return [a for a in dict.fromkeys(row["agent"] for row in rows) if a in shared]
 
 
-def make_shapings(rows: Sequence[Row], fronts: Sequence[Front]) -> list[Shaping]:
-    """Shapings of one data set, in falling order of their mean area.
+def make_shapings(rows: Sequence[Row], methods: Sequence[Method]) -> list[Shaping]:
+    """Shapings of one data set, in rising order of their mean error above random masks'.
 
     Those without a seed that all shared agents have finished come last.
     """
-    agents = shared_agents(rows)
-    by_name = {(f.shaping, f.method): f.by_seed for f in fronts if f.dataset == rows[0]["dataset"]}
+    agents, dataset = shared_agents(rows), rows[0]["dataset"]
+    by_name = {(one.shaping, one.name): one.above for one in methods if one.dataset == dataset}
     shapings = []
     for name, group in by_shaping(rows).items():
-        areas = [by_name.get((name, agent), {}) for agent in agents]
-        seeds = set.intersection(*(set(one) for one in areas)) if areas else set()
-        means = {s: sum(one[s] for one in areas) / len(areas) for s in sorted(seeds)}
+        numbers = [by_name.get((name, agent), {}) for agent in agents]
+        seeds = set.intersection(*(set(one) for one in numbers)) if numbers else set()
+        means = {s: sum(one[s] for one in numbers) / len(numbers) for s in sorted(seeds)}
         shapings.append(Shaping(name, means, group))
-    return sorted(shapings, key=lambda one: -one.area.mean if one.area else 1.0)
+    return sorted(shapings, key=lambda one: one.above.mean if one.above else math.inf)
 
 
-def shaping_tables(rows: Sequence[Row], fronts: Sequence[Front]) -> list[Table]:
+def shaping_tables(rows: Sequence[Row], methods: Sequence[Method]) -> list[Table]:
     """What each shaping gives over all agents, where an agent learned under several.
 
     Else rewards differ with agents, and say nothing.
@@ -414,7 +369,7 @@ def shaping_tables(rows: Sequence[Row], fronts: Sequence[Front]) -> list[Table]:
         pairs = {(row["agent"], name) for name, own in by_shaping(group).items() for row in own}
         if len({agent for agent, _ in pairs}) < len(pairs):
             file_name = "shapings-summary" + (f"-{dataset}" if len(groups) > 1 else "")
-            columns_and_lines = read_columns(SHAPING_COLUMNS, make_shapings(group, fronts))
+            columns_and_lines = read_columns(SHAPING_COLUMNS, make_shapings(group, methods))
             shared = ", ".join(shared_agents(group)) or "none"
             note = f"{SHAPING_NOTE} Agents under every shaping: {shared}. Collapsed runs: {RULE}"
             title = f"What each shaping gives, {dataset}"
@@ -507,9 +462,9 @@ def all_tables(comparison: Comparison, views: Sequence[PlotView] = ()) -> dict[s
         "overview": overview(comparison, views),
         "shapings": shaping_tables(
             rows,
-            make_fronts(comparison.results, comparison.draw, family=lambda run: str(run["agent"])),
+            make_methods(comparison.results, comparison.draw, family=lambda run: str(run["agent"])),
         ),
-        "fronts": front_tables(comparison),
+        "equal cost": equal_cost_tables(comparison),
         "density": [density_table(rows), *limit_tables(comparison.results)],
         "seeds": [seeds_table(comparison)],
         "speed": [speed_table(comparison.results)],
@@ -529,14 +484,12 @@ COUNTED = {
 
 def findings(comparison: Comparison) -> list[str]:
     """What a comparison shows, in sentences; each one is supported by the tables."""
-    fronts = make_fronts(comparison.results, comparison.draw)
+    methods = make_methods(comparison.results, comparison.draw)
     sentences = []
-    for dataset in dict.fromkeys(front.dataset for front in fronts):
-        where = f"{AREA.name.capitalize()} on {dataset}"
-        if dataset == ALL:
-            where = f"{AREA.name.capitalize()}, methods with results on all data sets"
-        found = front_verdict([front for front in fronts if front.dataset == dataset])
-        sentences.append(f"{where}: {found.sentence}.")
+    for dataset in dict.fromkeys(method.dataset for method in methods):
+        found = method_verdict([method for method in methods if method.dataset == dataset])
+        name = ABOVE.name.capitalize()
+        sentences.append(f"{name} at equal cost on {dataset}: {found.sentence}.")
     for dataset, rows in by_dataset(comparison.rows).items():
         seeds = {1: "1 seed"}
         front = [

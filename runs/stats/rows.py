@@ -14,7 +14,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ccenv.runs.stats.intervals import Interval, bootstrap, compare_intervals, mean_interval
+from ccenv.runs.stats.intervals import (
+    Interval,
+    bootstrap,
+    compare_intervals,
+    mean_interval,
+    paired_difference,
+)
 from ccenv.runs.stats.measures import (
     MASKS,
     MODES,
@@ -34,9 +40,9 @@ from ccenv.runs.stats.measures import (
 )
 
 FLOORS = (RANDOM_MASKS, "dense")
-"""Agents that stand on the curve of random masks."""
+"""Agents that stand on the Pareto front of random masks."""
 Curve = Sequence[tuple[float, float]]
-"""(compute cost, error) of random masks of several rates, by cost."""
+"""(total cost, error) of random masks of several rates, by cost: the least error for so much."""
 
 
 @dataclass(frozen=True)
@@ -82,9 +88,11 @@ class Row:
     on_front: bool
     """whether no other row (ceilings aside) has less error and fewer MACs."""
     dropout_error: Interval | None
-    """random masks' error at the same compute cost; None where its rates do not reach it."""
+    """random masks' error at the same total cost; None where their rates do not reach it."""
+    above_random: Interval | None
+    """the one number: error minus random masks' at the same total cost, paired by seed."""
     verdict: str
-    """this row against random masks at equal compute cost."""
+    """whether that interval is below 0 ("better") or above; else why there is none."""
     memory_bytes: float | None
     """of network and policy, mean over seeds; None where a result was recorded before it was."""
     habit: str
@@ -103,14 +111,11 @@ def make_rows(results: Mapping[str, Sequence[Result]], draw: str = OWN) -> list[
     """Summarises the results of each label."""
     present = {label: found for label, found in results.items() if found}
     same = repeated(present)
-    datasets = {label: dataset_of(found[0]) for label, found in present.items()}
     places: dict[str, list[tuple[float, float]]] = {}
-    floors: dict[str, list[Result]] = {}
-    for label, found in present.items():
+    for found in present.values():
         if not found[0]["uses_labels"]:
-            places.setdefault(datasets[label], []).append(mean_place(found, draw))
-        if found[0]["agent"] in FLOORS:
-            floors.setdefault(datasets[label], []).extend(found)
+            places.setdefault(dataset_of(found[0]), []).append(mean_place(found, draw))
+    floors = random_masks(present)
     return [
         make_row(
             label,
@@ -118,12 +123,21 @@ def make_rows(results: Mapping[str, Sequence[Result]], draw: str = OWN) -> list[
             draw,
             on_front=not found[0]["uses_labels"]
             and math.isfinite(mean_place(found, draw)[0])
-            and not dominated(mean_place(found, draw), places[datasets[label]]),
-            curves=dropout_curves(floors.get(datasets[label], []), draw, found[0]),
+            and not dominated(mean_place(found, draw), places[dataset_of(found[0])]),
+            curves=dropout_curves(floors.get(dataset_of(found[0]), []), draw, found[0]),
             same_as=same.get(label, ""),
         )
         for label, found in present.items()
     ]
+
+
+def random_masks(results: Mapping[str, Sequence[Result]]) -> dict[str, list[Result]]:
+    """Data set -> results of agents in `FLOORS`."""
+    floors: dict[str, list[Result]] = {}
+    for found in results.values():
+        if found and found[0]["agent"] in FLOORS:
+            floors.setdefault(dataset_of(found[0]), []).extend(found)
+    return floors
 
 
 def mean_place(results: Sequence[Result], draw: str) -> tuple[float, float]:
@@ -165,10 +179,16 @@ def make_row(
         numbers = known([v[name] for v in verdicts])
         return mean_interval(numbers) if numbers else None
 
-    floor, verdict = None, ""
+    floor, above, verdict = None, None, ""
     if first["agent"] not in FLOORS and not first["uses_labels"]:
-        costs = [(r["seed"], v["compute_cost"]) for r, v in zip(results, verdicts, strict=True)]
-        floor, verdict = compare_with_dropout(mean_of("error"), costs, curves)
+        floors = floors_at_cost(results, draw, curves)
+        verdict = "outside its costs" if curves else "no block_dropout"
+        verdict = verdict if known([v["macs"] for v in verdicts]) else "unknown cost"
+        errors = {r["seed"]: v["error"] for r, v in zip(results, verdicts, strict=True)}
+        above = paired_difference(errors, floors)
+        if above is not None:
+            floor = mean_interval(list(floors.values()))
+            verdict = compare_intervals(above, Interval(0.0, 0.0, 0.0, 0.0))
     bits = known([bits_in(r, v) for r, v in zip(results, verdicts, strict=True)])
     memory = known([memory_of(result) for result in results])
     speedups: dict[str, list[float]] = {}
@@ -195,6 +215,7 @@ def make_row(
         speedup={size: float(np.median(values)) for size, values in speedups.items()},
         on_front=on_front,
         dropout_error=floor,
+        above_random=above,
         verdict=verdict,
         memory_bytes=float(np.mean(memory)) if memory else None,
         habit=habit_of_seeds(results, [v["density"] for v in verdicts]) if first["learns"] else "",
@@ -247,7 +268,9 @@ def known(numbers: Sequence[float | None]) -> list[float]:
 
 
 def dropout_curves(floors: Iterable[Result], draw: str, like: Result) -> dict[int, Curve]:
-    """For each seed random masks' (compute cost, error), up to the dense network's.
+    """For each seed random masks' (total cost, error), up to the dense network's.
+
+    A rate that a cheaper one beats has that one's error: spending more is no must.
 
     Args:
         floors: results of agents in `FLOORS`.
@@ -262,43 +285,45 @@ def dropout_curves(floors: Iterable[Result], draw: str, like: Result) -> dict[in
         is_dense = "dense" in (result["agent"], like["agent"])
         if own_rest == rest and (is_dense or own_blocks == blocks):
             verdict = shown_evaluation(result, draw)
-            point = (verdict["compute_cost"], verdict["error"])
-            curves.setdefault(result["seed"], []).append(point)
-    return {seed: sorted(points) for seed, points in curves.items()}
+            curves.setdefault(result["seed"], []).append((verdict["total_cost"], verdict["error"]))
+    fronts: dict[int, Curve] = {}
+    for seed, points in curves.items():
+        costs, errors = zip(*sorted(points), strict=True)
+        least = np.minimum.accumulate(errors).tolist()
+        fronts[seed] = list(zip(costs, least, strict=True))
+    return fronts
 
 
 def error_at(curve: Curve, cost: float) -> float | None:
-    """Error at a compute cost, linear between two rates; None beyond them.
+    """Error at a cost, linear in its logarithm between two rates; None beyond them.
 
-    >>> error_at([(0.0, 1.0), (1.0, 0.0)], 0.25)
-    0.75
+    Where the dense network is the end of the curve, that is the end for dearer policies, too.
+
+    >>> round(error_at([(0.01, 1.0), (1.0, 0.0)], 0.1), 3)
+    0.5
     """
-    costs, errors = zip(*curve, strict=True)
-    if len(curve) < 2 or not costs[0] <= cost <= costs[-1]:
+    costs, errors = zip(*[point for point in curve if point[0] > 0] or [(1.0, 1.0)], strict=True)
+    cost = min(cost, costs[-1]) if costs[-1] >= 1 else cost
+    if len(costs) < 2 or not costs[0] <= cost <= costs[-1]:
         return None
-    return float(np.interp(cost, costs, errors))
+    return float(np.interp(np.log(cost), np.log(costs), errors))
 
 
-def compare_with_dropout(
-    error: Interval, costs: Sequence[tuple[int, float]], curves: Mapping[int, Curve]
-) -> tuple[Interval | None, str]:
-    """Random masks' error at each run's own compute cost, and who is better.
+def floors_at_cost(
+    results: Sequence[Result], draw: str, curves: Mapping[int, Curve]
+) -> dict[int, float]:
+    """Seed -> random masks' error at the total cost of that seed's run; empty where one has none.
 
     Args:
-        error: of the runs.
-        costs: seed and compute cost of each.
+        results: of one label.
+        draw: see `make_rows`.
         curves: see `dropout_curves`.
-
-    Returns:
-        That error over seeds, and a word of `compare_intervals`, or why there is no verdict.
     """
-    if not curves:
-        return None, "no block_dropout"
-    floors = known([error_at(curves[s], cost) if s in curves else None for s, cost in costs])
-    if not floors:
-        return None, "outside its costs"
-    floor = mean_interval(floors)
-    return floor, compare_intervals(error, floor)
+    costs = {r["seed"]: shown_evaluation(r, draw)["total_cost"] for r in results}
+    if None in costs.values():
+        return {}
+    floors = known([error_at(curves.get(seed, ()), cost) for seed, cost in costs.items()])
+    return dict(zip(costs, floors, strict=True)) if floors else {}
 
 
 Use = NDArray[np.float64]

@@ -64,6 +64,8 @@ class Contender:
     """its rows; none where only the number is compared."""
     is_ceiling: bool = False
     """True if it knows the labels: it is left out."""
+    is_placed: bool = True
+    """False if no row has the number: it is named, and may still dominate a row of the others."""
 
 
 @dataclass(frozen=True)
@@ -104,7 +106,7 @@ def verdict(contenders: Sequence[Contender], score: Score, among: str = "") -> F
         among: what the sentence calls the compared methods; their names by default.
 
     >>> a, b = Contender("a", Interval(0.9, 0.01, 0.8, 1.0), 3), Contender("b", Interval(0.5), 1)
-    >>> verdict([a, b], Score("hypervolume", more_is_better=True)).sentence
+    >>> verdict([a, b], Score("suite score", more_is_better=True)).sentence
     'no verdict: fewer than 3 seeds of b; compared: a; b'
     """
     able = [one for one in contenders if not one.is_ceiling]
@@ -113,27 +115,44 @@ def verdict(contenders: Sequence[Contender], score: Score, among: str = "") -> F
     if len(able) == 1:
         return Finding(None, f"only {able[0].name}: nothing to compare with")
     ceilings = [one.name for one in contenders if one.is_ceiling]
+    placed, without = ([one for one in able if one.is_placed is is_it] for is_it in (True, False))
     ending = f"; compared: {among or '; '.join(one.name for one in able)}"
     ending += f" (ceilings left out: {'; '.join(ceilings)})" if ceilings else ""
-    few = [one.name for one in able if one.num_seeds < FEWEST]
+    if without:
+        ending += f"; without {score.name}: {first_names([one.name for one in without])}"
+    few = [one.name for one in placed if one.num_seeds < FEWEST]
     if few:
         return Finding(None, f"no verdict: fewer than {FEWEST} seeds of {first_names(few)}{ending}")
+    if len(placed) < 2:
+        return Finding(None, f"no verdict: fewer than 2 methods have it{ending}")
     sign = -1 if score.more_is_better else 1
-    first, *others = sorted(able, key=lambda one: sign * one.interval.mean)
-    if why_not := objection(first, others, score):
+    first, *others = sorted(placed, key=lambda one: sign * one.interval.mean)
+    if why_not := objection(first, others, score, without):
         return Finding(None, f"no verdict: {why_not}{ending}")
     return Finding(first, f"{claim_sentence(first, others, score)}{ending}")
 
 
-def objection(first: Contender, others: Sequence[Contender], score: Score) -> str:
-    """Why the first may not be called best; "" where nothing speaks against it."""
+def objection(
+    first: Contender,
+    others: Sequence[Contender],
+    score: Score,
+    without: Sequence[Contender] = (),
+) -> str:
+    """Why the first may not be called best; "" where nothing speaks against it.
+
+    Args:
+        first: of the best mean.
+        others: all that have the number.
+        score: what they are compared by.
+        without: those that have no number; a row of theirs may dominate.
+    """
     better = "worse" if score.more_is_better else "better"
     close = [one for one in others if compare_intervals(first.interval, one.interval) != better]
     if close:
         overlapping = first_names([score.said(one) for one in close])
         return f"{score.said(first)} is not significantly different from {overlapping}"
     own = [p for p in first.places if not any(map(p.is_dominated_by, first.places))]
-    for place, one in itertools.product(own, others):
+    for place, one in itertools.product(own, [*others, *without]):
         for other in filter(place.is_dominated_by, one.places):
             theirs, ours = (
                 f"'{place.label}' has {100 * place.error:.2f} % error at {place.macs:,.0f} MACs"
@@ -199,12 +218,22 @@ def against_random(dataset: str, learned: Sequence[Row]) -> str:
     groups: dict[str, list[Row]] = {text: [] for text in AGAINST_RANDOM.values()}
     for row in learned:
         groups.setdefault(AGAINST_RANDOM.get(row["verdict"], "not comparable"), []).append(row)
-    parts = [f"{text}: {methods_of(rows, learned)}" for text, rows in groups.items() if rows]
+    parts = [
+        f"{text}{points(rows)}: {named_rows(rows, learned)}"
+        for text, rows in groups.items()
+        if rows
+    ]
     number = "1 learned policy" if len(learned) == 1 else f"{len(learned)} learned policies"
     return (
         f"On {dataset}, {number} ({masks_in_words(learned)}) compared with random masks of the "
-        f"same compute cost: {'; '.join(parts)}."
+        f"same cost: {'; '.join(parts)}."
     )
+
+
+def points(rows: Sequence[Row]) -> str:
+    """Least and greatest mean of the rows' error above random masks', in words; "" without any."""
+    means = [100 * row["above_random"]["mean"] for row in rows if row["above_random"]]
+    return f" ({min(means):+.1f} to {max(means):+.1f} points)" if means else ""
 
 
 def against_all(learned: Sequence[Row], baselines: Sequence[Row]) -> str:
@@ -222,7 +251,7 @@ def against_all(learned: Sequence[Row], baselines: Sequence[Row]) -> str:
         groups.setdefault(tuple(distinct_methods(matching)), []).append(policy)
     every = first_names(distinct_methods(baselines))
     parts = [
-        f"For {methods_of(rows, learned)}: {first_names(names) if names else f'none of {every}'}."
+        f"For {named_rows(rows, learned)}: {first_names(names) if names else f'none of {every}'}."
         for names, rows in groups.items()
     ]
     score = score_name(learned[0], baselines[0])
@@ -296,6 +325,21 @@ def methods_of(rows: Sequence[Row], among: Sequence[Row]) -> str:
             for name, count in parts.items()
         ]
     )
+
+
+def crosses_shapings(rows: Sequence[Row]) -> bool:
+    """Whether several agents learned under several rewards: a row of each pair is too many."""
+    learned = [row for row in rows if row["learns"] and not row["added"]]
+    pairs = {(row["agent"], row["shaping"]) for row in learned}
+    agents, shapings = ({pair[place] for pair in pairs} for place in (0, 1))
+    return min(len(agents), len(shapings)) > 1 and NAMED < len(pairs) > len(agents) + len(shapings)
+
+
+def named_rows(rows: Sequence[Row], among: Sequence[Row]) -> str:
+    """As `methods_of`; a number of rows where agents are crossed with shapings."""
+    if not crosses_shapings(among):
+        return methods_of(rows, among)
+    return f"{len(rows)} of {len(among)} rows"
 
 
 def first_names(names: Sequence[str]) -> str:

@@ -229,8 +229,11 @@ def load_results(source: Source, *, other_texts: bool = True) -> dict[Key, Resul
     """
     found: dict[Key, Result] = {}
     plans = source.by_key()
-    others = sorted({*source.path.parent.glob("*.json")} - {source.path})
-    for path in (*others, *([source.path] if source.path.exists() else [])):
+    others = sorted({*source.path.parent.glob("*.json")} - {source.path}, reverse=True)
+    for path in (*([source.path] if source.path.exists() else []), *others):
+        if found.keys() == plans.keys():
+            # A sweep that is recorded whole has no need of dozens of other files.
+            break
         content = json_file.check_json(path)
         if path != source.path and not holds_runs(content):
             continue
@@ -242,7 +245,7 @@ def load_results(source: Source, *, other_texts: bool = True) -> dict[Key, Resul
         }
         check_data(path, asked.values())
         folder = {READ_FROM: str(path.parent)}
-        found |= {key: result | folder for key, result in asked.items()}
+        found = {key: result | folder for key, result in asked.items()} | found
     return found
 
 

@@ -31,9 +31,14 @@ def read_columns(columns: Columns, items: Sequence[Any]) -> tuple[dict[str, str]
 
 
 def shown_name(row: Row) -> str:
-    """A row's label, with a mark on ceilings and on rows that repeat another."""
-    same = f" (= {row['same_as']})" if row.get("same_as") else ""
-    return row["label"] + same + (" (ceiling)" if row["uses_labels"] else "")
+    """A row's label, with a mark on ceilings, and on rows that repeat another.
+
+    Policies whose masks are not sampled have one, too.
+    """
+    marks = [f"= {row['same_as']}"] if row.get("same_as") else []
+    marks += ["ceiling"] if row["uses_labels"] else []
+    marks += [masks_of(row)] if row["masks"] != "sampled" and masks_of(row) else []
+    return row["label"] + "".join(f" ({mark})" for mark in marks)
 
 
 def interval(row: Row, name: str) -> Any:
@@ -88,9 +93,9 @@ or as given by a function; mode: with greedy masks. A dash: MACs of the policy a
 MACs: of one image, the policy's own included. Cost: executed MACs over the dense network's; total
 cost adds the policy's own. Speed-up: measured dense time over time with the policy, for one image
 and for 256. `front` (*): on the Pareto front of mean error and MACs. `block_dropout %`: error of
-random masks at the same compute cost, linear between rates, the dense network at the end; better
-or worse where the 95 % intervals over seeds (Student's t) do not overlap. All seeds share the
-test images. (ceiling): knows the true label; no policy can."""
+random masks at the same total cost, the dense network at the end; better or worse where the 95 %
+interval (Student's t) of the difference, paired by seed, excludes 0. All seeds share the test
+images. (ceiling): knows the true label; no policy can."""
 
 
 @dataclass(frozen=True)

@@ -47,8 +47,12 @@ class CausalAttention(nn.Module):
         `cached` are keys and values of sequences, `rows` says which of them each row reads.
         """
         parts = torch.stack(self.parts(x), dim=1)
-        mixed = read_earlier(parts, cached, rows)
-        return x + self.output(mixed.flatten(1)), (parts[:, 1], parts[:, 2])
+        return self.mixed(x, parts, cached, rows), (parts[:, 1], parts[:, 2])
+
+    def mixed(self, x: Tensor, parts: Tensor, cached: Pair, rows: Places) -> Tensor:
+        """As `at`, by the rows' own queries, keys and values: [rows, 3, heads, head_size]."""
+        found: Tensor = x + self.output(read_earlier(parts, cached, rows).flatten(1))
+        return found
 
     def keys_and_values(self, x: Tensor) -> Pair:
         """Those of positions, without queries: [..., width] -> [..., heads, head_size] each."""

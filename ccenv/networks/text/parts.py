@@ -1,7 +1,7 @@
 """Parts of the layers of `lm`: what gates decide, what runs in which order, and what it costs.
 
 Later positions read keys and values of every layer, so these are computed and counted whatever a
-position keeps.
+position keeps, unless the gate is for a layer as a whole.
 """
 
 from collections.abc import Sequence
@@ -17,7 +17,8 @@ from ccenv.networks.core.protocol import Unread
 
 Model = Any
 """A `LanguageModel`, whose module imports this one."""
-GATES = ("attention", "heads", "ffn", "experts", "exits")
+WHOLE_LAYER = "layers"
+GATES = ("attention", "heads", "ffn", "experts", "exits", WHOLE_LAYER)
 """What a mask may choose in a layer, in the order in which it runs."""
 EITHER = (("attention", "heads"), ("ffn", "experts"))
 """A whole part of a layer, or its blocks."""
@@ -51,6 +52,11 @@ class Part:
         return self.kind == "exits"
 
     @property
+    def is_layer(self) -> bool:
+        """Whether it is a whole layer."""
+        return self.kind == WHOLE_LAYER
+
+    @property
     def is_ffn(self) -> bool:
         """Whether it is feed-forward, not attention."""
         return self.kind in EITHER[1]
@@ -72,6 +78,10 @@ def layer_parts(gates: Sequence[str] | str, depth: int, repeats: int = 1) -> tup
     """
     kinds = [name.strip() for name in gates.split(",")] if isinstance(gates, str) else list(gates)
     check_names(kinds, GATES, "gate")
+    if WHOLE_LAYER in kinds:
+        if kinds != [WHOLE_LAYER]:
+            raise ValueError(f"expected no other gates with {WHOLE_LAYER}, got {', '.join(kinds)}")
+        return tuple(Part(WHOLE_LAYER, number, is_gate=True) for number in range(depth * repeats))
     if not kinds or any(set(pair) <= set(kinds) for pair in EITHER):
         raise ValueError(
             "expected gates of one kind at least, of attention and heads one at most, and of ffn "
@@ -102,8 +112,12 @@ def part_macs(network: Model, part: Part, length: Any, kept: Any) -> Any:
     blocks = network.blocks[part.kind]
     if part.is_exit:
         return 0 * kept
+    ffn_macs = network.blocks["experts"] // blocks * network.expert_macs
+    if part.is_layer:
+        reading = 2 * network.width * (network.width + length)
+        return kept * (network.keys_and_values_macs + reading + ffn_macs)
     if part.is_ffn:
-        return kept * (network.blocks["experts"] // blocks * network.expert_macs)
+        return kept * ffn_macs
     reading = kept * (2 * network.width * (network.width + length) // blocks)
     return network.keys_and_values_macs + reading
 
@@ -129,12 +143,16 @@ def gate_macs(network: Model, gate: int, length: Any, kept: Any) -> Any:
 def part_unread(network: Model, part: Part, off: Tensor) -> Unread:
     """Returns a part's weights and the entries that nothing reads while blocks are off.
 
-    Keys and values of a position are computed whatever it keeps, norms are looked at, and what
-    heads or experts give is added to a bias. `off` is bool [blocks].
+    Keys and values of a position are computed whatever parts it keeps, norms are looked at, and
+    what heads or experts give is added to a bias. `off` is bool [blocks].
     """
     layer = network.layer(part.layer)
     if part.is_exit:
         return []
+    if part.is_layer:
+        seen = {id(weight) for weight in layer.attention.norm.parameters()}
+        unseen = [weight for weight in layer.parameters() if id(weight) not in seen]
+        return [(weight, off.expand_as(weight)) for weight in unseen]
     if part.is_ffn:
         hidden, output = layer.experts.hidden, layer.experts.output
         read = [(hidden.weight, off, 0), (hidden.bias, off, 0), (output.weight, off, 1)]

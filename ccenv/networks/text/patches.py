@@ -425,11 +425,9 @@ class PatchModel(PatchedNetwork):
         return self.fixed_macs(place) + runs * self.trunk_macs(place)
 
     def least_macs(self, gate: int) -> int:
-        """See `GatedNetwork`; of the last place that needs no trunk."""
-        last = torch.tensor([self.window - 1])
-        if self.patch_size > 1:
-            last = last - self.ends_patch(last).long()
-        return int(self.fixed_macs(last) + self.ends_patch(last) * self.trunk_macs(last))
+        """See `Bounds`; of the dearest place, because the end of a patch runs the trunk anyway."""
+        place = torch.arange(self.window)
+        return int((self.fixed_macs(place) + self.ends_patch(place) * self.trunk_macs(place)).max())
 
     def cache_bytes(self, length: int) -> int:
         """Bytes that the trunk's keys and values of so many positions take, in float32."""

@@ -18,6 +18,7 @@ from ccenv.networks.core.precision import in_own_dtype
 from ccenv.networks.core.protocol import Earlier
 from ccenv.networks.text.attention import Pair
 from ccenv.networks.text.parts import Model, Part
+from ccenv.networks.text.skipped_layers import run_kept, run_kept_of_sequences
 from ccenv.networks.text.tokens import Sequences, sequences_of, windows_of
 
 
@@ -34,6 +35,9 @@ class Cache:
     """before each gate and behind the last one: [sequences, length, width]."""
     masks: tuple[Tensor, ...] = ()
     """of each gate: bool [sequences, length, num_blocks], or float gate values."""
+    counts: tuple[Tensor, ...] = ()
+    """of each layer, how many positions before each place, and behind the last one, have left keys
+    and values, which lie side by side: int64 [sequences, length + 1]; () where all leave some."""
 
     def no_features(self) -> Tensor:
         """Of no position: [0, width]."""
@@ -43,7 +47,9 @@ class Cache:
         """The cache before the last position of its one sequence, with room for a window."""
         room = (0, 0, 0, window - self.sequences.symbols.shape[1])
         pairs = tuple((pad(keys, room), pad(values, room)) for keys, values in self.pairs)
-        return dataclasses.replace(self, sequences=self.sequences.last(), pairs=pairs)
+        counts = tuple(pad(before, (0, room[-1])) for before in self.counts)
+        last = self.sequences.last()
+        return dataclasses.replace(self, sequences=last, pairs=pairs, counts=counts)
 
 
 @dataclass(frozen=True)
@@ -55,6 +61,8 @@ class Left:
     """int64 [n]; of the hidden state."""
     pair: Pair
     """keys and values: [n, heads, head_size] each."""
+    kept: Tensor | None = None
+    """bool [n]; which of them later positions read; None: all."""
 
 
 @dataclass(frozen=True)
@@ -96,6 +104,10 @@ class Position:
         """Gathers each row's part of the cache: [sequences, length, n] -> [rows, n]."""
         flat = self.sequence * values.shape[1] + self.place
         return values.flatten(0, 1).index_select(0, flat)
+
+    def num_read(self, layer: int) -> Tensor:
+        """How many earlier positions each row can read at a layer: int64 [rows]."""
+        return self.committed(self.cache.counts[layer]) if self.cache.counts else self.place
 
     def features(self) -> Tensor:
         """Returns the features of all rows, of those that have stopped any: [rows, width]."""
@@ -146,10 +158,16 @@ class Position:
         if torch.is_grad_enabled():
             # An update goes back through what earlier positions have read.
             pairs = [(keys.clone(), values.clone()) for keys, values in pairs]
+        for before in self.cache.counts:
+            before[self.sequence, self.place + 1] = self.committed(before)
         for left in self.left or ():
-            at = self.sequence[left.rows], slice(None), self.place[left.rows]
+            sequence = self.sequence[left.rows]
+            at = sequence, slice(None), self.num_read(left.layer)[left.rows]
             for cached, own in zip(pairs[left.layer], left.pair, strict=True):
                 cached[at] = own
+            if self.cache.counts:
+                more = 1 if left.kept is None else left.kept.long()
+                self.cache.counts[left.layer][sequence, self.place[left.rows] + 1] += more
         sequences = self.cache.sequences.after()
         after = dataclasses.replace(self.cache, sequences=sequences, pairs=tuple(pairs))
         return None if sequences.is_full(window) else after
@@ -163,7 +181,9 @@ def empty_cache(network: Model, inputs: Tensor) -> Cache:
     layers = range(network.parts[-1].layer + 1)
     pairs = tuple((weight.new_zeros(shape), weight.new_zeros(shape)) for _ in layers)
     streams = (weight.new_zeros(len(inputs), 1, width),)
-    return Cache(network, Sequences.begun(inputs), pairs, streams)
+    counted = [part for part in network.parts if part.is_layer]
+    counts = tuple(inputs.new_zeros(len(inputs), network.window + 1) for _ in counted)
+    return Cache(network, Sequences.begun(inputs), pairs, streams, counts=counts)
 
 
 def run_sequences(network: Model, inputs: Tensor, earlier: Earlier | None) -> Cache:
@@ -187,6 +207,12 @@ def run_sequences(network: Model, inputs: Tensor, earlier: Earlier | None) -> Ca
             cache = dataclasses.replace(cache, masks=masks)
         if part.is_exit:
             running, may_have_stopped = mask[:, 0], True
+            continue
+        if part.is_layer:
+            layer = network.layer(part.layer)
+            x, own, before = run_kept_of_sequences(layer, x, mask, weights)
+            pairs, counts = (*cache.pairs, own), (*cache.counts, before)
+            cache = dataclasses.replace(cache, pairs=pairs, counts=counts)
             continue
         y, pair = run_whole(
             network, part, x, mask, weights, chooses=part.is_gate or may_have_stopped
@@ -284,8 +310,16 @@ def run_rows(
         x = layer.some_experts(x, mask, weights, backend, by_expert=part.by_block)
         return dataclasses.replace(hidden, x=x)
     cached, own = hidden.cache.pairs[part.layer], hidden.own
-    rows = hidden.sequence.index_select(0, own), hidden.place.index_select(0, own)
-    if part.is_gate:
+    rows = (
+        hidden.sequence.index_select(0, own),
+        hidden.num_read(part.layer).index_select(0, own),
+    )
+    kept = None
+    if part.is_layer:
+        x, numbers, pair = run_kept(layer, x, cached, rows, mask, weights, backend)
+        own = own.index_select(0, numbers)
+        kept = None if mask is None else mask[:, 0].index_select(0, numbers)
+    elif part.is_gate:
         # Later positions read keys and values, whether this one attends or not.
         pair = layer.attention.keys_and_values(x)
         x = layer.attention.some_heads(
@@ -293,7 +327,7 @@ def run_rows(
         )
     else:
         x, pair = layer.attention.at(x, cached, rows)
-    left = None if hidden.left is None else (*hidden.left, Left(part.layer, own, pair))
+    left = None if hidden.left is None else (*hidden.left, Left(part.layer, own, pair, kept))
     return dataclasses.replace(hidden, x=x, left=left)
 
 

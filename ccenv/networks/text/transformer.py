@@ -9,6 +9,8 @@ neighbours, and several masks of a position differ by its own blocks only.
 
 Later positions read keys and values of every layer, so these are computed and counted whatever is
 kept. A position that skips an attention, or heads of it, has no queries there: it reads nothing.
+One that skips a whole layer leaves no keys and values there, so that later positions read fewer
+(Raposo et al. 2024, "Mixture-of-Depths", arXiv 2404.02258, where a layer's capacity is fixed).
 One that stops at an exit answers with the network's own head; its features are copied up, and keys
 and values of later layers are made of them, when it stops (Schuster et al. 2022, "Confident
 adaptive language modeling", arXiv 2207.07061).
@@ -107,7 +109,8 @@ class LanguageModel(GatedNetwork):
             gates: what masks choose in each layer: "attention" as a whole or its "heads", and
                 the "ffn" as a whole or its "experts". What has no gate always runs: without
                 "experts" they are one feed-forward layer of num_experts * ffn_width units.
-                "exits": a position may stop behind each layer but the last.
+                "exits": a position may stop behind each layer but the last. "layers", alone: a
+                position that skips a layer leaves no keys and values there.
             repeats: how often the layers run one after the other, with the same weights; above 1
                 exits are behind each repeat but the last.
             loss_weight: of each exit's loss in training, next to the last answer's.
@@ -310,7 +313,8 @@ class LanguageModel(GatedNetwork):
     def macs(self, gate: int, hidden: Position, mask: Tensor) -> Tensor:
         """See `GatedNetwork.macs`; attention by the position's own length."""
         hidden = hidden.repeated(rows_each(len(hidden.place), len(mask)))
-        spent = gate_macs(self, gate, hidden.place + 1, mask.sum(dim=1))
+        num_read = hidden.num_read(self.part(gate).layer)
+        spent = gate_macs(self, gate, num_read + 1, mask.sum(dim=1))
         return hidden.flow.of_all(hidden.flow.of_running(spent))
 
     def least_macs(self, gate: int) -> int:

@@ -110,11 +110,20 @@ def learner(process: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(1, thread_name_prefix="ccenv-learner")
 
 
-def compute_gradient(loss: Tensor, threads: int) -> None:
-    """Computes gradients with as many threads of torch's as the caller has."""
+Gradients = list[tuple[nn.Parameter, Tensor | None]]
+"""Of each parameter that learns its own; None where the loss does not reach it."""
+
+
+def compute_gradients(loss: Tensor, network: nn.Module, threads: int) -> Gradients:
+    """Computes gradients with as many threads of torch's as the caller has, and writes none down.
+
+    Those that a seed has left behind, still being computed, so reach no later update.
+    """
     # Torch counts them thread by thread, and sums of others round otherwise.
     torch.set_num_threads(threads)
-    loss.backward()
+    learning = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    found = torch.autograd.grad(loss, learning, allow_unused=True)
+    return list(zip(learning, found, strict=True))
 
 
 class Concurrent(Extension):
@@ -127,8 +136,8 @@ class Concurrent(Extension):
         """Takes the setting, one of `KINDS` (else ValueError)."""
         check_names([kind], KINDS, "kind of concurrent updates")
         self.kind = kind
-        self.under_way: tuple[Tensor, Future[None]] | None = None
-        """The oldest waiting batch's loss, and its gradient on the way."""
+        self.under_way: tuple[Tensor, Future[Gradients]] | None = None
+        """The oldest waiting batch's loss, and its gradients on the way."""
         self.between_gates: list[Callable[[int], None]] = []
         """Called with the number of the gate behind which something may land."""
         self.policy_parts: list[VersionedPart] = []
@@ -217,7 +226,7 @@ class Concurrent(Extension):
             told[name] = torch.tensor(versions).expand(rows, -1)
         return told
 
-    def learning(self, simulator: Any) -> tuple[Tensor, Future[None]]:
+    def learning(self, simulator: Any) -> tuple[Tensor, Future[Gradients]]:
         """The loss of the oldest waiting batch, whose gradient the learner's thread computes.
 
         The loss is computed here, because it may ask the policy for masks of earlier positions.
@@ -227,15 +236,17 @@ class Concurrent(Extension):
                 "expected a trainer of the network that answers, got one of another network"
             )
         loss = simulator.learning.next_loss(simulator)
-        return loss, learner(os.getpid()).submit(compute_gradient, loss, torch.get_num_threads())
+        threads = torch.get_num_threads()
+        return loss, learner(os.getpid()).submit(compute_gradients, loss, self.network, threads)
 
     def land(self, simulator: Any, gate: int) -> None:
         """Lets the network's oldest waiting update land, then whatever else waits."""
         first = self.num_gates - 2 if self.kind == "inactive" else 0
         if simulator.learning.pending and gate >= first:
-            loss, gradient = self.under_way or self.learning(simulator)
+            loss, gradients = self.under_way or self.learning(simulator)
             self.under_way = None
-            gradient.result()
+            for parameter, own in gradients.result():
+                parameter.grad = own
             with self._guard(simulator):
                 simulator.learning.finish_update(simulator, loss)
         for lands in self.between_gates:

@@ -39,6 +39,7 @@ GATES = (
     {"gates": ("heads", "ffn")},
     {"gates": ("experts", "exits"), "depth": 3},
     {"gates": ("heads", "exits"), "depth": 1, "repeats": 3},
+    {"gates": "layers", "depth": 3},
 )
 """Settings of networks with gates of every kind."""
 SETTINGS = {
@@ -77,7 +78,8 @@ def kept_of(network, masks, layer, whole, blocks, num_blocks):
 def plainly(network, sequence, masks):
     """Logits at each position of one sequence by plain attention, under masks of each gate.
 
-    Features of positions that have stopped stay as they are.
+    Features of positions that have stopped, or skip a layer, stay as they are; nobody reads keys
+    of a layer that a position skips.
     """
     heads, experts = (network.blocks[kind] for kind in ("heads", "experts"))
     size = network.width // heads
@@ -85,6 +87,7 @@ def plainly(network, sequence, masks):
     running = torch.ones(len(sequence), 1, dtype=torch.bool)
     for number in range(network.parts[-1].layer + 1):
         layer, before = network.layers[number % len(network.layers)], x
+        runs = kept_of(network, masks, number, "layers", "layers", 1)[0].bool()
         mask, is_there = kept_of(network, masks, number, "attention", "heads", heads)
         parts = layer.attention.query_key_value(layer.attention.norm(x))
         queries, keys, values = (part.split(size, dim=1) for part in parts.chunk(3, dim=1))
@@ -92,6 +95,7 @@ def plainly(network, sequence, masks):
         for query, key, value in zip(queries, keys, values, strict=True):
             scores = query @ key.t() / math.sqrt(size)
             future = torch.ones_like(scores).triu(1).bool()
+            future = future | (~runs.t() & ~torch.eye(len(scores), dtype=torch.bool))
             mixed.append(scores.masked_fill(future, -torch.inf).softmax(dim=1) @ value)
         kept = torch.cat(mixed, dim=1) * mask.repeat_interleave(size, 1)
         output = layer.attention.output
@@ -100,7 +104,7 @@ def plainly(network, sequence, masks):
         first, second = layer.experts.hidden, layer.experts.output
         units = first(layer.norm(x)).relu() * mask.repeat_interleave(layer.experts.expert_size, 1)
         x = x + second(units) + layer.bias * is_there
-        x = torch.where(running, x, before)
+        x = torch.where(running & runs, x, before)
         running = running & kept_of(network, masks, number, "exits", "exits", 1)[0].bool()
     weight = network.embedding.weight if network.head is None else network.head.weight
     return network.norm(x) @ weight.t() + network.bias
@@ -154,7 +158,7 @@ def test_a_cache_gives_what_whole_sequences_give_with_gradients_through_keys_and
     assert gradient.any(dim=1).all()
 
 
-@pytest.mark.parametrize("gates", ["attention", "heads", "ffn", "experts"])
+@pytest.mark.parametrize("gates", ["attention", "heads", "ffn", "experts", "layers"])
 def test_numbers_in_what_no_position_keeps_do_not_matter_but_keys_and_values_are_read(gates):
     network, inputs = model(gates=gates), positions(symbols(LENGTH, 5, 2))
     masks = random_masks(len(inputs), network)
@@ -170,7 +174,10 @@ def test_numbers_in_what_no_position_keeps_do_not_matter_but_keys_and_values_are
     with torch.no_grad():
         for layer in network.layers:
             units = slice(0, network.width // masks[0].shape[1])
-            if gates == "ffn":
+            if gates == "layers":
+                unread = [layer.bias, *layer.experts.parameters(), *layer.norm.parameters()]
+                unread += layer.attention.query_key_value.parameters()
+            elif gates == "ffn":
                 unread = [layer.bias, *layer.experts.parameters()]
             elif gates == "experts":
                 units = slice(0, layer.experts.expert_size)
@@ -215,11 +222,29 @@ def test_skipping_costs_an_attention_its_queries_and_what_they_read():
     assert last[0] - last[1] == 2 * 2 * width * SMALL["ffn_width"]
 
 
+def test_a_layer_that_is_skipped_costs_nothing_and_later_positions_read_fewer():
+    width, place = SMALL["width"], 4
+    network, inputs = model(gates="layers"), positions(symbols(LENGTH))
+    kept = torch.ones(LENGTH, 1, dtype=torch.bool)
+    committed = kept.clone()
+    committed[[1, 3]] = False
+    hidden = network.start(inputs, rule_of([committed, kept]))
+    keeping, skipping = (int(network.macs(0, hidden, mask)[place]) for mask in (kept, ~kept))
+    of_experts = 4 * 2 * width * SMALL["ffn_width"]
+    # Itself, and two of the four before it.
+    assert (keeping, skipping) == (2 * width * (2 * width + 3) + of_experts, 0)
+    behind = network.step(0, hidden, kept)
+    last = width * network.num_classes
+    assert int(network.macs(1, behind, ~kept)[place]) == last
+    assert int(network.macs(1, behind, kept)[place]) == keeping + 2 * width * 2 + last
+
+
 @pytest.mark.parametrize(
     ("gates", "message"),
     [
         ("attention,heads", "of attention and heads one at most"),
         (["ffn", "experts"], "of ffn and experts one at most"),
+        ("layers,exits", "no other gates with layers, got layers, exits"),
         ([], "got none"),
         ("head", "unknown gate 'head'"),
     ],

@@ -142,6 +142,13 @@ def test_at_the_end_of_a_patch_there_is_nothing_to_refresh_and_its_entry_is_paid
     assert torch.equal(*(forward(network, inputs[ends], [m[ends]]) for m in (mask, ~mask)))
 
 
+@pytest.mark.parametrize("patch_size", [1, 3, 4, 10])
+def test_the_least_cost_is_what_the_dearest_position_pays_without_a_refresh(patch_size):
+    network, inputs = model(patch_size), inputs_of(LENGTH)
+    none = torch.zeros(len(inputs), 1, dtype=torch.bool)
+    assert network.least_macs(0) == int(network.macs(0, network.start(inputs), none).max())
+
+
 @pytest.fixture
 def prose(tmp_path, monkeypatch):
     """A text in which what follows "b" is told by the symbol before."""

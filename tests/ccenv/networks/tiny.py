@@ -167,6 +167,9 @@ NETWORKS = {
     "lm, exits behind heads": texts(
         lm, gates="heads,exits", width=6, num_heads=2, ffn_width=3, num_experts=1, tied=True
     ),
+    "lm, layers": texts(
+        lm, gates="layers", depth=3, width=6, num_heads=2, ffn_width=3, num_experts=2
+    ),
     "lm, pondering": texts(
         lm, gates="exits", depth=1, repeats=3, width=6, num_heads=1, ffn_width=5, num_experts=1
     ),

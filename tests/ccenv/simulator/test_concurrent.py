@@ -23,7 +23,8 @@ from ccenv.networks.core.protocol import forward, started
 from ccenv.networks.learning.training import CoTrainer
 from ccenv.simulator.evaluate import evaluate
 from ccenv.simulator.extensions import concurrent as concurrent_updates
-from ccenv.simulator.extensions.concurrent import Composite, compute_gradient, learner
+from ccenv.simulator.extensions.concurrent import Composite, compute_gradients, learner
+from ccenv.simulator.resume import restore_simulator, simulator_state
 from ccenv.simulator.rollout import collect_rollout, walk
 from ccenv.simulator.simulator import Simulator
 from tests.ccenv.episodes import InThread, seeded
@@ -265,9 +266,9 @@ def test_a_gradient_is_computed_while_requests_are_answered(monkeypatch):
     def waiting(*arguments):
         threads.append(threading.current_thread())
         assert is_answered.wait(timeout=20)
-        compute_gradient(*arguments)
+        return compute_gradients(*arguments)
 
-    monkeypatch.setattr(concurrent_updates, "compute_gradient", waiting)
+    monkeypatch.setattr(concurrent_updates, "compute_gradients", waiting)
     simulator.begin(torch.arange(4))
     simulator.step(masks[0])
     assert not simulator.extension("concurrent").under_way[1].done()
@@ -277,6 +278,47 @@ def test_a_gradient_is_computed_while_requests_are_answered(monkeypatch):
     assert simulator.network_version == 3
 
 
+def test_a_gradient_that_a_seed_leaves_behind_reaches_no_update_after_it(monkeypatch):
+    simulator, is_late = simulator_of("unsafe"), threading.Event()
+    late = [True]
+
+    def waiting(*arguments):
+        if late and late.pop():
+            assert is_late.wait(timeout=20)
+        return compute_gradients(*arguments)
+
+    def weights_after():
+        simulator.seed(0)
+        # Where masks leave a block out for all, gradients need copies of weights alone.
+        episode(simulator, masks_of(4, 0.1))
+        simulator.begin(torch.arange(4))
+        is_late.set()
+        for mask in masks_of(4, 0.1, seed=1):
+            simulator.step(mask)
+        return copy.deepcopy(simulator.network)
+
+    expected = weights_after()
+    is_late.clear()
+    monkeypatch.setattr(concurrent_updates, "compute_gradients", waiting)
+    simulator.begin(torch.arange(4))
+    assert same_weights(weights_after(), expected)
+
+
+@pytest.mark.parametrize("kind", ["inactive", "unsafe"])
+def test_a_state_put_back_where_a_batch_waits_learns_from_its_own(kind):
+    simulator = simulator_of(kind)
+    warm(simulator)
+    simulator.begin()
+    state, found = copy.deepcopy(simulator_state(simulator)), []
+    for _ in range(2):
+        for mask in masks_of(4, 0.1, seed=3):
+            simulator.step(mask)
+        episode(simulator, masks_of(4, 0.1, seed=4))
+        found.append(copy.deepcopy(simulator.network))
+        restore_simulator(simulator, copy.deepcopy(state))
+    assert same_weights(*found)
+
+
 def test_a_gradient_that_fails_says_so_where_it_would_land(monkeypatch):
     simulator, masks = simulator_of("unsafe"), masks_of(4)
     warm(simulator)
@@ -284,7 +326,7 @@ def test_a_gradient_that_fails_says_so_where_it_would_land(monkeypatch):
     def failing(*arguments):
         raise MemoryError("too large")
 
-    monkeypatch.setattr(concurrent_updates, "compute_gradient", failing)
+    monkeypatch.setattr(concurrent_updates, "compute_gradients", failing)
     with pytest.raises(MemoryError, match="too large"):
         episode(simulator, masks)
 

@@ -95,6 +95,7 @@ NETWORKS = {
         "network_kwargs": PATCHES | {"patch_size": 3, "local_units": 3, "head_units": 3},
     },
     "lm of experts": {"network": "lm", "network_kwargs": LAYERS | {"gates": "heads,experts"}},
+    "lm of layers": {"network": "lm", "network_kwargs": LAYERS | {"gates": "layers", "depth": 3}},
 }
 
 

@@ -92,6 +92,7 @@ NETWORKS = {
     "lm": language_model(),
     "lm of wholes": language_model(gates="attention,ffn"),
     "lm of heads and exits": language_model(gates="heads,exits", depth=3),
+    "lm of layers": language_model(gates="layers", depth=3),
 }
 STARTS = {name: int(name.startswith("lm")) for name in NETWORKS}
 """Waits of an episode's start: where sequences begin and end is read once."""

@@ -161,8 +161,8 @@ def place(tmp_path_factory):
         patch.syspath_prepend(str(folder))
         patch.setattr(engines, "run_all", here)
         # Figures take longer than the runs.
-        patch.setattr(comparing, "publish", lambda *given: "")
-        patch.setattr(comparing, "write_sweep", lambda *given: "")
+        patch.setattr("ccenv.runs.report.publish.publish", lambda *given: "")
+        patch.setattr("ccenv.runs.report.over_seeds.write_sweep", lambda *given: "")
         yield folder
 
 
@@ -220,7 +220,7 @@ def test_a_compare_says_beforehand_how_much_is_missing_and_last_how_to_see_curve
 @pytest.mark.usefixtures("two_at_once")
 def test_a_second_compare_runs_nothing_and_shows_mean_and_spread(place, monkeypatch, capsys):
     forbid_runs(monkeypatch)
-    monkeypatch.setattr(comparing, "publish", publish)
+    monkeypatch.setattr("ccenv.runs.report.publish.publish", publish)
     assert compare.main(["toy_sweep:TOY", *options(place)]) == 0
     shown = capsys.readouterr().out
     assert re.search(r"^reinforce .*\d+\.\d\d \(2 seeds: too few\)", shown, re.MULTILINE)
@@ -250,7 +250,7 @@ def elsewhere(place, two_at_once, tmp_path):
 
 
 def test_a_recorded_result_makes_the_table_of_a_readme(elsewhere, monkeypatch):
-    monkeypatch.setattr(comparing, "publish", publish)
+    monkeypatch.setattr("ccenv.runs.report.publish.publish", publish)
     assert compare.main(["toy_sweep:TOY", *options(elsewhere)]) == 0
     text = (elsewhere / "reports" / "toy" / "table.md").read_text()
     content = (elsewhere / "results" / "toy.json").read_text()

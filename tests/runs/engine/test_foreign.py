@@ -25,7 +25,7 @@ POLICY = {"net_arch": {"pi": [], "vf": [8]}}
 
 def made_env(view=None, **settings):
     rows = BlockSelectionVecEnv(64, observation="summary", **settings)
-    return rows if view is None else ActionViewVecEnv(rows, view, **settings)
+    return rows if view is None else ActionViewVecEnv(rows, view)
 
 
 @pytest.fixture(scope="module")
@@ -83,8 +83,8 @@ def test_sampled_masks_are_judged_where_they_are_asked_for(models, tmp_path):
     assert (greedy["masks"], drawn["masks"]) == ("mode", "sampled")
     assert drawn["error"]["mean"] == pytest.approx(verdict.error)
     assert greedy["mode_error"] == drawn["mode_error"]
-    assert "greedy" in comparison.table
-    assert "sampled" in comparison.table
+    assert "own (added) (greedy)" in comparison.table
+    assert "where a row does not say greedy" in comparison.table
     everyone = compared(add, tmp_path, write_page=False, masks="sampled").rows
     assert [row["masks"] for row in everyone] == ["sampled", "sampled"]
 
@@ -136,9 +136,10 @@ def test_macs_of_a_policy_are_counted_or_stated_and_else_a_dash(tmp_path):
         pytest.approx(2 * width * 10)
     )
     (line,) = (line for line in comparison.table.splitlines() if line.startswith("unknown"))
-    assert line.split()[-4:] == ["-", "-", "as", "given"] or " - " in line
+    assert line.startswith("unknown (added) (as given)")
+    assert line.split()[-2:] == ["-", "-"]
     folder = comparison.page.parent
-    assert "| -" in (folder / "table.md").read_text(encoding="utf-8")
+    assert " - |" in (folder / "table.md").read_text(encoding="utf-8")
     assert "MACs unknown: unknown (added)" in comparison.page.read_text(encoding="utf-8")
     assert "nan" not in (folder / "table.csv").read_text(encoding="utf-8")
 
@@ -182,10 +183,8 @@ def test_memory_is_carried_through_an_episode_and_empty_at_its_start():
 
 
 def test_a_model_with_a_memory_is_no_rule_for_positions_that_came_before():
-    settings = {"dataset": "python_bundled@8", "network": "transformer", "weights": "cotrain"}
-    env = ActionViewVecEnv(
-        BlockSelectionVecEnv(4, observation="layer_input", **settings), "multi_discrete"
-    )
+    settings = {"dataset": "python_bundled@8", "network": "documents", "weights": "cotrain"}
+    env = ActionViewVecEnv(BlockSelectionVecEnv(4, **settings), "multi_discrete")
     model = RecurrentPPO("MlpLstmPolicy", env, n_steps=2, batch_size=4)
     with pytest.raises(ValueError, match="expected a model without a memory on a network"):
         ccenv.evaluate(env, model)
@@ -233,8 +232,9 @@ WRONG = {
     "ppo --trust ppo num_blocks=[4,4]": "ppo num_blocks=[4, 4] (added): expected a model of",
     "ppo --trust ppo weights=cotrain": "expected a sweep of frozen weights",
     "ppo --trust ppo determinist=true": "did you mean 'deterministic'?",
-    "ppo --trust ppo view=menu": "expected a model that acts with 10 bits",
-    f"{HERE}:wrong_width": "expected bits [1000, 10], [batch, 10], from",
+    "ppo --trust ppo view=menu": "expected no view='menu' for a policy that acts with bits",
+    "ppo --trust ppo --add ppo": "expected different names of what is added, got 'ppo (added)'",
+    f"{HERE}:wrong_width": "expected bits [500, 10], [batch, 10], from",
     f"{HERE}:not_numbers": "expected actions of 0 and 1, or bool, got NaN",
     f"{HERE}:pair": "give a function from observations to the actions alone",
     f"{HERE}:nothing_here": "has no attribute 'nothing_here'",

@@ -33,7 +33,7 @@ from ccenv.runs.report.tables import (
     shaping_tables,
     shared_agents,
 )
-from ccenv.runs.stats import fronts
+from ccenv.runs.stats import equal_cost
 from ccenv.runs.stats import rows as row_file
 from ccenv.runs.store import recorded
 from ccenv.runs.studies import find_study
@@ -161,14 +161,14 @@ def test_words_of_the_user_are_escaped(page, report):
 
 def test_the_page_has_every_section_and_says_what_is_missing(page):
     shown = " ".join("".join(page.words).split())
-    for title in ("Hypervolumes", "Reward shapings", "Learning curves", "Each seed"):
+    for title in ("Error at equal cost", "Reward shapings", "Learning curves", "Each seed"):
         assert title in shown
     for title in ("Compute cost, density and blocks", "Speed", "Settings", "Machines"):
         assert title in shown
     assert "24 of 27 runs finished. No result yet: dense (seeds 0, 1, 2)." in shown
     # The verdict comes before everything else.
     assert (
-        shown.index("random masks of the same compute cost: ")
+        shown.index("random masks of the same cost: ")
         < shown.index("MACs")
         < shown.index("Settings")
     )
@@ -215,7 +215,7 @@ def test_an_agent_and_a_reward_of_the_users_are_in_every_table_and_figure(report
     tables = {path.stem: path.read_text() for path in report.glob("*.csv")}
     for name in ("overview", "seeds", "density", "speed", "settings-cells"):
         assert "Mine my_reward" in tables[name]
-    assert "toy_report:Mine under toy_report:my_reward" in tables["fronts"]
+    assert "toy_report:Mine under toy_report:my_reward" in tables["equal-cost"]
     assert "toy_report:my_reward" in tables["shapings-summary"]
     figures = {path.stem for path in report.glob("*.svg")}
     # One of each method, the row of least error.
@@ -251,7 +251,7 @@ def test_every_figure_is_an_svg_that_follows_light_and_dark_and_those_of_documen
         for measure in ("", "-nll")
         for masks in ("", "-mode")
     }
-    assert {"front", "equal-macs-mode", "equal-macs-nll", "profile"} <= pictures
+    assert {"front", "equal-macs-mode", "equal-macs-nll"} <= pictures
     for name in drawn:
         text = (report / f"{name}.svg").read_text()
         assert ET.fromstring(text).tag.endswith("svg")
@@ -354,7 +354,6 @@ def test_one_seed_without_curve_and_block_use_makes_a_report_which_is_always_the
     for folder in (one, other):
         publish(without(alone, "curve", "block_use"), folder)
     assert "only reinforce: nothing to compare with" in (one / "table.md").read_text()
-    assert not (one / "profile.svg").exists()
     assert "Learning curves" not in (one / "index.html").read_text()
     for path in one.iterdir():
         assert (other / path.name).read_bytes() == path.read_bytes()
@@ -376,9 +375,7 @@ def test_data_sets_are_separated_in_tables_and_figures_and_joined_only_by_strata
         names = [line[0] for line in tables[f"overview-{data}"].texts]
         assert [name.split()[0] for name in names] == ["reinforce", "rloo"]
         assert f"front-{data}" in figures
-    joined = [f for f in fronts.make_fronts(found.results) if f.dataset == fronts.ALL]
-    assert [len(front.strata) for front in joined] == [2, 2]
-    assert "rloo" in tables["fronts-all"].csv()
+    assert not any("rloo synthetic" in line for line in tables["overview-digits"].texts)
 
 
 def test_an_agent_has_one_colour_in_every_figure_and_no_other_has_it_with_its_marker():
@@ -395,25 +392,25 @@ def test_an_agent_has_one_colour_in_every_figure_and_no_other_has_it_with_its_ma
     assert found.line("Mine my_reward")["ls"] != found.line("Mine accuracy_minus_cost")["ls"]
 
 
-def test_a_front_takes_only_seeds_that_all_its_cells_have():
+def test_a_methods_number_takes_only_seeds_that_all_its_cells_have():
     whole = comparison_of([c for c in CELLS if c.agent == "block_dropout"])
     some = dataclasses.replace(whole, finished=whole.finished[:-1])
-    (front,) = fronts.make_fronts(some.results)
-    assert front.labels == ("block_dropout 0.1", "block_dropout 0.3", "block_dropout 0.9")
-    assert list(front.by_seed) == [0, 1]
+    (method,) = equal_cost.make_methods(some.results)
+    assert method.labels == ("block_dropout 0.1", "block_dropout 0.3", "block_dropout 0.9")
+    assert list(method.above) == [0, 1]
 
 
 def test_the_words_count_verdicts_of_the_table():
     whole = comparison_of([cell for cell in CELLS if "my_reward" not in cell.label])
-    (sentence,) = [s for s in findings(whole) if "random masks" in s]
+    (sentence,) = [s for s in findings(whole) if s.startswith("Rows compared with random masks")]
     num_better = sum(row["verdict"] == "better" for row in whole.rows)
     assert num_better
     assert f"{num_better} with less error" in sentence
 
 
-def shaping_front(agent, shaping, *values):
-    areas_of = dict(enumerate(values))
-    return fronts.Front("digits", agent, shaping, (agent,), False, (areas_of,))
+def shaping_method(agent, shaping, *values):
+    above = dict(enumerate(values))
+    return equal_cost.Method("digits", agent, shaping, (agent,), False, above, 1)
 
 
 def shaping_row(agent, shaping, error=0.1, cost=0.2, habit="", verdict="better"):
@@ -429,17 +426,17 @@ PAIRS = [("a", "fair"), ("b", "fair"), ("a", "dear"), ("b", "dear"), ("c", "dear
 def test_shapings_are_in_the_order_of_the_agents_that_learned_under_all_of_them():
     rows = [shaping_row(*pair) for pair in PAIRS]
     found = [
-        shaping_front("a", "fair", 0.5, 0.7),
-        shaping_front("b", "fair", 0.7, 0.7),
-        shaping_front("a", "dear", 0.8, 0.8),
-        shaping_front("b", "dear", 0.6, 0.6),
-        shaping_front("c", "dear", 0.1, 0.1),
+        shaping_method("a", "fair", 0.5, 0.7),
+        shaping_method("b", "fair", 0.7, 0.7),
+        shaping_method("a", "dear", 0.8, 0.8),
+        shaping_method("b", "dear", 0.6, 0.6),
+        shaping_method("c", "dear", 0.1, 0.1),
     ]
     assert shared_agents(rows) == ["a", "b"]
     first, second = make_shapings(rows, found)
-    assert (first.name, second.name) == ("dear", "fair")
-    assert first.areas == pytest.approx({0: 0.7, 1: 0.7})
-    assert second.areas == pytest.approx({0: 0.6, 1: 0.7})
+    assert (first.name, second.name) == ("fair", "dear")
+    assert first.by_seed == pytest.approx({0: 0.6, 1: 0.7})
+    assert second.by_seed == pytest.approx({0: 0.7, 1: 0.7})
 
 
 def test_rewards_that_differ_with_agents_are_not_compared():
@@ -450,9 +447,9 @@ def test_rewards_that_differ_with_agents_are_not_compared():
 def test_the_summary_of_a_shaping_counts_verdicts_and_names_who_collapsed():
     rows = [shaping_row("a", "fair"), shaping_row("b", "fair", verdict="no difference")]
     rows += [shaping_row("a", "dear", error=0.9, habit="always off", verdict="outside its costs")]
-    (summary,) = shaping_tables(rows, [shaping_front("a", "fair", 0.5, 0.7)])
+    (summary,) = shaping_tables(rows, [shaping_method("a", "fair", 0.5, 0.7)])
     fair, dear = (dict(zip(summary.columns, line, strict=True)) for line in summary.texts)
-    assert fair["hypervolume"].startswith("0.600 [")
+    assert fair["error above random masks' %"].startswith("60.00 [")
     counts = "random: less / same / more / none"
     assert (fair[counts], dear[counts]) == ("1 / 1 / 0 / 0", "0 / 0 / 0 / 1")
     assert dear["collapsed runs"] == "always off: 2 of 2"
@@ -611,7 +608,7 @@ def test_a_broken_page_would_be_told(tmp_path):
 def test_a_browser_loads_every_image_and_never_scrolls_the_page_sideways(report, tmp_path, width):
     said, console = look_at((report / "index.html").read_text(), tmp_path, width)
     assert said["window"] == width
-    assert said["images"] >= 7
+    assert said["images"] >= 6
     assert said["broken"] == 0
     assert said["page"] <= width
     assert said["small"] == 0
@@ -666,7 +663,7 @@ addEventListener("load", () => {
 def test_switches_choose_the_figure_and_the_columns_of_the_table(report, tmp_path):
     said, console = said_by((report / "index.html").read_text(), tmp_path, SWITCH)
     assert "CONSOLE" not in console
-    start, end = ["row"], ["front", "kind", "seeds", "against random masks"]
+    start, end = ["row"], ["front", "kind", "seeds", "above random masks %"]
     assert said["before"]["headings"] == [*start, "test error %", "MACs", *end]
     assert said["after"]["headings"] == [*start, "test nll in nats", "ms for 256 inputs", *end]
     assert "Scatter plot of test error over MACs" in said["before"]["figure"]

@@ -1,6 +1,7 @@
 """Laws of the rows of a table: judged against random masks at their own cost, data sets apart."""
 
 import dataclasses
+import math
 
 import made_results
 import pytest
@@ -31,7 +32,9 @@ def test_random_blocks_of_another_network_are_no_floor():
     results = {"mine": mine, "wider": wider, "units": units, "other end": other_end}
     assert make_rows(results)[0].verdict == "no block_dropout"
     row = make_rows({**results, "own": own, "end": end})[0]
-    assert row.dropout_error.mean == pytest.approx(0.6 - 0.45 * 0.2 / 0.9)
+    share = math.log(0.35 / 0.15) / math.log(1.05 / 0.15)
+    assert row.dropout_error.mean == pytest.approx(0.6 - 0.45 * share)
+    assert row.above_random.mean == pytest.approx(0.2 - 0.6 + 0.45 * share)
 
 
 def rows_of(error, seeds=(0, 1, 2)):
@@ -44,13 +47,24 @@ def rows_of(error, seeds=(0, 1, 2)):
     return {row.label: row for row in make_rows(results)}
 
 
-@pytest.mark.parametrize(
-    ("error", "verdict"), [(0.1, "better"), (0.3, "no difference"), (0.4, "worse")]
-)
-def test_an_agent_is_judged_against_random_masks_at_its_own_compute_cost(error, verdict):
+@pytest.mark.parametrize(("error", "verdict"), [(0.1, "better"), (0.4, "worse")])
+def test_an_agent_is_judged_against_random_masks_at_its_own_total_cost(error, verdict):
     row = rows_of(error)["mine"]
-    assert row.dropout_error.mean == pytest.approx(0.301)
+    share = math.log(0.35 / 0.15) / math.log(0.55 / 0.15)
+    assert row.dropout_error.mean == pytest.approx(0.501 - 0.4 * share)
     assert row.verdict == verdict
+
+
+def test_what_makes_a_seed_hard_for_both_cancels():
+    floors = {s: (0.3, 0.5, 0.7)[s] for s in range(3)}
+    results = {
+        "low": [result("block_dropout", s, 0.1, error) for s, error in floors.items()],
+        "high": [result("block_dropout", s, 0.5, error) for s, error in floors.items()],
+        "less": [result("mine", s, 0.3, error - 0.02 - s / 1e3) for s, error in floors.items()],
+        "equal": [result("mine", s, 0.3, error + (s - 1) / 1e2) for s, error in floors.items()],
+    }
+    *_, less, equal = make_rows(results)
+    assert (less.verdict, equal.verdict) == ("better", "no difference")
 
 
 def test_one_seed_gets_no_verdict():
@@ -59,6 +73,8 @@ def test_one_seed_gets_no_verdict():
 
 def test_beyond_the_rates_there_is_no_verdict():
     assert error_at([(0.1, 0.5), (0.5, 0.1)], 0.05) is None
+    assert error_at([(0.1, 0.5), (0.5, 0.1)], 0.6) is None
+    assert error_at([(0.1, 0.5), (1.0, 0.1)], 1.1) == 0.1
     results = {"low": [result("block_dropout", 0, 0.1, 0.5)], "dear": [result("mine", 0, 0.3, 0.1)]}
     assert make_rows(results)[1].verdict == "outside its costs"
 

@@ -7,14 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ccenv.runs.comparing import additions, with_added
-from ccenv.runs.report.tables import front_tables
-from ccenv.runs.stats.fronts import front_verdict, make_fronts
+from ccenv.runs.adding import additions, with_added
+from ccenv.runs.report.tables import equal_cost_tables
+from ccenv.runs.stats.equal_cost import make_methods, method_verdict
 from ccenv.runs.stats.intervals import FEWEST, mean_interval
 from ccenv.runs.stats.verdict import Contender, RowPlace, Score, baseline_sentences, verdict
 from ccenv.runs.studies import find_study
 
-AREA = Score("hypervolume", more_is_better=True)
+SCORE = Score("suite score", more_is_better=True)
 ERROR = Score("test error", more_is_better=False, spec=".1%")
 CROWNS = re.compile(r"\b(best|largest|smallest)\b")
 
@@ -26,15 +26,16 @@ def contender(name, *values, places=(), is_ceiling=False):
 def run(agent, seed, macs, error, *, reward="negative_nll", method="", uses_labels=False):
     """What is read of a recorded result."""
     evaluation = {"split": "test", "mode": "sampled", "macs": macs, "error": error}
+    evaluation |= {"total_cost": macs / 1000}
+    network = {"network": "mlp", "num_blocks": [4], "block_size": 8, "head_units": []}
     return {
         "agent": agent,
         "seed": seed,
         "reward": reward,
         "learns": agent == "rloo",
         "uses_labels": uses_labels,
-        "dense_macs": 1000,
         "evaluations": [evaluation],
-        "settings": {"environment": {"dataset": "digits"}},
+        "settings": {"environment": {"dataset": "digits", "activation": "relu"} | network},
         "method": method,
     }
 
@@ -43,16 +44,20 @@ def runs(agent, macs, *errors, **given):
     return [run(agent, seed, macs, error, **given) for seed, error in enumerate(errors)]
 
 
+RATES = {
+    f"random {macs}": runs("block_dropout", macs, *[error] * 9)
+    for macs, error in ((50, 0.7), (1000, 0.5))
+}
 RLOO = {"rloo": runs("rloo", 200, 0.20, 0.21, 0.20)}
 BASELINES = {
     "hash": runs("hash", 190, 0.10, 0.11, 0.10),
-    "ngram": runs("dense", 100, 0.05, 0.051, 0.05, method="ngram"),
-    "dense 8": runs("dense", 180, 0.12, 0.121, 0.12),
+    "ngram": runs("pruned", 100, 0.05, 0.051, 0.05, method="ngram"),
+    "pruned 8": runs("pruned", 180, 0.12, 0.121, 0.12),
 }
 
 
 def verdict_on(table):
-    return front_verdict(make_fronts(table))
+    return method_verdict(make_methods(table | RATES))
 
 
 @pytest.mark.parametrize("name", BASELINES)
@@ -67,7 +72,9 @@ def test_all_baselines_are_in_the_set_that_the_sentence_names():
     oracle = {"oracle": runs("oracle", 50, 0.0, 0.0, 0.0, uses_labels=True)}
     found = verdict_on(RLOO | BASELINES | oracle)
     assert found.best.name == "ngram"
-    assert found.sentence.endswith("compared: rloo; hash; ngram; dense (ceilings left out: oracle)")
+    assert found.sentence.endswith(
+        "compared: rloo; hash; ngram; pruned; block_dropout (ceilings left out: oracle)"
+    )
 
 
 def test_baselines_stay_in_the_set_where_agents_learned_under_several_rewards():
@@ -75,13 +82,13 @@ def test_baselines_stay_in_the_set_where_agents_learned_under_several_rewards():
     limited = {"rloo, a limit": runs("rloo", 220, 0.4, 0.41, 0.4, reward="lagrangian")}
     found = verdict_on(RLOO | limited | {"hash": BASELINES["hash"]})
     assert found.best.name == "hash under negative_nll"
-    assert "compared: rloo; hash; under 2 rewards" in found.sentence
+    assert "compared: rloo; hash; block_dropout; under 2 rewards" in found.sentence
 
 
 def test_counts_are_no_variant_of_the_dense_networks_that_run_them():
-    dense = {"dense 8": runs("dense", 500, 0.3, 0.31, 0.3)}
-    fronts = make_fronts(dense | {"ngram": runs("dense", 100, 0.05, method="ngram")})
-    assert [(front.method, len(front.by_seed)) for front in fronts] == [("dense", 3), ("ngram", 1)]
+    dense = {"pruned 8": runs("pruned", 500, 0.3, 0.31, 0.3)}
+    methods = make_methods(dense | RATES | {"ngram": runs("pruned", 100, 0.05, method="ngram")})
+    assert [(one.name, len(one.above)) for one in methods][::2] == [("pruned", 3), ("ngram", 1)]
 
 
 def test_overlapping_intervals_give_no_verdict():
@@ -100,37 +107,35 @@ def test_a_row_of_one_seed_gives_no_verdict_wherever_it_lies(error):
 
 
 def test_one_method_alone_has_nothing_to_compare_with():
-    found = verdict_on(RLOO)
+    found = method_verdict(make_methods(RLOO))
     assert (found.best, found.sentence) == (None, "only rloo: nothing to compare with")
-    assert verdict([], AREA).sentence == "nothing to compare yet"
+    assert verdict([], SCORE).sentence == "nothing to compare yet"
 
 
 def test_many_rows_do_not_make_a_method_best_where_another_dominates_one_of_them():
     many = {
         f"rloo {macs}": runs("rloo", macs, error, error + 0.001, error)
-        for macs, error in ((100, 0.5), (200, 0.3), (400, 0.15))
+        for macs, error in ((100, 0.15), (200, 0.1), (400, 0.097))
     }
-    dominating = {"dense 8": runs("dense", 300, 0.1, 0.101, 0.1)}
-    hypervolumes = {front.method: front.mean.mean for front in make_fronts(many | dominating)}
-    assert hypervolumes["rloo"] > hypervolumes["dense"]
+    dominating = {"pruned 8": runs("pruned", 300, 0.096, 0.097, 0.096)}
     found = verdict_on(many | dominating)
     assert found.best is None
-    assert "dense dominates rloo: 'dense 8' has 10.03 % error at 300 MACs" in found.sentence
+    assert "pruned dominates rloo: 'pruned 8' has 9.63 % error at 300 MACs" in found.sentence
     assert not CROWNS.search(found.sentence)
 
 
 def test_a_dominated_row_of_a_method_that_has_a_better_one_itself_says_nothing():
-    spare = {"rloo spare": runs("rloo", 900, 0.9, 0.9, 0.9)}
-    dense = {"dense 8": runs("dense", 800, 0.5, 0.51, 0.5)}
+    spare = {"rloo spare": runs("rloo", 900, 0.45, 0.45, 0.45)}
+    dense = {"pruned 8": runs("pruned", 800, 0.44, 0.45, 0.44)}
     assert verdict_on(RLOO | spare | dense).best.name == "rloo"
 
 
 def test_a_claim_names_methods_with_less_error_for_more_macs():
-    dearer = {"dense 8": runs("dense", 900, 0.01, 0.011, 0.01)}
+    dearer = {"pruned 8": runs("pruned", 900, 0.19, 0.191, 0.19)}
     found = verdict_on(RLOO | dearer)
     assert found.best.name == "rloo"
-    assert "rloo 0.637 [0.626, 0.649] has the largest hypervolume" in found.sentence
-    assert "; less error for more MACs: dense;" in found.sentence
+    assert "rloo -40.41 [-41.85, -38.98] % has the smallest error above random" in found.sentence
+    assert "; less error for more MACs: pruned;" in found.sentence
 
 
 def test_a_method_whose_rows_share_no_seed_is_named_and_gives_no_verdict():
@@ -138,7 +143,7 @@ def test_a_method_whose_rows_share_no_seed_is_named_and_gives_no_verdict():
         "hash a": [run("hash", 7, 200, 0.1)],
         "hash b": [run("hash", 8, 300, 0.1)],
     }
-    found = verdict_on(RLOO | {"dense": BASELINES["dense 8"]} | apart)
+    found = verdict_on(RLOO | {"pruned": BASELINES["pruned 8"]} | apart)
     assert found.sentence.startswith(f"no verdict: fewer than {FEWEST} seeds of hash;")
 
 
@@ -148,20 +153,34 @@ def test_of_errors_the_least_is_best():
     assert found.sentence.startswith("b 10.3 [8.9, 11.8] % has the smallest test error")
 
 
-def test_the_leader_of_a_table_of_fronts_is_marked_largest_only_if_it_is_best():
+def test_a_method_without_the_number_is_named_and_its_rows_may_still_dominate():
+    other = {"settings": {"environment": {"dataset": "digits", "network": "cnn"}}}
+    other["settings"]["environment"] |= {"activation": "relu", "num_blocks": [1], "block_size": 9}
+    other["settings"]["environment"] |= {"head_units": []}
+    dear = {"cnn": [one | other for one in runs("pruned", 900, 0.1, 0.1, 0.1, method="cnn")]}
+    found = verdict_on(RLOO | dear)
+    assert found.best.name == "rloo"
+    assert found.sentence.endswith("; without error above random masks': cnn")
+    cheap = {"cnn": [one | other for one in runs("pruned", 60, 0.1, 0.1, 0.1, method="cnn")]}
+    assert "cnn dominates rloo" in verdict_on(RLOO | cheap).sentence
+
+
+def test_the_one_number_is_the_paired_difference_at_equal_cost_on_a_logarithmic_axis():
     @dataclasses.dataclass
     class Compared:
         results: dict
         draw: str = "sampled"
-        own: frozenset = frozenset()
 
-    def marks(table):
-        (shown,) = front_tables(Compared(table))
-        column = list(shown.columns).index("paired")
-        return {line[0]: line[column] for line in shown.texts}
-
-    assert marks(RLOO | {"hash": BASELINES["hash"]})["hash"] == "largest"
-    assert marks(RLOO | {"hash": runs("hash", 200, 0.19, 0.21, 0.19)})["hash"] == "reference"
+    # Between a hundredth and one a tenth is half way; a rate that a cheaper one beats is no floor.
+    floor = ((10, (0.8, 0.6)), (1000, (0.4, 0.2)), (2000, (0.9, 0.9)))
+    table = {f"random {macs}": runs("block_dropout", macs, *errors) for macs, errors in floor}
+    table |= {"a": runs("rloo", 100, 0.5, 0.3), "b": runs("rloo", 1500, 0.5, 0.1)}
+    table |= {"cheap": runs("rloo", 9, 0.1, 0.1)}
+    method = make_methods(table)[-1]
+    assert (method.num_judged, len(method.labels)) == (2, 3)
+    assert method.above == pytest.approx({0: (-0.1 + 0.1) / 2, 1: (-0.1 - 0.1) / 2})
+    (shown,) = equal_cost_tables(Compared(table))
+    assert shown.texts[-1][:3] == ["rloo", "-5.00 (2 seeds: too few)", "2 of 3"]
 
 
 NUMBERS = st.floats(0, 1, allow_subnormal=False)
@@ -176,7 +195,7 @@ CONTENDERS = st.builds(
 )
 
 
-@given(st.lists(CONTENDERS, max_size=5), st.sampled_from([AREA, ERROR]))
+@given(st.lists(CONTENDERS, max_size=5), st.sampled_from([SCORE, ERROR]))
 def test_who_is_best_lies_apart_from_all_others_and_no_row_of_them_dominates(contenders, score):
     found = verdict(contenders, score)
     assert (found.best is not None) == bool(CROWNS.search(found.sentence))
@@ -198,11 +217,14 @@ def row_of(method, error, macs, *, learns=True, verdict="better", seeds=3, half=
     return {
         "label": method,
         "method": method,
+        "agent": method,
+        "shaping": "accuracy_minus_cost",
         "added": False,
         "dataset": "digits",
         "learns": learns,
         "uses_labels": False,
         "verdict": verdict if learns else "",
+        "above_random": None,
         "seeds": tuple(range(seeds)),
         "error": interval,
         "bits": None,
@@ -249,7 +271,7 @@ RANDOM = row_of("random", 0.30, 50, learns=False)
 )
 def test_sentences_name_the_baselines_that_match_a_policy(rows, sentences):
     assert " ".join(baseline_sentences(rows)).endswith(
-        f"random masks of the same compute cost: {sentences}"
+        f"random masks of the same cost: {sentences}"
     )
 
 
@@ -303,8 +325,8 @@ def test_an_added_agent_is_a_method_of_its_own():
     own = with_added(find_study("digits").sweep, additions(("rloo", {"num_kept": 3}))).cells[-1]
     added = [one | {"method": own.method} for one in runs("rloo", 300, 0.3, 0.31, 0.3)]
     assert own.added
-    fronts = make_fronts(RLOO | {own.label: added})
-    assert {front.method: front.labels for front in fronts} == {
+    methods = make_methods(RLOO | {own.label: added})
+    assert {method.name: method.labels for method in methods} == {
         "rloo": ("rloo",),
         own.method: (own.label,),
     }

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ccenv.runs.tables.short_table import MOST_ROWS, most_telling, short_table, within
+from ccenv.runs.tables.short_table import MOST_ROWS, answer, most_telling, short_table, within
 from ccenv.runs.tables.sweep_table import markdown
 
 
@@ -18,22 +18,22 @@ def row(label, error, macs, front=False, **more):
         "macs": {"mean": macs},
         "total_cost": {"mean": macs / 1000},
         "seeds": (0, 1, 2),
-        "verdict": "",
+        "above_random": None,
         "uses_labels": False,
-        "agent": "rloo",
-        "learns": True,
         "masks": "sampled",
         "on_front": front,
+        "learns": False,
         **more,
     }
 
 
+ABOVE = {"mean": -0.123, "sd": 0.01, "low": -0.13, "high": -0.116}
 ROWS = [row(f"row number {n}", 0.5 - n / 50, 100.0 * n, front=n in (0, 1)) for n in range(14)]
 
 
 @given(st.integers(40, 200), st.lists(st.text("abc ", min_size=1, max_size=60), min_size=1))
 def test_no_line_of_the_table_is_wider_than_the_terminal(width, labels):
-    rows = [row(label, 0.1, 10.0, verdict="better") for label in labels]
+    rows = [row(label, 0.1, 10.0, above_random=ABOVE) for label in labels]
     shown = short_table(rows, width).split("\n\n")[0]
     assert max(map(len, shown.splitlines()[: len(rows) + 2])) <= max(width, 50)
 
@@ -74,8 +74,46 @@ def test_any_table_and_any_prose_fit_the_terminal_and_lose_no_letter(width, line
 
 
 def test_the_note_explains_what_the_table_shows_and_nothing_else():
-    rows = [row("a", 0.1, 10.0, verdict="better"), row("b", 0.2, 5.0, verdict="worse")]
+    rows = [row("a", 0.1, 10.0, above_random=ABOVE), row("b", 0.2, 5.0)]
+    assert "-12.3 [-13.0, -11.6]" in short_table(rows, 80)
     assert "vs random: " in short_table(rows, 80)
     assert "vs random" not in short_table(rows, 44)
     assert "(ceiling)" not in short_table(rows, 80)
     assert "(ceiling): " in short_table([row("c", 0.1, 1.0, uses_labels=True)], 80)
+
+
+def crossed(agents, shapings):
+    """A row for each agent under each reward; the first agent is better than random masks."""
+    return [
+        row(
+            f"{agent} {shaping}",
+            (10 + place) / 100,
+            100.0 * (1 + place),
+            agent=agent,
+            method=agent,
+            shaping=shaping,
+            learns=True,
+            verdict="no difference" if place else "better",
+            memory_bytes=None,
+            above_random={"mean": place / 100},
+        )
+        for shaping in shapings
+        for place, agent in enumerate(agents)
+    ]
+
+
+def test_agents_crossed_with_shapings_are_a_line_a_shaping_and_a_few_lines_of_prose():
+    shapings = [f"reward {letter}" for letter in "abcdefghijkl"]
+    rows = crossed(["one", "two", "three", "four"], shapings)
+    table = short_table(rows, 80)
+    for shaping in shapings:
+        (line,) = (line for line in table.splitlines() if line.startswith(shaping))
+        assert " ".join(line.split()[2:]) == (
+            "10.00 to 13.00 100 to 400 +0.0 to +3.0 0.100 to 0.400"
+        )
+    assert "48 single rows are on the page." in table
+    sentences = " ".join(answer("", rows, 80).rpartition("\n\n")[2].split())
+    assert "0 points): 12 of 48 rows; not significantly different (+1.0 to +3.0" in sentences
+    # Two agents under two rewards can be read row by row.
+    few = short_table(crossed(["one", "two"], shapings[:2]), 80)
+    assert few.splitlines()[2].startswith("one reward a")
