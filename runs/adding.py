@@ -37,10 +37,10 @@ class Addition:
     @property
     def is_agent(self) -> bool:
         """Whether it is trained here."""
-        thing = self.thing
-        if isinstance(thing, str) and ":" in thing and not is_file(thing):
-            thing = import_object(thing, "agent")
-        return isinstance(thing, type) or (isinstance(thing, str) and not is_file(thing))
+        if not isinstance(self.thing, str) or is_file(self.thing):
+            return isinstance(self.thing, type)
+        is_path = ":" in self.thing
+        return not is_path or isinstance(import_object(self.thing, "agent"), type)
 
     def cell(self) -> Cell:
         """The row of an agent."""

@@ -21,6 +21,10 @@ from ccenv.networks.core.count_macs import counted
 from ccenv.simulator.simulator import Simulator
 
 
+class OtherWidthError(ValueError):
+    """A policy that takes observations of another width than the environment shows."""
+
+
 class Policy:
     """What can be rolled out and evaluated: an agent, or any object with `act` and `policy_macs`.
 
@@ -129,7 +133,7 @@ class Actor(Policy):
         try:
             macs = counted(lambda: actor(example))[0] if is_module else math.nan
         except RuntimeError as error:
-            raise ValueError(
+            raise OtherWidthError(
                 f"expected a module of observations {list(example.shape)}, got {shown(actor)}: "
                 f"{error}"
             ) from error
@@ -214,7 +218,7 @@ class ModelPolicy(Policy):
         """
         shape = (simulator.obs_size,)
         if model.observation_space.shape != shape:
-            raise ValueError(
+            raise OtherWidthError(
                 f"expected a model of observations {list(shape)}, as this environment shows them, "
                 f"got one of {model.observation_space.shape}"
             )

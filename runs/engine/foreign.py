@@ -20,10 +20,11 @@ from ccenv.runs.engine.metadata import description_of, verdicts_of_context
 from ccenv.runs.engine.run import all_verdicts, block_use_of, torch_settings
 from ccenv.runs.stats.measures import UNKNOWN
 from ccenv.runs.store.identity import as_stored
+from ccenv.simulator.policy import OtherWidthError
 
 NAME = f"{Foreign.__module__}:{Foreign.__qualname__}"
-KINDS = ("summary", "layer_input")
-"""Observations that a policy may have learned with."""
+SUMMARY = {"observation": "summary"}
+"""What a policy may have learned with, where it does not take the default's width."""
 
 
 def judge(
@@ -81,26 +82,33 @@ def result_of(policy: Any, given: Mapping[str, Any]) -> dict[str, Any]:
 def fitted(policy: Any, given: Mapping[str, Any]) -> tuple[Plan, BlockSelectionVectorEnv, Foreign]:
     """The policy in the environment that shows it observations of the width that it takes.
 
-    Without a setting `observation` the default is tried first, then the others of `KINDS`.
+    Without a setting `observation` the default is tried first, then `SUMMARY`.
     """
-    errors = []
-    kinds = [{}] if "observation" in given else [{}, *({"observation": kind} for kind in KINDS)]
-    for kind in kinds:
-        plan = make_plan(NAME, {**given, **kind})
-        if plan.environment["weights"] == "cotrain":
-            raise ValueError(
-                "expected a sweep of frozen weights, got weights=cotrain: what was trained "
-                "elsewhere does not know a network that learns here"
-            )
-        try:
-            env = BlockSelectionVectorEnv(int(plan.environment["group_size"]), **plan.environment)
-            env.reset(seed=plan.program.seed)
-            agent = Foreign(env, policy, seed=plan.program.seed, **plan.agent_settings)
-        except ValueError as error:
-            errors.append(error)
-        else:
-            return plan, env, agent
-    raise errors[0]
+    plan, env = environment_of(given)
+    try:
+        return plan, env, Foreign(env, policy, seed=plan.program.seed, **plan.agent_settings)
+    except OtherWidthError as error:
+        if "observation" in given:
+            raise
+        first = error
+    try:
+        plan, env = environment_of({**given, **SUMMARY})
+        return plan, env, Foreign(env, policy, seed=plan.program.seed, **plan.agent_settings)
+    except OtherWidthError as error:
+        raise ValueError(f"{first}; with observation=summary {error}") from error
+
+
+def environment_of(given: Mapping[str, Any]) -> tuple[Plan, BlockSelectionVectorEnv]:
+    """A plan by settings of a sweep and its environment; ValueError where its network learns."""
+    plan = make_plan(NAME, given)
+    if plan.environment["weights"] == "cotrain":
+        raise ValueError(
+            "expected a sweep of frozen weights, got weights=cotrain: what was trained elsewhere "
+            "does not know a network that learns here"
+        )
+    env = BlockSelectionVectorEnv(int(plan.environment["group_size"]), **plan.environment)
+    env.reset(seed=plan.program.seed)
+    return plan, env
 
 
 def with_rows(

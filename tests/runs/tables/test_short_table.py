@@ -21,6 +21,7 @@ def row(label, error, macs, front=False, **more):
         "above_random": None,
         "uses_labels": False,
         "masks": "sampled",
+        "other_masks": "",
         "on_front": front,
         "learns": False,
         **more,
