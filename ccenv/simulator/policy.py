@@ -143,13 +143,18 @@ class Actor(Policy):
     def act(self, observation: Tensor, layer: int, generator: Any = None) -> Tensor:
         """See `Policy.act`; TypeError, ValueError of what are no bits."""
         given, width = self.actor(observation), max(self.num_blocks)
-        shape = (len(observation), width)
-        if tuple(getattr(given, "shape", ())) != shape:
+        if getattr(given, "ndim", 0) != 2:
             raise TypeError(
-                f"expected bits {list(shape)}, [batch, {width}], from {shown(self.actor)}, got "
-                f"{shown(given)}; give a function from observations to the actions alone"
+                f"expected bits [batch, {width}] from {shown(self.actor)}, got {shown(given)}; "
+                "give a function from observations to the action alone"
             )
-        return bits_of(torch.as_tensor(given))[:, : self.num_blocks[layer]].to(observation.device)
+        bits = bits_of(torch.as_tensor(given))
+        if bits.shape != (len(observation), width):
+            raise ValueError(
+                f"expected masks [batch, {width}] from {shown(self.actor)}, here of "
+                f"{len(observation)} inputs, got {list(bits.shape)}"
+            )
+        return bits[:, : self.num_blocks[layer]].to(observation.device)
 
 
 class CommittedMasks:

@@ -1,6 +1,6 @@
 """Judges policies that were trained elsewhere: what a user adds -> a sweep's row, with results.
 
-Nothing is trained and nothing written: policies are judged anew at each comparison, so that a row
+Nothing is trained and nothing written: policies are judged at each comparison, so that a row
 never shows what a file held yesterday.
 """
 

@@ -235,9 +235,9 @@ WRONG = {
     "ppo --trust ppo determinist=true": "did you mean 'deterministic'?",
     "ppo --trust ppo view=menu": "expected no view='menu' for a policy that acts with bits",
     "ppo --trust ppo --add ppo": "expected different names of what is added, got 'ppo (added)'",
-    f"{HERE}:wrong_width": "expected bits [500, 10], [batch, 10], from",
+    f"{HERE}:wrong_width": "expected masks [batch, 10] from <function wrong_width",
     f"{HERE}:not_numbers": "expected actions of 0 and 1, or bool, got NaN",
-    f"{HERE}:pair": "give a function from observations to the actions alone",
+    f"{HERE}:pair": "give a function from observations to the action alone",
     f"{HERE}:nothing_here": "has no attribute 'nothing_here'",
     f"{HERE}:HERE": "expected a policy with act(observation, layer, generator)",
 }
