@@ -96,7 +96,8 @@ def differences(found: Sequence[Result], draw: str, floors: Sequence[Result]) ->
 def name_in(method: Method, methods: Sequence[Method]) -> str:
     """A method's name, with its shaping where there are several."""
     several = len({other.shaping for other in methods}) > 1
-    return f"{method.name} under {method.shaping}" if several else method.name
+    is_named = method.shaping.rpartition(":")[2] == method.name
+    return f"{method.name} under {method.shaping}" if several and not is_named else method.name
 
 
 def method_verdict(methods: Sequence[Method]) -> Finding:

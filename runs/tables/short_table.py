@@ -7,9 +7,11 @@ import sys
 import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
+from ccenv.runs.engine.jobs import Comparison
 from ccenv.runs.stats.intervals import with_interval
 from ccenv.runs.stats.measures import BITS, ERROR
-from ccenv.runs.stats.verdict import baseline_sentences, crosses_shapings
+from ccenv.runs.stats.verdict import crosses_shapings
+from ccenv.runs.tables.shapings import shapings_table
 from ccenv.runs.tables.sweep_table import (
     Columns,
     Row,
@@ -36,18 +38,23 @@ WIDEST = 100
 """Characters of a line of prose."""
 
 
-def answer(description: str, rows: Sequence[Row], width: int | None = None) -> str:
-    """What a comparison is about, its table, and the verdict.
+def answer(comparison: Comparison, width: int | None = None) -> str:
+    """What a comparison is about, its tables, and the verdict.
 
     Args:
-        description: a sentence above the table.
-        rows: of `Comparison.rows`.
+        comparison: with a finished run.
         width: in characters; that of the terminal, or 80 where there is none.
     """
     width = width or shutil.get_terminal_size().columns
-    sentences = (description, " ".join(baseline_sentences(rows)))
+    sentences = (comparison.sweep.description, " ".join(comparison.sentences))
     above, below = (textwrap.fill(text, min(width, WIDEST)) for text in sentences)
-    return "\n\n".join([above, short_table(rows, width), below])
+    tables = [shapings_table(one, len(comparison.shapings)) for one in comparison.shapings]
+    shapings = [
+        aligned(dict(zip(one.columns, zip(*one.texts, strict=True), strict=True)), width)
+        for one in tables
+        if one.lines
+    ]
+    return "\n\n".join([above, *shapings, short_table(comparison.rows, width), below])
 
 
 def short_table(rows: Sequence[Row], width: int = 80) -> str:
