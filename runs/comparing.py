@@ -245,11 +245,10 @@ none; give it rows of its own in a sweep's file
     folders = recorded.results_folders(results_dir, is_written=record)
     source, *others = [sweep_jobs.recording_of(asked, all_jobs, str(folder)) for folder in folders]
     # Read even where it is not used: what cannot be recorded later is refused before hours of runs.
-    # On the library of another Python the rows are run here, unless they are to be recorded.
     is_read = record or use_recorded
     read: dict[Key, dict[str, Any]] = {}
     for one in [*reversed(others), source] if is_read else []:
-        read |= recorded.load_results(one, other_texts=record)
+        read |= recorded.load_results(one, same_data=record)
     known = sweep_jobs.of_this_code(all_jobs, read) if use_recorded else {}
     gathered = sweep_jobs.gather(asked, all_jobs, known, masks)
     old = sweep_jobs.outdated(gathered, all_jobs) if rerun else []
@@ -298,7 +297,7 @@ def notes_on(found: sweep_jobs.Comparison, jobs: Sequence[sweep_jobs.Job]) -> li
     if folders := sweep_jobs.read_from(found):
         counts = " and ".join(f"{folder} ({count})" for folder, count in folders.items())
         notes.append(f"recorded results were read from {counts}; --no-recorded runs them here")
-    notes += sweep_jobs.origins(found)
+    notes += [*sweep_jobs.other_data_lines(found), *sweep_jobs.origins(found)]
     if old := sweep_jobs.outdated(found, jobs):
         notes.append(
             f"{len(old)} results were made by older code of their {OLDER}; --rerun repeats them"

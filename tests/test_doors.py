@@ -46,6 +46,8 @@ DOORS = {
         "check_named: import_object",
         "is_in_table: import_object",
         "shipped_study: import_object",
+        "register_all: import_object",
+        "own_part: import_object",
         "_stored: import_object",
         "read_extensions: import_object",
         "check_installed: find_spec",
