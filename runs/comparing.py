@@ -26,6 +26,7 @@ from ccenv.runs.config.plan import OLDER, safe_name
 from ccenv.runs.config.shapings import shapings_sweep
 from ccenv.runs.config.sweep import MOST_RUNS, Cell, Sweep, check_run_count
 from ccenv.runs.engine import jobs as sweep_jobs
+from ccenv.runs.engine.collect_runs import telling_settings
 from ccenv.runs.engine.errors import say
 from ccenv.runs.engine.jobs import Job, remaining_seconds
 from ccenv.runs.engine.machines import LOCAL
@@ -104,8 +105,13 @@ class Comparison:
         return front_figure(self.results, self.results_dir)
 
     def to_pandas(self) -> Any:
-        """A data frame with a line for each row; intervals in columns such as `error.low`."""
-        return frame(self.rows)
+        """A data frame with a line for each row; intervals in columns such as `error.low`.
+
+        Reward, cost weight and every setting that differs between rows are columns.
+        """
+        first = [self.results.results[row["label"]][0] for row in self.rows]
+        told = telling_settings(first)
+        return frame(settings | row for settings, row in zip(told, self.rows, strict=True))
 
     def __repr__(self) -> str:
         finished, number = len(self.results.finished), self.results.num_runs

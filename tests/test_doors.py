@@ -87,6 +87,7 @@ DOORS = {
         "code_digests: import_object",
         "candidate: import_object",
         "pass_limit_on: resolve, resolve",
+        "check_has_cost_weight: resolve",
         "usual_value: resolve",
         "find_study: resolve",
     ),

@@ -273,8 +273,7 @@ def costs_of(points: Sequence[Point]) -> list[Cost]:
 CAPTION = (
     "Bars: 95 % intervals over seeds, from three seeds on. Dotted steps: Pareto front of means. "
     "Lines: rows of a baseline, or of one reward of several, that no cheaper one beats on "
-    "validation data. Pale: variants of one "
-    "cost that validation did not choose."
+    "validation data. Pale: rows that validation did not choose."
 )
 
 

@@ -132,7 +132,7 @@ def page(comparison: Comparison, report: Report) -> str:
     return filled_page(
         title=comparison.sweep.name,
         about=comparison.sweep.description,
-        made_by=f"ccenv compare {comparison.sweep.name}",
+        made_by="ccenv compare",
         comparison=comparison,
         missing=names_of(comparison.missing),
         origins=origins(comparison),

@@ -1,6 +1,6 @@
 """One agent under several rewards: results of a sweep -> errors at common costs, paired by seed.
 
-A reward's front is what the agent reaches under it, whatever the cost weight: cells that no cheaper
+A reward's curve is what the agent reaches under it, whatever the cost weight: cells that no cheaper
 one beats on validation data, means over seeds. Between two of them a seed's test error is linear in
 the MACs: who draws one of the two policies for each input reaches just that on average. From the
 last of them to the most expensive cell it is the last one's, as no cell there is better.
@@ -19,23 +19,29 @@ from ccenv.runs.stats.measures import Measure, Result, dataset_of
 from ccenv.runs.stats.verdict import first_names
 
 AT_COSTS, AT_ERRORS = (0.1, 0.5, 0.9), (1 / 3, 2 / 3)
-"""Shares of the way from the least to the greatest cost, or error, that all fronts reach."""
+"""Shares of the way from the least to the greatest cost, or error, that all rewards reach."""
 BySeed = Mapping[int, float]
 Curve = Sequence[tuple[float, float]]
 """(MACs of an input, test error) of cells, by MACs."""
 Results = Mapping[str, Sequence[Result]]
+RISEN = 0.9
+"""Of a return's rise, from the first validation to the last. Rewards of other units, and those that
+add a constant, have the same share at the same policy."""
 
 
 @dataclass(frozen=True)
-class ShapingFront:
+class OneReward:
     """What one agent reaches under one reward, whatever its cost weight."""
 
     name: str
     """the reward's."""
     by_seed: Mapping[int, Curve]
-    """seed -> its front; seeds that every cell has finished."""
+    """seed -> its curve; seeds that every cell has finished."""
     reach: BySeed
     """seed -> MACs of its most expensive cell."""
+    soon: BySeed
+    """seed -> training inputs until `RISEN` of its return's rise, mean over the cells whose return
+    rises; seeds whose results hold their curves."""
 
     def errors_at(self, macs: float) -> BySeed:
         """Seed -> test error at so many MACs; seeds of which a cell costs no more."""
@@ -47,21 +53,21 @@ class ShapingFront:
 
     def macs_at(self, error: float) -> BySeed:
         """Seed -> least MACs with no more than a test error; seeds that reach it."""
-        found = {seed: least_macs(curve, error) for seed, curve in self.by_seed.items()}
+        found = {seed: first_below(curve, error) for seed, curve in self.by_seed.items()}
         return {seed: macs for seed, macs in found.items() if macs is not None}
 
 
-def least_macs(curve: Curve, error: float) -> float | None:
-    """Least MACs with no more than a test error, linear between two cells; None where none has it.
+def first_below(curve: Curve, level: float) -> float | None:
+    """Where a curve, linear between its points, is first no higher: None where it never is.
 
-    >>> least_macs([(100.0, 0.3), (200.0, 0.1)], 0.2), least_macs([(100.0, 0.3)], 0.2)
+    >>> first_below([(100.0, 0.3), (200.0, 0.1)], 0.2), first_below([(100.0, 0.3)], 0.2)
     (150.0, None)
     """
-    if curve[0][1] <= error:
+    if curve[0][1] <= level:
         return curve[0][0]
     for (x, y), (next_x, next_y) in itertools.pairwise(curve):
-        if next_y <= error:
-            return x + (next_x - x) * (y - error) / (y - next_y)
+        if next_y <= level:
+            return x + (next_x - x) * (y - level) / (y - next_y)
     return None
 
 
@@ -73,22 +79,22 @@ class Shapings:
     """its name."""
     dataset: str
     """inputs."""
-    fronts: Sequence[ShapingFront]
+    rewards: Sequence[OneReward]
     """in the sweep's order; others are compared with the first."""
     measure: Measure
     """what is called error here."""
 
     @property
     def common_costs(self) -> Sequence[float]:
-        """Three costs in MACs that every seed of every front reaches; none where there are none."""
-        curves = [curve for front in self.fronts for curve in front.by_seed.values()]
-        high = min(macs for front in self.fronts for macs in front.reach.values())
+        """Three costs in MACs that every seed of every reward reaches, if there are any."""
+        curves = [curve for one in self.rewards for curve in one.by_seed.values()]
+        high = min(macs for one in self.rewards for macs in one.reach.values())
         return between(max(curve[0][0] for curve in curves), high, AT_COSTS)
 
     @property
     def common_errors(self) -> Sequence[float]:
-        """Two errors that every seed of every front reaches; none where there are none."""
-        curves = [curve for front in self.fronts for curve in front.by_seed.values()]
+        """Two errors that every seed of every reward reaches, if there are any."""
+        curves = [curve for one in self.rewards for curve in one.by_seed.values()]
         low = max(min(error for _, error in curve) for curve in curves)
         return between(low, min(curve[0][1] for curve in curves), AT_ERRORS)[::-1]
 
@@ -98,7 +104,7 @@ class Shapings:
         None where the paired 95 % interval of a difference from another holds 0, or where seeds
         are too few for intervals.
         """
-        errors = {front.name: front.errors_at(macs) for front in self.fronts}
+        errors = {one.name: one.errors_at(macs) for one in self.rewards}
         means = {name: mean_interval(list(found.values())).mean for name, found in errors.items()}
         first, *others = sorted(means, key=lambda name: means[name])
         more = [paired_difference(errors[other], errors[first]) for other in others]
@@ -109,8 +115,8 @@ class Shapings:
 
     @property
     def num_seeds(self) -> int:
-        """Seeds that all fronts share."""
-        return len(set.intersection(*(set(front.by_seed) for front in self.fronts)))
+        """Seeds that all rewards share."""
+        return len(set.intersection(*(set(one.by_seed) for one in self.rewards)))
 
 
 def between(low: float, high: float, shares: Sequence[float]) -> Sequence[float]:
@@ -149,12 +155,12 @@ def learned_rows(results: Results) -> list[tuple[str, Sequence[Result]]]:
     return [
         (label, runs)
         for label, runs in results.items()
-        if runs and runs[0]["learns"] and not runs[0].get("added")
+        if runs and runs[0].get("learns") and not runs[0].get("added")
     ]
 
 
 def make_shapings(results: Results, draw: str, measure: Measure) -> list[Shapings]:
-    """Fronts of one agent's rewards on each data set; rewards of a single cell have none.
+    """Curves of one agent's rewards on each data set; rewards of a single cell have none.
 
     Args:
         results: label -> one result a seed, with `added`.
@@ -162,30 +168,30 @@ def make_shapings(results: Results, draw: str, measure: Measure) -> list[Shaping
         measure: what is compared.
 
     Returns:
-        Nothing where rows are of several agents, or where fewer than two rewards have a front.
+        Nothing where rows are of several agents, or where fewer than two rewards have a curve.
     """
     if not compares_shapings(results):
         return []
     groups: dict[str, dict[str, list[str]]] = {}
     for label, runs in learned_rows(results):
-        rewards = groups.setdefault(dataset_of(runs[0]), {})
-        rewards.setdefault(shaping_of(runs[0]), []).append(label)
+        by_name = groups.setdefault(dataset_of(runs[0]), {})
+        by_name.setdefault(shaping_of(runs[0]), []).append(label)
     found = []
-    for dataset, rewards in groups.items():
-        fronts = [
-            make_front(name, {k: results[k] for k in labels}, draw, measure)
-            for name, labels in rewards.items()
+    for dataset, by_name in groups.items():
+        rewards = [
+            curve_of(name, {k: results[k] for k in labels}, draw, measure)
+            for name, labels in by_name.items()
             if len(labels) > 1
         ]
-        fronts = [front for front in fronts if front.by_seed]
-        if len(fronts) > 1:
-            agent = results[next(iter(rewards.values()))[0]][0]["agent"]
-            found.append(Shapings(agent, dataset, fronts, measure))
+        rewards = [one for one in rewards if one.by_seed]
+        if len(rewards) > 1:
+            agent = results[next(iter(by_name.values()))[0]][0]["agent"]
+            found.append(Shapings(agent, dataset, rewards, measure))
     return found
 
 
-def make_front(name: str, cells: Results, draw: str, measure: Measure) -> ShapingFront:
-    """The front of a reward's cells, for each seed that all of them have finished."""
+def curve_of(name: str, cells: Results, draw: str, measure: Measure) -> OneReward:
+    """The curve of a reward's cells, for each seed that all of them have finished."""
     kept = undominated([make_point(label, runs, draw, measure) for label, runs in cells.items()])
     by_run = {
         (label, run["seed"]): make_point(label, [run], draw, measure)
@@ -198,7 +204,29 @@ def make_front(name: str, cells: Results, draw: str, measure: Measure) -> Shapin
         own = [by_run[point.label, seed] for point in kept]
         curves[seed] = sorted((point.macs, point.error[seed]) for point in own)
     reach = {seed: max(by_run[label, seed].macs for label in cells) for seed in seeds}
-    return ShapingFront(name, curves, reach)
+    soon: dict[int, float] = {}
+    for seed in seeds:
+        runs = [run for found in cells.values() for run in found if run["seed"] == seed]
+        inputs = [needed for run in runs if (needed := inputs_to_rise(run)) is not None]
+        if inputs:
+            soon[seed] = sum(inputs) / len(inputs)
+    return OneReward(name, curves, reach, soon)
+
+
+def inputs_to_rise(run: Result) -> float | None:
+    """Training inputs until `RISEN` of a run's rise of its return, linear between validations.
+
+    None where it does not rise, or where its result holds no curve of it.
+
+    >>> inputs_to_rise({"curve": [{"images_seen": n, "mean_return": n / 100} for n in (0, 100)]})
+    90.0
+    """
+    curve = [point for point in run.get("curve", []) if "mean_return" in point]
+    points = [(point["images_seen"], point["mean_return"]) for point in curve]
+    if len(points) < 2 or points[-1][1] <= points[0][1]:
+        return None
+    goal = points[0][1] + RISEN * (points[-1][1] - points[0][1])
+    return first_below([(inputs, -value) for inputs, value in points], -goal)
 
 
 def shaping_sentences(shapings: Sequence[Shapings]) -> list[str]:
@@ -208,12 +236,12 @@ def shaping_sentences(shapings: Sequence[Shapings]) -> list[str]:
 
 def sentence_of(shapings: Shapings) -> str:
     """The sentence of one data set."""
-    names = first_names([front.name for front in shapings.fronts])
+    names = first_names([one.name for one in shapings.rewards])
     start = f"{shapings.agent} on {shapings.dataset} under {names}"
     if shapings.num_seeds < FEWEST:
         return f"{start}: no verdict, fewer than {FEWEST} seeds of all."
     if not shapings.common_costs:
-        spans = [f"{front.name} {span_of(front)}" for front in shapings.fronts]
+        spans = [f"{one.name} {span_of(one)}" for one in shapings.rewards]
         return (
             f"{start}: no verdict, no cost is common to all; MACs of every seed: "
             f"{first_names(spans)}; give other cost weights."
@@ -228,13 +256,13 @@ def sentence_of(shapings: Shapings) -> str:
         if lead
     ]
     if nobody := [f"{macs:,.0f}" for macs, lead in leads.items() if lead is None]:
-        parts.append(
-            f"at {' and '.join(nobody)} MACs none is ahead, a 95 % interval of differences holds 0"
-        )
+        *first, last = nobody
+        costs = f"{', '.join(first)} and {last}" if first else last
+        parts.append(f"at {costs} MACs none is ahead, a 95 % interval of differences holds 0")
     return f"{start}, paired by seed: {'; '.join(parts)}."
 
 
-def span_of(front: ShapingFront) -> str:
-    """Costs that all seeds of a front reach."""
-    low = max(curve[0][0] for curve in front.by_seed.values())
-    return f"{low:,.0f} to {min(front.reach.values()):,.0f}"
+def span_of(reward: OneReward) -> str:
+    """Costs that all seeds of a reward reach."""
+    low = max(curve[0][0] for curve in reward.by_seed.values())
+    return f"{low:,.0f} to {min(reward.reach.values()):,.0f}"

@@ -203,7 +203,7 @@ def baseline_sentences(rows: Sequence[Row]) -> list[str]:
             sentences.append(f"On {dataset} no verdict: fewer than {FEWEST} seeds of {names}.")
         if judged:
             baselines = [row for row in able if not row["learns"]]
-            if any(row["verdict"] in AGAINST_RANDOM for row in judged):
+            if baselines or any(row["verdict"] in AGAINST_RANDOM for row in judged):
                 sentences.append(against_random(dataset, judged))
             sentences.append(against_all(judged, baselines))
         if same:

@@ -1,6 +1,6 @@
 """Rewards at common costs and errors: `Shapings` -> the table of a terminal and of the page."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from ccenv.runs.stats.intervals import (
     Interval,
@@ -8,44 +8,53 @@ from ccenv.runs.stats.intervals import (
     paired_difference,
     with_interval,
 )
-from ccenv.runs.stats.shapings import BySeed, Shapings
+from ccenv.runs.stats.shapings import RISEN, BySeed, Shapings
 from ccenv.runs.tables.sweep_table import Table
 
 NOTE = (
-    "What one agent reaches under each reward, over its cost weights: rows that no cheaper one "
-    "beats on validation data, test numbers of each seed linear in the MACs between two of them "
-    "(drawing one of the two policies for each input reaches that). Costs and errors: those that "
-    "all seeds of all rewards reach. MACs: of one input, the policy's own included. Last column: "
-    "difference from the first reward, paired by seed. Student's 95 % intervals, each for itself; "
-    "less is better."
+    "What one agent reaches under each reward, over its cost weights. At MACs of one input, the "
+    "policy's own included: test error, of rows that no cheaper one beats on validation data, "
+    "linear between two of them (drawing one of the two policies for each input reaches that). At "
+    "an error: the least MACs. Both at numbers that all seeds of all rewards reach. At a share of "
+    "the rise of its own return on validation data: thousands of training inputs, mean over cost "
+    "weights. Last column: minus the first reward, paired by seed. Student's 95 % intervals, each "
+    "for itself; less is better."
 )
+SHORT_NOTE = (
+    "At MACs: test error in %. At an error: MACs. At a share of the return's rise: thousands of "
+    "training inputs. Minus the first: paired by seed."
+)
+"""The same where there is little room."""
 
 
 def shapings_table(shapings: Shapings, among: int = 1) -> Table:
-    """A line for each reward at each common cost, then at each common error.
+    """A line for each reward at each common cost and error, and for how soon it learns.
 
     Args:
         shapings: of one data set.
         among: how many data sets there are; several are named.
     """
-    first, measure = shapings.fronts[0].name, shapings.measure
+    measure = shapings.measure
     lines: list[Sequence[str]] = []
     for macs in shapings.common_costs:
-        numbers = {front.name: front.errors_at(macs) for front in shapings.fronts}
-        what = f"{measure.titled} at {macs:,.0f} MACs"
-        lines += compared(what, numbers, measure.spec, measure.ends)
+        numbers = {one.name: one.errors_at(macs) for one in shapings.rewards}
+        lines += compared(f"{macs:,.0f} MACs", numbers, measure.spec, measure.ends)
     for error in shapings.common_errors:
-        numbers = {front.name: front.macs_at(error) for front in shapings.fronts}
-        at = f"{measure.factor * error:.3g}{measure.sign or ' ' + measure.unit}"
-        lines += compared(f"MACs at {at}", numbers, ",.0f", (0.0, float("inf")))
+        numbers = {one.name: one.macs_at(error) for one in shapings.rewards}
+        at = f"{measure.factor * error:.3g} {measure.unit}{' error' * bool(measure.sign)}"
+        lines += compared(at, numbers, ",.0f", (0.0, float("inf")))
+    soon = {one.name: one.soon for one in shapings.rewards}
+    if all(soon.values()):
+        thousands = {k: {seed: n / 1000 for seed, n in v.items()} for k, v in soon.items()}
+        lines += compared(f"{100 * RISEN:.0f} % of rise", thousands, ".1f", (0.0, float("inf")))
     name = "shapings-at-cost" + (f"-{shapings.dataset}" if among > 1 else "")
-    columns = {"what": "left", "reward": "left", "mean": "right", f"minus {first}": "right"}
+    columns = {"at": "left", "reward": "left", "mean": "right", "minus the first": "right"}
     title = f"{shapings.agent} under each reward, {shapings.dataset}"
     return Table(name, title, columns, lines, NOTE)
 
 
 def compared(
-    what: str, numbers: dict[str, BySeed], spec: str, ends: tuple[float, float]
+    at: str, numbers: Mapping[str, BySeed], spec: str, ends: tuple[float, float]
 ) -> list[Sequence[str]]:
     """Lines of one cost or one error; its name stands in the first of them alone."""
     lines: list[Sequence[str]] = []
@@ -54,7 +63,7 @@ def compared(
         mean = with_interval(mean_interval(list(by_seed.values())), len(by_seed), spec, ends)
         difference = None if by_seed is first else paired_difference(by_seed, first)
         shared = len(set(by_seed) & set(first))
-        lines.append(["" if lines else what, name, mean, signed(difference, shared, spec)])
+        lines.append(["" if lines else at, name, mean, signed(difference, shared, spec)])
     return lines
 
 
