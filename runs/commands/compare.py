@@ -58,7 +58,9 @@ def compared(options: argparse.Namespace) -> int:
     if options.json:
         print_json(found.rows)
     elif found.rows:
-        print(answer(found.results), flush=True)
+        shown = found.results
+        about = shown.sweep.description
+        print(answer(about, shown.rows, shown.sentences, shown.shapings), flush=True)
     # The answer first: figures take seconds.
     page = []
     if found.rows and (options.page or not options.no_run):

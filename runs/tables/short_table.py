@@ -6,10 +6,10 @@ import shutil
 import sys
 import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING
 
 from ccenv.runs.stats.intervals import with_interval
 from ccenv.runs.stats.measures import BITS, ERROR
+from ccenv.runs.stats.shapings import Shapings
 from ccenv.runs.stats.verdict import crosses_shapings
 from ccenv.runs.tables.shapings import SHORT_NOTE, shapings_table
 from ccenv.runs.tables.sweep_table import (
@@ -21,9 +21,6 @@ from ccenv.runs.tables.sweep_table import (
     read_columns,
     shown_name,
 )
-
-if TYPE_CHECKING:
-    from ccenv.runs.engine.jobs import Comparison
 
 MOST_ROWS = 10
 SHORTEST_NAME = 12
@@ -41,24 +38,33 @@ WIDEST = 100
 """Characters of a line of prose."""
 
 
-def answer(comparison: "Comparison", width: int | None = None) -> str:
+def answer(
+    description: str,
+    rows: Sequence[Row],
+    verdict: Sequence[str],
+    rewards: Sequence[Shapings] = (),
+    width: int | None = None,
+) -> str:
     """What a comparison is about, its tables, and the verdict.
 
     Args:
-        comparison: with a finished run.
+        description: a sentence above the tables.
+        rows: of `Comparison.rows`.
+        verdict: sentences below them.
+        rewards: one agent's, on each data set; see `Comparison.shapings`.
         width: in characters; that of the terminal, or 80 where there is none.
     """
     width = width or shutil.get_terminal_size().columns
-    sentences = (comparison.sweep.description, " ".join(comparison.sentences))
+    sentences = (description, " ".join(verdict))
     above, below = (textwrap.fill(text, min(width, WIDEST)) for text in sentences)
-    tables = [shapings_table(one, len(comparison.shapings)) for one in comparison.shapings]
+    tables = [shapings_table(one, len(rewards)) for one in rewards]
     shapings = [
         aligned(dict(zip(one.columns, zip(*one.texts, strict=True), strict=True)), width, "reward")
         for one in tables
         if one.lines
     ]
     shapings += [textwrap.fill(SHORT_NOTE, min(width, WIDEST))] if shapings else []
-    return "\n\n".join([above, *shapings, short_table(comparison.rows, width), below])
+    return "\n\n".join([above, *shapings, short_table(rows, width), below])
 
 
 def short_table(rows: Sequence[Row], width: int = 80) -> str:
