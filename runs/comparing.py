@@ -5,7 +5,6 @@ For example:
     comparison = ccenv.compare("digits", add=MyAgent)
 """
 
-import dataclasses
 import html
 import json
 import sys
@@ -17,21 +16,24 @@ from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
+from ccenv.agents.foreign import open_policies
 from ccenv.base.annotations import checks_types
 from ccenv.base.registry import check_names
 from ccenv.base.values import as_settings, shown
+from ccenv.runs.adding import additions, with_added
 from ccenv.runs.api import frame, name_of_code, with_names
 from ccenv.runs.config.agent_settings import find_agent
 from ccenv.runs.config.plan import OLDER, safe_name
 from ccenv.runs.config.shapings import shapings_sweep
-from ccenv.runs.config.sweep import MOST_RUNS, Cell, Sweep, check_run_count
+from ccenv.runs.config.sweep import MOST_RUNS, Sweep, check_run_count
 from ccenv.runs.engine import jobs as sweep_jobs
 from ccenv.runs.engine.collect_runs import telling_settings
 from ccenv.runs.engine.errors import say
+from ccenv.runs.engine.foreign import judge, with_rows
 from ccenv.runs.engine.jobs import Job, remaining_seconds
 from ccenv.runs.engine.machines import LOCAL
 from ccenv.runs.engine.study import Section
-from ccenv.runs.stats.measures import MODES
+from ccenv.runs.stats.measures import ASKED, OWN
 from ccenv.runs.store import LOGS, PAGE, REPORTS, recorded
 from ccenv.runs.store import folder as run_folder
 from ccenv.runs.store.identity import Key
@@ -125,40 +127,18 @@ class Comparison:
         return f"<p>{html.escape(self.verdict)}</p><pre>{table}</pre>"
 
 
-def named_agent(given: Any) -> tuple[str, dict[str, Any]]:
-    """The name and the settings of an agent: a name, a class, or (name or class, its settings)."""
-    agent, settings = (*given, {})[:2] if isinstance(given, tuple) and given else (given, {})
-    name = name_of_code(agent, "an agent")
-    find_agent(name)
-    return name, with_names(as_settings(settings, f"the settings of {name}"))
-
-
-def added_cell(added: Any) -> Cell:
-    """A row for an agent: a name, a class, or (name or class, its settings)."""
-    name, settings = named_agent(added)
-    words = [f"{key}={value}" for key, value in settings.items()]
-    label = " ".join([f"{name.rpartition(':')[2]} (added)", *words])
-    return Cell(label, name, settings, method=label, added=True)
-
-
-def with_added(sweep: Sweep, added: Any) -> Sweep:
-    """A sweep with one row more for each agent."""
-    agents = added if isinstance(added, list) else [added]
-    cells = tuple(added_cell(one) for one in agents if one is not None)
-    per_row = sweep.minutes / max(1, len(sweep.cells))
-    minutes = sweep.minutes + per_row * len(cells)
-    return dataclasses.replace(sweep, cells=sweep.cells + cells, minutes=minutes)
-
-
 def shapings_of(
     agent: Any, rewards: Sequence[Any], cost_weights: Sequence[float], seeds: int | None
 ) -> Sweep:
     """The sweep of one agent under several rewards; arguments as those of `compare`."""
-    name, settings = named_agent(agent)
+    thing, settings = (*agent, {})[:2] if isinstance(agent, tuple) and agent else (agent, {})
+    name = name_of_code(thing, "an agent")
+    find_agent(name)
+    own = with_names(as_settings(settings, f"the settings of {name}"))
     if isinstance(rewards, str):
         raise ValueError(f"expected rewards as a list of two or more, got {shown(rewards)}")
     names = [name_of_code(reward, "a reward") for reward in rewards]
-    return shapings_sweep(name, settings, names, cost_weights, seeds)
+    return shapings_sweep(name, own, names, cost_weights, seeds)
 
 
 @checks_types
@@ -170,7 +150,7 @@ def compare(
     cost_weights: Sequence[float] = (),
     seeds: int | None = None,
     add: Any = None,
-    masks: str = "sampled",
+    masks: str = OWN,
     change: Callable[[Sweep], Sweep] = lambda sweep: sweep,
     jobs: int | None = None,
     use_recorded: bool = True,
@@ -198,9 +178,13 @@ def compare(
         cost_weights: at least two numbers of at least 0; a row for each reward and weight.
         seeds: run every row with seeds 0 to this number - 1; by default those of the sweep, or
             three.
-        add: an agent to add to the sweep's rows: a name, a class, a pair (name or class,
-            settings), or a list of these.
-        masks: "sampled", or "mode" for greedy masks.
+        add: what to add to the sweep's rows: an agent (a name or a class), which is trained here;
+            or a policy that was trained elsewhere and is judged as it is: a model of
+            Stable-Baselines3 or a zip of one, a torch module, a function from observations [batch,
+            obs_size] to bits [batch, blocks], or a list of these, one for each seed. Also a pair
+            (one of these, settings), a list of agents, or a dict of them by name.
+        masks: "own" for those that each agent is for by its `deterministic`; "sampled", or "mode"
+            for greedy ones, of all.
         change: function from the sweep to the one that is run, for example with fewer seeds.
         jobs: number of parallel runs; by default the number of cores.
         use_recorded: False to run everything here.
@@ -212,7 +196,7 @@ def compare(
         engine: "local", "ray" or "slurm".
         engine_options: options of the engine.
         most_runs: largest number of runs that a sweep may have; None for any number.
-        trust: your modules that a sweep's file may name.
+        trust: your modules that a sweep's file may name, and zips of models, or folders of them.
         log_dir: folder of the runs.
         report_dir: folder of pages.
         results_dir: folder of recorded results; by default `runs/results`, and the package's for
@@ -232,7 +216,7 @@ def compare(
         ValueError: expected rewards with a cost_weight, got 'negative_nll', whose arguments are: \
 none; give it rows of its own in a sweep's file
     """
-    check_names([masks], MODES, "kind of masks")
+    check_names([masks], ASKED, "kind of masks")
     if agent is not None or rewards or cost_weights:
         if sweep is not None or agent is None:
             raise ValueError(
@@ -242,10 +226,16 @@ none; give it rows of its own in a sweep's file
         sweep = shapings_of(agent, rewards, cost_weights, seeds)
     study = find_study("quickstart" if sweep is None else sweep, trust, most_runs)
     asked = change(study.sweep if seeds is None else study.sweep.with_seeds(seeds))
-    if add is not None:
-        if record:
-            raise ValueError("expected no added agents to be recorded with a sweep, got both")
-        asked = with_added(asked, add)
+    added = [] if add is None else additions(add)
+    if added and record:
+        raise ValueError("expected no added agents to be recorded with a sweep, got both")
+    agents = [one for one in added if one.is_agent]
+    judged = [
+        judge(asked, one.label, open_policies(one.thing, trust), one.settings)
+        for one in added
+        if one not in agents
+    ]
+    asked = with_added(asked, agents)
     check_run_count(asked.num_runs, most_runs)
     all_jobs = sweep_jobs.make_jobs(asked, str(log_dir))
     folders = recorded.results_folders(results_dir, is_written=record)
@@ -281,6 +271,7 @@ none; give it rows of its own in a sweep's file
         gathered = sweep_jobs.gather(asked, all_jobs, known, masks)
     if gathered.finished:
         keep()
+    gathered = with_rows(gathered, judged)
     page = Path(report_dir) / safe_name(asked.name) / PAGE
     lines = notes_on(gathered, all_jobs)
     if use_recorded and (count := len(read) - len(known)):

@@ -3,6 +3,8 @@
 Run it from any folder: python cleanrl_ppo.py
 """
 
+from typing import Any
+
 import gymnasium as gym
 import torch
 from torch import Tensor, nn
@@ -42,7 +44,7 @@ def main(
 ) -> Evaluation:
     """Trains, and judges greedy masks on test inputs; "ccenv:suite/depth-4-v0" is scored too."""
     torch.manual_seed(0)
-    envs = gym.make_vec(env_id, num_envs=num_envs).unwrapped
+    envs: Any = gym.make_vec(env_id, num_envs=num_envs).unwrapped
     num_blocks, num_gates = envs.simulator.max_blocks, envs.simulator.num_steps
     observation, _ = envs.reset(seed=0)
     agent = ActorCritic(observation.shape[1], num_blocks, num_gates)

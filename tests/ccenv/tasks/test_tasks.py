@@ -36,8 +36,15 @@ SMALL = {
 }
 """Skill -> the smallest problem of its family: its smallest level, or less where that is large."""
 
-TOLERANCE = {"price": 0.02, "budget": 0.05, "loads": 0.03, "sharing": 0.03, "refresh": 0.03}
-"""Of what is drawn: cost weights, coins, tokens and signs of staleness."""
+TOLERANCE = {
+    "price": 0.02,
+    "budget": 0.05,
+    "cotraining": 0.15,
+    "loads": 0.03,
+    "sharing": 0.03,
+    "refresh": 0.03,
+}
+"""Of what is drawn, as cost weights, coins and tokens are, and of what has to be learned."""
 
 
 def values_of_all_masks(problem):
@@ -199,11 +206,14 @@ SLOW = ("loads-4", "sharing-64")
     "name", [pytest.param(n, marks=[pytest.mark.slow] if n in SLOW else []) for n in TASKS]
 )
 def test_the_best_rule_scores_one_and_the_best_blind_rule_zero(name, monkeypatch, tmp_path):
-    is_sequence = "episode" in TASKS[name].settings
-    task = shortened(monkeypatch, name, 2048 if is_sequence else 40_960)
+    settings, is_exact = TASKS[name].settings, TASKS[name].exact
+    task = shortened(monkeypatch, name, 2048 if "episode" in settings else 40_960)
     for rule, expected in zip(RULES[type(task.problem)], (1.0, 0.0), strict=True):
-        score = played(task, rule(task.problem), tmp_path / str(expected))
-        assert score.score() == pytest.approx(expected, abs=TOLERANCE.get(task.skill, 1e-3))
+        # What learns along has to be learned first.
+        rows, last = (1024, 1.0) if is_exact else (128, 0.5)
+        score = played(task, rule(task.problem), tmp_path / str(expected), rows)
+        tolerance = TOLERANCE.get(task.skill, 1e-3)
+        assert score.score(last) == pytest.approx(expected, abs=tolerance)
         stored = json.loads((tmp_path / str(expected) / FILE).read_text())
         assert stored == score.result()
         assert stored["episodes"] == stored["budget"]
