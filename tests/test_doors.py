@@ -95,6 +95,7 @@ DOORS = {
         "open_policies: import_object",
         "find_study: resolve",
         "hyperparameters: resolve",
+        "main: gym.make_vec",
     ),
     OBJECT: (
         "path_to: import_object",
