@@ -349,7 +349,8 @@ def test_what_stops_goes_on(name, monkeypatch, tmp_path):
     assert other.score.result() == whole.unwrapped.score.result()
 
 
-def test_inputs_of_a_phase_come_for_their_share_of_the_budget(monkeypatch):
+def test_inputs_of_a_phase_come_for_their_share_of_the_budget(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
     task = shortened(monkeypatch, "drift-4", 10_240)
     simulator = Simulator(512, **task.settings)
     simulator.seed(0)
