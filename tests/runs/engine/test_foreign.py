@@ -85,6 +85,7 @@ def test_sampled_masks_are_judged_where_they_are_asked_for(models, tmp_path):
     assert (greedy["masks"], drawn["masks"]) == ("mode", "sampled")
     assert drawn["error"]["mean"] == pytest.approx(verdict.error)
     assert greedy["mode_error"] == drawn["mode_error"]
+    assert greedy["same_as"] == drawn["same_as"] == ""
     assert "own (added) (greedy)" in comparison.table
     assert "where a row does not say greedy" in comparison.table
     everyone = compared(add, tmp_path, write_page=False, masks="sampled").rows
@@ -142,7 +143,10 @@ def test_macs_of_a_policy_are_counted_or_stated_and_else_a_dash(tmp_path):
     assert line.split()[-3:] == ["-", "-", "1"]
     folder = comparison.page.parent
     assert " - |" in (folder / "table.md").read_text(encoding="utf-8")
-    assert "MACs unknown: unknown (added)" in comparison.page.read_text(encoding="utf-8")
+    page = comparison.page.read_text(encoding="utf-8")
+    assert "Not drawn, MACs unknown: unknown (added)." in page
+    assert "Masks: as given of stated (added); set (added); module (added); sampled of" in page
+    assert '<td class="right">-</td>' in page
     assert "nan" not in (folder / "table.csv").read_text(encoding="utf-8")
 
 
