@@ -299,6 +299,38 @@ def test_a_zip_that_is_not_trusted_runs_nothing(tmp_path, monkeypatch):
     assert written.exists()
 
 
+class Linear(Agent):
+    """An agent that does not say its MACs."""
+
+    def __init__(self, env, *, seed=0):
+        super().__init__(env, seed=seed)
+        self.net = torch.nn.Linear(self.simulator.obs_size, 10)
+
+    def distribution(self, observation, layer):
+        return IndependentBlocks(self.net(observation).sigmoid())
+
+
+class InEpisodes(Linear):
+    """One that needs an episode."""
+
+    def act(self, observation, layer, generator=None):
+        return self.simulator.state.images.new_ones(len(observation), 10) > 0
+
+
+def test_macs_of_an_agent_that_does_not_say_them_are_counted():
+    env = ccenv.BlockSelectionVectorEnv(4, dataset="synthetic", weights="cotrain")
+    env.reset(seed=0)
+    width = env.single_observation_space.shape[0]
+    agent = Linear(env)
+    assert list(agent.policy_macs) == [10 * width] * 2
+    assert ccenv.evaluate(env, agent).policy_cost == 20 * width / env.simulator.dense_macs
+    env.simulator.state = None
+    with pytest.raises(ValueError, match="expected InEpisodes to assign policy_macs"):
+        ccenv.evaluate(env, InEpisodes(env))
+    agent.policy_macs = [1, 2]
+    assert ccenv.evaluate(env, agent).policy_cost == 3 / env.simulator.dense_macs
+
+
 class Greedy(Agent):
     """An agent that is meant for greedy masks: a coin of .8 for each block."""
 
