@@ -2,14 +2,17 @@
 
 import itertools
 import json
+import warnings
 from pathlib import Path
 
 import gymnasium as gym
 import numpy as np
 import pytest
 import torch
+from gymnasium.utils.env_checker import check_env
 from played import RULES, played, shortened
 from scipy.optimize import linprog
+from stable_baselines3.common.env_checker import check_env as sb3_check_env
 
 import ccenv
 from ccenv.agents import AGENTS
@@ -165,7 +168,7 @@ def lost_by_search(left, belief=0.0):
     """What is lost at least of so many places: every refresh tried, signals by quadrature."""
     if not left:
         return 0.0
-    nodes, shares = np.polynomial.hermite_e.hermegauss(21)
+    nodes, shares = np.polynomial.hermite_e.hermegauss(13)
     prior, total = belief + 0.3 * (1 - belief), 0.0
     for stale, likely in ((0, 1 - prior), (1, prior)):
         for node, share in zip(nodes, shares / shares.sum(), strict=True):
@@ -199,7 +202,7 @@ def test_the_optimum_of_updating_equals_a_search_of_everything(positions):
     assert problem.optimum() == pytest.approx(seen.max())
 
 
-SLOW = ("loads-4", "sharing-64")
+SLOW = ("loads-4", "scale-512", "sharing-64")
 
 
 @pytest.mark.parametrize(
@@ -236,7 +239,7 @@ def test_there_are_three_levels_a_skill_and_one_of_them_is_quick():
         (lambda: ccenv.suite["dept-8"], "unknown task 'dept-8': did you mean 'depth-8'"),
         (lambda: Simulator(1, **TASKS["depth-2"].settings | {"task": "deth-2"}), "'depth-2'"),
         (lambda: Simulator(1, **TASKS["depth-2"].settings | {"task": {"nam": 1}}), "'name'"),
-        (lambda: TASKS["depth-2"].make_vec(2, reward="blockdrop"), "setting of a task"),
+        (lambda: TASKS["depth-2"].make_vec(2, reward="blockdrop"), "open setting of a task"),
         (lambda: TASKS["depth-2"].make_vec(2, group_sice=1), "'group_size'"),
         (lambda: Simulator(1, dataset="digits", task="basic-4"), "settings of"),
         (lambda: load_split("ccenv.tasks.inputs:dept-8", "train"), "no attribute 'dept-8'"),
@@ -304,6 +307,20 @@ def test_nothing_is_written_before_episodes_end_and_others_are_not_overwritten(
         assert stored["returns"][1:] == [None] * 99
 
 
+def test_every_row_of_a_group_is_an_episode_and_none_behind_the_budget_counts(
+    monkeypatch, tmp_path
+):
+    task = shortened(monkeypatch, "basic-4", 200)
+    envs = task.make_vec(48, group_size=8, seed=0, score_folder=tmp_path)
+    for number in range(1, 8):
+        # What comes behind the budget would lower the mean.
+        envs.step(np.full((48, 4), number <= 4, np.int8))
+        assert envs.unwrapped.score.episodes == min(200, 48 * number)
+    stored = json.loads((tmp_path / FILE).read_text())
+    assert stored["cost"] == [1.0] * 96 + [0.0] * 4
+    assert stored["returns"] == [0.5] * 96 + [0.0] * 4
+
+
 def learned(task, folder, batch=64, seed=3):
     """What an agent's run leaves behind."""
     envs = task.make_vec(batch, seed=seed, score_folder=folder, agent="reinforce")
@@ -324,17 +341,47 @@ def test_a_seed_gives_the_same_score_bit_for_bit_and_judging_does_not_count(monk
     assert agent.env.unwrapped.score.result() == before
 
 
-def test_what_stops_goes_on(monkeypatch, tmp_path):
-    task = shortened(monkeypatch, "basic-4", 400)
+@pytest.mark.parametrize("name", ["basic-4", "drift-1", "loads-1"])
+def test_what_stops_goes_on(name, monkeypatch, tmp_path):
+    task = shortened(monkeypatch, name, 400)
     whole, half = (task.make_vec(100, seed=0, score_folder=tmp_path / f"{i}") for i in range(2))
-    for envs in (whole, half):
-        for _ in range(2):
-            envs.step(np.ones((100, 4), np.int8))
+
+    def play(envs, batches):
+        width = envs.single_action_space.shape[0]
+        for place in range(batches * envs.unwrapped.simulator.num_steps):
+            envs.step(np.tile(np.arange(width) == place % width, (100, 1)))
+
+    play(whole, 3)
+    play(half, 3)
     tree = simulator_state(half.unwrapped.simulator)
     other = task.make_vec(100, seed=0, score_folder=tmp_path / "2").unwrapped
     other.simulator.seed(whole.unwrapped.simulator.images_seed)
     restore_simulator(other.simulator, tree)
-    for envs in (whole, other):
-        envs.step(np.zeros((100, 4), np.int8))
-    assert other.score.result() == whole.unwrapped.score.result()
+    play(whole, 1)
+    play(other, 1)
     assert isinstance(other.score, Score)
+    assert other.score.result() == whole.unwrapped.score.result()
+
+
+def test_inputs_of_a_phase_come_for_their_share_of_the_budget(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    task = shortened(monkeypatch, "drift-4", 10_240)
+    simulator = Simulator(512, **task.settings)
+    simulator.seed(0)
+    seen = []
+    for _ in range(20):
+        simulator.begin()
+        seen.append((simulator.indices // 1024).unique().tolist())
+        simulator.step(torch.zeros(512, 8, dtype=torch.bool))
+    # 2,048 episodes each: every input of a phase twice.
+    assert seen == [[place // 4] for place in range(20)]
+
+
+@pytest.mark.parametrize("name", ["depth-2", "price-wide", "memory-2", "cotraining-4", "refresh-8"])
+def test_checkers_pass_on_every_kind_of_task(name, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        ccenv.check_vector_env(TASKS[name].make_vec(4))
+        check_env(gym.make(f"ccenv:suite/{name}-v0").unwrapped, skip_render_check=True)
+        sb3_check_env(gym.make(f"ccenv:suite/{name}-v0"))
