@@ -208,6 +208,15 @@ def averaged(x: Tensor, dim: int) -> Tensor:
     return x.flatten(2).mean(dim=2) if x.ndim > 3 else x.flatten(1)
 
 
+def sizes(shape: Sequence[int]) -> str:
+    """A shape as it is printed.
+
+    >>> sizes((3, 32, 32))
+    '3, 32, 32'
+    """
+    return ", ".join(map(str, shape))
+
+
 def run_on(values: dict[str, Any], copied: frozenset[str]) -> dict[str, Any]:
     """Values that code may change without changing the hidden state they came from."""
     own = dict(values)
@@ -249,6 +258,7 @@ class GatedModule(FlowNetwork):
         called = [node.target for node in found.instructions if node.kind == "call_module"]
         self._called = {path: part_of(self, path) for path in called}
         example = found.values[found.start][0]
+        self.input_shape: torch.Size = example.shape[1:]
         self.num_classes: int = found.values[found.answer][0].shape[1]
         self.exits = nn.ModuleList(
             self._make_exit(place, found.values[place.x][0])
@@ -298,7 +308,12 @@ class GatedModule(FlowNetwork):
         return hidden.flow
 
     def start(self, inputs: Tensor) -> Walk:
-        """See `GatedNetwork.start`."""
+        """See `GatedNetwork.start`; ValueError of inputs that have not the example's shape."""
+        if inputs.shape[1:] != self.input_shape:
+            raise ValueError(
+                f"expected inputs [batch, {sizes(self.input_shape)}], as the example that the model was "
+                f"gated with, got [batch, {sizes(inputs.shape[1:])}]; gate it with an example of these"
+            )
         rows = torch.arange(len(inputs), device=inputs.device)
         walk = Walk(Flow(rows, len(inputs)), run_on({self.plan.start: inputs}, self.plan.copied[0]))
         return self._ahead(0, walk)
