@@ -8,6 +8,7 @@ import torch
 from ccenv.base.allocation import allocate
 from ccenv.tasks.catalogue import TASKS
 from ccenv.tasks.choices import Choices
+from ccenv.tasks.cotraining import CoTrained
 from ccenv.tasks.loading import Loading, memories, moves, qualities, values_of_documents
 from ccenv.tasks.refreshing import (
     REFRESH_PRICE,
@@ -33,6 +34,7 @@ def played(task, choose, folder, rows=1024, **own):
     while envs.unwrapped.score.episodes < task.episodes:
         step = simulator.step(choose(simulator))
         if step.is_over:
+            simulator.update_network()
             simulator.begin()
     return envs.unwrapped.score
 
@@ -169,7 +171,24 @@ def all_or_nothing(problem):
     return lambda simulator: torch.full((simulator.num_images, 1), kept)
 
 
+def own_expert(problem):
+    """The expert of the domain's number."""
+    return lambda simulator: simulator.state.images_by_row[:, : problem.domains] > 0.5
+
+
+def first_expert(problem):
+    """The same expert for all inputs."""
+
+    def choose(simulator):
+        mask = torch.zeros(simulator.num_images, problem.domains, dtype=torch.bool)
+        mask[:, 0] = True
+        return mask
+
+    return choose
+
+
 RULES = {
+    CoTrained: (own_expert, first_expert),
     Choices: (best_choice, blind_choice),
     Loading: (best_expert, one_expert),
     Refreshing: (best_refresh, fixed_refresh),
