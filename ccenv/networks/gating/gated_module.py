@@ -311,9 +311,8 @@ class GatedModule(FlowNetwork):
         """See `GatedNetwork.start`; ValueError of inputs that have not the example's shape."""
         if inputs.shape[1:] != self.input_shape:
             raise ValueError(
-                f"expected inputs [batch, {sizes(self.input_shape)}], as the example that the model "
-                f"was gated with, got [batch, {sizes(inputs.shape[1:])}]; gate it with an example "
-                "of these"
+                f"expected inputs [batch, {sizes(self.input_shape)}], as the example that was given "
+                f"to ccenv.gate, got [batch, {sizes(inputs.shape[1:])}]; give an example of these"
             )
         rows = torch.arange(len(inputs), device=inputs.device)
         walk = Walk(Flow(rows, len(inputs)), run_on({self.plan.start: inputs}, self.plan.copied[0]))
