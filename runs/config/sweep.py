@@ -47,6 +47,8 @@ class Cell:
     """"sampled" or "mode" where its masks are always of one kind; "" where validation chooses."""
     added: bool = False
     """whether it stands among another's rows: it is named and shown first."""
+    origin: str = ""
+    """where it stands in a file, such as `mine.toml: [[rows]] number 2`; "" where in none."""
 
 
 @dataclass(frozen=True)

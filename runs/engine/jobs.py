@@ -11,8 +11,8 @@ from typing import Any
 
 from ccenv.runs.config.plan import NO_SOURCE, OF_CODE, Plan, code_digests, safe_name
 from ccenv.runs.config.settings import make_plan
-from ccenv.runs.config.sweep import Sweep
-from ccenv.runs.stats.measures import OTHER_DATA, method_of
+from ccenv.runs.config.sweep import Cell, Sweep
+from ccenv.runs.stats.measures import GIVEN, MODES, OTHER_DATA, OWN, method_of, shown_masks
 from ccenv.runs.stats.rows import make_rows
 from ccenv.runs.stats.verdict import first_names
 from ccenv.runs.store import folder as run_folder
@@ -75,8 +75,16 @@ class Comparison:
     """runs with a result, in the sweep's order."""
     missing: tuple[Job, ...]
     """the others."""
-    draw: str
-    """"sampled" or "mode": the evaluation that the rows show."""
+    asked: str
+    """the evaluation that the rows show: "sampled", "mode", or "own" for what each agent is for."""
+
+    @functools.cached_property
+    def draw(self) -> str:
+        """The same, but "own" where agents differ only."""
+        learned = [one.result for one in self.finished if one.result["learns"]]
+        kinds = {shown_masks(result, self.asked) for result in learned} - {GIVEN}
+        one_kind = next(iter(kinds), "sampled")
+        return self.asked if self.asked != OWN or len(kinds) > 1 else one_kind
 
     @property
     def name(self) -> str:
@@ -129,20 +137,52 @@ def make_jobs(sweep: Sweep, log_dir: str) -> list[Job]:
     counts = Counter(cell.label for cell in sweep.cells)
     twice = sorted(label for label, count in counts.items() if count > 1)
     if twice:
-        raise ValueError(f"sweep {sweep.name!r}: expected different labels, got {twice[0]!r} twice")
+        raise ValueError(label_twice(sweep, twice[0]))
     plans: dict[str, Plan] = {}
     jobs = []
     for cell, given in sweep.runs():
         settings = {"log_dir": log_dir} | given
+        if cell.masks not in ("", *MODES):
+            raise ValueError(
+                f"{cell.origin or cell.label}: expected masks of {' or '.join(MODES)} (greedy), "
+                f"got {cell.masks!r}"
+            )
         try:
             # Seeds of a row differ in nothing else.
             first = plans.get(cell.label)
             plan = first.with_seed(given["seed"]) if first else make_plan(cell.agent, settings)
         except ValueError as error:
-            raise ValueError(f"sweep {sweep.name!r}, cell {cell.label!r}: {error}") from error
+            raise ValueError(f"{place_of(sweep, cell)}: {error}") from error
         plans.setdefault(cell.label, plan)
         jobs.append(Job(cell.label, cell.agent, settings, plan))
     return jobs
+
+
+def place_of(sweep: Sweep, cell: Cell) -> str:
+    """Where a cell whose settings are wrong stands; at settings of all rows if those are.
+
+    Args:
+        sweep: whose.
+        cell: of it.
+    """
+    place = cell.origin or f"sweep {sweep.name!r}"
+    try:
+        make_plan(cell.agent, dict(cell.settings))
+    except ValueError:
+        return f"{place} ({cell.label})"
+    return f"{place} ({cell.label}), by [settings] of all rows"
+
+
+def label_twice(sweep: Sweep, label: str) -> str:
+    """Says which rows have one label, and what would tell them apart."""
+    one, other, *_ = (cell for cell in sweep.cells if cell.label == label)
+    names = [*dict.fromkeys([*one.settings, *other.settings])]
+    apart = [n for n in names if one.settings.get(n) != other.settings.get(n)]
+    second = other.origin.rpartition(": ")[2]
+    where = one.origin if one.origin == other.origin else f"{one.origin} and {second}"
+    hint = f'; give label = "{one.agent} {{{apart[0]}}}"' if apart else "; leave one out"
+    place = where or f"sweep {sweep.name!r}"
+    return f"{place}: expected different labels, got {label!r} twice{hint}"
 
 
 def recording_of(sweep: Sweep, jobs: Sequence[Job], results_dir: str) -> recorded.Source:
@@ -172,7 +212,7 @@ def gather(
     sweep: Sweep,
     jobs: Sequence[Job],
     known: Mapping[Key, dict[str, Any]],
-    draw: str = "sampled",
+    draw: str = OWN,
 ) -> Comparison:
     """Looks what is there: a run's own folder first, then what was recorded.
 
@@ -201,7 +241,7 @@ def recorded_comparison(sweep: Sweep, results_dir: Path) -> Comparison:
     finished = [Finished(run[0], cells[run], recorded=True) for run in asked if run in cells]
     if not finished:
         raise ValueError(f"expected recorded runs of {sweep.name!r} in {results_dir}, got none")
-    return Comparison(sweep, tuple(finished), (), "sampled")
+    return Comparison(sweep, tuple(finished), (), OWN)
 
 
 def of_this_code(jobs: Sequence[Job], known: Mapping[Key, Any]) -> dict[Key, dict[str, Any]]:

@@ -28,6 +28,7 @@ SHOWN_BY = {
     "runs/engine/onnx_export.py": ("export",),
     "runs/commands/cli.py": tuple(COMMANDS),
     "runs/comparing.py": ("compare",),
+    "agents/foreign.py": ("compare",),
     "runs/experiment.py": ("benchmark",),
     "runs/speed/benchmark.py": ("benchmark",),
     "runs/engine/machines/": ("compare",),
@@ -149,7 +150,7 @@ def test_a_nested_setting_may_be_written_as_an_option_and_comes_once():
 
 
 @pytest.mark.parametrize(
-    "words", [["--sed", "3"], ["--seed"], ["--seed", "--json"], ["--num_kept", "3"], ["--see=3"]]
+    "words", [["--sed", "3"], ["--seed"], ["--seed", "--json"], ["--threshold", "3"], ["--see=3"]]
 )
 def test_what_is_neither_an_option_nor_a_setting_is_refused(words, capsys):
     with pytest.raises(SystemExit) as stopped:
