@@ -307,6 +307,20 @@ def test_nothing_is_written_before_episodes_end_and_others_are_not_overwritten(
         assert stored["returns"][1:] == [None] * 99
 
 
+def test_every_row_of_a_group_is_an_episode_and_none_behind_the_budget_counts(
+    monkeypatch, tmp_path
+):
+    task = shortened(monkeypatch, "basic-4", 200)
+    envs = task.make_vec(48, group_size=8, seed=0, score_folder=tmp_path)
+    for number in range(1, 8):
+        # What comes behind the budget would lower the mean.
+        envs.step(np.full((48, 4), number <= 4, np.int8))
+        assert envs.unwrapped.score.episodes == min(200, 48 * number)
+    stored = json.loads((tmp_path / FILE).read_text())
+    assert stored["cost"] == [1.0] * 96 + [0.0] * 4
+    assert stored["returns"] == [0.5] * 96 + [0.0] * 4
+
+
 def learned(task, folder, batch=64, seed=3):
     """What an agent's run leaves behind."""
     envs = task.make_vec(batch, seed=seed, score_folder=folder, agent="reinforce")
