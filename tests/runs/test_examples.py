@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from ccenv.mask_table.challenge import Standing
+from ccenv.runs.comparing import Comparison
 from ccenv.tasks.catalogue import TASKS
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -20,7 +21,13 @@ TINY = {
     "reinforce": {"updates": 1, "num_envs": 16},
     "dqn_menu": {"steps": 64, "num_envs": 4},
     "gate_torchvision": {"epochs": 0, "images": 64, "side": 8, "most": 96},
-    "three_rewards": {"images": 64, "seeds": 2, "batch_size": 32, "latency": False},
+    "three_rewards": {
+        "cost_weights": (0.5, 2.0),
+        "images": 64,
+        "seeds": 2,
+        "batch_size": 32,
+        "latency": False,
+    },
     "own_data": {"images": 64},
     "challenge": {"tables": ("mlp",)},
 }
@@ -33,6 +40,7 @@ def called(path, monkeypatch, **arguments):
     module = importlib.util.module_from_spec(spec)
     # Runs name functions of a script by its module.
     monkeypatch.setitem(sys.modules, path.stem, module)
+    monkeypatch.syspath_prepend(str(path.parent))
     with torch.random.fork_rng():
         spec.loader.exec_module(module)
         return module.main(**arguments)
@@ -47,6 +55,10 @@ def test_an_example_is_short_and_runs_from_an_empty_folder(path, tmp_path, monke
         if isinstance(result, Standing):
             assert result.rank is not None
             assert result.share <= 1
+            continue
+        if isinstance(result, Comparison):
+            assert len(result.rows) == 6
+            assert not result.failures
             continue
         error = result.error if isinstance(result.error, float) else result.error.mean
         assert 0 <= error <= 1
