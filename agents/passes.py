@@ -5,6 +5,7 @@ of `rloo` it is the policy gradient of Shao et al. 2024, "DeepSeekMath" (arXiv 2
 """
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -18,18 +19,24 @@ CLIP_RANGE = 0.2
 """Of the ratio of probabilities: beyond it nothing is gained."""
 
 
+@dataclass(frozen=True)
 class Passes:
     """How often an agent goes through a rollout, and in how many parts each time."""
 
-    def __init__(self, num_epochs: int, num_minibatches: int, rows: int) -> None:
-        """Takes both, and the episodes of a rollout; ValueError of more parts than these."""
-        positive_ints([num_epochs, num_minibatches], "num_epochs and num_minibatches")
-        if num_minibatches > rows:
+    num_epochs: int = 1
+    """times, at least 1."""
+    num_minibatches: int = 1
+    """parts, at least 1."""
+
+    def of(self, rows: int) -> "Passes":
+        """The same for rollouts of so many episodes; ValueError of more parts than these."""
+        positive_ints([self.num_epochs, self.num_minibatches], "num_epochs and num_minibatches")
+        if self.num_minibatches > rows:
             raise ValueError(
                 f"expected num_minibatches of at most the {rows} episodes of a rollout, got "
-                f"{num_minibatches}"
+                f"{self.num_minibatches}"
             )
-        self.num_epochs, self.num_minibatches = num_epochs, num_minibatches
+        return self
 
     @property
     def is_one_step(self) -> bool:
@@ -67,6 +74,23 @@ def log_probs(agent: Any, rollout: Rollout) -> Tensor:
         of_gate = agent.distribution(seen, gate).log_prob(action)
         found[gate :: rollout.num_layers] = of_gate.view(-1, found.shape[1])
     return found
+
+
+def change_of_policy(before: Tensor, after: Tensor, *, clips: bool) -> dict[str, Tensor]:
+    """What an update did to a policy, from log-probabilities of the masks that it learned from.
+
+    As Stable-Baselines3 has them: Schulman's estimate of the KL divergence in nats, mean over
+    gates; and where ratios are clipped, the share of masks whose ratio is.
+
+    >>> before, after = torch.tensor([0.8, 0.2]).log(), torch.tensor([0.4, 0.2]).log()
+    >>> found = change_of_policy(before, after, clips=True)
+    >>> {name: round(float(value), 4) for name, value in found.items()}
+    {'approx_kl': 0.0966, 'clip_fraction': 0.5}
+    """
+    log_ratio = after - before
+    change = log_ratio.exp() - 1
+    found = {"approx_kl": (change - log_ratio).mean()}
+    return found | ({"clip_fraction": (change.abs() > CLIP_RANGE).float().mean()} if clips else {})
 
 
 def objective(log_prob: Tensor, worth: Tensor, before: Tensor | None = None) -> Tensor:

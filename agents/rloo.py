@@ -124,7 +124,7 @@ class Rloo(ScoredAgent):
                 "expected neither advantage nor shared_blocks with sampling='perturbed', which "
                 "compares with the greedy mask; leave them out"
             )
-        self.passes = Passes(num_epochs, num_minibatches, self.simulator.num_images)
+        self.passes = Passes(num_epochs, num_minibatches).of(self.simulator.num_images)
         if sampling == "perturbed" and not self.passes.is_one_step:
             raise ValueError(
                 "expected one step a rollout with sampling='perturbed', got num_epochs="
@@ -184,6 +184,11 @@ class Rloo(ScoredAgent):
             return AlwaysOn(IndependentBlocks(keep_probability(scores)), self.shared_blocks)
         kept = (num_kept or self.num_kept[layer]) - self.shared_blocks
         return AlwaysOn(OrderedBlocks(scores, kept), self.shared_blocks)
+
+    @property
+    def draws_masks(self) -> bool:
+        """See `Agent.draws_masks`."""
+        return self.sampling != "perturbed"
 
     def act(
         self, observation: Tensor, layer: int, generator: torch.Generator | None = None

@@ -328,7 +328,7 @@ class DrawnPolicy(ScoredAgent):
         """
         super().__init__(env, seed=seed, hidden_units=hidden_units, embedding_size=embedding_size)
         self.num_kept = None if num_kept is None else check_kept(num_kept, self.num_blocks)
-        self.passes = Passes(num_epochs, num_minibatches, self.simulator.num_images)
+        self.passes = Passes(num_epochs, num_minibatches).of(self.simulator.num_images)
 
     def distribution(self, observation: Tensor, layer: int) -> IndependentBlocks | OrderedBlocks:
         """Masks of a layer's images: [batch, obs_size] -> coins, or k blocks."""

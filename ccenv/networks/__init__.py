@@ -11,7 +11,8 @@ if TYPE_CHECKING:
     from ccenv.networks.core.protocol import Gate, GatedNetwork
     from ccenv.networks.core.sequential import GatedSequential
     from ccenv.networks.core.stage import Stage
-    from ccenv.networks.gating.gate import gate, gateable
+    from ccenv.networks.gating.gate import gate
+    from ccenv.networks.gating.gateable import gateable
 
 NETWORKS = Table(
     {
@@ -23,7 +24,7 @@ NETWORKS = Table(
         "mlp": "ccenv.networks.core.mlp:GatedMLP",
         "mlp-dropout-0.2": "ccenv.networks.baselines.dense:fifth",
         "mlp-dropout-0.5": "ccenv.networks.baselines.dense:half",
-        "probe": "ccenv.networks.probe:probe_network",
+        "probe": "ccenv.tasks.probe:probe_network",
         "hashed_ngrams": "ccenv.networks.baselines.text:hashed_ngrams",
         "ngram": "ccenv.networks.text.ngram:Ngram",
         "pruned": "ccenv.networks.baselines.pruned:pruned",
@@ -38,10 +39,10 @@ NETWORKS = Table(
         "patches": "ccenv.networks.text.patches:PatchModel",
         "vit": "ccenv.networks.vision.transformer:vit",
         "pondering": "ccenv.networks.vision.early_exit:pondering",
-        "documents": "ccenv.networks.sequence_probes:Documents",
-        "staleness": "ccenv.networks.sequence_probes:Staleness",
-        "probe-exit": "ccenv.networks.probe:probe_exit",
-        "probe-residual": "ccenv.networks.probe:probe_residual",
+        "documents": "ccenv.tasks.loading:Documents",
+        "staleness": "ccenv.tasks.refreshing:Staleness",
+        "probe-exit": "ccenv.tasks.probe:probe_exit",
+        "probe-residual": "ccenv.tasks.probe:probe_residual",
         "resnet": "ccenv.networks.vision.residual:resnet",
         "small_conv": "ccenv.networks.baselines.dense:small_conv",
         "streaming": "ccenv.networks.text.streaming:Streaming",
@@ -72,6 +73,7 @@ __getattr__ = names_on_use(
         "core.protocol": ["Gate", "GatedNetwork"],
         "core.sequential": ["GatedSequential"],
         "core.stage": ["Stage"],
-        "gating.gate": ["gate", "gateable"],
+        "gating.gate": ["gate"],
+        "gating.gateable": ["gateable"],
     },
 )

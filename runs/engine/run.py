@@ -1,7 +1,8 @@
 """One run: a plan -> its folder with curves, checkpoint and result."""
 
+import itertools
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,14 +28,16 @@ from ccenv.runs.engine.errors import (
 )
 from ccenv.runs.engine.listener import Listener, progress_bar
 from ccenv.runs.engine.metadata import description_of, latencies, verdicts_of_context
-from ccenv.runs.stats.measures import mask_gap_of
+from ccenv.runs.stats.measures import MODES, mask_gap_of
 from ccenv.runs.store import folder as run_folder
 from ccenv.runs.store import json_file, masks_file
 from ccenv.runs.store.identity import Program
 from ccenv.runs.store.seal import check_result_of
 from ccenv.runs.store.untrusted_files import EXPORTED
-from ccenv.runs.tensorboard.tracking import Tracker
+from ccenv.runs.tensorboard.names import check_curves, curves_folder
+from ccenv.runs.tensorboard.tracking import FOLDER, Tracker
 from ccenv.simulator.evaluate import Evaluation, evaluate
+from ccenv.simulator.policy import Policy
 from ccenv.simulator.simulator import Simulator
 
 OBLIVIOUS = "oblivious"
@@ -87,6 +90,7 @@ def run(
     try:
         run_folder.check_writable(target)
         run_folder.check_unlinked(target)
+        check_curves(plan, target)
         run_folder.lock_path(target)
     except (OSError, ValueError) as error:
         raise CannotStartError(str(error)) from error
@@ -149,7 +153,7 @@ def start_or_resume(plan: Plan, target: Path, options: Options) -> Started:
             keeper.remove()
             torch.manual_seed(plan.program.seed)
             return start_or_resume(plan, target, options)
-    run_folder.begin(target, plan.config())
+    run_folder.begin(target, curves_folder(plan, target), plan.config())
     write_whole(target / run_folder.COMMAND, command_line(plan) + "\n")
     return Started(env, agent, first, keeper, None)
 
@@ -177,9 +181,7 @@ def execute(plan: Plan, target: Path, options: Options) -> dict[str, Any]:
     env, agent = started.env, started.agent
     learned = learn(plan, target, options.lead, started)
     check_learned_finite(plan, agent)
-    most_probable = evaluate(env, agent, deterministic=True)
-    chosen_by = evaluate(env, agent, split="validation", deterministic=True)
-    evaluations = (learned.test, most_probable, learned.last, chosen_by)
+    evaluations = all_verdicts(env, agent, plan.program.seed, (learned.test, learned.last))
     listener = learned.listener
     result = {
         **description_of(plan, env, agent),
@@ -191,7 +193,7 @@ def execute(plan: Plan, target: Path, options: Options) -> dict[str, Any]:
         "curve": listener.curve,
         "last_tenth": listener.tail.numbers(),
         **verdicts_of_context(env, agent, plan.program.seed),
-        "block_use": [(100 * use).round().int().tolist() for use in learned.test.block_use],
+        "block_use": block_use_of(learned.test),
         "latency": latencies(env, agent) if is_timed(plan, env.simulator.network) else [],
         "total_seconds": time.perf_counter() - begun + listener.seconds_before,
     }
@@ -205,6 +207,33 @@ def execute(plan: Plan, target: Path, options: Options) -> dict[str, Any]:
     started.keeper.remove()
     env.close()
     return dict(json_file.check_json(target / run_folder.RESULT)) | {"folder": str(target)}
+
+
+def block_use_of(verdict: Evaluation) -> list[list[list[int]]]:
+    """Keep probabilities in per cent, [gates][classes][blocks]."""
+    return [(100 * use).round().int().tolist() for use in verdict.block_use]
+
+
+def all_verdicts(
+    env: Any, policy: Policy, seed: int, own: Sequence[Evaluation] = ()
+) -> tuple[Evaluation, ...]:
+    """Verdicts on test and on validation inputs, of sampled masks before greedy ones.
+
+    Args:
+        env: any view of the environment.
+        policy: what is judged.
+        seed: of sampled masks.
+        own: what is known already, under the masks that the policy is for.
+    """
+    found = []
+    known = {(one.split, one.draw): one for one in own}
+    for split, draw in itertools.product(("test", "validation"), MODES):
+        greedy = draw == "mode"
+        found.append(
+            known.get((split, draw))
+            or evaluate(env, policy, split=split, deterministic=greedy, seed=seed)
+        )
+    return tuple(found)
 
 
 def is_timed(plan: Plan, network: GatedNetwork) -> bool:
@@ -221,7 +250,12 @@ def learn(plan: Plan, target: Path, lead: Any, started: Started) -> Learned:
     env, agent, curves = started.env, started.agent, started.curves
     with (
         told_as(StoppedError, plan, (RanksError,), agent),
-        Tracker(target, plan.config(), agent.simulator, curves and curves["tracker"]) as tracker,
+        Tracker(
+            curves_folder(plan, target),
+            plan.config() | {FOLDER: str(target)},
+            agent.simulator,
+            curves and curves["tracker"],
+        ) as tracker,
         progress_bar(plan) as bar,
     ):
         listener = Listener(plan, env, agent, tracker, bar, started.keeper)
@@ -234,7 +268,7 @@ def learn(plan: Plan, target: Path, lead: Any, started: Started) -> Learned:
         seconds = listener.learning_seconds
         last = listener.finish(images_seen)
         test = evaluate(env, agent, seed=plan.program.seed)
-        tracker.finish(images_seen, test)
+        tracker.finish(images_seen, test, listener.curve)
     return Learned(listener, images_seen, seconds, last, test)
 
 

@@ -50,3 +50,27 @@ def test_every_pass_takes_every_episode_once_with_what_belongs_to_it(settings, n
     for part, returns, before in parts:
         assert torch.equal(part.returns, returns)
         torch.testing.assert_close(log_probs(agent, part), before)
+
+
+@pytest.mark.parametrize("settings", [UNEVEN, SEQUENCE])
+@pytest.mark.parametrize("epochs", [1, 4])
+def test_updates_say_how_far_they_move_the_policy_and_how_much_is_clipped_where_it_is(
+    settings, epochs
+):
+    agent, _ = drawn(settings, num_epochs=epochs, learning_rate=0.1)
+    heard = []
+    agent.learn(8 * 5, lambda _, scalars: heard.append(scalars))
+    assert len(heard) == 5
+    assert all(scalars["agent/approx_kl"] > 0 for scalars in heard)
+    shares = [scalars.get("agent/clip_fraction") for scalars in heard]
+    assert shares == [None] * 5 if epochs == 1 else max(shares) > 0
+    if epochs == 4:
+        assert all(0 <= share <= 1 for share in shares)
+
+
+def test_a_look_at_the_policy_changes_nothing_that_is_learned():
+    watched, alone = (drawn(UNEVEN)[0] for _ in range(2))
+    watched.learn(40, lambda *_: None)
+    alone.learn(40)
+    for one, other in zip(watched.scores.parameters(), alone.scores.parameters(), strict=True):
+        assert torch.equal(one, other)
