@@ -1,4 +1,4 @@
-"""Trains sb3-contrib's MaskablePPO, which is told of the bits that a narrower gate ignores.
+"""Trains sb3-contrib's MaskablePPO, which knows the bits that a narrower gate ignores.
 
 Run it from any folder: pip install sb3-contrib, then python maskable_ppo.py
 """

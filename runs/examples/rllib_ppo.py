@@ -24,8 +24,8 @@ def make_env(config: dict[str, Any]) -> gym.Env[Any, Any]:
     return ccenv.ActionView(gym.make("ccenv:BlockSelection-v0", **SETTINGS), "multi_discrete")
 
 
-class Greedy(nn.Module):
-    """Observations [batch, obs_size] -> the likelier of skip and compute for each block."""
+class Masks(nn.Module):
+    """Observations [batch, obs_size] -> masks, sampled as in training."""
 
     def __init__(self, module: Any) -> None:
         """Takes RLlib's module, whose logits are [batch, 2 * num_blocks]."""
@@ -35,11 +35,11 @@ class Greedy(nn.Module):
     def forward(self, observation: Tensor) -> Tensor:
         """Bits [batch, num_blocks]."""
         logits: Tensor = self.module.forward_inference({"obs": observation})["action_dist_inputs"]
-        return logits.unflatten(1, (-1, 2)).argmax(dim=2)
+        return torch.distributions.Categorical(logits=logits.unflatten(1, (-1, 2))).sample()
 
 
-def main(iterations: int = 15, steps: int = 2048) -> Evaluation:
-    """Trains, and judges greedy masks on test inputs."""
+def main(iterations: int = 10, steps: int = 2048) -> Evaluation:
+    """Trains, and judges sampled masks on test inputs."""
     torch.manual_seed(0)
     ray.init(num_cpus=1, include_dashboard=False, log_to_driver=False, ignore_reinit_error=True)
     register_env("blocks", make_env)
@@ -63,7 +63,7 @@ def main(iterations: int = 15, steps: int = 2048) -> Evaluation:
         algorithm.train()
     envs = ccenv.BlockSelectionVectorEnv(16, **SETTINGS)
     envs.reset(seed=0)
-    verdict = ccenv.evaluate(envs, Greedy(algorithm.get_module()))
+    verdict = ccenv.evaluate(envs, Masks(algorithm.get_module()))
     algorithm.stop()
     ray.shutdown()
     return verdict

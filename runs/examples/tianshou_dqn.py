@@ -55,9 +55,7 @@ def main(epochs: int = 2, steps: int = 6_400, num_envs: int = 32) -> Evaluation:
 
     env = make_env()
     values = Values(env.observation_space.shape[0], int(env.action_space.n))
-    policy = DiscreteQLearningPolicy(
-        model=values, action_space=env.action_space, eps_training=0.3, eps_inference=0.0
-    )
+    policy = DiscreteQLearningPolicy(model=values, action_space=env.action_space, eps_training=0.3)
     optimizer = AdamOptimizerFactory(lr=1e-3)
     dqn = DQN(policy=policy, optim=optimizer, gamma=1.0, target_update_freq=200)
     envs = DummyVectorEnv([make_env] * num_envs)
