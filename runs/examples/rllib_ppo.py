@@ -16,12 +16,12 @@ from torch import Tensor, nn
 import ccenv
 from ccenv.simulator.evaluate import Evaluation
 
-SETTINGS = {"reward": "nll_minus_cost", "observation": "summary"}
+SETTINGS: dict[str, Any] = {"reward": "nll_minus_cost", "observation": "summary"}
 
 
 def make_env(config: dict[str, Any]) -> gym.Env[Any, Any]:
     """One digit at a time; RLlib refuses actions of bits, so each block is a choice of two."""
-    return ccenv.ActionView(gym.make("ccenv:BlockSelection-v0", **SETTINGS), "multi_discrete")
+    return ccenv.ActionView(ccenv.BlockSelectionEnv(**SETTINGS), "multi_discrete")
 
 
 class Masks(nn.Module):

@@ -3,7 +3,8 @@
 Run it from any folder: pip install tianshou, then python tianshou_dqn.py
 """
 
-import gymnasium as gym
+from typing import Any
+
 import torch
 from tianshou.algorithm import DQN
 from tianshou.algorithm.modelfree.dqn import DiscreteQLearningPolicy
@@ -16,8 +17,8 @@ from torch import Tensor, nn
 import ccenv
 from ccenv.simulator.evaluate import Evaluation
 
-SETTINGS = {"reward": "nll_minus_cost", "observation": "summary"}
-MENU = {"menu": "random", "size": 32, "seed": 0}  # none and all are among them
+SETTINGS: dict[str, Any] = {"reward": "nll_minus_cost", "observation": "summary"}
+MENU: dict[str, Any] = {"menu": "random", "size": 32, "seed": 0}  # none and all are among them
 
 
 class Values(nn.Module):
@@ -50,11 +51,11 @@ def main(epochs: int = 2, steps: int = 6_400, num_envs: int = 32) -> Evaluation:
     """Trains, and judges the masks of highest value on test inputs."""
     torch.manual_seed(0)
 
-    def make_env() -> ccenv.ActionView:
-        return ccenv.ActionView(gym.make("ccenv:BlockSelection-v0", **SETTINGS), "menu", **MENU)
+    def make_env() -> Any:
+        return ccenv.ActionView(ccenv.BlockSelectionEnv(**SETTINGS), "menu", **MENU)
 
     env = make_env()
-    values = Values(env.observation_space.shape[0], int(env.action_space.n))
+    values = Values(env.unwrapped.simulator.obs_size, int(env.action_space.n))
     policy = DiscreteQLearningPolicy(model=values, action_space=env.action_space, eps_training=0.3)
     optimizer = AdamOptimizerFactory(lr=1e-3)
     dqn = DQN(policy=policy, optim=optimizer, gamma=1.0, target_update_freq=200)
