@@ -21,6 +21,10 @@ PROGRAMS = {
         "ccenv.runs.lab.mask_tables.entries:main",
         "learn the policies that the challenge records",
     ),
+    "suite": (
+        "ccenv.runs.lab.suite_agents:main",
+        "play the agents that the suite records, and pack their scores",
+    ),
     "weights": (
         "ccenv.runs.lab.weights:main",
         "train weights that come with the package, by their recipe",
