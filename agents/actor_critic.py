@@ -1,16 +1,17 @@
 """REINFORCE with a learned baseline: a critic predicts the return from the observation."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ccenv.agents.base import descend
-from ccenv.agents.scores import EmbeddingSize, IndependentPolicy
+from ccenv.agents.scores import DrawnPolicy, EmbeddingSize
 from ccenv.simulator.rollout import Rollout
 
 
-class ActorCritic(IndependentPolicy):
+class ActorCritic(DrawnPolicy):
     """Raises the log-probability of masks whose return is above the critic's prediction.
 
     Returns are not bootstrapped by default (Sutton and Barto 2018, section 13.4): episodes of one
@@ -32,6 +33,9 @@ class ActorCritic(IndependentPolicy):
         entropy_weight: float = 0.001,
         hidden_units: int = 0,
         embedding_size: EmbeddingSize = 0,
+        num_kept: int | Sequence[int] | None = None,
+        num_epochs: int = 1,
+        num_minibatches: int = 1,
     ) -> None:
         """Prepares policy, critic and their optimisers (Adam).
 
@@ -42,8 +46,20 @@ class ActorCritic(IndependentPolicy):
             gae_lambda: in [0, 1]; 1 compares whole returns with the critic's prediction, 0 the next
                 reward and prediction.
             entropy_weight: of the bonus on the masks' entropy, in nats; fades to 0 linearly.
+            num_kept: k of a gate's blocks are drawn, one number or one for each gate; None: a coin
+                for each block.
+            num_epochs: how often an update goes through the rollout; see `ccenv.agents.passes`.
+            num_minibatches: parts of it, with a gradient step each.
         """
-        super().__init__(env, seed=seed, hidden_units=hidden_units, embedding_size=embedding_size)
+        super().__init__(
+            env,
+            seed=seed,
+            hidden_units=hidden_units,
+            embedding_size=embedding_size,
+            num_kept=num_kept,
+            num_epochs=num_epochs,
+            num_minibatches=num_minibatches,
+        )
         if not 0 <= gae_lambda <= 1:
             raise ValueError(f"expected gae_lambda in [0, 1], got {gae_lambda}")
         self.entropy_weight, self.gae_lambda = entropy_weight, gae_lambda
@@ -62,19 +78,22 @@ class ActorCritic(IndependentPolicy):
         )
 
     def update(self, rollout: Rollout) -> dict[str, float]:
-        """One step of both: the policy up its gradient, the critic towards the returns."""
-        values = self.critic(rollout.observations).squeeze(-1)
-        advantages = (rollout.returns - values).detach()
+        """Steps of both, one by default: the policy up its gradient, the critic to the returns."""
+        with torch.no_grad():
+            values = self.critic(rollout.observations).squeeze(-1)
+        advantages = rollout.returns - values
         if self.gae_lambda < 1:
-            advantages = generalised(rollout.rewards, values.detach(), self.gae_lambda)
-        policy_loss, entropy = self.surrogate(rollout, advantages)
-        value_loss = (rollout.returns - values).square().mean()
+            advantages = generalised(rollout.rewards, values, self.gae_lambda)
         weight = self.entropy_weight * (1 - self.progress)
-        descend(self.optimizer, policy_loss + value_loss - weight * entropy)
+        for part, *worth in self.passes.over(self, rollout, advantages):
+            policy_loss, entropy = self.surrogate(part, *worth)
+            predicted = self.critic(part.observations).squeeze(-1)
+            value_loss = (part.returns - predicted).square().mean()
+            descend(self.optimizer, policy_loss + value_loss - weight * entropy)
         return self.read(
             loss=policy_loss,
             value_loss=value_loss,
-            explained_variance=explained_variance(values.detach(), rollout.returns),
+            explained_variance=explained_variance(values, rollout.returns),
             entropy=entropy,
         )
 

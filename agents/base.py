@@ -6,6 +6,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from ccenv.agents.distributions import AlwaysOn, IndependentBlocks, OrderedBlocks
+from ccenv.agents.passes import Passes, change_of_policy, log_probs
 from ccenv.agents.stored import StoredPolicy
 from ccenv.base.annotations import checks_types, has_mark, marked
 from ccenv.base.seeding import stream
@@ -14,6 +16,9 @@ from ccenv.simulator.simulator import Simulator
 
 OnRollout = Callable[[int, dict[str, float]], None]
 """Called after each update: images seen, scalars to plot (`episode/*`, `reward/*`, `agent/*`)."""
+
+NUM_LOOKS = 400
+"""In a run, at how far an update moves the policy."""
 
 
 def ignore(images_seen: int, scalars: dict[str, float]) -> None:
@@ -54,6 +59,8 @@ class Agent(StoredPolicy):
     by_ranks: ClassVar[bool] = False
     """whether ranks may share its batches; say so with an `update` of yours that looks at nothing
     but the rollout and steps by optimisers of torch that are attributes, as its modules are."""
+    passes: Passes = Passes()
+    """gradient steps of an update on one rollout."""
     images_done: int = 0
     """images that an interrupted run has seen: the next `learn` goes on from there."""
 
@@ -105,6 +112,28 @@ class Agent(StoredPolicy):
             return None
         return getattr(self.distribution(observation, layer), "probability", None)
 
+    @property
+    def draws_masks(self) -> bool:
+        """Whether training masks are drawn from `distribution`: then updates have a KL divergence.
+
+        Say so with an `act` of yours that draws them.
+        """
+        is_missing = has_mark(self.distribution, "is_missing")
+        return has_mark(self.act, "asks_distribution") and not is_missing
+
+    @torch.no_grad()
+    def log_probabilities(self, rollout: Rollout) -> Tensor | None:
+        """Of a rollout's masks, as the policy is now: [num_steps, batch] float32.
+
+        None of masks that are not drawn, or from a distribution of yours.
+        """
+        known = IndependentBlocks | OrderedBlocks | AlwaysOn
+        if not self.draws_masks or not isinstance(
+            self.distribution(rollout.observations[0], 0), known
+        ):
+            return None
+        return log_probs(self, rollout)
+
     def update(self, rollout: Rollout) -> dict[str, float]:
         """Learns from one rollout and returns scalars to plot."""
         return {}
@@ -133,8 +162,15 @@ class Agent(StoredPolicy):
         while images_seen < num_images:
             self.progress = images_seen / num_images
             rollout = collect_rollout(self.simulator, self, self.generator)
+            looks_before = images_seen * NUM_LOOKS // num_images
             images_seen += rollout.num_images
-            own = self.update(rollout) | self.simulator.update_network()
+            looks = images_seen * NUM_LOOKS // num_images > looks_before and on_rollout != ignore
+            before = self.log_probabilities(rollout) if looks else None
+            own = self.update(rollout)
+            if before is not None and (after := self.log_probabilities(rollout)) is not None:
+                clips = not self.passes.is_one_step
+                own |= self.read(**change_of_policy(before, after, clips=clips))
+            own |= self.simulator.update_network()
             curves = episode_curves(rollout.means)
             on_rollout(images_seen, curves | {f"agent/{k}": v for k, v in own.items()})
         return images_seen

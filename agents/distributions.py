@@ -150,6 +150,10 @@ class OrderedBlocks:
             scores = scores.scatter(1, block, -torch.inf)
         return total
 
+    def entropy(self) -> Tensor:
+        """Entropy of the first draw in nats: [batch]."""
+        return -(self.first_draw() * self.scores.log_softmax(dim=1)).sum(dim=1)
+
     def first_draw(self) -> Tensor:
         """Probability of each block to be drawn first: [batch, num_blocks], rows sum to 1."""
         return self.scores.softmax(dim=1)

@@ -28,6 +28,7 @@ from ccenv.agents.distributions import (
     check_kept,
     keep_probability,
 )
+from ccenv.agents.passes import Passes, objective
 from ccenv.agents.scores import EmbeddingSize, ScoredAgent, SymbolRows, random_table, start_at
 from ccenv.base.registry import check_names
 from ccenv.base.seeding import integers, stream, uniform
@@ -71,6 +72,8 @@ class Rloo(ScoredAgent):
         start_probability: float = 0.9,
         perturbed_share: float = 0.1,
         perturbed_teach: bool = False,
+        num_epochs: int = 1,
+        num_minibatches: int = 1,
     ) -> None:
         """Prepares policy and optimiser (Adam).
 
@@ -97,6 +100,8 @@ class Rloo(ScoredAgent):
             start_probability: at which the first draw takes one of them.
             perturbed_share: of the decisions of sampling="perturbed" that are changed.
             perturbed_teach: whether a co-trained network learns from changed masks too.
+            num_epochs: how often an update goes through the rollout; see `ccenv.agents.passes`.
+            num_minibatches: parts of it, with a gradient step each.
         """
         super().__init__(env, seed=seed, hidden_units=hidden_units, embedding_size=embedding_size)
         check_names([sampling], SAMPLINGS, "sampling")
@@ -118,6 +123,12 @@ class Rloo(ScoredAgent):
             raise ValueError(
                 "expected neither advantage nor shared_blocks with sampling='perturbed', which "
                 "compares with the greedy mask; leave them out"
+            )
+        self.passes = Passes(num_epochs, num_minibatches).of(self.simulator.num_images)
+        if sampling == "perturbed" and not self.passes.is_one_step:
+            raise ValueError(
+                "expected one step a rollout with sampling='perturbed', got num_epochs="
+                f"{num_epochs} and num_minibatches={num_minibatches}; leave them out"
             )
         if sampling == "perturbed" and not perturbed_teach:
             self.taught_every = self.group_size
@@ -174,6 +185,11 @@ class Rloo(ScoredAgent):
         kept = (num_kept or self.num_kept[layer]) - self.shared_blocks
         return AlwaysOn(OrderedBlocks(scores, kept), self.shared_blocks)
 
+    @property
+    def draws_masks(self) -> bool:
+        """See `Agent.draws_masks`."""
+        return self.sampling != "perturbed"
+
     def act(
         self, observation: Tensor, layer: int, generator: torch.Generator | None = None
     ) -> Tensor:
@@ -219,29 +235,38 @@ class Rloo(ScoredAgent):
         return self.scores.choosers(deterministic, kept, MIN_PROBABILITY)
 
     def update(self, rollout: Rollout) -> dict[str, float]:
-        """One step up the policy gradient, with the bonus."""
+        """Steps up the policy gradient with the bonus, one by default."""
+        weight = self.diversity_weight * (1 - self.progress)
+        advantages = torch.stack(self.advantages(rollout))
+        for part in self.passes.over(self, rollout, advantages):
+            loss, diversity = self.surrogate(*part)
+            descend(self.optimizer, loss - weight * diversity)
+        return self.read(loss=loss, diversity=diversity)
+
+    def surrogate(
+        self, rollout: Rollout, advantages: Tensor, before: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """The policy gradient's loss, and the entropy of mean block use: sums over gates."""
         loss, diversity = torch.zeros(()), torch.zeros(())
-        advantages = self.advantages(rollout)
-        for layer, seen, action, worth in rollout.by_gate(torch.stack(advantages)):
+        values = [advantages] if before is None else [advantages, before]
+        for layer, seen, action, worth, *drawn in rollout.by_gate(*values):
             blocks = self.distribution(seen, layer)
             # Where all are kept, nothing was decided.
             if self.sampling == "independent" or action.shape[1] < self.num_blocks[layer]:
-                objective = blocks.log_prob(action)
+                rises = blocks.log_prob(action)
                 if self.sampling == "perturbed":
                     num_kept = action.shape[1]
                     num_swaps = num_kept * (self.num_blocks[layer] - num_kept)
                     changed = (action != blocks.mode()).any(dim=1)
-                    objective = objective.exp() * num_swaps * changed
-                loss = loss - (objective * worth).mean()
+                    rises = rises.exp() * num_swaps * changed
+                loss = loss - objective(rises, worth, *drawn).mean()
             if isinstance(blocks.rest, OrderedBlocks):
                 use = blocks.rest.first_draw().mean(dim=0)
             else:
                 use = blocks.rest.probability.mean(dim=0)
                 use = use / use.sum()
             diversity = diversity - (use * use.clamp(min=1e-12).log()).sum()
-        weight = self.diversity_weight * (1 - self.progress)
-        descend(self.optimizer, loss - weight * diversity)
-        return self.read(loss=loss, diversity=diversity)
+        return loss, diversity
 
     def advantages(self, rollout: Rollout) -> list[Tensor]:
         """What each mask was worth, for each layer: [batch]."""

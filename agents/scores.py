@@ -15,9 +15,12 @@ from ccenv.agents.base import Agent
 from ccenv.agents.distributions import (
     MIN_PROBABILITY,
     IndependentBlocks,
+    OrderedBlocks,
+    check_kept,
     keep_probability,
     score_at,
 )
+from ccenv.agents.passes import Passes, objective
 from ccenv.base.registry import check_names
 from ccenv.base.seeding import stream_seed
 from ccenv.base.values import positive_int
@@ -271,6 +274,22 @@ class ScoredAgent(Agent):
         self.scores = LayerScores(self.simulator, seed, hidden_units, embedding_size)
         self.policy_macs = self.scores.macs
 
+    def surrogate(
+        self, rollout: Rollout, advantages: Tensor, before: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """The policy gradient's loss, and the masks' entropy in nats: sums over gates of means.
+
+        Advantages are [num_steps, batch]: what each mask was worth; see `objective` for `before`,
+        of the same shape.
+        """
+        loss, entropy = torch.zeros(()), torch.zeros(())
+        values = [advantages] if before is None else [advantages, before]
+        for layer, seen, action, *of_gate in rollout.by_gate(*values):
+            blocks = self.distribution(seen, layer)
+            loss = loss - objective(blocks.log_prob(action), *of_gate).mean()
+            entropy = entropy + blocks.entropy().mean()
+        return loss, entropy
+
 
 class IndependentPolicy(ScoredAgent):
     """Keeps or skips every block by itself; how the scores are learned, subclasses say."""
@@ -286,14 +305,38 @@ class IndependentPolicy(ScoredAgent):
         """See `Agent.choosers`."""
         return self.scores.choosers(deterministic, low=self.min_probability)
 
-    def surrogate(self, rollout: Rollout, advantages: Tensor) -> tuple[Tensor, Tensor]:
-        """The policy gradient's loss, and the masks' entropy in nats: sums over gates of means.
 
-        Advantages are [num_steps, batch]: what each mask was worth.
+class DrawnPolicy(ScoredAgent):
+    """A coin for each block, or k of n blocks; learned in one step a rollout, or in several."""
+
+    def __init__(
+        self,
+        env: Any,
+        *,
+        seed: int,
+        hidden_units: int,
+        embedding_size: EmbeddingSize,
+        num_kept: int | Sequence[int] | None,
+        num_epochs: int,
+        num_minibatches: int,
+    ) -> None:
+        """Prepares the scores; see `ScoredAgent` and `Passes`.
+
+        Args:
+            num_kept: k of a gate's blocks are drawn, one number or one for each gate; None: a coin
+                for each block.
         """
-        loss, entropy = torch.zeros(()), torch.zeros(())
-        for layer, seen, mask, worth in rollout.by_gate(advantages):
-            blocks = self.distribution(seen, layer)
-            loss = loss - (blocks.log_prob(mask) * worth).mean()
-            entropy = entropy + blocks.entropy().mean()
-        return loss, entropy
+        super().__init__(env, seed=seed, hidden_units=hidden_units, embedding_size=embedding_size)
+        self.num_kept = None if num_kept is None else check_kept(num_kept, self.num_blocks)
+        self.passes = Passes(num_epochs, num_minibatches).of(self.simulator.num_images)
+
+    def distribution(self, observation: Tensor, layer: int) -> IndependentBlocks | OrderedBlocks:
+        """Masks of a layer's images: [batch, obs_size] -> coins, or k blocks."""
+        scores = self.scores(observation, layer)
+        if self.num_kept is None:
+            return IndependentBlocks(keep_probability(scores))
+        return OrderedBlocks(scores, self.num_kept[layer])
+
+    def choosers(self, *, deterministic: bool) -> list[Chooser] | None:
+        """See `Agent.choosers`."""
+        return self.scores.choosers(deterministic, self.num_kept, low=MIN_PROBABILITY)

@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from ccenv.simulator.evaluate import evaluate, evaluate_menu
     from ccenv.sparse.linear import block_sparse_linear
     from ccenv.sparse.routes import explain_backend
+    from ccenv.tasks.catalogue import suite
 
 _FOLDER = Path(__file__).parent
 if not (_FOLDER / "agents").is_dir():
@@ -74,6 +75,7 @@ ON_USE = {
     "simulator.evaluate": ["evaluate", "evaluate_menu"],
     "sparse.linear": ["block_sparse_linear"],
     "sparse.routes": ["explain_backend"],
+    "tasks.catalogue": ["suite"],
 }
 """Module -> names in it that are this package's, too."""
 FOLDERS = (
@@ -86,6 +88,7 @@ FOLDERS = (
     "simulator",
     "mask_table",
     "envs",
+    "tasks",
     "deploy",
 )
 
@@ -112,6 +115,7 @@ __all__ = [
     "gate",
     "gateable",
     "load",
+    "suite",
     "train",
 ]
 

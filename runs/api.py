@@ -11,7 +11,7 @@ import html
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Unpack, overload
+from typing import TYPE_CHECKING, Any, Unpack, overload
 
 from ccenv.base.annotations import checks_types
 from ccenv.base.ranks import ALONE, OneProcess, Ranks
@@ -23,14 +23,15 @@ from ccenv.runs.config.typed import Settings
 from ccenv.runs.engine.collect_runs import in_rows, telling_settings
 from ccenv.runs.engine.errors import CannotStartError, say
 from ccenv.runs.engine.metadata import context_lines
-from ccenv.runs.engine.run import Options, run, warn_of_masks
-from ccenv.runs.engine.run import export as export_run
 from ccenv.runs.stats.intervals import Interval, mean_interval, told, with_interval
 from ccenv.runs.stats.measures import bits_lines, evaluation
 from ccenv.runs.store import folder as run_folder
 from ccenv.runs.store.untrusted_files import EXPORTED, stored_result
 from ccenv.runs.tables.sweep_table import markdown
 from ccenv.runs.tensorboard.mirror import mirrored
+
+if TYPE_CHECKING:
+    from ccenv.runs.engine.run import Options
 
 __getattr__ = names_on_use("ccenv.runs", {"comparing": ["Comparison", "compare"]})
 """They stand here too; to train imports nothing of what compares."""
@@ -294,6 +295,8 @@ def train(
         ...     latency=False, images=64, batch_size=32)
         Run(dense, seed 0: test error 0.00 %, cost 1.000)
     """
+    from ccenv.runs.engine.run import Options
+
     plan = make_plan(name_of_code(agent, "an agent"), with_names(settings))
     numbers = range(positive_int(seeds, "seeds")) if isinstance(seeds, int) else seeds
     if numbers is not None and not len(numbers):
@@ -305,7 +308,7 @@ def train(
 
 
 def train_plan(
-    plan: Plan, options: Options, ranks: OneProcess = ALONE, track: str | None = None
+    plan: Plan, options: "Options", ranks: OneProcess = ALONE, track: str | None = None
 ) -> Run | None:
     """Trains by a plan, or takes the finished run of its folder and says so.
 
@@ -323,6 +326,8 @@ def train_plan(
         BlockingIOError: if another process trains it.
         StoppedError: if training ends without a result.
     """
+    from ccenv.runs.engine.run import run, warn_of_masks
+
     with mirrored(track if ranks.leads else None, plan):
         if isinstance(ranks, Ranks):
             from ccenv.runs.engine.distributed import run_by
@@ -346,6 +351,7 @@ def export_finished(plan: Plan) -> None:
     folder = plan.folder()
     if (folder / run_folder.CHECKPOINT / EXPORTED).exists():
         return
+    from ccenv.runs.engine.run import export
     from ccenv.runs.replay.rebuilt import rebuild
 
     try:
@@ -357,7 +363,7 @@ def export_finished(plan: Plan) -> None:
             f"expected a policy that the files of {folder} give back, got {plan.agent}, which "
             "keeps what it learned elsewhere; `--anew` (`anew=True`) trains it again and exports it"
         )
-    export_run(plan, rebuilt.agent, folder)
+    export(plan, rebuilt.agent, folder)
 
 
 @checks_types

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
@@ -22,25 +22,24 @@ from ccenv.base.registry import check_names
 from ccenv.base.values import as_settings
 from ccenv.runs.api import frame, name_of_code, with_names
 from ccenv.runs.config.agent_settings import find_agent
-from ccenv.runs.config.plan import safe_name
+from ccenv.runs.config.plan import OLDER, safe_name
 from ccenv.runs.config.sweep import MOST_RUNS, Cell, Sweep, check_run_count
 from ccenv.runs.engine import jobs as sweep_jobs
 from ccenv.runs.engine.errors import say
 from ccenv.runs.engine.jobs import Job, remaining_seconds
 from ccenv.runs.engine.machines import LOCAL
-from ccenv.runs.engine.machines.engines import HERE, Engine, open_engine
-from ccenv.runs.engine.machines.pool import Outcome, Task
-from ccenv.runs.engine.run import OLDER
 from ccenv.runs.engine.study import Section
-from ccenv.runs.report.over_seeds import write_sweep
-from ccenv.runs.report.publish import PAGE, publish
 from ccenv.runs.stats.measures import MODES
 from ccenv.runs.stats.verdict import baseline_sentences
-from ccenv.runs.store import LOGS, REPORTS, recorded
+from ccenv.runs.store import LOGS, PAGE, REPORTS, recorded
 from ccenv.runs.store import folder as run_folder
 from ccenv.runs.store.identity import Key
 from ccenv.runs.studies import find_study
 from ccenv.runs.tables.short_table import short_table
+
+if TYPE_CHECKING:
+    from ccenv.runs.engine.machines.engines import Engine
+    from ccenv.runs.engine.machines.pool import Outcome
 
 
 @dataclass(frozen=True, repr=False)
@@ -63,7 +62,7 @@ class Comparison:
     """folder of recorded results."""
     log_dir: str = LOGS
     """folder of the runs."""
-    failures: Sequence[Outcome] = ()
+    failures: Sequence["Outcome"] = ()
     """runs that failed, with their errors."""
     lines: Sequence[str] = ()
     """what else there is to know: what is missing, and where recorded rows come from."""
@@ -85,9 +84,13 @@ class Comparison:
 
     def write_page(self, *, board: bool = True) -> list[str]:
         """Writes the page and, with `board`, means over seeds for TensorBoard; says where."""
+        from ccenv.runs.report.publish import publish
+
         publish(self.results, self.page.parent, self.results_dir, self.sections)
         lines = [f"page: {self.page} (tables and plots in the same folder)"]
         if board:
+            from ccenv.runs.report.over_seeds import write_sweep
+
             means = write_sweep(self.results, self.log_dir)
             logs = "runs" if self.log_dir == LOGS else self.log_dir
             lines.append(f"means over seeds: tensorboard --logdir {means}")
@@ -203,11 +206,10 @@ def compare(
     folders = recorded.results_folders(results_dir, is_written=record)
     source, *others = [sweep_jobs.recording_of(asked, all_jobs, str(folder)) for folder in folders]
     # Read even where it is not used: what cannot be recorded later is refused before hours of runs.
-    # On the library of another Python the rows are run here, unless they are to be recorded.
     is_read = record or use_recorded
     read: dict[Key, dict[str, Any]] = {}
     for one in [*reversed(others), source] if is_read else []:
-        read |= recorded.load_results(one, other_texts=record)
+        read |= recorded.load_results(one, same_data=record)
     known = sweep_jobs.of_this_code(all_jobs, read) if use_recorded else {}
     gathered = sweep_jobs.gather(asked, all_jobs, known, masks)
     old = sweep_jobs.outdated(gathered, all_jobs) if rerun else []
@@ -222,6 +224,8 @@ def compare(
             sweep_jobs.record_sweep(asked, all_jobs, source, masks)
 
     if todo and run_missing_ones:
+        from ccenv.runs.engine.machines.engines import HERE, open_engine
+
         with open_engine(engine, jobs, Path(log_dir), engine_options or {}) as opened:
             # Other processes cannot import what a notebook or a script has defined.
             here = [job for job in todo if job.agent.startswith("__main__:")]
@@ -254,7 +258,7 @@ def notes_on(found: sweep_jobs.Comparison, jobs: Sequence[sweep_jobs.Job]) -> li
     if folders := sweep_jobs.read_from(found):
         counts = " and ".join(f"{folder} ({count})" for folder, count in folders.items())
         notes.append(f"recorded results were read from {counts}; --no-recorded runs them here")
-    notes += sweep_jobs.origins(found)
+    notes += [*sweep_jobs.other_data_lines(found), *sweep_jobs.origins(found)]
     if old := sweep_jobs.outdated(found, jobs):
         notes.append(
             f"{len(old)} results were made by older code of their {OLDER}; --rerun repeats them"
@@ -310,15 +314,17 @@ def load_and_learn(jobs: Sequence[Job]) -> None:
 def run_missing(
     found: sweep_jobs.Comparison,
     jobs: Sequence[Job],
-    engine: Engine,
+    engine: "Engine",
     reuse: bool,
     on_end: Callable[[], None],
-) -> list[Outcome]:
+) -> list["Outcome"]:
     """Says how long it will take, then runs jobs with a bar, and returns the failures."""
     say(forecast(found, jobs, min(engine.workers, len(jobs))))
     if engine.about:
         say(engine.about)
     load_and_learn(jobs)
+    from ccenv.runs.engine.machines.pool import Task
+
     tasks = [Task(job.label, job.agent, job.settings, reuse) for job in jobs]
     expected = [remaining_seconds(found, [job])[0] for job in jobs]
     failures: list[Outcome] = []

@@ -194,6 +194,6 @@ def test_what_is_added_is_trained_exported_validated_and_compared_by_name(
     given = [*words, "added_rate=0.2", f"log_dir={added / 'log'}", "--export"]
     said(capsys, "train", "added", *given)
     assert "✅" in said(capsys, "validate", added / "log")
-    assert "\nadded " in said(capsys, "compare", "added_study", "--no-run", *place)
+    assert "\nadded " in said(capsys, "compare", "added_study", "--no-run", "--page", *place)
     [table] = (added / "report").rglob("added.md")
     assert "Runs that were added" in table.read_text()

@@ -46,6 +46,8 @@ DOORS = {
         "check_named: import_object",
         "is_in_table: import_object",
         "shipped_study: import_object",
+        "register_all: import_object",
+        "own_part: import_object",
         "_stored: import_object",
         "read_extensions: import_object",
         "check_installed: find_spec",
@@ -87,11 +89,12 @@ DOORS = {
         "pass_limit_on: resolve, resolve",
         "usual_value: resolve",
         "find_study: resolve",
+        "hyperparameters: resolve",
     ),
     OBJECT: (
         "path_to: import_object",
         "aten: getattr",
-        "SeenProxy.__getattr__: getattr",
+        "Recorder.__torch_function__: getattr",
     ),
     DATA: ("arrays_of_file: np.load", "digits: np.load", "packaged_tensors: torch.load"),
 }
@@ -185,8 +188,8 @@ def test_nothing_that_makes_code_of_names_is_called_by_another_name():
                 # Handed on as a function, it would be called where no test looks.
                 handed = [*node.args, *(word.value for word in node.keywords)]
                 names = {one.id for one in handed if isinstance(one, ast.Name)} & words
-                # The tracer of a user's model notes which attribute is read of a seen value.
-                assert not names or path.stem == "tracer", path
+                # The recorder of a user's model notes which attribute is read of a tensor.
+                assert not names or path.stem == "recorder", path
 
 
 CANARY = """

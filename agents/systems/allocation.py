@@ -25,7 +25,7 @@ from torch import Tensor
 
 from ccenv.agents.systems.calibrated import BATCH, Calibrated
 from ccenv.agents.systems.halting import exits_of
-from ccenv.agents.systems.offers import allocate
+from ccenv.base.allocation import allocate
 from ccenv.base.machine import check_fits
 from ccenv.base.registry import check_names
 from ccenv.base.seeding import integers, uniform

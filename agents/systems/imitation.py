@@ -29,7 +29,7 @@ from ccenv.agents.distributions import (
     keep_probability,
 )
 from ccenv.agents.scores import EmbeddingSize, ScoredAgent
-from ccenv.agents.systems.offers import allocate
+from ccenv.base.allocation import allocate
 from ccenv.base.masks import mask_of_indices, random_mask
 from ccenv.base.seeding import integers, stream
 from ccenv.mdp.choosers import Chooser

@@ -1,6 +1,7 @@
 """Builds `info`: (outcome, reward terms) -> arrays, one row per input."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -75,6 +76,11 @@ class SimulatorView:
     """Base class of environments on a simulator."""
 
     simulator: Simulator
+
+    @property
+    def score(self) -> Any:
+        """Of a task of the suite what is kept of its episodes; None of other environments."""
+        return self.simulator.extension("task")
 
     def start(self, seed: int | None, generator: np.random.Generator) -> None:
         """Starts the random streams from a generator; without a seed they continue."""

@@ -11,7 +11,8 @@ if TYPE_CHECKING:
     from ccenv.networks.core.protocol import Gate, GatedNetwork
     from ccenv.networks.core.sequential import GatedSequential
     from ccenv.networks.core.stage import Stage
-    from ccenv.networks.gating.gate import gate, gateable
+    from ccenv.networks.gating.gate import gate
+    from ccenv.networks.gating.gateable import gateable
 
 NETWORKS: dict[str, str] = {
     "cascade": "ccenv.networks.vision.early_exit:cascade",
@@ -70,6 +71,7 @@ __getattr__ = names_on_use(
         "core.protocol": ["Gate", "GatedNetwork"],
         "core.sequential": ["GatedSequential"],
         "core.stage": ["Stage"],
-        "gating.gate": ["gate", "gateable"],
+        "gating.gate": ["gate"],
+        "gating.gateable": ["gateable"],
     },
 )

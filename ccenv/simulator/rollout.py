@@ -1,7 +1,7 @@
 """Policies on the environment: what one is, and (simulator, policy) -> a rollout to learn from."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -56,6 +56,22 @@ class Rollout:
     """means over the batch; see `episode_means`, and `episode_curves` for their tags."""
     num_layers: int
     """gates of the network; there are as many steps, times the positions of a sequence."""
+
+    def of_rows(self, rows: Tensor) -> "Rollout":
+        """Some of its episodes, int64 [rows]; `means` stay those of all."""
+        return replace(
+            self,
+            observations=self.observations[:, rows],
+            masks=self.masks[:, rows],
+            actions=tuple(action[rows] for action in self.actions),
+            rewards=self.rewards[:, rows],
+            costs=self.costs[:, rows],
+            returns=self.returns[:, rows],
+            correct=self.correct[rows],
+            nll=self.nll[rows],
+            compute_cost=self.compute_cost[rows],
+            labels=self.labels[rows],
+        )
 
     def by_gate(self, *values: Tensor) -> Iterator[tuple[Any, ...]]:
         """What a policy of one gate learns from: all positions of a sequence side by side.

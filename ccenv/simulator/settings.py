@@ -15,6 +15,7 @@ EXTENSIONS = {
     "oblivious": "ccenv.simulator.extensions.oblivious:Oblivious",
     "fast_memory": "ccenv.simulator.extensions.loads:FastMemory",
     "shared": "ccenv.simulator.extensions.loads:Shared",
+    "task": "ccenv.tasks.score:Score",
 }
 """Settings that add something to the walk, in the order in which a simulator asks them -> the
 `Extension` that does it, "module:Class", imported where the setting is given."""
@@ -138,6 +139,10 @@ class EnvironmentSettings:
     shared: str | None = field(
         default=None,
         metadata={"help": '"batch": its rows share the loads of the blocks that they keep'},
+    )
+    task: Any = field(
+        default=None,
+        metadata={"help": "a task of the suite, whose score is kept, see `ccenv.tasks.score`"},
     )
 
 

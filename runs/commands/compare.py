@@ -61,7 +61,11 @@ def compared(options: argparse.Namespace) -> int:
     elif found.rows:
         print(answer(found.results.sweep.description, found.rows), flush=True)
     # The answer first: figures take seconds.
-    page = found.write_page(board=not options.no_run) if found.rows else []
+    page = []
+    if found.rows and (options.page or not options.no_run):
+        page = found.write_page(board=not options.no_run)
+    elif found.rows:
+        page = ["--page writes the page: every row, with tables and figures"]
     for line in [*found.lines, *page]:
         say(line)
     failures, number = found.failures, found.results.num_runs
@@ -129,7 +133,10 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--no-recorded", action="store_true", help="run here what was recorded elsewhere, too"
     )
-    parser.add_argument("--no-run", action="store_true", help="show what is there, run nothing")
+    parser.add_argument(
+        "--no-run", action="store_true", help="show what is there; run nothing, write nothing"
+    )
+    parser.add_argument("--page", action="store_true", help="with --no-run, write the page, too")
     parser.add_argument(
         "--rerun", action="store_true", help="also run what comes from older code of its agent"
     )

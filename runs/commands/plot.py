@@ -4,11 +4,11 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from ccenv.runs.commands.frame import positive, program
+from ccenv.runs.commands.frame import program
 from ccenv.runs.config.plan import safe_name
 from ccenv.runs.engine.collect_runs import among_recorded, gather_folders
 from ccenv.runs.stats.measures import MODES
-from ccenv.runs.store import REPORTS
+from ccenv.runs.store import PAGE, REPORTS
 from ccenv.runs.store.recorded import results_folders
 from ccenv.runs.studies import STUDIES
 from ccenv.runs.tables.short_table import answer
@@ -18,8 +18,8 @@ def make_parser() -> argparse.ArgumentParser:
     """The command line."""
     parser = argparse.ArgumentParser(
         prog="ccenv plot",
-        description="Writes a page of finished runs, with figures (PNG, SVG) and tables (CSV), or "
-        "serves their TensorBoard. A single run stands among the recorded results of its data set.",
+        description="Writes a page of finished runs, with figures (PNG, SVG) and tables (CSV). "
+        "A single run stands among the recorded results of its data set.",
         allow_abbrev=False,
     )
     parser.add_argument("folders", nargs="+", type=Path, metavar="FOLDER", help="with runs below")
@@ -37,12 +37,6 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--board", metavar="FOLDER", help="also write means over seeds for TensorBoard below it"
     )
-    parser.add_argument(
-        "--tensorboard",
-        action="store_true",
-        help="serve TensorBoard instead, runs named by what differs between them and the seed",
-    )
-    parser.add_argument("--port", type=positive, help="of TensorBoard; 6006 or the next free one")
     return parser
 
 
@@ -50,19 +44,9 @@ def make_parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Draws finished runs; see --help."""
     options = make_parser().parse_args(arguments)
-    if options.tensorboard:
-        if len(options.folders) > 1:
-            raise ValueError(
-                f"expected one folder with --tensorboard, got {len(options.folders)}; "
-                "name one that holds them all"
-            )
-        from ccenv.runs.report.board import serve_board
-
-        serve_board(options.folders[0], options.port)
-        return 0
     from ccenv.runs.engine.errors import say
     from ccenv.runs.report.over_seeds import write_sweep
-    from ccenv.runs.report.publish import PAGE, publish
+    from ccenv.runs.report.publish import publish
 
     found = gather_folders(options.folders, options.name, options.masks)
     is_one_row = len(found.results) == 1

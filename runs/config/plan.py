@@ -17,6 +17,8 @@ from ccenv.runs.store.identity import Key, Program, chosen_settings, key_of, sho
 
 OF_CODE = ("reward", "network", "observation")
 """Settings of the environment that may name code of yours."""
+OLDER = "agent's, reward's or network's file"
+"""What makes another result of the same settings."""
 NO_SOURCE = hashlib.sha256().hexdigest()[:12]
 """In `code_digests`, of what has no file, such as a class that was typed into a terminal."""
 

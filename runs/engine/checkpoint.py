@@ -15,6 +15,7 @@ from ccenv.runs.config.plan import Plan, code_digests
 from ccenv.runs.engine.errors import warn
 from ccenv.runs.store.folder import CHECKPOINT
 from ccenv.runs.store.provenance import versions
+from ccenv.runs.tensorboard.names import curves_folder
 from ccenv.runs.tensorboard.tracking import too_short
 from ccenv.simulator.resume import restore_simulator, simulator_state
 
@@ -60,8 +61,9 @@ def read_checkpoint(plan: Plan, folder: Path) -> dict[str, Any] | None:
             damaged = True
             continue
         sizes = found["curves"].get("tracker", {}).get("sizes", {}) if same else {}
-        if short := too_short(folder, sizes):
-            warn(f"{', '.join(short)} in {folder} holds less than {path} knows: it was cut")
+        curves = curves_folder(plan, folder)
+        if short := too_short(curves, sizes):
+            warn(f"{', '.join(short)} in {curves} holds less than {path} knows: it was cut")
             damaged = True
             continue
         if same:

@@ -12,18 +12,21 @@ from typing import Any
 from ccenv.runs.config.plan import NO_SOURCE, OF_CODE, Plan, code_digests, safe_name
 from ccenv.runs.config.settings import make_plan
 from ccenv.runs.config.sweep import Sweep
-from ccenv.runs.stats.measures import method_of
+from ccenv.runs.stats.measures import OTHER_DATA, method_of
 from ccenv.runs.stats.rows import make_rows
 from ccenv.runs.stats.verdict import first_names
 from ccenv.runs.store import folder as run_folder
 from ccenv.runs.store import json_file, recorded
 from ccenv.runs.store.identity import Key
 from ccenv.runs.store.json_file import uncollected
+from ccenv.runs.store.provenance import data_checksum
 from ccenv.runs.store.recorded import read_cells
 from ccenv.runs.store.seal import check_result_of, check_seal
 
 NAMED = 8
 """Most rows named in a message."""
+SHOWN = 8
+"""Digits of a checksum that are shown."""
 
 
 @dataclass(frozen=True)
@@ -89,18 +92,36 @@ class Comparison:
     def results(self) -> dict[str, list[dict[str, Any]]]:
         """Label -> results by seed; labels in the sweep's order, those without any are empty.
 
-        A result says what its row does: `method`, and whether it was `added`.
+        A result says what its row does: `method`, and whether it was `added`. Runs on other data
+        than the comparison's (see `data_compared`) are rows of their own, of a data set of its own.
         """
         found: dict[str, list[dict[str, Any]]] = {cell.label: [] for cell in self.sweep.cells}
         rows = {c.label: {"method": c.method, "added": c.added} for c in self.sweep.cells}
+        compared = data_compared(self.finished)
         for one in self.finished:
-            found[one.label].append(one.result | rows[one.label])
+            result, label = one.result | rows[one.label], one.label
+            for name, checksum in one.result.get("data", {}).items():
+                if checksum != compared[name]:
+                    result[OTHER_DATA] = checksum[:SHOWN]
+                    label = f"{one.label}, data {checksum[:SHOWN]}"
+            found.setdefault(label, []).append(result)
         return found
 
     @functools.cached_property
     def rows(self) -> list[dict[str, Any]]:
         """Rows of the table."""
         return [asdict(row) for row in make_rows(self.results, self.draw)]
+
+
+def data_compared(finished: Iterable[Finished]) -> dict[str, str]:
+    """Which version of each data set a comparison is of: name -> checksum.
+
+    That of recorded runs, else that of most runs.
+    """
+    counts = Counter(
+        (one.recorded, data) for one in finished for data in one.result.get("data", {}).items()
+    )
+    return dict(data for _, data in sorted(counts, key=lambda one: (one[0], counts[one])))
 
 
 def make_jobs(sweep: Sweep, log_dir: str) -> list[Job]:
@@ -153,15 +174,19 @@ def gather(
     known: Mapping[Key, dict[str, Any]],
     draw: str = "sampled",
 ) -> Comparison:
-    """Looks what is there: a run's own folder first, then what was recorded."""
+    """Looks what is there: a run's own folder first, then what was recorded.
+
+    What was recorded on other data comes first: with it are compared the rows that have no folder.
+    """
     finished, missing = [], []
     for job in jobs:
-        own = own_result(job)
-        found = known.get(job.plan.key()) if own is None else own
-        if found is None:
-            missing.append(job)
+        own, noted = own_result(job), known.get(job.plan.key())
+        if own is not None and (noted is None or own.get("data") == noted.get("data")):
+            finished.append(Finished(job.label, own))
+        elif noted is not None:
+            finished.append(Finished(job.label, noted, recorded=True))
         else:
-            finished.append(Finished(job.label, found, recorded=own is None))
+            missing.append(job)
     return Comparison(sweep, tuple(finished), tuple(missing), draw)
 
 
@@ -235,6 +260,7 @@ def record_sweep(sweep: Sweep, jobs: Sequence[Job], source: recorded.Source, dra
     """
     with run_folder.locked(source.path, wait=True):
         whole = gather(sweep, jobs, recorded.load_results(source), draw)
+        recorded.check_data(source.path, [one.result for one in whole.finished])
         settings = {cell.label: {**sweep.settings, **cell.settings} for cell in sweep.cells}
         head = {
             "kind": "comparison",
@@ -261,6 +287,22 @@ def names_of(runs: Sequence[Job | Finished]) -> str:
 def read_from(comparison: Comparison) -> Counter[str]:
     """Folders of recorded results, and how many of the runs were read there."""
     return Counter(one.result[recorded.READ_FROM] for one in comparison.finished if one.recorded)
+
+
+def other_data_lines(comparison: Comparison) -> list[str]:
+    """Which recorded runs were on other data than those here, a line for each data set."""
+    counts = Counter(
+        data
+        for one in comparison.finished
+        if one.recorded
+        for data in one.result.get("data", {}).items()
+    )
+    return [
+        f"{number} of them are on another {name!r} (checksum {checksum[:SHOWN]}) than the one here "
+        f"({here[:SHOWN]}): what runs here stands apart, on {name}+{here[:SHOWN]}"
+        for (name, checksum), number in counts.items()
+        if (here := data_checksum(name)) not in (None, checksum)
+    ]
 
 
 def origins(comparison: Comparison) -> list[str]:

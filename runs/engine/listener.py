@@ -183,9 +183,9 @@ def of_optimizers(agent: Agent) -> dict[str, float]:
 
 @contextmanager
 def progress_bar(plan: Plan) -> Iterator[Any]:
-    """A bar on stderr that counts images, or None."""
+    """A bar on stderr that counts images, on a terminal; None where none is wanted."""
     if not plan.program.progress:
         yield None
         return
-    with tqdm(total=plan.program.images, desc=plan.agent, unit="image") as bar:
+    with tqdm(total=plan.program.images, desc=plan.agent, unit="image", disable=None) as bar:
         yield bar

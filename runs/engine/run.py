@@ -16,7 +16,7 @@ from ccenv.envs.vector import BlockSelectionVectorEnv
 from ccenv.networks.core.mlp import SMALL_MACS
 from ccenv.networks.core.protocol import GatedNetwork
 from ccenv.runs.config.command import command_line
-from ccenv.runs.config.plan import Plan, code_digests
+from ccenv.runs.config.plan import OLDER, Plan, code_digests
 from ccenv.runs.engine.checkpoint import Keeper, read_checkpoint
 from ccenv.runs.engine.errors import (
     CannotStartError,
@@ -33,12 +33,11 @@ from ccenv.runs.store import json_file, masks_file
 from ccenv.runs.store.identity import Program
 from ccenv.runs.store.seal import check_result_of
 from ccenv.runs.store.untrusted_files import EXPORTED
-from ccenv.runs.tensorboard.tracking import Tracker
+from ccenv.runs.tensorboard.names import check_curves, curves_folder
+from ccenv.runs.tensorboard.tracking import FOLDER, Tracker
 from ccenv.simulator.evaluate import Evaluation, evaluate
 from ccenv.simulator.simulator import Simulator
 
-OLDER = "agent's, reward's or network's file"
-"""What makes another result of the same settings."""
 OBLIVIOUS = "oblivious"
 """A setting under which nothing is skipped: what would be timed and exported is another program."""
 
@@ -89,6 +88,7 @@ def run(
     try:
         run_folder.check_writable(target)
         run_folder.check_unlinked(target)
+        check_curves(plan, target)
         run_folder.lock_path(target)
     except (OSError, ValueError) as error:
         raise CannotStartError(str(error)) from error
@@ -151,7 +151,7 @@ def start_or_resume(plan: Plan, target: Path, options: Options) -> Started:
             keeper.remove()
             torch.manual_seed(plan.program.seed)
             return start_or_resume(plan, target, options)
-    run_folder.begin(target, plan.config())
+    run_folder.begin(target, curves_folder(plan, target), plan.config())
     write_whole(target / run_folder.COMMAND, command_line(plan) + "\n")
     return Started(env, agent, first, keeper, None)
 
@@ -223,7 +223,12 @@ def learn(plan: Plan, target: Path, lead: Any, started: Started) -> Learned:
     env, agent, curves = started.env, started.agent, started.curves
     with (
         told_as(StoppedError, plan, (RanksError,), agent),
-        Tracker(target, plan.config(), agent.simulator, curves and curves["tracker"]) as tracker,
+        Tracker(
+            curves_folder(plan, target),
+            plan.config() | {FOLDER: str(target)},
+            agent.simulator,
+            curves and curves["tracker"],
+        ) as tracker,
         progress_bar(plan) as bar,
     ):
         listener = Listener(plan, env, agent, tracker, bar, started.keeper)
@@ -236,7 +241,7 @@ def learn(plan: Plan, target: Path, lead: Any, started: Started) -> Learned:
         seconds = listener.learning_seconds
         last = listener.finish(images_seen)
         test = evaluate(env, agent, seed=plan.program.seed)
-        tracker.finish(images_seen, test)
+        tracker.finish(images_seen, test, listener.curve)
     return Learned(listener, images_seen, seconds, last, test)
 
 

@@ -2,6 +2,8 @@
 
 Rules know what `ccenv.networks.sequence_probes` knows of a problem, but not the future. What is
 searched or learned sees training and validation sequences; greedy masks are evaluated on others.
+Who learns has the same number of sequences; how many gradient steps it takes with those of one
+rollout stands beside it.
 """
 
 import argparse
@@ -63,10 +65,8 @@ class Problem:
     random: Choose
     rules: Callable[["Problem"], Iterator[tuple[str, Choose]]]
     """names and rules; what they have to be tuned for, they are on the training split."""
-    kept: str
-    """how `rloo` draws."""
-    menu: Any = None
-    """masks from which Stable-Baselines3's algorithms choose; None: a bit for each block."""
+    num_kept: int | None = None
+    """blocks that are drawn at a gate; None: a coin for each block."""
 
     def score(self, choose: Choose, split: str = "test") -> float:
         """Mean return of a rule."""
@@ -163,8 +163,7 @@ PROBLEMS = {
         optimum=lambda: float(best_of_documents(FAST_MEMORY, LOAD_PRICE).mean()),
         random=lambda seen: one_of(torch.randint(NUM_EXPERTS, (len(seen),))),
         rules=rules_of_documents,
-        kept="ordered",
-        menu=SINGLE,
+        num_kept=1,
     ),
     "staleness": Problem(
         settings={
@@ -178,26 +177,31 @@ PROBLEMS = {
         optimum=best_of_staleness,
         random=lambda seen: torch.rand(len(seen), 1) < 0.5,
         rules=rules_of_staleness,
-        kept="independent",
     ),
 }
 
 
-def learned(problem: Problem, algorithm: Any, settings: dict[str, Any], rollouts: int) -> Any:
+Returns = Callable[[int], float]
+"""Seed -> return."""
+
+
+def learned(problem: Problem, algorithm: Any, settings: dict[str, Any], rollouts: int) -> Returns:
     """Returns of an algorithm of Stable-Baselines3 or of an agent of ours: seed -> return."""
 
     def by_seed(seed: int) -> float:
         if algorithm in (PPO, A2C):
             env: Any = BlockSelectionVecEnv(ROWS, **problem.settings)
-            if problem.menu is not None:
-                env = ActionViewVecEnv(env, "menu", menu=problem.menu)
+            if problem.num_kept is not None:
+                env = ActionViewVecEnv(env, "menu", menu=SINGLE)
             rate = settings["learning_rate"]
             given = settings | {
                 "learning_rate": lambda left: rate * left,
                 "n_steps": problem.num_steps,
             }
             if algorithm is PPO:
-                given |= {"batch_size": ROWS * problem.num_steps // 4, "n_epochs": 4}
+                parts = settings["num_minibatches"]
+                given |= {"batch_size": ROWS * problem.num_steps // parts}
+                del given["num_minibatches"]
             model = algorithm(
                 "MlpPolicy",
                 env,
@@ -219,17 +223,25 @@ def learned(problem: Problem, algorithm: Any, settings: dict[str, Any], rollouts
     return by_seed
 
 
-def learners(problem: Problem, rollouts: int) -> Iterator[tuple[str, Callable[[int], float]]]:
-    """Names and what learns."""
-    rloo = {"sampling": problem.kept, "num_kept": 1, "learning_rate": 0.01, "hidden_units": 64}
-    for name, algorithm, settings in (
-        ("PPO (Stable-Baselines3)", PPO, {"learning_rate": 3e-3, "ent_coef": 0.01}),
-        ("A2C (Stable-Baselines3)", A2C, {"learning_rate": 3e-3, "ent_coef": 0.01}),
-        ("actor_critic", ActorCritic, {"hidden_units": 64, "gae_lambda": 0.9}),
-        ("reinforce", Reinforce, {"hidden_units": 64}),
-        ("rloo", Rloo, rloo),
+def learners(problem: Problem, rollouts: int) -> Iterator[tuple[str, int, Returns]]:
+    """Names, gradient steps of a rollout, and what learns."""
+    of_theirs = {"learning_rate": 3e-3, "ent_coef": 0.01}
+    clipped = {"n_epochs": 4, "num_minibatches": 4}
+    yield "PPO (Stable-Baselines3)", 16, learned(problem, PPO, of_theirs | clipped, rollouts)
+    yield "A2C (Stable-Baselines3)", 1, learned(problem, A2C, of_theirs, rollouts)
+    sixteen = {"num_epochs": 4, "num_minibatches": 4}
+    draws = {"num_kept": problem.num_kept}
+    of_groups = {"num_kept": 1, "sampling": "ordered" if problem.num_kept else "independent"}
+    for name, algorithm, own, drawn in (
+        ("actor_critic", ActorCritic, {"gae_lambda": 0.9}, draws),
+        ("reinforce", Reinforce, {}, draws),
+        ("rloo", Rloo, {"learning_rate": 0.01}, of_groups),
     ):
-        yield name, learned(problem, algorithm, settings, rollouts)
+        settings = {"hidden_units": 64} | own
+        if problem.num_kept and algorithm is not Rloo:
+            yield f"{name}, coins", 1, learned(problem, algorithm, settings, rollouts)
+        yield name, 1, learned(problem, algorithm, settings | drawn, rollouts)
+        yield name, 16, learned(problem, algorithm, settings | drawn | sixteen, rollouts)
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -237,6 +249,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--rollouts", type=int, default=500, help=f"of {ROWS} sequences")
     parser.add_argument("--seeds", type=int, default=3, help="of what learns")
     parser.add_argument("--problem", choices=list(PROBLEMS), help="one of them; both by default")
+    parser.add_argument("--only", default="", help="what learns and has a name that begins so")
 
 
 def measured(options: Options) -> Iterator[Row]:
@@ -250,17 +263,22 @@ def measured(options: Options) -> Iterator[Row]:
         def row(
             who: str,
             returns: list[float],
+            steps: int | None = None,
             name: str = name,
             random: float = random,
             optimum: float = optimum,
         ) -> Row:
             shares = [(found - random) / (optimum - random) for found in returns]
-            return {"problem": name, "decides": who, "returns": returns, "shares": shares}
+            found = {"problem": name, "decides": who, "returns": returns, "shares": shares}
+            if steps is None:
+                return found
+            return found | {"steps": steps, "rollouts": options.rollouts}
 
         yield row("optimum (dynamic programming)", [optimum])
-        for who, learn in learners(problem, options.rollouts):
-            yield row(who, [learn(seed) for seed in range(options.seeds)])
-        for who, choose in problem.rules(problem):
+        for who, steps, learn in learners(problem, options.rollouts):
+            if who.startswith(options.only):
+                yield row(who, [learn(seed) for seed in range(options.seeds)], steps)
+        for who, choose in () if options.only else problem.rules(problem):
             yield row(who, [problem.score(choose)])
         yield row("random", [random])
 
@@ -270,7 +288,8 @@ def shown(row: Row) -> dict[str, Any]:
     share, returns = mean_interval(row["shares"]), mean_interval(row["returns"])
     is_one = len(row["shares"]) == 1
     interval = "" if is_one else f"[{share.low:.3f}, {share.high:.3f}]"
-    return {"return": returns.mean, "share": share.mean, "interval": interval}
+    drawn = "" if "steps" not in row else f"{row['steps']}"
+    return {"return": returns.mean, "share": share.mean, "interval": interval, "drawn": drawn}
 
 
 OVER_TIME = Experiment(
@@ -280,6 +299,7 @@ OVER_TIME = Experiment(
     columns={
         "problem": "<{problem}",
         "decides": "<{decides}",
+        "gradient steps a rollout": ">{drawn}",
         "return": ">{return:.2f}",
         "share": ">{share:.3f}",
         "95 %": "<{interval}",
@@ -287,5 +307,5 @@ OVER_TIME = Experiment(
     shown=shown,
     settings={"rows": ROWS, "fast_memory": FAST_MEMORY, "load_price": LOAD_PRICE},
     add_options=add_options,
-    key=("problem", "decides"),
+    key=("problem", "decides", "steps"),
 )

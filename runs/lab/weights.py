@@ -170,7 +170,7 @@ def error_of(
 def trained(recipe: Recipe) -> Any:
     """The network of a recipe, trained, with a bar."""
     network = untrained(recipe)
-    with tqdm(unit="update", smoothing=0.01) as bar:
+    with tqdm(unit="update", smoothing=0.01, disable=None) as bar:
 
         def show(done: int, of: int, loss: float) -> None:
             bar.total = of

@@ -23,7 +23,8 @@ from ccenv.runs.stats.measures import Result
 from ccenv.runs.store import folder as run_folder
 from ccenv.runs.store import json_file
 from ccenv.runs.tables.sweep_table import by_dataset, notes, table
-from ccenv.runs.tensorboard.charts import MEASURES, OF_A_SWEEP, interval_tags, mean_tag
+from ccenv.runs.tensorboard.charts import MEASURES, interval_tags, mean_tag, of_a_sweep
+from ccenv.runs.tensorboard.names import readable_name
 
 SWEEPS_FOLDER, TABLE = "_sweeps", "_table"
 WRITTEN = "written.json"
@@ -62,10 +63,12 @@ def write_sweep(comparison: Comparison, log_dir: str) -> Path:
         for dataset, rows in groups.items():
             place = target if len(groups) == 1 else target / safe_name(dataset)
             labels = [row["label"] for row in rows]
-            write_labels({label: curves[label] for label in labels}, place)
+            here = {label: curves[label] for label in labels}
+            write_labels(here, place)
             # What shows all labels together: the table and the layout of charts.
             with SummaryWriter(str(place / TABLE)) as writer:
-                writer.add_custom_scalars(OF_A_SWEEP)
+                measures = {name for curve in here.values() for name in curve.measures}
+                writer.add_custom_scalars(of_a_sweep(measures))
                 writer.add_text("table", f"{table(rows)}\n\n{notes(rows)}", 0)
         json_file.write_json(target / WRITTEN, content)
     return target
@@ -116,7 +119,7 @@ def write_labels(curves: Mapping[str, Curve], place: Path) -> None:
     end = max((images for c in curves.values() for images in c.images_seen), default=0)
     for label, curve in curves.items():
         times = [*curve.images_seen, end] if curve.images_seen == (0,) else curve.images_seen
-        with SummaryWriter(str(place / safe_name(label))) as writer:
+        with SummaryWriter(str(place / readable_name(label))) as writer:
             for name, intervals in curve.measures.items():
                 for index, images_seen in enumerate(times):
                     one = intervals[min(index, len(intervals) - 1)]

@@ -32,11 +32,11 @@ from ccenv.runs.report.figures import (
 from ccenv.runs.report.inputs import section_of
 from ccenv.runs.report.tables import APART, MASKS, all_tables, findings
 from ccenv.runs.stats.verdict import baseline_sentences
+from ccenv.runs.store import PAGE
 from ccenv.runs.store.recorded import WITH_PACKAGE
 from ccenv.runs.tables.drawing import WIDE, Drawn, drawn_in_style
 from ccenv.runs.tables.sweep_table import Table, notes, rows_csv, table
 
-PAGE = "index.html"
 TEMPLATE, STYLE, SCRIPTS = "page.html.jinja", "page.css", ("page.js", "inputs.js")
 WORDS = {"data": "data set", "measure": "measure", "cost": "cost", "masks": "masks"}
 """Switch -> what it is called."""

@@ -94,22 +94,25 @@ def mean_interval(values: Sequence[float]) -> Interval:
     >>> round(mean_interval([1.0, 2.0, 3.0]).high, 2)
     4.48
     """
-    from scipy import stats
+    from scipy import special
 
     mean = float(np.mean(values))
     if len(values) < 2:
         return Interval(mean)
-    # Not scipy's interval of a t-test: it is NaN where all seeds are equal and 0.
+    # Not scipy's interval of a t-test: it is NaN where all seeds are equal and 0. Nor scipy.stats,
+    # whose import takes longer than all tables of a comparison.
     sd = float(np.std(values, ddof=1))
-    half = float(stats.t.ppf(0.975, len(values) - 1)) * sd / math.sqrt(len(values))
+    half = float(special.stdtrit(len(values) - 1, 0.975)) * sd / math.sqrt(len(values))
     return Interval(mean, sd, mean - half, mean + half)
 
 
 def iqm(values: Numbers) -> Numbers:
     """Interquartile mean over the last axis: without a quarter of the runs at each end."""
-    from scipy import stats
-
-    trimmed: Numbers = stats.trim_mean(values, 0.25, axis=-1)
+    cut = int(0.25 * values.shape[-1])
+    end = values.shape[-1] - cut
+    # As scipy.stats.trim_mean, which sorts no more than it needs.
+    sorted_enough = np.partition(values, (cut, end - 1), axis=-1)
+    trimmed: Numbers = sorted_enough[..., cut:end].mean(axis=-1)
     return trimmed
 
 
@@ -135,12 +138,12 @@ def bounds(resampled: Numbers, strata: Iterable[Strata], level: float) -> tuple[
     intervals"). In simulations 95 % intervals of the IQM hold the truth 0.94 of the time with 5
     runs, 0.95 to 0.97 with 10 and more, but only 0.75 with 3: no resample lies outside the runs.
     """
-    from scipy import stats
+    from scipy import special
 
     sizes = [len(stratum) for group in strata for stratum in group]
     freedom = sum(sizes) - len(sizes)
-    reach = stats.t.ppf((1 + level) / 2, freedom) * np.sqrt(sum(sizes) / freedom)
-    tail = stats.norm.cdf(-reach)
+    reach = special.stdtrit(freedom, (1 + level) / 2) * np.sqrt(sum(sizes) / freedom)
+    tail = special.ndtr(-reach)
     low, high = np.quantile(resampled, [tail, 1 - tail], axis=0)
     return low, high
 

@@ -141,6 +141,10 @@ def repeated(results: Mapping[str, Sequence[Result]]) -> dict[str, str]:
     return found
 
 
+OTHER_DATA = "other_data"
+"""Entry of a result whose data set has the name of the others', and another checksum: its start."""
+
+
 def dataset_of(result: Result) -> str:
     """Images that a result is about, whole ones where the network was given halves.
 
@@ -149,7 +153,8 @@ def dataset_of(result: Result) -> str:
     'svhn+shift=2+standardise'
     """
     transforms = [name for name in transforms_of(result) if name != HALVE]
-    return "+".join([str(result["settings"]["environment"]["dataset"]), *transforms])
+    others = [result[OTHER_DATA]] if OTHER_DATA in result else []
+    return "+".join([str(result["settings"]["environment"]["dataset"]), *transforms, *others])
 
 
 def method_of(result: Result) -> str:

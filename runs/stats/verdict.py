@@ -217,7 +217,7 @@ def against_random(dataset: str, learned: Sequence[Row]) -> str:
     for row in learned:
         groups.setdefault(AGAINST_RANDOM.get(row["verdict"], "not comparable"), []).append(row)
     parts = [
-        f"{text}{points(rows)}: {methods_of(rows, learned)}"
+        f"{text}{points(rows)}: {named_rows(rows, learned)}"
         for text, rows in groups.items()
         if rows
     ]
@@ -243,7 +243,7 @@ def against_all(learned: Sequence[Row], baselines: Sequence[Row]) -> str:
         groups.setdefault(tuple(distinct_methods(matching)), []).append(policy)
     every = first_names(distinct_methods(baselines))
     parts = [
-        f"For {methods_of(rows, learned)}: {first_names(names) if names else f'none of {every}'}."
+        f"For {named_rows(rows, learned)}: {first_names(names) if names else f'none of {every}'}."
         for names, rows in groups.items()
     ]
     score = score_name(learned[0], baselines[0])
@@ -294,6 +294,21 @@ def methods_of(rows: Sequence[Row], among: Sequence[Row]) -> str:
             for name, count in parts.items()
         ]
     )
+
+
+def crosses_shapings(rows: Sequence[Row]) -> bool:
+    """Whether several agents learned under several rewards: a row of each pair is too many."""
+    learned = [row for row in rows if row["learns"] and not row["added"]]
+    pairs = {(row["agent"], row["shaping"]) for row in learned}
+    agents, shapings = ({pair[place] for pair in pairs} for place in (0, 1))
+    return min(len(agents), len(shapings)) > 1 and NAMED < len(pairs) > len(agents) + len(shapings)
+
+
+def named_rows(rows: Sequence[Row], among: Sequence[Row]) -> str:
+    """As `methods_of`; a number of rows where agents are crossed with shapings."""
+    if not crosses_shapings(among):
+        return methods_of(rows, among)
+    return f"{len(rows)} of {len(among)} rows"
 
 
 def first_names(names: Sequence[str]) -> str:

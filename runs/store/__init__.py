@@ -2,3 +2,5 @@
 
 LOGS, REPORTS = "runs/logs", "runs/reports"
 """Folders of runs and of reports, seen from where a command is given."""
+PAGE = "index.html"
+"""Of a report, in its folder."""

@@ -8,7 +8,7 @@ import hashlib
 import json
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -45,7 +45,12 @@ def check_writable(folder: Path) -> None:
 
 def check_unlinked(folder: Path) -> None:
     """Refuses a folder that is a link or holds one: what is written in it would land elsewhere."""
-    link = next((path for path in (folder, *folder.rglob("*")) if path.is_symlink()), None)
+    refuse_links((folder, *folder.rglob("*")))
+
+
+def refuse_links(paths: Iterable[Path]) -> None:
+    """Refuses paths that are links."""
+    link = next((path for path in paths if path.is_symlink()), None)
     if link is not None:
         raise ValueError(
             f"expected no link in a folder that is written in, got {link}; delete the link"
@@ -88,11 +93,18 @@ def run_folders(root: Path) -> list[Path]:
     return folders
 
 
-def begin(folder: Path, config: Mapping[str, Any]) -> None:
-    """Makes the folder, or removes what an earlier attempt left there; writes the settings."""
+def begin(folder: Path, curves: Path, config: Mapping[str, Any]) -> None:
+    """Makes the folder, or removes what an earlier attempt left; writes the settings.
+
+    Args:
+        folder: the run's.
+        curves: folder of its event files; earlier versions wrote them into the run's.
+        config: its settings.
+    """
     folder.mkdir(parents=True, exist_ok=True)
+    events = [path for place in (folder, curves) for path in place.glob(EVENTS)]
     # The result goes first: a process that dies in between must not leave it on other curves.
-    for old in (folder / RESULT, *folder.glob("*.partial"), *folder.glob(EVENTS)):
+    for old in (folder / RESULT, *folder.glob("*.partial"), *events):
         old.unlink(missing_ok=True)
     shutil.rmtree(folder / CHECKPOINT, ignore_errors=True)
     json_file.write_json(folder / CONFIG, config)

@@ -214,46 +214,35 @@ class Source:
 
 
 @uncollected()
-def load_results(source: Source, *, other_texts: bool = True) -> dict[Key, Result]:
+def load_results(source: Source, *, same_data: bool = True) -> dict[Key, Result]:
     """Recorded results of a sweep's plans, also those that other sweeps of the folder recorded.
 
     Rows of two sweeps that agree in agent, settings and seed are one run.
 
     Args:
         source: the sweep's file, which goes before the others of its folder, and the plans.
-        other_texts: False to leave out, instead of refusing, what was recorded on the library of
-            another Python than the one that runs.
+        same_data: False to read, instead of refusing, what was recorded on other data than those
+            here, such as the library of another Python.
 
     Raises:
         ValueError: if a file was edited by hand, or recorded on other data than those here.
     """
     found: dict[Key, Result] = {}
     plans = source.by_key()
-    others = sorted({*source.path.parent.glob("*.json")} - {source.path})
-    for path in (*others, *([source.path] if source.path.exists() else [])):
+    others = sorted({*source.path.parent.glob("*.json")} - {source.path}, reverse=True)
+    for path in (*([source.path] if source.path.exists() else []), *others):
+        if found.keys() == plans.keys():
+            # A sweep that is recorded whole has no need of dozens of other files.
+            break
         content = json_file.check_json(path)
         if path != source.path and not holds_runs(content):
             continue
         results = by_key(cells_in_content(content, path, plans, asked_only=True))
-        asked = {
-            key: result
-            for key, result in results.items()
-            if key in plans and (other_texts or not is_of_another_library(result))
-        }
-        check_data(path, asked.values())
+        asked = {key: result for key, result in results.items() if key in plans}
+        check_data(path, asked.values(), same=same_data)
         folder = {READ_FROM: str(path.parent)}
-        found |= {key: result | folder for key, result in asked.items()}
+        found = {key: result | folder for key, result in asked.items()} | found
     return found
-
-
-def is_of_another_library(result: Mapping[str, Any]) -> bool:
-    """Whether a run was on Python's library, and that is another one here."""
-    from ccenv.data.texts.windows import is_of_this_machine
-
-    return any(
-        is_of_this_machine(name) and data_checksum(name) != recorded
-        for name, recorded in result.get("data", {}).items()
-    )
 
 
 def unasked(source: Source) -> list[Result]:
@@ -262,13 +251,14 @@ def unasked(source: Source) -> list[Result]:
     return [result for key, result in by_key(read_cells(source.path)).items() if key not in plans]
 
 
-def check_data(path: Path, results: Iterable[Mapping[str, Any]]) -> None:
+def check_data(path: Path, results: Iterable[Mapping[str, Any]], *, same: bool = True) -> None:
     """Refuses results of other images; a data set that is not here cannot be compared.
 
     Args:
         path: of the file, for messages.
         results: of plans, whose settings they have: what a file calls data is followed only where
             the plan names the same data set.
+        same: False to refuse those alone that call another data set theirs.
     """
     pairs = set()
     for result in results:
@@ -277,7 +267,7 @@ def check_data(path: Path, results: Iterable[Mapping[str, Any]]) -> None:
             if dataset != own:
                 raise edited(str(path), f"a checksum of {own!r}", dataset)
             pairs.add((dataset, recorded))
-    for dataset, recorded in sorted(pairs):
+    for dataset, recorded in sorted(pairs) if same else []:
         here = data_checksum(dataset)
         if here not in (None, recorded):
             raise ValueError(

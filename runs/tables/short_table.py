@@ -5,11 +5,11 @@ import re
 import shutil
 import sys
 import textwrap
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from ccenv.runs.stats.intervals import with_interval
 from ccenv.runs.stats.measures import BITS, ERROR
-from ccenv.runs.stats.verdict import baseline_sentences
+from ccenv.runs.stats.verdict import baseline_sentences, crosses_shapings
 from ccenv.runs.tables.sweep_table import (
     Columns,
     Row,
@@ -26,6 +26,7 @@ SHORTEST_NAME = 12
 NOTES = {
     "[": "[low, high]: 95 % interval over seeds.",
     " MACs": "MACs: of one input, with the policy's own.",
+    " to ": "a to b: from the agent with the least to the one with the most.",
     " cost": "cost: these over the dense network's.",
     " vs random": "vs random: points of error above random masks of the same cost.",
     "(ceiling)": "(ceiling): knows the label.",
@@ -58,12 +59,19 @@ def short_table(rows: Sequence[Row], width: int = 80) -> str:
     """
     parts, groups = [], by_dataset(rows)
     for dataset, group in groups.items():
-        shown = most_telling(group)
+        crossed = crosses_shapings(group)
+        summed = [row for row in group if crossed and row["learns"] and not row["added"]]
+        others = [row for row in group if not any(row is one for one in summed)]
+        shown = most_telling(others)
         if len(groups) > 1:
             parts.append(f"{dataset}:")
-        parts.append(aligned(short_columns(shown), width))
-        if len(shown) < len(group):
-            parts.append(f"{len(group) - len(shown)} more rows are on the page.")
+        if summed:
+            parts.append(aligned(shaping_columns(summed), width))
+            parts += [""] if shown else []
+        if shown:
+            parts.append(aligned(short_columns(shown), width))
+        if more := len(group) - len(shown):
+            parts.append(f"{more} {'single' if summed else 'more'} rows are on the page.")
     tables = "\n".join(parts)
     note = " ".join(text for sign, text in NOTES.items() if sign in tables)
     return "\n".join([tables, "", textwrap.fill(note, min(width, WIDEST))])
@@ -77,6 +85,30 @@ def most_telling(rows: Sequence[Row]) -> list[Row]:
 
     first = sorted(rows, key=place)[:MOST_ROWS]
     return [row for row in rows if any(row is one for one in first)]
+
+
+def shaping_columns(rows: Sequence[Row]) -> dict[str, Sequence[str]]:
+    """Heading -> cells, a line for each reward that several agents learned under."""
+
+    def span(name: str, spec: str, factor: float = 1.0) -> Callable[[Sequence[Row]], str]:
+        def of(group: Sequence[Row]) -> str:
+            means = sorted(factor * row[name]["mean"] for row in group if row[name])
+            return f"{means[0]:{spec}} to {means[-1]:{spec}}" if means else ""
+
+        return of
+
+    columns: Columns = {
+        "shaping": ("left", lambda group: group[0]["shaping"]),
+        "error %": ("right", span("error", ".2f", 100)),
+        "MACs": ("right", span("macs", ",.0f")),
+        "vs random": ("right", span("above_random", "+.1f", 100)),
+        "cost": ("right", span("total_cost", ".3f")),
+    }
+    groups: dict[str, list[Row]] = {}
+    for row in rows:
+        groups.setdefault(row["shaping"], []).append(row)
+    texts = zip(*cell_texts(*read_columns(columns, list(groups.values()))), strict=True)
+    return {name: cells for name, cells in zip(columns, texts, strict=True) if any(cells)}
 
 
 def short_columns(rows: Sequence[Row]) -> dict[str, Sequence[str]]:

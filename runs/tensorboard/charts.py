@@ -10,7 +10,7 @@ colour bar once for all maps of one shape; the cells are painted into that frame
 import functools
 import math
 import shutil
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -52,19 +52,19 @@ def interval_tags(name: str) -> tuple[str, str]:
     return f"over_seeds_interval/{name}_low", f"over_seeds_interval/{name}_high"
 
 
-OF_A_SWEEP: Charts = {
+def of_a_sweep(measures: Collection[str]) -> Charts:
+    """Charts of `ccenv.runs.report.over_seeds`: those of `MEASURES` that some row has."""
     # TensorBoard 2.21 shows charts with bands from the last to the first.
-    "Over seeds: mean and 95 % interval": {
-        title: band(name) for name, title in reversed(MEASURES.items())
-    }
-}
-"""Charts of `ccenv.runs.report.over_seeds`."""
+    shown = [name for name in reversed(MEASURES) if name in measures]
+    return {"Over seeds: mean and 95 % interval": {MEASURES[name]: band(name) for name in shown}}
+
+
 OF_A_RUN: Charts = {
     "Single runs": {
-        "error: training, validation, test": multiline("(episode|eval|test)/error"),
+        "error: training, validation, test": multiline("(training|eval|test)/error"),
         "cost: compute, total": multiline("eval/(compute|total)_cost"),
-        "reward and its terms": multiline("episode/return", "reward/.*"),
-        "density of each layer": multiline(r"eval/density_\d+"),
+        "reward and its terms": multiline("training/return", "reward/.*"),
+        "density of each layer": multiline(r"use/density_\d+"),
     }
 }
 """Charts of every run."""

@@ -6,9 +6,9 @@ Nothing is logged twice: W&B reads what TensorBoard would. No other part of the 
 import contextlib
 import os
 from collections.abc import Iterator
-from pathlib import Path
 
 from ccenv.runs.config.plan import Plan
+from ccenv.runs.tensorboard.names import run_name
 
 PROJECT = "ccenv"
 """Where runs are listed unless W&B's own variable WANDB_PROJECT says otherwise."""
@@ -39,10 +39,11 @@ def mirrored(service: str | None, plan: Plan) -> Iterator[None]:
         raise NoServiceError(
             'expected wandb for --track, got none; pip install wandb, or "ccenv[track]"'
         ) from error
-    name = str(plan.folder().relative_to(Path(plan.program.log_dir)))
     project = os.environ.get("WANDB_PROJECT", PROJECT)
     # The event file is opened inside, after W&B began to listen for it.
-    with wandb.init(project=project, name=name, config=plan.config(), sync_tensorboard=True):
+    with wandb.init(
+        project=project, name=run_name(plan), config=plan.config(), sync_tensorboard=True
+    ):
         yield
     # Else W&B minds that the next seed's event file is in another folder.
     wandb.tensorboard.unpatch()

@@ -2,30 +2,30 @@
 
 | tag | what |
 |---|---|
-| `episode/*` | training batches as the agent saw them, averaged between two points |
 | `eval/*` | the validation split, masks sampled |
-| `test/*` | the test split, masks sampled, once at the end |
-| `keep_probability/layer_<l>` | histogram over validation images and blocks |
-| `block_use/layer_<l>` | map of mean keep probabilities, classes down, blocks across |
+| `eval_over_macs/error` | error of all validations; x is not images but MACs of an input |
+| `reward/*` | terms of the reward |
 | `rollout/*`, `time/fps` | return and length of episodes, steps a second: tags of SB3 |
+| `test/*` | the test split, masks sampled, once at the end |
 | `train/*` | the agent's scalars (its `agent/*`), norm of its last gradient, loss of the network |
-| `settings/*`, HPARAMS | the settings, as text and as a row whose metrics are the scalars above |
+| `training/*` | batches as the agent saw them (`episode/*`), averaged between two points |
+| `use/density_<l>` | share of blocks kept in validation, gate by gate |
+| `use/keep_probability_<l>` | histogram over validation images and blocks |
+| `use/by_class_<l>` | map of mean keep probabilities, classes down, blocks across |
+| `settings/*`, HPARAMS | the settings, as text and as a row |
 | Custom Scalars, projector | see `ccenv.runs.tensorboard.charts` |
 
 SB3 is Stable-Baselines3. Its tags run over environment steps, as its own do, so that curves share a
 chart with those of a model that writes to the same folder; all other tags run over images seen.
 
-HPARAMS takes its columns from the first run that it finds: each run names all settings of the
-program, the environment and every agent of the table. Columns that a run has no value for are
-empty in its row; settings of an agent of yours stand together in `other_settings`.
+TensorBoard shows groups of tags by name, and HPARAMS the first five: validation comes first,
+pictures (`use/*`) last.
 """
 
-import dataclasses
-import functools
 import os
 import time
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -33,20 +33,24 @@ from typing import Any
 import numpy as np
 from torch.utils.tensorboard.writer import SummaryWriter
 
+from ccenv.base.registry import resolve
 from ccenv.envs.rendering import as_words
-from ccenv.runs.config.typed import Settings
-from ccenv.runs.config.values import compact
+from ccenv.rewards import REWARDS, reward_parameters
+from ccenv.runs.config.values import compact, fits_json
 from ccenv.runs.store.folder import EVENTS
-from ccenv.runs.store.identity import Program, environment_defaults
 from ccenv.runs.tensorboard import charts
 from ccenv.runs.tensorboard.charts import OF_A_RUN, block_map
 from ccenv.simulator.evaluate import Evaluation
-from ccenv.simulator.settings import EXTENSIONS
 from ccenv.simulator.simulator import Simulator
 
 NUM_POINTS = 400
 OF_STEPS = ("rollout/", "time/", "train/")
 """Tags of Stable-Baselines3, which run over environment steps."""
+GROUPS = {"agent": "train", "episode": "training"}
+"""What groups of a listener's scalars are called here."""
+FOLDER = "folder"
+"""Of the settings as text: the run's folder."""
+OVER_MACS = "eval_over_macs/error"
 BINS = np.linspace(0, 1, 51)
 """TensorFlow's own bins are a tenth wide near 1."""
 
@@ -76,8 +80,8 @@ class Tracker:
         """Opens an event file; writes the settings as text, or goes on with an interrupted run.
 
         Args:
-            folder: the run's.
-            config: its settings, see `ccenv.runs.config.plan.Plan.config`.
+            folder: of the curves.
+            config: settings, see `ccenv.runs.config.plan.Plan.config`, and the run's `FOLDER`.
             simulator: what the agent learns in; gives the number of gates and names of classes.
             state: what `state` gave at the checkpoint; later points are cut off, so that no point
                 is there twice.
@@ -144,22 +148,37 @@ class Tracker:
         """Writes an evaluation on validation images: scores, keep probabilities, block use."""
         self._write_scores("eval", images_seen, evaluation)
         for layer, density in enumerate(evaluation.density):
-            self.writer.add_scalar(f"eval/density_{layer}", density, images_seen)
+            self.writer.add_scalar(f"use/density_{layer}", density, images_seen)
             values = evaluation.keep_probability[layer].float().cpu().numpy()
-            tag = f"keep_probability/layer_{layer}"
+            tag = f"use/keep_probability_{layer}"
             self.writer.add_histogram(tag, values, images_seen, bins=BINS)
-            use = evaluation.block_use[layer].float().cpu().numpy()
-            image = block_map(use, self.class_names)
-            self.writer.add_image(f"block_use/layer_{layer}", image, images_seen, dataformats="HWC")
+            # Where all blocks are kept alike, a map would have one colour.
+            if np.ptp(values):
+                use = evaluation.block_use[layer].float().cpu().numpy()
+                image = block_map(use, self.class_names)
+                tag = f"use/by_class_{layer}"
+                self.writer.add_image(tag, image, images_seen, dataformats="HWC")
 
     def _write_scores(self, split: str, images_seen: int, evaluation: Evaluation) -> None:
         for name, value in judged_scores(evaluation).items():
             self.writer.add_scalar(f"{split}/{name}", value, images_seen)
 
-    def finish(self, images_seen: int, test: Evaluation) -> None:
-        """Writes the verdict on test images and the row of HPARAMS."""
+    def finish(
+        self, images_seen: int, test: Evaluation, validations: Sequence[Mapping[str, Any]]
+    ) -> None:
+        """Writes the verdict on test images, error over cost and the row of HPARAMS.
+
+        Args:
+            images_seen: by the end.
+            test: verdict on test images.
+            validations: `Evaluation.numbers` of each, in order.
+        """
         self._flush(images_seen)
         self._write_scores("test", images_seen, test)
+        # TensorBoard drops what lies right of a later point: they are written from left to right.
+        points = {round(one["macs"]): one["error"] for one in validations if one["macs"]}
+        for macs, error in sorted(points.items()):
+            self.writer.add_scalar(OVER_MACS, error, macs)
         # SummaryWriter.add_hparams would open a second run in a folder of its own.
         for summary in summaries(self.config):
             self.writer._get_file_writer().add_summary(summary)
@@ -188,12 +207,13 @@ def curves_of(means: Mapping[str, float], num_gates: int, num_steps: int) -> dic
 
     >>> curves_of({"episode/return": 0.5, "agent/entropy": 3.0}, num_gates=2, num_steps=2)
     ... # doctest: +NORMALIZE_WHITESPACE
-    {'episode/return': 0.5, 'rollout/ep_rew_mean': 0.5, 'rollout/ep_len_mean': 2.0,
+    {'training/return': 0.5, 'rollout/ep_rew_mean': 0.5, 'rollout/ep_len_mean': 2.0,
      'train/entropy': 3.0, 'train/entropy_loss': -1.5}
     """
     curves: dict[str, float] = {}
     for tag, mean in means.items():
-        curves[tag.replace("agent/", "train/", 1) if tag.startswith("agent/") else tag] = mean
+        group, _, name = tag.partition("/")
+        curves[f"{GROUPS.get(group, group)}/{name}"] = mean
         if tag == "episode/return":
             curves["rollout/ep_rew_mean"] = mean
             curves["rollout/ep_len_mean"] = float(num_steps)
@@ -225,34 +245,23 @@ def wait_for_a_later_name(folder: Path) -> None:
         time.sleep(0.02)
 
 
-SCORES = ("error", "nll", "compute_cost", "total_cost", "density")
-METRICS = tuple(f"{split}/{name}" for split in ("test", "eval") for name in SCORES)
-"""Scalars that the row shows: the last point of each."""
-OTHERS = "other_settings"
-"""Column of settings that have none of their own."""
-FIRST = ("agent", "dataset", "network", "reward", "reward_kwargs", "seed", "learning_rate")
-"""Columns that come first and are shown without being asked for."""
-NOT_SHOWN = ("log_dir", "progress")
-
-
-@functools.cache
-def columns() -> tuple[str, ...]:
-    """Names of all columns, the same for every agent; those that one looks at `FIRST`."""
-    program = [field.name for field in dataclasses.fields(Program)]
-    names = dict.fromkeys([*FIRST, *program, *environment_defaults(), *EXTENSIONS])
-    # Settings of all agents by name: to ask their classes would import them.
-    names |= dict.fromkeys([*sorted(Settings.__annotations__), OTHERS])
-    return tuple(name for name in names if name not in NOT_SHOWN)
+NOT_SHOWN = ("log_dir", "progress", FOLDER)
+"""Settings that are no hyperparameters."""
 
 
 def hyperparameters(config: Mapping[str, Any]) -> dict[str, str | float]:
-    """A run's values of the columns that it has; numbers as floats, all else as short text."""
+    """A run's settings by name; numbers as floats, all else as short text.
+
+    Every argument of the reward is there, at its default too: TensorBoard ticks columns in which
+    runs differ, and to it a run without a value differs from none.
+    """
     program = {k: v for k, v in config.items() if not isinstance(v, Mapping)}
-    flat = {**config["agent_settings"], **config["environment"], **program}
-    known = {name: flat[name] for name in columns() if name in flat}
-    rest = {k: v for k, v in flat.items() if k not in known and k not in NOT_SHOWN}
-    known |= {OTHERS: rest} if rest else {}
-    return {name: cell(value) for name, value in known.items()}
+    environment = dict(config["environment"])
+    reward = resolve(environment["reward"], REWARDS, "reward")
+    arguments = (reward_parameters(reward) or {}) | environment.pop("reward_kwargs")
+    flat = {**config["agent_settings"], **environment, **program}
+    flat |= {f"reward_kwargs.{name}": v for name, v in arguments.items() if fits_json(v)}
+    return {name: cell(value) for name, value in flat.items() if name not in NOT_SHOWN}
 
 
 def cell(value: Any) -> str | float:
@@ -265,27 +274,12 @@ def cell(value: Any) -> str | float:
     return float(value) if is_number else compact(value)
 
 
-def summaries(config: Mapping[str, Any]) -> tuple[Any, Any, Any]:
-    """What makes the row: columns and metrics; the run's values; that it ended well.
+def summaries(config: Mapping[str, Any]) -> list[Any]:
+    """What makes the row: the run's values; that it ended well.
 
-    As `torch.utils.tensorboard.summary.hparams`, which knows a run's own columns only.
+    Columns and metrics are left to TensorBoard, which finds what the runs that it shows have.
     """
-    from tensorboard.plugins.hparams import api_pb2, plugin_data_pb2
     from torch.utils.tensorboard.summary import hparams
 
-    values = hyperparameters(config)
-    experiment, started, ended = hparams(values, dict.fromkeys(METRICS, 0.0))
-    numbers, texts = api_pb2.DATA_TYPE_FLOAT64, api_pb2.DATA_TYPE_STRING
-    infos = [
-        api_pb2.HParamInfo(
-            name=name,
-            type=numbers if isinstance(values.get(name), float) else texts,
-            differs=name in FIRST,
-        )
-        for name in columns()
-    ]
-    metrics = [api_pb2.MetricInfo(name=api_pb2.MetricName(tag=tag)) for tag in METRICS]
-    content = api_pb2.Experiment(hparam_infos=infos, metric_infos=metrics)
-    data = plugin_data_pb2.HParamsPluginData(experiment=content, version=0)
-    experiment.value[0].metadata.plugin_data.content = data.SerializeToString()
-    return experiment, started, ended
+    _, started, ended = hparams(hyperparameters(config), {})
+    return [started, ended]

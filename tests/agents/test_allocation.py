@@ -11,7 +11,7 @@ from ccenv.agents.systems.allocation import (
     offer_table,
 )
 from ccenv.agents.systems.confidence import Confidence
-from ccenv.agents.systems.offers import allocate
+from ccenv.base.allocation import allocate
 from ccenv.networks.learning import training
 from ccenv.simulator.evaluate import evaluate
 from ccenv.simulator.rollout import collect_rollout

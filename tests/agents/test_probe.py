@@ -12,6 +12,7 @@ FAST, RATE, INDEPENDENT = (
     {"sampling": "independent"},
 )
 ONE = RATE | {"num_kept": 1}
+CLIPPED = {"num_epochs": 2, "num_minibatches": 4}
 SWITCH = ONE | {"scaled": True, "capacity": 1.5, "balance_weight": 0.1}
 DENSE = {"learning_rate": 0.05, "density_weight": 1.0}
 # Shares of images that go on: all but the first domain, then half, then the last domain.
@@ -34,6 +35,9 @@ TEXT = PAPER | {"variant": "text", "reinforce_learning_rate": 0.3}
 CASES = [
     ("blocks", "reinforce", FAST, 64_000),
     ("blocks", "actor_critic", FAST, 64_000),
+    ("blocks", "reinforce drawn, clipped", ONE | CLIPPED, 10_000),
+    ("blocks", "actor_critic drawn, clipped", ONE | CLIPPED, 20_000),
+    ("blocks", "rloo clipped", ONE | CLIPPED, 6_000),
     ("blocks", "reinforce_lagrangian", FAST | {"cost_limit": 0.2}, 64_000),
     ("blocks", "rloo", ONE, 12_000),
     ("blocks", "rloo normalised", ONE | {"advantage": "normalised"}, 12_000),

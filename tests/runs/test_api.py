@@ -11,12 +11,13 @@ import pytest
 import ccenv
 from ccenv.agents import AGENTS
 from ccenv.agents.reinforce import Reinforce
-from ccenv.runs import api, comparing
+from ccenv.runs import api
 from ccenv.runs.commands import cli
 from ccenv.runs.config.agent_settings import agent_parameters, find_agent
 from ccenv.runs.config.settings import setting_names
 from ccenv.runs.config.typed import Settings
 from ccenv.runs.engine import run as engine_run
+from ccenv.runs.engine.machines import engines
 from ccenv.runs.store import recorded
 
 SMALL = {"dataset": "probe", "images": 256, "batch_size": 64, "latency": False}
@@ -155,7 +156,7 @@ def test_an_agent_of_a_script_is_compared_with_the_rows_of_a_sweep(place, monkey
     (place / "two.toml").write_text(SWEEP)
     monkeypatch.setattr(Greedy, "__module__", "__main__")
     monkeypatch.setattr(sys.modules["__main__"], "Greedy", Greedy, raising=False)
-    monkeypatch.setattr(comparing, "open_engine", lambda *_: contextlib.nullcontext(comparing.HERE))
+    monkeypatch.setattr(engines, "open_engine", lambda *_: contextlib.nullcontext(engines.HERE))
     found = ccenv.compare("two.toml", add=[Greedy, ("rloo", {"num_kept": 1})])
     labels = [row["label"] for row in found.rows]
     assert labels == ["dense", "reinforce", "Greedy (added)", "rloo (added) num_kept=1"]
@@ -211,8 +212,11 @@ def test_an_empty_folder_hides_no_recorded_row_and_each_folder_is_named(place):
 
 
 def test_a_comparison_that_runs_nothing_writes_nothing_into_the_logs(place, monkeypatch, capsys):
-    monkeypatch.setattr(comparing, "publish", lambda *given: "")
+    monkeypatch.setattr("ccenv.runs.report.publish.publish", lambda *given: "")
     assert cli.main(["compare", "digits", "--no-run"]) == 0
+    assert "\npage: " not in capsys.readouterr().err
+    assert not list(place.iterdir())
+    assert cli.main(["compare", "digits", "--no-run", "--page"]) == 0
     assert "page: " in capsys.readouterr().err
     ccenv.compare("digits", run_missing_ones=False)
     assert not (place / "runs" / "logs").exists()

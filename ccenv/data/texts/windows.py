@@ -27,10 +27,8 @@ from ccenv.data.split import DRIFT, Split, data_root
 from ccenv.data.texts.files import (
     BUNDLED,
     FOLDER,
-    LIBRARY,
     Texts,
     archived_texts,
-    of_split,
     python_texts,
     texts_named,
     texts_of,
@@ -157,12 +155,6 @@ def base_and_length(name: str) -> tuple[str, int | None]:
     name = name.removesuffix(DRIFT)
     parts = LENGTH.fullmatch(name)
     return (name, None) if parts is None else (parts[1], int(parts[2]))
-
-
-def is_of_this_machine(name: str) -> bool:
-    """Whether a data set is the library of the Python that runs, which differs between versions."""
-    is_library = base_and_length(name)[0] in LIBRARY
-    return is_library and not of_split(data_root() / LIBRARY[0], "train")
 
 
 def text_split(name: str, split: str) -> Split | None:

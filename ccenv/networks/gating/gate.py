@@ -5,8 +5,6 @@ network = ccenv.gate(model, {"layer2.1": "unit", "layer3.0.conv1": "channels:8"}
 """
 
 import contextlib
-import dataclasses
-import warnings
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -16,13 +14,13 @@ from torch import Tensor, nn
 from ccenv.base.registry import check_names
 from ccenv.base.values import shown
 from ccenv.networks.core.check import check_norms
-from ccenv.networks.core.count_macs import count, counted, warn_of_products
+from ccenv.networks.core.count_macs import count, warn_of_products
 from ccenv.networks.core.exit_state import Exit
 from ccenv.networks.core.protocol import dense_forward
-from ccenv.networks.gating.gated_calls import WITH_CHANNELS, Unit
-from ccenv.networks.gating.gated_module import GatedModule, gate_plan
-from ccenv.networks.gating.trace import Call, Instruction, Ref, Trace, answer_here, substituted
-from ccenv.networks.gating.tracer import CannotFollowError, trace
+from ccenv.networks.gating.answers import answer_of
+from ccenv.networks.gating.gated_calls import Unit
+from ccenv.networks.gating.gated_module import GatedModule
+from ccenv.networks.gating.tracer import trace
 
 
 def gate(model: nn.Module, units: Mapping[str, Any], example: Tensor) -> GatedModule:
@@ -38,8 +36,11 @@ def gate(model: nn.Module, units: Mapping[str, Any], example: Tensor) -> GatedMo
     - "exit", or a `ccenv.Exit` with a head: the network may answer after the child. Without a head,
       it is a linear layer on averaged features, zero until it is trained.
 
-    torch.fx traces the modules around gated children; all others are called as they are. Branches
-    of traced code (on `self.training`, on sizes) are taken once, as in eval mode.
+    The modules around gated children run once, to write down what they call; all others are called
+    as they are. Branches of that code (on `self.training`, on sizes) are taken once, in eval mode.
+
+    A model may answer with a record that has `logits`. If it predicts what comes next, as GPT-2 and
+    Llama of transformers, the last position of a window answers; keys and values are not kept.
 
     Args:
         model: [batch, ...] -> logits [batch, num_classes]; in eval mode if it has batch norm. It is
@@ -170,7 +171,7 @@ def check_example(model: nn.Module, example: Tensor) -> Tensor:
         got = f"{list(example.shape)}" if isinstance(example, Tensor) else type(example).__name__
         raise TypeError(f"expected the example as a tensor [1, ...] of inputs, got {got}")
     try:
-        answer = model(example[:1])
+        answer = answer_of(model, example[:1])
     except Exception as error:
         raise ValueError(
             f"expected an example that the model runs on, got {example.dtype} "
@@ -187,121 +188,3 @@ def check_example(model: nn.Module, example: Tensor) -> Tensor:
 
 KINDS = ("unit", "identity", "zero", "channels", "exit")
 """Kinds of gated children: "unit" and "identity" are the same."""
-GROUPS = 8
-"""Channel groups that are offered, at most."""
-
-
-def gateable(model: nn.Module, example: Tensor) -> dict[str, list[str]]:
-    """Lists the children that `ccenv.gate` can gate, with their kinds.
-
-    It leaves out children without MACs, and children of modules that torch.fx cannot trace. A child
-    that can be gated need not be a good choice: "zero" fits a branch that is added to something,
-    but skips all that passes through any other child.
-
-    Args:
-        model: [batch, ...] -> logits; in eval mode if it has batch norm.
-        example: one input [1, ...].
-
-    Returns:
-        path -> kinds in the order of execution, such as ["unit", "zero", "exit"].
-
-    Raises:
-        TypeError: if an argument is of the wrong type.
-        ValueError: if the model does not run on the example, or has batch norm in training mode.
-
-    Warns:
-        UserWarning: if code around a list of layers cannot be followed, so that they are left out.
-
-    Example:
-        >>> import ccenv, torch
-        >>> from torch import nn
-        >>> model = nn.Sequential(nn.Linear(16, 16), nn.ReLU(), nn.Linear(16, 10))
-        >>> ccenv.gateable(model, torch.zeros(1, 16))["0"]
-        ['unit', 'zero', 'channels:8', 'exit']
-    """
-    check_norms(model)
-    with evaluating(model), torch.inference_mode(False), torch.no_grad():
-        check_example(model, example)
-        traced = trace_deep(model, example[:1])
-        calls = [] if traced is None else traced.calls
-        listed = {called_path(call): kinds_of(model, call, traced) for call in calls if traced}
-    return {path: kinds for path, kinds in listed.items() if kinds}
-
-
-def trace_deep(model: nn.Module, example: Tensor) -> Trace | None:
-    """Looks into every module that can be followed; None if the model itself cannot."""
-    opened = {path for path, child in model.named_modules() if path and [*child.children()]}
-    while True:
-        try:
-            return trace(model, example, opened)
-        except CannotFollowError as error:
-            around = model.get_submodule(error.path)
-            if any(isinstance(child, nn.ModuleList) for child in around.modules()):
-                warnings.warn(f"layers are left out: {error}", stacklevel=3)
-            if error.path not in opened:
-                return None
-            opened.remove(error.path)
-
-
-def called_path(call: Call) -> str:
-    """Path of the module that is called."""
-    return str(call.whole.target).removeprefix("model").removeprefix(".")
-
-
-def kinds_of(model: nn.Module, call: Call, found: Trace) -> list[str]:
-    """Kinds with which the call of a child can be gated."""
-    path, whole = called_path(call), call.whole
-    if not path or sum(called_path(other) == path for other in found.calls) > 1:
-        return []
-    child = model.get_submodule(path)
-    args, kwargs = substituted(
-        (whole.args, whole.kwargs), {k: v[0] for k, v in found.values.items()}
-    )
-    if not counted(lambda: child(*args, **kwargs))[0]:
-        return []
-    units = {"unit": Unit(path, "identity"), "zero": Unit(path, "zero")}
-    if isinstance(child, WITH_CHANNELS):
-        wide = len(child.weight)
-        groups = max(n for n in range(1, GROUPS + 1) if wide % n == 0)
-        units[f"channels:{groups}"] = Unit(path, "channels", groups)
-    alone = as_one(call, found)
-    kinds = [kind for kind, unit in units.items() if can_be(model, unit, alone)]
-    is_last = whole.name == found.answer
-    if not is_last and can_be(model, Unit(path, "exit"), with_exit(call, found)):
-        kinds.append("exit")
-    return kinds
-
-
-def can_be(model: nn.Module, unit: Unit, found: Trace) -> bool:
-    """Whether a plan can be made."""
-    try:
-        gate_plan(model, found, {unit.path: unit})
-    except ValueError:
-        return False
-    return True
-
-
-def as_one(call: Call, found: Trace) -> Trace:
-    """A trace in which a call is one instruction, as if it had not been looked into."""
-    nodes = [node for node in found.instructions if node.name not in call.parts]
-    first = next(i for i, node in enumerate(found.instructions) if node.name in call.parts)
-    nodes.insert(first, call.whole)
-    changed = set[str]().union(*(found.changed[name] for name in call.parts)) - call.parts
-    return dataclasses.replace(
-        found, instructions=nodes, changed={**found.changed, call.whole.name: changed}
-    )
-
-
-def with_exit(call: Call, found: Trace) -> Trace:
-    """A trace with an exit behind a call."""
-    name = call.whole.name
-    mark = Instruction("mark", "call_function", answer_here, (Ref(name), call.whole.target), {})
-    last = max(i for i, node in enumerate(found.instructions) if node.name in call.parts)
-    nodes = [*found.instructions[: last + 1], mark, *found.instructions[last + 1 :]]
-    return dataclasses.replace(
-        found,
-        instructions=nodes,
-        values={**found.values, "mark": found.values[name]},
-        layouts={**found.layouts, "mark": found.layouts[name]},
-        changed={**found.changed, "mark": set()},
-    )

@@ -13,7 +13,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ccenv.networks.core.count_macs import names
 from ccenv.networks.core.stage import put_rows, take_rows
 
 
@@ -144,15 +143,6 @@ def by_rows(x: Tensor, dim: int) -> Tensor:
     return x.flatten(2).mean(2) if x.ndim > 4 else x
 
 
-METHODS_OF_SHAPE = names(
-    """
-    size dim ndimension numel nelement element_size stride type is_floating_point is_complex
-    is_contiguous get_device is_signed
-    """
-)
-"""Methods of a tensor that give something else than a tensor and do not look at its numbers."""
-
-
 class Ref(str):
     """Name of a value."""
 
@@ -206,9 +196,12 @@ def substituted(tree: Any, values: Mapping[str, Any]) -> Any:
 class Call:
     """A call of a module as one instruction, and the instructions it consists of."""
 
-    whole: Instruction
+    whole: tuple[Instruction, ...]
+    """the call, and instructions that take its output apart where it is no tensor."""
     parts: frozenset[str]
     """their names."""
+    output: Any
+    """what it gives, with names where there are tensors."""
 
 
 @dataclass(frozen=True)
@@ -237,6 +230,11 @@ def answer_here(x: Tensor, path: str) -> Tensor:
     return x
 
 
+def rows_times(inputs: Tensor, each: int) -> int:
+    """A number that the code makes of the number of rows."""
+    return len(inputs) * each
+
+
 def part_of(root: nn.Module, path: str) -> Any:
     """Module, parameter or buffer of a path."""
     found: Any = root
@@ -246,13 +244,13 @@ def part_of(root: nn.Module, path: str) -> Any:
 
 
 def without_unused(instructions: list[Instruction], answer: str) -> list[Instruction]:
-    """Drops looks at shapes and parts of tuples that nothing uses."""
+    """Drops weights and parts of tuples that nothing uses."""
     needed, kept = {answer}, []
     for instruction in reversed(instructions):
-        is_look = (
-            instruction.kind == "get_attr"
-            or instruction.target in (operator.getitem, getattr)
-            or (instruction.kind == "call_method" and instruction.target in METHODS_OF_SHAPE)
+        is_look = instruction.kind == "get_attr" or instruction.target in (
+            operator.getitem,
+            getattr,
+            rows_times,
         )
         if instruction.name in needed or not is_look:
             needed.update(instruction.needs())

@@ -186,7 +186,8 @@ def learn_split(
     )
     trainer.positions = positions
     title = f"ccenv: {title} on {len(split):,} images (once, then cached)"
-    for update in tqdm(range(num_updates), desc=title, unit="update", mininterval=0.5):
+    updates = tqdm(range(num_updates), title, unit="update", mininterval=0.5, disable=None)
+    for update in updates:
         if update % per_epoch == 0:
             order = split.shuffled(generator).to(device)
         start = update % per_epoch * batch_size

@@ -303,7 +303,7 @@ class WithLinearHead(GatedSequential):
     def learn_beforehand(self, split: Split) -> None:
         """Learns the head on a split's images; see `fit_head`."""
         title = f"ccenv: features of {len(split):,} images for a linear head (once, then cached)"
-        with tqdm(total=len(split), desc=title, unit="image", mininterval=0.5) as bar:
+        with tqdm(total=len(split), desc=title, unit="image", mininterval=0.5, disable=None) as bar:
             fit_head(self, split, progress=lambda done: bar.update(done - bar.n))
 
 

@@ -20,11 +20,13 @@ from pathlib import Path
 
 import ccenv
 from ccenv.base.modules_here import modules_of, passed_on
+from ccenv.runs.config.plan import Plan
 from ccenv.runs.config.settings import make_plan
 from ccenv.runs.engine.machines.pool import Outcome, Task
 from ccenv.runs.engine.run import run
 from ccenv.runs.store import folder as run_folder
 from ccenv.runs.store import json_file
+from ccenv.runs.tensorboard.names import BOARD, check_curves, curves_folder
 
 
 @dataclass(frozen=True)
@@ -153,10 +155,11 @@ def accept(task: Task, delivery: Delivery) -> Outcome:
     if delivery.refused:
         raise ValueError(delivery.refused)
     if delivery.files is not None:
-        folder = make_plan(task.agent, task.settings).folder()
-        with run_folder.locked(folder, wait=True):
-            if not (task.reuse and run_folder.read_result(folder)):
-                unpack(delivery.files, folder)
+        plan = make_plan(task.agent, task.settings)
+        with run_folder.locked(plan.folder(), wait=True):
+            if not (task.reuse and run_folder.read_result(plan.folder())):
+                check_curves(plan, plan.folder())
+                unpack(delivery.files, plan)
     return Outcome(task, delivery.error)
 
 
@@ -169,15 +172,19 @@ def archive_of(folder: Path) -> bytes:
     return buffer.getvalue()
 
 
-def unpack(files: bytes, folder: Path) -> None:
+def unpack(files: bytes, plan: Plan) -> None:
     """Puts a run's files in place, the result last, when the others are complete."""
+    folder = plan.folder()
+    curves = curves_folder(plan, folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".arriving-") as arriving:
         with tarfile.open(fileobj=io.BytesIO(files)) as archive:
             archive.extractall(arriving, filter="data")
-        run_folder.begin(folder, json_file.check_json(Path(arriving) / run_folder.CONFIG))
+        run_folder.begin(folder, curves, json_file.check_json(Path(arriving) / run_folder.CONFIG))
         found = [path for path in Path(arriving).rglob("*") if path.is_file()]
         for path in sorted(found, key=lambda path: path.name == run_folder.RESULT):
-            target = folder / path.relative_to(arriving)
+            inner = path.relative_to(arriving)
+            is_curve = inner.parts[0] == BOARD
+            target = curves / inner.relative_to(BOARD) if is_curve else folder / inner
             target.parent.mkdir(parents=True, exist_ok=True)
             path.replace(target)

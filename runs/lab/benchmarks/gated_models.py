@@ -18,7 +18,8 @@ from ccenv.base.clock import quartiles_of_ratio, seconds_in_turns, work_clock
 from ccenv.base.registry import import_object
 from ccenv.base.seeding import stream
 from ccenv.networks.core.protocol import num_blocks_of
-from ccenv.networks.gating.gate import gate, gateable
+from ccenv.networks.gating.gate import gate
+from ccenv.networks.gating.gateable import gateable
 from ccenv.networks.gating.gated_module import GatedModule
 from ccenv.runs.lab.benchmarks.network_speed import executed
 from ccenv.runs.lab.benchmarks.subjects import without_gates

@@ -68,7 +68,7 @@ def walked(
         progress: title of a bar; empty: none.
     """
     parts = []
-    for some in tqdm(indices.split(size), desc=progress, disable=not progress):
+    for some in tqdm(indices.split(size), desc=progress, disable=None if progress else True):
         batch = simulator.data.batch(some)
         parts.append(menu_scores(simulator.network, batch, masks).numpy())
     return Measured(np.concatenate(parts, axis=1), seen_of(simulator, indices, gate, size))

@@ -14,17 +14,25 @@ TensorDict = pytest.importorskip("tensordict").TensorDict
 BlockSelectionEnv = pytest.importorskip("ccenv.torchrl").BlockSelectionEnv
 
 ROWS = 6
+SEQUENCE = {
+    "dataset": "documents",
+    "network": "documents",
+    "episode": "sequence",
+    "reward": "probability_minus_cost",
+    "fast_memory": 2,
+}
 
 
-def test_torchrls_own_checker_passes_and_every_step_is_the_vector_environments():
-    env = BlockSelectionEnv(ROWS, **PROBE_SETTINGS)
+@pytest.mark.parametrize("settings", [PROBE_SETTINGS, SEQUENCE])
+def test_torchrls_own_checker_passes_and_every_step_is_the_vector_environments(settings):
+    env = BlockSelectionEnv(ROWS, **settings)
     envs.check_env_specs(env)
     env.set_seed(3)
-    vector = ccenv.BlockSelectionVectorEnv(ROWS, **PROBE_SETTINGS)
+    vector = ccenv.BlockSelectionVectorEnv(ROWS, **settings)
     seen, _ = vector.reset(seed=3)
     now = env.reset()
     generator = torch.Generator().manual_seed(0)
-    for _ in range(2 * vector.simulator.num_layers):
+    for _ in range(2 * vector.simulator.num_steps):
         assert torch.equal(now["observation"], torch.from_numpy(seen))
         mask = torch.rand(env.action_spec.shape, generator=generator) < 0.5
         # Floats of 0 and 1 are what distributions of bits sample.

@@ -12,7 +12,8 @@ from ccenv.networks.core.check import check_network
 from ccenv.networks.core.count_macs import FURTHER, UncountedError, count, counted
 from ccenv.networks.core.exit_state import Exit
 from ccenv.networks.core.sequential import GatedSequential
-from ccenv.networks.gating.gate import gate, gateable
+from ccenv.networks.gating.gate import gate
+from ccenv.networks.gating.gateable import gateable
 
 rand = torch.rand
 

@@ -15,7 +15,8 @@ from ccenv.networks.core.check import check_network
 from ccenv.networks.core.count_macs import counted
 from ccenv.networks.core.exit_state import Exit
 from ccenv.networks.core.protocol import dense_forward, forward
-from ccenv.networks.gating.gate import gate, gateable
+from ccenv.networks.gating.gate import gate
+from ccenv.networks.gating.gateable import gateable
 from tests.ccenv.networks.tiny import masks_of
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -361,7 +362,7 @@ def test_a_dense_blocks_layers_are_no_units():
     for layer in ("features.denseblock1.denselayer2", "features.denseblock2.denselayer3"):
         with pytest.raises(ValueError, match=r"tensor of a list|got 2: it is not clear"):
             gate(model, {layer: "unit"}, images)
-    found = gateable(model, images)
+    found = gateable(model, images, every=True)
     layers = [kinds for path, kinds in found.items() if re.search(r"denselayer\d+$", path)]
     assert layers
     assert not any("unit" in kinds for kinds in layers)
@@ -446,12 +447,12 @@ def test_gating_leaves_the_models_mode_and_the_random_stream_alone():
 def test_gateable_lists_what_gate_takes_in_the_order_of_execution():
     small = seeded(Encoder, [Block(16, 2)])
     for model, example in ((seeded(Wired), VECTORS), (small, TOKENS)):
-        found = gateable(model, example)
+        found = gateable(model, example, every=True)
         for path, kinds in found.items():
             for kind in kinds:
                 network = gate(model, {path: kind}, example)
                 assert dense_forward(network, example).shape == (2, network.num_classes)
-    assert list(gateable(seeded(Wired), VECTORS))[:3] == ["first.body", "first", "wide"]
+    assert list(gateable(seeded(Wired), VECTORS, every=True))[:3] == ["first.body", "first", "wide"]
 
 
 def test_gateable_leaves_out_what_cannot_be_followed():
@@ -462,7 +463,7 @@ def test_gateable_leaves_out_what_cannot_be_followed():
 
 
 class Looped(nn.Module):
-    """Layers in a list, within code that looks at the rows or gives the layers their number."""
+    """Layers in a list, within code that looks at numbers or gives the layers their rows."""
 
     def __init__(self, decides):
         super().__init__()
@@ -470,7 +471,7 @@ class Looped(nn.Module):
         self.decides, self.head = decides, nn.Linear(4, 3)
 
     def forward(self, x):
-        if self.decides and x.shape[0] > 1:
+        if self.decides and x.sum() > 0:
             x = x.clone()
         for layer in self.layers:
             x = layer(x, x.shape[0])

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from made_results import curves_of
 from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.summary.writer import event_file_writer
@@ -116,7 +117,8 @@ def tensors(result, name):
 
 def points(result):
     """Every scalar, histogram and picture tag of a run with its steps and values; no times."""
-    events = EventAccumulator(result["folder"], size_guidance={"scalars": 0, "histograms": 0})
+    sizes = {"scalars": 0, "histograms": 0}
+    events = EventAccumulator(str(curves_of(result["folder"])), size_guidance=sizes)
     tags = events.Reload().Tags()
     found = {tag: [(p.step, p.value) for p in events.Scalars(tag)] for tag in tags["scalars"]}
     del found["time/fps"]
@@ -142,7 +144,7 @@ def plans(tmp_path, agent, settings):
 
 
 def folder_of(tmp_path):
-    (place,) = (tmp_path / "b").glob("*/*/*/*/*")
+    (place,) = (tmp_path / "b").glob("*/*/*/*/seed-*")
     return place
 
 
@@ -202,7 +204,7 @@ def test_so_does_one_that_is_stopped_again_and_again(tmp_path, monkeypatch):
     found = with_stops(monkeypatch, stopped, stops, every=2 * batch)
     assert_same_end(found, expected)
     # Those that a checkpoint knew, and the last.
-    assert len(list(folder_of(tmp_path).glob("events.*"))) == 4
+    assert len(list(curves_of(folder_of(tmp_path)).glob("events.*"))) == 4
 
 
 def test_a_run_whose_last_checkpoint_is_its_end_is_judged_again_alike(tmp_path, monkeypatch):
@@ -252,7 +254,7 @@ def test_a_run_starts_anew_where_it_has_ended_or_is_told_to(tmp_path, monkeypatc
     carry_out(stopped, resume=False)
     assert "goes on" not in capsys.readouterr().err
     for plan in (whole, stopped):
-        assert len(list(plan.folder().glob("events.*"))) == 1
+        assert len(list(curves_of(plan.folder()).glob("events.*"))) == 1
 
 
 @pytest.mark.parametrize("damage", ["text", "other code", "other weights", "other agent"])

@@ -8,11 +8,13 @@ from hypothesis import strategies as st
 from torch.nn.functional import one_hot
 
 import ccenv
+from ccenv.agents.base import Agent
 from ccenv.agents.condnet import Condnet
 from ccenv.agents.reference_policies import BlockDropout
 from ccenv.agents.reinforce import Reinforce
 from ccenv.agents.rloo import Rloo
 from ccenv.data import Split
+from ccenv.envs.stable_baselines import ActionViewVecEnv, BlockSelectionVecEnv
 from ccenv.networks.baselines.skip_gru import SkipGRU
 from ccenv.networks.core.abilities import Continues, OwnWeights
 from ccenv.networks.core.protocol import Gate, GatedNetwork
@@ -298,6 +300,43 @@ def test_an_agent_credits_an_update_with_what_it_brings_later():
         verdict = ccenv.evaluate(simulator, agent, split="test", deterministic=True)
         assert verdict.masks[0].view(-1, 3).float().mean(dim=0).tolist() == [1, 0, 0], agent
         assert verdict.nll < 0.1
+
+
+def test_recurrent_ppo_learns_over_sequences_through_an_action_view():
+    recurrent = pytest.importorskip("sb3_contrib").RecurrentPPO
+    settings = {"dataset": "staleness", "network": "staleness", "episode": "sequence"}
+    reward = {"reward": "probability_minus_cost", "reward_kwargs": {"cost_weight": 0.9}}
+    env = ActionViewVecEnv(BlockSelectionVecEnv(32, **settings, **reward), "menu", menu="all")
+    policy = {"lstm_hidden_size": 8, "net_arch": [8]}
+    own = {"learning_rate": 0.02, "gamma": 1.0, "n_epochs": 2, "stats_window_size": 32}
+    own |= {"policy_kwargs": policy, "seed": 0, "device": "cpu"}
+    model = recurrent("MlpLstmPolicy", env, n_steps=24, batch_size=192, **own)
+    returns = []
+    for _ in range(6):
+        model.learn(24 * 32, reset_num_timesteps=False)
+        returns.append(sum(episode["r"] for episode in model.ep_info_buffer) / 32)
+    assert {episode["l"] for episode in model.ep_info_buffer} == {24}
+    assert returns[-1] > returns[0] + 2
+
+
+class EverySecond(Agent):
+    """Updates at every second position, which it counts itself."""
+
+    learns = False
+
+    def begin_episode(self, simulator):
+        self.count = 0
+
+    def act(self, observation, layer, generator=None):
+        self.count += 1
+        return torch.full((len(observation), 1), self.count % 2 == 1)
+
+
+def test_a_policy_keeps_a_state_of_its_own_from_position_to_position():
+    simulator = simulator_of("skip_gru")
+    verdict = ccenv.evaluate(simulator, EverySecond(simulator), split="test", batch_size=100)
+    kept = verdict.masks[0].view(-1, LENGTH)
+    assert (kept == (torch.arange(LENGTH) % 2 == 0)).all()
 
 
 @pytest.mark.parametrize(

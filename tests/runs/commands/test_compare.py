@@ -161,8 +161,8 @@ def place(tmp_path_factory):
         patch.syspath_prepend(str(folder))
         patch.setattr(engines, "run_all", here)
         # Figures take longer than the runs.
-        patch.setattr(comparing, "publish", lambda *given: "")
-        patch.setattr(comparing, "write_sweep", lambda *given: "")
+        patch.setattr("ccenv.runs.report.publish.publish", lambda *given: "")
+        patch.setattr("ccenv.runs.report.over_seeds.write_sweep", lambda *given: "")
         yield folder
 
 
@@ -220,7 +220,7 @@ def test_a_compare_says_beforehand_how_much_is_missing_and_last_how_to_see_curve
 @pytest.mark.usefixtures("two_at_once")
 def test_a_second_compare_runs_nothing_and_shows_mean_and_spread(place, monkeypatch, capsys):
     forbid_runs(monkeypatch)
-    monkeypatch.setattr(comparing, "publish", publish)
+    monkeypatch.setattr("ccenv.runs.report.publish.publish", publish)
     assert compare.main(["toy_sweep:TOY", *options(place)]) == 0
     shown = capsys.readouterr().out
     assert re.search(r"^reinforce .*\d+\.\d\d \(2 seeds: too few\)", shown, re.MULTILINE)
@@ -250,7 +250,7 @@ def elsewhere(place, two_at_once, tmp_path):
 
 
 def test_a_recorded_result_makes_the_table_of_a_readme(elsewhere, monkeypatch):
-    monkeypatch.setattr(comparing, "publish", publish)
+    monkeypatch.setattr("ccenv.runs.report.publish.publish", publish)
     assert compare.main(["toy_sweep:TOY", *options(elsewhere)]) == 0
     text = (elsewhere / "reports" / "toy" / "table.md").read_text()
     content = (elsewhere / "results" / "toy.json").read_text()
@@ -353,7 +353,8 @@ def test_a_run_that_another_sweep_recorded_is_not_run_again(elsewhere, monkeypat
 
 
 def change_data(content):
-    content["cells"][0]["data"]["probe"] = "0" * 24
+    for cell in content["cells"]:
+        cell["data"]["probe"] = "0" * 24
 
 
 def break_cell(content):
@@ -385,9 +386,34 @@ def test_recorded_results_of_other_data_or_edited_by_hand_are_refused(
         (elsewhere / "results" / "toy.json").write_text('{"cells": [')
     else:
         edit_recording(elsewhere, change)
-    assert compare.main(["toy_sweep:TOY", *options(elsewhere)]) == 2
+    assert compare.main(["toy_sweep:TOY", "--record", *options(elsewhere)]) == 2
     assert hint in capsys.readouterr().err
     assert not (elsewhere / "logs").exists()
+
+
+def test_what_was_recorded_on_other_data_is_shown_and_what_runs_here_stands_apart(
+    elsewhere, capsys
+):
+    def of_other_data(content):
+        change_data(content)
+        # Of the last row only one seed is recorded.
+        del content["cells"][-1]
+
+    labels = [cell.label for cell in importlib.import_module("toy_sweep").TOY.cells]
+    here = recorded.data_checksum("probe")[:8]
+    edit_recording(elsewhere, of_other_data)
+    for command in (["--no-run"], [], ["--no-recorded"], ["--no-run"]):
+        assert compare.main(["toy_sweep:TOY", "--json", *command, *options(elsewhere)]) == 0
+        said = capsys.readouterr()
+        rows = {row["label"]: (row["dataset"], row["seeds"]) for row in json.loads(said.out)}
+        expected = dict.fromkeys(labels, ("probe", [0, 1]))
+        if command != ["--no-recorded"]:
+            assert "7 of them are on another 'probe' (checksum 00000000) than the" in said.err
+            last = labels[-1]
+            expected[last] = "probe", [0]
+            if not command or list((elsewhere / "logs").rglob("result.json")):
+                expected[f"{last}, data {here}"] = f"probe+{here}", [1]
+        assert rows == expected
 
 
 @pytest.mark.parametrize("digest", [NO_SOURCE, "0" * 12, None])

@@ -4,6 +4,7 @@ import json
 
 import pytest
 from browser import needs_browser, said_by
+from made_results import curves_of
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from ccenv.runs.commands import analyze, cli, inspect, train
@@ -109,7 +110,7 @@ def test_a_page_walks_sequences_as_their_run_s_evaluation_did(runs):
 
 
 def test_curves_count_the_steps_of_all_positions(runs):
-    events = EventAccumulator(str(runs["staleness"])).Reload()
+    events = EventAccumulator(str(curves_of(runs["staleness"]))).Reload()
     assert events.Scalars("rollout/ep_len_mean")[-1].value == 24
     assert events.Scalars("rollout/ep_rew_mean")[-1].step == 64 * 24
 

@@ -15,7 +15,6 @@ import pytest
 
 from ccenv.base.modules_here import modules_of
 from ccenv.data.toy import PROBE_SETTINGS
-from ccenv.runs import comparing
 from ccenv.runs.commands import compare
 from ccenv.runs.engine.jobs import Shard, make_jobs, read_shard
 from ccenv.runs.engine.machines import engines, remote
@@ -54,8 +53,8 @@ def place(tmp_path, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", ":".join([str(tmp_path), str(ROOT), *sys.path]))
     monkeypatch.setattr(engines, "run_all", lambda tasks, workers: closing(map(do_task, tasks)))
     # Figures take longer than the runs.
-    monkeypatch.setattr(comparing, "publish", lambda *given: "")
-    monkeypatch.setattr(comparing, "write_sweep", lambda *given: "")
+    monkeypatch.setattr("ccenv.runs.report.publish.publish", lambda *given: "")
+    monkeypatch.setattr("ccenv.runs.report.over_seeds.write_sweep", lambda *given: "")
     yield tmp_path
     sys.modules.pop("toy_engines", None)
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from made_results import curves_of
 from safetensors.torch import load_file
 
 import ccenv
@@ -101,17 +102,19 @@ def made(tmp_path_factory):
 
 def test_a_run_leaves_exactly_the_listed_files(made):
     logs, result = made
-    (place,) = logs.glob("*/*/*/*/*")
+    (place,) = logs.glob("*/*/*/*/seed-*")
     environment, agent, reward, _, seed = place.relative_to(logs).parts
     assert (environment, agent) == ("BlockSelection-v0", "reinforce")
     assert (reward, seed) == ("accuracy_minus_cost", "seed-3")
-    names = [str(path.relative_to(place)) for path in files_under(logs)]
-    events = [name for name in names if name.startswith("events.out.tfevents.")]
+    names = [str(path.relative_to(place)) for path in files_under(place)]
     stored = [f"checkpoint/{name}.safetensors" for name in ("agent", "masks", "network")]
+    assert names == sorted([*stored, "command.txt", "config.json", "result.json"])
+    (curves,) = logs.glob("tb/*")
+    names = [str(path.relative_to(curves)) for path in files_under(curves)]
+    (event,) = (name for name in names if name.startswith("events.out.tfevents."))
     points = [f"00256/masks/{name}.tsv" for name in ("metadata", "tensors")]
-    points.append("projector_config.pbtxt")
-    assert names == sorted([*stored, *events, *points, "command.txt", "config.json", "result.json"])
-    assert len(events) == 1
+    assert names == sorted([*points, event, "projector_config.pbtxt"])
+    assert len(files_under(logs)) == len(files_under(place)) + len(names)
     assert json.loads((place / "result.json").read_text()) == {
         k: v for k, v in result.items() if k != "folder"
     }
@@ -185,7 +188,7 @@ def test_agent_reward_and_network_of_a_users_module_need_no_edit_elsewhere(logs,
     command = ["toy_runs:Half", "reward=toy_runs:cost_only", "network=toy_runs:Wide"]
     command += ["reward_kwargs.price=2", "num_blocks=4,6", f"log_dir={logs}", "progress=false"]
     assert train.main(command) == 0
-    (place,) = logs.glob("*/*/*/*/*")
+    (place,) = logs.glob("*/*/*/*/seed-*")
     assert place.relative_to(logs).parts[1:3] == ("toy_runs.Half", "toy_runs.cost_only")
     result = folder.read_result(place)
     assert result["evaluations"][0]["density"] == [0.5, 0.5]
@@ -269,14 +272,17 @@ def test_an_unwritable_log_folder_is_refused_before_anything_is_built(tmp_path, 
 def test_a_killed_run_is_never_taken_for_a_result_and_leaves_no_old_curves(logs, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         ccenv.train("toy_runs:Dies", log_dir=str(logs), **PROBE)
-    (place,) = logs.glob("*/*/*/*/*")
+    (place,) = logs.glob("*/*/*/*/seed-*")
     assert folder.read_result(place) is None
-    before = set(place.glob("events.*"))
-    assert before
+    curves = curves_of(place)
+    assert list(curves.glob("events.*"))
+    # As versions before this one left them.
+    (place / "events.out.tfevents.1").write_text("old")
     monkeypatch.setattr(sys.modules["toy_runs"].Dies, "update", lambda self, rollout: {})
     ccenv.train("toy_runs:Dies", log_dir=str(logs), **PROBE)
     assert folder.read_result(place) is not None
-    assert len(list(place.glob("events.*"))) == 1
+    assert len(list(curves.glob("events.*"))) == 1
+    assert not list(place.glob("events.*"))
 
 
 @pytest.mark.parametrize("seeds", [[], ["--seeds", "2"]])

@@ -7,7 +7,6 @@ from hypothesis import strategies as st
 import ccenv
 from ccenv.agents.reinforce import Reinforce
 from ccenv.deploy.export import SkippingClassifier
-from ccenv.runs import api
 from ccenv.runs.commands import cli
 from ccenv.runs.engine import onnx_export
 from ccenv.runs.stats.measures import LEAST_GAP, mask_gap
@@ -47,7 +46,7 @@ def test_training_warns_of_a_run_whose_greedy_masks_have_many_more_errors(
     options, capsys, monkeypatch
 ):
     def said_of(result):
-        monkeypatch.setattr(api, "run", lambda *_, **__: result)
+        monkeypatch.setattr("ccenv.runs.engine.run.run", lambda *_, **__: result)
         assert cli.main(["train", "reinforce", *options]) == 0
         return capsys.readouterr().err
 
@@ -61,7 +60,7 @@ def test_training_warns_of_a_run_whose_greedy_masks_have_many_more_errors(
 
 
 def test_training_from_python_warns_too(capsys, monkeypatch):
-    monkeypatch.setattr(api, "run", lambda *_, **__: result_of(*SHORT_RUN))
+    monkeypatch.setattr("ccenv.runs.engine.run.run", lambda *_, **__: result_of(*SHORT_RUN))
     ccenv.train("reinforce")
     assert "greedy masks have 36.0 % error" in capsys.readouterr().err
 

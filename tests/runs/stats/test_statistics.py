@@ -27,7 +27,7 @@ POINTS = st.lists(st.tuples(UNIT, UNIT), max_size=8)
 
 def test_the_iqm_leaves_out_a_quarter_at_each_end_of_the_last_axis():
     rows = [[90.0, 1.0, 2.0, 0.0], [1.0, 1.0, 1.0, 5.0]]
-    assert iqm(rows).tolist() == [1.5, 1.0]
+    assert iqm(np.array(rows)).tolist() == [1.5, 1.0]
 
 
 def test_equal_scores_have_an_interval_without_width():

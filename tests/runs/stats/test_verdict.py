@@ -217,6 +217,8 @@ def row_of(method, error, macs, *, learns=True, verdict="better", seeds=3, half=
     return {
         "label": method,
         "method": method,
+        "agent": method,
+        "shaping": "accuracy_minus_cost",
         "added": False,
         "dataset": "digits",
         "learns": learns,

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ccenv.runs.tables.short_table import MOST_ROWS, most_telling, short_table, within
+from ccenv.runs.tables.short_table import MOST_ROWS, answer, most_telling, short_table, within
 from ccenv.runs.tables.sweep_table import markdown
 
 
@@ -21,6 +21,7 @@ def row(label, error, macs, front=False, **more):
         "above_random": None,
         "uses_labels": False,
         "on_front": front,
+        "learns": False,
         **more,
     }
 
@@ -78,3 +79,40 @@ def test_the_note_explains_what_the_table_shows_and_nothing_else():
     assert "vs random" not in short_table(rows, 44)
     assert "(ceiling)" not in short_table(rows, 80)
     assert "(ceiling): " in short_table([row("c", 0.1, 1.0, uses_labels=True)], 80)
+
+
+def crossed(agents, shapings):
+    """A row for each agent under each reward; the first agent is better than random masks."""
+    return [
+        row(
+            f"{agent} {shaping}",
+            (10 + place) / 100,
+            100.0 * (1 + place),
+            agent=agent,
+            method=agent,
+            shaping=shaping,
+            learns=True,
+            verdict="no difference" if place else "better",
+            memory_bytes=None,
+            above_random={"mean": place / 100},
+        )
+        for shaping in shapings
+        for place, agent in enumerate(agents)
+    ]
+
+
+def test_agents_crossed_with_shapings_are_a_line_a_shaping_and_a_few_lines_of_prose():
+    shapings = [f"reward {letter}" for letter in "abcdefghijkl"]
+    rows = crossed(["one", "two", "three", "four"], shapings)
+    table = short_table(rows, 80)
+    for shaping in shapings:
+        (line,) = (line for line in table.splitlines() if line.startswith(shaping))
+        assert " ".join(line.split()[2:]) == (
+            "10.00 to 13.00 100 to 400 +0.0 to +3.0 0.100 to 0.400"
+        )
+    assert "48 single rows are on the page." in table
+    sentences = " ".join(answer("", rows, 80).rpartition("\n\n")[2].split())
+    assert "0 points): 12 of 48 rows; not significantly different (+1.0 to +3.0" in sentences
+    # Two agents under two rewards can be read row by row.
+    few = short_table(crossed(["one", "two"], shapings[:2]), 80)
+    assert few.splitlines()[2].startswith("one reward a")

@@ -56,7 +56,7 @@ def test_each_label_is_a_run_whose_curves_are_means_over_seeds(comparison, board
     assert {p.name for p in board.iterdir() if p.is_dir()} == {
         "_table",
         "dense",
-        "half.of.all",
+        "half of all",
         "reinforce",
     }
     for label, folder in (("reinforce", "reinforce"), ("dense", "dense")):
@@ -112,7 +112,7 @@ def test_margin_charts_find_their_three_curves_in_every_label(board):
     listed = provider.list_scalars(RequestContext(), experiment_id="0", plugin_name="scalars")
     for chart in category["chart"]:
         (series,) = chart["margin"]["series"]
-        for label in ("dense", "half.of.all", "reinforce"):
+        for label in ("dense", "half of all", "reinforce"):
             assert {series["value"], series["lower"], series["upper"]} <= set(listed[label])
 
 

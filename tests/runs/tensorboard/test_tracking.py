@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from google.protobuf import text_format
+from made_results import curves_of
 from PIL import Image as image_io
 from safetensors.torch import load_file
 from stable_baselines3 import PPO
@@ -31,7 +32,7 @@ from ccenv.runs.commands import train
 from ccenv.runs.engine import listener, run
 from ccenv.runs.tensorboard import charts
 from ccenv.runs.tensorboard.charts import OF_A_RUN, block_map, frame_of
-from ccenv.runs.tensorboard.tracking import METRICS, Tracker, columns
+from ccenv.runs.tensorboard.tracking import Tracker
 
 PROBE = PROBE_SETTINGS | {
     "images": 512,
@@ -57,7 +58,8 @@ def runs_of_agents(tmp_path_factory):
 def events(runs_of_agents):
     found = {}
     for agent, result in runs_of_agents[1].items():
-        accumulator = EventAccumulator(result["folder"], size_guidance={"scalars": 0})
+        folder = str(curves_of(result["folder"]))
+        accumulator = EventAccumulator(folder, size_guidance={"scalars": 0})
         found[agent] = accumulator.Reload()
     return found
 
@@ -92,31 +94,65 @@ def session_groups(logs):
     return experiment, handler.run().session_groups
 
 
-def test_every_agent_has_the_same_curves_histograms_pictures_and_texts(events):
+def test_every_agent_has_the_same_curves_histograms_and_texts(events):
     tags = {
         agent: {
             kind: {t for t in found.Tags()[kind] if not t.startswith(("train/", "time/"))}
-            for kind in ("scalars", "histograms", "images", "tensors")
+            for kind in ("scalars", "histograms", "tensors")
         }
         for agent, found in events.items()
     }
     assert all(found == tags["dense"] for found in tags.values())
-    scores = {"error", "nll", "compute_cost", "total_cost"}
-    densities = {"density_0", "density_1"}
-    judged = scores | {"density"}
-    expected = {f"eval/{name}" for name in judged | densities} | {f"test/{n}" for n in judged}
-    expected |= {f"episode/{n}" for n in {"return", "error", "nll", "compute_cost"} | densities}
+    judged = {"error", "nll", "compute_cost", "total_cost", "density"}
+    gates = {"density_0", "density_1"}
+    expected = {f"{split}/{name}" for split in ("eval", "test") for name in judged}
+    expected |= {f"training/{n}" for n in {"return", "error", "nll", "compute_cost"} | gates}
     expected |= {"reward/accuracy", "reward/cost", "rollout/ep_rew_mean", "rollout/ep_len_mean"}
+    expected |= {f"use/{name}" for name in gates} | {"eval_over_macs/error"}
     assert tags["rloo"]["scalars"] == expected
-    assert tags["rloo"]["histograms"] == {"keep_probability/layer_0", "keep_probability/layer_1"}
-    assert tags["rloo"]["images"] == {"block_use/layer_0", "block_use/layer_1"}
+    assert tags["rloo"]["histograms"] == {"use/keep_probability_0", "use/keep_probability_1"}
+
+
+def test_groups_of_curves_come_before_those_of_pictures_by_name(events):
+    for found in events.values():
+        tags = found.Tags()
+        curves = {tag.partition("/")[0] for tag in tags["scalars"]} - {"use"}
+        for tag in tags["images"] + tags["histograms"]:
+            assert tag.partition("/")[0] > max(curves)
+
+
+def test_maps_of_one_colour_are_not_drawn(events):
+    maps = {agent: found.Tags()["images"] for agent, found in events.items()}
+    both = ["use/by_class_0", "use/by_class_1"]
+    assert maps["dense"] == maps["block_dropout"] == []
+    assert all(found in ([], both) for found in maps.values())
+    assert maps["reinforce"]
+
+
+def test_error_over_cost_is_every_validation_from_left_to_right(events, runs_of_agents):
+    for agent, result in runs_of_agents[1].items():
+        points = [(p.step, p.value) for p in events[agent].Scalars("eval_over_macs/error")]
+        assert [macs for macs, _ in points] == sorted({round(p["macs"]) for p in result["curve"]})
+        last = result["curve"][-1]
+        assert dict(points)[round(last["macs"])] == pytest.approx(last["error"], abs=1e-6)
+
+
+def test_agents_that_draw_masks_show_how_far_an_update_moves_them(events):
+    for agent, found in events.items():
+        shown = "train/approx_kl" in found.Tags()["scalars"]
+        assert shown == (agent in ("reinforce", "rloo", "condnet")), agent
+        # Of agents that take one step nothing is clipped.
+        assert "train/clip_fraction" not in found.Tags()["scalars"]
+    kl = [point.value for point in events["reinforce"].Scalars("train/approx_kl")]
+    assert len(kl) == 512 // 64
+    assert all(0 < value < 0.1 for value in kl)
 
 
 def test_curves_run_over_images_seen(events):
     scalars = events["reinforce"].Scalars("eval/error")
     assert scalars[0].step == 0
     assert scalars[-1].step == 512
-    assert events["reinforce"].Scalars("episode/error")[-1].step == 512
+    assert events["reinforce"].Scalars("training/error")[-1].step == 512
     assert [point.step for point in events["dense"].Scalars("eval/error")] == [0, 0]
 
 
@@ -129,20 +165,37 @@ def test_curves_end_with_what_the_result_says(events, runs_of_agents):
                 assert last == pytest.approx(verdict[name], abs=1e-6)
 
 
-def test_hparams_rows_have_every_metric_filled_and_a_column_a_setting(runs_of_agents):
+def test_hparams_has_the_settings_of_the_agents_there_and_ticks_what_differs(runs_of_agents):
     logs, results = runs_of_agents
     experiment, groups = session_groups(logs)
-    assert {info.name for info in experiment.hparam_infos} == set(columns())
-    assert {info.name.tag for info in experiment.metric_infos} == set(METRICS)
     assert len(groups) == len(results)
+    infos = {info.name: info for info in experiment.hparam_infos}
+    assert infos["agent"].differs
+    assert not infos["dataset"].differs
+    assert {"num_kept", "target_density", "learning_rate"} <= set(infos)
+    assert not {"folder", "log_dir", "gae_lambda", "n_epochs"} & set(infos)
     for group in groups:
-        assert set(group.hparams) <= set(columns())
         assert {"agent", "env", "seed", "reward", "num_blocks"} <= set(group.hparams)
         agent = group.hparams["agent"].string_value
         values = {value.name.tag: value.value for value in group.metric_values}
-        assert set(values) == set(METRICS)
         expected = results[agent]["evaluations"][0]["error"]
         assert values["test/error"] == pytest.approx(expected, abs=1e-6)
+
+
+def test_hparams_ticks_the_first_five_metrics_which_are_the_verdict_on_validation(runs_of_agents):
+    tags = [info.name.tag for info in session_groups(runs_of_agents[0])[0].metric_infos]
+    judged = ("compute_cost", "density", "error", "nll", "total_cost")
+    assert tags[:5] == [f"eval/{name}" for name in judged]
+
+
+def test_a_cost_weight_differs_from_its_default_in_hparams(tmp_path):
+    for kwargs in ({}, {"cost_weight": 2.0}):
+        given = PROBE | {"images": 64, "latency": False, "reward_kwargs": kwargs}
+        ccenv.train("dense", log_dir=str(tmp_path), **given)
+    experiment, groups = session_groups(tmp_path)
+    assert [i.name for i in experiment.hparam_infos if i.differs] == ["reward_kwargs.cost_weight"]
+    weights = [group.hparams["reward_kwargs.cost_weight"].number_value for group in groups]
+    assert sorted(weights) == [1.0, 2.0]
 
 
 def test_no_run_hides_in_a_folder_of_its_own(runs_of_agents):
@@ -160,7 +213,7 @@ def test_the_layout_of_custom_scalars_is_read_and_its_charts_find_curves(runs_of
     listed = context.data_provider.list_scalars(
         RequestContext(), experiment_id="0", plugin_name="scalars"
     )
-    tags = set(listed[str(Path(results["reinforce"]["folder"]).relative_to(logs))])
+    tags = set(listed[str(curves_of(results["reinforce"]["folder"]).relative_to(logs))])
     for chart in category["chart"]:
         patterns = [re.compile(pattern) for pattern in chart["multiline"]["tag"]]
         assert all(any(pattern.match(tag) for tag in tags) for pattern in patterns)
@@ -171,8 +224,9 @@ def test_every_validation_shows_the_use_of_blocks_by_class_in_a_small_picture(
     runs_of_agents, events, layer
 ):
     result = runs_of_agents[1]["reinforce"]
-    accumulator = EventAccumulator(result["folder"], size_guidance={"images": 0}).Reload()
-    images = accumulator.Images(f"block_use/layer_{layer}")
+    folder = str(curves_of(result["folder"]))
+    accumulator = EventAccumulator(folder, size_guidance={"images": 0}).Reload()
+    images = accumulator.Images(f"use/by_class_{layer}")
     validations = events["reinforce"].Scalars("eval/error")
     assert [image.step for image in images] == [point.step for point in validations]
     assert all(len(image.encoded_image_string) < 15_000 for image in images)
@@ -214,13 +268,13 @@ def test_curves_share_charts_with_a_model_of_stable_baselines_that_writes_to_the
     env = BlockSelectionVecEnv(64, **environment)
     model = PPO("MlpPolicy", env, n_steps=2, batch_size=128, tensorboard_log=str(tmp_path / "sb3"))
     model.learn(2 * 512, log_interval=1)
-    folders = result["folder"], tmp_path / "sb3" / "PPO_1"
+    folders = curves_of(result["folder"]), tmp_path / "sb3" / "PPO_1"
     ours, theirs = (EventAccumulator(str(folder)).Reload() for folder in folders)
     for tag in SHARED_WITH_SB3:
         last = ours.Scalars(tag)[-1].step, theirs.Scalars(tag)[-1].step
         assert last == (2 * 512, 2 * 512)
     assert ours.Scalars("rollout/ep_rew_mean")[-1].value == pytest.approx(
-        ours.Scalars("episode/return")[-1].value
+        ours.Scalars("training/return")[-1].value
     )
     assert {e.Scalars("rollout/ep_len_mean")[-1].value for e in (ours, theirs)} == {2}
 
@@ -234,7 +288,7 @@ def test_agents_with_an_optimiser_show_its_rate_and_their_gradient(events):
 
 def points_of(result):
     """Rows of the projector, with their metadata, as its configuration leads to them."""
-    folder = Path(result["folder"])
+    folder = curves_of(result["folder"])
     config = text_format.Parse((folder / charts.CONFIG).read_text(), ProjectorConfig())
     (space,) = config.embeddings
     rows = np.loadtxt(folder / space.tensor_path, delimiter="\t")
@@ -254,14 +308,14 @@ def test_the_projector_holds_masks_with_their_label(runs_of_agents, agent):
 
 
 def test_rules_that_treat_all_images_alike_have_no_points(runs_of_agents):
-    assert not (Path(runs_of_agents[1]["dense"]["folder"]) / charts.CONFIG).exists()
+    assert not (curves_of(runs_of_agents[1]["dense"]["folder"]) / charts.CONFIG).exists()
 
 
 def test_a_run_that_is_made_again_leaves_no_points_of_the_first(tmp_path, monkeypatch, capfd):
     monkeypatch.setattr(run, "latencies", lambda env, agent: [])
     given = PROBE | {"images": 256, "log_dir": str(tmp_path)}
     first = ccenv.train("reinforce", **given).result
-    (Path(first["folder"]) / "00256" / "masks" / "old.tsv").write_text("old")
+    (curves_of(first["folder"]) / "00256" / "masks" / "old.tsv").write_text("old")
     again = ccenv.train("reinforce", anew=True, **given).result
     assert len(points_of(again)[0]) == 256
     assert not list(tmp_path.rglob("old.tsv"))
@@ -334,6 +388,9 @@ def test_what_is_written_changes_no_number_and_no_weight(agent, tmp_path, monkey
         assert all(torch.equal(value, other[name][key]) for key, value in tensors.items())
 
 
-def test_the_settings_are_there_as_text(events):
+def test_the_settings_are_there_as_text_with_the_run_s_folder(events, runs_of_agents):
     (text,) = events["rloo"].Tensors("settings/agent_settings/text_summary")
     assert b"| num_kept | 1 |" in text.tensor_proto.string_val[0]
+    (text,) = events["rloo"].Tensors("settings/run/text_summary")
+    folder = runs_of_agents[1]["rloo"]["folder"]
+    assert f"| folder | {folder} |".encode() in text.tensor_proto.string_val[0]

@@ -1,0 +1,94 @@
+"""Environments of tasks: (name, where the score goes) -> one of the three views, scored.
+
+    envs = gym.make_vec("ccenv:suite/depth-8-v0", num_envs=64)
+    env = TASKS["depth-8"].make_sb3(64)
+
+Take the budget's number of episodes; the score lies in `runs/suite/<task>/<n>/score.json`, or in
+the folder that you name, and in `envs.unwrapped.score`.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from ccenv.base.registry import check_keywords
+from ccenv.envs.scalar import BlockSelectionEnv
+from ccenv.envs.vector import BlockSelectionVectorEnv
+from ccenv.tasks.catalogue import OWN, suite
+
+Folder = str | Path | None
+
+
+def settings_of(
+    task: str, score_folder: Folder, agent: str | None, seed: int | None, own: Any
+) -> dict[str, Any]:
+    """A task's settings, with where and as whose the score is written.
+
+    Raises:
+        ValueError: if there is no such task, or a setting is the task's own; the nearest is named.
+    """
+    found = suite[task].settings
+    check_keywords(own, OWN, "setting of a task, whose others are its own")
+    folder = None if score_folder is None else str(score_folder)
+    given = {"name": task, "folder": folder, "agent": agent, "seed": seed}
+    return found | own | {"task": given}
+
+
+def make(
+    task: str,
+    *,
+    score_folder: Folder = None,
+    agent: str | None = None,
+    seed: int | None = None,
+    **own: Any,
+) -> BlockSelectionEnv:
+    """The scalar environment of a task; arguments as of `make_vec`."""
+    env = BlockSelectionEnv(**settings_of(task, score_folder, agent, seed, own))
+    if seed is not None:
+        env.reset(seed=seed)
+    return env
+
+
+def make_vec(
+    num_envs: int = 1,
+    task: str = "basic-4",
+    *,
+    score_folder: Folder = None,
+    agent: str | None = None,
+    seed: int | None = None,
+    **own: Any,
+) -> BlockSelectionVectorEnv:
+    """The vector environment of a task.
+
+    Args:
+        num_envs: episodes side by side, each of which counts.
+        task: name, see `ccenv.suite`.
+        score_folder: where `score.json` is written; by default a new folder in `runs/suite/<task>`.
+        agent: written there.
+        seed: likewise; the environment is reset with it.
+        **own: what a task leaves open, see `ccenv.tasks.catalogue.OWN`.
+
+    Raises:
+        ValueError: if there is no such task, or a setting is the task's own.
+    """
+    envs = BlockSelectionVectorEnv(num_envs, **settings_of(task, score_folder, agent, seed, own))
+    if seed is not None:
+        envs.reset(seed=seed)
+    return envs
+
+
+def make_sb3(
+    num_envs: int = 1,
+    task: str = "basic-4",
+    *,
+    score_folder: Folder = None,
+    agent: str | None = None,
+    seed: int | None = None,
+    **own: Any,
+) -> Any:
+    """Stable-Baselines3's view of a task; arguments as of `make_vec`."""
+    from ccenv.envs.stable_baselines import BlockSelectionVecEnv
+
+    env = BlockSelectionVecEnv(num_envs, **settings_of(task, score_folder, agent, seed, own))
+    if seed is not None:
+        env.seed(seed)
+    return env

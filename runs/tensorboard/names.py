@@ -1,0 +1,103 @@
+"""Names runs in TensorBoard: (plan) -> a short name that says what differs, and where curves lie.
+
+TensorBoard calls a run by the path of its event file. A run's own folder says everything and ends
+in a hash, so its curves lie elsewhere: in `<log_dir>/tb/<name>/`.
+"""
+
+import dataclasses
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ccenv.runs.config.command import beyond_defaults, setting_words
+from ccenv.runs.config.plan import Plan
+from ccenv.runs.store.folder import check_unlinked, refuse_links
+from ccenv.runs.store.identity import AROUND, Program, canonical
+
+BOARD = "tb"
+"""Folder of all curves, below the folder of runs."""
+REWARD = "reward_kwargs"
+LONGEST = 100
+"""Characters of either part of a name."""
+ALLOWED = "-_.=,+ "
+"""What a folder's name may hold on every system, letters and digits aside."""
+DEPTH = 5
+"""Parts of a run's folder below the folder of runs: environment, agent, reward, rest, seed."""
+
+
+def run_name(plan: Plan) -> str:
+    """A run's agent, reward, settings beyond the defaults, and its seed; two runs have two names.
+
+    Settings of the reward come first; what is mostly alike in all runs stands behind the seed.
+
+    >>> from ccenv.runs.config.settings import make_plan
+    >>> run_name(make_plan("reinforce", {"reward_kwargs": {"cost_weight": 0.5}, "images": 512}))
+    'reinforce accuracy cost_weight=0.5 seed 0 images=512'
+    """
+    # A name, as a run's identity, knows the cost limit of the agent or of the reward.
+    usual = {name: getattr(Program(), name) for name in AROUND}
+    same = dataclasses.replace(plan, program=dataclasses.replace(plan.program, **usual))
+    chosen = {name: canonical(value) for name, value in beyond_defaults(same).items()}
+    behind = {"dataset", *vars(plan.program)} - plan.agent_settings.keys()
+    alike = {name: chosen.pop(name) for name in [*chosen] if name in behind}
+    # Accuracy, nll and probability pay; that cost is charged goes without saying.
+    reward = plan.environment["reward"].removesuffix("_minus_cost")
+    chosen.pop("reward", None)
+    own = words_of({REWARD: chosen.pop(REWARD)} if REWARD in chosen else {})
+    # An agent's setting of the same name, such as cost_limit, keeps it.
+    taken = {*plan.agent_settings, *plan.environment, *vars(plan.program)}
+    inner = {name: name.removeprefix(f"{REWARD}.") for name in own}
+    own = {name if inner[name] in taken else inner[name]: word for name, word in own.items()}
+    first = own | words_of(dict(reversed(chosen.items())))
+    said = " ".join([plan.agent, reward, *(f"{name}={word}" for name, word in first.items())])
+    last = " ".join(f"{name}={word}" for name, word in words_of(alike).items())
+    return f"{readable_name(said)} seed {plan.program.seed} {readable_name(last)}".strip()
+
+
+def words_of(settings: Mapping[str, Any]) -> dict[str, str]:
+    """Settings as the command line takes them; lists without brackets and spaces.
+
+    >>> words_of({"num_blocks": [10, 10], "weights_kwargs": {"rate": 0.1}})
+    {'num_blocks': '10,10', 'weights_kwargs.rate': '0.1'}
+    """
+    words = dict(word for name, value in settings.items() for word in setting_words(name, value))
+    return {
+        name: word[1:-1].replace(" ", "") if word[0] == "[" and word.count("[") == 1 else word
+        for name, word in words.items()
+    }
+
+
+def readable_name(text: str) -> str:
+    """A text as a folder's name on every system; one that had to be changed ends in a hash of it.
+
+    >>> readable_name("half of all"), readable_name("reward a/b")
+    ('half of all', 'reward a.b 4a5fdfb7')
+    """
+    # A module's colon is the only one in most settings.
+    plain = text.replace(":", ".")
+    safe = "".join(c if (c.isascii() and c.isalnum()) or c in ALLOWED else "." for c in plain)
+    safe = safe[:LONGEST].strip(". ")
+    if safe == plain:
+        return safe
+    return f"{safe} {hashlib.sha256(text.encode()).hexdigest()[:8]}".strip()
+
+
+def curves_folder(plan: Plan, folder: Path) -> Path:
+    """Where a run's curves lie.
+
+    Args:
+        plan: of the run.
+        folder: in which it is carried out. Of one that is not the plan's own, such as a worker's
+            that sends its files back, the curves lie inside.
+    """
+    if folder.parts[-DEPTH:] != plan.folder().parts[-DEPTH:]:
+        return folder / BOARD
+    return folder.parents[DEPTH - 1] / BOARD / run_name(plan)
+
+
+def check_curves(plan: Plan, folder: Path) -> None:
+    """Refuses curves that would be written through a link."""
+    curves = curves_folder(plan, folder)
+    refuse_links([curves.parent])
+    check_unlinked(curves)

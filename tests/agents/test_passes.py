@@ -1,0 +1,76 @@
+"""Laws of several gradient steps on one rollout."""
+
+import pytest
+import torch
+
+from ccenv.agents.passes import CLIP_RANGE, log_probs, objective
+from ccenv.agents.reinforce import Reinforce
+from ccenv.simulator.rollout import collect_rollout
+from ccenv.simulator.simulator import Simulator
+from tests.agents.probes import UNEVEN
+
+SEQUENCE = {"dataset": "documents", "network": "documents", "episode": "sequence"}
+SEQUENCE |= {"reward": "probability_minus_cost"}
+
+
+def drawn(settings, **own):
+    simulator = Simulator(8, **settings)
+    simulator.seed(0)
+    agent = Reinforce(simulator, **own)
+    return agent, collect_rollout(simulator, agent, agent.generator)
+
+
+def test_at_the_policy_that_drew_the_gradient_is_that_of_one_step():
+    log_prob = torch.tensor([-0.3, -2.0, -5.0], requires_grad=True)
+    worth = torch.tensor([1.5, -0.5, 2.0])
+    plain, clipped = (
+        torch.autograd.grad(objective(log_prob, worth, before).sum(), log_prob)[0]
+        for before in (None, log_prob.detach())
+    )
+    torch.testing.assert_close(clipped, plain)
+
+
+@pytest.mark.parametrize(("moved", "worth"), [(0.5, 1.0), (-0.5, -1.0)])
+def test_what_has_moved_further_than_the_range_in_its_direction_gains_nothing(moved, worth):
+    log_prob = torch.tensor([moved], requires_grad=True)
+    found = objective(log_prob, torch.tensor([worth]), torch.zeros(1))
+    assert found.item() == pytest.approx(worth * (1 + CLIP_RANGE * (1 if moved > 0 else -1)))
+    assert torch.autograd.grad(found.sum(), log_prob)[0] == 0
+
+
+@pytest.mark.parametrize("settings", [UNEVEN, SEQUENCE])
+@pytest.mark.parametrize("num_kept", [None, 1])
+def test_every_pass_takes_every_episode_once_with_what_belongs_to_it(settings, num_kept):
+    agent, rollout = drawn(settings, num_kept=num_kept, num_epochs=2, num_minibatches=3)
+    parts = list(agent.passes.over(agent, rollout, rollout.returns))
+    assert len(parts) == 6
+    for taken in (parts[:3], parts[3:]):
+        first = [part.observations[0] for part, _, _ in taken]
+        assert torch.equal(torch.cat(first).sort(dim=0)[0], rollout.observations[0].sort(dim=0)[0])
+    for part, returns, before in parts:
+        assert torch.equal(part.returns, returns)
+        torch.testing.assert_close(log_probs(agent, part), before)
+
+
+@pytest.mark.parametrize("settings", [UNEVEN, SEQUENCE])
+@pytest.mark.parametrize("epochs", [1, 4])
+def test_updates_say_how_far_they_move_the_policy_and_how_much_is_clipped_where_it_is(
+    settings, epochs
+):
+    agent, _ = drawn(settings, num_epochs=epochs, learning_rate=0.1)
+    heard = []
+    agent.learn(8 * 5, lambda _, scalars: heard.append(scalars))
+    assert len(heard) == 5
+    assert all(scalars["agent/approx_kl"] > 0 for scalars in heard)
+    shares = [scalars.get("agent/clip_fraction") for scalars in heard]
+    assert shares == [None] * 5 if epochs == 1 else max(shares) > 0
+    if epochs == 4:
+        assert all(0 <= share <= 1 for share in shares)
+
+
+def test_a_look_at_the_policy_changes_nothing_that_is_learned():
+    watched, alone = (drawn(UNEVEN)[0] for _ in range(2))
+    watched.learn(40, lambda *_: None)
+    alone.learn(40)
+    for one, other in zip(watched.scores.parameters(), alone.scores.parameters(), strict=True):
+        assert torch.equal(one, other)

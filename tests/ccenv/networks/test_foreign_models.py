@@ -1,0 +1,139 @@
+"""Models of transformers, timm and torch, gated as they are; random weights, no download."""
+
+import re
+
+import pytest
+import torch
+from torch import nn
+
+from ccenv.networks.core.check import check_network
+from ccenv.networks.core.count_macs import counted
+from ccenv.networks.gating.gate import gate
+from ccenv.networks.gating.gateable import gateable
+
+TOKENS = torch.arange(12).reshape(2, 6)
+IMAGES = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+SIZES = {"hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 3}
+TEXT = {"vocab_size": 20, "bos_token_id": 0, "eos_token_id": 0}
+
+
+def from_transformers(model, config, **settings):
+    library = pytest.importorskip("transformers", reason="transformers is not installed")
+    return getattr(library, model)(getattr(library, config)(**settings))
+
+
+def gpt2(**settings):
+    sizes = {"n_layer": 3, "n_embd": 16, "n_head": 2, "n_positions": 8}
+    return from_transformers("GPT2LMHeadModel", "GPT2Config", **TEXT, **sizes, **settings)
+
+
+def llama(**settings):
+    heads = {"num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 8}
+    given = TEXT | SIZES | heads | settings
+    return from_transformers("LlamaForCausalLM", "LlamaConfig", **given)
+
+
+def bert():
+    sizes = SIZES | {"num_attention_heads": 2, "num_labels": 5, "vocab_size": 20}
+    return from_transformers("BertForSequenceClassification", "BertConfig", **sizes)
+
+
+def vit():
+    sizes = SIZES | {"num_attention_heads": 2, "num_labels": 5, "image_size": 64, "patch_size": 16}
+    return from_transformers("ViTForImageClassification", "ViTConfig", **sizes)
+
+
+def from_timm(name, **settings):
+    library = pytest.importorskip("timm", reason="timm is not installed")
+    return library.create_model(name, num_classes=5, **settings)
+
+
+class Tagger(nn.Module):
+    """A recurrent layer, then torch's own encoder."""
+
+    def __init__(self):
+        super().__init__()
+        self.embed, self.rnn = nn.Embedding(20, 16), nn.LSTM(16, 16, batch_first=True)
+        self.layers = nn.ModuleList(
+            nn.TransformerEncoderLayer(16, 2, 32, batch_first=True) for _ in range(3)
+        )
+        self.head = nn.Linear(16, 4)
+
+    def forward(self, tokens):
+        x, _ = self.rnn(self.embed(tokens))
+        for layer in self.layers:
+            x = layer(x)
+        return self.head(x.mean(1))
+
+
+def seeded(make, *arguments, **settings):
+    torch.manual_seed(0)
+    return make(*arguments, **settings).eval()
+
+
+MODELS = {
+    "gpt2": (gpt2, (), {}, TOKENS, r"transformer\.h\.\d", 3),
+    "gpt2, own attention": (gpt2, (), {"attn_implementation": "eager"}, TOKENS, r".*\.\d", 3),
+    "llama": (llama, (), {}, TOKENS, r"model\.layers\.\d", 3),
+    "llama with padding": (llama, (), {"pad_token_id": 5}, TOKENS, r"model\.layers\.\d", 3),
+    "bert": (bert, (), {}, TOKENS, r"bert\.encoder\.layer\.\d", 3),
+    "vit": (vit, (), {}, IMAGES, r"vit\..*layers?\.\d", 3),
+    "torch": (Tagger, (), {}, TOKENS, r"layers\.\d", 3),
+    "convnext": (from_timm, ("convnext_atto",), {}, IMAGES, r"stages\.\d\.blocks\.\d", 12),
+    "vit of timm": (
+        from_timm,
+        ("vit_tiny_patch16_224",),
+        {"img_size": 64, "depth": 3},
+        IMAGES,
+        r"blocks\.\d",
+        3,
+    ),
+    "mobilenet": (from_timm, ("mobilenetv3_small_100",), {}, IMAGES, r"blocks\.\d\.\d", 6),
+    "efficientnet": (from_timm, ("efficientnet_b0",), {}, IMAGES, r"blocks\.\d\.\d", 9),
+}
+SMALL = ("gpt2", "llama", "bert", "torch")
+
+
+def logits_of(model, inputs):
+    """As the library's own users read it, the last position's where there are several."""
+    found = model(inputs)
+    logits = getattr(found, "logits", found)
+    return logits[:, -1] if logits.ndim == 3 else logits
+
+
+@pytest.mark.filterwarnings("ignore:the MACs leave out")
+@pytest.mark.parametrize("name", MODELS)
+def test_a_foreign_model_names_its_blocks_keeps_its_answers_and_skips_what_is_off(name):
+    make, arguments, settings, example, paths, number = MODELS[name]
+    model = seeded(make, *arguments, **settings)
+    found = gateable(model, example)
+    assert len(found) == number
+    assert all(re.fullmatch(paths, path) and "unit" in kinds for path, kinds in found.items())
+    network = gate(model, dict.fromkeys(found, "unit"), example)
+    everything = [torch.ones(2, 1, dtype=torch.bool)] * number
+    with torch.no_grad():
+        torch.testing.assert_close(network(example, everything), logits_of(model, example))
+    nothing = [torch.zeros(2, 1, dtype=torch.bool)] * number
+    macs, logits = counted(network, example, nothing)
+    assert macs == 2 * (network.dense_macs - sum(network.own_macs))
+    for path in found:
+        for weight in model.get_submodule(path).parameters():
+            weight.data.fill_(torch.nan)
+    torch.testing.assert_close(network(example, nothing), logits)
+    if name in SMALL:
+        check_network(
+            gate(seeded(make, *arguments, **settings), dict.fromkeys(found, "unit"), example),
+            example,
+        )
+
+
+@pytest.mark.parametrize("make", [gpt2, llama])
+def test_halves_of_a_decoders_layer_are_gated_through_tuples_and_names(make):
+    model = seeded(make)
+    list_of, attention = (
+        ("transformer.h", "attn") if make is gpt2 else ("model.layers", "self_attn")
+    )
+    units = {f"{list_of}.{i}.{part}": "zero" for i in range(3) for part in (attention, "mlp")}
+    every = gateable(model, TOKENS, every=True)
+    assert all("zero" in every[path] for path in units)
+    check_network(gate(model, units, TOKENS), TOKENS)

@@ -1,0 +1,95 @@
+"""Laws of runs' names in TensorBoard: they say what differs, and tell all runs apart."""
+
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ccenv.rewards import REWARDS
+from ccenv.runs.config.settings import make_plan
+from ccenv.runs.engine.machines.remote import archive_of, unpack
+from ccenv.runs.tensorboard.names import curves_folder, readable_name, run_name
+
+NAMES = {
+    "reinforce accuracy seed 0": ("reinforce", {}),
+    "reinforce accuracy cost_weight=0.5 seed 2 images=512": (
+        "reinforce",
+        {"reward_kwargs": {"cost_weight": 0.5}, "images": 512, "seed": 2},
+    ),
+    "reinforce nll learning_rate=0.1 num_blocks=16,8 seed 0 dataset=probe": (
+        "reinforce",
+        {"reward": "nll_minus_cost", "learning_rate": 0.1, "num_blocks": (16, 8)}
+        | {"dataset": "probe"},
+    ),
+    "rloo accuracy num_kept=3 seed 0": ("rloo", {"num_kept": 3}),
+    "rloo accuracy num_kept=2,3 seed 0": ("rloo", {"num_kept": (2, 3)}),
+    "sb3_ppo potential cost_weight=2 seed 0": (
+        "sb3_ppo",
+        {"reward": "potential", "reward_kwargs": {"cost_weight": 2.0}},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_run_is_named_by_agent_reward_what_was_chosen_and_seed(name):
+    assert run_name(make_plan(*NAMES[name])) == name
+
+
+def test_an_agent_s_own_cost_limit_is_told_from_the_reward_s():
+    limits = {"cost_limit": 0.3}
+    plan = make_plan("reinforce_lagrangian", limits)
+    assert run_name(plan).endswith(" cost_limit=0.3 seed 0")
+    # As stored, with the agent's default, and given again.
+    usual = make_plan("reinforce_lagrangian", {})
+    again = make_plan("reinforce_lagrangian", {"cost_limit": usual.agent_settings["cost_limit"]})
+    assert again.folder() == usual.folder()
+    assert run_name(again) == run_name(usual) == "reinforce_lagrangian nll seed 0"
+    of_reward = make_plan("reinforce", {"reward": "lagrangian", "reward_kwargs": limits})
+    assert "reward_kwargs.cost_limit=0.3" in run_name(of_reward)
+
+
+def test_equal_settings_have_one_name_and_one_folder_however_they_are_written():
+    one, other = (
+        make_plan("rloo", {"num_kept": kept, "reward_kwargs": {"cost_weight": weight}})
+        for kept, weight in ((3, 2), (3.0, 2.0))
+    )
+    assert one.folder() == other.folder()
+    assert run_name(one) == run_name(other)
+
+
+def test_no_reward_s_short_name_is_another_s():
+    short = [name.removesuffix("_minus_cost") for name in REWARDS]
+    assert len(set(short)) == len(short)
+
+
+@given(st.lists(st.text(max_size=150), min_size=2, max_size=5, unique=True))
+def test_texts_have_different_names_that_every_system_takes(texts):
+    names = [readable_name(text) for text in texts]
+    assert len(set(names)) == len(names)
+    for name in names:
+        assert re.fullmatch(r"[A-Za-z0-9\-_.=,+ ]{0,120}", name)
+        assert not name or name[-1] not in ". "
+
+
+def test_curves_lie_below_the_folder_of_runs_and_those_of_a_worker_in_its_own(tmp_path):
+    plan = make_plan("dense", {"log_dir": str(tmp_path)})
+    there = tmp_path / "tb" / "dense accuracy seed 0"
+    assert curves_folder(plan, plan.folder()) == there
+    worker = tmp_path / "worker"
+    curves = curves_folder(plan, worker)
+    assert curves.parent == worker
+    (curves / "256").mkdir(parents=True)
+    (curves / "events.out.tfevents.1").write_text("points")
+    (curves / "256" / "tensors.tsv").write_text("masks")
+    for name in ("config.json", "result.json"):
+        (worker / name).write_text("{}")
+    unpack(archive_of(worker), plan)
+    found = {path.relative_to(tmp_path) for path in tmp_path.rglob("*") if path.is_file()}
+    run = plan.folder().relative_to(tmp_path)
+    assert {one for one in found if one.parts[0] != "worker"} == {
+        run / "config.json",
+        run / "result.json",
+        (there / "events.out.tfevents.1").relative_to(tmp_path),
+        (there / "256" / "tensors.tsv").relative_to(tmp_path),
+    }
