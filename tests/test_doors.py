@@ -403,10 +403,6 @@ FILE = {
     "validate": lambda place, run: (1, [run]),
     "analyze": lambda place, run: (1, ["leaks", run]),
     "table": lambda place, run: (SHOWN, ["show", hostile_table(place / "table.safetensors")]),
-    "challenge": lambda place, run: (
-        SHOWN,
-        ["--table", hostile_table(place / "table.safetensors")],
-    ),
     "generate": lambda place, run: (REFUSED, [run]),
     "export": lambda place, run: (REFUSED, [run, "--onnx"]),
     "serve": lambda place, run: (REFUSED, [run]),

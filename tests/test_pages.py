@@ -42,7 +42,7 @@ BY_HAND = (
     "ccenv analyze",
     "ccenv validate",
     "ccenv table",
-    "ccenv challenge",
+    "ccenv suite",
     "ccenv inspect",
     "ccenv eval",
     "ccenv plot",
