@@ -5,7 +5,7 @@ Nothing here imports torch: names are listed, and ids registered, without it.
 
 import functools
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from gymnasium.envs.registration import register
 from ccenv.base.registry import check_names, import_object
 
 CHOICES = "ccenv.tasks.choices:Choices"
+LOADING = "ccenv.tasks.loading:Loading"
 OWN = ("action", "autoreset_mode", "device", "group_size", "render_mode", "score_folder")
 """What a task leaves open."""
 
@@ -118,6 +119,8 @@ class Skill:
     """the problem's class."""
     exact: bool = True
     """see `Task`."""
+    budgets: Mapping[str, int] = field(default_factory=dict)
+    """of levels whose budget is another."""
 
 
 SKILLS: dict[str, Skill] = {
@@ -154,6 +157,89 @@ SKILLS: dict[str, Skill] = {
         {str(n): {"gates": (n,), "domains": n, "cost_weight": n / 2} for n in (4, 16, 64)},
         "16",
     ),
+    "noise": Skill(
+        "a share of the labels is wrong",
+        50_000,
+        {
+            f"{100 * p:.0f}": {"gates": (8,), "domains": 8, "flips": p, "cost_weight": 0.1}
+            for p in (0.1, 0.3, 0.45)
+        },
+        "30",
+    ),
+    "price": Skill(
+        "the cost weight is drawn for each input, and shown",
+        50_000,
+        {
+            level: {"gates": (16,), "sizes": (1, 2, 4, 8), "prices": prices}
+            for level, prices in (
+                ("narrow", (2.0, 8.0)),
+                ("medium", (1.0, 16.0)),
+                ("wide", (0.5, 32.0)),
+            )
+        },
+        "medium",
+    ),
+    "budget": Skill(
+        "cost is limited on average, not for each input",
+        50_000,
+        {
+            f"{100 * limit:.0f}": {"gates": (16,), "sizes": (2, 6, 10, 16), "cost_limit": limit}
+            for limit in (0.1, 0.3, 0.5)
+        },
+        "30",
+    ),
+    "memory": Skill(
+        "what is needed at the last gate is seen at the first one, n gates before",
+        50_000,
+        {
+            str(n): {"gates": (1,) * n + (4,), "only_last": True, "cost_weight": 0.2 * (n + 4)}
+            for n in (2, 4, 8)
+        },
+        "2",
+    ),
+    "drift": Skill(
+        "the signs of domains change places n times",
+        50_000,
+        {str(n): {"gates": (8,), "domains": 8, "changes": n, "inputs": 1024} for n in (1, 4, 16)},
+        "4",
+    ),
+    "generalisation": Skill(
+        "few inputs to learn from, with 60 numbers that say nothing",
+        50_000,
+        {str(n): {"gates": (4,), "distractors": 60, "inputs": n} for n in (64, 256, 1024)},
+        "256",
+    ),
+    "loads": Skill(
+        "the S experts used last lie in fast memory, and others cost loading",
+        8_000,
+        {str(n): {"memory": n} for n in (1, 2, 4)},
+        "2",
+        LOADING,
+    ),
+    "refresh": Skill(
+        "a summary grows stale unseen, in patches of n positions",
+        8_000,
+        {str(n): {"patch": n} for n in (8, 16, 32)},
+        "8",
+        "ccenv.tasks.refreshing:Refreshing",
+        budgets={"16": 4_000, "32": 2_000},
+    ),
+    "updates": Skill(
+        "two of n positions matter, for an answer at the end",
+        8_000,
+        {str(n): {"positions": n} for n in (16, 64, 256)},
+        "16",
+        "ccenv.tasks.updating:Updating",
+        budgets={"64": 4_000, "256": 1_000},
+    ),
+    "sharing": Skill(
+        "requests of a batch share what one of them has loaded",
+        8_000,
+        {str(n): {"memory": 8, "tokens": n, "load_price": 0.075 * n} for n in (4, 16, 64)},
+        "16",
+        LOADING,
+        budgets={"4": 20_000, "64": 4_000},
+    ),
 }
 """In the order of tables."""
 
@@ -163,7 +249,7 @@ TASKS: dict[str, Task] = {
         Task(
             skill,
             level,
-            found.episodes,
+            found.budgets.get(level, found.episodes),
             found.kind,
             arguments,
             quick=level == found.quick,

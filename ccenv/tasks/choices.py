@@ -6,6 +6,7 @@ all that it needs. What is seen is a noisy sign of the domain, never the label. 
 of one unit, which cost the same, so that the cost of a mask is its share of all blocks.
 """
 
+import functools
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -159,11 +160,16 @@ class Choices(Problem):
         return found
 
     def earned(self, value: float, cost: float) -> float:
-        """See `Problem`: what is spent above the limit costs twice what it can ever bring."""
+        """See `Problem`: what is spent above the limit costs twice what it can bring there."""
         if self.cost_limit is None:
             return value
-        worth = sum(self.gates) / min(self.sizes)
-        return value - 2 * worth * max(0.0, cost - self.cost_limit)
+        return value - 2 * self.worth_at_limit * max(0.0, cost - self.cost_limit)
+
+    @functools.cached_property
+    def worth_at_limit(self) -> float:
+        """What a little more compute than the limit could bring, for a unit."""
+        assert self.cost_limit is not None
+        return allocate(*self.offers(), self.cost_limit).price
 
     def offers(self) -> tuple[Floats, Floats]:
         """What could be best for each domain: nothing, what it needs, the safe block.
@@ -200,8 +206,8 @@ class Choices(Problem):
         right, spent = self.offers()
         if self.cost_limit is not None:
             return allocate(right, spent, self.cost_limit).mean_cost(right)
-        gains = [(right - price * spent).max(axis=1).mean() for price in self.drawn_prices()]
-        return float(np.mean(gains))
+        gains = right - self.drawn_prices()[:, None, None] * spent
+        return float(gains.max(axis=2).mean())
 
     def reference(self) -> float:
         """See `Problem`."""

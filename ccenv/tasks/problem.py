@@ -7,6 +7,8 @@ from torch import Tensor
 from ccenv.data.split import Split
 from ccenv.mdp.dynamics import StepOutcome
 
+SIZES = {"train": 2048, "validation": 512, "test": 1024}
+"""Sequences of each split."""
 LEAST = 1e-6
 """Probability of an answer at least, so that its logarithm is finite."""
 
@@ -49,7 +51,7 @@ class Problem:
         raise NotImplementedError
 
     def earned(self, value: float, cost: float) -> float:
-        """What counts of episodes with a mean value and a mean compute cost."""
+        """What counts of episodes with a mean value, where the mean compute cost was lately so."""
         return value
 
     def optimum(self) -> float:

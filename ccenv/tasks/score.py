@@ -26,6 +26,8 @@ from ccenv.tasks.catalogue import TASKS
 VERSION = 1
 PARTS = 100
 """Of the budget; of each the mean return is kept."""
+LATELY = 10
+"""Parts over which the cost of a task with a limit is averaged, so that chance weighs little."""
 FILE = "score.json"
 ASKED = ("name", "folder", "agent", "seed")
 
@@ -118,8 +120,11 @@ class Score(Extension):
     def result(self) -> dict[str, Any]:
         """What the file holds: returns and costs are None of parts that have not ended."""
         task, ended = self.task, self.episodes * PARTS // self.task.episodes
-        means = (self.sums / np.maximum(self.counts, 1)).T.tolist()
-        returns = [task.problem.earned(value, cost) for value, cost in means[:ended]]
+        values, costs = self.sums[:, :ended] / self.counts[:ended]
+        returns = [
+            task.problem.earned(value, float(costs[max(0, part + 1 - LATELY) : part + 1].mean()))
+            for part, value in enumerate(values.tolist())
+        ]
         nothing = [None] * (PARTS - ended)
         return {
             "suite": VERSION,
@@ -131,7 +136,7 @@ class Score(Extension):
             "budget": task.episodes,
             "episodes": self.episodes,
             "returns": [*returns, *nothing],
-            "cost": [*(cost for _, cost in means[:ended]), *nothing],
+            "cost": [*costs.tolist(), *nothing],
         }
 
     def write(self) -> None:

@@ -7,9 +7,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ccenv.data.sequence_probes import NUM_EXPERTS
 from ccenv.simulator.extensions.loads import use
 from ccenv.simulator.simulator import Simulator
+from ccenv.tasks.loading import NUM_EXPERTS
 
 BLOCKS = 5
 MEMORY = {

@@ -5,11 +5,21 @@ import dataclasses
 import numpy as np
 import torch
 
+from ccenv.base.allocation import allocate
 from ccenv.tasks.catalogue import TASKS
 from ccenv.tasks.choices import Choices
+from ccenv.tasks.loading import Loading, memories, moves, qualities, values_of_documents
+from ccenv.tasks.refreshing import (
+    REFRESH_PRICE,
+    STALE_PRICE,
+    Refreshing,
+    best_places,
+    values_of_staleness,
+)
+from ccenv.tasks.updating import Updating
 
 
-def shortened(monkeypatch, name, episodes=2048):
+def shortened(monkeypatch, name, episodes):
     """A task with a smaller budget, in the place of its own."""
     monkeypatch.setitem(TASKS, name, dataclasses.replace(TASKS[name], episodes=episodes))
     return TASKS[name]
@@ -28,40 +38,141 @@ def played(task, choose, folder, rows=1024, **own):
 
 
 def best_choice(problem):
-    """The best rule of a problem of one input, which knows the domain and a coin."""
+    """The best rule of a problem of one input, which knows the domain, or its probability."""
     right, spent = problem.offers()
+    draws = np.random.default_rng(0)
+    if problem.cost_limit is not None:
+        found = allocate(right, spent, problem.cost_limit)
 
     def choose(simulator):
-        rows, gate = simulator.state.images_by_row, simulator.layer
-        domain = rows[:, -1 - problem.domains : -1].argmax(dim=1).numpy()
+        rows, gate = simulator.state.images_by_row.double().numpy(), simulator.layer
+        if problem.distractors:
+            threshold = problem.cost_weight / problem.domains
+            return torch.from_numpy(problem.posterior(rows) > threshold)
+        domain = rows[:, -1 - problem.domains : -1].argmax(axis=1)
         price = np.full(len(rows), problem.cost_weight)
         if simulator.context is not None:
             price = simulator.context.values["cost_weight"].double().numpy()
-        gains = right[domain] - price[:, None] * spent[domain]
-        needed = problem.needs(gate)[domain] & (gains.argmax(axis=1) == 1)[:, None]
-        found = np.zeros((len(rows), problem.gates[gate]), bool)
-        found[:, : needed.shape[1]] = needed
-        return torch.from_numpy(found)
+        offer = (right[domain] - price[:, None] * spent[domain]).argmax(axis=1)
+        if problem.cost_limit is not None:
+            coins = draws.random(len(rows)) < found.share
+            offer = np.where(coins, found.dear[domain], found.cheap[domain])
+        return padded(problem.needs(gate)[domain] & (offer == 1)[:, None], problem.gates[gate])
 
     return choose
 
 
 def blind_choice(problem):
-    """The best masks that are the same for all inputs."""
+    """The best masks that are the same for all inputs, or by a coin."""
     right, spent = problem.masks()
-    served, is_safe = divmod(int((right - problem.drawn_prices().mean() * spent).argmax()), 2)
+    draws = np.random.default_rng(0)
+    best = np.array([(right - problem.drawn_prices().mean() * spent).argmax()] * 2)
+    share = 0.0
+    if problem.cost_limit is not None:
+        found = allocate(right[None], spent[None], problem.cost_limit)
+        best, share = np.array([found.cheap[0], found.dear[0]]), found.share
 
     def choose(simulator):
-        gate = simulator.layer
-        needed = problem.needs(gate)[:served].any(axis=0)
-        found = np.zeros((simulator.num_images, problem.gates[gate]), bool)
-        found[:, : len(needed)] = needed
-        if is_safe and gate == 0:
-            found[:, -1] = True
-        return torch.from_numpy(found)
+        gate, coins = simulator.layer, draws.random(simulator.num_images) < share
+        served, is_safe = np.divmod(best[coins.astype(int)], 2)
+        domains = np.arange(problem.domains) < served[:, None]
+        kept = padded(domains @ problem.needs(gate), problem.gates[gate])
+        if gate == 0:
+            kept[:, -1] |= torch.from_numpy(is_safe == 1)
+        return kept
 
     return choose
 
 
-RULES = {Choices: (best_choice, blind_choice)}
+def padded(kept, blocks):
+    """A mask with the gate's number of blocks."""
+    found = np.zeros((len(kept), blocks), bool)
+    found[:, : kept.shape[1]] = kept
+    return torch.from_numpy(found)
+
+
+def best_expert(problem):
+    """The expert that dynamic programming finds, by what lies in memory."""
+    every = memories(problem.memory)
+    number = {memory: place for place, memory in enumerate(every)}
+    after, price = moves(problem.memory, problem.load_price)
+    tables = {}
+
+    def choose(simulator):
+        rows = simulator.state.images_by_row
+        kinds = rows[:, 8:20].argmax(dim=1).tolist()
+        there = rows[:, 20:32].nonzero()[:, 1].view(-1, 3).tolist()
+        left = problem.tokens - 1 - simulator.position
+        chosen = []
+        used = simulator.extension("fast_memory").used[0].tolist()
+        for kind, triple, row in zip(kinds, there, used, strict=True):
+            key = tuple(triple)
+            if key not in tables:
+                given = problem.memory, problem.load_price, problem.tokens, key
+                tables[key] = values_of_documents(*given)
+            inside = [expert for expert in range(8) if row[expert] >= 0]
+            if problem.memory < 8:
+                inside.sort(key=row.__getitem__)
+            place = number[tuple(inside)]
+            ahead = tables[key][left][after[place]] - price[place]
+            chosen.append(int((qualities()[kind] + ahead).argmax()))
+        return torch.nn.functional.one_hot(torch.tensor(chosen), 8).bool()
+
+    return choose
+
+
+def one_expert(problem):
+    """The same expert for all tokens."""
+    expert = problem.expert()
+
+    def choose(simulator):
+        mask = torch.zeros(simulator.num_images, 8, dtype=torch.bool)
+        mask[:, expert] = True
+        return mask
+
+    return choose
+
+
+def best_refresh(problem):
+    """What dynamic programming finds, by the belief."""
+    ahead = values_of_staleness(problem.patch)
+    beliefs = np.linspace(0, 1, len(ahead[0]))
+
+    def choose(simulator):
+        values = ahead[problem.patch - 1 - simulator.position % problem.patch]
+        belief = simulator.state.hidden.belief.double().numpy()
+        kept = -STALE_PRICE * belief + np.interp(belief, beliefs, values)
+        return torch.from_numpy(-REFRESH_PRICE + values[0] > kept)[:, None]
+
+    return choose
+
+
+def fixed_refresh(problem):
+    """The best places of a patch."""
+    places = best_places(problem.patch)[1]
+
+    def choose(simulator):
+        kept = simulator.position % problem.patch in places
+        return torch.full((simulator.num_images, 1), kept)
+
+    return choose
+
+
+def at_marks(problem):
+    """An update where there is a mark."""
+    return lambda simulator: simulator.state.images_by_row[:, :1] > 0.5
+
+
+def all_or_nothing(problem):
+    """Every update if that is worth anything, else none."""
+    kept = problem.reference() > 0
+    return lambda simulator: torch.full((simulator.num_images, 1), kept)
+
+
+RULES = {
+    Choices: (best_choice, blind_choice),
+    Loading: (best_expert, one_expert),
+    Refreshing: (best_refresh, fixed_refresh),
+    Updating: (at_marks, all_or_nothing),
+}
 """Kind of problem -> its best rule, and its best rule that sees no input."""

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from played import RULES, played, shortened
+from scipy.optimize import linprog
 
 import ccenv
 from ccenv.agents import AGENTS
@@ -17,8 +18,11 @@ from ccenv.data import load_split
 from ccenv.simulator.resume import restore_simulator, simulator_state
 from ccenv.simulator.simulator import Simulator
 from ccenv.tasks.catalogue import SKILLS, TASKS
-from ccenv.tasks.choices import Choices
+from ccenv.tasks.choices import SPREAD, Choices
+from ccenv.tasks.loading import TRIPLES, Loading, qualities, values_of_documents
+from ccenv.tasks.refreshing import NOISE, best_places, posterior, values_of_staleness
 from ccenv.tasks.score import FILE, Score
+from ccenv.tasks.updating import UPDATE_PRICE, Updating
 
 SMALL = {
     "basic": Choices(gates=(4,)),
@@ -26,14 +30,20 @@ SMALL = {
     "depth": TASKS["depth-2"].problem,
     "together": TASKS["together-2"].problem,
     "exploration": TASKS["exploration-4"].problem,
+    "noise": Choices(gates=(4,), flips=0.3, cost_weight=0.1),
+    "memory": TASKS["memory-2"].problem,
+    "drift": TASKS["drift-1"].problem,
 }
 """Skill -> the smallest problem of its family: its smallest level, or less where that is large."""
+
+TOLERANCE = {"price": 0.02, "budget": 0.05, "loads": 0.03, "sharing": 0.03, "refresh": 0.03}
+"""Of what is drawn: cost weights, coins, tokens and signs of staleness."""
 
 
 def values_of_all_masks(problem):
     """What each mask earns each domain: probabilities of right answers, costs [domains, masks]."""
     network, split = problem.network().requires_grad_(False), problem.split("test")
-    images = split.images[: problem.domains]
+    images = split.images[-problem.domains :]
     blocks = list(problem.gates)
     right, spent = [], []
     for bits in itertools.product([False, True], repeat=sum(blocks)):
@@ -60,12 +70,140 @@ def test_an_optimum_and_a_reference_equal_brute_force(skill):
     assert problem.reference() == pytest.approx(gains.mean(axis=0).max(), abs=1e-5)
 
 
-@pytest.mark.parametrize("name", TASKS)
+def test_the_optimum_under_drawn_cost_weights_equals_brute_force():
+    problem = Choices(gates=(4,), domains=2, sizes=(1, 3), prices=(1.0, 8.0))
+    right, spent = values_of_all_masks(problem)
+    drawn = np.exp(np.random.default_rng(0).uniform(0, np.log(8), 200_000))
+    found = np.mean([(right - price * spent).max(axis=1).mean() for price in drawn[:20_000]])
+    assert problem.optimum() == pytest.approx(found, abs=0.005)
+    blind = (right.mean(axis=0) - drawn.mean() * spent.mean(axis=0)).max()
+    assert problem.reference() == pytest.approx(blind, abs=0.005)
+
+
+@pytest.mark.parametrize("limit", [0.1, 0.3, 0.5])
+def test_the_optimum_under_a_limit_equals_a_linear_program_over_all_masks(limit):
+    problem = Choices(gates=(4,), domains=2, sizes=(1, 3), cost_limit=limit)
+    right, spent = values_of_all_masks(problem)
+    # A share of each mask, of each domain by itself or of both alike; a domain's shares sum to 1.
+    each = linprog(
+        -right.ravel() / 2,
+        A_ub=spent.ravel()[None] / 2,
+        b_ub=[limit],
+        A_eq=np.kron(np.eye(2), np.ones(16)),
+        b_eq=[1, 1],
+    )
+    alike = linprog(
+        -right.mean(axis=0),
+        A_ub=spent.mean(axis=0)[None],
+        b_ub=[limit],
+        A_eq=np.ones((1, 16)),
+        b_eq=[1],
+    )
+    assert problem.optimum() == pytest.approx(-each.fun, abs=1e-5)
+    assert problem.reference() == pytest.approx(-alike.fun, abs=1e-5)
+    # Who spends more than the limit earns less than the optimum, however much that is.
+    for cost in (limit + 0.01, 0.7, 1.0):
+        more = linprog(
+            -right.ravel() / 2,
+            A_ub=spent.ravel()[None] / 2,
+            b_ub=[cost],
+            A_eq=np.kron(np.eye(2), np.ones(16)),
+            b_eq=[1, 1],
+        )
+        assert problem.earned(-more.fun, float(more.x @ spent.ravel() / 2)) <= problem.optimum()
+
+
+def test_the_optimum_among_distractors_equals_brute_force_by_densities():
+    problem = TASKS["generalisation-64"].problem
+    images = problem.split("train").images.double().numpy()
+    means = problem.signs()[: problem.domains]
+    distance = ((images[:, None, :-5] - means) ** 2).sum(axis=2)
+    likely = np.exp(-distance / (2 * SPREAD**2))
+    likely /= likely.sum(axis=1, keepdims=True)
+    masks = np.array([*itertools.product([0, 1], repeat=4)])
+    gains = likely @ masks.T - problem.cost_weight * masks.mean(axis=1)
+    assert problem.optimum() == pytest.approx(gains.max(axis=1).mean())
+    assert problem.reference() == pytest.approx(gains.mean(axis=0).max())
+
+
+def best_by_search(size, price, kinds, left, memory=()):
+    """What is earned at best of so many tokens, by trying everything."""
+    if not left:
+        return 0.0
+    found = []
+    for kind in kinds:
+        tried = []
+        for expert in range(8):
+            after = [*(one for one in memory if one != expert), expert][-size:]
+            now = qualities()[kind, expert] - price * (expert not in memory)
+            tried.append(now + best_by_search(size, price, kinds, left - 1, tuple(after)))
+        found.append(max(tried))
+    return float(np.mean(found))
+
+
+@pytest.mark.parametrize(("size", "price"), [(1, 0.6), (2, 0.6), (8, 0.225)])
+def test_the_optimum_of_loading_equals_a_search_of_everything(size, price):
+    for kinds in (TRIPLES[0], TRIPLES[100]):
+        found = values_of_documents(size, price, 3, kinds)[-1][0]
+        assert found == pytest.approx(best_by_search(size, price, kinds, 3))
+    for experts in itertools.product(range(8), repeat=2):
+        problem = Loading(memory=size, load_price=price, tokens=2)
+        each = problem.kinds()[:, 3:]
+        earned = sum(qualities()[each[:, place], one].mean() for place, one in enumerate(experts))
+        # Tokens of the data differ a little from place to place, for which no rule is chosen.
+        assert earned - price * len(set(experts)) <= problem.reference() + 0.02
+
+
+def lost_by_search(left, belief=0.0):
+    """What is lost at least of so many places: every refresh tried, signals by quadrature."""
+    if not left:
+        return 0.0
+    nodes, shares = np.polynomial.hermite_e.hermegauss(21)
+    prior, total = belief + 0.3 * (1 - belief), 0.0
+    for stale, likely in ((0, 1 - prior), (1, prior)):
+        for node, share in zip(nodes, shares / shares.sum(), strict=True):
+            now = posterior(prior, stale + NOISE * node)
+            tried = 0.9 + lost_by_search(left - 1), 0.45 * now + lost_by_search(left - 1, now)
+            total += likely * share * min(tried)
+    return total
+
+
+def test_the_optimum_of_refreshing_equals_a_search_of_everything():
+    assert -values_of_staleness(3)[-1][0] == pytest.approx(lost_by_search(3), abs=2e-3)
+    for patch in (2, 5, 8):
+        lost = []
+        for kept in itertools.product([0, 1], repeat=patch):
+            stale, total = 0.0, 0.0
+            for refresh in kept:
+                stale = 0 if refresh else stale + 0.3 * (1 - stale)
+                total += 0.9 * refresh + 0.45 * stale
+            lost.append(total)
+        assert best_places(patch)[0] == pytest.approx(min(lost))
+
+
+@pytest.mark.parametrize("positions", [8, 16])
+def test_the_optimum_of_updating_equals_a_search_of_everything(positions):
+    problem = Updating(positions=positions)
+    updates = np.array([*itertools.product([0, 1], repeat=positions)])
+    halves = updates.reshape(-1, 2, positions // 2).mean(axis=2)
+    cost = UPDATE_PRICE * updates.sum(axis=1)
+    assert problem.reference() == pytest.approx((halves.prod(axis=1) - cost).max())
+    seen = updates[:, 1] * updates[:, positions - 2] - cost
+    assert problem.optimum() == pytest.approx(seen.max())
+
+
+SLOW = ("loads-4", "sharing-64")
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=[pytest.mark.slow] if n in SLOW else []) for n in TASKS]
+)
 def test_the_best_rule_scores_one_and_the_best_blind_rule_zero(name, monkeypatch, tmp_path):
-    task = shortened(monkeypatch, name)
+    is_sequence = "episode" in TASKS[name].settings
+    task = shortened(monkeypatch, name, 2048 if is_sequence else 40_960)
     for rule, expected in zip(RULES[type(task.problem)], (1.0, 0.0), strict=True):
         score = played(task, rule(task.problem), tmp_path / str(expected))
-        assert score.score() == pytest.approx(expected, abs=0.01)
+        assert score.score() == pytest.approx(expected, abs=TOLERANCE.get(task.skill, 1e-3))
         stored = json.loads((tmp_path / str(expected) / FILE).read_text())
         assert stored == score.result()
         assert stored["episodes"] == stored["budget"]
@@ -77,7 +215,6 @@ def test_there_are_three_levels_a_skill_and_one_of_them_is_quick():
         assert len(list(ccenv.suite(skill))) == 3
     assert [task.skill for task in ccenv.suite(quick=True)] == list(SKILLS)
     for task in ccenv.suite():
-        assert task.optimum > task.reference
         assert json.loads(json.dumps(task.settings)) == task.settings
 
 

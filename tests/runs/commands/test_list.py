@@ -65,7 +65,9 @@ def test_networks_are_listed_with_their_own_sizes_and_their_gates(shown):
 
 def test_every_environment_that_is_registered_is_listed_and_on_its_page(shown):
     registered = {
-        name for name, spec in gym.registry.items() if str(spec.entry_point).startswith("ccenv.")
+        name
+        for name, spec in gym.registry.items()
+        if str(spec.entry_point).startswith("ccenv.envs")
     }
     assert registered == set(shown["environments"]) == set(ccenv.ENVIRONMENTS)
     page = (ROOT / "runs" / "docs" / "reference" / "environments.md").read_text()

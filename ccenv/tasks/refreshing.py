@@ -1,29 +1,22 @@
-"""Networks of the probes over time (`ccenv.data.sequence_probes`): weights set, the optimum known.
+"""Tasks over time: (a noisy sign of staleness) -> whether a summary is refreshed now.
 
-Both answer with a probability of being right, which the reward `probability_minus_cost` pays.
+A summary that was refreshed stays fresh for a while; a new patch starts fresh. The network answers
+with a probability of being right, which the reward `probability_minus_cost` pays.
 """
 
-import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from ccenv.data.sequence_probes import (
-    KINDS_OF_DOCUMENT,
-    NOISE,
-    NUM_EXPERTS,
-    NUM_KINDS,
-    PATCH,
-    PLACES,
-    STALE_PROBABILITY,
-    TOKENS,
-    qualities,
-)
+from ccenv.base.seeding import stream_seed
+from ccenv.data.split import Split
+from ccenv.mdp.dynamics import StepOutcome
 from ccenv.networks.core.abilities import Bounds, Continues, Owns, OwnWeights
-from ccenv.networks.core.exit_state import Flow
 from ccenv.networks.core.protocol import (
     Abilities,
     Earlier,
@@ -32,70 +25,31 @@ from ccenv.networks.core.protocol import (
     repeat_rows,
     rows_each,
 )
-from ccenv.networks.core.sequential import GatedSequential
-from ccenv.networks.stages.linear import Experts
+from ccenv.tasks.problem import SIZES, Problem, as_logits
 
-LEAST = 1e-6
-"""Probability of a wrong answer at least, so that its logarithm is finite."""
+PATCH, PATCHES = 8, 3
+"""Positions of a patch, and patches of a sequence."""
+STALE_PROBABILITY, NOISE = 0.3, 0.8
 STALE_PRICE, REFRESH_PRICE = 0.45, 0.9
-"""What a stale position loses, and the `cost_weight` of the probe."""
+"""What a stale position loses, and the `cost_weight` of a refresh."""
 
 
-def as_logits(right: Tensor) -> Tensor:
-    """Probabilities of being right [rows] -> logits of "wrong" and "right" [rows, 2]."""
-    right = right.clamp(LEAST, 1 - LEAST)
-    return torch.stack([1 - right, right], dim=1).log()
+def staleness(split: str, patch: int = PATCH, patches: int = PATCHES) -> Split:
+    """Sequences of patches, at each position of which a summary may become stale.
 
-
-class OneExpert(nn.Module):
-    """Answers as the one expert that was kept; of none or several no answer is right."""
-
-    def forward(self, found: Tensor) -> Tensor:
-        """Sum of qualities, and how many experts there were: [rows, 2] -> logits [rows, 2]."""
-        quality, count = found.unbind(dim=1)
-        return as_logits(torch.where((count - 1).abs() < 0.5, quality, 0.0))
-
-
-class Documents(GatedSequential):
-    """Eight experts, one of which answers each token; with `fast_memory` it may have to be loaded.
-
-    No state goes on from token to token but what lies in memory, which is the environment's.
+    An input is one position: whether the summary becomes stale (probability 0.3), the noise of
+    what is seen of that (normal, standard deviation 0.8), and its place in the patch, one-hot. The
+    label is 1, as of `documents`.
     """
-
-    abilities: Abilities = (*GatedSequential.abilities, Continues, OwnWeights)
-
-    def __init__(
-        self,
-        input_shape: tuple[int, ...] = (NUM_EXPERTS + 2 * NUM_KINDS + 1,),
-        num_classes: int = 2,
-    ) -> None:
-        """Sets the weights: an expert reads its own quality, and counts as one."""
-        experts = Experts(input_shape[0], NUM_EXPERTS, 2, num_classes)
-        with torch.no_grad():
-            for parameter in experts.parameters():
-                parameter.zero_()
-            for expert in range(NUM_EXPERTS):
-                experts.hidden.weight[2 * expert, expert] = 1.0
-                experts.hidden.bias[2 * expert + 1] = 1.0
-            experts.output.weight.copy_(torch.eye(2).repeat(1, NUM_EXPERTS))
-        parts = {"experts": experts}
-        super().__init__(nn.Identity(), parts, OneExpert(), torch.zeros(1, *input_shape))
-
-    def empty_cache(self, inputs: Tensor) -> tuple[()]:
-        """See `Continues`: nothing goes on."""
-        return ()
-
-    def cache_before(self, inputs: Tensor, earlier: Earlier | None = None) -> tuple[()]:
-        """See `Continues`."""
-        return ()
-
-    def start_cached(self, inputs: Tensor, cache: tuple[()]) -> Flow:
-        """See `Caches`."""
-        return self.start(inputs)
-
-    def cache_after(self, hidden: Flow) -> tuple[()]:
-        """See `Continues`."""
-        return ()
+    draws = np.random.default_rng(stream_seed(0, f"staleness of {split}"))
+    places = patch * patches
+    shape = SIZES[split], places
+    events = draws.random(shape) < STALE_PROBABILITY
+    noise = NOISE * draws.standard_normal(shape)
+    place = np.broadcast_to(np.eye(patch)[np.arange(places) % patch], (*shape, patch))
+    inputs = np.concatenate([events[..., None], noise[..., None], place], axis=2)
+    rows = torch.from_numpy(inputs).float().flatten(0, 1)
+    return Split(rows, torch.ones(len(rows), dtype=torch.int64), 2, together=places)
 
 
 @dataclass(frozen=True)
@@ -109,7 +63,7 @@ class Summary:
     signal: Tensor
     """[rows]; whether it is stale, with noise."""
     place: Tensor
-    """[rows, PATCH]; of the patch, one-hot."""
+    """[rows, places]; of the patch, one-hot."""
 
 
 class Staleness(GatedNetwork):
@@ -119,12 +73,12 @@ class Staleness(GatedNetwork):
     """
 
     abilities: Abilities = (Continues, OwnWeights, Owns, Bounds)
-    gates = (Gate("refresh", 1, 2 + PATCH, "identity"),)
     dense_macs = 1
 
     def __init__(self, input_shape: tuple[int, ...] = (2 + PATCH,), num_classes: int = 2) -> None:
         """Sets the one weight: what is refreshed is stale no more."""
         super().__init__()
+        self.gates = (Gate("refresh", 1, input_shape[0], "identity"),)
         self.num_classes = num_classes
         self.refresh = nn.Linear(1, 1, bias=False)
         nn.init.zeros_(self.refresh.weight)
@@ -174,7 +128,8 @@ class Staleness(GatedNetwork):
 
     def logits(self, hidden: Summary, backend: str = "auto") -> Tensor:
         """See `GatedNetwork.logits`."""
-        return as_logits(1 - STALE_PRICE * hidden.stale)
+        right = 1 - STALE_PRICE * hidden.stale
+        return as_logits(torch.stack([1 - right, right], dim=1))
 
     def look(self, gate: int, hidden: Summary) -> Tensor:
         """See `GatedNetwork.look`."""
@@ -205,55 +160,94 @@ def posterior(prior: Any, signal: Any) -> Any:
     return prior * odds / (prior * odds + 1 - prior)
 
 
-def best_of_documents(size: int, load_price: float) -> np.ndarray:
-    """What the best policy earns of a document, by dynamic programming: float64 [triples].
-
-    Args:
-        size: experts in fast memory.
-        load_price: of loading one.
-
-    Returns:
-        Mean returns for each three kinds that a document may have, in the order of
-        `itertools.combinations(range(NUM_KINDS), KINDS_OF_DOCUMENT)`.
-    """
-    # What lies in memory, the least recently used first.
-    memories = [m for n in range(size + 1) for m in itertools.permutations(range(NUM_EXPERTS), n)]
-    number = {memory: place for place, memory in enumerate(memories)}
-    after = np.empty((len(memories), NUM_EXPERTS), np.int64)
-    price = np.empty((len(memories), NUM_EXPERTS))
-    for place, memory in enumerate(memories):
-        for expert in range(NUM_EXPERTS):
-            kept = (*(one for one in memory if one != expert), expert)
-            after[place, expert] = number[kept[-size:]]
-            price[place, expert] = 0.0 if expert in memory else load_price
-    quality = qualities()
-    found = []
-    for kinds in itertools.combinations(range(NUM_KINDS), KINDS_OF_DOCUMENT):
-        value = np.zeros(len(memories))
-        for _ in range(TOKENS):
-            ahead = value[after] - price
-            value = np.mean([(quality[kind] + ahead).max(axis=1) for kind in kinds], axis=0)
-        found.append(value[number[()]])
-    return np.array(found)
-
-
-def best_of_staleness(num_beliefs: int = 2001) -> float:
+def best_of_staleness(num_beliefs: int = 2001, patch: int = PATCH, patches: int = PATCHES) -> float:
     """What the best policy earns of a sequence, by dynamic programming on the belief.
 
     Args:
         num_beliefs: points of the grid, between which values are interpolated.
+        patch: positions of a patch.
+        patches: of a sequence.
+    """
+    # A position that is not stale earns 1 (see `Staleness.logits`).
+    return patches * (patch + float(values_of_staleness(patch, num_beliefs)[-1][0]))
+
+
+def values_of_staleness(patch: int, num_beliefs: int = 2001) -> list[NDArray[np.float64]]:
+    """What is still lost at least of a patch, by the belief before a place: float64 [beliefs].
+
+    One for each number of places that are left; beliefs lie evenly between 0 and 1.
     """
     beliefs = np.linspace(0, 1, num_beliefs)
     nodes, shares = np.polynomial.hermite_e.hermegauss(61)
     shares = shares / shares.sum()
     priors = (beliefs + (1 - beliefs) * STALE_PROBABILITY)[:, None]
-    ahead = np.zeros(num_beliefs)
-    for _ in range(PATCH):
+    found = [np.zeros(num_beliefs)]
+    for _ in range(patch):
+        ahead = found[-1]
         values = np.maximum(-REFRESH_PRICE + ahead[0], -STALE_PRICE * beliefs + ahead)
         expected = [
             np.interp(posterior(priors, is_stale + NOISE * nodes), beliefs, values) @ shares
             for is_stale in (0.0, 1.0)
         ]
-        ahead = (1 - priors[:, 0]) * expected[0] + priors[:, 0] * expected[1]
-    # A position that is not stale earns 1 (see `Staleness.logits`).
-    return PLACES * 1.0 + PLACES // PATCH * float(ahead[0])
+        found.append((1 - priors[:, 0]) * expected[0] + priors[:, 0] * expected[1])
+    return found
+
+
+@dataclass(frozen=True, kw_only=True)
+class Refreshing(Problem):
+    """When to refresh, in patches of so many positions."""
+
+    patch: int = PATCH
+
+    @property
+    def rule(self) -> str:
+        """See `Problem`."""
+        return "refreshing at the best places of a patch, whatever is seen"
+
+    def settings(self) -> dict[str, Any]:
+        """See `Problem`."""
+        return {
+            "episode": "sequence",
+            "reward": "probability_minus_cost",
+            "reward_kwargs": {"cost_weight": REFRESH_PRICE},
+        }
+
+    def split(self, split: str) -> Split:
+        """See `Problem`."""
+        return staleness(split, self.patch)
+
+    def network(self) -> Staleness:
+        """See `Problem`."""
+        return Staleness((2 + self.patch,))
+
+    def value(self, outcome: StepOutcome, cost_weight: Any) -> Tensor:
+        """See `Problem`: by the belief, which is all that can be known of staleness."""
+        belief: Tensor = outcome.after.hidden.belief
+        return 1 - STALE_PRICE * belief - cost_weight * outcome.layer_cost
+
+    def optimum(self) -> float:
+        """See `Problem`."""
+        return best_of_staleness(patch=self.patch)
+
+    def reference(self) -> float:
+        """See `Problem`."""
+        return PATCHES * (self.patch - best_places(self.patch)[0])
+
+
+def best_places(patch: int) -> tuple[float, Sequence[int]]:
+    """What is lost of a patch at least where nothing is seen, and where it is refreshed for that.
+
+    >>> round(best_places(1)[0], 3), best_places(1)[1]
+    (0.135, ())
+    """
+    # By places that are left, behind a refresh or the beginning.
+    best: list[tuple[float, tuple[int, ...]]] = []
+    for left in range(patch + 1):
+        lost = np.cumsum([0.0, *(STALE_PRICE * (1 - 0.7 ** (1 + n)) for n in range(left))])
+        tried: list[tuple[float, tuple[int, ...]]] = [(float(lost[left]), ())]
+        for place in range(left):
+            ahead, places = best[left - place - 1]
+            later = tuple(place + 1 + one for one in places)
+            tried.append((float(lost[place]) + REFRESH_PRICE + ahead, (place, *later)))
+        best.append(min(tried))
+    return best[patch]

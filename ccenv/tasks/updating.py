@@ -1,0 +1,170 @@
+"""Tasks over time: (marked positions of a sequence) -> where a state is updated, for one answer.
+
+As the adding task of Skip RNN (Campos et al. 2018, arXiv 1708.06834, section 4.1), after Hochreiter
+and Schmidhuber 1997: two positions are marked, one in each half, and the answer at the end needs
+both. Here the state counts the marks that it was updated at, and each update costs.
+"""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ccenv.base.seeding import stream_seed
+from ccenv.data.split import Split
+from ccenv.mdp.dynamics import StepOutcome
+from ccenv.networks.core.abilities import Bounds, Continues, Owns, OwnWeights
+from ccenv.networks.core.protocol import (
+    Abilities,
+    Earlier,
+    Gate,
+    GatedNetwork,
+    repeat_rows,
+    rows_each,
+)
+from ccenv.tasks.problem import SIZES, Problem, as_logits
+
+UPDATE_PRICE = 1 / 32
+"""Of one update; the answer earns 1."""
+
+
+@dataclass(frozen=True)
+class Counted:
+    """Hidden state of positions."""
+
+    count: Tensor
+    """[rows] float32; marks that the state was updated at."""
+    seen: Tensor
+    """[rows, 3]: whether this position is marked, whether it is the last, and its place."""
+
+
+class Counter(GatedNetwork):
+    """Adds up marks where its gate is kept; it answers at the last position, right if it has two.
+
+    The look is what is seen of the position.
+    """
+
+    abilities: Abilities = (Continues, OwnWeights, Owns, Bounds)
+    gates = (Gate("update", 1, 3, "identity"),)
+    num_classes = 2
+    dense_macs = 1
+
+    def __init__(self) -> None:
+        """Sets the one weight."""
+        super().__init__()
+        self.add = nn.Linear(1, 1, bias=False)
+        nn.init.ones_(self.add.weight)
+
+    def empty_cache(self, inputs: Tensor) -> Tensor:
+        """See `Continues`: nothing is counted."""
+        return torch.zeros(len(inputs), device=inputs.device)
+
+    def cache_before(self, inputs: Tensor, earlier: Earlier | None = None) -> Tensor:
+        """See `Continues`."""
+        return self.empty_cache(inputs)
+
+    def cache_after(self, hidden: Counted) -> Tensor:
+        """See `Continues`."""
+        return hidden.count
+
+    def start(self, inputs: Tensor) -> Counted:
+        """See `GatedNetwork.start`."""
+        return self.start_cached(inputs, self.empty_cache(inputs))
+
+    def start_cached(self, inputs: Tensor, cache: Tensor) -> Counted:
+        """See `Caches`."""
+        return Counted(cache, inputs)
+
+    def step(
+        self,
+        gate: int,
+        hidden: Counted,
+        mask: Tensor | None,
+        weights: Tensor | None = None,
+        backend: str = "auto",
+    ) -> Counted:
+        """See `GatedNetwork.step`."""
+        hidden = repeat_rows(hidden, 1 if mask is None else rows_each(len(hidden.count), len(mask)))
+        kept = torch.ones_like(hidden.count, dtype=torch.bool) if mask is None else mask[:, 0]
+        rows = kept.nonzero().squeeze(1)
+        more = self.add(hidden.seen.index_select(0, rows)[:, :1])[:, 0]
+        return replace(hidden, count=hidden.count.index_add(0, rows, more))
+
+    def logits(self, hidden: Counted, backend: str = "auto") -> Tensor:
+        """See `GatedNetwork.logits`; before the last position no answer is right."""
+        right = hidden.seen[:, 1] * (hidden.count > 1.5)
+        return as_logits(torch.stack([1 - right, right], dim=1))
+
+    def look(self, gate: int, hidden: Counted) -> Tensor:
+        """See `GatedNetwork.look`."""
+        return hidden.seen
+
+    def macs(self, gate: int, hidden: Counted, mask: Tensor) -> Tensor:
+        """See `GatedNetwork.macs`: an update is one."""
+        return mask[:, 0].long()
+
+    def least_macs(self, gate: int) -> int:
+        """See `Bounds`."""
+        return 0
+
+    def gate_parameters(self, gate: int) -> list[nn.Parameter]:
+        """See `Owns`."""
+        return list(self.add.parameters())
+
+    def unread_entries(self, off: Any) -> list[tuple[Tensor, Tensor]]:
+        """See `Owns`."""
+        return [(self.add.weight, off[0].expand_as(self.add.weight))]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Updating(Problem):
+    """When to update, in sequences of so many positions."""
+
+    positions: int = 16
+
+    @property
+    def rule(self) -> str:
+        """See `Problem`."""
+        return "updating everywhere or nowhere"
+
+    def settings(self) -> dict[str, Any]:
+        """See `Problem`."""
+        return {
+            "episode": "sequence",
+            "reward": "probability_minus_cost",
+            "reward_kwargs": {"cost_weight": UPDATE_PRICE},
+        }
+
+    def split(self, split: str) -> Split:
+        """An input is one position: whether it is marked, whether it is the last, its place."""
+        draws = np.random.default_rng(stream_seed(0, f"marks of {split}"))
+        count, half = SIZES[split], self.positions // 2
+        places = np.arange(self.positions)
+        marks = draws.integers(half, size=(count, 2)) + np.array([0, half])
+        marked = (places == marks[..., None]).any(axis=1)
+        last, place = places == self.positions - 1, places / self.positions
+        rows = np.stack(np.broadcast_arrays(marked, last, place), axis=2).reshape(-1, 3)
+        labels = torch.ones(len(rows), dtype=torch.int64)
+        return Split(torch.from_numpy(rows).float(), labels, 2, together=self.positions)
+
+    def network(self) -> Counter:
+        """See `Problem`."""
+        return Counter()
+
+    def value(self, outcome: StepOutcome, cost_weight: Any) -> Tensor:
+        """See `Problem`."""
+        return outcome.correct - cost_weight * outcome.layer_cost
+
+    def optimum(self) -> float:
+        """See `Problem`: two updates."""
+        return 1 - 2 * UPDATE_PRICE
+
+    def reference(self) -> float:
+        """See `Problem`.
+
+        With a and b updates in the halves of n positions the answer is right in 4 a b / n^2 of all
+        sequences, which is largest at a = b; and that less the cost is largest at an end.
+        """
+        return max(0.0, 1 - self.positions * UPDATE_PRICE)
