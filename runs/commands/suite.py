@@ -14,7 +14,7 @@ from ccenv.runs.config.values import parse_pairs
 from ccenv.runs.store import REPORTS
 
 if TYPE_CHECKING:
-    from ccenv.runs.suite import Standing
+    from ccenv.runs.suite.standing import Standing
     from ccenv.runs.tables.sweep_table import Table
 
 STOPPED = "stopped; the same command goes on with what is missing"
@@ -61,8 +61,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Plays an agent on the suite and compares it; see --help."""
     options = make_parser().parse_args(arguments)
     from ccenv.runs.engine.errors import say
+    from ccenv.runs.suite.pictures import PAGE
     from ccenv.runs.suite.play import make_player, play_all
-    from ccenv.runs.suite.standing import PAGE, report
+    from ccenv.runs.suite.reported import report
     from ccenv.tasks import suite
 
     named = [suite[name] for name in options.task or []]

@@ -2,7 +2,8 @@
 
 With `--tune` agents are tuned alike: of three learning rates (a third of the default, the default,
 three times it) the one with the highest mean score in the last tenth on `TUNED_ON` with seed
-`TUNING_SEED`, which is not recorded. Every run is one thread of one process; what is finished is not repeated.
+`TUNING_SEED`, which is not recorded. Every run is one thread of one process; what is finished is
+not repeated.
 """
 
 import argparse
@@ -39,11 +40,7 @@ class OfLibrary(Agent):
     sequences: ClassVar[bool] = True
 
     def __init__(self, env: Any, *, seed: int = 0, learning_rate: float = 1e-3) -> None:
-        """Builds the algorithm.
-
-        Args:
-            learning_rate: of its optimiser.
-        """
+        """Builds the algorithm, whose optimiser has the learning rate."""
         super().__init__(env, seed=seed)
         self.vec_env = BlockSelectionVecEnv(simulator=self.simulator)
         self.rate = learning_rate

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 from ccenv.base.registry import names_on_use
 
 if TYPE_CHECKING:
-    from ccenv.runs.suite.standing import Standing, report
+    from ccenv.runs.suite.reported import Report, report
 
-__all__ = ["Standing", "report"]
+__all__ = ["Report", "report"]
 
-__getattr__ = names_on_use(__name__, {"standing": ["Standing", "report"]})
+__getattr__ = names_on_use(__name__, {"reported": ["Report", "report"]})

@@ -13,7 +13,6 @@ from ccenv.runs.report.publish import STYLE, environment_of_pages, inline, own_f
 from ccenv.runs.stats.intervals import performance_profile
 from ccenv.runs.suite.scores import recorded
 from ccenv.runs.suite.standing import (
-    PAGE,
     Standing,
     agent_table,
     in_order,
@@ -35,6 +34,7 @@ from ccenv.runs.tables.drawing import (
     plotted,
 )
 
+PAGE = "index.html"
 TEMPLATE = "suite.html.jinja"
 MOST_SHOWN = 4
 """Agents in the radar."""

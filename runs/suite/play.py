@@ -147,7 +147,8 @@ def play(player: Player, task: Task, seed: int, target: Path) -> str:
     except BaseException as error:
         last = traceback.extract_tb(error.__traceback__)[-1]
         place = f"{Path(last.filename).name}, line {last.lineno}"
-        why = f"{type(error).__name__}: {in_a_line(error) or 'no message'} ({place})"
+        said = " ".join(str(error).split()) or "no message"
+        why = f"{type(error).__name__}: {said} ({place})"
     notes = {"agent": player.label, "task": task.name, "seed": seed, "code": player.code}
     notes |= {"seconds": time.process_time() - begun, "error": why}
     target.mkdir(parents=True, exist_ok=True)

@@ -6,24 +6,19 @@ task (Agarwal et al. 2021, arXiv 2108.13264). 0 is the best rule that sees no in
 """
 
 import functools
-import html
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 from ccenv.base.registry import check_names
-from ccenv.runs.api import frame
 from ccenv.runs.stats.intervals import FEWEST, Interval, bootstrap, compare_intervals
 from ccenv.runs.stats.verdict import first_names
-from ccenv.runs.store import REPORTS
-from ccenv.runs.suite.scores import Failure, ScoredRun, read_folder, recorded_runs
+from ccenv.runs.suite.scores import Failure, ScoredRun
 from ccenv.runs.tables.sweep_table import Columns, Table, markdown, read_columns
 from ccenv.tasks import TASKS
 
 ALL = "all skills"
 """Name of the line over all tasks."""
-PAGE = "index.html"
 NOTE = (
     "Score in the last tenth of the budget: 0 is the best rule that sees no input, 1 the optimum. "
     "Interquartile mean over tasks and seeds with its 95 % interval (stratified bootstrap). "
@@ -76,12 +71,7 @@ class SkillRow:
 
 @dataclass(frozen=True, repr=False)
 class Standing:
-    """Scores of agents on the suite: rows by skill, sentences, a table, a picture and a page.
-
-    >>> import ccenv
-    >>> ccenv.suite.report("no/such/folder").runs[0].recorded
-    True
-    """
+    """Scores of agents on the suite: rows by skill, sentences and a table."""
 
     runs: Sequence[ScoredRun]
     """finished ones, recorded ones among them."""
@@ -89,8 +79,6 @@ class Standing:
     """runs that have failed."""
     lines: Sequence[str] = ()
     """files that are not counted, and why."""
-    page: Path = Path(REPORTS, "suite", PAGE)
-    """where `write_page` writes."""
 
     @functools.cached_property
     def by_agent(self) -> dict[str, list[ScoredRun]]:
@@ -170,7 +158,7 @@ class Standing:
         ending = f"; {'; '.join(rest)}" if rest else ""
         return [
             f"{agent} is better than every recorded agent at {', '.join(better) or 'no skill'} "
-            f"(95 % intervals apart; {len(rows)} skills).",
+            f"(95 % intervals apart; skills: {len(rows)}).",
             f"It is worse than the best recorded one at {', '.join(worse) or 'no skill'}{ending}.",
         ]
 
@@ -192,41 +180,11 @@ class Standing:
         ]
         return told + list(self.lines)
 
-    def plot(self) -> Any:
-        """The skills as a matplotlib figure: a radar of your agents and the best recorded."""
-        from ccenv.runs.suite.pictures import radar, radar_agents
-        from ccenv.runs.tables.drawing import drawn_in_style
-
-        with drawn_in_style():
-            return radar(self, radar_agents(self))
-
-    def write_page(self) -> list[str]:
-        """Writes the page with its tables and pictures, and curves for TensorBoard; says where."""
-        from ccenv.runs.suite.pictures import write_board, write_page
-
-        write_page(self, self.page.parent)
-        board = write_board(self, self.page.parent / "board")
-        return [
-            f"page: {self.page} (tables and plots in the same folder)",
-            f"curves: tensorboard --logdir {board}",
-        ]
-
-    def to_pandas(self) -> Any:
-        """A data frame with a line for each row; intervals in columns such as `score.low`."""
-        return frame(self.rows)
-
     def __repr__(self) -> str:
         return (
-            f"Standing({len(self.own)} agents of yours, {len(self.recorded)} recorded, "
-            f"{len(self.runs)} runs; {self.page})"
+            f"{type(self).__name__}({len(self.own)} agents of yours, {len(self.recorded)} "
+            f"recorded, {len(self.runs)} runs)"
         )
-
-    def _repr_html_(self) -> str:
-        from ccenv.runs.suite.pictures import radar_drawn
-
-        parts = [html.escape(self.verdict), f"<pre>{html.escape(self.table)}</pre>"]
-        parts += [html.escape(note) for note in self.notes]
-        return "".join(f"<p>{part}</p>" for part in parts) + radar_drawn(self).svg
 
 
 def finding(score: Interval, best: Interval | None) -> str:
@@ -241,23 +199,6 @@ def in_order(runs: Iterable[ScoredRun]) -> list[ScoredRun]:
     """Runs in the order of tasks."""
     places = {name: place for place, name in enumerate(TASKS)}
     return sorted(runs, key=lambda run: (places[run.task], run.seed))
-
-
-def report(folder: str | Path = "runs/suite", page: str | Path | None = None) -> Standing:
-    """Compares the scores in a folder with recorded agents.
-
-    Args:
-        folder: with `score.json` files below it, of agents of any library.
-        page: where `Standing.write_page` writes; `runs/reports/suite/index.html` by default.
-
-    Example:
-        >>> import ccenv
-        >>> ccenv.suite.report("no/such/folder").own
-        []
-    """
-    runs, failures, lines = read_folder(Path(folder))
-    place = {} if page is None else {"page": Path(page)}
-    return Standing([*in_order(runs), *recorded_runs()], failures, lines, **place)
 
 
 def seeds_of(row: SkillRow, standing: Standing) -> int:

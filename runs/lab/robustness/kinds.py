@@ -14,8 +14,8 @@ from ccenv.base.files import arrays_digest
 from ccenv.data import SPLITS
 from ccenv.data.npz import npz_split
 from ccenv.deploy.export import SkippingClassifier
-from ccenv.mask_table.policy_file import read_policy, write_policy
 from ccenv.mask_table.header import Header, Menu
+from ccenv.mask_table.policy_file import read_policy, write_policy
 from ccenv.mask_table.table import MaskTable, read_table, write_table
 from ccenv.networks.core.mlp import GatedMLP
 from ccenv.networks.learning.bundled_weights import fitting_weights

@@ -9,6 +9,7 @@ from ccenv.base.allocation import allocate
 from ccenv.tasks.catalogue import TASKS
 from ccenv.tasks.choices import Choices
 from ccenv.tasks.loading import Loading, memories, moves, qualities, values_of_documents
+from ccenv.tasks.real import Real
 from ccenv.tasks.refreshing import (
     REFRESH_PRICE,
     STALE_PRICE,
@@ -169,7 +170,32 @@ def all_or_nothing(problem):
     return lambda simulator: torch.full((simulator.num_images, 1), kept)
 
 
+def best_mask(problem, numbers):
+    """Masks by their numbers, input by input, gate by gate."""
+
+    def choose(simulator):
+        rows, gate = simulator.state.images_by_row[:, 0], simulator.layer
+        units = [one.num_blocks for one in simulator.network.gates]
+        behind = sum(units[gate + 1 :])
+        own = torch.from_numpy(numbers)[rows] >> behind
+        powers = torch.arange(units[gate] - 1, -1, -1)
+        return (own[:, None] >> powers & 1).bool()
+
+    return choose
+
+
+def by_estimate(problem):
+    """What the estimate says is best for each input."""
+    return best_mask(problem, (problem.estimate - problem.costs).argmax(axis=1))
+
+
+def static_mask(problem):
+    """What it says is best for all."""
+    return best_mask(problem, np.full(len(problem.estimate), problem.static))
+
+
 RULES = {
+    Real: (by_estimate, static_mask),
     Choices: (best_choice, blind_choice),
     Loading: (best_expert, one_expert),
     Refreshing: (best_refresh, fixed_refresh),
