@@ -24,7 +24,15 @@ from ccenv.runs.engine.collect_runs import in_rows, telling_settings
 from ccenv.runs.engine.errors import CannotStartError, say
 from ccenv.runs.engine.metadata import context_lines
 from ccenv.runs.stats.intervals import Interval, mean_interval, told, with_interval
-from ccenv.runs.stats.measures import bits_lines, evaluation
+from ccenv.runs.stats.measures import (
+    MASKS,
+    MODES,
+    OWN,
+    bits_lines,
+    evaluation,
+    shown_evaluation,
+    shown_masks,
+)
 from ccenv.runs.store import folder as run_folder
 from ccenv.runs.store.untrusted_files import EXPORTED, stored_result
 from ccenv.runs.tables.sweep_table import markdown
@@ -43,7 +51,7 @@ class Run:
 
     >>> evaluation = {"split": "test", "mode": "sampled", "error": 0.05, "total_cost": 0.2}
     >>> Run({"agent": "rloo", "seed": 0, "evaluations": [evaluation]})
-    Run(rloo, seed 0: test error 5.00 %, cost 0.200)
+    Run(rloo, seed 0: test error 5.00 %, cost 0.200, sampled masks)
     """
 
     result: Mapping[str, Any]
@@ -64,32 +72,42 @@ class Run:
         """With settings, result, curves for TensorBoard and weights."""
         return Path(self.result["folder"])
 
-    def judged(self, *, deterministic: bool = False) -> Mapping[str, Any]:
+    def judged(self, *, deterministic: bool | None = None) -> Mapping[str, Any]:
         """Error, nll, compute cost, MACs and densities on test inputs.
 
         Args:
-            deterministic: of greedy masks instead of sampled ones.
+            deterministic: True for greedy masks, False for sampled ones; by default those that the
+                agent is for by its `deterministic`.
         """
-        return evaluation(self.result, "mode" if deterministic else "sampled")
+        if deterministic is None:
+            return shown_evaluation(self.result, OWN)
+        return evaluation(self.result, MODES[deterministic])
+
+    @property
+    def masks(self) -> str:
+        """Masks that the agent is for: "sampled" or "greedy"."""
+        return MASKS[shown_masks(self.result, OWN)]
 
     @property
     def error(self) -> float:
-        """Share of wrong answers on test inputs, masks sampled."""
+        """Share of wrong answers on test inputs."""
         return float(self.judged()["error"])
 
     @property
     def cost(self) -> float:
-        """Executed MACs, the policy's own included, over the dense network's; masks sampled."""
+        """Executed MACs, the policy's own included, over the dense network's."""
         return float(self.judged()["total_cost"])
 
     @property
     def summary(self) -> str:
         """Three lines, one more of bits for texts, and one for each value of a context."""
-        test, greedy = self.judged(), self.judged(deterministic=True)
+        test = self.judged()
+        draw = next(draw for draw in MODES if MASKS[draw] != self.masks)
+        other = evaluation(self.result, draw)
         density = " ".join(f"{share:.2f}" for share in test["density"])
         lines = [
-            f"{self.agent}: test error {100 * test['error']:.2f} % (masks sampled), "
-            f"{100 * greedy['error']:.2f} % (greedy masks)",
+            f"{self.agent}: test error {100 * test['error']:.2f} % ({self.masks} masks), "
+            f"{100 * other['error']:.2f} % ({MASKS[draw]} masks)",
             f"compute cost {test['compute_cost']:.4f}, with the policy {test['total_cost']:.4f}, "
             f"density {density}",
             *bits_lines(self.result),
@@ -101,7 +119,7 @@ class Run:
     def __repr__(self) -> str:
         return (
             f"Run({self.agent}, seed {self.seed}: test error {100 * self.error:.2f} %, "
-            f"cost {self.cost:.3f})"
+            f"cost {self.cost:.3f}, {self.masks} masks)"
         )
 
     def _repr_html_(self) -> str:
@@ -144,6 +162,11 @@ class Runs(Sequence[Run]):
         return mean_interval([run.cost for run in self.runs])
 
     @property
+    def masks(self) -> str:
+        """Masks that the agents are for: "sampled", "greedy", or both."""
+        return " or ".join(dict.fromkeys(run.masks for run in self.runs))
+
+    @property
     def settings(self) -> list[dict[str, Any]]:
         """Of each run: reward, cost weight, and every setting that differs between the runs."""
         return telling_settings([dict(run.result) for run in self.runs])
@@ -159,10 +182,11 @@ class Runs(Sequence[Run]):
         """A line for each run, in Markdown: settings as in `settings`, error and cost."""
         columns = {"agent": "left"} | {name: "left" for own in self.settings for name in own}
         lines = [
-            [run.agent, *own.values(), run.seed, 100 * run.error, run.cost]
+            [run.agent, *own.values(), run.seed, run.masks, 100 * run.error, run.cost]
             for run, own in zip(self.runs, self.settings, strict=True)
         ]
-        columns |= {"seed": "right", "test error %": "right .2f", "cost": "right .3f"}
+        columns |= {"seed": "right", "masks": "left"}
+        columns |= {"test error %": "right .2f", "cost": "right .3f"}
         return markdown(columns, lines)
 
     @property
@@ -174,7 +198,7 @@ class Runs(Sequence[Run]):
         return (
             f"over {len(self)} seeds: test error {error:±.2%} % (mean ± standard deviation; "
             f"Student's 95 % interval: {told(error, len(self), '.2%')}), "
-            f"total cost {cost.mean:.4f}"
+            f"total cost {cost.mean:.4f}, {self.masks} masks"
         )
 
     def to_pandas(self) -> Any:
@@ -189,7 +213,8 @@ class Runs(Sequence[Run]):
         if len(rows := self.by_row) > 1:
             return f"Runs({len(self)} runs of {len(rows)} agents and settings; see table, summary)"
         error = with_interval(self.error, len(self.runs), ".2%")
-        return f"Runs({', '.join(rows)}, {len(self.runs)} runs: test error in %: {error})"
+        of = f"{', '.join(rows)}, {len(self.runs)} runs"
+        return f"Runs({of}: test error in %: {error}, {self.masks} masks)"
 
     def _repr_html_(self) -> str:
         return f"<p>{html.escape(repr(self))}</p><pre>{html.escape(self.table)}</pre>"
@@ -293,7 +318,7 @@ def train(
         >>> import ccenv
         >>> ccenv.train("dense", dataset="synthetic", log_dir=getfixture("tmp_path").as_posix(),
         ...     latency=False, images=64, batch_size=32)
-        Run(dense, seed 0: test error 0.00 %, cost 1.000)
+        Run(dense, seed 0: test error 0.00 %, cost 1.000, sampled masks)
     """
     from ccenv.runs.engine.run import Options
 

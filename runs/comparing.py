@@ -5,7 +5,6 @@ For example:
     comparison = ccenv.compare("digits", add=MyAgent)
 """
 
-import dataclasses
 import html
 import json
 import sys
@@ -17,19 +16,20 @@ from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
+from ccenv.agents.foreign import open_policies
 from ccenv.base.annotations import checks_types
 from ccenv.base.registry import check_names
-from ccenv.base.values import as_settings
-from ccenv.runs.api import frame, name_of_code, with_names
-from ccenv.runs.config.agent_settings import find_agent
+from ccenv.runs.adding import additions, with_added
+from ccenv.runs.api import frame
 from ccenv.runs.config.plan import OLDER, safe_name
-from ccenv.runs.config.sweep import MOST_RUNS, Cell, Sweep, check_run_count
+from ccenv.runs.config.sweep import MOST_RUNS, Sweep, check_run_count
 from ccenv.runs.engine import jobs as sweep_jobs
 from ccenv.runs.engine.errors import say
+from ccenv.runs.engine.foreign import judge, with_rows
 from ccenv.runs.engine.jobs import Job, remaining_seconds
 from ccenv.runs.engine.machines import LOCAL
 from ccenv.runs.engine.study import Section
-from ccenv.runs.stats.measures import MODES
+from ccenv.runs.stats.measures import ASKED, OWN
 from ccenv.runs.stats.verdict import baseline_sentences
 from ccenv.runs.store import LOGS, PAGE, REPORTS, recorded
 from ccenv.runs.store import folder as run_folder
@@ -119,32 +119,12 @@ class Comparison:
         return f"<p>{html.escape(self.verdict)}</p><pre>{table}</pre>"
 
 
-def added_cell(added: Any) -> Cell:
-    """A row for an agent: a name, a class, or (name or class, its settings)."""
-    agent, settings = (*added, {})[:2] if isinstance(added, tuple) and added else (added, {})
-    settings = as_settings(settings, "the settings of an added agent")
-    name = name_of_code(agent, "an agent")
-    find_agent(name)
-    words = [f"{key}={value}" for key, value in settings.items()]
-    label = " ".join([f"{name.rpartition(':')[2]} (added)", *words])
-    return Cell(label, name, with_names(settings), method=label, added=True)
-
-
-def with_added(sweep: Sweep, added: Any) -> Sweep:
-    """A sweep with one row more for each agent."""
-    agents = added if isinstance(added, list) else [added]
-    cells = tuple(added_cell(one) for one in agents if one is not None)
-    per_row = sweep.minutes / max(1, len(sweep.cells))
-    minutes = sweep.minutes + per_row * len(cells)
-    return dataclasses.replace(sweep, cells=sweep.cells + cells, minutes=minutes)
-
-
 @checks_types
 def compare(
     sweep: Any = "quickstart",
     *,
     add: Any = None,
-    masks: str = "sampled",
+    masks: str = OWN,
     change: Callable[[Sweep], Sweep] = lambda sweep: sweep,
     jobs: int | None = None,
     use_recorded: bool = True,
@@ -165,9 +145,13 @@ def compare(
 
     Args:
         sweep: a name that `ccenv list sweeps` shows, a TOML file, or a `Sweep` or `Study`.
-        add: an agent to add to the sweep's rows: a name, a class, a pair (name or class,
-            settings), or a list of these.
-        masks: "sampled", or "mode" for greedy masks.
+        add: what to add to the sweep's rows: an agent (a name or a class), which is trained here;
+            or a policy that was trained elsewhere and is judged as it is: a model of
+            Stable-Baselines3 or a zip of one, a torch module, a function from observations [batch,
+            obs_size] to bits [batch, blocks], or a list of these, one for each seed. Also a pair
+            (one of these, settings), a list of agents, or a dict of them by name.
+        masks: "own" for those that each agent is for by its `deterministic`; "sampled", or "mode"
+            for greedy ones, of all.
         change: function from the sweep to the one that is run, for example with fewer seeds.
         jobs: number of parallel runs; by default the number of cores.
         use_recorded: False to run everything here.
@@ -179,7 +163,7 @@ def compare(
         engine: "local", "ray" or "slurm".
         engine_options: options of the engine.
         most_runs: largest number of runs that a sweep may have; None for any number.
-        trust: your modules that a sweep's file may name.
+        trust: your modules that a sweep's file may name, and zips of models, or folders of them.
         log_dir: folder of the runs.
         report_dir: folder of pages.
         results_dir: folder of recorded results; by default `runs/results`, and the package's for
@@ -194,13 +178,19 @@ def compare(
         >>> "dense" in [row["label"] for row in comparison.rows]
         True
     """
-    check_names([masks], MODES, "kind of masks")
+    check_names([masks], ASKED, "kind of masks")
     study = find_study(sweep, trust, most_runs)
     asked = change(study.sweep)
-    if add is not None:
-        if record:
-            raise ValueError("expected no added agents to be recorded with a sweep, got both")
-        asked = with_added(asked, add)
+    added = [] if add is None else additions(add)
+    if added and record:
+        raise ValueError("expected no added agents to be recorded with a sweep, got both")
+    agents = [one for one in added if one.is_agent]
+    judged = [
+        judge(asked, one.label, open_policies(one.thing, trust), one.settings)
+        for one in added
+        if one not in agents
+    ]
+    asked = with_added(asked, agents)
     check_run_count(asked.num_runs, most_runs)
     all_jobs = sweep_jobs.make_jobs(asked, str(log_dir))
     folders = recorded.results_folders(results_dir, is_written=record)
@@ -236,6 +226,7 @@ def compare(
         gathered = sweep_jobs.gather(asked, all_jobs, known, masks)
     if gathered.finished:
         keep()
+    gathered = with_rows(gathered, judged)
     page = Path(report_dir) / safe_name(asked.name) / PAGE
     lines = notes_on(gathered, all_jobs)
     if use_recorded and (count := len(read) - len(known)):

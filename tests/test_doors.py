@@ -36,6 +36,7 @@ TABLE = "the name stands in the code, or in a table of it"
 DOOR = "the door itself: only after the name was found in a table or in a trusted module"
 CHECKED = "names of a file come here after `check_named` has passed them; others are the reader's"
 OBJECT = "no file: an object that is there, asked for its own name or attributes"
+TRUSTED = "a zip of a model that the user trusts by name: its pickles may run anything"
 DATA = "arrays, tensors or numbers: pickle is refused by the loader"
 DOORS = {
     TABLE: (
@@ -63,6 +64,7 @@ DOORS = {
         "of_table: resolve",
         "environment_line: resolve",
         "telling_settings: resolve",
+        "writer_of: import_module",
     ),
     DOOR: (
         "import_object: import_module",
@@ -88,6 +90,8 @@ DOORS = {
         "candidate: import_object",
         "pass_limit_on: resolve, resolve",
         "usual_value: resolve",
+        "Addition.is_agent: import_object",
+        "open_policies: import_object",
         "find_study: resolve",
         "hyperparameters: resolve",
     ),
@@ -96,11 +100,13 @@ DOORS = {
         "aten: getattr",
         "Recorder.__torch_function__: getattr",
     ),
+    TRUSTED: ("open_zip: load_from_zip_file",),
     DATA: ("arrays_of_file: np.load", "digits: np.load", "packaged_tensors: torch.load"),
 }
 """Why a name or a file is safe there -> functions, and what they call that turns it into code."""
 IMPORTERS = ("import_object", "import_trusted", "import_module", "find_spec", "__import__")
 OTHERS = ("run_module", "run_path", "exec_module", "load_module", "attrgetter", "methodcaller")
+OTHERS += ("load_from_zip_file",)
 BUILTINS = ("exec", "eval", "compile", "__import__")
 LOADS = ("torch.load", "np.load", "numpy.load", "gym.make", "gymnasium.make", "gym.make_vec")
 MODULES_BY_NAME = ("sys.modules", "globals()")

@@ -11,7 +11,7 @@ DATASETS: dict[str, Any] = {
     "svhn": "ccenv.data.real:svhn",
     "mixed": "ccenv.data.real:mixed",
     "synthetic": "ccenv.data.toy:synthetic",
-    "probe": "ccenv.data.toy:probe",
+    "probe": "ccenv.tasks.probe:probe",
     "documents": "ccenv.tasks.loading:documents",
     "staleness": "ccenv.tasks.refreshing:staleness",
     "parity": "ccenv.data.toy:parity",

@@ -1,4 +1,4 @@
-"""Data sets without a download: digits, noise, the probe, surprises, algorithmic tasks.
+"""Data sets without a download: digits, noise, surprises, algorithmic tasks.
 
 `addition`, `sorting` and `parity64` are tasks of Graves 2016, "Adaptive computation time for
 recurrent neural networks" (arXiv 1603.08983, sections 3.1, 3.3 and 3.4), with the paper's sizes.
@@ -10,7 +10,6 @@ computed when they are drawn, row i always the same, so that only labels take me
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -175,49 +174,6 @@ def parity(split: str, num_entries: int = NUM_ENTRIES) -> Split:
     return Split(inputs, (inputs > 0).sum(dim=1) % 2, 2)
 
 
-NUM_DOMAINS = 4
-NUM_LABELS = 2
-PROBE_SETTINGS: dict[str, Any] = {
-    "dataset": "probe",
-    "network": "probe",
-    "num_blocks": (NUM_DOMAINS, NUM_DOMAINS),
-    "block_size": NUM_LABELS,
-    "activation": "relu",
-}
-"""Settings of an environment that is the probe."""
-
-
-def probe_images(num_images: int, seed: int) -> tuple[Tensor, Tensor]:
-    """Noisy one-hot (domain, label) pairs: [num_images, 1, 1, 8] in [0, 1], labels 0 and 1."""
-    generator = stream(seed, "probe")
-    domains = torch.randint(NUM_DOMAINS, (num_images,), generator=generator)
-    labels = torch.randint(NUM_LABELS, (num_images,), generator=generator)
-    images = 0.1 * torch.rand(num_images, NUM_DOMAINS * NUM_LABELS, generator=generator)
-    images[torch.arange(num_images), domains * NUM_LABELS + labels] += 0.9
-    return images.view(num_images, 1, 1, -1), labels
-
-
-def probe_optimal_masks(images: Tensor, num_layers: int) -> list[Tensor]:
-    """The one block a layer that each image needs: bool [batch, 4] each, proved best by a test."""
-    domain = images.flatten(1).argmax(dim=1) // NUM_LABELS
-    return [
-        torch.nn.functional.one_hot((domain + layer) % NUM_DOMAINS, NUM_DOMAINS).bool()
-        for layer in range(num_layers)
-    ]
-
-
-def probe_unit_masks(images: Tensor) -> list[Tensor]:
-    """The one unit of four that each image needs of `probe-residual`: four bool [batch, 1]."""
-    domain = images.flatten(1).argmax(dim=1) // NUM_LABELS
-    return [(domain == unit)[:, None] for unit in range(NUM_DOMAINS)]
-
-
-def probe_exit_masks(images: Tensor) -> list[Tensor]:
-    """Where each image should stop in `probe-exit`: three bool [batch, 1], True = go on."""
-    domain = images.flatten(1).argmax(dim=1) // NUM_LABELS
-    return [(domain > number)[:, None] for number in range(NUM_DOMAINS - 1)]
-
-
 def digits(split: str) -> Split:
     """1,797 handwritten digits of 8 x 8 pixels, in the order of scikit-learn's `load_digits`.
 
@@ -241,18 +197,6 @@ def synthetic(split: str) -> Split:
     labels = torch.randint(10, (size,), generator=generator)
     noise = torch.randn(size, 1, 16, 16, generator=generator)
     return Split((prototypes[labels] + 0.5 * noise).clamp(0, 1), labels, 10)
-
-
-def probe(split: str) -> Split:
-    """A tiny task with masks known to be optimal, to tell whether agents learn.
-
-    An image carries one of `NUM_DOMAINS` domains and one of two labels. Only block d of the first
-    gated layer reads domain d, and only block d + 1 (cyclic) of the second layer passes it on;
-    every other block adds nothing. A classifier that sees nothing answers with a third class, which
-    is always wrong. So one known block a layer is right for each image, and the others are waste.
-    """
-    size = {"train": 1024}.get(split, 256)
-    return Split(*probe_images(size, seed=SPLITS.index(split)), num_classes=NUM_LABELS + 1)
 
 
 NUM_KEYS = 8

@@ -126,7 +126,7 @@ def evaluate(
     policy: Any,
     *,
     split: str = "test",
-    deterministic: bool = False,
+    deterministic: bool | None = None,
     seed: int = 0,
     batch_size: int = 1000,
 ) -> Evaluation:
@@ -134,12 +134,15 @@ def evaluate(
 
     Args:
         env: any environment of ccenv, or a `Simulator`; its network is used as it is now.
-        policy: an agent, another `Policy`, or a model of Stable-Baselines3, whose actor's MACs are
-            counted here. For a model that acts through an action view, pass an environment in that
-            view. Also a torch module or a function from observations [batch, obs_size] to bits
-            [batch, max(num_blocks)], taken as they are; a function's own MACs are unknown (NaN).
+        policy: an agent, another `Policy`, or a model of Stable-Baselines3 or sb3-contrib, whose
+            actor's MACs are counted here. For a model that acts through an action view, pass an
+            environment in that view. Also a torch module or a function from observations [batch,
+            obs_size] to bits [batch, max(num_blocks)], taken as they are; MACs of a function are
+            unknown (NaN) unless it has `policy_macs`.
         split: "train", "validation" or "test".
-        deterministic: use greedy masks instead of sampled ones.
+        deterministic: True for greedy masks, False for sampled ones; by default what the policy is
+            for by its own `deterministic`: sampled ones, of a model of Stable-Baselines3 greedy
+            ones. The result says which.
         seed: seed of the sampled masks.
         batch_size: images at a time; another number samples other masks, and changes speed and
             memory.
@@ -159,6 +162,8 @@ def evaluate(
     """
     positive_int(batch_size, "batch_size")
     policy = policy_of(policy, env)
+    if deterministic is None:
+        deterministic = policy.deterministic
     simulator = simulator_of(env).on_split(split, batch_size)
     drawn = None if deterministic else stream(seed, "evaluation masks", simulator.device)
     parts: dict[Any, list[Tensor]] = collections.defaultdict(list)
@@ -193,7 +198,7 @@ def evaluate(
     policy_macs, labels = sum(policy.policy_macs), whole["labels"]
     return Evaluation(
         split=split,
-        draw="given" if isinstance(policy, Actor) else "mode" if deterministic else "sampled",
+        draw="given" if policy.as_given else "mode" if deterministic else "sampled",
         num_images=len(labels),
         error=1 - numbers["correct"],
         nll=numbers["nll"],

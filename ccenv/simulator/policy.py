@@ -21,6 +21,10 @@ from ccenv.networks.core.count_macs import counted
 from ccenv.simulator.simulator import Simulator
 
 
+class OtherWidthError(ValueError):
+    """A policy that takes observations of another width than the environment shows."""
+
+
 class Policy:
     """What can be rolled out and evaluated: an agent, or any object with `act` and `policy_macs`.
 
@@ -40,6 +44,11 @@ class Policy:
     each group."""
     uses_labels: ClassVar[bool] = False
     """True of ceilings that look at the true label, which tables mark; never exported."""
+    as_given: bool = False
+    """True where greedy and sampled masks are the same: a function's actions as they are."""
+    deterministic: bool = False
+    """whether it is meant for greedy masks instead of sampled ones: `evaluate` and tables judge it
+    by these, unless others are asked for."""
 
     def act(
         self, observation: Tensor, layer: int, generator: torch.Generator | None = None
@@ -109,7 +118,12 @@ def as_policy(policy: Any) -> Policy:
 
 
 class Actor(Policy):
-    """A torch module or a function, whose actions are taken as they are; a function's MACs: NaN."""
+    """A torch module or a function, whose actions are taken as they are.
+
+    A module's MACs are counted. A function's are those of its own `policy_macs`, else NaN.
+    """
+
+    as_given = True
 
     def __init__(self, actor: Any, simulator: Simulator) -> None:
         """Takes float32 [batch, obs_size] -> 0 and 1 or bool, [batch, max(num_blocks)]."""
@@ -119,21 +133,28 @@ class Actor(Policy):
         try:
             macs = counted(lambda: actor(example))[0] if is_module else math.nan
         except RuntimeError as error:
-            raise ValueError(
+            raise OtherWidthError(
                 f"expected a module of observations {list(example.shape)}, got {shown(actor)}: "
                 f"{error}"
             ) from error
-        self.policy_macs: Sequence[Any] = [macs] * simulator.num_layers
+        stated = getattr(actor, "policy_macs", [macs] * simulator.num_layers)
+        self.policy_macs: Sequence[Any] = stated
 
     def act(self, observation: Tensor, layer: int, generator: Any = None) -> Tensor:
         """See `Policy.act`; TypeError, ValueError of what are no bits."""
-        given = self.actor(observation)
+        given, width = self.actor(observation), max(self.num_blocks)
         if getattr(given, "ndim", 0) != 2:
             raise TypeError(
-                f"expected bits [batch, {max(self.num_blocks)}] from {shown(self.actor)}, got "
-                f"{shown(given)}; give a function from an observation to the action alone"
+                f"expected bits [batch, {width}] from {shown(self.actor)}, got {shown(given)}; "
+                "give a function from observations to the action alone"
             )
-        return bits_of(torch.as_tensor(given))[:, : self.num_blocks[layer]].to(observation.device)
+        bits = bits_of(torch.as_tensor(given))
+        if bits.shape != (len(observation), width):
+            raise ValueError(
+                f"expected masks [batch, {width}] from {shown(self.actor)}, here of "
+                f"{len(observation)} inputs, got {list(bits.shape)}"
+            )
+        return bits[:, : self.num_blocks[layer]].to(observation.device)
 
 
 class CommittedMasks:
@@ -180,35 +201,52 @@ class ModelPolicy(Policy):
     Models with an independent coin for each block (PPO, A2C, TRPO on `MultiBinary`) are drawn from
     with the generator that an evaluation is given, block by block, as this package's own agents
     are. Others draw from torch's global stream, which is lent to them. A model that learned behind
-    `VecNormalize` sees what that makes of an observation.
+    `VecNormalize` sees what that makes of an observation. A memory (RecurrentPPO) is empty at the
+    start of each episode. Like `evaluate_policy` of Stable-Baselines3 it is judged by greedy masks.
     """
+
+    deterministic = True
+    memory: Any = None
+    """state of a recurrent network behind the last gate; None at the start of an episode."""
 
     def __init__(self, model: Any, simulator: Simulator, env: Any) -> None:
         """Takes a model as it is now; it may go on learning.
 
         Args:
-            model: of Stable-Baselines3 or sb3-contrib, without a memory.
+            model: of Stable-Baselines3 or sb3-contrib.
             simulator: the environment's.
             env: in which the model is judged; its action view is used, else that of the model's.
 
         Raises:
-            TypeError, ValueError: if its actions are no masks, it has a memory, or learned on
-                observations of another size.
+            TypeError, ValueError: if its actions are no masks, or it learned on observations of
+                another size.
         """
         shape = (simulator.obs_size,)
         if model.observation_space.shape != shape:
-            raise ValueError(
+            raise OtherWidthError(
                 f"expected a model of observations {list(shape)}, as this environment shows them, "
                 f"got one of {model.observation_space.shape}"
             )
-        if hasattr(model.policy, "lstm_actor"):
-            raise TypeError(f"expected a model without a memory, got {type(model).__name__}")
         self.policy, self.num_blocks = model.policy, simulator.num_blocks
+        self.has_memory = hasattr(self.policy, "lstm_actor")
         self.normalize = model.get_vec_normalize_env()
         self.code = action_code(model, simulator, env)
-        example = torch.zeros(1, *shape, device=self.policy.device)
-        macs, _ = counted(lambda: self.policy._predict(example, deterministic=True))
+        example = np.zeros((1, *shape), dtype=np.float32)
+        macs, _ = counted(lambda: self.policy.predict(example, deterministic=True))
         self.policy_macs: Sequence[int] = [macs] * simulator.num_layers
+
+    def begin_episode(self, simulator: Any) -> None:
+        """Empties the memory."""
+        self.memory = None
+
+    def committed_rule(self, surface: Any, generator: torch.Generator | None) -> Any:
+        """See `Policy.committed_rule`; ValueError of a model with a memory."""
+        if self.has_memory:
+            raise ValueError(
+                "expected a model without a memory on a network that reads earlier positions, each "
+                "of which would need a memory of its own; take a model such as PPO"
+            )
+        return super().committed_rule(surface, generator)
 
     def act(
         self, observation: Tensor, layer: int, generator: torch.Generator | None = None
@@ -223,7 +261,8 @@ class ModelPolicy(Policy):
 
     def keep_probability(self, observation: Tensor, layer: int) -> Tensor | None:
         """Keep probabilities [batch, num_blocks[layer]], None of models without coins."""
-        if self.code is not None or not hasattr(self.policy, "get_distribution"):
+        has_coins = self.code is None and hasattr(self.policy, "get_distribution")
+        if self.has_memory or not has_coins:
             return None
         with torch.no_grad():
             seen = observation if self.normalize is None else self._seen(observation)
@@ -244,8 +283,8 @@ class ModelPolicy(Policy):
         device = torch.device(self.policy.device)
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
             torch.manual_seed(seed)
-            actions, _ = self.policy.predict(
-                self._seen(observation), deterministic=generator is None
+            actions, self.memory = self.policy.predict(
+                self._seen(observation), self.memory, deterministic=generator is None
             )
         bits = (
             actions if self.code is None else self.code.masks(actions, np.random.default_rng(seed))

@@ -203,6 +203,14 @@ SKILLS: dict[str, Skill] = {
         {str(n): {"gates": (8,), "domains": 8, "changes": n, "inputs": 1024} for n in (1, 4, 16)},
         "4",
     ),
+    "cotraining": Skill(
+        "experts learn along, each best from one domain",
+        50_000,
+        {str(n): {"domains": n} for n in (4, 8, 16)},
+        "4",
+        "ccenv.tasks.cotraining:CoTrained",
+        exact=False,
+    ),
     "generalisation": Skill(
         "few inputs to learn from, with 60 numbers that say nothing",
         50_000,

@@ -2,14 +2,16 @@
 
 import argparse
 import dataclasses
+import itertools
 from collections.abc import Sequence
+from typing import Any
 
 from ccenv.runs.commands.frame import positive, print_json, program, takes_trust
 from ccenv.runs.config.sweep import MOST_RUNS, Sweep
 from ccenv.runs.config.values import parse_pairs
 from ccenv.runs.engine.jobs import read_shard
 from ccenv.runs.engine.machines import ENGINES, LOCAL
-from ccenv.runs.stats.measures import MODES
+from ccenv.runs.stats.measures import ASKED, OWN
 from ccenv.runs.store import LOGS, REPORTS
 from ccenv.runs.studies import STUDIES
 from ccenv.runs.tables.short_table import answer
@@ -38,7 +40,7 @@ def compared(options: argparse.Namespace) -> int:
 
     found = compare(
         options.sweep,
-        add=[(agent, parse_pairs(settings)) for agent, *settings in options.add] or None,
+        add=[read_added(words) for words in options.add] or None,
         masks=options.masks,
         change=changed,
         jobs=options.jobs,
@@ -76,6 +78,17 @@ def compared(options: argparse.Namespace) -> int:
     return 1 if failures or not (found.rows or options.shard) else 0
 
 
+def read_added(words: Sequence[str]) -> tuple[str | list[str], dict[str, Any]]:
+    """What `--add` names, and its settings; several files are one each seed.
+
+    >>> read_added(["ppo-0.zip", "ppo-1.zip", "deterministic=false"])
+    (['ppo-0.zip', 'ppo-1.zip'], {'deterministic': False})
+    """
+    names = list(itertools.takewhile(lambda word: "=" not in word, words))
+    settings = parse_pairs(words[len(names) :])
+    return (names[0] if len(names) == 1 else names), settings
+
+
 def make_parser() -> argparse.ArgumentParser:
     """The command line."""
     parser = argparse.ArgumentParser(
@@ -99,7 +112,11 @@ def make_parser() -> argparse.ArgumentParser:
         nargs="+",
         default=[],
         metavar=("AGENT", "key=value"),
-        help="compare this agent too: a name or module:Class, and its settings; may be given again",
+        help=(
+            "compare this too: an agent (a name or module:Class), which is trained here; or a "
+            "policy that is only judged: zips of Stable-Baselines3, one a seed, a folder of them, "
+            "or module:name of a function or a torch module; and its settings; may be given again"
+        ),
     )
     parser.add_argument(
         "--seeds", type=positive, metavar="N", help="run every row with seeds 0 to N - 1"
@@ -122,9 +139,9 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--masks",
-        choices=MODES,
-        default="sampled",
-        help="which evaluation: sampled masks, or greedy ones (mode)",
+        choices=ASKED,
+        default=OWN,
+        help="which evaluation: what each agent is for (own), sampled masks, or greedy ones (mode)",
     )
     parser.add_argument("--json", action="store_true", help="print the rows as JSON only")
     parser.add_argument(

@@ -7,7 +7,7 @@ from pathlib import Path
 from ccenv.runs.commands.frame import program
 from ccenv.runs.config.plan import safe_name
 from ccenv.runs.engine.collect_runs import among_recorded, gather_folders
-from ccenv.runs.stats.measures import MODES
+from ccenv.runs.stats.measures import ASKED, OWN
 from ccenv.runs.store import PAGE, REPORTS
 from ccenv.runs.store.recorded import results_folders
 from ccenv.runs.studies import STUDIES
@@ -26,7 +26,10 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--name", default="plot", help="of the report; plot by default")
     parser.add_argument("--out", default=REPORTS, help="folder of tables and plots")
     parser.add_argument(
-        "--masks", choices=MODES, default="sampled", help="sampled masks, or greedy ones (mode)"
+        "--masks",
+        choices=ASKED,
+        default=OWN,
+        help="what each agent is for (own), sampled masks, or greedy ones (mode)",
     )
     parser.add_argument(
         "--recorded",

@@ -85,7 +85,7 @@ def among_recorded(
     )
     others = [Finished(result["label"], result, recorded=True) for result in recorded]
     finished = (*others, *yours)
-    return Comparison(sweep, finished, (), comparison.draw)
+    return Comparison(sweep, finished, (), comparison.asked)
 
 
 def recorded_of(dataset: str, results_dir: Path) -> list[Result]:

@@ -12,7 +12,7 @@ from typing import Any
 from ccenv.runs.config.plan import NO_SOURCE, OF_CODE, Plan, code_digests, safe_name
 from ccenv.runs.config.settings import make_plan
 from ccenv.runs.config.sweep import Sweep
-from ccenv.runs.stats.measures import OTHER_DATA, method_of
+from ccenv.runs.stats.measures import GIVEN, OTHER_DATA, OWN, method_of, shown_masks
 from ccenv.runs.stats.rows import make_rows
 from ccenv.runs.stats.verdict import first_names
 from ccenv.runs.store import folder as run_folder
@@ -75,8 +75,16 @@ class Comparison:
     """runs with a result, in the sweep's order."""
     missing: tuple[Job, ...]
     """the others."""
-    draw: str
-    """"sampled" or "mode": the evaluation that the rows show."""
+    asked: str
+    """the evaluation that the rows show: "sampled", "mode", or "own" for what each agent is for."""
+
+    @functools.cached_property
+    def draw(self) -> str:
+        """The same, but "own" where agents differ only."""
+        learned = [one.result for one in self.finished if one.result["learns"]]
+        kinds = {shown_masks(result, self.asked) for result in learned} - {GIVEN}
+        one_kind = next(iter(kinds), "sampled")
+        return self.asked if self.asked != OWN or len(kinds) > 1 else one_kind
 
     @property
     def name(self) -> str:
@@ -172,7 +180,7 @@ def gather(
     sweep: Sweep,
     jobs: Sequence[Job],
     known: Mapping[Key, dict[str, Any]],
-    draw: str = "sampled",
+    draw: str = OWN,
 ) -> Comparison:
     """Looks what is there: a run's own folder first, then what was recorded.
 
@@ -201,7 +209,7 @@ def recorded_comparison(sweep: Sweep, results_dir: Path) -> Comparison:
     finished = [Finished(run[0], cells[run], recorded=True) for run in asked if run in cells]
     if not finished:
         raise ValueError(f"expected recorded runs of {sweep.name!r} in {results_dir}, got none")
-    return Comparison(sweep, tuple(finished), (), "sampled")
+    return Comparison(sweep, tuple(finished), (), OWN)
 
 
 def of_this_code(jobs: Sequence[Job], known: Mapping[Key, Any]) -> dict[Key, dict[str, Any]]:

@@ -14,7 +14,7 @@ import torch
 from ccenv.agents.base import Agent
 from ccenv.networks.core.parameters import memory_bytes
 from ccenv.runs.config.plan import Plan, code_digests
-from ccenv.runs.stats.measures import OF_SYMBOLS
+from ccenv.runs.stats.measures import DETERMINISTIC, OF_SYMBOLS
 from ccenv.runs.store.provenance import code_commit, data_of, load_average, machine, versions
 from ccenv.simulator.context import Range
 from ccenv.simulator.evaluate import evaluate
@@ -34,6 +34,7 @@ def description_of(plan: Plan, env: Any, agent: Agent) -> dict[str, Any]:
         "code_version": agent.code_version,
         **({"commit": commit} if (commit := code_commit()) else {}),
         "learns": bool(agent.learns),
+        **({DETERMINISTIC: True} if agent.deterministic else {}),
         "uses_labels": bool(agent.uses_labels),
         "num_parameters": sum(value.numel() for value in agent.parameters().values()),
         "network_parameters": sum(value.numel() for value in weights),

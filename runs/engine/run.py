@@ -1,7 +1,8 @@
 """One run: a plan -> its folder with curves, checkpoint and result."""
 
+import itertools
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +28,7 @@ from ccenv.runs.engine.errors import (
 )
 from ccenv.runs.engine.listener import Listener, progress_bar
 from ccenv.runs.engine.metadata import description_of, latencies, verdicts_of_context
-from ccenv.runs.stats.measures import mask_gap_of
+from ccenv.runs.stats.measures import MODES, mask_gap_of
 from ccenv.runs.store import folder as run_folder
 from ccenv.runs.store import json_file, masks_file
 from ccenv.runs.store.identity import Program
@@ -36,6 +37,7 @@ from ccenv.runs.store.untrusted_files import EXPORTED
 from ccenv.runs.tensorboard.names import check_curves, curves_folder
 from ccenv.runs.tensorboard.tracking import FOLDER, Tracker
 from ccenv.simulator.evaluate import Evaluation, evaluate
+from ccenv.simulator.policy import Policy
 from ccenv.simulator.simulator import Simulator
 
 OBLIVIOUS = "oblivious"
@@ -179,9 +181,7 @@ def execute(plan: Plan, target: Path, options: Options) -> dict[str, Any]:
     env, agent = started.env, started.agent
     learned = learn(plan, target, options.lead, started)
     check_learned_finite(plan, agent)
-    most_probable = evaluate(env, agent, deterministic=True)
-    chosen_by = evaluate(env, agent, split="validation", deterministic=True)
-    evaluations = (learned.test, most_probable, learned.last, chosen_by)
+    evaluations = all_verdicts(env, agent, plan.program.seed, (learned.test, learned.last))
     listener = learned.listener
     result = {
         **description_of(plan, env, agent),
@@ -193,7 +193,7 @@ def execute(plan: Plan, target: Path, options: Options) -> dict[str, Any]:
         "curve": listener.curve,
         "last_tenth": listener.tail.numbers(),
         **verdicts_of_context(env, agent, plan.program.seed),
-        "block_use": [(100 * use).round().int().tolist() for use in learned.test.block_use],
+        "block_use": block_use_of(learned.test),
         "latency": latencies(env, agent) if is_timed(plan, env.simulator.network) else [],
         "total_seconds": time.perf_counter() - begun + listener.seconds_before,
     }
@@ -207,6 +207,33 @@ def execute(plan: Plan, target: Path, options: Options) -> dict[str, Any]:
     started.keeper.remove()
     env.close()
     return dict(json_file.check_json(target / run_folder.RESULT)) | {"folder": str(target)}
+
+
+def block_use_of(verdict: Evaluation) -> list[list[list[int]]]:
+    """Keep probabilities in per cent, [gates][classes][blocks]."""
+    return [(100 * use).round().int().tolist() for use in verdict.block_use]
+
+
+def all_verdicts(
+    env: Any, policy: Policy, seed: int, own: Sequence[Evaluation] = ()
+) -> tuple[Evaluation, ...]:
+    """Verdicts on test and on validation inputs, of sampled masks before greedy ones.
+
+    Args:
+        env: any view of the environment.
+        policy: what is judged.
+        seed: of sampled masks.
+        own: what is known already, under the masks that the policy is for.
+    """
+    found = []
+    known = {(one.split, one.draw): one for one in own}
+    for split, draw in itertools.product(("test", "validation"), MODES):
+        greedy = draw == "mode"
+        found.append(
+            known.get((split, draw))
+            or evaluate(env, policy, split=split, deterministic=greedy, seed=seed)
+        )
+    return tuple(found)
 
 
 def is_timed(plan: Plan, network: GatedNetwork) -> bool:

@@ -3,6 +3,9 @@
 Run it from any folder: python cleanrl_ppo.py
 """
 
+from typing import Any
+
+import gymnasium as gym
 import torch
 from torch import Tensor, nn
 from torch.distributions import Bernoulli, Independent
@@ -36,11 +39,13 @@ class ActorCritic(nn.Module):
         return torch.rand(probability.shape, generator=generator) < probability
 
 
-def main(updates: int = 300, num_envs: int = 256) -> Evaluation:
-    """Trains, and judges greedy masks on test inputs."""
+def main(
+    updates: int = 300, num_envs: int = 256, env_id: str = "ccenv:BlockSelection-v0"
+) -> Evaluation:
+    """Trains, and judges greedy masks on test inputs; "ccenv:suite/depth-4-v0" is scored too."""
     torch.manual_seed(0)
-    envs = ccenv.BlockSelectionVectorEnv(num_envs, observation="summary")
-    num_blocks, num_gates = envs.simulator.max_blocks, envs.simulator.num_layers
+    envs: Any = gym.make_vec(env_id, num_envs=num_envs).unwrapped
+    num_blocks, num_gates = envs.simulator.max_blocks, envs.simulator.num_steps
     observation, _ = envs.reset(seed=0)
     agent = ActorCritic(observation.shape[1], num_blocks, num_gates)
     optimizer = torch.optim.Adam(agent.parameters(), lr=LEARNING_RATE, eps=1e-5)

@@ -10,13 +10,16 @@ from ccenv.sb3 import BlockSelectionVecEnv
 from ccenv.simulator.evaluate import Evaluation
 
 
-def main(steps: int = 200_000, num_envs: int = 256) -> Evaluation:
-    """Trains, and judges greedy masks on test inputs."""
-    env = BlockSelectionVecEnv(num_envs, reward="nll_minus_cost", observation="summary")
+def main(steps: int = 200_000, num_envs: int = 256, task: str | None = None) -> Evaluation:
+    """Trains, and judges greedy masks on test inputs; a task of the suite is scored too."""
+    if task is None:
+        env = BlockSelectionVecEnv(num_envs, reward="nll_minus_cost", observation="summary")
+    else:
+        env = ccenv.suite[task].make_sb3(num_envs)
     model = PPO(
         "MlpPolicy",
         env,
-        n_steps=2,  # one episode: the network has two gates
+        n_steps=env.simulator.num_steps,  # one episode: the digits' network has two gates
         batch_size=num_envs // 2,
         gamma=1.0,
         learning_rate=1e-2,

@@ -18,7 +18,7 @@ from ccenv.runs.stats.dense_comparison import (
     groups_of_one_cost,
     make_contests,
 )
-from ccenv.runs.stats.measures import BITS, ERROR, MODES, OF_SYMBOLS
+from ccenv.runs.stats.measures import BITS, ERROR, MODES, OF_SYMBOLS, OWN
 from ccenv.runs.tables.sweep_table import Columns, Table, read_columns
 
 MACS_NOTE = (
@@ -133,7 +133,9 @@ def against_dense(comparison: Comparison, results_dir: Path) -> Part:
     measures = (ERROR, BITS) if all(run.get(OF_SYMBOLS) for run in runs) else (ERROR,)
     times = times_in(results_dir, comparison.name)
     learned = any(row["learns"] for row in comparison.rows)
-    draws = MODES if learned and comparison.draw == "sampled" else (comparison.draw,)
+    draws: tuple[str, ...] = (comparison.draw,)
+    if learned and comparison.draw in ("sampled", OWN):
+        draws = tuple(dict.fromkeys((comparison.draw, *MODES)))
     tables: list[Table] = []
     for measure, draw in itertools.product(measures, draws):
         elsewhere = {}
@@ -151,6 +153,7 @@ def against_dense(comparison: Comparison, results_dir: Path) -> Part:
 
 
 NOTES = {
+    OWN: "The masks that each agent is for.",
     "sampled": "Sampled masks.",
     "mode": "Greedy masks; validation errors are theirs too where they are known.",
 }

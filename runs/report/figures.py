@@ -27,15 +27,20 @@ from ccenv.runs.stats.intervals import FEWEST, with_interval
 from ccenv.runs.stats.measures import (
     BITS,
     ERROR,
+    GIVEN,
+    MASKS,
     MODES,
     NLL,
     OF_SYMBOLS,
+    OWN,
     RANDOM_MASKS,
+    UNKNOWN,
     Measure,
     dataset_of,
     method_of,
     repeated,
 )
+from ccenv.runs.stats.verdict import first_names
 from ccenv.runs.tables.drawing import (
     COLORS,
     INK,
@@ -136,6 +141,7 @@ def make_looks(results: Results) -> Looks:
     first = {label: runs[0] for label, runs in results.items() if runs}
     methods = {label: method_of(result) for label, result in first.items()}
     shapings = {label: str(r["reward"]) for label, r in first.items() if r["learns"]}
+    shapings = {label: reward for label, reward in shapings.items() if reward != UNKNOWN}
     number = len(set(shapings.values()))
     several = shapings if 1 < number <= len(KINDS["learned"][1]) else {}
     return Looks(
@@ -172,7 +178,7 @@ class PlotView:
     cost: Cost
     """on the other one."""
     draw: str
-    """"sampled" or "mode" (greedy); random masks are always sampled."""
+    """"sampled", "mode" (greedy), or "own" where agents differ; random masks are sampled."""
     points: tuple[Point, ...]
     """one for each row."""
     ceilings: frozenset[str]
@@ -196,7 +202,7 @@ class PlotView:
     def placed(self) -> list[tuple[float, Point]]:
         """Points whose cost is known; what computes nothing has no place in logarithms."""
         places = ((self.cost.of(point), point) for point in self.points if point.macs)
-        return [(cost, point) for cost, point in places if cost]
+        return [(cost, point) for cost, point in places if cost and math.isfinite(cost)]
 
     @functools.cached_property
     def front(self) -> list[tuple[float, Point]]:
@@ -236,7 +242,8 @@ def make_views(comparison: Comparison, results_dir: Path) -> list[PlotView]:
         of_symbols = all(run.get(OF_SYMBOLS) for runs in rows.values() for run in runs)
         ceilings = frozenset(k for k, runs in rows.items() if runs[0]["uses_labels"])
         for measure in (ERROR, BITS if of_symbols else NLL):
-            for draw in MODES if learned else (comparison.draw,):
+            draws = MODES if comparison.draw in MODES else (comparison.draw, *MODES)
+            for draw in draws if learned else (comparison.draw,):
                 made = [make_point(k, runs, draw, measure) for k, runs in rows.items()]
                 # Rows that repeat another are its variants, but for the reader's.
                 own = {point.label: point.method for point in made}
@@ -306,9 +313,28 @@ def view_figures(
         numbers = {point.label: number for number, point in enumerate(view.points)}
         titles = {f"row-{numbers[p.label]}": words(view, p) for _, p in view.placed}
         draw = functools.partial(drawn_view, view, looks, width)
-        caption = CAPTION + OF_SIZES * bool(view.sizes)
+        caption = CAPTION + OF_SIZES * bool(view.sizes) + kinds_of_masks(view) + unplaced(view)
         figures[view.when] = Drawn(draw, name, caption, alt_of(view), titles)
     return figures
+
+
+def kinds_of_masks(view: PlotView) -> str:
+    """Which rows have which masks, where they have not all the same."""
+    kinds: dict[str, list[str]] = {}
+    for _, point in view.placed:
+        if point.masks:
+            kinds.setdefault(point.masks, []).append(point.label)
+    if view.draw != OWN:
+        kinds = {kind: labels for kind, labels in kinds.items() if kind == GIVEN}
+    said = [f"{MASKS[kind]}: {first_names(labels)}" for kind, labels in kinds.items()]
+    return f" Masks are {'; '.join(said)}." if said else ""
+
+
+def unplaced(view: PlotView) -> str:
+    """Rows that are not drawn over MACs."""
+    labels = [point.label for point in view.points if math.isinf(point.macs)]
+    is_missing = labels and view.cost.key == "macs"
+    return f" Not drawn, MACs unknown: {first_names(labels)}." if is_missing else ""
 
 
 def front_figure(comparison: Comparison, results_dir: Path) -> Any:
@@ -323,6 +349,7 @@ def words(view: PlotView, point: Point) -> str:
     """A point in words."""
     measure, cost = view.measure, view.cost.of(point)
     number = with_interval(point.interval, len(point.error), measure.spec, measure.ends)
+    number += f", {MASKS[point.masks]} masks" if point.masks else ""
     at = "" if cost is None else f"; {view.cost.title} {cost:{view.cost.spec}}"
     return f"{point.label}: {measure.heading} {number}{at}"
 
@@ -445,7 +472,8 @@ def drawn_view(view: PlotView, looks: Looks, width: float) -> Any:
         size: Style = {"ms": view.sizes.get(point.label, USUAL_SIZE)}
         style = size | looks.style(point.label) | faces.get(point.label, pale)
         axes.plot(*place[point.label], **style, zorder=3, gid=f"row-{number}")
-    axes.set(xlabel=view.cost.title, ylabel=view.measure.heading)
+    heading = f"{view.measure.heading}, {MASKS[view.draw]} masks"
+    axes.set(xlabel=view.cost.title, ylabel=heading)
     colors = {name: group.style["color"] for name, group in groups.items()}
     places = {name: group.at(factor) for name, group in groups.items()}
     lines = [front, *(group.at(factor) for group in groups.values() if group.style["ls"])]

@@ -26,6 +26,7 @@ from ccenv.networks.core.lowering import Affine, Blocks, lowered, why_not_lowere
 from ccenv.runs.engine.jobs import Comparison
 from ccenv.runs.engine.metadata import values_over
 from ccenv.runs.replay.rebuilt import Rebuilt, Walked, check_finished, open_run, walk_inputs
+from ccenv.runs.stats.measures import shown_masks
 from ccenv.runs.tables.sweep_table import Row, by_dataset
 from ccenv.simulator.context import Range, least_macs
 from ccenv.sparse.linear import ACTIVATIONS
@@ -410,7 +411,8 @@ def section_of(comparison: Comparison) -> dict[str, Any] | None:
         opened = dict(itertools.islice(((k, run) for k, run in found if run), MOST_RUNS))
         try:
             if opened:
-                return view_of(opened, comparison.draw)
+                of_first = comparison.results[next(iter(opened))][0]
+                return view_of(opened, shown_masks(of_first, comparison.asked))
         except (ValueError, RuntimeError):
             continue
     return None

@@ -30,7 +30,8 @@ from ccenv.runs.report.figures import (
     view_figures,
 )
 from ccenv.runs.report.inputs import section_of
-from ccenv.runs.report.tables import APART, MASKS, all_tables, findings
+from ccenv.runs.report.tables import APART, all_tables, findings
+from ccenv.runs.stats.measures import MASKS
 from ccenv.runs.stats.verdict import baseline_sentences
 from ccenv.runs.store import PAGE
 from ccenv.runs.store.recorded import WITH_PACKAGE

@@ -11,7 +11,7 @@ from ccenv.runs.engine.jobs import Comparison, Finished, machine_name
 from ccenv.runs.report.figures import KINDS, PlotView, kind_of_method
 from ccenv.runs.stats.equal_cost import ABOVE, Method, make_methods, method_verdict, name_in
 from ccenv.runs.stats.intervals import Interval, mean_interval, with_interval
-from ccenv.runs.stats.measures import Result, evaluation
+from ccenv.runs.stats.measures import MASKS, MODES, UNKNOWN, Result, evaluation
 from ccenv.runs.stats.rows import RULE, make_rows, runs_fallen
 from ccenv.runs.stats.verdict import AGAINST_RANDOM, first_names
 from ccenv.runs.tables.sweep_table import (
@@ -20,6 +20,7 @@ from ccenv.runs.tables.sweep_table import (
     Table,
     by_dataset,
     interval,
+    mean_in,
     read_columns,
     shown_name,
 )
@@ -110,8 +111,6 @@ OVERVIEW_NOTE = (
     "random masks: error minus random masks' at the same total cost, in points, paired by seed; "
     "better or worse only where that 95 % interval excludes 0. Random masks are always sampled."
 )
-MASKS = {"sampled": "sampled", "mode": "greedy"}
-"""Kind of masks -> in words."""
 APART = " · "
 """Between a heading as the page shows it and the setting of switches that a file needs."""
 
@@ -212,12 +211,13 @@ def above_random_masks(row: Row) -> str | None:
 def seeds_table(comparison: Comparison) -> Table:
     """What each run reached, under both kinds of masks."""
     columns: dict[str, tuple[str, Any]] = {"row": ("left", "label"), "seed": ("right", "seed")}
-    for draw, masks in MASKS.items():
+    for draw in MODES:
+        masks = MASKS[draw]
         columns[f"test error %, {masks}"] = "right .2f", lambda one, d=draw: 100 * one[d]["error"]
         columns[f"nll, {masks}"] = "right .3f", lambda one, d=draw: one[d]["nll"]
         columns[f"MACs, {masks}"] = "right ,.0f", lambda one, d=draw: one[d]["macs"]
     seeds = [
-        {"label": label, "seed": result["seed"]} | {d: evaluation(result, d) for d in MASKS}
+        {"label": label, "seed": result["seed"]} | {d: evaluation(result, d) for d in MODES}
         for label, results in comparison.results.items()
         for result in results
     ]
@@ -286,7 +286,7 @@ class Shaping:
 
     def means(self, number: str) -> list[float]:
         """Of a number of each row."""
-        return [row[number]["mean"] for row in self.rows]
+        return [row[number]["mean"] for row in self.rows if row[number]]
 
     @property
     def verdicts(self) -> str:
@@ -331,7 +331,7 @@ def by_shaping(rows: Sequence[Row]) -> dict[str, list[Row]]:
     """Rows of agents that learned, by shaping, in the table's order."""
     groups: dict[str, list[Row]] = {}
     for row in rows:
-        if row["learns"]:
+        if row["learns"] and row["shaping"] != UNKNOWN:
             groups.setdefault(row["shaping"], []).append(row)
     return groups
 
@@ -366,7 +366,7 @@ def shaping_tables(rows: Sequence[Row], methods: Sequence[Method]) -> list[Table
     """
     tables, groups = [], by_dataset(rows)
     for dataset, group in groups.items():
-        pairs = {(row["agent"], row["shaping"]) for row in group if row["learns"]}
+        pairs = {(row["agent"], name) for name, own in by_shaping(group).items() for row in own}
         if len({agent for agent, _ in pairs}) < len(pairs):
             file_name = "shapings-summary" + (f"-{dataset}" if len(groups) > 1 else "")
             columns_and_lines = read_columns(SHAPING_COLUMNS, make_shapings(group, methods))
@@ -386,7 +386,7 @@ def density_table(rows: Sequence[Row]) -> Table:
     columns: Columns = {
         "row": ("left", shown_name),
         "compute cost": ("right .3f", lambda row: row["compute_cost"]["mean"]),
-        "total cost": ("right .3f", lambda row: row["total_cost"]["mean"]),
+        "total cost": ("right .3f", lambda row: mean_in(row, "total_cost")),
         **{
             f"layer {number}": ("right .3f", layer(number))
             for number in range(max(len(row["density"]) for row in rows))

@@ -15,6 +15,8 @@ from ccenv.runs.stats.intervals import Interval, mean_interval
 from ccenv.runs.stats.measures import (
     ERROR,
     MODES,
+    OWN,
+    RANDOM_MASKS,
     Measure,
     Result,
     has_halves,
@@ -23,6 +25,7 @@ from ccenv.runs.stats.measures import (
     shown_evaluation,
     shown_masks,
 )
+from ccenv.runs.stats.rows import mean_place
 from ccenv.runs.store import json_file
 from ccenv.runs.store.recorded import read_cells
 
@@ -39,7 +42,7 @@ class Point:
     method: str
     """rows of one method are variants of each other where they cost the same."""
     macs: float
-    """of an image, the policy's own included; mean over seeds."""
+    """of an image, the policy's own included; mean over seeds; infinite where it is unknown."""
     error: BySeed
     """seed -> test error."""
     validation: BySeed
@@ -52,6 +55,8 @@ class Point:
     """whether it sees images of half their size."""
     memory: float | None = None
     """bytes of network and policy, None where a run does not say them."""
+    masks: str = ""
+    """how they are chosen, see `shown_masks`; "" of rules that training does not change."""
     is_fixed: bool = False
     """whether nothing is chosen in its network, such as a pruned one."""
 
@@ -102,13 +107,15 @@ def make_point(label: str, runs: Sequence[Result], draw: str, measure: Measure =
             if verdict["split"] == "validation":
                 validation.setdefault(verdict["mode"], {})[run["seed"]] = measure.of(verdict)
     errors = {run["seed"]: measure.of(found) for run, found in zip(runs, verdicts, strict=True)}
-    macs = float(np.mean([found["macs"] for found in verdicts]))
+    macs = mean_place(runs, draw)[0]
     # Results of earlier versions know drawn masks' validation error only.
     judged = validation.get(shown_masks(runs[0], draw), {})
     known = judged if len(judged) == len(runs) else validation.get("sampled", {})
     own = timed_sizes(runs[0]), has_halves(runs[0]), memory_of(runs[0])
+    is_chosen = runs[0]["learns"] or runs[0]["agent"] == RANDOM_MASKS
+    masks = shown_masks(runs[0], draw) if is_chosen else ""
     is_fixed = runs[0]["agent"] == "dense"
-    return Point(label, method_of(runs[0]), macs, errors, known, times, *own, is_fixed)
+    return Point(label, method_of(runs[0]), macs, errors, known, times, *own, masks, is_fixed)
 
 
 def timed_sizes(run: Result) -> str:
@@ -169,4 +176,5 @@ def recorded_times(path: Path, draw: str) -> dict[str, dict[int, dict[int, float
 def times_in(results_dir: Path, sweep: str) -> dict[str, Times | None]:
     """Masks -> times of a sweep's rows, None where there are none."""
     path = times_path(results_dir, sweep)
-    return {draw: recorded_times(path, draw) for draw in MODES}
+    times: dict[str, Times | None] = {draw: recorded_times(path, draw) for draw in MODES}
+    return times | {OWN: times["sampled"]}

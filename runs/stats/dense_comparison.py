@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from ccenv.runs.stats.cost_points import Point, Times, in_turns, make_point
 from ccenv.runs.stats.intervals import Interval, compare_intervals, mean_interval, paired_difference
-from ccenv.runs.stats.measures import ERROR, Measure, Result, dataset_of, repeated
+from ccenv.runs.stats.measures import ERROR, OWN, Measure, Result, dataset_of, repeated
 
 SAME = 0.005
 """Rows of one method whose MACs differ by a smaller share cost the same."""
@@ -46,7 +46,7 @@ class Contest:
 
 def make_contests(
     results: Mapping[str, Sequence[Result]],
-    draw: str = "sampled",
+    draw: str = OWN,
     elsewhere: Mapping[str, Sequence[Point]] | None = None,
     times: Times | None = None,
     measure: Measure = ERROR,
@@ -54,8 +54,9 @@ def make_contests(
     """One for each data set with dense networks of two costs or more and other rows.
 
     Args:
-        results: label -> one result a seed; ceilings and rows that repeat another are left out.
-        draw: "sampled" or "mode".
+        results: label -> one result a seed; ceilings, rows that repeat another, and those of
+            unknown MACs are left out.
+        draw: "sampled", "mode", or "own" for the masks that each agent is for.
         elsewhere: data set -> dense networks of another sweep.
         times: measured in turns, in place of the runs' own: label -> as `Point.milliseconds`.
         measure: what they are compared by.
@@ -65,7 +66,8 @@ def make_contests(
     for label, runs in results.items():
         if runs and not runs[0]["uses_labels"] and label not in same:
             point = in_turns(make_point(label, runs, draw, measure), times)
-            by_dataset.setdefault(dataset_of(runs[0]), []).append(point)
+            if math.isfinite(point.macs):
+                by_dataset.setdefault(dataset_of(runs[0]), []).append(point)
     contests = []
     for dataset, points in by_dataset.items():
         picked = chosen_variants(points, by_memory=bool(measure.name))

@@ -10,7 +10,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from ccenv.runs.stats.intervals import Interval, mean_interval
-from ccenv.runs.stats.measures import Result, dataset_of, method_of, shown_evaluation
+from ccenv.runs.stats.measures import (
+    OWN,
+    UNKNOWN,
+    Result,
+    dataset_of,
+    method_of,
+    shown_evaluation,
+)
 from ccenv.runs.stats.rows import dropout_curves, floors_at_cost, mean_place, random_masks
 from ccenv.runs.stats.verdict import Contender, Finding, RowPlace, Score, verdict
 
@@ -48,14 +55,14 @@ class Method:
 
 def make_methods(
     results: Results,
-    draw: str = "sampled",
+    draw: str = OWN,
     family: Callable[[Result], str] = method_of,
 ) -> list[Method]:
     """Methods of each data set.
 
     Args:
         results: label -> one result a seed.
-        draw: "sampled" or "mode".
+        draw: "sampled", "mode", or "own" for the masks that each agent is for.
         family: name of what a result's row is a variant of. By default baselines that are networks
             of their own (counts, pruned ones) are no variants of the agent that runs them.
     """
@@ -95,15 +102,16 @@ def differences(found: Sequence[Result], draw: str, floors: Sequence[Result]) ->
 
 def name_in(method: Method, methods: Sequence[Method]) -> str:
     """A method's name, with its shaping where there are several."""
-    several = len({other.shaping for other in methods}) > 1
-    return f"{method.name} under {method.shaping}" if several else method.name
+    several = len({other.shaping for other in methods} - {UNKNOWN}) > 1
+    is_named = several and method.shaping != UNKNOWN
+    return f"{method.name} under {method.shaping}" if is_named else method.name
 
 
 def method_verdict(methods: Sequence[Method]) -> Finding:
     """Says which method of a data set has the least error above random masks', if any."""
     compared = [method for method in methods if not method.uses_labels]
     names = "; ".join(dict.fromkeys(method.name for method in compared))
-    shapings = {method.shaping for method in compared}
+    shapings = {method.shaping for method in compared} - {UNKNOWN}
     among = f"{names}; under {len(shapings)} rewards" if len(shapings) > 1 else names
     contenders = [
         Contender(

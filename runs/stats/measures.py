@@ -89,6 +89,16 @@ MEASURES = {"error": ERROR, "bits": BITS}
 
 Result = Mapping[str, Any]
 MODES = ("sampled", "mode")
+OWN, GIVEN = "own", "given"
+"""The masks that each agent is for; those of a function, which gives bits and no probabilities."""
+ASKED = (OWN, *MODES)
+"""What a user may ask to see."""
+MASKS = {OWN: "each agent's own", "sampled": "sampled", "mode": "greedy", GIVEN: "as given"}
+"""Kind of masks -> in words."""
+DETERMINISTIC = "deterministic"
+"""Key of a result whose agent is for greedy masks; of those without it masks are sampled."""
+UNKNOWN = "-"
+"""Reward of a policy that was trained elsewhere, where the user does not say it."""
 RANDOM_MASKS = "block_dropout"
 """Agent whose masks depend on nothing but a rate."""
 HALVE = "halve"
@@ -99,8 +109,9 @@ NUMBER_BYTES = 4
 
 def evaluation(result: Result, draw: str) -> Mapping[str, Any]:
     """A result's verdict on test images, masks "sampled" or "mode"."""
+    kinds = (draw, GIVEN)
     found: Mapping[str, Any] = next(
-        e for e in result["evaluations"] if e["split"] == "test" and e["mode"] == draw
+        e for e in result["evaluations"] if e["split"] == "test" and e["mode"] in kinds
     )
     return found
 
@@ -114,8 +125,15 @@ def shown_evaluation(result: Result, draw: str) -> Mapping[str, Any]:
 
 
 def shown_masks(result: Result, draw: str) -> str:
-    """Which masks tables show: "sampled" for random masks, else `draw`."""
-    return "sampled" if result["agent"] == RANDOM_MASKS else draw
+    """Which masks tables show: "sampled" for random masks, "given" of a function, else `draw`.
+
+    Where that is `OWN`, those that the agent is for: "mode" if it says `deterministic`.
+    """
+    if result["evaluations"][0]["mode"] == GIVEN:
+        return GIVEN
+    if result["agent"] == RANDOM_MASKS:
+        return "sampled"
+    return MODES[bool(result.get(DETERMINISTIC))] if draw == OWN else draw
 
 
 def repeated(results: Mapping[str, Sequence[Result]]) -> dict[str, str]:
@@ -172,8 +190,10 @@ def memory_of(result: Result) -> int | None:
     >>> memory_of({"memory_bytes": 100, "num_parameters": 5})
     120
     """
-    network = result.get("memory_bytes")
-    return None if network is None else int(network) + NUMBER_BYTES * int(result["num_parameters"])
+    network, policy = result.get("memory_bytes"), result.get("num_parameters")
+    if network is None or policy is None:
+        return None
+    return int(network) + NUMBER_BYTES * int(policy)
 
 
 def transforms_of(result: Result) -> Sequence[str]:

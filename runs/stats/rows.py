@@ -5,6 +5,7 @@ satisfy a reward without using the input at all are named: "always on", "uniform
 """
 
 import itertools
+import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,10 +22,15 @@ from ccenv.runs.stats.intervals import (
     paired_difference,
 )
 from ccenv.runs.stats.measures import (
+    MASKS,
+    MODES,
+    OWN,
     RANDOM_MASKS,
     Result,
     bits_in,
     dataset_of,
+    evaluation,
+    mask_gap,
     memory_of,
     method_of,
     network_shape,
@@ -56,7 +62,7 @@ class Row:
     seeds: tuple[int, ...]
     """those with a result."""
     masks: str
-    """how masks were chosen, "sampled" or "mode" (greedy); random masks are always sampled."""
+    """how masks were chosen, "sampled", "mode" (greedy) or "given"; see `shown_masks`."""
     learns: bool
     """False for rules."""
     uses_labels: bool
@@ -67,13 +73,13 @@ class Row:
     """interquartile mean of the same with its 95 % bootstrap interval."""
     compute_cost: Interval
     """executed MACs over the dense network's."""
-    total_cost: Interval
-    """the same with the policy's MACs."""
-    macs: Interval
+    total_cost: Interval | None
+    """the same with the policy's MACs; None where these are unknown."""
+    macs: Interval | None
     """executed MACs of an image with the policy's own; comparable between networks."""
     mode_error: Interval
     """share of wrong answers with greedy masks instead of sampled ones."""
-    mode_macs: Interval
+    mode_macs: Interval | None
     """MACs of an image with those."""
     density: tuple[float, ...]
     """share of blocks kept in each gated layer."""
@@ -97,9 +103,11 @@ class Row:
     """whether it stands among another's rows."""
     same_as: str = ""
     """label of the row whose results it repeats in all common seeds; "" of all others."""
+    other_masks: str = ""
+    """error and cost under the other kind of masks, where they are far off; see `far_off`."""
 
 
-def make_rows(results: Mapping[str, Sequence[Result]], draw: str = "sampled") -> list[Row]:
+def make_rows(results: Mapping[str, Sequence[Result]], draw: str = OWN) -> list[Row]:
     """Summarises the results of each label."""
     present = {label: found for label, found in results.items() if found}
     same = repeated(present)
@@ -114,6 +122,7 @@ def make_rows(results: Mapping[str, Sequence[Result]], draw: str = "sampled") ->
             found,
             draw,
             on_front=not found[0]["uses_labels"]
+            and math.isfinite(mean_place(found, draw)[0])
             and not dominated(mean_place(found, draw), places[dataset_of(found[0])]),
             curves=dropout_curves(floors.get(dataset_of(found[0]), []), draw, found[0]),
             same_as=same.get(label, ""),
@@ -132,10 +141,13 @@ def random_masks(results: Mapping[str, Sequence[Result]]) -> dict[str, list[Resu
 
 
 def mean_place(results: Sequence[Result], draw: str) -> tuple[float, float]:
-    """MACs of an input, the policy's own included, and test error: means over seeds."""
+    """MACs of an input, the policy's own included, and test error: means over seeds.
+
+    MACs that are unknown may be any: infinity.
+    """
     verdicts = [shown_evaluation(r, draw) for r in results]
-    means = [float(np.mean([v[name] for v in verdicts])) for name in ("macs", "error")]
-    return means[0], means[1]
+    macs = known([v["macs"] for v in verdicts])
+    return float(np.mean(macs or [math.inf])), float(np.mean([v["error"] for v in verdicts]))
 
 
 def dominated(point: tuple[float, float], others: Iterable[tuple[float, float]]) -> bool:
@@ -163,10 +175,15 @@ def make_row(
     def mean_of(name: str, verdicts: Sequence[Mapping[str, Any]] = verdicts) -> Interval:
         return mean_interval([v[name] for v in verdicts])
 
+    def known_mean(name: str, verdicts: Sequence[Mapping[str, Any]] = verdicts) -> Interval | None:
+        numbers = known([v[name] for v in verdicts])
+        return mean_interval(numbers) if numbers else None
+
     floor, above, verdict = None, None, ""
     if first["agent"] not in FLOORS and not first["uses_labels"]:
         floors = floors_at_cost(results, draw, curves)
         verdict = "outside its costs" if curves else "no block_dropout"
+        verdict = verdict if known([v["macs"] for v in verdicts]) else "unknown cost"
         errors = {r["seed"]: v["error"] for r, v in zip(results, verdicts, strict=True)}
         above = paired_difference(errors, floors)
         if above is not None:
@@ -190,10 +207,10 @@ def make_row(
         error=mean_of("error"),
         error_iqm=bootstrap([[v["error"] for v in verdicts]]),
         compute_cost=mean_of("compute_cost"),
-        total_cost=mean_of("total_cost"),
-        macs=mean_of("macs"),
+        total_cost=known_mean("total_cost"),
+        macs=known_mean("macs"),
         mode_error=mean_of("error", modes),
-        mode_macs=mean_of("macs", modes),
+        mode_macs=known_mean("macs", modes),
         density=tuple(np.mean([v["density"] for v in verdicts], axis=0).tolist()),
         speedup={size: float(np.median(values)) for size, values in speedups.items()},
         on_front=on_front,
@@ -205,7 +222,43 @@ def make_row(
         bits=mean_interval(bits) if bits else None,
         added=first.get("added", False),
         same_as=same_as,
+        other_masks=far_off(results, shown_masks(first, draw)) if first["learns"] else "",
     )
+
+
+FAR = 0.25
+"""Relative difference of two costs that a reader should know of."""
+
+
+def far_off(results: Sequence[Result], shown: str) -> str:
+    """Error and cost of one row's other kind of masks, "" where they are much as those shown.
+
+    Much: errors by `mask_gap`, or compute costs by more than a quarter of the larger one.
+
+    >>> def run(sampled, greedy):
+    ...     costs = {"sampled": sampled, "mode": greedy}
+    ...     shared = {"split": "test", "error": 0.05, "num_images": 500, "agent": "rloo"}
+    ...     return {"agent": "rloo", "evaluations": [
+    ...         {**shared, "mode": m, "compute_cost": c, "total_cost": c} for m, c in costs.items()
+    ...     ]}
+    >>> far_off([run(0.2, 0.1)], "sampled"), far_off([run(0.2, 0.19)], "sampled")
+    ('greedy 5.00 % at cost 0.100', '')
+    """
+    if shown not in MODES:
+        return ""
+
+    def mean_of(name: str, draw: str) -> float:
+        return float(np.mean(known([evaluation(one, draw)[name] for one in results]) or [math.nan]))
+
+    (other,) = (draw for draw in MODES if draw != shown)
+    errors, costs = ([mean_of(name, m) for m in MODES] for name in ("error", "compute_cost"))
+    num_inputs = sum(evaluation(one, shown)["num_images"] for one in results)
+    is_far = max(costs) - min(costs) > FAR * max(costs)
+    if not is_far and not mask_gap(errors[0], errors[1], num_inputs):
+        return ""
+    total = mean_of("total_cost", other)
+    cost = "" if math.isnan(total) else f" at cost {total:.3f}"
+    return f"{MASKS[other]} {100 * mean_of('error', other):.2f} %{cost}"
 
 
 def known(numbers: Sequence[float | None]) -> list[float]:
@@ -267,6 +320,8 @@ def floors_at_cost(
         curves: see `dropout_curves`.
     """
     costs = {r["seed"]: shown_evaluation(r, draw)["total_cost"] for r in results}
+    if None in costs.values():
+        return {}
     floors = known([error_at(curves.get(seed, ()), cost) for seed, cost in costs.items()])
     return dict(zip(costs, floors, strict=True)) if floors else {}
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ccenv.runs.stats.intervals import FEWEST, Interval, compare_intervals, with_interval
+from ccenv.runs.stats.measures import MASKS
 from ccenv.runs.stats.rows import dominated
 
 Row = Mapping[str, Any]
@@ -204,6 +205,7 @@ def baseline_sentences(rows: Sequence[Row]) -> list[str]:
         if judged:
             baselines = [row for row in able if not row["learns"]]
             sentences += [against_random(dataset, judged), against_all(judged, baselines)]
+        sentences += far_masks(learned)
         if same:
             sentences.append(f"Equal in all common seeds, counted as one: {first_names(same)}.")
         elif not learned:
@@ -223,7 +225,8 @@ def against_random(dataset: str, learned: Sequence[Row]) -> str:
     ]
     number = "1 learned policy" if len(learned) == 1 else f"{len(learned)} learned policies"
     return (
-        f"On {dataset}, {number} compared with random masks of the same cost: {'; '.join(parts)}."
+        f"On {dataset}, {number} ({masks_in_words(learned)}) compared with random masks of the "
+        f"same cost: {'; '.join(parts)}."
     )
 
 
@@ -238,6 +241,11 @@ def against_all(learned: Sequence[Row], baselines: Sequence[Row]) -> str:
     if not baselines:
         return "There is no baseline in this comparison."
     groups: dict[tuple[str, ...], list[Row]] = {}
+    unknown = [policy for policy in learned if not policy["macs"]]
+    learned = [policy for policy in learned if policy["macs"]]
+    said = f"MACs are unknown of {methods_of(unknown, unknown)}." if unknown else ""
+    if not learned:
+        return said
     for policy in learned:
         matching = [one for one in baselines if matches(one, policy)]
         groups.setdefault(tuple(distinct_methods(matching)), []).append(policy)
@@ -250,8 +258,29 @@ def against_all(learned: Sequence[Row], baselines: Sequence[Row]) -> str:
     return (
         "These baselines need no more compute and memory, and their "
         f"{'bits are' if score == 'bits' else 'error is'} not significantly higher. "
-        f"{' '.join(parts)}"
+        f"{' '.join([*parts, said]).strip()}"
     )
+
+
+def masks_in_words(learned: Sequence[Row]) -> str:
+    """How masks of some rows are chosen; where they differ, of whom which.
+
+    >>> rows = [{"method": name, "masks": kind} for name, kind in (("a", "mode"), ("b", "sampled"))]
+    >>> masks_in_words(rows[:1]), masks_in_words(rows)
+    ('greedy masks', 'greedy masks: a; sampled masks: b')
+    """
+    groups: dict[str, list[Row]] = {}
+    for row in learned:
+        groups.setdefault(f"{MASKS[row['masks']]} masks", []).append(row)
+    if len(groups) == 1:
+        return next(iter(groups))
+    return "; ".join(f"{kind}: {methods_of(rows, learned)}" for kind, rows in groups.items())
+
+
+def far_masks(learned: Sequence[Row]) -> list[str]:
+    """A sentence on rows whose other kind of masks gives much another error or cost."""
+    far = [f"{row['label']} {row['other_masks']}" for row in learned if row["other_masks"]]
+    return [f"Under the other kind of masks: {first_names(far)}."] if far else []
 
 
 def matches(baseline: Row, policy: Row) -> bool:
@@ -266,6 +295,8 @@ def matches(baseline: Row, policy: Row) -> bool:
     lowest = theirs["low"] if len(baseline["seeds"]) >= FEWEST else theirs["mean"]
     sizes = policy["memory_bytes"], baseline["memory_bytes"]
     is_larger = None not in sizes and sizes[1] > SLACK * sizes[0]
+    if not baseline["macs"]:
+        return False
     is_dearer = baseline["macs"]["mean"] > policy["macs"]["mean"]
     return bool(lowest <= ours["high"]) and not is_larger and not is_dearer
 

@@ -16,6 +16,7 @@ from ccenv.runs.tables.sweep_table import (
     by_dataset,
     cell_texts,
     interval,
+    mean_in,
     read_columns,
     shown_name,
 )
@@ -29,6 +30,7 @@ NOTES = {
     " to ": "a to b: from the agent with the least to the one with the most.",
     " cost": "cost: these over the dense network's.",
     " vs random": "vs random: points of error above random masks of the same cost.",
+    "MACs": "Masks of policies are sampled where a row does not say greedy or as given.",
     "(ceiling)": "(ceiling): knows the label.",
 }
 """What stands in a table -> what is said of it below."""
@@ -122,9 +124,9 @@ def short_columns(rows: Sequence[Row]) -> dict[str, Sequence[str]]:
     columns: Columns = {
         "method": ("left", shown_name),
         "bits" if has_bits else "error %": ("right", score),
-        "MACs": ("right ,.0f", lambda row: row["macs"]["mean"]),
+        "MACs": ("right ,.0f", lambda row: mean_in(row, "macs")),
         "vs random": ("right", above_random),
-        "cost": ("right .3f", lambda row: row["total_cost"]["mean"]),
+        "cost": ("right .3f", lambda row: mean_in(row, "total_cost")),
         "seeds": ("right", lambda row: str(len(row["seeds"]))),
     }
     texts = zip(*cell_texts(*read_columns(columns, rows)), strict=True)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ccenv.runs.stats.intervals import Interval
-from ccenv.runs.stats.measures import BITS_NOTE
+from ccenv.runs.stats.measures import BITS_NOTE, MASKS, RANDOM_MASKS
 
 Row = Mapping[str, Any]
 Columns = Mapping[str, tuple[str, str | Callable[[Any], Any]]]
@@ -31,14 +31,29 @@ def read_columns(columns: Columns, items: Sequence[Any]) -> tuple[dict[str, str]
 
 
 def shown_name(row: Row) -> str:
-    """A row's label, with a mark on ceilings and on rows that repeat another."""
-    same = f" (= {row['same_as']})" if row.get("same_as") else ""
-    return row["label"] + same + (" (ceiling)" if row["uses_labels"] else "")
+    """A row's label, with a mark on ceilings, and on rows that repeat another.
+
+    Policies whose masks are not sampled have one, too.
+    """
+    marks = [f"= {row['same_as']}"] if row.get("same_as") else []
+    marks += ["ceiling"] if row["uses_labels"] else []
+    marks += [masks_of(row)] if row["masks"] != "sampled" and masks_of(row) else []
+    return row["label"] + "".join(f" ({mark})" for mark in marks)
 
 
 def interval(row: Row, name: str) -> Any:
     """A number over seeds of a row as an `Interval`; None where the row has none."""
     return Interval(**row[name]) if row.get(name) else None
+
+
+def masks_of(row: Row) -> str:
+    """How masks were chosen, in words; "" of rules, whose masks training does not change."""
+    return MASKS[row["masks"]] if row["learns"] or row["agent"] == RANDOM_MASKS else ""
+
+
+def mean_in(row: Row, name: str) -> float | str:
+    """A number's mean over seeds; a dash where it is unknown."""
+    return row[name]["mean"] if row[name] else "-"
 
 
 def speedup_of(row: Row) -> str | None:
@@ -52,25 +67,29 @@ BITS = "test bits"
 COLUMNS: Columns = {
     "agent": ("left", shown_name),
     "seeds": ("right", lambda row: len(row["seeds"])),
-    "masks": ("left", "masks"),
+    "masks": ("left", masks_of),
     "test error %": ("right ±.2%", lambda row: interval(row, "error")),
     BITS: ("right ±.3f", lambda row: interval(row, "bits")),
-    "MACs": ("right ,.0f", lambda row: row["macs"]["mean"]),
+    "MACs": ("right ,.0f", lambda row: mean_in(row, "macs")),
     "compute cost": ("right .3f", lambda row: row["compute_cost"]["mean"]),
-    "total cost": ("right .3f", lambda row: row["total_cost"]["mean"]),
+    "total cost": ("right .3f", lambda row: mean_in(row, "total_cost")),
     "density": ("left", lambda row: " ".join(f"{value:.2f}" for value in row["density"])),
     "mode: error %": (
         "right ±.2%",
         lambda row: interval(row, "mode_error") if row["learns"] else None,
     ),
-    "mode: MACs": ("right ,.0f", lambda row: row["mode_macs"]["mean"] if row["learns"] else None),
+    "mode: MACs": (
+        "right ,.0f",
+        lambda row: mean_in(row, "mode_macs") if row["learns"] else None,
+    ),
     "speed-up 1 / 256": ("right", speedup_of),
     "front": ("left", lambda row: "*" if row["on_front"] else None),
     "block_dropout %": ("right ±.2%", lambda row: interval(row, "dropout_error")),
     "against it": ("left", "verdict"),
 }
 NOTES = """\
-Error: mean ± standard deviation over seeds, sampled masks; mode: with greedy masks.
+Error: mean ± standard deviation over seeds. Masks: those that an agent is for, sampled or greedy,
+or as given by a function; mode: with greedy masks. A dash: MACs of the policy are unknown.
 MACs: of one image, the policy's own included. Cost: executed MACs over the dense network's; total
 cost adds the policy's own. Speed-up: measured dense time over time with the policy, for one image
 and for 256. `front` (*): on the Pareto front of mean error and MACs. `block_dropout %`: error of

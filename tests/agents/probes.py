@@ -4,10 +4,15 @@ import torch
 
 from ccenv.agents import AGENTS
 from ccenv.base.registry import resolve
-from ccenv.data.toy import PROBE_SETTINGS, probe_exit_masks, probe_optimal_masks, probe_unit_masks
 from ccenv.envs.vector import BlockSelectionVectorEnv
 from ccenv.simulator.rollout import walk
 from ccenv.simulator.simulator import Simulator
+from ccenv.tasks.probe import (
+    PROBE_SETTINGS,
+    probe_exit_masks,
+    probe_optimal_masks,
+    probe_unit_masks,
+)
 
 OPTIMA = {
     "blocks": (PROBE_SETTINGS, lambda images: probe_optimal_masks(images, 2)),

@@ -11,9 +11,9 @@ from probes import OPTIMA, make_agent
 from ccenv.agents.systems.imitation import best_entries, make_menu, menu_returns, price_for
 from ccenv.base.masks import as_mask
 from ccenv.base.seeding import stream
-from ccenv.data.toy import probe_optimal_masks
 from ccenv.simulator.evaluate import evaluate
 from ccenv.simulator.rollout import collect_rollout
+from ccenv.tasks.probe import probe_optimal_masks
 
 sizes = st.lists(st.integers(1, 3), min_size=1, max_size=3)
 

@@ -8,11 +8,6 @@ from ccenv.agents.scores import ONE_HOT
 from ccenv.agents.systems.rloo_budget import RlooBudget
 from ccenv.base.seeding import stream
 from ccenv.data import Split
-from ccenv.data.toy import (
-    NUM_DOMAINS,
-    NUM_LABELS,
-    probe_images,
-)
 from ccenv.envs.vector import BlockSelectionVectorEnv
 from ccenv.mdp import dynamics
 from ccenv.mdp.observations import LAST_SYMBOLS, certainty
@@ -20,6 +15,11 @@ from ccenv.networks.core.abilities import OwnWeights
 from ccenv.networks.core.sequential import GatedSequential
 from ccenv.networks.core.stage import Stage
 from ccenv.simulator.rollout import walk
+from ccenv.tasks.probe import (
+    NUM_DOMAINS,
+    NUM_LABELS,
+    probe_images,
+)
 
 IN_FEATURES = NUM_DOMAINS * NUM_LABELS
 

@@ -1,11 +1,15 @@
 """Laws of the examples: short scripts, on a page, that run from an empty folder."""
 
+import dataclasses
 import importlib.util
+import json
 import sys
 from pathlib import Path
 
 import pytest
 import torch
+
+from ccenv.tasks.catalogue import TASKS
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = sorted((ROOT / "runs" / "examples").glob("*.py"))
@@ -21,20 +25,44 @@ TINY = {
 """Example -> arguments of its `main` with which it takes a second."""
 
 
-@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
-def test_an_example_is_short_and_runs_from_an_empty_folder(path, tmp_path, monkeypatch):
-    assert len(path.read_text().splitlines()) < 80
-    monkeypatch.chdir(tmp_path)
+def called(path, monkeypatch, **arguments):
+    """What `main` of an example gives."""
     spec = importlib.util.spec_from_file_location(path.stem, path)
     module = importlib.util.module_from_spec(spec)
     # Runs name functions of a script by its module.
     monkeypatch.setitem(sys.modules, path.stem, module)
     with torch.random.fork_rng():
         spec.loader.exec_module(module)
-        results = module.main(**TINY[path.stem])
+        return module.main(**arguments)
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+def test_an_example_is_short_and_runs_from_an_empty_folder(path, tmp_path, monkeypatch):
+    assert len(path.read_text().splitlines()) < 80
+    monkeypatch.chdir(tmp_path)
+    results = called(path, monkeypatch, **TINY[path.stem])
     for result in results if isinstance(results, list) else [results]:
         error = result.error if isinstance(result.error, float) else result.error.mean
         assert 0 <= error <= 1
+
+
+@pytest.mark.parametrize(
+    ("name", "own"),
+    [
+        ("cleanrl_ppo", {"updates": 8, "env_id": "ccenv:suite/depth-2-v0"}),
+        ("sb3_ppo", {"steps": 256, "task": "depth-2"}),
+    ],
+)
+def test_a_script_of_another_library_is_scored_by_the_name_of_a_task(
+    name, own, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(TASKS, "depth-2", dataclasses.replace(TASKS["depth-2"], episodes=128))
+    path = next(path for path in EXAMPLES if path.stem == name)
+    called(path, monkeypatch, num_envs=16, **own)
+    found = json.loads(Path("runs/suite/depth-2/0/score.json").read_text())
+    assert found["episodes"] == 128
+    assert all(-0.5 <= one <= 0.875 for one in found["returns"])
 
 
 def test_the_page_lists_every_example():

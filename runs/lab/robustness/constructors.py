@@ -10,7 +10,6 @@ import torch
 from ccenv.agents import AGENTS
 from ccenv.base.registry import resolve
 from ccenv.data import DATASETS, load_split
-from ccenv.data.toy import PROBE_SETTINGS
 from ccenv.data.user_data import check_given, given_split
 from ccenv.envs.vector import BlockSelectionVectorEnv
 from ccenv.rewards import REWARDS, make_reward, reward_parameters
@@ -19,6 +18,7 @@ from ccenv.runs.lab.robustness.command_lines import REFUSED, TAKEN, Crash, WorkB
 from ccenv.runs.lab.robustness.odd import ODD_VALUES, strategies
 from ccenv.simulator.settings import setting_defaults
 from ccenv.simulator.simulator import Simulator
+from ccenv.tasks.probe import PROBE_SETTINGS
 
 LEARNING = "ccenv.simulator.network_source.frozen_weights"
 """Where the work of an environment begins: its network is learned."""

@@ -17,7 +17,6 @@ from ccenv.agents import AGENTS
 from ccenv.agents.reference_policies import BlockDropout
 from ccenv.base.registry import resolve
 from ccenv.data import load_split
-from ccenv.data.toy import PROBE_SETTINGS
 from ccenv.deploy.export import SkippingClassifier
 from ccenv.rewards import make_reward
 from ccenv.runs.lab.robustness.command_lines import (
@@ -34,6 +33,7 @@ from ccenv.runs.lab.robustness.tiny import TINY
 from ccenv.sb3 import BlockSelectionVecEnv
 from ccenv.simulator.rollout import collect_rollout
 from ccenv.simulator.simulator import Simulator
+from ccenv.tasks.probe import PROBE_SETTINGS
 
 MOST_SHOWN = 1000
 """Characters of a message that are few lines."""

@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from ccenv.data.toy import PROBE_SETTINGS
 from ccenv.runs.config.sweep import Cell, Sweep
+from ccenv.tasks.probe import PROBE_SETTINGS
 
 IMAGES, BATCH = 4_800, 64
 SETTINGS: dict[str, Any] = {

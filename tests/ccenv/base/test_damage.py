@@ -14,15 +14,14 @@ from torch import nn
 from ccenv.base import checked_file
 from ccenv.base.checked_file import check_finite, load_tree, read_checked, save_tree, write_checked
 from ccenv.data import load_split
-from ccenv.data.toy import PROBE_SETTINGS
 from ccenv.networks.core.arguments import build_network
 from ccenv.networks.core.mlp import GatedMLP
 from ccenv.networks.learning import bundled_weights as weight_cache
 from ccenv.networks.learning import training as weights
 from ccenv.networks.learning.training import Pretraining, frozen_weights
-from ccenv.networks.probe import probe_network
 from ccenv.rewards import latency
 from ccenv.simulator.simulator import Simulator
+from ccenv.tasks.probe import PROBE_SETTINGS, probe_network
 
 QUICK = Pretraining(batch_size=16, num_epochs=0, min_updates=3)
 SIZES = {"in_features": 64, "num_blocks": (4,), "block_size": 4}

@@ -11,7 +11,6 @@ from hypothesis import assume, given, settings
 from ccenv.base.seeding import stream
 from ccenv.data import Split, load_split, preprocessing, transform_names
 from ccenv.data.split import transformed
-from ccenv.data.toy import PROBE_SETTINGS
 from ccenv.data.transforms import Hole, fit_transforms, fixed
 from ccenv.envs.vector import BlockSelectionVectorEnv
 from ccenv.networks.core.mlp import GatedMLP
@@ -19,6 +18,7 @@ from ccenv.networks.learning.training import Pretraining, fingerprint
 from ccenv.runs.config.settings import make_plan
 from ccenv.runs.config.values import parse_pairs
 from ccenv.simulator.simulator import Simulator
+from ccenv.tasks.probe import PROBE_SETTINGS
 
 HEIGHT, WIDTH, COUNT = 5, 7, 6
 EVERY = ("copies=3", "shift=2", "mirror", "hole=2", "halve", "standardise")

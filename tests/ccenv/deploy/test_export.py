@@ -19,7 +19,6 @@ from ccenv.base.checked_file import load_tree, save_tree
 from ccenv.base.registry import resolve
 from ccenv.base.seeding import stream
 from ccenv.data import load_split
-from ccenv.data.toy import PROBE_SETTINGS
 from ccenv.deploy import export_content
 from ccenv.deploy.export import SkippingClassifier
 from ccenv.deploy.onnx_file import executed
@@ -29,6 +28,7 @@ from ccenv.runs.store import folder
 from ccenv.simulator.evaluate import evaluate
 from ccenv.simulator.rollout import walk
 from ccenv.simulator.simulator import Simulator
+from ccenv.tasks.probe import PROBE_SETTINGS
 
 UNEVEN = {
     "dataset": "synthetic",

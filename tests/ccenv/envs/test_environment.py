@@ -10,10 +10,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ccenv.data.toy import PROBE_SETTINGS
 from ccenv.envs.scalar import BlockSelectionEnv
 from ccenv.envs.vector import BlockSelectionVectorEnv
 from ccenv.networks.core.protocol import forward
+from ccenv.tasks.probe import PROBE_SETTINGS
 
 PROBE = PROBE_SETTINGS
 # Co-trained weights need no pre-training; layers, blocks and head are all of different sizes.

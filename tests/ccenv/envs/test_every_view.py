@@ -14,7 +14,6 @@ from torch import nn
 
 import ccenv
 from ccenv.data import load_split
-from ccenv.data.toy import PROBE_SETTINGS
 from ccenv.envs.actions import ActionView, VectorActionView
 from ccenv.envs.stable_baselines import ActionViewVecEnv, BlockSelectionVecEnv
 from ccenv.networks.core.abilities import OwnWeights
@@ -24,6 +23,7 @@ from ccenv.networks.stages.linear import BlockLinear
 from ccenv.networks.vision.conv import BlockConv2d
 from ccenv.networks.vision.residual import ResidualUnit
 from ccenv.rewards import REWARDS
+from ccenv.tasks.probe import PROBE_SETTINGS
 
 pytestmark = pytest.mark.usefixtures("no_warnings")
 

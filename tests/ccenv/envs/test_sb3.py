@@ -13,11 +13,11 @@ from stable_baselines3.common.vec_env import VecMonitor, VecNormalize
 
 from ccenv.agents.sb3 import A2CAgent, PPOAgent, TRPOAgent
 from ccenv.base.seeding import stream
-from ccenv.data.toy import PROBE_SETTINGS
 from ccenv.envs.stable_baselines import BlockSelectionVecEnv
 from ccenv.envs.vector import BlockSelectionVectorEnv
 from ccenv.simulator.rollout import Rollout, collect_rollout, episode_curves
 from ccenv.simulator.simulator import Simulator
+from ccenv.tasks.probe import PROBE_SETTINGS
 
 pytestmark = pytest.mark.usefixtures("no_warnings")
 

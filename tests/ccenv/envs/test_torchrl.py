@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import ccenv
-from ccenv.data.toy import PROBE_SETTINGS
+from ccenv.tasks.probe import PROBE_SETTINGS
 
 envs = pytest.importorskip("torchrl.envs", reason='needs pip install "ccenv[torchrl]"')
 TensorDict = pytest.importorskip("tensordict").TensorDict

@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 
 import ccenv
 from ccenv.base.registry import UnexpectedKeywordError
-from ccenv.data.toy import PROBE_SETTINGS
 from ccenv.envs.vector import BlockSelectionVectorEnv
 from ccenv.networks.core.arguments import build_network
 from ccenv.networks.core.mlp import GatedMLP
+from ccenv.tasks.probe import PROBE_SETTINGS
 
 PROBE = PROBE_SETTINGS
 MODES = ("SAME_STEP", "NEXT_STEP", "DISABLED")

@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from ccenv.base.masks import full_mask, random_mask
 from ccenv.base.seeding import stream
 from ccenv.data import Split, load_split
-from ccenv.data.toy import PROBE_SETTINGS
 from ccenv.mdp import dynamics
 from ccenv.mdp.dynamics import add_macs, compared, initial, transition
 from ccenv.mdp.observations import OBSERVATIONS, compiled_show, make_observer, pool
@@ -23,6 +22,7 @@ from ccenv.simulator.evaluate import evaluate
 from ccenv.simulator.rollout import collect_rollout
 from ccenv.simulator.simulator import Simulator
 from ccenv.sparse.cpu.buffers import kept_memory
+from ccenv.tasks.probe import PROBE_SETTINGS
 from tests.ccenv.episodes import episode, masks_for, seeded
 
 PROBE = PROBE_SETTINGS

@@ -7,8 +7,14 @@ import pytest
 import torch
 
 from ccenv.data import load_split
-from ccenv.data.toy import probe_exit_masks, probe_optimal_masks, probe_unit_masks
-from ccenv.networks.probe import probe_exit, probe_network, probe_residual
+from ccenv.tasks.probe import (
+    probe_exit,
+    probe_exit_masks,
+    probe_network,
+    probe_optimal_masks,
+    probe_residual,
+    probe_unit_masks,
+)
 
 PROBES = {
     "one layer": (

@@ -24,7 +24,6 @@ from ccenv.networks.core.mlp import GatedMLP
 from ccenv.networks.core.sequential import GatedSequential
 from ccenv.networks.pretrained.efficientnet import BlockGroup, efficientnet_lite0
 from ccenv.networks.pretrained.smollm import LlamaSizes, smollm2
-from ccenv.networks.probe import probe_exit, probe_network, probe_residual
 from ccenv.networks.stages.linear import BlockLinear
 from ccenv.networks.text.embedding import next_byte
 from ccenv.networks.text.ngram import ngram
@@ -37,6 +36,7 @@ from ccenv.networks.vision.experts import experts
 from ccenv.networks.vision.residual import ResidualUnit, resnet
 from ccenv.networks.vision.transformer import vit
 from ccenv.tasks.loading import Documents
+from ccenv.tasks.probe import probe_exit, probe_network, probe_residual
 from ccenv.tasks.refreshing import Staleness
 
 SYMBOLS = 7

@@ -8,12 +8,12 @@ import torch
 from ccenv import BlockSelectionVectorEnv
 from ccenv.agents import AGENTS
 from ccenv.base.registry import resolve
-from ccenv.data.toy import PROBE_SETTINGS
 from ccenv.rewards import REWARDS
 from ccenv.runs.commands import train
 from ccenv.runs.config.settings import make_plan, takes_limit
 from ccenv.runs.config.values import parse_pairs
 from ccenv.simulator.evaluate import evaluate
+from ccenv.tasks.probe import PROBE_SETTINGS
 
 TAKERS = ["budget_hinge", "lagrangian", "pid_lagrangian"]
 

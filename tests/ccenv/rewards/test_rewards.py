@@ -14,13 +14,13 @@ import ccenv
 from ccenv.agents import AGENTS
 from ccenv.base.registry import resolve
 from ccenv.base.seeding import stream
-from ccenv.data.toy import PROBE_SETTINGS
 from ccenv.envs.stable_baselines import BlockSelectionVecEnv
 from ccenv.mdp.dynamics import EpisodeState, StepOutcome
 from ccenv.networks.core.arguments import build_network
 from ccenv.networks.core.mlp import GatedMLP
 from ccenv.rewards import REWARDS, correct, log_likelihood, make_reward
 from ccenv.simulator.simulator import Simulator
+from ccenv.tasks.probe import PROBE_SETTINGS
 
 SIZES = {"num_blocks": (4, 3), "block_size": 4}
 

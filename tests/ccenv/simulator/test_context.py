@@ -12,12 +12,12 @@ from ccenv.agents.actor_critic import ActorCritic
 from ccenv.agents.reinforce import Reinforce
 from ccenv.base.seeding import stream
 from ccenv.base.snapshot import state_of
-from ccenv.data.toy import PROBE_SETTINGS
 from ccenv.networks.core.mlp import dense_tail_macs
 from ccenv.simulator.context import Range, read_context
 from ccenv.simulator.evaluate import evaluate
 from ccenv.simulator.resume import simulator_state
 from ccenv.simulator.simulator import Simulator
+from ccenv.tasks.probe import PROBE_SETTINGS
 from tests.ccenv.episodes import episode, masks_for, seeded
 
 PRICES = {"cost_weight": (0.1, 10.0)}

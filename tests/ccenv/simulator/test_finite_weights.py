@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from ccenv.data.toy import PROBE_SETTINGS
 from ccenv.envs.scalar import BlockSelectionEnv
 from ccenv.networks.core.parameters import FiniteWeights
+from ccenv.tasks.probe import PROBE_SETTINGS
 from tests.ccenv.episodes import masks_for, seeded
 
 # Co-trained weights need no pre-training; each view also takes its usual way, that of frozen ones.

@@ -20,12 +20,12 @@ from ccenv.agents import AGENTS
 from ccenv.base.checked_file import load_tree, save_tree
 from ccenv.base.registry import resolve
 from ccenv.base.snapshot import CannotStoreError, restore_state, state_of
-from ccenv.data.toy import PROBE_SETTINGS
 from ccenv.runs.commands import train
 from ccenv.runs.config.settings import make_plan
 from ccenv.runs.engine import checkpoint, listener, run
 from ccenv.runs.store import folder as run_folder
 from ccenv.runs.tensorboard import tracking
+from ccenv.tasks.probe import PROBE_SETTINGS
 
 BATCH, UPDATES = 64, 6
 IMAGES = BATCH * UPDATES

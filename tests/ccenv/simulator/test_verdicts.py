@@ -14,9 +14,9 @@ from ccenv.agents import AGENTS
 from ccenv.agents.reinforce import Reinforce
 from ccenv.base.registry import resolve
 from ccenv.data import load_split
-from ccenv.data.toy import PROBE_SETTINGS
 from ccenv.envs.vector import BlockSelectionVectorEnv
 from ccenv.simulator.evaluate import by_class, evaluate, menu_scores
+from ccenv.tasks.probe import PROBE_SETTINGS
 from tests.ccenv.episodes import seeded
 
 LAYERS = {"dataset": "digits", "num_blocks": (3, 2), "block_size": 4, "weights": "cotrain"}

@@ -8,6 +8,7 @@ import torch
 from ccenv.base.allocation import allocate
 from ccenv.tasks.catalogue import TASKS
 from ccenv.tasks.choices import Choices
+from ccenv.tasks.cotraining import CoTrained
 from ccenv.tasks.loading import Loading, memories, moves, qualities, values_of_documents
 from ccenv.tasks.real import Real
 from ccenv.tasks.refreshing import (
@@ -34,6 +35,7 @@ def played(task, choose, folder, rows=1024, **own):
     while envs.unwrapped.score.episodes < task.episodes:
         step = simulator.step(choose(simulator))
         if step.is_over:
+            simulator.update_network()
             simulator.begin()
     return envs.unwrapped.score
 
@@ -170,14 +172,13 @@ def all_or_nothing(problem):
     return lambda simulator: torch.full((simulator.num_images, 1), kept)
 
 
-def best_mask(problem, numbers):
+def best_mask(numbers):
     """Masks by their numbers, input by input, gate by gate."""
 
     def choose(simulator):
         rows, gate = simulator.state.images_by_row[:, 0], simulator.layer
         units = [one.num_blocks for one in simulator.network.gates]
-        behind = sum(units[gate + 1 :])
-        own = torch.from_numpy(numbers)[rows] >> behind
+        own = torch.from_numpy(numbers)[rows] >> sum(units[gate + 1 :])
         powers = torch.arange(units[gate] - 1, -1, -1)
         return (own[:, None] >> powers & 1).bool()
 
@@ -186,16 +187,33 @@ def best_mask(problem, numbers):
 
 def by_estimate(problem):
     """What the estimate says is best for each input."""
-    return best_mask(problem, (problem.estimate - problem.costs).argmax(axis=1))
+    return best_mask((problem.estimate - problem.costs).argmax(axis=1))
 
 
 def static_mask(problem):
     """What it says is best for all."""
-    return best_mask(problem, np.full(len(problem.estimate), problem.static))
+    return best_mask(np.full(len(problem.estimate), problem.static))
+
+
+def own_expert(problem):
+    """The expert of the domain's number."""
+    return lambda simulator: simulator.state.images_by_row[:, : problem.domains] > 0.5
+
+
+def first_expert(problem):
+    """The same expert for all inputs."""
+
+    def choose(simulator):
+        mask = torch.zeros(simulator.num_images, problem.domains, dtype=torch.bool)
+        mask[:, 0] = True
+        return mask
+
+    return choose
 
 
 RULES = {
     Real: (by_estimate, static_mask),
+    CoTrained: (own_expert, first_expert),
     Choices: (best_choice, blind_choice),
     Loading: (best_expert, one_expert),
     Refreshing: (best_refresh, fixed_refresh),

@@ -44,7 +44,7 @@ from pathlib import Path
 
 from ccenv.agents.base import Agent
 from ccenv.base.masks import full_mask
-from ccenv.data.toy import PROBE_SETTINGS
+from ccenv.tasks.probe import PROBE_SETTINGS
 from ccenv.runs.sweeps import Cell, Sweep
 
 HERE = Path(__file__).parent

@@ -6,10 +6,10 @@ import pytest
 import torch
 
 import ccenv
-from ccenv.data.toy import PROBE_SETTINGS
 from ccenv.runs.commands import compare, train
 from ccenv.runs.commands import eval as judge
 from ccenv.runs.store.seal import SEAL, sealed
+from ccenv.tasks.probe import PROBE_SETTINGS
 
 pytestmark = pytest.mark.skipif(torch.cuda.is_available(), reason="there is a card")
 REFUSED = "expected device to be 'cpu' or a CUDA device that is here, got "

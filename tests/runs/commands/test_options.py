@@ -28,6 +28,7 @@ SHOWN_BY = {
     "runs/engine/onnx_export.py": ("export",),
     "runs/commands/cli.py": tuple(COMMANDS),
     "runs/comparing.py": ("compare",),
+    "agents/foreign.py": ("compare",),
     "runs/experiment.py": ("benchmark",),
     "runs/speed/benchmark.py": ("benchmark",),
     "runs/engine/machines/": ("compare",),

@@ -13,11 +13,11 @@ from pathlib import Path
 import pytest
 from safetensors import SafetensorError
 
-from ccenv.data.toy import PROBE_SETTINGS
 from ccenv.runs.commands import frame as programs
 from ccenv.runs.commands import train
 from ccenv.runs.commands.cli import COMMANDS
 from ccenv.runs.store import json_file
+from ccenv.tasks.probe import PROBE_SETTINGS
 
 ROOT = Path(__file__).parents[3]
 FRAMED = [*COMMANDS, "cli"]

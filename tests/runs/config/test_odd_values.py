@@ -10,7 +10,6 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from ccenv.agents.sb3_settings import divide
-from ccenv.data.toy import PROBE_SETTINGS
 from ccenv.rewards import make_reward
 from ccenv.runs import api
 from ccenv.runs.api import Run
@@ -27,6 +26,7 @@ from ccenv.runs.engine import run
 from ccenv.runs.store import provenance
 from ccenv.runs.store.identity import Program
 from ccenv.simulator.settings import setting_defaults
+from ccenv.tasks.probe import PROBE_SETTINGS
 
 PROBE = {**PROBE_SETTINGS, "images": 32, "batch_size": 32, "progress": False}
 AGENTS = ["reinforce", "rloo", "condnet", "actor_critic", "fixed_mask", "sb3_ppo"]

@@ -7,7 +7,6 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from ccenv.data.toy import PROBE_SETTINGS
 from ccenv.runs.commands import validate
 from ccenv.runs.config.settings import make_plan
 from ccenv.runs.engine import run
@@ -15,6 +14,7 @@ from ccenv.runs.engine.errors import CannotStartError
 from ccenv.runs.engine.listener import Best
 from ccenv.runs.replay.claims import check_curve
 from ccenv.runs.store import folder as run_folder
+from ccenv.tasks.probe import PROBE_SETTINGS
 
 BATCH = 64
 SETTINGS = PROBE_SETTINGS | {

@@ -14,18 +14,18 @@ from pathlib import Path
 import pytest
 
 from ccenv.base.modules_here import modules_of
-from ccenv.data.toy import PROBE_SETTINGS
 from ccenv.runs.commands import compare
 from ccenv.runs.engine.jobs import Shard, make_jobs, read_shard
 from ccenv.runs.engine.machines import engines, remote
 from ccenv.runs.engine.machines.pool import Task, do_task
 from ccenv.runs.sweeps import SWEEPS
+from ccenv.tasks.probe import PROBE_SETTINGS
 
 ROOT = Path(__file__).parents[3]
 TOY = """
 import dataclasses
 
-from ccenv.data.toy import PROBE_SETTINGS
+from ccenv.tasks.probe import PROBE_SETTINGS
 from ccenv.runs.sweeps import Cell, Sweep
 
 TOY = Sweep(

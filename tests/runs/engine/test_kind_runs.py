@@ -10,7 +10,6 @@ import torch
 from ccenv.agents.reinforce import Reinforce
 from ccenv.base.checked_file import read_checked, write_checked
 from ccenv.data import load_split
-from ccenv.data.toy import PROBE_SETTINGS
 from ccenv.deploy.export import SkippingClassifier
 from ccenv.runs.analysis.leaks import leaks_of_run
 from ccenv.runs.api import Run
@@ -27,6 +26,7 @@ from ccenv.runs.store.folder import RESULT
 from ccenv.runs.store.identity import whole_config
 from ccenv.runs.store.seal import sealed
 from ccenv.simulator.context import read_context
+from ccenv.tasks.probe import PROBE_SETTINGS
 
 SHORT = {"images": 128, "batch_size": 64, "latency": True}
 DIGITS = {"dataset": "digits", "weights": "cotrain"}

@@ -12,13 +12,13 @@ from safetensors.torch import load_file
 
 import ccenv
 from ccenv.base.checked_file import read_checked
-from ccenv.data.toy import PROBE_SETTINGS
 from ccenv.runs.commands import train
 from ccenv.runs.config.settings import make_plan
 from ccenv.runs.engine import run
 from ccenv.runs.engine.machines.pool import Task, do_task
 from ccenv.runs.store import folder, json_file, masks_file
 from ccenv.runs.store.identity import Program
+from ccenv.tasks.probe import PROBE_SETTINGS
 
 PROBE = PROBE_SETTINGS | {
     "images": 256,

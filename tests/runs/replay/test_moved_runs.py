@@ -2,13 +2,13 @@
 
 import torch
 
-from ccenv.data.toy import PROBE_SETTINGS
 from ccenv.deploy.export import SkippingClassifier
 from ccenv.runs.commands import train, validate
 from ccenv.runs.config.sweep import Cell, Sweep
 from ccenv.runs.engine.jobs import gather, make_jobs
 from ccenv.runs.store import json_file
 from ccenv.runs.store.untrusted_files import exported_file
+from ccenv.tasks.probe import PROBE_SETTINGS
 
 AGENT = "ccenv.agents.of_earlier:Reinforce"
 SETTINGS = PROBE_SETTINGS | {

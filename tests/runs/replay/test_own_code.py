@@ -4,10 +4,10 @@ import pytest
 import torch
 
 import ccenv
-from ccenv.data.toy import PROBE_SETTINGS
 from ccenv.runs.engine import run
 from ccenv.runs.engine.errors import CannotStartError
 from ccenv.runs.replay.own_code import MovedDraws
+from ccenv.tasks.probe import PROBE_SETTINGS
 
 SETTINGS = PROBE_SETTINGS | {"images": 64, "batch_size": 64}
 OWN = SETTINGS | {"weights": "cotrain"}

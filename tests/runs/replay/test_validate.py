@@ -14,7 +14,6 @@ from stored_runs import edit, one_run, opened, rewrite
 
 import ccenv
 from ccenv.data import load_split
-from ccenv.data.toy import PROBE_SETTINGS, probe
 from ccenv.networks.learning import training as weights
 from ccenv.runs.commands import validate
 from ccenv.runs.config.settings import make_plan
@@ -27,6 +26,7 @@ from ccenv.runs.store import folder as run_folder
 from ccenv.runs.store import json_file, masks_file
 from ccenv.runs.store.seal import SEAL
 from ccenv.runs.store.untrusted_files import check_trusted
+from ccenv.tasks.probe import PROBE_SETTINGS, probe
 
 SEQUENCE = {
     "dataset": "staleness",
@@ -47,7 +47,7 @@ import torch
 
 from ccenv.agents.reinforce import Reinforce
 from ccenv.data import load_split
-from ccenv.data.toy import probe
+from ccenv.tasks.probe import probe
 
 
 def elsewhere(split):

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ccenv.runs.comparing import with_added
+from ccenv.runs.adding import additions, with_added
 from ccenv.runs.report.tables import equal_cost_tables
 from ccenv.runs.stats.equal_cost import make_methods, method_verdict
 from ccenv.runs.stats.intervals import FEWEST, mean_interval
@@ -228,7 +228,9 @@ def row_of(method, error, macs, *, learns=True, verdict="better", seeds=3, half=
         "seeds": tuple(range(seeds)),
         "error": interval,
         "bits": None,
-        "macs": {"mean": macs},
+        "macs": None if macs is None else {"mean": macs},
+        "masks": "sampled",
+        "other_masks": "",
         "memory_bytes": None,
         **more,
     }
@@ -281,6 +283,23 @@ def test_sentences_leave_out_ceilings_and_say_where_seeds_are_few():
     assert baseline_sentences([STATIC]) == ["On digits no policy that learns has a result yet."]
 
 
+def test_sentences_say_whose_masks_are_greedy_and_where_the_other_kind_is_far_off():
+    greedy = row_of("a", 0.05, 200, masks="mode", other_masks="sampled 9.00 % at cost 0.300")
+    first, _, last = baseline_sentences([greedy, row_of("b", 0.05, 200), STATIC])
+    assert "2 learned policies (greedy masks: a; sampled masks: b) compared" in first
+    assert last == "Under the other kind of masks: a sampled 9.00 % at cost 0.300."
+    alone = baseline_sentences([row_of("b", 0.05, 200), STATIC])
+    assert alone[0].startswith("On digits, 1 learned policy (sampled masks) compared")
+    assert len(alone) == 2
+
+
+def test_unknown_macs_of_a_policy_are_matched_by_no_baseline_and_match_none():
+    unknown, ruled = row_of("f", 0.05, None), row_of("g", 0.05, None, learns=False)
+    assert baseline_sentences([unknown, STATIC])[1] == "MACs are unknown of f."
+    both = baseline_sentences([unknown, row_of("a", 0.05, 200), STATIC, ruled])[1]
+    assert both == f"{MATCHED}. For a: static. MACs are unknown of f."
+
+
 def test_a_row_that_repeats_another_is_named_and_counts_once():
     rows = [row_of("a", 0.05, 200, same_as="static"), STATIC]
     one = "Equal in all common seeds, counted as one: a = static."
@@ -303,7 +322,7 @@ def test_no_sentence_says_best_and_every_policy_is_matched_or_not(numbers):
 
 
 def test_an_added_agent_is_a_method_of_its_own():
-    own = with_added(find_study("digits").sweep, ("rloo", {"num_kept": 3})).cells[-1]
+    own = with_added(find_study("digits").sweep, additions(("rloo", {"num_kept": 3}))).cells[-1]
     added = [one | {"method": own.method} for one in runs("rloo", 300, 0.3, 0.31, 0.3)]
     assert own.added
     methods = make_methods(RLOO | {own.label: added})

@@ -8,7 +8,6 @@ import pytest
 from ccenv.agents import AGENTS
 from ccenv.agents.rloo import Rloo
 from ccenv.base.registry import resolve
-from ccenv.data.toy import PROBE_SETTINGS
 from ccenv.deploy.export import SkippingClassifier
 from ccenv.runs.commands import train, validate
 from ccenv.runs.config.agent_settings import agent_parameters
@@ -16,6 +15,7 @@ from ccenv.runs.config.settings import make_plan
 from ccenv.runs.replay.rebuilt import plan_of
 from ccenv.runs.store.seal import SEAL, sealed
 from ccenv.simulator.simulator import Simulator
+from ccenv.tasks.probe import PROBE_SETTINGS
 
 RENAMED = [
     (agent, old, new)

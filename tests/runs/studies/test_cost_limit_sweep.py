@@ -7,10 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import ccenv
-from ccenv.data.toy import PROBE_SETTINGS
 from ccenv.runs.engine.metadata import Tail
 from ccenv.runs.report.tables import kept_limits, limit_tables
 from ccenv.runs.sweeps import SWEEPS
+from ccenv.tasks.probe import PROBE_SETTINGS
 
 SWEEP = SWEEPS["cost-limits"]
 

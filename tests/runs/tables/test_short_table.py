@@ -20,6 +20,8 @@ def row(label, error, macs, front=False, **more):
         "seeds": (0, 1, 2),
         "above_random": None,
         "uses_labels": False,
+        "masks": "sampled",
+        "other_masks": "",
         "on_front": front,
         "learns": False,
         **more,

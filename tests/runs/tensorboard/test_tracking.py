@@ -26,13 +26,13 @@ from tensorboard.plugins.projector.projector_config_pb2 import ProjectorConfig
 
 import ccenv
 from ccenv.data import load_split
-from ccenv.data.toy import PROBE_SETTINGS
 from ccenv.envs.stable_baselines import BlockSelectionVecEnv
 from ccenv.runs.commands import train
 from ccenv.runs.engine import listener, run
 from ccenv.runs.tensorboard import charts
 from ccenv.runs.tensorboard.charts import OF_A_RUN, block_map, frame_of
 from ccenv.runs.tensorboard.tracking import Tracker
+from ccenv.tasks.probe import PROBE_SETTINGS
 
 PROBE = PROBE_SETTINGS | {
     "images": 512,

@@ -7,12 +7,12 @@ import time
 import pytest
 
 from ccenv.base.machine import user_cache
-from ccenv.data.toy import PROBE_SETTINGS
 from ccenv.runs.commands.frame import program
 from ccenv.runs.config.settings import make_plan
 from ccenv.runs.engine import checkpoint, listener, run
 from ccenv.runs.lab.__main__ import main
 from ccenv.runs.lab.robustness.left import apart, left
+from ccenv.tasks.probe import PROBE_SETTINGS
 
 BATCH = 64
 SHORT = PROBE_SETTINGS | {"images": 6 * BATCH, "batch_size": BATCH, "eval_every": 2 * BATCH}

@@ -1,22 +1,81 @@
-"""Networks that solve the probe (`ccenv.data.toy`): weights set, the best masks known.
+"""The probe, a tiny task with masks known to be optimal: its data, and networks of three kinds.
 
-In fully connected layers one block does all the work. In networks of units and exits features are
-the image's, with room for one sum a label behind them: unit d reads domain d, adds to the sum of
-its label, and adds nothing for images of other domains.
+Weights are set by hand. In fully connected layers one block does all the work. In networks of units
+and exits features are the image's, with room for one sum a label behind them: unit d reads domain
+d, adds to the sum of its label, and adds nothing for images of other domains.
 """
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from ccenv.base.seeding import stream
 from ccenv.base.values import Sizes, positive_ints
-from ccenv.data.toy import NUM_DOMAINS, NUM_LABELS
+from ccenv.data.registry import SPLITS
+from ccenv.data.split import Split
 from ccenv.networks.core.abilities import OwnWeights
 from ccenv.networks.core.exit_state import Exit
 from ccenv.networks.core.mlp import GatedMLP, linear_at
 from ccenv.networks.core.sequential import GatedSequential
 from ccenv.networks.vision.residual import ResidualUnit
+
+NUM_DOMAINS = 4
+NUM_LABELS = 2
+IN_FEATURES = NUM_DOMAINS * NUM_LABELS
+WIDTH = IN_FEATURES + NUM_LABELS
+PROBE_SETTINGS: dict[str, Any] = {
+    "dataset": "probe",
+    "network": "probe",
+    "num_blocks": (NUM_DOMAINS, NUM_DOMAINS),
+    "block_size": NUM_LABELS,
+    "activation": "relu",
+}
+"""Settings of an environment that is the probe."""
+
+
+def probe_images(num_images: int, seed: int) -> tuple[Tensor, Tensor]:
+    """Noisy one-hot (domain, label) pairs: [num_images, 1, 1, 8] in [0, 1], labels 0 and 1."""
+    generator = stream(seed, "probe")
+    domains = torch.randint(NUM_DOMAINS, (num_images,), generator=generator)
+    labels = torch.randint(NUM_LABELS, (num_images,), generator=generator)
+    images = 0.1 * torch.rand(num_images, NUM_DOMAINS * NUM_LABELS, generator=generator)
+    images[torch.arange(num_images), domains * NUM_LABELS + labels] += 0.9
+    return images.view(num_images, 1, 1, -1), labels
+
+
+def probe_optimal_masks(images: Tensor, num_layers: int) -> list[Tensor]:
+    """The one block a layer that each image needs: bool [batch, 4] each, proved best by a test."""
+    domain = images.flatten(1).argmax(dim=1) // NUM_LABELS
+    return [
+        torch.nn.functional.one_hot((domain + layer) % NUM_DOMAINS, NUM_DOMAINS).bool()
+        for layer in range(num_layers)
+    ]
+
+
+def probe_unit_masks(images: Tensor) -> list[Tensor]:
+    """The one unit of four that each image needs of `probe-residual`: four bool [batch, 1]."""
+    domain = images.flatten(1).argmax(dim=1) // NUM_LABELS
+    return [(domain == unit)[:, None] for unit in range(NUM_DOMAINS)]
+
+
+def probe_exit_masks(images: Tensor) -> list[Tensor]:
+    """Where each image should stop in `probe-exit`: three bool [batch, 1], True = go on."""
+    domain = images.flatten(1).argmax(dim=1) // NUM_LABELS
+    return [(domain > number)[:, None] for number in range(NUM_DOMAINS - 1)]
+
+
+def probe(split: str) -> Split:
+    """A tiny task with masks known to be optimal, to tell whether agents learn.
+
+    An image carries one of `NUM_DOMAINS` domains and one of two labels. Only block d of the first
+    gated layer reads domain d, and only block d + 1 (cyclic) of the second layer passes it on;
+    every other block adds nothing. A classifier that sees nothing answers with a third class, which
+    is always wrong. So one known block a layer is right for each image, and the others are waste.
+    """
+    size = {"train": 1024}.get(split, 256)
+    return Split(*probe_images(size, seed=SPLITS.index(split)), num_classes=NUM_LABELS + 1)
 
 
 def probe_network(
@@ -57,10 +116,6 @@ def probe_network(
         head.bias[NUM_LABELS] = 1.0
     network.abilities += (OwnWeights,)
     return network
-
-
-IN_FEATURES = NUM_DOMAINS * NUM_LABELS
-WIDTH = IN_FEATURES + NUM_LABELS
 
 
 def probe_residual(
