@@ -20,9 +20,12 @@ from ccenv.envs.stable_baselines import ActionViewVecEnv, BlockSelectionVecEnv
 from ccenv.runs.commands.frame import positive, program
 from ccenv.runs.config.agent_settings import agent_parameters, find_agent
 from ccenv.runs.engine.errors import say
+from ccenv.runs.stats.intervals import compare_intervals
 from ccenv.runs.store.provenance import machine, versions
 from ccenv.runs.suite.play import FOLDER, Player, make_player, play_all
-from ccenv.runs.suite.scores import RECORDED, ScoredRun, read_folder, record
+from ccenv.runs.suite.scores import RECORDED, ScoredRun, read_folder, record, recorded_runs
+from ccenv.runs.suite.standing import Standing, agent_table, in_order, score_of
+from ccenv.runs.tables.sweep_table import markdown
 from ccenv.tasks import suite
 
 TUNED_ON, TUNING_SEED = ("basic-8", "together-2"), 100
@@ -31,6 +34,8 @@ FACTORS = (1 / 3, 1.0, 3.0)
 """Of the default learning rate."""
 RULE = "best simple rule"
 """Name of the row that has at each skill the best of `RULES`."""
+SOLVED = 0.9
+"""Score from which on a task counts as solved."""
 RULES = ("dense", "fixed_mask", "block_dropout keep_probability=0.1", "block_dropout")
 
 
@@ -179,6 +184,48 @@ def recorded_from(folder: Path, learners: Sequence[str]) -> list[ScoredRun]:
                 own = shown.get(name, name)
                 found.append(ScoredRun(own, run.task, run.seed, run.tenths, run.seconds))
     return [*found, *best_rule(runs)]
+
+
+def real_table(results_dir: Path) -> str:
+    """How long the scales of the skill real are, and what the tables' own answers say of it."""
+    lines = []
+    for task in suite("real"):
+        gain = task.problem.gain()
+        real = f"{gain.real:.3f} ± {gain.standard_error:.3f}"
+        lines.append([f"`{task.name}`", task.problem.cost_weight, gain.estimated, real])
+    columns = {"task": "left", "cost weight": "right g", "gain by the estimate": "right .3f"}
+    return markdown(columns | {"gain in real answers": "right"}, lines)
+
+
+def recorded_table(results_dir: Path) -> str:
+    """All recorded agents."""
+    table = agent_table(Standing(recorded_runs()))
+    return markdown(table.columns, table.lines)
+
+
+def skills_table(results_dir: Path) -> str:
+    """At each skill the two best recorded agents, the best rule, and who solves the task."""
+    standing = Standing(recorded_runs())
+    lines = []
+    for skill in dict.fromkeys(run.skill for run in in_order(standing.runs)):
+        own = {
+            name: [run for run in runs if run.skill == skill]
+            for name, runs in standing.by_agent.items()
+        }
+        scores = {name: score_of(runs) for name, runs in own.items() if runs}
+        best = sorted(scores, key=lambda name: -scores[name].mean)
+        worst = scores[best[-1]]
+        apart = compare_intervals(worst, scores[best[0]]) == "better"
+        first, second = (f"{name} {scores[name]:.2f}" for name in best[:2])
+        solved = [name for name in best if min(run.last for run in own[name]) >= SOLVED]
+        lines.append([skill, first, second, f"{best[-1]} {worst:.2f}", "yes" if apart else "no"])
+        lines[-1].append(", ".join(solved) or "none")
+    columns = ("skill", "best", "second", "last", "two apart", "solved in all seeds by")
+    return markdown(dict.fromkeys(columns, "left"), lines)
+
+
+TABLES = {"suite-real": real_table, "suite-agents": recorded_table, "suite-skills": skills_table}
+"""Name of a page's table -> how it is made."""
 
 
 @program("lab suite", (ValueError, ImportError), "stopped; the same command goes on")

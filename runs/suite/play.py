@@ -103,7 +103,7 @@ def play_all(
         seeds: of environment and agent.
         folder: of the scores.
         anew: also what is finished.
-        say: told of each run that fails, in one line.
+        say: called with a line for each run that fails.
 
     Raises:
         OSError: if the folder cannot be written in.

@@ -1,7 +1,7 @@
 """Scores on disk: `score.json` files below a folder, and the package's record -> scored runs.
 
-An environment of the suite writes `score.json` (see `ccenv.tasks.score`); what `ccenv suite` knows
-besides lies next to it in `run.json`. Recorded agents are one file of the package, which keeps of
+An environment of the suite writes `score.json` (see `ccenv.tasks.score`); what else `ccenv suite`
+knows lies next to it in `run.json`. Recorded agents are one file of the package, which keeps of
 each run its score in every tenth of the budget.
 """
 
@@ -26,7 +26,7 @@ SCORE, RUN = "score.json", "run.json"
 RECORDED = Path(__file__).with_name("recorded.json")
 PARTS, TENTHS = 100, 10
 UNNAMED = "unnamed"
-"""Agent of a score whose environment was told no name."""
+"""Agent of a score without a name."""
 CLOSE = 1e-4
 """Optima that differ by no more are those of one task."""
 
@@ -44,7 +44,7 @@ class ScoredRun:
     tenths: tuple[float, ...]
     """score in each tenth of the budget: 0 is the reference's, 1 the optimum's."""
     seconds: float | None = None
-    """of CPU time; None where nobody has measured them."""
+    """of CPU time; None where they were not measured."""
     recorded: bool = False
     """whether it comes with the package."""
 
@@ -82,7 +82,7 @@ def read_score(path: Path) -> ScoredRun:
     """Reads one `score.json`.
 
     Raises:
-        ValueError: in one line, if it is damaged, unfinished, or of another version or task.
+        ValueError: if it is damaged, unfinished, or of another version or task.
     """
     found = json_file.check_json(path)
     if not isinstance(found, dict) or found.get("suite") != VERSION:
