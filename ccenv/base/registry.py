@@ -49,6 +49,8 @@ def nearest(name: str, known: Iterable[str]) -> str:
     "did you mean 'reinforce'?"
     >>> nearest("PPO", ["dense", "sb3_ppo"]), nearest("MNIST", ["mnist", "svhn"])
     ("did you mean 'sb3_ppo'?", "did you mean 'mnist'?")
+    >>> nearest("cost_wieght", ["cost_limit", "reward_kwargs"])
+    "did you mean 'reward_kwargs.cost_weight'?"
     >>> nearest("acuracy", ["accuracy_minus_cost", "balance"])
     "did you mean 'accuracy_minus_cost'?"
     """
@@ -58,9 +60,10 @@ def nearest(name: str, known: Iterable[str]) -> str:
         return f"did you mean {meant!r}?"
     if name == "gamma" and "learning_rate" in known:
         return UNDISCOUNTED
-    close = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
+    others = {one: there for one, there in ELSEWHERE.items() if there.partition(".")[0] in known}
+    close = difflib.get_close_matches(name, [*known, *others], n=1, cutoff=0.6)
     if close:
-        return f"did you mean {close[0]!r}?"
+        return f"did you mean {others.get(close[0], close[0])!r}?"
     # The first word of a longer name.
     begins = {one.partition("_")[0]: one for one in reversed(known)}
     close = difflib.get_close_matches(name, begins, n=1, cutoff=0.75)

@@ -38,7 +38,7 @@ class PhaseOrder(ImageOrder):
     def __init__(self, order: ImageOrder, score: "Score") -> None:
         """Goes on with an order's stream."""
         self.data, self.stream, self.rest = order.data, order.stream, order.rest
-        self.score, self.phase = score, 0
+        self.score = score
 
     def draw(self, count: int) -> Tensor:
         """The next indices of the phase, int64 [count]."""
@@ -46,8 +46,8 @@ class PhaseOrder(ImageOrder):
         share = self.score.episodes / self.score.task.episodes
         phase = min(int(share * phases), phases - 1)
         size = len(self.data) // phases
-        if phase != self.phase:
-            self.phase, self.rest = phase, self.rest[:0]
+        if len(self.rest) and int(self.rest[0]) // size != phase:
+            self.rest = self.rest[:0]
         while len(self.rest) < count:
             one = torch.randperm(size, generator=self.stream) + phase * size
             self.rest = torch.cat([self.rest, one])

@@ -2,10 +2,13 @@
 
 import argparse
 import inspect
-import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
 
 from ccenv.agents import AGENTS
 from ccenv.base.registry import check_names, resolve
@@ -17,20 +20,19 @@ from ccenv.mdp.action_codes import CODES
 from ccenv.networks import NETWORKS
 from ccenv.rewards import REWARDS, reward_parameters
 from ccenv.rewards.bind import does
-from ccenv.runs.commands.frame import program
+from ccenv.runs.commands.frame import print_json, program
 from ccenv.runs.config.agent_settings import agent_parameters
 from ccenv.runs.config.values import compact, fits_json
 from ccenv.runs.sweeps import SWEEPS
-from ccenv.runs.tables.short_table import print_text
-from ccenv.runs.tables.sweep_table import markdown
 from ccenv.simulator.settings import setting_defaults
 
 Line = dict[str, Any]
 
 DIGIT = 64
 """Features of an input of the default data set."""
-MOST_NAMES, FIRST_NAMES = 6, 3
-"""A cell of a table with several rows holds so many names, or the first ones of a longer list."""
+ABOUT, NAME = "about", "name"
+ABOUT_WIDTH = 34
+"""Characters at least of a column of sentences; other columns that do not fit are left out."""
 
 
 def reward_line(reward: Any) -> Line:
@@ -222,15 +224,39 @@ def cell_text(value: Any) -> str:
     return "none" if value is None else compact(value)
 
 
-def short_text(value: Any) -> str:
-    """The same, with a long list of names replaced by its length.
+def overview(lines: Mapping[str, Line], width: int) -> tuple[Table, list[str]]:
+    """A row for each name, in the width of a terminal, and the columns that do not fit."""
+    texts = {name: {key: cell_text(v) for key, v in line.items()} for name, line in lines.items()}
+    first = next(iter(texts.values()))
+    keys = [key for key in first if key != ABOUT]
+    last = [ABOUT] if ABOUT in first else []
+    room = width - max(map(len, [NAME, *texts])) - ABOUT_WIDTH * len(last)
+    shown = []
+    for key in keys:
+        heading = max(map(len, key.split()))
+        size = max([heading, *(len(line[key]) for line in texts.values())]) + 2
+        if size <= room:
+            room -= size
+            shown.append(key)
+    hidden = [key for key in keys if key not in shown]
+    table = Table(box=None, pad_edge=False)
+    table.add_column(NAME, no_wrap=True)
+    for key in [*shown, *last]:
+        table.add_column(key, overflow="fold")
+    for name, line in texts.items():
+        table.add_row(*map(Text, [name, *(line[key] for key in [*shown, *last])]))
+    return table, hidden
 
-    >>> short_text(list("abcdefghijklmnopqrstuvwxyz"))
-    'a, b, c and 23 more'
-    """
-    if isinstance(value, list) and len(value) > MOST_NAMES:
-        return f"{cell_text(value[:FIRST_NAMES])} and {len(value) - FIRST_NAMES} more"
-    return cell_text(value)
+
+def in_full(lines: Mapping[str, Line]) -> Table:
+    """All that is known of names, below each other."""
+    table = Table(box=None, pad_edge=False, show_header=False)
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, line in lines.items():
+        for key, value in ({NAME: name} | line).items():
+            table.add_row(Text(key), Text(cell_text(value)))
+    return table
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -248,17 +274,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = make_parser().parse_args(arguments)
     if options.kind is None:
         names = {kind: list(table) for kind, (table, _) in KINDS.items()}
-        lines: dict[str, Any] = {
-            kind: {"names": found if options.json else cell_text(found)}
-            for kind, found in names.items()
-        }
+        if options.json:
+            print_json({kind: {"names": found} for kind, found in names.items()})
+            return 0
+        lines = {kind: {ABOUT: found} for kind, found in names.items()}
     else:
         lines = list_kind(options.kind, options.names)
     if options.json:
-        print(json.dumps(lines, indent=2))
-    else:
-        cell = cell_text if len(lines) == 1 else short_text
-        columns = dict.fromkeys(["name", *next(iter(lines.values()))], "left")
-        cells = [[name, *map(cell, line.values())] for name, line in lines.items()]
-        print_text(markdown(columns, cells))
+        print_json(lines)
+        return 0
+    console = Console(highlight=False)
+    table, hidden = overview(lines, console.width)
+    if options.names:
+        table, hidden = in_full(lines), []
+    console.print(table)
+    if hidden:
+        what = f"{', '.join(hidden)}: ccenv list {options.kind} NAME"
+        console.print(Text(f"\n{what}; all of it for programs: --json"))
     return 0

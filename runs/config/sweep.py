@@ -47,6 +47,8 @@ class Cell:
     """"sampled" or "mode" where its masks are always of one kind; "" where validation chooses."""
     added: bool = False
     """whether it stands among another's rows: it is named and shown first."""
+    origin: str = ""
+    """where it stands in a file, such as `mine.toml: [[rows]] number 2`; "" where in none."""
 
 
 @dataclass(frozen=True)
@@ -85,6 +87,12 @@ class Sweep:
     def num_runs(self) -> int:
         """One for each row and seed."""
         return sum(len(self.seeds if c.seeds is None else c.seeds) for c in self.cells)
+
+    def with_seeds(self, number: int) -> "Sweep":
+        """Every row with seeds 0 to `number` - 1."""
+        cells = tuple(dataclasses.replace(cell, seeds=None) for cell in self.cells)
+        minutes = self.minutes * number * len(cells) / max(1, self.num_runs)
+        return dataclasses.replace(self, cells=cells, seeds=tuple(range(number)), minutes=minutes)
 
     def runs(self) -> list[tuple[Cell, dict[str, Any]]]:
         """Each cell with the settings of each of its runs."""

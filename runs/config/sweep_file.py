@@ -34,6 +34,7 @@ Agents, rewards and networks are names of the project's tables, or `module:name`
 reader trusts. Runs are written where the reader says: a file holds no `log_dir`.
 """
 
+import dataclasses
 import itertools
 import math
 import re
@@ -43,10 +44,11 @@ from pathlib import Path
 from typing import Any
 
 from ccenv.agents import AGENTS
-from ccenv.base.registry import check_names
+from ccenv.base.registry import ELSEWHERE, check_names
 from ccenv.base.trust import leaves_of
 from ccenv.base.values import LONGEST_LABEL, check_printable, shown
 from ccenv.runs.config.sweep import MOST_RUNS, Cell, Sweep, check_run_count
+from ccenv.runs.config.typed import Settings
 from ccenv.runs.config.values import check_sizes
 from ccenv.runs.store.untrusted_files import check_trusted
 
@@ -69,6 +71,19 @@ SAID = ("method", "place", "budget", "setting")
 OF_EACH = ("agent", "label", "seeds", "masks", *SAID)
 """Names of an entry of `each` that are no settings."""
 OF_ROWS = (*OF_EACH, "shared", "settings", "grid", "each")
+ROWS = "[[rows]] number"
+HOW = {
+    "agent": 'write agent = "NAME", a name that ccenv list agents shows',
+    "each": "write each = [{ label = TEXT, SETTING = VALUE }, ...]",
+    "grid": "write grid = { SETTING = [VALUE, ...] }",
+    "label": 'write label = "TEXT {SETTING}"',
+    "minutes": "write minutes = 2",
+    "rows": "write [[rows]], in two brackets, above each",
+    "seeds": "write seeds = [0, 1, 2]",
+    "settings": "write settings = { SETTING = VALUE } in a row, or [settings] for all rows",
+    "shared": 'write shared = "NAME" in a row, and [shared.NAME] with its settings',
+}
+"""What to write for a key that came wrong."""
 PROSE = re.compile(rf"name|description|(rows(\.each)?|shared\.[^.]*)\.(label|{'|'.join(SAID)})")
 """Where a text is for people: its colons lead to no module."""
 SECTION = re.compile(r"^(settings|miniature|shared\.[^.]*|rows(\.(settings|each|grid))?)\.")
@@ -97,9 +112,11 @@ def read_sweep(path: Path, trusted: Sequence[str] = (), most_runs: int | None = 
     except (OSError, ValueError, RecursionError) as error:
         raise ValueError(f"expected a sweep as TOML in {path}, got {error}") from error
     try:
-        return sweep_of({"name": path.stem, **content}, trusted, most_runs)
+        sweep = sweep_of({"name": path.stem, **content}, trusted, most_runs)
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{path}: {error}") from error
+    cells = (dataclasses.replace(one, origin=f"{path}: {one.origin}") for one in sweep.cells)
+    return dataclasses.replace(sweep, cells=tuple(cells))
 
 
 def sweep_of(
@@ -108,16 +125,20 @@ def sweep_of(
     most_runs: int | None = MOST_RUNS,
 ) -> Sweep:
     """A sweep of what a file holds; arguments as those of `read_sweep`."""
-    check_allowed(content, trusted)
-    check_names(content, OF_SWEEP, "key of a sweep")
-    settings, shared = (expected(content, name, dict, {}) for name in ("settings", "shared"))
+    # Of a row is said which.
     groups = expected(content, "rows", list, [])
+    check_allowed({name: value for name, value in content.items() if name != "rows"}, trusted)
+    check_keys(content, OF_SWEEP, "a sweep", "under [settings]")
+    settings, shared = (expected(content, name, dict, {}) for name in ("settings", "shared"))
     cells: list[Cell] = []
     for number, group in enumerate(groups, start=1):
+        origin = f"{ROWS} {number}"
         try:
-            cells += cells_in(group, settings, shared, most_runs)
+            check_allowed({"rows": [group]}, trusted)
+            found = cells_in(group, settings, shared, most_runs)
+            cells += [dataclasses.replace(cell, origin=origin) for cell in found]
         except ValueError as error:
-            raise ValueError(f"[[rows]] number {number}: {error}") from error
+            raise ValueError(f"{origin}: {error}") from error
     if not cells:
         raise ValueError("expected rows, got none; add [[rows]] with an agent")
     sweep = Sweep(
@@ -159,6 +180,15 @@ def check_allowed(content: Mapping[str, Any], trusted: Sequence[str]) -> None:
                 check_trusted({SECTION.sub("", place): value}, trusted)
 
 
+def check_keys(content: Mapping[str, Any], known: Sequence[str], kind: str, where: str) -> None:
+    """Refuses keys that are not known; a setting among them gets its place."""
+    for name in content:
+        meant = ELSEWHERE.get(name, name).partition(".")[0]
+        if meant in Settings.__annotations__ and name not in known:
+            raise ValueError(f"{name} is no key of {kind}; it is a setting and stands {where}")
+    check_names(content, known, f"key of {kind}")
+
+
 def cells_in(
     group: Any,
     common: Mapping[str, Any],
@@ -168,9 +198,11 @@ def cells_in(
     """The rows of a group: one for every combination of its entries of `each` and of its grid."""
     if not isinstance(group, Mapping):
         raise ValueError(f"expected [[rows]] to be tables, got {shown(group)}")
-    check_names(group, OF_ROWS, "key of rows")
+    check_keys(group, OF_ROWS, "a row", "in settings = { SETTING = VALUE } of the row")
     named = [expected(group, "shared", str, None)] if "shared" in group else []
-    check_names(named, shared, "shared settings")
+    for name in named:
+        if name not in shared:
+            raise ValueError(f"expected [shared.{name}] for shared = {name!r}, got none")
     own = expected(group, "settings", dict, {})
     for name in named:
         base = expected(shared, name, dict, None)
@@ -196,6 +228,8 @@ def row_cell(
     tables = {"[settings]": common, "settings": settings}
     if "agent" not in row and (places := [place for place in tables if "agent" in tables[place]]):
         raise ValueError(f"agent stands under {places[0]}; it belongs in each [[rows]]")
+    if seeded := [place for place in tables if "seed" in tables[place]]:
+        raise ValueError(f"seed stands under {seeded[0]}; write seeds = [0], in the row or on top")
     agent = expected(row, "agent", str, None)
     if ":" not in agent:
         check_names([agent], AGENTS, "agent")
@@ -228,7 +262,9 @@ def entries_of(group: Mapping[str, Any]) -> list[list[Mapping[str, Any]]]:
     lists = each if all(isinstance(one, list) for one in each) else [each]
     for entries in lists:
         if not entries or not all(isinstance(entry, Mapping) for entry in entries):
-            raise ValueError(f"expected entries of each to be tables, got {shown(entries)}")
+            raise ValueError(
+                f"expected entries of each to be tables, got {shown(entries)}; {HOW['each']}"
+            )
     return lists
 
 
@@ -247,7 +283,8 @@ def axes_of(grid: Mapping[str, Any], place: str = "") -> list[list[dict[str, Any
             axes.append([{name: value} for value in values])
         else:
             raise ValueError(
-                f"expected a list of values of {place + name!r} in the grid, got {shown(values)}"
+                f"expected a list of values of {place + name!r} in the grid, got {shown(values)}; "
+                "one value stands in settings"
             )
     return axes
 
@@ -297,7 +334,7 @@ def labelled(label: Any, settings: Mapping[str, Any]) -> str:
         return value_text(found, match[2] or "")
 
     if not isinstance(label, str) or not label:
-        raise ValueError(f"expected a label as a text, got {shown(label)}")
+        raise ValueError(f"expected a label as a text, got {shown(label)}; {HOW['label']}")
     whole = FIELD.sub(value, label)
     check_printable(whole, "a label", LONGEST_LABEL)
     return whole
@@ -350,5 +387,6 @@ def expected(content: Mapping[str, Any], name: str, kind: Any, usual: Any) -> An
     if not isinstance(value, kind) or isinstance(value, bool):
         kinds = {str: "a text", list: "a list", dict: "a table"}
         got = shown(value) if name in content else "none"
-        raise ValueError(f"expected {name} as {kinds.get(kind, 'a number')}, got {got}")
+        how = f"; {HOW[name]}" if name in HOW else ""
+        raise ValueError(f"expected {name} as {kinds.get(kind, 'a number')}, got {got}{how}")
     return value

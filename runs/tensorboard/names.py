@@ -36,7 +36,7 @@ def run_name(plan: Plan) -> str:
     'reinforce accuracy cost_weight=0.5 seed 0 images=512'
     """
     # A name, as a run's identity, knows the cost limit of the agent or of the reward.
-    usual = {name: getattr(Program(), name) for name in AROUND}
+    usual = {name: value for name, value in vars(Program()).items() if name in AROUND}
     same = dataclasses.replace(plan, program=dataclasses.replace(plan.program, **usual))
     chosen = {name: canonical(value) for name, value in beyond_defaults(same).items()}
     behind = {"dataset", *vars(plan.program)} - plan.agent_settings.keys()
@@ -63,7 +63,7 @@ def words_of(settings: Mapping[str, Any]) -> dict[str, str]:
     """
     words = dict(word for name, value in settings.items() for word in setting_words(name, value))
     return {
-        name: word[1:-1].replace(" ", "") if word[0] == "[" and word.count("[") == 1 else word
+        name: word[1:-1].replace(" ", "") if word.startswith("[") and word.count("[") == 1 else word
         for name, word in words.items()
     }
 

@@ -96,19 +96,25 @@ def test_the_table_and_the_json_hold_the_same_names(kind, shown, monkeypatch, ca
     command = [] if kind is None else [kind]
     assert listing.main([*command, "--json"]) == 0
     as_json = json.loads(capsys.readouterr().out)
-    assert listing.main(command) == 0
-    table = capsys.readouterr().out.splitlines()
-    assert [line.split("|")[1].strip() for line in table[2:]] == list(as_json)
+    for width in (80, 200):
+        monkeypatch.setenv("COLUMNS", str(width))
+        assert listing.main(command) == 0
+        table = capsys.readouterr().out.splitlines()
+        assert max(map(len, table)) <= width
+        names = [line.split()[0] for line in table[1:] if line and line[0] != " "]
+        assert names[: len(as_json)] == list(as_json)
 
 
-def test_the_cells_of_a_long_sweep_are_counted_in_the_overview_and_named_when_asked_for(capsys):
+def test_what_does_not_fit_is_named_with_where_it_stands_and_shown_when_asked_for(capsys):
     labels = listing.list_kind("sweeps")["equal-cost-mnist"]["cells"]
     assert listing.main(["sweeps"]) == 0
     overview = capsys.readouterr().out
-    assert f"and {len(labels) - 3} more" in overview
     assert labels[-1] not in overview
+    assert "cells: ccenv list sweeps NAME; all of it for programs: --json" in overview
     assert listing.main(["sweeps", "equal-cost-mnist"]) == 0
-    in_full = capsys.readouterr().out
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 80
+    in_full = " ".join(" ".join(lines).split())
     assert all(label in in_full for label in labels)
 
 

@@ -149,7 +149,7 @@ def test_a_nested_setting_may_be_written_as_an_option_and_comes_once():
 
 
 @pytest.mark.parametrize(
-    "words", [["--sed", "3"], ["--seed"], ["--seed", "--json"], ["--num_kept", "3"], ["--see=3"]]
+    "words", [["--sed", "3"], ["--seed"], ["--seed", "--json"], ["--threshold", "3"], ["--see=3"]]
 )
 def test_what_is_neither_an_option_nor_a_setting_is_refused(words, capsys):
     with pytest.raises(SystemExit) as stopped:

@@ -1,5 +1,6 @@
 """Laws of the frame around every program: what stops it is told in one line."""
 
+import ast
 import contextlib
 import errno
 import os
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from safetensors import SafetensorError
+from test_architecture import MODULES, tree_of
 
 from ccenv.runs.commands import frame as programs
 from ccenv.runs.commands import train
@@ -174,6 +176,27 @@ def test_ctrl_c_stops_a_training_in_one_line(tmp_path):
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 130
     lines = said.read_text().splitlines()
     assert [line for line in lines if not line.startswith("ccenv:")] == [train.STOPPED]
+
+
+def test_every_bar_is_silent_where_there_is_no_terminal():
+    bars = [
+        (path.name, {word.arg for word in call.keywords})
+        for path in MODULES.values()
+        for call in ast.walk(tree_of(path))
+        if isinstance(call, ast.Call) and getattr(call.func, "id", "") == "tqdm"
+    ]
+    assert len(bars) > 5
+    assert [name for name, words in bars if "disable" not in words] == []
+
+
+def test_a_training_with_a_bar_writes_none_into_a_file(tmp_path):
+    given = {**PROBE_SETTINGS, "images": 512, "batch_size": 64, "log_dir": str(tmp_path)}
+    command = [sys.executable, "-m", "ccenv", "train", "reinforce", *pairs_of(given)]
+    done = subprocess.run(
+        [*command, "progress=true"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert "\r" not in done.stdout + done.stderr
+    assert "image/s" not in done.stdout + done.stderr
 
 
 @pytest.mark.parametrize("name", FRAMED)

@@ -108,9 +108,9 @@ def test_a_file_of_mine_is_compared_like_a_sweep_that_ships(tmp_path, capsys):
 
 GRID = "grid = { num_kept = [1, 2] }"
 WRONG = {
-    "an unknown key": (TRUE + "\ncolour = 1", "unknown key of rows 'colour'"),
+    "an unknown key": (TRUE + "\ncolour = 1", "unknown key of a row 'colour'"),
     "an unknown key of the sweep": ("sed = [0]\n" + TRUE, "did you mean 'seeds'?"),
-    "an unknown agent": (TRUE.replace('"rloo"', '"rlo"'), "did you mean 'rloo'?"),
+    "an unknown agent": (TRUE.replace('"rloo"', '"rlo"'), "number 2: unknown agent 'rlo': did you"),
     "an unknown setting": (TRUE.replace("num_kept =", "num_kep ="), "num_kept"),
     "no agent": (
         TRUE.replace('agent = "dense"', ""),
@@ -130,8 +130,11 @@ WRONG = {
         "'rloo 1 of 4, 0.1, at 0.5' twice",
     ),
     "a label of nothing": (TRUE.replace("{num_kept}", "{kept}"), "to name settings of its row"),
-    "an unknown measure": ('measure = "loss"\n' + TRUE, "unknown measure 'loss'"),
-    "unknown shared settings": (TRUE.replace('= "many"', '= "few"'), "unknown shared settings"),
+    "an unknown measure": ('measure = "loss"\n' + TRUE, "'loss': choose one of bits, error"),
+    "unknown shared settings": (
+        TRUE.replace('= "many"', '= "few"'),
+        "number 2: expected [shared.few] for shared = 'few', got none",
+    ),
     "budgets that fall": (TRUE.replace("[100, 2_000]", "[2, 1]"), "ascending whole numbers"),
     "a seed that is none": (TRUE.replace("seeds = [0, 1]", "seeds = [-1]"), "whole numbers"),
     "a seed twice": (TRUE.replace("seeds = [0, 1]", "seeds = [1, 1]"), "different whole numbers"),
@@ -151,6 +154,48 @@ WRONG = {
         "expected description of printable letters",
     ),
     "endless": ("memory_budgets = [inf]" + TRUE, "finite numbers, got memory_budgets = inf"),
+    "a setting among the keys of a row": (
+        TRUE + "\nlearning_rate = 0.1",
+        "number 2: learning_rate is no key of a row; it is a setting and stands in settings = {",
+    ),
+    "a setting among the keys of the sweep": (
+        "images = 64\n" + TRUE,
+        "images is no key of a sweep; it is a setting and stands under [settings]",
+    ),
+    "a setting that all rows have wrong": (
+        TRUE.replace("[settings]", "[settings]\nimagess = 64"),
+        "number 1 (dense), by [settings] of all rows: unknown setting 'imagess'",
+    ),
+    "a setting that one row has wrong": (
+        f'{TRUE}\n[[rows]]\nagent = "dense"\nlabel = "b"\nsettings.images = "many"',
+        "number 3 (b): expected images to be int, got 'many'",
+    ),
+    "a cost weight without its reward": (
+        f'{TRUE}\n[[rows]]\nagent = "dense"\nlabel = "b"\nsettings.cost_wieght = 2',
+        "number 3 (b): unknown setting 'cost_wieght': did you mean 'reward_kwargs.cost_weight'?",
+    ),
+    "rows without a label that differ": (
+        f'{TRUE}\n[[rows]]\nagent = "dense"\nsettings.images = 32',
+        "[[rows]] number 1 and [[rows]] number 3: expected different labels, got 'dense' twice; "
+        'give label = "dense {images}"',
+    ),
+    "one value of a grid": (TRUE.replace("[1, 2]", "1"), "got 1; one value stands in settings"),
+    "a number of seeds": (
+        TRUE.replace("seeds = [0, 1]", "seeds = 2"),
+        "expected seeds as a list, got 2; write seeds = [0, 1, 2]",
+    ),
+    "a seed among settings": (
+        TRUE.replace("[settings]", "[settings]\nseed = 1"),
+        "number 1: seed stands under [settings]; write seeds = [0]",
+    ),
+    "one pair of brackets": (
+        'description = "Nothing."\n[rows]\nagent = "dense"',
+        "write [[rows]], in two brackets",
+    ),
+    "masks by another name": (
+        f'{TRUE}\n[[rows]]\nagent = "dense"\nlabel = "b"\nmasks = "greedy"',
+        "number 3: expected masks of sampled or mode (greedy), got 'greedy'",
+    ),
     "no rows": ('description = "Nothing."', "expected rows, got none"),
     "no TOML": ("rows = [", "expected a sweep as TOML"),
     "no text": ("\x00", "expected a sweep as TOML"),

@@ -23,6 +23,7 @@ NAMES = {
         | {"dataset": "probe"},
     ),
     "rloo accuracy num_kept=3 seed 0": ("rloo", {"num_kept": 3}),
+    "rloo accuracy start= seed 0": ("rloo", {"start": ""}),
     "rloo accuracy num_kept=2,3 seed 0": ("rloo", {"num_kept": (2, 3)}),
     "sb3_ppo potential cost_weight=2 seed 0": (
         "sb3_ppo",
