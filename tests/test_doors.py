@@ -87,7 +87,6 @@ DOORS = {
         "depends_on_machine: resolve",
         "pays_again: resolve",
         "code_digests: import_object",
-        "candidate: import_object",
         "pass_limit_on: resolve, resolve",
         "check_has_cost_weight: resolve",
         "usual_value: resolve",

@@ -288,7 +288,11 @@ TASKS: dict[str, Task] = {
 
 
 class Suite:
-    """All tasks: `for task in ccenv.suite(): ...`."""
+    """All tasks: `for task in ccenv.suite(): ...`.
+
+    >>> Suite()["depth-2"].id
+    'suite/depth-2-v0'
+    """
 
     def __call__(self, skill: str | None = None, *, quick: bool = False) -> Iterator[Task]:
         """Iterates over tasks, of one skill if one is named, of one level a skill if `quick`.

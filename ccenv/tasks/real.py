@@ -95,8 +95,9 @@ class Real(Problem):
         if not outcome.is_last:
             return -cost
         prefix = outcome.after.hidden
-        right = torch.from_numpy(self.estimate)[prefix.rows, prefix.numbers]
-        return right - torch.from_numpy(self.luck)[prefix.rows] - cost
+        rows, numbers = (part.cpu() for part in (prefix.rows, prefix.numbers))
+        above = torch.from_numpy(self.estimate)[rows, numbers] - torch.from_numpy(self.luck)[rows]
+        return above.to(cost.device) - cost
 
     @functools.cached_property
     def estimate(self) -> Floats:

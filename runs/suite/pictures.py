@@ -122,7 +122,7 @@ def profile_drawn(standing: Standing) -> Drawn:
 
 
 def write_page(standing: Standing, folder: Path) -> None:
-    """Writes `index.html` with pictures inside, and tables and pictures as files in the same folder."""
+    """Writes `index.html` with pictures inside; tables and pictures are files next to it."""
     skills = [skill_table(standing, name) for name in standing.own]
     folded = [profile_table(standing), agent_table(standing), solved_table(standing)]
     pictures = [radar_drawn(standing), profile_drawn(standing)]
