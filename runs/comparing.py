@@ -19,18 +19,21 @@ from tqdm import tqdm
 from ccenv.agents.foreign import open_policies
 from ccenv.base.annotations import checks_types
 from ccenv.base.registry import check_names
+from ccenv.base.values import as_settings, shown
 from ccenv.runs.adding import additions, with_added
-from ccenv.runs.api import frame
+from ccenv.runs.api import frame, name_of_code, with_names
+from ccenv.runs.config.agent_settings import find_agent
 from ccenv.runs.config.plan import OLDER, safe_name
+from ccenv.runs.config.shapings import shapings_sweep
 from ccenv.runs.config.sweep import MOST_RUNS, Sweep, check_run_count
 from ccenv.runs.engine import jobs as sweep_jobs
+from ccenv.runs.engine.collect_runs import telling_settings
 from ccenv.runs.engine.errors import say
 from ccenv.runs.engine.foreign import judge, with_rows
 from ccenv.runs.engine.jobs import Job, remaining_seconds
 from ccenv.runs.engine.machines import LOCAL
 from ccenv.runs.engine.study import Section
 from ccenv.runs.stats.measures import ASKED, OWN
-from ccenv.runs.stats.verdict import baseline_sentences
 from ccenv.runs.store import LOGS, PAGE, REPORTS, recorded
 from ccenv.runs.store import folder as run_folder
 from ccenv.runs.store.identity import Key
@@ -74,8 +77,8 @@ class Comparison:
 
     @property
     def verdict(self) -> str:
-        """Two sentences for each data set, true whatever the rows are."""
-        return " ".join(baseline_sentences(self.rows))
+        """Two sentences for each data set, one more where one agent's rewards are compared."""
+        return " ".join(self.results.sentences)
 
     @property
     def table(self) -> str:
@@ -104,8 +107,13 @@ class Comparison:
         return front_figure(self.results, self.results_dir)
 
     def to_pandas(self) -> Any:
-        """A data frame with a line for each row; intervals in columns such as `error.low`."""
-        return frame(self.rows)
+        """A data frame with a line for each row; intervals in columns such as `error.low`.
+
+        Reward, cost weight and every setting that differs between rows are columns.
+        """
+        first = [self.results.results[row["label"]][0] for row in self.rows]
+        told = telling_settings(first)
+        return frame(settings | row for settings, row in zip(told, self.rows, strict=True))
 
     def __repr__(self) -> str:
         finished, number = len(self.results.finished), self.results.num_runs
@@ -119,10 +127,28 @@ class Comparison:
         return f"<p>{html.escape(self.verdict)}</p><pre>{table}</pre>"
 
 
+def shapings_of(
+    agent: Any, rewards: Sequence[Any], cost_weights: Sequence[float], seeds: int | None
+) -> Sweep:
+    """The sweep of one agent under several rewards; arguments as those of `compare`."""
+    thing, settings = (*agent, {})[:2] if isinstance(agent, tuple) and agent else (agent, {})
+    name = name_of_code(thing, "an agent")
+    find_agent(name)
+    own = with_names(as_settings(settings, f"the settings of {name}"))
+    if isinstance(rewards, str):
+        raise ValueError(f"expected rewards as a list of two or more, got {shown(rewards)}")
+    names = [name_of_code(reward, "a reward") for reward in rewards]
+    return shapings_sweep(name, own, names, cost_weights, seeds)
+
+
 @checks_types
 def compare(
-    sweep: Any = "quickstart",
+    sweep: Any = None,
     *,
+    agent: Any = None,
+    rewards: Sequence[Any] = (),
+    cost_weights: Sequence[float] = (),
+    seeds: int | None = None,
     add: Any = None,
     masks: str = OWN,
     change: Callable[[Sweep], Sweep] = lambda sweep: sweep,
@@ -144,7 +170,14 @@ def compare(
     """Runs what is missing of a sweep and compares its rows; recorded results are not repeated.
 
     Args:
-        sweep: a name that `ccenv list sweeps` shows, a TOML file, or a `Sweep` or `Study`.
+        sweep: a name that `ccenv list sweeps` shows, a TOML file, or a `Sweep` or `Study`;
+            `quickstart` by default.
+        agent: in place of a sweep, the agent whose rewards are compared: a name, a class, or a
+            pair (name or class, settings of every run).
+        rewards: at least two, names or functions that take a `cost_weight`.
+        cost_weights: at least two numbers of at least 0; a row for each reward and weight.
+        seeds: run every row with seeds 0 to this number - 1; by default those of the sweep, or
+            three.
         add: what to add to the sweep's rows: an agent (a name or a class), which is trained here;
             or a policy that was trained elsewhere and is judged as it is: a model of
             Stable-Baselines3 or a zip of one, a torch module, a function from observations [batch,
@@ -177,10 +210,22 @@ def compare(
         >>> comparison = ccenv.compare("digits", run_missing_ones=False, write_page=False)
         >>> "dense" in [row["label"] for row in comparison.rows]
         True
+        >>> ccenv.compare(agent="reinforce", rewards=["potential", "negative_nll"],
+        ...     cost_weights=[0.5, 1.0])
+        Traceback (most recent call last):
+        ValueError: expected rewards with a cost_weight, got 'negative_nll', whose arguments are: \
+none; give it rows of its own in a sweep's file
     """
     check_names([masks], ASKED, "kind of masks")
-    study = find_study(sweep, trust, most_runs)
-    asked = change(study.sweep)
+    if agent is not None or rewards or cost_weights:
+        if sweep is not None or agent is None:
+            raise ValueError(
+                "expected a sweep, or an agent with rewards and cost_weights, got "
+                + ("both" if agent is not None else "no agent")
+            )
+        sweep = shapings_of(agent, rewards, cost_weights, seeds)
+    study = find_study("quickstart" if sweep is None else sweep, trust, most_runs)
+    asked = change(study.sweep if seeds is None else study.sweep.with_seeds(seeds))
     added = [] if add is None else additions(add)
     if added and record:
         raise ValueError("expected no added agents to be recorded with a sweep, got both")
@@ -218,7 +263,7 @@ def compare(
 
         with open_engine(engine, jobs, Path(log_dir), engine_options or {}) as opened:
             # Other processes cannot import what a notebook or a script has defined.
-            here = [job for job in todo if job.agent.startswith("__main__:")]
+            here = [job for job in todo if job.names_main]
             there = [job for job in todo if job not in here]
             for some, by in ((there, opened), (here, HERE)):
                 if some:

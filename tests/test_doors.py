@@ -89,6 +89,7 @@ DOORS = {
         "code_digests: import_object",
         "candidate: import_object",
         "pass_limit_on: resolve, resolve",
+        "check_has_cost_weight: resolve",
         "usual_value: resolve",
         "Addition.is_agent: import_object",
         "open_policies: import_object",

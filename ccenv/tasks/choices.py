@@ -142,8 +142,8 @@ class Choices(Problem):
             return outcome.correct
         inputs = outcome.before.images_by_row
         if self.distractors:
-            likely = torch.from_numpy(self.posterior(inputs.double().numpy()))
-            return (likely * outcome.mask).sum(dim=1)
+            likely = torch.from_numpy(self.posterior(inputs.double().cpu().numpy()))
+            return (likely.to(inputs.device) * outcome.mask).sum(dim=1)
         if self.flips:
             assert outcome.prediction is not None
             return (outcome.prediction - inputs[:, -1]).abs() * (2 * self.flips - 1) + (

@@ -27,7 +27,7 @@ def settings_of(
         ValueError: if there is no such task, or a setting is the task's own; the nearest is named.
     """
     found = suite[task].settings
-    check_keywords(own, OWN, "setting of a task, whose others are its own")
+    check_keywords(own, OWN, "open setting of a task")
     folder = None if score_folder is None else str(score_folder)
     given = {"name": task, "folder": folder, "agent": agent, "seed": seed}
     return found | own | {"task": given}
@@ -41,7 +41,11 @@ def make(
     seed: int | None = None,
     **own: Any,
 ) -> BlockSelectionEnv:
-    """The scalar environment of a task; arguments as of `make_vec`."""
+    """The scalar environment of a task; arguments as of `make_vec`.
+
+    Each is scored by itself: of several side by side none has all of the budget's episodes, so take
+    one, `make_vec` or `make_sb3`.
+    """
     env = BlockSelectionEnv(**settings_of(task, score_folder, agent, seed, own))
     if seed is not None:
         env.reset(seed=seed)

@@ -2,10 +2,12 @@
 
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from ccenv.data.split import Split
 from ccenv.mdp.dynamics import StepOutcome
+from ccenv.networks.core.abilities import Bounds, Continues, Owns, OwnWeights
+from ccenv.networks.core.protocol import Abilities, Earlier, Gate, GatedNetwork
 
 SIZES = {"train": 2048, "validation": 512, "test": 1024}
 """Sequences of each split."""
@@ -61,3 +63,60 @@ class Problem:
     def reference(self) -> float:
         """Expected return of the best rule that sees no input."""
         raise NotImplementedError
+
+
+class OneGate(GatedNetwork):
+    """A network of one gate of one weight for positions of sequences; its cost is one MAC.
+
+    A subclass defines what goes on from position to position and what is seen of it.
+    """
+
+    abilities: Abilities = (Continues, OwnWeights, Owns, Bounds)
+    num_classes = 2
+    dense_macs = 1
+
+    def __init__(self, name: str, weight: float, look_size: int) -> None:
+        """Sets the weight of the gate of this name, a linear layer without a bias."""
+        super().__init__()
+        self.gates = (Gate(name, 1, look_size, "identity"),)
+        self.add_module(name, nn.Linear(1, 1, bias=False))
+        nn.init.constant_(self.layer.weight, weight)
+
+    @property
+    def layer(self) -> nn.Linear:
+        """The gate's one block."""
+        found = self.get_submodule(self.gates[0].name)
+        assert isinstance(found, nn.Linear)
+        return found
+
+    def empty_cache(self, inputs: Tensor) -> Any:
+        """See `Continues`."""
+        raise NotImplementedError
+
+    def cache_before(self, inputs: Tensor, earlier: Earlier | None = None) -> Any:
+        """See `Continues`."""
+        return self.empty_cache(inputs)
+
+    def start(self, inputs: Tensor) -> Any:
+        """See `GatedNetwork.start`; alone, a position has nothing before it."""
+        return self.start_cached(inputs, self.empty_cache(inputs))
+
+    def start_cached(self, inputs: Tensor, cache: Any) -> Any:
+        """See `Caches`."""
+        raise NotImplementedError
+
+    def macs(self, gate: int, hidden: Any, mask: Tensor) -> Tensor:
+        """See `GatedNetwork.macs`: the block is one."""
+        return mask[:, 0].long()
+
+    def least_macs(self, gate: int) -> int:
+        """See `Bounds`."""
+        return 0
+
+    def gate_parameters(self, gate: int) -> list[nn.Parameter]:
+        """See `Owns`."""
+        return list(self.layer.parameters())
+
+    def unread_entries(self, off: Any) -> list[tuple[Tensor, Tensor]]:
+        """See `Owns`."""
+        return [(self.layer.weight, off[0].expand_as(self.layer.weight))]

@@ -11,21 +11,13 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from ccenv.base.seeding import stream_seed
 from ccenv.data.split import Split
 from ccenv.mdp.dynamics import StepOutcome
-from ccenv.networks.core.abilities import Bounds, Continues, Owns, OwnWeights
-from ccenv.networks.core.protocol import (
-    Abilities,
-    Earlier,
-    Gate,
-    GatedNetwork,
-    repeat_rows,
-    rows_each,
-)
-from ccenv.tasks.problem import SIZES, Problem, as_logits
+from ccenv.networks.core.protocol import repeat_rows, rows_each
+from ccenv.tasks.problem import SIZES, OneGate, Problem, as_logits
 
 PATCH, PATCHES = 8, 3
 """Positions of a patch, and patches of a sequence."""
@@ -66,39 +58,25 @@ class Summary:
     """[rows, places]; of the patch, one-hot."""
 
 
-class Staleness(GatedNetwork):
+class Staleness(OneGate):
     """A summary that grows stale, and a gate that refreshes it; a new patch starts fresh.
 
     The look is the signal, the belief, and the place in the patch.
     """
 
-    abilities: Abilities = (Continues, OwnWeights, Owns, Bounds)
-    dense_macs = 1
-
     def __init__(self, input_shape: tuple[int, ...] = (2 + PATCH,), num_classes: int = 2) -> None:
         """Sets the one weight: what is refreshed is stale no more."""
-        super().__init__()
-        self.gates = (Gate("refresh", 1, input_shape[0], "identity"),)
+        super().__init__("refresh", 0.0, input_shape[0])
         self.num_classes = num_classes
-        self.refresh = nn.Linear(1, 1, bias=False)
-        nn.init.zeros_(self.refresh.weight)
 
     def empty_cache(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
         """See `Continues`: fresh, and known to be so."""
         fresh = torch.zeros(len(inputs), device=inputs.device)
         return fresh, fresh
 
-    def cache_before(self, inputs: Tensor, earlier: Earlier | None = None) -> Any:
-        """See `Continues`."""
-        return self.empty_cache(inputs)
-
     def cache_after(self, hidden: Summary) -> tuple[Tensor, Tensor]:
         """See `Continues`."""
         return hidden.stale, hidden.belief
-
-    def start(self, inputs: Tensor) -> Summary:
-        """See `GatedNetwork.start`; alone, a position has nothing before it."""
-        return self.start_cached(inputs, self.empty_cache(inputs))
 
     def start_cached(self, inputs: Tensor, cache: tuple[Tensor, Tensor]) -> Summary:
         """See `Caches`: it may become stale, then the signal is seen."""
@@ -122,7 +100,7 @@ class Staleness(GatedNetwork):
             mask = torch.ones(len(hidden.stale), 1, dtype=torch.bool, device=hidden.stale.device)
         hidden = repeat_rows(hidden, rows_each(len(hidden.stale), len(mask)))
         rows = mask[:, 0].nonzero().squeeze(1)
-        fresh = self.refresh(hidden.stale.index_select(0, rows)[:, None])[:, 0]
+        fresh = self.layer(hidden.stale.index_select(0, rows)[:, None])[:, 0]
         stale = hidden.stale.index_copy(0, rows, fresh)
         return replace(hidden, stale=stale, belief=hidden.belief.masked_fill(mask[:, 0], 0.0))
 
@@ -135,22 +113,6 @@ class Staleness(GatedNetwork):
         """See `GatedNetwork.look`."""
         seen = torch.stack([hidden.signal, hidden.belief], dim=1)
         return torch.cat([seen, hidden.place], dim=1)
-
-    def macs(self, gate: int, hidden: Summary, mask: Tensor) -> Tensor:
-        """See `GatedNetwork.macs`: a refresh is one."""
-        return mask[:, 0].long()
-
-    def least_macs(self, gate: int) -> int:
-        """See `Bounds`."""
-        return 0
-
-    def gate_parameters(self, gate: int) -> list[nn.Parameter]:
-        """See `Owns`."""
-        return list(self.refresh.parameters())
-
-    def unread_entries(self, off: Any) -> list[tuple[Tensor, Tensor]]:
-        """See `Owns`."""
-        return [(self.refresh.weight, off[0].expand_as(self.refresh.weight))]
 
 
 def posterior(prior: Any, signal: Any) -> Any:

@@ -90,7 +90,8 @@ class Score(Extension):
 
     def begin(self, simulator: Any, num_inputs: int) -> None:
         """Nothing is earned yet."""
-        self.value = torch.zeros(num_inputs * simulator.group_size, dtype=torch.float64)
+        rows, device = num_inputs * simulator.group_size, simulator.device
+        self.value = torch.zeros(rows, dtype=torch.float64, device=device)
         self.cost = torch.zeros_like(self.value)
 
     def after_gate(self, simulator: Any, outcome: StepOutcome) -> dict[str, Tensor]:
@@ -99,8 +100,8 @@ class Score(Extension):
         price: Any = self.task.settings.get("reward_kwargs", {}).get("cost_weight", 1.0)
         if context is not None:
             price = context.values["cost_weight"]
-        self.value += self.task.problem.value(outcome, price).cpu()
-        self.cost += outcome.layer_cost.cpu() / simulator.positions
+        self.value += self.task.problem.value(outcome, price)
+        self.cost += outcome.layer_cost / simulator.positions
         if outcome.is_last and simulator.position + 1 == simulator.positions:
             self.finish()
         return {}
@@ -111,7 +112,7 @@ class Score(Extension):
         count = min(len(self.value), budget - self.episodes)
         parts = (self.episodes + np.arange(count)) * PARTS // budget
         for row, values in enumerate((self.value, self.cost)):
-            np.add.at(self.sums[row], parts, values.numpy()[:count])
+            np.add.at(self.sums[row], parts, values.cpu().numpy()[:count])
         np.add.at(self.counts, parts, 1)
         before, self.episodes = self.episodes * PARTS // budget, self.episodes + count
         if self.episodes * PARTS // budget > before:

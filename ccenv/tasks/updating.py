@@ -10,21 +10,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ccenv.base.seeding import stream_seed
 from ccenv.data.split import Split
 from ccenv.mdp.dynamics import StepOutcome
-from ccenv.networks.core.abilities import Bounds, Continues, Owns, OwnWeights
-from ccenv.networks.core.protocol import (
-    Abilities,
-    Earlier,
-    Gate,
-    GatedNetwork,
-    repeat_rows,
-    rows_each,
-)
-from ccenv.tasks.problem import SIZES, Problem, as_logits
+from ccenv.networks.core.protocol import repeat_rows, rows_each
+from ccenv.tasks.problem import SIZES, OneGate, Problem, as_logits
 
 UPDATE_PRICE = 1 / 32
 """Of one update; the answer earns 1."""
@@ -40,38 +32,23 @@ class Counted:
     """[rows, 3]: whether this position is marked, whether it is the last, and its place."""
 
 
-class Counter(GatedNetwork):
+class Counter(OneGate):
     """Adds up marks where its gate is kept; it answers at the last position, right if it has two.
 
     The look is what is seen of the position.
     """
 
-    abilities: Abilities = (Continues, OwnWeights, Owns, Bounds)
-    gates = (Gate("update", 1, 3, "identity"),)
-    num_classes = 2
-    dense_macs = 1
-
     def __init__(self) -> None:
         """Sets the one weight."""
-        super().__init__()
-        self.add = nn.Linear(1, 1, bias=False)
-        nn.init.ones_(self.add.weight)
+        super().__init__("update", 1.0, 3)
 
     def empty_cache(self, inputs: Tensor) -> Tensor:
         """See `Continues`: nothing is counted."""
         return torch.zeros(len(inputs), device=inputs.device)
 
-    def cache_before(self, inputs: Tensor, earlier: Earlier | None = None) -> Tensor:
-        """See `Continues`."""
-        return self.empty_cache(inputs)
-
     def cache_after(self, hidden: Counted) -> Tensor:
         """See `Continues`."""
         return hidden.count
-
-    def start(self, inputs: Tensor) -> Counted:
-        """See `GatedNetwork.start`."""
-        return self.start_cached(inputs, self.empty_cache(inputs))
 
     def start_cached(self, inputs: Tensor, cache: Tensor) -> Counted:
         """See `Caches`."""
@@ -89,7 +66,7 @@ class Counter(GatedNetwork):
         hidden = repeat_rows(hidden, 1 if mask is None else rows_each(len(hidden.count), len(mask)))
         kept = torch.ones_like(hidden.count, dtype=torch.bool) if mask is None else mask[:, 0]
         rows = kept.nonzero().squeeze(1)
-        more = self.add(hidden.seen.index_select(0, rows)[:, :1])[:, 0]
+        more = self.layer(hidden.seen.index_select(0, rows)[:, :1])[:, 0]
         return replace(hidden, count=hidden.count.index_add(0, rows, more))
 
     def logits(self, hidden: Counted, backend: str = "auto") -> Tensor:
@@ -100,22 +77,6 @@ class Counter(GatedNetwork):
     def look(self, gate: int, hidden: Counted) -> Tensor:
         """See `GatedNetwork.look`."""
         return hidden.seen
-
-    def macs(self, gate: int, hidden: Counted, mask: Tensor) -> Tensor:
-        """See `GatedNetwork.macs`: an update is one."""
-        return mask[:, 0].long()
-
-    def least_macs(self, gate: int) -> int:
-        """See `Bounds`."""
-        return 0
-
-    def gate_parameters(self, gate: int) -> list[nn.Parameter]:
-        """See `Owns`."""
-        return list(self.add.parameters())
-
-    def unread_entries(self, off: Any) -> list[tuple[Tensor, Tensor]]:
-        """See `Owns`."""
-        return [(self.add.weight, off[0].expand_as(self.add.weight))]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,7 +1,6 @@
 """A sweep: run what is missing, then show table and report: ccenv compare [SWEEP]."""
 
 import argparse
-import dataclasses
 import itertools
 from collections.abc import Sequence
 from typing import Any
@@ -31,15 +30,15 @@ def compared(options: argparse.Namespace) -> int:
         )
 
     def changed(sweep: Sweep) -> Sweep:
-        if options.seeds:
-            cells = tuple(dataclasses.replace(cell, seeds=None) for cell in sweep.cells)
-            minutes = sweep.minutes * options.seeds * len(cells) / max(1, len(sweep.runs()))
-            seeds = tuple(range(options.seeds))
-            sweep = dataclasses.replace(sweep, cells=cells, seeds=seeds, minutes=minutes)
         return sweep.miniature() if options.miniature else sweep
 
+    agent, *settings = options.agent or [None]
     found = compare(
         options.sweep,
+        agent=agent and (agent, parse_pairs(settings)),
+        rewards=options.rewards,
+        cost_weights=options.cost_weights,
+        seeds=options.seeds,
         add=[read_added(words) for words in options.add] or None,
         masks=options.masks,
         change=changed,
@@ -61,7 +60,9 @@ def compared(options: argparse.Namespace) -> int:
     if options.json:
         print_json(found.rows)
     elif found.rows:
-        print(answer(found.results.sweep.description, found.rows), flush=True)
+        shown = found.results
+        about = shown.sweep.description
+        print(answer(about, shown.rows, shown.sentences, shown.shapings), flush=True)
     # The answer first: figures take seconds.
     page = []
     if found.rows and (options.page or not options.no_run):
@@ -76,6 +77,21 @@ def compared(options: argparse.Namespace) -> int:
     if failures:
         say(f"{len(failures)} of {number} runs failed; the same command tries them again")
     return 1 if failures or not (found.rows or options.shard) else 0
+
+
+def listed(text: str) -> list[str]:
+    """Reads names between commas."""
+    return [name.strip() for name in text.split(",")]
+
+
+def weights(text: str) -> list[float]:
+    """Reads numbers between commas."""
+    try:
+        return [float(number) for number in listed(text)]
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(
+            f"expected numbers between commas, as .25,.5,1, got {text!r}"
+        ) from error
 
 
 def read_added(words: Sequence[str]) -> tuple[str | list[str], dict[str, Any]]:
@@ -103,8 +119,28 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "sweep",
         nargs="?",
-        default="quickstart",
-        help=f"{', '.join(STUDIES)}, a file that ends in .toml, or module:name",
+        help=f"{', '.join(STUDIES)}, a file that ends in .toml, or module:name; quickstart by "
+        "default",
+    )
+    parser.add_argument(
+        "--agent",
+        nargs="+",
+        metavar=("AGENT", "key=value"),
+        help="in place of a sweep: this agent under several rewards, and settings of every run",
+    )
+    parser.add_argument(
+        "--rewards",
+        type=listed,
+        default=(),
+        metavar="NAME,NAME",
+        help="two or more that take a cost_weight, as module:name too",
+    )
+    parser.add_argument(
+        "--cost-weights",
+        type=weights,
+        default=(),
+        metavar="W,W",
+        help="two or more: a row for each reward and weight",
     )
     parser.add_argument(
         "--add",

@@ -61,7 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             found = among_recorded(alone, folder, STUDIES)
         say(f"recorded results were read from {folder}")
     report = Path(options.out) / safe_name(options.name)
-    print(answer(found.sweep.description, found.rows), flush=True)
+    print(answer(found.sweep.description, found.rows, found.sentences, found.shapings), flush=True)
     publish(found, report, folder)
     say(f"report: {report / PAGE} (tables and plots next to it)")
     if options.board:

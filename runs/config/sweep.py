@@ -88,6 +88,12 @@ class Sweep:
         """One for each row and seed."""
         return sum(len(self.seeds if c.seeds is None else c.seeds) for c in self.cells)
 
+    def with_seeds(self, number: int) -> "Sweep":
+        """Every row with seeds 0 to `number` - 1."""
+        cells = tuple(dataclasses.replace(cell, seeds=None) for cell in self.cells)
+        minutes = self.minutes * number * len(cells) / max(1, self.num_runs)
+        return dataclasses.replace(self, cells=cells, seeds=tuple(range(number)), minutes=minutes)
+
     def runs(self) -> list[tuple[Cell, dict[str, Any]]]:
         """Each cell with the settings of each of its runs."""
         return [

@@ -2,6 +2,7 @@
 
 import argparse
 import functools
+import itertools
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,9 +13,24 @@ from typing import Any
 from ccenv.runs.config.plan import NO_SOURCE, OF_CODE, Plan, code_digests, safe_name
 from ccenv.runs.config.settings import make_plan
 from ccenv.runs.config.sweep import Cell, Sweep
-from ccenv.runs.stats.measures import GIVEN, MODES, OTHER_DATA, OWN, method_of, shown_masks
+from ccenv.runs.stats.measures import (
+    GIVEN,
+    MEASURES,
+    MODES,
+    OTHER_DATA,
+    OWN,
+    method_of,
+    shown_masks,
+)
 from ccenv.runs.stats.rows import make_rows
-from ccenv.runs.stats.verdict import first_names
+from ccenv.runs.stats.shapings import (
+    Shapings,
+    compares_shapings,
+    make_shapings,
+    shaping_of,
+    shaping_sentences,
+)
+from ccenv.runs.stats.verdict import baseline_sentences, first_names
 from ccenv.runs.store import folder as run_folder
 from ccenv.runs.store import json_file, recorded
 from ccenv.runs.store.identity import Key
@@ -46,6 +62,11 @@ class Job:
     def run(self) -> tuple[str, int]:
         """Which one of its sweep: label and seed."""
         return self.label, self.plan.program.seed
+
+    @property
+    def names_main(self) -> bool:
+        """Whether it needs code of the script that runs, which no other process can import."""
+        return any(name.startswith("__main__:") for name in names_of_code(self.plan))
 
 
 @dataclass(frozen=True)
@@ -100,8 +121,9 @@ class Comparison:
     def results(self) -> dict[str, list[dict[str, Any]]]:
         """Label -> results by seed; labels in the sweep's order, those without any are empty.
 
-        A result says what its row does: `method`, and whether it was `added`. Runs on other data
-        than the comparison's (see `data_compared`) are rows of their own, of a data set of its own.
+        A result says what its row does: `method`, and whether it was `added`. Where one agent's
+        rewards are compared, each reward is a method. Runs on other data than the comparison's (see
+        `data_compared`) are rows of their own, of a data set of its own.
         """
         found: dict[str, list[dict[str, Any]]] = {cell.label: [] for cell in self.sweep.cells}
         rows = {c.label: {"method": c.method, "added": c.added} for c in self.sweep.cells}
@@ -113,12 +135,26 @@ class Comparison:
                     result[OTHER_DATA] = checksum[:SHOWN]
                     label = f"{one.label}, data {checksum[:SHOWN]}"
             found.setdefault(label, []).append(result)
+        if compares_shapings(found):
+            for result in itertools.chain.from_iterable(found.values()):
+                if result["learns"] and not result["added"]:
+                    result["method"] = result["method"] or shaping_of(result)
         return found
+
+    @functools.cached_property
+    def shapings(self) -> list[Shapings]:
+        """One agent's rewards at common costs, on each data set; none of other comparisons."""
+        return make_shapings(self.results, self.draw, MEASURES[self.sweep.measure])
 
     @functools.cached_property
     def rows(self) -> list[dict[str, Any]]:
         """Rows of the table."""
         return [asdict(row) for row in make_rows(self.results, self.draw)]
+
+    @property
+    def sentences(self) -> list[str]:
+        """What is said of it: rewards compared, then policies and baselines."""
+        return [*shaping_sentences(self.shapings), *baseline_sentences(self.rows)]
 
 
 def data_compared(finished: Iterable[Finished]) -> dict[str, str]:

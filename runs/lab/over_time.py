@@ -249,7 +249,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--rollouts", type=int, default=500, help=f"of {ROWS} sequences")
     parser.add_argument("--seeds", type=int, default=3, help="of what learns")
     parser.add_argument("--problem", choices=list(PROBLEMS), help="one of them; both by default")
-    parser.add_argument("--only", default="", help="what learns and has a name that begins so")
+    name = "what learns and has a name that begins so, or rules"
+    parser.add_argument("--only", default="", help=name)
 
 
 def measured(options: Options) -> Iterator[Row]:
@@ -278,7 +279,7 @@ def measured(options: Options) -> Iterator[Row]:
         for who, steps, learn in learners(problem, options.rollouts):
             if who.startswith(options.only):
                 yield row(who, [learn(seed) for seed in range(options.seeds)], steps)
-        for who, choose in () if options.only else problem.rules(problem):
+        for who, choose in problem.rules(problem) if options.only in ("", "rules") else ():
             yield row(who, [problem.score(choose)])
         yield row("random", [random])
 

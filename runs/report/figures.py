@@ -40,6 +40,7 @@ from ccenv.runs.stats.measures import (
     method_of,
     repeated,
 )
+from ccenv.runs.stats.shapings import compares_shapings, learned_rows
 from ccenv.runs.stats.verdict import first_names
 from ccenv.runs.tables.drawing import (
     COLORS,
@@ -103,6 +104,8 @@ class Looks:
     shapings: Mapping[str, str]
     """label of a learned row -> its reward, where policies learned from several, but no more than
     there are shapes; else empty."""
+    joined: frozenset[str] = frozenset()
+    """methods whose points a line joins, as it does a baseline's: one agent's rewards."""
 
     @functools.cached_property
     def colors(self) -> dict[str, str]:
@@ -143,10 +146,12 @@ def make_looks(results: Results) -> Looks:
     shapings = {label: str(r["reward"]) for label, r in first.items() if r["learns"]}
     shapings = {label: reward for label, reward in shapings.items() if reward != UNKNOWN}
     number = len(set(shapings.values()))
+    kinds = {methods[label]: kind_of_method(result) for label, result in first.items()}
+    if compares_shapings(results):
+        joined = frozenset(methods[label] for label, _ in learned_rows(results))
+        return Looks(methods, kinds, {}, joined)
     several = shapings if 1 < number <= len(KINDS["learned"][1]) else {}
-    return Looks(
-        methods, {methods[label]: kind_of_method(r) for label, r in first.items()}, several
-    )
+    return Looks(methods, kinds, several)
 
 
 @dataclass(frozen=True)
@@ -275,8 +280,8 @@ def costs_of(points: Sequence[Point]) -> list[Cost]:
 
 CAPTION = (
     "Bars: 95 % intervals over seeds, from three seeds on. Dotted steps: Pareto front of means. "
-    "Lines: rows of a baseline that no cheaper one beats on validation data. Pale: variants of one "
-    "cost that validation did not choose."
+    "Lines: rows of a baseline, or of one reward of several, that no cheaper one beats on "
+    "validation data. Pale: rows that validation did not choose."
 )
 
 
@@ -396,7 +401,7 @@ def named_groups(view: PlotView, looks: Looks) -> dict[str, Group]:
     groups = {}
     for (method, is_whole), pairs in members.items():
         style = looks.style(pairs[0][1].label) | ({"mfc": "none"} if is_whole else {})
-        if looks.kinds[method] not in ("learned", "ceiling"):
+        if method in looks.joined or looks.kinds[method] not in ("learned", "ceiling"):
             pairs, style = on_validation(pairs), style | {"ls": "-"}
         label = pairs[0][1].label
         name = label if len(pairs) == 1 and len(label) <= LONGEST else method
@@ -538,30 +543,53 @@ def write_key(figure: Any, axes: Any, area: tuple[float, float], key: Mapping[st
 
 
 CURVES = {"error": "error in %", "total_cost": "total cost"}
+RETURNS = {"mean_return": "return"}
 
 
 def curve_figures(comparison: Comparison, looks: Looks) -> list[Drawn]:
-    """Validation error and total cost over inputs seen: a figure for each data set and shaping."""
+    """Validation error and total cost over inputs seen: a figure for each data set and shaping.
+
+    Where one agent's rewards are compared, a figure for each cost weight, with returns.
+    """
     groups: dict[tuple[str, str], list[Row]] = {}
     for row in comparison.rows:
-        if any(len(result.get("curve", [])) > 2 for result in comparison.results[row["label"]]):
-            groups.setdefault((row["dataset"], row["shaping"]), []).append(row)
+        runs = comparison.results[row["label"]]
+        if any(len(result.get("curve", [])) > 2 for result in runs):
+            is_joined = looks.methods[row["label"]] in looks.joined
+            alike = cost_weight_of(runs[0]) if is_joined else f"reward {row['shaping']}"
+            groups.setdefault((row["dataset"], alike), []).append(row)
     figures = []
-    for key, rows in groups.items():
-        name = "curves" if len(groups) == 1 else f"curves-{file_part(*key)}"
-        height = 3.8 + legend_height([shown_name(row) for row in rows])
-        draw = functools.partial(plotted, curve_panels(comparison.results, rows, looks), height)
+    for (dataset, alike), rows in groups.items():
+        part = file_part(dataset, alike.removeprefix("reward ").replace(" ", "-"))
+        name = "curves" if len(groups) == 1 else f"curves-{part}"
+        panels = curve_panels(comparison.results, rows, looks)
+        height = 0.4 + 1.7 * len(panels) + legend_height([one.name for one in panels[0].series])
         ends = ", ".join(f"{row['label']} {100 * row['error']['mean']:.1f} %" for row in rows)
-        caption = f"Validation data of {key[0]}, reward {key[1]}. Bands: lowest to highest seed."
+        caption = f"Validation data of {dataset}, {alike}. Bands: lowest to highest seed."
+        if len(panels) > len(CURVES):
+            caption += " Returns of different rewards are in different units."
         alt = f"Validation error and total cost over training inputs; test error in the end: {ends}"
+        draw = functools.partial(plotted, panels, height)
         figures.append(Drawn(draw, name, caption, alt))
     return figures
 
 
+def cost_weight_of(result: Mapping[str, Any]) -> str:
+    """The cost weight of a run's reward in words, as it was given."""
+    given = result["settings"]["environment"]["reward_kwargs"]
+    return f"cost weight {given['cost_weight']:g}" if "cost_weight" in given else "no cost weight"
+
+
 def curve_panels(results: Results, rows: Sequence[Row], looks: Looks) -> list[Panel]:
-    """One line for each row: mean and range over the seeds that got as far."""
+    """One line for each row: mean and range over the seeds that got as far.
+
+    A panel of returns where rows are one agent's under several rewards, and all results say them.
+    """
+    points = [p for row in rows for run in results[row["label"]] for p in run.get("curve", [])]
+    is_joined = all(looks.methods[row["label"]] in looks.joined for row in rows)
+    has_returns = is_joined and all("mean_return" in point for point in points)
     panels = []
-    for number, title in CURVES.items():
+    for number, title in (CURVES | (RETURNS if has_returns else {})).items():
         series = []
         for row in rows:
             by_inputs: dict[int, list[float]] = {}
@@ -573,9 +601,13 @@ def curve_panels(results: Results, rows: Sequence[Row], looks: Looks) -> list[Pa
             low, mean, high = (
                 [float(f(by_inputs[n])) for n in inputs] for f in (min, np.mean, max)
             )
-            style = {"lw": 1.2} | looks.line(row["label"])
-            series.append(Series(shown_name(row), inputs, mean, style, (low, high)))
-        panels.append(Panel(series, {"ylabel": title, "ylim": (0, None)}))
+            style: Style = {"lw": 1.2} | looks.line(row["label"])
+            name = shown_name(row)
+            if is_joined:
+                name, style = looks.methods[row["label"]], style | {"ls": "-"}
+            series.append(Series(name, inputs, mean, style, (low, high)))
+        ends: Style = {} if number in RETURNS else {"ylim": (0, None)}
+        panels.append(Panel(series, {"ylabel": title} | ends))
     below = {"xlabel": "training inputs seen"}
     last = dataclasses.replace(
         panels[-1],

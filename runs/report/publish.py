@@ -32,7 +32,6 @@ from ccenv.runs.report.figures import (
 from ccenv.runs.report.inputs import section_of
 from ccenv.runs.report.tables import APART, all_tables, findings
 from ccenv.runs.stats.measures import MASKS
-from ccenv.runs.stats.verdict import baseline_sentences
 from ccenv.runs.store import PAGE
 from ccenv.runs.store.recorded import WITH_PACKAGE
 from ccenv.runs.tables.drawing import WIDE, Drawn, drawn_in_style
@@ -58,7 +57,7 @@ def publish(
         sections: what a study adds.
     """
     rows = comparison.rows
-    sentences = [*baseline_sentences(rows), *findings(comparison)]
+    sentences = [*comparison.sentences, *findings(comparison)]
     words = "\n".join(f"- {sentence}" for sentence in sentences)
     parts_of_text = (comparison.sweep.description, table(rows), notes(rows), f"{words}\n")
     write_whole(folder / "table.md", "\n\n".join(parts_of_text))
@@ -134,11 +133,11 @@ def page(comparison: Comparison, report: Report) -> str:
     return filled_page(
         title=comparison.sweep.name,
         about=comparison.sweep.description,
-        made_by=f"ccenv compare {comparison.sweep.name}",
+        made_by="ccenv compare",
         comparison=comparison,
         missing=names_of(comparison.missing),
         origins=origins(comparison),
-        verdicts=baseline_sentences(comparison.rows),
+        verdicts=comparison.sentences,
         findings=findings(comparison),
         report=report,
         switches=switches_of(report.views),

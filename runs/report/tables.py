@@ -14,6 +14,7 @@ from ccenv.runs.stats.intervals import Interval, mean_interval, with_interval
 from ccenv.runs.stats.measures import MASKS, MODES, UNKNOWN, Result, evaluation
 from ccenv.runs.stats.rows import RULE, make_rows, runs_fallen
 from ccenv.runs.stats.verdict import AGAINST_RANDOM, first_names
+from ccenv.runs.tables.shapings import shapings_table
 from ccenv.runs.tables.sweep_table import (
     Columns,
     Row,
@@ -457,10 +458,11 @@ def limit_tables(results: Mapping[str, Sequence[Result]]) -> list[Table]:
 
 def all_tables(comparison: Comparison, views: Sequence[PlotView] = ()) -> dict[str, list[Table]]:
     """Every table of the report that has something to say, by section; `views` for the overview."""
-    rows = comparison.rows
+    rows, shapings = comparison.rows, comparison.shapings
     tables = {
         "overview": overview(comparison, views),
-        "shapings": shaping_tables(
+        "shapings": [shapings_table(one, len(shapings)) for one in shapings]
+        or shaping_tables(
             rows,
             make_methods(comparison.results, comparison.draw, family=lambda run: str(run["agent"])),
         ),

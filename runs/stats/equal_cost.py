@@ -103,7 +103,8 @@ def differences(found: Sequence[Result], draw: str, floors: Sequence[Result]) ->
 def name_in(method: Method, methods: Sequence[Method]) -> str:
     """A method's name, with its shaping where there are several."""
     several = len({other.shaping for other in methods} - {UNKNOWN}) > 1
-    is_named = several and method.shaping != UNKNOWN
+    # A method may be called by its reward already.
+    is_named = several and method.shaping.rpartition(":")[2] not in (UNKNOWN, method.name)
     return f"{method.name} under {method.shaping}" if is_named else method.name
 
 

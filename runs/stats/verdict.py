@@ -204,7 +204,9 @@ def baseline_sentences(rows: Sequence[Row]) -> list[str]:
             sentences.append(f"On {dataset} no verdict: fewer than {FEWEST} seeds of {names}.")
         if judged:
             baselines = [row for row in able if not row["learns"]]
-            sentences += [against_random(dataset, judged), against_all(judged, baselines)]
+            if baselines or any(row["verdict"] in AGAINST_RANDOM for row in judged):
+                sentences.append(against_random(dataset, judged))
+            sentences.append(against_all(judged, baselines))
         sentences += far_masks(learned)
         if same:
             sentences.append(f"Equal in all common seeds, counted as one: {first_names(same)}.")

@@ -9,7 +9,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from ccenv.runs.stats.intervals import with_interval
 from ccenv.runs.stats.measures import BITS, ERROR
-from ccenv.runs.stats.verdict import baseline_sentences, crosses_shapings
+from ccenv.runs.stats.shapings import Shapings
+from ccenv.runs.stats.verdict import crosses_shapings
+from ccenv.runs.tables.shapings import SHORT_NOTE, shapings_table
 from ccenv.runs.tables.sweep_table import (
     Columns,
     Row,
@@ -38,18 +40,33 @@ WIDEST = 100
 """Characters of a line of prose."""
 
 
-def answer(description: str, rows: Sequence[Row], width: int | None = None) -> str:
-    """What a comparison is about, its table, and the verdict.
+def answer(
+    description: str,
+    rows: Sequence[Row],
+    verdict: Sequence[str],
+    rewards: Sequence[Shapings] = (),
+    width: int | None = None,
+) -> str:
+    """What a comparison is about, its tables, and the verdict.
 
     Args:
-        description: a sentence above the table.
+        description: a sentence above the tables.
         rows: of `Comparison.rows`.
+        verdict: sentences below them.
+        rewards: one agent's, on each data set; see `Comparison.shapings`.
         width: in characters; that of the terminal, or 80 where there is none.
     """
     width = width or shutil.get_terminal_size().columns
-    sentences = (description, " ".join(baseline_sentences(rows)))
+    sentences = (description, " ".join(verdict))
     above, below = (textwrap.fill(text, min(width, WIDEST)) for text in sentences)
-    return "\n\n".join([above, short_table(rows, width), below])
+    tables = [shapings_table(one, len(rewards)) for one in rewards]
+    shapings = [
+        aligned(dict(zip(one.columns, zip(*one.texts, strict=True), strict=True)), width, "reward")
+        for one in tables
+        if one.lines
+    ]
+    shapings += [textwrap.fill(SHORT_NOTE, min(width, WIDEST))] if shapings else []
+    return "\n\n".join([above, *shapings, short_table(rows, width), below])
 
 
 def short_table(rows: Sequence[Row], width: int = 80) -> str:
@@ -140,23 +157,29 @@ def above_random(row: Row) -> str:
     return "" if number is None else with_interval(number, len(row["seeds"]), ".1%", (-1, 1))
 
 
-def aligned(columns: Mapping[str, Sequence[str]], width: int) -> str:
-    """Columns side by side, as many as fit: the last ones go first, then ends of long names."""
+def aligned(columns: Mapping[str, Sequence[str]], width: int, words: str = "") -> str:
+    """Columns side by side, as many as fit: the last ones go first, then ends of long names.
+
+    The first column and that of `words` are aligned to the left.
+    """
     sizes = {name: max(map(len, (name, *cells))) for name, cells in columns.items()}
     names, *_ = sizes
     while len(sizes) > 3 and sum(sizes.values()) + 2 * (len(sizes) - 1) > width:
         sizes.popitem()
-    others = sum(sizes.values()) + 2 * (len(sizes) - 1) - sizes[names]
-    limit = max(SHORTEST_NAME, width - others)
+    room = width + sizes[names] - sum(sizes.values()) - 2 * (len(sizes) - 1)
+    limit = max(SHORTEST_NAME, room)
     sizes[names] = min(sizes[names], limit)
     rules = ["-" * size for size in sizes.values()]
     lines = [list(sizes), rules, *zip(*(columns[name] for name in sizes), strict=True)]
     texts = []
     for name, *cells in lines:
         short = name if len(name) <= limit else f"{name[: limit - 1]}…"
-        own, *rest = sizes.values()
-        numbers = (cell.rjust(size) for cell, size in zip(cells, rest, strict=True))
-        texts.append("  ".join([short.ljust(own), *numbers]).rstrip())
+        (_, own), *rest = sizes.items()
+        others = [
+            cell.ljust(size) if heading == words else cell.rjust(size)
+            for cell, (heading, size) in zip(cells, rest, strict=True)
+        ]
+        texts.append("  ".join([short.ljust(own), *others]).rstrip())
     return "\n".join(texts)
 
 

@@ -31,12 +31,15 @@ ASK = 2 * DIGITS
 LETTERS, COPIED, BLANKS = 8, 5, 20
 
 
-def adding(split: str) -> Split:
-    """Sequences of 49 symbols of 21, see the module; the label at the end is the sum and one."""
+def adding(split: str, numbers: int = NUMBERS) -> Split:
+    """Sequences of 49 symbols of 21, see the module; the label at the end is the sum and one.
+
+    Other `numbers` of digits make sequences of one symbol more than these.
+    """
     generator = stream(SPLITS.index(split), "adding")
     rows = SIZES[split]
-    symbols = torch.randint(DIGITS, (rows, NUMBERS), generator=generator)
-    half = NUMBERS // 2
+    symbols = torch.randint(DIGITS, (rows, numbers), generator=generator)
+    half = numbers // 2
     marks = torch.randint(half, (rows, 2), generator=generator) + torch.tensor([0, half])
     total = symbols.gather(1, marks).sum(dim=1)
     symbols = symbols.scatter_add(1, marks, torch.full_like(marks, DIGITS))

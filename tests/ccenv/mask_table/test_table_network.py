@@ -11,7 +11,7 @@ import torch
 
 from ccenv.agents import AGENTS
 from ccenv.base.registry import resolve
-from ccenv.mask_table import build, value
+from ccenv.mask_table import all_masks, build, optimum, rewards, value
 from ccenv.mask_table.environment import TableNetwork, mask_chances, table_simulator
 from ccenv.mask_table.times import UnitTimes, read_times, write_times
 from ccenv.runs.mask_tables.build import time_parts
@@ -200,3 +200,30 @@ def test_measured_times_are_of_the_network_and_dense_is_their_sum(simulator):
     assert len(times.units) == 4
     assert times.dense == pytest.approx(times.always + sum(times.units))
     assert times.dense > 0
+
+
+def test_potential_based_shaping_leaves_the_best_mask_of_every_input_as_it_is(simulator, table):
+    price, masks = 0.4, torch.from_numpy(all_masks(table.header.menus))
+    exact = rewards(table.outcomes("right"), price)
+    shaped_env = Simulator(
+        NUM,
+        dataset="probe",
+        network=simulator.network,
+        split="test",
+        reward="potential",
+        reward_kwargs={"cost_weight": price},
+    )
+    shaped_env.seed(0)
+    returns = []
+    for mask in masks:
+        shaped_env.begin(torch.arange(NUM))
+        steps = [shaped_env.step(mask[None, gate, None].expand(NUM, 1)) for gate in range(4)]
+        returns.append(sum(step.reward for step in steps))
+    shaped = torch.stack(returns, dim=1).double().numpy()
+    # The same number is added to all masks of an input, and another one to other inputs.
+    added = shaped - exact
+    np.testing.assert_allclose(added, np.repeat(added[:, :1], len(masks), axis=1), atol=1e-5)
+    assert added[:, 0].std() > 0.01
+    found = optimum(table.outcomes("right"), price)
+    np.testing.assert_allclose(shaped.max(axis=1) - added[:, 0], found.values, atol=1e-5)
+    assert np.array_equal(shaped.argmax(axis=1), exact.argmax(axis=1))

@@ -3,7 +3,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ccenv.runs.tables.short_table import MOST_ROWS, answer, most_telling, short_table, within
+from ccenv.runs.stats.verdict import baseline_sentences
+from ccenv.runs.tables.short_table import MOST_ROWS, most_telling, short_table, within
 from ccenv.runs.tables.sweep_table import markdown
 
 
@@ -113,7 +114,7 @@ def test_agents_crossed_with_shapings_are_a_line_a_shaping_and_a_few_lines_of_pr
             "10.00 to 13.00 100 to 400 +0.0 to +3.0 0.100 to 0.400"
         )
     assert "48 single rows are on the page and in --json." in table
-    sentences = " ".join(answer("", rows, 80).rpartition("\n\n")[2].split())
+    sentences = " ".join(baseline_sentences(rows))
     assert "0 points): 12 of 48 rows; not significantly different (+1.0 to +3.0" in sentences
     # Two agents under two rewards can be read row by row.
     few = short_table(crossed(["one", "two"], shapings[:2]), 80)

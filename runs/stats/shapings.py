@@ -1,0 +1,268 @@
+"""One agent under several rewards: results of a sweep -> errors at common costs, paired by seed.
+
+A reward's curve is what the agent reaches under it, whatever the cost weight: cells that no cheaper
+one beats on validation data, means over seeds. Between two of them a seed's test error is linear in
+the MACs: who draws one of the two policies for each input reaches just that on average. From the
+last of them to the most expensive cell it is the last one's, as no cell there is better.
+"""
+
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ccenv.runs.stats.cost_points import make_point
+from ccenv.runs.stats.dense_comparison import undominated
+from ccenv.runs.stats.intervals import FEWEST, Interval, mean_interval, paired_difference
+from ccenv.runs.stats.measures import Measure, Result, dataset_of
+from ccenv.runs.stats.verdict import first_names
+
+AT_COSTS, AT_ERRORS = (0.1, 0.5, 0.9), (1 / 3, 2 / 3)
+"""Shares of the way from the least to the greatest cost, or error, that all rewards reach."""
+BySeed = Mapping[int, float]
+Curve = Sequence[tuple[float, float]]
+"""(MACs of an input, test error) of cells, by MACs."""
+Results = Mapping[str, Sequence[Result]]
+RISEN = 0.9
+"""Of a return's rise, from the first validation to the last. Rewards of other units, and those that
+add a constant, have the same share at the same policy."""
+
+
+@dataclass(frozen=True)
+class OneReward:
+    """What one agent reaches under one reward, whatever its cost weight."""
+
+    name: str
+    """the reward's."""
+    by_seed: Mapping[int, Curve]
+    """seed -> its curve; seeds that every cell has finished."""
+    reach: BySeed
+    """seed -> MACs of its most expensive cell."""
+    soon: BySeed
+    """seed -> training inputs until `RISEN` of its return's rise, mean over the cells whose return
+    rises; seeds whose results hold their curves."""
+
+    def errors_at(self, macs: float) -> BySeed:
+        """Seed -> test error at so many MACs; seeds of which a cell costs no more."""
+        return {
+            seed: float(np.interp(macs, [x for x, _ in curve], [y for _, y in curve]))
+            for seed, curve in self.by_seed.items()
+            if macs >= curve[0][0]
+        }
+
+    def macs_at(self, error: float) -> BySeed:
+        """Seed -> least MACs with no more than a test error; seeds that reach it."""
+        found = {seed: first_below(curve, error) for seed, curve in self.by_seed.items()}
+        return {seed: macs for seed, macs in found.items() if macs is not None}
+
+
+def first_below(curve: Curve, level: float) -> float | None:
+    """Where a curve, linear between its points, is first no higher: None where it never is.
+
+    >>> first_below([(100.0, 0.3), (200.0, 0.1)], 0.2), first_below([(100.0, 0.3)], 0.2)
+    (150.0, None)
+    """
+    if curve[0][1] <= level:
+        return curve[0][0]
+    for (x, y), (next_x, next_y) in itertools.pairwise(curve):
+        if next_y <= level:
+            return x + (next_x - x) * (y - level) / (y - next_y)
+    return None
+
+
+@dataclass(frozen=True)
+class Shapings:
+    """An agent under several rewards on one data set."""
+
+    agent: str
+    """its name."""
+    dataset: str
+    """inputs."""
+    rewards: Sequence[OneReward]
+    """in the sweep's order; others are compared with the first."""
+    measure: Measure
+    """what is called error here."""
+
+    @property
+    def common_costs(self) -> Sequence[float]:
+        """Three costs in MACs that every seed of every reward reaches, if there are any."""
+        curves = [curve for one in self.rewards for curve in one.by_seed.values()]
+        high = min(macs for one in self.rewards for macs in one.reach.values())
+        return between(max(curve[0][0] for curve in curves), high, AT_COSTS)
+
+    @property
+    def common_errors(self) -> Sequence[float]:
+        """Two errors that every seed of every reward reaches, if there are any."""
+        curves = [curve for one in self.rewards for curve in one.by_seed.values()]
+        low = max(min(error for _, error in curve) for curve in curves)
+        return between(low, min(curve[0][1] for curve in curves), AT_ERRORS)[::-1]
+
+    def lead(self, macs: float) -> tuple[str, str, Interval] | None:
+        """Whose error at a cost is less than every other's: its name, the next one's, by how much.
+
+        None where the paired 95 % interval of a difference from another holds 0, or where seeds
+        are too few for intervals.
+        """
+        errors = {one.name: one.errors_at(macs) for one in self.rewards}
+        means = {name: mean_interval(list(found.values())).mean for name, found in errors.items()}
+        first, *others = sorted(means, key=lambda name: means[name])
+        more = [paired_difference(errors[other], errors[first]) for other in others]
+        are_apart = all(one is not None and (one.low or 0.0) > 0 for one in more)
+        if self.num_seeds < FEWEST or not are_apart or more[0] is None:
+            return None
+        return first, others[0], more[0]
+
+    @property
+    def num_seeds(self) -> int:
+        """Seeds that all rewards share."""
+        return len(set.intersection(*(set(one.by_seed) for one in self.rewards)))
+
+
+def between(low: float, high: float, shares: Sequence[float]) -> Sequence[float]:
+    """Numbers between two, evenly on a logarithmic scale; of few digits where these stay between.
+
+    >>> between(100, 10_000, [0.5]), between(1.02, 1.04, [0.5]), between(2, 1, [0.5])
+    ((1000.0,), (1.03,), ())
+    """
+    if not 0 < low < high:
+        return ()
+    found = []
+    for share in shares:
+        exact = low ** (1 - share) * high**share
+        short = (float(f"{exact:.{digits}g}") for digits in (2, 3))
+        found.append(next((one for one in short if low <= one <= high), exact))
+    return tuple(dict.fromkeys(found))
+
+
+def shaping_of(result: Result) -> str:
+    """A reward as tables call it: the name without the module.
+
+    >>> shaping_of({"reward": "my_rewards:gentle"}), shaping_of({"reward": "potential"})
+    ('gentle', 'potential')
+    """
+    return str(result["reward"]).rpartition(":")[2]
+
+
+def compares_shapings(results: Results) -> bool:
+    """Whether rows are one agent's under several rewards, baselines and added agents aside."""
+    first = [runs[0] for _, runs in learned_rows(results)]
+    return len({one["agent"] for one in first}) == 1 < len({one["reward"] for one in first})
+
+
+def learned_rows(results: Results) -> list[tuple[str, Sequence[Result]]]:
+    """Labels with their runs: of policies that learned, but for added ones."""
+    return [
+        (label, runs)
+        for label, runs in results.items()
+        if runs and runs[0].get("learns") and not runs[0].get("added")
+    ]
+
+
+def make_shapings(results: Results, draw: str, measure: Measure) -> list[Shapings]:
+    """Curves of one agent's rewards on each data set; rewards of a single cell have none.
+
+    Args:
+        results: label -> one result a seed, with `added`.
+        draw: "sampled" or "mode" (greedy).
+        measure: what is compared.
+
+    Returns:
+        Nothing where rows are of several agents, or where fewer than two rewards have a curve.
+    """
+    if not compares_shapings(results):
+        return []
+    groups: dict[str, dict[str, list[str]]] = {}
+    for label, runs in learned_rows(results):
+        by_name = groups.setdefault(dataset_of(runs[0]), {})
+        by_name.setdefault(shaping_of(runs[0]), []).append(label)
+    found = []
+    for dataset, by_name in groups.items():
+        rewards = [
+            curve_of(name, {k: results[k] for k in labels}, draw, measure)
+            for name, labels in by_name.items()
+            if len(labels) > 1
+        ]
+        rewards = [one for one in rewards if one.by_seed]
+        if len(rewards) > 1:
+            agent = results[next(iter(by_name.values()))[0]][0]["agent"]
+            found.append(Shapings(agent, dataset, rewards, measure))
+    return found
+
+
+def curve_of(name: str, cells: Results, draw: str, measure: Measure) -> OneReward:
+    """The curve of a reward's cells, for each seed that all of them have finished."""
+    kept = undominated([make_point(label, runs, draw, measure) for label, runs in cells.items()])
+    by_run = {
+        (label, run["seed"]): make_point(label, [run], draw, measure)
+        for label, runs in cells.items()
+        for run in runs
+    }
+    seeds = sorted(set.intersection(*({run["seed"] for run in runs} for runs in cells.values())))
+    curves: dict[int, Curve] = {}
+    for seed in seeds:
+        own = [by_run[point.label, seed] for point in kept]
+        curves[seed] = sorted((point.macs, point.error[seed]) for point in own)
+    reach = {seed: max(by_run[label, seed].macs for label in cells) for seed in seeds}
+    soon: dict[int, float] = {}
+    for seed in seeds:
+        runs = [run for found in cells.values() for run in found if run["seed"] == seed]
+        inputs = [needed for run in runs if (needed := inputs_to_rise(run)) is not None]
+        if inputs:
+            soon[seed] = sum(inputs) / len(inputs)
+    return OneReward(name, curves, reach, soon)
+
+
+def inputs_to_rise(run: Result) -> float | None:
+    """Training inputs until `RISEN` of a run's rise of its return, linear between validations.
+
+    None where it does not rise, or where its result holds no curve of it.
+
+    >>> inputs_to_rise({"curve": [{"images_seen": n, "mean_return": n / 100} for n in (0, 100)]})
+    90.0
+    """
+    curve = [point for point in run.get("curve", []) if "mean_return" in point]
+    points = [(point["images_seen"], point["mean_return"]) for point in curve]
+    if len(points) < 2 or points[-1][1] <= points[0][1]:
+        return None
+    goal = points[0][1] + RISEN * (points[-1][1] - points[0][1])
+    return first_below([(inputs, -value) for inputs, value in points], -goal)
+
+
+def shaping_sentences(shapings: Sequence[Shapings]) -> list[str]:
+    """Which reward is ahead at which common cost, or that none is."""
+    return [sentence_of(one) for one in shapings]
+
+
+def sentence_of(shapings: Shapings) -> str:
+    """The sentence of one data set."""
+    names = first_names([one.name for one in shapings.rewards])
+    start = f"{shapings.agent} on {shapings.dataset} under {names}"
+    if shapings.num_seeds < FEWEST:
+        return f"{start}: no verdict, fewer than {FEWEST} seeds of all."
+    if not shapings.common_costs:
+        spans = [f"{one.name} {span_of(one)}" for one in shapings.rewards]
+        return (
+            f"{start}: no verdict, no cost is common to all; MACs of every seed: "
+            f"{first_names(spans)}; give other cost weights."
+        )
+    leads = {macs: shapings.lead(macs) for macs in shapings.common_costs}
+    measure = shapings.measure
+    unit = "points" if measure.unit == "%" else measure.unit
+    parts = [
+        f"at {macs:,.0f} MACs {lead[0]} is ahead, {lead[2]:{measure.spec}} {unit} less "
+        f"{measure.title} than {lead[1]}, the next"
+        for macs, lead in leads.items()
+        if lead
+    ]
+    if nobody := [f"{macs:,.0f}" for macs, lead in leads.items() if lead is None]:
+        *first, last = nobody
+        costs = f"{', '.join(first)} and {last}" if first else last
+        parts.append(f"at {costs} MACs none is ahead, a 95 % interval of differences holds 0")
+    return f"{start}, paired by seed: {'; '.join(parts)}."
+
+
+def span_of(reward: OneReward) -> str:
+    """Costs that all seeds of a reward reach."""
+    low = max(curve[0][0] for curve in reward.by_seed.values())
+    return f"{low:,.0f} to {min(reward.reach.values()):,.0f}"

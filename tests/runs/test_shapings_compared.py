@@ -1,0 +1,120 @@
+"""Laws of one agent's rewards compared: Python, one command and a file are the same runs."""
+
+import contextlib
+
+import pytest
+
+import ccenv
+from ccenv.rewards import correct
+from ccenv.runs.commands import cli
+from ccenv.runs.engine.machines import engines
+
+SMALL = {"dataset": "probe", "images": 256, "batch_size": 64, "latency": False}
+FILE = """
+seeds = [0, 1]
+
+[[rows]]
+agent = "reinforce"
+label = "{reward}, cost weight {reward_kwargs.cost_weight}"
+settings = { dataset = "probe", images = 256, batch_size = 64, latency = false }
+grid.reward = ["accuracy_minus_cost", "test_shapings_compared:squared"]
+grid.reward_kwargs.cost_weight = [0.5, 2.0]
+"""
+
+
+def squared(outcome, cost_weight=1.0):
+    """Pays one for a right answer, and charges the square of each layer's cost."""
+    return correct(outcome) - cost_weight * outcome.layer_cost**2
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    """Where runs go, one after the other, and no figure is drawn."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(engines, "open_engine", lambda *_: contextlib.nullcontext(engines.HERE))
+    monkeypatch.setattr("ccenv.runs.report.publish.publish", lambda *given: None)
+    monkeypatch.setattr("ccenv.runs.report.over_seeds.write_sweep", lambda *given: "")
+    return tmp_path
+
+
+def test_python_a_command_and_a_file_compare_the_same_runs(place, monkeypatch, capsys):
+    found = ccenv.compare(
+        agent=("reinforce", SMALL),
+        rewards=["accuracy_minus_cost", squared],
+        cost_weights=[0.5, 2.0],
+        seeds=2,
+    )
+    assert [row["label"] for row in found.rows] == [
+        "accuracy_minus_cost, cost weight 0.5",
+        "accuracy_minus_cost, cost weight 2",
+        "test_shapings_compared:squared, cost weight 0.5",
+        "test_shapings_compared:squared, cost weight 2",
+    ]
+    assert [row["method"] for row in found.rows] == 2 * ["accuracy_minus_cost"] + 2 * ["squared"]
+    assert found.verdict.startswith("reinforce on probe under accuracy_minus_cost; squared: ")
+    assert len(found.results.finished) == 8
+    # What is done is not done again: nobody trains from here on.
+    monkeypatch.setattr(engines, "open_engine", None)
+    (place / "mine.toml").write_text(FILE)
+    trusted = ["--trust", "test_shapings_compared"]
+    words = ["--agent", "reinforce", *(f"{k}={str(v).lower()}" for k, v in SMALL.items())]
+    words += ["--rewards", "accuracy_minus_cost,test_shapings_compared:squared"]
+    words += ["--cost-weights", ".5,2", "--seeds", "2"]
+    for given in (words, ["mine.toml", *trusted]):
+        capsys.readouterr()
+        assert cli.main(["compare", *given]) == 0
+        said = capsys.readouterr().out
+        assert " ".join(found.verdict.split()) in " ".join(said.split())
+
+
+@pytest.mark.parametrize(
+    ("words", "hint"),
+    [
+        ("--agent reinforce --rewards acuracy,potential --cost-weights 1,2", "unknown reward"),
+        ("--agent reinforce --rewards negative_nll,potential --cost-weights 1,2", "none; give it"),
+        ("--agent reinforce --rewards blockdrop,potential --cost-weights 1,2", "wrong_penalty"),
+        ("--agent reinforce --rewards potential --cost-weights 1,2", "rewards as a list of two"),
+        ("--agent reinforce --rewards potential,nll_minus_cost", "cost_weights as a list of two"),
+        (
+            "--agent reinforce --rewards potential,nll_minus_cost --cost-weights 1,1",
+            "cost_weights as a list of two",
+        ),
+        (
+            "--agent reinforce --rewards potential,nll_minus_cost --cost-weights 1,-2",
+            "cost_weight to be a number of at least 0",
+        ),
+        (
+            "--agent reinforce --rewards potential,nll_minus_cost --cost-weights 1,nan",
+            "expected finite numbers",
+        ),
+        (
+            "--agent reinforce --rewards potential,nll_minus_cost --cost-weights 1,2 --seeds 1",
+            "at least 2 seeds",
+        ),
+        ("--rewards potential,nll_minus_cost --cost-weights 1,2", "got no agent"),
+        ("digits --agent reinforce --rewards potential,nll_minus_cost", "got both"),
+        (
+            "--agent reinforse --rewards potential,nll_minus_cost --cost-weights 1,2",
+            "did you mean 'reinforce'",
+        ),
+        (
+            "--agent reinforce rate=1 --rewards potential,nll_minus_cost --cost-weights 1,2",
+            "unknown setting 'rate'",
+        ),
+    ],
+)
+def test_what_cannot_be_compared_is_refused_in_a_line_and_leaves_nothing(
+    words, hint, place, capsys
+):
+    assert cli.main(["compare", *words.split()]) == 2
+    said = capsys.readouterr().err
+    assert hint in said
+    assert said.count("\n") == 1
+    assert not list(place.iterdir())
+
+
+def test_weights_that_are_no_numbers_are_told_by_the_option(place, capsys):
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["compare", "--agent", "reinforce", "--cost-weights", "a,b"])
+    assert ended.value.code == 2
+    assert "as .25,.5,1, got 'a,b'" in capsys.readouterr().err
