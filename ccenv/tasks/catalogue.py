@@ -248,6 +248,23 @@ SKILLS: dict[str, Skill] = {
         LOADING,
         budgets={"4": 20_000, "64": 4_000},
     ),
+    "real": Skill(
+        "tables of frozen networks; the scale ends where an estimate of what is attainable does",
+        50_000,
+        {
+            name: {"table": name, "cost_weight": cost_weight}
+            for name, cost_weight in (
+                ("text", 1.0),
+                ("mlp", 5.0),
+                ("resnet20", 2.0),
+                ("efficientnet", 3.0),
+            )
+        },
+        "text",
+        "ccenv.tasks.real:Real",
+        exact=False,
+        budgets={"resnet20": 20_000, "efficientnet": 20_000},
+    ),
 }
 """In the order of tables."""
 
