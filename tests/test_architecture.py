@@ -24,10 +24,10 @@ FLOORS = {
         "base sparse data networks mdp rewards simulator mask_table envs tasks deploy agents runs"
     ),
     "ccenv.sparse": "cpu gpu",
-    "ccenv.networks": "core stages gating learning text vision pretrained baselines",
+    "ccenv.networks": "core stages learning text gating vision pretrained baselines",
     "ccenv.runs": (
         "store config stats tables tensorboard engine replay analysis mask_tables studies sweeps "
-        "report speed commands lab"
+        "report suite speed commands lab"
     ),
     "ccenv.runs.lab": "benchmarks mask_tables budget estimators robustness docs_build",
 }

@@ -87,7 +87,6 @@ DOORS = {
         "depends_on_machine: resolve",
         "pays_again: resolve",
         "code_digests: import_object",
-        "candidate: import_object",
         "pass_limit_on: resolve, resolve",
         "check_has_cost_weight: resolve",
         "usual_value: resolve",
@@ -411,10 +410,6 @@ FILE = {
     "validate": lambda place, run: (1, [run]),
     "analyze": lambda place, run: (1, ["leaks", run]),
     "table": lambda place, run: (SHOWN, ["show", hostile_table(place / "table.safetensors")]),
-    "challenge": lambda place, run: (
-        SHOWN,
-        ["--table", hostile_table(place / "table.safetensors")],
-    ),
     "generate": lambda place, run: (REFUSED, [run]),
     "export": lambda place, run: (REFUSED, [run, "--onnx"]),
     "serve": lambda place, run: (REFUSED, [run]),

@@ -1,8 +1,9 @@
-"""Compares three reward shapings with three seeds each: test error and cost, with intervals.
+"""Compares three reward shapings over their cost weights: which one is ahead, and at what cost.
 
 Run it from any folder: python three_rewards.py
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 from torch import Tensor
@@ -10,7 +11,7 @@ from torch import Tensor
 import ccenv
 from ccenv.mdp.dynamics import StepOutcome
 from ccenv.rewards import correct
-from ccenv.runs.api import Runs
+from ccenv.runs.comparing import Comparison
 
 
 def quadratic_cost(outcome: StepOutcome, cost_weight: float = 2.0) -> Tensor:
@@ -21,19 +22,18 @@ def quadratic_cost(outcome: StepOutcome, cost_weight: float = 2.0) -> Tensor:
 REWARDS = ("accuracy_minus_cost", "nll_minus_cost", quadratic_cost)
 
 
-def main(images: int = 50_000, seeds: int = 3, **settings: Any) -> list[Runs]:
-    """Trains every shaping with every seed; finished runs answer from their folder."""
-    compared = []
-    for reward in REWARDS:
-        runs = ccenv.train("reinforce", seeds=seeds, reward=reward, images=images, **settings)
-        error, cost = runs.error, runs.cost
-        name = reward if isinstance(reward, str) else reward.__name__
-        print(
-            f"{name:20} error {error.mean:.3f} [{error.low:.3f}, {error.high:.3f}], "
-            f"cost {cost.mean:.3f} [{cost.low:.3f}, {cost.high:.3f}]"
-        )
-        compared.append(runs)
-    return compared
+def main(
+    cost_weights: Sequence[float] = (0.3, 1.0, 3.0, 10.0),
+    images: int = 50_000,
+    seeds: int = 3,
+    **settings: Any,
+) -> Comparison:
+    """Trains every reward with every weight and seed; finished runs answer from their folder."""
+    agent = "reinforce", {"images": images, **settings}
+    comparison = ccenv.compare(agent=agent, rewards=REWARDS, cost_weights=cost_weights, seeds=seeds)
+    print(comparison.verdict)
+    print(comparison.page)
+    return comparison
 
 
 if __name__ == "__main__":

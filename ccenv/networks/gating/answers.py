@@ -1,10 +1,11 @@
-"""What a model answers: (model, inputs) -> logits [batch, num_classes].
+"""How a model is asked: (model, inputs by name) -> logits [batch, num_classes].
 
 Models of the library transformers answer with a record that has `logits`. Those that write text
 have logits at every position, and keep keys and values by default.
 """
 
 import inspect
+from collections.abc import Mapping
 from typing import Any
 
 from torch import Tensor, nn
@@ -14,19 +15,33 @@ NEXT: dict[str, Any] = {"use_cache": False, "logits_to_keep": 1}
 window, of which the last position answers."""
 LOGITS_EVERYWHERE = 3
 """Dimensions of logits at every position: [batch, length, num_classes]."""
+START = "inputs"
+"""Name of the inputs."""
 
 
-def settings_of(model: nn.Module) -> dict[str, Any]:
-    """Which of `NEXT` a model's forward takes by name."""
-    known = inspect.signature(model.forward).parameters
-    return {name: value for name, value in NEXT.items() if name in known}
+def parameters_of(model: nn.Module) -> Mapping[str, Any]:
+    """Arguments of a model's forward by name."""
+    return inspect.signature(model.forward).parameters
 
 
-def answer_of(model: nn.Module, inputs: Tensor) -> Any:
-    """Calls a model with its inputs alone: all other arguments keep their defaults, but `NEXT`."""
-    settings = settings_of(model)
+def answer_of(model: nn.Module, inputs: Tensor, **given: Any) -> Any:
+    """Calls a model with its inputs; all other arguments keep their defaults, but `NEXT`."""
+    known = parameters_of(model)
+    settings = {name: value for name, value in NEXT.items() if name in known} | given
     found = model(inputs, **settings)
     logits = getattr(found, "logits", found)
     if settings and isinstance(logits, Tensor) and logits.ndim == LOGITS_EVERYWHERE:
         return logits[:, -1]
     return logits
+
+
+class Whole:
+    """A model is asked with whole inputs [batch, ...] and nothing else."""
+
+    def inputs(self, example: Tensor, rows: int) -> dict[str, Any]:
+        """Inputs by name: an example [1, ...] for so many rows."""
+        return {START: example.detach().repeat_interleave(rows, 0)}
+
+    def __call__(self, model: nn.Module, inputs: Mapping[str, Any]) -> Any:
+        """What the model answers."""
+        return answer_of(model, inputs[START])

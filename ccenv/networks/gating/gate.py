@@ -17,13 +17,16 @@ from ccenv.networks.core.check import check_norms
 from ccenv.networks.core.count_macs import count, warn_of_products
 from ccenv.networks.core.exit_state import Exit
 from ccenv.networks.core.protocol import dense_forward
-from ccenv.networks.gating.answers import answer_of
+from ccenv.networks.gating.answers import Whole, answer_of
+from ccenv.networks.gating.decoder import GatedDecoder, Position
 from ccenv.networks.gating.gated_calls import Unit
 from ccenv.networks.gating.gated_module import GatedModule
 from ccenv.networks.gating.tracer import trace
 
 
-def gate(model: nn.Module, units: Mapping[str, Any], example: Tensor) -> GatedModule:
+def gate(
+    model: nn.Module, units: Mapping[str, Any], example: Tensor, *, positions: bool = False
+) -> GatedModule:
     """Turns a model into a gated network; its weights stay as they are.
 
     A child is named by its path, and has one of these kinds:
@@ -47,6 +50,9 @@ def gate(model: nn.Module, units: Mapping[str, Any], example: Tensor) -> GatedMo
             not copied: training the gated network trains the model.
         units: path -> kind. The gates have the order in which the model calls the children.
         example: one input [1, ...] of the model; more rows are ignored.
+        positions: of a decoder of transformers: masks are chosen at every position of a window, and
+            keys and values of earlier positions are kept, see `ccenv.networks.gating.decoder`.
+            Such a network takes episode="sequence".
 
     Returns:
         A `ccenv.GatedNetwork`.
@@ -76,7 +82,10 @@ def gate(model: nn.Module, units: Mapping[str, Any], example: Tensor) -> GatedMo
         parts = [path.split(".") for path in read]
         opened = {".".join(names[:i]) for names in parts for i in range(1, len(names))}
         exits = [path for path, unit in read.items() if unit.kind == "exit"]
-        network = GatedModule(model, trace(model, example[:1], opened, exits), read)
+        ask = Position(model, example[:1]) if positions else Whole()
+        kind = GatedDecoder if positions else GatedModule
+        network = kind(model, trace(model, example[:1], opened, exits, ask), read)
+        network.measure(example[:1])
         counts = count(dense_forward, network, example[:1])
     if not torch.allclose(counts.result, answer, rtol=1e-4, atol=1e-5, equal_nan=True):
         far = float((counts.result - answer).abs().max())

@@ -15,6 +15,7 @@ from ccenv.networks.core.stage import LAST, is_channels_last, kept_rows
 from ccenv.networks.gating.trace import (
     BY_HAND,
     Fixed,
+    Following,
     Instruction,
     Layout,
     Lost,
@@ -286,7 +287,7 @@ def inputs_of(node: Instruction, trace: Trace, path: str) -> dict[str, RowsAlong
         layout = trace.layouts[name]
         if isinstance(layout, RowsAlong):
             found[name] = layout
-        elif not all(isinstance(leaf, Fixed) for leaf in leaves_of(layout)):
+        elif not all(isinstance(leaf, Fixed | Following) for leaf in leaves_of(layout)):
             whys = [leaf.why for leaf in leaves_of(layout) if isinstance(leaf, Lost)]
             why = whys[0] if whys else "holds a number of rows, or several tensors"
             raise ValueError(

@@ -3,8 +3,9 @@
 A plan says where the code is cut: gates in order, the code between, what lives how long.
 """
 
+import copy
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +20,7 @@ from ccenv.networks.core.protocol import Abilities, Gate, Unread, rows_each
 from ccenv.networks.core.stage import pooled
 from ccenv.networks.gating.gated_calls import ChannelsCall, Unit, UnitCall, call_of, inputs_of
 from ccenv.networks.gating.trace import (
+    Following,
     Instruction,
     Layout,
     Lost,
@@ -208,12 +210,24 @@ def averaged(x: Tensor, dim: int) -> Tensor:
     return x.flatten(2).mean(dim=2) if x.ndim > 3 else x.flatten(1)
 
 
-def run_on(values: dict[str, Any], copied: frozenset[str]) -> dict[str, Any]:
+def sizes(shape: Sequence[int]) -> str:
+    """A shape as it is printed.
+
+    >>> sizes((3, 32, 32))
+    '3, 32, 32'
+    """
+    return ", ".join(map(str, shape))
+
+
+def run_on(values: Mapping[str, Any], copied: frozenset[str]) -> dict[str, Any]:
     """Values that code may change without changing the hidden state they came from."""
-    own = dict(values)
+    own: dict[str, Any] = {
+        k: copy.copy(v) if isinstance(v, Following) else v for k, v in values.items()
+    }
     for name in copied & own.keys():
-        if isinstance(own[name], Tensor):
-            own[name] = own[name].clone()
+        x = own[name]
+        if isinstance(x, Tensor):
+            own[name] = x.clone()
     return own
 
 
@@ -240,7 +254,7 @@ class GatedModule(FlowNetwork):
     abilities: Abilities = (*FlowNetwork.abilities, OwnWeights)
 
     def __init__(self, model: nn.Module, found: Trace, units: Mapping[str, Unit]) -> None:
-        """Cuts a model in eval mode at the gated calls, and measures what they cost."""
+        """Cuts a model in eval mode at the gated calls; `measure` comes behind."""
         super().__init__()
         self.model = model
         for name, constant in found.constants.items():
@@ -249,13 +263,13 @@ class GatedModule(FlowNetwork):
         called = [node.target for node in found.instructions if node.kind == "call_module"]
         self._called = {path: part_of(self, path) for path in called}
         example = found.values[found.start][0]
+        self.input_shape: torch.Size = example.shape[1:]
         self.num_classes: int = found.values[found.answer][0].shape[1]
         self.exits = nn.ModuleList(
             self._make_exit(place, found.values[place.x][0])
             for place in self.plan.places
             if place.call is None
         )
-        self._measure(example)
 
     def _make_exit(self, place: GatePlace, x: Tensor) -> Exit:
         own = place.unit.exit or Exit(AveragedHead(x, place.dim, self.num_classes))
@@ -267,9 +281,13 @@ class GatedModule(FlowNetwork):
             )
         return own
 
-    def _measure(self, example: Tensor) -> None:
-        """Walks with one example and writes down what is seen and what is spent."""
-        start, walk = counted(self.start, example)
+    def measure(self, example: Tensor) -> None:
+        """Walks with one example [1, ...] and writes down gates and costs."""
+        self.measure_from(lambda: self.start(example))
+
+    def measure_from(self, begin: Callable[[], Walk]) -> None:
+        """Writes down what is seen and what is spent, from the first gate on."""
+        start, walk = counted(begin)
         gates, own, fixed = [], [], []
         for number, place in enumerate(self.plan.places):
             columns = self.look(number, walk).shape[1]
@@ -298,9 +316,18 @@ class GatedModule(FlowNetwork):
         return hidden.flow
 
     def start(self, inputs: Tensor) -> Walk:
-        """See `GatedNetwork.start`."""
-        rows = torch.arange(len(inputs), device=inputs.device)
-        walk = Walk(Flow(rows, len(inputs)), run_on({self.plan.start: inputs}, self.plan.copied[0]))
+        """See `GatedNetwork.start`; ValueError of inputs that have not the example's shape."""
+        if inputs.shape[1:] != self.input_shape:
+            raise ValueError(
+                f"expected inputs [batch, {sizes(self.input_shape)}], as the example given "
+                f"to ccenv.gate, got [batch, {sizes(inputs.shape[1:])}]; give an example of these"
+            )
+        return self._begin(len(inputs), {self.plan.start: inputs})
+
+    def _begin(self, number: int, values: Mapping[str, Any]) -> Walk:
+        """So many rows before the first gate, of inputs by name."""
+        rows = torch.arange(number, device=values[self.plan.start].device)
+        walk = Walk(Flow(rows, number), run_on(values, self.plan.copied[0]))
         return self._ahead(0, walk)
 
     def _ahead(self, piece: int, walk: Walk) -> Walk:
@@ -348,6 +375,10 @@ class GatedModule(FlowNetwork):
         rows = torch.arange(len(flow.x), device=flow.x.device)
         return Walk(dataclasses.replace(flow, x=rows), values)
 
+    def _repeated(self, walk: Walk, group: int) -> Walk:
+        """Each row for so many neighbours."""
+        return self._moved(walk, walk.flow.repeated(group))
+
     def step(
         self,
         gate: int,
@@ -359,8 +390,7 @@ class GatedModule(FlowNetwork):
         """See `GatedNetwork.step`."""
         given = mask if mask is not None else weights
         if given is not None and given.shape[0] != hidden.flow.num_rows:
-            group = rows_each(hidden.flow.num_rows, given.shape[0])
-            hidden = self._moved(hidden, hidden.flow.repeated(group))
+            hidden = self._repeated(hidden, rows_each(hidden.flow.num_rows, given.shape[0]))
         if hidden.is_over:
             return hidden
         mask = None if mask is None else hidden.flow.of_running(mask)

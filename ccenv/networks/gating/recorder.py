@@ -8,7 +8,7 @@ is one instruction, whatever its code does. What is decided by numbers in tensor
 import operator
 import sys
 import threading
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,9 +19,10 @@ from torch.overrides import TorchFunctionMode
 
 from ccenv.base.values import shown
 from ccenv.networks.core.count_macs import names
-from ccenv.networks.gating.answers import answer_of
+from ccenv.networks.gating.answers import START
 from ccenv.networks.gating.trace import (
     Call,
+    Following,
     Instruction,
     Ref,
     answer_here,
@@ -29,8 +30,6 @@ from ccenv.networks.gating.trace import (
     mapped,
 )
 
-START = Ref("inputs")
-"""Name of the inputs."""
 SHAPES = names(
     """
     size dim ndimension numel nelement element_size stride type is_floating_point is_complex
@@ -42,6 +41,10 @@ SHAPES = names(
 """Functions and methods that do not look at a tensor's numbers."""
 LIBRARY = (str(Path(torch.__file__).parent), str(Path(__file__).parent))
 """Where code is that is not the model's."""
+
+
+Ask = Callable[[nn.Module, Mapping[str, Any]], Any]
+"""(model, inputs by name) -> what it answers."""
 
 
 class UnseenError(Exception):
@@ -63,8 +66,8 @@ class Recorder(TorchFunctionMode):
                 for name, weight in own(path, recurse=False):
                     self.weights.setdefault(id(weight), name)
         self.names: dict[int, Ref] = {}
-        self.alive: list[Tensor] = []
-        """what has a name: else another tensor could have its id."""
+        self.alive: list[Any] = []
+        """what has a name: else another object could have its id."""
         self.is_read: set[str] = set()
         """names of what depends on inputs or weights."""
         self.instructions: list[Instruction] = []
@@ -73,19 +76,21 @@ class Recorder(TorchFunctionMode):
         self.calls: list[Call] = []
         self.constants: dict[str, Tensor] = {}
         self.inside: list[str] = []
-        self.answer = START
+        self.answer = Ref(START)
         self.is_leaf = False
 
     def path_now(self) -> str:
         """Path of the module that runs, as the user names it."""
         return plain(self.inside[-1]) if self.inside else ""
 
-    def record(self, model: nn.Module, inputs: Tensor) -> None:
-        """Runs it."""
-        self.know(START, inputs)
-        self.is_read.add(START)
+    def record(self, model: nn.Module, ask: Ask, inputs: Mapping[str, Any]) -> None:
+        """Runs it on inputs by name: tensors, and objects that follow their rows."""
+        for name, value in inputs.items():
+            self.names[id(value)] = Ref(name)
+            self.alive.append(value)
+            self.is_read.add(name)
         with self.modules_seen(), self:
-            answer = answer_of(model, inputs)
+            answer = ask(model, inputs)
         self.answer = self.name_of(answer)
 
     @contextmanager
@@ -209,10 +214,10 @@ class Recorder(TorchFunctionMode):
 
     def name_of(self, leaf: Any) -> Any:
         """The name of a tensor, which a weight or a constant gets here; anything else as it is."""
+        if isinstance(leaf, Tensor | Following) and id(leaf) in self.names:
+            return self.names[id(leaf)]
         if not isinstance(leaf, Tensor):
             return leaf
-        if id(leaf) in self.names:
-            return self.names[id(leaf)]
         path = self.weights.get(id(leaf))
         if path is None:
             path = next((k for k, own in self.constants.items() if own is leaf), None)

@@ -35,6 +35,14 @@ class Fixed:
     """The same for any batch."""
 
 
+class Following:
+    """An object that follows its rows by itself, and its layout: the cache of a decoder."""
+
+    def at_rows(self, rows: Tensor) -> Any:
+        """Itself for some of its rows, int64 [n]."""
+        raise NotImplementedError
+
+
 @dataclass(frozen=True)
 class Lost:
     """What cannot be moved along with rows."""
@@ -48,7 +56,7 @@ BY_HAND = (
 )
 """What to do where code around the layers cannot be followed."""
 Layout = Any
-"""`RowsAlong`, `PerRow`, `Fixed` or `Lost`; or a tuple, list or dict of these."""
+"""`RowsAlong`, `PerRow`, `Fixed`, `Following` or `Lost`; or a tuple, list or dict of these."""
 
 
 def mapped(function: Callable[..., Any], tree: Any, *others: Any) -> Any:
@@ -94,6 +102,8 @@ def leaf_layout(one: Any, two: Any) -> Layout:
         if len(differ) == 1 and (one.shape[differ[0]], two.shape[differ[0]]) == (1, 2):
             return RowsAlong(differ[0])
         return Lost(f"mixes rows with something else: {list(one.shape)}, {list(two.shape)} for two")
+    if isinstance(one, Following):
+        return Following()
     if type(one) is type(two) is int and one != two:
         return PerRow(one) if two == 2 * one else Lost("is no multiple of the number of rows")
     try:
@@ -108,6 +118,8 @@ def at_rows(value: Any, layout: Layout, rows: Tensor) -> Any:
     def leaf(item: Any, where: Layout) -> Any:
         if isinstance(where, RowsAlong):
             return rows_along(item, rows, where.dim)
+        if isinstance(where, Following):
+            return item.at_rows(rows)
         return where.each * len(rows) if isinstance(where, PerRow) else item
 
     return mapped(leaf, value, layout)

@@ -7,15 +7,15 @@ Then it is run again for one row and for two, which shows where the rows of each
 import dataclasses
 import functools
 import traceback
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from ccenv.networks.gating.answers import answer_of
-from ccenv.networks.gating.recorder import LIBRARY, START, Recorder, UnseenError, plain
+from ccenv.networks.gating.answers import START, Whole
+from ccenv.networks.gating.recorder import LIBRARY, Recorder, UnseenError, plain
 from ccenv.networks.gating.trace import (
     BY_HAND,
     Call,
@@ -48,37 +48,52 @@ class CannotFollowError(ValueError):
 
 
 def trace(
-    model: nn.Module, example: Tensor, opened: Collection[str], exits: Collection[str] = ()
+    model: nn.Module,
+    example: Tensor,
+    opened: Collection[str],
+    exits: Collection[str] = (),
+    ask: Any = None,
 ) -> Trace:
     """Follows a module's forward, and those of opened children, on one input [1, ...].
 
-    Behind the children of `exits` it puts `answer_here`.
+    Behind the children of `exits` it puts `answer_here`. `ask` says how the model is asked; None:
+    with whole inputs.
 
     Raises:
         CannotFollowError: if code decides by numbers in tensors or by the number of rows.
     """
+    ask = Whole() if ask is None else ask
     one = example.detach().clone()
+
+    def recorded(rows: int) -> Recorder:
+        return record(model, ask, ask.inputs(one, rows), opened, exits)
+
     with torch.inference_mode(False), torch.no_grad():
-        first, second = (recorded(model, one, rows, opened, exits) for rows in ROWS)
+        first, second = map(recorded, ROWS)
         nodes, calls = aligned(first, second)
-        inputs = (one, one.repeat_interleave(2, 0))
-        values, changed = replayed(nodes, functools.partial(found_part, model, first), inputs)
-        if not alike(values[first.answer][0], answer_of(model, one)):
+        values, changed = replayed(
+            nodes, functools.partial(found_part, model, first), [ask.inputs(one, n) for n in (1, 2)]
+        )
+        if not alike(values[first.answer][0], ask(model, ask.inputs(one, 1))):
             # Code that draws numbers does the same, and answers otherwise.
-            aligned(recorded(model, one, 1, opened, exits), first)
+            aligned(recorded(1), first)
     layouts = {name: layout_of(*both) for name, both in values.items()}
     nodes = without_unused(nodes, first.answer)
     return Trace(START, nodes, first.answer, values, layouts, changed, calls, first.constants)
 
 
-def recorded(
-    model: nn.Module, one: Tensor, rows: int, opened: Collection[str], exits: Collection[str]
+def record(
+    model: nn.Module,
+    ask: Any,
+    inputs: Mapping[str, Any],
+    opened: Collection[str],
+    exits: Collection[str],
 ) -> Recorder:
-    """Runs a model on so many rows, and writes down what it does."""
+    """Runs a model, and writes down what it does."""
     inside = {"model", *(f"model.{path}" for path in opened)}
     found = Recorder(model, inside, {f"model.{path}" for path in exits})
     try:
-        found.record(model, one.repeat_interleave(rows, 0))
+        found.record(model, ask, inputs)
     except Exception as error:
         why = str(error) if isinstance(error, UnseenError) else in_short(error)
         where = "its code"
@@ -140,7 +155,7 @@ def aligned(first: Recorder, second: Recorder) -> tuple[list[Instruction], list[
         for one, other in zip(first.calls, second.calls, strict=True)
     ]
     head = [
-        Instruction(name, "call_function", rows_times, (START, times))
+        Instruction(name, "call_function", rows_times, (Ref(START), times))
         for times, name in each.items()
     ]
     return head + nodes, calls
@@ -167,16 +182,15 @@ def found_part(model: nn.Module, seen: Recorder, path: str) -> Any:
 
 
 def replayed(
-    nodes: Sequence[Instruction], part: Callable[[str], Any], inputs: tuple[Tensor, Tensor]
+    nodes: Sequence[Instruction], part: Callable[[str], Any], inputs: Sequence[Mapping[str, Any]]
 ) -> tuple[dict[str, tuple[Any, Any]], dict[str, set[str]]]:
     """Runs instructions for one row and for two.
 
     Returns:
-        name -> what it was for both, before it was changed in place no more than for the model; and
-        instruction -> values that it changed.
+        name -> what it was for both, at the end; and instruction -> values that it changed.
     """
-    one, two = (dict[str, Any]({START: x.clone()}) for x in inputs)
-    versions: dict[str, int] = {START: 0}
+    one, two = (dict(own) for own in inputs)
+    versions = {name: times_changed(value) for name, value in two.items()}
     changed: dict[str, set[str]] = {}
     for node in nodes:
         for values in (one, two):

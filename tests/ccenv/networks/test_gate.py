@@ -21,7 +21,7 @@ from tests.ccenv.networks.tiny import masks_of
 
 ROOT = Path(__file__).resolve().parents[3]
 PAGE = (ROOT / "runs" / "docs" / "gate.md").read_text()
-SNIPPETS = re.findall(r"^```python\n(.*?)^```$", PAGE, flags=re.MULTILINE | re.DOTALL)
+SNIPPETS = re.findall(r"^```python\n(?!# \w+\.py)(.*?)^```$", PAGE, flags=re.MULTILINE | re.DOTALL)
 
 
 class Residual(nn.Module):
@@ -594,6 +594,12 @@ def test_what_cannot_be_gated_says_why_and_what_else_to_name(why):
     model, units, text = REFUSED[why]
     with pytest.raises(ValueError, match=text):
         gate(model, units, torch.ones(1, 4))
+
+
+def test_inputs_of_another_length_than_the_examples_are_refused_with_both():
+    network = gate(seeded(Encoder, [Block(16, 2)]), {"layers.0": "unit"}, TOKENS)
+    with pytest.raises(ValueError, match=r"expected inputs \[batch, 6\].*got \[batch, 24\]"):
+        network.start(torch.zeros(2, 24, dtype=torch.int64))
 
 
 def test_wrong_types_are_refused():

@@ -22,6 +22,7 @@ from ccenv.networks.core.unrolled import sequence_logits
 from ccenv.simulator import sequences
 from ccenv.simulator.rollout import collect_rollout
 from ccenv.simulator.simulator import Simulator
+from tests.ccenv.networks.own_decoder import writer
 
 KEYS, FILLER, ASKED = (1, 2), 0, 3
 
@@ -97,6 +98,8 @@ NETWORKS = {
         "network_kwargs": PATCHES | {"patch_size": 3, "local_units": 3, "head_units": 3},
     },
     "lm of experts": {"network": "lm", "network_kwargs": LAYERS | {"gates": "heads,experts"}},
+    "a decoder": {"network": writer, "network_kwargs": {}},
+    "a decoder's halves": {"network": writer, "network_kwargs": {"halves": True}},
     "lm of layers": {"network": "lm", "network_kwargs": LAYERS | {"gates": "layers", "depth": 3}},
 }
 
