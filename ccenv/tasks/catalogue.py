@@ -288,10 +288,13 @@ TASKS: dict[str, Task] = {
 
 
 class Suite:
-    """All tasks: `for task in ccenv.suite(): ...`.
+    """All tasks, in the order of `SKILLS`: iterate over them, or take one by its name.
 
-    >>> Suite()["depth-2"].id
-    'suite/depth-2-v0'
+    >>> [task.name for task in Suite()("basic")]
+    ['basic-4', 'basic-8', 'basic-16']
+    >>> envs = Suite()["basic-4"].make_vec(64, seed=0)
+    >>> envs.unwrapped.score.episodes
+    0
     """
 
     def __call__(self, skill: str | None = None, *, quick: bool = False) -> Iterator[Task]:
@@ -299,9 +302,6 @@ class Suite:
 
         Raises:
             ValueError: if there is no such skill; the nearest one is named.
-
-        >>> [task.name for task in Suite()("basic")]
-        ['basic-4', 'basic-8', 'basic-16']
         """
         if skill is not None:
             check_names([skill], SKILLS, "skill")
