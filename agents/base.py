@@ -1,5 +1,6 @@
 """Base class of agents: a policy, how it learns, and the training loop."""
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
@@ -11,6 +12,8 @@ from ccenv.agents.passes import Passes, change_of_policy, log_probs
 from ccenv.agents.stored import StoredPolicy
 from ccenv.base.annotations import checks_types, has_mark, marked
 from ccenv.base.seeding import stream
+from ccenv.base.values import in_a_line
+from ccenv.networks.core.count_macs import counted
 from ccenv.simulator.rollout import Rollout, collect_rollout, episode_curves
 from ccenv.simulator.simulator import Simulator
 
@@ -28,8 +31,8 @@ def ignore(images_seen: int, scalars: dict[str, float]) -> None:
 class Agent(StoredPolicy):
     """A policy that may learn from rollouts.
 
-    A subclass defines `distribution` (or `act`), `update` if it learns, and `policy_macs` if
-    choosing costs MACs.
+    A subclass defines `distribution` (or `act`), and `update` if it learns. `policy_macs` are
+    counted, unless it assigns them.
 
     >>> class FirstBlock(Agent):
     ...     def act(self, observation, layer, generator=None):
@@ -80,7 +83,6 @@ class Agent(StoredPolicy):
         self.num_blocks = self.simulator.num_blocks
         self.seed = seed
         self.generator = stream(seed, "agent draws", self.simulator.device)
-        self.policy_macs: Sequence[int] = [0] * len(self.num_blocks)
         self.progress = 0.0
 
     @classmethod
@@ -91,6 +93,26 @@ class Agent(StoredPolicy):
                 f"expected an agent that learns over sequences, such as reinforce, got "
                 f"{cls.__name__}; take episode='input', or say `sequences = True`"
             )
+
+    @functools.cached_property
+    def policy_macs(self) -> Sequence[int]:  # type: ignore[override]
+        """MACs of choosing one input's mask at each gate, as counted of `act`; assign them to say.
+
+        Raises:
+            ValueError: if they cannot be counted, as of an `act` that needs an episode.
+        """
+        example = torch.zeros(1, self.simulator.obs_size, device=self.simulator.device)
+        try:
+            with torch.no_grad():
+                gates = range(len(self.num_blocks))
+                return [counted(functools.partial(self.act, example, gate))[0] for gate in gates]
+        # It runs code of the user's.
+        except Exception as error:
+            raise ValueError(
+                f"expected {type(self).__name__} to assign policy_macs, the MACs of choosing one "
+                "input's mask at each gate ([0] * gates where it costs nothing); its act could not "
+                f"be counted: {type(error).__name__}: {in_a_line(error)}"
+            ) from error
 
     @marked("is_missing")
     def distribution(self, observation: Tensor, layer: int) -> Any:

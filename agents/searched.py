@@ -101,6 +101,7 @@ class Oracle(Agent):
             num_sweeps: how often every block is tried the other way.
         """
         super().__init__(env, seed=seed)
+        self.policy_macs = [0] * len(self.num_blocks)
         self.effort = {"num_candidates": num_candidates, "num_sweeps": num_sweeps}
         self.masks: list[Tensor] = []
 

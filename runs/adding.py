@@ -25,14 +25,14 @@ class Addition:
     """an agent by name or class, or what `ccenv.agents.foreign.open_policies` takes."""
     settings: dict[str, Any]
     """of the row."""
-    name: str
-    """given by the user, or what the row is called after."""
+    name: str = ""
+    """that the user gives; "" to call the row after the thing and its settings."""
 
     @property
     def label(self) -> str:
         """Of the row."""
-        words = [f"{key}={value}" for key, value in self.settings.items()]
-        return " ".join([f"{self.name} (added)", *words])
+        words = [] if self.name else [f"{key}={value}" for key, value in self.settings.items()]
+        return " ".join([f"{self.name or name_of(self.thing)} (added)", *words])
 
     @property
     def is_agent(self) -> bool:
@@ -62,7 +62,7 @@ def additions(add: Any) -> list[Addition]:
     for name, one in pairs:
         thing, settings = (*one, {})[:2] if isinstance(one, tuple) and one else (one, {})
         settings = as_settings(settings, "the settings of an added agent")
-        added = Addition(thing, settings, str(name or name_of(thing)))
+        added = Addition(thing, settings, str(name))
         if added.label in found:
             raise ValueError(
                 f"expected different names of what is added, got {added.label!r} twice; in Python "

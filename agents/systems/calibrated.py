@@ -24,6 +24,7 @@ class Calibrated(Agent):
     def __init__(self, env: Any, *, seed: int = 0) -> None:
         """See `Agent`."""
         super().__init__(env, seed=seed)
+        self.policy_macs = [0] * len(self.num_blocks)
         self.learned: dict[str, Tensor] = {}
         self.chosen_for: tuple[int, int] | None = None
 

@@ -52,6 +52,7 @@ class Hash(Agent):
                 too large, or k is not in 1..num_blocks.
         """
         super().__init__(env, seed=seed)
+        self.policy_macs = [0] * len(self.num_blocks)
         self.num_kept = check_kept(num_kept, self.num_blocks)
         self.num_symbols = num_symbols_of(self.simulator.network)
         shown = num_seen(self.simulator.observe)

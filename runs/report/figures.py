@@ -27,7 +27,6 @@ from ccenv.runs.stats.intervals import FEWEST, with_interval
 from ccenv.runs.stats.measures import (
     BITS,
     ERROR,
-    GIVEN,
     MASKS,
     MODES,
     NLL,
@@ -324,15 +323,14 @@ def view_figures(
 
 
 def kinds_of_masks(view: PlotView) -> str:
-    """Which rows have which masks, where they have not all the same."""
+    """Which rows have other masks than the rest, whose masks are sampled or as the axis says."""
+    usual = "sampled" if view.draw == OWN else view.draw
     kinds: dict[str, list[str]] = {}
     for _, point in view.placed:
-        if point.masks:
+        if point.masks not in ("", usual):
             kinds.setdefault(point.masks, []).append(point.label)
-    if view.draw != OWN:
-        kinds = {kind: labels for kind, labels in kinds.items() if kind == GIVEN}
-    said = [f"{MASKS[kind]}: {first_names(labels)}" for kind, labels in kinds.items()]
-    return f" Masks are {'; '.join(said)}." if said else ""
+    said = [f"{MASKS[kind]} of {first_names(labels)}" for kind, labels in kinds.items()]
+    return f" Masks: {'; '.join(said)}; {MASKS[usual]} of all others." if said else ""
 
 
 def unplaced(view: PlotView) -> str:

@@ -170,7 +170,9 @@ def overview_columns(
         columns[heading] = "right", numbers.get
         when[heading] = f"measure-{view.settings['measure']} masks-{view.draw}"
     for view in views:
-        costs = {point.label: cost for cost, point in view.placed}
+        costs: dict[str, float | str] = {point.label: cost for cost, point in view.placed}
+        if view.cost.key == "macs":
+            costs |= {point.label: "-" for point in view.points if math.isinf(point.macs)}
         # Times and memory are those of any masks.
         by_masks = view.cost.key == "macs"
         heading = view.cost.short + (apart[view.draw] if by_masks else "")
@@ -216,7 +218,10 @@ def seeds_table(comparison: Comparison) -> Table:
         masks = MASKS[draw]
         columns[f"test error %, {masks}"] = "right .2f", lambda one, d=draw: 100 * one[d]["error"]
         columns[f"nll, {masks}"] = "right .3f", lambda one, d=draw: one[d]["nll"]
-        columns[f"MACs, {masks}"] = "right ,.0f", lambda one, d=draw: one[d]["macs"]
+        columns[f"MACs, {masks}"] = (
+            "right ,.0f",
+            lambda one, d=draw: "-" if one[d]["macs"] is None else one[d]["macs"],
+        )
     seeds = [
         {"label": label, "seed": result["seed"]} | {d: evaluation(result, d) for d in MODES}
         for label, results in comparison.results.items()

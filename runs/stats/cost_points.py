@@ -16,7 +16,6 @@ from ccenv.runs.stats.measures import (
     ERROR,
     MODES,
     OWN,
-    RANDOM_MASKS,
     Measure,
     Result,
     has_halves,
@@ -56,7 +55,7 @@ class Point:
     memory: float | None = None
     """bytes of network and policy, None where a run does not say them."""
     masks: str = ""
-    """how they are chosen, see `shown_masks`; "" of rules that training does not change."""
+    """how they are chosen, see `shown_masks`; "" of rules, which training does not change."""
     is_fixed: bool = False
     """whether nothing is chosen in its network, such as a pruned one."""
 
@@ -112,8 +111,7 @@ def make_point(label: str, runs: Sequence[Result], draw: str, measure: Measure =
     judged = validation.get(shown_masks(runs[0], draw), {})
     known = judged if len(judged) == len(runs) else validation.get("sampled", {})
     own = timed_sizes(runs[0]), has_halves(runs[0]), memory_of(runs[0])
-    is_chosen = runs[0]["learns"] or runs[0]["agent"] == RANDOM_MASKS
-    masks = shown_masks(runs[0], draw) if is_chosen else ""
+    masks = shown_masks(runs[0], draw) if runs[0]["learns"] else ""
     is_fixed = runs[0]["agent"] == "dense"
     return Point(label, method_of(runs[0]), macs, errors, known, times, *own, masks, is_fixed)
 

@@ -139,6 +139,8 @@ def shown_masks(result: Result, draw: str) -> str:
 def repeated(results: Mapping[str, Sequence[Result]]) -> dict[str, str]:
     """Finds rows that are one: numbers of all evaluations are equal in all common seeds.
 
+    Rows of one policy under different masks are two.
+
     Returns:
         Label of a row -> label of the row that it repeats: the one with more seeds; among as many,
         one that does not learn, or the first.
@@ -147,7 +149,11 @@ def repeated(results: Mapping[str, Sequence[Result]]) -> dict[str, str]:
     rows: dict[str, dict[int, list[Any]]] = {}
     for label, run in ((label, run) for label, runs in results.items() for run in runs):
         numbers = [[e[name] for name in names] for e in run["evaluations"]]
-        rows.setdefault(label, {})[run["seed"]] = [dataset_of(run), *numbers]
+        rows.setdefault(label, {})[run["seed"]] = [
+            dataset_of(run),
+            run.get(DETERMINISTIC, False),
+            *numbers,
+        ]
     order = sorted(rows, key=lambda label: (-len(rows[label]), results[label][0]["learns"]))
     found: dict[str, str] = {}
     for place, label in enumerate(order):

@@ -85,6 +85,7 @@ def test_sampled_masks_are_judged_where_they_are_asked_for(models, tmp_path):
     assert (greedy["masks"], drawn["masks"]) == ("mode", "sampled")
     assert drawn["error"]["mean"] == pytest.approx(verdict.error)
     assert greedy["mode_error"] == drawn["mode_error"]
+    assert greedy["same_as"] == drawn["same_as"] == ""
     assert "own (added) (greedy)" in comparison.table
     assert "where a row does not say greedy" in comparison.table
     everyone = compared(add, tmp_path, write_page=False, masks="sampled").rows
@@ -142,7 +143,10 @@ def test_macs_of_a_policy_are_counted_or_stated_and_else_a_dash(tmp_path):
     assert line.split()[-3:] == ["-", "-", "1"]
     folder = comparison.page.parent
     assert " - |" in (folder / "table.md").read_text(encoding="utf-8")
-    assert "MACs unknown: unknown (added)" in comparison.page.read_text(encoding="utf-8")
+    page = comparison.page.read_text(encoding="utf-8")
+    assert "Not drawn, MACs unknown: unknown (added)." in page
+    assert "Masks: as given of stated (added); set (added); module (added); sampled of" in page
+    assert '<td class="right">-</td>' in page
     assert "nan" not in (folder / "table.csv").read_text(encoding="utf-8")
 
 
@@ -317,6 +321,38 @@ def test_a_zip_that_is_not_trusted_runs_nothing(tmp_path, monkeypatch):
     with pytest.raises(ValueError, match="expected a model in"):
         compared(str(tmp_path / "evil.zip"), tmp_path, trust=[str(tmp_path / "evil.zip")])
     assert written.exists()
+
+
+class Linear(Agent):
+    """An agent that does not say its MACs."""
+
+    def __init__(self, env, *, seed=0):
+        super().__init__(env, seed=seed)
+        self.net = torch.nn.Linear(self.simulator.obs_size, 10)
+
+    def distribution(self, observation, layer):
+        return IndependentBlocks(self.net(observation).sigmoid())
+
+
+class InEpisodes(Linear):
+    """One that needs an episode."""
+
+    def act(self, observation, layer, generator=None):
+        return self.simulator.state.images.new_ones(len(observation), 10) > 0
+
+
+def test_macs_of_an_agent_that_does_not_say_them_are_counted():
+    env = ccenv.BlockSelectionVectorEnv(4, dataset="synthetic", weights="cotrain")
+    env.reset(seed=0)
+    width = env.single_observation_space.shape[0]
+    agent = Linear(env)
+    assert list(agent.policy_macs) == [10 * width] * 2
+    assert ccenv.evaluate(env, agent).policy_cost == 20 * width / env.simulator.dense_macs
+    env.simulator.state = None
+    with pytest.raises(ValueError, match="expected InEpisodes to assign policy_macs"):
+        ccenv.evaluate(env, InEpisodes(env))
+    agent.policy_macs = [1, 2]
+    assert ccenv.evaluate(env, agent).policy_cost == 3 / env.simulator.dense_macs
 
 
 class Greedy(Agent):
