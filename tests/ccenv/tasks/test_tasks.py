@@ -24,7 +24,7 @@ from ccenv.tasks.catalogue import SKILLS, TASKS
 from ccenv.tasks.choices import SPREAD, Choices
 from ccenv.tasks.loading import TRIPLES, Loading, qualities, values_of_documents
 from ccenv.tasks.refreshing import NOISE, best_places, posterior, values_of_staleness
-from ccenv.tasks.score import FILE, PARTS, Score
+from ccenv.tasks.score import FILE, PARTS, TaskScore
 from ccenv.tasks.updating import UPDATE_PRICE, Updating
 
 SMALL = {
@@ -360,7 +360,7 @@ def test_what_stops_goes_on(name, monkeypatch, tmp_path):
     restore_simulator(other.simulator, tree)
     play(whole, 1)
     play(other, 1)
-    assert isinstance(other.score, Score)
+    assert isinstance(other.score, TaskScore)
     assert other.score.result() == whole.unwrapped.score.result()
 
 
