@@ -26,6 +26,7 @@ from ccenv.base.registry import names_on_use
 from ccenv.envs import ENVIRONMENTS, PRESETS, SYSTEMS, TABLES, register_all
 
 if TYPE_CHECKING:
+    from ccenv.envs.actions import ActionView, VectorActionView
     from ccenv.envs.checker import check_vector_env
     from ccenv.envs.scalar import BlockSelectionEnv
     from ccenv.envs.vector import BlockSelectionVectorEnv
@@ -56,6 +57,7 @@ modules_here.install()
 register_all()
 
 ON_USE = {
+    "envs.actions": ["ActionView", "VectorActionView"],
     "envs.scalar": ["BlockSelectionEnv"],
     "envs.vector": ["BlockSelectionVectorEnv"],
     "envs.checker": ["check_vector_env"],
@@ -97,6 +99,7 @@ __all__ = [
     "PRESETS",
     "SYSTEMS",
     "TABLES",
+    "ActionView",
     "BlockSelectionEnv",
     "BlockSelectionVectorEnv",
     "Exit",
@@ -105,6 +108,7 @@ __all__ = [
     "GatedNetwork",
     "GatedSequential",
     "Stage",
+    "VectorActionView",
     "block_sparse_linear",
     "check_network",
     "check_vector_env",

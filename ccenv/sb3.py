@@ -1,5 +1,5 @@
-"""The environment for Stable-Baselines3, under the name that does not change."""
+"""The environment for Stable-Baselines3, under the names that do not change."""
 
-from ccenv.envs.stable_baselines import BlockSelectionVecEnv
+from ccenv.envs.stable_baselines import ActionViewVecEnv, BlockSelectionVecEnv
 
-__all__ = ["BlockSelectionVecEnv"]
+__all__ = ["ActionViewVecEnv", "BlockSelectionVecEnv"]

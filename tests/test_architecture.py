@@ -27,7 +27,7 @@ FLOORS = {
     "ccenv.networks": "core stages learning text gating vision pretrained baselines",
     "ccenv.runs": (
         "store config stats tables tensorboard engine replay analysis mask_tables studies sweeps "
-        "report speed commands lab"
+        "report suite speed commands lab"
     ),
     "ccenv.runs.lab": "benchmarks mask_tables budget estimators robustness docs_build",
 }

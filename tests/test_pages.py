@@ -43,7 +43,7 @@ BY_HAND = (
     "ccenv analyze",
     "ccenv validate",
     "ccenv table",
-    "ccenv challenge",
+    "ccenv suite",
     "ccenv inspect",
     "ccenv eval",
     "ccenv plot",

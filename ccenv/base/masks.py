@@ -7,6 +7,7 @@ from torch import Tensor
 
 from ccenv.base.checks import AT_ONCE, Checks
 from ccenv.base.seeding import uniform
+from ccenv.base.values import shown
 
 
 def pad_mask(mask: Tensor, num_blocks: int) -> Tensor:
@@ -68,6 +69,11 @@ def as_mask(action: Tensor, num_blocks: int, checks: Checks = AT_ONCE) -> Tensor
     >>> as_mask(torch.tensor([[0.5, 0.0]]), num_blocks=2)
     tensor([[ True, False]])
     """
+    if not isinstance(action, Tensor):
+        raise TypeError(
+            f"expected a mask as a tensor [rows, {num_blocks}], got {shown(action)}; return it "
+            "from act"
+        )
     if action.dtype == torch.bool:
         return action
     if action.is_floating_point():

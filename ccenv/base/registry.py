@@ -130,6 +130,21 @@ def names_on_use(package: str, names: Mapping[str, Sequence[str]]) -> Callable[[
     return find
 
 
+class Table(dict[str, Any]):
+    """What names stand for; an entry that is "module:attribute" is imported when it is looked up.
+
+    Optional libraries so stay out of the way; `values()` and `items()` import nothing.
+
+    >>> table = Table(pi="math:pi")
+    >>> table["pi"], list(table.values())
+    (3.141592653589793, ['math:pi'])
+    """
+
+    def __getitem__(self, name: str) -> Any:
+        entry = super().__getitem__(name)
+        return import_object(entry, shown(name)) if isinstance(entry, str) else entry
+
+
 OWN_PACKAGE = "ccenv"
 """What belongs to this project."""
 TABLES = {
@@ -193,20 +208,16 @@ def has_module(name: str) -> bool:
 def resolve(name: Any, table: Mapping[str, Any], kind: str) -> Any:
     """Looks a name up in a table; `module:attribute` is imported; other objects pass unchanged.
 
-    A table's values may be `module:attribute` strings too: those are imported on use, which keeps
-    optional libraries out of the way until they are used.
-
     Raises:
         ValueError: if the name is unknown (the nearest right one is suggested) or not importable.
 
-    >>> resolve("pi", {"pi": "math:pi"}, kind="constant")
+    >>> resolve("pi", Table(pi="math:pi"), kind="constant")
     3.141592653589793
     """
     if not isinstance(name, str):
         return name
     if name in table:
-        entry = table[name]
-        return import_object(entry, kind) if isinstance(entry, str) else entry
+        return table[name]
     if ":" in name:
         return import_object(name, kind)
     hint = nearest(name, table)

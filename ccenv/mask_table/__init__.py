@@ -6,15 +6,6 @@ Reading, judging and playing tables needs numpy alone; what builds them imports 
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from ccenv.mask_table.challenge import standings
-from ccenv.mask_table.entry import (
-    COST_WEIGHTS,
-    EntryFile,
-    read_entry,
-    read_policy,
-    write_entry,
-    write_policy,
-)
 from ccenv.mask_table.exact import (
     Optimum,
     Outcomes,
@@ -34,15 +25,14 @@ from ccenv.mask_table.fronts import (
     oracle_errors,
 )
 from ccenv.mask_table.header import Header, Menu, all_masks, menus_of, number_of
+from ccenv.mask_table.policy_file import read_policy, write_policy
 from ccenv.mask_table.table import MaskTable, read_table, shipped_table, small, write_table
 
 if TYPE_CHECKING:
     from ccenv.mask_table.builder import BuildPlan, build, drawn_menu
 
 __all__ = [
-    "COST_WEIGHTS",
     "BuildPlan",
-    "EntryFile",
     "Header",
     "MaskTable",
     "Menu",
@@ -62,16 +52,13 @@ __all__ = [
     "number_of",
     "optimum",
     "oracle_errors",
-    "read_entry",
     "read_policy",
     "read_table",
     "regret",
     "rewards",
     "shipped_table",
     "small",
-    "standings",
     "value",
-    "write_entry",
     "write_policy",
     "write_table",
 ]

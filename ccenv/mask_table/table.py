@@ -1,7 +1,7 @@
 """The table of masks: (inputs, numbers of masks) -> right or wrong, nll, MACs; a checked file.
 
 Some come with the package, for each network two: one of validation images, to play and to learn by,
-and one of test images, by which `ccenv.mask_table.challenge` judges; the environment has no name
+and one of test images, by which tasks of the suite judge; the environment has no name
 for the latter.
 """
 
@@ -34,7 +34,6 @@ NEEDED, OPTIONAL = ("right", "macs", "look", "bills"), ("nll",)
 """arrays of a file."""
 LOOK_TYPES = (np.float32, np.float16)
 FOLDER = Path(__file__).parent / "tables"
-ENTRIES = FOLDER / "entries"
 """Policies that were recorded on these tables."""
 SHIPPED = ("resnet20", "efficientnet", "mlp", "text")
 """ResNet-20 and EfficientNet-Lite0 on CIFAR-10, an MLP on MNIST, the next byte of Python code."""
@@ -243,14 +242,14 @@ def shipped_table(name: str, split: str = "validation") -> MaskTable:
     if split != "validation":
         raise ValueError(
             f"expected split='validation', the inputs to learn from, got {split!r}: the answers of "
-            "test inputs judge the challenge, and no policy sees them"
+            "test inputs are those of the suite's tasks, and no policy sees them"
         )
     return read_table(table_path(name))
 
 
 @functools.cache
 def judging_table(name: str) -> MaskTable:
-    """The test inputs of a network, for the challenge alone."""
+    """The test inputs of a network, for the suite alone."""
     check_names([name], SHIPPED, "table")
     return read_table(FOLDER / f"{name}-test.safetensors")
 

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from ccenv.base.registry import names_on_use
+from ccenv.base.registry import Table, names_on_use
 
 if TYPE_CHECKING:
     from ccenv.networks.core.check import check_network
@@ -14,40 +14,42 @@ if TYPE_CHECKING:
     from ccenv.networks.gating.gate import gate
     from ccenv.networks.gating.gateable import gateable
 
-NETWORKS: dict[str, str] = {
-    "cascade": "ccenv.networks.vision.early_exit:cascade",
-    "conv": "ccenv.networks.vision.conv:conv",
-    "early_exit": "ccenv.networks.vision.early_exit:early_exit",
-    "experts": "ccenv.networks.vision.experts:experts",
-    "efficientnet_lite0": "ccenv.networks.pretrained.efficientnet:efficientnet_lite0",
-    "mlp": "ccenv.networks.core.mlp:GatedMLP",
-    "mlp-dropout-0.2": "ccenv.networks.baselines.dense:fifth",
-    "mlp-dropout-0.5": "ccenv.networks.baselines.dense:half",
-    "probe": "ccenv.tasks.probe:probe_network",
-    "hashed_ngrams": "ccenv.networks.baselines.text:hashed_ngrams",
-    "ngram": "ccenv.networks.text.ngram:Ngram",
-    "pruned": "ccenv.networks.baselines.pruned:pruned",
-    "pruned_blocks": "ccenv.networks.baselines.pruned:pruned_blocks",
-    "pruned_bytes": "ccenv.networks.baselines.text:pruned_bytes",
-    "cascade_bytes": "ccenv.networks.baselines.text:cascade_bytes",
-    "pondering_bytes": "ccenv.networks.baselines.text:pondering_bytes",
-    "bytes": "ccenv.networks.text.embedding:TokenMLP",
-    "gru": "ccenv.networks.baselines.text:GRU",
-    "skip_gru": "ccenv.networks.baselines.skip_gru:SkipGRU",
-    "lm": "ccenv.networks.text.transformer:LanguageModel",
-    "patches": "ccenv.networks.text.patches:PatchModel",
-    "vit": "ccenv.networks.vision.transformer:vit",
-    "pondering": "ccenv.networks.vision.early_exit:pondering",
-    "documents": "ccenv.tasks.loading:Documents",
-    "staleness": "ccenv.tasks.refreshing:Staleness",
-    "probe-exit": "ccenv.tasks.probe:probe_exit",
-    "probe-residual": "ccenv.tasks.probe:probe_residual",
-    "resnet": "ccenv.networks.vision.residual:resnet",
-    "small_conv": "ccenv.networks.baselines.dense:small_conv",
-    "streaming": "ccenv.networks.text.streaming:Streaming",
-    "smollm2": "ccenv.networks.pretrained.smollm:smollm2",
-}
-"""Networks by name: what the setting `network` may be, or `module:name`."""
+NETWORKS = Table(
+    {
+        "cascade": "ccenv.networks.vision.early_exit:cascade",
+        "conv": "ccenv.networks.vision.conv:conv",
+        "early_exit": "ccenv.networks.vision.early_exit:early_exit",
+        "experts": "ccenv.networks.vision.experts:experts",
+        "efficientnet_lite0": "ccenv.networks.pretrained.efficientnet:efficientnet_lite0",
+        "mlp": "ccenv.networks.core.mlp:GatedMLP",
+        "mlp-dropout-0.2": "ccenv.networks.baselines.dense:fifth",
+        "mlp-dropout-0.5": "ccenv.networks.baselines.dense:half",
+        "probe": "ccenv.tasks.probe:probe_network",
+        "hashed_ngrams": "ccenv.networks.baselines.text:hashed_ngrams",
+        "ngram": "ccenv.networks.text.ngram:Ngram",
+        "pruned": "ccenv.networks.baselines.pruned:pruned",
+        "pruned_blocks": "ccenv.networks.baselines.pruned:pruned_blocks",
+        "pruned_bytes": "ccenv.networks.baselines.text:pruned_bytes",
+        "cascade_bytes": "ccenv.networks.baselines.text:cascade_bytes",
+        "pondering_bytes": "ccenv.networks.baselines.text:pondering_bytes",
+        "bytes": "ccenv.networks.text.embedding:TokenMLP",
+        "gru": "ccenv.networks.baselines.text:GRU",
+        "skip_gru": "ccenv.networks.baselines.skip_gru:SkipGRU",
+        "lm": "ccenv.networks.text.transformer:LanguageModel",
+        "patches": "ccenv.networks.text.patches:PatchModel",
+        "vit": "ccenv.networks.vision.transformer:vit",
+        "pondering": "ccenv.networks.vision.early_exit:pondering",
+        "documents": "ccenv.tasks.loading:Documents",
+        "staleness": "ccenv.tasks.refreshing:Staleness",
+        "probe-exit": "ccenv.tasks.probe:probe_exit",
+        "probe-residual": "ccenv.tasks.probe:probe_residual",
+        "resnet": "ccenv.networks.vision.residual:resnet",
+        "small_conv": "ccenv.networks.baselines.dense:small_conv",
+        "streaming": "ccenv.networks.text.streaming:Streaming",
+        "smollm2": "ccenv.networks.pretrained.smollm:smollm2",
+    }
+)
+"""Networks by name, imported on use: what the setting `network` may be, or `module:name`."""
 
 __all__ = [
     "NETWORKS",

@@ -11,7 +11,7 @@ that is imported here needs torch.
 from collections.abc import Mapping
 from typing import Any
 
-from ccenv.base.registry import resolve
+from ccenv.base.registry import Table, resolve
 from ccenv.base.values import as_settings
 from ccenv.rewards.bind import (
     Reward,
@@ -27,24 +27,26 @@ from ccenv.rewards.bind import (
 )
 from ccenv.rewards.plain import correct, log_likelihood
 
-REWARDS: dict[str, Any] = {
-    "accuracy_minus_cost": "ccenv.rewards.plain:accuracy_minus_cost",
-    "nll_minus_cost": "ccenv.rewards.plain:nll_minus_cost",
-    "probability_minus_cost": "ccenv.rewards.plain:probability_minus_cost",
-    "negative_nll": "ccenv.rewards.plain:negative_nll",
-    "terminal_cost": "ccenv.rewards.plain:terminal_cost",
-    "blockdrop": "ccenv.rewards.plain:blockdrop",
-    "skipnet": "ccenv.rewards.plain:skipnet",
-    "budget_hinge": "ccenv.rewards.plain:budget_hinge",
-    "target_density": "ccenv.rewards.block_use:TargetDensity",
-    "balance": "ccenv.rewards.block_use:Balance",
-    "potential": "ccenv.rewards.potential:Potential",
-    "lagrangian": "ccenv.rewards.lagrangian:Lagrangian",
-    "pid_lagrangian": "ccenv.rewards.lagrangian:PidLagrangian",
-    "latency": "ccenv.rewards.latency:LatencyReward",
-    "vector": "ccenv.rewards.plain:vector",
-}
-"""Name -> a function or class, or where it is: "module:name", imported on use."""
+REWARDS = Table(
+    {
+        "accuracy_minus_cost": "ccenv.rewards.plain:accuracy_minus_cost",
+        "nll_minus_cost": "ccenv.rewards.plain:nll_minus_cost",
+        "probability_minus_cost": "ccenv.rewards.plain:probability_minus_cost",
+        "negative_nll": "ccenv.rewards.plain:negative_nll",
+        "terminal_cost": "ccenv.rewards.plain:terminal_cost",
+        "blockdrop": "ccenv.rewards.plain:blockdrop",
+        "skipnet": "ccenv.rewards.plain:skipnet",
+        "budget_hinge": "ccenv.rewards.plain:budget_hinge",
+        "target_density": "ccenv.rewards.block_use:TargetDensity",
+        "balance": "ccenv.rewards.block_use:Balance",
+        "potential": "ccenv.rewards.potential:Potential",
+        "lagrangian": "ccenv.rewards.lagrangian:Lagrangian",
+        "pid_lagrangian": "ccenv.rewards.lagrangian:PidLagrangian",
+        "latency": "ccenv.rewards.latency:LatencyReward",
+        "vector": "ccenv.rewards.plain:vector",
+    }
+)
+"""Name -> a function or class, imported on use."""
 
 
 def make_reward(reward: str | RewardFunction, arguments: Mapping[str, Any] | None = None) -> Reward:

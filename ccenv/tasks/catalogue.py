@@ -248,6 +248,23 @@ SKILLS: dict[str, Skill] = {
         LOADING,
         budgets={"4": 20_000, "64": 4_000},
     ),
+    "real": Skill(
+        "tables of frozen networks; the scale ends where an estimate of what is attainable does",
+        50_000,
+        {
+            name: {"table": name, "cost_weight": cost_weight}
+            for name, cost_weight in (
+                ("text", 1.0),
+                ("mlp", 5.0),
+                ("resnet20", 2.0),
+                ("efficientnet", 3.0),
+            )
+        },
+        "text",
+        "ccenv.tasks.real:Real",
+        exact=False,
+        budgets={"resnet20": 20_000, "efficientnet": 20_000},
+    ),
 }
 """In the order of tables."""
 
@@ -271,16 +288,20 @@ TASKS: dict[str, Task] = {
 
 
 class Suite:
-    """All tasks: `for task in ccenv.suite(): ...`."""
+    """All tasks, in the order of `SKILLS`: iterate over them, or take one by its name.
+
+    >>> [task.name for task in Suite()("basic")]
+    ['basic-4', 'basic-8', 'basic-16']
+    >>> envs = Suite()["basic-4"].make_vec(64, seed=0)
+    >>> envs.unwrapped.score.episodes
+    0
+    """
 
     def __call__(self, skill: str | None = None, *, quick: bool = False) -> Iterator[Task]:
         """Iterates over tasks, of one skill if one is named, of one level a skill if `quick`.
 
         Raises:
             ValueError: if there is no such skill; the nearest one is named.
-
-        >>> [task.name for task in Suite()("basic")]
-        ['basic-4', 'basic-8', 'basic-16']
         """
         if skill is not None:
             check_names([skill], SKILLS, "skill")

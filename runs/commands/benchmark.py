@@ -12,7 +12,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from ccenv.base.registry import check_names, resolve
+from ccenv.base.registry import check_names
 from ccenv.runs.commands.frame import program
 from ccenv.runs.speed import ABOUT, EXPERIMENTS
 
@@ -33,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     check_names([name], EXPERIMENTS, "benchmark")
     from ccenv.runs.experiment import run_experiment
 
-    return run_experiment(resolve(name, EXPERIMENTS, "benchmark"), PROGRAM, words)
+    return run_experiment(EXPERIMENTS[name], PROGRAM, words)
 
 
 def make_parser() -> argparse.ArgumentParser:

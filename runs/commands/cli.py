@@ -19,6 +19,7 @@ GROUPS = {
     "train and compare": {
         "train": "train one agent, evaluate it on test inputs",
         "compare": "run what is missing of a sweep, then show the table",
+        "suite": "at which skills is my agent better? tasks with a known optimum",
         "search": "search settings of an agent: error and total cost",
     },
     "look at runs": {
@@ -32,7 +33,6 @@ GROUPS = {
         "list": "show agents, rewards, environments, data sets, networks and sweeps by name",
         "data": "describe a data set, download it where asked",
         "table": "build, show or pack the table of all masks of a network",
-        "challenge": "beat the oracle: your policy among baselines and recorded policies",
         "benchmark": "measure speeds on this machine",
     },
     "deploy": {
@@ -53,10 +53,12 @@ RENAMED = {
     "write": ("generate",),
     "share": ("export", "--share"),
     "completion": ("--completion",),
-    "table judge": ("challenge",),
 }
 """Words of an earlier version -> the words that do the same today."""
-GONE = {"calibrate": "`auto` chooses by a rule that is the same on every machine"}
+GONE = {
+    "calibrate": "`auto` chooses by a rule that is the same on every machine",
+    "challenge": "its tables are the skill real of the suite: ccenv suite AGENT --skill real",
+}
 """Word of an earlier version -> why there is nothing in its place."""
 OF_THE_LAB = ("docs", "tables", "weights")
 """Words of an earlier version whose programs are not installed: a checkout has them."""

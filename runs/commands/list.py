@@ -97,7 +97,7 @@ def dataset_line(name: str) -> Line:
         test = load_split(name, "test")
     except (OSError, ImportError) as error:
         return {"here": False, "image": None, "classes": None, "test": None, "about": str(error)}
-    found = resolve(DATASETS[name], DATASETS, "dataset")
+    found = DATASETS[name]
     sizes = {"image": list(test.image_shape), "classes": test.num_classes, "test": len(test)}
     return {"here": True, **sizes, "about": first_line(found)}
 

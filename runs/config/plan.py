@@ -133,14 +133,16 @@ def code_digests(plan: Plan) -> dict[str, str]:
     for name in (plan.environment[key] for key in OF_CODE):
         if ":" in name:
             objects[name] = import_object(name, "setting")
-    digests = {}
-    for name, found in objects.items():
-        try:
-            source = inspect.getsource(inspect.getmodule(found) or found)
-        except (OSError, TypeError):
-            source = ""
-        digests[name] = hashlib.sha256(source.encode()).hexdigest()[:12]
-    return digests
+    return {name: source_digest(found) for name, found in objects.items()}
+
+
+def source_digest(found: Any) -> str:
+    """Hash of the file that defines a class or function; that of nothing where there is none."""
+    try:
+        source = inspect.getsource(inspect.getmodule(found) or found)
+    except (OSError, TypeError):
+        source = ""
+    return hashlib.sha256(source.encode()).hexdigest()[:12]
 
 
 def checked_seed(seed: Any) -> int:

@@ -387,8 +387,10 @@ def origins(comparison: Comparison) -> list[str]:
     for one in comparison.finished:
         if one.recorded:
             version = one.result["versions"].get("ccenv", "of an unknown version")
-            when = one.result.get("date", "before dates were kept")
-            where = f"{when} with ccenv {version} on {machine_name(one.result['machine'])}"
+            machine = machine_name(one.result["machine"])
+            # Older results have no date.
+            when = [one.result["date"]] if "date" in one.result else []
+            where = " ".join([*when, f"with ccenv {version} on {machine}"])
             origin.setdefault(where, []).append(one)
     row = {label: method_of(runs[0]) for label, runs in comparison.results.items() if runs}
     methods = {k: dict.fromkeys(row[one.label] for one in v) for k, v in origin.items()}

@@ -47,7 +47,7 @@ def main(
     envs: Any = gym.make_vec(env_id, num_envs=num_envs).unwrapped
     num_blocks, num_gates = envs.simulator.max_blocks, envs.simulator.num_steps
     observation, _ = envs.reset(seed=0)
-    agent = ActorCritic(observation.shape[1], num_blocks, num_gates)
+    agent = ActorCritic(envs.simulator.obs_size, num_blocks, num_gates)
     optimizer = torch.optim.Adam(agent.parameters(), lr=LEARNING_RATE, eps=1e-5)
     for _ in range(updates):
         steps = []

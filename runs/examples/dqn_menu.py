@@ -6,12 +6,11 @@ Run it from any folder: python dqn_menu.py
 from stable_baselines3 import DQN
 
 import ccenv
-from ccenv.envs.stable_baselines import ActionViewVecEnv
-from ccenv.sb3 import BlockSelectionVecEnv
+from ccenv.sb3 import ActionViewVecEnv, BlockSelectionVecEnv
 from ccenv.simulator.evaluate import Evaluation
 
 
-def main(steps: int = 100_000, num_envs: int = 64) -> Evaluation:
+def main(steps: int = 60_000, num_envs: int = 64) -> Evaluation:
     """Trains, and judges the masks of highest value on test inputs."""
     bits = BlockSelectionVecEnv(num_envs, reward="nll_minus_cost", observation="summary")
     env = ActionViewVecEnv(bits, "menu", menu="random", size=32, seed=0)  # none and all among them

@@ -38,7 +38,7 @@ def main(updates: int = 400, num_envs: int = 256) -> Evaluation:
     envs = ccenv.BlockSelectionVectorEnv(num_envs, observation="summary")
     num_blocks, num_gates = envs.simulator.max_blocks, envs.simulator.num_layers
     observations, _ = envs.reset(seed=0)
-    policy = LinearPolicy(observations.shape[1], num_blocks, num_gates)
+    policy = LinearPolicy(envs.simulator.obs_size, num_blocks, num_gates)
     optimizer = torch.optim.Adam(policy.parameters(), lr=0.02)
     for _ in range(updates):
         log_probs, rewards = [], []

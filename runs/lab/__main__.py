@@ -17,9 +17,9 @@ PROGRAMS = {
         "ccenv.runs.lab.docs_build.program:main",
         "build the documentation, or its tables, from a checkout",
     ),
-    "entries": (
-        "ccenv.runs.lab.mask_tables.entries:main",
-        "learn the policies that the challenge records",
+    "suite": (
+        "ccenv.runs.lab.suite_agents:main",
+        "play the agents that the suite records, and pack their scores",
     ),
     "weights": (
         "ccenv.runs.lab.weights:main",

@@ -7,7 +7,7 @@ rollout stands beside it.
 """
 
 import argparse
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +22,7 @@ from ccenv.agents.rloo import Rloo
 from ccenv.envs.stable_baselines import ActionViewVecEnv, BlockSelectionVecEnv
 from ccenv.runs.experiment import Experiment, Options, Row
 from ccenv.runs.stats.intervals import mean_interval
+from ccenv.runs.tables.sweep_table import formatted
 from ccenv.simulator.evaluate import evaluate
 from ccenv.simulator.policy import Policy
 from ccenv.simulator.simulator import Simulator
@@ -293,19 +294,27 @@ def shown(row: Row) -> dict[str, Any]:
     return {"return": returns.mean, "share": share.mean, "interval": interval, "drawn": drawn}
 
 
+COLUMNS = {
+    "problem": "<{problem}",
+    "decides": "<{decides}",
+    "gradient steps a rollout": ">{drawn}",
+    "return": ">{return:.2f}",
+    "share": ">{share:.3f}",
+    "95 %": "<{interval}",
+}
+
+
+def table(rows: Sequence[Row]) -> str:
+    """Rows of a problem together, whenever they were measured, those of the highest share first."""
+    shows = [{**row, **shown(row)} for row in rows]
+    return formatted(COLUMNS, sorted(shows, key=lambda row: (row["problem"], -row["share"])))
+
+
 OVER_TIME = Experiment(
     name="over-time",
     about="problems over time with a known optimum: share of the way from random to it",
     run=measured,
-    columns={
-        "problem": "<{problem}",
-        "decides": "<{decides}",
-        "gradient steps a rollout": ">{drawn}",
-        "return": ">{return:.2f}",
-        "share": ">{share:.3f}",
-        "95 %": "<{interval}",
-    },
-    shown=shown,
+    pivot=table,
     settings={"rows": ROWS, "fast_memory": FAST_MEMORY, "load_price": LOAD_PRICE},
     add_options=add_options,
     key=("problem", "decides", "steps"),

@@ -6,7 +6,6 @@ import pkgutil
 from collections.abc import Iterator
 from types import ModuleType
 
-from ccenv.base.registry import resolve
 from ccenv.runs import lab
 from ccenv.runs.experiment import Experiment
 from ccenv.runs.speed import EXPERIMENTS
@@ -15,7 +14,7 @@ from ccenv.runs.speed import EXPERIMENTS
 @functools.cache
 def experiments() -> dict[str, Experiment]:
     """All experiments by name: a module of the lab that defines one has entered it."""
-    found = {name: resolve(name, EXPERIMENTS, "benchmark") for name in EXPERIMENTS}
+    found = {name: EXPERIMENTS[name] for name in EXPERIMENTS}
     for module in modules():
         for experiment in defined_in(module):
             if found.setdefault(experiment.name, experiment) is not experiment:

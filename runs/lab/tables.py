@@ -20,13 +20,11 @@ from pathlib import Path
 from typing import Any
 
 from ccenv.base.registry import check_names
-from ccenv.mask_table.challenge import shipped_tasks, standings, together
-from ccenv.mask_table.table import SHIPPED
-from ccenv.runs.commands.challenge import standings_columns
 from ccenv.runs.commands.frame import program
 from ccenv.runs.commands.search import values_text
 from ccenv.runs.engine.jobs import recorded_comparison
 from ccenv.runs.engine.search import KIND
+from ccenv.runs.lab import suite_agents
 from ccenv.runs.lab.budget import show as budget
 from ccenv.runs.lab.paper_beside import BESIDE
 from ccenv.runs.lab.registry import experiments
@@ -78,13 +76,7 @@ TABLES: dict[str, Callable[[Any], str]] = {
 """Kind of a recorded result -> its table: of the product's commands, and of every experiment."""
 
 
-def challenge_standings(results_dir: Path) -> str:
-    """The standings of the challenge, which tables and entries of the package make."""
-    tables = [standings(task) for task in shipped_tasks()]
-    return report.markdown(*standings_columns(together(tables), SHIPPED))
-
-
-TOGETHER = BESIDE | budget.TOGETHER | {"challenge": challenge_standings}
+TOGETHER = BESIDE | budget.TOGETHER | suite_agents.TABLES
 """Name of a table that several results make, or one that is no table of its kind."""
 TIMES = {one.recorded_kind for one in experiments().values() if one.names_machine}
 """Kinds whose figures hold on the processor that they were taken on."""

@@ -116,11 +116,14 @@ def numbers(point: Mapping[str, Any], num_blocks: Sequence[int] | None) -> dict[
 
 
 def write_labels(curves: Mapping[str, Curve], place: Path) -> None:
-    """One run for each label; a rule that does not learn is drawn to the end as a level line."""
+    """One run for each label, `mean LABEL`; a rule that does not learn is a level line to the end.
+
+    TensorBoard breaks names at spaces: one of a single long word would hide the ends of all.
+    """
     end = max((images for c in curves.values() for images in c.images_seen), default=0)
     for label, curve in curves.items():
         times = [*curve.images_seen, end] if curve.images_seen == (0,) else curve.images_seen
-        with SummaryWriter(str(place / readable_name(label))) as writer:
+        with SummaryWriter(str(place / readable_name(f"mean {label}"))) as writer:
             for name, intervals in curve.measures.items():
                 for index, images_seen in enumerate(times):
                     one = intervals[min(index, len(intervals) - 1)]

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ccenv.mask_table import MaskTable, Outcomes, front, judge_policy, read_policy
-from ccenv.mask_table.entry import of_rows
+from ccenv.mask_table.policy_file import of_rows
 from ccenv.mask_table.table import opened_table, table_path
 from ccenv.mask_table.times import read_times
 from ccenv.runs.store.provenance import machine, versions

@@ -90,7 +90,8 @@ def short_table(rows: Sequence[Row], width: int = 80) -> str:
         if shown:
             parts.append(aligned(short_columns(shown), width))
         if more := len(group) - len(shown):
-            parts.append(f"{more} {'single' if summed else 'more'} rows are on the page.")
+            kind = "single" if summed else "more"
+            parts.append(f"{more} {kind} rows are on the page and in --json.")
     tables = "\n".join(parts)
     note = " ".join(text for sign, text in NOTES.items() if sign in tables)
     return "\n".join([tables, "", textwrap.fill(note, min(width, WIDEST))])

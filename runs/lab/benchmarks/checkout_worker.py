@@ -108,7 +108,7 @@ def training(agent: str) -> Pass:
     group = 2 if agent == "rloo" else 1
     simulator = Simulator(256, reward="nll_minus_cost", group_size=group)
     simulator.seed(0)
-    learner = resolve(AGENTS[agent], AGENTS, "agent")(simulator, seed=0)
+    learner = resolve(agent, AGENTS, "agent")(simulator, seed=0)
     return lambda: learner.learn(256)
 
 

@@ -71,7 +71,7 @@ SOUND: dict[str, list[list[str]]] = {
         ["show", "table.safetensors"],
         ["pack", "table.safetensors", "--out", "small.safetensors"],
     ],
-    "challenge": [["entry.safetensors"], ["--table", "mlp"]],
+    "suite": [["rloo", "--task", "basic-4"]],
     "data": [["mnist", "--download"]],
     "generate": [["run"]],
     "export": [["run", "--onnx"], ["run", "--share"]],
@@ -97,7 +97,7 @@ SAMPLES = [
     "odd.json",
     "odd.toml",
 ]
-TABLES = [f"{name}.safetensors" for name in ("table", "policy", "entry")]
+TABLES = [f"{name}.safetensors" for name in ("table", "policy")]
 PLACES = [*SAMPLES, *TABLES, "deep.json", "no/such", ".", "images.npz"]
 ENOUGH = ["quickstart", "digits", "synthetic", "test", "mlp", "build", "pack", "sampled"]
 

@@ -14,14 +14,8 @@ from ccenv.base.files import arrays_digest
 from ccenv.data import SPLITS
 from ccenv.data.npz import npz_split
 from ccenv.deploy.export import SkippingClassifier
-from ccenv.mask_table.entry import (
-    COST_WEIGHTS,
-    read_entry,
-    read_policy,
-    write_entry,
-    write_policy,
-)
 from ccenv.mask_table.header import Header, Menu
+from ccenv.mask_table.policy_file import read_policy, write_policy
 from ccenv.mask_table.table import MaskTable, read_table, write_table
 from ccenv.networks.core.mlp import GatedMLP
 from ccenv.networks.learning.bundled_weights import fitting_weights
@@ -115,16 +109,13 @@ def of_a_table(folder: Path) -> dict[str, Kind]:
     numbers = np.random.default_rng(0)
     right = numbers.integers(0, 256, (5, 1), dtype=np.uint8)
     nll = numbers.random((5, 8)).astype(np.float16)
-    table, policy, entry = (folder / f"{name}.safetensors" for name in ("table", "policy", "entry"))
+    table, policy = (folder / f"{name}.safetensors" for name in ("table", "policy"))
     look, macs = numbers.random((5, 2), dtype=np.float32), np.arange(8) * 10
     write_table(table, MaskTable(header, right, nll, macs, look, macs))
     write_policy(policy, numbers=np.arange(5))
-    coins = {weight: {"keep": np.full(3, 0.5)} for weight in COST_WEIGHTS}
-    write_entry(entry, "ours", "0" * 24, coins)
     return {
         "table of masks": Kind(table, lambda: repr(read_table(table))),
         "policy for it": Kind(policy, lambda: repr(read_policy(policy))),
-        "entry of its board": Kind(entry, lambda: repr(read_entry(entry))),
     }
 
 

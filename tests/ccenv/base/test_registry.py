@@ -5,10 +5,19 @@ import importlib
 import pytest
 import torch
 
-from ccenv.base.registry import MOVED, check_names, has_module, import_object, nearest, resolve
+from ccenv.agents import AGENTS, Agent
+from ccenv.base.registry import (
+    MOVED,
+    Table,
+    check_names,
+    has_module,
+    import_object,
+    nearest,
+    resolve,
+)
 from ccenv.base.seeding import stream, stream_seed
 
-TABLE = {"square": "math:sqrt", "pi": 3, "rloo": "math:nothing"}
+TABLE = Table({"square": "math:sqrt", "pi": 3, "rloo": "math:nothing"})
 
 
 @pytest.fixture
@@ -24,6 +33,8 @@ def test_a_known_name_gives_the_tables_object_or_imports_it():
     assert resolve("pi", TABLE, "number") == 3
     assert resolve("square", TABLE, "number") is math.sqrt
     assert resolve("math:floor", TABLE, "number") is math.floor
+    assert TABLE["square"] is math.sqrt
+    assert issubclass(AGENTS["reinforce"], Agent)
 
 
 def test_an_object_passes_unchanged():

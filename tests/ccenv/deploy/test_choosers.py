@@ -11,7 +11,6 @@ from ccenv.agents import AGENTS
 from ccenv.agents.base import Agent
 from ccenv.agents.rloo import Rloo
 from ccenv.base.masks import as_mask
-from ccenv.base.registry import resolve
 from ccenv.base.seeding import stream
 from ccenv.data import Split
 from ccenv.deploy.export import SkippingClassifier
@@ -114,7 +113,7 @@ OF_TEXT = [
 
 def make_agent(settings, name, given):
     """An agent with noise on its weights, so that both answers come."""
-    builder = resolve(AGENTS[name], AGENTS, "agent")
+    builder = AGENTS[name]
     own = {key: value for key, value in given.items() if key != "observation"}
     seen = {key: value for key, value in given.items() if key == "observation"}
     env = BlockSelectionVectorEnv(16, **builder.env_defaults | settings | seen)
@@ -193,7 +192,7 @@ OTHER_ACTORS = [
 
 @pytest.mark.parametrize("actor", OTHER_ACTORS)
 def test_an_actor_that_is_no_chain_of_affine_maps_is_not_fused(actor):
-    builder = resolve(AGENTS["sb3_ppo"], AGENTS, "agent")
+    builder = AGENTS["sb3_ppo"]
     env = BlockSelectionVectorEnv(num_envs=8, **builder.env_defaults)
     env.reset(seed=0)
     look, shape = env.simulator.observe, (1, 8, 8)
@@ -206,7 +205,7 @@ def test_an_actor_that_is_no_chain_of_affine_maps_is_not_fused(actor):
 
 
 def test_every_agent_that_says_how_it_chooses_is_tested():
-    found = [resolve(entry, AGENTS, "agent") for entry in AGENTS.values()]
+    found = [AGENTS[name] for name in AGENTS]
     own = {
         name
         for name, agent in zip(AGENTS, found, strict=True)

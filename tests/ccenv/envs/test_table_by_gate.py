@@ -160,14 +160,13 @@ for settings in ({}, {"by_gate": True}, {"reward": "blockdrop"}, {"reward": thri
     env = gym.make_vec("ccenv:BlockSelectionTable-v0", num_envs=5, **settings)
     env.reset(seed=0)
     env.step(env.action_space.sample())
-from ccenv.runs.commands import cli, table
+from ccenv.runs.commands import table
 table.make_parser()
-assert cli.main(["challenge", "--table", "mlp", "--json"]) == 0
 print([name for name in ("torch", "stable_baselines3") if name in sys.modules])
 """
 
 
-def test_shipped_tables_are_played_and_judge_without_torch():
+def test_shipped_tables_are_played_without_torch():
     done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == "[]"

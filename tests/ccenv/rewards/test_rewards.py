@@ -275,7 +275,7 @@ def test_who_needs_one_number_refuses_a_vector_and_says_so():
     env.reset(seed=0)
     for name in ("dense", "reinforce"):
         with pytest.raises(ValueError, match="one number for agents, got 'vector'"):
-            resolve(AGENTS[name], {}, "agent")(env, seed=0)
+            AGENTS[name](env, seed=0)
 
 
 @pytest.mark.parametrize("agent_name", ["reinforce", "rloo", "condnet", "sb3_ppo", "sb3_a2c"])

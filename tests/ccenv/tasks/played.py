@@ -10,6 +10,7 @@ from ccenv.tasks.catalogue import TASKS
 from ccenv.tasks.choices import Choices
 from ccenv.tasks.cotraining import CoTrained
 from ccenv.tasks.loading import Loading, memories, moves, qualities, values_of_documents
+from ccenv.tasks.real import Real
 from ccenv.tasks.refreshing import (
     REFRESH_PRICE,
     STALE_PRICE,
@@ -171,6 +172,29 @@ def all_or_nothing(problem):
     return lambda simulator: torch.full((simulator.num_images, 1), kept)
 
 
+def best_mask(numbers):
+    """Masks by their numbers, input by input, gate by gate."""
+
+    def choose(simulator):
+        rows, gate = simulator.state.images_by_row[:, 0], simulator.layer
+        units = [one.num_blocks for one in simulator.network.gates]
+        own = torch.from_numpy(numbers)[rows] >> sum(units[gate + 1 :])
+        powers = torch.arange(units[gate] - 1, -1, -1)
+        return (own[:, None] >> powers & 1).bool()
+
+    return choose
+
+
+def by_estimate(problem):
+    """What the estimate says is best for each input."""
+    return best_mask((problem.estimate - problem.costs).argmax(axis=1))
+
+
+def static_mask(problem):
+    """What it says is best for all."""
+    return best_mask(np.full(len(problem.estimate), problem.static))
+
+
 def own_expert(problem):
     """The expert of the domain's number."""
     return lambda simulator: simulator.state.images_by_row[:, : problem.domains] > 0.5
@@ -188,6 +212,7 @@ def first_expert(problem):
 
 
 RULES = {
+    Real: (by_estimate, static_mask),
     CoTrained: (own_expert, first_expert),
     Choices: (best_choice, blind_choice),
     Loading: (best_expert, one_expert),

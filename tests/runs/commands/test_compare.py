@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -282,6 +283,18 @@ def test_recorded_cells_are_not_run_again_elsewhere_and_say_where_they_come_from
         r"8 results recorded \d+-\d+-\d+ with ccenv .+ cores, vectors of .+: toy_sweep:Diary; ",
         said.err,
     )
+
+
+def test_a_recorded_result_without_a_date_says_nothing_of_one(monkeypatch):
+    monkeypatch.setattr(jobs, "machine_name", lambda machine: "two cores")
+    result = {"versions": {"ccenv": "0.1.0"}, "machine": {}, "agent": "dense", "method": "dense"}
+    dated = result | {"date": "2026-11-30"}
+    found = [jobs.Finished("a", one, recorded=True) for one in (result, dated)]
+    comparison = SimpleNamespace(finished=found, results={"a": [result]})
+    assert jobs.origins(comparison) == [
+        "1 results recorded with ccenv 0.1.0 on two cores: dense",
+        "1 results recorded 2026-11-30 with ccenv 0.1.0 on two cores: dense",
+    ]
 
 
 @pytest.mark.parametrize("images_are_here", [True, False])

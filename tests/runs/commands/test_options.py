@@ -34,7 +34,6 @@ SHOWN_BY = {
     "runs/engine/machines/": ("compare",),
     "runs/engine/search.py": ("search",),
     "runs/tables/mask_table.py": ("table",),
-    "ccenv/mask_table/challenge.py": ("challenge",),
     "runs/config/sweep.py": ("compare", "train"),
     "runs/config/sweep_file.py": ("compare",),
     "runs/config/agent_settings.py": ("train",),

@@ -45,7 +45,7 @@ def test_the_front_and_the_smallest_errors_are_the_ten_rows_in_their_order():
     assert len(shown) == MOST_ROWS
     assert [one["label"] for one in shown[:2]] == ["row number 0", "row number 1"]
     assert [one["label"] for one in shown[2:]] == [f"row number {n}" for n in range(6, 14)]
-    assert "4 more rows are on the page." in short_table(ROWS, 80)
+    assert "4 more rows are on the page and in --json." in short_table(ROWS, 80)
     added = row("MyAgent", 0.9, 1e9, added=True)
     assert most_telling([*ROWS, added])[-1] is added
 
@@ -113,7 +113,7 @@ def test_agents_crossed_with_shapings_are_a_line_a_shaping_and_a_few_lines_of_pr
         assert " ".join(line.split()[2:]) == (
             "10.00 to 13.00 100 to 400 +0.0 to +3.0 0.100 to 0.400"
         )
-    assert "48 single rows are on the page." in table
+    assert "48 single rows are on the page and in --json." in table
     sentences = " ".join(baseline_sentences(rows))
     assert "0 points): 12 of 48 rows; not significantly different (+1.0 to +3.0" in sentences
     # Two agents under two rewards can be read row by row.

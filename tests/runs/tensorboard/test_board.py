@@ -55,11 +55,11 @@ def scalars(folder, tag):
 def test_each_label_is_a_run_whose_curves_are_means_over_seeds(comparison, board):
     assert {p.name for p in board.iterdir() if p.is_dir()} == {
         "_table",
-        "dense",
-        "half of all",
-        "reinforce",
+        "mean dense",
+        "mean half of all",
+        "mean reinforce",
     }
-    for label, folder in (("reinforce", "reinforce"), ("dense", "dense")):
+    for label, folder in (("reinforce", "mean reinforce"), ("dense", "mean dense")):
         results = comparison.results[label]
         for images_seen, mean in scalars(board / folder, mean_tag("error"))[:1]:
             at_once = [r["curve"][0]["error"] for r in results]
@@ -71,7 +71,7 @@ def test_each_label_is_a_run_whose_curves_are_means_over_seeds(comparison, board
         "total_cost": "total_cost",
         "reward": "mean_return",
     }.items():
-        step, value = scalars(board / "reinforce", mean_tag(name))[-1]
+        step, value = scalars(board / "mean reinforce", mean_tag(name))[-1]
         assert step == END
         assert value == pytest.approx(np.mean([v[field] for v in last]), abs=1e-6)
 
@@ -80,18 +80,22 @@ def test_intervals_are_those_of_the_table_within_what_is_possible(comparison, bo
     low, high = interval_tags("error")
     last = [r["evaluations"][2]["error"] for r in comparison.results["reinforce"]]
     found = mean_interval(last)
-    assert scalars(board / "reinforce", low)[-1][1] == pytest.approx(max(found.low, 0), abs=1e-6)
-    assert scalars(board / "reinforce", high)[-1][1] == pytest.approx(min(found.high, 1), abs=1e-6)
+    assert scalars(board / "mean reinforce", low)[-1][1] == pytest.approx(
+        max(found.low, 0), abs=1e-6
+    )
+    assert scalars(board / "mean reinforce", high)[-1][1] == pytest.approx(
+        min(found.high, 1), abs=1e-6
+    )
     for name in MEASURES:
-        ends = [scalars(board / "reinforce", tag) for tag in interval_tags(name)]
-        means = scalars(board / "reinforce", mean_tag(name))
+        ends = [scalars(board / "mean reinforce", tag) for tag in interval_tags(name)]
+        means = scalars(board / "mean reinforce", mean_tag(name))
         for (_, below), (_, mean), (_, above) in zip(ends[0], means, ends[1], strict=True):
             assert below <= mean + 1e-6
             assert mean <= above + 1e-6
 
 
 def test_a_rule_is_a_level_line_to_the_end(board):
-    (begin, first), (end, last) = scalars(board / "dense", mean_tag("density"))
+    (begin, first), (end, last) = scalars(board / "mean dense", mean_tag("density"))
     assert (begin, end) == (0, END)
     assert first == last == 1
 
@@ -112,7 +116,7 @@ def test_margin_charts_find_their_three_curves_in_every_label(board):
     listed = provider.list_scalars(RequestContext(), experiment_id="0", plugin_name="scalars")
     for chart in category["chart"]:
         (series,) = chart["margin"]["series"]
-        for label in ("dense", "half of all", "reinforce"):
+        for label in ("mean dense", "mean half of all", "mean reinforce"):
             assert {series["value"], series["lower"], series["upper"]} <= set(listed[label])
 
 
@@ -131,8 +135,8 @@ def test_what_is_written_already_stays_and_what_changed_is_written_anew(comparis
     assert [path.stat().st_mtime_ns for path in first] == stamps
     fewer = jobs.Comparison(SWEEP, comparison.finished[3:], (), "sampled")
     over_seeds.write_sweep(fewer, str(tmp_path))
-    assert not (place / "dense").exists()
-    assert len(list((place / "reinforce").iterdir())) == 1
+    assert not (place / "mean dense").exists()
+    assert len(list((place / "mean reinforce").iterdir())) == 1
 
 
 def test_recorded_results_that_keep_no_reward_still_have_the_other_curves(comparison):

@@ -1,0 +1,183 @@
+"""Pictures of the suite: standing -> radar of skills, performance profile, page, TensorBoard."""
+
+import functools
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ccenv.base.files import write_whole
+from ccenv.runs.config.plan import safe_name
+from ccenv.runs.report.publish import STYLE, environment_of_pages, inline, own_file
+from ccenv.runs.stats.intervals import performance_profile
+from ccenv.runs.suite.scores import recorded
+from ccenv.runs.suite.standing import (
+    Standing,
+    agent_table,
+    in_order,
+    profile_table,
+    score_of,
+    skill_table,
+    solved_table,
+)
+from ccenv.runs.tables.drawing import (
+    COLORS,
+    INK,
+    Drawn,
+    Panel,
+    Series,
+    drawn_in_style,
+    legend_below,
+    legend_height,
+    new_figure,
+    plotted,
+)
+
+PAGE = "index.html"
+TEMPLATE = "suite.html.jinja"
+MOST_SHOWN = 4
+"""Agents in the radar."""
+LEAST, MOST = -0.25, 1.0
+"""Thresholds of the performance profile; scores far below 0 count as below them all."""
+
+
+def style_of(standing: Standing, agent: str) -> dict[str, Any]:
+    """Colour and width of an agent's line, the same in every picture."""
+    if agent not in standing.recorded:
+        return {"color": INK, "lw": 1.8, "ls": ("-", "--", ":")[standing.own.index(agent) % 3]}
+    place = standing.recorded.index(agent)
+    dashes = ("-", "--", ":")[place // len(COLORS) % 3]
+    return {"color": COLORS[place % len(COLORS)], "lw": 1.1, "ls": dashes}
+
+
+def radar_agents(standing: Standing) -> list[str]:
+    """Your agents and the best recorded ones, as many as a radar can show."""
+    by_score = sorted(standing.recorded, key=lambda name: -score_of(standing.by_agent[name]).mean)
+    own = [name for name in standing.own if name in standing.by_agent][:MOST_SHOWN]
+    return own + by_score[: max(1, MOST_SHOWN - len(own))]
+
+
+def radar(standing: Standing, agents: list[str]) -> Any:
+    """Skills around a circle, the score from 0 in the middle to 1 at the rim."""
+    skills = list(dict.fromkeys(run.skill for run in in_order(standing.runs)))
+    angles = np.linspace(0, 2 * np.pi, len(skills), endpoint=False)
+    figure = new_figure(3.4 + legend_height(agents))
+    axes = figure.subplots(subplot_kw={"projection": "polar"})
+    axes.set_theta_zero_location("N")
+    axes.set_theta_direction(-1)
+    handles = []
+    for name in agents:
+        by_skill = [
+            [run for run in standing.by_agent[name] if run.skill == skill] for skill in skills
+        ]
+        scores = [score_of(runs).mean if runs else np.nan for runs in by_skill]
+        shown = np.clip([*scores, scores[0]], 0, 1)
+        style = style_of(standing, name) | {"marker": "o", "ms": 2.5}
+        handles += axes.plot([*angles, angles[0]], shown, **style)
+    axes.set(ylim=(0, 1), yticks=(0.25, 0.5, 0.75, 1.0))
+    axes.set_xticks(angles, skills)
+    axes.tick_params(pad=1)
+    legend_below(figure, handles, agents)
+    return figure
+
+
+def radar_drawn(standing: Standing) -> Drawn:
+    """The radar, with its words."""
+    agents = radar_agents(standing)
+    words = "; ".join(
+        f"{name}: {score_of(standing.by_agent[name]).mean:.2f} over all tasks" for name in agents
+    )
+    caption = (
+        "Score by skill in the last tenth of the budget, cut off at 0 (middle: the best rule that "
+        "sees no input) and 1 (rim: the optimum)."
+    )
+    draw = functools.partial(radar, standing, agents)
+    return Drawn(draw, "radar", caption, f"Radar of skills. {words}.")
+
+
+def profile_drawn(standing: Standing) -> Drawn:
+    """Share of an agent's runs with more than a score, for every score."""
+    thresholds = np.linspace(LEAST, MOST, 126)
+    series = [
+        Series(
+            name,
+            thresholds.tolist(),
+            performance_profile([run.last for run in runs], thresholds).tolist(),
+            style_of(standing, name),
+        )
+        for name, runs in standing.by_agent.items()
+    ]
+    panel = Panel(
+        series, {"xlabel": "score", "ylabel": "share of runs with more", "ylim": (0, 1.02)}
+    )
+    height = 2.2 + legend_height(list(standing.by_agent))
+    caption = "Performance profile over tasks and seeds: farther up is better."
+    solved = "; ".join(
+        f"{name} {np.mean([run.last > 0.9 for run in runs]):.0%}"
+        for name, runs in standing.by_agent.items()
+    )
+    alt = f"Performance profile. Share of runs with a score above 0.9: {solved}."
+    return Drawn(functools.partial(plotted, [panel], height), "performance-profile", caption, alt)
+
+
+def write_page(standing: Standing, folder: Path) -> None:
+    """Writes `index.html` with pictures inside; tables and pictures are files next to it."""
+    skills = [skill_table(standing, name) for name in standing.own]
+    folded = [profile_table(standing), agent_table(standing), solved_table(standing)]
+    pictures = [radar_drawn(standing), profile_drawn(standing)]
+    with drawn_in_style():
+        for figure in pictures:
+            figure.write(folder)
+        text = (
+            environment_of_pages()
+            .get_template(TEMPLATE)
+            .render(
+                style=own_file(STYLE),
+                verdicts=[standing.sentences(name) for name in standing.own],
+                notes=standing.notes,
+                skills=skills,
+                folded=folded,
+                pictures=[(inline(figure), figure.caption) for figure in pictures],
+                about=recorded(),
+            )
+        )
+    names = [f"skills-{safe_name(name)}" for name in standing.own]
+    for name, table in zip(
+        [*names, *(one.name for one in folded)], [*skills, *folded], strict=True
+    ):
+        write_whole(folder / f"{name}.md", table.markdown())
+        write_whole(folder / f"{name}.csv", table.csv())
+    write_whole(folder / PAGE, text)
+
+
+def write_board(standing: Standing, folder: Path) -> Path:
+    """Writes curves of every skill over the budget for TensorBoard, and the pictures.
+
+    Returns:
+        The folder, for `tensorboard --logdir`: one run an agent, means over tasks and seeds.
+    """
+    from torch.utils.tensorboard.writer import SummaryWriter
+
+    shutil.rmtree(folder, ignore_errors=True)
+    for name, runs in standing.by_agent.items():
+        with SummaryWriter(str(folder / safe_name(name))) as writer:
+            for skill in dict.fromkeys(run.skill for run in in_order(runs)):
+                curves = [run.tenths for run in runs if run.skill == skill]
+                for tenth, score in enumerate(np.mean(curves, axis=0), start=1):
+                    writer.add_scalar(f"skill/{skill}", score, 10 * tenth)
+            writer.add_scalar("score/last tenth", score_of(runs).mean, 100)
+            writer.add_scalar("score/online", score_of(runs, "online").mean, 100)
+    with SummaryWriter(str(folder / "_pictures")) as writer, drawn_in_style():
+        for figure in (radar_drawn(standing), profile_drawn(standing)):
+            writer.add_image(figure.name, picture(figure.png), 100)
+    return folder
+
+
+def picture(png: bytes) -> Any:
+    """A PNG as TensorBoard takes it: uint8 [3, height, width]."""
+    import io
+
+    from PIL import Image
+
+    return np.asarray(Image.open(io.BytesIO(png)).convert("RGB")).transpose(2, 0, 1)

@@ -1,0 +1,177 @@
+"""Plays an agent on tasks of the suite: (plan, tasks, seeds) -> `score.json` of each run.
+
+A run that is finished, of the same settings and code, is not repeated; one that was interrupted
+starts over. What an agent of others raises is a line of its run, and the next run begins.
+"""
+
+import itertools
+import math
+import shutil
+import sys
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from ccenv.agents.base import Agent
+from ccenv.base.registry import check_names
+from ccenv.base.values import in_a_line
+from ccenv.runs.config.agent_settings import find_agent, known_settings
+from ccenv.runs.config.command import value_word
+from ccenv.runs.config.plan import safe_name, source_digest
+from ccenv.runs.config.settings import make_plan
+from ccenv.runs.engine.errors import CannotStartError
+from ccenv.runs.engine.run import torch_settings
+from ccenv.runs.store import folder as run_folder
+from ccenv.runs.store import json_file
+from ccenv.runs.store.identity import Program
+from ccenv.runs.suite.scores import RUN, SCORE, ScoredRun, read_score, run_notes
+from ccenv.simulator.rollout import collect_rollout
+from ccenv.tasks import Task
+
+FOLDER = Path("runs/suite")
+"""Of scores, seen from where a command is given."""
+EPISODES_AT_ONCE = 64
+"""Rows of the vector environment, where `batch_size` says nothing."""
+
+
+@dataclass(frozen=True)
+class Player:
+    """An agent with its settings, before it is built."""
+
+    label: str
+    """as tables show it: name and chosen settings."""
+    agent: type[Agent]
+    """its class."""
+    settings: dict[str, Any]
+    """keyword arguments of its constructor."""
+    batch_size: int = EPISODES_AT_ONCE
+    """episodes side by side, at least; whole groups."""
+
+    @property
+    def code(self) -> str:
+        """Hash of the agent's file."""
+        return source_digest(self.agent)
+
+
+def make_player(name: str, given: dict[str, Any]) -> Player:
+    """Resolves an agent's name and checks its settings; builds nothing.
+
+    Args:
+        name: in `ccenv.agents.AGENTS`, or `module:Class`.
+        given: settings of its constructor, and `batch_size`.
+
+    Raises:
+        ValueError: if the agent or a setting is unknown (the nearest is named), or impossible.
+    """
+    known = known_settings(find_agent(name))
+    if known is not None:
+        check_names(given, [*known, "batch_size"], "setting of an agent of the suite")
+    plan = make_plan(name, given)
+    words = [f"{key}={value_word(value)}" for key, value in given.items()]
+    return Player(
+        label=" ".join([name, *words]),
+        agent=plan.agent_class,
+        settings=plan.agent_settings,
+        batch_size=plan.program.batch_size if "batch_size" in given else EPISODES_AT_ONCE,
+    )
+
+
+def run_folder_of(folder: Path, label: str, task: str, seed: int) -> Path:
+    """Where a run's score lies."""
+    return folder / safe_name(label) / task / f"seed-{seed}"
+
+
+def play_all(
+    player: Player,
+    tasks: Sequence[Task],
+    seeds: Sequence[int],
+    folder: Path = FOLDER,
+    *,
+    anew: bool = False,
+    say: Callable[[str], None] = lambda text: None,
+) -> None:
+    """Plays what is missing: every task with every seed.
+
+    Args:
+        player: the agent.
+        tasks: of the suite.
+        seeds: of environment and agent.
+        folder: of the scores.
+        anew: also what is finished.
+        say: called with a line for each run that fails.
+
+    Raises:
+        OSError: if the folder cannot be written in.
+    """
+    run_folder.check_writable(folder)
+    pairs = list(itertools.product(tasks, seeds))
+    for task, seed in tqdm(pairs, desc=player.label, disable=not sys.stderr.isatty()):
+        target = run_folder_of(folder, player.label, task.name, seed)
+        with run_folder.locked(target, wait=True):
+            is_missing = anew or not is_finished(target, player)
+            why = play(player, task, seed, target) if is_missing else ""
+        if why:
+            say(f"{player.label} on {task.name}, seed {seed}: {why}")
+
+
+def is_finished(target: Path, player: Player) -> bool:
+    """Whether a folder holds a finished score of the same settings and code."""
+    notes = run_notes(target)
+    if notes.get("error") or notes.get("code") != player.code:
+        return False
+    try:
+        return (target / SCORE).exists() and isinstance(read_score(target / SCORE), ScoredRun)
+    except ValueError:
+        return False
+
+
+def play(player: Player, task: Task, seed: int, target: Path) -> str:
+    """Lets an agent learn on one task; returns why it failed, "" where it did not."""
+    run_folder.check_unlinked(target)
+    shutil.rmtree(target, ignore_errors=True)
+    begun = time.process_time()
+    why = ""
+    try:
+        with torch_settings(Program(seed=seed)):
+            learn(player, task, seed, target)
+    except (KeyboardInterrupt, OSError):
+        raise
+    except CannotStartError as error:
+        why = in_a_line(error)
+    # An agent that ends the program would end the others' runs.
+    except BaseException as error:
+        last = traceback.extract_tb(error.__traceback__)[-1]
+        place = f"{Path(last.filename).name}, line {last.lineno}"
+        said = " ".join(str(error).split()) or "no message"
+        why = f"{type(error).__name__}: {said} ({place})"
+    notes = {"agent": player.label, "task": task.name, "seed": seed, "code": player.code}
+    notes |= {"seconds": time.process_time() - begun, "error": why}
+    target.mkdir(parents=True, exist_ok=True)
+    json_file.write_json(target / RUN, notes)
+    return why
+
+
+def learn(player: Player, task: Task, seed: int, target: Path) -> None:
+    """Builds environment and agent, and plays the budget of episodes."""
+    group = int(player.agent.env_defaults.get("group_size", 1))
+    rows = group * math.ceil(player.batch_size / group)
+    own = {"group_size": group} if group > 1 else {}
+    envs = task.make_vec(rows, seed=seed, score_folder=target, agent=player.label, **own)
+    try:
+        agent = player.agent(envs, seed=seed, **player.settings)
+        score = envs.unwrapped.score
+        agent.learn(math.ceil(task.episodes / group))
+        # Rules do not learn, and are scored all the same.
+        while score.episodes < task.episodes:
+            collect_rollout(agent.simulator, agent, agent.generator)
+        if not all(bool(t.isfinite().all()) for t in agent.parameters().values()):
+            raise CannotStartError(
+                "expected finite parameters, got NaN or infinity in training; check the settings"
+            )
+    finally:
+        envs.close()

@@ -1,0 +1,73 @@
+"""A folder of scores -> a report: what `Standing` says, with a picture, a page and curves."""
+
+import html
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ccenv.runs.api import frame
+from ccenv.runs.store import REPORTS
+from ccenv.runs.suite.pictures import (
+    PAGE,
+    radar,
+    radar_agents,
+    radar_drawn,
+    write_board,
+    write_page,
+)
+from ccenv.runs.suite.scores import read_folder, recorded_runs
+from ccenv.runs.suite.standing import Standing, in_order
+from ccenv.runs.tables.drawing import drawn_in_style
+
+
+@dataclass(frozen=True, repr=False)
+class Report(Standing):
+    """Scores of agents on the suite: rows by skill, sentences, a table, a picture and a page.
+
+    >>> import ccenv
+    >>> ccenv.suite.report("no/such/folder").runs[0].recorded
+    True
+    """
+
+    page: Path = Path(REPORTS, "suite", PAGE)
+    """where `write_page` writes."""
+
+    def plot(self) -> Any:
+        """The skills as a matplotlib figure: a radar of your agents and the best recorded."""
+        with drawn_in_style():
+            return radar(self, radar_agents(self))
+
+    def write_page(self) -> list[str]:
+        """Writes the page with its tables and pictures, and curves for TensorBoard; says where."""
+        write_page(self, self.page.parent)
+        board = write_board(self, self.page.parent / "board")
+        return [
+            f"page: {self.page} (tables and plots in the same folder)",
+            f"curves: tensorboard --logdir {board}",
+        ]
+
+    def to_pandas(self) -> Any:
+        """A data frame with a line for each row; intervals in columns such as `score.low`."""
+        return frame(self.rows)
+
+    def _repr_html_(self) -> str:
+        parts = [html.escape(self.verdict), f"<pre>{html.escape(self.table)}</pre>"]
+        parts += [html.escape(note) for note in self.notes]
+        return "".join(f"<p>{part}</p>" for part in parts) + radar_drawn(self).svg
+
+
+def report(folder: str | Path = "runs/suite", page: str | Path | None = None) -> Report:
+    """Compares the scores in a folder with recorded agents.
+
+    Args:
+        folder: with `score.json` files below it, of agents of any library.
+        page: where `Report.write_page` writes; `runs/reports/suite/index.html` by default.
+
+    Example:
+        >>> import ccenv
+        >>> ccenv.suite.report("no/such/folder").own
+        []
+    """
+    runs, failures, lines = read_folder(Path(folder))
+    place = {} if page is None else {"page": Path(page)}
+    return Report([*in_order(runs), *recorded_runs()], failures, lines, **place)

@@ -1,0 +1,300 @@
+"""Who stands where: scored runs -> an agent's skills among recorded agents, in a table and words.
+
+The score of an agent at a skill is the interquartile mean over tasks and seeds of its score in the
+last tenth of the budget, with a 95 % interval by stratified bootstrap: resampling stays within a
+task (Agarwal et al. 2021, arXiv 2108.13264). 0 is the best rule that sees no input, 1 the optimum.
+"""
+
+import functools
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from ccenv.base.registry import check_names
+from ccenv.runs.stats.intervals import FEWEST, Interval, bootstrap, compare_intervals
+from ccenv.runs.stats.verdict import first_names
+from ccenv.runs.suite.scores import Failure, ScoredRun
+from ccenv.runs.tables.sweep_table import Columns, Table, markdown, read_columns
+from ccenv.tasks import TASKS
+
+ALL = "all skills"
+"""Name of the line over all tasks."""
+NOTE = (
+    "Score in the last tenth of the budget: 0 is the best rule that sees no input, 1 the optimum. "
+    "Interquartile mean over tasks and seeds with its 95 % interval (stratified bootstrap). "
+    "Better or worse: the interval lies apart from that of the best recorded agent at the skill."
+)
+
+
+def score_of(runs: Iterable[ScoredRun], measure: str = "last") -> Interval:
+    """Interquartile mean of some runs' scores, resampled within each task.
+
+    Args:
+        runs: of one agent, at least one.
+        measure: "last" (tenth of the budget) or "online".
+
+    >>> runs = [ScoredRun("a", "basic-4", seed, (0.0, 0.4 + seed / 5)) for seed in range(2)]
+    >>> round(score_of(runs).mean, 3)
+    0.5
+    """
+    strata: dict[str, list[float]] = {}
+    for run in runs:
+        strata.setdefault(run.task, []).append(getattr(run, measure))
+    return bootstrap(list(strata.values()))
+
+
+@dataclass(frozen=True)
+class SkillRow:
+    """An agent at one skill, or at all, among those that have played the same tasks."""
+
+    agent: str
+    """whose row it is."""
+    skill: str
+    """of the suite, or `ALL`."""
+    tasks: tuple[str, ...]
+    """that it was judged by: those of the agent that recorded agents have played too."""
+    score: Interval
+    """in the last tenth of the budget."""
+    online: Interval
+    """over the whole budget."""
+    best: str | None
+    """the recorded agent of the highest score on these tasks; None without any."""
+    best_score: Interval | None
+    """its score."""
+    rank: int
+    """place among recorded agents, 1 for the highest score."""
+    others: int
+    """recorded agents that have played all these tasks."""
+    finding: str
+    """"better", "worse" or "no difference" by intervals, or why there is none."""
+
+
+@dataclass(frozen=True, repr=False)
+class Standing:
+    """Scores of agents on the suite: rows by skill, sentences and a table."""
+
+    runs: Sequence[ScoredRun]
+    """finished ones, recorded ones among them."""
+    failures: Sequence[Failure] = ()
+    """runs that have failed."""
+    lines: Sequence[str] = ()
+    """files that are not counted, and why."""
+
+    @functools.cached_property
+    def by_agent(self) -> dict[str, list[ScoredRun]]:
+        """Runs of each agent; yours hides a recorded one of its name."""
+        own = {run.agent for run in self.runs if not run.recorded}
+        found: dict[str, list[ScoredRun]] = {}
+        for run in self.runs:
+            if not (run.recorded and run.agent in own):
+                found.setdefault(run.agent, []).append(run)
+        return found
+
+    @property
+    def own(self) -> list[str]:
+        """Agents that were not recorded, those without a score last."""
+        names = [name for name, runs in self.by_agent.items() if not runs[0].recorded]
+        return list(dict.fromkeys([*names, *(one.agent for one in self.failures)]))
+
+    @property
+    def recorded(self) -> list[str]:
+        """Recorded agents."""
+        return [name for name, runs in self.by_agent.items() if runs[0].recorded]
+
+    @functools.cached_property
+    def rows(self) -> list[dict[str, Any]]:
+        """A dict for each agent of yours and skill (all last); see `SkillRow`."""
+        return [asdict(row) for name in self.own for row in self.rows_of(name)]
+
+    def rows_of(self, agent: str) -> list[SkillRow]:
+        """Rows of an agent, recorded or not: its skills, then all together."""
+        check_names([agent], [*self.own, *self.recorded], "agent with a score")
+        skills = dict.fromkeys(run.skill for run in in_order(self.by_agent.get(agent, [])))
+        return [self.row(agent, skill) for skill in (*skills, ALL)] if skills else []
+
+    def row(self, agent: str, skill: str) -> SkillRow:
+        """An agent at a skill, compared with those that have played the same tasks."""
+        own = [run for run in self.by_agent[agent] if skill in (ALL, run.skill)]
+        others = {name: self.by_agent[name] for name in self.recorded if name != agent}
+        known = {run.task for runs in others.values() for run in runs}
+        tasks = {run.task for run in own}
+        tasks = tasks & known or tasks
+        score = score_of(run for run in own if run.task in tasks)
+        scores = {
+            name: score_of(run for run in runs if run.task in tasks)
+            for name, runs in others.items()
+            if tasks <= {run.task for run in runs}
+        }
+        best = max(scores, key=lambda name: scores[name].mean, default=None)
+        return SkillRow(
+            agent=agent,
+            skill=skill,
+            tasks=tuple(name for name in TASKS if name in tasks),
+            score=score,
+            online=score_of((run for run in own if run.task in tasks), "online"),
+            best=best,
+            best_score=None if best is None else scores[best],
+            rank=1 + sum(other.mean > score.mean for other in scores.values()),
+            others=len(scores),
+            finding=finding(score, None if best is None else scores[best]),
+        )
+
+    @property
+    def verdict(self) -> str:
+        """Two sentences for each agent of yours: the skills at which intervals lie apart."""
+        return " ".join(sentence for name in self.own for sentence in self.sentences(name))
+
+    def sentences(self, agent: str) -> list[str]:
+        """At which skills an agent is better than every recorded one, and at which worse."""
+        rows = self.rows_of(agent)[:-1]
+        if not rows:
+            return [f"{agent} has no score: every run has failed."]
+        better = [row.skill for row in rows if row.finding == "better"]
+        worse = [f"{row.skill} ({row.best})" for row in rows if row.finding == "worse"]
+        even = [row for row in rows if row.finding == "no difference"]
+        without = [row for row in rows if row.finding not in ("better", "worse", "no difference")]
+        rest = [f"not significantly different at {len(even)}"] if even else []
+        rest += [f"without a verdict at {len(without)} ({without[0].finding})"] if without else []
+        ending = f"; {'; '.join(rest)}" if rest else ""
+        return [
+            f"{agent} is better than every recorded agent at {', '.join(better) or 'no skill'} "
+            f"(95 % intervals apart; skills: {len(rows)}).",
+            f"It is worse than the best recorded one at {', '.join(worse) or 'no skill'}{ending}.",
+        ]
+
+    @property
+    def table(self) -> str:
+        """Skills of your agents, or scores of recorded ones where there are none, as text."""
+        tables = [skill_table(self, name) for name in self.own] or [agent_table(self)]
+        return "\n\n".join(markdown(one.columns, one.lines) for one in tables)
+
+    @property
+    def notes(self) -> list[str]:
+        """A line for each way to fail, with its tasks, and for each file that is not counted."""
+        failed: dict[tuple[str, str], list[str]] = {}
+        for one in self.failures:
+            failed.setdefault((one.agent, one.why), []).append(one.task)
+        told = [
+            f"{agent} failed on {', '.join(dict.fromkeys(tasks))}: {why}"
+            for (agent, why), tasks in failed.items()
+        ]
+        return told + list(self.lines)
+
+    def __repr__(self) -> str:
+        return (
+            f"{type(self).__name__}({len(self.own)} agents of yours, {len(self.recorded)} "
+            f"recorded, {len(self.runs)} runs)"
+        )
+
+
+def finding(score: Interval, best: Interval | None) -> str:
+    """Whether a score lies apart from the best recorded one; more is better."""
+    if best is None:
+        return "no recorded agent"
+    word = compare_intervals(score, best)
+    return {"better": "worse", "worse": "better"}.get(word, word)
+
+
+def in_order(runs: Iterable[ScoredRun]) -> list[ScoredRun]:
+    """Runs in the order of tasks."""
+    places = {name: place for place, name in enumerate(TASKS)}
+    return sorted(runs, key=lambda run: (places[run.task], run.seed))
+
+
+def seeds_of(row: SkillRow, standing: Standing) -> int:
+    """Fewest seeds of a task of a row."""
+    runs = [run for run in standing.by_agent[row.agent] if run.task in row.tasks]
+    return min(sum(run.task == task for run in runs) for task in row.tasks)
+
+
+SKILL_COLUMNS: Columns = {
+    "skill": ("left", lambda row: row.skill),
+    "score": ("right .2f", lambda row: row.score),
+    "online": ("right .2f", lambda row: row.online.mean),
+    "best recorded": ("left", lambda row: row.best),
+    "its score": ("right .2f", lambda row: row.best_score),
+    "rank": ("right", lambda row: f"{row.rank} of {row.others + 1}"),
+    "finding": ("left", lambda row: row.finding),
+}
+
+
+def skill_table(standing: Standing, agent: str) -> Table:
+    """The skills of one agent among recorded ones."""
+    rows = standing.rows_of(agent)
+    failed = [one for one in standing.failures if one.agent == agent]
+    columns, lines = read_columns(SKILL_COLUMNS, rows)
+    for why in dict.fromkeys(one.why for one in failed):
+        names = dict.fromkeys(one.task for one in failed if one.why == why)
+        lines.append([", ".join(names), "failed", None, None, None, None, why])
+    fewest = min((seeds_of(row, standing) for row in rows), default=0)
+    few = f" Fewer than {FEWEST} seeds of some task." if fewest < FEWEST else ""
+    return Table("skills", f"Skills of {agent}", columns, lines, NOTE + few)
+
+
+def agent_table(standing: Standing) -> Table:
+    """All agents over all tasks that each has played, the highest score first."""
+    rows = [standing.row(name, ALL) for name in standing.by_agent]
+    rows.sort(key=lambda row: -row.score.mean)
+    columns: Columns = {
+        "agent": ("left", lambda row: row.agent),
+        "score": ("right .2f", lambda row: row.score),
+        "online": ("right .2f", lambda row: row.online),
+        "tasks": ("right", lambda row: len(row.tasks)),
+        "seeds": ("right", lambda row: seeds_of(row, standing)),
+        "CPU seconds": ("right ,.0f", lambda row: seconds(standing.by_agent[row.agent])),
+    }
+    return Table("agents", "All agents", *read_columns(columns, rows), NOTE.split(" Better")[0])
+
+
+def seconds(runs: Sequence[ScoredRun]) -> float | None:
+    """CPU seconds of all tasks with one seed; None where some are not known."""
+    known: Mapping[str, list[float]] = {
+        task: [run.seconds for run in runs if run.task == task and run.seconds is not None]
+        for task in {run.task for run in runs}
+    }
+    if not all(known.values()):
+        return None
+    return sum(sum(values) / len(values) for values in known.values())
+
+
+def profile_table(standing: Standing) -> Table:
+    """Agent by skill: score with its interval, and at how many tasks of the skill."""
+    skills = dict.fromkeys(run.skill for run in in_order(standing.runs))
+    cells = {
+        name: {skill: own for skill in skills if (own := [r for r in runs if r.skill == skill])}
+        for name, runs in standing.by_agent.items()
+    }
+    columns: dict[str, Any] = {"agent": ("left", lambda name: name)}
+    for skill in skills:
+        columns[skill] = (
+            "right .2f",
+            lambda name, skill=skill: (
+                score_of(cells[name][skill]) if skill in cells[name] else None
+            ),
+        )
+    return Table("profile", "Agents by skill", *read_columns(columns, list(cells)), NOTE)
+
+
+def solved_by(standing: Standing, at_least: float = 0.9) -> dict[str, list[str]]:
+    """Task -> agents whose mean score in the last tenth of the budget is at least so much."""
+    found: dict[str, list[str]] = {}
+    for task in TASKS:
+        for name, runs in standing.by_agent.items():
+            scores = [run.last for run in runs if run.task == task]
+            if scores:
+                found.setdefault(task, [])
+                if sum(scores) / len(scores) >= at_least:
+                    found[task].append(name)
+    return found
+
+
+def solved_table(standing: Standing) -> Table:
+    """Who solves which level."""
+    columns: Columns = {
+        "task": ("left", lambda pair: pair[0]),
+        "solved by": ("right", lambda pair: str(len(pair[1]))),
+        "agents": ("left", lambda pair: first_names(pair[1]) or "nobody"),
+    }
+    pairs = list(solved_by(standing).items())
+    note = "Solved: mean score over seeds of at least 0.9 in the last tenth of the budget."
+    return Table("solved", "Levels that are solved", *read_columns(columns, pairs), note)

@@ -1,0 +1,116 @@
+"""Laws of `ccenv suite`: what fails is a row, the rest goes on; wrong names leave nothing."""
+
+import dataclasses
+import json
+
+import pytest
+
+from ccenv.runs.commands import cli
+from ccenv.runs.suite import play as playing
+from ccenv.tasks import TASKS
+
+MINE = """
+import torch
+from ccenv.agents.base import Agent
+
+class Mine(Agent):
+    learns = True
+
+    def __init__(self, env, *, seed=0, fails_with=""):
+        super().__init__(env, seed=seed)
+        self.fails_with = fails_with if len(self.num_blocks) == 2 else ""
+
+    def act(self, observation, layer, generator=None):
+        if self.fails_with == "nothing":
+            return None
+        if self.fails_with == "exit":
+            raise SystemExit(0)
+        if self.fails_with == "nan":
+            return torch.full((len(observation), self.num_blocks[layer]), float("nan"))
+        return torch.ones(len(observation), self.num_blocks[layer], dtype=torch.bool)
+"""
+TASKS_OF_TWO = ("basic-4", "depth-2", "noise-10")
+
+
+@pytest.fixture
+def short(monkeypatch, tmp_path):
+    """A working folder with an agent, and tasks of 200 episodes."""
+    for name in TASKS_OF_TWO:
+        monkeypatch.setitem(TASKS, name, dataclasses.replace(TASKS[name], episodes=200))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "of_this_test.py").write_text(MINE)
+    return tmp_path
+
+
+def suite(*words, tasks=TASKS_OF_TWO):
+    named = [word for name in tasks for word in ("--task", name)]
+    return cli.main(["suite", *words, *named, "--seeds", "2"])
+
+
+@pytest.mark.parametrize(
+    ("way", "said"),
+    [
+        ("nothing", "TypeError: expected a mask as a tensor [rows, 4], got None"),
+        ("nan", "ValueError: expected gate values in [0, 1], got nan..nan"),
+        ("exit", "SystemExit: 0 (of_this_test.py, line"),
+    ],
+)
+def test_an_agent_that_fails_on_one_task_has_a_row_that_says_why(way, said, short, capsys):
+    agent = "of_this_test:Mine"
+    assert suite(agent, f"fails_with={way}", "--json") == 1
+    printed = capsys.readouterr()
+    rows = {row["skill"]: row for row in json.loads(printed.out)}
+    assert set(rows) == {"basic", "noise", "all skills"}
+    assert f"depth-2, seed 1: {said}" in printed.err
+    folder = short / "runs" / "suite" / f"of_this_test.Mine.fails_with.{way}"
+    assert len([*folder.rglob("score.json")]) == 4
+    assert json.loads((folder / "depth-2/seed-0/run.json").read_text())["error"].startswith(said)
+
+
+def test_what_is_finished_is_not_played_again_and_what_was_interrupted_is(
+    short, monkeypatch, capsys
+):
+    played, play = [], playing.play
+
+    def spy(player, task, seed, target):
+        played.append((task.name, seed))
+        return play(player, task, seed, target)
+
+    monkeypatch.setattr(playing, "play", spy)
+    assert suite("of_this_test:Mine") == 0
+    assert len(played) == 6
+    score = short / "runs/suite/of_this_test.Mine/noise-10/seed-1/score.json"
+    content = json.loads(score.read_text())
+    score.write_text(json.dumps(content | {"episodes": 100}))
+    assert suite("of_this_test:Mine") == 0
+    assert played[6:] == [("noise-10", 1)]
+    assert json.loads(score.read_text()) == content
+    assert "Skills of of_this_test:Mine" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["rlo"], "unknown agent 'rlo': did you mean 'rloo'?"),
+        (["of_this_test:Min"], "did you mean 'Mine'?"),
+        (["rloo", "--skill", "deph"], "unknown skill 'deph': did you mean 'depth'?"),
+        (["rloo", "--task", "depht-2"], "unknown task 'depht-2': did you mean 'depth-2'?"),
+        (["rloo", "learning_rat=1"], "did you mean 'learning_rate'?"),
+        (["rloo", "reward=blockdrop"], "unknown setting of an agent of the suite 'reward'"),
+    ],
+)
+def test_a_wrong_name_answers_with_the_nearest_and_leaves_nothing(words, said, short, capsys):
+    assert cli.main(["suite", *words]) == 2
+    assert said in capsys.readouterr().err
+    assert not (short / "runs").exists()
+
+
+def test_two_processes_score_alike_bit_for_bit(short):
+    for folder in ("a", "b"):
+        assert suite("rloo", "--folder", folder, tasks=("depth-2",)) == 0
+    one, other = (
+        json.loads((short / folder / "rloo/depth-2/seed-1/score.json").read_text())
+        for folder in ("a", "b")
+    )
+    assert one == other
+    assert one["returns"] != [one["returns"][0]] * 100

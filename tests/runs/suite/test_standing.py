@@ -1,0 +1,208 @@
+"""Laws of the suite's report: made scores, whose skills, findings and notes are known."""
+
+import json
+
+import numpy as np
+import pytest
+
+import ccenv
+from ccenv.runs.suite import scores as score_file
+from ccenv.runs.suite import standing as standings
+from ccenv.runs.suite.reported import Report, report
+from ccenv.runs.suite.scores import ScoredRun, read_folder, read_score, record
+from ccenv.runs.suite.standing import ALL, Standing, agent_table, skill_table, solved_by
+from ccenv.tasks import TASKS
+
+SEEDS = range(3)
+
+
+def written(folder, task, seed, returns, agent="mine"):
+    """A `score.json` as an environment leaves it, and its folder."""
+    one = TASKS[task]
+    content = {
+        "suite": 1,
+        "task": task,
+        "agent": agent,
+        "seed": seed,
+        "optimum": one.optimum,
+        "reference": one.reference,
+        "budget": one.episodes,
+        "episodes": one.episodes,
+        "returns": list(returns),
+        "cost": [0.5] * 100,
+    }
+    place = folder / str(agent) / task / f"seed-{seed}"
+    place.mkdir(parents=True)
+    (place / "score.json").write_text(json.dumps(content))
+    return place
+
+
+def run(agent, task, seed, last, *, recorded=True):
+    return ScoredRun(agent, task, seed, (0.0,) * 9 + (last,), 1.0, recorded)
+
+
+def runs(agent, scores, *, recorded=True):
+    """Task -> score; each seed has a hundredth more."""
+    return [
+        run(agent, t, s, x + s / 100, recorded=recorded) for t, x in scores.items() for s in SEEDS
+    ]
+
+
+def test_a_score_is_normalised_by_its_own_scale_in_tenths(tmp_path):
+    task = TASKS["basic-4"]
+    returns = np.linspace(task.reference, task.optimum, 100)
+    found = read_score(written(tmp_path, "basic-4", 2, returns) / "score.json")
+    assert (found.agent, found.task, found.seed) == ("mine", "basic-4", 2)
+    share = np.linspace(0, 1, 100)
+    assert found.tenths == pytest.approx(share.reshape(10, 10).mean(axis=1))
+    assert found.last == pytest.approx(share[90:].mean())
+    assert found.online == pytest.approx(0.5)
+
+
+def test_a_script_that_names_no_agent_is_told_apart_by_its_folders_number(tmp_path):
+    place = written(tmp_path, "basic-4", 0, [0.6] * 100)
+    other = place.rename(place.parent / "7")
+    content = json.loads((other / "score.json").read_text()) | {"agent": None, "seed": None}
+    (other / "score.json").write_text(json.dumps(content))
+    assert read_score(other / "score.json").seed == 7
+    assert report(tmp_path).own == [score_file.UNNAMED]
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"suite": 2}, "of another version: expected suite 1, got 2"),
+        ({"task": "depth-3"}, "of a task that this version does not have: 'depth-3'"),
+        ({"episodes": 17}, "unfinished: 17 of 20,000 episodes"),
+        ({"budget": 5, "episodes": 5}, "unfinished: 5 of 20,000"),
+        ({"returns": [0.5] * 99}, "damaged: expected 100 finite numbers"),
+        ({"returns": [None] + [0.5] * 99}, "damaged: expected 100 finite numbers"),
+        ({"optimum": 0.95}, "of another version of the task: expected a scale of 0.5 to 0.875"),
+        ({"agent": "a\x1b[2J"}, "expected agent of at most 200 printable letters"),
+    ],
+)
+def test_a_file_that_does_not_count_is_told_as_such_and_the_others_are_kept(
+    changed, said, tmp_path
+):
+    place = written(tmp_path, "basic-4", 0, [0.6] * 100) / "score.json"
+    place.write_text(json.dumps(json.loads(place.read_text()) | changed))
+    written(tmp_path / "sound", "basic-4", 1, [0.6] * 100)
+    found, failures, lines = read_folder(tmp_path)
+    assert ([one.seed for one in found], failures) == ([1], [])
+    (line,) = lines
+    assert said in line
+    assert report(tmp_path).notes == lines
+
+
+def made():
+    """Better at basic, worse at scale, even at depth, and alone at noise; recorded ones differ."""
+    own = {"basic-4": 0.9, "scale-32": 0.1, "depth-2": 0.5, "noise-30": 0.4}
+    first = {"basic-4": 0.5, "scale-32": 0.8, "depth-2": 0.5, "basic-8": 0.99}
+    second = {"basic-4": 0.2, "scale-32": 0.7, "depth-2": 0.1}
+    return Standing(
+        [*runs("mine", own, recorded=False), *runs("first", first), *runs("second", second)]
+    )
+
+
+def test_skills_are_compared_on_the_tasks_that_both_have_played():
+    rows = {row.skill: row for row in made().rows_of("mine")}
+    assert list(rows) == ["basic", "scale", "depth", "noise", ALL]
+    basic = rows["basic"]
+    assert (basic.tasks, basic.best, basic.rank, basic.others) == (("basic-4",), "first", 1, 2)
+    assert (basic.finding, rows["scale"].finding, rows["depth"].finding) == (
+        "better",
+        "worse",
+        "no difference",
+    )
+    assert rows["scale"].rank == 3
+    assert (rows["noise"].best, rows["noise"].finding) == (None, "no recorded agent")
+    # Of all skills the tasks count that some recorded agent has played.
+    assert rows[ALL].tasks == ("basic-4", "scale-32", "depth-2")
+    assert rows["basic"].score.mean == pytest.approx(0.91)
+
+
+def test_two_sentences_say_where_intervals_lie_apart():
+    better, worse = made().sentences("mine")
+    assert better == (
+        "mine is better than every recorded agent at basic (95 % intervals apart; skills: 4)."
+    )
+    assert worse == (
+        "It is worse than the best recorded one at scale (first); not significantly different at "
+        "1; without a verdict at 1 (no recorded agent)."
+    )
+    single = Standing([run("mine", "basic-4", 0, 0.9, recorded=False), *made().runs[12:]])
+    assert single.sentences("mine")[1].endswith("at no skill; without a verdict at 1 (one seed).")
+
+
+def test_an_agent_that_fails_everywhere_has_rows_that_say_why():
+    why = "RuntimeError: four gates (mine.py, line 3)"
+    failures = [score_file.Failure("mine", task, 0, why) for task in ("depth-2", "depth-4")]
+    found = Standing(runs("first", {"basic-4": 0.5}), failures)
+    (line,) = skill_table(found, "mine").texts
+    assert (line[0], line[1], line[-1]) == ("depth-2, depth-4", "failed", why)
+    assert found.verdict == "mine has no score: every run has failed."
+    assert found.notes == [f"mine failed on depth-2, depth-4: {why}"]
+
+
+def test_your_agent_hides_a_recorded_one_of_its_name():
+    both = Standing([*runs("a", {"basic-4": 0.9}, recorded=False), *runs("a", {"basic-4": 0.1})])
+    assert (both.own, both.recorded) == (["a"], [])
+
+
+def test_a_level_is_solved_by_whoever_scores_nine_tenths_on_the_mean():
+    assert solved_by(made())["basic-4"] == ["mine"]
+    assert solved_by(made())["basic-8"] == ["first"]
+    assert solved_by(made())["scale-32"] == []
+    assert agent_table(made()).texts[0][0] == "first"
+
+
+def test_what_is_recorded_is_read_back_and_hides_nothing(tmp_path, monkeypatch):
+    path = tmp_path / "recorded.json"
+    record(runs("first", {"basic-4": 0.5}), path, {"machine": "a", "versions": "b", "tuning": "c"})
+    monkeypatch.setattr(score_file, "RECORDED", path)
+    score_file.recorded.cache_clear()
+    try:
+        (one, *_) = score_file.recorded_runs()
+        assert (one.agent, one.last, one.recorded) == ("first", 0.5, True)
+        assert score_file.recorded_ends() == {"basic-4": (0.5, 0.875)}
+        path.write_text(path.read_text().replace('"suite": 1', '"suite": 2'))
+        score_file.recorded.cache_clear()
+        with pytest.raises(ValueError, match="expected suite 1, got 2"):
+            report(tmp_path)
+    finally:
+        score_file.recorded.cache_clear()
+
+
+def test_recorded_scales_are_those_of_the_tasks():
+    for name, ends in score_file.recorded_ends().items():
+        assert ends == pytest.approx((TASKS[name].reference, TASKS[name].optimum), abs=1e-4)
+
+
+def test_the_page_has_tables_pictures_and_curves_and_no_name_breaks_it(tmp_path):
+    found = Report(
+        [
+            *runs("<b>mine</b>", {"basic-4": 0.9, "depth-2": -3.0}, recorded=False),
+            *made().runs[12:],
+        ],
+        page=tmp_path / "page" / "index.html",
+    )
+    page, board = found.write_page()
+    text = (tmp_path / "page" / "index.html").read_text()
+    assert "<b>mine</b>" not in text
+    assert "&lt;b&gt;mine" in text
+    assert text.count("<svg") == 2
+    assert "Radar of skills" in text
+    files = {path.name for path in (tmp_path / "page").iterdir()}
+    assert {"radar.svg", "performance-profile.png", "profile.csv", "agents.md"} <= files
+    assert len([*(tmp_path / "page" / "board").rglob("events*")]) == len(found.by_agent) + 1
+    assert str(tmp_path) in page
+    assert "tensorboard" in board
+
+
+def test_the_report_shows_itself_in_a_notebook():
+    shown = Report(made().runs)._repr_html_()
+    assert "<svg" in shown
+    assert "mine is better than every recorded agent at basic" in shown
+    assert "basic" in made().table
+    assert ccenv.suite.report("no/such/folder").own == []
+    assert standings.seeds_of(made().rows_of("mine")[0], made()) == 3
