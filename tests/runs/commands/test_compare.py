@@ -450,6 +450,15 @@ def test_recorded_rows_of_a_users_agent_are_taken_of_the_same_code_alone(
     assert f"were read from {elsewhere / 'results'} ({read});" in said
 
 
+def test_a_sweep_that_is_recorded_whole_reads_no_other_file(elsewhere, capsys):
+    (elsewhere / "results" / "other.json").write_text("no JSON")
+    shown = ["toy_sweep:TOY", "--no-run", *options(elsewhere)]
+    assert compare.main(shown) == 0
+    edit_recording(elsewhere, lambda content: content["cells"].pop())
+    assert compare.main(shown) == 2
+    assert "other.json" in capsys.readouterr().err
+
+
 def test_recording_again_keeps_what_other_code_recorded(elsewhere):
     def claim(content):
         content["cells"][0]["code"] = {"toy_sweep:Diary": "0" * 12}
