@@ -44,7 +44,7 @@ class Counter(OneGate):
 
     def empty_cache(self, inputs: Tensor) -> Tensor:
         """See `Continues`: nothing is counted."""
-        return torch.zeros(len(inputs), device=inputs.device)
+        return inputs.new_zeros(len(inputs))
 
     def cache_after(self, hidden: Marks) -> Tensor:
         """See `Continues`."""

@@ -386,3 +386,11 @@ def test_checkers_pass_on_every_kind_of_task(name, monkeypatch, tmp_path):
         ccenv.check_vector_env(TASKS[name].make_vec(4))
         check_env(gym.make(f"ccenv:suite/{name}-v0").unwrapped, skip_render_check=True)
         sb3_check_env(gym.make(f"ccenv:suite/{name}-v0"))
+
+
+@pytest.mark.parametrize(
+    "name", ["together-3", "memory-2", "cotraining-4", "loads-1", "updates-16"]
+)
+def test_networks_of_tasks_keep_the_laws_of_networks(name):
+    problem = TASKS[name].problem
+    ccenv.check_network(problem.network(), problem.split("test").images[:6])
