@@ -97,7 +97,9 @@ def walk(
 ) -> tuple[list[Tensor], list[Tensor], list[Step]]:
     """Runs one batch from the images to the logits: observations, actions and steps in order."""
     policy = as_policy(policy)
-    follow(policy, simulator, generator)
+    if not simulator.is_sequence:
+        # Over sequences earlier positions are what the episode's own masks made them.
+        follow(policy, simulator, generator)
     observation = simulator.begin(indices)
     # Policies that need more than observations (search on the label, norms) look at the episode.
     policy.begin_episode(simulator)

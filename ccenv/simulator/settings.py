@@ -15,7 +15,7 @@ EXTENSIONS = {
     "oblivious": "ccenv.simulator.extensions.oblivious:Oblivious",
     "fast_memory": "ccenv.simulator.extensions.loads:FastMemory",
     "shared": "ccenv.simulator.extensions.loads:Shared",
-    "task": "ccenv.tasks.score:Score",
+    "task": "ccenv.tasks.score:TaskScore",
 }
 """Settings that add something to the walk, in the order in which a simulator asks them -> the
 `Extension` that does it, "module:Class", imported where the setting is given."""

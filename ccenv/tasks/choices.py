@@ -296,17 +296,15 @@ def choices_network(problem: Choices) -> GatedSequential:
     gates = range(len(problem.gates))
     total = np.sum([problem.needs(gate).sum(axis=1) for gate in gates], axis=0)
     seen = problem.domains + problem.distractors
-    parts = {}
-    for gate in gates:
-        needs, blocks = problem.needs(gate) / total[:, None], problem.gates[gate]
-        own = np.zeros((problem.domains, blocks))
-        own[:, : needs.shape[1]] = needs
-        parts[f"choice{gate}"] = Readers(
+    parts = {
+        f"choice{gate}": Readers(
             seen,
-            own,
+            problem.needs(gate) / total[:, None],
             shows=gate == 0 or not problem.only_last,
             is_safe=bool(problem.safe) and gate == 0,
         )
+        for gate in gates
+    }
     example = torch.zeros(1, seen + problem.domains + 1)
     network = GatedSequential(nn.ConstantPad1d((0, 2), 0.0), parts, Answer(problem), example)
     network.abilities += (OwnWeights,)

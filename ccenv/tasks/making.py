@@ -18,7 +18,7 @@ from ccenv.tasks.catalogue import OWN, suite
 Folder = str | Path | None
 
 
-def settings_of(
+def task_settings(
     task: str, score_folder: Folder, agent: str | None, seed: int | None, own: Any
 ) -> dict[str, Any]:
     """A task's settings, with where and as whose the score is written.
@@ -46,7 +46,7 @@ def make(
     Each is scored by itself: of several side by side none has all of the budget's episodes, so take
     one, `make_vec` or `make_sb3`.
     """
-    env = BlockSelectionEnv(**settings_of(task, score_folder, agent, seed, own))
+    env = BlockSelectionEnv(**task_settings(task, score_folder, agent, seed, own))
     if seed is not None:
         env.reset(seed=seed)
     return env
@@ -74,7 +74,7 @@ def make_vec(
     Raises:
         ValueError: if there is no such task, or a setting is the task's own.
     """
-    envs = BlockSelectionVectorEnv(num_envs, **settings_of(task, score_folder, agent, seed, own))
+    envs = BlockSelectionVectorEnv(num_envs, **task_settings(task, score_folder, agent, seed, own))
     if seed is not None:
         envs.reset(seed=seed)
     return envs
@@ -92,7 +92,7 @@ def make_sb3(
     """Stable-Baselines3's view of a task; arguments as of `make_vec`."""
     from ccenv.envs.stable_baselines import BlockSelectionVecEnv
 
-    env = BlockSelectionVecEnv(num_envs, **settings_of(task, score_folder, agent, seed, own))
+    env = BlockSelectionVecEnv(num_envs, **task_settings(task, score_folder, agent, seed, own))
     if seed is not None:
         env.seed(seed)
     return env

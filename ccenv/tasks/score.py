@@ -35,7 +35,7 @@ ASKED = ("name", "folder", "agent", "seed")
 class PhaseOrder(ImageOrder):
     """Passes over one phase of the data after the other, each for its share of the budget."""
 
-    def __init__(self, order: ImageOrder, score: "Score") -> None:
+    def __init__(self, order: ImageOrder, score: "TaskScore") -> None:
         """Goes on with an order's stream."""
         self.data, self.stream, self.rest = order.data, order.stream, order.rest
         self.score = score
@@ -55,7 +55,7 @@ class PhaseOrder(ImageOrder):
         return drawn
 
 
-class Score(Extension):
+class TaskScore(Extension):
     """Keeps the exact score of one task; the setting is its name, or a mapping of `ASKED`."""
 
     name = "task"

@@ -23,7 +23,7 @@ UPDATE_PRICE = 1 / 32
 
 
 @dataclass(frozen=True)
-class Counted:
+class Marks:
     """Hidden state of positions."""
 
     count: Tensor
@@ -44,24 +44,24 @@ class Counter(OneGate):
 
     def empty_cache(self, inputs: Tensor) -> Tensor:
         """See `Continues`: nothing is counted."""
-        return torch.zeros(len(inputs), device=inputs.device)
+        return inputs.new_zeros(len(inputs))
 
-    def cache_after(self, hidden: Counted) -> Tensor:
+    def cache_after(self, hidden: Marks) -> Tensor:
         """See `Continues`."""
         return hidden.count
 
-    def start_cached(self, inputs: Tensor, cache: Tensor) -> Counted:
+    def start_cached(self, inputs: Tensor, cache: Tensor) -> Marks:
         """See `Caches`."""
-        return Counted(cache, inputs)
+        return Marks(cache, inputs)
 
     def step(
         self,
         gate: int,
-        hidden: Counted,
+        hidden: Marks,
         mask: Tensor | None,
         weights: Tensor | None = None,
         backend: str = "auto",
-    ) -> Counted:
+    ) -> Marks:
         """See `GatedNetwork.step`."""
         hidden = repeat_rows(hidden, 1 if mask is None else rows_each(len(hidden.count), len(mask)))
         kept = torch.ones_like(hidden.count, dtype=torch.bool) if mask is None else mask[:, 0]
@@ -69,12 +69,12 @@ class Counter(OneGate):
         more = self.layer(hidden.seen.index_select(0, rows)[:, :1])[:, 0]
         return replace(hidden, count=hidden.count.index_add(0, rows, more))
 
-    def logits(self, hidden: Counted, backend: str = "auto") -> Tensor:
+    def logits(self, hidden: Marks, backend: str = "auto") -> Tensor:
         """See `GatedNetwork.logits`; before the last position no answer is right."""
         right = hidden.seen[:, 1] * (hidden.count > 1.5)
         return as_logits(torch.stack([1 - right, right], dim=1))
 
-    def look(self, gate: int, hidden: Counted) -> Tensor:
+    def look(self, gate: int, hidden: Marks) -> Tensor:
         """See `GatedNetwork.look`."""
         return hidden.seen
 

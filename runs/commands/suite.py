@@ -101,7 +101,8 @@ def print_table(table: "Table") -> None:
     console = Console(highlight=False)
     grid = Grid(box=None, pad_edge=False, title=table.title, title_justify="left")
     for name, side in table.columns.items():
-        grid.add_column(name, justify="right" if side.startswith("right") else "left")
+        is_number = side.startswith("right")
+        grid.add_column(name, justify="right" if is_number else "left", no_wrap=is_number)
     for line in table.texts:
         grid.add_row(*map(Text, line))
     console.print(grid)

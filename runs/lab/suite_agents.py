@@ -7,6 +7,7 @@ not repeated.
 """
 
 import argparse
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -15,6 +16,7 @@ import torch
 from torch import Tensor
 
 from ccenv.agents.base import Agent, OnRollout, ignore
+from ccenv.base.files import write_whole
 from ccenv.base.seeding import stream_seed
 from ccenv.envs.stable_baselines import ActionViewVecEnv, BlockSelectionVecEnv
 from ccenv.runs.commands.frame import positive, program
@@ -22,8 +24,16 @@ from ccenv.runs.config.agent_settings import agent_parameters, find_agent
 from ccenv.runs.engine.errors import say
 from ccenv.runs.stats.intervals import compare_intervals
 from ccenv.runs.store.provenance import machine, versions
+from ccenv.runs.suite.pictures import radar_drawn
 from ccenv.runs.suite.play import FOLDER, Player, make_player, play_all
-from ccenv.runs.suite.scores import RECORDED, ScoredRun, read_folder, record, recorded_runs
+from ccenv.runs.suite.scores import (
+    RECORDED,
+    ScoredRun,
+    read_folder,
+    record,
+    recorded,
+    recorded_runs,
+)
 from ccenv.runs.suite.standing import Standing, agent_table, in_order, score_of
 from ccenv.runs.tables.sweep_table import markdown
 from ccenv.tasks import suite
@@ -34,6 +44,8 @@ FACTORS = (1 / 3, 1.0, 3.0)
 """Of the default learning rate."""
 RULE = "best simple rule"
 """Name of the row that has at each skill the best of `RULES`."""
+PICTURE = Path("runs/docs/pictures/suite-skills.png")
+"""In a checkout: the first picture of the README."""
 SOLVED = 0.9
 """Score from which on a task counts as solved."""
 RULES = ("dense", "fixed_mask", "block_dropout keep_probability=0.1", "block_dropout")
@@ -172,9 +184,11 @@ def best_rule(runs: Sequence[ScoredRun]) -> list[ScoredRun]:
     return found
 
 
-def recorded_from(folder: Path, learners: Sequence[str]) -> list[ScoredRun]:
-    """Finished runs of tuned agents, and of the best rules, as they are recorded."""
+def recorded_from(folder: Path, learners: Sequence[str], seeds: int) -> list[ScoredRun]:
+    """Runs of learners, and of the best rules, on tasks that all seeds have finished."""
     runs = read_folder(folder / "scores")[0]
+    counts = Counter((run.agent, run.task) for run in runs if run.seed < seeds)
+    runs = [run for run in runs if counts[run.agent, run.task] == seeds]
     names = {learner: learner.rpartition(":")[2] for learner in learners}
     shown = {"MenuDqn": "sb3_dqn, menu", "RecurrentPpo": "sb3_recurrent_ppo"}
     found = []
@@ -249,12 +263,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
             player = tuned(name, options.folder / "tuning") if options.tune else usual(name)
             play_all(player, tasks, seeds, options.folder / "scores", say=say)
             say(f"{player.label}: finished")
-    runs = recorded_from(options.folder, LEARNERS)
-    labels = sorted({run.agent for run in read_folder(options.folder / "scores")[0]})
+    runs = recorded_from(options.folder, LEARNERS, options.seeds)
+    finished = Counter(run.agent for run in read_folder(options.folder / "scores")[0])
+    labels = [f"{name} ({number} runs)" for name, number in sorted(finished.items())]
     tried = (
         f"{len(FACTORS)} learning rates were tried of each agent, on {' and '.join(TUNED_ON)} with "
         f"seed {TUNING_SEED}; all else is at its default"
-        if any(LEARNING_RATE in label for label in labels)
+        if any(LEARNING_RATE in label for label in finished)
         else "no settings were tried: every agent is at its defaults"
     )
     about = {
@@ -263,6 +278,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "tuning": f"Of these agents {tried}, 64 episodes at once. Played: {'; '.join(labels)}.",
     }
     record(runs, RECORDED, about)
+    recorded.cache_clear()
+    write_whole(PICTURE, radar_drawn(Standing(recorded_runs())).png)
     say(f"{len(runs)} runs of {len({run.agent for run in runs})} agents: {RECORDED}")
     return 0
 

@@ -53,7 +53,14 @@ def style_of(standing: Standing, agent: str) -> dict[str, Any]:
 
 def radar_agents(standing: Standing) -> list[str]:
     """Your agents and the best recorded ones, as many as a radar can show."""
-    by_score = sorted(standing.recorded, key=lambda name: -score_of(standing.by_agent[name]).mean)
+    skills = {run.skill for run in standing.runs}
+
+    def covered(name: str) -> float:
+        """Sum of a recorded agent's scores as the radar shows them; 0 where it has none."""
+        by_skill = ([r for r in standing.by_agent[name] if r.skill == skill] for skill in skills)
+        return sum(min(1.0, max(0.0, score_of(runs).mean)) for runs in by_skill if runs)
+
+    by_score = sorted(standing.recorded, key=lambda name: -covered(name))
     own = [name for name in standing.own if name in standing.by_agent][:MOST_SHOWN]
     return own + by_score[: max(1, MOST_SHOWN - len(own))]
 
@@ -77,7 +84,10 @@ def radar(standing: Standing, agents: list[str]) -> Any:
         handles += axes.plot([*angles, angles[0]], shown, **style)
     axes.set(ylim=(0, 1), yticks=(0.25, 0.5, 0.75, 1.0))
     axes.set_xticks(angles, skills)
-    axes.tick_params(pad=1)
+    # Between two spokes, where no name of a skill stands.
+    axes.set_rlabel_position(180 / len(skills))
+    axes.tick_params(axis="y", labelsize="x-small")
+    axes.tick_params(axis="x", pad=4)
     legend_below(figure, handles, agents)
     return figure
 

@@ -19,9 +19,12 @@ from ccenv.tasks import TASKS
 
 ALL = "all skills"
 """Name of the line over all tasks."""
-NOTE = (
+SCALE = (
     "Score in the last tenth of the budget: 0 is the best rule that sees no input, 1 the optimum. "
-    "Interquartile mean over tasks and seeds with its 95 % interval (stratified bootstrap). "
+    "Interquartile mean over tasks and seeds with its 95 % interval (stratified bootstrap)."
+)
+NOTE = (
+    f"{SCALE} "
     "Better or worse: the interval lies apart from that of the best recorded agent at the skill."
 )
 
@@ -210,7 +213,6 @@ def seeds_of(row: SkillRow, standing: Standing) -> int:
 SKILL_COLUMNS: Columns = {
     "skill": ("left", lambda row: row.skill),
     "score": ("right .2f", lambda row: row.score),
-    "online": ("right .2f", lambda row: row.online.mean),
     "best recorded": ("left", lambda row: row.best),
     "its score": ("right .2f", lambda row: row.best_score),
     "rank": ("right", lambda row: f"{row.rank} of {row.others + 1}"),
@@ -225,16 +227,19 @@ def skill_table(standing: Standing, agent: str) -> Table:
     columns, lines = read_columns(SKILL_COLUMNS, rows)
     for why in dict.fromkeys(one.why for one in failed):
         names = dict.fromkeys(one.task for one in failed if one.why == why)
-        lines.append([", ".join(names), "failed", None, None, None, None, why])
+        lines.append([", ".join(names), "failed", None, None, None, why])
     fewest = min((seeds_of(row, standing) for row in rows), default=0)
     few = f" Fewer than {FEWEST} seeds of some task." if fewest < FEWEST else ""
     return Table("skills", f"Skills of {agent}", columns, lines, NOTE + few)
 
 
 def agent_table(standing: Standing) -> Table:
-    """All agents over all tasks that each has played, the highest score first."""
+    """All agents over the tasks that each has played: who has most of them, then who scores most.
+
+    Scores of agents are comparable where they have played the same tasks.
+    """
     rows = [standing.row(name, ALL) for name in standing.by_agent]
-    rows.sort(key=lambda row: -row.score.mean)
+    rows.sort(key=lambda row: (-len(row.tasks), -row.score.mean))
     columns: Columns = {
         "agent": ("left", lambda row: row.agent),
         "score": ("right .2f", lambda row: row.score),
@@ -243,7 +248,7 @@ def agent_table(standing: Standing) -> Table:
         "seeds": ("right", lambda row: seeds_of(row, standing)),
         "CPU seconds": ("right ,.0f", lambda row: seconds(standing.by_agent[row.agent])),
     }
-    return Table("agents", "All agents", *read_columns(columns, rows), NOTE.split(" Better")[0])
+    return Table("agents", "All agents", *read_columns(columns, rows), SCALE)
 
 
 def seconds(runs: Sequence[ScoredRun]) -> float | None:
@@ -272,7 +277,7 @@ def profile_table(standing: Standing) -> Table:
                 score_of(cells[name][skill]) if skill in cells[name] else None
             ),
         )
-    return Table("profile", "Agents by skill", *read_columns(columns, list(cells)), NOTE)
+    return Table("profile", "Agents by skill", *read_columns(columns, list(cells)), SCALE)
 
 
 def solved_by(standing: Standing, at_least: float = 0.9) -> dict[str, list[str]]:

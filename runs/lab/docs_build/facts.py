@@ -25,6 +25,7 @@ from ccenv.runs.commands.list import cell_text, first_line, list_kind
 from ccenv.runs.config.values import compact, fits_json
 from ccenv.runs.store.identity import Program
 from ccenv.simulator.settings import EXTENSIONS, EnvironmentSettings
+from ccenv.tasks import SKILLS
 
 PROMISED: dict[str, str] = {
     "ccenv.BlockSelectionEnv": "",
@@ -52,6 +53,7 @@ PROMISED: dict[str, str] = {
     "ccenv.Exit": "",
     "ccenv.block_sparse_linear": "",
     "ccenv.explain_backend": "",
+    "ccenv.suite": "The suite's tasks: `ccenv.suite()` iterates over them.",
     "ccenv.ENVIRONMENTS": "All environments by id: the settings that make them.",
     "ccenv.PRESETS": "Those that `ccenv train env=` takes.",
     "ccenv.agents.AGENTS": "Agents by name: classes, imported on use.",
@@ -259,6 +261,18 @@ def api() -> str:
     return grid(["name", "what"], rows)
 
 
+def tasks() -> str:
+    """Every skill of the suite with its levels, budgets and the rule that scores 0."""
+    rows = []
+    for skill, found in SKILLS.items():
+        own = list(ccenv.suite(skill))
+        budgets = sorted({task.episodes for task in own}, reverse=True)
+        levels = " ".join(f"**{t.level}**" if t.quick else t.level for t in own)
+        episodes = ", ".join(f"{budget:,}" for budget in budgets)
+        rows.append([code(skill), found.text, levels, episodes, own[0].rule])
+    return grid(["skill", "what is varied", "levels", "episodes", "scores 0"], rows)
+
+
 def commands() -> str:
     """Every command and what it does, in the groups of `ccenv --help`."""
     rows = [
@@ -287,6 +301,7 @@ FACTS: dict[str, Callable[[], str]] = {
     "info": info,
     "api": api,
     "commands": commands,
+    "tasks": tasks,
     "earlier commands": earlier_commands,
     **{name: functools.partial(environment, name) for name in ENVIRONMENTS},
 }

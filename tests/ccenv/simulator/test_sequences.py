@@ -320,12 +320,34 @@ def test_recurrent_ppo_learns_over_sequences_through_an_action_view():
         returns.append(sum(episode["r"] for episode in model.ep_info_buffer) / 32)
     assert {episode["l"] for episode in model.ep_info_buffer} == {24}
     assert returns[-1] > returns[0] + 2
+    assert ccenv.evaluate(env, model).mean_return == pytest.approx(returns[-1], abs=1.5)
+
+
+def test_a_memory_goes_on_over_a_sequence_of_a_network_that_reads_earlier_positions():
+    recurrent = pytest.importorskip("sb3_contrib").RecurrentPPO
+    env = BlockSelectionVecEnv(4, **settings_of("skip_gru"))
+    env.seed(0)
+    env.reset()
+    masks = ActionViewVecEnv(env, "menu", menu="all")
+    policy = {"lstm_hidden_size": 8, "net_arch": []}
+    model = recurrent("MlpLstmPolicy", masks, policy_kwargs=policy, seed=0, device="cpu")
+    found = ccenv.evaluate(masks, model, split="test", deterministic=True, batch_size=100)
+    judged = env.simulator.on_split("test", 3)
+    seen, memory = judged.begin(torch.arange(3)).numpy(), None
+    for place in range(LENGTH):
+        starts = [place == 0] * 3
+        actions, memory = model.predict(seen, memory, starts, deterministic=True)
+        mask = torch.from_numpy(actions == 1)[:, None]
+        kept = found.masks[0].view(-1, LENGTH, 1)[:3, place]
+        assert torch.equal(mask, kept)
+        seen = judged.step(mask).observation.numpy()
 
 
 class EverySecond(Agent):
     """Updates at every second position, which it counts itself."""
 
     learns = False
+    policy_macs = (0,)
 
     def begin_episode(self, simulator):
         self.count = 0

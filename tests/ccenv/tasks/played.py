@@ -60,7 +60,7 @@ def best_choice(problem):
         if problem.cost_limit is not None:
             coins = draws.random(len(rows)) < found.share
             offer = np.where(coins, found.dear[domain], found.cheap[domain])
-        return padded(problem.needs(gate)[domain] & (offer == 1)[:, None], problem.gates[gate])
+        return torch.from_numpy(problem.needs(gate)[domain] & (offer == 1)[:, None])
 
     return choose
 
@@ -79,19 +79,12 @@ def blind_choice(problem):
         gate, coins = simulator.layer, draws.random(simulator.num_images) < share
         served, is_safe = np.divmod(best[coins.astype(int)], 2)
         domains = np.arange(problem.domains) < served[:, None]
-        kept = padded(domains @ problem.needs(gate), problem.gates[gate])
+        kept = torch.from_numpy(domains @ problem.needs(gate))
         if gate == 0:
             kept[:, -1] |= torch.from_numpy(is_safe == 1)
         return kept
 
     return choose
-
-
-def padded(kept, blocks):
-    """A mask with the gate's number of blocks."""
-    found = np.zeros((len(kept), blocks), bool)
-    found[:, : kept.shape[1]] = kept
-    return torch.from_numpy(found)
 
 
 def best_expert(problem):

@@ -24,7 +24,7 @@ from ccenv.tasks.catalogue import SKILLS, TASKS
 from ccenv.tasks.choices import SPREAD, Choices
 from ccenv.tasks.loading import TRIPLES, Loading, qualities, values_of_documents
 from ccenv.tasks.refreshing import NOISE, best_places, posterior, values_of_staleness
-from ccenv.tasks.score import FILE, PARTS, Score
+from ccenv.tasks.score import FILE, PARTS, TaskScore
 from ccenv.tasks.updating import UPDATE_PRICE, Updating
 
 SMALL = {
@@ -360,7 +360,7 @@ def test_what_stops_goes_on(name, monkeypatch, tmp_path):
     restore_simulator(other.simulator, tree)
     play(whole, 1)
     play(other, 1)
-    assert isinstance(other.score, Score)
+    assert isinstance(other.score, TaskScore)
     assert other.score.result() == whole.unwrapped.score.result()
 
 
@@ -386,3 +386,11 @@ def test_checkers_pass_on_every_kind_of_task(name, monkeypatch, tmp_path):
         ccenv.check_vector_env(TASKS[name].make_vec(4))
         check_env(gym.make(f"ccenv:suite/{name}-v0").unwrapped, skip_render_check=True)
         sb3_check_env(gym.make(f"ccenv:suite/{name}-v0"))
+
+
+@pytest.mark.parametrize(
+    "name", ["together-3", "memory-2", "cotraining-4", "loads-1", "updates-16"]
+)
+def test_networks_of_tasks_keep_the_laws_of_networks(name):
+    problem = TASKS[name].problem
+    ccenv.check_network(problem.network(), problem.split("test").images[:6])

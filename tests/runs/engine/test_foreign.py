@@ -226,7 +226,14 @@ def pair(observation):
     return torch.ones(len(observation), 10), None
 
 
+def gated():
+    """A network that is an object, as `ccenv.gate` gives it."""
+    model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 10)).eval()
+    return ccenv.gate(model, {"1": "channels:5"}, torch.zeros(1, 1, 8, 8))
+
+
 HERE = __name__
+NETWORK = gated()
 WRONG = {
     "missing.zip": "got no such file: missing.zip",
     "text.zip": "expected a zip of Stable-Baselines3 (model.save), got another file: text.zip",
@@ -243,6 +250,7 @@ WRONG = {
     f"{HERE}:not_numbers": "expected actions of 0 and 1, or bool, got NaN",
     f"{HERE}:pair": "give a function from observations to the action alone",
     f"{HERE}:nothing_here": "has no attribute 'nothing_here'",
+    f"{HERE}:NETWORK": "expected a policy, got the network GatedModule; a network is a setting of",
     f"{HERE}:HERE": "expected a policy with act(observation, layer, generator)",
 }
 
@@ -280,6 +288,22 @@ class Evil:
 
     def __reduce__(self):
         return open, (self.path, "w")
+
+
+def test_a_network_that_is_an_object_is_refused_with_the_two_ways_that_there_are(tmp_path):
+    settings = {"network": NETWORK, "dataset": "digits"}
+    shaped = {"rewards": ["accuracy_minus_cost", "nll_minus_cost"], "cost_weights": [0.1, 1.0]}
+    for call in (
+        lambda: ccenv.train("reinforce", **settings, log_dir=str(tmp_path)),
+        lambda: ccenv.compare(agent=("reinforce", settings), **shaped, log_dir=str(tmp_path)),
+    ):
+        with pytest.raises(
+            ValueError, match=r"a function that builds it.*or take the object to"
+        ) as said:
+            call()
+        assert "\n" not in str(said.value)
+        assert len(str(said.value)) < 400
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_zip_that_is_not_trusted_runs_nothing(tmp_path, monkeypatch):

@@ -8,7 +8,6 @@ import sys
 import pytest
 
 import ccenv
-from ccenv.data.toy import PROBE_SETTINGS
 from ccenv.runs.commands import compare
 from ccenv.runs.commands import list as listing
 from ccenv.runs.config.sweep import Cell, Sweep
@@ -18,6 +17,7 @@ from ccenv.runs.report.tables import all_tables
 from ccenv.runs.store import recorded
 from ccenv.runs.store.seal import SEAL, sealed
 from ccenv.runs.store.untrusted_files import stored_result
+from ccenv.tasks.probe import PROBE_SETTINGS
 
 TOY = Sweep(
     name="toy",

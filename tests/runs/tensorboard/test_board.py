@@ -105,19 +105,37 @@ def test_density_counts_blocks_not_layers():
     assert over_seeds.numbers(point, [3, 1])["density"] == 0.75
 
 
-def test_margin_charts_find_their_three_curves_in_every_label(board):
+def charts_of(place):
+    """The charts of Custom Scalars by title, and TensorBoard's view of the curves."""
     multiplexer = plugin_event_multiplexer.EventMultiplexer()
-    multiplexer.AddRunsFromDirectory(str(board))
+    multiplexer.AddRunsFromDirectory(str(place))
     multiplexer.Reload()
-    provider = data_provider.MultiplexerDataProvider(multiplexer, str(board))
+    provider = data_provider.MultiplexerDataProvider(multiplexer, str(place))
     plugin = CustomScalarsPlugin(base_plugin.TBContext(data_provider=provider))
     (category,) = json.loads(plugin.layout_impl(RequestContext(), "0"))["category"]
-    assert [chart["title"] for chart in category["chart"]] == list(MEASURES.values())[::-1]
+    return {chart["title"]: chart for chart in category["chart"]}, provider
+
+
+def test_margin_charts_find_their_three_curves_in_every_label(board):
+    charts, provider = charts_of(board)
+    assert list(charts) == list(MEASURES.values())[::-1]
     listed = provider.list_scalars(RequestContext(), experiment_id="0", plugin_name="scalars")
-    for chart in category["chart"]:
+    for chart in charts.values():
         (series,) = chart["margin"]["series"]
         for label in ("mean dense", "mean half of all", "mean reinforce"):
             assert {series["value"], series["lower"], series["upper"]} <= set(listed[label])
+
+
+def test_no_chart_is_empty_where_recorded_results_keep_no_reward(comparison, tmp_path):
+    def bare(one):
+        curve = [{k: v for k, v in p.items() if k != "mean_return"} for p in one.result["curve"]]
+        return jobs.Finished(one.label, one.result | {"curve": curve})
+
+    finished = tuple(map(bare, comparison.finished))
+    place = over_seeds.write_sweep(jobs.Comparison(SWEEP, finished, (), "sampled"), str(tmp_path))
+    assert set(charts_of(place)[0]) == {
+        MEASURES[name] for name in ("error", "total_cost", "density")
+    }
 
 
 def test_the_table_is_there(board):
