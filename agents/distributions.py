@@ -52,9 +52,14 @@ def check_kept(
     """One k for each gated layer."""
     kept = one_each(num_kept, len(num_blocks), "num_kept")
     if not all(1 <= k <= n for k, n in zip(kept, num_blocks, strict=True)):
+        instead = f"give num_kept={min(num_blocks)}, or one number for each gate"
+        if min(num_blocks) == 1:
+            instead = (
+                "of one block there is none to choose: take sampling=independent, or reinforce"
+            )
         raise ValueError(
             f"expected num_kept in 1..num_blocks for num_blocks={list(num_blocks)}, got {kept}; "
-            f"give num_kept={min(num_blocks)}, or one number for each gate"
+            f"{instead}"
         )
     if not 0 <= shared_blocks < min(kept):
         raise ValueError(

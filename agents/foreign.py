@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from ccenv.agents.base import Agent, OnRollout, ignore
 from ccenv.base.registry import import_object
 from ccenv.base.values import as_settings, in_a_line, shown
+from ccenv.networks.core.protocol import GatedNetwork
 from ccenv.simulator.evaluate import policy_of
 
 ZIP, PARTS = ".zip", {"data", "policy.pth"}
@@ -118,7 +119,13 @@ def open_policies(thing: Any, trusted: Sequence[str] = ()) -> list[Any]:
         return [policy for one in thing for policy in open_policies(one, trusted)]
     if isinstance(thing, str) and ":" in thing and not is_file(thing):
         found = import_object(thing, "policy")
-        return open_policies(found) if isinstance(found, list | tuple) else [found]
+        is_text = isinstance(found, str | Path)
+        return [found] if is_text else open_policies(found)
+    if isinstance(thing, GatedNetwork):
+        raise ValueError(
+            f"expected a policy, got the network {type(thing).__name__}; a network is a setting of "
+            "an agent, as the function that builds it: ('reinforce', {'network': function})"
+        )
     if not isinstance(thing, str | Path):
         return [thing]
     path = Path(thing)

@@ -66,11 +66,17 @@ class Past:
             self.pairs[layer], self.there[layer] = (keys, values), there
         return self.pairs[layer]
 
-    def write(self, layer: int, rows: Tensor, places: Tensor, pair: Pair, sequences: int) -> None:
-        """Puts in keys and values of rows, int64 [n], at a place each: [n, heads, 1, size]."""
-        for cached, own in zip(self.pair(layer, pair, sequences), pair, strict=True):
-            cached[rows, :, places] = own[:, :, 0]
-        self.there[layer][rows, places] = True
+    def write(self, layer: int, rows: Tensor, places: Tensor, left: "Left", sequences: int) -> None:
+        """Puts in what rows leave, int64 [n], at a place each; nothing of those that skip it."""
+        there = left.is_there
+        for cached, own in zip(self.pair(layer, left.pair, sequences), left.pair, strict=True):
+            own = own[:, :, 0]
+            own = own if there is None else torch.where(there[:, None, None], own, 0.0)
+            cached[rows, :, places] = own
+        # A number would be copied to the device.
+        self.there[layer][rows, places] = (
+            torch.ones_like(rows, dtype=torch.bool) if there is None else there
+        )
 
     def copied(self) -> "Past":
         """A copy: an update goes back through what earlier positions have read."""
@@ -93,6 +99,8 @@ class Carried:
     """int64 [rows]; the sequence of each row."""
     place: Tensor
     """int64 [rows]; its next place there."""
+    at: int | None = None
+    """the place of all rows, where the host knows it without a look at the device."""
 
 
 @dataclass(frozen=True)
@@ -187,7 +195,7 @@ class Position:
 
 def begun(owner: Any, window: int, sequence: Tensor) -> Carried:
     """Before the first position of sequences, one a row: numbers int64 [rows]."""
-    return Carried(owner, Past(window), len(sequence), sequence, torch.zeros_like(sequence))
+    return Carried(owner, Past(window), len(sequence), sequence, torch.zeros_like(sequence), at=0)
 
 
 def mask_of(layer: int) -> Ref:
@@ -331,7 +339,8 @@ class GatedDecoder(GatedModule):
                 weights = None if action is None else gate_values_of(action)
                 hidden = self.step(gate, hidden, mask, weights)
             carried = self.cache_after(hidden)
-        return Carried(self, past, len(found.symbols), found.sequence, found.place)
+        at = found.symbols.shape[1] - 1 if len(inputs) == 1 else None
+        return Carried(self, past, len(found.symbols), found.sequence, found.place, at)
 
     def start(self, inputs: Tensor, earlier: Earlier | None = None) -> Walk:
         """See `GatedNetwork.start`; earlier positions as in `cache`."""
@@ -347,8 +356,7 @@ class GatedDecoder(GatedModule):
         if len(inputs) != 1:
             raise ValueError(f"expected the end of one sequence, got {len(inputs)} inputs")
         rows = windows_of(inputs, self.window, self.num_classes)[0]
-        found = self.cache(rows[rows[:, -1] != self.num_classes][-1:], earlier)
-        return found
+        return self.cache(rows[rows[:, -1] != self.num_classes][-1:], earlier)
 
     def cache_after(self, hidden: Walk) -> Carried | None:
         """See `Continues`.
@@ -363,18 +371,16 @@ class GatedDecoder(GatedModule):
                 f"expected one row for each sequence, got {len(carried.sequence)} of "
                 f"{carried.sequences}"
             )
-        if int(carried.place.max()) >= self.window - 1:
+        at = int(carried.place.max()) if carried.at is None else carried.at
+        if at >= self.window - 1:
             return None
         past = carried.past.copied() if torch.is_grad_enabled() else carried.past
         for layer, left in memory.left.items():
             rows = torch.arange(len(carried.place), device=carried.place.device)
-            rows, pair = rows if left.rows is None else left.rows, left.pair
-            if left.is_there is not None:
-                kept = left.is_there.nonzero().squeeze(1)
-                rows = rows.index_select(0, kept)
-                pair = pair[0].index_select(0, kept), pair[1].index_select(0, kept)
-            past.write(layer, rows, carried.place.index_select(0, rows), pair, carried.sequences)
-        return dataclasses.replace(carried, past=past, place=carried.place + 1)
+            rows = rows if left.rows is None else left.rows
+            places = carried.place.index_select(0, rows)
+            past.write(layer, rows, places, left, carried.sequences)
+        return dataclasses.replace(carried, past=past, place=carried.place + 1, at=at + 1)
 
     def _gated(
         self, gate: int, walk: Walk, mask: Tensor | None, weights: Tensor | None, backend: str

@@ -200,7 +200,7 @@ def measure(case: Model, rounds: int) -> Row:
     model, inputs = case.build().eval().requires_grad_(False), case.inputs(generator)
     units = {
         path: case.kind
-        for path, kinds in gateable(model, inputs[:1]).items()
+        for path, kinds in gateable(model, inputs[:1], every=True).items()
         if case.kind in kinds and re.fullmatch(case.children, path)
     }
     network = gate(model, units, inputs[:1])

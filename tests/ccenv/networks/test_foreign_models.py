@@ -6,10 +6,12 @@ import pytest
 import torch
 from torch import nn
 
+from ccenv.agents.rloo import Rloo
 from ccenv.networks.core.check import check_network
 from ccenv.networks.core.count_macs import counted
 from ccenv.networks.gating.gate import gate
 from ccenv.networks.gating.gateable import gateable
+from ccenv.simulator.simulator import Simulator
 
 TOKENS = torch.arange(12).reshape(2, 6)
 IMAGES = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
@@ -137,3 +139,14 @@ def test_halves_of_a_decoders_layer_are_gated_through_tuples_and_names(make):
     every = gateable(model, TOKENS, every=True)
     assert all("zero" in every[path] for path in units)
     check_network(gate(model, units, TOKENS), TOKENS)
+
+
+def test_an_agent_that_keeps_two_blocks_says_what_to_take_for_gates_of_one():
+    model = seeded(Tagger)
+    network = gate(model, dict.fromkeys(gateable(model, TOKENS), "unit"), TOKENS)
+    data = {name: (TOKENS.repeat(8, 1), torch.arange(16) % 4) for name in ("train", "test")}
+    simulator = Simulator(4, dataset=data, network=network, observation="layer_input", group_size=2)
+    simulator.seed(0)
+    with pytest.raises(ValueError, match=r"of one block .* take sampling=independent"):
+        Rloo(simulator)
+    Rloo(simulator, sampling="independent").learn(8)

@@ -36,6 +36,7 @@ from ccenv.sparse.operands import on_use
 from ccenv.sparse.reference import reference_linear
 from tests.ccenv.episodes import InThread
 from tests.ccenv.networks import tiny
+from tests.ccenv.networks.own_decoder import writer
 from tests.ccenv.simulator.fake_device import FakeDevice, install, plain
 
 pytest.importorskip("triton", reason="Triton is not installed")
@@ -109,10 +110,10 @@ def device(monkeypatch):
 
 def settings_of(name):
     """A network, and inputs that it reads."""
-    built = (NETWORKS | IMAGES).get(name, lambda: tiny.built(name))()
+    built = (NETWORKS | IMAGES | DECODERS).get(name, lambda: tiny.built(name))()
     if built.num_classes == 10:
         return {"network": built, "dataset": "digits"}
-    data = positions if name.startswith(("lm", "patches")) else windows
+    data = positions if name.startswith(("lm", "patches", "decoder")) else windows
     return {"network": built, "dataset": data, "observation": "layer_input"}
 
 
@@ -192,6 +193,10 @@ IMAGES = {
     "conv": lambda: conv(SHAPE, 10, channels=(8, 8), strides=(2, 1), num_blocks=4),
     "pondering": lambda: pondering(SHAPE, 10, units=8, num_steps=3),
 }
+DECODERS = {
+    "decoder": lambda: writer((WINDOW,), SYMBOLS),
+    "decoder's halves": lambda: writer((WINDOW,), SYMBOLS, halves=True),
+}
 OTHERS = {
     **dict.fromkeys(
         (*IMAGES, "bytes", "smollm2", "hashed_ngrams", "cascade_bytes", "streaming of a text"),
@@ -218,6 +223,8 @@ def test_other_networks_wait_as_often_as_is_known(network, device):
 
 WITHIN_SEQUENCES = {
     "skip_gru": 0,
+    "decoder": 0,
+    "decoder's halves": 0,
     "lm": 0,
     "lm of wholes": 0,
     "patches": 0,

@@ -11,6 +11,7 @@ import pytest
 import torch
 from sb3_contrib import MaskablePPO, RecurrentPPO
 from stable_baselines3 import DQN, PPO
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import ccenv
 from ccenv.agents import Agent
@@ -70,6 +71,13 @@ def test_a_folder_its_files_and_the_models_themselves_are_the_same_row(models, z
     assert {one.draw for one in verdicts} == {"mode"}
     assert first["error"]["mean"] == pytest.approx(np.mean([one.error for one in verdicts]))
     assert first["macs"]["mean"] == pytest.approx(np.mean([one.macs for one in verdicts]))
+    # TensorBoard draws a level line.
+    places = {path.parent for path in (tmp_path / "logs").rglob("events.*")}
+    rows = [place for place in places if place.name != "_table"]
+    assert len(rows) == len(ways)
+    events = EventAccumulator(str(rows[0])).Reload()
+    (curve,) = (events.Scalars(tag) for tag in events.Tags()["scalars"] if tag.endswith("error"))
+    assert {event.step for event in curve} == {0}
     # What is only judged leaves no run.
     assert not (tmp_path / "logs" / "BlockSelection-v0").exists()
     page = comparison.page.read_text(encoding="utf-8")
@@ -226,7 +234,14 @@ def pair(observation):
     return torch.ones(len(observation), 10), None
 
 
+def gated():
+    """A network that is an object, as `ccenv.gate` gives it."""
+    model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 10)).eval()
+    return ccenv.gate(model, {"1": "channels:5"}, torch.zeros(1, 1, 8, 8))
+
+
 HERE = __name__
+NETWORK = gated()
 WRONG = {
     "missing.zip": "got no such file: missing.zip",
     "text.zip": "expected a zip of Stable-Baselines3 (model.save), got another file: text.zip",
@@ -243,6 +258,7 @@ WRONG = {
     f"{HERE}:not_numbers": "expected actions of 0 and 1, or bool, got NaN",
     f"{HERE}:pair": "give a function from observations to the action alone",
     f"{HERE}:nothing_here": "has no attribute 'nothing_here'",
+    f"{HERE}:NETWORK": "expected a policy, got the network GatedModule; a network is a setting of",
     f"{HERE}:HERE": "expected a policy with act(observation, layer, generator)",
 }
 
@@ -280,6 +296,22 @@ class Evil:
 
     def __reduce__(self):
         return open, (self.path, "w")
+
+
+def test_a_network_that_is_an_object_is_refused_with_the_two_ways_that_there_are(tmp_path):
+    settings = {"network": NETWORK, "dataset": "digits"}
+    shaped = {"rewards": ["accuracy_minus_cost", "nll_minus_cost"], "cost_weights": [0.1, 1.0]}
+    for call in (
+        lambda: ccenv.train("reinforce", **settings, log_dir=str(tmp_path)),
+        lambda: ccenv.compare(agent=("reinforce", settings), **shaped, log_dir=str(tmp_path)),
+    ):
+        with pytest.raises(
+            ValueError, match=r"a function that builds it.*or take the object to"
+        ) as said:
+            call()
+        assert "\n" not in str(said.value)
+        assert len(str(said.value)) < 400
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_zip_that_is_not_trusted_runs_nothing(tmp_path, monkeypatch):
