@@ -429,6 +429,17 @@ def test_what_was_recorded_on_other_data_is_shown_and_what_runs_here_stands_apar
         assert rows == expected
 
 
+@pytest.mark.parametrize("sweep", ["sequences", "text", "text-agents"])
+def test_sweeps_on_the_library_of_another_python_are_shown_whole(sweep, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for module in (recorded, jobs):
+        monkeypatch.setattr(module, "data_checksum", lambda dataset: "0" * 24)
+    found = comparing.compare(sweep, run_missing_ones=False, write_page=False)
+    assert not found.results.missing
+    assert len(found.rows) == len(SWEEPS[sweep].cells)
+    assert sum("than the one here (00000000)" in line for line in found.lines) == 1
+
+
 @pytest.mark.parametrize("digest", [NO_SOURCE, "0" * 12, None])
 def test_recorded_rows_of_a_users_agent_are_taken_of_the_same_code_alone(
     digest, elsewhere, monkeypatch, capsys
