@@ -11,6 +11,7 @@ import pytest
 import torch
 from sb3_contrib import MaskablePPO, RecurrentPPO
 from stable_baselines3 import DQN, PPO
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import ccenv
 from ccenv.agents import Agent
@@ -70,6 +71,13 @@ def test_a_folder_its_files_and_the_models_themselves_are_the_same_row(models, z
     assert {one.draw for one in verdicts} == {"mode"}
     assert first["error"]["mean"] == pytest.approx(np.mean([one.error for one in verdicts]))
     assert first["macs"]["mean"] == pytest.approx(np.mean([one.macs for one in verdicts]))
+    # TensorBoard draws a level line.
+    places = {path.parent for path in (tmp_path / "logs").rglob("events.*")}
+    rows = [place for place in places if place.name != "_table"]
+    assert len(rows) == len(ways)
+    events = EventAccumulator(str(rows[0])).Reload()
+    (curve,) = (events.Scalars(tag) for tag in events.Tags()["scalars"] if tag.endswith("error"))
+    assert {event.step for event in curve} == {0}
     # What is only judged leaves no run.
     assert not (tmp_path / "logs" / "BlockSelection-v0").exists()
     page = comparison.page.read_text(encoding="utf-8")
