@@ -15,7 +15,7 @@ from ccenv.envs.vector import BlockSelectionVectorEnv
 from ccenv.runs.config.plan import Plan
 from ccenv.runs.config.settings import make_plan
 from ccenv.runs.config.sweep import Cell, Sweep
-from ccenv.runs.engine.jobs import Comparison, Finished
+from ccenv.runs.engine.jobs import Finished
 from ccenv.runs.engine.metadata import description_of, verdicts_of_context
 from ccenv.runs.engine.run import all_verdicts, block_use_of, torch_settings
 from ccenv.runs.stats.measures import UNKNOWN
@@ -114,13 +114,3 @@ def environment_of(given: Mapping[str, Any]) -> tuple[Plan, BlockSelectionVector
     env = BlockSelectionVectorEnv(int(plan.environment["group_size"]), **plan.environment)
     env.reset(seed=plan.program.seed)
     return plan, env
-
-
-def with_rows(
-    comparison: Comparison, rows: Sequence[tuple[Cell, Sequence[Finished]]]
-) -> Comparison:
-    """A comparison with rows of policies that were judged."""
-    cells = tuple(cell for cell, _ in rows)
-    sweep = dataclasses.replace(comparison.sweep, cells=comparison.sweep.cells + cells)
-    finished = tuple(one for _, results in rows for one in results)
-    return dataclasses.replace(comparison, sweep=sweep, finished=comparison.finished + finished)
