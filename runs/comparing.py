@@ -20,16 +20,15 @@ from ccenv.agents.foreign import open_policies
 from ccenv.base.annotations import checks_types
 from ccenv.base.registry import check_names
 from ccenv.base.values import as_settings, shown
-from ccenv.runs.adding import additions, with_added
+from ccenv.runs.adding import Addition, additions, with_added
 from ccenv.runs.api import frame, name_of_code, with_names
 from ccenv.runs.config.agent_settings import find_agent
 from ccenv.runs.config.plan import OLDER, safe_name
 from ccenv.runs.config.shapings import shapings_sweep
-from ccenv.runs.config.sweep import MOST_RUNS, Sweep, check_run_count
+from ccenv.runs.config.sweep import MOST_RUNS, Cell, Sweep, check_run_count
 from ccenv.runs.engine import jobs as sweep_jobs
 from ccenv.runs.engine.collect_runs import telling_settings
 from ccenv.runs.engine.errors import say
-from ccenv.runs.engine.foreign import judge, with_rows
 from ccenv.runs.engine.jobs import Job, remaining_seconds
 from ccenv.runs.engine.machines import LOCAL
 from ccenv.runs.engine.study import Section
@@ -141,6 +140,18 @@ def shapings_of(
     return shapings_sweep(name, own, names, cost_weights, seeds)
 
 
+def judged_rows(
+    sweep: Sweep, policies: Sequence[Addition], trust: Sequence[str]
+) -> list[tuple[Cell, Sequence[sweep_jobs.Finished]]]:
+    """Rows of policies that were trained elsewhere."""
+    if not policies:
+        # Who shows records alone waits for nothing that runs them.
+        return []
+    from ccenv.runs.engine.foreign import judge
+
+    return [judge(sweep, p.label, open_policies(p.thing, trust), p.settings) for p in policies]
+
+
 @checks_types
 def compare(
     sweep: Any = None,
@@ -230,11 +241,7 @@ none; give it rows of its own in a sweep's file
     if added and record:
         raise ValueError("expected no added agents to be recorded with a sweep, got both")
     agents = [one for one in added if one.is_agent]
-    judged = [
-        judge(asked, one.label, open_policies(one.thing, trust), one.settings)
-        for one in added
-        if one not in agents
-    ]
+    judged = judged_rows(asked, [one for one in added if one not in agents], trust)
     asked = with_added(asked, agents)
     check_run_count(asked.num_runs, most_runs)
     all_jobs = sweep_jobs.make_jobs(asked, str(log_dir))
@@ -271,7 +278,7 @@ none; give it rows of its own in a sweep's file
         gathered = sweep_jobs.gather(asked, all_jobs, known, masks)
     if gathered.finished:
         keep()
-    gathered = with_rows(gathered, judged)
+    gathered = gathered.with_rows(judged)
     page = Path(report_dir) / safe_name(asked.name) / PAGE
     lines = notes_on(gathered, all_jobs)
     if use_recorded and (count := len(read) - len(known)):

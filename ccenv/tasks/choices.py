@@ -137,7 +137,10 @@ class Choices(Problem):
         return self.right(outcome) - cost_weight * outcome.layer_cost
 
     def right(self, outcome: StepOutcome) -> Tensor:
-        """Probability of a right answer, 0 before the last gate: float [batch]."""
+        """Probability of a right answer, 0 before the last gate: float [batch].
+
+        Among distractors it is Bayes' rule's, so that who learns inputs by heart gains nothing.
+        """
         if not outcome.is_last or not (self.flips or self.distractors or self.safe):
             return outcome.correct
         inputs = outcome.before.images_by_row

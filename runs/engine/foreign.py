@@ -15,7 +15,7 @@ from ccenv.envs.vector import BlockSelectionVectorEnv
 from ccenv.runs.config.plan import Plan
 from ccenv.runs.config.settings import make_plan
 from ccenv.runs.config.sweep import Cell, Sweep
-from ccenv.runs.engine.jobs import Comparison, Finished
+from ccenv.runs.engine.jobs import Finished
 from ccenv.runs.engine.metadata import description_of, verdicts_of_context
 from ccenv.runs.engine.run import all_verdicts, block_use_of, torch_settings
 from ccenv.runs.stats.measures import UNKNOWN
@@ -49,8 +49,11 @@ def judge(
     finished = []
     try:
         for policy, (_, given) in zip(policies, one_row.runs(), strict=True):
-            own = {"agent": label, "reward": settings.get("reward", UNKNOWN)}
-            finished.append(Finished(label, result_of(policy, given) | own))
+            result = result_of(policy, given) | {"agent": label}
+            if "reward" not in settings:
+                # The sweep's reward says nothing of what it learned from.
+                result["reward"] = result["settings"]["environment"]["reward"] = UNKNOWN
+            finished.append(Finished(label, result))
     except (ValueError, TypeError) as error:
         raise ValueError(f"{label}: {in_a_line(error)}") from error
     return cell, finished
@@ -64,6 +67,8 @@ def result_of(policy: Any, given: Mapping[str, Any]) -> dict[str, Any]:
     with torch_settings(plan.program):
         verdicts = all_verdicts(env, agent, seed)
         described = description_of(plan, env, agent)
+        # Shown as a level line, as rules are.
+        curve = [{"images_seen": 0, **verdicts[2 + agent.deterministic].numbers()}]
         return {
             **described,
             "settings": as_stored(described["settings"]),
@@ -71,7 +76,7 @@ def result_of(policy: Any, given: Mapping[str, Any]) -> dict[str, Any]:
             "images_seen": 0,
             "seconds": 0.0,
             "evaluations": [one.numbers() for one in verdicts],
-            "curve": [],
+            "curve": curve,
             **verdicts_of_context(env, agent, seed),
             "block_use": block_use_of(verdicts[agent.deterministic]),
             "latency": [],
@@ -109,13 +114,3 @@ def environment_of(given: Mapping[str, Any]) -> tuple[Plan, BlockSelectionVector
     env = BlockSelectionVectorEnv(int(plan.environment["group_size"]), **plan.environment)
     env.reset(seed=plan.program.seed)
     return plan, env
-
-
-def with_rows(
-    comparison: Comparison, rows: Sequence[tuple[Cell, Sequence[Finished]]]
-) -> Comparison:
-    """A comparison with rows of policies that were judged."""
-    cells = tuple(cell for cell, _ in rows)
-    sweep = dataclasses.replace(comparison.sweep, cells=comparison.sweep.cells + cells)
-    finished = tuple(one for _, results in rows for one in results)
-    return dataclasses.replace(comparison, sweep=sweep, finished=comparison.finished + finished)

@@ -1,6 +1,7 @@
 """A sweep's runs: which are there, which are missing, how long those take, who runs which."""
 
 import argparse
+import dataclasses
 import functools
 import itertools
 import re
@@ -145,6 +146,13 @@ class Comparison:
     def shapings(self) -> list[Shapings]:
         """One agent's rewards at common costs, on each data set; none of other comparisons."""
         return make_shapings(self.results, self.draw, MEASURES[self.sweep.measure])
+
+    def with_rows(self, rows: Sequence[tuple[Cell, Sequence[Finished]]]) -> "Comparison":
+        """The same with rows of policies that were judged."""
+        cells = tuple(cell for cell, _ in rows)
+        sweep = dataclasses.replace(self.sweep, cells=self.sweep.cells + cells)
+        finished = tuple(one for _, results in rows for one in results)
+        return dataclasses.replace(self, sweep=sweep, finished=self.finished + finished)
 
     @functools.cached_property
     def rows(self) -> list[dict[str, Any]]:

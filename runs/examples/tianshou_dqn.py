@@ -5,6 +5,7 @@ Run it from any folder: pip install tianshou, then python tianshou_dqn.py
 
 from typing import Any
 
+import numpy as np
 import torch
 from tianshou.algorithm import DQN
 from tianshou.algorithm.modelfree.dqn import DiscreteQLearningPolicy
@@ -12,6 +13,7 @@ from tianshou.algorithm.optim import AdamOptimizerFactory
 from tianshou.data import Collector, VectorReplayBuffer
 from tianshou.env import DummyVectorEnv
 from tianshou.trainer import OffPolicyTrainerParams
+from tianshou.utils.net.common import Net
 from torch import Tensor, nn
 
 import ccenv
@@ -21,53 +23,43 @@ SETTINGS: dict[str, Any] = {"reward": "nll_minus_cost", "observation": "summary"
 MENU: dict[str, Any] = {"menu": "random", "size": 32, "seed": 0}  # none and all are among them
 
 
-class Values(nn.Module):
-    """The value of every mask on the menu, as tianshou calls a network."""
-
-    def __init__(self, obs_size: int, size: int) -> None:
-        """Draws initial weights of one hidden layer: a wider one costs more than it saves."""
-        super().__init__()
-        self.layers = nn.Sequential(nn.Linear(obs_size, 16), nn.ReLU(), nn.Linear(16, size))
-
-    def forward(self, obs: Tensor, state: None = None, info: None = None) -> tuple[Tensor, None]:
-        """Values [batch, size] of observations [batch, obs_size]."""
-        return self.layers(torch.as_tensor(obs, dtype=torch.float32)), state
-
-
 class Greedy(nn.Module):
     """Observations [batch, obs_size] -> masks of the highest value, bool [batch, num_blocks]."""
 
-    def __init__(self, values: Values, masks: Tensor) -> None:
-        """Takes what learned, and the masks on the menu."""
+    def __init__(self, values: nn.Module, masks: Tensor) -> None:
+        """Takes values and the masks on the menu."""
         super().__init__()
         self.values, self.masks = values, masks
 
     def forward(self, observation: Tensor) -> Tensor:
         """Looks the best mask up."""
-        return self.masks[self.values.layers(observation).argmax(dim=1)]
+        return self.masks[self.values(observation)[0].argmax(dim=1)]
 
 
 def main(epochs: int = 2, steps: int = 6_400, num_envs: int = 32) -> Evaluation:
     """Trains, and judges the masks of highest value on test inputs."""
     torch.manual_seed(0)
+    np.random.seed(0)  # noqa: NPY002 - tianshou explores with numpy's global stream
 
     def make_env() -> Any:
         return ccenv.ActionView(ccenv.BlockSelectionEnv(**SETTINGS), "menu", **MENU)
 
     env = make_env()
-    values = Values(env.unwrapped.simulator.obs_size, int(env.action_space.n))
+    # A wider network would cost more than it saves.
+    values = Net(
+        state_shape=env.observation_space.shape, action_shape=env.action_space.n, hidden_sizes=[16]
+    )
     policy = DiscreteQLearningPolicy(model=values, action_space=env.action_space, eps_training=0.3)
-    optimizer = AdamOptimizerFactory(lr=1e-3)
-    dqn = DQN(policy=policy, optim=optimizer, gamma=1.0, target_update_freq=200)
+    adam = AdamOptimizerFactory(lr=2e-3)
+    dqn = DQN(policy=policy, optim=adam, gamma=1.0, target_update_freq=200)
     envs = DummyVectorEnv([make_env] * num_envs)
     params = OffPolicyTrainerParams(
-        training_collector=Collector(dqn, envs, VectorReplayBuffer(epochs * steps, num_envs)),
+        training_collector=Collector(dqn, envs, VectorReplayBuffer(20_000, num_envs)),
         max_epochs=epochs,
         epoch_num_steps=steps,
         collection_step_num_env_steps=num_envs,
-        update_step_num_gradient_steps_per_sample=2 / num_envs,
+        update_step_num_gradient_steps_per_sample=4 / num_envs,
         batch_size=256,
-        verbose=False,
         show_progress=False,
     )
     dqn.run_training(params)

@@ -130,7 +130,9 @@ def measured(options: Options) -> Iterator[Row]:
             found["policy"].append(judged(simulator, agent))
         for decides, numbers in found.items():
             errors, updates = zip(*numbers, strict=True)
-            yield {"price": price, "decides": decides, "errors": errors, "updates": updates}
+            told = {"batches": options.updates, "rollouts": options.rollouts}
+            own = {"price": price, "decides": decides, "errors": errors, "updates": updates}
+            yield own | told
 
 
 def judged(simulator: Simulator, policy: Policy) -> tuple[float, float]:

@@ -108,7 +108,8 @@ def numbers(point: Mapping[str, Any], num_blocks: Sequence[int] | None) -> dict[
 
     Density is that of all blocks, where their number is known, else the mean of the gates'.
     """
-    found = {name: float(point[name]) for name in ("error", "total_cost")}
+    names = [name for name in ("error", "total_cost") if point[name] is not None]
+    found = {name: float(point[name]) for name in names}
     known = num_blocks if num_blocks and len(num_blocks) == len(point["density"]) else None
     found["density"] = float(np.average(point["density"], weights=known))
     return found | ({"reward": float(point["mean_return"])} if "mean_return" in point else {})

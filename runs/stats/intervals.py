@@ -88,8 +88,8 @@ def with_interval(
     return f"{mean} {said}" if said.startswith("[") else f"{mean} ({said})"
 
 
-def mean_interval(values: Sequence[float]) -> Interval:
-    """Mean, standard deviation and Student's 95 % interval of the mean.
+def mean_interval(values: Sequence[float], level: float = 0.95) -> Interval:
+    """Mean, standard deviation and Student's interval of the mean, of 95 % by default.
 
     >>> round(mean_interval([1.0, 2.0, 3.0]).high, 2)
     4.48
@@ -102,7 +102,7 @@ def mean_interval(values: Sequence[float]) -> Interval:
     # Not scipy's interval of a t-test: it is NaN where all seeds are equal and 0. Nor scipy.stats,
     # whose import takes longer than all tables of a comparison.
     sd = float(np.std(values, ddof=1))
-    half = float(special.stdtrit(len(values) - 1, 0.975)) * sd / math.sqrt(len(values))
+    half = float(special.stdtrit(len(values) - 1, (1 + level) / 2)) * sd / math.sqrt(len(values))
     return Interval(mean, sd, mean - half, mean + half)
 
 
@@ -243,8 +243,10 @@ def probability_of_improvement(
     return Interval(value, None, float(low), float(high))
 
 
-def paired_difference(ours: Mapping[int, float], theirs: Mapping[int, float]) -> Interval | None:
-    """Mean of ours minus theirs over the seeds of both, with Student's 95 % interval.
+def paired_difference(
+    ours: Mapping[int, float], theirs: Mapping[int, float], level: float = 0.95
+) -> Interval | None:
+    """Mean of ours minus theirs over the seeds of both, with Student's interval of a level.
 
     Paired: what a seed makes hard (its weights, its images) is hard for both and cancels.
 
@@ -254,7 +256,7 @@ def paired_difference(ours: Mapping[int, float], theirs: Mapping[int, float]) ->
     shared = sorted(set(ours) & set(theirs))
     if not shared:
         return None
-    return mean_interval([ours[seed] - theirs[seed] for seed in shared])
+    return mean_interval([ours[seed] - theirs[seed] for seed in shared], level)
 
 
 def performance_profile(scores: ArrayLike, thresholds: ArrayLike) -> Numbers:

@@ -20,6 +20,8 @@ from ccenv.runs.stats.verdict import first_names
 
 AT_COSTS, AT_ERRORS = (0.1, 0.5, 0.9), (1 / 3, 2 / 3)
 """Shares of the way from the least to the greatest cost, or error, that all rewards reach."""
+LEVEL = 0.95
+"""Of intervals."""
 BySeed = Mapping[int, float]
 Curve = Sequence[tuple[float, float]]
 """(MACs of an input, test error) of cells, by MACs."""
@@ -101,13 +103,18 @@ class Shapings:
     def lead(self, macs: float) -> tuple[str, str, Interval] | None:
         """Whose error at a cost is less than every other's: its name, the next one's, by how much.
 
-        None where the paired 95 % interval of a difference from another holds 0, or where seeds
-        are too few for intervals.
+        Intervals are of 95 % for all comparisons together, those at other costs included
+        (Bonferroni): else one of a dozen would be said to be ahead by chance.
+
+        None where the paired interval of a difference from another holds 0, or where seeds are too
+        few for intervals.
         """
+        number = (len(self.rewards) - 1) * len(self.common_costs)
+        level = 1 - (1 - LEVEL) / max(1, number)
         errors = {one.name: one.errors_at(macs) for one in self.rewards}
         means = {name: mean_interval(list(found.values())).mean for name, found in errors.items()}
         first, *others = sorted(means, key=lambda name: means[name])
-        more = [paired_difference(errors[other], errors[first]) for other in others]
+        more = [paired_difference(errors[other], errors[first], level) for other in others]
         are_apart = all(one is not None and (one.low or 0.0) > 0 for one in more)
         if self.num_seeds < FEWEST or not are_apart or more[0] is None:
             return None
@@ -251,14 +258,15 @@ def sentence_of(shapings: Shapings) -> str:
     unit = "points" if measure.unit == "%" else measure.unit
     parts = [
         f"at {macs:,.0f} MACs {lead[0]} is ahead, {lead[2]:{measure.spec}} {unit} less "
-        f"{measure.title} than {lead[1]}, the next"
+        f"{measure.title} than {lead[1]}{', the next' * (len(shapings.rewards) > 2)}"
         for macs, lead in leads.items()
         if lead
     ]
     if nobody := [f"{macs:,.0f}" for macs, lead in leads.items() if lead is None]:
         *first, last = nobody
         costs = f"{', '.join(first)} and {last}" if first else last
-        parts.append(f"at {costs} MACs none is ahead, a 95 % interval of differences holds 0")
+        parts.append(f"at {costs} MACs none is ahead (intervals of differences hold 0)")
+    parts[-1] += "; intervals are of 95 % for all these comparisons together"
     return f"{start}, paired by seed: {'; '.join(parts)}."
 
 

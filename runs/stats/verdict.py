@@ -281,8 +281,12 @@ def masks_in_words(learned: Sequence[Row]) -> str:
 
 def far_masks(learned: Sequence[Row]) -> list[str]:
     """A sentence on rows whose other kind of masks gives much another error or cost."""
-    far = [f"{row['label']} {row['other_masks']}" for row in learned if row["other_masks"]]
-    return [f"Under the other kind of masks: {first_names(far)}."] if far else []
+    far = [row for row in learned if row["other_masks"]]
+    named = far if len(far) <= NAMED else [row for row in far if row["added"]]
+    said = [f"{row['label']} {row['other_masks']}" for row in named]
+    if more := len(far) - len(named):
+        said.append(f"much another error or cost in {more} of {len(learned)} rows")
+    return [f"Under the other kind of masks: {first_names(said)}."] if said else []
 
 
 def matches(baseline: Row, policy: Row) -> bool:

@@ -20,7 +20,7 @@ LEARNED = {
     "dqn_menu": ("steps", 60_000, -0.4),
     "cleanrl_ppo": ("updates", 60, 0.85),
     "reinforce": ("updates", 80, 0.85),
-    "tianshou_dqn": ("epochs", 2, -0.4),
+    "tianshou_dqn": ("epochs", 2, -0.48),
     "rllib_ppo": ("iterations", 8, -0.48),
 }
 """Example -> how long its `main` trains here, and a return that needs learning.

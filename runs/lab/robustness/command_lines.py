@@ -28,7 +28,7 @@ LEARNED = "ccenv.simulator.network_source:frozen_weights"
 """Where a frozen network begins to learn."""
 WORK: dict[str, tuple[str, ...]] = {
     "train": ("ccenv.runs.engine.run:learn", LEARNED),
-    "compare": ("ccenv.runs.comparing:run_missing", "ccenv.runs.comparing:publish"),
+    "compare": ("ccenv.runs.comparing:run_missing", "ccenv.runs.report.publish:publish"),
     "plot": ("ccenv.runs.report.publish:publish",),
     "analyze": (
         "torch:Tensor.backward",
@@ -37,6 +37,7 @@ WORK: dict[str, tuple[str, ...]] = {
         LEARNED,
     ),
     "search": ("ccenv.runs.engine.search:to_do",),
+    "suite": ("ccenv.runs.suite.play:play", "ccenv.runs.suite.reported:write_page"),
     "benchmark": ("ccenv.runs.experiment:measure_rows",),
     "table": (
         "ccenv.runs.mask_tables.build:build",

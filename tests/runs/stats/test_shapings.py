@@ -59,6 +59,7 @@ def test_where_intervals_of_differences_hold_0_none_is_ahead():
     (sentence,) = shaping_sentences([shapings_of(PLAIN, close)])
     assert "at 110, 140 and 190 MACs none is ahead" in sentence
     assert "is ahead," not in sentence.replace("none is ahead,", "")
+    assert sentence.endswith("intervals are of 95 % for all these comparisons together.")
     # Ahead of one, but not of the other: of all others none.
     assert shapings_of(PLAIN, LESS, close).lead(150.0) is None
 
@@ -132,3 +133,19 @@ def test_how_soon_a_reward_is_learned_is_the_inputs_to_a_share_of_its_own_rise()
     falls = learning(LESS, 1.0, 2.0, 0.5)
     assert shapings_of(slow, falls).rewards[1].soon == {}
     assert not any("rise" in line[0] for line in shapings_table(shapings_of(slow, falls)).lines)
+
+
+def test_a_lead_holds_for_all_comparisons_together():
+    # Differences -0.01, -0.02 and -0.03: by itself -0.02 ± 0.0248, and so none; but -0.04 less
+    # each is ahead by itself and for three costs: ±0.0442 against -0.06.
+    close = cells("close", (100.0, 0.29, None), (200.0, 0.09, None), spread=-0.01)
+    clear = cells("clear", (100.0, 0.25, None), (200.0, 0.05, None), spread=-0.01)
+    assert shapings_of(PLAIN, close).lead(150.0) is None
+    _, _, difference = shapings_of(PLAIN, clear).lead(150.0)
+    # Student's t of two degrees of freedom at 1 - 0.05 / 6 is 7.649.
+    half = 7.649 * 0.01 / 3**0.5
+    assert difference.mean == pytest.approx(0.06)
+    assert [difference.low, difference.high] == pytest.approx([0.06 - half, 0.06 + half], abs=1e-4)
+    # Of 95 % for itself alone, but not together: 0.03 ± 0.0248 and ± 0.0442.
+    chance = cells("chance", (100.0, 0.28, None), (200.0, 0.08, None), spread=-0.01)
+    assert shapings_of(PLAIN, chance).lead(150.0) is None

@@ -288,6 +288,11 @@ def test_sentences_say_whose_masks_are_greedy_and_where_the_other_kind_is_far_of
     first, _, last = baseline_sentences([greedy, row_of("b", 0.05, 200), STATIC])
     assert "2 learned policies (greedy masks: a; sampled masks: b) compared" in first
     assert last == "Under the other kind of masks: a sampled 9.00 % at cost 0.300."
+    many = [row_of("c", 0.05, 200, other_masks="greedy 1.00 %") for _ in range(7)]
+    added = row_of("d", 0.05, 200, other_masks="greedy 2.00 %", added=True)
+    assert baseline_sentences([*many, added, STATIC])[-1] == (
+        "Under the other kind of masks: d greedy 2.00 %; much another error or cost in 7 of 8 rows."
+    )
     alone = baseline_sentences([row_of("b", 0.05, 200), STATIC])
     assert alone[0].startswith("On digits, 1 learned policy (sampled masks) compared")
     assert len(alone) == 2
