@@ -45,6 +45,7 @@ class Settings(TypedDict, total=False):
     oblivious: str | int | Sequence[int] | None
     fast_memory: int | None
     shared: str | None
+    task: Any
     # Of agents.
     advantage: str
     alpha: float
@@ -93,6 +94,7 @@ class Settings(TypedDict, total=False):
     noise_share: float
     normalize_advantage: bool
     num_candidates: int
+    num_epochs: int
     num_groups: int
     num_hashed: int
     num_kept: int | Sequence[int] | None

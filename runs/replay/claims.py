@@ -18,7 +18,7 @@ from ccenv.runs.engine.metadata import verdicts_of_context
 from ccenv.runs.replay.rebuilt import Rebuilt, pays_again, test_images
 from ccenv.runs.replay.replay import ROUNDING, ask
 from ccenv.runs.replay.verdict import CHECKED, RECOMPUTED, WORD
-from ccenv.runs.stats.measures import OF_SYMBOLS
+from ccenv.runs.stats.measures import DETERMINISTIC, MODES, OF_SYMBOLS
 from ccenv.simulator.evaluate import Evaluation, by_class
 
 EXACT = 1e-6
@@ -99,7 +99,7 @@ def agrees(name: str, claimed: Any, found: Any, room: Room) -> bool:
 
 def check_run(result: Mapping[str, Any], rebuilt: Rebuilt, span: float) -> list[str]:
     """Differences between a result and its replay, apart from its evaluations on test images."""
-    found = facts(rebuilt)
+    found = facts(rebuilt) | {DETERMINISTIC: bool(rebuilt.agent.deterministic) or None}
     problems = [
         f"{name}: claimed {result.get(name)}, found {value}"
         for name, value in found.items()
@@ -155,7 +155,8 @@ def can_ask(rebuilt: Rebuilt) -> bool:
 
 def check_curve(result: Mapping[str, Any], keeps_best: bool = False) -> list[str]:
     """Whether the curve holds the validation that the result tells, where it should."""
-    curve, (told, _) = result.get("curve"), validations(result)
+    own = bool(result.get(DETERMINISTIC))
+    curve, told = result.get("curve"), validations(result)[own]
     if not isinstance(curve, list) or not all(isinstance(p, Mapping) for p in curve) or not curve:
         return ["curve: expected a list of points, got something else"]
     end, problems = result.get("images_seen"), []
@@ -170,13 +171,13 @@ def check_curve(result: Mapping[str, Any], keeps_best: bool = False) -> list[str
             problems.append(f"kept_at: claimed {end}, its curve is best at {best['images_seen']}")
     kind, point = ("best", best) if keeps_best else ("last", curve[-1])
     if point != {"images_seen": end, **told}:
-        problems.append(f"curve: its {kind} point is not the evaluation validation, sampled")
+        problems.append(f"curve: its {kind} point is not the evaluation validation, {MODES[own]}")
     return problems
 
 
 def validations(result: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     """Claimed verdicts on validation images, sampled and mode; empty where there is none."""
-    wanted = [("validation", draw) for draw in ("sampled", "mode")]
+    wanted = [("validation", draw) for draw in MODES]
     found = {(e.get("split"), e.get("mode")): e for e in result["evaluations"]}
     return [found.get(pair, {}) for pair in wanted]
 
@@ -184,7 +185,7 @@ def validations(result: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 def check_asked(result: Mapping[str, Any], rebuilt: Rebuilt, span: float) -> list[str]:
     """Whether the policy does what the result says on validation images, at each cost weight."""
     problems = []
-    for claimed, draw in zip(validations(result), ("sampled", "mode"), strict=True):
+    for claimed, draw in zip(validations(result), MODES, strict=True):
         evaluation = ask(rebuilt, draw, "validation")
         room = Room(evaluation.num_images, span, OTHER_BITS)
         found = payable(evaluation.numbers(), rebuilt)

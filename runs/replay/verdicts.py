@@ -40,7 +40,7 @@ from ccenv.runs.replay.replay import (
 )
 from ccenv.runs.replay.same_training import digest_of_plan, initial_matrices, learned_hashes
 from ccenv.runs.replay.verdict import Checked, check_one_run
-from ccenv.runs.stats.measures import MODES, evaluation
+from ccenv.runs.stats.measures import DETERMINISTIC, MODES, evaluation
 from ccenv.runs.store import folder as run_folder
 from ccenv.runs.store import masks_file
 from ccenv.runs.store.untrusted_files import stored_file, stored_object, stored_result
@@ -115,7 +115,8 @@ def judge_draw(folder: Path, result: Mapping[str, Any], rebuilt: Rebuilt, draw: 
             where = "by the masks that the policy gives here: "
             problems += differences(claims, found, room, where)
     problems += check_places(rebuilt, draw)
-    if draw == "sampled" and (use := use_of_blocks(rebuilt, asked, masks)) is not None:
+    is_own = draw == MODES[bool(result.get(DETERMINISTIC))]
+    if is_own and (use := use_of_blocks(rebuilt, asked, masks)) is not None:
         problems += check_block_use(result.get("block_use"), use)
     claimed = {name: claims.get(name) for name in found}
     return Checked(str(folder), draw, claimed, found | {"span": room.span}, policy, tuple(problems))

@@ -429,6 +429,17 @@ def test_what_was_recorded_on_other_data_is_shown_and_what_runs_here_stands_apar
         assert rows == expected
 
 
+@pytest.mark.parametrize("sweep", ["sequences", "text", "text-agents"])
+def test_sweeps_on_the_library_of_another_python_are_shown_whole(sweep, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for module in (recorded, jobs):
+        monkeypatch.setattr(module, "data_checksum", lambda dataset: "0" * 24)
+    found = comparing.compare(sweep, run_missing_ones=False, write_page=False)
+    assert not found.results.missing
+    assert len(found.rows) == len(SWEEPS[sweep].cells)
+    assert sum("than the one here (00000000)" in line for line in found.lines) == 1
+
+
 @pytest.mark.parametrize("digest", [NO_SOURCE, "0" * 12, None])
 def test_recorded_rows_of_a_users_agent_are_taken_of_the_same_code_alone(
     digest, elsewhere, monkeypatch, capsys
@@ -448,6 +459,15 @@ def test_recorded_rows_of_a_users_agent_are_taken_of_the_same_code_alone(
     assert ("2 runs have no result yet: diary (seeds 0, 1)" in said) == (digest is not None)
     read = 8 if digest is None else 6
     assert f"were read from {elsewhere / 'results'} ({read});" in said
+
+
+def test_a_sweep_that_is_recorded_whole_reads_no_other_file(elsewhere, capsys):
+    (elsewhere / "results" / "other.json").write_text("no JSON")
+    shown = ["toy_sweep:TOY", "--no-run", *options(elsewhere)]
+    assert compare.main(shown) == 0
+    edit_recording(elsewhere, lambda content: content["cells"].pop())
+    assert compare.main(shown) == 2
+    assert "other.json" in capsys.readouterr().err
 
 
 def test_recording_again_keeps_what_other_code_recorded(elsewhere):

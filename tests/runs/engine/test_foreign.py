@@ -18,7 +18,9 @@ from ccenv.agents import Agent
 from ccenv.agents.distributions import IndependentBlocks
 from ccenv.envs.stable_baselines import ActionViewVecEnv
 from ccenv.runs.commands import compare as command
+from ccenv.runs.commands import validate
 from ccenv.runs.config.sweep import Sweep
+from ccenv.runs.store.seal import sealed
 from ccenv.sb3 import BlockSelectionVecEnv
 
 NOTHING = Sweep("foreign", "No rows of its own.", (), minutes=0.1)
@@ -373,7 +375,7 @@ class Greedy(Agent):
         return IndependentBlocks(chance)
 
 
-def test_an_agent_that_is_trained_here_is_judged_by_the_masks_that_it_is_for(tmp_path):
+def test_an_agent_that_is_trained_here_is_judged_by_the_masks_that_it_is_for(tmp_path, capsys):
     settings = {"dataset": "synthetic", "images": 64, "batch_size": 32, "latency": False}
     run = ccenv.train(Greedy, log_dir=str(tmp_path / "logs"), **settings)
     assert run.result["deterministic"] is True
@@ -382,3 +384,9 @@ def test_an_agent_that_is_trained_here_is_judged_by_the_masks_that_it_is_for(tmp
     assert (run.cost, run.judged()["mode"]) == (1.0, "mode")
     assert run.judged(deterministic=False)["compute_cost"] < 1
     assert repr(run).endswith("cost 1.000, greedy masks)")
+    # Its replay knows which of the two is its curve and its use of blocks.
+    assert validate.main([str(run.folder), "--trust", __name__]) == 0
+    path = run.folder / "result.json"
+    path.write_text(json.dumps(sealed({**json.loads(path.read_text()), "deterministic": False})))
+    assert validate.main([str(run.folder), "--trust", __name__]) == 1
+    assert "deterministic: claimed False, found True" in capsys.readouterr().out
