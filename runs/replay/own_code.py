@@ -16,6 +16,7 @@ from torch.overrides import TorchFunctionMode
 
 from ccenv.base.seeding import stream
 from ccenv.networks.core.check import bill_of, check_network
+from ccenv.networks.core.unrolled import positions_of
 from ccenv.runs.replay.rebuilt import Rebuilt
 from ccenv.runs.replay.replay import BATCH
 from ccenv.simulator.rollout import walk
@@ -172,12 +173,35 @@ def far_logits(steps: list[Step], moved: list[Step], places: Tensor) -> Tensor:
     return found
 
 
+def bill_along(network: Any, inputs: Tensor, masks: Sequence[Tensor]) -> list[Tensor]:
+    """MACs of every step of one sequence: of its positions, and masks of each of their gates."""
+    bill: list[Tensor] = []
+
+    def choose(place: int, gate: int, hidden: Any) -> Tensor:
+        mask = masks[place * len(network.gates) + gate]
+        bill.append(network.macs(gate, hidden, mask))
+        return mask
+
+    for _ in positions_of(network, inputs, len(inputs), choose):
+        pass
+    return bill
+
+
 def num_other_bills(rebuilt: Rebuilt, indices: Tensor, steps: list[Step]) -> int:
     """Inputs of a batch, of the first few, that are billed otherwise alone."""
-    inputs, _ = rebuilt.env.simulator.on_split("test", 1).data.batch(indices[:BILLED_ALONE])
-    others = 0
-    for row in range(len(inputs)):
+    data, positions = (
+        rebuilt.env.simulator.on_split("test", 1).data,
+        rebuilt.env.simulator.positions,
+    )
+    network, gates, others = rebuilt.network, len(rebuilt.network.gates), 0
+    for row, index in enumerate(indices[:BILLED_ALONE]):
+        inputs, _ = data.batch(index * positions + torch.arange(positions))
         masks = [step.outcome.mask[row : row + 1] for step in steps]
-        alone = int(torch.stack(bill_of(rebuilt.network, inputs[row : row + 1], masks)).sum())
-        others += alone != int(steps[-1].outcome.macs[row])
+        among = sum(int(step.outcome.macs[row]) for step in steps[gates - 1 :: gates])
+        bill = (
+            bill_of(network, inputs, masks)
+            if positions == 1
+            else bill_along(network, inputs, masks)
+        )
+        others += int(torch.stack(bill).sum()) != among
     return others

@@ -1,13 +1,20 @@
 """Laws of `ccenv validate --trust`: what is learned by heart and what is not billed falls."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 
 import ccenv
+from ccenv.agents.reinforce import Reinforce
+from ccenv.base.seeding import stream
 from ccenv.runs.engine import run
 from ccenv.runs.engine.errors import CannotStartError
-from ccenv.runs.replay.own_code import MovedDraws
+from ccenv.runs.replay.own_code import MovedDraws, num_other_bills
+from ccenv.simulator.rollout import walk
+from ccenv.simulator.simulator import Simulator
 from ccenv.tasks.probe import PROBE_SETTINGS
+from tests.ccenv.networks.own_decoder import writer
 
 SETTINGS = PROBE_SETTINGS | {"images": 64, "batch_size": 64}
 OWN = SETTINGS | {"weights": "cotrain"}
@@ -167,3 +174,17 @@ def test_an_input_draws_the_same_numbers_in_another_place(draw):
     with MovedDraws(generator, places):
         moved = DRAWS[draw](chance[places], generator)
     assert torch.equal(moved, first[places])
+
+
+@pytest.mark.parametrize("is_honest", [True, False])
+def test_the_bill_of_a_sequence_is_the_same_in_a_batch_and_alone(is_honest):
+    settings = {"dataset": "python_bundled@4", "observation": "layer_input"}
+    simulator = Simulator(3, network=writer, weights="cotrain", episode="sequence", **settings)
+    simulator.seed(0)
+    network, macs = simulator.network, simulator.network.macs
+    if not is_honest:
+        network.macs = lambda gate, hidden, mask: macs(gate, hidden, mask) + len(mask)
+    agent, indices = Reinforce(simulator), torch.tensor([5, 0, 9])
+    _, _, steps = walk(simulator.on_split("test", 3), agent, stream(0, "masks"), indices)
+    rebuilt = SimpleNamespace(env=SimpleNamespace(simulator=simulator), network=network)
+    assert num_other_bills(rebuilt, indices, steps) == (0 if is_honest else 3)
