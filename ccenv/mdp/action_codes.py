@@ -61,7 +61,10 @@ def random_menu(num_blocks: int, size: int | None, seed: int) -> np.ndarray:
 
 def given_menu(menu: Sequence[Sequence[int]], num_blocks: int) -> np.ndarray:
     """Reads a user's menu, rows of 0 and 1; ValueError if they are no masks of those blocks."""
-    lengths = {len(row) for row in menu}
+    try:
+        lengths = {len(row) for row in menu}
+    except TypeError:
+        raise ValueError(f"expected a menu of masks, rows of 0 and 1, got {shown(menu)}") from None
     if lengths != {num_blocks} or not 1 <= len(menu) <= MAX_MENU:
         raise ValueError(
             f"expected 1 to {MAX_MENU} masks of {num_blocks} bits, got {len(menu)} of "
@@ -194,5 +197,11 @@ CODES: dict[str, Any] = {
 
 def make_code(code: Any, num_blocks: int, settings: dict[str, Any]) -> ActionCode:
     """Builds a code, a name in `CODES`, `module:name` or a class; ValueError if it cannot be."""
-    built: ActionCode = resolve(code, CODES, "action code")(num_blocks, **settings)
+    found = resolve(code, CODES, "action code")
+    if not callable(found):
+        raise ValueError(
+            f"expected an action code as one of {', '.join(CODES)}, module:name or a class, got "
+            f"{shown(code)}"
+        )
+    built: ActionCode = found(num_blocks, **settings)
     return built

@@ -26,8 +26,19 @@ def at_the_end(outcome: Outcome[Values], value: Values) -> Values:
 
 
 def loads(outcome: Outcome[Values], load_weight: float) -> dict[str, Values]:
-    """The term of what was loaded, if that has a weight (`ccenv.simulator.extensions.loads`)."""
-    return {"loads": -load_weight * cast(Any, outcome.loads)} if load_weight else {}
+    """The term of what was loaded, if that has a weight (`ccenv.simulator.extensions.loads`).
+
+    Raises:
+        ValueError: if it has a weight, and nothing counts loads, as where masks are searched.
+    """
+    if not load_weight:
+        return {}
+    if outcome.loads is None:
+        raise ValueError(
+            "expected steps that count what is loaded with load_weight, got none; take an agent "
+            "that acts in the environment, without a search over masks"
+        )
+    return {"loads": -load_weight * cast(Any, outcome.loads)}
 
 
 @describe("correct - cost_weight * compute_cost", low=-1.0, high=1.0, keeps_optimum=True)

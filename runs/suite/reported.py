@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ccenv.base.values import shown
 from ccenv.runs.api import frame
 from ccenv.runs.store import REPORTS
 from ccenv.runs.suite.pictures import (
@@ -68,6 +69,8 @@ def report(folder: str | Path = "runs/suite", page: str | Path | None = None) ->
         >>> ccenv.suite.report("no/such/folder").own
         []
     """
+    if not isinstance(folder, str | Path):
+        raise ValueError(f"expected folder as the path of a folder of scores, got {shown(folder)}")
     runs, failures, lines = read_folder(Path(folder))
     place = {} if page is None else {"page": Path(page)}
     return Report([*in_order(runs), *recorded_runs()], failures, lines, **place)

@@ -57,7 +57,7 @@ WORLD: dict[str, Any] = {
 }
 SHORT = {"progress": False, "latency": False, "images": 64, "batch_size": 32}
 ROW = torch.zeros(1, 8)
-CALLED = ("change", "dataset")
+CALLED = ("change", "code", "dataset")
 """Arguments that are called at once where they are functions."""
 
 
@@ -121,6 +121,13 @@ FUNCTIONS: dict[str, tuple[Callable[..., Any], Callable[[], dict[str, Any]]]] = 
     "BlockSelectionEnv": (ccenv.BlockSelectionEnv, lambda: dict(WORLD)),
     "BlockSelectionVectorEnv": (ccenv.BlockSelectionVectorEnv, lambda: {"num_envs": 4, **WORLD}),
     "BlockSelectionVecEnv": (BlockSelectionVecEnv, lambda: {"num_envs": 4, **WORLD}),
+    "ActionView": (ccenv.ActionView, lambda: {"env": ccenv.BlockSelectionEnv(**WORLD),
+        "code": "menu", "menu": "single"}),
+    "VectorActionView": (ccenv.VectorActionView, lambda: {
+        "env": ccenv.BlockSelectionVectorEnv(4, **WORLD), "code": "menu", "menu": "single"}),
+    "suite": (ccenv.suite, lambda: {"skill": "basic", "quick": True}),
+    "suite.report": (ccenv.suite.report, lambda: {"folder": "nowhere"}),
+    "Task.make_vec": (ccenv.suite["basic-4"].make_vec, lambda: {"num_envs": 4, "seed": 0}),
     "env": (functools.partial(stepped, ccenv.BlockSelectionEnv), lambda: {"seed": 0,
         "options": None, "action": None}),
     "vector env": (functools.partial(stepped, ccenv.BlockSelectionVectorEnv), lambda: {"seed": 0,

@@ -7,6 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ccenv.agents.searched import FixedMask
 from ccenv.simulator.extensions.loads import use
 from ccenv.simulator.simulator import Simulator
 from ccenv.tasks.loading import NUM_EXPERTS
@@ -88,3 +89,9 @@ def test_impossible_costs_are_refused(changed, message):
 def test_a_batch_of_one_row_shares_with_nobody():
     with pytest.raises(ValueError, match="two rows"):
         Simulator(1, **MEMORY, shared="batch")
+
+
+def test_a_search_over_masks_says_that_it_counts_no_loads():
+    simulator = Simulator(2, **MEMORY, fast_memory=2)
+    with pytest.raises(ValueError, match="without a search over masks"):
+        FixedMask(simulator).learn(2)
