@@ -26,8 +26,8 @@ from ccenv.runs.stats.measures import (
 from ccenv.runs.stats.rows import make_rows
 from ccenv.runs.stats.shapings import (
     Shapings,
+    compare_shapings,
     compares_shapings,
-    make_shapings,
     shaping_of,
     shaping_sentences,
 )
@@ -145,7 +145,7 @@ class Comparison:
     @functools.cached_property
     def shapings(self) -> list[Shapings]:
         """One agent's rewards at common costs, on each data set; none of other comparisons."""
-        return make_shapings(self.results, self.draw, MEASURES[self.sweep.measure])
+        return compare_shapings(self.results, self.draw, MEASURES[self.sweep.measure])
 
     def with_rows(self, rows: Sequence[tuple[Cell, Sequence[Finished]]]) -> "Comparison":
         """The same with rows of policies that were judged."""

@@ -30,11 +30,11 @@ from ccenv.runs.suite.scores import (
     RECORDED,
     ScoredRun,
     read_folder,
-    record,
     recorded,
     recorded_runs,
+    write_record,
 )
-from ccenv.runs.suite.standing import Standing, agent_table, in_order, score_of
+from ccenv.runs.suite.standing import Standing, agent_table, runs_in_order, score_of
 from ccenv.runs.tables.sweep_table import markdown
 from ccenv.tasks import suite
 
@@ -221,7 +221,7 @@ def skills_table(results_dir: Path) -> str:
     """At each skill the two best recorded agents, the best rule, and who solves the task."""
     standing = Standing(recorded_runs())
     lines = []
-    for skill in dict.fromkeys(run.skill for run in in_order(standing.runs)):
+    for skill in dict.fromkeys(run.skill for run in runs_in_order(standing.runs)):
         own = {
             name: [run for run in runs if run.skill == skill]
             for name, runs in standing.by_agent.items()
@@ -277,7 +277,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "versions": ", ".join(f"{name} {number}" for name, number in versions().items()),
         "tuning": f"Of these agents {tried}, 64 episodes at once. Played: {'; '.join(labels)}.",
     }
-    record(runs, RECORDED, about)
+    write_record(runs, RECORDED, about)
     recorded.cache_clear()
     write_whole(PICTURE, radar_drawn(Standing(recorded_runs())).png)
     say(f"{len(runs)} runs of {len({run.agent for run in runs})} agents: {RECORDED}")

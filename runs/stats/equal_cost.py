@@ -74,7 +74,9 @@ def make_methods(
             families.setdefault(key, []).append(label)
     methods = []
     for (dataset, name, shaping), labels in families.items():
-        cells = [differences(results[label], draw, floors.get(dataset, [])) for label in labels]
+        cells = [
+            paired_differences(results[label], draw, floors.get(dataset, [])) for label in labels
+        ]
         judged = [cell for cell in cells if cell]
         seeds = set.intersection(*map(set, judged)) if judged else set()
         methods.append(
@@ -92,7 +94,9 @@ def make_methods(
     return sorted(methods, key=lambda method: method.dataset)
 
 
-def differences(found: Sequence[Result], draw: str, floors: Sequence[Result]) -> dict[int, float]:
+def paired_differences(
+    found: Sequence[Result], draw: str, floors: Sequence[Result]
+) -> dict[int, float]:
     """Seed -> error minus random masks' at the same total cost; empty where one has none."""
     at_cost = floors_at_cost(found, draw, dropout_curves(floors, draw, found[0]))
     if not at_cost:

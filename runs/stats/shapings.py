@@ -91,14 +91,14 @@ class Shapings:
         """Three costs in MACs that every seed of every reward reaches, if there are any."""
         curves = [curve for one in self.rewards for curve in one.by_seed.values()]
         high = min(macs for one in self.rewards for macs in one.reach.values())
-        return between(max(curve[0][0] for curve in curves), high, AT_COSTS)
+        return between_points(max(curve[0][0] for curve in curves), high, AT_COSTS)
 
     @property
     def common_errors(self) -> Sequence[float]:
         """Two errors that every seed of every reward reaches, if there are any."""
         curves = [curve for one in self.rewards for curve in one.by_seed.values()]
         low = max(min(error for _, error in curve) for curve in curves)
-        return between(low, min(curve[0][1] for curve in curves), AT_ERRORS)[::-1]
+        return between_points(low, min(curve[0][1] for curve in curves), AT_ERRORS)[::-1]
 
     def lead(self, macs: float) -> tuple[str, str, Interval] | None:
         """Whose error at a cost is less than every other's: its name, the next one's, by how much.
@@ -126,7 +126,7 @@ class Shapings:
         return len(set.intersection(*(set(one.by_seed) for one in self.rewards)))
 
 
-def between(low: float, high: float, shares: Sequence[float]) -> Sequence[float]:
+def between_points(low: float, high: float, shares: Sequence[float]) -> Sequence[float]:
     """Numbers between two, evenly on a logarithmic scale; of few digits where these stay between.
 
     >>> between(100, 10_000, [0.5]), between(1.02, 1.04, [0.5]), between(2, 1, [0.5])
@@ -166,7 +166,7 @@ def learned_rows(results: Results) -> list[tuple[str, Sequence[Result]]]:
     ]
 
 
-def make_shapings(results: Results, draw: str, measure: Measure) -> list[Shapings]:
+def compare_shapings(results: Results, draw: str, measure: Measure) -> list[Shapings]:
     """Curves of one agent's rewards on each data set; rewards of a single cell have none.
 
     Args:

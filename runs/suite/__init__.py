@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 from ccenv.base.registry import names_on_use
 
 if TYPE_CHECKING:
-    from ccenv.runs.suite.reported import Report, report
+    from ccenv.runs.suite.reported import SuiteReport, report
 
-__all__ = ["Report", "report"]
+__all__ = ["SuiteReport", "report"]
 
-__getattr__ = names_on_use(__name__, {"reported": ["Report", "report"]})
+__getattr__ = names_on_use(__name__, {"reported": ["SuiteReport", "report"]})

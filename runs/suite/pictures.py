@@ -15,8 +15,8 @@ from ccenv.runs.suite.scores import recorded
 from ccenv.runs.suite.standing import (
     Standing,
     agent_table,
-    in_order,
     profile_table,
+    runs_in_order,
     score_of,
     skill_table,
     solved_table,
@@ -67,7 +67,7 @@ def radar_agents(standing: Standing) -> list[str]:
 
 def radar(standing: Standing, agents: list[str]) -> Any:
     """Skills around a circle, the score from 0 in the middle to 1 at the rim."""
-    skills = list(dict.fromkeys(run.skill for run in in_order(standing.runs)))
+    skills = list(dict.fromkeys(run.skill for run in runs_in_order(standing.runs)))
     angles = np.linspace(0, 2 * np.pi, len(skills), endpoint=False)
     figure = new_figure(3.4 + legend_height(agents))
     axes = figure.subplots(subplot_kw={"projection": "polar"})
@@ -172,7 +172,7 @@ def write_board(standing: Standing, folder: Path) -> Path:
     shutil.rmtree(folder, ignore_errors=True)
     for name, runs in standing.by_agent.items():
         with SummaryWriter(str(folder / safe_name(name))) as writer:
-            for skill in dict.fromkeys(run.skill for run in in_order(runs)):
+            for skill in dict.fromkeys(run.skill for run in runs_in_order(runs)):
                 curves = [run.tenths for run in runs if run.skill == skill]
                 for tenth, score in enumerate(np.mean(curves, axis=0), start=1):
                     writer.add_scalar(f"skill/{skill}", score, 10 * tenth)

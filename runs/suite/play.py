@@ -114,7 +114,7 @@ def play_all(
         target = run_folder_of(folder, player.label, task.name, seed)
         with run_folder.locked(target, wait=True):
             is_missing = anew or not is_finished(target, player)
-            why = play(player, task, seed, target) if is_missing else ""
+            why = play_task(player, task, seed, target) if is_missing else ""
         if why:
             say(f"{player.label} on {task.name}, seed {seed}: {why}")
 
@@ -130,7 +130,7 @@ def is_finished(target: Path, player: Player) -> bool:
         return False
 
 
-def play(player: Player, task: Task, seed: int, target: Path) -> str:
+def play_task(player: Player, task: Task, seed: int, target: Path) -> str:
     """Lets an agent learn on one task; returns why it failed, "" where it did not."""
     run_folder.check_unlinked(target)
     shutil.rmtree(target, ignore_errors=True)
@@ -138,7 +138,7 @@ def play(player: Player, task: Task, seed: int, target: Path) -> str:
     why = ""
     try:
         with torch_settings(Program(seed=seed)):
-            learn(player, task, seed, target)
+            learn_task(player, task, seed, target)
     except (KeyboardInterrupt, OSError):
         raise
     except CannotStartError as error:
@@ -156,7 +156,7 @@ def play(player: Player, task: Task, seed: int, target: Path) -> str:
     return why
 
 
-def learn(player: Player, task: Task, seed: int, target: Path) -> None:
+def learn_task(player: Player, task: Task, seed: int, target: Path) -> None:
     """Builds environment and agent, and plays the budget of episodes."""
     group = int(player.agent.env_defaults.get("group_size", 1))
     rows = group * math.ceil(player.batch_size / group)

@@ -17,12 +17,12 @@ from ccenv.runs.suite.pictures import (
     write_page,
 )
 from ccenv.runs.suite.scores import read_folder, recorded_runs
-from ccenv.runs.suite.standing import Standing, in_order
+from ccenv.runs.suite.standing import Standing, runs_in_order
 from ccenv.runs.tables.drawing import drawn_in_style
 
 
 @dataclass(frozen=True, repr=False)
-class Report(Standing):
+class SuiteReport(Standing):
     """Scores of agents on the suite: rows by skill, sentences, a table, a picture and a page.
 
     >>> import ccenv
@@ -57,7 +57,7 @@ class Report(Standing):
         return "".join(f"<p>{part}</p>" for part in parts) + radar_drawn(self).svg
 
 
-def report(folder: str | Path = "runs/suite", page: str | Path | None = None) -> Report:
+def report(folder: str | Path = "runs/suite", page: str | Path | None = None) -> SuiteReport:
     """Compares the scores in a folder with recorded agents.
 
     Args:
@@ -73,4 +73,4 @@ def report(folder: str | Path = "runs/suite", page: str | Path | None = None) ->
         raise ValueError(f"expected folder as the path of a folder of scores, got {shown(folder)}")
     runs, failures, lines = read_folder(Path(folder))
     place = {} if page is None else {"page": Path(page)}
-    return Report([*in_order(runs), *recorded_runs()], failures, lines, **place)
+    return SuiteReport([*runs_in_order(runs), *recorded_runs()], failures, lines, **place)

@@ -94,9 +94,9 @@ def read_score(path: Path) -> ScoredRun:
     budget, episodes = (found.get(name) for name in ("budget", "episodes"))
     if episodes != budget or budget != TASKS[task].episodes:
         raise ValueError(f"unfinished: {episodes} of {TASKS[task].episodes:,} episodes")
-    ends = numbers([found.get("reference"), found.get("optimum")], 2)
+    ends = score_numbers([found.get("reference"), found.get("optimum")], 2)
     check_ends(task, *ends)
-    tenths = numbers(found.get("returns"), PARTS).reshape(TENTHS, -1).mean(axis=1)
+    tenths = score_numbers(found.get("returns"), PARTS).reshape(TENTHS, -1).mean(axis=1)
     agent, seed = found.get("agent"), found.get("seed")
     # A script of another library names neither: runs are told apart by their folders' numbers.
     name = path.parent.name
@@ -104,10 +104,10 @@ def read_score(path: Path) -> ScoredRun:
     agent = UNNAMED if agent is None else str(agent)
     check_printable(agent, "agent", LONGEST_LABEL)
     score = (tenths - ends[0]) / (ends[1] - ends[0])
-    return ScoredRun(agent, task, seed, tuple(map(float, score)), seconds_of(path.parent))
+    return ScoredRun(agent, task, seed, tuple(map(float, score)), cpu_seconds_of(path.parent))
 
 
-def numbers(values: Any, count: int) -> Any:
+def score_numbers(values: Any, count: int) -> Any:
     """So many finite numbers as an array; ValueError of anything else."""
     is_list = isinstance(values, list) and len(values) == count
     if not is_list or not all(type(v) in (int, float) and math.isfinite(v) for v in values):
@@ -135,7 +135,7 @@ def run_notes(folder: Path) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def seconds_of(folder: Path) -> float | None:
+def cpu_seconds_of(folder: Path) -> float | None:
     """CPU seconds of a run; None where they are not known."""
     seconds = run_notes(folder).get("seconds")
     return float(seconds) if isinstance(seconds, int | float) else None
@@ -186,7 +186,7 @@ def recorded_runs() -> list[ScoredRun]:
     ]
 
 
-def record(runs: Sequence[ScoredRun], path: Path, about: Mapping[str, Any]) -> None:
+def write_record(runs: Sequence[ScoredRun], path: Path, about: Mapping[str, Any]) -> None:
     """Writes runs as the package's record.
 
     Args:

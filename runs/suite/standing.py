@@ -112,7 +112,7 @@ class Standing:
     def rows_of(self, agent: str) -> list[SkillRow]:
         """Rows of an agent, recorded or not: its skills, then all together."""
         check_names([agent], [*self.own, *self.recorded], "agent with a score")
-        skills = dict.fromkeys(run.skill for run in in_order(self.by_agent.get(agent, [])))
+        skills = dict.fromkeys(run.skill for run in runs_in_order(self.by_agent.get(agent, [])))
         return [self.row(agent, skill) for skill in (*skills, ALL)] if skills else []
 
     def row(self, agent: str, skill: str) -> SkillRow:
@@ -198,7 +198,7 @@ def finding(score: Interval, best: Interval | None) -> str:
     return {"better": "worse", "worse": "better"}.get(word, word)
 
 
-def in_order(runs: Iterable[ScoredRun]) -> list[ScoredRun]:
+def runs_in_order(runs: Iterable[ScoredRun]) -> list[ScoredRun]:
     """Runs in the order of tasks."""
     places = {name: place for place, name in enumerate(TASKS)}
     return sorted(runs, key=lambda run: (places[run.task], run.seed))
@@ -264,7 +264,7 @@ def seconds(runs: Sequence[ScoredRun]) -> float | None:
 
 def profile_table(standing: Standing) -> Table:
     """Agent by skill: score with its interval, and at how many tasks of the skill."""
-    skills = dict.fromkeys(run.skill for run in in_order(standing.runs))
+    skills = dict.fromkeys(run.skill for run in runs_in_order(standing.runs))
     cells = {
         name: {skill: own for skill in skills if (own := [r for r in runs if r.skill == skill])}
         for name, runs in standing.by_agent.items()

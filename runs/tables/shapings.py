@@ -38,22 +38,24 @@ def shapings_table(shapings: Shapings, among: int = 1) -> Table:
     lines: list[Sequence[str]] = []
     for macs in shapings.common_costs:
         numbers = {one.name: one.errors_at(macs) for one in shapings.rewards}
-        lines += compared(f"{macs:,.0f} MACs", numbers, measure.spec, measure.ends)
+        lines += shapings_rows(f"{macs:,.0f} MACs", numbers, measure.spec, measure.ends)
     for error in shapings.common_errors:
         numbers = {one.name: one.macs_at(error) for one in shapings.rewards}
         at = f"{measure.factor * error:.3g} {measure.unit}{' error' * bool(measure.sign)}"
-        lines += compared(at, numbers, ",.0f", (0.0, float("inf")))
+        lines += shapings_rows(at, numbers, ",.0f", (0.0, float("inf")))
     soon = {one.name: one.soon for one in shapings.rewards}
     if all(soon.values()):
         thousands = {k: {seed: n / 1000 for seed, n in v.items()} for k, v in soon.items()}
-        lines += compared(f"{100 * RISEN:.0f} % of rise", thousands, ".1f", (0.0, float("inf")))
+        lines += shapings_rows(
+            f"{100 * RISEN:.0f} % of rise", thousands, ".1f", (0.0, float("inf"))
+        )
     name = "shapings-at-cost" + (f"-{shapings.dataset}" if among > 1 else "")
     columns = {"at": "left", "reward": "left", "mean": "right", "minus the first": "right"}
     title = f"{shapings.agent} under each reward, {shapings.dataset}"
     return Table(name, title, columns, lines, NOTE)
 
 
-def compared(
+def shapings_rows(
     at: str, numbers: Mapping[str, BySeed], spec: str, ends: tuple[float, float]
 ) -> list[Sequence[str]]:
     """Lines of one cost or one error; its name stands in the first of them alone."""

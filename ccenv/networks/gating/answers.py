@@ -35,7 +35,7 @@ def answer_of(model: nn.Module, inputs: Tensor, **given: Any) -> Any:
     return logits
 
 
-class Whole:
+class WholeAnswer:
     """A model is asked with whole inputs [batch, ...] and nothing else."""
 
     def inputs(self, example: Tensor, rows: int) -> dict[str, Any]:

@@ -66,7 +66,9 @@ class Past:
             self.pairs[layer], self.there[layer] = (keys, values), there
         return self.pairs[layer]
 
-    def write(self, layer: int, rows: Tensor, places: Tensor, left: "Left", sequences: int) -> None:
+    def write(
+        self, layer: int, rows: Tensor, places: Tensor, left: "LeftPair", sequences: int
+    ) -> None:
         """Puts in what rows leave, int64 [n], at a place each; nothing of those that skip it."""
         there = left.is_there
         for cached, own in zip(self.pair(layer, left.pair, sequences), left.pair, strict=True):
@@ -87,7 +89,7 @@ class Past:
 
 
 @dataclass(frozen=True)
-class Carried:
+class CarriedPairs:
     """What positions leave, before the next one of each row."""
 
     owner: Any = field(repr=False)
@@ -104,7 +106,7 @@ class Carried:
 
 
 @dataclass(frozen=True)
-class Left:
+class LeftPair:
     """Keys and values that rows leave in a layer."""
 
     rows: Tensor | None
@@ -119,7 +121,10 @@ class Memory(Following):
     """The cache as a decoder's layers know it, for one position of each row."""
 
     def __init__(
-        self, carried: Carried, left: dict[int, Left] | None = None, rows: Tensor | None = None
+        self,
+        carried: CarriedPairs,
+        left: dict[int, LeftPair] | None = None,
+        rows: Tensor | None = None,
     ) -> None:
         """Takes what earlier positions leave, what this one leaves, and which rows these are."""
         self.carried, self.rows = carried, rows
@@ -135,7 +140,7 @@ class Memory(Following):
 
     def update(self, keys: Tensor, values: Tensor, layer: int, *_: Any, **__: Any) -> Pair:
         """Adds a position's keys and values: [n, heads, 1, head_size] -> those of all places."""
-        self.left[layer] = Left(self.rows, (keys, values))
+        self.left[layer] = LeftPair(self.rows, (keys, values))
         past, which = self.carried.past, self.carried.sequence
         which = which if self.rows is None else which.index_select(0, self.rows)
         before = past.pair(layer, (keys, values), self.carried.sequences)
@@ -149,7 +154,7 @@ class Memory(Following):
         return self.carried.past.window - 1
 
 
-class Position:
+class DecoderPosition:
     """A model is asked with one symbol of each row, and what earlier ones left."""
 
     def __init__(self, model: nn.Module, example: Tensor) -> None:
@@ -193,12 +198,14 @@ class Position:
         )
 
 
-def begun(owner: Any, window: int, sequence: Tensor) -> Carried:
+def begun(owner: Any, window: int, sequence: Tensor) -> CarriedPairs:
     """Before the first position of sequences, one a row: numbers int64 [rows]."""
-    return Carried(owner, Past(window), len(sequence), sequence, torch.zeros_like(sequence), at=0)
+    return CarriedPairs(
+        owner, Past(window), len(sequence), sequence, torch.zeros_like(sequence), at=0
+    )
 
 
-def mask_of(layer: int) -> Ref:
+def mask_at(layer: int) -> Ref:
     """Name of a layer's attention mask."""
     return Ref(f"{MASK}_{layer}")
 
@@ -239,11 +246,11 @@ def with_own_masks(model: nn.Module, found: Trace) -> tuple[Trace, dict[str, int
                 (layer,) = memory.left
                 layers[node.name] = layer
                 args, kwargs = substituted(
-                    (node.args, dict(node.kwargs)), Renamed({MASK: mask_of(layer)})
+                    (node.args, dict(node.kwargs)), Renamed({MASK: mask_at(layer)})
                 )
                 node = dataclasses.replace(node, args=args, kwargs=kwargs)
         nodes.append(node)
-    own: dict[str, Any] = {mask_of(layer): found.values[MASK] for layer in layers.values()}
+    own: dict[str, Any] = {mask_at(layer): found.values[MASK] for layer in layers.values()}
     return dataclasses.replace(
         found,
         instructions=nodes,
@@ -275,12 +282,12 @@ class GatedDecoder(GatedModule):
         cache = self.empty_cache(example)
         self.measure_from(lambda: self.start_cached(example, cache))
 
-    def empty_cache(self, inputs: Tensor) -> Carried:
+    def empty_cache(self, inputs: Tensor) -> CarriedPairs:
         """See `Continues`."""
         check_windows(inputs, self.window)
         return begun(self, self.window, torch.arange(len(inputs), device=inputs.device))
 
-    def start_cached(self, inputs: Tensor, cache: Carried) -> Walk:
+    def start_cached(self, inputs: Tensor, cache: CarriedPairs) -> Walk:
         """See `Caches.start_cached`; the state holds what later positions read.
 
         Raises:
@@ -296,10 +303,10 @@ class GatedDecoder(GatedModule):
             PLACES: cache.place[:, None],
             CACHE: Memory(cache),
         }
-        values |= {mask_of(layer): self._mask(cache, layer) for layer in self.layers.values()}
+        values |= {mask_at(layer): self._mask(cache, layer) for layer in self.layers.values()}
         return self._begin(len(inputs), {k: v for k, v in values.items() if k in self.read})
 
-    def _mask(self, cache: Carried, layer: int) -> Tensor:
+    def _mask(self, cache: CarriedPairs, layer: int) -> Tensor:
         """What is added to the scores of a layer's attention: [rows, 1, 1, window]."""
         kind = next(p for p in self.model.parameters() if p.is_floating_point())
         mask = kind.new_full((len(cache.place), 1, 1, self.window), -torch.inf)
@@ -311,7 +318,7 @@ class GatedDecoder(GatedModule):
             mask[:, 0, 0, :-1].masked_fill_(reads, 0)
         return mask
 
-    def cache(self, inputs: Tensor, earlier: Earlier | None = None) -> Carried:
+    def cache(self, inputs: Tensor, earlier: Earlier | None = None) -> CarriedPairs:
         """Runs the earlier positions of inputs one by one: int64 [rows, window].
 
         They keep everything where `earlier` does not decide.
@@ -322,7 +329,7 @@ class GatedDecoder(GatedModule):
         check_windows(inputs, self.window)
         found = sequences_of(inputs, self.num_classes)
         windows = windows_of(found.symbols, self.window, self.num_classes)
-        carried: Carried | None = self.empty_cache(windows[:, 0])
+        carried: CarriedPairs | None = self.empty_cache(windows[:, 0])
         past = Past(self.window)
         for place in range(found.symbols.shape[1]):
             assert carried is not None
@@ -340,13 +347,13 @@ class GatedDecoder(GatedModule):
                 hidden = self.step(gate, hidden, mask, weights)
             carried = self.cache_after(hidden)
         at = found.symbols.shape[1] - 1 if len(inputs) == 1 else None
-        return Carried(self, past, len(found.symbols), found.sequence, found.place, at)
+        return CarriedPairs(self, past, len(found.symbols), found.sequence, found.place, at)
 
     def start(self, inputs: Tensor, earlier: Earlier | None = None) -> Walk:
         """See `GatedNetwork.start`; earlier positions as in `cache`."""
         return self.start_cached(inputs, self.cache(inputs, earlier))
 
-    def cache_before(self, inputs: Tensor, earlier: Earlier | None = None) -> Carried:
+    def cache_before(self, inputs: Tensor, earlier: Earlier | None = None) -> CarriedPairs:
         """See `Continues`.
 
         Raises:
@@ -358,7 +365,7 @@ class GatedDecoder(GatedModule):
         rows = windows_of(inputs, self.window, self.num_classes)[0]
         return self.cache(rows[rows[:, -1] != self.num_classes][-1:], earlier)
 
-    def cache_after(self, hidden: Walk) -> Carried | None:
+    def cache_after(self, hidden: Walk) -> CarriedPairs | None:
         """See `Continues`.
 
         Raises:

@@ -17,8 +17,8 @@ from ccenv.networks.core.check import check_norms
 from ccenv.networks.core.count_macs import count, warn_of_products
 from ccenv.networks.core.exit_state import Exit
 from ccenv.networks.core.protocol import dense_forward
-from ccenv.networks.gating.answers import Whole, answer_of
-from ccenv.networks.gating.decoder import GatedDecoder, Position
+from ccenv.networks.gating.answers import WholeAnswer, answer_of
+from ccenv.networks.gating.decoder import DecoderPosition, GatedDecoder
 from ccenv.networks.gating.gated_calls import Unit
 from ccenv.networks.gating.gated_module import GatedModule
 from ccenv.networks.gating.tracer import trace
@@ -82,7 +82,7 @@ def gate(
         parts = [path.split(".") for path in read]
         opened = {".".join(names[:i]) for names in parts for i in range(1, len(names))}
         exits = [path for path, unit in read.items() if unit.kind == "exit"]
-        ask = Position(model, example[:1]) if positions else Whole()
+        ask = DecoderPosition(model, example[:1]) if positions else WholeAnswer()
         kind = GatedDecoder if positions else GatedModule
         network = kind(model, trace(model, example[:1], opened, exits, ask), read)
         network.measure(example[:1])

@@ -92,7 +92,7 @@ def asked(model: nn.Module, calls: Mapping[str, Call], found: Trace, *, every: b
     residual = innermost([path for path in parts if is_residual(model, calls[path], found)])
     lists = {path for path, child in model.named_modules() if isinstance(child, nn.ModuleList)}
     layers = innermost([path for path in parts if path.rpartition(".")[0] in lists])
-    further = {path for path in layers if not any(within(path, other) for other in residual)}
+    further = {path for path in layers if not any(names_below(path, other) for other in residual)}
     return [path for path in parts if path in {*residual, *further}] or [*calls]
 
 
@@ -101,7 +101,7 @@ def innermost(paths: Sequence[str]) -> list[str]:
     return [path for path in paths if not any(other.startswith(f"{path}.") for other in paths)]
 
 
-def within(one: str, other: str) -> bool:
+def names_below(one: str, other: str) -> bool:
     """Whether one of two paths is in the other."""
     return one.startswith(f"{other}.") or other.startswith(f"{one}.")
 

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ccenv.networks.gating.answers import START, Whole
+from ccenv.networks.gating.answers import START, WholeAnswer
 from ccenv.networks.gating.recorder import LIBRARY, Recorder, UnseenError, plain
 from ccenv.networks.gating.trace import (
     BY_HAND,
@@ -62,27 +62,27 @@ def trace(
     Raises:
         CannotFollowError: if code decides by numbers in tensors or by the number of rows.
     """
-    ask = Whole() if ask is None else ask
+    ask = WholeAnswer() if ask is None else ask
     one = example.detach().clone()
 
     def recorded(rows: int) -> Recorder:
-        return record(model, ask, ask.inputs(one, rows), opened, exits)
+        return record_calls(model, ask, ask.inputs(one, rows), opened, exits)
 
     with torch.inference_mode(False), torch.no_grad():
         first, second = map(recorded, ROWS)
-        nodes, calls = aligned(first, second)
+        nodes, calls = aligned_values(first, second)
         values, changed = replayed(
             nodes, functools.partial(found_part, model, first), [ask.inputs(one, n) for n in (1, 2)]
         )
         if not alike(values[first.answer][0], ask(model, ask.inputs(one, 1))):
             # Code that draws numbers does the same, and answers otherwise.
-            aligned(recorded(1), first)
+            aligned_values(recorded(1), first)
     layouts = {name: layout_of(*both) for name, both in values.items()}
     nodes = without_unused(nodes, first.answer)
     return Trace(START, nodes, first.answer, values, layouts, changed, calls, first.constants)
 
 
-def record(
+def record_calls(
     model: nn.Module,
     ask: Any,
     inputs: Mapping[str, Any],
@@ -95,7 +95,7 @@ def record(
     try:
         found.record(model, ask, inputs)
     except Exception as error:
-        why = str(error) if isinstance(error, UnseenError) else in_short(error)
+        why = str(error) if isinstance(error, UnseenError) else call_in_short(error)
         where = "its code"
         for frame in traceback.extract_tb(error.__traceback__):
             if not frame.filename.startswith(LIBRARY):
@@ -104,12 +104,12 @@ def record(
     return found
 
 
-def in_short(error: Exception) -> str:
+def call_in_short(error: Exception) -> str:
     """What an error of the model's code says."""
     return f"gave {type(error).__name__}: {error}"
 
 
-def aligned(first: Recorder, second: Recorder) -> tuple[list[Instruction], list[Call]]:
+def aligned_values(first: Recorder, second: Recorder) -> tuple[list[Instruction], list[Call]]:
     """What runs for any number of rows: instructions of a run, their numbers as multiples.
 
     Returns:

@@ -33,7 +33,7 @@ def run_kept(
     sequence, num_read = (values.index_select(0, numbers) for values in rows)
     y, pair = layer.attention.at(few, cached, (sequence, num_read))
     y = layer.some_experts(y, None, None, backend, by_expert=False)
-    return laid_over(x, numbers, y, mask, weights), numbers, pair
+    return with_kept(x, numbers, y, mask, weights), numbers, pair
 
 
 def run_kept_of_sequences(
@@ -66,7 +66,7 @@ def run_kept_of_sequences(
     )
     y = layer.attention.mixed(few, parts, (keys, values), (sequence, num_read))
     y = layer.some_experts(y, None, None, "auto", by_expert=False)
-    return laid_over(flat, numbers, y, mask, weights).view(x.shape), (keys, values), before
+    return with_kept(flat, numbers, y, mask, weights).view(x.shape), (keys, values), before
 
 
 def run_numbers(x: Tensor, mask: Tensor | None) -> Tensor:
@@ -76,7 +76,7 @@ def run_numbers(x: Tensor, mask: Tensor | None) -> Tensor:
     return mask[:, 0].nonzero().squeeze(1)
 
 
-def laid_over(
+def with_kept(
     x: Tensor, numbers: Tensor, y: Tensor, mask: Tensor | None, weights: Tensor | None
 ) -> Tensor:
     """Features [rows, width], those of the rows that keep a layer behind it; gate values blend."""

@@ -37,7 +37,7 @@ WORK: dict[str, tuple[str, ...]] = {
         LEARNED,
     ),
     "search": ("ccenv.runs.engine.search:to_do",),
-    "suite": ("ccenv.runs.suite.play:play", "ccenv.runs.suite.reported:write_page"),
+    "suite": ("ccenv.runs.suite.play:play_task", "ccenv.runs.suite.reported:write_page"),
     "benchmark": ("ccenv.runs.experiment:measure_rows",),
     "table": (
         "ccenv.runs.mask_tables.build:build",

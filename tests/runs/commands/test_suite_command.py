@@ -70,13 +70,13 @@ def test_an_agent_that_fails_on_one_task_has_a_row_that_says_why(way, said, shor
 def test_what_is_finished_is_not_played_again_and_what_was_interrupted_is(
     short, monkeypatch, capsys
 ):
-    played, play = [], playing.play
+    played, play = [], playing.play_task
 
     def spy(player, task, seed, target):
         played.append((task.name, seed))
         return play(player, task, seed, target)
 
-    monkeypatch.setattr(playing, "play", spy)
+    monkeypatch.setattr(playing, "play_task", spy)
     assert suite("of_this_test:Mine") == 0
     assert len(played) == 6
     score = short / "runs/suite/of_this_test.Mine/noise-10/seed-1/score.json"

@@ -4,7 +4,7 @@ import made_results
 import pytest
 
 from ccenv.runs.stats.measures import ERROR
-from ccenv.runs.stats.shapings import make_shapings, shaping_sentences
+from ccenv.runs.stats.shapings import compare_shapings, shaping_sentences
 from ccenv.runs.tables.shapings import shapings_table
 
 
@@ -27,7 +27,7 @@ LESS = cells("mine:less", (100.0, 0.26, None), (200.0, 0.06, None))
 
 
 def shapings_of(*rewards):
-    (found,) = make_shapings({k: v for one in rewards for k, v in one.items()}, "sampled", ERROR)
+    (found,) = compare_shapings({k: v for one in rewards for k, v in one.items()}, "sampled", ERROR)
     return found
 
 
@@ -90,9 +90,9 @@ def test_few_seeds_several_agents_and_single_cells_make_no_verdict():
     (sentence,) = shaping_sentences([shapings_of(two)])
     assert sentence.endswith("no verdict, fewer than 3 seeds of all.")
     others = cells("less", (100.0, 0.2, None), (200.0, 0.1, None), agent="rloo")
-    assert make_shapings(PLAIN | others, "sampled", ERROR) == []
+    assert compare_shapings(PLAIN | others, "sampled", ERROR) == []
     single = dict([next(iter(LESS.items()))])
-    assert make_shapings(PLAIN | single, "sampled", ERROR) == []
+    assert compare_shapings(PLAIN | single, "sampled", ERROR) == []
     # Baselines, and agents added to the sweep, are no second agent.
     dense = {"dense": made_results.runs("dense", 900.0, 0.05)}
     mine = {"mine": made_results.runs("rloo", 90.0, 0.05, added=True)}

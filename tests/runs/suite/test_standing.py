@@ -8,8 +8,8 @@ import pytest
 import ccenv
 from ccenv.runs.suite import scores as score_file
 from ccenv.runs.suite import standing as standings
-from ccenv.runs.suite.reported import Report, report
-from ccenv.runs.suite.scores import ScoredRun, read_folder, read_score, record
+from ccenv.runs.suite.reported import SuiteReport, report
+from ccenv.runs.suite.scores import ScoredRun, read_folder, read_score, write_record
 from ccenv.runs.suite.standing import ALL, Standing, agent_table, skill_table, solved_by
 from ccenv.tasks import TASKS
 
@@ -158,7 +158,9 @@ def test_a_level_is_solved_by_whoever_scores_nine_tenths_on_the_mean():
 
 def test_what_is_recorded_is_read_back_and_hides_nothing(tmp_path, monkeypatch):
     path = tmp_path / "recorded.json"
-    record(runs("first", {"basic-4": 0.5}), path, {"machine": "a", "versions": "b", "tuning": "c"})
+    write_record(
+        runs("first", {"basic-4": 0.5}), path, {"machine": "a", "versions": "b", "tuning": "c"}
+    )
     monkeypatch.setattr(score_file, "RECORDED", path)
     score_file.recorded.cache_clear()
     try:
@@ -179,7 +181,7 @@ def test_recorded_scales_are_those_of_the_tasks():
 
 
 def test_the_page_has_tables_pictures_and_curves_and_no_name_breaks_it(tmp_path):
-    found = Report(
+    found = SuiteReport(
         [
             *runs("<b>mine</b>", {"basic-4": 0.9, "depth-2": -3.0}, recorded=False),
             *made().runs[12:],
@@ -200,7 +202,7 @@ def test_the_page_has_tables_pictures_and_curves_and_no_name_breaks_it(tmp_path)
 
 
 def test_the_report_shows_itself_in_a_notebook():
-    shown = Report(made().runs)._repr_html_()
+    shown = SuiteReport(made().runs)._repr_html_()
     assert "<svg" in shown
     assert "mine is better than every recorded agent at basic" in shown
     assert "basic" in made().table
