@@ -35,7 +35,7 @@ from ccenv.networks.gating.trace import (
     part_of,
     substituted,
 )
-from ccenv.networks.text.tokens import check_windows, sequences_of, windows_of
+from ccenv.networks.text.tokens import check_owner, check_windows, sequences_of, windows_of
 
 CACHE, PLACES, MASK = "cache", "places", "mask"
 """Names of what a decoder is given next to the symbol."""
@@ -293,11 +293,7 @@ class GatedDecoder(GatedModule):
         Raises:
             ValueError: if the cache is another network's.
         """
-        if cache.owner is not self:
-            raise ValueError(
-                "expected a cache that this network has made, got another network's; call cache or "
-                "cache_before of this one"
-            )
+        check_owner(cache, self)
         values: dict[str, Any] = {
             START: inputs[:, -1:],
             PLACES: cache.place[:, None],

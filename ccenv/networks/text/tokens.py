@@ -9,6 +9,7 @@ for efficient text classification" (arXiv 1607.01759).
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from itertools import accumulate
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -142,6 +143,15 @@ def window_length(input_shape: tuple[int, ...], network: str, context: int = 0) 
             f"expected context to be at most the window's {input_shape[0]} symbols, got {context}"
         )
     return input_shape[0]
+
+
+def check_owner(cache: Any, network: Any) -> None:
+    """Refuses a cache that another network has made (ValueError)."""
+    if cache.owner is not network:
+        raise ValueError(
+            "expected a cache that this network has made, got another network's; call cache or "
+            "cache_before of this one"
+        )
 
 
 def check_windows(inputs: Tensor, num_tokens: int) -> None:

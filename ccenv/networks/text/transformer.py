@@ -60,7 +60,7 @@ from ccenv.networks.text.positions import (
     run_sequences,
     stop_rows,
 )
-from ccenv.networks.text.tokens import check_windows, window_length, windows_of
+from ccenv.networks.text.tokens import check_owner, check_windows, window_length, windows_of
 from ccenv.sparse.routes import hides_skipped
 
 INITIAL_STD = 0.1
@@ -206,11 +206,7 @@ class LanguageModel(GatedNetwork):
         Raises:
             ValueError: if the cache is another network's.
         """
-        if cache.owner is not self:
-            raise ValueError(
-                "expected a cache that this network has made, got another network's; call cache or "
-                "cache_before of this one"
-            )
+        check_owner(cache, self)
         sequence, place = cache.sequences.sequence, cache.sequences.place
         x = self.embedding(inputs[:, -1]) + self.places(place)
         own = torch.arange(len(inputs), device=inputs.device)
