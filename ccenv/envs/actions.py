@@ -157,7 +157,14 @@ class ActionView(
 
 
 class VectorActionView(Coded, gym.vector.VectorWrapper, RecordConstructorArgs):
-    """Wraps a vector environment in another action space; see `ActionView`."""
+    """Wraps a vector environment in another action space; see `ActionView`.
+
+    >>> env = gym.make_vec(
+    ...     "ccenv:BlockSelection-v0", num_envs=2, dataset="synthetic", weights="cotrain"
+    ... )
+    >>> VectorActionView(env, "menu", menu="single").action_space
+    MultiDiscrete([12 12])
+    """
 
     def __init__(
         self,

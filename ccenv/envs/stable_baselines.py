@@ -261,6 +261,10 @@ class ActionViewVecEnv(Coded, VecEnvWrapper):
 
     The stream of sampled masks starts with the seed given to `seed`, which every algorithm calls
     that is given one itself.
+
+    >>> env = BlockSelectionVecEnv(2, dataset="synthetic", weights="cotrain")
+    >>> ActionViewVecEnv(env, "menu", menu="single").action_space
+    Discrete(12)
     """
 
     def __init__(self, venv: VecEnv, code: Any = "multi_discrete", **settings: Any) -> None:

@@ -269,7 +269,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     tried = (
         f"{len(FACTORS)} learning rates were tried of each agent, on {' and '.join(TUNED_ON)} with "
         f"seed {TUNING_SEED}; all else is at its default"
-        if any(LEARNING_RATE in label for label in finished)
+        if any(LEARNING_RATE in agent for agent in finished)
         else "no settings were tried: every agent is at its defaults"
     )
     about = {

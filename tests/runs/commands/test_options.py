@@ -34,6 +34,7 @@ SHOWN_BY = {
     "runs/engine/machines/": ("compare",),
     "runs/engine/search.py": ("search",),
     "runs/tables/mask_table.py": ("table",),
+    "runs/tables/short_table.py": ("compare",),
     "runs/config/sweep.py": ("compare", "train"),
     "runs/config/sweep_file.py": ("compare",),
     "runs/config/agent_settings.py": ("train",),
