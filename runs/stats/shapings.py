@@ -129,8 +129,10 @@ class Shapings:
 def between_points(low: float, high: float, shares: Sequence[float]) -> Sequence[float]:
     """Numbers between two, evenly on a logarithmic scale; of few digits where these stay between.
 
-    >>> between(100, 10_000, [0.5]), between(1.02, 1.04, [0.5]), between(2, 1, [0.5])
-    ((1000.0,), (1.03,), ())
+    >>> between_points(100, 10_000, [0.5]), between_points(1.02, 1.04, [0.5])
+    ((1000.0,), (1.03,))
+    >>> between_points(2, 1, [0.5])
+    ()
     """
     if not 0 < low < high:
         return ()
