@@ -14,6 +14,12 @@ from gymnasium.envs.registration import register
 from ccenv.base.registry import check_names, import_object
 from ccenv.base.values import shown
 
+VERSION = 1
+"""Of the suite, in every `score.json`."""
+PARTS = 100
+"""Of the budget; of each the mean return is kept."""
+SCORE = "score.json"
+"""Name of the file that an environment writes."""
 CHOICES = "ccenv.tasks.choices:Choices"
 LOADING = "ccenv.tasks.loading:Loading"
 OWN = ("action", "autoreset_mode", "device", "group_size", "render_mode", "score_folder")

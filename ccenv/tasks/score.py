@@ -21,14 +21,10 @@ from ccenv.base.values import as_settings
 from ccenv.mdp.dynamics import StepOutcome
 from ccenv.simulator.simulator import ImageOrder
 from ccenv.simulator.step import Extension
-from ccenv.tasks.catalogue import TASKS
+from ccenv.tasks.catalogue import PARTS, SCORE, TASKS, VERSION
 
-VERSION = 1
-PARTS = 100
-"""Of the budget; of each the mean return is kept."""
 LATELY = 10
 """Parts over which the cost of a task with a limit is averaged, so that chance weighs little."""
-FILE = "score.json"
 ASKED = ("name", "folder", "agent", "seed")
 
 
@@ -144,7 +140,7 @@ class TaskScore(Extension):
         """Replaces the file; makes a folder of its own where none was named."""
         if self.folder is None:
             self.folder = new_folder(Path("runs", "suite", self.task.name))
-        write_whole(self.folder / FILE, json.dumps(self.result()) + "\n")
+        write_whole(self.folder / SCORE, json.dumps(self.result()) + "\n")
 
     def score(self, last: float = 1.0) -> float:
         """Mean score of the budget's last share as far as it was reached: 0 reference, 1 optimum.

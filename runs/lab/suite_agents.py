@@ -34,7 +34,7 @@ from ccenv.runs.suite.scores import (
     recorded_runs,
     write_record,
 )
-from ccenv.runs.suite.standing import Standing, agent_table, runs_in_order, score_of
+from ccenv.runs.suite.standing import SOLVED, Standing, agent_table, runs_in_order, score_of
 from ccenv.runs.tables.sweep_table import markdown
 from ccenv.tasks import suite
 
@@ -46,8 +46,6 @@ RULE = "best simple rule"
 """Name of the row that has at each skill the best of `RULES`."""
 PICTURE = Path("runs/docs/pictures/suite-skills.png")
 """In a checkout: the first picture of the README."""
-SOLVED = 0.9
-"""Score from which on a task counts as solved."""
 RULES = ("dense", "fixed_mask", "block_dropout keep_probability=0.1", "block_dropout")
 
 
@@ -135,9 +133,19 @@ class RecurrentPpo(OfLibrary):
 
 
 LEARNERS = (
-    *("reinforce", "rloo", "sb3_a2c", "sb3_ppo", "actor_critic", "straight_through", "topk"),
-    *("gumbel", "disarm", "condnet", "sb3_trpo"),
-    *("ccenv.runs.lab.suite_agents:MenuDqn", "ccenv.runs.lab.suite_agents:RecurrentPpo"),
+    "reinforce",
+    "rloo",
+    "sb3_a2c",
+    "sb3_ppo",
+    "actor_critic",
+    "straight_through",
+    "topk",
+    "gumbel",
+    "disarm",
+    "condnet",
+    "sb3_trpo",
+    "ccenv.runs.lab.suite_agents:MenuDqn",
+    "ccenv.runs.lab.suite_agents:RecurrentPpo",
 )
 """Agents that learn, each with its own default learning rate."""
 

@@ -29,9 +29,10 @@ from ccenv.runs.engine.run import torch_settings
 from ccenv.runs.store import folder as run_folder
 from ccenv.runs.store import json_file
 from ccenv.runs.store.identity import Program
-from ccenv.runs.suite.scores import RUN, SCORE, ScoredRun, read_score, run_notes
+from ccenv.runs.suite.scores import RUN, ScoredRun, read_score, run_notes
 from ccenv.simulator.rollout import collect_rollout
 from ccenv.tasks import Task
+from ccenv.tasks.catalogue import SCORE
 
 FOLDER = Path("runs/suite")
 """Of scores, seen from where a command is given."""

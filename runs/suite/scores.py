@@ -19,12 +19,12 @@ from ccenv.base.files import write_whole
 from ccenv.base.values import LONGEST_LABEL, check_printable
 from ccenv.runs.store import json_file
 from ccenv.tasks import TASKS
+from ccenv.tasks.catalogue import PARTS, SCORE, VERSION
 
-VERSION = 1
-"""Of `score.json` and of the record."""
-SCORE, RUN = "score.json", "run.json"
+RUN = "run.json"
+"""Name of the file of `ccenv suite` next to a score."""
 RECORDED = Path(__file__).with_name("recorded.json")
-PARTS, TENTHS = 100, 10
+TENTHS = 10
 UNNAMED = "unnamed"
 """Agent of a score without a name."""
 CLOSE = 1e-4

@@ -6,6 +6,7 @@ task (Agarwal et al. 2021, arXiv 2108.13264). 0 is the best rule that sees no in
 """
 
 import functools
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -19,6 +20,8 @@ from ccenv.tasks import TASKS
 
 ALL = "all skills"
 """Name of the line over all tasks."""
+SOLVED = 0.9
+"""Score from which on a task counts as solved."""
 SCALE = (
     "Score in the last tenth of the budget: 0 is the best rule that sees no input, 1 the optimum. "
     "Interquartile mean over tasks and seeds with its 95 % interval (stratified bootstrap)."
@@ -259,7 +262,8 @@ def seconds(runs: Sequence[ScoredRun]) -> float | None:
     }
     if not all(known.values()):
         return None
-    return sum(sum(values) / len(values) for values in known.values())
+    # A set has no order, and a sum in floats has one: half a second would be rounded either way.
+    return math.fsum(math.fsum(values) / len(values) for values in known.values())
 
 
 def profile_table(standing: Standing) -> Table:
@@ -280,7 +284,7 @@ def profile_table(standing: Standing) -> Table:
     return Table("profile", "Agents by skill", *read_columns(columns, list(cells)), SCALE)
 
 
-def solved_by(standing: Standing, at_least: float = 0.9) -> dict[str, list[str]]:
+def solved_by(standing: Standing, at_least: float = SOLVED) -> dict[str, list[str]]:
     """Task -> agents whose mean score in the last tenth of the budget is at least so much."""
     found: dict[str, list[str]] = {}
     for task in TASKS:
@@ -301,5 +305,5 @@ def solved_table(standing: Standing) -> Table:
         "agents": ("left", lambda pair: first_names(pair[1]) or "nobody"),
     }
     pairs = list(solved_by(standing).items())
-    note = "Solved: mean score over seeds of at least 0.9 in the last tenth of the budget."
+    note = f"Solved: mean score over seeds of at least {SOLVED} in the last tenth of the budget."
     return Table("solved", "Levels that are solved", *read_columns(columns, pairs), note)

@@ -20,11 +20,11 @@ from ccenv.base.registry import resolve
 from ccenv.data import load_split
 from ccenv.simulator.resume import restore_simulator, simulator_state
 from ccenv.simulator.simulator import Simulator
-from ccenv.tasks.catalogue import SKILLS, TASKS
+from ccenv.tasks.catalogue import PARTS, SCORE, SKILLS, TASKS
 from ccenv.tasks.choices import SPREAD, Choices
 from ccenv.tasks.loading import TRIPLES, Loading, qualities, values_of_documents
 from ccenv.tasks.refreshing import NOISE, best_places, posterior, values_of_staleness
-from ccenv.tasks.score import FILE, PARTS, TaskScore
+from ccenv.tasks.score import TaskScore
 from ccenv.tasks.updating import UPDATE_PRICE, Updating
 
 SMALL = {
@@ -218,7 +218,7 @@ def test_the_best_rule_scores_one_and_the_best_blind_rule_zero(name, monkeypatch
         score = played(task, rule(task.problem), tmp_path / str(expected), rows)
         tolerance = TOLERANCE.get(task.skill, 1e-3)
         assert score.score(last) == pytest.approx(expected, abs=tolerance)
-        stored = json.loads((tmp_path / str(expected) / FILE).read_text())
+        stored = json.loads((tmp_path / str(expected) / SCORE).read_text())
         assert stored == score.result()
         assert stored["episodes"] == stored["budget"]
         assert None not in stored["returns"]
@@ -288,7 +288,7 @@ def test_every_view_is_scored_and_a_policy_sees_nothing_of_it(view, monkeypatch,
     assert not {"score", "task", "regret", "optimum"} & {*info, *told}
     score = env.score if view == "sb3" else env.unwrapped.score
     assert score.score() == pytest.approx(0)
-    stored = json.loads(Path("runs/suite/basic-4/0", FILE).read_text())
+    stored = json.loads(Path("runs/suite/basic-4/0", SCORE).read_text())
     assert stored["episodes"] == 200
     assert stored["cost"] == [1.0] * 100
 
@@ -303,7 +303,7 @@ def test_nothing_is_written_before_episodes_end_and_others_are_not_overwritten(
         envs.reset(seed=0)
         assert not Path("runs/suite/basic-4", str(number)).exists()
         envs.step(np.ones((1, 4), np.int8))
-        stored = json.loads(Path("runs/suite/basic-4", str(number), FILE).read_text())
+        stored = json.loads(Path("runs/suite/basic-4", str(number), SCORE).read_text())
         assert stored["episodes"] == 1
         assert stored["returns"][1:] == [None] * 99
 
@@ -317,7 +317,7 @@ def test_every_row_of_a_group_is_an_episode_and_none_behind_the_budget_counts(
         # What comes behind the budget would lower the mean.
         envs.step(np.full((48, 4), number <= 4, np.int8))
         assert envs.unwrapped.score.episodes == min(200, 48 * number)
-    stored = json.loads((tmp_path / FILE).read_text())
+    stored = json.loads((tmp_path / SCORE).read_text())
     assert stored["cost"] == [1.0] * 96 + [0.0] * 4
     assert stored["returns"] == [0.5] * 96 + [0.0] * 4
 
@@ -327,7 +327,7 @@ def learned(task, folder, batch=64, seed=3):
     envs = task.make_vec(batch, seed=seed, score_folder=folder, agent="reinforce")
     agent = resolve("reinforce", AGENTS, "agent")(envs, seed=seed)
     agent.learn(task.episodes)
-    return agent, (Path(folder) / FILE).read_bytes()
+    return agent, (Path(folder) / SCORE).read_bytes()
 
 
 def test_a_seed_gives_the_same_score_bit_for_bit_and_judging_does_not_count(monkeypatch, tmp_path):
