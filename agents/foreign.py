@@ -8,10 +8,11 @@ import importlib
 import inspect
 import re
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -20,6 +21,7 @@ from ccenv.base.registry import import_object
 from ccenv.base.values import as_settings, in_a_line, shown
 from ccenv.networks.core.protocol import GatedNetwork
 from ccenv.simulator.evaluate import policy_of
+from ccenv.simulator.policy import lacks_normaliser
 
 ZIP, PARTS = ".zip", {"data", "policy.pth"}
 """A file of Stable-Baselines3, and what it holds at least."""
@@ -108,7 +110,8 @@ def open_policies(thing: Any, trusted: Sequence[str] = ()) -> list[Any]:
 
     Args:
         thing: a zip of Stable-Baselines3 or sb3-contrib, a folder of them, `module:name` of a
-            function, a torch module or a model, such an object, or a list of these.
+            function, a torch module or a model, such an object, or a list of these. Statistics
+            of `VecNormalize` lie in the same folder: `ppo.pkl` of `ppo.zip`.
         trusted: zips, or folders of them, that the user made.
 
     Raises:
@@ -162,22 +165,43 @@ def open_zip(path: Path, trusted: Sequence[str]) -> Any:
         raise ValueError(
             f"expected a zip of Stable-Baselines3 (model.save), got another file: {path}"
         )
+    from stable_baselines3.common.save_util import load_from_pkl, load_from_zip_file
+
+    def load(path: Path) -> Any:
+        data, *_ = load_from_zip_file(path, device="cpu")
+        return writer_of(data or {}).load(path, device="cpu")
+
+    def load_statistics(path: Path) -> Any:
+        found = load_from_pkl(path)
+        found.normalize_obs(np.zeros(model.observation_space.shape, dtype=np.float32))
+        return found
+
+    model = unpickled("a model", load, path, trusted)
+    statistics = path.with_suffix(".pkl")
+    # Of algorithms with a replay buffer the zip does not tell.
+    may_lack = lacks_normaliser(model) or hasattr(model, "replay_buffer")
+    if may_lack and statistics.is_file():
+        what = "statistics of VecNormalize"
+        found = unpickled(what, load_statistics, statistics, trusted)
+        vars(model)["_vec_normalize_env"] = found
+    return model
+
+
+def unpickled(what: str, load: Callable[[Path], Any], path: Path, trusted: Sequence[str]) -> Any:
+    """What a file of pickles holds; ValueError if it is not trusted, or cannot be read."""
     whole = path.resolve()
     if not {Path(name).resolve() for name in trusted} & {whole, *whole.parents}:
         raise ValueError(
-            f"expected --trust {path}, or trust=[{str(path)!r}], got none: a zip of "
+            f"expected --trust {path}, or trust=[{str(path)!r}], got none: a file of "
             "Stable-Baselines3 holds pickles, which can run any code when they are opened; trust "
             "what you made"
         )
     try:
-        from stable_baselines3.common.save_util import load_from_zip_file
-
-        data, *_ = load_from_zip_file(path, device="cpu")
-        return writer_of(data or {}).load(path, device="cpu")
+        return load(path)
     # Pickles may raise anything.
     except Exception as error:
         reason = f"{type(error).__name__}: {in_a_line(error)}"
-        raise ValueError(f"expected a model in {path}, got {reason}") from error
+        raise ValueError(f"expected {what} in {path}, got {reason}") from error
 
 
 def writer_of(data: Mapping[str, Any]) -> Any:

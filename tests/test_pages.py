@@ -6,6 +6,7 @@ import os
 import re
 import shlex
 import sys
+import tomllib
 from pathlib import Path, PurePosixPath
 
 import pytest
@@ -25,6 +26,7 @@ from ccenv.runs.lab.docs_build.notebook import NOTEBOOKS, notebook, with_badge, 
 from ccenv.runs.lab.docs_build.program import main as docs
 from ccenv.runs.lab.docs_build.program import rendered
 from ccenv.runs.lab.docs_build.stage import stage
+from ccenv.tasks import SKILLS, TASKS
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCS, RESULTS = ROOT / "runs" / "docs", ROOT / "runs" / "results" / "README.md"
@@ -298,3 +300,15 @@ def test_the_documentation_is_built_without_a_warning(tmp_path):
     shown = re.findall(r'src(?:set)?="(pictures/[^"]+)"', (html / "index.html").read_text())
     assert len(shown) == 2
     assert all((html / name).is_file() for name in shown)
+
+
+def test_the_list_of_features_counts_right():
+    page = (DOCS / "features.md").read_text()
+    with (ROOT / "pyproject.toml").open("rb") as file:
+        packages = tomllib.load(file)["project"]["dependencies"]
+    for said in (
+        f"whole: {len(PROMISED)} names |",
+        f"whole: {len(TASKS)} tasks of {len(SKILLS)} skills,",
+        f"the core requires {len(packages)} packages |",
+    ):
+        assert said in page

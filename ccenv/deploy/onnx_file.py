@@ -9,7 +9,9 @@ symbols int64, and, where masks are drawn, `uniforms`, float32 [batch, blocks of
 what was executed.
 """
 
+import contextlib
 import importlib.util
+import io
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -84,9 +86,11 @@ def as_program(form: MaskedForm) -> Any:
     with warnings.catch_warnings(), torch.set_grad_enabled(not form.skips):
         warnings.simplefilter("ignore")
         try:
-            graph = torch.export.export(
-                form, tuple(given.values()), dynamic_shapes=shapes, strict=False
-            )
+            # Of a form that it cannot write torch prints the graph, hundreds of lines.
+            with contextlib.redirect_stderr(io.StringIO()):
+                graph = torch.export.export(
+                    form, tuple(given.values()), dynamic_shapes=shapes, strict=False
+                )
             program = torch.onnx.export(
                 graph,
                 dynamo=True,

@@ -219,13 +219,19 @@ class ModelPolicy(Policy):
 
         Raises:
             TypeError, ValueError: if its actions are no masks, or it learned on observations of
-                another size.
+                another size, or behind a `VecNormalize` that is not there.
         """
         shape = (simulator.obs_size,)
         if model.observation_space.shape != shape:
             raise OtherWidthError(
                 f"expected a model of observations {list(shape)}, as this environment shows them, "
                 f"got one of {model.observation_space.shape}"
+            )
+        if lacks_normaliser(model):
+            raise ValueError(
+                "expected the statistics of VecNormalize, behind which this model learned, got "
+                "none; a zip does not hold them: save them in its folder, NAME.pkl for NAME.zip "
+                "(env.save), or give a model after model.set_env(VecNormalize.load(FILE, env))"
             )
         self.policy, self.num_blocks = model.policy, simulator.num_blocks
         self.has_memory = hasattr(self.policy, "lstm_actor")
@@ -291,6 +297,17 @@ class ModelPolicy(Policy):
         )
         mask = torch.from_numpy(np.ascontiguousarray(bits).astype(bool))
         return mask[:, : self.num_blocks[layer]].to(observation.device)
+
+
+def lacks_normaliser(model: Any) -> bool:
+    """Whether a model is known to have learned behind `VecNormalize`, and was loaded without it.
+
+    Its file's only trace is an observation of before the normaliser, which algorithms without a
+    replay buffer (PPO, A2C, TRPO) keep if there is one. Others keep one always.
+    """
+    has_trace = getattr(model, "_last_original_obs", None) is not None
+    is_on_policy = hasattr(model, "rollout_buffer")
+    return has_trace and is_on_policy and model.get_vec_normalize_env() is None
 
 
 def action_code(model: Any, simulator: Simulator, env: Any) -> ActionCode | None:

@@ -156,6 +156,8 @@ def check_env(name: str) -> None:
 def make_environment(program: Program, agent_class: Any, given: dict[str, Any]) -> dict[str, Any]:
     """Lays the user's settings over the agent's wishes, the preset and the defaults."""
     from ccenv.data import transform_names
+    from ccenv.networks import NETWORKS
+    from ccenv.networks.core.arguments import MLP_SIZES, arguments_of
     from ccenv.simulator.sequences import read_episode, read_extensions
 
     defaults = environment_defaults()
@@ -170,6 +172,9 @@ def make_environment(program: Program, agent_class: Any, given: dict[str, Any]) 
     for name in ("network_kwargs", "weights_kwargs", "reward_kwargs"):
         settings[name] = settings[name] or {}
     settings["transforms"] = transform_names(settings["transforms"])
+    if own := settings["network_kwargs"]:
+        builder = resolve(settings["network"], NETWORKS, "network")
+        arguments_of(builder, (), 0, dict.fromkeys(MLP_SIZES), own)
     make_reward(settings["reward"], settings["reward_kwargs"]).check_is_one_number("agents")
     # The network is asked about them when it is built.
     for name, value in kinds.items():

@@ -51,6 +51,8 @@ def shapings_sweep(
     >>> [cell.label for cell in sweep.cells][:2], sweep.num_runs
     (['accuracy_minus_cost, cost weight 0.5', 'accuracy_minus_cost, cost weight 1'], 12)
     """
+    for reward in rewards:
+        check_has_cost_weight(reward)
     axes: dict[str, Sequence[Any]] = {"rewards": rewards, "cost_weights": cost_weights}
     for name, given in axes.items():
         are_different = all(one not in given[:place] for place, one in enumerate(given))
@@ -60,8 +62,6 @@ def shapings_sweep(
         raise ValueError(
             f"expected at least 2 seeds, got {num_seeds}: shapings are compared by paired seeds"
         )
-    for reward in rewards:
-        check_has_cost_weight(reward)
     names = [agent, *rewards]
     content: dict[str, Any] = {
         "name": "-".join(["shapings", *(name.rpartition(":")[2] for name in names)]),

@@ -31,7 +31,7 @@ from ccenv.runs.stats.shapings import (
     shaping_of,
     shaping_sentences,
 )
-from ccenv.runs.stats.verdict import baseline_sentences, first_names
+from ccenv.runs.stats.verdict import baseline_sentences, crosses_shapings, first_names
 from ccenv.runs.store import folder as run_folder
 from ccenv.runs.store import json_file, recorded
 from ccenv.runs.store.identity import Key
@@ -162,7 +162,11 @@ class Comparison:
     @property
     def sentences(self) -> list[str]:
         """What is said of it: rewards compared, then policies and baselines."""
-        return [*shaping_sentences(self.shapings), *baseline_sentences(self.rows)]
+        shapings = self.shapings
+        if crosses_shapings(self.rows):
+            measure = MEASURES[self.sweep.measure]
+            shapings = compare_shapings(self.results, self.draw, measure, pool=True)
+        return [*shaping_sentences(shapings), *baseline_sentences(self.rows)]
 
 
 def data_compared(finished: Iterable[Finished]) -> dict[str, str]:

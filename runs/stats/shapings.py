@@ -16,7 +16,7 @@ from ccenv.runs.stats.cost_points import make_point
 from ccenv.runs.stats.dense_comparison import undominated
 from ccenv.runs.stats.intervals import FEWEST, Interval, mean_interval, paired_difference
 from ccenv.runs.stats.measures import Measure, Result, dataset_of
-from ccenv.runs.stats.verdict import first_names
+from ccenv.runs.stats.verdict import first_names, spoken
 
 AT_COSTS, AT_ERRORS = (0.1, 0.5, 0.9), (1 / 3, 2 / 3)
 """Shares of the way from the least to the greatest cost, or error, that all rewards reach."""
@@ -75,23 +75,35 @@ def first_below(curve: Curve, level: float) -> float | None:
 
 @dataclass(frozen=True)
 class Shapings:
-    """An agent under several rewards on one data set."""
+    """An agent, or several, under several rewards on one data set."""
 
     agent: str
-    """its name."""
+    """its name; of several, how many."""
     dataset: str
     """inputs."""
     rewards: Sequence[OneReward]
     """in the sweep's order; others are compared with the first."""
     measure: Measure
     """what is called error here."""
+    is_pooled: bool = False
+    """True of several agents: a reward's curve is of those that do best under it."""
 
     @property
     def common_costs(self) -> Sequence[float]:
-        """Three costs in MACs that every seed of every reward reaches, if there are any."""
-        curves = [curve for one in self.rewards for curve in one.by_seed.values()]
+        """Three costs in MACs that every seed of every reward reaches, if there are any.
+
+        Of several agents, where costs differ by more: from where two rewards are as cheap, to where
+        all are.
+        """
+        lows = sorted(max(curve[0][0] for curve in one.by_seed.values()) for one in self.rewards)
         high = min(macs for one in self.rewards for macs in one.reach.values())
-        return between_points(max(curve[0][0] for curve in curves), high, AT_COSTS)
+        ends = (lows[1], lows[-1]) if self.is_pooled else (lows[-1], high)
+        return between_points(*ends, AT_COSTS)
+
+    def errors_at(self, macs: float) -> Mapping[str, BySeed]:
+        """Name -> errors at a cost, of rewards whose every seed costs as little."""
+        errors = {one.name: one.errors_at(macs) for one in self.rewards}
+        return {name: found for name, found in errors.items() if len(found) >= self.num_seeds}
 
     @property
     def common_errors(self) -> Sequence[float]:
@@ -109,9 +121,9 @@ class Shapings:
         None where the paired interval of a difference from another holds 0, or where seeds are too
         few for intervals.
         """
-        number = (len(self.rewards) - 1) * len(self.common_costs)
+        number = sum(len(self.errors_at(one)) - 1 for one in self.common_costs)
         level = 1 - (1 - LEVEL) / max(1, number)
-        errors = {one.name: one.errors_at(macs) for one in self.rewards}
+        errors = self.errors_at(macs)
         means = {name: mean_interval(list(found.values())).mean for name, found in errors.items()}
         first, *others = sorted(means, key=lambda name: means[name])
         more = [paired_difference(errors[other], errors[first], level) for other in others]
@@ -168,18 +180,21 @@ def learned_rows(results: Results) -> list[tuple[str, Sequence[Result]]]:
     ]
 
 
-def compare_shapings(results: Results, draw: str, measure: Measure) -> list[Shapings]:
+def compare_shapings(
+    results: Results, draw: str, measure: Measure, *, pool: bool = False
+) -> list[Shapings]:
     """Curves of one agent's rewards on each data set; rewards of a single cell have none.
 
     Args:
         results: label -> one result a seed, with `added`.
         draw: "sampled" or "mode" (greedy).
         measure: what is compared.
+        pool: take several agents as one.
 
     Returns:
         Nothing where rows are of several agents, or where fewer than two rewards have a curve.
     """
-    if not compares_shapings(results):
+    if not pool and not compares_shapings(results):
         return []
     groups: dict[str, dict[str, list[str]]] = {}
     for label, runs in learned_rows(results):
@@ -194,8 +209,10 @@ def compare_shapings(results: Results, draw: str, measure: Measure) -> list[Shap
         ]
         rewards = [one for one in rewards if one.by_seed]
         if len(rewards) > 1:
-            agent = results[next(iter(by_name.values()))[0]][0]["agent"]
-            found.append(Shapings(agent, dataset, rewards, measure))
+            labels = itertools.chain.from_iterable(by_name.values())
+            agents = {results[label][0]["agent"] for label in labels}
+            agent = f"{len(agents)} agents" if len(agents) > 1 else agents.pop()
+            found.append(Shapings(agent, dataset, rewards, measure, is_pooled=pool))
     return found
 
 
@@ -245,8 +262,12 @@ def shaping_sentences(shapings: Sequence[Shapings]) -> list[str]:
 
 def sentence_of(shapings: Shapings) -> str:
     """The sentence of one data set."""
-    names = first_names([one.name for one in shapings.rewards])
-    start = f"{shapings.agent} on {shapings.dataset} under {names}"
+    names = spoken([one.name for one in shapings.rewards])
+    who = f"{shapings.agent} under {names}"
+    if shapings.is_pooled:
+        number = len(shapings.rewards)
+        who = f"{number} rewards, each with whichever of {shapings.agent} has least error under it"
+    start = f"On {shapings.dataset}, {who}"
     if shapings.num_seeds < FEWEST:
         return f"{start}: no verdict, fewer than {FEWEST} seeds of all."
     if not shapings.common_costs:
@@ -255,21 +276,21 @@ def sentence_of(shapings: Shapings) -> str:
             f"{start}: no verdict, no cost is common to all; MACs of every seed: "
             f"{first_names(spans)}; give other cost weights."
         )
-    leads = {macs: shapings.lead(macs) for macs in shapings.common_costs}
     measure = shapings.measure
     unit = "points" if measure.unit == "%" else measure.unit
-    parts = [
-        f"at {macs:,.0f} MACs {lead[0]} is ahead, {lead[2]:{measure.spec}} {unit} less "
-        f"{measure.title} than {lead[1]}{', the next' * (len(shapings.rewards) > 2)}"
-        for macs, lead in leads.items()
-        if lead
-    ]
-    if nobody := [f"{macs:,.0f}" for macs, lead in leads.items() if lead is None]:
-        *first, last = nobody
-        costs = f"{', '.join(first)} and {last}" if first else last
-        parts.append(f"at {costs} MACs none is ahead (intervals of differences hold 0)")
-    parts[-1] += "; intervals are of 95 % for all these comparisons together"
-    return f"{start}, paired by seed: {'; '.join(parts)}."
+    places: dict[str, list[str]] = {}
+    for macs in shapings.common_costs:
+        if lead := shapings.lead(macs):
+            by = f"{lead[2]:{measure.spec}} {unit} less {measure.title} than {lead[1]}"
+            places.setdefault(f"{lead[0]} is ahead", []).append(f"{macs:,.0f} ({by})")
+        else:
+            places.setdefault("none is ahead", []).append(f"{macs:,.0f}")
+    others = " of all others as cheap" if shapings.is_pooled else ""
+    parts = [f"{who}{others} at MACs of {spoken(at)}" for who, at in places.items()]
+    return (
+        f"{start}: {'; '.join(parts)}. Differences are paired by seed, with intervals of "
+        "95 % for all these comparisons together."
+    )
 
 
 def span_of(reward: OneReward) -> str:

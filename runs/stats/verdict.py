@@ -23,11 +23,11 @@ SLACK = 1.05
 NAMED = 6
 """Most methods that are named as not significantly different from the first."""
 AGAINST_RANDOM = {
-    "better": "less error",
-    "no difference": "not significantly different",
-    "worse": "more error",
+    "better": ("has", "have", "less error"),
+    "no difference": ("is", "are", "not significantly different"),
+    "worse": ("has", "have", "more error"),
 }
-"""Finding of a row against random masks -> how a sentence says it."""
+"""Finding of a row against random masks -> how a sentence says it of one, and of several."""
 
 
 @dataclass(frozen=True)
@@ -194,48 +194,52 @@ def baseline_sentences(rows: Sequence[Row]) -> list[str]:
     sentences = []
     for dataset in dict.fromkeys(row["dataset"] for row in rows):
         able = [row for row in rows if row["dataset"] == dataset and not row["uses_labels"]]
-        same = [f"{row['label']} = {row['same_as']}" for row in able if row.get("same_as")]
+        same = [row for row in able if row.get("same_as")]
         learned = [row for row in able if row["learns"] and not row.get("same_as")]
         learned.sort(key=lambda row: not row["added"])
         judged = [row for row in learned if len(row["seeds"]) >= FEWEST]
         few = [row for row in learned if row not in judged]
         if few:
-            names = methods_of(few, learned)
+            names = spoken(methods_of(few, learned))
             sentences.append(f"On {dataset} no verdict: fewer than {FEWEST} seeds of {names}.")
         if judged:
-            baselines = [row for row in able if not row["learns"]]
-            if baselines or any(row["verdict"] in AGAINST_RANDOM for row in judged):
-                sentences.append(against_random(dataset, judged))
-            sentences.append(against_all(judged, baselines))
+            number = f"{len(judged)} policies; " if crosses_shapings(judged) else ""
+            start = f"On {dataset} ({number}{masks_in_words(judged)})"
+            all_of_them = against_all(judged, [row for row in able if not row["learns"]])
+            if any(row["verdict"] in AGAINST_RANDOM for row in judged):
+                sentences += [f"{start}, {against_random(judged)}", all_of_them]
+            else:
+                sentences.append(f"{start}: {all_of_them}")
         sentences += far_masks(learned)
         if same:
-            sentences.append(f"Equal in all common seeds, counted as one: {first_names(same)}.")
+            pairs = first_names([f"{row['label']} = {row['same_as']}" for row in same])
+            sentences.append(f"Equal in all common seeds, counted as one: {pairs}.")
         elif not learned:
             sentences.append(f"On {dataset} no policy that learns has a result yet.")
     return sentences
 
 
-def against_random(dataset: str, learned: Sequence[Row]) -> str:
+def against_random(learned: Sequence[Row]) -> str:
     """Which learned policies have less error than random masks of the same cost."""
-    groups: dict[str, list[Row]] = {text: [] for text in AGAINST_RANDOM.values()}
+    groups: dict[tuple[str, str, str], list[Row]] = {words: [] for words in AGAINST_RANDOM.values()}
     for row in learned:
-        groups.setdefault(AGAINST_RANDOM.get(row["verdict"], "not comparable"), []).append(row)
-    parts = [
-        f"{text}{points(rows)}: {named_rows(rows, learned)}"
-        for text, rows in groups.items()
-        if rows
-    ]
-    number = "1 learned policy" if len(learned) == 1 else f"{len(learned)} learned policies"
-    return (
-        f"On {dataset}, {number} ({masks_in_words(learned)}) compared with random masks of the "
-        f"same cost: {'; '.join(parts)}."
-    )
+        words = AGAINST_RANDOM.get(row["verdict"], ("is", "are", "not comparable"))
+        groups.setdefault(words, []).append(row)
+    parts = []
+    for (one, several, what), rows in groups.items():
+        if rows:
+            who, is_one = named_rows(rows, learned)
+            parts.append(f"{who} {one if is_one else several} {what}{points(rows)}")
+    return f"compared with random masks of the same cost, {'; '.join(parts)}."
 
 
 def points(rows: Sequence[Row]) -> str:
     """Least and greatest mean of the rows' error above random masks', in words; "" without any."""
     means = [100 * row["above_random"]["mean"] for row in rows if row["above_random"]]
-    return f" ({min(means):+.1f} to {max(means):+.1f} points)" if means else ""
+    if not means:
+        return ""
+    least, greatest = (f"{of(means):+.1f}" for of in (min, max))
+    return f" ({least if least == greatest else f'{least} to {greatest}'} points)"
 
 
 def against_all(learned: Sequence[Row], baselines: Sequence[Row]) -> str:
@@ -245,23 +249,23 @@ def against_all(learned: Sequence[Row], baselines: Sequence[Row]) -> str:
     groups: dict[tuple[str, ...], list[Row]] = {}
     unknown = [policy for policy in learned if not policy["macs"]]
     learned = [policy for policy in learned if policy["macs"]]
-    said = f"MACs are unknown of {methods_of(unknown, unknown)}." if unknown else ""
+    said = f"MACs are unknown of {spoken(methods_of(unknown, unknown))}." if unknown else ""
     if not learned:
         return said
     for policy in learned:
         matching = [one for one in baselines if matches(one, policy)]
         groups.setdefault(tuple(distinct_methods(matching)), []).append(policy)
-    every = first_names(distinct_methods(baselines))
-    parts = [
-        f"For {named_rows(rows, learned)}: {first_names(names) if names else f'none of {every}'}."
-        for names, rows in groups.items()
-    ]
+    every = f"no baseline ({spoken(distinct_methods(baselines))}) matches"
+    parts = []
+    for names in sorted(groups, key=lambda names: not names):
+        who, _ = named_rows(groups[names], learned)
+        verb = "matches" if len(names) == 1 else "match"
+        parts.append(f"{f'{spoken(names)} {verb}' if names else every} {who}")
     score = score_name(learned[0], baselines[0])
-    return (
-        "These baselines need no more compute and memory, and their "
-        f"{'bits are' if score == 'bits' else 'error is'} not significantly higher. "
-        f"{' '.join([*parts, said]).strip()}"
+    sentence = (
+        f"With no more compute and memory, and not significantly more {score}, {'; '.join(parts)}."
     )
+    return f"{sentence} {said}".strip()
 
 
 def masks_in_words(learned: Sequence[Row]) -> str:
@@ -276,17 +280,20 @@ def masks_in_words(learned: Sequence[Row]) -> str:
         groups.setdefault(f"{MASKS[row['masks']]} masks", []).append(row)
     if len(groups) == 1:
         return next(iter(groups))
-    return "; ".join(f"{kind}: {methods_of(rows, learned)}" for kind, rows in groups.items())
+    return "; ".join(
+        f"{kind}: {spoken(methods_of(rows, learned))}" for kind, rows in groups.items()
+    )
 
 
 def far_masks(learned: Sequence[Row]) -> list[str]:
     """A sentence on rows whose other kind of masks gives much another error or cost."""
     far = [row for row in learned if row["other_masks"]]
     named = far if len(far) <= NAMED else [row for row in far if row["added"]]
-    said = [f"{row['label']} {row['other_masks']}" for row in named]
+    said = [f"{row['label']} has {row['other_masks']}" for row in named]
     if more := len(far) - len(named):
-        said.append(f"much another error or cost in {more} of {len(learned)} rows")
-    return [f"Under the other kind of masks: {first_names(said)}."] if said else []
+        rest = "differ much in" if more == len(far) else "also differ much in"
+        said.append(f"error or cost {rest} {more} of {len(learned)} rows")
+    return [f"Under the other kind of masks {'; '.join(said)}."] if said else []
 
 
 def matches(baseline: Row, policy: Row) -> bool:
@@ -317,20 +324,18 @@ def distinct_methods(rows: Sequence[Row]) -> list[str]:
     return list(dict.fromkeys(row["method"] for row in rows))
 
 
-def methods_of(rows: Sequence[Row], among: Sequence[Row]) -> str:
+def methods_of(rows: Sequence[Row], among: Sequence[Row]) -> list[str]:
     """Methods of some rows, and how many of a method's rows they are where not all.
 
     >>> rows = [{"method": "rloo", "label": f"rloo {size} x 16"} for size in (8, 16, 32)]
     >>> methods_of(rows[:2], rows), methods_of(rows, rows)
-    ('rloo (2 of 3 rows)', 'rloo')
+    (['rloo (2 of 3 rows)'], ['rloo'])
     """
     parts, totals = (Counter(row["method"] for row in group) for group in (rows, among))
-    return first_names(
-        [
-            name if count == totals[name] else f"{name} ({count} of {totals[name]} rows)"
-            for name, count in parts.items()
-        ]
-    )
+    return [
+        name if count == totals[name] else f"{name} ({count} of {totals[name]} rows)"
+        for name, count in parts.items()
+    ]
 
 
 def crosses_shapings(rows: Sequence[Row]) -> bool:
@@ -341,11 +346,24 @@ def crosses_shapings(rows: Sequence[Row]) -> bool:
     return min(len(agents), len(shapings)) > 1 and NAMED < len(pairs) > len(agents) + len(shapings)
 
 
-def named_rows(rows: Sequence[Row], among: Sequence[Row]) -> str:
-    """As `methods_of`; a number of rows where agents are crossed with shapings."""
-    if not crosses_shapings(among):
-        return methods_of(rows, among)
-    return f"{len(rows)} of {len(among)} rows"
+def named_rows(rows: Sequence[Row], among: Sequence[Row]) -> tuple[str, bool]:
+    """Methods of some rows, and whether it is one; numbers where agents cross with shapings."""
+    if crosses_shapings(among):
+        return f"{len(rows)} {'policy' if len(rows) == 1 else 'policies'}", len(rows) == 1
+    names = methods_of(rows, among)
+    return spoken(names), len(names) == 1
+
+
+def spoken(names: Sequence[str]) -> str:
+    """A list of names in a sentence, which stays short.
+
+    >>> spoken(["a"]), spoken(["a", "b", "c"]), spoken(list("abcdefgh"))
+    ('a', 'a, b and c', 'a, b, c, d, e, f and 2 others')
+    """
+    left = len(names) - NAMED
+    rest = [f"{left} other{'s' if left > 1 else ''}"] if left > 0 else []
+    *first, last = [*names[:NAMED], *rest]
+    return f"{', '.join(first)} and {last}" if first else last
 
 
 def first_names(names: Sequence[str]) -> str:

@@ -67,7 +67,10 @@ def find_study(name: Any, trusted: Sequence[str] = (), most_runs: int | None = M
     else:
         found = resolve(name, STUDIES, "sweep")
     if isinstance(found, Sweep):
-        return Study(found, sections_of(found))
+        try:
+            return Study(found, sections_of(found))
+        except ValueError as error:
+            raise ValueError(f"{name if isinstance(name, str) else found.name}: {error}") from error
     if not isinstance(found, Study):
         raise ValueError(f"expected {shown(name)} to be a Sweep or a Study, got {shown(found)}")
     return found

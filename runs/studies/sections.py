@@ -36,7 +36,7 @@ def budget_sections(sweep: Sweep) -> tuple[Section, ...]:
     Raises:
         ValueError: if it names an unknown measure.
     """
-    check_names([sweep.measure], MEASURES, f"measure of sweep {sweep.name!r}")
+    check_names([sweep.measure], MEASURES, "measure")
     heading, measure = "Methods at equal budgets", MEASURES[sweep.measure]
     limits: list[tuple[str, str, str, Sequence[int], Cost]] = [
         ("budgets", heading, "MACs", sweep.budgets, lambda point: point.macs),

@@ -158,7 +158,7 @@ def above_random(row: Row) -> str:
 
 
 def aligned(columns: Mapping[str, Sequence[str]], width: int, words: str = "") -> str:
-    """Columns side by side, as many as fit: the last ones go first, then ends of long names.
+    """Columns side by side, as many as fit: the last ones go first, then the middle of long names.
 
     The first column and that of `words` are aligned to the left.
     """
@@ -173,7 +173,9 @@ def aligned(columns: Mapping[str, Sequence[str]], width: int, words: str = "") -
     lines = [list(sizes), rules, *zip(*(columns[name] for name in sizes), strict=True)]
     texts = []
     for name, *cells in lines:
-        short = name if len(name) <= limit else f"{name[: limit - 1]}…"
+        # Rows of one sweep often differ in their last words alone.
+        end = limit // 2
+        short = name if len(name) <= limit else f"{name[: limit - end - 1]}…{name[-end:]}"
         (_, own), *rest = sizes.items()
         others = [
             cell.ljust(size) if heading == words else cell.rjust(size)

@@ -71,6 +71,7 @@ def test_python_a_command_and_a_file_compare_the_same_runs(place, monkeypatch, c
     ("words", "hint"),
     [
         ("--agent reinforce --rewards acuracy,potential --cost-weights 1,2", "unknown reward"),
+        ("--agent reinforce --rewards acuracy --cost-weights 1,2", "unknown reward"),
         ("--agent reinforce --rewards negative_nll,potential --cost-weights 1,2", "none; give it"),
         ("--agent reinforce --rewards blockdrop,potential --cost-weights 1,2", "wrong_penalty"),
         ("--agent reinforce --rewards potential --cost-weights 1,2", "rewards as a list of two"),

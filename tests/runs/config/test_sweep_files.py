@@ -170,6 +170,15 @@ WRONG = {
         f'{TRUE}\n[[rows]]\nagent = "dense"\nlabel = "b"\nsettings.images = "many"',
         "number 3 (b): expected images to be int, got 'many'",
     ),
+    "an argument that a network does not take": (
+        f'{TRUE}\n[[rows]]\nagent = "dense"\nlabel = "b"\nsettings.network = "resnet"\n'
+        "settings.network_kwargs.dept = 8",
+        "number 3 (b): unknown network_kwargs name 'dept': did you mean 'depth'?",
+    ),
+    "a measure that is none": (
+        'measure = "accuracy"\n' + TRUE,
+        ".toml: unknown measure 'accuracy'",
+    ),
     "a cost weight without its reward": (
         f'{TRUE}\n[[rows]]\nagent = "dense"\nlabel = "b"\nsettings.cost_wieght = 2',
         "number 3 (b): unknown setting 'cost_wieght': did you mean 'reward_kwargs.cost_weight'?",

@@ -1,6 +1,7 @@
 """Laws of policies that were trained elsewhere: what is named is opened, judged and shown."""
 
 import json
+import pickle
 import shutil
 import zipfile
 from base64 import b64encode
@@ -11,6 +12,7 @@ import pytest
 import torch
 from sb3_contrib import MaskablePPO, RecurrentPPO
 from stable_baselines3 import DQN, PPO
+from stable_baselines3.common.vec_env import VecNormalize
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import ccenv
@@ -175,6 +177,27 @@ def test_a_function_of_a_module_is_named_on_the_command_line(tmp_path, monkeypat
     (row,) = json.loads(capsys.readouterr().out)
     assert (row["label"], row["compute_cost"]["mean"]) == ("all_on (added)", 1.0)
     assert row["masks"] == "given"
+
+
+def test_a_zip_of_a_model_behind_a_normaliser_is_judged_with_its_statistics_or_refused(tmp_path):
+    env = VecNormalize(made_env())
+    model = PPO("MlpPolicy", env, policy_kwargs=POLICY, seed=0, **SHORT).learn(256)
+    env.obs_rms.mean += 1.0
+    path, statistics = tmp_path / "ppo.zip", tmp_path / "ppo.pkl"
+    model.save(path)
+    trusted = {"trust": [str(path)]}
+    with pytest.raises(ValueError, match="expected the statistics of VecNormalize, behind"):
+        compared(str(path), tmp_path, **trusted)
+    with pytest.raises(ValueError, match="expected the statistics of VecNormalize, behind"):
+        ccenv.evaluate(made_env(), PPO.load(path))
+    env.save(str(statistics))
+    with pytest.raises(ValueError, match=r"expected --trust .*ppo\.pkl"):
+        compared(str(path), tmp_path, **trusted)
+    (row,) = compared(str(path), tmp_path, trust=[str(tmp_path)]).rows
+    assert row["error"]["mean"] == ccenv.evaluate(env, model).error
+    statistics.write_bytes(pickle.dumps(3))
+    with pytest.raises(ValueError, match=r"expected statistics of VecNormalize in .*ppo\.pkl"):
+        compared(str(path), tmp_path, trust=[str(tmp_path)])
 
 
 def test_memory_is_carried_through_an_episode_and_empty_at_its_start():

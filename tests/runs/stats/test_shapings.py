@@ -48,18 +48,20 @@ def test_a_reward_that_is_ahead_in_every_seed_is_said_to_be_ahead_at_each_cost()
     assert (first, second) == ("less", "plain")
     assert [difference.mean, difference.low, difference.high] == pytest.approx([0.04] * 3)
     (sentence,) = shaping_sentences([shapings])
-    assert sentence.startswith("reinforce on mnist under plain; less, paired by seed: at 110 MACs ")
-    assert sentence.count("less is ahead, 4.00 [4.00, 4.00] points less error than plain") == 3
-    assert "none" not in sentence
+    by = "(4.00 [4.00, 4.00] points less error than plain)"
+    assert sentence == (
+        f"On mnist, reinforce under plain and less: less is ahead at MACs of 110 {by}, 140 {by} "
+        f"and 190 {by}. Differences are paired by seed, with intervals of 95 % for all these "
+        "comparisons together."
+    )
 
 
 def test_where_intervals_of_differences_hold_0_none_is_ahead():
     # Differences from plain at any cost: -0.04, 0 and 0.04, whose interval is about ±0.1.
     close = cells("close", (100.0, 0.26, None), (200.0, 0.06, None), spread=0.04)
     (sentence,) = shaping_sentences([shapings_of(PLAIN, close)])
-    assert "at 110, 140 and 190 MACs none is ahead" in sentence
-    assert "is ahead," not in sentence.replace("none is ahead,", "")
-    assert sentence.endswith("intervals are of 95 % for all these comparisons together.")
+    assert ": none is ahead at MACs of 110, 140 and 190. " in sentence
+    assert sentence.endswith("with intervals of 95 % for all these comparisons together.")
     # Ahead of one, but not of the other: of all others none.
     assert shapings_of(PLAIN, LESS, close).lead(150.0) is None
 
@@ -97,6 +99,22 @@ def test_few_seeds_several_agents_and_single_cells_make_no_verdict():
     dense = {"dense": made_results.runs("dense", 900.0, 0.05)}
     mine = {"mine": made_results.runs("rloo", 90.0, 0.05, added=True)}
     assert len(shapings_of(PLAIN, LESS, dense, mine).rewards) == 2
+
+
+def test_agents_crossed_with_rewards_are_pooled_and_compared_from_where_two_are_as_cheap():
+    less = cells("less", (150.0, 0.26, None), (300.0, 0.06, None), agent="rloo")
+    dear = cells("dear", (200.0, 0.30, None), (400.0, 0.06, None), agent="rloo")
+    worse = cells("plain", (120.0, 0.99, None), agent="rloo")
+    (found,) = compare_shapings(PLAIN | worse | less | dear, "sampled", ERROR, pool=True)
+    # The two cheapest begin at 100 and 150; all three are there at 200.
+    assert found.common_costs == (150.0, 170.0, 190.0)
+    assert list(found.errors_at(190.0)) == ["plain", "less"]
+    assert found.errors_at(150.0)["plain"] == pytest.approx({0: 0.20, 1: 0.201, 2: 0.202})
+    (sentence,) = shaping_sentences([found])
+    assert sentence.startswith(
+        "On mnist, 3 rewards, each with whichever of 2 agents has least error under it: plain is "
+        "ahead of all others as cheap at MACs of 150 (6.00 [6.00, 6.00] points less error than less"
+    )
 
 
 def test_the_table_has_a_line_a_reward_at_three_costs_and_two_errors_with_paired_differences():

@@ -236,9 +236,7 @@ def row_of(method, error, macs, *, learns=True, verdict="better", seeds=3, half=
     }
 
 
-MATCHED = (
-    "These baselines need no more compute and memory, and their error is not significantly higher"
-)
+MATCHED = "With no more compute and memory, and not significantly more error, "
 STATIC = row_of("static", 0.05, 100, learns=False)
 RANDOM = row_of("random", 0.30, 50, learns=False)
 
@@ -248,30 +246,30 @@ RANDOM = row_of("random", 0.30, 50, learns=False)
     [
         (
             [row_of("a", 0.05, 200), STATIC],
-            f"less error: a. {MATCHED}. For a: static.",
+            f"a has less error. {MATCHED}static matches a.",
         ),
         (
             [row_of("a", 0.01, 200), STATIC, RANDOM],
-            f"less error: a. {MATCHED}. For a: none of static; random.",
+            f"a has less error. {MATCHED}no baseline (static and random) matches a.",
         ),
         (
             [row_of("a", 0.05, 90), STATIC],
-            f"less error: a. {MATCHED}. For a: none of static.",
+            f"a has less error. {MATCHED}no baseline (static) matches a.",
         ),
         (
             [row_of("a", 0.4, 90, verdict="worse"), row_of("b", 0.01, 90, verdict="no difference")],
-            "not significantly different: b; more error: a. "
+            "b is not significantly different; a has more error. "
             "There is no baseline in this comparison.",
         ),
         (
             [row_of("a", 0.05, 200), row_of("count", 0.055, 10, learns=False, seeds=1)],
-            f"less error: a. {MATCHED}. For a: count.",
+            f"a has less error. {MATCHED}count matches a.",
         ),
     ],
 )
 def test_sentences_name_the_baselines_that_match_a_policy(rows, sentences):
     assert " ".join(baseline_sentences(rows)).endswith(
-        f"random masks of the same cost: {sentences}"
+        f"random masks of the same cost, {sentences}"
     )
 
 
@@ -286,15 +284,16 @@ def test_sentences_leave_out_ceilings_and_say_where_seeds_are_few():
 def test_sentences_say_whose_masks_are_greedy_and_where_the_other_kind_is_far_off():
     greedy = row_of("a", 0.05, 200, masks="mode", other_masks="sampled 9.00 % at cost 0.300")
     first, _, last = baseline_sentences([greedy, row_of("b", 0.05, 200), STATIC])
-    assert "2 learned policies (greedy masks: a; sampled masks: b) compared" in first
-    assert last == "Under the other kind of masks: a sampled 9.00 % at cost 0.300."
+    assert first.startswith("On digits (greedy masks: a; sampled masks: b), compared with random ")
+    assert last == "Under the other kind of masks a has sampled 9.00 % at cost 0.300."
     many = [row_of("c", 0.05, 200, other_masks="greedy 1.00 %") for _ in range(7)]
     added = row_of("d", 0.05, 200, other_masks="greedy 2.00 %", added=True)
     assert baseline_sentences([*many, added, STATIC])[-1] == (
-        "Under the other kind of masks: d greedy 2.00 %; much another error or cost in 7 of 8 rows."
+        "Under the other kind of masks d has greedy 2.00 %; error or cost also differ much in 7 of "
+        "8 rows."
     )
     alone = baseline_sentences([row_of("b", 0.05, 200), STATIC])
-    assert alone[0].startswith("On digits, 1 learned policy (sampled masks) compared")
+    assert alone[0].startswith("On digits (sampled masks), compared with random masks")
     assert len(alone) == 2
 
 
@@ -302,7 +301,7 @@ def test_unknown_macs_of_a_policy_are_matched_by_no_baseline_and_match_none():
     unknown, ruled = row_of("f", 0.05, None), row_of("g", 0.05, None, learns=False)
     assert baseline_sentences([unknown, STATIC])[1] == "MACs are unknown of f."
     both = baseline_sentences([unknown, row_of("a", 0.05, 200), STATIC, ruled])[1]
-    assert both == f"{MATCHED}. For a: static. MACs are unknown of f."
+    assert both == f"{MATCHED}static matches a. MACs are unknown of f."
 
 
 def test_a_row_that_repeats_another_is_named_and_counts_once():
@@ -310,7 +309,7 @@ def test_a_row_that_repeats_another_is_named_and_counts_once():
     one = "Equal in all common seeds, counted as one: a = static."
     assert baseline_sentences(rows) == [one]
     *others, last = baseline_sentences([*rows, row_of("b", 0.05, 200)])
-    assert others[0].endswith("less error: b.")
+    assert others[0].endswith("cost, b has less error.")
     assert last == one
 
 
@@ -343,10 +342,10 @@ def test_sentences_name_methods_instead_of_rows_and_compare_at_equal_memory():
     baselines = [row_of(k, 0.05, 10, learns=False, memory_bytes=size) for k, size in sizes]
     dear = row_of("rloo", 0.05, 5, memory_bytes=1000.0)
     assert baseline_sentences([*policies, dear, *baselines])[1] == (
-        f"{MATCHED}. For rloo (9 of 10 rows): hash; counts. "
-        "For rloo (1 of 10 rows): none of hash; counts."
+        f"{MATCHED}hash and counts match rloo (9 of 10 rows); "
+        "no baseline (hash and counts) matches rloo (1 of 10 rows)."
     )
     assert (
         baseline_sentences([policies[0], baselines[2]])[1]
-        == f"{MATCHED}. For rloo: none of counts."
+        == f"{MATCHED}no baseline (counts) matches rloo."
     )
