@@ -157,8 +157,8 @@ TRIED: dict[str, list[Settings]] = {
         *rates(0.05, 0.15, sampling="independent"),
         *rates(0.05, 0.15, sampling="independent", min_probability=0.001),
     ],
-    "sb3_ppo": [*rates(0.003, 0.01, 0.03, 0.1), *rates(0.003, 0.01, n_epochs=8)],
-    "sb3_a2c": [*rates(0.003, 0.01, 0.03, 0.1), *rates(0.01, 0.03, ent_coef=0.01)],
+    "sb3_ppo": [*rates(0.003, 0.01, 0.03), *rates(0.003, 0.01, 0.03, ent_coef=0.02)],
+    "sb3_a2c": [*rates(0.003, 0.01, 0.03), *rates(0.003, 0.01, 0.03, ent_coef=0.02)],
     "disarm": rates(0.005, 0.015, 0.05, 0.15, 0.5, 1.5),
     "sb3_trpo": [
         *rates(0.001, 0.01, target_kl=0.01),

@@ -177,7 +177,8 @@ def test_minus_one_in_an_action_is_no_block_and_other_numbers_outside_are_refuse
 @given(st.lists(st.floats(-1e4, 1e4), min_size=4, max_size=4), st.floats(1e-6, 0.49))
 def test_no_coin_is_surer_than_its_lowest_keep_probability(values, least):
     found = keep_probability(torch.tensor(values, dtype=torch.float64), least)
-    assert found.min() >= least - 1e-12 and found.max() <= 1 - least + 1e-12
+    assert found.min() >= least - 1e-12
+    assert found.max() <= 1 - least + 1e-12
 
 
 @pytest.mark.parametrize("name", ["reinforce", "actor_critic", "rloo"])
@@ -189,7 +190,8 @@ def test_the_lowest_keep_probability_holds_however_masks_are_chosen(name):
         for parameter in agent.parameters().values():
             parameter.mul_(1e4)
     shown = agent.keep_probability(torch.rand(8, simulator.obs_size), 0)
-    assert 0.2 - 1e-6 <= shown.min() < 0.21 and 0.79 < shown.max() <= 0.8 + 1e-6
+    assert 0.2 - 1e-6 <= shown.min() < 0.21
+    assert 0.79 < shown.max() <= 0.8 + 1e-6
     assert [one.low for one in agent.choosers(deterministic=False)] == [0.2]
 
 
