@@ -35,7 +35,6 @@ from ccenv.networks.core.precision import check_dtype
 from ccenv.networks.core.protocol import Earlier, num_blocks_of
 from ccenv.networks.core.unrolled import continues
 from ccenv.rewards import Surroundings, make_reward
-from ccenv.simulator.context import Context
 from ccenv.simulator.cotraining import CoTraining
 from ccenv.simulator.network_source import check_weights_setting, source_of, with_weights
 from ccenv.simulator.sequences import (
@@ -156,10 +155,9 @@ class Simulator:
             extension.attach(self)
 
     @property
-    def context(self) -> Context | None:
-        """Cost weights or budgets of the episodes, if they have any."""
-        found: Context | None = self.extension(Context.name)
-        return found
+    def context(self) -> Any:
+        """Cost weights or budgets of the episodes, an extension; None if they have none."""
+        return self.extension("context")
 
     def extension(self, name: str) -> Any:
         """What a setting of `EXTENSIONS` adds to the walk; None where it is not given."""

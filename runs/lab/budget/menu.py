@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ccenv.mask_table.exact import Outcomes
+from ccenv.mask_table.menu import Batch, menu_scores
 from ccenv.networks.core.protocol import GatedNetwork, num_blocks_of
-from ccenv.simulator.evaluate import Batch, menu_scores
 
 NEVER = 1.0
 """Nats; a gate whose own removal costs more is not tried again."""

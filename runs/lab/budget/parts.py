@@ -19,6 +19,7 @@ from ccenv.base.masks import random_mask
 from ccenv.base.seeding import stream
 from ccenv.mask_table.exact import FLOATS, Outcomes
 from ccenv.mask_table.header import all_masks
+from ccenv.mask_table.menu import menu_scores
 from ccenv.mask_table.table import MaskTable
 from ccenv.mdp.dynamics import all_or_none, initial, look, outcomes
 from ccenv.networks.core.protocol import num_blocks_of
@@ -26,7 +27,6 @@ from ccenv.runs.analysis.gate_sweep import chosen_inputs
 from ccenv.runs.lab.budget.menu import Sized, at_budgets, chain, of_sizes
 from ccenv.runs.lab.mask_tables.at_cost import AtCost, tossed
 from ccenv.runs.lab.mask_tables.learning import check_is_of
-from ccenv.simulator.evaluate import menu_scores
 from ccenv.simulator.simulator import Simulator
 
 

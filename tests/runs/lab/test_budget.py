@@ -10,6 +10,7 @@ import torch
 from scipy.special import softmax
 
 from ccenv.mask_table.exact import Outcomes
+from ccenv.mask_table.menu import answer_scores, menu_scores
 from ccenv.mask_table.table import write_table
 from ccenv.mdp.dynamics import initial, transition
 from ccenv.networks.vision.residual import resnet
@@ -30,7 +31,6 @@ from ccenv.runs.lab.budget.policies import (
 from ccenv.runs.lab.mask_tables.at_cost import AtCost
 from ccenv.runs.mask_tables.build import build_table
 from ccenv.runs.store.recorded import read_table
-from ccenv.simulator.evaluate import answer_scores, menu_scores
 from ccenv.simulator.simulator import Simulator
 
 
