@@ -45,10 +45,10 @@ SHOWN_BY = {
 ELSEWHERE = {"--export": "train", "--anew": "train"}
 """Options of one program in files that others use too, or advised for what it did before."""
 OF_OTHERS = {
-    *("--nproc-per-node", "--head", "--logdir", "--force-reinstall", "--no-deps"),
+    *("--head", "--logdir", "--force-reinstall", "--no-deps"),
     *("--untracked-files", "--query-gpu", "--format", "--ink", "--version", "--completion"),
 }
-"""Options of torchrun, ray, tensorboard, pip, git, nvidia-smi, `ccenv` alone; a style's colour."""
+"""Options of ray, tensorboard, pip, git, nvidia-smi, `ccenv` alone; a style's colour."""
 NO_COMMANDS = {
     *("classifier", "looks", "slopes", "times", "table entry", "table of"),
     *("calibration", "developers"),
