@@ -27,7 +27,7 @@ FLOORS = {
     "ccenv.networks": "core stages learning text gating vision pretrained baselines",
     "ccenv.runs": (
         "store config stats tables tensorboard engine replay analysis mask_tables studies sweeps "
-        "report suite speed commands lab"
+        "report suite commands lab"
     ),
     "ccenv.runs.lab": "benchmarks robustness docs_build",
 }

@@ -38,7 +38,7 @@ WORK: dict[str, tuple[str, ...]] = {
     ),
     "search": ("ccenv.runs.engine.search:to_do",),
     "suite": ("ccenv.runs.suite.play:play_task", "ccenv.runs.suite.reported:write_page"),
-    "benchmark": ("ccenv.runs.experiment:measure_rows",),
+    "benchmark": ("ccenv.runs.commands.benchmark:timed",),
     "table": (
         "ccenv.runs.mask_tables.build:build",
         "ccenv.runs.mask_tables.build:time_parts",
@@ -65,7 +65,7 @@ SOUND: dict[str, list[list[str]]] = {
     "search": [["reinforce", *(word for word in SHORT if not word.startswith("learning_rate"))]],
     "list": [["rewards"], []],
     "validate": [["run"]],
-    "benchmark": [["kernels"]],
+    "benchmark": [[]],
     "table": [
         ["build", "mlp", "synthetic", "num_blocks=[4]"],
         ["times", "mlp", "synthetic"],

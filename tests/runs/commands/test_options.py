@@ -29,8 +29,6 @@ SHOWN_BY = {
     "runs/commands/cli.py": tuple(COMMANDS),
     "runs/comparing.py": ("compare",),
     "agents/foreign.py": ("compare",),
-    "runs/experiment.py": ("benchmark",),
-    "runs/speed/benchmark.py": ("benchmark",),
     "runs/engine/machines/": ("compare",),
     "runs/engine/search.py": ("search",),
     "runs/tables/mask_table.py": ("table",),
@@ -75,15 +73,13 @@ def parser_of(module):
     def ask(parser, *given, **named):
         raise AskedError(parser)
 
-    # A benchmark's own options stand behind its name.
-    words = ["kernels"] if module == program_of("benchmark") else []
     # Python 3.12 and later do not come from the second to the first.
     ways = dict.fromkeys(("parse_known_args", "parse_known_intermixed_args"), ask)
     with (
         mock.patch.multiple(argparse.ArgumentParser, **ways),
         pytest.raises(AskedError) as asked,
     ):
-        importlib.import_module(module).main(words)
+        importlib.import_module(module).main([])
     return asked.value.parser
 
 

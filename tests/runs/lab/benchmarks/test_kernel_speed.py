@@ -7,11 +7,9 @@ from hypothesis import strategies as st
 
 from ccenv.base.seeding import stream
 from ccenv.networks.core.mlp import GatedMLP
-from ccenv.runs.lab.benchmarks.block_sizes import mean_speedup
-from ccenv.runs.speed import gpu, masks, networks
-from ccenv.runs.speed.benchmark import time_case, width_of_macs
-from ccenv.runs.speed.masks import KINDS, draw_pool, keep_probabilities, layer_case, mean_densities
-from ccenv.runs.speed.networks import (
+from ccenv.runs.lab.benchmarks import kernels, masks
+from ccenv.runs.lab.benchmarks.cases import time_case, width_of_macs
+from ccenv.runs.lab.benchmarks.kernels import (
     GIVEN,
     STEPPED,
     TRAINED,
@@ -21,6 +19,13 @@ from ccenv.runs.speed.networks import (
     executed_macs,
     mlp_macs,
     mnist_case,
+)
+from ccenv.runs.lab.benchmarks.masks import (
+    KINDS,
+    draw_pool,
+    keep_probabilities,
+    layer_case,
+    mean_densities,
 )
 
 BUILDERS = {
@@ -151,11 +156,6 @@ def test_the_mnist_network_is_limited_by_the_macs_of_the_trial():
     assert case.dense_macs / case.macs == pytest.approx(203_264 / 14_272)
 
 
-def test_all_densities_together_are_times_summed_and_not_ratios():
-    slow, fast = ({"milliseconds": ms, "speedup": s} for ms, s in ((9.0, 1.0), (1.0, 11.0)))
-    assert mean_speedup([slow, fast]) == 2.0
-
-
 def test_speed_over_density_is_of_the_case_with_most_densities():
     row = {"masks": "independent", "batch": 2, "speedup_low": 1.0, "speedup_high": 3.0}
     rows = [{**row, "case": "a", "density": d, "speedup": 2.0, "ceiling": 4.0} for d in (0.9, 0.1)]
@@ -168,6 +168,6 @@ def test_speed_over_density_is_of_the_case_with_most_densities():
 
 def test_every_case_is_timed_once(monkeypatch):
     for name in ("layer_case", "cifar_case", "mnist_case"):
-        monkeypatch.setattr(networks, name, lambda *given, name=name: (name, *given))
-    for cases in (list(networks.all_cases(quick=False)), gpu.CASES):
-        assert len(set(cases)) == len(cases)
+        monkeypatch.setattr(kernels, name, lambda *given, name=name: (name, *given))
+    cases = list(kernels.all_cases(quick=False))
+    assert len(set(cases)) == len(cases)
