@@ -20,7 +20,6 @@ GROUPS = {
         "train": "train one agent, evaluate it on test inputs",
         "compare": "run what is missing of a sweep, then show the table",
         "suite": "at which skills is my agent better? tasks with a known optimum",
-        "search": "search settings of an agent: error and total cost",
     },
     "look at runs": {
         "eval": "evaluate a finished run again, on any split",

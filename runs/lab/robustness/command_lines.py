@@ -36,7 +36,6 @@ WORK: dict[str, tuple[str, ...]] = {
         "ccenv.runs.analysis.gate_sweep:without_gates",
         LEARNED,
     ),
-    "search": ("ccenv.runs.engine.search:to_do",),
     "suite": ("ccenv.runs.suite.play:play_task", "ccenv.runs.suite.reported:write_page"),
     "benchmark": ("ccenv.runs.commands.benchmark:timed",),
     "table": (
@@ -62,7 +61,6 @@ SOUND: dict[str, list[list[str]]] = {
         ["gates", "dataset=synthetic"],
         ["retrieval", "dataset=synthetic"],
     ],
-    "search": [["reinforce", *(word for word in SHORT if not word.startswith("learning_rate"))]],
     "list": [["rewards"], []],
     "validate": [["run"]],
     "benchmark": [[]],

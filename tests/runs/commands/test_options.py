@@ -29,8 +29,6 @@ SHOWN_BY = {
     "runs/commands/cli.py": tuple(COMMANDS),
     "runs/comparing.py": ("compare",),
     "agents/foreign.py": ("compare",),
-    "runs/engine/machines/": ("compare",),
-    "runs/engine/search.py": ("search",),
     "runs/tables/mask_table.py": ("table",),
     "runs/tables/short_table.py": ("compare",),
     "runs/config/sweep.py": ("compare", "train"),

@@ -119,7 +119,6 @@ if __name__ == "__main__":
     go(0, "train", "mine_of_here:Mine", "reward=mine_of_here:reward", *text, "--export")
     run = run_with("book")
     go(0, "compare", "mine.toml", *trust)
-    go(2, "search", "mine_of_here:Mine", "learning_rate=0.02..0.01")
     go(0, "eval", run, *trust)
     go(0, "validate", run, *trust)
     go(0, "plot", run)

@@ -35,7 +35,7 @@ WRONG = {
     "load": {"folder": [0, None]},
     "compare": {
         "most_runs": ["x"], "shard": [1], "jobs": ["x", 0, -1], "log_dir": [0], "report_dir": [0],
-        "results_dir": [0], "change": [None], "engine_options": [1], "add": [("a",)],
+        "results_dir": [0], "change": [None], "add": [("a",)],
         "record": [np.zeros(2)], "trust": ["mine"],
     },
     "evaluate": {
