@@ -406,7 +406,6 @@ FILE = {
     "eval": lambda place, run: (REFUSED, [run]),
     "inspect": lambda place, run: (REFUSED, [run]),
     "validate": lambda place, run: (1, [run]),
-    "analyze": lambda place, run: (1, ["leaks", run]),
     "table": lambda place, run: (SHOWN, ["show", hostile_table(place / "table.safetensors")]),
     "generate": lambda place, run: (REFUSED, [run]),
     "export": lambda place, run: (REFUSED, [run, "--onnx"]),

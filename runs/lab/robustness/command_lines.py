@@ -32,7 +32,6 @@ WORK: dict[str, tuple[str, ...]] = {
     "plot": ("ccenv.runs.report.publish:publish",),
     "analyze": (
         "torch:Tensor.backward",
-        "ccenv.runs.analysis.recalls:recalls",
         "ccenv.runs.analysis.gate_sweep:without_gates",
         LEARNED,
     ),
@@ -45,7 +44,7 @@ WORK: dict[str, tuple[str, ...]] = {
     ),
     "data": ("ccenv.runs.commands.data:download",),
     "generate": ("ccenv.deploy.generate:write",),
-    "export": ("ccenv.runs.engine.onnx_export:written", "ccenv.runs.commands.export:push"),
+    "export": ("ccenv.runs.engine.onnx_export:written",),
     "serve": ("ccenv.deploy.micro_batches:MicroBatches",),
 }
 """Command -> where its work begins; of other commands the work is small, and is done."""
@@ -57,9 +56,7 @@ SOUND: dict[str, list[list[str]]] = {
     "plot": [["run"]],
     "inspect": [["run"]],
     "analyze": [
-        ["leaks", "run"],
         ["gates", "dataset=synthetic"],
-        ["retrieval", "dataset=synthetic"],
     ],
     "list": [["rewards"], []],
     "validate": [["run"]],
@@ -73,7 +70,7 @@ SOUND: dict[str, list[list[str]]] = {
     "suite": [["rloo", "--task", "basic-4"]],
     "data": [["mnist", "--download"]],
     "generate": [["run"]],
-    "export": [["run", "--onnx"], ["run", "--share"]],
+    "export": [["run", "--onnx"]],
     "serve": [["run"]],
 }
 """Command -> words that it accepts where `samples` lie; odd ones are put behind them, or alone."""

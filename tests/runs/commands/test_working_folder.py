@@ -123,13 +123,11 @@ if __name__ == "__main__":
     go(0, "validate", run, *trust)
     go(0, "plot", run)
     go(0, "inspect", run, *trust)
-    go(0, "analyze", "leaks", run_with("probe"), *trust)
     go(0, "list", "rewards", "mine_of_here:reward")
     go(0, "data", "book")
     go(0, "table", "build", "probe", "probe", "num_blocks=4,4", "block_size=2", "activation=relu")
     go(0, "suite", "mine_of_here:Mine", "--task", "basic-4", "--seeds", 1)
     go(0, "benchmark", "--width", 64, "--blocks", 2, "--rounds", 2)
-    go(0, "export", run, "--share")
     with contextlib.suppress(ImportError):
         import uvicorn
         with socket.create_server(("127.0.0.1", 0)) as taken:

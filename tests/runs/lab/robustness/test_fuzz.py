@@ -19,7 +19,6 @@ COMMAND_LINES = [
     ["eval", "\x00"],
     ["analyze", "gates", "dataset=synthetic", "activation=[]"],
     ["table", "times", "mlp", "synthetic", "activation=[]"],
-    ["analyze", "retrieval", "dataset=synthetic", "activation={}"],
     ["train", "reinforce", "activation=None"],
 ]
 """Found by `python -m ccenv.runs.lab fuzz`, or by hand."""
