@@ -528,20 +528,6 @@ def test_what_is_recorded_comes_back_but_for_what_no_plot_shows(tmp_path):
         )
 
 
-def record_as(name, comparison, folder):
-    """Writes a made comparison as the recorded results of a sweep."""
-    plans = {}
-    for job in make_jobs(comparison.sweep, "unused"):
-        plans.setdefault(job.label, []).append(job.plan)
-    pairs = zip([p for label in plans for p in plans[label]], comparison.finished, strict=True)
-    results = {
-        plan.key(): one.result | {"data": {plan.environment["dataset"]: "a checksum"}}
-        for plan, one in pairs
-    }
-    source = recorded.Source(folder / f"{name}.json", plans)
-    recorded.save(source, {"kind": "comparison"}, results)
-
-
 PROBE = """
 <script>
 addEventListener("load", () => {
