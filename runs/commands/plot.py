@@ -29,9 +29,7 @@ def make_parser() -> argparse.ArgumentParser:
         default=OWN,
         help="what each agent is for (own), sampled masks, or greedy ones (mode)",
     )
-    parser.add_argument(
-        "--results-dir", type=Path, help="of recorded results"
-    )
+    parser.add_argument("--results-dir", type=Path, help="of recorded results")
     parser.add_argument(
         "--board", metavar="FOLDER", help="also write means over seeds for TensorBoard below it"
     )
