@@ -149,7 +149,7 @@ def test_a_sound_command_line_comes_to_where_its_work_begins_and_no_further(comm
 
 @pytest.mark.usefixtures("place")
 @pytest.mark.parametrize(
-    ("command", "line"), [("train", SOUND["train"][0]), ("analyze", SOUND["analyze"][1])]
+    ("command", "line"), [("train", SOUND["train"][0]), ("analyze", SOUND["analyze"][0])]
 )
 def test_a_command_line_that_reaches_real_training_is_a_crash(command, line, monkeypatch, tmp_path):
     # Weights that another test has learned would be read, not learned.
