@@ -19,7 +19,7 @@ FILES = [path for top in ("ccenv", "agents", "runs") for path in sorted((ROOT / 
 LAB = ROOT / "runs" / "lab"
 SHIPPED = [path for path in FILES if not path.is_relative_to(LAB)]
 """What users see the advice of."""
-OPENS_STORED = ("eval", "validate", "inspect", "analyze", "export")
+OPENS_STORED = ("eval", "validate", "inspect", "export")
 """Programs that follow names of stored runs and classifiers."""
 SHOWN_BY = {
     "ccenv/base/trust.py": OPENS_STORED,
@@ -41,10 +41,10 @@ SHOWN_BY = {
 ELSEWHERE = {"--export": "train", "--anew": "train"}
 """Options of one program in files that others use too, or advised for what it did before."""
 OF_OTHERS = {
-    *("--nproc-per-node", "--head", "--logdir", "--force-reinstall", "--no-deps"),
-    *("--untracked-files", "--query-gpu", "--format", "--ink", "--version", "--completion"),
+    *("--nproc-per-node", "--logdir", "--force-reinstall", "--no-deps"),
+    *("--untracked-files", "--query-gpu", "--format", "--ink", "--version"),
 }
-"""Options of torchrun, ray, tensorboard, pip, git, nvidia-smi, `ccenv` alone; a style's colour."""
+"""Options of torchrun, tensorboard, pip, git, nvidia-smi, `ccenv` alone; a style's colour."""
 NO_COMMANDS = {
     *("classifier", "looks", "slopes", "times", "table entry", "table of"),
     *("calibration", "developers"),
