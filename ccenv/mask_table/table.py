@@ -26,6 +26,7 @@ from ccenv.mask_table.header import (
     header_text,
     num_masks_of,
 )
+from ccenv.mask_table.times import UnitTimes
 
 KIND = "ccenv table of masks"
 SCORES = ("right", "log_likelihood")
@@ -106,14 +107,15 @@ class MaskTable:
         """All bits: bool [num_images, num_masks]."""
         return np.unpackbits(self.right, axis=1, count=self.header.num_masks).view(bool)
 
-    def outcomes(self, score: str = "right") -> Outcomes:
+    def outcomes(self, score: str = "right", times: UnitTimes | None = None) -> Outcomes:
         """For the exact tools.
 
         Args:
             score: "right" (1 or 0) or "log_likelihood" (minus nll, in nats).
+            times: of a machine: costs are then shares of the dense network's time, not of MACs.
 
         Raises:
-            ValueError: if the table lacks the score.
+            ValueError: if the table lacks the score, or the times are of another network.
         """
         check_names([score], SCORES, "score")
         self.check_has(score)
@@ -122,7 +124,9 @@ class MaskTable:
             scores=self.is_right()
             if self.nll is None or score == "right"
             else -self.nll.astype(np.float32),
-            costs=self.macs / self.header.dense_macs,
+            costs=self.macs / self.header.dense_macs
+            if times is None
+            else times.shares(self.header).astype(np.float64),
             kept=self.header.executed().sum(axis=1),
             num_units=whole,
         )

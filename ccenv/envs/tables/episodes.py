@@ -15,6 +15,7 @@ from ccenv.base.registry import check_names
 from ccenv.base.values import shown
 from ccenv.mask_table.header import NUMBERS, number_of
 from ccenv.mask_table.table import SCORES, MaskTable, opened_table
+from ccenv.mask_table.times import UnitTimes, read_times
 from ccenv.mdp.outcome import Outcome
 from ccenv.rewards import Reward, RewardFunction, make_reward
 from ccenv.rewards.bind import PlainReward
@@ -77,6 +78,7 @@ class TableEpisodes:
         by_gate: bool = False,
         reward: str | RewardFunction | None = None,
         reward_kwargs: dict[str, Any] | None = None,
+        times: str | Path | UnitTimes | None = None,
     ) -> None:
         """Reads the table.
 
@@ -89,6 +91,8 @@ class TableEpisodes:
                 a function that uses only the fields of `Outcome`; leave `cost_weight` and `score`
                 at their defaults then.
             reward_kwargs: settings of that reward.
+            times: file of `ccenv table times`, or its content: the cost is then the machine's time
+                instead of MACs, in `info["cost"]` too.
 
         Raises:
             FileNotFoundError, ValueError: see `read_table`; if it lacks what the reward needs.
@@ -106,7 +110,12 @@ class TableEpisodes:
         self.is_split = self.by_gate or reward is not None
         if self.is_split:
             self.bills = [self.table.bills_of(gate) for gate in range(self.num_gates)]
-        self.costs = shares(self.table.macs, header.dense_macs)
+        self.costs = self.charged = shares(self.table.macs, header.dense_macs)
+        self.clocked: list[F32] | None = None
+        if times is not None:
+            known = times if isinstance(times, UnitTimes) else read_times(Path(times))
+            self.clocked = [known.shares(header, gate) for gate in range(self.num_gates)]
+            self.charged = self.clocked[-1]
         self.generator: np.random.Generator | None = None
         self.order = self.images = np.empty(0, dtype=np.int64)
         self.gate = 0
@@ -197,9 +206,9 @@ class TableEpisodes:
             return self.decide_all(masks)
         numbers = number_of(self.header.menus, masks)
         right, nll, macs = self.table.look_up(self.images, numbers)
-        cost = self.costs[numbers]
-        paid = np.float32(-self.cost_weight) * cost
-        info = self.end_info(right, nll) | {"mask": masks.copy(), "cost": cost.copy()}
+        cost, charged = self.costs[numbers], self.charged[numbers]
+        paid = np.float32(-self.cost_weight) * charged
+        info = self.end_info(right, nll) | {"mask": masks.copy(), "cost": charged.copy()}
         score: F32 = right.astype(np.float32) if self.score == "right" else -info["nll"]
         info |= {"compute_cost": cost, "macs": macs, "reward/score": score, "reward/cost": paid}
         self.gate = self.num_gates
@@ -251,7 +260,7 @@ class TableEpisodes:
         """Decides the next gate: bool [rows, blocks or more] -> what it did, and the end's info."""
         gate, menu = self.gate, self.header.menus[self.gate]
         bits = masks[:, : menu.num_blocks]
-        self.prefix = self.prefix * len(menu) + menu.number_of(bits)
+        earlier, self.prefix = self.prefix, self.prefix * len(menu) + menu.number_of(bits)
         mask = bits & self.running[:, None]
         self.executed[:, self.starts[gate] : self.starts[gate + 1]] = mask
         if self.header.gates[gate][2] == "stop":
@@ -268,6 +277,9 @@ class TableEpisodes:
             nll = ended.get("nll")
         dense = self.header.dense_macs
         now, so_far = shares(self.spent - before, dense), shares(self.spent, dense)
+        if self.clocked is not None:
+            so_far = self.clocked[gate][self.prefix]
+            now = so_far - self.clocked[gate - 1][earlier] if gate else so_far
         outcome = TableOutcome(
             layer=gate,
             mask=mask,

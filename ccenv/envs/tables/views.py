@@ -31,7 +31,8 @@ class BlockSelectionTableEnv(gym.Env[np.ndarray, np.ndarray]):
     the observation is the features offered at the first gate, and the reward is
     score - cost_weight * cost, where cost is the mask's MACs over the dense network's. `info`:
     `mask`, `cost`, `compute_cost`, `macs`, `correct`, `nll` (if the table holds it), `image` (row
-    of the split), `reward/<term>`.
+    of the split), `reward/<term>`. With `times` (a file of `ccenv table times`) `cost` is a
+    machine's time; `compute_cost` stays MACs.
 
     With `by_gate=True` a step is one gate, as in `BlockSelectionEnv`: actions
     `MultiBinary(max(num_blocks))`, and its `info` without `label` and `prediction`, which a table

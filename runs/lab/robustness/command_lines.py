@@ -20,7 +20,7 @@ from ccenv.runs.commands.cli import COMMANDS
 from ccenv.runs.config.agent_settings import agent_parameters, find_agent
 from ccenv.runs.lab.robustness.odd import ODD_WORDS, strategies
 from ccenv.runs.lab.robustness.tiny import SETTINGS, words
-from ccenv.runs.mask_tables.build import build_table
+from ccenv.runs.mask_tables.build import build_table, time_units
 from ccenv.runs.store.identity import Program
 from ccenv.simulator.settings import setting_defaults
 
@@ -39,6 +39,7 @@ WORK: dict[str, tuple[str, ...]] = {
     "benchmark": ("ccenv.runs.commands.benchmark:timed",),
     "table": (
         "ccenv.runs.mask_tables.build:build",
+        "ccenv.runs.mask_tables.build:time_parts",
         LEARNED,
     ),
     "data": ("ccenv.runs.commands.data:download",),
@@ -62,6 +63,7 @@ SOUND: dict[str, list[list[str]]] = {
     "benchmark": [[]],
     "table": [
         ["build", "mlp", "synthetic", "num_blocks=[4]"],
+        ["times", "mlp", "synthetic"],
         ["show", "table.safetensors"],
         ["pack", "table.safetensors", "--out", "small.safetensors"],
     ],
@@ -204,7 +206,7 @@ def setting_names() -> tuple[str, ...]:
 def own_names(command: str) -> tuple[str, ...]:
     """Names that a program gives its functions itself, and that a setting must not replace."""
     options = [option.removeprefix("--").replace("-", "_") for option in options_of(command)]
-    functions = (build_table,) if command == "table" else ()
+    functions = (build_table, time_units) if command == "table" else ()
     called = [n for one in functions for n in inspect.signature(one).parameters]
     return tuple(sorted({*options, *called, "progress"}))
 

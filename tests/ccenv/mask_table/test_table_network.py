@@ -1,7 +1,10 @@
 """Laws of a table as a network: agents on it meet the same episodes; what they reach is a sum."""
 
 import dataclasses
+import json
+from pathlib import Path
 
+import gymnasium as gym
 import numpy as np
 import pytest
 import torch
@@ -10,6 +13,8 @@ from ccenv.agents import AGENTS
 from ccenv.base.registry import resolve
 from ccenv.mask_table import all_masks, build, optimum, rewards, value
 from ccenv.mask_table.environment import TableNetwork, mask_chances, table_simulator
+from ccenv.mask_table.times import UnitTimes, read_times, write_times
+from ccenv.runs.mask_tables.build import time_parts
 from ccenv.simulator.simulator import Simulator
 
 NUM = 48
@@ -122,6 +127,79 @@ def test_bits_alone_and_all_gates_at_once_will_do_and_other_tables_are_refused(t
 def test_looks_of_another_shape_are_refused(table, behind):
     with pytest.raises(ValueError, match="expected looks"):
         TableNetwork([table], later=behind)
+
+
+def test_a_machines_time_is_charged_where_asked_and_macs_are_still_told(table, tmp_path):
+    header = table.header
+    times = UnitTimes(
+        {"name": "mine"}, header.gates, header.dense_macs, 1, 4.0, (1.0, 2.0, 0.0, 3.0)
+    )
+    write_times(tmp_path / "times.json", times)
+    assert read_times(tmp_path / "times.json") == times
+    shares = times.shares(header)
+    assert shares[-1] == 1
+    np.testing.assert_allclose(shares[0b0101], 0.9, rtol=1e-6)
+    assert np.array_equal(table.outcomes("right", times).costs, shares.astype(np.float64))
+    words = {"table": table, "cost_weight": 0.5, "times": str(tmp_path / "times.json")}
+    masks = np.random.default_rng(0).random((8, 4)) < 0.5
+    numbers = masks @ np.array([8, 4, 2, 1])
+    options = {"indices": np.arange(8)}
+    env = gym.make_vec("BlockSelectionTable-v0", num_envs=8, **words)
+    env.reset(seed=0, options=options)
+    _, reward, _, _, info = env.step(masks)
+    np.testing.assert_allclose(info["cost"], shares[numbers])
+    np.testing.assert_allclose(reward, info["correct"] - 0.5 * shares[numbers], atol=1e-6)
+    assert np.array_equal(info["macs"], table.macs[numbers])
+    step = gym.make_vec("BlockSelectionTable-v0", num_envs=8, by_gate=True, **words)
+    step.reset(seed=0, options=options)
+    told = [step.step(masks[:, [gate]]) for gate in range(4)]
+    np.testing.assert_allclose(sum(one[4]["cost"] for one in told), shares[numbers], atol=1e-6)
+    np.testing.assert_allclose(sum(one[1] for one in told), reward, atol=1e-6)
+    with pytest.raises(ValueError, match="times of the table's network"):
+        dataclasses.replace(times, dense_macs=7).shares(header)
+    write_times(tmp_path / "broken.json", dataclasses.replace(times, units=(1.0, -1.0, 0.0, 0.0)))
+    with pytest.raises(ValueError, match="none below 0"):
+        read_times(tmp_path / "broken.json")
+
+
+def test_times_that_are_not_as_they_were_written_are_refused(table, tmp_path, monkeypatch):
+    path, units = tmp_path / "times.json", (1.0, 2.0, 0.0, 3.0)
+    times = UnitTimes({"name": "mine"}, table.header.gates, table.header.dense_macs, 1, 4.0, units)
+    write_times(path, times)
+    whole = path.read_text()
+    content = json.loads(whole)
+    for other in ({"always": 3.0}, {"machine": {"name": "other"}}, {"units": [0.0, *units]}):
+        path.write_text(json.dumps(content | other))
+        with pytest.raises(ValueError, match="damaged or edited"):
+            read_times(path)
+    path.write_text(json.dumps({name: one for name, one in content.items() if name != "sha256"}))
+    with pytest.raises(ValueError, match=r"expected a checksum .* ccenv table times"):
+        read_times(path)
+    for text in ("[" * 100_000, "[]", "7", "{}", whole[:-30], '{"kind": {"a": ' * 50_000):
+        path.write_text(text)
+        with pytest.raises(ValueError, match="another kind of file"):
+            read_times(path)
+    write_times(path, times)
+
+    def full(self, text, **settings):
+        with self.open("w") as file:
+            file.write(text[:20])
+        raise OSError(28, "No space left on device")
+
+    # A write that fails leaves the times before it.
+    monkeypatch.setattr(Path, "write_text", full)
+    with pytest.raises(OSError, match="No space"):
+        write_times(path, dataclasses.replace(times, always=9.0))
+    assert read_times(path) == times
+    assert [one.name for one in tmp_path.iterdir()] == ["times.json"]
+
+
+def test_measured_times_are_of_the_network_and_dense_is_their_sum(simulator):
+    inputs, _ = simulator.data.batch(torch.arange(2))
+    times = time_parts(simulator.network, inputs, {"name": "here"}, rounds=1)
+    assert len(times.units) == 4
+    assert times.dense == pytest.approx(times.always + sum(times.units))
+    assert times.dense > 0
 
 
 def test_potential_based_shaping_leaves_the_best_mask_of_every_input_as_it_is(simulator, table):

@@ -18,7 +18,7 @@ COMMAND_LINES = [
     ["table", "show", "odd.json"],
     ["eval", "\x00"],
     ["analyze", "gates", "dataset=synthetic", "activation=[]"],
-    ["table", "build", "mlp", "synthetic", "activation=[]"],
+    ["table", "times", "mlp", "synthetic", "activation=[]"],
     ["train", "reinforce", "activation=None"],
 ]
 """Found by `python -m ccenv.runs.lab fuzz`, or by hand."""
