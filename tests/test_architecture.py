@@ -227,7 +227,7 @@ def test_importing_the_package_stays_light():
 HELP = f"""
 import contextlib, io, sys
 from ccenv.runs.commands import cli
-for words in (["list"], *([name, "--help"] for name in [*cli.COMMANDS, cli.COMPLETION])):
+for words in (["list"], *([name, "--help"] for name in cli.COMMANDS)):
     text = io.StringIO()
     with contextlib.redirect_stdout(text), contextlib.suppress(SystemExit):
         cli.main(words)
