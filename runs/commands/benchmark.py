@@ -39,7 +39,7 @@ def timed(batch: int, density: float, options: argparse.Namespace) -> dict[str, 
     from ccenv.base.clock import quartiles_of_ratio, seconds_in_turns, wait_for
     from ccenv.base.seeding import stream
     from ccenv.networks.core.mlp import linear_at, linear_stack
-    from ccenv.sparse.cpu.buffers import keep_panels
+    from ccenv.sparse.buffers import keep_panels
     from ccenv.sparse.linear import block_sparse_linear
 
     generator, device = stream(0, "benchmark"), torch.device(options.device)
