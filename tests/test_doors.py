@@ -34,7 +34,7 @@ TABLE = "the name stands in the code, or in a table of it"
 DOOR = "the door itself: only after the name was found in a table or in a trusted module"
 CHECKED = "names of a file come here after `check_named` has passed them; others are the reader's"
 OBJECT = "no file: an object that is there, asked for its own name or attributes"
-TRUSTED = "a zip of a model that the user trusts by name: its pickles may run anything"
+TRUSTED = "a file of a model that the user trusts by name: its pickles may run anything"
 DATA = "arrays, tensors or numbers: pickle is refused by the loader"
 DOORS = {
     TABLE: (
@@ -83,6 +83,7 @@ DOORS = {
         "pays_again: resolve",
         "code_digests: import_object",
         "pass_limit_on: resolve, resolve",
+        "make_environment: resolve",
         "check_has_cost_weight: resolve",
         "Addition.is_agent: import_object",
         "open_policies: import_object",
@@ -95,13 +96,13 @@ DOORS = {
         "aten: getattr",
         "Recorder.__torch_function__: getattr",
     ),
-    TRUSTED: ("open_zip: load_from_zip_file",),
+    TRUSTED: ("open_zip.load: load_from_zip_file", "open_zip.load_statistics: load_from_pkl"),
     DATA: ("arrays_of_file: np.load", "digits: np.load", "packaged_tensors: torch.load"),
 }
 """Why a name or a file is safe there -> functions, and what they call that turns it into code."""
 IMPORTERS = ("import_object", "import_trusted", "import_module", "find_spec", "__import__")
 OTHERS = ("run_module", "run_path", "exec_module", "load_module", "attrgetter", "methodcaller")
-OTHERS += ("load_from_zip_file",)
+OTHERS += ("load_from_zip_file", "load_from_pkl")
 BUILTINS = ("exec", "eval", "compile", "__import__")
 LOADS = ("torch.load", "np.load", "numpy.load", "gym.make", "gymnasium.make", "gym.make_vec")
 MODULES_BY_NAME = ("sys.modules", "globals()")
