@@ -150,11 +150,13 @@ ON_ALL_PROBES = {"reinforce", "rloo", "sb3_ppo"}
 
 
 def parameters(seed):
-    """Cases of a seed; other seeds are slow, and further probes of most agents."""
-    ones_of_blocks = {name.split()[0] for probe, name, *_ in CASES if probe == "blocks"}
+    """Cases of a seed; other seeds are slow, further ways, and further probes of most agents."""
+    first = {}
     for case in CASES:
         probe, name, *_ = case
-        heavy = probe != "blocks" and name.split()[0] in ones_of_blocks - ON_ALL_PROBES
+        place, way = first.setdefault(name.split()[0], (probe, name))
+        is_further = probe != place and name.split()[0] not in ON_ALL_PROBES
+        heavy = is_further or (probe == place and name != way)
         # The paper's text has no baseline, its L_v spreads probabilities along whatever differs
         # most between images (here the label, not the domain), and its L_e holds each image at the
         # density, where a gate of one block can only be 0 or 1: whether it finds the exits depends
