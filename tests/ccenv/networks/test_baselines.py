@@ -286,19 +286,6 @@ def filled(network):
     return network.eval()
 
 
-def test_hashed_ngrams_are_the_logits_of_a_sum_of_a_row_a_place_and_a_row_an_ngram():
-    network = filled(hashed_ngrams(WINDOW, SYMBOLS, **HASHED))
-    tokens, kept = drawn()
-    stem, logits = network.stem, network.part(0).body[0]
-    for window, answer in zip(tokens, network(tokens, [kept]), strict=True):
-        last = window[-4:].tolist()
-        places = [stem.places.weight[4 * symbol + place] for place, symbol in enumerate(last)]
-        ngrams = [stem.rows.weight[row] for row in stem.hashed(window[None])[0]]
-        torch.testing.assert_close(answer, logits(sum(places + ngrams).relu()))
-    assert network.dense_macs == 5 * SYMBOLS
-    assert memory_bytes(network) == 4 * (5 * (4 * SYMBOLS + 12) + (5 + 1) * SYMBOLS)
-
-
 @given(bits=st.lists(st.booleans(), min_size=3 * 7, max_size=3 * 7))
 @settings(max_examples=10, deadline=None)
 def test_kept_output_matrices_are_added_up_and_each_costs_the_logits_once(bits):
