@@ -17,7 +17,6 @@ SWITCH = ONE | {"scaled": True, "capacity": 1.5, "balance_weight": 0.1}
 DENSE = {"learning_rate": 0.05, "density_weight": 1.0}
 # Shares of images that go on: all but the first domain, then half, then the last domain.
 EXIT_DENSITY = {"target_density": (0.75, 0.5, 0.25)}
-LIMITED = FAST | {"cost_limit": 0.625, "entropy_weight": 0.05}
 NO_BONUS = RATE | {"entropy_weight": 0.0}
 HYBRID = FAST | {"supervised_share": 0.2}
 # One actor for all gates must learn which domain goes with which gate. Where a unit costs less than

@@ -167,14 +167,6 @@ def test_the_networks_of_a_cascade_learn_apart():
         torch.testing.assert_close(parameter.grad, gradient)
 
 
-def test_its_cost_is_that_of_its_products():
-    network = small_conv((1, 14, 14), channels=(8, 16), units=(32,))
-    products = 9 * 8 * 49 + 9 * 8 * 16 * 16 + 16 * 16 * 32 + 32 * 10
-    assert network.dense_macs == products
-    network = small_conv((1, 14, 14), channels=(4, 12), kernel=(5, 3), padded=False)
-    assert network.dense_macs == 25 * 4 * 25 + 9 * 4 * 12 * 4 + 48 * 10
-
-
 def test_dropout_is_on_while_the_network_learns_and_off_when_it_is_used():
     network = half(in_features=6, num_blocks=(1,), block_size=400, num_classes=3)
     plain = GatedMLP(6, (1,), 400, 3)
