@@ -267,7 +267,7 @@ def zeroed(tensors):
     return {name: value * ("values" not in name) for name, value in tensors.items()}
 
 
-@pytest.mark.parametrize("agent", ["noisy_topk", "act"])
+@pytest.mark.parametrize("agent", ["noisy_topk", "act on a text"])
 @pytest.mark.parametrize(
     ("change", "problem"),
     [
