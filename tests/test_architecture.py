@@ -41,6 +41,7 @@ ANNEXES = (
     "ccenv.networks.pretrained",
     "ccenv.networks.text",
     "ccenv.simulator.extensions",
+    "ccenv.sparse.cpu",
     "ccenv.sparse.gpu",
     "ccenv.tasks",
     "ccenv.torchrl",
