@@ -547,7 +547,6 @@ def test_help_names_every_sweep_and_reads_no_file_of_one(monkeypatch, capsys):
 @pytest.mark.parametrize(
     ("sweep", "hint"),
     [
-        ("quikstart", "did you mean 'quickstart'?"),
         ("toy_sweep:TOYS", "did you mean 'TOY'?"),
         ("toy_sweep:TYPO", "did you mean 'learning_rate'?"),
         ("toy_sweep:Diary", "to be a Sweep or a Study"),

@@ -56,6 +56,7 @@ KINDS = {
         RIVAL | sized("early_exit", units=(8, 8, 8)) | {"stop_shares": (0.5, 0.2)},
     ),
     "noisy_topk": ("noisy_topk", LAYER_INPUT | sized("experts", num_experts=4, expert_size=4)),
+    "act": ("act", LAYER_INPUT | sized("pondering", units=8, num_steps=3)),
     "act on a text": (
         "act",
         LAYER_INPUT
@@ -267,7 +268,7 @@ def zeroed(tensors):
     return {name: value * ("values" not in name) for name, value in tensors.items()}
 
 
-@pytest.mark.parametrize("agent", ["noisy_topk", "act on a text"])
+@pytest.mark.parametrize("agent", ["noisy_topk", "act"])
 @pytest.mark.parametrize(
     ("change", "problem"),
     [
