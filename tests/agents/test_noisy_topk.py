@@ -107,6 +107,7 @@ def busiest_after(updates, learning_rate=0.02, **weights):
     return heard[0], sum(heard[-10:]) / 10
 
 
+@pytest.mark.slow
 def test_a_collapsed_router_recovers_with_the_losses_or_the_bias_and_not_without():
     none = {"importance_weight": 0.0, "load_weight": 0.0}
     start, left_alone = busiest_after(60, **none)
