@@ -29,7 +29,7 @@ FLOORS = {
         "store config stats tables tensorboard engine replay analysis mask_tables studies sweeps "
         "report suite speed commands lab"
     ),
-    "ccenv.runs.lab": "benchmarks mask_tables budget estimators robustness docs_build",
+    "ccenv.runs.lab": "benchmarks robustness docs_build",
 }
 ANNEXES = (
     "ccenv.data.texts",
@@ -41,6 +41,7 @@ ANNEXES = (
     "ccenv.networks.pretrained",
     "ccenv.networks.text",
     "ccenv.simulator.extensions",
+    "ccenv.sparse.cpu",
     "ccenv.sparse.gpu",
     "ccenv.tasks",
     "ccenv.torchrl",
@@ -319,6 +320,11 @@ def test_the_wheel_holds_every_package_but_the_lab_from_its_own_folder(monkeypat
 
 def test_no_file_is_a_bag_of_helpers():
     assert not [path for path in FILES if path.stem in ("utils", "util", "helpers", "common")]
+
+
+def test_no_two_files_of_tests_have_one_name():
+    names = [path.name for path in (ROOT / "tests").rglob("*.py") if path.name != "conftest.py"]
+    assert sorted(set(names)) == sorted(names)
 
 
 def test_nothing_draws_from_streams_that_all_share():

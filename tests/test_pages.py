@@ -54,7 +54,6 @@ BY_HAND = (
     "V=",
     "python -m ccenv.runs.lab",
     "curl",
-    "torchrun",
 )
 LONG, SHORT = "model.learn(200_000)", "model.learn(512)"
 """What takes ten seconds, and what shows that it runs."""
@@ -134,10 +133,7 @@ def own_data(folder):
 
 
 TRAININGS = {
-    command: page
-    for page in PAGES
-    for command in commands(page)
-    if "ccenv train" in command and "torchrun" not in command
+    command: page for page in PAGES for command in commands(page) if "ccenv train" in command
 }
 
 

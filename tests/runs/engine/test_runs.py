@@ -2,7 +2,6 @@
 
 import json
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -119,7 +118,7 @@ def test_a_run_leaves_exactly_the_listed_files(made):
         k: v for k, v in result.items() if k != "folder"
     }
     config = json.loads((place / "config.json").read_text())
-    assert config["agent_settings"]["learning_rate"] == 0.01
+    assert config["agent_settings"]["learning_rate"] == 0.05
     assert config["environment"]["num_blocks"] == [4, 4]
 
 
@@ -257,12 +256,6 @@ def test_an_npz_file_by_its_path_is_trained_on_and_compared_on(path, logs, tmp_p
     assert len(list(logs.rglob("result.json"))) == 2
 
 
-@pytest.mark.skipif(not Path("/proc").is_dir(), reason="this system has no /proc")
-def test_a_folder_that_only_looks_writable_is_refused_too(capsys):
-    assert train.main(["dense", "log_dir=/proc/runs"]) == 2
-    assert "/proc cannot be written in" in capsys.readouterr().err
-
-
 def test_an_unwritable_log_folder_is_refused_before_anything_is_built(tmp_path, capsys):
     (tmp_path / "file").write_text("in the way")
     assert train.main(["reinforce", f"log_dir={tmp_path / 'file' / 'logs'}"]) == 2
@@ -365,7 +358,7 @@ def test_the_folder_depends_on_every_setting_but_the_seed_and_the_machine():
 
 
 def test_a_default_given_explicitly_is_the_same_run():
-    explicit = {**PROBE, "learning_rate": 0.01, "env": "BlockSelection-v0", "num_blocks": [4, 4]}
+    explicit = {**PROBE, "learning_rate": 0.05, "env": "BlockSelection-v0", "num_blocks": [4, 4]}
     assert make_plan("reinforce", explicit).folder() == make_plan("reinforce", PROBE).folder()
 
 
