@@ -35,7 +35,6 @@ ROWS, COPIES = 256, 16
 """Episodes of a rollout, and how many of them are of one sequence, where these are compared."""
 OF_RLOO = {
     "num_kept": 1,
-    "learning_rate": 0.01,
     "diversity_weight": 0.0,
     "num_epochs": 4,
     "num_minibatches": 4,
@@ -320,8 +319,13 @@ def by_copies(
     """An environment of copies, and what learned in it."""
     simulator = Simulator(ROWS, **settings, group_size=COPIES)
     simulator.seed(seed)
-    sampling = "independent" if text.fast_memory is None else "ordered"
-    agent: Rloo = algorithm(simulator, seed=seed, sampling=sampling, **OF_RLOO)
+    is_gated = text.fast_memory is None
+    own: dict[str, Any] = {"sampling": "independent", "learning_rate": 0.01}
+    if not is_gated:
+        own = {"sampling": "ordered", "learning_rate": 0.003}
+    agent: Rloo = algorithm(simulator, seed=seed, **own, **OF_RLOO)
+    if not is_gated:
+        experts.start_at_router(agent)
     agent.learn(rollouts * ROWS // COPIES)
     return simulator, agent
 

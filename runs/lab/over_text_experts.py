@@ -240,6 +240,16 @@ def searched(
     return found, table
 
 
+@torch.no_grad()
+def start_at_router(agent: Any) -> None:
+    """Gives a policy of affine scores those of the router, whatever lies in memory."""
+    (weight, bias), experts = agent.scores.maps(0)[0], agent.num_blocks[0]
+    weight.zero_()
+    bias.zero_()
+    # What lies in memory is shown first.
+    weight[:, experts : 2 * experts] = torch.eye(experts)
+
+
 def judge(
     simulator: Simulator, size: int, searched_by: int, bound: int
 ) -> Callable[[float], tuple[list[Judged], list[Judged]]]:

@@ -7,6 +7,7 @@ import torch
 
 from ccenv.runs.experiment import run_experiment
 from ccenv.runs.lab import over_text, over_text_experts, tables
+from ccenv.simulator.simulator import Simulator
 
 SMALL = over_text.Text(length=3, network="skip_gru", sizes={"width": 4, "embedding_size": 3})
 LAYERS = {"depth": 1, "width": 4, "num_heads": 1, "ffn_width": 3, "num_experts": 1}
@@ -86,6 +87,15 @@ def test_a_rule_on_what_experts_are_worth_earns_what_the_environment_pays(cheap)
         observation, paid = step.observation, paid + step.reward.double()
     assert missed.min() >= 1
     torch.testing.assert_close(paid, likely - price * missed, atol=1e-5, rtol=0.0)
+
+
+def test_a_policy_that_starts_at_the_router_takes_its_first_expert(cheap):
+    simulator = Simulator(8, **EXPERTS.settings(0.3), group_size=4)
+    simulator.seed(0)
+    agent = over_text.Rloo(simulator, num_kept=1)
+    over_text_experts.start_at_router(agent)
+    observation = simulator.begin()
+    assert torch.equal(agent.act(observation, 0)[:, 0], observation[:, 3:6].argmax(dim=1))
 
 
 def test_the_best_choices_of_experts_are_the_best_of_all_that_there_are(cheap):
