@@ -47,7 +47,6 @@ BY_HAND = (
     "ccenv inspect",
     "ccenv eval",
     "ccenv plot",
-    "ccenv search",
     "ccenv export",
     "ccenv serve",
     # On tables of masks that are built beforehand, and on a server that runs.

@@ -22,8 +22,8 @@ from torch import Tensor
 from ccenv.agents.rloo import Rloo
 from ccenv.envs.stable_baselines import ActionViewVecEnv, BlockSelectionVecEnv
 from ccenv.mdp import dynamics
-from ccenv.runs.experiment import Experiment, Options, Row
 from ccenv.runs.lab import over_text_experts as experts
+from ccenv.runs.lab.experiment import Experiment, Options, Row
 from ccenv.runs.lab.over_text_experts import Judged
 from ccenv.runs.stats.intervals import mean_interval
 from ccenv.runs.tables.sweep_table import formatted

@@ -25,7 +25,7 @@ from ccenv.base.seeding import stream
 from ccenv.deploy.export import SkippingClassifier
 from ccenv.deploy.micro_batches import BusyError, Classify, MicroBatches
 from ccenv.runs.commands.frame import takes_trust
-from ccenv.runs.experiment import Experiment, Options, Row
+from ccenv.runs.lab.experiment import Experiment, Options, Row
 from ccenv.runs.store.untrusted_files import exported_file
 
 ANSWERED, REFUSED, LOST = 200, 503, 0

@@ -119,18 +119,15 @@ if __name__ == "__main__":
     go(0, "train", "mine_of_here:Mine", "reward=mine_of_here:reward", *text, "--export")
     run = run_with("book")
     go(0, "compare", "mine.toml", *trust)
-    go(2, "search", "mine_of_here:Mine", "learning_rate=0.02..0.01")
     go(0, "eval", run, *trust)
     go(0, "validate", run, *trust)
     go(0, "plot", run)
     go(0, "inspect", run, *trust)
-    go(0, "analyze", "leaks", run_with("probe"), *trust)
     go(0, "list", "rewards", "mine_of_here:reward")
     go(0, "data", "book")
     go(0, "table", "build", "probe", "probe", "num_blocks=4,4", "block_size=2", "activation=relu")
     go(0, "suite", "mine_of_here:Mine", "--task", "basic-4", "--seeds", 1)
-    go(0, "benchmark", "machine", "--quick")
-    go(0, "export", run, "--share")
+    go(0, "benchmark", "--width", 64, "--blocks", 2, "--rounds", 2)
     with contextlib.suppress(ImportError):
         import uvicorn
         with socket.create_server(("127.0.0.1", 0)) as taken:
