@@ -411,7 +411,6 @@ FILE = {
     "table": lambda place, run: (SHOWN, ["show", hostile_table(place / "table.safetensors")]),
     "generate": lambda place, run: (REFUSED, [run]),
     "export": lambda place, run: (REFUSED, [run, "--onnx"]),
-    "serve": lambda place, run: (REFUSED, [run]),
 }
 """Command -> its exit status and words that lead it to a hostile file."""
 

@@ -49,11 +49,9 @@ BY_HAND = (
     "ccenv plot",
     "ccenv search",
     "ccenv export",
-    "ccenv serve",
-    # On tables of masks that are built beforehand, and on a server that runs.
+    # On tables of masks that are built beforehand.
     "V=",
     "python -m ccenv.runs.lab",
-    "curl",
     "torchrun",
 )
 LONG, SHORT = "model.learn(200_000)", "model.learn(512)"

@@ -37,7 +37,6 @@ GROUPS = {
     },
     "deploy": {
         "export": "write an exported run as ONNX, or as a folder with a card for a hub",
-        "serve": "answer over HTTP by an exported run, in micro-batches",
         "generate": "write a paragraph by an exported predictor of text",
     },
 }
@@ -57,6 +56,7 @@ RENAMED = {
 """Words of an earlier version -> the words that do the same today."""
 GONE = {
     "calibrate": "`auto` chooses by a rule that is the same on every machine",
+    "serve": "any web framework serves SkippingClassifier.load(file); see the page on export",
     "challenge": "its tables are the skill real of the suite: ccenv suite AGENT --skill real",
 }
 """Word of an earlier version -> why there is nothing in its place."""

@@ -47,7 +47,6 @@ WORK: dict[str, tuple[str, ...]] = {
     "data": ("ccenv.runs.commands.data:download",),
     "generate": ("ccenv.deploy.generate:write",),
     "export": ("ccenv.runs.engine.onnx_export:written", "ccenv.runs.commands.export:push"),
-    "serve": ("ccenv.deploy.micro_batches:MicroBatches",),
 }
 """Command -> where its work begins; of other commands the work is small, and is done."""
 SHORT = words(SETTINGS | {"images": 128, "eval_every": 64})
@@ -76,7 +75,6 @@ SOUND: dict[str, list[list[str]]] = {
     "data": [["mnist", "--download"]],
     "generate": [["run"]],
     "export": [["run", "--onnx"], ["run", "--share"]],
-    "serve": [["run"]],
 }
 """Command -> words that it accepts where `samples` lie; odd ones are put behind them, or alone."""
 CANARIES = (

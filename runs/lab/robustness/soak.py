@@ -17,7 +17,6 @@ from scipy import stats
 from ccenv.agents.reinforce import Reinforce
 from ccenv.base.seeding import stream
 from ccenv.deploy.export import SkippingClassifier
-from ccenv.deploy.micro_batches import MicroBatches
 from ccenv.envs.vector import BlockSelectionVectorEnv
 from ccenv.runs.experiment import Experiment, Options, Row
 
@@ -79,18 +78,15 @@ def training() -> Work:
     return work
 
 
-def serving() -> Work:
-    """An exported classifier behind micro-batches, some inputs waiting at once."""
+def classifier() -> Work:
+    """An exported classifier."""
     env = BlockSelectionVectorEnv(ROWS, **PLACE)
     env.reset(seed=0)
-    classifier = SkippingClassifier.from_agent(Reinforce(env, seed=0))
-    batches = MicroBatches(classifier, max_batch=16, max_wait=0.001, max_pending=64)
-    images = torch.rand(ROWS, *classifier.prepare.shape, generator=stream(0, "soak"))
+    exported = SkippingClassifier.from_agent(Reinforce(env, seed=0))
+    images = torch.rand(ROWS, *exported.prepare.shape, generator=stream(0, "soak"))
 
     def work() -> int:
-        for answer in [batches.submit(image) for image in images]:
-            answer.result(60)
-        return ROWS
+        return len(exported(images))
 
     return work
 
@@ -98,7 +94,7 @@ def serving() -> Work:
 SUBJECTS: dict[str, Callable[[], Work]] = {
     "environment": environment,
     "training": training,
-    "serving": serving,
+    "classifier": classifier,
 }
 """What is used; all by one process, in turns."""
 
@@ -181,7 +177,7 @@ def run(options: Options) -> list[Row]:
 
 SOAK = Experiment(
     name="soak",
-    about="use environment, training and serving for half an hour: does anything grow?",
+    about="use environment, training and export for half an hour: does anything grow?",
     run=run,
     columns={
         "used": "<{what}",

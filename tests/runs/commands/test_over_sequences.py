@@ -140,7 +140,6 @@ SAYS = {
     "export {staleness} --onnx": "classifier.safetensors",
     "export {staleness} --share": "classifier.safetensors",
     "generate {staleness}": "classifier.safetensors",
-    "serve {staleness}": "classifier.safetensors",
     "inspect {text} {staleness}": "expected runs on the same test inputs",
 }
 
