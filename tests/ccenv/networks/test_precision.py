@@ -30,7 +30,6 @@ KINDS = (
     "lm, heads and ffn",
     "lm, exits behind heads",
     "patches",
-    "smollm2",
     "gated",
 )
 LAYERS = nn.Sequential(
