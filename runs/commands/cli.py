@@ -37,7 +37,6 @@ GROUPS = {
     },
     "deploy": {
         "export": "write an exported run as ONNX, or as a folder with a card for a hub",
-        "generate": "write a paragraph by an exported predictor of text",
     },
 }
 """Group -> command -> what it does. To add a command, write the module of its name in this folder,
@@ -49,13 +48,15 @@ RENAMED = {
     "leaks": ("analyze", "leaks"),
     "gates": ("analyze", "gates"),
     "retrieval": ("analyze", "retrieval"),
-    "write": ("generate",),
     "share": ("export", "--share"),
     "completion": ("--completion",),
 }
 """Words of an earlier version -> the words that do the same today."""
+TEXT = "call SkippingClassifier.load(file) on the last symbols, and draw the next one"
 GONE = {
     "calibrate": "`auto` chooses by a rule that is the same on every machine",
+    "generate": TEXT,
+    "write": TEXT,
     "serve": "any web framework serves SkippingClassifier.load(file); see the page on export",
     "challenge": "its tables are the skill real of the suite: ccenv suite AGENT --skill real",
 }

@@ -45,7 +45,6 @@ WORK: dict[str, tuple[str, ...]] = {
         LEARNED,
     ),
     "data": ("ccenv.runs.commands.data:download",),
-    "generate": ("ccenv.deploy.generate:write",),
     "export": ("ccenv.runs.engine.onnx_export:written", "ccenv.runs.commands.export:push"),
 }
 """Command -> where its work begins; of other commands the work is small, and is done."""
@@ -73,7 +72,6 @@ SOUND: dict[str, list[list[str]]] = {
     ],
     "suite": [["rloo", "--task", "basic-4"]],
     "data": [["mnist", "--download"]],
-    "generate": [["run"]],
     "export": [["run", "--onnx"], ["run", "--share"]],
 }
 """Command -> words that it accepts where `samples` lie; odd ones are put behind them, or alone."""

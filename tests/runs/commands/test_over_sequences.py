@@ -139,7 +139,6 @@ SAYS = {
     "analyze retrieval {settings}": "unknown setting 'episode'",
     "export {staleness} --onnx": "classifier.safetensors",
     "export {staleness} --share": "classifier.safetensors",
-    "generate {staleness}": "classifier.safetensors",
     "inspect {text} {staleness}": "expected runs on the same test inputs",
 }
 

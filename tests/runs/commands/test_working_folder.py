@@ -123,7 +123,6 @@ if __name__ == "__main__":
     go(0, "suite", "mine_of_here:Mine", "--task", "basic-4", "--seeds", 1)
     go(0, "benchmark", "machine", "--quick")
     go(0, "export", run, "--share")
-    go(0, "generate", run, "--length", 3, *trust)
     for command in set({list(COMMANDS)!r}) - done:
         with contextlib.suppress(SystemExit):
             main([command, "--help"])
