@@ -29,7 +29,7 @@ FLOORS = {
         "store config stats tables tensorboard engine replay analysis mask_tables studies sweeps "
         "report suite speed commands lab"
     ),
-    "ccenv.runs.lab": "benchmarks mask_tables budget estimators robustness docs_build",
+    "ccenv.runs.lab": "benchmarks robustness docs_build",
 }
 ANNEXES = (
     "ccenv.data.texts",

@@ -27,7 +27,6 @@ from ccenv.runs.commands.cli import COMMANDS
 from ccenv.runs.config.command import read_config
 from ccenv.runs.engine import run as engine
 from ccenv.runs.engine.collect_runs import gather_folders
-from ccenv.runs.lab.estimators.experiments import network_of
 from ccenv.runs.replay.rebuilt import plan_of
 from ccenv.runs.report.inputs import section_of
 from ccenv.runs.store.seal import sealed
@@ -443,14 +442,3 @@ def test_a_run_that_names_the_canary_is_plotted_without_its_weights(exported, ca
     found = gather_folders([hostile_run(exported, tmp_path / "seed-0")], "plot", "sampled")
     assert found.rows[0]["dataset"] == HOSTILE[0]
     assert section_of(found) is None
-
-
-def test_a_table_of_masks_is_not_built_again_with_what_its_header_names(canary, tmp_path):
-    table = shipped_table("resnet20").first(4)
-    for name in ("network", "dataset"):
-        header = dataclasses.replace(table.header, **{name: HOSTILE[0]})
-        with pytest.raises(ValueError, match="which was not imported"):
-            network_of(dataclasses.replace(table, header=header))
-    header = dataclasses.replace(table.header, settings={"transforms": [HOSTILE[0]]})
-    with pytest.raises(ValueError, match="which was not imported"):
-        network_of(dataclasses.replace(table, header=header))

@@ -27,8 +27,6 @@ PROGRAMS = {
     ),
 }
 """Name -> a program that records no rows, imported on use, and what it does."""
-RENAMED = {"table": "circumstances", "size": "many-runs"}
-"""Second word of `faults ...` in earlier versions -> the experiment; others kept their names."""
 NAME = "python -m ccenv.runs.lab"
 
 
@@ -48,11 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit status.
     """
     name, *rest = [*(sys.argv[1:] if arguments is None else arguments)] or ["--help"]
-    if name == "faults" and rest[:1] not in ([], ["--help"], ["-h"]):
-        old, *rest = rest
-        name = RENAMED.get(old, old)
-        print(f"lab: `faults {old}` is called `{NAME} {name}` now", file=sys.stderr)
-    if name in ("--help", "-h", "faults"):
+    if name in ("--help", "-h"):
         print(help_text())
         return 0
     if name in PROGRAMS:

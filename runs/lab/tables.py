@@ -25,7 +25,6 @@ from ccenv.runs.commands.search import values_text
 from ccenv.runs.engine.jobs import recorded_comparison
 from ccenv.runs.engine.search import KIND
 from ccenv.runs.lab import suite_agents
-from ccenv.runs.lab.budget import show as budget
 from ccenv.runs.lab.paper_beside import BESIDE
 from ccenv.runs.lab.registry import experiments
 from ccenv.runs.report.dense import AGAINST_DENSE
@@ -76,7 +75,7 @@ TABLES: dict[str, Callable[[Any], str]] = {
 """Kind of a recorded result -> its table: of the product's commands, and of every experiment."""
 
 
-TOGETHER = BESIDE | budget.TOGETHER | suite_agents.TABLES
+TOGETHER = BESIDE | suite_agents.TABLES
 """Name of a table that several results make, or one that is no table of its kind."""
 TIMES = {one.recorded_kind for one in experiments().values() if one.names_machine}
 """Kinds whose figures hold on the processor that they were taken on."""

@@ -26,7 +26,6 @@ from ccenv.mask_table import (
 from ccenv.networks.core.exit_state import Exit
 from ccenv.networks.vision.residual import ResidualUnit, resnet
 from ccenv.rewards import correct, log_likelihood
-from ccenv.runs.lab.mask_tables.learning import check_is_of
 from ccenv.simulator.simulator import Simulator
 
 NUM_IMAGES, BATCH = 40, 8
@@ -149,7 +148,6 @@ def test_a_file_holds_the_table_and_what_is_seen_at_the_first_gate(made):
     for name in ("right", "nll", "macs", "look", "bills"):
         assert np.array_equal(getattr(read, name), getattr(found, name))
     assert [one.name for one in path.parent.iterdir()] == ["t.safetensors"]
-    check_is_of(read.header, simulator.network, simulator.data, {"dataset": "mine"})
 
 
 def test_building_changes_nothing_and_comes_to_the_same(made, tmp_path):
@@ -324,21 +322,6 @@ def test_arrays_that_are_not_the_headers_are_refused(plain, tmp_path):
     for change in ({"nll": found.nll[:-1]}, {"macs": found.macs[:-1]}, {"right": found.nll}):
         with pytest.raises(DamagedFileError, match=next(iter(change))):
             write_table(tmp_path / "t.safetensors", dataclasses.replace(found, **change))
-
-
-def test_a_table_of_another_network_or_data_set_is_refused(plain):
-    simulator, found, _ = plain
-    check_is_of(found.header, simulator.network, simulator.data, {"split": "test"})
-    torch.manual_seed(1)
-    own, inputs = simulator.network, simulator.data
-    for network, data, said, name in (
-        (layers(), inputs, {}, "weights"),
-        (residual(), inputs, {}, "gates"),
-        (own, images_of("train"), {}, "data"),
-        (own, inputs, {"split": "train"}, "split"),
-    ):
-        with pytest.raises(ValueError, match=f"whose {name}"):
-            check_is_of(found.header, network, data, said)
 
 
 def test_numbers_outside_the_table_are_refused(plain):

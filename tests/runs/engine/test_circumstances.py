@@ -1,4 +1,4 @@
-"""Laws of odd circumstances that a test can make; others are made by `lab circumstances`."""
+"""Laws of odd circumstances of a run."""
 
 import io
 import sys
@@ -6,13 +6,12 @@ import time
 from pathlib import Path
 
 import pytest
+from left_by_runs import apart, left
 
 from ccenv.base.machine import user_cache
 from ccenv.runs.commands.frame import program
 from ccenv.runs.config.settings import make_plan
 from ccenv.runs.engine import checkpoint, listener, run
-from ccenv.runs.lab.__main__ import main
-from ccenv.runs.lab.robustness.left import apart, left
 from ccenv.tasks.probe import PROBE_SETTINGS
 
 BATCH = 64
@@ -93,13 +92,3 @@ def test_a_terminal_of_ascii_gets_a_question_mark(monkeypatch):
     monkeypatch.setattr(sys, "stdout", out)
     assert main([]) == 0
     assert out.buffer.getvalue() == b"mean ? deviation\n"
-
-
-@pytest.mark.parametrize(("old", "new"), [("table", "circumstances"), ("kills", "kills")])
-def test_earlier_words_start_the_same_experiment_and_name_the_new_one(old, new, capsys):
-    with pytest.raises(SystemExit) as left:
-        main(["faults", old, "--help"])
-    said = capsys.readouterr()
-    assert left.value.code == 0
-    assert f"lab {new} " in said.out
-    assert f"`python -m ccenv.runs.lab {new}`" in said.err

@@ -1,1 +1,0 @@
-"""Networks of many gates under a budget: a menu of good masks, and policies that choose from it."""
