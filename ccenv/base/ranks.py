@@ -108,13 +108,6 @@ class Ranks(OneProcess):
             dist.broadcast_object_list(box, src=0)
         return box[0]
 
-    def brought(self, value: Any) -> list[Any]:
-        """What each rank gives, in their order, on rank 0; nothing on the others."""
-        box = [None] * self.size if self.leads else None
-        with self.others():
-            dist.gather_object(value, box, dst=0)
-        return box or []
-
     def check_same(self, digest: bytes, what: str) -> None:
         """Refuses to go on with ranks whose hashes differ (RanksError, naming those)."""
         own = torch.frombuffer(bytearray(digest), dtype=torch.uint8)[None]

@@ -23,7 +23,6 @@ from torch import Tensor
 
 from ccenv.base.files import DamagedFileError, read_parts, write_arrays
 from ccenv.base.masks import random_mask
-from ccenv.base.ranks import ALONE, OneProcess, Ranks
 from ccenv.data import Split
 from ccenv.mask_table.checks import (
     MOST_BYTES,
@@ -90,7 +89,6 @@ def build(
     limit: int | None = None,
     batch_size: int = 64,
     processes: int = 1,
-    ranks: OneProcess = ALONE,
     most_bytes: int = MOST_BYTES,
     tell: Callable[[BuildPlan], None] | None = None,
     progress: Callable[[int], None] | None = None,
@@ -111,8 +109,6 @@ def build(
         limit: the first so many inputs; None for all.
         batch_size: inputs at a time.
         processes: that work at once, each with one thread; 1 works in this one.
-        ranks: several that torchrun started work at once; this one is rank 0, and the others call
-            `help_build`.
         most_bytes: of the file.
         tell: called once, before the first chunk, with what is going to be done.
         progress: called with the number of inputs done.
@@ -130,8 +126,6 @@ def build(
     for name, number in (("batch_size", batch_size), ("processes", processes)):
         if number < 1:
             raise ValueError(f"expected {name} of at least 1, got {number}")
-    if processes > 1 and ranks.size > 1:
-        raise ValueError(f"expected processes=1 with {ranks.size} ranks, got {processes}")
     chosen, rows = menus_of(network.gates, menus), num_rows(split, limit)
     check_size(chosen, rows, most_bytes)
     plain: dict[str, Any] = {"network": "", "settings": {}, "dataset": "", "split": ""}
@@ -152,7 +146,7 @@ def build(
     job = job_of(network, chosen, batch_size)
     path.parent.mkdir(parents=True, exist_ok=True)
     with kept_alone(folder):
-        found = all_chunks(job, split, header, folder, processes, ranks, tell, progress)
+        found = all_chunks(job, split, header, folder, processes, tell, progress)
         with torch.no_grad():
             looks = [
                 job.network.look(0, job.network.start(x)).float().cpu().numpy()
@@ -170,27 +164,6 @@ def build(
         write_table(path, table)
         shutil.rmtree(folder, ignore_errors=True)
     return table
-
-
-def help_build(
-    network: Any,
-    split: Split,
-    ranks: Ranks,
-    *,
-    menus: Sequence[Sequence[str] | None] | None = None,
-    batch_size: int = 64,
-) -> None:
-    """Does chunks for rank 0, which builds the table of the same network with the same settings.
-
-    Raises:
-        ValueError: see `build`.
-        RanksError: if another rank ends.
-    """
-    network = as_gated(network)
-    check_frozen(network)
-    job = job_of(network, menus_of(network.gates, menus), batch_size)
-    while (places := ranks.tell()) is not None:
-        ranks.brought(own_answers(job, split, places, ranks))
 
 
 @dataclass(frozen=True)
@@ -233,7 +206,6 @@ def all_chunks(
     header: Header,
     folder: Path,
     processes: int,
-    ranks: OneProcess,
     tell: Callable[[BuildPlan], None] | None,
     progress: Callable[[int], None] | None,
 ) -> MaskAnswers:
@@ -248,14 +220,9 @@ def all_chunks(
         each = seconds_of_walk(job.network, *split.batch(batch), job.menus) / len(batch)
         num_left = sum(len(rows) for _, rows in left)
         size = table_bytes(header.menus, header.num_images)
-        seconds = num_left * each / max(processes, ranks.size)
+        seconds = num_left * each / processes
         tell(BuildPlan(header.num_images, header.num_masks, size, num_left, seconds))
-    done = (
-        done_by_ranks(job, split, left, ranks)
-        if isinstance(ranks, Ranks)
-        else done_by_processes(job, split, left, processes)
-    )
-    for number, result in done:
+    for number, result in done_by_processes(job, split, left, processes):
         right = np.packbits(result.right, axis=1)
         arrays: dict[str, Any] = {"right": right, "nll": result.nll, "macs": result.macs}
         write_arrays(chunk_path(folder, number), arrays, {})
@@ -282,29 +249,6 @@ def read_chunk(folder: Path, number: int, shape: tuple[int, int]) -> MaskAnswers
         return None
     right = np.unpackbits(arrays["right"], axis=1, count=shape[1]).view(bool)
     return MaskAnswers(right, arrays["nll"], arrays["macs"])
-
-
-def done_by_ranks(
-    job: ChunkJob, split: Split, left: Sequence[tuple[int, Tensor]], ranks: Ranks
-) -> Iterator[tuple[int, MaskAnswers]]:
-    """On rank 0: chunks, done by all ranks in rounds of one each; the others call `help_build`.
-
-    Raises:
-        RanksError: if another rank ends; what was yielded before is sound.
-    """
-    for first in range(0, len(left), ranks.size):
-        part = left[first : first + ranks.size]
-        places = ranks.tell([rows.cpu() for _, rows in part])
-        answers = ranks.brought(own_answers(job, split, places, ranks))
-        yield from zip((number for number, _ in part), answers, strict=False)
-    ranks.tell(None)
-
-
-def own_answers(job: ChunkJob, split: Split, places: Sequence[Tensor], ranks: Ranks) -> Any:
-    """Answers of this rank's chunk of a round, None where a last round has none for it."""
-    if ranks.number >= len(places):
-        return None
-    return job(*split.batch(places[ranks.number].to(split.labels.device)))
 
 
 def done_by_processes(

@@ -4,7 +4,7 @@ import argparse
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ccenv.base.registry import check_names
 from ccenv.mask_table import write_table
@@ -16,9 +16,6 @@ from ccenv.runs.tables import mask_table
 from ccenv.runs.tables.mask_table import all_masks_text, size_text, times_text
 from ccenv.runs.tables.short_table import print_text
 
-if TYPE_CHECKING:
-    # What builds imports torch: help does not wait for it.
-    from ccenv.base.ranks import OneProcess
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -91,13 +88,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     if options.command == "times":
         return time_network(options)
-    from ccenv.base.ranks import RanksError, ranks_of_torchrun
-
-    try:
-        with ranks_of_torchrun() as ranks:
-            return build_by(ranks, options)
-    except RanksError as error:
-        raise ValueError(str(error)) from error
+    return build(options)
 
 
 def time_network(options: argparse.Namespace) -> int:
@@ -132,20 +123,16 @@ def environment_settings(options: argparse.Namespace) -> dict[str, Any]:
     return given
 
 
-def build_by(ranks: "OneProcess", options: argparse.Namespace) -> int:
-    """Builds a table, alone or with other ranks that torchrun started; rank 0 writes it."""
-    from ccenv.base.ranks import Ranks
+def build(options: argparse.Namespace) -> int:
+    """Builds a table and writes it."""
     from ccenv.mask_table.checks import MOST_BYTES
-    from ccenv.runs.mask_tables.build import build_table, help_table
+    from ccenv.runs.mask_tables.build import build_table
 
     network, dataset = options.network, options.dataset
     settings = environment_settings(options) | {
         **{name: getattr(options, name) for name in ("split", "menu", "seed")},
         "batch_size": options.batch,
     }
-    if isinstance(ranks, Ranks) and not ranks.leads:
-        help_table(ranks, network, dataset, **settings)
-        return 0
     out = options.out or Path(file_name(network, dataset, f"{options.split}.safetensors"))
     table = build_table(
         network,
@@ -155,7 +142,6 @@ def build_by(ranks: "OneProcess", options: argparse.Namespace) -> int:
         processes=options.processes,
         most_bytes=MOST_BYTES if options.bytes is None else options.bytes,
         progress=True,
-        ranks=ranks,
         **settings,
     )
     print(f"{out}: {size_text(table.header.num_masks, table.header.num_images)}")

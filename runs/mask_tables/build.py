@@ -14,12 +14,10 @@ from tqdm import tqdm
 from ccenv.base.annotations import annotations_of
 from ccenv.base.clock import seconds_in_turns, wait_for, work_clock
 from ccenv.base.machine import cpu_model
-from ccenv.base.ranks import ALONE, OneProcess, Ranks
 from ccenv.base.registry import check_names
 from ccenv.base.seeding import stream
 from ccenv.data import SPLITS
 from ccenv.mask_table import MaskTable, build, drawn_menu, menus_of
-from ccenv.mask_table.builder import help_build
 from ccenv.mask_table.checks import MOST_BYTES, check_size, gates_of, num_rows
 from ccenv.mask_table.times import UnitTimes, write_times
 from ccenv.networks.core.protocol import through
@@ -81,7 +79,6 @@ def build_table(
     batch_size: int = 64,
     most_bytes: int = MOST_BYTES,
     progress: bool = False,
-    ranks: OneProcess = ALONE,
     **settings: Any,
 ) -> MaskTable:
     """Builds a table of a frozen or shipped network; the same as the command line.
@@ -99,7 +96,6 @@ def build_table(
         batch_size: inputs at a time.
         most_bytes: of the file.
         progress: show a bar, and the size and time before it starts.
-        ranks: processes that build it together; the others call `help_table` with the same.
         **settings: those of `SETTINGS`.
 
     Raises:
@@ -138,28 +134,10 @@ def build_table(
             limit=limit,
             batch_size=batch_size,
             processes=processes,
-            ranks=ranks,
             most_bytes=most_bytes,
             tell=lambda plan: bar.write(plan_text(plan), file=sys.stderr) if progress else None,
             progress=lambda done: bar.update(done - bar.n),
         )
-
-
-def help_table(
-    ranks: Ranks,
-    network: str,
-    dataset: str,
-    *,
-    split: str = "test",
-    menu: int | None = None,
-    seed: int = 0,
-    batch_size: int = 64,
-    **settings: Any,
-) -> None:
-    """Does a share of the table that rank 0 builds with the same settings."""
-    simulator = open_simulator(table_settings(network, dataset, settings), split)
-    chosen = menus_drawn(simulator, menu, seed)
-    help_build(simulator.network, simulator.data, ranks, menus=chosen, batch_size=batch_size)
 
 
 def open_simulator(environment: Mapping[str, Any], split: str) -> Simulator:

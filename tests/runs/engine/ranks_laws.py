@@ -16,7 +16,6 @@ from ccenv.runs.config.settings import make_plan
 from ccenv.runs.engine.distributed import BY_RANKS, Watch, digest_of_learned, run_by
 from ccenv.runs.engine.errors import StoppedError
 from ccenv.runs.engine.run import Options
-from ccenv.runs.mask_tables.build import build_table, help_table
 from ccenv.simulator.simulator import Simulator
 
 SMALL = {"dataset": "synthetic", "num_blocks": (3, 5), "block_size": (4, 2)}
@@ -79,15 +78,6 @@ def die(settings, ranks):
         return str(error)
 
 
-def tables(folder, ranks):
-    """Builds a table by all ranks, and the same one alone."""
-    together, alone = folder / "together", folder / "alone"
-    if not ranks.leads:
-        return help_table(ranks, "probe-residual", "probe", batch_size=8)
-    build_table("probe-residual", "probe", together, limit=90, batch_size=8, ranks=ranks)
-    build_table("probe-residual", "probe", alone, limit=90, batch_size=8)
-
-
 def main(folder, settings):
     """Does all of it; rank 0 writes what came."""
     torch.set_num_threads(1)
@@ -97,7 +87,6 @@ def main(folder, settings):
             (together, hash_of_all), (alone, _) = learned(name, ranks), learned(name)
             ranks.check_same(hash_of_all, name)
             found["away"][name] = away(together, alone)
-        tables(folder, ranks)
         found["died"] = die(settings, ranks)
         (folder / "found.json").write_text(json.dumps(found))
         # A thread of gloo may abort the process at its end when the other rank has died.

@@ -8,7 +8,6 @@ import sys
 from pathlib import Path
 
 import pytest
-from safetensors import safe_open
 from safetensors.torch import load_file
 
 from ccenv.base.ranks import Ranks
@@ -72,14 +71,6 @@ def test_two_ranks_learn_what_one_process_learns_from_the_same_batches(folder):
     columns = [[0.0, 1.5], [0.5, 2.0], [1.0, 2.5]]
     assert found["gradients"] == [[[1.5, 1.5]] * 3, columns, None]
     assert "expected a test to be the same on all 2 ranks" in found["differ"]
-
-
-def test_a_table_that_two_ranks_built_holds_the_same_bytes(folder):
-    # Only the order of texts in its head is chance: the checksum is of all that it holds.
-    heads = [safe_open(folder / name, "pt").metadata() for name in ("together", "alone")]
-    assert heads[0] == heads[1]
-    assert heads[0]["sha256"]
-    assert not list(folder.glob("*.parts"))
 
 
 def test_one_process_goes_on_where_a_rank_has_died_and_learns_the_same(

@@ -130,8 +130,6 @@ def emitted(result: Any = types.void, arguments: Any = types.int64) -> Callable[
 
 
 compiled = kept(nogil=True, error_model="numpy")
-# Sums in any order, as vectors make them; NaN and infinities stay what they are.
-compiled_sum = kept(nogil=True, error_model="numpy", fastmath={"reassoc"})
 inlined = njit(inline="always", error_model="numpy")
 
 
