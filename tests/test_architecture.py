@@ -34,7 +34,6 @@ FLOORS = {
 ANNEXES = (
     "ccenv.data.texts",
     "ccenv.deploy",
-    "ccenv.envs.tables",
     "ccenv.mask_table",
     "ccenv.networks.baselines",
     "ccenv.networks.gating",

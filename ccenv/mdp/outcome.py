@@ -23,10 +23,10 @@ class Outcome(ABC, Generic[Values]):
 
     >>> def reward(outcome: Outcome, cost_weight: float = 0.5):
     ...     return outcome.correct - cost_weight * outcome.layer_cost
-    >>> import gymnasium as gym
-    >>> env = gym.make("ccenv:BlockSelectionTable-v0", reward=reward, by_gate=True)
+    >>> import ccenv
+    >>> env = ccenv.BlockSelectionEnv(weights="cotrain", num_blocks=[4], reward=reward)
     >>> _ = env.reset(seed=0)
-    >>> env.step([1])[1] < 0
+    >>> env.step([1, 0, 0, 0])[1] >= -0.5
     True
     """
 

@@ -14,7 +14,7 @@ import torch
 import ccenv
 from ccenv.base.registry import check_names, resolve
 from ccenv.data import Split
-from ccenv.envs import ENVIRONMENTS, TABLES
+from ccenv.envs import ENVIRONMENTS
 from ccenv.envs.infos import INFO_KEYS
 from ccenv.mdp import observations
 from ccenv.mdp.observations import make_observer
@@ -202,17 +202,15 @@ def settings_of(kind: Any) -> str:
 def environment(name: str) -> str:
     """Spaces, size and settings of an environment, as the environment itself has them."""
     settings = ENVIRONMENTS[name]
-    env = gym.make(name, **without_downloads(name)).unwrapped
+    env: Any = gym.make(name, **without_downloads(name)).unwrapped
     rows = [
         ["Action space", code(str(env.action_space))],
         ["Observation space", code(str(env.observation_space))],
     ]
-    if isinstance(env, ccenv.BlockSelectionEnv):
-        network = env.simulator.network
-        rows += [
-            ["Steps of an episode", str(env.simulator.num_steps)],
-            ["MACs of the dense network", f"{network.dense_macs:,}"],
-        ]
+    rows += [
+        ["Steps of an episode", str(env.simulator.num_steps)],
+        ["MACs of the dense network", f"{env.simulator.network.dense_macs:,}"],
+    ]
     rows += [
         ["Create", code(f'gymnasium.make("ccenv:{name}")')],
         ["Settings that differ from the defaults", each(settings) or "none"],
@@ -222,8 +220,6 @@ def environment(name: str) -> str:
 
 def without_downloads(name: str) -> dict[str, Any]:
     """Settings that make an environment's spaces without its data and its trained weights."""
-    if name in TABLES:
-        return {}
     dataset, settings = ENVIRONMENTS[name].get("dataset"), {"weights": "cotrain"}
     if dataset not in SHAPES:
         return settings

@@ -20,7 +20,7 @@ from ccenv.runs.commands.cli import COMMANDS
 from ccenv.runs.config.agent_settings import agent_parameters, find_agent
 from ccenv.runs.lab.robustness.odd import ODD_WORDS, strategies
 from ccenv.runs.lab.robustness.tiny import SETTINGS, words
-from ccenv.runs.mask_tables.build import build_table, time_units
+from ccenv.runs.mask_tables.build import build_table
 from ccenv.runs.store.identity import Program
 from ccenv.simulator.settings import setting_defaults
 
@@ -41,7 +41,6 @@ WORK: dict[str, tuple[str, ...]] = {
     "benchmark": ("ccenv.runs.experiment:measure_rows",),
     "table": (
         "ccenv.runs.mask_tables.build:build",
-        "ccenv.runs.mask_tables.build:time_parts",
         LEARNED,
     ),
     "data": ("ccenv.runs.commands.data:download",),
@@ -66,7 +65,6 @@ SOUND: dict[str, list[list[str]]] = {
     "benchmark": [["kernels"]],
     "table": [
         ["build", "mlp", "synthetic", "num_blocks=[4]"],
-        ["times", "mlp", "synthetic"],
         ["show", "table.safetensors"],
         ["pack", "table.safetensors", "--out", "small.safetensors"],
     ],
@@ -207,8 +205,7 @@ def setting_names() -> tuple[str, ...]:
 def own_names(command: str) -> tuple[str, ...]:
     """Names that a program gives its functions itself, and that a setting must not replace."""
     options = [option.removeprefix("--").replace("-", "_") for option in options_of(command)]
-    functions = (build_table, time_units) if command == "table" else ()
-    called = [n for one in functions for n in inspect.signature(one).parameters]
+    called = inspect.signature(build_table).parameters if command == "table" else ()
     return tuple(sorted({*options, *called, "progress"}))
 
 

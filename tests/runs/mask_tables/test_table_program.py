@@ -86,10 +86,6 @@ def test_a_policy_file_is_placed_between_static_and_oracle(tmp_path, capsys):
         (("build", *PROBE, "ranks=2"), "unknown setting 'ranks'"),
         (("build", *PROBE, "progress=1"), "unknown setting 'progress'"),
         (("build", *PROBE, "command=show"), "unknown setting 'command'"),
-        (("times", *PROBE, "machine=x"), "expected --machine x"),
-        (("times", *PROBE, "threads=1"), "expected --threads 1"),
-        (("times", *PROBE, "dataset=digits"), "expected the dataset before the settings"),
-        (("times", *PROBE, "batch_size=1"), "unknown setting 'batch_size'"),
         (("show", "nothing.safetensors"), "nothing.safetensors"),
     ],
 )
@@ -141,14 +137,6 @@ def test_a_build_tells_its_size_and_time_before_the_first_chunk(tmp_path, monkey
         build_table(*PROBE, tmp_path / "t", limit=100, progress=True)
     assert not list(tmp_path.rglob("*.safetensors"))
     assert told[0].startswith("16 masks of 100 inputs: 0.0 MB; 100 inputs are left, about ")
-
-
-def test_a_deeply_nested_file_of_times_is_refused_in_one_line(tmp_path, capsys):
-    build_table(*PROBE, tmp_path / "t", limit=9)
-    (tmp_path / "times.json").write_text("[" * 100_000)
-    words = ["table", "show", str(tmp_path / "t"), "--times", str(tmp_path / "times.json")]
-    assert cli.main(words) == 2
-    assert "expected a file of ccenv table times" in capsys.readouterr().err
 
 
 def test_tables_of_two_networks_are_not_compared(tmp_path, capsys):
