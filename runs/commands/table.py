@@ -38,7 +38,6 @@ def make_parser() -> argparse.ArgumentParser:
     )
     look.add_argument("table", help=f"a file, or one of {', '.join(SHIPPED)}")
     look.add_argument("--choose", help="table whose inputs choose static masks")
-    look.add_argument("--policy", type=Path, help="safetensors file of a policy to be placed")
     look.add_argument("--record", type=Path, help="JSON file of a result to keep, for pages")
     look.add_argument("--json", action="store_true", help="print the result as JSON only")
     make.add_argument("network", help="name of a network, such as resnet")
@@ -67,7 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"{options.out}: {options.out.stat().st_size:,} bytes")
         return 0
     if options.command == "show":
-        found = mask_table.show_table(options.table, options.choose, options.policy)
+        found = mask_table.show_table(options.table, options.choose)
         if options.record is not None:
             result = mask_table.as_result(found, options.record.stem)
             json_file.write_sealed(options.record, result)

@@ -92,8 +92,7 @@ SAMPLES = [
     "odd.json",
     "odd.toml",
 ]
-TABLES = [f"{name}.safetensors" for name in ("table", "policy")]
-PLACES = [*SAMPLES, *TABLES, "deep.json", "no/such", ".", "images.npz"]
+PLACES = [*SAMPLES, "table.safetensors", "deep.json", "no/such", ".", "images.npz"]
 ENOUGH = ["quickstart", "digits", "synthetic", "test", "mlp", "build", "pack", "sampled"]
 
 

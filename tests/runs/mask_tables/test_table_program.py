@@ -2,10 +2,9 @@
 
 import json
 
-import numpy as np
 import pytest
 
-from ccenv.mask_table import read_table, write_policy
+from ccenv.mask_table import read_table
 from ccenv.runs.commands import cli
 from ccenv.runs.mask_tables.build import build_table
 from ccenv.runs.tables.mask_table import show_table
@@ -50,19 +49,6 @@ def test_a_table_says_of_what_it_is(tmp_path):
     assert header.settings == settings
     assert header.num_masks <= 3
     assert "cpu" in header.made_with
-
-
-def test_a_policy_file_is_placed_between_static_and_oracle(tmp_path, capsys):
-    build_table(*PROBE, tmp_path / "t", limit=100)
-    right = read_table(tmp_path / "t").is_right()
-    # Of each input the first right mask of one unit: numbers 1, 2, 4 and 8.
-    write_policy(tmp_path / "p", numbers=2 ** right[:, [1, 2, 4, 8]].argmax(axis=1))
-    words = ["table", "show", str(tmp_path / "t"), "--policy", str(tmp_path / "p")]
-    assert cli.main(words) == 0
-    assert "100.00 % of the gap closed" in capsys.readouterr().out
-    write_policy(tmp_path / "p", keep=np.full(4, 2.0))
-    assert cli.main(words) == 2
-    assert "[0, 1]" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
