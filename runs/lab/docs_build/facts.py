@@ -61,7 +61,6 @@ PROMISED: dict[str, str] = {
     "ccenv.rewards.REWARDS": "Rewards by name: functions and classes, imported on use.",
     "ccenv.rewards.StatefulReward": "",
     "ccenv.mdp.dynamics.StepOutcome": "",
-    "ccenv.mdp.outcome.Outcome": "",
     "ccenv.networks.NETWORKS": "Networks by name: functions and classes, imported on use.",
     "ccenv.data.DATASETS": "Data sets by name: functions, imported on use.",
     "ccenv.runs.sweeps.SWEEPS": "Sweeps by name.",
