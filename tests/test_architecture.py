@@ -319,6 +319,11 @@ def test_no_file_is_a_bag_of_helpers():
     assert not [path for path in FILES if path.stem in ("utils", "util", "helpers", "common")]
 
 
+def test_no_two_files_of_tests_have_one_name():
+    names = [path.name for path in (ROOT / "tests").rglob("*.py") if path.name != "conftest.py"]
+    assert sorted(set(names)) == sorted(names)
+
+
 def test_nothing_draws_from_streams_that_all_share():
     shared = ("random.", "np.random.rand", "np.random.seed", "np.random.choice")
     for name in set(MODULES) - set(in_package("ccenv.runs")):

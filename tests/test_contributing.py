@@ -10,7 +10,6 @@ import ccenv.rewards
 from ccenv import agents, networks
 from ccenv.runs import commands, studies
 from ccenv.runs.commands import cli
-from ccenv.runs.engine import run
 from ccenv.runs.sweeps import SWEEPS
 
 ROOT = Path(__file__).parent.parent
@@ -185,11 +184,8 @@ def test_a_command_that_is_added_runs_and_is_completed(added, capsys):
     assert "added" in cli.whole_parser()._subparsers._group_actions[0].choices
 
 
-def test_what_is_added_is_trained_exported_validated_and_compared_by_name(
-    added, capsys, monkeypatch
-):
+def test_what_is_added_is_trained_exported_validated_and_compared_by_name(added, capsys):
     words = [f"{name}={value}" for name, value in SETTINGS.items()]
-    monkeypatch.setattr(run, "latencies", lambda env, agent: [])
     place = [f"--{kind}-dir={added / kind}" for kind in ("log", "report", "results")]
     given = [*words, "added_rate=0.2", f"log_dir={added / 'log'}", "--export"]
     said(capsys, "train", "added", *given)

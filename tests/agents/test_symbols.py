@@ -9,7 +9,6 @@ from ccenv.agents import AGENTS
 from ccenv.agents.rloo import Rloo
 from ccenv.agents.scores import JOINT, ONE_HOT, LayerScores, random_table
 from ccenv.agents.systems.hash_routing import Hash, balanced_table
-from ccenv.base.checked_file import save_tree
 from ccenv.base.masks import as_mask
 from ccenv.base.registry import resolve
 from ccenv.base.seeding import stream
@@ -58,14 +57,6 @@ def test_the_look_is_the_last_symbols_at_every_gate_and_for_every_mask(group_siz
         seen = simulator.step(torch.ones(12, num_blocks, dtype=torch.bool)).observation
 
 
-def test_of_images_it_is_their_last_pixels_as_bytes():
-    simulator = Simulator(5, dataset="digits", observation=LAST_SYMBOLS, **FEW)
-    simulator.seed(0)
-    seen = simulator.begin()[:, :4]
-    images, _ = simulator.data.batch(simulator.indices)
-    assert torch.equal(seen, (255 * images.flatten(1)[:, -4:]).round())
-
-
 @pytest.mark.parametrize("weights", ["cotrain", "frozen"])
 def test_a_text_has_no_pixels_to_average_which_is_said_before_a_network_is_trained(
     weights, monkeypatch
@@ -92,9 +83,6 @@ def test_a_network_of_numbers_is_refused_of_texts_before_it_is_trained(
         make(network=network, network_kwargs={}, weights=weights, observation="layer_input")
 
 
-FEW = {"num_blocks": (3,), "block_size": 2, "weights": "cotrain"}
-
-
 @pytest.mark.parametrize("size", [5, ONE_HOT])
 @pytest.mark.parametrize("context", [{}, {"context": {"budget": [0.1, 0.5]}}])
 def test_scores_of_symbols_are_the_affine_map_of_what_is_looked_up(context, size):
@@ -116,12 +104,6 @@ def test_looking_up_costs_nothing_and_the_map_is_billed(plain):
     for size in (ONE_HOT, JOINT):
         assert LayerScores(simulator, 0, embedding_size=size).macs == [plain * 4]
         assert LayerScores(simulator, 0, 3, embedding_size=size).macs == [plain * 3 + 3 * 4]
-
-
-def test_without_embeddings_nothing_is_drawn_otherwise():
-    own, none = (LayerScores(make(), 0, 0, *more).state_dict() for more in ((), (0,)))
-    assert own.keys() == none.keys()
-    assert all(torch.equal(own[name], none[name]) for name in own)
 
 
 @pytest.mark.parametrize("size", [3, ONE_HOT, JOINT])
@@ -236,14 +218,6 @@ def test_an_embedding_of_less_than_nothing_is_refused():
         LayerScores(make(), 0, embedding_size=-1)
     with pytest.raises(ValueError, match="did you mean 'one_hot'"):
         LayerScores(make(), 0, embedding_size="onehot")
-
-
-def test_an_exported_file_may_not_name_a_look_of_somebody_else(tmp_path):
-    agent = Rloo(make(group_size=3), num_kept=1)
-    content = SkippingClassifier.from_agent(agent, num_kept=1).content
-    save_tree(tmp_path / "file", content | {"observation": "shutil:copyfile"})
-    with pytest.raises(ValueError, match="observation"):
-        SkippingClassifier.load(tmp_path / "file")
 
 
 @pytest.mark.parametrize("context", [{}, {"context": {"budget": [0.1, 0.5]}}])

@@ -23,7 +23,6 @@ from ccenv.data.texts.files import (
     texts_of,
 )
 from ccenv.runs.commands.data import main
-from ccenv.simulator.simulator import Simulator
 
 
 def write(folder, files):
@@ -150,22 +149,6 @@ def test_without_sources_it_says_what_to_put_where(root, monkeypatch):
     monkeypatch.setattr(text_files, "library_texts", lambda: None)
     with pytest.raises(FileNotFoundError, match=r"python_text/train\.txt"):
         text.python_text("train")
-
-
-def test_a_batch_of_text_is_learned_from_after_the_next_one_has_begun(root):
-    words = np.random.default_rng(0).integers(97, 110, 900, dtype=np.uint8).tobytes()
-    write(root, {"book.txt": words})
-    settings = {"dataset": "book", "network": "bytes", "weights": "cotrain"}
-    losses = []
-    for begins_next in (False, True):
-        simulator = Simulator(8, **settings)
-        simulator.seed(0)
-        simulator.begin()
-        simulator.step(torch.ones(8, 32, dtype=torch.bool))
-        if begins_next:
-            simulator.begin()
-        losses.append(simulator.update_network()["network_loss"])
-    assert losses[0] == losses[1]
 
 
 TEXT = bytes(range(97, 123)) * 200

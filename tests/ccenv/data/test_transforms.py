@@ -3,7 +3,6 @@
 import functools
 
 import hypothesis.strategies as st
-import numpy as np
 import pytest
 import torch
 from hypothesis import assume, given, settings
@@ -12,7 +11,6 @@ from ccenv.base.seeding import stream
 from ccenv.data import Split, load_split, preprocessing, transform_names
 from ccenv.data.split import transformed
 from ccenv.data.transforms import Hole, fit_transforms, fixed
-from ccenv.envs.vector import BlockSelectionVectorEnv
 from ccenv.networks.core.mlp import GatedMLP
 from ccenv.networks.learning.training import Pretraining, fingerprint
 from ccenv.runs.config.settings import make_plan
@@ -306,26 +304,6 @@ SPELLINGS = {
 def test_the_command_line_spells_transforms_in_every_way_and_a_run_knows_one(text):
     plan = make_plan("dense", parse_pairs([text]))
     assert plan.environment["transforms"] == SPELLINGS[text]
-
-
-SMALL = {"num_blocks": (2,), "block_size": 3, "weights": "cotrain"}
-
-
-def test_an_environment_learns_from_moved_images_and_draws_each_row_once_a_pass():
-    settings = {**SMALL, "dataset": stored_bytes, "transforms": EVERY}
-    env = BlockSelectionVectorEnv(40, **settings)
-    assert env.simulator.image_shape == (3, 3, 4)
-    env.reset(seed=0)
-    env.step(np.ones((40, 2), dtype=bool))
-    assert np.isfinite(env.update_network()["network_loss"])
-    env.reset(seed=0)
-    simulator = env.simulator
-    seen = [simulator.indices.clone()]
-    simulator.begin()
-    seen.append(simulator.indices)
-    assert sorted(torch.cat(seen).tolist()) == list(range(80))
-    images, _ = simulator.data.batch(simulator.indices)
-    assert torch.equal(simulator.state.images_by_row.view_as(images), images)
 
 
 def test_frozen_weights_learn_from_what_the_environment_shows(monkeypatch):

@@ -75,19 +75,6 @@ def test_keeping_every_block_answers_as_the_dense_network_and_costs_exactly_one(
     np.testing.assert_allclose(info["nll"], nll.numpy(), rtol=1e-4)
 
 
-@pytest.mark.parametrize("layer", [0, 1])
-def test_a_layer_without_kept_blocks_is_zero_and_costs_nothing(layer):
-    env = BlockSelectionVectorEnv(4, autoreset_mode="DISABLED", **NO_TAIL)
-    env.reset(seed=0)
-    for step in range(2):
-        action = np.full((4, 5), step != layer)
-        observation, *_, info = env.step(action)
-        if step == layer:
-            assert not observation[:, :12].any()
-            assert (info["layer_cost"] == 0).all()
-            assert not info["mask"].any()
-
-
 @given(seed=st.integers(0, 2**32 - 1))
 @settings(max_examples=20, deadline=None)
 def test_layer_costs_sum_to_the_compute_cost(seed):
@@ -229,24 +216,6 @@ def test_a_window_shows_what_the_array_holds_and_headless_it_is_silent():
     assert BlockSelectionEnv(render_mode="human", **PROBE).reset(seed=0)
     with pytest.raises(ValueError, match="unknown render_mode 'human'"):
         BlockSelectionVectorEnv(3, render_mode="human", **PROBE)
-
-
-BAD_SETTINGS = {
-    "unknown setting": ({"num_block": [4]}, "did you mean 'num_blocks'"),
-    "unknown weights": ({"weights": "forzen"}, "did you mean 'frozen'"),
-    "unknown reward": ({"reward": "acuracy_minus_cost"}, "did you mean 'accuracy_minus_cost'"),
-    "unknown render mode": ({"render_mode": "rgb_aray"}, "did you mean 'rgb_array'"),
-    "negative price": ({"reward_kwargs": {"cost_weight": -1.0}}, "cost_weight"),
-    "probe sizes": (PROBE | {"num_blocks": [4, 5]}, "probe"),
-    "weights_kwargs": ({"weights_kwargs": {"learning_rate": 1.0}}, "weights='cotrain'"),
-}
-
-
-@pytest.mark.parametrize(("given", "message"), BAD_SETTINGS.values(), ids=BAD_SETTINGS)
-@pytest.mark.parametrize("view", [BlockSelectionEnv, BlockSelectionVectorEnv])
-def test_a_bad_setting_is_refused_with_what_to_do(view, given, message):
-    with pytest.raises(ValueError, match=message):
-        view(**given)
 
 
 def test_settings_of_a_batch_are_checked():

@@ -6,7 +6,6 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import nn
 
 import ccenv
 from ccenv.agents.reference_policies import Dense
@@ -72,17 +71,6 @@ def test_the_bill_is_the_weights_that_are_not_zero_and_ends_at_the_number_asked_
         before = spent
     assert before == macs
     assert network.macs(0, network.start(row), ~kept).tolist() == [0]
-
-
-def test_before_anything_is_pruned_it_is_the_plain_network():
-    for channels in ((), (4, 6)):
-        network = make(channels=channels, shape=(2, 8, 8))
-        images = torch.rand(3, 2, 8, 8)
-        kept = torch.ones(3, 1, dtype=torch.bool)
-        assert torch.equal(network(images, [kept]), network.layers.body(images))
-        network.head.bias.data.fill_(2.0)
-        assert torch.equal(network(images, [~kept]), torch.full((3, 10), 2.0))
-    assert make().dense_macs == DENSE
 
 
 @given(macs=st.integers(1, 4 * 3 * (16 + 10)), seed=st.integers(0, 99))
@@ -167,22 +155,6 @@ def test_without_the_end_of_its_training_or_without_training_it_is_refused():
         frozen_weights(simulator.network, simulator.data, Pretraining(min_updates=1))
 
 
-def test_stopping_costs_the_small_network_and_going_on_both():
-    network = cascade((1, 4, 4), 10, first=(3, 5), then=(8,))
-    hidden, small, large = network.start(torch.rand(2, 1, 4, 4)), 16 * 3 + 15 + 50, 16 * 8 + 80
-    mask = torch.tensor([[False], [True]])
-    assert network.macs(0, hidden, mask).tolist() == [small, small + large]
-    assert network.dense_macs == small + large
-
-
-def test_an_early_exit_reads_the_layers_before_it():
-    network = early_exit((1, 4, 4), 10, units=(6, 5, 4))
-    hidden, stop = network.start(torch.rand(1, 1, 4, 4)), torch.zeros(1, 1, dtype=torch.bool)
-    assert network.macs(0, hidden, stop).tolist() == [16 * 6 + 60]
-    assert network.dense_macs == 16 * 6 + 60 + 30 + 50 + 20 + 40
-    assert [gate.name for gate in network.gates] == ["exit1", "exit2"]
-
-
 def test_the_networks_of_a_cascade_learn_apart():
     network, labels = cascade((1, 4, 4), 10, first=(4,), then=(6,)), torch.arange(5)
     images = torch.rand(5, 1, 4, 4)
@@ -201,17 +173,6 @@ def test_its_cost_is_that_of_its_products():
     assert network.dense_macs == products
     network = small_conv((1, 14, 14), channels=(4, 12), kernel=(5, 3), padded=False)
     assert network.dense_macs == 25 * 4 * 25 + 9 * 4 * 12 * 4 + 48 * 10
-
-
-def test_its_norms_learn_while_it_is_trained():
-    settings = {"dataset": "digits", "network": "small_conv", "weights": "cotrain"}
-    simulator = Simulator(64, **settings, network_kwargs={"channels": (4,)})
-    simulator.seed(0)
-    (norm,) = (m for m in simulator.network.modules() if isinstance(m, nn.BatchNorm2d))
-    before = norm.running_mean.clone()
-    Dense(simulator, seed=0).learn(64 * 5)
-    assert not torch.equal(norm.running_mean, before)
-    assert not norm.training
 
 
 def test_dropout_is_on_while_the_network_learns_and_off_when_it_is_used():
@@ -353,16 +314,6 @@ def test_kept_output_matrices_are_added_up_and_each_costs_the_logits_once(bits):
     assert network.dense_macs == 3 * 5 * SYMBOLS
     more = memory_bytes(network) - memory_bytes(hashed())
     assert more == 4 * 2 * 5 * SYMBOLS
-
-
-def test_one_output_matrix_of_many_is_the_baseline_with_that_matrix():
-    many, one = filled(hashed(num_blocks=3)), hashed().eval()
-    one.stem.load_state_dict(many.stem.state_dict())
-    tokens, kept = drawn()
-    for place, weight in enumerate(many.part(0).output.weight.unflatten(1, (3, 5)).unbind(1)):
-        one.part(0).body[0].weight.data.copy_(weight)
-        mask = torch.arange(3).expand(7, 3) == place
-        torch.testing.assert_close(many(tokens, [mask]), one(tokens, [kept]))
 
 
 @given(st.lists(st.integers(0, SYMBOLS - 1), min_size=6, max_size=6), st.integers(2, 4))

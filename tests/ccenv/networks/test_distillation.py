@@ -81,17 +81,6 @@ def test_targets_are_probabilities_between_label_and_teacher(seed, weight, tempe
     torch.testing.assert_close(targets, (1 - weight) * truth + weight * answers)
 
 
-def test_labels_alone_are_the_plain_training():
-    images, labels = batch(0)
-    networks = [network_of(1), network_of(1)]
-    teaching = Teaching(16, distill_weight=0.0)
-    trainers = [CoTrainer(networks[0]), DistillingTrainer(networks[1], network_of(2), teaching)]
-    losses = [float(t.update(images, labels, all_kept(images, 4))) for t in trainers]
-    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
-    for one, other in zip(networks[0].parameters(), networks[1].parameters(), strict=True):
-        torch.testing.assert_close(one, other)
-
-
 def test_a_teacher_is_trained_once_and_then_read(cache, monkeypatch):
     split = load_split("digits", "train")
     first = dense_teacher((8,), split, "tanh")

@@ -4,7 +4,6 @@ import pytest
 import torch
 
 from ccenv.deploy.fused.classifier import why_not_fused
-from ccenv.mdp.dynamics import add_macs
 from ccenv.networks.core.protocol import dense_forward, forward
 from ccenv.networks.text.embedding import next_byte
 
@@ -45,29 +44,10 @@ def test_of_a_context_the_symbols_before_it_are_not_read():
     assert torch.equal(dense_forward(network, x), dense_forward(alone, x[:, -3:]))
 
 
-def test_a_gate_costs_kept_inputs_times_kept_units_and_look_ups_are_free():
-    network, first = small(), torch.tensor([[True, False, True, False]])
-    second = torch.tensor([[True, True, False]])
-    hidden = network.start(windows(1))
-    macs, *_ = add_macs(network, 0, hidden, first, torch.zeros(1, dtype=torch.int64))
-    assert int(macs) == int(network.macs(0, hidden, first)) == 15 * 4
-    macs, _, cost = add_macs(network, 1, network.step(0, hidden, first), second, macs)
-    assert int(macs) == 15 * 4 + 8 * (4 + 7)
-    assert float(cost) == pytest.approx(int(macs) / network.dense_macs)
-
-
 def test_the_first_look_is_the_embedding_of_the_last_symbols():
     network, x = small(), windows()
     look = network.look(0, network.start(x))
     assert torch.equal(look, network.embedding(x[:, -2:]).flatten(1))
-
-
-def test_weights_multiply_what_kept_blocks_give():
-    network, x = small(num_blocks=4, block_size=5), windows()
-    mask, weights = torch.rand(6, 4) < 0.6, torch.rand(6, 4)
-    plain = network.step(0, network.start(x), mask).x.unflatten(1, (4, 5))
-    scaled = network.step(0, network.start(x), mask, weights).x.unflatten(1, (4, 5))
-    torch.testing.assert_close(scaled, plain * weights[:, :, None])
 
 
 def test_tables_start_as_the_network_without_them_and_cost_the_same():

@@ -6,7 +6,6 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import nn
 from torch.nn.functional import cross_entropy
 
 from ccenv.base.seeding import stream
@@ -14,10 +13,7 @@ from ccenv.networks.core.arguments import build_network
 from ccenv.networks.core.count_macs import counted
 from ccenv.networks.core.exit_state import Exit, exit_losses
 from ccenv.networks.core.protocol import dense_forward, forward, walk
-from ccenv.networks.core.sequential import GatedSequential
-from ccenv.networks.learning.bundled_weights import Recipe
 from ccenv.networks.vision.residual import ResidualUnit
-from ccenv.runs.lab.weights import train
 from tests.ccenv.networks.tiny import of_exits
 
 LAYOUTS = {
@@ -134,21 +130,6 @@ def test_of_a_batch_what_is_billed_runs_and_nothing_else(layout, rows, seed):
 
 
 @pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS)
-def test_where_all_stop_at_the_first_exit_nothing_behind_it_runs(layout):
-    network = built(layout)
-    x, masks, _ = drawn(network, 4, 0)
-    gates = [found.skipped for found in network.gates]
-    first = gates.index("stop")
-    masks = [m if gate < first else torch.zeros_like(m) for gate, m in enumerate(masks)]
-    for part in list(network.parts)[network._places[first] + 1 :]:
-        nn.init.constant_(next(part.parameters()), torch.nan)
-    nn.init.constant_(network.head.weight, torch.nan)
-    logits = forward(network, x, masks)
-    expected = [by_hand(network, x[i : i + 1], [bool(m[i]) for m in masks])[0] for i in range(4)]
-    torch.testing.assert_close(logits, torch.cat(expected))
-
-
-@pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS)
 def test_what_gates_cost_at_least_is_the_cheapest_mask(layout):
     network = built(layout)
     choices = torch.tensor([*itertools.product([False, True], repeat=len(network.gates))])
@@ -163,15 +144,6 @@ def test_what_gates_cost_at_least_is_the_cheapest_mask(layout):
         )
         rest = bills[gate:, there.all(dim=0)].sum(dim=0)
         assert network.least_macs(gate) == int(rest.min())
-
-
-def test_inputs_that_stop_leave_convolutions_without_rows():
-    conv = nn.Sequential(nn.Conv2d(2, 2, 3, 1, 1), nn.BatchNorm2d(2), nn.ReLU())
-    heads = [nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(2, 3)) for _ in "ab"]
-    parts = [Exit(heads[0]), ResidualUnit(conv), nn.MaxPool2d(2)]
-    network = GatedSequential(nn.Identity(), parts, heads[1], torch.zeros(1, 2, 4, 4)).eval()
-    x, stop = torch.randn(3, 2, 4, 4), torch.zeros(3, 1, dtype=torch.bool)
-    assert torch.equal(forward(network, x, [stop, ~stop]), heads[0](x))
 
 
 @settings(max_examples=30)
@@ -214,18 +186,3 @@ def test_a_gate_that_is_no_exit_has_no_early_answer():
     network = built("ue")
     with pytest.raises(ValueError, match="expected gate 0 to be an exit that is next"):
         network.early_answer(0, network.start(torch.zeros(1, 4)))
-
-
-def digits_exits(input_shape=(1, 8, 8), num_classes=10):
-    """A small network with two exits, for the bundled digits."""
-    parts = {"exit": Exit(nn.Linear(16, num_classes)), "unit": ResidualUnit(nn.Linear(16, 16))}
-    stem = nn.Sequential(nn.Flatten(), nn.Linear(64, 16), nn.ReLU())
-    return GatedSequential(stem, parts, nn.Linear(16, num_classes), torch.zeros(1, *input_shape))
-
-
-def test_a_recipe_trains_all_exits():
-    network = build_network(digits_exits, 0)
-    recipe = Recipe("digits_exits", "digits", num_epochs=8, batch_size=32, bfloat16=False)
-    losses = []
-    train(network, recipe, lambda done, of, loss: losses.append(loss))
-    assert sum(losses[-5:]) < sum(losses[:5]) / 2

@@ -5,10 +5,8 @@ import torch
 from torch.nn.functional import linear
 
 import ccenv
-from ccenv.agents.reference_policies import Dense
 from ccenv.networks.baselines.text import GRU
 from ccenv.networks.core.protocol import dense_forward, through
-from ccenv.simulator.simulator import Simulator
 from tests.ccenv.networks.tiny import SYMBOLS, positions, symbols
 
 WINDOW = 6
@@ -61,29 +59,6 @@ def test_a_position_costs_one_step_and_the_logits_wherever_it_stands():
     ccenv.check_network(wide, inputs[[2, 3]])
 
 
-def test_it_learns_a_rule_of_a_text_and_is_judged_at_every_position(prose):
-    simulator = Simulator(
-        64,
-        dataset="prose@8",
-        network="gru",
-        network_kwargs={"width": 8, "embedding_size": 4},
-        weights="cotrain",
-        weights_kwargs={"learning_rate": 0.02},
-    )
-    simulator.seed(0)
-    agent = Dense(simulator)
-    agent.learn(40 * 64)
-    verdict = ccenv.evaluate(simulator, agent, batch_size=37)
-    test = simulator.on_split("test", 1).data
-    inputs, labels = test.batch(torch.arange(len(test)))
-    with torch.no_grad():
-        logits = [plainly(simulator.network, inputs[i + 7]) for i in range(0, len(test), 8)]
-    loss = torch.nn.functional.cross_entropy(torch.cat(logits), labels)
-    assert verdict.nll == pytest.approx(float(loss), abs=1e-5)
-    assert verdict.nll < 1.5
-    assert verdict.macs == simulator.dense_macs == 3 * 8 * (4 + 8) + 8 * 128
-
-
 @pytest.mark.parametrize(
     ("sizes", "message"),
     [
@@ -95,14 +70,3 @@ def test_it_learns_a_rule_of_a_text_and_is_judged_at_every_position(prose):
 def test_impossible_sizes_are_refused(sizes, message):
     with pytest.raises(ValueError, match=message):
         GRU(**sizes)
-
-
-def test_symbols_that_there_are_not_are_refused():
-    network, inputs = model(), positions(symbols(3), WINDOW)
-    for read in (network.start, network.cache):
-        with pytest.raises(ValueError, match=r"symbols in 0\.\.6, and 7 for missing ones"):
-            read(inputs + 8 * (inputs == 0))
-        with pytest.raises(ValueError, match="got one behind a symbol"):
-            read(inputs.flip(1))
-        with pytest.raises(ValueError, match=r"int64 \[rows, 6\]"):
-            read(inputs[:, 1:])

@@ -8,8 +8,6 @@ import torch
 from torch.nn.functional import cross_entropy
 
 import ccenv
-from ccenv.agents.reference_policies import BlockDropout, Dense
-from ccenv.agents.reinforce import Reinforce
 from ccenv.agents.rloo import Rloo
 from ccenv.agents.sb3 import PPOAgent
 from ccenv.agents.systems.act import Act
@@ -195,30 +193,6 @@ def test_numbers_in_what_no_position_keeps_do_not_matter_but_keys_and_values_are
     assert network.embedding.weight.grad.isfinite().all()
 
 
-def test_skipping_costs_an_attention_its_queries_and_what_they_read():
-    width, place = SMALL["width"], 4
-    network, inputs = model(gates="attention,ffn"), positions(symbols(LENGTH))
-    hidden = network.start(inputs)
-    keeping, skipping = (
-        [int(network.macs(gate, hidden, torch.full((LENGTH, 1), kept))[place]) for gate in range(4)]
-        for kept in (True, False)
-    )
-    saved = [kept - skipped for kept, skipped in zip(keeping, skipping, strict=True)]
-    assert saved == 2 * [2 * width * (width + place + 1), 4 * 2 * width * SMALL["ffn_width"]]
-    keys_and_values, head = 2 * width**2, width * network.num_classes
-    assert skipping == [keys_and_values, 0, keys_and_values, head]
-    heads = model(gates="heads")
-    more = [
-        int(heads.macs(0, hidden, torch.arange(2).expand(LENGTH, 2) < kept)[place])
-        for kept in range(3)
-    ]
-    assert more[2] - more[1] == more[1] - more[0] == width * (width + place + 1)
-    experts = model()
-    mask = torch.arange(4).expand(LENGTH, 4) < 3
-    last = int(experts.macs(1, hidden, mask)[place]), int(experts.macs(1, hidden, ~mask)[place])
-    assert last[0] - last[1] == 2 * 2 * width * SMALL["ffn_width"]
-
-
 def test_a_layer_that_is_skipped_costs_nothing_and_later_positions_read_fewer():
     width, place = SMALL["width"], 4
     network, inputs = model(gates="layers"), positions(symbols(LENGTH))
@@ -249,25 +223,6 @@ def test_a_layer_that_is_skipped_costs_nothing_and_later_positions_read_fewer():
 def test_gates_that_decide_nothing_or_the_same_twice_are_refused(gates, message):
     with pytest.raises(ValueError, match=message):
         model(gates=gates)
-
-
-@pytest.mark.parametrize(
-    ("gates", "agent"),
-    [
-        *((gates, Rloo) for gates in GATES[1:]),
-        *((GATES[3], agent) for agent in (Reinforce, Dense, BlockDropout, PPOAgent)),
-    ],
-)
-def test_agents_learn_at_gates_of_every_kind_and_are_judged(prose, gates, agent):
-    settings = SETTINGS | {"network_kwargs": SMALL | gates, "observation": "layer_input"}
-    simulator = Simulator(4 * LENGTH, group_size=2 if agent is Rloo else 1, **settings)
-    simulator.seed(0)
-    made = agent(simulator, seed=0, **({"sampling": "independent"} if agent is Rloo else {}))
-    made.learn(8 * LENGTH)
-    verdict = ccenv.evaluate(simulator, made, split="validation", batch_size=100 * LENGTH)
-    assert (min(verdict.density) == 1) == (agent is Dense)
-    assert 0 < verdict.compute_cost < 1
-    assert math.isfinite(verdict.nll)
 
 
 def test_what_a_position_costs_that_stops_and_nothing_behind_its_exit_matters():
@@ -405,21 +360,6 @@ def test_a_network_without_a_missing_symbol_is_refused_for_sequences(prose, netw
         Simulator(4, dataset="prose@8", network=network, weights="cotrain", observation="symbols")
 
 
-@pytest.mark.parametrize("network", ["bytes", "hashed_ngrams"])
-def test_with_a_number_for_what_is_missing_other_networks_read_sequences(prose, network):
-    simulator = Simulator(
-        8,
-        dataset="prose@8",
-        network=network,
-        network_kwargs={"num_symbols": 129, "num_blocks": 4},
-        weights="cotrain",
-        observation="symbols",
-        group_size=2,
-    )
-    simulator.seed(0)
-    Rloo(simulator, seed=0, num_kept=1, embedding_size="one_hot").learn(8)
-
-
 @pytest.mark.parametrize(
     ("kind", "settings"),
     [(Rloo, {}), (TopK, {"scaled": True, "assignment": "sinkhorn", "capacity": 1.5})],
@@ -442,19 +382,6 @@ def test_an_agents_verdict_by_greedy_masks_is_the_plain_run_with_them(prose, kin
             logits = plainly(simulator.network, inputs[first + LENGTH - 1], masks)
         losses.append(cross_entropy(logits, labels[rows], reduction="sum"))
     assert verdict.nll == pytest.approx(float(sum(losses)) / len(judged), abs=1e-5)
-
-
-def test_rows_that_follow_committed_gate_values_are_computed_once_and_learn_from_their_own(prose):
-    simulator = Simulator(2 * LENGTH, **SETTINGS)
-    simulator.seed(0)
-    settings = {"embedding_size": "joint", "noise": 0.0, "balance_weight": 0.0}
-    agent = TopK(simulator, seed=0, num_kept=1, scaled=True, **settings)
-    rollout = collect_rollout(simulator, agent, agent.generator)
-    assert not len(simulator.state.hidden.own)
-    before = [rows.weight.detach().clone() for rows in map(agent.scores.last, range(2))]
-    agent.update(rollout)
-    for layer, weight in enumerate(before):
-        assert not torch.equal(agent.scores.last(layer).weight, weight)
 
 
 def test_a_table_of_pairs_starts_at_the_hash_of_two_symbols(prose):

@@ -2,10 +2,10 @@
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
-from ccenv.base.masks import as_mask, density, full_mask, mask_of_indices, pad_mask, random_mask
+from ccenv.base.masks import as_mask, density, mask_of_indices, pad_mask, random_mask
 from ccenv.base.seeding import stream
 from ccenv.networks.core.arguments import build_network
 from ccenv.networks.core.check import check_network, check_parts
@@ -68,30 +68,6 @@ def test_with_all_blocks_kept_the_logits_are_the_dense_networks(backend, activat
     torch.testing.assert_close(dense_forward(network, images), dense)
 
 
-class TwiceMLP(GatedMLP):
-    """A network whose gated layers are its own."""
-
-    def gated_layer(self, index, x, in_mask, out_mask, backend="auto"):
-        """As the parent's, doubled."""
-        return 2 * super().gated_layer(index, x, in_mask, out_mask, backend)
-
-
-@settings(max_examples=10)
-@given(st.integers(1, 5), st.integers(1, 4), st.floats(0.0, 1.0), st.integers(0, 99))
-def test_masks_of_one_image_give_what_each_gives_alone(images, group, share, seed):
-    network = build_network(TwiceMLP, seed, in_features=6, num_classes=4, **UNEVEN)
-    x = torch.randn(images, 6, generator=stream(seed, "images"))
-    masks = masks_of(network, images * group, share, seed)
-    found = []
-    for rows in (x, x.repeat_interleave(group, 0)):
-        network.zero_grad()
-        logits = forward(network, rows, masks)
-        logits.square().sum().backward()
-        found.append([logits.detach(), *(p.grad.clone() for p in network.parameters())])
-    for shared, alone in zip(*found, strict=True):
-        torch.testing.assert_close(shared, alone)
-
-
 def test_what_another_mask_of_the_image_keeps_does_not_reach_a_row_that_skips_it():
     network = network_of(num_blocks=(3,), block_size=4, head_units=())
     network.layers[0].weight[4:8] = torch.nan
@@ -128,17 +104,6 @@ def test_masks_that_are_no_multiple_of_the_images_are_refused():
         with pytest.raises(ValueError, match=f"a multiple of {images} images, got {rows} rows"):
             forward(network, torch.zeros(images, 6), masks_of(network, rows, 0.5))
     assert forward(network, torch.zeros(0, 6), masks_of(network, 0, 0.5)).shape == (0, 4)
-
-
-def test_where_no_block_is_kept_activations_are_zero_and_the_next_layer_sees_its_bias_only():
-    network = network_of()
-    for parameter in network.parameters():
-        torch.nn.init.normal_(parameter, generator=stream(0, "test"))
-    nothing, everything = torch.zeros(4, 3, dtype=torch.bool), full_mask(4, 5)
-    hidden = network.gated_layer(0, torch.randn(4, 6), None, nothing)
-    assert torch.equal(hidden, torch.zeros(4, 12))
-    after = network.gated_layer(1, hidden, nothing, everything)
-    torch.testing.assert_close(after, torch.tanh(network.layers[1].bias).expand(4, -1))
 
 
 def test_two_of_32_blocks_of_8_on_784_inputs_take_12704_macs():
@@ -199,17 +164,6 @@ def test_initial_weights_depend_on_the_seed_alone_and_torchs_global_stream_goes_
 def test_impossible_sizes_are_refused(settings_, message):
     with pytest.raises(ValueError, match=message.replace("(", r"\(").replace(")", r"\)")):
         network_of(**settings_)
-
-
-def test_numpys_whole_numbers_are_sizes_too():
-    import numpy as np
-
-    network = GatedMLP(np.int64(6), np.array([2, 3]), np.int32(4), head_units=np.int64(5))
-    assert (network.num_blocks, network.block_sizes, network.head_sizes) == (
-        (2, 3),
-        (4, 4),
-        (5, 10),
-    )
 
 
 @pytest.mark.parametrize("masks", [[], [(3,)], [(3,), (5,), (3,)], [(3,), (5,), (2,), (2,)]])

@@ -156,44 +156,6 @@ def test_behind_a_second_wait_comes_the_key_again():
     assert set(windows[rows, places].tolist()) == set(range(1, NUM_KEYS + 1))
 
 
-def verdicts(seed, updates):
-    """Mean nll of the answers without refreshes, by entropy and by chance at one rate, with all."""
-    simulator = Simulator(
-        64,
-        **SMALL
-        | {
-            "dataset": short,
-            "network_kwargs": {
-                "predicts": "next", "patch_size": 6, "width": 16, "local_units": 16,
-                "head_units": 16, "hidden": 32,
-            },
-            "weights_kwargs": {"learning_rate": 0.01},
-        },
-    )  # fmt: skip
-    simulator.seed(seed)
-    agent = EntropyThreshold(simulator, seed=seed, target_rate=0.1)
-    agent.learn(64 * updates)
-    found = evaluate(simulator, agent, batch_size=2000)
-    rate = sum(found.density) / len(found.density)
-    assert rate == pytest.approx(0.1, abs=0.02)
-    chance = evaluate(simulator, BlockDropout(simulator, keep_probability=rate), batch_size=2000)
-    nll = [found.nll, chance.nll]
-    for limit in (0.0, 1.0):
-        agent.calibrate(limit)
-        nll.append(evaluate(simulator, agent, batch_size=2000).nll)
-    return nll
-
-
-@pytest.mark.parametrize(
-    ("seed", "updates"),
-    [(0, 45), *(pytest.param(seed, 200, marks=pytest.mark.slow) for seed in (1, 2, 3))],
-)
-def test_where_surprises_are_rare_entropy_beats_chance_at_the_same_rate(seed, updates):
-    by_entropy, by_chance, never, always = verdicts(seed, updates)
-    assert always < by_entropy < by_chance < never
-    assert never - by_entropy > 1.5 * (never - by_chance)
-
-
 def test_a_rate_that_no_threshold_reaches_is_refused_with_those_that_are_reached():
     with pytest.raises(ValueError, match=r"nearest rates are 0\.25 and 0\.75"):
         threshold_of(torch.tensor([2.0, 1.0, 1.0, 0.5]), 0.5)

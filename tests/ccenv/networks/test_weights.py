@@ -251,21 +251,6 @@ def test_an_episode_that_did_not_end_teaches_nothing():
     assert simulator.update_network() == {}
 
 
-def test_a_block_that_nobody_kept_learns_nothing():
-    network = small_network()
-    trainer = CoTrainer(network, optimizer="sgd", learning_rate=0.1, weight_decay=0.0)
-    before = [p.clone() for p in network.parameters()]
-    mask = torch.ones(8, 4, dtype=torch.bool)
-    mask[:, 2] = False
-    images, labels = load_split("digits", "train").batch(torch.arange(8))
-    trainer.update(images, labels, [mask])
-    weight, bias = network.layers[0].weight, network.layers[0].bias
-    assert torch.equal(weight[8:12], before[0][8:12])
-    assert torch.equal(bias[8:12], before[1][8:12])
-    assert torch.equal(network.head_layers[0].weight[:, 8:12], before[2][:, 8:12])
-    assert not torch.equal(weight[:8], before[0][:8])
-
-
 def test_the_rate_falls_to_zero_and_stays_there():
     network = small_network()
     trainer = CoTrainer(network, schedule_updates=3)

@@ -1,7 +1,5 @@
 """A cost limit at the top of the settings: who takes it, who refuses it, and who meets it."""
 
-import json
-
 import pytest
 import torch
 
@@ -9,7 +7,6 @@ from ccenv import BlockSelectionVectorEnv
 from ccenv.agents import AGENTS
 from ccenv.base.registry import resolve
 from ccenv.rewards import REWARDS
-from ccenv.runs.commands import train
 from ccenv.runs.config.settings import make_plan, takes_limit
 from ccenv.runs.config.values import parse_pairs
 from ccenv.simulator.evaluate import evaluate
@@ -112,12 +109,3 @@ def test_dual_ascent_ends_near_the_limit_on_digits():
     )
     assert tail == pytest.approx(0.2, rel=0.06)
     assert final == pytest.approx(0.2, rel=0.06)
-
-
-def test_a_run_under_a_limit_says_so_in_its_result(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("ccenv.runs.engine.run.latencies", lambda env, agent: [])
-    pairs = [f"{k}={v}" for k, v in PROBE_SETTINGS.items()]
-    pairs += ["images=256", "batch_size=64", f"log_dir={tmp_path}", "cost_limit=0.5"]
-    assert train.main(["reinforce_lagrangian", *pairs, "--json"]) == 0
-    found = json.loads(capsys.readouterr().out)["settings"]
-    assert found["cost_limit"] == found["agent_settings"]["cost_limit"] == 0.5

@@ -204,11 +204,6 @@ def test_wrong_settings_of_a_reward_are_refused(reward, arguments, message):
         make_reward(reward, arguments)
 
 
-def test_numpys_numbers_are_settings_too():
-    terms = make_reward("accuracy_minus_cost", {"cost_weight": np.float32(2)})(outcome_of())
-    assert terms["cost"].tolist() == [-0.5, -0.5]
-
-
 @pytest.mark.parametrize(
     ("result", "message"),
     [

@@ -18,10 +18,9 @@ from ccenv.agents.systems.dynamic_gate import DynamicGate
 from ccenv.base.masks import random_mask
 from ccenv.base.seeding import stream
 from ccenv.networks.core.mlp import GatedMLP
-from ccenv.networks.core.parameters import inactive_entries, only_entries, share_off
+from ccenv.networks.core.parameters import inactive_entries, only_entries
 from ccenv.networks.core.protocol import forward, started
 from ccenv.networks.learning.training import CoTrainer
-from ccenv.simulator.evaluate import evaluate
 from ccenv.simulator.extensions import concurrent as concurrent_updates
 from ccenv.simulator.extensions.concurrent import Composite, compute_gradients, learner
 from ccenv.simulator.resume import restore_simulator, simulator_state
@@ -360,51 +359,11 @@ def test_what_is_off_does_learn_and_nothing_else_moves_though_moments_would_move
     assert not torch.equal(new[0]["exp_avg"][units], old[0]["exp_avg"][units])
 
 
-def test_off_on_average_is_not_off_for_each_and_with_many_requests_nothing_is():
-    network = GatedMLP(8, (64,), 1, 3)
-    scores = torch.rand(200, 64, generator=stream(0, "scores"))
-    kept = scores.topk(20, dim=1).indices
-    mask = torch.zeros(200, 64, dtype=torch.bool).scatter_(1, kept, True)
-    # The author's rule, a mean below 1/2, flags every block; every request uses flagged ones.
-    by_mean = mask.float().mean(dim=0) < 0.5
-    assert by_mean.all()
-    assert (mask & by_mean).any(dim=1).all()
-    shares = [share_off(network, [mask[:rows]]) for rows in (1, 5, 20, 200)]
-    assert shares == sorted(shares, reverse=True)
-    assert shares[0] == pytest.approx(44 / 64)
-    assert shares[-1] == 0.0
-
-
 def test_the_answers_biases_and_gates_to_come_are_never_written():
     entries = inactive_entries(GatedMLP(8, BLOCKS, 2, 3), [torch.zeros(2, 6, dtype=torch.bool)])
     whole = {name for name, entry in entries.items() if entry.all()}
     assert whole == {"layers.0.weight", "layers.0.bias", "layers.1.weight"}
     assert not any(entry.any() for name, entry in entries.items() if name not in whole)
-
-
-@pytest.mark.parametrize("kind", ["inactive", "unsafe"])
-def test_agents_learn_in_it_and_evaluation_lets_nothing_land(kind):
-    simulator = simulator_of(kind, rows=16)
-    agent = Reinforce(simulator)
-    heard = []
-    agent.learn(16 * 4, lambda images, scalars: heard.append(scalars))
-    # The first batch's update lands in the second episode.
-    assert [("agent/network_loss" in scalars) for scalars in heard] == [False, True, True, True]
-    assert simulator.network_version == 3
-    before = copy.deepcopy(simulator.network.state_dict())
-    numbers = simulator.extension("concurrent").state(begun=False)
-    evaluate(simulator, agent, split="validation")
-    assert all(torch.equal(before[n], t) for n, t in simulator.network.state_dict().items())
-    assert simulator.extension("concurrent").state(begun=False) == numbers
-
-
-def test_info_tells_versions_and_what_may_be_written():
-    many = ccenv.BlockSelectionVectorEnv(4, **SMALL, concurrent="inactive")
-    many.reset(seed=0)
-    masks = torch.zeros(4, 6, dtype=torch.bool).numpy()
-    *_, info = many.step(masks)
-    assert info["versions"].tolist() == [[0, -1, -1, -1]] * 4
-    assert info["writable_share"].tolist() == pytest.approx([6 / 15] * 4)
 
 
 def test_updates_of_another_network_are_refused():

@@ -58,12 +58,6 @@ def test_a_seed_gives_the_same_run_again_and_the_weights_before_it_are_those_of_
     assert same(simulator.network.parameters(), simulator_of(dtype="float32").network.parameters())
 
 
-def test_the_default_is_a_network_as_it_was():
-    simulator = simulator_of(dtype="float32")
-    assert type(simulator.network) is ccenv.GatedMLP
-    assert dtype_of(simulator.network) == "float32"
-
-
 @pytest.mark.parametrize("dtype", ["float16", torch.bfloat16, None, [1]])
 def test_another_dtype_is_refused_before_anything_is_loaded(dtype):
     with pytest.raises(ValueError, match=r"expected dtype of 'float32' or 'bfloat16', got"):
@@ -89,10 +83,3 @@ def test_an_exported_classifier_computes_in_it_and_says_what_it_has_not(tmp_path
     with pytest.raises(ValueError, match="in float32 on the CPU"):
         loaded.fuse()
     assert measure_latency(simulator, agent, 1, repeats=2).dense_milliseconds > 0
-
-
-def test_a_graph_is_not_written_of_it():
-    from ccenv.deploy.masked_form import refuse
-
-    with pytest.raises(ValueError, match=r"as a graph: it computes in bfloat16"):
-        refuse(simulator_of().network, skips=False)

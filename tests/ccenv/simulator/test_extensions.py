@@ -7,7 +7,6 @@ import torch
 
 from ccenv.agents.reference_policies import BlockDropout
 from ccenv.agents.reinforce import Reinforce
-from ccenv.agents.systems.dynamic_gate import DynamicGate
 from ccenv.agents.systems.noisy_topk import NoisyTopK
 from ccenv.agents.systems.topk import TopK
 from ccenv.base.masks import random_mask
@@ -16,7 +15,6 @@ from ccenv.simulator.evaluate import evaluate
 from ccenv.simulator.extensions.oblivious import Oblivious
 from ccenv.simulator.resume import restore_simulator, simulator_state
 from ccenv.simulator.rollout import collect_rollout, walk
-from ccenv.simulator.settings import EXTENSIONS
 from ccenv.simulator.simulator import Simulator
 from tests.ccenv.episodes import seeded
 
@@ -124,15 +122,6 @@ def test_agents_learn_are_judged_and_resume_in_each_combination(settings):
         assert len(set(verdict.masks[0].sum(dim=1).tolist())) == 1
 
 
-def test_a_policy_that_learns_between_gates_sees_prices():
-    simulator = simulator_of(context=PRICES, concurrent="policy", observation="summary")
-    agent = DynamicGate(simulator, learning_rate=0.3)
-    agent.learn(24)
-    assert simulator.extension("concurrent").policy_parts
-    assert simulator.network_version == 0
-    assert not simulator.learning.pending
-
-
 @pytest.mark.parametrize(("settings", "reason"), APART, ids=str)
 def test_what_would_tell_inputs_apart_is_refused_beside_oblivious_before_anything_is_loaded(
     settings, reason
@@ -157,14 +146,6 @@ def test_copies_that_judge_share_no_extension_with_what_they_were_copied_from():
     assert simulator.context.values is prices
     assert not simulator.extension("oblivious").trace
     assert repr(simulator_state(simulator)) == before
-
-
-def test_a_plain_simulator_has_no_extensions_and_none_of_their_abilities():
-    simulator = simulator_of()
-    assert simulator.extensions == ()
-    assert [simulator.extension(name) for name in EXTENSIONS] == [None] * len(EXTENSIONS)
-    with pytest.raises(TypeError, match="with a context, got none"):
-        simulator.at(cost_weight=1.0)
 
 
 EXPERTS = {"num_experts": 6, "expert_size": 4, "channels": [2, 4], "first_units": 4}

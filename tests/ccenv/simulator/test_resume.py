@@ -79,7 +79,6 @@ class Clock:
 
 @pytest.fixture(autouse=True)
 def _no_waiting(monkeypatch):
-    monkeypatch.setattr(run, "latencies", lambda env, agent: [])
     clock = Clock()
     for module in (tracking, event_file_writer):
         monkeypatch.setattr(module, "time", clock)

@@ -108,18 +108,6 @@ def test_kernels_do_not_read_pairs_that_an_image_does_not_keep():
     assert torch.equal(block_sparse_conv2d(**operands | {"weight": weight}, padding=1), expected)
 
 
-def test_an_image_alone_is_its_row_of_the_batch():
-    operands = operands_of()
-    whole = block_sparse_conv2d(**operands, padding=1, backend="cpu")
-    for row in range(6):
-        one = {
-            k: v[row : row + 1] for k, v in operands.items() if k in ("x", "in_mask", "out_mask")
-        }
-        assert torch.equal(
-            block_sparse_conv2d(**operands | one, padding=1, backend="cpu")[0], whole[row]
-        )
-
-
 def test_strips_of_large_maps_fit_together():
     generator = torch.Generator().manual_seed(0)
     operands = {

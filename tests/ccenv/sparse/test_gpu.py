@@ -97,7 +97,7 @@ def test_a_tile_fits_in_the_shared_memory_of_every_card(batch, block, itemsize, 
     assert tile.rows == gpu_plan.SMALLEST_TILE or tile.rows <= batch
 
 
-def test_float32_is_multiplied_as_torch_multiplies_it(monkeypatch):
+def test_float32_is_multiplied_as_torch_multiplies_it():
     matmul = torch.backends.cuda.matmul
     before = torch.get_float32_matmul_precision()
     try:

@@ -31,9 +31,7 @@ def test_too_few_inputs_or_too_many_classes_are_refused(labels):
         leak_of([torch.ones(len(labels), 2).bool()], labels)
 
 
-def test_finished_runs_are_asked_what_they_tell_and_the_wrapper_closes_it(
-    tmp_path, capsys, monkeypatch
-):
+def test_finished_runs_are_asked_what_they_tell_and_the_wrapper_closes_it(tmp_path, capsys):
     common = ["dataset=digits", "num_blocks=8", "block_size=4", "weights=cotrain"]
     common += ["batch_size=64", "progress=false", f"log_dir={tmp_path}"]
     learned = {"topk": ["num_kept=2", "images=12800", "learning_rate=0.02"]}

@@ -7,10 +7,7 @@ import json
 import os
 import re
 import shutil
-import subprocess
-import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
@@ -285,18 +282,6 @@ def test_recorded_cells_are_not_run_again_elsewhere_and_say_where_they_come_from
     )
 
 
-def test_a_recorded_result_without_a_date_says_nothing_of_one(monkeypatch):
-    monkeypatch.setattr(jobs, "machine_name", lambda machine: "two cores")
-    result = {"versions": {"ccenv": "0.1.0"}, "machine": {}, "agent": "dense", "method": "dense"}
-    dated = result | {"date": "2026-11-30"}
-    found = [jobs.Finished("a", one, recorded=True) for one in (result, dated)]
-    comparison = SimpleNamespace(finished=found, results={"a": [result]})
-    assert jobs.origins(comparison) == [
-        "1 results recorded with ccenv 0.1.0 on two cores: dense",
-        "1 results recorded 2026-11-30 with ccenv 0.1.0 on two cores: dense",
-    ]
-
-
 @pytest.mark.parametrize("images_are_here", [True, False])
 def test_recording_again_from_recorded_cells_changes_nothing(
     images_are_here, elsewhere, monkeypatch
@@ -481,13 +466,6 @@ def test_recording_again_keeps_what_other_code_recorded(elsewhere):
     assert len(cells) == 8
 
 
-def test_what_was_recorded_on_other_data_can_be_shown_by_itself(elsewhere):
-    sweep = importlib.import_module("toy_sweep").TOY
-    before = recorded_comparison(sweep, elsewhere / "results").rows
-    edit_recording(elsewhere, change_data)
-    assert recorded_comparison(sweep, elsewhere / "results").rows == before
-
-
 @pytest.mark.parametrize(
     ("old", "new", "hint"),
     [
@@ -570,15 +548,6 @@ def test_a_crashing_process_takes_no_other_task_along():
     assert errors == {"crash": "its process died, twice", "well": None, "fine": None}
 
 
-def test_workers_leave_no_semaphore_behind_and_say_once_that_kernels_are_compiled(place):
-    done = subprocess.run(
-        [sys.executable, "toy_tasks.py"], cwd=place, capture_output=True, text=True, check=True
-    )
-    assert "leaked" not in done.stderr
-    # Once for each pool: the second one is closed before its end.
-    assert done.stderr.count("compiling kernels") == 2
-
-
 def test_a_forecast_takes_a_cells_measured_time_and_else_the_sweeps_own_estimate():
     sweep = Sweep("s", "d", (Cell("a", "dense"), Cell("b", "reinforce")), minutes=2.0, seeds=(0, 1))
     made = make_jobs(sweep, "unused")
@@ -614,11 +583,6 @@ def test_a_wrong_sweep_gets_the_nearest_right_name_and_leaves_nothing(
     assert compare.main([sweep, *options(tmp_path)[:4]]) == 2
     assert hint in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
-
-
-def test_a_cell_overrides_the_sweep():
-    sweep = Sweep("s", "d", (Cell("a", "dense", {"images": 2}),), 1.0, {"images": 1, "env": "e"})
-    assert sweep.runs()[0][1] == {"images": 2, "env": "e", "seed": 0}
 
 
 def test_what_is_recorded_is_shown_without_a_plan(monkeypatch):

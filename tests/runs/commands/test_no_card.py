@@ -50,7 +50,7 @@ def test_compare_runs_no_row(jobs, tmp_path, capsys):
     assert line.startswith(f"ccenv compare: {REFUSED}'cuda'")
 
 
-def test_eval_of_a_run_from_a_machine_with_a_card_leaves_the_run(tmp_path, capsys, monkeypatch):
+def test_eval_of_a_run_from_a_machine_with_a_card_leaves_the_run(tmp_path, capsys):
     ccenv.train("reinforce", log_dir=str(tmp_path), **SETTINGS)
     files = [*tmp_path.rglob("config.json"), *tmp_path.rglob("result.json")]
     for file in files:

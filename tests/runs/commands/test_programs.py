@@ -113,7 +113,7 @@ def test_a_disk_that_fills_up_while_a_run_writes_ends_it_in_one_line(tmp_path, m
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="limits of POSIX")
-def test_a_limit_of_the_shell_on_sizes_ends_a_run_in_one_line(tmp_path, monkeypatch, capsys):
+def test_a_limit_of_the_shell_on_sizes_ends_a_run_in_one_line(tmp_path, capsys):
     import resource
 
     pairs = pairs_of({**PROBE_SETTINGS, "images": 64, "batch_size": 64, "log_dir": str(tmp_path)})
@@ -187,16 +187,6 @@ def test_every_bar_is_silent_where_there_is_no_terminal():
     ]
     assert len(bars) > 5
     assert [name for name, words in bars if "disable" not in words] == []
-
-
-def test_a_training_with_a_bar_writes_none_into_a_file(tmp_path):
-    given = {**PROBE_SETTINGS, "images": 512, "batch_size": 64, "log_dir": str(tmp_path)}
-    command = [sys.executable, "-m", "ccenv", "train", "reinforce", *pairs_of(given)]
-    done = subprocess.run(
-        [*command, "progress=true"], cwd=ROOT, capture_output=True, text=True, check=True
-    )
-    assert "\r" not in done.stdout + done.stderr
-    assert "image/s" not in done.stdout + done.stderr
 
 
 @pytest.mark.parametrize("name", FRAMED)

@@ -334,7 +334,7 @@ def test_a_wrong_grid_is_refused_in_one_line_and_leaves_nothing(words, hint, tmp
     assert not list(tmp_path.iterdir())
 
 
-def test_a_small_grid_is_trained_and_told_in_a_line_a_combination(tmp_path, monkeypatch, capsys):
+def test_a_small_grid_is_trained_and_told_in_a_line_a_combination(tmp_path, capsys):
     words = ["dataset=probe", "network=probe", "num_blocks=(4,4)", "block_size=2", "images=64"]
     words += ["batch_size=64", "activation=relu", "keep_probability=0.25,0.5", "seed=0..1"]
     command = ["block_dropout", *words, "--grid", f"log_dir={tmp_path}"]

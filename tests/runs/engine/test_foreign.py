@@ -316,7 +316,7 @@ def test_a_network_that_is_an_object_is_refused_with_the_two_ways_that_there_are
     assert not list(tmp_path.iterdir())
 
 
-def test_a_zip_that_is_not_trusted_runs_nothing(tmp_path, monkeypatch):
+def test_a_zip_that_is_not_trusted_runs_nothing(tmp_path):
     written = tmp_path / "written"
     serialised = b64encode(cloudpickle.dumps(Evil(str(written)))).decode()
     content = {"policy_class": {":type:": "x", ":serialized:": serialised}}

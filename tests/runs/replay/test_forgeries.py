@@ -11,7 +11,6 @@ import ccenv
 from ccenv.base.checked_file import write_checked
 from ccenv.base.seeding import stream
 from ccenv.data import load_split
-from ccenv.runs.engine import run
 from ccenv.runs.replay.replay import answers_under, ask, num_unexplained, replay
 from ccenv.runs.replay.same_training import (
     MOST_ALIKE,
@@ -47,7 +46,6 @@ def logs(tmp_path_factory):
     place = tmp_path_factory.mktemp("forgeries")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CCENV_CACHE", str(place / "cache"))
-        patch.setattr(run, "latencies", lambda env, agent: [])
         for agent, seed in (("reinforce", 0), ("reinforce", 1), ("noisy_topk", 0)):
             ccenv.train(agent, log_dir=str(place / "logs"), seed=seed, **SETTINGS)
         yield place / "logs"

@@ -16,8 +16,6 @@ from ccenv.runs.speed.networks import (
     STEPPED,
     TRAINED,
     cifar_case,
-    curves,
-    density_figure,
     executed_macs,
     mlp_macs,
     mnist_case,
@@ -54,28 +52,6 @@ def test_a_class_keeps_mostly_blocks_that_are_likely_for_it_alone(density):
     most, blocks = found.topk(likely, dim=1)
     assert (most.sum(dim=1) > 0.5 * found.sum(dim=1)).all()
     assert len({tuple(sorted(row)) for row in blocks.tolist()}) > 1
-
-
-@pytest.mark.parametrize("density", masks.SHARED_DENSITIES)
-def test_unbalanced_blocks_are_kept_by_most_rows_or_by_few(density):
-    pool = draw_pool(512, (32,), density, "unbalanced")
-    use = torch.cat([masks[0] for masks in pool]).float().mean(dim=0)
-    assert use.max() > 0.5
-    assert use.median() < density
-
-
-def co_use(kind):
-    """Of pairs of an input and an output block: how much oftener kept together than by chance."""
-    first, second = (
-        torch.cat(masks).float() for masks in zip(*draw_pool(512, (16, 16), 0.1, kind), strict=True)
-    )
-    together = first.T @ second / len(first)
-    return float((together - first.mean(dim=0).outer(second.mean(dim=0))).abs().max())
-
-
-def test_a_rows_class_is_the_same_in_all_layers():
-    assert co_use("by class") > 0.03
-    assert co_use("independent") < 0.01
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -146,24 +122,9 @@ def test_a_policy_in_one_call_draws_masks_of_the_density_asked_for():
     assert case.densities == pytest.approx((0.2, 0.2), abs=0.03)
 
 
-def test_the_mnist_network_is_limited_by_the_macs_of_the_trial():
-    case = mnist_case(batch=2, dense_units=256)
-    assert case.dense_macs / case.macs == pytest.approx(203_264 / 14_272)
-
-
 def test_all_densities_together_are_times_summed_and_not_ratios():
     slow, fast = ({"milliseconds": ms, "speedup": s} for ms, s in ((9.0, 1.0), (1.0, 11.0)))
     assert mean_speedup([slow, fast]) == 2.0
-
-
-def test_speed_over_density_is_of_the_case_with_most_densities():
-    row = {"masks": "independent", "batch": 2, "speedup_low": 1.0, "speedup_high": 3.0}
-    rows = [{**row, "case": "a", "density": d, "speedup": 2.0, "ceiling": 4.0} for d in (0.9, 0.1)]
-    rows += [{**rows[0], "case": "b"}, {**rows[0], "masks": "by class"}]
-    case, by_batch = curves(rows)
-    assert case == "a"
-    assert [r["density"] for r in by_batch[2]] == [0.1, 0.9]
-    assert "at the lowest density batch 2: 2.0" in density_figure(rows).alt
 
 
 def test_every_case_is_timed_once(monkeypatch):

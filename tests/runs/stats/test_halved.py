@@ -3,12 +3,9 @@
 import made_results
 import pytest
 
-from ccenv.runs.lab.benchmarks.front_times import by_size
-from ccenv.runs.report.figures import make_looks, named_groups
 from ccenv.runs.stats.dense_comparison import front_error, make_contests
 from ccenv.runs.stats.measures import dataset_of, has_halves
 from ccenv.runs.stats.rows import dropout_curves
-from ccenv.runs.sweeps import SWEEPS, Cell
 
 
 def result(agent, transforms, macs, error):
@@ -47,45 +44,3 @@ def test_rows_on_other_images_stand_in_other_tables_and_older_ones_went_through_
     del plain["settings"]["environment"]["transforms"]
     assert dataset_of(plain) == "mnist"
     assert not has_halves(plain)
-
-
-def test_halves_are_timed_apart_from_whole_images_of_the_same_layers():
-    whole = SWEEPS["smoke"]
-    cell = Cell("dense 8", "dense", {"num_blocks": (1,), "block_size": 8})
-    cells = tuple(
-        type(cell)(label, "dense", {**cell.settings, "transforms": names})
-        for label, names in (("whole", WHOLE), ("half", HALVES))
-    )
-    sweep = type(whole)("s", "Two sizes.", cells, 1.0)
-    assert [one.labels for one in by_size(sweep)] == [["whole"], ["half"]]
-
-
-def shown_groups(results, folder):
-    """Name at the points -> labels of rows, in the first figure."""
-    (view, *_), figures = made_results.drawn_views(results, folder)
-    groups = named_groups(view, make_looks(results))
-    shown = {name: [p.label for _, p in group.pairs] for name, group in groups.items()}
-    return shown, groups, figures[view.when]
-
-
-def test_figures_tell_whole_images_from_halves_only_where_both_are(tmp_path):
-    results = {
-        "dense 8": [result("dense", WHOLE, 200, 0.1)],
-        "dense 16": [result("dense", WHOLE, 300, 0.08)],
-        "rloo": [result("rloo", WHOLE, 150, 0.07)],
-    }
-    shown, *_ = shown_groups(results, tmp_path)
-    assert shown == {"rloo": ["rloo"], "dense": ["dense 8", "dense 16"]}
-    results["dense, half size"] = [result("dense", HALVES, 50, 0.09)]
-    results["rloo, half size"] = [result("rloo", HALVES, 100, 0.05)]
-    shown, groups, drawn = shown_groups(results, tmp_path)
-    assert shown == {
-        "dense, half size": ["dense, half size"],
-        "dense, whole images": ["dense 8", "dense 16"],
-        "rloo, half size": ["rloo, half size"],
-        "rloo, whole images": ["rloo"],
-    }
-    hollow = {name for name, group in groups.items() if group.style.get("mfc") == "none"}
-    assert hollow == {"dense, whole images", "rloo, whole images"}
-    for label in results:
-        assert label in drawn.svg

@@ -50,10 +50,7 @@ def test_who_makes_no_update_has_no_end_of_training():
         ("sb3_a2c", {}, False),
     ],
 )
-def test_a_result_tells_what_training_cost_at_last_and_its_price(
-    agent, settings, price, tmp_path, monkeypatch
-):
-    monkeypatch.setattr("ccenv.runs.engine.run.latencies", lambda env, agent: [])
+def test_a_result_tells_what_training_cost_at_last_and_its_price(agent, settings, price, tmp_path):
     short = {**PROBE_SETTINGS, "images": 1024, "batch_size": 64, "log_dir": str(tmp_path)}
     found = ccenv.train(agent, **short, **settings).result["last_tenth"]
     assert 0 < found["compute_cost"] < 1

@@ -45,26 +45,6 @@ def test_a_miniature_of_every_sweep_runs(name, tmp_path, capsys):
         assert cell.label in shown
 
 
-@pytest.mark.parametrize("name", OWN)
-def test_a_miniature_has_a_row_of_every_kind_and_one_seed(name):
-    sweep = SWEEPS[name]
-    small = sweep.miniature()
-    assert {(c.agent, c.label) for c in small.cells} <= {(c.agent, c.label) for c in sweep.cells}
-    settings = [{**c.settings, **cells.MINIATURE, **sweep.mini} for c in sweep.cells]
-    kinds = {
-        cells.row_kind(Cell(cell.label, cell.agent, own))
-        for cell, own in zip(sweep.cells, settings, strict=True)
-    }
-    assert [cells.row_kind(cell) for cell in small.cells] == list(
-        dict.fromkeys(cells.row_kind(cell) for cell in small.cells)
-    )
-    assert {cells.row_kind(cell) for cell in small.cells} == kinds
-    for job in make_jobs(small, "unused"):
-        assert job.plan.program.images <= 512
-        assert job.plan.environment["dataset"] == "synthetic"
-    assert len(small.seeds) == 1
-
-
 def test_what_a_miniature_has_for_itself_makes_no_other_kind():
     rows = tuple(Cell(name, "dense", {"dataset": name}) for name in ("mnist", "svhn"))
     assert len(Sweep("s", "d", rows, 1.0).miniature().cells) == 1

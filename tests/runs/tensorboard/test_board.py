@@ -157,16 +157,6 @@ def test_what_is_written_already_stays_and_what_changed_is_written_anew(comparis
     assert len(list((place / "mean reinforce").iterdir())) == 1
 
 
-def test_recorded_results_that_keep_no_reward_still_have_the_other_curves(comparison):
-    results = comparison.results["reinforce"]
-    bare = [
-        r | {"curve": [{k: v for k, v in p.items() if k != "mean_return"} for p in r["curve"]]}
-        for r in results
-    ]
-    assert set(over_seeds.make_curve(bare).measures) == {"error", "total_cost", "density"}
-    assert set(over_seeds.make_curve(results).measures) == set(MEASURES)
-
-
 def test_validations_that_every_seed_has_are_averaged_and_one_seed_has_no_width(comparison):
     first, second, _ = comparison.results["reinforce"]
     short = [first, second | {"curve": second["curve"][:3]}]

@@ -28,7 +28,7 @@ import ccenv
 from ccenv.data import load_split
 from ccenv.envs.stable_baselines import BlockSelectionVecEnv
 from ccenv.runs.commands import train
-from ccenv.runs.engine import listener, run
+from ccenv.runs.engine import listener
 from ccenv.runs.tensorboard import charts
 from ccenv.runs.tensorboard.charts import OF_A_RUN, block_map, frame_of
 from ccenv.runs.tensorboard.tracking import Tracker
@@ -48,7 +48,6 @@ def runs_of_agents(tmp_path_factory):
     logs = tmp_path_factory.mktemp("tracking")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CCENV_CACHE", str(logs / "cache"))
-        patch.setattr(run, "latencies", lambda env, agent: [])
         given = {agent: PROBE | SETTINGS.get(agent, {}) for agent in AGENTS}
         results = {a: ccenv.train(a, log_dir=str(logs / "logs"), **given[a]).result for a in AGENTS}
     return logs / "logs", results
@@ -260,9 +259,8 @@ SHARED_WITH_SB3 = {
 
 
 def test_curves_share_charts_with_a_model_of_stable_baselines_that_writes_to_the_same_folder(
-    tmp_path, monkeypatch
+    tmp_path,
 ):
-    monkeypatch.setattr(run, "latencies", lambda env, agent: [])
     result = ccenv.train("actor_critic", log_dir=str(tmp_path / "logs"), **PROBE).result
     environment = PROBE_SETTINGS | {"observation": "summary"}
     env = BlockSelectionVecEnv(64, **environment)
@@ -311,8 +309,7 @@ def test_rules_that_treat_all_images_alike_have_no_points(runs_of_agents):
     assert not (curves_of(runs_of_agents[1]["dense"]["folder"]) / charts.CONFIG).exists()
 
 
-def test_a_run_that_is_made_again_leaves_no_points_of_the_first(tmp_path, monkeypatch, capfd):
-    monkeypatch.setattr(run, "latencies", lambda env, agent: [])
+def test_a_run_that_is_made_again_leaves_no_points_of_the_first(tmp_path, capfd):
     given = PROBE | {"images": 256, "log_dir": str(tmp_path)}
     first = ccenv.train("reinforce", **given).result
     (curves_of(first["folder"]) / "00256" / "masks" / "old.tsv").write_text("old")
@@ -322,27 +319,9 @@ def test_a_run_that_is_made_again_leaves_no_points_of_the_first(tmp_path, monkey
     assert "warning" not in capfd.readouterr().out
 
 
-def test_a_run_reads_no_file_of_another_run(tmp_path, monkeypatch):
-    monkeypatch.setattr(run, "latencies", lambda env, agent: [])
-    given = PROBE | {"images": 128, "log_dir": str(tmp_path)}
-    neighbour = Path(ccenv.train("dense", **given).result["folder"])
-    assert (neighbour / "result.json").exists()
-    files_read, read_text = [], Path.read_text
-
-    def spy(self, *arguments, **settings):
-        files_read.append(self)
-        return read_text(self, *arguments, **settings)
-
-    monkeypatch.setattr(Path, "read_text", spy)
-    ccenv.train("reinforce", **given)
-    assert files_read
-    assert not [path for path in files_read if path.is_relative_to(neighbour)]
-
-
 def test_a_service_listens_while_the_event_file_is_open_and_its_absence_is_told(
     tmp_path, monkeypatch, capsys
 ):
-    monkeypatch.setattr(run, "latencies", lambda env, agent: [])
     words = [f"{name}={value}" for name, value in (PROBE | {"images": 128}).items()]
     words = ["dense", *words, f"log_dir={tmp_path}", "--track", "wandb", "--json"]
     monkeypatch.setitem(sys.modules, "wandb", None)
@@ -376,7 +355,6 @@ def learned(agent, log_dir):
 
 @pytest.mark.parametrize("agent", ["rloo", "sb3_a2c"])
 def test_what_is_written_changes_no_number_and_no_weight(agent, tmp_path, monkeypatch):
-    monkeypatch.setattr(run, "latencies", lambda env, agent: [])
     numbers, weights = learned(agent, tmp_path / "with")
     for method in ("rollout", "evaluation", "finish", "_write_settings"):
         monkeypatch.setattr(Tracker, method, lambda *given: None)
