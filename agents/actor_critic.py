@@ -26,7 +26,7 @@ class ActorCritic(DrawnPolicy):
         env: Any,
         *,
         seed: int = 0,
-        learning_rate: float = 0.01,
+        learning_rate: float = 0.05,
         critic_learning_rate: float = 0.003,
         critic_units: int = 64,
         gae_lambda: float = 1.0,
@@ -34,6 +34,7 @@ class ActorCritic(DrawnPolicy):
         hidden_units: int = 0,
         embedding_size: EmbeddingSize = 0,
         num_kept: int | Sequence[int] | None = None,
+        min_probability: float = 0.001,
         num_epochs: int = 1,
         num_minibatches: int = 1,
     ) -> None:
@@ -48,6 +49,7 @@ class ActorCritic(DrawnPolicy):
             entropy_weight: of the bonus on the masks' entropy, in nats; fades to 0 linearly.
             num_kept: k of a gate's blocks are drawn, one number or one for each gate; None: a coin
                 for each block.
+            min_probability: lowest keep probability of a coin, see `ScoredAgent`.
             num_epochs: how often an update goes through the rollout; see `ccenv.agents.passes`.
             num_minibatches: parts of it, with a gradient step each.
         """
@@ -57,6 +59,7 @@ class ActorCritic(DrawnPolicy):
             hidden_units=hidden_units,
             embedding_size=embedding_size,
             num_kept=num_kept,
+            min_probability=min_probability,
             num_epochs=num_epochs,
             num_minibatches=num_minibatches,
         )

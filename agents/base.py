@@ -59,9 +59,6 @@ class Agent(StoredPolicy):
     sequences: ClassVar[bool] = False
     """whether it learns from episodes over sequences; say so with an `update` of yours that walks
     `rollout.by_gate`, or looks at no layer's number."""
-    by_ranks: ClassVar[bool] = False
-    """whether ranks may share its batches; say so with an `update` of yours that looks at nothing
-    but the rollout and steps by optimisers of torch that are attributes, as its modules are."""
     passes: Passes = Passes()
     """gradient steps of an update on one rollout."""
     images_done: int = 0

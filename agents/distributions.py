@@ -18,13 +18,13 @@ from ccenv.base.values import check_within
 MIN_PROBABILITY = 0.01
 
 
-def keep_probability(scores: Tensor) -> Tensor:
-    """Scores -> keep probabilities in (0.01, 0.99), elementwise.
+def keep_probability(scores: Tensor, least: float = MIN_PROBABILITY) -> Tensor:
+    """Scores -> keep probabilities in (least, 1 - least), elementwise.
 
     Bounded away from 0 and 1, as in the authors' code: a sampled mask then always has a finite
     log-probability, and no block can die or saturate for good.
     """
-    return MIN_PROBABILITY + (1 - 2 * MIN_PROBABILITY) * scores.sigmoid()
+    return least + (1 - 2 * least) * scores.sigmoid()
 
 
 def score_at(probability: float) -> float:

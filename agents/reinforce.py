@@ -21,12 +21,13 @@ class Reinforce(DrawnPolicy):
         env: Any,
         *,
         seed: int = 0,
-        learning_rate: float = 0.01,
+        learning_rate: float = 0.05,
         entropy_weight: float = 0.001,
         hidden_units: int = 0,
         anneal: bool = False,
         embedding_size: EmbeddingSize = 0,
         num_kept: int | Sequence[int] | None = None,
+        min_probability: float = 0.001,
         num_epochs: int = 1,
         num_minibatches: int = 1,
     ) -> None:
@@ -38,6 +39,7 @@ class Reinforce(DrawnPolicy):
             anneal: let the learning rate fall to 0 linearly, so that the last policy is no swing.
             num_kept: k of a gate's blocks are drawn, one number or one for each gate; None: a coin
                 for each block.
+            min_probability: lowest keep probability of a coin, see `ScoredAgent`.
             num_epochs: how often an update goes through the rollout; see `ccenv.agents.passes`.
             num_minibatches: parts of it, with a gradient step each.
         """
@@ -47,6 +49,7 @@ class Reinforce(DrawnPolicy):
             hidden_units=hidden_units,
             embedding_size=embedding_size,
             num_kept=num_kept,
+            min_probability=min_probability,
             num_epochs=num_epochs,
             num_minibatches=num_minibatches,
         )

@@ -72,6 +72,7 @@ class Rloo(ScoredAgent):
         start_probability: float = 0.9,
         perturbed_share: float = 0.1,
         perturbed_teach: bool = False,
+        min_probability: float = MIN_PROBABILITY,
         num_epochs: int = 1,
         num_minibatches: int = 1,
     ) -> None:
@@ -100,10 +101,17 @@ class Rloo(ScoredAgent):
             start_probability: at which the first draw takes one of them.
             perturbed_share: of the decisions of sampling="perturbed" that are changed.
             perturbed_teach: whether a co-trained network learns from changed masks too.
+            min_probability: lowest keep probability of a coin, see `ScoredAgent`.
             num_epochs: how often an update goes through the rollout; see `ccenv.agents.passes`.
             num_minibatches: parts of it, with a gradient step each.
         """
-        super().__init__(env, seed=seed, hidden_units=hidden_units, embedding_size=embedding_size)
+        super().__init__(
+            env,
+            seed=seed,
+            hidden_units=hidden_units,
+            embedding_size=embedding_size,
+            min_probability=min_probability,
+        )
         check_names([sampling], SAMPLINGS, "sampling")
         check_names([start], STARTS, "start")
         check_names([advantage], ADVANTAGES, "advantage")
@@ -181,7 +189,8 @@ class Rloo(ScoredAgent):
         """Masks of a layer's images: [batch, obs_size] -> k of n blocks, or a coin for each."""
         scores = self.scores(observation, layer)[:, self.shared_blocks :]
         if self.sampling == "independent":
-            return AlwaysOn(IndependentBlocks(keep_probability(scores)), self.shared_blocks)
+            probability = keep_probability(scores, self.min_probability)
+            return AlwaysOn(IndependentBlocks(probability), self.shared_blocks)
         kept = (num_kept or self.num_kept[layer]) - self.shared_blocks
         return AlwaysOn(OrderedBlocks(scores, kept), self.shared_blocks)
 
@@ -232,7 +241,7 @@ class Rloo(ScoredAgent):
             return None
         kept = None if self.sampling == "independent" else self.num_kept
         deterministic = deterministic or self.sampling == "perturbed"
-        return self.scores.choosers(deterministic, kept, MIN_PROBABILITY)
+        return self.scores.choosers(deterministic, kept, self.min_probability)
 
     def update(self, rollout: Rollout) -> dict[str, float]:
         """Steps up the policy gradient with the bonus, one by default."""

@@ -23,7 +23,7 @@ from ccenv.agents.distributions import (
 from ccenv.agents.passes import Passes, objective
 from ccenv.base.registry import check_names
 from ccenv.base.seeding import stream_seed
-from ccenv.base.values import positive_int
+from ccenv.base.values import check_within, positive_int
 from ccenv.mdp.choosers import Chooser, key_of
 from ccenv.mdp.observations import num_seen, num_symbols_of
 from ccenv.simulator.rollout import Rollout
@@ -259,7 +259,13 @@ class ScoredAgent(Agent):
     """An agent whose masks follow from `scores` of blocks; how they are learned, subclasses say."""
 
     def __init__(
-        self, env: Any, *, seed: int = 0, hidden_units: int = 0, embedding_size: EmbeddingSize = 0
+        self,
+        env: Any,
+        *,
+        seed: int = 0,
+        hidden_units: int = 0,
+        embedding_size: EmbeddingSize = 0,
+        min_probability: float = MIN_PROBABILITY,
     ) -> None:
         """Prepares the scores.
 
@@ -269,8 +275,12 @@ class ScoredAgent(Agent):
             hidden_units: of the policy's hidden layer; 0 for an affine policy.
             embedding_size: of what symbols of the observation are looked up in, see
                 `EmbeddingSize`.
+            min_probability: lowest keep probability of a coin, in (0, 0.5); the highest is one
+                minus it. What is wasted by it grows with the number of blocks.
         """
         super().__init__(env, seed=seed)
+        check_within("(0, 0.5)", min_probability=min_probability)
+        self.min_probability = min_probability
         self.scores = LayerScores(self.simulator, seed, hidden_units, embedding_size)
         self.policy_macs = self.scores.macs
 
@@ -294,12 +304,10 @@ class ScoredAgent(Agent):
 class IndependentPolicy(ScoredAgent):
     """Keeps or skips every block by itself; how the scores are learned, subclasses say."""
 
-    min_probability: float = MIN_PROBABILITY
-    """lowest keep probability."""
-
     def distribution(self, observation: Tensor, layer: int) -> IndependentBlocks:
         """Masks of a layer's images: [batch, obs_size] -> independent blocks."""
-        return IndependentBlocks(keep_probability(self.scores(observation, layer)))
+        scores = self.scores(observation, layer)
+        return IndependentBlocks(keep_probability(scores, self.min_probability))
 
     def choosers(self, *, deterministic: bool) -> list[Chooser] | None:
         """See `Agent.choosers`."""
@@ -317,6 +325,7 @@ class DrawnPolicy(ScoredAgent):
         hidden_units: int,
         embedding_size: EmbeddingSize,
         num_kept: int | Sequence[int] | None,
+        min_probability: float,
         num_epochs: int,
         num_minibatches: int,
     ) -> None:
@@ -326,7 +335,13 @@ class DrawnPolicy(ScoredAgent):
             num_kept: k of a gate's blocks are drawn, one number or one for each gate; None: a coin
                 for each block.
         """
-        super().__init__(env, seed=seed, hidden_units=hidden_units, embedding_size=embedding_size)
+        super().__init__(
+            env,
+            seed=seed,
+            hidden_units=hidden_units,
+            embedding_size=embedding_size,
+            min_probability=min_probability,
+        )
         self.num_kept = None if num_kept is None else check_kept(num_kept, self.num_blocks)
         self.passes = Passes(num_epochs, num_minibatches).of(self.simulator.num_images)
 
@@ -334,9 +349,9 @@ class DrawnPolicy(ScoredAgent):
         """Masks of a layer's images: [batch, obs_size] -> coins, or k blocks."""
         scores = self.scores(observation, layer)
         if self.num_kept is None:
-            return IndependentBlocks(keep_probability(scores))
+            return IndependentBlocks(keep_probability(scores, self.min_probability))
         return OrderedBlocks(scores, self.num_kept[layer])
 
     def choosers(self, *, deterministic: bool) -> list[Chooser] | None:
         """See `Agent.choosers`."""
-        return self.scores.choosers(deterministic, self.num_kept, low=MIN_PROBABILITY)
+        return self.scores.choosers(deterministic, self.num_kept, low=self.min_probability)

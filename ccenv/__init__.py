@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     )
     from ccenv.runs.api import load, train
     from ccenv.runs.comparing import compare
-    from ccenv.simulator.evaluate import evaluate, evaluate_menu
+    from ccenv.simulator.evaluate import evaluate
     from ccenv.sparse.linear import block_sparse_linear
     from ccenv.sparse.routes import explain_backend
     from ccenv.tasks.catalogue import suite
@@ -74,7 +74,7 @@ ON_USE = {
     ],
     "runs.api": ["load", "train"],
     "runs.comparing": ["compare"],
-    "simulator.evaluate": ["evaluate", "evaluate_menu"],
+    "simulator.evaluate": ["evaluate"],
     "sparse.linear": ["block_sparse_linear"],
     "sparse.routes": ["explain_backend"],
     "tasks.catalogue": ["suite"],
@@ -113,7 +113,6 @@ __all__ = [
     "check_vector_env",
     "compare",
     "evaluate",
-    "evaluate_menu",
     "explain_backend",
     "gate",
     "gateable",

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack, overload
 
 from ccenv.base.annotations import checks_types
-from ccenv.base.ranks import ALONE, OneProcess, Ranks
 from ccenv.base.registry import names_on_use
 from ccenv.base.values import positive_int, shown
 from ccenv.runs.config.plan import Plan
@@ -328,23 +327,17 @@ def train(
         raise ValueError(f"expected one seed at least, got seeds={seeds!r}")
     plans = [plan] if numbers is None else [plan.with_seed(seed) for seed in numbers]
     options = Options(resume=not anew, export=export)
-    runs = Runs(run for run in (train_plan(one, options) for one in plans) if run is not None)
+    runs = Runs(train_plan(one, options) for one in plans)
     return runs[0] if numbers is None else runs
 
 
-def train_plan(
-    plan: Plan, options: "Options", ranks: OneProcess = ALONE, track: str | None = None
-) -> Run | None:
+def train_plan(plan: Plan, options: "Options", track: str | None = None) -> Run:
     """Trains by a plan, or takes the finished run of its folder and says so.
 
     Args:
         plan: agent, settings and seed.
         options: how; without `resume` a finished run is trained again, too.
-        ranks: processes that train it together.
         track: a service that gets the curves, too; see `ccenv.runs.tensorboard.mirror`.
-
-    Returns:
-        The run, None on ranks that follow.
 
     Raises:
         CannotStartError: before anything is written, if the plan cannot be carried out.
@@ -353,15 +346,8 @@ def train_plan(
     """
     from ccenv.runs.engine.run import run, warn_of_masks
 
-    with mirrored(track if ranks.leads else None, plan):
-        if isinstance(ranks, Ranks):
-            from ccenv.runs.engine.distributed import run_by
-
-            result = run_by(ranks, plan, options)
-        else:
-            result = run(plan, wait=False, reuse=options.resume, options=options)
-    if result is None:
-        return None
+    with mirrored(track, plan):
+        result = run(plan, wait=False, reuse=options.resume, options=options)
     folder = plan.folder()
     if "folder" not in result:
         say(f"finished already: the result of {folder}; `--anew` (`anew=True`) trains it again")

@@ -39,6 +39,7 @@ ANNEXES = (
     "ccenv.networks.gating",
     "ccenv.networks.text",
     "ccenv.simulator.extensions",
+    "ccenv.sparse.cpu",
     "ccenv.sparse.gpu",
     "ccenv.tasks",
     "ccenv.torchrl",

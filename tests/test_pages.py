@@ -52,7 +52,6 @@ BY_HAND = (
     # On tables of masks that are built beforehand.
     "V=",
     "python -m ccenv.runs.lab",
-    "torchrun",
 )
 LONG, SHORT = "model.learn(200_000)", "model.learn(512)"
 """What takes ten seconds, and what shows that it runs."""
@@ -132,10 +131,7 @@ def own_data(folder):
 
 
 TRAININGS = {
-    command: page
-    for page in PAGES
-    for command in commands(page)
-    if "ccenv train" in command and "torchrun" not in command
+    command: page for page in PAGES for command in commands(page) if "ccenv train" in command
 }
 
 

@@ -25,16 +25,16 @@ from torch import Tensor
 
 from ccenv.agents.systems.calibrated import BATCH, Calibrated
 from ccenv.agents.systems.halting import exits_of
-from ccenv.base.allocation import allocate
 from ccenv.base.machine import check_fits
 from ccenv.base.registry import check_names
 from ccenv.base.seeding import integers, uniform
 from ccenv.base.values import positive_int
+from ccenv.mask_table.menu import menu_scores
 from ccenv.mdp.dynamics import StepOutcome, initial
 from ccenv.networks.core.protocol import GatedNetwork
 from ccenv.rewards import check_cost_limit
-from ccenv.simulator.evaluate import flat_menu, menu_scores
 from ccenv.simulator.simulator import Simulator
+from ccenv.tasks.allocation import allocate
 
 MENUS = ("auto", "exits", "densities")
 PENALTY = 1e-3
@@ -189,7 +189,7 @@ def offer_table(simulator: Simulator, menu: Sequence[Tensor]) -> tuple[Tensor, T
     right class and the compute cost, float64 [inputs, offers].
     """
     network, device = simulator.network, simulator.device
-    masks = flat_menu(menu, simulator.num_blocks)
+    masks = torch.cat([*menu], dim=1)
     seen, tables = [], []
     for indices in torch.arange(len(simulator.data)).split(BATCH):
         batch = simulator.data.batch(indices.to(device))

@@ -29,7 +29,6 @@ from ccenv.agents.distributions import (
     keep_probability,
 )
 from ccenv.agents.scores import EmbeddingSize, ScoredAgent
-from ccenv.base.allocation import allocate
 from ccenv.base.masks import mask_of_indices, random_mask
 from ccenv.base.seeding import integers, stream
 from ccenv.mdp.choosers import Chooser
@@ -37,6 +36,7 @@ from ccenv.mdp.dynamics import initial
 from ccenv.rewards import check_cost_limit
 from ccenv.simulator.rollout import Rollout
 from ccenv.simulator.simulator import Simulator
+from ccenv.tasks.allocation import allocate
 
 MAX_ROWS = 8192
 """Inputs times masks that are walked through at once."""

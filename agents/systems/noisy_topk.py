@@ -44,7 +44,6 @@ from ccenv.base.checks import AT_ONCE, Checks
 from ccenv.base.masks import mask_of_indices
 from ccenv.base.seeding import normal
 from ccenv.base.values import check_at_least_zero, positive_ints
-from ccenv.rewards.block_use import squared_variation
 from ccenv.simulator.rollout import Rollout
 from ccenv.sparse.linear import block_sparse_linear
 
@@ -312,3 +311,13 @@ def smooth_load(scores: Tensor, noisy: Tensor, spread: Tensor, num_kept: int) ->
     # The k-th highest of the others: of a block that is in, the first one out.
     threshold = torch.where(noisy >= last_in, first_out, last_in)
     return torch.special.ndtr((scores - threshold) / spread)
+
+
+def squared_variation(use: Tensor) -> Tensor:
+    """Variance (of all n) over squared mean: [n] -> a number; 0 where nothing is in use.
+
+    >>> round(squared_variation(torch.tensor([1.0, 0.0, 0.0])).item(), 4)
+    2.0
+    """
+    mean = use.mean()
+    return torch.where(mean > 0, use.var(correction=0) / mean.square().clamp(min=1e-12), 0.0)

@@ -15,7 +15,7 @@ from ccenv.base.machine import user_cache
 from ccenv.base.values import lacking, shown
 from ccenv.data.rows import Rows, check_finite_rows
 from ccenv.data.transforms import PART, Fitted, Halve, all_through, as_floats, through
-from ccenv.sparse.cpu.buffers import kept_memory
+from ccenv.sparse.buffers import kept_memory
 
 NUM_SHOWN = 16
 """Images by which transforms are judged."""

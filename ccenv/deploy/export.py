@@ -41,7 +41,7 @@ from ccenv.deploy.fused.classifier import FusedClassifier
 from ccenv.deploy.short_walk import ShortWalk, fuse_policy, look_and_compute
 from ccenv.mdp.observations import Observer, make_observer
 from ccenv.networks.core.inference_copy import pack
-from ccenv.simulator.context import Range, observe_context
+from ccenv.simulator.extensions.context import Range, observe_context
 
 NUM_CHECK_IMAGES = 64
 UNFIT = (TypeError, AttributeError, LookupError, ArithmeticError, RuntimeError, MemoryError)
@@ -172,7 +172,7 @@ class SkippingClassifier(nn.Module):
             draw: "sampled" draws the masks, "mode" takes the most probable ones; None: "sampled"
                 with a generator, else as `self.draw` says, which erred less on validation images.
             **context: `cost_weight=...` or `budget=...`, one number or [batch], where the agent
-                learned under many (see `ccenv.simulator.context`).
+                learned under many (see `ccenv.simulator.extensions.context`).
 
         Returns:
             Logits [batch, num_classes].
@@ -247,7 +247,7 @@ class SkippingClassifier(nn.Module):
         if set(context) != set(self.ranges):
             needed = ", ".join(f"{name}=..." for name in self.ranges) or "no context"
             raise ValueError(
-                f"expected {needed}, got {sorted(context)}; see ccenv.simulator.context"
+                f"expected {needed}, got {sorted(context)}; see ccenv.simulator.extensions.context"
             )
         values = {}
         for name in self.ranges:

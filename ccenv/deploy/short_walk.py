@@ -29,7 +29,7 @@ from ccenv.mdp.observations import LAST_SYMBOLS, Observer
 from ccenv.networks.core.exit_state import exit_look
 from ccenv.networks.core.lowering import Leave, Operation, Part, Run, lowered, why_not_lowered
 from ccenv.networks.core.protocol import num_blocks_of, walk
-from ccenv.simulator.context import affordable
+from ccenv.simulator.extensions.context import affordable
 from ccenv.simulator.policy import Policy, as_policy, follow
 
 IMAGES = 3

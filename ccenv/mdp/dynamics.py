@@ -13,6 +13,7 @@ from ccenv.base.masks import check_mask, full_mask
 from ccenv.networks.core.abilities import AnswersOften, ability
 from ccenv.networks.core.mlp import dense_tail_macs
 from ccenv.networks.core.protocol import Earlier, GatedNetwork, started
+from ccenv.sparse.operands import on_use
 
 
 @dataclass(frozen=True)
@@ -145,14 +146,6 @@ class StepOutcome:
         return self.compared.logit - self.logits.logsumexp(dim=-1)
 
 
-@functools.cache
-def step_kernels() -> Any:
-    """Loaded on use, because numba takes half a second to import."""
-    from ccenv.mdp import step_kernels as found
-
-    return found
-
-
 def is_readable(tensor: Tensor) -> bool:
     """Whether compiled code can read a tensor: on the CPU, and neither traced nor imagined."""
     return tensor.is_cpu and type(tensor) is Tensor and not torch.compiler.is_compiling()
@@ -168,7 +161,7 @@ def compared(logits: Tensor, labels: Tensor) -> Compared:
     logits, labels = logits.contiguous(), labels.contiguous()
     prediction, right = torch.empty_like(labels), torch.empty(labels.shape)
     chosen = torch.empty(labels.shape)
-    are_finite = step_kernels().compare(
+    are_finite = on_use("ccenv.sparse.cpu.step_kernels:compare")(
         logits.data_ptr(),
         labels.data_ptr(),
         *logits.shape,
@@ -208,7 +201,7 @@ def add_macs(
     else:
         before = before if before.stride(1) == 1 else before.contiguous()
         source = before.data_ptr(), before.shape[1], before.stride(0), network.block_sizes[gate - 1]
-    step_kernels().add_layer_macs(
+    on_use("ccenv.sparse.cpu.step_kernels:add_layer_macs")(
         mask.data_ptr(),
         mask.shape[1],
         mask.stride(0),

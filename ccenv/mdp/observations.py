@@ -30,13 +30,13 @@ from ccenv.mdp.dynamics import (
     initial,
     is_readable,
     look,
-    step_kernels,
     transition,
 )
 from ccenv.networks.core.abilities import LooksBehind, Norms, ability
 from ccenv.networks.core.exit_state import early_answer
 from ccenv.networks.core.protocol import GatedNetwork
-from ccenv.sparse.cpu.buffers import kept_memory
+from ccenv.sparse.buffers import kept_memory
+from ccenv.sparse.operands import on_use
 
 
 def certainty(network: Any, state: EpisodeState) -> Tensor:
@@ -174,7 +174,8 @@ def compiled_show(looks: Tensor, columns: int, gate: int) -> Tensor:
     rows, width = looks.shape
     found = kept_memory(rows, columns)
     source = looks.data_ptr(), looks.stride(0), width
-    step_kernels().write_looks(*source, rows, columns, gate, found.data_ptr())
+    write_looks = on_use("ccenv.sparse.cpu.step_kernels:write_looks")
+    write_looks(*source, rows, columns, gate, found.data_ptr())
     return found
 
 

@@ -37,7 +37,6 @@ REWARDS = Table(
         "skipnet": "ccenv.rewards.plain:skipnet",
         "budget_hinge": "ccenv.rewards.plain:budget_hinge",
         "target_density": "ccenv.rewards.block_use:TargetDensity",
-        "balance": "ccenv.rewards.block_use:Balance",
         "potential": "ccenv.rewards.potential:Potential",
         "lagrangian": "ccenv.rewards.lagrangian:Lagrangian",
         "pid_lagrangian": "ccenv.rewards.lagrangian:PidLagrangian",

@@ -93,15 +93,12 @@ class CoTraining:
             self.finish_update(simulator, loss)
         landed, self._landed = self._landed, []
         losses = [x.item() for x in simulator.checks.on_host(dict(enumerate(landed))).values()]
-        mean = simulator.ranks.mean
-        return {"network_loss": mean(sum(losses) / len(losses))} if losses else {}
+        return {"network_loss": sum(losses) / len(losses)} if losses else {}
 
     def next_loss(self, simulator: Any) -> Tensor:
         """The loss of the oldest batch that waits, see `CoTrainer.loss`."""
-        indices, *parts = self.pending[0]
-        share, network = simulator.ranks.share, simulator.network
-        masks, *values = ([share(rows) for rows in part] for part in parts)
-        start = None
+        indices, masks, *values = self.pending[0]
+        network, start = simulator.network, None
         if simulator.is_sequence:
             # Positions of a sequence are neighbours, as of the split.
             length = simulator.positions
@@ -114,9 +111,8 @@ class CoTraining:
             images, labels = simulator.state.images, simulator.state.labels
             start, self._start = self.start, None
         else:
-            own = share(indices)
-            images, _ = simulator.data.batch(own[:: simulator.group_size])
-            labels = simulator.data.labels.index_select(0, own).long()
+            images, _ = simulator.data.batch(indices[:: simulator.group_size])
+            labels = simulator.data.labels.index_select(0, indices).long()
         if start is None and simulator.earlier is not None and not simulator.is_sequence:
             start = started(network, images, earlier=simulator.earlier)
         # Fewer masks than rows where only some of the rows teach.

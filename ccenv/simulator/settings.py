@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 EXTENSIONS = {
-    "context": "ccenv.simulator.context:Context",
+    "context": "ccenv.simulator.extensions.context:Context",
     "concurrent": "ccenv.simulator.extensions.concurrent:Concurrent",
     "oblivious": "ccenv.simulator.extensions.oblivious:Oblivious",
     "fast_memory": "ccenv.simulator.extensions.loads:FastMemory",
@@ -117,7 +117,10 @@ class EnvironmentSettings:
     )
     context: Mapping[str, Any] | None = field(
         default=None,
-        metadata={"help": "cost weights or budgets of each episode, see `ccenv.simulator.context`"},
+        metadata={
+            "help": "cost weights or budgets of each episode, see "
+            "`ccenv.simulator.extensions.context`"
+        },
     )
     concurrent: str | None = field(
         default=None,

@@ -16,7 +16,6 @@ from torch import Tensor
 from ccenv.base.checks import Checks
 from ccenv.base.machine import check_fits
 from ccenv.base.masks import check_mask
-from ccenv.base.ranks import ALONE, OneProcess
 from ccenv.base.registry import check_keywords, check_names
 from ccenv.base.seeding import stream
 from ccenv.base.values import as_settings
@@ -36,7 +35,6 @@ from ccenv.networks.core.precision import check_dtype
 from ccenv.networks.core.protocol import Earlier, num_blocks_of
 from ccenv.networks.core.unrolled import continues
 from ccenv.rewards import Surroundings, make_reward
-from ccenv.simulator.context import Context
 from ccenv.simulator.cotraining import CoTraining
 from ccenv.simulator.network_source import check_weights_setting, source_of, with_weights
 from ccenv.simulator.sequences import (
@@ -49,7 +47,7 @@ from ccenv.simulator.sequences import (
     read_extensions,
 )
 from ccenv.simulator.settings import EXTENSIONS, EnvironmentSettings, setting_defaults
-from ccenv.simulator.step import Extension, Step, of_all_rows
+from ccenv.simulator.step import Extension, Step
 
 
 class ImageOrder:
@@ -85,9 +83,6 @@ class Simulator:
     >>> step.outcome.layer, simulator.is_over, step.reward.shape
     (0, False, torch.Size([2]))
     """
-
-    ranks: OneProcess = ALONE
-    """processes that share the batch, each with rows of its own, see `batch_shared`."""
 
     def __init__(self, num_images: int = 1, /, **settings: Any) -> None:
         """Loads the data, builds the network and, for frozen weights, learns or reads them.
@@ -160,10 +155,9 @@ class Simulator:
             extension.attach(self)
 
     @property
-    def context(self) -> Context | None:
-        """Cost weights or budgets of the episodes, if they have any."""
-        found: Context | None = self.extension(Context.name)
-        return found
+    def context(self) -> Any:
+        """Cost weights or budgets of the episodes, an extension; None if they have none."""
+        return self.extension("context")
 
     def extension(self, name: str) -> Any:
         """What a setting of `EXTENSIONS` adds to the walk; None where it is not given."""
@@ -218,12 +212,12 @@ class Simulator:
         if self.is_sequence:
             self.state = begin_position(self)
         else:
-            batch = self.data.batch(self.ranks.share(indices))
+            batch = self.data.batch(indices)
             with torch.set_grad_enabled(shares_start):
                 self.state = dynamics.initial(self.network, *batch, group, earlier=self.earlier)
         self.learning.begin(self.state.hidden if shares_start else None)
         with torch.no_grad():
-            return self.ranks.gathered(self.observe(self.state))[0]
+            return self.observe(self.state)
 
     @property
     def obs_size(self) -> int:
@@ -277,7 +271,7 @@ class Simulator:
     def _for_judging(self) -> "Simulator":
         """A copy that teaches neither network nor reward."""
         other = copy.copy(self)
-        other.weights, other.reward, other.ranks = "frozen", self.reward.held(), ALONE
+        other.weights, other.reward = "frozen", self.reward.held()
         other.learning = CoTraining(self.network_version)
         judging = (extension.for_judging() for extension in self.extensions)
         other.extensions = tuple(extension for extension in judging if extension is not None)
@@ -331,16 +325,13 @@ class Simulator:
         with torch.no_grad():
             for extension in self.extensions:
                 mask, weights = extension.before_gate(self, mask, weights)
-            share = self.ranks.share
-            own = None if weights is None else share(weights)
-            self.state, outcome = dynamics.transition(self.network, state, share(mask), weights=own)
+            self.state, outcome = dynamics.transition(self.network, state, mask, weights=weights)
             for extension in self.extensions:
                 outcome = extension.before_pay(self, outcome)
             if outcome.logits is not None and outcome.compared and not outcome.compared.are_finite:
                 check_answers(outcome.logits, self.checks)
             terms, total = self.reward.paid(outcome, self.checks)
             numbers = self.reward.rule.numbers()
-            outcome, terms, total = of_all_rows(outcome, terms, total, self.ranks)
             self.reward.update(outcome)
         self.masks.append(outcome.mask)
         if weights is not None:
@@ -356,7 +347,7 @@ class Simulator:
             told["position"] = torch.full_like(outcome.macs, self.position)
             if outcome.is_last and not ends:
                 self.state = after = next_position(self, after)
-        return Step(after, self.observe, total, terms, outcome, numbers, ends, told, self.ranks)
+        return Step(after, self.observe, total, terms, outcome, numbers, ends, told)
 
     def check_weights(self) -> None:
         """Refuses a network whose weights are not finite (ValueError, naming the tensor)."""

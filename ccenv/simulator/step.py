@@ -1,18 +1,16 @@
-"""One step of a simulator: its record, what extensions add to it, and rows that ranks share."""
+"""One step of a simulator: its record, and what extensions add to it."""
 
-import contextlib
 import copy
 import dataclasses
 import functools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Self
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ccenv.base.checks import Checks
-from ccenv.base.ranks import ALONE, OneProcess, Ranks, gradients_averaged
 from ccenv.mdp.dynamics import EpisodeState, StepOutcome
 from ccenv.mdp.observations import Observer
 
@@ -40,8 +38,6 @@ class Step:
     """whether the episodes have ended with it."""
     told: dict[str, Tensor] = field(default_factory=dict)
     """what else `info` says: name -> [batch, ...]; of extensions, such as `concurrent`."""
-    ranks: OneProcess = ALONE
-    """processes that have rows of the state each."""
 
     @functools.cached_property
     def observation(self) -> Tensor:
@@ -51,7 +47,7 @@ class Step:
         """
         # The state of a network that learns along has one.
         with torch.no_grad():
-            return self.ranks.gathered(self.observe(self.state))[0]
+            return self.observe(self.state)
 
     def on_host(self, checks: Checks) -> "Step":
         """The same with its results on the CPU, and errors that were still to come, in one wait.
@@ -88,8 +84,6 @@ class Extension:
 
     name: ClassVar[str]
     """of the setting."""
-    by_ranks: ClassVar[bool] = False
-    """whether several processes may share the rows of its batches."""
     over_sequences: ClassVar[bool] = False
     """whether it goes with episodes over sequences."""
     loads: ClassVar[bool] = False
@@ -146,58 +140,3 @@ class Extension:
 def rows_of(outcome: StepOutcome) -> dict[str, Tensor]:
     """Fields of `BY_ROW` that an outcome has."""
     return {name: value for name in BY_ROW if (value := getattr(outcome, name)) is not None}
-
-
-def of_all_rows(
-    outcome: StepOutcome, terms: dict[str, Tensor], total: Tensor, ranks: OneProcess
-) -> tuple[StepOutcome, dict[str, Tensor], Tensor]:
-    """Outcome, terms of the reward and their sum for the rows of all ranks.
-
-    Rewards are paid on the rank that has a row; `before` and `after` stay those of the own rows.
-    """
-    if ranks.size == 1:
-        return outcome, terms, total
-    own = rows_of(outcome)
-    found = ranks.gathered(*own.values(), *terms.values(), total)
-    fields: dict[str, Any] = dict(zip(own, found, strict=False))
-    all_terms = dict(zip(terms, found[len(own) : -1], strict=True))
-    return dataclasses.replace(outcome, **fields), all_terms, found[-1]
-
-
-def check_shareable(simulator: Any, ranks: OneProcess) -> None:
-    """Refuses what ranks cannot do as one process would (ValueError, saying what to give)."""
-    alone = [extension.name for extension in simulator.extensions if not extension.by_ranks]
-    if alone:
-        raise ValueError(
-            f"expected neither context nor concurrent with {ranks.size} ranks, got "
-            f"{' and '.join(alone)}; leave it out, or run it in one process"
-        )
-    images = simulator.num_images // simulator.group_size
-    if images % ranks.size:
-        raise ValueError(
-            f"expected batch_size to be a multiple of the {ranks.size} ranks, which share its "
-            f"images equally, got {images}"
-        )
-    kinds = nn.modules.dropout._DropoutNd
-    drops = [m for m in simulator.network.modules() if isinstance(m, kinds) and m.p]
-    if simulator.weights == "cotrain" and (drops or getattr(simulator.network, "dropout", 0)):
-        raise ValueError(
-            f"expected a network without dropout with {ranks.size} ranks, which would all drop "
-            "the same of different rows; run it in one process"
-        )
-
-
-@contextlib.contextmanager
-def batch_shared(simulator: Any, ranks: Ranks) -> Iterator[None]:
-    """Shares the rows of every batch between ranks, for a while; see `check_shareable`.
-
-    All ranks walk and update the simulator, the same on each, at the same moments.
-    """
-    check_shareable(simulator, ranks)
-    learning = [simulator.trainer.optimizer] if simulator.weights == "cotrain" else []
-    simulator.ranks = ranks
-    try:
-        with gradients_averaged(learning, ranks):
-            yield
-    finally:
-        simulator.ranks, simulator.state = ALONE, None

@@ -77,7 +77,7 @@ def block_sparse_linear(
     elif route == "masked_dense" and x.is_cuda:
         y = on_use("ccenv.sparse.gpu.dense:dense_linear")(operands, fused)
     elif route == "masked_dense":
-        masked, fused = on_use("ccenv.sparse.masked_dense:masked_dense_linear"), None
+        masked, fused = on_use("ccenv.sparse.cpu.masked_dense:masked_dense_linear"), None
         y = masked(operands, is_training=is_training)
     else:
         y, fused = torch.nn.functional.linear(x, weight, bias), None

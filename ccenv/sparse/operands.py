@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ccenv.base.masks import check_mask
-from ccenv.sparse.cpu.buffers import kept_in_dtype
+from ccenv.sparse.buffers import kept_in_dtype
 
 FLOAT32, BOOL = torch.float32, torch.bool
 Operands = tuple[Tensor, Tensor, Tensor | None, Tensor | None, Tensor | None]

@@ -1,12 +1,8 @@
 """Activations copied for several masks of an input, and residual sums of some rows."""
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor
 
-from ccenv.sparse.cpu.addresses import differentiable, share_parts
-from ccenv.sparse.cpu.buffers import LARGE, new_result
 from ccenv.sparse.operands import on_use
 from ccenv.sparse.reference import zero_where_skipped
 
@@ -41,38 +37,9 @@ def repeat_for_masks(shared: Tensor, mask: Tensor) -> Tensor:
         )
     on_cpu = shared.device.type == mask.device.type == "cpu"
     if shared.dtype == torch.float32 and on_cpu and len(shared) and len(mask):
-        return repeated(shared.contiguous(), mask.contiguous())
+        y: Tensor = on_use("ccenv.sparse.cpu.rows:repeated")(shared.contiguous(), mask.contiguous())
+        return y
     return zero_where_skipped(shared.repeat_interleave(len(mask) // max(1, len(shared)), 0), mask)
-
-
-def copies(shared: Tensor, mask: Tensor) -> tuple[Tensor, tuple[Tensor], tuple[int]]:
-    """Copies what each mask keeps; the gradient needs the mask only."""
-    y = new_result(len(mask), shared.shape[1])
-    run_repeat(shared, y, mask, backward=False)
-    return y, (mask,), (len(shared),)
-
-
-def sums(kept: tuple[Tensor], grad: Tensor, wanted: Sequence[bool], images: int) -> tuple[Tensor]:
-    """Sums over the masks of an image, block by block."""
-    total = new_result(images, grad.shape[1])
-    run_repeat(total, grad.contiguous(), *kept, backward=True)
-    return (total,)
-
-
-repeated = differentiable(copies, sums)
-
-
-def run_repeat(shared: Tensor, rows: Tensor, mask: Tensor, *, backward: bool) -> None:
-    """Runs the kernel on all images, in parts where there are threads and much to write."""
-    (images, width), blocks = shared.shape, mask.shape[1]
-    group = len(mask) // images
-    repeat = on_use("ccenv.sparse.cpu.elementwise_kernels:repeat")
-    addresses = shared.data_ptr(), rows.data_ptr(), mask.data_ptr()
-
-    def work(first: int, last: int) -> None:
-        repeat(*addresses, group, blocks, width // blocks, first, last, backward)
-
-    share_parts(work, images, max(1, LARGE // (group * width)))
 
 
 def can_merge(base: Tensor, added: Tensor) -> bool:

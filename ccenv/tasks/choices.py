@@ -15,7 +15,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from ccenv.base.allocation import allocate
 from ccenv.base.seeding import stream_seed
 from ccenv.data.split import Split
 from ccenv.mdp.dynamics import StepOutcome
@@ -23,6 +22,7 @@ from ccenv.networks.core.abilities import OwnWeights
 from ccenv.networks.core.sequential import GatedSequential
 from ccenv.networks.core.stage import Rows
 from ccenv.networks.stages.linear import Experts
+from ccenv.tasks.allocation import allocate
 from ccenv.tasks.problem import Problem, as_logits
 
 Floats = NDArray[np.float64]

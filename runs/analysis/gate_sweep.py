@@ -17,6 +17,7 @@ from ccenv.base.files import arrays_digest
 from ccenv.base.masks import full_mask, random_mask
 from ccenv.base.seeding import stream
 from ccenv.data import Split
+from ccenv.mask_table.menu import answer_scores
 from ccenv.mdp.dynamics import EpisodeState, StepOutcome, initial, outcomes
 from ccenv.networks.core.protocol import GatedNetwork, num_blocks_of
 from ccenv.runs.analysis.settings import AnalysisSettings, read_analysis
@@ -26,7 +27,6 @@ from ccenv.runs.store import json_file
 from ccenv.runs.store.identity import canonical, same
 from ccenv.runs.store.provenance import data_of, machine, versions
 from ccenv.runs.store.seal import sealed
-from ccenv.simulator.evaluate import answer_scores
 from ccenv.simulator.settings import setting_defaults
 from ccenv.simulator.simulator import Simulator
 

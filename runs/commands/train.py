@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 from ccenv.agents import AGENTS
 from ccenv.runs.commands.frame import (
-    REFUSED,
     positive,
     print_json,
     print_prose,
@@ -22,7 +21,7 @@ from ccenv.runs.config.plan import Plan
 from ccenv.runs.config.settings import make_plan, setting_names
 from ccenv.runs.config.sweep import MOST_RUNS, check_run_count
 from ccenv.runs.config.values import parse_pairs
-from ccenv.runs.engine.errors import CannotStartError, LeaderStoppedError, StoppedError
+from ccenv.runs.engine.errors import CannotStartError, StoppedError
 from ccenv.runs.tensorboard.mirror import SERVICES, NoServiceError
 
 if TYPE_CHECKING:
@@ -163,14 +162,9 @@ def options_as_pairs(arguments: Sequence[str], settings: Collection[str]) -> lis
 
 @program("ccenv train", (CannotStartError, NoServiceError, StoppedError), STOPPED)
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Trains one agent; see --help. By torchrun, several processes train it together."""
+    """Trains one agent; see --help."""
     options, plans = read_words(list(sys.argv[1:] if arguments is None else arguments))
-    try:
-        runs = train_all(options, plans)
-    except LeaderStoppedError:
-        return REFUSED
-    if not runs:
-        return 0
+    runs = train_all(options, plans)
     several = len(plans) > 1
     if options.json:
         results = [run.result for run in runs]
@@ -181,23 +175,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def train_all(options: argparse.Namespace, plans: Sequence[Plan]) -> "list[Run]":
-    """Trains plan after plan, and prints each result; ranks that follow have none."""
-    from ccenv.base.ranks import RanksError, ranks_of_torchrun
+    """Trains plan after plan, and prints each result."""
     from ccenv.runs.api import train_plan
     from ccenv.runs.engine.run import Options
 
     how = Options(options.checkpoint_every, not options.anew, options.export)
     runs = []
-    try:
-        with ranks_of_torchrun() as ranks:
-            for plan in plans:
-                run = train_plan(plan, how, ranks, options.track)
-                if run is not None:
-                    runs.append(run)
-                    if not options.json:
-                        print_prose(run.summary)
-    except RanksError as error:
-        raise StoppedError(str(error)) from error
+    for plan in plans:
+        runs.append(train_plan(plan, how, options.track))
+        if not options.json:
+            print_prose(runs[-1].summary)
     return runs
 
 

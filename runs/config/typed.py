@@ -85,6 +85,7 @@ class Settings(TypedDict, total=False):
     menu: str
     menu_size: int
     min_kept: int | Sequence[int]
+    min_probability: float
     multiplier_lr: float
     multiplier_scale: float
     n_critic_updates: int

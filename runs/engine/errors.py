@@ -32,10 +32,6 @@ class StoppedError(RuntimeError):
     """A run that its settings brought to a stop; its folder holds no result."""
 
 
-class LeaderStoppedError(RuntimeError):
-    """Rank 0 has ended before the run began, and has said why."""
-
-
 @contextmanager
 def told_as(
     kind: type[Exception],

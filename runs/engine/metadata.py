@@ -16,8 +16,8 @@ from ccenv.networks.core.parameters import memory_bytes
 from ccenv.runs.config.plan import Plan, code_digests
 from ccenv.runs.stats.measures import DETERMINISTIC, OF_SYMBOLS
 from ccenv.runs.store.provenance import code_commit, data_of, load_average, machine, versions
-from ccenv.simulator.context import Range
 from ccenv.simulator.evaluate import evaluate
+from ccenv.simulator.extensions.context import Range
 
 
 def description_of(plan: Plan, env: Any, agent: Agent) -> dict[str, Any]:

@@ -12,7 +12,6 @@ import torch
 
 from ccenv.agents.base import Agent
 from ccenv.base.files import write_whole
-from ccenv.base.ranks import RanksError
 from ccenv.envs.vector import BlockSelectionVectorEnv
 from ccenv.networks.core.mlp import SMALL_MACS
 from ccenv.networks.core.protocol import GatedNetwork
@@ -54,8 +53,6 @@ class Options:
     """go on from the checkpoint of an interrupted run, if there is one."""
     export: bool = False
     """leave policy and network as one file, see `ccenv.deploy.export`."""
-    lead: Any = None
-    """`Lead` of processes that share the batches; None where this one has all rows."""
 
 
 def run(
@@ -142,7 +139,7 @@ def start_or_resume(plan: Plan, target: Path, options: Options) -> Started:
     every = int(plan.program.eval_every or 1) if every is None else every
     unfinished = options.resume and run_folder.read_result(target) is None
     found = read_checkpoint(plan, target) if unfinished else None
-    env, agent, first = build_run(plan, options.lead)
+    env, agent, first = build_run(plan)
     keeper = Keeper(plan, target, agent, every)
     if found is not None:
         try:
@@ -179,13 +176,12 @@ def execute(plan: Plan, target: Path, options: Options) -> dict[str, Any]:
     begun = time.perf_counter()
     started = start_or_resume(plan, target, options)
     env, agent = started.env, started.agent
-    learned = learn(plan, target, options.lead, started)
+    learned = learn(plan, target, started)
     check_learned_finite(plan, agent)
     evaluations = all_verdicts(env, agent, plan.program.seed, (learned.test, learned.last))
     listener = learned.listener
     result = {
         **description_of(plan, env, agent),
-        **({} if options.lead is None else {"ranks": options.lead.ranks.size}),
         "images_seen": learned.images_seen,
         **({} if listener.best is None else {"kept_at": listener.best.at}),
         "seconds": learned.seconds,
@@ -245,11 +241,11 @@ def is_timed(plan: Plan, network: GatedNetwork) -> bool:
     return wanted and is_input and OBLIVIOUS not in plan.environment
 
 
-def learn(plan: Plan, target: Path, lead: Any, started: Started) -> Learned:
+def learn(plan: Plan, target: Path, started: Started) -> Learned:
     """Learns to the last image, and evaluates what was learned on validation and test images."""
     env, agent, curves = started.env, started.agent, started.curves
     with (
-        told_as(StoppedError, plan, (RanksError,), agent),
+        told_as(StoppedError, plan, agent=agent),
         Tracker(
             curves_folder(plan, target),
             plan.config() | {FOLDER: str(target)},
@@ -263,8 +259,7 @@ def learn(plan: Plan, target: Path, lead: Any, started: Started) -> Learned:
             listener.start(started.first)
         else:
             listener.resume(curves)
-        learns = agent.learn if lead is None else lead.learner(agent, listener.keeper)
-        images_seen = learns(plan.program.images, listener)
+        images_seen = agent.learn(plan.program.images, listener)
         seconds = listener.learning_seconds
         last = listener.finish(images_seen)
         test = evaluate(env, agent, seed=plan.program.seed)
@@ -299,15 +294,10 @@ def torch_settings(program: Program) -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
-def build_run(plan: Plan, lead: Any = None) -> tuple[BlockSelectionVectorEnv, Agent, Evaluation]:
+def build_run(plan: Plan) -> tuple[BlockSelectionVectorEnv, Agent, Evaluation]:
     """Environment, agent and its evaluation before training, which an agent must be able to do."""
-    with told_as(CannotStartError, plan, (ValueError,)):
-        if lead is not None:
-            lead.check_plan(plan)
     env, agent = build_env_and_agent(plan)
     with told_as(CannotStartError, plan, (ValueError, ImportError)):
-        if lead is not None:
-            lead.check_agent(agent)
         return env, agent, evaluate(env, agent, split="validation", seed=plan.program.seed)
 
 

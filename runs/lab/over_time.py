@@ -236,9 +236,10 @@ def learners(problem: Problem, rollouts: int) -> Iterator[tuple[str, int, Return
     for name, algorithm, own, drawn in (
         ("actor_critic", ActorCritic, {"gae_lambda": 0.9}, draws),
         ("reinforce", Reinforce, {}, draws),
-        ("rloo", Rloo, {"learning_rate": 0.01}, of_groups),
+        ("rloo", Rloo, {}, of_groups),
     ):
-        settings = {"hidden_units": 64} | own
+        rates = {"learning_rate": 0.01, "min_probability": 0.01}
+        settings = {"hidden_units": 64} | rates | own
         if problem.num_kept and algorithm is not Rloo:
             yield f"{name}, coins", 1, learned(problem, algorithm, settings, rollouts)
         yield name, 1, learned(problem, algorithm, settings | drawn, rollouts)

@@ -1,14 +1,13 @@
 """The suite's recorded agents: lab suite -> scores of every agent, packed in one file of the wheel.
 
-With `--tune` agents are tuned alike: of three learning rates (a third of the default, the default,
-three times it) the one with the highest mean score in the last tenth on `TUNED_ON` with seed
-`TUNING_SEED`, which is not recorded. Every run is one thread of one process; what is finished is
-not repeated.
+Agents are tuned alike: of the six settings in `TRIED` that of the highest mean score in the last
+tenth on `TUNED_ON` with seed `TUNING_SEED`, which is not recorded. Every run is one thread of one
+process; what is finished is not repeated.
 """
 
 import argparse
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -17,10 +16,10 @@ from torch import Tensor
 
 from ccenv.agents.base import Agent, OnRollout, ignore
 from ccenv.base.files import write_whole
+from ccenv.base.registry import check_names
 from ccenv.base.seeding import stream_seed
 from ccenv.envs.stable_baselines import ActionViewVecEnv, BlockSelectionVecEnv
 from ccenv.runs.commands.frame import positive, program
-from ccenv.runs.config.agent_settings import agent_parameters, find_agent
 from ccenv.runs.engine.errors import say
 from ccenv.runs.stats.intervals import compare_intervals
 from ccenv.runs.store.provenance import machine, versions
@@ -36,16 +35,24 @@ from ccenv.runs.suite.scores import (
 )
 from ccenv.runs.suite.standing import SOLVED, Standing, agent_table, runs_in_order, score_of
 from ccenv.runs.tables.sweep_table import markdown
-from ccenv.tasks import suite
+from ccenv.tasks import Task, suite
 
-TUNED_ON, TUNING_SEED = ("basic-8", "together-2"), 100
-LEARNING_RATE = "learning_rate"
-FACTORS = (1 / 3, 1.0, 3.0)
-"""Of the default learning rate."""
+TUNED_ON, TUNING_SEED = ("basic-8", "together-2", "depth-4", "drift-4"), 100
 RULE = "best simple rule"
 """Name of the row that has at each skill the best of `RULES`."""
 PICTURE = Path("runs/docs/pictures/suite-skills.png")
 """In a checkout: the first picture of the README."""
+SHOWN = {
+    "ccenv.runs.lab.suite_agents:MenuDqn": "sb3_dqn, menu",
+    "ccenv.runs.lab.suite_agents:RecurrentPpo": "sb3_recurrent_ppo",
+}
+"""Names of some agents in tables."""
+LEVELS: dict[str, Callable[[], list[Task]]] = {
+    "quick": lambda: list(suite(quick=True)),
+    "highest": lambda: list({task.skill: task for task in suite()}.values()),
+    "all": lambda: list(suite()),
+}
+"""Which tasks are played."""
 RULES = ("dense", "fixed_mask", "block_dropout keep_probability=0.1", "block_dropout")
 
 
@@ -132,30 +139,48 @@ class RecurrentPpo(OfLibrary):
         )
 
 
-LEARNERS = (
-    "reinforce",
-    "rloo",
-    "sb3_a2c",
-    "sb3_ppo",
-    "actor_critic",
-    "straight_through",
-    "topk",
-    "gumbel",
-    "disarm",
-    "condnet",
-    "sb3_trpo",
-    "ccenv.runs.lab.suite_agents:MenuDqn",
-    "ccenv.runs.lab.suite_agents:RecurrentPpo",
-)
-"""Agents that learn, each with its own default learning rate."""
+Settings = dict[str, Any]
+
+
+def rates(*values: float, **others: Any) -> list[Settings]:
+    """So many learning rates, each with the same other settings."""
+    return [{"learning_rate": value, **others} for value in values]
+
+
+GRADIENT = [*rates(0.03, 0.1, 0.3), *rates(0.03, 0.1, 0.3, min_probability=0.001)]
+DENSITIES = [{"target_density": density} for density in (0.06, 0.25, 0.5, 0.75, 0.9, 1.0)]
+TRIED: dict[str, list[Settings]] = {
+    "reinforce": GRADIENT,
+    "actor_critic": GRADIENT,
+    "rloo": [
+        *rates(0.05, 0.15, num_kept=1),
+        *rates(0.05, 0.15, sampling="independent"),
+        *rates(0.05, 0.15, sampling="independent", min_probability=0.001),
+    ],
+    "sb3_ppo": [*rates(0.003, 0.01, 0.03), *rates(0.003, 0.01, 0.03, ent_coef=0.02)],
+    "sb3_a2c": [*rates(0.003, 0.01, 0.03), *rates(0.003, 0.01, 0.03, ent_coef=0.02)],
+    "disarm": rates(0.005, 0.015, 0.05, 0.15, 0.5, 1.5),
+    "sb3_trpo": [
+        *rates(0.001, 0.01, target_kl=0.01),
+        *rates(0.001, 0.01, target_kl=0.03),
+        *rates(0.001, 0.01, target_kl=0.1),
+    ],
+    "ccenv.runs.lab.suite_agents:MenuDqn": rates(0.0003, 0.001, 0.003, 0.01, 0.03, 0.1),
+    "ccenv.runs.lab.suite_agents:RecurrentPpo": rates(0.0003, 0.001, 0.003, 0.01, 0.03, 0.1),
+    "topk": [*rates(0.005, 0.05, 0.5, num_kept=1), *rates(0.005, 0.05, 0.5, num_kept=2)],
+    "gumbel": DENSITIES,
+    "straight_through": DENSITIES,
+    "condnet": DENSITIES,
+}
+"""Agents that learn, and six settings of each; what a wanted density is to some, is a learning rate
+to others."""
 
 
 def tuned(name: str, folder: Path) -> Player:
-    """An agent with the learning rate that scores highest on the tuning tasks."""
-    rate = float(agent_parameters(find_agent(name))[0][LEARNING_RATE])
+    """An agent with the settings that score highest on the tuning tasks."""
     tried: list[tuple[float, Player]] = []
-    for factor in FACTORS:
-        player = make_player(name, {LEARNING_RATE: float(f"{factor * rate:.2g}")})
+    for settings in TRIED[name]:
+        player = make_player(name, settings)
         tasks = [suite[task] for task in TUNED_ON]
         play_all(player, tasks, [TUNING_SEED], folder, say=say)
         runs = [run for run in read_folder(folder)[0] if run.agent == player.label]
@@ -163,14 +188,9 @@ def tuned(name: str, folder: Path) -> Player:
             tried.append((sum(run.last for run in runs) / len(runs), player))
     if not tried:
         raise ValueError(
-            f"expected {name} to finish {', '.join(TUNED_ON)} with some rate, got none"
+            f"expected {name} to finish {', '.join(TUNED_ON)} with some setting, got none"
         )
     return max(tried, key=lambda pair: pair[0])[1]
-
-
-def usual(name: str) -> Player:
-    """An agent at its defaults."""
-    return make_player(name, {})
 
 
 def best_rule(runs: Sequence[ScoredRun]) -> list[ScoredRun]:
@@ -192,19 +212,21 @@ def best_rule(runs: Sequence[ScoredRun]) -> list[ScoredRun]:
     return found
 
 
-def recorded_from(folder: Path, learners: Sequence[str], seeds: int) -> list[ScoredRun]:
-    """Runs of learners, and of the best rules, on tasks that all seeds have finished."""
+def recorded_from(folder: Path, seeds: int) -> list[ScoredRun]:
+    """Runs of learners, and of the best rules, on tasks that so many seeds have finished."""
     runs = read_folder(folder / "scores")[0]
-    counts = Counter((run.agent, run.task) for run in runs if run.seed < seeds)
-    runs = [run for run in runs if counts[run.agent, run.task] == seeds]
-    names = {learner: learner.rpartition(":")[2] for learner in learners}
-    shown = {"MenuDqn": "sb3_dqn, menu", "RecurrentPpo": "sb3_recurrent_ppo"}
-    found = []
-    for learner, name in names.items():
-        for run in runs:
-            if run.agent.split()[0] == learner:
-                own = shown.get(name, name)
-                found.append(ScoredRun(own, run.task, run.seed, run.tenths, run.seconds))
+    counts = Counter((run.agent, run.task) for run in runs)
+    runs = [run for run in runs if counts[run.agent, run.task] >= seeds]
+    labels = {(run.agent.split()[0], run.agent) for run in runs if run.agent.split()[0] in TRIED}
+    twice = [name for name, number in Counter(name for name, _ in labels).items() if number > 1]
+    if twice:
+        raise ValueError(f"expected one setting of each agent in {folder}, got several of {twice}")
+    found = [
+        ScoredRun(SHOWN.get(name, name), run.task, run.seed, run.tenths, run.seconds)
+        for name in TRIED
+        for run in runs
+        if run.agent.split()[0] == name
+    ]
     return [*found, *best_rule(runs)]
 
 
@@ -219,19 +241,25 @@ def real_table(results_dir: Path) -> str:
     return markdown(columns | {"gain in real answers": "right"}, lines)
 
 
-def recorded_table(results_dir: Path) -> str:
-    """All recorded agents."""
-    table = agent_table(Standing(recorded_runs()))
+def at_level(level: str) -> Standing:
+    """Recorded agents on one level of each skill; see `LEVELS`."""
+    tasks = {task.name for task in LEVELS[level]()}
+    return Standing([run for run in recorded_runs() if run.task in tasks])
+
+
+def recorded_table(level: str) -> str:
+    """All recorded agents at a level."""
+    table = agent_table(at_level(level))
     return markdown(table.columns, table.lines)
 
 
-def skills_table(results_dir: Path) -> str:
-    """At each skill the two best recorded agents, the best rule, and who solves the task."""
-    standing = Standing(recorded_runs())
+def skills_table(level: str) -> str:
+    """At each skill the two best recorded agents, the last one, and who solves the task."""
+    standing = at_level(level)
     lines = []
-    for skill in dict.fromkeys(run.skill for run in runs_in_order(standing.runs)):
+    for task in dict.fromkeys(run.task for run in runs_in_order(standing.runs)):
         own = {
-            name: [run for run in runs if run.skill == skill]
+            name: [run for run in runs if run.task == task]
             for name, runs in standing.by_agent.items()
         }
         scores = {name: score_of(runs) for name, runs in own.items() if runs}
@@ -240,13 +268,19 @@ def skills_table(results_dir: Path) -> str:
         apart = compare_intervals(worst, scores[best[0]]) == "better"
         first, second = (f"{name} {scores[name]:.2f}" for name in best[:2])
         solved = [name for name in best if min(run.last for run in own[name]) >= SOLVED]
-        lines.append([skill, first, second, f"{best[-1]} {worst:.2f}", "yes" if apart else "no"])
-        lines[-1].append(", ".join(solved) or "none")
-    columns = ("skill", "best", "second", "last", "two apart", "solved in all seeds by")
+        lines.append([f"`{task}`", first, second, f"{best[-1]} {worst:.2f}"])
+        lines[-1] += ["yes" if apart else "no", ", ".join(solved) or "none"]
+    columns = ("task", "best", "second", "last", "two apart", "solved in all seeds by")
     return markdown(dict.fromkeys(columns, "left"), lines)
 
 
-TABLES = {"suite-real": real_table, "suite-agents": recorded_table, "suite-skills": skills_table}
+TABLES: dict[str, Callable[[Path], str]] = {
+    "suite-real": real_table,
+    "suite-agents": lambda results_dir: recorded_table("quick"),
+    "suite-skills": lambda results_dir: skills_table("quick"),
+    "suite-highest-agents": lambda results_dir: recorded_table("highest"),
+    "suite-highest": lambda results_dir: skills_table("highest"),
+}
 """Name of a page's table -> how it is made."""
 
 
@@ -254,40 +288,37 @@ TABLES = {"suite-real": real_table, "suite-agents": recorded_table, "suite-skill
 def main(arguments: Sequence[str] | None = None) -> int:
     """Plays agents on the suite, tuned alike, and packs their scores; see --help."""
     parser = argparse.ArgumentParser(prog="lab suite", description=main.__doc__, allow_abbrev=False)
-    parser.add_argument("agents", nargs="*", help=f"of {', '.join(LEARNERS)}; default: all")
-    parser.add_argument("--quick", action="store_true", help="one level of each skill")
+    parser.add_argument("agents", nargs="*", help=f"of {', '.join(TRIED)}; default: all")
+    parser.add_argument("--levels", choices=LEVELS, default="quick", help="of each skill")
     parser.add_argument("--seeds", type=positive, default=5, help="seeds 0 to N - 1")
-    parser.add_argument("--tune", action="store_true", help="try three learning rates of each")
     parser.add_argument("--folder", type=Path, default=FOLDER / "recorded", help="of the scores")
     parser.add_argument("--pack", action="store_true", help="only write what is finished")
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
-    learners = options.agents or LEARNERS
     if not options.pack:
-        tasks, seeds = list(suite(quick=options.quick)), range(options.seeds)
+        check_names(options.agents, TRIED, "agent of the record")
+        tasks, seeds = LEVELS[options.levels](), range(options.seeds)
         for rule in RULES:
             play_all(rule_player(rule), tasks, seeds, options.folder / "scores", say=say)
-        for name in learners:
-            player = tuned(name, options.folder / "tuning") if options.tune else usual(name)
+        for name in options.agents or TRIED:
+            player = tuned(name, options.folder / "tuning")
             play_all(player, tasks, seeds, options.folder / "scores", say=say)
             say(f"{player.label}: finished")
-    runs = recorded_from(options.folder, LEARNERS, options.seeds)
+    runs = recorded_from(options.folder, options.seeds)
     finished = Counter(run.agent for run in read_folder(options.folder / "scores")[0])
     labels = [f"{name} ({number} runs)" for name, number in sorted(finished.items())]
     tried = (
-        f"{len(FACTORS)} learning rates were tried of each agent, on {' and '.join(TUNED_ON)} with "
-        f"seed {TUNING_SEED}; all else is at its default"
-        if any(LEARNING_RATE in agent for agent in finished)
-        else "no settings were tried: every agent is at its defaults"
+        f"six settings of each agent were tried on {', '.join(TUNED_ON)} with seed {TUNING_SEED}; "
+        "all else is at its default"
     )
     about = {
         "machine": machine()["cpu"],
         "versions": ", ".join(f"{name} {number}" for name, number in versions().items()),
-        "tuning": f"Of these agents {tried}, 64 episodes at once. Played: {'; '.join(labels)}.",
+        "tuning": f"Of learners {tried}. 64 episodes at once. Played: {'; '.join(labels)}.",
     }
     write_record(runs, RECORDED, about)
     recorded.cache_clear()
-    write_whole(PICTURE, radar_drawn(Standing(recorded_runs())).png)
+    write_whole(PICTURE, radar_drawn(at_level("quick")).png)
     say(f"{len(runs)} runs of {len({run.agent for run in runs})} agents: {RECORDED}")
     return 0
 

@@ -28,7 +28,7 @@ from ccenv.runs.engine.metadata import values_over
 from ccenv.runs.replay.rebuilt import Rebuilt, Walked, check_finished, open_run, walk_inputs
 from ccenv.runs.stats.measures import shown_masks
 from ccenv.runs.tables.sweep_table import Row, by_dataset
-from ccenv.simulator.context import Range, least_macs
+from ccenv.simulator.extensions.context import Range, least_macs
 from ccenv.sparse.linear import ACTIVATIONS
 
 MOST_WEIGHTS = 1_000_000

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from ccenv.base.seeding import stream
 from ccenv.networks.core.mlp import linear_at, linear_stack
 from ccenv.runs.speed.benchmark import Case, width_of_macs
-from ccenv.sparse.cpu.buffers import keep_panels
+from ccenv.sparse.buffers import keep_panels
 from ccenv.sparse.linear import block_sparse_linear
 
 POOL = 32

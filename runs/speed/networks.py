@@ -54,7 +54,7 @@ from ccenv.runs.tables.drawing import (
     new_figure,
     plain_logarithms,
 )
-from ccenv.sparse.cpu.buffers import keep_panels
+from ccenv.sparse.buffers import keep_panels
 
 GIVEN, STEPPED, TRAINED = "masks given", "layer by layer", "training step"
 """Ways to run the paper's network, and one compiled call with its policies."""

@@ -19,6 +19,7 @@ from ccenv.runs.suite.pictures import (
 from ccenv.runs.suite.scores import read_folder, recorded_runs
 from ccenv.runs.suite.standing import Standing, runs_in_order
 from ccenv.runs.tables.drawing import drawn_in_style
+from ccenv.tasks import TASKS
 
 
 @dataclass(frozen=True, repr=False)
@@ -58,7 +59,9 @@ class SuiteReport(Standing):
 
 
 def report(folder: str | Path = "runs/suite", page: str | Path | None = None) -> SuiteReport:
-    """Compares the scores in a folder with recorded agents.
+    """Compares the scores in a folder with those of recorded agents on the same tasks.
+
+    Without a score of yours the recorded ones are shown, on the tasks of `--quick`.
 
     Args:
         folder: with `score.json` files below it, of agents of any library.
@@ -73,4 +76,7 @@ def report(folder: str | Path = "runs/suite", page: str | Path | None = None) ->
         raise ValueError(f"expected folder as the path of a folder of scores, got {shown(folder)}")
     runs, failures, lines = read_folder(Path(folder))
     place = {} if page is None else {"page": Path(page)}
-    return SuiteReport([*runs_in_order(runs), *recorded_runs()], failures, lines, **place)
+    # Pictures and means compare agents on the same tasks.
+    played = {run.task for run in runs} or {name for name, task in TASKS.items() if task.quick}
+    known = [run for run in recorded_runs() if run.task in played]
+    return SuiteReport([*runs_in_order(runs), *known], failures, lines, **place)

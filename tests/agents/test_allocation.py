@@ -11,10 +11,10 @@ from ccenv.agents.systems.allocation import (
     offer_table,
 )
 from ccenv.agents.systems.confidence import Confidence
-from ccenv.base.allocation import allocate
 from ccenv.networks.learning import training
 from ccenv.simulator.evaluate import evaluate
 from ccenv.simulator.rollout import collect_rollout
+from ccenv.tasks.allocation import allocate
 
 EXITS = {"dataset": "probe", "network": "probe-exit", "observation": "layer_input"}
 UNITS = {"dataset": "digits", "network": "resnet", "network_kwargs": {"depth": 8, "width": 4}}

@@ -7,10 +7,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ccenv.agents import AGENTS
 from ccenv.agents.condnet import regularizers
 from ccenv.agents.distributions import IndependentBlocks, OrderedBlocks, keep_probability
 from ccenv.agents.systems.rloo_budget import NO_BLOCK, CountedBlocks
 from ccenv.base.masks import as_mask
+from ccenv.simulator.simulator import Simulator
 
 scores_of_four = st.lists(st.floats(-4, 4), min_size=4, max_size=4)
 logits_of_three = st.lists(st.floats(-4, 4), min_size=3, max_size=3)
@@ -170,3 +172,30 @@ def test_minus_one_in_an_action_is_no_block_and_other_numbers_outside_are_refuse
     for wrong in ([[3, -1]], [[-2, 0]], [[1, 1], [-1, 0]]):
         with pytest.raises(ValueError, match="numbers"):
             as_mask(torch.tensor(wrong), 3)
+
+
+@given(st.lists(st.floats(-1e4, 1e4), min_size=4, max_size=4), st.floats(1e-6, 0.49))
+def test_no_coin_is_surer_than_its_lowest_keep_probability(values, least):
+    found = keep_probability(torch.tensor(values, dtype=torch.float64), least)
+    assert found.min() >= least - 1e-12
+    assert found.max() <= 1 - least + 1e-12
+
+
+@pytest.mark.parametrize("name", ["reinforce", "actor_critic", "rloo"])
+def test_the_lowest_keep_probability_holds_however_masks_are_chosen(name):
+    own = {"sampling": "independent"} if name == "rloo" else {}
+    simulator = Simulator(8, group_size=8, dataset="synthetic", num_blocks=[4])
+    agent = AGENTS[name](simulator, min_probability=0.2, **own)
+    with torch.no_grad():
+        for parameter in agent.parameters().values():
+            parameter.mul_(1e4)
+    shown = agent.keep_probability(torch.rand(8, simulator.obs_size), 0)
+    assert 0.2 - 1e-6 <= shown.min() < 0.21
+    assert 0.79 < shown.max() <= 0.8 + 1e-6
+    assert [one.low for one in agent.choosers(deterministic=False)] == [0.2]
+
+
+def test_a_lowest_keep_probability_is_below_a_half():
+    simulator = Simulator(8, dataset="synthetic", num_blocks=[4])
+    with pytest.raises(ValueError, match=r"min_probability in \(0, 0.5\), got 0.5"):
+        AGENTS["reinforce"](simulator, min_probability=0.5)

@@ -17,7 +17,6 @@ from ccenv.agents.systems.straight_through_ops import loss_under, soft_masked_lo
 from ccenv.base.masks import as_mask, gate_values_of
 from ccenv.base.seeding import stream
 from ccenv.networks.core.protocol import walk as walk_network
-from ccenv.rewards.block_use import Balance, tangent
 from ccenv.simulator.evaluate import evaluate
 from ccenv.simulator.resume import restore_simulator, simulator_state
 from ccenv.simulator.rollout import collect_rollout, walk
@@ -309,32 +308,3 @@ def test_gates_at_some_layers_only_are_refused():
     kept = [torch.ones(4, n, dtype=torch.bool) for n in simulator.num_blocks]
     with pytest.raises(ValueError, match="every one of 1 gates"):
         simulator.trainer.update(images, labels, kept, values=[])
-
-
-@given(
-    masks=st.lists(st.lists(st.booleans(), min_size=4, max_size=4), min_size=2, max_size=9),
-    start=st.lists(st.floats(0.05, 1), min_size=4, max_size=4),
-)
-@settings(max_examples=50, deadline=None)
-def test_a_masks_charge_is_the_tangent_of_the_balance_loss(masks, start):
-    use, mask = torch.tensor(start), torch.tensor(masks).float()
-    wanted = use.clone().requires_grad_()
-    loss = wanted.var(correction=0) / wanted.mean().square()
-    (slope,) = torch.autograd.grad(loss, wanted)
-    expected = loss.detach() + (mask - use) @ slope
-    torch.testing.assert_close(tangent(use, mask), expected, atol=1e-4, rtol=1e-4)
-
-
-def test_the_reward_asks_for_blocks_that_nobody_uses():
-    simulator = simulator_of(16, reward="balance", reward_kwargs={"update_every": 16})
-    first, last = torch.zeros(16, 8).bool(), torch.zeros(16, 8).bool()
-    first[:, 0] = last[:, 1] = True
-    simulator.begin(torch.arange(16))
-    assert simulator.step(first).terms["balance"].tolist() == [0.0] * 16
-    simulator.begin(torch.arange(16))
-    again = simulator.step(first)
-    assert again.numbers["unevenness"] == pytest.approx(7)
-    torch.testing.assert_close(again.terms["balance"], torch.full((16,), -0.7))
-    simulator.begin(torch.arange(16))
-    assert (simulator.step(last).terms["balance"] > 0).all()
-    assert Balance().numbers() == {"unevenness": 0}

@@ -19,7 +19,7 @@ from ccenv.base.values import Sizes, positive_int, positive_ints, shown
 from ccenv.networks.core.abilities import Bounds, Flat, LooksBehind, Norms, Owns, Packs
 from ccenv.networks.core.lowering import Affine, Blocks, Lowered
 from ccenv.networks.core.protocol import Abilities, Gate, GatedNetwork, Unread, rows_each
-from ccenv.sparse.cpu.buffers import keep_panels
+from ccenv.sparse.buffers import keep_panels
 from ccenv.sparse.linear import block_sparse_linear, resolve_activation
 from ccenv.sparse.reference import zero_where_skipped
 from ccenv.sparse.rows import repeat_for_masks

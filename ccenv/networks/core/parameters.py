@@ -1,18 +1,14 @@
 """Parameters of a network: which of them no computation reads, and whether all are finite.
 
 A block that is off for a request is not computed for it: neither its weights and biases, nor the
-weights by which the next layer reads it, reach the answer. Choi 2026, "Learning inference
-concurrency in DynamicGate MLP" (arXiv 2604.13546), updates such weights while requests are being
-answered. Off means off for every single request, not on average; and an optimiser with a momentum
-moves weights whose gradient is zero, so that masked gradients are not enough.
+weights by which the next layer reads it, reach the answer. Off means off for every single request,
+not on average.
 
 All weights are checked only after they have changed, which torch counts (`Tensor._version`). Values
 written through `tensor.data` are not counted: the answers at the end of the episode tell of those.
 """
 
-import contextlib
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -32,11 +28,6 @@ def off_for_all(masks: Sequence[Tensor]) -> list[Tensor]:
     return [~mask.any(dim=0) for mask in masks]
 
 
-def share_off(network: GatedNetwork, masks: Sequence[Tensor]) -> Tensor:
-    """Share of all blocks that are off for every row: float32 []; undecided ones count as on."""
-    return torch.cat(off_for_all(masks)).sum() / sum(network.num_blocks)
-
-
 def inactive_entries(network: GatedNetwork, masks: Sequence[Tensor]) -> dict[str, Tensor]:
     """Which entries of the parameters are read by blocks alone that are off for every row.
 
@@ -54,45 +45,6 @@ def inactive_entries(network: GatedNetwork, masks: Sequence[Tensor]) -> dict[str
     return {
         name: entries.get(parameter, torch.zeros_like(parameter, dtype=torch.bool))
         for name, parameter in network.named_parameters()
-    }
-
-
-@contextlib.contextmanager
-def only_entries(trainer: Any, entries: Mapping[str, Tensor]) -> Iterator[None]:
-    """Lets an update move some entries of the parameters and nothing else, bit for bit.
-
-    What the optimiser remembers of the others (its moments) is put back too, and so are buffers;
-    the optimiser's count of updates goes on. Entries are name -> bool of each parameter's shape.
-    """
-    parameters = dict(trainer.network.named_parameters())
-    expected = {name: list(parameter.shape) for name, parameter in parameters.items()}
-    if expected != (got := {name: list(entry.shape) for name, entry in entries.items()}):
-        raise ValueError(
-            f"expected entries of the network that the trainer updates, {expected}, got those of "
-            f"another: {got}"
-        )
-    buffers = [(buffer, buffer.clone()) for buffer in trainer.network.buffers()]
-    before = {name: parameter.detach().clone() for name, parameter in parameters.items()}
-    moments = {name: moments_of(trainer.optimizer, p) for name, p in parameters.items()}
-    old = {name: {k: t.clone() for k, t in found.items()} for name, found in moments.items()}
-    yield
-    with torch.no_grad():
-        for buffer, kept in buffers:
-            buffer.copy_(kept)
-        for name, parameter in parameters.items():
-            parameter.copy_(torch.where(entries[name], parameter, before[name]))
-            for key, moment in moments_of(trainer.optimizer, parameter).items():
-                was = old[name].get(key, torch.zeros_like(moment))
-                moment.copy_(torch.where(entries[name], moment, was))
-
-
-def moments_of(optimizer: torch.optim.Optimizer, parameter: Tensor) -> dict[str, Tensor]:
-    """What an optimiser remembers of each entry of a parameter, by name."""
-    state = optimizer.state.get(parameter, {})
-    return {
-        key: value
-        for key, value in state.items()
-        if isinstance(value, Tensor) and value.shape == parameter.shape
     }
 
 

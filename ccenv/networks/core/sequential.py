@@ -24,7 +24,7 @@ from ccenv.networks.core.inference_copy import packed
 from ccenv.networks.core.lowering import Leave, Lowered, Operation, Part, Run
 from ccenv.networks.core.protocol import Abilities, Gate, Unread, rows_each
 from ccenv.networks.core.stage import Stage
-from ccenv.sparse.cpu.buffers import keep_panels
+from ccenv.sparse.buffers import keep_panels
 
 
 class GatedSequential(FlowNetwork):

@@ -30,7 +30,7 @@ import contextlib
 import copy
 import functools
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -40,11 +40,55 @@ from torch import Tensor, nn
 
 from ccenv.base.registry import check_names
 from ccenv.mdp.dynamics import StepOutcome
-from ccenv.networks.core.parameters import inactive_entries, only_entries, share_off
+from ccenv.networks.core.parameters import inactive_entries, off_for_all
 from ccenv.networks.core.protocol import Earlier, GatedNetwork, started
 from ccenv.simulator.step import Extension
 
 KINDS = ("inactive", "unsafe", "policy")
+
+
+def share_off(network: GatedNetwork, masks: Sequence[Tensor]) -> Tensor:
+    """Share of all blocks that are off for every row: float32 []; undecided ones count as on."""
+    return torch.cat(off_for_all(masks)).sum() / sum(network.num_blocks)
+
+
+@contextlib.contextmanager
+def only_entries(trainer: Any, entries: Mapping[str, Tensor]) -> Iterator[None]:
+    """Lets an update move some entries of the parameters and nothing else, bit for bit.
+
+    What the optimiser remembers of the others (its moments) is put back too, and so are buffers;
+    the optimiser's count of updates goes on. Entries are name -> bool of each parameter's shape.
+    """
+    parameters = dict(trainer.network.named_parameters())
+    expected = {name: list(parameter.shape) for name, parameter in parameters.items()}
+    if expected != (got := {name: list(entry.shape) for name, entry in entries.items()}):
+        raise ValueError(
+            f"expected entries of the network that the trainer updates, {expected}, got those of "
+            f"another: {got}"
+        )
+    buffers = [(buffer, buffer.clone()) for buffer in trainer.network.buffers()]
+    before = {name: parameter.detach().clone() for name, parameter in parameters.items()}
+    moments = {name: moments_of(trainer.optimizer, p) for name, p in parameters.items()}
+    old = {name: {k: t.clone() for k, t in found.items()} for name, found in moments.items()}
+    yield
+    with torch.no_grad():
+        for buffer, kept in buffers:
+            buffer.copy_(kept)
+        for name, parameter in parameters.items():
+            parameter.copy_(torch.where(entries[name], parameter, before[name]))
+            for key, moment in moments_of(trainer.optimizer, parameter).items():
+                was = old[name].get(key, torch.zeros_like(moment))
+                moment.copy_(torch.where(entries[name], moment, was))
+
+
+def moments_of(optimizer: torch.optim.Optimizer, parameter: Tensor) -> dict[str, Tensor]:
+    """What an optimiser remembers of each entry of a parameter, by name."""
+    state = optimizer.state.get(parameter, {})
+    return {
+        key: value
+        for key, value in state.items()
+        if isinstance(value, Tensor) and value.shape == parameter.shape
+    }
 
 
 @dataclass(frozen=True)

@@ -42,7 +42,6 @@ class Oblivious(Extension):
     """Steps of constant trace; see the module."""
 
     name = "oblivious"
-    by_ranks = True
 
     def __init__(self, oblivious: str | int | Sequence[int] = ALL) -> None:
         """Takes the setting, "all" or blocks in slots, one number or one for each gate."""

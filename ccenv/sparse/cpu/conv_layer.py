@@ -6,6 +6,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from ccenv.sparse.buffers import buffer_pool, new_result
 from ccenv.sparse.cpu import conv_gradients, conv_kernels
 from ccenv.sparse.cpu.addresses import (
     Gradients,
@@ -15,7 +16,6 @@ from ccenv.sparse.cpu.addresses import (
     share_parts,
     share_rows,
 )
-from ccenv.sparse.cpu.buffers import buffer_pool, new_result
 from ccenv.sparse.cpu.conv_kernels import ConvShape
 from ccenv.sparse.cpu.layer import ACTIVATION_CODES
 from ccenv.sparse.operands import Operands, side_sizes

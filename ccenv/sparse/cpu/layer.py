@@ -6,6 +6,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from ccenv.sparse.buffers import new_result, panels_of
 from ccenv.sparse.cpu import addresses, gradients, kernels
 from ccenv.sparse.cpu.addresses import (
     Gradients,
@@ -19,7 +20,6 @@ from ccenv.sparse.cpu.addresses import (
     share_units,
     weights_of,
 )
-from ccenv.sparse.cpu.buffers import new_result, panels_of
 from ccenv.sparse.cpu.codegen.floats import NONE, RELU, TANH
 from ccenv.sparse.cpu.elementwise_kernels import slope_blocks
 from ccenv.sparse.operands import Operands, Sizes, layer_sizes, side_sizes

@@ -24,9 +24,9 @@ from ccenv.runs.speed.benchmark import Pass, Row, benchmark
 from ccenv.runs.speed.masks import draw_pool, make_layer, plain_layers
 from ccenv.runs.tables.sweep_table import formatted
 from ccenv.sparse import routes
-from ccenv.sparse.cpu.buffers import keep_panels
+from ccenv.sparse.buffers import keep_panels
+from ccenv.sparse.cpu.masked_dense import masked_dense_linear
 from ccenv.sparse.linear import block_sparse_linear
-from ccenv.sparse.masked_dense import masked_dense_linear
 from ccenv.sparse.operands import Sizes
 from ccenv.sparse.routes import kept_pairs, most_pairs
 

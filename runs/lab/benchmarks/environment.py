@@ -25,7 +25,7 @@ from ccenv.networks.core.mlp import GatedMLP
 from ccenv.networks.core.unrolled import positions_of
 from ccenv.runs.speed.benchmark import Pass, Row, benchmark, ratio
 from ccenv.simulator.simulator import Simulator
-from ccenv.sparse.cpu.buffers import keep_panels
+from ccenv.sparse.buffers import keep_panels
 
 NUM_LAYERS, NUM_BLOCKS = 2, 16
 SIZES = (32, 256, 1024, 4096)

@@ -100,8 +100,6 @@ FUNCTIONS: dict[str, tuple[Callable[..., Any], Callable[[], dict[str, Any]]]] = 
         "use_recorded": False}),
     "load": (ccenv.load, dict),
     "evaluate": (ccenv.evaluate, lambda: {"env": world(), "policy": BlockDropout(world())}),
-    "evaluate_menu": (ccenv.evaluate_menu, lambda: {"env": world(),
-        "menu": [[[1, 0, 0, 0]]] * world().num_layers}),
     "gate": (ccenv.gate, lambda: {"model": model(), "units": {"0": "unit"}, "example": ROW}),
     "gateable": (ccenv.gateable, lambda: {"model": model(), "example": ROW}),
     "check_network": (ccenv.check_network, lambda: {"network": ccenv.GatedMLP(8, (2,), 4, 3),

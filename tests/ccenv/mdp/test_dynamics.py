@@ -21,7 +21,7 @@ from ccenv.rewards import REWARDS
 from ccenv.simulator.evaluate import evaluate
 from ccenv.simulator.rollout import collect_rollout
 from ccenv.simulator.simulator import Simulator
-from ccenv.sparse.cpu.buffers import kept_memory
+from ccenv.sparse.buffers import kept_memory
 from ccenv.tasks.probe import PROBE_SETTINGS
 from tests.ccenv.episodes import episode, masks_for, seeded
 

@@ -15,7 +15,7 @@ from ccenv.networks.core.exit_state import has_exits
 from ccenv.networks.core.mlp import GatedMLP
 from ccenv.networks.core.parameters import memory_bytes
 from ccenv.networks.core.protocol import NEEDED, as_gated, forward
-from ccenv.simulator.context import least_macs
+from ccenv.simulator.extensions.context import least_macs
 from ccenv.simulator.simulator import Simulator
 
 

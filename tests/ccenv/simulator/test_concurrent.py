@@ -18,11 +18,16 @@ from ccenv.agents.systems.dynamic_gate import DynamicGate
 from ccenv.base.masks import random_mask
 from ccenv.base.seeding import stream
 from ccenv.networks.core.mlp import GatedMLP
-from ccenv.networks.core.parameters import inactive_entries, only_entries
+from ccenv.networks.core.parameters import inactive_entries
 from ccenv.networks.core.protocol import forward, started
 from ccenv.networks.learning.training import CoTrainer
 from ccenv.simulator.extensions import concurrent as concurrent_updates
-from ccenv.simulator.extensions.concurrent import Composite, compute_gradients, learner
+from ccenv.simulator.extensions.concurrent import (
+    Composite,
+    compute_gradients,
+    learner,
+    only_entries,
+)
 from ccenv.simulator.resume import restore_simulator, simulator_state
 from ccenv.simulator.rollout import collect_rollout, walk
 from ccenv.simulator.simulator import Simulator

@@ -13,8 +13,8 @@ from ccenv.agents.reinforce import Reinforce
 from ccenv.base.seeding import stream
 from ccenv.base.snapshot import state_of
 from ccenv.networks.core.mlp import dense_tail_macs
-from ccenv.simulator.context import Range, read_context
 from ccenv.simulator.evaluate import evaluate
+from ccenv.simulator.extensions.context import Range, read_context
 from ccenv.simulator.resume import simulator_state
 from ccenv.simulator.simulator import Simulator
 from ccenv.tasks.probe import PROBE_SETTINGS

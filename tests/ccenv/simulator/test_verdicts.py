@@ -15,7 +15,8 @@ from ccenv.agents.reinforce import Reinforce
 from ccenv.base.registry import resolve
 from ccenv.data import load_split
 from ccenv.envs.vector import BlockSelectionVectorEnv
-from ccenv.simulator.evaluate import by_class, evaluate, menu_scores
+from ccenv.mask_table.menu import menu_scores
+from ccenv.simulator.evaluate import by_class, evaluate
 from ccenv.tasks.probe import PROBE_SETTINGS
 from tests.ccenv.episodes import seeded
 
@@ -44,15 +45,18 @@ def test_a_mask_of_a_menu_is_judged_as_a_policy_that_always_takes_it(settings):
     menu = [
         torch.randint(2, (4, blocks), generator=generator).bool() for blocks in simulator.num_blocks
     ]
-    table = ccenv.evaluate_menu(simulator, menu, batch_size=64)
-    assert {part.dtype for part in table} == {torch.float64}
+    judged = simulator.on_split("test", 64)
+    batch = judged.data.batch(torch.arange(len(judged.data)))
+    found = menu_scores(judged.network, batch, torch.cat(menu, dim=1))
+    assert found.dtype == torch.float64
     for number in range(4):
         alone = ccenv.evaluate(
             simulator, Always([part[number] for part in menu]), deterministic=True
         )
-        assert table.errors[:, number].mean().item() == pytest.approx(alone.error, abs=1e-9)
-        assert table.nll[:, number].mean().item() == pytest.approx(alone.nll, rel=1e-6)
-        assert table.compute_cost[:, number].mean().item() == pytest.approx(alone.compute_cost)
+        error, nll, cost = found[:, :, number].mean(dim=1).tolist()
+        assert error == pytest.approx(alone.error, abs=1e-9)
+        assert nll == pytest.approx(alone.nll, rel=1e-6)
+        assert cost == pytest.approx(alone.compute_cost)
 
 
 class Scores(torch.nn.Linear):
@@ -133,21 +137,6 @@ def test_what_masks_have_in_common_up_to_a_gate_is_computed_once():
     found = menu_scores(simulator.network, batch, masks)
     assert found.shape == (3, 10, 4)
     assert (steps.count(0), steps.count(1)) == (2, 4)
-
-
-@pytest.mark.parametrize(
-    ("menu", "message"),
-    [
-        ([[[1, 0]], [[1, 0, 1]]], r"num_blocks=\[3, 2\], got shapes \[\[1, 2\], \[1, 3\]\]"),
-        ([[[1, 0, 1]]], r"got shapes \[\[1, 3\]\]"),
-        ([[[1, 0, 1]] * 2, [[1, 0]]], r"got shapes \[\[2, 3\], \[1, 2\]\]"),
-        ([], r"got shapes \[\]"),
-        ([[[1, 0, 2]], [[1, 0]]], "0 or 1, got"),
-    ],
-)
-def test_a_menu_with_masks_of_another_gate_is_refused(menu, message):
-    with pytest.raises(ValueError, match=message):
-        ccenv.evaluate_menu(simulator_of(LAYERS), menu)
 
 
 def test_a_verdict_does_not_depend_on_how_many_inputs_are_judged_at_a_time():

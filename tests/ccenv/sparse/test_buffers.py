@@ -8,8 +8,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ccenv.sparse.cpu import buffers
-from ccenv.sparse.cpu.buffers import LARGE, BufferPool, new_result
+from ccenv.sparse import buffers
+from ccenv.sparse.buffers import LARGE, BufferPool, new_result
 from ccenv.sparse.linear import block_sparse_linear
 
 ROWS = LARGE // 64

@@ -13,7 +13,7 @@ from sparse_layers import draw_layer, run, through
 
 from ccenv import explain_backend
 from ccenv.networks.core.mlp import GatedMLP
-from ccenv.sparse.cpu.buffers import keep_panels
+from ccenv.sparse.buffers import keep_panels
 from ccenv.sparse.cpu.codegen.compiled import (
     Announcement,
     announcement,

@@ -11,9 +11,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sparse_layers import draw_layer, reference, run, shared_by, through
 
-from ccenv.sparse.cpu.buffers import kept_in_dtype, remember
+from ccenv.sparse.buffers import kept_in_dtype, remember
+from ccenv.sparse.cpu.masked_dense import FEW_ROWS, masked_dense_linear
 from ccenv.sparse.linear import block_sparse_linear, resolve_activation
-from ccenv.sparse.masked_dense import FEW_ROWS, masked_dense_linear
 from ccenv.sparse.operands import check_operands, plainly_fit
 from ccenv.sparse.reference import grouped_linear, reference_linear
 from ccenv.sparse.routes import explain_backend

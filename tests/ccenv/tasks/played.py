@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import torch
 
-from ccenv.base.allocation import allocate
+from ccenv.tasks.allocation import allocate
 from ccenv.tasks.catalogue import TASKS
 from ccenv.tasks.choices import Choices
 from ccenv.tasks.cotraining import CoTrained

@@ -38,7 +38,6 @@ def test_rewards_are_listed_with_what_they_declare(shown):
     assert [n for n in rewards if rewards[n]["depends on machine"]] == ["latency"]
     assert [n for n in rewards if rewards[n]["remembers"]] == [
         "target_density",
-        "balance",
         "lagrangian",
         "pid_lagrangian",
     ]

@@ -45,10 +45,10 @@ SHOWN_BY = {
 ELSEWHERE = {"--export": "train", "--anew": "train"}
 """Options of one program in files that others use too, or advised for what it did before."""
 OF_OTHERS = {
-    *("--nproc-per-node", "--head", "--logdir", "--force-reinstall", "--no-deps"),
+    *("--head", "--logdir", "--force-reinstall", "--no-deps"),
     *("--untracked-files", "--query-gpu", "--format", "--ink", "--version", "--completion"),
 }
-"""Options of torchrun, ray, tensorboard, pip, git, nvidia-smi, `ccenv` alone; a style's colour."""
+"""Options of ray, tensorboard, pip, git, nvidia-smi, `ccenv` alone; a style's colour."""
 NO_COMMANDS = {
     *("classifier", "looks", "slopes", "times", "table entry", "table of"),
     *("calibration", "developers"),
@@ -136,7 +136,7 @@ def test_a_setting_written_as_an_option_is_that_setting(words, expected):
     _, plans = train.read_words(words)
     assert {name: getattr(plans[0].program, name) for name in expected} == expected
     assert len(plans) == (2 if "--seeds" in words else 1)
-    rate = 0.1 if "--learning_rate" in words else 0.01
+    rate = 0.1 if "--learning_rate" in words else 0.05
     assert plans[0].agent_settings["learning_rate"] == rate
 
 

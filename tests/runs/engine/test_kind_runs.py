@@ -23,7 +23,7 @@ from ccenv.runs.stats.rows import make_rows
 from ccenv.runs.store.folder import RESULT
 from ccenv.runs.store.identity import whole_config
 from ccenv.runs.store.seal import sealed
-from ccenv.simulator.context import read_context
+from ccenv.simulator.extensions.context import read_context
 from ccenv.tasks.probe import PROBE_SETTINGS
 
 SHORT = {"images": 128, "batch_size": 64, "latency": True}

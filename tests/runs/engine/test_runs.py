@@ -118,7 +118,7 @@ def test_a_run_leaves_exactly_the_listed_files(made):
         k: v for k, v in result.items() if k != "folder"
     }
     config = json.loads((place / "config.json").read_text())
-    assert config["agent_settings"]["learning_rate"] == 0.01
+    assert config["agent_settings"]["learning_rate"] == 0.05
     assert config["environment"]["num_blocks"] == [4, 4]
 
 
@@ -358,7 +358,7 @@ def test_the_folder_depends_on_every_setting_but_the_seed_and_the_machine():
 
 
 def test_a_default_given_explicitly_is_the_same_run():
-    explicit = {**PROBE, "learning_rate": 0.01, "env": "BlockSelection-v0", "num_blocks": [4, 4]}
+    explicit = {**PROBE, "learning_rate": 0.05, "env": "BlockSelection-v0", "num_blocks": [4, 4]}
     assert make_plan("reinforce", explicit).folder() == make_plan("reinforce", PROBE).folder()
 
 

@@ -54,7 +54,7 @@ def test_impossible_ends_and_unknown_names_are_refused_before_anything_runs():
         with pytest.raises(ValueError, match=told):
             check_space("reinforce", *read_space(parse_pairs(pairs)))
     usual = usual_space(make_plan("reinforce", {}))
-    assert usual["learning_rate"] == Span(0.001, 0.1)
+    assert usual["learning_rate"] == Span(0.005, 0.5)
     assert set(usual) == {"learning_rate", "reward_kwargs.cost_weight"}
 
 
@@ -95,7 +95,7 @@ def test_the_first_trial_is_the_defaults_and_another_search_is_refused(tmp_path,
     assert found[0]["is_usual"]
     assert not found[1]["is_usual"]
     assert found[0]["values"] == {
-        "learning_rate": 0.01,
+        "learning_rate": 0.05,
         "reward_kwargs.cost_weight": "1.0",
         "batch_size": 256,
     }

@@ -47,7 +47,9 @@ def logs(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CCENV_CACHE", str(place / "cache"))
         for agent, seed in (("reinforce", 0), ("reinforce", 1), ("noisy_topk", 0)):
-            ccenv.train(agent, log_dir=str(place / "logs"), seed=seed, **SETTINGS)
+            ccenv.train(
+                agent, log_dir=str(place / "logs"), seed=seed, learning_rate=0.01, **SETTINGS
+            )
         yield place / "logs"
 
 
@@ -111,7 +113,7 @@ def test_test_labels_do_not_fit_into_the_bits_that_rounding_may_flip(mine, rows)
 def test_an_error_may_differ_by_the_inputs_whose_classes_tie_and_by_no_more(mine, rows):
     place = one_run(mine, seed=0)
     found = replay(opened(place), stored_masks(place)["mode"])
-    assert found.num_ties < 2
+    assert found.num_ties < 5
     content = json.loads((place / "result.json").read_text())
     content["evaluations"][1]["error"] -= (found.num_ties + 1) / 500
     (place / "result.json").write_text(json.dumps(sealed(content)))
@@ -139,8 +141,8 @@ def at_its_draw(rebuilt, image, block):
     seen, _, _ = walk(simulator, rebuilt.agent, generator, torch.arange(500))
     again = stream(rebuilt.plan.program.seed, "evaluation masks")
     drawn = [torch.rand(500, blocks, generator=again) for blocks in BLOCKS][1][image, block]
-    wanted = ((drawn - 0.01) / 0.98).logit()
-    scores = rebuilt.agent.scores
+    least, scores = rebuilt.agent.min_probability, rebuilt.agent.scores
+    wanted = ((drawn - least) / (1 - 2 * least)).logit()
     with torch.no_grad():
         scores.layers[1][0].bias[block] += wanted - scores(seen[1], 1)[image, block]
     rebuilt.stored[run_folder.AGENT] = {

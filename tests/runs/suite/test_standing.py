@@ -8,6 +8,7 @@ import pytest
 import ccenv
 from ccenv.runs.suite import scores as score_file
 from ccenv.runs.suite import standing as standings
+from ccenv.runs.suite.play import make_player, play_all
 from ccenv.runs.suite.reported import SuiteReport, report
 from ccenv.runs.suite.scores import ScoredRun, read_folder, read_score, write_record
 from ccenv.runs.suite.standing import ALL, Standing, agent_table, skill_table, solved_by
@@ -206,5 +207,20 @@ def test_the_report_shows_itself_in_a_notebook():
     assert "<svg" in shown
     assert "mine is better than every recorded agent at basic" in shown
     assert "basic" in made().table
-    assert ccenv.suite.report("no/such/folder").own == []
     assert standings.seeds_of(made().rows_of("mine")[0], made()) == 3
+    shown = ccenv.suite.report("no/such/folder")
+    assert shown.own == []
+    assert all(TASKS[run.task].quick for run in shown.runs)
+
+
+def test_recorded_agents_are_shown_on_the_tasks_that_yours_has_played(tmp_path):
+    written(tmp_path, "basic-8", 0, [0.5] * 100)
+    found = report(tmp_path)
+    assert found.recorded
+    assert {run.task for run in found.runs} == {"basic-8"}
+
+
+@pytest.mark.parametrize("name", ["reinforce", "actor_critic", "sb3_ppo"])
+def test_an_agent_at_its_defaults_solves_the_first_level_of_the_first_skill(name, tmp_path):
+    play_all(make_player(name, {}), [TASKS["basic-4"]], [0], tmp_path)
+    assert solved_by(Standing(read_folder(tmp_path)[0])) == {"basic-4": [name]}

@@ -42,7 +42,6 @@ WRONG = {
         "policy": [np.array(3), None, nn.Linear(2, 2)], "batch_size": [0, "x"], "seed": [-1, "x"],
         "deterministic": [np.zeros(2)],
     },
-    "evaluate_menu": {"menu": [0, "x"], "batch_size": [-1]},
     "collect_rollout": {"simulator": [None], "policy": [None], "generator": [0]},
     "check_network": {"example": [None, ROW[0]], "seed": [-1]},
     "check_vector_env": {"seed": [None, "x"], "refuses_after_close": [np.zeros(2)]},

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ccenv.base.allocation import allocate, best_offers, taken_entries
+from ccenv.tasks.allocation import allocate, best_offers, taken_entries
 
 
 def table(seed, inputs=40, offers=5, right_or_wrong=False, own_costs=False):

@@ -4,15 +4,11 @@ Each call does the work of some ten small calls of torch, whose own time is that
 numbers are the same by bits. Addresses are int64, as in the CPU kernels.
 """
 
-from pathlib import Path
-
 import numpy as np
 from numba import carray
 
-from ccenv.sparse.cpu.codegen.compiled import KERNELS, compiled, forget_stale
+from ccenv.sparse.cpu.codegen.compiled import compiled
 from ccenv.sparse.cpu.codegen.micro_kernels import as_pointer
-
-forget_stale(Path(__file__).parent, KERNELS)
 
 
 @compiled

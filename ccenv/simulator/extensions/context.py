@@ -75,7 +75,8 @@ def read_context(context: Mapping[str, Any]) -> dict[str, Range]:
     """Reads the setting `context`: names -> ranges, in the order of `NAMES` (else ValueError)."""
     if not isinstance(context, Mapping):
         raise ValueError(
-            f"expected context to be a dict, got {shown(context)}; see ccenv.simulator.context"
+            f"expected context to be a dict, got {shown(context)}; see "
+            "ccenv.simulator.extensions.context"
         )
     check_names(context, [*NAMES, "distribution"], "name in context")
     distribution = context.get("distribution", "log_uniform")

@@ -15,8 +15,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from ccenv.sparse.buffers import new_result
 from ccenv.sparse.cpu.addresses import Gradients, differentiable_layer, share_rows, weights_of
-from ccenv.sparse.cpu.buffers import new_result
 from ccenv.sparse.cpu.codegen.floats import NONE
 from ccenv.sparse.cpu.elementwise_kernels import blank_copy
 from ccenv.sparse.cpu.layer import gradients_of, run_forward, run_transposed
