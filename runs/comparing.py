@@ -8,7 +8,7 @@ For example:
 import html
 import json
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +19,7 @@ from tqdm import tqdm
 from ccenv.agents.foreign import open_policies
 from ccenv.base.annotations import checks_types
 from ccenv.base.registry import check_names
-from ccenv.base.values import as_settings, shown
+from ccenv.base.values import as_settings, positive_int, shown
 from ccenv.runs.adding import Addition, additions, with_added
 from ccenv.runs.api import frame, name_of_code, with_names
 from ccenv.runs.config.agent_settings import find_agent
@@ -30,18 +30,17 @@ from ccenv.runs.engine import jobs as sweep_jobs
 from ccenv.runs.engine.collect_runs import telling_settings
 from ccenv.runs.engine.errors import say
 from ccenv.runs.engine.jobs import Job, remaining_seconds
-from ccenv.runs.engine.machines import LOCAL
 from ccenv.runs.engine.study import Section
 from ccenv.runs.stats.measures import ASKED, OWN
 from ccenv.runs.store import LOGS, PAGE, REPORTS, recorded
 from ccenv.runs.store import folder as run_folder
 from ccenv.runs.store.identity import Key
+from ccenv.runs.store.provenance import num_cores
 from ccenv.runs.studies import find_study
 from ccenv.runs.tables.short_table import short_table
 
 if TYPE_CHECKING:
-    from ccenv.runs.engine.machines.engines import Engine
-    from ccenv.runs.engine.machines.pool import Outcome
+    from ccenv.runs.engine.pool import Outcome
 
 
 @dataclass(frozen=True, repr=False)
@@ -170,8 +169,6 @@ def compare(
     write_page: bool = True,
     rerun: bool = False,
     shard: sweep_jobs.Shard | None = None,
-    engine: str = LOCAL,
-    engine_options: Mapping[str, Any] | None = None,
     most_runs: int | None = MOST_RUNS,
     trust: Sequence[str] = (),
     log_dir: str | Path = LOGS,
@@ -204,8 +201,6 @@ def compare(
         write_page: False to leave the page to `Comparison.write_page`.
         rerun: repeat results of older code of their agent, reward or network.
         shard: a share of the runs, for several machines.
-        engine: "local", "ray" or "slurm".
-        engine_options: options of the engine.
         most_runs: largest number of runs that a sweep may have; None for any number.
         trust: your modules that a sweep's file may name, and zips of models, or folders of them.
         log_dir: folder of the runs.
@@ -228,6 +223,8 @@ def compare(
 none; give it rows of its own in a sweep's file
     """
     check_names([masks], ASKED, "kind of masks")
+    if jobs is not None:
+        positive_int(jobs, "jobs")
     if agent is not None or rewards or cost_weights:
         if sweep is not None or agent is None:
             raise ValueError(
@@ -266,15 +263,12 @@ none; give it rows of its own in a sweep's file
             sweep_jobs.record_sweep(asked, all_jobs, source, masks)
 
     if todo and run_missing_ones:
-        from ccenv.runs.engine.machines.engines import HERE, open_engine
-
-        with open_engine(engine, jobs, Path(log_dir), engine_options or {}) as opened:
-            # Other processes cannot import what a notebook or a script has defined.
-            here = [job for job in todo if job.names_main]
-            there = [job for job in todo if job not in here]
-            for some, by in ((there, opened), (here, HERE)):
-                if some:
-                    failures += run_missing(gathered, some, by, not rerun, keep)
+        # Other processes cannot import what a notebook or a script has defined.
+        here = [job for job in todo if job.names_main]
+        there = [job for job in todo if job not in here]
+        for some, workers in ((there, num_cores() if jobs is None else jobs), (here, None)):
+            if some:
+                failures += run_missing(gathered, some, workers, not rerun, keep)
         gathered = sweep_jobs.gather(asked, all_jobs, known, masks)
     if gathered.finished:
         keep()
@@ -357,21 +351,23 @@ def load_and_learn(jobs: Sequence[Job]) -> None:
 def run_missing(
     found: sweep_jobs.Comparison,
     jobs: Sequence[Job],
-    engine: "Engine",
+    workers: int | None,
     reuse: bool,
     on_end: Callable[[], None],
 ) -> list["Outcome"]:
-    """Says how long it will take, then runs jobs with a bar, and returns the failures."""
-    say(forecast(found, jobs, min(engine.workers, len(jobs))))
-    if engine.about:
-        say(engine.about)
+    """Says how long it will take, then runs jobs with a bar, and returns the failures.
+
+    Without `workers` they run in this process.
+    """
+    say(forecast(found, jobs, min(workers or 1, len(jobs))))
     load_and_learn(jobs)
-    from ccenv.runs.engine.machines.pool import Task
+    from ccenv.runs.engine import pool
+    from ccenv.runs.engine.pool import Task
 
     tasks = [Task(job.label, job.agent, job.settings, reuse) for job in jobs]
     expected = [remaining_seconds(found, [job])[0] for job in jobs]
     failures: list[Outcome] = []
-    outcomes = engine.run(tasks)
+    outcomes = pool.run_here(tasks) if workers is None else pool.run_all(tasks, workers)
     bar = tqdm(desc=f"0 of {len(tasks)} runs", total=sum(expected), bar_format=BAR, disable=None)
     with bar, closing(outcomes):
         for ended, outcome in enumerate(outcomes, start=1):

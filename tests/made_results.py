@@ -8,7 +8,7 @@ from types import SimpleNamespace
 from ccenv.runs.config.command import read_config
 from ccenv.runs.config.settings import make_plan
 from ccenv.runs.report.figures import make_looks, make_views, view_figures
-from ccenv.runs.tensorboard.names import curves_folder
+from ccenv.runs.tensorboard.names import BOARD, DEPTH, run_name
 
 SEEDS = (0, 1, 2)
 
@@ -16,7 +16,8 @@ SEEDS = (0, 1, 2)
 def curves_of(folder):
     """The folder of a run's curves for TensorBoard."""
     settings = read_config(Path(folder) / "config.json", trusted=sys.modules)
-    return curves_folder(make_plan(settings.pop("agent"), settings), Path(folder))
+    plan = make_plan(settings.pop("agent"), settings)
+    return Path(folder).parents[DEPTH - 1] / BOARD / run_name(plan)
 
 
 def evaluation(split, mode, error, macs=100.0, cost=0.1, density=(0.1,)):

@@ -47,7 +47,6 @@ BY_HAND = (
     "ccenv inspect",
     "ccenv eval",
     "ccenv plot",
-    "ccenv search",
     "ccenv export",
     # On tables of masks that are built beforehand.
     "V=",

@@ -1,1 +1,1 @@
-"""Analyses of networks and runs: gates, leaks, recall."""
+"""Analyses of networks: which gates matter."""

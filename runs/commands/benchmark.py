@@ -1,49 +1,121 @@
-"""Measures speed on this machine: ccenv benchmark [machine|kernels|gpu].
+"""Times a block-sparse layer and torch's dense one on this machine: ccenv benchmark -> a table.
 
-Everything is measured in one process, in turns, on masks drawn beforehand: a ratio compares
-neighbouring timings, so that a busy machine slows all.
-
-With glibc, batches of thousands of images pay for memory that is given back to the system and
-fetched again every step; `MALLOC_TRIM_THRESHOLD_=2000000000 MALLOC_MMAP_THRESHOLD_=2000000000` in
-the environment keeps it. The machine's card names what was set.
+Both are timed in turns, with masks drawn beforehand: a ratio compares neighbouring timings, so that
+other work on the machine slows both. `python -m ccenv.runs.lab kernels` of a checkout times whole
+networks.
 """
 
 import argparse
-import sys
+import itertools
+import statistics
 from collections.abc import Sequence
+from typing import Any
 
-from ccenv.base.registry import check_names
-from ccenv.runs.commands.frame import program
-from ccenv.runs.speed import ABOUT, EXPERIMENTS
+from ccenv.runs.commands.frame import positive, print_json, program
+from ccenv.runs.tables.short_table import print_text
+from ccenv.runs.tables.sweep_table import formatted
 
-PROGRAM = "ccenv benchmark"
+BATCHES, DENSITIES = (1, 32, 1024), (0.05, 0.1, 0.3, 0.5, 0.9)
+PASSES = 8
+"""Masks that are drawn for a case; a timed call passes once with each."""
+COLUMNS = {
+    "batch": ">{batch:,}",
+    "density": ">{density:.2f}",
+    "speed-up": ">{speedup:.2f} [{low:.2f}, {high:.2f}]",
+    "limit": ">{limit:.1f}",
+    "ms": ">{milliseconds:.3f}",
+    "dense ms": ">{dense_milliseconds:.3f}",
+}
+NOTES = """\
+Speed-up: time of torch's dense layer over that of the block-sparse one, median [quartiles] of the
+rounds; more is better. Limit: dense MACs over executed MACs. Density: share of blocks kept on both
+sides of the layer. Every pass takes other masks, drawn block by block for each row."""
 
 
-@program(PROGRAM)
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Measures what the first word names; see --help."""
-    words = [*(sys.argv[1:] if arguments is None else arguments)]
-    if words[:1] in (["--help"], ["-h"]):
-        make_parser().parse_args(words[:1])
-    if words and not words[0].startswith("-"):
-        name = words.pop(0)
-    else:
-        # The first one is quick anyway: half a minute.
-        name, words = next(iter(EXPERIMENTS)), [word for word in words if word != "--quick"]
-    check_names([name], EXPERIMENTS, "benchmark")
-    from ccenv.runs.experiment import run_experiment
+def timed(batch: int, density: float, options: argparse.Namespace) -> dict[str, Any]:
+    """Times one batch and density: the numbers of `COLUMNS`."""
+    import torch
 
-    return run_experiment(EXPERIMENTS[name], PROGRAM, words)
+    from ccenv.base.clock import quartiles_of_ratio, seconds_in_turns, wait_for
+    from ccenv.base.seeding import stream
+    from ccenv.networks.core.mlp import linear_at, linear_stack
+    from ccenv.sparse.buffers import keep_panels
+    from ccenv.sparse.linear import block_sparse_linear
+
+    generator, device = stream(0, "benchmark"), torch.device(options.device)
+    width, sides = options.width, (PASSES, 2, batch, options.blocks)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        layer = linear_at(linear_stack([width, width]), 0).requires_grad_(False).to(device)
+    masks = torch.rand(sides, generator=generator).lt(density).to(device)
+    x = torch.randn(batch, width, generator=generator).to(device)
+    plain = layer.weight.contiguous()
+    if device.type == "cpu":
+        keep_panels(layer)
+
+    def sparse() -> None:
+        for kept in masks:
+            block_sparse_linear(x, layer.weight, layer.bias, *kept)
+        wait_for(device)
+
+    def dense() -> None:
+        for _ in masks:
+            torch.nn.functional.linear(x, plain, layer.bias)
+        wait_for(device)
+
+    times = seconds_in_turns({"dense": dense, "sparse": sparse}, options.rounds)
+    low, middle, high = quartiles_of_ratio(times["dense"], times["sparse"])
+    pairs = masks.sum(dim=-1).prod(dim=1).sum().item()
+    ours, theirs = (1e3 * statistics.median(times[name]) / PASSES for name in ("sparse", "dense"))
+    return {
+        "batch": batch,
+        "density": masks.float().mean().item(),
+        "speedup": middle,
+        "low": low,
+        "high": high,
+        "limit": PASSES * batch * options.blocks**2 / max(1, pairs),
+        "milliseconds": ours,
+        "dense_milliseconds": theirs,
+    }
 
 
 def make_parser() -> argparse.ArgumentParser:
-    """Explains the program: what can be measured."""
-    told = "\n".join(f"  {name:8} {about}" for name, about in ABOUT.items())
-    return argparse.ArgumentParser(
-        prog=PROGRAM,
-        usage=f"{PROGRAM} [{'|'.join(EXPERIMENTS)}] [--quick] [--repeats N] [--threads N] ...",
-        description=f"Speed as ratios measured in one process, in turns.\n\n{told}\n\n"
-        f"{PROGRAM} NAME --help lists the options.",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        prog="ccenv benchmark",
+        description="Times a block-sparse layer and torch's dense one on this machine.",
         allow_abbrev=False,
     )
+    add = parser.add_argument
+    add("--width", type=positive, default=1024, help="units on each side of the layer")
+    add("--blocks", type=positive, default=32, help="blocks on each side")
+    add("--device", default="cpu", help="cpu, or a CUDA device")
+    add("--threads", type=positive, default=1, help="torch's threads")
+    add("--rounds", type=positive, default=5, help="timings of each case, two or more")
+    add("--json", action="store_true", help="print the rows as JSON only")
+    return parser
+
+
+@program("ccenv benchmark")
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Times the layer; see --help."""
+    options = make_parser().parse_args(arguments)
+    import torch
+
+    from ccenv.networks.core.arguments import check_device
+    from ccenv.runs.store.provenance import machine, most_threads
+
+    check_device(options.device)
+    if options.width % options.blocks or options.rounds < 2 or options.threads > most_threads():
+        raise ValueError(
+            "expected --width to be a multiple of --blocks, --rounds of at least 2 and --threads "
+            f"of at most {most_threads()}, got {options.width}, {options.blocks}, "
+            f"{options.rounds} and {options.threads}"
+        )
+    torch.set_num_threads(options.threads)
+    rows = [timed(*case, options) for case in itertools.product(BATCHES, DENSITIES)]
+    if options.json:
+        print_json({"rows": rows, "machine": machine()})
+    else:
+        print_text(f"{formatted(COLUMNS, rows)}\n\n{NOTES}\n\n{machine()}")
+    return 0

@@ -9,7 +9,6 @@ from ccenv.runs.commands.frame import positive, print_json, program, takes_trust
 from ccenv.runs.config.sweep import MOST_RUNS, Sweep
 from ccenv.runs.config.values import parse_pairs
 from ccenv.runs.engine.jobs import read_shard
-from ccenv.runs.engine.machines import ENGINES, LOCAL
 from ccenv.runs.stats.measures import ASKED, OWN
 from ccenv.runs.store import LOGS, REPORTS
 from ccenv.runs.studies import STUDIES
@@ -49,8 +48,6 @@ def compared(options: argparse.Namespace) -> int:
         write_page=False,
         rerun=options.rerun,
         shard=options.shard,
-        engine=options.engine,
-        engine_options=parse_pairs(options.engine_option),
         most_runs=None if options.yes else MOST_RUNS,
         trust=options.trust,
         log_dir=options.log_dir,
@@ -157,21 +154,9 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--seeds", type=positive, metavar="N", help="run every row with seeds 0 to N - 1"
     )
-    parser.add_argument(
-        "--jobs", type=positive, help="runs at once; as many as cores, or as a cluster has room for"
-    )
+    parser.add_argument("--jobs", type=positive, help="runs at once; as many as cores by default")
     parser.add_argument(
         "--shard", type=read_shard, metavar="i/n", help="run the i-th of n equal shares only"
-    )
-    parser.add_argument(
-        "--engine", default=LOCAL, help=f"where: {LOCAL} (by default), {', '.join(ENGINES)}"
-    )
-    parser.add_argument(
-        "--engine-option",
-        action="append",
-        default=[],
-        metavar="key=value",
-        help="of ray: address; of slurm: those of submitit; of both: results=sent or shared",
     )
     parser.add_argument(
         "--masks",

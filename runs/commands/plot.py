@@ -1,4 +1,4 @@
-"""Writes a page of finished runs, a single one among recorded results: ccenv plot FOLDER ..."""
+"""Writes a page of finished runs: ccenv plot FOLDER ..."""
 
 import argparse
 from collections.abc import Sequence
@@ -6,11 +6,10 @@ from pathlib import Path
 
 from ccenv.runs.commands.frame import program
 from ccenv.runs.config.plan import safe_name
-from ccenv.runs.engine.collect_runs import among_recorded, gather_folders
+from ccenv.runs.engine.collect_runs import gather_folders
 from ccenv.runs.stats.measures import ASKED, OWN
 from ccenv.runs.store import PAGE, REPORTS
 from ccenv.runs.store.recorded import results_folders
-from ccenv.runs.studies import STUDIES
 from ccenv.runs.tables.short_table import answer
 
 
@@ -18,8 +17,7 @@ def make_parser() -> argparse.ArgumentParser:
     """The command line."""
     parser = argparse.ArgumentParser(
         prog="ccenv plot",
-        description="Writes a page of finished runs, with figures (PNG, SVG) and tables (CSV). "
-        "A single run stands among the recorded results of its data set.",
+        description="Writes a page of finished runs, with figures (PNG, SVG) and tables (CSV).",
         allow_abbrev=False,
     )
     parser.add_argument("folders", nargs="+", type=Path, metavar="FOLDER", help="with runs below")
@@ -30,11 +28,6 @@ def make_parser() -> argparse.ArgumentParser:
         choices=ASKED,
         default=OWN,
         help="what each agent is for (own), sampled masks, or greedy ones (mode)",
-    )
-    parser.add_argument(
-        "--recorded",
-        action=argparse.BooleanOptionalAction,
-        help="show recorded results of the data set, too; by default if the runs are one row",
     )
     parser.add_argument("--results-dir", type=Path, help="of recorded results")
     parser.add_argument(
@@ -52,14 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from ccenv.runs.report.publish import publish
 
     found = gather_folders(options.folders, options.name, options.masks)
-    is_one_row = len(found.results) == 1
-    folder, *others = results_folders(options.results_dir)
-    if is_one_row if options.recorded is None else options.recorded:
-        alone, found = found, among_recorded(found, folder, STUDIES)
-        while others and len(found.finished) == len(alone.finished):
-            folder = others.pop(0)
-            found = among_recorded(alone, folder, STUDIES)
-        say(f"recorded results were read from {folder}")
+    folder, *_ = results_folders(options.results_dir)
     report = Path(options.out) / safe_name(options.name)
     print(answer(found.sweep.description, found.rows, found.sentences, found.shapings), flush=True)
     publish(found, report, folder)

@@ -195,7 +195,7 @@ def plans_of(agent: str, given: Mapping[str, Any], options: argparse.Namespace) 
     shows_bar = not options.json and sys.stderr.isatty()
     points = [parse_pairs(options.settings)]
     if options.grid:
-        from ccenv.runs.config.space import read_grid
+        from ccenv.runs.config.grid import read_grid
 
         points = list(read_grid(options.settings, most_runs))
         check_run_count(len(points) * options.seeds, most_runs)

@@ -83,17 +83,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
     from tqdm import tqdm
 
-    from ccenv.runs.replay.same_training import refuse_copies
-    from ccenv.runs.replay.verdicts import validate
+    from ccenv.runs.replay.verdicts import refuse_copies, validate
 
     folders = run_folders(options.folder)
     bar = tqdm(folders, unit="run", disable=None)
     rows = [one for folder in bar for one in validate(folder, options.trust)]
     verdicts = refuse_copies(rows)
     if options.json:
-        # All but initial weights, which are tensors.
-        as_dicts = [vars(verdict) | {"valid": verdict.is_valid} for verdict in verdicts]
-        print_json([{k: v for k, v in row.items() if k != "initial"} for row in as_dicts])
+        print_json([vars(verdict) | {"valid": verdict.is_valid} for verdict in verdicts])
     else:
         table = markdown(COLUMNS, [row_cells(verdict) for verdict in verdicts])
         print_text(f"{table}\n\n{conclusion(verdicts)}")

@@ -61,7 +61,7 @@ def read_checkpoint(plan: Plan, folder: Path) -> dict[str, Any] | None:
             damaged = True
             continue
         sizes = found["curves"].get("tracker", {}).get("sizes", {}) if same else {}
-        curves = curves_folder(plan, folder)
+        curves = curves_folder(plan)
         if short := too_short(curves, sizes):
             warn(f"{', '.join(short)} in {curves} holds less than {path} knows: it was cut")
             damaged = True

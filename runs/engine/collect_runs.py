@@ -4,10 +4,8 @@ Runs that differ in their seed alone are one row, named by the agent and by the 
 differs from the agent's other rows.
 """
 
-import dataclasses
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 from ccenv.base.registry import resolve
@@ -15,13 +13,8 @@ from ccenv.rewards import REWARDS, reward_parameters
 from ccenv.runs.config.sweep import Cell, Sweep
 from ccenv.runs.config.values import compact
 from ccenv.runs.engine.jobs import Comparison, Finished
-from ccenv.runs.engine.study import Study
-from ccenv.runs.stats.intervals import FEWEST
-from ccenv.runs.stats.measures import dataset_of
 from ccenv.runs.store import folder as run_folder
-from ccenv.runs.store import json_file
 from ccenv.runs.store.identity import validations_every
-from ccenv.runs.store.recorded import holds_runs, read_cells
 from ccenv.runs.store.untrusted_files import stored_result
 
 Result = dict[str, Any]
@@ -41,83 +34,6 @@ def gather_folders(roots: Sequence[Path], name: str, draw: str) -> Comparison:
     sweep = Sweep(name, said, cells, minutes=0.0, seeds=())
     finished = [Finished(label, result) for label, found in rows.items() for result in found]
     return Comparison(sweep, tuple(finished), (), draw)
-
-
-def among_recorded(
-    comparison: Comparison, results_dir: Path, studies: Mapping[str, Study] = MappingProxyType({})
-) -> Comparison:
-    """The comparison with recorded runs of its data sets as further rows.
-
-    Rows of the comparison are its own: figures name each of them, and a label that a recorded row
-    has, too, gets ", yours" behind it.
-    """
-    recorded = [
-        result
-        for dataset in dict.fromkeys(row["dataset"] for row in comparison.rows)
-        for result in recorded_of(dataset, results_dir)
-    ]
-    labels = dict.fromkeys(result["label"] for result in recorded)
-    renamed = {
-        label: f"{label}, yours" if label in labels else label for label in comparison.results
-    }
-    yours = [dataclasses.replace(one, label=renamed[one.label]) for one in comparison.finished]
-    sources = dict.fromkeys(result["sweep"] for result in recorded)
-    methods = {
-        cell.label: cell.method
-        for sweep in sources
-        if sweep in studies
-        for cell in studies[sweep].sweep.cells
-    }
-    cells = {
-        label: Cell(label, result["agent"], method=methods.get(label, ""))
-        for result in recorded
-        for label in [result["label"]]
-    }
-    for one in yours:
-        cells[one.label] = Cell(one.label, one.result["agent"], method=one.label, added=True)
-    about = comparison.sweep.description
-    if recorded:
-        about = f"{about[:-1]}, among {len(recorded)} recorded runs of {', '.join(sources)}."
-    sweep = dataclasses.replace(
-        comparison.sweep,
-        description=about,
-        cells=tuple(cells.values()),
-    )
-    others = [Finished(result["label"], result, recorded=True) for result in recorded]
-    finished = (*others, *yours)
-    return Comparison(sweep, finished, (), comparison.asked)
-
-
-def recorded_of(dataset: str, results_dir: Path) -> list[Result]:
-    """Recorded runs of the sweep that compares methods on a data set.
-
-    It is the sweep of the data set's name, or `front-` and that name; else the one with the most
-    agents of three seeds or more.
-
-    Returns:
-        Results, with their row as `label` and their file's name as `sweep`; none where nothing is
-        recorded.
-    """
-    name = dataset.partition("+")[0]
-    fitting = {
-        path.stem: path
-        for path in sorted(results_dir.glob("*.json"))
-        # Most files name other data: they are not parsed.
-        if name in path.read_text(encoding="utf-8") and holds_runs(json_file.check_json(path))
-    }
-    asked = [fitting[sweep] for sweep in (name, f"front-{name}") if sweep in fitting]
-    candidates = [
-        [one | {"sweep": path.stem} for one in read_cells(path) if dataset_of(one) == dataset]
-        for path in asked[:1] or fitting.values()
-    ]
-
-    def num_agents(results: Sequence[Result]) -> int:
-        seeds: dict[tuple[str, str], set[int]] = {}
-        for one in results:
-            seeds.setdefault((one["agent"], one["label"]), set()).add(one["seed"])
-        return len({agent for (agent, _), numbers in seeds.items() if len(numbers) >= FEWEST})
-
-    return max(candidates, key=num_agents, default=[])
 
 
 def in_rows(results: Iterable[Result]) -> dict[str, list[Result]]:

@@ -61,7 +61,6 @@ def run(
     wait: bool = True,
     reuse: bool = False,
     options: Options | None = None,
-    folder: Path | None = None,
 ) -> dict[str, Any]:
     """Carries a plan out in its folder, which no other process uses meanwhile.
 
@@ -74,7 +73,6 @@ def run(
         reuse: return the result that is there, if one is, of the agent's, reward's and network's
             code as it is here now.
         options: how to do it.
-        folder: where, if not in the plan's own folder.
 
     Returns:
         What `result.json` holds, and if it was made now, under `folder` where.
@@ -83,11 +81,11 @@ def run(
         CannotStartError: before anything is written, if the plan cannot be carried out, or the
             result to be returned was edited.
     """
-    target = plan.folder() if folder is None else folder
+    target = plan.folder()
     try:
         run_folder.check_writable(target)
         run_folder.check_unlinked(target)
-        check_curves(plan, target)
+        check_curves(plan)
         run_folder.lock_path(target)
     except (OSError, ValueError) as error:
         raise CannotStartError(str(error)) from error
@@ -150,7 +148,7 @@ def start_or_resume(plan: Plan, target: Path, options: Options) -> Started:
             keeper.remove()
             torch.manual_seed(plan.program.seed)
             return start_or_resume(plan, target, options)
-    run_folder.begin(target, curves_folder(plan, target), plan.config())
+    run_folder.begin(target, curves_folder(plan), plan.config())
     write_whole(target / run_folder.COMMAND, command_line(plan) + "\n")
     return Started(env, agent, first, keeper, None)
 
@@ -247,7 +245,7 @@ def learn(plan: Plan, target: Path, started: Started) -> Learned:
     with (
         told_as(StoppedError, plan, agent=agent),
         Tracker(
-            curves_folder(plan, target),
+            curves_folder(plan),
             plan.config() | {FOLDER: str(target)},
             agent.simulator,
             curves and curves["tracker"],

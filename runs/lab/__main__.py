@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from ccenv.base.registry import check_names, import_object
 from ccenv.runs.commands.frame import program
-from ccenv.runs.experiment import run_experiment
+from ccenv.runs.lab.experiment import run_experiment
 from ccenv.runs.lab.registry import experiments
 
 PROGRAMS = {

@@ -21,7 +21,7 @@ from ccenv.agents.actor_critic import ActorCritic
 from ccenv.base.seeding import stream, stream_seed
 from ccenv.data.texts import tasks
 from ccenv.networks.baselines.skip_gru import SkipGRU
-from ccenv.runs.experiment import Experiment, Options, Row
+from ccenv.runs.lab.experiment import Experiment, Options, Row
 from ccenv.runs.stats.intervals import mean_interval
 from ccenv.simulator.policy import Policy
 from ccenv.simulator.rollout import walk

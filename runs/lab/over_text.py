@@ -18,7 +18,7 @@ from torch import Tensor
 
 from ccenv.envs.stable_baselines import BlockSelectionVecEnv
 from ccenv.mdp import dynamics
-from ccenv.runs.experiment import Experiment, Options, Row
+from ccenv.runs.lab.experiment import Experiment, Options, Row
 from ccenv.runs.stats.intervals import mean_interval
 from ccenv.simulator.evaluate import evaluate
 from ccenv.simulator.simulator import Simulator

@@ -1,4 +1,4 @@
-"""Finds every experiment: the lab's modules and `ccenv benchmark`'s -> name -> `Experiment`."""
+"""Finds every experiment of the lab's modules: name -> `Experiment`."""
 
 import functools
 import importlib
@@ -7,14 +7,13 @@ from collections.abc import Iterator
 from types import ModuleType
 
 from ccenv.runs import lab
-from ccenv.runs.experiment import Experiment
-from ccenv.runs.speed import EXPERIMENTS
+from ccenv.runs.lab.experiment import Experiment
 
 
 @functools.cache
 def experiments() -> dict[str, Experiment]:
     """All experiments by name: a module of the lab that defines one has entered it."""
-    found = {name: EXPERIMENTS[name] for name in EXPERIMENTS}
+    found: dict[str, Experiment] = {}
     for module in modules():
         for experiment in defined_in(module):
             if found.setdefault(experiment.name, experiment) is not experiment:

@@ -21,16 +21,13 @@ from typing import Any
 
 from ccenv.base.registry import check_names
 from ccenv.runs.commands.frame import program
-from ccenv.runs.commands.search import values_text
 from ccenv.runs.engine.jobs import recorded_comparison
-from ccenv.runs.engine.search import KIND
 from ccenv.runs.lab import suite_agents
 from ccenv.runs.lab.paper_beside import BESIDE
 from ccenv.runs.lab.registry import experiments
 from ccenv.runs.report.dense import AGAINST_DENSE
 from ccenv.runs.report.publish import make_report
 from ccenv.runs.report.tables import all_tables
-from ccenv.runs.stats.intervals import mean_interval
 from ccenv.runs.store import recorded
 from ccenv.runs.studies import STUDIES, find_study
 from ccenv.runs.tables import sweep_table as report
@@ -45,30 +42,10 @@ LINK = re.compile(
 )
 Link = tuple[str, str]
 """Result and figure."""
-SEARCH_COLUMNS = {
-    "trial": "left",
-    "settings": "left",
-    "total cost": "right .4f",
-    "validation error %": "right .2f",
-    "of new runs": "right",
-}
-
-
-def search_table(rows: Sequence[Mapping[str, Any]]) -> str:
-    """A line for each trial; the last number is a mean over runs with other seeds."""
-    lines = []
-    for row in rows:
-        number, usual = row["number"], row["is_usual"]
-        trial = f"{number}, defaults" if usual else str(number)
-        anew = f"{mean_interval(row['anew']):.2%}"
-        values = values_text(row["values"], ".3g")
-        lines.append([trial, values, row["total_cost"], 100 * row["error"], anew])
-    return report.markdown(SEARCH_COLUMNS, lines)
 
 
 TABLES: dict[str, Callable[[Any], str]] = {
     "comparison": report.table,
-    KIND: search_table,
     "gates": gate_table,
     "mask-table": all_masks_table,
 } | {one.recorded_kind: one.table for one in experiments().values()}

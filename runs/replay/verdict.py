@@ -42,10 +42,6 @@ class Checked:
     """of the run."""
     learned: tuple[str, ...] = ()
     """hashes of what training made: the agent's tensors, a co-trained network's."""
-    plan: str = ""
-    """hash of the run's settings without the seed."""
-    initial: dict[str, dict[str, Any]] = field(default_factory=dict)
-    """matrices (tensors) of what training made, as they were before it, by file and name."""
 
     @property
     def is_valid(self) -> bool:

@@ -14,6 +14,7 @@ from typing import Any
 
 from torch import Tensor
 
+from ccenv.base.files import arrays_digest
 from ccenv.networks.core.precision import dtype_of
 from ccenv.runs.replay.claims import (
     OTHER_BITS,
@@ -38,7 +39,6 @@ from ccenv.runs.replay.replay import (
     share_of_other_values,
     wrong_labels,
 )
-from ccenv.runs.replay.same_training import digest_of_plan, initial_matrices, learned_hashes
 from ccenv.runs.replay.verdict import Checked, check_one_run
 from ccenv.runs.stats.measures import DETERMINISTIC, MODES, evaluation
 from ccenv.runs.store import folder as run_folder
@@ -70,7 +70,7 @@ def judge_run(folder: Path, trusted: Sequence[str]) -> list[Checked]:
     rows = [judge_draw(folder, result, rebuilt, draw) for draw in MODES]
     span = max(row.found.pop("span", 0.0) for row in rows)
     problems += check_run(result, rebuilt, span) + laws_broken(rebuilt)
-    learned_here, initial = learned_hashes(rebuilt), initial_matrices(rebuilt)
+    learned_here = learned_hashes(rebuilt)
     return [
         dataclasses.replace(
             row,
@@ -78,8 +78,6 @@ def judge_run(folder: Path, trusted: Sequence[str]) -> list[Checked]:
             basis=basis(rebuilt),
             seed=plan.program.seed,
             learned=learned_here,
-            plan=digest_of_plan(plan),
-            initial=initial,
         )
         for row in rows
     ]
@@ -191,3 +189,36 @@ def ask_again(
             "rounding explains"
         )
     return "replayed", problems, asked
+
+
+def refuse_copies(verdicts: Sequence[Checked]) -> list[Checked]:
+    """Adds to rows of different seeds that what they learned is the same to the bit."""
+    seeds: dict[str, set[int | None]] = {}
+    for verdict in verdicts:
+        for made in verdict.learned:
+            seeds.setdefault(made, set()).add(verdict.seed)
+    return [
+        dataclasses.replace(
+            verdict,
+            problems=(
+                *verdict.problems,
+                *(
+                    f"one training under several seeds: {made.split()[0]} is the same to the bit "
+                    f"in seeds {sorted(str(seed) for seed in seeds[made])}"
+                    for made in verdict.learned
+                    if len(seeds[made]) > 1
+                ),
+            ),
+        )
+        for verdict in verdicts
+    ]
+
+
+def learned_hashes(rebuilt: Rebuilt) -> tuple[str, ...]:
+    """Hashes of what training made of this seed: no two seeds end with the same numbers."""
+    made = []
+    if rebuilt.agent.learns and rebuilt.stored[run_folder.AGENT]:
+        made.append(run_folder.AGENT)
+    if rebuilt.plan.environment["weights"] == "cotrain":
+        made.append(run_folder.NETWORK)
+    return tuple(f"{name} {arrays_digest(rebuilt.stored[name], {})}" for name in made)

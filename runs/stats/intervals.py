@@ -1,4 +1,4 @@
-"""Statistics of few seeds: scores of runs -> a robust mean, intervals, who is better, how often.
+"""Statistics of few seeds: scores of runs -> a robust mean, intervals, who is better.
 
 Aggregates follow Agarwal et al. 2021, "Deep reinforcement learning at the edge of the statistical
 precipice" (arXiv 2108.13264). A *stratum* is a set of runs that are alike but for their seed, for
@@ -6,7 +6,7 @@ example those on one data set: resampling stays within it.
 """
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -130,7 +130,7 @@ def resample(strata: Strata, num_resamples: int, generator: np.random.Generator)
     return np.concatenate(drawn, axis=1)
 
 
-def bounds(resampled: Numbers, strata: Iterable[Strata], level: float) -> tuple[Numbers, Numbers]:
+def bounds(resampled: Numbers, strata: Strata, level: float) -> tuple[Numbers, Numbers]:
     """Ends of the percentile interval over the first axis, widened for few runs.
 
     Plain percentiles are too narrow by the factor sqrt((n - 1) / n) and know no Student's t; the
@@ -140,7 +140,7 @@ def bounds(resampled: Numbers, strata: Iterable[Strata], level: float) -> tuple[
     """
     from scipy import special
 
-    sizes = [len(stratum) for group in strata for stratum in group]
+    sizes = [len(stratum) for stratum in strata]
     freedom = sum(sizes) - len(sizes)
     reach = special.stdtrit(freedom, (1 + level) / 2) * np.sqrt(sum(sizes) / freedom)
     tail = special.ndtr(-reach)
@@ -173,7 +173,7 @@ def bootstrap(
     if min(len(stratum) for stratum in strata) < 2:
         return Interval(value)
     generator = np.random.default_rng(stream_seed(seed, "bootstrap"))
-    low, high = bounds(statistic(resample(strata, num_resamples, generator)), [strata], level)
+    low, high = bounds(statistic(resample(strata, num_resamples, generator)), strata, level)
     return Interval(value, None, float(low), float(high))
 
 
@@ -196,51 +196,6 @@ def compare_intervals(error: Interval, floor: Interval) -> str:
     if error.high < floor.low:
         return "better"
     return "worse" if error.low > floor.high else "no difference"
-
-
-def improvement(ours: ArrayLike, theirs: ArrayLike) -> Numbers:
-    """Share of pairs of runs in which ours scores more, ties one half: the Mann-Whitney U / (n m).
-
-    Args:
-        ours: [..., n] scores, more is better.
-        theirs: [..., m].
-
-    >>> float(improvement([1.0, 2.0], [0.0, 2.0]))
-    0.625
-    """
-    a = np.asarray(ours, dtype=np.float64)[..., :, None]
-    b = np.asarray(theirs, dtype=np.float64)[..., None, :]
-    share: Numbers = ((a > b) + 0.5 * (a == b)).mean(axis=(-2, -1))
-    return share
-
-
-def probability_of_improvement(
-    ours: Strata,
-    theirs: Strata,
-    *,
-    level: float = 0.95,
-    num_resamples: int = 2000,
-    seed: int = 0,
-) -> Interval:
-    """How likely a run of ours scores more than one of theirs, the mean over strata.
-
-    Raises:
-        ValueError: if the numbers of strata differ or one is empty.
-    """
-    check_strata([*ours, *theirs], level)
-    pairs = list(zip(ours, theirs, strict=True))
-    value = float(np.mean([improvement(a, b) for a, b in pairs]))
-    if min(len(stratum) for stratum in (*ours, *theirs)) < 2:
-        return Interval(value)
-    generator = np.random.default_rng(stream_seed(seed, "improvement"))
-    shares = [
-        improvement(
-            resample([a], num_resamples, generator), resample([b], num_resamples, generator)
-        )
-        for a, b in pairs
-    ]
-    low, high = bounds(np.mean(shares, axis=0), [ours, theirs], level)
-    return Interval(value, None, float(low), float(high))
 
 
 def paired_difference(

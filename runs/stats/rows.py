@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 
 from ccenv.runs.stats.intervals import (
     Interval,
-    bootstrap,
     compare_intervals,
     mean_interval,
     paired_difference,
@@ -69,8 +68,6 @@ class Row:
     """True for ceilings."""
     error: Interval
     """share of wrong answers."""
-    error_iqm: Interval
-    """interquartile mean of the same with its 95 % bootstrap interval."""
     compute_cost: Interval
     """executed MACs over the dense network's."""
     total_cost: Interval | None
@@ -205,7 +202,6 @@ def make_row(
         learns=first["learns"],
         uses_labels=first["uses_labels"],
         error=mean_of("error"),
-        error_iqm=bootstrap([[v["error"] for v in verdicts]]),
         compute_cost=mean_of("compute_cost"),
         total_cost=known_mean("total_cost"),
         macs=known_mean("macs"),

@@ -40,7 +40,7 @@ def check_trusted(settings: Any, trusted: Sequence[str] = ()) -> None:
     check_named(settings, PLACES, trusted)
 
 
-MOST_BYTES = {".json": 2**26, ".safetensors": 2**30, ".txt": 2**16}
+MOST_BYTES = {".json": 2**26, ".safetensors": 2**30}
 """By the file's ending; larger ones are not read."""
 
 
@@ -71,15 +71,6 @@ def stored_result(folder: Path) -> dict[str, Any]:
     """The result of a finished run, as it was sealed."""
     where = str(folder / run_folder.RESULT)
     return check_result(check_seal(stored_object(folder, run_folder.RESULT), where), where)
-
-
-def stored_text(folder: Path, name: str) -> str:
-    """A text of a run."""
-    path = stored_file(folder, name)
-    try:
-        return path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"expected a text in {path}, got {error}") from error
 
 
 def stored_config(folder: Path) -> dict[str, Any]:

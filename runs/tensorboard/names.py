@@ -83,21 +83,13 @@ def readable_name(text: str) -> str:
     return f"{safe} {hashlib.sha256(text.encode()).hexdigest()[:8]}".strip()
 
 
-def curves_folder(plan: Plan, folder: Path) -> Path:
-    """Where a run's curves lie.
-
-    Args:
-        plan: of the run.
-        folder: in which it is carried out. Of one that is not the plan's own, such as a worker's
-            that sends its files back, the curves lie inside.
-    """
-    if folder.parts[-DEPTH:] != plan.folder().parts[-DEPTH:]:
-        return folder / BOARD
-    return folder.parents[DEPTH - 1] / BOARD / run_name(plan)
+def curves_folder(plan: Plan) -> Path:
+    """Where a run's curves lie."""
+    return plan.folder().parents[DEPTH - 1] / BOARD / run_name(plan)
 
 
-def check_curves(plan: Plan, folder: Path) -> None:
+def check_curves(plan: Plan) -> None:
     """Refuses curves that would be written through a link."""
-    curves = curves_folder(plan, folder)
+    curves = curves_folder(plan)
     refuse_links([curves.parent])
     check_unlinked(curves)

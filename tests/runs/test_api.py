@@ -1,6 +1,5 @@
 """Laws of the Python API: it does what the commands do, and takes classes as well as names."""
 
-import contextlib
 import json
 import os
 import sys
@@ -16,8 +15,8 @@ from ccenv.runs.commands import cli
 from ccenv.runs.config.agent_settings import agent_parameters, find_agent
 from ccenv.runs.config.settings import setting_names
 from ccenv.runs.config.typed import Settings
+from ccenv.runs.engine import pool
 from ccenv.runs.engine import run as engine_run
-from ccenv.runs.engine.machines import engines
 from ccenv.runs.store import recorded
 
 SMALL = {"dataset": "probe", "images": 256, "batch_size": 64, "latency": False}
@@ -156,7 +155,7 @@ def test_an_agent_of_a_script_is_compared_with_the_rows_of_a_sweep(place, monkey
     (place / "two.toml").write_text(SWEEP)
     monkeypatch.setattr(Greedy, "__module__", "__main__")
     monkeypatch.setattr(sys.modules["__main__"], "Greedy", Greedy, raising=False)
-    monkeypatch.setattr(engines, "open_engine", lambda *_: contextlib.nullcontext(engines.HERE))
+    monkeypatch.setattr(pool, "run_all", lambda tasks, workers: pool.run_here(tasks))
     found = ccenv.compare("two.toml", add=[Greedy, ("rloo", {"num_kept": 1})])
     labels = [row["label"] for row in found.rows]
     assert labels == ["dense", "reinforce", "Greedy (added)", "rloo (added) num_kept=1"]

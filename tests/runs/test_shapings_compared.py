@@ -1,13 +1,11 @@
 """Laws of one agent's rewards compared: Python, one command and a file are the same runs."""
 
-import contextlib
-
 import pytest
 
 import ccenv
 from ccenv.rewards import correct
 from ccenv.runs.commands import cli
-from ccenv.runs.engine.machines import engines
+from ccenv.runs.engine import pool
 
 SMALL = {"dataset": "probe", "images": 256, "batch_size": 64, "latency": False}
 FILE = """
@@ -31,7 +29,7 @@ def squared(outcome, cost_weight=1.0):
 def place(tmp_path, monkeypatch):
     """Where runs go, one after the other, and no figure is drawn."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(engines, "open_engine", lambda *_: contextlib.nullcontext(engines.HERE))
+    monkeypatch.setattr(pool, "run_all", lambda tasks, workers: pool.run_here(tasks))
     monkeypatch.setattr("ccenv.runs.report.publish.publish", lambda *given: None)
     monkeypatch.setattr("ccenv.runs.report.over_seeds.write_sweep", lambda *given: "")
     return tmp_path
@@ -54,7 +52,7 @@ def test_python_a_command_and_a_file_compare_the_same_runs(place, monkeypatch, c
     assert found.verdict.startswith("reinforce on probe under accuracy_minus_cost; squared: ")
     assert len(found.results.finished) == 8
     # What is done is not done again: nobody trains from here on.
-    monkeypatch.setattr(engines, "open_engine", None)
+    monkeypatch.setattr(pool, "run_all", None)
     (place / "mine.toml").write_text(FILE)
     trusted = ["--trust", "test_shapings_compared"]
     words = ["--agent", "reinforce", *(f"{k}={str(v).lower()}" for k, v in SMALL.items())]

@@ -20,8 +20,8 @@ from torch import Tensor, nn
 
 from ccenv.base.clock import seconds_in_turns, work_clock
 from ccenv.base.seeding import stream
-from ccenv.runs.speed.benchmark import Pass, Row, benchmark
-from ccenv.runs.speed.masks import draw_pool, make_layer, plain_layers
+from ccenv.runs.lab.benchmarks.cases import Pass, Row, benchmark
+from ccenv.runs.lab.benchmarks.masks import draw_pool, make_layer, plain_layers
 from ccenv.runs.tables.sweep_table import formatted
 from ccenv.sparse import routes
 from ccenv.sparse.buffers import keep_panels

@@ -17,10 +17,10 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from ccenv.runs.experiment import Experiment, Options, Row
 from ccenv.runs.lab.benchmarks import checkout_worker
+from ccenv.runs.lab.benchmarks.cases import ratio
 from ccenv.runs.lab.benchmarks.checkout_worker import LAYERS, PASSES
-from ccenv.runs.speed.benchmark import ratio
+from ccenv.runs.lab.experiment import Experiment, Options, Row
 
 HERE = Path(checkout_worker.__file__).resolve().parents[3]
 NOTES = """\

@@ -23,7 +23,7 @@ from ccenv.envs.vector import BlockSelectionVectorEnv
 from ccenv.networks.core.arguments import build_network
 from ccenv.networks.core.mlp import GatedMLP
 from ccenv.networks.core.unrolled import positions_of
-from ccenv.runs.speed.benchmark import Pass, Row, benchmark, ratio
+from ccenv.runs.lab.benchmarks.cases import Pass, Row, benchmark, ratio
 from ccenv.simulator.simulator import Simulator
 from ccenv.sparse.buffers import keep_panels
 

@@ -27,7 +27,7 @@ from ccenv.runs.config.plan import Plan
 from ccenv.runs.config.settings import make_plan
 from ccenv.runs.config.sweep import Sweep
 from ccenv.runs.engine.jobs import make_jobs, own_result
-from ccenv.runs.experiment import Experiment, Options
+from ccenv.runs.lab.experiment import Experiment, Options
 from ccenv.runs.replay.rebuilt import rebuild
 from ccenv.runs.stats.cost_points import times_path
 from ccenv.runs.stats.measures import MODES

@@ -21,9 +21,9 @@ from ccenv.networks.core.protocol import num_blocks_of
 from ccenv.networks.gating.gate import gate
 from ccenv.networks.gating.gateable import gateable
 from ccenv.networks.gating.gated_module import GatedModule
+from ccenv.runs.lab.benchmarks.cases import Row, benchmark
 from ccenv.runs.lab.benchmarks.network_speed import executed
 from ccenv.runs.lab.benchmarks.subjects import without_gates
-from ccenv.runs.speed.benchmark import Row, benchmark
 from ccenv.runs.store.provenance import load_average
 
 SYMBOLS = 256

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from ccenv.base.registry import import_object
-from ccenv.runs.experiment import Experiment, Options, Row
+from ccenv.runs.lab.experiment import Experiment, Options, Row
 
 ARCHITECTURES = (80, 90)
 """Compute capability times 10: Ampere (A100) and Hopper (H100)."""

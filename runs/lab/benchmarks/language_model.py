@@ -20,8 +20,8 @@ from ccenv.base.masks import mask_of_indices
 from ccenv.base.seeding import stream
 from ccenv.networks.core.protocol import through
 from ccenv.networks.text.transformer import LanguageModel
+from ccenv.runs.lab.benchmarks.cases import Row, benchmark, ratio
 from ccenv.runs.lab.benchmarks.gated_models import Attention
-from ccenv.runs.speed.benchmark import Row, benchmark, ratio
 from ccenv.simulator.simulator import Simulator
 
 LENGTH, SEQUENCES = 128, 16

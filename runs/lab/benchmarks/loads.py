@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ccenv.base.clock import seconds_in_turns, work_clock
 from ccenv.base.seeding import stream
-from ccenv.runs.speed.benchmark import Pass, Row, benchmark, ratio
+from ccenv.runs.lab.benchmarks.cases import Pass, Row, benchmark, ratio
 
 WIDTH = 256
 """Numbers that a block reads."""

@@ -20,9 +20,9 @@ from ccenv.deploy.short_walk import OneRow, why_not_one_row
 from ccenv.mdp.choosers import Chooser, mask_of
 from ccenv.networks.core.inference_copy import pack
 from ccenv.networks.core.protocol import dense_forward, walk
+from ccenv.runs.lab.benchmarks.cases import Pass, Row, benchmark
+from ccenv.runs.lab.benchmarks.kernels import as_pass
 from ccenv.runs.lab.benchmarks.subjects import Network, Subject, chosen
-from ccenv.runs.speed.benchmark import Pass, Row, benchmark
-from ccenv.runs.speed.networks import as_pass
 from ccenv.runs.store.provenance import load_average
 
 

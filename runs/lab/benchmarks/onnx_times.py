@@ -24,7 +24,7 @@ from ccenv.deploy.export import SkippingClassifier
 from ccenv.deploy.export_content import is_greedy
 from ccenv.deploy.latency import plain_pass
 from ccenv.deploy.onnx_file import Session, agreement, check_installed, write_onnx
-from ccenv.runs.speed.benchmark import benchmark
+from ccenv.runs.lab.benchmarks.cases import benchmark
 from ccenv.simulator.simulator import Simulator
 
 ROWS = 64

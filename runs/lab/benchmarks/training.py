@@ -23,7 +23,7 @@ from ccenv.base.clock import quartiles_of_ratio, seconds_in_turns
 from ccenv.networks.core.mlp import GatedMLP
 from ccenv.runs.config.settings import make_plan
 from ccenv.runs.engine.run import build_run
-from ccenv.runs.speed.benchmark import Row, benchmark, ratio
+from ccenv.runs.lab.benchmarks.cases import Row, benchmark, ratio
 from ccenv.runs.sweeps import SWEEPS
 from ccenv.simulator.rollout import collect_rollout
 

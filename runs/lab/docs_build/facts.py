@@ -20,7 +20,7 @@ from ccenv.mdp import observations
 from ccenv.mdp.observations import make_observer
 from ccenv.networks import NETWORKS
 from ccenv.networks.core.arguments import MLP_SIZES, takes_features
-from ccenv.runs.commands.cli import GROUPS, RENAMED
+from ccenv.runs.commands.cli import GROUPS
 from ccenv.runs.commands.list import cell_text, first_line, list_kind
 from ccenv.runs.config.values import compact, fits_json
 from ccenv.runs.store.identity import Program
@@ -278,12 +278,6 @@ def commands() -> str:
     return grid(["group", "command", "what"], rows)
 
 
-def earlier_commands() -> str:
-    """Words of earlier versions, and what is typed today."""
-    rows = [[code(f"ccenv {n}"), code(" ".join(["ccenv", *now]))] for n, now in RENAMED.items()]
-    return grid(["earlier", "today"], rows)
-
-
 FACTS: dict[str, Callable[[], str]] = {
     "mdp": mdp,
     "agents": agents,
@@ -297,7 +291,6 @@ FACTS: dict[str, Callable[[], str]] = {
     "api": api,
     "commands": commands,
     "tasks": tasks,
-    "earlier commands": earlier_commands,
     **{name: functools.partial(environment, name) for name in ENVIRONMENTS},
 }
 """Name between the marks of a page -> what is made for it."""

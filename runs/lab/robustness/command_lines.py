@@ -32,19 +32,17 @@ WORK: dict[str, tuple[str, ...]] = {
     "plot": ("ccenv.runs.report.publish:publish",),
     "analyze": (
         "torch:Tensor.backward",
-        "ccenv.runs.analysis.recalls:recalls",
         "ccenv.runs.analysis.gate_sweep:without_gates",
         LEARNED,
     ),
-    "search": ("ccenv.runs.engine.search:to_do",),
     "suite": ("ccenv.runs.suite.play:play_task", "ccenv.runs.suite.reported:write_page"),
-    "benchmark": ("ccenv.runs.experiment:measure_rows",),
+    "benchmark": ("ccenv.runs.commands.benchmark:timed",),
     "table": (
         "ccenv.runs.mask_tables.build:build",
         LEARNED,
     ),
     "data": ("ccenv.runs.commands.data:download",),
-    "export": ("ccenv.runs.engine.onnx_export:written", "ccenv.runs.commands.export:push"),
+    "export": ("ccenv.runs.engine.onnx_export:written",),
 }
 """Command -> where its work begins; of other commands the work is small, and is done."""
 SHORT = words(SETTINGS | {"images": 128, "eval_every": 64})
@@ -55,14 +53,11 @@ SOUND: dict[str, list[list[str]]] = {
     "plot": [["run"]],
     "inspect": [["run"]],
     "analyze": [
-        ["leaks", "run"],
         ["gates", "dataset=synthetic"],
-        ["retrieval", "dataset=synthetic"],
     ],
-    "search": [["reinforce", *(word for word in SHORT if not word.startswith("learning_rate"))]],
     "list": [["rewards"], []],
     "validate": [["run"]],
-    "benchmark": [["kernels"]],
+    "benchmark": [[]],
     "table": [
         ["build", "mlp", "synthetic", "num_blocks=[4]"],
         ["show", "table.safetensors"],
@@ -70,7 +65,7 @@ SOUND: dict[str, list[list[str]]] = {
     ],
     "suite": [["rloo", "--task", "basic-4"]],
     "data": [["mnist", "--download"]],
-    "export": [["run", "--onnx"], ["run", "--share"]],
+    "export": [["run", "--onnx"]],
 }
 """Command -> words that it accepts where `samples` lie; odd ones are put behind them, or alone."""
 CANARIES = (

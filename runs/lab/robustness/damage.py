@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ccenv.runs.experiment import Experiment, Options, Row
+from ccenv.runs.lab.experiment import Experiment, Options, Row
 from ccenv.runs.lab.robustness.kinds import Kind, kinds
 
 NAMED = (ValueError, OSError)

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ccenv.runs.experiment import Experiment, Options, Row
+from ccenv.runs.lab.experiment import Experiment, Options, Row
 from ccenv.runs.lab.robustness import command_lines, constructors, functions
 from ccenv.runs.lab.robustness.command_lines import REFUSED, TAKEN, Crash
 from ccenv.runs.lab.robustness.kinds import kinds

@@ -1,6 +1,5 @@
 """Laws of the console script: its first word chooses a program, the rest is the program's."""
 
-import argparse
 import json
 import subprocess
 import sys
@@ -8,14 +7,7 @@ import sys
 import pytest
 
 from ccenv.runs.commands import cli
-from ccenv.runs.commands.cli import COMMANDS, GONE, GROUPS, OF_THE_LAB, RENAMED, module_of
-
-EARLIER = (
-    *("train", "compare", "eval", "plot", "show", "search", "list", "validate", "leaks"),
-    *("retrieval", "benchmark", "calibrate", "gates", "table", "data", "write", "export"),
-    *("share", "generate", "serve", "completion", "docs", "tables", "weights", "challenge"),
-)
-"""The commands of the versions before this one."""
+from ccenv.runs.commands.cli import COMMANDS, GROUPS, module_of
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -24,39 +16,6 @@ def test_every_command_leads_to_a_program_that_explains_itself(command, capsys):
         cli.main([command, "--help"])
     assert stopped.value.code == 0
     assert f"usage: ccenv {command} " in capsys.readouterr().out
-
-
-def test_every_command_of_the_version_before_is_there_or_is_answered_with_its_new_name():
-    assert len(EARLIER) == 25
-    answered = {word for word in RENAMED if " " not in word} | {*OF_THE_LAB, *GONE}
-    assert set(EARLIER) == answered | (set(EARLIER) & set(COMMANDS))
-    assert not answered & set(COMMANDS)
-
-
-@pytest.mark.parametrize("word", RENAMED)
-def test_an_earlier_word_does_what_it_did_and_names_the_new_one(word, capsys):
-    with pytest.raises(SystemExit) as stopped:
-        cli.main([*word.split(), "--help"])
-    assert stopped.value.code == 0
-    old = capsys.readouterr()
-    assert old.err == f"ccenv: `ccenv {word}` is now `ccenv {' '.join(RENAMED[word])}`\n"
-    with pytest.raises(SystemExit):
-        cli.main([*RENAMED[word], "--help"])
-    assert capsys.readouterr() == (old.out, "")
-
-
-@pytest.mark.parametrize("word", OF_THE_LAB)
-def test_a_word_whose_program_is_not_installed_is_answered_with_where_it_is(word, capsys):
-    assert cli.main([word, "--check"]) == 2
-    said = capsys.readouterr().err
-    assert said.count("\n") == 1
-    assert f"python -m ccenv.runs.lab {word}" in said
-
-
-@pytest.mark.parametrize("word", GONE)
-def test_a_word_that_is_gone_is_answered_with_the_reason(word, capsys):
-    assert cli.main([word]) == 2
-    assert GONE[word] in capsys.readouterr().err
 
 
 def test_the_words_behind_the_command_reach_the_program(capsys):
@@ -83,17 +42,6 @@ def test_python_runs_the_package_as_the_console_script_does():
     command = [sys.executable, "-m", "ccenv", "--help"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert done.stdout == "\n".join(cli.help_lines()) + "\n"
-
-
-def words_below(parser):
-    """The words that a parser chooses other parsers by."""
-    return next(a.choices for a in parser._actions if isinstance(a, argparse._SubParsersAction))
-
-
-def test_a_shell_completes_every_command_and_the_words_below_it():
-    commands = words_below(cli.whole_parser())
-    assert list(commands) == list(COMMANDS)
-    assert list(words_below(commands["analyze"])) == ["leaks", "gates", "retrieval"]
 
 
 def test_the_version_is_told(capsys):

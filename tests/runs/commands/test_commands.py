@@ -86,7 +86,7 @@ def test_seeds_are_trained_judged_again_and_drawn(tmp_path, monkeypatch, capsys)
     drawn = []
     monkeypatch.setattr(publish, "publish", lambda *given: drawn.append(given))
     words = [str(tmp_path / "logs"), "--out", str(tmp_path), "--name", "mine"]
-    assert plot.main([*words, "--no-recorded"]) == 0
+    assert plot.main(words) == 0
     ((comparison, report, _),) = drawn
     assert {label: len(runs) for label, runs in comparison.results.items()} == {"reinforce": 2}
     assert report == tmp_path / "mine"

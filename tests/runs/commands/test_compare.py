@@ -14,7 +14,7 @@ import pytest
 from ccenv.runs import comparing, studies
 from ccenv.runs.commands import compare, frame
 from ccenv.runs.config.plan import NO_SOURCE
-from ccenv.runs.engine import jobs
+from ccenv.runs.engine import jobs, pool
 from ccenv.runs.engine.jobs import (
     Comparison,
     Finished,
@@ -24,8 +24,7 @@ from ccenv.runs.engine.jobs import (
     recording_of,
     remaining_seconds,
 )
-from ccenv.runs.engine.machines import engines
-from ccenv.runs.engine.machines.pool import Task, do_task, run_all
+from ccenv.runs.engine.pool import Task, do_task, run_all
 from ccenv.runs.lab import tables
 from ccenv.runs.report.publish import publish
 from ccenv.runs.store import recorded
@@ -113,7 +112,7 @@ from types import SimpleNamespace
 
 from tqdm import tqdm
 
-from ccenv.runs.engine.machines.pool import Outcome, Task, run_all
+from ccenv.runs.engine.pool import Outcome, Task, run_all
 from ccenv.sparse.cpu.codegen.compiled import announcement
 
 
@@ -157,7 +156,7 @@ def place(tmp_path_factory):
         patch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), str(folder)]))
         patch.setenv("OMP_NUM_THREADS", "1")
         patch.syspath_prepend(str(folder))
-        patch.setattr(engines, "run_all", here)
+        patch.setattr(pool, "run_all", here)
         # Figures take longer than the runs.
         patch.setattr("ccenv.runs.report.publish.publish", lambda *given: "")
         patch.setattr("ccenv.runs.report.over_seeds.write_sweep", lambda *given: "")
@@ -206,7 +205,7 @@ def test_two_compares_at_once_agree_and_run_no_cell_twice(two_at_once, place):
 
 
 def forbid_runs(monkeypatch):
-    monkeypatch.setattr(engines, "run_all", lambda *given: pytest.fail("ran a cell again"))
+    monkeypatch.setattr(pool, "run_all", lambda *given: pytest.fail("ran a cell again"))
 
 
 def test_a_compare_says_beforehand_how_much_is_missing_and_last_how_to_see_curves(two_at_once):
@@ -505,7 +504,7 @@ def test_a_sweep_stopped_in_between_keeps_what_was_recorded_and_goes_on(
 
     arguments = ["toy_sweep:TOY", "--record", *options(tmp_path)]
     with monkeypatch.context() as patch:
-        patch.setattr(engines, "run_all", stop_after_one)
+        patch.setattr(pool, "run_all", stop_after_one)
         assert compare.main(arguments) == frame.INTERRUPTED
     assert "goes on with what is missing" in capsys.readouterr().err
     # Each is recorded as it ends.
@@ -527,7 +526,7 @@ def test_a_failing_cell_loses_no_other(place, tmp_path, capsys):
 
 
 def test_a_miniature_is_run_by_processes_and_leaves_no_record(place, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(engines, "run_all", run_all)
+    monkeypatch.setattr(pool, "run_all", run_all)
     given = ["toy_sweep:RULES", "--miniature", "--jobs", "1", *options(tmp_path)]
     assert compare.main(given) == 0
     shown = capsys.readouterr().out

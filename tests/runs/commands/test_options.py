@@ -19,7 +19,7 @@ FILES = [path for top in ("ccenv", "agents", "runs") for path in sorted((ROOT / 
 LAB = ROOT / "runs" / "lab"
 SHIPPED = [path for path in FILES if not path.is_relative_to(LAB)]
 """What users see the advice of."""
-OPENS_STORED = ("eval", "validate", "inspect", "analyze", "export")
+OPENS_STORED = ("eval", "validate", "inspect", "export")
 """Programs that follow names of stored runs and classifiers."""
 SHOWN_BY = {
     "ccenv/base/trust.py": OPENS_STORED,
@@ -29,10 +29,6 @@ SHOWN_BY = {
     "runs/commands/cli.py": tuple(COMMANDS),
     "runs/comparing.py": ("compare",),
     "agents/foreign.py": ("compare",),
-    "runs/experiment.py": ("benchmark",),
-    "runs/speed/benchmark.py": ("benchmark",),
-    "runs/engine/machines/": ("compare",),
-    "runs/engine/search.py": ("search",),
     "runs/tables/mask_table.py": ("table",),
     "runs/tables/short_table.py": ("compare",),
     "runs/config/sweep.py": ("compare", "train"),
@@ -45,10 +41,10 @@ SHOWN_BY = {
 ELSEWHERE = {"--export": "train", "--anew": "train"}
 """Options of one program in files that others use too, or advised for what it did before."""
 OF_OTHERS = {
-    *("--head", "--logdir", "--force-reinstall", "--no-deps"),
-    *("--untracked-files", "--query-gpu", "--format", "--ink", "--version", "--completion"),
+    *("--logdir", "--force-reinstall", "--no-deps"),
+    *("--untracked-files", "--query-gpu", "--format", "--ink", "--version"),
 }
-"""Options of ray, tensorboard, pip, git, nvidia-smi, `ccenv` alone; a style's colour."""
+"""Options of tensorboard, pip, git, nvidia-smi, `ccenv` alone; a style's colour."""
 NO_COMMANDS = {
     *("classifier", "looks", "slopes", "times", "table entry", "table of"),
     *("calibration", "developers"),
@@ -75,15 +71,13 @@ def parser_of(module):
     def ask(parser, *given, **named):
         raise AskedError(parser)
 
-    # A benchmark's own options stand behind its name.
-    words = ["kernels"] if module == program_of("benchmark") else []
     # Python 3.12 and later do not come from the second to the first.
     ways = dict.fromkeys(("parse_known_args", "parse_known_intermixed_args"), ask)
     with (
         mock.patch.multiple(argparse.ArgumentParser, **ways),
         pytest.raises(AskedError) as asked,
     ):
-        importlib.import_module(module).main(words)
+        importlib.import_module(module).main([])
     return asked.value.parser
 
 

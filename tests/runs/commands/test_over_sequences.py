@@ -1,13 +1,11 @@
 """Laws of runs over sequences in the commands: bad input is refused, what they show is true."""
 
-import json
-
 import pytest
 from browser import needs_browser, said_by
 from made_results import curves_of
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from ccenv.runs.commands import analyze, cli, inspect, train
+from ccenv.runs.commands import cli, inspect, train
 from ccenv.runs.config.command import read_config
 from ccenv.runs.replay.rebuilt import open_run, walk_inputs
 from ccenv.runs.store.folder import CHECKPOINT
@@ -115,19 +113,6 @@ def test_curves_count_the_steps_of_all_positions(runs):
     assert events.Scalars("rollout/ep_rew_mean")[-1].step == 64 * 24
 
 
-def test_leaks_are_guessed_of_a_text_whose_labels_are_small_numbers(runs, capsys):
-    assert analyze.main(["leaks", str(runs["python_bundled@16"]), "--json"]) == 0
-    found = json.loads(capsys.readouterr().out)
-    assert [row["leak"]["num_tested"] for row in found] == [25528, 25528]
-
-
-def test_leaks_of_sequences_are_not_read_obliviously(runs, capsys):
-    # As `train oblivious=all` refuses; of a folder of runs the others are read.
-    assert analyze.main(["leaks", str(runs["staleness"]), "--oblivious"]) == 1
-    said = capsys.readouterr().err.splitlines()
-    assert ["expected no oblivious with episode='sequence'" in line for line in said] == [True]
-
-
 def test_a_network_that_reads_no_earlier_positions_is_not_exported(runs):
     # A classifier would answer each position as the first of its sequence.
     exported = {name: (folder / CHECKPOINT / EXPORTED).exists() for name, folder in runs.items()}
@@ -136,9 +121,7 @@ def test_a_network_that_reads_no_earlier_positions_is_not_exported(runs):
 
 SAYS = {
     "analyze gates {settings}": "unknown setting 'episode'",
-    "analyze retrieval {settings}": "unknown setting 'episode'",
     "export {staleness} --onnx": "classifier.safetensors",
-    "export {staleness} --share": "classifier.safetensors",
     "inspect {text} {staleness}": "expected runs on the same test inputs",
 }
 

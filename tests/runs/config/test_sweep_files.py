@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from ccenv.runs import studies
 from ccenv.runs.commands import compare, train
-from ccenv.runs.config.space import read_grid
+from ccenv.runs.config.grid import read_grid
 from ccenv.runs.config.sweep import MOST_RUNS
 from ccenv.runs.config.sweep_file import read_sweep, sweep_of
 from ccenv.runs.engine.jobs import make_jobs

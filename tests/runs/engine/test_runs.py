@@ -14,7 +14,7 @@ from ccenv.base.checked_file import read_checked
 from ccenv.runs.commands import train
 from ccenv.runs.config.settings import make_plan
 from ccenv.runs.engine import run
-from ccenv.runs.engine.machines.pool import Task, do_task
+from ccenv.runs.engine.pool import Task, do_task
 from ccenv.runs.store import folder, json_file, masks_file
 from ccenv.runs.store.identity import Program
 from ccenv.tasks.probe import PROBE_SETTINGS

@@ -3,8 +3,8 @@
 import torch
 
 from ccenv.networks.core.unrolled import sequence_logits
-from ccenv.runs.experiment import run_experiment
 from ccenv.runs.lab import adding, tables
+from ccenv.runs.lab.experiment import run_experiment
 
 
 def test_whole_sequences_without_what_is_skipped_are_the_walk_that_skips_it():

@@ -5,8 +5,8 @@ import itertools
 import pytest
 import torch
 
-from ccenv.runs.experiment import run_experiment
 from ccenv.runs.lab import over_text, tables
+from ccenv.runs.lab.experiment import run_experiment
 
 SMALL = over_text.Text(
     length=3, network="skip_gru", sizes={"width": 4, "embedding_size": 3}, about="small"

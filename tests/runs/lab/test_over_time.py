@@ -1,7 +1,7 @@
 """Law of the study of problems over time: it runs in miniature, and is recorded."""
 
-from ccenv.runs.experiment import run_experiment
 from ccenv.runs.lab import over_time, tables
+from ccenv.runs.lab.experiment import run_experiment
 
 
 def test_the_study_of_problems_over_time_runs_in_miniature_and_is_recorded(tmp_path, capsys):

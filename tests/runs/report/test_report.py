@@ -14,7 +14,6 @@ from browser import browse, needs_browser, said_by
 from made_results import drawn_views, runs, whole_result
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-from ccenv.runs.engine.collect_runs import among_recorded
 from ccenv.runs.engine.jobs import Comparison, Finished, make_jobs
 from ccenv.runs.engine.study import Part, Section, Study
 from ccenv.runs.report.figures import (
@@ -527,43 +526,6 @@ def test_what_is_recorded_comes_back_but_for_what_no_plot_shows(tmp_path):
         assert [p["error"] for p in found[key]["curve"]] == pytest.approx(
             [p["error"] for p in result["curve"]], rel=1e-4
         )
-
-
-def record_as(name, comparison, folder):
-    """Writes a made comparison as the recorded results of a sweep."""
-    plans = {}
-    for job in make_jobs(comparison.sweep, "unused"):
-        plans.setdefault(job.label, []).append(job.plan)
-    pairs = zip([p for label in plans for p in plans[label]], comparison.finished, strict=True)
-    results = {
-        plan.key(): one.result | {"data": {plan.environment["dataset"]: "a checksum"}}
-        for plan, one in pairs
-    }
-    source = recorded.Source(folder / f"{name}.json", plans)
-    recorded.save(source, {"kind": "comparison"}, results)
-
-
-def test_a_run_stands_among_the_recorded_ones_of_its_data_set_and_is_told_from_them(tmp_path):
-    both = comparison_of([Cell("dense", "dense"), Cell("reinforce", "reinforce")])
-    alone = comparison_of([Cell("reinforce", "reinforce")], seeds=(7,))
-    assert among_recorded(alone, tmp_path).finished == alone.finished
-    record_as("few", comparison_of([Cell("rloo", "rloo")]), tmp_path)
-    record_as("many", both, tmp_path)
-    found = among_recorded(alone, tmp_path)
-    assert {label: len(runs) for label, runs in found.results.items()} == {
-        "dense": 3,
-        "reinforce": 3,
-        "reinforce, yours": 1,
-    }
-    looks = make_looks(found.results)
-    assert looks.style("reinforce, yours") != looks.style("reinforce")
-    (view, *_) = views_of(found)
-    assert {"reinforce", "reinforce, yours"} <= set(named_groups(view, looks))
-    # Another data set has no recorded runs; the sweep of a data set's name goes before others.
-    elsewhere = comparison_of([Cell("reinforce", "reinforce", {"dataset": "synthetic"})])
-    assert set(among_recorded(elsewhere, tmp_path).results) == {"reinforce"}
-    record_as("front-digits", comparison_of([Cell("rloo", "rloo")]), tmp_path)
-    assert set(among_recorded(alone, tmp_path).results) == {"rloo", "reinforce"}
 
 
 PROBE = """

@@ -12,12 +12,10 @@ from ccenv.runs.stats import intervals as statistics
 from ccenv.runs.stats.intervals import (
     Interval,
     bootstrap,
-    improvement,
     iqm,
     mean_interval,
     paired_difference,
     performance_profile,
-    probability_of_improvement,
 )
 
 SCORES = st.lists(st.floats(-100, 100), min_size=1, max_size=30)
@@ -41,14 +39,6 @@ def test_the_interval_of_a_mean_is_scipys(values):
     error = stats.sem(values)
     ends = stats.t.interval(0.95, len(values) - 1, loc=np.mean(values), scale=error or 1e-300)
     assert (found.low, found.high) == pytest.approx(ends, abs=1e-9)
-
-
-@given(ours=SCORES, theirs=SCORES)
-def test_the_probability_of_improvement_is_scipys_mann_whitney_u(ours, theirs):
-    u = stats.mannwhitneyu(ours, theirs, method="asymptotic").statistic
-    share = probability_of_improvement([ours], [theirs], num_resamples=2).mean
-    assert share == pytest.approx(u / (len(ours) * len(theirs)))
-    assert share + improvement(theirs, ours) == pytest.approx(1)
 
 
 COVERAGE = [
@@ -77,19 +67,6 @@ def test_bootstrap_intervals_of_the_iqm_hold_the_truth_as_often_as_they_say(
     assert hits / repetitions == pytest.approx(level, abs=0.03)
 
 
-def test_intervals_of_the_probability_of_improvement_hold_the_truth_as_often_as_they_say():
-    generator = np.random.default_rng(2)
-    truth = stats.norm.cdf(0.5 / np.sqrt(2))
-    hits = 0
-    for repetition in range(300):
-        ours, theirs = generator.normal(0.5, size=(2, 10)), generator.normal(size=(2, 10))
-        found = probability_of_improvement(
-            list(ours), list(theirs), num_resamples=300, seed=repetition
-        )
-        hits += found.low <= truth <= found.high
-    assert hits / 300 == pytest.approx(0.95, abs=0.03)
-
-
 def test_the_same_seed_gives_the_same_interval():
     scores = [[0.1, 0.4, 0.2, 0.9]]
     assert bootstrap(scores, seed=3) == bootstrap(scores, seed=3)
@@ -102,7 +79,6 @@ def test_resampling_stays_within_its_stratum():
 
 def test_one_run_has_no_interval():
     assert bootstrap([[0.5]]).low is None
-    assert probability_of_improvement([[0.5]], [[0.4]]).high is None
 
 
 def test_what_cannot_be_resampled_is_refused():
@@ -144,6 +120,6 @@ def test_a_performance_profile_falls_from_all_runs_to_none(scores):
 def test_bounds_of_a_profile_are_pointwise():
     strata = [[0.2, 0.4, 0.6, 0.8]]
     drawn = statistics.resample(strata, 200, np.random.default_rng(0))
-    low, high = statistics.bounds(performance_profile(drawn, [0.0, 0.5]), [strata], 0.95)
+    low, high = statistics.bounds(performance_profile(drawn, [0.0, 0.5]), strata, 0.95)
     assert low.tolist() == [1.0, low[1]]
     assert 0 <= low[1] <= 0.5 <= high[1] <= 1

@@ -54,10 +54,6 @@ def inspected(logs):
     return inspect.main([str(run_in(logs))])
 
 
-def shared(logs):
-    return export.main(["--share", str(run_in(logs))])
-
-
 def averaged(logs):
     over_seeds.write_sweep(gather_folders([logs], "own", "mode"), str(logs))
     return 0
@@ -95,7 +91,7 @@ def content(folder):
     return {path: path.is_file() and path.read_bytes() for path in folder.rglob("*")}
 
 
-@pytest.mark.parametrize("command", [trained, inspected, shared, averaged, as_onnx])
+@pytest.mark.parametrize("command", [trained, inspected, averaged, as_onnx])
 def test_no_command_writes_through_a_link(command, logs, tmp_path):
     folders, files = written_by(command, shutil.copytree(logs, tmp_path / "clean"))
     assert files

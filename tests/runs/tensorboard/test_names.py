@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 
 from ccenv.rewards import REWARDS
 from ccenv.runs.config.settings import make_plan
-from ccenv.runs.engine.machines.remote import archive_of, unpack
 from ccenv.runs.tensorboard.names import curves_folder, readable_name, run_name
 
 NAMES = {
@@ -73,24 +72,6 @@ def test_texts_have_different_names_that_every_system_takes(texts):
         assert not name or name[-1] not in ". "
 
 
-def test_curves_lie_below_the_folder_of_runs_and_those_of_a_worker_in_its_own(tmp_path):
+def test_curves_lie_below_the_folder_of_runs(tmp_path):
     plan = make_plan("dense", {"log_dir": str(tmp_path)})
-    there = tmp_path / "tb" / "dense accuracy seed 0"
-    assert curves_folder(plan, plan.folder()) == there
-    worker = tmp_path / "worker"
-    curves = curves_folder(plan, worker)
-    assert curves.parent == worker
-    (curves / "256").mkdir(parents=True)
-    (curves / "events.out.tfevents.1").write_text("points")
-    (curves / "256" / "tensors.tsv").write_text("masks")
-    for name in ("config.json", "result.json"):
-        (worker / name).write_text("{}")
-    unpack(archive_of(worker), plan)
-    found = {path.relative_to(tmp_path) for path in tmp_path.rglob("*") if path.is_file()}
-    run = plan.folder().relative_to(tmp_path)
-    assert {one for one in found if one.parts[0] != "worker"} == {
-        run / "config.json",
-        run / "result.json",
-        (there / "events.out.tfevents.1").relative_to(tmp_path),
-        (there / "256" / "tensors.tsv").relative_to(tmp_path),
-    }
+    assert curves_folder(plan) == tmp_path / "tb" / "dense accuracy seed 0"

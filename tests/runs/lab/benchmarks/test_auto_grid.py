@@ -1,15 +1,12 @@
 """`auto` beside dense on layers that nothing was fitted to, and a machine's own figures."""
 
-import dataclasses
 import json
 from pathlib import Path
 from unittest import mock
 
 import pytest
 
-from ccenv.runs.commands import benchmark
 from ccenv.runs.lab.benchmarks import auto
-from ccenv.runs.speed import networks
 from ccenv.sparse.routes import EDGE
 
 RESULTS = Path(__file__).parents[4] / "runs/results"
@@ -67,19 +64,3 @@ def test_the_choice_alone_is_the_mean_over_masks_of_the_chosen_ways_time():
     row |= {"kernels_seconds": 1.0, "masked_dense_seconds": 2.0, "pairs": [-1, 0, 64 * 8 * 4, 40]}
     assert auto.sizes_of(row) == (64, 8, 12, 4, 12)
     assert auto.chosen_seconds(row) == 1.25
-
-
-def test_the_first_benchmark_is_the_machine_s_own_figures(monkeypatch, capsys):
-    asked = []
-    row = {"what": "x", "asked": 0.1, "epyc": 1.0, "cascade_lake": 0.5, "batch": 1, "speedup": 2.0}
-    row |= dict.fromkeys(("speedup_low", "speedup_high", "milliseconds", "dense_gflops"), 1.0)
-
-    def measured(options):
-        asked.append(options.quick)
-        yield row | {"gflops": 1.0}
-
-    monkeypatch.setattr(networks, "MACHINE", dataclasses.replace(networks.MACHINE, run=measured))
-    assert benchmark.main([]) == 0
-    assert benchmark.main(["--quick"]) == 0
-    assert asked == [False, False]
-    assert "Cascade Lake" in capsys.readouterr().out

@@ -5,8 +5,7 @@ import json
 import pytest
 from test_training_speed import SMALL
 
-from ccenv.runs import experiment
-from ccenv.runs.lab import tables
+from ccenv.runs.lab import experiment, tables
 from ccenv.runs.lab.__main__ import main
 from ccenv.runs.lab.benchmarks import (
     environment,
@@ -21,7 +20,6 @@ from ccenv.sparse.cpu.codegen import compiled
 
 RECORDED_AS = {
     "auto": "auto-cells",
-    "block-sizes": "block-sizes",
     "environment": "environment-speed",
     "gated-models": "gated-models",
     "kernels": "kernel-speed",
@@ -30,7 +28,6 @@ RECORDED_AS = {
     "networks": "network-speed",
     "training": "training-speed",
     "loads": "loads",
-    "machine": "own-figures",
 }
 
 

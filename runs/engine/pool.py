@@ -70,7 +70,13 @@ def run_all(
 
     When a process dies (out of memory, a crash in a library) the task at fault is unknown: all
     tasks that were lost with it are run once more, each in its own process.
+
+    Args:
+        tasks: what to do.
+        num_workers: processes at most.
+        function: does one.
     """
+    num_workers = min(num_workers, len(tasks))
     lost: list[Task] = []
     for outcome in run_in_pool(tasks, num_workers, function):
         if isinstance(outcome, Task):
@@ -82,6 +88,12 @@ def run_all(
             if isinstance(outcome, Task):
                 outcome = Outcome(task, "its process died, twice")
             yield outcome
+
+
+def run_here(tasks: Sequence[Task]) -> Generator[Outcome]:
+    """Runs tasks in this process: of agents that no other one can import."""
+    for task in tasks:
+        yield do_task(task)
 
 
 def run_in_pool(

@@ -19,8 +19,7 @@ from ccenv.deploy.fused.classifier import Chooser, FusedClassifier
 from ccenv.networks.core.arguments import build_network
 from ccenv.networks.core.mlp import GatedMLP, MLPHidden, kept_units, layer_macs
 from ccenv.networks.core.protocol import forward, walk
-from ccenv.runs.speed import ABOUT
-from ccenv.runs.speed.benchmark import (
+from ccenv.runs.lab.benchmarks.cases import (
     COLUMNS,
     NOTES,
     Case,
@@ -31,7 +30,7 @@ from ccenv.runs.speed.benchmark import (
     time_case,
     width_of_macs,
 )
-from ccenv.runs.speed.masks import (
+from ccenv.runs.lab.benchmarks.masks import (
     BATCHES,
     DENSITIES,
     KINDS,
@@ -264,61 +263,6 @@ def network_rows(*, quick: bool, rounds: int) -> Iterator[Row]:
         yield time_case(layer_case(4096, 64, 1 / 8, 8192), min(rounds, 5))
 
 
-LAYER, NETWORK, STEP = "layer 1,024 wide, 32 blocks", "CIFAR-10 network", "its training step"
-ELSEWHERE = {
-    (LAYER, 32, 0.05): (38.0, 18.7),
-    (LAYER, 32, 0.3): (5.8, 3.2),
-    (LAYER, 32, 0.9): (1.32, 1.32),
-    (LAYER, 1024, 0.05): (56.0, 18.7),
-    (LAYER, 1024, 0.3): (7.0, 3.6),
-    (LAYER, 1024, 0.9): (1.12, 0.62),
-    (NETWORK, 128, 1 / 16): (12.2, 5.2),
-    (NETWORK, 1, 1 / 16): (8.0, 9.4),
-    (STEP, 128, 1 / 16): (5.3, 2.2),
-}
-"""What, rows and density -> speed-up over dense layers on AMD EPYC and Intel Cascade Lake."""
-MACHINE_NOTES = """\
-Speed-up: time of torch's dense layers over time, median [quartiles], one thread, policies of whole
-networks included. Elsewhere: an AMD EPYC as it was recorded, an Intel Cascade Lake Xeon as it was
-measured by hand (2026-11), both with AVX-512. More:
-`ccenv benchmark kernels`."""
-MACHINE_COLUMNS = {
-    "what": "<{what}",
-    "rows": ">{batch:,}",
-    "density": ">{asked:.2f}",
-    "speed-up here": "<{speedup:.2f} [{speedup_low:.2f}, {speedup_high:.2f}]",
-    "AMD EPYC": ">{epyc:.2f}",
-    "Cascade Lake": ">{cascade_lake:.2f}",
-    "ms": ">{milliseconds:.3f}",
-    "dense GFLOP/s": ">{dense_gflops:.0f}",
-    "GFLOP/s": ">{gflops:.0f}",
-}
-
-
-def own_figures(*, quick: bool, rounds: int) -> Iterator[Row]:
-    """A few of the cases, compared with the times of other machines; quick: smaller layers."""
-    for (what, batch, density), (epyc, cascade_lake) in ELSEWHERE.items():
-        if quick:
-            case = layer_case(256, 8, density, min(batch, 32))
-        elif what == LAYER:
-            case = layer_case(1024, 32, density, batch)
-        else:
-            case = cifar_case(density, batch, TRAINED if what == STEP else "")
-        own = {"what": what, "asked": density, "epyc": epyc, "cascade_lake": cascade_lake}
-        yield time_case(case, rounds) | own
-
-
-MACHINE = benchmark(
-    "machine",
-    ABOUT["machine"],
-    own_figures,
-    MACHINE_COLUMNS,
-    recorded_as="own-figures",
-    rounds=5,
-    notes=MACHINE_NOTES,
-)
-
-
 MIN_DENSITY = 0.04
 """The thesis starts at 0.01, where its lines would hide ours."""
 
@@ -364,7 +308,7 @@ def density_figure(rows: Sequence[Row]) -> Drawn:
 
 KERNELS = benchmark(
     "kernels",
-    ABOUT["kernels"],
+    "block-sparse layers and networks compared with dense ones",
     network_rows,
     COLUMNS,
     kind="kernels",

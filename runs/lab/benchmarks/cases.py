@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ccenv.base.clock import quartiles_of_ratio, seconds_in_turns
-from ccenv.runs.experiment import Experiment, Options
+from ccenv.runs.lab.experiment import Experiment, Options
 from ccenv.runs.store.provenance import tuned
 from ccenv.sparse.cpu.codegen.compiled import LANES
 
@@ -30,7 +30,6 @@ layer or of each gated layer."""
 COLUMNS = {
     "case": "<{case}",
     "masks": "<?{masks}",
-    "route": "<?{route}",
     "batch": ">{batch:,}",
     "density": ">{shown_densities}",
     "speed-up": "<{speedup:.2f} [{speedup_low:.2f}, {speedup_high:.2f}]",
@@ -132,7 +131,6 @@ def benchmark(
     *,
     recorded_as: str = "",
     rounds: int = 11,
-    on_card: bool = False,
     names_machine: bool = True,
     **shown: Any,
 ) -> Experiment:
@@ -140,7 +138,7 @@ def benchmark(
 
     `timed` measures each case once a round. `recorded_as` names the usual result, and its kind
     unless one is given, by default as the experiment: other threads and allocator settings are
-    added to it, and other vectors, which do not matter `on_card`.
+    added to it, and other vectors.
     """
     usual_name = recorded_as or name
 
@@ -155,7 +153,7 @@ def benchmark(
         return timed(quick=options.quick, rounds=options.repeats or usual)
 
     def file_name(options: Options) -> str:
-        lanes = f"-{LANES}-lanes" if LANES != USUAL_LANES and not on_card else ""
+        lanes = f"-{LANES}-lanes" if LANES != USUAL_LANES else ""
         threads = f"-{options.threads}-threads" if options.threads > 1 else ""
         memory = "-kept-memory" if any(word.startswith("MALLOC_") for word in tuned()) else ""
         return f"{usual_name}{lanes}{threads}{memory}"

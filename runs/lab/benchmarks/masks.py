@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from ccenv.base.seeding import stream
 from ccenv.networks.core.mlp import linear_at, linear_stack
-from ccenv.runs.speed.benchmark import Case, width_of_macs
+from ccenv.runs.lab.benchmarks.cases import Case, width_of_macs
 from ccenv.sparse.buffers import keep_panels
 from ccenv.sparse.linear import block_sparse_linear
 
