@@ -1,15 +1,16 @@
 """Refresh when in doubt: the entropy of what comes next -> run the trunk where it is high.
 
 The trigger of Zheng et al. 2026, "Scratchpad patching: decoupling compute from patch size in
-byte-level language models" (arXiv 2605.09630), on the network `streaming`, whose module
-says what of the paper is there. Nothing is learned: a threshold on an entropy in nats, which
+byte-level language models" (arXiv 2605.09630), on the networks `streaming` and `patches`, whose
+modules say what of the paper is there. Nothing is learned: a threshold on an entropy in nats, which
 may be moved with the weights as they are. Which threshold gives which amount of compute is asked
 wherever such thresholds are used; `calibrate` answers it by a quantile of the validation inputs'
 entropies. They do not depend on earlier refreshes, so the share of refreshes never rises with the
 threshold. Ours: in training an input is refreshed by coins of a density of its own, uniform in
 0..1, so that the network knows refreshes at every rate (how the paper triggers in training could
-not be read). Compare it with the agents `dense` (always), `block_dropout` (by chance, at the same
-rate) and `fixed_mask` (at the best fixed places).
+not be read); earlier positions of `patches` refresh at the wanted rate, as in use.
+Compare it with the agents `dense` (always), `block_dropout` (by chance, at the same rate) and
+`fixed_mask` (at the best fixed places).
 """
 
 from typing import Any
@@ -21,7 +22,8 @@ from ccenv.agents.systems.calibrated import Calibrated, version_of
 from ccenv.base.masks import random_mask
 from ccenv.base.seeding import uniform
 from ccenv.base.values import check_within, shown
-from ccenv.networks.core.abilities import Doubts
+from ccenv.networks.core.abilities import Doubts, ReadsEarlier
+from ccenv.simulator.policy import CommittedMasks
 
 NEVER, ALWAYS = torch.finfo(torch.float32).max, -1.0
 """Thresholds that no entropy is above, and that every entropy is."""
@@ -63,7 +65,7 @@ class EntropyThreshold(Calibrated):
         self.learned = {"threshold": in_nats(NEVER if threshold is None else threshold)}
         if Doubts not in self.simulator.network.abilities:
             raise ValueError(
-                "expected network='streaming' for entropy_threshold, got "
+                "expected network='streaming' or 'patches' for entropy_threshold, got "
                 f"{type(self.simulator.network).__name__}, which shows no entropies"
             )
         if self.simulator.observe.kind != "layer_input":
@@ -106,6 +108,12 @@ class EntropyThreshold(Calibrated):
         entropies = torch.cat([at_gate[:, 0].cpu() for seen in looks for at_gate in seen])
         return in_nats(threshold_of(entropies, target_rate, tolerance))
 
+    def committed_rule(self, surface: Any, generator: torch.Generator | None) -> Any:
+        """In training earlier positions refresh at the wanted rate; see `Policy`."""
+        if generator is not None and generator is self.generator:
+            return CommittedMasks(self, surface)
+        return super().committed_rule(surface, generator)
+
     def act(
         self, observation: Tensor, layer: int, generator: torch.Generator | None = None
     ) -> Tensor:
@@ -115,6 +123,9 @@ class EntropyThreshold(Calibrated):
         size = self.simulator.network.gates[layer].look_size
         doubt = observation[:, self.simulator.observe.lengths[layer] - size]
         if generator is self.generator and generator is not None:
+            if ReadsEarlier in self.simulator.network.abilities and not self.is_fixed:
+                # Of the next batch's earlier positions so many refresh, as in use.
+                self.learned = {"threshold": in_nats(doubt.double().quantile(1 - self.target_rate))}
             if layer == 0:
                 self.density = uniform((rows, 1), generator, device)
             return random_mask(rows, 1, self.density, generator)

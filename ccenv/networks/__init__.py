@@ -35,6 +35,7 @@ NETWORKS = Table(
         "gru": "ccenv.networks.baselines.text:GRU",
         "skip_gru": "ccenv.networks.baselines.skip_gru:SkipGRU",
         "lm": "ccenv.networks.text.transformer:LanguageModel",
+        "patches": "ccenv.networks.text.patches:PatchModel",
         "vit": "ccenv.networks.vision.transformer:vit",
         "pondering": "ccenv.networks.vision.early_exit:pondering",
         "documents": "ccenv.tasks.loading:Documents",

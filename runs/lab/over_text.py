@@ -75,6 +75,12 @@ TEXTS = {
         sizes={"width": 48, "num_heads": 4, "num_experts": 1, "gates": "layers"},
         about="lm of two layers of width 48: run a layer",
     ),
+    "patches": Text(
+        length=16,
+        network="patches",
+        sizes={"width": 48, "num_heads": 4, "ffn_width": 96, "context": 4, "patch_size": 8},
+        about="patches of 8 symbols: refresh the summary",
+    ),
 }
 
 

@@ -236,7 +236,7 @@ def test_a_gradient_that_reaches_no_network_is_refused(settings, problem):
     [
         (Act, "a network with exits for act, such as pondering"),
         (PonderNet, "a network with exits for pondernet, such as pondering"),
-        (EntropyThreshold, "network='streaming' for entropy_threshold, got GatedS"),
+        (EntropyThreshold, "network='streaming' or 'patches' for entropy_threshold, got GatedS"),
     ],
 )
 def test_a_network_where_an_agent_decides_nothing_is_refused(agent, message):

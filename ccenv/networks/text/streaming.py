@@ -1,20 +1,15 @@
 """The network `streaming`: inputs in chunks, with an answer behind every chunk.
 
-Scratchpad patching (Zheng et al. 2026, "Scratchpad patching: decoupling compute from patch size in
-byte-level language models", arXiv 2605.09630), of which we could read the abstract only. A cheap
-encoder reads every chunk. A trunk reads one token a patch and commits one entry, keys and values,
-to a memory. Each answer is made of the newest chunk and of a context: the trunk's output for the
-last whole patch, which inside a patch lags. A refresh, the gate of a chunk that ends no patch, runs
-the trunk on the part of the patch that has come. Its context serves the answers until the next
-refresh or the end of the patch, and leaves no entry in the memory.
+Such a network has patches, see `ccenv.networks.text.patches` for the paper and for what a refresh
+is: a cheap encoder reads every chunk, the trunk commits when a patch is full, and the gates are the
+chunks that do not end a patch.
 
-Faithful, as far as the abstract says: one entry a patch whatever is refreshed, the same trunk for
-refreshes and whole patches, and entropy as the trigger, whose threshold may be moved afterwards.
-Ours: a patch is the sum of its chunks, each by a map of its place; the doubt that is seen is the
-entropy of a guess of a linear head of its own, from the last committed context and the newest
-chunk, so that it does not depend on earlier refreshes; masks in training are random, so that any
-rate of refreshes works afterwards; `predicts="label"` answers behind each strip of an image. Left
-out: pre-training of large models, several patching rules, and the engineering of a cache.
+Ours, next to what stands there: a patch is the sum of its chunks, each by a map of its place; the
+doubt that is seen is the entropy of a guess of a linear head of its own, from the last committed
+context and the newest chunk, so that it does not depend on earlier refreshes; masks in training are
+random, so that any rate of refreshes works afterwards; `predicts="label"` answers behind each strip
+of an image. Left out: pre-training of large models, several patching rules, and the engineering of
+a cache.
 """
 
 import dataclasses
@@ -29,10 +24,9 @@ from ccenv.base.registry import check_names
 from ccenv.base.values import positive_ints
 from ccenv.networks.core.abilities import AnswersOften, Bounds, Doubts, ReadsSymbols
 from ccenv.networks.core.count_macs import counted
-from ccenv.networks.core.protocol import Abilities, Gate, GatedNetwork, repeat_rows
-from ccenv.networks.core.stage import kept_rows
+from ccenv.networks.core.protocol import Abilities, Gate, repeat_rows
 from ccenv.networks.stages.linear import group_of, in_major_linear
-from ccenv.sparse.routes import hides_skipped
+from ccenv.networks.text.patches import PatchedNetwork
 
 
 class MemoryLayer(nn.Module):
@@ -187,19 +181,7 @@ class Stream:
     """[rows, num_classes] at each gate so far."""
 
 
-def entropy(logits: Tensor) -> Tensor:
-    """Entropy of answers in nats: [rows, num_classes] -> [rows]."""
-    log_p = logits.log_softmax(dim=1)
-    return -(log_p.exp() * log_p).sum(dim=1)
-
-
-def between(before: Tensor, after: Tensor, share: Tensor) -> Tensor:
-    """What lies so far between two contexts: [rows, width] twice, [rows, 1] in [0, 1]."""
-    # Not by `lerp`, which rounds otherwise than recorded results.
-    return before + share.to(before.dtype) * (after - before)
-
-
-class Streaming(GatedNetwork):
+class Streaming(PatchedNetwork):
     """A stream with an answer after every chunk; its gates decide about refreshes."""
 
     abilities: Abilities = (AnswersOften, Bounds, Doubts, ReadsSymbols)
@@ -336,36 +318,17 @@ class Streaming(GatedNetwork):
         context = self.refreshed(stream, mask, weights)
         return dataclasses.replace(stream, context=context, lag=stream.lag.masked_fill(is_new, 0))
 
-    def refreshed(self, stream: Stream, mask: Tensor | None, weights: Tensor | None) -> Tensor:
-        """Contexts after a refresh of the rows that keep it: [rows, width].
+    def trunk_at(self, hidden: Stream, rows: Tensor | None) -> Tensor:
+        """See `PatchedNetwork`."""
+        parts = (hidden.patch, hidden.memory)
+        patch, memory = parts if rows is None else (x.index_select(0, rows) for x in parts)
+        context: Tensor = self.trunk(patch, memory)[0]
+        return context
 
-        A weight w between 0 and 1 goes so far from the context before to the refreshed one.
-        """
-        before = stream.context
-        if mask is not None and hides_skipped(before, self.dense_macs, "auto"):
-            return torch.where(mask, self.refreshed(stream, None, weights), before)
-        rows = kept_rows(mask)
-        if rows is None:
-            context: Tensor = self.trunk(stream.patch, stream.memory)[0]
-            return context if weights is None else between(before, context, weights)
-        if not len(rows):
-            return before
-        parts = (stream.patch, stream.memory, before)
-        patch, memory, old = (part.index_select(0, rows) for part in parts)
-        context = self.trunk(patch, memory)[0]
-        if weights is not None:
-            context = between(old, context, weights.index_select(0, rows))
-        return before.index_copy(0, rows, context)
-
-    def answer(self, context: Tensor, local: Tensor) -> Tensor:
-        """Logits [rows, num_classes]."""
-        found: Tensor = self.head(torch.cat([context, local], dim=1))
-        return found
-
-    def look(self, gate: int, hidden: Stream) -> Tensor:
-        """Returns the guess's entropy in nats, how far the patch has come, the local features."""
-        doubt = entropy(hidden.guess)[:, None]
-        return torch.cat([doubt, hidden.lag[:, None].to(doubt.dtype), hidden.local], dim=1)
+    @staticmethod
+    def between(before: Tensor, after: Tensor, share: Tensor) -> Tensor:
+        """See `PatchedNetwork`; as recorded results were computed."""
+        return before + share * (after - before)
 
     def logits(self, hidden: Stream, backend: str = "auto") -> Tensor:
         """See `GatedNetwork.logits`: the answer behind the last chunk, which no refresh changes."""

@@ -38,7 +38,7 @@ ENOUGH = 0.9
 """Share of the best rate that more rows need not buy."""
 SEQUENCES, LENGTH = 64, 32
 """rows of a batch of sequences, and positions of each."""
-OVER_SEQUENCES = ("skip_gru", "lm")
+OVER_SEQUENCES = ("skip_gru", "lm", "patches")
 """Networks with their usual sizes."""
 NOTES = """\
 784-256-256-10, 16 blocks a layer, half of them kept; rates in images per second, medians, of the

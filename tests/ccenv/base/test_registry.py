@@ -7,6 +7,7 @@ import torch
 
 from ccenv.agents import AGENTS, Agent
 from ccenv.base.registry import (
+    MOVED,
     Table,
     check_names,
     has_module,
@@ -108,7 +109,9 @@ def test_streams_of_other_names_and_seeds_are_independent_and_repeat():
     assert drawn(0, "masks") != drawn(0, "order")
 
 
-@pytest.mark.parametrize("path", ["ccenv.agents.earlier:Rloo", "ccenv.networks.mlp:GatedMLP"])
+@pytest.mark.parametrize(
+    "path", [*MOVED, "ccenv.agents.earlier:Rloo", "ccenv.networks.mlp:GatedMLP"]
+)
 def test_what_a_file_names_by_an_earlier_module_is_found(path):
     found = import_object(path, "class")
     assert found.__name__ == path.partition(":")[2]

@@ -30,6 +30,7 @@ from ccenv.simulator.resume import restore_simulator, simulator_state
 from ccenv.simulator.simulator import Simulator
 from tests.ccenv.episodes import episode, masks_for, seeded
 from tests.ccenv.networks.tiny import NETWORKS as TINY
+from tests.ccenv.networks.tiny import PATCHES
 
 FULLY_CONNECTED = ("mlp", "mlp-dropout-0.2", "mlp-dropout-0.5", "probe")
 """Networks whose sizes are settings of the environment: tested with it."""
@@ -50,6 +51,8 @@ TEXT = {"dataset": f"{__name__}:windows"}
 PRUNED = {"weights_kwargs": {"schedule_updates": 4}}
 NEEDS = {
     "bytes": {"network_kwargs": {"num_blocks": 4, "block_size": 4}},
+    # A window whose last symbol ends a patch costs the same under any mask: no budget holds it.
+    "patches": {"network_kwargs": PATCHES | {"num_heads": 2, "patch_size": 4}},
     "pruned": PRUNED,
     "pruned_blocks": PRUNED,
     "pruned_bytes": PRUNED,

@@ -29,6 +29,7 @@ KINDS = (
     "lm",
     "lm, heads and ffn",
     "lm, exits behind heads",
+    "patches",
     "gated",
 )
 LAYERS = nn.Sequential(
@@ -104,7 +105,7 @@ def test_what_a_network_does_not_define_is_not_defined_in_another_dtype():
         in_dtype(network, "float16")
 
 
-@pytest.mark.parametrize("name", ["lm", "skip_gru"])
+@pytest.mark.parametrize("name", ["lm", "patches"])
 def test_committed_masks_come_of_a_policy_that_computes_in_float32(name):
     network, inputs, masks = tiny(name)
     half, seen = in_dtype(network, "bfloat16"), []

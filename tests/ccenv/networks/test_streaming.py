@@ -10,7 +10,7 @@ from ccenv.agents.systems.entropy_threshold import EntropyThreshold, threshold_o
 from ccenv.base.seeding import stream
 from ccenv.data.toy import BURST, NUM_KEYS, SECOND_WAIT, surprise
 from ccenv.networks.core.exit_state import exit_losses
-from ccenv.networks.text.streaming import entropy
+from ccenv.networks.text.patches import entropy
 from ccenv.simulator.evaluate import evaluate
 from ccenv.simulator.rollout import walk
 from ccenv.simulator.simulator import Simulator

@@ -25,6 +25,7 @@ from ccenv.networks.core.sequential import GatedSequential
 from ccenv.networks.stages.linear import BlockLinear
 from ccenv.networks.text.embedding import next_byte
 from ccenv.networks.text.ngram import ngram
+from ccenv.networks.text.patches import patches
 from ccenv.networks.text.streaming import streaming
 from ccenv.networks.text.transformer import lm
 from ccenv.networks.vision.conv import BlockConv2d, conv
@@ -38,6 +39,15 @@ from ccenv.tasks.refreshing import Staleness
 
 SYMBOLS = 7
 WINDOW = (5,)
+PATCHES = {
+    "depth": 2,
+    "width": 8,
+    "ffn_width": 6,
+    "context": 2,
+    "embedding_size": 3,
+    "local_units": 4,
+    "head_units": 5,
+}
 STREAM = {"width": 8, "local_units": 4, "head_units": 4, "hidden": 8, "num_heads": 2}
 
 
@@ -150,6 +160,9 @@ NETWORKS = {
     "lm, pondering": texts(
         lm, gates="exits", depth=1, repeats=3, width=6, num_heads=1, ffn_width=5, num_experts=1
     ),
+    "patches": texts(patches, patch_size=3, num_heads=2, **PATCHES),
+    "patches, one whole": texts(patches, patch_size=5, num_heads=1, **PATCHES),
+    "patches of one": texts(patches, patch_size=1, num_heads=2, **PATCHES),
     "pruned_bytes": texts(pruned_bytes, units=(8, 5), macs=40, context=4),
     "cascade_bytes": texts(cascade_bytes, first=(4,), then=(8, 5), context=4),
     "pondering_bytes": texts(pondering_bytes, units=6, num_steps=3, context=4, embedding_size=2),

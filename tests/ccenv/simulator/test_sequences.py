@@ -86,9 +86,14 @@ SETTINGS = {
     "weights": "cotrain",
 }
 LAYERS = {"depth": 2, "width": 4, "num_heads": 2, "ffn_width": 3, "num_experts": 2}
+PATCHES = {"width": 4, "num_heads": 2, "ffn_width": 3, "context": 2, "embedding_size": 2}
 NETWORKS = {
     "skip_gru": {"network": "skip_gru", "network_kwargs": {"width": WIDTH, "embedding_size": 3}},
     "lm": {"network": "lm", "network_kwargs": LAYERS | {"gates": "attention,ffn"}},
+    "patches": {
+        "network": "patches",
+        "network_kwargs": PATCHES | {"patch_size": 3, "local_units": 3, "head_units": 3},
+    },
     "lm of experts": {"network": "lm", "network_kwargs": LAYERS | {"gates": "heads,experts"}},
     "a decoder": {"network": writer, "network_kwargs": {}},
     "a decoder's halves": {"network": writer, "network_kwargs": {"halves": True}},
@@ -147,7 +152,7 @@ def changed_by(simulator, step, indices):
     return rewards_under(simulator, masks, indices) != before
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", [name for name in NETWORKS if name != "patches"])
 @given(place=st.integers(0, LENGTH - 1))
 def test_a_decision_changes_later_answers_and_nothing_earlier_and_no_other_row(name, place):
     simulator = simulator_of(name)
@@ -156,6 +161,15 @@ def test_a_decision_changes_later_answers_and_nothing_earlier_and_no_other_row(n
     assert not changed[: place * gates].any()
     assert not changed[:, [0, 2]].any()
     assert changed[gates - 1 :: gates][place:, 1].all()
+
+
+def test_a_refresh_serves_its_patch_until_the_end_whose_answer_and_entry_are_their_own():
+    simulator, indices = simulator_of("patches"), torch.tensor([3, 8, 5])
+    masks = torch.zeros_like(drawn_masks(simulator))
+    before = rewards_under(simulator, masks, indices)
+    masks[3, 1] = True
+    changed = rewards_under(simulator, masks, indices) != before
+    assert changed.nonzero().tolist() == [[3, 1], [4, 1]]
 
 
 @pytest.mark.parametrize("name", ["lm", "lm of experts"])

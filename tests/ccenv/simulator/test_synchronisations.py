@@ -113,7 +113,7 @@ def settings_of(name):
     built = (NETWORKS | IMAGES | DECODERS).get(name, lambda: tiny.built(name))()
     if built.num_classes == 10:
         return {"network": built, "dataset": "digits"}
-    data = positions if name.startswith(("lm", "decoder")) else windows
+    data = positions if name.startswith(("lm", "patches", "decoder")) else windows
     return {"network": built, "dataset": data, "observation": "layer_input"}
 
 
@@ -202,6 +202,7 @@ OTHERS = {
         (*IMAGES, "bytes", "hashed_ngrams", "cascade_bytes", "streaming of a text"),
         (0, 0),
     ),
+    "patches": (4, 0),  # sequences, and earlier places that refresh
     "ngram": (2, 3),  # rows that keep a model of another length
 }
 """Waits of an episode's start, and of its steps, of other networks."""
@@ -226,6 +227,7 @@ WITHIN_SEQUENCES = {
     "decoder's halves": 0,
     "lm": 0,
     "lm of wholes": 0,
+    "patches": 0,
     # Rows that stop at an exit leave keys and values of later layers: they are listed.
     "lm of heads and exits": 5 * WINDOW * 2,
 }

@@ -199,7 +199,7 @@ def test_memory_is_carried_through_an_episode_and_empty_at_its_start():
 
 
 def test_a_model_with_a_memory_is_no_rule_for_positions_that_came_before():
-    settings = {"dataset": "python_bundled@8", "network": "skip_gru", "weights": "cotrain"}
+    settings = {"dataset": "python_bundled@8", "network": "patches", "weights": "cotrain"}
     env = ActionViewVecEnv(BlockSelectionVecEnv(4, **settings), "multi_discrete")
     model = RecurrentPPO("MlpLstmPolicy", env, n_steps=2, batch_size=4)
     with pytest.raises(ValueError, match="expected a model without a memory on a network"):

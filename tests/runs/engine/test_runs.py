@@ -222,7 +222,7 @@ def test_agent_reward_and_network_of_a_users_module_need_no_edit_elsewhere(logs,
         (["rloo", *pairs(PROBE), "group_size=1"], "group_size"),
         (["topk", *pairs(PROBE), "capacity=0.001"], "a capacity of at least one row"),
         (["pondernet", *pairs(PROBE)], "a network with exits for pondernet"),
-        (["entropy_threshold", *pairs(PROBE)], "'streaming' for entropy_threshold"),
+        (["entropy_threshold", *pairs(PROBE)], "'patches' for entropy_threshold"),
     ],
 )
 def test_a_failed_start_says_why_once_and_leaves_nothing(command, hint, logs, capsys):
