@@ -400,6 +400,7 @@ FILE = {
     "inspect": lambda place, run: (REFUSED, [run]),
     "validate": lambda place, run: (1, [run]),
     "table": lambda place, run: (SHOWN, ["show", hostile_table(place / "table.safetensors")]),
+    "generate": lambda place, run: (REFUSED, [run]),
     "export": lambda place, run: (REFUSED, [run, "--onnx"]),
 }
 """Command -> its exit status and words that lead it to a hostile file."""
@@ -420,13 +421,16 @@ def test_no_command_imports_what_a_file_names(command, exported, canary, tmp_pat
     assert cli.main([command, *map(str, words)]) == status, capsys.readouterr()
 
 
+@pytest.mark.parametrize("command", ["generate", "export"])
 def test_a_sound_classifier_beside_hostile_settings_does_not_open_their_data(
-    exported, canary, tmp_path, capsys
+    command, exported, canary, tmp_path, capsys
 ):
-    pytest.importorskip("onnx")
+    if command == "export":
+        pytest.importorskip("onnx")
     run = hostile_run(exported, tmp_path / "seed-0")
     shutil.copyfile(file_of(exported), file_of(run))
-    assert cli.main(["export", str(run), "--onnx"]) == REFUSED
+    words = ["--onnx"] if command == "export" else []
+    assert cli.main([command, str(run), *words]) == REFUSED
     assert "which was not imported" in capsys.readouterr().err
 
 

@@ -40,8 +40,10 @@ from ccenv.deploy.export_images import Preparation, known_symbols
 from ccenv.deploy.fused.classifier import FusedClassifier
 from ccenv.deploy.short_walk import ShortWalk, fuse_policy, look_and_compute
 from ccenv.mdp.observations import Observer, make_observer
+from ccenv.networks.core.abilities import Continues, ability
 from ccenv.networks.core.inference_copy import pack
 from ccenv.simulator.extensions.context import Range, observe_context
+from ccenv.simulator.policy import as_policy, follow
 
 NUM_CHECK_IMAGES = 64
 UNFIT = (TypeError, AttributeError, LookupError, ArithmeticError, RuntimeError, MemoryError)
@@ -202,6 +204,37 @@ class SkippingClassifier(nn.Module):
         outcome, masks = look_and_compute(self.policy, surface, images, generator, budget)
         assert outcome.logits is not None
         return outcome.logits, masks
+
+    @torch.no_grad()
+    def classify_next(
+        self, inputs: Tensor, cache: Any = None, generator: torch.Generator | None = None
+    ) -> tuple[Tensor, list[Tensor], Any]:
+        """Classifies the end of a sequence with what earlier positions have left.
+
+        Args:
+            inputs: int64 [1, window].
+            cache: what the call before returned; None computes it of the earlier positions, under
+                greedy masks.
+            generator: as in `classify`.
+
+        Returns:
+            Logits [1, num_classes], masks as in `classify`, and the cache for the next input of
+            the sequence, which reads keys and values under these masks; None if it is full, or if
+            the network has none.
+
+        Raises:
+            ValueError: if the cache is another network's, or the inputs do not fit.
+        """
+        inputs = self.prepare(inputs)
+        generator = drawing(inputs, generator, None, self.draw)
+        sequence = ability(self.network, Continues)
+        if cache is None and sequence is not None:
+            follow(as_policy(self.policy), self.surface)
+            cache = sequence.cache_before(inputs, self.surface.earlier)
+        outcome, masks = look_and_compute(self.policy, self.surface, inputs, generator, None, cache)
+        assert outcome.logits is not None
+        after = None if sequence is None else sequence.cache_after(outcome.after.hidden)
+        return outcome.logits, masks, after
 
     def fuse(self, *, draw: str | None = None) -> FusedClassifier | ShortWalk:
         """The same with little between the layers, to rounding: faster for one image.

@@ -43,6 +43,7 @@ def look_and_compute(
     images: Tensor,
     generator: torch.Generator | None,
     budget: Tensor | None,
+    cache: Any = None,
 ) -> tuple[StepOutcome, list[Tensor]]:
     """Walks images through the layers as a rollout does, without rewards and MACs.
 
@@ -52,6 +53,7 @@ def look_and_compute(
         images: as the network reads them.
         generator: of the draws, None for greedy masks.
         budget: float32 [batch], or None.
+        cache: of earlier positions, see `ccenv.networks.core.abilities.Continues`.
 
     Returns:
         Outcome of the last gate, and the masks as executed.
@@ -59,7 +61,7 @@ def look_and_compute(
     network = surface.network
     labels = torch.zeros(len(images), dtype=torch.int64, device=images.device)
     follow(as_policy(policy), surface)
-    state = initial(network, images, labels, earlier=surface.earlier)
+    state = initial(network, images, labels, cache=cache, earlier=surface.earlier)
     surface.state = state
     as_policy(policy).begin_episode(surface)
 

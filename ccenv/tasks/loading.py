@@ -20,7 +20,7 @@ from ccenv.data.split import Split
 from ccenv.mdp.dynamics import StepOutcome
 from ccenv.networks.core.abilities import Continues, OwnWeights
 from ccenv.networks.core.exit_state import Flow
-from ccenv.networks.core.protocol import Abilities
+from ccenv.networks.core.protocol import Abilities, Earlier
 from ccenv.networks.core.sequential import GatedSequential
 from ccenv.networks.stages.linear import Experts
 from ccenv.tasks.problem import SIZES, Problem, as_logits, positions_of, settings_over_time
@@ -92,6 +92,10 @@ class Documents(GatedSequential):
 
     def empty_cache(self, inputs: Tensor) -> tuple[()]:
         """See `Continues`: nothing goes on."""
+        return ()
+
+    def cache_before(self, inputs: Tensor, earlier: Earlier | None = None) -> tuple[()]:
+        """See `Continues`."""
         return ()
 
     def start_cached(self, inputs: Tensor, cache: tuple[()]) -> Flow:

@@ -34,6 +34,7 @@ GROUPS = {
     },
     "deploy": {
         "export": "write an exported run as ONNX",
+        "generate": "write a paragraph by an exported predictor of text",
     },
 }
 """Group -> command -> what it does. To add a command, write the module of its name in this folder,

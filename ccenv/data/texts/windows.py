@@ -23,7 +23,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from ccenv.data.rows import Rows
-from ccenv.data.split import DRIFT, Split
+from ccenv.data.split import DRIFT, Split, data_root
 from ccenv.data.texts.files import (
     BUNDLED,
     FOLDER,
@@ -197,6 +197,19 @@ def cut_text(texts: Texts, base: str, split: str, length: int | None = None) -> 
     labels = symbols[(starts[:, None] + torch.arange(1, length + 1)).flatten()].short()
     rows = Positions((len(labels), length), torch.int64, cpu, symbols, NUM_SYMBOLS, step)
     return Split(rows, labels, NUM_SYMBOLS, together=length, letters=letters)
+
+
+def coding(name: str) -> tuple[np.ndarray, np.ndarray]:
+    """Symbol of each byte of a named text, uint8 [256], and byte of each symbol, uint8 [128].
+
+    Symbols of no byte, and "other", are "?"; ValueError, FileNotFoundError without such a text.
+    """
+    texts = texts_named(base_and_length(name)[0])
+    if texts is None:
+        name = name.removesuffix(DRIFT)
+        raise ValueError(f"expected the name of a text in {data_root()}, got {name!r}")
+    symbols = symbol_table(texts)
+    return symbols, byte_table(symbols)
 
 
 def byte_table(symbols: np.ndarray) -> np.ndarray:

@@ -135,6 +135,10 @@ class SkipGRU(GatedNetwork):
             behind.append(hidden.state)
         return torch.stack(behind, dim=1)
 
+    def cache_before(self, inputs: Tensor, earlier: Earlier | None = None) -> Carried:
+        """See `Continues`."""
+        return self.cache(inputs, earlier)
+
     def empty_cache(self, inputs: Tensor) -> Carried:
         """See `Continues`."""
         check_windows(inputs, self.window)

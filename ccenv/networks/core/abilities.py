@@ -54,7 +54,7 @@ class ReadsEarlier:
     def start(self, inputs: Tensor, earlier: Earlier | None = None) -> Any:
         """See `GatedNetwork.start`; what earlier positions decide, None for the network's own rule.
 
-        `cache` takes `earlier`, too.
+        `cache` and `cache_before` take `earlier`, too.
         """
         raise NotImplementedError
 
@@ -78,6 +78,14 @@ class Caches:
 
 class Continues:
     """A sequence goes on: each input adds what it leaves to the cache (see `Caches`)."""
+
+    def cache_before(self, inputs: Tensor, earlier: Earlier | None = None) -> Any:
+        """Returns what the positions before an input leave, with room for it and for later ones.
+
+        It is for `start_cached`, and is made with the weights that the network has now, of inputs
+        [1, ...], the end of one sequence.
+        """
+        raise NotImplementedError
 
     def empty_cache(self, inputs: Tensor) -> Any:
         """Returns the cache before the first position of each input's own sequence.

@@ -349,6 +349,18 @@ class GatedDecoder(GatedModule):
         """See `GatedNetwork.start`; earlier positions as in `cache`."""
         return self.start_cached(inputs, self.cache(inputs, earlier))
 
+    def cache_before(self, inputs: Tensor, earlier: Earlier | None = None) -> CarriedPairs:
+        """See `Continues`.
+
+        Raises:
+            ValueError: if it is not one input.
+        """
+        check_windows(inputs, self.window)
+        if len(inputs) != 1:
+            raise ValueError(f"expected the end of one sequence, got {len(inputs)} inputs")
+        rows = windows_of(inputs, self.window, self.num_classes)[0]
+        return self.cache(rows[rows[:, -1] != self.num_classes][-1:], earlier)
+
     def cache_after(self, hidden: Walk) -> CarriedPairs | None:
         """See `Continues`.
 

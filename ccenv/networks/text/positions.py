@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from ccenv.base.masks import as_mask, full_mask, gate_values_of
 from ccenv.networks.core.exit_state import Flow, leave
@@ -41,6 +42,14 @@ class Cache:
     def no_features(self) -> Tensor:
         """Of no position: [0, width]."""
         return self.streams[0].new_zeros(0, self.streams[0].shape[2])
+
+    def for_the_last(self, window: int) -> "Cache":
+        """The cache before the last position of its one sequence, with room for a window."""
+        room = (0, 0, 0, window - self.sequences.symbols.shape[1])
+        pairs = tuple((pad(keys, room), pad(values, room)) for keys, values in self.pairs)
+        counts = tuple(pad(before, (0, room[-1])) for before in self.counts)
+        last = self.sequences.last()
+        return dataclasses.replace(self, sequences=last, pairs=pairs, counts=counts)
 
 
 @dataclass(frozen=True)

@@ -149,8 +149,8 @@ def check_owner(cache: Any, network: Any) -> None:
     """Refuses a cache that another network has made (ValueError)."""
     if cache.owner is not network:
         raise ValueError(
-            "expected a cache that this network has made, got another network's; call cache of "
-            "this one"
+            "expected a cache that this network has made, got another network's; call cache or "
+            "cache_before of this one"
         )
 
 
@@ -198,6 +198,11 @@ class Sequences:
         symbols = inputs[:, -1:]
         is_there = torch.ones_like(symbols, dtype=torch.bool)
         return Sequences(symbols, is_there, numbers, torch.zeros_like(numbers), at=0)
+
+    def last(self) -> "Sequences":
+        """The last position of the one sequence that there is."""
+        place = self.place[-1:]
+        return replace(self, sequence=0 * place, place=place, at=self.symbols.shape[1] - 1)
 
     def after(self) -> "Sequences":
         """The next position of each input."""

@@ -60,7 +60,7 @@ from ccenv.networks.text.positions import (
     run_sequences,
     stop_rows,
 )
-from ccenv.networks.text.tokens import check_owner, check_windows, window_length
+from ccenv.networks.text.tokens import check_owner, check_windows, window_length, windows_of
 from ccenv.sparse.routes import hides_skipped
 
 INITIAL_STD = 0.1
@@ -211,6 +211,19 @@ class LanguageModel(GatedNetwork):
         x = self.embedding(inputs[:, -1]) + self.places(place)
         own = torch.arange(len(inputs), device=inputs.device)
         return self._ahead(Position(cache, Flow(x, len(x)), sequence, place, own, x, left=()))
+
+    def cache_before(self, inputs: Tensor, earlier: Earlier | None = None) -> Cache:
+        """See `Continues`; earlier positions are under committed masks.
+
+        Raises:
+            ValueError: if it is not one input.
+        """
+        check_windows(inputs, self.window)
+        if len(inputs) != 1:
+            raise ValueError(f"expected the end of one sequence, got {len(inputs)} inputs")
+        rows = windows_of(inputs, self.window, self.missing)[0]
+        cache = self.cache(rows[rows[:, -1] != self.missing], earlier)
+        return cache.for_the_last(self.window)
 
     def empty_cache(self, inputs: Tensor) -> Cache:
         """See `Continues`."""

@@ -42,6 +42,7 @@ WORK: dict[str, tuple[str, ...]] = {
         LEARNED,
     ),
     "data": ("ccenv.runs.commands.data:download",),
+    "generate": ("ccenv.deploy.generate:write",),
     "export": ("ccenv.runs.engine.onnx_export:written",),
 }
 """Command -> where its work begins; of other commands the work is small, and is done."""
@@ -65,6 +66,7 @@ SOUND: dict[str, list[list[str]]] = {
     ],
     "suite": [["rloo", "--task", "basic-4"]],
     "data": [["mnist", "--download"]],
+    "generate": [["run"]],
     "export": [["run", "--onnx"]],
 }
 """Command -> words that it accepts where `samples` lie; odd ones are put behind them, or alone."""

@@ -133,6 +133,8 @@ def test_the_bundled_text_is_the_same_everywhere_and_read_without_a_folder_of_da
     assert found.hexdigest()[:24] == "79006b6f4a549824049288c3"
     windows, labels = data["test"].batch(torch.arange(2))
     assert windows[1, 15] == labels[0]
+    symbols, back = text.coding("python_bundled")
+    assert back[symbols[ord("(")]] == ord("(")
     assert (text_files.FOLDER / "LICENSE").read_text().count("Python Software Foundation")
 
 

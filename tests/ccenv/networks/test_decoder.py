@@ -8,6 +8,9 @@ from torch import nn
 
 import ccenv
 from ccenv.agents.reinforce import Reinforce
+from ccenv.base.seeding import stream
+from ccenv.deploy.export import SkippingClassifier
+from ccenv.deploy.generate import write
 from ccenv.networks.core.check import check_network
 from ccenv.networks.core.protocol import forward
 from ccenv.networks.core.unrolled import sequence_logits
@@ -155,6 +158,28 @@ SETTINGS = {
 }
 
 
+@pytest.mark.parametrize("halves", [False, True])
+def test_greedy_text_with_a_cache_is_that_without(halves, monkeypatch):
+    simulator = Simulator(2 * LENGTH, **SETTINGS, network_kwargs={"halves": halves})
+    simulator.seed(0)
+    agent = Reinforce(simulator, seed=0)
+    for weight in agent.parameters().values():
+        weight.normal_()
+    classifier, calls = SkippingClassifier.from_agent(agent), []
+    classifier.draw = "mode"
+    cache = classifier.network.cache
+    monkeypatch.setattr(
+        classifier.network, "cache", lambda *given: calls.append(len(given[0])) or cache(*given)
+    )
+    with_cache = write(classifier, [5, 1, 2], 4 * LENGTH, stream(0, "writing"), 0.5)
+    # The window is full after four more symbols, and again after its other half.
+    assert len(calls) == LENGTH
+    without = write(classifier, [5, 1, 2], 4 * LENGTH, stream(0, "writing"), 0.5, cached=False)
+    assert with_cache.symbols == without.symbols
+    assert with_cache.density == without.density
+    assert 0 < without.density < 1
+
+
 def test_what_is_no_decoder_and_a_cache_of_another_network_are_refused():
     tokens = symbols()[:1]
     plain = nn.Sequential(nn.Embedding(SYMBOLS, 4), nn.Flatten(), nn.Linear(4 * LENGTH, 3)).eval()
@@ -164,7 +189,9 @@ def test_what_is_no_decoder_and_a_cache_of_another_network_are_refused():
         gate(Writer(LENGTH, SYMBOLS), {"layers.0": "unit"}, tokens[:, :1], positions=True)
     network, other = (writer((LENGTH,), SYMBOLS) for _ in range(2))
     with pytest.raises(ValueError, match="a cache that this network has made, got another"):
-        other.start_cached(tokens, network.cache(tokens))
+        other.start_cached(tokens, network.cache_before(tokens))
+    with pytest.raises(ValueError, match="the end of one sequence, got 2 inputs"):
+        network.cache_before(symbols())
 
 
 def test_a_gated_decoder_is_trained_over_sequences():

@@ -3,6 +3,7 @@
 import dataclasses
 import math
 
+import numpy as np
 import pytest
 import torch
 from torch.nn.functional import cross_entropy
@@ -16,6 +17,8 @@ from ccenv.agents.systems.pondernet import PonderNet
 from ccenv.agents.systems.topk import TopK
 from ccenv.base.seeding import stream
 from ccenv.data import load_split
+from ccenv.deploy.export import SkippingClassifier
+from ccenv.deploy.generate import write
 from ccenv.envs.rendering import as_words
 from ccenv.networks.core.protocol import forward
 from ccenv.networks.text.tokens import sequences_of
@@ -471,16 +474,58 @@ def test_a_policy_that_reads_labels_commits_nothing_and_a_context_is_refused(pro
         Hash(simulator, seed=0, num_kept=1).learn(LENGTH)
 
 
-def test_a_model_learns_a_rule_and_shows_windows_without_what_is_missing(prose):
+def test_a_model_learns_a_rule_and_writes_text_and_shows_windows_without_what_is_missing(prose):
     simulator = Simulator(8 * LENGTH, weights_kwargs={"learning_rate": 0.01}, **SETTINGS)
     simulator.seed(0)
     losses = []
     agent = Hash(simulator, seed=0, num_kept=1)
     agent.learn(60 * 8 * LENGTH, lambda _, scalars: losses.append(scalars["episode/nll"]))
     assert losses[-1] < 1.0 < losses[0]
+    classifier = SkippingClassifier.from_agent(agent, num_kept=1)
+    written = write(classifier, [0] * LENGTH, 20, stream(0, "writing"), temperature=0.0)
+    assert written.density == 0.25
     letters = simulator.data.letters
+    assert set(as_words(np.array(written.symbols), letters)) <= set("abc")
     seen = simulator.data.batch(torch.tensor([1]))[0][0].numpy()
     assert len(as_words(seen, letters)) == 2
+
+
+def written_by(prose_settings, agent, monkeypatch, **settings):
+    """An exported agent on gates of some kind, and how often its network runs whole sequences."""
+    simulator = Simulator(4 * LENGTH, **SETTINGS | prose_settings)
+    simulator.seed(0)
+    with torch.no_grad():
+        for parameter in simulator.network.parameters():
+            parameter.normal_(std=0.7)
+    made = agent(simulator, seed=0, **settings)
+    for parameter in made.parameters().values():
+        parameter.normal_()
+    classifier = SkippingClassifier.from_agent(made, **settings)
+    calls, cache = [], classifier.network.cache
+    monkeypatch.setattr(
+        classifier.network, "cache", lambda *given: calls.append(len(given[0])) or cache(*given)
+    )
+    return classifier, calls
+
+
+@pytest.mark.parametrize("gates", GATES)
+def test_greedy_text_with_a_cache_is_that_without_and_computes_a_position_a_symbol(
+    prose, gates, monkeypatch
+):
+    kwargs = {"network_kwargs": SMALL | gates, "observation": "layer_input"}
+    classifier, calls = written_by(kwargs, Reinforce, monkeypatch)
+    classifier.draw = "mode"
+    start, length = [0, 1, 2], 4 * LENGTH
+    with_cache = write(classifier, start, length, stream(0, "writing"), 0.5)
+    # The window is full after 6 symbols, and again after each half of it: 5, 5 and so on.
+    assert calls == [3, 4, 4, 4, 4, 4, 4]
+    calls.clear()
+    without = write(classifier, start, length, stream(0, "writing"), 0.5, cached=False)
+    assert len(calls) == length
+    assert with_cache.symbols == without.symbols
+    assert with_cache.density == without.density
+    assert len(set(without.symbols)) > 2
+    assert 0 < with_cache.density < 1
 
 
 @pytest.mark.parametrize("settings", GATES)
@@ -508,11 +553,13 @@ def test_sequences_go_on_position_by_position_under_the_masks_that_were_executed
         torch.testing.assert_close(torch.stack(found)[:, row], expected, rtol=1e-4, atol=1e-4)
 
 
-def test_a_cache_of_another_network_is_refused():
+def test_a_cache_of_another_network_or_of_several_sequences_is_refused():
     network, other = model(), model()
     inputs = positions(symbols(3))[-1:]
     with pytest.raises(ValueError, match="a cache that this network has made, got another"):
-        other.start_cached(inputs, network.cache(inputs))
+        other.start_cached(inputs, network.cache_before(inputs))
+    with pytest.raises(ValueError, match="the end of one sequence, got 3 inputs"):
+        network.cache_before(positions(symbols(3)))
 
 
 def test_a_model_of_stable_baselines3_commits_to_its_own_greedy_masks(prose):

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from ccenv.agents.reference_policies import BlockDropout, Dense
+from ccenv.agents.reference_policies import BlockDropout
 from ccenv.agents.systems.entropy_threshold import EntropyThreshold
 from ccenv.networks.core.protocol import forward
 from ccenv.networks.text.patches import PatchModel
@@ -202,15 +202,6 @@ def test_while_it_learns_earlier_positions_refresh_at_the_wanted_rate(prose):
     assert seen[0].float().mean().item() == pytest.approx(0.3, abs=0.2)
 
 
-def test_it_learns_and_a_context_that_lags_costs_bits(prose):
-    sizes = {"width": 32, "local_units": 32, "embedding_size": 16, "head_units": 32}
-    simulator = simulator_of(200, 0.01, context=1, ffn_width=64, **sizes)
-    EntropyThreshold(simulator, target_rate=0.5).learn(200 * 100)
-    never, always = (refreshed(simulator, threshold)[1].mean() for threshold in (99.0, -1.0))
-    assert always < never - 0.05
-    assert never < math.log(4)
-
-
 @pytest.mark.parametrize(
     ("sizes", "problem"),
     [
@@ -222,10 +213,3 @@ def test_it_learns_and_a_context_that_lags_costs_bits(prose):
 def test_sizes_that_do_not_fit_are_refused(sizes, problem):
     with pytest.raises(ValueError, match=problem):
         PatchModel((LENGTH,), SYMBOLS, **SMALL | sizes)
-
-
-def test_a_network_without_gates_to_decide_runs_as_a_byte_model(prose):
-    simulator = simulator_of(patch_size=1)
-    Dense(simulator).learn(160)
-    masks, _ = refreshed(simulator, -1.0)
-    assert not masks.any()

@@ -53,6 +53,9 @@ class Remembering(GatedNetwork):
     def empty_cache(self, inputs):
         return torch.zeros(len(inputs), dtype=torch.int64)
 
+    def cache_before(self, inputs, earlier=None):
+        return self.empty_cache(inputs)
+
     def cache_after(self, hidden):
         return hidden[0]
 

@@ -34,7 +34,7 @@ SHOWN_BY = {
     "runs/config/sweep.py": ("compare", "train"),
     "runs/config/sweep_file.py": ("compare",),
     "runs/config/agent_settings.py": ("train",),
-    "runs/store/untrusted_files.py": ("export",),
+    "runs/store/untrusted_files.py": ("export", "generate"),
     "runs/store/recorded.py": ("compare",),
 }
 """Files without a program of their own that advise options -> the programs that show it."""

@@ -120,6 +120,7 @@ if __name__ == "__main__":
     go(0, "table", "build", "probe", "probe", "num_blocks=4,4", "block_size=2", "activation=relu")
     go(0, "suite", "mine_of_here:Mine", "--task", "basic-4", "--seeds", 1)
     go(0, "benchmark", "--width", 64, "--blocks", 2, "--rounds", 2)
+    go(0, "generate", run, "--length", 3, *trust)
     for command in set({list(COMMANDS)!r}) - done:
         with contextlib.suppress(SystemExit):
             main([command, "--help"])
