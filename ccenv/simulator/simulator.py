@@ -315,7 +315,7 @@ class Simulator:
         if state is None or state.layer >= self.num_layers:
             raise RuntimeError("expected an episode under way, got none; call begin() or reset()")
         check_mask(mask, self.indices.shape[0], "mask")
-        if state.layer == 0:
+        if state.layer == self.position == 0:
             self.check_weights()
         num_blocks = self.num_blocks[state.layer]
         mask = mask if mask.shape[1] == num_blocks else mask[:, :num_blocks]
