@@ -254,6 +254,7 @@ for weights in ("frozen", "cotrain"):
     assert ccenv.train("reinforce", log_dir=sys.argv[1], **small).result["latency"] == []
 PPO("MlpPolicy", BlockSelectionVecEnv(16), n_steps=4, batch_size=64).learn(64)
 assert "ccenv.sparse.cpu.kernels" not in sys.modules
+assert "ccenv.sparse.cpu.codegen.vectors" not in sys.modules
 """
 """What newcomers do first, on the bundled digits."""
 

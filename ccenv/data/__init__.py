@@ -18,12 +18,10 @@ than memory is read when it is drawn (`ccenv.data.rows`).
 | synthetic | 2,000 | 500 | 500 |
 | probe | 1,024 | 256 | 256 |
 | parity | 8,000 | 1,000 | 2,000 |
-| parity64, addition, sorting | 262,144 | 10,000 | 10,000 (made when they are drawn) |
 | python_text | 26,520,813 | 1,767,359 | 1,498,652 (24 symbols; label: the next) |
 | python_sample | as python_text | every 32nd window | every 32nd window |
 | python_text where its folder is missing | about nine tenths of Python's library | 5 % | 5 % |
 | python_bundled | 6,957,917 | every 8th of 458,244 windows | every 8th of 408,370 |
-| mnist@drift, any name so | as without, in an order in which classes, of a text files, change | | |
 | python_text@128, any text so | positions of sequences of 128 symbols that do not overlap | | |
 | enwik8, text8 | first 90 million bytes | next 5 million | last 5 million |
 | other .npz | all but the last tenth of `train` | last tenth | `test` |

@@ -4,7 +4,6 @@ import errno
 import functools
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,6 @@ from ccenv.base.values import shortened, shown
 from ccenv.data.npz import ENDING, npz_file, npz_split
 from ccenv.data.registry import DATASETS, SPLITS, TEXTS
 from ccenv.data.split import (
-    DRIFT,
     Split,
     check_split,
     check_transformed,
@@ -92,8 +90,6 @@ def _fitted(key: Key, names: tuple[str, ...], root: Path) -> tuple[Fitted, ...]:
 
 @functools.lru_cache(maxsize=12)
 def _load(key: Key, split: str, root: Path) -> Split:
-    if isinstance(key, str) and key.endswith(DRIFT):
-        return replace(_load(key.removesuffix(DRIFT), split, root), drifts=split == "train")
     # A thousand environments share one copy of the images: the loaded tensors are never changed.
     name = dataset_name(key)
     if isinstance(key, str) and key not in DATASETS and ":" not in key:

@@ -23,10 +23,6 @@ INPUT_TYPES = (torch.uint8, torch.float32, torch.int64)
 MOST_CLASSES = 1_000_000
 """Labels are numbers of classes, each of which a network answers for."""
 LABEL_TYPES = (torch.int64, torch.int16)
-DRIFT = "@drift"
-"""Behind a data set's name: its training rows come in the order of `Split.drifting`."""
-DRIFT_WIDTH = 0.3
-"""Share of a pass in which a class, or a place of a text, comes."""
 KEPT_BYTES = 2**29
 """Moved copies that take no more memory than this are made once instead of at each draw."""
 
@@ -47,8 +43,6 @@ class Split:
     """what images go through when they are drawn, one after the other."""
     together: int = 1
     """so many neighbouring rows are drawn together, as positions of one sequence."""
-    drifts: bool = False
-    """whether an environment draws it in the order of `drifting`."""
     letters: np.ndarray | None = None
     """of a text: the byte of each symbol, uint8 [num_classes], for people to read."""
 
@@ -85,25 +79,7 @@ class Split:
 
     def shuffled(self, generator: torch.Generator) -> Tensor:
         """Numbers of all rows in a random order, int64 [rows]; what belongs together stays so."""
-        return self.rows_of(torch.randperm(len(self) // self.together, generator=generator))
-
-    def drifting(self, generator: torch.Generator) -> Tensor:
-        """Numbers of all rows in an order in which frequencies change, int64 [rows].
-
-        Each row comes at a random time within 0.3 of a pass, which begins with its label: class 3
-        of 10 from 0.3 to 0.6, so that three classes come at a time. In a text it is the place of
-        the row that counts, so that one file comes behind the other. The end of a pass goes over
-        into the next one.
-        """
-        count = len(self) // self.together
-        begins = torch.arange(count) / count
-        if self.images.dtype != torch.int64:
-            begins = self.labels.cpu() / self.num_classes
-        times = (begins + DRIFT_WIDTH * torch.rand(count, generator=generator)) % 1
-        return self.rows_of(times.argsort())
-
-    def rows_of(self, groups: Tensor) -> Tensor:
-        """Numbers of the rows that are drawn together: int64 [groups] -> [rows]."""
+        groups = torch.randperm(len(self) // self.together, generator=generator)
         if self.together == 1:
             return groups
         return (groups[:, None] * self.together + torch.arange(self.together)).flatten()
@@ -144,7 +120,7 @@ def transformed(split: Split, transforms: Sequence[Fitted]) -> Split:
     labels = split.labels.repeat(num_rows // len(images))
     if isinstance(images, Tensor):
         images, rest = moved_once(images, rest, num_rows)
-    return Split(images, labels, split.num_classes, tuple(rest), drifts=split.drifts)
+    return Split(images, labels, split.num_classes, tuple(rest))
 
 
 def moved_once(

@@ -152,7 +152,7 @@ class MaskedForm(nn.Module):
         else:
             labels = torch.zeros_like(flat[:, 0], dtype=torch.int64)
             state = EpisodeState(rows.images, labels, gate, hidden, rows.mask, labels)
-            seen = torch.cat(self.see._looks(state), dim=1)
+            seen = self.see._look(state)
         start, blocks = sum(self.num_blocks[:gate]), self.num_blocks[gate]
         uniform = None if rows.uniforms is None else rows.uniforms[:, start : start + blocks]
         mask = mask_of(self.choosers[gate], seen, uniform, blocks)

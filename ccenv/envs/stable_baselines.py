@@ -167,8 +167,9 @@ class BlockSelectionVecEnv(SimulatorView, LockstepVecEnv):
 
     def _begin(self, indices: np.ndarray | None = None) -> np.ndarray:
         observation = super()._begin(indices)
-        version = self.simulator.network_version
-        self.reset_infos = [{"network_version": version} for _ in range(self.num_envs)]
+        told = {"network_version": self.simulator.network_version}
+        if self.reset_infos[0] != told:
+            self.reset_infos = [told.copy() for _ in range(self.num_envs)]
         return observation
 
     def step_wait(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[dict[str, Any]]]:

@@ -131,35 +131,34 @@ class Observer:
     def __call__(self, state: EpisodeState) -> Tensor:
         """Observation of each input: float32 [batch, obs_size], a fresh tensor."""
         shape, filled = (state.labels.shape[0], self.obs_size), self.lengths[state.layer]
-        looks = self._looks(state) if filled else []
         behind = self.obs_size - self.num_layers
         gate = behind + state.layer if state.layer < self.num_layers else -1
-        if len(looks) == 1 and is_plain_look(looks[0], shape[0], filled):
-            return compiled_show(looks[0], self.obs_size, gate)
+        looks = self._look(state) if filled else None
+        if looks is not None and is_plain_look(looks, shape[0], filled):
+            return compiled_show(looks, self.obs_size, gate)
         # Memory is what this costs: a row that is mostly looks is not zeroed first.
         mostly = 2 * filled > self.obs_size
         new = torch.empty if mostly else torch.zeros
         observation = new(shape, device=state.labels.device)
-        start = 0
-        for found in looks:
-            observation[:, start : start + found.shape[1]] = found
-            start += found.shape[1]
+        if looks is not None:
+            observation[:, :filled] = looks
         if mostly:
             observation[:, filled:] = 0.0
         if gate >= 0:
             observation[:, gate] = 1.0
         return observation
 
-    def _looks(self, state: EpisodeState) -> list[Tensor]:
+    def _look(self, state: EpisodeState) -> Tensor:
         if self.own is not None:
-            return [self.own(self.network, state)]
+            return self.own(self.network, state)
         if self.kind == "layer_input":
-            return [look(self.network, state)]
+            return look(self.network, state)
         pooled = state.by_row(pool(state.images).flatten(1))
         norms = ability(self.network, Norms)
         if state.mask is None or norms is None or not norms.tells_norms(state.layer - 1):
-            return [pooled]
-        return [pooled, norms.block_norms(state.layer - 1, state.hidden)]
+            return pooled
+        of_blocks = norms.block_norms(state.layer - 1, state.hidden)
+        return torch.cat([pooled, of_blocks], dim=1)
 
 
 def is_plain_look(found: Tensor, rows: int, columns: int) -> bool:

@@ -116,7 +116,7 @@ def times_fingerprint(network: GatedNetwork, inputs: Tensor) -> str:
     shape, gates = (list(inputs.shape), str(inputs.dtype)), repr(network.gates)
     depends_on = [machine, str(inputs.device), shape, gates, network.dense_macs, repr(network)]
     digest = hashlib.sha256(json.dumps(depends_on).encode())
-    for path in sorted(Path(inspect.getfile(block_sparse_linear)).parent.glob("*.py")):
+    for path in sorted(Path(inspect.getfile(block_sparse_linear)).parent.rglob("*.py")):
         digest.update(path.read_bytes())
     return digest.hexdigest()[:24]
 

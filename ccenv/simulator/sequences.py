@@ -42,15 +42,15 @@ def num_positions(data: Split, dataset: str, is_sequence: bool) -> int:
     return data.together if is_sequence else 1
 
 
+@torch.no_grad()
 def begin_position(simulator: Any, cache: Any = None) -> EpisodeState:
     """Begins the position that is next, behind what those before it left; None: the first."""
     if cache is None or not simulator.ahead:
         simulator.ahead = draw_ahead(simulator)
     (images, labels), *simulator.ahead = simulator.ahead
-    with torch.no_grad():
-        if cache is None:
-            cache = simulator.network.empty_cache(images)
-        return dynamics.initial(simulator.network, images, labels, cache=cache)
+    if cache is None:
+        cache = simulator.network.empty_cache(images)
+    return dynamics.initial(simulator.network, images, labels, cache=cache)
 
 
 def draw_ahead(simulator: Any) -> Drawn:

@@ -51,7 +51,7 @@ from ccenv.simulator.step import Extension, Step
 
 
 class ImageOrder:
-    """Passes over a split, shuffled or drifting; every image comes once in each."""
+    """Shuffled passes over a split; every image comes once in each."""
 
     def __init__(self, seed: int, data: Split) -> None:
         """Starts the stream "image order" with nothing drawn."""
@@ -64,8 +64,7 @@ class ImageOrder:
         """The next indices, int64 [count]."""
         passes = [self.rest]
         for _ in range(-(-(count - len(self.rest)) // len(self.data))):
-            order_of = self.data.drifting if self.data.drifts else self.data.shuffled
-            passes.append(order_of(self.stream))
+            passes.append(self.data.shuffled(self.stream))
         order = torch.cat(passes) if len(passes) > 1 else self.rest
         drawn, rest = order[:count], order[count:]
         # Copied now and then, so that a long order does not stay in memory behind a short one.
@@ -315,7 +314,7 @@ class Simulator:
         if state is None or state.layer >= self.num_layers:
             raise RuntimeError("expected an episode under way, got none; call begin() or reset()")
         check_mask(mask, self.indices.shape[0], "mask")
-        if state.layer == 0:
+        if state.layer == self.position == 0:
             self.check_weights()
         num_blocks = self.num_blocks[state.layer]
         mask = mask if mask.shape[1] == num_blocks else mask[:, :num_blocks]

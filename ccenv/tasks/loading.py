@@ -108,21 +108,22 @@ class Documents(GatedSequential):
         return ()
 
 
-def memories(size: int) -> list[tuple[int, ...]]:
+def memories(size: int, experts: int = NUM_EXPERTS) -> list[tuple[int, ...]]:
     """What may lie in memory, nothing first; the least recently used one first, if one ever leaves.
 
     >>> memories(1)[:3]
     [(), (0,), (1,)]
     """
-    if size >= NUM_EXPERTS:
-        return [m for n in range(size + 1) for m in itertools.combinations(range(NUM_EXPERTS), n)]
-    return [m for n in range(size + 1) for m in itertools.permutations(range(NUM_EXPERTS), n)]
+    orders = itertools.combinations if size >= experts else itertools.permutations
+    return [memory for n in range(size + 1) for memory in orders(range(experts), n)]
 
 
-def loaded(memory: tuple[int, ...], expert: int, size: int) -> tuple[int, ...]:
+def loaded(
+    memory: tuple[int, ...], expert: int, size: int, experts: int = NUM_EXPERTS
+) -> tuple[int, ...]:
     """What lies in memory once an expert has been used."""
     kept = (*(one for one in memory if one != expert), expert)
-    return tuple(sorted(kept)) if size >= NUM_EXPERTS else kept[-size:]
+    return tuple(sorted(kept)) if size >= experts else kept[-size:]
 
 
 def values_of_documents(
@@ -141,13 +142,15 @@ def values_of_documents(
 
 
 @functools.cache
-def moves(size: int, load_price: float) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+def moves(
+    size: int, load_price: float, experts: int = NUM_EXPERTS
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """Where each expert leads, by the number of the memory, and what loading it costs there."""
-    every = memories(size)
+    every = memories(size, experts)
     number = {memory: place for place, memory in enumerate(every)}
-    pairs = [[loaded(memory, e, size) for e in range(NUM_EXPERTS)] for memory in every]
+    pairs = [[loaded(memory, e, size, experts) for e in range(experts)] for memory in every]
     after = np.array([[number[one] for one in row] for row in pairs])
-    there = np.array([[e in memory for e in range(NUM_EXPERTS)] for memory in every])
+    there = np.array([[e in memory for e in range(experts)] for memory in every])
     return after, np.where(there, 0.0, load_price)
 
 

@@ -7,7 +7,7 @@ episodes cost at the end of training.
 import dataclasses
 import datetime
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -17,7 +17,9 @@ from ccenv.runs.config.plan import Plan, code_digests
 from ccenv.runs.stats.measures import DETERMINISTIC, OF_SYMBOLS
 from ccenv.runs.store.provenance import code_commit, data_of, load_average, machine, versions
 from ccenv.simulator.evaluate import evaluate
-from ccenv.simulator.extensions.context import Range
+
+if TYPE_CHECKING:
+    from ccenv.simulator.extensions.context import Range
 
 
 def description_of(plan: Plan, env: Any, agent: Agent) -> dict[str, Any]:
@@ -130,9 +132,10 @@ def verdicts_of_context(env: Any, agent: Agent, seed: int) -> dict[str, Any]:
     }
 
 
-def values_over(found: Range, count: int = NUM_VALUES) -> list[float]:
+def values_over(found: "Range", count: int = NUM_VALUES) -> list[float]:
     """Values evenly spread over a range, as they are drawn from it; both ends are among them.
 
+    >>> from ccenv.simulator.extensions.context import Range
     >>> [round(value, 2) for value in values_over(Range(0.1, 10.0, is_log=True))]
     [0.1, 0.32, 1.0, 3.16, 10.0]
     """

@@ -1,12 +1,15 @@
 """Decisions over time on real text: what is left to gain, and who gains it -> nats and prices.
 
 Frozen networks read sequences of the bundled text. At each position a gate may be skipped, which
-saves its price and changes what later positions read. Rules are searched on validation sequences.
-The bound tries every mask of short sequences with the future known: no policy has it.
+saves its price and changes what later positions read; or one of several experts computes, and one
+that is not in fast memory costs its price (`over_text_experts`). Rules are searched on validation
+sequences. The bound is the best of all masks with the future known: no policy has it.
 """
 
 import argparse
+import dataclasses
 import itertools
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,15 +19,26 @@ import torch
 from stable_baselines3 import PPO
 from torch import Tensor
 
-from ccenv.envs.stable_baselines import BlockSelectionVecEnv
+from ccenv.agents.rloo import Rloo
+from ccenv.envs.stable_baselines import ActionViewVecEnv, BlockSelectionVecEnv
 from ccenv.mdp import dynamics
+from ccenv.runs.lab import over_text_experts as experts
 from ccenv.runs.lab.experiment import Experiment, Options, Row
+from ccenv.runs.lab.over_text_experts import Judged
 from ccenv.runs.stats.intervals import mean_interval
+from ccenv.runs.tables.sweep_table import formatted
 from ccenv.simulator.evaluate import evaluate
+from ccenv.simulator.rollout import Rollout
 from ccenv.simulator.simulator import Simulator
 
-ROWS = 128
-"""Sequences of a rollout."""
+ROWS, COPIES = 256, 16
+"""Episodes of a rollout, and how many of them are of one sequence, where these are compared."""
+OF_RLOO = {
+    "num_kept": 1,
+    "diversity_weight": 0.0,
+    "num_epochs": 4,
+    "num_minibatches": 4,
+}
 SEARCHED = 512
 """Validation sequences by which rules are searched."""
 COMMON = 32
@@ -34,54 +48,56 @@ NUM_THRESHOLDS = 24
 
 @dataclass(frozen=True)
 class Text:
-    """A frozen network over a text, whose gates have one block each."""
+    """A frozen network over a text, whose gates have one block each, or which has experts."""
 
     length: int
     network: str
     sizes: dict[str, Any]
-    about: str
+    fast_memory: int | None = None
+    """experts that fit, of which one computes each position; None: of gates."""
 
     def simulator(self, price: float, rows: int = ROWS) -> Simulator:
-        """Its environment, where all that gates may skip costs so many nats a position."""
-        found = Simulator(rows, **self.settings(1.0))
-        found.seed(0)
-        weight = price / share_of_gates(found)
-        found = Simulator(rows, **self.settings(weight))
-        found.seed(0)
-        return found
+        """Its environment, see `settings`."""
+        simulator = Simulator(rows, **self.settings(price))
+        simulator.seed(0)
+        return simulator
 
-    def settings(self, cost_weight: float) -> dict[str, Any]:
-        """Of the environment."""
+    def settings(self, price: float) -> dict[str, Any]:
+        """Of the environment, where all that gates may skip costs so many nats a position.
+
+        Or each expert that is loaded.
+        """
+        if self.fast_memory is not None:
+            paid = {"cost_weight": 0.0, "load_weight": price * self.sizes["num_experts"]}
+            return {**self.weighted(paid), "fast_memory": self.fast_memory}
+        free = Simulator(8, **self.weighted({"cost_weight": 1.0}))
+        free.seed(0)
+        return self.weighted({"cost_weight": price / share_of_gates(free)})
+
+    def weighted(self, weights: dict[str, float]) -> dict[str, Any]:
+        """Settings with these weights of the reward."""
         return {
             "dataset": f"python_bundled@{self.length}",
             "network": self.network,
             "network_kwargs": self.sizes,
             "episode": "sequence",
             "reward": "nll_minus_cost",
-            "reward_kwargs": {"cost_weight": cost_weight},
+            "reward_kwargs": weights,
         }
 
 
+ROUTED = {"width": 48, "num_heads": 4, "num_experts": 16, "ffn_width": 48}
+"""`lm` of one layer with a router."""
 TEXTS = {
-    "updates": Text(
-        length=16,
-        network="skip_gru",
-        sizes={"width": 48, "embedding_size": 16},
-        about="skip_gru of 48 units: update the state",
-    ),
-    "layers": Text(
-        length=8,
-        network="lm",
-        sizes={"width": 48, "num_heads": 4, "num_experts": 1, "gates": "layers"},
-        about="lm of two layers of width 48: run a layer",
-    ),
+    "updates": Text(16, "skip_gru", {"width": 48, "embedding_size": 16}),
+    "layers": Text(8, "lm", {"width": 48, "num_heads": 4, "num_experts": 1, "gates": "layers"}),
     "patches": Text(
-        length=16,
-        network="patches",
-        sizes={"width": 48, "num_heads": 4, "ffn_width": 96, "context": 4, "patch_size": 8},
-        about="patches of 8 symbols: refresh the summary",
+        16, "patches", {"width": 48, "num_heads": 4, "ffn_width": 96, "context": 4, "patch_size": 8}
     ),
+    "experts, 2 of 16": Text(32, "ccenv.runs.lab.over_text_experts:RoutedText", ROUTED, 2),
+    "experts, 4 of 16": Text(32, "ccenv.runs.lab.over_text_experts:RoutedText", ROUTED, 4),
 }
+"""Updates of the state of `skip_gru`, layers of `lm`, refreshes of a patch's summary, experts."""
 
 
 def share_of_gates(simulator: Simulator) -> float:
@@ -262,38 +278,100 @@ def bound(simulator: Simulator, count: int) -> tuple[Tensor, Tensor]:
     return torch.stack(likely), torch.stack(spent)
 
 
-def learned(text: Text, price: float, rollouts: int, gamma: float, seed: int) -> Any:
-    """What an evaluation says of PPO on the test split."""
-    simulator = text.simulator(price)
-    env = BlockSelectionVecEnv(ROWS, **text.settings(price / share_of_gates(simulator)))
-    steps = simulator.num_steps
+class OwnStep(Rloo):
+    """Learns as if a decision changed nothing later: each is paid by its own step alone."""
+
+    def update(self, rollout: Rollout) -> dict[str, float]:
+        """See `Agent.update`."""
+        return super().update(dataclasses.replace(rollout, returns=rollout.rewards))
+
+
+LEARNED: dict[str, Any] = {
+    "rloo, credit over time": Rloo,
+    "rloo, paid by its own step": OwnStep,
+    "PPO, credit over time": PPO,
+}
+"""What learns, of as many episodes each."""
+
+
+def learned(
+    text: Text, price: float, rollouts: int, algorithm: Any, seed: int
+) -> tuple[float, float]:
+    """Nats of a test position without and with the price, what the policy costs included."""
+    settings = text.settings(price)
+    env, model = (
+        by_ppo(text, settings, rollouts, seed)
+        if algorithm is PPO
+        else by_copies(text, settings, rollouts, algorithm, seed)
+    )
+    verdict = evaluate(env, model, deterministic=True)
+    paid = -verdict.mean_return / text.length
+    if text.fast_memory is None:
+        # What choosing costs is paid as the gates are.
+        simulator = text.simulator(price)
+        paid += cost_weight(simulator) * verdict.policy_cost - always_paid(simulator)
+    return verdict.nll, paid
+
+
+def by_copies(
+    text: Text, settings: dict[str, Any], rollouts: int, algorithm: Any, seed: int
+) -> tuple[Simulator, Rloo]:
+    """An environment of copies, and what learned in it."""
+    simulator = Simulator(ROWS, **settings, group_size=COPIES)
+    simulator.seed(seed)
+    is_gated = text.fast_memory is None
+    own: dict[str, Any] = {"sampling": "independent", "learning_rate": 0.01}
+    if not is_gated:
+        own = {"sampling": "ordered", "learning_rate": 0.003}
+    agent: Rloo = algorithm(simulator, seed=seed, **own, **OF_RLOO)
+    if not is_gated:
+        experts.start_at_router(agent)
+    agent.learn(rollouts * ROWS // COPIES)
+    return simulator, agent
+
+
+def by_ppo(text: Text, settings: dict[str, Any], rollouts: int, seed: int) -> tuple[Any, PPO]:
+    """An environment of Stable-Baselines3, and what learned in it."""
+    env: Any = BlockSelectionVecEnv(ROWS, **settings)
+    steps = env.simulator.num_steps
+    if text.fast_memory is not None:
+        menu = np.eye(text.sizes["num_experts"], dtype=int).tolist()
+        env = ActionViewVecEnv(env, "menu", menu=menu)
     model = PPO(
         "MlpPolicy",
         env,
         n_steps=steps,
         batch_size=ROWS * steps // 4,
         n_epochs=4,
-        gamma=gamma,
+        gamma=1.0,
         gae_lambda=0.9,
         learning_rate=lambda left: 2e-3 * left,
         ent_coef=0.003,
         stats_window_size=ROWS,
         seed=seed,
         device="cpu",
-    ).learn(rollouts * ROWS * steps)
-    return evaluate(env, model, deterministic=True)
+    )
+    return env, model.learn(rollouts * ROWS * steps)
 
 
-LEARNED = {"PPO, credit over time": 1.0, "PPO, paid by its own step": 0.0}
-"""What learns -> its discount."""
+def cost_weight(simulator: Any) -> float:
+    """Of its reward."""
+    weight: float = simulator.reward.rule.arguments["cost_weight"]
+    return weight
+
+
+def always_paid(simulator: Simulator) -> float:
+    """What a position costs that skips all that it can."""
+    return cost_weight(simulator) * costs_of(simulator, same(False))
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Which problems, and how long."""
     add = parser.add_argument
     add("--text", choices=list(TEXTS), nargs="+", default=list(TEXTS), help="which networks")
-    add("--prices", type=float, nargs="+", default=[0.2, 0.4], help="nats a position")
-    add("--rollouts", type=int, default=200, help=f"of {ROWS} sequences")
+    add("--prices", type=float, nargs="+", default=[0.1, 0.2, 0.4], help="nats a position")
+    add("--learners", choices=list(LEARNED), nargs="+", default=list(LEARNED), help="what learns")
+    add("--rollouts", type=int, default=200, help=f"of {ROWS} episodes")
     add("--seeds", type=int, default=5, help="of what learns; 0: rules and bounds alone")
     add(
         "--bound", type=int, default=24, help="test sequences of which every mask is tried; 0: none"
@@ -303,53 +381,78 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def measured(options: Options) -> Iterator[Row]:
     """Rows of each network and price."""
     for name in options.text:
-        simulator = TEXTS[name].simulator(1.0).on_split("test", 8)
-        tried = bound(simulator, options.bound) if options.bound else None
+        text = TEXTS[name]
+        judges = judge_of_gates if text.fast_memory is None else judge_of_experts
+        judge = judges(text, options.bound)
         for price in options.prices:
-            yield from rows_of(name, price, tried, options)
+            yield from rows_of(name, price, *judge(price), options)
+
+
+Judge = Callable[[float], tuple[list[Judged], list[Judged]]]
+"""Price -> rules, and what knows more than a policy may."""
+
+
+def judge_of_experts(text: Text, count: int) -> Judge:
+    """Of experts in a fast memory."""
+    assert text.fast_memory is not None
+    return experts.judge(text.simulator(1.0), text.fast_memory, SEARCHED, count)
+
+
+def judge_of_gates(text: Text, count: int) -> Judge:
+    """Of gates that may be skipped; every mask of so many test sequences is tried once."""
+    tried = bound(text.simulator(1.0).on_split("test", 8), count) if count else None
+
+    def judge(price: float) -> tuple[list[Judged], list[Judged]]:
+        simulator = text.simulator(price)
+        test, free = simulator.on_split("test", 8), always_paid(simulator)
+        weight = cost_weight(simulator)
+        score = score_on(simulator, "validation")
+
+        def judged(decides: str, value: float, returns: Tensor, costs: Tensor) -> Judged:
+            spent = (weight * float(costs.mean()) - free) / price
+            nats = -value / text.length - free
+            return Judged(decides, nats, -returns / text.length - free, spent)
+
+        whole = torch.arange(test.num_episodes)
+        rules = [
+            judged(name, score(choose), *play(test, choose, whole))
+            for name, choose in rules_of(simulator, score)
+        ]
+        known = {} if tried is None else knowing(test, tried, weight)
+        bounds = [
+            judged(name, math.nan, returns, costs / text.length)
+            for name, (returns, costs) in known.items()
+        ]
+        return rules, bounds
+
+    return judge
 
 
 def rows_of(
-    name: str, price: float, tried: tuple[Tensor, Tensor] | None, options: Options
+    name: str, price: float, rules: list[Judged], bounds: list[Judged], options: Options
 ) -> Iterator[Row]:
     """Rows of a price: rules, what knows more than a policy may, and what learns."""
-    text = TEXTS[name]
-    simulator = text.simulator(price)
-    test, positions = simulator.on_split("test", 8), simulator.positions
-    least, share = costs_of(test, same(False)), share_of_gates(simulator)
-    weight = price / share
-    score = score_on(simulator, "validation")
+    best = min(rules, key=lambda rule: rule.score)
 
-    def nats(returns: Tensor | float) -> Any:
-        """Of a position, with what its gates have spent."""
-        return -returns / positions - weight * least
-
-    def row(decides: str, objective: float, cost: float, gains: Sequence[float]) -> Row:
-        spent = (cost - least) / share
+    def row(decides: str, objective: float, spent: float, gains: Sequence[float]) -> Row:
         told = {"text": name, "price": price, "decides": decides, "objective": objective}
         return told | {"spent": spent, "gains": list(gains)}
 
-    rules, whole = dict(rules_of(simulator, score)), torch.arange(test.num_episodes)
-    best = max(rules, key=lambda rule: score(rules[rule]))
-    of_rules = {rule: play(test, choose, whole) for rule, choose in rules.items()}
-    level = nats(of_rules[best][0])
-    for rule, (returns, costs) in of_rules.items():
-        gains = [float((level - nats(returns)).mean())]
-        yield row(rule, float(nats(returns).mean()), float(costs.mean()), gains)
-    if tried is not None:
-        few = torch.arange(len(tried[0]))
-        of_few = nats(play(test, rules[best], few)[0])
-        for decides, (found, costs) in knowing(test, tried, weight).items():
-            gains = (of_few - nats(found)).tolist()
-            yield row(decides, float(nats(found).mean()), float(costs.mean()) / positions, gains)
-    for decides, gamma in LEARNED.items() if options.seeds else ():
-        verdicts = [
-            learned(text, price, options.rollouts, gamma, seed) for seed in range(options.seeds)
+    for rule in rules:
+        gain = float((best.objectives - rule.objectives).mean())
+        yield row(rule.decides, float(rule.objectives.mean()), rule.spent, [gain])
+    for one in bounds:
+        gains = (best.objectives[: len(one.objectives)] - one.objectives).tolist()
+        yield row(one.decides, float(one.objectives.mean()), one.spent, gains)
+    for decides in options.learners if options.seeds else ():
+        level = float(best.objectives.mean())
+        found = [
+            learned(TEXTS[name], price, options.rollouts, LEARNED[decides], seed)
+            for seed in range(options.seeds)
         ]
-        values = [nats(one.mean_return) for one in verdicts]
-        cost = float(np.mean([one.compute_cost for one in verdicts]))
-        gains = [float(level.mean()) - value for value in values]
-        yield row(decides, float(np.mean(values)), cost, gains)
+        nll, values = zip(*found, strict=True)
+        objective, gains = float(np.mean(values)), [level - value for value in values]
+        yield row(decides, objective, (objective - float(np.mean(nll))) / price, gains)
 
 
 def knowing(
@@ -372,25 +475,41 @@ def shown(row: Row) -> dict[str, Any]:
     return {"gain": gain.mean, "interval": "" if is_one else f"[{gain.low:.3f}, {gain.high:.3f}]"}
 
 
+COLUMNS = {
+    "decides over": "<{text}",
+    "price": ">{price:.1f}",
+    "decides": "<{decides}",
+    "nats with the price": ">{objective:.3f}",
+    "spent": ">{spent:z.2f}",
+    "gain over the best rule": ">{gain:.3f}",
+    "95 %": "<{interval}",
+}
+
+
+def table(rows: Sequence[Row]) -> str:
+    """Rows of a network and a price together; of rules the best, and those that beat it on test."""
+    order = {name: place for place, name in enumerate(TEXTS)}
+    kept = [
+        row
+        for row in rows
+        if row["decides"] in LEARNED or len(row["gains"]) > 1 or row["gains"][0] >= 0
+    ]
+    kept.sort(key=lambda row: (order.get(row["text"], len(order)), row["price"]))
+    return formatted(COLUMNS, [{**row, **shown(row)} for row in kept])
+
+
 OVER_TEXT = Experiment(
     name="over-text",
     about="decisions over time on real text: rules, policies, and what is left to gain",
     run=measured,
-    columns={
-        "network": "<{text}",
-        "price": ">{price:.1f}",
-        "decides": "<{decides}",
-        "nats with the price": ">{objective:.3f}",
-        "spent": ">{spent:.2f}",
-        "gain over the best rule": ">{gain:.3f}",
-        "95 %": "<{interval}",
-    },
-    shown=shown,
+    pivot=table,
     notes="""\
-Nats of a position with the price of what its gates run; spent: share of that price. The best rule
-is chosen on validation sequences. Gains of bounds are of the same few test sequences, with
-intervals over these; those of policies are of all test sequences, with intervals over seeds.""",
-    settings={"rows": ROWS, "searched": SEARCHED},
+Nats of a position with the price of what its gates run or load; spent: share of that price. The
+best rule is chosen on validation sequences and has a gain of 0; rules below it are left out. MACs
+of a policy cost as much as those of gates; rules are free, and so are MACs where loads cost. Gains
+of bounds are of the same few test sequences, with intervals over these; those of policies are of
+all test sequences, with intervals over seeds.""",
+    settings={"rows": ROWS, "copies": COPIES, "searched": SEARCHED},
     add_options=add_options,
     key=("text", "price", "decides"),
 )

@@ -72,20 +72,6 @@ def test_a_share_of_none_is_the_whole_network_and_of_all_the_first_exit(name, tr
     assert none.policy_cost == every.policy_cost == 0
 
 
-@pytest.mark.parametrize("name", NETWORKS)
-def test_no_one_stopping_answers_bit_for_bit_as_the_agent_dense(name, trained):
-    simulator, answers = trained[name].on_split("test", 50), []
-    for agent in (Confidence(trained[name], stop_shares=0.0), Dense(trained[name])):
-        observation = simulator.begin(torch.arange(50))
-        if isinstance(agent, Confidence):
-            agent.choose()
-        for layer in range(simulator.num_layers):
-            step = simulator.step(agent.act(observation, layer))
-            observation = step.observation
-        answers.append(step.outcome.logits)
-    assert torch.equal(*answers)
-
-
 @pytest.mark.parametrize("measure", MEASURES)
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.93])
 def test_on_validation_the_share_that_stops_is_the_one_asked_for(share, measure, trained):

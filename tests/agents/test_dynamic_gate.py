@@ -40,19 +40,6 @@ def test_forward_gates_are_zero_or_one_and_backward_all_of_them_learn_from_the_t
         assert all((gate.sum(dim=1) == num_kept).all() for gate in gates)
 
 
-def test_the_other_way_round_gates_are_soft_and_learn_nothing_from_the_task():
-    def reversed_estimate(mask, probability):
-        # As it is in circulation: the value is the probability's, the gradient the mask's.
-        return mask.float() - mask.float() + probability.detach()
-
-    agent = make_agent("dynamic_gate", 32, env_settings=COTRAIN)
-    agent.generator.manual_seed(0)
-    gates, _ = gradients_of(agent, lambda mask, p: reversed_estimate(mask, p) + 0.0 * p)
-    assert not set(gates[0].unique().tolist()) <= {0.0, 1.0}
-    _, gradients = gradients_of(agent, lambda mask, p: reversed_estimate(mask, p) + 0.0 * p)
-    assert not any(gradient.any() for gradient in gradients)
-
-
 def test_a_price_of_usage_closes_gates_and_without_one_the_task_opens_some():
     density, error = {}, {}
     for weight in (0.0, 20.0):

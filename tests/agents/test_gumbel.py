@@ -75,6 +75,7 @@ def test_an_update_uses_the_noise_that_drew_the_masks_and_forgets_it():
     assert agent.noise == {}
 
 
+@pytest.mark.slow
 def test_independent_gates_come_to_their_rate():
     agent = make_agent(
         "gumbel",

@@ -102,6 +102,7 @@ def test_the_agents_update_leaves_the_network_and_its_gradients_alone(name):
     )
 
 
+@pytest.mark.slow
 def test_straight_through_comes_to_its_density():
     agent = make_agent(
         "straight_through",
@@ -399,6 +400,7 @@ def test_perturbed_draws_refuse_what_does_not_go_with_them():
         make_agent("rloo", 4, num_kept=1, sampling="perturbed", advantage="normalised")
 
 
+@pytest.mark.slow
 def test_a_price_makes_independent_draws_keep_less():
     def kept(price):
         env_settings = {"reward_kwargs": {"cost_weight": price}}

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from ccenv.runs.comparing import Comparison
+from ccenv.runs.engine import pool
 from ccenv.tasks.catalogue import TASKS
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -86,6 +87,8 @@ def test_an_example_runs_from_an_empty_folder(name, tmp_path, monkeypatch):
     pytest.importorskip(LIBRARIES.get(name, "ccenv"))
     path = next(path for path in EXAMPLES if path.stem == name)
     monkeypatch.chdir(tmp_path)
+    # Here: a process for each run takes longer than the run.
+    monkeypatch.setattr(pool, "run_all", lambda tasks, workers: pool.run_here(tasks))
     results = called(path, monkeypatch, **TINY[name])
     for result in results if isinstance(results, list) else [results]:
         if isinstance(result, Comparison):

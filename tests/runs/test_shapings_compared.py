@@ -65,52 +65,6 @@ def test_python_a_command_and_a_file_compare_the_same_runs(place, monkeypatch, c
         assert " ".join(found.verdict.split()) in " ".join(said.split())
 
 
-@pytest.mark.parametrize(
-    ("words", "hint"),
-    [
-        ("--agent reinforce --rewards acuracy,potential --cost-weights 1,2", "unknown reward"),
-        ("--agent reinforce --rewards negative_nll,potential --cost-weights 1,2", "none; give it"),
-        ("--agent reinforce --rewards blockdrop,potential --cost-weights 1,2", "wrong_penalty"),
-        ("--agent reinforce --rewards potential --cost-weights 1,2", "rewards as a list of two"),
-        ("--agent reinforce --rewards potential,nll_minus_cost", "cost_weights as a list of two"),
-        (
-            "--agent reinforce --rewards potential,nll_minus_cost --cost-weights 1,1",
-            "cost_weights as a list of two",
-        ),
-        (
-            "--agent reinforce --rewards potential,nll_minus_cost --cost-weights 1,-2",
-            "cost_weight to be a number of at least 0",
-        ),
-        (
-            "--agent reinforce --rewards potential,nll_minus_cost --cost-weights 1,nan",
-            "expected finite numbers",
-        ),
-        (
-            "--agent reinforce --rewards potential,nll_minus_cost --cost-weights 1,2 --seeds 1",
-            "at least 2 seeds",
-        ),
-        ("--rewards potential,nll_minus_cost --cost-weights 1,2", "got no agent"),
-        ("digits --agent reinforce --rewards potential,nll_minus_cost", "got both"),
-        (
-            "--agent reinforse --rewards potential,nll_minus_cost --cost-weights 1,2",
-            "did you mean 'reinforce'",
-        ),
-        (
-            "--agent reinforce rate=1 --rewards potential,nll_minus_cost --cost-weights 1,2",
-            "unknown setting 'rate'",
-        ),
-    ],
-)
-def test_what_cannot_be_compared_is_refused_in_a_line_and_leaves_nothing(
-    words, hint, place, capsys
-):
-    assert cli.main(["compare", *words.split()]) == 2
-    said = capsys.readouterr().err
-    assert hint in said
-    assert said.count("\n") == 1
-    assert not list(place.iterdir())
-
-
 def test_weights_that_are_no_numbers_are_told_by_the_option(place, capsys):
     with pytest.raises(SystemExit) as ended:
         cli.main(["compare", "--agent", "reinforce", "--cost-weights", "a,b"])

@@ -11,6 +11,8 @@ that is hard is memory.
 - `copying`: five of eight symbols, blanks, and five questions, at which they are said again in
   order. Arjovsky, Shah, Bengio 2016, "Unitary evolution recurrent neural networks"
   (arXiv 1511.06464, section 4.2).
+
+`surprise` are windows, not sequences, in which doubt comes at known places.
 """
 
 import torch
@@ -67,3 +69,44 @@ def in_positions(symbols: Tensor, labels: Tensor, num_symbols: int) -> Split:
     shape, flat = (symbols.numel(), length), symbols.flatten().byte()
     rows = Positions(shape, torch.int64, torch.device("cpu"), flat, num_symbols)
     return Split(rows, labels.flatten(), num_symbols, together=length)
+
+
+SURPRISES = {"train": 8000, "validation": 1000, "test": 2000}
+"""Windows of each split of `surprise`."""
+NUM_KEYS = 8
+CALM, FIRST_WAIT, SECOND_WAIT = 0, NUM_KEYS + 1, NUM_KEYS + 2
+NUM_SYMBOLS = NUM_KEYS + 3
+LENGTH = 24
+"""Symbols of a window."""
+BURST = 4
+"""Symbols of a surprise: the key, two of waiting, the key."""
+
+
+def surprise(split: str, probability: float = 0.1, length: int = LENGTH) -> Split:
+    """Calm texts in which, now and then, a key comes, two symbols of waiting, and the key again.
+
+    Nothing tells when a key comes or which; what follows is certain for a network that remembers
+    it. So a reader in patches is in doubt at one place only: behind the second symbol of waiting,
+    where the key lies in the patch that is not read yet. Not from a paper.
+
+    Args:
+        split: "train", "validation" or "test".
+        probability: of a key behind a calm symbol, or behind a surprise.
+        length: symbols of a window.
+
+    Returns:
+        Windows int64 [inputs, length] of 11 symbols, and the symbol behind.
+    """
+    generator = stream(SPLITS.index(split), "surprises")
+    rows, long = SURPRISES[split], length + 1
+    symbols = torch.zeros(rows, long + BURST, dtype=torch.int64)
+    starts = torch.rand(rows, long, generator=generator) < probability
+    keys = torch.randint(1, NUM_KEYS + 1, (rows, long), generator=generator)
+    free = torch.zeros(rows, dtype=torch.int64)
+    for place in range(long):
+        begins = (starts[:, place] & (free <= place)).nonzero().squeeze(1)
+        key = keys[begins, place]
+        waits = [torch.full_like(key, wait) for wait in (FIRST_WAIT, SECOND_WAIT)]
+        symbols[begins, place : place + BURST] = torch.stack([key, *waits, key], dim=1)
+        free[begins] = place + BURST
+    return Split(symbols[:, :length].clone(), symbols[:, length].clone(), NUM_SYMBOLS)

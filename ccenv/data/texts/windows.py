@@ -23,7 +23,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from ccenv.data.rows import Rows
-from ccenv.data.split import DRIFT, Split, data_root
+from ccenv.data.split import Split, data_root
 from ccenv.data.texts.files import (
     BUNDLED,
     FOLDER,
@@ -149,10 +149,9 @@ def text8(split: str) -> Split:
 def base_and_length(name: str) -> tuple[str, int | None]:
     """Name of a text, and the length of its sequences; None: windows.
 
-    >>> base_and_length("python_text@128"), base_and_length("python_text@drift")
+    >>> base_and_length("python_text@128"), base_and_length("python_text")
     (('python_text', 128), ('python_text', None))
     """
-    name = name.removesuffix(DRIFT)
     parts = LENGTH.fullmatch(name)
     return (name, None) if parts is None else (parts[1], int(parts[2]))
 
@@ -206,7 +205,6 @@ def coding(name: str) -> tuple[np.ndarray, np.ndarray]:
     """
     texts = texts_named(base_and_length(name)[0])
     if texts is None:
-        name = name.removesuffix(DRIFT)
         raise ValueError(f"expected the name of a text in {data_root()}, got {name!r}")
     symbols = symbol_table(texts)
     return symbols, byte_table(symbols)

@@ -12,9 +12,8 @@ from llvmlite import ir
 from numba import carray, types
 from numba.extending import intrinsic
 
-from ccenv.sparse.cpu.codegen.compiled import compiled, inlined
+from ccenv.sparse.cpu.codegen.compiled import as_pointer, compiled, inlined
 from ccenv.sparse.cpu.codegen.floats import add_floats, copy_floats
-from ccenv.sparse.cpu.codegen.micro_kernels import as_pointer
 from ccenv.sparse.cpu.codegen.vectors import (
     BUSY,
     F32,

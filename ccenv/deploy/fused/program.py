@@ -27,9 +27,9 @@ from ccenv.deploy.fused.parts import (
     pool_images,
     symbols_fit,
 )
-from ccenv.sparse.cpu.codegen.compiled import KERNELS, compiled, forget_stale, make_call
+from ccenv.sparse.cpu.codegen.compiled import KERNELS, as_pointer, compiled, forget_stale, make_call
 from ccenv.sparse.cpu.codegen.floats import add_floats, call_activate, copy_floats, walk_copy
-from ccenv.sparse.cpu.codegen.micro_kernels import LOWER_HALF, as_pointer
+from ccenv.sparse.cpu.codegen.micro_kernels import LOWER_HALF
 from ccenv.sparse.cpu.codegen.vectors import highest_below, lowest_bit, sort_keys
 from ccenv.sparse.cpu.kernels import call_multiply_kept
 

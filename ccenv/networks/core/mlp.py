@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from ccenv.base.annotations import has_mark, marked
@@ -157,6 +158,8 @@ class LayeredNetwork(GatedNetwork):
         if self.is_small and backend == "auto" and weight.is_cpu:
             backend = "reference"
             weight, bias = as_read(weight, bias, in_mask, out_mask)
+            # What the layer before has skipped is zero already.
+            in_mask = None
         return block_sparse_linear(
             x, weight, bias, in_mask, out_mask, activation=activation, backend=backend
         )
@@ -301,7 +304,9 @@ def as_read(
     """A layer's weight and bias, zero where no row reads them: there they may be anything."""
     if in_mask is not None and not (used := in_mask.any(0, True)).all():
         weight = zero_where_skipped(weight, used)
-    if out_mask is not None and not (used := out_mask.any(0, True)).all():
+    # Without a gradient it is enough that what they give is hidden.
+    learns = torch.is_grad_enabled()
+    if learns and out_mask is not None and not (used := out_mask.any(0, True)).all():
         weight = zero_where_skipped(weight.t(), used).t()
         bias = zero_where_skipped(bias.unsqueeze(0), used).squeeze(0)
     return weight, bias

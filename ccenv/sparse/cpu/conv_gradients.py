@@ -10,9 +10,8 @@ from typing import Any
 import numpy as np
 from numba import carray
 
-from ccenv.sparse.cpu.codegen.compiled import compiled
+from ccenv.sparse.cpu.codegen.compiled import as_pointer, compiled
 from ccenv.sparse.cpu.codegen.floats import add_floats, copy_floats
-from ccenv.sparse.cpu.codegen.micro_kernels import as_pointer
 from ccenv.sparse.cpu.conv_kernels import (
     GAP,
     ConvShape,

@@ -14,9 +14,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numba import carray
 
-from ccenv.sparse.cpu.codegen.compiled import compiled
+from ccenv.sparse.cpu.codegen.compiled import as_pointer, compiled
 from ccenv.sparse.cpu.codegen.floats import call_activate, copy_floats, copy_rows, split_floats
-from ccenv.sparse.cpu.codegen.micro_kernels import as_pointer
 from ccenv.sparse.cpu.tiles import TILE_COLUMNS, TILE_K, times_block
 
 # Floats of an unfolded strip: it stays in the second-level cache.

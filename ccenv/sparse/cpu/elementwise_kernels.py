@@ -8,7 +8,13 @@ from typing import Any
 import numpy as np
 from numba import carray
 
-from ccenv.sparse.cpu.codegen.compiled import LANES, called_by_name, compiled, compiled_sum
+from ccenv.sparse.cpu.codegen.compiled import (
+    LANES,
+    as_pointer,
+    called_by_name,
+    compiled,
+    compiled_sum,
+)
 from ccenv.sparse.cpu.codegen.floats import (
     RELU,
     TANH,
@@ -18,7 +24,6 @@ from ccenv.sparse.cpu.codegen.floats import (
     walk_copy,
     zero_columns,
 )
-from ccenv.sparse.cpu.codegen.micro_kernels import as_pointer
 
 
 @compiled

@@ -16,9 +16,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numba import carray
 
-from ccenv.sparse.cpu.codegen.compiled import compiled
+from ccenv.sparse.cpu.codegen.compiled import as_pointer, compiled
 from ccenv.sparse.cpu.codegen.floats import NONE, copy_floats
-from ccenv.sparse.cpu.codegen.micro_kernels import LOWER_HALF, as_pointer
+from ccenv.sparse.cpu.codegen.micro_kernels import LOWER_HALF
 from ccenv.sparse.cpu.elementwise_kernels import add_up_rows, blank_copy, slope_blocks, slope_rows
 from ccenv.sparse.cpu.kernels import call_multiply_kept
 from ccenv.sparse.cpu.row_lists import blocks_of_rows, bucket, count_kept_blocks, list_block_rows

@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 from numba import carray
 
-from ccenv.sparse.cpu.codegen.compiled import called_by_name, compiled
+from ccenv.sparse.cpu.codegen.compiled import as_pointer, called_by_name, compiled
 from ccenv.sparse.cpu.codegen.floats import call_activate, call_zero_columns, copy_floats
-from ccenv.sparse.cpu.codegen.micro_kernels import as_pointer, ask_for
+from ccenv.sparse.cpu.codegen.micro_kernels import ask_for
 from ccenv.sparse.cpu.elementwise_kernels import call_transpose
 from ccenv.sparse.cpu.row_kernel import (
     Inputs,

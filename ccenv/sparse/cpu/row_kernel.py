@@ -14,9 +14,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numba import carray
 
-from ccenv.sparse.cpu.codegen.compiled import called_by_name, compiled
+from ccenv.sparse.cpu.codegen.compiled import as_pointer, called_by_name, compiled
 from ccenv.sparse.cpu.codegen.floats import call_activate, call_zero_columns
-from ccenv.sparse.cpu.codegen.micro_kernels import LOWER_HALF, as_pointer, sum_blocks, sum_runs
+from ccenv.sparse.cpu.codegen.micro_kernels import LOWER_HALF, sum_blocks, sum_runs
 from ccenv.sparse.cpu.elementwise_kernels import call_transpose
 
 

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from numba import carray
 
-from ccenv.sparse.cpu.codegen.compiled import compiled
+from ccenv.sparse.cpu.codegen.compiled import as_pointer, compiled
 from ccenv.sparse.cpu.codegen.floats import copy_floats
-from ccenv.sparse.cpu.codegen.micro_kernels import LOWER_HALF, as_pointer
+from ccenv.sparse.cpu.codegen.micro_kernels import LOWER_HALF
 from ccenv.sparse.cpu.codegen.vectors import count_bits, lowest_bit, make_load_bits
 
 load_8, load_16, load_32 = make_load_bits(8), make_load_bits(16), make_load_bits(32)

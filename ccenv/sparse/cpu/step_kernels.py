@@ -7,8 +7,7 @@ numbers are the same by bits. Addresses are int64, as in the CPU kernels.
 import numpy as np
 from numba import carray
 
-from ccenv.sparse.cpu.codegen.compiled import compiled
-from ccenv.sparse.cpu.codegen.micro_kernels import as_pointer
+from ccenv.sparse.cpu.codegen.compiled import as_pointer, compiled
 
 
 @compiled

@@ -12,12 +12,9 @@ import pytest
 import torch
 
 from ccenv.base.machine import user_cache
-from ccenv.base.seeding import stream
 from ccenv.data import SPLITS, Split, check_split, data_root, load_split, npz, real
 from ccenv.data.real import STORED_AS
-from ccenv.data.split import DRIFT_WIDTH
 from ccenv.runs.commands.data import main
-from ccenv.simulator.simulator import Simulator
 
 BUNDLED = {"digits": (1097, 200, 500), "synthetic": (2000, 500, 500), "probe": (1024, 256, 256)}
 
@@ -427,50 +424,3 @@ def test_the_mixture_refuses_what_is_no_byte_image(monkeypatch):
     pretend(monkeypatch, sizes=(9, 9, 9), shapes=((1, 28, 28), (3, 64, 64), (3, 32, 32)))
     with pytest.raises(ValueError, match=r"at most 32 x 32 pixels in 'cifar10'"):
         real.mixed("train")
-
-
-def test_a_drifting_order_has_each_row_once_and_a_class_in_its_part_of_a_pass():
-    labels = torch.arange(2000) % 10
-    split = Split(torch.zeros(2000, 1), labels, 10)
-    orders = [split.drifting(stream(seed, "drift")) for seed in (0, 0, 1)]
-    assert torch.equal(*orders[:2])
-    assert not torch.equal(*orders[1:])
-    assert all(sorted(order.tolist()) == list(range(2000)) for order in orders)
-    for number in range(10):
-        places = (labels[orders[0]] == number).nonzero().flatten() / 2000
-        # From its tenth on for three tenths of a pass, over its end.
-        since = (places - number / 10 + 0.02) % 1
-        assert float(since.max()) < DRIFT_WIDTH + 0.04
-        assert float(since.mean()) == pytest.approx(DRIFT_WIDTH / 2 + 0.02, abs=0.03)
-
-
-def test_the_training_rows_of_a_name_with_drift_drift_and_nothing_else_does():
-    plain, drifting = (load_split(name, "train", ["halve"]) for name in ("digits", "digits@drift"))
-    assert torch.equal(plain.images, drifting.images)
-    assert (plain.drifts, drifting.drifts) == (False, True)
-    assert not load_split("digits@drift", "test").drifts
-    simulator = Simulator(200, dataset="digits@drift", weights="cotrain", num_blocks=(4,))
-    simulator.seed(0)
-    seen = []
-    for _ in range(10):
-        simulator.begin()
-        seen.append(simulator.data.labels[simulator.indices].bincount(minlength=10) / 200)
-    # A few classes at a time; in the next pass they come again.
-    assert all(3 <= int((shares > 0).sum()) <= 8 for shares in seen)
-    assert max(float((one - other).abs().sum()) for one in seen for other in seen) > 1.5
-    # Weights that are frozen learn all rows in any order.
-    assert torch.equal(*(split.shuffled(stream(0, "x")) for split in (plain, drifting)))
-
-
-def test_a_text_that_drifts_keeps_its_sequences_and_goes_from_its_beginning_to_its_end(tmp_path):
-    (tmp_path / "prose.txt").write_text("".join(chr(97 + i // 40) for i in range(800)))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("CCENV_DATA", str(tmp_path))
-        split = load_split("prose@8@drift", "train")
-    order = split.drifting(stream(0, "drift"))
-    groups = order.view(-1, 8)
-    assert torch.equal(groups, groups[:, :1] + torch.arange(8))
-    assert sorted(order.tolist()) == list(range(len(split)))
-    middle = len(groups) // 2
-    inner = groups[middle // 2 : middle + middle // 2, 0].double() / len(split)
-    assert float(inner[: middle // 2].mean()) < float(inner[middle // 2 :].mean())

@@ -213,6 +213,7 @@ def share_of_optimal_masks(model, env):
     return torch.stack(hits).float().mean().item()
 
 
+@pytest.mark.slow
 def test_dqn_learns_the_probe_from_a_menu():
     model, env = learned(
         "dqn",

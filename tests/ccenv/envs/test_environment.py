@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 
 from ccenv.envs.scalar import BlockSelectionEnv
 from ccenv.envs.vector import BlockSelectionVectorEnv
-from ccenv.networks.core.protocol import forward
 from ccenv.tasks.probe import PROBE_SETTINGS
 
 PROBE = PROBE_SETTINGS
@@ -55,24 +54,6 @@ def assert_equal(a, b):
             assert_equal(x, y)
     else:
         np.testing.assert_array_equal(a, b, strict=isinstance(a, np.ndarray))
-
-
-def test_keeping_every_block_answers_as_the_dense_network_and_costs_exactly_one():
-    env = BlockSelectionVectorEnv(8, autoreset_mode="DISABLED", **UNEVEN)
-    env.reset(seed=1)
-    for _ in range(2):
-        *_, info = env.step(np.ones((8, 5), dtype=np.int8))
-    simulator = env.simulator
-    masks = [torch.ones(8, n, dtype=torch.bool) for n in simulator.num_blocks]
-    with torch.no_grad():
-        logits = forward(
-            simulator.network, simulator.state.images_by_row, masks, backend="reference"
-        )
-    nll = torch.nn.functional.cross_entropy(logits, simulator.state.labels, reduction="none")
-    assert (info["compute_cost"] == 1).all()
-    assert (info["macs"] == simulator.dense_macs).all()
-    np.testing.assert_array_equal(info["prediction"], logits.argmax(dim=1).numpy())
-    np.testing.assert_allclose(info["nll"], nll.numpy(), rtol=1e-4)
 
 
 @given(seed=st.integers(0, 2**32 - 1))

@@ -428,27 +428,6 @@ def test_a_module_that_is_given_is_copied_and_stays_as_it_is(network):
 FULLY_CONNECTED = ("mlp", "mlp-dropout-0.2", "mlp-dropout-0.5", "probe")
 """Names whose sizes are settings of the environment; others: `test_networks_in_use`."""
 
-MY_NETWORK = """
-from ccenv import GatedMLP
-
-class Scaled(GatedMLP):
-    def gated_layer(self, index, x, in_mask, out_mask, backend="auto"):
-        return 2 * super().gated_layer(index, x, in_mask, out_mask, backend)
-
-def narrow(in_features, num_classes, **sizes):
-    return Scaled(in_features, (2, 3), 4, num_classes)
-"""
-
-
-@pytest.mark.parametrize("name", ["Scaled", "narrow"])
-def test_a_network_of_ones_own_is_used_by_module_and_name(tmp_path, monkeypatch, name):
-    (tmp_path / "my_networks.py").write_text(MY_NETWORK)
-    monkeypatch.syspath_prepend(str(tmp_path))
-    simulator = seeded(6, network=f"my_networks:{name}", num_blocks=(2, 3), weights="cotrain")
-    _, steps = episode(simulator, [full_mask(6, 2), full_mask(6, 3)])
-    assert steps[-1].outcome.compute_cost.tolist() == [1.0] * 6
-    assert simulator.update_network()["network_loss"] > 0
-
 
 @pytest.mark.parametrize(
     ("name", "observation", "reward"),

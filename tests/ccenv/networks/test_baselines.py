@@ -167,14 +167,6 @@ def test_the_networks_of_a_cascade_learn_apart():
         torch.testing.assert_close(parameter.grad, gradient)
 
 
-def test_its_cost_is_that_of_its_products():
-    network = small_conv((1, 14, 14), channels=(8, 16), units=(32,))
-    products = 9 * 8 * 49 + 9 * 8 * 16 * 16 + 16 * 16 * 32 + 32 * 10
-    assert network.dense_macs == products
-    network = small_conv((1, 14, 14), channels=(4, 12), kernel=(5, 3), padded=False)
-    assert network.dense_macs == 25 * 4 * 25 + 9 * 4 * 12 * 4 + 48 * 10
-
-
 def test_dropout_is_on_while_the_network_learns_and_off_when_it_is_used():
     network = half(in_features=6, num_blocks=(1,), block_size=400, num_classes=3)
     plain = GatedMLP(6, (1,), 400, 3)
@@ -284,19 +276,6 @@ def filled(network):
     with torch.no_grad():
         network.stem.rows.weight.normal_()
     return network.eval()
-
-
-def test_hashed_ngrams_are_the_logits_of_a_sum_of_a_row_a_place_and_a_row_an_ngram():
-    network = filled(hashed_ngrams(WINDOW, SYMBOLS, **HASHED))
-    tokens, kept = drawn()
-    stem, logits = network.stem, network.part(0).body[0]
-    for window, answer in zip(tokens, network(tokens, [kept]), strict=True):
-        last = window[-4:].tolist()
-        places = [stem.places.weight[4 * symbol + place] for place, symbol in enumerate(last)]
-        ngrams = [stem.rows.weight[row] for row in stem.hashed(window[None])[0]]
-        torch.testing.assert_close(answer, logits(sum(places + ngrams).relu()))
-    assert network.dense_macs == 5 * SYMBOLS
-    assert memory_bytes(network) == 4 * (5 * (4 * SYMBOLS + 12) + (5 + 1) * SYMBOLS)
 
 
 @given(bits=st.lists(st.booleans(), min_size=3 * 7, max_size=3 * 7))

@@ -14,7 +14,6 @@ from ccenv.agents.rloo import Rloo
 from ccenv.agents.sb3 import PPOAgent
 from ccenv.agents.systems.act import Act
 from ccenv.agents.systems.hash_routing import Hash
-from ccenv.agents.systems.pondernet import PonderNet
 from ccenv.agents.systems.topk import TopK
 from ccenv.base.seeding import stream
 from ccenv.data import load_split
@@ -257,28 +256,6 @@ def test_what_a_position_costs_that_stops_and_nothing_behind_its_exit_matters():
     assert network.embedding.weight.grad.isfinite().all()
 
 
-@pytest.mark.parametrize(("agent", "own"), [(Act, {"halting_bias": -1.0}), (PonderNet, {})])
-def test_positions_ponder_on_a_block_that_repeats(prose, agent, own):
-    settings = {"gates": "exits", "depth": 1, "repeats": 3, "num_experts": 1}
-    kwargs = {"network_kwargs": SMALL | settings, "observation": "layer_input"}
-    simulator = Simulator(8 * LENGTH, weights_kwargs={"learning_rate": 0.01}, **SETTINGS | kwargs)
-    simulator.seed(0)
-    losses, steps = [], []
-
-    def read(_, scalars):
-        losses.append(scalars["agent/loss"])
-        steps.append(scalars["agent/steps"])
-
-    made = agent(simulator, seed=0, **own)
-    # The paper's case: the cost of pondering teaches the layers, too.
-    assert agent is not Act or made.network_gradient
-    made.learn(30 * 8 * LENGTH, read)
-    assert losses[-1] < 1.3 < losses[0]
-    assert 1 <= min(steps) < max(steps) <= 3
-    verdict = ccenv.evaluate(simulator, made, split="validation", batch_size=40 * LENGTH)
-    assert 0 < verdict.compute_cost < 1
-
-
 def test_halting_at_a_network_of_sequences_without_exits_is_refused(prose):
     simulator = Simulator(LENGTH, **SETTINGS | {"observation": "layer_input"})
     with pytest.raises(ValueError, match=r"network with exits .* network_kwargs.gates=exits"):
@@ -386,21 +363,6 @@ def test_an_agents_verdict_by_greedy_masks_is_the_plain_run_with_them(prose, kin
             logits = plainly(simulator.network, inputs[first + LENGTH - 1], masks)
         losses.append(cross_entropy(logits, labels[rows], reduction="sum"))
     assert verdict.nll == pytest.approx(float(sum(losses)) / len(judged), abs=1e-5)
-
-
-def test_a_table_of_pairs_starts_at_the_hash_of_two_symbols(prose):
-    simulator = Simulator(2 * LENGTH, group_size=2, **SETTINGS)
-    simulator.seed(0)
-    hashed = Hash(simulator, seed=4, num_kept=1, num_hashed=2)
-    settings = {"embedding_size": "joint", "start": "hash", "sampling": "perturbed"}
-    agent = Rloo(simulator, seed=4, num_kept=1, **settings)
-    for one, other in zip(
-        ccenv.evaluate(simulator, agent).masks, ccenv.evaluate(simulator, hashed).masks, strict=True
-    ):
-        assert torch.equal(one, other)
-    # 128 symbols, and one for what is missing before the first.
-    assert sum(t.numel() for t in agent.parameters().values()) == 2 * 4 * (129**2 + 1)
-    agent.learn(2 * LENGTH)
 
 
 def test_a_verdict_that_fails_leaves_the_committed_masks_of_training(prose, monkeypatch):

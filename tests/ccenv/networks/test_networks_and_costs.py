@@ -8,8 +8,7 @@ from hypothesis import strategies as st
 from ccenv.base.masks import as_mask, density, mask_of_indices, pad_mask, random_mask
 from ccenv.base.seeding import stream
 from ccenv.networks.core.arguments import build_network
-from ccenv.networks.core.check import check_network, check_parts
-from ccenv.networks.core.mlp import GatedMLP, kept_units, layer_macs
+from ccenv.networks.core.mlp import GatedMLP, layer_macs
 from ccenv.networks.core.protocol import dense_forward, forward
 from ccenv.sparse.linear import block_sparse_linear
 
@@ -26,12 +25,6 @@ def network_of(in_features=6, num_classes=4, seed=0, **sizes):
 def masks_of(network, batch, value, seed=0):
     generator = stream(seed, "test masks")
     return [random_mask(batch, n, value, generator) for n in network.num_blocks]
-
-
-def episode_macs(network, masks):
-    """MACs of each step: [num_layers, batch]."""
-    before = [None, *masks[:-1]]
-    return torch.stack([layer_macs(network, i, before[i], m) for i, m in enumerate(masks)])
 
 
 @pytest.mark.parametrize("kind", [torch.float32, torch.int64])
@@ -66,14 +59,6 @@ def test_with_all_blocks_kept_the_logits_are_the_dense_networks(backend, activat
     dense = network.head_layers[-1](x)
     torch.testing.assert_close(network(images, masks_of(network, 5, 2.0), backend), dense)
     torch.testing.assert_close(dense_forward(network, images), dense)
-
-
-def test_what_another_mask_of_the_image_keeps_does_not_reach_a_row_that_skips_it():
-    network = network_of(num_blocks=(3,), block_size=4, head_units=())
-    network.layers[0].weight[4:8] = torch.nan
-    first = torch.tensor([[True, False, False], [False, True, False], [False, False, True]])
-    logits = forward(network, torch.randn(1, 6), [first])
-    assert logits.isfinite().all(dim=1).tolist() == [True, False, True]
 
 
 @pytest.mark.parametrize("size", [4, 96])
@@ -111,23 +96,6 @@ def test_two_of_32_blocks_of_8_on_784_inputs_take_12704_macs():
     mask = mask_of_indices(torch.tensor([[3, 17]]), 32)
     assert layer_macs(network, 0, None, mask).tolist() == [784 * 16 + 16 * 10] == [12_704]
     assert network.dense_macs == 784 * 256 + 256 * 10
-
-
-def test_the_macs_of_two_layers_are_those_worked_out_by_hand():
-    network = GatedMLP(10, num_blocks=(2, 3), block_size=(4, 5), num_classes=6)
-    first, second = torch.tensor([[True, False]]), torch.tensor([[True, False, True]])
-    # Layer 0: 10 inputs x 4 units. Layer 1: 4 inputs x 10 units, and 10 units x 6 logits.
-    assert episode_macs(network, [first, second]).tolist() == [[40], [40 + 60]]
-    assert network.dense_macs == 10 * 8 + 8 * 15 + 15 * 6
-
-
-def test_dense_layers_after_the_gated_ones_are_billed_with_the_last_gated_layer():
-    network = GatedMLP(10, num_blocks=(2,), block_size=4, num_classes=6, head_units=(7, 5))
-    one, none = torch.tensor([[True, False]]), torch.tensor([[False, False]])
-    tail = 7 * 5 + 5 * 6
-    assert layer_macs(network, 0, None, one).tolist() == [10 * 4 + 4 * 7 + tail]
-    assert layer_macs(network, 0, None, none).tolist() == [tail]
-    assert kept_units(network, 0, one).tolist() == [4]
 
 
 def test_initial_weights_depend_on_the_seed_alone_and_torchs_global_stream_goes_on():
@@ -170,17 +138,6 @@ def test_impossible_sizes_are_refused(settings_, message):
 def test_masks_that_are_not_one_for_each_layer_are_refused(masks):
     with pytest.raises(ValueError, match=r"one mask for each gated layer with \[3, 5, 2\] blocks"):
         forward(network_of(), torch.zeros(1, 6), [torch.ones(1, *m).bool() for m in masks])
-
-
-def test_a_network_without_the_parts_of_the_protocol_is_refused_by_what_it_lacks():
-    with pytest.raises(TypeError, match="got Linear without gates, num_classes, dense_macs"):
-        check_network(torch.nn.Linear(2, 2), torch.zeros(1, 2))
-    with pytest.raises(TypeError, match="got int"):
-        check_parts(3)
-    network = network_of()
-    network.gates = list(network.gates)
-    with pytest.raises(ValueError, match=r"gates as a tuple of ccenv\.Gate"):
-        check_parts(network)
 
 
 @given(bits=st.lists(st.lists(st.booleans(), min_size=5, max_size=5), min_size=1, max_size=4))

@@ -59,14 +59,6 @@ def test_the_architecture_keeps_the_laws_of_a_gated_network():
     assert [gate.skipped for gate in network.gates] == ["identity"] * 4
 
 
-def test_the_bill_is_the_formula():
-    length, (width, hidden) = 5, (LLAMA.width, LLAMA.hidden)
-    keys = width // 2
-    attention = length * (2 * width * width + 2 * width * keys) + 2 * length * length * width
-    mlp = 3 * length * width * hidden
-    assert small(length).dense_macs == 2 * (attention + mlp) + width * LLAMA.vocabulary
-
-
 def test_attention_is_torchs_own_with_keys_shared_by_neighbouring_heads():
     torch.manual_seed(0)
     body, x = Attention(LLAMA), torch.randn(3, 6, LLAMA.width)

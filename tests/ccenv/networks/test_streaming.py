@@ -8,7 +8,7 @@ import torch
 from ccenv.agents.reference_policies import BlockDropout
 from ccenv.agents.systems.entropy_threshold import EntropyThreshold, threshold_of
 from ccenv.base.seeding import stream
-from ccenv.data.toy import BURST, NUM_KEYS, SECOND_WAIT, surprise
+from ccenv.data.texts.tasks import BURST, NUM_KEYS, SECOND_WAIT, surprise
 from ccenv.networks.core.exit_state import exit_losses
 from ccenv.networks.text.patches import entropy
 from ccenv.simulator.evaluate import evaluate

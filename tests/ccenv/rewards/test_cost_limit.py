@@ -103,6 +103,7 @@ def test_a_controlled_price_ends_at_the_limit_on_the_probe(name, settings):
     assert last["reward/price"] > 0
 
 
+@pytest.mark.slow
 def test_dual_ascent_ends_near_the_limit_on_digits():
     tail, final, _ = mean_cost_at_the_end(
         "reinforce_lagrangian", {}, 150_000, batch_size=256, cost_limit=0.2

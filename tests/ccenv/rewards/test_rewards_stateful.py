@@ -1,6 +1,7 @@
 """Rewards that remember: when they may change, what restores them, and what they converge to."""
 
 import types
+from pathlib import Path
 
 import pytest
 import torch
@@ -13,7 +14,7 @@ from ccenv.networks.core.arguments import build_network
 from ccenv.networks.core.mlp import GatedMLP
 from ccenv.rewards import StatefulReward, make_reward
 from ccenv.rewards.lagrangian import Lagrangian, PidLagrangian, level_of, price_of
-from ccenv.rewards.latency import TimeTable, numbers_kept, time_table
+from ccenv.rewards.latency import TimeTable, numbers_kept, time_table, times_fingerprint
 from ccenv.rewards.potential import fit_probe
 from ccenv.simulator.evaluate import evaluate
 from ccenv.simulator.simulator import Simulator
@@ -273,6 +274,18 @@ def test_times_are_measured_once_on_a_machine(network):
         assert torch.equal(one, other)
         assert (one > 0).all()
         assert one.isfinite().all()
+
+
+def test_times_are_those_of_the_kernels_that_are_there(network, monkeypatch):
+    inputs, read = torch.rand(8, network.in_features), Path.read_bytes
+    before = times_fingerprint(network, inputs)
+    assert times_fingerprint(network, inputs) == before
+
+    def changed(path):
+        return read(path) + b"#" * path.match("cpu/kernels.py")
+
+    monkeypatch.setattr(Path, "read_bytes", changed)
+    assert times_fingerprint(network, inputs) != before
 
 
 @given(before=st.integers(0, 12), kept=st.integers(0, 9))

@@ -170,13 +170,8 @@ def test_each_gate_of_other_networks_reads_one_version_and_updates_learn_what_th
 LM = {"width": 8, "num_heads": 2, "ffn_width": 6, "num_experts": 4}
 KNOWN = {
     "mlp": SMALL,
-    "conv": {"network": "conv", "network_kwargs": {"channels": [4, 4, 4], "num_blocks": 2}},
     "resnet": {"network": "resnet", "network_kwargs": {"depth": 8, "width": 4}},
-    "vit": {"network": "vit", "network_kwargs": {"depth": 1, "dim": 8, "patch_size": 4}},
-    "bytes": {"network": "bytes", "network_kwargs": {"num_blocks": [4, 4], "tables": ["hidden"]}},
-    "experts": {"network": "lm", "network_kwargs": LM},
     "heads, experts": {"network": "lm", "network_kwargs": LM | {"gates": "heads,experts"}},
-    "units": {"network": "lm", "network_kwargs": LM | {"gates": "attention,ffn"}},
     "units, repeated": {
         "network": "lm",
         "network_kwargs": LM | {"gates": "attention,ffn,exits", "depth": 1, "repeats": 2},

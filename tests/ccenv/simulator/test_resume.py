@@ -161,7 +161,9 @@ SEQUENCE = {
 SEQUENCES_ALONG = SEQUENCE | {"weights": "cotrain"}
 CASES = {
     "reinforce over sequences": ("reinforce", SEQUENCES_ALONG, 4, 2),
-    "sb3_ppo over sequences": ("sb3_ppo", SEQUENCES_ALONG, 4, 2),
+    "sb3_ppo over sequences": pytest.param(
+        "sb3_ppo", SEQUENCES_ALONG, 4, 2, marks=pytest.mark.slow
+    ),
     **{name: (name, PROBE, 4, 2) for name in LEARNERS},
     **{name: (name, PONDERING, 4, 2) for name in ("act", "pondernet")},
     **{f"{name} along": (name, COTRAIN, 4, 2) for name in ("fixed_mask", "reinforce", "sb3_a2c")},

@@ -17,13 +17,13 @@ from ccenv.sparse.buffers import keep_panels
 from ccenv.sparse.cpu.codegen.compiled import (
     Announcement,
     announcement,
+    as_pointer,
     called_by_name,
     compiled,
     entry,
     forget_stale,
     make_call,
 )
-from ccenv.sparse.cpu.codegen.micro_kernels import as_pointer
 from ccenv.sparse.gpu import routes as gpu_routes
 from ccenv.sparse.linear import block_sparse_linear
 from ccenv.sparse.operands import layer_sizes

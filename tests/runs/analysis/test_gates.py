@@ -198,23 +198,3 @@ def test_the_program_shows_records_and_repeats(tmp_path, capsys):
     assert tables.main([str(page), "--results-dir", str(out.parent)]) == 0
     assert "| random half " in page.read_text()
     assert tables.main([str(page), "--results-dir", str(out.parent), "--check"]) == 0
-
-
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [
-        (["progress=1"], "unknown setting 'progress'"),
-        (["netwrok=mlp"], "did you mean 'network'?"),
-        (["split=tset"], "did you mean 'test'?"),
-        (["images=0"], "expected images of at least 1, got 0"),
-        (["images=many"], "expected images to be int, got 'many'"),
-        (["seed=-1"], "seed of at least 0"),
-        (["weights=cotrain"], "choose frozen or shipped"),
-        (["reward=accuracy_minus_cost"], "unknown setting 'reward'"),
-    ],
-)
-def test_wrong_settings_are_refused_in_one_line(words, message, capsys):
-    assert analyze.main(["gates", *words]) == 2
-    error = capsys.readouterr().err
-    assert message in error
-    assert error.count("\n") == 1

@@ -49,11 +49,6 @@ def test_the_version_is_told(capsys):
     assert "torch " in capsys.readouterr().out
 
 
-def test_a_wrong_command_answers_with_the_nearest(capsys):
-    assert cli.main(["comapre"]) == 2
-    assert "did you mean 'compare'?" in capsys.readouterr().err
-
-
 def test_modules_of_the_working_folder_are_found_behind_all_libraries(
     tmp_path, monkeypatch, capsys
 ):

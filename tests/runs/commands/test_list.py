@@ -140,22 +140,6 @@ def test_a_network_of_ones_own_that_needs_more_is_listed_without_gates(tmp_path,
     assert line["about"] == "Deep."
 
 
-@pytest.mark.parametrize(
-    ("command", "hint"),
-    [
-        (["reward"], "did you mean 'rewards'?"),
-        (["rewards", "lagrangain"], "did you mean 'lagrangian'?"),
-        (["agents", "reinforse"], "did you mean 'reinforce'?"),
-        (["agents", "nowhere:Agent"], "no module named 'nowhere'"),
-    ],
-)
-def test_a_wrong_name_answers_with_the_nearest(command, hint, capsys):
-    assert listing.main(command) == 2
-    captured = capsys.readouterr()
-    assert hint in captured.err
-    assert captured.out == ""
-
-
 def test_a_data_set_that_is_not_here_is_listed_with_how_to_get_it(tmp_path, monkeypatch):
     monkeypatch.setenv("CCENV_DATA", str(tmp_path))
     line = listing.list_kind("datasets", ["mnist"])["mnist"]

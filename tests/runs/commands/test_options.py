@@ -9,6 +9,7 @@ from pathlib import Path
 from unittest import mock
 
 import pytest
+from test_architecture import tree_of
 
 from ccenv.runs.commands import train
 from ccenv.runs.commands.cli import COMMANDS
@@ -100,20 +101,23 @@ def module_of(path):
 def calls(path, names):
     return [
         node
-        for node in ast.walk(ast.parse(path.read_text()))
+        for node in ast.walk(tree_of(path))
         if isinstance(node, ast.Call) and ast.unparse(node.func).rpartition(".")[2] in names
     ]
 
 
-PROGRAMS = {path: module_of(path) for path in FILES if calls(path, ["ArgumentParser"])}
-"""Files that make a parser -> their modules."""
+@functools.cache
+def programs():
+    """Files that make a parser -> their modules."""
+    return {path: module_of(path) for path in FILES if calls(path, ["ArgumentParser"])}
 
 
-@pytest.mark.parametrize("path", PROGRAMS, ids=PROGRAMS.values())
-def test_no_parser_takes_an_abbreviated_option(path):
-    for call in calls(path, ["ArgumentParser", "add_parser"]):
-        given = {keyword.arg: ast.unparse(keyword.value) for keyword in call.keywords}
-        assert given.get("allow_abbrev") == "False", ast.unparse(call)
+def test_no_parser_takes_an_abbreviated_option():
+    assert len(programs()) > 10
+    for path in programs():
+        for call in calls(path, ["ArgumentParser", "add_parser"]):
+            given = {keyword.arg: ast.unparse(keyword.value) for keyword in call.keywords}
+            assert given.get("allow_abbrev") == "False", (path, ast.unparse(call))
 
 
 @pytest.mark.parametrize(
@@ -153,10 +157,11 @@ def test_what_is_neither_an_option_nor_a_setting_is_refused(words, capsys):
     assert "unrecognized arguments" in capsys.readouterr().err
 
 
+@functools.cache
 def literals(path):
     """Texts of a file that are no docstring; X stands for what is put in."""
     told, inside = [], set()
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(tree_of(path)):
         body = getattr(node, "body", None)
         inside.update(
             line.value
@@ -176,45 +181,51 @@ def literals(path):
     return [text for text in told if not re.fullmatch(r"--[\w-]+", text)]
 
 
-TEXTS = {path: literals(path) for path in SHIPPED}
 COMMAND = re.compile(r"\bccenv (?P<name>[a-z]+)(?P<rest>(?: +(?![:;,.)])[^\s:;,()`'\"]+)*)")
 OPTION = re.compile(r"(?<![\w-])--[a-z][\w-]*")
-BARE = [path for path, texts in TEXTS.items() if any(map(OPTION.search, texts))]
 
 
-@pytest.mark.parametrize(
-    "path", [p for p in SHIPPED if any(map(COMMAND.search, TEXTS[p]))], ids=module_of
-)
-def test_a_command_that_is_advised_is_there_with_its_options(path):
-    for text in TEXTS[path]:
-        for found in COMMAND.finditer(text):
-            name, words = found["name"], found["rest"].split()
-            if {name, " ".join([name, *words[:1]])} & NO_COMMANDS:
-                continue
-            assert name in COMMANDS, text
-            parser = parser_of(program_of(name))
-            below = commands_of(parser)
-            if below and words:
-                assert words[0] in below, text
-                parser = below[words[0]]
-            assert set(filter(OPTION.fullmatch, words)) <= options_of(parser), text
+def test_a_command_that_is_advised_is_there_with_its_options():
+    advised = [
+        found for path in SHIPPED for text in literals(path) for found in COMMAND.finditer(text)
+    ]
+    assert len(advised) > 30
+    for found in advised:
+        name, words = found["name"], found["rest"].split()
+        if {name, " ".join([name, *words[:1]])} & NO_COMMANDS:
+            continue
+        assert name in COMMANDS, found.string
+        parser = parser_of(program_of(name))
+        below = commands_of(parser)
+        if below and words:
+            assert words[0] in below, found.string
+            parser = below[words[0]]
+        assert set(filter(OPTION.fullmatch, words)) <= options_of(parser), found.string
 
 
-@pytest.mark.parametrize("path", BARE, ids=module_of)
-def test_an_option_that_is_advised_is_taken_by_every_program_that_shows_the_advice(path):
-    programs = (
-        [PROGRAMS[path]] if path in PROGRAMS and path.stem not in ("experiment", "cli") else []
-    )
-    place = path.relative_to(ROOT).as_posix()
+def showing(path):
+    """Programs that show the advice of a file."""
+    own = path in programs() and path.stem not in ("experiment", "cli")
+    place, found = path.relative_to(ROOT).as_posix(), [programs()[path]] if own else []
     for start, names in SHOWN_BY.items():
         shows = names if place.startswith(start) else ()
-        programs += [program_of(name) if name in COMMANDS else name for name in shows]
-    for text in TEXTS[path]:
-        for option in set(OPTION.findall(COMMAND.sub("", text))) - OF_OTHERS:
-            shown_by = [program_of(ELSEWHERE[option])] if option in ELSEWHERE else programs
-            assert shown_by, f"which programs show {text!r}?"
-            for program in shown_by:
-                assert option in options_of(parser_of(program)), (program, text)
+        found += [program_of(name) if name in COMMANDS else name for name in shows]
+    return found
+
+
+def test_an_option_that_is_advised_is_taken_by_every_program_that_shows_the_advice():
+    advised = [
+        (path, text, option)
+        for path in SHIPPED
+        for text in literals(path)
+        for option in set(OPTION.findall(COMMAND.sub("", text))) - OF_OTHERS
+    ]
+    assert len(advised) > 30
+    for path, text, option in advised:
+        shown_by = [program_of(ELSEWHERE[option])] if option in ELSEWHERE else showing(path)
+        assert shown_by, f"which programs show {text!r}?"
+        for program in shown_by:
+            assert option in options_of(parser_of(program)), (program, text)
 
 
 def test_the_examples_of_the_help_are_read():

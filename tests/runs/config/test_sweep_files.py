@@ -246,14 +246,6 @@ def test_what_no_file_may_hold_is_refused_wherever_it_stands(name, place):
         sweep_of(whole)
 
 
-def test_a_file_that_is_not_there_is_refused_in_one_line(tmp_path, capsys):
-    assert compare.main([str(tmp_path / "none.toml"), *options_in(tmp_path)]) == 2
-    said = capsys.readouterr().err.strip()
-    assert said.endswith("none.toml, got no such file")
-    assert "\n" not in said
-    assert not list(tmp_path.iterdir())
-
-
 def test_many_runs_are_those_of_rows_times_seeds_and_yes_lets_them_pass(tmp_path):
     seeds = f"seeds = {list(range(MOST_RUNS // 3))}"
     path = written(tmp_path, TRUE.replace("seeds = [0, 1]", seeds))
@@ -312,26 +304,6 @@ def test_a_grid_of_the_command_line_is_every_combination(values, last):
     expected = [(value, seed) for value in values for seed in range(last + 1)]
     assert [(point["num_kept"], point["seed"]) for point in found] == expected
     assert {point["images"] for point in found} == {64}
-
-
-@pytest.mark.parametrize(
-    ("words", "hint"),
-    [
-        (["num_kept=1,,2"], "expected values of num_kept between commas"),
-        (["seed=4..0"], "as first..last, got '4..0'"),
-        (["num_kept=1..100000"], "at most 10,000 runs, got more; --yes"),
-        (["seed=0..5000", "--seeds", "2"], "at most 10,000 runs"),
-        (["num_kept=1,1"], "expected different runs in the grid"),
-        (["num_kep=1,2"], "did you mean 'num_kept'?"),
-        (["num_kept=1,2", "num_kept=3"], "expected each setting once"),
-    ],
-)
-def test_a_wrong_grid_is_refused_in_one_line_and_leaves_nothing(words, hint, tmp_path, capsys):
-    assert train.main(["rloo", *words, "--grid", f"log_dir={tmp_path / 'logs'}"]) == 2
-    said = capsys.readouterr().err.strip()
-    assert hint in said
-    assert "\n" not in said
-    assert not list(tmp_path.iterdir())
 
 
 def test_a_small_grid_is_trained_and_told_in_a_line_a_combination(tmp_path, capsys):

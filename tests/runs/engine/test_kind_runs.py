@@ -42,20 +42,14 @@ def sized(network, **sizes):
 
 
 KINDS = {
-    "conv": ("reinforce", DIGITS | sized("conv", channels=(8, 8), num_blocks=4, strides=(1, 2))),
-    "experts": ("reinforce", DIGITS | sized("experts", num_experts=4, channels=(4, 8))),
     "resnet": ("reinforce", RESNET),
-    "vit": ("reinforce", DIGITS | sized("vit", depth=1, dim=16, num_heads=2)),
-    "probe-residual": ("reinforce", PROBE | {"network": "probe-residual"}),
     "probe-exit": ("reinforce", PROBE | {"network": "probe-exit"}),
-    "a summary": ("reinforce", RESNET | {"observation": "summary"}),
     "an own observation": ("reinforce", RESNET | {"observation": "own_networks:brightness"}),
     "an own network": (
         "reinforce",
         sized("own_networks:own_resnet", width=2) | {"dataset": "digits", "weights": "frozen"},
     ),
     "pruned": ("dense", RIVAL | sized("pruned", units=16, macs=200)),
-    "cascade": ("confidence", RIVAL | sized("cascade", first=4, then=8)),
     "early_exit": (
         "confidence",
         RIVAL | sized("early_exit", units=(8, 8, 8)) | {"stop_shares": (0.5, 0.2)},

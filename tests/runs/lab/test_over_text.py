@@ -5,27 +5,26 @@ import itertools
 import pytest
 import torch
 
-from ccenv.runs.lab import over_text, tables
+from ccenv.runs.lab import over_text, over_text_experts, tables
 from ccenv.runs.lab.experiment import run_experiment
+from ccenv.simulator.simulator import Simulator
 
-SMALL = over_text.Text(
-    length=3, network="skip_gru", sizes={"width": 4, "embedding_size": 3}, about="small"
-)
+SMALL = over_text.Text(length=3, network="skip_gru", sizes={"width": 4, "embedding_size": 3})
 LAYERS = {"depth": 1, "width": 4, "num_heads": 1, "ffn_width": 3, "num_experts": 1}
-OTHERS = {
-    "layers": over_text.Text(3, "lm", LAYERS | {"gates": "layers"}, "small"),
-    "updates": SMALL,
-}
+OTHERS = {"layers": over_text.Text(3, "lm", LAYERS | {"gates": "layers"}), "updates": SMALL}
+ROUTED = {"width": 4, "num_heads": 1, "num_experts": 3, "ffn_width": 3}
+EXPERTS = over_text.Text(4, over_text.TEXTS["experts, 2 of 16"].network, ROUTED, fast_memory=2)
 
 
 @pytest.fixture
 def cheap(monkeypatch):
     """Weights as they are drawn, and few sequences."""
-    settings = over_text.Text.settings
+    weighted = over_text.Text.weighted
     monkeypatch.setattr(
-        over_text.Text, "settings", lambda *given: settings(*given) | {"weights": "cotrain"}
+        over_text.Text, "weighted", lambda *given: weighted(*given) | {"weights": "cotrain"}
     )
-    for name, value in {"SEARCHED": 16, "COMMON": 4, "NUM_THRESHOLDS": 3, "ROWS": 8}.items():
+    few = {"SEARCHED": 16, "COMMON": 4, "NUM_THRESHOLDS": 3, "ROWS": 8, "COPIES": 4}
+    for name, value in few.items():
         monkeypatch.setattr(over_text, name, value)
 
 
@@ -74,14 +73,70 @@ def test_a_rule_knows_the_surprise_of_the_symbol_that_it_reads(cheap):
     torch.testing.assert_close(paid, answered + steps[-1].outcome.log_likelihood)
 
 
+def test_a_rule_on_what_experts_are_worth_earns_what_the_environment_pays(cheap):
+    price, rows, choose = 0.3, torch.arange(4), over_text_experts.with_bonus(0.1)
+    seen = over_text_experts.known(EXPERTS.simulator(price), "train", 4)
+    likely, missed = over_text_experts.play(seen, choose, EXPERTS.fast_memory)
+    simulator = EXPERTS.simulator(price, 4)
+    observation, paid = simulator.begin(rows), 0.0
+    for position in range(EXPERTS.length):
+        is_there, scores = observation[:, :3] > 0, observation[:, 3:6]
+        assert torch.equal(scores, seen.scores[:, position])
+        chosen = choose(scores, is_there, seen.symbols[:, position])
+        step = simulator.step(torch.nn.functional.one_hot(chosen, 3).bool())
+        observation, paid = step.observation, paid + step.reward.double()
+    assert missed.min() >= 1
+    torch.testing.assert_close(paid, likely - price * missed, atol=1e-5, rtol=0.0)
+
+
+def test_a_policy_that_starts_at_the_router_takes_its_first_expert(cheap):
+    simulator = Simulator(8, **EXPERTS.settings(0.3), group_size=4)
+    simulator.seed(0)
+    agent = over_text.Rloo(simulator, num_kept=1)
+    over_text_experts.start_at_router(agent)
+    observation = simulator.begin()
+    assert torch.equal(agent.act(observation, 0)[:, 0], observation[:, 3:6].argmax(dim=1))
+
+
+def test_the_best_choices_of_experts_are_the_best_of_all_that_there_are(cheap):
+    seen, price = over_text_experts.known(EXPERTS.simulator(0.5), "train", 3), 0.05
+    plans = itertools.product(range(3), repeat=EXPERTS.length)
+
+    def played(plan):
+        each = iter(plan)
+        likely, missed = over_text_experts.play(seen, lambda *_: torch.full((3,), next(each)), 2)
+        return likely - price * missed
+
+    every = torch.stack([played(plan) for plan in plans]).max(dim=0).values
+    (likely, missed), now = (
+        find(seen, 2, price) for find in (over_text_experts.best_ahead, over_text_experts.best_now)
+    )
+    torch.testing.assert_close(likely - price * missed, every)
+    assert (now[0] - price * now[1] <= every + 1e-9).all()
+
+
+def test_a_routed_network_and_its_router_learn_together(monkeypatch):
+    monkeypatch.setattr(over_text_experts, "UPDATES", 2)
+    monkeypatch.setattr(over_text_experts, "SEQUENCES", 8)
+    simulator = over_text.Text.simulator(EXPERTS, 0.1)
+    network = simulator.network
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    network.requires_grad_(True).learn_beforehand(simulator.data)
+    moved = [name for name, value in network.state_dict().items() if not value.equal(before[name])]
+    assert {"router.weight", "layers.0.experts.hidden.weight", "embedding.weight"} <= set(moved)
+
+
 def test_the_study_runs_in_miniature_and_is_recorded(cheap, monkeypatch, tmp_path, capsys):
-    monkeypatch.setattr(over_text, "TEXTS", {"updates": SMALL})
+    monkeypatch.setattr(over_text, "TEXTS", {"updates": SMALL, "experts": EXPERTS})
     words = ["--prices", "0.2", "--rollouts", "1", "--seeds", "2", "--bound", "3", "--record"]
     words += ["--results-dir", str(tmp_path), "--report-dir", str(tmp_path)]
     assert run_experiment(over_text.OVER_TEXT, "lab", words) == 0
     rows = tables.recorded.read_table(tmp_path / "over-text.json")["rows"]
-    gains = {row["decides"]: row["gains"] for row in rows}
-    assert len(gains["PPO, credit over time"]) == 2
-    assert min(gains["every mask, future known (3 sequences)"]) >= -1e-5
-    assert [0.0] in gains.values()
-    assert "best threshold, kept above in surprise" in capsys.readouterr().out
+    for name, bound in (("updates", "every mask"), ("experts", "best choices")):
+        gains = {row["decides"]: row["gains"] for row in rows if row["text"] == name}
+        assert all(len(gains[decides]) == 2 for decides in over_text.LEARNED)
+        assert min(gains[f"{bound}, future known (3 sequences)"]) >= -1e-5
+        assert [0.0] in gains.values()
+    shown = capsys.readouterr().out
+    assert "PPO, credit over time" in shown
+    assert "always" not in shown, "a rule that is worse than the best one"

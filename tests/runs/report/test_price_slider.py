@@ -37,7 +37,7 @@ def run_of(agent, settings):
     for layer in range(len(learner.scores.layers)):
         # Prices, seen before all else, are what tells masks apart most.
         learner.scores.maps(layer)[0][0].data[:, :2] *= 6
-    return Rebuilt(plan, env, learner, True, None, {}, {})
+    return Rebuilt(plan, env, learner, True, None, {})
 
 
 SLIDE = """

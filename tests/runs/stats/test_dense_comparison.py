@@ -87,13 +87,6 @@ def test_variants_of_one_cost_stand_in_a_table_best_on_validation_first():
     assert found == [("half", "2", ""), ("sound", "3", "*"), ("lucky", "3", "")]
 
 
-def test_dense_networks_that_a_cheaper_one_beats_are_not_on_the_front():
-    rows = {"dense 16, poor": runs("dense", 300, 0.15), "a": runs("rloo", 90, 0.1)}
-    tables = {table.name: table for table in dense_tables([contest(**rows)], "sampled")}
-    found = [line[0] for line in tables["at-equal-error"].lines]
-    assert found == ["dense 8", "dense 16"]
-
-
 def test_texts_are_compared_in_bits(tmp_path):
     def in_bits(agent, macs, bits, error, method=""):
         rows = runs(agent, macs, error, method=method)
@@ -307,11 +300,6 @@ def test_masks_that_keep_nothing_have_no_place_on_a_logarithmic_axis(tmp_path):
     for view in views:
         assert [point.label for _, point in view.placed] == ["a"]
         assert "silent" not in figures[view.when].alt
-
-
-def test_ceilings_are_left_out():
-    found = contest(a=runs("rloo", 150, 0.1), oracle=runs("oracle", 150, 0.0, uses_labels=True))
-    assert {p.label for p in found.conditional} == {"a"}
 
 
 def test_times_in_turns_stand_in_place_of_the_runs_own():

@@ -110,7 +110,8 @@ def test_a_new_setting_at_its_default_loses_no_recorded_run(monkeypatch):
 
 @pytest.mark.parametrize("name", COMPARISONS)
 def test_a_recorded_cell_can_be_run_again_from_its_own_line(name):
-    for cell in cells_of(name):
+    # One seed of each row.
+    for cell in {cell["label"]: cell for cell in cells_of(name)}.values():
         chosen, seed = cell["chosen"], cell["seed"]
         config = whole_config(cell["agent"], chosen, seed)
         assert chosen_settings(config, {}) == chosen

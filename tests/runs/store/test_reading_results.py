@@ -110,7 +110,6 @@ def can_read(folder, logs):
         ("recording", "sentinel_of_results:run"),
         ("result.json", "sentinel_of_results:run"),
         ("config.json", "sentinel_of_results:run"),
-        ("config.json", "os:system"),
     ],
 )
 def test_a_name_in_any_position_of_a_result_is_never_imported(

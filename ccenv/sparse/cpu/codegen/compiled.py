@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import llvmlite.binding as llvm
+from llvmlite import ir
 from numba import njit, types
 from numba.core import cgutils, config
 from numba.core import event as events
@@ -127,6 +128,12 @@ def emitted(result: Any = types.void, arguments: Any = types.int64) -> Callable[
         return named_intrinsic(code, names, result(*[arguments] * len(names)))
 
     return make
+
+
+@emitted(types.voidptr)
+def as_pointer(builder: Any, address: Any) -> Any:
+    """int64 address -> void pointer, for numba's carray."""
+    return builder.inttoptr(address, ir.IntType(8).as_pointer())
 
 
 compiled = kept(nogil=True, error_model="numpy")

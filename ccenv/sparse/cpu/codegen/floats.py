@@ -6,8 +6,8 @@ import numpy as np
 from llvmlite import ir
 from numba import carray
 
-from ccenv.sparse.cpu.codegen.compiled import called_by_name, compiled, emitted
-from ccenv.sparse.cpu.codegen.micro_kernels import as_pointer, make_walk, split
+from ccenv.sparse.cpu.codegen.compiled import as_pointer, called_by_name, compiled, emitted
+from ccenv.sparse.cpu.codegen.micro_kernels import make_walk, split
 from ccenv.sparse.cpu.codegen.vectors import (
     F32,
     load,

@@ -16,7 +16,6 @@ from collections.abc import Callable
 from typing import Any
 
 from llvmlite import ir
-from numba import types
 
 from ccenv.sparse.cpu.codegen.compiled import FOLD, LANES, emitted
 from ccenv.sparse.cpu.codegen.vectors import (
@@ -284,12 +283,6 @@ def split(builder: Any, source: Any, even: Any, odd: Any, size: Any) -> None:
 def ask_for(builder: Any, address: Any) -> None:
     """Fetches the line of the cache at an int64 address, without waiting for it."""
     prefetch(builder, pointer(builder, address, I8))
-
-
-@emitted(types.voidptr)
-def as_pointer(builder: Any, address: Any) -> Any:
-    """int64 address -> void pointer, for numba's carray."""
-    return pointer(builder, address, I8)
 
 
 def lane_sums(builder: Any, vectors: list[Any]) -> Any:
