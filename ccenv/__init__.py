@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from ccenv.base import modules_here
 from ccenv.base.registry import names_on_use
-from ccenv.envs import ENVIRONMENTS, PRESETS, SYSTEMS, TABLES, register_all
+from ccenv.envs import ENVIRONMENTS, PRESETS, SYSTEMS, register_all
 
 if TYPE_CHECKING:
     from ccenv.envs.actions import ActionView, VectorActionView
@@ -98,7 +98,6 @@ __all__ = [
     "ENVIRONMENTS",
     "PRESETS",
     "SYSTEMS",
-    "TABLES",
     "ActionView",
     "BlockSelectionEnv",
     "BlockSelectionVectorEnv",

@@ -24,7 +24,7 @@ FLOORS = {
         "base sparse data networks mdp rewards simulator mask_table envs tasks deploy agents runs"
     ),
     "ccenv.sparse": "cpu gpu",
-    "ccenv.networks": "core stages learning text gating vision pretrained baselines",
+    "ccenv.networks": "core stages learning text gating vision baselines",
     "ccenv.runs": (
         "store config stats tables tensorboard engine replay analysis mask_tables studies sweeps "
         "report suite commands lab"
@@ -34,11 +34,9 @@ FLOORS = {
 ANNEXES = (
     "ccenv.data.texts",
     "ccenv.deploy",
-    "ccenv.envs.tables",
     "ccenv.mask_table",
     "ccenv.networks.baselines",
     "ccenv.networks.gating",
-    "ccenv.networks.pretrained",
     "ccenv.networks.text",
     "ccenv.simulator.extensions",
     "ccenv.sparse.cpu",

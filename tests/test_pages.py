@@ -48,11 +48,9 @@ BY_HAND = (
     "ccenv eval",
     "ccenv plot",
     "ccenv export",
-    "ccenv serve",
-    # On tables of masks that are built beforehand, and on a server that runs.
+    # On tables of masks that are built beforehand.
     "V=",
     "python -m ccenv.runs.lab",
-    "curl",
 )
 LONG, SHORT = "model.learn(200_000)", "model.learn(512)"
 """What takes ten seconds, and what shows that it runs."""

@@ -8,14 +8,12 @@ convolution does. Many images walk as everywhere, under the same rules.
 """
 
 import itertools
-import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from ccenv.base.annotations import has_mark
 from ccenv.base.masks import as_mask, gate_values_of
 from ccenv.deploy.fused.classifier import FusedClassifier, reads_symbols, why_not_fused
 from ccenv.mdp.choosers import (
@@ -24,16 +22,13 @@ from ccenv.mdp.choosers import (
     check_maps,
     check_number,
     check_rule,
-    kept_by,
     mask_of,
-    scores_of,
 )
 from ccenv.mdp.dynamics import EpisodeState, StepOutcome, initial, outcomes
 from ccenv.mdp.observations import LAST_SYMBOLS, Observer
 from ccenv.networks.core.exit_state import exit_look
 from ccenv.networks.core.lowering import Leave, Operation, Part, Run, lowered, why_not_lowered
 from ccenv.networks.core.protocol import num_blocks_of, walk
-from ccenv.networks.core.stage import LAST, LOOK_SIDE, is_channels_last, is_even
 from ccenv.simulator.extensions.context import affordable
 from ccenv.simulator.policy import Policy, as_policy, follow
 
@@ -145,17 +140,22 @@ def why_not_one_row(network: Any) -> str | None:
     return f"it has no stages, but {others[0]}" if others else None
 
 
+Answer = tuple[Tensor, list[Tensor]]
+"""Logits, and the mask of each gate."""
+
+
 class ShortWalk:
     """Images to logits and masks, with the weights that the network has now."""
 
-    def __init__(self, network: Any, choosers: Sequence[Chooser], example: Tensor) -> None:
-        """Takes a packed network, a chooser for each gate, and an example of an input [1, ...]."""
+    def __init__(self, network: Any, choosers: Sequence[Chooser]) -> None:
+        """Takes a packed network and a chooser for each gate; ValueError if they do not fit."""
+        check_number(choosers, len(network.gates))
+        for chooser, gate in zip(choosers, network.gates, strict=True):
+            check_rule(chooser, gate.num_blocks)
+            check_maps(chooser, gate.look_size, gate.num_blocks)
         self.network, self.choosers = network, list(choosers)
         self.one = OneRow(network)
-        self.scores = GateScores(self.one, self.choosers, example)
         self.num_blocks = num_blocks_of(network)
-        self.starts = [0, *itertools.accumulate(self.num_blocks)]
-        """where each gate's bits begin among those of all."""
         self.draws = are_sampled(choosers)
         self.prepare: Callable[[Tensor], Tensor] | None = None
         """makes what the network sees of the images that a call is given; None: they are it."""
@@ -163,9 +163,7 @@ class ShortWalk:
         """what draws the masks of images where a call is given no generator."""
 
     @torch.no_grad()
-    def __call__(
-        self, images: Tensor, generator: torch.Generator | None = None
-    ) -> tuple[Tensor, list[Tensor]]:
+    def __call__(self, images: Tensor, generator: torch.Generator | None = None) -> Answer:
         """Classifies images.
 
         Args:
@@ -185,36 +183,24 @@ class ShortWalk:
             if self.stream is None:
                 raise ValueError("expected a generator: masks are drawn")
             generator = self.stream(images)
-        if len(images) == 1:
-            # The same numbers as gate by gate.
-            drawn = torch.rand(1, self.starts[-1], generator=generator) if self.draws else None
-            return self._one(images, drawn)
         uniforms: list[Tensor | None] = [None] * len(self.num_blocks)
         if self.draws:
             uniforms = [torch.rand(len(images), n, generator=generator) for n in self.num_blocks]
-        return self._many(images, uniforms)
+        return (self._one if len(images) == 1 else self._many)(images, uniforms)
 
-    def _one(self, image: Tensor, drawn: Tensor | None) -> tuple[Tensor, list[Tensor]]:
-        numbers = [0.0] * self.starts[-1] if drawn is None else drawn[0].tolist()
-        kept = [False] * self.starts[-1]
+    def _one(self, image: Tensor, uniforms: Sequence[Tensor | None]) -> Answer:
+        masks: list[Tensor] = []
 
         def decide(gate: int, x: Tensor, early: Tensor | None) -> bool | Tensor:
-            chooser, start, end = self.choosers[gate], self.starts[gate], self.starts[gate + 1]
-            if end - start == 1:
-                least = least_score(chooser, numbers[start])
-                kept[start] = least == -math.inf or self.scores(gate, x, early) > least
-                return kept[start]
-            uniform = None if drawn is None else drawn[:, start:end]
-            mask = kept_by(chooser, self.scores.all_of(gate, x, early), uniform)
-            kept[start:end] = mask[0].tolist()
-            return mask
+            seen, blocks = self.one.look(gate, x, early), self.num_blocks[gate]
+            masks.append(mask_of(self.choosers[gate], seen, uniforms[gate], blocks))
+            return bool(masks[-1]) if blocks == 1 else masks[-1]
 
         logits = self.one(image, decide)
-        return logits, list(torch.tensor([kept]).split(self.num_blocks, dim=1))
+        rest = self.num_blocks[len(masks) :]
+        return logits, [*masks, *(torch.zeros(1, n, dtype=torch.bool) for n in rest)]
 
-    def _many(
-        self, images: Tensor, uniforms: Sequence[Tensor | None]
-    ) -> tuple[Tensor, list[Tensor]]:
+    def _many(self, images: Tensor, uniforms: Sequence[Tensor | None]) -> Answer:
         masks: list[Tensor] = []
 
         def choose(gate: int, hidden: Any) -> Tensor:
@@ -223,80 +209,6 @@ class ShortWalk:
             return masks[-1]
 
         return walk(self.network, images, choose), masks
-
-
-class GateScores:
-    """Scores of the gates of single rows, as fast as they come."""
-
-    def __init__(self, one: OneRow, choosers: Sequence[Chooser], example: Tensor) -> None:
-        """Prepares the maps; ValueError if choosers do not fit the gates."""
-        self.one, self.choosers = one, choosers
-        self.spread: list[Spread | None] = []
-        check_number(choosers, len(one.stages))
-        with torch.no_grad():
-            one(example, self._prepare)
-
-    def _prepare(self, gate: int, x: Tensor, early: Tensor | None) -> bool:
-        chooser, stage = self.choosers[gate], self.one.stages[gate]
-        blocks = 1 if stage is None else stage.num_blocks
-        check_rule(chooser, blocks)
-        check_maps(chooser, self.one.look(gate, x, early).shape[1], blocks)
-        can_spread = (
-            blocks == 1
-            and not isinstance(chooser.maps, Tensor)
-            and len(chooser.maps) == 1
-            and stage is not None
-            and has_mark(stage.look, "is_pooled")
-            and is_channels_last(x)
-            and is_even(x)
-        )
-        self.spread.append(Spread(chooser, x) if can_spread else None)
-        return True
-
-    def __call__(self, gate: int, x: Tensor, early: Tensor | None) -> float:
-        """Score of a gate of one block."""
-        spread = self.spread[gate]
-        if spread is None or x.shape != spread.shape or not x.is_contiguous(memory_format=LAST):
-            return float(self.all_of(gate, x, early))
-        return float(spread.score(x.data_ptr(), *spread.where)) + spread.bias
-
-    def all_of(self, gate: int, x: Tensor, early: Tensor | None) -> Tensor:
-        """Scores of a gate's blocks: [1, num_blocks]."""
-        chooser = self.choosers[gate]
-        if isinstance(chooser.maps, Tensor):
-            return chooser.maps[None]
-        return scores_of(chooser, self.one.look(gate, x, early))
-
-
-class Spread:
-    """An affine map of a look of quarters, as one of whole lines of pixels; one compiled call."""
-
-    def __init__(self, chooser: Chooser, x: Tensor) -> None:
-        """Spreads the weight over the pixels of maps like x: [1, channels, height, width]."""
-        from ccenv.sparse.cpu.elementwise_kernels import pooled_score
-
-        _, channels, height, width = self.shape = x.shape
-        ((weight, bias),) = chooser.maps
-        quarters = weight.detach().float().reshape(channels, LOOK_SIDE, LOOK_SIDE)
-        share = LOOK_SIDE**2 / (height * width)
-        lines = (quarters * share).permute(1, 2, 0).repeat_interleave(width // LOOK_SIDE, 1)
-        # Kept: the compiled call knows its address alone.
-        self.lines = lines.reshape(LOOK_SIDE, width * channels).contiguous()
-        self.where = self.lines.data_ptr(), height, width * channels
-        self.bias = 0.0 if bias is None else float(bias)
-        self.score = pooled_score
-
-
-def least_score(chooser: Chooser, uniform: float) -> float:
-    """Above it a gate of one block is kept: the same rule as `kept_by`'s, the number in [0, 1)."""
-    if chooser.rule == "greedy":
-        return 0.0
-    if chooser.rule != "sampled":
-        return -math.inf
-    share = (uniform - chooser.low) / (1 - 2 * chooser.low)
-    if not 0 < share < 1:
-        return -math.inf if share <= 0 else math.inf
-    return math.log(share / (1 - share))
 
 
 def fuse_policy(
@@ -326,7 +238,7 @@ def fuse_policy(
         return FusedClassifier(network, choosers, observation=observe.kind, image_shape=image_shape)
     if observe.kind != "layer_input" or why_not_short(network, image_shape) is not None:
         return None
-    return ShortWalk(network, choosers, torch.zeros(1, *image_shape))
+    return ShortWalk(network, choosers)
 
 
 def why_not_short(network: Any, image_shape: tuple[int, ...]) -> str | None:

@@ -27,23 +27,17 @@ SYSTEMS: dict[str, dict[str, Any]] = {
 }
 """Of systems that came after; their settings may be given to the others too."""
 
-TABLES: dict[str, dict[str, Any]] = {"BlockSelectionTable-v0": {"table": "resnet20"}}
-"""Looked up instead of computed: a table of the package, or a file of `ccenv table build`."""
-
-ENVIRONMENTS = {**PRESETS, **SYSTEMS, **TABLES}
+ENVIRONMENTS = {**PRESETS, **SYSTEMS}
 """All of them."""
 
 
 def register_all() -> None:
     """Registers every id; their classes are imported when one is made."""
     for name, settings in ENVIRONMENTS.items():
-        views = ("scalar:BlockSelection", "vector:BlockSelection")
-        if name in TABLES:
-            views = ("tables.views:BlockSelectionTable",) * 2
         register(
             name,
-            entry_point=f"ccenv.envs.{views[0]}Env",
-            vector_entry_point=f"ccenv.envs.{views[1]}VectorEnv",
+            entry_point="ccenv.envs.scalar:BlockSelectionEnv",
+            vector_entry_point="ccenv.envs.vector:BlockSelectionVectorEnv",
             kwargs=settings,
         )
     import_object("ccenv.tasks.catalogue:register_tasks", "ids of the suite")()

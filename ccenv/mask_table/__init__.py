@@ -25,7 +25,6 @@ from ccenv.mask_table.fronts import (
     oracle_errors,
 )
 from ccenv.mask_table.header import Header, Menu, all_masks, menus_of, number_of
-from ccenv.mask_table.policy_file import read_policy, write_policy
 from ccenv.mask_table.table import MaskTable, read_table, shipped_table, small, write_table
 
 if TYPE_CHECKING:
@@ -52,14 +51,12 @@ __all__ = [
     "number_of",
     "optimum",
     "oracle_errors",
-    "read_policy",
     "read_table",
     "regret",
     "rewards",
     "shipped_table",
     "small",
     "value",
-    "write_policy",
     "write_table",
 ]
 

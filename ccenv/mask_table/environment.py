@@ -71,8 +71,8 @@ class TableNetwork(GatedNetwork):
             tables: whole, with looks, MACs and, for "log_likelihood", nll.
             score: "log_likelihood", or "right": answers are then sure of themselves, and tables of
                 bits alone will do.
-            by_gate: gates as the network has them; False: one gate that decides all blocks, as
-                `BlockSelectionTable-v0` has by default, a step of an episode instead of many.
+            by_gate: gates as the network has them; False: one gate that decides all blocks, a step
+                of an episode instead of many.
             later: what is seen at each gate after the first, [inputs, prefixes of masks, columns];
                 None for the first gate's look at every gate.
 
@@ -242,31 +242,34 @@ def check_one_network(tables: Sequence[MaskTable], score: str) -> None:
             )
 
 
-def table_simulator(
+def settings_of_tables(
     fitting: MaskTable,
     judging: MaskTable | None = None,
     *,
-    num_images: int = 512,
     choosing: int = 256,
     score: str = "log_likelihood",
     by_gate: bool = True,
     later: Sequence[NDArray[np.floating[Any]]] | None = None,
-    **settings: Any,
-) -> Simulator:
-    """The simulated environment over tables: agents of this package and of others work on it.
+) -> dict[str, Any]:
+    """Settings of the environment over tables, for every view and for `Simulator`.
 
     Args:
         fitting: table whose inputs are learned by.
         judging: of the split "test"; None: the inputs that choose judge too.
-        num_images: rows of a batch, see `Simulator`.
         choosing: inputs of `fitting`, the last ones, that are the split "validation".
         score: see `TableNetwork`.
         by_gate: see `TableNetwork`.
         later: see `TableNetwork`, for the inputs of both tables.
-        **settings: of the simulator: reward, reward_kwargs, group_size, split.
 
     Raises:
-        ValueError: if the tables do not go together or lack something, or a setting is wrong.
+        ValueError: if the tables do not go together or lack something.
+
+    >>> import ccenv
+    >>> from ccenv.mask_table import shipped_table
+    >>> settings = settings_of_tables(shipped_table("resnet20"), score="right")
+    >>> env = ccenv.BlockSelectionVectorEnv(4, **settings)
+    >>> int(env.single_action_space.n), len(env.reset(seed=0)[0])
+    (1, 4)
     """
     count = fitting.header.num_images
     if not 0 < choosing < count:
@@ -282,7 +285,7 @@ def table_simulator(
 
     tables = [fitting] if judging is None else [fitting, judging]
     network = TableNetwork(tables, score, by_gate, later)
-    return Simulator(num_images, network=network, dataset=data, weights="frozen", **settings)
+    return {"network": network, "dataset": data, "weights": "frozen"}
 
 
 @torch.no_grad()
@@ -290,7 +293,7 @@ def mask_chances(simulator: Simulator, policy: Any, split: str) -> FLOATS:
     """Probability of every mask under a policy of coins, gate by gate: nothing is drawn.
 
     Args:
-        simulator: of `table_simulator`.
+        simulator: over tables, see `settings_of_tables`.
         policy: that has a keep probability at each gate, such as an agent.
         split: whose inputs.
 

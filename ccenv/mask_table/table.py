@@ -26,7 +26,6 @@ from ccenv.mask_table.header import (
     header_text,
     num_masks_of,
 )
-from ccenv.mask_table.times import UnitTimes
 
 KIND = "ccenv table of masks"
 SCORES = ("right", "log_likelihood")
@@ -107,15 +106,14 @@ class MaskTable:
         """All bits: bool [num_images, num_masks]."""
         return np.unpackbits(self.right, axis=1, count=self.header.num_masks).view(bool)
 
-    def outcomes(self, score: str = "right", times: UnitTimes | None = None) -> Outcomes:
+    def outcomes(self, score: str = "right") -> Outcomes:
         """For the exact tools.
 
         Args:
             score: "right" (1 or 0) or "log_likelihood" (minus nll, in nats).
-            times: of a machine: costs are then shares of the dense network's time, not of MACs.
 
         Raises:
-            ValueError: if the table lacks the score, or the times are of another network.
+            ValueError: if the table lacks the score.
         """
         check_names([score], SCORES, "score")
         self.check_has(score)
@@ -124,9 +122,7 @@ class MaskTable:
             scores=self.is_right()
             if self.nll is None or score == "right"
             else -self.nll.astype(np.float32),
-            costs=self.macs / self.header.dense_macs
-            if times is None
-            else times.shares(self.header).astype(np.float64),
+            costs=self.macs / self.header.dense_macs,
             kept=self.header.executed().sum(axis=1),
             num_units=whole,
         )

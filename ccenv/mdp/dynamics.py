@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import torch
@@ -10,7 +10,6 @@ from torch import Tensor
 
 from ccenv.base.annotations import has_mark
 from ccenv.base.masks import check_mask, full_mask
-from ccenv.mdp.outcome import Outcome
 from ccenv.networks.core.abilities import AnswersOften, ability
 from ccenv.networks.core.mlp import dense_tail_macs
 from ccenv.networks.core.protocol import Earlier, GatedNetwork, started
@@ -60,7 +59,7 @@ class Compared(NamedTuple):
 
 
 @dataclass(frozen=True)
-class StepOutcome(Outcome[Tensor]):
+class StepOutcome:
     """Outcome of one step of a batch: what a reward reads.
 
     >>> from ccenv.simulator.simulator import Simulator
@@ -72,6 +71,18 @@ class StepOutcome(Outcome[Tensor]):
     ([1.0, 0.0], [1.0, 0.0], True)
     """
 
+    layer: int
+    """number of the gate that was decided."""
+    mask: Tensor
+    """[batch, num_blocks] bool; the action as executed, nothing of rows that have stopped."""
+    layer_cost: Tensor
+    """[batch] float32 in [0, 1]; this gate's share of the dense network's MACs."""
+    compute_cost: Tensor
+    """[batch] float32 in [0, 1]; share of the dense network's MACs executed so far."""
+    macs: Tensor
+    """[batch] int64; MACs executed so far."""
+    num_layers: int
+    """gates of the network."""
     labels: Tensor
     """[batch] int64; true classes."""
     logits: Tensor | None
@@ -85,6 +96,19 @@ class StepOutcome(Outcome[Tensor]):
     way, of which `logits` are the last; None of others."""
     targets: Tensor | None = None
     """[batch, n] int64; what was right each time, None where there are no answers."""
+    loads: Tensor | None = field(default=None, kw_only=True)
+    """[batch] float32 in [0, 1]; bytes of blocks that were loaded over those of all blocks, None
+    where loading costs nothing."""
+
+    @property
+    def is_last(self) -> bool:
+        """Whether the episode has ended."""
+        return self.layer + 1 == self.num_layers
+
+    @property
+    def density(self) -> Tensor:
+        """Share of this gate's blocks that were kept: [batch] float32 in [0, 1]."""
+        return self.mask.float().mean(1)
 
     @functools.cached_property
     def compared(self) -> Compared | None:
@@ -98,7 +122,10 @@ class StepOutcome(Outcome[Tensor]):
 
     @functools.cached_property
     def correct(self) -> Tensor:
-        """See `Outcome.correct`."""
+        """1 for a right answer, 0 for a wrong one or none yet: [batch] float32.
+
+        Of a network that answers several times on the way, the mean over its answers.
+        """
         if self.compared is None:
             return torch.zeros_like(self.layer_cost)
         if self.answers is not None and self.targets is not None:
@@ -107,17 +134,16 @@ class StepOutcome(Outcome[Tensor]):
 
     @functools.cached_property
     def log_likelihood(self) -> Tensor:
-        """See `Outcome.log_likelihood`."""
+        """Log-probability of the true class in nats, 0 before the end: [batch] float32.
+
+        Of a network that answers several times on the way, the mean over its answers.
+        """
         if self.logits is None or self.compared is None:
             return torch.zeros_like(self.layer_cost)
         if self.answers is not None and self.targets is not None:
             chosen = self.answers.gather(-1, self.targets.unsqueeze(-1)).squeeze(-1)
             return (chosen - self.answers.logsumexp(dim=-1)).mean(dim=1)
         return self.compared.logit - self.logits.logsumexp(dim=-1)
-
-    def as_float32(self, values: Tensor) -> Tensor:
-        """See `Outcome.as_float32`."""
-        return values if values.dtype == torch.float32 else values.float()
 
 
 def is_readable(tensor: Tensor) -> bool:

@@ -1,11 +1,10 @@
 """Rewards: StepOutcome -> one reward per input, as named terms that sum to it.
 
 A reward is a function of a `StepOutcome` and keyword arguments. It returns a tensor [batch], or a
-dict of such tensors: the terms, each of which is in `info` as `reward/<term>`. A reward that uses
-only the fields of `Outcome` also works on mask tables, in numpy. A reward with state is a subclass
-of `StatefulReward`; its numbers are in `info` under their names, and curves `reward/<name>`. Your
-own function or class is `module:name`; `describe` adds a range and a formula for tables. Nothing
-that is imported here needs torch.
+dict of such tensors: the terms, each of which is in `info` as `reward/<term>`. A reward with state
+is a subclass of `StatefulReward`; its numbers are in `info` under their names, and curves
+`reward/<name>`. Your own function or class is `module:name`; `describe` adds a range and a formula
+for tables. Nothing that is imported here needs torch.
 """
 
 from collections.abc import Mapping

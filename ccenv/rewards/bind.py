@@ -22,10 +22,10 @@ from ccenv.base.annotations import has_mark, marked
 from ccenv.base.checks import AT_ONCE, Checks, all_finite
 from ccenv.base.registry import check_names
 from ccenv.base.values import shown
-from ccenv.mdp.outcome import Outcome, Values
 
 if TYPE_CHECKING:
     import torch
+    from torch import Tensor
 
     from ccenv.data import Split
     from ccenv.mdp.dynamics import StepOutcome
@@ -141,8 +141,7 @@ def does(reward: Any, method: str) -> bool:
 
 
 RewardFunction = Callable[..., Any]
-"""`function(outcome, **arguments)` -> a tensor [batch] or a dict of them (on a table an array), or
-a `StatefulReward` class."""
+"""`function(outcome, **arguments)` -> a tensor [batch] or a dict of them; or a `StatefulReward`."""
 
 POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
@@ -152,11 +151,11 @@ class PlainReward(StatefulReward):
     """A function with its arguments: a reward without state."""
 
     function: RewardFunction
-    """from an outcome and the arguments to terms, or to one tensor or array [batch]."""
+    """from an outcome and the arguments to terms, or to one tensor [batch]."""
     arguments: Mapping[str, Any]
     """its keyword arguments."""
 
-    def __call__(self, outcome: Outcome[Any]) -> Any:
+    def __call__(self, outcome: "StepOutcome") -> Any:
         """What the function gives."""
         return self.function(outcome, **self.arguments)
 
@@ -190,7 +189,7 @@ class Reward:
                 f"{parts}; choose another, or use BlockSelectionEnv or BlockSelectionVectorEnv"
             )
 
-    def __call__(self, outcome: Outcome[Values]) -> dict[str, Values]:
+    def __call__(self, outcome: "StepOutcome") -> dict[str, "Tensor"]:
         """Terms of one step, float32 [batch] each; a single tensor becomes the one term `total`.
 
         Raises:
@@ -199,8 +198,8 @@ class Reward:
         return self.paid(outcome)[0]
 
     def paid(
-        self, outcome: Outcome[Values], checks: Checks = AT_ONCE
-    ) -> tuple[dict[str, Values], Values]:
+        self, outcome: "StepOutcome", checks: Checks = AT_ONCE
+    ) -> tuple[dict[str, "Tensor"], "Tensor"]:
         """The same, and the sum of the terms, float32 [batch]; finite where `checks` look."""
         terms = self.rule(outcome)
         if self.prices is not None:
@@ -313,8 +312,8 @@ def check_cost_limit(value: Any) -> None:
 
 
 def checked_terms(
-    result: Any, outcome: Outcome[Values], name: str, checks: Checks
-) -> tuple[dict[str, Values], Values]:
+    result: Any, outcome: "StepOutcome", name: str, checks: Checks
+) -> tuple[dict[str, "Tensor"], "Tensor"]:
     """Terms of what a rule gives, and their sum; ValueError if one is no number an image."""
     terms = result if isinstance(result, dict) else {"total": result}
     kind, shape = type(outcome.layer_cost), outcome.layer_cost.shape
@@ -327,13 +326,13 @@ def checked_terms(
             )
     if not terms:
         raise ValueError(f"expected at least one term of {step_of(outcome, name)}, got none")
-    floats = {term_name: outcome.as_float32(term) for term_name, term in terms.items()}
-    total: Values = functools.reduce(operator.add, floats.values())
+    floats = {term_name: term.float() for term_name, term in terms.items()}
+    total: Tensor = functools.reduce(operator.add, floats.values())
     checks.expect(all_finite(total), functools.partial(infinite_terms, floats, outcome, name))
     return floats, total
 
 
-def infinite_terms(terms: Mapping[str, Any], outcome: Outcome[Any], name: str) -> ValueError:
+def infinite_terms(terms: Mapping[str, Any], outcome: "StepOutcome", name: str) -> ValueError:
     """The error of terms of which one is no number, or whose sum is none."""
     names = [word for word, term in terms.items() if not math.isfinite(abs(term).max())] or terms
     return ValueError(
@@ -342,6 +341,6 @@ def infinite_terms(terms: Mapping[str, Any], outcome: Outcome[Any], name: str) -
     )
 
 
-def step_of(outcome: Outcome[Any], name: str) -> str:
+def step_of(outcome: "StepOutcome", name: str) -> str:
     """How messages call the reward of a step."""
     return f"the reward {name!r} in step {outcome.layer}"

@@ -23,7 +23,7 @@ from ccenv.networks.core.exit_state import Flow
 from ccenv.networks.core.protocol import Abilities, Earlier
 from ccenv.networks.core.sequential import GatedSequential
 from ccenv.networks.stages.linear import Experts
-from ccenv.tasks.problem import SIZES, Problem, as_logits
+from ccenv.tasks.problem import SIZES, Problem, as_logits, positions_of, settings_over_time
 
 NUM_KINDS, KINDS_OF_DOCUMENT, NUM_EXPERTS, TOKENS = 12, 3, 8, 16
 TRIPLES = [*itertools.combinations(range(NUM_KINDS), KINDS_OF_DOCUMENT)]
@@ -52,8 +52,7 @@ def documents(split: str, tokens: int = TOKENS) -> Split:
     there = every[own].sum(axis=1)[:, None].repeat(tokens, axis=1)
     places = np.broadcast_to(np.arange(tokens) / tokens, kinds.shape)[..., None]
     inputs = np.concatenate([qualities()[kinds], every[kinds], there, places], axis=2)
-    rows = torch.from_numpy(inputs).float().flatten(0, 1)
-    return Split(rows, torch.ones(len(rows), dtype=torch.int64), 2, together=tokens)
+    return positions_of(inputs)
 
 
 class OneExpert(nn.Module):
@@ -187,13 +186,8 @@ class Loading(Problem):
 
     def settings(self) -> dict[str, Any]:
         """See `Problem`."""
-        kwargs = {"cost_weight": 0.0, "load_weight": self.load_price * NUM_EXPERTS}
-        return {
-            "episode": "sequence",
-            "fast_memory": self.memory,
-            "reward": "probability_minus_cost",
-            "reward_kwargs": kwargs,
-        }
+        found = settings_over_time(0.0, load_weight=self.load_price * NUM_EXPERTS)
+        return found | {"fast_memory": self.memory}
 
     def split(self, split: str) -> Split:
         """See `Problem`."""

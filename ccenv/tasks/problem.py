@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ccenv.data.split import Split
@@ -18,6 +20,25 @@ LEAST = 1e-6
 def as_logits(shares: Tensor) -> Tensor:
     """Probabilities of answers [rows, answers] -> logits [rows, answers]."""
     return shares.clamp(LEAST, 1 - LEAST).log()
+
+
+def positions_of(inputs: NDArray[Any]) -> Split:
+    """Sequences as positions one behind the other: [sequences, length, columns], labels of 1.
+
+    The networks of tasks over time give the label 1 the probability of being right.
+    """
+    rows = torch.from_numpy(inputs).float().flatten(0, 1)
+    labels = torch.ones(len(rows), dtype=torch.int64)
+    return Split(rows, labels, 2, together=inputs.shape[1])
+
+
+def settings_over_time(cost_weight: float, **prices: float) -> dict[str, Any]:
+    """Settings of a task over time, whose reward is that probability less what is spent."""
+    return {
+        "episode": "sequence",
+        "reward": "probability_minus_cost",
+        "reward_kwargs": {"cost_weight": cost_weight, **prices},
+    }
 
 
 class Problem:

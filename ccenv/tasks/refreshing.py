@@ -17,7 +17,7 @@ from ccenv.base.seeding import stream_seed
 from ccenv.data.split import Split
 from ccenv.mdp.dynamics import StepOutcome
 from ccenv.networks.core.protocol import repeat_rows, rows_each
-from ccenv.tasks.problem import SIZES, OneGate, Problem, as_logits
+from ccenv.tasks.problem import SIZES, OneGate, Problem, as_logits, positions_of, settings_over_time
 
 PATCH, PATCHES = 8, 3
 """Positions of a patch, and patches of a sequence."""
@@ -40,8 +40,7 @@ def staleness(split: str, patch: int = PATCH, patches: int = PATCHES) -> Split:
     noise = NOISE * draws.standard_normal(shape)
     place = np.broadcast_to(np.eye(patch)[np.arange(places) % patch], (*shape, patch))
     inputs = np.concatenate([events[..., None], noise[..., None], place], axis=2)
-    rows = torch.from_numpy(inputs).float().flatten(0, 1)
-    return Split(rows, torch.ones(len(rows), dtype=torch.int64), 2, together=places)
+    return positions_of(inputs)
 
 
 @dataclass(frozen=True)
@@ -168,11 +167,7 @@ class Refreshing(Problem):
 
     def settings(self) -> dict[str, Any]:
         """See `Problem`."""
-        return {
-            "episode": "sequence",
-            "reward": "probability_minus_cost",
-            "reward_kwargs": {"cost_weight": REFRESH_PRICE},
-        }
+        return settings_over_time(REFRESH_PRICE)
 
     def split(self, split: str) -> Split:
         """See `Problem`."""

@@ -16,7 +16,7 @@ from ccenv.base.seeding import stream_seed
 from ccenv.data.split import Split
 from ccenv.mdp.dynamics import StepOutcome
 from ccenv.networks.core.protocol import repeat_rows, rows_each
-from ccenv.tasks.problem import SIZES, OneGate, Problem, as_logits
+from ccenv.tasks.problem import SIZES, OneGate, Problem, as_logits, positions_of, settings_over_time
 
 UPDATE_PRICE = 1 / 32
 """Of one update; the answer earns 1."""
@@ -92,11 +92,7 @@ class Updating(Problem):
 
     def settings(self) -> dict[str, Any]:
         """See `Problem`."""
-        return {
-            "episode": "sequence",
-            "reward": "probability_minus_cost",
-            "reward_kwargs": {"cost_weight": UPDATE_PRICE},
-        }
+        return settings_over_time(UPDATE_PRICE)
 
     def split(self, split: str) -> Split:
         """An input is one position: whether it is marked, whether it is the last, its place."""
@@ -106,9 +102,7 @@ class Updating(Problem):
         marks = draws.integers(half, size=(count, 2)) + np.array([0, half])
         marked = (places == marks[..., None]).any(axis=1)
         last, place = places == self.positions - 1, places / self.positions
-        rows = np.stack(np.broadcast_arrays(marked, last, place), axis=2).reshape(-1, 3)
-        labels = torch.ones(len(rows), dtype=torch.int64)
-        return Split(torch.from_numpy(rows).float(), labels, 2, together=self.positions)
+        return positions_of(np.stack(np.broadcast_arrays(marked, last, place), axis=2))
 
     def network(self) -> Counter:
         """See `Problem`."""

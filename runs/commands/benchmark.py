@@ -12,19 +12,23 @@ from collections.abc import Sequence
 from typing import Any
 
 from ccenv.runs.commands.frame import positive, print_json, program
+from ccenv.runs.stats.intervals import Interval
 from ccenv.runs.tables.short_table import print_text
-from ccenv.runs.tables.sweep_table import formatted
+from ccenv.runs.tables.sweep_table import Columns, markdown, read_columns
 
 BATCHES, DENSITIES = (1, 32, 1024), (0.05, 0.1, 0.3, 0.5, 0.9)
 PASSES = 8
 """Masks that are drawn for a case; a timed call passes once with each."""
-COLUMNS = {
-    "batch": ">{batch:,}",
-    "density": ">{density:.2f}",
-    "speed-up": ">{speedup:.2f} [{low:.2f}, {high:.2f}]",
-    "limit": ">{limit:.1f}",
-    "ms": ">{milliseconds:.3f}",
-    "dense ms": ">{dense_milliseconds:.3f}",
+COLUMNS: Columns = {
+    "batch": ("right ,d", "batch"),
+    "density": ("right .2f", "density"),
+    "speed-up": (
+        "right .2f",
+        lambda row: Interval(row["speedup"], None, row["low"], row["high"]),
+    ),
+    "limit": ("right .1f", "limit"),
+    "ms": ("right .3f", "milliseconds"),
+    "dense ms": ("right .3f", "dense_milliseconds"),
 }
 NOTES = """\
 Speed-up: time of torch's dense layer over that of the block-sparse one, median [quartiles] of the
@@ -117,5 +121,5 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.json:
         print_json({"rows": rows, "machine": machine()})
     else:
-        print_text(f"{formatted(COLUMNS, rows)}\n\n{NOTES}\n\n{machine()}")
+        print_text(f"{markdown(*read_columns(COLUMNS, rows))}\n\n{NOTES}\n\n{machine()}")
     return 0

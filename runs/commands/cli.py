@@ -34,7 +34,6 @@ GROUPS = {
     },
     "deploy": {
         "export": "write an exported run as ONNX",
-        "serve": "answer over HTTP by an exported run, in micro-batches",
         "generate": "write a paragraph by an exported predictor of text",
     },
 }

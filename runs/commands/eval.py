@@ -8,18 +8,18 @@ from ccenv.data.registry import SPLITS
 from ccenv.runs.commands.frame import print_json, program, takes_trust
 from ccenv.runs.stats.measures import MODES
 from ccenv.runs.tables.short_table import print_text
-from ccenv.runs.tables.sweep_table import formatted
+from ccenv.runs.tables.sweep_table import Columns, markdown, read_columns
 
-COLUMNS = {
-    "masks": "<{mode}",
-    "split": "<{split}",
-    "images": ">{num_images:,d}",
-    "error %": ">{error!p:.2f}",
-    "nll": ">{nll:.3f}",
-    "compute cost": ">{compute_cost:.4f}",
-    "total cost": ">{total_cost:.4f}",
-    "MACs": ">{macs:,.0f}",
-    "density": "<{densities}",
+COLUMNS: Columns = {
+    "masks": ("left", "mode"),
+    "split": ("left", "split"),
+    "images": ("right ,d", "num_images"),
+    "error %": ("right .2f", lambda one: 100 * one["error"]),
+    "nll": ("right .3f", "nll"),
+    "compute cost": ("right .4f", "compute_cost"),
+    "total cost": ("right .4f", "total_cost"),
+    "MACs": ("right ,.0f", "macs"),
+    "density": ("left", lambda one: " ".join(f"{value:.2f}" for value in one["density"])),
 }
 
 
@@ -53,7 +53,5 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.json:
         print_json(found)
     else:
-        for one in found:
-            one["densities"] = " ".join(f"{value:.2f}" for value in one["density"])
-        print_text(formatted(COLUMNS, found))
+        print_text(markdown(*read_columns(COLUMNS, found)))
     return 0

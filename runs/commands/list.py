@@ -13,8 +13,7 @@ from rich.text import Text
 from ccenv.agents import AGENTS
 from ccenv.base.registry import check_names, resolve
 from ccenv.data.registry import DATASETS
-from ccenv.envs import ENVIRONMENTS, TABLES
-from ccenv.mask_table.table import opened_table
+from ccenv.envs import ENVIRONMENTS
 from ccenv.mdp import LOOKS
 from ccenv.mdp.action_codes import CODES
 from ccenv.networks import NETWORKS
@@ -72,11 +71,7 @@ def environment_line(name: str) -> Line:
 
     given = ENVIRONMENTS[name]
     settings = setting_defaults() | given
-    if name in TABLES:
-        header = opened_table(given["table"]).header
-        settings |= {"dataset": header.dataset, "network": header.network, "block_size": None}
-        blocks, width = [blocks for _, blocks, _ in header.gates], header.num_units
-    elif takes_features(resolve(settings["network"], NETWORKS, "network")):
+    if takes_features(resolve(settings["network"], NETWORKS, "network")):
         blocks, width = settings["num_blocks"], max(settings["num_blocks"])
     else:
         settings["block_size"] = None

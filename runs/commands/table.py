@@ -1,4 +1,4 @@
-"""Tables of all masks: ccenv table build NETWORK DATASET -> a file; show, pack, times."""
+"""Tables of all masks: ccenv table build NETWORK DATASET -> a file; show, pack."""
 
 import argparse
 import json
@@ -13,7 +13,7 @@ from ccenv.runs.commands.frame import program
 from ccenv.runs.config.values import parse_pairs
 from ccenv.runs.store import json_file
 from ccenv.runs.tables import mask_table
-from ccenv.runs.tables.mask_table import all_masks_text, size_text, times_text
+from ccenv.runs.tables.mask_table import all_masks_text, size_text
 from ccenv.runs.tables.short_table import print_text
 
 
@@ -38,22 +38,12 @@ def make_parser() -> argparse.ArgumentParser:
     )
     look.add_argument("table", help=f"a file, or one of {', '.join(SHIPPED)}")
     look.add_argument("--choose", help="table whose inputs choose static masks")
-    look.add_argument("--policy", type=Path, help="safetensors file of a policy to be placed")
-    look.add_argument("--times", type=Path, help="file of ccenv table times: costs are its time")
     look.add_argument("--record", type=Path, help="JSON file of a result to keep, for pages")
     look.add_argument("--json", action="store_true", help="print the result as JSON only")
-    clock = commands.add_parser(
-        "times", help="measure a network's units on this machine", allow_abbrev=False
-    )
-    clock.add_argument("--batch", type=int, default=1, help="inputs of a pass")
-    clock.add_argument("--threads", type=int, default=1, help="torch's threads")
-    clock.add_argument("--machine", help="its name in the file; default: the processor's")
-    clock.add_argument("--out", type=Path, help="default: NETWORK-DATASET-times.json")
-    for one in (make, clock):
-        one.add_argument("network", help="name of a network, such as resnet")
-        one.add_argument("dataset", help="name of a data set, such as cifar10")
-        settings = "settings of the environment, such as network_kwargs.depth=20"
-        one.add_argument("settings", nargs="*", metavar="key=value", help=settings)
+    make.add_argument("network", help="name of a network, such as resnet")
+    make.add_argument("dataset", help="name of a data set, such as cifar10")
+    settings = "settings of the environment, such as network_kwargs.depth=20"
+    make.add_argument("settings", nargs="*", metavar="key=value", help=settings)
     pack = commands.add_parser(
         "pack", help="keep bits and first looks alone, in few bytes", allow_abbrev=False
     )
@@ -69,14 +59,14 @@ def file_name(network: str, dataset: str, last: str) -> str:
 
 @program("ccenv table", (ValueError, ImportError, IndexError))
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Builds, shows or packs a table of all masks, or measures times; see --help."""
+    """Builds, shows or packs a table of all masks; see --help."""
     options = make_parser().parse_args(arguments)
     if options.command == "pack":
         write_table(options.out, small(opened_table(options.file)))
         print(f"{options.out}: {options.out.stat().st_size:,} bytes")
         return 0
     if options.command == "show":
-        found = mask_table.show_table(options.table, options.choose, options.policy, options.times)
+        found = mask_table.show_table(options.table, options.choose)
         if options.record is not None:
             result = mask_table.as_result(found, options.record.stem)
             json_file.write_sealed(options.record, result)
@@ -85,27 +75,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         else:
             print_text(all_masks_text(found))
         return 0
-    if options.command == "times":
-        return time_network(options)
     return build(options)
-
-
-def time_network(options: argparse.Namespace) -> int:
-    """Measures a network's units and writes their times."""
-    from ccenv.runs.mask_tables.build import time_units
-
-    names = (options.network, options.dataset)
-    out = options.out or Path(file_name(*names, "times.json"))
-    times = time_units(
-        *names,
-        out,
-        batch_size=options.batch,
-        machine=options.machine,
-        threads=options.threads,
-        **environment_settings(options),
-    )
-    print(f"{out}: {times_text(times)}")
-    return 0
 
 
 def environment_settings(options: argparse.Namespace) -> dict[str, Any]:

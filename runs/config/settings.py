@@ -13,7 +13,7 @@ from typing import Any
 from ccenv.base.annotations import annotations_of
 from ccenv.base.registry import check_names, in_todays_names, resolve
 from ccenv.base.values import check_at_least_zero
-from ccenv.envs import PRESETS, SYSTEMS, TABLES
+from ccenv.envs import PRESETS, SYSTEMS
 from ccenv.rewards import REWARDS, check_cost_limit, make_reward, reward_parameters
 from ccenv.runs.config.agent_settings import (
     agent_parameters,
@@ -148,8 +148,6 @@ def check_env(name: str) -> None:
     if name in SYSTEMS:
         own = " ".join(f"{setting}={value}" for setting, value in SYSTEMS[name].items())
         raise ValueError(f"{expected}; give its settings: {own}")
-    if name in TABLES:
-        raise ValueError(f"{expected}, whose episodes are looked up; make it by gym.make")
     check_names([name], PRESETS, "environment")
 
 

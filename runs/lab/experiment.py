@@ -7,6 +7,7 @@ says on which machine and with which versions the rows were measured.
 
 import argparse
 import json
+import string
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -15,13 +16,14 @@ from pathlib import Path
 from typing import Any
 
 from ccenv.base.files import write_whole
+from ccenv.runs.stats.intervals import Interval
 from ccenv.runs.store import folder as run_folder
 from ccenv.runs.store import json_file
 from ccenv.runs.store.provenance import load_average, machine, tuned, versions
 from ccenv.runs.store.recorded import read_table
 from ccenv.runs.tables.drawing import Drawn, drawn_in_style
 from ccenv.runs.tables.short_table import print_text
-from ccenv.runs.tables.sweep_table import formatted
+from ccenv.runs.tables.sweep_table import markdown
 
 Row = Mapping[str, Any]
 Rows = Sequence[Row]
@@ -39,7 +41,7 @@ class Experiment:
     run: Callable[[Options], Iterable[Row]]
     """options -> rows, one after the other."""
     columns: Mapping[str, str] = field(default_factory=dict)
-    """heading of its table -> cells, as `ccenv.runs.tables.sweep_table.formatted` has them."""
+    """heading of its table -> cells, as `formatted` has them."""
     shown: Callable[[Row], Row] = dict
     """row -> further fields that columns need."""
     pivot: Callable[[Any], str] | None = None
@@ -180,3 +182,51 @@ def shown_text(experiment: Experiment, result: Mapping[str, Any], report_dir: Pa
         parts.append(f"figure: {path}")
     parts += experiment.advice(rows) if experiment.advice is not None else []
     return "\n".join([*parts, str(result["machine"])])
+
+
+class Fields(string.Formatter):
+    """Formats fields of a row.
+
+    >>> Fields().format("{0!p:.1f} {0!n:.2f} {1!i:.1f}", 0.25, {"mean": 2.0, "low": 1, "high": 3})
+    '25.0 -0.25 2.0 [1.0, 3.0]'
+    """
+
+    def convert_field(self, value: Any, conversion: str | None) -> Any:
+        """`!p` is per cent, `!n` the negative, `!i` an `Interval`; the rest are Python's own."""
+        if conversion == "p":
+            return 100 * value
+        if conversion == "n":
+            return -value
+        if conversion == "i":
+            return Interval(**value)
+        return super().convert_field(value, conversion)
+
+
+def formatted(columns: Mapping[str, str], rows: Sequence[Row]) -> str:
+    """A Markdown table of rows with the same fields.
+
+    >>> columns = {"what": "<{name}", "ms": ">{seconds:.1f}", "load": ">?{load}"}
+    >>> print(formatted(columns, [{"name": "a", "seconds": 2}]))
+    | what |  ms |
+    |------|----:|
+    | a    | 2.0 |
+
+    Args:
+        columns: heading -> "<" (left) or ">" (right), "?" where rows may lack the fields, then a
+            format of a row's fields; see `Fields`. A column whose fields no row has is left out.
+        rows: field -> value.
+    """
+    cells = {name: [field_text(text[1:], row) for row in rows] for name, text in columns.items()}
+    shown = {name: texts for name, texts in cells.items() if not rows or set(texts) != {None}}
+    sides = {name: "left" if columns[name][0] == "<" else "right" for name in shown}
+    return markdown(sides, list(zip(*shown.values(), strict=True)))
+
+
+def field_text(form: str, row: Row) -> str | None:
+    """One cell of such a table; None where the row lacks a field that it may lack."""
+    try:
+        return Fields().vformat(form.removeprefix("?"), (), row)
+    except KeyError:
+        if form.startswith("?"):
+            return None
+        raise

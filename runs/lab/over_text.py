@@ -23,10 +23,9 @@ from ccenv.agents.rloo import Rloo
 from ccenv.envs.stable_baselines import ActionViewVecEnv, BlockSelectionVecEnv
 from ccenv.mdp import dynamics
 from ccenv.runs.lab import over_text_experts as experts
-from ccenv.runs.lab.experiment import Experiment, Options, Row
+from ccenv.runs.lab.experiment import Experiment, Options, Row, formatted
 from ccenv.runs.lab.over_text_experts import Judged
 from ccenv.runs.stats.intervals import mean_interval
-from ccenv.runs.tables.sweep_table import formatted
 from ccenv.simulator.evaluate import evaluate
 from ccenv.simulator.rollout import Rollout
 from ccenv.simulator.simulator import Simulator

@@ -20,9 +20,8 @@ from ccenv.agents.actor_critic import ActorCritic
 from ccenv.agents.reinforce import Reinforce
 from ccenv.agents.rloo import Rloo
 from ccenv.envs.stable_baselines import ActionViewVecEnv, BlockSelectionVecEnv
-from ccenv.runs.lab.experiment import Experiment, Options, Row
+from ccenv.runs.lab.experiment import Experiment, Options, Row, formatted
 from ccenv.runs.stats.intervals import mean_interval
-from ccenv.runs.tables.sweep_table import formatted
 from ccenv.simulator.evaluate import evaluate
 from ccenv.simulator.policy import Policy
 from ccenv.simulator.simulator import Simulator

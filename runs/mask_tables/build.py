@@ -1,26 +1,21 @@
-"""A network's table of all masks, built with other processes, and times of its units."""
+"""A network's table of all masks, built with other processes."""
 
 import contextlib
-import functools
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 from tqdm import tqdm
 
 from ccenv.base.annotations import annotations_of
-from ccenv.base.clock import seconds_in_turns, wait_for, work_clock
 from ccenv.base.machine import cpu_model
 from ccenv.base.registry import check_names
 from ccenv.base.seeding import stream
 from ccenv.data import SPLITS
 from ccenv.mask_table import MaskTable, build, drawn_menu, menus_of
-from ccenv.mask_table.checks import MOST_BYTES, check_size, gates_of, num_rows
-from ccenv.mask_table.times import UnitTimes, write_times
-from ccenv.networks.core.protocol import through
+from ccenv.mask_table.checks import MOST_BYTES, check_size, num_rows
 from ccenv.networks.learning.bundled_weights import shipped_name
 from ccenv.runs.config.values import checked, fits_json
 from ccenv.runs.store.identity import canonical, same
@@ -40,8 +35,6 @@ SETTINGS = (
     "device",
 )
 """Settings of the environment that a table depends on, apart from network and data set."""
-ROUNDS = 15
-"""In each of which everything is timed once; the least of them counts."""
 
 
 def table_settings(network: str, dataset: str, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -153,82 +146,3 @@ def menus_drawn(simulator: Simulator, menu: int | None, seed: int) -> list[Any] 
         return None
     generator = stream(seed, "menus of masks")
     return [drawn_menu(gate.num_blocks, menu, generator) for gate in simulator.network.gates]
-
-
-def time_units(
-    network: str,
-    dataset: str,
-    out: Path,
-    *,
-    batch_size: int = 1,
-    machine: str | None = None,
-    threads: int = 1,
-    **settings: Any,
-) -> UnitTimes:
-    """Measures a frozen or shipped network's units here; the same as the command line.
-
-    Args:
-        network: as the environment's; see `build_table`.
-        dataset: as the environment's; its first test inputs go through.
-        out: the file.
-        batch_size: inputs of a pass.
-        machine: its name in the file; None for the processor's.
-        threads: torch's.
-        **settings: those of `SETTINGS`.
-
-    Raises:
-        ValueError: if a setting is wrong.
-        OSError: if the file cannot be written.
-    """
-    if batch_size < 1 or threads < 1:
-        raise ValueError(f"expected batch and threads of at least 1, got {batch_size}, {threads}")
-    environment = table_settings(network, dataset, settings)
-    torch.set_num_threads(threads)
-    simulator = Simulator(1, split="test", **environment)
-    rows = torch.arange(batch_size, device=simulator.device) % len(simulator.data)
-    name = {"name": machine or cpu_model(), "cpu": cpu_model(), "threads": threads}
-    times = time_parts(simulator.network, simulator.data.batch(rows)[0], name | versions())
-    write_times(out, times)
-    return times
-
-
-@torch.no_grad()
-def time_parts(
-    network: Any, inputs: Tensor, machine: dict[str, Any], rounds: int = ROUNDS
-) -> UnitTimes:
-    """Times every gate with everything kept, and without each of its blocks.
-
-    The least of some rounds counts, and of one thread its own processor time: other programs can
-    only add to it.
-    """
-    calls: dict[Any, Callable[[], object]] = {"start": lambda: network.start(inputs)}
-    rows = len(inputs)
-
-    def choose(gate: int, hidden: Any) -> torch.Tensor:
-        count = network.gates[gate].num_blocks
-        whole = torch.ones(rows, count, dtype=torch.bool, device=inputs.device)
-        for block in (None, *range(count)):
-            mask = whole.clone()
-            if block is not None:
-                mask[:, block] = False
-            calls[gate, block] = functools.partial(network.step, gate, hidden, mask)
-        return whole
-
-    last = through(network, inputs, choose)
-    calls["head"] = lambda: network.logits(last)
-
-    def awaited(call: Callable[[], object]) -> None:
-        call()
-        wait_for(inputs.device)
-
-    timed = {name: functools.partial(awaited, call) for name, call in calls.items()}
-    found = seconds_in_turns(timed, rounds, seconds=0.002, clock=work_clock())
-    least = {name: min(seconds) / rows for name, seconds in found.items()}
-    units, dense = [], least["start"] + least["head"]
-    for gate, one in enumerate(network.gates):
-        dense += least[gate, None]
-        saved = [least[gate, None] - least[gate, block] for block in range(one.num_blocks)]
-        units += [max(0.0, seconds) for seconds in saved]
-    always = max(0.0, dense - sum(units))
-    gates = gates_of(network)
-    return UnitTimes(machine, gates, network.dense_macs, rows, always, tuple(units))

@@ -5,23 +5,18 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ccenv.mask_table import MaskTable, Outcomes, front, judge_policy, read_policy
-from ccenv.mask_table.policy_file import of_rows
+from ccenv.mask_table import MaskTable, Outcomes, front
 from ccenv.mask_table.table import opened_table, table_path
-from ccenv.mask_table.times import read_times
 from ccenv.runs.store.provenance import machine, versions
 from ccenv.runs.tables.sweep_table import Columns, Row, markdown, read_columns
 
 if TYPE_CHECKING:
     from ccenv.mask_table import BuildPlan
-    from ccenv.mask_table.times import UnitTimes
 
 
 def show_table(
     path: str | Path,
     choose: str | Path | None = None,
-    policy: Path | None = None,
-    times: Path | None = None,
 ) -> dict[str, Any]:
     """What a table reaches: the dense network, static, random and the oracle's masks.
 
@@ -29,38 +24,29 @@ def show_table(
         path: of the table that judges, or a name of the package's; without `choose` its odd inputs
             judge what its even ones choose.
         choose: of the table whose inputs choose static masks; a name is taken too.
-        policy: of a policy for the inputs of the table, see `ccenv.mask_table.read_policy`.
-        times: of `ccenv table times`: costs are then shares of a machine's time, not of MACs.
 
     Raises:
         ValueError: if a file is damaged, or the tables are not of one network and data set.
         FileNotFoundError: if there is no such file.
     """
     table = opened_table(path)
-    known = None if times is None else read_times(times)
-    outcomes = table.outcomes(times=known)
+    outcomes = table.outcomes()
     if choose is None:
         judged, chosen_by = slice(1, None, 2), outcomes.of_images(slice(0, None, 2))
     else:
         other = opened_table(choose)
         check_comparable(table, other)
-        judged, chosen_by = slice(None), other.outcomes(times=known)
+        judged, chosen_by = slice(None), other.outcomes()
     judge = outcomes.of_images(judged)
     if not len(judge.scores):
         raise ValueError(f"expected a table of at least 2 inputs to choose and judge, in {path}")
-    placed = None
-    if policy is not None:
-        own = of_rows(read_policy(policy), len(outcomes.scores), judged)
-        placed = dataclasses.asdict(judge_policy(judge, chosen_by, **own))
     return {
         "header": dataclasses.asdict(table.header),
         "num_masks": table.header.num_masks,
         "num_bytes": table_path(path).stat().st_size,
-        "machine": None if known is None else known.machine["name"],
         "choose": len(chosen_by.scores),
         "judge": len(judge.scores),
         "dense_error": dense_error(judge),
-        "policy": placed,
         "rows": [dataclasses.asdict(point) for point in front(judge, chosen_by)],
     }
 
@@ -128,30 +114,12 @@ def all_masks_text(found: Mapping[str, Any]) -> str:
         f"error e is sqrt(e (1 - e) / {found['judge']:,})); dense {header['dense_macs']:,} MACs, "
         f"error {'unknown' if dense is None else f'{100 * dense:.2f} %'}"
     )
-    if found.get("machine"):
-        said += f"; MACs below are shares of the time on {found['machine']}"
-    if (placed := found["policy"]) is not None:
-        names = ("error", "static_error", "oracle_error", "gap_closed")
-        error, static, oracle, closed = (f"{100 * placed[name]:.2f} %" for name in names)
-        said += (
-            f"\n\npolicy: error {error} at {placed['cost']:.3f} of the dense MACs; at that cost "
-            f"the best static mask {static}, the oracle {oracle}: {closed} of the gap closed"
-        )
     return f"{said}\n\n{all_masks_table(found['rows'])}\n\n{MASK_NOTES}"
 
 
 def all_masks_table(rows: Sequence[Row]) -> str:
     """A line for each number of blocks."""
     return markdown(*read_columns(MASK_COLUMNS, rows))
-
-
-def times_text(times: "UnitTimes") -> str:
-    """How long a network takes, and what its units' share is."""
-    share = sum(times.units) / times.dense
-    return (
-        f"{1e6 * times.dense:,.0f} microseconds an input on {times.machine['name']}, "
-        f"{len(times.units)} units {100 * share:.0f} % of them"
-    )
 
 
 def size_text(num_masks: int, num_images: int) -> str:

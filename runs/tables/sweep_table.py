@@ -3,7 +3,6 @@
 import csv
 import functools
 import io
-import string
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -205,54 +204,6 @@ def markdown(columns: Mapping[str, str], lines: Sequence[Sequence[Any]]) -> str:
 
     rules = ("-" * (w + 1) + "-:"[right] for w, right in zip(widths, is_right, strict=True))
     return "\n".join([joined(list(columns)), f"|{'|'.join(rules)}|", *map(joined, texts)])
-
-
-class Fields(string.Formatter):
-    """Formats fields of a row.
-
-    >>> Fields().format("{0!p:.1f} {0!n:.2f} {1!i:.1f}", 0.25, {"mean": 2.0, "low": 1, "high": 3})
-    '25.0 -0.25 2.0 [1.0, 3.0]'
-    """
-
-    def convert_field(self, value: Any, conversion: str | None) -> Any:
-        """`!p` is per cent, `!n` the negative, `!i` an `Interval`; the rest are Python's own."""
-        if conversion == "p":
-            return 100 * value
-        if conversion == "n":
-            return -value
-        if conversion == "i":
-            return Interval(**value)
-        return super().convert_field(value, conversion)
-
-
-def formatted(columns: Mapping[str, str], rows: Sequence[Row]) -> str:
-    """A Markdown table of rows with the same fields.
-
-    >>> columns = {"what": "<{name}", "ms": ">{seconds:.1f}", "load": ">?{load}"}
-    >>> print(formatted(columns, [{"name": "a", "seconds": 2}]))
-    | what |  ms |
-    |------|----:|
-    | a    | 2.0 |
-
-    Args:
-        columns: heading -> "<" (left) or ">" (right), "?" where rows may lack the fields, then a
-            format of a row's fields; see `Fields`. A column whose fields no row has is left out.
-        rows: field -> value.
-    """
-    cells = {name: [field_text(text[1:], row) for row in rows] for name, text in columns.items()}
-    shown = {name: texts for name, texts in cells.items() if not rows or set(texts) != {None}}
-    sides = {name: "left" if columns[name][0] == "<" else "right" for name in shown}
-    return markdown(sides, list(zip(*shown.values(), strict=True)))
-
-
-def field_text(form: str, row: Row) -> str | None:
-    """One cell of such a table; None where the row lacks a field that it may lack."""
-    try:
-        return Fields().vformat(form.removeprefix("?"), (), row)
-    except KeyError:
-        if form.startswith("?"):
-            return None
-        raise
 
 
 def comma_separated(lines: Sequence[Sequence[Any]]) -> str:

@@ -25,7 +25,6 @@ ANSWERING = (
     "look",
     "early_answer",
     "every_answer",
-    "logits_everywhere",
     "block_norms",
     "own_loss",
 )

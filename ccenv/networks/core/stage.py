@@ -17,7 +17,6 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from ccenv.base.annotations import marked
 from ccenv.base.masks import spread_to_units
 from ccenv.networks.core.count_macs import counted
 from ccenv.sparse.routes import hides_skipped
@@ -114,7 +113,6 @@ class Stage(nn.Module):
         """MACs that are spent even if nothing is kept, here or before."""
         return 0
 
-    @marked("is_pooled")
     def look(self, x: Tensor) -> Tensor:
         """Features offered of its input: [rows, ...] -> float [rows, look_size]."""
         return pooled(x)

@@ -13,7 +13,6 @@ from ccenv.sparse.cpu.codegen.compiled import (
     as_pointer,
     called_by_name,
     compiled,
-    compiled_sum,
 )
 from ccenv.sparse.cpu.codegen.floats import (
     RELU,
@@ -144,26 +143,6 @@ def repeat(
                     add_floats(to, at, size)
                 else:
                     copy_floats(at, to, size)
-
-
-@compiled_sum
-def pooled_score(source: int, weight: int, height: int, length: int) -> float:
-    """Sum over both halves of the lines: their sum [length] times the half's weight [length].
-
-    Addresses are those of float32 [height, length], an even number of lines, and [2, length].
-    """
-    lines = carray(as_pointer(source), (height, length), np.float32)
-    weights = carray(as_pointer(weight), (2, length), np.float32)
-    added = np.empty(length, np.float32)
-    total = np.float32(0)
-    for half in range(2):
-        added[:] = 0
-        for i in range(half * height // 2, (half + 1) * height // 2):
-            for j in range(length):
-                added[j] += lines[i, j]
-        for j in range(length):
-            total += added[j] * weights[half, j]
-    return total
 
 
 square, small_square = make_transpose(LANES), make_transpose(4)

@@ -22,7 +22,7 @@ from ccenv.base.clock import seconds_in_turns, work_clock
 from ccenv.base.seeding import stream
 from ccenv.runs.lab.benchmarks.cases import Pass, Row, benchmark
 from ccenv.runs.lab.benchmarks.masks import draw_pool, make_layer, plain_layers
-from ccenv.runs.tables.sweep_table import formatted
+from ccenv.runs.lab.experiment import formatted
 from ccenv.sparse import routes
 from ccenv.sparse.buffers import keep_panels
 from ccenv.sparse.cpu.masked_dense import masked_dense_linear

@@ -16,8 +16,8 @@ from torch import Tensor, nn
 
 from ccenv.base.clock import quartiles_of_ratio, seconds_in_turns, work_clock
 from ccenv.base.seeding import stream
-from ccenv.deploy.short_walk import GateScores, OneRow, least_score, why_not_one_row
-from ccenv.mdp.choosers import Chooser, kept_by
+from ccenv.deploy.short_walk import OneRow, why_not_one_row
+from ccenv.mdp.choosers import Chooser, mask_of
 from ccenv.networks.core.inference_copy import pack
 from ccenv.networks.core.protocol import dense_forward, walk
 from ccenv.runs.lab.benchmarks.cases import Pass, Row, benchmark
@@ -95,7 +95,7 @@ def one_row_passes(
     A gate of one block is asked for a bit; masks are the pool's.
     """
     one = OneRow(network)
-    scores = GateScores(one, [Chooser([(policy, None)], "sampled") for policy in policies], inputs)
+    choosers = [Chooser([(policy, None)], "sampled") for policy in policies]
     taken = [[bool(m) if m.shape[1] == 1 else m for m in masks] for masks in pool]
     generator = stream(0, "draws of single rows")
     sizes = [len(policy) for policy in policies]
@@ -103,13 +103,13 @@ def one_row_passes(
     def gated(turns: Iterator[Sequence[bool | Tensor]]) -> Tensor:
         masks = next(turns)
         drawn = torch.rand(1, sum(sizes), generator=generator)
-        numbers, noises = drawn[0].tolist(), drawn.split(sizes, dim=1)
+        noises = drawn.split(sizes, dim=1)
 
         def decide(gate: int, x: Tensor, early: Tensor | None) -> bool | Tensor:
-            if sizes[gate] > 1:
-                kept_by(scores.choosers[gate], scores.all_of(gate, x, early), noises[gate])
-            else:
-                scores(gate, x, early) > least_score(scores.choosers[gate], numbers[gate])  # noqa: B015
+            drawn = mask_of(choosers[gate], one.look(gate, x, early), noises[gate], sizes[gate])
+            if sizes[gate] == 1:
+                # The host asks, as where masks are the policy's own.
+                bool(drawn)
             return masks[gate]
 
         return one(inputs, decide)
@@ -196,7 +196,7 @@ COLUMNS = {
 def measure(subject: Subject, batch: int, rounds: int, *, training: bool = False) -> Row:
     """Times a network in turns, at least two rounds; `NOTES` tells what the row says."""
     passes = make_passes(subject, batch, training=training)
-    times = seconds_in_turns(passes.timed, min(rounds, subject.most_rounds), SECONDS, work_clock())
+    times = seconds_in_turns(passes.timed, rounds, SECONDS, work_clock())
     low, middle, high = quartiles_of_ratio(times["gated"], times["dense"])
     saved = 1 - (passes.macs + passes.policy_macs) / passes.dense_macs
     row = {

@@ -14,7 +14,7 @@ import torch
 import ccenv
 from ccenv.base.registry import check_names, resolve
 from ccenv.data import Split
-from ccenv.envs import ENVIRONMENTS, TABLES
+from ccenv.envs import ENVIRONMENTS
 from ccenv.envs.infos import INFO_KEYS
 from ccenv.mdp import observations
 from ccenv.mdp.observations import make_observer
@@ -61,7 +61,6 @@ PROMISED: dict[str, str] = {
     "ccenv.rewards.REWARDS": "Rewards by name: functions and classes, imported on use.",
     "ccenv.rewards.StatefulReward": "",
     "ccenv.mdp.dynamics.StepOutcome": "",
-    "ccenv.mdp.outcome.Outcome": "",
     "ccenv.networks.NETWORKS": "Networks by name: functions and classes, imported on use.",
     "ccenv.data.DATASETS": "Data sets by name: functions, imported on use.",
     "ccenv.runs.sweeps.SWEEPS": "Sweeps by name.",
@@ -202,17 +201,15 @@ def settings_of(kind: Any) -> str:
 def environment(name: str) -> str:
     """Spaces, size and settings of an environment, as the environment itself has them."""
     settings = ENVIRONMENTS[name]
-    env = gym.make(name, **without_downloads(name)).unwrapped
+    env: Any = gym.make(name, **without_downloads(name)).unwrapped
     rows = [
         ["Action space", code(str(env.action_space))],
         ["Observation space", code(str(env.observation_space))],
     ]
-    if isinstance(env, ccenv.BlockSelectionEnv):
-        network = env.simulator.network
-        rows += [
-            ["Steps of an episode", str(env.simulator.num_steps)],
-            ["MACs of the dense network", f"{network.dense_macs:,}"],
-        ]
+    rows += [
+        ["Steps of an episode", str(env.simulator.num_steps)],
+        ["MACs of the dense network", f"{env.simulator.network.dense_macs:,}"],
+    ]
     rows += [
         ["Create", code(f'gymnasium.make("ccenv:{name}")')],
         ["Settings that differ from the defaults", each(settings) or "none"],
@@ -222,8 +219,6 @@ def environment(name: str) -> str:
 
 def without_downloads(name: str) -> dict[str, Any]:
     """Settings that make an environment's spaces without its data and its trained weights."""
-    if name in TABLES:
-        return {}
     dataset, settings = ENVIRONMENTS[name].get("dataset"), {"weights": "cotrain"}
     if dataset not in SHAPES:
         return settings

@@ -20,7 +20,7 @@ from ccenv.runs.commands.cli import COMMANDS
 from ccenv.runs.config.agent_settings import agent_parameters, find_agent
 from ccenv.runs.lab.robustness.odd import ODD_WORDS, strategies
 from ccenv.runs.lab.robustness.tiny import SETTINGS, words
-from ccenv.runs.mask_tables.build import build_table, time_units
+from ccenv.runs.mask_tables.build import build_table
 from ccenv.runs.store.identity import Program
 from ccenv.simulator.settings import setting_defaults
 
@@ -39,13 +39,11 @@ WORK: dict[str, tuple[str, ...]] = {
     "benchmark": ("ccenv.runs.commands.benchmark:timed",),
     "table": (
         "ccenv.runs.mask_tables.build:build",
-        "ccenv.runs.mask_tables.build:time_parts",
         LEARNED,
     ),
     "data": ("ccenv.runs.commands.data:download",),
     "generate": ("ccenv.deploy.generate:write",),
     "export": ("ccenv.runs.engine.onnx_export:written",),
-    "serve": ("ccenv.deploy.micro_batches:MicroBatches",),
 }
 """Command -> where its work begins; of other commands the work is small, and is done."""
 SHORT = words(SETTINGS | {"images": 128, "eval_every": 64})
@@ -63,7 +61,6 @@ SOUND: dict[str, list[list[str]]] = {
     "benchmark": [[]],
     "table": [
         ["build", "mlp", "synthetic", "num_blocks=[4]"],
-        ["times", "mlp", "synthetic"],
         ["show", "table.safetensors"],
         ["pack", "table.safetensors", "--out", "small.safetensors"],
     ],
@@ -71,7 +68,6 @@ SOUND: dict[str, list[list[str]]] = {
     "data": [["mnist", "--download"]],
     "generate": [["run"]],
     "export": [["run", "--onnx"]],
-    "serve": [["run"]],
 }
 """Command -> words that it accepts where `samples` lie; odd ones are put behind them, or alone."""
 CANARIES = (
@@ -93,8 +89,7 @@ SAMPLES = [
     "odd.json",
     "odd.toml",
 ]
-TABLES = [f"{name}.safetensors" for name in ("table", "policy")]
-PLACES = [*SAMPLES, *TABLES, "deep.json", "no/such", ".", "images.npz"]
+PLACES = [*SAMPLES, "table.safetensors", "deep.json", "no/such", ".", "images.npz"]
 ENOUGH = ["quickstart", "digits", "synthetic", "test", "mlp", "build", "pack", "sampled"]
 
 
@@ -206,8 +201,7 @@ def setting_names() -> tuple[str, ...]:
 def own_names(command: str) -> tuple[str, ...]:
     """Names that a program gives its functions itself, and that a setting must not replace."""
     options = [option.removeprefix("--").replace("-", "_") for option in options_of(command)]
-    functions = (build_table, time_units) if command == "table" else ()
-    called = [n for one in functions for n in inspect.signature(one).parameters]
+    called = inspect.signature(build_table).parameters if command == "table" else ()
     return tuple(sorted({*options, *called, "progress"}))
 
 

@@ -15,7 +15,6 @@ from ccenv.data import SPLITS
 from ccenv.data.npz import npz_split
 from ccenv.deploy.export import SkippingClassifier
 from ccenv.mask_table.header import Header, Menu
-from ccenv.mask_table.policy_file import read_policy, write_policy
 from ccenv.mask_table.table import MaskTable, read_table, write_table
 from ccenv.networks.core.mlp import GatedMLP
 from ccenv.networks.learning.bundled_weights import fitting_weights
@@ -100,7 +99,7 @@ def of_a_checkpoint(plan: Plan, folder: Path) -> Kind:
 
 
 def of_a_table(folder: Path) -> dict[str, Kind]:
-    """A table of masks and policies for one."""
+    """A table of masks."""
     header = Header(
         network="mlp", settings={}, weights="0" * 24, gates=(("first", 3, "zero"),),
         menus=(Menu(3),), num_classes=10, dense_macs=80, dataset="digits", transforms=(),
@@ -109,14 +108,10 @@ def of_a_table(folder: Path) -> dict[str, Kind]:
     numbers = np.random.default_rng(0)
     right = numbers.integers(0, 256, (5, 1), dtype=np.uint8)
     nll = numbers.random((5, 8)).astype(np.float16)
-    table, policy = (folder / f"{name}.safetensors" for name in ("table", "policy"))
+    table = folder / "table.safetensors"
     look, macs = numbers.random((5, 2), dtype=np.float32), np.arange(8) * 10
     write_table(table, MaskTable(header, right, nll, macs, look, macs))
-    write_policy(policy, numbers=np.arange(5))
-    return {
-        "table of masks": Kind(table, lambda: repr(read_table(table))),
-        "policy for it": Kind(policy, lambda: repr(read_policy(policy))),
-    }
+    return {"table of masks": Kind(table, lambda: repr(read_table(table)))}
 
 
 def of_data(folder: Path) -> dict[str, Kind]:

@@ -11,8 +11,6 @@ from ccenv.base.values import MOST_SHOWN, shown
 from ccenv.data import Split
 from ccenv.envs.scalar import BlockSelectionEnv
 from ccenv.envs.stable_baselines import BlockSelectionVecEnv
-from ccenv.envs.tables.sb3 import BlockSelectionTableVecEnv
-from ccenv.envs.tables.views import BlockSelectionTableVectorEnv
 from ccenv.envs.vector import BlockSelectionVectorEnv
 from ccenv.rewards import make_reward
 from ccenv.simulator.policy import Policy
@@ -38,11 +36,9 @@ def test_keyword_arguments_are_a_mapping_of_names(door, name):
             DOORS[door](**{name: odd})
 
 
-def test_arguments_of_a_reward_and_of_a_table_are_a_mapping_of_names():
+def test_arguments_of_a_reward_are_a_mapping_of_names():
     with pytest.raises(ValueError, match="expected reward_kwargs to be a mapping"):
         make_reward("accuracy_minus_cost", -1)
-    with pytest.raises(ValueError, match="expected reward_kwargs to be a mapping"):
-        BlockSelectionTableVectorEnv(2, reward="accuracy_minus_cost", reward_kwargs=-1)
 
 
 @pytest.mark.parametrize(
@@ -52,8 +48,6 @@ def test_arguments_of_a_reward_and_of_a_table_are_a_mapping_of_names():
         lambda number: BlockSelectionVecEnv(number, **SMALL),
         lambda number: Simulator(number, **SMALL),
         lambda number: gym.make_vec("ccenv:BlockSelection-v0", num_envs=number, **SMALL),
-        BlockSelectionTableVectorEnv,
-        BlockSelectionTableVecEnv,
     ],
 )
 def test_a_number_of_rows_is_one_whole_number(make):
@@ -95,13 +89,6 @@ def test_a_long_name_is_shortened_in_the_message(name):
 def test_a_long_name_of_a_setting_is_shortened_in_the_message():
     with pytest.raises(ValueError, match="characters") as refused:
         DOORS["scalar"](**{LONG: 1})
-    assert len(str(refused.value)) < 700
-
-
-@pytest.mark.parametrize("name", ["table", "reward", "score"])
-def test_a_long_name_of_a_table_is_shortened_in_the_message(name):
-    with pytest.raises((ValueError, FileNotFoundError), match="characters") as refused:
-        BlockSelectionTableVectorEnv(2, **{name: LONG})
     assert len(str(refused.value)) < 700
 
 

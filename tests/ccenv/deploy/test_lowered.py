@@ -130,7 +130,7 @@ def as_graph(network, choosers, observe, inputs, draws):
 def short(network, choosers, observe, inputs, draws):
     fast = copy.deepcopy(network)
     pack(fast)
-    return ShortWalk(fast, choosers, inputs[:1])(inputs, draws)
+    return ShortWalk(fast, choosers)(inputs, draws)
 
 
 BACK_ENDS = {
@@ -232,7 +232,7 @@ def test_networks_and_choosers_of_single_rows_that_do_not_fit_are_refused():
         (drawn, "expected a generator"),
     ):
         with pytest.raises(ValueError, match=message):
-            ShortWalk(network, choosers, image)(image)
+            ShortWalk(network, choosers)(image)
     assert why_not_short(network, (24,)) == "its inputs are no images"
     assert why_not_short(network.double(), (3, 8, 8)) == "it is not float32 on the CPU"
     assert why_not_one_row(network.train()).endswith("in training mode, call eval() first")

@@ -1,10 +1,7 @@
 """Laws of a table as a network: agents on it meet the same episodes; what they reach is a sum."""
 
 import dataclasses
-import json
-from pathlib import Path
 
-import gymnasium as gym
 import numpy as np
 import pytest
 import torch
@@ -12,9 +9,7 @@ import torch
 from ccenv.agents import AGENTS
 from ccenv.base.registry import resolve
 from ccenv.mask_table import all_masks, build, optimum, rewards, value
-from ccenv.mask_table.environment import TableNetwork, mask_chances, table_simulator
-from ccenv.mask_table.times import UnitTimes, read_times, write_times
-from ccenv.runs.mask_tables.build import time_parts
+from ccenv.mask_table.environment import TableNetwork, mask_chances, settings_of_tables
 from ccenv.simulator.simulator import Simulator
 
 NUM = 48
@@ -49,6 +44,11 @@ def behind(simulator):
     return seen
 
 
+def table_simulator(table, num_images=16, reward="accuracy_minus_cost", **settings):
+    found = settings_of_tables(table, choosing=16, **settings)
+    return Simulator(num_images, reward=reward, **found)
+
+
 class FixedCoins:
     """Keeps with given probabilities; or, told a look's size, a gate copies the one before it."""
 
@@ -64,9 +64,7 @@ class FixedCoins:
 
 def test_episodes_on_a_table_are_the_networks_own(simulator, table, behind):
     generator = torch.Generator().manual_seed(0)
-    looked = table_simulator(
-        table, choosing=16, num_images=16, later=behind[1:], reward="nll_minus_cost"
-    )
+    looked = table_simulator(table, later=behind[1:], reward="nll_minus_cost")
     looked.seed(0)
     for _ in range(4):
         images = torch.randint(NUM - 16, (16,), generator=generator)
@@ -86,7 +84,7 @@ def test_episodes_on_a_table_are_the_networks_own(simulator, table, behind):
 
 
 def test_chances_of_masks_are_the_products_of_coins_and_end_in_the_exact_value(table):
-    by_gate = table_simulator(table, choosing=16, num_images=16)
+    by_gate = table_simulator(table)
     chances = mask_chances(by_gate, FixedCoins(), "train")
     assert chances.shape == (NUM - 16, 16)
     outcomes = table.outcomes("log_likelihood").of_images(slice(NUM - 16))
@@ -100,7 +98,7 @@ def test_chances_of_masks_are_the_products_of_coins_and_end_in_the_exact_value(t
 
 @pytest.mark.parametrize("name", ["straight_through", "gumbel", "topk", "dynamic_gate"])
 def test_agents_that_go_back_through_the_network_are_refused_with_the_reason(table, name):
-    simulator = table_simulator(table, choosing=16, num_images=16)
+    simulator = table_simulator(table)
     simulator.seed(0)
     settings = {"num_kept": 1} if name == "topk" else {}
     agent = resolve(name, AGENTS, "agent")(simulator, **settings)
@@ -110,7 +108,7 @@ def test_agents_that_go_back_through_the_network_are_refused_with_the_reason(tab
 
 def test_bits_alone_and_all_gates_at_once_will_do_and_other_tables_are_refused(table):
     bits = dataclasses.replace(table, nll=None)
-    once = table_simulator(bits, choosing=16, num_images=16, score="right", by_gate=False)
+    once = table_simulator(bits, score="right", by_gate=False)
     once.seed(0)
     once.begin(torch.arange(16))
     step = once.step(torch.ones(16, 4, dtype=torch.bool))
@@ -127,79 +125,6 @@ def test_bits_alone_and_all_gates_at_once_will_do_and_other_tables_are_refused(t
 def test_looks_of_another_shape_are_refused(table, behind):
     with pytest.raises(ValueError, match="expected looks"):
         TableNetwork([table], later=behind)
-
-
-def test_a_machines_time_is_charged_where_asked_and_macs_are_still_told(table, tmp_path):
-    header = table.header
-    times = UnitTimes(
-        {"name": "mine"}, header.gates, header.dense_macs, 1, 4.0, (1.0, 2.0, 0.0, 3.0)
-    )
-    write_times(tmp_path / "times.json", times)
-    assert read_times(tmp_path / "times.json") == times
-    shares = times.shares(header)
-    assert shares[-1] == 1
-    np.testing.assert_allclose(shares[0b0101], 0.9, rtol=1e-6)
-    assert np.array_equal(table.outcomes("right", times).costs, shares.astype(np.float64))
-    words = {"table": table, "cost_weight": 0.5, "times": str(tmp_path / "times.json")}
-    masks = np.random.default_rng(0).random((8, 4)) < 0.5
-    numbers = masks @ np.array([8, 4, 2, 1])
-    options = {"indices": np.arange(8)}
-    env = gym.make_vec("BlockSelectionTable-v0", num_envs=8, **words)
-    env.reset(seed=0, options=options)
-    _, reward, _, _, info = env.step(masks)
-    np.testing.assert_allclose(info["cost"], shares[numbers])
-    np.testing.assert_allclose(reward, info["correct"] - 0.5 * shares[numbers], atol=1e-6)
-    assert np.array_equal(info["macs"], table.macs[numbers])
-    step = gym.make_vec("BlockSelectionTable-v0", num_envs=8, by_gate=True, **words)
-    step.reset(seed=0, options=options)
-    told = [step.step(masks[:, [gate]]) for gate in range(4)]
-    np.testing.assert_allclose(sum(one[4]["cost"] for one in told), shares[numbers], atol=1e-6)
-    np.testing.assert_allclose(sum(one[1] for one in told), reward, atol=1e-6)
-    with pytest.raises(ValueError, match="times of the table's network"):
-        dataclasses.replace(times, dense_macs=7).shares(header)
-    write_times(tmp_path / "broken.json", dataclasses.replace(times, units=(1.0, -1.0, 0.0, 0.0)))
-    with pytest.raises(ValueError, match="none below 0"):
-        read_times(tmp_path / "broken.json")
-
-
-def test_times_that_are_not_as_they_were_written_are_refused(table, tmp_path, monkeypatch):
-    path, units = tmp_path / "times.json", (1.0, 2.0, 0.0, 3.0)
-    times = UnitTimes({"name": "mine"}, table.header.gates, table.header.dense_macs, 1, 4.0, units)
-    write_times(path, times)
-    whole = path.read_text()
-    content = json.loads(whole)
-    for other in ({"always": 3.0}, {"machine": {"name": "other"}}, {"units": [0.0, *units]}):
-        path.write_text(json.dumps(content | other))
-        with pytest.raises(ValueError, match="damaged or edited"):
-            read_times(path)
-    path.write_text(json.dumps({name: one for name, one in content.items() if name != "sha256"}))
-    with pytest.raises(ValueError, match=r"expected a checksum .* ccenv table times"):
-        read_times(path)
-    for text in ("[" * 100_000, "[]", "7", "{}", whole[:-30], '{"kind": {"a": ' * 50_000):
-        path.write_text(text)
-        with pytest.raises(ValueError, match="another kind of file"):
-            read_times(path)
-    write_times(path, times)
-
-    def full(self, text, **settings):
-        with self.open("w") as file:
-            file.write(text[:20])
-        raise OSError(28, "No space left on device")
-
-    # A write that fails leaves the times before it.
-    monkeypatch.setattr(Path, "write_text", full)
-    with pytest.raises(OSError, match="No space"):
-        write_times(path, dataclasses.replace(times, always=9.0))
-    assert read_times(path) == times
-    assert [one.name for one in tmp_path.iterdir()] == ["times.json"]
-
-
-def test_measured_times_are_of_the_network_and_dense_is_their_sum(simulator):
-    inputs, _ = simulator.data.batch(torch.arange(2))
-    times = time_parts(simulator.network, inputs, {"name": "here"}, rounds=1)
-    assert len(times.units) == 4
-    assert times.dense == pytest.approx(times.always + sum(times.units))
-    assert times.dense > 0
 
 
 def test_potential_based_shaping_leaves_the_best_mask_of_every_input_as_it_is(simulator, table):

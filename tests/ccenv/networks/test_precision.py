@@ -25,7 +25,6 @@ KINDS = (
     "bytes",
     "lm, exits behind heads",
     "patches",
-    "smollm2",
     "gated",
 )
 LAYERS = nn.Sequential(

@@ -58,7 +58,6 @@ def test_networks_are_listed_with_their_own_sizes_and_their_gates(shown):
     assert networks["mlp"]["settings"]["block_size"] == setting_defaults()["block_size"]
     assert networks["probe"]["settings"]["num_blocks"] == [4, 4]
     assert networks["probe-exit"]["gates"] == [f"exit{i}: 1 (stop)" for i in range(3)]
-    assert len(networks["smollm2"]["gates"]) == 60
     assert all(line["dense MACs"] > 0 for line in networks.values())
 
 
@@ -73,19 +72,17 @@ def test_every_environment_that_is_registered_is_listed_and_on_its_page(shown):
     assert registered == set(re.findall(r"^## (\w+-v\d+)$", page, re.MULTILINE))
 
 
-@pytest.mark.parametrize("name", ["BlockSelectionStreaming-v0", "BlockSelectionTable-v0"])
+@pytest.mark.parametrize("name", ["BlockSelection-v0", "BlockSelectionStreaming-v0"])
 def test_an_environment_is_listed_with_the_actions_that_it_has(name, shown):
     line = shown["environments"][name]
-    weights = {"weights": "cotrain"} if name in ccenv.SYSTEMS else {}
-    env = gym.make(name, **weights).unwrapped
+    env = gym.make(name, weights="cotrain").unwrapped
     assert str(env.action_space) == line["action"]
-    if name in ccenv.SYSTEMS:
-        assert list(env.simulator.num_blocks) == line["num_blocks"]
+    assert list(env.simulator.num_blocks) == line["num_blocks"]
 
 
-@pytest.mark.parametrize("name", [*ccenv.SYSTEMS, *ccenv.TABLES])
+@pytest.mark.parametrize("name", ccenv.SYSTEMS)
 def test_a_training_in_an_environment_that_is_no_preset_is_told_what_to_do(name):
-    with pytest.raises(ValueError, match=r"give its settings: |make it by gym\.make"):
+    with pytest.raises(ValueError, match="give its settings: "):
         make_plan("dense", {"env": name})
 
 

@@ -123,7 +123,6 @@ SAYS = {
     "analyze gates {settings}": "unknown setting 'episode'",
     "export {staleness} --onnx": "classifier.safetensors",
     "generate {staleness}": "classifier.safetensors",
-    "serve {staleness}": "classifier.safetensors",
     "inspect {text} {staleness}": "expected runs on the same test inputs",
 }
 

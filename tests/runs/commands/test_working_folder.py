@@ -79,7 +79,7 @@ OTHERS = {
     ),
 }
 DRIVER = f"""
-import contextlib, os, pathlib, signal, socket, sys, threading, time
+import contextlib, os, pathlib, sys
 
 
 class Creates:
@@ -89,14 +89,6 @@ class Creates:
         if path is None and name != "ccenv" and not place.exists():
             place.write_text({HOSTILE!r}.format(ran=sys.argv[1]))
             sys.path_importer_cache.pop(os.getcwd(), None)
-
-
-def interrupt(port):
-    while True:
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port)):
-            break
-        time.sleep(0.1)
-    os.kill(os.getpid(), signal.SIGINT)
 
 
 if __name__ == "__main__":
@@ -128,12 +120,6 @@ if __name__ == "__main__":
     go(0, "table", "build", "probe", "probe", "num_blocks=4,4", "block_size=2", "activation=relu")
     go(0, "suite", "mine_of_here:Mine", "--task", "basic-4", "--seeds", 1)
     go(0, "benchmark", "--width", 64, "--blocks", 2, "--rounds", 2)
-    with contextlib.suppress(ImportError):
-        import uvicorn
-        with socket.create_server(("127.0.0.1", 0)) as taken:
-            port = taken.getsockname()[1]
-        threading.Thread(target=interrupt, args=[port]).start()
-        go(130, "serve", run, "--port", port, *trust)
     go(0, "generate", run, "--length", 3, *trust)
     for command in set({list(COMMANDS)!r}) - done:
         with contextlib.suppress(SystemExit):

@@ -2,10 +2,9 @@
 
 import json
 
-import numpy as np
 import pytest
 
-from ccenv.mask_table import read_table, write_policy
+from ccenv.mask_table import read_table
 from ccenv.runs.commands import cli
 from ccenv.runs.mask_tables.build import build_table
 from ccenv.runs.tables.mask_table import show_table
@@ -52,19 +51,6 @@ def test_a_table_says_of_what_it_is(tmp_path):
     assert "cpu" in header.made_with
 
 
-def test_a_policy_file_is_placed_between_static_and_oracle(tmp_path, capsys):
-    build_table(*PROBE, tmp_path / "t", limit=100)
-    right = read_table(tmp_path / "t").is_right()
-    # Of each input the first right mask of one unit: numbers 1, 2, 4 and 8.
-    write_policy(tmp_path / "p", numbers=2 ** right[:, [1, 2, 4, 8]].argmax(axis=1))
-    words = ["table", "show", str(tmp_path / "t"), "--policy", str(tmp_path / "p")]
-    assert cli.main(words) == 0
-    assert "100.00 % of the gap closed" in capsys.readouterr().out
-    write_policy(tmp_path / "p", keep=np.full(4, 2.0))
-    assert cli.main(words) == 2
-    assert "[0, 1]" in capsys.readouterr().err
-
-
 @pytest.mark.parametrize(
     ("words", "said"),
     [
@@ -86,10 +72,6 @@ def test_a_policy_file_is_placed_between_static_and_oracle(tmp_path, capsys):
         (("build", *PROBE, "ranks=2"), "unknown setting 'ranks'"),
         (("build", *PROBE, "progress=1"), "unknown setting 'progress'"),
         (("build", *PROBE, "command=show"), "unknown setting 'command'"),
-        (("times", *PROBE, "machine=x"), "expected --machine x"),
-        (("times", *PROBE, "threads=1"), "expected --threads 1"),
-        (("times", *PROBE, "dataset=digits"), "expected the dataset before the settings"),
-        (("times", *PROBE, "batch_size=1"), "unknown setting 'batch_size'"),
         (("show", "nothing.safetensors"), "nothing.safetensors"),
     ],
 )
@@ -141,14 +123,6 @@ def test_a_build_tells_its_size_and_time_before_the_first_chunk(tmp_path, monkey
         build_table(*PROBE, tmp_path / "t", limit=100, progress=True)
     assert not list(tmp_path.rglob("*.safetensors"))
     assert told[0].startswith("16 masks of 100 inputs: 0.0 MB; 100 inputs are left, about ")
-
-
-def test_a_deeply_nested_file_of_times_is_refused_in_one_line(tmp_path, capsys):
-    build_table(*PROBE, tmp_path / "t", limit=9)
-    (tmp_path / "times.json").write_text("[" * 100_000)
-    words = ["table", "show", str(tmp_path / "t"), "--times", str(tmp_path / "times.json")]
-    assert cli.main(words) == 2
-    assert "expected a file of ccenv table times" in capsys.readouterr().err
 
 
 def test_tables_of_two_networks_are_not_compared(tmp_path, capsys):

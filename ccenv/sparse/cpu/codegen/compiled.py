@@ -137,8 +137,6 @@ def as_pointer(builder: Any, address: Any) -> Any:
 
 
 compiled = kept(nogil=True, error_model="numpy")
-# Sums in any order, as vectors make them; NaN and infinities stay what they are.
-compiled_sum = kept(nogil=True, error_model="numpy", fastmath={"reassoc"})
 inlined = njit(inline="always", error_model="numpy")
 
 

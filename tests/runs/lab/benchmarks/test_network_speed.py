@@ -6,16 +6,12 @@ import torch
 from ccenv.base.seeding import stream
 from ccenv.networks.core.count_macs import counted
 from ccenv.networks.core.protocol import dense_forward
-from ccenv.networks.gating.gate import gate
 from ccenv.runs.lab.benchmarks import subjects
-from ccenv.runs.lab.benchmarks.gated_models import TINY, limit_of
 from ccenv.runs.lab.benchmarks.network_speed import executed, make_passes
 from ccenv.runs.lab.benchmarks.subjects import QUICK, SUBJECTS
 
-LIGHT = [name for name, subject in SUBJECTS.items() if not subject.packages]
 
-
-@pytest.mark.parametrize("name", [*LIGHT, *QUICK])
+@pytest.mark.parametrize("name", [*SUBJECTS, *QUICK])
 def test_the_plain_module_costs_what_the_network_does_with_everything_kept(name):
     subject = (SUBJECTS | QUICK)[name]
     network, inputs = subject.build(), subject.inputs(1, stream(0, "test"))
@@ -64,17 +60,3 @@ def test_masks_of_a_number_keep_it_in_every_row(draw, num_blocks, kept):
     assert [mask.shape for mask in masks] == [(33, n) for n in num_blocks]
     assert (torch.cat(masks, dim=1).sum(dim=1) == kept).all()
     assert len(torch.cat(masks, dim=1).unique(dim=0)) > 1
-
-
-@pytest.mark.parametrize(
-    ("paths", "kind"), [(["layers.0", "layers.1"], "unit"), (["layers.1.mlp"], "zero")]
-)
-def test_the_limit_of_a_gated_model_computes_what_masks_keep(paths, kind):
-    model, tokens = TINY().eval(), torch.arange(32).reshape(4, 8)
-    network = gate(model, dict.fromkeys(paths, kind), tokens)
-    limit = limit_of(network, model, kind)
-    for keep in (torch.zeros(4, 1), torch.ones(4, 1), torch.tensor([[0.0], [1.0], [0.0], [0.0]])):
-        masks = [keep.bool()] * len(paths)
-        spent, answers = counted(limit, tokens, masks)
-        assert spent == 4 * executed(network, tokens, [masks])
-        assert answers.shape == (4, network.num_classes)

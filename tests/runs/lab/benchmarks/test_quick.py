@@ -9,8 +9,6 @@ from ccenv.runs.lab import experiment, tables
 from ccenv.runs.lab.__main__ import main
 from ccenv.runs.lab.benchmarks import (
     environment,
-    gated_models,
-    language_model,
     network_speed,
     training,
 )
@@ -21,10 +19,7 @@ from ccenv.sparse.cpu.codegen import compiled
 RECORDED_AS = {
     "auto": "auto-cells",
     "environment": "environment-speed",
-    "gated-models": "gated-models",
     "kernels": "kernel-speed",
-    "language-model": "language-model",
-    "language-model-in-use": "language-model-in-use",
     "networks": "network-speed",
     "training": "training-speed",
     "loads": "loads",
@@ -36,9 +31,7 @@ def test_a_quick_benchmark_is_shown_and_recorded_with_its_machine(
     what, tmp_path, monkeypatch, capsys
 ):
     monkeypatch.setattr(environment, "SIZES", (16,))
-    for timed in (gated_models, network_speed):
-        monkeypatch.setattr(timed, "SECONDS", 0.001)
-    monkeypatch.setattr(language_model, "SEQUENCES", 1)
+    monkeypatch.setattr(network_speed, "SECONDS", 0.001)
     monkeypatch.setattr(training, "all_trainings", lambda quick: [SMALL])
     folders = ["--results-dir", str(tmp_path), "--report-dir", str(tmp_path)]
     assert main([what, "--quick", "--repeats", "2", "--json", "--record", *folders]) == 0

@@ -134,7 +134,7 @@ def test_words_of_python_and_messages_of_many_lines_are_none_of_ours():
 def test_every_name_that_is_put_out_of_work_exists(command, monkeypatch):
     with command_lines.without_work(command):
         pass
-    monkeypatch.setitem(WORK, command, ("ccenv.runs.commands.serve:ThreadingHTTPServer",))
+    monkeypatch.setitem(WORK, command, ("ccenv.runs.commands.data:ThreadingHTTPServer",))
     with pytest.raises(AttributeError), command_lines.without_work(command):
         pass
 

@@ -1,1 +1,0 @@
-"""Environments on tables of all masks, in numpy."""

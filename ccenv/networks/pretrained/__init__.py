@@ -1,1 +1,0 @@
-"""Networks with weights that other people trained: packages of the extra `pretrained` -> gates."""
