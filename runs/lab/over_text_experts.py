@@ -282,8 +282,8 @@ def judge(
         more = {"best choices, future known": best_ahead, "best now, label known": best_now}
         bounds = [
             judged(f"{name} ({bound} sequences)", math.nan, find(few, size, price))
-            for name, find in more.items()
+            for name, find in (more.items() if bound else ())
         ]
-        return own, bounds if bound else []
+        return own, bounds
 
     return of_price

@@ -98,6 +98,13 @@ def test_a_policy_that_starts_at_the_router_takes_its_first_expert(cheap):
     assert torch.equal(agent.act(observation, 0)[:, 0], observation[:, 3:6].argmax(dim=1))
 
 
+def test_bounds_are_left_out_where_none_are_asked_for(cheap):
+    for judges, text in ((over_text.judge_of_experts, EXPERTS), (over_text.judge_of_gates, SMALL)):
+        rules, bounds = judges(text, 0)(0.2)
+        assert rules
+        assert not bounds
+
+
 def test_the_best_choices_of_experts_are_the_best_of_all_that_there_are(cheap):
     seen, price = over_text_experts.known(EXPERTS.simulator(0.5), "train", 3), 0.05
     plans = itertools.product(range(3), repeat=EXPERTS.length)
