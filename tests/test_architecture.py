@@ -24,7 +24,7 @@ FLOORS = {
         "base sparse data networks mdp rewards simulator mask_table envs tasks deploy agents runs"
     ),
     "ccenv.sparse": "cpu gpu",
-    "ccenv.networks": "core stages learning text gating vision baselines",
+    "ccenv.networks": "core stages learning text gating vision pretrained baselines",
     "ccenv.runs": (
         "store config stats tables tensorboard engine replay analysis mask_tables studies sweeps "
         "report suite commands lab"
@@ -37,6 +37,7 @@ ANNEXES = (
     "ccenv.mask_table",
     "ccenv.networks.baselines",
     "ccenv.networks.gating",
+    "ccenv.networks.pretrained",
     "ccenv.networks.text",
     "ccenv.simulator.extensions",
     "ccenv.sparse.cpu",

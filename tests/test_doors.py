@@ -51,6 +51,7 @@ DOORS = {
         "read_extensions: import_object",
         "check_installed: find_spec",
         "reason_against: find_spec",
+        "needed: import_module",
         "module_of: import_module",
         "on_use: getattr, import_module",
         "purpose_of: resolve",
@@ -96,7 +97,7 @@ DOORS = {
         "Recorder.__torch_function__: getattr",
     ),
     TRUSTED: ("open_zip.load: load_from_zip_file", "open_zip.load_statistics: load_from_pkl"),
-    DATA: ("arrays_of_file: np.load", "digits: np.load"),
+    DATA: ("arrays_of_file: np.load", "digits: np.load", "packaged_tensors: torch.load"),
 }
 """Why a name or a file is safe there -> functions, and what they call that turns it into code."""
 IMPORTERS = ("import_object", "import_trusted", "import_module", "find_spec", "__import__")

@@ -67,7 +67,7 @@ PARTS: dict[str, type | tuple[type, ...]] = {
 }
 """What every file holds."""
 MOST_PARTS, SPARE = 5_000, 2**24
-"""Modules and weights of a file's policy and network, and numbers at least."""
+"""Modules and weights of a file's policy and network (SmolLM2 has 786), and numbers at least."""
 MOST_SIDES, LARGEST = 8, 2**24
 """Dimensions and numbers of an input."""
 SHAPES = ("image_shape", "images.shape")

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ccenv.mdp.dynamics import EpisodeState, StepOutcome, initial, transition
+from ccenv.networks.core.abilities import Everywhere, ability
 from ccenv.networks.core.protocol import Earlier, GatedNetwork, num_blocks_of
 
 Batch = tuple[Tensor, Tensor]
@@ -65,6 +66,9 @@ def answer_scores(network: Any, outcome: StepOutcome) -> Tensor:
     logits, labels = outcome.logits[:, None], outcome.labels[:, None]
     if outcome.answers is not None and outcome.targets is not None:
         logits, labels = outcome.answers, outcome.targets
+    elif (language_model := ability(network, Everywhere)) is not None:
+        logits = language_model.logits_everywhere(outcome.after.hidden)
+        labels = torch.cat([outcome.after.images[:, 1:], labels], dim=1)
     flat, targets = logits.flatten(0, 1), labels.flatten()
     nll = nn.functional.cross_entropy(flat, targets, reduction="none").double()
     wrong = (flat.argmax(dim=1) != targets).double()

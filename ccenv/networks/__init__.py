@@ -20,6 +20,7 @@ NETWORKS = Table(
         "conv": "ccenv.networks.vision.conv:conv",
         "early_exit": "ccenv.networks.vision.early_exit:early_exit",
         "experts": "ccenv.networks.vision.experts:experts",
+        "efficientnet_lite0": "ccenv.networks.pretrained.efficientnet:efficientnet_lite0",
         "mlp": "ccenv.networks.core.mlp:GatedMLP",
         "mlp-dropout-0.2": "ccenv.networks.baselines.dense:fifth",
         "mlp-dropout-0.5": "ccenv.networks.baselines.dense:half",
@@ -45,6 +46,7 @@ NETWORKS = Table(
         "resnet": "ccenv.networks.vision.residual:resnet",
         "small_conv": "ccenv.networks.baselines.dense:small_conv",
         "streaming": "ccenv.networks.text.streaming:Streaming",
+        "smollm2": "ccenv.networks.pretrained.smollm:smollm2",
     }
 )
 """Networks by name, imported on use: what the setting `network` may be, or `module:name`."""

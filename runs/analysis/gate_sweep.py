@@ -19,6 +19,7 @@ from ccenv.base.seeding import stream
 from ccenv.data import Split
 from ccenv.mask_table.menu import answer_scores
 from ccenv.mdp.dynamics import EpisodeState, StepOutcome, initial, outcomes
+from ccenv.networks.core.abilities import Everywhere
 from ccenv.networks.core.protocol import GatedNetwork, num_blocks_of
 from ccenv.runs.analysis.settings import AnalysisSettings, read_analysis
 from ccenv.runs.config.values import fits_json
@@ -54,6 +55,9 @@ def without_gates(
     progress: Callable[[int], None] | None = None,
 ) -> list[Row]:
     """Evaluates a network with everything kept, without each gate, with half, and with nothing.
+
+    A network with the ability `Everywhere` answers at every symbol of its windows: the label of
+    each is the one behind it. Its MACs stay those of one answer behind the window.
 
     Args:
         network: in evaluation mode; not changed.
@@ -176,6 +180,7 @@ def described(
         for name, value in environment.items()
         if not same(value, defaults[name])
     }
+    everywhere = Everywhere in network.abilities
     weights = {name: value.cpu().contiguous() for name, value in network.state_dict().items()}
     dataset = environment["dataset"]
     return {
@@ -185,7 +190,7 @@ def described(
         "split": own.split,
         "seed": own.seed,
         "inputs": num_inputs,
-        "answers": num_inputs,
+        "answers": num_inputs * (simulator.image_shape[0] if everywhere else 1),
         "dense_macs": network.dense_macs,
         "weights": arrays_digest(weights, {})[:24],
         "data": data_of(dataset) if isinstance(dataset, str) else {},

@@ -8,7 +8,7 @@ out channels last, which oneDNN reads as they are.
 import contextlib
 import copy
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -22,7 +22,8 @@ def packed(module: nn.Module) -> nn.Module:
     """A copy that computes the same to rounding, faster; without gradients, for fixed weights.
 
     In any `nn.Sequential` within, a batch norm that does not learn goes into the convolution or
-    linear layer before it.
+    linear layer before it. A module that calls its layers itself says which norm stands behind
+    which layer: `norms_behind = {"conv": "bn"}`, names of its attributes.
 
     Args:
         module: in evaluation mode; not changed.
@@ -41,6 +42,11 @@ def without_norms(module: nn.Module) -> nn.Module:
     """Folds norms in place, in every sequence of a module."""
     for name, child in list(module.named_children()):
         setattr(module, name, without_norms(child))
+    for layer, norm in getattr(module, "norms_behind", {}).items():
+        kept = folded_sequence([getattr(module, layer), getattr(module, norm)])
+        if len(kept) == 1:
+            setattr(module, layer, kept[0])
+            setattr(module, norm, nn.Identity())
     if type(module) is nn.Sequential:
         return nn.Sequential(*folded_sequence(list(module)))
     return module
@@ -51,8 +57,10 @@ def folded_sequence(parts: list[nn.Module]) -> list[nn.Module]:
     kept: list[nn.Module] = []
     for part in parts:
         before = kept[-1] if kept else None
-        if type(part) is nn.BatchNorm2d and type(before) is nn.Conv2d and is_fixed(part):
-            kept[-1] = fuse_conv_bn_eval(before, part)
+        # Torch's convolution, or another that says so.
+        takes_norm = type(before) is nn.Conv2d or getattr(before, "folds_norms", False)
+        if type(part) is nn.BatchNorm2d and takes_norm and is_fixed(part):
+            kept[-1] = fuse_conv_bn_eval(cast(nn.Conv2d, before), part)
         elif type(part) is nn.BatchNorm1d and type(before) is nn.Linear and is_fixed(part):
             kept[-1] = fuse_linear_bn_eval(before, part)
         else:

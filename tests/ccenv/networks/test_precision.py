@@ -25,6 +25,7 @@ KINDS = (
     "bytes",
     "lm, exits behind heads",
     "patches",
+    "smollm2",
     "gated",
 )
 LAYERS = nn.Sequential(

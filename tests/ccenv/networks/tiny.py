@@ -22,6 +22,8 @@ from ccenv.networks.core.exit_state import Exit
 from ccenv.networks.core.inference_copy import NORMS
 from ccenv.networks.core.mlp import GatedMLP
 from ccenv.networks.core.sequential import GatedSequential
+from ccenv.networks.pretrained.efficientnet import BlockGroup, efficientnet_lite0
+from ccenv.networks.pretrained.smollm import LlamaSizes, smollm2
 from ccenv.networks.stages.linear import BlockLinear
 from ccenv.networks.text.embedding import next_byte
 from ccenv.networks.text.ngram import ngram
@@ -39,6 +41,15 @@ from ccenv.tasks.refreshing import Staleness
 
 SYMBOLS = 7
 WINDOW = (5,)
+LLAMA = LlamaSizes(SYMBOLS, width=16, num_layers=2, num_heads=4, num_kv_heads=2, hidden=12)
+MOBILE = {
+    "groups": (BlockGroup(1, 3, 1, 1, 4), BlockGroup(2, 5, 2, 6, 8), BlockGroup(2, 3, 1, 2, 8)),
+    "stem_channels": 6,
+    "head_channels": 12,
+    "image_size": 12,
+    "weights": "random",
+    "head": "linear",
+}
 PATCHES = {
     "depth": 2,
     "width": 8,
@@ -110,6 +121,8 @@ NETWORKS = {
     "small_conv": images(small_conv, (1, 8, 8), channels=(4, 6), units=(8,)),
     "pruned": images(pruned, (2, 8, 8), units=(8,), channels=(4, 6), macs=300),
     "pruned_blocks": images(pruned_blocks, (1, 4, 4), num_blocks=4, block_size=3),
+    "efficientnet_lite0": images(efficientnet_lite0, (3, 8, 8), **MOBILE),
+    "efficientnet_lite0, gray": images(efficientnet_lite0, (1, 8, 8), **MOBILE),
     "streaming": images(streaming, (1, 6, 4), patch_size=3, depth=2, **STREAM),
     "streaming of a text": texts(streaming, patch_size=4, predicts="next", **STREAM),
     "probe": (functools.partial(probe_network, num_blocks=(4, 4)), PROBE),
@@ -133,6 +146,7 @@ NETWORKS = {
         ),
         None,
     ),
+    "smollm2": texts(smollm2, weights="random", sizes=LLAMA),
     "ngram": texts(ngram, order=3),
     "gru": texts(GRU, width=6, embedding_size=3),
     "skip_gru": texts(SkipGRU, width=6, embedding_size=3),

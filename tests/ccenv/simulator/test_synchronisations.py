@@ -199,7 +199,7 @@ DECODERS = {
 }
 OTHERS = {
     **dict.fromkeys(
-        (*IMAGES, "bytes", "hashed_ngrams", "cascade_bytes", "streaming of a text"),
+        (*IMAGES, "bytes", "smollm2", "hashed_ngrams", "cascade_bytes", "streaming of a text"),
         (0, 0),
     ),
     "patches": (4, 0),  # sequences, and earlier places that refresh

@@ -10,12 +10,15 @@ from torch import nn
 import ccenv
 from ccenv.data import Split, load_split
 from ccenv.networks.core.abilities import OwnWeights
-from ccenv.networks.core.protocol import forward, num_blocks_of
+from ccenv.networks.core.protocol import dense_forward, forward, num_blocks_of, through
+from ccenv.networks.pretrained.smollm import LlamaSizes, smollm2
 from ccenv.networks.vision.residual import ResidualUnit, resnet
 from ccenv.runs.analysis.gate_sweep import chosen_inputs, without_gates
 from ccenv.runs.commands import analyze
 from ccenv.runs.lab import tables
 from ccenv.runs.store.seal import check_seal
+
+SMALL = LlamaSizes(vocabulary=11, width=16, num_layers=2, num_heads=4, num_kv_heads=2, hidden=12)
 
 
 class Times(nn.Module):
@@ -148,6 +151,25 @@ def test_steps_before_a_gate_run_once_for_all_gates():
     # The walk with everything kept, each way that leaves it, a half and nothing.
     leaving = [gate for first in range(num_gates) for gate in range(first, num_gates)]
     assert sorted(calls) == sorted([*range(num_gates)] * 3 + leaving)
+
+
+def test_a_text_is_judged_at_every_token():
+    torch.manual_seed(0)
+    network = smollm2((5,), SMALL.vocabulary, weights="random", sizes=SMALL)
+    tokens = torch.randint(0, SMALL.vocabulary, (3, 6), generator=torch.Generator().manual_seed(0))
+    split = Split(tokens[:, :-1], tokens[:, -1], SMALL.vocabulary)
+    rows = without_gates(network, split, torch.arange(3), batch_size=2)
+    for row, skipped in ((0, None), (2, 1)):
+        masks = [torch.full((3, 1), gate != skipped) for gate in range(len(network.gates))]
+        hidden = through(network, tokens[:, :-1], lambda gate, _, masks=masks: masks[gate])
+        logits = network.logits_everywhere(hidden).transpose(1, 2)
+        nll = nn.functional.cross_entropy(logits, tokens[:, 1:])
+        assert rows[row]["nll"] == pytest.approx(nll.item(), rel=1e-5)
+    hidden = network.start(tokens)
+    for gate in range(len(network.gates)):
+        hidden = network.step(gate, hidden, None)
+    last = network.logits_everywhere(hidden)[:, -1]
+    torch.testing.assert_close(last, dense_forward(network, tokens))
 
 
 def untrained(input_shape=(1, 8, 8), num_classes=10):

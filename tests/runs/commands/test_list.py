@@ -58,6 +58,7 @@ def test_networks_are_listed_with_their_own_sizes_and_their_gates(shown):
     assert networks["mlp"]["settings"]["block_size"] == setting_defaults()["block_size"]
     assert networks["probe"]["settings"]["num_blocks"] == [4, 4]
     assert networks["probe-exit"]["gates"] == [f"exit{i}: 1 (stop)" for i in range(3)]
+    assert len(networks["smollm2"]["gates"]) == 60
     assert all(line["dense MACs"] > 0 for line in networks.values())
 
 

@@ -1,0 +1,1 @@
+"""Networks with weights that other people trained: packages of the extra `pretrained` -> gates."""
