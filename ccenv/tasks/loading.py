@@ -23,7 +23,7 @@ from ccenv.networks.core.exit_state import Flow
 from ccenv.networks.core.protocol import Abilities, Earlier
 from ccenv.networks.core.sequential import GatedSequential
 from ccenv.networks.stages.linear import Experts
-from ccenv.tasks.problem import SIZES, Problem, as_logits, positions_of, settings_over_time
+from ccenv.tasks.problem import SIZES, Problem, as_logits, settings_over_time, split_of_positions
 
 NUM_KINDS, KINDS_OF_DOCUMENT, NUM_EXPERTS, TOKENS = 12, 3, 8, 16
 TRIPLES = [*itertools.combinations(range(NUM_KINDS), KINDS_OF_DOCUMENT)]
@@ -52,7 +52,7 @@ def documents(split: str, tokens: int = TOKENS) -> Split:
     there = every[own].sum(axis=1)[:, None].repeat(tokens, axis=1)
     places = np.broadcast_to(np.arange(tokens) / tokens, kinds.shape)[..., None]
     inputs = np.concatenate([qualities()[kinds], every[kinds], there, places], axis=2)
-    return positions_of(inputs)
+    return split_of_positions(inputs)
 
 
 class OneExpert(nn.Module):

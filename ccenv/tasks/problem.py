@@ -22,7 +22,7 @@ def as_logits(shares: Tensor) -> Tensor:
     return shares.clamp(LEAST, 1 - LEAST).log()
 
 
-def positions_of(inputs: NDArray[Any]) -> Split:
+def split_of_positions(inputs: NDArray[Any]) -> Split:
     """Sequences as positions one behind the other: [sequences, length, columns], labels of 1.
 
     The networks of tasks over time give the label 1 the probability of being right.

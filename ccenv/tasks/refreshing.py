@@ -17,7 +17,14 @@ from ccenv.base.seeding import stream_seed
 from ccenv.data.split import Split
 from ccenv.mdp.dynamics import StepOutcome
 from ccenv.networks.core.protocol import repeat_rows, rows_each
-from ccenv.tasks.problem import SIZES, OneGate, Problem, as_logits, positions_of, settings_over_time
+from ccenv.tasks.problem import (
+    SIZES,
+    OneGate,
+    Problem,
+    as_logits,
+    settings_over_time,
+    split_of_positions,
+)
 
 PATCH, PATCHES = 8, 3
 """Positions of a patch, and patches of a sequence."""
@@ -40,7 +47,7 @@ def staleness(split: str, patch: int = PATCH, patches: int = PATCHES) -> Split:
     noise = NOISE * draws.standard_normal(shape)
     place = np.broadcast_to(np.eye(patch)[np.arange(places) % patch], (*shape, patch))
     inputs = np.concatenate([events[..., None], noise[..., None], place], axis=2)
-    return positions_of(inputs)
+    return split_of_positions(inputs)
 
 
 @dataclass(frozen=True)

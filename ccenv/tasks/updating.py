@@ -16,7 +16,14 @@ from ccenv.base.seeding import stream_seed
 from ccenv.data.split import Split
 from ccenv.mdp.dynamics import StepOutcome
 from ccenv.networks.core.protocol import repeat_rows, rows_each
-from ccenv.tasks.problem import SIZES, OneGate, Problem, as_logits, positions_of, settings_over_time
+from ccenv.tasks.problem import (
+    SIZES,
+    OneGate,
+    Problem,
+    as_logits,
+    settings_over_time,
+    split_of_positions,
+)
 
 UPDATE_PRICE = 1 / 32
 """Of one update; the answer earns 1."""
@@ -102,7 +109,7 @@ class Updating(Problem):
         marks = draws.integers(half, size=(count, 2)) + np.array([0, half])
         marked = (places == marks[..., None]).any(axis=1)
         last, place = places == self.positions - 1, places / self.positions
-        return positions_of(np.stack(np.broadcast_arrays(marked, last, place), axis=2))
+        return split_of_positions(np.stack(np.broadcast_arrays(marked, last, place), axis=2))
 
     def network(self) -> Counter:
         """See `Problem`."""

@@ -75,7 +75,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         else:
             print_text(all_masks_text(found))
         return 0
-    return build(options)
+    return build_and_write(options)
 
 
 def environment_settings(options: argparse.Namespace) -> dict[str, Any]:
@@ -92,7 +92,7 @@ def environment_settings(options: argparse.Namespace) -> dict[str, Any]:
     return given
 
 
-def build(options: argparse.Namespace) -> int:
+def build_and_write(options: argparse.Namespace) -> int:
     """Builds a table and writes it."""
     from ccenv.mask_table.checks import MOST_BYTES
     from ccenv.runs.mask_tables.build import build_table

@@ -2,6 +2,7 @@
 
 import functools
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -52,17 +53,23 @@ def style_of(standing: Standing, agent: str) -> dict[str, Any]:
 
 
 def radar_agents(standing: Standing) -> list[str]:
-    """Your agents and the best recorded ones, as many as a radar can show."""
-    skills = {run.skill for run in standing.runs}
-
-    def covered(name: str) -> float:
-        """Sum of a recorded agent's scores as the radar shows them; 0 where it has none."""
-        by_skill = ([r for r in standing.by_agent[name] if r.skill == skill] for skill in skills)
-        return sum(min(1.0, max(0.0, score_of(runs).mean)) for runs in by_skill if runs)
-
-    by_score = sorted(standing.recorded, key=lambda name: -covered(name))
+    """Your agents and recorded ones: each adds most to what those before it reach together."""
+    skills = list(dict.fromkeys(run.skill for run in standing.runs))
+    shown = {name: np.clip(by_skill(standing, name, skills), 0, 1) for name in standing.recorded}
     own = [name for name in standing.own if name in standing.by_agent][:MOST_SHOWN]
-    return own + by_score[: max(1, MOST_SHOWN - len(own))]
+    found: list[str] = []
+    reached = np.zeros(len(skills))
+    while shown and len(found) < max(1, MOST_SHOWN - len(own)):
+        gains = {name: np.fmax(reached, scores).sum() for name, scores in shown.items()}
+        found.append(max(gains, key=lambda name: gains[name]))
+        reached = np.fmax(reached, shown.pop(found[-1]))
+    return own + found
+
+
+def by_skill(standing: Standing, agent: str, skills: Sequence[str]) -> list[float]:
+    """An agent's score at each skill; NaN where it has played none of its tasks."""
+    runs = [[run for run in standing.by_agent[agent] if run.skill == skill] for skill in skills]
+    return [score_of(own).mean if own else np.nan for own in runs]
 
 
 def radar(standing: Standing, agents: list[str]) -> Any:
@@ -75,10 +82,7 @@ def radar(standing: Standing, agents: list[str]) -> Any:
     axes.set_theta_direction(-1)
     handles = []
     for name in agents:
-        by_skill = [
-            [run for run in standing.by_agent[name] if run.skill == skill] for skill in skills
-        ]
-        scores = [score_of(runs).mean if runs else np.nan for runs in by_skill]
+        scores = by_skill(standing, name, skills)
         shown = np.clip([*scores, scores[0]], 0, 1)
         style = style_of(standing, name) | {"marker": "o", "ms": 2.5}
         handles += axes.plot([*angles, angles[0]], shown, **style)

@@ -162,7 +162,7 @@ def test_an_agent_of_a_script_is_compared_with_the_rows_of_a_sweep(place, monkey
     assert all(len(row["seeds"]) == 3 for row in found.rows)
     assert found.page.exists()
     # Greedy learns as reinforce does, and counts once.
-    assert "On probe, 2 learned policies" in found.verdict
+    assert "counted as one: Greedy (added) = reinforce" in found.verdict
     assert found.table in found._repr_html_().replace("&#x27;", "'") or "method" in found.table
     assert repr(found) == f"Comparison(two: 4 rows, 12 of 12 runs finished; {found.page})"
     assert found.plot().axes

@@ -49,7 +49,7 @@ def test_python_a_command_and_a_file_compare_the_same_runs(place, monkeypatch, c
         "test_shapings_compared:squared, cost weight 2",
     ]
     assert [row["method"] for row in found.rows] == 2 * ["accuracy_minus_cost"] + 2 * ["squared"]
-    assert found.verdict.startswith("reinforce on probe under accuracy_minus_cost; squared: ")
+    assert found.verdict.startswith("On probe, reinforce under accuracy_minus_cost and squared: ")
     assert len(found.results.finished) == 8
     # What is done is not done again: nobody trains from here on.
     monkeypatch.setattr(pool, "run_all", None)
