@@ -1,6 +1,7 @@
 """Trains RLlib's PPO to choose the blocks of a network for each digit.
 
-Run it from any folder: pip install "ray[rllib]", then python rllib_ppo.py
+Run it from any folder: pip install "ray[rllib]", then pip install "gymnasium>=1.4", because RLlib
+asks for an older one and runs with both; then python rllib_ppo.py
 """
 
 from typing import Any
