@@ -27,15 +27,15 @@ def keep_probability(scores: Tensor, least: float = MIN_PROBABILITY) -> Tensor:
     return least + (1 - 2 * least) * scores.sigmoid()
 
 
-def score_at(probability: float) -> float:
+def score_at(probability: float, least: float = MIN_PROBABILITY) -> float:
     """Inverse of `keep_probability`; probabilities outside of its range are clamped.
 
     >>> round(score_at(0.5), 6)
     0.0
     """
-    within = min(max(probability, 2 * MIN_PROBABILITY), 1 - 2 * MIN_PROBABILITY)
-    odds = (within - MIN_PROBABILITY) / (1 - MIN_PROBABILITY - within)
-    return math.log(odds)
+    edge = min(2 * least, (least + 0.5) / 2)
+    within = min(max(probability, edge), 1 - edge)
+    return math.log((within - least) / (1 - least - within))
 
 
 def one_each(value: Any, count: int, name: str) -> list[Any]:

@@ -158,7 +158,8 @@ class Rloo(ScoredAgent):
         self.sampling, self.advantage, self.shared_blocks = sampling, advantage, shared_blocks
         if sampling == "independent":
             pairs = zip(self.num_kept, self.num_blocks, strict=True)
-            start_at(self.scores, [(k - shared_blocks) / (n - shared_blocks) for k, n in pairs])
+            shares = [(k - shared_blocks) / (n - shared_blocks) for k, n in pairs]
+            start_at(self.scores, shares, min_probability)
         if start == "hash":
             self._start_at_hash(start_probability)
         self.diversity_weight = diversity_weight

@@ -249,10 +249,13 @@ class LayerScores(nn.Module):
         return scores
 
 
-def start_at(scores: LayerScores, shares: Sequence[float]) -> None:
-    """Sets the last biases so that coins keep such shares, one a layer, of its blocks at first."""
+def start_at(scores: LayerScores, shares: Sequence[float], least: float = MIN_PROBABILITY) -> None:
+    """Sets the last biases so that coins keep such shares, one a layer, of its blocks at first.
+
+    `least` is a coin's lowest keep probability, see `keep_probability`.
+    """
     for layer, share in enumerate(shares):
-        nn.init.constant_(scores.last(layer).bias, score_at(share))
+        nn.init.constant_(scores.last(layer).bias, score_at(share, least))
 
 
 class ScoredAgent(Agent):

@@ -22,7 +22,6 @@ from torch import Tensor
 from ccenv.agents.advantages import under
 from ccenv.agents.base import descend
 from ccenv.agents.distributions import (
-    MIN_PROBABILITY,
     IndependentBlocks,
     OrderedBlocks,
     check_kept,
@@ -119,7 +118,7 @@ class Imitation(ScoredAgent):
 
     def choosers(self, *, deterministic: bool) -> list[Chooser] | None:
         """See `Agent.choosers`."""
-        return self.scores.choosers(deterministic, self.num_kept, MIN_PROBABILITY)
+        return self.scores.choosers(deterministic, self.num_kept, self.min_probability)
 
     def search(self) -> list[Tensor]:
         """The best masks of the inputs that start now: bool [batch, num_blocks] for each gate."""

@@ -195,6 +195,16 @@ def test_the_lowest_keep_probability_holds_however_masks_are_chosen(name):
     assert [one.low for one in agent.choosers(deterministic=False)] == [0.2]
 
 
+@pytest.mark.parametrize("least", [0.001, 0.01, 0.1])
+def test_coins_of_rloo_start_at_the_share_that_is_kept_at_first(least):
+    simulator = Simulator(8, group_size=8, dataset="synthetic", num_blocks=[8])
+    agent = AGENTS["rloo"](simulator, num_kept=3, sampling="independent", min_probability=least)
+    with torch.no_grad():
+        agent.scores.last(0).weight.zero_()
+    shown = agent.keep_probability(torch.rand(8, simulator.obs_size), 0)
+    torch.testing.assert_close(shown, torch.full_like(shown, 3 / 8))
+
+
 def test_a_lowest_keep_probability_is_below_a_half():
     simulator = Simulator(8, dataset="synthetic", num_blocks=[4])
     with pytest.raises(ValueError, match=r"min_probability in \(0, 0.5\), got 0.5"):
