@@ -30,8 +30,9 @@ from ccenv.simulator.evaluate import evaluate
 from ccenv.simulator.rollout import Rollout
 from ccenv.simulator.simulator import Simulator
 
-ROWS, COPIES = 256, 16
-"""Episodes of a rollout, and how many of them are of one sequence, where these are compared."""
+ROWS, COPIES, FEW_COPIES = 256, 16, 4
+"""Episodes of a rollout, and how many of them are of one sequence, where these are compared: few
+where the network learns from them as well."""
 OF_RLOO = {
     "num_kept": 1,
     "diversity_weight": 0.0,
@@ -128,17 +129,22 @@ def play(simulator: Simulator, choose: Choose, indices: Tensor) -> tuple[Tensor,
     """Returns of sequences under a rule, and mean compute costs of their positions: [n] each."""
     judged: Any = simulator.on_split(simulator.split, len(indices))
     judged.begin(indices)
+    return follow(judged, choose)
+
+
+def follow(judged: Any, choose: Choose) -> tuple[Tensor, Tensor]:
+    """The same of sequences that have begun."""
     before, paid, costs, gates = None, 0.0, 0.0, judged.num_layers
     for step in range(judged.num_steps):
         symbol = judged.state.images[:, -1]
         if step % gates == 0:
-            nothing = torch.zeros(len(indices))
+            nothing = torch.zeros(len(symbol))
             surprise, entropy = nothing, nothing
             if before is not None:
                 surprise = -before.gather(1, symbol[:, None])[:, 0]
                 entropy = -(before.exp() * before).sum(dim=1)
         kept = choose(Seen(step, step // gates, symbol, surprise, entropy))
-        mask = torch.as_tensor(kept).expand(len(indices)).unsqueeze(1)
+        mask = torch.as_tensor(kept).expand(len(symbol)).unsqueeze(1)
         found = judged.step(mask)
         paid, costs = paid + found.reward, costs + found.outcome.layer_cost
         if found.outcome.logits is not None:
@@ -235,6 +241,14 @@ def threshold(name: str, level: float, kept_is: str) -> Choose:
     return choose
 
 
+TAUGHT_BY = {
+    "always": same(True),
+    "every second": every_kth(2, 0),
+    "surprise": threshold("surprise", 1.0, "above"),
+}
+"""Rules under which weights learn."""
+
+
 def myopic(simulator: Simulator, indices: Tensor) -> tuple[Tensor, Tensor]:
     """Returns, and costs in all, where each gate does what pays best at its own position: [n] each.
 
@@ -298,11 +312,17 @@ def learned(
 ) -> tuple[float, float]:
     """Nats of a test position without and with the price, what the policy costs included."""
     settings = text.settings(price)
-    env, model = (
-        by_ppo(text, settings, rollouts, seed)
-        if algorithm is PPO
-        else by_copies(text, settings, rollouts, algorithm, seed)
-    )
+    if algorithm is PPO:
+        env, model = by_ppo(text, settings, rollouts, seed)
+    else:
+        env = Simulator(ROWS, **settings, group_size=COPIES)
+        env.seed(seed)
+        model = by_copies(text, env, rollouts, algorithm, seed)
+    return judged_policy(text, price, env, model)
+
+
+def judged_policy(text: Text, price: float, env: Any, model: Any) -> tuple[float, float]:
+    """As of `learned`."""
     verdict = evaluate(env, model, deterministic=True)
     paid = -verdict.mean_return / text.length
     if text.fast_memory is None:
@@ -312,12 +332,8 @@ def learned(
     return verdict.nll, paid
 
 
-def by_copies(
-    text: Text, settings: dict[str, Any], rollouts: int, algorithm: Any, seed: int
-) -> tuple[Simulator, Rloo]:
-    """An environment of copies, and what learned in it."""
-    simulator = Simulator(ROWS, **settings, group_size=COPIES)
-    simulator.seed(seed)
+def by_copies(text: Text, simulator: Simulator, rollouts: int, algorithm: Any, seed: int) -> Rloo:
+    """What learned in an environment of copies."""
     is_gated = text.fast_memory is None
     own: dict[str, Any] = {"sampling": "independent", "learning_rate": 0.01}
     if not is_gated:
@@ -325,8 +341,8 @@ def by_copies(
     agent: Rloo = algorithm(simulator, seed=seed, **own, **OF_RLOO)
     if not is_gated:
         experts.start_at_router(agent)
-    agent.learn(rollouts * ROWS // COPIES)
-    return simulator, agent
+    agent.learn(rollouts * simulator.num_images // simulator.group_size)
+    return agent
 
 
 def by_ppo(text: Text, settings: dict[str, Any], rollouts: int, seed: int) -> tuple[Any, PPO]:
@@ -372,6 +388,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--learners", choices=list(LEARNED), nargs="+", default=list(LEARNED), help="what learns")
     add("--rollouts", type=int, default=200, help=f"of {ROWS} episodes")
     add("--seeds", type=int, default=5, help="of what learns; 0: rules and bounds alone")
+    add("--cotrain", action="store_true", help="weights learn along, from the frozen ones")
     add(
         "--bound", type=int, default=24, help="test sequences of which every mask is tried; 0: none"
     )
@@ -381,6 +398,10 @@ def measured(options: Options) -> Iterator[Row]:
     """Rows of each network and price."""
     for name in options.text:
         text = TEXTS[name]
+        if options.cotrain:
+            for price in options.prices:
+                yield from cotrained_rows(name, price, options)
+            continue
         judges = judge_of_gates if text.fast_memory is None else judge_of_experts
         judge = judges(text, options.bound)
         for price in options.prices:
@@ -403,28 +424,89 @@ def judge_of_gates(text: Text, count: int) -> Judge:
 
     def judge(price: float) -> tuple[list[Judged], list[Judged]]:
         simulator = text.simulator(price)
-        test, free = simulator.on_split("test", 8), always_paid(simulator)
-        weight = cost_weight(simulator)
-        score = score_on(simulator, "validation")
-
-        def judged(decides: str, value: float, returns: Tensor, costs: Tensor) -> Judged:
-            spent = (weight * float(costs.mean()) - free) / price
-            nats = -value / text.length - free
-            return Judged(decides, nats, -returns / text.length - free, spent)
-
-        whole = torch.arange(test.num_episodes)
-        rules = [
-            judged(name, score(choose), *play(test, choose, whole))
-            for name, choose in rules_of(simulator, score)
-        ]
-        known = {} if tried is None else knowing(test, tried, weight)
+        test = simulator.on_split("test", 8)
+        known = {} if tried is None else knowing(test, tried, cost_weight(simulator))
         bounds = [
-            judged(name, math.nan, returns, costs / text.length)
+            judged(simulator, price, name, math.nan, returns, costs / text.length)
             for name, (returns, costs) in known.items()
         ]
-        return rules, bounds
+        return judged_rules(simulator, price), bounds
 
     return judge
+
+
+def judged(
+    simulator: Simulator, price: float, decides: str, value: float, returns: Tensor, costs: Tensor
+) -> Judged:
+    """What decides, by its mean return on validation, and test returns and costs of sequences."""
+    free, length = always_paid(simulator), simulator.positions
+    spent = (cost_weight(simulator) * float(costs.mean()) - free) / price
+    return Judged(decides, -value / length - free, -returns / length - free, spent)
+
+
+def judged_rules(simulator: Simulator, price: float) -> list[Judged]:
+    """All rules, found on validation sequences for the network as it is."""
+    score, test = score_on(simulator, "validation"), simulator.on_split("test", 8)
+    whole = torch.arange(test.num_episodes)
+    return [
+        judged(simulator, price, name, score(choose), *play(test, choose, whole))
+        for name, choose in rules_of(simulator, score)
+    ]
+
+
+def cotrained(text: Text, price: float, rollouts: int, seed: int, copies: int) -> Simulator:
+    """An environment whose network goes on learning, from the frozen one, for so many rollouts.
+
+    Each is of `ROWS` sequences: who compares copies of them learns from no fewer.
+    """
+    learning = {"weights": "cotrain", "weights_kwargs": {"schedule_updates": rollouts}}
+    settings = text.settings(price) | learning
+    simulator = Simulator(ROWS * copies, **settings, group_size=copies)
+    simulator.seed(seed)
+    simulator.network.load_state_dict(text.simulator(price, 8).network.state_dict())
+    return simulator
+
+
+def cotrained_rows(name: str, price: float, options: Options) -> Iterator[Row]:
+    """Rows of a price where weights learn along: under each of `TAUGHT_BY`, or under a policy.
+
+    After that the best of all rules is found for each network, so that a rule may be another than
+    the one that it learned under. Of each seed the best of them on validation is compared with.
+    """
+    text = TEXTS[name]
+    levels, spent, values, likely = [], [], [], []
+    for seed in range(options.seeds):
+        rules = []
+        for choose in TAUGHT_BY.values():
+            simulator = cotrained(text, price, options.rollouts, seed, copies=1)
+            for _ in range(options.rollouts):
+                simulator.begin()
+                follow(simulator, choose)
+                simulator.update_network()
+            rules += judged_rules(simulator, price)
+        best = min(rules, key=lambda rule: rule.score)
+        levels.append(float(best.objectives.mean()))
+        spent.append(best.spent)
+        simulator = cotrained(text, price, options.rollouts, seed, FEW_COPIES)
+        agent = by_copies(text, simulator, options.rollouts, Rloo, seed)
+        nll, value = judged_policy(text, price, simulator, agent)
+        likely.append(nll)
+        values.append(value)
+    gains = [level - value for level, value in zip(levels, values, strict=True)]
+    told = {"text": f"{name}, co-trained", "price": price}
+    mean = float(np.mean(values))
+    yield told | {
+        "decides": "best rule",
+        "objective": float(np.mean(levels)),
+        "spent": float(np.mean(spent)),
+        "gains": [0.0],
+    }
+    yield told | {
+        "decides": "rloo, credit over time",
+        "objective": mean,
+        "spent": (mean - float(np.mean(likely))) / price,
+        "gains": gains,
+    }
 
 
 def rows_of(

@@ -1,5 +1,6 @@
 """Laws of the study of decisions over time on real text."""
 
+import argparse
 import itertools
 
 import pytest
@@ -96,6 +97,26 @@ def test_a_policy_that_starts_at_the_router_takes_its_first_expert(cheap):
     over_text_experts.start_at_router(agent)
     observation = simulator.begin()
     assert torch.equal(agent.act(observation, 0)[:, 0], observation[:, 3:6].argmax(dim=1))
+
+
+def test_weights_that_learn_along_start_at_the_frozen_ones_with_as_many_sequences(cheap):
+    found = [over_text.cotrained(SMALL, 0.5, 2, seed=3, copies=copies) for copies in (1, 4)]
+    before = SMALL.simulator(0.5).network.state_dict()
+    for simulator in found:
+        now = simulator.network.state_dict()
+        assert all(torch.equal(value, before[name]) for name, value in now.items())
+        assert simulator.num_images // simulator.group_size == over_text.ROWS
+
+
+def test_under_learning_weights_a_policy_is_compared_with_the_best_rule_of_its_seed(
+    cheap, monkeypatch
+):
+    monkeypatch.setitem(over_text.TEXTS, "updates", SMALL)
+    options = argparse.Namespace(rollouts=2, seeds=2)
+    rule, policy = over_text.cotrained_rows("updates", 0.5, options)
+    gain = sum(policy["gains"]) / 2
+    assert gain == pytest.approx(rule["objective"] - policy["objective"], abs=1e-6)
+    assert len(policy["gains"]) == 2
 
 
 def test_bounds_are_left_out_where_none_are_asked_for(cheap):
