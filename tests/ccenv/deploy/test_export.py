@@ -189,18 +189,6 @@ def test_settings_stay_as_they_were_given_though_sb3_writes_into_them():
     assert repr((settings, A2CAgent.defaults)) == before
 
 
-def test_a_skipped_block_is_not_computed():
-    agent = make_agent("fixed_mask", images=0)
-    agent.masks = [torch.zeros(1, n, dtype=torch.bool) for n in agent.num_blocks]
-    agent.masks[0][:, 1] = True
-    classifier = SkippingClassifier.from_agent(agent)
-    images, logits, _ = in_environment(agent, None)
-    with torch.no_grad():
-        classifier.network.layers[0].weight[:4] = torch.nan
-        classifier.network.layers[1].weight[:] = torch.nan
-    assert torch.equal(classifier(images), logits)
-
-
 def test_the_copy_stays_as_it_is_while_the_agent_goes_on_learning():
     agent = make_agent("reinforce", learning_rate=0.5)
     classifier = SkippingClassifier.from_agent(agent, learning_rate=0.5)
@@ -235,17 +223,6 @@ def with_name(path, content, place, name):
 
 
 AGENT, NETWORK = ("agent", "class"), ("network", "builder")
-STRANGERS = [
-    (AGENT, "subprocess:Popen"),
-    (AGENT, "sentinel_of_a_file:Agent"),
-    (AGENT, "agents_of_mine:Agent"),
-    (AGENT, "ccenv.agents.reinforce:Reinforse"),
-    (AGENT, "ccenv.networks.core.mlp:GatedMLP"),
-    (NETWORK, "os:system"),
-    (NETWORK, "sentinel_of_a_file:net"),
-    (NETWORK, "ccenv.base.checked_file:save_tree"),
-    (NETWORK, "ccenv.agents.reinforce:Reinforce"),
-]
 MISFITS = [
     (AGENT, "ccenv.agents.reinforce:Reinforse", "did you mean 'Reinforce'"),
     (AGENT, "ccenv.agents.reinforce:torch", "to be defined in ccenv.agents"),
@@ -253,17 +230,6 @@ MISFITS = [
     (NETWORK, "ccenv.base.checked_file:save_file", "to be defined in ccenv.base"),
     (NETWORK, "ccenv.base.checked_file:save_tree", "expected a builder of networks"),
 ]
-
-
-@pytest.mark.parametrize(("place", "name"), STRANGERS)
-def test_of_what_a_file_names_only_entries_of_this_projects_tables_are_imported(
-    plain, place, name, tmp_path, monkeypatch
-):
-    (tmp_path / "sentinel_of_a_file.py").write_text("raise SystemExit('imported')")
-    monkeypatch.syspath_prepend(str(tmp_path))
-    with_name(tmp_path / "file", plain[1], place, name)
-    with pytest.raises(ValueError, match="not imported"):
-        SkippingClassifier.load(tmp_path / "file")
 
 
 @pytest.mark.parametrize(("place", "name", "message"), MISFITS)

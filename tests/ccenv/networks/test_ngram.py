@@ -214,19 +214,7 @@ def test_in_the_environment_it_is_judged_exported_and_not_trained(tmp_path, monk
         trained.seed(0)
 
 
-@pytest.mark.parametrize(
-    ("own", "message"),
-    [
-        ({"order": 5}, "an order of at most 4"),
-        ({"num_classes": 2**20, "order": 3}, "an order of at most 2"),
-        ({"max_pairs": 0}, "max_pairs"),
-        ({"escape": 0.0}, "escape to be a finite number above 0"),
-        ({"input_shape": (1, 8, 8)}, r"windows of symbols \(length,\)"),
-    ],
-)
-def test_what_cannot_be_is_refused(own, message):
-    with pytest.raises(ValueError, match=message):
-        ngram(**{"input_shape": (WINDOW,), "num_classes": NUM_SYMBOLS, "order": 2, **own})
+def test_what_is_no_window_is_refused():
     network = ngram((WINDOW,), NUM_SYMBOLS, order=2)
     with pytest.raises(ValueError, match="expected symbols as int64"):
         network.start(torch.zeros(1, WINDOW + 1).long())

@@ -165,19 +165,3 @@ def test_a_rate_that_no_threshold_reaches_is_refused_with_those_that_are_reached
         EntropyThreshold(simulator_of(2), target_rate=1.5)
     with pytest.raises(ValueError, match="observation='layer_input'"):
         EntropyThreshold(simulator_of(2, observation="summary"))
-
-
-@pytest.mark.parametrize(
-    ("sizes", "message"),
-    [
-        ({"patch_size": 1}, r"patch_size in 2..8.*nothing lags"),
-        ({"patch_size": 9}, r"patch_size in 2..8"),
-        ({"chunk_size": 3}, "chunk_size that divides the input's 8 lines"),
-        ({"predicts": "next"}, r"windows of symbols \(length,\)"),
-        ({"predicts": "nxt"}, "did you mean 'next'"),
-        ({"width": 6, "num_heads": 4}, "multiple of num_heads=4"),
-    ],
-)
-def test_streams_that_cannot_be_are_refused(sizes, message):
-    with pytest.raises(ValueError, match=message):
-        simulator_of(2, network_kwargs=sizes)
