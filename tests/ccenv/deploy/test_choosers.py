@@ -6,6 +6,7 @@ import pytest
 import torch
 from stable_baselines3.common.torch_layers import FlattenExtractor
 from torch.testing import assert_close
+from torch.utils.flop_counter import FlopCounterMode
 
 from ccenv.agents import AGENTS
 from ccenv.agents.base import Agent
@@ -24,7 +25,7 @@ from ccenv.runs.config.sweep import Cell, Sweep
 from ccenv.runs.lab.benchmarks import front_times
 from ccenv.simulator.simulator import Simulator
 
-NUM_SYMBOLS = 7
+NUM_SYMBOLS, ROWS = 7, 48
 PIXELS = {"num_blocks": (6, 4)}
 UNITS = {
     "dataset": "digits",
@@ -111,12 +112,15 @@ OF_TEXT = [
 ]
 
 
+PRICED = TEXT | {"context": {"cost_weight": [0.1, 0.5]}, "reward": "accuracy_minus_cost"}
+
+
 def make_agent(settings, name, given):
     """An agent with noise on its weights, so that both answers come."""
     builder = AGENTS[name]
     own = {key: value for key, value in given.items() if key != "observation"}
     seen = {key: value for key, value in given.items() if key == "observation"}
-    env = BlockSelectionVectorEnv(16, **builder.env_defaults | settings | seen)
+    env = BlockSelectionVectorEnv(ROWS, **builder.env_defaults | settings | seen)
     env.reset(seed=0)
     agent = builder(env, **own)
     for tensor in agent.parameters().values():
@@ -130,6 +134,7 @@ CASES = [
     *((PIXELS, *case) for case in OTHERWISE),
     *((TEXT, *case) for case in OF_TEXT),
     *((UNITS, *case) for case in OF_UNITS),
+    *((PRICED, "rloo", {"embedding_size": size}) for size in (0, 4, "one_hot")),
 ]
 
 
@@ -139,14 +144,19 @@ def test_a_chooser_chooses_what_its_agent_chooses_gate_by_gate(settings, name, g
     network, observe = agent.simulator.network, agent.simulator.observe
     choosers = [agent.choosers(deterministic=greedy) for greedy in (True, False)]
     draws = [stream(0, "masks") for _ in range(2)]
-    state = initial(network, *agent.simulator.data.batch(torch.arange(50)))
+    state = initial(network, *agent.simulator.data.batch(torch.arange(ROWS)))
     for gate, blocks in enumerate(agent.num_blocks):
-        seen, uniform = observe(state), torch.rand(50, blocks, generator=draws[0])
+        seen, uniform = observe(state), torch.rand(ROWS, blocks, generator=draws[0])
         with torch.no_grad():
             for own, generator in zip(choosers, (None, draws[1]), strict=True):
                 mask = as_mask(agent.act(seen, gate, generator), blocks)
-                found = mask_of(own[gate], seen[:, : observe.lengths[gate]], uniform, blocks)
+                with FlopCounterMode(display=False) as counter:
+                    found = mask_of(own[gate], seen[:, : observe.lengths[gate]], uniform, blocks)
                 assert torch.equal(found, mask)
+                # The counter takes a product and a sum for two; SB3's actors see padded looks.
+                billed = 2 * ROWS * agent.policy_macs[gate]
+                spent = counter.get_total_flops()
+                assert spent == billed or (name.startswith("sb3") and 0 < spent < billed)
         state, _ = transition(network, state, mask)
 
 
