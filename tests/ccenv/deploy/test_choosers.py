@@ -23,7 +23,7 @@ from ccenv.mdp.dynamics import initial, transition
 from ccenv.mdp.observations import LAST_SYMBOLS
 from ccenv.runs.config.sweep import Cell, Sweep
 from ccenv.runs.lab.benchmarks import front_times
-from ccenv.simulator.simulator import Simulator
+from tests.ccenv.episodes import seeded
 
 NUM_SYMBOLS, ROWS = 7, 48
 PIXELS = {"num_blocks": (6, 4)}
@@ -225,8 +225,7 @@ def test_every_agent_that_says_how_it_chooses_is_tested():
 
 
 def test_agents_of_a_context_are_not_fused():
-    simulator = Simulator(12, group_size=3, context={"budget": [0.1, 0.5]}, **TEXT)
-    simulator.seed(0)
+    simulator = seeded(12, group_size=3, context={"budget": [0.1, 0.5]}, **TEXT)
     agent = Rloo(simulator, embedding_size=2)
     assert (
         fuse_policy(simulator.network, agent, simulator.observe, (6,), deterministic=False) is None

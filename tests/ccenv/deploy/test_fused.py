@@ -5,7 +5,7 @@ import math
 import hypothesis.strategies as st
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from torch.testing import assert_close
 
 from ccenv.base.masks import random_mask
@@ -96,7 +96,6 @@ KINDS = st.one_of(
 
 
 @given(KINDS, LAYERS, st.sampled_from([1, 2, 7, 70, 200]))
-@settings(max_examples=80, deadline=None)
 def test_given_masks_it_computes_what_the_layers_compute(kind, layers, rows):
     build, sizes, is_folded = kind
     blocks, widths = zip(*layers, strict=True)
@@ -115,7 +114,6 @@ def test_given_masks_it_computes_what_the_layers_compute(kind, layers, rows):
 
 
 @given(st.tuples(st.integers(1, 3), st.integers(1, 40), st.integers(1, 40)), st.integers(0, 3))
-@settings(max_examples=60, deadline=None)
 def test_the_cheap_look_averages_as_torch_does(shape, beyond):
     channels, height, width = shape
     images = torch.randn(3, *shape, generator=generator())
@@ -143,7 +141,6 @@ ODD_SCORES = st.sampled_from([math.nan, math.inf, -math.inf, 0.0, 1.0, -1.0])
 
 
 @given(st.lists(ODD_SCORES, min_size=1, max_size=40), st.data())
-@settings(max_examples=60, deadline=None)
 def test_the_best_k_are_kept_the_first_of_equal_ones_and_nan_before_all(scores, data):
     num_kept = data.draw(st.integers(1, len(scores)))
     chooser = Chooser(torch.tensor(scores), "top_k", num_kept)
@@ -201,7 +198,6 @@ CALLS = [
 
 
 @given(WRONG, st.integers(0, 599), st.integers(0, 5), st.sampled_from([1, 70, 600]))
-@settings(max_examples=60, deadline=None)
 def test_a_symbol_that_there_is_not_is_refused_wherever_it_stands(symbol, row, column, rows):
     windows = inputs_of(TEXT, rows)
     windows[row % rows, column] = symbol

@@ -26,7 +26,7 @@ from ccenv.mask_table import (
 from ccenv.networks.core.exit_state import Exit
 from ccenv.networks.vision.residual import ResidualUnit, resnet
 from ccenv.rewards import correct, log_likelihood
-from ccenv.simulator.simulator import Simulator
+from tests.ccenv.episodes import seeded
 
 NUM_IMAGES, BATCH = 40, 8
 
@@ -76,8 +76,7 @@ def made_of(make, factory):
 
 def simulator_of(make):
     torch.manual_seed(0)
-    found = Simulator(BATCH, dataset=images_of, split="test", network=make().eval())
-    found.seed(0)
+    found = seeded(BATCH, dataset=images_of, split="test", network=make().eval())
     return found
 
 

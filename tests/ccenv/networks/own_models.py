@@ -90,7 +90,7 @@ class Stock(nn.Module):
         return self.head(self.encoder(x).mean(self.sequence))
 
 
-def seeded(make, *arguments, **settings):
+def made(make, *arguments, **settings):
     torch.manual_seed(0)
     return make(*arguments, **settings).eval()
 

@@ -26,6 +26,7 @@ from ccenv.networks.text.tokens import HashedRows
 from ccenv.networks.vision.early_exit import cascade, pondering
 from ccenv.simulator.resume import restore_simulator, simulator_state
 from ccenv.simulator.simulator import Simulator
+from tests.ccenv.episodes import seeded
 
 UNITS = (12, 8)
 SHAPE = (1, 4, 4)
@@ -42,7 +43,7 @@ def make(macs=60, channels=(), shape=SHAPE):
 
 
 def simulator_of(macs=60):
-    simulator = Simulator(
+    return seeded(
         16,
         dataset="digits",
         network="pruned",
@@ -50,8 +51,6 @@ def simulator_of(macs=60):
         weights="cotrain",
         weights_kwargs={"schedule_updates": UPDATES, "learning_rate": 0.01},
     )
-    simulator.seed(0)
-    return simulator
 
 
 @given(macs=st.integers(1, DENSE), begin=st.floats(0, 0.4), more=st.floats(0.05, 0.5))

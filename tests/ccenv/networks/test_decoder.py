@@ -12,9 +12,10 @@ from ccenv.networks.core.check import check_network
 from ccenv.networks.core.unrolled import sequence_logits
 from ccenv.networks.gating.gate import gate
 from ccenv.networks.text.tokens import windows_of
-from ccenv.simulator.simulator import Simulator
+from tests.ccenv.episodes import seeded
 from tests.ccenv.networks.own_decoder import Writer, writer
-from tests.ccenv.networks.test_foreign_models import gpt2, llama, seeded
+from tests.ccenv.networks.own_models import made
+from tests.ccenv.networks.test_foreign_models import gpt2, llama
 
 LENGTH, SYMBOLS = 6, 20
 MODELS = {
@@ -29,7 +30,7 @@ MODELS = {
 def decoder(request):
     """A model, its layers, and it gated layer by layer at every position."""
     make, name = MODELS[request.param]
-    model = seeded(make)
+    model = made(make)
     for weight in model.parameters():
         nn.init.normal_(weight, std=0.3)
     layers = model.get_submodule(name)
@@ -100,7 +101,7 @@ def test_everything_kept_every_position_is_the_models_and_costs_the_same(decoder
 
 @torch.no_grad()
 def test_a_position_that_stops_leaves_nothing_in_later_layers():
-    model = seeded(MODELS["own"][0])
+    model = made(MODELS["own"][0])
     units = {"layers.0": "exit", "layers.1": "unit", "layers.2": "unit"}
     network, windows = gate(model, units, symbols()[:1], positions=True), symbols()
     for stops in ([True, True], [True, False]):
@@ -117,7 +118,7 @@ def test_a_position_that_stops_leaves_nothing_in_later_layers():
 
 
 SETTINGS = {
-    "dataset": f"python_bundled@{LENGTH}",
+    "dataset": f"prose@{LENGTH}",
     "network": writer,
     "weights": "cotrain",
     "observation": "layer_input",
@@ -138,9 +139,8 @@ def test_what_is_no_decoder_and_a_cache_of_another_network_are_refused():
         network.cache_before(symbols())
 
 
-def test_a_gated_decoder_is_trained_over_sequences():
-    simulator = Simulator(4, **SETTINGS, episode="sequence")
-    simulator.seed(0)
+def test_a_gated_decoder_is_trained_over_sequences(prose):
+    simulator = seeded(4, **SETTINGS, episode="sequence")
     assert simulator.num_steps == 3 * LENGTH
     agent = Reinforce(simulator)
     agent.learn(8)

@@ -21,7 +21,7 @@ from tests.ccenv.networks.own_models import (
     Encoder,
     Residual,
     Wired,
-    seeded,
+    made,
 )
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -87,7 +87,7 @@ class Decoder(nn.Module):
 @pytest.fixture(scope="module", params=CASES)
 def case(request):
     make, arguments, example, units = CASES[request.param]
-    model = seeded(make, *arguments)
+    model = made(make, *arguments)
     return model, gate(model, units, example), example
 
 
@@ -109,7 +109,7 @@ def test_weights_are_the_models_own(case):
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.float64])
 def test_models_of_any_precision_are_gated(dtype):
-    model = seeded(Wired).to(dtype)
+    model = made(Wired).to(dtype)
     network = gate(model, CASES["wired"][3], VECTORS.to(dtype))
     masks = [torch.zeros(2, blocks, dtype=torch.bool) for blocks in network.num_blocks]
     masks[-1][0] = True
@@ -118,7 +118,7 @@ def test_models_of_any_precision_are_gated(dtype):
 
 def test_models_are_gated_under_autocast():
     units = {"first": "unit", "wide": "channels:4", "left": "zero"}
-    network = gate(seeded(Wired), units, VECTORS)
+    network = gate(made(Wired), units, VECTORS)
     masks = [torch.eye(2, n, dtype=torch.bool) for n in network.num_blocks]
     with torch.autocast("cpu", torch.bfloat16):
         half = forward(network, VECTORS, masks)
@@ -126,7 +126,7 @@ def test_models_are_gated_under_autocast():
 
 
 def test_a_weight_in_between_mixes_a_unit_with_its_input():
-    model = seeded(nn.Sequential, Residual(8), nn.Linear(8, 3))
+    model = made(nn.Sequential, Residual(8), nn.Linear(8, 3))
     network, weights = gate(model, {"0": "unit"}, VECTORS), torch.tensor([[0.25], [1.0]])
     want = model[1](torch.lerp(VECTORS, model[0](VECTORS), weights))
     for mask in (None, torch.ones(2, 1, dtype=torch.bool)):
@@ -135,7 +135,7 @@ def test_a_weight_in_between_mixes_a_unit_with_its_input():
 
 
 def test_skipped_children_get_no_gradient():
-    model = seeded(Wired)
+    model = made(Wired)
     network = gate(model, {"first": "unit", "left": "zero"}, VECTORS)
     masks = [torch.tensor([[False], [False]]), torch.tensor([[True], [False]])]
     forward(network, VECTORS, masks).sum().backward()
@@ -154,7 +154,7 @@ def test_a_unit_may_read_other_tensors_beside_the_one_that_goes_on():
 
 def test_a_dense_blocks_layers_are_no_units():
     # Each reads the list of all before it, of which one has the shape of what it appends.
-    model = seeded(torchvision.models.DenseNet, 4, (2, 3), 8, num_classes=3)
+    model = made(torchvision.models.DenseNet, 4, (2, 3), 8, num_classes=3)
     images = torch.rand(1, 3, 32, 32)
     for layer in ("features.denseblock1.denselayer2", "features.denseblock2.denselayer3"):
         with pytest.raises(ValueError, match=r"tensor of a list|got 2: it is not clear"):
@@ -166,7 +166,7 @@ def test_a_dense_blocks_layers_are_no_units():
 
 
 def test_channels_are_zero_where_the_layer_gives_them():
-    model = seeded(nn.Sequential, nn.Linear(8, 4), nn.Sigmoid(), nn.Linear(4, 4, bias=False))
+    model = made(nn.Sequential, nn.Linear(8, 4), nn.Sigmoid(), nn.Linear(4, 4, bias=False))
     with torch.no_grad():
         model[2].weight.copy_(torch.eye(4))
     network = gate(model, {"0": "channels:2"}, VECTORS)
@@ -199,7 +199,7 @@ def test_maps_in_channels_last_order_stay_in_it(child, kind):
 
 
 def test_an_exit_takes_a_head_of_the_users_own():
-    model = seeded(nn.Sequential, nn.Linear(8, 8), nn.Tanh(), nn.Linear(8, 3))
+    model = made(nn.Sequential, nn.Linear(8, 8), nn.Tanh(), nn.Linear(8, 3))
     head = nn.Linear(8, 3)
     network = gate(model, {"0": Exit(head), "1": "zero"}, VECTORS)
     masks = [torch.tensor([[False], [True]]), torch.ones(2, 1, dtype=torch.bool)]
@@ -242,14 +242,14 @@ def test_gating_leaves_the_models_mode_and_the_random_stream_alone():
 
 
 def test_gateable_lists_what_gate_takes_in_the_order_of_execution():
-    small = seeded(Encoder, [Block(16, 2)])
-    for model, example in ((seeded(Wired), VECTORS), (small, TOKENS)):
+    small = made(Encoder, [Block(16, 2)])
+    for model, example in ((made(Wired), VECTORS), (small, TOKENS)):
         found = gateable(model, example, every=True)
         for path, kinds in found.items():
             for kind in kinds:
                 network = gate(model, {path: kind}, example)
                 assert dense_forward(network, example).shape == (2, network.num_classes)
-    assert list(gateable(seeded(Wired), VECTORS, every=True))[:3] == ["first.body", "first", "wide"]
+    assert list(gateable(made(Wired), VECTORS, every=True))[:3] == ["first.body", "first", "wide"]
 
 
 def test_gateable_leaves_out_what_cannot_be_followed():
@@ -292,109 +292,100 @@ def decides_by_rows(child, x):
 
 
 SHARED = nn.Linear(4, 4)
-REFUSED = {
-    "unknown path": (Around(lambda c, x: c(x)), {"chid": "unit"}, "did you mean 'child'"),
-    "unknown kind": (Around(lambda c, x: c(x)), {"child": "units"}, "did you mean 'unit'"),
-    "no unit": (Around(lambda c, x: c(x)), {}, "at least one unit"),
-    "groups": (Around(lambda c, x: c(x)), {"child": "channels:3"}, "2 or 4 would do"),
-    "no number": (Around(lambda c, x: c(x)), {"child": "channels"}, 'as "channels:8"'),
-    "a number": (Around(lambda c, x: c(x)), {"child": "zero:3"}, "without a number"),
-    "shape": (Around(lambda c, x: c(x), nn.Linear(4, 3)), {"child": "unit"}, r'use "zero"'),
-    "channels of a norm": (
+UNITS = [
+    ({"chid": "unit"}, "did you mean 'child'"),
+    ({"child": "units"}, "did you mean 'unit'"),
+    ({}, "at least one unit"),
+    ({"child": "channels:3"}, "2 or 4 would do"),
+    ({"child": "channels"}, 'as "channels:8"'),
+    ({"child": "zero:3"}, "without a number"),
+]
+"""Of a layer that is called once."""
+CALLS = [
+    (lambda c, x: c(x), nn.Linear(4, 3), r'use "zero"'),
+    (lambda c, x: c(c(x)), None, "calls it 2 times"),
+    (lambda c, x: x @ c.weight, None, "never calls it"),
+    (
+        decides_by_numbers,
+        None,
+        r"decides_by_numbers \(test_gate.py, line \d+\) decides by the numbers",
+    ),
+    (decides_by_rows, None, "decides by how many rows"),
+    (
+        lambda c, x: c(x.view(1, 4)),
+        None,
+        r"<lambda> \(test_gate.py, line \d+\) gave RuntimeError",
+    ),
+    (lambda c, x: c(x * x.max().item()), None, "reads a number"),
+    (
+        lambda c, x: c(x.reshape(-1, 2)).reshape(-1, 4),
+        nn.Linear(2, 2),
+        "dimension for the batch alone",
+    ),
+    (
+        lambda c, x: c(x, x.shape[0]),
+        Counted(),
+        "holds a number of rows.* plain loop over its layers, as of a ModuleList",
+    ),
+    (lambda c, x: c(x, 2 * x), nn.Bilinear(4, 4, 4), "which of them is its identity"),
+    (
+        lambda c, x: c([torch.cat([x, x], dim=1), x]),
+        Joined(12, 4),
+        "'child' .* one tensor of a list .* gate the module around it",
+    ),
+    (lambda c, x: c({"x": x})["y"], Named(), "one tensor of a list or dict"),
+    (lambda c, x: c(torch.cat([x, x], dim=1), x), Joined(12, 4), "only a later argument has it"),
+    (lambda c, x: (c(x), x), None, "got tuple for one input"),
+]
+"""Calls of a layer that is to be a unit."""
+REFUSED = [
+    *((Around(lambda c, x: c(x)), units, text) for units, text in UNITS),
+    *((Around(call, child), {"child": "unit"}, text) for call, child, text in CALLS),
+    (
         Around(lambda c, x: c(x), nn.LayerNorm(4)),
         {"child": "channels:2"},
         "plain convolution or linear layer, .* got LayerNorm",
     ),
-    "twice": (Around(lambda c, x: c(c(x))), {"child": "unit"}, "calls it 2 times"),
-    "never": (Around(lambda c, x: x @ c.weight), {"child": "unit"}, "never calls it"),
-    "inside": (
+    (Around(lambda c, x: x + c(x), nn.ReLU(inplace=True)), {"child": "zero"}, "inplace=False"),
+    (
         nn.Sequential(nn.Sequential(nn.Linear(4, 4)), nn.Linear(4, 4)),
         {"0": "unit", "0.0": "unit"},
         "'0.0' is inside '0'",
     ),
-    "same module": (nn.Sequential(SHARED, SHARED), {"0": "unit", "1": "unit"}, "'1' is '0' too"),
-    "shared weights": (
+    (nn.Sequential(SHARED, SHARED), {"0": "unit", "1": "unit"}, "'1' is '0' too"),
+    (
         nn.Sequential(nn.Sequential(SHARED), nn.Sequential(SHARED, nn.ReLU())),
         {"0": "unit", "1": "unit"},
         "share some",
     ),
-    "numbers": (
-        Around(decides_by_numbers),
-        {"child": "unit"},
-        r"decides_by_numbers \(test_gate.py, line \d+\) decides by the numbers",
-    ),
-    "rows": (Around(decides_by_rows), {"child": "unit"}, "decides by how many rows"),
-    "one row": (
-        Around(lambda c, x: c(x.view(1, 4))),
-        {"child": "unit"},
-        r"<lambda> \(test_gate.py, line \d+\) gave RuntimeError",
-    ),
-    "item": (Around(lambda c, x: c(x * x.max().item())), {"child": "unit"}, "reads a number"),
-    "inner code": (
+    (
         nn.Sequential(Around(decides_by_numbers), nn.Linear(4, 4)),
         {"0.child": "unit"},
         "gate '0' as a whole",
     ),
-    "folded": (
-        Around(lambda c, x: c(x.reshape(-1, 2)).reshape(-1, 4), nn.Linear(2, 2)),
-        {"child": "unit"},
-        "dimension for the batch alone",
-    ),
-    "number of rows": (
-        Around(lambda c, x: c(x, x.shape[0]), Counted()),
-        {"child": "unit"},
-        "holds a number of rows.* plain loop over its layers, as of a ModuleList",
-    ),
-    "several inputs": (
-        Around(lambda c, x: c(x, 2 * x), nn.Bilinear(4, 4, 4)),
-        {"child": "unit"},
-        "which of them is its identity",
-    ),
-    "in a list": (
-        Around(lambda c, x: c([torch.cat([x, x], dim=1), x]), Joined(12, 4)),
-        {"child": "unit"},
-        "'child' .* one tensor of a list .* gate the module around it",
-    ),
-    "in a dict": (
-        Around(lambda c, x: c({"x": x})["y"], Named()),
-        {"child": "unit"},
-        "one tensor of a list or dict",
-    ),
-    "behind another": (
-        Around(lambda c, x: c(torch.cat([x, x], dim=1), x), Joined(12, 4)),
-        {"child": "unit"},
-        "only a later argument has it",
-    ),
-    "in place": (
-        Around(lambda c, x: x + c(x), nn.ReLU(inplace=True)),
-        {"child": "zero"},
-        "inplace=False",
-    ),
-    "training": (
+    (
         nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4)),
         {"0": "unit"},
         r"call model.eval\(\) first",
     ),
-    "example": (nn.Sequential(nn.Linear(5, 4)), {"0": "zero"}, r"torch.float32 \[1, 4\]: Runtime"),
-    "dtype": (nn.Sequential(nn.Linear(4, 4)).double(), {"0": "zero"}, "that the model runs on"),
-    "answer": (Around(lambda c, x: (c(x), x)), {"child": "unit"}, "got tuple for one input"),
-    "exit": (
+    (nn.Sequential(nn.Linear(5, 4)), {"0": "zero"}, r"torch.float32 \[1, 4\]: Runtime"),
+    (nn.Sequential(nn.Linear(4, 4)).double(), {"0": "zero"}, "that the model runs on"),
+    (
         nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 3)),
         {"0": Exit(nn.Linear(4, 5))},
         r"answer \[batch, 3\], got \[1, 5\]",
     ),
-}
+]
 
 
-@pytest.mark.parametrize("why", REFUSED)
-def test_what_cannot_be_gated_says_why_and_what_else_to_name(why):
-    model, units, text = REFUSED[why]
+@pytest.mark.parametrize(("model", "units", "text"), REFUSED)
+def test_what_cannot_be_gated_says_why_and_what_else_to_name(model, units, text):
     with pytest.raises(ValueError, match=text):
         gate(model, units, torch.ones(1, 4))
 
 
 def test_inputs_of_another_length_than_the_examples_are_refused_with_both():
-    network = gate(seeded(Encoder, [Block(16, 2)]), {"layers.0": "unit"}, TOKENS)
+    network = gate(made(Encoder, [Block(16, 2)]), {"layers.0": "unit"}, TOKENS)
     with pytest.raises(ValueError, match=r"expected inputs \[batch, 5\].*got \[batch, 24\]"):
         network.start(torch.zeros(2, 24, dtype=torch.int64))
 

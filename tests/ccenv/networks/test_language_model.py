@@ -24,6 +24,7 @@ from ccenv.networks.text.transformer import LanguageModel
 from ccenv.simulator.cotraining import CoTraining
 from ccenv.simulator.rollout import collect_rollout
 from ccenv.simulator.simulator import Simulator
+from tests.ccenv.episodes import seeded
 from tests.ccenv.networks import tiny
 from tests.ccenv.networks.own_decoder import writer
 from tests.ccenv.networks.tiny import symbols
@@ -256,8 +257,7 @@ def test_an_agents_verdict_by_greedy_masks_is_the_plain_run_with_them(prose, kin
 
 
 def test_a_verdict_that_fails_leaves_the_committed_masks_of_training(prose, monkeypatch):
-    simulator = Simulator(LENGTH, **SETTINGS)
-    simulator.seed(0)
+    simulator = seeded(LENGTH, **SETTINGS)
     agent = Hash(simulator, seed=0, num_kept=1)
     agent.learn(LENGTH)
     rule = simulator.earlier
@@ -277,8 +277,7 @@ def test_an_update_goes_on_from_the_rollout_and_learns_what_it_would_learn_anew(
     prose, monkeypatch, waiting
 ):
     def learned(settings):
-        simulator = Simulator(4 * LENGTH, group_size=2, **SETTINGS)
-        simulator.seed(0)
+        simulator = seeded(4 * LENGTH, group_size=2, **SETTINGS)
         agent = Rloo(simulator, seed=0, num_kept=1, embedding_size="one_hot")
         runs = 0
 
@@ -321,15 +320,13 @@ def test_rows_follow_committed_gate_values_unless_a_router_learns_from_them():
 
 
 def test_a_policy_that_reads_labels_commits_nothing_and_a_context_is_refused(prose):
-    simulator = Simulator(LENGTH, context={"cost_weight": [0.1, 1.0]}, **SETTINGS)
-    simulator.seed(0)
+    simulator = seeded(LENGTH, context={"cost_weight": [0.1, 1.0]}, **SETTINGS)
     with pytest.raises(ValueError, match="expected no context with a network whose rows read"):
         Hash(simulator, seed=0, num_kept=1).learn(LENGTH)
 
 
 def test_a_model_learns_a_rule_and_writes_text_and_shows_windows_without_what_is_missing(prose):
-    simulator = Simulator(8 * LENGTH, weights_kwargs={"learning_rate": 0.01}, **SETTINGS)
-    simulator.seed(0)
+    simulator = seeded(8 * LENGTH, weights_kwargs={"learning_rate": 0.01}, **SETTINGS)
     losses = []
     agent = Hash(simulator, seed=0, num_kept=1)
     agent.learn(60 * 8 * LENGTH, lambda _, scalars: losses.append(scalars["episode/nll"]))
@@ -353,8 +350,7 @@ OF_SEQUENCES = [
 def test_greedy_text_with_a_cache_is_that_without_and_computes_a_position_a_symbol(
     prose, settings, monkeypatch
 ):
-    simulator = Simulator(4 * LENGTH, **SETTINGS | {"observation": "layer_input"} | settings)
-    simulator.seed(0)
+    simulator = seeded(4 * LENGTH, **SETTINGS | {"observation": "layer_input"} | settings)
     agent = Reinforce(simulator, seed=0)
     with torch.no_grad():
         for parameter in simulator.network.parameters():
@@ -389,8 +385,7 @@ def test_a_cache_of_another_network_or_of_several_sequences_is_refused():
 
 
 def test_a_model_of_stable_baselines3_commits_to_its_own_greedy_masks(prose):
-    simulator = Simulator(2 * LENGTH, **SETTINGS | {"observation": "layer_input"})
-    simulator.seed(0)
+    simulator = seeded(2 * LENGTH, **SETTINGS | {"observation": "layer_input"})
     agent = PPOAgent(simulator, seed=0)
     agent.learn(4 * LENGTH)
     assert simulator.earlier.policy is agent

@@ -25,6 +25,8 @@ from tests.ccenv.networks.tiny import (
 
 OTHERS = {"mlp-dropout-0.2", "mlp-dropout-0.5"}
 """The fully connected network in training alone."""
+WITH_CACHE = ("lm", "patches", "gru", "skip_gru", "decoder")
+OF_SEQUENCES = [name for name in NETWORKS if name.startswith(WITH_CACHE)]
 
 
 def test_every_network_of_the_table_is_here():
@@ -33,7 +35,9 @@ def test_every_network_of_the_table_is_here():
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_a_network_keeps_the_checkers_laws(name):
-    check_network(built(name), inputs_of(name, 2))
+    network = built(name)
+    check_network(network, inputs_of(name, 2))
+    assert (name in OF_SEQUENCES) == (ability(network, Caches) is not None)
 
 
 def logits_and_gradients(network, inputs, masks, backend, weights=None, start=None):
@@ -124,11 +128,6 @@ def test_norms_of_blocks_are_those_of_what_was_computed(name):
             assert gate.skipped != "zero" or not found[~mask].any()
 
 
-OF_SEQUENCES = [
-    n for n in NETWORKS if n.startswith(("lm", "patches", "gru", "skip_gru", "decoder"))
-]
-
-
 def by_the_end(network, gate, hidden, inputs):
     """Masks that follow from an input's last symbol, at its position and at earlier ones."""
     blocks = torch.arange(network.gates[gate].num_blocks)
@@ -137,10 +136,6 @@ def by_the_end(network, gate, hidden, inputs):
 
 def masks_by(rule, network, inputs):
     return [rule(gate, None, inputs) for gate in range(len(network.gates))]
-
-
-def test_networks_of_sequences_are_those_with_a_cache():
-    assert [name for name in NETWORKS if ability(built(name), Caches)] == OF_SEQUENCES
 
 
 @pytest.mark.parametrize("name", OF_SEQUENCES)

@@ -10,7 +10,7 @@ from ccenv.agents.systems.entropy_threshold import EntropyThreshold
 from ccenv.networks.core.protocol import forward
 from ccenv.networks.text.patches import PatchModel
 from ccenv.simulator.rollout import walk
-from ccenv.simulator.simulator import Simulator
+from tests.ccenv.episodes import seeded
 from tests.ccenv.networks.tiny import SYMBOLS, positions, symbols, write_prose
 
 LENGTH = 10
@@ -141,7 +141,7 @@ def prose(tmp_path, monkeypatch):
 
 
 def simulator_of(rows=80, learning_rate=0.002, **sizes):
-    simulator = Simulator(
+    return seeded(
         rows,
         dataset=f"prose@{LENGTH}",
         network="patches",
@@ -151,8 +151,6 @@ def simulator_of(rows=80, learning_rate=0.002, **sizes):
         observation="layer_input",
         reward="negative_nll",
     )
-    simulator.seed(0)
-    return simulator
 
 
 def refreshed(simulator, threshold):

@@ -13,7 +13,7 @@ from ccenv.networks.core.exit_state import exit_losses
 from ccenv.networks.text.patches import entropy
 from ccenv.simulator.evaluate import evaluate
 from ccenv.simulator.rollout import walk
-from ccenv.simulator.simulator import Simulator
+from tests.ccenv.episodes import seeded
 
 SIZES = {"width": 8, "local_units": 4, "head_units": 8, "hidden": 8, "num_heads": 2}
 SMALL = {
@@ -27,9 +27,7 @@ SMALL = {
 
 
 def simulator_of(images=16, **more):
-    simulator = Simulator(images, **SMALL | more)
-    simulator.seed(0)
-    return simulator
+    return seeded(images, **SMALL | more)
 
 
 def agent_at(threshold, **more):

@@ -40,7 +40,7 @@ from ccenv.tasks.loading import Documents
 from ccenv.tasks.probe import probe_exit, probe_network, probe_residual
 from ccenv.tasks.refreshing import Staleness
 from tests.ccenv.networks.own_decoder import writer
-from tests.ccenv.networks.own_models import CASES, TOKENS, seeded
+from tests.ccenv.networks.own_models import CASES, TOKENS, made
 
 SYMBOLS = 7
 WINDOW = (5,)
@@ -97,7 +97,7 @@ def texts(builder, **settings):
 
 def gated(name):
     make, arguments, example, units = CASES[name]
-    return gate(seeded(make, *arguments), units, example)
+    return gate(made(make, *arguments), units, example)
 
 
 def uneven(**settings):
@@ -204,7 +204,6 @@ NETWORKS = {
         is_scaled=True,
     ),
     "hashed_ngrams of places": texts(hashed_ngrams, units=5, num_rows=12, context=4, order=1),
-    "decoder": texts(writer),
     "decoder, halves": texts(writer, halves=True),
     **{f"gated {name}": (
         functools.partial(gated, name), None if example is TOKENS else example.shape[1:]
