@@ -42,7 +42,7 @@ ADVICE: dict[Any, str] = {
 
 
 class Parser(argparse.ArgumentParser):
-    """Reads a command line: options stand in full, and what is wrong is said in one line."""
+    """Reads a command line: options come in full; a wrong one ends with a single line."""
 
     def __init__(self, **named: Any) -> None:
         """See `argparse.ArgumentParser`."""

@@ -21,7 +21,7 @@ Result = dict[str, Any]
 Settings = Mapping[str, str]
 COST_WEIGHT = "reward_kwargs.cost_weight"
 FIRST = "reward", COST_WEIGHT
-"""Settings that are told before others."""
+"""Settings that stand before others in a name."""
 APART = ("seed", "log_dir", "progress", "threads")
 """Settings that tell no row from another."""
 

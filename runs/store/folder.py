@@ -27,7 +27,7 @@ COMMAND = "command.txt"
 EVENTS = "events.out.tfevents.*"
 """Files of curves, for TensorBoard."""
 OF_RUN = "run.txt"
-"""Beside a run's curves: where its folder is, from there."""
+"""In the folder of a run's curves: where its own is, from there."""
 AGENT, NETWORK, MASKS = "agent.safetensors", "network.safetensors", "masks.safetensors"
 
 
