@@ -16,6 +16,7 @@ from tests.ccenv.episodes import seeded
 from tests.ccenv.networks.own_decoder import Writer, writer
 from tests.ccenv.networks.own_models import made
 from tests.ccenv.networks.test_foreign_models import gpt2, llama
+from tests.ccenv.networks.tiny import masks_of
 
 LENGTH, SYMBOLS = 6, 20
 MODELS = {
@@ -47,11 +48,6 @@ def windows_of_all():
     return windows_of(symbols(), LENGTH, SYMBOLS).flatten(0, 1)
 
 
-def drawn(network, rows, seed=0):
-    generator = torch.Generator().manual_seed(seed)
-    return [torch.rand(rows, blocks, generator=generator) < 0.5 for blocks in network.num_blocks]
-
-
 def recomputed(model, layers, sequence, kept):
     """Logits at every position of one pass: what skips a layer is no key there."""
     causal, own = torch.ones(LENGTH, LENGTH).tril().bool(), torch.eye(LENGTH).bool()
@@ -81,7 +77,7 @@ def recomputed(model, layers, sequence, kept):
 def test_every_position_is_the_recomputation_of_its_sequence_under_the_masks_of_all(decoder):
     model, layers, network = decoder
     windows = windows_of_all()
-    masks = drawn(network, len(windows))
+    masks = masks_of(network, len(windows))
     found = sequence_logits(network, windows, masks, LENGTH)
     kept = torch.cat(masks, dim=1).view(2, LENGTH, -1)
     expected = [recomputed(model, layers, *both) for both in zip(symbols(), kept.mT, strict=True)]

@@ -27,7 +27,7 @@ from ccenv.simulator.simulator import Simulator
 from tests.ccenv.episodes import seeded
 from tests.ccenv.networks import tiny
 from tests.ccenv.networks.own_decoder import writer
-from tests.ccenv.networks.tiny import symbols
+from tests.ccenv.networks.tiny import masks_of, symbols
 
 LENGTH = 8
 SMALL = {"depth": 2, "width": 8, "num_heads": 2, "ffn_width": 6, "num_experts": 4}
@@ -112,15 +112,10 @@ def rule_of(masks):
     return lambda gate, hidden, inputs: masks[gate]
 
 
-def random_masks(rows, network, seed=0):
-    generator = torch.Generator().manual_seed(seed)
-    return [torch.rand(rows, gate.num_blocks, generator=generator) < 0.5 for gate in network.gates]
-
-
 @pytest.mark.parametrize("settings", [{"tied": True}, *GATES])
 def test_under_committed_masks_every_position_is_the_plain_run_over_its_sequence(settings):
     network, sequences = model(**settings), symbols(LENGTH, LENGTH)
-    masks = random_masks(2 * LENGTH, network)
+    masks = masks_of(network, 2 * LENGTH)
     inputs = positions(sequences)
     found = forward(network, inputs, masks, start=network.start(inputs, rule_of(masks)))
     parts = zip(sequences, *(mask.split(LENGTH) for mask in masks), strict=True)
@@ -132,7 +127,7 @@ def test_under_committed_masks_every_position_is_the_plain_run_over_its_sequence
 def test_a_positions_own_masks_are_the_plain_run_with_them_at_the_last_position_alone(settings):
     network, (sequence,) = model(**settings), symbols(LENGTH)
     inputs = positions([sequence])
-    committed, own = (random_masks(LENGTH, network, seed) for seed in (0, 1))
+    committed, own = (masks_of(network, LENGTH, seed=seed) for seed in (0, 1))
     found = forward(network, inputs, own, start=network.start(inputs, rule_of(committed)))
     for place in range(LENGTH):
         masks = [mask[: place + 1].clone() for mask in committed]
@@ -305,7 +300,7 @@ def test_an_update_goes_on_from_the_rollout_and_learns_what_it_would_learn_anew(
 
 def test_rows_follow_committed_gate_values_unless_a_router_learns_from_them():
     network, inputs = model(), positions(symbols(5, 3))
-    values = torch.rand(len(inputs), 4, generator=stream(0, "values")) * random_masks(8, network)[0]
+    values = torch.rand(len(inputs), 4, generator=stream(0, "values")) * masks_of(network, 8)[0]
     of_position = {tuple(row): value for row, value in zip(inputs.tolist(), values, strict=True)}
 
     def rule(gate, hidden, rows):

@@ -5,11 +5,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ccenv.base.masks import as_mask, density, mask_of_indices, pad_mask, random_mask
-from ccenv.base.seeding import stream
+from ccenv.base.masks import as_mask, density, mask_of_indices, pad_mask
 from ccenv.networks.core.arguments import build_network
 from ccenv.networks.core.mlp import GatedMLP, layer_macs
 from ccenv.networks.core.protocol import dense_forward, forward
+from tests.ccenv.networks.tiny import masks_of
 
 UNEVEN = {"num_blocks": (3, 5, 2), "block_size": (4, 2, 3), "head_units": (7, 6)}
 
@@ -19,11 +19,6 @@ def network_of(in_features=6, num_classes=4, seed=0, **sizes):
     return build_network(
         GatedMLP, seed, in_features=in_features, num_classes=num_classes, **sizes
     ).requires_grad_(False)
-
-
-def masks_of(network, batch, value, seed=0):
-    generator = stream(seed, "test masks")
-    return [random_mask(batch, n, value, generator) for n in network.num_blocks]
 
 
 @pytest.mark.parametrize("kind", [torch.float32, torch.int64])

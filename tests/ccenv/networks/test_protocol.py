@@ -18,6 +18,7 @@ from ccenv.networks.core.protocol import NEEDED, as_gated, forward
 from ccenv.simulator.extensions.context import least_macs
 from ccenv.simulator.simulator import Simulator
 from tests.ccenv.episodes import seeded
+from tests.ccenv.networks.tiny import masks_of
 
 
 class Foreign(nn.Module):
@@ -43,10 +44,6 @@ class Foreign(nn.Module):
 
     def macs(self, gate, hidden, mask):
         return self.inner.macs(gate, hidden, mask)
-
-
-def masks_of(network, rows: int) -> list[Tensor]:
-    return [torch.rand(rows, gate.num_blocks) < 0.5 for gate in network.gates]
 
 
 def test_a_module_with_the_needed_parts_alone_passes_the_checker_and_runs_in_the_environment():

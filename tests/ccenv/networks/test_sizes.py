@@ -12,6 +12,7 @@ from ccenv.networks.pretrained.smollm import smollm2
 from ccenv.networks.text.embedding import next_byte
 from ccenv.networks.text.ngram import ngram
 from ccenv.networks.vision.transformer import vit
+from ccenv.tasks.probe import probe_exit, probe_residual
 from tests.ccenv.networks.tiny import LLAMA, NETWORKS, SYMBOLS, WINDOW
 
 
@@ -43,6 +44,10 @@ REFUSED = {
         ({"num_classes": 0}, "num_classes to be whole numbers"),
         ({"activation": "thanh"}, "did you mean 'tanh'"),
         ({"activation": torch.sigmoid}, "maps 0 to 0, got 0.5"),
+    ],
+    "probe": [
+        ({name: wrong}, "expected the probe's settings")
+        for name, wrong in (("num_blocks", (5,)), ("block_size", 3), ("activation", "tanh"))
     ],
     "conv": [({"strides": (1,)}, "a stride for each")],
     "small_conv": [
@@ -118,6 +123,8 @@ REFUSED = {
 }
 """Name of `tiny` -> changes of its settings, and what they are told."""
 OTHERS = [
+    (functools.partial(probe_exit, (1, 8, 8), 10), "expected dataset='probe' with inputs"),
+    (functools.partial(probe_residual, (1, 8, 8), 10), "expected dataset='probe' with inputs"),
     (functools.partial(DropoutMLP, 6, (1,), 4, 3, dropout=1.0), r"dropout in \[0, 1\)"),
     (functools.partial(vit, (24,)), r"images \(channels, height, width\) for 'vit'"),
     (functools.partial(efficientnet_lite0, (64,), weights="random"), "expected images"),

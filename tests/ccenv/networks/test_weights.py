@@ -231,6 +231,12 @@ def test_the_rate_falls_to_zero_and_stays_there():
         ({"weights_kwargs": {"weight_decay": -1}}, "weight_decay to be a finite number"),
         ({"weights_kwargs": {"momentum": 0.9}}, "expected optimizer='sgd' with momentum"),
         ({"weights_kwargs": {"schedule_updates": 0}}, "schedule_updates to be whole numbers"),
+        ({"weights_kwargs": {"distill_weight": 0.5}}, "expected teacher_units"),
+        ({"weights_kwargs": {"warm_start": True}}, "expected teacher_units"),
+        ({"weights_kwargs": {"teacher_units": 8, "distill_weight": 1.5}}, r"in \[0, 1\]"),
+        ({"weights_kwargs": {"teacher_units": 8, "teacher_temperature": 0.0}}, "above 0"),
+        ({"weights_kwargs": {"teacher_units": 0}}, "whole numbers"),
+        ({"weights_kwargs": {"teacher_unit": 8}}, "teacher_units"),
     ],
 )
 def test_impossible_settings_are_refused(settings, message):
