@@ -197,31 +197,11 @@ def test_the_halting_gradient_reaches_the_cell_and_the_networks_update_adds_the_
         ({"network": "early_exit", "network_kwargs": {"units": [4, 4]}}, False),
     ],
 )
-def test_unless_said_the_gradient_reaches_a_cell_that_learns_and_no_other_network(
-    settings, reaches
-):
+def test_the_gradient_reaches_a_cell_that_learns_and_no_other_network(settings, reaches):
     agent = Act(still() if settings == "frozen" else simulator_of(8, **settings))
     assert agent.network_gradient is reaches
     agent.update(collect_rollout(agent.simulator, agent, agent.generator))
     assert bool(reaches and agent.simulator.trainer.taken) is reaches
-
-
-def test_without_its_gradient_the_network_takes_nothing():
-    agent = Act(simulator_of(8), network_gradient=False)
-    agent.update(collect_rollout(agent.simulator, agent, agent.generator))
-    assert not agent.simulator.trainer.taken
-
-
-@pytest.mark.parametrize(
-    ("settings", "problem"),
-    [
-        ("frozen", "expected weights='cotrain' with network_gradient"),
-        ({"observation": "summary", "dataset": "probe"}, "observations with a gradient"),
-    ],
-)
-def test_a_gradient_that_reaches_no_network_is_refused(settings, problem):
-    with pytest.raises(ValueError, match=problem):
-        Act(still() if settings == "frozen" else simulator_of(8, **settings), network_gradient=True)
 
 
 @pytest.mark.parametrize(

@@ -58,7 +58,7 @@ def test_every_agent_learns_a_little_the_same_by_its_seed_and_hands_on_what_it_h
         assert torch.equal(fresh.parameters()[key], value), key
 
 
-NOT_ON_LAYERS = ("act", "pondernet", "entropy_threshold", "imitation")
+NOT_ON_LAYERS = ("act", "pondernet", "entropy_threshold")
 
 
 @pytest.mark.parametrize("name", [name for name in AGENTS if name not in NOT_ON_LAYERS])
@@ -78,8 +78,6 @@ def test_the_best_static_mask_keeps_everything_where_each_image_needs_another_bl
 
 
 ON_EXITS, ON_UNITS = {"probe": "exits"}, {"probe": "units"}
-LEARNING = {"env_settings": UNEVEN}
-PRICES = {"env_settings": {"reward_kwargs": {}, "context": {"cost_weight": [0.1, 1.0]}}}
 K_OF_N = r"num_kept in 1\.\.num_blocks"
 NOT_NEGATIVE = "to be a finite number of at least 0"
 REFUSED = [
@@ -136,11 +134,6 @@ REFUSED = [
     ("topk", {"noise_share": 0.0}, r"noise_share in \(0, 1\]"),
     ("topk", {"bias_rate": -0.1}, NOT_NEGATIVE),
     ("noisy_topk", {"num_kept": 9}, K_OF_N),
-    ("imitation", {"num_kept": 5}, K_OF_N),
-    ("imitation", {"cost_limit": 0.0}, "cost_limit"),
-    ("imitation", {"menu_size": 0}, "menu_size of at least 1"),
-    ("imitation", LEARNING, "expected a frozen network"),
-    ("imitation", PRICES, "no context"),
     ("wta_retrieval", {"window": 99}, "window of at most the"),
     ("wta_retrieval", {"probes": 65}, "at most so many probes"),
     ("wta_retrieval", {"hashes": 21}, r"below 2 \*\* 62"),
