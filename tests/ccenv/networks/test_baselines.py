@@ -14,7 +14,6 @@ from ccenv.networks.baselines.pruned import pruned, pruned_blocks
 from ccenv.networks.baselines.text import (
     cascade_bytes,
     hashed_ngrams,
-    pondering_bytes,
     pruned_bytes,
 )
 from ccenv.networks.core.exit_state import exit_losses
@@ -23,7 +22,7 @@ from ccenv.networks.core.parameters import memory_bytes
 from ccenv.networks.learning.training import CoTrainer, Pretraining, frozen_weights
 from ccenv.networks.text.embedding import next_byte
 from ccenv.networks.text.tokens import HashedRows
-from ccenv.networks.vision.early_exit import cascade, pondering
+from ccenv.networks.vision.early_exit import cascade
 from ccenv.simulator.resume import restore_simulator, simulator_state
 from ccenv.simulator.simulator import Simulator
 from tests.ccenv.episodes import seeded
@@ -239,26 +238,6 @@ def test_a_cascade_is_the_small_dense_network_or_the_large_one():
     first = FEATURES * 4 + 4 * SYMBOLS
     assert network.start_macs == first
     assert network.dense_macs == first + FEATURES * 8 + 8 * 5 + 5 * SYMBOLS
-
-
-def test_pondering_on_a_text_is_pondering_on_the_embeddings_of_its_end():
-    network = ponders().eval()
-    plain = pondering((FEATURES,), SYMBOLS, units=6, num_steps=4).eval()
-    embeddings, first = network.stem
-    plain.stem.load_state_dict(first.state_dict())
-    plain.parts.load_state_dict(network.parts.state_dict())
-    tokens, kept = drawn()
-    for stops in range(4):
-        masks = [kept] * stops + [~kept] * (3 - stops)
-        expected = plain(embeddings(tokens), masks)
-        torch.testing.assert_close(network(tokens, masks), expected)
-    assert network.dense_macs == plain.dense_macs
-    assert network.dense_macs == FEATURES * 6 + 3 * 36 + 4 * 6 * SYMBOLS
-    assert network.num_symbols == SYMBOLS
-
-
-def ponders(**sizes):
-    return pondering_bytes(WINDOW, SYMBOLS, **SIZES | {"units": 6, "num_steps": 4} | sizes)
 
 
 def filled(network):
