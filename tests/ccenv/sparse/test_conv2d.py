@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sparse_layers import assert_equal, shared_by
 
-from ccenv.sparse.conv2d import NEARLY_DENSE, block_sparse_conv2d, explain_conv, used_weights
+from ccenv.sparse.conv2d import NEARLY_DENSE, block_sparse_conv2d, choose_conv_route
 from ccenv.sparse.cpu import conv_layer
 
 
@@ -133,16 +133,6 @@ def test_results_do_not_depend_on_the_number_of_threads(monkeypatch):
         assert_equal(values_and_gradients(operands, by_kernels), one)
 
 
-def test_unused_weights_of_a_dense_convolution_are_zero():
-    operands = operands_of()
-    used = used_weights(torch.full((16, 32, 3, 3), torch.nan), None, operands["out_mask"])
-    assert not bool(used[8:].any())
-    assert bool(used[:8].isnan().all())
-    used = used_weights(operands["weight"], operands["in_mask"], operands["out_mask"])
-    assert torch.equal(used[:8, :16], operands["weight"][:8, :16])
-    assert not bool(used[:, 16:].any())
-
-
 def test_auto_takes_kernels_where_little_is_kept_and_one_convolution_where_nearly_all_is():
     x, weight = torch.zeros(8, 32, 4, 4), torch.zeros(16, 32, 3, 3)
     full = torch.ones(8, 4, dtype=torch.bool)
@@ -151,14 +141,15 @@ def test_auto_takes_kernels_where_little_is_kept_and_one_convolution_where_nearl
     some = nearly & (torch.arange(4) < 2)
     assert NEARLY_DENSE < 31 / 32
 
-    def route(*masks, **more):
-        return explain_conv(x, weight, *masks, **more).route
+    def route(*masks, backend="auto"):
+        return choose_conv_route((x, weight, None, *masks), backend)
 
     assert [route(full, m) for m in (full, nearly, some)] == ["dense", "masked_dense", "kernels"]
     assert route(None, None) == "dense"
     assert route(full, nearly, backend="cpu") == "kernels"
     assert route(full, some, backend="reference") == "reference"
-    assert explain_conv(x.double(), weight.double(), full, some).route == "grouped"
+    x, weight = x.double(), weight.double()
+    assert route(full, some) == "grouped"
 
 
 @pytest.mark.parametrize(
