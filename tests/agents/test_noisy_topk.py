@@ -13,7 +13,7 @@ from ccenv.agents.systems.noisy_topk import (
     squared_variation,
     top_gates,
 )
-from ccenv.agents.systems.straight_through_ops import loss_under, soft_masked_logits
+from ccenv.agents.systems.straight_through_ops import loss_under
 from ccenv.base.masks import gate_values_of
 from ccenv.base.seeding import stream
 from ccenv.networks.core.protocol import walk as walk_network
@@ -59,39 +59,6 @@ def test_the_smooth_load_is_how_often_a_block_is_kept_and_sums_to_k(k):
     often = (top_gates(noisy, k) > 0).float().mean(dim=0)
     torch.testing.assert_close(load, often, atol=0.006, rtol=0)
     assert load.sum().item() == pytest.approx(k, abs=0.01)
-
-
-def task_gradient(k):
-    simulator = simulator_of()
-    agent = NoisyTopK(simulator, num_kept=k, importance_weight=0.0, load_weight=0.0)
-    rollout = collect_rollout(simulator, agent, agent.generator)
-    seen = rollout.observations[0]
-    gates = top_gates(agent.router.scores(seen, 0), k)
-    images = simulator.state.images_by_row
-    logits = soft_masked_logits(simulator.network, images, [gates], [gates > 0])
-    loss = torch.nn.functional.cross_entropy(logits, simulator.state.labels)
-    gradients = torch.autograd.grad(loss, list(agent.router.scores.parameters()))
-    return max(gradient.abs().max().item() for gradient in gradients)
-
-
-def test_the_router_has_a_gradient_of_the_task_from_two_kept_blocks_on():
-    assert task_gradient(1) == 0
-    assert task_gradient(2) > 0
-
-
-def test_the_load_moves_the_router_where_the_task_cannot():
-    scores = drawn(0, 6, 4).requires_grad_()
-    noisy = scores + drawn(1, 6, 4)
-    load = squared_variation(smooth_load(scores, noisy, torch.ones(6, 4), 1).sum(dim=0))
-    assert torch.autograd.grad(load, scores)[0].abs().max() > 0
-
-
-def test_without_a_preference_every_block_is_used_alike_at_first():
-    simulator = simulator_of(512)
-    agent = NoisyTopK(simulator)
-    masks = collect_rollout(simulator, agent, agent.generator).masks[0].float().mean(dim=0)
-    # Five standard deviations of a share of 2 in 8 of 512 images.
-    torch.testing.assert_close(masks, torch.full((8,), 0.25), atol=0.1, rtol=0)
 
 
 def in_groups(images=64, num_experts=16, noise=1.0, **more):

@@ -6,11 +6,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from probes import seeded
+from probes import EXPERTS, seeded
 
 from ccenv.agents.systems.wta_retrieval import (
     WtaRetrieval,
-    block_keys,
     count_hits,
     draw_windows,
     fill_buckets,
@@ -20,7 +19,6 @@ from ccenv.agents.systems.wta_retrieval import (
 )
 from ccenv.base.seeding import stream
 from ccenv.simulator.rollout import walk
-from ccenv.simulator.simulator import Simulator
 
 MLP = {"dataset": "digits", "num_blocks": (16, 12), "block_size": 4, "weights": "cotrain"}
 
@@ -142,27 +140,6 @@ def test_tables_hold_one_number_a_table_and_key():
     assert WtaRetrieval(simulator_of(), tables=3, keys="units").num_entries == 3 * 4 * (16 + 12)
 
 
-def recall_of(agent):
-    """Of the four keys of the first layer that answer an input loudest."""
-    simulator = agent.simulator.on_split("test", 200)
-    _, actions, _ = walk(simulator, agent, None, torch.arange(200))
-    keys = block_keys(simulator.network, 0, "mean")
-    images, _ = simulator.data.batch(torch.arange(200))
-    return recall(actions[0], images.flatten(1) @ keys.t(), 4)
-
-
-def test_tables_age_with_the_weights_and_are_as_good_as_new_when_made_anew():
-    simulator = simulator_of()
-    agent = WtaRetrieval(simulator, tables=4, max_kept=4, rehash_every=10_000)
-    fresh = recall_of(agent)
-    with torch.no_grad():
-        simulator.network.layers[0].weight.copy_(drawn(5, 64, 64))
-    old = recall_of(agent)
-    agent.rehash()
-    assert recall_of(agent) - old > 0.08
-    assert fresh - old > 0.08
-
-
 def test_it_rehashes_at_updates_ever_further_apart_and_in_the_end():
     agent = WtaRetrieval(simulator_of(8), rehash_every=2)
     heard = []
@@ -174,11 +151,7 @@ def test_it_rehashes_at_updates_ever_further_apart_and_in_the_end():
 
 
 def test_experts_are_looked_up_by_all_that_they_read():
-    own = {"num_experts": 8, "expert_size": 4, "channels": [2, 4], "first_units": 4}
-    simulator = Simulator(
-        16, dataset="digits", network="experts", network_kwargs=own, weights="cotrain"
-    )
-    simulator.seed(0)
+    simulator = seeded(EXPERTS, 16)
     agent = WtaRetrieval(simulator, max_kept=2)
     _, actions, _ = walk(simulator, agent, None)
     assert (actions[0].sum(dim=1) <= 2).all()

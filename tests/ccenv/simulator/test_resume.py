@@ -25,19 +25,13 @@ from ccenv.runs.engine import checkpoint, listener, run
 from ccenv.runs.store import folder as run_folder
 from ccenv.runs.tensorboard import tracking
 from ccenv.tasks.probe import PROBE_SETTINGS
+from tests.ccenv.episodes import UNEVEN
 
 BATCH, UPDATES = 64, 6
 IMAGES = BATCH * UPDATES
 RUN = {"images": IMAGES, "batch_size": BATCH, "eval_every": 2 * BATCH}
 PROBE = PROBE_SETTINGS | RUN
-COTRAIN = {
-    "dataset": "synthetic",
-    "num_blocks": (3, 5),
-    "block_size": (4, 2),
-    "weights": "cotrain",
-    "weights_kwargs": {"schedule_updates": 4},
-    **RUN,
-}
+COTRAIN = UNEVEN | RUN | {"weights_kwargs": {"schedule_updates": 4}}
 BEST = {"keep_best": True, "eval_every": BATCH}
 SMALL = {
     "rloo": {"num_kept": 1},
