@@ -1,26 +1,24 @@
 """Describes a data set, and downloads it first where asked: ccenv data NAME."""
 
-import argparse
 from collections.abc import Sequence
 
 from ccenv.base.registry import check_names
 from ccenv.data.registry import DATASETS, SPLITS
-from ccenv.runs.commands.frame import program
+from ccenv.runs.commands.frame import Parser, program
 
 
 def download(name: str) -> None:
     """Fetches a data set into the root folder."""
     from ccenv.data.real import PARTS, download_images
-    from ccenv.data.texts.files import ARCHIVES, download_text
 
-    check_names([name], {**PARTS, **ARCHIVES}, "dataset to download")
-    (download_text if name in ARCHIVES else download_images)(name)
+    check_names([name], PARTS, "dataset to download")
+    download_images(name)
 
 
 @program("ccenv data", (ValueError, RuntimeError))
 def main(arguments: Sequence[str] | None = None) -> int:
     """Prints the size of each split; see --help."""
-    parser = argparse.ArgumentParser(prog="ccenv data", description=__doc__, allow_abbrev=False)
+    parser = Parser(prog="ccenv data", description=__doc__)
     parser.add_argument(
         "name", help=f"one of {', '.join(DATASETS)}, or an .npz file's name or its path"
     )

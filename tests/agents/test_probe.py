@@ -50,7 +50,6 @@ CASES = [
         128_000,
     ),
     ("blocks", "disarm", RATE, 64_000),
-    ("blocks", "imitation", RATE, 2_560),
     ("blocks", "straight_through", DENSE | {"density_weight": 0.1}, 32_000),
     ("blocks", "topk", ONE, 24_000),
     ("blocks", "topk scaled", SWITCH, 24_000),
