@@ -22,12 +22,6 @@ from ccenv.simulator.rollout import walk
 MLP = {"dataset": "digits", "num_blocks": (16, 12), "block_size": 4, "weights": "cotrain"}
 
 
-def recall(mask, worth, best):
-    """Share of each row's so many blocks of highest worth that a mask keeps, mean over the rows."""
-    wanted = worth.topk(best, dim=1).indices
-    return mask.gather(1, wanted).double().mean().item()
-
-
 def drawn(seed, *shape):
     return torch.randn(*shape, generator=stream(seed, "test"))
 
@@ -117,27 +111,6 @@ def test_too_few_are_filled_up_and_of_too_many_those_stay_that_most_tables_found
     assert limited(hits, order, 1, 2).tolist() == [[False, True, False, True], [True] + [False] * 3]
     assert limited(hits, order, 1, 4).sum(dim=1).tolist() == [3, 1]
     assert limited(hits, order, 4, 4).all()
-
-
-def retrieved(tables, probes, keys, queries):
-    windows = draw_windows(keys.shape[1], (tables, 2, 8), stream(0, "windows"))
-    buckets = fill_buckets(probe_codes(keys, windows, 1)[0].squeeze(2), len(keys))
-    return count_hits(buckets, probe_codes(queries, windows, probes)[0]) > 0
-
-
-def test_probes_buy_recall_in_place_of_tables_and_retrieve_as_much():
-    keys = drawn(0, 256, 64)
-    near = torch.randint(256, (200,), generator=stream(1, "near"))
-    queries = keys[near] + 0.5 * drawn(2, 200, 64)
-    worth = queries @ keys.t()
-    found = {(t, p): retrieved(t, p, keys, queries) for t, p in ((50, 1), (5, 1), (5, 10), (1, 32))}
-    recalls = {pair: recall(mask, worth, 4) for pair, mask in found.items()}
-    assert recalls[50, 1] > 0.8
-    assert recalls[5, 10] > 0.8
-    assert recalls[5, 1] < recalls[5, 10] - 0.3
-    # A fiftieth of the memory costs recall here.
-    assert recalls[1, 32] < recalls[50, 1]
-    assert not (found[5, 1] & ~found[5, 10]).any()
 
 
 def test_tables_hold_one_number_a_table_and_key():
