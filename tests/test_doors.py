@@ -287,18 +287,6 @@ def test_a_name_anywhere_in_a_classifier_is_not_followed(exported, canary, tmp_p
                 SkippingClassifier.load(path)
 
 
-def test_a_builder_that_calls_what_its_settings_name_is_no_network(exported, canary, tmp_path):
-    content, path = load_tree(file_of(exported)), tmp_path / "classifier.safetensors"
-    network = {
-        "builder": "ccenv.runs.api:train",
-        "sizes": {"agent": "innocent"},
-        "kwargs": {},
-    }
-    save_tree(path, {**content, "network": {**content["network"], **network}})
-    with pytest.raises(ValueError, match="which was not imported"):
-        SkippingClassifier.load(path)
-
-
 def test_what_the_table_holds_is_stored_under_the_tables_own_path():
     for kind in ("agent", "network", "reward", "dataset", "transform"):
         for entry in import_object(TABLES[kind], "table").values():
