@@ -266,7 +266,7 @@ def put(node, at, value):
     if not at:
         return value
     if isinstance(node, dict):
-        return {**node, at[0]: put(node[at[0]], at[1:], value)}
+        return {**node, at[0]: put(node.get(at[0]), at[1:], value)}
     items = list(node)
     items[at[0]] = put(items[at[0]], at[1:], value)
     return type(node)(items)

@@ -140,9 +140,9 @@ WRONG = {
     ("num_kept =", "num_kep ="): "num_kept",
     ('agent = "dense"', ""): "[[rows]] number 1: expected agent as a text, got none",
     (
-        "[settings]",
-        '[settings]\nagent = "dense"',
-    ): "number 1: agent stands under [settings]; it belo",
+        TRUE,
+        TRUE.replace('agent = "dense"', "").replace("[settings]", '[settings]\nagent = "dense"'),
+    ): ("number 1: agent stands under [settings]; it belongs in each [[rows]]"),
     ("[1, 2]", "[]"): "list of values of 'num_kept'",
     ("[1, 2]", f"{[1] * 100_000}"): "--yes runs them all",
     ("[1, 2]", "[1, 1]"): "'rloo 1 of 4, 0.1, at 0.5' twice",

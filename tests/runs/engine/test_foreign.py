@@ -26,7 +26,7 @@ from ccenv.runs.store.seal import sealed
 from ccenv.sb3 import BlockSelectionVecEnv
 
 NOTHING = Sweep("foreign", "No rows of its own.", (), minutes=0.1)
-SHORT = {"n_steps": 2, "batch_size": 64, "gamma": 1.0, "stats_window_size": 64}
+SHORT = {"n_steps": 2, "batch_size": 64, "n_epochs": 1, "gamma": 1.0, "stats_window_size": 64}
 POLICY = {"net_arch": {"pi": [], "vf": [8]}}
 
 

@@ -17,12 +17,10 @@ assert RECORDED["cells"][0]["agent"] == "rloo"
 
 
 def row(label, error, macs):
-    more = {"density": [0.2, 0.4], "speedup": {"1": 2.0, "256": 3.0}}
-    more |= {
-        name: {"mean": x, "sd": 0.0, "low": x, "high": x}
-        for name, x in (("macs", macs), ("total_cost", 0.25), ("dropout_error", 0.5))
-    }
-    return table_row(label, error, macs, half=0.0, seeds=2, **more)
+    more = {"macs": macs, "total_cost": 0.25, "dropout_error": 0.5}
+    spreads = {name: {"mean": x, "sd": 0.0, "low": x, "high": x} for name, x in more.items()}
+    speeds = {"density": [0.2, 0.4], "speedup": {"1": 2.0, "256": 3.0}}
+    return table_row(label, error, None, half=0.0, seeds=2) | spreads | speeds
 
 
 def cell(label, validation, macs, seed=0):

@@ -37,7 +37,7 @@ def rows_of(experiment, words, tmp_path):
 
 
 def test_problems_over_time_are_recorded(tmp_path, capsys):
-    words = ["--rollouts", "2", "--problem", "staleness"]
+    words = ["--rollouts", "1", "--problem", "staleness"]
     rows = rows_of(over_time.OVER_TIME, words, tmp_path)
     shares = {decides: row["shares"][0] for decides, row in rows.items()}
     assert shares["optimum (dynamic programming)"] == 1 > shares["best threshold on the belief"]

@@ -1,5 +1,6 @@
 """Laws of the warning about greedy and sampled masks, and of the programs that give it."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
