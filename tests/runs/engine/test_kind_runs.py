@@ -9,7 +9,7 @@ import torch
 
 from ccenv.agents.reinforce import Reinforce
 from ccenv.base.checked_file import read_checked, write_checked
-from ccenv.data import Split, load_split
+from ccenv.data import load_split
 from ccenv.deploy.export import SkippingClassifier
 from ccenv.networks.core.abilities import OwnWeights
 from ccenv.networks.vision.residual import resnet
@@ -57,12 +57,6 @@ KINDS = {
     ),
     "noisy_topk": ("noisy_topk", LAYER_INPUT | sized("experts", num_experts=4, expert_size=4)),
     "act": ("act", LAYER_INPUT | sized("pondering", units=8, num_steps=3)),
-    "act on a text": (
-        "act",
-        LAYER_INPUT
-        | sized("pondering_bytes", units=8, num_steps=3, context=4)
-        | {"dataset": "test_kind_runs:windows", "reward": "negative_nll"},
-    ),
     "prices": ("reinforce", PROBE_SETTINGS | {"context": PRICES}),
     "budgets": ("sb3_ppo", PROBE_SETTINGS | {"context": {"budget": (0.2, 0.8)}}),
     "prices and one trace": (
@@ -98,12 +92,6 @@ def brightness(network, state):
     pixels = state.images_by_row.flatten(1)
     columns = [pixels.mean(dim=1), pixels.std(dim=1)][: 1 + (state.layer > 0)]
     return torch.stack(columns, dim=1)
-
-
-def windows(split):
-    """Windows of six of seven symbols; the next one is the last one."""
-    tokens = torch.randint(7, (400, 6), generator=torch.Generator().manual_seed(len(split)))
-    return Split(tokens, tokens[:, -1].clone(), 7)
 
 
 def own_resnet(input_shape, num_classes, width=4):
