@@ -95,3 +95,39 @@ def test_under_learning_weights_a_policy_is_compared_with_the_best_rule_of_its_s
     gain = sum(policy["gains"]) / 2
     assert gain == pytest.approx(rule["objective"] - policy["objective"], abs=1e-6)
     assert len(policy["gains"]) == 2
+
+
+def test_a_rule_knows_the_surprise_of_the_symbol_that_it_reads(cheap):
+    simulator, found = SMALL.simulator(0.5), []
+
+    def watch(seen):
+        found.append(seen)
+        return True
+
+    returns, costs = over_text.play(simulator, watch, torch.arange(4))
+    paid = returns + simulator.reward.rule.arguments["cost_weight"] * costs * 3
+    last = simulator.data.batch(torch.arange(4) * 3 + 2)[1]
+    assert [seen.place for seen in found] == [0, 1, 2]
+    # Labels are the next symbols, so that all but the last answer is a surprise later.
+    answered = -sum(seen.surprise for seen in found[1:])
+    judged = simulator.on_split("train", 4)
+    judged.begin(torch.arange(4))
+    steps = [judged.step(torch.ones(4, 1, dtype=torch.bool)) for _ in range(3)]
+    assert torch.equal(steps[-1].outcome.labels, last)
+    torch.testing.assert_close(paid, answered + steps[-1].outcome.log_likelihood)
+
+
+def test_a_rule_on_what_experts_are_worth_earns_what_the_environment_pays(cheap):
+    price, rows, choose = 0.3, torch.arange(4), over_text_experts.with_bonus(0.1)
+    seen = over_text_experts.known(EXPERTS.simulator(price), "train", 4)
+    likely, missed = over_text_experts.play(seen, choose, EXPERTS.fast_memory)
+    simulator = EXPERTS.simulator(price, 4)
+    observation, paid = simulator.begin(rows), 0.0
+    for position in range(EXPERTS.length):
+        is_there, scores = observation[:, :3] > 0, observation[:, 3:6]
+        assert torch.equal(scores, seen.scores[:, position])
+        chosen = choose(scores, is_there, seen.symbols[:, position])
+        step = simulator.step(torch.nn.functional.one_hot(chosen, 3).bool())
+        observation, paid = step.observation, paid + step.reward.double()
+    assert missed.min() >= 1
+    torch.testing.assert_close(paid, likely - price * missed, atol=1e-5, rtol=0.0)
