@@ -47,8 +47,9 @@ from ccenv.agents import AGENTS
 from ccenv.base.registry import ELSEWHERE, check_names
 from ccenv.base.trust import leaves_of
 from ccenv.base.values import LONGEST_LABEL, check_printable, shown
+from ccenv.runs.config.agent_settings import find_agent, known_settings
+from ccenv.runs.config.settings import setting_names
 from ccenv.runs.config.sweep import MOST_RUNS, Cell, Sweep, check_run_count
-from ccenv.runs.config.typed import Settings
 from ccenv.runs.config.values import check_sizes
 from ccenv.runs.store.untrusted_files import check_trusted
 
@@ -181,12 +182,15 @@ def check_allowed(content: Mapping[str, Any], trusted: Sequence[str]) -> None:
 
 
 def check_keys(content: Mapping[str, Any], known: Sequence[str], kind: str, where: str) -> None:
-    """Refuses keys that are not known; a setting among them gets its place."""
-    for name in content:
-        meant = ELSEWHERE.get(name, name).partition(".")[0]
-        if meant in Settings.__annotations__ and name not in known:
+    """Refuses keys that are not known; a setting among them, its agent's too, gets its place."""
+    unknown = [name for name in content if name not in known]
+    agent = content.get("agent", "")
+    is_known = isinstance(agent, str) and agent in AGENTS
+    own = known_settings(find_agent(agent)) if unknown and is_known else []
+    for name in unknown:
+        if ELSEWHERE.get(name, name).partition(".")[0] in setting_names(own or ()):
             raise ValueError(f"{name} is no key of {kind}; it is a setting and stands {where}")
-    check_names(content, known, f"key of {kind}")
+    check_names(unknown, known, f"key of {kind}")
 
 
 def cells_in(

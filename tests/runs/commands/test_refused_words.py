@@ -41,13 +41,7 @@ REFUSED = {
     "suite rloo --task depht-2": "unknown task 'depht-2': did you mean 'depth-2'?",
     "suite rloo learning_rat=1": "did you mean 'learning_rate'?",
     "suite rloo reward=blockdrop": "unknown setting of an agent of the suite 'reward'",
-    "train rloo --grid num_kept=1,,2": "expected values of num_kept between commas",
-    "train rloo --grid seed=4..0": "as first..last, got '4..0'",
-    "train rloo --grid num_kept=1..100000": "at most 10,000 runs, got more; --yes",
-    "train rloo --grid seed=0..5000 --seeds 2": "at most 10,000 runs",
-    "train rloo --grid num_kept=1,1": "expected different runs in the grid",
-    "train rloo --grid num_kep=1,2": "did you mean 'num_kept'?",
-    "train rloo --grid num_kept=1,2 num_kept=3": "expected each setting once",
+    "train rloo num_kept=2 num_kept=3": "expected each setting once",
 }
 
 

@@ -1,19 +1,14 @@
-"""Laws of sweeps as files and of small grids: rows as written, bad input refused in one line."""
+"""Laws of sweeps as files: rows as written, bad input refused in one line."""
 
-import json
 import re
 import tomllib
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from ccenv.runs import studies
-from ccenv.runs.commands import compare, train
-from ccenv.runs.config.grid import read_grid
+from ccenv.runs.commands import compare
 from ccenv.runs.config.sweep import MOST_RUNS
 from ccenv.runs.config.sweep_file import read_sweep, sweep_of
-from ccenv.runs.engine.jobs import make_jobs
 from ccenv.runs.studies import FILES, SECTIONS, STUDIES, find_study
 from ccenv.runs.sweeps import SWEEPS
 
@@ -304,34 +299,3 @@ def test_every_file_that_ships_says_what_it_compares_and_how_long_it_takes(name)
     assert study.sweep.description.endswith(".")
     assert study.sweep.minutes > 0
     assert all(section.title for section in study.sections)
-
-
-@given(st.lists(st.integers(0, 99), min_size=1, max_size=4, unique=True), st.integers(0, 4))
-def test_a_grid_of_the_command_line_is_every_combination(values, last):
-    pairs = [f"num_kept={','.join(map(str, values))}", f"seed=0..{last}", "images=64"]
-    found = list(read_grid(pairs, most_runs=None))
-    expected = [(value, seed) for value in values for seed in range(last + 1)]
-    assert [(point["num_kept"], point["seed"]) for point in found] == expected
-    assert {point["images"] for point in found} == {64}
-
-
-def test_a_small_grid_is_trained_and_told_in_a_line_a_combination(tmp_path, capsys):
-    words = ["dataset=probe", "network=probe", "num_blocks=(4,4)", "block_size=2", "images=64"]
-    words += ["batch_size=64", "activation=relu", "keep_probability=0.25,0.5", "seed=0..1"]
-    command = ["block_dropout", *words, "--grid", f"log_dir={tmp_path}"]
-    assert train.main(command) == 0
-    lines = capsys.readouterr().out.splitlines()[-2:]
-    for line, value in zip(lines, ("0.25", "0.5"), strict=True):
-        assert re.match(rf"keep_probability={value}: over 2 seeds: test error", line)
-    assert train.main([*command, "--json"]) == 0
-    assert len(json.loads(capsys.readouterr().out)) == 4
-
-
-def test_rows_of_a_file_and_of_the_command_line_are_the_same_runs(tmp_path):
-    path = written(tmp_path, TRUE)
-    keys = {job.plan.key() for job in make_jobs(read_sweep(path), "logs") if job.label != "dense"}
-    words = ["dataset=probe", "network=probe", "num_blocks=(4,4)", "block_size=2", "images=128"]
-    words += ["activation=relu", "batch_size=64", "reward_kwargs.cost_weight=0.5", "group_size=4"]
-    grid = ["learning_rate=0.1,0.2", "num_kept=1,2", "seed=0..1", "--grid"]
-    _, plans = train.read_words(["rloo", *words, *grid])
-    assert keys < {plan.key() for plan in plans}
