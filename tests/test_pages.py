@@ -42,7 +42,6 @@ BY_HAND = (
     "tensorboard",
     "ccenv compare",
     "ccenv benchmark",
-    "ccenv analyze",
     "ccenv validate",
     "ccenv table",
     "ccenv suite",

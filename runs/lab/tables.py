@@ -31,7 +31,6 @@ from ccenv.runs.report.tables import all_tables
 from ccenv.runs.store import recorded
 from ccenv.runs.studies import STUDIES, find_study
 from ccenv.runs.tables import sweep_table as report
-from ccenv.runs.tables.analysis import gate_table
 from ccenv.runs.tables.drawing import Drawn, drawn_in_style
 from ccenv.runs.tables.mask_table import all_masks_table
 
@@ -46,7 +45,6 @@ Link = tuple[str, str]
 
 TABLES: dict[str, Callable[[Any], str]] = {
     "comparison": report.table,
-    "gates": gate_table,
     "mask-table": all_masks_table,
 } | {one.recorded_kind: one.table for one in experiments().values()}
 """Kind of a recorded result -> its table: of the product's commands, and of every experiment."""

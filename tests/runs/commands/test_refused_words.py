@@ -9,14 +9,6 @@ from ccenv.runs.commands import cli
 PAIR = "compare --agent reinforce --rewards potential,nll_minus_cost"
 REFUSED = {
     "comapre": "did you mean 'compare'?",
-    "analyze gates progress=1": "unknown setting 'progress'",
-    "analyze gates netwrok=mlp": "did you mean 'network'?",
-    "analyze gates split=tset": "did you mean 'test'?",
-    "analyze gates images=0": "expected images of at least 1, got 0",
-    "analyze gates images=many": "expected images to be int, got 'many'",
-    "analyze gates seed=-1": "seed of at least 0",
-    "analyze gates weights=cotrain": "choose frozen or shipped",
-    "analyze gates reward=accuracy_minus_cost": "unknown setting 'reward'",
     "compare none.toml": "none.toml, got no such file",
     "compare quikstart": "did you mean 'quickstart'?",
     "compare --agent reinforce --rewards acuracy --cost-weights 1,2": "unknown reward",

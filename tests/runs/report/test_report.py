@@ -27,12 +27,11 @@ from ccenv.runs.report.figures import (
 from ccenv.runs.report.publish import make_report, publish, without_repeats
 from ccenv.runs.report.tables import (
     all_tables,
-    findings,
     make_shapings,
+    policies_above_random,
     shaping_tables,
     shared_agents,
 )
-from ccenv.runs.stats import equal_cost
 from ccenv.runs.stats import rows as row_file
 from ccenv.runs.store import recorded
 from ccenv.runs.studies import find_study
@@ -160,7 +159,7 @@ def test_words_of_the_user_are_escaped(page, report):
 
 def test_the_page_has_every_section_and_says_what_is_missing(page):
     shown = " ".join("".join(page.words).split())
-    for title in ("Error at equal cost", "Reward shapings", "Learning curves", "Each seed"):
+    for title in ("Reward shapings", "Learning curves", "Each seed"):
         assert title in shown
     for title in ("Compute cost, density and blocks", "Speed", "Settings", "Machines"):
         assert title in shown
@@ -212,7 +211,6 @@ def test_an_agent_and_a_reward_of_the_users_are_in_every_table_and_figure(report
     tables = {path.stem: path.read_text() for path in report.glob("*.csv")}
     for name in ("overview", "seeds", "density", "speed", "settings-cells"):
         assert "Mine my_reward" in tables[name]
-    assert "toy_report:Mine under toy_report:my_reward" in tables["equal-cost"]
     assert "toy_report:my_reward" in tables["shapings-summary"]
     figures = {path.stem for path in report.glob("*.svg")}
     # One of each method, the row of least error.
@@ -350,7 +348,7 @@ def test_one_seed_without_curve_and_block_use_makes_a_report_which_is_always_the
     one, other = (tmp_path / name for name in ("one", "other"))
     for folder in (one, other):
         publish(without(alone, "curve", "block_use"), folder)
-    assert "only reinforce: nothing to compare with" in (one / "table.md").read_text()
+    assert "no verdict: fewer than 3 seeds of reinforce" in (one / "table.md").read_text()
     assert "Learning curves" not in (one / "index.html").read_text()
     for path in one.iterdir():
         assert (other / path.name).read_bytes() == path.read_bytes()
@@ -389,25 +387,13 @@ def test_an_agent_has_one_colour_in_every_figure_and_no_other_has_it_with_its_ma
     assert found.line("Mine my_reward")["ls"] != found.line("Mine accuracy_minus_cost")["ls"]
 
 
-def test_a_methods_number_takes_only_seeds_that_all_its_cells_have():
+def test_a_policys_number_takes_only_seeds_that_all_its_rows_have():
     whole = comparison_of([c for c in CELLS if c.agent == "block_dropout"])
     some = dataclasses.replace(whole, finished=whole.finished[:-1])
-    (method,) = equal_cost.make_methods(some.results)
-    assert method.labels == ("block_dropout 0.1", "block_dropout 0.3", "block_dropout 0.9")
-    assert list(method.above) == [0, 1]
-
-
-def test_the_words_count_verdicts_of_the_table():
-    whole = comparison_of([cell for cell in CELLS if "my_reward" not in cell.label])
-    (sentence,) = [s for s in findings(whole) if s.startswith("Rows compared with random masks")]
-    num_better = sum(row["verdict"] == "better" for row in whole.rows)
-    assert num_better
-    assert f"{num_better} with less error" in sentence
-
-
-def shaping_method(agent, shaping, *values):
-    above = dict(enumerate(values))
-    return equal_cost.Method("digits", agent, shaping, (agent,), False, above, 1)
+    ((_, _, agent),) = found = policies_above_random(some)
+    assert agent == "block_dropout"
+    ((_, above),) = found.items()
+    assert list(above) == [0, 1]
 
 
 def shaping_row(agent, shaping, error=0.1, cost=0.2, habit="", verdict="better"):
@@ -422,13 +408,11 @@ PAIRS = [("a", "fair"), ("b", "fair"), ("a", "dear"), ("b", "dear"), ("c", "dear
 
 def test_shapings_are_in_the_order_of_the_agents_that_learned_under_all_of_them():
     rows = [shaping_row(*pair) for pair in PAIRS]
-    found = [
-        shaping_method("a", "fair", 0.5, 0.7),
-        shaping_method("b", "fair", 0.7, 0.7),
-        shaping_method("a", "dear", 0.8, 0.8),
-        shaping_method("b", "dear", 0.6, 0.6),
-        shaping_method("c", "dear", 0.1, 0.1),
-    ]
+    numbers = ((0.5, 0.7), (0.7, 0.7), (0.8, 0.8), (0.6, 0.6), (0.1, 0.1))
+    found = {
+        ("digits", shaping, agent): dict(enumerate(above))
+        for (agent, shaping), above in zip(PAIRS, numbers, strict=True)
+    }
     assert shared_agents(rows) == ["a", "b"]
     first, second = make_shapings(rows, found)
     assert (first.name, second.name) == ("fair", "dear")
@@ -438,13 +422,13 @@ def test_shapings_are_in_the_order_of_the_agents_that_learned_under_all_of_them(
 
 def test_rewards_that_differ_with_agents_are_not_compared():
     rows = [shaping_row("a", "fair"), shaping_row("b", "dear")]
-    assert shaping_tables(rows, []) == []
+    assert shaping_tables(rows, {}) == []
 
 
 def test_the_summary_of_a_shaping_counts_verdicts_and_names_who_collapsed():
     rows = [shaping_row("a", "fair"), shaping_row("b", "fair", verdict="no difference")]
     rows += [shaping_row("a", "dear", error=0.9, habit="always off", verdict="outside its costs")]
-    (summary,) = shaping_tables(rows, [shaping_method("a", "fair", 0.5, 0.7)])
+    (summary,) = shaping_tables(rows, {("digits", "fair", "a"): {0: 0.5, 1: 0.7}})
     fair, dear = (dict(zip(summary.columns, line, strict=True)) for line in summary.texts)
     assert fair["error above random masks' %"].startswith("60.00 [")
     counts = "random: less / same / more / none"
@@ -456,7 +440,7 @@ def test_the_summary_of_a_shaping_counts_verdicts_and_names_who_collapsed():
 
 def test_an_agent_at_several_cost_weights_counts_once_in_the_summary_of_a_shaping():
     rows = [shaping_row("a", shaping, cost=cost) for shaping in ("x", "y") for cost in (0.1, 0.2)]
-    (summary,) = shaping_tables(rows, [])
+    (summary,) = shaping_tables(rows, {})
     for line in summary.texts:
         cells = dict(zip(summary.columns, line, strict=True))
         assert cells["agents"] == "1"

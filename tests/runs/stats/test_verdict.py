@@ -1,194 +1,62 @@
 """Laws of the sentence about the best method, on tables whose answers are known."""
 
-import dataclasses
 import re
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ccenv.runs.adding import additions, with_added
-from ccenv.runs.report.tables import equal_cost_tables
-from ccenv.runs.stats.equal_cost import make_methods, method_verdict
 from ccenv.runs.stats.intervals import FEWEST, mean_interval
-from ccenv.runs.stats.verdict import Contender, RowPlace, Score, baseline_sentences, verdict
-from ccenv.runs.studies import find_study
+from ccenv.runs.stats.verdict import Contender, Score, baseline_sentences, verdict
 
 SCORE = Score("suite score", more_is_better=True)
 ERROR = Score("test error", more_is_better=False, spec=".1%")
 CROWNS = re.compile(r"\b(best|largest|smallest)\b")
 
 
-def contender(name, *values, places=(), is_ceiling=False):
-    return Contender(name, mean_interval(values), len(values), places, is_ceiling)
+def contender(name, *values):
+    return Contender(name, mean_interval(values), len(values))
 
 
-def run(agent, seed, macs, error, *, reward="negative_nll", method="", uses_labels=False):
-    """What is read of a recorded result."""
-    evaluation = {"split": "test", "mode": "sampled", "macs": macs, "error": error}
-    evaluation |= {"total_cost": macs / 1000}
-    network = {"network": "mlp", "num_blocks": [4], "block_size": 8, "head_units": []}
-    return {
-        "agent": agent,
-        "seed": seed,
-        "reward": reward,
-        "learns": agent == "rloo",
-        "uses_labels": uses_labels,
-        "evaluations": [evaluation],
-        "settings": {"environment": {"dataset": "digits", "activation": "relu"} | network},
-        "method": method,
-    }
-
-
-def runs(agent, macs, *errors, **given):
-    return [run(agent, seed, macs, error, **given) for seed, error in enumerate(errors)]
-
-
-RATES = {
-    f"random {macs}": runs("block_dropout", macs, *[error] * 9)
-    for macs, error in ((50, 0.7), (1000, 0.5))
-}
-RLOO = {"rloo": runs("rloo", 200, 0.20, 0.21, 0.20)}
-BASELINES = {
-    "hash": runs("hash", 190, 0.10, 0.11, 0.10),
-    "ngram": runs("pruned", 100, 0.05, 0.051, 0.05, method="ngram"),
-    "pruned 8": runs("pruned", 180, 0.12, 0.121, 0.12),
-}
-
-
-def verdict_on(table):
-    return method_verdict(make_methods(table | RATES))
-
-
-def test_all_baselines_are_in_the_set_that_the_sentence_names():
-    oracle = {"oracle": runs("oracle", 50, 0.0, 0.0, 0.0, uses_labels=True)}
-    found = verdict_on(RLOO | BASELINES | oracle)
-    assert found.best.name == "ngram"
-    assert found.sentence.endswith(
-        "compared: rloo; hash; ngram; pruned; block_dropout (ceilings left out: oracle)"
+def test_the_best_of_methods_apart_is_named_with_all_that_were_compared():
+    apart = [contender("a", 0.1, 0.11, 0.1), contender("b", 0.5, 0.51, 0.5)]
+    assert verdict(apart, ERROR) == (
+        "a 10.3 [8.9, 11.8] % has the smallest test error, significantly different from all others "
+        "(95 % intervals do not overlap); compared: a; b"
     )
-
-
-def test_baselines_stay_in_the_set_where_agents_learned_under_several_rewards():
-    # The set was once narrowed to learners here, and the best of them was called the best of all.
-    limited = {"rloo, a limit": runs("rloo", 220, 0.4, 0.41, 0.4, reward="lagrangian")}
-    found = verdict_on(RLOO | limited | {"hash": BASELINES["hash"]})
-    assert found.best.name == "hash under negative_nll"
-    assert "compared: rloo; hash; block_dropout; under 2 rewards" in found.sentence
-
-
-def test_counts_are_no_variant_of_the_dense_networks_that_run_them():
-    dense = {"pruned 8": runs("pruned", 500, 0.3, 0.31, 0.3)}
-    methods = make_methods(dense | RATES | {"ngram": runs("pruned", 100, 0.05, method="ngram")})
-    assert [(one.name, len(one.above)) for one in methods][::2] == [("pruned", 3), ("ngram", 1)]
+    assert verdict(apart, SCORE).startswith("b 0.503 [0.489, 0.518] has the largest suite score")
 
 
 @pytest.mark.parametrize("error", [0.05, 0.9])
 def test_a_row_of_one_seed_gives_no_verdict_wherever_it_lies(error):
-    found = verdict_on(RLOO | {"hash": runs("hash", 200, error)})
-    assert found.best is None
-    assert found.sentence.startswith(f"no verdict: fewer than {FEWEST} seeds of hash;")
-    assert not CROWNS.search(found.sentence)
+    found = verdict([contender("rloo", 0.20, 0.21, 0.20), contender("hash", error)], ERROR)
+    assert found == f"no verdict: fewer than {FEWEST} seeds of hash; compared: rloo; hash"
 
 
 def test_one_method_alone_has_nothing_to_compare_with():
-    found = method_verdict(make_methods(RLOO))
-    assert (found.best, found.sentence) == (None, "only rloo: nothing to compare with")
-    assert verdict([], SCORE).sentence == "nothing to compare yet"
-
-
-def test_many_rows_do_not_make_a_method_best_where_another_dominates_one_of_them():
-    many = {
-        f"rloo {macs}": runs("rloo", macs, error, error + 0.001, error)
-        for macs, error in ((100, 0.15), (200, 0.1), (400, 0.097))
-    }
-    dominating = {"pruned 8": runs("pruned", 300, 0.096, 0.097, 0.096)}
-    found = verdict_on(many | dominating)
-    assert found.best is None
-    assert "pruned dominates rloo: 'pruned 8' has 9.63 % error at 300 MACs" in found.sentence
-    assert not CROWNS.search(found.sentence)
-
-
-def test_a_dominated_row_of_a_method_that_has_a_better_one_itself_says_nothing():
-    spare = {"rloo spare": runs("rloo", 900, 0.45, 0.45, 0.45)}
-    dense = {"pruned 8": runs("pruned", 800, 0.44, 0.45, 0.44)}
-    assert verdict_on(RLOO | spare | dense).best.name == "rloo"
-
-
-def test_a_claim_names_methods_with_less_error_for_more_macs():
-    dearer = {"pruned 8": runs("pruned", 900, 0.19, 0.191, 0.19)}
-    found = verdict_on(RLOO | dearer)
-    assert found.best.name == "rloo"
-    assert "rloo -40.41 [-41.85, -38.98] % has the smallest error above random" in found.sentence
-    assert "; less error for more MACs: pruned;" in found.sentence
-
-
-def test_a_method_whose_rows_share_no_seed_is_named_and_gives_no_verdict():
-    apart = {
-        "hash a": [run("hash", 7, 200, 0.1)],
-        "hash b": [run("hash", 8, 300, 0.1)],
-    }
-    found = verdict_on(RLOO | {"pruned": BASELINES["pruned 8"]} | apart)
-    assert found.sentence.startswith(f"no verdict: fewer than {FEWEST} seeds of hash;")
-
-
-def test_a_method_without_the_number_is_named_and_its_rows_may_still_dominate():
-    other = {"settings": {"environment": {"dataset": "digits", "network": "cnn"}}}
-    other["settings"]["environment"] |= {"activation": "relu", "num_blocks": [1], "block_size": 9}
-    other["settings"]["environment"] |= {"head_units": []}
-    dear = {"cnn": [one | other for one in runs("pruned", 900, 0.1, 0.1, 0.1, method="cnn")]}
-    found = verdict_on(RLOO | dear)
-    assert found.best.name == "rloo"
-    assert found.sentence.endswith("; without error above random masks': cnn")
-    cheap = {"cnn": [one | other for one in runs("pruned", 60, 0.1, 0.1, 0.1, method="cnn")]}
-    assert "cnn dominates rloo" in verdict_on(RLOO | cheap).sentence
-
-
-def test_the_one_number_is_the_paired_difference_at_equal_cost_on_a_logarithmic_axis():
-    @dataclasses.dataclass
-    class Compared:
-        results: dict
-        draw: str = "sampled"
-
-    # Between a hundredth and one a tenth is half way; a rate that a cheaper one beats is no floor.
-    floor = ((10, (0.8, 0.6)), (1000, (0.4, 0.2)), (2000, (0.9, 0.9)))
-    table = {f"random {macs}": runs("block_dropout", macs, *errors) for macs, errors in floor}
-    table |= {"a": runs("rloo", 100, 0.5, 0.3), "b": runs("rloo", 1500, 0.5, 0.1)}
-    table |= {"cheap": runs("rloo", 9, 0.1, 0.1)}
-    method = make_methods(table)[-1]
-    assert (method.num_judged, len(method.labels)) == (2, 3)
-    assert method.above == pytest.approx({0: (-0.1 + 0.1) / 2, 1: (-0.1 - 0.1) / 2})
-    (shown,) = equal_cost_tables(Compared(table))
-    assert shown.texts[-1][:3] == ["rloo", "-5.00 (2 seeds: too few)", "2 of 3"]
+    assert verdict([contender("rloo", 0.2)], ERROR) == "only rloo: nothing to compare with"
+    assert verdict([], SCORE) == "nothing to compare yet"
 
 
 NUMBERS = st.floats(0, 1, allow_subnormal=False)
-PLACES = st.builds(RowPlace, st.just("row"), st.just("digits"), st.floats(1, 9), NUMBERS)
-CONTENDERS = st.builds(
-    contender,
-    st.sampled_from("abcdef"),
-    NUMBERS,
-    *[NUMBERS] * (FEWEST - 1),
-    places=st.lists(PLACES, max_size=3).map(tuple),
-    is_ceiling=st.booleans(),
-)
+CONTENDERS = st.builds(contender, st.sampled_from("abcdef"), NUMBERS, *[NUMBERS] * (FEWEST - 1))
 
 
 @given(st.lists(CONTENDERS, max_size=5), st.sampled_from([SCORE, ERROR]))
-def test_who_is_best_lies_apart_from_all_others_and_no_row_of_them_dominates(contenders, score):
+def test_who_is_best_lies_apart_from_all_others(contenders, score):
     found = verdict(contenders, score)
-    assert (found.best is not None) == bool(CROWNS.search(found.sentence))
-    if found.best is None:
-        return
-    others = [one for one in contenders if one is not found.best and not one.is_ceiling]
-    assert not found.best.is_ceiling
-    for other in others:
-        ours, theirs = found.best.interval, other.interval
-        assert ours.low > theirs.high if score.more_is_better else ours.high < theirs.low
-        assert other.name in found.sentence
-        for place in found.best.places:
-            if any(place.is_dominated_by(theirs) for theirs in other.places):
-                assert any(place.is_dominated_by(own) for own in found.best.places)
+    sign = -1 if score.more_is_better else 1
+    ours = min(contenders, key=lambda one: sign * one.interval.mean, default=None)
+    is_apart = len(contenders) > 1 and all(
+        ours.interval.low > one.interval.high
+        if score.more_is_better
+        else ours.interval.high < one.interval.low
+        for one in contenders
+        if one is not ours
+    )
+    assert bool(CROWNS.search(found)) == is_apart
+    if is_apart:
+        assert found.startswith(f"{ours.name} ")
 
 
 def row_of(method, error, macs, *, learns=True, verdict="better", seeds=3, half=0.01, **more):
@@ -302,17 +170,6 @@ def test_no_sentence_says_best_and_every_policy_is_matched_or_not(numbers):
     assert not {"best", "largest", "smallest"} & set(text.split())
     if not any(row["learns"] for row in rows):
         assert text == "On digits no policy that learns has a result yet."
-
-
-def test_an_added_agent_is_a_method_of_its_own():
-    own = with_added(find_study("digits").sweep, additions(("rloo", {"num_kept": 3}))).cells[-1]
-    added = [one | {"method": own.method} for one in runs("rloo", 300, 0.3, 0.31, 0.3)]
-    assert own.added
-    methods = make_methods(RLOO | {own.label: added})
-    assert {method.name: method.labels for method in methods} == {
-        "rloo": ("rloo",),
-        own.method: (own.label,),
-    }
 
 
 def test_sentences_name_methods_instead_of_rows_and_compare_at_equal_memory():

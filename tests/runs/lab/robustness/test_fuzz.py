@@ -17,7 +17,6 @@ COMMAND_LINES = [
     ["compare", "ccenv.runs.lab.robustness.tiny:SETTINGS"],
     ["table", "show", "odd.json"],
     ["eval", "\x00"],
-    ["analyze", "gates", "dataset=synthetic", "activation=[]"],
     ["table", "times", "mlp", "synthetic", "activation=[]"],
     ["train", "reinforce", "activation=None"],
 ]
@@ -148,7 +147,7 @@ def test_a_sound_command_line_comes_to_where_its_work_begins_and_no_further(comm
 
 @pytest.mark.usefixtures("place")
 @pytest.mark.parametrize(
-    ("command", "line"), [("train", SOUND["train"][0]), ("analyze", SOUND["analyze"][0])]
+    ("command", "line"), [("train", SOUND["train"][0]), ("table", SOUND["table"][0])]
 )
 def test_a_command_line_that_reaches_real_training_is_a_crash(command, line, monkeypatch, tmp_path):
     # Weights that another test has learned would be read, not learned.
