@@ -29,8 +29,6 @@ class Contest:
     """the chosen one of each width, by MACs."""
     conditional: tuple[Point, ...]
     """the chosen one of each method and cost, by MACs."""
-    others: tuple[Point, ...]
-    """variants that were not chosen."""
     batches: tuple[int, ...]
     """images of a pass for which times are known."""
     elsewhere: tuple[Point, ...] = ()
@@ -72,12 +70,10 @@ def make_contests(
     for dataset, points in by_dataset.items():
         picked = chosen_variants(points, by_memory=bool(measure.name))
         best = [with_times_of(point, points) for point in picked]
-        labels = {point.label for point in best}
         contest = Contest(
             dataset=dataset,
             dense=tuple(point for point in best if point.method == "dense"),
             conditional=tuple(point for point in best if point.method != "dense"),
-            others=tuple(point for point in points if point.label not in labels),
             batches=tuple(sorted({size for point in points for size in point.milliseconds})),
             elsewhere=tuple(chosen_variants((elsewhere or {}).get(dataset, ()))),
             measure=measure,

@@ -20,7 +20,6 @@ from ccenv.runs.engine.jobs import (
     Finished,
     gather,
     make_jobs,
-    recorded_comparison,
     recording_of,
     remaining_seconds,
 )
@@ -565,8 +564,8 @@ def test_what_is_recorded_is_shown_without_a_plan(monkeypatch):
 
     monkeypatch.setattr(jobs, "make_plan", no_plan)
     sweep = SWEEPS["paper-mnist"]
-    found = recorded_comparison(sweep, RESULTS)
+    found = tables.recorded_comparison(sweep, RESULTS)
     assert {row["label"] for row in found.rows} == {cell.label for cell in sweep.cells}
     fewer = dataclasses.replace(sweep, cells=sweep.cells[:1], seeds=(0,))
-    (only,) = recorded_comparison(fewer, RESULTS).finished
+    (only,) = tables.recorded_comparison(fewer, RESULTS).finished
     assert only.run == (sweep.cells[0].label, 0)

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from ccenv.runs.engine.jobs import recorded_comparison
 from ccenv.runs.lab import tables
 from ccenv.runs.stats.dense_comparison import make_contests
 from ccenv.runs.stats.measures import ERROR
@@ -50,7 +49,7 @@ def test_recorded_rows_of_equal_nll_in_all_common_seeds_are_one(path):
     pairs = list(equal_rows(path)) if path.stem in STUDIES else []
     if not pairs:
         return
-    comparison = recorded_comparison(find_study(path.stem).sweep, RESULTS)
+    comparison = tables.recorded_comparison(find_study(path.stem).sweep, RESULTS)
     contests = make_contests(comparison.results, "mode")
     parts = [{point.label for point in judged_points(comparison, ERROR)}]
     parts += [
