@@ -402,23 +402,6 @@ def machine_name(machine: Mapping[str, Any]) -> str:
     return f"{name}, vectors of {machine['lanes']} floats" if "lanes" in machine else name
 
 
-def remaining_seconds(comparison: Comparison, jobs: Sequence[Job]) -> tuple[float, int]:
-    """Time that runs need on one core, and for how many of them it was measured.
-
-    A run takes as long as the finished runs of its label did on average; where there are none, its
-    share of the sweep's own estimate.
-    """
-    sweep = comparison.sweep
-    share = sweep.minutes * 60 * 2 / len(sweep.runs())
-    times = {
-        label: sum(r["total_seconds"] for r in found) / len(found)
-        for label, found in comparison.results.items()
-        if found
-    }
-    measured = sum(job.label in times for job in jobs)
-    return sum(times.get(job.label, share) for job in jobs), measured
-
-
 @dataclass(frozen=True)
 class Shard:
     """One of several equal shares of a sweep.

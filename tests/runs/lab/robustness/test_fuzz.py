@@ -32,7 +32,7 @@ CONSTRUCTORS = [
 WRONG = {
     "load": {"folder": [0, None]},
     "compare": {
-        "most_runs": ["x"], "shard": [1], "jobs": ["x", 0, -1], "log_dir": [0], "report_dir": [0],
+        "shard": [1], "jobs": ["x", 0, -1], "log_dir": [0], "report_dir": [0],
         "results_dir": [0], "change": [None], "add": [("a",)],
         "record": [np.zeros(2)], "trust": ["mine"],
     },
