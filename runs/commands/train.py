@@ -10,7 +10,6 @@ from ccenv.agents import AGENTS
 from ccenv.runs.commands.frame import (
     positive,
     print_json,
-    print_prose,
     program,
     takes_trust,
     whole_number,
@@ -132,7 +131,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     elif several:
         from ccenv.runs.api import Runs
 
-        print_prose(Runs(runs).summary)
+        print(Runs(runs).summary, flush=True)
     return 0
 
 
@@ -146,7 +145,7 @@ def train_all(options: argparse.Namespace, plans: Sequence[Plan]) -> "list[Run]"
     for plan in plans:
         runs.append(train_plan(plan, how))
         if not options.json:
-            print_prose(runs[-1].summary)
+            print(runs[-1].summary, flush=True)
     return runs
 
 

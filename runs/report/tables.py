@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from ccenv.runs.engine.collect_runs import settings_of
 from ccenv.runs.engine.jobs import Comparison, Finished, machine_name
 from ccenv.runs.report.figures import KINDS, PlotView, kind_of_method
 from ccenv.runs.stats.intervals import Interval, mean_interval, with_interval
@@ -79,7 +80,7 @@ def speed_table(results: Mapping[str, Sequence[Result]]) -> Table:
 
 def settings_tables(finished: Sequence[Finished]) -> list[Table]:
     """Settings that all runs share, and those that tell them apart."""
-    by_label = {one.label: flat_settings(one.result["settings"]) for one in finished}
+    by_label = {one.label: settings_of(one.result, json.dumps) for one in finished}
     names = list(dict.fromkeys(name for settings in by_label.values() for name in settings))
     shared = {
         name: values.pop()
@@ -95,14 +96,6 @@ def settings_tables(finished: Sequence[Finished]) -> list[Table]:
         Table("settings", "Settings of every run", both, list(shared.items())),
         Table("settings-cells", "Settings of each", {"agent": "left", "own": "left"}, lines),
     ]
-
-
-def flat_settings(settings: Mapping[str, Any]) -> dict[str, str]:
-    """A run's settings without levels; where it wrote and its seed are not among them."""
-    nested = settings["environment"] | settings["agent_settings"]
-    own = {k: v for k, v in settings.items() if not isinstance(v, Mapping)}
-    left_out = ("seed", "log_dir", "progress")
-    return {k: json.dumps(v) for k, v in (own | nested).items() if k not in left_out}
 
 
 def origin_table(finished: Sequence[Finished]) -> Table:
