@@ -65,8 +65,7 @@ def publish(
         report = make_report(comparison, results_dir, sections)
     parts = [Part(report.overview), *report.parts.values()]
     for made_table in itertools.chain(*(part.tables for part in parts)):
-        write_whole(folder / f"{made_table.name}.md", made_table.markdown())
-        write_whole(folder / f"{made_table.name}.csv", made_table.csv())
+        made_table.write(folder)
     for figure in itertools.chain(*(part.figures for part in parts)):
         figure.write(folder)
     for view in report.views:

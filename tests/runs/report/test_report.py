@@ -306,12 +306,11 @@ def marks_of(axes):
     return [line for line in axes.lines if str(line.get_gid()).startswith("row-")]
 
 
-def test_marks_of_a_text_grow_with_memory_and_random_masks_are_in_the_key_alone(tmp_path):
+def test_random_masks_on_a_text_are_in_the_key_alone(tmp_path):
     bits = {"dense": 2.0, "rloo": 1.8, "hash": 1.9, "block_dropout": 4.0, "more": 5.0}
-    memory = {"dense": 50e3, "rloo": 2e6, "hash": 500e3, "block_dropout": 2e6, "more": 2e6}
     results = {}
     for name in bits:
-        sizes = {"of_symbols": True, "memory_bytes": memory[name], "num_parameters": 0}
+        sizes = {"of_symbols": True, "memory_bytes": 2e6, "num_parameters": 0}
         agent = "block_dropout" if name == "more" else name
         results[name] = runs(agent, 1000, 0.3, **sizes)
         for verdict in (verdict for row in results[name] for verdict in row["evaluations"]):
@@ -321,15 +320,9 @@ def test_marks_of_a_text_grow_with_memory_and_random_masks_are_in_the_key_alone(
     with drawn_in_style():
         figure = figures[view.when].figure()
     (axes,) = figure.axes
-    sizes = {line.get_gid(): line.get_markersize() for line in marks_of(axes)}
-    assert sizes["row-0"] < sizes["row-2"] < sizes["row-1"]
     assert axes.get_ylim()[1] < 4.0
     keys = [text.get_text() for text in figure.legends[0].get_texts()]
     assert "random masks: 4.000, 5.000" in keys
-    assert [key for key in keys if "memory" in key] == ["memory 100 kB", "memory 1 MB"]
-    others = [v for v in views if v.measure is not view.measure or v.cost.key != "macs"]
-    assert others
-    assert not any(other.sizes for other in others)
 
 
 def test_baselines_differ_from_policies_by_shape_and_ceilings_are_hollow():

@@ -266,16 +266,6 @@ def test_dense_networks_of_another_sweep_stand_in_where_there_are_none():
     assert [one.verdict for one in at_equal_macs(found)] == ["better"]
 
 
-def test_variants_of_one_size_share_the_least_of_their_times():
-    slow = runs("dense", 200, 0.05)
-    for one in slow:
-        one["latency"] = [{"batch_size": 256, "milliseconds": 9.0}]
-    found = contest(dropout=slow, a=runs("rloo", 100, 0.1))
-    wide = found.dense[-1]
-    assert wide.label == "dropout"
-    assert wide.time(256) == pytest.approx(0.2)
-
-
 def test_masks_that_keep_nothing_have_no_place_on_a_logarithmic_axis(tmp_path):
     nothing = runs("silent", 0, 0.9)
     for row in nothing:
