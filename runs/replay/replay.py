@@ -5,18 +5,17 @@ in another order, so that a block whose probability is at its threshold or at it
 the other side: `ccenv.runs.replay.claims` says how much may differ.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from ccenv.data import Split, load_split
+from ccenv.data import load_split
 from ccenv.runs.replay.rebuilt import Rebuilt
 from ccenv.simulator.evaluate import Evaluation, evaluate
 from ccenv.simulator.policy import Policy
-from ccenv.simulator.simulator import Simulator
 
 OTHER_VALUE = {"float32": 1e-5, "bfloat16": 0.02}
 """Gate values in [0, 1] that are closer are the same: what rounding makes of scores of size 5."""
@@ -69,28 +68,20 @@ def wrong_labels(rebuilt: Rebuilt) -> Iterator[None]:
     environment or by loading the data set once more is the wrong label too.
     """
     simulator = rebuilt.env.simulator
-    stored, seen = load_split(rebuilt.plan.environment["dataset"], "test"), test_split(simulator)
+    stored = load_split(rebuilt.plan.environment["dataset"], "test")
+    seen = simulator.on_split("test", 1).data
     num_classes, first = seen.num_classes, int(seen.labels[0])
     # Labels of a data set and of what was made of it may be one tensor, which is moved on once.
     found = {labels.data_ptr(): labels for labels in (stored.labels, seen.labels)}
-    shift(found.values(), 1, num_classes)
+    for labels in found.values():
+        labels.add_(1).remainder_(num_classes)
     try:
-        if int(test_split(simulator).labels[0]) == first:
+        if int(simulator.on_split("test", 1).data.labels[0]) == first:
             raise RuntimeError("expected wrong labels in the environment, got the true ones")
         yield
     finally:
-        shift(found.values(), -1, num_classes)
-
-
-def test_split(simulator: Simulator) -> Split:
-    """Test images and labels as a policy of this simulator is judged on."""
-    return simulator.on_split("test", 1).data
-
-
-def shift(tensors: Iterable[Tensor], by: int, num_classes: int) -> None:
-    """Moves labels on to another class, in place."""
-    for labels in tensors:
-        labels.add_(by).remainder_(num_classes)
+        for labels in found.values():
+            labels.sub_(1).remainder_(num_classes)
 
 
 def share_of_other_values(
