@@ -50,7 +50,7 @@ from ccenv.base.values import LONGEST_LABEL, check_printable, shown
 from ccenv.runs.config.agent_settings import find_agent, known_settings
 from ccenv.runs.config.settings import setting_names
 from ccenv.runs.config.sweep import Cell, Sweep, check_run_count
-from ccenv.runs.config.values import check_sizes
+from ccenv.runs.config.values import check_sizes, opened
 from ccenv.runs.store.untrusted_files import check_trusted
 
 OF_SWEEP = (
@@ -125,7 +125,8 @@ def sweep_of(content: Mapping[str, Any], trusted: Sequence[str] = ()) -> Sweep:
     groups = expected(content, "rows", list, [])
     check_allowed({name: value for name, value in content.items() if name != "rows"}, trusted)
     check_keys(content, OF_SWEEP, "a sweep", "under [settings]")
-    settings, shared = (expected(content, name, dict, {}) for name in ("settings", "shared"))
+    settings = opened(expected(content, "settings", dict, {}).items())
+    shared = expected(content, "shared", dict, {})
     cells: list[Cell] = []
     for number, group in enumerate(groups, start=1):
         origin = f"{ROWS} {number}"
@@ -144,7 +145,7 @@ def sweep_of(content: Mapping[str, Any], trusted: Sequence[str] = ()) -> Sweep:
         minutes=float(expected(content, "minutes", int | float, 1.0)),
         settings=frozen(settings),
         seeds=seeds_in(content, USUAL_SEEDS),
-        mini=frozen(expected(content, "miniature", dict, {})),
+        mini=frozen(opened(expected(content, "miniature", dict, {}).items())),
         budgets=budgets_in(content, "budgets"),
         memory_budgets=budgets_in(content, "memory_budgets"),
         places=expected(content, "places", dict, {}),
@@ -201,9 +202,9 @@ def cells_in(
     for name in named:
         if name not in shared:
             raise ValueError(f"expected [shared.{name}] for shared = {name!r}, got none")
-    own = expected(group, "settings", dict, {})
+    own = opened(expected(group, "settings", dict, {}).items())
     for name in named:
-        base = expected(shared, name, dict, None)
+        base = opened(expected(shared, name, dict, None).items())
         group = {**{word: base[word] for word in SAID if word in base}, **group}
         own = laid_over({word: base[word] for word in base if word not in SAID}, own)
     lists = entries_of(group)
@@ -215,7 +216,7 @@ def cells_in(
         entry: Mapping[str, Any] = {}
         for part in parts:
             entry = laid_over(entry, part)
-        settings = {name: value for name, value in entry.items() if name not in OF_EACH}
+        settings = opened((name, v) for name, v in entry.items() if name not in OF_EACH)
         yield row_cell({**group, **entry}, laid_over(own, settings), common)
 
 

@@ -52,9 +52,7 @@ def test_recorded_rows_of_equal_nll_in_all_common_seeds_are_one(path):
     comparison = tables.recorded_comparison(find_study(path.stem).sweep, RESULTS)
     contests = make_contests(comparison.results, "mode")
     parts = [{point.label for point in judged_points(comparison, ERROR)}]
-    parts += [
-        {point.label for point in (*one.dense, *one.conditional, *one.others)} for one in contests
-    ]
+    parts += [{point.label for point in (*one.dense, *one.conditional)} for one in contests]
     same = {row["label"]: row["same_as"] for row in comparison.rows}
     said = " ".join(baseline_sentences(comparison.rows))
     for one, other in pairs:
