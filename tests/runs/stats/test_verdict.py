@@ -1,10 +1,12 @@
 """Laws of the sentence about the best method, on tables whose answers are known."""
 
 import re
+from functools import partial
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from made_results import table_row
 
 from ccenv.runs.stats.intervals import FEWEST, mean_interval
 from ccenv.runs.stats.verdict import Contender, Score, baseline_sentences, verdict
@@ -59,30 +61,7 @@ def test_who_is_best_lies_apart_from_all_others(contenders, score):
         assert found.startswith(f"{ours.name} ")
 
 
-def row_of(method, error, macs, *, learns=True, verdict="better", seeds=3, half=0.01, **more):
-    interval = {"mean": error, "sd": 0.0, "low": error - half, "high": error + half}
-    return {
-        "label": method,
-        "method": method,
-        "agent": method,
-        "shaping": "accuracy_minus_cost",
-        "added": False,
-        "dataset": "digits",
-        "learns": learns,
-        "uses_labels": False,
-        "verdict": verdict if learns else "",
-        "above_random": None,
-        "seeds": tuple(range(seeds)),
-        "error": interval,
-        "bits": None,
-        "macs": None if macs is None else {"mean": macs},
-        "masks": "sampled",
-        "other_masks": "",
-        "memory_bytes": None,
-        **more,
-    }
-
-
+row_of = partial(table_row, learns=True)
 MATCHED = "With no more compute and memory, and not significantly more error, "
 STATIC = row_of("static", 0.05, 100, learns=False)
 RANDOM = row_of("random", 0.30, 50, learns=False)
