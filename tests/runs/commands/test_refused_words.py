@@ -174,7 +174,7 @@ LIST = " --help lists what it takes"
 REFUSED |= {
     **dict.fromkeys(["inspect", "table", "table pack", "export nowhere"], LIST),
     **dict.fromkeys(["compare --jobs many", "compare --no-recor"], LIST),
-    **{f"compare --shard {shard}": "i from 1 to n" for shard in ("0/3", "4/3", "1", "a/b", "-1/2")},
+    **{f"compare --shard={shard}": "i from 1 to n" for shard in ("0/3", "4/3", "1", "a/b", "-1/2")},
     **{f"train reinforce {words}": "unrecognized arguments" for words in UNKNOWN},
     "compare --agent reinforce --cost-weights a,b": "as .25,.5,1, got 'a,b'",
 }
