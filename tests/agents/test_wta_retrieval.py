@@ -142,9 +142,10 @@ def test_probes_buy_recall_in_place_of_tables_and_retrieve_as_much():
     assert not (found[5, 1] & ~found[5, 10]).any()
 
 
-def test_tables_hold_one_number_a_table_and_key():
-    assert WtaRetrieval(simulator_of(), tables=3).num_entries == 3 * (16 + 12)
-    assert WtaRetrieval(simulator_of(), tables=3, keys="units").num_entries == 3 * 4 * (16 + 12)
+@pytest.mark.parametrize(("keys", "a_block"), [("mean", 1), ("units", 4)])
+def test_tables_hold_one_number_a_table_and_key(keys, a_block):
+    agent = WtaRetrieval(simulator_of(), tables=3, keys=keys)
+    assert sum(codes.numel() for codes in agent.codes.values()) == 3 * a_block * (16 + 12)
 
 
 def recall_of(agent):

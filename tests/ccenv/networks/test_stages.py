@@ -10,10 +10,9 @@ from ccenv.base.seeding import stream
 from ccenv.networks.core.check import check_network
 from ccenv.networks.core.protocol import dense_forward
 from ccenv.networks.stages.linear import BlockLinear, Experts
-from ccenv.networks.stages.residual_groups import rows_by_blocks
 from ccenv.networks.vision.conv import BlockConv2d, conv
 from ccenv.networks.vision.experts import experts
-from ccenv.networks.vision.transformer import GroupedFFN, HeadAttention, vit
+from ccenv.networks.vision.transformer import GroupedFFN, HeadAttention, rows_by_blocks, vit
 from tests.ccenv.networks.tiny import linear_after_maps
 
 FLAT, MAPS, TOKENS = (12,), (8, 9, 9), (5, 12)
