@@ -12,15 +12,13 @@ from hypothesis import strategies as st
 
 import ccenv
 from ccenv.agents import AGENTS
-from ccenv.base.registry import resolve
-from ccenv.base.seeding import stream
 from ccenv.envs.stable_baselines import BlockSelectionVecEnv
 from ccenv.mdp.dynamics import EpisodeState, StepOutcome
 from ccenv.networks.core.arguments import build_network
 from ccenv.networks.core.mlp import GatedMLP
 from ccenv.rewards import REWARDS, correct, log_likelihood, make_reward
-from ccenv.simulator.simulator import Simulator
 from ccenv.tasks.probe import PROBE_SETTINGS
+from tests.ccenv.episodes import episode, masks_for, seeded
 
 SIZES = {"num_blocks": (4, 3), "block_size": 4}
 
@@ -30,20 +28,10 @@ def network():
     return build_network(GatedMLP, 0, in_features=64, **SIZES)
 
 
-def simulator_with(network, reward, reward_kwargs=None, rows=16):
-    simulator = Simulator(rows, network=network, reward=reward, reward_kwargs=reward_kwargs)
-    simulator.seed(0)
-    simulator.begin()
-    return simulator
-
-
-def episode(simulator, seed=0, share=0.5):
-    generator = stream(seed, "test masks")
-    rows = simulator.num_images
-    return [
-        simulator.step(torch.rand(rows, n, generator=generator) < share)
-        for n in simulator.num_blocks
-    ]
+def steps_of(network, reward, reward_kwargs=None, seed=0, share=0.5):
+    """Steps of an episode under random masks."""
+    simulator = seeded(16, network=network, reward=reward, reward_kwargs=reward_kwargs)
+    return episode(simulator, masks_for(simulator, seed, share))[1]
 
 
 def outcome_of(logits=((2.0, 0.0), (0.0, 2.0)), labels=(0, 0)):
@@ -72,7 +60,7 @@ def outcome_of(logits=((2.0, 0.0), (0.0, 2.0)), labels=(0, 0)):
 
 @pytest.mark.parametrize("name", REWARDS)
 def test_the_terms_of_a_reward_sum_to_the_reward(network, name):
-    for step in episode(simulator_with(network, name)):
+    for step in steps_of(network, name):
         assert step.reward.dtype == torch.float32
         torch.testing.assert_close(step.reward, sum(step.terms.values()))
 
@@ -120,7 +108,7 @@ FORMULAS = {
 @settings(max_examples=10, deadline=None)
 def test_returns_are_the_formulas_of_the_descriptions(network, name, seed, weight, share):
     kwargs, formula = FORMULAS[name]
-    steps = episode(simulator_with(network, name, kwargs(weight)), seed, share)
+    steps = steps_of(network, name, kwargs(weight), seed, share)
     last = steps[-1].outcome
     found = Ended(
         right=(last.logits.argmax(dim=1) == last.labels).float(),
@@ -137,7 +125,7 @@ def test_returns_are_the_formulas_of_the_descriptions(network, name, seed, weigh
 @settings(max_examples=2, deadline=None)
 def test_returns_stay_in_the_documented_range(network, name, seed, share):
     description = make_reward(name).description
-    steps = episode(simulator_with(network, name), seed, share)
+    steps = steps_of(network, name, seed=seed, share=share)
     total = sum(step.reward for step in steps)
     assert description.low - 1e-6 <= total.min()
     assert total.max() <= description.high + 1e-6
@@ -153,18 +141,6 @@ def test_nothing_is_paid_for_an_answer_before_the_last_layer():
     assert correct(last).tolist() == [1.0, 0.0]
     expected = [-math.log(1 + math.exp(-2)), -math.log(1 + math.exp(2))]
     assert log_likelihood(last).tolist() == pytest.approx(expected)
-
-
-def test_a_reward_of_ones_own_is_used_by_module_and_name_or_as_a_function(tmp_path, monkeypatch):
-    (tmp_path / "my_rewards.py").write_text(
-        "def thrift(outcome, scale):\n    return -scale * outcome.layer_cost\n"
-    )
-    monkeypatch.syspath_prepend(str(tmp_path))
-    named = make_reward("my_rewards:thrift", {"scale": 2})
-    from my_rewards import thrift
-
-    for reward in (named, make_reward(thrift, {"scale": 2})):
-        assert reward(outcome_of())["total"].tolist() == [-0.5, -0.5]
 
 
 def test_whole_numbers_and_truth_values_become_floats():
@@ -271,22 +247,3 @@ def test_who_needs_one_number_refuses_a_vector_and_says_so():
     for name in ("dense", "reinforce"):
         with pytest.raises(ValueError, match="one number for agents, got 'vector'"):
             AGENTS[name](env, seed=0)
-
-
-@pytest.mark.parametrize("agent_name", ["reinforce", "rloo", "condnet", "sb3_ppo", "sb3_a2c"])
-def test_every_agent_has_curves_of_the_price_and_of_the_rewards_terms(agent_name):
-    agent_class = resolve(agent_name, AGENTS, "agent")
-    settings = PROBE | agent_class.env_defaults | {"reward": "lagrangian"}
-    settings |= {"reward_kwargs": {"cost_limit": 0.1, "update_every": 1}}
-    env = ccenv.BlockSelectionVectorEnv(16 * settings.get("group_size", 1), **settings)
-    env.reset(seed=0)
-    heard = []
-    kwargs = {"num_kept": 1} if agent_name == "rloo" else {}
-    agent_class(env, seed=0, **kwargs).learn(64, lambda images, scalars: heard.append(scalars))
-    found = [scalars["reward/price"] for scalars in heard]
-    assert found[0] == 0
-    assert found == sorted(found)
-    assert found[-1] > 0
-    for scalars in heard:
-        terms = scalars["reward/log_likelihood"] + scalars["reward/cost"]
-        assert scalars["episode/return"] == pytest.approx(terms, abs=1e-4)
