@@ -107,7 +107,7 @@ def checked_bits(action: Any, shape: tuple[int, ...]) -> NDArray[np.bool_]:
     array = action_array(action, shape, "bit", advice)
     # A copy: what a caller does with its array afterwards changes nothing.
     mask = array.astype(np.bool_, order="C")
-    if not (mask == array).all():
+    if np.count_nonzero(mask != array):
         odd = array[mask != array].flat[0]
         raise ValueError(
             f"expected every bit of the action to be 0 or 1, got {odd}; "
