@@ -34,7 +34,7 @@ from ccenv.runs.stats.measures import (
 )
 from ccenv.runs.store import folder as run_folder
 from ccenv.runs.store.untrusted_files import EXPORTED, stored_result
-from ccenv.runs.tables.sweep_table import markdown
+from ccenv.runs.tables.sweep_table import html_table, markdown
 from ccenv.runs.tensorboard.mirror import mirrored
 
 if TYPE_CHECKING:
@@ -176,9 +176,7 @@ class Runs(Sequence[Run]):
         rows = in_rows(dict(run.result) for run in self.runs)
         return {label: Runs(map(Run, results)) for label, results in rows.items()}
 
-    @property
-    def table(self) -> str:
-        """A line for each run, in Markdown: settings as in `settings`, error and cost."""
+    def _columns_and_lines(self) -> tuple[dict[str, str], list[list[Any]]]:
         columns = {"agent": "left"} | {name: "left" for own in self.settings for name in own}
         lines = [
             [run.agent, *own.values(), run.seed, run.masks, 100 * run.error, run.cost]
@@ -186,7 +184,12 @@ class Runs(Sequence[Run]):
         ]
         columns |= {"seed": "right", "masks": "left"}
         columns |= {"test error %": "right .2f", "cost": "right .3f"}
-        return markdown(columns, lines)
+        return columns, lines
+
+    @property
+    def table(self) -> str:
+        """A line for each run, in Markdown: settings as in `settings`, error and cost."""
+        return markdown(*self._columns_and_lines())
 
     @property
     def summary(self) -> str:
@@ -216,7 +219,7 @@ class Runs(Sequence[Run]):
         return f"Runs({of}: test error in %: {error}, {self.masks} masks)"
 
     def _repr_html_(self) -> str:
-        return f"<p>{html.escape(repr(self))}</p><pre>{html.escape(self.table)}</pre>"
+        return f"<p>{html.escape(repr(self))}</p>{html_table(*self._columns_and_lines())}"
 
 
 def frame(rows: Iterable[Mapping[str, Any]]) -> Any:

@@ -5,7 +5,6 @@ For example:
     comparison = ccenv.compare("digits", add=MyAgent)
 """
 
-import html
 import json
 import sys
 from collections.abc import Callable, Sequence
@@ -37,7 +36,7 @@ from ccenv.runs.store import folder as run_folder
 from ccenv.runs.store.identity import Key
 from ccenv.runs.store.provenance import num_cores
 from ccenv.runs.studies import find_study
-from ccenv.runs.tables.short_table import short_table
+from ccenv.runs.tables.short_table import html_answer, short_table
 
 if TYPE_CHECKING:
     from ccenv.runs.engine.pool import Outcome
@@ -121,8 +120,7 @@ class Comparison:
         )
 
     def _repr_html_(self) -> str:
-        table = html.escape(short_table(self.rows, width=120))
-        return f"<p>{html.escape(self.verdict)}</p><pre>{table}</pre>"
+        return html_answer(self.rows, self.results.sentences, self.results.shapings)
 
 
 def shapings_of(

@@ -77,13 +77,11 @@ SECTION = Section("added", "What was added", number_of_runs)
 COMMAND = '''
 """A command that says hello: ccenv added NAME."""
 
-import argparse
-
-from ccenv.runs.commands.frame import program
+from ccenv.runs.commands.frame import Parser, program
 
 
 def make_parser():
-    parser = argparse.ArgumentParser(prog="ccenv added", allow_abbrev=False)
+    parser = Parser(prog="ccenv added")
     parser.add_argument("name")
     return parser
 

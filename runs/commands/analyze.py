@@ -7,7 +7,7 @@ import argparse
 from collections.abc import Sequence
 
 from ccenv.runs.analysis.settings import UNUSED, AnalysisSettings
-from ccenv.runs.commands.frame import print_json, program
+from ccenv.runs.commands.frame import Parser, print_json, program
 from ccenv.runs.config.agent_settings import fields_help
 from ccenv.runs.config.values import compact, parse_pairs
 from ccenv.runs.tables.analysis import GATE_NOTES, gate_table
@@ -17,12 +17,11 @@ from ccenv.simulator.settings import EXTENSIONS, EnvironmentSettings
 
 def make_parser() -> argparse.ArgumentParser:
     """The command line."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="ccenv analyze",
         description="Error, nll and cost of a frozen network without each of its gates.",
         epilog="\n".join(analysis_help()),
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
     parser.add_argument("analysis", choices=("gates",), help="what is analyzed")
     parser.add_argument("settings", nargs="*", metavar="key=value", help="see below")

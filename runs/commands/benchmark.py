@@ -11,7 +11,7 @@ import statistics
 from collections.abc import Sequence
 from typing import Any
 
-from ccenv.runs.commands.frame import positive, print_json, program
+from ccenv.runs.commands.frame import Parser, positive, print_json, program
 from ccenv.runs.stats.intervals import Interval
 from ccenv.runs.tables.short_table import print_text
 from ccenv.runs.tables.sweep_table import Columns, markdown, read_columns
@@ -85,10 +85,9 @@ def timed(batch: int, density: float, options: argparse.Namespace) -> dict[str, 
 
 def make_parser() -> argparse.ArgumentParser:
     """The command line."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="ccenv benchmark",
         description="Times a block-sparse layer and torch's dense one on this machine.",
-        allow_abbrev=False,
     )
     add = parser.add_argument
     add("--width", type=positive, default=1024, help="units on each side of the layer")

@@ -5,7 +5,7 @@ import itertools
 from collections.abc import Sequence
 from typing import Any
 
-from ccenv.runs.commands.frame import positive, print_json, program, takes_trust
+from ccenv.runs.commands.frame import Parser, positive, print_json, program, takes_trust
 from ccenv.runs.config.sweep import MOST_RUNS, Sweep
 from ccenv.runs.config.values import parse_pairs
 from ccenv.runs.engine.jobs import read_shard
@@ -104,14 +104,13 @@ def read_added(words: Sequence[str]) -> tuple[str | list[str], dict[str, Any]]:
 
 def make_parser() -> argparse.ArgumentParser:
     """The command line."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="ccenv compare",
         description="Runs what is missing of a sweep, then shows the table.",
         epilog=(
             "`ccenv list sweeps` shows what each compares and its minutes on two cores. A sweep of "
             "yours is a TOML file, or a Sweep or Study in a module; see the tutorial on studies."
         ),
-        allow_abbrev=False,
     )
     parser.add_argument(
         "sweep",

@@ -1,11 +1,10 @@
 """Describes a data set, and downloads it first where asked: ccenv data NAME."""
 
-import argparse
 from collections.abc import Sequence
 
 from ccenv.base.registry import check_names
 from ccenv.data.registry import DATASETS, SPLITS
-from ccenv.runs.commands.frame import program
+from ccenv.runs.commands.frame import Parser, program
 
 
 def download(name: str) -> None:
@@ -20,7 +19,7 @@ def download(name: str) -> None:
 @program("ccenv data", (ValueError, RuntimeError))
 def main(arguments: Sequence[str] | None = None) -> int:
     """Prints the size of each split; see --help."""
-    parser = argparse.ArgumentParser(prog="ccenv data", description=__doc__, allow_abbrev=False)
+    parser = Parser(prog="ccenv data", description=__doc__)
     parser.add_argument(
         "name", help=f"one of {', '.join(DATASETS)}, or an .npz file's name or its path"
     )

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ccenv.data.registry import SPLITS
-from ccenv.runs.commands.frame import print_json, program, takes_trust
+from ccenv.runs.commands.frame import Parser, print_json, program, takes_trust
 from ccenv.runs.stats.measures import MODES
 from ccenv.runs.tables.short_table import print_text
 from ccenv.runs.tables.sweep_table import Columns, markdown, read_columns
@@ -25,10 +25,9 @@ COLUMNS: Columns = {
 
 def make_parser() -> argparse.ArgumentParser:
     """The command line."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="ccenv eval",
         description="Evaluates a finished run again: its own weights, policy and seed.",
-        allow_abbrev=False,
     )
     parser.add_argument("run", type=Path, help="a run's folder, as ccenv train says it")
     parser.add_argument("--split", choices=SPLITS, default="test", help="images; test by default")

@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from ccenv.runs.commands.frame import program, takes_trust
+from ccenv.runs.commands.frame import Parser, program, takes_trust
 from ccenv.runs.stats.measures import MODES
 
 SPLIT, IMAGES = "test", 10_000
@@ -12,10 +12,9 @@ SPLIT, IMAGES = "test", 10_000
 
 def make_parser() -> argparse.ArgumentParser:
     """The command line."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="ccenv export",
         description="Writes an exported run as ONNX and compares it with itself on a split.",
-        allow_abbrev=False,
     )
     add = parser.add_argument
     add("place", type=Path, help="a run's folder (--export), or the file it left")

@@ -13,7 +13,7 @@ import sys
 import textwrap
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, cast
+from typing import Any, NoReturn, cast
 
 from safetensors import SafetensorError
 
@@ -39,6 +39,18 @@ ADVICE: dict[Any, str] = {
     **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), CLOSED),
 }
 """What the system refused -> what to do about it."""
+
+
+class Parser(argparse.ArgumentParser):
+    """Reads a command line: options come in full; a wrong one ends with a single line."""
+
+    def __init__(self, **named: Any) -> None:
+        """See `argparse.ArgumentParser`."""
+        super().__init__(**named, allow_abbrev=False)
+
+    def error(self, message: str) -> NoReturn:
+        """Ends the program without argparse's usage, which may have a dozen lines."""
+        self.exit(REFUSED, f"{self.prog}: {message}; {self.prog} --help lists what it takes\n")
 
 
 def program(

@@ -1,6 +1,5 @@
 """A paragraph by a trained run: ccenv generate FOLDER_OR_FILE -> text."""
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -8,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ccenv.base.seeding import stream
-from ccenv.runs.commands.frame import program, takes_trust
+from ccenv.runs.commands.frame import Parser, program, takes_trust
 from ccenv.runs.store.untrusted_files import dataset_of_run, exported_file
 
 if TYPE_CHECKING:
@@ -39,9 +38,7 @@ def paragraph(
 @program("ccenv generate")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Writes a paragraph by an exported predictor of text; see --help."""
-    parser = argparse.ArgumentParser(
-        prog="ccenv generate", description=main.__doc__, allow_abbrev=False
-    )
+    parser = Parser(prog="ccenv generate", description=main.__doc__)
     parser.add_argument("place", type=Path, help="a run's folder (--export), or the file it left")
     parser.add_argument("--dataset", help="the text it learned; the run's own by default")
     parser.add_argument("--start", default="import ", help="what is written on")

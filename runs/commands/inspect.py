@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ccenv.base.files import write_whole
-from ccenv.runs.commands.frame import program, takes_trust
+from ccenv.runs.commands.frame import Parser, program, takes_trust
 from ccenv.runs.engine.collect_runs import row_labels, settings_of
 from ccenv.runs.stats.measures import MODES
 
@@ -18,11 +18,10 @@ PAGE = "inputs.html"
 
 def make_parser() -> argparse.ArgumentParser:
     """The command line."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="ccenv inspect",
         description="Writes a page of single test inputs: gates, blocks, cost, logits; blocks can "
         "be switched by hand where the network is small and fully connected.",
-        allow_abbrev=False,
     )
     parser.add_argument(
         "runs", nargs="+", type=Path, metavar="RUN", help="one run's folder, or two"

@@ -19,7 +19,7 @@ from ccenv.mdp.action_codes import CODES
 from ccenv.networks import NETWORKS
 from ccenv.rewards import REWARDS, reward_parameters
 from ccenv.rewards.bind import does
-from ccenv.runs.commands.frame import print_json, program
+from ccenv.runs.commands.frame import Parser, print_json, program
 from ccenv.runs.config.agent_settings import agent_parameters
 from ccenv.runs.config.values import compact, fits_json
 from ccenv.runs.sweeps import SWEEPS
@@ -256,7 +256,7 @@ def in_full(lines: Mapping[str, Line]) -> Table:
 
 def make_parser() -> argparse.ArgumentParser:
     """The command line."""
-    parser = argparse.ArgumentParser(prog="ccenv list", description=__doc__, allow_abbrev=False)
+    parser = Parser(prog="ccenv list", description=__doc__)
     parser.add_argument("kind", nargs="?", help=f"one of {', '.join(KINDS)}; all names if left out")
     parser.add_argument("names", nargs="*", help="only these; yours by module:name")
     parser.add_argument("--json", action="store_true", help="print JSON")

@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from ccenv.runs.commands.frame import program
+from ccenv.runs.commands.frame import Parser, program
 from ccenv.runs.config.plan import safe_name
 from ccenv.runs.engine.collect_runs import gather_folders
 from ccenv.runs.stats.measures import ASKED, OWN
@@ -15,10 +15,9 @@ from ccenv.runs.tables.short_table import answer
 
 def make_parser() -> argparse.ArgumentParser:
     """The command line."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="ccenv plot",
         description="Writes a page of finished runs, with figures (PNG, SVG) and tables (CSV).",
-        allow_abbrev=False,
     )
     parser.add_argument("folders", nargs="+", type=Path, metavar="FOLDER", help="with runs below")
     parser.add_argument("--name", default="plot", help="of the report; plot by default")

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table as Grid
 from rich.text import Text
 
-from ccenv.runs.commands.frame import positive, print_json, program
+from ccenv.runs.commands.frame import Parser, positive, print_json, program
 from ccenv.runs.config.values import parse_pairs
 from ccenv.runs.store import REPORTS
 
@@ -30,12 +30,11 @@ gym.make_vec("ccenv:suite/depth-8-v0", num_envs=64) in your script, then ccenv s
 
 def make_parser() -> argparse.ArgumentParser:
     """The command line."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="ccenv suite",
         description=__doc__,
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
     parser.add_argument("agent", nargs="?", help="a name of ccenv list agents, or module:Class")
     parser.add_argument(

@@ -9,7 +9,7 @@ from typing import Any
 from ccenv.base.registry import check_names
 from ccenv.mask_table import write_table
 from ccenv.mask_table.table import SHIPPED, opened_table, small
-from ccenv.runs.commands.frame import program
+from ccenv.runs.commands.frame import Parser, program
 from ccenv.runs.config.values import parse_pairs
 from ccenv.runs.store import json_file
 from ccenv.runs.tables import mask_table
@@ -19,11 +19,9 @@ from ccenv.runs.tables.short_table import print_text
 
 def make_parser() -> argparse.ArgumentParser:
     """The command line."""
-    parser = argparse.ArgumentParser(prog="ccenv table", description=__doc__, allow_abbrev=False)
+    parser = Parser(prog="ccenv table", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
-    make = commands.add_parser(
-        "build", help="build a table; goes on from what was finished", allow_abbrev=False
-    )
+    make = commands.add_parser("build", help="build a table; goes on from what was finished")
     make.add_argument("--split", default="test", help="train, validation or test (default)")
     make.add_argument("--limit", type=int, help="the first so many inputs; all by default")
     make.add_argument("--menu", type=int, help="most masks a gate, drawn; all by default")
@@ -33,9 +31,7 @@ def make_parser() -> argparse.ArgumentParser:
     text = "of the file; a larger table is refused; half a GiB by default"
     make.add_argument("--bytes", type=int, help=text)
     make.add_argument("--out", type=Path, help="default: NETWORK-DATASET-SPLIT.safetensors")
-    look = commands.add_parser(
-        "show", help="what static, random and the oracle's masks reach", allow_abbrev=False
-    )
+    look = commands.add_parser("show", help="what static, random and the oracle's masks reach")
     look.add_argument("table", help=f"a file, or one of {', '.join(SHIPPED)}")
     look.add_argument("--choose", help="table whose inputs choose static masks")
     look.add_argument("--record", type=Path, help="JSON file of a result to keep, for pages")
@@ -44,9 +40,7 @@ def make_parser() -> argparse.ArgumentParser:
     make.add_argument("dataset", help="name of a data set, such as cifar10")
     settings = "settings of the environment, such as network_kwargs.depth=20"
     make.add_argument("settings", nargs="*", metavar="key=value", help=settings)
-    pack = commands.add_parser(
-        "pack", help="keep bits and first looks alone, in few bytes", allow_abbrev=False
-    )
+    pack = commands.add_parser("pack", help="keep bits and first looks alone, in few bytes")
     pack.add_argument("file", type=Path)
     pack.add_argument("--out", type=Path, required=True)
     return parser

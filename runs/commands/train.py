@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ccenv.agents import AGENTS
 from ccenv.runs.commands.frame import (
+    Parser,
     positive,
     print_json,
     print_prose,
@@ -62,12 +63,11 @@ def of_one(run: "Run") -> str:
 
 def make_parser(agent: str | None = None) -> argparse.ArgumentParser:
     """The command line; its help knows every setting, and those of the agent if one is named."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="ccenv train",
         description="Trains one agent and evaluates it on test inputs.",
         epilog="\n".join(settings_help(agent)),
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
     parser.add_argument(
         "agent", nargs="?", help=f"one of {', '.join(AGENTS)}, or module:Class; or of --config"

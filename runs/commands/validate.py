@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from ccenv.runs.commands.frame import print_json, program, takes_trust
+from ccenv.runs.commands.frame import Parser, print_json, program, takes_trust
 from ccenv.runs.replay.verdict import CHECKED, NAMED, RECOMPUTED, WORD, Checked
 from ccenv.runs.store.folder import run_folders
 from ccenv.runs.tables.short_table import print_text
@@ -62,10 +62,9 @@ def conclusion(verdicts: Sequence[Checked]) -> str:
 
 def make_parser() -> argparse.ArgumentParser:
     """The command line."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="ccenv validate",
         description="Replays stored masks on stored weights and recomputes every figure.",
-        allow_abbrev=False,
     )
     parser.add_argument("folder", type=Path, help="a run's folder, or one with runs below it")
     parser.add_argument("--json", action="store_true", help="print the rows as JSON only")

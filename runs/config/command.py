@@ -17,7 +17,7 @@ from ccenv.base.values import shown
 from ccenv.runs.config.agent_settings import agent_parameters
 from ccenv.runs.config.plan import Plan
 from ccenv.runs.config.settings import make_environment
-from ccenv.runs.config.values import parse_value
+from ccenv.runs.config.values import opened, parse_value
 from ccenv.runs.store.identity import GROUPS, Program, same, validations_every
 from ccenv.runs.store.untrusted_files import PLACES
 
@@ -118,5 +118,6 @@ def read_config(path: Path, trusted: Sequence[str] = ()) -> dict[str, Any]:
             settings[name] = value
     # Data may lie anywhere: whose settings these are says where, and data are not run.
     places = {name: kind for name, kind in PLACES.items() if kind != "dataset"}
+    settings = opened(settings.items())
     check_named(settings, places, trusted)
     return settings

@@ -49,7 +49,7 @@ from ccenv.base.trust import leaves_of
 from ccenv.base.values import LONGEST_LABEL, check_printable, shown
 from ccenv.runs.config.sweep import MOST_RUNS, Cell, Sweep, check_run_count
 from ccenv.runs.config.typed import Settings
-from ccenv.runs.config.values import check_sizes
+from ccenv.runs.config.values import check_sizes, opened
 from ccenv.runs.store.untrusted_files import check_trusted
 
 OF_SWEEP = (
@@ -129,7 +129,8 @@ def sweep_of(
     groups = expected(content, "rows", list, [])
     check_allowed({name: value for name, value in content.items() if name != "rows"}, trusted)
     check_keys(content, OF_SWEEP, "a sweep", "under [settings]")
-    settings, shared = (expected(content, name, dict, {}) for name in ("settings", "shared"))
+    settings = opened(expected(content, "settings", dict, {}).items())
+    shared = expected(content, "shared", dict, {})
     cells: list[Cell] = []
     for number, group in enumerate(groups, start=1):
         origin = f"{ROWS} {number}"
@@ -148,7 +149,7 @@ def sweep_of(
         minutes=float(expected(content, "minutes", int | float, 1.0)),
         settings=frozen(settings),
         seeds=seeds_in(content, USUAL_SEEDS),
-        mini=frozen(expected(content, "miniature", dict, {})),
+        mini=frozen(opened(expected(content, "miniature", dict, {}).items())),
         budgets=budgets_in(content, "budgets"),
         memory_budgets=budgets_in(content, "memory_budgets"),
         places=expected(content, "places", dict, {}),
@@ -203,9 +204,9 @@ def cells_in(
     for name in named:
         if name not in shared:
             raise ValueError(f"expected [shared.{name}] for shared = {name!r}, got none")
-    own = expected(group, "settings", dict, {})
+    own = opened(expected(group, "settings", dict, {}).items())
     for name in named:
-        base = expected(shared, name, dict, None)
+        base = opened(expected(shared, name, dict, None).items())
         group = {**{word: base[word] for word in SAID if word in base}, **group}
         own = laid_over({word: base[word] for word in base if word not in SAID}, own)
     lists = entries_of(group)
@@ -217,7 +218,7 @@ def cells_in(
         entry: Mapping[str, Any] = {}
         for part in parts:
             entry = laid_over(entry, part)
-        settings = {name: value for name, value in entry.items() if name not in OF_EACH}
+        settings = opened((name, v) for name, v in entry.items() if name not in OF_EACH)
         yield row_cell({**group, **entry}, laid_over(own, settings), common)
 
 

@@ -37,16 +37,28 @@ def parse_pairs(pairs: Iterable[str]) -> dict[str, Any]:
     >>> parse_pairs(["seed=1", "reward_kwargs.cost_weight=0.5"])
     {'seed': 1, 'reward_kwargs': {'cost_weight': 0.5}}
     """
-    settings: dict[str, Any] = {}
+    read: list[tuple[str, Any]] = []
     for pair in pairs:
         key, equals, value = pair.partition("=")
         if not equals or not key:
             raise ValueError(f"expected key=value, got {pair!r}; for example seed=1")
+        read.append((key, parse_value(value)))
+    return opened(read)
+
+
+def opened(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+    """Settings by name; a dot in a name opens a dict, as it does in TOML where no quotes hold it.
+
+    >>> opened([("seed", 1), ("reward_kwargs", {"goal": 2}), ("reward_kwargs.cost_weight", 0.5)])
+    {'seed': 1, 'reward_kwargs': {'goal': 2, 'cost_weight': 0.5}}
+    """
+    settings: dict[str, Any] = {}
+    for key, value in pairs:
         *outer, name = key.split(".", maxsplit=1)
         target = settings.setdefault(outer[0], {}) if outer else settings
         if not isinstance(target, dict) or name in target:
             raise ValueError(f"expected each setting once, got {key!r} again")
-        target[name] = parse_value(value)
+        target[name] = dict(value) if isinstance(value, Mapping) else value
     return settings
 
 

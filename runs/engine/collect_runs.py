@@ -20,6 +20,8 @@ from ccenv.runs.store.untrusted_files import stored_result
 Result = dict[str, Any]
 Settings = Mapping[str, str]
 COST_WEIGHT = "reward_kwargs.cost_weight"
+FIRST = "reward", COST_WEIGHT
+"""Settings that stand before others in a name."""
 APART = ("seed", "log_dir", "progress", "threads")
 """Settings that tell no row from another."""
 
@@ -38,9 +40,9 @@ def gather_folders(roots: Sequence[Path], name: str, draw: str) -> Comparison:
 
 def in_rows(results: Iterable[Result]) -> dict[str, list[Result]]:
     """Label -> results by seed; a run that is there twice (copied) counts once."""
-    groups: dict[tuple[str, frozenset[tuple[str, str]]], dict[int, Result]] = {}
+    groups: dict[tuple[str, tuple[tuple[str, str], ...]], dict[int, Result]] = {}
     for result in results:
-        key = result["agent"], frozenset(settings_of(result).items())
+        key = result["agent"], tuple(sorted(settings_of(result).items()))
         groups.setdefault(key, {}).setdefault(result["seed"], result)
     labels = row_labels([(agent, dict(settings)) for agent, settings in groups])
     found = {
@@ -85,7 +87,7 @@ def telling_settings(results: Sequence[Result]) -> list[dict[str, Any]]:
             known = reward_parameters(resolve(reward, REWARDS, "reward")) or {}
             own |= {COST_WEIGHT: known["cost_weight"]} if "cost_weight" in known else {}
     of_agents = {n for one in results for n in one.get("settings", {}).get("agent_settings", {})}
-    names = ["reward", COST_WEIGHT]
+    names = [*FIRST]
     for name in dict.fromkeys(name for own in found for name in own):
         having = [own for own in found if name in own] if name in of_agents else found
         if name not in (*names, "agent") and len({compact(own.get(name)) for own in having}) > 1:
@@ -96,12 +98,15 @@ def telling_settings(results: Sequence[Result]) -> list[dict[str, Any]]:
 def row_labels(rows: Sequence[tuple[str, Settings]]) -> list[str]:
     """A name for each row: its agent, and what tells it from the agent's other rows.
 
+    The reward and its cost weight come first.
+
     >>> row_labels([("dense", {}), ("rloo", {"rate": "0.1", "k": "2"}), ("rloo", {"rate": "1"})])
     ['dense', 'rloo rate=0.1 k=2', 'rloo rate=1']
     """
     labels = []
     for agent, settings in rows:
         alike = [others for name, others in rows if name == agent]
-        telling = [n for n in settings if len({others.get(n) for others in alike}) > 1]
+        names = [name for name in dict.fromkeys((*FIRST, *settings)) if name in settings]
+        telling = [n for n in names if len({others.get(n) for others in alike}) > 1]
         labels.append(" ".join([agent, *(f"{n}={settings[n]}" for n in telling)]))
     return labels

@@ -12,6 +12,7 @@ from ccenv.base.clock import seconds_in_turns
 from ccenv.base.seeding import stream
 from ccenv.data import load_split
 from ccenv.deploy.export import SkippingClassifier
+from ccenv.deploy.masked_form import form_of
 from ccenv.deploy.onnx_file import Agreement, Session, agreement, check_installed, write_onnx
 from ccenv.runs.engine.errors import warn
 from ccenv.runs.stats.measures import mask_gap
@@ -107,6 +108,9 @@ def export_onnx(
     dataset = dataset or dataset_of_run(path, trust)
     images = stored(dataset, split, count)
     warn_of_gap(classifier, dataset)
+    if skip:
+        # Refused before the other form is written.
+        form_of(classifier, draw, skips=True)
     masked, blocks = written(classifier, out, draw, images, skips=False)
     if skip:
         beside = out.with_suffix(".skip.onnx")

@@ -28,6 +28,7 @@ from ccenv.runs.engine.errors import (
 from ccenv.runs.engine.listener import Listener, progress_bar
 from ccenv.runs.engine.metadata import description_of, latencies, verdicts_of_context
 from ccenv.runs.stats.measures import MODES, mask_gap_of
+from ccenv.runs.stats.verdict import first_names
 from ccenv.runs.store import folder as run_folder
 from ccenv.runs.store import json_file, masks_file
 from ccenv.runs.store.identity import Program
@@ -148,7 +149,10 @@ def start_or_resume(plan: Plan, target: Path, options: Options) -> Started:
             keeper.remove()
             torch.manual_seed(plan.program.seed)
             return start_or_resume(plan, target, options)
-    run_folder.begin(target, curves_folder(plan), plan.config())
+    curves = curves_folder(plan)
+    run_folder.begin(target, curves, plan.config())
+    if dropped := run_folder.drop_orphans(curves.parent):
+        warn(f"curves of runs whose folders are gone were removed: {first_names(dropped)}")
     write_whole(target / run_folder.COMMAND, command_line(plan) + "\n")
     return Started(env, agent, first, keeper, None)
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ccenv.base.files import write_whole
+from ccenv.runs.commands.frame import Parser
 from ccenv.runs.stats.intervals import Interval
 from ccenv.runs.store import folder as run_folder
 from ccenv.runs.store import json_file
@@ -85,9 +86,7 @@ class Experiment:
 
 def make_parser(experiment: Experiment, program: str) -> argparse.ArgumentParser:
     """The command line of an experiment."""
-    parser = argparse.ArgumentParser(
-        prog=f"{program} {experiment.name}", description=experiment.about, allow_abbrev=False
-    )
+    parser = Parser(prog=f"{program} {experiment.name}", description=experiment.about)
     if experiment.add_options is not None:
         experiment.add_options(parser)
     add = parser.add_argument

@@ -5,7 +5,6 @@ tenth on `TUNED_ON` with seed `TUNING_SEED`, which is not recorded. Every run is
 process; what is finished is not repeated.
 """
 
-import argparse
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -19,7 +18,7 @@ from ccenv.base.files import write_whole
 from ccenv.base.registry import check_names
 from ccenv.base.seeding import stream_seed
 from ccenv.envs.stable_baselines import ActionViewVecEnv, BlockSelectionVecEnv
-from ccenv.runs.commands.frame import positive, program
+from ccenv.runs.commands.frame import Parser, positive, program
 from ccenv.runs.engine.errors import say
 from ccenv.runs.stats.intervals import compare_intervals
 from ccenv.runs.store.provenance import machine, versions
@@ -287,7 +286,7 @@ TABLES: dict[str, Callable[[Path], str]] = {
 @program("lab suite", (ValueError, ImportError), "stopped; the same command goes on")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Plays agents on the suite, tuned alike, and packs their scores; see --help."""
-    parser = argparse.ArgumentParser(prog="lab suite", description=main.__doc__, allow_abbrev=False)
+    parser = Parser(prog="lab suite", description=main.__doc__)
     parser.add_argument("agents", nargs="*", help=f"of {', '.join(TRIED)}; default: all")
     parser.add_argument("--levels", choices=LEVELS, default="quick", help="of each skill")
     parser.add_argument("--seeds", type=positive, default=5, help="seeds 0 to N - 1")

@@ -10,7 +10,6 @@ figure of a sweep's report that compares it with dense networks, the paper or a 
 as `kernel-speed--fig5.2`.
 """
 
-import argparse
 import functools
 import itertools
 import re
@@ -20,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from ccenv.base.registry import check_names
-from ccenv.runs.commands.frame import program
+from ccenv.runs.commands.frame import Parser, program
 from ccenv.runs.engine.jobs import recorded_comparison
 from ccenv.runs.lab import suite_agents
 from ccenv.runs.lab.paper_beside import BESIDE
@@ -159,9 +158,7 @@ def draw_figures(text: str, results_dir: Path) -> None:
 @program("lab tables")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Rewrites the tables of files, or checks them; see --help."""
-    parser = argparse.ArgumentParser(
-        prog="lab tables", description=main.__doc__, allow_abbrev=False
-    )
+    parser = Parser(prog="lab tables", description=main.__doc__)
     parser.add_argument(
         "files", type=Path, nargs="+", help="texts with marked tables, for example README.md"
     )

@@ -5,7 +5,6 @@ is skipped is not rescaled here: a policy's masks are not either. Exits learn fr
 second cycle: Loshchilov and Hutter 2017, "SGDR" (arXiv 1608.03983).
 """
 
-import argparse
 import dataclasses
 import json
 import sys
@@ -37,7 +36,7 @@ from ccenv.networks.learning.bundled_weights import (
     shipped_path,
 )
 from ccenv.networks.learning.training import Pretraining, fingerprint
-from ccenv.runs.commands.frame import program
+from ccenv.runs.commands.frame import Parser, program
 from ccenv.runs.store.provenance import versions
 from ccenv.simulator.simulator import Simulator
 
@@ -234,9 +233,7 @@ def ship_frozen(name: str) -> Path:
 @program("lab weights")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Trains shipped weights by their recipe and writes the file; see --help."""
-    parser = argparse.ArgumentParser(
-        prog="lab weights", description=main.__doc__, allow_abbrev=False
-    )
+    parser = Parser(prog="lab weights", description=main.__doc__)
     parser.add_argument("name", help=f"one of {', '.join([*SHIPPED, *FROZEN])}")
     parser.add_argument("--output", type=Path, help="another file than the package's own")
     parser.add_argument("--threads", type=int, default=1, help="of torch")

@@ -59,6 +59,7 @@ from ccenv.runs.tables.drawing import (
     new_figure,
     plain_ticks,
     plotted,
+    saved,
     write_names,
 )
 from ccenv.runs.tables.sweep_table import Row, shown_name
@@ -345,7 +346,10 @@ def front_figure(comparison: Comparison, results_dir: Path) -> Any:
     views = make_views(comparison, results_dir)
     view = next(view for view in views if view.draw == comparison.draw)
     with drawn_in_style():
-        return drawn_view(view, make_looks(comparison.results), WIDE)
+        figure = drawn_view(view, make_looks(comparison.results), WIDE)
+    # A notebook draws figures of pyplot alone, others it asks for a picture.
+    vars(figure)["_repr_png_"] = functools.partial(saved, figure, "png", dpi=100, facecolor="white")
+    return figure
 
 
 def words(view: PlotView, point: Point) -> str:

@@ -6,6 +6,7 @@ written last, under another name first.
 
 import hashlib
 import json
+import os
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
@@ -15,6 +16,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from ccenv.base.files import write_whole
 from ccenv.base.machine import user_cache
 from ccenv.runs.store import json_file
 from ccenv.runs.store.seal import check_seal
@@ -24,6 +26,8 @@ COMMAND = "command.txt"
 """What one types to make the run again."""
 EVENTS = "events.out.tfevents.*"
 """Files of curves, for TensorBoard."""
+OF_RUN = "run.txt"
+"""In the folder of a run's curves: where its own is, from there."""
 AGENT, NETWORK, MASKS = "agent.safetensors", "network.safetensors", "masks.safetensors"
 
 
@@ -108,6 +112,23 @@ def begin(folder: Path, curves: Path, config: Mapping[str, Any]) -> None:
         old.unlink(missing_ok=True)
     shutil.rmtree(folder / CHECKPOINT, ignore_errors=True)
     json_file.write_json(folder / CONFIG, config)
+    curves.mkdir(parents=True, exist_ok=True)
+    write_whole(curves / OF_RUN, f"{os.path.relpath(folder, curves)}\n")
+
+
+def drop_orphans(board: Path) -> list[str]:
+    """Removes curves of runs whose folders are gone; returns the names that these had.
+
+    Args:
+        board: the folder of all curves.
+    """
+    dropped = []
+    for told in sorted(board.glob(f"*/{OF_RUN}")):
+        curves, place = told.parent, told.read_text(encoding="utf-8", errors="replace").strip()
+        if not curves.is_symlink() and not os.path.isdir(curves / place):
+            shutil.rmtree(curves, ignore_errors=True)
+            dropped.append(curves.name)
+    return dropped
 
 
 def read_result(folder: Path) -> dict[str, Any] | None:

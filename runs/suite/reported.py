@@ -19,6 +19,7 @@ from ccenv.runs.suite.pictures import (
 from ccenv.runs.suite.scores import read_folder, recorded_runs
 from ccenv.runs.suite.standing import Standing, runs_in_order
 from ccenv.runs.tables.drawing import drawn_in_style
+from ccenv.runs.tables.sweep_table import html_table
 from ccenv.tasks import TASKS
 
 
@@ -53,9 +54,9 @@ class SuiteReport(Standing):
         return frame(self.rows)
 
     def _repr_html_(self) -> str:
-        parts = [html.escape(self.verdict), f"<pre>{html.escape(self.table)}</pre>"]
-        parts += [html.escape(note) for note in self.notes]
-        return "".join(f"<p>{part}</p>" for part in parts) + radar_drawn(self).svg
+        tables = [html_table(one.columns, one.lines) for one in self.tables]
+        said, *notes = (f"<p>{html.escape(text)}</p>" for text in (self.verdict, *self.notes))
+        return "".join([said, *tables, *notes]) + radar_drawn(self).svg
 
 
 def report(folder: str | Path = "runs/suite", page: str | Path | None = None) -> SuiteReport:

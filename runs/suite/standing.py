@@ -169,10 +169,14 @@ class Standing:
         ]
 
     @property
+    def tables(self) -> list[Table]:
+        """Skills of each agent of yours, or scores of recorded ones where there are none."""
+        return [skill_table(self, name) for name in self.own] or [agent_table(self)]
+
+    @property
     def table(self) -> str:
-        """Skills of your agents, or scores of recorded ones where there are none, as text."""
-        tables = [skill_table(self, name) for name in self.own] or [agent_table(self)]
-        return "\n\n".join(markdown(one.columns, one.lines) for one in tables)
+        """The same as text."""
+        return "\n\n".join(markdown(one.columns, one.lines) for one in self.tables)
 
     @property
     def notes(self) -> list[str]:

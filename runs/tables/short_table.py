@@ -1,5 +1,6 @@
 """What a terminal shows: at most ten rows of a comparison, and any text within its width."""
 
+import html
 import itertools
 import re
 import shutil
@@ -17,6 +18,7 @@ from ccenv.runs.tables.sweep_table import (
     Row,
     by_dataset,
     cell_texts,
+    html_table,
     interval,
     mean_in,
     read_columns,
@@ -36,6 +38,8 @@ NOTES = {
     "(ceiling)": "(ceiling): knows the label.",
 }
 """What stands in a table -> what is said of it below."""
+Cells = Mapping[str, Sequence[str]]
+"""Heading -> texts of its column."""
 WIDEST = 100
 """Characters of a line of prose."""
 
@@ -59,14 +63,37 @@ def answer(
     width = width or shutil.get_terminal_size().columns
     sentences = (description, " ".join(verdict))
     above, below = (textwrap.fill(text, min(width, WIDEST)) for text in sentences)
+    shapings = [aligned(one, width, "reward") for one in shapings_columns(rewards)]
+    shapings += [textwrap.fill(SHORT_NOTE, min(width, WIDEST))] if shapings else []
+    return "\n\n".join([above, *shapings, short_table(rows, width), below])
+
+
+def html_answer(
+    rows: Sequence[Row], verdict: Sequence[str], rewards: Sequence[Shapings] = ()
+) -> str:
+    """The same for a notebook's cell, the verdict first; arguments as those of `answer`."""
+    shapings = shapings_columns(rewards)
+    parts = [*verdict, *shapings, *([SHORT_NOTE] if shapings else []), *short_parts(rows)]
+    return "".join(map(as_html, [*parts, note_of(short_table(rows))]))
+
+
+def as_html(part: str | Cells) -> str:
+    """A paragraph, or a table whose names, texts and rewards are aligned to the left."""
+    if isinstance(part, str):
+        return f"<p>{html.escape(part)}</p>" if part else ""
+    first, *_ = part
+    sides = {name: "left" if name in (first, "reward") else "right" for name in part}
+    return html_table(sides, list(zip(*part.values(), strict=True)))
+
+
+def shapings_columns(rewards: Sequence[Shapings]) -> list[Cells]:
+    """Tables of rewards at common costs."""
     tables = [shapings_table(one, len(rewards)) for one in rewards]
-    shapings = [
-        aligned(dict(zip(one.columns, zip(*one.texts, strict=True), strict=True)), width, "reward")
+    return [
+        dict(zip(one.columns, zip(*one.texts, strict=True), strict=True))
         for one in tables
         if one.lines
     ]
-    shapings += [textwrap.fill(SHORT_NOTE, min(width, WIDEST))] if shapings else []
-    return "\n\n".join([above, *shapings, short_table(rows, width), below])
 
 
 def short_table(rows: Sequence[Row], width: int = 80) -> str:
@@ -76,7 +103,21 @@ def short_table(rows: Sequence[Row], width: int = 80) -> str:
         rows: of `Comparison.rows`.
         width: of the terminal, in characters.
     """
-    parts, groups = [], by_dataset(rows)
+    parts = short_parts(rows)
+    lines = [part if isinstance(part, str) else aligned(part, width) for part in parts]
+    tables = "\n".join(lines)
+    return "\n".join([tables, "", textwrap.fill(note_of(tables), min(width, WIDEST))])
+
+
+def note_of(tables: str) -> str:
+    """How to read what stands in them."""
+    return " ".join(text for sign, text in NOTES.items() if sign in tables)
+
+
+def short_parts(rows: Sequence[Row]) -> list[str | Cells]:
+    """Tables of the rows, a few for each data set, and lines between them."""
+    parts: list[str | Cells] = []
+    groups = by_dataset(rows)
     for dataset, group in groups.items():
         crossed = crosses_shapings(group)
         summed = [row for row in group if crossed and row["learns"] and not row["added"]]
@@ -85,16 +126,14 @@ def short_table(rows: Sequence[Row], width: int = 80) -> str:
         if len(groups) > 1:
             parts.append(f"{dataset}:")
         if summed:
-            parts.append(aligned(shaping_columns(summed), width))
+            parts.append(shaping_columns(summed))
             parts += [""] if shown else []
         if shown:
-            parts.append(aligned(short_columns(shown), width))
+            parts.append(short_columns(shown))
         if more := len(group) - len(shown):
             kind = "single" if summed else "more"
             parts.append(f"{more} {kind} rows are on the page and in --json.")
-    tables = "\n".join(parts)
-    note = " ".join(text for sign, text in NOTES.items() if sign in tables)
-    return "\n".join([tables, "", textwrap.fill(note, min(width, WIDEST))])
+    return parts
 
 
 def most_telling(rows: Sequence[Row]) -> list[Row]:
@@ -107,7 +146,7 @@ def most_telling(rows: Sequence[Row]) -> list[Row]:
     return [row for row in rows if any(row is one for one in first)]
 
 
-def shaping_columns(rows: Sequence[Row]) -> dict[str, Sequence[str]]:
+def shaping_columns(rows: Sequence[Row]) -> Cells:
     """Heading -> cells, a line for each reward that several agents learned under."""
 
     def span(name: str, spec: str, factor: float = 1.0) -> Callable[[Sequence[Row]], str]:
@@ -131,7 +170,7 @@ def shaping_columns(rows: Sequence[Row]) -> dict[str, Sequence[str]]:
     return {name: cells for name, cells in zip(columns, texts, strict=True) if any(cells)}
 
 
-def short_columns(rows: Sequence[Row]) -> dict[str, Sequence[str]]:
+def short_columns(rows: Sequence[Row]) -> Cells:
     """Heading -> cells, the most important columns first; none that is empty."""
     has_bits = all(row["bits"] for row in rows)
     measure, field = (BITS, "bits") if has_bits else (ERROR, "error")
@@ -157,7 +196,7 @@ def above_random(row: Row) -> str:
     return "" if number is None else with_interval(number, len(row["seeds"]), ".1%", (-1, 1))
 
 
-def aligned(columns: Mapping[str, Sequence[str]], width: int, words: str = "") -> str:
+def aligned(columns: Cells, width: int, words: str = "") -> str:
     """Columns side by side, as many as fit: the last ones go first, then the middle of long names.
 
     The first column and that of `words` are aligned to the left.

@@ -2,6 +2,7 @@
 
 import csv
 import functools
+import html
 import io
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -204,6 +205,26 @@ def markdown(columns: Mapping[str, str], lines: Sequence[Sequence[Any]]) -> str:
 
     rules = ("-" * (w + 1) + "-:"[right] for w, right in zip(widths, is_right, strict=True))
     return "\n".join([joined(list(columns)), f"|{'|'.join(rules)}|", *map(joined, texts)])
+
+
+def html_table(columns: Mapping[str, str], lines: Sequence[Sequence[Any]]) -> str:
+    """The same for a notebook's cell, where text has no columns; every text is escaped.
+
+    >>> html_table({"<b>": "left"}, [["&"]])
+    '<table><tr><th style="text-align:left">&lt;b&gt;</th></tr>\
+<tr><td style="text-align:left">&amp;</td></tr></table>'
+    """
+    sides = [form.split()[0] for form in columns.values()]
+
+    def joined(tag: str, line: Sequence[str]) -> str:
+        cells = (
+            f'<{tag} style="text-align:{side}">{html.escape(text)}</{tag}>'
+            for text, side in zip(line, sides, strict=True)
+        )
+        return f"<tr>{''.join(cells)}</tr>"
+
+    body = "".join(joined("td", line) for line in cell_texts(columns, lines))
+    return f"<table>{joined('th', list(columns))}{body}</table>"
 
 
 def comma_separated(lines: Sequence[Sequence[Any]]) -> str:

@@ -28,6 +28,14 @@ UNEVEN = {
     "weights": "cotrain",
 }
 """Layers of different sizes, with a network that learns along."""
+EXPERTS = {
+    "dataset": "synthetic",
+    "network": "experts",
+    "network_kwargs": {"num_experts": 4, "expert_size": 3, "channels": [2, 4], "first_units": 4},
+    "weights": "cotrain",
+    "observation": "layer_input",
+}
+"""One gate of four experts, which sees what they read."""
 STREAM = {"dataset": "digits", "network": "streaming", "weights": "cotrain"}
 """An environment without known best masks, for agents that read entropies."""
 # A right answer is worth two dense networks.
@@ -42,10 +50,11 @@ def seeded(settings, rows=32, seed=0, **more):
 
 
 def make_agent(name, batch_size=128, seed=0, env_settings=None, probe="blocks", **settings):
-    """An agent in the environment of a probe."""
-    agent_class = resolve(name, AGENTS, "agent")
+    """An agent in the environment of a probe, or of settings that name a network."""
+    agent_class, own = resolve(name, AGENTS, "agent"), env_settings or {}
     environment = STREAM if probe == "stream" else OPTIMA[probe][0]
-    wishes = environment | PRICED | agent_class.env_defaults | (env_settings or {})
+    environment = {} if "network" in own else environment
+    wishes = environment | PRICED | agent_class.env_defaults | own
     env = BlockSelectionVectorEnv(batch_size * wishes.get("group_size", 1), **wishes)
     env.reset(seed=seed)
     return agent_class(env, seed=seed, **settings)

@@ -9,11 +9,8 @@ from hypothesis import strategies as st
 from probes import seeded
 
 from ccenv.agents.systems.act import Act, going_on, halt
-from ccenv.agents.systems.entropy_threshold import EntropyThreshold
-from ccenv.agents.systems.pondernet import PonderNet
 from ccenv.agents.systems.straight_through_ops import loss_under
 from ccenv.simulator.rollout import collect_rollout, walk
-from ccenv.simulator.simulator import Simulator
 
 SMALL = {
     "dataset": "digits",
@@ -91,19 +88,25 @@ def test_products_of_the_shares_that_go_on_are_the_weights(values):
     assert int((shares > 0).sum()) + 1 == found.steps.item()
 
 
-def test_the_answer_is_the_mean_of_all_steps_answers_that_the_weights_say():
-    simulator, agent = pondering()
-    observations, _, steps = walk(simulator, agent, None, torch.arange(32))
-    values = torch.cat([agent.units(o, i).sigmoid() for i, o in enumerate(observations)], dim=1)
-    found = halt(values.detach())
-    assert len(found.steps.unique()) > 2
-    network, (images, _) = simulator.network, simulator.data.batch(torch.arange(32))
-    hidden, answers = network.start(images), []
+def all_steps(network, units, images):
+    """Every step's answer [rows, steps, classes], and halting by what the steps show."""
+    hidden, answers, values = network.start(images), [], []
     for gate in range(4):
+        values.append(units(network.look(gate, hidden), gate).sigmoid())
         answers.append(network.early_answer(gate, hidden)[0])
         hidden = network.step(gate, hidden, None)
-    answers.append(network.logits(hidden))
-    expected = (torch.stack(answers, dim=1) * found.weights[:, :, None]).sum(dim=1)
+    answers = torch.stack([*answers, network.logits(hidden)], dim=1)
+    return answers, halt(torch.cat(values, dim=1))
+
+
+def test_the_answer_is_the_mean_of_all_steps_answers_that_the_weights_say():
+    simulator, agent = pondering()
+    _, _, steps = walk(simulator, agent, None, torch.arange(32))
+    images, _ = simulator.data.batch(torch.arange(32))
+    with torch.no_grad():
+        answers, found = all_steps(simulator.network, agent.units, images)
+    assert len(found.steps.unique()) > 2
+    expected = (answers * found.weights[:, :, None]).sum(dim=1)
     torch.testing.assert_close(steps[-1].outcome.logits, expected, atol=1e-5, rtol=1e-5)
     loss = torch.nn.functional.cross_entropy(expected, steps[-1].outcome.labels)
     # So the network learns from the same answer, and from no step's own.
@@ -123,60 +126,22 @@ def test_so_many_steps_run_and_are_billed_as_rows_ponder():
     assert steps[-1].outcome.macs.tolist() == (first + more * (number - 1)).tolist()
 
 
-def test_asked_twice_at_an_exit_it_answers_alike():
-    simulator, agent = pondering()
-    observation = simulator.begin()
-    for layer in range(4):
-        with torch.no_grad():
-            first, again = (agent.act(observation, layer) for _ in range(2))
-        assert torch.equal(first, again)
-        observation = simulator.step(first > 0, first).observation
-
-
-def steps_after(time_weight, updates=60):
-    simulator = simulator_of()
-    agent = Act(simulator, time_weight=time_weight, halting_bias=-1.0, learning_rate=0.02)
-    heard = []
-    agent.learn(32 * updates, lambda _, scalars: heard.append(scalars))
-    return heard[0]["agent/steps"], heard[-1]["agent/steps"]
-
-
-def test_a_high_price_of_time_ends_pondering_and_without_one_it_goes_on():
-    start, free = steps_after(0.0)
-    assert start > 3.5
-    assert free > 2.5
-    assert steps_after(1.0)[1] <= 2
-
-
-def taken_and_direct(agent):
-    """Gradients that an update sends to the network, and those of its own update."""
-    simulator, gates = agent.simulator, []
-    parameters = list(simulator.network.parameters())
-    rollout = collect_rollout(simulator, agent, agent.generator)
-    agent.update(rollout)
-    gates = list(rollout.actions)
-    loss = loss_under(simulator, gates, [gate > 0 for gate in gates])
-    return simulator.trainer.taken, torch.autograd.grad(loss, parameters)
-
-
 def test_the_halting_gradient_reaches_the_cell_and_the_networks_update_adds_the_rest():
     simulator, agent = pondering(time_weight=0.3)
     assert agent.network_gradient
     agent.optimizer = torch.optim.SGD(agent.units.parameters(), lr=0.0)
-    taken, direct = taken_and_direct(agent)
+    rollout = collect_rollout(simulator, agent, agent.generator)
+    agent.update(rollout)
+    network, state, taken = simulator.network, simulator.state, simulator.trainer.taken
+    gates, parameters = list(rollout.actions), list(network.parameters())
+    own = loss_under(simulator, gates, [gate > 0 for gate in gates])
+    direct = torch.autograd.grad(own, parameters)
     # The paper's loss of the same batch, with one gradient in everything.
-    network, state = simulator.network, simulator.state
-    hidden, answers, values = network.start(state.images), [], []
-    for gate in range(4):
-        values.append(agent.units(network.look(gate, hidden), gate).sigmoid())
-        answers.append(network.early_answer(gate, hidden)[0])
-        hidden = network.step(gate, hidden, None)
-    halting = halt(torch.cat(values, dim=1))
-    answers = torch.stack([*answers, network.logits(hidden)], dim=1)
+    answers, halting = all_steps(network, agent.units, state.images)
     loss = torch.nn.functional.cross_entropy(
         (answers * halting.weights[:, :, None]).sum(dim=1), state.labels
     )
-    whole = torch.autograd.grad(loss + 0.3 * halting.cost.mean(), list(network.parameters()))
+    whole = torch.autograd.grad(loss + 0.3 * halting.cost.mean(), parameters)
     for one, other, total in zip(taken, direct, whole, strict=True):
         torch.testing.assert_close(one + other if one is not None else other, total)
     assert max(float(one.abs().max()) for one in taken if one is not None) > 1e-3
@@ -190,75 +155,18 @@ def test_the_halting_gradient_reaches_the_cell_and_the_networks_update_adds_the_
 
 
 @pytest.mark.parametrize(
-    ("settings", "reaches"),
+    ("settings", "own", "reaches"),
     [
-        ({}, True),
-        ("frozen", False),
-        ({"network": "early_exit", "network_kwargs": {"units": [4, 4]}}, False),
+        ({}, {}, True),
+        ({}, {"network_gradient": False}, False),
+        ("frozen", {}, False),
+        ({"network": "early_exit", "network_kwargs": {"units": [4, 4]}}, {}, False),
     ],
 )
 def test_unless_said_the_gradient_reaches_a_cell_that_learns_and_no_other_network(
-    settings, reaches
+    settings, own, reaches
 ):
-    agent = Act(still() if settings == "frozen" else simulator_of(8, **settings))
+    agent = Act(still() if settings == "frozen" else simulator_of(8, **settings), **own)
     assert agent.network_gradient is reaches
     agent.update(collect_rollout(agent.simulator, agent, agent.generator))
     assert bool(reaches and agent.simulator.trainer.taken) is reaches
-
-
-def test_without_its_gradient_the_network_takes_nothing():
-    agent = Act(simulator_of(8), network_gradient=False)
-    agent.update(collect_rollout(agent.simulator, agent, agent.generator))
-    assert not agent.simulator.trainer.taken
-
-
-@pytest.mark.parametrize(
-    ("settings", "problem"),
-    [
-        ("frozen", "expected weights='cotrain' with network_gradient"),
-        ({"observation": "summary", "dataset": "probe"}, "observations with a gradient"),
-    ],
-)
-def test_a_gradient_that_reaches_no_network_is_refused(settings, problem):
-    with pytest.raises(ValueError, match=problem):
-        Act(still() if settings == "frozen" else simulator_of(8, **settings), network_gradient=True)
-
-
-@pytest.mark.parametrize(
-    ("agent", "message"),
-    [
-        (Act, "a network with exits for act, such as pondering"),
-        (PonderNet, "a network with exits for pondernet, such as pondering"),
-        (EntropyThreshold, "network='streaming' or 'patches' for entropy_threshold, got GatedS"),
-    ],
-)
-def test_a_network_where_an_agent_decides_nothing_is_refused(agent, message):
-    simulator = seeded({"dataset": "probe", "network": "probe-residual"}, 8)
-    with pytest.raises(ValueError, match=f"expected {message}"):
-        agent(simulator)
-
-
-@pytest.mark.slow
-def test_on_parity_steps_rise_with_difficulty():
-    simulator = Simulator(
-        512,
-        dataset="ccenv.data.toy:parity",
-        network="pondering",
-        network_kwargs={"units": 32, "num_steps": 6, "loss_weight": 0.3},
-        weights="cotrain",
-        weights_kwargs={"learning_rate": 0.005},
-        observation="layer_input",
-    )
-    simulator.seed(0)
-    # A hidden layer sees how sure a step's answer is, which no affine unit does of two classes.
-    units = {"hidden_units": 16, "halting_bias": 0.0, "learning_rate": 0.01}
-    agent = Act(simulator, time_weight=0.02, **units)
-    agent.learn(300_000)
-    test = simulator.on_split("test", 2000)
-    _, _, steps = walk(test, agent, None, torch.arange(2000))
-    number = 1 + sum(step.outcome.mask[:, 0].double() for step in steps)
-    entries = (test.data.batch(torch.arange(2000))[0] != 0).sum(dim=1)
-    means = [number[entries == k].mean().item() for k in range(1, 7)]
-    assert (steps[-1].outcome.logits.argmax(dim=1) != test.data.labels).float().mean() < 0.02
-    assert means[0] < means[1] < sum(means[2:]) / 4
-    assert sum(means[2:]) / 4 - means[0] > 0.2

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from probes import UNEVEN, make_agent, small
+from probes import EXPERTS, UNEVEN, make_agent, small
 
 from ccenv.agents import AGENTS
 from ccenv.base.masks import as_mask
@@ -17,10 +17,15 @@ def test_every_agent_gives_masks_of_the_layers_own_shape_and_is_billed_for_choos
     observation = agent.simulator.begin()
     agent.begin_episode(agent.simulator)
     for layer, num_blocks in enumerate(agent.num_blocks):
-        for generator in (stream(0, "test"), None):
-            mask = as_mask(agent.act(observation, layer, generator), num_blocks)
+        for draws in (lambda: stream(0, "test"), lambda: None):
+            mask, again = (
+                as_mask(agent.act(observation, layer, draws()), num_blocks) for _ in range(2)
+            )
             assert mask.shape == (len(observation), num_blocks)
             assert mask.dtype == torch.bool
+            assert torch.equal(mask, again)
+        chances = agent.keep_probability(observation, layer)
+        assert chances is None or chances.shape == mask.shape
         observation = agent.simulator.step(mask).observation
     # What an agent hands on is its own: a file of it holds no weights of the network.
     of_network = {tensor.data_ptr() for tensor in agent.simulator.network.state_dict().values()}
@@ -39,9 +44,13 @@ def test_every_agent_gives_masks_of_the_layers_own_shape_and_is_billed_for_choos
 def test_every_agent_learns_a_little_the_same_by_its_seed_and_hands_on_what_it_has_learned(name):
     heard, masks = [], []
     for hears in (heard, []):
+        # The global stream matters to no agent, and learning leaves it where it is.
+        torch.rand(1 + len(masks))
         agent = make_agent(name, batch_size=16, seed=3, **small(name))
+        before = torch.get_rng_state()
         agent.learn(64, lambda images, scalars, hears=hears: hears.append((images, scalars)))
         masks.append(collect_rollout(agent.simulator, agent, stream(0, "test")).masks)
+        assert torch.equal(torch.get_rng_state(), before)
     assert torch.equal(*masks)
     assert [images for images, _ in heard] == sorted(images for images, _ in heard)
     for _, scalars in heard:
@@ -64,6 +73,13 @@ NOT_ON_LAYERS = ("act", "pondernet", "entropy_threshold", "imitation")
 @pytest.mark.parametrize("name", [name for name in AGENTS if name not in NOT_ON_LAYERS])
 def test_every_agent_runs_on_uneven_layers_with_a_network_that_learns_along(name):
     agent = make_agent(name, batch_size=16, env_settings=UNEVEN, **small(name))
+    network = [parameter.clone() for parameter in agent.simulator.network.parameters()]
+    agent.update(collect_rollout(agent.simulator, agent, agent.generator))
+    # The agent's own update leaves the network and its gradients alone.
+    for one, other in zip(network, agent.simulator.network.parameters(), strict=True):
+        assert torch.equal(one, other)
+        assert other.grad is None
+    agent.simulator.learning.pending.clear()
     agent.learn(48)
     assert agent.simulator.network_version == 3
     found = evaluate(agent.env, agent, split="validation")
@@ -77,8 +93,54 @@ def test_the_best_static_mask_keeps_everything_where_each_image_needs_another_bl
     assert evaluate(agent.env, agent).compute_cost == pytest.approx(1)
 
 
+KEEPS_K = {
+    "reinforce": {},
+    "actor_critic": {},
+    "rloo": {},
+    "topk": {},
+    "noisy_topk": {},
+    "dynamic_gate": {},
+    "gumbel": {"sampling": "ordered"},
+}
+
+
+@pytest.mark.parametrize("name", KEEPS_K)
+@pytest.mark.parametrize("num_kept", [1, (2, 3)])
+def test_k_blocks_are_kept_in_training_and_in_use(name, num_kept):
+    agent = make_agent(name, 16, env_settings=UNEVEN, num_kept=num_kept, **KEEPS_K[name])
+    for generator in (agent.generator, stream(0, "test"), None):
+        masks = collect_rollout(agent.simulator, agent, generator).masks
+        kept = (1, 1) if num_kept == 1 else num_kept
+        assert masks.sum(dim=2).unique(dim=1).flatten().tolist() == [*kept]
+
+
+NOISY = {
+    "topk": {"num_kept": 1},
+    "noisy_topk": {"num_kept": 1},
+    "gumbel": {"sampling": "ordered", "num_kept": 1},
+    "rloo": {"num_kept": 1, "sampling": "perturbed"},
+}
+
+
+@pytest.mark.parametrize("name", NOISY)
+def test_where_noise_is_for_training_alone_masks_in_use_are_the_greedy_ones(name):
+    agent = make_agent(name, 64, **NOISY[name])
+    observation = agent.simulator.begin()
+    training, drawn, greedy = (
+        as_mask(agent.act(observation, 0, generator), 4)
+        for generator in (agent.generator, stream(0, "test"), None)
+    )
+    assert torch.equal(drawn, greedy)
+    assert not torch.equal(training, greedy)
+
+
 ON_EXITS, ON_UNITS = {"probe": "exits"}, {"probe": "units"}
 LEARNING = {"env_settings": UNEVEN}
+ROUTER = {"env_settings": EXPERTS, "num_kept": 1}
+CONV = {"channels": [8, 8], "num_blocks": 4, "strides": [1, 2]}
+CONV = {"dataset": "digits", "network": "conv", "network_kwargs": CONV, "weights": "cotrain"}
+SUMMARY = {"env_settings": EXPERTS | {"observation": "summary"}}
+PERTURBED = {"num_kept": 1, "sampling": "perturbed"}
 PRICES = {"env_settings": {"reward_kwargs": {}, "context": {"cost_weight": [0.1, 1.0]}}}
 K_OF_N = r"num_kept in 1\.\.num_blocks"
 NOT_NEGATIVE = "to be a finite number of at least 0"
@@ -97,7 +159,14 @@ REFUSED = [
     ("rloo_budget", {"cost_limit": 0.0}, "cost_limit"),
     ("rloo_budget", {"num_kept": 5}, K_OF_N),
     ("rloo_budget", {"num_kept": 2, "max_kept": 1}, "min_kept <= num_kept <= max_kept"),
-    ("rloo", {"num_kept": 1, "sampling": "perturbed", "num_epochs": 2}, "expected one step a"),
+    ("rloo", PERTURBED | {"num_epochs": 2}, "expected one step a"),
+    ("rloo", PERTURBED | {"perturbed_share": 0}, r"perturbed_share in \(0, 1\], got 0"),
+    ("rloo", PERTURBED | {"advantage": "normalised"}, "neither advantage nor shared_blocks with"),
+    ("rloo", {"start": "hash"}, "expected embedding_size='one_hot'"),
+    ("rloo", ON_UNITS, K_OF_N),
+    ("reinforce", {"embedding_size": -1}, "expected embedding_size to be a whole number"),
+    ("reinforce", {"embedding_size": "onehot"}, "did you mean 'one_hot'"),
+    ("reinforce", {"min_probability": 0.5}, r"min_probability in \(0, 0.5\), got 0.5"),
     ("reinforce", {"num_minibatches": 3}, "at most the 2 episodes of a rollout, got 3"),
     ("reinforce", {"num_epochs": 0}, "whole numbers of at least 1"),
     ("actor_critic", {"num_kept": 5}, K_OF_N),
@@ -109,6 +178,10 @@ REFUSED = [
     ("disarm", {"start_density": 1.0}, r"start_density in \(0, 1\)"),
     ("act", ON_EXITS | {"epsilon": 0.0}, r"epsilon in \(0, 1\)"),
     ("act", ON_EXITS | {"epsilon": 1.0}, r"epsilon in \(0, 1\)"),
+    ("act", ON_EXITS | {"network_gradient": True}, "weights='cotrain' with network_gradient"),
+    ("act", ON_UNITS, "expected a network with exits for act, such as pondering"),
+    ("pondernet", ON_UNITS, "expected a network with exits for pondernet, such as pondering"),
+    ("entropy_threshold", ON_UNITS, "network='streaming' or 'patches' for entropy_threshold, got"),
     ("pondernet", ON_EXITS | {"prior_rate": 0.0}, r"prior_rate in \(0, 1\)"),
     ("pondernet", ON_EXITS | {"prior_weight": -1.0}, NOT_NEGATIVE),
     ("blockdrop", {"alpha": 0.5}, r"alpha in \(0.5, 1\]"),
@@ -135,7 +208,15 @@ REFUSED = [
     ("topk", {"softmax": "al"}, "did you mean 'all'"),
     ("topk", {"noise_share": 0.0}, r"noise_share in \(0, 1\]"),
     ("topk", {"bias_rate": -0.1}, NOT_NEGATIVE),
+    ("topk", ROUTER | {"capacity": 0}, "capacity above 0, or none, got 0"),
+    ("topk", ROUTER | {"capacity": 0.1}, r"0\.1 x 2 rows x 1 of 4 blocks; raise capacity"),
     ("noisy_topk", {"num_kept": 9}, K_OF_N),
+    ("noisy_topk", ON_EXITS, K_OF_N),
+    ("noisy_topk", {"num_groups": 3}, "num_groups that divides"),
+    ("noisy_topk", {"num_groups": 2, "groups_kept": 3}, r"groups_kept in 1\.\.2"),
+    ("noisy_topk", {"num_groups": 2, "num_kept": 3}, K_OF_N),
+    ("noisy_topk", {"num_groups": 2, "bias_rate": 0.1}, "expected no bias_rate with num_groups"),
+    ("noisy_topk", {"network_gradient": True} | SUMMARY, "observations with a gradient"),
     ("imitation", {"num_kept": 5}, K_OF_N),
     ("imitation", {"cost_limit": 0.0}, "cost_limit"),
     ("imitation", {"menu_size": 0}, "menu_size of at least 1"),
@@ -148,6 +229,7 @@ REFUSED = [
     ("wta_retrieval", {"keys": "unit"}, "did you mean 'units'"),
     ("wta_retrieval", {"tables": 0}, "whole numbers of at least 1"),
     ("wta_retrieval", ON_UNITS, "several blocks to retrieve"),
+    ("wta_retrieval", {"env_settings": CONV}, r"of fully\s+connected"),
 ]
 
 

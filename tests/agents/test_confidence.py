@@ -73,20 +73,18 @@ def test_a_share_of_none_is_the_whole_network_and_of_all_the_first_exit(name, tr
 
 
 @pytest.mark.parametrize("measure", MEASURES)
-@pytest.mark.parametrize("share", [0.1, 0.5, 0.93])
-def test_on_validation_the_share_that_stops_is_the_one_asked_for(share, measure, trained):
+@pytest.mark.parametrize("shares", [(0.1, 0.1), (0.5, 0.0), (0.93, 0.93)])
+def test_on_validation_the_share_that_stops_is_the_one_asked_for_at_each_exit(
+    shares, measure, trained
+):
     for name, simulator in trained.items():
-        found = judged(simulator, stop_shares=share, measure=measure)
+        own = shares[: simulator.num_layers]
+        found = judged(simulator, stop_shares=own, measure=measure)
         going = found.num_images
-        for mask in found.masks:
+        for share, mask in zip(own, found.masks, strict=True):
             expected = going - round(share * going)
             assert abs(int(mask.sum()) - expected) <= 1, name
             going = int(mask.sum())
-
-
-def test_each_exit_has_its_own_share(trained):
-    found = judged(trained["early_exit"], stop_shares=[0.5, 0.0])
-    assert found.density == pytest.approx([0.5, 0.5], abs=0.01)
 
 
 def test_thresholds_follow_a_network_that_learns_and_only_validation_inputs(trained):

@@ -102,13 +102,6 @@ def test_the_log_probability_of_an_ordered_draw_is_the_product_worked_out_by_han
     torch.testing.assert_close(blocks.log_prob(torch.tensor([[2, 0]])), expected)
 
 
-@given(scores=st.lists(st.floats(-4, 4), min_size=6, max_size=6), num_kept=st.integers(1, 6))
-def test_an_ordered_draw_keeps_exactly_k_different_blocks(scores, num_kept):
-    blocks = OrderedBlocks(torch.tensor([scores]), num_kept)
-    for order in (blocks.sample(torch.Generator().manual_seed(0)), blocks.mode()):
-        assert as_mask(order, 6).sum().item() == num_kept
-
-
 def test_the_papers_regularizers_of_a_probability_table_are_the_numbers_worked_out_by_hand():
     table = torch.tensor([[0.2, 0.8], [0.4, 0.0]])
     # Means over images .3, .4; over blocks .5, .2; variances over images .01, .16, within .09, .04.
@@ -165,15 +158,6 @@ def test_gradients_are_finite_where_every_block_is_drawn():
     assert scores.grad.isfinite().all()
 
 
-def test_minus_one_in_an_action_is_no_block_and_other_numbers_outside_are_refused():
-    action = torch.tensor([[2, 0], [1, -1], [-1, -1]])
-    expected = [[True, False, True], [False, True, False], [False, False, False]]
-    assert as_mask(action, 3).tolist() == expected
-    for wrong in ([[3, -1]], [[-2, 0]], [[1, 1], [-1, 0]]):
-        with pytest.raises(ValueError, match="numbers"):
-            as_mask(torch.tensor(wrong), 3)
-
-
 @given(st.lists(st.floats(-1e4, 1e4), min_size=4, max_size=4), st.floats(1e-6, 0.49))
 def test_no_coin_is_surer_than_its_lowest_keep_probability(values, least):
     found = keep_probability(torch.tensor(values, dtype=torch.float64), least)
@@ -203,9 +187,3 @@ def test_coins_of_rloo_start_at_the_share_that_is_kept_at_first(least):
         agent.scores.last(0).weight.zero_()
     shown = agent.keep_probability(torch.rand(8, simulator.obs_size), 0)
     torch.testing.assert_close(shown, torch.full_like(shown, 3 / 8))
-
-
-def test_a_lowest_keep_probability_is_below_a_half():
-    simulator = Simulator(8, dataset="synthetic", num_blocks=[4])
-    with pytest.raises(ValueError, match=r"min_probability in \(0, 0.5\), got 0.5"):
-        AGENTS["reinforce"](simulator, min_probability=0.5)

@@ -4,21 +4,13 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from probes import make_agent
+from probes import UNEVEN, make_agent
 
 from ccenv.agents.systems.gumbel import relaxed_top_k
 from ccenv.base.masks import as_mask
-from ccenv.base.seeding import stream
 from ccenv.simulator.evaluate import evaluate
 from ccenv.simulator.rollout import collect_rollout
 
-COTRAIN = {
-    "dataset": "synthetic",
-    "network": "mlp",
-    "num_blocks": (8,),
-    "block_size": 4,
-    "weights": "cotrain",
-}
 rows = st.lists(st.floats(-4, 4), min_size=5, max_size=5)
 
 
@@ -45,13 +37,8 @@ def test_cold_it_is_the_mask_of_the_k_highest(order, kept):
     torch.testing.assert_close(relaxed_top_k(noisy, kept, 0.02), mask.double(), atol=1e-4, rtol=0)
 
 
-def test_k_of_n_is_noisy_in_training_only_and_the_relaxation_cools_down():
-    agent = make_agent("gumbel", batch_size=64, sampling="ordered", num_kept=1)
-    observation = agent.simulator.begin()
-    best = agent.act(observation, 0)
-    assert torch.equal(agent.act(observation, 0, stream(0, "x")), best)
-    assert not torch.equal(agent.act(observation, 0, agent.generator), best)
-    found = []
+def test_the_relaxation_cools_down():
+    agent, found = make_agent("gumbel", batch_size=4), []
     for agent.progress in (0.0, 0.5, 1.0):
         found.append(agent.temperature)
     assert found == pytest.approx([1.0, 0.5**0.5, 0.5])
@@ -75,26 +62,12 @@ def test_an_update_uses_the_noise_that_drew_the_masks_and_forgets_it():
     assert agent.noise == {}
 
 
-@pytest.mark.slow
-def test_independent_gates_come_to_their_rate():
-    agent = make_agent(
-        "gumbel",
-        batch_size=128,
-        env_settings=COTRAIN,
-        target_density=0.25,
-        density_weight=100.0,
-        learning_rate=0.02,
-    )
-    agent.learn(128 * 150)
-    assert evaluate(agent.env, agent).density[0] == pytest.approx(0.25, abs=0.08)
-
-
 def shares(bias_rate):
     """Share of inputs that keep each of 8 blocks, where one's score is far ahead at first."""
     agent = make_agent(
         "topk",
         batch_size=128,
-        env_settings=COTRAIN,
+        env_settings=UNEVEN | {"num_blocks": (8,), "block_size": 4},
         num_kept=1,
         noise=0.0,
         balance_weight=0.0,
@@ -125,13 +98,11 @@ def test_the_bias_changes_which_blocks_are_kept_and_not_the_gradient_of_kept_one
     assert torch.equal(moved.scores(observation, 0), plain.scores(observation, 0))
 
 
-def test_the_bias_is_in_files_and_states_and_without_a_rate_there_is_none():
-    agent = make_agent("topk", batch_size=16, bias_rate=0.1)
+def test_a_bias_is_in_states_and_without_a_rate_there_is_none():
+    agent, other = (make_agent("topk", batch_size=16, bias_rate=0.1) for _ in range(2))
     agent.learn(64)
+    other.load_state(agent.state())
     assert agent.bias[0].abs().max() > 0.05
-    for read, give in (("parameters", "load_parameters"), ("state", "load_state")):
-        other = make_agent("topk", batch_size=16, bias_rate=0.1)
-        getattr(other, give)(getattr(agent, read)())
-        assert all(torch.equal(a, b) for a, b in zip(agent.bias, other.bias, strict=True))
+    assert torch.equal(agent.bias[0], other.bias[0])
     plain = make_agent("topk", batch_size=16)
     assert not [name for name in plain.parameters() if "bias." in name and "scores" not in name]

@@ -13,7 +13,6 @@ from ccenv.base.masks import as_mask
 from ccenv.base.seeding import stream
 from ccenv.simulator.evaluate import evaluate
 from ccenv.simulator.rollout import collect_rollout
-from ccenv.tasks.probe import probe_optimal_masks
 
 sizes = st.lists(st.integers(1, 3), min_size=1, max_size=3)
 
@@ -57,23 +56,16 @@ def test_returns_and_costs_of_a_menu_are_those_of_walking_each_entry():
         torch.testing.assert_close(steps[-1].outcome.compute_cost[::2], costs[:, entry])
 
 
-@pytest.mark.parametrize("probe", OPTIMA)
-def test_what_is_found_is_the_optimum_as_executed(probe):
-    agent = make_agent("imitation", probe=probe)
+@pytest.mark.parametrize(
+    ("probe", "group_size"), [*((probe, 1) for probe in OPTIMA), ("blocks", 3)]
+)
+def test_what_is_found_is_the_optimum_as_executed(probe, group_size):
+    agent = make_agent("imitation", probe=probe, env_settings={"group_size": group_size})
     agent.simulator.begin()
-    best = OPTIMA[probe][1](agent.simulator.state.images)
+    best = OPTIMA[probe][1](agent.simulator.state.images_by_row)
     found = agent.search()
     executed = [agent.simulator.step(part).outcome.mask for part in found]
     assert all(torch.equal(a, b) for a, b in zip(executed, best, strict=True))
-
-
-@pytest.mark.parametrize("group_size", [1, 3])
-def test_masks_of_a_group_are_those_found_for_its_image(group_size):
-    agent = make_agent("imitation", batch_size=8, env_settings={"group_size": group_size})
-    rollout = collect_rollout(agent.simulator, agent, agent.generator)
-    images = agent.simulator.state.images
-    for mask, best in zip(rollout.actions, probe_optimal_masks(images, 2), strict=True):
-        assert torch.equal(mask, best.repeat_interleave(group_size, dim=0))
 
 
 tables = st.lists(st.lists(st.floats(0, 5), min_size=3, max_size=3), min_size=2, max_size=5)
@@ -131,12 +123,3 @@ def test_inputs_that_have_stopped_teach_later_exits_nothing():
     parts[6][stopped] = 9.0
     parts[7][stopped] ^= True
     torch.testing.assert_close(agent.loss(parts), before)
-
-
-def test_the_classifier_sees_no_label_once_it_has_learned():
-    agent = make_agent("imitation", batch_size=32)
-    agent.learn(64)
-    observation = agent.simulator.begin()
-    first = agent.act(observation, 0, stream(0, "x"))
-    agent.simulator.state.labels.zero_()
-    assert torch.equal(agent.act(observation, 0, stream(0, "x")), first)

@@ -184,13 +184,6 @@ def test_every_agent_that_learns_is_tried_where_it_has_something_to_decide():
         assert tried == learners - left_out[probe]
 
 
-@pytest.mark.parametrize("probe", ["units", "exits"])
-@pytest.mark.parametrize("name", ["topk", "noisy_topk", "rloo"])
-def test_k_of_n_has_nothing_to_choose_where_a_gate_is_one_block(name, probe):
-    with pytest.raises(ValueError, match=r"num_kept in 1\.\.num_blocks"):
-        make_agent(name, 2, probe=probe)
-
-
 @pytest.mark.parametrize(
     ("name", "probe"), [("magnitude", "blocks"), *(("oracle", probe) for probe in OPTIMA)]
 )

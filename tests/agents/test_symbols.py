@@ -138,15 +138,6 @@ def test_an_exported_policy_has_its_look_ups(kind, own, tmp_path):
     assert torch.equal(loaded.classify(tokens, draw="mode")[1][0][:6], mask)
 
 
-def test_a_policy_of_symbols_learns_which_block_a_symbol_needs():
-    nlls, own = [], {"num_kept": 1, "embedding_size": ONE_HOT}
-    for rate in (0.05, 1e-9):
-        agent = Rloo(make(240, group_size=4), learning_rate=rate, **own)
-        agent.learn(6_000)
-        nlls.append(evaluate(agent.simulator, agent, deterministic=True).nll)
-    assert nlls[0] < 0.8 * nlls[1]
-
-
 @settings(max_examples=40, deadline=None)
 @given(st.integers(1, 9), st.integers(1, 9), st.integers(0, 5))
 def test_an_entry_has_k_different_blocks(num_blocks, kept, seed):
@@ -198,27 +189,6 @@ def test_a_table_depends_on_the_seed_alone_and_balancing_evens_the_use():
     assert spread[0] < 0.01 < spread[1]
 
 
-@pytest.mark.parametrize(
-    ("more", "num_hashed", "message"),
-    [
-        ({}, 0, "expected num_hashed of 1 to 2"),
-        ({}, 3, "expected num_hashed of 1 to 2"),
-        ({"observation": "layer_input"}, 1, "for a policy that looks symbols up"),
-        ({"network_kwargs": OWN | {"num_symbols": 4096}}, 2, "a table of at most"),
-    ],
-)
-def test_hashing_of_what_is_not_shown_or_beyond_memory_is_refused(more, num_hashed, message):
-    with pytest.raises(ValueError, match=message):
-        Hash(make(**more), num_hashed=num_hashed)
-
-
-def test_an_embedding_of_less_than_nothing_is_refused():
-    with pytest.raises(ValueError, match="expected embedding_size to be a whole number"):
-        LayerScores(make(), 0, embedding_size=-1)
-    with pytest.raises(ValueError, match="did you mean 'one_hot'"):
-        LayerScores(make(), 0, embedding_size="onehot")
-
-
 @pytest.mark.parametrize("context", [{}, {"context": {"budget": [0.1, 0.5]}}])
 def test_a_joint_look_up_has_a_row_for_each_pair_beside_the_map_of_plain_columns(context):
     simulator = make(40, **context)
@@ -229,9 +199,6 @@ def test_a_joint_look_up_has_a_row_for_each_pair_beside_the_map_of_plain_columns
     pairs = NUM_SYMBOLS * seen[:, plain] + seen[:, plain + 1]
     rows = weight.t()[plain + pairs.long()] + bias + seen[:, :plain] @ weight[:, :plain].t()
     torch.testing.assert_close(scores(seen, 0), rows)
-    large = make(network_kwargs=OWN | {"num_symbols": 4096})
-    with pytest.raises(ValueError, match=r"embedding_size='joint': 2, .* a table of at most"):
-        LayerScores(large, 0, embedding_size=JOINT)
 
 
 @pytest.mark.parametrize(("size", "num_hashed"), [(ONE_HOT, 1), (JOINT, 2)])
@@ -251,9 +218,21 @@ def test_a_start_at_the_hash_keeps_its_blocks_with_the_wanted_probability(
         torch.testing.assert_close((first * kept).sum(dim=1), torch.full((12,), 0.8))
 
 
-def test_a_start_at_the_hash_needs_a_table_and_ordered_draws():
-    simulator = make(group_size=2)
-    with pytest.raises(ValueError, match="expected embedding_size='one_hot'"):
-        Rloo(simulator, start="hash")
-    with pytest.raises(ValueError, match=r"start_probability in \(0, 1\), got 1"):
-        Rloo(simulator, start="hash", embedding_size=ONE_HOT, start_probability=1)
+LARGE = {"network_kwargs": OWN | {"num_symbols": 4096}}
+AT_THE_HASH = {"start": "hash", "embedding_size": ONE_HOT, "start_probability": 1}
+
+
+@pytest.mark.parametrize(
+    ("kind", "settings", "own", "message"),
+    [
+        (Hash, {}, {"num_hashed": 0}, "expected num_hashed of 1 to 2"),
+        (Hash, {}, {"num_hashed": 3}, "expected num_hashed of 1 to 2"),
+        (Hash, {"observation": "layer_input"}, {}, "for a policy that looks symbols up"),
+        (Hash, LARGE, {"num_hashed": 2}, "a table of at most"),
+        (Rloo, LARGE, {"embedding_size": JOINT}, r"embedding_size='joint': 2, .* table of at most"),
+        (Rloo, {}, AT_THE_HASH, r"start_probability in \(0, 1\), got 1"),
+    ],
+)
+def test_tables_of_what_is_not_shown_or_beyond_memory_are_refused(kind, settings, own, message):
+    with pytest.raises(ValueError, match=message):
+        kind(make(group_size=2, **settings), **own)

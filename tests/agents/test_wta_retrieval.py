@@ -182,11 +182,3 @@ def test_experts_are_looked_up_by_all_that_they_read():
     agent = WtaRetrieval(simulator, max_kept=2)
     _, actions, _ = walk(simulator, agent, None)
     assert (actions[0].sum(dim=1) <= 2).all()
-
-
-def test_blocks_without_weights_of_their_layers_input_are_refused():
-    own = {"channels": [8, 8], "num_blocks": 4, "strides": [1, 2]}
-    settings = {"dataset": "digits", "network": "conv", "network_kwargs": own}
-    simulator = Simulator(2, **settings, weights="cotrain")
-    with pytest.raises(ValueError, match=r"of fully\s+connected"):
-        WtaRetrieval(simulator)

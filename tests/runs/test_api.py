@@ -163,7 +163,9 @@ def test_an_agent_of_a_script_is_compared_with_the_rows_of_a_sweep(place, monkey
     assert found.page.exists()
     # Greedy learns as reinforce does, and counts once.
     assert "counted as one: Greedy (added) = reinforce" in found.verdict
-    assert found.table in found._repr_html_().replace("&#x27;", "'") or "method" in found.table
+    shown = found._repr_html_()
+    assert shown.count("<tr>") == 1 + len(found.rows)
+    assert found.plot()._repr_png_().startswith(b"\x89PNG")
     assert repr(found) == f"Comparison(two: 4 rows, 12 of 12 runs finished; {found.page})"
     assert found.plot().axes
 

@@ -1,6 +1,5 @@
 """Builds the documentation: lab docs -> HTML; --write, --check, --execute, --pictures."""
 
-import argparse
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -13,7 +12,7 @@ from gymnasium.envs.registration import load_env_creator
 
 from ccenv.envs import ENVIRONMENTS
 from ccenv.envs.rendering import png
-from ccenv.runs.commands.frame import program
+from ccenv.runs.commands.frame import Parser, program
 from ccenv.runs.lab.docs_build.facts import differing
 from ccenv.runs.lab.docs_build.notebook import NOTEBOOKS, differing_notebooks, executed
 from ccenv.runs.lab.docs_build.site import PICTURES, build_site, check_tools
@@ -82,7 +81,7 @@ def rendered() -> list[str]:
 @program("lab docs")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Builds the documentation as HTML; see --help."""
-    parser = argparse.ArgumentParser(prog="lab docs", description=main.__doc__, allow_abbrev=False)
+    parser = Parser(prog="lab docs", description=main.__doc__)
     parser.add_argument("--out", type=Path, default=Path("build/docs"), help="folder of the HTML")
     parser.add_argument("--write", action="store_true", help="write generated tables and notebooks")
     parser.add_argument(

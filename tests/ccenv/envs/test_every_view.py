@@ -64,6 +64,12 @@ SEQUENCE = {
     "episode": "sequence",
     "reward": "probability_minus_cost",
 }
+TEXT = SEQUENCE | {
+    "dataset": "python_bundled@6",
+    "network": "skip_gru",
+    "network_kwargs": {"width": 5, "embedding_size": 3},
+    "weights": "cotrain",
+}
 LOADED = SEQUENCE | {"dataset": "documents", "network": "documents", "fast_memory": 2}
 PRICES = {"cost_weight": [0.1, 10.0]}
 BUDGETS = {"budget": [0.2, 0.9], "distribution": "uniform"}
@@ -89,6 +95,7 @@ CASES = {
     "budgets": (PROBE | {"context": BUDGETS}, BITS),
     "fixed price": (PROBE | {"context": {"cost_weight": 0.5, "budget": 0.6}}, BITS),
     "sequence": (SEQUENCE, BITS),
+    "text": (TEXT, BITS),
     "copies of a sequence": (SEQUENCE | {"group_size": 2}, BITS),
     "fast memory": (LOADED, BITS),
     "concurrent": (UNEVEN | {"concurrent": "inactive", "context": PRICES}, BITS),
@@ -141,6 +148,8 @@ def test_a_row_of_every_view_is_the_scalar_environment(case, rows):
     actions = [envs.action_space.sample() for _ in range(gates)]
     first, _ = envs.reset(seed=3, options={"indices": images})
     steps = [envs.step(action) for action in actions]
+    if "episode" in settings:
+        assert [step[4]["position"][0] for step in steps] == [*range(gates)]
     if "action" not in settings and settings.get("reward") != "vector":
         venv = sb3_view(settings, code, rows)
         venv.seed(3)

@@ -1,6 +1,5 @@
 """Contexts: prices and budgets of each episode, what an agent sees of them and what they do."""
 
-import gymnasium as gym
 import numpy as np
 import pytest
 import torch
@@ -138,16 +137,6 @@ def test_rows_of_a_group_share_their_price():
     assert len(set(groups[:, 0].tolist())) == 3
 
 
-def test_info_says_what_was_executed_and_at_which_price():
-    env = gym.make("BlockSelection-v0", **PROBE_SETTINGS, context={"budget": 0.1, "cost_weight": 3})
-    env.reset(seed=0)
-    _, reward, _, _, info = env.step(np.ones(4, dtype=np.int8))
-    assert info["mask"].sum() < 4
-    assert info["compute_cost"] <= 0.1
-    assert reward == pytest.approx(-3 * info["cost"])
-    assert info["reward/cost"] == pytest.approx(-3 * info["cost"])
-
-
 @pytest.mark.parametrize(
     ("context", "message"),
     [
@@ -195,19 +184,13 @@ def test_judging_at_a_price_changes_neither_network_nor_stream_nor_reward():
     assert repr(before) == repr(after)
 
 
-def learned(context, images, agent_settings, *, seed=0, **settings):
-    env = ccenv.BlockSelectionVectorEnv(128, context=context, **settings)
-    env.reset(seed=seed)
-    agent = ActorCritic(env, seed=seed, critic_learning_rate=0.01, **agent_settings)
-    agent.learn(images)
-    return env, agent
-
-
 def test_one_agent_computes_what_is_needed_at_low_prices_and_nothing_at_prices_too_high():
     # A right answer is worth 1 and costs 0.17: above a price of 5.8 it does not pay.
-    settings = {"learning_rate": 0.03, "hidden_units": 16}
-    env, agent = learned({"cost_weight": (0.2, 20.0)}, 64_000, settings, **PROBE_SETTINGS)
-    prices = (env.simulator.at(cost_weight=price) for price in (1.0, 15.0))
+    built = seeded(128, context={"cost_weight": (0.2, 20.0)}, **PROBE_SETTINGS)
+    rates = {"learning_rate": 0.03, "critic_learning_rate": 0.01}
+    agent = ActorCritic(built, hidden_units=16, **rates)
+    agent.learn(64_000)
+    prices = (built.at(cost_weight=price) for price in (1.0, 15.0))
     low, high = (evaluate(priced, agent, deterministic=True) for priced in prices)
     assert low.error < 0.05
     assert low.compute_cost < 0.25

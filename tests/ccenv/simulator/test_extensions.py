@@ -9,17 +9,15 @@ from ccenv.agents.reference_policies import BlockDropout
 from ccenv.agents.reinforce import Reinforce
 from ccenv.agents.systems.noisy_topk import NoisyTopK
 from ccenv.agents.systems.topk import TopK
-from ccenv.base.masks import random_mask
 from ccenv.base.seeding import stream
 from ccenv.simulator.evaluate import evaluate
 from ccenv.simulator.extensions.oblivious import Oblivious
 from ccenv.simulator.resume import restore_simulator, simulator_state
 from ccenv.simulator.rollout import collect_rollout, walk
 from ccenv.simulator.simulator import Simulator
-from tests.ccenv.episodes import seeded
+from tests.ccenv.episodes import episode, masks_for, seeded
 
 BLOCKS = (4, 6)
-SMALL = {"dataset": "digits", "num_blocks": BLOCKS, "block_size": 4, "weights": "cotrain"}
 PRICES = {"cost_weight": (0.1, 10.0)}
 BUDGETS = {"budget": (0.3, 0.9), "distribution": "uniform"}
 TOGETHER = [
@@ -37,19 +35,22 @@ APART = [
 ]
 
 
-def simulator_of(rows=8, **more):
-    return seeded(rows, **(SMALL | more))
+EXPERTS = {"num_experts": 6, "expert_size": 4, "channels": [2, 4], "first_units": 4}
+PLACES = {
+    "mlp": {"num_blocks": BLOCKS, "block_size": 4},
+    "experts": {"network": "experts", "network_kwargs": EXPERTS},
+    "resnet": {"network": "resnet", "network_kwargs": {"depth": 8, "width": 4}},
+    "probe-exit": {"network": "probe-exit", "dataset": "probe"},
+}
 
 
-def masks_of(rows=8, density=0.5, seed=0):
-    generator = stream(seed, "masks of a test")
-    return [random_mask(rows, n, density, generator) for n in BLOCKS]
+def simulator_of(rows=8, place="mlp", **more):
+    return seeded(rows, **{"dataset": "digits", "weights": "cotrain"} | PLACES[place] | more)
 
 
-def episode(simulator, masks):
-    """The first observation and the steps of an episode of the first images."""
-    first = simulator.begin(torch.arange(len(masks[0])))
-    return first, [simulator.step(mask) for mask in masks]
+def walked(simulator, masks):
+    """Steps of an episode of the first images."""
+    return episode(simulator, masks, torch.arange(len(masks[0])))[1]
 
 
 @pytest.mark.parametrize("slots", ["all", [2, 3]])
@@ -57,9 +58,9 @@ def test_an_oblivious_simulator_with_prices_answers_as_the_plain_one_and_charges
     plain, hidden = simulator_of(context=PRICES), simulator_of(context=PRICES, oblivious=slots)
     kept = BLOCKS if slots == "all" else slots
     # So few that slots cut nothing.
-    masks = [m & (m.cumsum(1) <= k) for m, k in zip(masks_of(), kept, strict=True)]
-    seen, expected = episode(plain, masks)
-    seen_too, found = episode(hidden, masks)
+    masks = [m & (m.cumsum(1) <= k) for m, k in zip(masks_for(plain), kept, strict=True)]
+    (seen, *_), expected = episode(plain, masks, torch.arange(8))
+    (seen_too, *_), found = episode(hidden, masks, torch.arange(8))
     assert torch.equal(seen, seen_too)
     assert torch.equal(plain.context.values["cost_weight"], hidden.context.values["cost_weight"])
     for step, other in zip(found, expected, strict=True):
@@ -77,7 +78,7 @@ def test_with_a_budget_an_answer_is_a_composite_too_and_nobody_spends_more(kind)
     simulator = simulator_of(context=BUDGETS, concurrent=kind)
     for seed in range(3):
         before = copy.deepcopy(simulator.network)
-        _, steps = episode(simulator, masks_of(density=0.9, seed=seed))
+        steps = walked(simulator, masks_for(simulator, seed, 0.9))
         executed = [step.outcome.mask for step in steps]
         logits, images = steps[-1].outcome.logits, simulator.state.images
         assert torch.equal(logits, simulator.extension("concurrent").composite()(images, executed))
@@ -91,7 +92,7 @@ def test_with_a_budget_an_answer_is_a_composite_too_and_nobody_spends_more(kind)
 
 def test_obliviously_updates_land_between_gates_and_the_trace_stays():
     simulator = simulator_of(concurrent="unsafe", oblivious="all")
-    told = [episode(simulator, masks_of(seed=seed))[1][-1].told for seed in range(3)]
+    told = [walked(simulator, masks_for(simulator, seed))[-1].told for seed in range(3)]
     assert [one["versions"][0].tolist() for one in told] == [[0, 0, 0], [0, 1, 1], [1, 2, 2]]
     assert all(float(one["writable_share"].max()) == 0 for one in told)
     assert all(len(seen.unique(dim=0)) == 1 for seen in simulator.extension("oblivious").trace)
@@ -128,7 +129,7 @@ def test_what_would_tell_inputs_apart_is_refused_beside_oblivious_before_anythin
 ):
     nowhere = {"dataset": lambda split: pytest.fail("a data set was loaded")}
     with pytest.raises(ValueError, match=reason):
-        Simulator(4, **SMALL | nowhere | settings)
+        Simulator(4, **PLACES["mlp"] | {"weights": "cotrain"} | nowhere | settings)
     built = {n: value for n, value in settings.items() if n != "oblivious"}
     with pytest.raises(ValueError, match=reason):
         simulator_of(**built).extended(Oblivious())
@@ -139,7 +140,7 @@ def test_copies_that_judge_share_no_extension_with_what_they_were_copied_from():
     before = repr(simulator_state(simulator))
     prices = simulator.context.values
     for other in (simulator.on_split("validation", 5), simulator.at(cost_weight=2.0)):
-        _, steps = episode(other, masks_of(5))
+        steps = walked(other, masks_for(other))
         assert other.extension("concurrent") is None
         assert not steps[-1].told
         assert set(map(id, other.extensions)).isdisjoint(map(id, simulator.extensions))
@@ -148,30 +149,12 @@ def test_copies_that_judge_share_no_extension_with_what_they_were_copied_from():
     assert repr(simulator_state(simulator)) == before
 
 
-EXPERTS = {"num_experts": 6, "expert_size": 4, "channels": [2, 4], "first_units": 4}
-PLACES = {
-    "mlp": {"num_blocks": (4, 6), "block_size": 4},
-    "experts": {"network": "experts", "network_kwargs": EXPERTS},
-    "resnet": {"network": "resnet", "network_kwargs": {"depth": 8, "width": 4}},
-    "probe-exit": {"network": "probe-exit", "dataset": "probe"},
-}
-
-
-def placed(name, rows=24, **more):
-    return seeded(rows, **{"dataset": "digits", "weights": "cotrain"} | PLACES[name] | more)
-
-
-def walked(simulator, masks):
-    simulator.begin(torch.arange(len(masks[0])))
-    return [simulator.step(mask) for mask in masks]
-
-
 @pytest.mark.parametrize("name", PLACES)
 def test_every_input_leaves_the_same_trace_and_has_the_answer_that_its_masks_say(name):
-    plain = placed(name)
-    masks = [random_mask(24, n, 0.5, stream(g, "m")) for g, n in enumerate(plain.num_blocks)]
+    plain = simulator_of(24, name)
+    masks = masks_for(plain)
     expected = walked(plain, masks)
-    wrapped = placed(name).extended(Oblivious())
+    wrapped = simulator_of(24, name).extended(Oblivious())
     found = walked(wrapped, masks)
     torch.testing.assert_close(
         found[-1].outcome.logits, expected[-1].outcome.logits, atol=1e-5, rtol=1e-5
@@ -186,10 +169,10 @@ def test_every_input_leaves_the_same_trace_and_has_the_answer_that_its_masks_say
 
 
 def test_slots_are_filled_up_billed_and_hide_how_many_blocks_were_asked_for():
-    wrapped = placed("mlp").extended(Oblivious(3))
-    masks = [random_mask(24, n, 0.3, stream(n, "masks")) for n in (4, 6)]
+    wrapped = simulator_of(24).extended(Oblivious(3))
+    masks = masks_for(wrapped, density=0.3)
     few = [mask & (mask.int().cumsum(dim=1) <= 3) for mask in masks]
-    found, expected = walked(wrapped, masks), walked(placed("mlp"), few)
+    found, expected = walked(wrapped, masks), walked(simulator_of(24), few)
     torch.testing.assert_close(found[-1].outcome.logits, expected[-1].outcome.logits)
     assert all((step.outcome.mask.sum(dim=1) == 3).all() for step in found)
     assert [len(seen.unique(dim=0)) for seen in wrapped.extension("oblivious").trace] == [1, 1]
@@ -199,7 +182,7 @@ def test_slots_are_filled_up_billed_and_hide_how_many_blocks_were_asked_for():
 
 
 def test_a_policy_is_judged_under_it_as_it_is_and_pays_more():
-    simulator = placed("mlp")
+    simulator = simulator_of(24)
     agent = BlockDropout(simulator, keep_probability=0.5)
     plain, wrapped = evaluate(simulator, agent), evaluate(simulator.extended(Oblivious()), agent)
     assert wrapped.error == pytest.approx(plain.error, abs=3 / plain.num_images)
@@ -209,7 +192,7 @@ def test_a_policy_is_judged_under_it_as_it_is_and_pays_more():
 
 @pytest.mark.parametrize("make", [TopK, NoisyTopK])
 def test_a_network_that_learns_along_learns_from_what_was_chosen(make):
-    plain, wrapped = placed("experts"), placed("experts").extended(Oblivious())
+    plain, wrapped = simulator_of(24, "experts"), simulator_of(24, "experts").extended(Oblivious())
     for simulator in (plain, wrapped):
         agent = make(simulator, num_kept=2)
         collect_rollout(simulator, agent, agent.generator)
@@ -220,4 +203,4 @@ def test_a_network_that_learns_along_learns_from_what_was_chosen(make):
 
 def test_what_cannot_be_hidden_is_refused():
     with pytest.raises(ValueError, match=r"slots in 1\.\.num_blocks"):
-        placed("mlp").extended(Oblivious(5))
+        simulator_of(24).extended(Oblivious(5))

@@ -20,7 +20,6 @@ from ccenv.agents import AGENTS
 from ccenv.base.checked_file import load_tree, save_tree
 from ccenv.base.registry import resolve
 from ccenv.base.snapshot import CannotStoreError, restore_state, state_of
-from ccenv.runs.commands import train
 from ccenv.runs.config.settings import make_plan
 from ccenv.runs.engine import checkpoint, listener, run
 from ccenv.runs.store import folder as run_folder
@@ -29,16 +28,15 @@ from ccenv.tasks.probe import PROBE_SETTINGS
 
 BATCH, UPDATES = 64, 6
 IMAGES = BATCH * UPDATES
-PROBE = PROBE_SETTINGS | {"images": IMAGES, "batch_size": BATCH, "eval_every": 2 * BATCH}
+RUN = {"images": IMAGES, "batch_size": BATCH, "eval_every": 2 * BATCH}
+PROBE = PROBE_SETTINGS | RUN
 COTRAIN = {
     "dataset": "synthetic",
     "num_blocks": (3, 5),
     "block_size": (4, 2),
     "weights": "cotrain",
     "weights_kwargs": {"schedule_updates": 4},
-    "images": IMAGES,
-    "batch_size": BATCH,
-    "eval_every": 2 * BATCH,
+    **RUN,
 }
 BEST = {"keep_best": True, "eval_every": BATCH}
 SMALL = {
@@ -51,9 +49,7 @@ PONDERING = {
     "network_kwargs": {"units": 4, "num_steps": 3},
     "weights": "cotrain",
     "observation": "layer_input",
-    "images": IMAGES,
-    "batch_size": BATCH,
-    "eval_every": 2 * BATCH,
+    **RUN,
 }
 LEARNERS = [name for name in AGENTS if resolve(name, AGENTS, "agent").learns]
 ALONG = [name for name in LEARNERS if name not in ("act", "pondernet", "imitation")]
@@ -84,8 +80,12 @@ def _no_waiting(monkeypatch):
         monkeypatch.setattr(module, "time", clock)
 
 
-def stop_at(monkeypatch, images):
-    """Raises in the update after which so many images are seen, before it is kept."""
+def carry_out(plan, every=2 * BATCH, **options):
+    return run.run(plan, options=run.Options(checkpoint_every=every, **options))
+
+
+def stopped_at(monkeypatch, plan, images, **options):
+    """Starts a plan, and raises before the update is kept after which so many images are seen."""
     original = listener.Listener.__call__
 
     def call(self, images_seen, scalars):
@@ -93,20 +93,16 @@ def stop_at(monkeypatch, images):
             raise StoppedError
         original(self, images_seen, scalars)
 
-    monkeypatch.setattr(listener.Listener, "__call__", call)
-
-
-def carry_out(plan, every=2 * BATCH, **options):
-    return run.run(plan, options=run.Options(checkpoint_every=every, **options))
+    with monkeypatch.context() as patch:
+        patch.setattr(listener.Listener, "__call__", call)
+        with pytest.raises(StoppedError):
+            carry_out(plan, **options)
 
 
 def with_stops(monkeypatch, plan, stops, **options):
     """Runs a plan, stops it at each of these numbers of images, and lets it end."""
     for images in stops:
-        with monkeypatch.context() as patch:
-            stop_at(patch, images)
-            with pytest.raises(StoppedError):
-                carry_out(plan, **options)
+        stopped_at(monkeypatch, plan, images, **options)
     return carry_out(plan, **options)
 
 
@@ -153,17 +149,14 @@ SEQUENCE = {
     "network_kwargs": {"width": 3, "embedding_size": 2},
     "episode": "sequence",
     "reward": "nll_minus_cost",
-    "images": IMAGES,
-    "batch_size": BATCH,
-    "eval_every": IMAGES,
     "observation": "layer_input",
+    "weights": "cotrain",
+    **RUN,
+    "eval_every": IMAGES,
 }
-SEQUENCES_ALONG = SEQUENCE | {"weights": "cotrain"}
 CASES = {
-    "reinforce over sequences": ("reinforce", SEQUENCES_ALONG, 4, 2),
-    "sb3_ppo over sequences": pytest.param(
-        "sb3_ppo", SEQUENCES_ALONG, 4, 2, marks=pytest.mark.slow
-    ),
+    "reinforce over sequences": ("reinforce", SEQUENCE, 4, 2),
+    "sb3_ppo over sequences": pytest.param("sb3_ppo", SEQUENCE, 4, 2, marks=pytest.mark.slow),
     **{name: (name, PROBE, 4, 2) for name in LEARNERS},
     **{name: (name, PONDERING, 4, 2) for name in ("act", "pondernet")},
     **{f"{name} along": (name, COTRAIN, 4, 2) for name in ("fixed_mask", "reinforce", "sb3_a2c")},
@@ -236,14 +229,6 @@ def test_a_process_that_is_killed_leaves_what_another_one_goes_on_from(tmp_path)
     kept = any(one.exists() for one in (path, checkpoint.one_before(path)))
     assert kept or run_folder.read_result(stopped.folder()) is not None
     assert_same_end(carry_out(stopped), expected)
-
-
-def stopped_at(monkeypatch, plan, images):
-    """Starts a plan, which stops there."""
-    with monkeypatch.context() as patch:
-        stop_at(patch, images)
-        with pytest.raises(StoppedError):
-            carry_out(plan)
 
 
 def test_a_run_starts_anew_where_it_has_ended_or_is_told_to(tmp_path, monkeypatch, capsys):
@@ -324,18 +309,6 @@ def test_a_checkpoint_that_cannot_be_written_is_told_of_and_the_run_goes_on(
     found = carry_out(other)
     assert "no checkpoint after 128 images, the run goes on: [Errno 28]" in capsys.readouterr().err
     assert_same_end(found, expected)
-
-
-def test_a_cache_that_cannot_be_written_in_is_refused_before_a_run_starts(
-    tmp_path, monkeypatch, capsys
-):
-    (tmp_path / "file").write_text("")
-    monkeypatch.setenv("CCENV_CACHE", str(tmp_path / "file" / "cache"))
-    assert train.main(["reinforce", "dataset=probe", f"log_dir={tmp_path / 'logs'}"]) == 2
-    said = capsys.readouterr().err
-    assert said.startswith("ccenv train: expected a cache folder that can be written in, got ")
-    assert "CCENV_CACHE" in said
-    assert not (tmp_path / "logs").exists()
 
 
 STRANGE = '''

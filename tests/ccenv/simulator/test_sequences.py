@@ -1,11 +1,9 @@
 """Episodes over sequences: state goes on as the episode's own masks made it, and pays later."""
 
-import gymnasium as gym
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from torch.nn.functional import one_hot
 
 import ccenv
 from ccenv.agents.base import Agent
@@ -13,72 +11,14 @@ from ccenv.agents.condnet import Condnet
 from ccenv.agents.reference_policies import BlockDropout
 from ccenv.agents.reinforce import Reinforce
 from ccenv.agents.rloo import Rloo
-from ccenv.data import Split
 from ccenv.envs.stable_baselines import ActionViewVecEnv, BlockSelectionVecEnv
 from ccenv.networks.baselines.skip_gru import SkipGRU
-from ccenv.networks.core.abilities import Continues, OwnWeights
-from ccenv.networks.core.protocol import Gate, GatedNetwork
 from ccenv.networks.core.unrolled import sequence_logits
 from ccenv.simulator import sequences
 from ccenv.simulator.rollout import collect_rollout
 from ccenv.simulator.simulator import Simulator
+from ccenv.tasks.updating import Updating
 from tests.ccenv.networks.own_decoder import writer
-
-KEYS, FILLER, ASKED = (1, 2), 0, 3
-
-
-def recall(split):
-    """Sequences of a key, a filler and a question: what follows is a filler, twice, and the key."""
-    keys = torch.tensor(KEYS).repeat(16)
-    windows = torch.full((len(keys), 3, 3), FILLER)
-    windows[:, 0, 2], windows[:, 1, 1], windows[:, 2, 0] = keys, keys, keys
-    windows[:, 2, 2] = ASKED
-    labels = torch.zeros(len(keys), 3, dtype=torch.int64)
-    labels[:, 2] = keys
-    return Split(windows.flatten(0, 1), labels.flatten(), 4, together=3)
-
-
-class Remembering(GatedNetwork):
-    """Keeps the last symbol that it was let read, and says it when asked."""
-
-    abilities = (Continues, OwnWeights)
-    gates = (Gate("update", 1, 4, "identity"),)
-    dense_macs = 2
-
-    def __init__(self, input_shape, num_classes):
-        super().__init__()
-        self.num_classes = num_classes
-        self.register_buffer("none", torch.zeros(1))
-
-    def empty_cache(self, inputs):
-        return torch.zeros(len(inputs), dtype=torch.int64)
-
-    def cache_before(self, inputs, earlier=None):
-        return self.empty_cache(inputs)
-
-    def cache_after(self, hidden):
-        return hidden[0]
-
-    def start(self, inputs):
-        return self.start_cached(inputs, self.empty_cache(inputs))
-
-    def start_cached(self, inputs, cache):
-        return cache, inputs[:, -1]
-
-    def step(self, gate, hidden, mask, weights=None, backend="auto"):
-        memory, symbol = hidden
-        return symbol if mask is None else torch.where(mask[:, 0], symbol, memory), symbol
-
-    def logits(self, hidden, backend="auto"):
-        memory, symbol = hidden
-        return 9 * one_hot(memory * (symbol == ASKED), 4).float()
-
-    def look(self, gate, hidden):
-        return one_hot(hidden[1], 4).float()
-
-    def macs(self, gate, hidden, mask):
-        return 1 + mask[:, 0].long()
-
 
 LENGTH, WIDTH = 6, 5
 SETTINGS = {
@@ -207,28 +147,6 @@ def test_gradients_go_back_to_the_first_update():
     assert not gradient[1:].any()
 
 
-@pytest.mark.parametrize("name", NETWORKS)
-def test_the_scalar_view_is_any_row_of_the_vector(name):
-    settings = settings_of(name)
-    envs = gym.make_vec("ccenv:BlockSelection-v0", num_envs=3, **settings)
-    env = gym.make("ccenv:BlockSelection-v0", **settings)
-    indices = [2, 9, 4]
-    seen, _ = envs.reset(seed=1, options={"indices": indices})
-    masks = drawn_masks(envs.unwrapped.simulator).numpy()
-    found = [envs.step(mask) for mask in masks]
-    for row, index in enumerate(indices):
-        first, _ = env.reset(seed=1, options={"indices": [index]})
-        assert (first == seen[row]).all()
-        for number, mask in enumerate(masks):
-            observation, reward, terminated, _, info = env.step(mask[row])
-            of_row = [part[row] for part in found[number][1:3]]
-            assert [reward, terminated] == pytest.approx(of_row, abs=1e-5)
-            assert terminated == (number == len(masks) - 1)
-            assert info["position"] == number // envs.unwrapped.simulator.num_layers
-            if not terminated:
-                assert observation == pytest.approx(found[number][0][row], abs=1e-5)
-
-
 @pytest.mark.parametrize("numbers", [1, 4 * 3 * LENGTH, 10**6])
 def test_inputs_that_are_drawn_ahead_are_those_of_their_positions(numbers, monkeypatch):
     monkeypatch.setattr(sequences, "AHEAD", numbers)
@@ -284,43 +202,20 @@ def test_copies_of_a_sequence_have_states_of_their_own():
     torch.testing.assert_close(grouped, alone)
 
 
-def test_an_agent_credits_an_update_with_what_it_brings_later():
-    """A key is read at the first position and asked for at the last: one update pays, and late."""
-    simulator = Simulator(
-        64,
-        dataset=recall,
-        network=Remembering,
-        episode="sequence",
-        reward="nll_minus_cost",
-        reward_kwargs={"cost_weight": 0.2},
-        observation="layer_input",
-        group_size=4,
-    )
+@pytest.mark.parametrize("kind", [Reinforce, Rloo])
+def test_an_agent_credits_an_update_with_what_it_brings_later(kind):
+    """Two positions are marked, and the answer at the end needs both: updates pay late."""
+    problem = Updating(positions=6)
+    own = {"dataset": problem.split, "network": problem.network(), "group_size": 4}
+    simulator = Simulator(64, **problem.settings() | own)
     simulator.seed(0)
-    rloo = Rloo(simulator, sampling="independent", learning_rate=0.1)
-    for agent in (Reinforce(simulator, learning_rate=0.1), rloo):
-        agent.learn(64 * 60)
-        verdict = ccenv.evaluate(simulator, agent, split="test", deterministic=True)
-        assert verdict.masks[0].view(-1, 3).float().mean(dim=0).tolist() == [1, 0, 0], agent
-        assert verdict.nll < 0.1
-
-
-def test_recurrent_ppo_learns_over_sequences_through_an_action_view():
-    recurrent = pytest.importorskip("sb3_contrib").RecurrentPPO
-    settings = {"dataset": "staleness", "network": "staleness", "episode": "sequence"}
-    reward = {"reward": "probability_minus_cost", "reward_kwargs": {"cost_weight": 0.9}}
-    env = ActionViewVecEnv(BlockSelectionVecEnv(32, **settings, **reward), "menu", menu="all")
-    policy = {"lstm_hidden_size": 8, "net_arch": [8]}
-    own = {"learning_rate": 0.02, "gamma": 1.0, "n_epochs": 2, "stats_window_size": 32}
-    own |= {"policy_kwargs": policy, "seed": 0, "device": "cpu"}
-    model = recurrent("MlpLstmPolicy", env, n_steps=24, batch_size=192, **own)
-    returns = []
-    for _ in range(6):
-        model.learn(24 * 32, reset_num_timesteps=False)
-        returns.append(sum(episode["r"] for episode in model.ep_info_buffer) / 32)
-    assert {episode["l"] for episode in model.ep_info_buffer} == {24}
-    assert returns[-1] > returns[0] + 2
-    assert ccenv.evaluate(env, model).mean_return == pytest.approx(returns[-1], abs=1.5)
+    own = {"sampling": "independent"} if kind is Rloo else {}
+    agent = kind(simulator, learning_rate=0.1, **own)
+    agent.learn(64 * 80)
+    verdict = ccenv.evaluate(simulator, agent, split="test", deterministic=True)
+    marked = simulator.on_split("test", 64).data.images[:, :1] > 0.5
+    assert torch.equal(verdict.masks[0], marked)
+    assert verdict.mean_return == pytest.approx(problem.optimum(), abs=1e-4)
 
 
 def test_a_memory_goes_on_over_a_sequence_of_a_network_that_reads_earlier_positions():
@@ -330,7 +225,10 @@ def test_a_memory_goes_on_over_a_sequence_of_a_network_that_reads_earlier_positi
     env.reset()
     masks = ActionViewVecEnv(env, "menu", menu="all")
     policy = {"lstm_hidden_size": 8, "net_arch": []}
-    model = recurrent("MlpLstmPolicy", masks, policy_kwargs=policy, seed=0, device="cpu")
+    own = {"policy_kwargs": policy, "seed": 0, "device": "cpu"}
+    model = recurrent("MlpLstmPolicy", masks, n_steps=LENGTH, batch_size=4 * LENGTH, **own)
+    model.learn(2 * 4 * LENGTH)
+    assert {episode["l"] for episode in model.ep_info_buffer} == {LENGTH}
     found = ccenv.evaluate(masks, model, split="test", deterministic=True, batch_size=100)
     judged = env.simulator.on_split("test", 3)
     seen, memory = judged.begin(torch.arange(3)).numpy(), None

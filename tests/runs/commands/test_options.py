@@ -28,6 +28,7 @@ SHOWN_BY = {
     "runs/tensorboard/mirror.py": ("train",),
     "runs/engine/onnx_export.py": ("export",),
     "runs/commands/cli.py": tuple(COMMANDS),
+    "runs/commands/frame.py": tuple(COMMANDS),
     "runs/comparing.py": ("compare",),
     "agents/foreign.py": ("compare",),
     "runs/tables/mask_table.py": ("table",),
@@ -109,15 +110,33 @@ def calls(path, names):
 @functools.cache
 def programs():
     """Files that make a parser -> their modules."""
-    return {path: module_of(path) for path in FILES if calls(path, ["ArgumentParser"])}
+    return {path: module_of(path) for path in FILES if calls(path, ["Parser"])}
 
 
-def test_no_parser_takes_an_abbreviated_option():
+def test_every_program_reads_its_options_alike():
     assert len(programs()) > 10
-    for path in programs():
-        for call in calls(path, ["ArgumentParser", "add_parser"]):
-            given = {keyword.arg: ast.unparse(keyword.value) for keyword in call.keywords}
-            assert given.get("allow_abbrev") == "False", (path, ast.unparse(call))
+    assert not [path for path in FILES if calls(path, ["ArgumentParser"])]
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        ("inspect", []),
+        ("table", []),
+        ("table", ["pack"]),
+        ("compare", ["--jobs", "many"]),
+        ("compare", ["--no-recor"]),
+        ("export", ["nowhere"]),
+    ],
+)
+def test_a_wrong_command_line_is_told_in_one_line(command, words, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        importlib.import_module(program_of(command)).main(words)
+    said = capsys.readouterr().err
+    assert stopped.value.code == 2
+    assert said.count("\n") == 1
+    assert said.startswith(f"ccenv {command}")
+    assert " --help lists what it takes" in said
 
 
 @pytest.mark.parametrize(

@@ -86,6 +86,29 @@ def test_tables_lie_over_those_beneath_and_an_empty_one_replaces():
     assert own == [{"learning_rate": 0.3, "weight_decay": 0.2}, {}]
 
 
+def test_a_dotted_name_is_the_same_in_quotes():
+    quoted, nested = (
+        sweep_of(
+            {
+                "rows": [
+                    {
+                        "agent": "rloo",
+                        "label": "{reward_kwargs.cost_weight}",
+                        "settings": settings,
+                        "grid": grid,
+                    }
+                ]
+            }
+        )
+        for settings, grid in (
+            ({"weights_kwargs.rate": 1}, {"reward_kwargs.cost_weight": [0.5, 1.0]}),
+            ({"weights_kwargs": {"rate": 1}}, {"reward_kwargs": {"cost_weight": [0.5, 1.0]}}),
+        )
+    )
+    assert quoted == nested
+    assert [cell.label for cell in quoted.cells] == ["0.5", "1"]
+
+
 def test_several_lists_of_entries_are_every_combination_and_may_name_agents():
     each = [
         [{"reward": "blockdrop"}, {"reward": "skipnet"}],

@@ -1,6 +1,7 @@
 """Laws of `ccenv train`: what a run leaves, what a failed start leaves, what is no result."""
 
 import json
+import shutil
 import sys
 
 import numpy as np
@@ -112,7 +113,8 @@ def test_a_run_leaves_exactly_the_listed_files(made):
     names = [str(path.relative_to(curves)) for path in files_under(curves)]
     (event,) = (name for name in names if name.startswith("events.out.tfevents."))
     points = [f"00256/masks/{name}.tsv" for name in ("metadata", "tensors")]
-    assert names == sorted([*points, event, "projector_config.pbtxt"])
+    assert names == sorted([*points, event, "projector_config.pbtxt", "run.txt"])
+    assert (curves / (curves / "run.txt").read_text().strip()).resolve() == place
     assert len(files_under(logs)) == len(files_under(place)) + len(names)
     assert json.loads((place / "result.json").read_text()) == {
         k: v for k, v in result.items() if k != "folder"
@@ -372,3 +374,17 @@ def test_the_user_overrides_the_agent_the_agent_the_preset():
 def test_objects_are_refused_because_a_run_is_told_by_names():
     with pytest.raises(ValueError, match="give functions and classes as 'module:name'"):
         make_plan("reinforce", {"reward": lambda outcome: outcome.layer_cost})
+
+
+def test_curves_of_a_run_whose_folder_is_gone_go_when_the_next_one_begins(logs, capsys):
+    runs = [ccenv.train("dense", log_dir=str(logs), seed=seed, **PROBE) for seed in (0, 1)]
+    kept, orphan = (next(logs.glob(f"tb/dense*seed {seed}*")) for seed in (0, 1))
+    mine = logs / "tb" / "mine"
+    mine.mkdir()
+    shutil.rmtree(runs[1].folder)
+    capsys.readouterr()
+    ccenv.train("dense", log_dir=str(logs), seed=2, **PROBE)
+    assert f"whose folders are gone were removed: {orphan.name}" in capsys.readouterr().err
+    assert kept.is_dir()
+    assert mine.is_dir()
+    assert not orphan.exists()

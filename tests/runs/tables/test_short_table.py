@@ -4,7 +4,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ccenv.runs.stats.verdict import baseline_sentences
-from ccenv.runs.tables.short_table import MOST_ROWS, most_telling, short_table, within
+from ccenv.runs.tables.short_table import (
+    MOST_ROWS,
+    html_answer,
+    most_telling,
+    short_table,
+    within,
+)
 from ccenv.runs.tables.sweep_table import markdown
 
 
@@ -123,3 +129,11 @@ def test_agents_crossed_with_shapings_are_a_line_a_shaping_and_a_few_lines_of_pr
     # Two agents under two rewards can be read row by row.
     few = short_table(crossed(["one", "two"], shapings[:2]), 80)
     assert few.splitlines()[2].startswith("one reward a")
+
+
+def test_a_notebook_shows_the_same_cells_as_a_table():
+    shown = html_answer([row("<b>", 0.1, 10.0), row("b", 0.2, 5.0)], ["Better & worse."])
+    assert shown.startswith("<p>Better &amp; worse.</p><table><tr><th")
+    assert shown.count("<tr>") == 3
+    assert '<td style="text-align:left">&lt;b&gt;</td>' in shown
+    assert '<td style="text-align:right">10</td>' in shown
