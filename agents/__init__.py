@@ -31,7 +31,6 @@ AGENTS = Table(
         "topk": "ccenv.agents.systems.topk:TopK",
         "gumbel": "ccenv.agents.systems.gumbel:Gumbel",
         "disarm": "ccenv.agents.systems.disarm:Disarm",
-        "imitation": "ccenv.agents.systems.imitation:Imitation",
         "blockdrop": "ccenv.agents.systems.blockdrop:BlockDrop",
         "skipnet": "ccenv.agents.systems.skipnet:SkipNet",
         "pondernet": "ccenv.agents.systems.pondernet:PonderNet",

@@ -7,9 +7,9 @@ is left, R: the answer is a mean, differentiable in all h, and nothing is drawn.
 the answer plus time_weight * (N + R), whose gradient is -1 for each h before N and 0 from there on.
 
 Faithful: rule, weights, cost and its gradient, and a bias of 1 at first, so that early training
-ponders little. Where one block makes all steps (`pondering`, the paper's network) the gradient of
-the halting values goes back into it, so that the state learns to say when it is done, and the cost
-of pondering teaches it, too (`network_gradient`). Ours: halting values are gates of any network's
+ponders little. Where one block that learns along makes all steps (`pondering`, the paper's network)
+the gradient of the halting values goes back into it, so that the state learns to say when it is
+done, and the cost of pondering teaches it, too. Ours: halting values are gates of any network's
 exits (in `early_exit` they are those of Figurnov et al. 2017, arXiv 1612.02297, for depth); a step
 has a halting unit of its own, as there, because exits of other networks see other features; it
 reads what the environment shows at an exit: the answer there and the state. Gates that are no exits
@@ -25,12 +25,7 @@ from torch import Tensor
 
 from ccenv.agents.base import descend
 from ccenv.agents.systems.halting import HaltingAgent
-from ccenv.agents.systems.straight_through_ops import (
-    LiveWalk,
-    check_live,
-    loss_under,
-    shows_gradient,
-)
+from ccenv.agents.systems.straight_through_ops import LiveWalk, loss_under, shows_gradient
 from ccenv.base.values import check_at_least_zero, check_within
 from ccenv.networks.core.abilities import Repeats, ability
 from ccenv.networks.core.protocol import GatedNetwork
@@ -63,7 +58,6 @@ class Act(HaltingAgent):
         halting_bias: float = 1.0,
         learning_rate: float = 0.005,
         hidden_units: int = 0,
-        network_gradient: bool | None = None,
     ) -> None:
         """Prepares what `HaltingAgent` does.
 
@@ -71,8 +65,6 @@ class Act(HaltingAgent):
             time_weight: the paper's tau, nats for a step.
             epsilon: halting mass that may be missing, in (0, 1).
             halting_bias: of each unit at the start.
-            network_gradient: whether the gradient of the halting values goes back into the network;
-                None: where it learns along and one block makes several steps, the paper's case.
         """
         super().__init__(
             env,
@@ -85,14 +77,9 @@ class Act(HaltingAgent):
         check_within("(0, 1)", epsilon=epsilon)
         self.time_weight, self.epsilon = time_weight, epsilon
         self.halted: list[Tensor] = []
-        if network_gradient:
-            check_live(self.simulator, "network_gradient")
         learns = self.simulator.weights == "cotrain" and repeats(self.simulator.network)
-        self.network_gradient = (
-            learns and shows_gradient(self.simulator)
-            if network_gradient is None
-            else network_gradient
-        )
+        self.network_gradient = learns and shows_gradient(self.simulator)
+        """whether the gradient of the halting values goes back into the network"""
 
     def values(self, observation: Tensor, layer: int) -> Tensor:
         """Halting values [batch, 1] at an exit; [batch, 0] at other gates."""

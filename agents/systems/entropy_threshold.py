@@ -3,12 +3,12 @@
 The trigger of Zheng et al. 2026, "Scratchpad patching: decoupling compute from patch size in
 byte-level language models" (arXiv 2605.09630), on the networks `streaming` and `patches`, whose
 modules say what of the paper is there. Nothing is learned: a threshold on an entropy in nats, which
-may be moved with the weights as they are. Which threshold gives which amount of compute is asked
-wherever such thresholds are used; `calibrate` answers it by a quantile of the validation inputs'
-entropies. They do not depend on earlier refreshes, so the share of refreshes never rises with the
-threshold. Ours: in training an input is refreshed by coins of a density of its own, uniform in
-0..1, so that the network knows refreshes at every rate (how the paper triggers in training could
-not be read); earlier positions of `patches` refresh at the wanted rate, as in use.
+may be moved with the weights as they are. It is a quantile of the validation inputs' entropies, at
+which the wanted share of gates refreshes. They do not depend on earlier refreshes, so the share of
+refreshes never rises with the threshold. Ours: in training an input is refreshed by coins of a
+density of its own, uniform in 0..1, so that the network knows refreshes at every rate (how the
+paper triggers in training could not be read); earlier positions of `patches` refresh at the wanted
+rate, as in use.
 Compare it with the agents `dense` (always), `block_dropout` (by chance, at the same rate) and
 `fixed_mask` (at the best fixed places).
 """
@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ccenv.agents.systems.calibrated import Calibrated, version_of
+from ccenv.agents.systems.calibrated import Calibrated
 from ccenv.base.masks import random_mask
 from ccenv.base.seeding import uniform
 from ccenv.base.values import check_within, shown
@@ -27,8 +27,6 @@ from ccenv.simulator.policy import CommittedMasks
 
 NEVER, ALWAYS = torch.finfo(torch.float32).max, -1.0
 """Thresholds that no entropy is above, and that every entropy is."""
-TOLERANCE = 0.01
-"""How far from the wanted rate the nearest one that a threshold reaches may lie."""
 
 
 class EntropyThreshold(Calibrated):
@@ -83,30 +81,10 @@ class EntropyThreshold(Calibrated):
         """The threshold of the wanted rate, unless it is given."""
         if self.is_fixed:
             return {}
-        # A run goes on with the nearest rate; its density says which it is.
-        return {"threshold": self.threshold_for(self.target_rate, tolerance=1.0)}
-
-    def calibrate(self, target_rate: float, tolerance: float = TOLERANCE) -> float:
-        """Sets and returns the threshold at which a share of the validation inputs' gates refresh.
-
-        Args:
-            target_rate: wanted share, in [0, 1].
-            tolerance: how far the nearest share that a threshold reaches may lie from it.
-
-        Raises:
-            ValueError: if the rate is outside [0, 1], or no threshold reaches it; says which are.
-        """
-        check_within("[0, 1]", target_rate=target_rate)
-        self.learned = {"threshold": self.threshold_for(target_rate, tolerance)}
-        self.target_rate, self.chosen_for = target_rate, version_of(self.simulator)
-        return self.threshold
-
-    def threshold_for(self, target_rate: float, tolerance: float) -> Tensor:
-        """Between the validation inputs' entropies at all gates: a float64 number."""
         # Entropies do not depend on refreshes, so none is computed.
         looks = self.validation_looks(kept=False)
         entropies = torch.cat([at_gate[:, 0].cpu() for seen in looks for at_gate in seen])
-        return in_nats(threshold_of(entropies, target_rate, tolerance))
+        return {"threshold": in_nats(threshold_of(entropies, self.target_rate))}
 
     def committed_rule(self, surface: Any, generator: torch.Generator | None) -> Any:
         """In training earlier positions refresh at the wanted rate; see `Policy`."""
@@ -137,29 +115,21 @@ def in_nats(threshold: float | Tensor) -> Tensor:
     return torch.as_tensor(threshold, dtype=torch.float64)
 
 
-def threshold_of(entropies: Tensor, rate: float, tolerance: float = TOLERANCE) -> float:
+def threshold_of(entropies: Tensor, rate: float) -> float:
     """Between the entropies that refresh and the others: float [n] -> nats.
 
-    ValueError if equal entropies let no threshold come near the rate; says which are reached.
+    Of equal entropies all refresh or none: the rate is the nearest that a threshold reaches.
 
     >>> threshold_of(torch.tensor([0.5, 0.125, 0.25, 1.0]), 0.5)
     0.375
     """
     ordered = entropies.double().sort(descending=True).values
     total, count = len(ordered), round(rate * len(ordered))
-    if count == 0:
-        return NEVER
-    if count == total:
-        return ALWAYS
-    last = ordered[count - 1]
-    counts = (int((ordered > last).sum()), int((ordered >= last).sum()))
-    below, above = (number / total for number in counts)
-    if min(rate - below, above - rate) > tolerance:
-        raise ValueError(
-            f"expected a target_rate that a threshold reaches, got {rate}: many entropies are the "
-            f"same {float(last):.4g} nats; the nearest rates are {below:.4g} and {above:.4g}"
-        )
-    count = counts[0] if rate - below < above - rate else counts[1]
+    if count not in (0, total):
+        last = ordered[count - 1]
+        counts = (int((ordered > last).sum()), int((ordered >= last).sum()))
+        below, above = (number / total for number in counts)
+        count = counts[0] if rate - below < above - rate else counts[1]
     if count in (0, total):
         return NEVER if count == 0 else ALWAYS
     # Halfway, so that rounding in another batch moves no input to the other side.

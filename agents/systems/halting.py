@@ -39,9 +39,9 @@ class HaltingAgent(Agent):
         if not self.exits:
             own, network = (type(one).__name__ for one in (self, self.simulator.network))
             raise ValueError(
-                f"expected a network with exits for {own.lower()}, such as pondering, "
-                "pondering_bytes, early_exit, or lm with network_kwargs.gates=exits and "
-                f"network_kwargs.repeats=3, got {network}, which has none"
+                f"expected a network with exits for {own.lower()}, such as pondering, early_exit, "
+                "or lm with network_kwargs.gates=exits and network_kwargs.repeats=3, got "
+                f"{network}, which has none"
             )
         self.units = LayerScores(self.simulator, seed, hidden_units)
         for gate in self.exits:

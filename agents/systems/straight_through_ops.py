@@ -177,25 +177,6 @@ def gradient_sum(one: Tensor | None, other: Tensor | None) -> Tensor | None:
     return one + other
 
 
-def check_live(simulator: Simulator, setting: str) -> None:
-    """Refuses a setting where no gradient of what a policy sees reaches a network that learns.
-
-    Raises:
-        ValueError: if the network stands still, or no gate shows anything that it has learned.
-    """
-    if simulator.weights != "cotrain":
-        raise ValueError(
-            f"expected weights='cotrain' with {setting}, got {simulator.weights!r}, whose network "
-            f"does not learn; leave {setting} out"
-        )
-    if not shows_gradient(simulator):
-        raise ValueError(
-            f"expected observations with a gradient in the network with {setting}, got "
-            f"{simulator.observe.kind!r} of {type(simulator.network).__name__}; take "
-            f"observation=layer_input, or leave {setting} out"
-        )
-
-
 def shows_gradient(simulator: Simulator) -> bool:
     """Whether what is seen at some gate has a gradient in the network's weights."""
     first = torch.zeros(1, dtype=torch.int64, device=simulator.device)

@@ -295,15 +295,3 @@ def count_hits(buckets: Sequence[tuple[Tensor, Tensor]], codes: Tensor) -> Tenso
         row = torch.where(found[place] == asked, place, len(found))
         total += members[row].sum(dim=1)
     return total
-
-
-def recall(mask: Tensor, worth: Tensor, best: int) -> float:
-    """Share of each row's so many blocks of highest worth that a mask keeps, mean over the rows.
-
-    The worth [n, blocks] may be products of inputs with keys.
-
-    >>> recall(torch.tensor([[True, False, True]]), torch.tensor([[3.0, 2.0, 1.0]]), 2)
-    0.5
-    """
-    wanted = worth.topk(best, dim=1).indices
-    return mask.gather(1, wanted).double().mean().item()

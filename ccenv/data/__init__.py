@@ -23,7 +23,6 @@ than memory is read when it is drawn (`ccenv.data.rows`).
 | python_text where its folder is missing | about nine tenths of Python's library | 5 % | 5 % |
 | python_bundled | 6,957,917 | every 8th of 458,244 windows | every 8th of 408,370 |
 | python_text@128, any text so | positions of sequences of 128 symbols that do not overlap | | |
-| enwik8, text8 | first 90 million bytes | next 5 million | last 5 million |
 | other .npz | all but the last tenth of `train` | last tenth | `test` |
 
 What images go through before anybody sees them is named too, see `ccenv.data.transforms`; their

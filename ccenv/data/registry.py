@@ -21,8 +21,6 @@ DATASETS = Table(
         "python_bundled": "ccenv.data.texts.windows:python_bundled",
         "adding": "ccenv.data.texts.tasks:adding",
         "copying": "ccenv.data.texts.tasks:copying",
-        "enwik8": "ccenv.data.texts.windows:enwik8",
-        "text8": "ccenv.data.texts.windows:text8",
     }
 )
 """Name -> function, imported on use."""

@@ -7,7 +7,6 @@
 | copies | so many moved copies of each training image | 7 |
 | shift | moves a copy by up to so many pixels each way, black behind it | 2 |
 | mirror | exchanges left and right of half of the copies | |
-| hole | sets a square of a copy to zero (DeVries and Taylor 2017, arXiv 1708.04552) | 8 |
 | halve | averages 2 x 2 pixels; bytes stay bytes, rounded | |
 | standardise | mean 0 and standard deviation 1 of every channel over the training images | |
 
@@ -109,27 +108,6 @@ class Mirror:
         return both.index_select(0, rows + len(images) * drawn)
 
 
-@dataclass(frozen=True)
-class Hole(Counted):
-    """Sets a square of every copy to zero, whose middle is anywhere; it may reach over an edge."""
-
-    number: int = 8
-    still: ClassVar[int] = -(2**14)
-
-    def draw(self, count: int, size: Sequence[int], generator: torch.Generator) -> Tensor:
-        """First line and column: int16 [count, 2]."""
-        self.check_fits(size)
-        middles = [torch.randint(side, (count,), generator=generator) for side in size]
-        return (torch.stack(middles, 1) - self.number // 2).short()
-
-    def __call__(self, images: Tensor, drawn: Tensor) -> Tensor:
-        """Makes the holes that begin at `drawn` [batch, 2]."""
-        sides = zip(images.shape[2:], drawn.unbind(1), strict=True)
-        places = [torch.arange(n, device=images.device) - first[:, None] for n, first in sides]
-        down, right = ((place >= 0) & (place < self.number) for place in places)
-        return images.masked_fill((down[:, :, None] & right[:, None, :])[:, None], 0)
-
-
 def as_floats(images: Tensor) -> Tensor:
     """Bytes as shares of 255; floats stay as they are."""
     return images.float().div_(255) if images.dtype == torch.uint8 else images
@@ -183,7 +161,6 @@ TRANSFORMS: dict[str, Any] = {
     "copies": Copies,
     "shift": Shift,
     "mirror": Mirror,
-    "hole": Hole,
     "halve": Halve,
     "standardise": Standardise,
 }
@@ -228,7 +205,7 @@ def transform_names(given: Sequence[str] | str) -> tuple[str, ...]:
     num_copies = sum(isinstance(one, Copies) for one in found)
     if num_copies > 1 or (num_copies and sum(map(is_of_chance, found)) == 1):
         raise ValueError(
-            f"expected 'copies' once, with transforms that move them (shift, mirror, hole), "
+            f"expected 'copies' once, with transforms that move them (shift, mirror), "
             f"got {', '.join(names)}"
         )
     return names

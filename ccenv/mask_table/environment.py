@@ -4,7 +4,7 @@ The simulated environment with a `TableNetwork` inside, so that every view, ever
 agent of this package works on a table as on the network itself; what agents reach is a sum over all
 masks instead of a sample. Inputs are their rows in the tables, their label is always 0; a right
 answer is class 0, and nll is the table's. What is seen at a gate: the stored look and the bits that
-ran so far; with `later`, what was seen there.
+ran so far.
 
 What a table cannot do: gate values, and slopes of the network by them. Agents that go back through
 the network (`straight_through`, `gumbel`, `topk`, `dynamic_gate`, ...) are refused by the first
@@ -18,7 +18,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from ccenv.base.registry import check_names
@@ -57,13 +56,13 @@ class TableNetwork(GatedNetwork):
 
     right: Tensor
     nll: Tensor
+    looks: Tensor
 
     def __init__(
         self,
         tables: Sequence[MaskTable],
         score: str = "log_likelihood",
         by_gate: bool = True,
-        later: Sequence[NDArray[np.floating[Any]]] | None = None,
     ) -> None:
         """Takes the tables of one network, whose inputs are counted through.
 
@@ -73,8 +72,6 @@ class TableNetwork(GatedNetwork):
                 bits alone will do.
             by_gate: gates as the network has them; False: one gate that decides all blocks, a step
                 of an episode instead of many.
-            later: what is seen at each gate after the first, [inputs, prefixes of masks, columns];
-                None for the first gate's look at every gate.
 
         Raises:
             ValueError: if tables differ in network or masks, or lack what is needed.
@@ -91,31 +88,17 @@ class TableNetwork(GatedNetwork):
         sure = np.where(right, 0, SURE).astype(np.float16)
         nll = sure if score == "right" else np.concatenate(stored)
         self.register_buffer("nll", torch.from_numpy(nll))
-        looks = np.concatenate([np.asarray(table.look, np.float32) for table in tables])[:, None]
-        parts = [looks, *(later or ())]
-        for gate, part in enumerate(parts):
-            self.register_buffer(f"look{gate}", torch.from_numpy(np.array(part)))
-        self.num_looks = len(parts)
+        looks = np.concatenate([np.asarray(table.look, np.float32) for table in tables])
+        self.register_buffer("looks", torch.from_numpy(looks))
         gates = header.gates if by_gate else (("all gates", header.num_units, "zero"),)
         for gate in range(len(gates)):
             bill = tables[0].bills_of(gate) if by_gate else tables[0].macs
             self.register_buffer(f"bills{gate}", torch.from_numpy(bill.copy()))
         before = np.cumsum([0, *(count for _, count, _ in gates)]).tolist()
-        shapes = [(len(right), 1 << units) for units in before[1:-1]]
-        if later is not None and [part.shape[:2] for part in later] != shapes:
-            raise ValueError(
-                "expected looks [inputs, prefixes, columns] of the gates after the first, "
-                f"{shapes}, got {[part.shape[:2] for part in later]}"
-            )
         self.gates = tuple(
-            Gate(name, count, self.seen_at(gate).shape[2] + before[gate], skipped)
+            Gate(name, count, looks.shape[1] + before[gate], skipped)
             for gate, (name, count, skipped) in enumerate(gates)
         )
-
-    def seen_at(self, gate: int) -> Tensor:
-        """Looks of a gate: [inputs, 1 or prefixes, columns]."""
-        found: Tensor = getattr(self, f"look{gate if self.num_looks > 1 else 0}")
-        return found
 
     def start(self, inputs: Tensor) -> Prefix:
         """Rows int64 [n, 1] -> where they are before the first gate."""
@@ -186,9 +169,7 @@ class TableNetwork(GatedNetwork):
 
     def look(self, gate: int, hidden: Prefix) -> Tensor:
         """Features offered at a gate, and the bits that ran: float32 [batch, look_size]."""
-        seen = self.seen_at(gate)
-        places = hidden.numbers if seen.shape[1] > 1 else torch.zeros_like(hidden.numbers)
-        return torch.cat([seen[hidden.rows, places].float(), hidden.bits], dim=1)
+        return torch.cat([self.looks[hidden.rows], hidden.bits], dim=1)
 
     def macs(self, gate: int, hidden: Prefix, mask: Tensor) -> Tensor:
         """MACs by the table: int64 [batch]."""
@@ -249,7 +230,6 @@ def settings_of_tables(
     choosing: int = 256,
     score: str = "log_likelihood",
     by_gate: bool = True,
-    later: Sequence[NDArray[np.floating[Any]]] | None = None,
 ) -> dict[str, Any]:
     """Settings of the environment over tables, for every view and for `Simulator`.
 
@@ -259,7 +239,6 @@ def settings_of_tables(
         choosing: inputs of `fitting`, the last ones, that are the split "validation".
         score: see `TableNetwork`.
         by_gate: see `TableNetwork`.
-        later: see `TableNetwork`, for the inputs of both tables.
 
     Raises:
         ValueError: if the tables do not go together or lack something.
@@ -284,7 +263,7 @@ def settings_of_tables(
         return Split(rows[:, None], torch.zeros_like(rows), fitting.header.num_classes)
 
     tables = [fitting] if judging is None else [fitting, judging]
-    network = TableNetwork(tables, score, by_gate, later)
+    network = TableNetwork(tables, score, by_gate)
     return {"network": network, "dataset": data, "weights": "frozen"}
 
 

@@ -59,28 +59,6 @@ class MaskTable:
     """[num_prefixes]; MACs so far after the masks of the first gate, of the first two, and so on,
     each in counting order; the last `num_masks` are `macs`."""
 
-    def look_up(
-        self, images: NUMBERS, numbers: NUMBERS
-    ) -> tuple[NDArray[np.bool_], NDArray[np.float16] | None, NUMBERS]:
-        """Outcomes of masks: int64 [rows] twice -> right, nll (None of bits), MACs, each [rows].
-
-        Raises:
-            IndexError: if an image or a mask is not in the table.
-        """
-        if numbers.size and (numbers.min() < 0 or numbers.max() >= self.header.num_masks):
-            raise IndexError(
-                f"expected numbers of masks in 0..{self.header.num_masks - 1}, got "
-                f"{numbers.min()}..{numbers.max()}"
-            )
-        if images.size and (images.min() < 0 or images.max() >= self.header.num_images):
-            raise IndexError(
-                f"expected images in 0..{self.header.num_images - 1}, got "
-                f"{images.min()}..{images.max()}"
-            )
-        bits = self.right[images, numbers >> 3] >> (7 - (numbers & 7)) & 1
-        nll = None if self.nll is None else self.nll[images, numbers]
-        return bits.astype(bool), nll, self.macs[numbers]
-
     def bills_of(self, gate: int) -> NUMBERS:
         """MACs so far once a gate is decided, for every prefix of masks: int64 [prefixes]."""
         counts = num_prefixes(self.header)

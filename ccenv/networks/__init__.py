@@ -31,7 +31,6 @@ NETWORKS = Table(
         "pruned_blocks": "ccenv.networks.baselines.pruned:pruned_blocks",
         "pruned_bytes": "ccenv.networks.baselines.text:pruned_bytes",
         "cascade_bytes": "ccenv.networks.baselines.text:cascade_bytes",
-        "pondering_bytes": "ccenv.networks.baselines.text:pondering_bytes",
         "bytes": "ccenv.networks.text.embedding:TokenMLP",
         "gru": "ccenv.networks.baselines.text:GRU",
         "skip_gru": "ccenv.networks.baselines.skip_gru:SkipGRU",

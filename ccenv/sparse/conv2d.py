@@ -15,7 +15,7 @@ from ccenv.sparse.reference import (
     used_units,
     zero_where_skipped,
 )
-from ccenv.sparse.routes import ROUTES, RouteChoice, cheapest, choose_backend
+from ccenv.sparse.routes import cheapest, choose_backend
 
 # Where the kernels lose to one dense convolution between masks. Measured on one core with AVX-512,
 # 1, 16 and 128 images, five layers of 3 to 128 channels on maps of 8 to 32 pixels, forward and with
@@ -47,23 +47,6 @@ def choose_conv_route(operands: Operands, backend: str) -> str:
         limit = NEARLY_DENSE * sizes[0] * sizes[1] * sizes[3]
         return cheapest(sizes, in_mask, out_mask, math.ceil(limit) - 1)
     return "masked_dense" if backend == "auto" and x.is_cuda else "grouped"
-
-
-def explain_conv(
-    x: Tensor,
-    weight: Tensor,
-    in_mask: Tensor | None = None,
-    out_mask: Tensor | None = None,
-    *,
-    backend: str = "auto",
-) -> RouteChoice:
-    """Says how `block_sparse_conv2d` would compute a layer, and why; as `explain_backend`.
-
-    >>> explain_conv(torch.zeros(1, 3, 8, 8), torch.zeros(4, 3, 3, 3)).route
-    'dense'
-    """
-    route = choose_conv_route(as_autocast((x, weight, None, in_mask, out_mask)), backend)
-    return RouteChoice(route, ROUTES[route])
 
 
 def block_sparse_conv2d(

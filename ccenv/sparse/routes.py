@@ -160,10 +160,6 @@ def explain_backend(
         reason += kept_share(operands)
     if route == "grouped":
         reason += f" ({x.dtype} on {x.device.type})"
-    if route == "kernels":
-        reason += layout_cost(weight)
-    if x.is_cuda and route in ("triton", "masked_dense"):
-        reason += on_use("ccenv.sparse.gpu.routes:gpu_figures")(x, weight)
     return RouteChoice(route, reason)
 
 
@@ -176,20 +172,6 @@ def kept_share(operands: Operands) -> str:
         return " (some block is kept by no row, and its weights are not read)"
     most = min(1.0, most_pairs(sizes) / all_pairs)
     return f" (masks keep {pairs / all_pairs:.0%} of these; kernels are chosen up to {most:.0%})"
-
-
-def layout_cost(weight: Tensor) -> str:
-    """What the kernels pay for where a weight [out, in] lies in memory, for `explain_backend`."""
-    of_output, of_input = weight.stride()
-    if of_output == 1 or len(weight) == 1:
-        return ""
-    if of_input == 1:
-        return (
-            "; weights of an output lie side by side, as torch.nn.Linear keeps them: blocks are "
-            "turned, or read so, in every call, which costs up to a tenth of a forward pass of 32 "
-            "rows or more; a backward pass turns weights that lie the other way instead"
-        )
-    return "; weights lie apart both ways: all of them are copied in every call"
 
 
 def choose_backend(backend: str, x: Tensor) -> str:

@@ -32,18 +32,6 @@ FEATURES, RIDGE, WIDTH, SCALE = 300, 5e4, 0.7, 4.0
 """Random cosines, the penalty of the regression, their frequency, their height next to looks."""
 
 
-@dataclass(frozen=True)
-class Gain:
-    """What choosing a mask by the estimate earns above the best static mask."""
-
-    estimated: float
-    """as the estimate itself says; the length of the scale."""
-    real: float
-    """as the answers of the table say, of inputs that the estimate was not fitted on."""
-    standard_error: float
-    """of the real one, over inputs."""
-
-
 @dataclass(frozen=True, kw_only=True)
 class Real(Problem):
     """A table of the package at one cost weight."""
@@ -146,21 +134,6 @@ class Real(Problem):
     def reference(self) -> float:
         """See `Problem`."""
         return float((self.estimate - self.costs).mean(axis=0).max())
-
-    def gain(self) -> Gain:
-        """How long the scale is, and whether the table's own answers agree.
-
-        >>> gain = Real(table="text", cost_weight=1.0).gain()
-        >>> abs(gain.estimated - gain.real) < 3 * gain.standard_error
-        True
-        """
-        right = np.concatenate([table.is_right() for table in self.tables])
-        chosen = (self.estimate - self.costs).argmax(axis=1)
-        places = np.arange(len(right))
-        lead = right[places, chosen] - self.costs[chosen]
-        lead -= right[:, self.static] - self.costs[self.static]
-        error = float(lead.std() / np.sqrt(len(lead)))
-        return Gain(self.optimum() - self.reference(), float(lead.mean()), error)
 
 
 def random_features(look: Floats, draws: np.random.Generator) -> Floats:

@@ -10,10 +10,9 @@ from ccenv.runs.commands.frame import Parser, program
 def download(name: str) -> None:
     """Fetches a data set into the root folder."""
     from ccenv.data.real import PARTS, download_images
-    from ccenv.data.texts.files import ARCHIVES, download_text
 
-    check_names([name], {**PARTS, **ARCHIVES}, "dataset to download")
-    (download_text if name in ARCHIVES else download_images)(name)
+    check_names([name], PARTS, "dataset to download")
+    download_images(name)
 
 
 @program("ccenv data", (ValueError, RuntimeError))

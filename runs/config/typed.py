@@ -66,7 +66,6 @@ class Settings(TypedDict, total=False):
     entropy_weight: float
     epsilon: float
     gae_lambda: float
-    groups_kept: int
     halting_bias: float
     hashes: int
     hidden_units: int
@@ -81,28 +80,23 @@ class Settings(TypedDict, total=False):
     load_weight: float
     max_kept: int | Sequence[int] | None
     measure: str
-    memory: int
     menu: str
-    menu_size: int
     min_kept: int | Sequence[int]
     min_probability: float
     multiplier_lr: float
     multiplier_scale: float
     n_critic_updates: int
     n_epochs: int
-    network_gradient: bool | None
     noise: float
     noise_share: float
     normalize_advantage: bool
     num_candidates: int
     num_epochs: int
-    num_groups: int
     num_hashed: int
     num_kept: int | Sequence[int] | None
     num_minibatches: int | None
     num_offers: int
     num_search_images: int
-    num_steps: int
     num_sweeps: int
     number_learning_rate: float
     number_units: int
@@ -127,7 +121,6 @@ class Settings(TypedDict, total=False):
     start: str
     start_density: float
     start_probability: float
-    step_size: int
     stop_shares: float | Sequence[float]
     supervised_rate: float
     supervised_share: float

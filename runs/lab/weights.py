@@ -6,9 +6,11 @@ second cycle: Loshchilov and Hutter 2017, "SGDR" (arXiv 1608.03983).
 """
 
 import dataclasses
+import hashlib
 import json
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -29,16 +31,103 @@ from ccenv.networks.core.protocol import GatedNetwork, dense_forward, forward, n
 from ccenv.networks.learning.bundled_weights import (
     PACKAGED,
     SHIPPED,
-    Measured,
-    Recipe,
-    recipe_digest,
-    recipe_text,
     shipped_path,
 )
 from ccenv.networks.learning.training import Pretraining, fingerprint
 from ccenv.runs.commands.frame import Parser, program
 from ccenv.runs.store.provenance import versions
 from ccenv.simulator.simulator import Simulator
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a network's weights are learned."""
+
+    network: str
+    """name in `NETWORKS`."""
+    dataset: str
+    """name in `DATASETS`; the training split is learned from."""
+    network_kwargs: dict[str, Any] = field(default_factory=dict)
+    """of its builder."""
+    transforms: tuple[str, ...] = ()
+    """of the training images, see `ccenv.data.transforms`."""
+    num_epochs: int = 30
+    """passes over as many images as the training split has without copies."""
+    batch_size: int = 128
+    """images of an update."""
+    learning_rate: float = 0.1
+    """the highest, of SGD with Nesterov momentum; reached by a warm-up, it falls along a cosine."""
+    momentum: float = 0.9
+    """of SGD."""
+    weight_decay: float = 5e-4
+    """of SGD, on weights and norms alike."""
+    warm_up: float = 0.1
+    """share of the updates."""
+    label_smoothing: float = 0.0
+    """share of the target that all classes have alike."""
+    share_whole: float = 0.5
+    """share of the batches in which everything is kept."""
+    most_skipped: float = 0.7
+    """highest probability of skipping, of the last gate; earlier gates' grow with depth."""
+    restart_epochs: int = 0
+    """passes of a second cycle, which starts with a new optimiser; 0 for none."""
+    restart_rate: float = 0.02
+    """the highest learning rate of the second cycle."""
+    restart_whole: float = 0.75
+    """share of its batches in which everything is kept."""
+    bfloat16: bool = True
+    """whether products are computed in bfloat16, by `torch.autocast`."""
+    seed: int = 0
+    """of the initial weights, the order of the images and the masks."""
+
+
+RECIPES: dict[str, Recipe] = {
+    "experts": Recipe(
+        "experts",
+        "cifar10",
+        {},
+        ("copies=7", "shift=2", "mirror", "halve"),
+        num_epochs=24,
+        learning_rate=0.05,
+        share_whole=0.2,
+        most_skipped=0.98,
+        bfloat16=False,
+    ),
+    "resnet20": Recipe(
+        "resnet",
+        "cifar10",
+        {"depth": 20},
+        ("copies=7", "shift=4", "mirror"),
+        restart_epochs=8,
+    ),
+}
+"""Name of a file of `SHIPPED` -> how its weights were learned."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a file says about its weights: shares of wrong answers on images of the data set."""
+
+    validation_error: float
+    """validation split, everything kept."""
+    test_error: float
+    """test split, everything kept."""
+    half_error: float
+    """test split, each block kept with probability 1/2."""
+
+
+def recipe_text(recipe: Recipe) -> str:
+    """What a recipe says, as JSON; fields at their default are left out, so that more may come."""
+    plain = Recipe(recipe.network, recipe.dataset)
+    fields = {name: value for name, value in vars(recipe).items() if value != vars(plain)[name]}
+    fields |= {"network": recipe.network, "dataset": recipe.dataset}
+    return json.dumps(fields, sort_keys=True)
+
+
+def recipe_digest(recipe: Recipe) -> str:
+    """SHA-256 of what a recipe says, in hexadecimal."""
+    return hashlib.sha256(recipe_text(recipe).encode()).hexdigest()
+
 
 FROZEN: dict[str, dict[str, Any]] = {"quickstart": {}}
 """Name -> settings of an environment whose frozen weights come with the package."""
@@ -200,7 +289,7 @@ def write_shipped(
     path = shipped_path(name) if path is None else path
     tensors = network.state_dict()
     check_finite(tensors, name)
-    recipe = SHIPPED[name]
+    recipe = RECIPES[name]
     texts = {
         "name": name,
         "recipe": recipe_text(recipe),
@@ -245,7 +334,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # An unknown name is refused before anything is trained.
     path = options.output or shipped_path(options.name)
     shipped_path(options.name)
-    recipe = SHIPPED[options.name]
+    recipe = RECIPES[options.name]
     network = trained(recipe)
     found = measured(network, recipe)
     write_shipped(network, options.name, found, versions(), path)

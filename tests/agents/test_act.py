@@ -155,18 +155,15 @@ def test_the_halting_gradient_reaches_the_cell_and_the_networks_update_adds_the_
 
 
 @pytest.mark.parametrize(
-    ("settings", "own", "reaches"),
+    ("settings", "reaches"),
     [
-        ({}, {}, True),
-        ({}, {"network_gradient": False}, False),
-        ("frozen", {}, False),
-        ({"network": "early_exit", "network_kwargs": {"units": [4, 4]}}, {}, False),
+        ({}, True),
+        ("frozen", False),
+        ({"network": "early_exit", "network_kwargs": {"units": [4, 4]}}, False),
     ],
 )
-def test_unless_said_the_gradient_reaches_a_cell_that_learns_and_no_other_network(
-    settings, own, reaches
-):
-    agent = Act(still() if settings == "frozen" else simulator_of(8, **settings), **own)
+def test_the_gradient_reaches_a_cell_that_learns_and_no_other_network(settings, reaches):
+    agent = Act(still() if settings == "frozen" else simulator_of(8, **settings))
     assert agent.network_gradient is reaches
     agent.update(collect_rollout(agent.simulator, agent, agent.generator))
     assert bool(reaches and agent.simulator.trainer.taken) is reaches

@@ -67,7 +67,7 @@ def test_every_agent_learns_a_little_the_same_by_its_seed_and_hands_on_what_it_h
         assert torch.equal(fresh.parameters()[key], value), key
 
 
-NOT_ON_LAYERS = ("act", "pondernet", "entropy_threshold", "imitation")
+NOT_ON_LAYERS = ("act", "pondernet", "entropy_threshold")
 
 
 @pytest.mark.parametrize("name", [name for name in AGENTS if name not in NOT_ON_LAYERS])
@@ -135,13 +135,10 @@ def test_where_noise_is_for_training_alone_masks_in_use_are_the_greedy_ones(name
 
 
 ON_EXITS, ON_UNITS = {"probe": "exits"}, {"probe": "units"}
-LEARNING = {"env_settings": UNEVEN}
 ROUTER = {"env_settings": EXPERTS, "num_kept": 1}
 CONV = {"channels": [8, 8], "num_blocks": 4, "strides": [1, 2]}
 CONV = {"dataset": "digits", "network": "conv", "network_kwargs": CONV, "weights": "cotrain"}
-SUMMARY = {"env_settings": EXPERTS | {"observation": "summary"}}
 PERTURBED = {"num_kept": 1, "sampling": "perturbed"}
-PRICES = {"env_settings": {"reward_kwargs": {}, "context": {"cost_weight": [0.1, 1.0]}}}
 K_OF_N = r"num_kept in 1\.\.num_blocks"
 NOT_NEGATIVE = "to be a finite number of at least 0"
 REFUSED = [
@@ -178,7 +175,6 @@ REFUSED = [
     ("disarm", {"start_density": 1.0}, r"start_density in \(0, 1\)"),
     ("act", ON_EXITS | {"epsilon": 0.0}, r"epsilon in \(0, 1\)"),
     ("act", ON_EXITS | {"epsilon": 1.0}, r"epsilon in \(0, 1\)"),
-    ("act", ON_EXITS | {"network_gradient": True}, "weights='cotrain' with network_gradient"),
     ("act", ON_UNITS, "expected a network with exits for act, such as pondering"),
     ("pondernet", ON_UNITS, "expected a network with exits for pondernet, such as pondering"),
     ("entropy_threshold", ON_UNITS, "network='streaming' or 'patches' for entropy_threshold, got"),
@@ -212,16 +208,6 @@ REFUSED = [
     ("topk", ROUTER | {"capacity": 0.1}, r"0\.1 x 2 rows x 1 of 4 blocks; raise capacity"),
     ("noisy_topk", {"num_kept": 9}, K_OF_N),
     ("noisy_topk", ON_EXITS, K_OF_N),
-    ("noisy_topk", {"num_groups": 3}, "num_groups that divides"),
-    ("noisy_topk", {"num_groups": 2, "groups_kept": 3}, r"groups_kept in 1\.\.2"),
-    ("noisy_topk", {"num_groups": 2, "num_kept": 3}, K_OF_N),
-    ("noisy_topk", {"num_groups": 2, "bias_rate": 0.1}, "expected no bias_rate with num_groups"),
-    ("noisy_topk", {"network_gradient": True} | SUMMARY, "observations with a gradient"),
-    ("imitation", {"num_kept": 5}, K_OF_N),
-    ("imitation", {"cost_limit": 0.0}, "cost_limit"),
-    ("imitation", {"menu_size": 0}, "menu_size of at least 1"),
-    ("imitation", LEARNING, "expected a frozen network"),
-    ("imitation", PRICES, "no context"),
     ("wta_retrieval", {"window": 99}, "window of at most the"),
     ("wta_retrieval", {"probes": 65}, "at most so many probes"),
     ("wta_retrieval", {"hashes": 21}, r"below 2 \*\* 62"),

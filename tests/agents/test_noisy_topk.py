@@ -4,7 +4,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from probes import EXPERTS, UNEVEN, seeded
+from probes import EXPERTS, seeded
 
 from ccenv.agents.systems.noisy_topk import (
     NoisyTopK,
@@ -13,7 +13,7 @@ from ccenv.agents.systems.noisy_topk import (
     squared_variation,
     top_gates,
 )
-from ccenv.agents.systems.straight_through_ops import loss_under, soft_masked_logits
+from ccenv.agents.systems.straight_through_ops import soft_masked_logits
 from ccenv.base.masks import gate_values_of
 from ccenv.base.seeding import stream
 from ccenv.networks.core.protocol import walk as walk_network
@@ -92,99 +92,6 @@ def test_without_a_preference_every_block_is_used_alike_at_first():
     masks = collect_rollout(simulator, agent, agent.generator).masks[0].float().mean(dim=0)
     # Five standard deviations of a share of 2 in 8 of 512 images.
     torch.testing.assert_close(masks, torch.full((8,), 0.25), atol=0.1, rtol=0)
-
-
-def in_groups(images=64, num_experts=16, noise=1.0, **more):
-    """An agent with two levels of gates that prefer different experts for different inputs."""
-    simulator = simulator_of(images, num_experts)
-    agent = NoisyTopK(simulator, **{"num_groups": 4, "groups_kept": 2, "num_kept": 2} | more)
-    with torch.no_grad():
-        for seed, router in enumerate((agent.groups, agent.router)):
-            weight = router.scores.layers[0][-1].weight
-            weight += noise * drawn(seed, *weight.shape)
-    return agent
-
-
-def test_two_levels_keep_k_of_each_kept_group_and_their_gates_sum_to_one():
-    agent = in_groups()
-    for generator in (agent.generator, None):
-        gates = collect_rollout(agent.simulator, agent, generator).actions[0].view(-1, 4, 4)
-        kept = (gates > 0).sum(dim=2)
-        assert (kept.sort(dim=1).values == torch.tensor([0, 0, 2, 2])).all()
-        torch.testing.assert_close(gates.sum(dim=(1, 2)), torch.ones(64))
-        assert len(kept.unique(dim=0)) > 1
-
-
-def test_the_load_of_two_levels_is_how_often_an_expert_is_kept():
-    agent = in_groups(images=4, noise=0.2)
-    seen = agent.simulator.begin()[:1].expand(40_000, -1)
-    agent.act(seen, 0, agent.generator)
-    levels = agent.levels(seen, 0, agent.draws[0])
-    often = (agent.gates(levels, 0) > 0).float().mean(dim=0)
-    load = agent.load(levels, 0) / len(seen)
-    assert often.max() - often.min() > 0.05
-    torch.testing.assert_close(load, often, atol=0.01, rtol=0)
-    assert load.sum().item() == pytest.approx(4, abs=0.03)
-
-
-def test_of_hundreds_of_experts_and_their_gates_only_the_kept_ones_are_read():
-    agent = in_groups(images=32, num_experts=256, num_groups=16)
-    simulator, rows = agent.simulator, torch.arange(32)
-    _, (gates,), steps = walk(simulator, agent, None, rows)
-    expected, network = steps[-1].outcome.logits, simulator.network
-    stage, hidden = network.part(0), network.start(simulator.data.batch(rows)[0])
-    first = hidden.x[:, stage.num_features :]
-    units = stage.hidden(hidden.x).relu().unflatten(1, (256, 4)) * gates[:, :, None]
-    torch.testing.assert_close(first + stage.output(units.flatten(1)), expected)
-    # Of 256 scores those of 2 of 16 groups are computed, 16 each, and 16 of groups.
-    assert agent.policy_macs == [simulator.observe.lengths[0] * (16 + 2 * 16)]
-    unused = ~(gates > 0).any(dim=0)
-    of_groups = unused.view(16, 16).all(dim=1)
-    assert unused.sum() > 128
-    assert of_groups.any()
-    with torch.no_grad():
-        stage.hidden.weight.view(256, 4, -1)[unused] = torch.nan
-        agent.router.scores.layers[0][-1].weight.view(16, 16, -1)[of_groups] = torch.nan
-        again = agent.act(simulator.begin(rows), 0)
-    assert torch.equal(again, gates)
-    logits = network.logits(network.step(0, hidden, gates > 0, gates, "cpu"))
-    torch.testing.assert_close(logits, expected)
-
-
-@pytest.mark.parametrize("groups", [1, 2])
-def test_a_routers_gradient_reaches_the_network_through_all_that_it_sees(groups):
-    simulator = seeded(UNEVEN | {"num_blocks": (8, 4), "block_size": 4}, 16)
-    more = {"num_groups": groups, "groups_kept": 1} if groups > 1 else {}
-    agent = NoisyTopK(simulator, network_gradient=True, **more)
-    with torch.no_grad():
-        for seed, layer in enumerate(agent.router.scores.layers):
-            layer[-1].weight += 0.3 * drawn(seed, *layer[-1].weight.shape)
-    agent.optimizer = torch.optim.SGD(agent.optimizer.param_groups[0]["params"], lr=0.0)
-    rollout, draws = collect_rollout(simulator, agent, agent.generator), agent.draws
-    agent.update(rollout)
-    # The same loss, with one gradient in everything.
-    network, hidden = simulator.network, simulator.network.start(simulator.state.images)
-    gates, balance = [], 0.0
-    for layer in range(2):
-        levels = agent.levels(network.look(layer, hidden), layer, draws[layer])
-        gates.append(agent.gates(levels, layer))
-        balance += 0.1 * squared_variation(gates[-1].sum(dim=0))
-        balance += 0.1 * squared_variation(agent.load(levels, layer))
-        hidden = network.step(layer, hidden, gates[-1] > 0, gates[-1])
-    logits, labels = network.logits(hidden), simulator.state.labels
-    loss = torch.nn.functional.cross_entropy(logits, labels) + balance
-    theirs, ours = list(network.parameters()), agent.optimizer.param_groups[0]["params"]
-    whole = torch.autograd.grad(loss, [*theirs, *ours])
-    masks = [gate > 0 for gate in rollout.actions]
-    direct = torch.autograd.grad(loss_under(simulator, rollout.actions, masks), theirs)
-    for taken, own, total in zip(simulator.trainer.taken, direct, whole, strict=False):
-        torch.testing.assert_close(own if taken is None else own + taken, total)
-    for parameter, total in zip(ours, whole[len(theirs) :], strict=True):
-        torch.testing.assert_close(parameter.grad, total)
-    # The first layer is seen by the second gate alone, the answer by none.
-    sizes = [0.0 if t is None else float(t.abs().max()) for t in simulator.trainer.taken]
-    assert sizes[0] > 1e-4
-    assert sizes[-1] == 0.0
 
 
 def test_a_bias_moves_against_the_load():

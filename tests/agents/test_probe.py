@@ -58,7 +58,6 @@ CASES = [
         128_000,
     ),
     ("blocks", "disarm", RATE, 64_000),
-    ("blocks", "imitation", RATE, 2_560),
     ("blocks", "straight_through", DENSE | {"density_weight": 0.1}, 32_000),
     ("blocks", "topk", ONE, 24_000),
     ("blocks", "topk scaled", SWITCH, 24_000),
@@ -77,7 +76,6 @@ CASES = [
     ("units", "straight_through", DENSE, 9_600),
     ("units", "gumbel", DENSE, 9_600),
     ("units", "disarm", RATE, 32_000),
-    ("units", "imitation", RATE, 2_560),
     ("units", "condnet code", CODE, 9_600),
     (
         "units",
@@ -105,7 +103,6 @@ CASES = [
     ("exits", "straight_through", DENSE | EXIT_DENSITY, 25_600),
     ("exits", "gumbel", DENSE | EXIT_DENSITY, 25_600),
     ("exits", "disarm", RATE, 38_400),
-    ("exits", "imitation", RATE, 2_560),
     ("exits", "condnet code", CODE | EXIT_DENSITY, 38_400),
     (
         "exits",

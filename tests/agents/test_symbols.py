@@ -79,7 +79,7 @@ def test_a_network_of_numbers_is_refused_of_texts_before_it_is_trained(
         "ccenv.simulator.network_source.frozen_weights",
         lambda *_: pytest.fail("a network was trained"),
     )
-    with pytest.raises(ValueError, match=r"looks symbols up .* numbers \[6\].*pondering_bytes"):
+    with pytest.raises(ValueError, match=r"looks symbols up .* numbers \[6\].*cascade_bytes"):
         make(network=network, network_kwargs={}, weights=weights, observation="layer_input")
 
 

@@ -16,13 +16,18 @@ from ccenv.agents.systems.wta_retrieval import (
     fill_buckets,
     limited,
     probe_codes,
-    recall,
 )
 from ccenv.base.seeding import stream
 from ccenv.simulator.rollout import walk
 from ccenv.simulator.simulator import Simulator
 
 MLP = {"dataset": "digits", "num_blocks": (16, 12), "block_size": 4, "weights": "cotrain"}
+
+
+def recall(mask, worth, best):
+    """Share of each row's so many blocks of highest worth that a mask keeps, mean over the rows."""
+    wanted = worth.topk(best, dim=1).indices
+    return mask.gather(1, wanted).double().mean().item()
 
 
 def drawn(seed, *shape):

@@ -28,7 +28,6 @@ from ccenv.data.texts.files import (
     BUNDLED,
     FOLDER,
     Texts,
-    archived_texts,
     python_texts,
     texts_named,
     texts_of,
@@ -136,16 +135,6 @@ def python_bundled(split: str) -> Split:
     return cut_text(texts_of(FOLDER, BUNDLED), BUNDLED, split)
 
 
-def enwik8(split: str) -> Split:
-    """The first 10^8 bytes of a Wikipedia; see `archived_texts` for errors."""
-    return cut_text(archived_texts("enwik8"), "enwik8", split)
-
-
-def text8(split: str) -> Split:
-    """10^8 letters and spaces of a Wikipedia, 27 symbols; see `archived_texts` for errors."""
-    return cut_text(archived_texts("text8"), "text8", split)
-
-
 def base_and_length(name: str) -> tuple[str, int | None]:
     """Name of a text, and the length of its sequences; None: windows.
 
@@ -159,7 +148,7 @@ def base_and_length(name: str) -> tuple[str, int | None]:
 def text_split(name: str, split: str) -> Split | None:
     """Windows of a text, or the positions of its sequences by a name such as python_text@128.
 
-    None for names of other data sets; see `cut_text` and `archived_texts` for errors.
+    None for names of other data sets; see `cut_text` for errors.
     """
     base, length = base_and_length(name)
     texts = texts_named(base)

@@ -9,18 +9,20 @@ from typing import Any
 
 import numpy as np
 from llvmlite import ir
-from numba import carray, types
-from numba.extending import intrinsic
+from numba import carray
 
-from ccenv.sparse.cpu.codegen.compiled import as_pointer, compiled, inlined
+from ccenv.sparse.cpu.codegen.compiled import as_pointer, compiled, emitted, inlined
 from ccenv.sparse.cpu.codegen.floats import add_floats, copy_floats
+from ccenv.sparse.cpu.codegen.micro_kernels import make_walk
 from ccenv.sparse.cpu.codegen.vectors import (
     BUSY,
     F32,
     I64,
     add_up,
+    all_lanes,
     alternate,
     counted_loop,
+    in_pieces,
     load,
     log_of,
     pointer,
@@ -39,22 +41,17 @@ def make_pool(window: int, columns: int) -> Any:
     vec = ir.VectorType(F32, columns)
     windows = columns // window
 
-    @intrinsic
-    def average(typingctx: Any, source: Any, ld: Any, target: Any) -> Any:
-        def codegen(context: Any, builder: Any, sig: Any, arguments: Any) -> Any:
-            source, ld, target = arguments
-            line = pointer(builder, source)
-            total = load(builder, line, 0, vec)
-            for _ in range(window - 1):
-                line = builder.gep(line, [ld])
-                total = builder.fadd(total, load(builder, line, 0, vec))
-            while total.type.count > windows:
-                total = builder.fadd(*alternate(builder, total))
-            share = ir.Constant(total.type, [1 / window**2] * windows)
-            store(builder, pointer(builder, target), 0, builder.fmul(total, share))
-            return context.get_dummy_value()
-
-        return types.void(*[types.int64] * 3), codegen
+    @emitted()
+    def average(builder: Any, source: Any, ld: Any, target: Any) -> None:
+        line = pointer(builder, source)
+        total = load(builder, line, 0, vec)
+        for _ in range(window - 1):
+            line = builder.gep(line, [ld])
+            total = builder.fadd(total, load(builder, line, 0, vec))
+        while total.type.count > windows:
+            total = builder.fadd(*alternate(builder, total))
+        share = all_lanes(total.type, 1 / window**2)
+        store(builder, pointer(builder, target), 0, builder.fmul(total, share))
 
     return average
 
@@ -179,83 +176,62 @@ def block_norms(
 SMALLEST_DRAW, LARGEST_DRAW = 1e-20, 1 - 1e-7
 
 
-def make_gumbel(width: int) -> Any:
-    """Makes scores[:width] -= log(-log(u[:width])), a function of the addresses of u and scores."""
-    vec = ir.VectorType(F32, width)
-
-    @intrinsic
-    def gumbel(typingctx: Any, uniform: Any, scores: Any) -> Any:
-        def codegen(context: Any, builder: Any, sig: Any, arguments: Any) -> Any:
-            uniform, scores = (pointer(builder, address) for address in arguments)
-            low, high = (
-                ir.Constant(vec, [limit] * width) for limit in (SMALLEST_DRAW, LARGEST_DRAW)
-            )
-            u = load(builder, uniform, 0, vec)
-            u = builder.select(builder.fcmp_ordered("<", u, low), low, u)
-            u = builder.select(builder.fcmp_ordered(">", u, high), high, u)
-            noise = log_of(builder, builder.fneg(log_of(builder, u)))
-            old = load(builder, scores, 0, vec)
-            store(builder, scores, 0, builder.fsub(old, noise))
-            return context.get_dummy_value()
-
-        return types.void(types.int64, types.int64), codegen
-
-    return gumbel
+def with_gumbel(builder: Any, u: Any, scores: Any) -> Any:
+    """Scores with Gumbel noise of uniform draws in [0, 1): scores - log(-log(u))."""
+    low, high = (all_lanes(u.type, limit) for limit in (SMALLEST_DRAW, LARGEST_DRAW))
+    u = builder.select(builder.fcmp_ordered("<", u, low), low, u)
+    u = builder.select(builder.fcmp_ordered(">", u, high), high, u)
+    noise = log_of(builder, builder.fneg(log_of(builder, u)))
+    return builder.fsub(scores, noise)
 
 
-gumbel_16, gumbel_1 = make_gumbel(16), make_gumbel(1)
+add_noise = make_walk(with_gumbel, (16, 1))
 
 
-def make_table_sum(width: int) -> Any:
-    """Makes y[:width] = sum over places of the rows that the symbols there name, in registers.
+@emitted()
+def sum_of_rows(
+    builder: Any, symbols: Any, places: Any, table: Any, apart: Any, ld: Any, y: Any
+) -> None:
+    """y[:ld] = sum over places of the rows of `ld` floats that the symbols there name.
 
-    The function takes the address of the symbols, their number, the address of the first place's
-    table, the floats from one place's table to the next one's and from row to row, and the address
-    of y.
+    Takes the address of the symbols, their number, the address of the first place's table, the
+    floats from one place's table to the next one's and of a row, and the address of y. Up to 64
+    sums stay in registers.
     """
-    vec, offsets = tiles(width)
-    count = len(offsets)
-    unroll = max(1, BUSY // count)
+    symbols, table, y = pointer(builder, symbols, I64), pointer(builder, table), pointer(builder, y)
 
-    @intrinsic
-    def table_sum(
-        typingctx: Any, symbols: Any, places: Any, table: Any, apart: Any, ld: Any, y: Any
-    ) -> Any:
-        def codegen(context: Any, builder: Any, sig: Any, arguments: Any) -> Any:
-            symbols, places, table, apart, ld, y = arguments
+    def columns(column: Any, wide: int) -> None:
+        vec, offsets = tiles(wide)
+        count = len(offsets)
+        unroll = max(1, BUSY // count)
 
-            def accumulate(values: list[Any], parts: int) -> list[Any]:
-                *sums, at_symbol, at_table = values
-                new = []
-                for part in range(parts):
-                    symbol = builder.load(builder.gep(at_symbol, [I64(part)]))
-                    row = builder.gep(at_table, [builder.mul(symbol, ld)])
-                    own = sums[part * count : (part + 1) * count]
-                    found = [load(builder, row, offset, vec) for offset in offsets]
-                    new += [builder.fadd(a, b) for a, b in zip(own, found, strict=True)]
-                    at_table = builder.gep(at_table, [apart])
-                return [*new, *sums[len(new) :], builder.gep(at_symbol, [I64(parts)]), at_table]
+        def accumulate(values: list[Any], parts: int) -> list[Any]:
+            *sums, at_symbol, at_table = values
+            new = []
+            for part in range(parts):
+                symbol = builder.load(builder.gep(at_symbol, [I64(part)]))
+                row = builder.gep(at_table, [builder.mul(symbol, ld)])
+                own = sums[part * count : (part + 1) * count]
+                found = [load(builder, row, offset, vec) for offset in offsets]
+                new += [builder.fadd(a, b) for a, b in zip(own, found, strict=True)]
+                at_table = builder.gep(at_table, [apart])
+            return [*new, *sums[len(new) :], builder.gep(at_symbol, [I64(parts)]), at_table]
 
-            steps = builder.sdiv(places, I64(unroll))
-            rest = builder.sub(places, builder.mul(steps, I64(unroll)))
-            zeros = [ir.Constant(vec, [0.0] * vec.count)] * (unroll * count)
-            values = [*zeros, pointer(builder, symbols, I64), pointer(builder, table)]
-            values = counted_loop(builder, steps, values, lambda _, v: accumulate(v, unroll))
-            values = counted_loop(builder, rest, values, lambda _, v: accumulate(v, 1))
-            totals = add_up(builder, values[:-2], count)
-            for offset, total in zip(offsets, totals, strict=True):
-                store(builder, pointer(builder, y), offset, total)
-            return context.get_dummy_value()
+        steps = builder.sdiv(places, I64(unroll))
+        rest = builder.sub(places, builder.mul(steps, I64(unroll)))
+        zeros = [all_lanes(vec, 0.0)] * (unroll * count)
+        values = [*zeros, symbols, builder.gep(table, [column])]
+        values = counted_loop(builder, steps, values, lambda _, v: accumulate(v, unroll))
+        values = counted_loop(builder, rest, values, lambda _, v: accumulate(v, 1))
+        to = builder.gep(y, [column])
+        for offset, total in zip(offsets, add_up(builder, values[:-2], count), strict=True):
+            store(builder, to, offset, total)
 
-        return types.void(*[types.int64] * 6), codegen
-
-    return table_sum
+    in_pieces(builder, ld, (64, 32, 16, 8, 4, 1), columns)
 
 
 WORD = 64
 """Blocks whose bits are looked at together."""
-sum_64, sum_32, sum_16 = make_table_sum(64), make_table_sum(32), make_table_sum(16)
-sum_8, sum_4, sum_1 = make_table_sum(8), make_table_sum(4), make_table_sum(1)
 
 
 @compiled
@@ -276,32 +252,6 @@ def kept_blocks(mask: int, row: int, blocks: int, start: int) -> Any:
     if mask != 0:
         return mask_word(mask + row * blocks + start, count)
     return ~np.uint64(0) >> np.uint64(WORD - count)
-
-
-@compiled
-def add_up_row(symbols: int, places: int, table: int, apart: int, to: int, size: int) -> None:
-    """Writes the sum of `places` rows of `size` floats, one of each place's table."""
-    c = 0
-    while c < size:
-        left, at, y = size - c, table + 4 * c, to + 4 * c
-        if left >= 64:
-            sum_64(symbols, places, at, apart, size, y)
-            c += 64
-        elif left >= 32:
-            sum_32(symbols, places, at, apart, size, y)
-            c += 32
-        elif left >= 16:
-            sum_16(symbols, places, at, apart, size, y)
-            c += 16
-        elif left >= 8:
-            sum_8(symbols, places, at, apart, size, y)
-            c += 8
-        elif left >= 4:
-            sum_4(symbols, places, at, apart, size, y)
-            c += 4
-        else:
-            sum_1(symbols, places, at, apart, size, y)
-            c += 1
 
 
 @compiled

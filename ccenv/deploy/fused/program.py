@@ -18,13 +18,12 @@ from numba import carray, types
 
 from ccenv.deploy.fused.parts import (
     WORD,
-    add_up_row,
+    add_noise,
     block_norms,
-    gumbel_1,
-    gumbel_16,
     kept_blocks,
     key_of_window,
     pool_images,
+    sum_of_rows,
     symbols_fit,
 )
 from ccenv.sparse.cpu.codegen.compiled import KERNELS, as_pointer, compiled, forget_stale, make_call
@@ -63,20 +62,6 @@ HEAD = "op source target "
 INSTRUCTION = fields_of(HEAD)
 NAMES: dict[Any, np.dtype[Any]] = {}
 """Op -> names of its numbers."""
-
-
-@compiled
-def add_gumbel(source: int, uniform: int, rows: int, ld: int, blocks: int) -> None:
-    """Adds Gumbel noise to scores: the best k are then k draws without replacement."""
-    for b in range(rows):
-        to, draws = source + 4 * b * ld, uniform + 4 * b * blocks
-        j = 0
-        while blocks - j >= 16:
-            gumbel_16(draws + 4 * j, to + 4 * j)
-            j += 16
-        while j < blocks:
-            gumbel_1(draws + 4 * j, to + 4 * j)
-            j += 1
 
 
 OP = types.int64(*[types.int64] * 7)
@@ -278,7 +263,9 @@ def gumbel(code: int, x: int, y: int, masks: int, draws: int, first: int, rows: 
     """Gumbel noise on scores, in place."""
     c = numbers_at(code, RULE)
     uniform = rows_of_mask(draws, c.gate, 4 * first * c.blocks)
-    add_gumbel(x, uniform, rows, c.row_distance, c.blocks)
+    # The best k are then k draws without replacement.
+    for b in range(rows):
+        add_noise(uniform + 4 * b * c.blocks, x + 4 * b * c.row_distance, c.blocks)
     return 0
 
 
@@ -332,7 +319,7 @@ def add_up_rows(code: int, x: int, y: int, masks: int, draws: int, first: int, r
                 j = start + lowest_bit(kept)
                 kept &= kept - np.uint64(1)
                 to = y + 4 * (b * blocks + j) * size
-                add_up_row(at, places, c.table + 4 * j * places * apart, apart, to, size)
+                sum_of_rows(at, places, c.table + 4 * j * places * apart, apart, size, to)
                 call_activate(to, size, c.activation)
     return 0
 

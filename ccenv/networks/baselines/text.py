@@ -1,8 +1,8 @@
 """Baselines on texts: (windows of symbols) -> predictors of the next symbol.
 
 `pruned_bytes` is one fixed network with fewer weights, `cascade_bytes` a small one with a larger
-one where it is unsure. `hashed_ngrams` adds up rows of the last n-grams. `pondering_bytes` is the
-network `pondering` on embeddings: how many steps pay for which symbol? `gru` is a recurrent layer.
+one where it is unsure. `hashed_ngrams` adds up rows of the last n-grams. `gru` is a recurrent
+layer.
 """
 
 from dataclasses import dataclass
@@ -32,7 +32,7 @@ from ccenv.networks.text.tokens import (
     sequences_of,
     window_length,
 )
-from ccenv.networks.vision.early_exit import cascade_on, pondering_on
+from ccenv.networks.vision.early_exit import cascade_on
 
 
 class LastEmbeddings(nn.Module):
@@ -121,35 +121,6 @@ def cascade_bytes(
     network = cascade_on(stem, stem.out_features, num_classes, first, then, example)
     network.abilities += (ReadsSymbols,)
     network.symbols_read = num_classes
-    return network
-
-
-def pondering_bytes(
-    input_shape: tuple[int, ...] = (24,),
-    num_classes: int = 128,
-    units: int = 64,
-    num_steps: int = 6,
-    loss_weight: float = 0.3,
-    embedding_size: int = 8,
-    context: int = 8,
-) -> GatedSequential:
-    """A recurrent cell on the embeddings of a window, with an exit behind each step but the last.
-
-    Args:
-        input_shape: (symbols of a window,).
-        num_classes: columns of the logits, and different symbols.
-        units: of the state.
-        num_steps: N, at least 2.
-        loss_weight: of each exit's own loss; 0 for the agent `act`, which weighs the answers.
-        embedding_size: numbers that stand for a symbol.
-        context: how many of the last symbols are read, by every step.
-    """
-    example = a_window(input_shape, context, "pondering_bytes")
-    stem = LastEmbeddings(num_classes, embedding_size, context)
-    network = pondering_on(
-        stem, stem.out_features, num_classes, units, num_steps, loss_weight, example
-    )
-    network.num_symbols = num_classes
     return network
 
 

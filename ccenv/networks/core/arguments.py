@@ -138,7 +138,7 @@ def check_reads(network: Any, inputs: Tensor, called: str) -> None:
         raise ValueError(
             f"expected a network that looks symbols up for dataset {called!r}, whose inputs are "
             f"whole numbers {list(inputs.shape[1:])}, got one of other numbers ({error}); take "
-            "network=bytes, or cascade_bytes or pondering_bytes, which have exits"
+            "network=bytes, or cascade_bytes, which has an exit"
         ) from error
     except IndexError as error:
         raise ValueError(

@@ -160,8 +160,3 @@ def by_steps(network: Any) -> Lowered:
     gates = [step(gate) for gate in range(len(network.gates))]
     answer = Run(lambda hidden: network.logits(hidden, "reference"))
     return Lowered((Run(network.start), *gates, answer), lambda hidden, *_: hidden)
-
-
-Decide = Callable[[int, Tensor, Tensor | None], bool | Tensor]
-"""(gate, features [1, ...] before it, an exit's answer) -> whether its one block is kept; of a gate
-of several blocks a mask, bool [1, num_blocks]."""

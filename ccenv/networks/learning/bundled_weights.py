@@ -1,14 +1,11 @@
 """Weights in files: those that come with the package, and those that were learned once and cached.
 
-A file of shipped weights says which recipe made it, with which errors and versions of the
-libraries; it is read as tensors and text, which run no code. The program
-`python -m ccenv.runs.lab weights NAME` writes one again.
+A file of shipped weights says which recipe made it; it is read as tensors and text, which run no
+code. The program `python -m ccenv.runs.lab weights NAME` writes one again.
 """
 
 import contextlib
-import hashlib
 import inspect
-import json
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -121,93 +118,36 @@ def tell(text: str) -> None:
 
 
 @dataclass(frozen=True)
-class Recipe:
-    """How a network's weights are learned."""
+class Shipped:
+    """What weights of the package are for."""
 
     network: str
     """name in `NETWORKS`."""
     dataset: str
-    """name in `DATASETS`; the training split is learned from."""
+    """name in `DATASETS`, whose training split they were learned from."""
+    recipe: str
+    """SHA-256 of how they were learned, in hexadecimal; see `python -m ccenv.runs.lab weights`."""
     network_kwargs: dict[str, Any] = field(default_factory=dict)
     """of its builder."""
     transforms: tuple[str, ...] = ()
-    """of the training images, see `ccenv.data.transforms`."""
-    num_epochs: int = 30
-    """passes over as many images as the training split has without copies."""
-    batch_size: int = 128
-    """images of an update."""
-    learning_rate: float = 0.1
-    """the highest, of SGD with Nesterov momentum; reached by a warm-up, it falls along a cosine."""
-    momentum: float = 0.9
-    """of SGD."""
-    weight_decay: float = 5e-4
-    """of SGD, on weights and norms alike."""
-    warm_up: float = 0.1
-    """share of the updates."""
-    label_smoothing: float = 0.0
-    """share of the target that all classes have alike."""
-    share_whole: float = 0.5
-    """share of the batches in which everything is kept."""
-    most_skipped: float = 0.7
-    """highest probability of skipping, of the last gate; earlier gates' grow with depth."""
-    restart_epochs: int = 0
-    """passes of a second cycle, which starts with a new optimiser; 0 for none."""
-    restart_rate: float = 0.02
-    """the highest learning rate of the second cycle."""
-    restart_whole: float = 0.75
-    """share of its batches in which everything is kept."""
-    bfloat16: bool = True
-    """whether products are computed in bfloat16, by `torch.autocast`."""
-    seed: int = 0
-    """of the initial weights, the order of the images and the masks."""
+    """of images, those without chance; see `ccenv.data.transforms`."""
 
 
-SHIPPED: dict[str, Recipe] = {
-    "experts": Recipe(
+SHIPPED: dict[str, Shipped] = {
+    "experts": Shipped(
         "experts",
         "cifar10",
-        {},
-        ("copies=7", "shift=2", "mirror", "halve"),
-        num_epochs=24,
-        learning_rate=0.05,
-        share_whole=0.2,
-        most_skipped=0.98,
-        bfloat16=False,
+        recipe="0a9f7010faddb44890040b60c9157a006c5c041d0e292c0a6eab55c8a1f04774",
+        transforms=("halve",),
     ),
-    "resnet20": Recipe(
+    "resnet20": Shipped(
         "resnet",
         "cifar10",
-        {"depth": 20},
-        ("copies=7", "shift=4", "mirror"),
-        restart_epochs=8,
+        recipe="bb5ede1b057aa01f5cafd7e0d5d23524935da9be9690eaf1b4121bfb4ccfee47",
+        network_kwargs={"depth": 20},
     ),
 }
-"""Name of a file -> how its weights were learned."""
-
-
-@dataclass(frozen=True)
-class Measured:
-    """What a file says about its weights: shares of wrong answers on images of the data set."""
-
-    validation_error: float
-    """validation split, everything kept."""
-    test_error: float
-    """test split, everything kept."""
-    half_error: float
-    """test split, each block kept with probability 1/2."""
-
-
-def recipe_text(recipe: Recipe) -> str:
-    """What a recipe says, as JSON; fields at their default are left out, so that more may come."""
-    plain = Recipe(recipe.network, recipe.dataset)
-    fields = {name: value for name, value in vars(recipe).items() if value != vars(plain)[name]}
-    fields |= {"network": recipe.network, "dataset": recipe.dataset}
-    return json.dumps(fields, sort_keys=True)
-
-
-def recipe_digest(recipe: Recipe) -> str:
-    """SHA-256 of what a recipe says, in hexadecimal."""
-    return hashlib.sha256(recipe_text(recipe).encode()).hexdigest()
+"""Name of a file -> what its weights are for."""
 
 
 def shipped_name(
@@ -251,11 +191,8 @@ def shipped_path(name: str) -> Path:
     return PACKAGED / f"{name}.safetensors"
 
 
-def load_shipped(network: GatedNetwork, name: str) -> Measured:
+def load_shipped(network: GatedNetwork, name: str) -> None:
     """Gives a network the weights that are shipped for it, if everything is right.
-
-    Returns:
-        The errors that were measured when the file was written.
 
     Raises:
         FileNotFoundError: if the file is not there.
@@ -268,12 +205,11 @@ def load_shipped(network: GatedNetwork, name: str) -> Measured:
             f"python -m ccenv.runs.lab weights {name}"
         )
     tensors, texts = fitting_weights(network, path)
-    expected, got = recipe_digest(SHIPPED[name]), texts.get("fingerprint", "none")
-    if texts.get("name") != name or got != expected or "measured" not in texts:
+    expected, got = SHIPPED[name].recipe, texts.get("fingerprint", "none")
+    if texts.get("name") != name or got != expected:
         raise ValueError(
             f"expected weights {name!r} by the recipe {expected[:12]}... in {path}, got "
             f"{texts.get('name')!r} by {got[:12]}...; train them again: "
             f"python -m ccenv.runs.lab weights {name}"
         )
     network.load_state_dict(tensors)
-    return Measured(**json.loads(texts["measured"]))

@@ -168,22 +168,6 @@ def pondering(
         num_steps: N, at least 2.
         loss_weight: of each exit's own loss; 0 for the agent `act`, see the module.
     """
-    example = torch.zeros(1, *input_shape)
-    return pondering_on(
-        None, math.prod(input_shape), num_classes, units, num_steps, loss_weight, example
-    )
-
-
-def pondering_on(
-    before: nn.Module | None,
-    features: int,
-    num_classes: int,
-    units: int,
-    num_steps: int,
-    loss_weight: float,
-    example: Tensor,
-) -> GatedSequential:
-    """`pondering` on an example's features, which another module makes, if one is given."""
     (width,) = positive_ints(units, "units")
     if num_steps < 2:
         raise ValueError(f"expected num_steps of at least 2, got {num_steps}")
@@ -194,6 +178,5 @@ def pondering_on(
         parts |= {f"step{step}": cell, f"exit{step}": Exit(readout, loss_weight)}
     # The last step has no exit: the network answers there.
     parts.popitem()
-    first = FirstStep(features, width)
-    stem = first if before is None else nn.Sequential(before, first)
-    return GatedSequential(stem, parts, readout, example)
+    stem = FirstStep(math.prod(input_shape), width)
+    return GatedSequential(stem, parts, readout, torch.zeros(1, *input_shape))

@@ -116,12 +116,3 @@ def speed_of(device: torch.device) -> float:
     """How fast a card is: 1, or `OLDER`."""
     is_old = device.type == "cuda" and torch.cuda.get_device_capability(device)[0] < 9
     return OLDER if is_old else 1.0
-
-
-def gpu_figures(x: Tensor, weight: Tensor) -> str:
-    """The numbers behind a choice, in words."""
-    return (
-        f" (calculated from data sheets, not measured: the layer counts as "
-        f"{padded_macs(x, weight):.1e} MACs, and above {VECTOR_ROWS} rows a dense product is "
-        f"chosen up to {most_dense_macs(x):.1e})"
-    )

@@ -10,7 +10,7 @@ from hypothesis import assume, given, settings
 
 from ccenv.data import Split, load_split, preprocessing, transform_names
 from ccenv.data.split import transformed
-from ccenv.data.transforms import Hole, fit_transforms, fixed
+from ccenv.data.transforms import fit_transforms, fixed
 from ccenv.networks.core.mlp import GatedMLP
 from ccenv.networks.learning.training import Pretraining, fingerprint
 from ccenv.runs.config.settings import make_plan
@@ -19,7 +19,7 @@ from ccenv.simulator.simulator import Simulator
 from ccenv.tasks.probe import PROBE_SETTINGS
 
 HEIGHT, WIDTH, COUNT = 5, 7, 6
-EVERY = ("copies=3", "shift=2", "mirror", "hole=2", "halve", "standardise")
+EVERY = ("copies=3", "shift=2", "mirror", "halve", "standardise")
 SPLITS = ("train", "validation", "test")
 FIRST = torch.arange(20)
 
@@ -71,16 +71,7 @@ def test_every_split_is_standardised_by_the_channels_of_training_images(before, 
     torch.testing.assert_close(found, (plain - mean) / spread, rtol=1e-5, atol=1e-5)
 
 
-@given(st.integers(-4, 8), st.integers(-4, 8), st.integers(1, 4))
-def test_a_hole_is_a_square_of_zeros_and_may_reach_over_an_edge(top, left, size):
-    image = pictures(1, dtype=torch.float32)
-    found = Hole(size)(image, torch.tensor([[top, left]], dtype=torch.int16))
-    gone = torch.zeros(HEIGHT, WIDTH, dtype=torch.bool)
-    gone[max(0, top) : max(0, top + size), max(0, left) : max(0, left + size)] = True
-    assert torch.equal(found, image.masked_fill(gone, 0))
-
-
-@given(st.permutations(["shift=2", "mirror", "hole=2", "halve", "standardise"]), st.data())
+@given(st.permutations(["shift=2", "mirror", "halve", "standardise"]), st.data())
 @settings(max_examples=15)
 def test_a_row_is_the_same_picture_whoever_stands_beside_it_and_in_any_order_of_names(names, data):
     split = load_split(stored_bytes, "train", ["copies=3", *names])
@@ -109,20 +100,18 @@ def test_only_copies_of_training_images_are_moved(names):
         assert torch.equal(found.batch(first)[0], same.batch(first)[0])
 
 
-def test_draws_reach_every_shift_both_mirrors_and_every_middle_and_nothing_else():
+def test_draws_reach_every_shift_and_both_mirrors_and_nothing_else():
     images = pictures(2, 1, 4, 6)
-    names = ("copies=2000", "shift=2", "mirror", "hole=3")
-    shift, mirror, hole = (
+    names = ("copies=2000", "shift=2", "mirror")
+    shift, mirror = (
         one.tensors[0]
         for one in fit_transforms(names, functools.partial(pictures, 2, 1, 4, 6), "x")
     )
-    assert len(shift) == len(mirror) == len(hole) == len(images) * 2001
-    assert shift.dtype == hole.dtype == torch.int16
+    assert len(shift) == len(mirror) == len(images) * 2001
+    assert shift.dtype == torch.int16
     found = {tuple(pair) for pair in shift[2:].tolist()}
     assert found == {(y, x) for y in range(-2, 3) for x in range(-2, 3)}
     assert 0.4 < mirror[2:].float().mean() < 0.6
-    middles = {tuple(pair) for pair in (hole[2:] + 1).tolist()}
-    assert middles == {(y, x) for y in range(4) for x in range(6)}
 
 
 def test_a_channel_of_one_value_is_divided_by_next_to_nothing():
@@ -209,7 +198,7 @@ REFUSED = {
     "shift=1.5": "whole number of at least 1, got 1.5",
     "shift=x": "name or name=number, got 'shift=x'",
     "shift=": "name or name=number, got 'shift='",
-    "hole=nan": "name or name=number",
+    "shift=nan": "name or name=number",
     "mirror=2": "transform 'mirror=2': too many",
     "copies=3": "'copies' once, with transforms that move them",
     "copies=3,copies=4,shift": "'copies' once",
@@ -231,7 +220,7 @@ def test_a_wrong_name_or_number_is_refused_and_says_what_is_right(given_):
     ("names", "message"),
     [
         ("shift=6", "shift of fewer pixels than the images' sides .6, 8., got 6"),
-        ("halve,hole=3", "hole of fewer pixels than the images' sides .3, 4., got 3"),
+        ("halve,shift=3", "shift of fewer pixels than the images' sides .3, 4., got 3"),
         ("halve,halve,halve", "at least 2 x 2 pixels to halve, got .1, 2."),
     ],
 )
@@ -282,7 +271,7 @@ def test_what_images_go_through_unmoved_is_the_same_for_every_split():
     assert all(map(torch.equal, ours, standardise.tensors))
 
 
-@given(st.permutations(["shift=2", "mirror", "hole=2", "halve", "standardise"]))
+@given(st.permutations(["shift=2", "mirror", "halve", "standardise"]))
 @settings(max_examples=15)
 def test_copies_made_once_are_those_that_are_made_when_drawn(names):
     whole = torch.arange(80)

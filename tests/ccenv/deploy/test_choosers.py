@@ -47,7 +47,6 @@ FUSED_AGENTS = [
     "topk",
     "gumbel",
     "disarm",
-    "imitation",
     "skipnet",
     "sb3_a2c",
     "sb3_ppo",
@@ -64,7 +63,6 @@ OTHERWISE = [
     ("topk", {"bias_rate": 0.1}),
     ("topk", {"bias_rate": 0.1, "hidden_units": 4}),
     ("gumbel", {"sampling": "ordered"}),
-    ("imitation", {"num_kept": 2}),
     ("sb3_ppo", {"policy_kwargs": RELU}),
     ("sb3_a2c", {"policy_kwargs": AFFINE}),
 ]

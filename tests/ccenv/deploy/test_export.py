@@ -52,9 +52,8 @@ EXITS = {
     "network_kwargs": {"units": [8, 8, 8]},
     "weights": "cotrain",
 }
-# One learns of frozen networks only; others have nothing to decide but at exits, or in a stream.
+# They have nothing to decide but at exits, or in a stream.
 ENVIRONMENTS = {
-    "imitation": PROBE_SETTINGS,
     **dict.fromkeys(("act", "pondernet", "confidence", "allocation"), EXITS),
     "entropy_threshold": {"dataset": "digits", "network": "streaming", "weights": "cotrain"},
 }

@@ -3,6 +3,7 @@
 import math
 
 import hypothesis.strategies as st
+import numba
 import pytest
 import torch
 from hypothesis import given, settings
@@ -11,8 +12,7 @@ from torch.testing import assert_close
 from ccenv.base.masks import random_mask
 from ccenv.deploy.fused import network as fused_network
 from ccenv.deploy.fused.classifier import Chooser, FusedClassifier, why_not_fused
-from ccenv.deploy.fused.parts import pool_images
-from ccenv.deploy.fused.program import add_gumbel
+from ccenv.deploy.fused.parts import add_noise, pool_images
 from ccenv.deploy.latency import plain_pass, plain_passes
 from ccenv.mdp.choosers import ListChooser
 from ccenv.mdp.observations import pool, pool_window
@@ -134,7 +134,8 @@ def test_noise_in_vectors_is_minus_the_logarithm_of_minus_the_logarithm():
     draws = torch.cat([near, 1 - near, torch.tensor([0.0, 1e-30, 1 - 1e-7, 0.5])])
     draws = draws.clamp(max=1 - 2**-24)
     scores = torch.zeros(len(draws))
-    add_gumbel(scores.data_ptr(), draws.data_ptr(), 1, len(draws), len(draws))
+    call = numba.njit(lambda *given: add_noise(given[0], given[1], given[2]))
+    call(draws.data_ptr(), scores.data_ptr(), len(draws))
     within = draws.clamp(1e-20, 1 - 1e-7).double()
     assert_close(scores.double(), -(-within.log()).log(), rtol=3e-6, atol=1e-6)
 

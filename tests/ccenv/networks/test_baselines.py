@@ -16,7 +16,6 @@ from ccenv.networks.baselines.pruned import pruned, pruned_blocks
 from ccenv.networks.baselines.text import (
     cascade_bytes,
     hashed_ngrams,
-    pondering_bytes,
     pruned_bytes,
 )
 from ccenv.networks.core.exit_state import exit_losses
@@ -251,26 +250,6 @@ def test_a_cascade_is_the_small_dense_network_or_the_large_one():
     assert network.dense_macs == first + FEATURES * 8 + 8 * 5 + 5 * SYMBOLS
 
 
-def test_pondering_on_a_text_is_pondering_on_the_embeddings_of_its_end():
-    network = ponders().eval()
-    plain = pondering((FEATURES,), SYMBOLS, units=6, num_steps=4).eval()
-    embeddings, first = network.stem
-    plain.stem.load_state_dict(first.state_dict())
-    plain.parts.load_state_dict(network.parts.state_dict())
-    tokens, kept = drawn()
-    for stops in range(4):
-        masks = [kept] * stops + [~kept] * (3 - stops)
-        expected = plain(embeddings(tokens), masks)
-        torch.testing.assert_close(network(tokens, masks), expected)
-    assert network.dense_macs == plain.dense_macs
-    assert network.dense_macs == FEATURES * 6 + 3 * 36 + 4 * 6 * SYMBOLS
-    assert network.num_symbols == SYMBOLS
-
-
-def ponders(**sizes):
-    return pondering_bytes(WINDOW, SYMBOLS, **SIZES | {"units": 6, "num_steps": 4} | sizes)
-
-
 def filled(network):
     """With numbers in the rows of n-grams, which start at zero."""
     with torch.no_grad():
@@ -380,9 +359,8 @@ def test_of_a_sequences_first_symbols_only_those_that_are_there_have_rows():
         (lambda: hashed(row_shares=(0.5, 0.5)), "row_shares to be whole numbers"),
         (lambda: hashed(activation="gelu"), "activation"),
         (lambda: hashed(num_rows=10**12), "hashed rows in training to fit"),
-        (lambda: ponders(num_steps=1), "num_steps of at least 2, got 1"),
-        (lambda: ponders(context=7), "the window's 6 symbols, got 7"),
-        (lambda: ponders(units=0), "units to be whole numbers"),
+        (lambda: pondering(num_steps=1), "num_steps of at least 2, got 1"),
+        (lambda: pondering(units=0), "units to be whole numbers"),
         (lambda: hashed(num_blocks=0), "num_blocks to be whole numbers of at least 1, got"),
         (lambda: hashed(num_blocks=[2, 3]), "num_blocks to be whole numbers of at least 1, got"),
         (lambda: hashed(num_symbols=SYMBOLS + 2), "num_symbols of 9 or, for sequences, 10, got 11"),

@@ -14,7 +14,6 @@ from ccenv.networks.baselines.text import (
     GRU,
     cascade_bytes,
     hashed_ngrams,
-    pondering_bytes,
     pruned_bytes,
 )
 from ccenv.networks.core.abilities import OwnWeights
@@ -179,7 +178,6 @@ NETWORKS = {
     "patches of one": texts(patches, patch_size=1, num_heads=2, **PATCHES),
     "pruned_bytes": texts(pruned_bytes, units=(8, 5), macs=40, context=4),
     "cascade_bytes": texts(cascade_bytes, first=(4,), then=(8, 5), context=4),
-    "pondering_bytes": texts(pondering_bytes, units=6, num_steps=3, context=4, embedding_size=2),
     "hashed_ngrams": texts(hashed_ngrams, units=5, num_rows=12, context=4, order=3),
     "hashed_ngrams of matrices": texts(
         hashed_ngrams, units=5, num_rows=12, context=4, order=3, num_blocks=3

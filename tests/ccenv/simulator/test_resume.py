@@ -52,7 +52,7 @@ PONDERING = {
     **RUN,
 }
 LEARNERS = [name for name in AGENTS if resolve(name, AGENTS, "agent").learns]
-ALONG = [name for name in LEARNERS if name not in ("act", "pondernet", "imitation")]
+ALONG = [name for name in LEARNERS if name not in ("act", "pondernet")]
 WHILE_THE_NETWORK_LEARNS = ["dense", "block_dropout", "magnitude", "oracle", *ALONG]
 
 

@@ -317,7 +317,6 @@ def test_the_counter_sees_what_torch_reads_itself_and_large_copies_that_are_not_
 
 
 WAITS = {
-    "imitation": (7, 1),  # all masks of a menu
     "allocation": (4, 0),  # a table of offers
     "wta_retrieval": (7, 0),  # hash tables
     "rloo_budget": (1, 4),

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sparse_layers import assert_equal, shared_by
 
-from ccenv.sparse.conv2d import NEARLY_DENSE, block_sparse_conv2d, explain_conv, used_weights
+from ccenv.sparse.conv2d import NEARLY_DENSE, block_sparse_conv2d, choose_conv_route, used_weights
 from ccenv.sparse.cpu import conv_layer
 
 
@@ -151,14 +151,15 @@ def test_auto_takes_kernels_where_little_is_kept_and_one_convolution_where_nearl
     some = nearly & (torch.arange(4) < 2)
     assert NEARLY_DENSE < 31 / 32
 
-    def route(*masks, **more):
-        return explain_conv(x, weight, *masks, **more).route
+    def route(*masks, backend="auto"):
+        return choose_conv_route((x, weight, None, *masks), backend)
 
     assert [route(full, m) for m in (full, nearly, some)] == ["dense", "masked_dense", "kernels"]
     assert route(None, None) == "dense"
     assert route(full, nearly, backend="cpu") == "kernels"
     assert route(full, some, backend="reference") == "reference"
-    assert explain_conv(x.double(), weight.double(), full, some).route == "grouped"
+    x, weight = x.double(), weight.double()
+    assert route(full, some) == "grouped"
 
 
 @pytest.mark.parametrize(

@@ -192,10 +192,3 @@ def test_older_cards_are_slower(monkeypatch):
     routes.speed_of.cache_clear()
     assert routes.speed_of(device) < 1 == routes.speed_of(x.device)
     routes.speed_of.cache_clear()
-
-
-def test_a_choice_says_its_figures_and_that_they_are_not_measured():
-    x, weight = torch.empty(256, 4096, device="meta"), torch.empty(4096, 4096, device="meta")
-    said = routes.gpu_figures(x, weight)
-    assert f"{routes.padded_macs(x, weight):.1e}" in said
-    assert "not measured" in said

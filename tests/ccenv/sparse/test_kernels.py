@@ -120,19 +120,6 @@ def test_rows_by_weights_of_outputs_read_no_weight_of_a_skipped_block(ins, outs,
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-4)
 
 
-def test_what_a_weights_layout_costs_is_told():
-    mask, weight = torch.eye(2, dtype=torch.bool), torch.zeros(4, 4)
-    told = [
-        explain_backend(torch.zeros(2, 4), w, mask, backend="cpu").reason
-        for w in (weight.t(), weight, torch.zeros(4, 8)[:, ::2])
-    ]
-    assert [("turned" in reason, "copied" in reason) for reason in told] == [
-        (False, False),
-        (True, False),
-        (False, True),
-    ]
-
-
 def test_kernels_compiled_from_other_sources_are_forgotten(tmp_path):
     cache = tmp_path / "__pycache__"
     cache.mkdir()

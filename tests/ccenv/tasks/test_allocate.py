@@ -1,4 +1,4 @@
-"""Laws of compute for many inputs under a budget: prices, coins, and what imitation may lose."""
+"""Laws of compute for many inputs under a budget: prices, and coins."""
 
 import numpy as np
 import pytest

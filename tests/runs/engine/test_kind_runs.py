@@ -56,12 +56,6 @@ KINDS = {
     ),
     "noisy_topk": ("noisy_topk", LAYER_INPUT | sized("experts", num_experts=4, expert_size=4)),
     "act": ("act", LAYER_INPUT | sized("pondering", units=8, num_steps=3)),
-    "act on a text": (
-        "act",
-        LAYER_INPUT
-        | sized("pondering_bytes", units=8, num_steps=3, context=4)
-        | {"dataset": "own_networks:windows", "reward": "negative_nll"},
-    ),
     "prices": ("reinforce", PROBE_SETTINGS | {"context": PRICES}),
     "budgets": ("sb3_ppo", PROBE_SETTINGS | {"context": {"budget": (0.2, 0.8)}}),
     "prices and one trace": (
