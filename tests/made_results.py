@@ -5,6 +5,11 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 
+from tensorboard.backend.event_processing import data_provider, plugin_event_multiplexer
+from tensorboard.context import RequestContext
+from tensorboard.plugins import base_plugin
+from tensorboard.plugins.custom_scalar.custom_scalars_plugin import CustomScalarsPlugin
+
 from ccenv.runs.config.command import read_config
 from ccenv.runs.config.settings import make_plan
 from ccenv.runs.report.figures import make_looks, make_views, view_figures
@@ -18,6 +23,22 @@ def curves_of(folder):
     settings = read_config(Path(folder) / "config.json", trusted=sys.modules)
     plan = make_plan(settings.pop("agent"), settings)
     return Path(folder).parents[DEPTH - 1] / BOARD / run_name(plan)
+
+
+def server_context(logs):
+    """What TensorBoard's server gives its tabs."""
+    multiplexer = plugin_event_multiplexer.EventMultiplexer()
+    multiplexer.AddRunsFromDirectory(str(logs))
+    multiplexer.Reload()
+    provider = data_provider.MultiplexerDataProvider(multiplexer, str(logs))
+    return base_plugin.TBContext(data_provider=provider, logdir=str(logs))
+
+
+def charts_of(context):
+    """The charts of Custom Scalars."""
+    layout = CustomScalarsPlugin(context).layout_impl(RequestContext(), "0")
+    (category,) = json.loads(layout)["category"]
+    return category["chart"]
 
 
 def evaluation(split, mode, error, macs=100.0, cost=0.1, density=(0.1,)):
@@ -50,6 +71,32 @@ def result(agent, seed, macs, error, validation=None, *, environment=None, cost=
 def runs(agent, macs, error, validation=None, **more):
     """A row of three seeds."""
     return [result(agent, seed, macs, error, validation, **more) for seed in SEEDS]
+
+
+def table_row(label, error, macs, *, half=0.01, seeds=3, learns=False, **more):
+    """A row of a comparison as its table and its sentences read it."""
+    return {
+        "label": label,
+        "method": label,
+        "agent": label,
+        "shaping": "accuracy_minus_cost",
+        "added": False,
+        "dataset": "digits",
+        "learns": learns,
+        "uses_labels": False,
+        "verdict": "better" if learns else "",
+        "above_random": None,
+        "seeds": tuple(range(seeds)),
+        "error": {"mean": error, "sd": 0.0, "low": error - half, "high": error + half},
+        "bits": None,
+        "macs": None if macs is None else {"mean": macs},
+        "total_cost": None if macs is None else {"mean": macs / 1000},
+        "masks": "sampled",
+        "other_masks": "",
+        "on_front": False,
+        "memory_bytes": None,
+        **more,
+    }
 
 
 def drawn_views(results, folder, draw="sampled"):

@@ -4,7 +4,6 @@ import ast
 import functools
 import graphlib
 import os
-import re
 import runpy
 import shutil
 import subprocess
@@ -168,22 +167,6 @@ def test_the_core_imports_no_annex():
     gating = {("ccenv.networks", f"ccenv.networks.gating.{name}") for name in ("gate", "gateable")}
     wrong -= gating | {("ccenv", "ccenv.tasks.catalogue")}
     assert [pair for pair in sorted(wrong) if is_annex(pair[1])] == []
-
-
-def test_a_page_says_what_the_annexes_are():
-    page = (ROOT / "runs" / "docs" / "howto" / "code.md").read_text()
-    _, _, table = page.partition("## Core and annexes")
-    named = re.findall(r"^\| `([\w/.]+)`", table.partition("\n## ")[0], re.MULTILINE)
-    assert sorted(named) == sorted(str(place_of(annex)) for annex in ANNEXES)
-
-
-def place_of(annex):
-    """Where an annex lies in the checkout."""
-    return (
-        MODULES[annex].relative_to(ROOT)
-        if annex not in PACKAGES
-        else (MODULES[annex].parent.relative_to(ROOT))
-    )
 
 
 def test_nothing_that_is_shipped_imports_the_lab():

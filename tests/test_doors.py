@@ -266,7 +266,7 @@ def put(node, at, value):
     if not at:
         return value
     if isinstance(node, dict):
-        return {**node, at[0]: put(node[at[0]], at[1:], value)}
+        return {**node, at[0]: put(node.get(at[0]), at[1:], value)}
     items = list(node)
     items[at[0]] = put(items[at[0]], at[1:], value)
     return type(node)(items)
@@ -285,18 +285,6 @@ def test_a_name_anywhere_in_a_classifier_is_not_followed(exported, canary, tmp_p
             told = "got another" if at == ("format",) else "which was not imported"
             with pytest.raises(ValueError, match=told):
                 SkippingClassifier.load(path)
-
-
-def test_a_builder_that_calls_what_its_settings_name_is_no_network(exported, canary, tmp_path):
-    content, path = load_tree(file_of(exported)), tmp_path / "classifier.safetensors"
-    network = {
-        "builder": "ccenv.runs.api:train",
-        "sizes": {"agent": "innocent"},
-        "kwargs": {},
-    }
-    save_tree(path, {**content, "network": {**content["network"], **network}})
-    with pytest.raises(ValueError, match="which was not imported"):
-        SkippingClassifier.load(path)
 
 
 def test_what_the_table_holds_is_stored_under_the_tables_own_path():

@@ -13,6 +13,7 @@ from ccenv.tasks.probe import (
     probe_optimal_masks,
     probe_unit_masks,
 )
+from tests.ccenv import episodes
 
 OPTIMA = {
     "blocks": (PROBE_SETTINGS, lambda images: probe_optimal_masks(images, 2)),
@@ -20,13 +21,7 @@ OPTIMA = {
     "exits": ({"dataset": "probe", "network": "probe-exit"}, probe_exit_masks),
 }
 """Probe -> settings of its environment, and the best masks of images."""
-UNEVEN = {
-    "dataset": "synthetic",
-    "network": "mlp",
-    "num_blocks": (3, 5),
-    "block_size": (4, 2),
-    "weights": "cotrain",
-}
+UNEVEN = episodes.UNEVEN | {"network": "mlp"}
 """Layers of different sizes, with a network that learns along."""
 EXPERTS = {
     "dataset": "synthetic",

@@ -1,5 +1,7 @@
 """Contract of every agent: masks, bills, what it hands on, and settings that are refused."""
 
+import functools
+
 import pytest
 import torch
 from probes import EXPERTS, UNEVEN, make_agent, small
@@ -7,8 +9,12 @@ from probes import EXPERTS, UNEVEN, make_agent, small
 from ccenv.agents import AGENTS
 from ccenv.base.masks import as_mask
 from ccenv.base.seeding import stream
+from ccenv.networks.core.count_macs import counted
 from ccenv.simulator.evaluate import evaluate
 from ccenv.simulator.rollout import collect_rollout
+
+# Their acts ask the network or tables of the whole batch.
+BILLED_BY_FORMULA = ("allocation", "magnitude", "wta_retrieval")
 
 
 @pytest.mark.parametrize("name", AGENTS)
@@ -30,14 +36,16 @@ def test_every_agent_gives_masks_of_the_layers_own_shape_and_is_billed_for_choos
     # What an agent hands on is its own: a file of it holds no weights of the network.
     of_network = {tensor.data_ptr() for tensor in agent.simulator.network.state_dict().values()}
     assert not of_network & {tensor.data_ptr() for tensor in agent.parameters().values()}
-    looks_at_nothing = name in ("dense", "block_dropout", "fixed_mask", "hash", "oracle")
-    # These compare what the network has answered anyway.
-    looks_at_nothing |= name in ("confidence", "entropy_threshold")
     assert len(agent.policy_macs) == len(agent.num_blocks)
-    # These choose for all layers before the first.
-    once = name in ("allocation", "blockdrop")
-    billed = agent.policy_macs[:1] if once else agent.policy_macs
-    assert all((macs == 0) == looks_at_nothing for macs in billed)
+    if name in BILLED_BY_FORMULA:
+        assert agent.policy_macs[0] > 0
+        return
+    # The bill is what runs.
+    observation = agent.simulator.begin()[:1]
+    for layer, macs in enumerate(agent.policy_macs):
+        with torch.no_grad():
+            ran, _ = counted(functools.partial(agent.act, observation, layer))
+        assert macs == ran
 
 
 @pytest.mark.parametrize("name", AGENTS)
@@ -59,6 +67,8 @@ def test_every_agent_learns_a_little_the_same_by_its_seed_and_hands_on_what_it_h
         densities = [f"density_{gate}" for gate in range(agent.simulator.num_layers)]
         keys = ("return", "error", "nll", "compute_cost", *densities)
         assert episode == {f"episode/{key}" for key in keys}
+        terms = sum(value for key, value in scalars.items() if key.startswith("reward/"))
+        assert scalars["episode/return"] == pytest.approx(terms, abs=1e-4)
     assert bool(heard) == (agent.learns or agent.simulator.weights == "cotrain")
     # What it has learned goes into another one of the same settings, every number of it.
     fresh = make_agent(name, batch_size=16, **small(name))

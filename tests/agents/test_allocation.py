@@ -15,6 +15,7 @@ from ccenv.networks.learning import training
 from ccenv.simulator.evaluate import evaluate
 from ccenv.simulator.rollout import collect_rollout
 from ccenv.tasks.allocation import allocate
+from tests.ccenv.networks.tiny import write_prose
 
 EXITS = {"dataset": "probe", "network": "probe-exit", "observation": "layer_input"}
 UNITS = {"dataset": "digits", "network": "resnet", "network_kwargs": {"depth": 8, "width": 4}}
@@ -40,11 +41,9 @@ POSITIONS = {
 @pytest.fixture
 def prose(tmp_path, monkeypatch):
     """A text, and frozen weights as they are at first."""
-    monkeypatch.setenv("CCENV_DATA", str(tmp_path))
     monkeypatch.setenv("CCENV_CACHE", str(tmp_path))
     monkeypatch.setattr(training, "pretrain", lambda *_: None)
-    draws = torch.randint(3, (1500,), generator=torch.Generator().manual_seed(0)).tolist()
-    (tmp_path / "prose.txt").write_text("".join(("abc", "ca", "bba")[draw] for draw in draws))
+    write_prose(tmp_path, monkeypatch, count=1500)
 
 
 def test_a_menu_of_exits_stops_at_each_and_at_none():
@@ -64,30 +63,6 @@ def test_a_menu_of_densities_leads_from_nothing_to_everything_and_never_gives_up
     assert all(masks[-1].all() for masks in menu)
     kept = sum(masks.sum(dim=1) for masks in menu).tolist()
     assert kept == sorted(kept)
-
-
-def test_the_table_holds_what_each_offer_alone_would_give():
-    simulator = seeded(EXITS)
-    agent = ConstrainedAllocation(simulator)
-    _, values, costs = offer_table(simulator.on_split("validation", 100), agent.menu)
-    for offer in range(agent.num_offers):
-        one = OneOffer(agent.menu, offer)
-        verdict = evaluate(simulator, one, split="validation", deterministic=True)
-        assert verdict.compute_cost == pytest.approx(costs[:, offer].mean().item(), rel=1e-5)
-        right = values[:, offer].log().mean().item()
-        assert -right == pytest.approx(verdict.nll, rel=1e-4)
-
-
-class OneOffer:
-    """Always the same."""
-
-    policy_macs = (0, 0, 0)
-
-    def __init__(self, menu, offer):
-        self.menu, self.offer = menu, offer
-
-    def act(self, observation, layer, generator=None):
-        return self.menu[layer][self.offer].expand(len(observation), -1)
 
 
 @pytest.mark.parametrize("cost_limit", [0.5, 0.7])

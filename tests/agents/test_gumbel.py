@@ -4,11 +4,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from probes import UNEVEN, make_agent
+from probes import make_agent
 
 from ccenv.agents.systems.gumbel import relaxed_top_k
 from ccenv.base.masks import as_mask
-from ccenv.simulator.evaluate import evaluate
 from ccenv.simulator.rollout import collect_rollout
 
 rows = st.lists(st.floats(-4, 4), min_size=5, max_size=5)
@@ -60,29 +59,6 @@ def test_an_update_uses_the_noise_that_drew_the_masks_and_forgets_it():
         assert torch.equal(agent.relaxed(noisy, layer) > 0.5, mask)
     agent.update(rollout)
     assert agent.noise == {}
-
-
-def shares(bias_rate):
-    """Share of inputs that keep each of 8 blocks, where one's score is far ahead at first."""
-    agent = make_agent(
-        "topk",
-        batch_size=128,
-        env_settings=UNEVEN | {"num_blocks": (8,), "block_size": 4},
-        num_kept=1,
-        noise=0.0,
-        balance_weight=0.0,
-        bias_rate=bias_rate,
-        learning_rate=0.0,
-    )
-    with torch.no_grad():
-        agent.scores.layers[0][-1].bias[0] = 3.0
-    agent.learn(128 * 90)
-    return evaluate(agent.env, agent).masks[0].float().mean(dim=0)
-
-
-def test_the_bias_alone_comes_to_even_use_from_a_start_that_keeps_one_block():
-    assert shares(0.0).max() > 0.95
-    assert shares(0.05).max() < 0.35
 
 
 def test_the_bias_changes_which_blocks_are_kept_and_not_the_gradient_of_kept_ones():

@@ -86,14 +86,6 @@ def test_the_load_moves_the_router_where_the_task_cannot():
     assert torch.autograd.grad(load, scores)[0].abs().max() > 0
 
 
-def test_without_a_preference_every_block_is_used_alike_at_first():
-    simulator = simulator_of(512)
-    agent = NoisyTopK(simulator)
-    masks = collect_rollout(simulator, agent, agent.generator).masks[0].float().mean(dim=0)
-    # Five standard deviations of a share of 2 in 8 of 512 images.
-    torch.testing.assert_close(masks, torch.full((8,), 0.25), atol=0.1, rtol=0)
-
-
 def test_a_bias_moves_against_the_load():
     bias = torch.zeros(3)
     mask = torch.tensor([[True, False, True], [True, False, False]])

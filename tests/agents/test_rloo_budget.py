@@ -164,16 +164,6 @@ def test_masks_of_an_image_with_one_order_are_drawn_in_training_alone():
     assert alike[1] < 0.5
 
 
-def test_the_bill_is_which_and_how_many_and_of_units_only_how_many():
-    several = make_agent({"network": stepwise}, 8, cost_limit=0.6, num_kept=2)
-    # The summary of eight features: eight scores of four blocks, eight of one centre.
-    assert several.policy_macs == [8 * 4 + 8]
-    units = make_agent({"network": "probe-residual"}, 8, cost_limit=0.3)
-    assert units.policy_macs == units.numbers.scores.macs
-    looks_up = make_agent(TOLD, 8, cost_limit=0.6, num_kept=2, embedding_size=ONE_HOT)
-    assert looks_up.policy_macs == [0]
-
-
 @pytest.mark.parametrize("size", [2, ONE_HOT])
 def test_symbols_that_are_looked_up_are_not_standardised_and_numbers_before_them_are(size):
     context = {"context": {"budget": [0.4, 0.8]}}

@@ -40,6 +40,8 @@ def test_logits_under_soft_masks_are_those_under_their_masks(seed):
     soft_masks = [mask.float() for mask in masks]
     torch.testing.assert_close(soft_masked_logits(network, images, soft_masks), expected)
     torch.testing.assert_close(soft_masked_logits(network, images, soft_masks, masks), expected)
+    with pytest.raises(ValueError, match="every one of 2 gates"):
+        soft_masked_logits(network, images, soft_masks[:1])
 
 
 def test_a_soft_masks_gradient_is_the_slope_of_the_loss_in_it_also_where_it_is_zero():

@@ -1,10 +1,46 @@
-"""Seeded simulators, episodes under drawn masks, and a learner without a thread."""
+"""Environments of milliseconds, episodes under drawn masks, and a learner without a thread."""
 
 from concurrent.futures import Future
+
+import numpy as np
 
 from ccenv.base.masks import random_mask
 from ccenv.base.seeding import stream
 from ccenv.simulator.simulator import Simulator
+
+# Co-trained weights need no pre-training; layers, blocks and classes are all of different numbers.
+UNEVEN = {
+    "dataset": "synthetic",
+    "num_blocks": [3, 5],
+    "block_size": [4, 2],
+    "weights": "cotrain",
+}
+EXPERTS = {
+    "dataset": "digits",
+    "network": "experts",
+    "network_kwargs": {"num_experts": 4, "expert_size": 3, "channels": [2, 2], "first_units": 2},
+    "weights": "cotrain",
+}
+STALENESS = {
+    "dataset": "staleness",
+    "network": "staleness",
+    "episode": "sequence",
+    "reward": "probability_minus_cost",
+}
+DOCUMENTS = STALENESS | {"dataset": "documents", "network": "documents"}
+
+
+def same_bits(one, other):
+    """Whether what two environments have given is the same, types and bits."""
+    assert type(one) is type(other)
+    if isinstance(one, dict):
+        assert one.keys() == other.keys()
+        one, other = list(one.items()), list(other.items())
+    if isinstance(one, list | tuple):
+        for a, b in zip(one, other, strict=True):
+            same_bits(a, b)
+    else:
+        np.testing.assert_array_equal(one, other, strict=isinstance(one, np.ndarray))
 
 
 def seeded(rows, **settings):

@@ -16,7 +16,6 @@ from ccenv.runs.config.agent_settings import agent_parameters, find_agent
 from ccenv.runs.config.settings import setting_names
 from ccenv.runs.config.typed import Settings
 from ccenv.runs.engine import pool
-from ccenv.runs.engine import run as engine_run
 from ccenv.runs.store import recorded
 
 SMALL = {"dataset": "probe", "images": 256, "batch_size": 64, "latency": False}
@@ -44,12 +43,7 @@ def test_a_run_is_trained_once_and_loaded_as_it_was(place, capsys):
     assert ccenv.train("reinforce", anew=True, **SMALL).result["seconds"] != run.result["seconds"]
     assert 0 <= run.error <= 1
     assert repr(run).startswith("Run(reinforce, seed 0: test error ")
-
-
-def test_a_run_whose_greedy_masks_are_worse_says_so(place, monkeypatch, capsys):
-    monkeypatch.setattr(engine_run, "mask_gap_of", lambda result: f"warning of {result['agent']}")
-    ccenv.train("reinforce", **SMALL)
-    assert "warning of reinforce" in capsys.readouterr().err
+    assert run._repr_html_() == f"<pre>{run.summary}</pre>"
 
 
 def test_seeds_make_runs_with_a_mean_and_its_interval(place):
@@ -102,21 +96,6 @@ def test_runs_of_several_agents_have_no_mean_over_all_of_them():
     assert "2 runs: test error in %" in repr(runs[:2])
     # What other agents do not have is no difference.
     assert list(runs.settings[0]) == ["reward", "reward_kwargs.cost_weight"]
-
-
-def test_a_run_shows_its_summary_in_a_notebook(place):
-    run = ccenv.train("dense", **SMALL)
-    assert run._repr_html_() == f"<pre>{run.summary}</pre>"
-
-
-def test_rewards_and_networks_may_be_functions_and_classes(place):
-    run = ccenv.train("reinforce", reward=cheap, **SMALL)
-    assert run.result["settings"]["environment"]["reward"] == f"{__name__}:cheap"
-
-
-def cheap(outcome):
-    """A reward of the user's."""
-    return -outcome.layer_cost
 
 
 @pytest.mark.parametrize(
@@ -184,12 +163,9 @@ def test_what_is_no_agent_is_not_added(add, words, place):
 def test_recorded_results_are_those_of_the_checkout_or_of_the_package(place):
     assert recorded.results_folders(None) == [recorded.WITH_PACKAGE]
     assert recorded.results_folders(None, is_written=True) == [recorded.IN_CHECKOUT]
-    assert (recorded.WITH_PACKAGE / "digits.json").exists()
-    os.makedirs(recorded.IN_CHECKOUT)
-    assert recorded.results_folders(None) == [recorded.IN_CHECKOUT, recorded.WITH_PACKAGE]
     assert recorded.results_folders("elsewhere") == [Path("elsewhere")]
     # A checkout is read once, although it is the package too.
-    os.rmdir(recorded.IN_CHECKOUT)
+    recorded.IN_CHECKOUT.parent.mkdir()
     recorded.IN_CHECKOUT.symlink_to(recorded.WITH_PACKAGE)
     assert recorded.results_folders(None) == [recorded.IN_CHECKOUT]
 

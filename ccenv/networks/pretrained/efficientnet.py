@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from ccenv.base.registry import check_names
+from ccenv.base.values import positive_ints
 from ccenv.data import Split
 from ccenv.networks.core.abilities import Beforehand, OwnWeights
 from ccenv.networks.core.protocol import Abilities, through
@@ -184,6 +185,8 @@ def efficientnet_lite0(
         ImportError: if the weights' package is not installed.
         ValueError: if the settings do not fit each other, or the weights are damaged.
     """
+    sizes = (image_size, stem_channels, head_channels)
+    positive_ints(sizes, "image_size, stem_channels and head_channels")
     check_names([head], HEADS, "head")
     is_own = head == "own" or (head == "auto" and num_classes == NUM_IMAGENET)
     if is_own and num_classes != NUM_IMAGENET:

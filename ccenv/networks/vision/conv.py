@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from ccenv.base.values import positive_ints
 from ccenv.networks.core.sequential import GatedSequential
 from ccenv.networks.core.stage import Rows, Stage
 from ccenv.networks.stages.linear import kept_of, scale_blocks
@@ -121,6 +122,7 @@ def conv(
         strides: pixels from place to place, of each layer.
         pool: the last maps are averaged to so many pixels a side before the linear head.
     """
+    positive_ints((num_blocks, pool, *channels, *strides), "num_blocks, pool, channels and strides")
     if len(channels) != len(strides):
         raise ValueError(
             f"expected a stride for each of the {len(channels)} layers, got {list(strides)}"

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ccenv.base.values import positive_ints
 from ccenv.networks.core.sequential import GatedSequential
 from ccenv.networks.core.stage import Rows, pooled
 from ccenv.networks.stages.linear import Experts, group_of, in_major_linear
@@ -94,6 +95,8 @@ def experts(
         norms: whether batch norm follows each convolution. It learns while the network is
             co-trained: it lies before the gate, so that what it averages over is never masked.
     """
+    sizes = (num_experts, expert_size, first_units, *channels)
+    positive_ints(sizes, "num_experts, expert_size, first_units and channels")
     stem = nn.Sequential(Centred())
     for inputs, outputs in itertools.pairwise((input_shape[0], *channels)):
         stem.append(strided(inputs, outputs, bias=not norms))

@@ -10,6 +10,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+from ccenv.base.values import positive_ints
 from ccenv.networks.core.count_macs import counted
 from ccenv.networks.core.sequential import GatedSequential
 from ccenv.networks.core.stage import Rows, Stage, add_kept_rows
@@ -140,6 +141,7 @@ def resnet(
         depth: 6 n + 2 layers: 8, 14, 20, 32, 44, 56, 110.
         width: channels of the first third; doubled twice.
     """
+    positive_ints((depth, width), "depth and width")
     if depth < 8 or (depth - 2) % 6:
         raise ValueError(f"expected depth to be 6 n + 2 (8, 14, 20, 32, 110), got {depth}")
     channels = input_shape[0]

@@ -11,6 +11,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+from ccenv.base.values import positive_ints
 from ccenv.networks.core.sequential import GatedSequential
 from ccenv.networks.stages.residual_groups import Blocks, Summed, some_blocks
 from ccenv.networks.vision.residual import Centred
@@ -140,13 +141,15 @@ def vit(
         num_groups: blocks of each feed-forward layer.
         patch_size: side of a patch in pixels.
     """
+    sizes = (depth, dim, num_heads, num_groups, patch_size)
+    positive_ints(sizes, "depth, dim, num_heads, num_groups and patch_size")
     if len(input_shape) != 3:
         raise ValueError(
             f"expected images (channels, height, width) for 'vit', got inputs {tuple(input_shape)}"
         )
     channels, height, width = input_shape
     for side in (height, width):
-        if patch_size < 1 or side % patch_size:
+        if side % patch_size:
             raise ValueError(
                 f"expected patch_size to divide images of {height} x {width} pixels, got "
                 f"{patch_size}"

@@ -92,12 +92,6 @@ def test_a_long_name_of_a_setting_is_shortened_in_the_message():
     assert len(str(refused.value)) < 700
 
 
-def test_what_is_short_is_shown_as_it_is():
-    assert shown("a") == "'a'"
-    assert shown("x" * (MOST_SHOWN - 2)) == repr("x" * (MOST_SHOWN - 2))
-    assert "(5,002 characters)" in shown(LONG)
-
-
 @pytest.mark.parametrize(
     "given",
     [

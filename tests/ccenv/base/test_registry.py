@@ -12,7 +12,6 @@ from ccenv.base.registry import (
     check_names,
     has_module,
     import_object,
-    nearest,
     resolve,
 )
 from ccenv.base.seeding import stream, stream_seed
@@ -35,10 +34,6 @@ def test_a_known_name_gives_the_tables_object_or_imports_it():
     assert resolve("math:floor", TABLE, "number") is math.floor
     assert TABLE["square"] is math.sqrt
     assert issubclass(AGENTS["reinforce"], Agent)
-
-
-def test_an_object_passes_unchanged():
-    assert resolve(print, TABLE, "number") is print
 
 
 def test_an_attribute_may_be_none_or_false(modules):
@@ -92,10 +87,6 @@ def test_check_names_passes_known_names_and_suggests_for_others():
         check_names([None], "abc", "letter")
     with pytest.raises(ValueError, match=r"unknown letter \['a'\]"):
         check_names([["a"]], "abc", "letter")
-
-
-def test_nearest_of_nothing_says_so():
-    assert nearest("a", []) == "there are none"
 
 
 def test_streams_of_other_names_and_seeds_are_independent_and_repeat():

@@ -2,10 +2,12 @@
 
 import gzip
 import hashlib
+import importlib.util
 import io
 import struct
 import sys
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -51,11 +53,11 @@ def test_no_image_is_in_two_splits(name):
 
 
 def test_the_splits_of_digits_together_are_scikit_learns_digits():
-    from sklearn.datasets import load_digits
-
-    bunch = load_digits()
+    # Its table alone is read: importing the package takes seconds.
+    package = Path(importlib.util.find_spec("sklearn").origin).parent
+    table = np.loadtxt(package / "datasets" / "data" / "digits.csv.gz", delimiter=",")
     ours = sorted(row for split in SPLITS for row in rows_of(load_split("digits", split)))
-    theirs = (bunch.data / 16).astype(np.float32)
+    theirs = (table[:, :-1] / 16).astype(np.float32)
     assert ours == sorted(row.tobytes() for row in theirs)
 
 
@@ -120,39 +122,21 @@ def test_float_pixels_are_used_as_they_are(root):
     np.testing.assert_allclose(images[:, 0], own["x_test"], rtol=1e-6)
 
 
-def test_a_data_set_is_given_by_module_and_name_or_as_a_function(root, monkeypatch):
-    (root / "my_images.py").write_text(
-        "import torch\nfrom ccenv.data import Split\n"
-        "def squares(split):\n"
-        "    return Split(torch.rand(8, 1, 3, 3), torch.arange(8) % 2, 2)\n"
-    )
-    monkeypatch.syspath_prepend(str(root))
-    assert load_split("my_images:squares", "test").image_shape == (1, 3, 3)
-    from my_images import squares
-
-    assert load_split(squares, "test").image_shape == (1, 3, 3)
-
-
 BAD_ARRAYS = {
     "missing x_test": ({"x_test": None}, "got none named x_test"),
-    "missing two": ({"x_train": None, "y_train": None}, "got none named x_train, y_train"),
     "labels of another length": ({"y_train": np.zeros(39, int)}, "as many images and labels"),
     "labels as floats": ({"y_train": np.zeros(40)}, "labels as whole numbers"),
     "labels in columns": ({"y_train": np.zeros((40, 1), int)}, "labels as whole numbers"),
-    "no label": ({"y_train": np.zeros(0, int)}, "labels as whole numbers"),
     "labels from 1": (
         {"y_train": np.arange(40) % 4 + 1, "y_test": np.arange(12) % 4 + 1},
         r"labels that start at 0, got 1\.\.4; renumber",
     ),
-    "negative labels": ({"y_train": np.arange(40) - 1}, r"labels that start at 0, got -1\.\.38"),
     "pixels as integers": ({"x_train": np.zeros((40, 6, 6), int)}, "pixels as uint8 in 0..255"),
     "pixels as objects": ({"x_train": np.array([None] * 40)}, "cannot be read"),
     "one dimension": ({"x_train": np.zeros(40, np.uint8)}, "x of 2 to 4 dimensions"),
-    "five dimensions": ({"x_train": np.zeros((40, 1, 1, 1, 1), np.uint8)}, "2 to 4 dimensions"),
     "channels first": ({"x_train": np.zeros((40, 3, 6, 6), np.uint8)}, "has its channels first"),
     "no pixels": ({"x_train": np.zeros((40, 0, 6), np.uint8)}, "n > 0"),
     "NaN": ({"x_train": np.full((40, 6, 6), np.nan)}, "expected finite pixels, got NaN"),
-    "too large": ({"x_train": np.full((40, 6, 6), 1e300)}, "expected finite pixels"),
 }
 
 

@@ -146,9 +146,6 @@ def test_without_sources_it_says_what_to_put_where(root, monkeypatch):
         text.python_text("train")
 
 
-TEXT = bytes(range(97, 123)) * 200
-
-
 @pytest.fixture
 def root(tmp_path, monkeypatch):
     monkeypatch.setenv("CCENV_DATA", str(tmp_path / "data"))

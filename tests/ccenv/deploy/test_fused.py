@@ -6,7 +6,7 @@ import hypothesis.strategies as st
 import numba
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from torch.testing import assert_close
 
 from ccenv.base.masks import random_mask
@@ -96,7 +96,6 @@ KINDS = st.one_of(
 
 
 @given(KINDS, LAYERS, st.sampled_from([1, 2, 7, 70, 200]))
-@settings(max_examples=80, deadline=None)
 def test_given_masks_it_computes_what_the_layers_compute(kind, layers, rows):
     build, sizes, is_folded = kind
     blocks, widths = zip(*layers, strict=True)
@@ -115,7 +114,6 @@ def test_given_masks_it_computes_what_the_layers_compute(kind, layers, rows):
 
 
 @given(st.tuples(st.integers(1, 3), st.integers(1, 40), st.integers(1, 40)), st.integers(0, 3))
-@settings(max_examples=60, deadline=None)
 def test_the_cheap_look_averages_as_torch_does(shape, beyond):
     channels, height, width = shape
     images = torch.randn(3, *shape, generator=generator())
@@ -144,7 +142,6 @@ ODD_SCORES = st.sampled_from([math.nan, math.inf, -math.inf, 0.0, 1.0, -1.0])
 
 
 @given(st.lists(ODD_SCORES, min_size=1, max_size=40), st.data())
-@settings(max_examples=60, deadline=None)
 def test_the_best_k_are_kept_the_first_of_equal_ones_and_nan_before_all(scores, data):
     num_kept = data.draw(st.integers(1, len(scores)))
     chooser = Chooser(torch.tensor(scores), "top_k", num_kept)
@@ -202,7 +199,6 @@ CALLS = [
 
 
 @given(WRONG, st.integers(0, 599), st.integers(0, 5), st.sampled_from([1, 70, 600]))
-@settings(max_examples=60, deadline=None)
 def test_a_symbol_that_there_is_not_is_refused_wherever_it_stands(symbol, row, column, rows):
     windows = inputs_of(TEXT, rows)
     windows[row % rows, column] = symbol
@@ -284,14 +280,11 @@ def test_what_cannot_be_fused_is_refused_with_the_reason(build, message):
         (of_pixels, Chooser(torch.ones(4), activation="elu"), "unknown activation 'elu'"),
         (of_pixels, Chooser([random_map(4, 6)], embeddings=torch.ones(7, 1)), "without embeddings"),
         (of_symbols, Chooser([random_map(4, 5)]), "map of those of 1 to 6 places"),
-        (of_symbols, Chooser([random_map(4, 21)]), "map of those of 1 to 6 places"),
         (of_symbols, Chooser([random_map(9, 6), random_map(4, 8)]), "to 4 scores"),
         (of_symbols, Chooser([random_map(4, 6)], embeddings=torch.ones(8, 3)), "of 7 symbols"),
         (of_symbols, Chooser(torch.ones(4), embeddings=torch.ones(7, 3)), "1 to 6 places"),
         (of_symbols, ListChooser(torch.full((7, 1), 4), 1, 7), "blocks 0 to 3"),
-        (of_symbols, ListChooser(torch.full((7, 1), -1), 1, 7), "blocks 0 to 3"),
         (of_symbols, ListChooser(torch.zeros(6, 1).long(), 1, 7), "each of 7 symbols"),
-        (of_symbols, ListChooser(torch.zeros(36, 1).long(), 2, 6), "each of 7 symbols"),
     ],
 )
 def test_choosers_that_do_not_fit_are_refused(build, chooser, message):

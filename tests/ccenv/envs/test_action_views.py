@@ -1,7 +1,5 @@
 """Actions: what they mean in each view and code, gate values, and the algorithms they are for."""
 
-import copy
-
 import gymnasium as gym
 import numpy as np
 import pytest
@@ -15,12 +13,12 @@ import ccenv
 from ccenv.envs.actions import ActionView, VectorActionView
 from ccenv.envs.stable_baselines import ActionViewVecEnv, BlockSelectionVecEnv
 from ccenv.mdp.action_codes import MAX_MENU, MENUS, BoxProbabilities, MaskMenu, make_code
-from ccenv.tasks.probe import PROBE_SETTINGS, probe_optimal_masks
+from ccenv.tasks.probe import PROBE_SETTINGS
+from tests.ccenv.episodes import EXPERTS, UNEVEN
 
 pytestmark = pytest.mark.usefixtures("no_warnings")
 
 PROBE = PROBE_SETTINGS
-CHEAP = PROBE | {"reward_kwargs": {"cost_weight": 0.5}}
 ALGORITHMS = {
     "a2c": (A2C, "multi_discrete", {}, {"n_steps": 2}),
     "ppo": (PPO, "multi_discrete", {}, {"n_steps": 2, "batch_size": 32, "stats_window_size": 32}),
@@ -83,25 +81,10 @@ def test_a_random_menu_depends_on_its_seed_alone():
     assert (first != other).any()
 
 
-def test_sampled_masks_follow_from_the_seed_of_the_reset():
-    def masks(env):
-        env.reset(seed=5)
-        first = env.step(np.zeros(env.action_space.shape, dtype=np.float32))[-1]["mask"]
-        return first, env.step(np.zeros(env.action_space.shape, dtype=np.float32))[-1]["mask"]
-
-    for env in (
-        ActionView(probe_env(), "box", sample=True),
-        VectorActionView(ccenv.BlockSelectionVectorEnv(9, **PROBE), "box", sample=True),
-    ):
-        np.testing.assert_array_equal(masks(env), masks(env))
-
-
 def test_maskable_ppo_may_choose_any_mask_of_a_menu_and_no_block_that_is_not_there():
-    settings = PROBE | {"dataset": "synthetic", "network": "mlp", "num_blocks": (3, 5)}
-    settings |= {"block_size": 2, "weights": "cotrain"}
     for make in (
-        lambda code: ActionView(gym.make("BlockSelection-v0", **settings), code),
-        lambda code: VectorActionView(ccenv.BlockSelectionVectorEnv(2, **settings), code),
+        lambda code: ActionView(gym.make("BlockSelection-v0", **UNEVEN), code),
+        lambda code: VectorActionView(ccenv.BlockSelectionVectorEnv(2, **UNEVEN), code),
     ):
         for code, expected in (
             ("menu", [True] * 6),
@@ -110,10 +93,10 @@ def test_maskable_ppo_may_choose_any_mask_of_a_menu_and_no_block_that_is_not_the
             env = make(code)
             env.reset(seed=0)
             assert np.atleast_2d(env.action_masks())[0].tolist() == expected
-    venv = ActionViewVecEnv(BlockSelectionVecEnv(2, **settings), "menu")
+    venv = ActionViewVecEnv(BlockSelectionVecEnv(2, **UNEVEN), "menu")
     venv.reset()
     assert np.stack(venv.env_method("action_masks")).tolist() == [[True] * 6] * 2
-    bits = ActionViewVecEnv(BlockSelectionVecEnv(2, **settings))
+    bits = ActionViewVecEnv(BlockSelectionVecEnv(2, **UNEVEN))
     bits.reset()
     assert np.stack(bits.env_method("action_masks")).shape == (2, 10)
 
@@ -134,9 +117,6 @@ def test_maskable_ppo_may_choose_any_mask_of_a_menu_and_no_block_that_is_not_the
 def test_a_view_that_cannot_be_is_refused_with_what_to_do(code, settings, error, message):
     with pytest.raises(error, match=message):
         ActionView(probe_env(), code, **settings)
-
-
-def test_a_menu_of_all_masks_is_refused_where_there_are_too_many():
     with pytest.raises(ValueError, match="menu='random'"):
         MaskMenu(13, "all")
 
@@ -161,28 +141,19 @@ def test_an_action_of_another_kind_is_refused_with_what_was_expected():
         ActionView(ActionView(probe_env(), "menu"), "box")
 
 
-def learned(name, images, num_envs=32, seed=0, env_settings=CHEAP, **settings):
-    """The algorithm of a view after so many images of the probe, on all rows side by side."""
-    algorithm, code, view, defaults = ALGORITHMS[name]
-    env = ActionViewVecEnv(BlockSelectionVecEnv(num_envs, **env_settings), code, **view)
-    # A copy, because SB3 writes into the policy_kwargs that it is given.
-    given = copy.deepcopy(defaults | settings)
-    arguments = {"gamma": 1.0, "seed": seed, "device": "cpu"} | given
-    model = algorithm("MlpPolicy", env, **arguments)
-    return model.learn(2 * images), env
-
-
 @pytest.mark.parametrize("name", ALGORITHMS)
 def test_the_algorithm_of_each_view_learns_through_it_without_a_warning(name):
-    model, env = learned(name, images=512)
-    assert model.num_timesteps == 1024
+    algorithm, code, view, settings = ALGORITHMS[name]
+    env = ActionViewVecEnv(BlockSelectionVecEnv(32, **PROBE), code, **view)
+    model = algorithm("MlpPolicy", env, gamma=1.0, seed=0, device="cpu", **settings)
+    assert model.learn(1024).num_timesteps == 1024
     assert all(torch.isfinite(p).all() for p in model.policy.parameters())
     observation = env.reset()
     action, _ = model.predict(observation, deterministic=True)
     assert env.action_space.contains(action[0])
 
 
-@pytest.mark.parametrize("name", ALGORITHMS)
+@pytest.mark.parametrize("name", ["ppo", "sac", "dqn"])
 def test_the_algorithm_of_each_view_runs_on_scalar_environments_too(name):
     algorithm, code, view, defaults = ALGORITHMS[name]
     wrapped = {"code": code, **view}
@@ -199,50 +170,6 @@ def test_the_algorithm_of_each_view_runs_on_scalar_environments_too(name):
     assert model.learn(160).num_timesteps >= 160
 
 
-def share_of_optimal_masks(model, env):
-    """Share of all decisions on 256 images that are the probe's best mask."""
-    simulator = env.unwrapped.simulator
-    test = simulator.on_split("test", 256)
-    observation = test.begin(torch.arange(256))
-    best, hits = probe_optimal_masks(test.data.batch(torch.arange(256))[0], 2), []
-    for layer in range(2):
-        action, _ = model.predict(observation.numpy(), deterministic=True)
-        mask = torch.from_numpy(np.asarray(env.code.masks(action, rng()))).bool()
-        hits.append((mask == best[layer]).all(dim=1))
-        observation = test.step(mask).observation
-    return torch.stack(hits).float().mean().item()
-
-
-@pytest.mark.slow
-def test_dqn_learns_the_probe_from_a_menu():
-    model, env = learned(
-        "dqn",
-        16_000,
-        env_settings=CHEAP | {"observation": "summary"},
-        num_envs=64,
-        train_freq=1,
-        learning_rate=1e-3,
-        gradient_steps=2,
-        batch_size=256,
-        exploration_fraction=0.7,
-        target_update_interval=256,
-        learning_starts=512,
-    )
-    # By luck the one best of 16 masks is chosen once in 16; another rounding gave 0.67.
-    assert share_of_optimal_masks(model, env) >= 0.5
-
-
-EXPERTS = {
-    "dataset": "digits",
-    "network": "experts",
-    "network_kwargs": {
-        "num_experts": 4,
-        "expert_size": 3,
-        "channels": (2, 2),
-        "first_units": 2,
-    },
-    "weights": "cotrain",
-}
 LAYERS = {"dataset": "digits", "num_blocks": (3, 5), "block_size": 4, "weights": "cotrain"}
 BOTH = pytest.mark.parametrize("settings", [EXPERTS, LAYERS], ids=["experts", "layers"])
 
@@ -295,12 +222,9 @@ def test_values_count_and_zero_is_not_computed(settings):
     ],
 )
 def test_other_actions_are_refused(settings, action, message):
-    env = ccenv.BlockSelectionEnv(**{"action": "weight"} | settings, **EXPERTS)
+    env = ccenv.BlockSelectionEnv(**EXPERTS | {"action": "weight"} | settings)
     env.reset(seed=0)
     with pytest.raises(ValueError, match=message):
         env.step(np.array(action))
-
-
-def test_an_unknown_kind_of_action_is_refused():
     with pytest.raises(ValueError, match="unknown action"):
         ccenv.BlockSelectionVectorEnv(4, action="values", **EXPERTS)

@@ -23,17 +23,12 @@ from ccenv.networks.stages.linear import BlockLinear
 from ccenv.networks.vision.conv import BlockConv2d
 from ccenv.networks.vision.residual import ResidualUnit
 from ccenv.tasks.probe import PROBE_SETTINGS
+from tests.ccenv.episodes import DOCUMENTS, EXPERTS, STALENESS, UNEVEN
 
 pytestmark = pytest.mark.usefixtures("no_warnings")
 
 MODES = ("SAME_STEP", "NEXT_STEP", "DISABLED")
 PROBE = PROBE_SETTINGS
-UNEVEN = {
-    "dataset": "synthetic",
-    "num_blocks": [3, 5],
-    "block_size": [4, 2],
-    "weights": "cotrain",
-}
 
 
 def mixed(input_shape=(1, 8, 8), num_classes=10):
@@ -52,25 +47,12 @@ def mixed(input_shape=(1, 8, 8), num_classes=10):
 
 
 MIXED = {"dataset": "digits", "network": f"{__name__}:mixed"}
-EXPERTS = {
-    "dataset": "digits",
-    "network": "experts",
-    "network_kwargs": {"num_experts": 4, "expert_size": 3, "channels": [2, 2], "first_units": 2},
-    "weights": "cotrain",
-}
-SEQUENCE = {
-    "dataset": "staleness",
-    "network": "staleness",
-    "episode": "sequence",
-    "reward": "probability_minus_cost",
-}
-TEXT = SEQUENCE | {
+TEXT = STALENESS | {
     "dataset": "python_bundled@6",
     "network": "skip_gru",
     "network_kwargs": {"width": 5, "embedding_size": 3},
     "weights": "cotrain",
 }
-LOADED = SEQUENCE | {"dataset": "documents", "network": "documents", "fast_memory": 2}
 PRICES = {"cost_weight": [0.1, 10.0]}
 BUDGETS = {"budget": [0.2, 0.9], "distribution": "uniform"}
 CODES = {
@@ -94,10 +76,10 @@ CASES = {
     "prices": (PROBE | {"context": PRICES}, BITS),
     "budgets": (PROBE | {"context": BUDGETS}, BITS),
     "fixed price": (PROBE | {"context": {"cost_weight": 0.5, "budget": 0.6}}, BITS),
-    "sequence": (SEQUENCE, BITS),
+    "sequence": (STALENESS, BITS),
     "text": (TEXT, BITS),
-    "copies of a sequence": (SEQUENCE | {"group_size": 2}, BITS),
-    "fast memory": (LOADED, BITS),
+    "copies of a sequence": (STALENESS | {"group_size": 2}, BITS),
+    "fast memory": (DOCUMENTS | {"fast_memory": 2}, BITS),
     "concurrent": (UNEVEN | {"concurrent": "inactive", "context": PRICES}, BITS),
     "oblivious": (UNEVEN | {"oblivious": [2, 3], "context": PRICES}, BITS),
     **{f"reward {name}": (PROBE | {"reward": name}, BITS) for name in OF_REWARDS},

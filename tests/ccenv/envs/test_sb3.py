@@ -5,34 +5,25 @@ import builtins
 import copy
 import json
 import pickle
-import warnings
 
 import numpy as np
 import pytest
-import torch
 from stable_baselines3 import A2C, PPO
 from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.monitor import Monitor
-from stable_baselines3.common.vec_env import VecMonitor, VecNormalize
+from stable_baselines3.common.vec_env import VecMonitor
 
 from ccenv.agents.sb3 import A2CAgent, PPOAgent, TRPOAgent
-from ccenv.base.seeding import stream
 from ccenv.envs.rows import RowInfo
 from ccenv.envs.stable_baselines import BlockSelectionVecEnv
 from ccenv.envs.vector import BlockSelectionVectorEnv
-from ccenv.simulator.rollout import Rollout, collect_rollout, episode_curves
 from ccenv.simulator.simulator import Simulator
 from ccenv.tasks.probe import PROBE_SETTINGS
+from tests.ccenv.episodes import UNEVEN
 
 pytestmark = pytest.mark.usefixtures("no_warnings")
 
 PROBE = PROBE_SETTINGS
-UNEVEN = {
-    "dataset": "synthetic",
-    "num_blocks": [3, 5],
-    "block_size": [4, 2],
-    "weights": "cotrain",
-}
 ALGORITHMS = [A2CAgent, PPOAgent, TRPOAgent]
 
 
@@ -215,16 +206,6 @@ def test_sb3s_algorithms_learn_and_are_evaluated_without_a_warning(name):
     assert spread >= 0
 
 
-def test_sb3s_vector_wrappers_go_around_it():
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        env = VecMonitor(VecNormalize(BlockSelectionVecEnv(4, **PROBE)))
-    env.reset()
-    for _ in range(2):
-        *_, infos = env.step(np.ones((4, 4), dtype=np.int8))
-    assert [info["episode"]["l"] for info in infos] == [2] * 4
-
-
 def make_agent(agent_class, num_envs=16, seed=0, env=None, **agent_settings):
     env = BlockSelectionVectorEnv(num_envs, **(env or PROBE))
     env.reset(seed=seed)
@@ -273,28 +254,6 @@ def test_trpo_without_its_library_names_the_command_that_installs_it(monkeypatch
         make_agent(TRPOAgent)
 
 
-@pytest.mark.parametrize("agent_class", ALGORITHMS)
-def test_every_rollout_is_reported_after_learning_from_it(agent_class):
-    agent = make_agent(agent_class, env=UNEVEN | {"group_size": 2})
-    reports = []
-    images_seen = agent.learn(30, lambda *report: reports.append(report))
-    assert images_seen == 32
-    assert [seen for seen, _ in reports] == [8, 16, 24, 32]
-    names = set(episode_curves(collect_rollout_summary(agent)))
-    for _, scalars in reports:
-        assert {k for k in scalars if k.startswith(("episode/", "reward/"))} == names
-        assert "agent/value_loss" in scalars
-        assert "agent/network_loss" in scalars
-        assert all(np.isfinite(value) for value in scalars.values())
-    assert agent.simulator.network_version == 4
-
-
-def collect_rollout_summary(agent):
-    rollout = collect_rollout(agent.simulator, agent, stream(0, "test"))
-    assert isinstance(rollout, Rollout)
-    return rollout.means
-
-
 def test_the_curves_are_the_means_of_the_rollout():
     agent = make_agent(A2CAgent)
     twin = make_agent(A2CAgent)
@@ -311,34 +270,3 @@ def test_the_curves_are_the_means_of_the_rollout():
     assert reports[0][1]["episode/return"] == pytest.approx(returns.mean(), abs=1e-5)
     cost = np.mean([info["compute_cost"] for info in infos])
     assert reports[0][1]["episode/compute_cost"] == pytest.approx(cost)
-
-
-@pytest.mark.parametrize("agent_class", ALGORITHMS)
-def test_the_same_seed_learns_the_same_whatever_the_global_generators_do(agent_class):
-    results = []
-    for _ in range(2):
-        torch.rand(7)
-        np.random.rand(7)  # noqa: NPY002  (the global generator is what must not matter)
-        before = torch.get_rng_state()
-        agent = make_agent(agent_class)
-        agent.learn(48)
-        assert torch.equal(before, torch.get_rng_state())
-        results.append(agent.parameters())
-    assert results[0].keys() == results[1].keys()
-    assert all(torch.equal(results[0][k], results[1][k]) for k in results[0])
-    other = make_agent(agent_class, seed=1)
-    assert not torch.equal(
-        results[0]["policy.action_net.weight"], other.parameters()["policy.action_net.weight"]
-    )
-
-
-def test_masks_come_from_the_given_generator_and_have_the_layers_own_blocks():
-    agent = make_agent(PPOAgent, env=UNEVEN)
-    observation = agent.simulator.begin()
-    for layer, blocks in enumerate((3, 5)):
-        keep = agent.keep_probability(observation, layer)
-        draws = [agent.act(observation, layer, stream(4, "test")) for _ in range(2)]
-        assert keep.shape == draws[0].shape == (16, blocks)
-        assert draws[0].dtype == torch.bool
-        assert torch.equal(*draws)
-        assert torch.equal(agent.act(observation, layer), keep > 0.5)

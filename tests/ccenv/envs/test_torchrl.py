@@ -1,29 +1,20 @@
 """TorchRL's view is the vector environment in tensors."""
 
-import re
-from pathlib import Path
-
 import pytest
 import torch
 
 import ccenv
 from ccenv.tasks.probe import PROBE_SETTINGS
+from tests.ccenv.episodes import DOCUMENTS
 
 envs = pytest.importorskip("torchrl.envs", reason='needs pip install "ccenv[torchrl]"')
 TensorDict = pytest.importorskip("tensordict").TensorDict
 BlockSelectionEnv = pytest.importorskip("ccenv.torchrl").BlockSelectionEnv
 
 ROWS = 6
-SEQUENCE = {
-    "dataset": "documents",
-    "network": "documents",
-    "episode": "sequence",
-    "reward": "probability_minus_cost",
-    "fast_memory": 2,
-}
 
 
-@pytest.mark.parametrize("settings", [PROBE_SETTINGS, SEQUENCE])
+@pytest.mark.parametrize("settings", [PROBE_SETTINGS, DOCUMENTS | {"fast_memory": 2}])
 def test_torchrls_own_checker_passes_and_every_step_is_the_vector_environments(settings):
     env = BlockSelectionEnv(ROWS, **settings)
     envs.check_env_specs(env)
@@ -60,21 +51,3 @@ def test_what_is_no_mask_and_what_resets_some_rows_is_refused():
     some[0] = True
     with pytest.raises(ValueError, match="all rows"):
         env.reset(now.set("_reset", some))
-
-
-@pytest.mark.slow
-def test_the_pages_ppo_of_torchrl_learns():
-    page = Path(__file__).parents[3] / "runs" / "docs" / "howto" / "torchrl.md"
-    (block,) = re.findall(r"^```python\n(.*?)^```$", page.read_text(), re.MULTILINE | re.DOTALL)
-    names: dict[str, object] = {}
-    exec(block, names)
-    rollout = names["rollout"]
-    greedy = rollout["logits"] > 0
-    assert (rollout["action"].bool() != greedy).any(), "no exploration"
-    actor = names["actor"]
-    with pytest.raises(TypeError, match="or evaluate a function such as"):
-        ccenv.evaluate(names["env"], actor)
-    found = ccenv.evaluate(names["env"], lambda seen: actor(TensorDict(observation=seen))["action"])
-    assert found.error < 0.2
-    first, last = names["history"][0], names["history"][-1]
-    assert last > first + 0.1

@@ -8,16 +8,15 @@ import numpy as np
 import pytest
 from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
-from gymnasium.wrappers.vector import DictInfoToList, RecordEpisodeStatistics
+from gymnasium.wrappers.vector import RecordEpisodeStatistics
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import ccenv
 from ccenv.base.registry import UnexpectedKeywordError
 from ccenv.envs.vector import BlockSelectionVectorEnv
-from ccenv.networks.core.arguments import build_network
-from ccenv.networks.core.mlp import GatedMLP
 from ccenv.tasks.probe import PROBE_SETTINGS
+from tests.ccenv.episodes import same_bits
 
 PROBE = PROBE_SETTINGS
 MODES = ("SAME_STEP", "NEXT_STEP", "DISABLED")
@@ -69,16 +68,6 @@ def test_gymnasiums_episode_statistics_are_right(mode):
         assert (info["episode"]["l"] == 2).all()
         if mode == "NEXT_STEP":
             env.step(np.ones((3, 4), dtype=bool))
-
-
-def test_gymnasiums_list_of_infos_has_one_dict_a_row():
-    env = DictInfoToList(BlockSelectionVectorEnv(3, **PROBE))
-    _, reset_infos = env.reset(seed=0)
-    assert [info["network_version"] for info in reset_infos] == [0, 0, 0]
-    for _ in range(2):
-        *_, infos = env.step(np.ones((3, 4), dtype=bool))
-    assert [info["final_info"]["compute_cost"] for info in infos] == [1, 1, 1]
-    assert infos[0]["final_obs"].shape == env.single_observation_space.shape
 
 
 class Walk(gym.vector.VectorEnv):
@@ -296,23 +285,6 @@ LAYERS = (
 )
 
 
-def digits_env(sizes, **settings_):
-    network = build_network(GatedMLP, 0, in_features=64, **sizes)
-    return BlockSelectionVectorEnv(6, dataset="digits", network=network, **settings_)
-
-
-def assert_same_bits(one, other):
-    assert type(one) is type(other)
-    if isinstance(one, dict):
-        assert list(one) == list(other)
-        assert_same_bits(list(one.values()), list(other.values()))
-    elif isinstance(one, list | tuple):
-        for a, b in zip(one, other, strict=True):
-            assert_same_bits(a, b)
-    else:
-        assert (one.dtype, one.shape, one.tobytes()) == (other.dtype, other.shape, other.tobytes())
-
-
 def overwrite(given_out):
     """Overwrites all that a step has given, as its caller may."""
     for value in given_out.values() if isinstance(given_out, dict) else given_out:
@@ -336,15 +308,16 @@ def test_what_callers_overwrite_changes_no_later_step(
     sizes, group, mode, dtype, reward, observation, seed
 ):
     more = {"group_size": group, "autoreset_mode": mode, "reward": reward}
-    env, twin = (digits_env(sizes, observation=observation, **more) for _ in range(2))
+    more |= {"dataset": "digits", "weights": "cotrain", "observation": observation}
+    env, twin = (BlockSelectionVectorEnv(6, **sizes, **more) for _ in range(2))
     first = env.reset(seed=seed)
-    assert_same_bits(first, twin.reset(seed=seed))
+    same_bits(first, twin.reset(seed=seed))
     overwrite(first)
     numbers = np.random.default_rng(seed)
     for _ in range(2 * env.simulator.num_layers + 2):
         bits = (numbers.random(env.action_space.shape) < 0.6).astype(dtype)
         untouched, found = twin.step(bits.copy()), env.step(bits)
-        assert_same_bits(found, untouched)
-        assert_same_bits(env.simulator.state.macs.numpy(), twin.simulator.state.macs.numpy())
+        same_bits(found, untouched)
+        same_bits(env.simulator.state.macs.numpy(), twin.simulator.state.macs.numpy())
         overwrite(found)
         bits[...] = 1

@@ -1,11 +1,10 @@
 """Laws of a table's header: a field of another type or out of range is refused in a line."""
 
+import functools
 import json
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from ccenv.base.files import DamagedFileError, write_arrays
 from ccenv.mask_table.header import CHECKS, header_from, header_text
@@ -31,8 +30,13 @@ INSIDE = {
 """Instead of a list's first entry."""
 
 
+@functools.cache
+def text_of():
+    return header_text(shipped_table("mlp").header)
+
+
 def fields_of():
-    return json.loads(header_text(shipped_table("mlp").header))
+    return json.loads(text_of())
 
 
 def changed(name, value):
@@ -70,21 +74,6 @@ def test_a_field_that_is_missing_of_another_type_or_out_of_range_is_refused(name
         assert refused(changed(name, [value, *fields_of()[name][1:]])), value
 
 
-JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=4),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
-    max_leaves=4,
-)
-
-
-@settings(max_examples=50)
-@given(st.sampled_from([*CHECKS, "version"]), JSON)
-def test_any_value_of_a_field_is_refused_or_read_as_it_is(name, value):
-    fields = changed(name, value)
-    if not refused(fields):
-        assert json.loads(header_text(header_from(json.dumps(fields)))) == fields
-
-
 @pytest.mark.parametrize("text", ["", "[]", "7", "null", "{}", "[" * 100_000, "9" * 5000, '{"a": '])
 def test_what_is_no_header_is_refused(text):
     with pytest.raises(DamagedFileError, match="expected the header of a table of masks, got"):
@@ -105,13 +94,7 @@ def test_arrays_are_those_of_the_header_or_refused(name, tmp_path):
         write_arrays(tmp_path / "t.safetensors", parts, texts)
         with pytest.raises(DamagedFileError, match=f"expected {name}"):
             read_table(tmp_path / "t.safetensors")
-
-
-@pytest.mark.parametrize("name", ["look", "macs", "right", "bills"])
-def test_a_table_without_a_part_is_refused(name, tmp_path):
-    table = shipped_table("mlp")
-    parts = {other: array for other, array in arrays_of(table).items() if other != name}
-    texts = {"kind": KIND, "header": header_text(table.header)}
+    del parts[name]
     write_arrays(tmp_path / "t.safetensors", parts, texts)
     with pytest.raises(DamagedFileError, match="another kind of file"):
         read_table(tmp_path / "t.safetensors")

@@ -11,6 +11,7 @@ from ccenv.base.registry import resolve
 from ccenv.mask_table import all_masks, build, optimum, rewards, value
 from ccenv.mask_table.environment import TableNetwork, mask_chances, settings_of_tables
 from ccenv.simulator.simulator import Simulator
+from tests.ccenv.episodes import seeded
 
 NUM = 48
 COINS = np.array([0.2, 0.5, 0.7, 0.9])
@@ -18,10 +19,9 @@ COINS = np.array([0.2, 0.5, 0.7, 0.9])
 
 @pytest.fixture(scope="module")
 def simulator():
-    found = Simulator(
+    found = seeded(
         16, dataset="probe", network="probe-residual", split="test", reward="nll_minus_cost"
     )
-    found.seed(0)
     return found
 
 
@@ -113,7 +113,7 @@ def test_bits_alone_and_all_gates_at_once_will_do_and_other_tables_are_refused(t
 def test_potential_based_shaping_leaves_the_best_mask_of_every_input_as_it_is(simulator, table):
     price, masks = 0.4, torch.from_numpy(all_masks(table.header.menus))
     exact = rewards(table.outcomes("right"), price)
-    shaped_env = Simulator(
+    shaped_env = seeded(
         NUM,
         dataset="probe",
         network=simulator.network,
@@ -121,7 +121,6 @@ def test_potential_based_shaping_leaves_the_best_mask_of_every_input_as_it_is(si
         reward="potential",
         reward_kwargs={"cost_weight": price},
     )
-    shaped_env.seed(0)
     returns = []
     for mask in masks:
         shaped_env.begin(torch.arange(NUM))

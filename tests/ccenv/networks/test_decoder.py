@@ -8,17 +8,15 @@ from torch import nn
 
 import ccenv
 from ccenv.agents.reinforce import Reinforce
-from ccenv.base.seeding import stream
-from ccenv.deploy.export import SkippingClassifier
-from ccenv.deploy.generate import write
 from ccenv.networks.core.check import check_network
-from ccenv.networks.core.protocol import forward
 from ccenv.networks.core.unrolled import sequence_logits
 from ccenv.networks.gating.gate import gate
 from ccenv.networks.text.tokens import windows_of
-from ccenv.simulator.simulator import Simulator
+from tests.ccenv.episodes import seeded
 from tests.ccenv.networks.own_decoder import Writer, writer
-from tests.ccenv.networks.test_foreign_models import gpt2, llama, seeded
+from tests.ccenv.networks.own_models import made
+from tests.ccenv.networks.test_foreign_models import gpt2, llama
+from tests.ccenv.networks.tiny import masks_of
 
 LENGTH, SYMBOLS = 6, 20
 MODELS = {
@@ -33,7 +31,7 @@ MODELS = {
 def decoder(request):
     """A model, its layers, and it gated layer by layer at every position."""
     make, name = MODELS[request.param]
-    model = seeded(make)
+    model = made(make)
     for weight in model.parameters():
         nn.init.normal_(weight, std=0.3)
     layers = model.get_submodule(name)
@@ -48,11 +46,6 @@ def symbols():
 def windows_of_all():
     """Every position of both sequences, as inputs."""
     return windows_of(symbols(), LENGTH, SYMBOLS).flatten(0, 1)
-
-
-def drawn(network, rows, seed=0):
-    generator = torch.Generator().manual_seed(seed)
-    return [torch.rand(rows, blocks, generator=generator) < 0.5 for blocks in network.num_blocks]
 
 
 def recomputed(model, layers, sequence, kept):
@@ -84,19 +77,11 @@ def recomputed(model, layers, sequence, kept):
 def test_every_position_is_the_recomputation_of_its_sequence_under_the_masks_of_all(decoder):
     model, layers, network = decoder
     windows = windows_of_all()
-    masks = drawn(network, len(windows))
+    masks = masks_of(network, len(windows))
     found = sequence_logits(network, windows, masks, LENGTH)
     kept = torch.cat(masks, dim=1).view(2, LENGTH, -1)
     expected = [recomputed(model, layers, *both) for both in zip(symbols(), kept.mT, strict=True)]
     torch.testing.assert_close(found, torch.cat(expected), rtol=1e-4, atol=1e-4)
-
-    def rule(gate, hidden, inputs):
-        # The windows of one sequence at a place, in the order of the sequences.
-        place = int((inputs[0] != network.num_classes).sum()) - 1
-        return masks[gate][place::LENGTH]
-
-    whole = forward(network, windows, masks, start=network.start(windows, rule))
-    torch.testing.assert_close(whole, found, rtol=1e-4, atol=1e-5)
 
 
 @torch.no_grad()
@@ -111,30 +96,8 @@ def test_everything_kept_every_position_is_the_models_and_costs_the_same(decoder
 
 
 @torch.no_grad()
-def test_a_layer_that_is_skipped_is_not_executed_and_leaves_nothing(decoder):
-    _, layers, network = decoder
-    windows = windows_of_all()
-    masks = drawn(network, len(windows))
-    masks[1][:] = False
-    before = sequence_logits(network, windows, masks, LENGTH)
-    for weight in layers[1].parameters():
-        weight.fill_(torch.nan)
-    assert torch.equal(sequence_logits(network, windows, masks, LENGTH), before)
-    reference = sequence_logits(network, windows, masks, LENGTH, "reference")
-    torch.testing.assert_close(reference, before)
-
-
-def test_halves_and_exits_keep_all_laws():
-    model = seeded(MODELS["own"][0])
-    units = {f"layers.{i}.{part}": "zero" for i in range(3) for part in ("attn", "mlp")}
-    windows = windows_of_all()[[LENGTH - 1, 2]]
-    for more in ({}, {"layers.0": "exit"}):
-        check_network(gate(model, units | more, symbols()[:1], positions=True), windows)
-
-
-@torch.no_grad()
 def test_a_position_that_stops_leaves_nothing_in_later_layers():
-    model = seeded(MODELS["own"][0])
+    model = made(MODELS["own"][0])
     units = {"layers.0": "exit", "layers.1": "unit", "layers.2": "unit"}
     network, windows = gate(model, units, symbols()[:1], positions=True), symbols()
     for stops in ([True, True], [True, False]):
@@ -151,33 +114,11 @@ def test_a_position_that_stops_leaves_nothing_in_later_layers():
 
 
 SETTINGS = {
-    "dataset": f"python_bundled@{LENGTH}",
+    "dataset": f"prose@{LENGTH}",
     "network": writer,
     "weights": "cotrain",
     "observation": "layer_input",
 }
-
-
-@pytest.mark.parametrize("halves", [False, True])
-def test_greedy_text_with_a_cache_is_that_without(halves, monkeypatch):
-    simulator = Simulator(2 * LENGTH, **SETTINGS, network_kwargs={"halves": halves})
-    simulator.seed(0)
-    agent = Reinforce(simulator, seed=0)
-    for weight in agent.parameters().values():
-        weight.normal_()
-    classifier, calls = SkippingClassifier.from_agent(agent), []
-    classifier.draw = "mode"
-    cache = classifier.network.cache
-    monkeypatch.setattr(
-        classifier.network, "cache", lambda *given: calls.append(len(given[0])) or cache(*given)
-    )
-    with_cache = write(classifier, [5, 1, 2], 4 * LENGTH, stream(0, "writing"), 0.5)
-    # The window is full after four more symbols, and again after its other half.
-    assert len(calls) == LENGTH
-    without = write(classifier, [5, 1, 2], 4 * LENGTH, stream(0, "writing"), 0.5, cached=False)
-    assert with_cache.symbols == without.symbols
-    assert with_cache.density == without.density
-    assert 0 < without.density < 1
 
 
 def test_what_is_no_decoder_and_a_cache_of_another_network_are_refused():
@@ -194,9 +135,8 @@ def test_what_is_no_decoder_and_a_cache_of_another_network_are_refused():
         network.cache_before(symbols())
 
 
-def test_a_gated_decoder_is_trained_over_sequences():
-    simulator = Simulator(4, **SETTINGS, episode="sequence")
-    simulator.seed(0)
+def test_a_gated_decoder_is_trained_over_sequences(prose):
+    simulator = seeded(4, **SETTINGS, episode="sequence")
     assert simulator.num_steps == 3 * LENGTH
     agent = Reinforce(simulator)
     agent.learn(8)

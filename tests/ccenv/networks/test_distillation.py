@@ -132,19 +132,3 @@ def test_the_same_seed_is_the_same_lesson(cache):
             losses.append(simulator.update_network()["network_loss"])
     assert losses[:3] == losses[3:]
     assert isinstance(simulator.trainer, DistillingTrainer)
-
-
-@pytest.mark.parametrize(
-    ("asked", "message"),
-    [
-        ({"distill_weight": 0.5}, "expected teacher_units"),
-        ({"warm_start": True}, "expected teacher_units"),
-        ({"teacher_units": 8, "distill_weight": 1.5}, r"in \[0, 1\]"),
-        ({"teacher_units": 8, "teacher_temperature": 0.0}, "above 0"),
-        ({"teacher_units": 0}, "whole numbers"),
-        ({"teacher_unit": 8}, "teacher_units"),
-    ],
-)
-def test_impossible_lessons_are_refused_before_anything_is_built(asked, message):
-    with pytest.raises(ValueError, match=message):
-        weights.check_cotraining_settings(asked)

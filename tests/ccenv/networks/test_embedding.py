@@ -69,30 +69,6 @@ def test_logits_of_tables_are_what_the_last_symbols_say():
     torch.testing.assert_close(forward(tabled, x, nothing), expected)
 
 
-@pytest.mark.parametrize(
-    ("sizes", "message"),
-    [
-        ({"input_shape": (3, 8, 8)}, r"windows of symbols \(length,\) for 'bytes'"),
-        ({"context": 25}, "context to be at most the window's 24"),
-        ({"context": 0}, "context to be whole numbers"),
-        ({"look_tokens": 25}, "look_tokens to be at most the 24 symbols"),
-        ({"look_tokens": 4, "context": 3}, "look_tokens to be at most the 3 symbols"),
-        ({"num_blocks": 0}, "num_blocks to be whole numbers"),
-        ({"num_blocks": (2, 2), "block_size": (1, 2, 3)}, "one block_size, or one for each"),
-        ({"num_symbols": -1}, "num_symbols"),
-        ({"tables": "hiden"}, "hidden"),
-        ({"stem": "hash"}, "hashed"),
-        ({"stem": "hashed", "context": 25}, "context to be at most the window's 24"),
-        ({"stem": "hashed", "context": 5}, "order of at most the 5 symbols"),
-        ({"tables": "pairs", "input_shape": (1,), "look_tokens": 1}, "windows of 2 symbols"),
-        ({"tables": "pairs", "num_symbols": 60_000}, "look-up tables in training to fit"),
-    ],
-)
-def test_sizes_that_do_not_fit_are_refused(sizes, message):
-    with pytest.raises(ValueError, match=message):
-        next_byte(**sizes)
-
-
 @pytest.mark.parametrize("wrong", [torch.zeros(2, 5), torch.zeros(2, 6, dtype=torch.int64)])
 def test_what_is_no_window_is_refused(wrong):
     with pytest.raises(ValueError, match=r"expected symbols as int64 \[rows, 5\]"):

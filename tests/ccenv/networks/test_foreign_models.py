@@ -11,7 +11,8 @@ from ccenv.networks.core.check import check_network
 from ccenv.networks.core.count_macs import counted
 from ccenv.networks.gating.gate import gate
 from ccenv.networks.gating.gateable import gateable
-from ccenv.simulator.simulator import Simulator
+from tests.ccenv.episodes import seeded
+from tests.ccenv.networks.own_models import made
 
 TOKENS = torch.arange(12).reshape(2, 6)
 IMAGES = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
@@ -68,11 +69,6 @@ class Tagger(nn.Module):
         return self.head(x.mean(1))
 
 
-def seeded(make, *arguments, **settings):
-    torch.manual_seed(0)
-    return make(*arguments, **settings).eval()
-
-
 MODELS = {
     "gpt2": (gpt2, (), {}, TOKENS, r"transformer\.h\.\d", 3),
     "gpt2, own attention": (gpt2, (), {"attn_implementation": "eager"}, TOKENS, r".*\.\d", 3),
@@ -107,7 +103,7 @@ def logits_of(model, inputs):
 @pytest.mark.parametrize("name", MODELS)
 def test_a_foreign_model_names_its_blocks_keeps_its_answers_and_skips_what_is_off(name):
     make, arguments, settings, example, paths, number = MODELS[name]
-    model = seeded(make, *arguments, **settings)
+    model = made(make, *arguments, **settings)
     found = gateable(model, example)
     assert len(found) == number
     assert all(re.fullmatch(paths, path) and "unit" in kinds for path, kinds in found.items())
@@ -124,14 +120,14 @@ def test_a_foreign_model_names_its_blocks_keeps_its_answers_and_skips_what_is_of
     torch.testing.assert_close(network(example, nothing), logits)
     if name in SMALL:
         check_network(
-            gate(seeded(make, *arguments, **settings), dict.fromkeys(found, "unit"), example),
+            gate(made(make, *arguments, **settings), dict.fromkeys(found, "unit"), example),
             example,
         )
 
 
 @pytest.mark.parametrize("make", [gpt2, llama])
 def test_halves_of_a_decoders_layer_are_gated_through_tuples_and_names(make):
-    model = seeded(make)
+    model = made(make)
     list_of, attention = (
         ("transformer.h", "attn") if make is gpt2 else ("model.layers", "self_attn")
     )
@@ -142,11 +138,10 @@ def test_halves_of_a_decoders_layer_are_gated_through_tuples_and_names(make):
 
 
 def test_an_agent_that_keeps_two_blocks_says_what_to_take_for_gates_of_one():
-    model = seeded(Tagger)
+    model = made(Tagger)
     network = gate(model, dict.fromkeys(gateable(model, TOKENS), "unit"), TOKENS)
     data = {name: (TOKENS.repeat(8, 1), torch.arange(16) % 4) for name in ("train", "test")}
-    simulator = Simulator(4, dataset=data, network=network, observation="layer_input", group_size=2)
-    simulator.seed(0)
+    simulator = seeded(4, dataset=data, network=network, observation="layer_input", group_size=2)
     with pytest.raises(ValueError, match=r"of one block .* take sampling=independent"):
         Rloo(simulator)
     Rloo(simulator, sampling="independent").learn(8)

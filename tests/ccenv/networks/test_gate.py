@@ -1,7 +1,5 @@
 """A user's own model, gated: laws 14 to 17, and what cannot be gated says why."""
 
-import copy
-import pickle
 import re
 from pathlib import Path
 
@@ -10,51 +8,25 @@ import torch
 import torchvision
 from torch import nn
 
-from ccenv.networks.core.check import check_network
 from ccenv.networks.core.count_macs import counted
 from ccenv.networks.core.exit_state import Exit
 from ccenv.networks.core.protocol import dense_forward, forward
 from ccenv.networks.gating.gate import gate
 from ccenv.networks.gating.gateable import gateable
-from tests.ccenv.networks.tiny import masks_of
+from tests.ccenv.networks.own_models import (
+    CASES,
+    TOKENS,
+    VECTORS,
+    Block,
+    Encoder,
+    Residual,
+    Wired,
+    made,
+)
 
 ROOT = Path(__file__).resolve().parents[3]
 PAGE = (ROOT / "runs" / "docs" / "gate.md").read_text()
 SNIPPETS = re.findall(r"^```python\n(?!# \w+\.py)(.*?)^```$", PAGE, flags=re.MULTILINE | re.DOTALL)
-
-
-class Residual(nn.Module):
-    """A unit with its shortcut inside."""
-
-    def __init__(self, width):
-        super().__init__()
-        self.norm, self.body = nn.LayerNorm(width), nn.Linear(width, width)
-
-    def forward(self, x):
-        return x + self.body(self.norm(x)).tanh()
-
-
-class Wired(nn.Module):
-    """Functional reuse, tuples, dicts, a buffer, sizes, branches that live across gates."""
-
-    def __init__(self, width=8, classes=3):
-        super().__init__()
-        self.first, self.wide = Residual(width), nn.Linear(width, 2 * width)
-        self.left, self.right = nn.Linear(width, width), nn.Linear(width, width)
-        self.register_buffer("scale", torch.tensor(0.5))
-        self.offset = nn.Parameter(torch.randn(width))
-        self.head = nn.Linear(2 * width, classes)
-
-    def forward(self, x):
-        batch, size = x.shape
-        kept = {"input": x * self.scale, "sum": x.sum(1, keepdim=True)}
-        x = self.first(x)
-        parts = self.wide(x).chunk(2, dim=1)
-        if size > 4:
-            x = parts[0].relu() + kept["input"]
-        x = x + self.left(x) + torch.arange(size, device=x.device).to(x.dtype)
-        y = self.right(x + self.offset) * kept["sum"]
-        return self.head(torch.cat([y, parts[1]], dim=1).reshape(batch, -1).relu_())
 
 
 class Counted(nn.Module):
@@ -66,57 +38,6 @@ class Counted(nn.Module):
 
     def forward(self, x, rows):
         return self.inner(x).view(rows, 4)
-
-
-class Block(nn.Module):
-    """A pre-norm transformer layer whose sums are outside of its branches."""
-
-    def __init__(self, width, heads):
-        super().__init__()
-        self.heads, self.norm = heads, nn.LayerNorm(width)
-        self.qkv, self.out = nn.Linear(width, 3 * width), nn.Linear(width, width)
-        self.mlp = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, 2 * width), nn.GELU())
-        self.mlp.append(nn.Linear(2 * width, width))
-
-    def attend(self, x):
-        batch, tokens, width = x.shape
-        parts = self.qkv(x).reshape(batch, tokens, 3, self.heads, width // self.heads)
-        y = nn.functional.scaled_dot_product_attention(*parts.permute(2, 0, 3, 1, 4))
-        return self.out(y.transpose(1, 2).reshape(batch, tokens, width))
-
-    def forward(self, x):
-        x = x + self.attend(self.norm(x))
-        return x + self.mlp(x)
-
-
-class Encoder(nn.Module):
-    """Tokens -> classes, with a class token."""
-
-    def __init__(self, layers, width=16, classes=4):
-        super().__init__()
-        self.embed, self.layers = nn.Embedding(20, width), nn.ModuleList(layers)
-        self.token, self.head = nn.Parameter(torch.randn(1, 1, width)), nn.Linear(width, classes)
-
-    def forward(self, tokens):
-        x = torch.cat([self.token.expand(len(tokens), -1, -1), self.embed(tokens)], dim=1)
-        for layer in self.layers:
-            x = layer(x)
-        return self.head(x[:, 0])
-
-
-class Stock(nn.Module):
-    """torch's own transformer, with the batch first or second."""
-
-    def __init__(self, batch_first):
-        super().__init__()
-        layer = nn.TransformerEncoderLayer(16, 2, 32, batch_first=batch_first)
-        self.embed, self.head = nn.Embedding(20, 16), nn.Linear(16, 4)
-        self.encoder = nn.TransformerEncoder(layer, 2, enable_nested_tensor=False)
-        self.sequence = 1 if batch_first else 0
-
-    def forward(self, tokens):
-        x = self.embed(tokens if self.sequence else tokens.t())
-        return self.head(self.encoder(x).mean(self.sequence))
 
 
 class Around(nn.Module):
@@ -163,63 +84,11 @@ class Decoder(nn.Module):
         return x + self.body(x + self.read(memory)) + offset
 
 
-def seeded(make, *arguments, **settings):
-    torch.manual_seed(0)
-    return make(*arguments, **settings).eval()
-
-
-IMAGES, TOKENS = torch.rand(2, 3, 32, 32), torch.arange(12).reshape(2, 6)
-VECTORS = torch.linspace(-1, 1, 16).reshape(2, 8)
-RESNET = {"layer1.1": "unit", "layer2.0.conv1": "channels:4"}
-CASES = {
-    "resnet": (
-        torchvision.models.ResNet,
-        (torchvision.models.resnet.BasicBlock, [2, 1, 1, 1], 5),
-        IMAGES[:, :, :16, :16],
-        RESNET | {"layer2": "exit"},
-    ),
-    "wired": (
-        Wired,
-        (),
-        VECTORS,
-        {"first": "unit", "wide": "channels:4", "left": "zero", "right": "exit"},
-    ),
-    "encoder": (
-        lambda: Encoder([Block(16, 2) for _ in range(3)]),
-        (),
-        TOKENS,
-        {"layers.0.mlp": "zero", "layers.1": "unit", "layers.2.out": "zero", "layers.0": "exit"},
-    ),
-    "torch's encoder": (
-        Stock,
-        (True,),
-        TOKENS,
-        {"encoder.layers.0": "unit", "encoder.layers.1.linear1": "channels:2"},
-    ),
-    "batch second": (
-        Stock,
-        (False,),
-        TOKENS,
-        {
-            "encoder.layers.0.self_attn": "zero",
-            "encoder.layers.0": "exit",
-            "encoder.layers.1.linear1": "channels:2",
-            "encoder.layers.1": "exit",
-        },
-    ),
-}
-
-
 @pytest.fixture(scope="module", params=CASES)
 def case(request):
     make, arguments, example, units = CASES[request.param]
-    model = seeded(make, *arguments)
+    model = made(make, *arguments)
     return model, gate(model, units, example), example
-
-
-def test_a_gated_model_keeps_all_laws(case):
-    _, network, example = case
-    check_network(network, example)
 
 
 def test_everything_kept_a_gated_model_is_the_model(case):
@@ -238,29 +107,9 @@ def test_weights_are_the_models_own(case):
     assert {id(p) for p in network.parameters()} - exits == own
 
 
-def test_copies_and_pickles_answer_alike_and_no_rows_give_no_rows(case):
-    _, network, example = case
-    none = [mask[:0] for mask in masks_of(network, 1)]
-    assert forward(network, example[:0], none).shape == (0, network.num_classes)
-    masks = [torch.zeros(2, blocks, dtype=torch.bool) for blocks in network.num_blocks]
-    want = forward(network, example, masks)
-    for other in (copy.deepcopy(network), pickle.loads(pickle.dumps(network))):
-        assert torch.equal(forward(other, example, masks), want)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", ["resnet34", "convnext_tiny"])
-def test_torchvisions_models_keep_all_laws_with_every_unit_gated(name):
-    model, images = seeded(getattr(torchvision.models, name)), torch.rand(2, 3, 64, 64)
-    kinds = {"BasicBlock", "CNBlock"}
-    paths = [path for path, child in model.named_modules() if type(child).__name__ in kinds]
-    can = gateable(model, images)
-    check_network(gate(model, {p: "unit" for p in paths if "unit" in can[p]}, images), images)
-
-
 @pytest.mark.parametrize("dtype", [torch.float16, torch.float64])
 def test_models_of_any_precision_are_gated(dtype):
-    model = seeded(Wired).to(dtype)
+    model = made(Wired).to(dtype)
     network = gate(model, CASES["wired"][3], VECTORS.to(dtype))
     masks = [torch.zeros(2, blocks, dtype=torch.bool) for blocks in network.num_blocks]
     masks[-1][0] = True
@@ -269,52 +118,15 @@ def test_models_of_any_precision_are_gated(dtype):
 
 def test_models_are_gated_under_autocast():
     units = {"first": "unit", "wide": "channels:4", "left": "zero"}
-    network = gate(seeded(Wired), units, VECTORS)
+    network = gate(made(Wired), units, VECTORS)
     masks = [torch.eye(2, n, dtype=torch.bool) for n in network.num_blocks]
     with torch.autocast("cpu", torch.bfloat16):
         half = forward(network, VECTORS, masks)
     torch.testing.assert_close(half.float(), forward(network, VECTORS, masks), atol=0.1, rtol=0.1)
 
 
-def test_block_norms_are_those_of_what_was_computed(case):
-    _, network, example = case
-    hidden = network.start(example)
-    for index, found in enumerate(network.gates):
-        mask = torch.zeros(2, found.num_blocks, dtype=torch.bool)
-        mask[:, 0] = True
-        hidden = network.step(index, hidden, mask)
-        norms = network.block_norms(index, hidden)
-        assert norms.shape == mask.shape
-        if found.skipped == "zero":
-            assert torch.equal(norms != 0, mask)
-
-
-def test_every_backend_gives_the_same(case):
-    _, network, example = case
-    masks = masks_of(network, 6)
-    with torch.no_grad():
-        want = forward(network, example, masks, "reference")
-        for backend in ("cpu", "auto"):
-            torch.testing.assert_close(forward(network, example, masks, backend), want)
-
-
-@pytest.mark.parametrize("backend", ["reference", "cpu"])
-def test_weights_of_one_are_a_plain_mask_and_of_zero_are_skipped(backend):
-    network = gate(seeded(Wired), {"first": "unit", "wide": "channels:4", "left": "zero"}, VECTORS)
-    masks = [torch.ones(2, n, dtype=torch.bool) for n in network.num_blocks]
-    for bit in (True, False):
-        hidden, plain = network.start(VECTORS), network.start(VECTORS)
-        for index, mask in enumerate(masks):
-            mask[0] = bit
-            weights = torch.ones(mask.shape)
-            weights[0] = float(bit)
-            hidden = network.step(index, hidden, torch.ones_like(mask), weights, backend)
-            plain = network.step(index, plain, mask, None, backend)
-        torch.testing.assert_close(network.logits(hidden), network.logits(plain))
-
-
 def test_a_weight_in_between_mixes_a_unit_with_its_input():
-    model = seeded(nn.Sequential, Residual(8), nn.Linear(8, 3))
+    model = made(nn.Sequential, Residual(8), nn.Linear(8, 3))
     network, weights = gate(model, {"0": "unit"}, VECTORS), torch.tensor([[0.25], [1.0]])
     want = model[1](torch.lerp(VECTORS, model[0](VECTORS), weights))
     for mask in (None, torch.ones(2, 1, dtype=torch.bool)):
@@ -323,7 +135,7 @@ def test_a_weight_in_between_mixes_a_unit_with_its_input():
 
 
 def test_skipped_children_get_no_gradient():
-    model = seeded(Wired)
+    model = made(Wired)
     network = gate(model, {"first": "unit", "left": "zero"}, VECTORS)
     masks = [torch.tensor([[False], [False]]), torch.tensor([[True], [False]])]
     forward(network, VECTORS, masks).sum().backward()
@@ -342,7 +154,7 @@ def test_a_unit_may_read_other_tensors_beside_the_one_that_goes_on():
 
 def test_a_dense_blocks_layers_are_no_units():
     # Each reads the list of all before it, of which one has the shape of what it appends.
-    model = seeded(torchvision.models.DenseNet, 4, (2, 3), 8, num_classes=3)
+    model = made(torchvision.models.DenseNet, 4, (2, 3), 8, num_classes=3)
     images = torch.rand(1, 3, 32, 32)
     for layer in ("features.denseblock1.denselayer2", "features.denseblock2.denselayer3"):
         with pytest.raises(ValueError, match=r"tensor of a list|got 2: it is not clear"):
@@ -354,7 +166,7 @@ def test_a_dense_blocks_layers_are_no_units():
 
 
 def test_channels_are_zero_where_the_layer_gives_them():
-    model = seeded(nn.Sequential, nn.Linear(8, 4), nn.Sigmoid(), nn.Linear(4, 4, bias=False))
+    model = made(nn.Sequential, nn.Linear(8, 4), nn.Sigmoid(), nn.Linear(4, 4, bias=False))
     with torch.no_grad():
         model[2].weight.copy_(torch.eye(4))
     network = gate(model, {"0": "channels:2"}, VECTORS)
@@ -387,7 +199,7 @@ def test_maps_in_channels_last_order_stay_in_it(child, kind):
 
 
 def test_an_exit_takes_a_head_of_the_users_own():
-    model = seeded(nn.Sequential, nn.Linear(8, 8), nn.Tanh(), nn.Linear(8, 3))
+    model = made(nn.Sequential, nn.Linear(8, 8), nn.Tanh(), nn.Linear(8, 3))
     head = nn.Linear(8, 3)
     network = gate(model, {"0": Exit(head), "1": "zero"}, VECTORS)
     masks = [torch.tensor([[False], [True]]), torch.ones(2, 1, dtype=torch.bool)]
@@ -430,14 +242,14 @@ def test_gating_leaves_the_models_mode_and_the_random_stream_alone():
 
 
 def test_gateable_lists_what_gate_takes_in_the_order_of_execution():
-    small = seeded(Encoder, [Block(16, 2)])
-    for model, example in ((seeded(Wired), VECTORS), (small, TOKENS)):
+    small = made(Encoder, [Block(16, 2)])
+    for model, example in ((made(Wired), VECTORS), (small, TOKENS)):
         found = gateable(model, example, every=True)
         for path, kinds in found.items():
             for kind in kinds:
                 network = gate(model, {path: kind}, example)
                 assert dense_forward(network, example).shape == (2, network.num_classes)
-    assert list(gateable(seeded(Wired), VECTORS, every=True))[:3] == ["first.body", "first", "wide"]
+    assert list(gateable(made(Wired), VECTORS, every=True))[:3] == ["first.body", "first", "wide"]
 
 
 def test_gateable_leaves_out_what_cannot_be_followed():
@@ -480,110 +292,101 @@ def decides_by_rows(child, x):
 
 
 SHARED = nn.Linear(4, 4)
-REFUSED = {
-    "unknown path": (Around(lambda c, x: c(x)), {"chid": "unit"}, "did you mean 'child'"),
-    "unknown kind": (Around(lambda c, x: c(x)), {"child": "units"}, "did you mean 'unit'"),
-    "no unit": (Around(lambda c, x: c(x)), {}, "at least one unit"),
-    "groups": (Around(lambda c, x: c(x)), {"child": "channels:3"}, "2 or 4 would do"),
-    "no number": (Around(lambda c, x: c(x)), {"child": "channels"}, 'as "channels:8"'),
-    "a number": (Around(lambda c, x: c(x)), {"child": "zero:3"}, "without a number"),
-    "shape": (Around(lambda c, x: c(x), nn.Linear(4, 3)), {"child": "unit"}, r'use "zero"'),
-    "channels of a norm": (
+UNITS = [
+    ({"chid": "unit"}, "did you mean 'child'"),
+    ({"child": "units"}, "did you mean 'unit'"),
+    ({}, "at least one unit"),
+    ({"child": "channels:3"}, "2 or 4 would do"),
+    ({"child": "channels"}, 'as "channels:8"'),
+    ({"child": "zero:3"}, "without a number"),
+]
+"""Of a layer that is called once."""
+CALLS = [
+    (lambda c, x: c(x), nn.Linear(4, 3), r'use "zero"'),
+    (lambda c, x: c(c(x)), None, "calls it 2 times"),
+    (lambda c, x: x @ c.weight, None, "never calls it"),
+    (
+        decides_by_numbers,
+        None,
+        r"decides_by_numbers \(test_gate.py, line \d+\) decides by the numbers",
+    ),
+    (decides_by_rows, None, "decides by how many rows"),
+    (
+        lambda c, x: c(x.view(1, 4)),
+        None,
+        r"<lambda> \(test_gate.py, line \d+\) gave RuntimeError",
+    ),
+    (lambda c, x: c(x * x.max().item()), None, "reads a number"),
+    (
+        lambda c, x: c(x.reshape(-1, 2)).reshape(-1, 4),
+        nn.Linear(2, 2),
+        "dimension for the batch alone",
+    ),
+    (
+        lambda c, x: c(x, x.shape[0]),
+        Counted(),
+        "holds a number of rows.* plain loop over its layers, as of a ModuleList",
+    ),
+    (lambda c, x: c(x, 2 * x), nn.Bilinear(4, 4, 4), "which of them is its identity"),
+    (
+        lambda c, x: c([torch.cat([x, x], dim=1), x]),
+        Joined(12, 4),
+        "'child' .* one tensor of a list .* gate the module around it",
+    ),
+    (lambda c, x: c({"x": x})["y"], Named(), "one tensor of a list or dict"),
+    (lambda c, x: c(torch.cat([x, x], dim=1), x), Joined(12, 4), "only a later argument has it"),
+    (lambda c, x: (c(x), x), None, "got tuple for one input"),
+]
+"""Calls of a layer that is to be a unit."""
+REFUSED = [
+    *((Around(lambda c, x: c(x)), units, text) for units, text in UNITS),
+    *((Around(call, child), {"child": "unit"}, text) for call, child, text in CALLS),
+    (
         Around(lambda c, x: c(x), nn.LayerNorm(4)),
         {"child": "channels:2"},
         "plain convolution or linear layer, .* got LayerNorm",
     ),
-    "twice": (Around(lambda c, x: c(c(x))), {"child": "unit"}, "calls it 2 times"),
-    "never": (Around(lambda c, x: x @ c.weight), {"child": "unit"}, "never calls it"),
-    "inside": (
+    (Around(lambda c, x: x + c(x), nn.ReLU(inplace=True)), {"child": "zero"}, "inplace=False"),
+    (
         nn.Sequential(nn.Sequential(nn.Linear(4, 4)), nn.Linear(4, 4)),
         {"0": "unit", "0.0": "unit"},
         "'0.0' is inside '0'",
     ),
-    "same module": (nn.Sequential(SHARED, SHARED), {"0": "unit", "1": "unit"}, "'1' is '0' too"),
-    "shared weights": (
+    (nn.Sequential(SHARED, SHARED), {"0": "unit", "1": "unit"}, "'1' is '0' too"),
+    (
         nn.Sequential(nn.Sequential(SHARED), nn.Sequential(SHARED, nn.ReLU())),
         {"0": "unit", "1": "unit"},
         "share some",
     ),
-    "numbers": (
-        Around(decides_by_numbers),
-        {"child": "unit"},
-        r"decides_by_numbers \(test_gate.py, line \d+\) decides by the numbers",
-    ),
-    "rows": (Around(decides_by_rows), {"child": "unit"}, "decides by how many rows"),
-    "one row": (
-        Around(lambda c, x: c(x.view(1, 4))),
-        {"child": "unit"},
-        r"<lambda> \(test_gate.py, line \d+\) gave RuntimeError",
-    ),
-    "item": (Around(lambda c, x: c(x * x.max().item())), {"child": "unit"}, "reads a number"),
-    "inner code": (
+    (
         nn.Sequential(Around(decides_by_numbers), nn.Linear(4, 4)),
         {"0.child": "unit"},
         "gate '0' as a whole",
     ),
-    "folded": (
-        Around(lambda c, x: c(x.reshape(-1, 2)).reshape(-1, 4), nn.Linear(2, 2)),
-        {"child": "unit"},
-        "dimension for the batch alone",
-    ),
-    "number of rows": (
-        Around(lambda c, x: c(x, x.shape[0]), Counted()),
-        {"child": "unit"},
-        "holds a number of rows.* plain loop over its layers, as of a ModuleList",
-    ),
-    "several inputs": (
-        Around(lambda c, x: c(x, 2 * x), nn.Bilinear(4, 4, 4)),
-        {"child": "unit"},
-        "which of them is its identity",
-    ),
-    "in a list": (
-        Around(lambda c, x: c([torch.cat([x, x], dim=1), x]), Joined(12, 4)),
-        {"child": "unit"},
-        "'child' .* one tensor of a list .* gate the module around it",
-    ),
-    "in a dict": (
-        Around(lambda c, x: c({"x": x})["y"], Named()),
-        {"child": "unit"},
-        "one tensor of a list or dict",
-    ),
-    "behind another": (
-        Around(lambda c, x: c(torch.cat([x, x], dim=1), x), Joined(12, 4)),
-        {"child": "unit"},
-        "only a later argument has it",
-    ),
-    "in place": (
-        Around(lambda c, x: x + c(x), nn.ReLU(inplace=True)),
-        {"child": "zero"},
-        "inplace=False",
-    ),
-    "training": (
+    (
         nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4)),
         {"0": "unit"},
         r"call model.eval\(\) first",
     ),
-    "example": (nn.Sequential(nn.Linear(5, 4)), {"0": "zero"}, r"torch.float32 \[1, 4\]: Runtime"),
-    "dtype": (nn.Sequential(nn.Linear(4, 4)).double(), {"0": "zero"}, "that the model runs on"),
-    "answer": (Around(lambda c, x: (c(x), x)), {"child": "unit"}, "got tuple for one input"),
-    "exit": (
+    (nn.Sequential(nn.Linear(5, 4)), {"0": "zero"}, r"torch.float32 \[1, 4\]: Runtime"),
+    (nn.Sequential(nn.Linear(4, 4)).double(), {"0": "zero"}, "that the model runs on"),
+    (
         nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 3)),
         {"0": Exit(nn.Linear(4, 5))},
         r"answer \[batch, 3\], got \[1, 5\]",
     ),
-}
+]
 
 
-@pytest.mark.parametrize("why", REFUSED)
-def test_what_cannot_be_gated_says_why_and_what_else_to_name(why):
-    model, units, text = REFUSED[why]
+@pytest.mark.parametrize(("model", "units", "text"), REFUSED)
+def test_what_cannot_be_gated_says_why_and_what_else_to_name(model, units, text):
     with pytest.raises(ValueError, match=text):
         gate(model, units, torch.ones(1, 4))
 
 
 def test_inputs_of_another_length_than_the_examples_are_refused_with_both():
-    network = gate(seeded(Encoder, [Block(16, 2)]), {"layers.0": "unit"}, TOKENS)
-    with pytest.raises(ValueError, match=r"expected inputs \[batch, 6\].*got \[batch, 24\]"):
+    network = gate(made(Encoder, [Block(16, 2)]), {"layers.0": "unit"}, TOKENS)
+    with pytest.raises(ValueError, match=r"expected inputs \[batch, 5\].*got \[batch, 24\]"):
         network.start(torch.zeros(2, 24, dtype=torch.int64))
 
 

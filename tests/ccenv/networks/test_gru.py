@@ -1,12 +1,11 @@
 """The network `gru`: it is torch's layer over whole sequences, and a step of it with a cache."""
 
-import pytest
 import torch
 from torch.nn.functional import linear
 
 import ccenv
 from ccenv.networks.baselines.text import GRU
-from ccenv.networks.core.protocol import dense_forward, through
+from ccenv.networks.core.protocol import dense_forward
 from tests.ccenv.networks.tiny import SYMBOLS, positions, symbols
 
 WINDOW = 6
@@ -31,16 +30,6 @@ def test_every_position_is_the_plain_run_over_its_sequence():
     torch.testing.assert_close(dense_forward(network, positions(texts, WINDOW)), expected)
 
 
-def test_a_cache_gives_what_whole_sequences_give_with_gradients_to_the_first_symbol():
-    network, inputs = model(), positions(symbols(WINDOW, 2), WINDOW)
-    hidden = through(network, inputs, lambda *_: None, cache=network.cache(inputs))
-    logits = network.logits(hidden)
-    torch.testing.assert_close(logits, dense_forward(network, inputs))
-    weight = network.stem.embedding.weight
-    (gradient,) = torch.autograd.grad(logits[WINDOW - 1].sum(), weight)
-    assert gradient[inputs[0, -1]].any()
-
-
 def test_cudnn_keeps_what_gradients_need_in_a_rollout_too():
     assert not model().training
     assert model().stem.gru.training
@@ -57,16 +46,3 @@ def test_a_position_costs_one_step_and_the_logits_wherever_it_stands():
     wide = model(width=150)
     ccenv.check_network(wide, inputs[[0, WINDOW - 1]])
     ccenv.check_network(wide, inputs[[2, 3]])
-
-
-@pytest.mark.parametrize(
-    ("sizes", "message"),
-    [
-        ({"width": 0}, "embedding_size and num_blocks to be whole numbers of at least 1"),
-        ({"embedding_size": 1.5}, "embedding_size and num_blocks to be whole numbers"),
-        ({"input_shape": (1, 8, 8)}, "windows of symbols"),
-    ],
-)
-def test_impossible_sizes_are_refused(sizes, message):
-    with pytest.raises(ValueError, match=message):
-        GRU(**sizes)

@@ -5,12 +5,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ccenv.base.masks import as_mask, density, mask_of_indices, pad_mask, random_mask
-from ccenv.base.seeding import stream
+from ccenv.base.masks import as_mask, density, mask_of_indices, pad_mask
 from ccenv.networks.core.arguments import build_network
 from ccenv.networks.core.mlp import GatedMLP, layer_macs
 from ccenv.networks.core.protocol import dense_forward, forward
-from ccenv.sparse.linear import block_sparse_linear
+from tests.ccenv.networks.tiny import masks_of
 
 UNEVEN = {"num_blocks": (3, 5, 2), "block_size": (4, 2, 3), "head_units": (7, 6)}
 
@@ -20,11 +19,6 @@ def network_of(in_features=6, num_classes=4, seed=0, **sizes):
     return build_network(
         GatedMLP, seed, in_features=in_features, num_classes=num_classes, **sizes
     ).requires_grad_(False)
-
-
-def masks_of(network, batch, value, seed=0):
-    generator = stream(seed, "test masks")
-    return [random_mask(batch, n, value, generator) for n in network.num_blocks]
 
 
 @pytest.mark.parametrize("kind", [torch.float32, torch.int64])
@@ -39,10 +33,6 @@ def test_masks_that_are_no_bits_are_refused_at_every_door_of_a_network(kind, row
             network(images, wrong)
     with pytest.raises(TypeError, match="to be a bool tensor"):
         network(images, [mask.numpy() for mask in masks])
-    x, weight = torch.zeros(6, 4), torch.zeros(2, 4)
-    for name in ("in_mask", "out_mask"):
-        with pytest.raises(TypeError, match=f"expected {name} to be a bool tensor"):
-            block_sparse_linear(x, weight, None, **{name: torch.ones(6, 2).to(kind)})
 
 
 @pytest.mark.parametrize("backend", ["auto", "cpu", "reference"])
@@ -112,31 +102,6 @@ def test_initial_weights_depend_on_the_seed_alone_and_torchs_global_stream_goes_
     again, other = network_of(seed=3).state_dict(), network_of(seed=4).state_dict()
     assert all(torch.equal(first[key], again[key]) for key in first)
     assert any(not torch.equal(first[key], other[key]) for key in first)
-
-
-@pytest.mark.parametrize(
-    ("settings_", "message"),
-    [
-        ({"num_blocks": ()}, "num_blocks to be whole numbers of at least 1, got ()"),
-        ({"num_blocks": (10, 0)}, "num_blocks to be whole numbers"),
-        ({"num_blocks": 10.5}, "num_blocks to be whole numbers of at least 1, got 10.5"),
-        ({"num_blocks": (4.0,)}, "num_blocks to be whole numbers"),
-        ({"num_blocks": (True,)}, "num_blocks to be whole numbers"),
-        ({"num_blocks": "10"}, "num_blocks to be whole numbers"),
-        ({"block_size": 0}, "block_size to be whole numbers"),
-        ({"block_size": 2.0}, "block_size to be whole numbers"),
-        ({"block_size": (2, 2)}, "expected one block_size, or one for each of the 3 gated layers"),
-        ({"head_units": (0,)}, "head_units to be whole numbers"),
-        ({"head_units": 0}, "head_units to be whole numbers"),
-        ({"num_classes": 0}, "num_classes to be whole numbers"),
-        ({"in_features": -1}, "in_features to be a whole number"),
-        ({"activation": "thanh"}, "did you mean 'tanh'"),
-        ({"activation": torch.sigmoid}, "maps 0 to 0, got 0.5"),
-    ],
-)
-def test_impossible_sizes_are_refused(settings_, message):
-    with pytest.raises(ValueError, match=message.replace("(", r"\(").replace(")", r"\)")):
-        network_of(**settings_)
 
 
 @pytest.mark.parametrize("masks", [[], [(3,)], [(3,), (5,), (3,)], [(3,), (5,), (2,), (2,)]])

@@ -10,7 +10,7 @@ from ccenv.agents.systems.entropy_threshold import EntropyThreshold
 from ccenv.networks.core.protocol import forward
 from ccenv.networks.text.patches import PatchModel
 from ccenv.simulator.rollout import walk
-from ccenv.simulator.simulator import Simulator
+from tests.ccenv.episodes import seeded
 from tests.ccenv.networks.tiny import SYMBOLS, positions, symbols, write_prose
 
 LENGTH = 10
@@ -99,21 +99,6 @@ def test_every_position_is_the_plain_run_with_its_own_refresh_at_the_end_alone(p
         torch.testing.assert_close(found[row], answers[int(mask[row])], rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("patch_size", [3, 4])
-def test_with_a_cache_a_position_alone_is_the_same(patch_size):
-    network, inputs = model(patch_size), inputs_of(LENGTH, LENGTH)
-
-    def earlier(gate, hidden, rows):
-        return masks_of(len(rows), seed=3)
-
-    hidden = network.start_cached(inputs, network.cache(inputs, earlier))
-    mask, start = masks_of(len(inputs)), network.start(inputs, earlier)
-    found = network.logits(network.step(0, hidden, mask))
-    expected = forward(network, inputs, [mask], start=start)
-    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
-    torch.testing.assert_close(start.guess, hidden.guess, rtol=1e-4, atol=1e-5)
-
-
 def test_refreshes_leave_nothing_in_the_cache_which_has_one_entry_a_patch():
     network, inputs = model(4), inputs_of(LENGTH)
     never = network.cache(inputs)
@@ -156,7 +141,7 @@ def prose(tmp_path, monkeypatch):
 
 
 def simulator_of(rows=80, learning_rate=0.002, **sizes):
-    simulator = Simulator(
+    return seeded(
         rows,
         dataset=f"prose@{LENGTH}",
         network="patches",
@@ -166,8 +151,6 @@ def simulator_of(rows=80, learning_rate=0.002, **sizes):
         observation="layer_input",
         reward="negative_nll",
     )
-    simulator.seed(0)
-    return simulator
 
 
 def refreshed(simulator, threshold):
@@ -200,16 +183,3 @@ def test_while_it_learns_earlier_positions_refresh_at_the_wanted_rate(prose):
     simulator.earlier = lambda *given: seen.append(rule(*given)) or seen[-1]
     simulator.begin()
     assert seen[0].float().mean().item() == pytest.approx(0.3, abs=0.2)
-
-
-@pytest.mark.parametrize(
-    ("sizes", "problem"),
-    [
-        ({"num_heads": 3}, "num_heads to divide the width"),
-        ({"patch_size": LENGTH + 1}, "at most the window's"),
-        ({"patch_size": 0}, "sizes of a patch model"),
-    ],
-)
-def test_sizes_that_do_not_fit_are_refused(sizes, problem):
-    with pytest.raises(ValueError, match=problem):
-        PatchModel((LENGTH,), SYMBOLS, **SMALL | sizes)

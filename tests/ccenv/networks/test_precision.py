@@ -5,13 +5,11 @@ import pickle
 
 import pytest
 import torch
-from tiny import built, inputs_of, masks_of
-from torch import nn
 
-import ccenv
 from ccenv.networks.core.precision import dtype_of, in_dtype
 from ccenv.networks.core.protocol import forward
 from ccenv.networks.learning.training import CoTrainer
+from tests.ccenv.networks.tiny import built, inputs_of, masks_of
 
 ROWS = 12
 TOLERANCE = 0.03
@@ -26,27 +24,14 @@ KINDS = (
     "lm, exits behind heads",
     "patches",
     "smollm2",
-    "gated",
-)
-LAYERS = nn.Sequential(
-    nn.Sequential(nn.Conv2d(1, 8, 3, 1, 1), nn.BatchNorm2d(8), nn.ReLU()),
-    nn.Conv2d(8, 8, 3, 1, 1),
-    nn.Conv2d(8, 16, 3, 2, 1),
-    nn.Flatten(),
-    nn.Linear(256, 10),
+    "gated resnet",
 )
 
 
 def tiny(name):
     """A network, inputs and masks."""
-    if name != "gated":
-        network, inputs = built(name), inputs_of(name, ROWS)
-        return network, inputs, masks_of(network, ROWS)
-    inputs = torch.rand(ROWS, 1, 8, 8, generator=torch.Generator().manual_seed(0))
-    torch.manual_seed(0)
-    model = copy.deepcopy(LAYERS).eval()
-    network = ccenv.gate(model, {"1": "unit", "2": "channels:4"}, inputs[:1])
-    return network, inputs, masks_of(network, ROWS)
+    network = built(name)
+    return network, inputs_of(name, ROWS), masks_of(network, ROWS)
 
 
 @pytest.mark.parametrize("name", KINDS)
@@ -79,7 +64,7 @@ def pickled(network):
     return pickle.loads(pickle.dumps(network))
 
 
-@pytest.mark.parametrize("name", ["mlp", "lm", "gated"])
+@pytest.mark.parametrize("name", ["mlp", "lm", "gated resnet"])
 @pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, pickled])
 def test_copies_compute_in_it_too_and_float32_is_the_network_as_it_was(name, copied):
     network, inputs, masks = tiny(name)

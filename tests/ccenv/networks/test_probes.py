@@ -75,18 +75,3 @@ def test_the_best_mask_depends_on_the_image_and_with_everything_all_answers_are_
     look = network.look(0, network.start(images))
     seen = look if name.endswith(("layer", "layers")) else look[:, -10:-2]
     assert torch.equal(seen, images.flatten(1))
-
-
-@pytest.mark.parametrize("build", [probe_exit, probe_residual])
-def test_other_data_is_refused(build):
-    with pytest.raises(ValueError, match="expected dataset='probe' with inputs"):
-        build(input_shape=(1, 8, 8), num_classes=10)
-
-
-@pytest.mark.parametrize(
-    "settings_",
-    [{"num_blocks": (5,)}, {"block_size": 3}, {"activation": "tanh"}, {"head_units": (4,)}],
-)
-def test_the_probe_takes_no_other_sizes(settings_):
-    with pytest.raises(ValueError, match="expected the probe's settings"):
-        probe_network(**settings_)

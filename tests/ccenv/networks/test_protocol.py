@@ -17,6 +17,8 @@ from ccenv.networks.core.parameters import memory_bytes
 from ccenv.networks.core.protocol import NEEDED, as_gated, forward
 from ccenv.simulator.extensions.context import least_macs
 from ccenv.simulator.simulator import Simulator
+from tests.ccenv.episodes import seeded
+from tests.ccenv.networks.tiny import masks_of
 
 
 class Foreign(nn.Module):
@@ -44,15 +46,10 @@ class Foreign(nn.Module):
         return self.inner.macs(gate, hidden, mask)
 
 
-def masks_of(network, rows: int) -> list[Tensor]:
-    return [torch.rand(rows, gate.num_blocks) < 0.5 for gate in network.gates]
-
-
 def test_a_module_with_the_needed_parts_alone_passes_the_checker_and_runs_in_the_environment():
     network = Foreign().eval()
     ccenv.check_network(network, torch.rand(2, 64))
-    simulator = Simulator(4, network=network, observation="summary")
-    simulator.seed(0)
+    simulator = seeded(4, network=network, observation="summary")
     simulator.begin()
     assert [simulator.step(mask).outcome.is_last for mask in masks_of(network, 4)] == [False, True]
     assert type(network) is Foreign

@@ -2,16 +2,13 @@
 
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from torch import nn
 
 from ccenv.base.seeding import stream
 from ccenv.networks.core.check import check_network
 from ccenv.networks.core.protocol import dense_forward
 from ccenv.networks.stages.linear import BlockLinear, Experts
-from ccenv.networks.stages.residual_groups import rows_by_blocks
-from ccenv.networks.vision.conv import BlockConv2d, conv
+from ccenv.networks.vision.conv import BlockConv2d
 from ccenv.networks.vision.experts import experts
 from ccenv.networks.vision.transformer import GroupedFFN, HeadAttention, vit
 from tests.ccenv.networks.tiny import linear_after_maps
@@ -134,17 +131,6 @@ def test_heads_are_torchs_own_attention():
     torch.testing.assert_close(stage(x), x + plain(seen, seen, seen, need_weights=False)[0])
 
 
-@settings(max_examples=60)
-@given(st.lists(st.lists(st.booleans(), min_size=3, max_size=3), min_size=1, max_size=40))
-def test_groups_hold_each_kept_block_of_each_row_once_and_nothing_else(bits):
-    mask = torch.tensor(bits)
-    seen = torch.zeros(mask.shape, dtype=torch.int64)
-    for rows, blocks in rows_by_blocks(mask):
-        for row in range(len(mask)) if rows is None else rows.tolist():
-            seen[row, list(range(3) if blocks is None else blocks)] += 1
-    assert torch.equal(seen, mask.long())
-
-
 # With this seed a map has no positive number: its weights look unused, and are read.
 def test_weights_of_a_unit_that_no_input_wakes_are_read():
     torch.manual_seed(102)
@@ -175,12 +161,6 @@ def test_the_default_transformer_has_two_gates_a_layer():
 @pytest.mark.parametrize(
     ("build", "message"),
     [
-        (lambda: vit(num_heads=5), "num_heads to divide 96 features"),
-        (lambda: vit(num_groups=7), "num_groups to divide 384 hidden units"),
-        (lambda: vit(patch_size=5), "patch_size to divide images of 32 x 32"),
-        (lambda: vit(patch_size=0), "patch_size to divide"),
-        (lambda: vit((24,)), r"images \(channels, height, width\) for 'vit'"),
-        (lambda: conv(strides=(1, 2)), "a stride for each"),
         (lambda: BlockConv2d(3, 12, 3, 5), "multiple of the 5 blocks"),
         (lambda: BlockConv2d(3, 12, 3, 4, activation=torch.cos), "maps 0 to 0"),
         (lambda: after(nn.Flatten()), "channels apart and zero at zero"),

@@ -13,7 +13,7 @@ from ccenv.networks.core.exit_state import exit_losses
 from ccenv.networks.text.patches import entropy
 from ccenv.simulator.evaluate import evaluate
 from ccenv.simulator.rollout import walk
-from ccenv.simulator.simulator import Simulator
+from tests.ccenv.episodes import seeded
 
 SIZES = {"width": 8, "local_units": 4, "head_units": 8, "hidden": 8, "num_heads": 2}
 SMALL = {
@@ -27,9 +27,7 @@ SMALL = {
 
 
 def simulator_of(images=16, **more):
-    simulator = Simulator(images, **SMALL | more)
-    simulator.seed(0)
-    return simulator
+    return seeded(images, **SMALL | more)
 
 
 def agent_at(threshold, **more):
@@ -163,19 +161,3 @@ def test_the_threshold_is_that_of_the_nearest_rate_that_one_reaches():
         EntropyThreshold(simulator_of(2), target_rate=1.5)
     with pytest.raises(ValueError, match="observation='layer_input'"):
         EntropyThreshold(simulator_of(2, observation="summary"))
-
-
-@pytest.mark.parametrize(
-    ("sizes", "message"),
-    [
-        ({"patch_size": 1}, r"patch_size in 2..8.*nothing lags"),
-        ({"patch_size": 9}, r"patch_size in 2..8"),
-        ({"chunk_size": 3}, "chunk_size that divides the input's 8 lines"),
-        ({"predicts": "next"}, r"windows of symbols \(length,\)"),
-        ({"predicts": "nxt"}, "did you mean 'next'"),
-        ({"width": 6, "num_heads": 4}, "multiple of num_heads=4"),
-    ],
-)
-def test_streams_that_cannot_be_are_refused(sizes, message):
-    with pytest.raises(ValueError, match=message):
-        simulator_of(2, network_kwargs=sizes)

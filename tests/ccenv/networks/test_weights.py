@@ -2,11 +2,6 @@
 
 import inspect
 import multiprocessing
-import os
-import signal
-import subprocess
-import sys
-import time
 
 import pytest
 import torch
@@ -181,45 +176,6 @@ def test_two_processes_that_ask_at_once_learn_once_and_by_the_same_name(cache, m
     assert len(list(cache.glob("*.safetensors"))) == 1
 
 
-SLOW_WRITER = """
-import time
-from ccenv.base import checked_file
-from ccenv.networks.learning import training as weights
-from ccenv.data import load_split
-from ccenv.networks.core.arguments import build_network
-from ccenv.networks.core.mlp import GatedMLP
-
-def half_a_file(tensors, path, metadata):
-    path.write_bytes(b"half")
-    print("writing", flush=True)
-    time.sleep(100)
-
-checked_file.save_file = half_a_file
-network = build_network(GatedMLP, 0, in_features=64, num_blocks=(4,), block_size=4)
-recipe = weights.Pretraining(num_epochs=1, min_updates=30)
-weights.frozen_weights(network, load_split("digits", "train"), recipe)
-"""
-
-
-def test_a_process_killed_while_it_writes_leaves_no_half_file(cache, digits):
-    with subprocess.Popen(
-        [sys.executable, "-c", SLOW_WRITER],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    ) as process:
-        assert process.stdout.readline() == "writing\n"
-        os.kill(process.pid, signal.SIGKILL)
-    assert not list(cache.glob("*.safetensors"))
-    network = small_network()
-    start = time.monotonic()
-    frozen_weights(network, digits, QUICK)
-    # The lock of the dead process is free at once, and its half file was never taken for weights.
-    assert time.monotonic() - start < 60
-    assert len(list(cache.glob("*.safetensors"))) == 1
-    assert not list(cache.glob("*.partial"))
-
-
 def walk(simulator, generator):
     """One episode under random masks."""
     simulator.begin()
@@ -275,6 +231,12 @@ def test_the_rate_falls_to_zero_and_stays_there():
         ({"weights_kwargs": {"weight_decay": -1}}, "weight_decay to be a finite number"),
         ({"weights_kwargs": {"momentum": 0.9}}, "expected optimizer='sgd' with momentum"),
         ({"weights_kwargs": {"schedule_updates": 0}}, "schedule_updates to be whole numbers"),
+        ({"weights_kwargs": {"distill_weight": 0.5}}, "expected teacher_units"),
+        ({"weights_kwargs": {"warm_start": True}}, "expected teacher_units"),
+        ({"weights_kwargs": {"teacher_units": 8, "distill_weight": 1.5}}, r"in \[0, 1\]"),
+        ({"weights_kwargs": {"teacher_units": 8, "teacher_temperature": 0.0}}, "above 0"),
+        ({"weights_kwargs": {"teacher_units": 0}}, "whole numbers"),
+        ({"weights_kwargs": {"teacher_unit": 8}}, "teacher_units"),
     ],
 )
 def test_impossible_settings_are_refused(settings, message):

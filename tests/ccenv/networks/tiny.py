@@ -21,6 +21,7 @@ from ccenv.networks.core.exit_state import Exit
 from ccenv.networks.core.inference_copy import NORMS
 from ccenv.networks.core.mlp import GatedMLP
 from ccenv.networks.core.sequential import GatedSequential
+from ccenv.networks.gating.gate import gate
 from ccenv.networks.pretrained.efficientnet import BlockGroup, efficientnet_lite0
 from ccenv.networks.pretrained.smollm import LlamaSizes, smollm2
 from ccenv.networks.stages.linear import BlockLinear
@@ -37,6 +38,8 @@ from ccenv.networks.vision.transformer import vit
 from ccenv.tasks.loading import Documents
 from ccenv.tasks.probe import probe_exit, probe_network, probe_residual
 from ccenv.tasks.refreshing import Staleness
+from tests.ccenv.networks.own_decoder import writer
+from tests.ccenv.networks.own_models import CASES, TOKENS, made
 
 SYMBOLS = 7
 WINDOW = (5,)
@@ -91,6 +94,11 @@ def texts(builder, **settings):
     return functools.partial(builder, WINDOW, SYMBOLS, **settings), None
 
 
+def gated(name):
+    make, arguments, example, units = CASES[name]
+    return gate(made(make, *arguments), units, example)
+
+
 def uneven(**settings):
     sizes = {"num_blocks": (3, 5, 2), "block_size": (4, 2, 3), "head_units": (7, 6)}
     return functools.partial(GatedMLP, 6, num_classes=4, **sizes | settings), (6,)
@@ -107,7 +115,7 @@ NETWORKS = {
     "experts": images(experts, (1, 8, 8), num_experts=5, expert_size=3, channels=(4, 4)),
     "experts, norms": images(experts, (3, 8, 8), num_experts=2, channels=(4, 4), norms=True),
     "resnet": images(resnet, (3, 8, 8), depth=8, width=4),
-    "vit": images(vit, (3, 8, 8), depth=2, dim=12, num_heads=3, num_groups=4),
+    "vit": images(vit, (3, 8, 8), depth=2, dim=12, num_heads=3, num_groups=4, patch_size=4),
     "vit of one block": images(vit, (3, 8, 8), depth=1, dim=12, num_heads=1, num_groups=1),
     "cascade": images(cascade, (1, 6, 6), first=(4, 6), then=(8,)),
     "cascade of linear layers": images(cascade, (1, 4, 4), first=(), then=()),
@@ -194,6 +202,10 @@ NETWORKS = {
         is_scaled=True,
     ),
     "hashed_ngrams of places": texts(hashed_ngrams, units=5, num_rows=12, context=4, order=1),
+    "decoder, halves": texts(writer, halves=True),
+    **{f"gated {name}": (
+        functools.partial(gated, name), None if example is TOKENS else example.shape[1:]
+    ) for name, (_, _, example, _) in CASES.items()},
 }  # fmt: skip
 """Name -> a builder, and the shape of an input; None for windows of symbols."""
 

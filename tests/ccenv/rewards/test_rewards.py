@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 
 import ccenv
 from ccenv.agents import AGENTS
-from ccenv.base.registry import resolve
 from ccenv.base.seeding import stream
 from ccenv.envs.stable_baselines import BlockSelectionVecEnv
 from ccenv.mdp.dynamics import EpisodeState, StepOutcome
@@ -155,18 +154,6 @@ def test_nothing_is_paid_for_an_answer_before_the_last_layer():
     assert log_likelihood(last).tolist() == pytest.approx(expected)
 
 
-def test_a_reward_of_ones_own_is_used_by_module_and_name_or_as_a_function(tmp_path, monkeypatch):
-    (tmp_path / "my_rewards.py").write_text(
-        "def thrift(outcome, scale):\n    return -scale * outcome.layer_cost\n"
-    )
-    monkeypatch.syspath_prepend(str(tmp_path))
-    named = make_reward("my_rewards:thrift", {"scale": 2})
-    from my_rewards import thrift
-
-    for reward in (named, make_reward(thrift, {"scale": 2})):
-        assert reward(outcome_of())["total"].tolist() == [-0.5, -0.5]
-
-
 def test_whole_numbers_and_truth_values_become_floats():
     reward = make_reward(lambda outcome: {"hit": outcome.labels == 0, "macs": outcome.macs})
     terms = reward(outcome_of())
@@ -271,22 +258,3 @@ def test_who_needs_one_number_refuses_a_vector_and_says_so():
     for name in ("dense", "reinforce"):
         with pytest.raises(ValueError, match="one number for agents, got 'vector'"):
             AGENTS[name](env, seed=0)
-
-
-@pytest.mark.parametrize("agent_name", ["reinforce", "rloo", "condnet", "sb3_ppo", "sb3_a2c"])
-def test_every_agent_has_curves_of_the_price_and_of_the_rewards_terms(agent_name):
-    agent_class = resolve(agent_name, AGENTS, "agent")
-    settings = PROBE | agent_class.env_defaults | {"reward": "lagrangian"}
-    settings |= {"reward_kwargs": {"cost_limit": 0.1, "update_every": 1}}
-    env = ccenv.BlockSelectionVectorEnv(16 * settings.get("group_size", 1), **settings)
-    env.reset(seed=0)
-    heard = []
-    kwargs = {"num_kept": 1} if agent_name == "rloo" else {}
-    agent_class(env, seed=0, **kwargs).learn(64, lambda images, scalars: heard.append(scalars))
-    found = [scalars["reward/price"] for scalars in heard]
-    assert found[0] == 0
-    assert found == sorted(found)
-    assert found[-1] > 0
-    for scalars in heard:
-        terms = scalars["reward/log_likelihood"] + scalars["reward/cost"]
-        assert scalars["episode/return"] == pytest.approx(terms, abs=1e-4)

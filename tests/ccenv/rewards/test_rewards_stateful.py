@@ -13,7 +13,7 @@ from ccenv.base.seeding import stream
 from ccenv.networks.core.arguments import build_network
 from ccenv.networks.core.mlp import GatedMLP
 from ccenv.rewards import StatefulReward, make_reward
-from ccenv.rewards.lagrangian import Lagrangian, PidLagrangian, level_of, price_of
+from ccenv.rewards.lagrangian import Lagrangian, PidLagrangian
 from ccenv.rewards.latency import TimeTable, numbers_kept, time_table, times_fingerprint
 from ccenv.rewards.potential import fit_probe
 from ccenv.simulator.evaluate import evaluate
@@ -119,11 +119,6 @@ def test_one_image_at_a_time_moves_the_memory_as_a_batch_does(network, name):
     expected = batch.reward.rule.numbers()
     assert alone.reward.rule.numbers() == pytest.approx(expected, rel=1e-5)
     assert any(expected.values())
-
-
-@given(price=st.floats(0, 1e3), scale=st.floats(1e-3, 10))
-def test_a_price_is_found_again_from_its_level(price, scale):
-    assert price_of(level_of(price, scale), scale) == pytest.approx(price, rel=1e-9, abs=1e-12)
 
 
 @given(costs=st.lists(st.floats(0, 1), min_size=1, max_size=40), limit=st.floats(0.05, 1))

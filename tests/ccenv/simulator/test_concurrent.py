@@ -69,9 +69,10 @@ def answer(network, simulator, masks):
     return forward(network, images, masks, start=start)
 
 
-def test_an_answer_is_that_of_the_composite_of_what_was_read_and_of_no_whole_version():
-    simulator, masks = simulator_of("unsafe"), masks_of(4)
-    warm(simulator)
+@pytest.mark.parametrize("rows", [1, 4, 64])
+def test_an_answer_is_that_of_the_composite_of_what_was_read_and_of_no_whole_version(rows):
+    simulator, masks = simulator_of("unsafe", rows), masks_of(rows)
+    warm(simulator, rows)
     whole = [copy.deepcopy(simulator.network)]
     simulator.extension("concurrent").between_gates.append(
         lambda gate: whole.append(copy.deepcopy(simulator.network))
@@ -86,20 +87,6 @@ def test_an_answer_is_that_of_the_composite_of_what_was_read_and_of_no_whole_ver
     assert before[1:] == [-1, -1, -1]
     assert all(later >= 0 for later in last)
     assert len(set(last)) > 1
-
-
-@pytest.mark.parametrize("rows", [1, 4, 64])
-@pytest.mark.parametrize("kind", ["inactive", "unsafe"])
-def test_a_composite_answers_bit_for_bit_with_gradients_on_too(kind, rows):
-    simulator = simulator_of(kind, rows=rows)
-    warm(simulator, rows)
-    for density in (0.2, 0.5, 0.9, 1.0):
-        masks = masks_of(rows, density)
-        logits = episode(simulator, masks)[-1].outcome.logits
-        assert torch.is_grad_enabled()
-        assert torch.equal(
-            logits, simulator.extension("concurrent").composite()(simulator.state.images, masks)
-        )
 
 
 def test_a_policy_that_learns_between_gates_is_a_composite_too_and_the_network_stays():
@@ -126,24 +113,40 @@ def test_a_policy_that_learns_between_gates_is_a_composite_too_and_the_network_s
     assert all(torch.equal(network[name], tensor) for name, tensor in after.items())
 
 
-OTHERS = {
-    "resnet": {"dataset": "digits", "network_kwargs": {"depth": 8, "width": 4}},
-    "lm": {
-        "dataset": "prose@8",
-        "network_kwargs": {"width": 8, "num_heads": 2, "ffn_width": 6, "num_experts": 4},
-        "observation": "symbols",
+LM = {"width": 8, "num_heads": 2, "ffn_width": 6, "num_experts": 4}
+RESNET = {"network": "resnet", "network_kwargs": {"depth": 8, "width": 4}}
+KNOWN = {
+    "mlp": SMALL,
+    "resnet": RESNET,
+    "heads, experts": {"network": "lm", "network_kwargs": LM | {"gates": "heads,experts"}},
+    "units, repeated": {
+        "network": "lm",
+        "network_kwargs": LM | {"gates": "attention,ffn,exits", "depth": 1, "repeats": 2},
     },
+    "gated": {"network": "tests.ccenv.simulator.test_concurrent:gated"},
 }
 
 
-@pytest.mark.parametrize("network", OTHERS)
-def test_each_gate_of_other_networks_reads_one_version_and_updates_learn_what_they_learn_alone(
-    network, tmp_path, monkeypatch
-):
+@pytest.fixture
+def network_of(tmp_path, monkeypatch):
+    """Settings of a kind of network, with data that it reads."""
     monkeypatch.setenv("CCENV_DATA", str(tmp_path))
     (tmp_path / "prose.txt").write_text("abc ca bba cab " * 100)
-    settings = {"network": network, "weights": "cotrain", "weights_kwargs": ADAM}
-    simulator = seeded(16, concurrent="unsafe", **settings | OTHERS[network])
+
+    def settings(kind, **more):
+        dataset = "prose@8" if KNOWN[kind].get("network") == "lm" else "digits"
+        return LEARNING | {"dataset": dataset, "weights_kwargs": ADAM} | KNOWN[kind] | more
+
+    return settings
+
+
+@pytest.mark.parametrize(
+    ("network", "more"), [("resnet", {}), ("heads, experts", {"observation": "symbols"})]
+)
+def test_each_gate_of_other_networks_reads_one_version_and_updates_learn_what_they_learn_alone(
+    network, more, network_of
+):
+    simulator = seeded(16, **network_of(network, concurrent="unsafe", **more))
     agent = BlockDropout(simulator, keep_probability=0.5)
     collect_rollout(simulator, agent, agent.generator)
     whole = [copy.deepcopy(simulator.network)]
@@ -167,19 +170,6 @@ def test_each_gate_of_other_networks_reads_one_version_and_updates_learn_what_th
         assert torch.equal(tensor, alone.state_dict()[name])
 
 
-LM = {"width": 8, "num_heads": 2, "ffn_width": 6, "num_experts": 4}
-KNOWN = {
-    "mlp": SMALL,
-    "resnet": {"network": "resnet", "network_kwargs": {"depth": 8, "width": 4}},
-    "heads, experts": {"network": "lm", "network_kwargs": LM | {"gates": "heads,experts"}},
-    "units, repeated": {
-        "network": "lm",
-        "network_kwargs": LM | {"gates": "attention,ffn,exits", "depth": 1, "repeats": 2},
-    },
-    "gated": {"network": "tests.ccenv.simulator.test_concurrent:gated"},
-}
-
-
 def gated(input_shape, num_classes):
     """A user's model with a unit, channels and an exit."""
     model = nn.Sequential(
@@ -194,12 +184,8 @@ def gated(input_shape, num_classes):
 
 
 @pytest.mark.parametrize("kind", KNOWN)
-def test_updates_of_what_is_off_for_all_change_no_answer_under_way(kind, tmp_path, monkeypatch):
-    monkeypatch.setenv("CCENV_DATA", str(tmp_path))
-    (tmp_path / "prose.txt").write_text("abc ca bba cab " * 100)
-    dataset = {"lm": "prose@8", "bytes": "prose"}.get(KNOWN[kind].get("network"), "digits")
-    wanted = {"dataset": dataset, "weights_kwargs": ADAM, **LEARNING, **KNOWN[kind]}
-    simulator = seeded(4, **wanted)
+def test_updates_of_what_is_off_for_all_change_no_answer_under_way(kind, network_of):
+    simulator = seeded(4, **network_of(kind))
     moved = []
     simulator.extension("concurrent").between_gates.append(
         lambda gate: moved.append(not same_weights(simulator.network, before))
@@ -242,15 +228,16 @@ def test_the_checker_refuses_a_network_that_says_of_what_is_read_that_it_is_not(
 
 @pytest.mark.parametrize("concurrent", ["inactive", "unsafe"])
 @pytest.mark.parametrize("network", ["mlp", "resnet"])
-def test_a_run_is_bit_for_bit_the_one_without_the_learners_thread(concurrent, network, monkeypatch):
+def test_a_run_is_bit_for_bit_the_one_without_the_learners_thread(
+    concurrent, network, network_of, monkeypatch
+):
     runs = []
     for own_thread in (True, False):
         if not own_thread:
             monkeypatch.setattr(
                 "ccenv.simulator.extensions.concurrent.learner", lambda _: InThread()
             )
-        wanted = {"dataset": "digits", **LEARNING, **KNOWN[network], "concurrent": concurrent}
-        simulator = seeded(16, **wanted, weights_kwargs=ADAM)
+        simulator = seeded(16, **network_of(network, concurrent=concurrent))
         agent = Reinforce(simulator)
         agent.learn(16 * 6)
         runs.append((simulator.network, agent.scores))
@@ -357,13 +344,6 @@ def test_what_is_off_does_learn_and_nothing_else_moves_though_moments_would_move
     new = simulator.trainer.optimizer.state_dict()["state"]
     assert torch.equal(new[0]["exp_avg"][~units], old[0]["exp_avg"][~units])
     assert not torch.equal(new[0]["exp_avg"][units], old[0]["exp_avg"][units])
-
-
-def test_the_answers_biases_and_gates_to_come_are_never_written():
-    entries = inactive_entries(GatedMLP(8, BLOCKS, 2, 3), [torch.zeros(2, 6, dtype=torch.bool)])
-    whole = {name for name, entry in entries.items() if entry.all()}
-    assert whole == {"layers.0.weight", "layers.0.bias", "layers.1.weight"}
-    assert not any(entry.any() for name, entry in entries.items() if name not in whole)
 
 
 def test_updates_of_another_network_are_refused():

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 import torch
 
-from ccenv.envs.scalar import BlockSelectionEnv
 from ccenv.networks.core.parameters import FiniteWeights
 from ccenv.tasks.probe import PROBE_SETTINGS
 from tests.ccenv.episodes import masks_for, seeded
@@ -16,20 +15,11 @@ SETTINGS = {
 }
 
 
-def of_simulator(**settings):
+def started(**settings):
+    """A simulator, and a way to take its step at a gate."""
     simulator = seeded(4, **settings)
     masks = masks_for(simulator, density=1.0)
-    return simulator, simulator.begin, lambda gate: simulator.step(masks[gate])
-
-
-def of_scalar(**settings):
-    env = BlockSelectionEnv(**settings)
-    env.reset(seed=0)
-    action = np.ones(env.action_space.shape, dtype=np.int8)
-    return env.simulator, env.reset, lambda _: env.step(action)
-
-
-VIEWS = {"simulator": of_simulator, "scalar": of_scalar}
+    return simulator, lambda gate: simulator.step(masks[gate])
 
 
 def in_place(layer):
@@ -46,30 +36,29 @@ def replaced(layer):
 
 
 @pytest.mark.parametrize("weights", SETTINGS)
-@pytest.mark.parametrize("view", VIEWS)
-def test_every_view_refuses_weights_that_are_not_finite_at_the_next_first_step(view, weights):
-    for spoil in (in_place, through_data, replaced):
-        simulator, start, step = VIEWS[view](**SETTINGS[weights], weights=weights)
-        start()
-        if spoil is not through_data:
-            for gate in range(simulator.num_layers):
-                step(gate)
-        # The last layer's: no observation of the first gate shows them.
-        spoil(simulator.network.head_layers[-1])
-        start()
-        with pytest.raises(ValueError, match=r"expected finite weights of the network, got \d+"):
-            step(0)
+@pytest.mark.parametrize("spoil", [in_place, through_data, replaced])
+def test_weights_that_are_not_finite_are_refused_at_the_next_first_step(spoil, weights):
+    simulator, step = started(**SETTINGS[weights], weights=weights)
+    simulator.begin()
+    if spoil is not through_data:
+        for gate in range(simulator.num_layers):
+            step(gate)
+    # The last layer's: no observation of the first gate shows them.
+    spoil(simulator.network.head_layers[-1])
+    simulator.begin()
+    with pytest.raises(ValueError, match=r"expected finite weights of the network, got \d+"):
+        step(0)
 
 
 def test_a_network_that_diverges_while_it_learns_is_refused_before_the_next_reward():
-    simulator, start, step = of_simulator(**SETTINGS["cotrain"], weights="cotrain")
-    start()
+    simulator, step = started(**SETTINGS["cotrain"], weights="cotrain")
+    simulator.begin()
     for gate in range(simulator.num_layers):
         step(gate)
     with torch.no_grad():
         simulator.network.head_layers[-1].weight.fill_(torch.nan)
     assert np.isnan(simulator.update_network()["network_loss"])
-    start()
+    simulator.begin()
     with pytest.raises(ValueError, match="expected finite weights of the network"):
         step(0)
 

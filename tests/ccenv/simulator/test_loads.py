@@ -11,15 +11,11 @@ from ccenv.agents.searched import FixedMask
 from ccenv.simulator.extensions.loads import use
 from ccenv.simulator.simulator import Simulator
 from ccenv.tasks.loading import NUM_EXPERTS
+from tests.ccenv.episodes import DOCUMENTS
 
 BLOCKS = 5
-MEMORY = {
-    "dataset": "documents",
-    "network": "documents",
-    "episode": "sequence",
-    "reward": "probability_minus_cost",
-    "reward_kwargs": {"cost_weight": 0.0, "load_weight": 0.6 * NUM_EXPERTS},
-}
+PRICES = {"cost_weight": 0.0, "load_weight": 0.6 * NUM_EXPERTS}
+MEMORY = DOCUMENTS | {"reward_kwargs": PRICES}
 
 
 @given(

@@ -14,30 +14,22 @@ from made_results import curves_of
 from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.summary.writer import event_file_writer
-from torch import nn
 
 from ccenv.agents import AGENTS
 from ccenv.base.checked_file import load_tree, save_tree
 from ccenv.base.registry import resolve
-from ccenv.base.snapshot import CannotStoreError, restore_state, state_of
 from ccenv.runs.config.settings import make_plan
 from ccenv.runs.engine import checkpoint, listener, run
 from ccenv.runs.store import folder as run_folder
 from ccenv.runs.tensorboard import tracking
 from ccenv.tasks.probe import PROBE_SETTINGS
+from tests.ccenv.episodes import UNEVEN
 
 BATCH, UPDATES = 64, 6
 IMAGES = BATCH * UPDATES
 RUN = {"images": IMAGES, "batch_size": BATCH, "eval_every": 2 * BATCH}
 PROBE = PROBE_SETTINGS | RUN
-COTRAIN = {
-    "dataset": "synthetic",
-    "num_blocks": (3, 5),
-    "block_size": (4, 2),
-    "weights": "cotrain",
-    "weights_kwargs": {"schedule_updates": 4},
-    **RUN,
-}
+COTRAIN = UNEVEN | RUN | {"weights_kwargs": {"schedule_updates": 4}}
 BEST = {"keep_best": True, "eval_every": BATCH}
 SMALL = {
     "rloo": {"num_kept": 1},
@@ -394,22 +386,3 @@ def test_a_tree_comes_back_as_it_was(tmp_path):
     np.testing.assert_array_equal(found["array"], tree["array"])
     assert found["array"].dtype == np.uint32
     assert sorted(path.name for path in tmp_path.iterdir()) == ["tree"]
-
-
-def test_a_state_goes_back_into_the_objects_that_others_hold():
-    parameter = nn.Parameter(torch.ones(2))
-    optimizer = torch.optim.Adam([parameter])
-    parameter.grad = torch.ones(2)
-    optimizer.step()
-    held = {"list": [parameter], "optimizer": optimizer, "stream": torch.Generator()}
-    state = state_of(held)
-    kept = parameter.detach().clone()
-    state["entries"]["list"]["items"][0] = kept
-    with torch.no_grad():
-        parameter.zero_()
-    restored = restore_state(held, state)
-    assert restored["list"][0] is parameter
-    assert restored["optimizer"].param_groups[0]["params"][0] is parameter
-    assert torch.equal(parameter, kept)
-    with pytest.raises(CannotStoreError, match=r"x\['a'\]\[1\]"):
-        state_of({"a": [1, object()]}, "x")

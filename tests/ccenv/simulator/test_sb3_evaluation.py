@@ -10,26 +10,19 @@ import torch
 from sb3_contrib import MaskablePPO
 from stable_baselines3 import A2C, DQN, PPO, SAC, TD3
 from stable_baselines3.common.vec_env import VecNormalize
-from torch import nn
 
 import ccenv
 from ccenv.agents.sb3 import A2CAgent, PPOAgent
 from ccenv.envs.actions import ActionView
 from ccenv.envs.stable_baselines import ActionViewVecEnv, BlockSelectionVecEnv
 from ccenv.simulator.evaluate import evaluate
-from tests.ccenv.episodes import seeded
+from tests.ccenv.episodes import UNEVEN, seeded
 
-UNEVEN = {
-    "dataset": "synthetic",
-    "num_blocks": (3, 5),
-    "block_size": (4, 2),
-    "weights": "cotrain",
-    "observation": "summary",
-}
+SEEN = UNEVEN | {"observation": "summary"}
 
 
 def fresh(num_envs=8, **settings):
-    env = BlockSelectionVecEnv(num_envs, **UNEVEN | settings)
+    env = BlockSelectionVecEnv(num_envs, **SEEN | settings)
     env.seed(0)
     env.reset()
     return env
@@ -46,7 +39,7 @@ def same_verdict(one, other):
 @pytest.mark.parametrize("agent_class", [A2CAgent, PPOAgent])
 @pytest.mark.parametrize("sample", [True, False])
 def test_a_model_is_judged_as_the_agent_that_holds_it(agent_class, sample):
-    simulator = seeded(16, **UNEVEN)
+    simulator = seeded(16, **SEEN)
     agent = agent_class(simulator)
     agent.learn(64)
     expected = evaluate(simulator, agent, deterministic=not sample, seed=3)
@@ -118,7 +111,7 @@ def test_other_kinds_of_models_are_judged_and_draws_leave_the_global_stream_alon
 
 
 def test_a_model_of_the_scalar_environment_is_judged_too():
-    env = ActionView(gym.make("BlockSelection-v0", **UNEVEN), "menu", menu="single")
+    env = ActionView(gym.make("BlockSelection-v0", **SEEN), "menu", menu="single")
     model = DQN("MlpPolicy", env, buffer_size=64)
     assert evaluate(env, model).num_images == 500
 
@@ -135,24 +128,6 @@ def test_a_model_behind_a_normaliser_sees_what_it_learned_from():
     train = evaluate(env, model, split="train", deterministic=True)
     assert torch.equal(train.masks[0][indices], bits)
     assert moved.num_images == 500
-
-
-def test_a_convolution_of_the_users_is_counted_too():
-    class Wide(nn.Module):
-        def __init__(self, observation_space):
-            super().__init__()
-            self.features_dim = observation_space.shape[0]
-            self.convolution = nn.Conv1d(1, 1, 3, padding=1)
-
-        def forward(self, observations):
-            return self.convolution(observations[:, None])[:, 0]
-
-    env = fresh()
-    kwargs = {"features_extractor_class": Wide, "net_arch": []}
-    model = A2C("MlpPolicy", env, policy_kwargs=kwargs)
-    (size,) = env.observation_space.shape
-    expected = 2 * (3 * size + 5 * size) / env.simulator.dense_macs
-    assert evaluate(env, model).policy_cost == expected
 
 
 def test_a_model_of_another_environment_is_refused():

@@ -6,9 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import ccenv
-from ccenv.agents.base import Agent
 from ccenv.agents.condnet import Condnet
-from ccenv.agents.reference_policies import BlockDropout
 from ccenv.agents.reinforce import Reinforce
 from ccenv.agents.rloo import Rloo
 from ccenv.envs.stable_baselines import ActionViewVecEnv, BlockSelectionVecEnv
@@ -168,25 +166,13 @@ def test_an_answer_is_computed_once_a_position():
     assert len(calls) == LENGTH
 
 
-def test_every_position_is_judged_once():
-    simulator = simulator_of("skip_gru", num_images=2)
-    agent = BlockDropout(simulator, keep_probability=1.0)
-    verdict = ccenv.evaluate(simulator, agent, split="test", batch_size=500)
-    split = simulator.on_split("test", 2).data
-    assert verdict.num_images == len(split) == len(verdict.masks[0])
-    inputs = simulator_of("skip_gru", num_images=2, episode="input")
-    inputs.network.load_state_dict(simulator.network.state_dict())
-    plain = ccenv.evaluate(inputs, BlockDropout(inputs, keep_probability=1.0), split="test")
-    assert verdict.nll == pytest.approx(plain.nll, rel=1e-5)
-    assert verdict.compute_cost == plain.compute_cost == 1
-
-
 @pytest.mark.parametrize("name", NETWORKS)
 def test_greedy_masks_are_those_under_which_the_network_runs_earlier_positions(name):
     simulator = simulator_of(name, num_images=4)
     agent = Reinforce(simulator, learning_rate=0.5)
     agent.learn(8)
     found = ccenv.evaluate(simulator, agent, split="test", deterministic=True, batch_size=500)
+    assert found.num_images == len(simulator.on_split("test", 2).data) == len(found.masks[0])
     inputs = simulator_of(name, num_images=4, episode="input")
     inputs.network.load_state_dict(simulator.network.state_dict())
     plain = ccenv.evaluate(inputs, agent, split="test", deterministic=True, batch_size=3000)
@@ -239,27 +225,6 @@ def test_a_memory_goes_on_over_a_sequence_of_a_network_that_reads_earlier_positi
         kept = found.masks[0].view(-1, LENGTH, 1)[:3, place]
         assert torch.equal(mask, kept)
         seen = judged.step(mask).observation.numpy()
-
-
-class EverySecond(Agent):
-    """Updates at every second position, which it counts itself."""
-
-    learns = False
-    policy_macs = (0,)
-
-    def begin_episode(self, simulator):
-        self.count = 0
-
-    def act(self, observation, layer, generator=None):
-        self.count += 1
-        return torch.full((len(observation), 1), self.count % 2 == 1)
-
-
-def test_a_policy_keeps_a_state_of_its_own_from_position_to_position():
-    simulator = simulator_of("skip_gru")
-    verdict = ccenv.evaluate(simulator, EverySecond(simulator), split="test", batch_size=100)
-    kept = verdict.masks[0].view(-1, LENGTH)
-    assert (kept == (torch.arange(LENGTH) % 2 == 0)).all()
 
 
 @pytest.mark.parametrize(

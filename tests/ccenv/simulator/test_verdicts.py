@@ -93,9 +93,14 @@ def test_the_macs_of_a_function_are_unknown_and_never_zero():
     assert '"total_cost": null' in json.dumps(found.numbers(), allow_nan=False)
 
 
+class OfTensordicts(torch.nn.Linear):
+    in_keys = ("observation",)
+
+
 @pytest.mark.parametrize(
     ("actor", "error", "text"),
     [
+        (OfTensordicts(2, 2), TypeError, r"lambda x: actor\(TensorDict\(observation=x\)\)\['act"),
         (lambda seen: {"action": seen}, TypeError, "expected bits .*the action alone"),
         (
             lambda seen: seen[:, :3],
@@ -110,15 +115,6 @@ def test_the_macs_of_a_function_are_unknown_and_never_zero():
 )
 def test_a_function_that_returns_no_bits_is_told_what_it_should_return(actor, error, text):
     with pytest.raises(error, match=text):
-        ccenv.evaluate(simulator_of(LAYERS), actor)
-
-
-def test_an_actor_of_tensordicts_is_told_which_function_to_give():
-    actor = torch.nn.Linear(2, 2)
-    actor.in_keys = ["observation"]
-    with pytest.raises(
-        TypeError, match=r"lambda x: actor\(TensorDict\(observation=x\)\)\['action'\]"
-    ):
         ccenv.evaluate(simulator_of(LAYERS), actor)
 
 

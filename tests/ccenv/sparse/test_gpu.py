@@ -153,15 +153,6 @@ def _takes_all(monkeypatch):
 
 
 @pytest.mark.usefixtures("_takes_all")
-@pytest.mark.parametrize("is_training", [False, True])
-def test_a_dense_product_is_chosen_in_the_valley_between_few_rows_and_many(is_training):
-    for batch in (128, 256, 512):
-        assert route_of(batch, is_training=is_training) == "masked_dense"
-    for batch in (1, 2048, 8192):
-        assert route_of(batch, is_training=is_training) == "triton"
-
-
-@pytest.mark.usefixtures("_takes_all")
 def test_a_route_is_chosen_by_shape_and_can_be_forced():
     assert route_of(256, backend="gpu") == "triton"
     assert route_of(256, dtype=torch.float32) == "triton"

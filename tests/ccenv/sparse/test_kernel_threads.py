@@ -5,11 +5,8 @@ from concurrent.futures import Future
 import pytest
 import sparse_layers as layers
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 from sparse_layers import draw_layer, run, shared_by, through
 
-from ccenv.networks.core.mlp import GatedMLP
 from ccenv.sparse.cpu import addresses as cpu
 
 # Sizes whose shares begin in the middle of a block, or hold several blocks, or leave odd ones.
@@ -20,26 +17,6 @@ SIZES = [
     ((3, 40), (1, 10)),
     ((65, 2), (2, 33)),
 ]
-
-
-@given(
-    total=st.integers(0, 5000),
-    smallest=st.integers(0, 600),
-    unit=st.sampled_from([1, 16]),
-    threads=st.integers(1, 8),
-)
-def test_parts_cover_everything_once_and_are_neither_too_many_nor_too_small(
-    total, smallest, unit, threads
-):
-    smallest, found = max(smallest, unit), []
-    with shared_by(threads):
-        cpu.share_parts(lambda first, last: found.append((first, last)), total, smallest, unit)
-    found.sort()
-    assert [first for first, _ in found] == [0, *(last for _, last in found[:-1])]
-    assert found[-1][1] == total
-    assert len(found) == max(1, min(threads, total // smallest))
-    assert all(first % unit == 0 for first, _ in found)
-    assert len(found) == 1 or min(last - first for first, last in found) > smallest - unit
 
 
 def test_a_part_that_no_thread_has_begun_is_taken_by_the_caller(monkeypatch):
@@ -75,24 +52,6 @@ def test_rows_shared_between_threads_are_those_of_one_thread_to_rounding():
     layers.assert_close(shared, alone, torch.float32)
     # Which units are exactly zero does not depend on who computed them.
     assert torch.equal(shared[0] == 0, alone[0] == 0)
-
-
-def test_a_network_learns_the_same_with_one_thread_and_with_several():
-    def weights_after_updates(threads):
-        torch.manual_seed(0)
-        network = GatedMLP(100, num_blocks=(6, 5), block_size=16, num_classes=3)
-        optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
-        generator = torch.Generator().manual_seed(1)
-        with shared_by(threads):
-            for _ in range(5):
-                images = torch.rand(40, 100, generator=generator)
-                masks = [torch.rand(40, n, generator=generator) < 0.4 for n in (6, 5)]
-                optimizer.zero_grad()
-                network(images, masks, backend="cpu").square().sum().backward()
-                optimizer.step()
-        return [parameter.detach().clone() for parameter in network.parameters()]
-
-    layers.assert_equal(weights_after_updates(2), weights_after_updates(1))
 
 
 def test_a_layer_that_keeps_little_is_not_worth_a_second_thread():

@@ -44,17 +44,6 @@ def test_single_units_are_computed_whole_unless_few_are_kept():
     assert whole(network_of((64, 128), (16, 1))) == [False, True]
 
 
-def test_a_network_with_dropout_left_on_is_computed_whole():
-    for widths in ((256,), (640, 640), (800, 704)):
-        choosers = [Chooser(torch.zeros(n), "sampled") for n in widths]
-        assert all(whole(network_of(widths, 1, features=784), choosers))
-
-
-def test_blocks_of_four_units_and_more_are_always_skipped():
-    for size in (4, 8, 64):
-        assert not any(whole(network_of((7, 7), size), [Chooser(torch.ones(7))] * 2))
-
-
 @pytest.mark.parametrize("where", ["layer", "head", "policy"])
 def test_nothing_is_computed_whole_beside_weights_that_are_not_finite(where):
     network = network_of((256, 256), 1)

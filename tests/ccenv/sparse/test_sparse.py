@@ -14,7 +14,6 @@ from sparse_layers import draw_layer, reference, run, shared_by, through
 from ccenv.sparse.buffers import kept_in_dtype, remember
 from ccenv.sparse.cpu.masked_dense import FEW_ROWS, masked_dense_linear
 from ccenv.sparse.linear import block_sparse_linear, resolve_activation
-from ccenv.sparse.operands import check_operands, plainly_fit
 from ccenv.sparse.reference import grouped_linear, reference_linear
 from ccenv.sparse.routes import explain_backend
 
@@ -333,26 +332,3 @@ def test_a_second_derivative_through_the_kernel_is_refused():
     (slope,) = torch.autograd.grad(y.square().sum(), x, create_graph=True)
     with pytest.raises(RuntimeError, match="once_differentiable"):
         slope.sum().backward()
-
-
-@given(
-    st.sampled_from([(3, 8), (3, 9), (8,), (0, 8)]),
-    st.sampled_from([(6, 8), (6, 9), (5, 8)]),
-    st.sampled_from([None, (6,), (5,), (1, 6)]),
-    st.sampled_from([None, (3, 4), (2, 4), (3, 3), (3, 0), (3,)]),
-    st.sampled_from([None, (3, 2), (3, 4)]),
-    st.sampled_from([torch.float32, torch.float64, torch.int64]),
-    st.sampled_from([torch.bool, torch.uint8]),
-)
-def test_what_the_quick_look_lets_through_fits(x, weight, bias, in_mask, out_mask, dtype, bits):
-    numbers = [None if s is None else torch.zeros(s, dtype=dtype) for s in (x, weight, bias)]
-    masks = [None if s is None else torch.zeros(s, dtype=bits) for s in (in_mask, out_mask)]
-    if plainly_fit((*numbers, *masks)):
-        check_operands((*numbers, *masks))
-        assert numbers[0].dtype == torch.float32
-
-
-def test_the_quick_look_lets_through_what_is_usual():
-    x, weight, mask = torch.zeros(3, 8), torch.zeros(6, 8), torch.ones(3, 2, dtype=torch.bool)
-    assert plainly_fit((x, weight, torch.zeros(6), mask, mask))
-    assert plainly_fit((x, weight, None, None, None))

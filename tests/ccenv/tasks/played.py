@@ -118,11 +118,11 @@ def best_expert(problem):
 
 
 def one_expert(problem):
-    """The same expert for all tokens."""
-    expert = problem.expert()
+    """The same expert for all tokens, or inputs."""
+    expert = problem.expert() if isinstance(problem, Loading) else 0
 
     def choose(simulator):
-        mask = torch.zeros(simulator.num_images, 8, dtype=torch.bool)
+        mask = torch.zeros(simulator.num_images, simulator.max_blocks, dtype=torch.bool)
         mask[:, expert] = True
         return mask
 
@@ -193,20 +193,9 @@ def own_expert(problem):
     return lambda simulator: simulator.state.images_by_row[:, : problem.domains] > 0.5
 
 
-def first_expert(problem):
-    """The same expert for all inputs."""
-
-    def choose(simulator):
-        mask = torch.zeros(simulator.num_images, problem.domains, dtype=torch.bool)
-        mask[:, 0] = True
-        return mask
-
-    return choose
-
-
 RULES = {
     Real: (by_estimate, static_mask),
-    CoTrained: (own_expert, first_expert),
+    CoTrained: (own_expert, one_expert),
     Choices: (best_choice, blind_choice),
     Loading: (best_expert, one_expert),
     Refreshing: (best_refresh, fixed_refresh),

@@ -87,15 +87,6 @@ def test_without_a_price_the_best_offers_are_taken_and_at_a_high_one_the_cheapes
     assert allocate(values, costs, 1.0).price == 0
 
 
-def test_right_or_wrong_leaves_few_mean_costs_and_coins_reach_the_others():
-    values, costs = table(1, inputs=500, right_or_wrong=True)
-    prices = np.linspace(0, 30, 300)
-    reached = {taken_entries(costs, best_offers(values, costs, p)).mean().round(12) for p in prices}
-    assert len(reached) <= 10
-    budget = (sorted(reached)[0] + sorted(reached)[1]) / 2
-    assert allocate(values, costs, budget).mean_cost(costs) == pytest.approx(budget)
-
-
 @pytest.mark.parametrize(
     ("values", "costs", "budget", "message"),
     [

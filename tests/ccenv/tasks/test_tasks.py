@@ -91,37 +91,29 @@ def test_the_optimum_under_drawn_cost_weights_equals_brute_force():
     assert problem.reference() == pytest.approx(blind, abs=0.005)
 
 
+def most_right(right, spent, limit):
+    """A linear program over shares of each mask, of each row: the most, and what it spends."""
+    rows, masks = right.shape
+    found = linprog(
+        -right.ravel() / rows,
+        A_ub=spent.ravel()[None] / rows,
+        b_ub=[limit],
+        A_eq=np.kron(np.eye(rows), np.ones(masks)),
+        b_eq=np.ones(rows),
+    )
+    return -found.fun, float(found.x @ spent.ravel()) / rows
+
+
 @pytest.mark.parametrize("limit", [0.1, 0.3, 0.5])
 def test_the_optimum_under_a_limit_equals_a_linear_program_over_all_masks(limit):
     problem = Choices(gates=(4,), domains=2, sizes=(1, 3), cost_limit=limit)
     right, spent = values_of_all_masks(problem)
-    # A share of each mask, of each domain by itself or of both alike; a domain's shares sum to 1.
-    each = linprog(
-        -right.ravel() / 2,
-        A_ub=spent.ravel()[None] / 2,
-        b_ub=[limit],
-        A_eq=np.kron(np.eye(2), np.ones(16)),
-        b_eq=[1, 1],
-    )
-    alike = linprog(
-        -right.mean(axis=0),
-        A_ub=spent.mean(axis=0)[None],
-        b_ub=[limit],
-        A_eq=np.ones((1, 16)),
-        b_eq=[1],
-    )
-    assert problem.optimum() == pytest.approx(-each.fun, abs=1e-5)
-    assert problem.reference() == pytest.approx(-alike.fun, abs=1e-5)
+    assert problem.optimum() == pytest.approx(most_right(right, spent, limit)[0], abs=1e-5)
+    alike = [values.mean(axis=0)[None] for values in (right, spent)]
+    assert problem.reference() == pytest.approx(most_right(*alike, limit)[0], abs=1e-5)
     # Who spends more than the limit earns less than the optimum, however much that is.
     for cost in (limit + 0.01, 0.7, 1.0):
-        more = linprog(
-            -right.ravel() / 2,
-            A_ub=spent.ravel()[None] / 2,
-            b_ub=[cost],
-            A_eq=np.kron(np.eye(2), np.ones(16)),
-            b_eq=[1, 1],
-        )
-        assert problem.earned(-more.fun, float(more.x @ spent.ravel() / 2)) <= problem.optimum()
+        assert problem.earned(*most_right(right, spent, cost)) <= problem.optimum()
 
 
 def test_the_optimum_among_distractors_equals_brute_force_by_densities():
@@ -203,7 +195,8 @@ def test_the_optimum_of_updating_equals_a_search_of_everything(positions):
     assert problem.optimum() == pytest.approx(seen.max())
 
 
-SLOW = ("loads-4", "scale-512", "sharing-64")
+SLOW = ("loads-4", "scale-512", "sharing-64", "sharing-16", "cotraining-8", "cotraining-16")
+SLOW += ("real-resnet20", "real-efficientnet")
 
 
 @pytest.mark.parametrize(
@@ -250,18 +243,6 @@ def test_a_wrong_name_is_told_with_the_nearest(ask, said):
     with pytest.raises(ValueError, match=said.replace("[", r"\[")) as told:
         ask()
     assert "\n" not in str(told.value)
-
-
-class Every:
-    """Keeps everything, on any view."""
-
-    def __init__(self, env):
-        self.env = env
-
-    def __call__(self, episodes):
-        width = self.env.action_space.shape[-1]
-        for _ in range(episodes):
-            self.env.step(np.ones((self.env.num_envs, width), np.int8))
 
 
 @pytest.mark.parametrize("view", ["scalar", "vector", "sb3"])
@@ -378,7 +359,7 @@ def test_inputs_of_a_phase_come_for_their_share_of_the_budget(monkeypatch, tmp_p
     assert seen == [[place // 4] for place in range(20)]
 
 
-@pytest.mark.parametrize("name", ["depth-2", "price-wide", "memory-2", "cotraining-4", "refresh-8"])
+@pytest.mark.parametrize("name", ["price-wide", "memory-2", "cotraining-4"])
 def test_checkers_pass_on_every_kind_of_task(name, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     with warnings.catch_warnings():

@@ -21,17 +21,3 @@ def test_rows_hold_the_density_and_its_limit_for_every_batch(monkeypatch, capsys
     assert half["density"] == pytest.approx(0.5, abs=0.05)
     assert all(row["low"] <= row["speedup"] <= row["high"] for row in found["rows"])
     assert {"cpu", "threads"} <= set(found["machine"])
-
-
-@pytest.mark.parametrize(
-    ("words", "told"),
-    [
-        (["--blocks", "3"], "expected --width to be a multiple of --blocks"),
-        (["--rounds", "1"], "--rounds of at least 2"),
-        (["--device", "tpu"], "expected device to be 'cpu' or a CUDA device that is here"),
-    ],
-)
-def test_a_wrong_option_is_refused_before_anything_is_timed(words, told, monkeypatch, capsys):
-    monkeypatch.setattr(benchmark, "timed", None)
-    assert benchmark.main([*SMALL, *words]) == 2
-    assert told in capsys.readouterr().err

@@ -5,7 +5,9 @@ import re
 import shlex
 
 import pytest
+import torch
 
+import ccenv
 from ccenv.runs.commands import eval as judging
 from ccenv.runs.commands import inspect, plot, train
 from ccenv.runs.config.command import command_line, read_config
@@ -13,6 +15,7 @@ from ccenv.runs.config.settings import make_plan
 from ccenv.runs.config.values import parse_pairs
 from ccenv.runs.report import publish
 from ccenv.runs.store import folder as run_folder
+from ccenv.runs.store.seal import SEAL, sealed
 from ccenv.tasks.probe import PROBE_SETTINGS
 
 PLANS = (
@@ -50,20 +53,19 @@ def test_a_file_of_settings_is_toml_and_the_command_line_goes_before_it(tmp_path
     assert plans[0].environment["reward_kwargs"] == {"cost_weight": 0.5}
 
 
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ('agent = "rloo"\nimage = 5', "did you mean 'images'"),
-        ('agent = "rlo"', "did you mean 'rloo'"),
-        ("images = ", "expected settings as TOML"),
-        ('agent = "rloo"\nseed = 1\n[environment]\nseed = 2', "expected seed once"),
-        ("seed = 1", "expected an agent, got none"),
-    ],
-)
-def test_a_wrong_file_of_settings_is_told(text, message, tmp_path, capsys):
-    (tmp_path / "mine.toml").write_text(text)
-    assert train.main(["--config", str(tmp_path / "mine.toml")]) == 2
-    assert message in capsys.readouterr().err
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a card")
+def test_eval_of_a_run_from_a_machine_with_a_card_leaves_the_run(tmp_path, capsys):
+    given = PROBE_SETTINGS | {"images": 64, "batch_size": 64, "log_dir": str(tmp_path)}
+    folder = ccenv.train("reinforce", **given).folder
+    for name in ("config.json", "result.json"):
+        content = json.loads((folder / name).read_text())
+        content.get("settings", content)["environment"]["device"] = "cuda"
+        (folder / name).write_text(json.dumps(sealed(content) if SEAL in content else content))
+    before = {path: path.is_file() and path.read_bytes() for path in tmp_path.rglob("*")}
+    capsys.readouterr()
+    assert judging.main([str(folder)]) == 2
+    assert capsys.readouterr().err.startswith("ccenv eval: expected device to be 'cpu' or a CUDA")
+    assert {path: path.is_file() and path.read_bytes() for path in tmp_path.rglob("*")} == before
 
 
 def test_seeds_are_trained_judged_again_and_drawn(tmp_path, monkeypatch, capsys):
@@ -93,9 +95,3 @@ def test_seeds_are_trained_judged_again_and_drawn(tmp_path, monkeypatch, capsys)
     said = capsys.readouterr()
     assert re.search(r"^reinforce .*\(2 seeds: too few\)", said.out, re.MULTILINE)
     assert f"report: {report / 'index.html'}" in said.err
-
-
-def test_a_folder_without_finished_runs_is_not_drawn(tmp_path, capsys):
-    assert plot.main([str(tmp_path), "--out", str(tmp_path / "out")]) == 2
-    assert "to hold finished runs" in capsys.readouterr().err
-    assert not (tmp_path / "out").exists()

@@ -1,27 +1,29 @@
 """Laws of `ccenv compare`: what is there is not run again, nothing is ranked by reward."""
 
+import argparse
 import contextlib
 import dataclasses
 import importlib
+import io
 import json
 import os
+import random
 import re
 import shutil
 from pathlib import Path
 
 import pytest
 
-from ccenv.runs import comparing, studies
+from ccenv.runs import comparing
 from ccenv.runs.commands import compare, frame
 from ccenv.runs.config.plan import NO_SOURCE
-from ccenv.runs.engine import jobs, pool
+from ccenv.runs.engine import pool
 from ccenv.runs.engine.jobs import (
     Comparison,
     Finished,
-    gather,
+    Shard,
     make_jobs,
-    recorded_comparison,
-    recording_of,
+    read_shard,
     remaining_seconds,
 )
 from ccenv.runs.engine.pool import Task, do_task, run_all
@@ -33,7 +35,6 @@ from ccenv.runs.sweeps import SWEEPS, Cell, Sweep
 from ccenv.runs.tables.sweep_table import COLUMNS
 
 ROOT = Path(__file__).parents[3]
-RESULTS = ROOT / "runs/results"
 
 MODULE = '''
 from pathlib import Path
@@ -87,7 +88,7 @@ RULES = Sweep(
         Cell("oracle 2", "oracle", {"reward_kwargs": {"cost_weight": 2.0}}),
     ),
     minutes=0.1,
-    seeds=(0, 1),
+    seeds=(0,),
     mini={"dataset": "probe", "images": 64},
 )
 BROKEN = Sweep(
@@ -190,13 +191,18 @@ def test_a_compare_says_beforehand_how_much_is_missing_and_last_how_to_see_curve
     assert said[-1].startswith("curves: tensorboard --logdir ")
 
 
-@pytest.mark.usefixtures("two_at_once")
-def test_a_second_compare_runs_nothing_and_shows_mean_and_spread(place, monkeypatch, capsys):
-    forbid_runs(monkeypatch)
-    monkeypatch.setattr("ccenv.runs.report.publish.publish", publish)
-    assert compare.main(["toy_sweep:TOY", *options(place)]) == 0
-    shown = capsys.readouterr().out
-    assert re.search(r"^reinforce .*\d+\.\d\d \(2 seeds: too few\)", shown, re.MULTILINE)
+@pytest.fixture(scope="module")
+def published(place, two_at_once):
+    """What a second compare shows: it runs nothing, and leaves a whole report and a recording."""
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(io.StringIO()) as out:
+        forbid_runs(patch)
+        patch.setattr("ccenv.runs.report.publish.publish", publish)
+        assert compare.main(["toy_sweep:TOY", "--record", *options(place)]) == 0
+    return out.getvalue()
+
+
+def test_a_second_compare_runs_nothing_and_shows_mean_and_spread(published, place):
+    assert re.search(r"^reinforce .*\d+\.\d\d \(2 seeds: too few\)", published, re.MULTILINE)
     whole = (place / "reports" / "toy" / "table.md").read_text()
     assert re.search(r"reinforce +\| +2 \| sampled +\| +\d+\.\d\d ± \d+\.\d\d", whole)
     assert (place / "reports" / "toy" / "front.png").read_bytes().startswith(b"\x89PNG")
@@ -215,29 +221,24 @@ def test_rows_say_no_difference_where_intervals_overlap_and_never_show_reward(pl
 
 
 @pytest.fixture
-def elsewhere(place, two_at_once, tmp_path):
-    """A recording of the toy sweep, and the options of a machine that has nothing else."""
-    assert compare.main(["toy_sweep:TOY", "--record", *options(place)]) == 0
+def elsewhere(place, published, tmp_path):
+    """A recording of the toy sweep, in the folder of a machine that has nothing else."""
     shutil.copytree(place / "results", tmp_path / "results")
     return tmp_path
 
 
-def test_a_recorded_result_makes_the_table_of_a_readme(elsewhere, monkeypatch):
-    monkeypatch.setattr("ccenv.runs.report.publish.publish", publish)
-    assert compare.main(["toy_sweep:TOY", *options(elsewhere)]) == 0
-    text = (elsewhere / "reports" / "toy" / "table.md").read_text()
+def test_a_recorded_result_makes_the_table_of_a_readme(elsewhere, place):
+    text = (place / "reports" / "toy" / "table.md").read_text()
     content = (elsewhere / "results" / "toy.json").read_text()
     assert str(elsewhere.parent) not in content
     assert json.loads(content)["machines"]
     readme = elsewhere / "README.md"
     readme.write_text("# Title\n<!-- table: toy -->\nold\n<!-- end -->\nrest\n")
     arguments = [str(readme), "--results-dir", str(elsewhere / "results")]
-    assert tables.main([*arguments, "--check"]) == 1
-    assert tables.main(arguments) == 0
-    assert tables.main([*arguments, "--check"]) == 0
+    for words, status in ((["--check"], 1), ([], 0), (["--check"], 0)):
+        assert tables.main([*arguments, *words]) == status
     made = readme.read_text()
-    assert made.startswith("# Title\n")
-    assert made.endswith("\nrest\n")
+    assert (made[:8], made[-6:]) == ("# Title\n", "\nrest\n")
     assert "\n".join(line for line in made.splitlines() if line.startswith("|")) in text
 
 
@@ -295,16 +296,6 @@ def test_a_sweep_goes_on_where_another_machine_stopped_and_keeps_what_it_recorde
         for label in ("diary", "reinforce", "block_dropout 0.1", "block_dropout 0.9")
         for seed in (0, 1)
     ]
-
-
-def test_cells_of_other_settings_are_missing_and_no_recorded_runs_all(elsewhere):
-    sweep = importlib.import_module("toy_sweep").TOY
-    changed = dataclasses.replace(sweep, settings={**sweep.settings, "images": 192})
-    for one, missing in ((sweep, 0), (changed, 8)):
-        made = make_jobs(one, str(elsewhere / "logs"))
-        known = recorded.load_results(recording_of(one, made, str(elsewhere / "results")))
-        assert len(gather(one, made, known).missing) == missing
-        assert len(gather(one, made, {}).missing) == 8
 
 
 def test_a_run_that_another_sweep_recorded_is_not_run_again(elsewhere, monkeypatch):
@@ -389,17 +380,6 @@ def test_what_was_recorded_on_other_data_is_shown_and_what_runs_here_stands_apar
         assert rows == expected
 
 
-def test_a_sweep_on_the_library_of_another_python_is_shown_whole(tmp_path, monkeypatch):
-    sweep = "text"
-    monkeypatch.chdir(tmp_path)
-    for module in (recorded, jobs):
-        monkeypatch.setattr(module, "data_checksum", lambda dataset: "0" * 24)
-    found = comparing.compare(sweep, run_missing_ones=False, write_page=False)
-    assert not found.results.missing
-    assert len(found.rows) == len(SWEEPS[sweep].cells)
-    assert sum("than the one here (00000000)" in line for line in found.lines) == 1
-
-
 @pytest.mark.parametrize("digest", [NO_SOURCE, "0" * 12, None])
 def test_recorded_rows_of_a_users_agent_are_taken_of_the_same_code_alone(
     digest, elsewhere, monkeypatch, capsys
@@ -419,56 +399,10 @@ def test_recorded_rows_of_a_users_agent_are_taken_of_the_same_code_alone(
     assert ("2 runs have no result yet: diary (seeds 0, 1)" in said) == (digest is not None)
     read = 8 if digest is None else 6
     assert f"were read from {elsewhere / 'results'} ({read});" in said
-
-
-def test_a_sweep_that_is_recorded_whole_reads_no_other_file(elsewhere, capsys):
-    (elsewhere / "results" / "other.json").write_text("no JSON")
-    shown = ["toy_sweep:TOY", "--no-run", *options(elsewhere)]
-    assert compare.main(shown) == 0
-    edit_recording(elsewhere, lambda content: content["cells"].pop())
-    assert compare.main(shown) == 2
-    assert "other.json" in capsys.readouterr().err
-
-
-def test_recording_again_keeps_what_other_code_recorded(elsewhere):
-    def claim(content):
-        content["cells"][0]["code"] = {"toy_sweep:Diary": "0" * 12}
-
-    edit_recording(elsewhere, claim)
+    # Recording again keeps what other code recorded.
+    before = json.loads((elsewhere / "results" / "toy.json").read_text())["cells"]
     assert compare.main(["toy_sweep:TOY", "--no-run", "--record", *options(elsewhere)]) == 0
-    cells = json.loads((elsewhere / "results" / "toy.json").read_text())["cells"]
-    assert [cell["code"] for cell in cells[:1]] == [{"toy_sweep:Diary": "0" * 12}]
-    assert len(cells) == 8
-
-
-@pytest.mark.parametrize(
-    ("old", "new", "hint"),
-    [
-        ('"learns":', '"lerns":', "expected content with the checksum"),
-        ('"seed": 0,\n  "set', '"seed": 7,\n  "set', "expected content with the checksum"),
-        ("{", "", "expected JSON in"),
-    ],
-)
-def test_a_result_edited_by_hand_is_refused_by_name(
-    old, new, hint, place, two_at_once, tmp_path, capsys
-):
-    shutil.copytree(place / "logs", tmp_path / "logs")
-    path = sorted((tmp_path / "logs").rglob("result.json"))[0]
-    kept = path.read_text()
-    assert old in kept
-    path.write_text(kept.replace(old, new, 1))
-    assert compare.main(["toy_sweep:TOY", "--no-recorded", *options(tmp_path)]) == 2
-    said = capsys.readouterr().err
-    assert hint in said
-    assert str(path) in said
-
-
-def test_a_report_over_nothing_finished_says_what_is_missing(place, tmp_path, capsys):
-    assert compare.main(["toy_sweep:TOY", "--no-run", *options(tmp_path)]) == 1
-    said = capsys.readouterr()
-    assert "8 runs have no result yet: diary (seeds 0, 1); reinforce (seeds 0, 1)" in said.err
-    assert said.out == ""
-    assert not list(tmp_path.iterdir())
+    assert json.loads((elsewhere / "results" / "toy.json").read_text())["cells"] == before
 
 
 def test_a_sweep_stopped_in_between_keeps_what_was_recorded_and_goes_on(
@@ -501,9 +435,8 @@ def test_a_failing_cell_loses_no_other(place, tmp_path, capsys):
     assert "1 of 2 runs failed" in captured.err
 
 
-def test_a_miniature_is_run_by_processes_and_leaves_no_record(place, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(pool, "run_all", run_all)
-    given = ["toy_sweep:RULES", "--miniature", "--jobs", "1", *options(tmp_path)]
+def test_a_miniature_is_run_and_leaves_no_record(place, tmp_path, capsys):
+    given = ["toy_sweep:RULES", "--miniature", *options(tmp_path)]
     assert compare.main(given) == 0
     shown = capsys.readouterr().out
     assert "oracle 0.5" in shown
@@ -512,6 +445,38 @@ def test_a_miniature_is_run_by_processes_and_leaves_no_record(place, tmp_path, m
     assert not (tmp_path / "results").exists()
     assert compare.main([*given, "--record"]) == 2
     assert "leave one out" in capsys.readouterr().err
+
+
+def test_all_shards_give_the_table_of_one_machine(place, tmp_path, capsys):
+    def table(name, *arguments):
+        """Rows without what a clock says."""
+        given = ["toy_sweep:RULES", "--json", *options(tmp_path / name), *arguments]
+        assert compare.main(given) == 0
+        rows = json.loads(capsys.readouterr().out or "[]")
+        return [{name: value for name, value in row.items() if name != "speedup"} for row in rows]
+
+    here = table("local")
+    assert [row["seeds"] for row in here] == [[0], [0]]
+    table("shards", "--shard=2/2")
+    assert len(list((tmp_path / "shards").rglob("result.json"))) == 1
+    assert table("shards", "--shard=1/2") == here
+
+
+def test_shards_share_out_all_runs_whatever_is_missing_when_they_look():
+    made = make_jobs(SWEEPS["quickstart"], "nowhere")
+    shards = [Shard(number, 4) for number in range(1, 5)]
+    whole = [{job.plan.key() for job in shard.share(made, made)} for shard in shards]
+    assert sum(map(len, whole)) == len(set().union(*whole)) == len({j.plan.key() for j in made})
+    assert max(map(len, whole)) - min(map(len, whole)) <= 1
+    missing = random.Random(0).sample(made, len(made) // 2)
+    for shard, own in zip(shards, whole, strict=True):
+        assert {job.plan.key() for job in shard.share(made, missing)} <= own
+
+
+def test_a_shard_out_of_range_is_refused():
+    for text in ("0/3", "4/3", "1/0", "1", "a/b", "-1/2"):
+        with pytest.raises(argparse.ArgumentTypeError, match="i from 1 to n"):
+            read_shard(text)
 
 
 @pytest.mark.usefixtures("place")
@@ -534,15 +499,6 @@ def test_a_forecast_takes_a_cells_measured_time_and_else_the_sweeps_own_estimate
     assert "3 of 4 runs missing, about 2 minutes with 1 worker (65 seconds on two cores)" in said
 
 
-def test_help_names_every_sweep_and_reads_no_file_of_one(monkeypatch, capsys):
-    monkeypatch.setattr(studies, "read_sweep", None)
-    with pytest.raises(SystemExit):
-        compare.main(["--help"])
-    shown = "".join(capsys.readouterr().out.split())
-    assert all(name in shown for name in SWEEPS)
-    assert "ccenvlistsweeps" in shown
-
-
 @pytest.mark.parametrize(
     ("sweep", "hint"),
     [
@@ -557,16 +513,3 @@ def test_a_wrong_sweep_gets_the_nearest_right_name_and_leaves_nothing(
     assert compare.main([sweep, *options(tmp_path)[:4]]) == 2
     assert hint in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
-
-
-def test_what_is_recorded_is_shown_without_a_plan(monkeypatch):
-    def no_plan(*_):
-        raise AssertionError("a plan was made")
-
-    monkeypatch.setattr(jobs, "make_plan", no_plan)
-    sweep = SWEEPS["paper-mnist"]
-    found = recorded_comparison(sweep, RESULTS)
-    assert {row["label"] for row in found.rows} == {cell.label for cell in sweep.cells}
-    fewer = dataclasses.replace(sweep, cells=sweep.cells[:1], seeds=(0,))
-    (only,) = recorded_comparison(fewer, RESULTS).finished
-    assert only.run == (sweep.cells[0].label, 0)

@@ -1,8 +1,6 @@
 """Laws of `ccenv list`: every name of every table is shown, a wrong one answers the nearest."""
 
 import json
-import re
-from pathlib import Path
 
 import gymnasium as gym
 import pytest
@@ -10,10 +8,7 @@ import pytest
 import ccenv
 from ccenv.rewards import make_reward
 from ccenv.runs.commands import list as listing
-from ccenv.runs.config.settings import make_plan
 from ccenv.simulator.settings import setting_defaults
-
-ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture(scope="module")
@@ -34,19 +29,8 @@ def test_rewards_are_listed_with_what_they_declare(shown):
         said = make_reward(name).description
         assert line["formula"] == said.formula
         assert line["keeps optimum"] == said.keeps_optimum
-    rewards = shown["rewards"]
-    assert [n for n in rewards if rewards[n]["depends on machine"]] == ["latency"]
-    assert [n for n in rewards if rewards[n]["remembers"]] == [
-        "target_density",
-        "lagrangian",
-        "pid_lagrangian",
-    ]
-    assert {n for n in rewards if "cost_limit" in rewards[n]["reward_kwargs"]} == {
-        "budget_hinge",
-        "lagrangian",
-        "pid_lagrangian",
-    }
-    assert [n for n in rewards if rewards[n]["numbers"] > 1] == ["vector"]
+        assert line["depends on machine"] == (name == "latency")
+        assert (line["numbers"] > 1) == (name == "vector")
 
 
 def test_networks_are_listed_with_their_own_sizes_and_their_gates(shown):
@@ -56,21 +40,17 @@ def test_networks_are_listed_with_their_own_sizes_and_their_gates(shown):
     assert len(resnet["gates"]) == 9
     assert resnet["gates"][0] == "layer1.0: 1 (identity)"
     assert networks["mlp"]["settings"]["block_size"] == setting_defaults()["block_size"]
-    assert networks["probe"]["settings"]["num_blocks"] == [4, 4]
     assert networks["probe-exit"]["gates"] == [f"exit{i}: 1 (stop)" for i in range(3)]
-    assert len(networks["smollm2"]["gates"]) == 60
     assert all(line["dense MACs"] > 0 for line in networks.values())
 
 
-def test_every_environment_that_is_registered_is_listed_and_on_its_page(shown):
+def test_every_environment_that_is_registered_is_listed(shown):
     registered = {
         name
         for name, spec in gym.registry.items()
         if str(spec.entry_point).startswith("ccenv.envs")
     }
     assert registered == set(shown["environments"]) == set(ccenv.ENVIRONMENTS)
-    page = (ROOT / "runs" / "docs" / "reference" / "environments.md").read_text()
-    assert registered == set(re.findall(r"^## (\w+-v\d+)$", page, re.MULTILINE))
 
 
 @pytest.mark.parametrize("name", ["BlockSelection-v0", "BlockSelectionStreaming-v0"])
@@ -79,12 +59,6 @@ def test_an_environment_is_listed_with_the_actions_that_it_has(name, shown):
     env = gym.make(name, weights="cotrain").unwrapped
     assert str(env.action_space) == line["action"]
     assert list(env.simulator.num_blocks) == line["num_blocks"]
-
-
-@pytest.mark.parametrize("name", ccenv.SYSTEMS)
-def test_a_training_in_an_environment_that_is_no_preset_is_told_what_to_do(name):
-    with pytest.raises(ValueError, match="give its settings: "):
-        make_plan("dense", {"env": name})
 
 
 @pytest.mark.parametrize("kind", [None, *listing.KINDS])

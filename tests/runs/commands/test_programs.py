@@ -18,7 +18,6 @@ from test_architecture import MODULES, tree_of
 from ccenv.runs.commands import frame as programs
 from ccenv.runs.commands import train
 from ccenv.runs.commands.cli import COMMANDS
-from ccenv.runs.store import json_file
 from ccenv.tasks.probe import PROBE_SETTINGS
 
 ROOT = Path(__file__).parents[3]
@@ -93,23 +92,6 @@ def test_a_cache_that_cannot_be_written_in_is_told_in_a_line(tmp_path, monkeypat
     assert train.main(["dense", "images=64", f"log_dir={tmp_path / 'logs'}"]) == 2
     assert "CCENV_CACHE" in capsys.readouterr().err
     assert not (tmp_path / "logs").exists()
-
-
-def test_ctrl_c_is_one_line_and_130(capsys):
-    assert framed(KeyboardInterrupt(), stopped="stopped; go on")([]) == 130
-    assert capsys.readouterr().err == "stopped; go on\n"
-
-
-def test_a_disk_that_fills_up_while_a_run_writes_ends_it_in_one_line(tmp_path, monkeypatch, capsys):
-    def full(path, content):
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
-
-    monkeypatch.setattr(json_file, "write_json", full)
-    pairs = pairs_of({**PROBE_SETTINGS, "images": 64, "batch_size": 64, "log_dir": str(tmp_path)})
-    assert train.main(["dense", *pairs, "progress=false"]) == 2
-    said = capsys.readouterr().err
-    assert "free some and give the same command again" in said
-    assert "Traceback" not in said
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="limits of POSIX")

@@ -3,9 +3,46 @@
 import shlex
 
 import pytest
+import torch
 
+import ccenv
 from ccenv.runs.commands import cli
 
+TOYS = """
+from ccenv.agents.base import Agent
+
+class Mute(Agent):
+    learns = False
+
+    def act(self, observation, layer, generator=None):
+        raise ValueError("expected a brain, got none")
+
+def reward(outcome):
+    return -outcome.layer_cost
+"""
+CARD = """
+seeds = [0]
+settings = { dataset = "probe", network = "probe", images = 64, batch_size = 64, device = "cuda" }
+rows = [{ agent = "reinforce" }, { agent = "dense" }]
+"""
+FILES = {
+    "toys_of_refusals.py": TOYS,
+    "file": "in the way",
+    "card.toml": CARD,
+    "unknown.toml": 'agent = "rloo"\nimage = 5',
+    "agent.toml": 'agent = "rlo"',
+    "half.toml": "images = ",
+    "twice.toml": 'agent = "rloo"\nseed = 1\n[environment]\nseed = 2',
+    "nobody.toml": "seed = 1",
+}
+"""What lies in the working folder."""
+PROBE = "dataset=probe network=probe num_blocks=4,4 block_size=2 activation=relu images=64"
+PROBE += " batch_size=64"
+BUILD = "table build probe-residual probe"
+TEXT = "train reinforce images=64 batch_size=8 episode=sequence dataset=python_bundled@16"
+STALENESS = "train reinforce images=64 batch_size=8 episode=sequence dataset=staleness"
+MEMORY = "train reinforce images=64 dataset=documents network=documents episode=sequence"
+MEMORY += " reward=probability_minus_cost"
 PAIR = "compare --agent reinforce --rewards potential,nll_minus_cost"
 REFUSED = {
     "comapre": "did you mean 'compare'?",
@@ -48,16 +85,109 @@ REFUSED = {
     "train rloo --grid num_kept=1,1": "expected different runs in the grid",
     "train rloo --grid num_kep=1,2": "did you mean 'num_kept'?",
     "train rloo --grid num_kept=1,2 num_kept=3": "expected each setting once",
+    "benchmark --width 16 --blocks 3": "expected --width to be a multiple of --blocks",
+    "benchmark --width 16 --blocks 4 --rounds 1": "--rounds of at least 2",
+    "benchmark --width 16 --blocks 4 --device tpu": "expected device to be 'cpu' or a CUDA device",
+    "inspect .": "expected the folder of a run",
+    "plot . --out out": "to hold finished runs",
+    "validate .": "to hold finished runs (result.json), got none",
+    "train --config unknown.toml": "did you mean 'images'",
+    "train --config agent.toml": "did you mean 'rloo'",
+    "train --config half.toml": "expected settings as TOML",
+    "train --config twice.toml": "expected seed once",
+    "train --config nobody.toml": "expected an agent, got none",
+    "train reinforse": "did you mean 'reinforce'?",
+    "train reinforce learning_rat=1": "did you mean 'learning_rate'?",
+    "train reinforce env=BlockSelectionMNST-v0": "did you mean 'BlockSelectionMNIST-v0'?",
+    "train reinforce reward=acuracy_minus_cost": "did you mean 'accuracy_minus_cost'?",
+    "train reinforce reward_kwargs.cost_wight=1": "did you mean 'cost_weight'?",
+    "train reinforce dataset=digit": "did you mean 'digits'?",
+    "train reinforce network=mpl": "did you mean 'mlp'?",
+    "train reinforce observation=summry": "did you mean 'summary'?",
+    "train reinforce weights=frozn": "did you mean 'frozen'?",
+    "train reinforce learning_rate=fast": "expected learning_rate to be float, got 'fast'",
+    "train reinforce images=0": "expected images of at least 1, got 0",
+    "train reinforce images=1.5": "expected images to be int, got 1.5",
+    "train reinforce reward_kwargs.cost_weight=-1": "cost_weight to be a number of at least 0",
+    "train reinforce episode=sequence latency=true": "expected no latency=True",
+    "train reinforce seed": "expected key=value, got 'seed'",
+    "train reinforce seed=1 seed=2": "expected each setting once, got 'seed' again",
+    "train reinforce block_size=0": "whole numbers of at least 1",
+    "train toys_of_refusals:Mut": "did you mean 'Mute'?",
+    "train toy_rums:Half": "no module named 'toy_rums'",
+    "train toys_of_refusals:reward": "expected agent 'toys_of_refusals:reward' to be a subclass of",
+    "train toys_of_refusals:Mute dataset=probe network=probe": "num_blocks",
+    f"train toys_of_refusals:Mute {PROBE}": "expected a brain, got none",
+    f"train rloo {PROBE} group_size=1": "group_size",
+    f"train topk {PROBE} capacity=0.001": "a capacity of at least one row",
+    f"train pondernet {PROBE}": "a network with exits for pondernet",
+    f"train entropy_threshold {PROBE}": "'patches' for entropy_threshold",
+    "train reinforce env=BlockSelectionMNIST-v0": "ccenv data mnist --download",
+    "train reinforce log_dir=file/logs": "expected a writable log folder",
+    "table build resent digits": "did you mean 'resnet'",
+    f"{BUILD} --split tset": "did you mean 'test'",
+    f"{BUILD} wieghts=frozen": "did you mean 'weights'",
+    f"{BUILD} weights=cotrain": "it learns",
+    f"{BUILD} --limit 1000000": "limit of 1..",
+    f"{BUILD} --processes 0": "processes",
+    f"{BUILD} --menu 1": "at least 2 masks",
+    f"{BUILD} --bytes 800": "256 inputs, 0.0 MB; limit the inputs",
+    f"{BUILD} limit=5": "expected --limit 5",
+    f"{BUILD} split=validation": "expected --split validation",
+    f"{BUILD} out=here": "expected --out here",
+    f"{BUILD} processes=2": "expected --processes 2",
+    f"{BUILD} batch=2": "expected --batch 2",
+    f"{BUILD} batch_size=2": "unknown setting 'batch_size'",
+    f"{BUILD} network=mlp": "expected the network before the settings",
+    f"{BUILD} ranks=2": "unknown setting 'ranks'",
+    f"{BUILD} progress=1": "unknown setting 'progress'",
+    f"{BUILD} command=show": "unknown setting 'command'",
+    "table show nothing.safetensors": "nothing.safetensors",
+    # No state from position to position, or no sequences.
+    f"{TEXT} network=mlp": "expected a network that looks symbols up",
+    f"{TEXT} network=gru": "keeps a state from position to position",
+    f"{TEXT} network=skip_gru".replace("@16", ""): "expected a data set of sequences",
+    f"{TEXT} network=skip_gru".replace("@16", "@99999999"): "expected sequences of 1 to",
+    "train reinforce episode=sequence images=64": "expected a data set of sequences",
+    "train block_dropout episode=sequence images=64": "expected a data set of sequences",
+    # Costs of loading.
+    f"{MEMORY} fast_memory=0": "fast_memory to be a whole number of at least 1",
+    f"{MEMORY} fast_memory=9": "at most the 8 blocks",
+    f"{MEMORY} fast_memory=2 shared=batch": "got both",
+    f"{MEMORY} fast_memory=2".replace("sequence", "input"): "expected episode='sequence'",
+    f"{MEMORY} shared=batch batch_size=1": "a batch of two rows at least",
+    f"{MEMORY} shared=rows": "unknown value of shared",
+    f"{MEMORY} reward_kwargs.load_weight=1.0": "expected fast_memory or shared",
+    # Names, and who does not learn so.
+    f"{STALENESS} network=staleness".replace("sequence", "sequences"): "did you mean 'sequence'",
+    f"{STALENESS[:-1]} network=staleness": "did you mean 'staleness'",
+    f"{STALENESS} network=stalenes": "did you mean 'staleness'",
+    f"{STALENESS} network=staleness".replace(
+        "reinforce", "noisy_topk"
+    ): "an agent that learns over",
+    f"{STALENESS} network=staleness oblivious=all": "expected no oblivious",
+    f"{STALENESS} network=staleness context.cost_weight=[0.1,1.0]": "expected no context",
 }
+REFUSED |= {f"train dense env={name}": "give its settings: " for name in ccenv.SYSTEMS}
+NO_CARD = "expected device to be 'cpu' or a CUDA device that is here, got 'cuda"
+if not torch.cuda.is_available():
+    REFUSED |= {f"train reinforce {PROBE} device=cuda:1 dtype=bfloat16": f"{NO_CARD}:1'"}
+    REFUSED |= {f"compare card.toml --jobs={jobs}": f"{NO_CARD}'" for jobs in (1, 2)}
 
 
 @pytest.mark.parametrize("words", REFUSED)
 def test_wrong_words_are_refused_in_one_line_and_leave_nothing(
     words, tmp_path, monkeypatch, capsys
 ):
+    for name, text in FILES.items():
+        (tmp_path / name).write_text(text)
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("CCENV_DATA", str(tmp_path / "empty"))
+    before = sorted(tmp_path.rglob("*"))
     assert cli.main(shlex.split(words)) == 2
     said = capsys.readouterr()
-    assert REFUSED[words] in said.err
-    assert (said.err.count("\n"), said.out) == (1, "")
-    assert not list(tmp_path.iterdir())
+    # A sweep says beforehand how much is missing.
+    (line,) = (line for line in said.err.splitlines() if "runs missing, about" not in line)
+    assert REFUSED[words] in line
+    assert said.out == ""
+    assert sorted(tmp_path.rglob("*")) == before

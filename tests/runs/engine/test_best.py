@@ -17,32 +17,31 @@ from ccenv.runs.store import folder as run_folder
 from ccenv.tasks.probe import PROBE_SETTINGS
 
 BATCH = 64
+# A network whose rate is far too large, and a policy that learns from it.
 SETTINGS = PROBE_SETTINGS | {
     "batch_size": BATCH,
     "eval_every": BATCH,
     "reward": "negative_nll",
     # A bonus fades by the images of the whole run.
     "entropy_weight": 0.0,
-}
-COTRAIN = {"dataset": "synthetic", "network": "mlp", "num_blocks": (3,), "weights": "cotrain"}
-STEEP = {"weights_kwargs": {"learning_rate": 1.0, "optimizer": "sgd"}}
-KINDS = {
-    # A network whose rate is far too large, and a policy that learns from it.
-    "both learn": SETTINGS | COTRAIN | STEEP,
-    "the policy learns": SETTINGS | {"learning_rate": 1.0},
+    "dataset": "synthetic",
+    "network": "mlp",
+    "num_blocks": (3,),
+    "weights": "cotrain",
+    "weights_kwargs": {"learning_rate": 1.0, "optimizer": "sgd"},
+    "latency": False,
 }
 
 
 @pytest.fixture(scope="module")
 def carried_out(tmp_path_factory):
-    """Carries out each run once for all tests: (kind, updates, whether the best is kept)."""
+    """Carries out each run once for all tests: (updates, whether the best is kept)."""
     place = tmp_path_factory.mktemp("best")
 
     @functools.cache
-    def carry_out(kind, updates=12, keep_best=False):
+    def carry_out(updates=12, keep_best=False):
         given = {"images": updates * BATCH, "keep_best": keep_best, "log_dir": str(place)}
-        given |= {"latency": False}
-        return run.run(make_plan("reinforce", KINDS[kind] | given))
+        return run.run(make_plan("reinforce", SETTINGS | given))
 
     return carry_out
 
@@ -56,10 +55,9 @@ def tensors(result, name):
     return load_file(f"{result['folder']}/{run_folder.CHECKPOINT}/{name}.safetensors")
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_what_is_left_is_what_the_best_validation_judged(kind, carried_out):
-    found = carried_out(kind, keep_best=True)
-    last = carried_out(kind)
+def test_what_is_left_is_what_the_best_validation_judged(carried_out):
+    found = carried_out(keep_best=True)
+    last = carried_out()
     assert found["curve"] == last["curve"]
     assert "kept_at" not in last
     best = min(found["curve"], key=lambda point: point["error"])
@@ -68,10 +66,9 @@ def test_what_is_left_is_what_the_best_validation_judged(kind, carried_out):
     assert validation_of(last, "sampled")["error"] == last["curve"][-1]["error"] >= best["error"]
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_it_is_what_a_run_that_ended_there_would_have_left(kind, carried_out):
-    found = carried_out(kind, keep_best=True)
-    ended = carried_out(kind, found["kept_at"] // BATCH)
+def test_it_is_what_a_run_that_ended_there_would_have_left(carried_out):
+    found = carried_out(keep_best=True)
+    ended = carried_out(found["kept_at"] // BATCH)
     assert found["evaluations"] == ended["evaluations"]
     for name in ("agent", "network"):
         one, other = tensors(found, name), tensors(ended, name)
@@ -80,7 +77,7 @@ def test_it_is_what_a_run_that_ended_there_would_have_left(kind, carried_out):
 
 
 def test_it_stands_before_a_validator_and_another_point_does_not(carried_out, capsys):
-    found = carried_out("both learn", keep_best=True)
+    found = carried_out(keep_best=True)
     assert validate.main([found["folder"]]) == 0
     assert "2 of 2 rows stand" in capsys.readouterr().out
     assert check_curve(found, keeps_best=True) == []

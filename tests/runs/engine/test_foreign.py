@@ -26,7 +26,7 @@ from ccenv.runs.store.seal import sealed
 from ccenv.sb3 import BlockSelectionVecEnv
 
 NOTHING = Sweep("foreign", "No rows of its own.", (), minutes=0.1)
-SHORT = {"n_steps": 2, "batch_size": 64, "gamma": 1.0, "stats_window_size": 64}
+SHORT = {"n_steps": 2, "batch_size": 64, "n_epochs": 1, "gamma": 1.0, "stats_window_size": 64}
 POLICY = {"net_arch": {"pi": [], "vf": [8]}}
 
 
@@ -89,21 +89,6 @@ def test_a_folder_its_files_and_the_models_themselves_are_the_same_row(models, z
     assert "greedy masks" in page
 
 
-def test_sampled_masks_are_judged_where_they_are_asked_for(models, tmp_path):
-    add = {"own": models[0], "drawn": (models[0], {"deterministic": False})}
-    comparison = compared(add, tmp_path, write_page=False)
-    greedy, drawn = comparison.rows
-    verdict = ccenv.evaluate(made_env(), models[0], deterministic=False)
-    assert (greedy["masks"], drawn["masks"]) == ("mode", "sampled")
-    assert drawn["error"]["mean"] == pytest.approx(verdict.error)
-    assert greedy["mode_error"] == drawn["mode_error"]
-    assert greedy["same_as"] == drawn["same_as"] == ""
-    assert "own (added) (greedy)" in comparison.table
-    assert "where a row does not say greedy" in comparison.table
-    everyone = compared(add, tmp_path, write_page=False, masks="sampled").rows
-    assert [row["masks"] for row in everyone] == ["sampled", "sampled"]
-
-
 def first_block(observation):
     """A function that keeps the first block."""
     bits = torch.zeros(len(observation), 10)
@@ -164,19 +149,9 @@ def test_macs_of_a_policy_are_counted_or_stated_and_else_a_dash(tmp_path):
 
 def test_a_function_of_a_module_is_named_on_the_command_line(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.syspath_prepend(str(tmp_path))
-    (tmp_path / "rules_of_mine.py").write_text(
-        "import torch\n\ndef all_on(observation):\n    return torch.ones(len(observation), 10)\n"
-    )
-    (tmp_path / "none.toml").write_text(
-        'name = "one"\ndescription = "One."\nminutes = 0.1\n'
-        '[settings]\nlatency = false\n[[rows]]\nlabel = "dense"\nagent = "dense"\n'
-    )
-    words = ["none.toml", "--add", "rules_of_mine:all_on", "--no-run", "--json"]
-    assert command.main(words) == 0
-    (row,) = json.loads(capsys.readouterr().out)
-    assert (row["label"], row["compute_cost"]["mean"]) == ("all_on (added)", 1.0)
-    assert row["masks"] == "given"
+    assert command.main(["digits", "--no-run", "--add", f"{__name__}:first_block", "--json"]) == 0
+    row = json.loads(capsys.readouterr().out)[-1]
+    assert (row["label"], row["masks"]) == ("first_block (added)", "given")
 
 
 def test_a_zip_of_a_model_behind_a_normaliser_is_judged_with_its_statistics_or_refused(tmp_path):

@@ -11,16 +11,17 @@ from ccenv.agents.reinforce import Reinforce
 from ccenv.base.checked_file import read_checked, write_checked
 from ccenv.data import load_split
 from ccenv.deploy.export import SkippingClassifier
+from ccenv.networks.core.abilities import OwnWeights
+from ccenv.networks.vision.residual import resnet
 from ccenv.runs.api import Run
 from ccenv.runs.config.settings import make_plan
 from ccenv.runs.engine import run
 from ccenv.runs.engine.metadata import NUM_VALUES, values_over
-from ccenv.runs.engine.run import Options, check_own_network
+from ccenv.runs.engine.run import Options
 from ccenv.runs.replay.verdicts import validate
 from ccenv.runs.stats.cost_points import make_point
 from ccenv.runs.stats.rows import make_rows
 from ccenv.runs.store.folder import RESULT
-from ccenv.runs.store.identity import whole_config
 from ccenv.runs.store.seal import sealed
 from ccenv.simulator.extensions.context import read_context
 from ccenv.tasks.probe import PROBE_SETTINGS
@@ -44,10 +45,10 @@ def sized(network, **sizes):
 KINDS = {
     "resnet": ("reinforce", RESNET),
     "probe-exit": ("reinforce", PROBE | {"network": "probe-exit"}),
-    "an own observation": ("reinforce", RESNET | {"observation": "own_networks:brightness"}),
+    "an own observation": ("reinforce", RESNET | {"observation": "test_kind_runs:brightness"}),
     "an own network": (
         "reinforce",
-        sized("own_networks:own_resnet", width=2) | {"dataset": "digits", "weights": "frozen"},
+        sized("test_kind_runs:own_resnet", width=2) | {"dataset": "digits", "weights": "frozen"},
     ),
     "pruned": ("dense", RIVAL | sized("pruned", units=16, macs=200)),
     "early_exit": (
@@ -63,21 +64,27 @@ KINDS = {
         MLP | {"oblivious": "all", "context": {"cost_weight": (0.1, 10)}},
     ),
     "slots": ("reinforce", MLP | {"oblivious": 3}),
+    "bfloat16": ("reinforce", PROBE_SETTINGS | {"dtype": "bfloat16"}),
+    "bfloat16, co-trained": ("reinforce", PROBE_SETTINGS | COTRAIN | {"dtype": "bfloat16"}),
+    "positions of a text": (
+        "rloo",
+        sized("lm", width=8, num_heads=2, ffn_width=4, num_experts=4)
+        | {"dataset": "book@8", "weights": "cotrain", "observation": "symbols"}
+        | {"embedding_size": "one_hot", "group_size": 2, "num_kept": 1},
+    ),
+    "over sequences": (
+        "reinforce",
+        {"dataset": "staleness", "network": "staleness", "episode": "sequence"}
+        | {"reward": "probability_minus_cost", "latency": False},
+    ),
     "between gates": (
         "dynamic_gate",
         MLP | {"num_kept": 2, "concurrent": "unsafe", "images": 2560, "batch_size": 16},
     ),
 }
 TIMED = [{"batch_size": 1, "milliseconds": 1.0, "speedup": 1.0}]
-HIDDEN = ("prices and one trace", "slots")
-"""Kinds whose blocks tell nothing: neither timed nor exported."""
-
-OWN = '''
-import torch
-
-from ccenv.data import Split
-from ccenv.networks.core.abilities import OwnWeights
-from ccenv.networks.vision.residual import resnet
+HIDDEN = ("prices and one trace", "slots", "over sequences")
+"""Kinds whose blocks tell nothing, or that answer with a sequence: neither timed nor exported."""
 
 
 def brightness(network, state):
@@ -87,26 +94,19 @@ def brightness(network, state):
     return torch.stack(columns, dim=1)
 
 
-def windows(split):
-    """Windows of six of seven symbols; the next one is the last one."""
-    tokens = torch.randint(7, (400, 6), generator=torch.Generator().manual_seed(len(split)))
-    return Split(tokens, tokens[:, -1].clone(), 7)
-
-
 def own_resnet(input_shape, num_classes, width=4):
     network = resnet(input_shape, num_classes, depth=8, width=width)
     network.abilities += (OwnWeights,)
     return network
-'''
 
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     """Carries a kind out once for all tests: its name -> the run's folder and result."""
     place = tmp_path_factory.mktemp("kinds")
-    (place / "own_networks.py").write_text(OWN)
+    (place / "book.txt").write_bytes(b"abcdefgh\n" * 200)
     with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(place))
+        patch.setenv("CCENV_DATA", str(place))
         patch.setattr(run, "latencies", lambda env, agent: TIMED)
 
         @functools.cache
@@ -124,7 +124,7 @@ def test_a_run_of_every_kind_stands_and_leaves_a_classifier_where_something_is_s
     kind, trained
 ):
     folder, result = trained(kind)
-    rows = validate(folder, ["own_networks"])
+    rows = validate(folder, ["test_kind_runs"])
     assert [row.problems for row in rows] == [(), ()]
     assert {row.policy for row in rows} == {"replayed"}
     assert rows[0].basis["memory_bytes"] == "recomputed"
@@ -133,7 +133,7 @@ def test_a_run_of_every_kind_stands_and_leaves_a_classifier_where_something_is_s
     if kind in HIDDEN:
         assert not file.exists()
         return
-    classifier = SkippingClassifier.load(file, trust=["own_networks"])
+    classifier = SkippingClassifier.load(file, trust=["test_kind_runs"])
     images, _ = load_split(result["settings"]["environment"]["dataset"], "test").batch(
         torch.arange(5)
     )
@@ -144,15 +144,8 @@ def test_a_run_of_every_kind_stands_and_leaves_a_classifier_where_something_is_s
 def test_what_is_looked_at_and_a_network_are_named_with_their_code_and_cost(trained):
     _, result = trained("an own observation")
     assert result["policy_macs"] == [1, 2, 2]
-    assert "own_networks:brightness" in result["code"]
-    assert "own_networks:own_resnet" in trained("an own network")[1]["code"]
-
-
-def test_a_network_of_ones_own_is_checked_whatever_groups_the_agent_wants(trained):
-    trained("an own network")
-    plan = make_plan("rloo", SHORT | KINDS["an own network"][1])
-    assert plan.environment["group_size"] > 1
-    check_own_network(plan)
+    assert "test_kind_runs:brightness" in result["code"]
+    assert "test_kind_runs:own_resnet" in trained("an own network")[1]["code"]
 
 
 @pytest.mark.parametrize("kind", ["resnet", "probe-exit"])
@@ -178,24 +171,6 @@ def test_an_interrupted_run_ends_as_if_it_had_never_stopped(kind, trained, monke
     assert len(updates) == 3 + 2
     assert found["evaluations"] == whole["evaluations"]
     assert found["block_use"] == whole["block_use"]
-
-
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [
-        ("concurrent", "unsafe"),
-        ("oblivious", [1, 2]),
-        ("context", {"cost_weight": [0.05, 5], "distribution": "uniform"}),
-    ],
-)
-def test_a_kind_is_in_the_plan_and_tells_runs_apart_and_none_is_the_run_of_before(name, value):
-    # Concurrent updates are of weights that learn.
-    plain = make_plan("reinforce", COTRAIN | {name: None})
-    plan = make_plan("reinforce", COTRAIN | {name: value})
-    assert plan.environment[name] == value
-    assert plain.key() == make_plan("reinforce", COTRAIN).key() != plan.key()
-    assert name not in plain.environment
-    assert whole_config("reinforce", plan.chosen(), 0)["environment"][name] == value
 
 
 def test_a_run_is_judged_at_a_grid_of_prices_with_a_line_for_each(trained):

@@ -24,8 +24,6 @@ PAGES = [ROOT / "README.md", RESULTS / "README.md", *sorted((ROOT / "runs/docs")
 
 
 LINKS = sorted({link for page in PAGES for link in tables.links(page.read_text())})
-LARGE = 400_000
-"""Bytes of a recorded result from which on its figures take seconds."""
 
 
 def test_every_linked_figure_is_there_and_every_figure_is_linked():
@@ -37,15 +35,6 @@ def test_every_linked_figure_is_there_and_every_figure_is_linked():
     figures = {RESULTS / "figures" / f"{result}--{name}.png" for result, name in LINKS}
     assert figures == set((RESULTS / "figures").iterdir())
     assert all(figure.read_bytes()[1:4] == b"PNG" for figure in figures)
-
-
-@pytest.mark.parametrize("is_large", [False, pytest.param(True, marks=pytest.mark.slow)])
-def test_a_linked_figure_is_named_as_the_report_names_it(is_large):
-    sizes = {name: (RESULTS / f"{name}.json").stat().st_size for name, _ in LINKS}
-    some = [link for link in LINKS if (sizes[link[0]] > LARGE) == is_large]
-    drawn = tables.figures_of(some, RESULTS)
-    assert [(result, figure.name) for (result, _), figure in drawn.items()] == list(drawn)
-    assert set(drawn) == set(some)
 
 
 def test_a_link_is_drawn_into_its_file(folder):

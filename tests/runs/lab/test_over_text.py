@@ -7,7 +7,6 @@ import torch
 
 from ccenv.runs.lab import over_text, over_text_experts, tables
 from ccenv.runs.lab.experiment import run_experiment
-from ccenv.simulator.simulator import Simulator
 
 SMALL = over_text.Text(length=3, network="skip_gru", sizes={"width": 4, "embedding_size": 3})
 LAYERS = {"depth": 1, "width": 4, "num_heads": 1, "ffn_width": 3, "num_experts": 1}
@@ -44,67 +43,6 @@ def test_no_policy_and_no_plan_is_above_the_bound_which_is_the_best_of_all_plays
     assert (known <= best + 1e-5).all()
 
 
-def test_a_position_that_keeps_its_gates_pays_the_price(cheap):
-    simulator = SMALL.simulator(0.5)
-    weight = simulator.reward.rule.arguments["cost_weight"]
-    kept, skipped = (
-        over_text.costs_of(simulator, lambda seen, kept=kept: kept) for kept in (True, False)
-    )
-    assert weight * (kept - skipped) == pytest.approx(0.5)
-
-
-def test_a_rule_knows_the_surprise_of_the_symbol_that_it_reads(cheap):
-    simulator, found = SMALL.simulator(0.5), []
-
-    def watch(seen):
-        found.append(seen)
-        return True
-
-    returns, costs = over_text.play(simulator, watch, torch.arange(4))
-    paid = returns + simulator.reward.rule.arguments["cost_weight"] * costs * 3
-    last = simulator.data.batch(torch.arange(4) * 3 + 2)[1]
-    assert [seen.place for seen in found] == [0, 1, 2]
-    # Labels are the next symbols, so that all but the last answer is a surprise later.
-    answered = -sum(seen.surprise for seen in found[1:])
-    judged = simulator.on_split("train", 4)
-    judged.begin(torch.arange(4))
-    steps = [judged.step(torch.ones(4, 1, dtype=torch.bool)) for _ in range(3)]
-    assert torch.equal(steps[-1].outcome.labels, last)
-    torch.testing.assert_close(paid, answered + steps[-1].outcome.log_likelihood)
-
-
-def test_a_rule_on_what_experts_are_worth_earns_what_the_environment_pays(cheap):
-    price, rows, choose = 0.3, torch.arange(4), over_text_experts.with_bonus(0.1)
-    seen = over_text_experts.known(EXPERTS.simulator(price), "train", 4)
-    likely, missed = over_text_experts.play(seen, choose, EXPERTS.fast_memory)
-    simulator = EXPERTS.simulator(price, 4)
-    observation, paid = simulator.begin(rows), 0.0
-    for position in range(EXPERTS.length):
-        is_there, scores = observation[:, :3] > 0, observation[:, 3:6]
-        assert torch.equal(scores, seen.scores[:, position])
-        chosen = choose(scores, is_there, seen.symbols[:, position])
-        step = simulator.step(torch.nn.functional.one_hot(chosen, 3).bool())
-        observation, paid = step.observation, paid + step.reward.double()
-    assert missed.min() >= 1
-    torch.testing.assert_close(paid, likely - price * missed, atol=1e-5, rtol=0.0)
-
-
-def test_a_policy_that_starts_at_the_router_takes_its_first_expert(cheap):
-    simulator = Simulator(8, **EXPERTS.settings(0.3), group_size=4)
-    simulator.seed(0)
-    agent = over_text.Rloo(simulator, num_kept=1)
-    over_text_experts.start_at_router(agent)
-    observation = simulator.begin()
-    assert torch.equal(agent.act(observation, 0)[:, 0], observation[:, 3:6].argmax(dim=1))
-
-
-def test_bounds_are_left_out_where_none_are_asked_for(cheap):
-    for judges, text in ((over_text.judge_of_experts, EXPERTS), (over_text.judge_of_gates, SMALL)):
-        rules, bounds = judges(text, 0)(0.2)
-        assert rules
-        assert not bounds
-
-
 def test_the_best_choices_of_experts_are_the_best_of_all_that_there_are(cheap):
     seen, price = over_text_experts.known(EXPERTS.simulator(0.5), "train", 3), 0.05
     plans = itertools.product(range(3), repeat=EXPERTS.length)
@@ -120,17 +58,6 @@ def test_the_best_choices_of_experts_are_the_best_of_all_that_there_are(cheap):
     )
     torch.testing.assert_close(likely - price * missed, every)
     assert (now[0] - price * now[1] <= every + 1e-9).all()
-
-
-def test_a_routed_network_and_its_router_learn_together(monkeypatch):
-    monkeypatch.setattr(over_text_experts, "UPDATES", 2)
-    monkeypatch.setattr(over_text_experts, "SEQUENCES", 8)
-    simulator = over_text.Text.simulator(EXPERTS, 0.1)
-    network = simulator.network
-    before = {name: value.clone() for name, value in network.state_dict().items()}
-    network.requires_grad_(True).learn_beforehand(simulator.data)
-    moved = [name for name, value in network.state_dict().items() if not value.equal(before[name])]
-    assert {"router.weight", "layers.0.experts.hidden.weight", "embedding.weight"} <= set(moved)
 
 
 def test_the_study_runs_in_miniature_and_is_recorded(cheap, monkeypatch, tmp_path, capsys):

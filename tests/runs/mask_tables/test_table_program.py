@@ -51,47 +51,6 @@ def test_a_table_says_of_what_it_is(tmp_path):
     assert "cpu" in header.made_with
 
 
-@pytest.mark.parametrize(
-    ("words", "said"),
-    [
-        (("build", "resent", "digits"), "did you mean 'resnet'"),
-        (("build", *PROBE, "--split", "tset"), "did you mean 'test'"),
-        (("build", *PROBE, "wieghts=frozen"), "did you mean 'weights'"),
-        (("build", *PROBE, "weights=cotrain"), "it learns"),
-        (("build", *PROBE, "--limit", "1000000"), "limit of 1.."),
-        (("build", *PROBE, "--processes", "0"), "processes"),
-        (("build", *PROBE, "--menu", "1"), "at least 2 masks"),
-        (("build", *PROBE, "--bytes", "800"), "256 inputs, 0.0 MB; limit the inputs"),
-        (("build", *PROBE, "limit=5"), "expected --limit 5"),
-        (("build", *PROBE, "split=validation"), "expected --split validation"),
-        (("build", *PROBE, "out=here"), "expected --out here"),
-        (("build", *PROBE, "processes=2"), "expected --processes 2"),
-        (("build", *PROBE, "batch=2"), "expected --batch 2"),
-        (("build", *PROBE, "batch_size=2"), "unknown setting 'batch_size'"),
-        (("build", *PROBE, "network=mlp"), "expected the network before the settings"),
-        (("build", *PROBE, "ranks=2"), "unknown setting 'ranks'"),
-        (("build", *PROBE, "progress=1"), "unknown setting 'progress'"),
-        (("build", *PROBE, "command=show"), "unknown setting 'command'"),
-        (("show", "nothing.safetensors"), "nothing.safetensors"),
-    ],
-)
-def test_what_is_wrong_is_refused_in_one_line(words, said, tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-    assert cli.main(["table", *words]) == 2
-    error = capsys.readouterr().err
-    assert said in error
-    assert "Traceback" not in error
-    assert not list(tmp_path.iterdir())
-
-
-def test_a_table_that_is_too_large_leaves_nothing_and_more_bytes_allow_it(tmp_path):
-    out = tmp_path / "new" / "probe.safetensors"
-    with pytest.raises(ValueError, match=r"at most 0\.0 MB.*16 masks .*, or allow more bytes"):
-        build_table(*PROBE, out, limit=9, most_bytes=100)
-    assert not out.parent.exists()
-    assert build_table(*PROBE, out, limit=9, most_bytes=10_000).header.num_masks == 16
-
-
 def test_a_table_that_is_too_large_is_refused_before_its_network_is_trained(tmp_path, monkeypatch):
     def train(*_, **__):
         raise AssertionError("trained")

@@ -1,10 +1,18 @@
-"""What `ccenv validate` says of a folder."""
+"""What `ccenv validate` says of a folder, and a copy of stored runs."""
 
 import json
+import shutil
 
 import pytest
 
 from ccenv.runs.commands import validate
+
+
+@pytest.fixture
+def mine(logs, tmp_path):
+    """A copy of the logs that a test may spoil."""
+    shutil.copytree(logs, tmp_path / "logs")
+    return tmp_path / "logs"
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ import torch
 import ccenv
 from ccenv.agents.reinforce import Reinforce
 from ccenv.base.seeding import stream
+from ccenv.data import load_split
 from ccenv.runs.engine import run
 from ccenv.runs.engine.errors import CannotStartError
 from ccenv.runs.replay.own_code import MovedDraws, num_other_bills
@@ -18,13 +19,6 @@ from tests.ccenv.networks.own_decoder import writer
 
 SETTINGS = PROBE_SETTINGS | {"images": 64, "batch_size": 64}
 OWN = SETTINGS | {"weights": "cotrain"}
-
-TOYS = '''
-import torch
-
-import ccenv
-from ccenv.agents.reinforce import Reinforce
-from ccenv.data import load_split
 
 LABELS = load_split("probe", "test").labels.clone()
 
@@ -93,27 +87,15 @@ class Crowded(ccenv.GatedMLP):
         if len(found) == len(LABELS):
             found = found + torch.nn.functional.one_hot(LABELS, found.shape[1])
         return found
-'''
-
-
-@pytest.fixture(scope="module")
-def toys(tmp_path_factory):
-    """A module of a user's, and a folder for logs."""
-    place = tmp_path_factory.mktemp("own-code")
-    (place / "toy_own_code.py").write_text(TOYS)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(place))
-        patch.setenv("CCENV_CACHE", str(place / "cache"))
-        yield place
 
 
 @pytest.fixture
-def validated(toys, rows):
+def validated(tmp_path, rows):
     """Trains an agent, and says what a validation of its run finds."""
 
     def go(agent, **settings):
-        made = ccenv.train(agent, log_dir=str(toys / "logs"), **settings).result
-        return rows(made["folder"], "--trust", "toy_own_code")
+        made = ccenv.train(agent, log_dir=str(tmp_path / "logs"), **settings).result
+        return rows(made["folder"], "--trust", "test_own_code")
 
     return go
 
@@ -123,35 +105,35 @@ def validated(toys, rows):
     [("ByHeart", [0]), ("ByHeartGreedy", [1]), ("Neighbourly", [0, 1]), ("Honest", [])],
 )
 def test_masks_do_not_depend_on_an_inputs_place_or_neighbours(agent, fallen, validated):
-    rows, status = validated(f"toy_own_code:{agent}", **SETTINGS)
+    rows, status = validated(f"test_own_code:{agent}", **SETTINGS)
     found = [i for i, row in enumerate(rows) if "depend on the place" in f"{row['problems']}"]
     assert found == fallen
     assert status == int(bool(fallen))
 
 
 def test_answers_do_not_depend_on_an_inputs_place(validated):
-    rows, status = validated("dense", **OWN | {"network": "toy_own_code:Crowded"})
+    rows, status = validated("dense", **OWN | {"network": "test_own_code:Crowded"})
     assert status == 1
     assert all("answers depend on the place" in f"{row['problems']}" for row in rows)
 
 
 def test_a_bill_is_the_same_in_a_batch_and_alone(validated):
-    settings = OWN | {"network": "toy_own_code:CheapInCompany"}
+    settings = OWN | {"network": "test_own_code:CheapInCompany"}
     rows, status = validated("dense", **settings)
     assert status == 1
     assert all("the MACs depend on the batch" in f"{row['problems']}" for row in rows)
 
 
-def test_a_network_that_bills_less_than_it_runs_is_refused_before_it_learns(toys):
-    settings = OWN | {"network": "toy_own_code:Cheap", "log_dir": str(toys / "none")}
+def test_a_network_that_bills_less_than_it_runs_is_refused_before_it_learns(tmp_path):
+    settings = OWN | {"network": "test_own_code:Cheap", "log_dir": str(tmp_path / "none")}
     with pytest.raises(CannotStartError, match="dense_macs"):
         ccenv.train("dense", **settings)
-    assert not (toys / "none").exists()
+    assert not (tmp_path / "none").exists()
 
 
 def test_a_stored_run_of_such_a_network_does_not_stand(validated, monkeypatch):
     monkeypatch.setattr(run, "check_own_network", lambda plan: None)
-    rows, status = validated("dense", **OWN | {"network": "toy_own_code:Cheap"})
+    rows, status = validated("dense", **OWN | {"network": "test_own_code:Cheap"})
     assert status == 1
     assert all("breaks a law of check_network" in f"{row['problems']}" for row in rows)
 

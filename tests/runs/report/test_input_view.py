@@ -9,7 +9,6 @@ from browser import needs_browser, said_by
 
 from ccenv.envs.rendering import small_png_uri
 from ccenv.networks.core.mlp import GatedMLP
-from ccenv.runs.commands import inspect as program
 from ccenv.runs.replay.rebuilt import Walked, check_finished
 from ccenv.runs.report import inputs as views
 from ccenv.runs.report import publish as pages
@@ -146,9 +145,7 @@ def test_networks_that_a_page_cannot_run_are_shown_still_and_said_so(monkeypatch
     assert "fully connected networks alone" in why
 
 
-def test_a_folder_without_a_run_or_its_weights_is_refused(tmp_path, capsys):
-    assert program.main([str(tmp_path)]) == 2
-    assert "expected the folder of a run" in capsys.readouterr().err
+def test_a_run_without_its_weights_is_refused(tmp_path):
     for name in ("config.json", "result.json"):
         (tmp_path / name).write_text("{}")
     with pytest.raises(ValueError, match=r"got none of checkpoint/agent\.safetensors"):

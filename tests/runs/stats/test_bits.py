@@ -9,7 +9,7 @@ from made_results import result, whole_result
 
 from ccenv.runs.api import Run
 from ccenv.runs.engine.jobs import make_jobs
-from ccenv.runs.stats.measures import bits_in, nats_in_bits
+from ccenv.runs.stats.measures import bits_in
 from ccenv.runs.stats.rows import make_rows
 from ccenv.runs.sweeps import Cell, Sweep
 from ccenv.runs.tables.sweep_table import notes, table
@@ -48,7 +48,3 @@ def test_results_from_before_texts_have_no_bits(results):
     old = {k: v for k, v in results["text"][0].items() if k != "of_symbols"}
     assert bits_in(old, old["evaluations"][0]) is None
     assert make_rows({"old": [old, results["text"][1]]})[0].bits is None
-
-
-def test_guessing_among_equals_costs_the_logarithm_of_their_number():
-    assert nats_in_bits(math.log(128)) == pytest.approx(7)

@@ -106,11 +106,9 @@ def test_texts_are_compared_in_bits(tmp_path):
         "dropout": in_bits("block_dropout", 20, 4.0, 0.9),
     }
     (found,) = make_contests(results, measure=BITS)
-    assert [p.label for p in found.dense] == ["dense 8", "dense 16"]
     assert front_error(found.compared, 200)[0] == pytest.approx(2.5)
     assert [p.method for p in found.conditional] == ["ngram", "block_dropout", "rloo"]
     tables = {table.name: table for table in dense_tables([found], "mode")}
-    assert set(tables) >= {"at-equal-macs-bits-mode", "at-equal-error-bits-mode"}
     beside = [line[0] for line in tables["at-equal-macs-bits-mode"].texts]
     assert beside == ["counts", "dropout", "rloo"]
     lines = tables["at-equal-error-bits-mode"].texts
@@ -120,20 +118,13 @@ def test_texts_are_compared_in_bits(tmp_path):
         ("dense 16", "rloo", "0.12"),
     ]
     assert lines[0][2].startswith("3.001 [")
-    for rows in results.values():
-        for row in rows:
-            row["of_symbols"] = True
+    for row in (row for rows in results.values() for row in rows):
+        row["of_symbols"] = True
     views, figures = drawn_views(results, tmp_path)
-    by_name = {figures[view.when].name: view for view in views}
-    over_macs, over_memory = by_name["equal-macs-bits-mode"], by_name["equal-memory-bits-mode"]
-    words = figures[over_macs.when].titles["row-2"]
-    assert words.startswith("rloo: test bits a symbol 2.001 [")
-    assert words.endswith("; MACs of one input, policy included 50")
+    (over_macs,) = (view for view in views if figures[view.when].name == "equal-macs-bits-mode")
+    assert figures[over_macs.when].titles["row-2"].startswith("rloo: test bits a symbol 2.001 [")
     # Cheapest and best by MACs; by memory that is all the same here.
     assert [point.label for _, point in over_macs.front] == ["counts", "rloo"]
-    assert "memory of network and policy in kB 100.0" in " ".join(
-        figures[over_memory.when].titles.values()
-    )
 
 
 def test_a_budget_of_memory_lets_rows_of_any_macs_pass_and_none_of_unknown_memory():
@@ -147,21 +138,6 @@ def test_a_budget_of_memory_lets_rows_of_any_macs_pass_and_none_of_unknown_memor
     assert budget_cells(rows, (10, 900), lambda row: row.macs) == [rows[2].interval, None]
 
 
-@pytest.mark.parametrize(
-    ("rows", "labels"),
-    [
-        # Validation chooses among rows of one cost, whatever the test says.
-        ({"lucky": {"error": 0.01, "validation": 0.3}, "sound": {"validation": 0.1}}, ["sound"]),
-        ({"a": {}, "b": {"agent": "topk"}, "c": {"macs": 110.0}}, ["a", "b", "c"]),
-        # One that fewer seeds have finished does not take part yet.
-        ({"half": {"validation": 0.01, "seeds": (0,)}, "whole": {}}, ["whole"]),
-    ],
-)
-def test_of_rows_of_one_agent_and_cost_validation_chooses_one(rows, labels):
-    found = chosen_variants([point(label, **more) for label, more in rows.items()])
-    assert sorted(one.label for one in found) == labels
-
-
 def test_of_texts_rows_of_another_memory_are_no_variants():
     points = [
         dataclasses.replace(point(label, error=error), memory=memory)
@@ -169,15 +145,6 @@ def test_of_texts_rows_of_another_memory_are_no_variants():
     ]
     assert [p.label for p in chosen_variants(points, by_memory=True)] == ["b", "c"]
     assert [p.label for p in chosen_variants(points)] == ["c"]
-
-
-@given(share=st.floats(0, 1), errors=st.tuples(st.floats(0, 1), st.floats(0, 1)))
-def test_a_dense_network_between_two_widths_has_an_error_between_theirs(share, errors):
-    dense = [point(macs=100.0, error=errors[0]), point(macs=400.0, error=errors[1])]
-    between = interpolated(dense, 100.0 * 4**share * (1 - 1e-12) + 1e-10)
-    for seed, error in between.items():
-        low, high = sorted(p.error[seed] for p in dense)
-        assert low - 1e-6 <= error <= high + 1e-6
 
 
 def test_at_a_width_that_was_run_nothing_is_interpolated_and_beyond_all_nothing_is_said():

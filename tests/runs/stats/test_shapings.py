@@ -56,16 +56,6 @@ def test_a_reward_that_is_ahead_in_every_seed_is_said_to_be_ahead_at_each_cost()
     )
 
 
-def test_where_intervals_of_differences_hold_0_none_is_ahead():
-    # Differences from plain at any cost: -0.04, 0 and 0.04, whose interval is about ±0.1.
-    close = cells("close", (100.0, 0.26, None), (200.0, 0.06, None), spread=0.04)
-    (sentence,) = shaping_sentences([shapings_of(PLAIN, close)])
-    assert ": none is ahead at MACs of 110, 140 and 190. " in sentence
-    assert sentence.endswith("with intervals of 95 % for all these comparisons together.")
-    # Ahead of one, but not of the other: of all others none.
-    assert shapings_of(PLAIN, LESS, close).lead(150.0) is None
-
-
 def test_a_cell_that_a_cheaper_one_beats_on_validation_data_counts_as_reach_alone():
     unlucky = cells("unlucky", (100.0, 0.30, 0.3), (150.0, 0.05, 0.4), (200.0, 0.10, 0.2))
     last = cells("last", (100.0, 0.30, 0.3), (150.0, 0.20, 0.2), (300.0, 0.01, 0.25))
@@ -164,6 +154,10 @@ def test_a_lead_holds_for_all_comparisons_together():
     half = 7.649 * 0.01 / 3**0.5
     assert difference.mean == pytest.approx(0.06)
     assert [difference.low, difference.high] == pytest.approx([0.06 - half, 0.06 + half], abs=1e-4)
+    (sentence,) = shaping_sentences([shapings_of(PLAIN, close)])
+    assert ": none is ahead at MACs of 110, 140 and 190. " in sentence
+    # Ahead of one, but not of the other: of all others none.
+    assert shapings_of(PLAIN, LESS, close).lead(150.0) is None
     # Of 95 % for itself alone, but not together: 0.03 ± 0.0248 and ± 0.0442.
     chance = cells("chance", (100.0, 0.28, None), (200.0, 0.08, None), spread=-0.01)
     assert shapings_of(PLAIN, chance).lead(150.0) is None

@@ -1,14 +1,11 @@
 """Laws of the statistics: they equal scipy's, and intervals hold what they promise."""
 
-from functools import partial
-
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from ccenv.runs.stats import intervals as statistics
 from ccenv.runs.stats.intervals import (
     Interval,
     bootstrap,
@@ -19,8 +16,6 @@ from ccenv.runs.stats.intervals import (
 )
 
 SCORES = st.lists(st.floats(-100, 100), min_size=1, max_size=30)
-UNIT = st.floats(0, 1.5)
-POINTS = st.lists(st.tuples(UNIT, UNIT), max_size=8)
 
 
 def test_the_iqm_leaves_out_a_quarter_at_each_end_of_the_last_axis():
@@ -67,20 +62,6 @@ def test_bootstrap_intervals_of_the_iqm_hold_the_truth_as_often_as_they_say(
     assert hits / repetitions == pytest.approx(level, abs=0.03)
 
 
-def test_the_same_seed_gives_the_same_interval():
-    scores = [[0.1, 0.4, 0.2, 0.9]]
-    assert bootstrap(scores, seed=3) == bootstrap(scores, seed=3)
-
-
-def test_resampling_stays_within_its_stratum():
-    found = bootstrap([[1.0] * 4, [5.0] * 4], partial(np.mean, axis=-1))
-    assert (found.mean, found.low, found.high) == (3.0, 3.0, 3.0)
-
-
-def test_one_run_has_no_interval():
-    assert bootstrap([[0.5]]).low is None
-
-
 def test_what_cannot_be_resampled_is_refused():
     with pytest.raises(ValueError, match="at least one run"):
         bootstrap([[0.5], []])
@@ -115,11 +96,3 @@ def test_a_performance_profile_falls_from_all_runs_to_none(scores):
     assert profile[0] == 1
     assert profile[-1] == 0
     assert (np.diff(profile) <= 0).all()
-
-
-def test_bounds_of_a_profile_are_pointwise():
-    strata = [[0.2, 0.4, 0.6, 0.8]]
-    drawn = statistics.resample(strata, 200, np.random.default_rng(0))
-    low, high = statistics.bounds(performance_profile(drawn, [0.0, 0.5]), strata, 0.95)
-    assert low.tolist() == [1.0, low[1]]
-    assert 0 <= low[1] <= 0.5 <= high[1] <= 1

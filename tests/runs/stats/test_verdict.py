@@ -2,10 +2,12 @@
 
 import dataclasses
 import re
+from functools import partial
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from made_results import result, table_row
 
 from ccenv.runs.adding import additions, with_added
 from ccenv.runs.report.tables import equal_cost_tables
@@ -23,25 +25,17 @@ def contender(name, *values, places=(), is_ceiling=False):
     return Contender(name, mean_interval(values), len(values), places, is_ceiling)
 
 
-def run(agent, seed, macs, error, *, reward="negative_nll", method="", uses_labels=False):
-    """What is read of a recorded result."""
-    evaluation = {"split": "test", "mode": "sampled", "macs": macs, "error": error}
-    evaluation |= {"total_cost": macs / 1000}
-    network = {"network": "mlp", "num_blocks": [4], "block_size": 8, "head_units": []}
-    return {
-        "agent": agent,
-        "seed": seed,
-        "reward": reward,
-        "learns": agent == "rloo",
-        "uses_labels": uses_labels,
-        "evaluations": [evaluation],
-        "settings": {"environment": {"dataset": "digits", "activation": "relu"} | network},
-        "method": method,
-    }
+NETWORK = {"network": "mlp", "num_blocks": [4], "block_size": 8, "head_units": []}
+NETWORK |= {"dataset": "digits", "activation": "relu"}
 
 
-def runs(agent, macs, *errors, **given):
-    return [run(agent, seed, macs, error, **given) for seed, error in enumerate(errors)]
+def runs(agent, macs, *errors, environment=NETWORK, reward="negative_nll", **given):
+    """A row whose total cost is a thousandth of its MACs, with the error of each seed."""
+    given |= {"reward": reward, "learns": agent == "rloo", "cost": macs / 1000 - 0.05}
+    return [
+        result(agent, seed, macs, error - 0.001 * seed, environment=environment, **given)
+        for seed, error in enumerate(errors)
+    ]
 
 
 RATES = {
@@ -49,46 +43,63 @@ RATES = {
     for macs, error in ((50, 0.7), (1000, 0.5))
 }
 RLOO = {"rloo": runs("rloo", 200, 0.20, 0.21, 0.20)}
-BASELINES = {
-    "hash": runs("hash", 190, 0.10, 0.11, 0.10),
+HASH = {"hash": runs("hash", 190, 0.10, 0.11, 0.10)}
+BASELINES = HASH | {
     "ngram": runs("pruned", 100, 0.05, 0.051, 0.05, method="ngram"),
     "pruned 8": runs("pruned", 180, 0.12, 0.121, 0.12),
+    "oracle": runs("oracle", 50, 0.0, 0.0, 0.0),
+}
+MANY = {
+    f"rloo {macs}": runs("rloo", macs, error, error + 0.001, error)
+    for macs, error in ((100, 0.15), (200, 0.1), (400, 0.097))
 }
 
 
-def verdict_on(table):
-    return method_verdict(make_methods(table | RATES))
+def pruned(macs, error):
+    return {"pruned 8": runs("pruned", macs, error, error + 0.001, error)}
 
 
-def test_all_baselines_are_in_the_set_that_the_sentence_names():
-    oracle = {"oracle": runs("oracle", 50, 0.0, 0.0, 0.0, uses_labels=True)}
-    found = verdict_on(RLOO | BASELINES | oracle)
-    assert found.best.name == "ngram"
-    assert found.sentence.endswith(
-        "compared: rloo; hash; ngram; pruned; block_dropout (ceilings left out: oracle)"
-    )
+def cnn(macs):
+    """A network for which there are no random masks."""
+    sizes = NETWORK | {"network": "cnn", "num_blocks": [1], "block_size": 9}
+    return {"cnn": runs("pruned", macs, 0.1, 0.1, 0.1, method="cnn", environment=sizes)}
 
 
-def test_baselines_stay_in_the_set_where_agents_learned_under_several_rewards():
+VERDICTS = [
+    (
+        RLOO | BASELINES,
+        "ngram",
+        "compared: rloo; hash; ngram; pruned; block_dropout (ceilings left",
+    ),
     # The set was once narrowed to learners here, and the best of them was called the best of all.
-    limited = {"rloo, a limit": runs("rloo", 220, 0.4, 0.41, 0.4, reward="lagrangian")}
-    found = verdict_on(RLOO | limited | {"hash": BASELINES["hash"]})
-    assert found.best.name == "hash under negative_nll"
-    assert "compared: rloo; hash; block_dropout; under 2 rewards" in found.sentence
+    (
+        RLOO | HASH | {"a limit": runs("rloo", 220, 0.4, 0.41, 0.4, reward="lagrangian")},
+        "hash under negative_nll",
+        "compared: rloo; hash; block_dropout; under 2 rewards",
+    ),
+    # Of one seed, wherever it lies.
+    (RLOO | {"hash": runs("hash", 200, 0.05)}, None, "no verdict: fewer than 3 seeds of hash;"),
+    (RLOO | {"hash": runs("hash", 200, 0.9)}, None, "no verdict: fewer than 3 seeds of hash;"),
+    # Many rows of which one is dominated; not where the method has a better one itself.
+    (MANY | pruned(300, 0.096), None, "pruned dominates rloo: 'pruned 8' has 9.63 % error at 300"),
+    (RLOO | {"spare": runs("rloo", 900, 0.45, 0.45, 0.45)} | pruned(800, 0.44), "rloo", ""),
+    (RLOO | pruned(900, 0.19), "rloo", "; less error for more MACs: pruned;"),
+    (
+        RLOO | pruned(900, 0.19),
+        "rloo",
+        "rloo -40.41 [-41.85, -38.98] % has the smallest error above",
+    ),
+    (RLOO | cnn(900), "rloo", "; without error above random masks': cnn"),
+    (RLOO | cnn(60), None, "cnn dominates rloo"),
+]
 
 
-def test_counts_are_no_variant_of_the_dense_networks_that_run_them():
-    dense = {"pruned 8": runs("pruned", 500, 0.3, 0.31, 0.3)}
-    methods = make_methods(dense | RATES | {"ngram": runs("pruned", 100, 0.05, method="ngram")})
-    assert [(one.name, len(one.above)) for one in methods][::2] == [("pruned", 3), ("ngram", 1)]
-
-
-@pytest.mark.parametrize("error", [0.05, 0.9])
-def test_a_row_of_one_seed_gives_no_verdict_wherever_it_lies(error):
-    found = verdict_on(RLOO | {"hash": runs("hash", 200, error)})
-    assert found.best is None
-    assert found.sentence.startswith(f"no verdict: fewer than {FEWEST} seeds of hash;")
-    assert not CROWNS.search(found.sentence)
+@pytest.mark.parametrize(("table", "best", "said"), VERDICTS)
+def test_a_verdict_names_the_best_where_there_is_one_and_else_says_why_not(table, best, said):
+    found = method_verdict(make_methods(table | RATES))
+    assert (found.best and found.best.name) == best
+    assert said in found.sentence
+    assert bool(CROWNS.search(found.sentence)) == (best is not None)
 
 
 def test_one_method_alone_has_nothing_to_compare_with():
@@ -97,51 +108,10 @@ def test_one_method_alone_has_nothing_to_compare_with():
     assert verdict([], SCORE).sentence == "nothing to compare yet"
 
 
-def test_many_rows_do_not_make_a_method_best_where_another_dominates_one_of_them():
-    many = {
-        f"rloo {macs}": runs("rloo", macs, error, error + 0.001, error)
-        for macs, error in ((100, 0.15), (200, 0.1), (400, 0.097))
-    }
-    dominating = {"pruned 8": runs("pruned", 300, 0.096, 0.097, 0.096)}
-    found = verdict_on(many | dominating)
-    assert found.best is None
-    assert "pruned dominates rloo: 'pruned 8' has 9.63 % error at 300 MACs" in found.sentence
-    assert not CROWNS.search(found.sentence)
-
-
-def test_a_dominated_row_of_a_method_that_has_a_better_one_itself_says_nothing():
-    spare = {"rloo spare": runs("rloo", 900, 0.45, 0.45, 0.45)}
-    dense = {"pruned 8": runs("pruned", 800, 0.44, 0.45, 0.44)}
-    assert verdict_on(RLOO | spare | dense).best.name == "rloo"
-
-
-def test_a_claim_names_methods_with_less_error_for_more_macs():
-    dearer = {"pruned 8": runs("pruned", 900, 0.19, 0.191, 0.19)}
-    found = verdict_on(RLOO | dearer)
-    assert found.best.name == "rloo"
-    assert "rloo -40.41 [-41.85, -38.98] % has the smallest error above random" in found.sentence
-    assert "; less error for more MACs: pruned;" in found.sentence
-
-
-def test_a_method_whose_rows_share_no_seed_is_named_and_gives_no_verdict():
-    apart = {
-        "hash a": [run("hash", 7, 200, 0.1)],
-        "hash b": [run("hash", 8, 300, 0.1)],
-    }
-    found = verdict_on(RLOO | {"pruned": BASELINES["pruned 8"]} | apart)
-    assert found.sentence.startswith(f"no verdict: fewer than {FEWEST} seeds of hash;")
-
-
-def test_a_method_without_the_number_is_named_and_its_rows_may_still_dominate():
-    other = {"settings": {"environment": {"dataset": "digits", "network": "cnn"}}}
-    other["settings"]["environment"] |= {"activation": "relu", "num_blocks": [1], "block_size": 9}
-    other["settings"]["environment"] |= {"head_units": []}
-    dear = {"cnn": [one | other for one in runs("pruned", 900, 0.1, 0.1, 0.1, method="cnn")]}
-    found = verdict_on(RLOO | dear)
-    assert found.best.name == "rloo"
-    assert found.sentence.endswith("; without error above random masks': cnn")
-    cheap = {"cnn": [one | other for one in runs("pruned", 60, 0.1, 0.1, 0.1, method="cnn")]}
-    assert "cnn dominates rloo" in verdict_on(RLOO | cheap).sentence
+def test_counts_are_no_variant_of_the_dense_networks_that_run_them():
+    counts = {"ngram": runs("pruned", 100, 0.05, method="ngram")}
+    methods = make_methods(pruned(500, 0.3) | RATES | counts)
+    assert [(one.name, len(one.above)) for one in methods][::2] == [("pruned", 3), ("ngram", 1)]
 
 
 def test_the_one_number_is_the_paired_difference_at_equal_cost_on_a_logarithmic_axis():
@@ -191,30 +161,7 @@ def test_who_is_best_lies_apart_from_all_others_and_no_row_of_them_dominates(con
                 assert any(place.is_dominated_by(own) for own in found.best.places)
 
 
-def row_of(method, error, macs, *, learns=True, verdict="better", seeds=3, half=0.01, **more):
-    interval = {"mean": error, "sd": 0.0, "low": error - half, "high": error + half}
-    return {
-        "label": method,
-        "method": method,
-        "agent": method,
-        "shaping": "accuracy_minus_cost",
-        "added": False,
-        "dataset": "digits",
-        "learns": learns,
-        "uses_labels": False,
-        "verdict": verdict if learns else "",
-        "above_random": None,
-        "seeds": tuple(range(seeds)),
-        "error": interval,
-        "bits": None,
-        "macs": None if macs is None else {"mean": macs},
-        "masks": "sampled",
-        "other_masks": "",
-        "memory_bytes": None,
-        **more,
-    }
-
-
+row_of = partial(table_row, learns=True)
 MATCHED = "With no more compute and memory, and not significantly more error, "
 STATIC = row_of("static", 0.05, 100, learns=False)
 RANDOM = row_of("random", 0.30, 50, learns=False)

@@ -173,14 +173,11 @@ def test_a_key_survives_json_and_names_are_safe(chosen, seen):
     assert not name.startswith(".")
 
 
-@pytest.mark.parametrize(("one", "other"), [(20, 20.0), ((1, 2), [1, 2]), ({"a": 1.0}, {"a": 1})])
-def test_spellings_of_one_value_are_one_setting(one, other):
-    assert same(one, other)
-
-
-@pytest.mark.parametrize(("one", "other"), [(1, True), (1, "1"), ([1], 1), (None, 0), (0.1, 0.2)])
-def test_different_values_are_two(one, other):
-    assert not same(one, other)
+def test_spellings_of_one_value_are_one_setting_and_different_values_are_two():
+    for one, other in ((20, 20.0), ((1, 2), [1, 2]), ({"a": 1.0}, {"a": 1})):
+        assert same(one, other)
+    for one, other in ((1, True), (1, "1"), ([1], 1), (None, 0), (0.1, 0.2)):
+        assert not same(one, other)
 
 
 def test_a_recorded_run_that_no_row_asks_for_is_told_and_stays(tmp_path):
@@ -194,15 +191,6 @@ def test_a_recorded_run_that_no_row_asks_for_is_told_and_stays(tmp_path):
     recorded.save(source, {"kind": "comparison"}, known)
     again = recorded.by_key(recorded.read_cells(place))
     assert again.keys() == recorded.by_key(cells_of("mnist-rloo")).keys()
-
-
-def test_an_altered_number_of_a_recorded_cell_is_noticed(tmp_path):
-    text = (RESULTS / "mnist-rloo.json").read_text()
-    error = json.loads(text)["cells"][0]["evaluations"][0]["error"]
-    path = tmp_path / "mnist-rloo.json"
-    path.write_text(text.replace(f'"error":{error!r}', f'"error":{error / 2!r}', 1))
-    with pytest.raises(ValueError, match="content with the checksum"):
-        recorded.read_cells(path)
 
 
 def test_a_seal_whose_own_name_was_damaged_is_refused():

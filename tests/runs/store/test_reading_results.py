@@ -1,11 +1,12 @@
 """Law 19 where results are only read: whatever they name, nothing of it is imported or called."""
 
 import contextlib
-import copy
+import functools
 import json
 import sys
 
 import pytest
+from test_doors import put
 
 import ccenv
 from ccenv.runs.commands import compare
@@ -67,13 +68,7 @@ def positions(node, path=()):
 
 def poisoned(content, places, name):
     """A copy that holds a name in some positions."""
-    changed = copy.deepcopy(content)
-    for *outer, last in places:
-        node = changed
-        for key in outer:
-            node = node[key]
-        node[last] = name
-    return changed
+    return functools.reduce(lambda node, place: put(node, place, name), places, content)
 
 
 def resealed(content):

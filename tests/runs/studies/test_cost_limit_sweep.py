@@ -9,10 +9,7 @@ from hypothesis import strategies as st
 import ccenv
 from ccenv.runs.engine.metadata import Tail
 from ccenv.runs.report.tables import kept_limits, limit_tables
-from ccenv.runs.sweeps import SWEEPS
 from ccenv.tasks.probe import PROBE_SETTINGS
-
-SWEEP = SWEEPS["cost-limits"]
 
 
 def fed(tail, costs, size=10, first=0):
@@ -36,10 +33,6 @@ def test_updates_count_by_their_images():
     tail.add(92, {"episode/compute_cost": 0.5})
     tail.add(100, {"episode/compute_cost": 1.0})
     assert tail.numbers() == {"compute_cost": pytest.approx(0.54), "price": None}
-
-
-def test_who_makes_no_update_has_no_end_of_training():
-    assert Tail(100).numbers() == {"compute_cost": None, "price": None}
 
 
 @pytest.mark.parametrize(

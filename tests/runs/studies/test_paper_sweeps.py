@@ -1,13 +1,11 @@
 """The sweeps of the paper and of equal cost: a miniature of each runs, and leaves its figures."""
 
 import dataclasses
-import functools
 
 import pytest
 from made_results import runs, whole_result
 
 from ccenv.runs.commands import compare
-from ccenv.runs.config import sweep as cells
 from ccenv.runs.engine.jobs import Comparison, Finished, make_jobs
 from ccenv.runs.studies import STUDIES
 from ccenv.runs.studies.paper.figures import density_of
@@ -17,37 +15,13 @@ PREFIXES = ("paper-", "equal-cost-", "low-density-", "rloo-why")
 OWN = [name for name in SWEEPS if name.startswith(PREFIXES)]
 
 
-@functools.cache
-def in_miniature():
-    """Each sweep's miniature, without rows of a kind that an earlier one has; one row at least."""
-    seen, found = set(), {}
-    for name in OWN:
-        small = SWEEPS[name].miniature()
-        kinds = [
-            cells.row_kind(Cell("", cell.agent, {**small.settings, **cell.settings}))
-            for cell in small.cells
-        ]
-        rows = [c for c, kind in zip(small.cells, kinds, strict=True) if kind not in seen]
-        seen |= set(kinds)
-        found[name] = dataclasses.replace(small, cells=tuple(rows) or small.cells[:1])
-    return found
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("name", OWN)
 def test_a_miniature_of_every_sweep_runs(name, tmp_path, capsys):
     folders = [f"--{kind}-dir={tmp_path / kind}" for kind in ("log", "report", "results")]
-    options = compare.make_parser().parse_args([name, "--jobs", "1", *folders])
-    options.sweep = in_miniature()[name]
-    assert compare.compared(options) == 0
+    assert compare.main([name, "--miniature", "--jobs", "1", *folders]) == 0
     shown = capsys.readouterr().out
-    for cell in options.sweep.cells:
-        assert cell.label in shown
-
-
-def test_what_a_miniature_has_for_itself_makes_no_other_kind():
-    rows = tuple(Cell(name, "dense", {"dataset": name}) for name in ("mnist", "svhn"))
-    assert len(Sweep("s", "d", rows, 1.0).miniature().cells) == 1
+    assert all(cell.label in shown for cell in SWEEPS[name].miniature().cells)
 
 
 def test_a_miniature_says_what_fits_a_sweep_better():

@@ -145,11 +145,6 @@ def test_an_agent_that_fails_everywhere_has_rows_that_say_why():
     assert found.notes == [f"mine failed on depth-2, depth-4: {why}"]
 
 
-def test_your_agent_hides_a_recorded_one_of_its_name():
-    both = Standing([*runs("a", {"basic-4": 0.9}, recorded=False), *runs("a", {"basic-4": 0.1})])
-    assert (both.own, both.recorded) == (["a"], [])
-
-
 def test_a_level_is_solved_by_whoever_scores_nine_tenths_on_the_mean():
     assert solved_by(made())["basic-4"] == ["mine"]
     assert solved_by(made())["basic-8"] == ["first"]
@@ -174,11 +169,6 @@ def test_what_is_recorded_is_read_back_and_hides_nothing(tmp_path, monkeypatch):
             report(tmp_path)
     finally:
         score_file.recorded.cache_clear()
-
-
-def test_recorded_scales_are_those_of_the_tasks():
-    for name, ends in score_file.recorded_ends().items():
-        assert ends == pytest.approx((TASKS[name].reference, TASKS[name].optimum), abs=1e-4)
 
 
 def test_the_page_has_tables_pictures_and_curves_and_no_name_breaks_it(tmp_path):

@@ -2,6 +2,7 @@
 
 from hypothesis import given
 from hypothesis import strategies as st
+from made_results import table_row as row
 
 from ccenv.runs.stats.verdict import baseline_sentences
 from ccenv.runs.tables.short_table import (
@@ -13,30 +14,8 @@ from ccenv.runs.tables.short_table import (
 )
 from ccenv.runs.tables.sweep_table import markdown
 
-
-def row(label, error, macs, front=False, **more):
-    interval = {"mean": error, "sd": 0.0, "low": error - 0.01, "high": error + 0.01}
-    return {
-        "label": label,
-        "added": False,
-        "dataset": "digits",
-        "error": interval,
-        "bits": None,
-        "macs": {"mean": macs},
-        "total_cost": {"mean": macs / 1000},
-        "seeds": (0, 1, 2),
-        "above_random": None,
-        "uses_labels": False,
-        "masks": "sampled",
-        "other_masks": "",
-        "on_front": front,
-        "learns": False,
-        **more,
-    }
-
-
 ABOVE = {"mean": -0.123, "sd": 0.01, "low": -0.13, "high": -0.116}
-ROWS = [row(f"row number {n}", 0.5 - n / 50, 100.0 * n, front=n in (0, 1)) for n in range(14)]
+ROWS = [row(f"row number {n}", 0.5 - n / 50, 100.0 * n, on_front=n in (0, 1)) for n in range(14)]
 
 
 @given(st.integers(40, 200), st.lists(st.text("abc ", min_size=1, max_size=60), min_size=1))
@@ -102,7 +81,6 @@ def crossed(agents, shapings):
             shaping=shaping,
             learns=True,
             verdict="no difference" if place else "better",
-            memory_bytes=None,
             above_random={"mean": place / 100},
         )
         for shaping in shapings

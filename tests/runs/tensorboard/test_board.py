@@ -1,15 +1,10 @@
 """Laws of what a sweep leaves for TensorBoard."""
 
-import json
-
 import numpy as np
 import pytest
-from made_results import whole_result
-from tensorboard.backend.event_processing import data_provider, plugin_event_multiplexer
+from made_results import charts_of, server_context, whole_result
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.context import RequestContext
-from tensorboard.plugins import base_plugin
-from tensorboard.plugins.custom_scalar.custom_scalars_plugin import CustomScalarsPlugin
 
 from ccenv.runs.config.sweep import Cell, Sweep
 from ccenv.runs.engine import jobs
@@ -100,27 +95,14 @@ def test_a_rule_is_a_level_line_to_the_end(board):
     assert first == last == 1
 
 
-def test_density_counts_blocks_not_layers():
-    point = {"error": 0.1, "total_cost": 0.5, "density": [1.0, 0.0]}
-    assert over_seeds.numbers(point, [3, 1])["density"] == 0.75
-
-
-def charts_of(place):
-    """The charts of Custom Scalars by title, and TensorBoard's view of the curves."""
-    multiplexer = plugin_event_multiplexer.EventMultiplexer()
-    multiplexer.AddRunsFromDirectory(str(place))
-    multiplexer.Reload()
-    provider = data_provider.MultiplexerDataProvider(multiplexer, str(place))
-    plugin = CustomScalarsPlugin(base_plugin.TBContext(data_provider=provider))
-    (category,) = json.loads(plugin.layout_impl(RequestContext(), "0"))["category"]
-    return {chart["title"]: chart for chart in category["chart"]}, provider
-
-
 def test_margin_charts_find_their_three_curves_in_every_label(board):
-    charts, provider = charts_of(board)
-    assert list(charts) == list(MEASURES.values())[::-1]
-    listed = provider.list_scalars(RequestContext(), experiment_id="0", plugin_name="scalars")
-    for chart in charts.values():
+    context = server_context(board)
+    drawn = charts_of(context)
+    assert [chart["title"] for chart in drawn] == list(MEASURES.values())[::-1]
+    listed = context.data_provider.list_scalars(
+        RequestContext(), experiment_id="0", plugin_name="scalars"
+    )
+    for chart in drawn:
         (series,) = chart["margin"]["series"]
         for label in ("mean dense", "mean half of all", "mean reinforce"):
             assert {series["value"], series["lower"], series["upper"]} <= set(listed[label])
@@ -133,15 +115,8 @@ def test_no_chart_is_empty_where_recorded_results_keep_no_reward(comparison, tmp
 
     finished = tuple(map(bare, comparison.finished))
     place = over_seeds.write_sweep(jobs.Comparison(SWEEP, finished, (), "sampled"), str(tmp_path))
-    assert set(charts_of(place)[0]) == {
-        MEASURES[name] for name in ("error", "total_cost", "density")
-    }
-
-
-def test_the_table_is_there(board):
-    events = EventAccumulator(str(board / "_table")).Reload()
-    (text,) = events.Tensors("table/text_summary")
-    assert b"| half of all" in text.tensor_proto.string_val[0]
+    titles = {chart["title"] for chart in charts_of(server_context(place))}
+    assert titles == {MEASURES[name] for name in ("error", "total_cost", "density")}
 
 
 def test_what_is_written_already_stays_and_what_changed_is_written_anew(comparison, tmp_path):
@@ -155,13 +130,6 @@ def test_what_is_written_already_stays_and_what_changed_is_written_anew(comparis
     over_seeds.write_sweep(fewer, str(tmp_path))
     assert not (place / "mean dense").exists()
     assert len(list((place / "mean reinforce").iterdir())) == 1
-
-
-def test_validations_that_every_seed_has_are_averaged_and_one_seed_has_no_width(comparison):
-    first, second, _ = comparison.results["reinforce"]
-    short = [first, second | {"curve": second["curve"][:3]}]
-    assert len(over_seeds.make_curve(short).images_seen) == 3
-    assert over_seeds.make_curve([first]).measures["error"][0].low is None
 
 
 def test_a_network_of_its_own_sizes_has_a_density_too():

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from ccenv.rewards import REWARDS
 from ccenv.runs.config.settings import make_plan
-from ccenv.runs.tensorboard.names import curves_folder, readable_name, run_name
+from ccenv.runs.tensorboard.names import readable_name, run_name
 
 NAMES = {
     "reinforce accuracy seed 0": ("reinforce", {}),
@@ -70,8 +70,3 @@ def test_texts_have_different_names_that_every_system_takes(texts):
     for name in names:
         assert re.fullmatch(r"[A-Za-z0-9\-_.=,+ ]{0,120}", name)
         assert not name or name[-1] not in ". "
-
-
-def test_curves_lie_below_the_folder_of_runs(tmp_path):
-    plan = make_plan("dense", {"log_dir": str(tmp_path)})
-    assert curves_folder(plan) == tmp_path / "tb" / "dense accuracy seed 0"

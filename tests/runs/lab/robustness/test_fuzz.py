@@ -5,7 +5,6 @@ import pytest
 from torch import nn
 
 import ccenv
-from ccenv.runs.commands import cli
 from ccenv.runs.lab.robustness import command_lines, constructors, functions
 from ccenv.runs.lab.robustness.command_lines import REFUSED, SOUND, TAKEN, WORK, Crash
 from ccenv.runs.lab.robustness.functions import ROW
@@ -60,15 +59,6 @@ WRONG = {
 """Function -> argument -> values to which Python, numpy or torch once answered."""
 
 
-WITHOUT_FILES = [
-    (command, line)
-    for command in WORK
-    for line in SOUND[command]
-    if not set(line) & set(command_lines.PLACES)
-]
-"""Sound command lines of work that name none of the samples."""
-
-
 @pytest.fixture
 def place(tmp_path):
     for name, text in ODD_FILES.items():
@@ -114,36 +104,6 @@ def test_every_function_of_the_package_is_fuzzed():
     made_by_subclasses = {"GatedNetwork", "Stage"}
     public = {name for name in ccenv.__all__ if callable(getattr(ccenv, name))}
     assert public - made_by_subclasses <= functions.FUNCTIONS.keys()
-
-
-def raised_by(code):
-    try:
-        exec(code, {"__name__": "ccenv.x"})
-    except Exception as error:
-        return error
-
-
-def test_words_of_python_and_messages_of_many_lines_are_none_of_ours():
-    lines = r"raise ValueError(9 * 'x\n')"
-    for code in ("int('x')", "{}['x']", "None.x", "raise ValueError", lines):
-        assert not functions.is_worded(raised_by(code)), code
-    assert functions.is_worded(raised_by("raise ValueError('expected a number, got none')"))
-
-
-@pytest.mark.parametrize("command", WORK)
-def test_every_name_that_is_put_out_of_work_exists(command, monkeypatch):
-    with command_lines.without_work(command):
-        pass
-    monkeypatch.setitem(WORK, command, ("ccenv.runs.commands.data:ThreadingHTTPServer",))
-    with pytest.raises(AttributeError), command_lines.without_work(command):
-        pass
-
-
-@pytest.mark.usefixtures("place")
-@pytest.mark.parametrize(("command", "line"), WITHOUT_FILES)
-def test_a_sound_command_line_comes_to_where_its_work_begins_and_no_further(command, line):
-    with pytest.raises(command_lines.WorkBeginsError), command_lines.without_work(command):
-        cli.main([command, *line])
 
 
 @pytest.mark.usefixtures("place")
