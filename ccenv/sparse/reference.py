@@ -16,7 +16,7 @@ MANY = 1 << 13
 def zero_where_skipped(x: Tensor, mask: Tensor | None, *, in_place: bool = False) -> Tensor:
     """Sets the units of skipped blocks to exactly 0: [batch, width], [batch, num_blocks].
 
-    A tensor that nobody else holds may be changed `in_place`.
+    A tensor that is held nowhere else may be changed `in_place`.
     """
     if mask is None:
         return x

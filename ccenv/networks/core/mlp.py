@@ -309,7 +309,7 @@ def small_linear(
     layer = functools.partial(
         block_sparse_linear, x, out_mask=out_mask, activation=activation, backend="reference"
     )
-    # Weights that nobody reads change nothing, unless they are not finite: then answers are not.
+    # Weights that no row reads change nothing, unless they are not finite: then answers are not.
     is_named = activation is None or isinstance(activation, str)
     if is_named and not torch.is_grad_enabled():
         found = layer(weight, bias)
