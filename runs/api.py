@@ -11,14 +11,13 @@ import html
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Unpack, overload
+from typing import TYPE_CHECKING, Any, overload
 
 from ccenv.base.annotations import checks_types
 from ccenv.base.registry import names_on_use
 from ccenv.base.values import positive_int, shown
 from ccenv.runs.config.plan import Plan
 from ccenv.runs.config.settings import make_plan
-from ccenv.runs.config.typed import Settings
 from ccenv.runs.engine.collect_runs import in_rows, telling_settings
 from ccenv.runs.engine.errors import CannotStartError, say
 from ccenv.runs.engine.metadata import context_lines
@@ -35,7 +34,6 @@ from ccenv.runs.stats.measures import (
 from ccenv.runs.store import folder as run_folder
 from ccenv.runs.store.untrusted_files import EXPORTED, stored_result
 from ccenv.runs.tables.sweep_table import html_table, markdown
-from ccenv.runs.tensorboard.mirror import mirrored
 
 if TYPE_CHECKING:
     from ccenv.runs.engine.run import Options
@@ -274,7 +272,7 @@ def train(
     seeds: None = None,
     anew: bool = False,
     export: bool = False,
-    **settings: Unpack[Settings],
+    **settings: Any,
 ) -> Run: ...
 @overload
 def train(
@@ -283,7 +281,7 @@ def train(
     seeds: int | Sequence[int],
     anew: bool = False,
     export: bool = False,
-    **settings: Unpack[Settings],
+    **settings: Any,
 ) -> Runs: ...
 @checks_types
 def train(
@@ -292,7 +290,7 @@ def train(
     seeds: int | Sequence[int] | None = None,
     anew: bool = False,
     export: bool = False,
-    **settings: Unpack[Settings],
+    **settings: Any,
 ) -> Run | Runs:
     """Trains an agent and evaluates it on test inputs; a finished run is read from its folder.
 
@@ -334,13 +332,12 @@ def train(
     return runs[0] if numbers is None else runs
 
 
-def train_plan(plan: Plan, options: "Options", track: str | None = None) -> Run:
+def train_plan(plan: Plan, options: "Options") -> Run:
     """Trains by a plan, or takes the finished run of its folder and says so.
 
     Args:
         plan: agent, settings and seed.
         options: how; without `resume` a finished run is trained again, too.
-        track: a service that gets the curves, too; see `ccenv.runs.tensorboard.mirror`.
 
     Raises:
         CannotStartError: before anything is written, if the plan cannot be carried out.
@@ -349,8 +346,7 @@ def train_plan(plan: Plan, options: "Options", track: str | None = None) -> Run:
     """
     from ccenv.runs.engine.run import run, warn_of_masks
 
-    with mirrored(track, plan):
-        result = run(plan, wait=False, reuse=options.resume, options=options)
+    result = run(plan, wait=False, reuse=options.resume, options=options)
     folder = plan.folder()
     if "folder" not in result:
         say(f"finished already: the result of {folder}; `--anew` (`anew=True`) trains it again")

@@ -24,11 +24,11 @@ from ccenv.runs.api import frame, name_of_code, with_names
 from ccenv.runs.config.agent_settings import find_agent
 from ccenv.runs.config.plan import OLDER, safe_name
 from ccenv.runs.config.shapings import shapings_sweep
-from ccenv.runs.config.sweep import MOST_RUNS, Cell, Sweep, check_run_count
+from ccenv.runs.config.sweep import Cell, Sweep, check_run_count
 from ccenv.runs.engine import jobs as sweep_jobs
 from ccenv.runs.engine.collect_runs import telling_settings
 from ccenv.runs.engine.errors import say
-from ccenv.runs.engine.jobs import Job, remaining_seconds
+from ccenv.runs.engine.jobs import Job
 from ccenv.runs.engine.study import Section
 from ccenv.runs.stats.measures import ASKED, OWN
 from ccenv.runs.store import LOGS, PAGE, REPORTS, recorded
@@ -167,7 +167,6 @@ def compare(
     write_page: bool = True,
     rerun: bool = False,
     shard: sweep_jobs.Shard | None = None,
-    most_runs: int | None = MOST_RUNS,
     trust: Sequence[str] = (),
     log_dir: str | Path = LOGS,
     report_dir: str | Path = REPORTS,
@@ -199,7 +198,6 @@ def compare(
         write_page: False to leave the page to `Comparison.write_page`.
         rerun: repeat results of older code of their agent, reward or network.
         shard: a share of the runs, for several machines.
-        most_runs: largest number of runs that a sweep may have; None for any number.
         trust: your modules that a sweep's file may name, and zips of models, or folders of them.
         log_dir: folder of the runs.
         report_dir: folder of pages.
@@ -230,7 +228,7 @@ none; give it rows of its own in a sweep's file
                 + ("both" if agent is not None else "no agent")
             )
         sweep = shapings_of(agent, rewards, cost_weights, seeds)
-    study = find_study("quickstart" if sweep is None else sweep, trust, most_runs)
+    study = find_study("quickstart" if sweep is None else sweep, trust)
     asked = change(study.sweep if seeds is None else study.sweep.with_seeds(seeds))
     added = [] if add is None else additions(add)
     if added and record:
@@ -238,7 +236,7 @@ none; give it rows of its own in a sweep's file
     agents = [one for one in added if one.is_agent]
     judged = judged_rows(asked, [one for one in added if one not in agents], trust)
     asked = with_added(asked, agents)
-    check_run_count(asked.num_runs, most_runs)
+    check_run_count(asked.num_runs)
     all_jobs = sweep_jobs.make_jobs(asked, str(log_dir))
     folders = recorded.results_folders(results_dir, is_written=record)
     source, *others = [sweep_jobs.recording_of(asked, all_jobs, str(folder)) for folder in folders]
@@ -301,35 +299,6 @@ def notes_on(found: sweep_jobs.Comparison, jobs: Sequence[sweep_jobs.Job]) -> li
     return notes
 
 
-BAR = "{desc} |{bar}| {elapsed}<{remaining}{postfix}"
-"""It counts the seconds that runs were forecast to take, so that long runs weigh more. As all bars,
-it is shown on a terminal only."""
-
-
-def forecast(comparison: sweep_jobs.Comparison, jobs: Sequence[Job], workers: int) -> str:
-    """What is about to happen, and roughly how long it takes."""
-    seconds, measured = remaining_seconds(comparison, jobs)
-    length, plural = duration_text(seconds / workers), "" if workers == 1 else "s"
-    two_cores = "" if workers == 2 else f" ({duration_text(seconds / 2)} on two cores)"
-    basis = f"{measured} timed by finished runs of their cell" if measured else "its own estimate"
-    num_jobs = len(comparison.finished) + len(comparison.missing)
-    return (
-        f"sweep {comparison.sweep.name!r}: {len(jobs)} of {num_jobs} runs missing, "
-        f"about {length} with {workers} worker{plural}{two_cores}; {basis}"
-    )
-
-
-def duration_text(seconds: float) -> str:
-    """A time as a person says it.
-
-    >>> duration_text(5400)
-    '90 minutes'
-    """
-    if seconds < 120:
-        return f"{seconds:.0f} seconds"
-    return f"{seconds / 60:.0f} minutes" if seconds < 7200 else f"{seconds / 3600:.1f} hours"
-
-
 def load_and_learn(jobs: Sequence[Job]) -> None:
     """Loads data and learns frozen weights here, where it is seen, once for all workers."""
     from ccenv.simulator.simulator import Simulator
@@ -357,22 +326,25 @@ def run_missing(
 
     Without `workers` they run in this process.
     """
-    say(forecast(found, jobs, min(workers or 1, len(jobs))))
+    sweep, at_once = found.sweep, min(workers or 1, len(jobs))
+    minutes = 2 * sweep.minutes * len(jobs) / len(sweep.runs()) / at_once
+    say(
+        f"sweep {sweep.name!r}: {len(jobs)} of {found.num_runs} runs missing, about {minutes:.1f} "
+        f"minutes with {at_once} at once, by the sweep's own estimate"
+    )
     load_and_learn(jobs)
     from ccenv.runs.engine import pool
     from ccenv.runs.engine.pool import Task
 
     tasks = [Task(job.label, job.agent, job.settings, reuse) for job in jobs]
-    expected = [remaining_seconds(found, [job])[0] for job in jobs]
     failures: list[Outcome] = []
     outcomes = pool.run_here(tasks) if workers is None else pool.run_all(tasks, workers)
-    bar = tqdm(desc=f"0 of {len(tasks)} runs", total=sum(expected), bar_format=BAR, disable=None)
+    bar = tqdm(desc=sweep.name, total=len(tasks), unit="run", disable=None)
     with bar, closing(outcomes):
-        for ended, outcome in enumerate(outcomes, start=1):
+        for outcome in outcomes:
             label, seed = outcome.task.label, outcome.task.settings["seed"]
-            bar.set_description_str(f"{ended} of {len(tasks)} runs", refresh=False)
             bar.set_postfix_str(f"{label}, seed {seed}", refresh=False)
-            bar.update(expected[tasks.index(outcome.task)])
+            bar.update()
             if outcome.error is not None:
                 failures.append(outcome)
                 # At once, too: a sweep may go on for hours.

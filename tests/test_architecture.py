@@ -25,7 +25,7 @@ FLOORS = {
     "ccenv.sparse": "cpu gpu",
     "ccenv.networks": "core stages learning text gating vision pretrained baselines",
     "ccenv.runs": (
-        "store config stats tables tensorboard engine replay analysis mask_tables studies sweeps "
+        "store config stats tables tensorboard engine replay mask_tables studies sweeps "
         "report suite commands lab"
     ),
     "ccenv.runs.lab": "benchmarks robustness docs_build",

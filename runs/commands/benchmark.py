@@ -93,7 +93,6 @@ def make_parser() -> argparse.ArgumentParser:
     add("--width", type=positive, default=1024, help="units on each side of the layer")
     add("--blocks", type=positive, default=32, help="blocks on each side")
     add("--device", default="cpu", help="cpu, or a CUDA device")
-    add("--threads", type=positive, default=1, help="torch's threads")
     add("--rounds", type=positive, default=5, help="timings of each case, two or more")
     add("--json", action="store_true", help="print the rows as JSON only")
     return parser
@@ -106,16 +105,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     import torch
 
     from ccenv.networks.core.arguments import check_device
-    from ccenv.runs.store.provenance import machine, most_threads
+    from ccenv.runs.store.provenance import machine
 
     check_device(options.device)
-    if options.width % options.blocks or options.rounds < 2 or options.threads > most_threads():
+    if options.width % options.blocks or options.rounds < 2:
         raise ValueError(
-            "expected --width to be a multiple of --blocks, --rounds of at least 2 and --threads "
-            f"of at most {most_threads()}, got {options.width}, {options.blocks}, "
-            f"{options.rounds} and {options.threads}"
+            "expected --width to be a multiple of --blocks and --rounds of at least 2, got "
+            f"{options.width}, {options.blocks} and {options.rounds}"
         )
-    torch.set_num_threads(options.threads)
+    torch.set_num_threads(1)
     rows = [timed(*case, options) for case in itertools.product(BATCHES, DENSITIES)]
     if options.json:
         print_json({"rows": rows, "machine": machine()})

@@ -24,7 +24,6 @@ GROUPS = {
         "validate": "recompute the figures of finished runs",
         "plot": "draw finished runs of any folders: page, curves, tables",
         "inspect": "write a page of single inputs: gates, blocks, cost; switch blocks by hand",
-        "analyze": "which gates of a network matter",
     },
     "networks and tables": {
         "list": "show agents, rewards, environments, data sets, networks and sweeps by name",

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ccenv.runs.commands.frame import Parser, positive, print_json, program, takes_trust
-from ccenv.runs.config.sweep import MOST_RUNS, Sweep
+from ccenv.runs.config.sweep import Sweep
 from ccenv.runs.config.values import parse_pairs
 from ccenv.runs.engine.jobs import read_shard
 from ccenv.runs.stats.measures import ASKED, OWN
@@ -48,7 +48,6 @@ def compared(options: argparse.Namespace) -> int:
         write_page=False,
         rerun=options.rerun,
         shard=options.shard,
-        most_runs=None if options.yes else MOST_RUNS,
         trust=options.trust,
         log_dir=options.log_dir,
         report_dir=options.report_dir,
@@ -180,7 +179,6 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--miniature", action="store_true", help="one short run of each kind of row, in a minute"
     )
-    parser.add_argument("--yes", action="store_true", help=f"run more than {MOST_RUNS:,} runs, too")
     takes_trust(parser, "a sweep's file names")
     parser.add_argument("--log-dir", default=LOGS, help="folder of the runs")
     parser.add_argument("--report-dir", default=REPORTS, help="folder of tables and plots")

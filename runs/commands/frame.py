@@ -8,9 +8,7 @@ import io
 import json
 import os
 import re
-import shutil
 import sys
-import textwrap
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NoReturn, cast
@@ -130,17 +128,6 @@ def at_least(smallest: int, text: str) -> int:
 def print_json(value: Any) -> None:
     """Prints what `--json` asks for: null for numbers that are not finite."""
     print(json.dumps(json_file.finite(value), indent=2), flush=True)
-
-
-def print_prose(text: str) -> None:
-    """Prints lines of text within a terminal's width; a path stays whole, to be copied."""
-    if sys.stdout.isatty():
-        width = shutil.get_terminal_size().columns
-        wrap = functools.partial(
-            textwrap.fill, width=width, break_long_words=False, break_on_hyphens=False
-        )
-        text = "\n".join(map(wrap, text.splitlines()))
-    print(text, flush=True)
 
 
 def replace_unprintable() -> None:

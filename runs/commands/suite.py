@@ -5,17 +5,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rich.console import Console
-from rich.table import Table as Grid
-from rich.text import Text
-
 from ccenv.runs.commands.frame import Parser, positive, print_json, program
 from ccenv.runs.config.values import parse_pairs
 from ccenv.runs.store import REPORTS
+from ccenv.runs.tables.short_table import print_text
 
 if TYPE_CHECKING:
     from ccenv.runs.suite.standing import Standing
-    from ccenv.runs.tables.sweep_table import Table
 
 STOPPED = "stopped; the same command goes on with what is missing"
 EPILOG = """\
@@ -90,19 +86,6 @@ def show(standing: "Standing", label: str | None, *, as_json: bool) -> None:
         print_json([row for row in standing.rows if row["agent"] in names])
         return
     for table in [skill_table(standing, name) for name in names] or [agent_table(standing)]:
-        print_table(table)
+        print_text(table.markdown())
     for name in names:
         print(" ".join(standing.sentences(name)), flush=True)
-
-
-def print_table(table: "Table") -> None:
-    """Prints a table within the terminal's width, and how to read it."""
-    console = Console(highlight=False)
-    grid = Grid(box=None, pad_edge=False, title=table.title, title_justify="left")
-    for name, side in table.columns.items():
-        is_number = side.startswith("right")
-        grid.add_column(name, justify="right" if is_number else "left", no_wrap=is_number)
-    for line in table.texts:
-        grid.add_row(*map(Text, line))
-    console.print(grid)
-    console.print(Text(table.note))

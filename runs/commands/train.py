@@ -11,19 +11,16 @@ from ccenv.runs.commands.frame import (
     Parser,
     positive,
     print_json,
-    print_prose,
     program,
     takes_trust,
     whole_number,
 )
 from ccenv.runs.config.agent_settings import agent_parameters, find_agent, settings_help
-from ccenv.runs.config.command import AGENT, read_config, value_word
+from ccenv.runs.config.command import AGENT, read_config
 from ccenv.runs.config.plan import Plan
 from ccenv.runs.config.settings import make_plan, setting_names
-from ccenv.runs.config.sweep import MOST_RUNS, check_run_count
 from ccenv.runs.config.values import parse_pairs
 from ccenv.runs.engine.errors import CannotStartError, StoppedError
-from ccenv.runs.tensorboard.mirror import SERVICES, NoServiceError
 
 if TYPE_CHECKING:
     from ccenv.runs.api import Run
@@ -32,33 +29,6 @@ STOPPED = (
     "stopped; the same command goes on from the run's last checkpoint, "
     "or starts over where there is none yet"
 )
-
-
-def in_short(plans: Sequence[Plan], runs: "Sequence[Run]") -> list[str]:
-    """A line over the seeds of each combination of a grid; of one combination that line alone."""
-    from ccenv.runs.api import Runs
-
-    settings = [{**p.environment, **p.agent_settings, **vars(p.program)} for p in plans]
-    names = [
-        name
-        for name in settings[0]
-        if name != "seed" and any(own[name] != settings[0][name] for own in settings)
-    ]
-    groups: dict[str, list[Run]] = {}
-    for own, run in zip(settings, runs, strict=True):
-        label = " ".join(f"{name}={value_word(own[name])}" for name in names)
-        groups.setdefault(label, []).append(run)
-    if not names:
-        return [Runs(runs).summary]
-    return [
-        f"{label}: {Runs(found).summary if len(found) > 1 else of_one(found[0])}"
-        for label, found in groups.items()
-    ]
-
-
-def of_one(run: "Run") -> str:
-    """A run in a few words."""
-    return f"test error {100 * run.error:.2f} %, total cost {run.cost:.4f}"
 
 
 def make_parser(agent: str | None = None) -> argparse.ArgumentParser:
@@ -89,14 +59,6 @@ def make_parser(agent: str | None = None) -> argparse.ArgumentParser:
         help="settings as TOML, or a run's config.json; key=value overrides it",
     )
     takes_trust(parser, "--config names")
-    parser.add_argument(
-        "--grid",
-        action="store_true",
-        help="train every combination: num_kept=1,2,3 seed=0..4",
-    )
-    parser.add_argument(
-        "--yes", action="store_true", help=f"train a grid of more than {MOST_RUNS:,} runs, too"
-    )
     parser.add_argument("--json", action="store_true", help="print the result as JSON only")
     parser.add_argument(
         "--checkpoint-every",
@@ -113,9 +75,6 @@ def make_parser(agent: str | None = None) -> argparse.ArgumentParser:
         "--export",
         action="store_true",
         help="leave policy and network in checkpoint/classifier.safetensors",
-    )
-    parser.add_argument(
-        "--track", choices=SERVICES, help="send the curves there too, as they are written"
     )
     return parser
 
@@ -160,7 +119,7 @@ def options_as_pairs(arguments: Sequence[str], settings: Collection[str]) -> lis
     return found
 
 
-@program("ccenv train", (CannotStartError, NoServiceError, StoppedError), STOPPED)
+@program("ccenv train", (CannotStartError, StoppedError), STOPPED)
 def main(arguments: Sequence[str] | None = None) -> int:
     """Trains one agent; see --help."""
     options, plans = read_words(list(sys.argv[1:] if arguments is None else arguments))
@@ -170,7 +129,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         results = [run.result for run in runs]
         print_json(results if several else results[0])
     elif several:
-        print_prose("\n".join(in_short(plans, runs)))
+        from ccenv.runs.api import Runs
+
+        print(Runs(runs).summary, flush=True)
     return 0
 
 
@@ -182,32 +143,19 @@ def train_all(options: argparse.Namespace, plans: Sequence[Plan]) -> "list[Run]"
     how = Options(options.checkpoint_every, not options.anew, options.export)
     runs = []
     for plan in plans:
-        runs.append(train_plan(plan, how, options.track))
+        runs.append(train_plan(plan, how))
         if not options.json:
-            print_prose(runs[-1].summary)
+            print(runs[-1].summary, flush=True)
     return runs
 
 
 def plans_of(agent: str, given: Mapping[str, Any], options: argparse.Namespace) -> list[Plan]:
-    """A plan for each seed, and of a grid for each combination."""
-    most_runs = None if options.yes else MOST_RUNS
+    """A plan for each seed."""
     # In a file a bar would be one line of thousands of characters.
     shows_bar = not options.json and sys.stderr.isatty()
-    points = [parse_pairs(options.settings)]
-    if options.grid:
-        from ccenv.runs.config.grid import read_grid
-
-        points = list(read_grid(options.settings, most_runs))
-        check_run_count(len(points) * options.seeds, most_runs)
-    plans: dict[Path, Plan] = {}
-    for point in points:
-        first = make_plan(agent, {**given, "progress": shows_bar, **point})
-        for seed in range(first.program.seed, first.program.seed + options.seeds):
-            plan = first.with_seed(seed)
-            if plan.folder() in plans:
-                raise ValueError(f"expected different runs in the grid, got {plan.folder()} twice")
-            plans[plan.folder()] = plan
-    return list(plans.values())
+    settings = {**given, "progress": shows_bar, **parse_pairs(options.settings)}
+    first = make_plan(agent, settings)
+    return [first.with_seed(first.program.seed + number) for number in range(options.seeds)]
 
 
 def read_words(arguments: list[str]) -> tuple[argparse.Namespace, list[Plan]]:

@@ -13,32 +13,35 @@ from ccenv.runs.commands.frame import Parser, print_json, program, takes_trust
 from ccenv.runs.replay.verdict import CHECKED, NAMED, RECOMPUTED, WORD, Checked
 from ccenv.runs.store.folder import run_folders
 from ccenv.runs.tables.short_table import print_text
-from ccenv.runs.tables.sweep_table import markdown
+from ccenv.runs.tables.sweep_table import Columns, markdown, read_columns
 
-BASES = (RECOMPUTED, CHECKED, WORD)
-COLUMNS = {"run": "left", "masks": "left", "test error %": "right", "MACs": "right"}
-COLUMNS |= {"total cost": "right", "density": "left", "mean return": "right", "policy": "left"}
-COLUMNS |= dict.fromkeys((*BASES, "verdict"), "left")
+COLUMNS: Columns = {
+    "run": ("left", lambda row: name_of(row)),
+    "masks": ("left", lambda row: row.draw),
+    "test error %": ("right .2f", lambda row: 100 * row.found["error"] if row.found else None),
+    "MACs": ("right ,.0f", lambda row: row.found.get("macs")),
+    "total cost": ("right .3f", lambda row: row.found.get("total_cost")),
+    "mean return": ("right .3f", lambda row: row.found.get("mean_return")),
+    "policy": ("left", lambda row: row.policy),
+    "stands": ("left", lambda row: "✅" if row.is_valid else "❌"),
+}
 
 
-def row_cells(verdict: Checked) -> list[str]:
-    """One line: what was found, what is taken on trust, and what does not stand."""
-    found = verdict.found
-    numbers = [""] * 5
-    if found:
-        numbers = [
-            f"{100 * found['error']:.2f}",
-            f"{found['macs']:,.0f}",
-            f"{found['total_cost']:.3f}",
-            " ".join(f"{value:.2f}" for value in found["density"]),
-            f"{found['mean_return']:.3f}" if "mean_return" in found else "not recomputed",
-        ]
-    by_basis = [
-        ", ".join(name for name, value in verdict.basis.items() if value == kind) for kind in BASES
+def name_of(row: Checked) -> str:
+    """The last parts of a folder's path."""
+    return "/".join(Path(row.folder).parts[-NAMED:])
+
+
+def basis_lines(rows: Sequence[Checked]) -> list[str]:
+    """A line for what does not stand in a row, and one for each basis of figures."""
+    problems = [
+        f"- {name_of(row)} {row.draw}: {problem}" for row in rows for problem in row.problems
     ]
-    answer = "✅" if verdict.is_valid else f"❌ {'; '.join(verdict.problems)}"
-    name = "/".join(Path(verdict.folder).parts[-NAMED:])
-    return [name, verdict.draw, *numbers, verdict.policy, *by_basis, answer]
+    figures = {
+        kind: dict.fromkeys(name for row in rows for name, own in row.basis.items() if own == kind)
+        for kind in (RECOMPUTED, CHECKED, WORD)
+    }
+    return problems + [f"- {kind}: {', '.join(names)}" for kind, names in figures.items() if names]
 
 
 def conclusion(verdicts: Sequence[Checked]) -> str:
@@ -91,6 +94,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.json:
         print_json([vars(verdict) | {"valid": verdict.is_valid} for verdict in verdicts])
     else:
-        table = markdown(COLUMNS, [row_cells(verdict) for verdict in verdicts])
-        print_text(f"{table}\n\n{conclusion(verdicts)}")
+        table, lines = markdown(*read_columns(COLUMNS, verdicts)), "\n".join(basis_lines(verdicts))
+        print_text(f"{table}\n\n{lines}\n\n{conclusion(verdicts)}")
     return 0 if all(verdict.is_valid for verdict in verdicts) else 1

@@ -23,7 +23,7 @@ from ccenv.runs.config.sweep_file import USUAL_SEEDS, sweep_of
 
 LABEL = "{reward}, cost weight {reward_kwargs.cost_weight}"
 MINUTES = 0.05
-"""Of a run on two cores, for a forecast before one has been timed: that of digits."""
+"""Of a run on two cores, for a forecast: that of digits."""
 
 
 def shapings_sweep(

@@ -16,7 +16,7 @@ MINIATURE: Mapping[str, Any] = {
 """What makes a run of hours one of seconds: a few updates on data that need no files."""
 
 MOST_RUNS = 10_000
-"""Of a sweep or a grid that the user has not confirmed."""
+"""Of a sweep: a file of a few words may ask for more than memory holds."""
 
 
 @dataclass(frozen=True)
@@ -119,10 +119,10 @@ class Sweep:
         )
 
 
-def check_run_count(runs: int, most: int | None) -> None:
-    """Refuses more runs than the user has confirmed."""
-    if most is not None and runs > most:
-        raise ValueError(f"expected at most {most:,} runs, got more; --yes runs them all")
+def check_run_count(runs: int) -> None:
+    """Refuses more than `MOST_RUNS`."""
+    if runs > MOST_RUNS:
+        raise ValueError(f"expected at most {MOST_RUNS:,} runs, got more; make several sweeps")
 
 
 def row_kind(cell: Cell) -> str:

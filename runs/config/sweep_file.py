@@ -47,8 +47,9 @@ from ccenv.agents import AGENTS
 from ccenv.base.registry import ELSEWHERE, check_names
 from ccenv.base.trust import leaves_of
 from ccenv.base.values import LONGEST_LABEL, check_printable, shown
-from ccenv.runs.config.sweep import MOST_RUNS, Cell, Sweep, check_run_count
-from ccenv.runs.config.typed import Settings
+from ccenv.runs.config.agent_settings import find_agent, known_settings
+from ccenv.runs.config.settings import setting_names
+from ccenv.runs.config.sweep import Cell, Sweep, check_run_count
 from ccenv.runs.config.values import check_sizes, opened
 from ccenv.runs.store.untrusted_files import check_trusted
 
@@ -94,13 +95,12 @@ FIELD = re.compile(r"\{([\w.]+)(?::([,.%\ddefg]{1,4}))?\}")
 """Of a label: the name of a setting, dotted for one inside another, and how it is written."""
 
 
-def read_sweep(path: Path, trusted: Sequence[str] = (), most_runs: int | None = MOST_RUNS) -> Sweep:
+def read_sweep(path: Path, trusted: Sequence[str] = ()) -> Sweep:
     """Reads a sweep and checks its form; settings are checked when its runs are planned.
 
     Args:
         path: of the TOML file.
         trusted: modules of the reader's own that it may name, see `ccenv.base.trust`.
-        most_runs: that it may have; None for any number.
 
     Raises:
         ValueError: naming the file, what was expected and what came.
@@ -112,18 +112,14 @@ def read_sweep(path: Path, trusted: Sequence[str] = (), most_runs: int | None = 
     except (OSError, ValueError, RecursionError) as error:
         raise ValueError(f"expected a sweep as TOML in {path}, got {error}") from error
     try:
-        sweep = sweep_of({"name": path.stem, **content}, trusted, most_runs)
+        sweep = sweep_of({"name": path.stem, **content}, trusted)
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{path}: {error}") from error
     cells = (dataclasses.replace(one, origin=f"{path}: {one.origin}") for one in sweep.cells)
     return dataclasses.replace(sweep, cells=tuple(cells))
 
 
-def sweep_of(
-    content: Mapping[str, Any],
-    trusted: Sequence[str] = (),
-    most_runs: int | None = MOST_RUNS,
-) -> Sweep:
+def sweep_of(content: Mapping[str, Any], trusted: Sequence[str] = ()) -> Sweep:
     """A sweep of what a file holds; arguments as those of `read_sweep`."""
     # Of a row is said which.
     groups = expected(content, "rows", list, [])
@@ -136,7 +132,7 @@ def sweep_of(
         origin = f"{ROWS} {number}"
         try:
             check_allowed({"rows": [group]}, trusted)
-            found = cells_in(group, settings, shared, most_runs)
+            found = cells_in(group, settings, shared)
             cells += [dataclasses.replace(cell, origin=origin) for cell in found]
         except ValueError as error:
             raise ValueError(f"{origin}: {error}") from error
@@ -155,7 +151,7 @@ def sweep_of(
         places=expected(content, "places", dict, {}),
         measure=expected(content, "measure", str, "error"),
     )
-    check_run_count(sweep.num_runs, most_runs)
+    check_run_count(sweep.num_runs)
     return sweep
 
 
@@ -182,19 +178,21 @@ def check_allowed(content: Mapping[str, Any], trusted: Sequence[str]) -> None:
 
 
 def check_keys(content: Mapping[str, Any], known: Sequence[str], kind: str, where: str) -> None:
-    """Refuses keys that are not known; a setting among them gets its place."""
-    for name in content:
-        meant = ELSEWHERE.get(name, name).partition(".")[0]
-        if meant in Settings.__annotations__ and name not in known:
+    """Refuses keys that are not known; a setting among them, its agent's too, gets its place."""
+    unknown = [name for name in content if name not in known]
+    agent = content.get("agent", "")
+    is_known = isinstance(agent, str) and agent in AGENTS
+    own = known_settings(find_agent(agent)) if unknown and is_known else []
+    for name in unknown:
+        if ELSEWHERE.get(name, name).partition(".")[0] in setting_names(own or ()):
             raise ValueError(f"{name} is no key of {kind}; it is a setting and stands {where}")
-    check_names(content, known, f"key of {kind}")
+    check_names(unknown, known, f"key of {kind}")
 
 
 def cells_in(
     group: Any,
     common: Mapping[str, Any],
     shared: Mapping[str, Mapping[str, Any]],
-    most_runs: int | None,
 ) -> Iterator[Cell]:
     """The rows of a group: one for every combination of its entries of `each` and of its grid."""
     if not isinstance(group, Mapping):
@@ -213,7 +211,7 @@ def cells_in(
     axes = axes_of(expected(group, "grid", dict, {}))
     # A grid of a few words may have more rows than memory holds.
     every: list[list[Any]] = [*lists, *axes]
-    check_run_count(math.prod(len(axis) for axis in every), most_runs)
+    check_run_count(math.prod(len(axis) for axis in every))
     for parts in itertools.product(*lists, *axes):
         entry: Mapping[str, Any] = {}
         for part in parts:

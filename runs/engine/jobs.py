@@ -35,9 +35,7 @@ from ccenv.runs.stats.verdict import baseline_sentences, crosses_shapings, first
 from ccenv.runs.store import folder as run_folder
 from ccenv.runs.store import json_file, recorded
 from ccenv.runs.store.identity import Key
-from ccenv.runs.store.json_file import uncollected
 from ccenv.runs.store.provenance import data_checksum
-from ccenv.runs.store.recorded import read_cells
 from ccenv.runs.store.seal import check_result_of, check_seal
 
 NAMED = 8
@@ -278,20 +276,6 @@ def gather(
     return Comparison(sweep, tuple(finished), tuple(missing), draw)
 
 
-@uncollected()
-def recorded_comparison(sweep: Sweep, results_dir: Path) -> Comparison:
-    """What is recorded of a sweep's rows and seeds, and nothing else: the same on every machine."""
-    cells: dict[tuple[str, int], dict[str, Any]] = {}
-    for found in read_cells(recorded_path(sweep, results_dir)):
-        # Behind the sweep's own runs stand those that it no longer asks for.
-        cells.setdefault((found["label"], found["seed"]), found)
-    asked = [(cell.label, settings["seed"]) for cell, settings in sweep.runs()]
-    finished = [Finished(run[0], cells[run], recorded=True) for run in asked if run in cells]
-    if not finished:
-        raise ValueError(f"expected recorded runs of {sweep.name!r} in {results_dir}, got none")
-    return Comparison(sweep, tuple(finished), (), OWN)
-
-
 def of_this_code(jobs: Sequence[Job], known: Mapping[Key, Any]) -> dict[Key, dict[str, Any]]:
     """Recorded results without those of a user's code that is another one here.
 
@@ -416,23 +400,6 @@ def machine_name(machine: Mapping[str, Any]) -> str:
     """A machine's short description."""
     name = f"{machine.get('cpu', 'an unknown processor')}, {machine.get('cores', '?')} cores"
     return f"{name}, vectors of {machine['lanes']} floats" if "lanes" in machine else name
-
-
-def remaining_seconds(comparison: Comparison, jobs: Sequence[Job]) -> tuple[float, int]:
-    """Time that runs need on one core, and for how many of them it was measured.
-
-    A run takes as long as the finished runs of its label did on average; where there are none, its
-    share of the sweep's own estimate.
-    """
-    sweep = comparison.sweep
-    share = sweep.minutes * 60 * 2 / len(sweep.runs())
-    times = {
-        label: sum(r["total_seconds"] for r in found) / len(found)
-        for label, found in comparison.results.items()
-        if found
-    }
-    measured = sum(job.label in times for job in jobs)
-    return sum(times.get(job.label, share) for job in jobs), measured
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ says on which machine and with which versions the rows were measured.
 
 import argparse
 import json
+import os
 import string
 import sys
 import time
@@ -20,7 +21,7 @@ from ccenv.runs.commands.frame import Parser
 from ccenv.runs.stats.intervals import Interval
 from ccenv.runs.store import folder as run_folder
 from ccenv.runs.store import json_file
-from ccenv.runs.store.provenance import load_average, machine, tuned, versions
+from ccenv.runs.store.provenance import load_average, machine, versions
 from ccenv.runs.store.recorded import read_table
 from ccenv.runs.tables.drawing import Drawn, drawn_in_style
 from ccenv.runs.tables.short_table import print_text
@@ -141,6 +142,11 @@ def measure_rows(experiment: Experiment, options: Options) -> dict[str, Any]:
         "machine": machine() | {"load_average": load, "variables": tuned()},
         "versions": versions(),
     }
+
+
+def tuned() -> dict[str, str]:
+    """Environment variables that change speed and are set: threads and the allocator's habits."""
+    return {k: v for k, v in sorted(os.environ.items()) if k.startswith(("OMP_", "MALLOC_"))}
 
 
 def record_rows(experiment: Experiment, options: Options, result: Mapping[str, Any]) -> Path:

@@ -5,8 +5,9 @@ tenth on `TUNED_ON` with seed `TUNING_SEED`, which is not recorded. Every run is
 process; what is finished is not repeated.
 """
 
+import json
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -31,11 +32,11 @@ from ccenv.runs.suite.scores import (
     read_folder,
     recorded,
     recorded_runs,
-    write_record,
 )
 from ccenv.runs.suite.standing import SOLVED, Standing, agent_table, runs_in_order, score_of
 from ccenv.runs.tables.sweep_table import markdown
-from ccenv.tasks import Task, suite
+from ccenv.tasks import TASKS, Task, suite
+from ccenv.tasks.catalogue import VERSION
 from ccenv.tasks.real import Real
 
 TUNED_ON, TUNING_SEED = ("basic-8", "together-2", "depth-4", "drift-4"), 100
@@ -336,6 +337,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
     write_whole(PICTURE, radar_drawn(at_level("quick")).png)
     say(f"{len(runs)} runs of {len({run.agent for run in runs})} agents: {RECORDED}")
     return 0
+
+
+def write_record(runs: Sequence[ScoredRun], path: Path, about: Mapping[str, Any]) -> None:
+    """Writes runs as the package's record.
+
+    Args:
+        runs: to be recorded.
+        path: of the file.
+        about: where they come from: machine, versions, how agents were tuned.
+    """
+    tasks = {
+        name: [float(TASKS[name].reference), float(TASKS[name].optimum)]
+        for name in TASKS
+        if any(run.task == name for run in runs)
+    }
+    agents: dict[str, dict[str, dict[str, Any]]] = {}
+    for run in runs:
+        seconds = None if run.seconds is None else round(run.seconds, 1)
+        one = {"tenths": [round(x, 4) for x in run.tenths], "seconds": seconds}
+        agents.setdefault(run.agent, {}).setdefault(run.task, {})[str(run.seed)] = one
+    content = {"suite": VERSION, **about, "tasks": tasks, "agents": agents}
+    write_whole(path, json.dumps(content, allow_nan=False) + "\n")
 
 
 def rule_player(rule: str) -> Player:

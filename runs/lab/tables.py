@@ -20,17 +20,19 @@ from typing import Any
 
 from ccenv.base.registry import check_names
 from ccenv.runs.commands.frame import Parser, program
-from ccenv.runs.engine.jobs import recorded_comparison
+from ccenv.runs.config.sweep import Sweep
+from ccenv.runs.engine.jobs import Comparison, Finished, recorded_path
 from ccenv.runs.lab import suite_agents
 from ccenv.runs.lab.paper_beside import BESIDE
 from ccenv.runs.lab.registry import experiments
 from ccenv.runs.report.dense import AGAINST_DENSE
 from ccenv.runs.report.publish import make_report
 from ccenv.runs.report.tables import all_tables
+from ccenv.runs.stats.measures import OWN
 from ccenv.runs.store import recorded
+from ccenv.runs.store.json_file import uncollected
 from ccenv.runs.studies import STUDIES, find_study
 from ccenv.runs.tables import sweep_table as report
-from ccenv.runs.tables.analysis import gate_table
 from ccenv.runs.tables.drawing import Drawn, drawn_in_style
 from ccenv.runs.tables.mask_table import all_masks_table
 
@@ -45,7 +47,6 @@ Link = tuple[str, str]
 
 TABLES: dict[str, Callable[[Any], str]] = {
     "comparison": report.table,
-    "gates": gate_table,
     "mask-table": all_masks_table,
 } | {one.recorded_kind: one.table for one in experiments().values()}
 """Kind of a recorded result -> its table: of the product's commands, and of every experiment."""
@@ -97,6 +98,20 @@ def place_of(content: Mapping[str, Any]) -> str:
     vectors = f", vectors of {machine['lanes']} floats" if "lanes" in machine else ""
     told = f"{threads} threads" if threads > 1 else "one thread"
     return f"\n\nMeasured on: {machine['cpu']}{vectors}, {told}."
+
+
+@uncollected()
+def recorded_comparison(sweep: Sweep, results_dir: Path) -> Comparison:
+    """What is recorded of a sweep's rows and seeds, and nothing else: the same on every machine."""
+    cells: dict[tuple[str, int], dict[str, Any]] = {}
+    for found in recorded.read_cells(recorded_path(sweep, results_dir)):
+        # Behind the sweep's own runs stand those that it no longer asks for.
+        cells.setdefault((found["label"], found["seed"]), found)
+    asked = [(cell.label, settings["seed"]) for cell, settings in sweep.runs()]
+    finished = [Finished(run[0], cells[run], recorded=True) for run in asked if run in cells]
+    if not finished:
+        raise ValueError(f"expected recorded runs of {sweep.name!r} in {results_dir}, got none")
+    return Comparison(sweep, tuple(finished), (), OWN)
 
 
 def of_report(sweep_name: str, results_dir: Path) -> dict[str, report.Table]:

@@ -3,7 +3,6 @@
 Each number is marked: recomputed, checked for consistency, or the author's word.
 """
 
-import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,18 +15,20 @@ from ccenv.base.trust import is_below, is_in_table
 from ccenv.networks.core.parameters import memory_bytes
 from ccenv.runs.engine.metadata import verdicts_of_context
 from ccenv.runs.replay.rebuilt import Rebuilt, pays_again, test_images
-from ccenv.runs.replay.replay import ROUNDING, ask
+from ccenv.runs.replay.replay import ask
 from ccenv.runs.replay.verdict import CHECKED, RECOMPUTED, WORD
 from ccenv.runs.stats.measures import DETERMINISTIC, MODES, OF_SYMBOLS
 from ccenv.simulator.evaluate import Evaluation, by_class
 
+ROUNDING = {"float32": 1e-3, "bfloat16": 0.03}
+"""By what a network computes in: relative, of the nll and the return on another machine."""
 EXACT = 1e-6
 """Relative: MACs, densities and costs are counts."""
 WRONG_IMAGES = 2
-"""Kernels add in another order than the reference: in float32 at most this many images may be
-classified differently."""
+"""Machines add in other orders: in float32 at most this many images may be classified
+differently."""
 OTHER_BITS = 1e-4
-"""Share of mask bits that another machine's rounding may flip; each must be explained by it."""
+"""Share of mask bits that another machine's rounding may flip."""
 RECIPE = 1e-3
 """Relative. Initial weights changed by 1e-6 end pre-training 1e-5 apart (MNIST, 7,820 updates)."""
 TIMES = ("last_tenth", "latency", "seconds", "total_seconds")
@@ -53,24 +54,18 @@ class Room:
 
     num_images: int
     """that were judged."""
-    span: float = 0.0
-    """between the highest and the lowest return of an image."""
     other_bits: float = 0.0
     """share of the mask bits that may differ: none where stored masks are replayed."""
-    num_ties: int = WRONG_IMAGES
-    """images whose best class rounding may change, where they were counted."""
     rounding: float = ROUNDING["float32"]
     """of what the network computes in."""
 
     def of(self, name: str, found: float) -> float:
         """Largest difference between a claim and what was found."""
         most = round(WRONG_IMAGES * self.rounding / ROUNDING["float32"])
-        images = (min(most, self.num_ties) + 0.5) / self.num_images
+        images = (most + 0.5) / self.num_images
         if name == "error":
             return images + self.other_bits
-        if name == "mean_return":
-            return self.rounding * max(1.0, abs(found)) + (images + self.other_bits) * self.span
-        least = self.rounding if name == "nll" else EXACT
+        least = {"nll": self.rounding, "mean_return": self.rounding + images}.get(name, EXACT)
         return max(least, self.other_bits) * max(1.0, abs(found))
 
 
@@ -97,7 +92,7 @@ def agrees(name: str, claimed: Any, found: Any, room: Room) -> bool:
     return not isinstance(claimed, bool) and abs(claimed - found) <= room.of(name, found)
 
 
-def check_run(result: Mapping[str, Any], rebuilt: Rebuilt, span: float) -> list[str]:
+def check_run(result: Mapping[str, Any], rebuilt: Rebuilt) -> list[str]:
     """Differences between a result and its replay, apart from its evaluations on test images."""
     found = facts(rebuilt) | {DETERMINISTIC: bool(rebuilt.agent.deterministic) or None}
     problems = [
@@ -112,7 +107,7 @@ def check_run(result: Mapping[str, Any], rebuilt: Rebuilt, span: float) -> list[
             f"{rebuilt.from_recipe:.2g} of their norm: they learned from something else"
         )
     problems += check_curve(result, rebuilt.plan.program.keep_best)
-    return problems + (check_asked(result, rebuilt, span) if can_ask(rebuilt) else [])
+    return problems + (check_asked(result, rebuilt) if can_ask(rebuilt) else [])
 
 
 def facts(rebuilt: Rebuilt) -> dict[str, Any]:
@@ -182,12 +177,12 @@ def validations(result: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     return [found.get(pair, {}) for pair in wanted]
 
 
-def check_asked(result: Mapping[str, Any], rebuilt: Rebuilt, span: float) -> list[str]:
+def check_asked(result: Mapping[str, Any], rebuilt: Rebuilt) -> list[str]:
     """Whether the policy does what the result says on validation images, at each cost weight."""
     problems = []
     for claimed, draw in zip(validations(result), MODES, strict=True):
         evaluation = ask(rebuilt, draw, "validation")
-        room = Room(evaluation.num_images, span, OTHER_BITS)
+        room = Room(evaluation.num_images, OTHER_BITS)
         found = payable(evaluation.numbers(), rebuilt)
         problems += differences(claimed, found, room, f"validation, {draw}: ")
     found = verdicts_of_context(rebuilt.env, rebuilt.agent, rebuilt.plan.program.seed)
@@ -198,7 +193,7 @@ def check_asked(result: Mapping[str, Any], rebuilt: Rebuilt, span: float) -> lis
             problems.append(f"context: expected {len(verdicts)} verdicts at {name}")
             continue
         for point, verdict in zip(points, verdicts, strict=True):
-            room = Room(verdict["num_images"], span, OTHER_BITS)
+            room = Room(verdict["num_images"], OTHER_BITS)
             problems += differences(point, payable(verdict, rebuilt), room, f"context, {name}: ")
     return problems
 
@@ -262,11 +257,3 @@ def basis(rebuilt: Rebuilt) -> dict[str, str]:
     if not is_in_table(plan.environment["dataset"], "dataset"):
         found["labels"] = WORD
     return found | dict.fromkeys(("curve: other points", *TIMES, *PLACES), WORD)
-
-
-def as_json(found: Any) -> dict[str, Any]:
-    """A record of numbers as JSON has them."""
-    return {
-        name: list(value) if isinstance(value, tuple) else value
-        for name, value in dataclasses.asdict(found).items()
-    }

@@ -12,29 +12,28 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from ccenv.base.files import arrays_digest
+from ccenv.networks.core.check import check_network
 from ccenv.networks.core.precision import dtype_of
 from ccenv.runs.replay.claims import (
     OTHER_BITS,
+    ROUNDING,
     Room,
-    as_json,
     basis,
     check_block_use,
     check_run,
     differences,
+    payable,
     use_of_blocks,
 )
-from ccenv.runs.replay.own_code import check_places, laws_broken
-from ccenv.runs.replay.rebuilt import Rebuilt, pays_again, plan_of, rebuild, test_images
+from ccenv.runs.replay.rebuilt import Rebuilt, plan_of, rebuild, test_images
 from ccenv.runs.replay.replay import (
     OTHER_VALUE,
-    ROUNDING,
+    StoredMasks,
     ask,
-    num_unexplained,
-    replay,
-    returns,
     share_of_other_bits,
     share_of_other_values,
     wrong_labels,
@@ -44,10 +43,12 @@ from ccenv.runs.stats.measures import DETERMINISTIC, MODES, evaluation
 from ccenv.runs.store import folder as run_folder
 from ccenv.runs.store import masks_file
 from ccenv.runs.store.untrusted_files import stored_file, stored_object, stored_result
-from ccenv.simulator.evaluate import Evaluation
+from ccenv.simulator.evaluate import Evaluation, evaluate
 
 MOST_TEXT = 400
 """Characters of a problem that are shown: it may quote a file."""
+BATCH, OTHER_BATCH = 1000, 61
+"""Images at a time: as in an evaluation, and so few that each input stands elsewhere."""
 
 
 def validate(folder: Path, trusted: Sequence[str] = ()) -> list[Checked]:
@@ -68,8 +69,7 @@ def judge_run(folder: Path, trusted: Sequence[str]) -> list[Checked]:
     problems = check_one_run(folder, result, config, plan)
     rebuilt = rebuild(plan, folder)
     rows = [judge_draw(folder, result, rebuilt, draw) for draw in MODES]
-    span = max(row.found.pop("span", 0.0) for row in rows)
-    problems += check_run(result, rebuilt, span) + laws_broken(rebuilt)
+    problems += check_run(result, rebuilt) + laws_broken(rebuilt)
     learned_here = learned_hashes(rebuilt)
     return [
         dataclasses.replace(
@@ -91,7 +91,7 @@ def short(text: str) -> str:
 
 
 def judge_draw(folder: Path, result: Mapping[str, Any], rebuilt: Rebuilt, draw: str) -> Checked:
-    """Replays one evaluation and compares; `found` also holds the span of the returns.
+    """Replays one evaluation and compares.
 
     The claims must be what the stored masks do, and what the masks do that the policy gives here.
     """
@@ -100,37 +100,59 @@ def judge_draw(folder: Path, result: Mapping[str, Any], rebuilt: Rebuilt, draw: 
     num_blocks = rebuilt.env.simulator.num_blocks
     masks = masks_file.load_masks(folder, draw, num_blocks, num_images)
     values = stored_values(folder, draw, rebuilt, num_images)
-    found, room = figures(rebuilt, masks, values)
-    claims = evaluation(result, draw)
+    replayed = ask(rebuilt, draw, policy=StoredMasks(rebuilt.agent, masks, values))
+    found, claims = judged_numbers(rebuilt, replayed), evaluation(result, draw)
+    room = Room(num_images, rounding=ROUNDING[dtype_of(rebuilt.network)])
     problems = differences(claims, found, room)
+    if values is not None and share_of_other_bits(replayed.masks, masks):
+        problems.append("expected gate values of 0 where no block was computed, got others")
     policy, others, asked = ask_again(rebuilt, draw, masks, values)
     problems += others
     if asked is not None:
         other_values = share_of_other_values(asked.gate_values, values or ())
         if share := max(share_of_other_bits(asked.masks, masks), other_values):
-            found, room = figures(rebuilt, asked.masks, asked.gate_values or None)
+            found = judged_numbers(rebuilt, asked)
             room = dataclasses.replace(room, other_bits=min(share, OTHER_BITS))
             where = "by the masks that the policy gives here: "
             problems += differences(claims, found, room, where)
-    problems += check_places(rebuilt, draw)
     is_own = draw == MODES[bool(result.get(DETERMINISTIC))]
     if is_own and (use := use_of_blocks(rebuilt, asked, masks)) is not None:
         problems += check_block_use(result.get("block_use"), use)
     claimed = {name: claims.get(name) for name in found}
-    return Checked(str(folder), draw, claimed, found | {"span": room.span}, policy, tuple(problems))
+    return Checked(str(folder), draw, claimed, found, policy, tuple(problems))
 
 
-def figures(
-    rebuilt: Rebuilt, masks: Sequence[Tensor], values: Sequence[Tensor] | None
-) -> tuple[dict[str, Any], Room]:
-    """What masks and gate values do on test inputs, and what rounding explains of it."""
-    found, span = as_json(replay(rebuilt, masks, gate_values=values)), 0.0
-    if pays_again(rebuilt.plan):
-        paid = returns(rebuilt, masks, values).double()
-        span = float(paid.max() - paid.min())
-        found["mean_return"] = float(paid.mean())
-    num_ties, rounding = found.pop("num_ties"), ROUNDING[dtype_of(rebuilt.network)]
-    return found, Room(found["num_images"], span, num_ties=num_ties, rounding=rounding)
+def judged_numbers(rebuilt: Rebuilt, found: Evaluation) -> dict[str, Any]:
+    """Numbers of an evaluation of test images that a result must claim."""
+    numbers = payable(found.numbers(), rebuilt)
+    return {name: value for name, value in numbers.items() if name not in ("split", "mode")}
+
+
+def laws_broken(rebuilt: Rebuilt) -> list[str]:
+    """What code of the user's breaks: laws of networks; that an input's place changes nothing.
+
+    A policy or network may have learned by heart what to do with the n-th test input: greedy masks
+    are asked for in batches of another size. No replay can distinguish a function from what is
+    learned by heart for an input itself.
+    """
+    problems = []
+    data = rebuilt.env.simulator.data
+    if rebuilt.plan.has_own_network:
+        try:
+            check_network(rebuilt.network, data.batch(torch.arange(min(2, len(data))))[0])
+        except (TypeError, ValueError) as error:
+            problems.append(f"the network breaks a law of check_network: {error}")
+    if rebuilt.plan.has_own_code and not rebuilt.agent.uses_labels:
+        usual, other = (
+            evaluate(rebuilt.env, rebuilt.agent, deterministic=True, batch_size=size)
+            for size in (BATCH, OTHER_BATCH)
+        )
+        room = Room(usual.num_images, OTHER_BITS, ROUNDING[dtype_of(rebuilt.network)])
+        if share_of_other_bits(other.masks, usual.masks) > OTHER_BITS:
+            problems.append("masks depend on the place of an input, or on other inputs")
+        where = "in batches of another size, "
+        problems += differences(usual.numbers(), payable(other.numbers(), rebuilt), room, where)
+    return problems
 
 
 def stored_values(
@@ -181,12 +203,6 @@ def ask_again(
     if apart > OTHER_BITS:
         problems.append(
             f"the stored policy with this seed gives {100 * apart:.2g} % other gate values"
-        )
-    differs = max(share, apart) > 0 and not problems
-    if differs and (count := num_unexplained(rebuilt, draw, masks, values)):
-        problems.append(
-            f"the stored policy with this seed chooses {count:,} other bits or gate values that no "
-            "rounding explains"
         )
     return "replayed", problems, asked
 

@@ -15,7 +15,6 @@ from ccenv.runs.stats.dense_comparison import (
     EqualError,
     at_equal_error,
     at_equal_macs,
-    groups_of_one_cost,
     make_contests,
 )
 from ccenv.runs.stats.measures import BITS, ERROR, MODES, OF_SYMBOLS, OWN
@@ -38,21 +37,15 @@ ERROR_NOTE = (
     "on validation data are left out."
 )
 
-VARIANTS_NOTE = (
-    "Rows of one agent whose total MACs are the same, trained in several ways; the one with the "
-    "least validation error is chosen and stands in the other tables. A row that fewer seeds have "
-    "finished than another does not take part yet."
-)
-
 
 def dense_tables(contests: Sequence[Contest], draw: str, note: str = "") -> list[Table]:
-    """Three tables for each data set."""
+    """Two tables for each data set."""
     tables = []
     for contest in contests:
         part = f"-{contest.dataset.replace(':', '.')}" if len(contests) > 1 else ""
         part += f"-{contest.measure.name}" if contest.measure.name else ""
         part += "" if draw == "sampled" else f"-{draw}"
-        for make in (equal_macs, equal_error, variants):
+        for make in (equal_macs, equal_error):
             name, title, own_note, columns, items = make(contest)
             columns_and_lines = read_columns(columns, items)
             whole_note = f"{own_note} {note}".strip()
@@ -102,29 +95,6 @@ def equal_error(contest: Contest) -> Content:
     }
     title = "At the error of dense networks"
     return "at-equal-error", title, ERROR_NOTE, columns, at_equal_error(contest)
-
-
-def variants(contest: Contest) -> Content:
-    """What was tried at equal cost, best first."""
-    measure, spec = contest.measure, f"right {contest.measure.spec}"
-    picked = [*contest.dense, *contest.conditional]
-    labels = {point.label for point in picked}
-    groups = groups_of_one_cost([*picked, *contest.others], by_memory=bool(measure.name))
-    columns: Columns = {
-        "row": ("left", lambda point: point.label),
-        "MACs": ("right ,.0f", lambda point: point.macs),
-        "seeds": ("right", lambda point: len(point.error)),
-        f"validation {measure.titled}": (spec, lambda point: point.validated),
-        measure.heading: (spec, lambda point: point.interval),
-        "chosen": ("left", lambda point: "*" if point.label in labels else None),
-    }
-    points = [
-        point
-        for group in groups
-        if len(group) > 1
-        for point in sorted(group, key=lambda point: point.validation_mean)
-    ]
-    return "variants", "Variants of one cost", VARIANTS_NOTE, columns, points
 
 
 def against_dense(comparison: Comparison, results_dir: Path) -> Part:

@@ -22,7 +22,7 @@ from ccenv.runs.stats.cost_points import (
     make_point,
     times_in,
 )
-from ccenv.runs.stats.dense_comparison import chosen_variants, undominated, with_times_of
+from ccenv.runs.stats.dense_comparison import chosen_variants, undominated
 from ccenv.runs.stats.intervals import FEWEST, with_interval
 from ccenv.runs.stats.measures import (
     BITS,
@@ -220,14 +220,6 @@ class PlotView:
         return front
 
     @functools.cached_property
-    def sizes(self) -> dict[str, float]:
-        """Label -> diameter of its mark, by memory, where bits stand over MACs; else none."""
-        memory = {point.label: point.kilobytes for _, point in self.placed}
-        if self.measure is not BITS or self.cost.key != "macs" or None in memory.values():
-            return {}
-        return {label: diameter(kilobytes) for label, kilobytes in memory.items() if kilobytes}
-
-    @functools.cached_property
     def chosen(self) -> frozenset[str]:
         """Labels of rows that validation chose among those of one method and cost."""
         judged = [point for point in self.points if point.label not in self.ceilings]
@@ -254,8 +246,7 @@ def make_views(comparison: Comparison, results_dir: Path) -> list[PlotView]:
                 own = {point.label: point.method for point in made}
                 own |= {k: own[same[k]] for k in rows if k in same and not rows[k][0].get("added")}
                 made = [dataclasses.replace(point, method=own[point.label]) for point in made]
-                timed = [in_turns(point, times[draw]) for point in made]
-                points = tuple(with_times_of(point, timed) for point in timed)
+                points = tuple(in_turns(point, times[draw]) for point in made)
                 dense = chosen_variants(elsewhere.get(dataset, ())) if measure is ERROR else ()
                 views += [
                     PlotView(number, dataset, measure, cost, draw, points, ceilings, tuple(dense))
@@ -285,23 +276,6 @@ CAPTION = (
 )
 
 
-OF_SIZES = " Larger marks: more memory of network and policy."
-"""Said where marks differ in size."""
-USUAL_SIZE, LEAST_SIZE = 5.5, 2.5
-"""Diameters of marks in points."""
-MEMORY_MARKS = {100: "100 kB", 1000: "1 MB", 10_000: "10 MB"}
-"""kB whose mark the key shows."""
-
-
-def diameter(kilobytes: float) -> float:
-    """Diameter of the mark of so much memory, in points: the same step for each factor of ten.
-
-    >>> [round(diameter(kilobytes), 1) for kilobytes in (1, 100, 1000, 10_000)]
-    [2.5, 4.1, 6.9, 9.7]
-    """
-    return max(LEAST_SIZE, 2.8 * math.log10(kilobytes) - 1.5)
-
-
 def view_figures(
     comparison: Comparison, views: Sequence[PlotView], looks: Looks, width: float = WIDTH
 ) -> dict[str, Drawn]:
@@ -318,7 +292,7 @@ def view_figures(
         numbers = {point.label: number for number, point in enumerate(view.points)}
         titles = {f"row-{numbers[p.label]}": words(view, p) for _, p in view.placed}
         draw = functools.partial(drawn_view, view, looks, width)
-        caption = CAPTION + OF_SIZES * bool(view.sizes) + kinds_of_masks(view) + unplaced(view)
+        caption = CAPTION + kinds_of_masks(view) + unplaced(view)
         figures[view.when] = Drawn(draw, name, caption, alt_of(view), titles)
     return figures
 
@@ -431,9 +405,10 @@ ASPECT = 0.75, 0.5
 
 
 def too_far(view: PlotView, looks: Looks) -> list[Point]:
-    """Random masks where marks have sizes: they would take the room of all others."""
+    """Random masks on texts, over MACs: they would take the room of all others."""
     random = [p for _, p in view.placed if looks.kinds[looks.methods[p.label]] == "random"]
-    return random if view.sizes and len(random) < len(view.placed) else []
+    is_of_texts = view.measure is BITS and view.cost.key == "macs"
+    return random if is_of_texts and len(random) < len(view.placed) else []
 
 
 def drawn_view(view: PlotView, looks: Looks, width: float) -> Any:
@@ -471,14 +446,11 @@ def drawn_view(view: PlotView, looks: Looks, width: float) -> Any:
         if name != ELSEWHERE
         for _, point in group.pairs
     }
-    pale: Style = {"alpha": 0.3} if view.sizes else {"alpha": 0.3, "ms": 3}
-    # Large marks lie below small ones.
-    marked = [(number, point) for number, point in enumerate(view.points) if point.label in place]
-    marked.sort(key=lambda pair: -view.sizes.get(pair[1].label, USUAL_SIZE))
-    for number, point in marked:
-        size: Style = {"ms": view.sizes.get(point.label, USUAL_SIZE)}
-        style = size | looks.style(point.label) | faces.get(point.label, pale)
-        axes.plot(*place[point.label], **style, zorder=3, gid=f"row-{number}")
+    pale: Style = {"alpha": 0.3, "ms": 3}
+    for number, point in enumerate(view.points):
+        if point.label in place:
+            style = {"ms": 5.5} | looks.style(point.label) | faces.get(point.label, pale)
+            axes.plot(*place[point.label], **style, zorder=3, gid=f"row-{number}")
     heading = f"{view.measure.heading}, {MASKS[view.draw]} masks"
     axes.set(xlabel=view.cost.title, ylabel=heading)
     colors = {name: group.style["color"] for name, group in groups.items()}
@@ -486,17 +458,13 @@ def drawn_view(view: PlotView, looks: Looks, width: float) -> Any:
     lines = [front, *(group.at(factor) for group in groups.values() if group.style["ls"])]
     lines += [[(cost, low), (cost, high)] for cost, low, high in bars]
     lines = [line for line in lines if line]
-    radii = {
-        name: [0.65 * view.sizes.get(point.label, USUAL_SIZE) for _, point in group.pairs]
-        for name, group in groups.items()
-    }
-    without = write_names(axes, places, colors, lines, radii)
+    without = write_names(axes, places, colors, lines)
     write_key(figure, axes, area, key_styles(view, looks) | {n: groups[n].style for n in without})
     return figure
 
 
 def key_styles(view: PlotView, looks: Looks) -> dict[str, Style]:
-    """What shapes and sizes mean: kinds of methods, rewards where there are several, memory."""
+    """What shapes mean: kinds of methods, and rewards where there are several."""
     here = {looks.kinds[looks.methods[point.label]] for _, point in view.placed}
     styles: dict[str, Style] = {
         KINDS[name][0]: {"marker": KINDS[name][1][0]} for name in KINDS if name in here
@@ -513,11 +481,6 @@ def key_styles(view: PlotView, looks: Looks) -> dict[str, Style]:
         means = (f"{measure.factor * point.interval.mean:{measure.spec}}" for point in far)
         styles[f"{word}: {', '.join(means)}"] = styles.pop(word)
     hollow = {"mfc": "none"}
-    ends = [f(view.sizes.values()) for f in (min, max) if view.sizes]
-    for kilobytes, words_of_it in MEMORY_MARKS.items():
-        if ends and ends[0] <= diameter(kilobytes) <= ends[1]:
-            size: dict[str, Any] = {"marker": "o", "ms": diameter(kilobytes)}
-            styles[f"memory {words_of_it}"] = size | hollow
     return {
         name: {"color": INK, "ls": ""} | style | (hollow if name == KINDS["ceiling"][0] else {})
         for name, style in styles.items()

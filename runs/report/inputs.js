@@ -38,11 +38,8 @@ const ccenvMLP = (() => {
       inputs * kept);
   };
 
-  // masks: one text of 0 and 1 for each gate, or what makes one of (gate, what it reads, inputs
-  // that were kept, MACs so far).
+  // masks: one text of 0 and 1 for each gate.
   const run = (network, values, masks) => {
-    const choose = typeof masks === "function" ? masks : gate => masks[gate];
-    const chosen = [];
     const macs = [];
     let x = values;
     let inputs = network.layers[0].inputs;
@@ -51,81 +48,14 @@ const ccenvMLP = (() => {
         x = linear(layer, x);
         return;
       }
-      const mask = choose(gate, x, inputs, macs.reduce((a, b) => a + b, 0));
+      const mask = masks[gate];
       x = linear(layer, x, unit => mask[Math.floor(unit / size(layer))] === "1");
       macs.push(macsOf(network, gate, inputs, mask));
-      chosen.push(mask);
       inputs = count(mask, layer);
     });
-    return {logits: [...x], macs, masks: chosen};
+    return {logits: [...x], macs};
   };
-  return {floats, linear, load, macsOf, run, size, unpacked};
-})();
-
-// A policy of affine maps that sees a price: (what a gate reads, price) -> mask, most probable.
-const ccenvPolicy = (() => {
-  const load = policy => ({...policy, gates: policy.gates.map(gate => ({
-    ...gate, maps: gate.maps?.map(ccenvMLP.unpacked),
-  }))});
-
-  // Shares in [0, 1] of the way from a range's lowest value to its highest, and back to -1 .. 1.
-  const scale = (range, value) => range.is_log ? Math.log(value) : value;
-  const value = (range, share) => {
-    const [low, high] = [range.low, range.high].map(end => scale(range, end));
-    const found = low + share * (high - low);
-    return range.is_log ? Math.exp(found) : found;
-  };
-  const place = (range, found) => {
-    if (range.low === range.high) return 0;
-    const [low, high] = [range.low, range.high].map(end => scale(range, end));
-    return 2 * (scale(range, found) - low) / (high - low) - 1;
-  };
-
-  // What a policy sees of its context: the place of a price, what is left of a budget.
-  const seen = (policy, context, spent) => policy.ranges.map(range => range.name === "budget"
-    ? Math.fround(Math.fround(context.budget) - Math.fround(spent / policy.dense_macs))
-    : place(range, context[range.name]));
-
-  // Beside that: the layer's input, or the image made small and the norm of each block before.
-  const look = (policy, network, gate, x, small) => {
-    if (policy.observation === "layer_input") return x;
-    if (!gate) return small;
-    const size = ccenvMLP.size(network.layers[gate - 1]);
-    const norms = Array.from({length: x.length / size}, (_, block) => Math.sqrt(
-      x.slice(block * size, (block + 1) * size).reduce((sum, value) => sum + value * value, 0) / size));
-    return [...small, ...norms];
-  };
-
-  const scores = (gate, x) =>
-    gate.scores ?? gate.maps.reduce((values, map) => ccenvMLP.linear(map, values), x);
-
-  const mask = (gate, found) => {
-    if (gate.rule === "greedy") return Array.from(found, score => score > 0 ? "1" : "0").join("");
-    const order = Array.from(found.keys()).sort((a, b) => found[b] - found[a]);
-    const kept = new Set(order.slice(0, gate.num_kept));
-    return Array.from(found, (_, block) => kept.has(block) ? "1" : "0").join("");
-  };
-
-  // Blocks that a budget cannot pay are skipped, those of the highest numbers first.
-  const affordable = (policy, network, gate, inputs, spent, chosen, budget) => {
-    const limit = Math.floor(Math.fround(budget) * policy.dense_macs);
-    const left = limit - spent - policy.least[gate];
-    const isPaid = bits => ccenvMLP.macsOf(network, gate, inputs, bits) <= left;
-    if (isPaid(chosen)) return chosen;
-    return [...chosen].reduce((kept, bit, block) => {
-      const more = kept.slice(0, block) + bit + kept.slice(block + 1);
-      return isPaid(more) ? more : kept;
-    }, "0".repeat(chosen.length));
-  };
-
-  // What `ccenvMLP.run` takes for masks. context: name -> price or budget; small: a small image.
-  const choose = (policy, network, context, small) => (gate, x, inputs, spent) => {
-    const all = [...seen(policy, context, spent), ...look(policy, network, gate, x, small)];
-    const chosen = mask(policy.gates[gate], scores(policy.gates[gate], Float64Array.from(all)));
-    return context.budget === undefined ? chosen
-      : affordable(policy, network, gate, inputs, spent, chosen, context.budget);
-  };
-  return {choose, load, value};
+  return {floats, load, run};
 })();
 
 // A slider of prices, and the errors and costs that a policy has at them.
@@ -154,39 +84,23 @@ const ccenvPrice = (() => {
     draw("polyline", {points: line}), ...dots);
   };
 
-  // A price as it is now: position on the judged ones, which may lie between two of them.
-  const load = price => ({...price, position: (price.values.length - 1) / 2,
-    policy: price.policy && ccenvPolicy.load(price.policy)});
-  const nearest = price => Math.round(price.position);
-  const isJudged = price => Number.isInteger(price.position);
-  const now = price => isJudged(price) ? price.values[price.position]
-    : ccenvPolicy.value(price, price.position / (price.values.length - 1));
-
-  // What a run does with an input at the price: judged by Python, or between two prices here.
-  const outcome = (agent, input, run) => {
-    const price = agent.price;
-    if (isJudged(price)) return run.prices[price.position];
-    const choose = ccenvPolicy.choose(price.policy, agent.loaded,
-      {...price.fixed, [price.name]: now(price)}, input.small && ccenvMLP.floats(input.small));
-    return ccenvMLP.run(agent.loaded, ccenvMLP.floats(input.values), choose);
-  };
+  // A price as it is now: its place among the judged ones.
+  const load = price => ({...price, position: (price.values.length - 1) / 2});
 
   const control = (make, agent, moved) => {
     const price = agent.price;
-    const last = price.values.length - 1;
-    const slider = make("input", {type: "range", min: 0, max: last, name: price.name,
-      step: price.policy ? last / 200 : 1, value: price.position,
-      ariaLabel: `${price.name} of ${agent.name}`});
+    const slider = make("input", {type: "range", min: 0, max: price.values.length - 1, step: 1,
+      name: price.name, value: price.position, ariaLabel: `${price.name} of ${agent.name}`});
     const said = make("output", {});
     const picture = make("div", {});
     const fill = () => {
-      const at = nearest(price);
-      const {error, cost} = price.verdicts[at];
-      said.replaceChildren(make("b", {}, `${price.name} ${digits(now(price))}`),
-        ` · ${price.num_inputs.toLocaleString("en")} test inputs at ${digits(price.values[at])}: ` +
+      const {error, cost} = price.verdicts[price.position];
+      const now = `${price.name} ${digits(price.values[price.position])}`;
+      said.replaceChildren(make("b", {}, now),
+        ` · ${price.num_inputs.toLocaleString("en")} test inputs: ` +
         `error ${digits(100 * error)} %, cost ${digits(cost)}`);
-      slider.setAttribute("aria-valuetext", `${price.name} ${digits(now(price))}`);
-      picture.replaceChildren(front(price.verdicts, at));
+      slider.setAttribute("aria-valuetext", now);
+      picture.replaceChildren(front(price.verdicts, price.position));
     };
     slider.addEventListener("input", () => {
       price.position = Number(slider.value);
@@ -196,12 +110,10 @@ const ccenvPrice = (() => {
     fill();
     const fixed = Object.entries(price.fixed).map(([name, value]) => `${name} ${digits(value)}`);
     return make("div", {className: "price"}, make("label", {}, agent.name, slider), said, picture,
-      make("p", {className: "note"}, "Error upwards, cost to the right, both from 0. ",
-        price.policy ? "Between two judged prices the masks are computed in this page."
-          : "Masks are shown at the judged prices.",
+      make("p", {className: "note"}, "Error upwards, cost to the right, both from 0.",
         fixed.length ? ` Fixed: ${fixed.join(", ")}.` : ""));
   };
-  return {control, load, nearest, now, outcome};
+  return {control, load};
 })();
 
 // Shows single inputs on their way through one network or two; blocks can be switched by hand.
@@ -234,12 +146,10 @@ const ccenvPrice = (() => {
   // What the policy does with an input: at the price of its slider, where it has one.
   const ownOf = (agent, input, which) => {
     const own = input.runs[which];
-    return agent.price ? ccenvPrice.outcome(agent, input, own) : own;
+    return agent.price ? own.prices[agent.price.position] : own;
   };
-  const isWrong = (view, input) => !view.is_sequence && view.agents.some(({price}, which) => {
-    const own = input.runs[which];
-    return best((price ? own.prices[ccenvPrice.nearest(price)] : own).logits) !== input.label;
-  });
+  const isWrong = (view, input) => !view.is_sequence && view.agents.some((agent, which) =>
+    best(ownOf(agent, input, which).logits) !== input.label);
 
   const gateRow = (agent, gate, found, spent, change) => {
     const {name, blocks, skipped} = agent.gates[gate];

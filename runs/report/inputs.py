@@ -3,12 +3,10 @@
 Everything is plain data; `inputs.js` draws it. Networks that the page can run (fully connected, of
 few weights) come along with it, so that a reader may switch blocks; of others the page shows what
 was computed here, and says why no more. Runs that learned under a cost weight or a budget are
-judged at some of them; a policy of affine maps comes along too, so that the page finds the masks
-between these.
+judged at some of them.
 """
 
 import base64
-import dataclasses
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,15 +18,12 @@ import torch
 from torch import Tensor
 
 from ccenv.envs.rendering import as_words, is_symbols, small_png_uri
-from ccenv.mdp.choosers import Chooser
-from ccenv.mdp.observations import pool
 from ccenv.networks.core.lowering import Affine, Blocks, lowered, why_not_lowered
 from ccenv.runs.engine.jobs import Comparison
 from ccenv.runs.engine.metadata import values_over
 from ccenv.runs.replay.rebuilt import Rebuilt, Walked, check_finished, open_run, walk_inputs
 from ccenv.runs.stats.measures import shown_masks
 from ccenv.runs.tables.sweep_table import Row, by_dataset
-from ccenv.simulator.extensions.context import Range, least_macs
 from ccenv.sparse.linear import ACTIVATIONS
 
 MOST_WEIGHTS = 1_000_000
@@ -40,10 +35,6 @@ LARGEST_SIDE = 96
 """Pixels of a picture's longer side on the page; larger ones lose every second row and column."""
 NUM_PRICES = 9
 """Judged: both ends of a range and seven between them; an odd number, the middle is among them."""
-RULES = ("greedy", "top_k")
-"""How a policy of the page may choose its greedy masks."""
-LOOKS = ("layer_input", "summary")
-"""What it may look at."""
 
 
 @dataclass(frozen=True)
@@ -81,70 +72,21 @@ def walk_prices(run: Rebuilt, draw: str) -> Priced | None:
     return Priced(name, tuple(values), fixed, walked)
 
 
-def price_view(run: Rebuilt, priced: Priced, draw: str, network: View | None) -> View:
-    """What the slider needs: the range, judged cost weights, and the policy where the page runs it.
-
-    Masks that are drawn are shown at the judged cost weights alone.
-    """
-    simulator = run.env.simulator
-    assert simulator.context is not None
-    own = simulator.context.ranges[priced.name]
+def price_view(run: Rebuilt, priced: Priced) -> View:
+    """What the slider needs: the judged cost weights, and what comes out at each."""
     verdicts = []
     for walked in priced.walked:
         wrong = walked.logits.argmax(dim=1) != walked.labels
         # The policy's own cost is left out.
         cost = walked.macs.sum(dim=1).double().mean() / run.network.dense_macs
         verdicts.append({"error": wrong.double().mean().item(), "cost": cost.item()})
-    # The page skips what is not chosen, which an oblivious run does not.
-    runs_here = network is not None and draw == "mode" and simulator.extension("oblivious") is None
-    return (
-        {"name": priced.name}
-        | dataclasses.asdict(own)
-        | {
-            "values": list(priced.values),
-            "fixed": priced.fixed,
-            "num_inputs": len(priced.middle.labels),
-            "verdicts": verdicts,
-            "policy": policy_view(run, simulator.context.ranges) if runs_here else None,
-        }
-    )
-
-
-def policy_view(run: Rebuilt, ranges: Mapping[str, Range]) -> View | None:
-    """Maps of a policy that the page can run; None of any other."""
-    network, choosers = run.network, run.agent.choosers(deterministic=True)
-    observation = run.plan.environment["observation"]
-    if observation not in LOOKS or not choosers:
-        return None
-    if not all(map(runs_in_page, choosers, run.env.simulator.observe.lengths)):
-        return None
-    gates: list[View] = []
-    for chooser in choosers:
-        gates.append({"rule": chooser.rule, "num_kept": chooser.num_kept})
-        if isinstance(chooser.maps, Tensor):
-            gates[-1]["scores"] = chooser.maps.tolist()
-        else:
-            between = [chooser.activation] * (len(chooser.maps) - 1)
-            maps = zip(chooser.maps, [*between, None], strict=True)
-            gates[-1]["maps"] = [
-                layer_view(Affine(weight, bias, how)) for (weight, bias), how in maps
-            ]
     return {
-        "observation": observation,
-        "ranges": [{"name": name} | dataclasses.asdict(one) for name, one in ranges.items()],
-        "dense_macs": int(network.dense_macs),
-        "least": [least_macs(network, gate + 1) for gate in range(len(network.gates))],
-        "gates": gates,
+        "name": priced.name,
+        "values": list(priced.values),
+        "fixed": priced.fixed,
+        "num_inputs": len(priced.middle.labels),
+        "verdicts": verdicts,
     }
-
-
-def runs_in_page(chooser: Any, length: int) -> bool:
-    """Whether the page has the rule, and its maps read the columns that it makes."""
-    if not isinstance(chooser, Chooser) or chooser.rule not in RULES:
-        return False
-    if isinstance(chooser.maps, Tensor):
-        return True
-    return chooser.embeddings is None and chooser.maps[0][0].shape[1] == length
 
 
 def layer_view(found: Affine) -> View:
@@ -199,7 +141,7 @@ def view_of(runs: Mapping[str, Rebuilt], draw: str) -> View:
         None if letters is None else [as_words(np.array([n]), letters) for n in range(len(letters))]
     )
     agents = [
-        agent_view(name, run, prices, draw) | {"seen": blocks_seen(one, letters)}
+        agent_view(name, run, prices) | {"seen": blocks_seen(one, letters)}
         for (name, run), one, prices in zip(runs.items(), walked, priced, strict=True)
     ]
     needs_numbers = any(agent["network"] for agent in agents)
@@ -247,7 +189,7 @@ def orders_of(walked: Sequence[Walked]) -> dict[str, list[int]]:
     return orders
 
 
-def agent_view(name: str, run: Rebuilt, prices: Priced | None, draw: str) -> View:
+def agent_view(name: str, run: Rebuilt, prices: Priced | None) -> View:
     """A run's gates and its network, or why the page cannot run that; its cost weights, if any."""
     network = run.network
     # A position of a sequence starts from what other masks left: no page runs that.
@@ -258,7 +200,7 @@ def agent_view(name: str, run: Rebuilt, prices: Priced | None, draw: str) -> Vie
         "agent": run.plan.agent,
         "network": runs_here,
         "why": why,
-        "price": prices and price_view(run, prices, draw, runs_here),
+        "price": prices and price_view(run, prices),
         "dense_macs": int(network.dense_macs),
         "policy_macs": [int(macs) for macs in run.agent.policy_macs],
         "gates": [
@@ -290,8 +232,6 @@ def input_view(walked: Walked, index: int, needs_numbers: bool, letters: np.ndar
         shown = {"picture": small_png_uri(values, LARGEST_SIDE)}
     if needs_numbers:
         shown["values"] = floats(torch.from_numpy(values.astype(np.float32)).flatten())
-        if values.ndim == 3:
-            shown["small"] = floats(pool(torch.from_numpy(values)[None]).flatten())
     return {"index": index, "label": int(walked.labels[index]), **shown}
 
 

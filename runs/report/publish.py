@@ -30,7 +30,7 @@ from ccenv.runs.report.figures import (
     view_figures,
 )
 from ccenv.runs.report.inputs import section_of
-from ccenv.runs.report.tables import APART, all_tables, findings
+from ccenv.runs.report.tables import APART, all_tables
 from ccenv.runs.stats.measures import MASKS
 from ccenv.runs.store import PAGE
 from ccenv.runs.store.recorded import WITH_PACKAGE
@@ -57,8 +57,7 @@ def publish(
         sections: what a study adds.
     """
     rows = comparison.rows
-    sentences = [*comparison.sentences, *findings(comparison)]
-    words = "\n".join(f"- {sentence}" for sentence in sentences)
+    words = "\n".join(f"- {sentence}" for sentence in comparison.sentences)
     parts_of_text = (comparison.sweep.description, table(rows), notes(rows), f"{words}\n")
     write_whole(folder / "table.md", "\n\n".join(parts_of_text))
     write_whole(folder / "table.csv", rows_csv(rows))
@@ -66,8 +65,7 @@ def publish(
         report = make_report(comparison, results_dir, sections)
     parts = [Part(report.overview), *report.parts.values()]
     for made_table in itertools.chain(*(part.tables for part in parts)):
-        write_whole(folder / f"{made_table.name}.md", made_table.markdown())
-        write_whole(folder / f"{made_table.name}.csv", made_table.csv())
+        made_table.write(folder)
     for figure in itertools.chain(*(part.figures for part in parts)):
         figure.write(folder)
     for view in report.views:
@@ -103,7 +101,6 @@ def make_report(
     blocks = block_figures(comparison, looks)
     made |= {
         "Reward shapings": Part(tables["shapings"]),
-        "Error at equal cost": Part(tables["equal cost"]),
         "Learning curves": Part(figures=curve_figures(comparison, looks)),
         "Compute cost, density and blocks": Part(tables["density"], blocks),
         "Each seed": Part(tables["seeds"]),
@@ -138,7 +135,6 @@ def page(comparison: Comparison, report: Report) -> str:
         missing=names_of(comparison.missing),
         origins=origins(comparison),
         verdicts=comparison.sentences,
-        findings=findings(comparison),
         report=report,
         switches=switches_of(report.views),
         # Error over MACs with the masks of the report's rows.

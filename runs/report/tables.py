@@ -1,4 +1,4 @@
-"""Makes tables of a report: overview, shapings, equal cost, density, seeds, speed, settings."""
+"""Makes tables of a report: overview, shapings, density, seeds, speed, settings."""
 
 import json
 import math
@@ -7,13 +7,28 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from ccenv.runs.engine.collect_runs import settings_of
 from ccenv.runs.engine.jobs import Comparison, Finished, machine_name
 from ccenv.runs.report.figures import KINDS, PlotView, kind_of_method
-from ccenv.runs.stats.equal_cost import ABOVE, Method, make_methods, method_verdict, name_in
 from ccenv.runs.stats.intervals import Interval, mean_interval, with_interval
-from ccenv.runs.stats.measures import MASKS, MODES, UNKNOWN, Result, evaluation
-from ccenv.runs.stats.rows import RULE, make_rows, runs_fallen
-from ccenv.runs.stats.verdict import AGAINST_RANDOM, first_names
+from ccenv.runs.stats.measures import (
+    MASKS,
+    MODES,
+    UNKNOWN,
+    Result,
+    dataset_of,
+    evaluation,
+    shown_evaluation,
+)
+from ccenv.runs.stats.rows import (
+    RULE,
+    dropout_curves,
+    floors_at_cost,
+    make_rows,
+    random_masks,
+    runs_fallen,
+)
+from ccenv.runs.stats.verdict import AGAINST_RANDOM
 from ccenv.runs.tables.shapings import shapings_table
 from ccenv.runs.tables.sweep_table import (
     Columns,
@@ -65,7 +80,7 @@ def speed_table(results: Mapping[str, Sequence[Result]]) -> Table:
 
 def settings_tables(finished: Sequence[Finished]) -> list[Table]:
     """Settings that all runs share, and those that tell them apart."""
-    by_label = {one.label: flat_settings(one.result["settings"]) for one in finished}
+    by_label = {one.label: settings_of(one.result, json.dumps) for one in finished}
     names = list(dict.fromkeys(name for settings in by_label.values() for name in settings))
     shared = {
         name: values.pop()
@@ -81,14 +96,6 @@ def settings_tables(finished: Sequence[Finished]) -> list[Table]:
         Table("settings", "Settings of every run", both, list(shared.items())),
         Table("settings-cells", "Settings of each", {"agent": "left", "own": "left"}, lines),
     ]
-
-
-def flat_settings(settings: Mapping[str, Any]) -> dict[str, str]:
-    """A run's settings without levels; where it wrote and its seed are not among them."""
-    nested = settings["environment"] | settings["agent_settings"]
-    own = {k: v for k, v in settings.items() if not isinstance(v, Mapping)}
-    left_out = ("seed", "log_dir", "progress")
-    return {k: json.dumps(v) for k, v in (own | nested).items() if k not in left_out}
 
 
 def origin_table(finished: Sequence[Finished]) -> Table:
@@ -208,7 +215,7 @@ def above_random_masks(row: Row) -> str | None:
     number = interval(row, "above_random")
     if number is None:
         return row["verdict"] or None
-    return with_interval(number, len(row["seeds"]), ABOVE.spec, ABOVE.ends)
+    return with_interval(number, len(row["seeds"]), ".2%", (-1.0, 1.0))
 
 
 def seeds_table(comparison: Comparison) -> Table:
@@ -228,45 +235,6 @@ def seeds_table(comparison: Comparison) -> Table:
         for result in results
     ]
     return Table("seeds", "Results of each seed", *read_columns(columns, seeds), "On test data.")
-
-
-EQUAL_COST_NOTE = (
-    "Error minus random masks' of the same network at the same total cost (between two rates on a "
-    "logarithmic axis of cost), in points, less is better: mean over the judged rows of a method, "
-    "then over seeds, paired, with Student's 95 % interval. Rows whose cost no random masks have "
-    "are not judged."
-)
-
-
-def equal_cost_tables(comparison: Comparison) -> list[Table]:
-    """The one number of each method, a table for each data set."""
-    methods = make_methods(comparison.results, comparison.draw)
-    datasets = list(dict.fromkeys(method.dataset for method in methods))
-    tables = []
-    for name in datasets:
-        compared = [one for one in methods if one.dataset == name and one.above]
-        columns_and_lines = read_columns(equal_cost_columns(compared), compared)
-        file_name = "equal-cost" if len(datasets) == 1 else f"equal-cost-{name}"
-        title = f"Error at equal cost, {name}"
-        tables.append(Table(file_name, title, *columns_and_lines, EQUAL_COST_NOTE))
-    return tables
-
-
-def equal_cost_columns(compared: Sequence[Method]) -> Columns:
-    """Columns of methods of one data set."""
-    return {
-        "method": (
-            "left",
-            lambda one: name_in(one, compared) + (" (ceiling)" if one.uses_labels else ""),
-        ),
-        "error above random masks' %": (
-            "right",
-            lambda one: with_interval(one.mean, len(one.above), ABOVE.spec, ABOVE.ends),
-        ),
-        "rows judged": ("right", lambda one: f"{one.num_judged} of {len(one.labels)}"),
-        "seeds": ("right", lambda one: len(one.above)),
-        "reward shaping": ("left", lambda one: one.shaping),
-    }
 
 
 def from_least_to_most(numbers: Sequence[float], spec: str) -> str:
@@ -324,8 +292,10 @@ SHAPING_COLUMNS: Columns = {
     "collapsed runs": ("left", lambda one: one.collapsed),
 }
 SHAPING_NOTE = (
-    "Error above random masks': mean over the agents that learned under every shaping of the "
-    "table, then over seeds, with Student's 95 % interval; see Error at equal cost. Lines are in "
+    "Error above random masks': error minus random masks' of the same network at the same total "
+    "cost (between two rates on a logarithmic axis of cost), paired by seed; mean over the rows of "
+    "each agent that learned under every shaping of the table, over these agents, then over seeds, "
+    "with Student's 95 % interval. Lines are in "
     "the order of its mean, which is no verdict where intervals overlap. Error and total cost (the "
     "policy's own included): the smallest and the largest of all rows' means, such as of one agent "
     "under several cost weights. Random: rows with less error than random masks of the same "
@@ -349,23 +319,51 @@ def shared_agents(rows: Sequence[Row]) -> list[str]:
     return [a for a in dict.fromkeys(row["agent"] for row in rows) if a in shared]
 
 
-def make_shapings(rows: Sequence[Row], methods: Sequence[Method]) -> list[Shaping]:
+Policy = tuple[str, str, str]
+"""Data set, reward and agent."""
+Above = Mapping[Policy, Mapping[int, float]]
+"""Policy -> seed -> error above random masks'."""
+
+
+def policies_above_random(comparison: Comparison) -> Above:
+    """Error minus random masks' at the same total cost: mean over the rows that have one.
+
+    Seeds are those that all these rows have finished.
+    """
+    floors = random_masks(comparison.results)
+    groups: dict[Policy, list[dict[int, float]]] = {}
+    for runs in filter(None, comparison.results.values()):
+        dataset, first = dataset_of(runs[0]), runs[0]
+        curves = dropout_curves(floors.get(dataset, []), comparison.draw, first)
+        if at_cost := floors_at_cost(runs, comparison.draw, curves):
+            errors = {r["seed"]: shown_evaluation(r, comparison.draw)["error"] for r in runs}
+            above = {seed: errors[seed] - floor for seed, floor in at_cost.items()}
+            groups.setdefault((dataset, first["reward"], first["agent"]), []).append(above)
+    return {
+        policy: {
+            seed: sum(one[seed] for one in rows) / len(rows)
+            for seed in sorted(set.intersection(*map(set, rows)))
+        }
+        for policy, rows in groups.items()
+    }
+
+
+def make_shapings(rows: Sequence[Row], above: Above) -> list[Shaping]:
     """Shapings of one data set, in rising order of their mean error above random masks'.
 
     Those without a seed that all shared agents have finished come last.
     """
     agents, dataset = shared_agents(rows), rows[0]["dataset"]
-    by_name = {(one.shaping, one.name): one.above for one in methods if one.dataset == dataset}
     shapings = []
     for name, group in by_shaping(rows).items():
-        numbers = [by_name.get((name, agent), {}) for agent in agents]
+        numbers = [above.get((dataset, name, agent), {}) for agent in agents]
         seeds = set.intersection(*(set(one) for one in numbers)) if numbers else set()
         means = {s: sum(one[s] for one in numbers) / len(numbers) for s in sorted(seeds)}
         shapings.append(Shaping(name, means, group))
     return sorted(shapings, key=lambda one: one.above.mean if one.above else math.inf)
 
 
-def shaping_tables(rows: Sequence[Row], methods: Sequence[Method]) -> list[Table]:
+def shaping_tables(rows: Sequence[Row], above: Above) -> list[Table]:
     """What each shaping gives over all agents, where an agent learned under several.
 
     Else rewards differ with agents, and say nothing.
@@ -375,7 +373,7 @@ def shaping_tables(rows: Sequence[Row], methods: Sequence[Method]) -> list[Table
         pairs = {(row["agent"], name) for name, own in by_shaping(group).items() for row in own}
         if len({agent for agent, _ in pairs}) < len(pairs):
             file_name = "shapings-summary" + (f"-{dataset}" if len(groups) > 1 else "")
-            columns_and_lines = read_columns(SHAPING_COLUMNS, make_shapings(group, methods))
+            columns_and_lines = read_columns(SHAPING_COLUMNS, make_shapings(group, above))
             shared = ", ".join(shared_agents(group)) or "none"
             note = f"{SHAPING_NOTE} Agents under every shaping: {shared}. Collapsed runs: {RULE}"
             title = f"What each shaping gives, {dataset}"
@@ -467,11 +465,7 @@ def all_tables(comparison: Comparison, views: Sequence[PlotView] = ()) -> dict[s
     tables = {
         "overview": overview(comparison, views),
         "shapings": [shapings_table(one, len(shapings)) for one in shapings]
-        or shaping_tables(
-            rows,
-            make_methods(comparison.results, comparison.draw, family=lambda run: str(run["agent"])),
-        ),
-        "equal cost": equal_cost_tables(comparison),
+        or shaping_tables(rows, policies_above_random(comparison)),
         "density": [density_table(rows), *limit_tables(comparison.results)],
         "seeds": [seeds_table(comparison)],
         "speed": [speed_table(comparison.results)],
@@ -479,41 +473,3 @@ def all_tables(comparison: Comparison, views: Sequence[PlotView] = ()) -> dict[s
         "origin": [origin_table(comparison.finished)],
     }
     return {name: [one for one in some if one.lines] for name, some in tables.items()}
-
-
-COUNTED = {
-    "better": "with less error",
-    "worse": "with more error",
-    "no difference": "not significantly different",
-}
-"""Verdict of a row against random masks -> words for how many have it."""
-
-
-def findings(comparison: Comparison) -> list[str]:
-    """What a comparison shows, in sentences; each one is supported by the tables."""
-    methods = make_methods(comparison.results, comparison.draw)
-    sentences = []
-    for dataset in dict.fromkeys(method.dataset for method in methods):
-        found = method_verdict([method for method in methods if method.dataset == dataset])
-        name = ABOVE.name.capitalize()
-        sentences.append(f"{name} at equal cost on {dataset}: {found.sentence}.")
-    for dataset, rows in by_dataset(comparison.rows).items():
-        seeds = {1: "1 seed"}
-        front = [
-            f"{shown_name(row)} ({seeds.get(number := len(row['seeds']), f'{number} seeds')})"
-            for row in rows
-            if row["on_front"]
-        ]
-        sentences.append(f"Pareto front of mean error and MACs on {dataset}: {first_names(front)}.")
-        counts = Counter(row["verdict"] for row in rows if row["verdict"])
-        if parts := [f"{counts[v]} {text}" for v, text in COUNTED.items() if counts[v]]:
-            if without := sum(n for v, n in counts.items() if v not in COUNTED):
-                parts.append(f"{without} without a verdict (see the table)")
-            sentences.append(
-                f"Rows compared with random masks of the same cost on {dataset}: "
-                f"{', '.join(parts)}."
-            )
-    if limits := kept_limits(comparison.results):
-        num_met = sum(run["is_met"] for run in limits)
-        sentences.append(f"{num_met} of {len(limits)} runs under a cost limit met it.")
-    return sentences

@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import json
 import math
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
@@ -48,8 +47,6 @@ class Point:
     """seed -> validation error of the same kind of masks, of drawn ones where that is not known."""
     milliseconds: Mapping[int, BySeed]
     """images of a pass -> seed -> measured time, looking and choosing included."""
-    sizes: str = ""
-    """layers, blocks and what is kept of them: rows alike in it take the same time."""
     halves: bool = False
     """whether it sees images of half their size."""
     memory: float | None = None
@@ -110,19 +107,10 @@ def make_point(label: str, runs: Sequence[Result], draw: str, measure: Measure =
     # Results of earlier versions know drawn masks' validation error only.
     judged = validation.get(shown_masks(runs[0], draw), {})
     known = judged if len(judged) == len(runs) else validation.get("sampled", {})
-    own = timed_sizes(runs[0]), has_halves(runs[0]), memory_of(runs[0])
+    own = has_halves(runs[0]), memory_of(runs[0])
     masks = shown_masks(runs[0], draw) if runs[0]["learns"] else ""
     is_fixed = runs[0]["agent"] == "dense"
     return Point(label, method_of(runs[0]), macs, errors, known, times, *own, masks, is_fixed)
-
-
-def timed_sizes(run: Result) -> str:
-    """What the time of a pass depends on, as text."""
-    settings = run["settings"]
-    parts = settings["environment"] | settings["agent_settings"]
-    layers = ("dataset", "transforms", "num_blocks", "block_size", "head_units", "network_kwargs")
-    names = (*layers, "observation", "num_kept", "hidden_units")
-    return json.dumps([run["agent"], *(parts.get(name) for name in names)])
 
 
 def borrowed(datasets: Iterable[str], results_dir: Path, own: str) -> dict[str, list[Point]]:

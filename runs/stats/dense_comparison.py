@@ -4,7 +4,6 @@ Where several rows cost the same (a width with and without dropout, a network tr
 ways), validation error chooses one of them; only that one's test error is compared.
 """
 
-import dataclasses
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -29,8 +28,6 @@ class Contest:
     """the chosen one of each width, by MACs."""
     conditional: tuple[Point, ...]
     """the chosen one of each method and cost, by MACs."""
-    others: tuple[Point, ...]
-    """variants that were not chosen."""
     batches: tuple[int, ...]
     """images of a pass for which times are known."""
     elsewhere: tuple[Point, ...] = ()
@@ -70,14 +67,11 @@ def make_contests(
                 by_dataset.setdefault(dataset_of(runs[0]), []).append(point)
     contests = []
     for dataset, points in by_dataset.items():
-        picked = chosen_variants(points, by_memory=bool(measure.name))
-        best = [with_times_of(point, points) for point in picked]
-        labels = {point.label for point in best}
+        best = chosen_variants(points, by_memory=bool(measure.name))
         contest = Contest(
             dataset=dataset,
             dense=tuple(point for point in best if point.method == "dense"),
             conditional=tuple(point for point in best if point.method != "dense"),
-            others=tuple(point for point in points if point.label not in labels),
             batches=tuple(sorted({size for point in points for size in point.milliseconds})),
             elsewhere=tuple(chosen_variants((elsewhere or {}).get(dataset, ()))),
             measure=measure,
@@ -85,22 +79,6 @@ def make_contests(
         if len(contest.compared) > 1 and contest.conditional:
             contests.append(contest)
     return contests
-
-
-def with_times_of(point: Point, points: Sequence[Point]) -> Point:
-    """A point with the times of all its variants of the same sizes.
-
-    Trained in another way a network takes the same time, but one whose layers are a subclass's
-    (dropout) is not run in one compiled call, as it could be.
-    """
-    alike = [p for p in points if p.sizes == point.sizes and p.macs == point.macs and p.sizes]
-    times: dict[int, dict[int, float]] = {}
-    for one in alike or [point]:
-        for images, found in one.milliseconds.items():
-            best = times.setdefault(images, {})
-            for seed, milliseconds in found.items():
-                best[seed] = min(milliseconds, best.get(seed, math.inf))
-    return dataclasses.replace(point, milliseconds=times)
 
 
 def chosen_variants(points: Sequence[Point], *, by_memory: bool = False) -> list[Point]:

@@ -1,12 +1,10 @@
-"""The one sentence about which method is best: contenders -> a `Finding`.
+"""Sentences on a comparison: which method is best, if one is; which baselines match a policy.
 
 A method is called best only if its 95 % interval over seeds lies apart from every other
-method's, every method has an interval, and no row of another method dominates one of its rows.
-Otherwise the sentence says why there is no verdict, without the words "best", "largest" or
-"smallest". Each sentence names all methods that were compared.
+method's, and every method has an interval. Otherwise the sentence says why there is no verdict,
+without the words "best", "largest" or "smallest". It names all methods that were compared.
 """
 
-import itertools
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,7 +12,6 @@ from typing import Any
 
 from ccenv.runs.stats.intervals import FEWEST, Interval, compare_intervals, with_interval
 from ccenv.runs.stats.measures import MASKS
-from ccenv.runs.stats.rows import dominated
 
 Row = Mapping[str, Any]
 """As `Comparison.rows` hold it."""
@@ -31,26 +28,6 @@ AGAINST_RANDOM = {
 
 
 @dataclass(frozen=True)
-class RowPlace:
-    """Where a row of a method lies; less is better in both numbers."""
-
-    label: str
-    """the row's."""
-    dataset: str
-    """only rows on the same inputs are compared."""
-    macs: float
-    """of one input, the policy's own included; mean over seeds."""
-    error: float
-    """test error, mean over seeds."""
-
-    def is_dominated_by(self, other: "RowPlace") -> bool:
-        """Whether the other has no more error and no more MACs, and less of one of them."""
-        return self.dataset == other.dataset and dominated(
-            (self.macs, self.error), [(other.macs, other.error)]
-        )
-
-
-@dataclass(frozen=True)
 class Contender:
     """A method that is compared with others; baselines are contenders, too."""
 
@@ -60,12 +37,6 @@ class Contender:
     """of the number that is compared, over seeds."""
     num_seeds: int
     """behind the interval."""
-    places: tuple[RowPlace, ...] = ()
-    """its rows; none where only the number is compared."""
-    is_ceiling: bool = False
-    """True if it knows the labels: it is left out."""
-    is_placed: bool = True
-    """False if no row has the number: it is named, and may still dominate a row of the others."""
 
 
 @dataclass(frozen=True)
@@ -87,97 +58,40 @@ class Score:
         return f"{one.name} {number}" + (" %" if self.spec.endswith("%") else "")
 
 
-@dataclass(frozen=True)
-class Finding:
-    """Which method is best, if one is, and the sentence that says so."""
-
-    best: Contender | None
-    """None where the sentence says why there is none."""
-    sentence: str
-    """without a capital letter and a full stop."""
-
-
-def verdict(contenders: Sequence[Contender], score: Score, among: str = "") -> Finding:
+def verdict(contenders: Sequence[Contender], score: Score) -> str:
     """Names the best of some methods, or says why none can be named.
 
     Args:
-        contenders: all methods of the comparison, baselines and ceilings included.
+        contenders: all methods of the comparison, baselines included.
         score: what they are compared by.
-        among: what the sentence calls the compared methods; their names by default.
+
+    Returns:
+        A sentence without a capital letter and a full stop.
 
     >>> a, b = Contender("a", Interval(0.9, 0.01, 0.8, 1.0), 3), Contender("b", Interval(0.5), 1)
-    >>> verdict([a, b], Score("suite score", more_is_better=True)).sentence
+    >>> verdict([a, b], Score("suite score", more_is_better=True))
     'no verdict: fewer than 3 seeds of b; compared: a; b'
     """
-    able = [one for one in contenders if not one.is_ceiling]
-    if not able:
-        return Finding(None, "nothing to compare yet")
-    if len(able) == 1:
-        return Finding(None, f"only {able[0].name}: nothing to compare with")
-    ceilings = [one.name for one in contenders if one.is_ceiling]
-    placed, without = ([one for one in able if one.is_placed is is_it] for is_it in (True, False))
-    ending = f"; compared: {among or '; '.join(one.name for one in able)}"
-    ending += f" (ceilings left out: {'; '.join(ceilings)})" if ceilings else ""
-    if without:
-        ending += f"; without {score.name}: {first_names([one.name for one in without])}"
-    few = [one.name for one in placed if one.num_seeds < FEWEST]
+    if not contenders:
+        return "nothing to compare yet"
+    if len(contenders) == 1:
+        return f"only {contenders[0].name}: nothing to compare with"
+    ending = f"; compared: {'; '.join(one.name for one in contenders)}"
+    few = [one.name for one in contenders if one.num_seeds < FEWEST]
     if few:
-        return Finding(None, f"no verdict: fewer than {FEWEST} seeds of {first_names(few)}{ending}")
-    if len(placed) < 2:
-        return Finding(None, f"no verdict: fewer than 2 methods have it{ending}")
-    sign = -1 if score.more_is_better else 1
-    first, *others = sorted(placed, key=lambda one: sign * one.interval.mean)
-    if why_not := objection(first, others, score, without):
-        return Finding(None, f"no verdict: {why_not}{ending}")
-    return Finding(first, f"{claim_sentence(first, others, score)}{ending}")
-
-
-def objection(
-    first: Contender,
-    others: Sequence[Contender],
-    score: Score,
-    without: Sequence[Contender] = (),
-) -> str:
-    """Why the first may not be called best; "" where nothing speaks against it.
-
-    Args:
-        first: of the best mean.
-        others: all that have the number.
-        score: what they are compared by.
-        without: those that have no number; a row of theirs may dominate.
-    """
-    better = "worse" if score.more_is_better else "better"
+        return f"no verdict: fewer than {FEWEST} seeds of {first_names(few)}{ending}"
+    sign, better = (-1, "worse") if score.more_is_better else (1, "better")
+    first, *others = sorted(contenders, key=lambda one: sign * one.interval.mean)
     close = [one for one in others if compare_intervals(first.interval, one.interval) != better]
     if close:
         overlapping = first_names([score.said(one) for one in close])
-        return f"{score.said(first)} is not significantly different from {overlapping}"
-    own = [p for p in first.places if not any(map(p.is_dominated_by, first.places))]
-    for place, one in itertools.product(own, [*others, *without]):
-        for other in filter(place.is_dominated_by, one.places):
-            theirs, ours = (
-                f"'{place.label}' has {100 * place.error:.2f} % error at {place.macs:,.0f} MACs"
-                for place in (other, place)
-            )
-            return f"{one.name} dominates {first.name}: {theirs}, {ours}"
-    return ""
-
-
-def claim_sentence(first: Contender, others: Sequence[Contender], score: Score) -> str:
-    """The sentence for a method that nothing speaks against."""
+        said = f"{score.said(first)} is not significantly different from {overlapping}"
+        return f"no verdict: {said}{ending}"
     word = "largest" if score.more_is_better else "smallest"
-    sentence = (
+    return (
         f"{score.said(first)} has the {word} {score.name}, significantly different from all "
-        "others (95 % intervals do not overlap)"
+        f"others (95 % intervals do not overlap){ending}"
     )
-    least: dict[str, float] = {}
-    for place in first.places:
-        least[place.dataset] = min(place.error, least.get(place.dataset, place.error))
-    dearer = [
-        one.name
-        for one in others
-        if any(place.error < least.get(place.dataset, 0.0) for place in one.places)
-    ]
-    return f"{sentence}; less error for more MACs: {first_names(dearer)}" if dearer else sentence
 
 
 def baseline_sentences(rows: Sequence[Row]) -> list[str]:

@@ -64,11 +64,6 @@ def most_threads() -> int:
     return max(64, 8 * (os.cpu_count() or 1))
 
 
-def tuned() -> dict[str, str]:
-    """Environment variables that change speed and are set: threads and the allocator's habits."""
-    return {k: v for k, v in sorted(os.environ.items()) if k.startswith(("OMP_", "MALLOC_"))}
-
-
 def load_average() -> float | None:
     """Processes that wanted to run over the last minute; None where the system does not say."""
     return round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None

@@ -12,7 +12,7 @@ from typing import Any
 
 from ccenv.base.registry import import_object, resolve
 from ccenv.base.values import shown
-from ccenv.runs.config.sweep import MOST_RUNS, OnUse, Sweep
+from ccenv.runs.config.sweep import OnUse, Sweep
 from ccenv.runs.config.sweep_file import read_sweep
 from ccenv.runs.engine.study import Section, Study
 
@@ -51,19 +51,18 @@ STUDIES = OnUse(FILES, shipped_study)
 """Studies by name; a file is read when its name is asked for."""
 
 
-def find_study(name: Any, trusted: Sequence[str] = (), most_runs: int | None = MOST_RUNS) -> Study:
+def find_study(name: Any, trusted: Sequence[str] = ()) -> Study:
     """A study by the name of a sweep, by a file that ends in `.toml` or by `module:name`.
 
     Args:
         name: as given; a `Sweep` or a `Study` passes.
         trusted: modules of the reader's own that a file may name, see `ccenv.base.trust`.
-        most_runs: that a file may ask for; None for any number.
 
     Raises:
         ValueError: if there is none; the nearest right name is suggested.
     """
     if isinstance(name, str) and name.endswith(".toml"):
-        found: Any = read_sweep(Path(name), trusted, most_runs)
+        found: Any = read_sweep(Path(name), trusted)
     else:
         found = resolve(name, STUDIES, "sweep")
     if isinstance(found, Sweep):

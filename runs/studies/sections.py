@@ -77,7 +77,7 @@ def budget_part(
     for budget in budgets:
         rows = {kind: best_within(own, budget, cost) for kind, own in kinds.items()}
         contenders = [Contender(k, row.interval, len(row.error)) for k, row in rows.items() if row]
-        note += f" Within {budget:,} {unit}: {verdict(contenders, score).sentence}."
+        note += f" Within {budget:,} {unit}: {verdict(contenders, score)}."
     tested = "error, %" if measure.unit == "%" else measure.title
     table = Table(name, f"{heading}: test {tested}", columns, lines, note)
     return Part([table] if lines else [])
@@ -148,7 +148,7 @@ def tuned_alike(comparison: Comparison, results_dir: Path) -> Part:
         for cell, point in found
     ]
     score = Score("mean bits a symbol", more_is_better=False, ends=BITS.ends)
-    note = f"{TUNED_NOTE} Verdict: {verdict(contenders, score).sentence}."
+    note = f"{TUNED_NOTE} Verdict: {verdict(contenders, score)}."
     table = Table("tuned", "Agents tuned alike", *read_columns(TUNED_COLUMNS, found), note)
     return Part([table] if found else [])
 

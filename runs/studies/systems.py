@@ -189,7 +189,7 @@ def table_at(place: str, about: Mapping[str, str], lines: Sequence[Line]) -> Tab
         if (error := found[line.name])
     ]
     ordered = sorted(lines, key=lambda line: one.mean if (one := found[line.name]) else 1.0)
-    note = f"{NOTE} At {middle:.3f}: {verdict(compared, ERROR_SCORE).sentence}."
+    note = f"{NOTE} At {middle:.3f}: {verdict(compared, ERROR_SCORE)}."
     return Table(f"{place}-at-equal-cost", about["title"], *read_columns(columns, ordered), note)
 
 

@@ -156,12 +156,8 @@ def write_page(standing: Standing, folder: Path) -> None:
                 about=recorded(),
             )
         )
-    names = [f"skills-{safe_name(name)}" for name in standing.own]
-    for name, table in zip(
-        [*names, *(one.name for one in folded)], [*skills, *folded], strict=True
-    ):
-        write_whole(folder / f"{name}.md", table.markdown())
-        write_whole(folder / f"{name}.csv", table.csv())
+    for table in [*skills, *folded]:
+        table.write(folder)
     write_whole(folder / PAGE, text)
 
 

@@ -6,16 +6,14 @@ each run its score in every tenth of the budget.
 """
 
 import functools
-import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ccenv.base.files import write_whole
 from ccenv.base.values import LONGEST_LABEL, check_printable
 from ccenv.runs.store import json_file
 from ccenv.tasks import TASKS
@@ -184,25 +182,3 @@ def recorded_runs() -> list[ScoredRun]:
         for seed, one in seeds.items()
         if task in TASKS
     ]
-
-
-def write_record(runs: Sequence[ScoredRun], path: Path, about: Mapping[str, Any]) -> None:
-    """Writes runs as the package's record.
-
-    Args:
-        runs: to be recorded.
-        path: of the file.
-        about: where they come from: machine, versions, how agents were tuned.
-    """
-    tasks = {
-        name: [float(TASKS[name].reference), float(TASKS[name].optimum)]
-        for name in TASKS
-        if any(run.task == name for run in runs)
-    }
-    agents: dict[str, dict[str, dict[str, Any]]] = {}
-    for run in runs:
-        seconds = None if run.seconds is None else round(run.seconds, 1)
-        one = {"tenths": [round(x, 4) for x in run.tenths], "seconds": seconds}
-        agents.setdefault(run.agent, {}).setdefault(run.task, {})[str(run.seed)] = one
-    content = {"suite": VERSION, **about, "tasks": tasks, "agents": agents}
-    write_whole(path, json.dumps(content, allow_nan=False) + "\n")

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from ccenv.base.registry import check_names
+from ccenv.runs.config.plan import safe_name
 from ccenv.runs.stats.intervals import FEWEST, Interval, bootstrap, compare_intervals
 from ccenv.runs.stats.verdict import first_names
 from ccenv.runs.suite.scores import Failure, ScoredRun
@@ -237,7 +238,8 @@ def skill_table(standing: Standing, agent: str) -> Table:
         lines.append([", ".join(names), "failed", None, None, None, why])
     fewest = min((seeds_of(row, standing) for row in rows), default=0)
     few = f" Fewer than {FEWEST} seeds of some task." if fewest < FEWEST else ""
-    return Table("skills", f"Skills of {agent}", columns, lines, NOTE + few)
+    name = f"skills-{safe_name(agent)}"
+    return Table(name, f"Skills of {agent}", columns, lines, NOTE + few)
 
 
 def agent_table(standing: Standing) -> Table:

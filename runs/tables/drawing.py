@@ -311,8 +311,8 @@ MOST_TRIED = 16
 """Points at which a name is tried."""
 GAPS = (2.0, 8.0, 15.0)
 """Points between the edge of a mark and its name, the first the best."""
-RADIUS = 3.0
-"""Points, of a mark whose size says nothing."""
+RADIUS = 3.6
+"""Points, of a mark."""
 SIDES = ((1, 0), (-1, 0), (0, 1), (0, -1), (1, 1), (-1, 1), (1, -1), (-1, -1))
 """Where a name may stand: right, left, above, below and between these."""
 CROSSED = 0.6
@@ -324,7 +324,6 @@ def write_names(
     places: Mapping[str, Sequence[tuple[float, float]]],
     colors: Mapping[str, str],
     lines: Sequence[Sequence[tuple[float, float]]] = (),
-    radii: Mapping[str, Sequence[float]] | None = None,
 ) -> list[str]:
     """Writes names at their points where they cover no mark, no other name and few lines.
 
@@ -333,7 +332,6 @@ def write_names(
         places: name -> its points (x, y); it is written at one of them.
         colors: name -> colour of its letters.
         lines: drawn ones, as points (x, y).
-        radii: name -> those of the marks at its points, in points; None: all are `RADIUS`.
 
     Returns:
         Names for which there is no room.
@@ -341,19 +339,14 @@ def write_names(
     axes.figure.set_dpi(72)
     put = axes.transData.transform
     frame = np.array(axes.bbox.extents)
-    sizes = {
-        name: np.array(radii[name] if radii else [RADIUS] * len(points))
-        for name, points in places.items()
-    }
     marks = np.concatenate([put(points) for points in places.values()])
-    edges = np.concatenate(list(sizes.values()))[:, None]
-    taken = np.concatenate([marks - edges, marks + edges], axis=1)
+    taken = np.concatenate([marks - RADIUS, marks + RADIUS], axis=1)
     seen = [np.clip(put(line), frame[:2], frame[2:]) for line in lines]
     crossed = np.concatenate([np.empty((0, 2)), *map(points_along, seen)])
     without = []
     for name in sorted(places, key=lambda name: len(places[name])):
         tried = slice(None, None, -(-len(places[name]) // MOST_TRIED))
-        boxes = boxes_around(put(places[name][tried]), sizes[name][tried], *size_of(name))
+        boxes = boxes_around(put(places[name][tried]), *size_of(name))
         is_free = ((boxes[:, :2] >= frame[:2]) & (boxes[:, 2:] <= frame[2:])).all(1)
         low, high = boxes[:, None, :2], boxes[:, None, 2:]
         is_free &= ~((low < taken[:, 2:]) & (taken[:, :2] < high)).all(2).any(1)
@@ -378,16 +371,16 @@ def points_along(line: Any) -> Any:
     return np.concatenate(pieces)
 
 
-def boxes_around(points: Any, radii: Any, width: float, height: float) -> Any:
+def boxes_around(points: Any, width: float, height: float) -> Any:
     """Boxes [left, bottom, right, top] of a name around each of its marks, nearest first."""
     corners = [
         (
-            x + dx * (radius + gap) - width * (1 - dx) / 2,
-            y + dy * (radius + gap) - height * (1 - dy) / 2,
+            x + dx * (RADIUS + gap) - width * (1 - dx) / 2,
+            y + dy * (RADIUS + gap) - height * (1 - dy) / 2,
         )
         for gap in GAPS
         for dx, dy in SIDES
-        for (x, y), radius in zip(points, radii, strict=True)
+        for x, y in points
     ]
     low = np.array(corners)
     return np.concatenate([low, low + np.array([width, height])], axis=1)

@@ -1,12 +1,10 @@
 """What a terminal shows: at most ten rows of a comparison, and any text within its width."""
 
 import html
-import itertools
-import re
 import shutil
 import sys
 import textwrap
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from ccenv.runs.stats.intervals import with_interval
 from ccenv.runs.stats.measures import BITS, ERROR
@@ -227,74 +225,9 @@ def aligned(columns: Cells, width: int, words: str = "") -> str:
 def print_text(text: str) -> None:
     """Prints a text with Markdown tables: within a terminal's width, elsewhere as it is."""
     if sys.stdout.isatty():
-        text = within(text, shutil.get_terminal_size().columns)
-    print(text, flush=True)
+        from rich.console import Console
+        from rich.markdown import Markdown
 
-
-def within(text: str, width: int) -> str:
-    r"""A text with Markdown tables in lines of a width, but for longer words.
-
-    A table that is too wide becomes a few lines for each of its rows; paragraphs are filled.
-
-    >>> print(within("| agent | error % |\n|---|---:|\n| rloo | 2.5 |", width=14))
-    agent: rloo
-      error %: 2.5
-    """
-    lines: list[str] = []
-    for kind, group in itertools.groupby(text.splitlines(), kind_of_line):
-        block = list(group)
-        if max(map(len, block)) <= width:
-            lines += block
-        elif kind == TABLE:
-            lines += stacked_rows(block, width)
-        else:
-            lines += lines_within(" ".join(block), width)
-    return "\n".join(lines)
-
-
-TABLE = "|"
-
-
-def kind_of_line(line: str) -> object:
-    """What neighbouring lines have in common: a table, a paragraph; a point of a list stands alone.
-
-    >>> [kind_of_line(line) for line in ("| a |", "", "some words", "- a point")]
-    ['|', '', 'words', '- a point']
-    """
-    if line.startswith("- "):
-        return line
-    return TABLE if line.startswith(TABLE) else "words" if line else ""
-
-
-def stacked_rows(table: Sequence[str], width: int) -> Iterator[str]:
-    """Lines of a Markdown table as a block for each row: the first cell, the others indented."""
-    headings, _, *rows = (cells_in(line) for line in table)
-    for number, (name, *cells) in enumerate(rows):
-        if number:
-            yield ""
-        yield from lines_within(f"{headings[0]}: {name}", width)
-        for heading, cell in zip(headings[1:], cells, strict=True):
-            if cell:
-                yield from lines_within(f"{heading}: {cell}", width, "  ")
-
-
-def lines_within(text: str, width: int, indent: str = "") -> list[str]:
-    """A text in lines; a path or another long word stays whole, so that it can be copied."""
-    return textwrap.wrap(
-        text,
-        width,
-        initial_indent=indent,
-        subsequent_indent=2 * indent,
-        break_long_words=False,
-        break_on_hyphens=False,
-    )
-
-
-def cells_in(line: str) -> list[str]:
-    r"""Cells of a line of a Markdown table.
-
-    >>> cells_in(r"| a | b \| c |")
-    ['a', 'b | c']
-    """
-    parts = re.split(r"(?<!\\)\|", line.strip()[1:-1])
-    return [part.strip().replace("\\|", "|").replace("<br>", " ") for part in parts]
+        Console().print(Markdown(text))
+    else:
+        print(text, flush=True)

@@ -6,8 +6,10 @@ import html
 import io
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
+from ccenv.base.files import write_whole
 from ccenv.runs.stats.intervals import Interval
 from ccenv.runs.stats.measures import BITS_NOTE, MASKS, RANDOM_MASKS
 
@@ -136,6 +138,11 @@ class Table:
     def csv(self) -> str:
         """The same cells, comma separated."""
         return comma_separated([list(self.columns), *self.texts])
+
+    def write(self, folder: Path) -> None:
+        """Writes both files."""
+        write_whole(folder / f"{self.name}.md", self.markdown())
+        write_whole(folder / f"{self.name}.csv", self.csv())
 
 
 def table(rows: Sequence[Row]) -> str:

@@ -8,13 +8,9 @@ from pathlib import Path
 import pytest
 
 import ccenv
-from ccenv.agents import AGENTS
 from ccenv.agents.reinforce import Reinforce
 from ccenv.runs import api
 from ccenv.runs.commands import cli
-from ccenv.runs.config.agent_settings import agent_parameters, find_agent
-from ccenv.runs.config.settings import setting_names
-from ccenv.runs.config.typed import Settings
 from ccenv.runs.engine import pool
 from ccenv.runs.store import recorded
 
@@ -203,8 +199,3 @@ def test_without_pandas_it_says_what_to_install(place, monkeypatch):
     monkeypatch.setitem(sys.modules, "pandas", None)
     with pytest.raises(ImportError, match="pip install pandas"):
         api.frame([])
-
-
-def test_typed_settings_are_those_of_the_program_and_of_all_agents():
-    own = {name for agent in AGENTS for name in agent_parameters(find_agent(agent))[0]}
-    assert set(Settings.__annotations__) == {*setting_names(), *own}

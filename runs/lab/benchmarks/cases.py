@@ -13,8 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ccenv.base.clock import quartiles_of_ratio, seconds_in_turns
-from ccenv.runs.lab.experiment import Experiment, Options
-from ccenv.runs.store.provenance import tuned
+from ccenv.runs.lab.experiment import Experiment, Options, tuned
 from ccenv.sparse.cpu.codegen.compiled import LANES
 
 Pass = Callable[[], object]

@@ -30,11 +30,6 @@ WORK: dict[str, tuple[str, ...]] = {
     "train": ("ccenv.runs.engine.run:learn", LEARNED),
     "compare": ("ccenv.runs.comparing:run_missing", "ccenv.runs.report.publish:publish"),
     "plot": ("ccenv.runs.report.publish:publish",),
-    "analyze": (
-        "torch:Tensor.backward",
-        "ccenv.runs.analysis.gate_sweep:without_gates",
-        LEARNED,
-    ),
     "suite": ("ccenv.runs.suite.play:play_task", "ccenv.runs.suite.reported:write_page"),
     "benchmark": ("ccenv.runs.commands.benchmark:timed",),
     "table": (
@@ -53,9 +48,6 @@ SOUND: dict[str, list[list[str]]] = {
     "eval": [["run"]],
     "plot": [["run"]],
     "inspect": [["run"]],
-    "analyze": [
-        ["gates", "dataset=synthetic"],
-    ],
     "list": [["rewards"], []],
     "validate": [["run"]],
     "benchmark": [[]],

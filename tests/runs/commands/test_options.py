@@ -25,7 +25,6 @@ OPENS_STORED = ("eval", "validate", "inspect", "export")
 SHOWN_BY = {
     "ccenv/base/trust.py": OPENS_STORED,
     "ccenv/deploy/masked_form.py": ("export",),
-    "runs/tensorboard/mirror.py": ("train",),
     "runs/engine/onnx_export.py": ("export",),
     "runs/commands/cli.py": tuple(COMMANDS),
     "runs/commands/frame.py": tuple(COMMANDS),
@@ -33,7 +32,7 @@ SHOWN_BY = {
     "agents/foreign.py": ("compare",),
     "runs/tables/mask_table.py": ("table",),
     "runs/tables/short_table.py": ("compare",),
-    "runs/config/sweep.py": ("compare", "train"),
+    "runs/config/sweep.py": ("compare",),
     "runs/config/sweep_file.py": ("compare",),
     "runs/config/agent_settings.py": ("train",),
     "runs/store/untrusted_files.py": ("export", "generate"),

@@ -82,7 +82,6 @@ def test_a_network_that_reads_no_earlier_positions_is_not_exported(runs):
 
 
 SAYS = {
-    "analyze gates {settings}": "unknown setting 'episode'",
     "export {staleness} --onnx": "classifier.safetensors",
     "generate {staleness}": "classifier.safetensors",
     "inspect {text} {staleness}": "expected runs on the same test inputs",

@@ -1,19 +1,14 @@
-"""Laws of sweeps as files and of small grids: rows as written, bad input refused in one line."""
+"""Laws of sweeps as files: rows as written, bad input refused in one line."""
 
-import json
 import re
 import tomllib
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from ccenv.runs import studies
-from ccenv.runs.commands import compare, train
-from ccenv.runs.config.grid import read_grid
+from ccenv.runs.commands import compare
 from ccenv.runs.config.sweep import MOST_RUNS
 from ccenv.runs.config.sweep_file import read_sweep, sweep_of
-from ccenv.runs.engine.jobs import make_jobs
 from ccenv.runs.studies import FILES, SECTIONS, STUDIES, find_study
 from ccenv.runs.sweeps import SWEEPS
 
@@ -144,7 +139,7 @@ WRONG = {
         TRUE.replace('agent = "dense"', "").replace("[settings]", '[settings]\nagent = "dense"'),
     ): ("number 1: agent stands under [settings]; it belongs in each [[rows]]"),
     ("[1, 2]", "[]"): "list of values of 'num_kept'",
-    ("[1, 2]", f"{[1] * 100_000}"): "--yes runs them all",
+    ("[1, 2]", f"{[1] * 100_000}"): "make several sweeps",
     ("[1, 2]", "[1, 1]"): "'rloo 1 of 4, 0.1, at 0.5' twice",
     ("[1, 2]", "1"): "got 1; one value stands in settings",
     ("{num_kept}", "{kept}"): "to name settings of its row",
@@ -245,12 +240,11 @@ def test_what_no_file_may_hold_is_refused_wherever_it_stands(name, place):
         sweep_of(whole)
 
 
-def test_yes_lets_many_runs_pass(tmp_path):
+def test_many_runs_are_those_of_rows_times_seeds(tmp_path):
     seeds = f"seeds = {list(range(MOST_RUNS // 3))}"
     path = written(tmp_path, TRUE.replace("seeds = [0, 1]", seeds))
     with pytest.raises(ValueError, match="at most 10,000 runs"):
         find_study(str(path))
-    assert find_study(str(path), most_runs=None).sweep.num_runs == 3 * (MOST_RUNS // 3) + 2
 
 
 def test_a_grid_larger_than_memory_is_refused_at_once():
@@ -279,34 +273,3 @@ def test_every_file_that_ships_says_what_it_compares_and_how_long_it_takes(name)
     assert study.sweep.description.endswith(".")
     assert study.sweep.minutes > 0
     assert all(section.title for section in study.sections)
-
-
-@given(st.lists(st.integers(0, 99), min_size=1, max_size=4, unique=True), st.integers(0, 4))
-def test_a_grid_of_the_command_line_is_every_combination(values, last):
-    pairs = [f"num_kept={','.join(map(str, values))}", f"seed=0..{last}", "images=64"]
-    found = list(read_grid(pairs, most_runs=None))
-    expected = [(value, seed) for value in values for seed in range(last + 1)]
-    assert [(point["num_kept"], point["seed"]) for point in found] == expected
-    assert {point["images"] for point in found} == {64}
-
-
-def test_a_small_grid_is_trained_and_told_in_a_line_a_combination(tmp_path, capsys):
-    words = ["dataset=probe", "network=probe", "num_blocks=(4,4)", "block_size=2", "images=64"]
-    words += ["batch_size=64", "activation=relu", "keep_probability=0.25,0.5", "seed=0..1"]
-    command = ["block_dropout", *words, "--grid", f"log_dir={tmp_path}"]
-    assert train.main(command) == 0
-    lines = capsys.readouterr().out.splitlines()[-2:]
-    for line, value in zip(lines, ("0.25", "0.5"), strict=True):
-        assert re.match(rf"keep_probability={value}: over 2 seeds: test error", line)
-    assert train.main([*command, "--json"]) == 0
-    assert len(json.loads(capsys.readouterr().out)) == 4
-
-
-def test_rows_of_a_file_and_of_the_command_line_are_the_same_runs(tmp_path):
-    path = written(tmp_path, TRUE)
-    keys = {job.plan.key() for job in make_jobs(read_sweep(path), "logs") if job.label != "dense"}
-    words = ["dataset=probe", "network=probe", "num_blocks=(4,4)", "block_size=2", "images=128"]
-    words += ["activation=relu", "batch_size=64", "reward_kwargs.cost_weight=0.5", "group_size=4"]
-    grid = ["learning_rate=0.1,0.2", "num_kept=1,2", "seed=0..1", "--grid"]
-    _, plans = train.read_words(["rloo", *words, *grid])
-    assert keys < {plan.key() for plan in plans}

@@ -21,7 +21,7 @@ from ccenv.runs.commands import validate
 from ccenv.runs.config.settings import make_plan
 from ccenv.runs.replay import verdicts
 from ccenv.runs.replay.rebuilt import pays_again, plan_of
-from ccenv.runs.replay.replay import ask, replay, wrong_labels
+from ccenv.runs.replay.replay import StoredMasks, ask, wrong_labels
 from ccenv.runs.store import folder as run_folder
 from ccenv.runs.store import json_file, masks_file
 from ccenv.runs.store.seal import SEAL
@@ -139,7 +139,9 @@ def better_masks(place):
     """Masks that no policy chose: every block on, and a result that says so."""
     masks = [torch.ones(256, 4, dtype=torch.bool)] * 2
     masks_file.save_masks(place, {"sampled": masks, "mode": masks})
-    figures = vars(replay(opened(place), masks))
+    rebuilt = opened(place)
+    numbers = ask(rebuilt, "mode", policy=StoredMasks(rebuilt.agent, masks)).numbers()
+    figures = {k: v for k, v in numbers.items() if k not in ("split", "mode")}
 
     def change(result):
         for claimed in result["evaluations"][:2]:

@@ -73,20 +73,6 @@ def test_a_row_that_repeats_another_in_all_common_seeds_takes_no_part():
     assert repeated(again | rows) == {"rule": "policy", "twice": "policy", "once": "policy"}
 
 
-def test_variants_of_one_cost_stand_in_a_table_best_on_validation_first():
-    rows = {
-        "lucky": runs("rloo", 150, 0.01, 0.3),
-        "sound": runs("rloo", 150.1, 0.09, 0.1),
-        "half": runs("rloo", 150, 0.01, 0.01)[:2],
-        "alone": runs("rloo", 190, 0.1),
-    }
-    tables = {table.name: table for table in dense_tables([contest(**rows)], "sampled")}
-    assert set(tables) == {"at-equal-macs", "at-equal-error", "variants"}
-    found = [(line[0], line[2], line[-1]) for line in tables["variants"].texts]
-    # A row with fewer seeds is shown, and does not take part.
-    assert found == [("half", "2", ""), ("sound", "3", "*"), ("lucky", "3", "")]
-
-
 def test_texts_are_compared_in_bits(tmp_path):
     def in_bits(agent, macs, bits, error, method=""):
         rows = runs(agent, macs, error, method=method)
@@ -245,16 +231,6 @@ def test_dense_networks_of_another_sweep_stand_in_where_there_are_none():
     other = [point("dense 8", "dense", 100.0, 0.2), point("dense 16", "dense", 200.0, 0.1)]
     (found,) = make_contests({"a": runs("rloo", 150, 0.05)}, elsewhere={"mnist": other})
     assert [one.verdict for one in at_equal_macs(found)] == ["better"]
-
-
-def test_variants_of_one_size_share_the_least_of_their_times():
-    slow = runs("dense", 200, 0.05)
-    for one in slow:
-        one["latency"] = [{"batch_size": 256, "milliseconds": 9.0}]
-    found = contest(dropout=slow, a=runs("rloo", 100, 0.1))
-    wide = found.dense[-1]
-    assert wide.label == "dropout"
-    assert wide.time(256) == pytest.approx(0.2)
 
 
 def test_masks_that_keep_nothing_have_no_place_on_a_logarithmic_axis(tmp_path):

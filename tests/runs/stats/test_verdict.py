@@ -1,164 +1,64 @@
 """Laws of the sentence about the best method, on tables whose answers are known."""
 
-import dataclasses
 import re
 from functools import partial
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from made_results import result, table_row
+from made_results import table_row
 
-from ccenv.runs.adding import additions, with_added
-from ccenv.runs.report.tables import equal_cost_tables
-from ccenv.runs.stats.equal_cost import make_methods, method_verdict
 from ccenv.runs.stats.intervals import FEWEST, mean_interval
-from ccenv.runs.stats.verdict import Contender, RowPlace, Score, baseline_sentences, verdict
-from ccenv.runs.studies import find_study
+from ccenv.runs.stats.verdict import Contender, Score, baseline_sentences, verdict
 
 SCORE = Score("suite score", more_is_better=True)
 ERROR = Score("test error", more_is_better=False, spec=".1%")
 CROWNS = re.compile(r"\b(best|largest|smallest)\b")
 
 
-def contender(name, *values, places=(), is_ceiling=False):
-    return Contender(name, mean_interval(values), len(values), places, is_ceiling)
+def contender(name, *values):
+    return Contender(name, mean_interval(values), len(values))
 
 
-NETWORK = {"network": "mlp", "num_blocks": [4], "block_size": 8, "head_units": []}
-NETWORK |= {"dataset": "digits", "activation": "relu"}
+def test_the_best_of_methods_apart_is_named_with_all_that_were_compared():
+    apart = [contender("a", 0.1, 0.11, 0.1), contender("b", 0.5, 0.51, 0.5)]
+    assert verdict(apart, ERROR) == (
+        "a 10.3 [8.9, 11.8] % has the smallest test error, significantly different from all others "
+        "(95 % intervals do not overlap); compared: a; b"
+    )
+    assert verdict(apart, SCORE).startswith("b 0.503 [0.489, 0.518] has the largest suite score")
 
 
-def runs(agent, macs, *errors, environment=NETWORK, reward="negative_nll", **given):
-    """A row whose total cost is a thousandth of its MACs, with the error of each seed."""
-    given |= {"reward": reward, "learns": agent == "rloo", "cost": macs / 1000 - 0.05}
-    return [
-        result(agent, seed, macs, error - 0.001 * seed, environment=environment, **given)
-        for seed, error in enumerate(errors)
-    ]
-
-
-RATES = {
-    f"random {macs}": runs("block_dropout", macs, *[error] * 9)
-    for macs, error in ((50, 0.7), (1000, 0.5))
-}
-RLOO = {"rloo": runs("rloo", 200, 0.20, 0.21, 0.20)}
-HASH = {"hash": runs("hash", 190, 0.10, 0.11, 0.10)}
-BASELINES = HASH | {
-    "ngram": runs("pruned", 100, 0.05, 0.051, 0.05, method="ngram"),
-    "pruned 8": runs("pruned", 180, 0.12, 0.121, 0.12),
-    "oracle": runs("oracle", 50, 0.0, 0.0, 0.0),
-}
-MANY = {
-    f"rloo {macs}": runs("rloo", macs, error, error + 0.001, error)
-    for macs, error in ((100, 0.15), (200, 0.1), (400, 0.097))
-}
-
-
-def pruned(macs, error):
-    return {"pruned 8": runs("pruned", macs, error, error + 0.001, error)}
-
-
-def cnn(macs):
-    """A network for which there are no random masks."""
-    sizes = NETWORK | {"network": "cnn", "num_blocks": [1], "block_size": 9}
-    return {"cnn": runs("pruned", macs, 0.1, 0.1, 0.1, method="cnn", environment=sizes)}
-
-
-VERDICTS = [
-    (
-        RLOO | BASELINES,
-        "ngram",
-        "compared: rloo; hash; ngram; pruned; block_dropout (ceilings left",
-    ),
-    # The set was once narrowed to learners here, and the best of them was called the best of all.
-    (
-        RLOO | HASH | {"a limit": runs("rloo", 220, 0.4, 0.41, 0.4, reward="lagrangian")},
-        "hash under negative_nll",
-        "compared: rloo; hash; block_dropout; under 2 rewards",
-    ),
-    # Of one seed, wherever it lies.
-    (RLOO | {"hash": runs("hash", 200, 0.05)}, None, "no verdict: fewer than 3 seeds of hash;"),
-    (RLOO | {"hash": runs("hash", 200, 0.9)}, None, "no verdict: fewer than 3 seeds of hash;"),
-    # Many rows of which one is dominated; not where the method has a better one itself.
-    (MANY | pruned(300, 0.096), None, "pruned dominates rloo: 'pruned 8' has 9.63 % error at 300"),
-    (RLOO | {"spare": runs("rloo", 900, 0.45, 0.45, 0.45)} | pruned(800, 0.44), "rloo", ""),
-    (RLOO | pruned(900, 0.19), "rloo", "; less error for more MACs: pruned;"),
-    (
-        RLOO | pruned(900, 0.19),
-        "rloo",
-        "rloo -40.41 [-41.85, -38.98] % has the smallest error above",
-    ),
-    (RLOO | cnn(900), "rloo", "; without error above random masks': cnn"),
-    (RLOO | cnn(60), None, "cnn dominates rloo"),
-]
-
-
-@pytest.mark.parametrize(("table", "best", "said"), VERDICTS)
-def test_a_verdict_names_the_best_where_there_is_one_and_else_says_why_not(table, best, said):
-    found = method_verdict(make_methods(table | RATES))
-    assert (found.best and found.best.name) == best
-    assert said in found.sentence
-    assert bool(CROWNS.search(found.sentence)) == (best is not None)
+@pytest.mark.parametrize("error", [0.05, 0.9])
+def test_a_row_of_one_seed_gives_no_verdict_wherever_it_lies(error):
+    found = verdict([contender("rloo", 0.20, 0.21, 0.20), contender("hash", error)], ERROR)
+    assert found == f"no verdict: fewer than {FEWEST} seeds of hash; compared: rloo; hash"
 
 
 def test_one_method_alone_has_nothing_to_compare_with():
-    found = method_verdict(make_methods(RLOO))
-    assert (found.best, found.sentence) == (None, "only rloo: nothing to compare with")
-    assert verdict([], SCORE).sentence == "nothing to compare yet"
-
-
-def test_counts_are_no_variant_of_the_dense_networks_that_run_them():
-    counts = {"ngram": runs("pruned", 100, 0.05, method="ngram")}
-    methods = make_methods(pruned(500, 0.3) | RATES | counts)
-    assert [(one.name, len(one.above)) for one in methods][::2] == [("pruned", 3), ("ngram", 1)]
-
-
-def test_the_one_number_is_the_paired_difference_at_equal_cost_on_a_logarithmic_axis():
-    @dataclasses.dataclass
-    class Compared:
-        results: dict
-        draw: str = "sampled"
-
-    # Between a hundredth and one a tenth is half way; a rate that a cheaper one beats is no floor.
-    floor = ((10, (0.8, 0.6)), (1000, (0.4, 0.2)), (2000, (0.9, 0.9)))
-    table = {f"random {macs}": runs("block_dropout", macs, *errors) for macs, errors in floor}
-    table |= {"a": runs("rloo", 100, 0.5, 0.3), "b": runs("rloo", 1500, 0.5, 0.1)}
-    table |= {"cheap": runs("rloo", 9, 0.1, 0.1)}
-    method = make_methods(table)[-1]
-    assert (method.num_judged, len(method.labels)) == (2, 3)
-    assert method.above == pytest.approx({0: (-0.1 + 0.1) / 2, 1: (-0.1 - 0.1) / 2})
-    (shown,) = equal_cost_tables(Compared(table))
-    assert shown.texts[-1][:3] == ["rloo", "-5.00 (2 seeds: too few)", "2 of 3"]
+    assert verdict([contender("rloo", 0.2)], ERROR) == "only rloo: nothing to compare with"
+    assert verdict([], SCORE) == "nothing to compare yet"
 
 
 NUMBERS = st.floats(0, 1, allow_subnormal=False)
-PLACES = st.builds(RowPlace, st.just("row"), st.just("digits"), st.floats(1, 9), NUMBERS)
-CONTENDERS = st.builds(
-    contender,
-    st.sampled_from("abcdef"),
-    NUMBERS,
-    *[NUMBERS] * (FEWEST - 1),
-    places=st.lists(PLACES, max_size=3).map(tuple),
-    is_ceiling=st.booleans(),
-)
+CONTENDERS = st.builds(contender, st.sampled_from("abcdef"), NUMBERS, *[NUMBERS] * (FEWEST - 1))
 
 
 @given(st.lists(CONTENDERS, max_size=5), st.sampled_from([SCORE, ERROR]))
-def test_who_is_best_lies_apart_from_all_others_and_no_row_of_them_dominates(contenders, score):
+def test_who_is_best_lies_apart_from_all_others(contenders, score):
     found = verdict(contenders, score)
-    assert (found.best is not None) == bool(CROWNS.search(found.sentence))
-    if found.best is None:
-        return
-    others = [one for one in contenders if one is not found.best and not one.is_ceiling]
-    assert not found.best.is_ceiling
-    for other in others:
-        ours, theirs = found.best.interval, other.interval
-        assert ours.low > theirs.high if score.more_is_better else ours.high < theirs.low
-        assert other.name in found.sentence
-        for place in found.best.places:
-            if any(place.is_dominated_by(theirs) for theirs in other.places):
-                assert any(place.is_dominated_by(own) for own in found.best.places)
+    sign = -1 if score.more_is_better else 1
+    ours = min(contenders, key=lambda one: sign * one.interval.mean, default=None)
+    is_apart = len(contenders) > 1 and all(
+        ours.interval.low > one.interval.high
+        if score.more_is_better
+        else ours.interval.high < one.interval.low
+        for one in contenders
+        if one is not ours
+    )
+    assert bool(CROWNS.search(found)) == is_apart
+    if is_apart:
+        assert found.startswith(f"{ours.name} ")
 
 
 row_of = partial(table_row, learns=True)
@@ -249,17 +149,6 @@ def test_no_sentence_says_best_and_every_policy_is_matched_or_not(numbers):
     assert not {"best", "largest", "smallest"} & set(text.split())
     if not any(row["learns"] for row in rows):
         assert text == "On digits no policy that learns has a result yet."
-
-
-def test_an_added_agent_is_a_method_of_its_own():
-    own = with_added(find_study("digits").sweep, additions(("rloo", {"num_kept": 3}))).cells[-1]
-    added = [one | {"method": own.method} for one in runs("rloo", 300, 0.3, 0.31, 0.3)]
-    assert own.added
-    methods = make_methods(RLOO | {own.label: added})
-    assert {method.name: method.labels for method in methods} == {
-        "rloo": ("rloo",),
-        own.method: (own.label,),
-    }
 
 
 def test_sentences_name_methods_instead_of_rows_and_compare_at_equal_memory():

@@ -83,7 +83,7 @@ def read_all(folder, logs):
     """Tables of a README and of a report, of what is recorded and of what the runs' folders say."""
     text = "<!-- table: toy -->\n<!-- end -->\n"
     tables.render(text, folder / "results")
-    all_tables(jobs.recorded_comparison(TOY, folder / "results"))
+    all_tables(tables.recorded_comparison(TOY, folder / "results"))
     asked = jobs.make_jobs(TOY, str(logs))
     found = jobs.gather(TOY, asked, {})
     jobs.outdated(found, asked)
@@ -176,7 +176,7 @@ def test_a_recorded_result_is_older_where_its_agent_has_another_version(
     asked = jobs.make_jobs(TOY, str(place / "logs"))
     for kind in {job.plan.agent_class for job in asked}:
         monkeypatch.setattr(kind, "code_version", version)
-    found = jobs.recorded_comparison(TOY, place / "results")
+    found = tables.recorded_comparison(TOY, place / "results")
     # Recorded before there were versions, by a file that has other texts now.
     for one in found.finished:
         one.result.pop("code_version", None)

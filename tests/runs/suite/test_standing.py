@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 
 import ccenv
+from ccenv.runs.lab.suite_agents import write_record
 from ccenv.runs.suite import scores as score_file
 from ccenv.runs.suite import standing as standings
 from ccenv.runs.suite.play import make_player, play_all
 from ccenv.runs.suite.reported import SuiteReport, report
-from ccenv.runs.suite.scores import ScoredRun, read_folder, read_score, write_record
+from ccenv.runs.suite.scores import ScoredRun, read_folder, read_score
 from ccenv.runs.suite.standing import ALL, Standing, agent_table, skill_table, solved_by
 from ccenv.tasks import TASKS
 

@@ -5,14 +5,7 @@ from hypothesis import strategies as st
 from made_results import table_row as row
 
 from ccenv.runs.stats.verdict import baseline_sentences
-from ccenv.runs.tables.short_table import (
-    MOST_ROWS,
-    html_answer,
-    most_telling,
-    short_table,
-    within,
-)
-from ccenv.runs.tables.sweep_table import markdown
+from ccenv.runs.tables.short_table import MOST_ROWS, html_answer, most_telling, short_table
 
 ABOVE = {"mean": -0.123, "sd": 0.01, "low": -0.13, "high": -0.116}
 ROWS = [row(f"row number {n}", 0.5 - n / 50, 100.0 * n, on_front=n in (0, 1)) for n in range(14)]
@@ -42,22 +35,6 @@ def test_columns_that_say_nothing_are_left_out_and_texts_have_bits():
     assert "error" not in short_table(bits, 80).splitlines()[0]
     spread = {"mean": 2.5, "sd": 0.01, "low": 2.475, "high": 2.525}
     assert "2.500 [2.475, 2.525]" in short_table([row("a", 0.5, 10.0, bits=spread)], 80)
-
-
-CELLS = st.lists(st.text("xy |\n", max_size=30), min_size=3, max_size=3)
-
-
-@given(
-    st.integers(20, 120), st.lists(CELLS, min_size=1, max_size=4), st.text("xy \n-", max_size=200)
-)
-def test_any_table_and_any_prose_fit_the_terminal_and_lose_no_letter(width, lines, prose):
-    table = markdown({"agent": "left", "error %": "right", "code": "left"}, lines)
-    text = f"{table}\n\n{prose}"
-    shown = within(text, width)
-    assert max(map(len, shown.splitlines())) <= max(width, *map(len, shown.split()))
-    assert shown.count("x") == text.count("x")
-    if max(map(len, text.splitlines())) <= width:
-        assert shown == "\n".join(text.splitlines())
 
 
 def test_the_note_explains_what_the_table_shows_and_nothing_else():

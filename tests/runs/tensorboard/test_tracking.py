@@ -1,11 +1,8 @@
 """Laws of the curves: the same tags for every agent, HPARAMS rows whose metrics are filled."""
 
-import contextlib
 import io
 import re
-import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -23,7 +20,6 @@ from tensorboard.plugins.projector.projector_config_pb2 import ProjectorConfig
 import ccenv
 from ccenv.data import load_split
 from ccenv.envs.stable_baselines import BlockSelectionVecEnv
-from ccenv.runs.commands import train
 from ccenv.runs.engine import listener
 from ccenv.runs.tensorboard import charts
 from ccenv.runs.tensorboard.charts import OF_A_RUN, frame_of
@@ -263,31 +259,6 @@ def test_a_run_that_is_made_again_leaves_no_points_of_the_first(tmp_path, capfd)
     assert len(points_of(again)[0]) == 256
     assert not list(tmp_path.rglob("old.tsv"))
     assert "warning" not in capfd.readouterr().out
-
-
-def test_a_service_listens_while_the_event_file_is_open_and_its_absence_is_told(
-    tmp_path, monkeypatch, capsys
-):
-    words = [f"{name}={value}" for name, value in (PROBE | {"images": 128}).items()]
-    words = ["dense", *words, f"log_dir={tmp_path}", "--track", "wandb", "--json"]
-    monkeypatch.setitem(sys.modules, "wandb", None)
-    assert train.main(words) == 2
-    assert "pip install wandb" in capsys.readouterr().err
-    assert not list(tmp_path.rglob("events*"))
-    files: list[int] = []
-
-    @contextlib.contextmanager
-    def init(**given):
-        assert given["sync_tensorboard"]
-        assert given["config"]["agent"] == "dense"
-        files.append(len(list(tmp_path.rglob("events*"))))
-        yield
-        files.append(len(list(tmp_path.rglob("events*"))))
-
-    service = SimpleNamespace(init=init, tensorboard=SimpleNamespace(unpatch=lambda: None))
-    monkeypatch.setitem(sys.modules, "wandb", service)
-    assert train.main(words) == 0
-    assert files == [0, 1]
 
 
 def learned(agent, log_dir):

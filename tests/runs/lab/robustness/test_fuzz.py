@@ -16,7 +16,6 @@ COMMAND_LINES = [
     ["compare", "ccenv.runs.lab.robustness.tiny:SETTINGS"],
     ["table", "show", "odd.json"],
     ["eval", "\x00"],
-    ["analyze", "gates", "dataset=synthetic", "activation=[]"],
     ["table", "times", "mlp", "synthetic", "activation=[]"],
     ["train", "reinforce", "activation=None"],
 ]
@@ -32,7 +31,7 @@ CONSTRUCTORS = [
 WRONG = {
     "load": {"folder": [0, None]},
     "compare": {
-        "most_runs": ["x"], "shard": [1], "jobs": ["x", 0, -1], "log_dir": [0], "report_dir": [0],
+        "shard": [1], "jobs": ["x", 0, -1], "log_dir": [0], "report_dir": [0],
         "results_dir": [0], "change": [None], "add": [("a",)],
         "record": [np.zeros(2)], "trust": ["mine"],
     },
@@ -108,7 +107,7 @@ def test_every_function_of_the_package_is_fuzzed():
 
 @pytest.mark.usefixtures("place")
 @pytest.mark.parametrize(
-    ("command", "line"), [("train", SOUND["train"][0]), ("analyze", SOUND["analyze"][0])]
+    ("command", "line"), [("train", SOUND["train"][0]), ("table", SOUND["table"][0])]
 )
 def test_a_command_line_that_reaches_real_training_is_a_crash(command, line, monkeypatch, tmp_path):
     # Weights that another test has learned would be read, not learned.

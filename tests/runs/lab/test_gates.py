@@ -1,4 +1,4 @@
-"""Laws of `ccenv analyze gates`: figures are a plain walk's, prefixes shared or not, and kept."""
+"""Laws of `lab gates`: figures are a plain walk's, prefixes shared or not, and kept."""
 
 import json
 
@@ -12,9 +12,9 @@ from ccenv.networks.core.abilities import OwnWeights
 from ccenv.networks.core.protocol import dense_forward, forward, num_blocks_of, through
 from ccenv.networks.pretrained.smollm import LlamaSizes, smollm2
 from ccenv.networks.vision.residual import ResidualUnit, resnet
-from ccenv.runs.analysis.gate_sweep import chosen_inputs, without_gates
-from ccenv.runs.commands import analyze
 from ccenv.runs.lab import tables
+from ccenv.runs.lab.__main__ import main
+from ccenv.runs.lab.gates import chosen_inputs, without_gates
 from ccenv.runs.store.seal import check_seal
 
 SMALL = LlamaSizes(vocabulary=11, width=16, num_layers=2, num_heads=4, num_kv_heads=2, hidden=12)
@@ -125,22 +125,16 @@ def untrained(input_shape=(1, 8, 8), num_classes=10):
     return network.eval()
 
 
-def test_the_program_shows_records_and_repeats(tmp_path, capsys):
-    out = tmp_path / "new" / "gates-tiny.json"
-    words = [f"network={__name__}:untrained", "dataset=digits", "images=40", f"out={out}"]
-    assert analyze.main(["gates", *words]) == 0
-    shown = capsys.readouterr().out
-    assert "without layer1.0" in shown
-    assert "40 answers for 40 inputs (test)" in shown
-    assert analyze.main(["gates", *words[:-1], "--json"]) == 0
-    again = json.loads(capsys.readouterr().out)
+def test_the_program_shows_and_records(tmp_path, capsys):
+    words = [f"network={__name__}:untrained", "dataset=digits", "--images", "40"]
+    place = ["--name", "gates-tiny", "--results-dir", str(tmp_path)]
+    assert main(["gates", *words, "--record", *place]) == 0
+    assert "without layer1.0" in capsys.readouterr().out
+    out = tmp_path / "gates-tiny.json"
     recorded = check_seal(json.loads(out.read_text()), str(out))
-    assert recorded["rows"] == again["rows"]
-    assert recorded["settings"] == {"network": f"{__name__}:untrained"}
-    assert set(recorded["data"]) == {"digits"}
-    assert recorded["name"] == "gates-tiny"
+    assert recorded["settings"] == {"network": f"{__name__}:untrained", "dataset": "digits"}
+    assert recorded["images"] == 40
     page = tmp_path / "page.md"
     page.write_text("<!-- table: gates-tiny -->\n<!-- end -->\n")
-    assert tables.main([str(page), "--results-dir", str(out.parent)]) == 0
+    assert tables.main([str(page), "--results-dir", str(tmp_path)]) == 0
     assert "| random half " in page.read_text()
-    assert tables.main([str(page), "--results-dir", str(out.parent), "--check"]) == 0

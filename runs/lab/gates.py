@@ -1,34 +1,30 @@
 """Which gates matter: (frozen network, inputs) -> error, nll and MACs with each gate left out.
 
+    lab gates network=resnet network_kwargs.depth=20 dataset=cifar10 weights=shipped --images 10000
+
 A network is evaluated with everything kept, without each gate (all blocks of it), with a random
 half of all blocks, and with nothing kept. What stands before a gate is the same without it as with
 everything kept, and is computed once, so that all gates take half the time of as many passes.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import Path
+import argparse
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
-from ccenv.base.files import arrays_digest
 from ccenv.base.masks import full_mask, random_mask
 from ccenv.base.seeding import stream
 from ccenv.data import Split
+from ccenv.data.registry import SPLITS
 from ccenv.mask_table.menu import answer_scores
 from ccenv.mdp.dynamics import EpisodeState, StepOutcome, initial, outcomes
-from ccenv.networks.core.abilities import Everywhere
 from ccenv.networks.core.protocol import GatedNetwork, num_blocks_of
-from ccenv.runs.analysis.settings import AnalysisSettings, read_analysis
-from ccenv.runs.config.values import fits_json
-from ccenv.runs.store import folder as run_folder
-from ccenv.runs.store import json_file
-from ccenv.runs.store.identity import canonical, same
-from ccenv.runs.store.provenance import data_of, machine, versions
-from ccenv.runs.store.seal import sealed
-from ccenv.simulator.settings import setting_defaults
+from ccenv.runs.commands.frame import positive, whole_number
+from ccenv.runs.config.values import parse_pairs
+from ccenv.runs.lab.experiment import Experiment, Options
+from ccenv.runs.tables.sweep_table import Columns, markdown, read_columns
 from ccenv.simulator.simulator import Simulator
 
 WHOLE, WITHOUT, HALF, NOTHING = "everything", "without", "random half", "nothing"
@@ -52,7 +48,6 @@ def without_gates(
     *,
     batch_size: int = 32,
     seed: int = 0,
-    progress: Callable[[int], None] | None = None,
 ) -> list[Row]:
     """Evaluates a network with everything kept, without each gate, with half, and with nothing.
 
@@ -65,7 +60,6 @@ def without_gates(
         indices: int64 [n], which of them.
         batch_size: inputs at a time; changes speed and memory alone.
         seed: of the random half.
-        progress: called with the number of inputs done.
 
     Returns:
         A row for each: `kept`, the number and name of the `gate` that is left out, mean `error`
@@ -80,8 +74,6 @@ def without_gates(
         state = initial(network, images, labels)
         for key, outcome in variants(network, state, [mask[places] for mask in half]):
             found.setdefault(key, []).append(answer_scores(network, outcome))
-        if progress is not None:
-            progress(int(places[-1]) + 1)
     joined = {key: torch.cat(parts, dim=1) for key, parts in found.items()}
     whole = joined[WHOLE, None]
     order = (WHOLE, WITHOUT, HALF, NOTHING)
@@ -133,67 +125,68 @@ def row(network: GatedNetwork, key: Key, of_inputs: Tensor, whole: Tensor) -> Ro
     }
 
 
-def sweep_gates(settings: Mapping[str, Any], progress: bool) -> dict[str, Any]:
-    """Evaluates a frozen or shipped network without each of its gates, and records it in `out`.
-
-    Args:
-        settings: fields of `Settings`, and settings of the environment, of its network and data.
-        progress: show a bar.
-
-    Returns:
-        What `out` holds: rows (see `without_gates`), the settings that differ from the defaults,
-        how many inputs and answers, checksums, versions and machine.
-
-    Raises:
-        ValueError: if a setting is wrong.
-        OSError: if `out` cannot be written.
-    """
-    own, environment = read_analysis(settings)
-    if own.out is not None:
-        run_folder.check_writable(Path(own.out).parent)
-    torch.set_num_threads(own.threads)
-    simulator = Simulator(1, split=own.split, **environment)
-    indices = chosen_inputs(simulator.data, own.images, own.seed)
-    with tqdm(total=len(indices), unit="input", disable=None if progress else True) as bar:
-        rows = without_gates(
-            simulator.network,
-            simulator.data,
-            indices.to(simulator.device),
-            batch_size=own.batch_size,
-            seed=own.seed,
-            progress=lambda done: bar.update(done - bar.n),
-        )
-    found = json_file.finite(described(own, environment, simulator, len(indices)) | {"rows": rows})
-    result: dict[str, Any] = sealed(found)
-    if own.out is not None:
-        json_file.write_json(Path(own.out), result)
-    return result
+def measured(options: Options) -> list[Row]:
+    """Evaluates the network that the options name."""
+    settings = parse_pairs(options.settings)
+    if settings.get("weights") == "cotrain":
+        raise ValueError("expected weights that are there, got cotrain; choose frozen or shipped")
+    simulator = Simulator(1, split=options.split, **settings)
+    indices = chosen_inputs(simulator.data, options.images, options.seed)
+    network, data = simulator.network, simulator.data
+    return without_gates(network, data, indices, batch_size=options.batch_size, seed=options.seed)
 
 
-def described(
-    own: AnalysisSettings, environment: Mapping[str, Any], simulator: Simulator, num_inputs: int
-) -> dict[str, Any]:
-    """All of a result but its rows."""
-    network, defaults = simulator.network, setting_defaults()
-    chosen = {
-        name: canonical(value) if fits_json(value) else str(value)
-        for name, value in environment.items()
-        if not same(value, defaults[name])
-    }
-    everywhere = Everywhere in network.abilities
-    weights = {name: value.cpu().contiguous() for name, value in network.state_dict().items()}
-    dataset = environment["dataset"]
-    return {
-        "kind": "gates",
-        "name": Path(own.out).stem if own.out else "gates",
-        "settings": chosen,
-        "split": own.split,
-        "seed": own.seed,
-        "inputs": num_inputs,
-        "answers": num_inputs * (simulator.image_shape[0] if everywhere else 1),
-        "dense_macs": network.dense_macs,
-        "weights": arrays_digest(weights, {})[:24],
-        "data": data_of(dataset) if isinstance(dataset, str) else {},
-        "versions": versions(),
-        "machine": machine(),
-    }
+TWO_SIDED = 1.96
+"""Standard errors of a 95 % interval, of a normal distribution."""
+
+
+def spread_of(row: Mapping[str, Any]) -> str | None:
+    """Half the interval of what a gate adds to the nll."""
+    spread = row["nll_more_error"]
+    is_known = row["kept"] != WHOLE and spread is not None
+    return f"±{TWO_SIDED * spread:.3f}" if is_known else None
+
+
+COLUMNS: Columns = {
+    "kept": ("left", lambda row: " ".join(filter(None, [row["kept"], row["name"]]))),
+    "error %": ("right .2f", lambda row: 100 * row["error"]),
+    "nll": ("right .3f", "nll"),
+    "nll more": ("right +.3f", lambda row: None if row["kept"] == WHOLE else row["nll_more"]),
+    "95 %": ("right", spread_of),
+    "compute cost": ("right .3f", "compute_cost"),
+}
+
+
+def gate_table(rows: Sequence[Row]) -> str:
+    """A line for each variant."""
+    return markdown(*read_columns(COLUMNS, rows))
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Which network, and which inputs."""
+    parser.add_argument("settings", nargs="*", metavar="key=value", help="of the environment")
+    parser.add_argument("--split", choices=SPLITS, default="test", help="of the data set")
+    parser.add_argument("--images", type=positive, default=2000, help="inputs, drawn once")
+    parser.add_argument("--batch-size", type=positive, default=32, help="inputs at a time")
+    parser.add_argument("--seed", type=whole_number, default=0, help="of inputs and random half")
+    parser.add_argument("--name", default="gates", help="of the recorded result")
+
+
+def about(options: Options, before: Mapping[str, Any]) -> dict[str, Any]:
+    """What a recorded result says of its rows."""
+    names = ("split", "seed", "images", "batch_size")
+    settings = parse_pairs(options.settings)
+    return {"settings": settings, **{name: getattr(options, name) for name in names}}
+
+
+GATES = Experiment(
+    name="gates",
+    about="Error, nll and cost of a frozen network without each of its gates.",
+    run=measured,
+    pivot=gate_table,
+    recorded_as=lambda options: str(options.name),
+    add_options=add_options,
+    head=about,
+    notes="nll more: than with everything kept, mean over the same inputs, with its 95 % interval. "
+    "Costs of single gates do not add up: see a random half, and nothing kept.",
+)

@@ -1,1 +1,0 @@
-"""Analyses of networks: which gates matter."""
