@@ -38,7 +38,7 @@ TRUSTED = "a file of a model that the user trusts by name: its pickles may run a
 DATA = "arrays, tensors or numbers: pickle is refused by the loader"
 DOORS = {
     TABLE: (
-        "__getattr__: import_module, import_module, getattr",
+        "__getattr__: import_module",
         "names_on_use.find: import_module, getattr, sys.modules",
         "today: import_module, getattr",
         "Table.__getitem__: import_object",

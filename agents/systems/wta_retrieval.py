@@ -119,11 +119,6 @@ class WtaRetrieval(Agent):
             self.codes[gate] = probe_codes(keys, self.windows[gate], 1)[0].squeeze(2)
             self.buckets[gate] = fill_buckets(self.codes[gate], self.num_blocks[gate])
 
-    @property
-    def num_entries(self) -> int:
-        """Numbers of blocks that all tables hold together: their memory."""
-        return sum(codes.numel() for codes in self.codes.values())
-
     def begin_episode(self, simulator: Simulator) -> None:
         """Remembers where the inputs are looked up."""
         self.watched = simulator

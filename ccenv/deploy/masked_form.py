@@ -38,8 +38,8 @@ from ccenv.networks.core.precision import dtype_of
 from ccenv.networks.core.protocol import num_blocks_of
 from ccenv.networks.core.stage import Stage
 from ccenv.networks.stages.linear import Whole
-from ccenv.networks.stages.residual_groups import Summed
 from ccenv.networks.vision.residual import ResidualUnit
+from ccenv.networks.vision.transformer import Summed
 from ccenv.simulator.policy import as_policy
 from ccenv.sparse.linear import block_sparse_linear, resolve_activation
 from ccenv.sparse.reference import zero_where_skipped

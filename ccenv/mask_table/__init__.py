@@ -3,9 +3,9 @@
 Reading, judging and playing tables needs numpy alone; what builds them imports torch on use.
 """
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from ccenv.base.registry import names_on_use
 from ccenv.mask_table.exact import (
     Optimum,
     Outcomes,
@@ -61,8 +61,4 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    """Imports on use what needs torch."""
-    if name not in ("BuildPlan", "build", "drawn_menu"):
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.builder"), name)
+__getattr__ = names_on_use(__name__, {"builder": ["BuildPlan", "build", "drawn_menu"]})

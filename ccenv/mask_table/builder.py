@@ -1,7 +1,7 @@
 """Building a table: (frozen network, split, path) -> the file, chunk by chunk; it resumes.
 
 Time: each block once a prefix and input, so 2 ** units - 1 blocks for each input of a network with
-one block a gate; it is estimated from one path through all gates and reported before it starts.
+one block a gate.
 """
 
 import contextlib
@@ -37,7 +37,7 @@ from ccenv.mask_table.checks import (
 )
 from ccenv.mask_table.header import Header, Menus, header_from, header_text, menus_of
 from ccenv.mask_table.table import MaskTable, write_table
-from ccenv.mask_table.walk import MaskAnswers, answer_all, earlier_bills, seconds_of_walk
+from ccenv.mask_table.walk import MaskAnswers, answer_all, earlier_bills
 from ccenv.networks.core.inference_copy import pack
 from ccenv.networks.core.protocol import as_gated
 
@@ -75,8 +75,6 @@ class BuildPlan:
     """of the file, about."""
     num_left: int
     """inputs that are not done yet."""
-    seconds: float
-    """that they will take, about."""
 
 
 def build(
@@ -209,19 +207,16 @@ def all_chunks(
     tell: Callable[[BuildPlan], None] | None,
     progress: Callable[[int], None] | None,
 ) -> MaskAnswers:
-    """Chunks that are there, then the others, whose expected time is reported first."""
+    """Chunks that are there, then the others, of which is said how many there are."""
     places = torch.arange(header.num_images, device=split.labels.device)
     chunks = list(enumerate(places.split(CHUNK * job.batch_size)))
     shapes = {number: (len(rows), header.num_masks) for number, rows in chunks}
     found = {n: a for n, shape in shapes.items() if (a := read_chunk(folder, n, shape)) is not None}
     left = [(number, rows) for number, rows in chunks if number not in found]
     if left and tell is not None:
-        batch = left[0][1][: job.batch_size]
-        each = seconds_of_walk(job.network, *split.batch(batch), job.menus) / len(batch)
         num_left = sum(len(rows) for _, rows in left)
         size = table_bytes(header.menus, header.num_images)
-        seconds = num_left * each / processes
-        tell(BuildPlan(header.num_images, header.num_masks, size, num_left, seconds))
+        tell(BuildPlan(header.num_images, header.num_masks, size, num_left))
     for number, result in done_by_processes(job, split, left, processes):
         right = np.packbits(result.right, axis=1)
         arrays: dict[str, Any] = {"right": right, "nll": result.nll, "macs": result.macs}

@@ -4,8 +4,6 @@ Depth first: what follows a prefix is walked while its hidden state is there, so
 is computed once a prefix and memory holds one state a gate.
 """
 
-import math
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -99,31 +97,6 @@ def right_and_nll(logits: Tensor, labels: Tensor) -> tuple[NDArray[np.bool_], ND
     chosen = logits.gather(1, labels[:, None]).squeeze(1)
     right = (logits.argmax(dim=1) == labels).cpu().numpy()
     return right, (logits.logsumexp(dim=1) - chosen).half().cpu().numpy()
-
-
-@torch.no_grad()
-def seconds_of_walk(network: GatedNetwork, inputs: Tensor, labels: Tensor, menus: Menus) -> float:
-    """Seconds that `answer_all` takes, about, without walking: from one path through all gates.
-
-    A step is timed with its menu's first and last mask, and is taken once a prefix of masks.
-    """
-    fastest = math.inf
-    # The first round may compile.
-    for _ in range(2):
-        hidden, seconds, prefixes = network.start(inputs), 0.0, 1
-        for gate, menu in enumerate(menus):
-            prefixes *= len(menu)
-            bits = torch.from_numpy(menu.bits()).to(inputs.device)
-            masks = [bits[place].expand(len(inputs), -1).contiguous() for place in (0, -1)]
-            began = time.perf_counter()
-            after = [decided(network, gate, hidden, mask)[1] for mask in masks]
-            seconds += (time.perf_counter() - began) / 2 * prefixes
-            hidden = after[-1]
-        began = time.perf_counter()
-        right_and_nll(network.logits(hidden), labels)
-        seconds += (time.perf_counter() - began) * prefixes
-        fastest = min(fastest, seconds)
-    return fastest
 
 
 @torch.no_grad()

@@ -131,5 +131,5 @@ def plan_text(plan: "BuildPlan") -> str:
     """What is going to be built."""
     return (
         f"{size_text(plan.num_masks, plan.num_images)}: {plan.num_bytes / 1e6:,.1f} MB; "
-        f"{plan.num_left:,} inputs are left, about {plan.seconds / 60:,.1f} minutes"
+        f"{plan.num_left:,} inputs are left"
     )

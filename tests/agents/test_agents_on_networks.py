@@ -22,6 +22,7 @@ OURS = {
     "condnet": PAPER | {"variance_weight": 1.0, "l2_weight": 0.0},
     "sb3_ppo": {},
 }
+IMAGES = 128 * 120
 ROLLOUTS = 32
 """Compared before and after; returns of `condnet` vary so much that eight do not tell."""
 
@@ -34,7 +35,7 @@ def test_returns_rise_beyond_noise(name, network, weights):
     given = {"dataset": "digits", "network": network, "network_kwargs": SMALL[network]}
     given |= {"weights": weights, "reward_kwargs": {"cost_weight": 1.0}}
     agent, returns = make_agent(name, env_settings=given, **OURS[name]), []
-    for num_images in (128 * 120, 0):
+    for num_images in (IMAGES, 0):
         rollouts = (
             collect_rollout(agent.simulator, agent, stream(number, "returns"))
             for number in range(ROLLOUTS)

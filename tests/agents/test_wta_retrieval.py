@@ -113,9 +113,10 @@ def test_too_few_are_filled_up_and_of_too_many_those_stay_that_most_tables_found
     assert limited(hits, order, 4, 4).all()
 
 
-def test_tables_hold_one_number_a_table_and_key():
-    assert WtaRetrieval(simulator_of(), tables=3).num_entries == 3 * (16 + 12)
-    assert WtaRetrieval(simulator_of(), tables=3, keys="units").num_entries == 3 * 4 * (16 + 12)
+@pytest.mark.parametrize(("keys", "a_block"), [("mean", 1), ("units", 4)])
+def test_tables_hold_one_number_a_table_and_key(keys, a_block):
+    agent = WtaRetrieval(simulator_of(), tables=3, keys=keys)
+    assert sum(codes.numel() for codes in agent.codes.values()) == 3 * a_block * (16 + 12)
 
 
 def test_it_rehashes_at_updates_ever_further_apart_and_in_the_end():

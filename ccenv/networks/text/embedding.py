@@ -240,6 +240,3 @@ class TokenMLP(LayeredNetwork):
 def zeros(rows: int, width: int) -> nn.Embedding:
     """A table of zeros: nothing is drawn for it, so that other weights are as without it."""
     return nn.Embedding.from_pretrained(torch.zeros(rows, width), freeze=False)
-
-
-next_byte = TokenMLP

@@ -19,7 +19,7 @@ from ccenv.mdp.observations import pool, pool_window
 from ccenv.networks.core.arguments import build_network
 from ccenv.networks.core.mlp import GatedMLP
 from ccenv.networks.core.protocol import dense_forward, forward
-from ccenv.networks.text.embedding import next_byte
+from ccenv.networks.text.embedding import TokenMLP
 
 ALL_TABLES = "hidden,logits,pairs"
 NUM_SYMBOLS = 7
@@ -43,7 +43,7 @@ def of_pixels(features=12, num_blocks=(4, 3), block_size=(8, 5), **more):
 def of_symbols(length=6, symbols=NUM_SYMBOLS, classes=5, **sizes):
     own = {"num_blocks": (4, 3), "block_size": (8, 5), "embedding_size": 3, "look_tokens": 2}
     torch.manual_seed(0)
-    return shaken(next_byte((length,), classes, symbols, **own | sizes))
+    return shaken(TokenMLP((length,), classes, symbols, **own | sizes))
 
 
 def inputs_of(network, rows, seed=2):

@@ -233,9 +233,9 @@ def test_a_stopped_build_goes_on_from_its_finished_chunks(tmp_path, monkeypatch)
     drawn.clear()
     plans = []
     again = built(simulator, tmp_path, tell=plans.append)
-    # The hash and the looks draw all of them, the estimate a batch, the bills one; of three chunks
-    # the second was finished and whole.
-    assert drawn == [NUM_IMAGES, BATCH, 16, 8, *[BATCH] * 5, 1]
+    # The hash and the looks draw all of them, the bills one; of three chunks the second was
+    # finished and whole.
+    assert drawn == [NUM_IMAGES, 16, 8, *[BATCH] * 5, 1]
     assert (plans[0].num_left, plans[0].num_images, plans[0].num_masks) == (24, NUM_IMAGES, 8)
     assert np.array_equal(again.nll, whole.nll)
     assert not list(tmp_path.glob("*.parts"))

@@ -20,7 +20,7 @@ from ccenv.networks.core.exit_state import exit_losses
 from ccenv.networks.core.mlp import GatedMLP
 from ccenv.networks.core.parameters import memory_bytes
 from ccenv.networks.learning.training import CoTrainer, Pretraining, frozen_weights
-from ccenv.networks.text.embedding import next_byte
+from ccenv.networks.text.embedding import TokenMLP
 from ccenv.networks.text.tokens import HashedRows
 from ccenv.networks.vision.early_exit import cascade
 from ccenv.simulator.resume import restore_simulator, simulator_state
@@ -189,7 +189,7 @@ HASHED = {"units": 5, "num_rows": 12, "context": 4, "order": 3}
 
 def dense(units, embedding, linears, last_bias):
     """The network `bytes` of one block a layer with these weights."""
-    plain = next_byte(WINDOW, SYMBOLS, num_blocks=[1] * len(units), block_size=units, **SIZES)
+    plain = TokenMLP(WINDOW, SYMBOLS, num_blocks=[1] * len(units), block_size=units, **SIZES)
     plain.embedding.load_state_dict(embedding.state_dict())
     with torch.no_grad():
         for into, known in zip(plain.layers, linears, strict=True):

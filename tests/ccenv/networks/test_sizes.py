@@ -9,7 +9,7 @@ import torch
 from ccenv.networks.baselines.dense import DropoutMLP
 from ccenv.networks.pretrained.efficientnet import efficientnet_lite0
 from ccenv.networks.pretrained.smollm import smollm2
-from ccenv.networks.text.embedding import next_byte
+from ccenv.networks.text.embedding import TokenMLP
 from ccenv.networks.text.ngram import ngram
 from ccenv.networks.vision.transformer import vit
 from ccenv.tasks.probe import probe_exit, probe_residual
@@ -128,8 +128,8 @@ OTHERS = [
     (functools.partial(DropoutMLP, 6, (1,), 4, 3, dropout=1.0), r"dropout in \[0, 1\)"),
     (functools.partial(vit, (24,)), r"images \(channels, height, width\) for 'vit'"),
     (functools.partial(efficientnet_lite0, (64,), weights="random"), "expected images"),
-    (functools.partial(next_byte, (3, 8, 8)), r"windows of symbols \(length,\) for 'bytes'"),
-    (functools.partial(next_byte, (1,), tables="pairs", look_tokens=1), "windows of 2 symbols"),
+    (functools.partial(TokenMLP, (3, 8, 8)), r"windows of symbols \(length,\) for 'bytes'"),
+    (functools.partial(TokenMLP, (1,), tables="pairs", look_tokens=1), "windows of 2 symbols"),
     (functools.partial(ngram, WINDOW, 2**20, order=3), "an order of at most 2"),
     (functools.partial(smollm2, WINDOW, 12, weights="random", sizes=LLAMA), "as tokens, 7, got 12"),
 ]

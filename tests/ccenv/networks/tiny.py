@@ -25,7 +25,7 @@ from ccenv.networks.gating.gate import gate
 from ccenv.networks.pretrained.efficientnet import BlockGroup, efficientnet_lite0
 from ccenv.networks.pretrained.smollm import LlamaSizes, smollm2
 from ccenv.networks.stages.linear import BlockLinear
-from ccenv.networks.text.embedding import next_byte
+from ccenv.networks.text.embedding import TokenMLP
 from ccenv.networks.text.ngram import ngram
 from ccenv.networks.text.patches import patches
 from ccenv.networks.text.streaming import streaming
@@ -83,7 +83,7 @@ def linear_after_maps():
 
 def tokens_of(**sizes):
     given = {"num_blocks": (4, 3), "block_size": (2, 4), "embedding_size": 3, "look_tokens": 2}
-    return next_byte(WINDOW, SYMBOLS, **given | sizes)
+    return TokenMLP(WINDOW, SYMBOLS, **given | sizes)
 
 
 def images(builder, shape, **settings):

@@ -12,14 +12,13 @@ from hypothesis import strategies as st
 
 import ccenv
 from ccenv.agents import AGENTS
-from ccenv.base.seeding import stream
 from ccenv.envs.stable_baselines import BlockSelectionVecEnv
 from ccenv.mdp.dynamics import EpisodeState, StepOutcome
 from ccenv.networks.core.arguments import build_network
 from ccenv.networks.core.mlp import GatedMLP
 from ccenv.rewards import REWARDS, correct, log_likelihood, make_reward
-from ccenv.simulator.simulator import Simulator
 from ccenv.tasks.probe import PROBE_SETTINGS
+from tests.ccenv.episodes import episode, masks_for, seeded
 
 SIZES = {"num_blocks": (4, 3), "block_size": 4}
 
@@ -29,20 +28,10 @@ def network():
     return build_network(GatedMLP, 0, in_features=64, **SIZES)
 
 
-def simulator_with(network, reward, reward_kwargs=None, rows=16):
-    simulator = Simulator(rows, network=network, reward=reward, reward_kwargs=reward_kwargs)
-    simulator.seed(0)
-    simulator.begin()
-    return simulator
-
-
-def episode(simulator, seed=0, share=0.5):
-    generator = stream(seed, "test masks")
-    rows = simulator.num_images
-    return [
-        simulator.step(torch.rand(rows, n, generator=generator) < share)
-        for n in simulator.num_blocks
-    ]
+def steps_of(network, reward, reward_kwargs=None, seed=0, share=0.5):
+    """Steps of an episode under random masks."""
+    simulator = seeded(16, network=network, reward=reward, reward_kwargs=reward_kwargs)
+    return episode(simulator, masks_for(simulator, seed, share))[1]
 
 
 def outcome_of(logits=((2.0, 0.0), (0.0, 2.0)), labels=(0, 0)):
@@ -71,7 +60,7 @@ def outcome_of(logits=((2.0, 0.0), (0.0, 2.0)), labels=(0, 0)):
 
 @pytest.mark.parametrize("name", REWARDS)
 def test_the_terms_of_a_reward_sum_to_the_reward(network, name):
-    for step in episode(simulator_with(network, name)):
+    for step in steps_of(network, name):
         assert step.reward.dtype == torch.float32
         torch.testing.assert_close(step.reward, sum(step.terms.values()))
 
@@ -119,7 +108,7 @@ FORMULAS = {
 @settings(max_examples=10, deadline=None)
 def test_returns_are_the_formulas_of_the_descriptions(network, name, seed, weight, share):
     kwargs, formula = FORMULAS[name]
-    steps = episode(simulator_with(network, name, kwargs(weight)), seed, share)
+    steps = steps_of(network, name, kwargs(weight), seed, share)
     last = steps[-1].outcome
     found = Ended(
         right=(last.logits.argmax(dim=1) == last.labels).float(),
@@ -136,7 +125,7 @@ def test_returns_are_the_formulas_of_the_descriptions(network, name, seed, weigh
 @settings(max_examples=2, deadline=None)
 def test_returns_stay_in_the_documented_range(network, name, seed, share):
     description = make_reward(name).description
-    steps = episode(simulator_with(network, name), seed, share)
+    steps = steps_of(network, name, seed=seed, share=share)
     total = sum(step.reward for step in steps)
     assert description.low - 1e-6 <= total.min()
     assert total.max() <= description.high + 1e-6
