@@ -237,3 +237,16 @@ def test_damaged_times_in_the_cache_are_measured_anew(cache, monkeypatch, capsys
     latency.time_table(network, torch.zeros(8, network.in_features))
     assert not capsys.readouterr().err
     assert torch.equal(first.shares[0], second.shares[0])
+
+
+def test_a_tree_with_any_bit_flipped_is_refused_or_the_same(tmp_path):
+    path, tree = tmp_path / "tree", {"a": torch.arange(2.0), "b": [1, "x"]}
+    save_tree(path, tree)
+    whole = path.read_bytes()
+    for byte in range(len(whole)):
+        path.write_bytes(whole)
+        flip(path, byte, bit=byte % 8)
+        with contextlib.suppress(ValueError):
+            found = load_tree(path)
+            assert torch.equal(found["a"], tree["a"])
+            assert found["b"] == tree["b"]

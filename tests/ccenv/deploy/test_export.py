@@ -469,3 +469,27 @@ def test_a_policy_that_is_no_affine_map_is_not_fused():
     classifier = SkippingClassifier.from_agent(make_agent("magnitude"))
     with pytest.raises(ValueError, match="cannot fuse Magnitude"):
         classifier.fuse()
+
+
+STRANGERS = [
+    (AGENT, "subprocess:Popen"),
+    (AGENT, "sentinel_of_a_file:Agent"),
+    (AGENT, "agents_of_mine:Agent"),
+    (AGENT, "ccenv.agents.reinforce:Reinforse"),
+    (AGENT, "ccenv.networks.core.mlp:GatedMLP"),
+    (NETWORK, "os:system"),
+    (NETWORK, "sentinel_of_a_file:net"),
+    (NETWORK, "ccenv.base.checked_file:save_tree"),
+    (NETWORK, "ccenv.agents.reinforce:Reinforce"),
+]
+
+
+@pytest.mark.parametrize(("place", "name"), STRANGERS)
+def test_of_what_a_file_names_only_entries_of_this_projects_tables_are_imported(
+    plain, place, name, tmp_path, monkeypatch
+):
+    (tmp_path / "sentinel_of_a_file.py").write_text("raise SystemExit('imported')")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with_name(tmp_path / "file", plain[1], place, name)
+    with pytest.raises(ValueError, match="not imported"):
+        SkippingClassifier.load(tmp_path / "file")

@@ -5,13 +5,14 @@ import builtins
 import copy
 import json
 import pickle
+import warnings
 
 import numpy as np
 import pytest
 from stable_baselines3 import A2C, PPO
 from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.monitor import Monitor
-from stable_baselines3.common.vec_env import VecMonitor
+from stable_baselines3.common.vec_env import VecMonitor, VecNormalize
 
 from ccenv.agents.sb3 import A2CAgent, PPOAgent, TRPOAgent
 from ccenv.envs.rows import RowInfo
@@ -270,3 +271,13 @@ def test_the_curves_are_the_means_of_the_rollout():
     assert reports[0][1]["episode/return"] == pytest.approx(returns.mean(), abs=1e-5)
     cost = np.mean([info["compute_cost"] for info in infos])
     assert reports[0][1]["episode/compute_cost"] == pytest.approx(cost)
+
+
+def test_sb3s_vector_wrappers_go_around_it():
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        env = VecMonitor(VecNormalize(BlockSelectionVecEnv(4, **PROBE)))
+    env.reset()
+    for _ in range(2):
+        *_, infos = env.step(np.ones((4, 4), dtype=np.int8))
+    assert [info["episode"]["l"] for info in infos] == [2] * 4

@@ -1,5 +1,8 @@
 """TorchRL's view is the vector environment in tensors."""
 
+import re
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -51,3 +54,21 @@ def test_what_is_no_mask_and_what_resets_some_rows_is_refused():
     some[0] = True
     with pytest.raises(ValueError, match="all rows"):
         env.reset(now.set("_reset", some))
+
+
+@pytest.mark.slow
+def test_the_pages_ppo_of_torchrl_learns():
+    page = Path(__file__).parents[3] / "runs" / "docs" / "howto" / "torchrl.md"
+    (block,) = re.findall(r"^```python\n(.*?)^```$", page.read_text(), re.MULTILINE | re.DOTALL)
+    names: dict[str, object] = {}
+    exec(block, names)
+    rollout = names["rollout"]
+    greedy = rollout["logits"] > 0
+    assert (rollout["action"].bool() != greedy).any(), "no exploration"
+    actor = names["actor"]
+    with pytest.raises(TypeError, match="or evaluate a function such as"):
+        ccenv.evaluate(names["env"], actor)
+    found = ccenv.evaluate(names["env"], lambda seen: actor(TensorDict(observation=seen))["action"])
+    assert found.error < 0.2
+    first, last = names["history"][0], names["history"][-1]
+    assert last > first + 0.1

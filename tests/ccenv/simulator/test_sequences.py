@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import ccenv
+from ccenv.agents.base import Agent
 from ccenv.agents.condnet import Condnet
 from ccenv.agents.reinforce import Reinforce
 from ccenv.agents.rloo import Rloo
@@ -246,3 +247,24 @@ def test_what_cannot_be_an_episode_over_a_sequence_is_refused(changed, message):
 def test_an_agent_that_does_not_learn_over_sequences_says_so():
     with pytest.raises(ValueError, match="learns over sequences"):
         Condnet(simulator_of("skip_gru"))
+
+
+class EverySecond(Agent):
+    """Updates at every second position, which it counts itself."""
+
+    learns = False
+    policy_macs = (0,)
+
+    def begin_episode(self, simulator):
+        self.count = 0
+
+    def act(self, observation, layer, generator=None):
+        self.count += 1
+        return torch.full((len(observation), 1), self.count % 2 == 1)
+
+
+def test_a_policy_keeps_a_state_of_its_own_from_position_to_position():
+    simulator = simulator_of("skip_gru")
+    verdict = ccenv.evaluate(simulator, EverySecond(simulator), split="test", batch_size=100)
+    kept = verdict.masks[0].view(-1, LENGTH)
+    assert (kept == (torch.arange(LENGTH) % 2 == 0)).all()

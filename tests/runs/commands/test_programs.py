@@ -176,3 +176,8 @@ def test_every_program_has_the_frame(name):
     source = (ROOT / "runs" / "commands" / f"{name}.py").read_text()
     assert "\n@program(" in source
     assert "except KeyboardInterrupt" not in source
+
+
+def test_ctrl_c_is_one_line_and_130(capsys):
+    assert framed(KeyboardInterrupt(), stopped="stopped; go on")([]) == 130
+    assert capsys.readouterr().err == "stopped; go on\n"

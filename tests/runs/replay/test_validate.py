@@ -19,6 +19,7 @@ from ccenv.data import load_split
 from ccenv.networks.learning import training as weights
 from ccenv.runs.commands import validate
 from ccenv.runs.config.settings import make_plan
+from ccenv.runs.engine import run
 from ccenv.runs.replay import verdicts
 from ccenv.runs.replay.rebuilt import pays_again, plan_of
 from ccenv.runs.replay.replay import StoredMasks, ask, wrong_labels
@@ -27,6 +28,7 @@ from ccenv.runs.store import json_file, masks_file
 from ccenv.runs.store.seal import SEAL
 from ccenv.runs.store.untrusted_files import check_trusted
 from ccenv.tasks.probe import PROBE_SETTINGS, probe
+from tests.ccenv.episodes import STALENESS
 
 SETTINGS = PROBE_SETTINGS | {"images": 256, "batch_size": 64}
 COTRAINED = {"weights": "cotrain", "weights_kwargs": {"learning_rate": 0.01}}
@@ -520,3 +522,18 @@ def test_a_setting_that_was_added_since_the_run_is_no_contradiction(mine, rows):
 def test_an_agents_own_cost_limit_comes_back_as_it_was_given(agent, given):
     config = json.loads(json.dumps(make_plan(agent, {**SETTINGS, **given}).config()))
     assert json.loads(json.dumps(plan_of(config).config())) == config
+
+
+def test_a_run_over_sequences_is_recomputed_from_its_masks_and_one_that_was_edited_is_not(tmp_path):
+    settings = STALENESS | {"images": 256, "batch_size": 64, "log_dir": str(tmp_path)}
+    finished = run.run(make_plan("reinforce", settings))
+    folder = Path(finished["folder"])
+    found = verdicts.validate(folder)
+    assert [verdict.problems for verdict in found] == [(), ()]
+    assert finished["evaluations"][0]["num_images"] == 24 * 1024
+
+    def cheaper(result):
+        result["evaluations"][0]["mean_return"] += 0.1
+
+    edit(folder / "result.json", cheaper)
+    assert any("mean_return" in problem for problem in verdicts.validate(folder)[0].problems)

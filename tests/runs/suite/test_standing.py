@@ -215,3 +215,8 @@ def test_recorded_agents_are_shown_on_the_tasks_that_yours_has_played(tmp_path):
 def test_an_agent_at_its_defaults_solves_the_first_level_of_the_first_skill(name, tmp_path):
     play_all(make_player(name, {}), [TASKS["basic-4"]], [0], tmp_path)
     assert solved_by(Standing(read_folder(tmp_path)[0])) == {"basic-4": [name]}
+
+
+def test_recorded_scales_are_those_of_the_tasks():
+    for name, ends in score_file.recorded_ends().items():
+        assert ends == pytest.approx((TASKS[name].reference, TASKS[name].optimum), abs=1e-4)
