@@ -14,7 +14,7 @@ from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices, VecEnvO
 from ccenv.envs.actions import Actions, Coded, check_bits
 from ccenv.envs.infos import SimulatorView, action_masks, numpy_copy, step_info
 from ccenv.envs.rendering import check_render_mode, render_rows
-from ccenv.envs.rows import check_open, image_indices
+from ccenv.envs.rows import RowInfo, check_open, image_indices
 from ccenv.envs.vector import observation_space
 from ccenv.mdp.action_codes import make_code
 from ccenv.simulator.simulator import Simulator
@@ -45,11 +45,15 @@ class LockstepVecEnv(VecEnv):
         length: int,
     ) -> list[dict[str, Any]]:
         """One dict for each row: what the ended episodes' last `info` says, and SB3's own keys."""
-        columns = {k: list(v) if v.ndim > 1 else v.tolist() for k, v in info.items()}
         seconds = round(time.perf_counter() - self._built_at, 6)
-        columns["episode"] = [{"r": r, "l": length, "t": seconds} for r in returns.tolist()]
-        columns["terminal_observation"] = list(observation)
-        return rows_of_columns(columns, {"TimeLimit.truncated": False})
+        infos: list[dict[str, Any]] = []
+        for number, (last, paid) in enumerate(zip(observation, returns.tolist(), strict=True)):
+            row = RowInfo()
+            row["TimeLimit.truncated"], row["terminal_observation"] = False, last
+            row["episode"] = {"r": paid, "l": length, "t": seconds}
+            row.columns, row.number = info, number
+            infos.append(row)
+        return infos
 
     def get_attr(self, attr_name: str, indices: VecEnvIndices = None) -> list[Any]:
         """Gives an attribute of this view or what it shows, once for each row asked for."""
@@ -102,7 +106,7 @@ class BlockSelectionVecEnv(SimulatorView, LockstepVecEnv):
     environment's last `info`, `terminal_observation`, `TimeLimit.truncated` (False) and `episode`
     (return `r`, length `l`, seconds `t` since the environment was built), as SB3's `Monitor` gives
     it; so `env_is_wrapped(Monitor)` is true. On other steps the dicts are empty: filling thousands
-    of dicts costs more than the network.
+    of dicts costs more than the network. What SB3 itself does not read is filled in on use.
 
     With Stable-Baselines3 use `n_steps` a multiple of the number of gates, `gamma=1` and
     `stats_window_size` of at least `num_envs`; `ccenv.agents.sb3` does.
@@ -185,7 +189,8 @@ class BlockSelectionVecEnv(SimulatorView, LockstepVecEnv):
         step = self._step(mask)
         self.steps.append(step)
         observation, reward = step.observation.cpu().numpy(), numpy_copy(step.reward)
-        dones = np.full(self.num_envs, step.is_over)
+        dones = np.empty(self.num_envs, dtype=bool)
+        dones.fill(step.is_over)
         if not step.is_over:
             return observation, reward, dones, [{} for _ in range(self.num_envs)]
         info = step_info(step, self.simulator.max_blocks, self.simulator.network_version)
@@ -214,23 +219,6 @@ class BlockSelectionVecEnv(SimulatorView, LockstepVecEnv):
     def close(self) -> None:
         """Ends the environment's life; steps are refused afterwards."""
         self._is_closed = True
-
-
-def rows_of_columns(
-    columns: dict[str, list[Any]], constants: dict[str, Any]
-) -> list[dict[str, Any]]:
-    """Turns columns of equal length into one dict for each row, with the constants in each.
-
-    >>> rows_of_columns({"a": [1, 2]}, {"b": 3})
-    [{'b': 3, 'a': 1}, {'b': 3, 'a': 2}]
-    """
-    # Copying a full-sized dict and filling it by columns takes half the time of dict(zip(...)).
-    template = constants | dict.fromkeys(columns)
-    rows = [template.copy() for _ in next(iter(columns.values()))]
-    for name, values in columns.items():
-        for row, value in zip(rows, values, strict=True):
-            row[name] = value
-    return rows
 
 
 def chosen_images(options: Sequence[dict[str, Any]], group_size: int) -> np.ndarray | None:

@@ -235,9 +235,8 @@ def initial(
     """
     if group_size > 1:
         labels = labels.repeat_interleave(group_size)
-    macs = torch.zeros(labels.shape, dtype=torch.int64, device=images.device)
     hidden = started(network, images, cache, earlier)
-    return EpisodeState(images, labels, 0, hidden, None, macs, group_size)
+    return EpisodeState(images, labels, 0, hidden, None, torch.zeros_like(labels), group_size)
 
 
 Choose = Callable[[EpisodeState], Tensor | tuple[Tensor, Tensor | None]]

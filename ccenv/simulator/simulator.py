@@ -198,7 +198,7 @@ class Simulator:
             raise RuntimeError("expected seed(...) before the first begin(); call it once")
         if indices is None:
             drawn = self.order.draw(self.positions * self.num_images // self.group_size)
-            indices = drawn[:: self.positions] // self.positions
+            indices = drawn[:: self.positions] // self.positions if self.is_sequence else drawn
         else:
             check_indices(indices, self.num_episodes)
         for extension in self.extensions:

@@ -3,6 +3,7 @@
 from concurrent.futures import Future
 
 import numpy as np
+import torch
 
 from ccenv.base.masks import random_mask
 from ccenv.base.seeding import stream
@@ -62,6 +63,11 @@ def episode(simulator, masks, indices=None):
         steps.append(simulator.step(mask))
         observations.append(steps[-1].observation)
     return observations, steps
+
+
+def walked(simulator, masks):
+    """Steps of an episode of the first images."""
+    return episode(simulator, masks, torch.arange(len(masks[0])))[1]
 
 
 class InThread:

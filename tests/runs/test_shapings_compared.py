@@ -63,10 +63,3 @@ def test_python_a_command_and_a_file_compare_the_same_runs(place, monkeypatch, c
         assert cli.main(["compare", *given]) == 0
         said = capsys.readouterr().out
         assert " ".join(found.verdict.split()) in " ".join(said.split())
-
-
-def test_weights_that_are_no_numbers_are_told_by_the_option(place, capsys):
-    with pytest.raises(SystemExit) as ended:
-        cli.main(["compare", "--agent", "reinforce", "--cost-weights", "a,b"])
-    assert ended.value.code == 2
-    assert "as .25,.5,1, got 'a,b'" in capsys.readouterr().err

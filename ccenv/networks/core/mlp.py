@@ -5,6 +5,7 @@ dense layer after the gated ones (units kept) x (its width), later dense layers 
 Biases and activations are not counted. The head is billed together with the last gated layer.
 """
 
+import functools
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from ccenv.base.annotations import has_mark, marked
+from ccenv.base.checks import all_finite
 from ccenv.base.machine import check_fits
 from ccenv.base.masks import spread_to_units
 from ccenv.base.values import Sizes, positive_int, positive_ints, shown
@@ -156,10 +158,7 @@ class LayeredNetwork(GatedNetwork):
         weight: Tensor = layer.weight
         bias: Tensor = layer.bias
         if self.is_small and backend == "auto" and weight.is_cpu:
-            backend = "reference"
-            weight, bias = as_read(weight, bias, in_mask, out_mask)
-            # What the layer before has skipped is zero already.
-            in_mask = None
+            return small_linear(x, weight, bias, in_mask, out_mask, activation)
         return block_sparse_linear(
             x, weight, bias, in_mask, out_mask, activation=activation, backend=backend
         )
@@ -296,6 +295,27 @@ class GatedMLP(LayeredNetwork):
     def dense_layers(self) -> list[nn.Linear]:
         """See `LayeredNetwork`."""
         return linears(self.head_layers)
+
+
+def small_linear(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    in_mask: Tensor | None,
+    out_mask: Tensor | None,
+    activation: Any,
+) -> Tensor:
+    """A layer by the definition, where x is zero already where it was skipped."""
+    layer = functools.partial(
+        block_sparse_linear, x, out_mask=out_mask, activation=activation, backend="reference"
+    )
+    # Weights that no row reads change nothing, unless they are not finite: then answers are not.
+    is_named = activation is None or isinstance(activation, str)
+    if is_named and not torch.is_grad_enabled():
+        found = layer(weight, bias)
+        if in_mask is None or all_finite(found):
+            return found
+    return layer(*as_read(weight, bias, in_mask, out_mask))
 
 
 def as_read(

@@ -161,15 +161,16 @@ def test_an_agent_is_exported_and_in_one_call_answers_as_the_classifier(
     classifier = SkippingClassifier.from_agent(agent, **given)
     inputs, _ = agent.simulator.data.batch(torch.arange(30))
     draw = "sampled" if drawn else "mode"
+    fused = classifier.fuse(draw=draw)
     # Single rows of stages go another way.
     for rows in (inputs, *inputs[:4].split(1)):
         draws = [stream(0, "masks") if drawn else None for _ in range(2)]
-        logits, masks = classifier.fuse(draw=draw)(rows, generator=draws[0])
+        logits, masks = fused(rows, generator=draws[0])
         expected, theirs = classifier.classify(rows, draws[1], draw=draw)
         assert all(torch.equal(mine, other) for mine, other in zip(masks, theirs, strict=True))
         assert_close(logits, expected, rtol=1e-4, atol=1e-5)
         # Without a generator the inputs themselves seed the draws.
-        assert_close(classifier.fuse(draw=draw)(rows)[0], classifier(rows, draw=draw))
+        assert_close(fused(rows)[0], classifier(rows, draw=draw))
 
 
 class HalvedLook(FlattenExtractor):

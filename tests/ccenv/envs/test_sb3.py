@@ -1,6 +1,10 @@
 """Stable-Baselines3: its VecEnv interface, its algorithms on it, and the agents made of them."""
 
+import ast
 import builtins
+import copy
+import json
+import pickle
 
 import numpy as np
 import pytest
@@ -10,6 +14,7 @@ from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import VecMonitor
 
 from ccenv.agents.sb3 import A2CAgent, PPOAgent, TRPOAgent
+from ccenv.envs.rows import RowInfo
 from ccenv.envs.stable_baselines import BlockSelectionVecEnv
 from ccenv.envs.vector import BlockSelectionVectorEnv
 from ccenv.simulator.simulator import Simulator
@@ -47,6 +52,38 @@ def test_only_finished_rows_get_filled_dicts_and_no_two_rows_share_one():
     assert infos[1]["mask"].all()
     assert (infos[1]["terminal_observation"] != 7).all()
     assert infos[1]["episode"]["r"] != 7
+
+
+WAYS = {
+    "dict": dict,
+    "star": lambda info: {**info},
+    "copy": copy.copy,
+    "deepcopy": copy.deepcopy,
+    "pickle": lambda info: pickle.loads(pickle.dumps(info)),
+    "json": lambda info: json.loads(json.dumps(info)),
+    "or": lambda info: info | {"macs": 1},
+    "ror": lambda info: {"macs": 1, "more": 2} | info,
+    "own copy": lambda info: info.copy(),
+    "repr": lambda info: ast.literal_eval(repr(info)),
+    "set first": lambda info: [info.update(macs=1, more=2), dict(info)],
+    "given": lambda info: [info.setdefault("macs", 1), info.get("macs"), info.get("more", 3)],
+    "taken": lambda info: [info.pop("macs"), info.pop("more", 3), len(info), "macs" in info],
+    "deleted": lambda info: [info.__delitem__("macs"), {*reversed(info)}, bool(info)],
+    "emptied": lambda info: [len([info.popitem() for _ in range(len(info))]), info == {}],
+    "cleared": lambda info: [info.clear(), info.get("macs"), *info],
+    "read": lambda info: [info["macs"], sorted(info), len(info.values()), info != {}],
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_the_info_of_an_ended_row_is_used_as_any_dict_is(way):
+    columns = {"macs": np.array([5, 7]), "nll": np.array([0.5, 0.25])}
+    row = RowInfo(episode={"l": 2})
+    row.columns, row.number = columns, 1
+    assert row.get("is_success") is None
+    assert WAYS[way](row) == WAYS[way]({"episode": {"l": 2}, "macs": 7, "nll": 0.25})
+    with pytest.raises(KeyError):
+        row["more than that"]
 
 
 def test_seeds_and_options_apply_once_at_the_next_reset():

@@ -100,6 +100,7 @@ def test_a_position_that_stops_leaves_nothing_in_later_layers():
     model = made(MODELS["own"][0])
     units = {"layers.0": "exit", "layers.1": "unit", "layers.2": "unit"}
     network, windows = gate(model, units, symbols()[:1], positions=True), symbols()
+    check_network(network, windows_of_all()[[LENGTH - 1, 2]])
     for stops in ([True, True], [True, False]):
         carried = network.empty_cache(windows)
         hidden = network.start_cached(windows, carried)

@@ -53,8 +53,11 @@ def test_with_all_blocks_kept_the_logits_are_the_dense_networks(backend, activat
 
 @pytest.mark.parametrize("size", [4, 96])
 @pytest.mark.parametrize("learns", [False, True])
-def test_weights_that_no_row_reads_may_be_anything_in_small_networks_and_large_ones(size, learns):
-    network = GatedMLP(6, (3, 5), size, 4, head_units=()).requires_grad_(learns)
+@pytest.mark.parametrize("activation", ["tanh", lambda y: torch.where(y > 0, y, 0.0)])
+def test_weights_that_no_row_reads_may_be_anything_in_small_networks_and_large_ones(
+    size, learns, activation
+):
+    network = GatedMLP(6, (3, 5), size, 4, activation, ()).requires_grad_(learns)
     assert network.is_small is (size == 4)
     masks = masks_of(network, 7, 0.5)
     masks[0][:, 1], masks[1][:, :2] = False, False
@@ -66,6 +69,8 @@ def test_weights_that_no_row_reads_may_be_anything_in_small_networks_and_large_o
         network.layers[1].weight[: 2 * size] = torch.nan
         network.head_layers[0].weight[:, : 2 * size] = torch.nan
     assert torch.equal(network(images, masks), expected)
+    with torch.no_grad():
+        assert torch.equal(network(images, masks), expected)
     if learns:
         network(images, masks).sum().backward()
         assert all(p.grad.isfinite().all() for p in network.parameters())

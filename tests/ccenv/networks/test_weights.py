@@ -176,6 +176,16 @@ def test_two_processes_that_ask_at_once_learn_once_and_by_the_same_name(cache, m
     assert len(list(cache.glob("*.safetensors"))) == 1
 
 
+def test_the_half_file_of_a_process_that_was_killed_is_never_taken_and_goes(cache, digits):
+    first, again = small_network(), small_network()
+    frozen_weights(first, digits, QUICK)
+    (path,) = cache.glob("*.safetensors")
+    path.rename(path.with_name(f"{path.name}.9.partial"))
+    frozen_weights(again, digits, QUICK)
+    assert same_weights(first, again)
+    assert not list(cache.glob("*.partial"))
+
+
 def walk(simulator, generator):
     """One episode under random masks."""
     simulator.begin()

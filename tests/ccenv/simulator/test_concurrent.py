@@ -31,7 +31,7 @@ from ccenv.simulator.extensions.concurrent import (
 from ccenv.simulator.resume import restore_simulator, simulator_state
 from ccenv.simulator.rollout import collect_rollout, walk
 from ccenv.simulator.simulator import Simulator
-from tests.ccenv.episodes import InThread, seeded
+from tests.ccenv.episodes import InThread, masks_for, seeded, walked
 
 BLOCKS = (6, 5, 4)
 SMALL = {"dataset": "digits", "num_blocks": BLOCKS, "block_size": 4, "weights": "cotrain"}
@@ -44,20 +44,14 @@ def simulator_of(kind, rows=4, **more):
     return seeded(rows, **wanted)
 
 
-def masks_of(rows, density=0.4, seed=0):
-    generator = stream(seed, "test masks")
-    return [random_mask(rows, n, density, generator) for n in BLOCKS]
+def few_masks(simulator, seed=0, density=0.4):
+    return masks_for(simulator, seed, density)
 
 
-def episode(simulator, masks, indices=None):
-    simulator.begin(torch.arange(len(masks[0])) if indices is None else indices)
-    return [simulator.step(mask) for mask in masks]
-
-
-def warm(simulator, rows=4, episodes=3):
+def warm(simulator, episodes=3):
     """Fills the optimiser's moments and leaves an update waiting."""
     for seed in range(episodes):
-        episode(simulator, masks_of(rows, seed=seed + 10))
+        walked(simulator, few_masks(simulator, seed + 10))
 
 
 @torch.no_grad()
@@ -71,13 +65,14 @@ def answer(network, simulator, masks):
 
 @pytest.mark.parametrize("rows", [1, 4, 64])
 def test_an_answer_is_that_of_the_composite_of_what_was_read_and_of_no_whole_version(rows):
-    simulator, masks = simulator_of("unsafe", rows), masks_of(rows)
-    warm(simulator, rows)
+    simulator = simulator_of("unsafe", rows)
+    masks = few_masks(simulator)
+    warm(simulator)
     whole = [copy.deepcopy(simulator.network)]
     simulator.extension("concurrent").between_gates.append(
         lambda gate: whole.append(copy.deepcopy(simulator.network))
     )
-    steps = episode(simulator, masks)
+    steps = walked(simulator, masks)
     logits = steps[-1].outcome.logits
     assert torch.equal(
         logits, answer(simulator.extension("concurrent").composite(), simulator, masks)
@@ -203,9 +198,9 @@ def test_updates_of_what_is_off_for_all_change_no_answer_under_way(kind, network
         some, masks = (
             [random_mask(4, n, densities, generator) for n in simulator.num_blocks] for _ in "ab"
         )
-        episode(simulator, some)
+        walked(simulator, some)
         before = copy.deepcopy(simulator.network).requires_grad_(False)
-        logits = episode(simulator, masks)[-1].outcome.logits
+        logits = walked(simulator, masks)[-1].outcome.logits
         assert torch.equal(logits, answer(before, simulator, masks))
 
     before = simulator.network
@@ -245,7 +240,8 @@ def test_a_run_is_bit_for_bit_the_one_without_the_learners_thread(
 
 
 def test_a_gradient_is_computed_while_requests_are_answered(monkeypatch):
-    simulator, masks = simulator_of("inactive"), masks_of(4)
+    simulator = simulator_of("inactive")
+    masks = few_masks(simulator)
     warm(simulator)
     is_answered, threads = threading.Event(), []
 
@@ -276,10 +272,10 @@ def test_a_gradient_that_a_seed_leaves_behind_reaches_no_update_after_it(monkeyp
     def weights_after():
         simulator.seed(0)
         # Where masks leave a block out for all, gradients need copies of weights alone.
-        episode(simulator, masks_of(4, 0.1))
+        walked(simulator, few_masks(simulator, 0, 0.1))
         simulator.begin(torch.arange(4))
         is_late.set()
-        for mask in masks_of(4, 0.1, seed=1):
+        for mask in few_masks(simulator, 1, 0.1):
             simulator.step(mask)
         return copy.deepcopy(simulator.network)
 
@@ -297,16 +293,17 @@ def test_a_state_put_back_where_a_batch_waits_learns_from_its_own(kind):
     simulator.begin()
     state, found = copy.deepcopy(simulator_state(simulator)), []
     for _ in range(2):
-        for mask in masks_of(4, 0.1, seed=3):
+        for mask in few_masks(simulator, 3, 0.1):
             simulator.step(mask)
-        episode(simulator, masks_of(4, 0.1, seed=4))
+        walked(simulator, few_masks(simulator, 4, 0.1))
         found.append(copy.deepcopy(simulator.network))
         restore_simulator(simulator, copy.deepcopy(state))
     assert same_weights(*found)
 
 
 def test_a_gradient_that_fails_says_so_where_it_would_land(monkeypatch):
-    simulator, masks = simulator_of("unsafe"), masks_of(4)
+    simulator = simulator_of("unsafe")
+    masks = few_masks(simulator)
     warm(simulator)
 
     def failing(*arguments):
@@ -314,7 +311,7 @@ def test_a_gradient_that_fails_says_so_where_it_would_land(monkeypatch):
 
     monkeypatch.setattr(concurrent_updates, "compute_gradients", failing)
     with pytest.raises(MemoryError, match="too large"):
-        episode(simulator, masks)
+        walked(simulator, masks)
 
 
 def same_weights(one, other):
@@ -323,7 +320,8 @@ def same_weights(one, other):
 
 
 def test_what_is_off_does_learn_and_nothing_else_moves_though_moments_would_move_it():
-    simulator, masks = simulator_of("inactive"), masks_of(4, 0.2)
+    simulator = simulator_of("inactive")
+    masks = few_masks(simulator, density=0.2)
     warm(simulator)
     before = {n: p.detach().clone() for n, p in simulator.network.named_parameters()}
     old = copy.deepcopy(simulator.trainer.optimizer.state_dict()["state"])
@@ -357,7 +355,7 @@ def test_updates_of_another_network_are_refused():
         pass
     simulator.learning.trainer = CoTrainer(other)
     with pytest.raises(ValueError, match="one of another network"):
-        episode(simulator, masks_of(4))
+        walked(simulator, few_masks(simulator))
 
 
 @pytest.mark.parametrize(

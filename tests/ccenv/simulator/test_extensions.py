@@ -14,7 +14,7 @@ from ccenv.simulator.extensions.oblivious import Oblivious
 from ccenv.simulator.resume import restore_simulator, simulator_state
 from ccenv.simulator.rollout import collect_rollout, walk
 from ccenv.simulator.simulator import Simulator
-from tests.ccenv.episodes import episode, masks_for, seeded
+from tests.ccenv.episodes import episode, masks_for, seeded, walked
 
 BLOCKS = (4, 6)
 PRICES = {"cost_weight": (0.1, 10.0)}
@@ -45,11 +45,6 @@ PLACES = {
 
 def simulator_of(rows=8, place="mlp", **more):
     return seeded(rows, **{"dataset": "digits", "weights": "cotrain"} | PLACES[place] | more)
-
-
-def walked(simulator, masks):
-    """Steps of an episode of the first images."""
-    return episode(simulator, masks, torch.arange(len(masks[0])))[1]
 
 
 @pytest.mark.parametrize("slots", ["all", [2, 3]])

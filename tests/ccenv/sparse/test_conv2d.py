@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sparse_layers import assert_equal, shared_by
 
-from ccenv.sparse.conv2d import NEARLY_DENSE, block_sparse_conv2d, choose_conv_route
+from ccenv.sparse.conv2d import NEARLY_DENSE, block_sparse_conv2d, choose_conv_route, used_weights
 from ccenv.sparse.cpu import conv_layer
 
 
@@ -131,6 +131,16 @@ def test_results_do_not_depend_on_the_number_of_threads(monkeypatch):
     monkeypatch.setattr(conv_layer, "MIN_SHARED_MACS", 0)
     with shared_by(2, rows=1):
         assert_equal(values_and_gradients(operands, by_kernels), one)
+
+
+def test_unused_weights_of_a_dense_convolution_are_zero():
+    operands = operands_of()
+    used = used_weights(torch.full((16, 32, 3, 3), torch.nan), None, operands["out_mask"])
+    assert not bool(used[8:].any())
+    assert bool(used[:8].isnan().all())
+    used = used_weights(operands["weight"], operands["in_mask"], operands["out_mask"])
+    assert torch.equal(used[:8, :16], operands["weight"][:8, :16])
+    assert not bool(used[:, 16:].any())
 
 
 def test_auto_takes_kernels_where_little_is_kept_and_one_convolution_where_nearly_all_is():

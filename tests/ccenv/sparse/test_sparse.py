@@ -118,6 +118,16 @@ def test_rows_that_skip_a_block_do_not_meet_its_weights(batch, in_major, way):
         layers.assert_rows_that_skip_a_block_do_not_meet_its_weights(layer, poison, way)
 
 
+@pytest.mark.parametrize("density", [0.0, 0.2, 0.8])
+def test_the_definition_is_tanh_of_the_product_where_kept_and_zero_elsewhere(density):
+    x, weight, bias = torch.randn(130, 8), torch.randn(90, 8), torch.randn(90)
+    mask = torch.rand(130, 30) < density
+    units = mask.repeat_interleave(3, dim=1)
+    expected = torch.where(units, torch.nn.functional.linear(x, weight, bias).tanh(), 0.0)
+    options = {"out_mask": mask, "activation": "tanh", "backend": "reference"}
+    assert torch.equal(block_sparse_linear(x, weight, bias, **options), expected)
+
+
 @ways("kernels", "threads")
 def test_nan_weights_of_a_pair_of_blocks_reach_only_the_rows_that_keep_both(way):
     for batch in (3, 40, 200):

@@ -1,6 +1,5 @@
 """Laws of `ccenv compare`: what is there is not run again, nothing is ranked by reward."""
 
-import argparse
 import contextlib
 import dataclasses
 import importlib
@@ -22,7 +21,6 @@ from ccenv.runs.engine import pool
 from ccenv.runs.engine.jobs import (
     Shard,
     make_jobs,
-    read_shard,
 )
 from ccenv.runs.engine.pool import Task, do_task, run_all
 from ccenv.runs.lab import tables
@@ -469,12 +467,6 @@ def test_shards_share_out_all_runs_whatever_is_missing_when_they_look():
     missing = random.Random(0).sample(made, len(made) // 2)
     for shard, own in zip(shards, whole, strict=True):
         assert {job.plan.key() for job in shard.share(made, missing)} <= own
-
-
-def test_a_shard_out_of_range_is_refused():
-    for text in ("0/3", "4/3", "1/0", "1", "a/b", "-1/2"):
-        with pytest.raises(argparse.ArgumentTypeError, match="i from 1 to n"):
-            read_shard(text)
 
 
 @pytest.mark.usefixtures("place")

@@ -118,27 +118,6 @@ def test_every_program_reads_its_options_alike():
 
 
 @pytest.mark.parametrize(
-    ("command", "words"),
-    [
-        ("inspect", []),
-        ("table", []),
-        ("table", ["pack"]),
-        ("compare", ["--jobs", "many"]),
-        ("compare", ["--no-recor"]),
-        ("export", ["nowhere"]),
-    ],
-)
-def test_a_wrong_command_line_is_told_in_one_line(command, words, capsys):
-    with pytest.raises(SystemExit) as stopped:
-        importlib.import_module(program_of(command)).main(words)
-    said = capsys.readouterr().err
-    assert stopped.value.code == 2
-    assert said.count("\n") == 1
-    assert said.startswith(f"ccenv {command}")
-    assert " --help lists what it takes" in said
-
-
-@pytest.mark.parametrize(
     ("words", "expected"),
     [
         (["reinforce", "--seed", "3"], {"seed": 3}),
@@ -163,16 +142,6 @@ def test_a_nested_setting_may_be_written_as_an_option_and_comes_once():
     assert environment["context"] == {"budget": [0.1, 0.5]}
     with pytest.raises(ValueError, match="expected each setting once, got 'seed' again"):
         train.read_words(["reinforce", "seed=1", "--seed", "3"])
-
-
-@pytest.mark.parametrize(
-    "words", [["--sed", "3"], ["--seed"], ["--seed", "--json"], ["--threshold", "3"], ["--see=3"]]
-)
-def test_what_is_neither_an_option_nor_a_setting_is_refused(words, capsys):
-    with pytest.raises(SystemExit) as stopped:
-        train.main(["reinforce", *words])
-    assert stopped.value.code == 2
-    assert "unrecognized arguments" in capsys.readouterr().err
 
 
 @functools.cache

@@ -24,7 +24,6 @@ open({ran!r} + "/" + __name__, "w").close()
 raise ImportError("no module of that name")
 """
 MINE = """
-import numpy
 import torch
 
 import helper_of_mine
@@ -40,14 +39,6 @@ class Mine(Rloo):
 
 def reward(outcome):
     return -outcome.layer_cost
-
-
-class Policy:
-    def __init__(self, table, cost_weight):
-        self.num_units = table.header.num_units
-
-    def act(self, look):
-        return numpy.ones((len(look), self.num_units), bool)
 """
 SWEEP = """
 seeds = [0]

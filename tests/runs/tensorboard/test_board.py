@@ -81,12 +81,6 @@ def test_intervals_are_those_of_the_table_within_what_is_possible(comparison, bo
     assert scalars(board / "mean reinforce", high)[-1][1] == pytest.approx(
         min(found.high, 1), abs=1e-6
     )
-    for name in MEASURES:
-        ends = [scalars(board / "mean reinforce", tag) for tag in interval_tags(name)]
-        means = scalars(board / "mean reinforce", mean_tag(name))
-        for (_, below), (_, mean), (_, above) in zip(ends[0], means, ends[1], strict=True):
-            assert below <= mean + 1e-6
-            assert mean <= above + 1e-6
 
 
 def test_a_rule_is_a_level_line_to_the_end(board):
