@@ -178,9 +178,7 @@ def open_zip(path: Path, trusted: Sequence[str]) -> Any:
 
     model = unpickled("a model", load, path, trusted)
     statistics = path.with_suffix(".pkl")
-    # Of algorithms with a replay buffer the zip does not tell.
-    may_lack = lacks_normaliser(model) or hasattr(model, "replay_buffer")
-    if may_lack and statistics.is_file():
+    if lacks_normaliser(model) is not False and statistics.is_file():
         what = "statistics of VecNormalize"
         found = unpickled(what, load_statistics, statistics, trusted)
         vars(model)["_vec_normalize_env"] = found

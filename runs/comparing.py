@@ -37,6 +37,7 @@ from ccenv.runs.store.identity import Key
 from ccenv.runs.store.provenance import num_cores
 from ccenv.runs.studies import find_study
 from ccenv.runs.tables.short_table import html_answer, short_table
+from ccenv.simulator.policy import lacks_normaliser
 
 if TYPE_CHECKING:
     from ccenv.runs.engine.pool import Outcome
@@ -139,14 +140,21 @@ def shapings_of(
 
 def judged_rows(
     sweep: Sweep, policies: Sequence[Addition], trust: Sequence[str]
-) -> list[tuple[Cell, Sequence[sweep_jobs.Finished]]]:
-    """Rows of policies that were trained elsewhere."""
+) -> tuple[list[tuple[Cell, list[sweep_jobs.Finished]]], list[str]]:
+    """Rows of policies that were trained elsewhere, and what their files do not tell."""
     if not policies:
         # Who shows records alone waits for nothing that runs them.
-        return []
+        return [], []
     from ccenv.runs.engine.foreign import judge
 
-    return [judge(sweep, p.label, open_policies(p.thing, trust), p.settings) for p in policies]
+    opened = {one.label: open_policies(one.thing, trust) for one in policies}
+    rows = [judge(sweep, one.label, opened[one.label], one.settings) for one in policies]
+    untold = [k for k, found in opened.items() if any(lacks_normaliser(p) is None for p in found)]
+    return rows, [
+        f"{label}: judged without VecNormalize; zips of algorithms with a replay buffer do not "
+        "tell whether they learned behind it: its statistics are read from NAME.pkl of NAME.zip"
+        for label in untold
+    ]
 
 
 @checks_types
@@ -234,7 +242,7 @@ none; give it rows of its own in a sweep's file
     if added and record:
         raise ValueError("expected no added agents to be recorded with a sweep, got both")
     agents = [one for one in added if one.is_agent]
-    judged = judged_rows(asked, [one for one in added if one not in agents], trust)
+    judged, untold = judged_rows(asked, [one for one in added if one not in agents], trust)
     asked = with_added(asked, agents)
     check_run_count(asked.num_runs)
     all_jobs = sweep_jobs.make_jobs(asked, str(log_dir))
@@ -270,7 +278,7 @@ none; give it rows of its own in a sweep's file
         keep()
     gathered = gathered.with_rows(judged)
     page = Path(report_dir) / safe_name(asked.name) / PAGE
-    lines = notes_on(gathered, all_jobs)
+    lines = [*untold, *notes_on(gathered, all_jobs)]
     if use_recorded and (count := len(read) - len(known)):
         lines.append(f"{count} recorded results were not taken: they are of another {OLDER}")
     # The page looks for times, and points of other sweeps, where most of the rows are from.

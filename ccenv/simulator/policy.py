@@ -299,15 +299,18 @@ class ModelPolicy(Policy):
         return mask[:, : self.num_blocks[layer]].to(observation.device)
 
 
-def lacks_normaliser(model: Any) -> bool:
-    """Whether a model is known to have learned behind `VecNormalize`, and was loaded without it.
+def lacks_normaliser(model: Any) -> bool | None:
+    """Whether a model learned behind `VecNormalize` and was loaded without it; None if none knows.
 
     Its file's only trace is an observation of before the normaliser, which algorithms without a
-    replay buffer (PPO, A2C, TRPO) keep if there is one. Others keep one always.
+    replay buffer (PPO, A2C, TRPO) keep if there is one. Others (DQN, SAC, TD3) keep one always.
     """
     has_trace = getattr(model, "_last_original_obs", None) is not None
-    is_on_policy = hasattr(model, "rollout_buffer")
-    return has_trace and is_on_policy and model.get_vec_normalize_env() is None
+    if not has_trace or model.get_vec_normalize_env() is not None:
+        return False
+    if hasattr(model, "replay_buffer"):
+        return None if model.get_env() is None else False
+    return hasattr(model, "rollout_buffer")
 
 
 def action_code(model: Any, simulator: Simulator, env: Any) -> ActionCode | None:

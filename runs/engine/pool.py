@@ -1,12 +1,15 @@
 """Many runs at once: (tasks, workers) -> results as they come; one failure loses no other run."""
 
+import contextlib
 import functools
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 import traceback
-from collections.abc import Callable, Generator, Sequence
+import types
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
@@ -107,7 +110,8 @@ def run_in_pool(
     ticket = context.Semaphore(0 if announcement.said else 1)
     pool = ProcessPoolExecutor(num_workers, context, prepare_worker, (ticket,))
     try:
-        futures = {pool.submit(function, task): task for task in tasks}
+        with no_script():
+            futures = {pool.submit(function, task): task for task in tasks}
         for future in as_completed(futures):
             try:
                 yield future.result()
@@ -120,6 +124,21 @@ def run_in_pool(
             child.terminate()
         raise
     pool.shutdown()
+
+
+@contextlib.contextmanager
+def no_script() -> Iterator[None]:
+    """Starts processes without the user's script, which Python would have each of them run again.
+
+    What a script defines is run in its own process (`run_here`), so that a script needs no
+    `if __name__ == "__main__"`.
+    """
+    script = sys.modules["__main__"]
+    sys.modules["__main__"] = types.ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = script
 
 
 def prepare_worker(ticket: Semaphore) -> None:

@@ -316,9 +316,15 @@ def unplaced(view: PlotView) -> str:
 
 
 def front_figure(comparison: Comparison, results_dir: Path) -> Any:
-    """Error over MACs of the first data set, as a matplotlib figure of a screen's width."""
-    views = make_views(comparison, results_dir)
-    view = next(view for view in views if view.draw == comparison.draw)
+    """Error over MACs of the first data set, as a matplotlib figure of a screen's width.
+
+    Raises:
+        ValueError: if no run is finished.
+    """
+    views = [v for v in make_views(comparison, results_dir) if v.draw == comparison.draw]
+    if not views:
+        raise ValueError(f"expected finished runs of {comparison.name} to draw, got none")
+    view = views[0]
     with drawn_in_style():
         figure = drawn_view(view, make_looks(comparison.results), WIDE)
     # A notebook draws figures of pyplot alone, others it asks for a picture.

@@ -9,6 +9,8 @@ import os
 import random
 import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -490,3 +492,21 @@ def test_a_wrong_sweep_gets_the_nearest_right_name_and_leaves_nothing(
     assert compare.main([sweep, *options(tmp_path)[:4]]) == 2
     assert hint in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
+
+
+SCRIPT = """
+from ccenv.runs.engine.pool import Task, run_all
+print("script")
+for outcome in run_all([Task("row", "nobody", {"seed": 0})], 1):
+    print(outcome.error.splitlines()[-1])
+"""
+
+
+def test_a_script_that_runs_at_once_is_not_run_again_by_its_processes(tmp_path):
+    (tmp_path / "script.py").write_text(SCRIPT)
+    ended = subprocess.run(
+        [sys.executable, "script.py"], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    first, told = ended.stdout.splitlines()
+    assert first == "script"
+    assert "unknown agent 'nobody'" in told

@@ -175,6 +175,24 @@ def test_a_zip_of_a_model_behind_a_normaliser_is_judged_with_its_statistics_or_r
         compared(str(path), tmp_path, trust=[str(tmp_path)])
 
 
+def test_a_zip_that_does_not_tell_of_a_normaliser_is_named_unless_its_statistics_lie_there(
+    tmp_path,
+):
+    env = VecNormalize(ActionViewVecEnv(made_env(), "menu", menu="single"))
+    model = DQN("MlpPolicy", env, policy_kwargs={"net_arch": []}, learning_starts=64, seed=0)
+    model.learn(128)
+    path = tmp_path / "dqn.zip"
+    model.save(path)
+    add = (str(path), {"view": "menu", "view_kwargs": {"menu": "single"}})
+    lines = compared(add, tmp_path, trust=[str(tmp_path)]).lines
+    (line,) = (line for line in lines if "judged without VecNormalize" in line)
+    assert line.startswith("dqn (added) view=menu")
+    env.save(str(path.with_suffix(".pkl")))
+    found = compared(add, tmp_path, trust=[str(tmp_path)])
+    assert not [line for line in found.lines if "without VecNormalize" in line]
+    assert found.rows[0]["error"]["mean"] == ccenv.evaluate(env, model).error
+
+
 def test_memory_is_carried_through_an_episode_and_empty_at_its_start():
     env = made_env("multi_discrete", num_blocks=[4, 3])
     small = {"lstm_hidden_size": 8, "net_arch": []}
