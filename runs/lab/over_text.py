@@ -312,6 +312,8 @@ def learned(
 ) -> tuple[float, float]:
     """Nats of a test position without and with the price, what the policy costs included."""
     settings = text.settings(price)
+    env: Any
+    model: Any
     if algorithm is PPO:
         env, model = by_ppo(text, settings, rollouts, seed)
     else:
