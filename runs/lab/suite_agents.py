@@ -149,7 +149,10 @@ def rates(*values: float, **others: Any) -> list[Settings]:
     return [{"learning_rate": value, **others} for value in values]
 
 
-GRADIENT = [*rates(0.03, 0.1, 0.3), *rates(0.03, 0.1, 0.3, min_probability=0.001)]
+GRADIENT = [
+    *rates(0.03, 0.1, 0.3, min_probability=0.01),
+    *rates(0.03, 0.1, 0.3, min_probability=0.001),
+]
 DENSITIES = [{"target_density": density} for density in (0.06, 0.25, 0.5, 0.75, 0.9, 1.0)]
 TRIED: dict[str, list[Settings]] = {
     "reinforce": GRADIENT,
