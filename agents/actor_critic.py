@@ -1,7 +1,7 @@
 """REINFORCE with a learned baseline: a critic predicts the return from the observation."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +20,7 @@ class ActorCritic(DrawnPolicy):
     """
 
     sequences = True
+    earlier_values: ClassVar[dict[str, Any]] = {"min_probability": 0.01}
 
     def __init__(
         self,

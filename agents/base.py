@@ -1,7 +1,7 @@
 """Base class of agents: a policy, how it learns, and the training loop."""
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -11,6 +11,7 @@ from ccenv.agents.distributions import AlwaysOn, IndependentBlocks, OrderedBlock
 from ccenv.agents.passes import Passes, change_of_policy, log_probs
 from ccenv.agents.stored import StoredPolicy
 from ccenv.base.annotations import checks_types, has_mark, marked
+from ccenv.base.registry import in_todays_names
 from ccenv.base.seeding import stream
 from ccenv.base.values import in_a_line
 from ccenv.networks.core.count_macs import counted
@@ -49,6 +50,10 @@ class Agent(StoredPolicy):
     """the agent's defaults for settings of the environment."""
     earlier_names: ClassVar[dict[str, str]] = {}
     """names that settings had in an earlier version -> those of today; both are taken."""
+    earlier_values: ClassVar[dict[str, Any]] = {}
+    """what runs did before a setting was there whose default is another."""
+    gone: ClassVar[dict[str, Any]] = {}
+    """settings of an earlier version -> the value at which it did what the agent does today."""
     gives_values: bool = False
     """whether its actions multiply kept blocks, see `ccenv.base.masks.gate_values_of`."""
     resumes: ClassVar[bool] = True
@@ -63,6 +68,13 @@ class Agent(StoredPolicy):
     """gradient steps of an update on one rollout."""
     images_done: int = 0
     """images that an interrupted run has seen: the next `learn` goes on from there."""
+
+    @classmethod
+    def settings_of_before(cls, stored: Mapping[str, Any]) -> dict[str, Any]:
+        """Settings of a stored run or file, of any version, as the constructor takes them today."""
+        own = in_todays_names(stored, cls.earlier_names, warns=False)
+        kept = {n: v for n, v in own.items() if n not in cls.gone or cls.gone[n] != v}
+        return {**cls.earlier_values, **kept}
 
     def __init__(self, env: Any, *, seed: int = 0) -> None:
         """Prepares the agent for an environment.

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ccenv.base.registry import in_todays_names, resolve
+from ccenv.base.registry import resolve
 from ccenv.base.seeding import stream
 from ccenv.base.values import positive_ints
 from ccenv.data import Split, load_split
@@ -71,8 +71,7 @@ def plan_of(config: Mapping[str, Any], trusted: Sequence[str] = ()) -> Plan:
             raise ValueError(f"expected {name} in config.json, got {config.get(name)!r}")
     check_trusted(config, trusted)
     program = {k: v for k, v in config.items() if k not in ("agent", *GROUPS)}
-    earlier = find_agent(config["agent"]).earlier_names
-    own = in_todays_names(config["agent_settings"], earlier, warns=False)
+    own = find_agent(config["agent"]).settings_of_before(config["agent_settings"])
     if program.get("cost_limit") is None:
         # None is no limit of the program's; the agent's own, of the same name, is not to be undone.
         program.pop("cost_limit", None)

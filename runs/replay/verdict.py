@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ccenv.base.registry import in_todays_names
 from ccenv.runs.config.plan import Plan, safe_name
 from ccenv.runs.store.provenance import data_of
 
@@ -65,8 +64,7 @@ def check_one_run(
         problems.append(f"seed: result.json says {result['seed']}, config.json {config['seed']}")
     # Settings that were added since the run are at their defaults in the plan: no contradiction.
     known = dotted_settings(json.loads(json.dumps(plan.config())))
-    earlier = plan.agent_class.earlier_names
-    own = in_todays_names(config["agent_settings"], earlier, warns=False)
+    own = plan.agent_class.settings_of_before(config["agent_settings"])
     stored = dotted_settings({**config, "agent_settings": own})
     if other := [name for name, value in stored.items() if known.get(name) != value]:
         problems.append(f"config.json holds settings that such a run does not have: {other}")
@@ -79,8 +77,10 @@ def check_one_run(
         problems.append(f"made on data {result['data']}, replayed on {here}: other images")
     expected = [*map(safe_name, names), plan.folder().parent.name, f"seed-{plan.program.seed}"]
     found = list(folder.absolute().parts[-NAMED:])
-    if len(found) == NAMED and re.fullmatch("[0-9a-f]{12}", found[-2]):
-        # A hash from before a setting was added cannot be made again; the settings were checked.
+    is_earlier = not plan.agent_class.earlier_values.keys() <= config["agent_settings"].keys()
+    if len(found) == NAMED and (is_earlier or re.fullmatch("[0-9a-f]{12}", found[-2])):
+        # A name from before a default was another cannot be made again, nor a hash from before a
+        # setting was added; the settings were checked.
         expected[-2] = found[-2]
     if found != expected:
         problems.append(

@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 from stored_runs import edit, one_run, opened, rewrite
 
 import ccenv
+from ccenv.agents import AGENTS
 from ccenv.agents.reinforce import Reinforce
 from ccenv.data import load_split
 from ccenv.networks.learning import training as weights
@@ -515,6 +516,20 @@ def test_a_setting_that_was_added_since_the_run_is_no_contradiction(mine, rows):
     found, status = rows(place)
     assert [row["problems"] for row in found] == [[], []]
     assert status == 0
+
+
+def test_a_run_of_before_a_default_was_another_is_replayed_as_it_was(tmp_path):
+    before = SETTINGS | {"log_dir": str(tmp_path), "min_probability": 0.01}
+    place = Path(run.run(make_plan("reinforce", before))["folder"])
+    rewrite(place, lambda config: config["agent_settings"].pop("min_probability"))
+    place = place.parent.rename(place.parent.with_name("images=256-0123456789ab")) / place.name
+    assert [verdict.problems for verdict in verdicts.validate(place)] == [(), ()]
+
+
+def test_a_setting_that_is_gone_passes_at_the_value_of_what_is_done_today():
+    taken = AGENTS["noisy_topk"].settings_of_before
+    assert taken({"num_groups": 1, "num_kept": 3}) == {"num_kept": 3}
+    assert taken({"num_groups": 2}) == {"num_groups": 2}
 
 
 @pytest.mark.parametrize("agent", ["allocation", "reinforce_lagrangian", "rloo_budget"])
