@@ -71,7 +71,7 @@ class Agent(StoredPolicy):
 
     @classmethod
     def settings_of_before(cls, stored: Mapping[str, Any]) -> dict[str, Any]:
-        """Settings of a stored run or file, of any version, as the constructor takes them today."""
+        """All settings of a stored run, of any version, as the constructor takes them today."""
         own = in_todays_names(stored, cls.earlier_names, warns=False)
         kept = {n: v for n, v in own.items() if n not in cls.gone or cls.gone[n] != v}
         return {**cls.earlier_values, **kept}
