@@ -71,10 +71,9 @@ class Agent(StoredPolicy):
 
     @classmethod
     def settings_of_before(cls, stored: Mapping[str, Any]) -> dict[str, Any]:
-        """All settings of a stored run, of any version, as the constructor takes them today."""
+        """Settings of a stored run, of any version, as the constructor takes them today."""
         own = in_todays_names(stored, cls.earlier_names, warns=False)
-        kept = {n: v for n, v in own.items() if n not in cls.gone or cls.gone[n] != v}
-        return {**cls.earlier_values, **kept}
+        return {n: v for n, v in own.items() if n not in cls.gone or cls.gone[n] != v}
 
     def __init__(self, env: Any, *, seed: int = 0) -> None:
         """Prepares the agent for an environment.

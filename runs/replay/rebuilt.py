@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ccenv.agents import AGENTS
 from ccenv.base.registry import resolve
 from ccenv.base.seeding import stream
 from ccenv.base.values import positive_ints
@@ -61,6 +62,16 @@ class Rebuilt:
     def network(self) -> Any:
         """With the stored weights."""
         return self.env.simulator.network
+
+
+def as_it_ran(config: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A folder's settings, which are all there are, with what was done before some were there."""
+    if not isinstance(config.get("agent_settings"), Mapping) or config.get("agent") not in AGENTS:
+        return config
+    agent_class = AGENTS[config["agent"]]
+    taken, _ = agent_parameters(agent_class)
+    earlier = {n: v for n, v in agent_class.earlier_values.items() if n in taken}
+    return {**config, "agent_settings": {**earlier, **config["agent_settings"]}}
 
 
 def plan_of(config: Mapping[str, Any], trusted: Sequence[str] = ()) -> Plan:
@@ -175,7 +186,7 @@ def open_run(folder: Path, trusted: Sequence[str] = ()) -> Rebuilt:
     """Reads a run's settings and puts its stored weights in their places."""
     check_finished(folder)
     config = stored_config(folder)
-    rebuilt = rebuild(plan_of(config, trusted), folder)
+    rebuilt = rebuild(plan_of(as_it_ran(config), trusted), folder)
     if not rebuilt.is_restored:
         raise ValueError(
             f"expected a policy that {folder / run_folder.CHECKPOINT} gives back, got "

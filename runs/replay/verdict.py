@@ -77,7 +77,8 @@ def check_one_run(
         problems.append(f"made on data {result['data']}, replayed on {here}: other images")
     expected = [*map(safe_name, names), plan.folder().parent.name, f"seed-{plan.program.seed}"]
     found = list(folder.absolute().parts[-NAMED:])
-    is_earlier = not plan.agent_class.earlier_values.keys() <= config["agent_settings"].keys()
+    since = plan.agent_class.earlier_values.keys() & plan.agent_settings.keys()
+    is_earlier = not since <= config["agent_settings"].keys()
     if len(found) == NAMED and (is_earlier or re.fullmatch("[0-9a-f]{12}", found[-2])):
         # A name from before a default was another cannot be made again, nor a hash from before a
         # setting was added; the settings were checked.

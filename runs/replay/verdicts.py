@@ -29,7 +29,7 @@ from ccenv.runs.replay.claims import (
     payable,
     use_of_blocks,
 )
-from ccenv.runs.replay.rebuilt import Rebuilt, plan_of, rebuild, test_images
+from ccenv.runs.replay.rebuilt import Rebuilt, as_it_ran, plan_of, rebuild, test_images
 from ccenv.runs.replay.replay import (
     OTHER_VALUE,
     StoredMasks,
@@ -65,7 +65,7 @@ def judge_run(folder: Path, trusted: Sequence[str]) -> list[Checked]:
     """Rebuilds a run, and judges it and both of its evaluations."""
     result = stored_result(folder)
     config = stored_object(folder, run_folder.CONFIG)
-    plan = plan_of(config, trusted)
+    plan = plan_of(as_it_ran(config), trusted)
     problems = check_one_run(folder, result, config, plan)
     rebuilt = rebuild(plan, folder)
     rows = [judge_draw(folder, result, rebuilt, draw) for draw in MODES]
