@@ -1,7 +1,5 @@
 """Stopping when sure: shares hold on validation, the ends are the two networks, nothing is paid."""
 
-import copy
-
 import pytest
 import torch
 from hypothesis import given, settings
@@ -11,7 +9,6 @@ import ccenv
 from ccenv.agents.reference_policies import Dense
 from ccenv.agents.systems.confidence import MEASURES, Confidence, doubt_threshold
 from ccenv.networks.core.protocol import dense_forward
-from ccenv.simulator.resume import restore_simulator, simulator_state
 from ccenv.simulator.simulator import Simulator
 
 NETWORKS = {
@@ -98,19 +95,6 @@ def test_thresholds_follow_a_network_that_learns_and_only_validation_inputs(trai
     assert torch.equal(agent.parameters()["thresholds"], second)
     fresh = Confidence(simulator, stop_shares=0.5)
     assert torch.equal(fresh.parameters()["thresholds"], second)
-
-
-def test_going_on_from_a_stored_state_is_never_having_stopped():
-    simulators = [make(), make()]
-    first, second = (Confidence(simulator, stop_shares=0.5) for simulator in simulators)
-    first.learn(64)
-    first.parameters()
-    second.load_state(first.state())
-    restore_simulator(simulators[1], copy.deepcopy(simulator_state(simulators[0])))
-    for agent in (first, second):
-        agent.images_done = 64
-        agent.learn(128)
-    assert torch.equal(*(agent.parameters()["thresholds"] for agent in (first, second)))
 
 
 def test_a_budget_or_price_before_the_look_changes_nothing_of_its_doubts(trained):

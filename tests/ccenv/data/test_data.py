@@ -316,6 +316,18 @@ def test_the_root_is_ccenv_data_else_the_users_cache(monkeypatch, tmp_path):
     assert user_cache() == tmp_path / "xdg" / "ccenv"
 
 
+def test_a_user_without_a_home_is_told_of_the_cache(monkeypatch):
+    for name in ("CCENV_CACHE", "XDG_CACHE_HOME", "HOME"):
+        monkeypatch.delenv(name, raising=False)
+
+    def unknown(path):
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr("pathlib.Path.expanduser", unknown)
+    with pytest.raises(FileNotFoundError, match="give a folder that can be written in as CCENV_C"):
+        user_cache()
+
+
 def test_the_program_describes_a_data_set(capsys):
     main(["digits"])
     lines = [line.split()[:2] for line in capsys.readouterr().out.splitlines()]

@@ -208,7 +208,7 @@ def test_an_agent_on_it_is_exported_and_answers_alike(name, tmp_path):
         loaded.fuse()
 
 
-@pytest.mark.parametrize("name", [*KINDS, "pruned", "skip_gru"])
+@pytest.mark.parametrize("name", [*KINDS, "pruned", "skip_gru", "resnet", "probe-exit"])
 def test_going_on_from_a_stored_state_is_never_having_stopped(name):
     first, second = make(name), make(name)
     episode(first, masks_for(first))
