@@ -5,7 +5,6 @@ import hashlib
 import importlib.util
 import io
 import struct
-import sys
 import zipfile
 from pathlib import Path
 
@@ -332,22 +331,6 @@ def test_the_program_describes_a_data_set(capsys):
     main(["digits"])
     lines = [line.split()[:2] for line in capsys.readouterr().out.splitlines()]
     assert lines == [["train", "1,097"], ["validation", "200"], ["test", "500"]]
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["mnist"], "run: ccenv data mnist --download"),
-        (["mnits"], "did you mean 'mnist'?"),
-        (["digits", "--download"], "unknown dataset to download 'digits'"),
-    ],
-)
-def test_the_program_says_what_is_wrong_and_exits_with_1(
-    root, monkeypatch, capsys, arguments, message
-):
-    monkeypatch.setattr(sys, "argv", ["ccenv.data", *arguments])
-    assert main() == 2
-    assert message in capsys.readouterr().err
 
 
 def real_split(name, split):

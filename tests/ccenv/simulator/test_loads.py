@@ -64,29 +64,6 @@ def test_rows_that_agree_share_what_a_batch_loads():
     assert step.told["misses"].tolist() == pytest.approx([1 / 3] * 3 + [1])
 
 
-@pytest.mark.parametrize(
-    ("changed", "message"),
-    [
-        ({"fast_memory": 0}, "fast_memory"),
-        ({"fast_memory": NUM_EXPERTS + 1}, "at most the 8 blocks"),
-        ({"fast_memory": 2, "shared": "batch"}, "got both"),
-        ({"shared": "machine"}, "shared"),
-        ({"fast_memory": 2, "episode": "input"}, "episode='sequence'"),
-        ({}, "load_weight"),
-        ({"fast_memory": 2, "network": "gru", "dataset": "python_bundled@6"}, "keeps a state"),
-        ({"fast_memory": 1, "network": "skip_gru", "dataset": "python_bundled@6"}, "Owns"),
-    ],
-)
-def test_impossible_costs_are_refused(changed, message):
-    with pytest.raises(ValueError, match=message):
-        Simulator(2, **MEMORY | {"weights": "cotrain"} | changed)
-
-
-def test_a_batch_of_one_row_shares_with_nobody():
-    with pytest.raises(ValueError, match="two rows"):
-        Simulator(1, **MEMORY, shared="batch")
-
-
 def test_a_search_over_masks_says_that_it_counts_no_loads():
     simulator = Simulator(2, **MEMORY, fast_memory=2)
     with pytest.raises(ValueError, match="without a search over masks"):

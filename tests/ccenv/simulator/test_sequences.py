@@ -7,7 +7,6 @@ from hypothesis import strategies as st
 
 import ccenv
 from ccenv.agents.base import Agent
-from ccenv.agents.condnet import Condnet
 from ccenv.agents.reinforce import Reinforce
 from ccenv.agents.rloo import Rloo
 from ccenv.envs.stable_baselines import ActionViewVecEnv, BlockSelectionVecEnv
@@ -226,27 +225,6 @@ def test_a_memory_goes_on_over_a_sequence_of_a_network_that_reads_earlier_positi
         kept = found.masks[0].view(-1, LENGTH, 1)[:3, place]
         assert torch.equal(mask, kept)
         seen = judged.step(mask).observation.numpy()
-
-
-@pytest.mark.parametrize(
-    ("changed", "message"),
-    [
-        ({"episode": "sentence"}, "episode"),
-        ({"dataset": "python_bundled"}, "data set of sequences"),
-        ({"dataset": "digits", "network": "mlp", "network_kwargs": {}}, "data set of sequences"),
-        ({"network": "gru", "network_kwargs": {}}, "keeps a state"),
-        ({"concurrent": "inactive"}, "no concurrent"),
-        ({"context": {"cost_weight": 0.5}, "reward_kwargs": {}}, "no context"),
-    ],
-)
-def test_what_cannot_be_an_episode_over_a_sequence_is_refused(changed, message):
-    with pytest.raises(ValueError, match=message):
-        Simulator(2, **settings_of("skip_gru", **changed))
-
-
-def test_an_agent_that_does_not_learn_over_sequences_says_so():
-    with pytest.raises(ValueError, match="learns over sequences"):
-        Condnet(simulator_of("skip_gru"))
 
 
 class EverySecond(Agent):
