@@ -202,6 +202,7 @@ NETWORKS = {
         is_scaled=True,
     ),
     "hashed_ngrams of places": texts(hashed_ngrams, units=5, num_rows=12, context=4, order=1),
+    "decoder": texts(writer),
     "decoder, halves": texts(writer, halves=True),
     **{f"gated {name}": (
         functools.partial(gated, name), None if example is TOKENS else example.shape[1:]
