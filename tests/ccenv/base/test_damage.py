@@ -28,13 +28,6 @@ QUICK = Pretraining(batch_size=16, num_epochs=0, min_updates=3)
 SIZES = {"in_features": 64, "num_blocks": (4,), "block_size": 4}
 
 
-@pytest.fixture
-def cache(tmp_path, monkeypatch):
-    """An empty cache folder of its own."""
-    monkeypatch.setenv("CCENV_CACHE", str(tmp_path))
-    return tmp_path / "weights"
-
-
 def learned(**sizes):
     """A network's weights from the cache, or learned."""
     network = build_network(GatedMLP, 0, **SIZES | sizes)

@@ -25,7 +25,7 @@ from ccenv.networks.text.tokens import HashedRows
 from ccenv.networks.vision.early_exit import cascade
 from ccenv.simulator.resume import restore_simulator, simulator_state
 from ccenv.simulator.simulator import Simulator
-from tests.ccenv.episodes import seeded
+from tests.ccenv.episodes import same_weights, seeded
 
 UNITS = (12, 8)
 SHAPE = (1, 4, 4)
@@ -139,8 +139,7 @@ def test_what_is_pruned_in_training_stays_zero_and_going_on_is_never_having_stop
     assert ccenv.evaluate(second, Dense(second), split="validation").macs == 60
     for early, late in zip(half, second.network.layers.kept(), strict=True):
         assert not (late & ~early).any()
-    one, other = (s.network.state_dict().values() for s in (first, second))
-    assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
+    assert same_weights(first.network, second.network)
 
 
 def test_without_the_end_of_its_training_or_without_training_it_is_refused():

@@ -29,7 +29,7 @@ from ccenv.networks.core.abilities import Norms, ability
 from ccenv.rewards import REWARDS
 from ccenv.simulator.resume import restore_simulator, simulator_state
 from ccenv.simulator.simulator import Simulator
-from tests.ccenv.episodes import episode, masks_for, seeded
+from tests.ccenv.episodes import episode, masks_for, same_weights, seeded
 from tests.ccenv.networks.tiny import LLAMA as TINY_LLAMA
 from tests.ccenv.networks.tiny import NETWORKS as TINY
 from tests.ccenv.networks.tiny import PATCHES
@@ -217,10 +217,7 @@ def test_going_on_from_a_stored_state_is_never_having_stopped(name):
     for simulator in (first, second):
         episode(simulator, masks_for(simulator, 1))
         simulator.update_network()
-    pairs = zip(
-        first.network.state_dict().values(), second.network.state_dict().values(), strict=True
-    )
-    assert all(torch.equal(a, b) for a, b in pairs)
+    assert same_weights(first.network, second.network)
 
 
 def test_a_setting_of_a_fully_connected_network_beside_it_is_refused():

@@ -179,11 +179,6 @@ def test_every_program_has_the_frame(name):
     assert "except KeyboardInterrupt" not in source
 
 
-def test_ctrl_c_is_one_line_and_130(capsys):
-    assert framed(KeyboardInterrupt(), stopped="stopped; go on")([]) == 130
-    assert capsys.readouterr().err == "stopped; go on\n"
-
-
 def test_a_terminal_of_ascii_gets_a_question_mark(monkeypatch):
     @programs.program("say")
     def main(arguments=None):
