@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import ccenv
@@ -116,7 +116,6 @@ def test_without_exits_it_keeps_everything():
 @given(
     doubts=st.lists(st.floats(0, 2), min_size=1, max_size=40, unique=True), share=st.floats(0, 1)
 )
-@settings(max_examples=50, deadline=None)
 def test_a_threshold_parts_different_doubts_by_the_share(doubts, share):
     values = torch.tensor(doubts, dtype=torch.float64)
     stopped = int((values <= doubt_threshold(values, share)).sum())
