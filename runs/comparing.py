@@ -121,7 +121,7 @@ class Comparison:
         )
 
     def _repr_html_(self) -> str:
-        return html_answer(self.rows, self.results.sentences, self.results.shapings)
+        return html_answer(self.rows, self.results.sentences, self.results.shaping_tables)
 
 
 def shapings_of(
