@@ -107,7 +107,7 @@ def origin_table(finished: Sequence[Finished]) -> Table:
 
 OVERVIEW_NOTE = (
     "Mean over seeds with Student's 95 % interval, from three seeds on; less is better in each "
-    "column. Costs include the policy's own. `front` (*): on the Pareto front of means. Above "
+    "column. Costs include the policy's own. A star: on the Pareto front of means. Above "
     "random masks: error minus random masks' at the same total cost, in points, paired by seed; "
     "better or worse only where that 95 % interval excludes 0. Random masks are always sampled."
 )
@@ -293,8 +293,8 @@ LIMIT_COLUMNS: Columns = {
 LIMIT_NOTE = (
     "Training cost: mean compute cost of the images in the last tenth of training, sampled masks. "
     f"Miss: its distance from the limit over the limit; met: at most {WITHIN:.0%}, or below the "
-    "limit at a multiplier of 0, where nothing has to be held back. `price`: the last multiplier, "
-    "of the whole dense network, in units of the reward."
+    "limit at a multiplier of 0, where nothing has to be held back. Last column: the last "
+    "multiplier, of the whole dense network, in units of the reward."
 )
 
 
