@@ -4,13 +4,18 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from probes import seeded
 
 import ccenv
 from ccenv.agents.reference_policies import Dense
 from ccenv.agents.systems.confidence import MEASURES, Confidence, doubt_threshold
 from ccenv.networks.core.protocol import dense_forward
-from ccenv.simulator.simulator import Simulator
 
+LEARNING = {
+    "dataset": "digits",
+    "weights": "cotrain",
+    "weights_kwargs": {"learning_rate": 0.01},
+}
 NETWORKS = {
     "cascade": {"first": [6], "then": [12]},
     "early_exit": {"units": [8, 8, 8]},
@@ -18,19 +23,8 @@ NETWORKS = {
 
 
 def make(name="cascade", seed=0, **settings_given):
-    simulator = Simulator(
-        32,
-        **{
-            "dataset": "digits",
-            "network": name,
-            "network_kwargs": NETWORKS[name],
-            "weights": "cotrain",
-            "weights_kwargs": {"learning_rate": 0.01},
-            **settings_given,
-        },
-    )
-    simulator.seed(seed)
-    return simulator
+    network = {"network": name, "network_kwargs": NETWORKS[name]}
+    return seeded(LEARNING | network | settings_given, seed=seed)
 
 
 @pytest.fixture(scope="module")
@@ -108,8 +102,7 @@ def test_a_budget_or_price_before_the_look_changes_nothing_of_its_doubts(trained
 
 
 def test_without_exits_it_keeps_everything():
-    simulator = Simulator(8, dataset="digits", weights="cotrain")
-    simulator.seed(0)
+    simulator = seeded(LEARNING, 8)
     assert judged(simulator, stop_shares=0.9).compute_cost == 1
 
 

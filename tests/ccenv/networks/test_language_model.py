@@ -227,8 +227,7 @@ def test_a_network_without_a_missing_symbol_is_refused_for_sequences(prose, netw
     [("rloo", {}), ("topk", {"scaled": True, "assignment": "sinkhorn", "capacity": 1.5})],
 )
 def test_an_agents_verdict_by_greedy_masks_is_the_plain_run_with_them(prose, name, settings):
-    simulator = Simulator(4 * LENGTH, group_size=2, **SETTINGS)
-    simulator.seed(0)
+    simulator = seeded(4 * LENGTH, group_size=2, **SETTINGS)
     agent = AGENTS[name](simulator, seed=0, num_kept=1, embedding_size="one_hot", **settings)
     agent.learn(8 * LENGTH)
     rule = simulator.earlier

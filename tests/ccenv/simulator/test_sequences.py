@@ -14,8 +14,8 @@ from ccenv.networks.baselines.skip_gru import SkipGRU
 from ccenv.networks.core.unrolled import sequence_logits
 from ccenv.simulator import sequences
 from ccenv.simulator.rollout import collect_rollout
-from ccenv.simulator.simulator import Simulator
 from ccenv.tasks.updating import Updating
+from tests.ccenv.episodes import seeded
 from tests.ccenv.networks.own_decoder import writer
 
 LENGTH, WIDTH = 6, 5
@@ -47,9 +47,7 @@ def settings_of(name, **others):
 
 
 def simulator_of(name, num_images=3, **others):
-    simulator = Simulator(num_images, **settings_of(name, **others))
-    simulator.seed(0)
-    return simulator
+    return seeded(num_images, **settings_of(name, **others))
 
 
 def drawn_masks(simulator, seed=0):
@@ -193,8 +191,7 @@ def test_an_agent_credits_an_update_with_what_it_brings_later(kind):
     """Two positions are marked, and the answer at the end needs both: updates pay late."""
     problem = Updating(positions=6)
     own = {"dataset": problem.split, "network": problem.network(), "group_size": 4}
-    simulator = Simulator(64, **problem.settings() | own)
-    simulator.seed(0)
+    simulator = seeded(64, **problem.settings() | own)
     own = {"sampling": "independent"} if kind is Rloo else {}
     agent = kind(simulator, learning_rate=0.1, **own)
     agent.learn(64 * 80)

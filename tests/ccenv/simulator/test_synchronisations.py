@@ -21,12 +21,11 @@ from ccenv.data import Split
 from ccenv.sb3 import BlockSelectionVecEnv
 from ccenv.simulator.extensions import concurrent
 from ccenv.simulator.rollout import collect_rollout
-from ccenv.simulator.simulator import Simulator
 from ccenv.sparse.gpu import dense
 from ccenv.sparse.gpu import layer as gpu_layer
 from ccenv.sparse.operands import on_use
 from ccenv.sparse.reference import reference_linear
-from tests.ccenv.episodes import InThread
+from tests.ccenv.episodes import InThread, seeded
 from tests.ccenv.networks import tiny
 from tests.ccenv.simulator.fake_device import FakeDevice, install, plain
 
@@ -77,8 +76,7 @@ def make(name, network, place="cuda:0", **more):
     kind = resolve(name, AGENTS, "agent")
     torch.manual_seed(0)
     settings = {"group_size": 4, **kind.env_defaults, **settings_of(network), **more}
-    simulator = Simulator(ROWS, device=place, **settings)
-    simulator.seed(0)
+    simulator = seeded(ROWS, device=place, **settings)
     own = {} if network in MANY_BLOCKS else OF_ONE_BLOCK.get(name, {})
     return simulator, kind(simulator, **own)
 
@@ -188,8 +186,7 @@ def test_steps_over_a_sequence_wait_as_often_as_is_known(network, device):
     with device:
         sequences = {"dataset": lambda split: replace(positions(split), together=WINDOW)}
         settings = settings_of(network) | sequences | {"weights": "cotrain"}
-        simulator = Simulator(ROWS, device="cuda:0", episode="sequence", **settings)
-        simulator.seed(0)
+        simulator = seeded(ROWS, device="cuda:0", episode="sequence", **settings)
         with device.counting() as (waits, copies):
             simulator.begin()
         # Sequences are brought by number.
@@ -325,8 +322,7 @@ def drawn_episode(network, place):
     """Observations, bills, answers and loss under random masks, of which some stop at exits."""
     torch.manual_seed(0)
     settings = {"weights": "cotrain", "group_size": 2, **settings_of(network)}
-    simulator = Simulator(ROWS, device=place, **settings)
-    simulator.seed(0)
+    simulator = seeded(ROWS, device=place, **settings)
     seen, generator = [simulator.begin()], torch.Generator().manual_seed(0)
     for blocks in simulator.num_blocks:
         mask = torch.rand(ROWS, blocks, generator=generator) < 0.6
