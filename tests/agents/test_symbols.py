@@ -4,7 +4,6 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from probes import seeded
 
 from ccenv.agents import AGENTS
 from ccenv.agents.rloo import Rloo
@@ -16,6 +15,7 @@ from ccenv.base.seeding import stream
 from ccenv.data import Split
 from ccenv.deploy.export import SkippingClassifier
 from ccenv.mdp.observations import LAST_SYMBOLS
+from tests.agents.probes import seeded
 
 NUM_SYMBOLS = 7
 WITH_EMBEDDINGS = ["actor_critic", "disarm", "gumbel", "rloo", "straight_through", "topk"]

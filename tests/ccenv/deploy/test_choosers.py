@@ -63,7 +63,7 @@ OF_UNITS = [
 
 
 TEXT = {
-    "dataset": windows,
+    "dataset": f"{windows.__module__}:windows",
     "network": "bytes",
     "network_kwargs": {"num_blocks": [6, 4], "block_size": 3, "look_tokens": 3},
     "weights": "cotrain",
