@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from ccenv.agents.foreign import open_policies
 from ccenv.base.annotations import checks_types
-from ccenv.base.registry import check_names
+from ccenv.base.registry import UnexpectedKeywordError, check_names
 from ccenv.base.values import as_settings, positive_int, shown
 from ccenv.runs.adding import Addition, additions, with_added
 from ccenv.runs.api import frame, name_of_code, with_names
@@ -121,7 +121,7 @@ class Comparison:
         )
 
     def _repr_html_(self) -> str:
-        return html_answer(self.rows, self.results.sentences, self.results.shapings)
+        return html_answer(self.rows, self.results.sentences, self.results.shaping_tables)
 
 
 def shapings_of(
@@ -179,6 +179,7 @@ def compare(
     log_dir: str | Path = LOGS,
     report_dir: str | Path = REPORTS,
     results_dir: str | Path | None = None,
+    **settings: Any,
 ) -> Comparison:
     """Runs what is missing of a sweep and compares its rows; recorded results are not repeated.
 
@@ -211,6 +212,7 @@ def compare(
         report_dir: folder of pages.
         results_dir: folder of recorded results; by default `runs/results`, and the package's for
             what is not there.
+        **settings: none; a setting of runs is given with their agent.
 
     Raises:
         ValueError: if a name or setting is wrong, before anything runs.
@@ -226,6 +228,12 @@ def compare(
         ValueError: expected rewards with a cost_weight, got 'negative_nll', whose arguments are: \
 none; give it rows of its own in a sweep's file
     """
+    if settings:
+        name, value = next(iter(settings.items()))
+        raise UnexpectedKeywordError(
+            f"expected arguments of compare, got {name}={shown(value)}; a setting of runs is given "
+            f"with their agent: agent=('rloo', {{{name!r}: {shown(value)}}}), or add=(...)"
+        )
     check_names([masks], ASKED, "kind of masks")
     if jobs is not None:
         positive_int(jobs, "jobs")

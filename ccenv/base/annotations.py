@@ -63,9 +63,10 @@ def checks_types(function: Function) -> Function:
 
     @functools.wraps(function)
     def checked(*given: Any, **named: Any) -> Any:
-        try:
+        bound = None
+        with contextlib.suppress(TypeError):
             bound = signature.bind(*given, **named)
-        except TypeError:
+        if bound is None:
             # Python says best itself which argument is missing, or one too many.
             return function(*given, **named)
         # Read at the first call: a module may name what it defines further down.

@@ -60,8 +60,18 @@ TREE = "tree"
 """under which name a tree's text stands in the file's metadata."""
 PLAIN = (bool, int, float, str)
 DTYPES = (
-    *("bool", "float16", "float32", "float64"),
-    *(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)),
+    "bool",
+    "float16",
+    "float32",
+    "float64",
+    "int8",
+    "int16",
+    "int32",
+    "int64",
+    "uint8",
+    "uint16",
+    "uint32",
+    "uint64",
 )
 """Of arrays. Another one could ask for any memory, as "S500000000" does."""
 NO_TREE = (LookupError, ValueError, TypeError, AttributeError, ArithmeticError, RuntimeError)

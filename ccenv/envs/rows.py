@@ -79,9 +79,24 @@ def when_filled(method: Callable[..., Any]) -> Callable[..., Any]:
 
 
 for own in (
-    *("__contains__", "__delitem__", "__eq__", "__iter__", "__len__", "__ne__", "__or__"),
-    *("__repr__", "__reversed__", "__ror__", "clear", "copy", "items", "keys", "pop", "popitem"),
-    *("setdefault", "values"),
+    "__contains__",
+    "__delitem__",
+    "__eq__",
+    "__iter__",
+    "__len__",
+    "__ne__",
+    "__or__",
+    "__repr__",
+    "__reversed__",
+    "__ror__",
+    "clear",
+    "copy",
+    "items",
+    "keys",
+    "pop",
+    "popitem",
+    "setdefault",
+    "values",
 ):
     setattr(RowInfo, own, when_filled(getattr(dict, own)))
 

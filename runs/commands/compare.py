@@ -58,7 +58,7 @@ def compared(options: argparse.Namespace) -> int:
     elif found.rows:
         shown = found.results
         about = shown.sweep.description
-        print(answer(about, shown.rows, shown.sentences, shown.shapings), flush=True)
+        print(answer(about, shown.rows, shown.sentences, shown.shaping_tables), flush=True)
     # The answer first: figures take seconds.
     page = []
     if found.rows and (options.page or not options.no_run):

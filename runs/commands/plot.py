@@ -46,7 +46,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     found = gather_folders(options.folders, options.name, options.masks)
     folder, *_ = results_folders(options.results_dir)
     report = Path(options.out) / safe_name(options.name)
-    print(answer(found.sweep.description, found.rows, found.sentences, found.shapings), flush=True)
+    print(
+        answer(found.sweep.description, found.rows, found.sentences, found.shaping_tables),
+        flush=True,
+    )
     publish(found, report, folder)
     say(f"report: {report / PAGE} (tables and plots next to it)")
     if options.board:

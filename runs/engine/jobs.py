@@ -37,6 +37,8 @@ from ccenv.runs.store import json_file, recorded
 from ccenv.runs.store.identity import Key
 from ccenv.runs.store.provenance import data_checksum
 from ccenv.runs.store.seal import check_result_of, check_seal
+from ccenv.runs.tables.shapings import policies_above_random, shapings_table, summary_tables
+from ccenv.runs.tables.sweep_table import Table
 
 NAMED = 8
 """Most rows named in a message."""
@@ -144,6 +146,13 @@ class Comparison:
     def shapings(self) -> list[Shapings]:
         """One agent's rewards at common costs, on each data set; none of other comparisons."""
         return compare_shapings(self.results, self.draw, MEASURES[self.sweep.measure])
+
+    @functools.cached_property
+    def shaping_tables(self) -> list[Table]:
+        """Rewards compared, a table for each data set where an agent learned under several."""
+        if shapings := self.shapings:
+            return [shapings_table(one, len(shapings)) for one in shapings]
+        return summary_tables(self.rows, policies_above_random(self.results, self.draw))
 
     def with_rows(self, rows: Sequence[tuple[Cell, Sequence[Finished]]]) -> "Comparison":
         """The same with rows of policies that were judged."""

@@ -213,19 +213,17 @@ def refuse_copies(verdicts: Sequence[Checked]) -> list[Checked]:
     for verdict in verdicts:
         for made in verdict.learned:
             seeds.setdefault(made, set()).add(verdict.seed)
+
+    def copies(learned: Sequence[str]) -> list[str]:
+        return [
+            f"one training under several seeds: {made.split()[0]} is the same to the bit "
+            f"in seeds {sorted(str(seed) for seed in seeds[made])}"
+            for made in learned
+            if len(seeds[made]) > 1
+        ]
+
     return [
-        dataclasses.replace(
-            verdict,
-            problems=(
-                *verdict.problems,
-                *(
-                    f"one training under several seeds: {made.split()[0]} is the same to the bit "
-                    f"in seeds {sorted(str(seed) for seed in seeds[made])}"
-                    for made in verdict.learned
-                    if len(seeds[made]) > 1
-                ),
-            ),
-        )
+        dataclasses.replace(verdict, problems=(*verdict.problems, *copies(verdict.learned)))
         for verdict in verdicts
     ]
 

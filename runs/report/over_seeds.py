@@ -1,6 +1,6 @@
 """A sweep for TensorBoard: a comparison -> event files of means over seeds.
 
-Written to `<log_dir>/_sweeps/<sweep>/`: one run for each label, so that the charts of
+Written to `<log_dir>/tb_means/<sweep>/`: one run for each label, so that the charts of
 `ccenv.runs.tensorboard.charts` compare labels as they compare runs, and the run `_table`
 for all of them. Recorded results are enough: no folder of a single run is read.
 """
@@ -24,9 +24,10 @@ from ccenv.runs.store import folder as run_folder
 from ccenv.runs.store import json_file
 from ccenv.runs.tables.sweep_table import by_dataset, notes, table
 from ccenv.runs.tensorboard.charts import MEASURES, interval_tags, mean_tag, of_a_sweep
-from ccenv.runs.tensorboard.names import readable_name
+from ccenv.runs.tensorboard.names import BOARD, readable_name
 
-SWEEPS_FOLDER, TABLE = "_sweeps", "_table"
+SWEEPS_FOLDER, TABLE = f"{BOARD}_means", "_table"
+"""TensorBoard sorts by name: means stand behind runs."""
 WRITTEN = "written.json"
 """Says of which results the event files are, so that they are not written again."""
 HIGHEST = {"error": 1.0, "density": 1.0}
@@ -116,14 +117,11 @@ def numbers(point: Mapping[str, Any], num_blocks: Sequence[int] | None) -> dict[
 
 
 def write_labels(curves: Mapping[str, Curve], place: Path) -> None:
-    """One run for each label, `mean LABEL`; a rule that does not learn is a level line to the end.
-
-    TensorBoard breaks names at spaces: one of a single long word would hide the ends of all.
-    """
+    """One run for each label; a rule that does not learn is a level line to the end."""
     end = max((images for c in curves.values() for images in c.images_seen), default=0)
     for label, curve in curves.items():
         times = [*curve.images_seen, end] if curve.images_seen == (0,) else curve.images_seen
-        with SummaryWriter(str(place / readable_name(f"mean {label}"))) as writer:
+        with SummaryWriter(str(place / readable_name(label))) as writer:
             for name, intervals in curve.measures.items():
                 for index, images_seen in enumerate(times):
                     one = intervals[min(index, len(intervals) - 1)]

@@ -4,37 +4,29 @@ import json
 import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
 from ccenv.runs.engine.collect_runs import settings_of
 from ccenv.runs.engine.jobs import Comparison, Finished, machine_name
 from ccenv.runs.report.figures import KINDS, PlotView, kind_of_method
-from ccenv.runs.stats.intervals import Interval, mean_interval, with_interval
+from ccenv.runs.stats.intervals import Interval, with_interval
 from ccenv.runs.stats.measures import (
     MASKS,
     MODES,
-    UNKNOWN,
     Result,
-    dataset_of,
     evaluation,
-    shown_evaluation,
 )
 from ccenv.runs.stats.rows import (
     RULE,
-    dropout_curves,
-    floors_at_cost,
     make_rows,
-    random_masks,
-    runs_fallen,
 )
 from ccenv.runs.stats.verdict import AGAINST_RANDOM
-from ccenv.runs.tables.shapings import shapings_table
+from ccenv.runs.tables.shapings import from_least_to_most
 from ccenv.runs.tables.sweep_table import (
     Columns,
     Row,
     Table,
-    by_dataset,
     interval,
     mean_in,
     read_columns,
@@ -115,7 +107,7 @@ def origin_table(finished: Sequence[Finished]) -> Table:
 
 OVERVIEW_NOTE = (
     "Mean over seeds with Student's 95 % interval, from three seeds on; less is better in each "
-    "column. Costs include the policy's own. `front` (*): on the Pareto front of means. Above "
+    "column. Costs include the policy's own. A star: on the Pareto front of means. Above "
     "random masks: error minus random masks' at the same total cost, in points, paired by seed; "
     "better or worse only where that 95 % interval excludes 0. Random masks are always sampled."
 )
@@ -237,150 +229,6 @@ def seeds_table(comparison: Comparison) -> Table:
     return Table("seeds", "Results of each seed", *read_columns(columns, seeds), "On test data.")
 
 
-def from_least_to_most(numbers: Sequence[float], spec: str) -> str:
-    """The smallest and the largest."""
-    return f"{min(numbers):{spec}} to {max(numbers):{spec}}"
-
-
-@dataclass(frozen=True)
-class Shaping:
-    """What agents reach under one reward on one data set."""
-
-    name: str
-    """the reward's."""
-    by_seed: Mapping[int, float]
-    """seed -> mean error above random masks' of the agents that learned under every shaping."""
-    rows: Sequence[Row]
-    """of all agents that learned under it."""
-
-    @property
-    def above(self) -> Interval | None:
-        """Over seeds; None without any."""
-        return mean_interval(list(self.by_seed.values())) if self.by_seed else None
-
-    def means(self, number: str) -> list[float]:
-        """Of a number of each row."""
-        return [row[number]["mean"] for row in self.rows if row[number]]
-
-    @property
-    def verdicts(self) -> str:
-        """How many rows have less error than random masks, the same, more, or no verdict."""
-        counts = [sum(row["verdict"] == verdict for row in self.rows) for verdict in AGAINST_RANDOM]
-        return " / ".join(map(str, [*counts, len(self.rows) - sum(counts)]))
-
-    @property
-    def collapsed(self) -> str:
-        """How many runs ignore the input, by how."""
-        num_runs = sum(len(row["seeds"]) for row in self.rows)
-        fallen = runs_fallen(self.rows)
-        return "\n".join(f"{word}: {number} of {num_runs}" for word, number in fallen.items())
-
-
-SHAPING_COLUMNS: Columns = {
-    "shaping": ("left", lambda one: one.name),
-    "agents": ("right", lambda one: len({row["agent"] for row in one.rows})),
-    "error above random masks' %": ("right .2%", lambda one: one.above),
-    "test error %": (
-        "right",
-        lambda one: from_least_to_most([100 * mean for mean in one.means("error")], ".2f"),
-    ),
-    "total cost": (
-        "right",
-        lambda one: from_least_to_most(one.means("total_cost"), ".3f"),
-    ),
-    "random: less / same / more / none": ("right", lambda one: one.verdicts),
-    "collapsed runs": ("left", lambda one: one.collapsed),
-}
-SHAPING_NOTE = (
-    "Error above random masks': error minus random masks' of the same network at the same total "
-    "cost (between two rates on a logarithmic axis of cost), paired by seed; mean over the rows of "
-    "each agent that learned under every shaping of the table, over these agents, then over seeds, "
-    "with Student's 95 % interval. Lines are in "
-    "the order of its mean, which is no verdict where intervals overlap. Error and total cost (the "
-    "policy's own included): the smallest and the largest of all rows' means, such as of one agent "
-    "under several cost weights. Random: rows with less error than random masks of the same "
-    "total cost, not significantly different, with more, or with no verdict, as in the overview."
-)
-
-
-def by_shaping(rows: Sequence[Row]) -> dict[str, list[Row]]:
-    """Rows of agents that learned, by shaping, in the table's order."""
-    groups: dict[str, list[Row]] = {}
-    for row in rows:
-        if row["learns"] and row["shaping"] != UNKNOWN:
-            groups.setdefault(row["shaping"], []).append(row)
-    return groups
-
-
-def shared_agents(rows: Sequence[Row]) -> list[str]:
-    """Agents that learned under every shaping."""
-    groups = [{row["agent"] for row in group} for group in by_shaping(rows).values()]
-    shared = set.intersection(*groups) if groups else set()
-    return [a for a in dict.fromkeys(row["agent"] for row in rows) if a in shared]
-
-
-Policy = tuple[str, str, str]
-"""Data set, reward and agent."""
-Above = Mapping[Policy, Mapping[int, float]]
-"""Policy -> seed -> error above random masks'."""
-
-
-def policies_above_random(comparison: Comparison) -> Above:
-    """Error minus random masks' at the same total cost: mean over the rows that have one.
-
-    Seeds are those that all these rows have finished.
-    """
-    floors = random_masks(comparison.results)
-    groups: dict[Policy, list[dict[int, float]]] = {}
-    for runs in filter(None, comparison.results.values()):
-        dataset, first = dataset_of(runs[0]), runs[0]
-        curves = dropout_curves(floors.get(dataset, []), comparison.draw, first)
-        if at_cost := floors_at_cost(runs, comparison.draw, curves):
-            errors = {r["seed"]: shown_evaluation(r, comparison.draw)["error"] for r in runs}
-            above = {seed: errors[seed] - floor for seed, floor in at_cost.items()}
-            groups.setdefault((dataset, first["reward"], first["agent"]), []).append(above)
-    return {
-        policy: {
-            seed: sum(one[seed] for one in rows) / len(rows)
-            for seed in sorted(set.intersection(*map(set, rows)))
-        }
-        for policy, rows in groups.items()
-    }
-
-
-def make_shapings(rows: Sequence[Row], above: Above) -> list[Shaping]:
-    """Shapings of one data set, in rising order of their mean error above random masks'.
-
-    Those without a seed that all shared agents have finished come last.
-    """
-    agents, dataset = shared_agents(rows), rows[0]["dataset"]
-    shapings = []
-    for name, group in by_shaping(rows).items():
-        numbers = [above.get((dataset, name, agent), {}) for agent in agents]
-        seeds = set.intersection(*(set(one) for one in numbers)) if numbers else set()
-        means = {s: sum(one[s] for one in numbers) / len(numbers) for s in sorted(seeds)}
-        shapings.append(Shaping(name, means, group))
-    return sorted(shapings, key=lambda one: one.above.mean if one.above else math.inf)
-
-
-def shaping_tables(rows: Sequence[Row], above: Above) -> list[Table]:
-    """What each shaping gives over all agents, where an agent learned under several.
-
-    Else rewards differ with agents, and say nothing.
-    """
-    tables, groups = [], by_dataset(rows)
-    for dataset, group in groups.items():
-        pairs = {(row["agent"], name) for name, own in by_shaping(group).items() for row in own}
-        if len({agent for agent, _ in pairs}) < len(pairs):
-            file_name = "shapings-summary" + (f"-{dataset}" if len(groups) > 1 else "")
-            columns_and_lines = read_columns(SHAPING_COLUMNS, make_shapings(group, above))
-            shared = ", ".join(shared_agents(group)) or "none"
-            note = f"{SHAPING_NOTE} Agents under every shaping: {shared}. Collapsed runs: {RULE}"
-            title = f"What each shaping gives, {dataset}"
-            tables.append(Table(file_name, title, *columns_and_lines, note))
-    return tables
-
-
 def density_table(rows: Sequence[Row]) -> Table:
     """Share of blocks kept in each gated layer."""
 
@@ -445,8 +293,8 @@ LIMIT_COLUMNS: Columns = {
 LIMIT_NOTE = (
     "Training cost: mean compute cost of the images in the last tenth of training, sampled masks. "
     f"Miss: its distance from the limit over the limit; met: at most {WITHIN:.0%}, or below the "
-    "limit at a multiplier of 0, where nothing has to be held back. `price`: the last multiplier, "
-    "of the whole dense network, in units of the reward."
+    "limit at a multiplier of 0, where nothing has to be held back. Last column: the last "
+    "multiplier, of the whole dense network, in units of the reward."
 )
 
 
@@ -461,11 +309,10 @@ def limit_tables(results: Mapping[str, Sequence[Result]]) -> list[Table]:
 
 def all_tables(comparison: Comparison, views: Sequence[PlotView] = ()) -> dict[str, list[Table]]:
     """Every table of the report that has something to say, by section; `views` for the overview."""
-    rows, shapings = comparison.rows, comparison.shapings
+    rows = comparison.rows
     tables = {
         "overview": overview(comparison, views),
-        "shapings": [shapings_table(one, len(shapings)) for one in shapings]
-        or shaping_tables(rows, policies_above_random(comparison)),
+        "shapings": comparison.shaping_tables,
         "density": [density_table(rows), *limit_tables(comparison.results)],
         "seeds": [seeds_table(comparison)],
         "speed": [speed_table(comparison.results)],

@@ -200,14 +200,21 @@ def masks_in_words(learned: Sequence[Row]) -> str:
 
 
 def far_masks(learned: Sequence[Row]) -> list[str]:
-    """A sentence on rows whose other kind of masks gives much another error or cost."""
+    """Sentences on rows whose other kind of masks gives much another error or cost."""
     far = [row for row in learned if row["other_masks"]]
     named = far if len(far) <= NAMED else [row for row in far if row["added"]]
-    said = [f"{row['label']} has {row['other_masks']}" for row in named]
+    groups: dict[str, list[str]] = {}
+    for row in named:
+        kind, numbers = row["other_masks"].split(" ", 1)
+        groups.setdefault(kind, []).append(f"{row['label']} has {numbers}")
+    said = [f"Judged with {kind} masks, {'; '.join(rows)}." for kind, rows in groups.items()]
     if more := len(far) - len(named):
-        rest = "differ much in" if more == len(far) else "also differ much in"
-        said.append(f"error or cost {rest} {more} of {len(learned)} rows")
-    return [f"Under the other kind of masks {'; '.join(said)}."] if said else []
+        also = "also " if named else ""
+        said.append(
+            f"With the other kind of masks, error or cost {also}differ much in {more} of "
+            f"{len(learned)} rows."
+        )
+    return said
 
 
 def matches(baseline: Row, policy: Row) -> bool:

@@ -43,13 +43,20 @@ LEAST, MOST = -0.25, 1.0
 """Thresholds of the performance profile; scores far below 0 count as below them all."""
 
 
-def style_of(standing: Standing, agent: str) -> dict[str, Any]:
-    """Colour and width of an agent's line, the same in every picture."""
-    if agent not in standing.recorded:
-        return {"color": INK, "lw": 1.8, "ls": ("-", "--", ":")[standing.own.index(agent) % 3]}
-    place = standing.recorded.index(agent)
-    dashes = ("-", "--", ":")[place // len(COLORS) % 3]
-    return {"color": COLORS[place % len(COLORS)], "lw": 1.1, "ls": dashes}
+def styles_of(standing: Standing) -> dict[str, dict[str, Any]]:
+    """Agent -> colour and width of its line, the same in every picture.
+
+    Recorded agents of the radar have the first colours, which are farthest apart.
+    """
+    dashes = ("-", "--", ":")
+    styles: dict[str, dict[str, Any]] = {}
+    for place, name in enumerate(standing.own):
+        styles[name] = {"color": INK, "lw": 1.8, "ls": dashes[place % 3]}
+    in_radar = radar_agents(standing)
+    for place, name in enumerate(sorted(standing.recorded, key=lambda name: name not in in_radar)):
+        row, column = divmod(place, len(COLORS))
+        styles[name] = {"color": COLORS[column], "lw": 1.1, "ls": dashes[row % 3]}
+    return styles
 
 
 def radar_agents(standing: Standing) -> list[str]:
@@ -81,10 +88,11 @@ def radar(standing: Standing, agents: list[str]) -> Any:
     axes.set_theta_zero_location("N")
     axes.set_theta_direction(-1)
     handles = []
+    styles = styles_of(standing)
     for name in agents:
         scores = by_skill(standing, name, skills)
         shown = np.clip([*scores, scores[0]], 0, 1)
-        style = style_of(standing, name) | {"marker": "o", "ms": 2.5}
+        style = styles[name] | {"marker": "o", "ms": 2.5}
         handles += axes.plot([*angles, angles[0]], shown, **style)
     axes.set(ylim=(0, 1), yticks=(0.25, 0.5, 0.75, 1.0))
     axes.set_xticks(angles, skills)
@@ -113,12 +121,13 @@ def radar_drawn(standing: Standing) -> Drawn:
 def profile_drawn(standing: Standing) -> Drawn:
     """Share of an agent's runs with more than a score, for every score."""
     thresholds = np.linspace(LEAST, MOST, 126)
+    styles = styles_of(standing)
     series = [
         Series(
             name,
             thresholds.tolist(),
             performance_profile([run.last for run in runs], thresholds).tolist(),
-            style_of(standing, name),
+            styles[name],
         )
         for name, runs in standing.by_agent.items()
     ]

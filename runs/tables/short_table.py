@@ -4,16 +4,16 @@ import html
 import shutil
 import sys
 import textwrap
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from ccenv.runs.stats.intervals import with_interval
 from ccenv.runs.stats.measures import BITS, ERROR
-from ccenv.runs.stats.shapings import Shapings
 from ccenv.runs.stats.verdict import crosses_shapings
-from ccenv.runs.tables.shapings import SHORT_NOTE, shapings_table
+from ccenv.runs.tables.shapings import SHORT_NOTE
 from ccenv.runs.tables.sweep_table import (
     Columns,
     Row,
+    Table,
     by_dataset,
     cell_texts,
     html_table,
@@ -26,10 +26,15 @@ from ccenv.runs.tables.sweep_table import (
 MOST_ROWS = 10
 SHORTEST_NAME = 12
 """Characters that a row's name keeps however narrow the terminal is."""
+WORDS = "reward"
+"""A column of words that is not the first."""
 NOTES = {
+    "minus the first": SHORT_NOTE,
+    "random: less": "random: rows with less error than random masks of the same cost, with as "
+    "much, with more, and without a verdict.",
     "[": "[low, high]: 95 % interval over seeds.",
     " MACs": "MACs: of one input, with the policy's own.",
-    " to ": "a to b: from the agent with the least to the one with the most.",
+    " to ": "a to b: of the row with the least, and of the one with the most.",
     " cost": "cost: these over the dense network's.",
     " vs random": "vs random: points of error above random masks of the same cost.",
     "MACs": "Masks of policies are sampled where a row does not say greedy or as given.",
@@ -46,7 +51,7 @@ def answer(
     description: str,
     rows: Sequence[Row],
     verdict: Sequence[str],
-    rewards: Sequence[Shapings] = (),
+    rewards: Sequence[Table] = (),
     width: int | None = None,
 ) -> str:
     """What a comparison is about, its tables, and the verdict.
@@ -55,81 +60,64 @@ def answer(
         description: a sentence above the tables.
         rows: of `Comparison.rows`.
         verdict: sentences below them.
-        rewards: one agent's, on each data set; see `Comparison.shapings`.
+        rewards: tables of rewards compared; see `Comparison.shaping_tables`.
         width: in characters; that of the terminal, or 80 where there is none.
     """
     width = width or shutil.get_terminal_size().columns
     sentences = (description, " ".join(verdict))
     above, below = (textwrap.fill(text, min(width, WIDEST)) for text in sentences)
-    shapings = [aligned(one, width, "reward") for one in shapings_columns(rewards)]
-    shapings += [textwrap.fill(SHORT_NOTE, min(width, WIDEST))] if shapings else []
-    return "\n\n".join([above, *shapings, short_table(rows, width), below])
+    return "\n\n".join([above, short_table(rows, width, rewards), below])
 
 
-def html_answer(
-    rows: Sequence[Row], verdict: Sequence[str], rewards: Sequence[Shapings] = ()
-) -> str:
+def html_answer(rows: Sequence[Row], verdict: Sequence[str], rewards: Sequence[Table] = ()) -> str:
     """The same for a notebook's cell, the verdict first; arguments as those of `answer`."""
-    shapings = shapings_columns(rewards)
-    parts = [*verdict, *shapings, *([SHORT_NOTE] if shapings else []), *short_parts(rows)]
-    return "".join(map(as_html, [*parts, note_of(short_table(rows))]))
+    note = short_table(rows, WIDEST, rewards).rpartition("\n\n")[2]
+    return "".join(map(as_html, [*verdict, *short_parts(rows, rewards), note]))
 
 
 def as_html(part: str | Cells) -> str:
-    """A paragraph, or a table whose names, texts and rewards are aligned to the left."""
+    """A paragraph, or a table whose names and rewards are aligned to the left."""
     if isinstance(part, str):
         return f"<p>{html.escape(part)}</p>" if part else ""
     first, *_ = part
-    sides = {name: "left" if name in (first, "reward") else "right" for name in part}
+    sides = {name: "left" if name in (first, WORDS) else "right" for name in part}
     return html_table(sides, list(zip(*part.values(), strict=True)))
 
 
-def shapings_columns(rewards: Sequence[Shapings]) -> list[Cells]:
-    """Tables of rewards at common costs."""
-    tables = [shapings_table(one, len(rewards)) for one in rewards]
-    return [
-        dict(zip(one.columns, zip(*one.texts, strict=True), strict=True))
-        for one in tables
-        if one.lines
-    ]
-
-
-def short_table(rows: Sequence[Row], width: int = 80) -> str:
+def short_table(rows: Sequence[Row], width: int = 80, rewards: Sequence[Table] = ()) -> str:
     """Rows of a comparison as text, a table for each data set, and how to read it.
 
     Args:
         rows: of `Comparison.rows`.
         width: of the terminal, in characters.
+        rewards: tables above them.
     """
-    parts = short_parts(rows)
-    lines = [part if isinstance(part, str) else aligned(part, width) for part in parts]
-    tables = "\n".join(lines)
-    return "\n".join([tables, "", textwrap.fill(note_of(tables), min(width, WIDEST))])
+    parts = short_parts(rows, rewards)
+    tables = "\n".join(one if isinstance(one, str) else aligned(one, width) for one in parts)
+    note = " ".join(text for sign, text in NOTES.items() if sign in tables)
+    return "\n".join([tables, "", textwrap.fill(note, min(width, WIDEST))])
 
 
-def note_of(tables: str) -> str:
-    """How to read what stands in them."""
-    return " ".join(text for sign, text in NOTES.items() if sign in tables)
-
-
-def short_parts(rows: Sequence[Row]) -> list[str | Cells]:
-    """Tables of the rows, a few for each data set, and lines between them."""
+def short_parts(rows: Sequence[Row], rewards: Sequence[Table] = ()) -> list[str | Cells]:
+    """Tables of rewards, a table of rows for each data set, and lines between them."""
     parts: list[str | Cells] = []
+    for table in (one for one in rewards if one.lines):
+        columns = zip(table.columns, zip(*table.texts, strict=True), strict=True)
+        cells = {name: [text.replace("\n", "; ") for text in texts] for name, texts in columns}
+        parts += [{name: texts for name, texts in cells.items() if any(texts)}, ""]
     groups = by_dataset(rows)
     for dataset, group in groups.items():
         crossed = crosses_shapings(group)
-        summed = [row for row in group if crossed and row["learns"] and not row["added"]]
-        others = [row for row in group if not any(row is one for one in summed)]
-        shown = most_telling(others)
+        # Too many to be read one by one: rewards stand above.
+        shown = most_telling(
+            [row for row in group if not crossed or not row["learns"] or row["added"]]
+        )
         if len(groups) > 1:
             parts.append(f"{dataset}:")
-        if summed:
-            parts.append(shaping_columns(summed))
-            parts += [""] if shown else []
         if shown:
             parts.append(short_columns(shown))
         if more := len(group) - len(shown):
-            kind = "single" if summed else "more"
+            kind = "single" if crossed else "more"
             parts.append(f"{more} {kind} rows are on the page and in --json.")
     return parts
 
@@ -142,30 +130,6 @@ def most_telling(rows: Sequence[Row]) -> list[Row]:
 
     first = sorted(rows, key=place)[:MOST_ROWS]
     return [row for row in rows if any(row is one for one in first)]
-
-
-def shaping_columns(rows: Sequence[Row]) -> Cells:
-    """Heading -> cells, a line for each reward that several agents learned under."""
-
-    def span(name: str, spec: str, factor: float = 1.0) -> Callable[[Sequence[Row]], str]:
-        def of(group: Sequence[Row]) -> str:
-            means = sorted(factor * row[name]["mean"] for row in group if row[name])
-            return f"{means[0]:{spec}} to {means[-1]:{spec}}" if means else ""
-
-        return of
-
-    columns: Columns = {
-        "shaping": ("left", lambda group: group[0]["shaping"]),
-        "error %": ("right", span("error", ".2f", 100)),
-        "MACs": ("right", span("macs", ",.0f")),
-        "vs random": ("right", span("above_random", "+.1f", 100)),
-        "cost": ("right", span("total_cost", ".3f")),
-    }
-    groups: dict[str, list[Row]] = {}
-    for row in rows:
-        groups.setdefault(row["shaping"], []).append(row)
-    texts = zip(*cell_texts(*read_columns(columns, list(groups.values()))), strict=True)
-    return {name: cells for name, cells in zip(columns, texts, strict=True) if any(cells)}
 
 
 def short_columns(rows: Sequence[Row]) -> Cells:
@@ -194,10 +158,10 @@ def above_random(row: Row) -> str:
     return "" if number is None else with_interval(number, len(row["seeds"]), ".1%", (-1, 1))
 
 
-def aligned(columns: Cells, width: int, words: str = "") -> str:
+def aligned(columns: Cells, width: int) -> str:
     """Columns side by side, as many as fit: the last ones go first, then the middle of long names.
 
-    The first column and that of `words` are aligned to the left.
+    The first column and that of `WORDS` are aligned to the left.
     """
     sizes = {name: max(map(len, (name, *cells))) for name, cells in columns.items()}
     names, *_ = sizes
@@ -215,7 +179,7 @@ def aligned(columns: Cells, width: int, words: str = "") -> str:
         short = name if len(name) <= limit else f"{name[: limit - end - 1]}…{name[-end:]}"
         (_, own), *rest = sizes.items()
         others = [
-            cell.ljust(size) if heading == words else cell.rjust(size)
+            cell.ljust(size) if heading == WORDS else cell.rjust(size)
             for cell, (heading, size) in zip(cells, rest, strict=True)
         ]
         texts.append("  ".join([short.ljust(own), *others]).rstrip())

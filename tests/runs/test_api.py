@@ -156,6 +156,19 @@ def test_what_is_no_agent_is_not_added(add, words, place):
     assert [path.name for path in place.iterdir()] == ["two.toml"]
 
 
+@pytest.mark.parametrize(
+    ("function", "words"),
+    [
+        (ccenv.compare, r"agent=\('rloo', \{'images': 3\}\)"),
+        (ccenv.load, "keyword argument 'images'"),
+    ],
+)
+def test_an_unknown_argument_is_one_error_that_hides_no_other(function, words, place):
+    with pytest.raises(TypeError, match=words) as caught:
+        function(images=3)
+    assert caught.value.__context__ is None
+
+
 def test_recorded_results_are_those_of_the_checkout_or_of_the_package(place):
     assert recorded.results_folders(None) == [recorded.WITH_PACKAGE]
     assert recorded.results_folders(None, is_written=True) == [recorded.IN_CHECKOUT]

@@ -137,18 +137,20 @@ def agents() -> str:
 
 def rewards() -> str:
     """Every reward with its formula and what holds of it."""
-    asked = ("depends on machine", "keeps optimum", "remembers")
     rows = [
         [
             code(name),
             code(line["formula"] or ""),
             f"{bound(line['low'], '-inf')} to {bound(line['high'], 'inf')}",
-            *(cell_text(line[key]) for key in asked),
+            cell_text(line["depends on machine"]),
+            cell_text(line["keeps optimum"]),
+            cell_text(line["remembers"]),
             each(line["reward_kwargs"]),
         ]
         for name, line in list_kind("rewards").items()
     ]
-    return grid(["reward", "formula", "range", *asked, "reward_kwargs"], rows)
+    heads = ["depends on machine", "keeps optimum", "remembers"]
+    return grid(["reward", "formula", "range", *heads, "reward_kwargs"], rows)
 
 
 def networks() -> str:

@@ -28,12 +28,11 @@ from ccenv.runs.report.figures import (
 from ccenv.runs.report.publish import make_report, publish
 from ccenv.runs.report.tables import (
     all_tables,
-    policies_above_random,
-    shaping_tables,
 )
 from ccenv.runs.stats import rows as row_file
 from ccenv.runs.sweeps import Cell, Sweep
 from ccenv.runs.tables.drawing import INK, WIDTH, Drawn, drawn_in_style, new_figure
+from ccenv.runs.tables.shapings import policies_above_random, summary_tables
 from ccenv.runs.tables.sweep_table import Table
 
 
@@ -330,7 +329,7 @@ def test_an_agent_has_one_colour_in_every_figure_and_no_other_has_it_with_its_ma
 def test_a_policys_number_takes_only_seeds_that_all_its_rows_have():
     whole = comparison_of([c for c in CELLS if c.agent == "block_dropout"])
     some = dataclasses.replace(whole, finished=whole.finished[:-1])
-    ((_, _, agent),) = found = policies_above_random(some)
+    ((_, _, agent),) = found = policies_above_random(some.results, some.draw)
     assert agent == "block_dropout"
     ((_, above),) = found.items()
     assert list(above) == [0, 1]
@@ -345,7 +344,7 @@ def shaping_row(agent, shaping, error=0.1, cost=0.2, habit="", verdict="better")
 def test_the_summary_of_a_shaping_counts_verdicts_and_names_who_collapsed():
     rows = [shaping_row("a", "fair"), shaping_row("b", "fair", verdict="no difference")]
     rows += [shaping_row("a", "dear", error=0.9, habit="always off", verdict="outside its costs")]
-    (summary,) = shaping_tables(rows, {("digits", "fair", "a"): {0: 0.5, 1: 0.7}})
+    (summary,) = summary_tables(rows, {("digits", "fair", "a"): {0: 0.5, 1: 0.7}})
     fair, dear = (dict(zip(summary.columns, line, strict=True)) for line in summary.texts)
     assert fair["error above random masks' %"].startswith("60.00 [")
     counts = "random: less / same / more / none"
@@ -357,7 +356,7 @@ def test_the_summary_of_a_shaping_counts_verdicts_and_names_who_collapsed():
 
 def test_an_agent_at_several_cost_weights_counts_once_in_the_summary_of_a_shaping():
     rows = [shaping_row("a", shaping, cost=cost) for shaping in ("x", "y") for cost in (0.1, 0.2)]
-    (summary,) = shaping_tables(rows, {})
+    (summary,) = summary_tables(rows, {})
     for line in summary.texts:
         cells = dict(zip(summary.columns, line, strict=True))
         assert cells["agents"] == "1"

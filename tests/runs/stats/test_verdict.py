@@ -111,13 +111,13 @@ def test_sentences_say_whose_masks_are_greedy_and_where_the_other_kind_is_far_of
     greedy = row_of("a", 0.05, 200, masks="mode", other_masks="sampled 9.00 % at cost 0.300")
     first, _, last = baseline_sentences([greedy, row_of("b", 0.05, 200), STATIC])
     assert first.startswith("On digits (greedy masks: a; sampled masks: b), compared with random ")
-    assert last == "Under the other kind of masks a has sampled 9.00 % at cost 0.300."
+    assert last == "Judged with sampled masks, a has 9.00 % at cost 0.300."
     many = [row_of("c", 0.05, 200, other_masks="greedy 1.00 %") for _ in range(7)]
     added = row_of("d", 0.05, 200, other_masks="greedy 2.00 %", added=True)
-    assert baseline_sentences([*many, added, STATIC])[-1] == (
-        "Under the other kind of masks d has greedy 2.00 %; error or cost also differ much in 7 of "
-        "8 rows."
-    )
+    assert baseline_sentences([*many, added, STATIC])[-2:] == [
+        "Judged with greedy masks, d has 2.00 %.",
+        "With the other kind of masks, error or cost also differ much in 7 of 8 rows.",
+    ]
     alone = baseline_sentences([row_of("b", 0.05, 200), STATIC])
     assert alone[0].startswith("On digits (sampled masks), compared with random masks")
     assert len(alone) == 2

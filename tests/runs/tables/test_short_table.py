@@ -6,6 +6,7 @@ from made_results import table_row as row
 
 from ccenv.runs.stats.verdict import baseline_sentences
 from ccenv.runs.tables.short_table import MOST_ROWS, html_answer, most_telling, short_table
+from ccenv.runs.tables.sweep_table import Table
 
 ABOVE = {"mean": -0.123, "sd": 0.01, "low": -0.13, "high": -0.116}
 ROWS = [row(f"row number {n}", 0.5 - n / 50, 100.0 * n, on_front=n in (0, 1)) for n in range(14)]
@@ -68,12 +69,12 @@ def crossed(agents, shapings):
 def test_agents_crossed_with_shapings_are_a_line_a_shaping_and_a_few_lines_of_prose():
     shapings = [f"reward {letter}" for letter in "abcdefghijkl"]
     rows = crossed(["one", "two", "three", "four"], shapings)
-    table = short_table(rows, 80)
+    lines = [[shaping, "10.00 to 13.00", "collapsed: 1\nconstant: 2"] for shaping in shapings]
+    columns = {"shaping": "left", "error %": "right", "runs": "left"}
+    table = short_table(rows, 80, [Table("shapings", "Shapings", columns, lines)])
     for shaping in shapings:
         (line,) = (line for line in table.splitlines() if line.startswith(shaping))
-        assert " ".join(line.split()[2:]) == (
-            "10.00 to 13.00 100 to 400 +0.0 to +3.0 0.100 to 0.400"
-        )
+        assert line.split()[2:] == ["10.00", "to", "13.00", "collapsed:", "1;", "constant:", "2"]
     assert "48 single rows are on the page and in --json." in table
     sentences = " ".join(baseline_sentences(rows))
     assert sentences.startswith(

@@ -38,7 +38,7 @@ def comparison():
 def board(comparison, tmp_path_factory):
     """The folder for TensorBoard, of a log folder that holds no run."""
     place = over_seeds.write_sweep(comparison, str(tmp_path_factory.mktemp("empty")))
-    assert place.parent.name == "_sweeps"
+    assert place.parent.name == "tb_means"
     return place
 
 
@@ -50,11 +50,11 @@ def scalars(folder, tag):
 def test_each_label_is_a_run_whose_curves_are_means_over_seeds(comparison, board):
     assert {p.name for p in board.iterdir() if p.is_dir()} == {
         "_table",
-        "mean dense",
-        "mean half of all",
-        "mean reinforce",
+        "dense",
+        "half of all",
+        "reinforce",
     }
-    for label, folder in (("reinforce", "mean reinforce"), ("dense", "mean dense")):
+    for label, folder in (("reinforce", "reinforce"), ("dense", "dense")):
         results = comparison.results[label]
         for images_seen, mean in scalars(board / folder, mean_tag("error"))[:1]:
             at_once = [r["curve"][0]["error"] for r in results]
@@ -66,7 +66,7 @@ def test_each_label_is_a_run_whose_curves_are_means_over_seeds(comparison, board
         "total_cost": "total_cost",
         "reward": "mean_return",
     }.items():
-        step, value = scalars(board / "mean reinforce", mean_tag(name))[-1]
+        step, value = scalars(board / "reinforce", mean_tag(name))[-1]
         assert step == END
         assert value == pytest.approx(np.mean([v[field] for v in last]), abs=1e-6)
 
@@ -75,16 +75,12 @@ def test_intervals_are_those_of_the_table_within_what_is_possible(comparison, bo
     low, high = interval_tags("error")
     last = [r["evaluations"][2]["error"] for r in comparison.results["reinforce"]]
     found = mean_interval(last)
-    assert scalars(board / "mean reinforce", low)[-1][1] == pytest.approx(
-        max(found.low, 0), abs=1e-6
-    )
-    assert scalars(board / "mean reinforce", high)[-1][1] == pytest.approx(
-        min(found.high, 1), abs=1e-6
-    )
+    assert scalars(board / "reinforce", low)[-1][1] == pytest.approx(max(found.low, 0), abs=1e-6)
+    assert scalars(board / "reinforce", high)[-1][1] == pytest.approx(min(found.high, 1), abs=1e-6)
 
 
 def test_a_rule_is_a_level_line_to_the_end(board):
-    (begin, first), (end, last) = scalars(board / "mean dense", mean_tag("density"))
+    (begin, first), (end, last) = scalars(board / "dense", mean_tag("density"))
     assert (begin, end) == (0, END)
     assert first == last == 1
 
@@ -98,7 +94,7 @@ def test_margin_charts_find_their_three_curves_in_every_label(board):
     )
     for chart in drawn:
         (series,) = chart["margin"]["series"]
-        for label in ("mean dense", "mean half of all", "mean reinforce"):
+        for label in ("dense", "half of all", "reinforce"):
             assert {series["value"], series["lower"], series["upper"]} <= set(listed[label])
 
 
@@ -122,8 +118,8 @@ def test_what_is_written_already_stays_and_what_changed_is_written_anew(comparis
     assert [path.stat().st_mtime_ns for path in first] == stamps
     fewer = jobs.Comparison(SWEEP, comparison.finished[3:], (), "sampled")
     over_seeds.write_sweep(fewer, str(tmp_path))
-    assert not (place / "mean dense").exists()
-    assert len(list((place / "mean reinforce").iterdir())) == 1
+    assert not (place / "dense").exists()
+    assert len(list((place / "reinforce").iterdir())) == 1
 
 
 def test_a_network_of_its_own_sizes_has_a_density_too():
