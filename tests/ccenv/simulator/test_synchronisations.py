@@ -215,8 +215,7 @@ def test_updates_between_gates_wait_once_a_rollout_and_are_seen_as_on_the_cpu(
             with counting() as counted:
                 rollout = collect_rollout(simulator, agent, agent.generator)
             assert counted is None or counted[0].total() == 1, counted
-            told += [[reading.version for reading in readings]
-                     for readings in simulator.extension("concurrent").read.values()]  # fmt: skip
+            told += simulator.extension("concurrent").read.values()
             agent.update(rollout)
             simulator.update_network()
         return told
