@@ -144,9 +144,3 @@ def test_without_sources_it_says_what_to_put_where(root, monkeypatch):
     monkeypatch.setattr(text_files, "library_texts", lambda: None)
     with pytest.raises(FileNotFoundError, match=r"python_text/train\.txt"):
         text.python_text("train")
-
-
-@pytest.fixture
-def root(tmp_path, monkeypatch):
-    monkeypatch.setenv("CCENV_DATA", str(tmp_path / "data"))
-    return tmp_path / "data"

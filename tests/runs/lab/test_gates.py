@@ -9,6 +9,7 @@ from torch import nn
 import ccenv
 from ccenv.data import Split, load_split
 from ccenv.networks.core.abilities import OwnWeights
+from ccenv.networks.core.check import bill_of
 from ccenv.networks.core.protocol import dense_forward, forward, num_blocks_of, through
 from ccenv.networks.pretrained.smollm import LlamaSizes, smollm2
 from ccenv.networks.vision.early_exit import early_exit
@@ -54,17 +55,10 @@ def test_each_row_is_a_plain_walk_under_its_masks_with_its_bill(build):
         assert row["nll"] == pytest.approx(nll.item(), rel=1e-4)
         assert row["nll_more"] == pytest.approx(row["nll"] - rows[0]["nll"], abs=1e-6)
         assert row["error"] == pytest.approx(float((logits.argmax(1) != labels).float().mean()))
-        assert row["compute_cost"] == pytest.approx(bill(network, images, masks))
+        bill = sum(bill_of(network, images, masks)).double().mean() / network.dense_macs
+        assert row["compute_cost"] == pytest.approx(float(bill))
     assert rows[0]["compute_cost"] == pytest.approx(1)
     assert rows[0]["nll_more_error"] == pytest.approx(0, abs=1e-6)
-
-
-def bill(network, images, masks):
-    hidden, spent = network.start(images), 0
-    for gate, mask in enumerate(masks):
-        spent = spent + network.macs(gate, hidden, mask)
-        hidden = network.step(gate, hidden, mask)
-    return float(spent.double().mean()) / network.dense_macs
 
 
 def test_the_random_half_is_the_same_whatever_the_batch_and_another_for_another_seed():

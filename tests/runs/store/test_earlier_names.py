@@ -13,9 +13,9 @@ from ccenv.runs.commands import train, validate
 from ccenv.runs.config.agent_settings import agent_parameters
 from ccenv.runs.config.settings import make_plan
 from ccenv.runs.replay.rebuilt import plan_of
-from ccenv.runs.store.seal import SEAL, sealed
 from ccenv.simulator.simulator import Simulator
 from ccenv.tasks.probe import PROBE_SETTINGS
+from tests.runs.replay.stored_runs import rewrite
 
 RENAMED = [
     (agent, old, new)
@@ -54,12 +54,12 @@ def test_a_run_of_the_earlier_version_is_validated_and_served_in_silence(tmp_pat
     words += ["images=64", "batch_size=64", "num_kept=2", "shared_blocks=1"]
     assert train.main(["rloo", *words, f"log_dir={tmp_path}"]) == 0
     [config] = tmp_path.rglob("config.json")
+
     # As that version wrote it.
-    for file in (config, config.with_name("result.json")):
-        content = json.loads(file.read_text())
-        own = content.get("settings", content)["agent_settings"]
-        own["always_on"] = own.pop("shared_blocks")
-        file.write_text(json.dumps(sealed(content) if SEAL in content else content, indent=2))
+    def rename(settings):
+        settings["agent_settings"]["always_on"] = settings["agent_settings"].pop("shared_blocks")
+
+    rewrite(config.parent, rename)
     with warnings.catch_warnings():
         warnings.simplefilter("error", FutureWarning)
         assert plan_of(json.loads(config.read_text())).agent_settings["shared_blocks"] == 1
