@@ -226,6 +226,14 @@ REFUSED = [
     ("wta_retrieval", {"tables": 0}, "whole numbers of at least 1"),
     ("wta_retrieval", ON_UNITS, "several blocks to retrieve"),
     ("wta_retrieval", {"env_settings": CONV}, r"of fully\s+connected"),
+    ("sb3_ppo", {"n_steps": 3}, "multiple of the 2 steps"),
+    ("sb3_ppo", {"gamma": 0.99}, "expected gamma=1"),
+    ("sb3_ppo", {"stats_window_size": 1}, "at least the 2 rows"),
+    ("sb3_ppo", {"learning_rat": 0.1}, "did you mean 'learning_rate'"),
+    ("sb3_ppo", {"num_minibatches": 3}, "to divide the 4 steps"),
+    ("sb3_ppo", {"batch_size": 3}, "to divide the 4 steps"),
+    ("sb3_ppo", {"num_minibatches": 0}, "to divide the 4 steps"),
+    ("sb3_ppo", {"num_minibatches": 2, "batch_size": 2}, "leave one out"),
 ]
 
 

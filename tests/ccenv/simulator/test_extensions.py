@@ -5,9 +5,7 @@ import copy
 import pytest
 import torch
 
-from ccenv.agents.reinforce import Reinforce
-from ccenv.agents.systems.noisy_topk import NoisyTopK
-from ccenv.agents.systems.topk import TopK
+from ccenv.agents import AGENTS
 from ccenv.base.seeding import stream
 from ccenv.simulator.evaluate import evaluate
 from ccenv.simulator.extensions.oblivious import Oblivious
@@ -95,7 +93,7 @@ def test_obliviously_updates_land_between_gates_and_the_trace_stays():
 @pytest.mark.parametrize("settings", TOGETHER, ids=str)
 def test_agents_learn_are_judged_and_resume_in_each_combination(settings):
     whole, stopped = simulator_of(**settings), simulator_of(**settings)
-    agent = Reinforce(whole)
+    agent = AGENTS["reinforce"](whole)
     agent.learn(32)
     verdict = evaluate(whole, agent, split="validation")
     assert len(verdict.masks) == len(BLOCKS)
@@ -175,7 +173,7 @@ def test_slots_are_filled_up_billed_and_hide_how_many_blocks_were_asked_for():
     assert found[-1].outcome.macs.unique().tolist() == [64 * 12 + 12 * 12 + 12 * 10]
 
 
-@pytest.mark.parametrize("make", [TopK, NoisyTopK])
+@pytest.mark.parametrize("make", [AGENTS["topk"], AGENTS["noisy_topk"]])
 def test_a_network_that_learns_along_learns_from_what_was_chosen(make):
     plain, wrapped = simulator_of(24, "experts"), simulator_of(24, "experts").extended(Oblivious())
     for simulator in (plain, wrapped):
