@@ -75,7 +75,6 @@ def check_told_in_a_line(words):
             "expected number_learning_rate to be a finite",
         ),
         ("sb3_ppo", {"learning_rate": -1e-9}, "expected learning_rate to be a finite number of"),
-        ("fixed_mask", {"num_search_images": 0}, "fixed_mask stopped by"),
         ("sb3_ppo", {"gama": 1}, "unknown setting 'gama': did you mean 'gamma'?"),
         ("sb3_ppo", {"n_epochs": 0}, "expected n_epochs to be a whole number of at least 1"),
         ("sb3_ppo", {"num_blocks": 4, "batch_size": 1}, "parts of at least 2 steps"),
