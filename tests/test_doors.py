@@ -364,7 +364,7 @@ def hostile_results(place):
 
 def hostile_table(place):
     """A table of masks of the canary's network and data."""
-    table = shipped_table("resnet20").first(4)
+    table = shipped_table("resnet20")
     names = {"network": HOSTILE[0], "dataset": HOSTILE[1], "transforms": (HOSTILE[0],)}
     settings = {"weights": "frozen", "network_kwargs": {"rate": HOSTILE[0]}}
     header = dataclasses.replace(table.header, settings=settings, **names)

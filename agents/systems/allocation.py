@@ -17,7 +17,7 @@ offers at that weight. Left out: samples of a language model as a menu. Values c
 inputs, never from those that the network has learned.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -28,9 +28,8 @@ from ccenv.agents.systems.halting import exits_of
 from ccenv.base.machine import check_fits
 from ccenv.base.seeding import integers, uniform
 from ccenv.base.values import positive_int
-from ccenv.mask_table.menu import menu_scores
-from ccenv.mdp.dynamics import StepOutcome, initial
-from ccenv.networks.core.protocol import GatedNetwork
+from ccenv.mdp.dynamics import EpisodeState, StepOutcome, initial, transition
+from ccenv.networks.core.protocol import GatedNetwork, num_blocks_of
 from ccenv.rewards import check_cost_limit
 from ccenv.simulator.simulator import Simulator
 from ccenv.tasks.allocation import allocate
@@ -188,10 +187,34 @@ def offer_table(simulator: Simulator, menu: Sequence[Tensor]) -> tuple[Tensor, T
     seen, tables = [], []
     for indices in torch.arange(len(simulator.data)).split(BATCH):
         batch = simulator.data.batch(indices.to(device))
-        seen.append(simulator.observe(initial(network, *batch, earlier=simulator.earlier)).cpu())
-        tables.append(menu_scores(network, batch, masks, right_and_cost, simulator.earlier))
+        state = initial(network, *batch, earlier=simulator.earlier)
+        seen.append(simulator.observe(state).cpu())
+        walked = walk_menu(network, state, masks, torch.arange(len(masks)))
+        given = {number: right_and_cost(network, outcome) for number, outcome in walked}
+        tables.append(torch.stack([given[number] for number in range(len(masks))], dim=2))
     values, costs = torch.cat(tables, dim=1)
     return torch.cat(seen), values, costs
+
+
+def walk_menu(
+    network: GatedNetwork, state: EpisodeState, masks: Tensor, numbers: Tensor
+) -> Iterator[tuple[int, StepOutcome]]:
+    """Walks a batch through those of `masks`, bool [masks, num_units], that lead through a state.
+
+    What they have in common at the start is computed once.
+    """
+    blocks = num_blocks_of(network)
+    first = sum(blocks[: state.layer])
+    own = masks[numbers, first : first + blocks[state.layer]]
+    kinds, kind_of = own.unique(dim=0, return_inverse=True)
+    for kind, bits in enumerate(kinds):
+        here = numbers[kind_of == kind]
+        rows = bits.to(state.labels.device).expand(len(state.labels), -1).contiguous()
+        after, outcome = transition(network, state, rows)
+        if outcome.is_last:
+            yield from ((int(number), outcome) for number in here)
+        else:
+            yield from walk_menu(network, after, masks, here)
 
 
 def right_and_cost(network: GatedNetwork, outcome: StepOutcome) -> Tensor:

@@ -163,8 +163,9 @@ OF_MODULES = ("agent", "dataset", "network", "reward")
 """Tables of "module:attribute"."""
 MOVED = {
     "ccenv.networks.pretrained.smollm_text:python_topics": (
-        "ccenv.networks.pretrained.smollm:python_topics"
+        "ccenv.runs.lab.help_topics:python_topics"
     ),
+    "ccenv.networks.pretrained.smollm:python_topics": "ccenv.runs.lab.help_topics:python_topics",
 }
 """What recorded results name by a module of an earlier version, and no table holds."""
 

@@ -1,7 +1,7 @@
 """Stable-Baselines3's view: numpy block masks -> observations, rewards, dones, info dicts."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -20,93 +20,17 @@ from ccenv.mdp.action_codes import make_code
 from ccenv.simulator.simulator import Simulator
 from ccenv.simulator.step import Step
 
-LOCKSTEP_METHODS = ("reset", "step", "step_async", "step_wait", "close")
 
-
-class LockstepVecEnv(VecEnv):
-    """Rows that share one state: attributes and methods are those of all of them."""
-
-    def __init__(self, num_envs: int, inner: Any, *spaces: Any) -> None:
-        """Takes what has the attributes that the view itself lacks."""
-        # Its constructor asks for an attribute.
-        self._inner, self._actions = inner, np.empty(0)
-        self._built_at = time.perf_counter()
-        super().__init__(num_envs, *spaces)
-
-    def step_async(self, actions: np.ndarray) -> None:
-        """Takes the masks of the next `step_wait`: [num_envs, bits] of 0 and 1."""
-        self._actions = actions
-
-    def _final_infos(
-        self,
-        info: dict[str, np.ndarray],
-        observation: np.ndarray,
-        returns: np.ndarray,
-        length: int,
-    ) -> list[dict[str, Any]]:
-        """One dict for each row: what the ended episodes' last `info` says, and SB3's own keys."""
-        seconds = round(time.perf_counter() - self._built_at, 6)
-        infos: list[dict[str, Any]] = []
-        for number, (last, paid) in enumerate(zip(observation, returns.tolist(), strict=True)):
-            row = RowInfo()
-            row["TimeLimit.truncated"], row["terminal_observation"] = False, last
-            row["episode"] = {"r": paid, "l": length, "t": seconds}
-            row.columns, row.number = info, number
-            infos.append(row)
-        return infos
-
-    def get_attr(self, attr_name: str, indices: VecEnvIndices = None) -> list[Any]:
-        """Gives an attribute of this view or what it shows, once for each row asked for."""
-        owner = self if hasattr(self, attr_name) else self._inner
-        value = getattr(owner, attr_name)
-        return [value for _ in self._get_indices(indices)]
-
-    def set_attr(self, attr_name: str, value: Any, indices: VecEnvIndices = None) -> None:
-        """Sets an attribute of this view, for all rows (else ValueError), which share one state."""
-        if len(set(self._get_indices(indices))) != self.num_envs:
-            raise ValueError(
-                f"expected set_attr for all {self.num_envs} rows, got indices {indices!r}; "
-                "the rows share one simulator: leave indices out"
-            )
-        setattr(self, attr_name, value)
-
-    def env_method(
-        self,
-        method_name: str,
-        *method_args: Any,
-        indices: VecEnvIndices = None,
-        **method_kwargs: Any,
-    ) -> list[Any]:
-        """Calls a method once and answers for the rows; ValueError if it would move some."""
-        if method_name in LOCKSTEP_METHODS:
-            raise ValueError(
-                f"expected a method that leaves the rows where they are, got {method_name!r}; "
-                f"all rows go together: call {method_name}() of the environment"
-            )
-        if method_name in (by_row := self.by_row()):
-            rows = by_row[method_name](*method_args, **method_kwargs)
-            return [rows[i] for i in self._get_indices(indices)]
-        result = self.get_attr(method_name, 0)[0](*method_args, **method_kwargs)
-        return [result for _ in self._get_indices(indices)]
-
-    def by_row(self) -> dict[str, Callable[..., Any]]:
-        """Methods that answer for each row."""
-        return {}
-
-    def env_is_wrapped(self, wrapper_class: type, indices: VecEnvIndices = None) -> list[bool]:
-        """True for `Monitor`, whose `episode` entries this view gives itself; else False."""
-        return [wrapper_class is Monitor for _ in self._get_indices(indices)]
-
-
-class BlockSelectionVecEnv(SimulatorView, LockstepVecEnv):
+class BlockSelectionVecEnv(SimulatorView, VecEnv):
     """A batch of `BlockSelectionEnv` as a `VecEnv` of Stable-Baselines3.
 
-    All rows are at the same gate and end together; the step that ends them returns the first
-    observations of the next inputs. On that step each row's info dict holds the scalar
-    environment's last `info`, `terminal_observation`, `TimeLimit.truncated` (False) and `episode`
-    (return `r`, length `l`, seconds `t` since the environment was built), as SB3's `Monitor` gives
-    it; so `env_is_wrapped(Monitor)` is true. On other steps the dicts are empty: filling thousands
-    of dicts costs more than the network. What SB3 itself does not read is filled in on use.
+    All rows are at the same gate and end together, so attributes and methods are those of all of
+    them; the step that ends them returns the first observations of the next inputs. On that step
+    each row's info dict holds the scalar environment's last `info`, `terminal_observation`,
+    `TimeLimit.truncated` (False) and `episode` (return `r`, length `l`, seconds `t` since the
+    environment was built), as SB3's `Monitor` gives it; so `env_is_wrapped(Monitor)` is true. On
+    other steps the dicts are empty: filling thousands of dicts costs more than the network. What
+    SB3 itself does not read is filled in on use.
 
     With Stable-Baselines3 use `n_steps` a multiple of the number of gates, `gamma=1` and
     `stats_window_size` of at least `num_envs`; `ccenv.agents.sb3` does.
@@ -148,14 +72,11 @@ class BlockSelectionVecEnv(SimulatorView, LockstepVecEnv):
         self.simulator = simulator or Simulator(num_envs, **settings)
         self.simulator.reward.check_is_one_number("Stable-Baselines3")
         self.masks = Actions(self.simulator)
-        super().__init__(
-            self.simulator.num_images,
-            self.simulator,
-            observation_space(self.simulator),
-            self.masks.space(),
-        )
         self.steps: list[Step] = []
-        self._is_closed = False
+        self._is_closed, self._actions = False, np.empty(0)
+        self._built_at = time.perf_counter()
+        space = observation_space(self.simulator)
+        super().__init__(self.simulator.num_images, space, self.masks.space())
 
     def reset(self) -> np.ndarray:
         """Starts an episode for every row: observations [num_envs, obs_size] float32.
@@ -176,6 +97,10 @@ class BlockSelectionVecEnv(SimulatorView, LockstepVecEnv):
             self.reset_infos = [told.copy() for _ in range(self.num_envs)]
         return observation
 
+    def step_async(self, actions: np.ndarray) -> None:
+        """Takes the masks of the next `step_wait`: [num_envs, bits] of 0 and 1."""
+        self._actions = actions
+
     def step_wait(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[dict[str, Any]]]:
         """Computes one gated layer of every image under its mask; errors as of `BlockSelectionEnv`.
 
@@ -193,18 +118,23 @@ class BlockSelectionVecEnv(SimulatorView, LockstepVecEnv):
         dones.fill(step.is_over)
         if not step.is_over:
             return observation, reward, dones, [{} for _ in range(self.num_envs)]
-        info = step_info(step, self.simulator.max_blocks, self.simulator.network_version)
-        returns = torch.stack([one.reward for one in self.steps]).sum(dim=0).numpy()
-        infos = self._final_infos(info, observation, returns, len(self.steps))
+        columns = step_info(step, self.simulator.max_blocks, self.simulator.network_version)
+        returns = torch.stack([one.reward for one in self.steps]).sum(dim=0).tolist()
+        seconds = round(time.perf_counter() - self._built_at, 6)
+        infos: list[dict[str, Any]] = []
+        for number, (last, paid) in enumerate(zip(observation, returns, strict=True)):
+            episode = {"r": paid, "l": len(self.steps), "t": seconds}
+            # A dict of its own first: to set keys one by one takes a quarter longer.
+            row = RowInfo(
+                {"TimeLimit.truncated": False, "terminal_observation": last, "episode": episode}
+            )
+            row.columns, row.number = columns, number
+            infos.append(row)
         return self._begin(), reward, dones, infos
 
     def action_masks(self) -> np.ndarray:
         """What MaskablePPO may choose, row by row: see `ccenv.envs.infos.action_masks`."""
         return np.tile(action_masks(self.simulator), (self.num_envs, 1))
-
-    def by_row(self) -> dict[str, Callable[..., Any]]:
-        """See `LockstepVecEnv.by_row`."""
-        return {"action_masks": self.action_masks, "render": self.render_rows}
 
     def render_rows(self) -> Sequence[Any]:
         """Block map of each row: strings with "ansi", uint8 [height, width, 3] else."""
@@ -219,6 +149,45 @@ class BlockSelectionVecEnv(SimulatorView, LockstepVecEnv):
     def close(self) -> None:
         """Ends the environment's life; steps are refused afterwards."""
         self._is_closed = True
+
+    def get_attr(self, attr_name: str, indices: VecEnvIndices = None) -> list[Any]:
+        """Gives an attribute of this view or what it shows, once for each row asked for."""
+        owner = self if hasattr(self, attr_name) else self.simulator
+        value = getattr(owner, attr_name)
+        return [value for _ in self._get_indices(indices)]
+
+    def set_attr(self, attr_name: str, value: Any, indices: VecEnvIndices = None) -> None:
+        """Sets an attribute of this view, for all rows (else ValueError), which share one state."""
+        if len(set(self._get_indices(indices))) != self.num_envs:
+            raise ValueError(
+                f"expected set_attr for all {self.num_envs} rows, got indices {indices!r}; "
+                "the rows share one simulator: leave indices out"
+            )
+        setattr(self, attr_name, value)
+
+    def env_method(
+        self,
+        method_name: str,
+        *method_args: Any,
+        indices: VecEnvIndices = None,
+        **method_kwargs: Any,
+    ) -> list[Any]:
+        """Calls a method once and answers for the rows; ValueError if it would move some."""
+        if method_name in ("reset", "step", "step_async", "step_wait", "close"):
+            raise ValueError(
+                f"expected a method that leaves the rows where they are, got {method_name!r}; "
+                f"all rows go together: call {method_name}() of the environment"
+            )
+        by_row: dict[str, Any] = {"action_masks": self.action_masks, "render": self.render_rows}
+        if method_name in by_row:
+            rows = by_row[method_name](*method_args, **method_kwargs)
+            return [rows[i] for i in self._get_indices(indices)]
+        result = self.get_attr(method_name, 0)[0](*method_args, **method_kwargs)
+        return [result for _ in self._get_indices(indices)]
+
+    def env_is_wrapped(self, wrapper_class: type, indices: VecEnvIndices = None) -> list[bool]:
+        """True for `Monitor`, whose `episode` entries this view gives itself; else False."""
+        return [wrapper_class is Monitor for _ in self._get_indices(indices)]
 
 
 def chosen_images(options: Sequence[dict[str, Any]], group_size: int) -> np.ndarray | None:

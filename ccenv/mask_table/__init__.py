@@ -16,15 +16,11 @@ from ccenv.mask_table.exact import (
     value,
 )
 from ccenv.mask_table.fronts import (
-    PolicyPoint,
     UnitPoint,
-    best_static,
     front,
-    gap_closed,
-    judge_policy,
     oracle_errors,
 )
-from ccenv.mask_table.header import Header, Menu, all_masks, menus_of, number_of
+from ccenv.mask_table.header import Header, Menu, all_masks, menus_of
 from ccenv.mask_table.table import MaskTable, read_table, shipped_table, small, write_table
 
 if TYPE_CHECKING:
@@ -37,18 +33,13 @@ __all__ = [
     "Menu",
     "Optimum",
     "Outcomes",
-    "PolicyPoint",
     "UnitPoint",
     "all_masks",
-    "best_static",
     "build",
     "drawn_menu",
     "front",
-    "gap_closed",
     "gradient",
-    "judge_policy",
     "menus_of",
-    "number_of",
     "optimum",
     "oracle_errors",
     "read_table",

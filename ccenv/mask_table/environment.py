@@ -13,7 +13,7 @@ the network (`straight_through`, `gumbel`, `topk`, `dynamic_gate`, ...) are refu
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -22,15 +22,10 @@ from torch import Tensor
 
 from ccenv.base.registry import check_names
 from ccenv.data import Split
-from ccenv.mask_table.exact import FLOATS
-from ccenv.mask_table.header import Menu, has_all_masks
+from ccenv.mask_table.header import has_all_masks
 from ccenv.mask_table.table import SCORES, MaskTable
-from ccenv.mdp.dynamics import EpisodeState
 from ccenv.networks.core.protocol import Gate, GatedNetwork
-from ccenv.simulator.simulator import Simulator
 
-PART = 256
-"""Inputs whose masks are all looked at together."""
 SURE = 16.0
 """Nll in nats of a wrong answer where a table holds bits alone, or is asked for right or wrong."""
 NEVER = -100.0
@@ -58,20 +53,13 @@ class TableNetwork(GatedNetwork):
     nll: Tensor
     looks: Tensor
 
-    def __init__(
-        self,
-        tables: Sequence[MaskTable],
-        score: str = "log_likelihood",
-        by_gate: bool = True,
-    ) -> None:
+    def __init__(self, tables: Sequence[MaskTable], score: str = "log_likelihood") -> None:
         """Takes the tables of one network, whose inputs are counted through.
 
         Args:
             tables: whole, with looks, MACs and, for "log_likelihood", nll.
             score: "log_likelihood", or "right": answers are then sure of themselves, and tables of
                 bits alone will do.
-            by_gate: gates as the network has them; False: one gate that decides all blocks, a step
-                of an episode instead of many.
 
         Raises:
             ValueError: if tables differ in network or masks, or lack what is needed.
@@ -90,31 +78,20 @@ class TableNetwork(GatedNetwork):
         self.register_buffer("nll", torch.from_numpy(nll))
         looks = np.concatenate([np.asarray(table.look, np.float32) for table in tables])
         self.register_buffer("looks", torch.from_numpy(looks))
-        gates = header.gates if by_gate else (("all gates", header.num_units, "zero"),)
-        for gate in range(len(gates)):
-            bill = tables[0].bills_of(gate) if by_gate else tables[0].macs
+        for gate in range(len(header.gates)):
+            bill = tables[0].bills_of(gate)
             self.register_buffer(f"bills{gate}", torch.from_numpy(bill.copy()))
-        before = np.cumsum([0, *(count for _, count, _ in gates)]).tolist()
+        before = np.cumsum([0, *(count for _, count, _ in header.gates)]).tolist()
         self.gates = tuple(
             Gate(name, count, looks.shape[1] + before[gate], skipped)
-            for gate, (name, count, skipped) in enumerate(gates)
+            for gate, (name, count, skipped) in enumerate(header.gates)
         )
 
     def start(self, inputs: Tensor) -> Prefix:
         """Rows int64 [n, 1] -> where they are before the first gate."""
-        return self.prefixes(0, inputs[:, 0])
-
-    def prefixes(self, gate: int, rows: Tensor) -> Prefix:
-        """Inputs int64 [n] under every mask of the gates before one: n x prefixes rows in all."""
-        blocks, running = [one.num_blocks for one in self.gates[:gate]], torch.ones(1).bool()
-        bits, numbers = torch.zeros(1, 0), torch.zeros(1, dtype=torch.int64)
-        start = Prefix(*(part.to(rows.device) for part in (numbers, numbers, bits, running)))
-        for number, count in enumerate(blocks):
-            masks = torch.from_numpy(Menu(count).bits()).to(rows.device)
-            start = rows_at(start, torch.arange(len(start.rows)).repeat_interleave(len(masks)))
-            start = self.step(number, start, masks.repeat(len(start.rows) // len(masks), 1))
-        found = rows_at(start, torch.arange(len(start.rows)).repeat(len(rows)))
-        return replace(found, rows=rows.repeat_interleave(len(start.rows)))
+        rows = inputs[:, 0]
+        bits, running = torch.zeros(len(rows), 0), torch.ones_like(rows, dtype=torch.bool)
+        return Prefix(rows, torch.zeros_like(rows), bits.to(rows.device), running)
 
     def step(
         self,
@@ -229,7 +206,6 @@ def settings_of_tables(
     *,
     choosing: int = 256,
     score: str = "log_likelihood",
-    by_gate: bool = True,
 ) -> dict[str, Any]:
     """Settings of the environment over tables, for every view and for `Simulator`.
 
@@ -238,7 +214,6 @@ def settings_of_tables(
         judging: of the split "test"; None: the inputs that choose judge too.
         choosing: inputs of `fitting`, the last ones, that are the split "validation".
         score: see `TableNetwork`.
-        by_gate: see `TableNetwork`.
 
     Raises:
         ValueError: if the tables do not go together or lack something.
@@ -263,42 +238,5 @@ def settings_of_tables(
         return Split(rows[:, None], torch.zeros_like(rows), fitting.header.num_classes)
 
     tables = [fitting] if judging is None else [fitting, judging]
-    network = TableNetwork(tables, score, by_gate)
+    network = TableNetwork(tables, score)
     return {"network": network, "dataset": data, "weights": "frozen"}
-
-
-@torch.no_grad()
-def mask_chances(simulator: Simulator, policy: Any, split: str) -> FLOATS:
-    """Probability of every mask under a policy of coins, gate by gate: nothing is drawn.
-
-    Args:
-        simulator: over tables, see `settings_of_tables`.
-        policy: that has a keep probability at each gate, such as an agent.
-        split: whose inputs.
-
-    Returns:
-        float64 [inputs, masks]; `ccenv.mask_table.value(..., masks=...)` is then exact.
-
-    Raises:
-        TypeError: if the policy tells no keep probabilities.
-    """
-    inputs, network, parts = simulator.on_split(split, 1).data.images, simulator.network, []
-    assert isinstance(inputs, Tensor)
-    for rows in inputs[:, 0].split(PART):
-        chances = torch.ones(len(rows), 1, dtype=torch.float64)
-        for gate, count in enumerate(simulator.num_blocks):
-            hidden = network.prefixes(gate, rows)
-            zeros = torch.zeros_like(hidden.rows)
-            state = EpisodeState(rows[:, None], zeros, gate, hidden, None, zeros)
-            keep = policy.keep_probability(simulator.observe(state), gate)
-            if keep is None:
-                raise TypeError(
-                    f"expected a policy with keep probabilities, got {type(policy).__name__}; "
-                    "judge it by ccenv.evaluate"
-                )
-            bits = torch.from_numpy(Menu(count).bits())
-            keep = keep.double().cpu()[:, None]
-            of_masks = torch.where(bits, keep, 1 - keep).prod(dim=2)
-            chances = (chances.view(-1, 1) * of_masks).view(len(rows), -1)
-        parts.append(chances)
-    return torch.cat(parts).cpu().numpy()

@@ -2,12 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ccenv.mask_table.exact import FLOATS, Outcomes, value
+from ccenv.mask_table.exact import FLOATS, Outcomes
 
 SLACK = 1e-9
 """By which a cost may exceed a budget: sums of shares are rounded."""
@@ -89,32 +88,6 @@ def best_of(errors: FLOATS, costs: FLOATS) -> int:
     return int(np.lexsort((costs, errors))[0])
 
 
-def best_static(judge: Outcomes, choose: Outcomes, budget: float) -> tuple[int, float]:
-    """The mask within a budget with the least error on inputs that choose.
-
-    Args:
-        judge: right or wrong of the inputs that judge.
-        choose: of the inputs that choose.
-        budget: most that it may cost, as a share of the dense network's MACs.
-
-    Returns:
-        Its number, and its error on the inputs that judge.
-
-    Raises:
-        ValueError: if no mask is so cheap, or see `front`.
-    """
-    check_same_masks(judge, choose)
-    places = np.flatnonzero(judge.costs <= budget + SLACK)
-    if not len(places):
-        raise ValueError(
-            f"expected a budget of at least {judge.costs.min():.4f}, what the cheapest mask costs, "
-            f"got {budget}"
-        )
-    errors = 1 - choose.scores[:, places].mean(axis=0)
-    number = int(places[best_of(errors, judge.costs[places])])
-    return number, float(1 - judge.scores[:, number].mean())
-
-
 def cheapest_right(
     outcomes: Outcomes, places: NDArray[np.int64]
 ) -> tuple[FLOATS, NDArray[np.bool_]]:
@@ -149,49 +122,3 @@ def oracle_errors(outcomes: Outcomes, budgets: Sequence[float]) -> FLOATS:
     asked = np.asarray(budgets, dtype=np.float64)
     count = np.searchsorted(extra, asked - least + SLACK, side="right")
     return np.where(asked + SLACK < least, np.nan, 1 - count / len(costs))
-
-
-def gap_closed(static_error: float, error: float, oracle_error: float) -> float:
-    """Share of the oracle's lead over a static mask that a policy of the same cost has.
-
-    >>> gap_closed(static_error=0.75, error=0.625, oracle_error=0.25)
-    0.25
-    """
-    lead = static_error - oracle_error
-    return (static_error - error) / lead if lead else float("nan")
-
-
-@dataclass(frozen=True)
-class PolicyPoint:
-    """What a policy reaches, and what is known at its cost; means over the inputs that judge."""
-
-    cost: float
-    """share of the dense network's MACs."""
-    error: float
-    """expected share of wrong answers."""
-    static_error: float
-    """of the best static mask that costs no more."""
-    oracle_error: float
-    """of the oracle at no more on the mean."""
-    gap_closed: float
-    """share of the oracle's lead over the static mask that the policy has."""
-
-
-def judge_policy(judge: Outcomes, choose: Outcomes, **policy: Any) -> PolicyPoint:
-    """Places a policy between the best static mask and the oracle.
-
-    Args:
-        judge: right or wrong of the inputs that judge, whom the policy is for.
-        choose: of the inputs that choose the static mask.
-        **policy: one of the forms of `ccenv.mask_table.value`.
-
-    Raises:
-        ValueError: if it gives no distribution, or see `front`.
-    """
-    right = value(judge, 0.0, **policy)
-    cost = float((right - value(judge, 1.0, **policy)).mean())
-    _, static_error = best_static(judge, choose, cost)
-    oracle_error = float(oracle_errors(judge, [cost])[0])
-    error = float(1 - right.mean())
-    closed = gap_closed(static_error, error, oracle_error)
-    return PolicyPoint(cost, error, static_error, oracle_error, closed)

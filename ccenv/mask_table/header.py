@@ -22,8 +22,6 @@ from ccenv.base.values import shown
 if TYPE_CHECKING:  # tables are read and played without torch
     from ccenv.networks.core.protocol import Gate
 
-MOST_BITS = 24
-"""Of a number that a float32 holds exactly: float products are many times faster than int ones."""
 BITS = NDArray[np.bool_]
 NUMBERS = NDArray[np.int64]
 
@@ -62,33 +60,6 @@ class Menu:
             return np.array([[bit == "1" for bit in mask] for mask in self.masks])
         numbers = np.arange(len(self))[:, None]
         return (numbers >> np.arange(self.num_blocks - 1, -1, -1) & 1).astype(bool)
-
-    def number_of(self, masks: BITS) -> NUMBERS:
-        """Which one a mask is: bool [rows, num_blocks] -> int64 [rows].
-
-        Raises:
-            ValueError: if one is not in the menu.
-        """
-        if self.masks is None:
-            return numbers_of_bits(masks)
-        places = {mask: place for place, mask in enumerate(self.masks)}
-        words = ["".join("01"[bit] for bit in row) for row in masks.astype(int)]
-        if missing := [word for word in words if word not in places]:
-            raise ValueError(
-                f"expected masks of the table's menu ({len(self)} masks), got {missing[0]}; "
-                "build a table whose menu has it"
-            )
-        return np.array([places[word] for word in words], dtype=np.int64)
-
-
-def numbers_of_bits(masks: BITS) -> NUMBERS:
-    """Numbers whose bits these are, the first as the highest: [rows, bits] -> int64 [rows]."""
-    powers = 1 << np.arange(masks.shape[1] - 1, -1, -1)
-    if masks.shape[1] <= MOST_BITS:
-        products: NDArray[np.float32] = masks.astype(np.float32) @ powers.astype(np.float32)
-        return products.astype(np.int64)
-    found: NUMBERS = masks @ powers
-    return found
 
 
 Menus = tuple[Menu, ...]
@@ -133,25 +104,6 @@ def all_masks(menus: Menus) -> BITS:
         left, right = np.repeat(found, len(bits), axis=0), np.tile(bits, (len(found), 1))
         found = np.concatenate([left, right], axis=1)
     return found
-
-
-def number_of(menus: Menus, masks: BITS) -> NUMBERS:
-    """Numbers of masks of all gates, side by side: bool [rows, num_units] -> int64 [rows].
-
-    Raises:
-        ValueError: if they do not have that many bits, or one is not in the table.
-    """
-    masks, blocks = np.asarray(masks), [menu.num_blocks for menu in menus]
-    if masks.dtype != bool or masks.ndim != 2 or masks.shape[1] != sum(blocks):
-        raise ValueError(
-            f"expected bool masks [rows, {sum(blocks)}], got {masks.dtype} {list(masks.shape)}"
-        )
-    if has_all_masks(menus):
-        return numbers_of_bits(masks)
-    numbers = np.zeros(len(masks), dtype=np.int64)
-    for menu, bits in zip(menus, np.split(masks, np.cumsum(blocks)[:-1], axis=1), strict=True):
-        numbers = numbers * len(menu) + menu.number_of(bits)
-    return numbers
 
 
 VERSION = 1

@@ -65,21 +65,6 @@ class MaskTable:
         first = sum(counts[:gate])
         return self.bills[first : first + counts[gate]]
 
-    def first(self, count: int) -> "MaskTable":
-        """The same of its first inputs, in memory: the header says how many, not which checksum.
-
-        Raises:
-            ValueError: if there are not so many.
-        """
-        if not 1 <= count <= self.header.num_images:
-            raise ValueError(f"expected 1..{self.header.num_images} inputs, got {count}")
-        if count == self.header.num_images:
-            return self
-        header = dataclasses.replace(self.header, num_images=count, data="")
-        cut = {name: getattr(self, name) for name in ("right", "nll", "look")}
-        cut = {name: None if part is None else part[:count] for name, part in cut.items()}
-        return dataclasses.replace(self, header=header, **cut)
-
     def is_right(self) -> NDArray[np.bool_]:
         """All bits: bool [num_images, num_masks]."""
         return np.unpackbits(self.right, axis=1, count=self.header.num_masks).view(bool)

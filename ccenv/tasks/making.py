@@ -15,13 +15,22 @@ from ccenv.envs.scalar import BlockSelectionEnv
 from ccenv.envs.vector import BlockSelectionVectorEnv
 from ccenv.tasks.catalogue import OWN, suite
 
-Folder = str | Path | None
-
 
 def task_settings(
-    task: str, score_folder: Folder, agent: str | None, seed: int | None, own: Any
+    task: str,
+    score_folder: str | Path | None = None,
+    agent: str | None = None,
+    seed: int | None = None,
+    **own: Any,
 ) -> dict[str, Any]:
     """A task's settings, with where and as whose the score is written.
+
+    Args:
+        task: name, see `ccenv.suite`.
+        score_folder: where `score.json` is written; by default a new folder in `runs/suite/<task>`.
+        agent: written there.
+        seed: likewise; the environment is reset with it.
+        **own: what a task leaves open, see `ccenv.tasks.catalogue.OWN`.
 
     Raises:
         ValueError: if there is no such task, or a setting is the task's own; the nearest is named.
@@ -33,66 +42,38 @@ def task_settings(
     return found | own | {"task": given}
 
 
-def make(
-    task: str,
-    *,
-    score_folder: Folder = None,
-    agent: str | None = None,
-    seed: int | None = None,
-    **own: Any,
-) -> BlockSelectionEnv:
-    """The scalar environment of a task; arguments as of `make_vec`.
+def make(task: str, *, seed: int | None = None, **settings: Any) -> BlockSelectionEnv:
+    """The scalar environment of a task; settings as of `task_settings`.
 
     Each is scored by itself: of several side by side none has all of the budget's episodes, so take
     one, `make_vec` or `make_sb3`.
     """
-    env = BlockSelectionEnv(**task_settings(task, score_folder, agent, seed, own))
+    env = BlockSelectionEnv(**task_settings(task, seed=seed, **settings))
     if seed is not None:
         env.reset(seed=seed)
     return env
 
 
 def make_vec(
-    num_envs: int = 1,
-    task: str = "basic-4",
-    *,
-    score_folder: Folder = None,
-    agent: str | None = None,
-    seed: int | None = None,
-    **own: Any,
+    num_envs: int = 1, task: str = "basic-4", *, seed: int | None = None, **settings: Any
 ) -> BlockSelectionVectorEnv:
-    """The vector environment of a task.
+    """The vector environment of a task: episodes side by side, each of which counts.
 
-    Args:
-        num_envs: episodes side by side, each of which counts.
-        task: name, see `ccenv.suite`.
-        score_folder: where `score.json` is written; by default a new folder in `runs/suite/<task>`.
-        agent: written there.
-        seed: likewise; the environment is reset with it.
-        **own: what a task leaves open, see `ccenv.tasks.catalogue.OWN`.
-
-    Raises:
-        ValueError: if there is no such task, or a setting is the task's own.
+    Settings are those of `task_settings`.
     """
-    envs = BlockSelectionVectorEnv(num_envs, **task_settings(task, score_folder, agent, seed, own))
+    envs = BlockSelectionVectorEnv(num_envs, **task_settings(task, seed=seed, **settings))
     if seed is not None:
         envs.reset(seed=seed)
     return envs
 
 
 def make_sb3(
-    num_envs: int = 1,
-    task: str = "basic-4",
-    *,
-    score_folder: Folder = None,
-    agent: str | None = None,
-    seed: int | None = None,
-    **own: Any,
+    num_envs: int = 1, task: str = "basic-4", *, seed: int | None = None, **settings: Any
 ) -> Any:
-    """Stable-Baselines3's view of a task; arguments as of `make_vec`."""
+    """Stable-Baselines3's view of a task; settings as of `task_settings`."""
     from ccenv.envs.stable_baselines import BlockSelectionVecEnv
 
-    env = BlockSelectionVecEnv(num_envs, **task_settings(task, score_folder, agent, seed, own))
+    env = BlockSelectionVecEnv(num_envs, **task_settings(task, seed=seed, **settings))
     if seed is not None:
         env.seed(seed)
     return env

@@ -45,27 +45,6 @@ def probe_images(num_images: int, seed: int) -> tuple[Tensor, Tensor]:
     return images.view(num_images, 1, 1, -1), labels
 
 
-def probe_optimal_masks(images: Tensor, num_layers: int) -> list[Tensor]:
-    """The one block a layer that each image needs: bool [batch, 4] each, proved best by a test."""
-    domain = images.flatten(1).argmax(dim=1) // NUM_LABELS
-    return [
-        torch.nn.functional.one_hot((domain + layer) % NUM_DOMAINS, NUM_DOMAINS).bool()
-        for layer in range(num_layers)
-    ]
-
-
-def probe_unit_masks(images: Tensor) -> list[Tensor]:
-    """The one unit of four that each image needs of `probe-residual`: four bool [batch, 1]."""
-    domain = images.flatten(1).argmax(dim=1) // NUM_LABELS
-    return [(domain == unit)[:, None] for unit in range(NUM_DOMAINS)]
-
-
-def probe_exit_masks(images: Tensor) -> list[Tensor]:
-    """Where each image should stop in `probe-exit`: three bool [batch, 1], True = go on."""
-    domain = images.flatten(1).argmax(dim=1) // NUM_LABELS
-    return [(domain > number)[:, None] for number in range(NUM_DOMAINS - 1)]
-
-
 def probe(split: str) -> Split:
     """A tiny task with masks known to be optimal, to tell whether agents learn.
 
@@ -123,7 +102,7 @@ def probe_residual(
 ) -> GatedSequential:
     """Four units, one gate each: an image of domain d needs only unit d.
 
-    The unit kept, a step costs 100 of 430 MACs; the best masks are `probe_unit_masks`.
+    The unit kept, a step costs 100 of 430 MACs.
     """
     check_is_probe(input_shape, num_classes)
     units = {f"unit{domain}": ResidualUnit(reader(domain)) for domain in range(NUM_DOMAINS)}
@@ -136,7 +115,7 @@ def probe_exit(
     """Four units that always run, and an exit after each of the first three.
 
     An image of domain d can be answered from exit d on: stopping there costs 130 (d + 1) of 520
-    MACs, stopping before it gives the class that is always wrong. See `probe_exit_masks`.
+    MACs, stopping before it gives the class that is always wrong.
     """
     check_is_probe(input_shape, num_classes)
     parts: dict[str, nn.Module] = {}

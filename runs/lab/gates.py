@@ -12,15 +12,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ccenv.base.masks import full_mask, random_mask
 from ccenv.base.seeding import stream
 from ccenv.data import Split
 from ccenv.data.registry import SPLITS
-from ccenv.mask_table.menu import answer_scores
 from ccenv.mdp.dynamics import EpisodeState, StepOutcome, initial, outcomes
 from ccenv.networks.core.protocol import GatedNetwork, num_blocks_of
+from ccenv.networks.pretrained.smollm import Llama
 from ccenv.runs.commands.frame import positive, whole_number
 from ccenv.runs.config.values import parse_pairs
 from ccenv.runs.lab.experiment import Experiment, Options
@@ -51,8 +51,8 @@ def without_gates(
 ) -> list[Row]:
     """Evaluates a network with everything kept, without each gate, with half, and with nothing.
 
-    A network with the ability `Everywhere` answers at every symbol of its windows: the label of
-    each is the one behind it. Its MACs stay those of one answer behind the window.
+    `smollm2` answers at every token of its windows: the label of each is the one behind it. Its
+    MACs stay those of one answer behind the window.
 
     Args:
         network: in evaluation mode; not changed.
@@ -79,6 +79,23 @@ def without_gates(
     order = (WHOLE, WITHOUT, HALF, NOTHING)
     keys = sorted(joined, key=lambda key: (order.index(key[0]), key[1] or 0))
     return [row(network, key, joined[key], whole) for key in keys]
+
+
+def answer_scores(network: Any, outcome: StepOutcome) -> Tensor:
+    """Of each input: share of wrong answers, mean nll in nats, and cost: float64 [3, batch]."""
+    assert outcome.logits is not None
+    logits, labels = outcome.logits[:, None], outcome.labels[:, None]
+    if outcome.answers is not None and outcome.targets is not None:
+        logits, labels = outcome.answers, outcome.targets
+    elif isinstance(network, Llama):
+        logits = network.logits_everywhere(outcome.after.hidden)
+        labels = torch.cat([outcome.after.images[:, 1:], labels], dim=1)
+    flat, targets = logits.flatten(0, 1), labels.flatten()
+    nll = nn.functional.cross_entropy(flat, targets, reduction="none").double()
+    wrong = (flat.argmax(dim=1) != targets).double()
+    of_inputs = [values.view(labels.shape).mean(dim=1) for values in (wrong, nll)]
+    cost = outcome.macs.double() / network.dense_macs
+    return torch.stack([*of_inputs, cost]).cpu()
 
 
 def variants(

@@ -7,18 +7,34 @@ from ccenv.base.registry import resolve
 from ccenv.envs.vector import BlockSelectionVectorEnv
 from ccenv.simulator.rollout import walk
 from ccenv.simulator.simulator import Simulator
-from ccenv.tasks.probe import (
-    PROBE_SETTINGS,
-    probe_exit_masks,
-    probe_optimal_masks,
-    probe_unit_masks,
-)
+from ccenv.tasks.probe import NUM_DOMAINS, NUM_LABELS, PROBE_SETTINGS
 from tests.ccenv import episodes
 
+
+def block_masks(images, num_layers=2):
+    """The one block a layer that each image needs."""
+    wanted = [(domains_of(images) + layer) % NUM_DOMAINS for layer in range(num_layers)]
+    return [torch.nn.functional.one_hot(one, NUM_DOMAINS).bool() for one in wanted]
+
+
+def unit_masks(images):
+    """The one unit of four that each image needs of `probe-residual`."""
+    return [(domains_of(images) == unit)[:, None] for unit in range(NUM_DOMAINS)]
+
+
+def exit_masks(images):
+    """Where each image should stop in `probe-exit`: True = go on."""
+    return [(domains_of(images) > number)[:, None] for number in range(NUM_DOMAINS - 1)]
+
+
+def domains_of(images):
+    return images.flatten(1).argmax(dim=1) // NUM_LABELS
+
+
 OPTIMA = {
-    "blocks": (PROBE_SETTINGS, lambda images: probe_optimal_masks(images, 2)),
-    "units": ({"dataset": "probe", "network": "probe-residual"}, probe_unit_masks),
-    "exits": ({"dataset": "probe", "network": "probe-exit"}, probe_exit_masks),
+    "blocks": (PROBE_SETTINGS, block_masks),
+    "units": ({"dataset": "probe", "network": "probe-residual"}, unit_masks),
+    "exits": ({"dataset": "probe", "network": "probe-exit"}, exit_masks),
 }
 """Probe -> settings of its environment, and the best masks of images."""
 UNEVEN = episodes.UNEVEN | {"network": "mlp"}

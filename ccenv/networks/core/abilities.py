@@ -242,14 +242,6 @@ class AnswersOften:
         raise NotImplementedError
 
 
-class Everywhere:
-    """A language model that could answer behind each symbol of a window."""
-
-    def logits_everywhere(self, hidden: Any) -> Tensor:
-        """After the last gate: float [rows, length, num_classes]; the last is `logits`."""
-        raise NotImplementedError
-
-
 class OwnMemory:
     """Keeps less than its tensors, as a pruned network, whose zeros need no place."""
 

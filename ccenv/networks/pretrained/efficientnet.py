@@ -7,7 +7,7 @@ squeeze and excitation, ReLU6, stem and head of a fixed width, blocks as in Sand
 
 import functools
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -167,8 +167,7 @@ def efficientnet_lite0(
 ) -> GatedSequential:
     """EfficientNet-Lite0: a gate for each of its 9 residual blocks, 16 blocks in all.
 
-    Other sizes need random weights. A linear head starts at zero, and `fit_head` learns
-    it.
+    Other sizes need random weights. A linear head starts at zero and is learned beforehand.
 
     Args:
         input_shape: (1 or 3, height, width) of images in [0, 1]; the stem resizes them.
@@ -225,77 +224,35 @@ def efficientnet_lite0(
     return network.to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload, unused-ignore]
 
 
-def fit_head(
-    network: GatedSequential,
-    split: Split,
-    *,
-    l2: float = 3e-3,
-    num_iterations: int = 100,
-    progress: Callable[[int], None] | None = None,
-) -> float:
-    """Learns the last linear layer, called `fc`; everything else stays as it is.
-
-    Deterministic: `logistic_regression` on all images at once, whose features are computed once and
-    take 4 bytes x width each. `progress` is called with the number of images done. Returns the mean
-    loss in nats without the penalty; a head for other classes is refused (ValueError).
-    """
-    fc = dict(network.head.named_children()).get("fc")
-    if not isinstance(fc, nn.Linear) or fc.out_features != split.num_classes:
-        raise ValueError(
-            f"expected a head whose layer `fc` answers for {split.num_classes} classes, got {fc}; "
-            'build the network with num_classes of the data set and head="linear"'
-        )
-    parts = []
-    with torch.no_grad():
-        for rows in torch.arange(len(split)).split(BATCH):
-            images, _ = split.batch(rows)
-            hidden = through(network, images.to(fc.weight.device), lambda gate, _: None)
-            parts.append(network.head.pooled(hidden.x))  # type: ignore[operator]
-            if progress is not None:
-                progress(int(rows[-1]) + 1)
-    weight, bias, loss = logistic_regression(
-        torch.cat(parts), split.labels.to(fc.weight.device), split.num_classes, l2, num_iterations
-    )
-    with torch.no_grad():
-        fc.weight.copy_(weight)
-        fc.bias.copy_(bias)
-    return loss
-
-
 def logistic_regression(
-    features: Tensor, labels: Tensor, num_classes: int, l2: float = 3e-3, num_iterations: int = 100
-) -> tuple[Tensor, Tensor, float]:
+    features: Tensor, labels: Tensor, num_classes: int, l2: float = 3e-3
+) -> tuple[Tensor, Tensor]:
     """Multinomial logistic regression by L-BFGS, of features float [rows, width].
 
     `l2` is the penalty on squared weights, of features scaled to variance 1.
 
     Returns:
-        Weights [num_classes, width] and bias [num_classes] for features as they are, and the mean
-        loss in nats without the penalty.
+        Weights [num_classes, width] and bias [num_classes] for features as they are.
     """
     mean, deviation = features.mean(dim=0), features.std(dim=0, correction=0).clamp_min(1e-6)
     scaled = (features - mean) / deviation
     weight = torch.zeros(num_classes, features.shape[1], device=features.device)
     weight, bias = weight.requires_grad_(), weight.new_zeros(num_classes).requires_grad_()
     optimizer = torch.optim.LBFGS(
-        [weight, bias], max_iter=num_iterations, history_size=20, line_search_fn="strong_wolfe"
+        [weight, bias], max_iter=100, history_size=20, line_search_fn="strong_wolfe"
     )
-
-    def loss_now() -> Tensor:
-        logits = nn.functional.linear(scaled, weight, bias)
-        return nn.functional.cross_entropy(logits, labels)
 
     def closure() -> Tensor:
         optimizer.zero_grad()
-        loss = loss_now() + l2 * weight.square().sum()
+        logits = nn.functional.linear(scaled, weight, bias)
+        loss = nn.functional.cross_entropy(logits, labels) + l2 * weight.square().sum()
         loss.backward()
         return loss
 
     optimizer.step(closure)
     with torch.no_grad():
-        loss = float(loss_now())
         plain = weight / deviation
-        return plain, bias - plain @ mean, loss
+        return plain, bias - plain @ mean
 
 
 class WithLinearHead(GatedSequential):
@@ -304,10 +261,29 @@ class WithLinearHead(GatedSequential):
     abilities: Abilities = (*GatedSequential.abilities, Beforehand)
 
     def learn_beforehand(self, split: Split) -> None:
-        """Learns the head on a split's images; see `fit_head`."""
+        """Learns the head's linear layer, called `fc`; everything else stays as it is.
+
+        Deterministic: `logistic_regression` on all images at once, whose features are computed once
+        and take 4 bytes x width each. A head for other classes is refused (ValueError).
+        """
+        fc = dict(self.head.named_children()).get("fc")
+        if not isinstance(fc, nn.Linear) or fc.out_features != split.num_classes:
+            raise ValueError(
+                f"expected a head whose layer `fc` answers for {split.num_classes} classes, got "
+                f'{fc}; build the network with num_classes of the data set and head="linear"'
+            )
         title = f"ccenv: features of {len(split):,} images for a linear head (once, then cached)"
-        with tqdm(total=len(split), desc=title, unit="image", mininterval=0.5, disable=None) as bar:
-            fit_head(self, split, progress=lambda done: bar.update(done - bar.n))
+        batches, parts = torch.arange(len(split)).split(BATCH), []
+        with torch.no_grad():
+            for rows in tqdm(batches, title, mininterval=0.5, disable=None):
+                images, _ = split.batch(rows)
+                hidden = through(self, images.to(fc.weight.device), lambda gate, _: None)
+                parts.append(self.head.pooled(hidden.x))  # type: ignore[operator]
+        labels = split.labels.to(fc.weight.device)
+        weight, bias = logistic_regression(torch.cat(parts), labels, split.num_classes)
+        with torch.no_grad():
+            fc.weight.copy_(weight)
+            fc.bias.copy_(bias)
 
 
 def load_lite0(network: GatedSequential, tensors: Mapping[str, Tensor], is_own: bool) -> None:

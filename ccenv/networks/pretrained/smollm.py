@@ -3,19 +3,16 @@
 Allal et al. 2025, "SmolLM2" (arXiv 2502.02737), a Llama (Touvron et al. 2023, arXiv 2302.13971):
 rotary positions (Su et al. 2021, arXiv 2104.09864), root mean square norms, gated feed-forward
 layers; with grouped queries (Ainslie et al. 2023, arXiv 2305.13245) and one matrix for both ends.
-Next to it Python's help texts as windows of its tokens.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from ccenv.base.registry import check_names
-from ccenv.data import SPLITS, Split
-from ccenv.networks.core.abilities import Everywhere, OwnWeights, ReadsSymbols
+from ccenv.networks.core.abilities import OwnWeights, ReadsSymbols
 from ccenv.networks.core.exit_state import Flow
 from ccenv.networks.core.protocol import Abilities
 from ccenv.networks.core.sequential import GatedSequential
@@ -139,7 +136,7 @@ class NextToken(nn.Module):
 class Llama(GatedSequential):
     """Predicts the next token at every position of a window, not only behind its last."""
 
-    abilities: Abilities = (*GatedSequential.abilities, Everywhere, ReadsSymbols)
+    abilities: Abilities = (*GatedSequential.abilities, ReadsSymbols)
 
     def __init__(self, length: int, sizes: LlamaSizes) -> None:
         """Draws random weights; the MACs are those of windows of a length."""
@@ -155,7 +152,7 @@ class Llama(GatedSequential):
         self.symbols_read = sizes.vocabulary
 
     def logits_everywhere(self, hidden: Flow) -> Tensor:
-        """See `Everywhere`: [rows, length, vocabulary]."""
+        """Answers behind each token, as `logits` behind the last: [rows, length, vocabulary]."""
         return self.running()[2].everywhere(hidden.x)  # type: ignore[operator]
 
 
@@ -225,54 +222,6 @@ def smollm_name(name: str) -> str:
     return f"parts.{part}.body.{TENSORS[kind]}.weight"
 
 
-def tokenizer() -> Any:
-    """SmolLM2's tokeniser from the same file: a `tokenizers.Tokenizer`."""
-    fields = gguf_reader().fields
-    tokens = fields["tokenizer.ggml.tokens"].contents()
-    merges = [tuple(pair.split(" ")) for pair in fields["tokenizer.ggml.merges"].contents()]
-    kinds = fields["tokenizer.ggml.token_type"].contents()
-    library = needed("tokenizers")
-    vocabulary = {token: number for number, token in enumerate(tokens)}
-    made = library.Tokenizer(library.models.BPE(vocabulary, merges))
-    before = library.pre_tokenizers
-    # The file calls this "smollm": digits alone, then GPT-2's words.
-    made.pre_tokenizer = before.Sequence(
-        [before.Digits(individual_digits=True), before.ByteLevel(add_prefix_space=False)]
-    )
-    made.decoder = library.decoders.ByteLevel()
-    control = 3
-    made.add_special_tokens([t for t, kind in zip(tokens, kinds, strict=True) if kind == control])
-    return made
-
-
-def windows(texts: Sequence[Tensor], length: int, step: int = 1) -> tuple[Tensor, Tensor]:
-    """Cuts texts into inputs and labels: each window's label is the token behind it.
-
-    No window spans two texts; a text that is too short for one is left out.
-
-    Args:
-        texts: int64 [n] each.
-        length: tokens of a window.
-        step: tokens from one window to the next.
-
-    Returns:
-        Windows int64 [m, length] and labels int64 [m].
-
-    >>> windows([torch.arange(5)], length=3)
-    (tensor([[0, 1, 2],
-            [1, 2, 3]]), tensor([3, 4]))
-    """
-    longest = max(map(len, texts), default=0)
-    if not 1 <= length < longest or step < 1:
-        raise ValueError(
-            f"expected step={step} >= 1 and length={length} >= 1 below that of the longest text, "
-            f"{longest} tokens; choose shorter windows"
-        )
-    long = [text for text in texts if len(text) > length]
-    inputs = torch.cat([text[:-1].unfold(0, length, step) for text in long])
-    return inputs, torch.cat([text[length::step] for text in long])
-
-
 SMOLLM2_135M = LlamaSizes(49_152, 576, 30, 9, 3, 1536)
 
 
@@ -317,43 +266,3 @@ def smollm2(
     load_smollm2(network, tensors)
     network.abilities += (OwnWeights,)
     return network.eval()
-
-
-PARTS = ("test", "train", "train", "train", "validation")
-"""Which split every fifth topic belongs to, in alphabetical order."""
-
-
-def python_topics(split: str, length: int = 64, step: int | None = None) -> Split:
-    """Windows of the topics that Python's `help` explains, and the token behind each window.
-
-    The text is `pydoc_data.topics` of the Python that runs, so it differs a little between versions
-    (3.11: 113 thousand tokens in 79 topics). Topics are whole in one split, and no window spans two
-    of them; one that is too short for a window is left out.
-
-    Args:
-        split: "train", "validation" or "test".
-        length: tokens of a window.
-        step: tokens from one window to the next; None: `length`, so that none is in two of them.
-
-    Returns:
-        int64 [n, length] and labels int64 [n]; as many classes as the tokeniser has tokens.
-
-    Raises:
-        ImportError: if the tokeniser's package or its reader is not installed.
-        ValueError: if the split is unknown or no topic has such a window.
-    """
-    check_names([split], SPLITS, "split")
-    texts = topics(split)
-    found = tokenizer().encode_batch(texts)
-    tokens = [torch.tensor(one.ids, dtype=torch.int64) for one in found]
-    inputs, labels = windows(tokens, length, length if step is None else step)
-    return Split(inputs, labels, SMOLLM2_135M.vocabulary)
-
-
-def topics(split: str) -> list[str]:
-    """Texts of a split's topics, in alphabetical order of their names."""
-    # Half a megabyte of text, which nobody else needs.
-    from pydoc_data.topics import topics as all_topics
-
-    names = sorted(all_topics)
-    return [all_topics[n] for i, n in enumerate(names) if PARTS[i % len(PARTS)] == split]

@@ -27,12 +27,10 @@ during a gate, hardware, and guarantees beyond Python's.
 """
 
 import contextlib
-import copy
 import functools
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -41,7 +39,7 @@ from torch import Tensor, nn
 from ccenv.base.registry import check_names
 from ccenv.mdp.dynamics import StepOutcome
 from ccenv.networks.core.parameters import inactive_entries, off_for_all
-from ccenv.networks.core.protocol import Earlier, GatedNetwork, started
+from ccenv.networks.core.protocol import GatedNetwork
 from ccenv.simulator.step import Extension
 
 KINDS = ("inactive", "unsafe", "policy")
@@ -91,16 +89,6 @@ def moments_of(optimizer: torch.optim.Optimizer, parameter: Tensor) -> dict[str,
     }
 
 
-@dataclass(frozen=True)
-class Reading:
-    """A part of the parameters as it was at a moment."""
-
-    version: int
-    """how often it had changed before, as far as was seen."""
-    tensors: Mapping[str, Tensor]
-    """name -> a copy."""
-
-
 class VersionedPart:
     """Parameters that are read together; every change is seen at the next reading.
 
@@ -108,44 +96,23 @@ class VersionedPart:
     device at every gate. A write of the same values is a change, one through `.data` is not seen.
     """
 
-    def __init__(self, tensors: Mapping[str, Tensor]) -> None:
-        """Starts with version 0; the tensors are looked at and never changed."""
-        self.live = dict(tensors)
+    def __init__(self, module: nn.Module) -> None:
+        """Starts with version 0; the module is looked at and never changed."""
+        self.live = list(module.state_dict(keep_vars=True).values())
         self.restart(0)
 
-    def read(self) -> Reading:
-        """What is there now; copied only where something has changed."""
+    def read(self) -> int:
+        """The version that is there now: how often it has changed, as far as was seen."""
         if self._writes() != self.writes:
-            self.restart(self.last.version + 1)
-        return self.last
+            self.restart(self.version + 1)
+        return self.version
 
     def restart(self, version: int) -> None:
         """Takes what is there now for this version."""
-        copies = {name: live.detach().clone() for name, live in self.live.items()}
-        self.last, self.writes = Reading(version, copies), self._writes()
+        self.version, self.writes = version, self._writes()
 
     def _writes(self) -> list[int]:
-        return [live._version for live in self.live.values()]
-
-
-class Composite(nn.Module):
-    """Versions of a network, one for each gate: what requests read while updates landed."""
-
-    def __init__(self, versions: Sequence[GatedNetwork]) -> None:
-        """Takes what each gate reads; the first also starts, and the last also answers."""
-        super().__init__()
-        self.versions = nn.ModuleList(versions)
-
-    def forward(
-        self, inputs: Tensor, masks: Sequence[Tensor], earlier: Earlier | None = None
-    ) -> Tensor:
-        """Logits [batch, num_classes], see `GatedNetwork.forward` and `ReadsEarlier.start`."""
-        versions: Any = self.versions
-        hidden = started(versions[0], inputs, earlier=earlier)
-        for gate, mask in enumerate(masks):
-            hidden = versions[gate].step(gate, hidden, mask)
-        logits: Tensor = versions[-1].logits(hidden)
-        return logits
+        return [live._version for live in self.live]
 
 
 @functools.cache
@@ -185,8 +152,8 @@ class Concurrent(Extension):
         self.between_gates: list[Callable[[int], None]] = []
         """Called with the number of the gate behind which something may land."""
         self.policy_parts: list[VersionedPart] = []
-        self.read: dict[str, list[Reading]] = {"network": [], "policy": []}
-        """What the requests under way, or those of the last episode, have read of each group."""
+        self.read: dict[str, list[int]] = {"network": [], "policy": []}
+        """Versions that requests under way, or of the last episode, have read of each group."""
 
     @property
     def tells(self) -> str | None:
@@ -219,13 +186,13 @@ class Concurrent(Extension):
                     f"{type(network).__name__}; use concurrent='unsafe' or 'policy'"
                 )
         self.network, self.num_gates = network, num_gates
-        self.network_part = VersionedPart(network.state_dict(keep_vars=True))
+        self.network_part = VersionedPart(network)
 
     def watch(self, layers: Sequence[nn.Module] | nn.ModuleList) -> None:
         """Tells the versions of a policy too: of the layers that decide, one for each gate."""
         if len(layers) != self.num_gates:
             raise ValueError(f"expected {self.num_gates} layers of a policy, got {len(layers)}")
-        self.policy_parts = [VersionedPart(layer.state_dict(keep_vars=True)) for layer in layers]
+        self.policy_parts = [VersionedPart(layer) for layer in layers]
 
     @property
     def parts(self) -> list[VersionedPart]:
@@ -265,8 +232,7 @@ class Concurrent(Extension):
         for group, name in (("network", "versions"), ("policy", "policy_versions")):
             if group == "policy" and not self.policy_parts:
                 continue
-            versions = [reading.version for reading in self.read[group]]
-            versions += [-1] * (lengths[group] - len(versions))
+            versions = self.read[group] + [-1] * (lengths[group] - len(self.read[group]))
             told[name] = torch.tensor(versions).expand(rows, -1)
         return told
 
@@ -302,27 +268,9 @@ class Concurrent(Extension):
             return contextlib.nullcontext()
         return only_entries(simulator.trainer, inactive_entries(self.network, simulator.masks))
 
-    def composite(self) -> Composite:
-        """The network that the last requests have read (RuntimeError if none is finished).
-
-        With the same inputs and masks it gives their answers bit for bit, with gradients on or off:
-        its parameters do not learn, as those that do take a kernel that rounds otherwise.
-        Of sequences it is called with the simulator's `earlier`.
-        """
-        readings = self.read["network"]
-        if len(readings) <= self.num_gates:
-            raise RuntimeError("expected a finished episode, got none; step to its end first")
-        versions: dict[int, GatedNetwork] = {}
-        for reading in readings:
-            if reading.version not in versions:
-                version = copy.deepcopy(self.network).requires_grad_(False)
-                version.load_state_dict(reading.tensors)
-                versions[reading.version] = version
-        return Composite([versions[reading.version] for reading in readings[: self.num_gates]])
-
     def state(self, *, begun: bool) -> list[int]:
         """Numbers of the parts' versions."""
-        return [part.read().version for part in self.parts]
+        return [part.read() for part in self.parts]
 
     def load_state(self, state: Sequence[int]) -> None:
         """Goes on counting."""

@@ -2,7 +2,7 @@
 
 Gymnasium's and Stable-Baselines3's views beside the bare network (`environment`), TorchRL's beside
 the vector environment (`torchrl`). Episodes over sequences beside the network's own walk with a
-cache.
+cache. The environment's share of the time in which Stable-Baselines3's PPO learns.
 """
 
 import itertools
@@ -46,14 +46,16 @@ processor's time where torch has one thread (waiting for other programs is not c
 the bare network (the kernels, without an environment) in the same round: median [quartiles]; and to
 the same network by dense products times masks. Single environments (DummyVecEnv, SyncVectorEnv)
 hold one image each. Over sequences an image is a position, of as many sequences of 32 symbols as
-there are images, and the bare network starts, computes, answers and leaves its cache."""
+there are images, and the bare network starts, computes, answers and leaves its cache. Of PPO:
+the environment's share of the time in which the README's ten lines learn, median [quartiles]."""
 COLUMNS = {
     "view": "<{view}",
     "images": ">{num_images:,}",
     "images/s": ">{images_per_second:,.0f}",
     "env steps/s": ">{steps_per_second:,.0f}",
-    "of the bare network": "<{ratio:.2f} [{ratio_low:.2f}, {ratio_high:.2f}]",
+    "of the bare network": "<?{ratio:.2f} [{ratio_low:.2f}, {ratio_high:.2f}]",
     "of the dense loop": ">?{dense_ratio:.2f}",
+    "of PPO": "<?{share:.3f} [{share_low:.3f}, {share_high:.3f}]",
 }
 
 
@@ -150,6 +152,55 @@ def measured(*, quick: bool, rounds: int) -> Iterator[Row]:
         yield from speeds(size, seconds_in_turns(episodes, rounds, seconds, work_clock()))
     for name in OVER_SEQUENCES[:1] if quick else OVER_SEQUENCES:
         yield from speeds_over_sequences(name, rounds, seconds)
+    yield share_of_ppo(rounds, rollouts=1 if quick else 10)
+
+
+def share_of_ppo(rounds: int, rollouts: int) -> Row:
+    """The environment's time while PPO of the README's ten lines learns, over all of it."""
+    from stable_baselines3 import PPO
+
+    from ccenv.envs.stable_baselines import BlockSelectionVecEnv
+
+    clock = work_clock()
+    steps, images = 8, 256
+    env = BlockSelectionVecEnv(images, reward="nll_minus_cost", observation="summary")
+    spent: list[float] = []
+    for name in ("step_async", "step_wait"):
+        setattr(env, name, timed_call(getattr(env, name), clock, spent))
+    settings: dict[str, Any] = {"batch_size": 512, "n_epochs": 4, "learning_rate": 0.01}
+    policy = {"net_arch": {"pi": [], "vf": [64]}}
+    model = PPO(
+        "MlpPolicy", env, n_steps=steps, gamma=1.0, policy_kwargs=policy, seed=0, **settings
+    )
+    model.learn(steps * images)
+    own: list[float] = []
+    whole: list[float] = []
+    for _ in range(rounds):
+        spent.clear()
+        start = clock()
+        model.learn(rollouts * steps * images)
+        whole.append(clock() - start)
+        own.append(sum(spent))
+    rate = rollouts * steps * images / statistics.median(whole)
+    return {
+        "view": "sb3_vec_env, PPO learns",
+        "num_images": images,
+        "images_per_second": rate / env.simulator.num_layers,
+        "steps_per_second": rate,
+        **ratio("share", own, whole),
+    }
+
+
+def timed_call(call: Callable[..., Any], clock: Callable[[], float], spent: list[float]) -> Any:
+    """A function whose calls add their seconds to a list."""
+
+    def timed(*arguments: Any) -> Any:
+        start = clock()
+        found = call(*arguments)
+        spent.append(clock() - start)
+        return found
+
+    return timed
 
 
 def speeds_over_sequences(name: str, rounds: int, seconds: float) -> Iterator[Row]:

@@ -17,13 +17,7 @@ from ccenv.mask_table.exact import (
     rewards,
     value,
 )
-from ccenv.mask_table.fronts import (
-    best_static,
-    front,
-    gap_closed,
-    judge_policy,
-    oracle_errors,
-)
+from ccenv.mask_table.fronts import front, oracle_errors
 
 MASKS = np.array(list(itertools.product([False, True], repeat=3)))
 COSTS = MASKS @ np.array([0.25, 0.25, 0.5])
@@ -155,11 +149,9 @@ def test_the_oracle_within_a_budget_is_the_best_of_all_assignments(seed, share):
     assert oracle_errors(outcomes, [budget])[0] == pytest.approx(min(errors))
 
 
-def test_a_budget_below_the_cheapest_mask_has_no_oracle_and_no_static_mask():
+def test_a_budget_below_the_cheapest_mask_has_no_oracle():
     dear = Outcomes(np.ones((2, 2), dtype=bool), np.array([0.5, 1.0]), np.arange(2), 1)
     assert np.isnan(oracle_errors(dear, [0.4])).all()
-    with pytest.raises(ValueError, match="cheapest"):
-        best_static(dear, dear, 0.4)
 
 
 def test_static_random_and_oracle_are_those_that_a_hand_finds():
@@ -173,7 +165,6 @@ def test_static_random_and_oracle_are_those_that_a_hand_finds():
     assert (two.static, two.static_error) == (6, pytest.approx(1 / 3))
     # Two inputs at a quarter each, the third at nothing: no more than the static mask's quarter.
     assert one.equal_error == pytest.approx(1 / 3)
-    assert best_static(by_hand(), by_hand(), 0.5) == (6, pytest.approx(1 / 3))
 
 
 @given(seed=SEEDS)
@@ -198,15 +189,3 @@ def test_what_is_not_alike_is_refused():
         front(by_hand(), random_outcomes(0, kind="bits"))
     with pytest.raises(ValueError, match="as many costs"):
         Outcomes(np.ones((2, 7), dtype=bool), COSTS, MASKS.sum(axis=1), 3)
-
-
-def test_a_policy_stands_between_the_static_mask_and_the_oracle():
-    best = judge_policy(by_hand(), by_hand(), numbers=np.array([4, 2, 0]))
-    assert (best.cost, best.error) == (pytest.approx(1 / 6), pytest.approx(1 / 3))
-    assert best.gap_closed == pytest.approx(1)
-    static = judge_policy(by_hand(), by_hand(), numbers=np.array([2]))
-    assert (static.cost, static.error, static.gap_closed) == (0.25, pytest.approx(2 / 3), 0)
-    drawn = judge_policy(by_hand(), by_hand(), keep=[0.5, 0.5, 0.5])
-    assert drawn.error == pytest.approx(1 - (0.5 + 0.5) / 3)
-    assert drawn.cost == pytest.approx(0.5)
-    assert np.isnan(gap_closed(0.1, 0.1, 0.1))

@@ -8,13 +8,12 @@ import torch
 
 from ccenv.agents import AGENTS
 from ccenv.base.registry import resolve
-from ccenv.mask_table import all_masks, build, optimum, rewards, value
-from ccenv.mask_table.environment import TableNetwork, mask_chances, settings_of_tables
+from ccenv.mask_table import all_masks, build, optimum, rewards
+from ccenv.mask_table.environment import TableNetwork, settings_of_tables
 from ccenv.simulator.simulator import Simulator
 from tests.ccenv.episodes import seeded
 
 NUM = 48
-COINS = np.array([0.2, 0.5, 0.7, 0.9])
 
 
 @pytest.fixture(scope="module")
@@ -34,19 +33,6 @@ def table(simulator, tmp_path_factory):
 def table_simulator(table, num_images=16, reward="accuracy_minus_cost", **settings):
     found = settings_of_tables(table, choosing=16, **settings)
     return Simulator(num_images, reward=reward, **found)
-
-
-class FixedCoins:
-    """Keeps with given probabilities; or, told a look's size, a gate copies the one before it."""
-
-    def __init__(self, copies=0):
-        self.copies = copies
-
-    def keep_probability(self, observation, layer):
-        rows = len(observation)
-        if self.copies and layer:
-            return observation[:, [self.copies + layer - 1]]
-        return torch.full((rows, 1), float(COINS[layer]))
 
 
 def test_episodes_on_a_table_are_the_networks_own(simulator, table):
@@ -71,19 +57,6 @@ def test_episodes_on_a_table_are_the_networks_own(simulator, table):
         assert torch.equal(right, other.outcome.logits.argmax(1) == 0)
 
 
-def test_chances_of_masks_are_the_products_of_coins_and_end_in_the_exact_value(table):
-    by_gate = table_simulator(table)
-    chances = mask_chances(by_gate, FixedCoins(), "train")
-    assert chances.shape == (NUM - 16, 16)
-    outcomes = table.outcomes("log_likelihood").of_images(slice(NUM - 16))
-    exact = value(outcomes, 0.5, keep=COINS[None])
-    np.testing.assert_allclose(value(outcomes, 0.5, masks=chances), exact, atol=1e-6)
-    copied = mask_chances(by_gate, FixedCoins(table.look.shape[1]), "validation")
-    want = np.zeros(16)
-    want[[0, 15]] = 1 - COINS[0], COINS[0]
-    np.testing.assert_allclose(copied, np.tile(want, (16, 1)), atol=1e-6)
-
-
 @pytest.mark.parametrize("name", ["straight_through", "gumbel", "topk", "dynamic_gate"])
 def test_agents_that_go_back_through_the_network_are_refused_with_the_reason(table, name):
     simulator = table_simulator(table)
@@ -94,12 +67,13 @@ def test_agents_that_go_back_through_the_network_are_refused_with_the_reason(tab
         agent.learn(16)
 
 
-def test_bits_alone_and_all_gates_at_once_will_do_and_other_tables_are_refused(table):
+def test_bits_alone_will_do_and_other_tables_are_refused(table):
     bits = dataclasses.replace(table, nll=None)
-    once = table_simulator(bits, score="right", by_gate=False)
-    once.seed(0)
-    once.begin(torch.arange(16))
-    step = once.step(torch.ones(16, 4, dtype=torch.bool))
+    alone = table_simulator(bits, score="right")
+    alone.seed(0)
+    alone.begin(torch.arange(16))
+    for _ in range(4):
+        step = alone.step(torch.ones(16, 1, dtype=torch.bool))
     right = torch.from_numpy(table.is_right()[:16, -1])
     assert torch.equal(step.outcome.logits.argmax(1) == 0, right)
     assert bool((step.outcome.compute_cost == 1).all())

@@ -13,7 +13,6 @@ from ccenv.networks.pretrained.efficientnet import (
     FILE,
     SameConv2d,
     efficientnet_lite0,
-    fit_head,
     load_lite0,
     logistic_regression,
 )
@@ -99,19 +98,19 @@ def split_of(num_images=60):
 def test_a_new_head_learns_and_nothing_else_changes():
     network, split, masks = small(), split_of(), [torch.ones(60, 1, dtype=torch.bool)] * 3
     before = {name: value.clone() for name, value in network.state_dict().items()}
-    assert fit_head(network, split, l2=1e-4) < 0.2
+    network.learn_beforehand(split)
     assert bool((forward(network, split.images, masks).argmax(1) == split.labels).all())
     after = network.state_dict()
     changed = {name for name, value in before.items() if not torch.equal(value, after[name])}
     assert changed == {"head.fc.weight", "head.fc.bias"}
     again = small()
-    fit_head(again, split, l2=1e-4)
+    again.learn_beforehand(split)
     assert torch.equal(again.head.fc.weight, network.head.fc.weight)
 
 
 def test_a_head_for_other_classes_is_refused():
     with pytest.raises(ValueError, match="answers for 3 classes"):
-        fit_head(small(num_classes=4), split_of())
+        small(num_classes=4).learn_beforehand(split_of())
 
 
 @settings(max_examples=25)
@@ -120,7 +119,7 @@ def test_logistic_regression_ends_where_its_price_is_lowest(seed, l2):
     generator = torch.Generator().manual_seed(seed)
     features = torch.randn(40, 5, generator=generator) * 3 + 1
     labels = torch.randint(0, 3, (40,), generator=generator)
-    weight, bias, loss = logistic_regression(features, labels, 3, l2)
+    weight, bias = logistic_regression(features, labels, 3, l2)
     deviation = features.std(dim=0, correction=0)
 
     def priced(weight, bias):
@@ -129,7 +128,6 @@ def test_logistic_regression_ends_where_its_price_is_lowest(seed, l2):
         return nn.functional.cross_entropy(logits, labels), price
 
     data, price = priced(weight, bias)
-    assert loss == pytest.approx(data.item(), abs=1e-5)
     for _ in range(5):
         step = [torch.randn(p.shape, generator=generator) / 50 for p in (weight, bias)]
         assert sum(priced(weight + step[0], bias + step[1])) >= data + price - 1e-6

@@ -7,23 +7,17 @@ import pytest
 import torch
 
 from ccenv.data import load_split
-from ccenv.tasks.probe import (
-    probe_exit,
-    probe_exit_masks,
-    probe_network,
-    probe_optimal_masks,
-    probe_residual,
-    probe_unit_masks,
-)
+from ccenv.tasks.probe import probe_exit, probe_network, probe_residual
+from tests.agents.probes import block_masks, exit_masks, unit_masks
 
 PROBES = {
     "one layer": (
         functools.partial(probe_network, num_blocks=(4,)),
-        functools.partial(probe_optimal_masks, num_layers=1),
+        functools.partial(block_masks, num_layers=1),
     ),
-    "two layers": (probe_network, functools.partial(probe_optimal_masks, num_layers=2)),
-    "units": (probe_residual, probe_unit_masks),
-    "exits": (probe_exit, probe_exit_masks),
+    "two layers": (probe_network, block_masks),
+    "units": (probe_residual, unit_masks),
+    "exits": (probe_exit, exit_masks),
 }
 every_probe = pytest.mark.parametrize("name", PROBES)
 

@@ -23,7 +23,6 @@ from ccenv.networks.core.protocol import forward, started
 from ccenv.networks.learning.training import CoTrainer
 from ccenv.simulator.extensions import concurrent as concurrent_updates
 from ccenv.simulator.extensions.concurrent import (
-    Composite,
     compute_gradients,
     learner,
     only_entries,
@@ -31,7 +30,7 @@ from ccenv.simulator.extensions.concurrent import (
 from ccenv.simulator.resume import restore_simulator, simulator_state
 from ccenv.simulator.rollout import collect_rollout, walk
 from ccenv.simulator.simulator import Simulator
-from tests.ccenv.episodes import InThread, masks_for, seeded, walked
+from tests.ccenv.episodes import InThread, masks_for, same_weights, seeded, walked
 
 BLOCKS = (6, 5, 4)
 SMALL = {"dataset": "digits", "num_blocks": BLOCKS, "block_size": 4, "weights": "cotrain"}
@@ -57,10 +56,31 @@ def warm(simulator, episodes=3):
 @torch.no_grad()
 def answer(network, simulator, masks):
     images = simulator.state.images
-    if isinstance(network, Composite):
-        return network(images, masks, simulator.earlier)
     start = started(network, images, earlier=simulator.earlier)
     return forward(network, images, masks, start=start)
+
+
+def copies_at_gates(simulator, module):
+    """A list that grows by what a module is as each gate reads it."""
+    concurrent, found = simulator.extension("concurrent"), []
+    own = concurrent.after_gate
+
+    def after_gate(*arguments):
+        # Parameters that learn take a kernel that rounds otherwise.
+        found.append(copy.deepcopy(module).requires_grad_(False))
+        return own(*arguments)
+
+    concurrent.after_gate = after_gate
+    return found
+
+
+@torch.no_grad()
+def composite_answer(versions, simulator, masks):
+    """Logits of versions of a network, one for each gate; the last also answers."""
+    hidden = started(versions[0], simulator.state.images, earlier=simulator.earlier)
+    for gate, (version, mask) in enumerate(zip(versions, masks, strict=True)):
+        hidden = version.step(gate, hidden, mask)
+    return versions[-1].logits(hidden)
 
 
 @pytest.mark.parametrize("rows", [1, 4, 64])
@@ -72,11 +92,10 @@ def test_an_answer_is_that_of_the_composite_of_what_was_read_and_of_no_whole_ver
     simulator.extension("concurrent").between_gates.append(
         lambda gate: whole.append(copy.deepcopy(simulator.network))
     )
+    versions = copies_at_gates(simulator, simulator.network)
     steps = walked(simulator, masks)
     logits = steps[-1].outcome.logits
-    assert torch.equal(
-        logits, answer(simulator.extension("concurrent").composite(), simulator, masks)
-    )
+    assert torch.equal(logits, composite_answer(versions, simulator, masks))
     assert not any(torch.equal(logits, answer(one, simulator, masks)) for one in whole)
     before, *_, last = (step.told["versions"][0].tolist() for step in steps)
     assert before[1:] == [-1, -1, -1]
@@ -87,25 +106,20 @@ def test_an_answer_is_that_of_the_composite_of_what_was_read_and_of_no_whole_ver
 def test_a_policy_that_learns_between_gates_is_a_composite_too_and_the_network_stays():
     simulator = simulator_of("policy", observation="summary", rows=16)
     agent = DynamicGate(simulator, learning_rate=0.3)
-    network = copy.deepcopy(simulator.network.state_dict())
+    network = copy.deepcopy(simulator.network)
     agent.learn(16 * 2)
     assert agent.waiting
-    whole = copy.deepcopy(agent.scores)
+    whole, versions = copy.deepcopy(agent.scores), copies_at_gates(simulator, agent.scores)
     observations, actions, steps = walk(simulator, agent, agent.generator)
     assert not agent.waiting
     assert steps[-1].told["policy_versions"][0].tolist() == [1, 2, 2]
     with torch.no_grad():
         for layer, (seen, mask) in enumerate(zip(observations, actions, strict=True)):
             # Each gate was decided by the version that was read there: the first before the step.
-            found = copy.deepcopy(agent.scores)
-            found.layers[layer].load_state_dict(
-                simulator.extension("concurrent").read["policy"][layer].tensors
-            )
-            assert torch.equal(found(seen, layer) > 0, mask)
+            assert torch.equal(versions[layer](seen, layer) > 0, mask)
         assert torch.equal(whole(observations[0], 0) > 0, actions[0])
         assert not torch.equal(whole(observations[2], 2), agent.scores(observations[2], 2))
-    after = simulator.network.state_dict()
-    assert all(torch.equal(network[name], tensor) for name, tensor in after.items())
+    assert same_weights(network, simulator.network)
 
 
 LM = {"width": 8, "num_heads": 2, "ffn_width": 6, "num_experts": 4}
@@ -149,20 +163,19 @@ def test_each_gate_of_other_networks_reads_one_version_and_updates_learn_what_th
     simulator.extension("concurrent").between_gates.append(
         lambda gate: whole.append(copy.deepcopy(simulator.network))
     )
+    read = copies_at_gates(simulator, simulator.network)
     _, actions, steps = walk(simulator, agent, agent.generator)
     versions = steps[-1].told["versions"][0].tolist()
     assert versions == [0, *[1] * simulator.num_layers]
     logits = steps[-1].outcome.logits
-    composite = simulator.extension("concurrent").composite()
-    assert torch.equal(logits, answer(composite, simulator, actions))
+    assert torch.equal(logits, composite_answer(read, simulator, actions))
     assert not any(torch.equal(logits, answer(one, simulator, actions)) for one in whole)
     # What landed behind the first gate is one update of the batch before, computed anew.
     alone, after = whole[:2]
     trainer, (images, labels) = CoTrainer(alone, **ADAM), simulator.data.batch(indices)
     start = started(alone, images, earlier=simulator.earlier)
     trainer.update(images, labels, masks, start=start)
-    for name, tensor in after.state_dict().items():
-        assert torch.equal(tensor, alone.state_dict()[name])
+    assert same_weights(after, alone)
 
 
 def gated(input_shape, num_classes):
@@ -314,11 +327,6 @@ def test_a_gradient_that_fails_says_so_where_it_would_land(monkeypatch):
         walked(simulator, masks)
 
 
-def same_weights(one, other):
-    pairs = zip(one.parameters(), other.parameters(), strict=True)
-    return all(torch.equal(*pair) for pair in pairs)
-
-
 def test_what_is_off_does_learn_and_nothing_else_moves_though_moments_would_move_it():
     simulator = simulator_of("inactive")
     masks = few_masks(simulator, density=0.2)
@@ -374,8 +382,6 @@ def test_settings_that_cannot_be_are_refused(given, message):
     # Exits alone have no weights that their blocks alone read.
     with pytest.raises(ValueError, match="got GatedSequential"):
         Simulator(2, dataset="digits", network="pondering", **LEARNING)
-    with pytest.raises(RuntimeError, match="a finished episode"):
-        simulator_of("inactive").extension("concurrent").composite()
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")

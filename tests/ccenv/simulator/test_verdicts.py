@@ -12,12 +12,13 @@ from torch.distributions import Bernoulli
 import ccenv
 from ccenv.agents import AGENTS
 from ccenv.agents.reinforce import Reinforce
-from ccenv.base.registry import resolve
+from ccenv.agents.systems.allocation import walk_menu
 from ccenv.data import load_split
 from ccenv.envs.vector import BlockSelectionVectorEnv
-from ccenv.mask_table.menu import menu_scores
+from ccenv.mdp.dynamics import initial
 from ccenv.simulator.evaluate import by_class, evaluate
 from ccenv.tasks.probe import PROBE_SETTINGS
+from tests.agents.probes import make_agent, small
 from tests.ccenv.episodes import seeded
 
 LAYERS = {"dataset": "digits", "num_blocks": (3, 2), "block_size": 4, "weights": "cotrain"}
@@ -47,16 +48,16 @@ def test_a_mask_of_a_menu_is_judged_as_a_policy_that_always_takes_it(settings):
     ]
     judged = simulator.on_split("test", 64)
     batch = judged.data.batch(torch.arange(len(judged.data)))
-    found = menu_scores(judged.network, batch, torch.cat(menu, dim=1))
-    assert found.dtype == torch.float64
+    state = initial(judged.network, *batch)
+    found = dict(walk_menu(judged.network, state, torch.cat(menu, dim=1), torch.arange(4)))
     for number in range(4):
         alone = ccenv.evaluate(
             simulator, Always([part[number] for part in menu]), deterministic=True
         )
-        error, nll, cost = found[:, :, number].mean(dim=1).tolist()
-        assert error == pytest.approx(alone.error, abs=1e-9)
-        assert nll == pytest.approx(alone.nll, rel=1e-6)
-        assert cost == pytest.approx(alone.compute_cost)
+        outcome = found[number]
+        assert 1 - float(outcome.correct.mean()) == pytest.approx(alone.error, abs=1e-6)
+        assert -float(outcome.log_likelihood.mean()) == pytest.approx(alone.nll, rel=1e-6)
+        assert float(outcome.compute_cost.mean()) == pytest.approx(alone.compute_cost)
 
 
 class Scores(torch.nn.Linear):
@@ -130,8 +131,9 @@ def test_what_masks_have_in_common_up_to_a_gate_is_computed_once():
     batch = simulator.data.batch(torch.arange(10))
     rows = ([1, 0, 1, 0, 0], [1, 0, 1, 1, 0], [1, 0, 1, 1, 1], [1, 1, 1, 1, 1])
     masks = torch.tensor(rows).bool()
-    found = menu_scores(simulator.network, batch, masks)
-    assert found.shape == (3, 10, 4)
+    state = initial(simulator.network, *batch)
+    walked = walk_menu(simulator.network, state, masks, torch.arange(4))
+    assert sorted(number for number, _ in walked) == [0, 1, 2, 3]
     assert (steps.count(0), steps.count(1)) == (2, 4)
 
 
@@ -156,19 +158,10 @@ def test_means_of_classes_do_not_depend_on_how_many_images_are_summed_up_at_a_ti
         torch.testing.assert_close(by_class(values, labels, 5), expected)
 
 
-SETTINGS = {"rloo": {"num_kept": 1}, "sb3_ppo": {"num_minibatches": 2}}
-EXITS = {"dataset": "probe", "network": "probe-exit"}
-STREAM = {"dataset": "digits", "network": "streaming", "weights": "cotrain"}
-ENVIRONMENTS = {"act": EXITS, "pondernet": EXITS, "entropy_threshold": STREAM}
-AGENTS_BY_LABELS = {name: resolve(name, AGENTS, "agent").uses_labels for name in AGENTS}
-
-
 @pytest.mark.parametrize("name", AGENTS)
 def test_masks_depend_on_labels_only_where_an_agent_says_so(name):
-    agent_class = resolve(name, AGENTS, "agent")
-    probe = ENVIRONMENTS.get(name, PROBE_SETTINGS)
-    simulator = seeded(32, **probe | agent_class.env_defaults)
-    agent = agent_class(simulator, **SETTINGS.get(name, {}))
+    agent = make_agent(name, 32, **small(name))
+    simulator = agent.simulator
     split = load_split(simulator.dataset, "test")
     moved = dataclasses.replace(split, labels=split.labels.roll(1))
     masks = []
@@ -177,4 +170,4 @@ def test_masks_depend_on_labels_only_where_an_agent_says_so(name):
             patch.setattr("ccenv.simulator.simulator.load_split", lambda *_, part=part: part)
             masks.append(evaluate(simulator, agent, seed=0).masks)
     same = all(torch.equal(a, b) for a, b in zip(*masks, strict=True))
-    assert same == (not AGENTS_BY_LABELS[name])
+    assert same == (not AGENTS[name].uses_labels)
