@@ -73,11 +73,6 @@ def make(name, rows=8, **more):
     return seeded(rows, **settings_of(name, **more))
 
 
-def test_every_network_is_tried_here_or_with_the_environment():
-    missing = set(NETWORKS) - {*SMALL, *TESTED_ELSEWHERE}
-    assert not missing, f"give tests/ccenv/networks/tiny.py a small version of {missing}"
-
-
 @pytest.mark.parametrize(
     ("name", "reward"),
     [

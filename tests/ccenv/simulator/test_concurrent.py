@@ -20,15 +20,12 @@ from ccenv.networks.core.parameters import inactive_entries
 from ccenv.networks.core.protocol import forward, started
 from ccenv.networks.learning.training import CoTrainer
 from ccenv.simulator.extensions import concurrent as concurrent_updates
-from ccenv.simulator.extensions.concurrent import (
-    compute_gradients,
-    learner,
-    only_entries,
-)
+from ccenv.simulator.extensions.concurrent import compute_gradients, learner
 from ccenv.simulator.resume import restore_simulator, simulator_state
 from ccenv.simulator.rollout import collect_rollout, walk
 from ccenv.simulator.simulator import Simulator
 from tests.ccenv.episodes import InThread, masks_for, same_weights, seeded, walked
+from tests.ccenv.networks.tiny import write_prose
 
 BLOCKS = (6, 5, 4)
 SMALL = {"dataset": "digits", "num_blocks": BLOCKS, "block_size": 4, "weights": "cotrain"}
@@ -137,8 +134,7 @@ KNOWN = {
 @pytest.fixture
 def network_of(tmp_path, monkeypatch):
     """Settings of a kind of network, with data that it reads."""
-    monkeypatch.setenv("CCENV_DATA", str(tmp_path))
-    (tmp_path / "prose.txt").write_text("abc ca bba cab " * 100)
+    write_prose(tmp_path, monkeypatch)
 
     def settings(kind, **more):
         dataset = "prose@8" if KNOWN[kind].get("network") == "lm" else "digits"
@@ -356,7 +352,7 @@ def test_updates_of_another_network_are_refused():
     other = GatedMLP(64, (3,), 4, 10)
     with (
         pytest.raises(ValueError, match="those of another"),
-        only_entries(simulator.trainer, inactive_entries(other, [])),
+        concurrent_updates.only_entries(simulator.trainer, inactive_entries(other, [])),
     ):
         pass
     simulator.learning.trainer = CoTrainer(other)
