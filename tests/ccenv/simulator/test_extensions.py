@@ -13,6 +13,7 @@ from ccenv.simulator.resume import restore_simulator, simulator_state
 from ccenv.simulator.rollout import collect_rollout, walk
 from ccenv.simulator.simulator import Simulator
 from tests.ccenv.episodes import episode, masks_for, seeded, walked
+from tests.ccenv.simulator.test_concurrent import composite_answer, copies_at_gates
 
 BLOCKS = (4, 6)
 PRICES = {"cost_weight": (0.1, 10.0)}
@@ -70,10 +71,11 @@ def test_with_a_budget_an_answer_is_a_composite_too_and_nobody_spends_more(kind)
     simulator = simulator_of(context=BUDGETS, concurrent=kind)
     for seed in range(3):
         before = copy.deepcopy(simulator.network)
+        versions = copies_at_gates(simulator, simulator.network)
         steps = walked(simulator, masks_for(simulator, seed, 0.9))
         executed = [step.outcome.mask for step in steps]
         logits, images = steps[-1].outcome.logits, simulator.state.images
-        assert torch.equal(logits, simulator.extension("concurrent").composite()(images, executed))
+        assert torch.equal(logits, composite_answer(versions, simulator, executed))
         if kind == "inactive":
             with torch.no_grad():
                 assert torch.equal(logits, before(images, executed))
