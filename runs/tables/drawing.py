@@ -210,6 +210,31 @@ def draw_map(axes: Any, use: Any, of: str) -> Any:
     return axes.imshow(use, vmin=0, vmax=1, **style)
 
 
+TALLEST = 1.8
+"""Inches of a map of block use."""
+
+
+def drawn_maps(layers: Sequence[Any]) -> Any:
+    """A map for each gated layer: rows classes, columns blocks."""
+    heights = [min(TALLEST, max(0.5, 0.09 * len(use))) for use in layers]
+    figure = new_figure(sum(heights) + 0.45 * len(layers) + 0.06, is_arranged=False)
+    width, height = figure.get_size_inches()
+    top = height - 0.06
+    for index, (own, use) in enumerate(zip(heights, layers, strict=True)):
+        # Placed by hand: a layout is searched for slowly, and these figures come by the dozen.
+        top -= own
+        axes = figure.add_axes((0.42 / width, top / height, 1 - 1.05 / width, own / height))
+        top -= 0.45
+        drawn = draw_map(axes, use, f"block of layer {index}")
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.get_major_locator().set_params(integer=True, nbins=6)
+    bar = figure.add_axes((0.86, axes.get_position().y0, 0.03, heights[-1] / height))
+    bar.grid(False)
+    figure.colorbar(drawn, cax=bar)
+    bar.set_title("kept", fontsize="medium")
+    return figure
+
+
 def nth_look(index: int) -> dict[str, Any]:
     """Colour and marker of the index-th thing that is compared; the first 90 differ."""
     return {"color": COLORS[index % len(COLORS)], "marker": MARKERS[index % len(MARKERS)]}
@@ -305,6 +330,13 @@ def saved(figure: Any, kind: str, **how: Any) -> bytes:
     (FigureCanvasAgg if kind == "png" else FigureCanvasSVG)(figure)
     figure.savefig(file, format=kind, **how)
     return file.getvalue()
+
+
+def pixels(png: bytes) -> Any:
+    """A PNG as TensorBoard takes it: uint8 [height, width, 3]."""
+    from PIL import Image
+
+    return np.asarray(Image.open(io.BytesIO(png)).convert("RGB"))
 
 
 MOST_TRIED = 16

@@ -91,8 +91,7 @@ def test_a_run_leaves_exactly_the_listed_files(made):
     (curves,) = logs.glob("tb/*")
     names = [str(path.relative_to(curves)) for path in files_under(curves)]
     (event,) = (name for name in names if name.startswith("events.out.tfevents."))
-    points = [f"00256/masks/{name}.tsv" for name in ("metadata", "tensors")]
-    assert names == sorted([*points, event, "projector_config.pbtxt", "run.txt"])
+    assert names == sorted([event, "run.txt"])
     assert (curves / (curves / "run.txt").read_text().strip()).resolve() == place
     assert len(files_under(logs)) == len(files_under(place)) + len(names)
     assert json.loads((place / "result.json").read_text()) == {
@@ -144,11 +143,6 @@ def test_stored_masks_come_back_bit_for_bit(tmp_path):
     for mode, blocks in (("sampled", (1, 8, 10)), ("mode", (1, 9, 10)), ("mode", (1, 8, 10, 2))):
         with pytest.raises(ValueError, match="expected"):
             masks_file.load_masks(tmp_path, mode, blocks)
-
-
-def test_the_same_seed_gives_the_same_numbers(made, tmp_path):
-    again = ccenv.train("reinforce", log_dir=str(tmp_path), seed=3, **PROBE).result
-    assert again["evaluations"] == made[1]["evaluations"]
 
 
 def test_settings_from_the_command_line_reach_agent_reward_and_network_updates(logs, capsys):
