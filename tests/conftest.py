@@ -28,3 +28,10 @@ def shared_cache(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CCENV_CACHE", str(folder / "ccenv-cache"))
         yield
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    """An empty cache folder of the test's own: where weights are kept in it."""
+    monkeypatch.setenv("CCENV_CACHE", str(tmp_path))
+    return tmp_path / "weights"

@@ -1,19 +1,21 @@
 """Stopping when sure: shares hold on validation, the ends are the two networks, nothing is paid."""
 
-import copy
-
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from probes import seeded
 
 import ccenv
 from ccenv.agents.reference_policies import Dense
 from ccenv.agents.systems.confidence import MEASURES, Confidence, doubt_threshold
 from ccenv.networks.core.protocol import dense_forward
-from ccenv.simulator.resume import restore_simulator, simulator_state
-from ccenv.simulator.simulator import Simulator
 
+LEARNING = {
+    "dataset": "digits",
+    "weights": "cotrain",
+    "weights_kwargs": {"learning_rate": 0.01},
+}
 NETWORKS = {
     "cascade": {"first": [6], "then": [12]},
     "early_exit": {"units": [8, 8, 8]},
@@ -21,19 +23,8 @@ NETWORKS = {
 
 
 def make(name="cascade", seed=0, **settings_given):
-    simulator = Simulator(
-        32,
-        **{
-            "dataset": "digits",
-            "network": name,
-            "network_kwargs": NETWORKS[name],
-            "weights": "cotrain",
-            "weights_kwargs": {"learning_rate": 0.01},
-            **settings_given,
-        },
-    )
-    simulator.seed(seed)
-    return simulator
+    network = {"network": name, "network_kwargs": NETWORKS[name]}
+    return seeded(LEARNING | network | settings_given, seed=seed)
 
 
 @pytest.fixture(scope="module")
@@ -100,19 +91,6 @@ def test_thresholds_follow_a_network_that_learns_and_only_validation_inputs(trai
     assert torch.equal(fresh.parameters()["thresholds"], second)
 
 
-def test_going_on_from_a_stored_state_is_never_having_stopped():
-    simulators = [make(), make()]
-    first, second = (Confidence(simulator, stop_shares=0.5) for simulator in simulators)
-    first.learn(64)
-    first.parameters()
-    second.load_state(first.state())
-    restore_simulator(simulators[1], copy.deepcopy(simulator_state(simulators[0])))
-    for agent in (first, second):
-        agent.images_done = 64
-        agent.learn(128)
-    assert torch.equal(*(agent.parameters()["thresholds"] for agent in (first, second)))
-
-
 def test_a_budget_or_price_before_the_look_changes_nothing_of_its_doubts(trained):
     weights = trained["cascade"].network.state_dict()
     found = []
@@ -124,15 +102,13 @@ def test_a_budget_or_price_before_the_look_changes_nothing_of_its_doubts(trained
 
 
 def test_without_exits_it_keeps_everything():
-    simulator = Simulator(8, dataset="digits", weights="cotrain")
-    simulator.seed(0)
+    simulator = seeded(LEARNING, 8)
     assert judged(simulator, stop_shares=0.9).compute_cost == 1
 
 
 @given(
     doubts=st.lists(st.floats(0, 2), min_size=1, max_size=40, unique=True), share=st.floats(0, 1)
 )
-@settings(max_examples=50, deadline=None)
 def test_a_threshold_parts_different_doubts_by_the_share(doubts, share):
     values = torch.tensor(doubts, dtype=torch.float64)
     stopped = int((values <= doubt_threshold(values, share)).sum())

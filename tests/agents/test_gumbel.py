@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from probes import make_agent
 
@@ -13,7 +13,6 @@ from ccenv.simulator.rollout import collect_rollout
 rows = st.lists(st.floats(-4, 4), min_size=5, max_size=5)
 
 
-@settings(max_examples=50, deadline=None)
 @given(rows, st.integers(1, 5), st.floats(0.2, 3))
 def test_a_relaxed_draw_sums_to_k(values, kept, temperature):
     noisy = torch.tensor([values], dtype=torch.float64)

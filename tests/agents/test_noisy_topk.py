@@ -20,6 +20,7 @@ from ccenv.networks.core.protocol import walk as walk_network
 from ccenv.simulator.evaluate import evaluate
 from ccenv.simulator.resume import restore_simulator, simulator_state
 from ccenv.simulator.rollout import collect_rollout, walk
+from tests.ccenv.episodes import same_weights
 
 SIZES = {"expert_size": 4, "channels": [2, 4], "first_units": 4}
 
@@ -117,8 +118,7 @@ def test_a_simulator_remembers_the_gates_of_batches_that_it_has_not_learned_from
     restore_simulator(second, simulator_state(first))
     first.update_network()
     second.update_network()
-    pairs = zip(first.network.parameters(), second.network.parameters(), strict=True)
-    assert all(torch.equal(a, b) for a, b in pairs)
+    assert same_weights(first.network, second.network)
 
 
 @pytest.mark.parametrize("values", [[[0.5, 1.5]], [[-0.1, 0.0]], [[float("nan"), 0.0]]])

@@ -6,16 +6,14 @@ import torch
 from ccenv.agents.passes import CLIP_RANGE, log_probs, objective
 from ccenv.agents.reinforce import Reinforce
 from ccenv.simulator.rollout import collect_rollout
-from ccenv.simulator.simulator import Simulator
-from tests.agents.probes import UNEVEN
+from tests.agents.probes import UNEVEN, seeded
 
 SEQUENCE = {"dataset": "documents", "network": "documents", "episode": "sequence"}
 SEQUENCE |= {"reward": "probability_minus_cost"}
 
 
 def drawn(settings, **own):
-    simulator = Simulator(8, **settings)
-    simulator.seed(0)
+    simulator = seeded(settings, 8)
     agent = Reinforce(simulator, **own)
     return agent, collect_rollout(simulator, agent, agent.generator)
 

@@ -15,7 +15,7 @@ from ccenv.base.seeding import stream
 from ccenv.data import Split
 from ccenv.deploy.export import SkippingClassifier
 from ccenv.mdp.observations import LAST_SYMBOLS
-from ccenv.simulator.simulator import Simulator
+from tests.agents.probes import seeded
 
 NUM_SYMBOLS = 7
 WITH_EMBEDDINGS = ["actor_critic", "disarm", "gumbel", "rloo", "straight_through", "topk"]
@@ -40,9 +40,7 @@ def make(rows=12, **more):
         "reward": "negative_nll",
         "observation": LAST_SYMBOLS,
     }
-    simulator = Simulator(rows, **(given | more))
-    simulator.seed(0)
-    return simulator
+    return seeded(given | more, rows)
 
 
 @pytest.mark.parametrize("group_size", [1, 3])

@@ -68,19 +68,6 @@ def test_only_the_order_of_values_counts_and_every_winner_is_the_largest(seed, h
     assert torch.equal(digits, x[:, windows].argmax(dim=3))
 
 
-def test_every_address_is_told_apart_from_every_other():
-    # Of all orders of two windows, each pair of winners has an address of its own.
-    orders = torch.cartesian_prod(*[torch.arange(3.0)] * 6)
-    distinct = [
-        row for row in orders if len(set(row[:3].tolist())) == len(set(row[3:].tolist())) == 3
-    ]
-    windows = torch.arange(6).view(1, 2, 3)
-    codes, _ = probe_codes(torch.stack(distinct), windows, 1)
-    assert sorted(codes.unique().tolist()) == list(range(3**2))
-    # Shifts by the natural logarithm of the window's width would leave 2 bits for 8 winners.
-    assert len({(a << int(math.log(8))) | b for a in range(8) for b in range(8)}) < 8**2
-
-
 @given(seed=st.integers(0, 100), probes=st.integers(1, 16))
 @settings(max_examples=30, deadline=None)
 def test_probes_are_the_nearest_buckets_in_order_and_fewer_are_the_first_of_more(seed, probes):

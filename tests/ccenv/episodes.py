@@ -44,6 +44,12 @@ def same_bits(one, other):
         np.testing.assert_array_equal(one, other, strict=isinstance(one, np.ndarray))
 
 
+def same_weights(one, other):
+    """Whether two modules hold the same numbers."""
+    pairs = zip(one.state_dict().values(), other.state_dict().values(), strict=True)
+    return all(torch.equal(*pair) for pair in pairs)
+
+
 def seeded(rows, **settings):
     simulator = Simulator(rows, **settings)
     simulator.seed(0)

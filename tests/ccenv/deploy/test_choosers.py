@@ -13,7 +13,6 @@ from ccenv.agents.base import Agent
 from ccenv.agents.rloo import Rloo
 from ccenv.base.masks import as_mask
 from ccenv.base.seeding import stream
-from ccenv.data import Split
 from ccenv.deploy.export import SkippingClassifier
 from ccenv.deploy.latency import measure_latency
 from ccenv.deploy.short_walk import fuse_policy
@@ -23,9 +22,10 @@ from ccenv.mdp.dynamics import initial, transition
 from ccenv.mdp.observations import LAST_SYMBOLS
 from ccenv.runs.config.sweep import Cell, Sweep
 from ccenv.runs.lab.benchmarks import front_times
+from tests.agents.test_symbols import NUM_SYMBOLS, windows
 from tests.ccenv.episodes import seeded
 
-NUM_SYMBOLS, ROWS = 7, 48
+ROWS = 48
 PIXELS = {"num_blocks": (6, 4)}
 UNITS = {
     "dataset": "digits",
@@ -62,15 +62,8 @@ OF_UNITS = [
 ]
 
 
-def windows(split):
-    """Windows of 6 symbols, the smaller ones more frequent; the label is the last."""
-    draws = torch.rand(600, 6, generator=stream(len(split), "windows"))
-    tokens = (draws.square() * NUM_SYMBOLS).long()
-    return Split(tokens, tokens[:, -1].clone(), NUM_SYMBOLS)
-
-
 TEXT = {
-    "dataset": f"{__name__}:windows",
+    "dataset": f"{windows.__module__}:windows",
     "network": "bytes",
     "network_kwargs": {"num_blocks": [6, 4], "block_size": 3, "look_tokens": 3},
     "weights": "cotrain",

@@ -24,15 +24,6 @@ def play(env, seed, actions):
     return results + [env.step(action) for action in actions]
 
 
-def test_layer_costs_sum_to_the_compute_cost():
-    env = BlockSelectionVectorEnv(80, **UNEVEN)
-    env.reset(seed=0)
-    infos = [env.step(action)[-1] for action in masks_of(np.random.default_rng(0), 80)]
-    total = infos[0]["layer_cost"] + infos[1]["layer_cost"]
-    np.testing.assert_allclose(infos[1]["compute_cost"], total, rtol=1e-6)
-    np.testing.assert_array_equal(infos[1]["cost"], infos[1]["layer_cost"])
-
-
 def cotrained_course(env, seed):
     """Three batches with an update after each: all that was seen, and the weights at the end."""
     actions = masks_of(np.random.default_rng(1), env.num_envs, steps=2)

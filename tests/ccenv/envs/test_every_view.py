@@ -130,7 +130,10 @@ def test_a_row_of_every_view_is_the_scalar_environment(case, rows):
     actions = [envs.action_space.sample() for _ in range(gates)]
     first, _ = envs.reset(seed=3, options={"indices": images})
     steps = [envs.step(action) for action in actions]
-    if "episode" in settings:
+    if "episode" not in settings:
+        paid = sum(step[4]["layer_cost"] for step in steps)
+        np.testing.assert_allclose(steps[-1][4]["compute_cost"], paid, rtol=1e-5)
+    else:
         assert [step[4]["position"][0] for step in steps] == [*range(gates)]
     if "action" not in settings and settings.get("reward") != "vector":
         venv = sb3_view(settings, code, rows)

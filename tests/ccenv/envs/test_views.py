@@ -70,48 +70,40 @@ def test_gymnasiums_episode_statistics_are_right(mode):
             env.step(np.ones((3, 4), dtype=bool))
 
 
-class Walk(gym.vector.VectorEnv):
-    """A correct little environment: counts its steps, rows end after 2 + row steps."""
+class Steps(gym.Env):
+    """Counts its steps, and ends after so many."""
 
-    mode = AutoresetMode.SAME_STEP
+    observation_space = gym.spaces.Box(0, 9, (1,), np.float32)
+    action_space = gym.spaces.Discrete(2)
 
-    def __init__(self, num_envs=2):
-        self.num_envs = num_envs
-        self.metadata = {"autoreset_mode": self.mode}
-        self.single_observation_space = gym.spaces.Box(0, 9, (1,), np.float32)
-        self.single_action_space = gym.spaces.Discrete(2)
-        self.observation_space = batch_space(self.single_observation_space, num_envs)
-        self.action_space = batch_space(self.single_action_space, num_envs)
-        self.ended = np.zeros(num_envs, dtype=bool)
+    def __init__(self, most):
+        self.most = most
 
     def look(self):
-        return (self.count[:, None] + self.noise).astype(np.float32)
+        return np.array([self.count + self.noise], dtype=np.float32)
 
     def reset(self, *, seed=None, options=None):
         super().reset(seed=seed)
-        if options and "reset_mask" in options:
-            self.count[options["reset_mask"]] = 0
-        else:
-            self.count = np.zeros(self.num_envs, dtype=np.int64)
-            self.noise = self.np_random.random()
-        self.ended = np.zeros(self.num_envs, dtype=bool)
+        self.count, self.noise = 0, self.np_random.random()
         return self.look(), {}
 
+    def step(self, action):
+        self.count += 1
+        return self.look(), 1.0, self.count >= self.most, False, {"count": self.count}
+
+
+class Walk(gym.vector.SyncVectorEnv):
+    """A correct little environment, whose rows end after two and after three steps."""
+
+    mode = AutoresetMode.SAME_STEP
+
+    def __init__(self):
+        super().__init__([lambda n=n: Steps(n) for n in (2, 3)], autoreset_mode=self.mode)
+
     def step(self, actions):
-        if self.closed or (self.mode == AutoresetMode.DISABLED and self.ended.any()):
+        if self.closed:
             raise RuntimeError("no")
-        starts = self.ended if self.mode == AutoresetMode.NEXT_STEP else np.zeros_like(self.ended)
-        self.count = np.where(starts, 0, self.count + 1)
-        self.ended = ~starts & (self.count >= 2 + np.arange(self.num_envs))
-        info = {"count": self.count.copy(), "_count": np.ones(self.num_envs, dtype=bool)}
-        observation = self.look()
-        if self.mode == AutoresetMode.SAME_STEP and self.ended.any():
-            info |= {"final_obs": observation.copy(), "_final_obs": self.ended.copy()}
-            info |= {"final_info": {"count": self.count.copy()}, "_final_info": self.ended.copy()}
-            self.count[self.ended] = 0
-            observation = self.look()
-        reward = np.where(starts, 0.0, 1.0)
-        return observation, reward, self.ended.copy(), np.zeros_like(self.ended), info
+        return super().step(actions)
 
 
 class NextStepWalk(Walk):
@@ -200,7 +192,7 @@ class DeafToClose(Walk):
 
 class StepsOn(DisabledWalk):
     def step(self, actions):
-        self.ended[:] = False
+        self._autoreset_envs[:] = False
         return super().step(actions)
 
 
@@ -252,7 +244,7 @@ BROKEN = {
         "_final_obs",
     ),
     "final_obs out of its space": (
-        lambda: broken(Walk, "step", on_last(lambda i: i.update(final_obs=i["final_obs"] - 99))),
+        lambda: broken(Walk, "step", on_last(lambda i: i["final_obs"].fill(-99))),
         "final_obs",
     ),
     "final_obs is the new start": (

@@ -365,10 +365,9 @@ class NotGated(torch.nn.Linear):
 def test_impossible_settings_are_refused_before_any_weights_are_learned(
     monkeypatch, settings_, error, message
 ):
-    def refuse(*arguments):
-        raise AssertionError("expected no training")
-
-    monkeypatch.setattr("ccenv.simulator.network_source.frozen_weights", refuse)
+    monkeypatch.setattr(
+        "ccenv.simulator.network_source.frozen_weights", lambda *_: pytest.fail("trained")
+    )
     with pytest.raises(error, match=message):
         Simulator(12, **settings_)
 

@@ -1,7 +1,5 @@
 """Baselines: dense, pruned, cascades and hashed n-grams; their bills, memory and training."""
 
-import copy
-
 import pytest
 import torch
 from hypothesis import given, settings
@@ -23,7 +21,6 @@ from ccenv.networks.learning.training import CoTrainer, Pretraining, frozen_weig
 from ccenv.networks.text.embedding import TokenMLP
 from ccenv.networks.text.tokens import HashedRows
 from ccenv.networks.vision.early_exit import cascade
-from ccenv.simulator.resume import restore_simulator, simulator_state
 from ccenv.simulator.simulator import Simulator
 from tests.ccenv.episodes import seeded
 
@@ -126,21 +123,16 @@ def test_the_cubic_schedule_is_that_of_zhu_and_gupta():
     assert [network.macs_at(x) for x in (0.0, 0.5, 1.0)] == [DENSE, 64 + (DENSE - 64) / 8, 64]
 
 
-def test_what_is_pruned_in_training_stays_zero_and_going_on_is_never_having_stopped():
-    first, second = simulator_of(), simulator_of()
-    Dense(first).learn(16 * UPDATES // 2)
-    state = copy.deepcopy(simulator_state(first))
-    half = [kept.clone() for kept in first.network.layers.kept()]
-    assert DENSE > non_zeros(first.network) > 60
-    restore_simulator(second, state)
-    for simulator in (first, second):
-        Dense(simulator).learn(16 * UPDATES // 2)
-        assert non_zeros(simulator.network) == 60
-    assert ccenv.evaluate(second, Dense(second), split="validation").macs == 60
-    for early, late in zip(half, second.network.layers.kept(), strict=True):
+def test_what_is_pruned_in_training_stays_zero():
+    simulator = simulator_of()
+    Dense(simulator).learn(16 * UPDATES // 2)
+    half = [kept.clone() for kept in simulator.network.layers.kept()]
+    assert DENSE > non_zeros(simulator.network) > 60
+    Dense(simulator).learn(16 * UPDATES // 2)
+    assert non_zeros(simulator.network) == 60
+    assert ccenv.evaluate(simulator, Dense(simulator), split="validation").macs == 60
+    for early, late in zip(half, simulator.network.layers.kept(), strict=True):
         assert not (late & ~early).any()
-    one, other = (s.network.state_dict().values() for s in (first, second))
-    assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
 
 
 def test_without_the_end_of_its_training_or_without_training_it_is_refused():

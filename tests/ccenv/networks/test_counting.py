@@ -18,19 +18,6 @@ from ccenv.networks.gating.gateable import gateable
 rand = torch.rand
 
 
-class Tagger(nn.Module):
-    """A recurrent network: nearly all of its products are in `rnn`."""
-
-    def __init__(self):
-        super().__init__()
-        self.rnn = nn.LSTM(12, 16, 2, batch_first=True, bidirectional=True)
-        self.mid, self.head = nn.Linear(32, 32), nn.Linear(32, 5)
-
-    def forward(self, x):
-        y, _ = self.rnn(x)
-        return self.head((y + self.mid(y).tanh())[:, -1])
-
-
 class Around(nn.Module):
     """A layer that may be skipped, and a function behind it."""
 
@@ -71,15 +58,6 @@ def test_each_token_meets_each_matrix_of_a_recurrent_layer_once(kind, settings, 
     # CUDA and ROCm have operations of their own for it, which take all weights as a list.
     shapes = (x.shape, [p.shape for p in layer.parameters()])
     assert FURTHER["_cudnn_rnn"](shapes, None) == FURTHER["miopen_rnn"](shapes, None) == want
-
-
-def test_a_gated_recurrent_model_bills_its_recurrent_layers():
-    model, x = Tagger().eval(), rand(2, 6, 12)
-    network = gate(model, {"mid": "zero"}, x[:1])
-    matrices = [p for p in model.rnn.parameters() if p.ndim == 2]
-    assert network.start_macs == 6 * sum(p.numel() for p in matrices)
-    assert network.dense_macs == network.start_macs + 6 * 32 * 32 + 32 * 5
-    check_network(network, x)
 
 
 @pytest.mark.parametrize(

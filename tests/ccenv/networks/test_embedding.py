@@ -6,12 +6,12 @@ import torch
 from ccenv.deploy.fused.classifier import why_not_fused
 from ccenv.networks.core.protocol import dense_forward, forward
 from ccenv.networks.text.embedding import TokenMLP
+from tests.ccenv.networks.tiny import tokens_of
 
 
-def small(seed=0, **sizes):
-    torch.manual_seed(seed)
-    given = {"num_blocks": (4, 3), "block_size": (2, 4), "embedding_size": 3, "look_tokens": 2}
-    return TokenMLP((5,), 7, **given | sizes).eval()
+def small(**sizes):
+    torch.manual_seed(0)
+    return tokens_of(**sizes).eval()
 
 
 def filled(network):

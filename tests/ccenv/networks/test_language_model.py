@@ -8,12 +8,7 @@ import torch
 from torch.nn.functional import cross_entropy
 
 import ccenv
-from ccenv.agents.reinforce import Reinforce
-from ccenv.agents.rloo import Rloo
-from ccenv.agents.sb3 import PPOAgent
-from ccenv.agents.systems.act import Act
-from ccenv.agents.systems.hash_routing import Hash
-from ccenv.agents.systems.topk import TopK
+from ccenv.agents import AGENTS
 from ccenv.base.seeding import stream
 from ccenv.data import load_split
 from ccenv.deploy.export import SkippingClassifier
@@ -174,7 +169,7 @@ def test_what_a_position_costs_that_stops():
 def test_halting_at_a_network_of_sequences_without_exits_is_refused(prose):
     simulator = Simulator(LENGTH, **SETTINGS | {"observation": "layer_input"})
     with pytest.raises(ValueError, match=r"network with exits .* network_kwargs.gates=exits"):
-        Act(simulator, seed=0)
+        AGENTS["act"](simulator, seed=0)
 
 
 def test_symbols_that_there_are_not_are_refused():
@@ -228,13 +223,12 @@ def test_a_network_without_a_missing_symbol_is_refused_for_sequences(prose, netw
 
 
 @pytest.mark.parametrize(
-    ("kind", "settings"),
-    [(Rloo, {}), (TopK, {"scaled": True, "assignment": "sinkhorn", "capacity": 1.5})],
+    ("name", "settings"),
+    [("rloo", {}), ("topk", {"scaled": True, "assignment": "sinkhorn", "capacity": 1.5})],
 )
-def test_an_agents_verdict_by_greedy_masks_is_the_plain_run_with_them(prose, kind, settings):
-    simulator = Simulator(4 * LENGTH, group_size=2, **SETTINGS)
-    simulator.seed(0)
-    agent = kind(simulator, seed=0, num_kept=1, embedding_size="one_hot", **settings)
+def test_an_agents_verdict_by_greedy_masks_is_the_plain_run_with_them(prose, name, settings):
+    simulator = seeded(4 * LENGTH, group_size=2, **SETTINGS)
+    agent = AGENTS[name](simulator, seed=0, num_kept=1, embedding_size="one_hot", **settings)
     agent.learn(8 * LENGTH)
     rule = simulator.earlier
     verdict = ccenv.evaluate(simulator, agent, deterministic=True, batch_size=5 * LENGTH + 3)
@@ -253,7 +247,7 @@ def test_an_agents_verdict_by_greedy_masks_is_the_plain_run_with_them(prose, kin
 
 def test_a_verdict_that_fails_leaves_the_committed_masks_of_training(prose, monkeypatch):
     simulator = seeded(LENGTH, **SETTINGS)
-    agent = Hash(simulator, seed=0, num_kept=1)
+    agent = AGENTS["hash"](simulator, seed=0, num_kept=1)
     agent.learn(LENGTH)
     rule = simulator.earlier
     assert rule is not None
@@ -273,7 +267,7 @@ def test_an_update_goes_on_from_the_rollout_and_learns_what_it_would_learn_anew(
 ):
     def learned(settings):
         simulator = seeded(4 * LENGTH, group_size=2, **SETTINGS)
-        agent = Rloo(simulator, seed=0, num_kept=1, embedding_size="one_hot")
+        agent = AGENTS["rloo"](simulator, seed=0, num_kept=1, embedding_size="one_hot")
         runs = 0
 
         def counted_cache(*given):
@@ -317,13 +311,13 @@ def test_rows_follow_committed_gate_values_unless_a_router_learns_from_them():
 def test_a_policy_that_reads_labels_commits_nothing_and_a_context_is_refused(prose):
     simulator = seeded(LENGTH, context={"cost_weight": [0.1, 1.0]}, **SETTINGS)
     with pytest.raises(ValueError, match="expected no context with a network whose rows read"):
-        Hash(simulator, seed=0, num_kept=1).learn(LENGTH)
+        AGENTS["hash"](simulator, seed=0, num_kept=1).learn(LENGTH)
 
 
 def test_a_model_learns_a_rule_and_writes_text_and_shows_windows_without_what_is_missing(prose):
     simulator = seeded(8 * LENGTH, weights_kwargs={"learning_rate": 0.01}, **SETTINGS)
     losses = []
-    agent = Hash(simulator, seed=0, num_kept=1)
+    agent = AGENTS["hash"](simulator, seed=0, num_kept=1)
     agent.learn(60 * 8 * LENGTH, lambda _, scalars: losses.append(scalars["episode/nll"]))
     assert losses[-1] < 1.0 < losses[0]
     classifier = SkippingClassifier.from_agent(agent, num_kept=1)
@@ -346,7 +340,7 @@ def test_greedy_text_with_a_cache_is_that_without_and_computes_a_position_a_symb
     prose, settings, monkeypatch
 ):
     simulator = seeded(4 * LENGTH, **SETTINGS | {"observation": "layer_input"} | settings)
-    agent = Reinforce(simulator, seed=0)
+    agent = AGENTS["reinforce"](simulator, seed=0)
     torch.manual_seed(0)
     with torch.no_grad():
         for parameter in simulator.network.parameters():
@@ -382,7 +376,7 @@ def test_a_cache_of_another_network_or_of_several_sequences_is_refused():
 
 def test_a_model_of_stable_baselines3_commits_to_its_own_greedy_masks(prose):
     simulator = seeded(2 * LENGTH, **SETTINGS | {"observation": "layer_input"})
-    agent = PPOAgent(simulator, seed=0)
+    agent = AGENTS["sb3_ppo"](simulator, seed=0)
     agent.learn(4 * LENGTH)
     assert simulator.earlier.policy is agent
     inputs, _ = simulator.data.batch(torch.arange(LENGTH))

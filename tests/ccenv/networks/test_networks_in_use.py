@@ -10,13 +10,7 @@ import torch
 from stable_baselines3.common.env_checker import check_env
 
 import ccenv
-from ccenv.agents.actor_critic import ActorCritic
-from ccenv.agents.condnet import Condnet
-from ccenv.agents.reinforce import Reinforce
-from ccenv.agents.rloo import Rloo
-from ccenv.agents.systems.magnitude import Magnitude
-from ccenv.agents.systems.straight_through import StraightThrough
-from ccenv.agents.systems.topk import TopK
+from ccenv.agents import AGENTS
 from ccenv.base.masks import full_mask
 from ccenv.base.seeding import stream
 from ccenv.data import Split
@@ -29,7 +23,7 @@ from ccenv.networks.core.abilities import Norms, ability
 from ccenv.rewards import REWARDS
 from ccenv.simulator.resume import restore_simulator, simulator_state
 from ccenv.simulator.simulator import Simulator
-from tests.ccenv.episodes import episode, masks_for, seeded
+from tests.ccenv.episodes import episode, masks_for, same_weights, seeded
 from tests.ccenv.networks.tiny import LLAMA as TINY_LLAMA
 from tests.ccenv.networks.tiny import NETWORKS as TINY
 from tests.ccenv.networks.tiny import PATCHES
@@ -137,27 +131,27 @@ def test_a_budget_is_never_exceeded(name):
 
 
 @pytest.mark.parametrize(
-    ("name", "agent_class"),
+    ("name", "agent"),
     [
-        *((name, Reinforce) for name in SMALL),
+        *((name, "reinforce") for name in SMALL),
         *(
             (name, agent)
             for name in KINDS
-            for agent in (Rloo, Condnet, ActorCritic, StraightThrough, TopK)
+            for agent in ("rloo", "condnet", "actor_critic", "straight_through", "topk")
         ),
     ],
 )
-def test_agents_act_learn_and_let_it_learn(name, agent_class):
-    group = 2 if agent_class is Rloo else 1
-    wishes = {**agent_class.env_defaults, "group_size": group}
+def test_agents_act_learn_and_let_it_learn(name, agent):
+    agent_class, is_rloo = AGENTS[agent], agent == "rloo"
+    wishes = {**agent_class.env_defaults, "group_size": 1 + is_rloo}
     if name in OF_TEXT:
         wishes["observation"] = "layer_input"
     simulator = make(name, **wishes)
-    if agent_class is TopK and min(simulator.num_blocks) < 2:
+    if agent == "topk" and min(simulator.num_blocks) < 2:
         with pytest.raises(ValueError, match=r"num_kept in 1\.\.num_blocks"):
             agent_class(simulator, seed=0)
         return
-    own = {"sampling": "independent"} if agent_class is Rloo else {}
+    own = {"sampling": "independent"} if is_rloo else {}
     agent = agent_class(simulator, seed=0, **own)
     before = [p.clone() for p in simulator.network.parameters()]
     seen = []
@@ -173,9 +167,9 @@ def test_the_loudest_blocks_are_billed_as_all_of_them(name):
     norms, gates = ability(simulator.network, Norms), range(simulator.num_layers)
     if norms is None or not all(norms.tells_norms(gate) for gate in gates):
         with pytest.raises(ValueError, match="tells its blocks' norms"):
-            Magnitude(simulator, target_density=0.5)
+            AGENTS["magnitude"](simulator, target_density=0.5)
         return
-    agent = Magnitude(simulator, target_density=0.5)
+    agent = AGENTS["magnitude"](simulator, target_density=0.5)
     verdict = ccenv.evaluate(simulator, agent, split="validation", batch_size=50)
     only_exits = all(gate.skipped == "stop" for gate in simulator.network.gates)
     assert (name == "probe-exit" or only_exits) == (verdict.policy_cost == 0)
@@ -192,7 +186,7 @@ def test_it_passes_the_checkers_of_gymnasium_and_stable_baselines3(name):
 @pytest.mark.parametrize("name", BY_NAME)
 def test_an_agent_on_it_is_exported_and_answers_alike(name, tmp_path):
     simulator = make(name, weights="cotrain")
-    agent = Reinforce(simulator, seed=0)
+    agent = AGENTS["reinforce"](simulator, seed=0)
     classifier = SkippingClassifier.from_agent(agent)
     classifier.save(tmp_path / "classifier.safetensors")
     loaded = SkippingClassifier.load(tmp_path / "classifier.safetensors")
@@ -208,7 +202,7 @@ def test_an_agent_on_it_is_exported_and_answers_alike(name, tmp_path):
         loaded.fuse()
 
 
-@pytest.mark.parametrize("name", [*KINDS, "pruned", "skip_gru"])
+@pytest.mark.parametrize("name", [*KINDS, "pruned", "skip_gru", "resnet", "probe-exit"])
 def test_going_on_from_a_stored_state_is_never_having_stopped(name):
     first, second = make(name), make(name)
     episode(first, masks_for(first))
@@ -217,10 +211,7 @@ def test_going_on_from_a_stored_state_is_never_having_stopped(name):
     for simulator in (first, second):
         episode(simulator, masks_for(simulator, 1))
         simulator.update_network()
-    pairs = zip(
-        first.network.state_dict().values(), second.network.state_dict().values(), strict=True
-    )
-    assert all(torch.equal(a, b) for a, b in pairs)
+    assert same_weights(first.network, second.network)
 
 
 def test_a_setting_of_a_fully_connected_network_beside_it_is_refused():

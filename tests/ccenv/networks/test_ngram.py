@@ -181,10 +181,7 @@ def test_memory_is_that_of_its_tables():
     assert memory_bytes(network) == 60 * (2 + 4) + contexts * (4 + 4) + 3 * 4 + NUM_SYMBOLS * 4
 
 
-def test_tables_are_counted_once_and_read_from_the_cache_whatever_their_length(
-    tmp_path, monkeypatch
-):
-    monkeypatch.setenv("CCENV_CACHE", str(tmp_path))
+def test_tables_are_counted_once_and_read_from_the_cache_whatever_their_length(cache, monkeypatch):
     train, found = text("train"), []
     for _ in range(2):
         network = ngram((WINDOW,), NUM_SYMBOLS, order=2)
@@ -194,11 +191,10 @@ def test_tables_are_counted_once_and_read_from_the_cache_whatever_their_length(
         monkeypatch.setattr(type(network), "learn_beforehand", refuse)
     assert len(found[0]["shares_2"])
     assert all(torch.equal(found[0][name], found[1][name]) for name in found[1])
-    assert len(list(tmp_path.rglob("*.safetensors"))) == 1
+    assert len(list(cache.glob("*.safetensors"))) == 1
 
 
-def test_in_the_environment_it_is_judged_exported_and_not_trained(tmp_path, monkeypatch):
-    monkeypatch.setenv("CCENV_CACHE", str(tmp_path))
+def test_in_the_environment_it_is_judged_exported_and_not_trained(cache, tmp_path):
     settings_given = {"dataset": f"{__name__}:text", "network": "ngram"}
     simulator = seeded(8, network_kwargs={"order": 2}, **settings_given)
     agent = Dense(simulator)

@@ -9,7 +9,6 @@ from safetensors.torch import save_file
 from torch import nn
 
 from ccenv.base.checked_file import read_checked, write_checked
-from ccenv.base.files import DamagedFileError
 from ccenv.networks.core.sequential import GatedSequential
 from ccenv.networks.learning import bundled_weights
 from ccenv.networks.learning.bundled_weights import (
@@ -219,11 +218,3 @@ def test_frozen_weights_that_come_with_the_package_are_those_that_would_be_learn
     monkeypatch.setattr(bundled_weights, "store_in_cache", lambda *_: learned.append(name))
     Simulator(2, **weights.FROZEN[name])
     assert not learned, f"code or data changed: run python -m ccenv.runs.lab weights {name}"
-
-
-def test_files_without_a_checksum_are_refused(table):
-    path = write_shipped(tiny(), "tiny", MEASURED, {})
-    tensors, texts, _ = read_checked(path)
-    save_file(tensors, path, metadata=texts)
-    with pytest.raises(DamagedFileError, match="expected a checksum"):
-        load_shipped(tiny(), "tiny")

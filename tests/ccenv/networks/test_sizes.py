@@ -6,13 +6,9 @@ import itertools
 import pytest
 import torch
 
+from ccenv.networks import NETWORKS as BY_NAME
 from ccenv.networks.baselines.dense import DropoutMLP
-from ccenv.networks.pretrained.efficientnet import efficientnet_lite0
-from ccenv.networks.pretrained.smollm import smollm2
 from ccenv.networks.text.embedding import TokenMLP
-from ccenv.networks.text.ngram import ngram
-from ccenv.networks.vision.transformer import vit
-from ccenv.tasks.probe import probe_exit, probe_residual
 from tests.ccenv.networks.tiny import LLAMA, NETWORKS, SYMBOLS, WINDOW
 
 
@@ -31,6 +27,10 @@ def test_networks_of_texts_refuse_images(name):
     builder, _ = NETWORKS[name]
     with pytest.raises(ValueError, match=r"windows of (symbols|tokens)"):
         builder.func((1, 8, 8), SYMBOLS, **builder.keywords)
+
+
+def named(name, *sizes, **more):
+    return functools.partial(BY_NAME[name], *sizes, **more)
 
 
 REFUSED = {
@@ -123,15 +123,24 @@ REFUSED = {
 }
 """Name of `tiny` -> changes of its settings, and what they are told."""
 OTHERS = [
-    (functools.partial(probe_exit, (1, 8, 8), 10), "expected dataset='probe' with inputs"),
-    (functools.partial(probe_residual, (1, 8, 8), 10), "expected dataset='probe' with inputs"),
+    (
+        named("probe-exit", (1, 8, 8), 10),
+        "expected dataset='probe' with inputs",
+    ),
+    (
+        named("probe-residual", (1, 8, 8), 10),
+        "expected dataset='probe' with inputs",
+    ),
     (functools.partial(DropoutMLP, 6, (1,), 4, 3, dropout=1.0), r"dropout in \[0, 1\)"),
-    (functools.partial(vit, (24,)), r"images \(channels, height, width\) for 'vit'"),
-    (functools.partial(efficientnet_lite0, (64,), weights="random"), "expected images"),
+    (named("vit", (24,)), r"images \(channels, height, width\) for 'vit'"),
+    (named("efficientnet_lite0", (64,), weights="random"), "expected images"),
     (functools.partial(TokenMLP, (3, 8, 8)), r"windows of symbols \(length,\) for 'bytes'"),
     (functools.partial(TokenMLP, (1,), tables="pairs", look_tokens=1), "windows of 2 symbols"),
-    (functools.partial(ngram, WINDOW, 2**20, order=3), "an order of at most 2"),
-    (functools.partial(smollm2, WINDOW, 12, weights="random", sizes=LLAMA), "as tokens, 7, got 12"),
+    (named("ngram", WINDOW, 2**20, order=3), "an order of at most 2"),
+    (
+        named("smollm2", WINDOW, 12, weights="random", sizes=LLAMA),
+        "as tokens, 7, got 12",
+    ),
 ]
 CASES = [
     (functools.partial(NETWORKS[name][0], **changes), message)

@@ -32,18 +32,15 @@ def tokens_of(rows, length, seed=0):
     return torch.randint(0, LLAMA.vocabulary, (rows, length), generator=generator)
 
 
-def test_the_architecture_keeps_the_laws_of_a_gated_network():
+def test_layers_are_two_gates_each_and_the_bill_is_the_formula():
     network = small()
     assert [gate.name for gate in network.gates[:2]] == ["layers.0.attention", "layers.0.mlp"]
     assert [gate.skipped for gate in network.gates] == ["identity"] * 4
-
-
-def test_the_bill_is_the_formula():
     length, (width, hidden) = 5, (LLAMA.width, LLAMA.hidden)
     keys = width // 2
     attention = length * (2 * width * width + 2 * width * keys) + 2 * length * length * width
     mlp = 3 * length * width * hidden
-    assert small(length).dense_macs == 2 * (attention + mlp) + width * LLAMA.vocabulary
+    assert network.dense_macs == 2 * (attention + mlp) + width * LLAMA.vocabulary
 
 
 def test_attention_is_torchs_own_with_keys_shared_by_neighbouring_heads():

@@ -22,6 +22,7 @@ from ccenv.networks.learning.training import (
 from ccenv.networks.stages.linear import BlockLinear
 from ccenv.networks.vision.early_exit import pondering
 from ccenv.simulator.simulator import Simulator
+from tests.ccenv.episodes import episode, masks_for, same_weights, seeded
 
 QUICK = Pretraining(num_epochs=1, min_updates=30)
 SIZES = {"in_features": 64, "num_blocks": (4,), "block_size": 4}
@@ -38,22 +39,6 @@ def digits():
     return load_split("digits", "train")
 
 
-@pytest.fixture
-def cache(tmp_path, monkeypatch):
-    """An empty cache folder of its own."""
-    monkeypatch.setenv("CCENV_CACHE", str(tmp_path))
-    return tmp_path / "weights"
-
-
-def refuse(*arguments, **settings):
-    raise AssertionError("expected weights from the cache, got a training")
-
-
-def same_weights(left, right):
-    pairs = zip(left.state_dict().values(), right.state_dict().values(), strict=True)
-    return all(torch.equal(a, b) for a, b in pairs)
-
-
 def ponders(seed=0):
     """A network whose block repeats."""
     return build_network(pondering, seed, **PONDERING)
@@ -64,7 +49,7 @@ def test_frozen_weights_are_learned_once_and_then_read(cache, digits, monkeypatc
     first, same, before, other = make(), make(), make(), make(seed=1)
     frozen_weights(first, digits, QUICK)
     frozen_weights(other, digits, QUICK)
-    monkeypatch.setattr(weights, "tqdm", refuse)
+    monkeypatch.setattr(weights, "tqdm", lambda *_, **__: pytest.fail("got a training"))
     frozen_weights(same, digits, QUICK)
     assert same_weights(first, same)
     assert not same_weights(first, before)
@@ -186,31 +171,21 @@ def test_the_half_file_of_a_process_that_was_killed_is_never_taken_and_goes(cach
     assert not list(cache.glob("*.partial"))
 
 
-def walk(simulator, generator):
-    """One episode under random masks."""
-    simulator.begin()
-    for n in simulator.num_blocks:
-        simulator.step(torch.rand(simulator.num_images, n, generator=generator) < 0.5)
-
-
-def cotrain(seed, updates, **settings):
-    simulator = Simulator(32, **COTRAIN, **settings)
-    simulator.seed(seed)
-    generator = stream(0, "test masks")
-    losses = []
-    for _ in range(updates):
-        walk(simulator, generator)
+def cotrain(updates, **settings):
+    simulator, losses = seeded(32, **COTRAIN, **settings), []
+    for update in range(updates):
+        episode(simulator, masks_for(simulator, update))
         losses.append(simulator.update_network()["network_loss"])
     return simulator, losses
 
 
 def test_co_training_lowers_the_loss():
-    _, losses = cotrain(0, 100, weights_kwargs={"learning_rate": 0.02})
+    _, losses = cotrain(100, weights_kwargs={"learning_rate": 0.02})
     assert sum(losses[-10:]) < 0.8 * sum(losses[:10])
 
 
 def test_an_episode_that_did_not_end_teaches_nothing():
-    simulator, _ = cotrain(0, 1)
+    simulator, _ = cotrain(1)
     simulator.begin()
     simulator.step(torch.ones(32, 4, dtype=torch.bool))
     simulator.begin()
@@ -262,6 +237,5 @@ def test_weights_do_not_depend_on_the_number_of_threads(digits):
         weights.pretrain(network, digits, QUICK)
         assert torch.get_num_threads() == threads
         torch.set_num_threads(1)
-        learned.append(network.state_dict())
-    one, other = learned
-    assert all(torch.equal(one[name], other[name]) for name in one)
+        learned.append(network)
+    assert same_weights(*learned)

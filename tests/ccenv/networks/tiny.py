@@ -7,37 +7,19 @@ from torch import nn
 
 from ccenv.base.masks import random_mask
 from ccenv.base.seeding import stream
-from ccenv.networks.baselines.dense import small_conv
-from ccenv.networks.baselines.pruned import pruned, pruned_blocks
-from ccenv.networks.baselines.skip_gru import SkipGRU
-from ccenv.networks.baselines.text import (
-    GRU,
-    cascade_bytes,
-    hashed_ngrams,
-    pruned_bytes,
-)
+from ccenv.networks import NETWORKS as BY_NAME
 from ccenv.networks.core.abilities import OwnWeights
 from ccenv.networks.core.exit_state import Exit
 from ccenv.networks.core.inference_copy import NORMS
 from ccenv.networks.core.mlp import GatedMLP
 from ccenv.networks.core.sequential import GatedSequential
 from ccenv.networks.gating.gate import gate
-from ccenv.networks.pretrained.efficientnet import BlockGroup, efficientnet_lite0
-from ccenv.networks.pretrained.smollm import LlamaSizes, smollm2
+from ccenv.networks.pretrained.efficientnet import BlockGroup
+from ccenv.networks.pretrained.smollm import LlamaSizes
 from ccenv.networks.stages.linear import BlockLinear
 from ccenv.networks.text.embedding import TokenMLP
-from ccenv.networks.text.ngram import ngram
-from ccenv.networks.text.patches import patches
-from ccenv.networks.text.streaming import streaming
-from ccenv.networks.text.transformer import lm
-from ccenv.networks.vision.conv import BlockConv2d, conv
-from ccenv.networks.vision.early_exit import cascade, early_exit, pondering
-from ccenv.networks.vision.experts import experts
-from ccenv.networks.vision.residual import ResidualUnit, resnet
-from ccenv.networks.vision.transformer import vit
-from ccenv.tasks.loading import Documents
-from ccenv.tasks.probe import probe_exit, probe_network, probe_residual
-from ccenv.tasks.refreshing import Staleness
+from ccenv.networks.vision.conv import BlockConv2d
+from ccenv.networks.vision.residual import ResidualUnit
 from tests.ccenv.networks.own_decoder import writer
 from tests.ccenv.networks.own_models import CASES, TOKENS, made
 
@@ -86,12 +68,12 @@ def tokens_of(**sizes):
     return TokenMLP(WINDOW, SYMBOLS, **given | sizes)
 
 
-def images(builder, shape, **settings):
-    return functools.partial(builder, shape, 3, **settings), shape
+def images(name, shape, **settings):
+    return functools.partial(BY_NAME[name], shape, 3, **settings), shape
 
 
-def texts(builder, **settings):
-    return functools.partial(builder, WINDOW, SYMBOLS, **settings), None
+def texts(name, **settings):
+    return functools.partial(BY_NAME[name], WINDOW, SYMBOLS, **settings), None
 
 
 def gated(name):
@@ -108,35 +90,37 @@ PROBE = (1, 1, 8)
 NETWORKS = {
     "mlp": uneven(),
     "mlp of one layer": uneven(num_blocks=4, block_size=2, head_units=(), activation="relu"),
-    "conv": images(conv, (1, 9, 7), channels=(8, 12), strides=(2, 1), num_blocks=4),
-    "conv of one block": images(conv, (1, 9, 7), channels=(4,), strides=(2,), num_blocks=1),
-    "conv, pooled": images(conv, (1, 9, 7), channels=(4, 6), strides=(2, 1), num_blocks=2, pool=1),
+    "conv": images("conv", (1, 9, 7), channels=(8, 12), strides=(2, 1), num_blocks=4),
+    "conv of one block": images("conv", (1, 9, 7), channels=(4,), strides=(2,), num_blocks=1),
+    "conv, pooled": images(
+        "conv", (1, 9, 7), channels=(4, 6), strides=(2, 1), num_blocks=2, pool=1
+    ),
     "linear after maps": (linear_after_maps, (1, 6, 6)),
-    "experts": images(experts, (1, 8, 8), num_experts=5, expert_size=3, channels=(4, 4)),
-    "experts, norms": images(experts, (3, 8, 8), num_experts=2, channels=(4, 4), norms=True),
-    "resnet": images(resnet, (3, 8, 8), depth=8, width=4),
-    "vit": images(vit, (3, 8, 8), depth=2, dim=12, num_heads=3, num_groups=4, patch_size=4),
-    "vit of one block": images(vit, (3, 8, 8), depth=1, dim=12, num_heads=1, num_groups=1),
-    "cascade": images(cascade, (1, 6, 6), first=(4, 6), then=(8,)),
-    "cascade of linear layers": images(cascade, (1, 4, 4), first=(), then=()),
-    "early_exit": images(early_exit, (1, 6, 6), units=(8, 6, 5)),
-    "early_exit of maps": images(early_exit, (3, 8, 8), channels=(4, 6), units=()),
-    "early_exit of both": images(early_exit, (3, 8, 8), channels=(4, 6), units=(7,)),
-    "pondering": images(pondering, (1, 4, 4), units=6, num_steps=3),
+    "experts": images("experts", (1, 8, 8), num_experts=5, expert_size=3, channels=(4, 4)),
+    "experts, norms": images("experts", (3, 8, 8), num_experts=2, channels=(4, 4), norms=True),
+    "resnet": images("resnet", (3, 8, 8), depth=8, width=4),
+    "vit": images("vit", (3, 8, 8), depth=2, dim=12, num_heads=3, num_groups=4, patch_size=4),
+    "vit of one block": images("vit", (3, 8, 8), depth=1, dim=12, num_heads=1, num_groups=1),
+    "cascade": images("cascade", (1, 6, 6), first=(4, 6), then=(8,)),
+    "cascade of linear layers": images("cascade", (1, 4, 4), first=(), then=()),
+    "early_exit": images("early_exit", (1, 6, 6), units=(8, 6, 5)),
+    "early_exit of maps": images("early_exit", (3, 8, 8), channels=(4, 6), units=()),
+    "early_exit of both": images("early_exit", (3, 8, 8), channels=(4, 6), units=(7,)),
+    "pondering": images("pondering", (1, 4, 4), units=6, num_steps=3),
     **{f"exits {layout}": (functools.partial(of_exits, layout), (4,))
        for layout in ("ueueu", "eueu", "ueeaue", "ue")},
-    "small_conv": images(small_conv, (1, 8, 8), channels=(4, 6), units=(8,)),
-    "pruned": images(pruned, (2, 8, 8), units=(8,), channels=(4, 6), macs=300),
-    "pruned_blocks": images(pruned_blocks, (1, 4, 4), num_blocks=4, block_size=3),
-    "efficientnet_lite0": images(efficientnet_lite0, (3, 8, 8), **MOBILE),
-    "efficientnet_lite0, gray": images(efficientnet_lite0, (1, 8, 8), **MOBILE),
-    "streaming": images(streaming, (1, 6, 4), patch_size=3, depth=2, **STREAM),
-    "streaming of a text": texts(streaming, patch_size=4, predicts="next", **STREAM),
-    "probe": (functools.partial(probe_network, num_blocks=(4, 4)), PROBE),
-    "probe-residual": (probe_residual, PROBE),
-    "probe-exit": (probe_exit, PROBE),
-    "documents": (Documents, (33,)),
-    "staleness": (Staleness, (10,)),
+    "small_conv": images("small_conv", (1, 8, 8), channels=(4, 6), units=(8,)),
+    "pruned": images("pruned", (2, 8, 8), units=(8,), channels=(4, 6), macs=300),
+    "pruned_blocks": images("pruned_blocks", (1, 4, 4), num_blocks=4, block_size=3),
+    "efficientnet_lite0": images("efficientnet_lite0", (3, 8, 8), **MOBILE),
+    "efficientnet_lite0, gray": images("efficientnet_lite0", (1, 8, 8), **MOBILE),
+    "streaming": images("streaming", (1, 6, 4), patch_size=3, depth=2, **STREAM),
+    "streaming of a text": texts("streaming", patch_size=4, predicts="next", **STREAM),
+    "probe": (functools.partial(BY_NAME["probe"], num_blocks=(4, 4)), PROBE),
+    "probe-residual": (BY_NAME["probe-residual"], PROBE),
+    "probe-exit": (BY_NAME["probe-exit"], PROBE),
+    "documents": (BY_NAME["documents"], (33,)),
+    "staleness": (BY_NAME["staleness"], (10,)),
     "bytes": (tokens_of, None),
     "bytes of one layer": (functools.partial(tokens_of, num_blocks=4, block_size=5), None),
     "bytes of three": (functools.partial(tokens_of, num_blocks=(2, 3, 2), block_size=3), None),
@@ -153,45 +137,45 @@ NETWORKS = {
         ),
         None,
     ),
-    "smollm2": texts(smollm2, weights="random", sizes=LLAMA),
-    "ngram": texts(ngram, order=3),
-    "gru": texts(GRU, width=6, embedding_size=3),
-    "skip_gru": texts(SkipGRU, width=6, embedding_size=3),
-    "gru-matrices": texts(GRU, width=6, embedding_size=3, num_blocks=3),
-    "lm": texts(lm, depth=2, width=8, num_heads=2, ffn_width=4, num_experts=4),
+    "smollm2": texts("smollm2", weights="random", sizes=LLAMA),
+    "ngram": texts("ngram", order=3),
+    "gru": texts("gru", width=6, embedding_size=3),
+    "skip_gru": texts("skip_gru", width=6, embedding_size=3),
+    "gru-matrices": texts("gru", width=6, embedding_size=3, num_blocks=3),
+    "lm": texts("lm", depth=2, width=8, num_heads=2, ffn_width=4, num_experts=4),
     "lm, tied": texts(
-        lm, depth=3, width=6, num_heads=1, ffn_width=3, num_experts=3, num_kept=2, tied=True
+        "lm", depth=3, width=6, num_heads=1, ffn_width=3, num_experts=3, num_kept=2, tied=True
     ),
     "lm, attention and experts": texts(
-        lm, gates="attention,experts", depth=2, width=6, num_heads=2, ffn_width=3, num_experts=2
+        "lm", gates="attention,experts", depth=2, width=6, num_heads=2, ffn_width=3, num_experts=2
     ),
     "lm, heads and ffn": texts(
-        lm, gates=["heads", "ffn"], depth=2, width=9, num_heads=3, ffn_width=4, num_experts=2
+        "lm", gates=["heads", "ffn"], depth=2, width=9, num_heads=3, ffn_width=4, num_experts=2
     ),
-    "lm, heads": texts(lm, gates="heads", width=8, num_heads=2, ffn_width=5, num_experts=1),
+    "lm, heads": texts("lm", gates="heads", width=8, num_heads=2, ffn_width=5, num_experts=1),
     "lm, exits": texts(
-        lm, gates=["experts", "exits"], depth=3, width=6, num_heads=2, ffn_width=3, num_experts=2
+        "lm", gates=["experts", "exits"], depth=3, width=6, num_heads=2, ffn_width=3, num_experts=2
     ),
     "lm, exits behind heads": texts(
-        lm, gates="heads,exits", width=6, num_heads=2, ffn_width=3, num_experts=1, tied=True
+        "lm", gates="heads,exits", width=6, num_heads=2, ffn_width=3, num_experts=1, tied=True
     ),
     "lm, layers": texts(
-        lm, gates="layers", depth=3, width=6, num_heads=2, ffn_width=3, num_experts=2
+        "lm", gates="layers", depth=3, width=6, num_heads=2, ffn_width=3, num_experts=2
     ),
     "lm, pondering": texts(
-        lm, gates="exits", depth=1, repeats=3, width=6, num_heads=1, ffn_width=5, num_experts=1
+        "lm", gates="exits", depth=1, repeats=3, width=6, num_heads=1, ffn_width=5, num_experts=1
     ),
-    "patches": texts(patches, patch_size=3, num_heads=2, **PATCHES),
-    "patches, one whole": texts(patches, patch_size=5, num_heads=1, **PATCHES),
-    "patches of one": texts(patches, patch_size=1, num_heads=2, **PATCHES),
-    "pruned_bytes": texts(pruned_bytes, units=(8, 5), macs=40, context=4),
-    "cascade_bytes": texts(cascade_bytes, first=(4,), then=(8, 5), context=4),
-    "hashed_ngrams": texts(hashed_ngrams, units=5, num_rows=12, context=4, order=3),
+    "patches": texts("patches", patch_size=3, num_heads=2, **PATCHES),
+    "patches, one whole": texts("patches", patch_size=5, num_heads=1, **PATCHES),
+    "patches of one": texts("patches", patch_size=1, num_heads=2, **PATCHES),
+    "pruned_bytes": texts("pruned_bytes", units=(8, 5), macs=40, context=4),
+    "cascade_bytes": texts("cascade_bytes", first=(4,), then=(8, 5), context=4),
+    "hashed_ngrams": texts("hashed_ngrams", units=5, num_rows=12, context=4, order=3),
     "hashed_ngrams of matrices": texts(
-        hashed_ngrams, units=5, num_rows=12, context=4, order=3, num_blocks=3
+        "hashed_ngrams", units=5, num_rows=12, context=4, order=3, num_blocks=3
     ),
     "hashed_ngrams, elu, uneven, scaled": texts(
-        hashed_ngrams,
+        "hashed_ngrams",
         units=5,
         num_rows=12,
         context=4,
@@ -201,8 +185,9 @@ NETWORKS = {
         row_shares=(3, 1),
         is_scaled=True,
     ),
-    "hashed_ngrams of places": texts(hashed_ngrams, units=5, num_rows=12, context=4, order=1),
-    "decoder, halves": texts(writer, halves=True),
+    "hashed_ngrams of places": texts("hashed_ngrams", units=5, num_rows=12, context=4, order=1),
+    "decoder": (functools.partial(writer, WINDOW, SYMBOLS), None),
+    "decoder, halves": (functools.partial(writer, WINDOW, SYMBOLS, halves=True), None),
     **{f"gated {name}": (
         functools.partial(gated, name), None if example is TOKENS else example.shape[1:]
     ) for name, (_, _, example, _) in CASES.items()},

@@ -18,6 +18,7 @@ from ccenv.rewards.latency import TimeTable, numbers_kept, time_table, times_fin
 from ccenv.rewards.potential import fit_probe
 from ccenv.simulator.evaluate import evaluate
 from ccenv.simulator.simulator import Simulator
+from tests.ccenv import episodes
 
 SIZES = {"num_blocks": (4, 3), "block_size": 4}
 PRICED = ["lagrangian", "pid_lagrangian"]
@@ -29,9 +30,7 @@ def network():
 
 
 def seeded(network, reward, rows=16, **reward_kwargs):
-    simulator = Simulator(rows, network=network, reward=reward, reward_kwargs=reward_kwargs)
-    simulator.seed(0)
-    return simulator
+    return episodes.seeded(rows, network=network, reward=reward, reward_kwargs=reward_kwargs)
 
 
 def play(simulator, episodes=1, share=0.5, seed=0):
@@ -203,8 +202,7 @@ def test_probes_are_the_same_for_the_same_seed_and_know_the_label(network):
         assert torch.equal(one.weight, other.weight)
     other_seed = seeded(network, "potential", num_fit_images=300, seed=1).reward.rule
     assert not torch.equal(rules[0].probes[0].weight, other_seed.probes[0].weight)
-    simulator = Simulator(500, network=network, reward="potential", split="test")
-    simulator.seed(0)
+    simulator = episodes.seeded(500, network=network, reward="potential", split="test")
     simulator.begin()
     # Better than a guess among ten classes, in nats.
     assert simulator.reward.rule.potential(simulator.state).mean() > -0.7

@@ -30,7 +30,7 @@ from ccenv.simulator.extensions.concurrent import (
 from ccenv.simulator.resume import restore_simulator, simulator_state
 from ccenv.simulator.rollout import collect_rollout, walk
 from ccenv.simulator.simulator import Simulator
-from tests.ccenv.episodes import InThread, masks_for, seeded, walked
+from tests.ccenv.episodes import InThread, masks_for, same_weights, seeded, walked
 
 BLOCKS = (6, 5, 4)
 SMALL = {"dataset": "digits", "num_blocks": BLOCKS, "block_size": 4, "weights": "cotrain"}
@@ -106,7 +106,7 @@ def test_an_answer_is_that_of_the_composite_of_what_was_read_and_of_no_whole_ver
 def test_a_policy_that_learns_between_gates_is_a_composite_too_and_the_network_stays():
     simulator = simulator_of("policy", observation="summary", rows=16)
     agent = DynamicGate(simulator, learning_rate=0.3)
-    network = copy.deepcopy(simulator.network.state_dict())
+    network = copy.deepcopy(simulator.network)
     agent.learn(16 * 2)
     assert agent.waiting
     whole, versions = copy.deepcopy(agent.scores), copies_at_gates(simulator, agent.scores)
@@ -119,8 +119,7 @@ def test_a_policy_that_learns_between_gates_is_a_composite_too_and_the_network_s
             assert torch.equal(versions[layer](seen, layer) > 0, mask)
         assert torch.equal(whole(observations[0], 0) > 0, actions[0])
         assert not torch.equal(whole(observations[2], 2), agent.scores(observations[2], 2))
-    after = simulator.network.state_dict()
-    assert all(torch.equal(network[name], tensor) for name, tensor in after.items())
+    assert same_weights(network, simulator.network)
 
 
 LM = {"width": 8, "num_heads": 2, "ffn_width": 6, "num_experts": 4}
@@ -176,8 +175,7 @@ def test_each_gate_of_other_networks_reads_one_version_and_updates_learn_what_th
     trainer, (images, labels) = CoTrainer(alone, **ADAM), simulator.data.batch(indices)
     start = started(alone, images, earlier=simulator.earlier)
     trainer.update(images, labels, masks, start=start)
-    for name, tensor in after.state_dict().items():
-        assert torch.equal(tensor, alone.state_dict()[name])
+    assert same_weights(after, alone)
 
 
 def gated(input_shape, num_classes):
@@ -327,11 +325,6 @@ def test_a_gradient_that_fails_says_so_where_it_would_land(monkeypatch):
     monkeypatch.setattr(concurrent_updates, "compute_gradients", failing)
     with pytest.raises(MemoryError, match="too large"):
         walked(simulator, masks)
-
-
-def same_weights(one, other):
-    pairs = zip(one.parameters(), other.parameters(), strict=True)
-    return all(torch.equal(*pair) for pair in pairs)
 
 
 def test_what_is_off_does_learn_and_nothing_else_moves_though_moments_would_move_it():

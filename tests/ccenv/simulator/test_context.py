@@ -30,8 +30,7 @@ def simulator(context, num_images=12, **settings):
 
 
 def test_the_reward_charges_each_episode_its_own_price():
-    built, plain = simulator(PRICES), Simulator(12, **SYNTHETIC)
-    plain.seed(0)
+    built, plain = simulator(PRICES), seeded(12, **SYNTHETIC)
     plain.network.load_state_dict(built.network.state_dict())
     _, steps = episode(built, masks_for(built, density=0.6), torch.arange(12))
     _, unpriced = episode(plain, masks_for(built, density=0.6), torch.arange(12))
@@ -66,8 +65,7 @@ def test_half_of_log_uniform_prices_lie_below_the_geometric_mean():
 
 @pytest.mark.parametrize("context", CONTEXTS)
 def test_an_observation_is_the_other_one_with_a_column_for_each_name_before_it(context):
-    built, plain = simulator(context), Simulator(12, **SYNTHETIC)
-    plain.seed(0)
+    built, plain = simulator(context), seeded(12, **SYNTHETIC)
     plain.network.load_state_dict(built.network.state_dict())
     names = len(context) - ("distribution" in context)
     full = [torch.ones(12, n, dtype=torch.bool) for n in (3, 5)]

@@ -11,7 +11,7 @@ from ccenv.agents.searched import FixedMask
 from ccenv.simulator.extensions.loads import use
 from ccenv.simulator.simulator import Simulator
 from ccenv.tasks.loading import NUM_EXPERTS
-from tests.ccenv.episodes import DOCUMENTS
+from tests.ccenv.episodes import DOCUMENTS, seeded
 
 BLOCKS = 5
 PRICES = {"cost_weight": 0.0, "load_weight": 0.6 * NUM_EXPERTS}
@@ -41,8 +41,7 @@ def test_it_is_a_plain_cache_from_which_the_least_recently_used_block_goes(masks
 
 
 def test_a_block_that_was_loaded_costs_nothing_until_it_has_gone():
-    simulator = Simulator(1, **MEMORY, fast_memory=2)
-    simulator.seed(0)
+    simulator = seeded(1, **MEMORY, fast_memory=2)
     observation, paid = simulator.begin(torch.tensor([0])), []
     for expert, there in ((3, []), (3, [3]), (1, [3]), (3, [1, 3]), (0, [1, 3]), (1, [0, 3])):
         assert observation[0, :NUM_EXPERTS].nonzero().flatten().tolist() == there
@@ -56,35 +55,11 @@ def test_a_block_that_was_loaded_costs_nothing_until_it_has_gone():
 
 
 def test_rows_that_agree_share_what_a_batch_loads():
-    simulator = Simulator(4, **MEMORY, shared="batch")
-    simulator.seed(0)
+    simulator = seeded(4, **MEMORY, shared="batch")
     simulator.begin()
     experts = torch.tensor([2, 2, 2, 5])
     step = simulator.step(torch.eye(NUM_EXPERTS, dtype=torch.bool)[experts])
     assert step.told["misses"].tolist() == pytest.approx([1 / 3] * 3 + [1])
-
-
-@pytest.mark.parametrize(
-    ("changed", "message"),
-    [
-        ({"fast_memory": 0}, "fast_memory"),
-        ({"fast_memory": NUM_EXPERTS + 1}, "at most the 8 blocks"),
-        ({"fast_memory": 2, "shared": "batch"}, "got both"),
-        ({"shared": "machine"}, "shared"),
-        ({"fast_memory": 2, "episode": "input"}, "episode='sequence'"),
-        ({}, "load_weight"),
-        ({"fast_memory": 2, "network": "gru", "dataset": "python_bundled@6"}, "keeps a state"),
-        ({"fast_memory": 1, "network": "skip_gru", "dataset": "python_bundled@6"}, "Owns"),
-    ],
-)
-def test_impossible_costs_are_refused(changed, message):
-    with pytest.raises(ValueError, match=message):
-        Simulator(2, **MEMORY | {"weights": "cotrain"} | changed)
-
-
-def test_a_batch_of_one_row_shares_with_nobody():
-    with pytest.raises(ValueError, match="two rows"):
-        Simulator(1, **MEMORY, shared="batch")
 
 
 def test_a_search_over_masks_says_that_it_counts_no_loads():

@@ -16,6 +16,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.summary.writer import event_file_writer
 
 from ccenv.agents import AGENTS
+from ccenv.agents.reinforce import Reinforce
 from ccenv.base.checked_file import load_tree, save_tree
 from ccenv.base.registry import resolve
 from ccenv.runs.config.settings import make_plan
@@ -34,6 +35,14 @@ BEST = {"keep_best": True, "eval_every": BATCH}
 SMALL = {
     "rloo": {"num_kept": 1},
     "magnitude": {"target_density": 0.25},
+}
+CONFIDENCE = {
+    "dataset": "digits",
+    "network": "cascade",
+    "network_kwargs": {"first": [6], "then": [12]},
+    "weights": "cotrain",
+    "stop_shares": 0.5,
+    **RUN,
 }
 PONDERING = {
     "dataset": "synthetic",
@@ -107,18 +116,19 @@ def points(result):
     sizes = {"scalars": 0, "histograms": 0}
     events = EventAccumulator(str(curves_of(result["folder"])), size_guidance=sizes)
     tags = events.Reload().Tags()
-    found = {tag: [(p.step, p.value) for p in events.Scalars(tag)] for tag in tags["scalars"]}
+    # Files are read in the order of their clocks.
+    found = {tag: sorted((p.step, p.value) for p in events.Scalars(tag)) for tag in tags["scalars"]}
     del found["time/fps"]
     for tag in tags["histograms"]:
         values = [(p.step, p.histogram_value.sum) for p in events.Histograms(tag)]
-        found[tag] = values
+        found[tag] = sorted(values)
     return found | {tag: len(events.Images(tag)) for tag in tags["images"]}
 
 
 def assert_same_end(stopped, whole):
     for name in ("images_seen", "evaluations", "curve", "block_use"):
         assert stopped[name] == whole[name]
-    for name in ("agent", "network"):
+    for name in ("agent", "network", "masks"):
         one, other = tensors(stopped, name), tensors(whole, name)
         assert one.keys() == other.keys()
         assert all(torch.equal(one[key], other[key]) for key in one)
@@ -152,6 +162,7 @@ CASES = {
     **{name: (name, PROBE, 4, 2) for name in LEARNERS},
     **{name: (name, PONDERING, 4, 2) for name in ("act", "pondernet")},
     **{f"{name} along": (name, COTRAIN, 4, 2) for name in ("fixed_mask", "reinforce", "sb3_a2c")},
+    "confidence": ("confidence", CONFIDENCE, 4, 2),
     "a multiplier": ("reinforce", PROBE | {"reward": "lagrangian"}, 4, 2),
     "a controller": ("reinforce", PROBE | {"reward": "pid_lagrangian"}, 4, 2),
     "a potential": ("reinforce", PROBE | {"reward": "potential"}, 4, 2),
@@ -289,6 +300,27 @@ def test_a_flipped_bit_in_the_last_checkpoint_costs_what_came_after_the_one_befo
     assert not list(last.parent.glob("resume*"))
 
 
+def test_a_cut_event_file_costs_what_came_after_the_checkpoint_before(
+    tmp_path, monkeypatch, capsys
+):
+    whole, cut = plans(tmp_path, "reinforce", PROBE)
+    expected = carry_out(whole)
+    stopped_at(monkeypatch, cut, 5 * BATCH, every=BATCH)
+    tracker = load_tree(checkpoint.checkpoint_path(cut.folder()))["curves"]["tracker"]
+    ((name, size),) = tracker["sizes"].items()
+    (events,) = (tmp_path / "b").rglob(Path(name).name)
+    with events.open("r+b") as file:
+        file.truncate(size - 7)
+    # A clock that was set back meanwhile: nothing that is compared comes from it.
+    set_back = time.time
+    monkeypatch.setattr(time, "time", lambda: set_back() - 3600)
+    found = carry_out(cut)
+    said = capsys.readouterr().err
+    assert "it was cut" in said
+    assert f"goes on after {3 * BATCH} of" in said
+    assert_same_end(found, expected)
+
+
 def test_a_checkpoint_that_cannot_be_written_is_told_of_and_the_run_goes_on(
     tmp_path, monkeypatch, capsys
 ):
@@ -301,12 +333,6 @@ def test_a_checkpoint_that_cannot_be_written_is_told_of_and_the_run_goes_on(
     found = carry_out(other)
     assert "no checkpoint after 128 images, the run goes on: [Errno 28]" in capsys.readouterr().err
     assert_same_end(found, expected)
-
-
-STRANGE = '''
-import torch
-
-from ccenv.agents.reinforce import Reinforce
 
 
 class Table(Reinforce):
@@ -334,30 +360,19 @@ class OwnLoop(Table):
 
     def learn(self, num_images, on_rollout=lambda images_seen, scalars: None):
         return super().learn(num_images, on_rollout)
-'''
 
 
-@pytest.fixture
-def _strange(tmp_path, monkeypatch):
-    (tmp_path / "strange_agents.py").write_text(STRANGE)
-    monkeypatch.syspath_prepend(str(tmp_path))
-    yield
-    sys.modules.pop("strange_agents", None)
-
-
-@pytest.mark.usefixtures("_strange")
 def test_an_agent_of_the_users_resumes_without_a_line_about_it(tmp_path, monkeypatch):
-    whole, stopped = plans(tmp_path, "strange_agents:Table", PROBE)
+    whole, stopped = plans(tmp_path, f"{__name__}:Table", PROBE)
     expected = carry_out(whole)
     assert_same_end(with_stops(monkeypatch, stopped, [4 * BATCH, 5 * BATCH]), expected)
 
 
-@pytest.mark.usefixtures("_strange")
 @pytest.mark.parametrize("agent", ["Secretive", "OwnLoop"])
 def test_an_agent_that_cannot_be_resumed_is_told_of_once_and_starts_anew(
     agent, tmp_path, monkeypatch, capsys
 ):
-    whole, stopped = plans(tmp_path, f"strange_agents:{agent}", PROBE)
+    whole, stopped = plans(tmp_path, f"{__name__}:{agent}", PROBE)
     expected = carry_out(whole)
     said = capsys.readouterr().err
     assert said.count("cannot be resumed") == 1

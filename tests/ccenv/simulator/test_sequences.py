@@ -7,7 +7,6 @@ from hypothesis import strategies as st
 
 import ccenv
 from ccenv.agents.base import Agent
-from ccenv.agents.condnet import Condnet
 from ccenv.agents.reinforce import Reinforce
 from ccenv.agents.rloo import Rloo
 from ccenv.envs.stable_baselines import ActionViewVecEnv, BlockSelectionVecEnv
@@ -15,8 +14,8 @@ from ccenv.networks.baselines.skip_gru import SkipGRU
 from ccenv.networks.core.unrolled import sequence_logits
 from ccenv.simulator import sequences
 from ccenv.simulator.rollout import collect_rollout
-from ccenv.simulator.simulator import Simulator
 from ccenv.tasks.updating import Updating
+from tests.ccenv.episodes import seeded
 from tests.ccenv.networks.own_decoder import writer
 
 LENGTH, WIDTH = 6, 5
@@ -48,9 +47,7 @@ def settings_of(name, **others):
 
 
 def simulator_of(name, num_images=3, **others):
-    simulator = Simulator(num_images, **settings_of(name, **others))
-    simulator.seed(0)
-    return simulator
+    return seeded(num_images, **settings_of(name, **others))
 
 
 def drawn_masks(simulator, seed=0):
@@ -194,8 +191,7 @@ def test_an_agent_credits_an_update_with_what_it_brings_later(kind):
     """Two positions are marked, and the answer at the end needs both: updates pay late."""
     problem = Updating(positions=6)
     own = {"dataset": problem.split, "network": problem.network(), "group_size": 4}
-    simulator = Simulator(64, **problem.settings() | own)
-    simulator.seed(0)
+    simulator = seeded(64, **problem.settings() | own)
     own = {"sampling": "independent"} if kind is Rloo else {}
     agent = kind(simulator, learning_rate=0.1, **own)
     agent.learn(64 * 80)
@@ -226,27 +222,6 @@ def test_a_memory_goes_on_over_a_sequence_of_a_network_that_reads_earlier_positi
         kept = found.masks[0].view(-1, LENGTH, 1)[:3, place]
         assert torch.equal(mask, kept)
         seen = judged.step(mask).observation.numpy()
-
-
-@pytest.mark.parametrize(
-    ("changed", "message"),
-    [
-        ({"episode": "sentence"}, "episode"),
-        ({"dataset": "python_bundled"}, "data set of sequences"),
-        ({"dataset": "digits", "network": "mlp", "network_kwargs": {}}, "data set of sequences"),
-        ({"network": "gru", "network_kwargs": {}}, "keeps a state"),
-        ({"concurrent": "inactive"}, "no concurrent"),
-        ({"context": {"cost_weight": 0.5}, "reward_kwargs": {}}, "no context"),
-    ],
-)
-def test_what_cannot_be_an_episode_over_a_sequence_is_refused(changed, message):
-    with pytest.raises(ValueError, match=message):
-        Simulator(2, **settings_of("skip_gru", **changed))
-
-
-def test_an_agent_that_does_not_learn_over_sequences_says_so():
-    with pytest.raises(ValueError, match="learns over sequences"):
-        Condnet(simulator_of("skip_gru"))
 
 
 class EverySecond(Agent):

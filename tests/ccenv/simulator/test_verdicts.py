@@ -13,12 +13,12 @@ import ccenv
 from ccenv.agents import AGENTS
 from ccenv.agents.reinforce import Reinforce
 from ccenv.agents.systems.allocation import walk_menu
-from ccenv.base.registry import resolve
 from ccenv.data import load_split
 from ccenv.envs.vector import BlockSelectionVectorEnv
 from ccenv.mdp.dynamics import initial
 from ccenv.simulator.evaluate import by_class, evaluate
 from ccenv.tasks.probe import PROBE_SETTINGS
+from tests.agents.probes import make_agent, small
 from tests.ccenv.episodes import seeded
 
 LAYERS = {"dataset": "digits", "num_blocks": (3, 2), "block_size": 4, "weights": "cotrain"}
@@ -158,19 +158,10 @@ def test_means_of_classes_do_not_depend_on_how_many_images_are_summed_up_at_a_ti
         torch.testing.assert_close(by_class(values, labels, 5), expected)
 
 
-SETTINGS = {"rloo": {"num_kept": 1}, "sb3_ppo": {"num_minibatches": 2}}
-EXITS = {"dataset": "probe", "network": "probe-exit"}
-STREAM = {"dataset": "digits", "network": "streaming", "weights": "cotrain"}
-ENVIRONMENTS = {"act": EXITS, "pondernet": EXITS, "entropy_threshold": STREAM}
-AGENTS_BY_LABELS = {name: resolve(name, AGENTS, "agent").uses_labels for name in AGENTS}
-
-
 @pytest.mark.parametrize("name", AGENTS)
 def test_masks_depend_on_labels_only_where_an_agent_says_so(name):
-    agent_class = resolve(name, AGENTS, "agent")
-    probe = ENVIRONMENTS.get(name, PROBE_SETTINGS)
-    simulator = seeded(32, **probe | agent_class.env_defaults)
-    agent = agent_class(simulator, **SETTINGS.get(name, {}))
+    agent = make_agent(name, 32, **small(name))
+    simulator = agent.simulator
     split = load_split(simulator.dataset, "test")
     moved = dataclasses.replace(split, labels=split.labels.roll(1))
     masks = []
@@ -179,4 +170,4 @@ def test_masks_depend_on_labels_only_where_an_agent_says_so(name):
             patch.setattr("ccenv.simulator.simulator.load_split", lambda *_, part=part: part)
             masks.append(evaluate(simulator, agent, seed=0).masks)
     same = all(torch.equal(a, b) for a, b in zip(*masks, strict=True))
-    assert same == (not AGENTS_BY_LABELS[name])
+    assert same == (not AGENTS[name].uses_labels)

@@ -5,7 +5,7 @@ import gc
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ccenv.sparse import buffers
@@ -34,26 +34,19 @@ def test_memory_comes_back_when_the_last_view_dies():
     assert at in {new_result(ROWS, 64).data_ptr() for _ in range(1)}
 
 
-def test_results_that_are_held_never_share_memory():
-    held = [new_result(ROWS, 64).fill_(i) for i in range(4)]
-    assert len({tensor.data_ptr() for tensor in held}) == 4
-    assert all(bool((tensor == i).all()) for i, tensor in enumerate(held))
-
-
 def test_a_layers_result_survives_many_later_ones():
     generator = torch.Generator().manual_seed(0)
     x, weight = torch.randn(ROWS, 16, generator=generator), torch.randn(64, 16, generator=generator)
     mask = torch.rand(ROWS, 4, generator=generator) < 0.5
-    kept = block_sparse_linear(x, weight, None, None, mask)
+    kept = block_sparse_linear(x, weight, None, None, mask, backend="cpu")
     copy = kept.clone()
     for _ in range(5):
-        block_sparse_linear(x + 1, weight, None, None, ~mask)
+        block_sparse_linear(x + 1, weight, None, None, ~mask, backend="cpu")
     assert torch.equal(kept, copy)
-    assert torch.equal(kept, block_sparse_linear(x, weight, None, None, mask))
+    assert torch.equal(kept, block_sparse_linear(x, weight, None, None, mask, backend="cpu"))
 
 
 @given(st.lists(st.integers(1, 50), max_size=30), st.integers(0, 400))
-@settings(deadline=None)
 def test_a_pool_keeps_no_more_than_it_may_and_gives_what_was_asked_for(sizes, max_bytes):
     pool = BufferPool(max_bytes)
     given_back = [np.empty(size, np.float32) for size in sizes]

@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import importlib
 import io
 import json
 import os
@@ -12,9 +11,12 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
+from ccenv.agents.base import Agent
+from ccenv.base.masks import full_mask
 from ccenv.runs.commands import compare, frame
 from ccenv.runs.config.plan import NO_SOURCE
 from ccenv.runs.engine import pool
@@ -22,37 +24,29 @@ from ccenv.runs.engine.jobs import (
     Shard,
     make_jobs,
 )
-from ccenv.runs.engine.pool import Task, do_task, run_all
+from ccenv.runs.engine.pool import Outcome, Task, do_task, run_all
 from ccenv.runs.lab import tables
 from ccenv.runs.report.publish import publish
 from ccenv.runs.store import recorded
 from ccenv.runs.store.seal import sealed
-from ccenv.runs.sweeps import SWEEPS
+from ccenv.runs.sweeps import SWEEPS, Cell, Sweep
 from ccenv.runs.tables.sweep_table import COLUMNS
-
-ROOT = Path(__file__).parents[3]
-
-MODULE = '''
-from pathlib import Path
-
-from ccenv.agents.base import Agent
-from ccenv.base.masks import full_mask
 from ccenv.tasks.probe import PROBE_SETTINGS
-from ccenv.runs.sweeps import Cell, Sweep
 
-HERE = Path(__file__).parent
 PROBE = PROBE_SETTINGS | {"images": 128, "batch_size": 64}
 
 
 class Diary(Agent):
     """Notes every time it learns."""
 
+    place: ClassVar[Path]
+
     def act(self, observation, layer, generator=None):
         return full_mask(len(observation), self.num_blocks[layer])
 
     def learn(self, num_images, on_rollout=None):
-        with (HERE / "diary").open("a") as diary:
-            diary.write(f"{self.seed}\\n")
+        with (self.place / "diary").open("a") as diary:
+            diary.write(f"{self.seed}\n")
         return super().learn(num_images, on_rollout)
 
 
@@ -66,7 +60,7 @@ TOY = Sweep(
     description="Toys.",
     settings=PROBE,
     cells=(
-        Cell("diary", "toy_sweep:Diary"),
+        Cell("diary", f"{__name__}:Diary"),
         Cell("reinforce", "reinforce", {"learning_rate": 0.001}),
         Cell("block_dropout 0.1", "block_dropout", {"keep_probability": 0.1}),
         Cell("block_dropout 0.9", "block_dropout", {"keep_probability": 0.9}),
@@ -92,25 +86,19 @@ BROKEN = Sweep(
     description="Toys that break.",
     settings=PROBE,
     cells=(
-        Cell("fails", "toy_sweep:Fails"),
+        Cell("fails", f"{__name__}:Fails"),
         Cell("dense", "dense"),
     ),
     minutes=0.1,
     seeds=(0,),
 )
 TYPO = Sweep("typo", "A typo.", (Cell("a", "reinforce", {"learning_rat": 1}),), 1.0)
-'''
-TASKS = """
-import os
-
-from ccenv.runs.engine.pool import Outcome
 
 
 def crash_or_not(task):
     if task.label == "crash":
         os._exit(3)
     return Outcome(task, None)
-"""
 
 
 def here(tasks, workers):
@@ -120,20 +108,14 @@ def here(tasks, workers):
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
-    """A folder with toy modules, found by this process and those it starts."""
-    folder = tmp_path_factory.mktemp("sweeps")
-    (folder / "toy_sweep.py").write_text(MODULE)
-    (folder / "toy_tasks.py").write_text(TASKS)
+    """A folder of runs, one after the other, and of the diary."""
+    Diary.place = tmp_path_factory.mktemp("sweeps")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("CCENV_CACHE", str(folder / "cache"))
-        patch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), str(folder)]))
-        patch.setenv("OMP_NUM_THREADS", "1")
-        patch.syspath_prepend(str(folder))
         patch.setattr(pool, "run_all", here)
         # Figures take longer than the runs.
         patch.setattr("ccenv.runs.report.publish.publish", lambda *given: "")
         patch.setattr("ccenv.runs.report.over_seeds.write_sweep", lambda *given: "")
-        yield folder
+        yield Diary.place
 
 
 def options(place):
@@ -156,7 +138,7 @@ def two_at_once(place):
         contextlib.redirect_stderr(said),
     ):
         try:
-            status = compare.main(["toy_sweep:TOY", *options(place)])
+            status = compare.main([f"{__name__}:TOY", *options(place)])
             out.flush()
         finally:
             if not child:
@@ -193,7 +175,7 @@ def published(place, two_at_once):
     with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(io.StringIO()) as out:
         forbid_runs(patch)
         patch.setattr("ccenv.runs.report.publish.publish", publish)
-        assert compare.main(["toy_sweep:TOY", "--record", *options(place)]) == 0
+        assert compare.main([f"{__name__}:TOY", "--record", *options(place)]) == 0
     return out.getvalue()
 
 
@@ -206,7 +188,7 @@ def test_a_second_compare_runs_nothing_and_shows_mean_and_spread(published, plac
 
 @pytest.mark.usefixtures("two_at_once")
 def test_rows_say_no_difference_where_intervals_overlap_and_never_show_reward(place, capsys):
-    assert compare.main(["toy_sweep:TOY", "--json", *options(place)]) == 0
+    assert compare.main([f"{__name__}:TOY", "--json", *options(place)]) == 0
     rows = {row["label"]: row for row in json.loads(capsys.readouterr().out)}
     assert list(rows) == ["diary", "reinforce", "block_dropout 0.1", "block_dropout 0.9"]
     assert rows["reinforce"]["verdict"] == "no difference"
@@ -243,13 +225,13 @@ def test_recorded_cells_are_not_run_again_elsewhere_and_say_where_they_come_from
 ):
     forbid_runs(monkeypatch)
     capsys.readouterr()
-    assert compare.main(["toy_sweep:TOY", "--json", *options(place)]) == 0
+    assert compare.main([f"{__name__}:TOY", "--json", *options(place)]) == 0
     rows = json.loads(capsys.readouterr().out)
-    assert compare.main(["toy_sweep:TOY", "--json", *options(elsewhere)]) == 0
+    assert compare.main([f"{__name__}:TOY", "--json", *options(elsewhere)]) == 0
     said = capsys.readouterr()
     assert json.loads(said.out) == rows
     assert re.search(
-        r"8 results recorded \d+-\d+-\d+ with ccenv .+ cores, vectors of .+: toy_sweep:Diary; ",
+        r"8 results recorded \d+-\d+-\d+ with ccenv .+ cores, vectors of .+: test_compare:Diary; ",
         said.err,
     )
 
@@ -264,7 +246,7 @@ def test_recording_again_from_recorded_cells_changes_nothing(
         monkeypatch.setattr("ccenv.runs.store.provenance.data_checksum", lambda dataset: None)
     path = elsewhere / "results" / "toy.json"
     before = path.read_bytes()
-    assert compare.main(["toy_sweep:TOY", "--record", *options(elsewhere)]) == 0
+    assert compare.main([f"{__name__}:TOY", "--record", *options(elsewhere)]) == 0
     assert path.read_bytes() == before
 
 
@@ -283,7 +265,7 @@ def test_a_sweep_goes_on_where_another_machine_stopped_and_keeps_what_it_recorde
         content["cells"] = [c for c in content["cells"] if c["label"] != "block_dropout 0.1"]
 
     edit_recording(elsewhere, lose_two)
-    assert compare.main(["toy_sweep:TOY", "--record", *options(elsewhere)]) == 0
+    assert compare.main([f"{__name__}:TOY", "--record", *options(elsewhere)]) == 0
     assert re.search(r"2 of 8 runs missing, about [\d.]+ minutes", capsys.readouterr().err)
     assert len(list((elsewhere / "logs").rglob("result.json"))) == 2
     cells = json.loads((elsewhere / "results" / "toy.json").read_text())["cells"]
@@ -296,19 +278,18 @@ def test_a_sweep_goes_on_where_another_machine_stopped_and_keeps_what_it_recorde
 
 def test_a_run_that_another_sweep_recorded_is_not_run_again(elsewhere, monkeypatch):
     forbid_runs(monkeypatch)
-    toy = importlib.import_module("toy_sweep").TOY
-    same = dataclasses.replace(toy, name="same", cells=toy.cells[1:3], seeds=toy.seeds[:1])
-    monkeypatch.setattr(importlib.import_module("toy_sweep"), "SAME", same, raising=False)
+    same = dataclasses.replace(TOY, name="same", cells=TOY.cells[1:3], seeds=TOY.seeds[:1])
+    monkeypatch.setattr(sys.modules[__name__], "SAME", same, raising=False)
     (elsewhere / "results" / "speed.json").write_text('{"kind": "kernels", "rows": []}')
     (elsewhere / "results" / "old.json").write_text('{"cells": [{"label": "of an old form"}]}')
-    assert compare.main(["toy_sweep:SAME", "--record", *options(elsewhere)]) == 0
+    assert compare.main([f"{__name__}:SAME", "--record", *options(elsewhere)]) == 0
     first, second = (
         json.loads((elsewhere / "results" / f"{name}.json").read_text())["cells"]
         for name in ("toy", "same")
     )
     names = ("label", "seed", "settings", "evaluations", "curve")
     kept = [[cell[name] for name in names] for cell in second]
-    assert [cell[:2] for cell in kept] == [[cell.label, toy.seeds[0]] for cell in same.cells]
+    assert [cell[:2] for cell in kept] == [[cell.label, TOY.seeds[0]] for cell in same.cells]
     assert all(cell in [[c[name] for name in names] for c in first] for cell in kept)
 
 
@@ -346,7 +327,7 @@ def test_recorded_results_of_other_data_or_edited_by_hand_are_refused(
         (elsewhere / "results" / "toy.json").write_text('{"cells": [')
     else:
         edit_recording(elsewhere, change)
-    assert compare.main(["toy_sweep:TOY", "--record", *options(elsewhere)]) == 2
+    assert compare.main([f"{__name__}:TOY", "--record", *options(elsewhere)]) == 2
     assert hint in capsys.readouterr().err
     assert not (elsewhere / "logs").exists()
 
@@ -359,11 +340,11 @@ def test_what_was_recorded_on_other_data_is_shown_and_what_runs_here_stands_apar
         # Of the last row only one seed is recorded.
         del content["cells"][-1]
 
-    labels = [cell.label for cell in importlib.import_module("toy_sweep").TOY.cells]
+    labels = [cell.label for cell in TOY.cells]
     here = recorded.data_checksum("probe")[:8]
     edit_recording(elsewhere, of_other_data)
     for command in (["--no-run"], [], ["--no-recorded"], ["--no-run"]):
-        assert compare.main(["toy_sweep:TOY", "--json", *command, *options(elsewhere)]) == 0
+        assert compare.main([f"{__name__}:TOY", "--json", *command, *options(elsewhere)]) == 0
         said = capsys.readouterr()
         rows = {row["label"]: (row["dataset"], row["seeds"]) for row in json.loads(said.out)}
         expected = dict.fromkeys(labels, ("probe", [0, 1]))
@@ -382,14 +363,14 @@ def test_recorded_rows_of_a_users_agent_are_taken_of_the_same_code_alone(
 ):
     def claim(content):
         for cell in content["cells"][:2]:
-            cell["code"] = {"toy_sweep:Diary": digest or cell["code"]["toy_sweep:Diary"]}
+            cell["code"] = {f"{__name__}:Diary": digest or cell["code"][f"{__name__}:Diary"]}
 
     edit_recording(elsewhere, claim)
     if digest == NO_SOURCE:
         # Such as of a class that was typed into a terminal: it has no file.
         monkeypatch.setattr("ccenv.runs.config.plan.inspect.getmodule", lambda found: None)
         monkeypatch.setattr("ccenv.runs.config.plan.inspect.getsource", lambda found: "")
-    assert compare.main(["toy_sweep:TOY", "--no-run", *options(elsewhere)]) == 0
+    assert compare.main([f"{__name__}:TOY", "--no-run", *options(elsewhere)]) == 0
     said = capsys.readouterr().err
     assert ("2 recorded results were not taken" in said) == (digest is not None)
     assert ("2 runs have no result yet: diary (seeds 0, 1)" in said) == (digest is not None)
@@ -397,7 +378,7 @@ def test_recorded_rows_of_a_users_agent_are_taken_of_the_same_code_alone(
     assert f"were read from {elsewhere / 'results'} ({read});" in said
     # Recording again keeps what other code recorded.
     before = json.loads((elsewhere / "results" / "toy.json").read_text())["cells"]
-    assert compare.main(["toy_sweep:TOY", "--no-run", "--record", *options(elsewhere)]) == 0
+    assert compare.main([f"{__name__}:TOY", "--no-run", "--record", *options(elsewhere)]) == 0
     assert json.loads((elsewhere / "results" / "toy.json").read_text())["cells"] == before
 
 
@@ -408,7 +389,7 @@ def test_a_sweep_stopped_in_between_keeps_what_was_recorded_and_goes_on(
         yield do_task(tasks[0])
         raise KeyboardInterrupt
 
-    arguments = ["toy_sweep:TOY", "--record", *options(tmp_path)]
+    arguments = [f"{__name__}:TOY", "--record", *options(tmp_path)]
     with monkeypatch.context() as patch:
         patch.setattr(pool, "run_all", stop_after_one)
         assert compare.main(arguments) == frame.INTERRUPTED
@@ -421,7 +402,7 @@ def test_a_sweep_stopped_in_between_keeps_what_was_recorded_and_goes_on(
 
 
 def test_a_failing_cell_loses_no_other(place, tmp_path, capsys):
-    assert compare.main(["toy_sweep:BROKEN", *options(tmp_path)]) == 1
+    assert compare.main([f"{__name__}:BROKEN", *options(tmp_path)]) == 1
     captured = capsys.readouterr()
     assert re.search(r"^dense .* 1$", captured.out, re.MULTILINE)
     at_once, at_the_end = captured.err.split("\n\nfailed: ", 1)[0], captured.err
@@ -432,7 +413,7 @@ def test_a_failing_cell_loses_no_other(place, tmp_path, capsys):
 
 
 def test_a_miniature_is_run_and_leaves_no_record(place, tmp_path, capsys):
-    given = ["toy_sweep:RULES", "--miniature", *options(tmp_path)]
+    given = [f"{__name__}:RULES", "--miniature", *options(tmp_path)]
     assert compare.main(given) == 0
     shown = capsys.readouterr().out
     assert "oracle 0.5" in shown
@@ -446,7 +427,7 @@ def test_a_miniature_is_run_and_leaves_no_record(place, tmp_path, capsys):
 def test_all_shards_give_the_table_of_one_machine(place, tmp_path, capsys):
     def table(name, *arguments):
         """Rows without what a clock says."""
-        given = ["toy_sweep:RULES", "--json", *options(tmp_path / name), *arguments]
+        given = [f"{__name__}:RULES", "--json", *options(tmp_path / name), *arguments]
         assert compare.main(given) == 0
         rows = json.loads(capsys.readouterr().out or "[]")
         return [{name: value for name, value in row.items() if name != "speedup"} for row in rows]
@@ -469,10 +450,7 @@ def test_shards_share_out_all_runs_whatever_is_missing_when_they_look():
         assert {job.plan.key() for job in shard.share(made, missing)} <= own
 
 
-@pytest.mark.usefixtures("place")
 def test_a_crashing_process_takes_no_other_task_along():
-    from toy_tasks import crash_or_not
-
     tasks = [Task(label, "agent", {}) for label in ("crash", "well", "fine")]
     errors = {o.task.label: o.error for o in run_all(tasks, 2, crash_or_not)}
     assert errors == {"crash": "its process died, twice", "well": None, "fine": None}
@@ -481,9 +459,9 @@ def test_a_crashing_process_takes_no_other_task_along():
 @pytest.mark.parametrize(
     ("sweep", "hint"),
     [
-        ("toy_sweep:TOYS", "did you mean 'TOY'?"),
-        ("toy_sweep:TYPO", "did you mean 'learning_rate'?"),
-        ("toy_sweep:Diary", "to be a Sweep or a Study"),
+        (f"{__name__}:TOYS", "did you mean 'TOY'?"),
+        (f"{__name__}:TYPO", "did you mean 'learning_rate'?"),
+        (f"{__name__}:Diary", "to be a Sweep or a Study"),
     ],
 )
 def test_a_wrong_sweep_gets_the_nearest_right_name_and_leaves_nothing(

@@ -3,6 +3,7 @@
 import ast
 import contextlib
 import errno
+import io
 import os
 import signal
 import subprocess
@@ -178,6 +179,13 @@ def test_every_program_has_the_frame(name):
     assert "except KeyboardInterrupt" not in source
 
 
-def test_ctrl_c_is_one_line_and_130(capsys):
-    assert framed(KeyboardInterrupt(), stopped="stopped; go on")([]) == 130
-    assert capsys.readouterr().err == "stopped; go on\n"
+def test_a_terminal_of_ascii_gets_a_question_mark(monkeypatch):
+    @programs.program("say")
+    def main(arguments=None):
+        print("mean ± deviation")
+        return 0
+
+    out = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    monkeypatch.setattr(sys, "stdout", out)
+    assert main([]) == 0
+    assert out.buffer.getvalue() == b"mean ? deviation\n"

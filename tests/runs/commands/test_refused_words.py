@@ -1,5 +1,6 @@
 """Law of all commands: wrong words are one line that says what is right, and leave nothing."""
 
+import importlib.util
 import shlex
 
 import pytest
@@ -7,6 +8,7 @@ import torch
 
 import ccenv
 from ccenv.runs.commands import cli
+from ccenv.runs.store import provenance
 
 TOYS = """
 from ccenv.agents.base import Agent
@@ -37,12 +39,15 @@ FILES = {
 }
 """What lies in the working folder."""
 PROBE = "dataset=probe network=probe num_blocks=4,4 block_size=2 activation=relu images=64"
+ONE_GATE = PROBE.replace("4,4", "4")
 PROBE += " batch_size=64"
 BUILD = "table build probe-residual probe"
 TEXT = "train reinforce images=64 batch_size=8 episode=sequence dataset=python_bundled@16"
 STALENESS = "train reinforce images=64 batch_size=8 episode=sequence dataset=staleness"
 MEMORY = "train reinforce images=64 dataset=documents network=documents episode=sequence"
 MEMORY += " reward=probability_minus_cost"
+LOOKED_UP = "train reinforce images=64 dataset=python_bundled@6 weights=cotrain episode=sequence"
+LOOKED_UP += " reward=probability_minus_cost"
 UNKNOWN = ("--sed 3", "--seed", "--seed --json", "--threshold 3", "--see=3")
 PAIR = "compare --agent reinforce --rewards potential,nll_minus_cost"
 REFUSED = {
@@ -74,6 +79,9 @@ REFUSED = {
     "benchmark --width 16 --blocks 3": "expected --width to be a multiple of --blocks",
     "benchmark --width 16 --blocks 4 --rounds 1": "--rounds of at least 2",
     "benchmark --width 16 --blocks 4 --device tpu": "expected device to be 'cpu' or a CUDA device",
+    "data mnist": "run: ccenv data mnist --download",
+    "data mnits": "did you mean 'mnist'?",
+    "data digits --download": "unknown dataset to download 'digits'",
     "inspect .": "expected the folder of a run",
     "plot . --out out": "to hold finished runs",
     "validate .": "to hold finished runs (result.json), got none",
@@ -96,15 +104,35 @@ REFUSED = {
     "train reinforce images=1.5": "expected images to be int, got 1.5",
     "train reinforce reward_kwargs.cost_weight=-1": "cost_weight to be a number of at least 0",
     "train reinforce episode=sequence latency=true": "expected no latency=True",
+    "train reinforce images=1e308": "expected images to be int",
+    "train reinforce batch_size={[]:1}": "expected batch_size to be int, got '{[]:1}'",
+    f"train reinforce batch_size={900 * '-'}1": "(903 characters)",
+    f"train reinforce seed={10**20 - 1}": "got one of 67 bits",
+    "train reinforce device=meta": "expected device to be 'cpu' or a CUDA device",
+    "train reinforce threads=99999": f"threads of at most {provenance.most_threads()}",
+    "train reinforce log_dir=": "expected log_dir to name a folder",
+    "train reinforce log_dir=a\0b": "expected log_dir to name a folder",
+    "train reinforce learning_rate=-1": "learning_rate to be a finite number of at least 0",
+    "train condnet learning_rate=0.1,-0.5": "expected learning_rate to be a finite number",
+    "train sb3_ppo policy_kwargs=x": "expected policy_kwargs to be dict",
+    "train sb3_ppo gama=1": "unknown setting 'gama': did you mean 'gamma'?",
     "train reinforce seed": "expected key=value, got 'seed'",
     "train reinforce seed=1 seed=2": "expected each setting once, got 'seed' again",
     "train reinforce block_size=0": "whole numbers of at least 1",
     "train toys_of_refusals:Mut": "did you mean 'Mute'?",
+    "train math:pi": "to be a subclass of ccenv.agents.base.Agent, got 3.14",
+    "train ccenv.agents.base:Agent": "to define act or distribution",
+    f"train ccenv.agents.sb3:SB3Agent {PROBE}": "must define algorithm()",
+    "train reinforce reward=os:system": "which takes command first",
     "train toy_rums:Half": "no module named 'toy_rums'",
     "train toys_of_refusals:reward": "expected agent 'toys_of_refusals:reward' to be a subclass of",
     "train toys_of_refusals:Mute dataset=probe network=probe": "num_blocks",
     f"train toys_of_refusals:Mute {PROBE}": "expected a brain, got none",
     f"train rloo {PROBE} group_size=1": "group_size",
+    f"train rloo_budget {PROBE} number_learning_rate=-1": "number_learning_rate to be a finite",
+    f"train sb3_ppo {PROBE} learning_rate=-1e-9": "expected learning_rate to be a finite number of",
+    f"train sb3_ppo {PROBE} n_epochs=0": "expected n_epochs to be a whole number of at least 1",
+    f"train sb3_ppo {ONE_GATE} batch_size=1": "parts of at least 2 steps",
     f"train topk {PROBE} capacity=0.001": "a capacity of at least one row",
     f"train pondernet {PROBE}": "a network with exits for pondernet",
     f"train entropy_threshold {PROBE}": "'patches' for entropy_threshold",
@@ -140,6 +168,8 @@ REFUSED = {
     f"{MEMORY} fast_memory=0": "fast_memory to be a whole number of at least 1",
     f"{MEMORY} fast_memory=9": "at most the 8 blocks",
     f"{MEMORY} fast_memory=2 shared=batch": "got both",
+    f"{LOOKED_UP} network=gru fast_memory=2": "keeps a state from position to position",
+    f"{LOOKED_UP} network=skip_gru fast_memory=1": "the ability Owns",
     f"{MEMORY} fast_memory=2".replace("sequence", "input"): "expected episode='sequence'",
     f"{MEMORY} shared=batch batch_size=1": "a batch of two rows at least",
     f"{MEMORY} shared=rows": "unknown value of shared",
@@ -151,9 +181,12 @@ REFUSED = {
     f"{STALENESS} network=staleness".replace(
         "reinforce", "noisy_topk"
     ): "an agent that learns over",
+    f"{STALENESS} network=staleness concurrent=inactive": "expected no concurrent",
     f"{STALENESS} network=staleness oblivious=all": "expected no oblivious",
     f"{STALENESS} network=staleness context.cost_weight=[0.1,1.0]": "expected no context",
 }
+if importlib.util.find_spec("sb3_contrib"):
+    REFUSED["train sb3_trpo n_critic_updates=a"] = "expected n_critic_updates to be int, got 'a'"
 REFUSED |= {f"train dense env={name}": "give its settings: " for name in ccenv.SYSTEMS}
 LIST = " --help lists what it takes"
 REFUSED |= {

@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 import torch
 
-from ccenv.agents.reinforce import Reinforce
 from ccenv.base.checked_file import read_checked, write_checked
 from ccenv.data import load_split
 from ccenv.deploy.export import SkippingClassifier
@@ -146,31 +145,6 @@ def test_what_is_looked_at_and_a_network_are_named_with_their_code_and_cost(trai
     assert result["policy_macs"] == [1, 2, 2]
     assert "test_kind_runs:brightness" in result["code"]
     assert "test_kind_runs:own_resnet" in trained("an own network")[1]["code"]
-
-
-@pytest.mark.parametrize("kind", ["resnet", "probe-exit"])
-def test_an_interrupted_run_ends_as_if_it_had_never_stopped(kind, trained, monkeypatch, tmp_path):
-    agent, settings = KINDS[kind]
-    four = SHORT | settings | {"images": 256, "latency": False}
-    plans = [make_plan(agent, four | {"log_dir": str(tmp_path / name)}) for name in "ab"]
-    kept = Options(checkpoint_every=64)
-    whole = run.run(plans[0], options=kept)
-    update, updates = Reinforce.update, []
-
-    def stops(self, rollout):
-        updates.append(rollout)
-        if len(updates) == 3:
-            raise KeyboardInterrupt
-        return update(self, rollout)
-
-    monkeypatch.setattr(Reinforce, "update", stops)
-    with pytest.raises(KeyboardInterrupt):
-        run.run(plans[1], options=kept)
-    found = run.run(plans[1], options=kept)
-    # Two updates were stored, so two are left of four.
-    assert len(updates) == 3 + 2
-    assert found["evaluations"] == whole["evaluations"]
-    assert found["block_use"] == whole["block_use"]
 
 
 def test_a_run_is_judged_at_a_grid_of_prices_with_a_line_for_each(trained):

@@ -146,11 +146,6 @@ def test_stored_masks_come_back_bit_for_bit(tmp_path):
             masks_file.load_masks(tmp_path, mode, blocks)
 
 
-def test_the_same_seed_gives_the_same_numbers(made, tmp_path):
-    again = ccenv.train("reinforce", log_dir=str(tmp_path), seed=3, **PROBE).result
-    assert again["evaluations"] == made[1]["evaluations"]
-
-
 def test_settings_from_the_command_line_reach_agent_reward_and_network_updates(logs, capsys):
     command = ["reinforce", *pairs(PROBE), "learning_rate=0.02", "reward_kwargs.cost_weight=0.5"]
     command += ["weights=cotrain", "weights_kwargs.schedule_updates=run", f"log_dir={logs}"]

@@ -11,7 +11,8 @@ from ccenv.data import Split, load_split
 from ccenv.networks.core.abilities import OwnWeights
 from ccenv.networks.core.protocol import dense_forward, forward, num_blocks_of, through
 from ccenv.networks.pretrained.smollm import LlamaSizes, smollm2
-from ccenv.networks.vision.residual import ResidualUnit, resnet
+from ccenv.networks.vision.early_exit import early_exit
+from ccenv.networks.vision.residual import resnet
 from ccenv.runs.lab import tables
 from ccenv.runs.lab.__main__ import main
 from ccenv.runs.lab.gates import chosen_inputs, without_gates
@@ -25,18 +26,9 @@ def digits_network():
     return resnet((1, 8, 8), 10, depth=8, width=4).eval()
 
 
-def with_exit():
+def with_exits():
     torch.manual_seed(0)
-
-    def answer():
-        return nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
-
-    parts = {
-        "unit": ResidualUnit(nn.Conv2d(1, 1, 3, 1, 1)),
-        "exit": ccenv.Exit(answer()),
-        "last": ResidualUnit(nn.Conv2d(1, 1, 3, 1, 1)),
-    }
-    return ccenv.GatedSequential(nn.Identity(), parts, answer(), torch.zeros(1, 1, 8, 8)).eval()
+    return early_exit((1, 8, 8), 10, units=(8, 6, 5)).eval()
 
 
 def mlp():
@@ -44,7 +36,7 @@ def mlp():
     return ccenv.GatedMLP(64, num_blocks=(4, 3), block_size=4).eval()
 
 
-@pytest.mark.parametrize("build", [digits_network, with_exit, mlp])
+@pytest.mark.parametrize("build", [digits_network, with_exits, mlp])
 def test_each_row_is_a_plain_walk_under_its_masks_with_its_bill(build):
     network, split = build(), load_split("digits", "test")
     indices = chosen_inputs(split, 30)

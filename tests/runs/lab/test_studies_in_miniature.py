@@ -6,7 +6,7 @@ import string
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ccenv.networks.core.unrolled import sequence_logits
@@ -77,7 +77,6 @@ POINTS = st.lists(
 
 
 @given(points=POINTS, cost=st.floats(0.001, 2))
-@settings(max_examples=50, deadline=None)
 def test_at_a_cost_an_error_lies_between_its_neighbours_and_never_below_what_was_run(points, cost):
     line = Line("a", "", "mode", tuple(points), 1.0)
     found = at_cost(line, cost)

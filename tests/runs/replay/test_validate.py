@@ -76,16 +76,12 @@ class Looking(Peeking):
 def logs(tmp_path_factory):
     """Runs of three seeds, frozen and co-trained, of a policy, a rule, a ceiling and a secret."""
     place = tmp_path_factory.mktemp("validate")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("CCENV_CACHE", str(place / "cache"))
-        for seed in (0, 1, 2):
-            ccenv.train(
-                "reinforce", log_dir=str(place / "logs"), seed=seed, **SETTINGS, **COTRAINED
-            )
-        toys = [f"test_validate:{name}" for name in ("Secret", "Peeking", "Looking")]
-        for agent in ("block_dropout", "fixed_mask", "oracle", *toys):
-            ccenv.train(agent, log_dir=str(place / "logs"), seed=1, **SETTINGS)
-        yield place / "logs"
+    for seed in (0, 1, 2):
+        ccenv.train("reinforce", log_dir=str(place), seed=seed, **SETTINGS, **COTRAINED)
+    toys = [f"test_validate:{name}" for name in ("Secret", "Peeking", "Looking")]
+    for agent in ("block_dropout", "fixed_mask", "oracle", *toys):
+        ccenv.train(agent, log_dir=str(place), seed=1, **SETTINGS)
+    return place
 
 
 HONEST = ("reinforce", "block_dropout", "fixed_mask", "oracle", "test_validate.Secret")

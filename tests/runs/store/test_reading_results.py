@@ -34,14 +34,12 @@ TOY = Sweep(
 def place(tmp_path_factory):
     """The sweep with its runs' folders and its recording."""
     folder = tmp_path_factory.mktemp("reading")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("CCENV_CACHE", str(folder / "cache"))
-        made = jobs.make_jobs(TOY, str(folder / "logs"))
-        for job in made:
-            ccenv.train(job.agent, **job.settings)
-        source = jobs.recording_of(TOY, made, str(folder / "results"))
-        jobs.record_sweep(TOY, made, source, "sampled")
-        yield folder
+    made = jobs.make_jobs(TOY, str(folder / "logs"))
+    for job in made:
+        ccenv.train(job.agent, **job.settings)
+    source = jobs.recording_of(TOY, made, str(folder / "results"))
+    jobs.record_sweep(TOY, made, source, "sampled")
+    return folder
 
 
 @pytest.fixture

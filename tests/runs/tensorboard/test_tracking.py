@@ -38,11 +38,9 @@ AGENTS = ("dense", "block_dropout", "reinforce", "rloo", "condnet", "sb3_a2c")
 def runs_of_agents(tmp_path_factory):
     """Log folder and results of a run of each agent."""
     logs = tmp_path_factory.mktemp("tracking")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("CCENV_CACHE", str(logs / "cache"))
-        given = {agent: PROBE | SETTINGS.get(agent, {}) for agent in AGENTS}
-        results = {a: ccenv.train(a, log_dir=str(logs / "logs"), **given[a]).result for a in AGENTS}
-    return logs / "logs", results
+    given = {agent: PROBE | SETTINGS.get(agent, {}) for agent in AGENTS}
+    results = {a: ccenv.train(a, log_dir=str(logs), **given[a]).result for a in AGENTS}
+    return logs, results
 
 
 @pytest.fixture(scope="module")
