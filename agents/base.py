@@ -1,7 +1,7 @@
 """Base class of agents: a policy, how it learns, and the training loop."""
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -11,7 +11,6 @@ from ccenv.agents.distributions import AlwaysOn, IndependentBlocks, OrderedBlock
 from ccenv.agents.passes import Passes, change_of_policy, log_probs
 from ccenv.agents.stored import StoredPolicy
 from ccenv.base.annotations import checks_types, has_mark, marked
-from ccenv.base.registry import in_todays_names
 from ccenv.base.seeding import stream
 from ccenv.base.values import in_a_line
 from ccenv.networks.core.count_macs import counted
@@ -68,12 +67,6 @@ class Agent(StoredPolicy):
     """gradient steps of an update on one rollout."""
     images_done: int = 0
     """images that an interrupted run has seen: the next `learn` goes on from there."""
-
-    @classmethod
-    def settings_of_before(cls, stored: Mapping[str, Any]) -> dict[str, Any]:
-        """Settings of a stored run, of any version, as the constructor takes them today."""
-        own = in_todays_names(stored, cls.earlier_names, warns=False)
-        return {n: v for n, v in own.items() if n not in cls.gone or cls.gone[n] != v}
 
     def __init__(self, env: Any, *, seed: int = 0) -> None:
         """Prepares the agent for an environment.

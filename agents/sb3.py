@@ -58,6 +58,8 @@ class SB3Agent(Agent):
 
         Args:
             anneal: let the learning rate fall to 0 linearly.
+            num_minibatches: equal parts of a rollout, where the algorithm splits it; 4 where that
+                is possible. SB3's `batch_size`, the steps of a part, may be given instead.
             **settings: keyword arguments of the algorithm's class.
 
         Raises:
@@ -180,35 +182,11 @@ class A2CAgent(SB3Agent):
         return A2C
 
 
-class MinibatchAgent(SB3Agent):
-    """An algorithm that splits a rollout in minibatches."""
-
-    def __init__(
-        self,
-        env: Any,
-        *,
-        seed: int = 0,
-        num_minibatches: int | None = None,
-        anneal: bool = False,
-        **settings: Any,
-    ) -> None:
-        """Builds the algorithm.
-
-        Args:
-            num_minibatches: equal parts of a rollout; 4 where that is possible. SB3's
-                `batch_size`, the steps of a part, may be given instead.
-            anneal: see `SB3Agent`.
-            **settings: see `SB3Agent`.
-        """
-        if num_minibatches is not None:
-            settings["num_minibatches"] = num_minibatches
-        super().__init__(env, seed=seed, anneal=anneal, **settings)
-
-
-class PPOAgent(MinibatchAgent):
+class PPOAgent(SB3Agent):
     """Proximal policy optimisation (Schulman et al. 2017, arXiv 1707.06347)."""
 
     defaults: ClassVar[dict[str, Any]] = {
+        "num_minibatches": None,
         "learning_rate": 0.01,
         "n_epochs": 2,
         "policy_kwargs": {"net_arch": NET_ARCH},
@@ -220,10 +198,11 @@ class PPOAgent(MinibatchAgent):
         return PPO
 
 
-class TRPOAgent(MinibatchAgent):
+class TRPOAgent(SB3Agent):
     """Trust region policy optimisation (Schulman et al. 2015, arXiv 1502.05477), of sb3-contrib."""
 
     defaults: ClassVar[dict[str, Any]] = {
+        "num_minibatches": None,
         "n_critic_updates": 4,
         "policy_kwargs": {"net_arch": NET_ARCH},
     }

@@ -90,10 +90,11 @@ def divide(settings: dict[str, Any], num_steps: int) -> dict[str, Any]:
     ValueError if the one given does not, leaves one step alone (SB3 normalises advantages by their
     deviation), or is given with `num_minibatches`.
     """
-    if "batch_size" in settings and "num_minibatches" in settings:
+    given = settings.pop("num_minibatches", None)
+    if "batch_size" in settings and given is not None:
         raise ValueError("expected batch_size or num_minibatches, got both; leave one out")
     most = max(parts for parts in (4, 2, 1) if parts == 1 or 2 * parts <= num_steps)
-    parts = settings.pop("num_minibatches", math.gcd(most, num_steps))
+    parts = math.gcd(most, num_steps) if given is None else given
     divisor = settings.get("batch_size", parts)
     if not isinstance(divisor, int) or divisor < 1 or num_steps % divisor:
         name = "batch_size" if "batch_size" in settings else "num_minibatches"

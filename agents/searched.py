@@ -14,6 +14,9 @@ from ccenv.mdp.choosers import Chooser
 from ccenv.mdp.dynamics import EpisodeState, initial
 from ccenv.simulator.simulator import Simulator
 
+NUM_SEARCHED = 2000
+"""Validation images at most."""
+
 
 class FixedMask(Agent):
     """Says what pruning gives: whatever beats it gains by looking at the image."""
@@ -21,25 +24,15 @@ class FixedMask(Agent):
     learns: ClassVar[bool] = False
     resumes: ClassVar[bool] = True
 
-    def __init__(
-        self,
-        env: Any,
-        *,
-        seed: int = 0,
-        num_candidates: int = 64,
-        num_sweeps: int = 3,
-        num_search_images: int = 2000,
-    ) -> None:
-        """Sets the effort; the search itself is `learn`.
+    gone: ClassVar[dict[str, Any]] = {
+        "num_candidates": 64,
+        "num_sweeps": 3,
+        "num_search_images": NUM_SEARCHED,
+    }
 
-        Args:
-            num_candidates: random masks to start from.
-            num_sweeps: how often every block is tried the other way.
-            num_search_images: validation images at most.
-        """
+    def __init__(self, env: Any, *, seed: int = 0) -> None:
+        """Keeps everything; the search itself is `learn`."""
         super().__init__(env, seed=seed)
-        self.effort = {"num_candidates": num_candidates, "num_sweeps": num_sweeps}
-        self.num_search_images = num_search_images
         self.masks = [full_mask(1, n) for n in self.num_blocks]
 
     def learn(self, num_images: int, on_rollout: OnRollout = ignore) -> int:
@@ -54,12 +47,12 @@ class FixedMask(Agent):
 
     def search(self) -> None:
         """Finds the masks on validation images."""
-        count = min(self.num_search_images, len(self.simulator.on_split("validation", 1).data))
+        count = min(NUM_SEARCHED, len(self.simulator.on_split("validation", 1).data))
         found = self.simulator.on_split("validation", count)
         with torch.no_grad():
             state = initial(self.simulator.network, *found.data.batch(torch.arange(count)))
         generator = stream(self.seed, "mask search")
-        masks = search_masks(found, state, generator, shared=True, **self.effort)
+        masks = search_masks(found, state, generator, shared=True, num_candidates=64, num_sweeps=3)
         self.masks = [mask[:1].cpu() for mask in masks]
 
     def act(
@@ -91,18 +84,12 @@ class Oracle(Agent):
     learns: ClassVar[bool] = False
     uses_labels: ClassVar[bool] = True
 
-    def __init__(
-        self, env: Any, *, seed: int = 0, num_candidates: int = 32, num_sweeps: int = 2
-    ) -> None:
-        """Sets the effort of the search.
+    gone: ClassVar[dict[str, Any]] = {"num_candidates": 32, "num_sweeps": 2}
 
-        Args:
-            num_candidates: random masks to start from.
-            num_sweeps: how often every block is tried the other way.
-        """
+    def __init__(self, env: Any, *, seed: int = 0) -> None:
+        """See `Agent`."""
         super().__init__(env, seed=seed)
         self.policy_macs = [0] * len(self.num_blocks)
-        self.effort = {"num_candidates": num_candidates, "num_sweeps": num_sweeps}
         self.masks: list[Tensor] = []
 
     def begin_episode(self, simulator: Simulator) -> None:
@@ -110,7 +97,7 @@ class Oracle(Agent):
         assert simulator.state is not None
         generator = stream(self.seed, "mask search")
         self.masks = search_masks(
-            simulator, simulator.state, generator, shared=False, **self.effort
+            simulator, simulator.state, generator, shared=False, num_candidates=32, num_sweeps=2
         )
 
     def act(

@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from ccenv.agents.foreign import open_policies
 from ccenv.base.annotations import checks_types
-from ccenv.base.registry import UnexpectedKeywordError, check_names
+from ccenv.base.registry import UnexpectedKeywordError
 from ccenv.base.values import as_settings, positive_int, shown
 from ccenv.runs.adding import Addition, additions, with_added
 from ccenv.runs.api import frame, name_of_code, with_names
@@ -30,7 +30,6 @@ from ccenv.runs.engine.collect_runs import telling_settings
 from ccenv.runs.engine.errors import say
 from ccenv.runs.engine.jobs import Job
 from ccenv.runs.engine.study import Section
-from ccenv.runs.stats.measures import ASKED, OWN
 from ccenv.runs.store import LOGS, PAGE, REPORTS, recorded
 from ccenv.runs.store import folder as run_folder
 from ccenv.runs.store.identity import Key
@@ -166,7 +165,6 @@ def compare(
     cost_weights: Sequence[float] = (),
     seeds: int | None = None,
     add: Any = None,
-    masks: str = OWN,
     change: Callable[[Sweep], Sweep] = lambda sweep: sweep,
     jobs: int | None = None,
     use_recorded: bool = True,
@@ -197,8 +195,6 @@ def compare(
             Stable-Baselines3 or a zip of one, a torch module, a function from observations [batch,
             obs_size] to bits [batch, blocks], or a list of these, one for each seed. Also a pair
             (one of these, settings), a list of agents, or a dict of them by name.
-        masks: "own" for those that each agent is for by its `deterministic`; "sampled", or "mode"
-            for greedy ones, of all.
         change: function from the sweep to the one that is run, for example with fewer seeds.
         jobs: number of parallel runs; by default the number of cores.
         use_recorded: False to run everything here.
@@ -234,7 +230,6 @@ none; give it rows of its own in a sweep's file
             f"expected arguments of compare, got {name}={shown(value)}; a setting of runs is given "
             f"with their agent: agent=('rloo', {{{name!r}: {shown(value)}}}), or add=(...)"
         )
-    check_names([masks], ASKED, "kind of masks")
     if jobs is not None:
         positive_int(jobs, "jobs")
     if agent is not None or rewards or cost_weights:
@@ -262,7 +257,7 @@ none; give it rows of its own in a sweep's file
     for one in [*reversed(others), source] if is_read else []:
         read |= recorded.load_results(one, same_data=record)
     known = sweep_jobs.of_this_code(all_jobs, read) if use_recorded else {}
-    gathered = sweep_jobs.gather(asked, all_jobs, known, masks)
+    gathered = sweep_jobs.gather(asked, all_jobs, known)
     old = sweep_jobs.outdated(gathered, all_jobs) if rerun else []
     todo = [*gathered.missing, *old]
     if shard is not None:
@@ -272,7 +267,7 @@ none; give it rows of its own in a sweep's file
 
     def keep() -> None:
         if record:
-            sweep_jobs.record_sweep(asked, all_jobs, source, masks)
+            sweep_jobs.record_sweep(asked, all_jobs, source)
 
     if todo and run_missing_ones:
         # Other processes cannot import what a notebook or a script has defined.
@@ -281,7 +276,7 @@ none; give it rows of its own in a sweep's file
         for some, workers in ((there, num_cores() if jobs is None else jobs), (here, None)):
             if some:
                 failures += run_missing(gathered, some, workers, not rerun, keep)
-        gathered = sweep_jobs.gather(asked, all_jobs, known, masks)
+        gathered = sweep_jobs.gather(asked, all_jobs, known)
     if gathered.finished:
         keep()
     gathered = gathered.with_rows(judged)

@@ -27,7 +27,6 @@ from ccenv.runs.commands.cli import COMMANDS
 from ccenv.runs.config.command import read_config
 from ccenv.runs.engine.collect_runs import gather_folders
 from ccenv.runs.replay.rebuilt import plan_of
-from ccenv.runs.report.inputs import section_of
 from ccenv.runs.store.seal import sealed
 
 TABLE = "the name stands in the code, or in a table of it"
@@ -82,7 +81,6 @@ DOORS = {
         "depends_on_machine: resolve",
         "pays_again: resolve",
         "code_digests: import_object",
-        "pass_limit_on: resolve, resolve",
         "make_environment: resolve",
         "check_has_cost_weight: resolve",
         "Addition.is_agent: import_object",
@@ -425,6 +423,5 @@ def test_a_sound_classifier_beside_hostile_settings_does_not_open_their_data(
 
 
 def test_a_run_that_names_the_canary_is_plotted_without_its_weights(exported, canary, tmp_path):
-    found = gather_folders([hostile_run(exported, tmp_path / "seed-0")], "plot", "sampled")
+    found = gather_folders([hostile_run(exported, tmp_path / "seed-0")], "plot")
     assert found.rows[0]["dataset"] == HOSTILE[0]
-    assert section_of(found) is None

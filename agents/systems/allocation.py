@@ -18,7 +18,7 @@ inputs, never from those that the network has learned.
 """
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -26,7 +26,6 @@ from torch import Tensor
 from ccenv.agents.systems.calibrated import BATCH, Calibrated
 from ccenv.agents.systems.halting import exits_of
 from ccenv.base.machine import check_fits
-from ccenv.base.registry import check_names
 from ccenv.base.seeding import integers, uniform
 from ccenv.base.values import positive_int
 from ccenv.mdp.dynamics import EpisodeState, StepOutcome, initial, transition
@@ -35,7 +34,6 @@ from ccenv.rewards import check_cost_limit
 from ccenv.simulator.simulator import Simulator
 from ccenv.tasks.allocation import allocate
 
-MENUS = ("auto", "exits", "densities")
 PENALTY = 1e-3
 """Of the classifier's squared weights: there may be fewer inputs than features."""
 ITERATIONS = 100
@@ -48,39 +46,36 @@ PAID = 1e4
 class ConstrainedAllocation(Calibrated):
     """Takes offers at random in training; else those of its classifier at its cost weight."""
 
+    gone: ClassVar[dict[str, Any]] = {"menu": "auto"}
+
     def __init__(
         self,
         env: Any,
         *,
         seed: int = 0,
         cost_limit: float = 0.5,
-        menu: str = "auto",
         num_offers: int = 5,
     ) -> None:
         """Writes the menu.
 
+        Of a network with exits it is to stop at the first, second and so on, or at none; of others
+        the first blocks of each gate, of gates of one block every so many.
+
         Args:
             cost_limit: mean compute cost of the offers that are taken, in (0, 1].
-            menu: "exits" (stop at the first, second and so on, or at none), "densities" (the first
-                blocks of each gate, of gates of one block every so many), or "auto": exits where
-                there are some.
-            num_offers: of a menu of densities, at least 2.
+            num_offers: at least 2, of a network without exits.
 
         Raises:
-            ValueError: if a setting is impossible, or there are no exits for a menu of them.
+            ValueError: if a setting is impossible.
         """
         super().__init__(env, seed=seed)
         self.exits = exits_of(self.simulator)
-        check_names([menu], MENUS, "menu")
         check_cost_limit(cost_limit)
         positive_int(num_offers, "num_offers", least=2)
         # Learning looks at every pair of offers, in float64.
         check_fits(2 * num_offers**2, "pairs of num_offers offers", "choose fewer")
-        if menu == "exits" and not self.exits:
-            raise ValueError("expected a network with exits for menu='exits', got none")
         self.cost_limit = cost_limit
-        by_exit = menu == "exits" or (menu == "auto" and bool(self.exits))
-        offers = exit_menu(self.num_blocks, self.exits) if by_exit else None
+        offers = exit_menu(self.num_blocks, self.exits) if self.exits else None
         self.menu = offers or density_menu(self.num_blocks, num_offers)
         self.num_offers = len(self.menu[0])
         self.size = self.simulator.observe.lengths[0]

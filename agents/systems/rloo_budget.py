@@ -46,6 +46,8 @@ SLOPE_MEMORY = 0.99
 """Weight of the past in the two sums whose quotient is the multiplier."""
 MEMORY = 0.98
 """Weight of the past in the running mean and square of observations."""
+LAST_SPREAD = 0.3
+"""Standard deviation of the number in the end, in blocks."""
 NO_BLOCK = -1
 """Stands in an action where fewer blocks are kept than at most."""
 
@@ -72,6 +74,7 @@ class RlooBudget(ScoredAgent):
         "shift_rate": "offset_lr",
         "price_rate": "multiplier_lr",
     }
+    gone: ClassVar[dict[str, Any]] = {"number_units": 0, "last_spread": 0.3, "spread_share": 1.0}
 
     def __init__(
         self,
@@ -90,10 +93,7 @@ class RlooBudget(ScoredAgent):
         multiplier_lr: float = 0.03,
         diversity_weight: float = 0.1,
         hidden_units: int = 0,
-        number_units: int = 0,
         spread: float = 0.7,
-        last_spread: float = 0.3,
-        spread_share: float = 1.0,
         embedding_size: EmbeddingSize = 0,
     ) -> None:
         """Prepares policy and optimiser (Adam).
@@ -115,10 +115,8 @@ class RlooBudget(ScoredAgent):
                 too much.
             diversity_weight: of the bonus on the entropy of mean block use, in nats; fades to 0.
             hidden_units: of the layer between observation and scores of blocks; 0 for none.
-            number_units: of the layer between observation and logits of numbers; 0 for none.
-            spread: standard deviation of the number at the start, in blocks.
-            last_spread: the same in the end; it falls linearly once numbers are learned.
-            spread_share: of the training, after which it has fallen.
+            spread: standard deviation of the number at the start, in blocks; it falls linearly to
+                `LAST_SPREAD` once numbers are learned.
 
         Raises:
             ValueError: if a number is out of range, or the group is no multiple of `paired_masks`.
@@ -126,7 +124,7 @@ class RlooBudget(ScoredAgent):
         super().__init__(env, seed=seed, hidden_units=hidden_units, embedding_size=embedding_size)
         check_cost_limit(cost_limit)
         self.cost_limit, self.warmup_share, self.offset_lr = cost_limit, warmup_share, offset_lr
-        self.multiplier_lr, self.spread_share = multiplier_lr, spread_share
+        self.multiplier_lr, self.spread = multiplier_lr, spread
         self.group_size = self.simulator.group_size
         self.only_units = max(self.num_blocks) == 1
         # Where nothing is chosen but whether, all masks of an image are twins.
@@ -136,18 +134,18 @@ class RlooBudget(ScoredAgent):
                 f"expected group_size of at least 2 and paired_masks that divide it, got "
                 f"{self.group_size} and {paired_masks}; rloo_budget compares masks of one image"
             )
-        if min(spread, last_spread) <= 0:
+        if spread <= 0:
             raise ValueError(
-                f"expected spread and last_spread above 0, got {spread} and {last_spread}: where "
-                "all masks keep as many blocks there is nothing to compare"
+                f"expected spread above 0, got {spread}: where all masks keep as many blocks there "
+                "is nothing to compare"
             )
         self.alike = self.twins if self.twins > 1 else self.group_size
         started = [max(1, round(cost_limit * n)) for n in self.num_blocks]
         self.num_kept = check_kept(started if num_kept is None else num_kept, self.num_blocks)
-        self.diversity_weight, self.spreads = diversity_weight, (spread, last_spread)
+        self.diversity_weight = diversity_weight
         ones = [1] * len(self.num_blocks)
         self.numbers = Numbers(
-            LayerScores(self.simulator, seed, number_units, embedding_size, ones),
+            LayerScores(self.simulator, seed, 0, embedding_size, ones),
             self._ranges(min_kept, max_kept),
             [
                 float(kept) if blocks > 1 else cost_limit
@@ -236,10 +234,9 @@ class RlooBudget(ScoredAgent):
     def hold(self, rollout: Rollout) -> dict[str, float]:
         """Moves shift and multiplier towards the limit; before numbers, finds a multiplier."""
         numbers = {"price": self.price, "shift": self.numbers.shift.item()}
-        first, last = self.spreads
         since = max(0.0, self.progress - self.warmup_share)
-        done = min(1.0, since / max(1e-9, self.spread_share - self.warmup_share))
-        self.numbers.spread.fill_(first + done * (last - first))
+        done = min(1.0, since / max(1e-9, 1 - self.warmup_share))
+        self.numbers.spread.fill_(self.spread + done * (LAST_SPREAD - self.spread))
         for layer, observation in enumerate(rollout.observations):
             self.numbers.see(observation, layer)
         excess = relative_excess(rollout.means["compute_cost"], self.cost_limit)

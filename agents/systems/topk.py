@@ -39,12 +39,13 @@ from ccenv.agents.systems.straight_through_ops import TINY, ThroughMasks, load_b
 from ccenv.base.masks import as_mask
 from ccenv.base.registry import check_names
 from ccenv.base.seeding import normal
-from ccenv.base.values import check_at_least_zero, check_within
+from ccenv.base.values import check_at_least_zero
 from ccenv.mdp.choosers import Chooser
 from ccenv.simulator.rollout import Rollout
 
-SOFTMAX = ("all", "kept")
 ASSIGNMENTS = ("highest", "sinkhorn")
+NOISE_SHARE = 0.6
+"""Of the training."""
 NUM_ITERATIONS = 10
 """Of Sinkhorn's algorithm."""
 
@@ -54,6 +55,7 @@ class TopK(ThroughMasks):
 
     held_name: ClassVar[str] = "balance"
     every_block: ClassVar[bool] = False
+    gone: ClassVar[dict[str, Any]] = {"softmax": "all", "noise_share": 0.6}
 
     def __init__(
         self,
@@ -61,9 +63,7 @@ class TopK(ThroughMasks):
         *,
         seed: int = 0,
         num_kept: int | Sequence[int] = 2,
-        softmax: str = "all",
         noise: float = 1.0,
-        noise_share: float = 0.6,
         balance_weight: float = 0.01,
         learning_rate: float = 0.005,
         hidden_units: int = 0,
@@ -77,9 +77,8 @@ class TopK(ThroughMasks):
 
         Args:
             num_kept: k, one number or one for each gated layer.
-            softmax: over "all" blocks or the "kept" ones; of a single kept one nothing is learned.
-            noise: on the scores in training, standard deviation at the start.
-            noise_share: of the training, after which the noise has fallen to zero.
+            noise: on the scores in training, standard deviation at the start; it falls to zero
+                over `NOISE_SHARE` of the training.
             balance_weight: of the load balance loss, 1 where blocks are used alike.
             learning_rate: Adam's.
             bias_rate: what an update moves a block's selection bias by; 0 for no such bias.
@@ -90,18 +89,15 @@ class TopK(ThroughMasks):
                 balanced plan ("sinkhorn").
         """
         super().__init__(env, seed=seed, hidden_units=hidden_units, embedding_size=embedding_size)
-        check_names([softmax], SOFTMAX, "softmax")
         check_names([assignment], ASSIGNMENTS, "assignment")
         if capacity is not None and not 0 < capacity < math.inf:
             raise ValueError(f"expected capacity above 0, or none, got {capacity}")
-        check_within("(0, 1]", noise_share=noise_share)
         check_at_least_zero(bias_rate=bias_rate)
         self.num_kept = check_kept(num_kept, self.num_blocks)
         for kept, blocks in zip(self.num_kept, self.num_blocks, strict=True):
             if capacity is not None:
                 rows_of_a_block(capacity, self.simulator.num_images, kept, blocks)
-        self.softmax, self.held_weight = softmax, balance_weight
-        self.noise, self.noise_share = noise, noise_share
+        self.held_weight, self.noise = balance_weight, noise
         self.gives_values, self.capacity, self.assignment = scaled, capacity, assignment
         self.chosen: list[Tensor] = []
         self.bias_rate = bias_rate
@@ -133,14 +129,14 @@ class TopK(ThroughMasks):
 
     def training_keys(self, scores: Tensor) -> Tensor:
         """What a training batch is assigned by: [batch, num_blocks] -> the same."""
-        noise = self.noise * max(0.0, 1 - self.progress / self.noise_share)
+        noise = self.noise * max(0.0, 1 - self.progress / NOISE_SHARE)
         if noise:
             scores = scores + noise * normal(scores.shape, self.generator, scores.device)
         return balanced_plan(scores) if self.assignment == "sinkhorn" else scores
 
     def soft_mask(self, scores: Tensor, chosen: Tensor, mask: Tensor) -> Tensor:
         """Weights among the chosen blocks, of those that the mask keeps."""
-        return weighted_masks(scores, chosen, self.softmax, self.gives_values) * mask
+        return weighted_masks(scores, chosen, self.gives_values) * mask
 
     def choosers(self, *, deterministic: bool) -> list[Chooser] | None:
         """See `Agent.choosers`; noise is only drawn in training."""
@@ -167,17 +163,15 @@ def biased(chooser: Chooser, bias: Tensor) -> Chooser:
     return replace(chooser, maps=[*before, (weight, bias if last is None else last + bias)])
 
 
-def weighted_masks(scores: Tensor, mask: Tensor, softmax: str, scaled: bool = False) -> Tensor:
+def weighted_masks(scores: Tensor, mask: Tensor, scaled: bool = False) -> Tensor:
     """Soft masks: softmax weights of kept blocks, over their own values unless scaled; else 0.
 
-    Scores are [batch, num_blocks] float32; the softmax is over "all" blocks or the "kept" ones.
-    Unless scaled, values are 1 and only the gradient is that of the weights.
+    Scores are [batch, num_blocks] float32; the softmax is over all blocks. Unless scaled, values
+    are 1 and only the gradient is that of the weights.
 
-    >>> weighted_masks(torch.zeros(1, 2), torch.tensor([[True, False]]), "all", scaled=True)
+    >>> weighted_masks(torch.zeros(1, 2), torch.tensor([[True, False]]), scaled=True)
     tensor([[0.5000, 0.0000]])
     """
-    if softmax == "kept":
-        scores = scores.masked_fill(~mask, -torch.inf)
     log_weight = torch.where(mask, scores.log_softmax(dim=1), 0.0)
     if scaled:
         # A gate of 0 would not be computed.

@@ -49,6 +49,7 @@ class WtaRetrieval(Agent):
 
     learns: ClassVar[bool] = False
     resumes: ClassVar[bool] = True
+    gone: ClassVar[dict[str, Any]] = {"rehash_growth": 2.0}
 
     def __init__(
         self,
@@ -63,7 +64,6 @@ class WtaRetrieval(Agent):
         min_kept: int = 1,
         max_kept: int | None = None,
         rehash_every: int = 16,
-        rehash_growth: float = 2.0,
     ) -> None:
         """Draws the windows and hashes the blocks as they are now.
 
@@ -76,8 +76,8 @@ class WtaRetrieval(Agent):
             keys: "mean" of a block's units, or all of its "units".
             min_kept: at least so many blocks; chance fills up.
             max_kept: at most so many, those that most tables found; None for no limit.
-            rehash_every: updates of the network until the tables are rebuilt.
-            rehash_growth: times as many from one time to the next, as weights settle.
+            rehash_every: updates of the network until the tables are rebuilt; twice as many from
+                one time to the next, as weights settle.
 
         Raises:
             ValueError: if a number is impossible, or blocks do not have their own input weights.
@@ -87,14 +87,13 @@ class WtaRetrieval(Agent):
         numbers = positive_ints([tables, hashes, window, probes, min_kept, rehash_every], "numbers")
         check_probes(hashes, window, probes)
         most = max_kept if max_kept is not None else max(self.num_blocks)
-        if not min_kept <= most or rehash_growth < 1:
+        if not min_kept <= most:
             raise ValueError(
-                "expected min_kept of at most max_kept and rehash_growth of at least 1, got "
-                f"{min_kept}, {max_kept} and {rehash_growth}"
+                f"expected min_kept of at most max_kept, got {min_kept} and {max_kept}"
             )
         self.tables, self.probes, self.keys = numbers[0], probes, keys
         self.limits = min_kept, most
-        self.rehash_growth, self.wait, self.updates = rehash_growth, float(rehash_every), 0
+        self.wait, self.updates = float(rehash_every), 0
         self.next_rehash = float(rehash_every)
         self.chosen = [gate for gate, blocks in enumerate(self.num_blocks) if blocks > 1]
         draws, self.windows = stream(seed, "winner-take-all windows"), {}
@@ -145,7 +144,7 @@ class WtaRetrieval(Agent):
         is_due = self.updates >= self.next_rehash
         if is_due:
             self.rehash()
-            self.wait *= self.rehash_growth
+            self.wait *= 2
             self.next_rehash = self.updates + self.wait
         return {"rehashed": float(is_due)}
 

@@ -23,6 +23,7 @@ ELSEWHERE = {
     "ppo": "sb3_ppo",
     "trpo": "sb3_trpo",
     "batch": "batch_size",
+    "cost_limit": "reward_kwargs.cost_limit",
     "cost_weight": "reward_kwargs.cost_weight",
     "data": "dataset",
     "ent_coef": "entropy_weight",

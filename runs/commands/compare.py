@@ -9,7 +9,6 @@ from ccenv.runs.commands.frame import Parser, positive, print_json, program, tak
 from ccenv.runs.config.sweep import Sweep
 from ccenv.runs.config.values import parse_pairs
 from ccenv.runs.engine.jobs import read_shard
-from ccenv.runs.stats.measures import ASKED, OWN
 from ccenv.runs.store import LOGS, REPORTS
 from ccenv.runs.studies import STUDIES
 from ccenv.runs.tables.short_table import answer
@@ -39,7 +38,6 @@ def compared(options: argparse.Namespace) -> int:
         cost_weights=options.cost_weights,
         seeds=options.seeds,
         add=[read_added(words) for words in options.add] or None,
-        masks=options.masks,
         change=changed,
         jobs=options.jobs,
         use_recorded=not options.no_recorded,
@@ -155,12 +153,6 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--jobs", type=positive, help="runs at once; as many as cores by default")
     parser.add_argument(
         "--shard", type=read_shard, metavar="i/n", help="run the i-th of n equal shares only"
-    )
-    parser.add_argument(
-        "--masks",
-        choices=ASKED,
-        default=OWN,
-        help="which evaluation: what each agent is for (own), sampled masks, or greedy ones (mode)",
     )
     parser.add_argument("--json", action="store_true", help="print the rows as JSON only")
     parser.add_argument(

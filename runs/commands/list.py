@@ -57,7 +57,6 @@ def agent_line(agent: Any) -> Line:
     return {
         "learns": agent.learns,
         "uses labels": agent.uses_labels,
-        "takes cost_limit": "cost_limit" in agent_parameters(agent)[0],
         "wants": agent.env_defaults,
         "settings": agent_parameters(agent)[0],
         "about": first_line(agent),

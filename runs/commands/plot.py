@@ -7,7 +7,6 @@ from pathlib import Path
 from ccenv.runs.commands.frame import Parser, program
 from ccenv.runs.config.plan import safe_name
 from ccenv.runs.engine.collect_runs import gather_folders
-from ccenv.runs.stats.measures import ASKED, OWN
 from ccenv.runs.store import PAGE, REPORTS
 from ccenv.runs.store.recorded import results_folders
 from ccenv.runs.tables.short_table import answer
@@ -22,12 +21,6 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("folders", nargs="+", type=Path, metavar="FOLDER", help="with runs below")
     parser.add_argument("--name", default="plot", help="of the report; plot by default")
     parser.add_argument("--out", default=REPORTS, help="folder of tables and plots")
-    parser.add_argument(
-        "--masks",
-        choices=ASKED,
-        default=OWN,
-        help="what each agent is for (own), sampled masks, or greedy ones (mode)",
-    )
     parser.add_argument("--results-dir", type=Path, help="of recorded results")
     parser.add_argument(
         "--board", metavar="FOLDER", help="also write means over seeds for TensorBoard below it"
@@ -43,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from ccenv.runs.report.over_seeds import write_sweep
     from ccenv.runs.report.publish import publish
 
-    found = gather_folders(options.folders, options.name, options.masks)
+    found = gather_folders(options.folders, options.name)
     folder, *_ = results_folders(options.results_dir)
     report = Path(options.out) / safe_name(options.name)
     print(

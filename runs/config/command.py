@@ -104,16 +104,15 @@ def read_config(path: Path, trusted: Sequence[str] = ()) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise ValueError(f"expected settings by name in {path}, got {type(content).__name__}")
     settings = {name: value for name, value in content.items() if name not in GROUPS}
-    # None is no limit of the program's; the agent's own, of the same name, is not to be undone.
-    if settings.get("cost_limit", 0) is None:
-        del settings["cost_limit"]
+    if "agent_settings" in content:
+        # Of a run of an earlier version; reward or agent say it too.
+        settings.pop("cost_limit", None)
     for group in GROUPS:
         inner = content.get(group, {})
         if not isinstance(inner, dict):
             raise ValueError(f"expected [{group}] to be a table in {path}, got {shown(inner)}")
         for name, value in inner.items():
-            # A run's cost limit stands at the program and, passed on, at its agent.
-            if name in settings and not same(settings[name], value):
+            if name in settings:
                 raise ValueError(f"expected {name} once in {path}, got it again in [{group}]")
             settings[name] = value
     # Data may lie anywhere: whose settings these are says where, and data are not run.

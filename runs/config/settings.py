@@ -14,7 +14,7 @@ from ccenv.base.annotations import annotations_of
 from ccenv.base.registry import check_names, in_todays_names, resolve
 from ccenv.base.values import check_at_least_zero
 from ccenv.envs import PRESETS, SYSTEMS
-from ccenv.rewards import REWARDS, check_cost_limit, make_reward, reward_parameters
+from ccenv.rewards import make_reward
 from ccenv.runs.config.agent_settings import (
     agent_parameters,
     find_agent,
@@ -52,8 +52,6 @@ def make_plan(agent: str, settings: Mapping[str, Any]) -> Plan:
         agent_class,
         {n: given.pop(n) for n in (*setting_defaults(), *EXTENSIONS) if n in given},
     )
-    if program.cost_limit is not None:
-        given |= pass_limit_on(program.cost_limit, agent, own, environment)
     agent_settings = checked(given, hints_of_agent(agent_class), own)
     check_rates(agent_settings)
     check_timed(program, environment)
@@ -89,33 +87,6 @@ def check_timed(program: Program, environment: Mapping[str, Any]) -> None:
         )
 
 
-def pass_limit_on(
-    limit: float, agent: str, own: Mapping[str, Any], environment: dict[str, Any]
-) -> dict[str, float]:
-    """Gives the cost limit to a reward that takes one; returns what the agent takes of it."""
-    reward, kwargs = environment["reward"], environment["reward_kwargs"]
-    reward_takes = takes_limit(resolve(reward, REWARDS, "reward"))
-    if kwargs.get("cost_limit", limit) != limit:
-        raise ValueError(
-            f"expected one cost_limit, got {limit} and reward_kwargs.cost_limit="
-            f"{kwargs['cost_limit']}; leave one out"
-        )
-    if reward_takes:
-        environment["reward_kwargs"] = {**kwargs, "cost_limit": limit}
-    elif "cost_limit" not in own:
-        known = [name for name in REWARDS if takes_limit(resolve(name, REWARDS, "reward"))]
-        raise ValueError(
-            f"expected a reward or an agent that takes cost_limit, got reward {reward!r} and agent "
-            f"{agent!r}; choose reward={', '.join(known)} or the agent reinforce_lagrangian"
-        )
-    return {"cost_limit": limit} if "cost_limit" in own else {}
-
-
-def takes_limit(reward: Any) -> bool:
-    """Whether a reward has an argument of that name."""
-    return "cost_limit" in (reward_parameters(reward) or {})
-
-
 def make_program(given: dict[str, Any]) -> Program:
     """Checks the program's settings."""
     defaults = dataclasses.asdict(Program())
@@ -136,8 +107,6 @@ def make_program(given: dict[str, Any]) -> Program:
             f"expected log_dir to name a folder, got {program.log_dir!r}; leave it out for "
             f"{defaults['log_dir']}"
         )
-    if program.cost_limit is not None:
-        check_cost_limit(program.cost_limit)
     checked_seed(program.seed)
     return program
 

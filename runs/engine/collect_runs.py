@@ -26,7 +26,7 @@ APART = ("seed", "log_dir", "progress", "threads")
 """Settings that tell no row from another."""
 
 
-def gather_folders(roots: Sequence[Path], name: str, draw: str) -> Comparison:
+def gather_folders(roots: Sequence[Path], name: str) -> Comparison:
     """Every finished run at or below some folders."""
     folders = [folder for root in roots for folder in run_folder.run_folders(root)]
     results = [stored_result(folder) | {"folder": str(folder)} for folder in folders]
@@ -35,7 +35,7 @@ def gather_folders(roots: Sequence[Path], name: str, draw: str) -> Comparison:
     said = f"{len(results)} finished runs below {', '.join(map(str, roots))}."
     sweep = Sweep(name, said, cells, minutes=0.0, seeds=())
     finished = [Finished(label, result) for label, found in rows.items() for result in found]
-    return Comparison(sweep, tuple(finished), (), draw)
+    return Comparison(sweep, tuple(finished), ())
 
 
 def in_rows(results: Iterable[Result]) -> dict[str, list[Result]]:

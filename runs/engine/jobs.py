@@ -97,16 +97,13 @@ class Comparison:
     """runs with a result, in the sweep's order."""
     missing: tuple[Job, ...]
     """the others."""
-    asked: str
-    """the evaluation that the rows show: "sampled", "mode", or "own" for what each agent is for."""
 
     @functools.cached_property
     def draw(self) -> str:
-        """The same, but "own" where agents differ only."""
+        """Masks that agents are for: "sampled", "mode" (greedy), or "own" where they differ."""
         learned = [one.result for one in self.finished if one.result["learns"]]
-        kinds = {shown_masks(result, self.asked) for result in learned} - {GIVEN}
-        one_kind = next(iter(kinds), "sampled")
-        return self.asked if self.asked != OWN or len(kinds) > 1 else one_kind
+        kinds = {shown_masks(result, OWN) for result in learned} - {GIVEN}
+        return OWN if len(kinds) > 1 else next(iter(kinds), "sampled")
 
     @property
     def name(self) -> str:
@@ -267,7 +264,6 @@ def gather(
     sweep: Sweep,
     jobs: Sequence[Job],
     known: Mapping[Key, dict[str, Any]],
-    draw: str = OWN,
 ) -> Comparison:
     """Looks what is there: a run's own folder first, then what was recorded.
 
@@ -282,7 +278,7 @@ def gather(
             finished.append(Finished(job.label, noted, recorded=True))
         else:
             missing.append(job)
-    return Comparison(sweep, tuple(finished), tuple(missing), draw)
+    return Comparison(sweep, tuple(finished), tuple(missing))
 
 
 def of_this_code(jobs: Sequence[Job], known: Mapping[Key, Any]) -> dict[Key, dict[str, Any]]:
@@ -334,13 +330,13 @@ def outdated(comparison: Comparison, jobs: Sequence[Job]) -> list[Job]:
     return found
 
 
-def record_sweep(sweep: Sweep, jobs: Sequence[Job], source: recorded.Source, draw: str) -> None:
+def record_sweep(sweep: Sweep, jobs: Sequence[Job], source: recorded.Source) -> None:
     """Writes what README tables are made of and what another machine goes on from.
 
     Runs of the sweep that the file already holds are kept, so that several machines can share one.
     """
     with run_folder.locked(source.path, wait=True):
-        whole = gather(sweep, jobs, recorded.load_results(source), draw)
+        whole = gather(sweep, jobs, recorded.load_results(source))
         recorded.check_data(source.path, [one.result for one in whole.finished])
         settings = {cell.label: {**sweep.settings, **cell.settings} for cell in sweep.cells}
         head = {

@@ -15,11 +15,10 @@ from ccenv.runs.config.plan import Plan
 from ccenv.runs.engine.checkpoint import Keeper
 from ccenv.runs.engine.errors import CannotStartError
 from ccenv.runs.engine.metadata import Tail
-from ccenv.runs.tensorboard.charts import write_points
 from ccenv.runs.tensorboard.tracking import Tracker
 from ccenv.simulator.evaluate import Evaluation, evaluate
 from ccenv.simulator.resume import restore_simulator, simulator_state
-from ccenv.simulator.rollout import collect_rollout, episode_curves, simulator_of
+from ccenv.simulator.rollout import collect_rollout, episode_curves
 
 
 class Best:
@@ -163,9 +162,7 @@ class Listener:
         if self.best is not None:
             self.best.put_back()
             self.last = None
-        last = self.last or self.validation()
-        write_points(self.tracker.writer, simulator_of(self.env), last, images_seen)
-        return last
+        return self.last or self.validation()
 
 
 def of_optimizers(agent: Agent) -> dict[str, float]:

@@ -1,15 +1,11 @@
 """Writes an exported run as ONNX: (its file, a split) -> forms that are compared with it."""
 
-import statistics
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from ccenv.base.clock import seconds_in_turns
-from ccenv.base.seeding import stream
 from ccenv.data import load_split
 from ccenv.deploy.export import SkippingClassifier
 from ccenv.deploy.masked_form import form_of
@@ -38,21 +34,6 @@ def warn_of_gap(classifier: SkippingClassifier, dataset: str) -> None:
             warn(f"{said}; this file takes draw={classifier.draw!r} unless --masks says otherwise")
 
 
-def milliseconds(sessions: dict[str, Session], images: Tensor, blocks: int) -> dict[str, float]:
-    """Median time of one input in each form, in turns, over several inputs."""
-    uniforms = torch.rand(len(images), blocks, generator=stream(0, "export times"))
-
-    def all_of(session: Session) -> Any:
-        def run() -> None:
-            for image, numbers in zip(images.split(1), uniforms.split(1), strict=True):
-                session(image, numbers)
-
-        return run
-
-    times = seconds_in_turns({name: all_of(one) for name, one in sessions.items()}, 9)
-    return {n: 1e3 * statistics.median(found) / len(images) for n, found in times.items()}
-
-
 def report(path: Path, found: Agreement) -> str:
     """What is printed of a file."""
     return (
@@ -64,17 +45,15 @@ def report(path: Path, found: Agreement) -> str:
 
 def written(
     classifier: SkippingClassifier, path: Path, draw: str | None, images: Tensor, *, skips: bool
-) -> tuple[Session, int]:
-    """Writes a form, compares and reports it: its session and number of blocks."""
+) -> None:
+    """Writes a form, compares and reports it."""
     form = write_onnx(classifier, path, draw, skips=skips)
-    session = Session(path)
-    found = agreement(classifier, form, session, images)
+    found = agreement(classifier, form, Session(path), images)
     print(report(path, found))
     if found.logits_apart > MOST_APART and found.same_masks == 1:
         raise ValueError(
             f"expected logits as the classifier's, got {found.logits_apart:.1e} apart in {path}"
         )
-    return session, sum(form.num_blocks)
 
 
 def export_onnx(
@@ -97,7 +76,7 @@ def export_onnx(
         dataset: of the inputs that are compared; the run's own by default.
         split: of it.
         count: inputs at most.
-        skip: write a form of one input that skips, too, and time both.
+        skip: write a form of one input that skips, too.
         trust: modules of yours that the file may name.
     """
     check_installed()
@@ -111,9 +90,6 @@ def export_onnx(
     if skip:
         # Refused before the other form is written.
         form_of(classifier, draw, skips=True)
-    masked, blocks = written(classifier, out, draw, images, skips=False)
+    written(classifier, out, draw, images, skips=False)
     if skip:
-        beside = out.with_suffix(".skip.onnx")
-        skipping, _ = written(classifier, beside, draw, images, skips=True)
-        times = milliseconds({"masked": masked, "skip": skipping}, images[:32], blocks)
-        print(", ".join(f"{name} {found:.3f} ms" for name, found in times.items()) + " an input")
+        written(classifier, out.with_suffix(".skip.onnx"), draw, images, skips=True)

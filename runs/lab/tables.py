@@ -28,7 +28,6 @@ from ccenv.runs.lab.registry import experiments
 from ccenv.runs.report.dense import AGAINST_DENSE
 from ccenv.runs.report.publish import make_report
 from ccenv.runs.report.tables import all_tables
-from ccenv.runs.stats.measures import OWN
 from ccenv.runs.store import recorded
 from ccenv.runs.store.json_file import uncollected
 from ccenv.runs.studies import STUDIES, find_study
@@ -111,7 +110,7 @@ def recorded_comparison(sweep: Sweep, results_dir: Path) -> Comparison:
     finished = [Finished(run[0], cells[run], recorded=True) for run in asked if run in cells]
     if not finished:
         raise ValueError(f"expected recorded runs of {sweep.name!r} in {results_dir}, got none")
-    return Comparison(sweep, tuple(finished), (), OWN)
+    return Comparison(sweep, tuple(finished), ())
 
 
 def of_report(sweep_name: str, results_dir: Path) -> dict[str, report.Table]:

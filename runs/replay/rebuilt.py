@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ccenv.agents import AGENTS
-from ccenv.base.registry import resolve
+from ccenv.base.registry import in_todays_names, resolve
 from ccenv.base.seeding import stream
 from ccenv.base.values import positive_ints
 from ccenv.data import Split, load_split
@@ -64,14 +64,21 @@ class Rebuilt:
         return self.env.simulator.network
 
 
-def as_it_ran(config: Mapping[str, Any]) -> Mapping[str, Any]:
-    """A folder's settings, which are all there are, with what was done before some were there."""
-    if not isinstance(config.get("agent_settings"), Mapping) or config.get("agent") not in AGENTS:
-        return config
-    agent_class = AGENTS[config["agent"]]
-    taken, _ = agent_parameters(agent_class)
-    earlier = {n: v for n, v in agent_class.earlier_values.items() if n in taken}
-    return {**config, "agent_settings": {**earlier, **config["agent_settings"]}}
+def as_it_ran(config: Mapping[str, Any], agent_class: Any) -> dict[str, Any]:
+    """A folder's settings as a run has them today, doing what was done then.
+
+    Names are today's. A setting that is gone is left out at the value of what is done today, and
+    one that was not there yet has the value of what was done before.
+    """
+    own = in_todays_names(config["agent_settings"], agent_class.earlier_names, warns=False)
+    gone = agent_class.gone
+    own = {n: v for n, v in own.items() if n not in gone or gone[n] != v}
+    if config["agent"] in AGENTS:
+        taken, _ = agent_parameters(agent_class)
+        own = {n: v for n, v in agent_class.earlier_values.items() if n in taken} | own
+    # It was handed on to the reward or the agent, which say it too.
+    others = {name: value for name, value in config.items() if name != "cost_limit"}
+    return others | {"agent_settings": own}
 
 
 def plan_of(config: Mapping[str, Any], trusted: Sequence[str] = ()) -> Plan:
@@ -81,16 +88,10 @@ def plan_of(config: Mapping[str, Any], trusted: Sequence[str] = ()) -> Plan:
         if not isinstance(config.get(name), kind):
             raise ValueError(f"expected {name} in config.json, got {config.get(name)!r}")
     check_trusted(config, trusted)
-    program = {k: v for k, v in config.items() if k not in ("agent", *GROUPS)}
-    own = find_agent(config["agent"]).settings_of_before(config["agent_settings"])
-    if program.get("cost_limit") is None:
-        # None is no limit of the program's; the agent's own, of the same name, is not to be undone.
-        program.pop("cost_limit", None)
-        usual, _ = agent_parameters(find_agent(config["agent"]))
-        if "cost_limit" in own and own["cost_limit"] == usual.get("cost_limit"):
-            # Given, it would be the program's: the run was not told one.
-            del own["cost_limit"]
-    return make_plan(config["agent"], {**config["environment"], **own, **program})
+    whole = as_it_ran(config, find_agent(config["agent"]))
+    program = {k: v for k, v in whole.items() if k not in ("agent", *GROUPS)}
+    settings = {**whole["environment"], **whole["agent_settings"], **program}
+    return make_plan(config["agent"], settings)
 
 
 def rebuild(plan: Plan, folder: Path) -> Rebuilt:
@@ -186,7 +187,7 @@ def open_run(folder: Path, trusted: Sequence[str] = ()) -> Rebuilt:
     """Reads a run's settings and puts its stored weights in their places."""
     check_finished(folder)
     config = stored_config(folder)
-    rebuilt = rebuild(plan_of(as_it_ran(config), trusted), folder)
+    rebuilt = rebuild(plan_of(config, trusted), folder)
     if not rebuilt.is_restored:
         raise ValueError(
             f"expected a policy that {folder / run_folder.CHECKPOINT} gives back, got "

@@ -7,6 +7,7 @@ recomputed, checked for consistency, or is the author's word.
 """
 
 import dataclasses
+import json
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,6 +19,7 @@ from torch import Tensor
 from ccenv.base.files import arrays_digest
 from ccenv.networks.core.check import check_network
 from ccenv.networks.core.precision import dtype_of
+from ccenv.runs.config.plan import Plan, safe_name
 from ccenv.runs.replay.claims import (
     OTHER_BITS,
     ROUNDING,
@@ -38,10 +40,11 @@ from ccenv.runs.replay.replay import (
     share_of_other_values,
     wrong_labels,
 )
-from ccenv.runs.replay.verdict import Checked, check_one_run
+from ccenv.runs.replay.verdict import NAMED, Checked
 from ccenv.runs.stats.measures import DETERMINISTIC, MODES, evaluation
 from ccenv.runs.store import folder as run_folder
 from ccenv.runs.store import masks_file
+from ccenv.runs.store.provenance import data_of
 from ccenv.runs.store.untrusted_files import stored_file, stored_object, stored_result
 from ccenv.simulator.evaluate import Evaluation, evaluate
 
@@ -65,7 +68,7 @@ def judge_run(folder: Path, trusted: Sequence[str]) -> list[Checked]:
     """Rebuilds a run, and judges it and both of its evaluations."""
     result = stored_result(folder)
     config = stored_object(folder, run_folder.CONFIG)
-    plan = plan_of(as_it_ran(config), trusted)
+    plan = plan_of(config, trusted)
     problems = check_one_run(folder, result, config, plan)
     rebuilt = rebuild(plan, folder)
     rows = [judge_draw(folder, result, rebuilt, draw) for draw in MODES]
@@ -81,6 +84,53 @@ def judge_run(folder: Path, trusted: Sequence[str]) -> list[Checked]:
         )
         for row in rows
     ]
+
+
+def check_one_run(
+    folder: Path, result: Mapping[str, Any], config: Mapping[str, Any], plan: Plan
+) -> list[str]:
+    """Whether result, settings and the folder's name are about one run."""
+    problems = []
+    if result["settings"] != config:
+        changed = [k for k in config if result["settings"].get(k) != config[k]]
+        problems.append(f"settings of result.json differ from config.json in {changed}")
+    if result["seed"] != config["seed"]:
+        problems.append(f"seed: result.json says {result['seed']}, config.json {config['seed']}")
+    # Settings that were added since the run are at their defaults in the plan: no contradiction.
+    known = dotted_settings(json.loads(json.dumps(plan.config())))
+    stored = dotted_settings(as_it_ran(config, plan.agent_class))
+    if other := [name for name, value in stored.items() if known.get(name) != value]:
+        problems.append(f"config.json holds settings that such a run does not have: {other}")
+    names = (plan.program.env, plan.agent, plan.environment["reward"])
+    told = (result["env"], result["agent"], result["reward"])
+    if told != names:
+        problems.append(f"result.json is about {told}, config.json about {names}")
+    here = data_of(plan.environment["dataset"])
+    if result.get("data", here) != here:
+        problems.append(f"made on data {result['data']}, replayed on {here}: other images")
+    expected = [*map(safe_name, names), plan.folder().parent.name, f"seed-{plan.program.seed}"]
+    found = list(folder.absolute().parts[-NAMED:])
+    since = plan.agent_class.earlier_values.keys() & plan.agent_settings.keys()
+    is_earlier = not since <= config["agent_settings"].keys()
+    if len(found) == NAMED and (is_earlier or re.fullmatch("[0-9a-f]{12}", found[-2])):
+        # A name from before a default was another cannot be made again, nor a hash from before a
+        # setting was added; the settings were checked.
+        expected[-2] = found[-2]
+    if found != expected:
+        problems.append(
+            f"expected the folder .../{'/'.join(expected)}, as its settings and seed say"
+        )
+    return problems
+
+
+def dotted_settings(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings by dotted names: those of environment and agent one level up."""
+    inner = {
+        f"{group}.{name}": value
+        for group in ("environment", "agent_settings")
+        for name, value in config[group].items()
+    }
+    return inner | {k: v for k, v in config.items() if not isinstance(v, Mapping)}
 
 
 def short(text: str) -> str:

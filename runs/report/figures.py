@@ -50,8 +50,8 @@ from ccenv.runs.tables.drawing import (
     Drawn,
     Panel,
     Series,
-    draw_map,
     drawn_in_style,
+    drawn_maps,
     file_part,
     fit_axis,
     legend_columns,
@@ -73,8 +73,6 @@ KINDS = {
 }
 """Kind of a method -> in words, and its markers: shapes tell kinds, colours tell methods."""
 DASHES = ("-", "--", ":", "-.")
-WHOLE_IMAGES = "whole images"
-"""Said of rows in sweeps where others see images of half their size."""
 
 Results = Mapping[str, Sequence[Mapping[str, Any]]]
 Style = dict[str, Any]
@@ -143,15 +141,14 @@ def make_looks(results: Results) -> Looks:
     """Looks of all rows that have a result."""
     first = {label: runs[0] for label, runs in results.items() if runs}
     methods = {label: method_of(result) for label, result in first.items()}
-    shapings = {label: str(r["reward"]) for label, r in first.items() if r["learns"]}
-    shapings = {label: reward for label, reward in shapings.items() if reward != UNKNOWN}
-    number = len(set(shapings.values()))
     kinds = {methods[label]: kind_of_method(result) for label, result in first.items()}
     if compares_shapings(results):
         joined = frozenset(methods[label] for label, _ in learned_rows(results))
         return Looks(methods, kinds, {}, joined)
-    several = shapings if 1 < number <= len(KINDS["learned"][1]) else {}
-    return Looks(methods, kinds, several)
+    shapings = {label: str(r["reward"]) for label, r in first.items() if r["learns"]}
+    shapings = {label: reward for label, reward in shapings.items() if reward != UNKNOWN}
+    number = len(set(shapings.values()))
+    return Looks(methods, kinds, shapings if 1 < number <= len(KINDS["learned"][1]) else {})
 
 
 @dataclass(frozen=True)
@@ -369,27 +366,25 @@ LONGEST = 28
 
 
 def named_groups(view: PlotView, looks: Looks) -> dict[str, Group]:
-    """Name at the points -> rows of one method and size of images, as far as validation chose them.
+    """Name at the points -> rows of one method, as far as validation chose them.
 
     Of baselines only those are kept that no cheaper row of the same baseline beats on validation
     data; a line joins them.
     """
-    both = len({point.halves for _, point in view.placed}) > 1
-    members: dict[tuple[str, bool], list[tuple[float, Point]]] = {}
+    members: dict[str, list[tuple[float, Point]]] = {}
     for cost, point in sorted(view.placed, key=lambda pair: pair[0]):
         if point.label in view.chosen or point.label in view.ceilings:
-            key = looks.methods[point.label], both and not point.halves
-            members.setdefault(key, []).append((cost, point))
+            members.setdefault(looks.methods[point.label], []).append((cost, point))
     groups = {}
-    for (method, is_whole), pairs in members.items():
-        style = looks.style(pairs[0][1].label) | ({"mfc": "none"} if is_whole else {})
+    for method, pairs in members.items():
+        style = looks.style(pairs[0][1].label)
         if method in looks.joined or looks.kinds[method] not in ("learned", "ceiling"):
             pairs, style = on_validation(pairs), style | {"ls": "-"}
         label = pairs[0][1].label
         name = label if len(pairs) == 1 and len(label) <= LONGEST else method
         if looks.kinds[method] == "random":
             name = KINDS["random"][0]
-        groups[f"{name}, {WHOLE_IMAGES}" if is_whole else name] = Group(pairs, style)
+        groups[name] = Group(pairs, style)
     placed = [(at, point) for point in view.elsewhere if (at := view.cost.of(point))]
     if {point.label for _, point in placed} - {point.label for point in view.points}:
         style = {"color": INK, "marker": "s", "mfc": "none", "ls": "--"}
@@ -427,9 +422,10 @@ def drawn_view(view: PlotView, looks: Looks, width: float) -> Any:
     area = width - 0.7, ASPECT[width > WIDTH] * width
     figure = new_figure(area[1] + 0.5, False, width)
     axes = figure.add_axes(box_of(figure, area))
-    # Cost and ends of each interval; none of too few seeds.
+    # Cost and ends of each interval, as tables write them; none of too few seeds.
+    least, greatest = view.measure.ends
     bars = [
-        (cost, factor * max(one.low, 0.0), factor * one.high)
+        (cost, factor * max(one.low, least), factor * min(one.high, greatest))
         for cost, point in placed
         for one in [point.interval]
         if len(point.error) >= FEWEST and one.low is not None and one.high is not None
@@ -446,8 +442,8 @@ def drawn_view(view: PlotView, looks: Looks, width: float) -> Any:
     for name, group in groups.items():
         style = group.style | ({"ms": 4} if name == ELSEWHERE else {"marker": ""})
         axes.plot(*zip(*group.at(factor), strict=True), **style, lw=0.9, zorder=2)
-    faces = {
-        point.label: {"mfc": group.style["mfc"]} if "mfc" in group.style else {}
+    named = {
+        point.label
         for name, group in groups.items()
         if name != ELSEWHERE
         for _, point in group.pairs
@@ -455,7 +451,7 @@ def drawn_view(view: PlotView, looks: Looks, width: float) -> Any:
     pale: Style = {"alpha": 0.3, "ms": 3}
     for number, point in enumerate(view.points):
         if point.label in place:
-            style = {"ms": 5.5} | looks.style(point.label) | faces.get(point.label, pale)
+            style = {"ms": 5.5} | looks.style(point.label) | ({} if point.label in named else pale)
             axes.plot(*place[point.label], **style, zorder=3, gid=f"row-{number}")
     heading = f"{view.measure.heading}, {MASKS[view.draw]} masks"
     axes.set(xlabel=view.cost.title, ylabel=heading)
@@ -588,10 +584,6 @@ def curve_panels(results: Results, rows: Sequence[Row], looks: Looks) -> list[Pa
     return [*panels[:-1], last]
 
 
-TALLEST = 1.8
-"""Inches of a map of block use."""
-
-
 def block_figures(comparison: Comparison, looks: Looks) -> list[Drawn]:
     """How often each class keeps each block, of one seed of each method's row of least error."""
     best: dict[str, Row] = {}
@@ -617,24 +609,3 @@ def block_figures(comparison: Comparison, looks: Looks) -> list[Drawn]:
         alt = f"Map of block use by class for {best_row['label']}; {means}"
         figures.append(Drawn(functools.partial(drawn_maps, layers), name, caption, alt))
     return figures
-
-
-def drawn_maps(layers: Sequence[Any]) -> Any:
-    """A map for each gated layer: rows classes, columns blocks."""
-    heights = [min(TALLEST, max(0.5, 0.09 * len(use))) for use in layers]
-    figure = new_figure(sum(heights) + 0.45 * len(layers) + 0.06, is_arranged=False)
-    width, height = figure.get_size_inches()
-    top = height - 0.06
-    for index, (own, use) in enumerate(zip(heights, layers, strict=True)):
-        # Placed by hand: a layout is searched for slowly, and these figures come by the dozen.
-        top -= own
-        axes = figure.add_axes((0.42 / width, top / height, 1 - 1.05 / width, own / height))
-        top -= 0.45
-        drawn = draw_map(axes, use, f"block of layer {index}")
-        for axis in (axes.xaxis, axes.yaxis):
-            axis.get_major_locator().set_params(integer=True, nbins=6)
-    bar = figure.add_axes((0.86, axes.get_position().y0, 0.03, heights[-1] / height))
-    bar.grid(False)
-    figure.colorbar(drawn, cax=bar)
-    bar.set_title("kept", fontsize="medium")
-    return figure

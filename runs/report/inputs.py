@@ -7,10 +7,8 @@ judged at some of them.
 """
 
 import base64
-import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,11 +17,8 @@ from torch import Tensor
 
 from ccenv.envs.rendering import as_words, is_symbols, small_png_uri
 from ccenv.networks.core.lowering import Affine, Blocks, lowered, why_not_lowered
-from ccenv.runs.engine.jobs import Comparison
 from ccenv.runs.engine.metadata import values_over
-from ccenv.runs.replay.rebuilt import Rebuilt, Walked, check_finished, open_run, walk_inputs
-from ccenv.runs.stats.measures import shown_masks
-from ccenv.runs.tables.sweep_table import Row, by_dataset
+from ccenv.runs.replay.rebuilt import Rebuilt, Walked, walk_inputs
 from ccenv.sparse.linear import ACTIVATIONS
 
 MOST_WEIGHTS = 1_000_000
@@ -333,40 +328,3 @@ def favoured(labels: Tensor, kept: Tensor) -> list[int]:
     mean = kept.double().mean().item()
     order = rates.argsort(descending=True, stable=True)[:MOST_NAMED].tolist()
     return [c for c in order if rates[c] > mean + 1e-6 and rates[c] > 0.5]
-
-
-MOST_RUNS = 2
-
-
-def section_of(comparison: Comparison) -> dict[str, Any] | None:
-    """What the page shows of single inputs; None where no learner's weights are here."""
-    for rows in by_dataset(comparison.rows).values():
-        # One row an agent, least error first.
-        best: dict[str, Row] = {}
-        for row in sorted(rows, key=lambda row: float(row["error"]["mean"])):
-            if row["learns"]:
-                best.setdefault(row["agent"], row)
-        labels = (row["label"] for row in best.values())
-        found = ((label, opened_again(comparison, label)) for label in labels)
-        opened = dict(itertools.islice(((k, run) for k, run in found if run), MOST_RUNS))
-        try:
-            if opened:
-                of_first = comparison.results[next(iter(opened))][0]
-                return view_of(opened, shown_masks(of_first, comparison.asked))
-        except (ValueError, RuntimeError):
-            continue
-    return None
-
-
-def opened_again(comparison: Comparison, label: str) -> Rebuilt | None:
-    """The first run of a row whose weights are here, with its policy."""
-    for one in comparison.finished:
-        if one.label != label or "folder" not in one.result:
-            continue
-        try:
-            folder = Path(one.result["folder"])
-            check_finished(folder)
-            return open_run(folder)
-        except (ValueError, OSError, RuntimeError):
-            continue
-    return None

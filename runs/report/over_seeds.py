@@ -5,8 +5,6 @@ Written to `<log_dir>/tb_means/<sweep>/`: one run for each label, so that the ch
 for all of them. Recorded results are enough: no folder of a single run is read.
 """
 
-import hashlib
-import json
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,15 +19,12 @@ from ccenv.runs.engine.jobs import Comparison
 from ccenv.runs.stats.intervals import Interval, mean_interval
 from ccenv.runs.stats.measures import Result
 from ccenv.runs.store import folder as run_folder
-from ccenv.runs.store import json_file
 from ccenv.runs.tables.sweep_table import by_dataset, notes, table
 from ccenv.runs.tensorboard.charts import MEASURES, interval_tags, mean_tag, of_a_sweep
 from ccenv.runs.tensorboard.names import BOARD, readable_name
 
 SWEEPS_FOLDER, TABLE = f"{BOARD}_means", "_table"
 """TensorBoard sorts by name: means stand behind runs."""
-WRITTEN = "written.json"
-"""Says of which results the event files are, so that they are not written again."""
 HIGHEST = {"error": 1.0, "density": 1.0}
 """No interval reaches above these; all but that of the reward end at 0."""
 
@@ -45,7 +40,7 @@ class Curve:
 
 
 def write_sweep(comparison: Comparison, log_dir: str) -> Path:
-    """Writes what is finished of a sweep, unless it is there already.
+    """Writes what is finished of a sweep.
 
     Returns:
         The folder, for `tensorboard --logdir`.
@@ -53,13 +48,8 @@ def write_sweep(comparison: Comparison, log_dir: str) -> Path:
     target = Path(log_dir) / SWEEPS_FOLDER / safe_name(comparison.sweep.name)
     groups = by_dataset(comparison.rows)
     curves = {label: make_curve(found) for label, found in comparison.results.items() if found}
-    numbers_of_all = {k: (c.images_seen, repr(c.measures)) for k, c in curves.items()}
-    digest = hashlib.sha256(json.dumps(numbers_of_all).encode()).hexdigest()
-    content = {"curves": digest, "table": table(comparison.rows)}
     run_folder.check_unlinked(target.parent)
     with run_folder.locked(target, wait=True):
-        if (target / WRITTEN).exists() and json_file.check_json(target / WRITTEN) == content:
-            return target
         shutil.rmtree(target, ignore_errors=True)
         for dataset, rows in groups.items():
             place = target if len(groups) == 1 else target / safe_name(dataset)
@@ -71,7 +61,6 @@ def write_sweep(comparison: Comparison, log_dir: str) -> Path:
                 measures = {name for curve in here.values() for name in curve.measures}
                 writer.add_custom_scalars(of_a_sweep(measures))
                 writer.add_text("table", f"{table(rows)}\n\n{notes(rows)}", 0)
-        json_file.write_json(target / WRITTEN, content)
     return target
 
 

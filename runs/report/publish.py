@@ -6,7 +6,6 @@ without it the page shows the first setting.
 """
 
 import itertools
-import json
 import re
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
@@ -29,13 +28,12 @@ from ccenv.runs.report.figures import (
     make_views,
     view_figures,
 )
-from ccenv.runs.report.inputs import section_of
 from ccenv.runs.report.tables import APART, all_tables
 from ccenv.runs.stats.measures import MASKS
 from ccenv.runs.store import PAGE
 from ccenv.runs.store.recorded import WITH_PACKAGE
 from ccenv.runs.tables.drawing import WIDE, Drawn, drawn_in_style
-from ccenv.runs.tables.sweep_table import Table, notes, rows_csv, table
+from ccenv.runs.tables.sweep_table import Table, notes, table
 
 TEMPLATE, STYLE, SCRIPTS = "page.html.jinja", "page.css", ("page.js", "inputs.js")
 WORDS = {"data": "data set", "measure": "measure", "cost": "cost", "masks": "masks"}
@@ -60,7 +58,6 @@ def publish(
     words = "\n".join(f"- {sentence}" for sentence in comparison.sentences)
     parts_of_text = (comparison.sweep.description, table(rows), notes(rows), f"{words}\n")
     write_whole(folder / "table.md", "\n\n".join(parts_of_text))
-    write_whole(folder / "table.csv", rows_csv(rows))
     with drawn_in_style():
         report = make_report(comparison, results_dir, sections)
     parts = [Part(report.overview), *report.parts.values()]
@@ -126,7 +123,6 @@ def without_repeats(part: Part) -> Part:
 
 def page(comparison: Comparison, report: Report) -> str:
     """Fills the template with a comparison."""
-    inputs = section_of(comparison)
     return filled_page(
         title=comparison.sweep.name,
         about=comparison.sweep.description,
@@ -139,7 +135,6 @@ def page(comparison: Comparison, report: Report) -> str:
         switches=switches_of(report.views),
         # Error over MACs with the masks of the report's rows.
         first=next((view.when for view in report.views if view.draw == comparison.draw), ""),
-        inputs=inputs and Markup(embedded(inputs)),
     )
 
 
@@ -151,7 +146,7 @@ def input_page(view: Mapping[str, Any]) -> str:
         f"one by one; {MASKS[view['masks']]} masks.",
         made_by="ccenv inspect",
         comparison=None,
-        inputs=Markup(embedded(view)),
+        inputs=view,
     )
 
 
@@ -187,6 +182,7 @@ def environment_of_pages() -> Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
+    environment.policies["json.dumps_kwargs"] = {"separators": (",", ":"), "allow_nan": False}
     environment.filters |= {"data_uri": data_uri, "inline": inline}
     environment.filters |= {"share": share_in, "breakable": breakable}
     environment.tests["shown_at"] = shown_at
@@ -234,15 +230,3 @@ def breakable(text: str) -> Markup:
     Markup('block_<wbr>dropout')
     """
     return Markup(re.sub(r"([_:/])(?=\w)", r"\1<wbr>", str(escape(text))))
-
-
-def embedded(content: Any) -> str:
-    r"""JSON that may stand in a page's script: no text of it can end the script or open a tag.
-
-    >>> embedded({"a": "</script>"})
-    '{"a":"\\u003c/script\\u003e"}'
-    """
-    text = json.dumps(content, separators=(",", ":"), allow_nan=False)
-    for sign in "<>&\u2028\u2029":
-        text = text.replace(sign, f"\\u{ord(sign):04x}")
-    return text

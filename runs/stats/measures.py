@@ -91,8 +91,6 @@ Result = Mapping[str, Any]
 MODES = ("sampled", "mode")
 OWN, GIVEN = "own", "given"
 """The masks that each agent is for; those of a function, which gives bits and no probabilities."""
-ASKED = (OWN, *MODES)
-"""What a user may ask to see."""
 MASKS = {OWN: "each agent's own", "sampled": "sampled", "mode": "greedy", GIVEN: "as given"}
 """Kind of masks -> in words."""
 DETERMINISTIC = "deterministic"
@@ -208,11 +206,6 @@ def transforms_of(result: Result) -> Sequence[str]:
     if not isinstance(settings, Mapping):
         return ()
     return tuple(settings["environment"].get("transforms", ()))
-
-
-def has_halves(result: Result) -> bool:
-    """Whether the network was given images of half their size."""
-    return HALVE in transforms_of(result)
 
 
 def network_shape(result: Result) -> tuple[Any, Any]:

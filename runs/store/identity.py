@@ -30,10 +30,6 @@ class Program:
         default=False,
         metadata={"help": "evaluate the weights with the fewest validation errors, not the last"},
     )
-    cost_limit: float | None = field(
-        default=None,
-        metadata={"help": "mean compute cost to reach, for rewards and agents that take it"},
-    )
     log_dir: str = field(default=LOGS, metadata={"help": "folder of the runs"})
     latency: bool | None = field(
         default=None,
@@ -53,9 +49,9 @@ def validations_every(images: int) -> int:
 
 Key = tuple[str, str, int]
 """Agent, its chosen settings as canonical JSON, seed."""
-AROUND = ("seed", "log_dir", "threads", "progress", "cost_limit")
-"""Settings of the program that are not part of the identity: the seed is stored with them, a cost
-limit is passed on to the reward or the agent, and the others do not change results."""
+AROUND = ("seed", "log_dir", "threads", "progress")
+"""Settings of the program that are not part of the identity: the seed is stored with them, and the
+others do not change results."""
 GROUPS = ("environment", "agent_settings")
 SHORT = 60
 """Characters of a folder's name that say what was chosen."""
@@ -91,8 +87,8 @@ def whole_config(agent: str, chosen: Mapping[str, Any], seed: int) -> dict[str, 
     """
     program = dict(vars(Program(seed=seed)))
     environment = environment_defaults() | dict.fromkeys(EXTENSIONS)
-    own = {k: v for k, v in chosen.items() if k not in {*program, *environment} or k in AROUND}
-    program |= {k: v for k, v in chosen.items() if k in program and k not in own}
+    own = {k: v for k, v in chosen.items() if k not in {*program, *environment}}
+    program |= {k: v for k, v in chosen.items() if k in program}
     if program["eval_every"] is None:
         program["eval_every"] = validations_every(program["images"])
     environment |= {k: v for k, v in chosen.items() if k in environment}

@@ -32,6 +32,7 @@ from ccenv.runs.tables.drawing import (
     legend_below,
     legend_height,
     new_figure,
+    pixels,
     plotted,
 )
 
@@ -189,14 +190,5 @@ def write_board(standing: Standing, folder: Path) -> Path:
             writer.add_scalar("score/online", score_of(runs, "online").mean, 100)
     with SummaryWriter(str(folder / "_pictures")) as writer, drawn_in_style():
         for figure in (radar_drawn(standing), profile_drawn(standing)):
-            writer.add_image(figure.name, picture(figure.png), 100)
+            writer.add_image(figure.name, pixels(figure.png), 100, dataformats="HWC")
     return folder
-
-
-def picture(png: bytes) -> Any:
-    """A PNG as TensorBoard takes it: uint8 [3, height, width]."""
-    import io
-
-    from PIL import Image
-
-    return np.asarray(Image.open(io.BytesIO(png)).convert("RGB")).transpose(2, 0, 1)

@@ -210,6 +210,31 @@ def draw_map(axes: Any, use: Any, of: str) -> Any:
     return axes.imshow(use, vmin=0, vmax=1, **style)
 
 
+TALLEST = 1.8
+"""Inches of a map of block use."""
+
+
+def drawn_maps(layers: Sequence[Any]) -> Any:
+    """A map for each gated layer: rows classes, columns blocks."""
+    heights = [min(TALLEST, max(0.5, 0.09 * len(use))) for use in layers]
+    figure = new_figure(sum(heights) + 0.45 * len(layers) + 0.06, is_arranged=False)
+    width, height = figure.get_size_inches()
+    top = height - 0.06
+    for index, (own, use) in enumerate(zip(heights, layers, strict=True)):
+        # Placed by hand: a layout is searched for slowly, and these figures come by the dozen.
+        top -= own
+        axes = figure.add_axes((0.42 / width, top / height, 1 - 1.05 / width, own / height))
+        top -= 0.45
+        drawn = draw_map(axes, use, f"block of layer {index}")
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.get_major_locator().set_params(integer=True, nbins=6)
+    bar = figure.add_axes((0.86, axes.get_position().y0, 0.03, heights[-1] / height))
+    bar.grid(False)
+    figure.colorbar(drawn, cax=bar)
+    bar.set_title("kept", fontsize="medium")
+    return figure
+
+
 def nth_look(index: int) -> dict[str, Any]:
     """Colour and marker of the index-th thing that is compared; the first 90 differ."""
     return {"color": COLORS[index % len(COLORS)], "marker": MARKERS[index % len(MARKERS)]}
@@ -307,6 +332,13 @@ def saved(figure: Any, kind: str, **how: Any) -> bytes:
     return file.getvalue()
 
 
+def pixels(png: bytes) -> Any:
+    """A PNG as TensorBoard takes it: uint8 [height, width, 3]."""
+    from PIL import Image
+
+    return np.asarray(Image.open(io.BytesIO(png)).convert("RGB"))
+
+
 MOST_TRIED = 16
 """Points at which a name is tried."""
 GAPS = (2.0, 8.0, 15.0)
@@ -317,6 +349,8 @@ SIDES = ((1, 0), (-1, 0), (0, 1), (0, -1), (1, 1), (-1, 1), (1, -1), (-1, -1))
 """Where a name may stand: right, left, above, below and between these."""
 CROSSED = 0.6
 """How much a name that is crossed by a line is disliked, for each point of the line below it."""
+NEARER = 2.0
+"""Points by which a name is nearer to its own mark than to any other name's, at least."""
 
 
 def write_names(
@@ -326,6 +360,8 @@ def write_names(
     lines: Sequence[Sequence[tuple[float, float]]] = (),
 ) -> list[str]:
     """Writes names at their points where they cover no mark, no other name and few lines.
+
+    A name's nearest mark is its own, and the nearest name of a mark that has one is its own.
 
     Args:
         axes: with its limits and its place in the figure.
@@ -339,27 +375,46 @@ def write_names(
     axes.figure.set_dpi(72)
     put = axes.transData.transform
     frame = np.array(axes.bbox.extents)
-    marks = np.concatenate([put(points) for points in places.values()])
-    taken = np.concatenate([marks - RADIUS, marks + RADIUS], axis=1)
+    marks = {name: put(points) for name, points in places.items()}
+    every = np.concatenate(list(marks.values()))
+    taken = np.concatenate([every - RADIUS, every + RADIUS], axis=1)
+    # Marks with a name, and the names' boxes.
+    named, written = np.empty((0, 2)), np.empty((0, 4))
     seen = [np.clip(put(line), frame[:2], frame[2:]) for line in lines]
     crossed = np.concatenate([np.empty((0, 2)), *map(points_along, seen)])
     without = []
     for name in sorted(places, key=lambda name: len(places[name])):
         tried = slice(None, None, -(-len(places[name]) // MOST_TRIED))
-        boxes = boxes_around(put(places[name][tried]), *size_of(name))
+        own = marks[name][tried]
+        boxes = boxes_around(own, *size_of(name))
+        at = np.tile(own, (len(boxes) // len(own), 1))
+        far = distances(boxes, at).diagonal()
+        others = [points for other, points in marks.items() if other != name]
         is_free = ((boxes[:, :2] >= frame[:2]) & (boxes[:, 2:] <= frame[2:])).all(1)
         low, high = boxes[:, None, :2], boxes[:, None, 2:]
         is_free &= ~((low < taken[:, 2:]) & (taken[:, :2] < high)).all(2).any(1)
+        for points in others:
+            is_free &= far + NEARER <= distances(boxes, points).min(1)
+        is_free &= (distances(boxes, named) > distances(written, named).diagonal()).all(1)
+        is_free &= (distances(written, at) > far).all(0)
         if not is_free.any():
             without.append(name)
             continue
         dislike = CROSSED * ((low < crossed) & (crossed < high)).all(2).sum(1)
         distance = 4 * np.arange(len(boxes)) / len(boxes)
-        box = boxes[np.argmin(np.where(is_free, dislike + distance, np.inf))]
+        best = np.argmin(np.where(is_free, dislike + distance, np.inf))
+        box = boxes[best]
         taken = np.concatenate([taken, box[None]])
+        named, written = np.concatenate([named, at[None, best]]), taken[len(every) :]
         corner = axes.transData.inverted().transform(box[:2])
         axes.text(*corner, name, color=colors[name], fontsize=LABEL_SIZE, va="bottom", zorder=5)
     return without
+
+
+def distances(boxes: Any, points: Any) -> Any:
+    """From each box [boxes, 4] to each point [points, 2]: [boxes, points], 0 within a box."""
+    beyond = np.maximum(boxes[:, None, :2] - points, points - boxes[:, None, 2:])
+    return np.hypot(*np.maximum(beyond, 0).transpose(2, 0, 1))
 
 
 def points_along(line: Any) -> Any:

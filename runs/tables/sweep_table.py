@@ -1,4 +1,4 @@
-"""A sweep's rows to its main table, in Markdown, CSV or as cells of a page."""
+"""A sweep's rows to its main table, and any table in Markdown, CSV or as cells of a page."""
 
 import csv
 import functools
@@ -137,7 +137,9 @@ class Table:
 
     def csv(self) -> str:
         """The same cells, comma separated."""
-        return comma_separated([list(self.columns), *self.texts])
+        text = io.StringIO()
+        csv.writer(text, lineterminator="\n").writerows([list(self.columns), *self.texts])
+        return text.getvalue()
 
     def write(self, folder: Path) -> None:
         """Writes both files."""
@@ -232,28 +234,3 @@ def html_table(columns: Mapping[str, str], lines: Sequence[Sequence[Any]]) -> st
 
     body = "".join(joined("td", line) for line in cell_texts(columns, lines))
     return f"<table>{joined('th', list(columns))}{body}</table>"
-
-
-def comma_separated(lines: Sequence[Sequence[Any]]) -> str:
-    """Lines of cells as CSV."""
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(lines)
-    return text.getvalue()
-
-
-def rows_csv(rows: Sequence[Row]) -> str:
-    """Rows as numbers for other programs; a nested entry's column is `error.mean`."""
-    lines = [flat_row(row) for row in rows]
-    columns = list(dict.fromkeys(name for line in lines for name in line))
-    return comma_separated([columns, *([line.get(n, "") for n in columns] for line in lines)])
-
-
-def flat_row(row: Row) -> dict[str, Any]:
-    """A row without levels: lists become words, dicts become columns such as `error.mean`."""
-    flat: dict[str, Any] = {}
-    for name, value in row.items():
-        if isinstance(value, Mapping):
-            flat |= {f"{name}.{key}": inner for key, inner in value.items()}
-        else:
-            flat[name] = " ".join(map(str, value)) if isinstance(value, list | tuple) else value
-    return flat

@@ -4,7 +4,6 @@ TensorBoard calls a run by the path of its event file. A run's own folder says e
 in a hash, so its curves lie elsewhere: in `<log_dir>/tb/<name>/`.
 """
 
-import dataclasses
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import Any
 from ccenv.runs.config.command import beyond_defaults, setting_words
 from ccenv.runs.config.plan import Plan
 from ccenv.runs.store.folder import check_unlinked, refuse_links
-from ccenv.runs.store.identity import AROUND, Program, canonical
+from ccenv.runs.store.identity import AROUND, canonical
 
 BOARD = "tb"
 """Folder of all curves, below the folder of runs."""
@@ -35,21 +34,19 @@ def run_name(plan: Plan) -> str:
     >>> run_name(make_plan("reinforce", {"reward_kwargs": {"cost_weight": 0.5}, "images": 512}))
     'reinforce accuracy cost_weight=0.5 seed 0 images=512'
     """
-    # A name, as a run's identity, knows the cost limit of the agent or of the reward.
-    usual = {name: value for name, value in vars(Program()).items() if name in AROUND}
-    same = dataclasses.replace(plan, program=dataclasses.replace(plan.program, **usual))
-    chosen = {name: canonical(value) for name, value in beyond_defaults(same).items()}
+    own = beyond_defaults(plan).items()
+    chosen = {name: canonical(value) for name, value in own if name not in AROUND}
     behind = {"dataset", *vars(plan.program)} - plan.agent_settings.keys()
     alike = {name: chosen.pop(name) for name in [*chosen] if name in behind}
     # Accuracy, nll and probability pay; that cost is charged goes without saying.
     reward = plan.environment["reward"].removesuffix("_minus_cost")
     chosen.pop("reward", None)
-    own = words_of({REWARD: chosen.pop(REWARD)} if REWARD in chosen else {})
+    of_reward = words_of({REWARD: chosen.pop(REWARD)} if REWARD in chosen else {})
     # An agent's setting of the same name, such as cost_limit, keeps it.
     taken = {*plan.agent_settings, *plan.environment, *vars(plan.program)}
-    inner = {name: name.removeprefix(f"{REWARD}.") for name in own}
-    own = {name if inner[name] in taken else inner[name]: word for name, word in own.items()}
-    first = own | words_of(dict(reversed(chosen.items())))
+    inner = {name: name.removeprefix(f"{REWARD}.") for name in of_reward}
+    of_reward = {n if inner[n] in taken else inner[n]: word for n, word in of_reward.items()}
+    first = of_reward | words_of(dict(reversed(chosen.items())))
     said = " ".join([plan.agent, reward, *(f"{name}={word}" for name, word in first.items())])
     last = " ".join(f"{name}={word}" for name, word in words_of(alike).items())
     return f"{readable_name(said)} seed {plan.program.seed} {readable_name(last)}".strip()

@@ -11,9 +11,9 @@
 | `training/*` | batches as the agent saw them (`episode/*`), averaged between two points |
 | `use/density_<l>` | share of blocks kept in validation, gate by gate |
 | `use/keep_probability_<l>` | histogram over validation images and blocks |
-| `use/by_class_<l>` | map of mean keep probabilities, classes down, blocks across |
+| `use/by_class` | maps of mean keep probabilities on the test split, classes down, blocks across |
 | `settings/*`, HPARAMS | the settings, as text and as a row |
-| Custom Scalars, projector | see `ccenv.runs.tensorboard.charts` |
+| Custom Scalars | see `ccenv.runs.tensorboard.charts` |
 
 SB3 is Stable-Baselines3. Its tags run over environment steps, as its own do, so that curves share a
 chart with those of a model that writes to the same folder; all other tags run over images seen.
@@ -34,12 +34,11 @@ import numpy as np
 from torch.utils.tensorboard.writer import SummaryWriter
 
 from ccenv.base.registry import resolve
-from ccenv.envs.rendering import as_words
 from ccenv.rewards import REWARDS, reward_parameters
 from ccenv.runs.config.values import compact, fits_json
 from ccenv.runs.store.folder import EVENTS
-from ccenv.runs.tensorboard import charts
-from ccenv.runs.tensorboard.charts import OF_A_RUN, block_map
+from ccenv.runs.tables.drawing import drawn_in_style, drawn_maps, pixels, saved
+from ccenv.runs.tensorboard.charts import OF_A_RUN
 from ccenv.simulator.evaluate import Evaluation
 from ccenv.simulator.simulator import Simulator
 
@@ -82,16 +81,13 @@ class Tracker:
         Args:
             folder: of the curves.
             config: settings, see `ccenv.runs.config.plan.Plan.config`, and the run's `FOLDER`.
-            simulator: what the agent learns in; gives the number of gates and names of classes.
+            simulator: what the agent learns in; gives the number of gates.
             state: what `state` gave at the checkpoint; later points are cut off, so that no point
                 is there twice.
         """
         self.config, self.folder = config, folder
         self.num_gates, self.num_steps = simulator.num_layers, simulator.num_steps
         self.steps_of_image = simulator.num_steps * simulator.group_size
-        numbers, letters = range(simulator.data.num_classes), simulator.data.letters
-        # Letters of a text's symbols, else numbers.
-        self.class_names = [as_words(np.array([number]), letters) for number in numbers]
         self._every = config["images"] / NUM_POINTS
         self._next = 0.0
         self._pending: dict[str, list[float]] = defaultdict(list)
@@ -106,7 +102,6 @@ class Tracker:
             self._pending.update(state["pending"])
         self.writer = SummaryWriter(str(folder))
         if state is None:
-            charts.clear(folder)
             self._write_settings(config)
 
     def _write_settings(self, config: dict[str, Any]) -> None:
@@ -152,12 +147,6 @@ class Tracker:
             values = evaluation.keep_probability[layer].float().cpu().numpy()
             tag = f"use/keep_probability_{layer}"
             self.writer.add_histogram(tag, values, images_seen, bins=BINS)
-            # Where all blocks are kept alike, a map would have one colour.
-            if np.ptp(values):
-                use = evaluation.block_use[layer].float().cpu().numpy()
-                image = block_map(use, self.class_names)
-                tag = f"use/by_class_{layer}"
-                self.writer.add_image(tag, image, images_seen, dataformats="HWC")
 
     def _write_scores(self, split: str, images_seen: int, evaluation: Evaluation) -> None:
         for name, value in judged_scores(evaluation).items():
@@ -175,6 +164,12 @@ class Tracker:
         """
         self._flush(images_seen)
         self._write_scores("test", images_seen, test)
+        # Where all blocks are kept alike, a map would have one colour.
+        if any(bool(values.min() < values.max()) for values in test.keep_probability):
+            maps = [use.float().cpu().numpy() for use in test.block_use]
+            with drawn_in_style():
+                png = saved(drawn_maps(maps), "png", dpi=100, facecolor="white")
+            self.writer.add_image("use/by_class", pixels(png), images_seen, dataformats="HWC")
         # TensorBoard drops what lies right of a later point: they are written from left to right.
         points = {round(one["macs"]): one["error"] for one in validations if one["macs"]}
         for macs, error in sorted(points.items()):

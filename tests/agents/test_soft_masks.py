@@ -64,8 +64,7 @@ def test_the_soft_mask_of_a_mask_is_the_mask_whatever_its_gradient(scores, kept)
     row = torch.tensor([scores])
     for soft_mask in (
         straight_through(mask, row.sigmoid()),
-        weighted_masks(row, mask, "all"),
-        weighted_masks(row, mask, "kept"),
+        weighted_masks(row, mask),
     ):
         assert torch.equal(soft_mask, mask.float())
 
@@ -75,10 +74,8 @@ def test_the_gradient_of_a_weighted_mask_is_its_weights_over_its_weight():
     mask = torch.tensor([[True, False, True]])
     weights = scores.softmax(dim=1)
     (expected,) = torch.autograd.grad(weights[0, 0] / weights[0, 0].item(), scores)
-    soft_mask = weighted_masks(scores, mask, "all")[0, 0]
+    soft_mask = weighted_masks(scores, mask)[0, 0]
     torch.testing.assert_close(torch.autograd.grad(soft_mask, scores)[0], expected)
-    alone = weighted_masks(scores, torch.tensor([[True, False, False]]), "kept").sum()
-    assert torch.autograd.grad(alone, scores)[0].abs().max() < 1e-7
 
 
 def test_load_balance_is_one_for_even_use_and_n_where_one_block_does_all():

@@ -126,13 +126,12 @@ def agents() -> str:
         [
             code(name),
             "yes" if line["learns"] else "no",
-            "yes" if line["takes cost_limit"] else "no",
             each(line["wants"]),
             each(line["settings"]),
         ]
         for name, line in lines
     ]
-    return grid(["agent", "learns", "limit", "wants", "settings"], rows)
+    return grid(["agent", "learns", "wants", "settings"], rows)
 
 
 def rewards() -> str:

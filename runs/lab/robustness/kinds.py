@@ -61,7 +61,7 @@ def of_a_run(folder: Path) -> dict[str, Kind]:
     place = job.plan.folder()
     run(job.plan, options=Options(export=True))
     source = recording_of(sweep, [job], str(folder))
-    record_sweep(sweep, [job], source, "sampled")
+    record_sweep(sweep, [job], source)
     checkpoint = place / run_folder.CHECKPOINT
     masks = checkpoint / run_folder.MASKS
     kept = checkpoint / "classifier.safetensors"

@@ -21,11 +21,14 @@ from ccenv.tasks.probe import PROBE_SETTINGS
 PLANS = (
     ("dense", {}),
     ("rloo", {"num_kept": 3, "seed": 4, "reward_kwargs": {"cost_weight": 0.5}, "images": 5000}),
-    ("reinforce", {"reward": "lagrangian", "cost_limit": 0.2, "log_dir": "my logs"}),
+    (
+        "reinforce",
+        {"reward": "lagrangian", "reward_kwargs": {"cost_limit": 0.2}, "log_dir": "my logs"},
+    ),
     ("condnet", {"reward": "accuracy_minus_cost", "num_blocks": (4, 5), "eval_every": 777}),
     ("sb3_ppo", {"env": "BlockSelectionMNIST-v0", "activation": "relu", "device": "cpu"}),
     ("dense", {"network": "resnet", "network_kwargs": {"depth": 8}, "weights": "cotrain"}),
-    ("actor_critic", {"context": {"cost_weight": (0.05, 5.0)}, "cost_limit": None}),
+    ("actor_critic", {"context": {"cost_weight": (0.05, 5.0)}}),
 )
 
 

@@ -26,7 +26,6 @@ OTHERS = [*setting_defaults(), "context", *(f.name for f in dataclasses.fields(P
     ("agent", "changed", "hint"),
     [
         ("reinforce", {"learning_rate": 1e308}, "expected finite parameters of reinforce"),
-        ("fixed_mask", {"num_search_images": 0}, "fixed_mask stopped by"),
         ("reinforce", {"network": "mlp", "weights": "cotrain", "weights_kwargs": None}, ""),
         ("reinforce", {"reward_kwargs": None}, ""),
         (

@@ -144,7 +144,7 @@ def test_macs_of_a_policy_are_counted_or_stated_and_else_a_dash(tmp_path):
     assert "Not drawn, MACs unknown: unknown (added)." in page
     assert "Masks: as given of stated (added); set (added); module (added); sampled of" in page
     assert '<td class="right">-</td>' in page
-    assert "nan" not in (folder / "table.csv").read_text(encoding="utf-8")
+    assert "nan" not in (folder / "overview.csv").read_text(encoding="utf-8")
 
 
 def test_a_function_of_a_module_is_named_on_the_command_line(tmp_path, monkeypatch, capsys):

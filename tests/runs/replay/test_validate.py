@@ -2,7 +2,6 @@
 
 import copy
 import functools
-import json
 import operator
 import shutil
 import sys
@@ -19,10 +18,11 @@ from ccenv.agents.reinforce import Reinforce
 from ccenv.data import load_split
 from ccenv.networks.learning import training as weights
 from ccenv.runs.commands import validate
+from ccenv.runs.config.command import read_config
 from ccenv.runs.config.settings import make_plan
 from ccenv.runs.engine import run
 from ccenv.runs.replay import verdicts
-from ccenv.runs.replay.rebuilt import pays_again, plan_of
+from ccenv.runs.replay.rebuilt import as_it_ran, pays_again
 from ccenv.runs.replay.replay import StoredMasks, ask, wrong_labels
 from ccenv.runs.store import folder as run_folder
 from ccenv.runs.store import json_file, masks_file
@@ -292,8 +292,7 @@ def test_the_last_line_says_what_stands_and_what_is_believed(
     [("accuracy_minus_cost", True), ("potential", True), ("latency", False), ("lagrangian", False)],
 )
 def test_a_return_is_recomputed_where_the_reward_pays_the_same_again(reward, pays):
-    limit = {"cost_limit": 0.5} if reward == "lagrangian" else {}
-    assert pays_again(make_plan("dense", PROBE_SETTINGS | {"reward": reward} | limit)) is pays
+    assert pays_again(make_plan("dense", PROBE_SETTINGS | {"reward": reward})) is pays
 
 
 @pytest.mark.parametrize("agent", ["Peeking", "Looking"])
@@ -523,16 +522,24 @@ def test_a_run_of_before_a_default_was_another_is_replayed_as_it_was(tmp_path):
 
 
 def test_a_setting_that_is_gone_passes_at_the_value_of_what_is_done_today():
-    taken = AGENTS["noisy_topk"].settings_of_before
+    def taken(stored):
+        config = {"agent": "noisy_topk", "agent_settings": stored}
+        return as_it_ran(config, AGENTS["noisy_topk"])["agent_settings"]
+
     assert taken({"num_groups": 1, "num_kept": 3}) == {"num_kept": 3}
     assert taken({"num_groups": 2}) == {"num_groups": 2}
 
 
-@pytest.mark.parametrize("agent", ["allocation", "reinforce_lagrangian", "rloo_budget"])
-@pytest.mark.parametrize("given", [{}, {"cost_limit": 0.4}])
-def test_an_agents_own_cost_limit_comes_back_as_it_was_given(agent, given):
-    config = json.loads(json.dumps(make_plan(agent, {**SETTINGS, **given}).config()))
-    assert json.loads(json.dumps(plan_of(config).config())) == config
+def test_a_cost_limit_that_was_handed_on_is_taken_from_whoever_took_it(tmp_path):
+    given = {"reward": "lagrangian", "reward_kwargs": {"cost_limit": 0.5}}
+    place = Path(
+        run.run(make_plan("reinforce", SETTINGS | given | {"log_dir": str(tmp_path)}))["folder"]
+    )
+    # As an earlier version wrote it.
+    rewrite(place, lambda config: config.update(cost_limit=0.5))
+    assert [verdict.problems for verdict in verdicts.validate(place)] == [(), ()]
+    found = read_config(place / "config.json")
+    assert make_plan(found.pop("agent"), found).folder() == place
 
 
 def test_a_run_over_sequences_is_recomputed_from_its_masks_and_one_that_was_edited_is_not(tmp_path):

@@ -4,7 +4,7 @@ import made_results
 import pytest
 
 from ccenv.runs.stats.dense_comparison import front_error, make_contests
-from ccenv.runs.stats.measures import dataset_of, has_halves
+from ccenv.runs.stats.measures import dataset_of
 from ccenv.runs.stats.rows import dropout_curves
 
 
@@ -43,4 +43,3 @@ def test_rows_on_other_images_stand_in_other_tables_and_older_ones_went_through_
     assert dataset_of(plain) == "mnist"
     del plain["settings"]["environment"]["transforms"]
     assert dataset_of(plain) == "mnist"
-    assert not has_halves(plain)

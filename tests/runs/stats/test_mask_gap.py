@@ -64,7 +64,7 @@ def test_training_from_python_warns_too(capsys, monkeypatch):
 
 def test_an_export_warns_and_says_which_masks_the_file_takes(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(onnx_export, "check_installed", lambda: None)
-    monkeypatch.setattr(onnx_export, "written", lambda *_, **__: (None, 4))
+    monkeypatch.setattr(onnx_export, "written", lambda *_, **__: None)
     simulator = Simulator(8, dataset="digits", weights="cotrain", num_blocks=(2,), block_size=2)
     simulator.seed(0)
     classifier = SkippingClassifier.from_agent(Reinforce(simulator, seed=0))

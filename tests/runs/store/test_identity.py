@@ -13,15 +13,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ccenv.agents import AGENTS
-from ccenv.base.registry import in_earlier_names, resolve
+from ccenv.base.registry import in_earlier_names, in_todays_names, resolve
 from ccenv.runs.config import agent_settings, plan, settings
 from ccenv.runs.config.agent_settings import agent_parameters
 from ccenv.runs.config.settings import make_plan
 from ccenv.runs.config.values import fits_json
 from ccenv.runs.engine.jobs import make_jobs, recording_of
-from ccenv.runs.replay.rebuilt import plan_of
 from ccenv.runs.store import identity, recorded
 from ccenv.runs.store.identity import (
+    GROUPS,
     Program,
     chosen_settings,
     key_of,
@@ -115,7 +115,11 @@ def test_a_recorded_cell_can_be_run_again_from_its_own_line(name):
         chosen, seed = cell["chosen"], cell["seed"]
         config = whole_config(cell["agent"], chosen, seed)
         assert chosen_settings(config, {}) == chosen
-        assert plan_of(config).key() == key_of(cell["agent"], chosen, seed)
+        names = resolve(cell["agent"], AGENTS, "agent").earlier_names
+        own = in_todays_names(config["agent_settings"], names, warns=False)
+        program = {name: v for name, v in config.items() if name not in ("agent", *GROUPS)}
+        again = make_plan(cell["agent"], {**config["environment"], **own, **program})
+        assert again.key() == key_of(cell["agent"], chosen, seed)
         assert list(cell["data"]) == [config["environment"]["dataset"]]
         assert SEAL in cell
 

@@ -55,7 +55,7 @@ def inspected(logs):
 
 
 def averaged(logs):
-    over_seeds.write_sweep(gather_folders([logs], "own", "mode"), str(logs))
+    over_seeds.write_sweep(gather_folders([logs], "own"), str(logs))
     return 0
 
 
@@ -94,7 +94,7 @@ def content(folder):
 @pytest.mark.parametrize("command", [trained, inspected, averaged, as_onnx])
 def test_no_command_writes_through_a_link(command, logs, tmp_path):
     folders, files = written_by(command, shutil.copytree(logs, tmp_path / "clean"))
-    assert files
+    assert folders or files
     for number, name in enumerate((*folders, *files)):
         place, outside = tmp_path / f"{number}", tmp_path / f"{number}-outside"
         shutil.copytree(logs, place)

@@ -38,7 +38,7 @@ def place(tmp_path_factory):
     for job in made:
         ccenv.train(job.agent, **job.settings)
     source = jobs.recording_of(TOY, made, str(folder / "results"))
-    jobs.record_sweep(TOY, made, source, "sampled")
+    jobs.record_sweep(TOY, made, source)
     return folder
 
 

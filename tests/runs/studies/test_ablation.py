@@ -27,7 +27,7 @@ def compared(cells, seeds=(0, 1, 2)):
             worse = WORSE * (job.label != WHY.cells[0].label)
             verdict["error"] = 0.1 + 0.01 * job.plan.program.seed + worse
         finished.append(Finished(job.label, found))
-    return Comparison(sweep, tuple(finished), (), "sampled")
+    return Comparison(sweep, tuple(finished), ())
 
 
 def test_every_row_changes_one_thing():
@@ -61,4 +61,4 @@ def test_nothing_to_compare_is_no_ablation(cells):
     whole = compared(WHY.cells)
     kept = {cell.label for cell in cells}
     finished = tuple(one for one in whole.finished if one.label in kept)
-    assert ablation(Comparison(whole.sweep, finished, (), "sampled"), NOWHERE) == Part()
+    assert ablation(Comparison(whole.sweep, finished, ()), NOWHERE) == Part()

@@ -38,7 +38,7 @@ def test_updates_count_by_their_images():
 @pytest.mark.parametrize(
     ("agent", "settings", "price"),
     [
-        ("reinforce", {"reward": "lagrangian", "cost_limit": 0.2}, True),
+        ("reinforce", {"reward": "lagrangian", "reward_kwargs": {"cost_limit": 0.2}}, True),
         ("reinforce_lagrangian", {"cost_limit": 0.2}, True),
         ("sb3_a2c", {}, False),
     ],

@@ -46,7 +46,7 @@ def test_a_sweep_of_a_figure_leaves_that_figure(name, tmp_path):
     small = Sweep(name, "d", tuple(rows), 1.0, sweep.settings, (0,))
     done = tuple(Finished(job.label, whole_result(job)) for job in make_jobs(small, "unused"))
     (section,) = (one for one in STUDIES[name].sections if one.name == "paper")
-    part = section.make(Comparison(small, done, (), "sampled"), tmp_path / "none")
+    part = section.make(Comparison(small, done, ()), tmp_path / "none")
     assert tuple(figure.name for figure in part.figures) == FIGURES[name]
     assert all(len(figure.png) > 1000 for figure in part.figures)
     for table in part.tables:

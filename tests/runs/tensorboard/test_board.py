@@ -31,7 +31,7 @@ def comparison():
         if not one["learns"]:
             one["curve"] = one["curve"][:1]
         finished.append(jobs.Finished(job.label, one))
-    return jobs.Comparison(SWEEP, tuple(finished), (), "sampled")
+    return jobs.Comparison(SWEEP, tuple(finished), ())
 
 
 @pytest.fixture(scope="module")
@@ -104,19 +104,14 @@ def test_no_chart_is_empty_where_recorded_results_keep_no_reward(comparison, tmp
         return jobs.Finished(one.label, one.result | {"curve": curve})
 
     finished = tuple(map(bare, comparison.finished))
-    place = over_seeds.write_sweep(jobs.Comparison(SWEEP, finished, (), "sampled"), str(tmp_path))
+    place = over_seeds.write_sweep(jobs.Comparison(SWEEP, finished, ()), str(tmp_path))
     titles = {chart["title"] for chart in charts_of(server_context(place))}
     assert titles == {MEASURES[name] for name in ("error", "total_cost", "density")}
 
 
-def test_what_is_written_already_stays_and_what_changed_is_written_anew(comparison, tmp_path):
+def test_a_sweep_is_written_anew_as_it_is(comparison, tmp_path):
     place = over_seeds.write_sweep(comparison, str(tmp_path))
-    first = sorted(path for path in place.rglob("*") if path.is_file())
-    stamps = [path.stat().st_mtime_ns for path in first]
-    over_seeds.write_sweep(comparison, str(tmp_path))
-    assert sorted(path for path in place.rglob("*") if path.is_file()) == first
-    assert [path.stat().st_mtime_ns for path in first] == stamps
-    fewer = jobs.Comparison(SWEEP, comparison.finished[3:], (), "sampled")
+    fewer = jobs.Comparison(SWEEP, comparison.finished[3:], ())
     over_seeds.write_sweep(fewer, str(tmp_path))
     assert not (place / "dense").exists()
     assert len(list((place / "reinforce").iterdir())) == 1

@@ -45,8 +45,10 @@ def test_an_agent_s_own_cost_limit_is_told_from_the_reward_s():
     again = make_plan("reinforce_lagrangian", {"cost_limit": usual.agent_settings["cost_limit"]})
     assert again.folder() == usual.folder()
     assert run_name(again) == run_name(usual) == "reinforce_lagrangian nll seed 0"
-    of_reward = make_plan("reinforce", {"reward": "lagrangian", "reward_kwargs": limits})
-    assert "reward_kwargs.cost_limit=0.3" in run_name(of_reward)
+    priced = {"reward": "lagrangian", "reward_kwargs": limits}
+    assert run_name(make_plan("reinforce", priced)) == "reinforce lagrangian cost_limit=0.3 seed 0"
+    of_reward = run_name(make_plan("reinforce_lagrangian", priced))
+    assert "reward_kwargs.cost_limit=0.3" in of_reward
 
 
 def test_equal_settings_have_one_name_and_one_folder_however_they_are_written():
