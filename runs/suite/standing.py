@@ -25,7 +25,8 @@ SOLVED = 0.9
 """Score from which on a task counts as solved."""
 SCALE = (
     "Score in the last tenth of the budget: 0 is the best rule that sees no input, 1 the optimum. "
-    "Interquartile mean over tasks and seeds with its 95 % interval (stratified bootstrap)."
+    "Interquartile mean over tasks and seeds with its 95 % interval (stratified bootstrap; of "
+    "fewer than five runs Student's)."
 )
 NOTE = (
     f"{SCALE} "
