@@ -16,6 +16,7 @@ from ccenv.networks.vision.residual import ResidualUnit
 from ccenv.runs.lab import weights
 from ccenv.runs.lab.weights import RECIPES, Measured, recipe_digest, write_shipped
 from ccenv.simulator.simulator import Simulator
+from tests.ccenv.base.test_damage import flip
 
 NUM_IMAGES = 1000
 
@@ -94,13 +95,6 @@ def altered(path, change):
     write_checked(path, tensors, texts)
 
 
-def flipped(path):
-    """A byte of the weights is another."""
-    content = bytearray(path.read_bytes())
-    content[-1] ^= 1
-    path.write_bytes(content)
-
-
 def unsealed(path):
     """As a file that another program has written."""
     tensors, texts, _ = read_checked(path)
@@ -108,7 +102,7 @@ def unsealed(path):
 
 
 DAMAGES = {
-    "a flipped bit": (flipped, "to have the SHA-256"),
+    "a flipped bit": (lambda path: flip(path, -1), "to have the SHA-256"),
     "no checksum": (unsealed, "expected a checksum"),
     "no file of weights": (lambda path: path.write_bytes(b"?"), "expected a safetensors file"),
     "another network": (

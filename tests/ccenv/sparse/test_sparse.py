@@ -171,7 +171,8 @@ def test_inputs_that_are_not_finite_reach_no_weight_of_a_block_that_their_row_sk
 @each_way
 def test_an_empty_batch_gives_an_empty_result_and_zero_gradients(way):
     for densities in ((0.5, 0.5), (None, 0.5), (0.5, None), (None, None)):
-        layers.assert_an_empty_batch_gives_nothing(way, *densities)
+        layer = draw_layer(0, (2, 16), (3, 8), densities)
+        layers.assert_an_empty_batch_gives_nothing(layer, way)
 
 
 @each_way

@@ -101,17 +101,12 @@ def crash_or_not(task):
     return Outcome(task, None)
 
 
-def here(tasks, workers):
-    """The pool without processes."""
-    yield from map(do_task, tasks)
-
-
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
     """A folder of runs, one after the other, and of the diary."""
     Diary.place = tmp_path_factory.mktemp("sweeps")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pool, "run_all", here)
+        patch.setattr(pool, "run_all", lambda tasks, workers: pool.run_here(tasks))
         # Figures take longer than the runs.
         patch.setattr("ccenv.runs.report.publish.publish", lambda *given: "")
         patch.setattr("ccenv.runs.report.over_seeds.write_sweep", lambda *given: "")
