@@ -422,9 +422,10 @@ def drawn_view(view: PlotView, looks: Looks, width: float) -> Any:
     area = width - 0.7, ASPECT[width > WIDTH] * width
     figure = new_figure(area[1] + 0.5, False, width)
     axes = figure.add_axes(box_of(figure, area))
-    # Cost and ends of each interval; none of too few seeds.
+    # Cost and ends of each interval, as tables write them; none of too few seeds.
+    least, greatest = view.measure.ends
     bars = [
-        (cost, factor * max(one.low, 0.0), factor * one.high)
+        (cost, factor * max(one.low, least), factor * min(one.high, greatest))
         for cost, point in placed
         for one in [point.interval]
         if len(point.error) >= FEWEST and one.low is not None and one.high is not None

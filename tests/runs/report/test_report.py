@@ -31,7 +31,16 @@ from ccenv.runs.report.tables import (
 )
 from ccenv.runs.stats import rows as row_file
 from ccenv.runs.sweeps import Cell, Sweep
-from ccenv.runs.tables.drawing import INK, WIDTH, Drawn, drawn_in_style, new_figure
+from ccenv.runs.tables.drawing import (
+    INK,
+    WIDE,
+    WIDTH,
+    Drawn,
+    distances,
+    drawn_in_style,
+    new_figure,
+    write_names,
+)
 from ccenv.runs.tables.shapings import policies_above_random, summary_tables
 from ccenv.runs.tables.sweep_table import Table
 
@@ -252,6 +261,42 @@ def test_axes_hold_every_mark_and_no_name_covers_a_mark_or_another_name():
         assert not any(box.overlaps(other) for other in boxes[number + 1 :])
     keys = [text.get_text() for text in figure.legends[0].get_texts()]
     assert set(places) <= {text.get_text() for text in axes.texts} | set(keys)
+
+
+CROWDED = {
+    **{"reinforce": (4135, 5.4), "rloo": (4772, 4.8), "actor_critic": (4277, 6.0)},
+    **{"condnet": (4410, 7.1), "sb3_a2c": (4259, 6.2), "sb3_ppo": (4296, 5.0)},
+    **{"static mask": (1717, 5.4), "dense": (37440, 4.4), "magnitude": (39232, 4.6)},
+}
+"""Errors in % over MACs of nine methods, of which six stand close together."""
+
+
+@pytest.mark.parametrize("width", [WIDTH, WIDE])
+def test_the_nearest_mark_of_a_name_and_the_nearest_name_of_its_mark_are_its_own(width):
+    figure = new_figure(0.6 * width, is_arranged=False, width=width)
+    axes = figure.add_axes((0.1, 0.1, 0.85, 0.85))
+    axes.set(xscale="log", yscale="log", xlim=(1000, 50_000), ylim=(1, 100))
+    places = {name: [place] for name, place in CROWDED.items()}
+    without = write_names(axes, places, dict.fromkeys(places, INK))
+    renderer = FigureCanvasAgg(figure).get_renderer()
+    boxes = {t.get_text(): t.get_window_extent(renderer).extents for t in axes.texts}
+    assert len(boxes) >= 4
+    assert boxes.keys() == places.keys() - set(without)
+    marks = axes.transData.transform(list(CROWDED.values()))
+    away = distances(np.array(list(boxes.values())), marks)
+    named = [list(CROWDED).index(name) for name in boxes]
+    assert away.argmin(1).tolist() == named
+    assert away[:, named].argmin(0).tolist() == list(range(len(named)))
+
+
+def test_a_bar_ends_where_the_tables_interval_does():
+    found = comparison_of([Cell("reinforce", "reinforce")])
+    for number, one in enumerate(found.finished):
+        for verdict in one.result["evaluations"]:
+            verdict["error"] = (0.05, 0.5, 0.95)[number]
+    figure = drawn_view(views_of(found)[0], make_looks(found.results), WIDTH)
+    (bars,) = figure.axes[0].collections
+    assert bars.get_segments()[0][:, 1].tolist() == [0, 100]
 
 
 def marks_of(axes):

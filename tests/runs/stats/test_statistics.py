@@ -38,6 +38,7 @@ def test_the_interval_of_a_mean_is_scipys(values):
 
 COVERAGE = [
     # strata, runs of each, mean over the middle half of the distribution, distribution
+    pytest.param(1, 3, 0.0, "normal", id="one-stratum-of-3"),
     pytest.param(1, 10, 0.0, "normal", id="one-stratum-of-10"),
     pytest.param(3, 5, 0.0, "normal", id="3-strata-of-5"),
     pytest.param(4, 10, 0.5, "uniform", id="4-strata-of-10"),
