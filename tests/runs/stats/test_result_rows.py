@@ -182,3 +182,11 @@ def test_rows_on_other_images_stand_in_other_tables_and_older_ones_went_through_
     assert dataset_of(plain) == "mnist"
     del plain["settings"]["environment"]["transforms"]
     assert dataset_of(plain) == "mnist"
+
+
+def test_a_row_that_repeats_another_says_in_how_many_seeds():
+    rows = {
+        "rule": [result("hash", seed, 0.1, 0.2) for seed in range(4)],
+        "policy": [result("rloo", seed, 0.1, 0.2) for seed in range(3)],
+    }
+    assert [row.same_as for row in make_rows(rows)] == ["", "rule in 3 of 4 seeds"]
