@@ -7,8 +7,8 @@ from made_results import runs, whole_result
 
 from ccenv.runs.commands import compare
 from ccenv.runs.engine.jobs import Comparison, Finished, make_jobs
+from ccenv.runs.stats.rows import mean_over_seeds
 from ccenv.runs.studies import STUDIES
-from ccenv.runs.studies.paper.figures import density_of
 from ccenv.runs.sweeps import SWEEPS, Cell, Sweep
 
 PREFIXES = ("paper-", "equal-cost-", "low-density-", "rloo-why")
@@ -59,4 +59,4 @@ def test_density_on_the_axis_is_that_of_drawn_masks():
     for run in found:
         most_probable = {"split": "validation", "mode": "mode", "density": [0.0], "error": 0.9}
         run["evaluations"].append(most_probable)
-    assert density_of(found) == pytest.approx(0.1)
+    assert mean_over_seeds(found, "sampled", "density", "validation") == pytest.approx(0.1)
