@@ -83,6 +83,8 @@ def test_seeds_are_trained_judged_again_and_drawn(tmp_path, monkeypatch, capsys)
     assert judging.main([second["folder"], "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found == second["evaluations"][:2]
+    assert judging.main([second["folder"], "--masks", "greedy"]) == 0
+    assert "| greedy | test  |" in capsys.readouterr().out
     command = (tmp_path / "logs").rglob(run_folder.COMMAND)
     assert all(path.read_text().startswith("ccenv train reinforce") for path in command)
     page = tmp_path / "two.html"

@@ -320,6 +320,13 @@ def test_random_masks_on_a_text_are_in_the_key_alone(tmp_path):
     assert "random masks: 4.000" in keys
 
 
+def test_a_page_of_a_text_opens_on_bits(tmp_path):
+    found = comparison_of([Cell("reinforce", "reinforce")], seeds=(0,))
+    found.finished[0].result["of_symbols"] = True
+    publish(found, tmp_path)
+    assert 'name="measure" value="bits" checked' in (tmp_path / "index.html").read_text()
+
+
 def test_one_seed_without_curve_and_block_use_makes_a_report_which_is_always_the_same(tmp_path):
     alone = comparison_of([Cell("reinforce", "reinforce")], seeds=(0,))
     one, other = (tmp_path / name for name in ("one", "other"))

@@ -141,3 +141,11 @@ def test_random_masks_are_sampled_in_every_table():
     assert greedy == sampled
     assert greedy.masks == "sampled"
     assert make_point("random", runs, "mode") == make_point("random", runs, "sampled")
+
+
+def test_a_row_that_repeats_another_says_in_how_many_seeds():
+    rows = {
+        "rule": [result("hash", seed, 0.1, 0.2) for seed in range(4)],
+        "policy": [result("rloo", seed, 0.1, 0.2) for seed in range(3)],
+    }
+    assert [row.same_as for row in make_rows(rows)] == ["", "rule in 3 of 4 seeds"]
