@@ -26,8 +26,8 @@ from ccenv.runs.stats.measures import (
     MASKS,
     MODES,
     OWN,
-    bits_lines,
     evaluation,
+    lines_beside_error,
     shown_evaluation,
     shown_masks,
 )
@@ -97,7 +97,7 @@ class Run:
 
     @property
     def summary(self) -> str:
-        """Three lines, one more of bits for texts, and one for each value of a context."""
+        """Three lines, one more for texts or sequences, and one for each value of a context."""
         test = self.judged()
         draw = next(draw for draw in MODES if MASKS[draw] != self.masks)
         other = evaluation(self.result, draw)
@@ -107,7 +107,7 @@ class Run:
             f"{100 * other['error']:.2f} % ({MASKS[draw]} masks)",
             f"compute cost {test['compute_cost']:.4f}, with the policy {test['total_cost']:.4f}, "
             f"density {density}",
-            *bits_lines(self.result),
+            *lines_beside_error(self.result),
             *context_lines(self.result),
             str(self.folder),
         ]

@@ -43,19 +43,16 @@ class Latency:
     """milliseconds of the dense network in each way, see `plain_passes`."""
 
 
-def measure_latency(
-    env: Any, policy: Policy, batch_size: int, *, split: str = "test", repeats: int = 15
-) -> Latency:
+def measure_latency(env: Any, policy: Policy, batch_size: int, *, repeats: int = 15) -> Latency:
     """Times a policy's pass and the dense network's in turns, on the same images.
 
     Args:
         env: any view of the environment, or a `Simulator`.
         policy: chooses the masks; those of one draw of the generator in every repeat.
-        batch_size: images of a pass.
-        split: where the images come from.
+        batch_size: images of a pass, of the test split.
         repeats: pairs of timings, at least 2; each is long enough for the clock.
     """
-    simulator, policy = simulator_of(env).on_split(split, batch_size), as_policy(policy)
+    simulator, policy = simulator_of(env).on_split("test", batch_size), as_policy(policy)
     generator = stream(0, "latency masks")
 
     shape = simulator.data.image_shape

@@ -33,7 +33,7 @@ STALE_PRICE, REFRESH_PRICE = 0.45, 0.9
 """What a stale position loses, and the `cost_weight` of a refresh."""
 
 
-def staleness(split: str, patch: int = PATCH, patches: int = PATCHES) -> Split:
+def staleness(split: str, patch: int = PATCH) -> Split:
     """Sequences of patches, at each position of which a summary may become stale.
 
     An input is one position: whether the summary becomes stale (probability 0.3), the noise of
@@ -41,7 +41,7 @@ def staleness(split: str, patch: int = PATCH, patches: int = PATCHES) -> Split:
     label is 1, as of `documents`.
     """
     draws = np.random.default_rng(stream_seed(0, f"staleness of {split}"))
-    places = patch * patches
+    places = patch * PATCHES
     shape = SIZES[split], places
     events = draws.random(shape) < STALE_PROBABILITY
     noise = NOISE * draws.standard_normal(shape)
@@ -128,28 +128,22 @@ def posterior(prior: Any, signal: Any) -> Any:
     return prior * odds / (prior * odds + 1 - prior)
 
 
-def best_of_staleness(num_beliefs: int = 2001, patch: int = PATCH, patches: int = PATCHES) -> float:
-    """What the best policy earns of a sequence, by dynamic programming on the belief.
-
-    Args:
-        num_beliefs: points of the grid, between which values are interpolated.
-        patch: positions of a patch.
-        patches: of a sequence.
-    """
+def best_of_staleness(patch: int = PATCH) -> float:
+    """What the best policy earns of a sequence, by dynamic programming on the belief."""
     # A position that is not stale earns 1 (see `Staleness.logits`).
-    return patches * (patch + float(values_of_staleness(patch, num_beliefs)[-1][0]))
+    return PATCHES * (patch + float(values_of_staleness(patch)[-1][0]))
 
 
-def values_of_staleness(patch: int, num_beliefs: int = 2001) -> list[NDArray[np.float64]]:
+def values_of_staleness(patch: int) -> list[NDArray[np.float64]]:
     """What is still lost at least of a patch, by the belief before a place: float64 [beliefs].
 
     One for each number of places that are left; beliefs lie evenly between 0 and 1.
     """
-    beliefs = np.linspace(0, 1, num_beliefs)
+    beliefs = np.linspace(0, 1, 2001)
     nodes, shares = np.polynomial.hermite_e.hermegauss(61)
     shares = shares / shares.sum()
     priors = (beliefs + (1 - beliefs) * STALE_PROBABILITY)[:, None]
-    found = [np.zeros(num_beliefs)]
+    found = [np.zeros_like(beliefs)]
     for _ in range(patch):
         ahead = found[-1]
         values = np.maximum(-REFRESH_PRICE + ahead[0], -STALE_PRICE * beliefs + ahead)

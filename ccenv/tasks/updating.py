@@ -15,7 +15,7 @@ from torch import Tensor
 from ccenv.base.seeding import stream_seed
 from ccenv.data.split import Split
 from ccenv.mdp.dynamics import StepOutcome
-from ccenv.networks.core.protocol import repeat_rows, rows_each
+from ccenv.networks.core.protocol import group_of, repeat_rows
 from ccenv.tasks.problem import (
     SIZES,
     OneGate,
@@ -70,7 +70,7 @@ class Counter(OneGate):
         backend: str = "auto",
     ) -> Marks:
         """See `GatedNetwork.step`."""
-        hidden = repeat_rows(hidden, 1 if mask is None else rows_each(len(hidden.count), len(mask)))
+        hidden = repeat_rows(hidden, group_of(len(hidden.count), mask, None))
         kept = torch.ones_like(hidden.count, dtype=torch.bool) if mask is None else mask[:, 0]
         rows = kept.nonzero().squeeze(1)
         more = self.layer(hidden.seen.index_select(0, rows)[:, :1])[:, 0]

@@ -60,7 +60,8 @@ def program(
 
     Args:
         name: what its messages begin with.
-        refused: exceptions whose message is all that the user needs; others show their traceback.
+        refused: exceptions whose message is all that the user needs; others show their place in
+            the user's code, and those of none their traceback.
         stopped: what is said after Ctrl-C.
     """
 
@@ -84,6 +85,12 @@ def program(
                     return end_with(f"{name}: {of_the_system(error)}", REFUSED)
                 except refused as error:
                     return end_with(f"{name}: {error}", REFUSED)
+                except Exception as error:
+                    from ccenv.runs.engine.errors import told_of, users_frame
+
+                    if users_frame(error) is None and not isinstance(error, SyntaxError):
+                        raise
+                    return end_with(f"{name}: your code failed\n{told_of(error)}", REFUSED)
 
         return framed
 

@@ -64,17 +64,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     named = [suite[name] for name in options.task or []]
     skills = options.skill or ([] if named else [None])
     tasks = [task for skill in skills for task in suite(skill, quick=options.quick)]
-    label = None
+    label, is_played = None, True
     if options.agent is not None:
         player = make_player(options.agent, parse_pairs(options.settings))
         label = player.label
         seeds = range(options.seeds)
-        play_all(player, [*named, *tasks], seeds, options.folder, anew=options.anew, say=say)
+        tasks = [*named, *tasks]
+        is_played = play_all(player, tasks, seeds, options.folder, anew=options.anew, say=say)
     standing = report(options.folder, Path(options.report_dir) / PAGE)
     show(standing, label, as_json=options.json)
-    for line in [*standing.lines, *standing.write_page()]:
+    for line in [*standing.notes, *standing.write_page()]:
         say(line)
-    return 1 if any(one.agent == label for one in standing.failures) else 0
+    return 0 if is_played else 1
 
 
 def show(standing: "Standing", label: str | None, *, as_json: bool) -> None:

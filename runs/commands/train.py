@@ -21,6 +21,8 @@ from ccenv.runs.config.plan import Plan
 from ccenv.runs.config.settings import make_plan, setting_names
 from ccenv.runs.config.values import parse_pairs
 from ccenv.runs.engine.errors import CannotStartError, StoppedError
+from ccenv.runs.store import folder as run_folder
+from ccenv.runs.store.untrusted_files import EXPORTED
 
 if TYPE_CHECKING:
     from ccenv.runs.api import Run
@@ -132,7 +134,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from ccenv.runs.api import Runs
 
         print(Runs(runs).summary, flush=True)
-    return 0
+    exported = [(run.folder / run_folder.CHECKPOINT / EXPORTED).exists() for run in runs]
+    return 1 if options.export and not all(exported) else 0
 
 
 def train_all(options: argparse.Namespace, plans: Sequence[Plan]) -> "list[Run]":

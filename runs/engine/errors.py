@@ -1,6 +1,7 @@
 """Notes on stderr, and expected failures of a run as errors without a traceback."""
 
 import sys
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -14,6 +15,10 @@ if TYPE_CHECKING:
     from ccenv.agents.base import Agent
 
 
+NOT_THE_USERS = {"ccenv", *sys.stdlib_module_names}
+"""Packages whose frames say nothing to who wrote an agent."""
+
+
 def say(text: str) -> None:
     """Prints a note on stderr: stdout holds results only."""
     print(text, file=sys.stderr, flush=True)
@@ -22,6 +27,30 @@ def say(text: str) -> None:
 def warn(text: str) -> None:
     """Prints a warning about a run on stderr."""
     say(f"runs: {text}")
+
+
+def users_frame(error: BaseException) -> traceback.FrameSummary | None:
+    """The innermost frame of an error in code that is no library's and not ccenv's."""
+    told = [
+        found
+        for (frame, _), found in zip(
+            traceback.walk_tb(error.__traceback__),
+            traceback.extract_tb(error.__traceback__),
+            strict=True,
+        )
+        if frame.f_globals.get("__name__", "").partition(".")[0] not in NOT_THE_USERS
+        and "-packages" not in found.filename
+    ]
+    return told[-1] if told else None
+
+
+def told_of(error: BaseException) -> str:
+    """An error of the user's code as its place there and its message; else the whole traceback."""
+    frame = users_frame(error)
+    if frame is None and not isinstance(error, SyntaxError):
+        return "".join(traceback.format_exception(error))
+    place = [] if frame is None else traceback.format_list([frame])
+    return "".join([*place, *traceback.format_exception_only(error)]).rstrip()
 
 
 class CannotStartError(ValueError):

@@ -7,7 +7,6 @@ import os
 import signal
 import sys
 import threading
-import traceback
 import types
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -42,28 +41,21 @@ class Outcome:
     task: Task
     """which one."""
     error: str | None
-    """a sentence or a traceback, None where all went well."""
+    """a sentence or what `told_of` says, None where all went well."""
 
 
 def do_task(task: Task) -> Outcome:
     """Carries one task out."""
     from ccenv.runs.config.settings import make_plan
+    from ccenv.runs.engine.errors import CannotStartError, StoppedError, told_of
     from ccenv.runs.engine.run import run
 
     try:
         run(make_plan(task.agent, task.settings), reuse=task.reuse)
     except Exception as error:
-        return Outcome(task, told_of(error))
+        is_sentence = isinstance(error, CannotStartError | StoppedError)
+        return Outcome(task, str(error) if is_sentence else told_of(error))
     return Outcome(task, None)
-
-
-def told_of(error: Exception) -> str:
-    """The message of a run that failed: the sentence of its settings' error, else a traceback."""
-    from ccenv.runs.engine.errors import CannotStartError, StoppedError
-
-    if isinstance(error, CannotStartError | StoppedError):
-        return str(error)
-    return "".join(traceback.format_exception(error))
 
 
 def run_all(

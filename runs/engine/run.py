@@ -299,8 +299,15 @@ def torch_settings(program: Program) -> Iterator[None]:
 def build_run(plan: Plan) -> tuple[BlockSelectionVectorEnv, Agent, Evaluation]:
     """Environment, agent and its evaluation before training, which an agent must be able to do."""
     env, agent = build_env_and_agent(plan)
+    built = agent.parameters().keys()
     with told_as(CannotStartError, plan, (ValueError, ImportError)):
-        return env, agent, evaluate(env, agent, split="validation", seed=plan.program.seed)
+        first = evaluate(env, agent, split="validation", seed=plan.program.seed)
+        if later := agent.parameters().keys() - built:
+            raise ValueError(
+                f"expected {plan.agent} to build its parameters in __init__, got "
+                f"{first_names(sorted(later))} later, which no file could give back"
+            )
+    return env, agent, first
 
 
 def build_env_and_agent(plan: Plan) -> tuple[BlockSelectionVectorEnv, Agent]:

@@ -28,13 +28,20 @@ def bits_in(result: Mapping[str, Any], evaluation: Mapping[str, Any]) -> float |
     return nats_in_bits(evaluation["nll"]) if result.get(OF_SYMBOLS) else None
 
 
-def bits_lines(result: Mapping[str, Any]) -> list[str]:
-    """A line that says a result's bits on test inputs, of the two kinds of masks, or none."""
-    found = [bits_in(result, evaluation) for evaluation in result["evaluations"][:2]]
-    if None in found:
+def lines_beside_error(result: Mapping[str, Any]) -> list[str]:
+    """What says more than the error on test inputs, of sampled and greedy masks.
+
+    Bits of texts; else, where an episode is a sequence, the mean return.
+    """
+    judged = result["evaluations"][:2]
+    sampled, greedy = (bits_in(result, one) for one in judged)
+    if sampled is not None and greedy is not None:
+        return [f"test bits a symbol (nll / ln 2): {sampled:.4f}, {greedy:.4f}"]
+    settings = result.get("settings")
+    if not isinstance(settings, Mapping) or settings["environment"].get("episode") != "sequence":
         return []
-    sampled, likeliest = found
-    return [f"test bits a symbol (nll / ln 2): {sampled:.4f}, {likeliest:.4f}"]
+    sampled, greedy = (one["mean_return"] for one in judged)
+    return [f"mean return {sampled:.4f} (sampled masks), {greedy:.4f} (greedy masks)"]
 
 
 @dataclass(frozen=True)

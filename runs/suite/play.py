@@ -4,12 +4,10 @@ A run that is finished, of the same settings and code, is not repeated; one that
 starts over. What an agent of others raises is a line of its run, and the next run begins.
 """
 
-import itertools
 import math
 import shutil
 import sys
 import time
-import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +22,7 @@ from ccenv.runs.config.agent_settings import find_agent, known_settings
 from ccenv.runs.config.command import value_word
 from ccenv.runs.config.plan import safe_name, source_digest
 from ccenv.runs.config.settings import make_plan
-from ccenv.runs.engine.errors import CannotStartError
+from ccenv.runs.engine.errors import CannotStartError, users_frame
 from ccenv.runs.engine.run import torch_settings
 from ccenv.runs.store import folder as run_folder
 from ccenv.runs.store import json_file
@@ -38,6 +36,12 @@ FOLDER = Path("runs/suite")
 """Of scores, seen from where a command is given."""
 EPISODES_AT_ONCE = 64
 """Rows of the vector environment, where `batch_size` says nothing."""
+
+OVER_SEQUENCES = (
+    "their episodes are sequences; an agent whose update walks `rollout.by_gate` says "
+    "`sequences = True`"
+)
+"""Why an agent cannot play a task."""
 
 
 @dataclass(frozen=True)
@@ -95,8 +99,8 @@ def play_all(
     *,
     anew: bool = False,
     say: Callable[[str], None] = lambda text: None,
-) -> None:
-    """Plays what is missing: every task with every seed.
+) -> bool:
+    """Plays what is missing: every task with every seed; those that it cannot play fail at once.
 
     Args:
         player: the agent.
@@ -104,20 +108,39 @@ def play_all(
         seeds: of environment and agent.
         folder: of the scores.
         anew: also what is finished.
-        say: called with a line for each run that fails.
+        say: called with a line for the tasks that the agent cannot play, each new way to fail, and
+            without a terminal for a bar each task.
+
+    Returns:
+        Whether no other run has failed.
 
     Raises:
         OSError: if the folder cannot be written in.
     """
     run_folder.check_writable(folder)
-    pairs = list(itertools.product(tasks, seeds))
-    for task, seed in tqdm(pairs, desc=player.label, disable=not sys.stderr.isatty()):
-        target = run_folder_of(folder, player.label, task.name, seed)
-        with run_folder.locked(target, wait=True):
-            is_missing = anew or not is_finished(target, player)
-            why = play_task(player, task, seed, target) if is_missing else ""
-        if why:
-            say(f"{player.label} on {task.name}, seed {seed}: {why}")
+    if cannot := [task.name for task in tasks if refusal(player, task)]:
+        say(f"{player.label} cannot play {', '.join(cannot)}: {OVER_SEQUENCES}")
+    failed: list[str] = []
+    with tqdm(total=len(tasks), desc=player.label, disable=not sys.stderr.isatty()) as bar:
+        for number, task in enumerate(tasks, start=1):
+            for seed in seeds:
+                target = run_folder_of(folder, player.label, task.name, seed)
+                with run_folder.locked(target, wait=True):
+                    is_missing = anew or not is_finished(target, player)
+                    why = play_task(player, task, seed, target) if is_missing else ""
+                if why not in ("", OVER_SEQUENCES, *failed):
+                    say(f"{player.label} on {task.name}, seed {seed}: {why}")
+                    failed.append(why)
+            bar.update()
+            if bar.disable:
+                say(f"{number} of {len(tasks)} tasks: {task.name}")
+    return not failed
+
+
+def refusal(player: Player, task: Task) -> str:
+    """Why an agent cannot play a task at all; "" where it can."""
+    learns_so = player.agent.sequences or not player.agent.learns
+    return "" if learns_so or task.settings.get("episode") != "sequence" else OVER_SEQUENCES
 
 
 def is_finished(target: Path, player: Player) -> bool:
@@ -136,20 +159,21 @@ def play_task(player: Player, task: Task, seed: int, target: Path) -> str:
     run_folder.check_unlinked(target)
     shutil.rmtree(target, ignore_errors=True)
     begun = time.process_time()
-    why = ""
+    why = refusal(player, task)
     try:
-        with torch_settings(Program(seed=seed)):
-            learn_task(player, task, seed, target)
+        if not why:
+            with torch_settings(Program(seed=seed)):
+                learn_task(player, task, seed, target)
     except (KeyboardInterrupt, OSError):
         raise
     except CannotStartError as error:
         why = in_a_line(error)
     # An agent that ends the program would end the others' runs.
     except BaseException as error:
-        last = traceback.extract_tb(error.__traceback__)[-1]
-        place = f"{Path(last.filename).name}, line {last.lineno}"
+        place = users_frame(error)
+        where = f" ({Path(place.filename).name}, line {place.lineno})" if place else ""
         said = " ".join(str(error).split()) or "no message"
-        why = f"{type(error).__name__}: {said} ({place})"
+        why = f"{type(error).__name__}: {said}{where}"
     notes = {"agent": player.label, "task": task.name, "seed": seed, "code": player.code}
     notes |= {"seconds": time.process_time() - begun, "error": why}
     target.mkdir(parents=True, exist_ok=True)

@@ -187,7 +187,7 @@ class Standing:
         for one in self.failures:
             failed.setdefault((one.agent, one.why), []).append(one.task)
         told = [
-            f"{agent} failed on {', '.join(dict.fromkeys(tasks))}: {why}"
+            f"{agent} has no score on {', '.join(dict.fromkeys(tasks))}: {why}"
             for (agent, why), tasks in failed.items()
         ]
         return told + list(self.lines)
@@ -234,9 +234,8 @@ def skill_table(standing: Standing, agent: str) -> Table:
     rows = standing.rows_of(agent)
     failed = [one for one in standing.failures if one.agent == agent]
     columns, lines = read_columns(SKILL_COLUMNS, rows)
-    for why in dict.fromkeys(one.why for one in failed):
-        names = dict.fromkeys(one.task for one in failed if one.why == why)
-        lines.append([", ".join(names), "failed", None, None, None, why])
+    # Why, the notes say: a message would be wider than the table.
+    lines += [[task, "no score", *[None] * 4] for task in dict.fromkeys(one.task for one in failed)]
     fewest = min((seeds_of(row, standing) for row in rows), default=0)
     few = f" Fewer than {FEWEST} seeds of some task." if fewest < FEWEST else ""
     name = f"skills-{safe_name(agent)}"

@@ -74,7 +74,7 @@ def in_positions(symbols: Tensor, labels: Tensor, num_symbols: int) -> Split:
 SURPRISES = {"train": 8000, "validation": 1000, "test": 2000}
 """Windows of each split of `surprise`."""
 NUM_KEYS = 8
-CALM, FIRST_WAIT, SECOND_WAIT = 0, NUM_KEYS + 1, NUM_KEYS + 2
+FIRST_WAIT, SECOND_WAIT = NUM_KEYS + 1, NUM_KEYS + 2
 NUM_SYMBOLS = NUM_KEYS + 3
 LENGTH = 24
 """Symbols of a window."""

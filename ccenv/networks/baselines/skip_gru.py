@@ -30,10 +30,10 @@ from ccenv.networks.core.protocol import (
     Earlier,
     Gate,
     GatedNetwork,
+    group_of,
     repeat_rows,
-    rows_each,
 )
-from ccenv.networks.text.tokens import check_windows, sequences_of, window_length
+from ccenv.networks.text.tokens import check_windows, sequences_of, window_length, windows_of
 from ccenv.sparse.routes import hides_skipped
 
 
@@ -123,8 +123,7 @@ class SkipGRU(GatedNetwork):
 
     def _states_under(self, earlier: Earlier, symbols: Tensor) -> Tensor:
         """States behind each symbol where a policy decides: [sequences, length, width]."""
-        windows = pad(symbols, (self.window - 1, 0), value=self.num_classes)
-        windows = windows.unfold(1, self.window, 1)
+        windows = windows_of(symbols, self.window, self.num_classes)
         carried, behind = self.empty_cache(windows[:, 0]), []
         for place in range(symbols.shape[1]):
             hidden = self.start_cached(windows[:, place], carried)
@@ -171,9 +170,7 @@ class SkipGRU(GatedNetwork):
         backend: str = "auto",
     ) -> Position:
         """See `GatedNetwork.step`; gate values blend the new state with the old one."""
-        given = mask if mask is not None else weights
-        if given is not None:
-            hidden = repeat_rows(hidden, rows_each(len(hidden.symbol), len(given)))
+        hidden = repeat_rows(hidden, group_of(hidden.symbol.shape[0], mask, weights))
         before, symbol = hidden.state, hidden.symbol
         if mask is None or backend == "reference" or self._hides(before, backend):
             new = self._updated(before, symbol, weights)

@@ -21,7 +21,7 @@ from ccenv.base.masks import spread_to_units
 from ccenv.base.values import Sizes, positive_int, positive_ints, shown
 from ccenv.networks.core.abilities import Bounds, Flat, LooksBehind, Norms, Owns, Packs
 from ccenv.networks.core.lowering import Affine, Blocks, Lowered
-from ccenv.networks.core.protocol import Abilities, Gate, GatedNetwork, Unread, rows_each
+from ccenv.networks.core.protocol import Abilities, Gate, GatedNetwork, Unread, group_of
 from ccenv.sparse.buffers import keep_panels
 from ccenv.sparse.linear import block_sparse_linear, resolve_activation
 from ccenv.sparse.reference import zero_where_skipped
@@ -109,9 +109,7 @@ class LayeredNetwork(GatedNetwork):
         backend: str = "auto",
     ) -> MLPHidden:
         """See `GatedNetwork.step`; a block that several masks of an input keep is computed once."""
-        group, given = 1, mask if mask is not None else weights
-        if gate == 0 and given is not None:
-            group = rows_each(hidden.x.shape[0], given.shape[0])
+        group = group_of(hidden.x.shape[0], mask, weights) if gate == 0 else 1
         if group == 1:
             x = self.units(gate, hidden, mask, backend)
         elif mask is None:

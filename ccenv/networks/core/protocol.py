@@ -314,6 +314,12 @@ def rows_each(num_inputs: int, num_rows: int) -> int:
     return group
 
 
+def group_of(num_inputs: int, mask: Tensor | None, weights: Tensor | None) -> int:
+    """Rows of a step's mask, or of its weights, for each input."""
+    given = mask if mask is not None else weights
+    return 1 if given is None else rows_each(num_inputs, given.shape[0])
+
+
 State = TypeVar("State")
 
 

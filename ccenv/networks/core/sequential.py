@@ -22,7 +22,7 @@ from ccenv.networks.core.exit_state import (
 )
 from ccenv.networks.core.inference_copy import packed
 from ccenv.networks.core.lowering import Leave, Lowered, Operation, Part, Run
-from ccenv.networks.core.protocol import Abilities, Gate, Unread, rows_each
+from ccenv.networks.core.protocol import Abilities, Gate, Unread, group_of
 from ccenv.networks.core.stage import Stage
 from ccenv.sparse.buffers import keep_panels
 
@@ -217,8 +217,7 @@ class GatedSequential(FlowNetwork):
     ) -> Flow:
         """See `GatedNetwork.step`."""
         part = self.running()[1][self._places[gate]]
-        given = mask if mask is not None else weights
-        group = 1 if given is None else rows_each(hidden.num_rows, len(given))
+        group = group_of(hidden.num_rows, mask, weights)
         # Before the first mask no row has stopped, and no block is zero.
         is_shared = group > 1 and isinstance(part, Stage) and part.shares_rows
         hidden = hidden if is_shared else hidden.repeated(group)

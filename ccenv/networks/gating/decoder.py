@@ -35,7 +35,13 @@ from ccenv.networks.gating.trace import (
     part_of,
     substituted,
 )
-from ccenv.networks.text.tokens import check_owner, check_windows, sequences_of, windows_of
+from ccenv.networks.text.tokens import (
+    check_owner,
+    check_windows,
+    sequences_of,
+    windows_of,
+    windows_up_to,
+)
 
 CACHE, PLACES, MASK = "cache", "places", "mask"
 """Names of what a decoder is given next to the symbol."""
@@ -350,16 +356,9 @@ class GatedDecoder(GatedModule):
         return self.start_cached(inputs, self.cache(inputs, earlier))
 
     def cache_before(self, inputs: Tensor, earlier: Earlier | None = None) -> CarriedPairs:
-        """See `Continues`.
-
-        Raises:
-            ValueError: if it is not one input.
-        """
-        check_windows(inputs, self.window)
-        if len(inputs) != 1:
-            raise ValueError(f"expected the end of one sequence, got {len(inputs)} inputs")
-        rows = windows_of(inputs, self.window, self.num_classes)[0]
-        return self.cache(rows[rows[:, -1] != self.num_classes][-1:], earlier)
+        """See `Continues`."""
+        rows = windows_up_to(inputs, self.window, self.num_classes)
+        return self.cache(rows[-1:], earlier)
 
     def cache_after(self, hidden: Walk) -> CarriedPairs | None:
         """See `Continues`.

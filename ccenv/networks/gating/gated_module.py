@@ -16,7 +16,7 @@ from ccenv.base.masks import spread_to_units
 from ccenv.networks.core.abilities import OwnWeights
 from ccenv.networks.core.count_macs import counted
 from ccenv.networks.core.exit_state import Exit, Flow, FlowNetwork, leave
-from ccenv.networks.core.protocol import Abilities, Gate, Unread, rows_each
+from ccenv.networks.core.protocol import Abilities, Gate, Unread, group_of
 from ccenv.networks.core.stage import pooled
 from ccenv.networks.gating.gated_calls import ChannelsCall, Unit, UnitCall, call_of, inputs_of
 from ccenv.networks.gating.trace import (
@@ -210,15 +210,6 @@ def averaged(x: Tensor, dim: int) -> Tensor:
     return x.flatten(2).mean(dim=2) if x.ndim > 3 else x.flatten(1)
 
 
-def sizes(shape: Sequence[int]) -> str:
-    """A shape as it is printed.
-
-    >>> sizes((3, 32, 32))
-    '3, 32, 32'
-    """
-    return ", ".join(map(str, shape))
-
-
 def run_on(values: Mapping[str, Any], copied: frozenset[str]) -> dict[str, Any]:
     """Values that code may change without changing the hidden state they came from."""
     own: dict[str, Any] = {
@@ -318,9 +309,11 @@ class GatedModule(FlowNetwork):
     def start(self, inputs: Tensor) -> Walk:
         """See `GatedNetwork.start`; ValueError of inputs that have not the example's shape."""
         if inputs.shape[1:] != self.input_shape:
+            shapes = (self.input_shape, inputs.shape[1:])
+            example, got = (", ".join(map(str, shape)) for shape in shapes)
             raise ValueError(
-                f"expected inputs [batch, {sizes(self.input_shape)}], as the example given "
-                f"to ccenv.gate, got [batch, {sizes(inputs.shape[1:])}]; give an example of these"
+                f"expected inputs [batch, {example}], as the example given to ccenv.gate, "
+                f"got [batch, {got}]; give an example of these"
             )
         return self._begin(len(inputs), {self.plan.start: inputs})
 
@@ -388,9 +381,8 @@ class GatedModule(FlowNetwork):
         backend: str = "auto",
     ) -> Walk:
         """See `GatedNetwork.step`."""
-        given = mask if mask is not None else weights
-        if given is not None and given.shape[0] != hidden.flow.num_rows:
-            hidden = self._repeated(hidden, rows_each(hidden.flow.num_rows, given.shape[0]))
+        group = group_of(hidden.flow.num_rows, mask, weights)
+        hidden = hidden if group == 1 else self._repeated(hidden, group)
         if hidden.is_over:
             return hidden
         mask = None if mask is None else hidden.flow.of_running(mask)

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from ccenv.networks.core.protocol import rows_each
+from ccenv.networks.core.protocol import group_of, rows_each
 from ccenv.networks.core.stage import Rows, Stage, add_kept_rows, scaled
 from ccenv.sparse.linear import block_sparse_linear, resolve_activation
 from ccenv.sparse.rows import repeat_for_masks
@@ -169,7 +169,7 @@ class Experts(Stage):
         An expert that several masks of an input keep runs once for it.
         """
         first, second = self.hidden, self.output
-        group, some = group_of(x, mask, weights), mask
+        group, some = group_of(x.shape[0], mask, weights), mask
         if group > 1 and mask is not None:
             some = mask.unflatten(0, (len(x), group)).any(dim=1)
         y = block_sparse_linear(
@@ -185,12 +185,6 @@ class Experts(Stage):
         """(Kept inputs + outputs) x kept hidden units: int64 [rows]."""
         inputs = kept_of(before, self.hidden.in_features) + self.output.out_features
         return mask.sum(dim=1) * self.expert_size * inputs
-
-
-def group_of(x: Tensor, mask: Tensor | None, weights: Tensor | None) -> int:
-    """Rows of a mask for each row of features."""
-    given = mask if mask is not None else weights
-    return 1 if given is None else rows_each(x.shape[0], given.shape[0])
 
 
 class Whole(Stage):

@@ -23,8 +23,14 @@ from torch import Tensor
 from ccenv.base.values import positive_ints
 from ccenv.data.split import Split
 from ccenv.networks.core.abilities import Beforehand, Bounds, OpenLengths, ReadsSymbols
-from ccenv.networks.core.protocol import Abilities, Gate, GatedNetwork, repeat_rows, rows_each
-from ccenv.networks.stages.linear import group_of
+from ccenv.networks.core.protocol import (
+    Abilities,
+    Gate,
+    GatedNetwork,
+    group_of,
+    repeat_rows,
+    rows_each,
+)
 from ccenv.networks.text.tokens import (
     check_order,
     check_windows,
@@ -277,7 +283,7 @@ class Ngram(GatedNetwork):
         backend: str = "auto",
     ) -> Mixture:
         """See `GatedNetwork.step`; only rows that keep a length are looked up."""
-        hidden = repeat_rows(hidden, group_of(hidden.keys, mask, weights))
+        hidden = repeat_rows(hidden, group_of(hidden.keys.shape[0], mask, weights))
         keeps = hidden.keys.new_ones(len(hidden.keys), 1) if mask is None else mask
         rows = keeps[:, 0].nonzero()[:, 0]
         keys, lengths, found, left = (v.index_select(0, rows) for v in vars(hidden).values())

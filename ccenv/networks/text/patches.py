@@ -39,11 +39,12 @@ from ccenv.networks.core.protocol import (
     Earlier,
     Gate,
     GatedNetwork,
+    group_of,
     repeat_rows,
     rows_each,
 )
 from ccenv.networks.core.stage import kept_rows
-from ccenv.networks.stages.linear import fully_connected, group_of, in_major_linear
+from ccenv.networks.stages.linear import fully_connected, in_major_linear
 from ccenv.networks.text.attention import CausalAttention, Pair, copies_keys, read_earlier
 from ccenv.networks.text.tokens import (
     Sequences,
@@ -51,6 +52,7 @@ from ccenv.networks.text.tokens import (
     sequences_of,
     window_length,
     windows_of,
+    windows_up_to,
 )
 from ccenv.networks.text.transformer import INITIAL_STD
 from ccenv.sparse.routes import hides_skipped
@@ -362,16 +364,8 @@ class PatchModel(PatchedNetwork):
         return self.placed(cache, sequence, place, (local, token))
 
     def cache_before(self, inputs: Tensor, earlier: Earlier | None = None) -> PatchCache:
-        """See `Continues`; earlier positions are under committed masks.
-
-        Raises:
-            ValueError: if it is not one input.
-        """
-        check_windows(inputs, self.window)
-        if len(inputs) != 1:
-            raise ValueError(f"expected the end of one sequence, got {len(inputs)} inputs")
-        rows = windows_of(inputs, self.window, self.missing)[0]
-        cache = self.cache(rows[rows[:, -1] != self.missing], earlier)
+        """See `Continues`; earlier positions are under committed masks."""
+        cache = self.cache(windows_up_to(inputs, self.window, self.missing), earlier)
         return with_room(cache, self.empty_cache(inputs))
 
     def empty_cache(self, inputs: Tensor) -> PatchCache:
@@ -397,7 +391,7 @@ class PatchModel(PatchedNetwork):
         backend: str = "auto",
     ) -> PatchPosition:
         """See `GatedNetwork.step` and `refreshed`."""
-        hidden = repeat_rows(hidden, group_of(hidden.place, mask, weights))
+        hidden = repeat_rows(hidden, group_of(hidden.place.shape[0], mask, weights))
         is_new = ~self.ends_patch(hidden.place)[:, None]
         context = self.refreshed(hidden, is_new if mask is None else is_new & mask, weights)
         return dataclasses.replace(hidden, context=context)
@@ -428,10 +422,6 @@ class PatchModel(PatchedNetwork):
         """See `Bounds`; of the dearest place, because the end of a patch runs the trunk anyway."""
         place = torch.arange(self.window)
         return int((self.fixed_macs(place) + self.ends_patch(place) * self.trunk_macs(place)).max())
-
-    def cache_bytes(self, length: int) -> int:
-        """Bytes that the trunk's keys and values of so many positions take, in float32."""
-        return 4 * 2 * self.width * len(self.trunk) * (length // self.patch_size)
 
 
 def with_room(cache: PatchCache, room: PatchCache) -> PatchCache:

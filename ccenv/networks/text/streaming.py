@@ -24,8 +24,8 @@ from ccenv.base.registry import check_names
 from ccenv.base.values import positive_ints
 from ccenv.networks.core.abilities import AnswersOften, Bounds, Doubts, ReadsSymbols
 from ccenv.networks.core.count_macs import counted
-from ccenv.networks.core.protocol import Abilities, Gate, repeat_rows
-from ccenv.networks.stages.linear import group_of, in_major_linear
+from ccenv.networks.core.protocol import Abilities, Gate, group_of, repeat_rows
+from ccenv.networks.stages.linear import in_major_linear
 from ccenv.networks.text.patches import PatchedNetwork
 
 
@@ -304,7 +304,7 @@ class Streaming(PatchedNetwork):
     ) -> Stream:
         """See `GatedNetwork.step`: refreshes rows, answers, and goes on to the next gate."""
         # There are no answers before the first mask.
-        hidden = repeat_rows(hidden, group_of(hidden.lag, mask, weights))
+        hidden = repeat_rows(hidden, group_of(hidden.lag.shape[0], mask, weights))
         stream = self.refresh(hidden, mask, weights)
         answers = (*stream.answers, self.answer(stream.context, stream.local))
         guesses = (*stream.guesses, stream.guess)

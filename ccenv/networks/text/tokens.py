@@ -268,3 +268,16 @@ def windows_of(symbols: Tensor, window: int, missing: int) -> Tensor:
     [[[9, 9, 1], [9, 1, 2]]]
     """
     return pad(symbols, (window - 1, 0), value=missing).unfold(1, window, 1)
+
+
+def windows_up_to(inputs: Tensor, window: int, missing: int) -> Tensor:
+    """Inputs of all positions of the one sequence that an input ends: int64 [positions, window].
+
+    Raises:
+        ValueError: if it is not one input, int64 [1, window].
+    """
+    check_windows(inputs, window)
+    if len(inputs) != 1:
+        raise ValueError(f"expected the end of one sequence, got {len(inputs)} inputs")
+    rows = windows_of(inputs, window, missing)[0]
+    return rows[rows[:, -1] != missing]

@@ -48,8 +48,15 @@ from ccenv.networks.core.abilities import (
     Repeats,
 )
 from ccenv.networks.core.exit_state import Flow, exit_look
-from ccenv.networks.core.protocol import Abilities, Earlier, Gate, GatedNetwork, Unread, rows_each
-from ccenv.networks.stages.linear import group_of
+from ccenv.networks.core.protocol import (
+    Abilities,
+    Earlier,
+    Gate,
+    GatedNetwork,
+    Unread,
+    group_of,
+    rows_each,
+)
 from ccenv.networks.text.attention import Layer
 from ccenv.networks.text.parts import GATES, Part, gate_macs, layer_parts, part_unread
 from ccenv.networks.text.positions import (
@@ -60,7 +67,7 @@ from ccenv.networks.text.positions import (
     run_sequences,
     stop_rows,
 )
-from ccenv.networks.text.tokens import check_owner, check_windows, window_length, windows_of
+from ccenv.networks.text.tokens import check_owner, check_windows, window_length, windows_up_to
 from ccenv.sparse.routes import hides_skipped
 
 INITIAL_STD = 0.1
@@ -213,16 +220,8 @@ class LanguageModel(GatedNetwork):
         return self._ahead(Position(cache, Flow(x, len(x)), sequence, place, own, x, left=()))
 
     def cache_before(self, inputs: Tensor, earlier: Earlier | None = None) -> Cache:
-        """See `Continues`; earlier positions are under committed masks.
-
-        Raises:
-            ValueError: if it is not one input.
-        """
-        check_windows(inputs, self.window)
-        if len(inputs) != 1:
-            raise ValueError(f"expected the end of one sequence, got {len(inputs)} inputs")
-        rows = windows_of(inputs, self.window, self.missing)[0]
-        cache = self.cache(rows[rows[:, -1] != self.missing], earlier)
+        """See `Continues`; earlier positions are under committed masks."""
+        cache = self.cache(windows_up_to(inputs, self.window, self.missing), earlier)
         return cache.for_the_last(self.window)
 
     def empty_cache(self, inputs: Tensor) -> Cache:
@@ -243,7 +242,7 @@ class LanguageModel(GatedNetwork):
         backend: str = "auto",
     ) -> Position:
         """See `GatedNetwork.step`; rows that follow committed masks need no computation."""
-        hidden = hidden.repeated(group_of(hidden.sequence, mask, weights))
+        hidden = hidden.repeated(group_of(hidden.sequence.shape[0], mask, weights))
         # Few rows on a GPU are all computed, and what they do not need is hidden.
         x = hidden.x
         hides = x.is_cuda and hides_skipped(

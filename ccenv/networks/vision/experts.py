@@ -7,15 +7,15 @@ neural networks" (arXiv 1701.06538), has such experts behind a gate learned by b
 
 import itertools
 import math
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ccenv.base.values import positive_ints
+from ccenv.networks.core.protocol import group_of
 from ccenv.networks.core.sequential import GatedSequential
 from ccenv.networks.core.stage import Rows, pooled
-from ccenv.networks.stages.linear import Experts, group_of, in_major_linear
+from ccenv.networks.stages.linear import Experts, in_major_linear
 from ccenv.networks.vision.residual import Centred
 
 
@@ -32,16 +32,15 @@ class ExpertsOnAnswer(Experts):
         num_experts: int,
         expert_size: int,
         outputs: int,
-        activation: Any = "relu",
     ) -> None:
         """Builds the experts on features of shape (channels, height, width); see `Experts`."""
         features = math.prod(map_shape)
-        super().__init__(features + outputs, num_experts, expert_size, outputs, activation)
+        super().__init__(features + outputs, num_experts, expert_size, outputs)
         self.map_shape, self.num_features = map_shape, features
 
     def compute(self, x: Tensor, mask: Rows, before: Rows, weights: Rows, backend: str) -> Tensor:
         """See `Experts.compute`; what comes before has no blocks."""
-        first, group = x[:, self.num_features :], group_of(x, mask, weights)
+        first, group = x[:, self.num_features :], group_of(x.shape[0], mask, weights)
         first = first if group == 1 else first.repeat_interleave(group, 0)
         return first + super().compute(x, mask, None, weights, backend)
 

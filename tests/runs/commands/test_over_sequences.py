@@ -5,6 +5,7 @@ from browser import needs_browser, said_by
 from made_results import curves_of
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+import ccenv
 from ccenv.runs.commands import cli, inspect, train
 from ccenv.runs.config.command import read_config
 from ccenv.runs.replay.rebuilt import open_run, walk_inputs
@@ -22,8 +23,9 @@ def runs(tmp_path_factory):
     logs = tmp_path_factory.mktemp("logs")
     program = ["images=64", "batch_size=8", f"log_dir={logs}", "--export"]
     small = "network_kwargs.width=48 network_kwargs.embedding_size=16"
-    for words in (f"{TEXT} {small}", STALENESS):
-        assert train.main([*words.split(), *program]) == 0
+    # The second network is none that can be exported.
+    for status, words in enumerate([f"{TEXT} {small}", STALENESS]):
+        assert train.main([*words.split(), *program]) == status
     folders = sorted(path.parent for path in logs.rglob("result.json"))
     return {read_config(folder / "config.json")["dataset"]: folder for folder in folders}
 
@@ -79,6 +81,14 @@ def test_a_network_that_reads_no_earlier_positions_is_not_exported(runs):
     # A classifier would answer each position as the first of its sequence.
     exported = {name: (folder / CHECKPOINT / EXPORTED).exists() for name, folder in runs.items()}
     assert exported == {"python_bundled@16": True, "staleness": False}
+
+
+def test_a_run_says_its_bits_or_its_mean_return(runs):
+    text, numbers = (ccenv.load(runs[name]) for name in ("python_bundled@16", "staleness"))
+    assert "test bits a symbol" in text.summary
+    assert "mean return" not in text.summary
+    sampled, greedy = (f"{one['mean_return']:.4f}" for one in numbers.result["evaluations"][:2])
+    assert f"\nmean return {sampled} (sampled masks), {greedy} (greedy masks)\n" in numbers.summary
 
 
 SAYS = {

@@ -38,13 +38,30 @@ def pairs_of(settings):
     return [f"{name}={value}".replace(" ", "") for name, value in settings.items()]
 
 
+def test_of_the_users_code_an_error_shows_the_place_alone(capsys, tmp_path):
+    assert framed(KeyError("mine"))([]) == 2
+    assert capsys.readouterr().err == (
+        "ccenv.runs.toy: your code failed\n"
+        f'  File "{__file__}", line {framed.__code__.co_firstlineno + 3}, in main\n'
+        "    raise error\nKeyError: 'mine'\n"
+    )
+    (tmp_path / "slip.py").write_text("class Mine:\n    x = (\n")
+    sys.path.insert(0, str(tmp_path))
+    try:
+        assert train.main(["slip:Mine", f"log_dir={tmp_path}"]) == 2
+    finally:
+        sys.path.remove(str(tmp_path))
+    place, *_, last = capsys.readouterr().err.splitlines()[1:]
+    assert place == f'  File "{tmp_path}/slip.py", line 2'
+    assert last == "SyntaxError: '(' was never closed"
+
+
 def test_what_a_program_refuses_is_one_line_and_a_bug_is_a_traceback(capsys):
     assert framed(ValueError("expected 1, got 2"))([]) == 2
     assert capsys.readouterr().err == "ccenv.runs.toy: expected 1, got 2\n"
+    ours = eval("lambda arguments: {}['a bug']", {"__name__": "ccenv.runs.toy"})
     with pytest.raises(KeyError):
-        framed(KeyError("a bug"))([])
-    with pytest.raises(ValueError, match="a bug"):
-        framed(ValueError("a bug"), refused=())([])
+        programs.program("ccenv.runs.toy")(ours)([])
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from ccenv.runs.commands import cli
 from ccenv.runs.store import provenance
 
 TOYS = """
+import torch
 from ccenv.agents.base import Agent
 
 class Mute(Agent):
@@ -18,6 +19,13 @@ class Mute(Agent):
 
     def act(self, observation, layer, generator=None):
         raise ValueError("expected a brain, got none")
+
+class Late(Agent):
+    learns = True
+
+    def act(self, observation, layer, generator=None):
+        self.layer = torch.nn.Linear(len(observation[0]), self.num_blocks[layer])
+        return self.layer(observation) > 0
 
 def reward(outcome):
     return -outcome.layer_cost
@@ -128,6 +136,7 @@ REFUSED = {
     "train toys_of_refusals:reward": "expected agent 'toys_of_refusals:reward' to be a subclass of",
     "train toys_of_refusals:Mute dataset=probe network=probe": "num_blocks",
     f"train toys_of_refusals:Mute {PROBE}": "expected a brain, got none",
+    f"train toys_of_refusals:Late {PROBE}": "parameters in __init__, got layer.bias; layer.weight",
     f"train rloo {PROBE} group_size=1": "group_size",
     f"train rloo_budget {PROBE} number_learning_rate=-1": "number_learning_rate to be a finite",
     f"train sb3_ppo {PROBE} learning_rate=-1e-9": "expected learning_rate to be a finite number of",

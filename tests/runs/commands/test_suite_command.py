@@ -60,10 +60,19 @@ def test_an_agent_that_fails_on_one_task_has_a_row_that_says_why(way, said, shor
     printed = capsys.readouterr()
     rows = {row["skill"]: row for row in json.loads(printed.out)}
     assert set(rows) == {"basic", "noise", "all skills"}
-    assert f"depth-2, seed 1: {said}" in printed.err
+    assert f"depth-2, seed 0: {said}" in printed.err
+    assert printed.err.count(said) == 2
+    assert "2 of 3 tasks: depth-2\n" in printed.err
     folder = short / "runs" / "suite" / f"test_suite_command.Mine.fails_with.{way}"
     assert len([*folder.rglob("score.json")]) == 4
     assert json.loads((folder / "depth-2/seed-0/run.json").read_text())["error"].startswith(said)
+
+
+def test_tasks_that_an_agent_cannot_play_are_told_first_and_are_no_failure(short, capsys):
+    assert suite("test_suite_command:Mine", tasks=("updates-16", "basic-4", "loads-2")) == 0
+    first, *_, last = capsys.readouterr().err.split("1 of 3 tasks: ")
+    assert first.startswith("test_suite_command:Mine cannot play updates-16, loads-2: their episod")
+    assert "Mine has no score on loads-2, updates-16: their episodes" in last
 
 
 def test_what_is_finished_is_not_played_again_and_what_was_interrupted_is(

@@ -138,14 +138,17 @@ def test_two_sentences_say_where_intervals_lie_apart():
     assert single.sentences("mine")[1].endswith("at no skill; without a verdict at 1 (one seed).")
 
 
-def test_an_agent_that_fails_everywhere_has_rows_that_say_why():
+def test_an_agent_that_fails_everywhere_has_rows_and_one_line_says_why():
     why = "RuntimeError: four gates (mine.py, line 3)"
     failures = [score_file.Failure("mine", task, 0, why) for task in ("depth-2", "depth-4")]
     found = Standing(runs("first", {"basic-4": 0.5}), failures)
-    (line,) = skill_table(found, "mine").texts
-    assert (line[0], line[1], line[-1]) == ("depth-2, depth-4", "failed", why)
+    lines = skill_table(found, "mine").texts
+    assert [(*line[:2], line[-1]) for line in lines] == [
+        ("depth-2", "no score", ""),
+        ("depth-4", "no score", ""),
+    ]
     assert found.verdict == "mine has no score: every run has failed."
-    assert found.notes == [f"mine failed on depth-2, depth-4: {why}"]
+    assert found.notes == [f"mine has no score on depth-2, depth-4: {why}"]
 
 
 def test_a_level_is_solved_by_whoever_scores_nine_tenths_on_the_mean():
