@@ -1,26 +1,25 @@
 """Settings of agents: an agent's name -> the class, its settings, what `--help` says of each."""
 
+import dataclasses
 import functools
 import inspect
 import itertools
 import re
+import shutil
+import textwrap
+from collections.abc import Collection, Iterator
 from typing import TYPE_CHECKING, Any
 
 from ccenv.agents import AGENTS
 from ccenv.base.annotations import annotations_of, has_mark
 from ccenv.base.registry import resolve
 from ccenv.base.values import shown
-
-if TYPE_CHECKING:
-    from ccenv.agents.base import Agent
-import dataclasses
-import shutil
-import textwrap
-from collections.abc import Collection, Iterator
-
 from ccenv.runs.config.values import compact
 from ccenv.runs.store.identity import Program
 from ccenv.simulator.settings import EXTENSIONS, EnvironmentSettings
+
+if TYPE_CHECKING:
+    from ccenv.agents.base import Agent
 
 
 def find_agent(agent: str) -> "type[Agent]":

@@ -68,7 +68,9 @@ def settings_of(result: Result, form: Callable[[Any], Any] = compact) -> dict[st
     return flat
 
 
-def dotted(settings: Mapping[str, Any], form: Callable[[Any], Any]) -> dict[str, Any]:
+def dotted(
+    settings: Mapping[str, Any], form: Callable[[Any], Any] = lambda value: value
+) -> dict[str, Any]:
     """Settings without levels: those of a setting are named behind it and a dot."""
     flat: dict[str, Any] = {}
     for name, value in settings.items():

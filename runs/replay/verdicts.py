@@ -20,6 +20,7 @@ from ccenv.base.files import arrays_digest
 from ccenv.networks.core.check import check_network
 from ccenv.networks.core.precision import dtype_of
 from ccenv.runs.config.plan import Plan, safe_name
+from ccenv.runs.engine.collect_runs import dotted
 from ccenv.runs.replay.claims import (
     OTHER_BITS,
     ROUNDING,
@@ -97,8 +98,8 @@ def check_one_run(
     if result["seed"] != config["seed"]:
         problems.append(f"seed: result.json says {result['seed']}, config.json {config['seed']}")
     # Settings that were added since the run are at their defaults in the plan: no contradiction.
-    known = dotted_settings(json.loads(json.dumps(plan.config())))
-    stored = dotted_settings(as_it_ran(config, plan.agent_class))
+    known = dotted(json.loads(json.dumps(plan.config())))
+    stored = dotted(as_it_ran(config, plan.agent_class))
     if other := [name for name, value in stored.items() if known.get(name) != value]:
         problems.append(f"config.json holds settings that such a run does not have: {other}")
     names = (plan.program.env, plan.agent, plan.environment["reward"])
@@ -121,16 +122,6 @@ def check_one_run(
             f"expected the folder .../{'/'.join(expected)}, as its settings and seed say"
         )
     return problems
-
-
-def dotted_settings(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings by dotted names: those of environment and agent one level up."""
-    inner = {
-        f"{group}.{name}": value
-        for group in ("environment", "agent_settings")
-        for name, value in config[group].items()
-    }
-    return inner | {k: v for k, v in config.items() if not isinstance(v, Mapping)}
 
 
 def short(text: str) -> str:

@@ -1,7 +1,7 @@
 """A sweep for TensorBoard: a comparison -> event files of means over seeds.
 
-Written to `<log_dir>/tb_means/<sweep>/`: one run for each label, so that the charts of
-`ccenv.runs.tensorboard.charts` compare labels as they compare runs, and the run `_table`
+Written to `<log_dir>/tbm/`: a run `<label>, <sweep>` for each label, so that the charts of
+`ccenv.runs.tensorboard.charts` compare labels as they compare runs, and the run `table, <sweep>`
 for all of them. Recorded results are enough: no folder of a single run is read.
 """
 
@@ -19,12 +19,12 @@ from ccenv.runs.engine.jobs import Comparison
 from ccenv.runs.stats.intervals import Interval, mean_interval
 from ccenv.runs.stats.measures import Result
 from ccenv.runs.store import folder as run_folder
-from ccenv.runs.tables.sweep_table import by_dataset, notes, table
+from ccenv.runs.tables.sweep_table import notes, table
 from ccenv.runs.tensorboard.charts import MEASURES, interval_tags, mean_tag, of_a_sweep
 from ccenv.runs.tensorboard.names import BOARD, readable_name
 
-SWEEPS_FOLDER, TABLE = f"{BOARD}_means", "_table"
-"""TensorBoard sorts by name: means stand behind runs."""
+MEANS = f"{BOARD}m"
+"""TensorBoard sorts names and cuts their ends: means stand behind runs, and begin with labels."""
 HIGHEST = {"error": 1.0, "density": 1.0}
 """No interval reaches above these; all but that of the reward end at 0."""
 
@@ -45,23 +45,22 @@ def write_sweep(comparison: Comparison, log_dir: str) -> Path:
     Returns:
         The folder, for `tensorboard --logdir`.
     """
-    target = Path(log_dir) / SWEEPS_FOLDER / safe_name(comparison.sweep.name)
-    groups = by_dataset(comparison.rows)
+    board, of_sweep = Path(log_dir) / MEANS, f", {safe_name(comparison.name)}"
     curves = {label: make_curve(found) for label, found in comparison.results.items() if found}
-    run_folder.check_unlinked(target.parent)
-    with run_folder.locked(target, wait=True):
-        shutil.rmtree(target, ignore_errors=True)
-        for dataset, rows in groups.items():
-            place = target if len(groups) == 1 else target / safe_name(dataset)
-            labels = [row["label"] for row in rows]
-            here = {label: curves[label] for label in labels}
-            write_labels(here, place)
-            # What shows all labels together: the table and the layout of charts.
-            with SummaryWriter(str(place / TABLE)) as writer:
-                measures = {name for curve in here.values() for name in curve.measures}
-                writer.add_custom_scalars(of_a_sweep(measures))
-                writer.add_text("table", f"{table(rows)}\n\n{notes(rows)}", 0)
-    return target
+    earlier = list(board.glob(f"*{of_sweep}"))
+    run_folder.refuse_links((board, *earlier))
+    with run_folder.locked(board, wait=True):
+        for place in earlier:
+            shutil.rmtree(place, ignore_errors=True)
+        places = {label: board / f"{readable_name(label)}{of_sweep}" for label in curves}
+        write_labels(curves, places)
+        # What shows all labels together: the table and the layout of charts.
+        with SummaryWriter(str(board / f"table{of_sweep}")) as writer:
+            measures = {name for curve in curves.values() for name in curve.measures}
+            writer.add_custom_scalars(of_a_sweep(measures))
+            rows = comparison.rows
+            writer.add_text("table", f"{table(rows)}\n\n{notes(rows)}", 0)
+    return board
 
 
 def make_curve(results: Sequence[Result]) -> Curve:
@@ -105,12 +104,12 @@ def numbers(point: Mapping[str, Any], num_blocks: Sequence[int] | None) -> dict[
     return found | ({"reward": float(point["mean_return"])} if "mean_return" in point else {})
 
 
-def write_labels(curves: Mapping[str, Curve], place: Path) -> None:
+def write_labels(curves: Mapping[str, Curve], places: Mapping[str, Path]) -> None:
     """One run for each label; a rule that does not learn is a level line to the end."""
     end = max((images for c in curves.values() for images in c.images_seen), default=0)
     for label, curve in curves.items():
         times = [*curve.images_seen, end] if curve.images_seen == (0,) else curve.images_seen
-        with SummaryWriter(str(place / readable_name(label))) as writer:
+        with SummaryWriter(str(places[label])) as writer:
             for name, intervals in curve.measures.items():
                 for index, images_seen in enumerate(times):
                     one = intervals[min(index, len(intervals) - 1)]

@@ -99,7 +99,8 @@ class Row:
     added: bool = False
     """whether it stands among another's rows."""
     same_as: str = ""
-    """label of the row whose results it repeats in all common seeds; "" of all others."""
+    """label of the row whose results it repeats in all common seeds, and in how many if one row has
+    more; "" of all others."""
     other_masks: str = ""
     """error and cost under the other kind of masks, where they are far off; see `far_off`."""
 
@@ -108,6 +109,9 @@ def make_rows(results: Mapping[str, Sequence[Result]], draw: str = OWN) -> list[
     """Summarises the results of each label."""
     present = {label: found for label, found in results.items() if found}
     same = repeated(present)
+    for label, other in same.items():
+        fewer, more = sorted(len(present[name]) for name in (label, other))
+        same[label] += f" in {fewer} of {more} seeds" if fewer < more else ""
     places: dict[str, list[tuple[float, float]]] = {}
     for found in present.values():
         if not found[0]["uses_labels"]:
@@ -145,6 +149,14 @@ def mean_place(results: Sequence[Result], draw: str) -> tuple[float, float]:
     verdicts = [shown_evaluation(r, draw) for r in results]
     macs = known([v["macs"] for v in verdicts])
     return float(np.mean(macs or [math.inf])), float(np.mean([v["error"] for v in verdicts]))
+
+
+def mean_over_seeds(
+    results: Sequence[Result], draw: str, number: str, split: str = "test"
+) -> float:
+    """Mean of a number, or of a list of them, of some runs' evaluations."""
+    verdicts = [e for result in results for e in result["evaluations"]]
+    return float(np.mean([e[number] for e in verdicts if (e["split"], e["mode"]) == (split, draw)]))
 
 
 def dominated(point: tuple[float, float], others: Iterable[tuple[float, float]]) -> bool:

@@ -15,14 +15,9 @@ from ccenv.data.registry import SPLITS
 LIBRARIES = ("ccenv", "torch", "gymnasium", "stable-baselines3", "numpy", "numba")
 
 
-def versions() -> dict[str, str]:
-    """Version of Python and of each library that is installed."""
-    return dict(installed())
-
-
 @functools.cache
-def installed() -> dict[str, str]:
-    """The same, read once: to find a package reads files."""
+def versions() -> dict[str, str]:
+    """Version of Python and of each library that is installed, read once."""
     found = {"python": platform.python_version()}
     for name in LIBRARIES:
         try:

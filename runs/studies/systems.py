@@ -16,7 +16,8 @@ from ccenv.runs.config.sweep import Cell, Sweep
 from ccenv.runs.engine.jobs import Comparison
 from ccenv.runs.engine.study import Part, Section
 from ccenv.runs.stats.intervals import Interval, mean_interval
-from ccenv.runs.stats.measures import MODES, Result, evaluation
+from ccenv.runs.stats.measures import MODES, evaluation
+from ccenv.runs.stats.rows import mean_over_seeds
 from ccenv.runs.stats.verdict import Contender, Score, verdict
 from ccenv.runs.tables.drawing import Drawn, Panel, Series, legend_height, nth_look, plotted
 from ccenv.runs.tables.sweep_table import Columns, Table, read_columns
@@ -114,14 +115,6 @@ def system_line(comparison: Comparison, rows: Sequence[Cell], whole: float) -> L
     )
     seconds = float(np.median([result["seconds"] for result in middle]))
     return Line(first.method or first.agent, first.setting, draw, tuple(points), seconds)
-
-
-def mean_over_seeds(
-    results: Sequence[Result], draw: str, number: str, split: str = "test"
-) -> float:
-    """Mean of a number of some runs' evaluations."""
-    verdicts = [e for result in results for e in result["evaluations"]]
-    return float(np.mean([e[number] for e in verdicts if (e["split"], e["mode"]) == (split, draw)]))
 
 
 def reference_costs(about: Mapping[str, str], lines: Sequence[Line]) -> list[float]:

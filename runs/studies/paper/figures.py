@@ -18,6 +18,7 @@ from ccenv.runs.engine.study import Part, Section
 from ccenv.runs.stats.cost_points import Point, borrowed, in_turns, make_point, times_in
 from ccenv.runs.stats.dense_comparison import chosen_variants, front_error
 from ccenv.runs.stats.measures import Result
+from ccenv.runs.stats.rows import mean_over_seeds
 from ccenv.runs.studies.paper.numbers import digitised, trend
 from ccenv.runs.tables.drawing import (
     COLORS,
@@ -151,7 +152,9 @@ def density_figures(results: Results, by_label: Points, dense: Sequence[Point]) 
     ]
     for name, color in looks.items():
         own = {k: v for k, v in results.items() if v[0]["learns"] == (name == "learned")}
-        found, places = [by_label[k] for k in own], [density_of(runs) for runs in own.values()]
+        found = [by_label[label] for label in own]
+        # Of drawn masks.
+        places = [mean_over_seeds(one, "sampled", "density", "validation") for one in own.values()]
         series.append(ours(f"ours, {name}", places, found, color))
         if name == "learned":
             series += dense_of_equal_macs("dense of no more MACs", places, found, dense)
@@ -211,17 +214,6 @@ def setting(result: Result, name: str) -> float:
     """A number among the agent's settings: what was chosen, or its default."""
     usual, _ = agent_parameters(find_agent(result["agent"]))
     return float(result["settings"]["agent_settings"].get(name, usual.get(name)))
-
-
-def density_of(runs: Sequence[Result]) -> float:
-    """Mean share of blocks kept on validation images, masks drawn."""
-    shares = [
-        verdict["density"]
-        for result in runs
-        for verdict in result["evaluations"]
-        if (verdict["split"], verdict["mode"]) == ("validation", "sampled")
-    ]
-    return float(np.mean(shares))
 
 
 def drawn_blocks(use: Any) -> Any:

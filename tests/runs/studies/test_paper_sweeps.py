@@ -3,12 +3,11 @@
 import dataclasses
 
 import pytest
-from made_results import runs, whole_result
+from made_results import compared, runs, whole_result
 
 from ccenv.runs.commands import compare
-from ccenv.runs.engine.jobs import Comparison, Finished, make_jobs
+from ccenv.runs.stats.rows import mean_over_seeds
 from ccenv.runs.studies import STUDIES
-from ccenv.runs.studies.paper.figures import density_of
 from ccenv.runs.sweeps import SWEEPS, Cell, Sweep
 
 PREFIXES = ("paper-", "equal-cost-", "low-density-", "rloo-why")
@@ -44,9 +43,8 @@ def test_a_sweep_of_a_figure_leaves_that_figure(name, tmp_path):
     sweep = SWEEPS[name]
     rows = (dataclasses.replace(sweep.cells[i], seeds=None) for i in (0, -1))
     small = Sweep(name, "d", tuple(rows), 1.0, sweep.settings, (0,))
-    done = tuple(Finished(job.label, whole_result(job)) for job in make_jobs(small, "unused"))
     (section,) = (one for one in STUDIES[name].sections if one.name == "paper")
-    part = section.make(Comparison(small, done, ()), tmp_path / "none")
+    part = section.make(compared(small, whole_result), tmp_path / "none")
     assert tuple(figure.name for figure in part.figures) == FIGURES[name]
     assert all(len(figure.png) > 1000 for figure in part.figures)
     for table in part.tables:
@@ -59,4 +57,4 @@ def test_density_on_the_axis_is_that_of_drawn_masks():
     for run in found:
         most_probable = {"split": "validation", "mode": "mode", "density": [0.0], "error": 0.9}
         run["evaluations"].append(most_probable)
-    assert density_of(found) == pytest.approx(0.1)
+    assert mean_over_seeds(found, "sampled", "density", "validation") == pytest.approx(0.1)

@@ -1,8 +1,10 @@
 """Laws of what a sweep leaves for TensorBoard."""
 
+import dataclasses
+
 import numpy as np
 import pytest
-from made_results import charts_of, server_context, whole_result
+from made_results import charts_of, compared, server_context, whole_result
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.context import RequestContext
 
@@ -24,21 +26,20 @@ SWEEP = Sweep("toy", "Two rules and a learner.", CELLS, 1.0, {"dataset": "probe"
 @pytest.fixture(scope="module")
 def comparison():
     """The sweep with every run finished; rules are validated once."""
-    finished = []
-    for job in jobs.make_jobs(SWEEP, "unused"):
+
+    def result_of(job):
         # So few errors that an interval would reach below none.
         one = whole_result(job, error=0.0005, cost=1.0 if job.label == "dense" else 0.2)
-        if not one["learns"]:
-            one["curve"] = one["curve"][:1]
-        finished.append(jobs.Finished(job.label, one))
-    return jobs.Comparison(SWEEP, tuple(finished), ())
+        return one | {"curve": one["curve"][: None if one["learns"] else 1]}
+
+    return compared(SWEEP, result_of)
 
 
 @pytest.fixture(scope="module")
 def board(comparison, tmp_path_factory):
     """The folder for TensorBoard, of a log folder that holds no run."""
     place = over_seeds.write_sweep(comparison, str(tmp_path_factory.mktemp("empty")))
-    assert place.parent.name == "tb_means"
+    assert place.name == "tbm"
     return place
 
 
@@ -49,12 +50,12 @@ def scalars(folder, tag):
 
 def test_each_label_is_a_run_whose_curves_are_means_over_seeds(comparison, board):
     assert {p.name for p in board.iterdir() if p.is_dir()} == {
-        "_table",
-        "dense",
-        "half of all",
-        "reinforce",
+        "dense, toy",
+        "half of all, toy",
+        "reinforce, toy",
+        "table, toy",
     }
-    for label, folder in (("reinforce", "reinforce"), ("dense", "dense")):
+    for label, folder in (("reinforce", "reinforce, toy"), ("dense", "dense, toy")):
         results = comparison.results[label]
         for images_seen, mean in scalars(board / folder, mean_tag("error"))[:1]:
             at_once = [r["curve"][0]["error"] for r in results]
@@ -66,7 +67,7 @@ def test_each_label_is_a_run_whose_curves_are_means_over_seeds(comparison, board
         "total_cost": "total_cost",
         "reward": "mean_return",
     }.items():
-        step, value = scalars(board / "reinforce", mean_tag(name))[-1]
+        step, value = scalars(board / "reinforce, toy", mean_tag(name))[-1]
         assert step == END
         assert value == pytest.approx(np.mean([v[field] for v in last]), abs=1e-6)
 
@@ -75,12 +76,16 @@ def test_intervals_are_those_of_the_table_within_what_is_possible(comparison, bo
     low, high = interval_tags("error")
     last = [r["evaluations"][2]["error"] for r in comparison.results["reinforce"]]
     found = mean_interval(last)
-    assert scalars(board / "reinforce", low)[-1][1] == pytest.approx(max(found.low, 0), abs=1e-6)
-    assert scalars(board / "reinforce", high)[-1][1] == pytest.approx(min(found.high, 1), abs=1e-6)
+    assert scalars(board / "reinforce, toy", low)[-1][1] == pytest.approx(
+        max(found.low, 0), abs=1e-6
+    )
+    assert scalars(board / "reinforce, toy", high)[-1][1] == pytest.approx(
+        min(found.high, 1), abs=1e-6
+    )
 
 
 def test_a_rule_is_a_level_line_to_the_end(board):
-    (begin, first), (end, last) = scalars(board / "dense", mean_tag("density"))
+    (begin, first), (end, last) = scalars(board / "dense, toy", mean_tag("density"))
     assert (begin, end) == (0, END)
     assert first == last == 1
 
@@ -95,7 +100,8 @@ def test_margin_charts_find_their_three_curves_in_every_label(board):
     for chart in drawn:
         (series,) = chart["margin"]["series"]
         for label in ("dense", "half of all", "reinforce"):
-            assert {series["value"], series["lower"], series["upper"]} <= set(listed[label])
+            tags = set(listed[f"{label}, toy"])
+            assert {series["value"], series["lower"], series["upper"]} <= tags
 
 
 def test_no_chart_is_empty_where_recorded_results_keep_no_reward(comparison, tmp_path):
@@ -111,10 +117,13 @@ def test_no_chart_is_empty_where_recorded_results_keep_no_reward(comparison, tmp
 
 def test_a_sweep_is_written_anew_as_it_is(comparison, tmp_path):
     place = over_seeds.write_sweep(comparison, str(tmp_path))
+    other = dataclasses.replace(SWEEP, name="other-toy")
+    over_seeds.write_sweep(jobs.Comparison(other, comparison.finished, ()), str(tmp_path))
     fewer = jobs.Comparison(SWEEP, comparison.finished[3:], ())
     over_seeds.write_sweep(fewer, str(tmp_path))
-    assert not (place / "dense").exists()
-    assert len(list((place / "reinforce").iterdir())) == 1
+    assert not (place / "dense, toy").exists()
+    assert len(list((place / "reinforce, toy").iterdir())) == 1
+    assert (place / "dense, other-toy").exists()
 
 
 def test_a_network_of_its_own_sizes_has_a_density_too():
