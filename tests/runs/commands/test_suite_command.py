@@ -104,4 +104,6 @@ def test_two_processes_score_alike_bit_for_bit(short):
         for folder in ("a", "b")
     )
     assert one == other
+    # The page of one folder's scores leaves that of another.
+    assert all((short / "runs/reports" / name / "index.html").exists() for name in ("a", "b"))
     assert one["returns"] != [one["returns"][0]] * 100
