@@ -52,14 +52,12 @@ def test_training_warns_of_a_run_whose_greedy_masks_have_many_more_errors(capsys
     assert "deterministic=False" in warning
     assert "train longer" in warning
     assert said_of(result_of(0.06, 0.07)) == ""
-    # Random masks keep nothing when greedy, and no training changes that.
-    assert said_of(result_of(*SHORT_RUN, learns=False)) == ""
-
-
-def test_training_from_python_warns_too(capsys, monkeypatch):
+    # From Python too.
     monkeypatch.setattr("ccenv.runs.engine.run.run", lambda *_, **__: result_of(*SHORT_RUN))
     ccenv.train("reinforce")
     assert "greedy masks have 36.0 % error" in capsys.readouterr().err
+    # Random masks keep nothing when greedy, and no training changes that.
+    assert said_of(result_of(*SHORT_RUN, learns=False)) == ""
 
 
 def test_an_export_warns_and_says_which_masks_the_file_takes(tmp_path, capsys, monkeypatch):
