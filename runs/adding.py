@@ -4,6 +4,7 @@ An agent is a name, `module:Class` or a class; all else is a policy that was tra
 """
 
 import dataclasses
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -76,10 +77,12 @@ def name_of(thing: Any) -> str:
     """What a row is called after, where the user gives no name.
 
     >>> name_of("models/ppo.zip"), name_of(["ppo-0.zip", "ppo-1.zip"]), name_of("mine:Agent")
-    ('ppo', 'ppo-0', 'Agent')
+    ('ppo', 'ppo', 'Agent')
     """
     if isinstance(thing, list) and thing:
-        return name_of(thing[0])
+        # Files of several seeds end in their numbers.
+        number = r"(?<=.)[-_. ]*\d+$" if len(thing) > 1 else "$"
+        return re.sub(number, "", name_of(thing[0]))
     if isinstance(thing, str | Path):
         return Path(thing).stem if is_file(thing) else str(thing).rpartition(":")[2]
     return str(getattr(thing, "__name__", type(thing).__name__))

@@ -12,6 +12,7 @@ from tensorboard.plugins.custom_scalar.custom_scalars_plugin import CustomScalar
 
 from ccenv.runs.config.command import read_config
 from ccenv.runs.config.settings import make_plan
+from ccenv.runs.engine import jobs
 from ccenv.runs.report.figures import make_looks, make_views, view_figures
 from ccenv.runs.tensorboard.names import BOARD, DEPTH, run_name
 
@@ -104,6 +105,14 @@ def drawn_views(results, folder, draw="sampled"):
     comparison = SimpleNamespace(results=results, draw=draw, name="made")
     views = make_views(comparison, folder)
     return views, view_figures(comparison, views, make_looks(results))
+
+
+def compared(sweep, result_of, missing=()):
+    """A comparison of the results of its jobs, without rows of these labels."""
+    found = jobs.make_jobs(sweep, "unused")
+    done = (jobs.Finished(job.label, result_of(job)) for job in found if job.label not in missing)
+    absent = (job for job in found if job.label in missing)
+    return jobs.Comparison(sweep, tuple(done), tuple(absent))
 
 
 def whole_result(job, error=0.1, cost=0.2):

@@ -171,8 +171,9 @@ class SkippingClassifier(nn.Module):
                 They go through the transforms of the agent's environment here.
             generator: draws the masks, where they are drawn; None: a stream whose seed is made of
                 the images, so that the same batch always gets the same answers.
-            draw: "sampled" draws the masks, "mode" takes the most probable ones; None: "sampled"
-                with a generator, else as `self.draw` says, which erred less on validation images.
+            draw: "sampled" draws the masks, "greedy" (in files "mode") takes the greedy ones; None:
+                sampled with a generator, else as `self.draw` says, which erred less on validation
+                images.
             **context: `cost_weight=...` or `budget=...`, one number or [batch], where the agent
                 learned under many (see `ccenv.simulator.extensions.context`).
 

@@ -297,9 +297,9 @@ def better_draw(agent: Any) -> dict[str, Any]:
 
 
 def is_greedy(draw: str) -> bool:
-    """Whether masks are greedy rather than sampled."""
-    check_names([draw], DRAWS, "way of choosing masks")
-    return draw == "mode"
+    """Whether masks are greedy rather than sampled; ValueError of another word."""
+    check_names([draw], ("greedy", *DRAWS), "way of choosing masks")
+    return draw != "sampled"
 
 
 def stream_of(images: Tensor) -> torch.Generator:
@@ -320,5 +320,5 @@ def drawing(
     if not is_greedy(draw):
         return generator or stream_of(images)
     if generator is not None:
-        raise ValueError("expected draw='sampled' with a generator, got 'mode'; leave one out")
+        raise ValueError("expected draw='sampled' with a generator, got 'greedy'; leave one out")
     return None

@@ -82,8 +82,8 @@ class Preparation(nn.Module):
 
         Raises:
             TypeError: if they are of another type.
-            ValueError: if they are of another size, shares are outside of [0, 1], or a symbol
-                is not known.
+            ValueError: if they are of another size or not finite, shares are outside of [0, 1],
+                or a symbol is not known.
         """
         if self.are_symbols and images.dtype != torch.int64:
             raise TypeError(f"expected symbols as int64, got {images.dtype}; use .long()")
@@ -99,12 +99,10 @@ class Preparation(nn.Module):
                 f"stores them, got {list(images.shape)}"
             )
         images = images.reshape(len(images), *self.shape)
-        self.check_known(images)
-        if self.rounds and not is_stored and not bool(((images >= 0) & (images <= 1)).all()):
-            raise ValueError(
-                f"expected pixels in [0, 1], got {float(images.min())} to {float(images.max())}; "
-                "give bytes as shares of 255, or as uint8"
-            )
+        if self.are_symbols:
+            self.check_known(images)
+        elif images.numel() and not is_stored:
+            self.check_numbers(images)
         return self.transformed(images)
 
     def transformed(self, images: Tensor) -> Tensor:
@@ -114,11 +112,24 @@ class Preparation(nn.Module):
         return as_floats(through(self.transforms, images))
 
     def check_known(self, inputs: Tensor) -> None:
-        """Refuses symbols that are not known (ValueError); images pass."""
-        if not self.are_symbols or not self.num_symbols or not inputs.numel():
+        """Refuses symbols that are not known (ValueError)."""
+        if not self.num_symbols or not inputs.numel():
             return
         low, high = (int(end) for end in inputs.aminmax())
         if low < 0 or high >= self.num_symbols:
             raise ValueError(
                 f"expected symbols in 0..{self.num_symbols - 1}, got {low if low < 0 else high}"
+            )
+
+    def check_numbers(self, images: Tensor) -> None:
+        """Refuses floats that are not finite, or no shares where bytes are stored (ValueError)."""
+        # Of all numbers one, in less than a hundredth of the time that 256 images take.
+        mean = float(images.mean())
+        if not math.isfinite(mean):
+            raise ValueError("expected finite numbers in images, got NaN or infinity")
+        is_other = self.are_bytes and mean > 1
+        if is_other or (self.rounds and not bool(((images >= 0) & (images <= 1)).all())):
+            raise ValueError(
+                f"expected pixels in [0, 1], got {float(images.min())} to {float(images.max())}; "
+                "give bytes as shares of 255, or as uint8"
             )

@@ -275,7 +275,7 @@ def form_of(classifier: Any, draw: str | None = None, *, skips: bool = False) ->
 
     Args:
         classifier: a `SkippingClassifier`.
-        draw: "mode" or "sampled"; None: as the classifier does.
+        draw: "greedy" or "sampled"; None: as the classifier does.
         skips: see `MaskedForm`.
 
     Raises:

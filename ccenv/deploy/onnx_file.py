@@ -47,7 +47,7 @@ def write_onnx(
     Args:
         classifier: a `SkippingClassifier`.
         path: of the file.
-        draw: "mode" or "sampled"; None: as the classifier does.
+        draw: "greedy" or "sampled"; None: as the classifier does.
         skips: the form of one input that branches.
 
     Returns:

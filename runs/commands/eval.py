@@ -6,12 +6,12 @@ from pathlib import Path
 
 from ccenv.data.registry import SPLITS
 from ccenv.runs.commands.frame import Parser, print_json, program, takes_trust
-from ccenv.runs.stats.measures import MODES
+from ccenv.runs.stats.measures import ASKED, MASKS, MODES, as_in_files
 from ccenv.runs.tables.short_table import print_text
 from ccenv.runs.tables.sweep_table import Columns, markdown, read_columns
 
 COLUMNS: Columns = {
-    "masks": ("left", "mode"),
+    "masks": ("left", lambda one: MASKS[one["mode"]]),
     "split": ("left", "split"),
     "images": ("right ,d", "num_images"),
     "error %": ("right .2f", lambda one: 100 * one["error"]),
@@ -32,7 +32,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("run", type=Path, help="a run's folder, as ccenv train says it")
     parser.add_argument("--split", choices=SPLITS, default="test", help="images; test by default")
     parser.add_argument(
-        "--masks", choices=(*MODES, "both"), default="both", help="sampled, greedy (mode), or both"
+        "--masks", choices=(*ASKED, "both"), default="both", help="sampled, greedy, or both"
     )
     parser.add_argument("--json", action="store_true", help="print the evaluations as JSON only")
     takes_trust(parser)
@@ -47,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from ccenv.runs.replay.replay import ask
 
     rebuilt = open_run(options.run, options.trust)
-    draws = MODES if options.masks == "both" else (options.masks,)
+    draws = MODES if options.masks == "both" else (as_in_files(options.masks),)
     found = [ask(rebuilt, draw, options.split).numbers() for draw in draws]
     if options.json:
         print_json(found)

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from ccenv.data import load_split
 from ccenv.deploy.export import SkippingClassifier
+from ccenv.deploy.export_content import is_greedy
 from ccenv.deploy.masked_form import form_of
 from ccenv.deploy.onnx_file import Agreement, Session, agreement, check_installed, write_onnx
 from ccenv.runs.engine.errors import warn
@@ -31,7 +32,8 @@ def warn_of_gap(classifier: SkippingClassifier, dataset: str) -> None:
     if errors and classifier.policy.learns:
         num_inputs = len(load_split(dataset, "validation"))
         if said := mask_gap(errors["sampled"], errors["mode"], num_inputs, "validation"):
-            warn(f"{said}; this file takes draw={classifier.draw!r} unless --masks says otherwise")
+            own = "greedy" if is_greedy(classifier.draw) else "sampled"
+            warn(f"{said}; this file takes {own} masks unless --masks says otherwise")
 
 
 def report(path: Path, found: Agreement) -> str:
@@ -72,7 +74,7 @@ def export_onnx(
     Args:
         place: a run's folder, or the file it left.
         out: the ONNX file; next to that file by default.
-        draw: "mode" or "sampled"; as the run does by default.
+        draw: "greedy" or "sampled"; as the run does by default.
         dataset: of the inputs that are compared; the run's own by default.
         split: of it.
         count: inputs at most.

@@ -29,7 +29,7 @@ from ccenv.runs.report.figures import (
     view_figures,
 )
 from ccenv.runs.report.tables import APART, all_tables
-from ccenv.runs.stats.measures import MASKS
+from ccenv.runs.stats.measures import BITS, MASKS
 from ccenv.runs.store import PAGE
 from ccenv.runs.store.recorded import WITH_PACKAGE
 from ccenv.runs.tables.drawing import WIDE, Drawn, drawn_in_style
@@ -123,6 +123,7 @@ def without_repeats(part: Part) -> Part:
 
 def page(comparison: Comparison, report: Report) -> str:
     """Fills the template with a comparison."""
+    first = sorted(report.views, key=lambda view: view.measure is not BITS)
     return filled_page(
         title=comparison.sweep.name,
         about=comparison.sweep.description,
@@ -133,8 +134,8 @@ def page(comparison: Comparison, report: Report) -> str:
         verdicts=comparison.sentences,
         report=report,
         switches=switches_of(report.views),
-        # Error over MACs with the masks of the report's rows.
-        first=next((view.when for view in report.views if view.draw == comparison.draw), ""),
+        # Error over MACs, bits of texts, with the masks of the report's rows.
+        first=next((view.when for view in first if view.draw == comparison.draw), ""),
     )
 
 

@@ -54,6 +54,8 @@ FEWEST = 3
 def told(interval: Interval, num_seeds: int, spec: str, ends: tuple[float, float] = (0, 1)) -> str:
     """The interval of a mean over seeds, within what is possible; or why there is none to show.
 
+    Seeds are equal to the digits that are shown.
+
     Args:
         interval: Student's.
         num_seeds: that it is from.
@@ -64,15 +66,16 @@ def told(interval: Interval, num_seeds: int, spec: str, ends: tuple[float, float
     ('2 seeds: too few', 'equal in 2 seeds')
     >>> told(mean_interval([0.0, 0.01, 0.05]), 3, ".1%")
     '[0.0, 8.6]'
+    >>> told(mean_interval([0.34711, 0.34712, 0.34712]), 3, ".2%")
+    'equal in 3 seeds'
     """
     if interval.low is None or interval.high is None or num_seeds < 2:
         return "1 seed"
-    if not interval.sd:
-        return f"equal in {num_seeds} seeds"
-    if num_seeds < FEWEST:
-        return f"{num_seeds} seeds: too few"
     low, high = max(interval.low, ends[0]), min(interval.high, ends[1])
-    return format(Interval(interval.mean, None, low, high), spec).partition(" ")[2]
+    said = format(Interval(interval.mean, None, low, high), spec).partition(" ")[2]
+    if not interval.sd or len(set(said.strip("[]").split(", "))) == 1:
+        return f"equal in {num_seeds} seeds"
+    return f"{num_seeds} seeds: too few" if num_seeds < FEWEST else said
 
 
 def with_interval(

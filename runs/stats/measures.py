@@ -96,6 +96,8 @@ MEASURES = {"error": ERROR, "bits": BITS}
 
 Result = Mapping[str, Any]
 MODES = ("sampled", "mode")
+ASKED = (*MODES, "greedy")
+"""What `--masks` takes: the words of files, of which "mode" is for greedy masks."""
 OWN, GIVEN = "own", "given"
 """The masks that each agent is for; those of a function, which gives bits and no probabilities."""
 MASKS = {OWN: "each agent's own", "sampled": "sampled", "mode": "greedy", GIVEN: "as given"}
@@ -110,6 +112,15 @@ HALVE = "halve"
 """The transform that leaves a result comparable with those on whole images."""
 NUMBER_BYTES = 4
 """Of a policy: float32, and entries of a table of blocks."""
+
+
+def as_in_files(masks: str) -> str:
+    """A word of `ASKED` as files have it.
+
+    >>> as_in_files("greedy"), as_in_files("sampled")
+    ('mode', 'sampled')
+    """
+    return "mode" if masks == "greedy" else masks
 
 
 def evaluation(result: Result, draw: str) -> Mapping[str, Any]:
@@ -257,11 +268,11 @@ def mask_gap(sampled: float, greedy: float, num_inputs: int, split: str = "test"
         return ""
     errors = {"greedy": greedy, "sampled": sampled}
     worse, better = sorted(errors, key=lambda kind: -errors[kind])
-    is_greedy, draw = better == "greedy", {"greedy": "mode", "sampled": "sampled"}[better]
     return (
         f"{worse} masks have {100 * errors[worse]:.1f} % error, {better} masks "
         f"{100 * errors[better]:.1f} %, on {num_inputs:,} {split} inputs: take {better} masks "
-        f"(deterministic={is_greedy}; draw={draw!r} of an exported classifier) or train longer"
+        f"(deterministic={better == 'greedy'}; draw={better!r} of an exported classifier) or "
+        "train longer"
     )
 
 

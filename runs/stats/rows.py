@@ -99,7 +99,8 @@ class Row:
     added: bool = False
     """whether it stands among another's rows."""
     same_as: str = ""
-    """label of the row whose results it repeats in all common seeds; "" of all others."""
+    """label of the row whose results it repeats in all common seeds, and in how many if one row has
+    more; "" of all others."""
     other_masks: str = ""
     """error and cost under the other kind of masks, where they are far off; see `far_off`."""
 
@@ -108,6 +109,9 @@ def make_rows(results: Mapping[str, Sequence[Result]], draw: str = OWN) -> list[
     """Summarises the results of each label."""
     present = {label: found for label, found in results.items() if found}
     same = repeated(present)
+    for label, other in same.items():
+        fewer, more = sorted(len(present[name]) for name in (label, other))
+        same[label] += f" in {fewer} of {more} seeds" if fewer < more else ""
     places: dict[str, list[tuple[float, float]]] = {}
     for found in present.values():
         if not found[0]["uses_labels"]:

@@ -127,7 +127,7 @@ def baseline_sentences(rows: Sequence[Row]) -> list[str]:
         sentences += far_masks(learned)
         if same:
             pairs = first_names([f"{row['label']} = {row['same_as']}" for row in same])
-            sentences.append(f"Equal in all common seeds, counted as one: {pairs}.")
+            sentences.append(f"The same results, counted as one: {pairs}.")
         elif not learned:
             sentences.append(f"On {dataset} no policy that learns has a result yet.")
     return sentences

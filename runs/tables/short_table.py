@@ -123,10 +123,12 @@ def short_parts(rows: Sequence[Row], rewards: Sequence[Table] = ()) -> list[str 
 
 
 def most_telling(rows: Sequence[Row]) -> list[Row]:
-    """At most ten rows, in their order: added ones, the Pareto front, then the smallest errors."""
+    """At most ten rows, in their order: added and dense ones, the Pareto front, smallest errors."""
+    dense = next((row for row in rows if row["method"] == "dense"), None)
 
     def place(row: Row) -> tuple[bool, bool, float]:
-        return not row["added"], not row["on_front"], (row["bits"] or row["error"])["mean"]
+        is_named = row["added"] or row is dense
+        return not is_named, not row["on_front"], (row["bits"] or row["error"])["mean"]
 
     first = sorted(rows, key=place)[:MOST_ROWS]
     return [row for row in rows if any(row is one for one in first)]

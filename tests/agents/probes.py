@@ -60,13 +60,13 @@ def seeded(settings, rows=32, seed=0, **more):
     return simulator
 
 
-def make_agent(name, batch_size=128, seed=0, env_settings=None, probe="blocks", **settings):
+def make_agent(name, rows=128, seed=0, env_settings=None, probe="blocks", **settings):
     """An agent in the environment of a probe, or of settings that name a network."""
     agent_class, own = resolve(name, AGENTS, "agent"), env_settings or {}
     environment = STREAM if probe == "stream" else OPTIMA[probe][0]
     environment = {} if "network" in own else environment
     wishes = environment | PRICED | agent_class.env_defaults | own
-    env = BlockSelectionVectorEnv(batch_size * wishes.get("group_size", 1), **wishes)
+    env = BlockSelectionVectorEnv(rows * wishes.get("group_size", 1), **wishes)
     env.reset(seed=seed)
     return agent_class(env, seed=seed, **settings)
 

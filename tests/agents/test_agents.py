@@ -19,7 +19,7 @@ BILLED_BY_FORMULA = ("allocation", "magnitude", "wta_retrieval")
 
 @pytest.mark.parametrize("name", AGENTS)
 def test_every_agent_gives_masks_of_the_layers_own_shape_and_is_billed_for_choosing(name):
-    agent = make_agent(name, batch_size=16, **small(name))
+    agent = make_agent(name, rows=16, **small(name))
     observation = agent.simulator.begin()
     agent.begin_episode(agent.simulator)
     for layer, num_blocks in enumerate(agent.num_blocks):
@@ -54,7 +54,7 @@ def test_every_agent_learns_a_little_the_same_by_its_seed_and_hands_on_what_it_h
     for hears in (heard, []):
         # The global stream matters to no agent, and learning leaves it where it is.
         torch.rand(1 + len(masks))
-        agent = make_agent(name, batch_size=16, seed=3, **small(name))
+        agent = make_agent(name, rows=16, seed=3, **small(name))
         before = torch.get_rng_state()
         agent.learn(64, lambda images, scalars, hears=hears: hears.append((images, scalars)))
         masks.append(collect_rollout(agent.simulator, agent, stream(0, "test")).masks)
@@ -71,7 +71,7 @@ def test_every_agent_learns_a_little_the_same_by_its_seed_and_hands_on_what_it_h
         assert scalars["episode/return"] == pytest.approx(terms, abs=1e-4)
     assert bool(heard) == (agent.learns or agent.simulator.weights == "cotrain")
     # What it has learned goes into another one of the same settings, every number of it.
-    fresh = make_agent(name, batch_size=16, **small(name))
+    fresh = make_agent(name, rows=16, **small(name))
     fresh.load_parameters({key: value.clone() for key, value in agent.parameters().items()})
     for key, value in agent.parameters().items():
         assert torch.equal(fresh.parameters()[key], value), key
@@ -82,7 +82,7 @@ NOT_ON_LAYERS = ("act", "pondernet", "entropy_threshold")
 
 @pytest.mark.parametrize("name", [name for name in AGENTS if name not in NOT_ON_LAYERS])
 def test_every_agent_runs_on_uneven_layers_with_a_network_that_learns_along(name):
-    agent = make_agent(name, batch_size=16, env_settings=UNEVEN, **small(name))
+    agent = make_agent(name, rows=16, env_settings=UNEVEN, **small(name))
     network = [parameter.clone() for parameter in agent.simulator.network.parameters()]
     agent.update(collect_rollout(agent.simulator, agent, agent.generator))
     # The agent's own update leaves the network and its gradients alone.
@@ -222,6 +222,14 @@ REFUSED = [
     ("wta_retrieval", {"tables": 0}, "whole numbers of at least 1"),
     ("wta_retrieval", ON_UNITS, "several blocks to retrieve"),
     ("wta_retrieval", {"env_settings": CONV}, r"of fully\s+connected"),
+    ("sb3_ppo", {"n_steps": 3}, "multiple of the 2 steps"),
+    ("sb3_ppo", {"gamma": 0.99}, "expected gamma=1"),
+    ("sb3_ppo", {"stats_window_size": 1}, "at least the 2 rows"),
+    ("sb3_ppo", {"learning_rat": 0.1}, "did you mean 'learning_rate'"),
+    ("sb3_ppo", {"num_minibatches": 3}, "to divide the 4 steps"),
+    ("sb3_ppo", {"batch_size": 3}, "to divide the 4 steps"),
+    ("sb3_ppo", {"num_minibatches": 0}, "to divide the 4 steps"),
+    ("sb3_ppo", {"num_minibatches": 2, "batch_size": 2}, "leave one out"),
 ]
 
 

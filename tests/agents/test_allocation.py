@@ -137,9 +137,3 @@ def test_it_chooses_anew_when_the_network_has_learned():
     agent.learn(128)
     assert not torch.equal(agent.parameters()["weight"], before)
     assert agent.chosen_for[1] == 4
-
-
-def test_a_budget_that_pays_nothing_is_refused():
-    simulator = seeded(UNITS, weights="cotrain")
-    with pytest.raises(ValueError, match="what the cheapest offers cost"):
-        ConstrainedAllocation(simulator, cost_limit=1e-4).choose()

@@ -36,21 +36,21 @@ def test_cold_it_is_the_mask_of_the_k_highest(order, kept):
 
 
 def test_the_relaxation_cools_down():
-    agent, found = make_agent("gumbel", batch_size=4), []
+    agent, found = make_agent("gumbel", rows=4), []
     for agent.progress in (0.0, 0.5, 1.0):
         found.append(agent.temperature)
     assert found == pytest.approx([1.0, 0.5**0.5, 0.5])
 
 
 def test_a_noisy_coin_keeps_a_block_as_often_as_its_probability_says():
-    agent = make_agent("gumbel", batch_size=4)
+    agent = make_agent("gumbel", rows=4)
     scores = torch.tensor([[0.0, 1.5, -1.0]]).expand(20_000, -1)
     kept = (scores + agent.draw_noise(scores) > 0).float().mean(dim=0)
     torch.testing.assert_close(kept, scores[0].sigmoid(), atol=0.015, rtol=0)
 
 
 def test_an_update_uses_the_noise_that_drew_the_masks_and_forgets_it():
-    agent = make_agent("gumbel", batch_size=16)
+    agent = make_agent("gumbel", rows=16)
     rollout = collect_rollout(agent.simulator, agent, agent.generator)
     for layer, mask in enumerate(rollout.actions):
         noisy = agent.scores(rollout.observations[layer], layer) + agent.noise[layer]
@@ -61,7 +61,7 @@ def test_an_update_uses_the_noise_that_drew_the_masks_and_forgets_it():
 
 
 def test_the_bias_changes_which_blocks_are_kept_and_not_the_gradient_of_kept_ones():
-    plain, moved = (make_agent("topk", batch_size=16, bias_rate=rate) for rate in (0.0, 1e-9))
+    plain, moved = (make_agent("topk", rows=16, bias_rate=rate) for rate in (0.0, 1e-9))
     for agent in (plain, moved):
         agent.update(collect_rollout(agent.simulator, agent, agent.generator))
     for one, other in zip(plain.scores.parameters(), moved.scores.parameters(), strict=True):
@@ -74,10 +74,10 @@ def test_the_bias_changes_which_blocks_are_kept_and_not_the_gradient_of_kept_one
 
 
 def test_a_bias_is_in_states_and_without_a_rate_there_is_none():
-    agent, other = (make_agent("topk", batch_size=16, bias_rate=0.1) for _ in range(2))
+    agent, other = (make_agent("topk", rows=16, bias_rate=0.1) for _ in range(2))
     agent.learn(64)
     other.load_state(agent.state())
     assert agent.bias[0].abs().max() > 0.05
     assert torch.equal(agent.bias[0], other.bias[0])
-    plain = make_agent("topk", batch_size=16)
+    plain = make_agent("topk", rows=16)
     assert not [name for name in plain.parameters() if "bias." in name and "scores" not in name]

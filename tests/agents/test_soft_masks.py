@@ -87,13 +87,13 @@ def test_load_balance_is_one_for_even_use_and_n_where_one_block_does_all():
 
 
 def test_a_threshold_keeps_the_same_blocks_sampled_or_not():
-    agent = make_agent("straight_through", batch_size=16, sampling="threshold")
+    agent = make_agent("straight_through", rows=16, sampling="threshold")
     observation = agent.simulator.begin()
     assert torch.equal(agent.act(observation, 0, agent.generator), agent.act(observation, 0))
 
 
 def test_the_noise_of_top_k_ends_before_training_does():
-    agent = make_agent("topk", batch_size=64, num_kept=1)
+    agent = make_agent("topk", rows=64, num_kept=1)
     observation, agent.progress = agent.simulator.begin(), 0.6
     training, greedy = (
         as_mask(agent.act(observation, 0, draws), 4) for draws in (agent.generator, None)
@@ -214,7 +214,7 @@ def test_shared_blocks_are_kept_and_the_others_are_drawn_as_without_them(scores,
 
 @pytest.mark.parametrize("sampling", ["ordered", "independent"])
 def test_an_agent_with_a_shared_block_keeps_it_for_every_image(sampling):
-    agent = make_agent("rloo", batch_size=16, num_kept=2, shared_blocks=1, sampling=sampling)
+    agent = make_agent("rloo", rows=16, num_kept=2, shared_blocks=1, sampling=sampling)
     agent.learn(64)
     found = evaluate(agent.env, agent, split="validation")
     assert all(mask[:, 0].all() for mask in found.masks)
@@ -232,7 +232,7 @@ def test_normalised_advantages_point_the_way_of_leave_one_out(returns):
 
 
 def test_the_self_critical_baseline_is_the_return_of_the_most_probable_masks():
-    agent = make_agent("rloo", batch_size=16, num_kept=1, advantage="self_critical")
+    agent = make_agent("rloo", rows=16, num_kept=1, advantage="self_critical")
     rollout = collect_rollout(agent.simulator, agent, agent.generator)
     baseline = greedy_rewards(agent).flip(0).cumsum(0).flip(0)
     images = agent.simulator.indices
@@ -244,7 +244,7 @@ def test_the_self_critical_baseline_is_the_return_of_the_most_probable_masks():
 
 
 def test_the_number_kept_falls_from_all_to_k_in_training_and_is_k_when_judged():
-    agent = make_agent("rloo", batch_size=4, num_kept=1, dense_share=0.25, anneal_share=0.5)
+    agent = make_agent("rloo", rows=4, num_kept=1, dense_share=0.25, anneal_share=0.5)
     observation = agent.simulator.begin()
     found = []
     for agent.progress in (0.0, 0.24, 0.25, 0.6, 0.75, 1.0):
@@ -254,7 +254,7 @@ def test_the_number_kept_falls_from_all_to_k_in_training_and_is_k_when_judged():
 
 
 def test_while_every_block_is_kept_the_policy_learns_nothing_but_the_bonus():
-    agent = make_agent("rloo", batch_size=8, num_kept=1, dense_share=1.0, diversity_weight=0.0)
+    agent = make_agent("rloo", rows=8, num_kept=1, dense_share=1.0, diversity_weight=0.0)
     before = [p.clone() for p in agent.scores.parameters()]
     agent.learn(8 * 4)
     after = agent.scores.parameters()

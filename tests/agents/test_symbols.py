@@ -12,20 +12,12 @@ from ccenv.agents.systems.hash_routing import Hash, balanced_table
 from ccenv.base.masks import as_mask
 from ccenv.base.registry import resolve
 from ccenv.base.seeding import stream
-from ccenv.data import Split
 from ccenv.deploy.export import SkippingClassifier
 from ccenv.mdp.observations import LAST_SYMBOLS
 from tests.agents.probes import seeded
+from tests.ccenv.episodes import NUM_SYMBOLS
 
-NUM_SYMBOLS = 7
 WITH_EMBEDDINGS = ["actor_critic", "disarm", "gumbel", "rloo", "straight_through", "topk"]
-
-
-def windows(split):
-    """Windows of 6 symbols, the smaller ones more frequent; the label is the last."""
-    draws = torch.rand(600, 6, generator=stream(len(split), "windows"))
-    tokens = (draws.square() * NUM_SYMBOLS).long()
-    return Split(tokens, tokens[:, -1].clone(), NUM_SYMBOLS)
 
 
 OWN = {"num_blocks": 4, "block_size": 3, "look_tokens": 2}
@@ -33,7 +25,7 @@ OWN = {"num_blocks": 4, "block_size": 3, "look_tokens": 2}
 
 def make(rows=12, **more):
     given = {
-        "dataset": f"{__name__}:windows",
+        "dataset": "tests.ccenv.episodes:windows",
         "network": "bytes",
         "network_kwargs": OWN,
         "weights": "cotrain",

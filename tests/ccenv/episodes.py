@@ -7,6 +7,7 @@ import torch
 
 from ccenv.base.masks import random_mask
 from ccenv.base.seeding import stream
+from ccenv.data import Split
 from ccenv.simulator.simulator import Simulator
 
 # Co-trained weights need no pre-training; layers, blocks and classes are all of different numbers.
@@ -74,6 +75,16 @@ def episode(simulator, masks, indices=None):
 def walked(simulator, masks):
     """Steps of an episode of the first images."""
     return episode(simulator, masks, torch.arange(len(masks[0])))[1]
+
+
+NUM_SYMBOLS = 7
+
+
+def windows(split):
+    """Windows of 6 symbols, the smaller ones more frequent; the label is the last."""
+    draws = torch.rand(600, 6, generator=stream(len(split), "windows"))
+    tokens = (draws.square() * NUM_SYMBOLS).long()
+    return Split(tokens, tokens[:, -1].clone(), NUM_SYMBOLS)
 
 
 class InThread:

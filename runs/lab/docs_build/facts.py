@@ -1,7 +1,9 @@
 """Tables of the reference pages: names, settings, meanings -> Markdown, from the code alone."""
 
+import ast
 import functools
 import inspect
+import itertools
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import fields
@@ -17,6 +19,7 @@ from ccenv.data import Split
 from ccenv.envs import ENVIRONMENTS
 from ccenv.envs.infos import INFO_KEYS
 from ccenv.mdp import observations
+from ccenv.mdp.dynamics import StepOutcome
 from ccenv.mdp.observations import make_observer
 from ccenv.networks import NETWORKS
 from ccenv.networks.core.arguments import MLP_SIZES, takes_features
@@ -152,6 +155,20 @@ def rewards() -> str:
     return grid(["reward", "formula", "range", *heads, "reward_kwargs"], rows)
 
 
+def outcome() -> str:
+    """What a reward reads: the fields of an outcome, then its properties, in their own words."""
+    (definition,) = ast.parse(inspect.getsource(StepOutcome)).body
+    assert isinstance(definition, ast.ClassDef)
+    said = {}
+    for part, below in itertools.pairwise(definition.body):
+        if isinstance(part, ast.AnnAssign) and isinstance(below, ast.Expr):
+            said[ast.unparse(part.target)] = ast.literal_eval(below.value)
+        elif isinstance(below, ast.FunctionDef):
+            said[below.name] = ast.get_docstring(below)
+    rows = [[code(name), " ".join(text.split()).removesuffix(".")] for name, text in said.items()]
+    return grid(["field", "what"], rows)
+
+
 def networks() -> str:
     """Every network with its own sizes; nothing is built, so that no weights need to be here."""
     rows = []
@@ -283,6 +300,7 @@ FACTS: dict[str, Callable[[], str]] = {
     "mdp": mdp,
     "agents": agents,
     "rewards": rewards,
+    "outcome": outcome,
     "networks": networks,
     "observations": observation_kinds,
     "observation sizes": observation_sizes,

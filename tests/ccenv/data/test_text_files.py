@@ -10,12 +10,6 @@ import torch
 from ccenv.data import SPLITS, load_split
 from ccenv.data.texts import files as text_files
 from ccenv.data.texts import windows as text
-from ccenv.data.texts.files import (
-    LIBRARY_SIZES,
-    library_texts,
-    text_path,
-    texts_of,
-)
 
 
 def write(folder, files):
@@ -35,7 +29,7 @@ def test_one_file_is_cut_in_nine_tenths_and_two_twentieths(root, name):
     write(root, {"book.txt": content})
     found = {split: load_split(name, split) for split in SPLITS}
     assert [len(found[split]) for split in SPLITS] == [1080 - 24, 60 - 24, 60 - 24]
-    assert parts_of(texts_of(root / "book.txt", name)) == [
+    assert parts_of(text_files.texts_of(root / "book.txt", name)) == [
         content[:1080],
         content[1080:1140],
         content[1140:],
@@ -49,14 +43,14 @@ def test_files_of_a_folder_are_split_in_the_order_of_their_paths(root):
     test = b"".join(ordered[19::20])
     validation = b"".join(ordered[18::20])
     train = b"".join(c for i, c in enumerate(ordered) if i % 20 < 18)
-    assert parts_of(texts_of(root / "notes", "notes")) == [train, validation, test]
+    assert parts_of(text_files.texts_of(root / "notes", "notes")) == [train, validation, test]
     assert len(load_split("notes", "test")) == len(test) - 24
 
 
 def test_a_folder_of_few_files_is_cut_as_one(root):
     write(root / "notes", {"b": b"b" * 700, "a": b"a" * 500})
     whole = b"a" * 500 + b"b" * 700
-    assert b"".join(parts_of(texts_of(root / "notes", "notes"))) == whole
+    assert b"".join(parts_of(text_files.texts_of(root / "notes", "notes"))) == whole
     assert len(load_split("notes", "train")) == 1080 - 24
 
 
@@ -82,22 +76,22 @@ def test_what_is_shorter_than_a_window_or_empty_is_refused_by_name(root):
 
 def test_a_folder_with_an_image_is_none_of_text_and_neither_is_the_root(root):
     write(root / "flowers", {"rose/1.PNG": b"x", "notes.txt": b"y"})
-    assert text_path(root, "flowers") is None
-    assert text_path(root, "") is None
-    assert text_path(root, "nothing") is None
+    assert text_files.text_path(root, "flowers") is None
+    assert text_files.text_path(root, "") is None
+    assert text_files.text_path(root, "nothing") is None
     with pytest.raises(ValueError, match="unknown dataset 'nothing'"):
         load_split("nothing", "train")
 
 
 def test_without_a_folder_python_text_is_the_library_that_runs(root):
-    texts = library_texts()
+    texts = text_files.library_texts()
     if texts is None:
         pytest.skip("this Python has no sources of its library")
     files = [file for part in texts.files for file in part]
     assert len(set(files)) == len(files)
     for file in files:
         assert file.suffix == ".py"
-        assert LIBRARY_SIZES[0] <= file.stat().st_size <= LIBRARY_SIZES[1]
+        assert text_files.LIBRARY_SIZES[0] <= file.stat().st_size <= text_files.LIBRARY_SIZES[1]
     assert not [f for f in files if {"lib2to3", "site-packages"} & set(f.parts)]
     test = load_split("python_text", "test")
     assert len(test) == sum(file.stat().st_size for file in texts.files[2]) - 24
@@ -137,16 +131,10 @@ def test_a_damaged_packed_text_is_refused_by_name(root):
     assert len(load_split("poems", "test")) == 400 - 24
     (root / "poems" / "test.txt.xz").write_bytes(packed[:-20])
     with pytest.raises(ValueError, match=r"whole file .*test\.txt\.xz, got a damaged one"):
-        texts_of(root / "poems", "poems").read("test")
+        text_files.texts_of(root / "poems", "poems").read("test")
 
 
 def test_without_sources_it_says_what_to_put_where(root, monkeypatch):
     monkeypatch.setattr(text_files, "library_texts", lambda: None)
     with pytest.raises(FileNotFoundError, match=r"python_text/train\.txt"):
         text.python_text("train")
-
-
-@pytest.fixture
-def root(tmp_path, monkeypatch):
-    monkeypatch.setenv("CCENV_DATA", str(tmp_path / "data"))
-    return tmp_path / "data"

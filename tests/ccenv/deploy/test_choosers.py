@@ -22,8 +22,7 @@ from ccenv.mdp.dynamics import initial, transition
 from ccenv.mdp.observations import LAST_SYMBOLS
 from ccenv.runs.config.sweep import Cell, Sweep
 from ccenv.runs.lab.benchmarks import front_times
-from tests.agents.test_symbols import NUM_SYMBOLS, windows
-from tests.ccenv.episodes import seeded
+from tests.ccenv.episodes import NUM_SYMBOLS, seeded
 
 ROWS = 48
 PIXELS = {"num_blocks": (6, 4)}
@@ -63,7 +62,7 @@ OF_UNITS = [
 
 
 TEXT = {
-    "dataset": f"{windows.__module__}:windows",
+    "dataset": "tests.ccenv.episodes:windows",
     "network": "bytes",
     "network_kwargs": {"num_blocks": [6, 4], "block_size": 3, "look_tokens": 3},
     "weights": "cotrain",

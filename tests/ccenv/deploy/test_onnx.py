@@ -3,10 +3,8 @@
 import pytest
 import torch
 
-from ccenv.agents.reinforce import Reinforce
-from ccenv.agents.systems.topk import TopK
-from ccenv.base.seeding import stream
-from ccenv.data import Split, load_split
+from ccenv.agents import AGENTS
+from ccenv.data import load_split
 from ccenv.deploy.export import SkippingClassifier
 from ccenv.deploy.masked_form import form_of
 from ccenv.deploy.onnx_file import Session, agreement, as_program, write_onnx
@@ -26,9 +24,9 @@ HEADS = {
 WHOLE = {"network": "small_conv", "network_kwargs": {"channels": (4,), "units": (8,)}}
 
 
-def classifier_of(agent, **settings):
+def classifier_of(name, **settings):
     simulator = seeded(8, **({"dataset": "digits", "weights": "cotrain"} | settings))
-    return SkippingClassifier.from_agent(agent(simulator, seed=0))
+    return SkippingClassifier.from_agent(AGENTS[name](simulator, seed=0))
 
 
 @pytest.mark.parametrize(
@@ -44,7 +42,7 @@ def classifier_of(agent, **settings):
     ],
 )
 def test_a_file_answers_as_its_classifier_on_the_same_draws(settings, branches, tmp_path):
-    classifier = classifier_of(Reinforce, **settings)
+    classifier = classifier_of("reinforce", **settings)
     images, _ = load_split("digits", "test").batch(torch.arange(40))
     path = tmp_path / "file.onnx"
     form = write_onnx(classifier, path, "sampled", skips=bool(branches))
@@ -61,16 +59,10 @@ def test_a_file_answers_as_its_classifier_on_the_same_draws(settings, branches, 
 
 def test_what_no_graph_holds_is_refused(tmp_path):
     classifier = classifier_of(
-        TopK, network="conv", network_kwargs={"channels": (4,), "strides": (1,), "num_blocks": 2}
+        "topk", network="conv", network_kwargs={"channels": (4,), "strides": (1,), "num_blocks": 2}
     )
     with pytest.raises(ValueError, match=r"residual units.*BlockConv2d"):
         write_onnx(classifier, tmp_path / "file.onnx", skips=True)
-
-
-def short_texts(split):
-    """Windows of three symbols."""
-    generator = stream(len(split), "texts")
-    return Split(torch.randint(4, (40, 3), generator=generator), torch.arange(40) % 4, 4)
 
 
 class Looks(GatedMLP):
@@ -83,13 +75,13 @@ class Looks(GatedMLP):
 
 
 def test_a_network_that_looks_at_values_is_refused_in_one_line(tmp_path, capfd):
-    form = form_of(classifier_of(Reinforce, num_blocks=(2,), block_size=4))
+    form = form_of(classifier_of("reinforce", num_blocks=(2,), block_size=4))
     form.network.__class__ = Looks
     form.lower, form.open_batch = by_steps, False
     with pytest.raises(ValueError, match="Looks as a graph: expected operations on tensors alone"):
         as_program(form)
     # Torch prints the whole graph where a number of it is unknown.
-    words = classifier_of(Reinforce, dataset=short_texts, network="skip_gru")
+    words = classifier_of("reinforce", dataset="tests.ccenv.episodes:windows", network="skip_gru")
     with pytest.raises(ValueError, match="SkipGRU as a graph: expected operations"):
         write_onnx(words, tmp_path / "words.onnx")
     assert "def forward" not in "".join(capfd.readouterr())

@@ -6,22 +6,14 @@ import pickle
 import gymnasium as gym
 import numpy as np
 import pytest
-import torch
 from gymnasium.envs.registration import EnvSpec
 from gymnasium.utils.env_checker import check_env
 from stable_baselines3.common.env_checker import check_env as sb3_check_env
-from torch import nn
 
 import ccenv
 from ccenv.data import load_split
 from ccenv.envs.actions import ActionView, VectorActionView
 from ccenv.envs.stable_baselines import ActionViewVecEnv, BlockSelectionVecEnv
-from ccenv.networks.core.abilities import OwnWeights
-from ccenv.networks.core.exit_state import Exit
-from ccenv.networks.core.sequential import GatedSequential
-from ccenv.networks.stages.linear import BlockLinear
-from ccenv.networks.vision.conv import BlockConv2d
-from ccenv.networks.vision.residual import ResidualUnit
 from ccenv.tasks.probe import PROBE_SETTINGS
 from tests.ccenv.episodes import DOCUMENTS, EXPERTS, STALENESS, UNEVEN
 
@@ -31,22 +23,9 @@ MODES = ("SAME_STEP", "NEXT_STEP", "DISABLED")
 PROBE = PROBE_SETTINGS
 
 
-def mixed(input_shape=(1, 8, 8), num_classes=10):
-    """Groups of channels, an exit, a unit and neighbouring units."""
-    side = input_shape[1]
-    parts = {
-        "groups": BlockConv2d(input_shape[0], 8, 3, 4, stride=2),
-        "exit": Exit(nn.Sequential(nn.Flatten(), nn.Linear(8 * side**2 // 4, num_classes))),
-        "unit": ResidualUnit(nn.Sequential(nn.Conv2d(8, 8, 3, padding=1), nn.ReLU())),
-        "units": BlockLinear(8 * side**2 // 4, 3, 4),
-    }
-    example = torch.zeros(1, *input_shape)
-    network = GatedSequential(nn.Identity(), parts, nn.Linear(12, num_classes), example)
-    network.abilities += (OwnWeights,)
-    return network
-
-
-MIXED = {"dataset": "digits", "network": f"{__name__}:mixed"}
+VIT = {"depth": 1, "dim": 12, "num_heads": 3, "num_groups": 4, "patch_size": 4}
+HEADS = {"dataset": "digits", "network": "vit", "network_kwargs": VIT, "weights": "cotrain"}
+EXITS = HEADS | {"network": "early_exit", "network_kwargs": {"channels": [4], "units": [8, 6]}}
 TEXT = STALENESS | {
     "dataset": "python_bundled@6",
     "network": "skip_gru",
@@ -70,7 +49,8 @@ OF_REWARDS = ("potential", "lagrangian", "latency", "vector")
 CASES = {
     "uneven layers": (UNEVEN, BITS),
     "groups": (UNEVEN | {"group_size": 2, "observation": "summary"}, BITS),
-    "unequal gates": (MIXED, BITS),
+    "unequal gates": (HEADS, BITS),
+    "exits": (EXITS, BITS),
     "gate values": (EXPERTS | {"action": "weight"}, BITS),
     "values of layers": (UNEVEN | {"action": "weight"}, BITS),
     "prices": (PROBE | {"context": PRICES}, BITS),
@@ -84,7 +64,7 @@ CASES = {
     "oblivious": (UNEVEN | {"oblivious": [2, 3], "context": PRICES}, BITS),
     **{f"reward {name}": (PROBE | {"reward": name}, BITS) for name in OF_REWARDS},
     **{f"probe by {name}": (PROBE, code) for name, code in CODES.items()},
-    **{f"unequal gates by {name}": (MIXED, CODES[name]) for name in ("box of coins", "menu")},
+    **{f"unequal gates by {name}": (HEADS, CODES[name]) for name in ("box of coins", "menu")},
 }
 """What is wanted -> settings of the environment, and the code of its actions."""
 

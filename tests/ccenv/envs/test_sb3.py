@@ -224,24 +224,6 @@ def test_settings_follow_from_layers_and_rows(agent_class):
     assert make_agent(agent_class, gae_lambda=0.9, n_steps=6).model.n_steps == 6
 
 
-BAD_SETTINGS = {
-    "cuts episodes": ({"n_steps": 3}, "multiple of the 2 steps"),
-    "discounts": ({"gamma": 0.99}, "expected gamma=1"),
-    "short window": ({"stats_window_size": 4}, "at least the 16 rows"),
-    "unknown": ({"learning_rat": 0.1}, "did you mean 'learning_rate'"),
-    "rest": ({"num_minibatches": 5}, "to divide the 32 steps"),
-    "rest of SB3's": ({"batch_size": 5}, "to divide the 32 steps"),
-    "none": ({"num_minibatches": 0}, "to divide the 32 steps"),
-    "both": ({"num_minibatches": 2, "batch_size": 16}, "leave one out"),
-}
-
-
-@pytest.mark.parametrize(("given", "message"), BAD_SETTINGS.values(), ids=BAD_SETTINGS)
-def test_a_setting_that_would_spoil_learning_is_refused_with_what_to_do(given, message):
-    with pytest.raises(ValueError, match=message):
-        make_agent(PPOAgent, **given)
-
-
 def test_trpo_without_its_library_names_the_command_that_installs_it(monkeypatch):
     real = builtins.__import__
 

@@ -9,14 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from ccenv.mask_table import exact
-from ccenv.mask_table.exact import (
-    Outcomes,
-    gradient,
-    optimum,
-    regret,
-    rewards,
-    value,
-)
+from ccenv.mask_table.exact import Outcomes, optimum, value
 from ccenv.mask_table.fronts import front, oracle_errors
 
 MASKS = np.array(list(itertools.product([False, True], repeat=3)))
@@ -57,7 +50,7 @@ def test_value_and_gradient_are_those_that_a_hand_finds(p, price):
     np.testing.assert_allclose(value(by_hand(), price, keep=p), right - price * cost, atol=1e-12)
     slopes = np.array([[1, 0, 0], [0, 1 - 2 * c, 1 - 2 * b], [0, 0, 0]])
     wanted = slopes - price * np.array([0.25, 0.25, 0.5])
-    np.testing.assert_allclose(gradient(by_hand(), price, p), wanted, atol=1e-12)
+    np.testing.assert_allclose(exact.gradient(by_hand(), price, p), wanted, atol=1e-12)
 
 
 @given(seed=SEEDS, keep=KEEP, price=st.floats(0, 2))
@@ -72,7 +65,7 @@ def test_independent_keep_probabilities_are_a_distribution_over_masks(seed, keep
 def test_a_certain_policy_earns_its_masks_reward(seed, price):
     outcomes = random_outcomes(seed)
     numbers = np.random.default_rng(seed).integers(8, size=4)
-    earned = rewards(outcomes, price)[np.arange(4), numbers]
+    earned = exact.rewards(outcomes, price)[np.arange(4), numbers]
     assert np.array_equal(value(outcomes, price, numbers=numbers), earned)
     certain = MASKS[numbers].astype(float)
     np.testing.assert_allclose(value(outcomes, price, keep=certain), earned, atol=1e-12)
@@ -81,8 +74,8 @@ def test_a_certain_policy_earns_its_masks_reward(seed, price):
 @given(seed=SEEDS, keep=KEEP, price=st.floats(0, 2))
 def test_no_policy_earns_more_than_the_optimum_which_has_no_regret(seed, keep, price):
     outcomes = random_outcomes(seed, kind="bits")
-    assert (regret(outcomes, price, keep=keep) >= -1e-12).all()
-    assert not regret(outcomes, price, numbers=optimum(outcomes, price).numbers).any()
+    assert (exact.regret(outcomes, price, keep=keep) >= -1e-12).all()
+    assert not exact.regret(outcomes, price, numbers=optimum(outcomes, price).numbers).any()
 
 
 @given(
@@ -90,7 +83,7 @@ def test_no_policy_earns_more_than_the_optimum_which_has_no_regret(seed, keep, p
 )
 def test_the_gradient_is_a_finite_difference(seed, keep, u):
     outcomes = random_outcomes(seed)
-    by_logit = gradient(outcomes, 0.5, keep, of="logits")[:, u]
+    by_logit = exact.gradient(outcomes, 0.5, keep, of="logits")[:, u]
     logits, h = np.log(keep / (1 - keep)), 1e-5
 
     def moved(by):
@@ -102,10 +95,10 @@ def test_the_gradient_is_a_finite_difference(seed, keep, u):
 
 def test_inputs_are_worked_through_in_parts_of_any_size(monkeypatch):
     outcomes, keep = random_outcomes(1), np.random.default_rng(1).random((4, 3))
-    whole = value(outcomes, 1.0, keep=keep), gradient(outcomes, 1.0, keep)
+    whole = value(outcomes, 1.0, keep=keep), exact.gradient(outcomes, 1.0, keep)
     monkeypatch.setattr(exact, "PART", 8)
     assert np.array_equal(whole[0], value(outcomes, 1.0, keep=keep))
-    assert np.array_equal(whole[1], gradient(outcomes, 1.0, keep))
+    assert np.array_equal(whole[1], exact.gradient(outcomes, 1.0, keep))
 
 
 @pytest.mark.parametrize(
@@ -134,7 +127,7 @@ def test_of_a_menu_only_masks_can_be_drawn():
     menu = Outcomes(np.eye(3, dtype=bool), np.arange(3.0), np.arange(3), None)
     assert value(menu, 0.0, masks=np.full(3, 1 / 3)).tolist() == pytest.approx([1 / 3] * 3)
     with pytest.raises(ValueError, match="table of all masks"):
-        gradient(menu, 0.0, [0.5])
+        exact.gradient(menu, 0.0, [0.5])
 
 
 @given(seed=SEEDS, share=st.floats(0, 1))

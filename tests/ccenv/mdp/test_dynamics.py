@@ -21,7 +21,6 @@ from ccenv.rewards import REWARDS
 from ccenv.simulator.evaluate import evaluate
 from ccenv.simulator.rollout import collect_rollout
 from ccenv.simulator.simulator import Simulator
-from ccenv.sparse.buffers import kept_memory
 from ccenv.tasks.probe import PROBE_SETTINGS
 from tests.ccenv.episodes import episode, masks_for, seeded
 
@@ -472,16 +471,3 @@ def test_a_bill_of_ones_own_is_asked_for():
     macs, layer_cost, _ = add_macs(network, 0, state.hidden, everything, state.macs)
     assert macs.tolist() == [2 * network.dense_macs] * 2
     assert layer_cost.tolist() == [2.0, 2.0]
-
-
-def test_memory_is_kept_for_later_tensors_where_torch_would_begin_it_and_only_once_it_is_free():
-    first = kept_memory(1024, 300).fill_(1)
-    view, place = first.numpy()[5:], first.data_ptr()
-    del first
-    second = kept_memory(1024, 300).fill_(2)
-    assert second.data_ptr() != place
-    assert (view == 1).all()
-    assert not place % 64
-    assert not second.data_ptr() % 64
-    del view
-    assert kept_memory(1024, 300).data_ptr() == place

@@ -140,13 +140,6 @@ def test_a_model_with_an_operation_that_nobody_knows_is_refused_by_name():
         gateable(inner, x)
 
 
-class Spectral(nn.Module):
-    """Adds a spectrum."""
-
-    def forward(self, x):
-        return x + torch.fft.fft(x).real
-
-
 def test_check_network_refuses_a_bill_that_cannot_be_counted():
     network = GatedSequential(
         nn.Linear(8, 8),
@@ -155,7 +148,7 @@ def test_check_network_refuses_a_bill_that_cannot_be_counted():
         rand(1, 8),
     )
     check_network(network, rand(2, 8))
-    network.head = nn.Sequential(Spectral(), nn.Linear(8, 3))
+    network.head = nn.Sequential(Around(spectrum), nn.Linear(3, 3))
     with pytest.raises(UncountedError, match=r"aten\._fft_r2c in Sequential.0"):
         check_network(network, rand(2, 8))
 

@@ -13,12 +13,6 @@ from ccenv.networks.core.mlp import GatedMLP
 from ccenv.networks.core.protocol import dense_forward
 from ccenv.networks.learning import distillation
 from ccenv.networks.learning import training as weights
-from ccenv.networks.learning.distillation import (
-    DistillingTrainer,
-    copy_weights,
-    dense_teacher,
-    make_trainer,
-)
 from ccenv.networks.learning.training import CoTrainer, Pretraining, Teaching
 from ccenv.simulator.simulator import Simulator
 
@@ -53,7 +47,7 @@ def all_kept(images, blocks):
 def test_a_network_that_answers_like_its_teacher_learns_nothing_from_it(seed):
     teacher, student = network_of(seed), network_of(seed)
     teaching = Teaching(teacher_units=16, distill_weight=1.0)
-    trainer = DistillingTrainer(student, teacher, teaching, weight_decay=0.0)
+    trainer = distillation.DistillingTrainer(student, teacher, teaching, weight_decay=0.0)
     images, labels = batch(seed)
     loss = torch.nn.functional.cross_entropy(
         dense_forward(student, images), trainer.targets(images, labels)
@@ -70,7 +64,7 @@ def test_a_network_that_answers_like_its_teacher_learns_nothing_from_it(seed):
 def test_targets_are_probabilities_between_label_and_teacher(seed, weight, temperature, size):
     teacher = network_of(seed)
     teaching = Teaching(16, weight, temperature)
-    trainer = DistillingTrainer(network_of(seed + 1), teacher, teaching)
+    trainer = distillation.DistillingTrainer(network_of(seed + 1), teacher, teaching)
     images, labels = batch(seed, size)
     targets = trainer.targets(images, labels)
     torch.testing.assert_close(targets.sum(dim=1), torch.ones(size))
@@ -81,14 +75,14 @@ def test_targets_are_probabilities_between_label_and_teacher(seed, weight, tempe
 
 def test_a_teacher_is_trained_once_and_then_read(cache, monkeypatch):
     split = load_split("digits", "train")
-    first = dense_teacher((8,), split, "tanh")
+    first = distillation.dense_teacher((8,), split, "tanh")
     monkeypatch.setattr(weights, "tqdm", lambda *_, **__: pytest.fail("got a training"))
-    second = dense_teacher((8,), split, "tanh")
+    second = distillation.dense_teacher((8,), split, "tanh")
     assert len(list(cache.glob("teacher-*.safetensors"))) == 1
     for one, other in zip(first.parameters(), second.parameters(), strict=True):
         assert torch.equal(one, other)
     with pytest.raises(pytest.fail.Exception, match="got a training"):
-        dense_teacher((9,), split, "tanh")
+        distillation.dense_teacher((9,), split, "tanh")
     images, labels = split.batch(torch.arange(400))
     assert (dense_forward(first, images).argmax(dim=1) == labels).float().mean() > 0.3
     assert not any(value.requires_grad for value in first.parameters())
@@ -100,9 +94,9 @@ def test_a_warm_start_is_the_teacher_cut_into_blocks(cache):
     network = build_network(
         GatedMLP, 3, in_features=64, num_blocks=(4,), block_size=4, num_classes=10
     )
-    trainer = make_trainer(network, split, asked)
+    trainer = distillation.make_trainer(network, split, asked)
     images, _ = split.batch(torch.arange(9))
-    teacher = dense_teacher((16,), split, "tanh")
+    teacher = distillation.dense_teacher((16,), split, "tanh")
     torch.testing.assert_close(
         network(images, all_kept(images, 4)).detach(), dense_forward(teacher, images)
     )
@@ -111,7 +105,7 @@ def test_a_warm_start_is_the_teacher_cut_into_blocks(cache):
 
 def test_a_warm_start_by_other_widths_is_refused():
     with pytest.raises(ValueError, match="teacher_units whose layers"):
-        copy_weights(network_of(0, size=8), network_of(0, size=4))
+        distillation.copy_weights(network_of(0, size=8), network_of(0, size=4))
 
 
 def test_the_same_seed_is_the_same_lesson(cache):
@@ -125,4 +119,4 @@ def test_the_same_seed_is_the_same_lesson(cache):
             simulator.step(torch.ones(8, 4, dtype=torch.bool))
             losses.append(simulator.update_network()["network_loss"])
     assert losses[:3] == losses[3:]
-    assert isinstance(simulator.trainer, DistillingTrainer)
+    assert isinstance(simulator.trainer, distillation.DistillingTrainer)

@@ -1,7 +1,6 @@
 """Every network of the table in the environment: episodes, agents, views, export, resume."""
 
 import copy
-import dataclasses
 
 import gymnasium as gym
 import numpy as np
@@ -12,8 +11,6 @@ from stable_baselines3.common.env_checker import check_env
 import ccenv
 from ccenv.agents import AGENTS
 from ccenv.base.masks import full_mask
-from ccenv.base.seeding import stream
-from ccenv.data import Split
 from ccenv.deploy.export import SkippingClassifier
 from ccenv.deploy.fused.classifier import reads_symbols
 from ccenv.deploy.short_walk import why_not_short
@@ -24,27 +21,16 @@ from ccenv.rewards import REWARDS
 from ccenv.simulator.resume import restore_simulator, simulator_state
 from ccenv.simulator.simulator import Simulator
 from tests.ccenv.episodes import episode, masks_for, same_weights, seeded
-from tests.ccenv.networks.tiny import LLAMA as TINY_LLAMA
+from tests.ccenv.networks.tiny import LLAMA, PATCHES
 from tests.ccenv.networks.tiny import NETWORKS as TINY
-from tests.ccenv.networks.tiny import PATCHES
 
 FULLY_CONNECTED = ("mlp", "mlp-dropout-0.2", "mlp-dropout-0.5", "probe")
 """Networks whose sizes are settings of the environment: tested with it."""
 COUNTED = ("ngram",)
 """Networks without weights to learn, which are tested by themselves."""
 
-NUM_SYMBOLS = 11
 
-
-def windows(split):
-    """Token windows of 6 whose label is their last symbol but one."""
-    generator = stream(len(split), "windows")
-    tokens = torch.randint(0, NUM_SYMBOLS, (200, 6), generator=generator)
-    return Split(tokens, tokens[:, -2].clone(), NUM_SYMBOLS)
-
-
-TEXT = {"dataset": f"{__name__}:windows"}
-LLAMA = dataclasses.replace(TINY_LLAMA, vocabulary=NUM_SYMBOLS)
+TEXT = {"dataset": "tests.ccenv.episodes:windows"}
 PRUNED = {"weights_kwargs": {"schedule_updates": 4}}
 NEEDS = {
     "bytes": {"network_kwargs": {"num_blocks": 4, "block_size": 4}},
@@ -85,11 +71,6 @@ def settings_of(name, **more):
 
 def make(name, rows=8, **more):
     return seeded(rows, **settings_of(name, **more))
-
-
-def test_every_network_is_tried_here_or_with_the_environment():
-    missing = set(NETWORKS) - {*SMALL, *TESTED_ELSEWHERE}
-    assert not missing, f"give tests/ccenv/networks/tiny.py a small version of {missing}"
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,7 @@ import math
 import pytest
 import torch
 
-from ccenv.agents.reference_policies import BlockDropout
-from ccenv.agents.systems.entropy_threshold import EntropyThreshold
+from ccenv.agents import AGENTS
 from ccenv.networks.core.protocol import forward
 from ccenv.networks.text.patches import PatchModel
 from ccenv.simulator.rollout import walk
@@ -153,7 +152,7 @@ def simulator_of(rows=80, learning_rate=0.002, **sizes):
 
 def refreshed(simulator, threshold):
     """Masks and nll of test positions under a threshold."""
-    agent = EntropyThreshold(simulator, threshold=threshold)
+    agent = AGENTS["entropy_threshold"](simulator, threshold=threshold)
     test = simulator.on_split("test", 200)
     _, _, steps = walk(test, agent, None, torch.arange(200))
     return steps[-1].outcome.mask[:, 0], -steps[-1].outcome.log_likelihood
@@ -161,7 +160,7 @@ def refreshed(simulator, threshold):
 
 def test_the_threshold_on_the_entropy_moves_refreshes_without_training(prose):
     simulator = simulator_of()
-    EntropyThreshold(simulator).learn(80 * 4)
+    AGENTS["entropy_threshold"](simulator).learn(80 * 4)
     test = simulator.on_split("test", 200)
     most = math.log(test.data.num_classes)
     masks = [refreshed(simulator, threshold)[0] for threshold in (-1.0, 1.0, most + 0.1)]
@@ -169,13 +168,15 @@ def test_the_threshold_on_the_entropy_moves_refreshes_without_training(prose):
     assert torch.equal(masks[0], place % 5 != 4)
     assert not masks[2].any()
     assert not (masks[1] & ~masks[0]).any()
-    _, _, steps = walk(test, BlockDropout(test, keep_probability=0.0), None, torch.arange(200))
+    _, _, steps = walk(
+        test, AGENTS["block_dropout"](test, keep_probability=0.0), None, torch.arange(200)
+    )
     assert torch.equal(refreshed(simulator, most + 0.1)[1], -steps[-1].outcome.log_likelihood)
 
 
 def test_while_it_learns_earlier_positions_refresh_at_the_wanted_rate(prose):
     simulator = simulator_of(400, 1e-5)
-    agent = EntropyThreshold(simulator, target_rate=0.3)
+    agent = AGENTS["entropy_threshold"](simulator, target_rate=0.3)
     agent.learn(400 * 3)
     rule, seen = simulator.earlier, []
     simulator.earlier = lambda *given: seen.append(rule(*given)) or seen[-1]

@@ -7,6 +7,8 @@ import pytest
 import torch
 
 from ccenv.data import load_split
+from ccenv.networks.core.check import bill_of
+from ccenv.networks.core.protocol import forward
 from ccenv.tasks.probe import probe_exit, probe_network, probe_residual
 from tests.agents.probes import block_masks, exit_masks, unit_masks
 
@@ -31,11 +33,8 @@ def probe_of(name, split, count):
 
 def tried(network, images, masks):
     """Answers [batch] and share of the dense network's MACs [batch]."""
-    hidden, spent = network.start(images), torch.zeros(len(images))
-    for gate, mask in enumerate(masks):
-        spent += network.macs(gate, hidden, mask)
-        hidden = network.step(gate, hidden, mask)
-    return network.logits(hidden).argmax(dim=1), spent / network.dense_macs
+    spent = sum(bill_of(network, images, masks)).float()
+    return forward(network, images, masks).argmax(dim=1), spent / network.dense_macs
 
 
 @every_probe

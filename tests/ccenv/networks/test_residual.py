@@ -13,7 +13,6 @@ from ccenv.base.seeding import stream
 from ccenv.networks.core.arguments import build_network
 from ccenv.networks.core.inference_copy import NORMS, packed
 from ccenv.networks.core.protocol import dense_forward
-from ccenv.networks.core.stage import put_rows, take_rows
 from ccenv.networks.vision.residual import PaddedShortcut, ResidualUnit
 from tests.ccenv.networks.tiny import built, inputs_of
 
@@ -67,20 +66,6 @@ def test_a_unit_is_its_formula_with_its_gradients(
     with torch.no_grad():
         unit(x, mask, None, weights)
     assert torch.equal(x, before)
-
-
-@pytest.mark.parametrize("layout", LAYOUTS)
-def test_rows_are_gathered_and_put_back_in_their_order_of_memory(layout):
-    x = torch.randn(5, 4, 3, 3).contiguous(memory_format=layout)
-    rows = torch.tensor([3, 0])
-    some = take_rows(x, rows)
-    assert torch.equal(some, x[rows])
-    assert some.is_contiguous(memory_format=layout)
-    put = put_rows(x, rows, -some)
-    expected = x.clone()
-    expected[rows] *= -1
-    assert torch.equal(put, expected)
-    assert put.is_contiguous(memory_format=layout)
 
 
 def test_what_says_it_is_settled_must_be():

@@ -11,25 +11,12 @@ from torch import nn
 from ccenv.base.checked_file import read_checked, write_checked
 from ccenv.networks.core.sequential import GatedSequential
 from ccenv.networks.learning import bundled_weights
-from ccenv.networks.learning.bundled_weights import (
-    PACKAGED,
-    SHIPPED,
-    Shipped,
-    load_shipped,
-    purpose_of,
-    shipped_name,
-)
+from ccenv.networks.learning.bundled_weights import SHIPPED, Shipped, load_shipped
 from ccenv.networks.vision.residual import ResidualUnit
 from ccenv.runs.lab import weights
-from ccenv.runs.lab.weights import (
-    RECIPES,
-    Measured,
-    Recipe,
-    error_of,
-    recipe_digest,
-    write_shipped,
-)
+from ccenv.runs.lab.weights import RECIPES, Measured, recipe_digest, write_shipped
 from ccenv.simulator.simulator import Simulator
+from tests.ccenv.base.test_damage import flip
 
 NUM_IMAGES = 1000
 
@@ -41,7 +28,7 @@ def tiny(input_shape=(1, 8, 8), num_classes=10):
     return GatedSequential(stem, units, nn.Linear(16, num_classes), torch.zeros(1, *input_shape))
 
 
-RECIPE = Recipe(
+RECIPE = weights.Recipe(
     "tests.ccenv.networks.test_shipped:tiny", "digits", num_epochs=4, batch_size=32, bfloat16=False
 )
 
@@ -108,13 +95,6 @@ def altered(path, change):
     write_checked(path, tensors, texts)
 
 
-def flipped(path):
-    """A byte of the weights is another."""
-    content = bytearray(path.read_bytes())
-    content[-1] ^= 1
-    path.write_bytes(content)
-
-
 def unsealed(path):
     """As a file that another program has written."""
     tensors, texts, _ = read_checked(path)
@@ -122,7 +102,7 @@ def unsealed(path):
 
 
 DAMAGES = {
-    "a flipped bit": (flipped, "to have the SHA-256"),
+    "a flipped bit": (lambda path: flip(path, -1), "to have the SHA-256"),
     "no checksum": (unsealed, "expected a checksum"),
     "no file of weights": (lambda path: path.write_bytes(b"?"), "expected a safetensors file"),
     "another network": (
@@ -164,12 +144,12 @@ def test_missing_files_say_how_to_make_them(table):
 
 def test_a_network_is_found_by_its_settings_and_others_are_told_what_there_is():
     for own in ({}, {"depth": 20}, {"depth": 20, "width": 16}):
-        assert shipped_name("resnet", own, "cifar10") == "resnet20"
+        assert bundled_weights.shipped_name("resnet", own, "cifar10") == "resnet20"
     for settings in (("resnet", {"depth": 32}, "cifar10"), ("resnet", {"depth": 20}, "svhn")):
         with pytest.raises(
             ValueError, match=r"network='resnet', network_kwargs=\{\}, dataset='cifar10'"
         ):
-            shipped_name(*settings)
+            bundled_weights.shipped_name(*settings)
 
 
 def test_a_fingerprint_tells_what_the_recipe_says_and_a_default_said_aloud_is_the_default():
@@ -186,7 +166,7 @@ def test_shipped_weights_are_for_what_their_recipe_says(name):
     recipe, shipped = RECIPES[name], SHIPPED[name]
     assert shipped.recipe == recipe_digest(recipe)
     purposes = [
-        purpose_of(one.network, one.network_kwargs, one.dataset, one.transforms)
+        bundled_weights.purpose_of(one.network, one.network_kwargs, one.dataset, one.transforms)
         for one in (recipe, shipped)
     ]
     assert purposes[0] == purposes[1]
@@ -194,17 +174,17 @@ def test_shipped_weights_are_for_what_their_recipe_says(name):
 
 @pytest.mark.parametrize("name", SHIPPED)
 def test_shipped_weights_are_small_and_err_as_often_as_their_file_says(name):
-    assert (PACKAGED / f"{name}.safetensors").stat().st_size < 2_000_000
+    assert (bundled_weights.PACKAGED / f"{name}.safetensors").stat().st_size < 2_000_000
     recipe, network = RECIPES[name], untrained(name)
     load_shipped(network, name)
-    said = told_by(PACKAGED / f"{name}.safetensors")
+    said = told_by(bundled_weights.PACKAGED / f"{name}.safetensors")
     assert name != "resnet20" or 1 - said.test_error >= 0.89
     network.eval().requires_grad_(False)
-    few = error_of(network, recipe, "test", num_images=NUM_IMAGES)
+    few = weights.error_of(network, recipe, "test", num_images=NUM_IMAGES)
     # Of a part of the images the error is within four standard errors of all images'.
     spread = (said.test_error * (1 - said.test_error) / NUM_IMAGES) ** 0.5
     assert abs(few - said.test_error) <= 4 * spread
-    half = error_of(network, recipe, "test", density=0.5, num_images=NUM_IMAGES)
+    half = weights.error_of(network, recipe, "test", density=0.5, num_images=NUM_IMAGES)
     spread = (said.half_error * (1 - said.half_error) / NUM_IMAGES) ** 0.5
     assert abs(half - said.half_error) <= 4 * spread
 

@@ -13,12 +13,7 @@ from ccenv.networks.core.arguments import build_network
 from ccenv.networks.core.mlp import GatedMLP
 from ccenv.networks.core.sequential import GatedSequential
 from ccenv.networks.learning import training as weights
-from ccenv.networks.learning.training import (
-    CoTrainer,
-    Pretraining,
-    fingerprint,
-    frozen_weights,
-)
+from ccenv.networks.learning.training import Pretraining, frozen_weights
 from ccenv.networks.stages.linear import BlockLinear
 from ccenv.networks.vision.early_exit import pondering
 from ccenv.simulator.simulator import Simulator
@@ -84,7 +79,7 @@ def staged(activation, head=nn.Linear):
 def test_of_ccenvs_classes_the_version_counts_and_of_a_users_the_text(digits, monkeypatch):
     def prints():
         return [
-            fingerprint(build_network(builder, 0, **sizes), digits, QUICK)
+            weights.fingerprint(build_network(builder, 0, **sizes), digits, QUICK)
             for builder, sizes in (
                 (GatedMLP, SIZES),
                 (staged, {"activation": "relu"}),
@@ -108,7 +103,7 @@ def test_each_thing_that_the_weights_depend_on_has_a_cache_entry_of_its_own(digi
     shuffled = Split(digits.images.flip(0), digits.labels, 10)
     relabelled = Split(digits.images, digits.labels.flip(0), 10)
     prints = [
-        fingerprint(network, split, recipe)
+        weights.fingerprint(network, split, recipe)
         for network, split, recipe in [
             (small_network(), digits, QUICK),
             (small_network(seed=1), digits, QUICK),
@@ -142,7 +137,7 @@ def learn_and_count(barrier, queue):
     network, split = small_network(), load_split("digits", "train")
     barrier.wait()
     frozen_weights(network, split, QUICK)
-    printed = fingerprint(small_network(), split, QUICK)
+    printed = weights.fingerprint(small_network(), split, QUICK)
     queue.put((len(trained), network.layers[0].weight.sum().item(), printed))
 
 
@@ -194,7 +189,7 @@ def test_an_episode_that_did_not_end_teaches_nothing():
 
 def test_the_rate_falls_to_zero_and_stays_there():
     network = small_network()
-    trainer = CoTrainer(network, schedule_updates=3)
+    trainer = weights.CoTrainer(network, schedule_updates=3)
     images, labels = load_split("digits", "train").batch(torch.arange(8))
     rates = []
     for _ in range(6):

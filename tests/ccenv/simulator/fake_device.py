@@ -78,9 +78,6 @@ class DeviceTensor(torch.Tensor):
     def tolist(self):
         return self.cpu().tolist()
 
-    def __repr__(self):
-        return f"DeviceTensor({self.value!r})"
-
     @classmethod
     def __torch_dispatch__(cls, func, types, args=(), kwargs=None):
         raise RuntimeError(f"expected {func} within FakeDevice, got it outside")

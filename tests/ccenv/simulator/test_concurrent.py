@@ -12,9 +12,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 import ccenv
-from ccenv.agents.reference_policies import BlockDropout
-from ccenv.agents.reinforce import Reinforce
-from ccenv.agents.systems.dynamic_gate import DynamicGate
+from ccenv.agents import AGENTS
 from ccenv.base.masks import random_mask
 from ccenv.base.seeding import stream
 from ccenv.networks.core.mlp import GatedMLP
@@ -22,15 +20,12 @@ from ccenv.networks.core.parameters import inactive_entries
 from ccenv.networks.core.protocol import forward, started
 from ccenv.networks.learning.training import CoTrainer
 from ccenv.simulator.extensions import concurrent as concurrent_updates
-from ccenv.simulator.extensions.concurrent import (
-    compute_gradients,
-    learner,
-    only_entries,
-)
+from ccenv.simulator.extensions.concurrent import compute_gradients, learner
 from ccenv.simulator.resume import restore_simulator, simulator_state
 from ccenv.simulator.rollout import collect_rollout, walk
 from ccenv.simulator.simulator import Simulator
 from tests.ccenv.episodes import InThread, masks_for, same_weights, seeded, walked
+from tests.ccenv.networks.tiny import write_prose
 
 BLOCKS = (6, 5, 4)
 SMALL = {"dataset": "digits", "num_blocks": BLOCKS, "block_size": 4, "weights": "cotrain"}
@@ -105,7 +100,7 @@ def test_an_answer_is_that_of_the_composite_of_what_was_read_and_of_no_whole_ver
 
 def test_a_policy_that_learns_between_gates_is_a_composite_too_and_the_network_stays():
     simulator = simulator_of("policy", observation="summary", rows=16)
-    agent = DynamicGate(simulator, learning_rate=0.3)
+    agent = AGENTS["dynamic_gate"](simulator, learning_rate=0.3)
     network = copy.deepcopy(simulator.network)
     agent.learn(16 * 2)
     assert agent.waiting
@@ -139,8 +134,7 @@ KNOWN = {
 @pytest.fixture
 def network_of(tmp_path, monkeypatch):
     """Settings of a kind of network, with data that it reads."""
-    monkeypatch.setenv("CCENV_DATA", str(tmp_path))
-    (tmp_path / "prose.txt").write_text("abc ca bba cab " * 100)
+    write_prose(tmp_path, monkeypatch)
 
     def settings(kind, **more):
         dataset = "prose@8" if KNOWN[kind].get("network") == "lm" else "digits"
@@ -156,7 +150,7 @@ def test_each_gate_of_other_networks_reads_one_version_and_updates_learn_what_th
     network, more, network_of
 ):
     simulator = seeded(16, **network_of(network, concurrent="unsafe", **more))
-    agent = BlockDropout(simulator, keep_probability=0.5)
+    agent = AGENTS["block_dropout"](simulator, keep_probability=0.5)
     collect_rollout(simulator, agent, agent.generator)
     whole = [copy.deepcopy(simulator.network)]
     indices, masks = simulator.learning.pending[0]
@@ -246,7 +240,7 @@ def test_a_run_is_bit_for_bit_the_one_without_the_learners_thread(
                 "ccenv.simulator.extensions.concurrent.learner", lambda _: InThread()
             )
         simulator = seeded(16, **network_of(network, concurrent=concurrent))
-        agent = Reinforce(simulator)
+        agent = AGENTS["reinforce"](simulator)
         agent.learn(16 * 6)
         runs.append((simulator.network, agent.scores))
     assert all(same_weights(*pair) for pair in zip(*runs, strict=True))
@@ -358,7 +352,7 @@ def test_updates_of_another_network_are_refused():
     other = GatedMLP(64, (3,), 4, 10)
     with (
         pytest.raises(ValueError, match="those of another"),
-        only_entries(simulator.trainer, inactive_entries(other, [])),
+        concurrent_updates.only_entries(simulator.trainer, inactive_entries(other, [])),
     ):
         pass
     simulator.learning.trainer = CoTrainer(other)

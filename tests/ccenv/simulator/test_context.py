@@ -7,8 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import ccenv
-from ccenv.agents.actor_critic import ActorCritic
-from ccenv.agents.reinforce import Reinforce
+from ccenv.agents import AGENTS
 from ccenv.base.seeding import stream
 from ccenv.base.snapshot import state_of
 from ccenv.networks.core.mlp import dense_tail_macs
@@ -156,7 +155,7 @@ def test_a_price_twice_and_a_reward_without_a_cost_are_refused():
 
 def test_judging_at_a_price_changes_neither_network_nor_stream_nor_reward():
     built = simulator(PRICES, reward="accuracy_minus_cost")
-    agent = Reinforce(built)
+    agent = AGENTS["reinforce"](built)
     agent.learn(24)
     before = state_of(simulator_state(built))
     first, again = ([evaluate(built.at(cost_weight=w), agent) for w in (0.2, 5.0)] for _ in "ab")
@@ -169,7 +168,7 @@ def test_one_agent_computes_what_is_needed_at_low_prices_and_nothing_at_prices_t
     # A right answer is worth 1 and costs 0.17: above a price of 5.8 it does not pay.
     built = seeded(128, context={"cost_weight": (0.2, 20.0)}, **PROBE_SETTINGS)
     rates = {"learning_rate": 0.03, "critic_learning_rate": 0.01}
-    agent = ActorCritic(built, hidden_units=16, **rates)
+    agent = AGENTS["actor_critic"](built, hidden_units=16, **rates)
     agent.learn(64_000)
     prices = (built.at(cost_weight=price) for price in (1.0, 15.0))
     low, high = (evaluate(priced, agent, deterministic=True) for priced in prices)

@@ -4,15 +4,14 @@ import pytest
 import torch
 
 import ccenv
-from ccenv.agents.reinforce import Reinforce
-from ccenv.agents.rloo import Rloo
+from ccenv.agents import AGENTS
 from ccenv.deploy.export import SkippingClassifier
 from ccenv.deploy.latency import measure_latency
 from ccenv.envs.vector import BlockSelectionVectorEnv
 from ccenv.networks.core.precision import dtype_of
 from ccenv.simulator.rollout import collect_rollout
 from ccenv.simulator.simulator import Simulator
-from tests.ccenv.episodes import seeded
+from tests.ccenv.episodes import same_weights, seeded
 
 SETTINGS = {"dataset": "probe", "num_blocks": (4, 4), "block_size": 8, "weights": "cotrain"}
 
@@ -21,14 +20,10 @@ def simulator_of(rows=8, **settings):
     return seeded(rows, **{**SETTINGS, "dtype": "bfloat16", **settings})
 
 
-def same(one, other):
-    return all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
-
-
 def learned(dtype, **settings):
     """A rollout, and the network after one update."""
     simulator = simulator_of(dtype=dtype, group_size=4, **settings)
-    agent = Rloo(simulator, seed=0, sampling="independent")
+    agent = AGENTS["rloo"](simulator, seed=0, sampling="independent")
     rollout = collect_rollout(simulator, agent, agent.generator)
     told = agent.update(rollout) | simulator.update_network()
     return rollout, told, simulator
@@ -55,7 +50,7 @@ def test_a_seed_gives_the_same_run_again_and_the_weights_before_it_are_those_of_
     _, again, _ = learned("bfloat16")
     assert told == again
     simulator.seed(0)
-    assert same(simulator.network.parameters(), simulator_of(dtype="float32").network.parameters())
+    assert same_weights(simulator.network, simulator_of(dtype="float32").network)
 
 
 @pytest.mark.parametrize("dtype", ["float16", torch.bfloat16, None, [1]])
@@ -71,7 +66,7 @@ def test_a_view_shows_float32_and_passes_the_checker():
 
 def test_an_exported_classifier_computes_in_it_and_says_what_it_has_not(tmp_path):
     simulator = simulator_of()
-    agent = Reinforce(simulator, seed=0)
+    agent = AGENTS["reinforce"](simulator, seed=0)
     SkippingClassifier.from_agent(agent).save(tmp_path / "classifier.safetensors")
     loaded = SkippingClassifier.load(tmp_path / "classifier.safetensors")
     assert dtype_of(loaded.network) == "bfloat16"

@@ -5,9 +5,7 @@ import copy
 import pytest
 import torch
 
-from ccenv.agents.reinforce import Reinforce
-from ccenv.agents.systems.noisy_topk import NoisyTopK
-from ccenv.agents.systems.topk import TopK
+from ccenv.agents import AGENTS
 from ccenv.base.seeding import stream
 from ccenv.simulator.evaluate import evaluate
 from ccenv.simulator.extensions.oblivious import Oblivious
@@ -15,6 +13,7 @@ from ccenv.simulator.resume import restore_simulator, simulator_state
 from ccenv.simulator.rollout import collect_rollout, walk
 from ccenv.simulator.simulator import Simulator
 from tests.ccenv.episodes import episode, masks_for, seeded, walked
+from tests.ccenv.simulator.test_concurrent import composite_answer, copies_at_gates
 
 BLOCKS = (4, 6)
 PRICES = {"cost_weight": (0.1, 10.0)}
@@ -72,10 +71,11 @@ def test_with_a_budget_an_answer_is_a_composite_too_and_nobody_spends_more(kind)
     simulator = simulator_of(context=BUDGETS, concurrent=kind)
     for seed in range(3):
         before = copy.deepcopy(simulator.network)
+        versions = copies_at_gates(simulator, simulator.network)
         steps = walked(simulator, masks_for(simulator, seed, 0.9))
         executed = [step.outcome.mask for step in steps]
         logits, images = steps[-1].outcome.logits, simulator.state.images
-        assert torch.equal(logits, simulator.extension("concurrent").composite()(images, executed))
+        assert torch.equal(logits, composite_answer(versions, simulator, executed))
         if kind == "inactive":
             with torch.no_grad():
                 assert torch.equal(logits, before(images, executed))
@@ -95,7 +95,7 @@ def test_obliviously_updates_land_between_gates_and_the_trace_stays():
 @pytest.mark.parametrize("settings", TOGETHER, ids=str)
 def test_agents_learn_are_judged_and_resume_in_each_combination(settings):
     whole, stopped = simulator_of(**settings), simulator_of(**settings)
-    agent = Reinforce(whole)
+    agent = AGENTS["reinforce"](whole)
     agent.learn(32)
     verdict = evaluate(whole, agent, split="validation")
     assert len(verdict.masks) == len(BLOCKS)
@@ -175,7 +175,7 @@ def test_slots_are_filled_up_billed_and_hide_how_many_blocks_were_asked_for():
     assert found[-1].outcome.macs.unique().tolist() == [64 * 12 + 12 * 12 + 12 * 10]
 
 
-@pytest.mark.parametrize("make", [TopK, NoisyTopK])
+@pytest.mark.parametrize("make", [AGENTS["topk"], AGENTS["noisy_topk"]])
 def test_a_network_that_learns_along_learns_from_what_was_chosen(make):
     plain, wrapped = simulator_of(24, "experts"), simulator_of(24, "experts").extended(Oblivious())
     for simulator in (plain, wrapped):

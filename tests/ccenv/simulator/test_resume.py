@@ -24,6 +24,7 @@ from ccenv.runs.engine import checkpoint, listener, run
 from ccenv.runs.store import folder as run_folder
 from ccenv.runs.tensorboard import tracking
 from ccenv.tasks.probe import PROBE_SETTINGS
+from tests.ccenv.base.test_damage import flip
 from tests.ccenv.episodes import UNEVEN
 
 BATCH, UPDATES = 64, 6
@@ -273,12 +274,6 @@ def test_a_checkpoint_that_does_not_fit_is_told_of_and_the_run_starts_anew(
     assert_same_end(found, expected)
 
 
-def flip_a_bit(path, byte=-20):
-    content = bytearray(path.read_bytes())
-    content[byte] ^= 1
-    path.write_bytes(content)
-
-
 @pytest.mark.parametrize("both", [False, True])
 def test_a_flipped_bit_in_the_last_checkpoint_costs_what_came_after_the_one_before(
     both, tmp_path, monkeypatch, capsys
@@ -287,9 +282,8 @@ def test_a_flipped_bit_in_the_last_checkpoint_costs_what_came_after_the_one_befo
     expected = carry_out(whole)
     stopped_at(monkeypatch, stopped, 5 * BATCH)
     last = checkpoint.checkpoint_path(stopped.folder())
-    flip_a_bit(last)
-    if both:
-        flip_a_bit(checkpoint.one_before(last))
+    for path in (last, checkpoint.one_before(last))[: 1 + both]:
+        flip(path, -20)
     capsys.readouterr()
     found = carry_out(stopped)
     said = capsys.readouterr().err

@@ -128,9 +128,3 @@ def test_a_model_behind_a_normaliser_sees_what_it_learned_from():
     train = evaluate(env, model, split="train", deterministic=True)
     assert torch.equal(train.masks[0][indices], bits)
     assert moved.num_images == 500
-
-
-def test_a_model_of_another_environment_is_refused():
-    model = A2C("MlpPolicy", fresh(observation="layer_input"))
-    with pytest.raises(ValueError, match="expected a model of observations"):
-        evaluate(fresh(), model)

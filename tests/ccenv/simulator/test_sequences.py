@@ -6,9 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import ccenv
+from ccenv.agents import AGENTS
 from ccenv.agents.base import Agent
-from ccenv.agents.reinforce import Reinforce
-from ccenv.agents.rloo import Rloo
 from ccenv.envs.stable_baselines import ActionViewVecEnv, BlockSelectionVecEnv
 from ccenv.networks.baselines.skip_gru import SkipGRU
 from ccenv.networks.core.unrolled import sequence_logits
@@ -123,7 +122,7 @@ def test_what_no_later_position_reads_changes_no_later_reward(name):
 @pytest.mark.parametrize("name", NETWORKS)
 def test_a_network_learns_from_what_the_episode_was(name):
     simulator = simulator_of(name, num_images=4)
-    agent = Reinforce(simulator)
+    agent = AGENTS["reinforce"](simulator)
     rollout = collect_rollout(simulator, agent, agent.generator)
     assert rollout.returns.shape == (simulator.num_steps, 4)
     loss = simulator.update_network()["network_loss"]
@@ -167,7 +166,7 @@ def test_an_answer_is_computed_once_a_position():
 @pytest.mark.parametrize("name", NETWORKS)
 def test_greedy_masks_are_those_under_which_the_network_runs_earlier_positions(name):
     simulator = simulator_of(name, num_images=4)
-    agent = Reinforce(simulator, learning_rate=0.5)
+    agent = AGENTS["reinforce"](simulator, learning_rate=0.5)
     agent.learn(8)
     found = ccenv.evaluate(simulator, agent, split="test", deterministic=True, batch_size=500)
     assert found.num_images == len(simulator.on_split("test", 2).data) == len(found.masks[0])
@@ -186,14 +185,14 @@ def test_copies_of_a_sequence_have_states_of_their_own():
     torch.testing.assert_close(grouped, alone)
 
 
-@pytest.mark.parametrize("kind", [Reinforce, Rloo])
-def test_an_agent_credits_an_update_with_what_it_brings_later(kind):
+@pytest.mark.parametrize("name", ["reinforce", "rloo"])
+def test_an_agent_credits_an_update_with_what_it_brings_later(name):
     """Two positions are marked, and the answer at the end needs both: updates pay late."""
     problem = Updating(positions=6)
     own = {"dataset": problem.split, "network": problem.network(), "group_size": 4}
     simulator = seeded(64, **problem.settings() | own)
-    own = {"sampling": "independent"} if kind is Rloo else {}
-    agent = kind(simulator, learning_rate=0.1, **own)
+    own = {"sampling": "independent"} if name == "rloo" else {}
+    agent = AGENTS[name](simulator, learning_rate=0.1, **own)
     agent.learn(64 * 80)
     verdict = ccenv.evaluate(simulator, agent, split="test", deterministic=True)
     marked = simulator.on_split("test", 64).data.images[:, :1] > 0.5

@@ -16,7 +16,6 @@ from ccenv.agents import AGENTS
 from ccenv.base.checks import Checks
 from ccenv.base.masks import as_mask, gate_values_of
 from ccenv.base.registry import resolve
-from ccenv.base.seeding import stream
 from ccenv.data import Split
 from ccenv.sb3 import BlockSelectionVecEnv
 from ccenv.simulator.extensions import concurrent
@@ -37,9 +36,8 @@ SYMBOLS, WINDOW = tiny.SYMBOLS, tiny.WINDOW[0]
 
 def positions(split):
     """Each position of 40 short texts, with the symbols before it."""
-    texts = torch.randint(SYMBOLS, (40, WINDOW + 1), generator=stream(len(split), "texts"))
-    padded = torch.nn.functional.pad(texts[:, :-1], (WINDOW - 1, 0), value=SYMBOLS)
-    return Split(padded.unfold(1, WINDOW, 1).flatten(0, 1), texts[:, 1:].flatten(), SYMBOLS)
+    rows = tiny.positions(tiny.symbols(*[WINDOW] * 40), WINDOW)
+    return Split(rows, torch.arange(len(rows)) % SYMBOLS, SYMBOLS)
 
 
 NETWORKS = (

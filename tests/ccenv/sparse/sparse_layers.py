@@ -190,6 +190,25 @@ def assert_what_nobody_keeps_changes_nothing(layer, multiply, by_bits=True):
         torch.testing.assert_close(found, wanted, rtol=0, atol=atol)
 
 
+def assert_an_empty_batch_gives_nothing(layer, multiply):
+    """An empty result, and gradients of zero."""
+    y, grad_x, grad_weight, grad_bias = run(layer, multiply)
+    assert y.shape == (0, 24)
+    assert grad_x.shape == (0, 32)
+    assert not grad_weight.any()
+    assert not grad_bias.any()
+
+
+def spread(layer):
+    """The same with tensors that lie apart in memory."""
+    apart = {
+        name: getattr(layer, name).repeat_interleave(2, dim=-1)[..., ::2]
+        for name in ("x", "weight", "bias", "in_mask", "out_mask", "grad_y")
+        if getattr(layer, name) is not None
+    }
+    return replace(layer, **apart)
+
+
 def assert_repeats_are_equal_by_bits(layer, multiply, times=1):
     first = run(layer, multiply)
     for _ in range(times):

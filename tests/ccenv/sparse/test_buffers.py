@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ccenv.sparse import buffers
-from ccenv.sparse.buffers import LARGE, BufferPool, new_result
+from ccenv.sparse.buffers import LARGE, BufferPool, kept_memory, new_result
 from ccenv.sparse.linear import block_sparse_linear
 
 ROWS = LARGE // 64
@@ -22,8 +22,10 @@ def _own_pool():
     buffers.buffer_pool.cache_clear()
 
 
-def test_memory_comes_back_when_the_last_view_dies():
+@pytest.mark.parametrize(("new_result", "line"), [(new_result, 4), (kept_memory, 64)])
+def test_memory_comes_back_when_the_last_view_dies_and_begins_at_a_line(new_result, line):
     first = new_result(ROWS, 64)
+    assert not first.data_ptr() % line
     at, view = first.data_ptr(), first[1:, 3:]
     del first
     gc.collect()

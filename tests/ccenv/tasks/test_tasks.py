@@ -18,6 +18,8 @@ import ccenv
 from ccenv.agents import AGENTS
 from ccenv.base.registry import resolve
 from ccenv.data import load_split
+from ccenv.networks.core.check import bill_of
+from ccenv.networks.core.protocol import forward
 from ccenv.simulator.resume import restore_simulator, simulator_state
 from ccenv.simulator.simulator import Simulator
 from ccenv.tasks.catalogue import PARTS, SCORE, SKILLS, TASKS
@@ -59,11 +61,8 @@ def values_of_all_masks(problem):
     right, spent = [], []
     for bits in itertools.product([False, True], repeat=sum(blocks)):
         masks = torch.tensor(bits).expand(len(images), -1).split(blocks, dim=1)
-        hidden, macs = network.start(images), torch.zeros(len(images))
-        for gate, mask in enumerate(masks):
-            macs += network.macs(gate, hidden, mask)
-            hidden = network.step(gate, hidden, mask)
-        answers = network.logits(hidden).softmax(dim=1)
+        macs = sum(bill_of(network, images, masks)).float()
+        answers = forward(network, images, masks).softmax(dim=1)
         label = images[:, -1:].long()
         # A label is wrong with some probability, and then the other one is right.
         own, other = answers.gather(1, label)[:, 0], answers.gather(1, 1 - label)[:, 0]

@@ -15,8 +15,8 @@ from ccenv.runs.config.settings import make_plan
 from ccenv.runs.config.values import parse_pairs
 from ccenv.runs.report import publish
 from ccenv.runs.store import folder as run_folder
-from ccenv.runs.store.seal import SEAL, sealed
 from ccenv.tasks.probe import PROBE_SETTINGS
+from tests.runs.replay.stored_runs import edit
 
 PLANS = (
     ("dense", {}),
@@ -61,9 +61,7 @@ def test_eval_of_a_run_from_a_machine_with_a_card_leaves_the_run(tmp_path, capsy
     given = PROBE_SETTINGS | {"images": 64, "batch_size": 64, "log_dir": str(tmp_path)}
     folder = ccenv.train("reinforce", **given).folder
     for name in ("config.json", "result.json"):
-        content = json.loads((folder / name).read_text())
-        content.get("settings", content)["environment"]["device"] = "cuda"
-        (folder / name).write_text(json.dumps(sealed(content) if SEAL in content else content))
+        edit(folder / name, lambda c: c.get("settings", c)["environment"].update(device="cuda"))
     before = {path: path.is_file() and path.read_bytes() for path in tmp_path.rglob("*")}
     capsys.readouterr()
     assert judging.main([str(folder)]) == 2
@@ -83,6 +81,8 @@ def test_seeds_are_trained_judged_again_and_drawn(tmp_path, monkeypatch, capsys)
     assert judging.main([second["folder"], "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found == second["evaluations"][:2]
+    assert judging.main([second["folder"], "--masks", "greedy"]) == 0
+    assert "| greedy | test  |" in capsys.readouterr().out
     command = (tmp_path / "logs").rglob(run_folder.COMMAND)
     assert all(path.read_text().startswith("ccenv train reinforce") for path in command)
     page = tmp_path / "two.html"

@@ -68,29 +68,19 @@ TOY = Sweep(
     minutes=0.1,
     seeds=(0, 1),
 )
-RULES = Sweep(
+RULES = dataclasses.replace(
+    TOY,
     name="rules",
-    description="Rows of one kind.",
-    settings=PROBE,
     # Who knows the label is not timed: nothing has to be compiled in another process.
     cells=(
         Cell("oracle 0.5", "oracle", {"reward_kwargs": {"cost_weight": 0.5}}),
         Cell("oracle 2", "oracle", {"reward_kwargs": {"cost_weight": 2.0}}),
     ),
-    minutes=0.1,
     seeds=(0,),
     mini={"dataset": "probe", "images": 64},
 )
-BROKEN = Sweep(
-    name="broken",
-    description="Toys that break.",
-    settings=PROBE,
-    cells=(
-        Cell("fails", f"{__name__}:Fails"),
-        Cell("dense", "dense"),
-    ),
-    minutes=0.1,
-    seeds=(0,),
+BROKEN = dataclasses.replace(
+    RULES, name="broken", cells=(Cell("fails", f"{__name__}:Fails"), Cell("dense", "dense"))
 )
 TYPO = Sweep("typo", "A typo.", (Cell("a", "reinforce", {"learning_rat": 1}),), 1.0)
 
@@ -101,17 +91,12 @@ def crash_or_not(task):
     return Outcome(task, None)
 
 
-def here(tasks, workers):
-    """The pool without processes."""
-    yield from map(do_task, tasks)
-
-
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
     """A folder of runs, one after the other, and of the diary."""
     Diary.place = tmp_path_factory.mktemp("sweeps")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pool, "run_all", here)
+        patch.setattr(pool, "run_all", lambda tasks, workers: pool.run_here(tasks))
         # Figures take longer than the runs.
         patch.setattr("ccenv.runs.report.publish.publish", lambda *given: "")
         patch.setattr("ccenv.runs.report.over_seeds.write_sweep", lambda *given: "")
@@ -119,11 +104,8 @@ def place(tmp_path_factory):
 
 
 def options(place):
-    return [
-        *("--log-dir", str(place / "logs")),
-        *("--report-dir", str(place / "reports")),
-        *("--results-dir", str(place / "results")),
-    ]
+    folders = {"log": "logs", "report": "reports", "results": "results"}
+    return [f"--{kind}-dir={place / name}" for kind, name in folders.items()]
 
 
 @pytest.fixture(scope="module")
@@ -408,7 +390,7 @@ def test_a_failing_cell_loses_no_other(place, tmp_path, capsys):
     at_once, at_the_end = captured.err.split("\n\nfailed: ", 1)[0], captured.err
     assert re.search(r"failed: .*, seed 0: .*a bug of mine", at_once)
     assert "File" not in at_once
-    assert re.search(r'^  File ".*toy_sweep.py", line \d+', at_the_end, re.MULTILINE)
+    assert re.search(r'^  File ".*test_compare.py", line \d+', at_the_end, re.MULTILINE)
     assert "1 of 2 runs failed" in captured.err
 
 
@@ -467,7 +449,7 @@ def test_a_crashing_process_takes_no_other_task_along():
 def test_a_wrong_sweep_gets_the_nearest_right_name_and_leaves_nothing(
     sweep, hint, place, tmp_path, capsys
 ):
-    assert compare.main([sweep, *options(tmp_path)[:4]]) == 2
+    assert compare.main([sweep, *options(tmp_path)[:2]]) == 2
     assert hint in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
 

@@ -94,14 +94,3 @@ def test_what_is_finished_is_not_played_again_and_what_was_interrupted_is(
     assert played[6:] == [("noise-10", 1)]
     assert json.loads(score.read_text()) == content
     assert "Skills of test_suite_command:Mine" in capsys.readouterr().out
-
-
-def test_two_processes_score_alike_bit_for_bit(short):
-    for folder in ("a", "b"):
-        assert suite("rloo", "--folder", folder, tasks=("depth-2",)) == 0
-    one, other = (
-        json.loads((short / folder / "rloo/depth-2/seed-1/score.json").read_text())
-        for folder in ("a", "b")
-    )
-    assert one == other
-    assert one["returns"] != [one["returns"][0]] * 100

@@ -329,6 +329,7 @@ def test_a_network_that_is_an_object_is_refused_with_the_two_ways_that_there_are
             call()
         assert "\n" not in str(said.value)
         assert len(str(said.value)) < 400
+        assert "Linear(" not in str(said.value)
     assert not list(tmp_path.iterdir())
 
 

@@ -8,7 +8,7 @@ from torch import nn
 
 import ccenv
 from ccenv.data import Split, load_split
-from ccenv.networks.core.abilities import OwnWeights
+from ccenv.networks.core.check import bill_of
 from ccenv.networks.core.protocol import dense_forward, forward, num_blocks_of, through
 from ccenv.networks.pretrained.smollm import LlamaSizes, smollm2
 from ccenv.networks.vision.early_exit import early_exit
@@ -54,17 +54,10 @@ def test_each_row_is_a_plain_walk_under_its_masks_with_its_bill(build):
         assert row["nll"] == pytest.approx(nll.item(), rel=1e-4)
         assert row["nll_more"] == pytest.approx(row["nll"] - rows[0]["nll"], abs=1e-6)
         assert row["error"] == pytest.approx(float((logits.argmax(1) != labels).float().mean()))
-        assert row["compute_cost"] == pytest.approx(bill(network, images, masks))
+        bill = sum(bill_of(network, images, masks)).double().mean() / network.dense_macs
+        assert row["compute_cost"] == pytest.approx(float(bill))
     assert rows[0]["compute_cost"] == pytest.approx(1)
     assert rows[0]["nll_more_error"] == pytest.approx(0, abs=1e-6)
-
-
-def bill(network, images, masks):
-    hidden, spent = network.start(images), 0
-    for gate, mask in enumerate(masks):
-        spent = spent + network.macs(gate, hidden, mask)
-        hidden = network.step(gate, hidden, mask)
-    return float(spent.double().mean()) / network.dense_macs
 
 
 def test_the_random_half_is_the_same_whatever_the_batch_and_another_for_another_seed():
@@ -110,21 +103,14 @@ def test_a_text_is_judged_at_every_token():
     torch.testing.assert_close(last, dense_forward(network, tokens))
 
 
-def untrained(input_shape=(1, 8, 8), num_classes=10):
-    """Three units whose weights are there."""
-    network = resnet(input_shape, num_classes, depth=8, width=4)
-    network.abilities += (OwnWeights,)
-    return network.eval()
-
-
 def test_the_program_shows_and_records(tmp_path, capsys):
-    words = [f"network={__name__}:untrained", "dataset=digits", "--images", "40"]
+    words = ["network=probe-residual", "dataset=probe", "--images", "40"]
     place = ["--name", "gates-tiny", "--results-dir", str(tmp_path)]
     assert main(["gates", *words, "--record", *place]) == 0
-    assert "without layer1.0" in capsys.readouterr().out
+    assert "without unit0" in capsys.readouterr().out
     out = tmp_path / "gates-tiny.json"
     recorded = check_seal(json.loads(out.read_text()), str(out))
-    assert recorded["settings"] == {"network": f"{__name__}:untrained", "dataset": "digits"}
+    assert recorded["settings"] == {"network": "probe-residual", "dataset": "probe"}
     assert recorded["images"] == 40
     page = tmp_path / "page.md"
     page.write_text("<!-- table: gates-tiny -->\n<!-- end -->\n")

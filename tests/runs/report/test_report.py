@@ -11,11 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from browser import needs_browser, said_by
-from made_results import drawn_views, runs, table_row, whole_result
+from made_results import compared, drawn_views, runs, table_row, whole_result
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from ccenv.agents.reinforce import Reinforce
-from ccenv.runs.engine.jobs import Comparison, Finished, make_jobs
 from ccenv.runs.engine.study import Part, Section
 from ccenv.runs.report.figures import (
     Looks,
@@ -73,14 +72,9 @@ PLACES |= {"block_dropout 0.9": (0.05, 0.9), "oracle": (0.01, 0.05)}
 
 def comparison_of(cells=CELLS, seeds=(0, 1, 2), datasets=("digits",), missing=()):
     sweep = Sweep("toys", "Toys & <b>bold</b> words.", tuple(cells), 1.0, {"images": 10}, seeds)
-    finished, absent = [], []
-    for job in make_jobs(sweep, "unused"):
-        place = PLACES.get(job.label, (0.05, 0.2))
-        if job.label in missing:
-            absent.append(job)
-        else:
-            finished.append(Finished(job.label, whole_result(job, *place)))
-    return Comparison(sweep, tuple(finished), tuple(absent))
+    return compared(
+        sweep, lambda job: whole_result(job, *PLACES.get(job.label, (0.05, 0.2))), missing
+    )
 
 
 def without(comparison, *parts):
@@ -318,6 +312,13 @@ def test_random_masks_on_a_text_are_in_the_key_alone(tmp_path):
     assert axes.get_ylim()[1] < 4.0
     keys = [text.get_text() for text in figure.legends[0].get_texts()]
     assert "random masks: 4.000" in keys
+
+
+def test_a_page_of_a_text_opens_on_bits(tmp_path):
+    found = comparison_of([Cell("reinforce", "reinforce")], seeds=(0,))
+    found.finished[0].result["of_symbols"] = True
+    publish(found, tmp_path)
+    assert 'name="measure" value="bits" checked' in (tmp_path / "index.html").read_text()
 
 
 def test_one_seed_without_curve_and_block_use_makes_a_report_which_is_always_the_same(tmp_path):

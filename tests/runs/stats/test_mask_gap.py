@@ -52,14 +52,12 @@ def test_training_warns_of_a_run_whose_greedy_masks_have_many_more_errors(capsys
     assert "deterministic=False" in warning
     assert "train longer" in warning
     assert said_of(result_of(0.06, 0.07)) == ""
-    # Random masks keep nothing when greedy, and no training changes that.
-    assert said_of(result_of(*SHORT_RUN, learns=False)) == ""
-
-
-def test_training_from_python_warns_too(capsys, monkeypatch):
+    # From Python too.
     monkeypatch.setattr("ccenv.runs.engine.run.run", lambda *_, **__: result_of(*SHORT_RUN))
     ccenv.train("reinforce")
     assert "greedy masks have 36.0 % error" in capsys.readouterr().err
+    # Random masks keep nothing when greedy, and no training changes that.
+    assert said_of(result_of(*SHORT_RUN, learns=False)) == ""
 
 
 def test_an_export_warns_and_says_which_masks_the_file_takes(tmp_path, capsys, monkeypatch):
@@ -77,7 +75,7 @@ def test_an_export_warns_and_says_which_masks_the_file_takes(tmp_path, capsys, m
         assert cli.main(["export", str(tmp_path / "classifier.safetensors"), *words]) == 0
         said = capsys.readouterr().err
         assert ("greedy masks have 36.0 % error" in said) == is_warned
-        assert ("this file takes draw='sampled'" in said) == is_warned
+        assert ("this file takes sampled masks" in said) == is_warned
     monkeypatch.setattr(onnx_export, "written", lambda *_, **__: pytest.fail("wrote a form"))
     place = str(tmp_path / "classifier.safetensors")
     assert cli.main(["export", place, *words, "--skip"]) == 2

@@ -11,8 +11,10 @@ import ccenv
 from ccenv.agents import AGENTS
 from ccenv.runs.engine.jobs import make_jobs
 from ccenv.runs.stats.cost_points import make_point
+from ccenv.runs.stats.dense_comparison import front_error, make_contests
 from ccenv.runs.stats.intervals import Interval, compare_intervals
-from ccenv.runs.stats.rows import error_at, make_rows
+from ccenv.runs.stats.measures import dataset_of
+from ccenv.runs.stats.rows import dropout_curves, error_at, make_rows
 from ccenv.runs.sweeps import SWEEPS
 from ccenv.runs.tables.sweep_table import table
 from ccenv.simulator.simulator import Simulator
@@ -141,3 +143,50 @@ def test_random_masks_are_sampled_in_every_table():
     assert greedy == sampled
     assert greedy.masks == "sampled"
     assert make_point("random", runs, "mode") == make_point("random", runs, "sampled")
+
+
+def through(agent, transforms, macs, error):
+    """What a run on images that went through transforms leaves."""
+    sizes = {"num_blocks": (4,), "block_size": 8, "network": "mlp"}
+    sizes |= {"head_units": (), "activation": "relu", "transforms": transforms}
+    more = {"environment": sizes, "cost": macs / 1e3, "latency": []}
+    return made_results.result(agent, 0, macs, error, **more)
+
+
+WHOLE, HALVES = (), ["halve"]
+
+
+def test_rows_on_halves_stand_in_one_contest_with_rows_on_whole_images():
+    results = {
+        "dense": [through("dense", WHOLE, 200, 0.1)],
+        "dense, half size": [through("dense", HALVES, 50, 0.12)],
+        "rloo, half size": [through("rloo", HALVES, 100, 0.05)],
+    }
+    (contest,) = make_contests(results)
+    assert contest.dataset == "mnist"
+    assert [point.label for point in contest.dense] == ["dense, half size", "dense"]
+    assert front_error(contest.compared, 100) == {0: pytest.approx(0.11)}
+
+
+def test_random_blocks_on_whole_images_are_no_floor_for_rows_on_halves():
+    whole, half = (through("block_dropout", name, 100, 0.5) for name in (WHOLE, HALVES))
+    assert dropout_curves([whole, half], "sampled", half) == {0: [(0.1 + 0.05, 0.5)]}
+    assert dropout_curves([whole], "sampled", half) == {}
+
+
+def test_rows_on_other_images_stand_in_other_tables_and_older_ones_went_through_nothing():
+    moved, plain = (
+        through("dense", names, 9, 0.1) for names in (["shift=2", "standardise"], WHOLE)
+    )
+    assert dataset_of(moved) == "mnist+shift=2+standardise"
+    assert dataset_of(plain) == "mnist"
+    del plain["settings"]["environment"]["transforms"]
+    assert dataset_of(plain) == "mnist"
+
+
+def test_a_row_that_repeats_another_says_in_how_many_seeds():
+    rows = {
+        "rule": [result("hash", seed, 0.1, 0.2) for seed in range(4)],
+        "policy": [result("rloo", seed, 0.1, 0.2) for seed in range(3)],
+    }
+    assert [row.same_as for row in make_rows(rows)] == ["", "rule in 3 of 4 seeds"]

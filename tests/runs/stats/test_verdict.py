@@ -132,7 +132,7 @@ def test_unknown_macs_of_a_policy_are_matched_by_no_baseline_and_match_none():
 
 def test_a_row_that_repeats_another_is_named_and_counts_once():
     rows = [row_of("a", 0.05, 200, same_as="static"), STATIC]
-    one = "Equal in all common seeds, counted as one: a = static."
+    one = "The same results, counted as one: a = static."
     assert baseline_sentences(rows) == [one]
     *others, last = baseline_sentences([*rows, row_of("b", 0.05, 200)])
     assert others[0].endswith("cost, b has less error.")

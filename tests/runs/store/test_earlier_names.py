@@ -1,9 +1,10 @@
-"""Settings by the names of an earlier version: taken with a warning, the same runs as before."""
+"""Names of an earlier version, of settings and modules: taken, and the same runs as before."""
 
 import json
 import warnings
 
 import pytest
+import torch
 
 from ccenv.agents import AGENTS
 from ccenv.agents.rloo import Rloo
@@ -12,10 +13,14 @@ from ccenv.deploy.export import SkippingClassifier
 from ccenv.runs.commands import train, validate
 from ccenv.runs.config.agent_settings import agent_parameters
 from ccenv.runs.config.settings import make_plan
+from ccenv.runs.config.sweep import Cell, Sweep
+from ccenv.runs.engine.jobs import gather, make_jobs
 from ccenv.runs.replay.rebuilt import plan_of
-from ccenv.runs.store.seal import SEAL, sealed
+from ccenv.runs.store import json_file
+from ccenv.runs.store.untrusted_files import exported_file
 from ccenv.simulator.simulator import Simulator
 from ccenv.tasks.probe import PROBE_SETTINGS
+from tests.runs.replay.stored_runs import rewrite
 
 RENAMED = [
     (agent, old, new)
@@ -54,12 +59,12 @@ def test_a_run_of_the_earlier_version_is_validated_and_served_in_silence(tmp_pat
     words += ["images=64", "batch_size=64", "num_kept=2", "shared_blocks=1"]
     assert train.main(["rloo", *words, f"log_dir={tmp_path}"]) == 0
     [config] = tmp_path.rglob("config.json")
+
     # As that version wrote it.
-    for file in (config, config.with_name("result.json")):
-        content = json.loads(file.read_text())
-        own = content.get("settings", content)["agent_settings"]
-        own["always_on"] = own.pop("shared_blocks")
-        file.write_text(json.dumps(sealed(content) if SEAL in content else content, indent=2))
+    def rename(settings):
+        settings["agent_settings"]["always_on"] = settings["agent_settings"].pop("shared_blocks")
+
+    rewrite(config.parent, rename)
     with warnings.catch_warnings():
         warnings.simplefilter("error", FutureWarning)
         assert plan_of(json.loads(config.read_text())).agent_settings["shared_blocks"] == 1
@@ -70,3 +75,25 @@ def test_a_run_of_the_earlier_version_is_validated_and_served_in_silence(tmp_pat
         served = SkippingClassifier.from_agent(agent, num_kept=2, always_on=1)
         served.save(tmp_path / "classifier")
         SkippingClassifier.load(tmp_path / "classifier")
+
+
+AGENT = "ccenv.agents.of_earlier:Reinforce"
+MOVED = PROBE_SETTINGS | {
+    "network": "ccenv.networks.of_earlier:probe_network",
+    "reward": "ccenv.rewards.of_earlier:accuracy_minus_cost",
+    "images": 64,
+    "batch_size": 64,
+}
+
+
+def test_a_stored_run_whose_classes_have_moved_is_found_replayed_and_served(tmp_path, capsys):
+    words = [f"{name}={value}".replace(" ", "") for name, value in MOVED.items()]
+    assert train.main([AGENT, *words, f"log_dir={tmp_path}", "--export"]) == 0
+    sweep = Sweep("s", "d", (Cell("a", AGENT, MOVED),), 1.0, seeds=(0,))
+    [job] = make_jobs(sweep, str(tmp_path))
+    assert json_file.check_json(job.plan.folder() / "config.json")["agent"] == AGENT
+    found = gather(sweep, [job], {})
+    assert (len(found.finished), found.missing) == (1, ())
+    assert validate.main([str(tmp_path)]) == 0, capsys.readouterr()
+    classifier = SkippingClassifier.load(exported_file(job.plan.folder()))
+    assert classifier(torch.zeros(2, *classifier.prepare.shape)).shape == (2, 3)

@@ -20,15 +20,6 @@ from ccenv.runs.config.settings import make_plan
 from ccenv.runs.config.values import fits_json
 from ccenv.runs.engine.jobs import make_jobs, recording_of
 from ccenv.runs.store import identity, recorded
-from ccenv.runs.store.identity import (
-    GROUPS,
-    Program,
-    chosen_settings,
-    key_of,
-    same,
-    short_name,
-    whole_config,
-)
 from ccenv.runs.store.seal import LENGTH, SEAL, check_seal, sealed
 from ccenv.runs.sweeps import SWEEPS
 
@@ -113,13 +104,13 @@ def test_a_recorded_cell_can_be_run_again_from_its_own_line(name):
     # One seed of each row.
     for cell in {cell["label"]: cell for cell in cells_of(name)}.values():
         chosen, seed = cell["chosen"], cell["seed"]
-        config = whole_config(cell["agent"], chosen, seed)
-        assert chosen_settings(config, {}) == chosen
+        config = identity.whole_config(cell["agent"], chosen, seed)
+        assert identity.chosen_settings(config, {}) == chosen
         names = resolve(cell["agent"], AGENTS, "agent").earlier_names
         own = in_todays_names(config["agent_settings"], names, warns=False)
-        program = {name: v for name, v in config.items() if name not in ("agent", *GROUPS)}
+        program = {name: v for name, v in config.items() if name not in ("agent", *identity.GROUPS)}
         again = make_plan(cell["agent"], {**config["environment"], **own, **program})
-        assert again.key() == key_of(cell["agent"], chosen, seed)
+        assert again.key() == identity.key_of(cell["agent"], chosen, seed)
         assert list(cell["data"]) == [config["environment"]["dataset"]]
         assert SEAL in cell
 
@@ -142,7 +133,7 @@ def test_a_script_without_this_package_reads_every_recorded_cell():
 def test_no_default_that_recorded_runs_rest_on_has_changed():
     """Change one, and stored cells that do not name it say something else than what was run."""
     here = {
-        "program": {k: v for k, v in vars(Program()).items() if k not in identity.AROUND},
+        "program": {k: v for k, v in vars(identity.Program()).items() if k not in identity.AROUND},
         "environment": identity.environment_defaults(),
         "agents": {
             name: in_earlier_names(agent_parameters(found)[0], found.earlier_names)
@@ -151,10 +142,10 @@ def test_no_default_that_recorded_runs_rest_on_has_changed():
     }
     then = json.loads(DEFAULTS.read_text())
     for group, now in ("program", here["program"]), ("environment", here["environment"]):
-        assert {k: v for k, v in then[group].items() if not same(now[k], v)} == {}
+        assert {k: v for k, v in then[group].items() if not identity.same(now[k], v)} == {}
     for agent, settled in then["agents"].items():
         now = here["agents"][agent]
-        assert {k: v for k, v in settled.items() if not same(now[k], v)} == {}, agent
+        assert {k: v for k, v in settled.items() if not identity.same(now[k], v)} == {}, agent
     names = {cell["agent"] for name in COMPARISONS for cell in cells_of(name)}
     assert names <= set(then["agents"])
     assert all(fits_json(v) for v in then["environment"].values())
@@ -170,8 +161,8 @@ values = st.recursive(
 @given(st.dictionaries(st.sampled_from(["images", "env", "rate", "context"]), values), values)
 def test_a_key_survives_json_and_names_are_safe(chosen, seen):
     stored = json.loads(json.dumps(chosen))
-    assert key_of("a", stored, 0) == key_of("a", chosen, 0)
-    name = short_name(chosen, {"rate": seen})
+    assert identity.key_of("a", stored, 0) == identity.key_of("a", chosen, 0)
+    name = identity.short_name(chosen, {"rate": seen})
     assert set(name) <= set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.=,")
     assert len(name) <= identity.SHORT + 9
     assert not name.startswith(".")
@@ -179,9 +170,9 @@ def test_a_key_survives_json_and_names_are_safe(chosen, seen):
 
 def test_spellings_of_one_value_are_one_setting_and_different_values_are_two():
     for one, other in ((20, 20.0), ((1, 2), [1, 2]), ({"a": 1.0}, {"a": 1})):
-        assert same(one, other)
+        assert identity.same(one, other)
     for one, other in ((1, True), (1, "1"), ([1], 1), (None, 0), (0.1, 0.2)):
-        assert not same(one, other)
+        assert not identity.same(one, other)
 
 
 def test_a_recorded_run_that_no_row_asks_for_is_told_and_stays(tmp_path):

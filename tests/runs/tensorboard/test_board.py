@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 import pytest
-from made_results import charts_of, server_context, whole_result
+from made_results import charts_of, compared, server_context, whole_result
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.context import RequestContext
 
@@ -26,14 +26,13 @@ SWEEP = Sweep("toy", "Two rules and a learner.", CELLS, 1.0, {"dataset": "probe"
 @pytest.fixture(scope="module")
 def comparison():
     """The sweep with every run finished; rules are validated once."""
-    finished = []
-    for job in jobs.make_jobs(SWEEP, "unused"):
+
+    def result_of(job):
         # So few errors that an interval would reach below none.
         one = whole_result(job, error=0.0005, cost=1.0 if job.label == "dense" else 0.2)
-        if not one["learns"]:
-            one["curve"] = one["curve"][:1]
-        finished.append(jobs.Finished(job.label, one))
-    return jobs.Comparison(SWEEP, tuple(finished), ())
+        return one | {"curve": one["curve"][: None if one["learns"] else 1]}
+
+    return compared(SWEEP, result_of)
 
 
 @pytest.fixture(scope="module")
