@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-from probes import seeded
 
 from ccenv.agents.systems import allocation
 from ccenv.agents.systems.confidence import Confidence
@@ -10,6 +9,7 @@ from ccenv.networks.learning import training
 from ccenv.simulator.evaluate import evaluate
 from ccenv.simulator.rollout import collect_rollout
 from ccenv.tasks.allocation import allocate
+from tests.ccenv.episodes import seeded
 from tests.ccenv.networks.tiny import write_prose
 
 EXITS = {"dataset": "probe", "network": "probe-exit", "observation": "layer_input"}
@@ -62,7 +62,7 @@ def test_a_menu_of_densities_leads_from_nothing_to_everything_and_never_gives_up
 
 @pytest.mark.parametrize("cost_limit", [0.5, 0.7])
 def test_its_mean_cost_is_the_budget(cost_limit):
-    simulator = seeded(EXITS)
+    simulator = seeded(**EXITS)
     agent = allocation.ConstrainedAllocation(simulator, cost_limit=cost_limit)
     agent.choose()
     _, values, costs = allocation.offer_table(simulator.on_split("validation", 256), agent.menu)
@@ -81,7 +81,7 @@ def test_positions_of_a_text_spend_the_budget_though_later_ones_cost_more(
     prose, weights, cost_limit
 ):
     own = {} if weights == "cotrain" else {"weights_kwargs": {}}
-    simulator = seeded(POSITIONS, 64, weights=weights, **own)
+    simulator = seeded(64, **POSITIONS | own, weights=weights)
     agent = allocation.ConstrainedAllocation(simulator, cost_limit=cost_limit)
     agent.learn(64 * 5)
     agent.choose()
@@ -100,7 +100,7 @@ def test_positions_of_a_text_spend_the_budget_though_later_ones_cost_more(
 @pytest.mark.parametrize("kind", [allocation.ConstrainedAllocation, Confidence])
 def test_a_verdict_on_a_text_is_of_the_network_alone_and_changes_no_training(prose, kind):
     def judged(looks):
-        simulator = seeded(POSITIONS, 64, weights="cotrain")
+        simulator = seeded(64, **POSITIONS, weights="cotrain")
         agent = kind(simulator)
         for part in range(2):
             agent.learn(64 * 4)
@@ -117,7 +117,7 @@ def test_a_verdict_on_a_text_is_of_the_network_alone_and_changes_no_training(pro
 
 
 def test_in_training_every_offer_is_taken():
-    simulator = seeded(EXITS, 128, weights="cotrain")
+    simulator = seeded(128, **EXITS, weights="cotrain")
     agent = allocation.ConstrainedAllocation(simulator)
     masks = collect_rollout(simulator, agent, agent.generator).masks[:, :, 0]
     assert len(masks.t().unique(dim=0)) == agent.num_offers
@@ -126,7 +126,7 @@ def test_in_training_every_offer_is_taken():
 
 
 def test_it_chooses_anew_when_the_network_has_learned():
-    simulator = seeded(UNITS, weights="cotrain")
+    simulator = seeded(**UNITS, weights="cotrain")
     agent = allocation.ConstrainedAllocation(simulator, cost_limit=0.6, num_offers=3)
     before = agent.parameters()["weight"]
     agent.learn(128)
