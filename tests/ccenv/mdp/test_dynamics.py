@@ -352,8 +352,6 @@ class NotGated(torch.nn.Linear):
         ({"group_size": 5}, ValueError, "num_envs to be a multiple of group_size=5, got 12"),
         ({"group_size": 0}, ValueError, "group_size to be a whole number"),
         ({"num_block": (3,)}, ValueError, "unknown environment setting 'num_block': did you mean"),
-        # As Python says it, and TorchRL reads it.
-        ({"frameskip": 1}, TypeError, "unexpected keyword argument 'frameskip'"),
         ({"num_blocks": 10**9}, ValueError, r"layers of widths \[64, 16000000000\] to fit"),
         ({"head_units": 10**12}, ValueError, "choose fewer or smaller blocks"),
     ],
