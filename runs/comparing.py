@@ -90,11 +90,11 @@ class Comparison:
         lines = [f"page: {self.page} (tables and plots in the same folder)"]
         if board:
             from ccenv.runs.report.over_seeds import write_sweep
+            from ccenv.runs.tensorboard.names import BOARD
 
             means = write_sweep(self.results, self.log_dir)
-            logs = "runs" if self.log_dir == LOGS else self.log_dir
             lines.append(f"means over seeds: tensorboard --logdir {means}")
-            lines.append(f"curves: tensorboard --logdir {logs}")
+            lines.append(f"curves: tensorboard --logdir {Path(self.log_dir) / BOARD}")
         return lines
 
     def plot(self) -> Any:

@@ -47,7 +47,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--anew", action="store_true", help="play again what is finished")
     parser.add_argument("--json", action="store_true", help="print the rows as JSON only")
     parser.add_argument("--folder", type=Path, default=Path("runs/suite"), help="of the scores")
-    parser.add_argument("--report-dir", default=f"{REPORTS}/suite", help="folder of the page")
+    parser.add_argument("--report-dir", help=f"folder of the page; {REPORTS}/NAME of --folder")
     return parser
 
 
@@ -71,7 +71,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         seeds = range(options.seeds)
         tasks = [*named, *tasks]
         is_played = play_all(player, tasks, seeds, options.folder, anew=options.anew, say=say)
-    standing = report(options.folder, Path(options.report_dir) / PAGE)
+    place = options.report_dir or Path(REPORTS, options.folder.name)
+    standing = report(options.folder, Path(place) / PAGE)
     show(standing, label, as_json=options.json)
     for line in [*standing.notes, *standing.write_page()]:
         say(line)

@@ -13,12 +13,16 @@ from ccenv.agents.base import Agent
 from ccenv.base.snapshot import CannotStoreError
 from ccenv.runs.config.plan import Plan
 from ccenv.runs.engine.checkpoint import Keeper
-from ccenv.runs.engine.errors import CannotStartError
+from ccenv.runs.engine.errors import CannotStartError, warn
 from ccenv.runs.engine.metadata import Tail
 from ccenv.runs.tensorboard.tracking import Tracker
 from ccenv.simulator.evaluate import Evaluation, evaluate
 from ccenv.simulator.resume import restore_simulator, simulator_state
 from ccenv.simulator.rollout import collect_rollout, episode_curves
+
+HOUR = 3600
+TIMED = 5
+"""Updates after which a run of more than an hour says so; the first one compiles kernels."""
 
 
 class Best:
@@ -74,6 +78,7 @@ class Listener:
         self.validated_at = 0
         self.last: Evaluation | None = None
         self.seconds = 0.0
+        self.timed: list[tuple[int, float]] = []
         self.begun, self.seconds_before = time.perf_counter(), 0.0
         self.curve: list[dict[str, Any]] = []
         self.tail = Tail(plan.program.images)
@@ -116,6 +121,9 @@ class Listener:
     def __call__(self, images_seen: int, scalars: dict[str, float]) -> None:
         """Takes one update's scalars."""
         self.tail.add(images_seen, scalars)
+        if len(self.timed) < TIMED:
+            self.timed.append((images_seen, self.learning_seconds))
+            self.say_hours()
         if self.tracker.is_due(images_seen):
             steps = images_seen * self.tracker.steps_of_image
             scalars = of_optimizers(self.agent) | scalars
@@ -127,6 +135,14 @@ class Listener:
             self.validate(images_seen)
         if self.keeper.is_due(images_seen):
             self.keep(images_seen)
+
+    def say_hours(self) -> None:
+        """Says how long learning takes, if that is more than an hour."""
+        (first, begun), (last, now) = self.timed[0], self.timed[-1]
+        left = self.plan.program.images - last
+        if len(self.timed) == TIMED and (now - begun) * left > HOUR * (last - first):
+            hours = (now - begun) * left / (last - first) / HOUR
+            warn(f"{self.plan.agent} learns for about {hours:,.1f} hours")
 
     def validate(self, images_seen: int) -> None:
         """Validates."""

@@ -157,13 +157,24 @@ def costs_of(simulator: Simulator, choose: Choose) -> float:
     return float(play(simulator, choose, torch.arange(8))[1].mean())
 
 
-def searched(length: int, rule: Callable[[np.ndarray], Choose], score: "Score") -> Choose:
-    """The best rule of so many bits that single flips find, from all and from none."""
+def searched(
+    shape: tuple[int, int], rule: Callable[[np.ndarray], Choose], score: "Score"
+) -> Choose:
+    """The best rule of bits [gates, n] that single flips find.
+
+    They start from all, from none, and from each gate alone: where one gate can do another's work,
+    no flip of a single bit leads from none to one of them.
+    """
+    starts = [np.full(shape, kept) for kept in (True, False)]
+    if shape[0] > 1:
+        starts += [
+            np.eye(shape[0], dtype=bool)[:, [gate]].repeat(shape[1], axis=1)
+            for gate in range(shape[0])
+        ]
     ends = []
-    for kept in (True, False):
-        bits = np.full(length, kept)
+    for bits in starts:
         found = score(rule(bits))
-        for place in [*range(length)] * 2:
+        for place in [*np.ndindex(shape)] * 2:
             tried = bits.copy()
             tried[place] = ~tried[place]
             if (value := score(rule(tried))) > found:
@@ -192,21 +203,22 @@ def rules_of(simulator: Simulator, score: Score) -> Iterator[tuple[str, Choose]]
     patterns = [every_kth(every, first) for every in (2, 3, 4) for first in range(every)]
     yield "best every k-th", max(patterns, key=score)
 
-    def static(bits: np.ndarray) -> Choose:
-        return lambda seen: bool(bits[seen.step])
+    gates = simulator.num_layers
 
-    yield "best static pattern", searched(simulator.num_steps, static, score)
+    def static(bits: np.ndarray) -> Choose:
+        return lambda seen: bool(bits[seen.step % gates, seen.place])
+
+    yield "best static pattern", searched((gates, simulator.positions), static, score)
     symbols = validation.data.batch(torch.arange(len(indices) * simulator.positions))[0][:, -1]
     common = symbols.bincount(minlength=129).argsort(descending=True)[:COMMON]
     number = torch.full((129,), COMMON)
     number[common] = torch.arange(len(common))
-    gates = simulator.num_layers
 
     def table(bits: np.ndarray) -> Choose:
-        of_gate = torch.from_numpy(bits).view(gates, COMMON + 1)
+        of_gate = torch.from_numpy(bits)
         return lambda seen: of_gate[seen.step % gates][number[seen.symbol]]
 
-    yield "best table by symbol", searched(gates * (COMMON + 1), table, score)
+    yield "best table by symbol", searched((gates, COMMON + 1), table, score)
     for name in ("surprise", "entropy"):
         seen_values: list[Tensor] = []
 
@@ -217,8 +229,22 @@ def rules_of(simulator: Simulator, score: Score) -> Iterator[tuple[str, Choose]]
         play(validation, watch, indices)
         levels = torch.cat(seen_values[gates:]).quantile(torch.linspace(0, 1, NUM_THRESHOLDS))
         for kept_is in ("above", "below"):
-            tried = [threshold(name, float(level), kept_is) for level in levels]
+            tried = [
+                alone(threshold(name, float(level), kept_is), gates, gate, others)
+                for level in levels
+                for gate, others in [(None, True), *alone_in(gates)]
+            ]
             yield f"best threshold, kept {kept_is} in {name}", max(tried, key=score)
+
+
+def alone_in(gates: int) -> list[tuple[int | None, bool]]:
+    """Each of several gates, with the others kept and skipped."""
+    return [(gate, others) for gate in range(gates) for others in (True, False) if gates > 1]
+
+
+def alone(choose: Choose, gates: int, gate: int | None, others: bool) -> Choose:
+    """A rule of one gate, where the others are kept or skipped; of all gates without one."""
+    return lambda seen: choose(seen) if gate in (None, seen.step % gates) else others
 
 
 def same(kept: bool) -> Choose:

@@ -175,12 +175,15 @@ def write_board(standing: Standing, folder: Path) -> Path:
     """Writes curves of every skill over the budget for TensorBoard, and the pictures.
 
     Returns:
-        The folder, for `tensorboard --logdir`: one run an agent, means over tasks and seeds.
+        The folder, for `tensorboard --logdir`: one run for each agent of the radar, means over
+        tasks and seeds.
     """
     from torch.utils.tensorboard.writer import SummaryWriter
 
     shutil.rmtree(folder, ignore_errors=True)
-    for name, runs in standing.by_agent.items():
+    # Of more than 40 runs TensorBoard shows none until some are chosen.
+    for name in radar_agents(standing):
+        runs = standing.by_agent[name]
         with SummaryWriter(str(folder / safe_name(name))) as writer:
             for skill in dict.fromkeys(run.skill for run in runs_in_order(runs)):
                 curves = [run.tenths for run in runs if run.skill == skill]

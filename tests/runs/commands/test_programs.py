@@ -4,7 +4,9 @@ import ast
 import contextlib
 import errno
 import io
+import itertools
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -16,9 +18,11 @@ import pytest
 from safetensors import SafetensorError
 from test_architecture import MODULES, tree_of
 
+from ccenv.agents.reinforce import Reinforce
 from ccenv.runs.commands import frame as programs
 from ccenv.runs.commands import train
 from ccenv.runs.commands.cli import COMMANDS
+from ccenv.runs.engine.listener import TIMED
 from ccenv.tasks.probe import PROBE_SETTINGS
 
 ROOT = Path(__file__).parents[3]
@@ -54,6 +58,20 @@ def test_of_the_users_code_an_error_shows_the_place_alone(capsys, tmp_path):
     place, *_, last = capsys.readouterr().err.splitlines()[1:]
     assert place == f'  File "{tmp_path}/slip.py", line 2'
     assert last == "SyntaxError: '(' was never closed"
+
+
+def test_a_run_of_more_than_an_hour_says_so_after_a_few_updates(tmp_path, monkeypatch, capsys):
+    updates, update = itertools.count(), Reinforce.update
+
+    def stopping(agent, rollout):
+        if next(updates) == TIMED:
+            raise KeyboardInterrupt
+        return update(agent, rollout)
+
+    monkeypatch.setattr(Reinforce, "update", stopping)
+    words = pairs_of(PROBE_SETTINGS | {"images": 10**15, "log_dir": tmp_path})
+    assert train.main(["reinforce", *words]) == programs.INTERRUPTED
+    assert re.match(r"runs: reinforce learns for about \d[\d,.]+ hours\n", capsys.readouterr().err)
 
 
 def test_what_a_program_refuses_is_one_line_and_a_bug_is_a_traceback(capsys):
@@ -175,7 +193,9 @@ def test_ctrl_c_stops_a_training_in_one_line(tmp_path):
     os.kill(child, signal.SIGINT)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 130
     lines = said.read_text().splitlines()
-    assert [line for line in lines if not line.startswith("ccenv:")] == [train.STOPPED]
+    assert [line for line in lines if not line.startswith(("ccenv:", "runs: reinf"))] == [
+        train.STOPPED
+    ]
 
 
 def test_every_bar_is_silent_where_there_is_no_terminal():

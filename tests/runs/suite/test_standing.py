@@ -193,7 +193,7 @@ def test_the_page_has_tables_pictures_and_curves_and_no_name_breaks_it(tmp_path)
     assert "Radar of skills" in text
     files = {path.name for path in (tmp_path / "page").iterdir()}
     assert {"radar.svg", "performance-profile.png", "profile.csv", "agents.md"} <= files
-    assert len([*(tmp_path / "page" / "board").rglob("events*")]) == len(found.by_agent) + 1
+    assert len([*(tmp_path / "page" / "board").rglob("events*")]) == len(radar_agents(found)) + 1
     assert str(tmp_path) in page
     assert "tensorboard" in board
 
