@@ -19,6 +19,10 @@ NAME = re.compile(
     flags=re.MULTILINE | re.DOTALL,
 )
 """A block of code, or a documented name in the text."""
+INTERVAL = re.compile(
+    r"^```.*?^```$|`[^`]*`|\[(-?[\d.,]+), (-?[\d.,]+)\]", flags=re.MULTILINE | re.DOTALL
+)
+"""A block of code, code in the text, or an interval."""
 
 
 def stage(root: Path, folder: Path) -> None:
@@ -37,6 +41,15 @@ def linked(text: str) -> str:
     '{py:obj}`ccenv.train` trains.'
     """
     return NAME.sub(lambda m: f"{{py:obj}}`{m[1]}`" if m[1] else m[0], text)
+
+
+def unbroken(text: str) -> str:
+    r"""A page whose intervals stand in one line each.
+
+    >>> unbroken("0.5 [0.4, 0.6], `[1, 2]`")
+    '0.5 [0.4,\xa00.6], `[1, 2]`'
+    """
+    return INTERVAL.sub(lambda m: f"[{m[1]},\N{NO-BREAK SPACE}{m[2]}]" if m[1] else m[0], text)
 
 
 def directives() -> str:
@@ -67,7 +80,7 @@ def write(root: Path, folder: Path, place: PurePosixPath, text: str, page: PureP
 
     out = folder / place
     out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(moved(linked(text), move))
+    out.write_text(moved(linked(unbroken(text)), move))
 
 
 def copied(root: Path, folder: Path, picture: PurePosixPath) -> str:
